@@ -1,0 +1,82 @@
+// Package replay is the anti-replay window of a client, after RFC 6479: a
+// ring of bitmap blocks, so that reordered nonces pass, no nonce passes
+// twice, and moving the window never shifts a bit.
+//
+//	nonce -> Accept: above the highest: the window moves, fresh
+//	                 inside the window: fresh once
+//	                 below it:          used
+package replay
+
+const (
+	blockBits = 64
+	blocks    = 4 // a power of two
+
+	// Size is how far below the highest nonce an unused one is still
+	// accepted. A whole sequence of 128 knocks fits in, in any order. One
+	// block of the ring is always being reused, so it does not count.
+	Size = (blocks - 1) * blockBits
+)
+
+// Window remembers which nonces of a client were used. The zero value has
+// seen none, and takes nonce 0. It belongs to one goroutine.
+type Window struct {
+	next uint64 // the highest nonce used, plus 1; 0 if none was
+	ring [blocks]uint64
+}
+
+// Restored returns a window in which mark and all nonces below it count as
+// used; a mark of 0 means that none was used (paper, Listing 4).
+func Restored(mark uint32) Window {
+	w := Window{}
+	if mark > 0 {
+		w.next = uint64(mark) + 1
+		for i := range w.ring {
+			w.ring[i] = ^uint64(0)
+		}
+		// What lies above the mark in its own block is still fresh.
+		w.ring[block(mark)] = ^uint64(0) >> (blockBits - 1 - mark%blockBits)
+	}
+	return w
+}
+
+// Accept reports whether a nonce is fresh, and records it as used. It must
+// only be called with a nonce that was authenticated.
+func (w *Window) Accept(nonce uint32) bool {
+	n := uint64(nonce)
+	if n+Size < w.next {
+		return false
+	}
+	if n >= w.next {
+		w.advance(n)
+	}
+	bit := uint64(1) << (n % blockBits)
+	b := &w.ring[block(nonce)]
+	if *b&bit != 0 {
+		return false
+	}
+	*b |= bit
+	return true
+}
+
+// Highest returns the highest nonce used, and false if none was.
+func (w *Window) Highest() (uint32, bool) {
+	return uint32(w.next - 1), w.next > 0
+}
+
+// advance makes n the highest nonce and clears the blocks that it enters.
+func (w *Window) advance(n uint64) {
+	entered := n/blockBits + 1
+	first := uint64(0)
+	if w.next > 0 {
+		first = (w.next-1)/blockBits + 1
+	}
+	if entered-first > blocks {
+		first = entered - blocks
+	}
+	for i := first; i < entered; i++ {
+		w.ring[i%blocks] = 0
+	}
+	w.next = n + 1
+}
+
+func block(nonce uint32) uint32 { return nonce / blockBits % blocks }

@@ -1,0 +1,78 @@
+package schedule
+
+import (
+	"crypto/md5"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Bounds of a schedule.
+const (
+	MinPort  = 1025 // below lie the ports reserved for well-known services
+	MaxPort  = 65535
+	MaxPorts = 128 // sequence IDs are 0 to 127
+
+	// Slack is how far a timestamp may lie outside its minute, in seconds: a
+	// client may draw the ports in one second and stamp in the next.
+	Slack = 2
+)
+
+// Minute counts whole minutes since the Unix epoch.
+type Minute int64
+
+// MinuteOf returns the minute in which t lies.
+func MinuteOf(t time.Time) Minute {
+	s := t.Unix()
+	m := s / 60
+	if s%60 < 0 {
+		m--
+	}
+	return Minute(m)
+}
+
+// Start returns the first instant of m, in local time.
+func (m Minute) Start() time.Time { return time.Unix(int64(m)*60, 0) }
+
+// Contains reports whether a timestamp in Unix seconds lies in m, give or
+// take slack seconds.
+func (m Minute) Contains(timestamp uint32, slack int64) bool {
+	t := int64(timestamp)
+	return t >= int64(m)*60-slack && t < int64(m)*60+60+slack
+}
+
+// Place is what a port means: the index-th port of a minute. A port drawn for
+// several live minutes has a place in each.
+type Place struct {
+	Minute Minute
+	Index  int8
+}
+
+// Ports draws the n distinct ports of a minute, in the order in which they
+// are knocked. It fails only if n is not in 1…128 or the generator is not one
+// of the two.
+func Ports(g Generator, portSecret string, m Minute, n int) ([]uint16, error) {
+	if n < 1 || n > MaxPorts {
+		return nil, fmt.Errorf("draw ports: expected 1 to %d ports, got %d", MaxPorts, n)
+	}
+	digest := md5.Sum(strconv.AppendInt([]byte(portSecret), int64(m), 10))
+	var next func() (port uint16, ok bool)
+	switch g {
+	case Algorithm1:
+		next = algorithm1(digest)
+	case Java:
+		next = java(digest)
+	default:
+		return nil, fmt.Errorf("draw ports: unknown generator %d", g)
+	}
+	ports := make([]uint16, 0, n)
+	var chosen [MaxPort + 1]bool
+	for len(ports) < n {
+		p, ok := next()
+		if ok && !chosen[p] {
+			chosen[p] = true
+			ports = append(ports, p)
+		}
+	}
+	return ports, nil
+}

@@ -1,0 +1,12 @@
+// Package wire is the codec of the sequence protocol's only message, the
+// 48-byte Knock (paper, section 4). PROTOCOL.md beside this file is the
+// specification; testdata/vectors.json its test vectors.
+//
+//	client:  Knock{…}.Sign(secret) -> AppendBinary -> datagram
+//	server:  datagram -> Parse -> Knock (parsed, not authenticated)
+//
+// A Knock is only parsed: nothing in it may be trusted before package verify
+// has checked its MAC and turned it into a verify.Knock. The package does no
+// I/O, keeps no state and holds on to nothing of its input, so everything in
+// it is safe for concurrent use.
+package wire

@@ -1,0 +1,25 @@
+package wire
+
+// Rule names what makes 48 bytes a knock. As an error it says which rule a
+// datagram breaks. The names are those of PROTOCOL.md and of the vectors.
+type Rule uint8
+
+// The rules, in the order in which Parse applies them.
+const (
+	RuleSize       Rule = iota + 1 // exactly 48 bytes
+	RuleMagic                      // begins with "PK"
+	RuleMaximum                    // the maximum sequence ID is not negative
+	RuleSequence                   // the sequence ID lies in 0…maximum
+	RuleIdentifier                 // the identifier is printable ASCII
+)
+
+var ruleNames = [...]string{"", "size", "magic", "maximum", "sequence", "identifier"}
+
+func (r Rule) String() string {
+	if int(r) < len(ruleNames) {
+		return ruleNames[r]
+	}
+	return "unknown"
+}
+
+func (r Rule) Error() string { return "not a knock: breaks the rule of " + r.String() }
