@@ -1,0 +1,136 @@
+package netns
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Host is another network namespace: a host of its own on the test's network.
+type Host struct{ namespace *os.File }
+
+// NewHost makes a network namespace with its loopback up. It lives as long as
+// the test. The caller must be in a namespace of its own (see Enter).
+func NewHost(t testing.TB) *Host {
+	t.Helper()
+	var h Host
+	err := onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return os.NewSyscallError("unshare", err)
+		}
+		loopbackUp(t)
+		var err error
+		h.namespace, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		t.Fatalf("make a network namespace: %v", err)
+	}
+	t.Cleanup(func() { h.namespace.Close() })
+	return &h
+}
+
+// Do runs f on a thread inside the host's namespace. Sockets that f makes and
+// processes that it starts belong there; goroutines that it starts do not.
+func (h *Host) Do(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(int(h.namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+			return os.NewSyscallError("setns", err)
+		}
+		return f()
+	})
+}
+
+// onThread runs f on a thread that ends afterwards, with whatever namespace
+// it is then in.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		done <- f()
+	}()
+	return <-done
+}
+
+// End is one end of a veth pair.
+type End struct {
+	Name      string
+	Addresses []string // with their prefix lengths
+}
+
+// Connect joins this namespace and a host by a veth pair. The ends know each
+// other's link addresses beforehand and announce nothing, so that nothing
+// crosses the link but what the test sends. MTU and queues are the kernel's.
+func Connect(t testing.TB, here End, h *Host, there End) {
+	t.Helper()
+	pair := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: there.Name, PeerNamespace: netlink.NsFd(int(h.namespace.Fd()))}
+	pair.Name = here.Name
+	if err := netlink.LinkAdd(pair); err != nil {
+		t.Fatalf("make a veth pair: %v", err)
+	}
+	var ours, theirs net.HardwareAddr
+	link := func(e End, mac *net.HardwareAddr) error {
+		l, err := netlink.LinkByName(e.Name)
+		if err != nil {
+			return err
+		}
+		*mac = l.Attrs().HardwareAddr
+		return configure(l, e.Addresses)
+	}
+	if err := link(here, &ours); err != nil {
+		t.Fatalf("configure %s: %v", here.Name, err)
+	}
+	if err := h.Do(func() error { return link(there, &theirs) }); err != nil {
+		t.Fatalf("configure %s: %v", there.Name, err)
+	}
+	if err := neighbours(here.Name, there.Addresses, theirs); err != nil {
+		t.Fatalf("name the neighbours of %s: %v", here.Name, err)
+	}
+	if err := h.Do(func() error { return neighbours(there.Name, here.Addresses, ours) }); err != nil {
+		t.Fatalf("name the neighbours of %s: %v", there.Name, err)
+	}
+}
+
+func configure(l netlink.Link, addresses []string) error {
+	// No link-local address, hence no router solicitation and no MLD report.
+	name := l.Attrs().Name
+	for key, value := range map[string]string{"addr_gen_mode": "1", "accept_dad": "0", "accept_ra": "0", "router_solicitations": "0"} {
+		if err := os.WriteFile(fmt.Sprintf("/proc/sys/net/ipv6/conf/%s/%s", name, key), []byte(value), 0); err != nil {
+			return err
+		}
+	}
+	for _, a := range addresses {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		addr.Flags = unix.IFA_F_NODAD
+		if err := netlink.AddrAdd(l, addr); err != nil {
+			return err
+		}
+	}
+	return netlink.LinkSetUp(l)
+}
+
+func neighbours(name string, addresses []string, mac net.HardwareAddr) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		n := &netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: addr.IP, HardwareAddr: mac}
+		if err := netlink.NeighSet(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

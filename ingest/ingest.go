@@ -1,0 +1,109 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/verify"
+	"sallyport/verify/schedule"
+)
+
+// Sink takes authenticated knocks. Deliver is called by several workers at a
+// time; it must not block, and reports whether it took the knock.
+type Sink interface {
+	Deliver(k verify.Knock, source netip.Addr) bool
+}
+
+// Config is what New needs. All fields but Addresses and Readers are required.
+type Config struct {
+	// Addresses to receive on; none means all of the host's. The unspecified
+	// IPv6 address takes IPv4 too, unless an IPv4 address stands beside it.
+	Addresses []netip.Addr
+	Readers   int // how many threads read; 0: one
+	Rules     verify.Rules
+	// Ports draws the ports of a minute, in the order of the knocks.
+	Ports func(schedule.Minute) ([]uint16, error)
+	Sink  Sink
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Server receives knocks.
+type Server struct {
+	cfg     Config
+	readers []*reader
+	shards  []*shard
+	pool    *ants.Pool
+	ports   *portSet
+	ready   chan struct{}
+}
+
+// New makes all memory that receiving will need. It opens no port yet.
+func New(cfg Config) (*Server, error) {
+	if cfg.Ports == nil || cfg.Sink == nil || cfg.Now == nil || cfg.Log == nil || cfg.Rules.Table == nil {
+		return nil, errors.New("ingest: rules, ports, a sink, a clock and a log are required")
+	}
+	cfg.Readers = max(cfg.Readers, 1)
+	if len(cfg.Addresses) == 0 {
+		cfg.Addresses = anyAddress()
+	}
+	// Twice as many workers as shards: a task that has just given up its
+	// shard may still be on its way out when the next one is submitted.
+	pool, err := ants.NewPool(2*cfg.Readers, ants.WithPreAlloc(true), ants.WithDisablePurge(true),
+		ants.WithPanicHandler(func(v any) { panic(v) })) // not recovered: a shard would stay deaf
+	if err != nil {
+		return nil, fmt.Errorf("make the worker pool: %w", err)
+	}
+	s := &Server{cfg: cfg, pool: pool, ready: make(chan struct{})}
+	for range cfg.Readers {
+		sh := newShard(pool, verify.New(cfg.Rules), cfg.Sink, cfg.Now)
+		r, err := newReader(sh)
+		if err != nil {
+			s.release()
+			return nil, fmt.Errorf("make a reader: %w", err)
+		}
+		s.shards, s.readers = append(s.shards, sh), append(s.readers, r)
+	}
+	s.ports = newPortSet(cfg.Addresses, s.readers, cfg.Log)
+	return s, nil
+}
+
+// Run receives until ctx ends or a reader fails. When it returns, every port
+// is closed and every datagram that was read has been checked.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.release()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, r := range s.readers {
+		g.Go(r.run)
+	}
+	g.Go(func() error {
+		defer func() {
+			for _, r := range s.readers {
+				r.stop()
+			}
+		}()
+		return s.rotate(ctx)
+	})
+	return g.Wait()
+}
+
+// Ready is closed once Run has opened, or tried to open, the first ports.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// release waits for the workers and frees what New made.
+func (s *Server) release() {
+	for _, sh := range s.shards {
+		sh.wait()
+	}
+	s.pool.Release()
+	for _, r := range s.readers {
+		r.close()
+	}
+}

@@ -1,0 +1,404 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+
+	"sallyport/bench/netns"
+	"sallyport/verify"
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+const minute = schedule.Minute(29_000_000)
+
+var (
+	com1   = wire.Identifier([]byte("com1"))
+	secret = []byte("com1_secret")
+)
+
+// clock is a time that the test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.now }
+
+func (c *clock) Set(t time.Time) { c.mu.Lock(); defer c.mu.Unlock(); c.now = t }
+
+type delivered struct {
+	knock  verify.Knock
+	source netip.Addr
+}
+
+type sink chan delivered
+
+func (s sink) Deliver(k verify.Knock, source netip.Addr) bool {
+	s <- delivered{k, source}
+	return true
+}
+
+func rules(t testing.TB, n int) verify.Rules {
+	t.Helper()
+	table, err := verify.NewTable([]verify.Client{{Identifier: com1, Secret: secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return verify.Rules{Table: table, Ports: n, Tolerance: time.Minute}
+}
+
+// portsOf gives each minute n ports of its own, and one more, the last, that
+// all minutes share.
+func portsOf(n int) func(schedule.Minute) ([]uint16, error) {
+	return func(m schedule.Minute) ([]uint16, error) {
+		ports := make([]uint16, n)
+		for i := range ports {
+			ports[i] = uint16(20_000 + int(m%100)*n + i)
+		}
+		ports[n-1] = 19_999
+		return ports, nil
+	}
+}
+
+type testServer struct {
+	*Server
+	clock *clock
+	sink  sink
+	log   *strings.Builder
+	stop  func()
+}
+
+func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
+	t.Helper()
+	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
+	s, err := New(Config{
+		Addresses: addresses, Readers: 2, Rules: rules(t, n), Ports: portsOf(n),
+		Sink: ts.sink, Now: ts.clock.Now, Log: slog.New(slog.NewTextHandler(ts.log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	<-s.Ready()
+	ts.Server = s
+	ts.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(ts.stop)
+	return ts
+}
+
+// wait polls for what happens on another goroutine; a minute means never.
+func wait(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 60_000 {
+		if ok() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}
+
+func knock(t testing.TB, m schedule.Minute, sequence, maximum int) []byte {
+	t.Helper()
+	b, err := wire.Knock{
+		Sequence: int8(sequence), Maximum: int8(maximum), Identifier: com1,
+		Timestamp: uint32(m*60 + 30), Nonce: 100 + uint32(sequence),
+	}.Sign(secret).AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func send(t testing.TB, address netip.Addr, port uint16, datagram []byte) {
+	t.Helper()
+	c, err := net.Dial("udp", netip.AddrPortFrom(address, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write(datagram); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var (
+	loop4 = netip.MustParseAddr("127.0.0.1")
+	loop6 = netip.MustParseAddr("::1")
+)
+
+func TestBothFamiliesByDefault(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	s := start(t, 3)
+	ports, _ := portsOf(3)(minute)
+	for i, to := range []netip.Addr{loop4, loop6, loop4} {
+		send(t, to, ports[i], knock(t, minute, i, 2))
+		got := <-s.sink
+		if int(got.knock.Sequence()) != i || got.source != to {
+			t.Errorf("to %s: got %+v", to, got)
+		}
+	}
+}
+
+func TestEveryDatagramIsCounted(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	s := start(t, 3, loop4)
+	ports, _ := portsOf(3)(minute)
+	good := knock(t, minute, 0, 2)
+	want := map[verify.Reason]uint64{}
+	for i := range 100 {
+		for reason, d := range map[verify.Reason][]byte{
+			verify.Authentic: good,
+			verify.Size:      good[:i%48],
+			verify.Magic:     append([]byte("XX"), good[2:]...),
+			verify.Sequence:  knock(t, minute, 1, 2),
+			verify.MAC:       append(good[:47:47], good[47]^1),
+		} {
+			send(t, loop4, ports[0], d)
+			want[reason]++
+		}
+		send(t, loop4, ports[0], append(good[:48:48], make([]byte, 1+i*5)...))
+		want[verify.Size]++
+		for range want[verify.Authentic] - uint64(i) {
+			<-s.sink
+		}
+		// So slowly that no socket queue overflows.
+		wait(t, "all checked", func() bool { return s.Stats().Reasons[verify.MAC] == want[verify.MAC] })
+	}
+	wait(t, "all received", func() bool { return s.Stats().Received == 100*6 })
+	s.stop()
+	st := s.Stats()
+	var sum uint64
+	for r, n := range st.Reasons {
+		sum += n
+		if n != want[verify.Reason(r)] {
+			t.Errorf("%s: counted %d, want %d", verify.Reason(r), n, want[verify.Reason(r)])
+		}
+	}
+	if st.Received != sum+st.Dropped || st.Dropped != 0 {
+		t.Errorf("received %d, checked %d, dropped %d", st.Received, sum, st.Dropped)
+	}
+}
+
+func TestTurnOfTheMinute(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	s := start(t, 3, loop4)
+	at := func(m schedule.Minute, i int) uint16 { p, _ := portsOf(3)(m); return p[i] }
+	open := func(port uint16) bool {
+		l, err := net.ListenPacket("udp4", netip.AddrPortFrom(loop4, port).String())
+		if err == nil {
+			l.Close()
+		}
+		return err != nil
+	}
+	if got := s.Stats().Open; got != 2*3+1 {
+		t.Errorf("%d ports open, want those of three minutes: 7", got)
+	}
+	for d := schedule.Minute(-2); d <= 2; d++ {
+		if got := open(at(minute+d, 0)); got != (d >= -1 && d <= 1) {
+			t.Errorf("minute %+d: open: %v", d, got)
+		}
+	}
+	// The shared port takes the last knock of each live minute.
+	for d := schedule.Minute(-1); d <= 1; d++ {
+		send(t, loop4, at(minute+d, 2), knock(t, minute+d, 2, 2))
+		if got := <-s.sink; got.knock.Minute() != minute+d {
+			t.Errorf("got minute %d", got.knock.Minute())
+		}
+	}
+	s.clock.Set((minute + 1).Start())
+	wait(t, "the turn", func() bool { return open(at(minute+2, 0)) && !open(at(minute-1, 0)) })
+	if !open(at(minute, 0)) || !open(at(minute+1, 0)) {
+		t.Error("the turn closed a live minute")
+	}
+	for d := schedule.Minute(0); d <= 1; d++ {
+		send(t, loop4, at(minute+d, 2), knock(t, minute+d, 2, 2))
+		if got := <-s.sink; got.knock.Minute() != minute+d {
+			t.Errorf("after the turn: got minute %d, want %d", got.knock.Minute(), minute+d)
+		}
+	}
+	s.stop()
+	for d := schedule.Minute(-1); d <= 2; d++ {
+		if open(at(minute+d, 0)) {
+			t.Errorf("minute %+d: still open after the stop", d)
+		}
+	}
+}
+
+func TestPortThatAnotherHolds(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	ports, _ := portsOf(3)(minute)
+	held, err := net.ListenPacket("udp4", netip.AddrPortFrom(loop4, ports[1]).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, 3, loop4)
+	for _, i := range []int{0, 2} {
+		send(t, loop4, ports[i], knock(t, minute, i, 2))
+		if got := <-s.sink; int(got.knock.Sequence()) != i {
+			t.Errorf("got %+v", got)
+		}
+	}
+	wait(t, "a second try", func() bool { return s.Stats().Failures >= 2 })
+	held.Close()
+	wait(t, "the port", func() bool { return s.Stats().Open == 7 })
+	send(t, loop4, ports[1], knock(t, minute, 1, 2))
+	if got := <-s.sink; got.knock.Sequence() != 1 {
+		t.Errorf("got %+v", got)
+	}
+	s.stop()
+	if log := s.log.String(); strings.Count(log, "cannot open") != 1 || strings.Count(log, "after all") != 1 {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+func TestRotationKeepsWhatIsQueued(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	// A reader that does not run yet: the datagrams wait in the socket.
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	got := make(sink, 1024)
+	sh := newShard(pool, verify.New(rules(t, 1)), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	r, err := newReader(sh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}})
+	for range 150 {
+		send(t, loop4, 20_000, knock(t, minute, 0, 0))
+	}
+	ps.reconcile(nil)
+	r.stop()
+	if err := r.run(); err != nil {
+		t.Fatal(err)
+	}
+	sh.wait()
+	if len(got) != 150 {
+		t.Errorf("%d of 150 queued knocks came through", len(got))
+	}
+}
+
+func TestFullRingDropsAndCounts(t *testing.T) {
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	sh := newShard(pool, verify.New(rules(t, 1)), make(sink, 1), time.Now)
+	sh.active.Store(true) // as if a task were stuck: nothing is drained
+	b := sh.next()
+	for i := range ringSize + 5 {
+		b.n = 3
+		if taken := sh.push(b); taken != (i < ringSize) {
+			t.Fatalf("push %d: %v", i, taken)
+		} else if taken {
+			if b = sh.next(); b == nil {
+				t.Fatalf("push %d: no free batch", i)
+			}
+		}
+	}
+	sh.drain()
+	if got, want := sh.dropped.Load(), uint64(15); got != want {
+		t.Errorf("dropped %d, want %d", got, want)
+	}
+	if got := sh.reasons[verify.Size].Load(); got != ringSize*3 {
+		t.Errorf("checked %d", got)
+	}
+}
+
+func TestNoAllocationADatagram(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	fd, err := openSocket(netip.AddrPortFrom(loop4, 20_000), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &port{number: 20_000}
+	p.places.Store(&[]schedule.Place{{Minute: minute, Index: 0}})
+	s := &socket{fd: fd, port: p}
+	defer closeSockets([]*socket{s})
+	pool, err := ants.NewPool(2, ants.WithPreAlloc(true), ants.WithDisablePurge(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	got := make(sink, 64*200)
+	sh := newShard(pool, verify.New(rules(t, 1)), got, func() time.Time { return minute.Start() })
+	r, err := newReader(sh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	c, err := net.Dial("udp", "127.0.0.1:20000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	datagrams := [][]byte{knock(t, minute, 0, 0), make([]byte, 48), nil}
+	round := func() {
+		for _, d := range datagrams {
+			c.Write(d)
+		}
+		for n := 0; n < len(datagrams); {
+			n += r.read(s)
+		}
+		sh.wait()
+	}
+	round()
+	if n := testing.AllocsPerRun(100, round); n != 0 {
+		t.Errorf("%v allocations for %d datagrams", n, len(datagrams))
+	}
+}
+
+func TestNewRefusesAnIncompleteConfig(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("accepted")
+	}
+}
+
+func TestRotationFailsWithItsSchedule(t *testing.T) {
+	broken := errors.New("broken")
+	s, err := New(Config{
+		Rules: rules(t, 1), Sink: make(sink, 1), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Ports: func(schedule.Minute) ([]uint16, error) { return nil, broken },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}

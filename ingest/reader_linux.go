@@ -1,0 +1,181 @@
+package ingest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxEvents = 256
+	// maxDrain bounds how many batches are read from a socket that is being
+	// closed, so that a flood cannot keep it open.
+	maxDrain = 64
+)
+
+// reader reads all its sockets on a thread of its own. Others reach it only
+// through add, remove and stop.
+type reader struct {
+	shard   *shard
+	epoll   int
+	wake    int // eventfd: commands wait
+	sockets map[int32]*socket
+	batch   *batch
+
+	mu       sync.Mutex
+	removed  []*socket
+	added    []*socket
+	stopping bool
+}
+
+func newReader(sh *shard) (*reader, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(epoll)
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	r := &reader{shard: sh, epoll: epoll, wake: wake, sockets: map[int32]*socket{}, batch: sh.next()}
+	if err := r.watch(wake); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// add hands a socket to the reader, which from then on owns it. On an error
+// it stays with the caller.
+func (r *reader) add(s *socket) error {
+	// The socket has to be known before its first event: run takes the list
+	// of added ones before it looks at any event of theirs.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.watch(s.fd); err != nil {
+		return err
+	}
+	r.added = append(r.added, s)
+	return nil
+}
+
+// remove has the reader read what the socket holds, and close it.
+func (r *reader) remove(s *socket) {
+	r.mu.Lock()
+	r.removed = append(r.removed, s)
+	r.mu.Unlock()
+	r.signal()
+}
+
+// stop has run close all sockets and return.
+func (r *reader) stop() {
+	r.mu.Lock()
+	r.stopping = true
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *reader) close() {
+	unix.Close(r.wake)
+	unix.Close(r.epoll)
+}
+
+func (r *reader) watch(fd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event))
+}
+
+// signal cannot fail: the counter of an eventfd is full only at 2^64.
+func (r *reader) signal() {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	unix.Write(r.wake, one[:])
+}
+
+// run reads until stop. The thread ends with it.
+func (r *reader) run() error {
+	runtime.LockOSThread()
+	defer r.closeAll()
+	events := make([]unix.EpollEvent, maxEvents)
+	for {
+		n, err := unix.EpollWait(r.epoll, events, -1)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("wait for datagrams: %w", os.NewSyscallError("epoll_wait", err))
+		}
+		r.adopt()
+		woken := false
+		for _, e := range events[:n] {
+			if e.Fd == int32(r.wake) {
+				woken = true
+			} else if s := r.sockets[e.Fd]; s != nil {
+				r.read(s)
+			}
+		}
+		// Only now, when no event of this round is left that could name a
+		// closed socket, are sockets closed.
+		if woken && r.obey() {
+			return nil
+		}
+	}
+}
+
+// adopt takes over the sockets that were added.
+func (r *reader) adopt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.added {
+		r.sockets[int32(s.fd)] = s
+	}
+	r.added = r.added[:0]
+}
+
+// obey carries out what was asked, and reports whether to stop.
+func (r *reader) obey() (stop bool) {
+	var count [8]byte
+	unix.Read(r.wake, count[:])
+	r.mu.Lock()
+	removed := r.removed
+	r.removed = nil
+	stop = r.stopping
+	r.mu.Unlock()
+	r.adopt()
+	for _, s := range removed {
+		for i := 0; i < maxDrain && r.read(s) == batchSize; i++ {
+		}
+		delete(r.sockets, int32(s.fd))
+		unix.Close(s.fd)
+	}
+	return stop
+}
+
+// read takes one batch from a socket and hands it on. An error means that
+// nothing was there: whatever a socket reports besides is of no concern, the
+// next datagram comes all the same.
+func (r *reader) read(s *socket) int {
+	n, err := receive(s.fd, r.batch)
+	if err != nil || n == 0 {
+		return 0
+	}
+	r.batch.n = n
+	r.batch.places = *s.port.places.Load()
+	if r.shard.push(r.batch) {
+		r.batch = r.shard.next()
+	}
+	return n
+}
+
+func (r *reader) closeAll() {
+	r.adopt()
+	for _, s := range r.sockets {
+		unix.Close(s.fd)
+	}
+	clear(r.sockets)
+}

@@ -1,0 +1,104 @@
+package ingest
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+
+	"sallyport/verify"
+)
+
+// shard is where a reader's batches wait and are checked. The reader calls
+// next and push, the drain task everything else; at most one task runs.
+type shard struct {
+	full     *ring // reader -> task
+	free     *ring // task -> reader
+	pool     *ants.Pool
+	task     func()
+	active   atomic.Bool // a drain task is submitted or running
+	verifier *verify.Verifier
+	sink     Sink
+	now      func() time.Time
+
+	received atomic.Uint64 // written by the reader
+	dropped  atomic.Uint64 // written by the reader
+	_        [48]byte
+	reasons  [verify.Reasons]atomic.Uint64 // written by the task
+}
+
+func newShard(pool *ants.Pool, v *verify.Verifier, sink Sink, now func() time.Time) *shard {
+	s := &shard{
+		full: newRing(ringSize), free: newRing(2 * ringSize),
+		pool: pool, verifier: v, sink: sink, now: now,
+	}
+	s.task = s.drain
+	// Beside a full ring, one batch is with the reader and one with the task,
+	// so that after a push there is always a free one.
+	for range ringSize + 2 {
+		b := new(batch)
+		b.frame.init(&b.data)
+		s.free.push(b)
+	}
+	return s
+}
+
+// next returns a batch to fill. There is one after each push that was taken.
+func (s *shard) next() *batch { return s.free.pop() }
+
+// push hands a filled batch on and reports true; with a full ring it drops
+// the datagrams, counts them and leaves the batch with the reader.
+func (s *shard) push(b *batch) bool {
+	s.received.Add(uint64(b.n))
+	if !s.full.push(b) {
+		s.dropped.Add(uint64(b.n))
+		return false
+	}
+	if s.active.CompareAndSwap(false, true) {
+		// A pool that was released means that we stop: the batch stays.
+		if s.pool.Submit(s.task) != nil {
+			s.active.Store(false)
+		}
+	}
+	return true
+}
+
+// drain checks batches until none is left.
+func (s *shard) drain() {
+	for {
+		for b := s.full.pop(); b != nil; b = s.full.pop() {
+			s.check(b)
+			s.free.push(b)
+		}
+		s.active.Store(false)
+		// A batch that was pushed before the store has seen an active task.
+		if s.full.empty() || !s.active.CompareAndSwap(false, true) {
+			return
+		}
+	}
+}
+
+func (s *shard) check(b *batch) {
+	now := s.now().Unix()
+	var reasons [verify.Reasons]uint64
+	for i := range b.n {
+		k, reason := s.verifier.Verify(b.datagram(i), b.places, now)
+		reasons[reason]++
+		if reason == verify.Authentic {
+			s.sink.Deliver(k, b.frame.source(i))
+		}
+	}
+	for r, n := range reasons {
+		if n > 0 {
+			s.reasons[r].Add(n)
+		}
+	}
+}
+
+// wait returns when no task is left. The reader must have stopped.
+func (s *shard) wait() {
+	for s.active.Load() {
+		runtime.Gosched()
+	}
+}

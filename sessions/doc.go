@@ -1,0 +1,15 @@
+// Package sessions turns authenticated knocks into decisions to open. It owns
+// all state of the clients: a replay window and a slot each, of fixed size,
+// made at start and never grown.
+//
+//	verify.Knock, source address
+//	  -> Deliver        shard chosen by xxhash of the identifier; its queue
+//	  -> replay.Window  used before? dropped
+//	  -> slot           which knocks of the newest attempt are there
+//	  -> Grant          all n: the gate opens for the source address
+//
+// A client belongs to one shard, a shard to one goroutine, so no state is
+// locked. Deliver is called by ingest's workers and never blocks: a full
+// queue drops the knock and counts it. A Gate is called by the shards' own
+// goroutines and may take as long as opening takes.
+package sessions

@@ -1,0 +1,30 @@
+package sessions
+
+// Outcome says what became of an authenticated knock. Each is one counter.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Recorded Outcome = iota // one of an attempt that is not yet complete
+	Opened                  // completed its attempt: the gate was asked to open
+	Replay                  // its nonce was used before, or lies below the window
+	Older                   // of an attempt older than the newest
+	Foreign                 // of the newest attempt, but from another address or for another minute
+	Unknown                 // of a client that has no slot
+	Full                    // dropped: the shard's queue was full
+	Failed                  // completed its attempt, but the gate could not open; counted as Opened too
+
+	// Outcomes is how many there are.
+	Outcomes = int(Failed) + 1
+)
+
+var outcomeNames = [Outcomes]string{
+	"recorded", "opened", "replay", "older", "foreign", "unknown", "full", "failed",
+}
+
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return "unknown"
+}

@@ -1,0 +1,98 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"github.com/cespare/xxhash/v2"
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/verify"
+	"sallyport/verify/wire"
+)
+
+// queueSize is how many knocks wait for a shard at the most. Only authentic
+// ones get so far, so it is never long but under a flood of replays.
+const queueSize = 1024
+
+// Grant is a decision: the client has knocked correctly from the address.
+type Grant struct {
+	Identifier wire.Identifier
+	Address    netip.Addr // an IPv4-mapped address is an IPv4 one
+}
+
+// Gate opens what a Grant is for. Open must be safe for concurrent use.
+type Gate interface {
+	Open(Grant) error
+}
+
+// Client is one registered client.
+type Client struct {
+	Identifier wire.Identifier
+	Mark       uint32 // the largest nonce already used; 0: none
+}
+
+// Config is what New needs. All fields but Shards are required.
+type Config struct {
+	Clients []Client // without duplicates
+	Shards  int      // 0: one
+	Gate    Gate
+	Log     *slog.Logger
+}
+
+// Sessions holds the state of all clients.
+type Sessions struct {
+	shards []*shard
+}
+
+// New makes all the memory that the clients will ever need.
+func New(cfg Config) (*Sessions, error) {
+	if cfg.Gate == nil || cfg.Log == nil {
+		return nil, errors.New("sessions: a gate and a log are required")
+	}
+	s := &Sessions{shards: make([]*shard, max(cfg.Shards, 1))}
+	for i := range s.shards {
+		s.shards[i] = newShard(cfg.Gate, cfg.Log, len(cfg.Clients)/len(s.shards))
+	}
+	for _, c := range cfg.Clients {
+		if !s.shardOf(c.Identifier).add(c) {
+			return nil, fmt.Errorf("sessions: client %s occurs twice", c.Identifier)
+		}
+	}
+	return s, nil
+}
+
+// Run works off the knocks until ctx ends; what then still waits is dropped.
+func (s *Sessions) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, sh := range s.shards {
+		g.Go(func() error {
+			sh.run(ctx)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Deliver hands a knock to the shard that owns its client. It does not block
+// or allocate; it reports false, and counts, if the shard's queue is full.
+func (s *Sessions) Deliver(k verify.Knock, source netip.Addr) bool {
+	return s.shardOf(k.Identifier()).deliver(arrival{k, source})
+}
+
+// Stats returns how many knocks had each outcome since the start.
+func (s *Sessions) Stats() (sum [Outcomes]uint64) {
+	for _, sh := range s.shards {
+		for o := range sum {
+			sum[o] += sh.counts[o].Load()
+		}
+	}
+	return sum
+}
+
+func (s *Sessions) shardOf(id wire.Identifier) *shard {
+	return s.shards[xxhash.Sum64(id[:])%uint64(len(s.shards))]
+}

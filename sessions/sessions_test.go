@@ -1,0 +1,326 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sallyport/verify"
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+var (
+	alice = netip.MustParseAddr("192.0.2.1")
+	bob   = netip.MustParseAddr("2001:db8::2")
+)
+
+const minute = schedule.Minute(29_000_000)
+
+// forge makes authenticated knocks in the only way there is: by signing and
+// verifying them.
+type forge struct {
+	verifier *verify.Verifier
+	n        int
+}
+
+func newForge(t rapid.TB, n int, ids ...string) forge {
+	t.Helper()
+	var clients []verify.Client
+	for _, id := range ids {
+		clients = append(clients, verify.Client{Identifier: wire.Identifier([]byte(id)), Secret: []byte("secret of " + id)})
+	}
+	table, err := verify.NewTable(clients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return forge{verify.New(verify.Rules{Table: table, Ports: n, Tolerance: time.Minute}), n}
+}
+
+func (f forge) knock(t rapid.TB, id string, m schedule.Minute, base uint32, sequence int) verify.Knock {
+	t.Helper()
+	b, err := wire.Knock{
+		Sequence: int8(sequence), Maximum: int8(f.n - 1), Identifier: wire.Identifier([]byte(id)),
+		Timestamp: uint32(m * 60), Nonce: base + uint32(sequence),
+	}.Sign([]byte("secret of " + id)).AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, reason := f.verifier.Verify(b, []schedule.Place{{Minute: m, Index: int8(sequence)}}, int64(m*60))
+	if reason != verify.Authentic {
+		t.Fatalf("forged knock: %s", reason)
+	}
+	return k
+}
+
+type gateFunc func(Grant) error
+
+func (f gateFunc) Open(g Grant) error { return f(g) }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// run delivers knocks to fresh sessions inside a bubble and returns the
+// grants and the outcomes.
+func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, stats [Outcomes]uint64) {
+	synctest.Test(t, func(t *testing.T) {
+		if cfg.Gate == nil {
+			cfg.Gate = gateFunc(func(g Grant) error { grants = append(grants, g); return nil })
+		}
+		cfg.Log = discard()
+		s, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		deliver(s)
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		stats = s.Stats()
+	})
+	return grants, stats
+}
+
+func TestSequenceOpensForItsSource(t *testing.T) {
+	f := newForge(t, 3, "com1")
+	cfg := Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}}
+	mapped := netip.MustParseAddr("::ffff:192.0.2.1")
+	grants, stats := run(t, cfg, func(s *Sessions) {
+		s.Deliver(f.knock(t, "com1", minute, 0, 2), alice)
+		s.Deliver(f.knock(t, "com1", minute, 0, 0), mapped)
+		s.Deliver(f.knock(t, "com1", minute, 0, 1), alice)
+	})
+	if want := (Grant{wire.Identifier([]byte("com1")), alice}); len(grants) != 1 || grants[0] != want {
+		t.Errorf("grants %v, want one %v", grants, want)
+	}
+	if stats[Recorded] != 2 || stats[Opened] != 1 {
+		t.Errorf("stats %v", stats)
+	}
+}
+
+func TestWhatDoesNotOpen(t *testing.T) {
+	f := newForge(t, 3, "com1", "com2")
+	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
+	type step struct {
+		id       string
+		minute   schedule.Minute
+		base     uint32
+		sequence int
+		source   netip.Addr
+	}
+	for _, row := range []struct {
+		name  string
+		mark  uint32
+		steps []step
+		want  Outcome // of the last step
+	}{
+		{"one missing", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}}, Recorded},
+		{"one twice", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 1, alice}}, Replay},
+		{"below the mark", 9, []step{{"com1", minute, 7, 0, alice}}, Replay},
+		{"at the mark", 9, []step{{"com1", minute, 9, 0, alice}}, Replay},
+		{"another address", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 2, bob}}, Foreign},
+		{"another minute", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute + 1, 0, 2, alice}}, Foreign},
+		{"an older attempt", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Older},
+		{"knocks of two attempts", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 2, alice}}, Recorded},
+		{"overlapping bases", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 1, 2, alice}}, Recorded},
+		{"another client's knock", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com2", minute, 0, 2, alice}}, Recorded},
+		{"no slot", 0, []step{{"com2", minute, 0, 0, alice}}, Unknown},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			clients := []Client{{id("com1"), row.mark}}
+			if row.want != Unknown {
+				clients = append(clients, Client{Identifier: id("com2")})
+			}
+			var before, after [Outcomes]uint64
+			grants, _ := run(t, Config{Clients: clients}, func(s *Sessions) {
+				for i, st := range row.steps {
+					if i == len(row.steps)-1 {
+						synctest.Wait()
+						before = s.Stats()
+					}
+					s.Deliver(f.knock(t, st.id, st.minute, st.base, st.sequence), st.source)
+				}
+				synctest.Wait()
+				after = s.Stats()
+			})
+			if len(grants) != 0 {
+				t.Errorf("opened: %v", grants)
+			}
+			before[row.want]++
+			if after != before {
+				t.Errorf("outcomes %v, want %v (%s)", after, before, row.want)
+			}
+		})
+	}
+}
+
+func TestGateFailureIsCounted(t *testing.T) {
+	f := newForge(t, 1, "com1")
+	cfg := Config{
+		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}},
+		Gate:    gateFunc(func(Grant) error { return errors.New("stuck") }),
+	}
+	_, stats := run(t, cfg, func(s *Sessions) { s.Deliver(f.knock(t, "com1", minute, 0, 0), alice) })
+	if stats[Failed] != 1 || stats[Opened] != 1 {
+		t.Errorf("stats %v", stats)
+	}
+}
+
+func TestFullQueueDropsAndCounts(t *testing.T) {
+	f := newForge(t, 1, "com1")
+	s, err := New(Config{
+		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}},
+		Gate:    gateFunc(func(Grant) error { return nil }),
+		Log:     discard(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := f.knock(t, "com1", minute, 0, 0)
+	for i := range queueSize + 10 {
+		if got := s.Deliver(k, alice); got != (i < queueSize) {
+			t.Fatalf("delivery %d: %v", i, got)
+		}
+	}
+	if stats := s.Stats(); stats[Full] != 10 {
+		t.Errorf("stats %v", stats)
+	}
+}
+
+func TestDeliverDoesNotAllocate(t *testing.T) {
+	f := newForge(t, 1, "com1")
+	s, err := New(Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Gate: gateFunc(func(Grant) error { return nil }), Log: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := arrival{f.knock(t, "com1", minute, 0, 0), alice}
+	if n := testing.AllocsPerRun(100, func() {
+		s.Deliver(a.knock, a.source)
+		s.shards[0].handle(<-s.shards[0].queue)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	c := Client{Identifier: wire.Identifier([]byte("com1"))}
+	gate := gateFunc(func(Grant) error { return nil })
+	for name, cfg := range map[string]Config{
+		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Log: discard()},
+		"no gate":     {Log: discard()},
+	} {
+		if _, err := New(cfg); err == nil {
+			t.Errorf("%s accepted", name)
+		}
+	}
+}
+
+// TestNeverOpensWithoutAll draws attempts of several clients, addresses and
+// minutes, and delivers their knocks in any order, with loss and duplication.
+// A model that knows only what was delivered says what may open.
+func TestNeverOpensWithoutAll(t *testing.T) {
+	ids := []string{"com1", "com2"}
+	forges := map[int]forge{}
+	for n := 1; n <= 5; n++ {
+		forges[n] = newForge(t, n, ids...)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 5).Draw(t, "n")
+		f := forges[n]
+		type delivery struct {
+			id       string
+			minute   schedule.Minute
+			base     uint32
+			source   netip.Addr
+			sequence int
+		}
+		gen := rapid.Custom(func(t *rapid.T) delivery {
+			return delivery{
+				id:       rapid.SampledFrom(ids).Draw(t, "id"),
+				minute:   minute + schedule.Minute(rapid.IntRange(0, 1).Draw(t, "minute")),
+				base:     rapid.Uint32Range(0, 12).Draw(t, "base"),
+				source:   rapid.SampledFrom([]netip.Addr{alice, alice, alice, bob}).Draw(t, "source"),
+				sequence: rapid.IntRange(0, n-1).Draw(t, "sequence"),
+			}
+		})
+		shards := map[string]*shard{}
+		var opened *Grant
+		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
+		for _, id := range ids {
+			shards[id] = newShard(gate, discard(), 1)
+			shards[id].add(Client{Identifier: wire.Identifier([]byte(id))})
+		}
+		type attempt struct {
+			id     string
+			minute schedule.Minute
+			base   uint32
+			source netip.Addr
+		}
+		delivered := map[attempt]map[int]bool{}
+		usedNonces := map[string]bool{}
+		for _, d := range rapid.SliceOfN(gen, 0, 120).Draw(t, "deliveries") {
+			a := attempt{d.id, d.minute, d.base, d.source}
+			if delivered[a] == nil {
+				delivered[a] = map[int]bool{}
+			}
+			delivered[a][d.sequence] = true
+			opened = nil
+			shards[d.id].handle(arrival{f.knock(t, d.id, d.minute, d.base, d.sequence), d.source})
+			if opened == nil {
+				continue
+			}
+			if opened.Identifier.String() != d.id || opened.Address != d.source {
+				t.Fatalf("opened %v for %+v", *opened, d)
+			}
+			if len(delivered[a]) != n {
+				t.Fatalf("opened after %d of %d knocks", len(delivered[a]), n)
+			}
+			for i := range n {
+				key := fmt.Sprint(d.id, d.base+uint32(i))
+				if usedNonces[key] {
+					t.Fatalf("nonce %d of %s opened twice", d.base+uint32(i), d.id)
+				}
+				usedNonces[key] = true
+			}
+		}
+	})
+}
+
+// TestAlwaysOpensInAnyOrder: what reordering and duplication alone do to
+// consecutive attempts never keeps the last of them out.
+func TestAlwaysOpensInAnyOrder(t *testing.T) {
+	f := newForge(t, 4, "com1")
+	rapid.Check(t, func(t *rapid.T) {
+		grants := 0
+		s := newShard(gateFunc(func(Grant) error { grants++; return nil }), discard(), 1)
+		s.add(Client{Identifier: wire.Identifier([]byte("com1"))})
+		var knocks []verify.Knock
+		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
+		for a := range attempts {
+			for i := range 4 {
+				k := f.knock(t, "com1", minute, uint32(a*4), i)
+				knocks = append(knocks, k)
+				if rapid.Bool().Draw(t, "twice") {
+					knocks = append(knocks, k)
+				}
+			}
+		}
+		for _, k := range rapid.Permutation(knocks).Draw(t, "order") {
+			s.handle(arrival{k, alice})
+		}
+		if grants < 1 || grants > attempts {
+			t.Fatalf("%d attempts opened %d times", attempts, grants)
+		}
+	})
+}
