@@ -1,0 +1,430 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+var now = time.Unix(1_800_000_030, 0)
+
+func profile() Profile {
+	return Profile{
+		Server: "127.0.0.1", PortSecret: "portSecret", Ports: 3,
+		Identifier: wire.Identifier([]byte("com1")), Secret: []byte("com1_secret"),
+	}
+}
+
+func TestSequence(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := profile()
+		p.Ports = rapid.IntRange(1, 128).Draw(t, "ports")
+		p.Generator = rapid.SampledFrom([]schedule.Generator{schedule.Algorithm1, schedule.Java}).Draw(t, "generator")
+		at := time.Unix(int64(rapid.Uint32().Draw(t, "at")), 0)
+		base := rapid.Uint32Range(0, 1<<32-128).Draw(t, "base")
+		packets, err := Sequence(p, at, base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports, _ := schedule.Ports(p.Generator, p.PortSecret, schedule.MinuteOf(at), p.Ports)
+		for i, packet := range packets {
+			k, err := wire.Parse(packet.Datagram)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := wire.Knock{
+				Sequence: int8(i), Maximum: int8(p.Ports - 1), Identifier: p.Identifier,
+				Timestamp: uint32(at.Unix()), Nonce: base + uint32(i),
+			}.Sign(p.Secret)
+			if k != want || packet.Port != ports[i] {
+				t.Fatalf("knock %d at port %d: %+v", i, packet.Port, k)
+			}
+		}
+	})
+}
+
+func TestSequenceRefuses(t *testing.T) {
+	var exhausted *ExhaustedError
+	if _, err := Sequence(profile(), now, 1<<32-2); !errors.As(err, &exhausted) {
+		t.Errorf("nonces that wrap: %v", err)
+	}
+	if _, err := Sequence(profile(), now, 1<<32-3); err != nil {
+		t.Errorf("the very last nonces: %v", err)
+	}
+	for _, at := range []int64{-1, 1 << 32} {
+		if _, err := Sequence(profile(), time.Unix(at, 0), 0); err == nil {
+			t.Errorf("a clock at %d accepted", at)
+		}
+	}
+}
+
+func TestNoncesNeverRepeat(t *testing.T) {
+	f := NonceFile{filepath.Join(t.TempDir(), "deep", "nonce")}
+	var mu sync.Mutex
+	seen := map[uint32]bool{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 20 {
+				base, err := f.Reserve(t.Context(), "com1", 3, uint32(i%2)*100)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				for n := base; n < base+3; n++ {
+					if seen[n] {
+						t.Errorf("nonce %d twice", n)
+					}
+					seen[n] = true
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for _, path := range []string{f.Path, f.Path + ".lock"} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %o", path, info.Mode().Perm())
+		}
+	}
+	if _, err := os.Stat(f.Path + ".new"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a temporary file is left: %v", err)
+	}
+}
+
+func TestNonceIsDurableBeforeItIsUsed(t *testing.T) {
+	f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+	for want := uint32(0); want < 9; want += 3 {
+		base, err := f.Reserve(t.Context(), "com1", 3, 0)
+		if err != nil || base != want {
+			t.Fatalf("got %d, %v, want %d", base, err, want)
+		}
+		text, err := os.ReadFile(f.Path)
+		if err != nil || string(text) != formatNonce(uint64(want)+3) {
+			t.Fatalf("the file says %q, %v", text, err)
+		}
+	}
+	if base, err := f.Reserve(t.Context(), "com1", 3, jump); err != nil || base != 9+65_536 {
+		t.Errorf("jump: got %d, %v", base, err)
+	}
+}
+
+func TestExhaustedNonces(t *testing.T) {
+	f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+	write := func(next uint64) string {
+		text := formatNonce(next)
+		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	// Too few are left for a jump: it is left out.
+	write(1<<32 - 3)
+	if base, err := f.Reserve(t.Context(), "com1", 3, jump); err != nil || base != 1<<32-3 {
+		t.Errorf("the last three: %d, %v", base, err)
+	}
+	for _, next := range []uint64{1<<32 - 2, 1 << 32} {
+		text := write(next)
+		var exhausted *ExhaustedError
+		if _, err := f.Reserve(t.Context(), "com1", 3, 0); !errors.As(err, &exhausted) || exhausted.Hint() == "" {
+			t.Errorf("at %d: %v", next, err)
+		}
+		if got, _ := os.ReadFile(f.Path); string(got) != text {
+			t.Errorf("at %d: the file changed to %q", next, got)
+		}
+	}
+}
+
+func TestDamagedNonceFileIsNotMadeAnew(t *testing.T) {
+	f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+	for _, text := range []string{
+		"", "5\n", "next 5\n", "sallyport-nonce 1\n", "sallyport-nonce 1\nnext 5", "sallyport-nonce 1\nnext 05\n", "sallyport-nonce 1\nnext -1\n",
+		"sallyport-nonce 1\nnext 4294967297\n", "sallyport-nonce 1\nnext 5\nnext 6\n", "sallyport-nonce 2\nnext 5\n",
+	} {
+		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var damaged *DamagedError
+		if _, err := f.Reserve(t.Context(), "com1", 3, 0); !errors.As(err, &damaged) || !strings.Contains(err.Error(), f.Path) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if got, _ := os.ReadFile(f.Path); string(got) != text {
+			t.Errorf("%q changed to %q", text, got)
+		}
+	}
+}
+
+func TestNoNonceWithoutItsRecord(t *testing.T) {
+	dir := t.TempDir()
+	f := NonceFile{filepath.Join(dir, "nonce")}
+	if _, err := f.Reserve(t.Context(), "com1", 3, 0); err != nil {
+		t.Fatal(err)
+	}
+	// A directory stands where the new file would be written.
+	if err := os.Mkdir(f.Path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if base, err := f.Reserve(t.Context(), "com1", 3, 0); err == nil {
+		t.Errorf("reserved %d without a record", base)
+	}
+	if text, _ := os.ReadFile(f.Path); string(text) != formatNonce(3) {
+		t.Errorf("the file says %q", text)
+	}
+}
+
+func FuzzParseNonce(f *testing.F) {
+	for _, n := range []uint64{0, 5, 1 << 32} {
+		f.Add(formatNonce(n))
+	}
+	f.Add("sallyport-nonce 1\nnext 00\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if n, err := parseNonce(text); err == nil && (n > nonces || formatNonce(n) != text) {
+			t.Fatalf("%q became %d", text, n)
+		}
+	})
+}
+
+func FuzzSplitService(f *testing.F) {
+	for _, s := range []string{"host:22", ":22", "[::1]:443", "host", "host:0", "host:ssh"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		host, port, err := SplitService(s)
+		if err == nil && (port == 0 || strings.Contains(host, "[")) {
+			t.Fatalf("%q: %q, %d", s, host, port)
+		}
+	})
+}
+
+// TestLastAttemptWaitsForTheNextMinute runs in a bubble where the time flies.
+func TestLastAttemptWaitsForTheNextMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var waited time.Duration
+		cfg := Config{Now: time.Now, Report: func(e Event) { waited += e.(Waiting).For }}
+		minute := schedule.MinuteOf(start.Add(40 * time.Second))
+		time.Sleep(40 * time.Second)
+		if err := nextMinute(t.Context(), cfg, minute); err != nil {
+			t.Fatal(err)
+		}
+		if schedule.MinuteOf(time.Now()) != minute+1 || waited != (minute+1).Start().Sub(start.Add(40*time.Second)) {
+			t.Errorf("waited %v until %v", waited, time.Now())
+		}
+		// The minute has turned by itself: no wait.
+		waited = 0
+		if err := nextMinute(t.Context(), cfg, minute); err != nil || waited != 0 {
+			t.Errorf("waited %v, %v", waited, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := nextMinute(ctx, cfg, minute+1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
+
+// TestKnockThatOpens listens where the knocks go, and opens the service when
+// the second sequence is complete.
+func TestKnockThatOpens(t *testing.T) {
+	p := profile()
+	p.Ports = 1
+	clock := now
+	ports, _ := schedule.Ports(p.Generator, p.PortSecret, schedule.MinuteOf(clock), 1)
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(ports[0])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Service = l.Addr().String()
+	l.Close()
+	opened := make(chan net.Listener, 1)
+	datagrams := make(chan []byte, 10)
+	go func() {
+		for i := 0; ; i++ {
+			b := make([]byte, 100)
+			n, err := udp.Read(b)
+			if err != nil {
+				return
+			}
+			datagrams <- b[:n]
+			if i == 1 {
+				l, err := net.Listen("tcp4", p.Service)
+				if err != nil {
+					t.Error(err)
+				}
+				opened <- l
+			}
+		}
+	}()
+	var sent []Sent
+	result, err := Knock(t.Context(), Config{
+		Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
+		Now: func() time.Time { return clock }, Report: func(e Event) { sent = append(sent, e.(Sent)) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	(<-opened).Close()
+	if result.Attempts != 2 || result.Service.String() != p.Service || result.Address != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("got %+v", result)
+	}
+	if len(sent) != 2 || sent[0].Base != 0 || sent[1].Base != 1 || sent[1].Ports[0] != ports[0] {
+		t.Errorf("sent %+v", sent)
+	}
+	for base := range uint32(2) {
+		want, _ := Sequence(p, clock, base)
+		if got := <-datagrams; !bytes.Equal(got, want[0].Datagram) {
+			t.Errorf("sequence %d: sent %x", base, got)
+		}
+	}
+}
+
+func TestKnockInVain(t *testing.T) {
+	p := profile()
+	// Nobody listens: the host refuses knocks and connections.
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Service = l.Addr().String()
+	l.Close()
+	var bases []uint32
+	_, err = Knock(t.Context(), Config{
+		Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Timeout: 200 * time.Millisecond, NoWait: true,
+		Now: func() time.Time { return now }, Report: func(e Event) { bases = append(bases, e.(Sent).Base) },
+	})
+	var offline *OfflineError
+	if !errors.As(err, &offline) || offline.Attempts != 3 || !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Fatalf("got %v", err)
+	}
+	if want := []uint32{0, 3, 6 + 65_536}; len(bases) != 3 || bases[0] != want[0] || bases[1] != want[1] || bases[2] != want[2] {
+		t.Errorf("bases %v, want %v", bases, want)
+	}
+	hints := strings.Join(offline.Hints, "\n")
+	for _, want := range []string{"9 knocks were refused by ICMP", "refuses connections", "clock"} {
+		if !strings.Contains(hints, want) {
+			t.Errorf("no hint of %q in:\n%s", want, hints)
+		}
+	}
+	if strings.Contains(hints+err.Error(), "com1_secret") {
+		t.Error("a secret in the hints")
+	}
+}
+
+func TestKnockWithoutAService(t *testing.T) {
+	for _, attempts := range []int{0, 1, 5} {
+		result, err := Knock(t.Context(), Config{
+			Profile: profile(), Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Attempts: attempts,
+			Now: func() time.Time { return now },
+		})
+		if err != nil || result.Attempts != 1 || result.Service.IsValid() {
+			t.Errorf("%d attempts: %+v, %v", attempts, result, err)
+		}
+	}
+}
+
+func TestKnockRefusesAnIncompleteProfile(t *testing.T) {
+	for name, change := range map[string]func(*Profile){
+		"server": func(p *Profile) { p.Server = "" }, "secret": func(p *Profile) { p.Secret = nil },
+		"port secret": func(p *Profile) { p.PortSecret = "" }, "ports": func(p *Profile) { p.Ports = 129 },
+		"identifier": func(p *Profile) { p.Identifier[0] = 0 }, "service": func(p *Profile) { p.Service = "22" },
+	} {
+		p := profile()
+		change(&p)
+		f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+		if _, err := Knock(t.Context(), Config{Profile: p, Nonces: f, Now: time.Now}); err == nil {
+			t.Errorf("%s accepted", name)
+		}
+		if _, err := os.Stat(f.Path); err == nil {
+			t.Errorf("%s: nonces were taken", name)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	for _, row := range []struct {
+		server, service string
+		family          Family
+		knock, watch    string
+	}{
+		{"127.0.0.1", "127.0.0.1:22", AnyFamily, "127.0.0.1", "127.0.0.1:22"},
+		{"127.0.0.1", ":22", IPv4, "127.0.0.1", "127.0.0.1:22"},
+		{"127.0.0.1", "127.0.0.2:22", AnyFamily, "127.0.0.1", "127.0.0.2:22"},
+		{"::1", "[::1]:22", IPv6, "::1", "[::1]:22"},
+		{"::ffff:127.0.0.1", ":22", AnyFamily, "127.0.0.1", "127.0.0.1:22"},
+	} {
+		p := profile()
+		p.Server, p.Service = row.server, row.service
+		targets, err := resolve(t.Context(), p, row.family)
+		if err != nil || len(targets) != 1 || targets[0].knock.String() != row.knock || targets[0].service.String() != row.watch {
+			t.Errorf("%+v: %+v, %v", row, targets, err)
+		}
+	}
+	p := profile()
+	var resolveErr *ResolveError
+	if _, err := resolve(t.Context(), p, IPv6); !errors.As(err, &resolveErr) || !strings.Contains(err.Error(), "IPv6") {
+		t.Errorf("an IPv4 address with -6: %v", err)
+	}
+}
+
+func TestProbeSeesAConnectionClosedAtOnce(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	err = probe(t.Context(), netip.MustParseAddrPort(l.Addr().String()))
+	if !errors.Is(err, errClosedAtOnce) {
+		t.Fatalf("got %v", err)
+	}
+	f := findings{}
+	f.add(map[syscall.Errno]int{syscall.EHOSTUNREACH: 2}, err)
+	hints := strings.Join(f.hints(profile(), clockUnsynchronised, now), "\n")
+	for _, want := range []string{"open for another address", "2 knocks were turned away", "not synchronised"} {
+		if !strings.Contains(hints, want) {
+			t.Errorf("no hint of %q in:\n%s", want, hints)
+		}
+	}
+}
+
+func TestNoRoute(t *testing.T) {
+	for errno, want := range map[syscall.Errno]string{syscall.ENETUNREACH: "no route", syscall.EPERM: "own firewall", syscall.EINVAL: "could not leave"} {
+		if got := hintSend(errno); !strings.Contains(got, want) {
+			t.Errorf("%v: %s", errno, got)
+		}
+	}
+}

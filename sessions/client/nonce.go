@@ -1,0 +1,144 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// jump is how far the last attempt moves the nonce ahead: further than a
+// restored or copied profile is likely to have fallen behind.
+const jump = 1 << 16
+
+// nonces is how many there are in the life of a secret.
+const nonces = 1 << 32
+
+// ExhaustedError says that a client's nonces are used up.
+type ExhaustedError struct{ Client string }
+
+func (e *ExhaustedError) Error() string {
+	return fmt.Sprintf("the nonces of client %s are used up: all 4,294,967,296 belong to the past", e.Client)
+}
+
+// Hint says what to do.
+func (e *ExhaustedError) Hint() string {
+	return "ask the administrator for a new identifier and secret; nothing was sent"
+}
+
+// NonceFile keeps the next nonce of one client of one server. It may be used
+// by several processes at a time.
+type NonceFile struct{ Path string }
+
+// Reserve hands out n consecutive nonces that were never handed out before,
+// and returns the first. When it returns, the file on stable storage says so:
+// a crash at any moment loses nonces, and never repeats one. A skip moves
+// ahead as far, if as many are left. An ExhaustedError leaves the file as it
+// is; so does every error before the new file has taken the old one's place.
+func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint32) (base uint32, err error) {
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
+		return 0, fmt.Errorf("make the state directory: %w", err)
+	}
+	lock := flock.New(f.Path+".lock", flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		return 0, fmt.Errorf("lock the nonce file: %w", err)
+	}
+	defer lock.Close()
+	next, err := f.read()
+	if err != nil {
+		return 0, err
+	}
+	if next+uint64(skip)+uint64(n) <= nonces {
+		next += uint64(skip)
+	}
+	if next+uint64(n) > nonces {
+		return 0, &ExhaustedError{Client: client}
+	}
+	if err := f.write(next + uint64(n)); err != nil {
+		return 0, fmt.Errorf("record the nonces before they are sent: %w", err)
+	}
+	return uint32(next), nil
+}
+
+// read returns the next nonce; a file that does not exist has used none.
+func (f NonceFile) read() (uint64, error) {
+	text, err := os.ReadFile(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the nonce file: %w", err)
+	}
+	next, err := parseNonce(string(text))
+	if err != nil {
+		return 0, &DamagedError{Path: f.Path, err: err}
+	}
+	return next, nil
+}
+
+// write puts a new file in the old one's place. Under the lock there is one
+// writer, so the temporary file has a fixed name and is never left to pile up.
+func (f NonceFile) write(next uint64) (err error) {
+	temporary := f.Path + ".new"
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(formatNonce(next))
+	if err == nil {
+		err = file.Sync()
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(temporary, f.Path)
+	}
+	if err != nil {
+		os.Remove(temporary)
+		return err
+	}
+	return syncDirectory(filepath.Dir(f.Path))
+}
+
+// DamagedError says that a nonce file is not what Reserve wrote.
+type DamagedError struct {
+	Path string
+	err  error
+}
+
+func (e *DamagedError) Error() string { return e.Path + ": " + e.err.Error() }
+
+// Hint says what to do.
+func (e *DamagedError) Hint() string {
+	return "restore it from a backup, or remove it: the nonces then begin at 0, and the last attempt of each knock moves them ahead by 65,536 until the server takes them"
+}
+
+const nonceHeader = "sallyport-nonce 1\n"
+
+func formatNonce(next uint64) string {
+	return nonceHeader + "next " + strconv.FormatUint(next, 10) + "\n"
+}
+
+func parseNonce(text string) (uint64, error) {
+	const expected = "this is not a nonce file: expected the lines %q and \"next NUMBER\""
+	version, rest, ok := strings.Cut(text, "\n")
+	if !ok || !strings.HasPrefix(version, "sallyport-nonce ") {
+		return 0, fmt.Errorf(expected, strings.TrimSpace(nonceHeader))
+	}
+	if version+"\n" != nonceHeader {
+		return 0, errors.New("this nonce file was written by a newer version of sallyport")
+	}
+	next, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(rest, "next "), "\n"), 10, 64)
+	if err != nil || next > nonces || formatNonce(next) != text {
+		return 0, fmt.Errorf(expected, strings.TrimSpace(nonceHeader))
+	}
+	return next, nil
+}

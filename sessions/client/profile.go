@@ -1,0 +1,55 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// Profile is what a client knows of one server.
+type Profile struct {
+	Server     string // host name or address
+	PortSecret string
+	Ports      int // n, 1 to 128
+	Generator  schedule.Generator
+	Identifier wire.Identifier
+	Secret     []byte
+	// Service is the host:port to watch. An empty host, or that of Server,
+	// stands for the address that was knocked. Empty: nothing is watched.
+	Service string
+}
+
+func (p Profile) validate() error {
+	switch {
+	case p.Server == "":
+		return errors.New("profile: the server is missing")
+	case p.PortSecret == "" || len(p.Secret) == 0:
+		return errors.New("profile: a secret is missing")
+	case p.Ports < 1 || p.Ports > schedule.MaxPorts:
+		return fmt.Errorf("profile: expected 1 to %d ports, got %d", schedule.MaxPorts, p.Ports)
+	case !p.Identifier.Valid():
+		return errors.New("profile: the identifier is not printable ASCII")
+	}
+	if p.Service == "" {
+		return nil
+	}
+	_, _, err := SplitService(p.Service)
+	return err
+}
+
+// SplitService reads host:port, or :port. The port is a number from 1.
+func SplitService(s string) (host string, port uint16, err error) {
+	host, name, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, fmt.Errorf("expected host:port or :port, got %q", s)
+	}
+	n, err := strconv.ParseUint(name, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("expected a port number from 1 to 65535 after the colon, got %q", s)
+	}
+	return host, uint16(n), nil
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package client
+
+// syncDirectory does nothing: there is no such thing as a directory's handle
+// to flush. NTFS journals the rename.
+func syncDirectory(string) error { return nil }

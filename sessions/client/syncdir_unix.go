@@ -1,0 +1,15 @@
+//go:build unix
+
+package client
+
+import "os"
+
+// syncDirectory makes a rename in a directory durable.
+func syncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
