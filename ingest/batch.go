@@ -12,11 +12,11 @@ const (
 	ringSize = 64
 )
 
-// batch is up to 64 datagrams that came to one port. Its memory is made at
-// start; the datagrams are valid until the batch is back in the free list.
+// batch is up to 64 datagrams, of one port or of several. Its memory is made
+// at start; the datagrams are valid until the batch is back in the free list.
 type batch struct {
 	n      int // how many
-	places []schedule.Place
+	places [batchSize][]schedule.Place
 	data   [batchSize][bufferSize]byte
 	frame  frame // what the platform needs to fill it
 }

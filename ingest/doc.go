@@ -4,7 +4,7 @@
 // sends anything.
 //
 //	rotation    the live minutes -> wanted ports -> sockets opened, closed
-//	 reader     epoll over all its sockets -> recvmmsg of 64 -> a batch
+//	 reader     epoll over all its sockets -> recvmmsg -> batches of up to 64
 //	  shard     bounded ring of batches -> one drain task in the pool (ants)
 //	   check    verify.Verifier, a datagram at a time -> a counter each
 //	    Sink    the few that are authentic

@@ -310,6 +310,44 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 	}
 }
 
+// TestOneKnockAtEachOfManyPorts: a sequence of 128 comes to 128 sockets, and
+// must not fill the ring as 128 batches would.
+func TestOneKnockAtEachOfManyPorts(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	got := make(sink, 1024)
+	sh := newShard(pool, verify.New(rules(t, 128)), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	r, err := newReader(sh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	ports, _ := portsOf(128)(minute)
+	wanted := map[uint16][]schedule.Place{}
+	for i, p := range ports {
+		wanted[p] = []schedule.Place{{Minute: minute, Index: int8(i)}}
+	}
+	ps.reconcile(wanted)
+	for i, p := range ports {
+		send(t, loop4, p, knock(t, minute, i, 127))
+	}
+	sh.active.Store(true) // nothing is drained while the reader reads
+	go r.run()
+	wait(t, "all received", func() bool { return sh.received.Load() == 128 })
+	r.stop()
+	sh.drain()
+	if len(got) != 128 || sh.dropped.Load() != 0 {
+		t.Errorf("%d knocks came through, %d were dropped", len(got), sh.dropped.Load())
+	}
+}
+
 func TestFullRingDropsAndCounts(t *testing.T) {
 	pool, err := ants.NewPool(2)
 	if err != nil {
@@ -372,9 +410,10 @@ func TestNoAllocationADatagram(t *testing.T) {
 		for _, d := range datagrams {
 			c.Write(d)
 		}
-		for n := 0; n < len(datagrams); {
-			n += r.read(s)
+		for r.batch.n < len(datagrams) {
+			r.read(s)
 		}
+		r.flush()
 		sh.wait()
 	}
 	round()

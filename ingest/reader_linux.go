@@ -119,6 +119,7 @@ func (r *reader) run() error {
 				r.read(s)
 			}
 		}
+		r.flush()
 		// Only now, when no event of this round is left that could name a
 		// closed socket, are sockets closed.
 		if woken && r.obey() {
@@ -148,28 +149,46 @@ func (r *reader) obey() (stop bool) {
 	r.mu.Unlock()
 	r.adopt()
 	for _, s := range removed {
-		for i := 0; i < maxDrain && r.read(s) == batchSize; i++ {
+		for i := 0; i < maxDrain && r.read(s); i++ {
 		}
+		r.flush()
 		delete(r.sockets, int32(s.fd))
 		unix.Close(s.fd)
 	}
 	return stop
 }
 
-// read takes one batch from a socket and hands it on. An error means that
-// nothing was there: whatever a socket reports besides is of no concern, the
-// next datagram comes all the same.
-func (r *reader) read(s *socket) int {
-	n, err := receive(s.fd, r.batch)
-	if err != nil || n == 0 {
-		return 0
+// read adds what waits at a socket to the batch, which goes on when it is
+// full. It reports false when the socket had no more. An error means the same:
+// whatever a socket reports besides is of no concern, the next datagram comes
+// all the same.
+func (r *reader) read(s *socket) (more bool) {
+	b := r.batch
+	room := batchSize - b.n
+	n, err := receive(s.fd, b)
+	if err != nil {
+		return false
 	}
-	r.batch.n = n
-	r.batch.places = *s.port.places.Load()
+	places := *s.port.places.Load()
+	for i := b.n; i < b.n+n; i++ {
+		b.places[i] = places
+	}
+	if b.n += n; b.n == batchSize {
+		r.flush()
+	}
+	return n == room
+}
+
+// flush hands the batch on, if there is anything in it. At a full ring its
+// datagrams are dropped.
+func (r *reader) flush() {
+	if r.batch.n == 0 {
+		return
+	}
 	if r.shard.push(r.batch) {
 		r.batch = r.shard.next()
 	}
-	return n
+	r.batch.n = 0
 }
 
 func (r *reader) closeAll() {

@@ -83,7 +83,7 @@ func (s *shard) check(b *batch) {
 	now := s.now().Unix()
 	var reasons [verify.Reasons]uint64
 	for i := range b.n {
-		k, reason := s.verifier.Verify(b.datagram(i), b.places, now)
+		k, reason := s.verifier.Verify(b.datagram(i), b.places[i], now)
 		reasons[reason]++
 		if reason == verify.Authentic {
 			s.sink.Deliver(k, b.frame.source(i))

@@ -53,15 +53,16 @@ func (f *frame) source(i int) netip.Addr {
 	return a
 }
 
-// receive fills b with what waits at the socket, without waiting for more. It
-// does not allocate. The call cannot block, so the scheduler is not told.
+// receive adds what waits at the socket to b, as far as there is room,
+// without waiting for more. It does not allocate. The call cannot block, so
+// the scheduler is not told.
 func receive(fd int, b *batch) (n int, err error) {
-	f := &b.frame
-	for i := range f.msgs {
-		f.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+	free := b.frame.msgs[b.n:]
+	for i := range free {
+		free[i].hdr.Namelen = unix.SizeofSockaddrInet6
 	}
 	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
-		uintptr(unsafe.Pointer(&f.msgs[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		uintptr(unsafe.Pointer(&free[0])), uintptr(len(free)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

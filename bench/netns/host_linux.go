@@ -63,7 +63,8 @@ type End struct {
 	Addresses []string // with their prefix lengths
 }
 
-// Connect joins this namespace and a host by a veth pair. The ends know each
+// Connect joins this namespace and a host by a veth pair, for as long as the
+// test lasts. The ends know each
 // other's link addresses beforehand and announce nothing, so that nothing
 // crosses the link but what the test sends. MTU and queues are the kernel's.
 func Connect(t testing.TB, here End, h *Host, there End) {
@@ -73,6 +74,7 @@ func Connect(t testing.TB, here End, h *Host, there End) {
 	if err := netlink.LinkAdd(pair); err != nil {
 		t.Fatalf("make a veth pair: %v", err)
 	}
+	t.Cleanup(func() { netlink.LinkDel(pair) })
 	var ours, theirs net.HardwareAddr
 	link := func(e End, mac *net.HardwareAddr) error {
 		l, err := netlink.LinkByName(e.Name)

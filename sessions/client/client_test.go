@@ -293,7 +293,7 @@ func TestKnockThatOpens(t *testing.T) {
 	if result.Attempts != 2 || result.Service.String() != p.Service || result.Address != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("got %+v", result)
 	}
-	if len(sent) != 2 || sent[0].Base != 0 || sent[1].Base != 1 || sent[1].Ports[0] != ports[0] {
+	if len(sent) != 2 || sent[0].Base != 0 || sent[1].Base != 1 || sent[1].Packets[0].Port != ports[0] {
 		t.Errorf("sent %+v", sent)
 	}
 	for base := range uint32(2) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sallyport/verify/schedule"
@@ -42,7 +43,7 @@ type Event interface{ isEvent() }
 type Sent struct {
 	Attempt int
 	Address netip.Addr
-	Ports   []uint16
+	Packets []Packet
 	Base    uint32 // the first nonce
 }
 
@@ -100,7 +101,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		if err != nil {
 			return Result{}, &OfflineError{Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{hintSend(err)}, err: err}
 		}
-		cfg.Report(Sent{Attempt: attempt, Address: t.knock, Ports: portsOf(knocks), Base: base})
+		cfg.Report(Sent{Attempt: attempt, Address: t.knock, Packets: knocks, Base: base})
 		result := Result{Address: t.knock, Service: t.service, Attempts: attempt}
 		if !t.service.IsValid() {
 			s.Close()
@@ -140,6 +141,9 @@ func (e *OfflineError) Error() string {
 
 func (e *OfflineError) Unwrap() error { return e.err }
 
+// Hint returns the hints, one a line.
+func (e *OfflineError) Hint() string { return strings.Join(e.Hints, "\n") }
+
 // nextMinute returns when the minute of the last attempt is over.
 func nextMinute(ctx context.Context, cfg Config, last schedule.Minute) error {
 	for {
@@ -155,14 +159,6 @@ func nextMinute(ctx context.Context, cfg Config, last schedule.Minute) error {
 		case <-time.After(d):
 		}
 	}
-}
-
-func portsOf(knocks []Packet) []uint16 {
-	ports := make([]uint16, len(knocks))
-	for i, k := range knocks {
-		ports[i] = k.Port
-	}
-	return ports
 }
 
 // sendFirst sends the sequence to the first target that can be reached at all.

@@ -29,6 +29,7 @@ var ErrClosed = errors.New("the gate is shut")
 
 // WebConfig is what NewWeb needs.
 type WebConfig struct {
+	Name    string        // of the service, in the log
 	Listen  string        // host:port
 	OpenFor time.Duration // what each grant adds
 	OpenMax time.Duration // what a lease may have left at the most
@@ -76,7 +77,7 @@ func (w *Web) Open(g sessions.Grant) error {
 	first := w.leases.Len() == 0
 	until, fresh := w.leases.Add(g, now)
 	if fresh {
-		w.cfg.Log.Info("opened", "service", "web", "client", g.Identifier, "address", g.Address,
+		w.cfg.Log.Info("opened", "service", w.cfg.Name, "client", g.Identifier, "address", g.Address,
 			"for", time.Until(until).Round(time.Second))
 		w.cut(now) // a lease may have given way to this one
 	}
@@ -116,7 +117,7 @@ func (w *Web) sweep() (next time.Time, ok bool) {
 	if w.leases.Expire(now) > 0 {
 		if w.leases.Len() == 0 {
 			w.hide()
-			w.cfg.Log.Info("closed", "service", "web")
+			w.cfg.Log.Info("closed", "service", w.cfg.Name)
 		} else {
 			w.cut(now)
 		}

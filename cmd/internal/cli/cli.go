@@ -1,0 +1,132 @@
+// Package cli is what both commands have in common: how they start, stop, and
+// tell of errors.
+//
+// Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or file, nothing
+// was done; 130 interrupted.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	Done        = 0
+	Failed      = 1
+	Misused     = 2
+	Interrupted = 130
+)
+
+// Env is what a command may touch of the world.
+type Env struct {
+	Args   []string // without the name of the program
+	Stdout io.Writer
+	Stderr io.Writer
+	Now    func() time.Time
+}
+
+// Main runs the program and exits. SIGINT and SIGTERM end the context of the
+// command; the second one ends the program at once.
+func Main(command func(Env) *cobra.Command) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(Interrupted)
+	}()
+	env := Env{Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}
+	os.Exit(Run(ctx, env, command(env)))
+}
+
+// Run executes a command, prints its error, and returns the exit code.
+func Run(ctx context.Context, env Env, root *cobra.Command) int {
+	started := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.Version = version()
+	root.SetArgs(env.Args)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return Done
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintf(env.Stderr, "%s: interrupted\n", root.Name())
+		return Interrupted
+	}
+	fmt.Fprintf(env.Stderr, "%s: %v\n", root.Name(), err)
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		for line := range strings.Lines(hinted.Hint()) {
+			fmt.Fprintf(env.Stderr, "hint: %s\n", strings.TrimSpace(line))
+		}
+	}
+	var misuse *misuseError
+	switch {
+	case !started:
+		fmt.Fprintf(env.Stderr, "hint: %s --help\n", command.CommandPath())
+		return Misused
+	case errors.As(err, &misuse):
+		return Misused
+	}
+	return Failed
+}
+
+// Group makes a command that only has subcommands, and says so.
+func Group(c *cobra.Command) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return Misuse(WithHint(fmt.Errorf("unknown command %q", args[0]), c.CommandPath()+" --help"))
+	}
+	return c
+}
+
+type misuseError struct{ error }
+
+func (e *misuseError) Unwrap() error { return e.error }
+
+// Misuse marks an error as one of usage or configuration: exit code 2.
+func Misuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &misuseError{err}
+}
+
+type hintError struct {
+	error
+	hint string
+}
+
+func (e *hintError) Unwrap() error { return e.error }
+func (e *hintError) Hint() string  { return e.hint }
+
+// WithHint adds what to do to an error that says what is wrong.
+func WithHint(err error, hint string) error { return &hintError{err, hint} }
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,158 @@
+// Package profile reads a client's profiles from TOML files, and knows where
+// the client keeps them and its nonces.
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/client"
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// Version is that of the file's form.
+const Version = 1
+
+type file struct {
+	Version    int    `toml:"version" expect:"1, the version of this form"`
+	Server     string `toml:"server" expect:"the host name or address of the server, without a port"`
+	PortSecret string `toml:"port_secret" expect:"the secret from which the ports are drawn, as text in quotes"`
+	Ports      int    `toml:"ports" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator  string `toml:"generator" expect:"\"algorithm1\" or \"java\""`
+	Identifier string `toml:"identifier" expect:"4 printable ASCII characters in quotes, no space"`
+	Secret     string `toml:"secret" expect:"the client's secret, as text in quotes without spaces"`
+	Service    string `toml:"service" expect:"host:port or :port of the service to watch"`
+}
+
+// Load reads a profile by the path of its file, or by its name: then it is
+// NAME.toml in the user's config directory. A path has a separator in it or
+// ends in .toml.
+func Load(nameOrPath string) (client.Profile, error) {
+	path, err := locate(nameOrPath)
+	if err != nil {
+		return client.Profile{}, err
+	}
+	f, err := secretfile.Open(path)
+	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
+		return client.Profile{}, cli.WithHint(fmt.Errorf("no profile %q: %w", nameOrPath, err), "names are looked up in "+filepath.Dir(path)+"; for a file elsewhere give its path, such as ./"+nameOrPath)
+	}
+	if err != nil {
+		return client.Profile{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return client.Profile{}, fmt.Errorf("read the profile: %w", err)
+	}
+	return Parse(path, data)
+}
+
+func locate(nameOrPath string) (string, error) {
+	if strings.ContainsRune(nameOrPath, '/') || strings.ContainsRune(nameOrPath, filepath.Separator) || strings.HasSuffix(nameOrPath, ".toml") {
+		return nameOrPath, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", cli.WithHint(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile instead of its name")
+	}
+	return filepath.Join(dir, "sallyport", nameOrPath+".toml"), nil
+}
+
+// Parse reads a profile's text, which came from path. An error says which
+// line is wrong and what was expected.
+func Parse(path string, data []byte) (client.Profile, error) {
+	raw := file{Version: Version, Generator: schedule.Algorithm1.String()}
+	f, err := tomlfile.Decode(path, data, &raw)
+	if err != nil {
+		return client.Profile{}, err
+	}
+	for _, required := range []struct {
+		key     string
+		missing bool
+	}{
+		{"server", raw.Server == ""}, {"port_secret", raw.PortSecret == ""}, {"ports", !f.Has("ports")},
+		{"identifier", raw.Identifier == ""}, {"secret", raw.Secret == ""},
+	} {
+		if required.missing {
+			return client.Profile{}, f.Errorf(required.key, "got nothing")
+		}
+	}
+	p := client.Profile{
+		Server: raw.Server, PortSecret: raw.PortSecret, Ports: raw.Ports,
+		Secret: []byte(raw.Secret), Service: raw.Service,
+	}
+	if raw.Version != Version {
+		return client.Profile{}, f.Errorf("version", "got %d: was it written for a newer sallyport?", raw.Version)
+	}
+	if strings.ContainsAny(raw.Server, "/ \t") || strings.HasPrefix(raw.Server, "[") {
+		return client.Profile{}, f.Errorf("server", "got something else")
+	}
+	if p.Ports < 1 || p.Ports > schedule.MaxPorts {
+		return client.Profile{}, f.Errorf("ports", "got %d", p.Ports)
+	}
+	if p.Generator, err = schedule.ParseGenerator(raw.Generator); err != nil {
+		return client.Profile{}, f.Errorf("generator", "got something else")
+	}
+	if p.Identifier, err = wire.ParseIdentifier(raw.Identifier); err != nil || strings.Contains(raw.Identifier, " ") {
+		return client.Profile{}, f.Errorf("identifier", "got %d bytes", len(raw.Identifier))
+	}
+	if strings.ContainsFunc(raw.Secret, isSpace) {
+		return client.Profile{}, f.Errorf("secret", "got one with a space in it, which the server's clients file cannot hold")
+	}
+	if f.Has("service") {
+		if _, _, err := client.SplitService(raw.Service); err != nil {
+			return client.Profile{}, f.Errorf("service", "got %q", raw.Service)
+		}
+	}
+	return p, nil
+}
+
+func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }
+
+// Format writes a profile as Parse reads it, secrets included.
+func Format(p client.Profile) ([]byte, error) {
+	return toml.Marshal(file{
+		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports,
+		Generator: p.Generator.String(), Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service,
+	})
+}
+
+// Nonces returns the file of a profile's nonces in the user's state
+// directory. Profiles of one client of one server share it.
+func Nonces(p client.Profile) (client.NonceFile, error) {
+	dir, err := stateDir()
+	if err != nil {
+		return client.NonceFile{}, fmt.Errorf("find the user's state directory: %w", err)
+	}
+	name := url.QueryEscape(p.Identifier.String() + "@" + p.Server)
+	return client.NonceFile{Path: filepath.Join(dir, "sallyport", name+".nonce")}, nil
+}
+
+// stateDir is what the XDG base directory specification calls
+// XDG_STATE_HOME, and its like elsewhere.
+func stateDir() (string, error) {
+	switch runtime.GOOS {
+	case "windows":
+		return os.UserCacheDir() // %LocalAppData%: of this computer, not roaming
+	case "darwin", "ios":
+		return os.UserConfigDir()
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return dir, nil
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".local", "state"), err
+}

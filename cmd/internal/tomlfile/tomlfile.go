@@ -1,0 +1,149 @@
+// Package tomlfile reads TOML files strictly: whatever is wrong is an error
+// that names the file, the line, the key and what was expected there.
+//
+//	type raw struct {
+//		Ports int `toml:"ports" expect:"a whole number from 1 to 128"`
+//	}
+//
+// The text of the expect tag serves for values of a wrong type here, and for
+// values that the caller refuses, by File.Errorf.
+package tomlfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Error says what is wrong where. It never repeats a value: it may be a
+// secret.
+type Error struct {
+	Path string
+	Line int
+	Key  string // dotted; empty where the text is no TOML
+	Text string
+}
+
+func (e *Error) Error() string {
+	where := e.Path + ":" + strconv.Itoa(e.Line) + ": "
+	if e.Key != "" {
+		where += e.Key + ": "
+	}
+	return where + e.Text
+}
+
+// File knows the lines of a file that was decoded.
+type File struct {
+	path  string
+	typ   reflect.Type
+	lines map[string]int
+}
+
+// Decode reads data, which came from path, into the struct that v points to.
+// Each field has a toml and an expect tag.
+func Decode(path string, data []byte, v any) (*File, error) {
+	f := &File{path: path, typ: reflect.TypeOf(v).Elem()}
+	d := toml.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	var unknown *toml.StrictMissingError
+	var wrong *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		e := unknown.Errors[0]
+		line, _ := e.Position()
+		parent, name := e.Key()[:len(e.Key())-1], e.Key()[len(e.Key())-1]
+		return nil, &Error{path, line, strings.Join(e.Key(), "."), fmt.Sprintf("%q is not known here; expected one of %s", name, strings.Join(f.known(parent), ", "))}
+	case errors.As(err, &wrong):
+		line, _ := wrong.Position()
+		return nil, &Error{path, line, strings.Join(wrong.Key(), "."), f.wrong(wrong)}
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	f.lines = lines(data)
+	return f, nil
+}
+
+// Errorf returns an Error for a key such as "service.0.listen": what the
+// key's expect tag says, and what was found instead. A key that the file does
+// not have is reported at its end.
+func (f *File) Errorf(key, format string, args ...any) error {
+	line, text := f.lines[key], "expected "
+	if expect := f.expect(split(key)); expect != "" {
+		text += expect + ", "
+	}
+	if line == 0 {
+		line = f.lines[""]
+	}
+	return &Error{f.path, line, key, text + fmt.Sprintf(format, args...)}
+}
+
+// Has reports whether the file sets a key.
+func (f *File) Has(key string) bool { return f.lines[key] != 0 }
+
+func (f *File) wrong(e *toml.DecodeError) string {
+	text := strings.TrimPrefix(e.Error(), "toml: ")
+	mismatch := strings.Contains(text, "cannot ") || strings.Contains(text, "too large") || strings.Contains(text, "out of range")
+	if expect := f.expect(e.Key()); expect != "" && mismatch {
+		return "expected " + expect
+	}
+	return text
+}
+
+// field finds the struct field of a key; list indices are passed over.
+func (f *File) field(key []string) (field reflect.StructField, ok bool) {
+	typ := f.typ
+	for _, name := range key {
+		if _, err := strconv.Atoi(name); err == nil {
+			continue
+		}
+		for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct {
+			return field, false
+		}
+		ok = false
+		for _, candidate := range reflect.VisibleFields(typ) {
+			if candidate.Tag.Get("toml") == name {
+				field, ok, typ = candidate, true, candidate.Type
+				break
+			}
+		}
+		if !ok {
+			return field, false
+		}
+	}
+	return field, ok
+}
+
+func (f *File) expect(key []string) string {
+	field, _ := f.field(key)
+	return field.Tag.Get("expect")
+}
+
+// known lists the keys of a table; of the outermost one if the table is none
+// of ours.
+func (f *File) known(table []string) (names []string) {
+	typ := f.typ
+	if field, ok := f.field(table); ok {
+		typ = field.Type
+	}
+	for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
+	if typ.Kind() != reflect.Struct {
+		return nil
+	}
+	for _, field := range reflect.VisibleFields(typ) {
+		names = append(names, field.Tag.Get("toml"))
+	}
+	return names
+}
+
+func split(key string) []string { return strings.Split(key, ".") }

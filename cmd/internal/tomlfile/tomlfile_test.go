@@ -1,0 +1,116 @@
+package tomlfile
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+type config struct {
+	Ports    int      `toml:"ports" expect:"a whole number from 1 to 128"`
+	Name     string   `toml:"name" expect:"text"`
+	List     []string `toml:"list" expect:"a list of texts"`
+	For      string   `toml:"for" expect:"a duration such as \"10s\""`
+	Services []struct {
+		Listen string `toml:"listen" expect:"host:port"`
+		On     bool   `toml:"on" expect:"true or false"`
+	} `toml:"service" expect:"a [[service]] table"`
+}
+
+func TestDecode(t *testing.T) {
+	var c config
+	f, err := Decode("x.toml", []byte("# comment\nports = 3\nfor = \"1m30s\"\n[[service]]\nlisten = \"a\"\n\n[[service]]\non = true\nlisten = \"b\"\n"), &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Ports != 3 || c.For != "1m30s" || len(c.Services) != 2 || c.Services[1].Listen != "b" {
+		t.Errorf("got %+v", c)
+	}
+	for key, want := range map[string]string{
+		"ports":            "x.toml:2: ports: expected a whole number from 1 to 128, got 0",
+		"service.1.listen": "x.toml:9: service.1.listen: expected host:port, got 0",
+		"name":             "x.toml:9: name: expected text, got 0", // not there: the end of the file
+	} {
+		if got := f.Errorf(key, "got %d", 0).Error(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if !f.Has("service.0.listen") || f.Has("name") {
+		t.Error("Has")
+	}
+}
+
+func TestDuration(t *testing.T) {
+	var c config
+	f, err := Decode("x.toml", []byte("name = ''\nfor = 'soon'\n"), &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := f.Duration("for", "1m30s", 0); d != 90*time.Second || err != nil {
+		t.Errorf("got %v, %v", d, err)
+	}
+	if d, err := f.Duration("missing", "", time.Second); d != time.Second || err != nil {
+		t.Errorf("default: got %v, %v", d, err)
+	}
+	if _, err := f.Duration("for", c.For, 0); err == nil || err.Error() != `x.toml:2: for: expected a duration such as "10s", got no duration` {
+		t.Errorf("got %v", err)
+	}
+	if _, err := f.Duration("for", "", 0); err == nil {
+		t.Error("an empty text that is there was taken for the default")
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"ports = 'x'":                      "x.toml:1: ports: expected a whole number from 1 to 128",
+		"\nports = 1.5":                    "x.toml:2: ports: expected a whole number from 1 to 128",
+		"ports = 99999999999999999999":     "x.toml:1: ports: expected a whole number from 1 to 128",
+		"ports = [1]":                      "x.toml:1: ports: expected a whole number from 1 to 128",
+		"[ports]\nx = 1":                   "expected a whole number from 1 to 128",
+		"name = 3":                         "x.toml:1: name: expected text",
+		"list = [3]":                       "x.toml:1: list: expected a list of texts",
+		"for = 10":                         `x.toml:1: for: expected a duration such as "10s"`,
+		"service = 3":                      "x.toml:1: service: expected a [[service]] table",
+		"[[service]]\non = 'yes'":          "x.toml:2: service.on: expected true or false",
+		"port = 3":                         `x.toml:1: port: "port" is not known here; expected one of ports, name, list, for, service`,
+		"[[service]]\nlisten='a'\nopen=''": `x.toml:3: service.open: "open" is not known here; expected one of listen, on`,
+		"ports = 1\nports = 2":             "x.toml:2: ports: key ports is already defined",
+		"ports = ":                         "x.toml:1: expected value",
+		"name = 'a\n":                      "x.toml:1:",
+	} {
+		var c config
+		_, err := Decode("x.toml", []byte(text), &c)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q:\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func TestErrorsDoNotRepeatValues(t *testing.T) {
+	for _, text := range []string{"ports = 'hunter2'", "name = 'hunter2\n", "list = 'hunter2'", "name = hunter2"} {
+		var c config
+		if _, err := Decode("x.toml", []byte(text), &c); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte("ports = 3\n[[service]]\nlisten = 'a'\n"))
+	f.Add([]byte("service = [{listen='a'}]\n[x.y]\n'a.b' = 1\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var c config
+		file, err := Decode("x.toml", data, &c)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "x.toml:") {
+				t.Fatalf("no position: %v", err)
+			}
+			return
+		}
+		for key, line := range file.lines {
+			if line < 1 || line > 1+strings.Count(string(data), "\n") {
+				t.Fatalf("%q at line %d", key, line)
+			}
+		}
+	})
+}

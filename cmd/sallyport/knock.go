@@ -1,0 +1,155 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
+	"sallyport/sessions/client"
+)
+
+type knockOptions struct {
+	attempts   int
+	timeout    time.Duration
+	noWait     bool
+	json       bool
+	verbose    bool
+	ipv4, ipv6 bool
+}
+
+func knockCommand(env cli.Env) *cobra.Command {
+	var o knockOptions
+	c := &cobra.Command{
+		Use:   "knock PROFILE",
+		Short: "Knock, and watch whether the service opens",
+		Long: `Knock, and watch whether the service opens.
+
+The server never answers a knock, so the service itself is the proof. Each
+attempt is a new sequence. The last one waits for the next minute's ports, and
+moves the nonce ahead by 65,536, in case the profile was restored or copied.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return o.run(c, env, args[0]) },
+	}
+	f := c.Flags()
+	f.IntVar(&o.attempts, "attempts", client.DefaultAttempts, "how many sequences to send at the most")
+	f.DurationVar(&o.timeout, "timeout", client.DefaultTimeout, "how long to watch the service after each")
+	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the next minute's ports")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "tell what is sent")
+	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "knock over IPv4 only")
+	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "knock over IPv6 only")
+	return c
+}
+
+func (o knockOptions) run(c *cobra.Command, env cli.Env, name string) error {
+	if o.attempts < 1 {
+		return cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
+	}
+	if o.timeout <= 0 {
+		return cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
+	}
+	if o.ipv4 && o.ipv6 {
+		return cli.Misuse(errors.New("-4 and -6 exclude each other; without either, both families will do"))
+	}
+	p, err := profile.Load(name)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	nonces, err := profile.Nonces(p)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	cfg := client.Config{
+		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, NoWait: o.noWait, Now: env.Now,
+		Report: func(e client.Event) { o.report(env, e) },
+	}
+	switch {
+	case o.ipv4:
+		cfg.Family = client.IPv4
+	case o.ipv6:
+		cfg.Family = client.IPv6
+	}
+	start := time.Now()
+	result, err := client.Knock(c.Context(), cfg)
+	if err := o.print(env, result, err, time.Since(start)); err != nil {
+		return fmt.Errorf("print the result: %w", err)
+	}
+	var exhausted *client.ExhaustedError
+	var damaged *client.DamagedError
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) {
+		return cli.Misuse(err)
+	}
+	return err
+}
+
+// report tells of progress on standard error.
+func (o knockOptions) report(env cli.Env, e client.Event) {
+	switch e := e.(type) {
+	case client.Sent:
+		if o.verbose {
+			fmt.Fprintf(env.Stderr, "attempt %d of %d: %d knocks to %s, UDP ports %s, nonces from %d\n",
+				e.Attempt, o.attempts, len(e.Packets), e.Address, portList(e.Packets), e.Base)
+		}
+	case client.Waiting:
+		fmt.Fprintf(env.Stderr, "no answer yet; waiting %s for the next minute's ports (--no-wait skips this)\n", e.For.Round(time.Second))
+	}
+}
+
+// outcome is what --json prints. Fields are only ever added.
+type outcome struct {
+	Opened    bool     `json:"opened"`   // the service answered
+	Watched   bool     `json:"watched"`  // false: the profile names no service, so nobody knows
+	Address   string   `json:"address"`  // where the knocks went
+	Service   string   `json:"service"`  // address and port that answered
+	Attempts  int      `json:"attempts"` // sequences sent
+	ElapsedMS int64    `json:"elapsed_ms"`
+	Error     string   `json:"error,omitempty"`
+	Hints     []string `json:"hints,omitempty"`
+}
+
+func (o knockOptions) print(env cli.Env, r client.Result, err error, elapsed time.Duration) error {
+	if o.json {
+		out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
+		if err == nil {
+			out.Watched = r.Service.IsValid()
+			out.Opened = out.Watched
+			out.Address = r.Address.String()
+			if out.Watched {
+				out.Service = r.Service.String()
+			}
+			return json.NewEncoder(env.Stdout).Encode(out)
+		}
+		out.Error = err.Error()
+		var offline *client.OfflineError
+		if errors.As(err, &offline) {
+			out.Watched, out.Attempts, out.Hints = true, offline.Attempts, offline.Hints
+		}
+		return json.NewEncoder(env.Stdout).Encode(out)
+	}
+	switch {
+	case err != nil:
+		return nil
+	case !r.Service.IsValid():
+		_, err = fmt.Fprintf(env.Stdout, "knocked at %s; the profile names no service to watch\n", r.Address)
+	case r.Attempts == 1:
+		_, err = fmt.Fprintf(env.Stdout, "open: %s\n", r.Service)
+	default:
+		_, err = fmt.Fprintf(env.Stdout, "open: %s (attempt %d)\n", r.Service, r.Attempts)
+	}
+	return err
+}
+
+func portList(packets []client.Packet) string {
+	ports := make([]string, len(packets))
+	for i, p := range packets {
+		ports[i] = strconv.Itoa(int(p.Port))
+	}
+	return strings.Join(ports, ",")
+}

@@ -1,0 +1,28 @@
+// Command sallyport is the client: it knocks at a server and tells whether
+// the hidden service opened.
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+)
+
+func main() { cli.Main(command) }
+
+func command(env cli.Env) *cobra.Command {
+	root := cli.Group(&cobra.Command{
+		Use:   "sallyport",
+		Short: "Open a hidden service by knocking",
+		Long: `Open a hidden service by knocking.
+
+A profile is a TOML file that the server's administrator gives you. Commands
+take its path, or its name if it lies in your config directory as
+sallyport/NAME.toml.
+
+Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile or
+nonce file, nothing was sent; 130 interrupted.`,
+	})
+	root.AddCommand(knockCommand(env), portsCommand(env))
+	return root
+}

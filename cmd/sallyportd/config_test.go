@@ -1,0 +1,235 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// files writes files into a new directory, readable by their owner only.
+func files(t *testing.T, texts map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// TestReference: the documentation is a valid configuration, and what it says
+// of defaults is so.
+func TestReference(t *testing.T) {
+	reference, err := os.ReadFile("reference.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func(text string) config {
+		dir := files(t, map[string]string{"c.toml": text, "port_secret": "sécret\n", "clients.txt": "com1 s 0\n"})
+		text = strings.ReplaceAll(text, "/srv/www", dir)
+		if err := os.WriteFile(filepath.Join(dir, "c.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := loadConfig(filepath.Join(dir, "c.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	cfg := load(string(reference))
+	want := config{
+		ports: 3, generator: schedule.Algorithm1, portSecret: "sécret", tolerance: time.Minute,
+		clients: []registered{{wire.Identifier([]byte("com1")), []byte("s"), 0}},
+		service: serviceConfig{name: "web", listen: "[::]:8080", openFor: 10 * time.Second, openMax: time.Minute},
+	}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got  %+v\nwant %+v", cfg, want)
+	}
+	// With every default written out, nothing changes but what has no
+	// written default.
+	var spelled []string
+	for line := range strings.Lines(string(reference)) {
+		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "# "), " = "); ok && strings.HasPrefix(line, "# ") && !strings.Contains(key, " ") && key != "port_secret" {
+			line = strings.TrimPrefix(line, "# ")
+		}
+		spelled = append(spelled, line)
+	}
+	cfg = load(strings.Join(spelled, ""))
+	if cfg.service.root == "" {
+		t.Error("root is not in the reference")
+	}
+	want.listen, cfg.service.root = []netip.Addr{netip.IPv6Unspecified()}, ""
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("spelled out:\ngot  %+v\nwant %+v", cfg, want)
+	}
+	// Every key there is stands in it.
+	for _, typ := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[fileService]()} {
+		for i := range typ.NumField() {
+			if key := typ.Field(i).Tag.Get("toml"); !strings.Contains(string(reference), "\n"+key+" = ") && !strings.Contains(string(reference), "\n# "+key+" = ") && key != "service" {
+				t.Errorf("%s is not in the reference", key)
+			}
+		}
+	}
+}
+
+const minimal = `ports = 3
+port_secret = "hunter2"
+clients = "clients.txt"
+[[service]]
+name = "web"
+type = "web"
+listen = "127.0.0.1:8080"
+`
+
+func TestConfigRefuses(t *testing.T) {
+	replace := func(old, new string) string { return strings.Replace(minimal, old, new, 1) }
+	before := func(line string) string { return line + "\n" + minimal }
+	for text, want := range map[string]string{
+		before("version = 2"):                              "c.toml:1: version: expected 1, the version of this form, got 2",
+		before(`listen = ["localhost"]`):                   `c.toml:1: listen: expected a list of IP addresses in quotes`,
+		before(`listen = "::"`):                            `c.toml:1: listen: expected a list`,
+		replace("ports = 3", "ports = 0"):                  "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
+		replace("ports = 3", "ports = 129"):                "c.toml:1: ports: ",
+		replace("ports = 3", ""):                           "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
+		before(`generator = "pcg"`):                        `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
+		before(`port_secret_file = "x"`):                   "c.toml:1: port_secret_file: ",
+		replace(`port_secret = "hunter2"`, ""):             "port_secret: expected the secret",
+		replace(`clients = "clients.txt"`, ""):             "clients: expected the path of the clients file, got nothing",
+		replace(`clients.txt`, "none.txt"):                 "none.txt: no such file",
+		before(`clock_tolerance = "4s"`):                   `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
+		before(`clock_tolerance = "61s"`):                  "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "5500ms"`):               "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = 60`):                     "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "soon"`):                 "c.toml:1: clock_tolerance: ",
+		before(`readers = 65`):                             "c.toml:1: readers: ",
+		before(`port = 3`):                                 `c.toml:1: port: "port" is not known here; expected one of version, listen, ports`,
+		replace("[[service]]", "[[service]]\ncolour=3"):    `c.toml:5: service.colour: "colour" is not known here; expected one of name, type`,
+		minimal[:strings.Index(minimal, "[[")]:             "c.toml:3: service: expected one [[service]] table, got 0",
+		minimal + "[[service]]\nname = \"two\"\n":          "service: expected one [[service]] table, got 2",
+		replace(`name = "web"`, ""):                        "service.0.name: expected a name in quotes, got nothing",
+		replace(`type = "web"`, `type = "ftp"`):            `c.toml:6: service.0.type: expected "web", got "ftp"`,
+		replace(`127.0.0.1:8080`, `8080`):                  `c.toml:7: service.0.listen: expected host:port or :port, with an IP address for a host, got "8080"`,
+		replace(`127.0.0.1:8080`, `www.example:8080`):      "c.toml:7: service.0.listen: ",
+		replace(`127.0.0.1:8080`, `:99999`):                "c.toml:7: service.0.listen: ",
+		minimal + `open_for = "0s"`:                        "c.toml:8: service.0.open_for: ",
+		minimal + `open_for = 10`:                          `c.toml:8: service.open_for: expected a duration such as "10s", at least a second`,
+		minimal + "open_for = \"20s\"\nopen_max = \"10s\"": `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, got "10s"`,
+		minimal + `open_to = "all"`:                        `c.toml:8: service.0.open_to: expected "knocker" or "anyone", got "all"`,
+		minimal + `root = "nowhere"`:                       `c.toml:8: service.0.root: expected the path of a directory`,
+		minimal + `root = `:                                "c.toml:8: ",
+	} {
+		dir := files(t, map[string]string{"c.toml": text, "clients.txt": "com1 hunter2 0\n"})
+		_, err := loadConfig(filepath.Join(dir, "c.toml"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a secret in %v", err)
+		}
+	}
+}
+
+func TestExposedSecretsAreRefused(t *testing.T) {
+	withFile := strings.Replace(minimal, `port_secret = "hunter2"`, `port_secret_file = "ps"`, 1)
+	for _, row := range []struct {
+		text, exposed string
+		want          bool
+	}{
+		{minimal, "c.toml", true},
+		{withFile, "c.toml", false},
+		{withFile, "ps", true},
+		{minimal, "clients.txt", true},
+	} {
+		dir := files(t, map[string]string{"c.toml": row.text, "ps": "hunter2", "clients.txt": "com1 hunter2 0\n"})
+		if err := os.Chmod(filepath.Join(dir, row.exposed), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		_, err := loadConfig(filepath.Join(dir, "c.toml"))
+		if got := err != nil && strings.Contains(err.Error(), "others may read") && strings.Contains(err.Error(), row.exposed); got != row.want || !got && err != nil {
+			t.Errorf("%s: %v", row.exposed, err)
+		}
+	}
+}
+
+func TestParseClients(t *testing.T) {
+	clients, err := parseClients("clients.txt", strings.NewReader("# Listing 4\ncom1 com1_secret 0\r\n\n  com2\tsécret#2  14 \n#com3 off 5\ncom4 s 4294967295"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
+	want := []registered{{id("com1"), []byte("com1_secret"), 0}, {id("com2"), []byte("sécret#2"), 14}, {id("com4"), []byte("s"), 1<<32 - 1}}
+	if !reflect.DeepEqual(clients, want) {
+		t.Errorf("got %+v", clients)
+	}
+}
+
+func TestParseClientsRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"com1 hunter2":                        "clients.txt:1: expected identifier, secret and nonce, divided by spaces; got 2 columns",
+		"com1 hunter2 0 web":                  "clients.txt:1: expected identifier, secret and nonce, divided by spaces; got 4 columns",
+		"\nhunter2 com1 0":                    "clients.txt:2: an identifier is 4 printable ASCII characters; this is 7 bytes long",
+		"cöm hunter2 0":                       "clients.txt:1: an identifier is 4 printable ASCII characters; this holds others",
+		"com1 hunter2 0\n# c\ncom1 hunter2 1": "clients.txt:3: identifier com1 stands in line 1 already; expected each one once",
+		"com1 hunter2 4294967296":             "clients.txt:1: expected a nonce from 0 to 4294967295 in the third column",
+		"com1 hunter2 -1":                     "clients.txt:1: expected a nonce",
+		"com1 0 hunter2":                      "clients.txt:1: expected a nonce",
+		"com1 hunter2\xff 0":                  "clients.txt:1: expected UTF-8 text",
+		strings.Repeat("x", 70_000):           "clients.txt:1: ",
+	} {
+		_, err := parseClients("clients.txt", strings.NewReader(text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: got %v, want %s", text, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a secret in %v", err)
+		}
+	}
+}
+
+func FuzzParseClients(f *testing.F) {
+	f.Add("com1 com1_secret 0\n# x\ncom2 com2_secret 14\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		clients, err := parseClients("clients.txt", strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		seen := map[wire.Identifier]bool{}
+		for _, c := range clients {
+			if seen[c.identifier] || !c.identifier.Valid() || len(c.secret) == 0 || strings.ContainsAny(string(c.secret), " \t\n") {
+				t.Fatalf("%q: %+v", text, c)
+			}
+			seen[c.identifier] = true
+		}
+	})
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte(minimal))
+	if reference, err := os.ReadFile("reference.toml"); err == nil {
+		f.Add(reference)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		raw, file, err := parseConfig("c.toml", data)
+		if err != nil {
+			return
+		}
+		cfg, err := raw.validate(file)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "c.toml:") {
+				t.Fatalf("no position: %v", err)
+			}
+			return
+		}
+		if cfg.ports < 1 || cfg.ports > 128 || cfg.tolerance < 5*time.Second || cfg.tolerance > time.Minute || cfg.service.openMax < cfg.service.openFor {
+			t.Fatalf("%+v", cfg)
+		}
+	})
+}

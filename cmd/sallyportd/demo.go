@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
+	"sallyport/sessions"
+	"sallyport/sessions/client"
+	"sallyport/verify/wire"
+)
+
+const (
+	demoLease = 5 * time.Second
+	// demoLimit bounds the wait for anything that the demo expects.
+	demoLimit = 30 * time.Second
+)
+
+func demoCommand(env cli.Env) *cobra.Command {
+	var stay bool
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Show a hidden web server appear, serve and vanish, on this computer's loopback",
+		Long: `Show a hidden web server appear, serve and vanish.
+
+Server and client run in this process, on the loopback, with secrets that are
+thrown away. It needs no privilege and leaves nothing behind.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			dir, err := os.MkdirTemp("", "sallyport-demo-")
+			if err != nil {
+				return fmt.Errorf("make a directory for the demo: %w", err)
+			}
+			defer os.RemoveAll(dir)
+			return runDemo(c.Context(), env, dir, stay)
+		},
+	}
+	c.Flags().BoolVar(&stay, "stay", false, "keep the server running, and print what to try")
+	return c
+}
+
+// demo is the stage: a server, a client, and the page that is hidden.
+type demo struct {
+	env     cli.Env
+	server  *server
+	profile client.Profile
+	nonces  client.NonceFile
+	url     string
+}
+
+func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
+	cfg, guest, err := demoConfig()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	if stay {
+		log = slog.New(slog.NewTextHandler(env.Stderr, nil))
+	}
+	s, err := newServer(cfg, env.Now, log)
+	if err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	stopped := make(chan error, 1)
+	go func() {
+		defer stop()
+		stopped <- s.run(ctx)
+	}()
+	host := guest
+	host.Identifier, host.Secret = cfg.clients[0].identifier, cfg.clients[0].secret
+	d := demo{
+		env: env, server: s, profile: host, url: "http://" + guest.Service + "/test1.html",
+		nonces: client.NonceFile{Path: filepath.Join(dir, "nonce")},
+	}
+	err = d.play(ctx)
+	if err == nil && stay {
+		err = d.stay(ctx, dir, guest)
+	}
+	stop()
+	return errors.Join(err, <-stopped)
+}
+
+// demoConfig makes a server for two throw-away clients, and the profile of
+// the second one.
+func demoConfig() (config, client.Profile, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return config{}, client.Profile{}, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	address := l.Addr().String()
+	cfg := config{
+		listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		ports:  3, portSecret: randomSecret(), tolerance: time.Minute,
+		service: serviceConfig{name: "web", listen: address, openFor: demoLease, openMax: time.Minute},
+	}
+	for _, id := range []string{"host", "demo"} {
+		cfg.clients = append(cfg.clients, registered{identifier: wire.Identifier([]byte(id)), secret: []byte(randomSecret())})
+	}
+	guest := cfg.clients[1]
+	return cfg, client.Profile{
+		Server: "127.0.0.1", PortSecret: cfg.portSecret, Ports: cfg.ports, Generator: cfg.generator,
+		Identifier: guest.identifier, Secret: guest.secret, Service: address,
+	}, nil
+}
+
+// play shows the acts, and fails at the first that is not as it should be.
+func (d *demo) play(ctx context.Context) error {
+	select {
+	case <-d.server.ingest.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	d.say("a server runs, and hides %s", d.url)
+	if err := d.refused(ctx, "before the knock"); err != nil {
+		return err
+	}
+	var sent client.Sent
+	result, err := client.Knock(ctx, client.Config{
+		Profile: d.profile, Nonces: d.nonces, Now: d.env.Now,
+		Report: func(e client.Event) {
+			switch e := e.(type) {
+			case client.Sent:
+				sent = e
+				d.say("knocking: %d datagrams of %d bytes to UDP ports %s", len(e.Packets), wire.Size, demoPorts(e.Packets))
+			case client.Waiting:
+				d.say("another program holds one of the ports; waiting %s for the next minute's", e.For.Round(time.Second))
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	d.say("open: %s answers", result.Service)
+	status, err := d.get(ctx)
+	if err != nil {
+		return fmt.Errorf("get the page after the knock: %w", err)
+	}
+	d.say("GET /test1.html: %s", status)
+	if err := d.replay(ctx, sent); err != nil {
+		return err
+	}
+	d.say("waiting for the lease of %s to end", demoLease)
+	if err := d.vanish(ctx); err != nil {
+		return err
+	}
+	return d.refused(ctx, "after the lease")
+}
+
+// refused shows that nobody listens.
+func (d *demo) refused(ctx context.Context, when string) error {
+	status, err := d.get(ctx)
+	if err == nil {
+		return fmt.Errorf("the page was served %s: %s", when, status)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	d.say("GET /test1.html %s: %v", when, cause(err))
+	return nil
+}
+
+// replay sends the same datagrams again, to the same ports, and waits until
+// the server has refused each of them as a replay.
+func (d *demo) replay(ctx context.Context, sent client.Sent) error {
+	before := d.server.sessions.Stats()
+	for _, p := range sent.Packets {
+		c, err := net.Dial("udp", netip.AddrPortFrom(sent.Address, p.Port).String())
+		if err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+		_, err = c.Write(p.Datagram)
+		c.Close()
+		if err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+	}
+	want := uint64(len(sent.Packets))
+	refused := func() bool {
+		return d.server.sessions.Stats()[sessions.Replay]-before[sessions.Replay] == want
+	}
+	if err := wait(ctx, "the replay to be refused", refused); err != nil {
+		return err
+	}
+	if after := d.server.sessions.Stats(); after[sessions.Opened] != before[sessions.Opened] {
+		return errors.New("the replay opened the gate")
+	}
+	d.say("replaying the same %d datagrams: all refused; the lease stays as it was", want)
+	return nil
+}
+
+// vanish waits until the page is gone.
+func (d *demo) vanish(ctx context.Context) error {
+	return wait(ctx, "the page to vanish", func() bool {
+		_, err := d.get(ctx)
+		return err != nil
+	})
+}
+
+// stay keeps the server running for a client of the user's own.
+func (d *demo) stay(ctx context.Context, dir string, guest client.Profile) error {
+	text, err := profile.Format(guest)
+	if err != nil {
+		return fmt.Errorf("write a profile: %w", err)
+	}
+	path := filepath.Join(dir, "demo.toml")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return fmt.Errorf("write a profile: %w", err)
+	}
+	fmt.Fprintf(d.env.Stdout, "\nThe server stays. Try, in another terminal:\n\n  go run ./cmd/sallyport knock %s && curl %s\n\nCtrl-C ends it.\n", path, d.url)
+	<-ctx.Done()
+	return nil
+}
+
+// get fetches the page on a connection of its own.
+func (d *demo) get(ctx context.Context) (status string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, demoLimit)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url, nil)
+	if err != nil {
+		return "", err
+	}
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("status %s", resp.Status)
+	}
+	return resp.Status, nil
+}
+
+func (d *demo) say(format string, args ...any) {
+	fmt.Fprintf(d.env.Stdout, "%s  %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
+}
+
+// wait polls for something that happens elsewhere in this process.
+func wait(ctx context.Context, what string, ok func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, demoLimit, fmt.Errorf("waited %s for %s", demoLimit, what))
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// cause returns the innermost error, which is what a user understands.
+func cause(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
+}
+
+func demoPorts(packets []client.Packet) (text string) {
+	for i, p := range packets {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprint(p.Port)
+	}
+	return text
+}
+
+func randomSecret() string {
+	var b [32]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
