@@ -71,7 +71,7 @@ func newWorld(t *testing.T, change func(*config)) *world {
 	w.clock.SetSecond(20)
 	cfg := config{
 		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2,
-		service: serviceConfig{name: "web", listen: "[::]:" + web, openFor: time.Second, openMax: time.Minute},
+		service: serviceConfig{name: "web", listen: "[::]:" + web, openFor: 3 * time.Second, openMax: time.Minute},
 	}
 	for i := range 4 {
 		id := fmt.Sprintf("com%d", i+1)

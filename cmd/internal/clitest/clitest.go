@@ -15,11 +15,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Run runs the scripts of testdata/script, one after the other's name. With
-// setup, each gets a chance to change its environment.
-func Run(t *testing.T, setup func(*testscript.Env) error) {
+// Run runs the scripts of a directory. If setup is not nil, it may change the
+// environment of each.
+func Run(t *testing.T, dir string, setup func(*testscript.Env) error) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"sallyport/bench/netns"
+	"sallyport/cmd/internal/clitest"
+)
+
+// TestScriptsWithAServer runs scripts in which the client meets the real
+// server, built for the purpose, in a network of their own.
+func TestScriptsWithAServer(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	bin := t.TempDir()
+	out, err := exec.Command("go", "build", "-o", bin, "../sallyportd").CombinedOutput()
+	if err != nil {
+		t.Fatalf("build the server: %v\n%s", err, out)
+	}
+	clitest.Run(t, "testdata/server", func(env *testscript.Env) error {
+		env.Setenv("GORACE", "atexit_sleep_ms=0") // or each knock takes a second of its lease
+		env.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH")+string(filepath.ListSeparator)+env.Getenv("PATH"))
+		return nil
+	})
+}
