@@ -16,9 +16,9 @@ import (
 )
 
 // Sink takes authenticated knocks. Deliver is called by several workers at a
-// time; it must not block, and reports whether it took the knock.
+// time and must not block; what it cannot take it drops and counts.
 type Sink interface {
-	Deliver(k verify.Knock, source netip.Addr) bool
+	Deliver(k verify.Knock, source netip.Addr)
 }
 
 // Config is what New needs. All fields but Addresses and Readers are required.

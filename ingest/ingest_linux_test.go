@@ -43,10 +43,7 @@ type delivered struct {
 
 type sink chan delivered
 
-func (s sink) Deliver(k verify.Knock, source netip.Addr) bool {
-	s <- delivered{k, source}
-	return true
-}
+func (s sink) Deliver(k verify.Knock, source netip.Addr) { s <- delivered{k, source} }
 
 func rules(t testing.TB, n int) verify.Rules {
 	t.Helper()
@@ -144,19 +141,39 @@ var (
 	loop6 = netip.MustParseAddr("::1")
 )
 
-func TestBothFamiliesByDefault(t *testing.T) {
+func TestBothFamilies(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	s := start(t, 3)
-	ports, _ := portsOf(3)(minute)
-	for i, to := range []netip.Addr{loop4, loop6, loop4} {
-		send(t, to, ports[i], knock(t, minute, i, 2))
-		got := <-s.sink
-		if int(got.knock.Sequence()) != i || got.source != to {
-			t.Errorf("to %s: got %+v", to, got)
-		}
+	for name, addresses := range map[string][]netip.Addr{
+		"by default": nil, "one for both": {netip.IPv6Unspecified()}, "one each": {netip.IPv4Unspecified(), netip.IPv6Unspecified()}, "loopbacks": {loop4, loop6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, 3, addresses...)
+			ports, _ := portsOf(3)(minute)
+			for i, to := range []netip.Addr{loop4, loop6, loop4} {
+				send(t, to, ports[i], knock(t, minute, i, 2))
+				got := <-s.sink
+				if int(got.knock.Sequence()) != i || got.source != to {
+					t.Errorf("to %s: got %+v", to, got)
+				}
+			}
+		})
 	}
+}
+
+// TestSecondServerTakesNoKnocks: it runs as the same user, so the kernel would
+// let it share the ports.
+func TestSecondServerTakesNoKnocks(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	first, second := start(t, 3), start(t, 3)
+	if got := second.Stats(); got.Open != 0 || got.Failures == 0 {
+		t.Errorf("the second server: %+v", got)
+	}
+	first.stop()
+	wait(t, "the second to take over", func() bool { return second.Stats().Open == 7 })
 }
 
 func TestEveryDatagramIsCounted(t *testing.T) {
@@ -380,7 +397,7 @@ func TestNoAllocationADatagram(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	fd, err := openSocket(netip.AddrPortFrom(loop4, 20_000), false)
+	fd, err := openSocket(netip.AddrPortFrom(loop4, 20_000), false, shared)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,14 @@ type socket struct {
 	reader *reader
 }
 
+// sharing says whether a socket lets others bind the same address.
+type sharing bool
+
+const (
+	alone  sharing = false
+	shared sharing = true
+)
+
 // portSet is which ports are open. It belongs to the rotation goroutine,
 // except for its two counts.
 type portSet struct {
@@ -104,9 +112,19 @@ func (ps *portSet) openPort(number uint16, places []schedule.Place) (*port, erro
 	p := &port{number: number}
 	p.places.Store(&places)
 	hasIPv4 := slices.ContainsFunc(ps.addresses, netip.Addr.Is4)
+	// Programs of the same user may share a port that allows it, and would
+	// then take each other's datagrams: a second server would, unnoticed. A
+	// socket that does not share finds out.
+	for _, a := range ps.addresses {
+		fd, err := openSocket(netip.AddrPortFrom(a, number), hasIPv4, alone)
+		if err != nil {
+			return nil, err
+		}
+		closeSockets([]*socket{{fd: fd}})
+	}
 	for _, r := range ps.readers {
 		for _, a := range ps.addresses {
-			fd, err := openSocket(netip.AddrPortFrom(a, number), hasIPv4)
+			fd, err := openSocket(netip.AddrPortFrom(a, number), hasIPv4, shared)
 			if err != nil {
 				closeSockets(p.sockets)
 				return nil, err

@@ -69,9 +69,9 @@ func receive(fd int, b *batch) (n int, err error) {
 	return int(r), nil
 }
 
-// openSocket binds a UDP socket that shares its port with the other readers'.
-// v6only keeps an unspecified IPv6 address from taking IPv4 as well.
-func openSocket(a netip.AddrPort, v6only bool) (fd int, err error) {
+// openSocket binds a UDP socket. v6only keeps an unspecified IPv6 address from
+// taking IPv4 as well.
+func openSocket(a netip.AddrPort, v6only bool, with sharing) (fd int, err error) {
 	family, name := sockaddr(a)
 	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
 	if err != nil {
@@ -82,15 +82,11 @@ func openSocket(a netip.AddrPort, v6only bool) (fd int, err error) {
 			unix.Close(fd)
 		}
 	}()
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, flag(bool(with))); err != nil {
 		return -1, os.NewSyscallError("setsockopt SO_REUSEPORT", err)
 	}
 	if family == unix.AF_INET6 {
-		only := 0
-		if v6only {
-			only = 1
-		}
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, flag(v6only)); err != nil {
 			return -1, os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
 		}
 	}
@@ -98,6 +94,13 @@ func openSocket(a netip.AddrPort, v6only bool) (fd int, err error) {
 		return -1, os.NewSyscallError("bind "+a.String(), err)
 	}
 	return fd, nil
+}
+
+func flag(on bool) int {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func sockaddr(a netip.AddrPort) (family int, name unix.Sockaddr) {

@@ -28,6 +28,6 @@ func (*reader) run() error              { return errPlatform }
 func (*reader) stop()                   {}
 func (*reader) close()                  {}
 
-func openSocket(netip.AddrPort, bool) (int, error) { return -1, errPlatform }
-func closeSockets([]*socket)                       {}
-func anyAddress() []netip.Addr                     { return nil }
+func openSocket(netip.AddrPort, bool, sharing) (int, error) { return -1, errPlatform }
+func closeSockets([]*socket)                                {}
+func anyAddress() []netip.Addr                              { return nil }

@@ -78,9 +78,9 @@ func (s *Sessions) Run(ctx context.Context) error {
 }
 
 // Deliver hands a knock to the shard that owns its client. It does not block
-// or allocate; it reports false, and counts, if the shard's queue is full.
-func (s *Sessions) Deliver(k verify.Knock, source netip.Addr) bool {
-	return s.shardOf(k.Identifier()).deliver(arrival{k, source})
+// or allocate; if the shard's queue is full, it drops the knock and counts it.
+func (s *Sessions) Deliver(k verify.Knock, source netip.Addr) {
+	s.shardOf(k.Identifier()).deliver(arrival{k, source})
 }
 
 // Stats returns how many knocks had each outcome since the start.

@@ -51,13 +51,11 @@ func (s *shard) add(c Client) bool {
 	return true
 }
 
-func (s *shard) deliver(a arrival) bool {
+func (s *shard) deliver(a arrival) {
 	select {
 	case s.queue <- a:
-		return true
 	default:
 		s.counts[Full].Add(1)
-		return false
 	}
 }
 

@@ -392,6 +392,16 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestAttemptsGoThroughTheAddresses(t *testing.T) {
+	targets := []target{{knock: netip.MustParseAddr("2001:db8::1")}, {knock: netip.MustParseAddr("192.0.2.1")}}
+	for i, want := range []string{"2001:db8::1", "192.0.2.1", "2001:db8::1"} {
+		got := rotated(targets, i)
+		if len(got) != 2 || got[0].knock.String() != want || got[0] == got[1] {
+			t.Errorf("attempt %d: %v", i, got)
+		}
+	}
+}
+
 func TestProbeSeesAConnectionClosedAtOnce(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

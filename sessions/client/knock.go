@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +98,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		t, s, err := sendFirst(targets, knocks)
+		t, s, err := sendFirst(rotated(targets, attempt-1), knocks)
 		if err != nil {
 			return Result{}, &OfflineError{Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{hintSend(err)}, err: err}
 		}
@@ -159,6 +160,13 @@ func nextMinute(ctx context.Context, cfg Config, last schedule.Minute) error {
 		case <-time.After(d):
 		}
 	}
+}
+
+// rotated begins the list with its i-th target: if the first address leads
+// nowhere, the next attempt goes to the next one.
+func rotated(targets []target, i int) []target {
+	i %= len(targets)
+	return slices.Concat(targets[i:], targets[:i])
 }
 
 // sendFirst sends the sequence to the first target that can be reached at all.

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// stuck is in the environment of a child that runs a command which does not
+// heed its context.
+const stuck = "SALLYPORT_TEST_STUCK"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(stuck) != "" {
+		os.Args = os.Args[:1]
+		Main(func(Env) *cobra.Command {
+			return &cobra.Command{Use: "stuck", RunE: func(c *cobra.Command, _ []string) error {
+				fmt.Println("running")
+				<-c.Context().Done()
+				fmt.Println("asked to stop")
+				if os.Getenv(stuck) == "heeds" {
+					return nil
+				}
+				select {}
+			}}
+		})
+	}
+	os.Exit(m.Run())
+}
+
+func TestRun(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, row := range []struct {
+		name   string
+		ctx    context.Context
+		args   []string
+		err    error
+		code   int
+		stderr []string
+	}{
+		{"done", t.Context(), []string{"do"}, nil, Done, nil},
+		{"failed", t.Context(), []string{"do"}, errors.New("broken"), Failed, []string{"tool: broken"}},
+		{"hints", t.Context(), []string{"do"}, fmt.Errorf("wrapped: %w", WithHint(errors.New("broken"), "one\ntwo")), Failed, []string{"tool: wrapped: broken", "hint: one", "hint: two"}},
+		{"misused", t.Context(), []string{"do"}, Misuse(WithHint(errors.New("bad file"), "mend it")), Misused, []string{"tool: bad file", "hint: mend it"}},
+		{"interrupted", cancelled, []string{"do"}, fmt.Errorf("wait: %w", context.Canceled), Interrupted, []string{"tool: interrupted"}},
+		{"unknown flag", t.Context(), []string{"do", "--x"}, nil, Misused, []string{"tool: unknown flag: --x", "hint: tool do --help"}},
+		{"too many arguments", t.Context(), []string{"do", "x"}, nil, Misused, []string{"hint: tool do --help"}},
+		{"unknown command", t.Context(), []string{"undo"}, nil, Misused, []string{`tool: unknown command "undo"`, "hint: tool --help"}},
+		{"no command", t.Context(), nil, nil, Done, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var out, stderr strings.Builder
+			root := Group(&cobra.Command{Use: "tool", Short: "A tool"})
+			root.AddCommand(&cobra.Command{Use: "do", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return row.err }})
+			code := Run(row.ctx, Env{Args: row.args, Stdout: &out, Stderr: &stderr}, root)
+			want := strings.Join(row.stderr, "\n")
+			if got := strings.TrimSpace(stderr.String()); code != row.code || got != want && !(strings.HasSuffix(got, want) && want != "") {
+				t.Errorf("code %d, stderr:\n%s\nwant %d:\n%s", code, got, row.code, want)
+			}
+		})
+	}
+}
+
+func TestSignals(t *testing.T) {
+	for mode, want := range map[string]int{"heeds": Done, "ignores": Interrupted} {
+		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+			t.Run(fmt.Sprintf("%s/%s", mode, signal), func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				cmd := exec.CommandContext(ctx, os.Args[0])
+				cmd.Env = append(os.Environ(), stuck+"="+mode, "GORACE=atexit_sleep_ms=0")
+				out, err := cmd.StdoutPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				line := func() string {
+					var text []byte
+					for b := make([]byte, 1); ; {
+						if n, err := out.Read(b); n == 0 || err != nil || b[0] == '\n' {
+							return string(text)
+						}
+						text = append(text, b[0])
+					}
+				}
+				if got := line(); got != "running" {
+					t.Fatalf("it says %q", got)
+				}
+				cmd.Process.Signal(signal)
+				if got := line(); got != "asked to stop" {
+					t.Fatalf("after a signal it says %q", got)
+				}
+				if mode == "ignores" {
+					cmd.Process.Signal(signal)
+				}
+				cmd.Wait()
+				if got := cmd.ProcessState.ExitCode(); got != want {
+					t.Errorf("exit code %d, want %d", got, want)
+				}
+			})
+		}
+	}
+}
