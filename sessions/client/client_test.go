@@ -182,7 +182,7 @@ func TestNoNonceWithoutItsRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A directory stands where the new file would be written.
-	if err := os.Mkdir(f.Path+".new", 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(f.Path+".new", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if base, err := f.Reserve(t.Context(), "com1", 3, 0); err == nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"sallyport/sessions/durable"
 )
 
 // jump is how far the last attempt moves the nonce ahead: further than a
@@ -61,7 +63,7 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint3
 	if next+uint64(n) > nonces {
 		return 0, &ExhaustedError{Client: client}
 	}
-	if err := f.write(next + uint64(n)); err != nil {
+	if err := durable.WriteFile(f.Path, []byte(formatNonce(next+uint64(n))), 0o600); err != nil {
 		return 0, fmt.Errorf("record the nonces before they are sent: %w", err)
 	}
 	return uint32(next), nil
@@ -81,31 +83,6 @@ func (f NonceFile) read() (uint64, error) {
 		return 0, &DamagedError{Path: f.Path, err: err}
 	}
 	return next, nil
-}
-
-// write puts a new file in the old one's place. Under the lock there is one
-// writer, so the temporary file has a fixed name and is never left to pile up.
-func (f NonceFile) write(next uint64) (err error) {
-	temporary := f.Path + ".new"
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(formatNonce(next))
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(temporary, f.Path)
-	}
-	if err != nil {
-		os.Remove(temporary)
-		return err
-	}
-	return syncDirectory(filepath.Dir(f.Path))
 }
 
 // DamagedError says that a nonce file is not what Reserve wrote.

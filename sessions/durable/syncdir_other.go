@@ -1,6 +1,6 @@
 //go:build !unix
 
-package client
+package durable
 
 // syncDirectory does nothing: there is no such thing as a directory's handle
 // to flush. NTFS journals the rename.
