@@ -10,6 +10,9 @@ const (
 	bufferSize = 64
 	// ringSize is how many batches wait for a worker at the most.
 	ringSize = 64
+	// crowd is how many batches may wait before the reader holds back those
+	// that are not full.
+	crowd = 4
 )
 
 // batch is up to 64 datagrams, of one port or of several. Its memory is made

@@ -20,6 +20,9 @@
 //     drain task at a time, which empties it. A batch is with exactly one of:
 //     the free list, the reader, the ring, the task.
 //
+// A batch goes on when it is full or nothing more is there to read. While
+// batches pile up, one that is not full is held back for up to a millisecond.
+//
 // When something is full: the kernel drops at a full socket queue, the reader
 // drops the batch at a full ring and counts it, the Sink drops and counts
 // knocks that it cannot take. Nothing is allocated for a datagram, and no

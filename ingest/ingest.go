@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/ants/v2"
@@ -27,13 +28,21 @@ type Config struct {
 	// IPv6 address takes IPv4 too, unless an IPv4 address stands beside it.
 	Addresses []netip.Addr
 	Readers   int // how many threads read; 0: one
-	Rules     verify.Rules
-	// Ports draws the ports of a minute, in the order of the knocks.
-	Ports func(schedule.Minute) ([]uint16, error)
-	Sink  Sink
-	Now   func() time.Time
-	Log   *slog.Logger
+	Terms     Terms
+	Sink      Sink
+	Now       func() time.Time
+	Log       *slog.Logger
 }
+
+// Terms are what may change while the server runs. They are immutable.
+type Terms struct {
+	Rules verify.Rules
+	// Ports draws the port lists of a minute, each in the order of the
+	// knocks: one, and while port secrets change hands another.
+	Ports func(schedule.Minute) ([][]uint16, error)
+}
+
+func (t Terms) complete() bool { return t.Ports != nil && t.Rules.Table != nil }
 
 // Server receives knocks.
 type Server struct {
@@ -43,12 +52,14 @@ type Server struct {
 	pool    *ants.Pool
 	ports   *portSet
 	ready   chan struct{}
+	terms   atomic.Pointer[Terms]
+	updates chan chan error // asks the rotation to look at the terms
 }
 
 // New makes all memory that receiving will need. It opens no port yet.
 func New(cfg Config) (*Server, error) {
-	if cfg.Ports == nil || cfg.Sink == nil || cfg.Now == nil || cfg.Log == nil || cfg.Rules.Table == nil {
-		return nil, errors.New("ingest: rules, ports, a sink, a clock and a log are required")
+	if !cfg.Terms.complete() || cfg.Sink == nil || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("ingest: terms, a sink, a clock and a log are required")
 	}
 	cfg.Readers = max(cfg.Readers, 1)
 	if len(cfg.Addresses) == 0 {
@@ -61,9 +72,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the worker pool: %w", err)
 	}
-	s := &Server{cfg: cfg, pool: pool, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, pool: pool, ready: make(chan struct{}), updates: make(chan chan error)}
+	s.terms.Store(&cfg.Terms)
 	for range cfg.Readers {
-		sh := newShard(pool, verify.New(cfg.Rules), cfg.Sink, cfg.Now)
+		sh := newShard(pool, &s.terms, cfg.Sink, cfg.Now)
 		r, err := newReader(sh)
 		if err != nil {
 			s.release()
@@ -92,6 +104,26 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.rotate(ctx)
 	})
 	return g.Wait()
+}
+
+// Update changes the terms while Run runs. It returns when the ports of the
+// new terms have been opened, or tried to; ports that stay are not touched.
+// An error of the new Ports leaves the old terms in force.
+func (s *Server) Update(ctx context.Context, t Terms) error {
+	if !t.complete() {
+		return errors.New("ingest: the new terms are incomplete")
+	}
+	if _, err := wantedPorts(s.live(t), t.Ports); err != nil {
+		return err
+	}
+	s.terms.Store(&t)
+	done := make(chan error, 1)
+	select {
+	case s.updates <- done:
+		return <-done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Ready is closed once Run has opened, or tried to open, the first ports.

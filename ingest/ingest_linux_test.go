@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/panjf2000/ants/v2"
+	"github.com/vishvananda/netlink"
 
 	"sallyport/bench/netns"
 	"sallyport/verify"
@@ -67,6 +70,20 @@ func portsOf(n int) func(schedule.Minute) ([]uint16, error) {
 	}
 }
 
+func listsOf(n int) func(schedule.Minute) ([][]uint16, error) {
+	return func(m schedule.Minute) ([][]uint16, error) {
+		ports, err := portsOf(n)(m)
+		return [][]uint16{ports}, err
+	}
+}
+
+// termsOf are what a shard of its own is given.
+func termsOf(t testing.TB, n int) *atomic.Pointer[Terms] {
+	var p atomic.Pointer[Terms]
+	p.Store(&Terms{rules(t, n), listsOf(n)})
+	return &p
+}
+
 type testServer struct {
 	*Server
 	clock *clock
@@ -79,7 +96,7 @@ func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
 	t.Helper()
 	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
 	s, err := New(Config{
-		Addresses: addresses, Readers: 2, Rules: rules(t, n), Ports: portsOf(n),
+		Addresses: addresses, Readers: 2, Terms: Terms{rules(t, n), listsOf(n)},
 		Sink: ts.sink, Now: ts.clock.Now, Log: slog.New(slog.NewTextHandler(ts.log, nil)),
 	})
 	if err != nil {
@@ -294,18 +311,189 @@ func TestPortThatAnotherHolds(t *testing.T) {
 	}
 }
 
+// TestUpdate changes the terms while knocks come in: none of those that are
+// good under both is lost, and another secret's ports open and close.
+func TestUpdate(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	s := start(t, 3, loop4)
+	ports, _ := portsOf(3)(minute)
+	const others = 100
+	both := func(m schedule.Minute) ([][]uint16, error) {
+		ports, _ := portsOf(3)(m)
+		return [][]uint16{{ports[0] + others*3, ports[1] + others*3, ports[2]}, ports}, nil
+	}
+	id := wire.Identifier([]byte("com2"))
+	table, err := verify.NewTable([]verify.Client{{Identifier: com1, Secret: secret}, {Identifier: id, Secret: secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := Terms{verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}, both}
+	narrow := Terms{rules(t, 3), listsOf(3)}
+	stop := make(chan struct{})
+	sent := make(chan int)
+	go func() {
+		n := 0
+		for ; ; n++ {
+			select {
+			case <-stop:
+				sent <- n
+				return
+			default:
+			}
+			send(t, loop4, ports[0], knock(t, minute, 0, 2))
+			<-s.sink
+		}
+	}()
+	for range 50 {
+		for _, terms := range []Terms{wide, narrow} {
+			if err := s.Update(t.Context(), terms); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	close(stop)
+	n := <-sent
+	if got := s.Stats().Reasons[verify.Authentic]; got != uint64(n) {
+		t.Errorf("%d of %d knocks came through", got, n)
+	}
+	if err := s.Update(t.Context(), wide); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Stats().Open; got != 13 {
+		t.Errorf("%d ports open with two schedules, want 13", got)
+	}
+	k, _ := wire.Knock{Maximum: 2, Identifier: id, Timestamp: uint32(minute*60 + 30)}.Sign(secret).AppendBinary(nil)
+	send(t, loop4, ports[0]+others*3, k)
+	if got := <-s.sink; got.knock.Identifier() != id {
+		t.Errorf("got %+v", got)
+	}
+	if err := s.Update(t.Context(), Terms{}); err == nil {
+		t.Error("incomplete terms accepted")
+	}
+	broken := errors.New("broken")
+	if err := s.Update(t.Context(), Terms{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }}); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if got := s.Stats().Open; got != 13 {
+		t.Errorf("%d ports open after a refused update", got)
+	}
+}
+
+// TestAddressThatIsNotThere: the others serve on, and it is taken up when it
+// comes.
+func TestAddressThatIsNotThere(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	absent := netip.MustParseAddr("192.0.2.1")
+	s := start(t, 3, loop4, absent)
+	ports, _ := portsOf(3)(minute)
+	send(t, loop4, ports[0], knock(t, minute, 0, 2))
+	if got := <-s.sink; got.source != loop4 {
+		t.Errorf("got %+v", got)
+	}
+	if got := s.Stats(); got.Open != 7 || got.Failures < 7 {
+		t.Errorf("%+v", got)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(absent.AsSlice())}); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the address", func() bool { return s.Stats().Open == 14 })
+	send(t, absent, ports[1], knock(t, minute, 1, 2))
+	if got := <-s.sink; got.source != absent {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestInterfaceThatIsNotThere(t *testing.T) {
+	_, err := openSocket(netip.MustParseAddrPort("[fe80::1%nope0]:20000"), false, alone)
+	if err == nil || !strings.Contains(err.Error(), "nope0") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNothingIsLeftOpen starts and stops with a change of ports in between,
+// and compares the descriptors before and after.
+func TestNothingIsLeftOpen(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	descriptors := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	s := start(t, 3, loop4) // what the runtime opens once is open now
+	s.stop()
+	before := descriptors()
+	for range 5 {
+		s := start(t, 3, loop4)
+		s.clock.Set((minute + 50).Start())
+		if err := s.Update(t.Context(), *s.terms.Load()); err != nil {
+			t.Fatal(err)
+		}
+		s.stop()
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	// Sockets that a reader was given at the very end are closed too.
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	r, err := newReader(newShard(pool, termsOf(t, 1), make(sink, 1), time.Now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	r.stop()
+	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute}}})
+	if err := r.run(); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors before, %d after a late socket", before, after)
+	}
+}
+
+// TestPause: the ports open at the turn, not up to a second later.
+func TestPause(t *testing.T) {
+	for _, row := range []struct {
+		second, tolerance, want time.Duration
+	}{
+		{0, time.Minute, tick}, {59*time.Second + 900*time.Millisecond, time.Minute, 100 * time.Millisecond},
+		{14*time.Second + 750*time.Millisecond, 45 * time.Second, 250 * time.Millisecond},
+		{44*time.Second + 750*time.Millisecond, 45 * time.Second, 250 * time.Millisecond},
+	} {
+		if got := pause(minute.Start().Add(row.second), row.tolerance); got != row.want {
+			t.Errorf("at %v, tolerance %v: %v, want %v", row.second, row.tolerance, got, row.want)
+		}
+	}
+}
+
 func TestRotationKeepsWhatIsQueued(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	// A reader that does not run yet: the datagrams wait in the socket.
+	// The reader does not run yet: the datagrams wait in the socket.
 	pool, err := ants.NewPool(2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Release()
 	got := make(sink, 1024)
-	sh := newShard(pool, verify.New(rules(t, 1)), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
 	r, err := newReader(sh)
 	if err != nil {
 		t.Fatal(err)
@@ -316,11 +504,14 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 	for range 150 {
 		send(t, loop4, 20_000, knock(t, minute, 0, 0))
 	}
-	ps.reconcile(nil)
+	reconciled := make(chan struct{})
+	go func() { ps.reconcile(nil); close(reconciled) }()
+	wait(t, "the removal", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removed) == 1 })
 	r.stop()
 	if err := r.run(); err != nil {
 		t.Fatal(err)
 	}
+	<-reconciled
 	sh.wait()
 	if len(got) != 150 {
 		t.Errorf("%d of 150 queued knocks came through", len(got))
@@ -339,7 +530,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 	}
 	defer pool.Release()
 	got := make(sink, 1024)
-	sh := newShard(pool, verify.New(rules(t, 128)), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, termsOf(t, 128), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
 	r, err := newReader(sh)
 	if err != nil {
 		t.Fatal(err)
@@ -352,13 +543,18 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 		wanted[p] = []schedule.Place{{Minute: minute, Index: int8(i)}}
 	}
 	ps.reconcile(wanted)
+	sh.active.Store(true) // nothing is drained while the reader reads
+	done := make(chan error)
+	go func() { done <- r.run() }()
 	for i, p := range ports {
 		send(t, loop4, p, knock(t, minute, i, 127))
+		time.Sleep(100 * time.Microsecond) // so that most make a round of their own
 	}
-	sh.active.Store(true) // nothing is drained while the reader reads
-	go r.run()
-	wait(t, "all received", func() bool { return sh.received.Load() == 128 })
+	ps.reconcile(nil) // reads what is left
 	r.stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
 	sh.drain()
 	if len(got) != 128 || sh.dropped.Load() != 0 {
 		t.Errorf("%d knocks came through, %d were dropped", len(got), sh.dropped.Load())
@@ -371,7 +567,7 @@ func TestFullRingDropsAndCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Release()
-	sh := newShard(pool, verify.New(rules(t, 1)), make(sink, 1), time.Now)
+	sh := newShard(pool, termsOf(t, 1), make(sink, 1), time.Now)
 	sh.active.Store(true) // as if a task were stuck: nothing is drained
 	b := sh.next()
 	for i := range ringSize + 5 {
@@ -401,7 +597,7 @@ func TestNoAllocationADatagram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &port{number: 20_000}
+	p := &port{}
 	p.places.Store(&[]schedule.Place{{Minute: minute, Index: 0}})
 	s := &socket{fd: fd, port: p}
 	defer closeSockets([]*socket{s})
@@ -411,7 +607,7 @@ func TestNoAllocationADatagram(t *testing.T) {
 	}
 	defer pool.Release()
 	got := make(sink, 64*200)
-	sh := newShard(pool, verify.New(rules(t, 1)), got, func() time.Time { return minute.Start() })
+	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start() })
 	r, err := newReader(sh)
 	if err != nil {
 		t.Fatal(err)
@@ -448,8 +644,8 @@ func TestNewRefusesAnIncompleteConfig(t *testing.T) {
 func TestRotationFailsWithItsSchedule(t *testing.T) {
 	broken := errors.New("broken")
 	s, err := New(Config{
-		Rules: rules(t, 1), Sink: make(sink, 1), Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Ports: func(schedule.Minute) ([]uint16, error) { return nil, broken },
+		Sink: make(sink, 1), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Terms: Terms{rules(t, 1), func(schedule.Minute) ([][]uint16, error) { return nil, broken }},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,21 +5,21 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"sallyport/verify/schedule"
 )
 
-// port is an open knock port. Its readers see its places through the pointer,
-// which is replaced whole when the minute turns.
+// port is a knock port that is open at one address. Its readers see its
+// places through the pointer, which is replaced whole when the minute turns.
 type port struct {
-	number  uint16
 	places  atomic.Pointer[[]schedule.Place]
 	sockets []*socket
 }
 
-// socket is one of a port's sockets, one a reader and address. Once added to
-// its reader it belongs to that reader.
+// socket is one of a port's sockets, one a reader. Once added to its reader
+// it belongs to that reader.
 type socket struct {
 	fd     int
 	port   *port
@@ -34,14 +34,14 @@ const (
 	shared sharing = true
 )
 
-// portSet is which ports are open. It belongs to the rotation goroutine,
-// except for its two counts.
+// portSet is which ports are open, at which addresses. It belongs to the
+// rotation goroutine, except for its two counts.
 type portSet struct {
 	addresses []netip.Addr
 	readers   []*reader
 	log       *slog.Logger
-	open      map[uint16]*port
-	failed    map[uint16]bool // wanted, but not to be had; already logged
+	open      map[netip.AddrPort]*port
+	failed    map[netip.AddrPort]bool // wanted, but not to be had; already logged
 
 	openCount atomic.Int64
 	failures  atomic.Uint64
@@ -50,96 +50,113 @@ type portSet struct {
 func newPortSet(addresses []netip.Addr, readers []*reader, log *slog.Logger) *portSet {
 	return &portSet{
 		addresses: addresses, readers: readers, log: log,
-		open: map[uint16]*port{}, failed: map[uint16]bool{},
+		open: map[netip.AddrPort]*port{}, failed: map[netip.AddrPort]bool{},
 	}
 }
 
 // reconcile opens what is wanted and not open, gives open ports their places,
-// and closes what is no longer wanted. A port that cannot be opened stands in
+// and closes what is no longer wanted. What cannot be opened stands in
 // nobody's way: it is logged once, counted each time, and tried again at the
 // next call.
 func (ps *portSet) reconcile(wanted map[uint16][]schedule.Place) {
-	for number, p := range ps.open {
-		if _, ok := wanted[number]; !ok {
+	// Closed before any is opened: a port may be wanted again at once.
+	var closed sync.WaitGroup
+	for at, p := range ps.open {
+		if _, ok := wanted[at.Port()]; !ok {
 			for _, s := range p.sockets {
-				s.reader.remove(s)
+				s.reader.remove(s, &closed)
 			}
-			delete(ps.open, number)
+			delete(ps.open, at)
 		}
 	}
-	for number := range ps.failed {
-		if _, ok := wanted[number]; !ok {
-			delete(ps.failed, number)
+	closed.Wait()
+	for at := range ps.failed {
+		if _, ok := wanted[at.Port()]; !ok {
+			delete(ps.failed, at)
 		}
 	}
-	var busy, regained []uint16
-	var why error
+	var news changes
 	for number, places := range wanted {
-		if p, ok := ps.open[number]; ok {
-			if !slices.Equal(*p.places.Load(), places) {
-				p.places.Store(&places)
-			}
-			continue
-		}
-		p, err := ps.openPort(number, places)
-		if err != nil {
-			ps.failures.Add(1)
-			if !ps.failed[number] {
-				ps.failed[number] = true
-				busy, why = append(busy, number), err
-			}
-			continue
-		}
-		ps.open[number] = p
-		if ps.failed[number] {
-			delete(ps.failed, number)
-			regained = append(regained, number)
+		for _, a := range ps.addresses {
+			ps.want(netip.AddrPortFrom(a, number), places, &news)
 		}
 	}
-	if busy != nil {
-		slices.Sort(busy)
-		ps.log.Warn("cannot open knock ports; trying again every second", "ports", busy, "error", why)
-	}
-	if regained != nil {
-		slices.Sort(regained)
-		ps.log.Info("opened knock ports after all", "ports", regained)
-	}
+	news.log(ps.log)
 	ps.openCount.Store(int64(len(ps.open)))
 }
 
-// openPort opens all sockets of a port, or none.
-func (ps *portSet) openPort(number uint16, places []schedule.Place) (*port, error) {
-	p := &port{number: number}
+// want sees to it that a port is open and knows its places.
+func (ps *portSet) want(at netip.AddrPort, places []schedule.Place, news *changes) {
+	if p, ok := ps.open[at]; ok {
+		if !slices.Equal(*p.places.Load(), places) {
+			p.places.Store(&places)
+		}
+		return
+	}
+	p, err := ps.openPort(at, places)
+	if err != nil {
+		ps.failures.Add(1)
+		if !ps.failed[at] {
+			ps.failed[at] = true
+			news.lost, news.why = append(news.lost, at), err
+		}
+		return
+	}
+	ps.open[at] = p
+	if ps.failed[at] {
+		delete(ps.failed, at)
+		news.regained = append(news.regained, at)
+	}
+}
+
+// openPort opens the sockets of all readers at a port, or none.
+func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, error) {
+	p := &port{}
 	p.places.Store(&places)
-	hasIPv4 := slices.ContainsFunc(ps.addresses, netip.Addr.Is4)
+	v6only := slices.ContainsFunc(ps.addresses, netip.Addr.Is4)
 	// Programs of the same user may share a port that allows it, and would
 	// then take each other's datagrams: a second server would, unnoticed. A
 	// socket that does not share finds out.
-	for _, a := range ps.addresses {
-		fd, err := openSocket(netip.AddrPortFrom(a, number), hasIPv4, alone)
+	probe, err := openSocket(at, v6only, alone)
+	if err != nil {
+		return nil, err
+	}
+	closeSockets([]*socket{{fd: probe}})
+	for _, r := range ps.readers {
+		fd, err := openSocket(at, v6only, shared)
 		if err != nil {
+			closeSockets(p.sockets)
 			return nil, err
 		}
-		closeSockets([]*socket{{fd: fd}})
-	}
-	for _, r := range ps.readers {
-		for _, a := range ps.addresses {
-			fd, err := openSocket(netip.AddrPortFrom(a, number), hasIPv4, shared)
-			if err != nil {
-				closeSockets(p.sockets)
-				return nil, err
-			}
-			p.sockets = append(p.sockets, &socket{fd: fd, port: p, reader: r})
-		}
+		p.sockets = append(p.sockets, &socket{fd: fd, port: p, reader: r})
 	}
 	for i, s := range p.sockets {
 		if err := s.reader.add(s); err != nil {
+			var closed sync.WaitGroup
 			for _, added := range p.sockets[:i] {
-				added.reader.remove(added)
+				added.reader.remove(added, &closed)
 			}
 			closeSockets(p.sockets[i:])
+			closed.Wait()
 			return nil, errors.Join(errors.New("watch the socket"), err)
 		}
 	}
 	return p, nil
+}
+
+// changes are what one reconciliation has to tell, on a line each.
+type changes struct {
+	lost, regained []netip.AddrPort
+	why            error
+}
+
+func (c changes) log(log *slog.Logger) {
+	if c.lost != nil {
+		slices.SortFunc(c.lost, netip.AddrPort.Compare)
+		log.Warn("cannot open knock ports; trying again every second", "ports", c.lost, "error", c.why)
+	}
+	if c.regained != nil {
+		slices.SortFunc(c.regained, netip.AddrPort.Compare)
+		log.Info("opened knock ports after all", "ports", c.regained)
+	}
 }

@@ -27,9 +27,16 @@ type reader struct {
 	batch   *batch
 
 	mu       sync.Mutex
-	removed  []*socket
+	removed  []removal
 	added    []*socket
 	stopping bool
+	stopped  bool // run has closed everything
+}
+
+// removal is a socket to close, and who waits for it.
+type removal struct {
+	*socket
+	closed *sync.WaitGroup
 }
 
 func newReader(sh *shard) (*reader, error) {
@@ -64,11 +71,16 @@ func (r *reader) add(s *socket) error {
 	return nil
 }
 
-// remove has the reader read what the socket holds, and close it.
-func (r *reader) remove(s *socket) {
+// remove has the reader read what the socket holds, close it, and then tell
+// the group.
+func (r *reader) remove(s *socket, closed *sync.WaitGroup) {
 	r.mu.Lock()
-	r.removed = append(r.removed, s)
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return
+	}
+	closed.Add(1)
+	r.removed = append(r.removed, removal{s, closed})
 	r.signal()
 }
 
@@ -103,7 +115,7 @@ func (r *reader) run() error {
 	defer r.closeAll()
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		n, err := unix.EpollWait(r.epoll, events, -1)
+		n, err := unix.EpollWait(r.epoll, events, r.patience())
 		if err == unix.EINTR {
 			continue
 		}
@@ -119,13 +131,25 @@ func (r *reader) run() error {
 				r.read(s)
 			}
 		}
-		r.flush()
+		if !r.shard.crowded() {
+			r.flush()
+		}
 		// Only now, when no event of this round is left that could name a
 		// closed socket, are sockets closed.
 		if woken && r.obey() {
+			r.flush()
 			return nil
 		}
 	}
+}
+
+// patience is how long to wait for datagrams, in milliseconds: for ever, but
+// if the batch was held back because the ring is crowded.
+func (r *reader) patience() int {
+	if r.batch.n > 0 {
+		return 1
+	}
+	return -1
 }
 
 // adopt takes over the sockets that were added.
@@ -149,11 +173,12 @@ func (r *reader) obey() (stop bool) {
 	r.mu.Unlock()
 	r.adopt()
 	for _, s := range removed {
-		for i := 0; i < maxDrain && r.read(s); i++ {
+		for i := 0; i < maxDrain && r.read(s.socket); i++ {
 		}
 		r.flush()
 		delete(r.sockets, int32(s.fd))
 		unix.Close(s.fd)
+		s.closed.Done()
 	}
 	return stop
 }
@@ -197,4 +222,11 @@ func (r *reader) closeAll() {
 		unix.Close(s.fd)
 	}
 	clear(r.sockets)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+	for _, s := range r.removed {
+		s.closed.Done()
+	}
+	r.removed = nil
 }

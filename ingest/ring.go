@@ -38,4 +38,6 @@ func (r *ring) pop() *batch {
 	return b
 }
 
+func (r *ring) len() int { return int(r.tail.Load() - r.head.Load()) }
+
 func (r *ring) empty() bool { return r.head.Load() == r.tail.Load() }

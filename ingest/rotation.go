@@ -16,13 +16,15 @@ func (s *Server) rotate(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for first := true; ; first = false {
+		var updated chan error
 		select {
 		case <-ctx.Done():
 			return nil
+		case updated = <-s.updates:
 		case <-timer.C:
 		}
-		now := s.cfg.Now()
-		wanted, err := wantedPorts(schedule.Live(now, s.cfg.Rules.Tolerance), s.cfg.Ports)
+		terms := *s.terms.Load()
+		wanted, err := wantedPorts(s.live(terms), terms.Ports)
 		if err != nil {
 			return err
 		}
@@ -30,21 +32,35 @@ func (s *Server) rotate(ctx context.Context) error {
 		if first {
 			close(s.ready)
 		}
-		timer.Reset(min(tick, schedule.NextChange(now, s.cfg.Rules.Tolerance).Sub(now)))
+		if updated != nil {
+			updated <- nil
+		}
+		timer.Reset(pause(s.cfg.Now(), terms.Rules.Tolerance))
 	}
+}
+
+// pause is the time until the ports have to be looked at again.
+func pause(now time.Time, tolerance time.Duration) time.Duration {
+	return min(tick, schedule.NextChange(now, tolerance).Sub(now))
+}
+
+func (s *Server) live(t Terms) []schedule.Minute {
+	return schedule.Live(s.cfg.Now(), t.Rules.Tolerance)
 }
 
 // wantedPorts returns the places of each port that is drawn for one of the
 // live minutes, in ascending order of the minutes.
-func wantedPorts(live []schedule.Minute, draw func(schedule.Minute) ([]uint16, error)) (map[uint16][]schedule.Place, error) {
+func wantedPorts(live []schedule.Minute, draw func(schedule.Minute) ([][]uint16, error)) (map[uint16][]schedule.Place, error) {
 	wanted := make(map[uint16][]schedule.Place)
 	for _, m := range live {
-		ports, err := draw(m)
+		lists, err := draw(m)
 		if err != nil {
 			return nil, err
 		}
-		for i, p := range ports {
-			wanted[p] = append(wanted[p], schedule.Place{Minute: m, Index: int8(i)})
+		for _, ports := range lists {
+			for i, p := range ports {
+				wanted[p] = append(wanted[p], schedule.Place{Minute: m, Index: int8(i)})
+			}
 		}
 	}
 	return wanted, nil

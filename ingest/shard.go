@@ -18,6 +18,8 @@ type shard struct {
 	pool     *ants.Pool
 	task     func()
 	active   atomic.Bool // a drain task is submitted or running
+	terms    *atomic.Pointer[Terms]
+	inForce  *Terms // what the verifier was told last; the task's
 	verifier *verify.Verifier
 	sink     Sink
 	now      func() time.Time
@@ -28,11 +30,12 @@ type shard struct {
 	reasons  [verify.Reasons]atomic.Uint64 // written by the task
 }
 
-func newShard(pool *ants.Pool, v *verify.Verifier, sink Sink, now func() time.Time) *shard {
+func newShard(pool *ants.Pool, terms *atomic.Pointer[Terms], sink Sink, now func() time.Time) *shard {
 	s := &shard{
-		full: newRing(ringSize), free: newRing(2 * ringSize),
-		pool: pool, verifier: v, sink: sink, now: now,
+		full: newRing(ringSize), free: newRing(2 * ringSize), pool: pool,
+		terms: terms, inForce: terms.Load(), sink: sink, now: now,
 	}
+	s.verifier = verify.New(s.inForce.Rules)
 	s.task = s.drain
 	// Beside a full ring, one batch is with the reader and one with the task,
 	// so that after a push there is always a free one.
@@ -64,6 +67,11 @@ func (s *shard) push(b *batch) bool {
 	return true
 }
 
+// crowded reports whether batches pile up in the ring. Then the reader should
+// fill its batch before it pushes it: with one datagram each, a short burst
+// over many ports would use up the ring.
+func (s *shard) crowded() bool { return s.full.len() >= crowd }
+
 // drain checks batches until none is left.
 func (s *shard) drain() {
 	for {
@@ -80,6 +88,10 @@ func (s *shard) drain() {
 }
 
 func (s *shard) check(b *batch) {
+	if t := s.terms.Load(); t != s.inForce {
+		s.inForce = t
+		s.verifier.Use(t.Rules)
+	}
 	now := s.now().Unix()
 	var reasons [verify.Reasons]uint64
 	for i := range b.n {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -72,7 +73,10 @@ func receive(fd int, b *batch) (n int, err error) {
 // openSocket binds a UDP socket. v6only keeps an unspecified IPv6 address from
 // taking IPv4 as well.
 func openSocket(a netip.AddrPort, v6only bool, with sharing) (fd int, err error) {
-	family, name := sockaddr(a)
+	family, name, err := sockaddr(a)
+	if err != nil {
+		return -1, err
+	}
 	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
@@ -103,19 +107,19 @@ func flag(on bool) int {
 	return 0
 }
 
-func sockaddr(a netip.AddrPort) (family int, name unix.Sockaddr) {
+func sockaddr(a netip.AddrPort) (family int, name unix.Sockaddr, err error) {
 	if a.Addr().Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
 	}
 	in6 := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 	if zone := a.Addr().Zone(); zone != "" {
-		if i, err := net.InterfaceByName(zone); err == nil {
-			in6.ZoneId = uint32(i.Index)
-		} else if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
-			in6.ZoneId = uint32(n)
+		i, err := net.InterfaceByName(zone)
+		if err != nil {
+			return 0, nil, fmt.Errorf("find the interface %s of %s: %w", zone, a, err)
 		}
+		in6.ZoneId = uint32(i.Index)
 	}
-	return unix.AF_INET6, in6
+	return unix.AF_INET6, in6, nil
 }
 
 func closeSockets(sockets []*socket) {

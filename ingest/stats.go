@@ -8,7 +8,7 @@ type Stats struct {
 	Received uint64                 // datagrams read from the kernel
 	Dropped  uint64                 // datagrams dropped because the ring was full
 	Reasons  [verify.Reasons]uint64 // datagrams checked, by what was found
-	Open     int                    // ports open now
+	Open     int                    // ports open now, one at each address
 	Failures uint64                 // attempts to open a port that failed
 }
 

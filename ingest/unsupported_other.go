@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 )
 
 // The server runs on Linux. Elsewhere the package builds, so that the rest of
@@ -21,12 +22,12 @@ func (*frame) source(int) netip.Addr             { return netip.Addr{} }
 
 type reader struct{}
 
-func newReader(*shard) (*reader, error) { return nil, errPlatform }
-func (*reader) add(*socket) error       { return errPlatform }
-func (*reader) remove(*socket)          {}
-func (*reader) run() error              { return errPlatform }
-func (*reader) stop()                   {}
-func (*reader) close()                  {}
+func newReader(*shard) (*reader, error)         { return nil, errPlatform }
+func (*reader) add(*socket) error               { return errPlatform }
+func (*reader) remove(*socket, *sync.WaitGroup) {}
+func (*reader) run() error                      { return errPlatform }
+func (*reader) stop()                           {}
+func (*reader) close()                          {}
 
 func openSocket(netip.AddrPort, bool, sharing) (int, error) { return -1, errPlatform }
 func closeSockets([]*socket)                                {}

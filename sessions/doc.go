@@ -1,6 +1,6 @@
 // Package sessions turns authenticated knocks into decisions to open. It owns
 // all state of the clients: a replay window and a slot each, of fixed size,
-// made at start and never grown.
+// made at start and at a change of the list of clients, never for a knock.
 //
 //	verify.Knock, source address
 //	  -> Deliver        shard chosen by xxhash of the identifier; its queue

@@ -55,14 +55,51 @@ func New(cfg Config) (*Sessions, error) {
 	}
 	s := &Sessions{shards: make([]*shard, max(cfg.Shards, 1))}
 	for i := range s.shards {
-		s.shards[i] = newShard(cfg.Gate, cfg.Log, len(cfg.Clients)/len(s.shards))
+		s.shards[i] = newShard(cfg.Gate, cfg.Log)
 	}
-	for _, c := range cfg.Clients {
-		if !s.shardOf(c.Identifier).add(c) {
-			return nil, fmt.Errorf("sessions: client %s occurs twice", c.Identifier)
-		}
+	lists, err := s.distribute(cfg.Clients)
+	if err != nil {
+		return nil, err
+	}
+	for i, sh := range s.shards {
+		sh.replace(lists[i])
 	}
 	return s, nil
+}
+
+// Update replaces the list of clients while Run runs. A client that stays
+// keeps its window and slot. When Update returns nil, those who left get no
+// grant any more. A list with duplicates changes nothing.
+func (s *Sessions) Update(ctx context.Context, clients []Client) error {
+	lists, err := s.distribute(clients)
+	if err != nil {
+		return err
+	}
+	for i, sh := range s.shards {
+		done := make(chan struct{})
+		select {
+		case sh.updates <- update{lists[i], done}:
+			<-done
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// distribute sorts clients by their shards.
+func (s *Sessions) distribute(clients []Client) ([][]Client, error) {
+	lists := make([][]Client, len(s.shards))
+	seen := make(map[wire.Identifier]bool, len(clients))
+	for _, c := range clients {
+		if seen[c.Identifier] {
+			return nil, fmt.Errorf("sessions: client %s occurs twice", c.Identifier)
+		}
+		seen[c.Identifier] = true
+		i := s.shardOf(c.Identifier)
+		lists[i] = append(lists[i], c)
+	}
+	return lists, nil
 }
 
 // Run works off the knocks until ctx ends; what then still waits is dropped.
@@ -80,7 +117,7 @@ func (s *Sessions) Run(ctx context.Context) error {
 // Deliver hands a knock to the shard that owns its client. It does not block
 // or allocate; if the shard's queue is full, it drops the knock and counts it.
 func (s *Sessions) Deliver(k verify.Knock, source netip.Addr) {
-	s.shardOf(k.Identifier()).deliver(arrival{k, source})
+	s.shards[s.shardOf(k.Identifier())].deliver(arrival{k, source})
 }
 
 // Stats returns how many knocks had each outcome since the start.
@@ -93,6 +130,6 @@ func (s *Sessions) Stats() (sum [Outcomes]uint64) {
 	return sum
 }
 
-func (s *Sessions) shardOf(id wire.Identifier) *shard {
-	return s.shards[xxhash.Sum64(id[:])%uint64(len(s.shards))]
+func (s *Sessions) shardOf(id wire.Identifier) int {
+	return int(xxhash.Sum64(id[:]) % uint64(len(s.shards)))
 }

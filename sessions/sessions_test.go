@@ -211,6 +211,55 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestUpdate: who stays keeps what was used, who leaves gets nothing, who
+// comes begins anew.
+func TestUpdate(t *testing.T) {
+	f := newForge(t, 2, "stay", "left", "came")
+	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
+	grants, stats := run(t, Config{Clients: []Client{{id("stay"), 0}, {id("left"), 0}}, Shards: 3}, func(s *Sessions) {
+		// Half an attempt each, then the change, then the other half.
+		for _, c := range []string{"stay", "left", "came"} {
+			s.Deliver(f.knock(t, c, minute, 10, 0), alice)
+		}
+		synctest.Wait()
+		if err := s.Update(context.Background(), []Client{{id("stay"), 5}, {id("came"), 0}}); err != nil {
+			t.Error(err)
+		}
+		if err := s.Update(context.Background(), []Client{{id("stay"), 0}, {id("stay"), 0}}); err == nil {
+			t.Error("a duplicate accepted")
+		}
+		for _, c := range []string{"stay", "left", "came"} {
+			s.Deliver(f.knock(t, c, minute, 10, 1), alice)
+		}
+		s.Deliver(f.knock(t, "stay", minute, 10, 0), alice)
+		synctest.Wait()
+		// A mark ahead of what was used counts.
+		if err := s.Update(context.Background(), []Client{{id("stay"), 100}, {id("came"), 0}}); err != nil {
+			t.Error(err)
+		}
+		s.Deliver(f.knock(t, "stay", minute, 99, 1), alice)
+	})
+	if want := (Grant{id("stay"), alice}); len(grants) != 1 || grants[0] != want {
+		t.Errorf("grants %v", grants)
+	}
+	want := [Outcomes]uint64{Recorded: 3, Opened: 1, Replay: 2, Unknown: 2}
+	if stats != want {
+		t.Errorf("outcomes %v, want %v", stats, want)
+	}
+}
+
+func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
+	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Log: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Update(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	c := Client{Identifier: wire.Identifier([]byte("com1"))}
 	gate := gateFunc(func(Grant) error { return nil })
@@ -256,8 +305,8 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 		var opened *Grant
 		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
 		for _, id := range ids {
-			shards[id] = newShard(gate, discard(), 1)
-			shards[id].add(Client{Identifier: wire.Identifier([]byte(id))})
+			shards[id] = newShard(gate, discard())
+			shards[id].replace([]Client{{Identifier: wire.Identifier([]byte(id))}})
 		}
 		type attempt struct {
 			id     string
@@ -301,8 +350,8 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 	f := newForge(t, 4, "com1")
 	rapid.Check(t, func(t *rapid.T) {
 		grants := 0
-		s := newShard(gateFunc(func(Grant) error { grants++; return nil }), discard(), 1)
-		s.add(Client{Identifier: wire.Identifier([]byte("com1"))})
+		s := newShard(gateFunc(func(Grant) error { grants++; return nil }), discard())
+		s.replace([]Client{{Identifier: wire.Identifier([]byte("com1"))}})
 		var knocks []verify.Knock
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
 		for a := range attempts {

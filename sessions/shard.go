@@ -21,34 +21,48 @@ type client struct {
 	slot   slot
 }
 
-// shard owns the state of some of the clients. Its maps are only read once it
-// runs, its clients only touched by its goroutine.
+// update is a new list of a shard's clients.
+type update struct {
+	clients []Client
+	done    chan struct{}
+}
+
+// shard owns the state of some of the clients. Once it runs, only its
+// goroutine touches them.
 type shard struct {
 	index   map[wire.Identifier]uint32
 	clients []client
 	queue   chan arrival
+	updates chan update
 	counts  [Outcomes]atomic.Uint64
 	gate    Gate
 	log     *slog.Logger
 }
 
-func newShard(gate Gate, log *slog.Logger, clients int) *shard {
+func newShard(gate Gate, log *slog.Logger) *shard {
 	return &shard{
-		index:   make(map[wire.Identifier]uint32, clients),
-		clients: make([]client, 0, clients),
 		queue:   make(chan arrival, queueSize),
+		updates: make(chan update),
 		gate:    gate,
 		log:     log,
 	}
 }
 
-func (s *shard) add(c Client) bool {
-	if _, ok := s.index[c.Identifier]; ok {
-		return false
+// replace makes room for exactly these clients. Those that were there keep
+// their state, unless the new mark is ahead of it.
+func (s *shard) replace(list []Client) {
+	index := make(map[wire.Identifier]uint32, len(list))
+	clients := make([]client, len(list))
+	for i, c := range list {
+		index[c.Identifier] = uint32(i)
+		clients[i].window = replay.Restored(c.Mark)
+		if old, ok := s.index[c.Identifier]; ok {
+			if highest, used := s.clients[old].window.Highest(); used && highest >= c.Mark {
+				clients[i] = s.clients[old]
+			}
+		}
 	}
-	s.index[c.Identifier] = uint32(len(s.clients))
-	s.clients = append(s.clients, client{window: replay.Restored(c.Mark)})
-	return true
+	s.index, s.clients = index, clients
 }
 
 func (s *shard) deliver(a arrival) {
@@ -64,6 +78,9 @@ func (s *shard) run(ctx context.Context) {
 		select {
 		case a := <-s.queue:
 			s.handle(a)
+		case u := <-s.updates:
+			s.replace(u.clients)
+			close(u.done)
 		case <-ctx.Done():
 		}
 	}

@@ -25,12 +25,16 @@ type Verifier struct {
 
 // New returns a Verifier with memory of its own.
 func New(r Rules) *Verifier {
-	return &Verifier{
-		table:     r.Table,
-		maximum:   int8(r.Ports - 1),
-		tolerance: int64(r.Tolerance / time.Second),
-		mac:       newMACState(),
-	}
+	v := &Verifier{mac: newMACState()}
+	v.Use(r)
+	return v
+}
+
+// Use holds the datagrams from now on to other rules. It does not allocate.
+func (v *Verifier) Use(r Rules) {
+	v.table = r.Table
+	v.maximum = int8(r.Ports - 1)
+	v.tolerance = int64(r.Tolerance / time.Second)
 }
 
 // Verify checks a datagram that came to a port with the given places at now,
@@ -51,14 +55,14 @@ func (v *Verifier) Verify(datagram []byte, places []schedule.Place, now int64) (
 	if d := int64(k.Timestamp) - now; d > v.tolerance || d < -v.tolerance {
 		return Knock{}, Clock
 	}
-	key, ok := v.table.find(k.Identifier)
+	row, ok := v.table.find(k.Identifier)
 	if !ok {
 		return Knock{}, Identifier
 	}
 	if k.Nonce < uint32(k.Sequence) {
 		return Knock{}, Nonce
 	}
-	if !v.mac.verify(key, datagram[:wire.SignedSize], k.MAC[:]) {
+	if !v.table.verifies(&v.mac, row, datagram[:wire.SignedSize], k.MAC[:], now) {
 		return Knock{}, MAC
 	}
 	return Knock{

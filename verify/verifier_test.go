@@ -28,7 +28,7 @@ func table(t testing.TB, clients ...Client) *Table {
 
 func verifier(t testing.TB) *Verifier {
 	return New(Rules{
-		Table:     table(t, Client{wire.Identifier([]byte("com1")), secret}),
+		Table:     table(t, Client{Identifier: wire.Identifier([]byte("com1")), Secret: secret}),
 		Ports:     3,
 		Tolerance: time.Minute,
 	})
@@ -174,12 +174,45 @@ func TestSavedStateIsHMAC(t *testing.T) {
 	})
 }
 
+// TestRotation: both secrets are good until the date, then only the new one.
+func TestRotation(t *testing.T) {
+	old, new := []byte("old"), []byte("new")
+	id := wire.Identifier([]byte("com1"))
+	until := start + 30
+	other := wire.Identifier([]byte("com2"))
+	v := New(Rules{Ports: 3, Tolerance: time.Minute, Table: table(t,
+		Client{Identifier: id, Secret: new, Previous: old, Until: time.Unix(until, 0)}, Client{Identifier: other, Secret: new})})
+	for _, row := range []struct {
+		id     wire.Identifier
+		secret []byte
+		now    int64
+		want   Reason
+	}{
+		{id, new, until - 1, Authentic}, {id, old, until - 1, Authentic},
+		{id, new, until, Authentic}, {id, old, until, MAC},
+		{id, []byte("older"), until - 1, MAC},
+		{other, old, until - 1, MAC}, // another client's rotation
+	} {
+		k := good()
+		k.Identifier = row.id
+		b, _ := k.Sign(row.secret).AppendBinary(nil)
+		if _, got := v.Verify(b, []schedule.Place{{Minute: minute, Index: 1}}, row.now); got != row.want {
+			t.Errorf("%s with %s at %+d: %s, want %s", row.id, row.secret, row.now-until, got, row.want)
+		}
+	}
+	v.Use(Rules{Ports: 4, Tolerance: time.Minute, Table: table(t)})
+	k, _ := good().Sign(new).AppendBinary(nil)
+	if _, got := v.Verify(k, []schedule.Place{{Minute: minute, Index: 1}}, start); got != Maximum {
+		t.Errorf("under other rules: %s", got)
+	}
+}
+
 func TestNewTableRefuses(t *testing.T) {
 	id := wire.Identifier([]byte("com1"))
 	for name, clients := range map[string][]Client{
-		"duplicate":      {{id, secret}, {id, secret}},
-		"empty secret":   {{id, nil}},
-		"bad identifier": {{wire.Identifier{}, secret}},
+		"duplicate":      {{Identifier: id, Secret: secret}, {Identifier: id, Secret: secret}},
+		"empty secret":   {{Identifier: id}},
+		"bad identifier": {{Secret: secret}},
 	} {
 		if _, err := NewTable(clients); err == nil {
 			t.Errorf("%s accepted", name)

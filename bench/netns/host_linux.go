@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -57,6 +58,10 @@ func onThread(f func() error) error {
 	return <-done
 }
 
+var nextIndex atomic.Int32
+
+func init() { nextIndex.Store(100) }
+
 // End is one end of a veth pair.
 type End struct {
 	Name      string
@@ -64,13 +69,16 @@ type End struct {
 }
 
 // Connect joins this namespace and a host by a veth pair, for as long as the
-// test lasts. The ends know each
-// other's link addresses beforehand and announce nothing, so that nothing
-// crosses the link but what the test sends. MTU and queues are the kernel's.
+// test lasts. The ends know each other's link addresses beforehand, so that
+// nothing crosses the link but what the test sends, and the reports with which
+// the kernel joins multicast groups. MTU and queues are the kernel's.
 func Connect(t testing.TB, here End, h *Host, there End) {
 	t.Helper()
 	pair := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: there.Name, PeerNamespace: netlink.NsFd(int(h.namespace.Fd()))}
 	pair.Name = here.Name
+	// The net package remembers names of interfaces by their index, for the
+	// process and not a namespace: no index may stand for two names.
+	pair.Index = int(nextIndex.Add(1))
 	if err := netlink.LinkAdd(pair); err != nil {
 		t.Fatalf("make a veth pair: %v", err)
 	}

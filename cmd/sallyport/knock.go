@@ -83,7 +83,8 @@ func (o knockOptions) run(c *cobra.Command, env cli.Env, name string) error {
 	}
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError
-	if errors.As(err, &exhausted) || errors.As(err, &damaged) {
+	var nonce *client.NonceError
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) {
 		return cli.Misuse(err)
 	}
 	return err

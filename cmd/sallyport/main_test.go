@@ -13,7 +13,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"sallyport": main})
 }
 
-func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script", nil) }
+func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script/*.txtar", nil) }
 
 func TestParseTime(t *testing.T) {
 	for s, want := range map[string]int64{

@@ -12,9 +12,12 @@ import (
 	"sallyport/cmd/internal/clitest"
 )
 
-// TestScriptsWithAServer runs scripts in which the client meets the real
-// server, built for the purpose, in a network of their own.
-func TestScriptsWithAServer(t *testing.T) {
+func TestKnockScript(t *testing.T)  { runWithServer(t, "knock") }
+func TestReloadScript(t *testing.T) { runWithServer(t, "reload") }
+
+// runWithServer runs a script in which the client meets the real server,
+// built for the purpose, in a network of its own.
+func runWithServer(t *testing.T, script string) {
 	if !netns.Enter(t) {
 		return
 	}
@@ -23,7 +26,7 @@ func TestScriptsWithAServer(t *testing.T) {
 	if err != nil {
 		t.Fatalf("build the server: %v\n%s", err, out)
 	}
-	clitest.Run(t, "testdata/server", func(env *testscript.Env) error {
+	clitest.Run(t, "testdata/server/"+script+".txtar", func(env *testscript.Env) error {
 		env.Setenv("GORACE", "atexit_sleep_ms=0") // or each knock takes a second of its lease
 		env.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH")+string(filepath.ListSeparator)+env.Getenv("PATH"))
 		return nil

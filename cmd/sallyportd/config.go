@@ -19,16 +19,22 @@ const configVersion = 1
 
 // file is the configuration as it is written. reference.toml explains it.
 type file struct {
-	Version        int           `toml:"version" expect:"1, the version of this form"`
-	Listen         []string      `toml:"listen" expect:"a list of IP addresses in quotes, such as [\"0.0.0.0\", \"::\"]"`
-	Ports          int           `toml:"ports" expect:"the number of knocks, a whole number from 1 to 128"`
-	Generator      string        `toml:"generator" expect:"\"algorithm1\" or \"java\""`
-	PortSecret     string        `toml:"port_secret" expect:"the secret from which the ports are drawn, as text in quotes; or port_secret_file instead"`
-	PortSecretFile string        `toml:"port_secret_file" expect:"the path of a file with the port secret"`
-	Clients        string        `toml:"clients" expect:"the path of the clients file"`
-	ClockTolerance string        `toml:"clock_tolerance" expect:"a duration from \"5s\" to \"60s\" in whole seconds"`
-	Readers        int           `toml:"readers" expect:"a whole number from 0 (one a processor) to 64"`
-	Service        []fileService `toml:"service" expect:"one [[service]] table"`
+	Version        int      `toml:"version" expect:"1, the version of this form"`
+	Server         string   `toml:"server" expect:"the host name or address by which clients reach this server"`
+	Listen         []string `toml:"listen" expect:"a list of IP addresses in quotes, such as [\"0.0.0.0\", \"::\"]"`
+	Ports          int      `toml:"ports" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator      string   `toml:"generator" expect:"\"algorithm1\" or \"java\""`
+	PortSecret     string   `toml:"port_secret" expect:"the secret from which the ports are drawn, as text in quotes; or port_secret_file instead"`
+	PortSecretFile string   `toml:"port_secret_file" expect:"the path of a file with the port secret"`
+	// The secret before the last change, whose ports stay open until a date.
+	PortSecretPrevious      string        `toml:"port_secret_previous" expect:"the port secret before the last change, as text in quotes; or port_secret_previous_file instead"`
+	PortSecretPreviousFile  string        `toml:"port_secret_previous_file" expect:"the path of a file with the port secret before the last change"`
+	PortSecretPreviousUntil time.Time     `toml:"port_secret_previous_until" expect:"a time such as 2026-12-01T00:00:00Z, together with the previous port secret"`
+	Clients                 string        `toml:"clients" expect:"the path of the clients file"`
+	ClockTolerance          string        `toml:"clock_tolerance" expect:"a duration from \"5s\" to \"60s\" in whole seconds"`
+	AdminSocket             string        `toml:"admin_socket" expect:"the path of a socket for the administrator's commands"`
+	Readers                 int           `toml:"readers" expect:"a whole number from 0 (one a processor) to 64"`
+	Service                 []fileService `toml:"service" expect:"one [[service]] table"`
 }
 
 type fileService struct {
@@ -43,14 +49,44 @@ type fileService struct {
 
 // config is what the server runs with: everything checked, nothing default.
 type config struct {
+	path       string
+	server     string       // by which clients reach it; empty: not said
 	listen     []netip.Addr // empty: all
 	ports      int
 	generator  schedule.Generator
 	portSecret string
+	previous   previousSecret
 	tolerance  time.Duration
 	readers    int // 0: one a processor
 	clients    []registered
 	service    serviceConfig
+
+	clientsPath    string
+	portSecretPath string // empty: it stands in the configuration itself
+	adminSocket    string
+}
+
+// previousSecret keeps the ports of an earlier port secret open for a while.
+type previousSecret struct {
+	secret string // empty: none
+	until  time.Time
+}
+
+// portLists draws the ports of a minute: those of the port secret and, until
+// its date, those of the one before.
+func (cfg config) portLists(m schedule.Minute) ([][]uint16, error) {
+	secrets := []string{cfg.portSecret}
+	if cfg.previous.secret != "" && m.Start().Before(cfg.previous.until) {
+		secrets = append(secrets, cfg.previous.secret)
+	}
+	lists := make([][]uint16, len(secrets))
+	for i, secret := range secrets {
+		var err error
+		if lists[i], err = schedule.Ports(cfg.generator, secret, m, cfg.ports); err != nil {
+			return nil, err
+		}
+	}
+	return lists, nil
 }
 
 type serviceConfig struct {
@@ -77,17 +113,19 @@ func loadConfig(path string) (config, error) {
 		return config{}, err
 	}
 	dir := filepath.Dir(path)
-	if raw.PortSecret != "" {
-		info, err := os.Stat(path)
-		if err == nil {
-			err = secretfile.Check(path, info)
-		}
-		if err != nil {
-			return config{}, err
-		}
-		cfg.portSecret = raw.PortSecret
-	} else if cfg.portSecret, err = secretfile.ReadOne(within(dir, raw.PortSecretFile)); err != nil {
+	cfg.path = path
+	if cfg.portSecret, err = readSecret(path, raw.PortSecret, raw.PortSecretFile); err != nil {
 		return config{}, fmt.Errorf("read the port secret: %w", err)
+	}
+	if raw.PortSecretFile != "" {
+		cfg.portSecretPath = within(dir, raw.PortSecretFile)
+	}
+	if raw.PortSecretPrevious != "" || raw.PortSecretPreviousFile != "" {
+		cfg.previous.until = raw.PortSecretPreviousUntil
+		cfg.previous.secret, err = readSecret(path, raw.PortSecretPrevious, raw.PortSecretPreviousFile)
+		if err != nil {
+			return config{}, fmt.Errorf("read the previous port secret: %w", err)
+		}
 	}
 	if cfg.service.root != "" {
 		cfg.service.root = within(dir, raw.Service[0].Root)
@@ -95,12 +133,27 @@ func loadConfig(path string) (config, error) {
 			return config{}, f.Errorf("service.0.root", "got %q, which is none", cfg.service.root)
 		}
 	}
-	cfg.clients, err = loadClients(within(dir, raw.Clients))
+	cfg.adminSocket = within(dir, raw.AdminSocket)
+	cfg.clientsPath = within(dir, raw.Clients)
+	cfg.clients, err = loadClients(cfg.clientsPath)
 	return cfg, err
 }
 
+// readSecret returns a secret that stands in the configuration, which then
+// nobody else may read, or in a file of its own.
+func readSecret(configPath, inline, file string) (string, error) {
+	if inline == "" {
+		return secretfile.ReadOne(within(filepath.Dir(configPath), file))
+	}
+	info, err := os.Stat(configPath)
+	if err != nil {
+		return "", err
+	}
+	return inline, secretfile.Check(configPath, info)
+}
+
 func parseConfig(path string, data []byte) (file, *tomlfile.File, error) {
-	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String()}
+	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock"}
 	f, err := tomlfile.Decode(path, data, &raw)
 	return raw, f, err
 }
@@ -110,6 +163,7 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 	if raw.Version != configVersion {
 		return cfg, f.Errorf("version", "got %d: was it written for a newer sallyportd?", raw.Version)
 	}
+	cfg.server = raw.Server
 	for i, text := range raw.Listen {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
@@ -128,6 +182,12 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 		return cfg, f.Errorf("port_secret_file", "got port_secret as well: one of the two is enough")
 	case raw.PortSecret == "" && raw.PortSecretFile == "":
 		return cfg, f.Errorf("port_secret", "got neither")
+	case raw.PortSecretPrevious != "" && raw.PortSecretPreviousFile != "":
+		return cfg, f.Errorf("port_secret_previous_file", "got port_secret_previous as well: one of the two is enough")
+	case (raw.PortSecretPrevious != "" || raw.PortSecretPreviousFile != "") == raw.PortSecretPreviousUntil.IsZero():
+		return cfg, f.Errorf("port_secret_previous_until", "got one without the other")
+	case raw.AdminSocket == "":
+		return cfg, f.Errorf("admin_socket", "got nothing")
 	case raw.Clients == "":
 		return cfg, f.Errorf("clients", "got nothing")
 	}

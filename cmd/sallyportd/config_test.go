@@ -33,7 +33,7 @@ func TestReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	load := func(text string) config {
-		dir := files(t, map[string]string{"c.toml": text, "port_secret": "sécret\n", "clients.txt": "com1 s 0\n"})
+		dir := files(t, map[string]string{"c.toml": text, "port_secret": "sécret\n", "port_secret.previous": "before\n", "clients.txt": "com1 s 0\n"})
 		text = strings.ReplaceAll(text, "/srv/www", dir)
 		if err := os.WriteFile(filepath.Join(dir, "c.toml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -42,12 +42,18 @@ func TestReference(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for path, want := range map[*string]string{&cfg.path: "c.toml", &cfg.clientsPath: "clients.txt", &cfg.portSecretPath: "port_secret", &cfg.adminSocket: "sallyportd.sock"} {
+			if *path != filepath.Join(dir, want) {
+				t.Errorf("%s, want %s", *path, want)
+			}
+			*path = ""
+		}
 		return cfg
 	}
 	cfg := load(string(reference))
 	want := config{
 		ports: 3, generator: schedule.Algorithm1, portSecret: "sécret", tolerance: time.Minute,
-		clients: []registered{{wire.Identifier([]byte("com1")), []byte("s"), 0}},
+		clients: []registered{{identifier: wire.Identifier([]byte("com1")), secret: []byte("s")}},
 		service: serviceConfig{name: "web", listen: "[::]:8080", openFor: 10 * time.Second, openMax: time.Minute},
 	}
 	if !reflect.DeepEqual(cfg, want) {
@@ -57,7 +63,7 @@ func TestReference(t *testing.T) {
 	// written default.
 	var spelled []string
 	for line := range strings.Lines(string(reference)) {
-		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "# "), " = "); ok && strings.HasPrefix(line, "# ") && !strings.Contains(key, " ") && key != "port_secret" {
+		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "# "), " = "); ok && strings.HasPrefix(line, "# ") && !strings.Contains(key, " ") && !strings.HasSuffix(line, "\"…\"\n") {
 			line = strings.TrimPrefix(line, "# ")
 		}
 		spelled = append(spelled, line)
@@ -67,6 +73,7 @@ func TestReference(t *testing.T) {
 		t.Error("root is not in the reference")
 	}
 	want.listen, cfg.service.root = []netip.Addr{netip.IPv6Unspecified()}, ""
+	want.server, want.previous = "gate.example.org", previousSecret{"before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("spelled out:\ngot  %+v\nwant %+v", cfg, want)
 	}
@@ -93,38 +100,42 @@ func TestConfigRefuses(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(minimal, old, new, 1) }
 	before := func(line string) string { return line + "\n" + minimal }
 	for text, want := range map[string]string{
-		before("version = 2"):                              "c.toml:1: version: expected 1, the version of this form, got 2",
-		before(`listen = ["localhost"]`):                   `c.toml:1: listen: expected a list of IP addresses in quotes`,
-		before(`listen = "::"`):                            `c.toml:1: listen: expected a list`,
-		replace("ports = 3", "ports = 0"):                  "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
-		replace("ports = 3", "ports = 129"):                "c.toml:1: ports: ",
-		replace("ports = 3", ""):                           "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
-		before(`generator = "pcg"`):                        `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
-		before(`port_secret_file = "x"`):                   "c.toml:1: port_secret_file: ",
-		replace(`port_secret = "hunter2"`, ""):             "port_secret: expected the secret",
-		replace(`clients = "clients.txt"`, ""):             "clients: expected the path of the clients file, got nothing",
-		replace(`clients.txt`, "none.txt"):                 "none.txt: no such file",
-		before(`clock_tolerance = "4s"`):                   `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
-		before(`clock_tolerance = "61s"`):                  "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = "5500ms"`):               "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = 60`):                     "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = "soon"`):                 "c.toml:1: clock_tolerance: ",
-		before(`readers = 65`):                             "c.toml:1: readers: ",
-		before(`port = 3`):                                 `c.toml:1: port: "port" is not known here; expected one of version, listen, ports`,
-		replace("[[service]]", "[[service]]\ncolour=3"):    `c.toml:5: service.colour: "colour" is not known here; expected one of name, type`,
-		minimal[:strings.Index(minimal, "[[")]:             "c.toml:3: service: expected one [[service]] table, got 0",
-		minimal + "[[service]]\nname = \"two\"\n":          "service: expected one [[service]] table, got 2",
-		replace(`name = "web"`, ""):                        "service.0.name: expected a name in quotes, got nothing",
-		replace(`type = "web"`, `type = "ftp"`):            `c.toml:6: service.0.type: expected "web", got "ftp"`,
-		replace(`127.0.0.1:8080`, `8080`):                  `c.toml:7: service.0.listen: expected host:port or :port, with an IP address for a host, got "8080"`,
-		replace(`127.0.0.1:8080`, `www.example:8080`):      "c.toml:7: service.0.listen: ",
-		replace(`127.0.0.1:8080`, `:99999`):                "c.toml:7: service.0.listen: ",
-		minimal + `open_for = "0s"`:                        "c.toml:8: service.0.open_for: ",
-		minimal + `open_for = 10`:                          `c.toml:8: service.open_for: expected a duration such as "10s", at least a second`,
-		minimal + "open_for = \"20s\"\nopen_max = \"10s\"": `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, got "10s"`,
-		minimal + `open_to = "all"`:                        `c.toml:8: service.0.open_to: expected "knocker" or "anyone", got "all"`,
-		minimal + `root = "nowhere"`:                       `c.toml:8: service.0.root: expected the path of a directory`,
-		minimal + `root = `:                                "c.toml:8: ",
+		before("version = 2"):                                       "c.toml:1: version: expected 1, the version of this form, got 2",
+		before(`listen = ["localhost"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes`,
+		before(`listen = "::"`):                                     `c.toml:1: listen: expected a list`,
+		replace("ports = 3", "ports = 0"):                           "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
+		replace("ports = 3", "ports = 129"):                         "c.toml:1: ports: ",
+		replace("ports = 3", ""):                                    "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
+		before(`generator = "pcg"`):                                 `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
+		before(`port_secret_file = "x"`):                            "c.toml:1: port_secret_file: ",
+		replace(`port_secret = "hunter2"`, ""):                      "port_secret: expected the secret",
+		replace(`clients = "clients.txt"`, ""):                      "clients: expected the path of the clients file, got nothing",
+		replace(`clients.txt`, "none.txt"):                          "none.txt: no such file",
+		before(`clock_tolerance = "4s"`):                            `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
+		before(`clock_tolerance = "61s"`):                           "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "5500ms"`):                        "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = 60`):                              "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "soon"`):                          "c.toml:1: clock_tolerance: ",
+		before(`port_secret_previous = "hunter2"`):                  "port_secret_previous_until: expected a time such as 2026-12-01T00:00:00Z, together with the previous port secret, got one without the other",
+		before("port_secret_previous_until = 2026-12-01T00:00:00Z"): "c.toml:1: port_secret_previous_until: ",
+		before(`port_secret_previous_until = "soon"`):               "c.toml:1: port_secret_previous_until: expected a time such as",
+		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
+		before(`readers = 65`):                                      "c.toml:1: readers: ",
+		before(`port = 3`):                                          `c.toml:1: port: "port" is not known here; expected one of version, server, listen, ports`,
+		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service.colour: "colour" is not known here; expected one of name, type`,
+		minimal[:strings.Index(minimal, "[[")]:                      "c.toml:3: service: expected one [[service]] table, got 0",
+		minimal + "[[service]]\nname = \"two\"\n":                   "service: expected one [[service]] table, got 2",
+		replace(`name = "web"`, ""):                                 "service.0.name: expected a name in quotes, got nothing",
+		replace(`type = "web"`, `type = "ftp"`):                     `c.toml:6: service.0.type: expected "web", got "ftp"`,
+		replace(`127.0.0.1:8080`, `8080`):                           `c.toml:7: service.0.listen: expected host:port or :port, with an IP address for a host, got "8080"`,
+		replace(`127.0.0.1:8080`, `www.example:8080`):               "c.toml:7: service.0.listen: ",
+		replace(`127.0.0.1:8080`, `:99999`):                         "c.toml:7: service.0.listen: ",
+		minimal + `open_for = "0s"`:                                 "c.toml:8: service.0.open_for: ",
+		minimal + `open_for = 10`:                                   `c.toml:8: service.open_for: expected a duration such as "10s", at least a second`,
+		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":          `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, got "10s"`,
+		minimal + `open_to = "all"`:                                 `c.toml:8: service.0.open_to: expected "knocker" or "anyone", got "all"`,
+		minimal + `root = "nowhere"`:                                `c.toml:8: service.0.root: expected the path of a directory`,
+		minimal + `root = `:                                         "c.toml:8: ",
 	} {
 		dir := files(t, map[string]string{"c.toml": text, "clients.txt": "com1 hunter2 0\n"})
 		_, err := loadConfig(filepath.Join(dir, "c.toml"))
@@ -160,12 +171,20 @@ func TestExposedSecretsAreRefused(t *testing.T) {
 }
 
 func TestParseClients(t *testing.T) {
-	clients, err := parseClients("clients.txt", strings.NewReader("# Listing 4\ncom1 com1_secret 0\r\n\n  com2\tsécret#2  14 \n#com3 off 5\ncom4 s 4294967295"))
+	lines, err := parseClients("clients.txt", strings.NewReader("# Listing 4\ncom1 com1_secret 0\r\n\n  com2\tsécret#2  14 \n#com3 off 5\ncom4 s 4294967295\n"+
+		"com5 new 7 old=before until=2026-12-01T00:00:00Z note=Eve's laptop, the note=blue one\ncom6 s 0 note=x"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	clients := clientsOf(lines)
 	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
-	want := []registered{{id("com1"), []byte("com1_secret"), 0}, {id("com2"), []byte("sécret#2"), 14}, {id("com4"), []byte("s"), 1<<32 - 1}}
+	want := []registered{
+		{identifier: id("com1"), secret: []byte("com1_secret")},
+		{identifier: id("com2"), secret: []byte("sécret#2"), mark: 14},
+		{identifier: id("com4"), secret: []byte("s"), mark: 1<<32 - 1},
+		{identifier: id("com5"), secret: []byte("new"), mark: 7, previous: []byte("before"), until: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), note: "Eve's laptop, the note=blue one"},
+		{identifier: id("com6"), secret: []byte("s"), note: "x"},
+	}
 	if !reflect.DeepEqual(clients, want) {
 		t.Errorf("got %+v", clients)
 	}
@@ -174,7 +193,10 @@ func TestParseClients(t *testing.T) {
 func TestParseClientsRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"com1 hunter2":                        "clients.txt:1: expected identifier, secret and nonce, divided by spaces; got 2 columns",
-		"com1 hunter2 0 web":                  "clients.txt:1: expected identifier, secret and nonce, divided by spaces; got 4 columns",
+		"com1 hunter2 0 web":                  "clients.txt:1: column 4: expected old=SECRET, until=TIME or note=TEXT, each once",
+		"com1 hunter2 0 old=hunter2":          "clients.txt:1: expected old= and until= together",
+		"com1 hunter2 0 until=soon":           "clients.txt:1: column 4: expected until= and a time such as",
+		"com1 h 0 old=hunter2 old=hunter2":    "clients.txt:1: column 5: ",
 		"\nhunter2 com1 0":                    "clients.txt:2: an identifier is 4 printable ASCII characters; this is 7 bytes long",
 		"cöm hunter2 0":                       "clients.txt:1: an identifier is 4 printable ASCII characters; this holds others",
 		"com1 hunter2 0\n# c\ncom1 hunter2 1": "clients.txt:3: identifier com1 stands in line 1 already; expected each one once",
@@ -197,12 +219,15 @@ func TestParseClientsRefuses(t *testing.T) {
 func FuzzParseClients(f *testing.F) {
 	f.Add("com1 com1_secret 0\n# x\ncom2 com2_secret 14\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		clients, err := parseClients("clients.txt", strings.NewReader(text))
+		lines, err := parseClients("clients.txt", strings.NewReader(text))
 		if err != nil {
 			return
 		}
 		seen := map[wire.Identifier]bool{}
-		for _, c := range clients {
+		for _, c := range clientsOf(lines) {
+			if again, err := parseClient(c.String()); err != nil || !reflect.DeepEqual(again, c) {
+				t.Fatalf("%q: %+v became %+v, %v", text, c, again, err)
+			}
 			if seen[c.identifier] || !c.identifier.Valid() || len(c.secret) == 0 || strings.ContainsAny(string(c.secret), " \t\n") {
 				t.Fatalf("%q: %+v", text, c)
 			}

@@ -223,7 +223,7 @@ func (d *demo) stay(ctx context.Context, dir string, guest client.Profile) error
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		return fmt.Errorf("write a profile: %w", err)
 	}
-	fmt.Fprintf(d.env.Stdout, "\nThe server stays. Try, in another terminal:\n\n  go run ./cmd/sallyport knock %s && curl %s\n\nCtrl-C ends it.\n", path, d.url)
+	fmt.Fprintf(d.env.Stdout, "\nThe server stays. Try, in another terminal:\n\n  XDG_STATE_HOME='%s' go run ./cmd/sallyport knock '%s' && curl %s\n\nCtrl-C ends it.\n", dir, path, d.url)
 	<-ctx.Done()
 	return nil
 }

@@ -28,6 +28,7 @@ import (
 //
 //	this namespace                          the client's
 //	srv 198.51.100.1, 2001:db8::1  <---->   cli 198.51.100.2, 2001:db8::2
+//	    fe80::1                                 198.51.100.3, fe80::2
 const (
 	server4 = "198.51.100.1"
 	server6 = "2001:db8::1"
@@ -36,8 +37,9 @@ const (
 
 // clock is the server's time: the real one, moved.
 type clock struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu   sync.Mutex
+	base time.Time // the minute in which the test plays
+	off  time.Duration
 }
 
 func (c *clock) Now() time.Time {
@@ -46,12 +48,15 @@ func (c *clock) Now() time.Time {
 	return time.Now().Add(c.off)
 }
 
-// SetSecond moves the clock to a second of its minute.
+// SetSecond moves the clock to a second of the test's first minute, or of a
+// later one.
 func (c *clock) SetSecond(s int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	c.off = now.Truncate(time.Minute).Add(time.Duration(s)*time.Second + 100*time.Millisecond).Sub(now)
+	if c.base.IsZero() {
+		c.base = time.Now().Truncate(time.Minute)
+	}
+	c.off = time.Until(c.base.Add(time.Duration(s)*time.Second + 100*time.Millisecond))
 }
 
 type world struct {
@@ -66,8 +71,8 @@ type world struct {
 func newWorld(t *testing.T, change func(*config)) *world {
 	t.Helper()
 	w := &world{host: netns.NewHost(t), nonces: t.TempDir()}
-	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24", server6 + "/64"}},
-		w.host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64"}})
+	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24", server6 + "/64", "fe80::1/64"}},
+		w.host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "fe80::2/64"}})
 	w.clock.SetSecond(20)
 	cfg := config{
 		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2,
@@ -174,6 +179,27 @@ func (w *world) listening() bool {
 	return err != nil
 }
 
+// moved waits until the server has followed the clock: the ports of a minute
+// before and after now are open.
+func (w *world) moved(t *testing.T) {
+	t.Helper()
+	w.until(t, "the ports of the moved clock", func() bool {
+		for _, off := range []time.Duration{-50 * time.Second, 50 * time.Second} {
+			ports, err := schedule.Ports(schedule.Algorithm1, "the port secret", schedule.MinuteOf(w.clock.Now().Add(off)), 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range ports {
+				if c, err := net.ListenPacket("udp", fmt.Sprintf("[::]:%d", p)); err == nil {
+					c.Close()
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
 func (w *world) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	if err := wait(t.Context(), what, ok); err != nil {
@@ -181,12 +207,20 @@ func (w *world) until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestKnockOpensOverBothFamilies(t *testing.T) {
+func TestKnockOpens(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
 	w := newWorld(t, nil)
-	for i, server := range []string{server4, server6} {
+	var link string
+	if err := w.host.Do(func() error {
+		cli, err := net.InterfaceByName("cli")
+		link = fmt.Sprintf("fe80::1%%%d", cli.Index)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, server := range []string{server4, server6, link} {
 		if w.listening() {
 			t.Fatal("it listens before the knock")
 		}
@@ -377,11 +411,12 @@ func TestTurnOfTheMinuteUnderAMovedClock(t *testing.T) {
 	}
 	w.clock.SetSecond(55)
 	minute := schedule.MinuteOf(w.clock.Now())
-	w.until(t, "the move of the clock", func() bool { return w.server.ingest.Stats().Open == 9 })
+	w.moved(t)
 	knockAll("before")
 	// A sequence on its way while the minute turns: its last knock arrives
 	// after it.
 	w.clock.SetSecond(58)
+	w.moved(t)
 	packets, err := client.Sequence(w.profile("com4", server4), w.clock.Now(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -391,10 +426,12 @@ func TestTurnOfTheMinuteUnderAMovedClock(t *testing.T) {
 	before := w.opened()
 	w.send(t, "198.51.100.2", server4, packets[2:])
 	w.until(t, "the knock under way at the turn", func() bool { return w.opened() == before+1 })
+	w.moved(t)
 	knockAll("after")
 	// Off by more than the tolerance, at a second where the ports are open
 	// all the same.
-	w.clock.SetSecond(30)
+	w.clock.SetSecond(90)
+	w.moved(t)
 	for _, off := range []time.Duration{-65 * time.Second, 65 * time.Second} {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		before := w.opened()

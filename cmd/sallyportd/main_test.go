@@ -12,4 +12,4 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"sallyportd": main})
 }
 
-func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script", nil) }
+func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script/*.txtar", nil) }

@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/gate"
 )
 
 const defaultConfig = "/etc/sallyport/sallyportd.toml"
@@ -34,16 +39,51 @@ the second one at once.`,
 			if len(cfg.clients) == 0 {
 				log.Warn("the clients file names no client: nobody can get in")
 			}
-			go func() {
-				<-s.ingest.Ready()
-				log.Info("serving", "clients", len(cfg.clients), "ports", cfg.ports, "generator", cfg.generator,
-					"clock_tolerance", cfg.tolerance, "service", cfg.service.name, "at", cfg.service.listen)
-			}()
-			err = s.run(c.Context())
+			err = serve(c.Context(), s, cfg, log)
 			log.Info("stopped")
 			return err
 		},
 	}
-	c.Flags().StringVarP(&path, "config", "c", defaultConfig, "the configuration `file`")
+	addConfigFlag(c, &path)
 	return c
+}
+
+// serve runs the server, and says when it is there.
+func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := gate.Bindable(cfg.service.listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
+		log.Warn("the service's address is not there yet", "at", cfg.service.listen)
+	} else if err != nil {
+		return cli.WithHint(fmt.Errorf("the service cannot listen at %s: %w", cfg.service.listen, err), "another program holds the port, or it takes a privilege; see service.listen in "+cfg.path)
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		defer stop()
+		return s.run(ctx)
+	})
+	g.Go(func() error {
+		select {
+		case <-s.ingest.Ready():
+			tellServing(s, cfg, log)
+			return control(ctx, s, cfg, log)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return g.Wait()
+}
+
+func tellServing(s *server, cfg config, log *slog.Logger) {
+	attrs := []any{"clients", len(cfg.clients), "ports", cfg.ports, "generator", cfg.generator,
+		"clock_tolerance", cfg.tolerance, "service", cfg.service.name, "at", cfg.service.listen}
+	if s.ingest.Stats().Open == 0 {
+		log.Warn("not one knock port could be opened", attrs...)
+		return
+	}
+	log.Info("serving", attrs...)
+}
+
+func addConfigFlag(c *cobra.Command, path *string) {
+	c.Flags().StringVarP(path, "config", "c", defaultConfig, "the configuration `file`")
 }

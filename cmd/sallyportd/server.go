@@ -14,7 +14,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
 	"sallyport/verify"
-	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 // server is the way of a datagram, wired: ingest -> sessions -> gate.
@@ -25,50 +25,79 @@ type server struct {
 	log      *slog.Logger
 }
 
+// parts are what a configuration comes to, each for one stage. All that can
+// be wrong with it has been found when they are made.
+type parts struct {
+	terms    ingest.Terms
+	slots    []sessions.Client
+	web      gate.WebTerms
+	isClient map[wire.Identifier]bool
+}
+
+func partsOf(cfg config) (p parts, err error) {
+	keys := make([]verify.Client, len(cfg.clients))
+	p.slots = make([]sessions.Client, len(cfg.clients))
+	p.isClient = make(map[wire.Identifier]bool, len(cfg.clients))
+	for i, c := range cfg.clients {
+		keys[i] = verify.Client{Identifier: c.identifier, Secret: c.secret, Previous: c.previous, Until: c.until}
+		p.slots[i] = sessions.Client{Identifier: c.identifier, Mark: c.mark}
+		p.isClient[c.identifier] = true
+	}
+	table, err := verify.NewTable(keys)
+	if err != nil {
+		return p, err
+	}
+	p.terms = ingest.Terms{
+		Rules: verify.Rules{Table: table, Ports: cfg.ports, Tolerance: cfg.tolerance},
+		Ports: cfg.portLists,
+	}
+	p.web = gate.WebTerms{OpenFor: cfg.service.openFor, OpenMax: cfg.service.openMax, Anyone: cfg.service.anyone}
+	p.web.Handler, err = handlerOf(cfg.service)
+	return p, err
+}
+
 // newServer makes everything that cfg asks for. Nothing is open before run.
 func newServer(cfg config, now func() time.Time, log *slog.Logger) (*server, error) {
-	handler, err := handlerOf(cfg.service)
+	p, err := partsOf(cfg)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{log: log}
-	s.web = gate.NewWeb(gate.WebConfig{
-		Name: cfg.service.name, Listen: cfg.service.listen, OpenFor: cfg.service.openFor, OpenMax: cfg.service.openMax,
-		Anyone: cfg.service.anyone, Handler: handler, Log: log,
-	})
-	keys := make([]verify.Client, len(cfg.clients))
-	slots := make([]sessions.Client, len(cfg.clients))
-	for i, c := range cfg.clients {
-		keys[i] = verify.Client{Identifier: c.identifier, Secret: c.secret}
-		slots[i] = sessions.Client{Identifier: c.identifier, Mark: c.mark}
-	}
-	table, err := verify.NewTable(keys)
-	if err != nil {
-		return nil, err
-	}
+	s.web = gate.NewWeb(gate.WebConfig{Name: cfg.service.name, Listen: cfg.service.listen, Terms: p.web, Log: log})
 	workers := cfg.readers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	s.sessions, err = sessions.New(sessions.Config{Clients: slots, Shards: workers, Gate: s.web, Log: log})
+	s.sessions, err = sessions.New(sessions.Config{Clients: p.slots, Shards: workers, Gate: s.web, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	s.ingest, err = ingest.New(ingest.Config{
 		Addresses: cfg.listen,
 		Readers:   workers,
-		Rules:     verify.Rules{Table: table, Ports: cfg.ports, Tolerance: cfg.tolerance},
-		Ports: func(m schedule.Minute) ([]uint16, error) {
-			return schedule.Ports(cfg.generator, cfg.portSecret, m, cfg.ports)
-		},
-		Sink: s.sessions,
-		Now:  now,
-		Log:  log,
+		Terms:     p.terms,
+		Sink:      s.sessions,
+		Now:       now,
+		Log:       log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare to receive: %w", err)
 	}
 	return s, nil
+}
+
+// apply brings a running server in line with parts that were made from
+// another configuration. Clients that are new are known before their knocks
+// are taken; those that have left get no grant, and lose their leases.
+func (s *server) apply(ctx context.Context, p parts) error {
+	if err := s.sessions.Update(ctx, p.slots); err != nil {
+		return err
+	}
+	if err := s.ingest.Update(ctx, p.terms); err != nil {
+		return err
+	}
+	s.web.Update(p.web, func(id wire.Identifier) bool { return p.isClient[id] })
+	return nil
 }
 
 func handlerOf(cfg serviceConfig) (http.Handler, error) {

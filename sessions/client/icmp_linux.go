@@ -22,13 +22,13 @@ func (s *sender) wantRefusals(ipv4 bool) {
 	})
 }
 
-// refusals returns how many ICMP errors came back, by what they mean.
-func (s *sender) refusals() map[unix.Errno]int {
+// collect counts the ICMP errors that have come back since the last call, and
+// reports whether there were any.
+func (s *sender) collect() (any bool) {
 	raw, err := s.SyscallConn()
 	if err != nil {
-		return nil
+		return false
 	}
-	counts := map[unix.Errno]int{}
 	raw.Control(func(fd uintptr) {
 		var data [64]byte
 		var control [512]byte
@@ -43,12 +43,13 @@ func (s *sender) refusals() map[unix.Errno]int {
 			}
 			for _, m := range messages {
 				if errno, ok := icmpError(m); ok {
-					counts[errno]++
+					s.refused[errno]++
+					any = true
 				}
 			}
 		}
 	})
-	return counts
+	return any
 }
 
 // icmpError reads the struct sock_extended_err of ip(7).

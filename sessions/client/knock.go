@@ -109,7 +109,8 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 			return result, nil
 		}
 		watchErr := watch(ctx, t.service, cfg.Timeout)
-		found.add(s.refusals(), watchErr)
+		s.collect()
+		found.add(s.refused, watchErr)
 		s.Close()
 		switch {
 		case watchErr == nil:

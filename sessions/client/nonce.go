@@ -35,6 +35,22 @@ func (e *ExhaustedError) Hint() string {
 	return "ask the administrator for a new identifier and secret; nothing was sent"
 }
 
+// NonceError says that a nonce file cannot be read or written. Nothing was
+// sent.
+type NonceError struct {
+	Path string
+	err  error
+}
+
+func (e *NonceError) Error() string { return fmt.Sprintf("nonce file: %v", e.err) }
+
+func (e *NonceError) Unwrap() error { return e.err }
+
+// Hint says what to do.
+func (e *NonceError) Hint() string {
+	return "a knock needs its nonce on disk before it is sent: make " + filepath.Dir(e.Path) + " writable for this user"
+}
+
 // NonceFile keeps the next nonce of one client of one server. It may be used
 // by several processes at a time.
 type NonceFile struct{ Path string }
@@ -43,14 +59,18 @@ type NonceFile struct{ Path string }
 // and returns the first. When it returns, the file on stable storage says so:
 // a crash at any moment loses nonces, and never repeats one. A skip moves
 // ahead as far, if as many are left. An ExhaustedError leaves the file as it
-// is; so does every error before the new file has taken the old one's place.
+// is, and so does a DamagedError. Every other error is a NonceError, or the end
+// of ctx.
 func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint32) (base uint32, err error) {
-	if err := os.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
-		return 0, fmt.Errorf("make the state directory: %w", err)
+	if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
+		return 0, &NonceError{f.Path, err}
 	}
 	lock := flock.New(f.Path+".lock", flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
-		return 0, fmt.Errorf("lock the nonce file: %w", err)
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		return 0, &NonceError{f.Path, fmt.Errorf("lock it: %w", err)}
 	}
 	defer lock.Close()
 	next, err := f.read()
@@ -64,7 +84,7 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint3
 		return 0, &ExhaustedError{Client: client}
 	}
 	if err := durable.WriteFile(f.Path, []byte(formatNonce(next+uint64(n))), 0o600); err != nil {
-		return 0, fmt.Errorf("record the nonces before they are sent: %w", err)
+		return 0, &NonceError{f.Path, fmt.Errorf("record the nonces before they are sent: %w", err)}
 	}
 	return uint32(next), nil
 }
@@ -76,7 +96,7 @@ func (f NonceFile) read() (uint64, error) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read the nonce file: %w", err)
+		return 0, &NonceError{f.Path, err}
 	}
 	next, err := parseNonce(string(text))
 	if err != nil {

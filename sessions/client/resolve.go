@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -82,9 +83,17 @@ func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 }
 
 func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, error) {
+	// An address needs no resolver, which would also drop its zone.
+	if a, err := netip.ParseAddr(host); err == nil {
+		a = a.Unmap()
+		if family == IPv4 && !a.Is4() || family == IPv6 && a.Is4() {
+			return nil, &ResolveError{Host: host, Family: family, err: errors.New("it is an address of the other family")}
+		}
+		return []netip.Addr{a}, nil
+	}
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+string(family), host)
 	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("it has none")
+		err = errors.New("it has none")
 	}
 	if err != nil {
 		return nil, &ResolveError{Host: host, Family: family, err: err}

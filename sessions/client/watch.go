@@ -30,8 +30,8 @@ func watch(ctx context.Context, service netip.AddrPort, timeout time.Duration) e
 		if err == nil {
 			return nil
 		}
-		// The end of the time says less than what was seen before.
-		if last == nil || ctx.Err() == nil {
+		// That the time is over says less than what was seen before.
+		if last == nil || !timedOut(err) {
 			last = err
 		}
 		select {

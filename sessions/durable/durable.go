@@ -7,7 +7,30 @@ import (
 	"path/filepath"
 )
 
+// MkdirAll makes a directory and those above it, as os.MkdirAll does. When it
+// returns nil, they are on stable storage.
+func MkdirAll(path string, mode os.FileMode) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := MkdirAll(parent, mode); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, mode); err != nil {
+		if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+			return nil // another process was faster
+		}
+		return err
+	}
+	return system.syncDirectory(parent)
+}
+
 // WriteFile puts a file with the given content and mode in the place of path.
+// It keeps the owner of the file that it replaces, where that is possible:
+// what root edits stays readable for the user that it belongs to.
 // When it returns nil, the content is on stable storage. An error leaves path
 // as it was, but for one of the very last step: then the new content is there,
 // and may not survive a power failure. Writers of one path must exclude each
@@ -23,19 +46,29 @@ func WriteFile(path string, content []byte, mode os.FileMode) (err error) {
 	if err != nil {
 		return err
 	}
+	if old, statErr := os.Stat(path); statErr == nil {
+		keepOwner(f, old)
+	}
 	_, err = f.Write(content)
 	if err == nil {
-		err = f.Sync()
+		err = system.sync(f)
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Rename(temporary, path)
+		err = system.rename(temporary, path)
 	}
 	if err != nil {
 		os.Remove(temporary)
 		return err
 	}
-	return syncDirectory(filepath.Dir(path))
+	return system.syncDirectory(filepath.Dir(path))
 }
+
+// system is what makes a file durable; tests watch it.
+var system = struct {
+	sync          func(*os.File) error
+	rename        func(from, to string) error
+	syncDirectory func(path string) error
+}{(*os.File).Sync, os.Rename, syncDirectory}

@@ -1,8 +1,10 @@
 package durable
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -26,6 +28,68 @@ func TestWriteFile(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
 		t.Errorf("left behind: %v", entries)
+	}
+}
+
+// TestOrder: the content is on stable storage before the name changes, and the
+// change of the name before WriteFile returns. A step that fails ends it.
+func TestOrder(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	real := system
+	defer func() { system = real }()
+	var steps []string
+	broken := errors.New("broken")
+	breaks := ""
+	step := func(name string, do func() error) error {
+		steps = append(steps, name)
+		if name == breaks {
+			return broken
+		}
+		return do()
+	}
+	system.sync = func(f *os.File) error {
+		if text, _ := os.ReadFile(f.Name()); string(text) != "new" {
+			t.Errorf("%q is synced", text)
+		}
+		return step("sync", func() error { return real.sync(f) })
+	}
+	system.rename = func(from, to string) error {
+		return step("rename", func() error { return real.rename(from, to) })
+	}
+	system.syncDirectory = func(path string) error {
+		return step("directory "+path, func() error { return real.syncDirectory(path) })
+	}
+	all := []string{"sync", "rename", "directory " + dir}
+	for i, name := range all[:2] {
+		steps, breaks = nil, name
+		if err := WriteFile(path, []byte("new"), 0o600); !errors.Is(err, broken) {
+			t.Errorf("%s breaks: %v", name, err)
+		}
+		if text, _ := os.ReadFile(path); string(text) != "old" || !slices.Equal(steps, all[:i+1]) {
+			t.Errorf("%s breaks: %q after %v", name, text, steps)
+		}
+		if _, err := os.Stat(path + ".new"); !os.IsNotExist(err) {
+			t.Errorf("%s breaks: left behind: %v", name, err)
+		}
+	}
+	steps, breaks = nil, ""
+	if err := WriteFile(path, []byte("new"), 0o600); err != nil || !slices.Equal(steps, all) {
+		t.Errorf("%v, steps %v", err, steps)
+	}
+	steps = nil
+	if err := MkdirAll(filepath.Join(dir, "a", "b"), 0o700); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"directory " + dir, "directory " + filepath.Join(dir, "a")}; !slices.Equal(steps, want) {
+		t.Errorf("directories: %v", steps)
+	}
+	breaks = "directory " + dir
+	if err := WriteFile(path, []byte("new"), 0o600); !errors.Is(err, broken) {
+		t.Errorf("a directory that cannot be synced: %v", err)
 	}
 }
 

@@ -75,7 +75,8 @@ func (g *guard) admit(c net.Conn, a netip.Addr) (*guarded, bool) {
 	return gc, true
 }
 
-// cut closes the connections of the addresses that are to go.
+// cut resets the connections of the addresses that are to go: closed in an
+// orderly way, they would still deliver what waits in their send buffers.
 func (g *guard) cut(goes func(netip.Addr) bool) {
 	g.mu.Lock()
 	var over []*guarded
@@ -86,7 +87,8 @@ func (g *guard) cut(goes func(netip.Addr) bool) {
 	}
 	g.mu.Unlock()
 	for _, c := range over {
-		c.Close()
+		g.forget(c)
+		reset(c.Conn)
 	}
 }
 

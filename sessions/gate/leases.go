@@ -93,6 +93,17 @@ func (l *Leases) Expire(now time.Time) (expired int) {
 	return expired
 }
 
+// Keep ends the leases of all clients but those that stay.
+func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended int) {
+	for a, of := range l.byAddress {
+		ended += l.drop(a, of, func(le lease) bool { return !stays(le.client) })
+	}
+	return ended
+}
+
+// SetTerms changes what grants add from now on.
+func (l *Leases) SetTerms(openFor, openMax time.Duration) { l.openFor, l.openMax = openFor, openMax }
+
 // Len returns the number of leases, those that are over and not yet forgotten
 // included.
 func (l *Leases) Len() (n int) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/verify/wire"
 )
 
 const (
@@ -29,16 +30,21 @@ var ErrClosed = errors.New("the gate is shut")
 
 // WebConfig is what NewWeb needs.
 type WebConfig struct {
-	Name    string        // of the service, in the log
-	Listen  string        // host:port
+	Name   string // of the service, in the log
+	Listen string // host:port
+	Terms  WebTerms
+	Log    *slog.Logger
+
+	// ListenFunc stands in for net.Listen, if not nil.
+	ListenFunc func(network, address string) (net.Listener, error)
+}
+
+// WebTerms are what may change while the gate runs.
+type WebTerms struct {
 	OpenFor time.Duration // what each grant adds
 	OpenMax time.Duration // what a lease may have left at the most
 	Anyone  bool          // while any lease runs, let every address in (the paper's way)
 	Handler http.Handler  // see Pages and Directory
-	Log     *slog.Logger
-
-	// ListenFunc stands in for net.Listen, if not nil.
-	ListenFunc func(network, address string) (net.Listener, error)
 }
 
 // Web is a web server that listens only while a lease runs. It implements
@@ -48,6 +54,7 @@ type Web struct {
 	wake chan struct{} // the first lease began: Run has an end to wait for
 
 	mu     sync.Mutex
+	terms  WebTerms
 	leases *Leases
 	guard  *guard // nil: not listening
 	shut   bool
@@ -58,7 +65,22 @@ func NewWeb(cfg WebConfig) *Web {
 	if cfg.ListenFunc == nil {
 		cfg.ListenFunc = net.Listen
 	}
-	return &Web{cfg: cfg, wake: make(chan struct{}, 1), leases: NewLeases(cfg.OpenFor, cfg.OpenMax)}
+	return &Web{
+		cfg: cfg, wake: make(chan struct{}, 1), terms: cfg.Terms,
+		leases: NewLeases(cfg.Terms.OpenFor, cfg.Terms.OpenMax),
+	}
+}
+
+// Update changes the terms for what is to come, and ends the leases of all
+// clients but those that stay. Other leases run on as they were granted.
+func (w *Web) Update(t WebTerms, stays func(wire.Identifier) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.terms = t
+	w.leases.SetTerms(t.OpenFor, t.OpenMax)
+	if w.leases.Keep(stays) > 0 || !t.Anyone {
+		w.settle(time.Now())
+	}
 }
 
 // Open begins or extends a lease. If the server cannot listen, nothing opens.
@@ -115,19 +137,27 @@ func (w *Web) sweep() (next time.Time, ok bool) {
 	defer w.mu.Unlock()
 	now := time.Now()
 	if w.leases.Expire(now) > 0 {
-		if w.leases.Len() == 0 {
-			w.hide()
-			w.cfg.Log.Info("closed", "service", w.cfg.Name)
-		} else {
-			w.cut(now)
-		}
+		w.settle(now)
 	}
 	return w.leases.Next()
 }
 
+// settle brings listener and connections in line with the leases left.
+func (w *Web) settle(now time.Time) {
+	if w.guard == nil {
+		return
+	}
+	if w.leases.Len() == 0 {
+		w.hide()
+		w.cfg.Log.Info("closed", "service", w.cfg.Name)
+	} else {
+		w.cut(now)
+	}
+}
+
 // cut ends the connections of addresses without a lease.
 func (w *Web) cut(now time.Time) {
-	if !w.cfg.Anyone {
+	if !w.terms.Anyone {
 		w.guard.cut(func(a netip.Addr) bool { return !w.leases.Allows(a, now) })
 	}
 }
@@ -139,7 +169,7 @@ func (w *Web) listen() error {
 	}
 	w.guard = newGuard(l, w.allows)
 	server := &http.Server{
-		Handler:           w.cfg.Handler,
+		Handler:           http.HandlerFunc(w.serve),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -149,12 +179,20 @@ func (w *Web) listen() error {
 	return nil
 }
 
+// serve answers with the handler that is in force.
+func (w *Web) serve(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	h := w.terms.Handler
+	w.mu.Unlock()
+	h.ServeHTTP(rw, r)
+}
+
 // allows is asked by the guard for each new connection.
 func (w *Web) allows(a netip.Addr) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	if w.cfg.Anyone {
+	if w.terms.Anyone {
 		return w.leases.Any(now)
 	}
 	return w.leases.Allows(a, now)

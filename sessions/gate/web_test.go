@@ -14,17 +14,25 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sallyport/verify/wire"
 )
 
-// network is a listener in memory, so that timers can run in a bubble.
+// network has one address, in memory, so that timers can run in a bubble.
 type network struct {
 	listening atomic.Bool
 	fail      error
-	conns     chan net.Conn
-	closed    chan struct{}
+	current   *memoryListener
+}
+
+type memoryListener struct {
+	network *network
+	conns   chan net.Conn
+	closed  chan struct{}
 }
 
 type memoryConn struct {
@@ -38,22 +46,27 @@ func (n *network) listen(string, string) (net.Listener, error) {
 	if n.fail != nil {
 		return nil, n.fail
 	}
-	n.conns, n.closed = make(chan net.Conn), make(chan struct{})
+	n.current = &memoryListener{n, make(chan net.Conn), make(chan struct{})}
 	n.listening.Store(true)
-	return n, nil
+	return n.current, nil
 }
 
-func (n *network) Accept() (net.Conn, error) {
+func (l *memoryListener) Accept() (net.Conn, error) {
 	select {
-	case c := <-n.conns:
+	case c := <-l.conns:
 		return c, nil
-	case <-n.closed:
+	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (n *network) Close() error   { n.listening.Store(false); close(n.closed); return nil }
-func (n *network) Addr() net.Addr { return &net.TCPAddr{} }
+func (l *memoryListener) Close() error {
+	l.network.listening.Store(false)
+	close(l.closed)
+	return nil
+}
+
+func (l *memoryListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // dial connects from an address; nil if nobody listens.
 func (n *network) dial(from string) net.Conn {
@@ -62,7 +75,7 @@ func (n *network) dial(from string) net.Conn {
 	}
 	ours, theirs := net.Pipe()
 	addr := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 4711))
-	n.conns <- memoryConn{theirs, addr}
+	n.current.conns <- memoryConn{theirs, addr}
 	return ours
 }
 
@@ -83,8 +96,8 @@ func bubble(t *testing.T, anyone bool, f func(t *testing.T, w *Web, n *network))
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
 		w := NewWeb(WebConfig{
-			OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Handler: Pages(),
-			Log: slog.New(slog.DiscardHandler), ListenFunc: n.listen,
+			Terms: WebTerms{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Handler: Pages()},
+			Log:   slog.New(slog.DiscardHandler), ListenFunc: n.listen,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -207,6 +220,53 @@ func TestWebForAnyone(t *testing.T) {
 	})
 }
 
+func TestWebUpdate(t *testing.T) {
+	bubble(t, false, func(t *testing.T, w *Web, n *network) {
+		w.Open(grant("stay", "192.0.2.1"))
+		w.Open(grant("left", "192.0.2.2"))
+		stay, left := n.dial("192.0.2.1"), n.dial("192.0.2.2")
+		if get(stay, "/test1.html") != 200 || get(left, "/test1.html") != 200 {
+			t.Fatal("not served")
+		}
+		stays := func(id wire.Identifier) bool { return id.String() == "stay" }
+		gone := WebTerms{OpenFor: time.Second, OpenMax: time.Minute, Handler: http.NotFoundHandler()}
+		w.Update(gone, stays)
+		if got := get(left, "/test1.html"); got != 0 {
+			t.Errorf("a revoked client: %d", got)
+		}
+		if got := get(stay, "/test1.html"); got != 404 {
+			t.Errorf("one that stays, with another handler: %d", got)
+		}
+		time.Sleep(10*time.Second - 1)
+		if !n.listening.Load() {
+			t.Error("the running lease was cut short")
+		}
+		w.Open(grant("stay", "192.0.2.3"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n.listening.Load() {
+			t.Error("a new lease took the old terms")
+		}
+		// With the last lease gone, nobody listens, at once.
+		w.Open(grant("stay", "192.0.2.1"))
+		w.Update(gone, func(wire.Identifier) bool { return false })
+		if n.listening.Load() {
+			t.Error("listens without a lease")
+		}
+		// From anyone to the knocker only: strangers are cut.
+		w.Update(WebTerms{OpenFor: time.Minute, OpenMax: time.Minute, Anyone: true, Handler: Pages()}, stays)
+		w.Open(grant("stay", "192.0.2.1"))
+		stranger := n.dial("192.0.2.9")
+		if got := get(stranger, "/test1.html"); got != 200 {
+			t.Errorf("anyone: %d", got)
+		}
+		w.Update(WebTerms{OpenFor: time.Minute, OpenMax: time.Minute, Handler: Pages()}, stays)
+		if got := get(stranger, "/test1.html"); got != 0 {
+			t.Errorf("no longer anyone: %d", got)
+		}
+	})
+}
+
 func TestWebThatCannotListen(t *testing.T) {
 	bubble(t, false, func(t *testing.T, w *Web, n *network) {
 		n.fail = errors.New("address in use")
@@ -233,7 +293,7 @@ func TestWebOnARealSocket(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	w := NewWeb(WebConfig{Listen: address, OpenFor: time.Minute, OpenMax: time.Minute, Handler: Pages(), Log: slog.New(slog.DiscardHandler)})
+	w := NewWeb(WebConfig{Listen: address, Terms: WebTerms{OpenFor: time.Minute, OpenMax: time.Minute, Handler: Pages()}, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- w.Run(ctx) }()
@@ -270,10 +330,33 @@ func TestWebOnARealSocket(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	io.Copy(io.Discard, c) // returns
+	// What the kernel still held for the client does not come after the end.
+	if n, err := io.Copy(io.Discard, c); err == nil || n > 4<<20 {
+		t.Errorf("%d bytes after the end, then %v", n, err)
+	}
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
 		t.Error("listens after Run has returned")
+	}
+}
+
+func TestBindable(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := Bindable(address); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("held by another: %v", err)
+	}
+	l.Close()
+	if err := Bindable(address); err != nil {
+		t.Errorf("free: %v", err)
+	}
+	for address, want := range map[string]error{"[::1]:0": nil, ":0": nil, "[::]:0": nil, "192.0.2.1:0": syscall.EADDRNOTAVAIL} {
+		if err := Bindable(address); !errors.Is(err, want) {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 

@@ -179,6 +179,17 @@ func TestParseDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func FuzzParseIdentifier(f *testing.F) {
+	for _, s := range []string{"com1", "", "    ", "c\x00m1", "é12"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if id, err := ParseIdentifier(s); err == nil && (id.String() != s || !id.Valid()) {
+			t.Fatalf("%q became %q", s, id)
+		}
+	})
+}
+
 // FuzzParse: what parses re-encodes to the same bytes, and what does not
 // parse breaks a named rule.
 func FuzzParse(f *testing.F) {

@@ -2,11 +2,12 @@
 // more than testscript has:
 //
 //	await PATTERN FILE   wait until a line of a file matches
-//	terminate            send SIGTERM to what runs in the background
+//	signal TERM|HUP      send a signal to what runs in the background
 package clitest
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"testing"
@@ -15,17 +16,21 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Run runs the scripts of a directory. If setup is not nil, it may change the
-// environment of each.
-func Run(t *testing.T, dir string, setup func(*testscript.Env) error) {
+// Run runs scripts, given by their paths, at the same time. If setup is not
+// nil, it may change the environment of each.
+func Run(t *testing.T, pattern string, setup func(*testscript.Env) error) {
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts %s: %v", pattern, err)
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 dir,
+		Files:               files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await":     await,
-			"terminate": terminate,
+			"await":  await,
+			"signal": signal,
 		},
 	})
 }
@@ -49,11 +54,12 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("never in %s: %s\n%s", args[1], args[0], text)
 }
 
-func terminate(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 0 {
-		ts.Fatalf("usage: terminate")
+func signal(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
+	if neg || len(args) != 1 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signal TERM|HUP")
 	}
 	for _, c := range ts.BackgroundCmds() {
-		ts.Check(c.Process.Signal(syscall.SIGTERM))
+		ts.Check(c.Process.Signal(signals[args[0]]))
 	}
 }

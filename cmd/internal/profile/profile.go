@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -32,9 +33,9 @@ type file struct {
 	PortSecret string `toml:"port_secret" expect:"the secret from which the ports are drawn, as text in quotes"`
 	Ports      int    `toml:"ports" expect:"the number of knocks, a whole number from 1 to 128"`
 	Generator  string `toml:"generator" expect:"\"algorithm1\" or \"java\""`
-	Identifier string `toml:"identifier" expect:"4 printable ASCII characters in quotes, no space"`
+	Identifier string `toml:"identifier" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
 	Secret     string `toml:"secret" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string `toml:"service" expect:"host:port or :port of the service to watch"`
+	Service    string `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
 }
 
 // Load reads a profile by the path of its file, or by its name: then it is
@@ -97,8 +98,8 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if raw.Version != Version {
 		return client.Profile{}, f.Errorf("version", "got %d: was it written for a newer sallyport?", raw.Version)
 	}
-	if strings.ContainsAny(raw.Server, "/ \t") || strings.HasPrefix(raw.Server, "[") {
-		return client.Profile{}, f.Errorf("server", "got something else")
+	if _, err := netip.ParseAddr(raw.Server); err != nil && strings.ContainsAny(raw.Server, "/:[] \t") {
+		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
 	if p.Ports < 1 || p.Ports > schedule.MaxPorts {
 		return client.Profile{}, f.Errorf("ports", "got %d", p.Ports)
@@ -106,8 +107,8 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if p.Generator, err = schedule.ParseGenerator(raw.Generator); err != nil {
 		return client.Profile{}, f.Errorf("generator", "got something else")
 	}
-	if p.Identifier, err = wire.ParseIdentifier(raw.Identifier); err != nil || strings.Contains(raw.Identifier, " ") {
-		return client.Profile{}, f.Errorf("identifier", "got %d bytes", len(raw.Identifier))
+	if p.Identifier, err = wire.ParseIdentifier(raw.Identifier); err != nil || strings.Contains(raw.Identifier, " ") || raw.Identifier[0] == '#' {
+		return client.Profile{}, f.Errorf("identifier", "got something else of %d bytes", len(raw.Identifier))
 	}
 	if strings.ContainsFunc(raw.Secret, isSpace) {
 		return client.Profile{}, f.Errorf("secret", "got one with a space in it, which the server's clients file cannot hold")

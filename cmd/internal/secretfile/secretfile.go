@@ -36,13 +36,16 @@ func Check(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// Open opens a file that Check passes.
+// Open opens a regular file that Check passes.
 func Open(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: expected a file, this is something else", path)
+	}
 	if err == nil {
 		err = Check(path, info)
 	}

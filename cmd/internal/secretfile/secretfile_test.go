@@ -38,6 +38,26 @@ func TestReadOne(t *testing.T) {
 	}
 }
 
+func TestDirectory(t *testing.T) {
+	if _, err := ReadOne(t.TempDir()); err == nil || !strings.Contains(err.Error(), "expected a file") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzReadOne(f *testing.F) {
+	f.Add("secret\n")
+	f.Add("two\nlines")
+	path := filepath.Join(f.TempDir(), "secret")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := ReadOne(path); err == nil && (s == "" || strings.ContainsAny(s, "\r\n") || !strings.HasPrefix(text, s)) {
+			t.Fatalf("%q became %q", text, s)
+		}
+	})
+}
+
 func TestExposed(t *testing.T) {
 	for mode, want := range map[os.FileMode]bool{0o600: false, 0o400: false, 0o640: true, 0o604: true, 0o622: true, 0o644: true} {
 		_, err := ReadOne(write(t, "secret", mode))

@@ -61,7 +61,8 @@ func Decode(path string, data []byte, v any) (*File, error) {
 		return nil, &Error{path, line, strings.Join(e.Key(), "."), fmt.Sprintf("%q is not known here; expected one of %s", name, strings.Join(f.known(parent), ", "))}
 	case errors.As(err, &wrong):
 		line, _ := wrong.Position()
-		return nil, &Error{path, line, strings.Join(wrong.Key(), "."), f.wrong(wrong)}
+		key, text := f.wrong(wrong, data, line)
+		return nil, &Error{path, line, key, text}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -86,13 +87,58 @@ func (f *File) Errorf(key, format string, args ...any) error {
 // Has reports whether the file sets a key.
 func (f *File) Has(key string) bool { return f.lines[key] != 0 }
 
-func (f *File) wrong(e *toml.DecodeError) string {
-	text := strings.TrimPrefix(e.Error(), "toml: ")
-	mismatch := strings.Contains(text, "cannot ") || strings.Contains(text, "too large") || strings.Contains(text, "out of range")
-	if expect := f.expect(e.Key()); expect != "" && mismatch {
-		return "expected " + expect
+// wrong says which key's value is wrong, and what was expected. The library's
+// own text serves only for keys: what it says of a value may repeat it.
+func (f *File) wrong(e *toml.DecodeError, data []byte, line int) (key, text string) {
+	if strings.HasSuffix(e.Error(), "already defined") {
+		return strings.Join(e.Key(), "."), "stands here for the second time"
 	}
-	return text
+	if expect := f.expect(e.Key()); expect != "" {
+		return strings.Join(e.Key(), "."), "expected " + expect
+	}
+	lines := bytes.Split(data, []byte("\n"))
+	name, _, assigns := strings.Cut(string(lines[min(line, len(lines))-1]), "=")
+	name = strings.TrimSpace(name)
+	for _, typ := range tables(f.typ) {
+		if field, ok := fieldOf(typ, name); ok && assigns {
+			return name, "expected " + field.Tag.Get("expect")
+		}
+	}
+	return "", "expected KEY = VALUE, or a [table], as TOML has it: text stands in quotes"
+}
+
+// tables returns a struct type and those of its tables.
+func tables(typ reflect.Type) []reflect.Type {
+	all := []reflect.Type{typ}
+	for _, field := range reflect.VisibleFields(typ) {
+		if inner := tableOf(field.Type); inner.Kind() == reflect.Struct && inner.NumField() > 0 && inner.Field(0).IsExported() {
+			all = append(all, tables(inner)...)
+		}
+	}
+	return all
+}
+
+// tableOf looks through lists and pointers.
+func tableOf(typ reflect.Type) reflect.Type {
+	for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
+	return typ
+}
+
+// keyOf is a field's name in the file, without options.
+func keyOf(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("toml"), ",")
+	return name
+}
+
+func fieldOf(typ reflect.Type, name string) (reflect.StructField, bool) {
+	for _, field := range reflect.VisibleFields(typ) {
+		if keyOf(field) == name {
+			return field, true
+		}
+	}
+	return reflect.StructField{}, false
 }
 
 // field finds the struct field of a key; list indices are passed over.
@@ -102,22 +148,13 @@ func (f *File) field(key []string) (field reflect.StructField, ok bool) {
 		if _, err := strconv.Atoi(name); err == nil {
 			continue
 		}
-		for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
-			typ = typ.Elem()
-		}
-		if typ.Kind() != reflect.Struct {
+		if typ = tableOf(typ); typ.Kind() != reflect.Struct {
 			return field, false
 		}
-		ok = false
-		for _, candidate := range reflect.VisibleFields(typ) {
-			if candidate.Tag.Get("toml") == name {
-				field, ok, typ = candidate, true, candidate.Type
-				break
-			}
-		}
-		if !ok {
+		if field, ok = fieldOf(typ, name); !ok {
 			return field, false
 		}
+		typ = field.Type
 	}
 	return field, ok
 }
@@ -134,14 +171,11 @@ func (f *File) known(table []string) (names []string) {
 	if field, ok := f.field(table); ok {
 		typ = field.Type
 	}
-	for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
-		typ = typ.Elem()
-	}
-	if typ.Kind() != reflect.Struct {
+	if typ = tableOf(typ); typ.Kind() != reflect.Struct {
 		return nil
 	}
 	for _, field := range reflect.VisibleFields(typ) {
-		names = append(names, field.Tag.Get("toml"))
+		names = append(names, keyOf(field))
 	}
 	return names
 }

@@ -74,9 +74,12 @@ func TestDecodeRefuses(t *testing.T) {
 		"[[service]]\non = 'yes'":          "x.toml:2: service.on: expected true or false",
 		"port = 3":                         `x.toml:1: port: "port" is not known here; expected one of ports, name, list, for, service`,
 		"[[service]]\nlisten='a'\nopen=''": `x.toml:3: service.open: "open" is not known here; expected one of listen, on`,
-		"ports = 1\nports = 2":             "x.toml:2: ports: key ports is already defined",
-		"ports = ":                         "x.toml:1: expected value",
-		"name = 'a\n":                      "x.toml:1:",
+		"ports = 1\nports = 2":             "x.toml:2: ports: stands here for the second time",
+		"ports = ":                         "x.toml:1: ports: expected a whole number from 1 to 128",
+		"name = 'a\n":                      "x.toml:1: name: expected text",
+		"name = bare":                      "x.toml:1: name: expected text",
+		"[[service]]\nlisten = bare":       "x.toml:2: listen: expected host:port",
+		"what is this":                     "x.toml:1: expected KEY = VALUE, or a [table], as TOML has it: text stands in quotes",
 	} {
 		var c config
 		_, err := Decode("x.toml", []byte(text), &c)
@@ -87,7 +90,7 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestErrorsDoNotRepeatValues(t *testing.T) {
-	for _, text := range []string{"ports = 'hunter2'", "name = 'hunter2\n", "list = 'hunter2'", "name = hunter2"} {
+	for _, text := range []string{"ports = 'hunter2'", "name = 'hunter2\n", "list = 'hunter2'", "name = hunter2", "hunter2", "hunter2 = 3 3"} {
 		var c config
 		if _, err := Decode("x.toml", []byte(text), &c); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", text, err)

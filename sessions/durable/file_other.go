@@ -2,6 +2,10 @@
 
 package durable
 
+import "os"
+
+func keepOwner(*os.File, os.FileInfo) {}
+
 // syncDirectory does nothing: there is no such thing as a directory's handle
 // to flush. NTFS journals the rename.
 func syncDirectory(string) error { return nil }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+)
+
+// adminTimeout bounds a call on the admin socket, on both sides.
+const adminTimeout = 30 * time.Second
+
+// serveAdmin answers the administrator's commands on a Unix socket that only
+// this user can open, until ctx ends. It speaks HTTP: POST /reload answers 204,
+// or 422 and the error.
+func serveAdmin(ctx context.Context, path string, r *reloader) error {
+	if err := removeStale(path); err != nil {
+		return err
+	}
+	// Born closed to others: the mode of a socket is set too late.
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, req *http.Request) {
+		if err := r.reload(req.Context()); err != nil {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			io.WriteString(w, err.Error())
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	server := &http.Server{Handler: mux, ReadTimeout: adminTimeout, WriteTimeout: adminTimeout}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// removeStale removes a socket that a crash has left. One that a server still
+// answers on stays.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s: there is something else in the socket's place", path)
+	}
+	c, err := net.DialTimeout("unix", path, adminTimeout)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("%s: another server answers there", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func reloadCommand(env cli.Env) *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "reload",
+		Short: "Have the running server read its configuration and clients again",
+		Long: `Have the running server read its configuration and clients again.
+
+Everything is checked before anything changes; if something is wrong, the
+server goes on as it was, and the error is printed here. SIGHUP does the same.
+A change of the clients file is noticed without either.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			if err := askReload(c.Context(), cfg.adminSocket); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(env.Stdout, "reloaded: %d clients\n", len(cfg.clients))
+			return err
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}
+
+func askReload(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://sallyportd/reload", nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return cli.WithHint(fmt.Errorf("reach the server: %w", cause(err)), "is it running, with this configuration and as this user? Its admin socket is "+path)
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusNoContent {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return fmt.Errorf("the server goes on as it was: %s", strings.TrimSpace(string(text)))
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sync/errgroup"
+)
+
+// settleTime is how long the clients file has to be left alone before it is
+// read: editors and copies write in steps.
+const settleTime = 200 * time.Millisecond
+
+// control carries out what comes from outside until ctx ends: SIGHUP, the
+// admin socket, and changes of the clients file. None of it keeps the server
+// from serving when it fails.
+func control(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
+	r := &reloader{server: s, log: log, current: cfg}
+	var g errgroup.Group
+	g.Go(func() error {
+		r.onHangup(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		if err := r.onClientsChange(ctx, cfg.clientsPath); err != nil {
+			log.Warn("changes of the clients file go unnoticed until a reload", "error", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		if err := serveAdmin(ctx, cfg.adminSocket, r); err != nil {
+			log.Warn("no admin socket: \"sallyportd reload\" will not reach this server, SIGHUP will", "error", err)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+func (r *reloader) onHangup(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-hangups:
+			r.reload(ctx) // what comes of it is in the log
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// onClientsChange watches the directories of the file, since the file itself
+// may be replaced: by rename, or through a link that is set anew.
+func (r *reloader) onClientsChange(ctx context.Context, path string) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch the clients file: %w", err)
+	}
+	defer w.Close()
+	if err := w.Add(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("watch the clients file: %w", err)
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil && filepath.Dir(target) != filepath.Dir(path) {
+		w.Add(filepath.Dir(target)) // best effort: it may be replaced whole
+	}
+	last := fingerprint(path)
+	timer := time.NewTimer(0)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-w.Errors:
+			// Some events were lost: look at the file rather than trust them.
+			r.log.Warn("watching the clients file", "error", err)
+			timer.Reset(settleTime)
+		case _, ok := <-w.Events:
+			if !ok {
+				return errors.New("watch the clients file: the watcher has stopped")
+			}
+			timer.Reset(settleTime)
+		case <-timer.C:
+			if now := fingerprint(path); now != last {
+				last = now
+				r.reloadClients(ctx) // what comes of it is in the log
+			}
+		}
+	}
+}
+
+// print tells one state of a file from another.
+type print struct {
+	exists   bool
+	size     int64
+	modified time.Time
+	inode    uint64
+}
+
+func fingerprint(path string) (p print) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return p
+	}
+	p = print{exists: true, size: info.Size(), modified: info.ModTime()}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		p.inode = s.Ino
+	}
+	return p
+}

@@ -1,0 +1,67 @@
+package client
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+)
+
+// TestTurnedAwayOnTheWay has a router forbid the way to the server: that is
+// one more thing to tell of, and no reason to give up.
+func TestTurnedAwayOnTheWay(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	router := netns.NewHost(t)
+	netns.Connect(t, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24"}}, router, netns.End{Name: "rtr", Addresses: []string{"198.51.100.1/24"}})
+	_, beyond, err := net.ParseCIDR("203.0.113.0/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.RouteAdd(&netlink.Route{Dst: beyond, Gw: net.IPv4(198, 51, 100, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	err = router.Do(func() error {
+		for key, value := range map[string]string{"ip_forward": "1", "icmp_ratelimit": "0"} {
+			if err := os.WriteFile("/proc/sys/net/ipv4/"+key, []byte(value), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forbid := &netlink.Route{Dst: beyond, Type: unix.RTN_PROHIBIT}
+	if err := router.Do(func() error { return netlink.RouteAdd(forbid) }); err != nil {
+		t.Fatal(err)
+	}
+	p := profile()
+	p.Server, p.Service = "203.0.113.1", ":80"
+	_, err = Knock(t.Context(), Config{
+		Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Timeout: 50 * time.Millisecond,
+		NoWait: true, Now: time.Now,
+	})
+	var offline *OfflineError
+	if !errors.As(err, &offline) || offline.Attempts != 3 {
+		t.Fatalf("got %v", err)
+	}
+	if hint := offline.Hint(); !strings.Contains(hint, "turned away by ICMP") || strings.Contains(hint, "no route to the server") {
+		t.Errorf("hints:\n%s", hint)
+	}
+	// Without any route the knocks cannot even leave: one attempt is enough.
+	p.Server = "192.0.2.1"
+	_, err = Knock(t.Context(), Config{Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Now: time.Now})
+	if !errors.As(err, &offline) || offline.Attempts != 1 || !strings.Contains(offline.Hint(), "no route to the server") {
+		t.Errorf("got %v", err)
+	}
+}

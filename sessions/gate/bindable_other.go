@@ -1,0 +1,6 @@
+//go:build !linux
+
+package gate
+
+// Bindable is not asked where the server does not run.
+func Bindable(string) error { return nil }
