@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,36 +36,48 @@ The server never answers a knock, so the service itself is the proof. Each
 attempt is a new sequence. The last one waits for the next minute's ports, and
 moves the nonce ahead by 65,536, in case the profile was restored or copied.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return o.run(c, env, args[0]) },
+		RunE: func(c *cobra.Command, args []string) error {
+			start := time.Now()
+			p, err := profile.Load(args[0])
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			result, err := o.send(c.Context(), env, p)
+			if printErr := o.print(env, result, err, time.Since(start)); printErr != nil {
+				return fmt.Errorf("print the result: %w", printErr)
+			}
+			return err
+		},
 	}
+	o.flags(c)
+	c.Flags().BoolVar(&o.json, "json", false, "print the result as JSON")
+	return c
+}
+
+func (o *knockOptions) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.IntVar(&o.attempts, "attempts", client.DefaultAttempts, "how many sequences to send at the most")
 	f.DurationVar(&o.timeout, "timeout", client.DefaultTimeout, "how long to watch the service after each")
 	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the next minute's ports")
-	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "tell what is sent")
 	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "knock over IPv4 only")
 	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "knock over IPv6 only")
-	return c
 }
 
-func (o knockOptions) run(c *cobra.Command, env cli.Env, name string) error {
-	if o.attempts < 1 {
-		return cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
-	}
-	if o.timeout <= 0 {
-		return cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
-	}
-	if o.ipv4 && o.ipv6 {
-		return cli.Misuse(errors.New("-4 and -6 exclude each other; without either, both families will do"))
-	}
-	p, err := profile.Load(name)
-	if err != nil {
-		return cli.Misuse(err)
+// send knocks as the options say. Errors for which nothing was sent are
+// marked as misuse.
+func (o *knockOptions) send(ctx context.Context, env cli.Env, p client.Profile) (client.Result, error) {
+	switch {
+	case o.attempts < 1:
+		return client.Result{}, cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
+	case o.timeout <= 0:
+		return client.Result{}, cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
+	case o.ipv4 && o.ipv6:
+		return client.Result{}, cli.Misuse(errors.New("-4 and -6 exclude each other; without either, both families will do"))
 	}
 	nonces, err := profile.Nonces(p)
 	if err != nil {
-		return cli.Misuse(err)
+		return client.Result{}, cli.Misuse(err)
 	}
 	cfg := client.Config{
 		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, NoWait: o.noWait, Now: env.Now,
@@ -76,22 +89,18 @@ func (o knockOptions) run(c *cobra.Command, env cli.Env, name string) error {
 	case o.ipv6:
 		cfg.Family = client.IPv6
 	}
-	start := time.Now()
-	result, err := client.Knock(c.Context(), cfg)
-	if err := o.print(env, result, err, time.Since(start)); err != nil {
-		return fmt.Errorf("print the result: %w", err)
-	}
+	result, err := client.Knock(ctx, cfg)
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError
 	var nonce *client.NonceError
 	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) {
-		return cli.Misuse(err)
+		err = cli.Misuse(err)
 	}
-	return err
+	return result, err
 }
 
 // report tells of progress on standard error.
-func (o knockOptions) report(env cli.Env, e client.Event) {
+func (o *knockOptions) report(env cli.Env, e client.Event) {
 	switch e := e.(type) {
 	case client.Sent:
 		if o.verbose {
@@ -115,7 +124,7 @@ type outcome struct {
 	Hints     []string `json:"hints,omitempty"`
 }
 
-func (o knockOptions) print(env cli.Env, r client.Result, err error, elapsed time.Duration) error {
+func (o *knockOptions) print(env cli.Env, r client.Result, err error, elapsed time.Duration) error {
 	if o.json {
 		out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 		if err == nil {

@@ -23,6 +23,6 @@ sallyport/NAME.toml.
 Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile or
 nonce file, nothing was sent; 130 interrupted.`,
 	})
-	root.AddCommand(knockCommand(env), portsCommand(env))
+	root.AddCommand(knockCommand(env), runCommand(env), connectCommand(env), profileCommand(env), portsCommand(env))
 	return root
 }

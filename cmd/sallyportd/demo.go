@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -285,10 +283,4 @@ func demoPorts(packets []client.Packet) (text string) {
 		text += fmt.Sprint(p.Port)
 	}
 	return text
-}
-
-func randomSecret() string {
-	var b [32]byte
-	rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }

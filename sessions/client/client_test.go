@@ -75,7 +75,7 @@ func TestSequenceRefuses(t *testing.T) {
 }
 
 func TestNoncesNeverRepeat(t *testing.T) {
-	f := NonceFile{filepath.Join(t.TempDir(), "deep", "nonce")}
+	f := NonceFile{Path: filepath.Join(t.TempDir(), "deep", "nonce")}
 	var mu sync.Mutex
 	seen := map[uint32]bool{}
 	var wg sync.WaitGroup
@@ -114,7 +114,7 @@ func TestNoncesNeverRepeat(t *testing.T) {
 }
 
 func TestNonceIsDurableBeforeItIsUsed(t *testing.T) {
-	f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	for want := uint32(0); want < 9; want += 3 {
 		base, err := f.Reserve(t.Context(), "com1", 3, 0)
 		if err != nil || base != want {
@@ -131,7 +131,7 @@ func TestNonceIsDurableBeforeItIsUsed(t *testing.T) {
 }
 
 func TestExhaustedNonces(t *testing.T) {
-	f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	write := func(next uint64) string {
 		text := formatNonce(next)
 		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
@@ -157,7 +157,7 @@ func TestExhaustedNonces(t *testing.T) {
 }
 
 func TestDamagedNonceFileIsNotMadeAnew(t *testing.T) {
-	f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	for _, text := range []string{
 		"", "5\n", "next 5\n", "sallyport-nonce 1\n", "sallyport-nonce 1\nnext 5", "sallyport-nonce 1\nnext 05\n", "sallyport-nonce 1\nnext -1\n",
 		"sallyport-nonce 1\nnext 4294967297\n", "sallyport-nonce 1\nnext 5\nnext 6\n", "sallyport-nonce 2\nnext 5\n",
@@ -177,7 +177,7 @@ func TestDamagedNonceFileIsNotMadeAnew(t *testing.T) {
 
 func TestNoNonceWithoutItsRecord(t *testing.T) {
 	dir := t.TempDir()
-	f := NonceFile{filepath.Join(dir, "nonce")}
+	f := NonceFile{Path: filepath.Join(dir, "nonce")}
 	if _, err := f.Reserve(t.Context(), "com1", 3, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestKnockThatOpens(t *testing.T) {
 	}()
 	var sent []Sent
 	result, err := Knock(t.Context(), Config{
-		Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
+		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
 		Now: func() time.Time { return clock }, Report: func(e Event) { sent = append(sent, e.(Sent)) },
 	})
 	if err != nil {
@@ -315,7 +315,7 @@ func TestKnockInVain(t *testing.T) {
 	l.Close()
 	var bases []uint32
 	_, err = Knock(t.Context(), Config{
-		Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Timeout: 200 * time.Millisecond, NoWait: true,
+		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 200 * time.Millisecond, NoWait: true,
 		Now: func() time.Time { return now }, Report: func(e Event) { bases = append(bases, e.(Sent).Base) },
 	})
 	var offline *OfflineError
@@ -339,7 +339,7 @@ func TestKnockInVain(t *testing.T) {
 func TestKnockWithoutAService(t *testing.T) {
 	for _, attempts := range []int{0, 1, 5} {
 		result, err := Knock(t.Context(), Config{
-			Profile: profile(), Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Attempts: attempts,
+			Profile: profile(), Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Attempts: attempts,
 			Now: func() time.Time { return now },
 		})
 		if err != nil || result.Attempts != 1 || result.Service.IsValid() {
@@ -356,7 +356,7 @@ func TestKnockRefusesAnIncompleteProfile(t *testing.T) {
 	} {
 		p := profile()
 		change(&p)
-		f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+		f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 		if _, err := Knock(t.Context(), Config{Profile: p, Nonces: f, Now: time.Now}); err == nil {
 			t.Errorf("%s accepted", name)
 		}
@@ -439,7 +439,7 @@ func TestProbeSeesAConnectionClosedAtOnce(t *testing.T) {
 	}
 	f := findings{}
 	f.add(map[syscall.Errno]int{syscall.EHOSTUNREACH: 2}, err)
-	hints := strings.Join(f.hints(profile(), clockUnsynchronised, now), "\n")
+	hints := strings.Join(f.hints(profile(), ClockUnsynchronised, now), "\n")
 	for _, want := range []string{"open for another address", "2 knocks were turned away", "not synchronised"} {
 		if !strings.Contains(hints, want) {
 			t.Errorf("no hint of %q in:\n%s", want, hints)

@@ -2,5 +2,5 @@
 
 package client
 
-// clockState cannot be asked without starting another program.
-func clockState() clock { return clockUnknown }
+// ClockState cannot be asked without starting another program.
+func ClockState() Clock { return ClockUnknown }

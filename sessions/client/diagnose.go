@@ -28,19 +28,20 @@ func (f *findings) add(refusals map[syscall.Errno]int, service error) {
 	}
 }
 
-// clock is what the system says of its time synchronisation.
-type clock uint8
+// Clock is what the system says of its time synchronisation.
+type Clock uint8
 
+// What a system may say.
 const (
-	clockUnknown clock = iota
-	clockSynchronised
-	clockUnsynchronised
+	ClockUnknown Clock = iota
+	ClockSynchronised
+	ClockUnsynchronised
 )
 
 // hints turns the findings into sentences for the user.
-func (f *findings) hints(p Profile, c clock, now time.Time) (hints []string) {
+func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
-	if c == clockUnsynchronised {
+	if c == ClockUnsynchronised {
 		add("this computer's clock is not synchronised; it shows %s UTC. Set it right: the server takes knocks that are up to a minute off", now.UTC().Format("2006-01-02 15:04:05"))
 	}
 	if f.refused > 0 {
@@ -60,9 +61,9 @@ func (f *findings) hints(p Profile, c clock, now time.Time) (hints []string) {
 		add("%v", f.service)
 	}
 	switch c {
-	case clockSynchronised:
+	case ClockSynchronised:
 		add("this computer's clock is synchronised (%s UTC), so it is not the reason", now.UTC().Format("2006-01-02 15:04:05"))
-	case clockUnknown:
+	case ClockUnknown:
 		add("compare this computer's clock with the server's: it shows %s UTC, and a minute off is too much", now.UTC().Format("2006-01-02 15:04:05"))
 	}
 	return hints

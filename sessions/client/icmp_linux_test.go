@@ -48,7 +48,7 @@ func TestTurnedAwayOnTheWay(t *testing.T) {
 	p := profile()
 	p.Server, p.Service = "203.0.113.1", ":80"
 	_, err = Knock(t.Context(), Config{
-		Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Timeout: 50 * time.Millisecond,
+		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 50 * time.Millisecond,
 		NoWait: true, Now: time.Now,
 	})
 	var offline *OfflineError
@@ -60,7 +60,7 @@ func TestTurnedAwayOnTheWay(t *testing.T) {
 	}
 	// Without any route the knocks cannot even leave: one attempt is enough.
 	p.Server = "192.0.2.1"
-	_, err = Knock(t.Context(), Config{Profile: p, Nonces: NonceFile{filepath.Join(t.TempDir(), "nonce")}, Now: time.Now})
+	_, err = Knock(t.Context(), Config{Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Now: time.Now})
 	if !errors.As(err, &offline) || offline.Attempts != 1 || !strings.Contains(offline.Hint(), "no route to the server") {
 		t.Errorf("got %v", err)
 	}

@@ -121,7 +121,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	}
 	return Result{}, &OfflineError{
 		Server: cfg.Profile.Server, Attempts: cfg.Attempts,
-		Hints: found.hints(cfg.Profile, clockState(), cfg.Now()), err: found.service,
+		Hints: found.hints(cfg.Profile, ClockState(), cfg.Now()), err: found.service,
 	}
 }
 

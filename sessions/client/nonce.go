@@ -53,7 +53,10 @@ func (e *NonceError) Hint() string {
 
 // NonceFile keeps the next nonce of one client of one server. It may be used
 // by several processes at a time.
-type NonceFile struct{ Path string }
+type NonceFile struct {
+	Path  string
+	First uint32 // what a file that is not there yet stands for
+}
 
 // Reserve hands out n consecutive nonces that were never handed out before,
 // and returns the first. When it returns, the file on stable storage says so:
@@ -89,11 +92,11 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint3
 	return uint32(next), nil
 }
 
-// read returns the next nonce; a file that does not exist has used none.
+// read returns the next nonce, or the first if there is no file yet.
 func (f NonceFile) read() (uint64, error) {
 	text, err := os.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return uint64(f.First), nil
 	}
 	if err != nil {
 		return 0, &NonceError{f.Path, err}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestReserveWaitsForTheLock(t *testing.T) {
-	f := NonceFile{filepath.Join(t.TempDir(), "nonce")}
+	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	if _, err := f.Reserve(t.Context(), "com1", 3, 0); err != nil {
 		t.Fatal(err)
 	}

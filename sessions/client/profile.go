@@ -21,6 +21,9 @@ type Profile struct {
 	// Service is the host:port to watch. An empty host, or that of Server,
 	// stands for the address that was knocked. Empty: nothing is watched.
 	Service string
+	// FirstNonce is where the nonces begin on a device that has no record of
+	// its own yet: a profile that comes from elsewhere may have used some.
+	FirstNonce uint32
 }
 
 func (p Profile) validate() error {

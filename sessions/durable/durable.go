@@ -5,12 +5,16 @@ package durable
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // MkdirAll makes a directory and those above it, as os.MkdirAll does. When it
 // returns nil, they are on stable storage.
 func MkdirAll(path string, mode os.FileMode) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
+	if info, err := os.Stat(path); err == nil {
+		if !info.IsDir() {
+			return &os.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+		}
 		return nil
 	}
 	parent := filepath.Dir(path)
@@ -36,7 +40,13 @@ func MkdirAll(path string, mode os.FileMode) error {
 // and may not survive a power failure. Writers of one path must exclude each
 // other: the new file grows beside it under a fixed name, so that crashes
 // leave one at the most.
-func WriteFile(path string, content []byte, mode os.FileMode) (err error) {
+func WriteFile(path string, content []byte, mode os.FileMode) error {
+	return WriteFileLike(path, path, content, mode)
+}
+
+// WriteFileLike is WriteFile for a file that is to have the owner of another,
+// like, if that is there.
+func WriteFileLike(path, like string, content []byte, mode os.FileMode) (err error) {
 	temporary := path + ".new"
 	// What a crash has left may have another mode.
 	if err := os.Remove(temporary); err != nil && !os.IsNotExist(err) {
@@ -46,7 +56,7 @@ func WriteFile(path string, content []byte, mode os.FileMode) (err error) {
 	if err != nil {
 		return err
 	}
-	if old, statErr := os.Stat(path); statErr == nil {
+	if old, statErr := os.Stat(like); statErr == nil {
 		keepOwner(f, old)
 	}
 	_, err = f.Write(content)

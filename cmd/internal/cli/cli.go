@@ -31,6 +31,7 @@ const (
 // Env is what a command may touch of the world.
 type Env struct {
 	Args   []string // without the name of the program
+	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 	Now    func() time.Time
@@ -48,7 +49,7 @@ func Main(command func(Env) *cobra.Command) {
 		<-signals
 		os.Exit(Interrupted)
 	}()
-	env := Env{Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}
+	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}
 	os.Exit(Run(ctx, env, command(env)))
 }
 
@@ -57,7 +58,7 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	started := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(manCommand(root))
 	root.Version = version()
 	root.SetArgs(env.Args)
 	root.SetOut(env.Stdout)
@@ -69,6 +70,11 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintf(env.Stderr, "%s: interrupted\n", root.Name())
 		return Interrupted
+	}
+	// A command that ran another one ends as that one did, without a word.
+	var quiet interface{ ExitCode() int }
+	if errors.As(err, &quiet) {
+		return quiet.ExitCode()
 	}
 	fmt.Fprintf(env.Stderr, "%s: %v\n", root.Name(), err)
 	var hinted interface{ Hint() string }

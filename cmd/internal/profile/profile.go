@@ -36,6 +36,7 @@ type file struct {
 	Identifier string `toml:"identifier" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
 	Secret     string `toml:"secret" expect:"the client's secret, as text in quotes without spaces"`
 	Service    string `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Nonce      uint32 `toml:"nonce,omitempty" expect:"the nonce to begin with on a device that has none recorded, a whole number from 0 to 4294967295"`
 }
 
 // Load reads a profile by the path of its file, or by its name: then it is
@@ -62,14 +63,10 @@ func Load(nameOrPath string) (client.Profile, error) {
 }
 
 func locate(nameOrPath string) (string, error) {
-	if strings.ContainsRune(nameOrPath, '/') || strings.ContainsRune(nameOrPath, filepath.Separator) || strings.HasSuffix(nameOrPath, ".toml") {
+	if isPath(nameOrPath) {
 		return nameOrPath, nil
 	}
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return "", cli.WithHint(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile instead of its name")
-	}
-	return filepath.Join(dir, "sallyport", nameOrPath+".toml"), nil
+	return named(nameOrPath)
 }
 
 // Parse reads a profile's text, which came from path. An error says which
@@ -93,7 +90,7 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	}
 	p := client.Profile{
 		Server: raw.Server, PortSecret: raw.PortSecret, Ports: raw.Ports,
-		Secret: []byte(raw.Secret), Service: raw.Service,
+		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce,
 	}
 	if raw.Version != Version {
 		return client.Profile{}, f.Errorf("version", "got %d: was it written for a newer sallyport?", raw.Version)
@@ -127,7 +124,7 @@ func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\
 func Format(p client.Profile) ([]byte, error) {
 	return toml.Marshal(file{
 		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports,
-		Generator: p.Generator.String(), Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service,
+		Generator: p.Generator.String(), Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Nonce: p.FirstNonce,
 	})
 }
 
@@ -139,7 +136,7 @@ func Nonces(p client.Profile) (client.NonceFile, error) {
 		return client.NonceFile{}, fmt.Errorf("find the user's state directory: %w", err)
 	}
 	name := url.QueryEscape(p.Identifier.String() + "@" + p.Server)
-	return client.NonceFile{Path: filepath.Join(dir, "sallyport", name+".nonce")}, nil
+	return client.NonceFile{Path: filepath.Join(dir, "sallyport", name+".nonce"), First: p.FirstNonce}, nil
 }
 
 // stateDir is what the XDG base directory specification calls

@@ -11,36 +11,65 @@ import (
 // lines maps the dotted keys of a valid TOML text to their lines. The tables
 // of a list are numbered from 0; the empty key is the last line.
 func lines(data []byte) map[string]int {
-	lines := map[string]int{"": 1 + bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))}
-	lists := map[string]int{}
+	w := walker{data: data, lines: map[string]int{"": 1 + bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))}, lists: map[string]int{}}
 	table := ""
 	p := unstable.Parser{}
 	p.Reset(data)
 	for p.NextExpression() {
-		e := p.Expression()
-		var parts []string
-		at := uint32(0)
-		for key := e.Key(); key.Next(); {
-			parts = append(parts, string(key.Node().Data))
-			at = key.Node().Raw.Offset
-		}
-		if len(parts) == 0 {
-			continue
-		}
-		name := strings.Join(parts, ".")
-		switch e.Kind {
+		switch e := p.Expression(); e.Kind {
 		case unstable.Table:
-			table = name + "."
+			table = w.note("", e.Key()) + "."
 		case unstable.ArrayTable:
-			name += "." + strconv.Itoa(lists[name])
-			lists[strings.Join(parts, ".")]++
-			table = name + "."
-		default:
-			name = table + name
-		}
-		if lines[name] == 0 {
-			lines[name] = 1 + bytes.Count(data[:at], []byte("\n"))
+			name, at := w.key(e.Key())
+			table = name + "." + strconv.Itoa(w.lists[name]) + "."
+			w.lists[name]++
+			w.lines[strings.TrimSuffix(table, ".")] = at
+		case unstable.KeyValue:
+			w.value(w.note(table, e.Key()), e.Value())
 		}
 	}
-	return lines
+	return w.lines
+}
+
+type walker struct {
+	data  []byte
+	lines map[string]int
+	lists map[string]int
+}
+
+// key returns a key with its dots, and its line.
+func (w *walker) key(it unstable.Iterator) (name string, line int) {
+	var parts []string
+	at := uint32(0)
+	for it.Next() {
+		parts = append(parts, string(it.Node().Data))
+		at = it.Node().Raw.Offset
+	}
+	return strings.Join(parts, "."), 1 + bytes.Count(w.data[:at], []byte("\n"))
+}
+
+// note records where a key of a table stands, and returns its full name.
+func (w *walker) note(table string, it unstable.Iterator) string {
+	name, line := w.key(it)
+	name = table + name
+	if w.lines[name] == 0 {
+		w.lines[name] = line
+	}
+	return name
+}
+
+// value looks for keys inside a value.
+func (w *walker) value(name string, v *unstable.Node) {
+	switch v.Kind {
+	case unstable.InlineTable:
+		for it := v.Children(); it.Next(); {
+			if e := it.Node(); e.Kind == unstable.KeyValue {
+				w.value(w.note(name+".", e.Key()), e.Value())
+			}
+		}
+	case unstable.Array:
+		for i, it := 0, v.Children(); it.Next(); i++ {
+			w.value(name+"."+strconv.Itoa(i), it.Node())
+		}
+	}
 }

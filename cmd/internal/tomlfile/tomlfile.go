@@ -57,8 +57,7 @@ func Decode(path string, data []byte, v any) (*File, error) {
 	case errors.As(err, &unknown):
 		e := unknown.Errors[0]
 		line, _ := e.Position()
-		parent, name := e.Key()[:len(e.Key())-1], e.Key()[len(e.Key())-1]
-		return nil, &Error{path, line, strings.Join(e.Key(), "."), fmt.Sprintf("%q is not known here; expected one of %s", name, strings.Join(f.known(parent), ", "))}
+		return nil, f.unknown(e.Key(), line)
 	case errors.As(err, &wrong):
 		line, _ := wrong.Position()
 		key, text := f.wrong(wrong, data, line)
@@ -67,7 +66,27 @@ func Decode(path string, data []byte, v any) (*File, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	f.lines = lines(data)
-	return f, nil
+	return f, f.exact()
+}
+
+// exact finds keys that the library took for ours although their letters are
+// of another case.
+func (f *File) exact() error {
+	first, at := "", 0
+	for key, line := range f.lines {
+		if _, ok := f.field(split(key)); !ok && key != "" && (at == 0 || line < at || line == at && key < first) {
+			first, at = key, line
+		}
+	}
+	if at == 0 {
+		return nil
+	}
+	return f.unknown(split(first), at)
+}
+
+func (f *File) unknown(key []string, line int) error {
+	parent, name := key[:len(key)-1], key[len(key)-1]
+	return &Error{f.path, line, strings.Join(key, "."), fmt.Sprintf("%q is not known here; expected one of %s", name, strings.Join(f.known(parent), ", "))}
 }
 
 // Errorf returns an Error for a key such as "service.0.listen": what the

@@ -62,24 +62,27 @@ func TestDuration(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"ports = 'x'":                      "x.toml:1: ports: expected a whole number from 1 to 128",
-		"\nports = 1.5":                    "x.toml:2: ports: expected a whole number from 1 to 128",
-		"ports = 99999999999999999999":     "x.toml:1: ports: expected a whole number from 1 to 128",
-		"ports = [1]":                      "x.toml:1: ports: expected a whole number from 1 to 128",
-		"[ports]\nx = 1":                   "expected a whole number from 1 to 128",
-		"name = 3":                         "x.toml:1: name: expected text",
-		"list = [3]":                       "x.toml:1: list: expected a list of texts",
-		"for = 10":                         `x.toml:1: for: expected a duration such as "10s"`,
-		"service = 3":                      "x.toml:1: service: expected a [[service]] table",
-		"[[service]]\non = 'yes'":          "x.toml:2: service.on: expected true or false",
-		"port = 3":                         `x.toml:1: port: "port" is not known here; expected one of ports, name, list, for, service`,
-		"[[service]]\nlisten='a'\nopen=''": `x.toml:3: service.open: "open" is not known here; expected one of listen, on`,
-		"ports = 1\nports = 2":             "x.toml:2: ports: stands here for the second time",
-		"ports = ":                         "x.toml:1: ports: expected a whole number from 1 to 128",
-		"name = 'a\n":                      "x.toml:1: name: expected text",
-		"name = bare":                      "x.toml:1: name: expected text",
-		"[[service]]\nlisten = bare":       "x.toml:2: listen: expected host:port",
-		"what is this":                     "x.toml:1: expected KEY = VALUE, or a [table], as TOML has it: text stands in quotes",
+		"ports = 'x'":                       "x.toml:1: ports: expected a whole number from 1 to 128",
+		"\nports = 1.5":                     "x.toml:2: ports: expected a whole number from 1 to 128",
+		"ports = 99999999999999999999":      "x.toml:1: ports: expected a whole number from 1 to 128",
+		"ports = [1]":                       "x.toml:1: ports: expected a whole number from 1 to 128",
+		"[ports]\nx = 1":                    "expected a whole number from 1 to 128",
+		"name = 3":                          "x.toml:1: name: expected text",
+		"list = [3]":                        "x.toml:1: list: expected a list of texts",
+		"for = 10":                          `x.toml:1: for: expected a duration such as "10s"`,
+		"service = 3":                       "x.toml:1: service: expected a [[service]] table",
+		"[[service]]\non = 'yes'":           "x.toml:2: service.on: expected true or false",
+		"port = 3":                          `x.toml:1: port: "port" is not known here; expected one of ports, name, list, for, service`,
+		"[[service]]\nlisten='a'\nopen=''":  `x.toml:3: service.open: "open" is not known here; expected one of listen, on`,
+		"Ports = 3":                         `x.toml:1: Ports: "Ports" is not known here; expected one of ports, name`,
+		"service = [{listen='a', ON=true}]": `x.toml:1: service.0.ON: "ON" is not known here; expected one of listen, on`,
+		"[[service]]\n[[SERVICE]]":          `x.toml:2: SERVICE`,
+		"ports = 1\nports = 2":              "x.toml:2: ports: stands here for the second time",
+		"ports = ":                          "x.toml:1: ports: expected a whole number from 1 to 128",
+		"name = 'a\n":                       "x.toml:1: name: expected text",
+		"name = bare":                       "x.toml:1: name: expected text",
+		"[[service]]\nlisten = bare":        "x.toml:2: listen: expected host:port",
+		"what is this":                      "x.toml:1: expected KEY = VALUE, or a [table], as TOML has it: text stands in quotes",
 	} {
 		var c config
 		_, err := Decode("x.toml", []byte(text), &c)
@@ -111,6 +114,9 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		for key, line := range file.lines {
+			if field, ok := file.field(split(key)); key != "" && (!ok || field.Tag.Get("expect") == "") {
+				t.Fatalf("%q is not one of ours", key)
+			}
 			if line < 1 || line > 1+strings.Count(string(data), "\n") {
 				t.Fatalf("%q at line %d", key, line)
 			}

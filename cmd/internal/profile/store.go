@@ -1,0 +1,89 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/durable"
+)
+
+const suffix = ".toml"
+
+// Add keeps a profile's text under a name. It returns the path of its file,
+// which is new and this user's only.
+func Add(name string, text []byte) (path string, err error) {
+	path, err = named(name)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", cli.WithHint(fmt.Errorf("there is a profile %q already, and it is not overwritten", name), "choose another name, or remove it first: sallyport profile remove "+name)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("make the config directory: %w", err)
+	}
+	if err := durable.WriteFile(path, text, 0o600); err != nil {
+		return "", fmt.Errorf("keep the profile: %w", err)
+	}
+	return path, nil
+}
+
+// Remove removes the profile of a name, and returns the path that it had.
+func Remove(name string) (path string, err error) {
+	path, err = named(name)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Remove(path); err != nil {
+		return "", cli.WithHint(fmt.Errorf("no profile %q: %w", name, err), "sallyport profile list")
+	}
+	return path, nil
+}
+
+// Names returns the names of all profiles that are kept, sorted.
+func Names() ([]string, error) {
+	dir, err := configDir()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list the profiles: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && name != "" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// named returns the path of the profile of a name. A name is no path: it has
+// no separators, and does not begin with a dot or a dash.
+func named(name string) (string, error) {
+	if isPath(name) || name == "" || name[0] == '.' || name[0] == '-' || strings.ContainsAny(name, "/\\: \t\r\n") {
+		return "", fmt.Errorf("expected a name such as \"work\", without spaces, separators or an ending, got %q", name)
+	}
+	dir, err := configDir()
+	return filepath.Join(dir, name+suffix), err
+}
+
+func isPath(nameOrPath string) bool {
+	return strings.ContainsRune(nameOrPath, '/') || strings.ContainsRune(nameOrPath, filepath.Separator) || strings.HasSuffix(nameOrPath, suffix)
+}
+
+func configDir() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", cli.WithHint(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile instead of its name")
+	}
+	return filepath.Join(dir, "sallyport"), nil
+}

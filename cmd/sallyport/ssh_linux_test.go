@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSSHThroughProxyCommand runs a real sshd and a real ssh, which reaches it
+// only through "sallyport connect". It is not in a namespace of its own, where
+// sshd could not change users; all is on the loopback.
+func TestSSHThroughProxyCommand(t *testing.T) {
+	sshd, err := exec.LookPath("/usr/sbin/sshd")
+	if err != nil {
+		t.Skip("needs sshd")
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	run := func(name string, args ...string) string {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, name, args...)
+		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+path("state"), "GORACE=atexit_sleep_ms=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	port := func() int {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().(*net.TCPAddr).Port
+	}
+	write := func(name, format string, args ...any) {
+		t.Helper()
+		if err := os.WriteFile(path(name), fmt.Appendf(nil, format, args...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := func(waitFor func() bool, name string, args ...string) {
+		t.Helper()
+		log, err := os.Create(path(filepath.Base(name) + ".log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(name, args...)
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Signal(os.Interrupt); cmd.Wait(); log.Close() })
+		for range 600 {
+			if waitFor() {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		text, _ := os.ReadFile(log.Name())
+		t.Fatalf("%s did not start:\n%s", name, text)
+	}
+
+	run("go", "build", "-o", dir, ".", "../sallyportd")
+	run(path("sallyportd"), "init", path("gate"), "--server", "127.0.0.1")
+	config := filepath.Join(path("gate"), "sallyportd.toml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	webPort, sshPort := port(), port()
+	text = []byte(strings.Replace(string(text), "[::]:8080", fmt.Sprintf("127.0.0.1:%d", webPort), 1))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(path("sallyportd"), "client", "add", "-c", config, "--out", path("work.toml"))
+	start(func() bool {
+		text, _ := os.ReadFile(path("sallyportd.log"))
+		return strings.Contains(string(text), "msg=serving")
+	}, path("sallyportd"), "serve", "-c", config)
+
+	for _, key := range []string{"host_key", "user_key"} {
+		run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path(key))
+	}
+	public, err := os.ReadFile(path("user_key.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("authorized_keys", "%s", public)
+	write("sshd_config", "ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n",
+		sshPort, path("host_key"), path("authorized_keys"))
+	start(func() bool {
+		c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", sshPort))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}, sshd, "-D", "-e", "-f", path("sshd_config"))
+	write("ssh_config", "Host work\n  HostName 127.0.0.1\n  Port %d\n  User %s\n  IdentityFile %s\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  ProxyCommand %s connect %s %%h %%p\n",
+		sshPort, me.Username, path("user_key"), path("sallyport"), path("work.toml"))
+	if got := run("ssh", "-F", path("ssh_config"), "work", "echo", "hello from behind"); !strings.Contains(got, "hello from behind") {
+		t.Errorf("ssh says %q", got)
+	}
+	log, _ := os.ReadFile(path("sallyportd.log"))
+	if !strings.Contains(string(log), "msg=opened") {
+		t.Errorf("the server did not open:\n%s", log)
+	}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/ingest"
+	"sallyport/sessions/client"
+	"sallyport/sessions/gate"
+	"sallyport/verify/schedule"
+)
+
+func checkCommand(env cli.Env) *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Say whether the configuration is valid, what would run, and what bites",
+		Long: `Say whether the configuration is valid, what would run, and what bites.
+
+Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err == nil {
+				_, err = partsOf(cfg)
+			}
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			describe(env, cfg)
+			warnings := check(c.Context(), cfg, env.Now())
+			for _, w := range warnings {
+				fmt.Fprintf(env.Stdout, "warning: %s\n", w)
+			}
+			_, err = fmt.Fprintf(env.Stdout, "valid, %d warnings\n", len(warnings))
+			return err
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}
+
+// describe says what would run.
+func describe(env cli.Env, cfg config) {
+	say := func(what, format string, args ...any) {
+		fmt.Fprintf(env.Stdout, "%-10s %s\n", what, fmt.Sprintf(format, args...))
+	}
+	at := "all addresses"
+	if len(cfg.listen) > 0 {
+		at = strings.Trim(fmt.Sprint(cfg.listen), "[]")
+	}
+	say("knocks", "%d to UDP ports that change every minute (%s), at %s", cfg.ports, cfg.generator, at)
+	if cfg.previous.secret != "" && env.Now().Before(cfg.previous.until) {
+		say("", "and to those of the previous port secret until %s", cfg.previous.until.UTC().Format(time.RFC3339))
+	}
+	say("clocks", "may be off by %s", cfg.tolerance)
+	say("clients", "%d, in %s", len(cfg.clients), cfg.clientsPath)
+	what, who := "test pages", "the address that knocked"
+	if cfg.service.root != "" {
+		what = cfg.service.root
+	}
+	if cfg.service.anyone {
+		who = "anyone"
+	}
+	say("service", "%s: web server at %s with %s, for %s (at most %s) open to %s", cfg.service.name, cfg.service.listen, what, cfg.service.openFor, cfg.service.openMax, who)
+}
+
+// check returns what bites.
+func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
+	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	if len(cfg.clients) == 0 {
+		warn("the clients file names no client: nobody can get in; \"sallyportd client add\" makes one")
+	}
+	if w := weakness(cfg.portSecret); w != "" {
+		warn("the port secret is weak, %s; \"sallyportd port-secret roll\" makes a good one", w)
+	}
+	if cfg.generator == schedule.Java {
+		warn("the generator java has 32 bits: who has seen a minute's ports can find its seed, though not the port secret; use algorithm1 unless a client needs it")
+	}
+	for _, c := range cfg.clients {
+		if w := weakness(string(c.secret)); w != "" {
+			warn("the secret of client %s is weak, %s from one sniffed knock; \"sallyportd client rotate %s\" makes a good one", c.identifier, w, c.identifier)
+		}
+	}
+	if client.ClockState() == client.ClockUnsynchronised {
+		warn("this host's clock is not synchronised (it shows %s): knocks stop working when it is off by more than %s; run chrony, ntpd or systemd-timesyncd", now.UTC().Format(time.RFC3339), cfg.tolerance)
+	}
+	warnings = append(warnings, checkPorts(cfg, now)...)
+	warnings = append(warnings, checkFamilies(ctx, cfg)...)
+	return append(warnings, checkFirewall()...)
+}
+
+// checkPorts tries to bind what the server would, unless one runs already.
+func checkPorts(cfg config, now time.Time) (warnings []string) {
+	if c, err := net.DialTimeout("unix", cfg.adminSocket, time.Second); err == nil {
+		c.Close()
+		return nil // the ports are the running server's
+	}
+	if err := gate.Bindable(cfg.service.listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
+		warnings = append(warnings, fmt.Sprintf("the service's address %s is not (yet) one of this host's", cfg.service.listen))
+	} else if err != nil {
+		warnings = append(warnings, fmt.Sprintf("the service cannot listen at %s: %v", cfg.service.listen, err))
+	}
+	busy, err := ingest.Busy(cfg.listen, cfg.portLists, schedule.Live(now, cfg.tolerance))
+	if len(busy) > 0 {
+		warnings = append(warnings, fmt.Sprintf("knock ports of now that cannot be opened: %s (%v)", strings.Trim(fmt.Sprint(busy), "[]"), err))
+	}
+	return warnings
+}
+
+// checkFamilies warns of clients that knock over one family and connect over
+// the other: the lease is for the address that knocked.
+func checkFamilies(ctx context.Context, cfg config) (warnings []string) {
+	takes4, takes6 := families(cfg.listen)
+	host, port, err := net.SplitHostPort(cfg.service.listen)
+	if err != nil {
+		return nil
+	}
+	var at []netip.Addr
+	if a, err := netip.ParseAddr(host); err == nil {
+		at = []netip.Addr{a}
+	}
+	serves4, serves6 := families(at)
+	if serves6 && !takes6 {
+		warnings = append(warnings, "the service listens on IPv6, but knocks are taken over IPv4 only: who connects over IPv6 does not get in")
+	}
+	if serves4 && !takes4 {
+		warnings = append(warnings, "the service listens on IPv4, but knocks are taken over IPv6 only: who connects over IPv4 does not get in")
+	}
+	if cfg.server == "" || cfg.service.anyone {
+		return warnings
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.server)
+	if err != nil {
+		return append(warnings, fmt.Sprintf("server = %q, by which clients are told to reach this host, cannot be resolved here: %v", cfg.server, cause(err)))
+	}
+	has4, has6 := false, false
+	for _, a := range found {
+		has4, has6 = has4 || a.Unmap().Is4(), has6 || !a.Unmap().Is4()
+	}
+	if n, err := strconv.Atoi(port); err == nil && has4 && has6 && serves4 && serves6 {
+		warnings = append(warnings, fmt.Sprintf("%s has IPv4 and IPv6 addresses: a client that knocks over one and connects to port %d over the other does not get in; \"sallyport knock\" says which it has opened, -4 and -6 choose", cfg.server, n))
+	}
+	return warnings
+}
+
+// families returns which ones addresses take; none stands for all, and the
+// unspecified IPv6 address takes IPv4 unless an IPv4 address stands beside it.
+func families(addresses []netip.Addr) (ipv4, ipv6 bool) {
+	if len(addresses) == 0 {
+		return true, true
+	}
+	for _, a := range addresses {
+		ipv4 = ipv4 || a.Is4() || len(addresses) == 1 && a.IsUnspecified()
+		ipv6 = ipv6 || a.Is6()
+	}
+	return ipv4, ipv6
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+)
+
+// TestCheckFirewall makes real rulesets with nft, in a namespace of its own.
+func TestCheckFirewall(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Skip("needs nft")
+	}
+	if !netns.Enter(t) {
+		return
+	}
+	const drops = "flush ruleset\nadd table inet filter\nadd chain inet filter input { type filter hook input priority 0; policy drop; }\n"
+	for _, row := range []struct {
+		name, rules string
+		warns       bool
+	}{
+		{"none", "flush ruleset", false},
+		{"accepts by default", "flush ruleset\nadd table inet filter\nadd chain inet filter input { type filter hook input priority 0; policy accept; }", false},
+		{"forwards nothing", "flush ruleset\nadd table inet filter\nadd chain inet filter forward { type filter hook forward priority 0; policy drop; }", false},
+		{"drops by default", drops, true},
+		{"drops all but ssh", drops + "add rule inet filter input tcp dport 22 accept", true},
+		{"lets knocks in", drops + "add rule inet filter input udp dport 1025-65535 accept", false},
+		{"lets knocks in and counts", drops + "add rule inet filter input udp dport 1024-65535 counter accept", false},
+		{"lets all UDP in", drops + "add rule inet filter input meta l4proto udp accept", false},
+		{"lets all in", drops + "add rule inet filter input accept", false},
+		{"lets some ports in", drops + "add rule inet filter input udp dport 2000-65535 accept", true},
+		{"lets some addresses in", drops + "add rule inet filter input ip saddr 192.0.2.1 udp dport 1025-65535 accept", true},
+		{"drops them by a rule", drops + "add rule inet filter input udp dport 1025-65535 drop", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cmd := exec.Command(nft, "-f", "-")
+			cmd.Stdin = strings.NewReader(row.rules + "\n")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var warnings []string
+			for _, w := range checkFirewall() {
+				if !strings.Contains(w, "legacy iptables") {
+					warnings = append(warnings, w)
+				}
+			}
+			if got := len(warnings) > 0; got != row.warns {
+				t.Errorf("warnings: %q", warnings)
+			}
+			if row.warns && !strings.Contains(warnings[0], "nft add rule inet filter input udp dport 1025-65535 accept") {
+				t.Errorf("no way out: %q", warnings[0])
+			}
+		})
+	}
+}
+
+func TestCheckPorts(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	now := time.Unix(1_800_000_030, 0)
+	cfg := config{
+		ports: 3, portSecret: "x", tolerance: time.Minute, adminSocket: "/nonexistent",
+		listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, service: serviceConfig{listen: "127.0.0.1:8080"},
+	}
+	if got := checkPorts(cfg, now); len(got) != 0 {
+		t.Errorf("all free: %q", got)
+	}
+	cfg.listen = append(cfg.listen, netip.MustParseAddr("192.0.2.1"))
+	cfg.service.listen = "192.0.2.1:8080"
+	got := strings.Join(checkPorts(cfg, now), "\n")
+	if !strings.Contains(got, "192.0.2.1:8080 is not (yet) one of this host's") || strings.Count(got, "192.0.2.1:") != 11 || strings.Contains(got, "127.0.0.1") {
+		t.Errorf("an absent address: %q", got)
+	}
+}

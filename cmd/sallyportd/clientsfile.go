@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gofrs/flock"
+
+	"sallyport/cmd/internal/secretfile"
+	"sallyport/sessions/durable"
+	"sallyport/verify/wire"
+)
+
+// editClients changes the clients file under a lock: what other commands do
+// at the same time is neither lost nor mixed in. Comments stay. If change or
+// anything else fails, the file stays as it is.
+func editClients(path string, change func([]clientLine) ([]clientLine, error)) error {
+	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	if err := lock.Lock(); err != nil {
+		return fmt.Errorf("lock the clients file: %w", err)
+	}
+	defer lock.Close()
+	f, err := secretfile.Open(path)
+	if err != nil {
+		return fmt.Errorf("read the clients: %w", err)
+	}
+	lines, err := parseClients(path, f)
+	f.Close()
+	if err != nil {
+		return err
+	}
+	if lines, err = change(lines); err != nil {
+		return err
+	}
+	var text strings.Builder
+	for _, l := range lines {
+		if l.client != nil {
+			l.text = l.client.String()
+		}
+		text.WriteString(l.text + "\n")
+	}
+	// What is written must be readable again.
+	if _, err := parseClients(path, strings.NewReader(text.String())); err != nil {
+		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
+	}
+	if err := durable.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		return fmt.Errorf("write the clients file: %w", err)
+	}
+	return nil
+}
+
+// find returns the place of a client's line.
+func find(lines []clientLine, id wire.Identifier) (int, error) {
+	i := slices.IndexFunc(lines, func(l clientLine) bool { return l.client != nil && l.client.identifier == id })
+	if i < 0 {
+		return 0, fmt.Errorf("there is no client %s", id)
+	}
+	return i, nil
+}
+
+// parseFileIdentifier reads an identifier that a line of the file can hold.
+func parseFileIdentifier(s string) (wire.Identifier, error) {
+	id, err := wire.ParseIdentifier(s)
+	if err == nil && (strings.Contains(s, " ") || s[0] == '#') {
+		err = errors.New("an identifier in the clients file has no spaces and does not begin with #")
+	}
+	return id, err
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/durable"
+)
+
+//go:embed reference.toml
+var reference string
+
+const (
+	configName     = "sallyportd.toml"
+	portSecretName = "port_secret"
+	clientsName    = "clients.txt"
+)
+
+const clientsHeader = `# The clients of sallyportd, one a line: identifier, secret, largest nonce
+# already used (0: none). Then, if wanted: old=SECRET until=TIME, the secret
+# before a rotation; and note=TEXT, the rest of the line.
+# "sallyportd client" adds, lists, rotates and revokes them; a running server
+# notices. Secrets: nobody else may read this file.
+`
+
+func initCommand(env cli.Env) *cobra.Command {
+	var server string
+	c := &cobra.Command{
+		Use:   "init DIR",
+		Short: "Make a configuration, a port secret and an empty clients file",
+		Long: `Make a configuration, a port secret and an empty clients file in DIR.
+
+The configuration is what "serve" takes, with every key explained. The secret
+is random, 256 bits. Files that are there already are never overwritten.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			guessed := server == ""
+			if guessed {
+				var err error
+				if server, err = os.Hostname(); err != nil {
+					return cli.Misuse(cli.WithHint(fmt.Errorf("find this host's name: %w", err), "say it with --server"))
+				}
+			}
+			if strings.ContainsAny(server, "\"\\/ \t\n") {
+				return cli.Misuse(fmt.Errorf("--server: expected a host name or address without a port, got %q", server))
+			}
+			dir := args[0]
+			text := strings.Replace(reference, "# server = \"gate.example.org\"", fmt.Sprintf("server = %q", server), 1)
+			if err := writeNew(dir, []newFile{
+				{portSecretName, randomSecret() + "\n"},
+				{clientsName, clientsHeader},
+				{configName, text},
+			}); err != nil {
+				return cli.Misuse(err)
+			}
+			config := filepath.Join(dir, configName)
+			fmt.Fprintf(env.Stdout, `Made in %s:
+  %-16s what to hide and how; every key is explained
+  %-16s 256 random bits, from which the ports are drawn
+  %-16s nobody yet
+`, dir, configName, portSecretName, clientsName)
+			if guessed {
+				fmt.Fprintf(env.Stdout, "\nClients will reach this host as %s. If not, change \"server\" in the configuration.\n", server)
+			}
+			fmt.Fprintf(env.Stdout, `
+Next:
+  sallyportd client add -c %[1]s     a profile for each device of each colleague
+  sallyportd check -c %[1]s          what would run, and what bites
+  sallyportd serve -c %[1]s
+`, config)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which clients reach this server (default this host's name)")
+	return c
+}
+
+// newFile is a file that must not exist yet.
+type newFile struct{ name, text string }
+
+// writeNew makes a directory, if need be, and files in it for this user only:
+// all of them, or none if one is there already.
+func writeNew(dir string, files []newFile) error {
+	for _, f := range files {
+		path := filepath.Join(dir, f.name)
+		if _, err := os.Lstat(path); err == nil {
+			return cli.WithHint(fmt.Errorf("%s is there already, and is not overwritten; nothing was made", path), "choose another directory, or move the file away")
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory: %w", err)
+	}
+	for i, f := range files {
+		if err := durable.WriteFile(filepath.Join(dir, f.name), []byte(f.text), 0o600); err != nil {
+			for _, made := range files[:i] {
+				os.Remove(filepath.Join(dir, made.name))
+			}
+			return fmt.Errorf("write %s: %w", f.name, err)
+		}
+	}
+	return nil
+}

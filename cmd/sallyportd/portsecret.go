@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/durable"
+)
+
+func portSecretCommand(env cli.Env) *cobra.Command {
+	group := cli.Group(&cobra.Command{Use: "port-secret", Short: "Change the secret from which the ports are drawn"})
+	var path string
+	var valid validity
+	roll := &cobra.Command{
+		Use:   "roll",
+		Short: "Make a new port secret; the ports of the old one stay open for a while",
+		Long: `Make a new port secret; the ports of the old one stay open for a while.
+
+Every client needs a new profile until then. The server takes the change at
+the next reload.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			until, err := valid.end(env.Now())
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			if err := rollPortSecret(cfg, env.Now(), until); err != nil {
+				return err
+			}
+			fmt.Fprintf(env.Stdout, `Made a new port secret. The ports of the old one stay open until %s.
+
+Next:
+  sallyportd reload -c %[2]s
+`, until.Format(time.RFC3339), cfg.path)
+			for _, c := range cfg.clients {
+				fmt.Fprintf(env.Stdout, "  sallyportd client profile %s -c %s\n", c.identifier, cfg.path)
+			}
+			return nil
+		},
+	}
+	valid.flags(roll)
+	addConfigFlag(roll, &path)
+	group.AddCommand(roll)
+	return group
+}
+
+// rollPortSecret replaces the port secret in steps of which each leaves a
+// configuration that serves: the secret of now is kept as the previous one,
+// then named as such, and only then replaced.
+func rollPortSecret(cfg config, now, until time.Time) error {
+	if cfg.portSecretPath == "" {
+		return cli.Misuse(cli.WithHint(fmt.Errorf("%s holds the port secret itself", cfg.path), "move it to a file of its own, and name that with port_secret_file"))
+	}
+	if cfg.previous.secret != "" && now.Before(cfg.previous.until) {
+		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll still goes on: the ports of the secret before stay open until %s", cfg.previous.until.UTC().Format(time.RFC3339)), "wait until then, or remove the port_secret_previous keys from "+cfg.path))
+	}
+	text, err := os.ReadFile(cfg.path)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	info, err := os.Stat(cfg.path)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	previousPath := cfg.portSecretPath + ".previous"
+	named := previousPath
+	if r, err := filepath.Rel(filepath.Dir(cfg.path), previousPath); err == nil && filepath.IsLocal(r) {
+		named = r
+	}
+	edited, err := setKeys(string(text), "port_secret_file", [][2]string{
+		{"port_secret_previous_file", fmt.Sprintf("%q", named)},
+		{"port_secret_previous_until", until.Format(time.RFC3339)},
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", cfg.path, err)
+	}
+	raw, f, err := parseConfig(cfg.path, []byte(edited))
+	if err == nil {
+		_, err = raw.validate(f)
+	}
+	if err != nil {
+		return fmt.Errorf("the change would make the configuration unreadable: %w", err)
+	}
+	if err := durable.WriteFileLike(previousPath, cfg.portSecretPath, []byte(cfg.portSecret+"\n"), 0o600); err != nil {
+		return fmt.Errorf("keep the old port secret: %w", err)
+	}
+	if err := durable.WriteFile(cfg.path, []byte(edited), info.Mode().Perm()); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	if err := durable.WriteFile(cfg.portSecretPath, []byte(randomSecret()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the new port secret: %w", err)
+	}
+	return nil
+}
+
+// setKeys sets keys of the outermost table in a TOML text, each on a line: in
+// place of the line that has it, or after the line of another key. Comments
+// and all else stay.
+func setKeys(text, after string, keys [][2]string) (string, error) {
+	lines := strings.Split(text, "\n")
+	at := func(key string) int {
+		for i, l := range lines {
+			if strings.HasPrefix(strings.TrimSpace(l), "[") {
+				return -1
+			}
+			if name, _, ok := strings.Cut(l, "="); ok && strings.TrimSpace(name) == key {
+				return i
+			}
+		}
+		return -1
+	}
+	for _, k := range keys {
+		line := k[0] + " = " + k[1]
+		if i := at(k[0]); i >= 0 {
+			lines[i] = line
+			continue
+		}
+		i := at(after)
+		if i < 0 {
+			return "", errors.New("expected the line of " + after)
+		}
+		lines = slices.Insert(lines, i+1, line)
+		after = k[0]
+	}
+	return strings.Join(lines, "\n"), nil
+}
