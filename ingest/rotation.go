@@ -26,6 +26,9 @@ func (s *Server) rotate(ctx context.Context) error {
 		terms := *s.terms.Load()
 		wanted, err := wantedPorts(s.live(terms), terms.Ports)
 		if err != nil {
+			if updated != nil {
+				updated <- err
+			}
 			return err
 		}
 		s.ports.reconcile(wanted)

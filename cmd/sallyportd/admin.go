@@ -35,8 +35,10 @@ func serveAdmin(ctx context.Context, path string, r *reloader) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, req *http.Request) {
-		if err := r.reload(req.Context()); err != nil {
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
+		// Not under the request's context: who hangs up must not leave the
+		// change half done.
+		if err := r.reload(ctx); err != nil {
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			io.WriteString(w, err.Error())
 			return

@@ -62,7 +62,8 @@ type config struct {
 	service    serviceConfig
 
 	clientsPath    string
-	portSecretPath string // empty: it stands in the configuration itself
+	clientsState   fileState // before it was read
+	portSecretPath string    // empty: it stands in the configuration itself
 	adminSocket    string
 }
 
@@ -135,6 +136,7 @@ func loadConfig(path string) (config, error) {
 	}
 	cfg.adminSocket = within(dir, raw.AdminSocket)
 	cfg.clientsPath = within(dir, raw.Clients)
+	cfg.clientsState = stateOf(cfg.clientsPath)
 	cfg.clients, err = loadClients(cfg.clientsPath)
 	return cfg, err
 }

@@ -48,6 +48,7 @@ func TestReference(t *testing.T) {
 			}
 			*path = ""
 		}
+		cfg.clientsState = fileState{}
 		return cfg
 	}
 	cfg := load(string(reference))

@@ -30,7 +30,7 @@ func control(ctx context.Context, s *server, cfg config, log *slog.Logger) error
 		return nil
 	})
 	g.Go(func() error {
-		if err := r.onClientsChange(ctx, cfg.clientsPath); err != nil {
+		if err := r.onClientsChange(ctx, cfg.clientsPath, cfg.clientsState); err != nil {
 			log.Warn("changes of the clients file go unnoticed until a reload", "error", err)
 		}
 		return nil
@@ -59,8 +59,9 @@ func (r *reloader) onHangup(ctx context.Context) {
 }
 
 // onClientsChange watches the directories of the file, since the file itself
-// may be replaced: by rename, or through a link that is set anew.
-func (r *reloader) onClientsChange(ctx context.Context, path string) error {
+// may be replaced: by rename, or through a link that is set anew. Loaded is
+// what the file was when the server read it.
+func (r *reloader) onClientsChange(ctx context.Context, path string, loaded fileState) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch the clients file: %w", err)
@@ -69,12 +70,15 @@ func (r *reloader) onClientsChange(ctx context.Context, path string) error {
 	if err := w.Add(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("watch the clients file: %w", err)
 	}
-	if target, err := filepath.EvalSymlinks(path); err == nil && filepath.Dir(target) != filepath.Dir(path) {
-		w.Add(filepath.Dir(target)) // best effort: it may be replaced whole
+	follow := func() {
+		// Best effort: a link may lead to a directory that is replaced whole.
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			w.Add(filepath.Dir(target))
+		}
 	}
-	last := fingerprint(path)
-	timer := time.NewTimer(0)
-	timer.Stop()
+	follow()
+	last, seen := loaded, loaded
+	timer := time.NewTimer(0) // it may have changed since it was loaded
 	defer timer.Stop()
 	for {
 		select {
@@ -88,32 +92,38 @@ func (r *reloader) onClientsChange(ctx context.Context, path string) error {
 			if !ok {
 				return errors.New("watch the clients file: the watcher has stopped")
 			}
-			timer.Reset(settleTime)
+			// Other files of the directory may change all the time, and must
+			// not put the timer off for ever.
+			if now := stateOf(path); now != seen {
+				seen = now
+				timer.Reset(settleTime)
+			}
 		case <-timer.C:
-			if now := fingerprint(path); now != last {
-				last = now
+			follow()
+			if now := stateOf(path); now != last {
+				last, seen = now, now
 				r.reloadClients(ctx) // what comes of it is in the log
 			}
 		}
 	}
 }
 
-// print tells one state of a file from another.
-type print struct {
+// fileState tells one state of a file from another.
+type fileState struct {
 	exists   bool
 	size     int64
 	modified time.Time
 	inode    uint64
 }
 
-func fingerprint(path string) (p print) {
+func stateOf(path string) (s fileState) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return p
+		return s
 	}
-	p = print{exists: true, size: info.Size(), modified: info.ModTime()}
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		p.inode = s.Ino
+	s = fileState{exists: true, size: info.Size(), modified: info.ModTime()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = sys.Ino
 	}
-	return p
+	return s
 }
