@@ -42,7 +42,7 @@ moves the nonce ahead by 65,536, in case the profile was restored or copied.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			result, err := o.send(c.Context(), env, p)
+			result, err := o.send(c.Context(), env, p, false)
 			if printErr := o.print(env, result, err, time.Since(start)); printErr != nil {
 				return fmt.Errorf("print the result: %w", printErr)
 			}
@@ -66,7 +66,7 @@ func (o *knockOptions) flags(c *cobra.Command) {
 
 // send knocks as the options say. Errors for which nothing was sent are
 // marked as misuse.
-func (o *knockOptions) send(ctx context.Context, env cli.Env, p client.Profile) (client.Result, error) {
+func (o *knockOptions) send(ctx context.Context, env cli.Env, p client.Profile, keep bool) (client.Result, error) {
 	switch {
 	case o.attempts < 1:
 		return client.Result{}, cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
@@ -80,7 +80,7 @@ func (o *knockOptions) send(ctx context.Context, env cli.Env, p client.Profile) 
 		return client.Result{}, cli.Misuse(err)
 	}
 	cfg := client.Config{
-		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, NoWait: o.noWait, Now: env.Now,
+		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, NoWait: o.noWait, Keep: keep, Now: env.Now,
 		Report: func(e client.Event) { o.report(env, e) },
 	}
 	switch {

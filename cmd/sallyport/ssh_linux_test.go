@@ -115,6 +115,10 @@ func TestSSHThroughProxyCommand(t *testing.T) {
 	if got := run("ssh", "-F", path("ssh_config"), "work", "echo", "hello from behind"); !strings.Contains(got, "hello from behind") {
 		t.Errorf("ssh says %q", got)
 	}
+	// One login is one connection: none that only looks whether sshd answers.
+	if text, _ := os.ReadFile(path("sshd.log")); strings.Contains(string(text), "preauth") {
+		t.Errorf("sshd has seen more than the login:\n%s", text)
+	}
 	log, _ := os.ReadFile(path("sallyportd.log"))
 	if !strings.Contains(string(log), "msg=opened") {
 		t.Errorf("the server did not open:\n%s", log)

@@ -8,10 +8,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +41,7 @@ command is not run, and the exit code is that of "knock".`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			result, err := o.knock(c.Context(), env, args[0], "")
+			result, err := o.knock(c.Context(), env, args[0], "", false)
 			if err != nil {
 				return err
 			}
@@ -61,24 +61,38 @@ func (e *exitError) Error() string { return "the command ended with exit code " 
 func (e *exitError) ExitCode() int { return e.code }
 
 func run(ctx context.Context, env cli.Env, at client.Result, words []string) error {
-	replace := strings.NewReplacer("{host}", at.Service.Addr().String(), "{port}", strconv.Itoa(int(at.Service.Port())))
+	host, port := at.Service.Addr().String(), strconv.Itoa(int(at.Service.Port()))
+	replace := strings.NewReplacer("{host}:{port}", net.JoinHostPort(host, port), "{host}", host, "{port}", port)
 	for i, w := range words {
 		words[i] = replace.Replace(w)
 	}
-	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
-	// A signal at the terminal reaches the command by itself; ours is passed
-	// on, and the command decides when it has ended.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		return &exitError{codeOf(exit)}
-	case err != nil:
+	// A key at the terminal reaches the command by itself, and it decides
+	// what to make of it; what was sent to us alone is passed on.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	env.HandOver()
+	if err := cmd.Start(); err != nil {
 		return cli.Misuse(fmt.Errorf("run %s: %w", words[0], err))
 	}
-	return nil
+	go func() {
+		for s := range signals {
+			if s == syscall.SIGTERM || s == syscall.SIGHUP {
+				cmd.Process.Signal(s)
+			}
+		}
+	}()
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &exitError{codeOf(exit)}
+	}
+	return err
 }
 
 // codeOf is what a shell would make of a command's end: 128 and the signal, if
@@ -119,11 +133,11 @@ names as its server is the address that was knocked.`,
 					return cli.Misuse(err)
 				}
 			}
-			result, err := o.knock(c.Context(), env, args[0], service)
+			result, err := o.knock(c.Context(), env, args[0], service, true)
 			if err != nil {
 				return err
 			}
-			return carry(c.Context(), env, result.Service.String())
+			return carry(c.Context(), env, result.Conn)
 		},
 	}
 	o.flags(c)
@@ -132,22 +146,15 @@ names as its server is the address that was knocked.`,
 
 // carry copies both ways until the service has nothing more to say. The end
 // of standard input is passed on, so that the service may still answer.
-func carry(ctx context.Context, env cli.Env, address string) error {
-	dialer := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
+func carry(ctx context.Context, env cli.Env, conn *client.Conn) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	go func() {
 		io.Copy(conn, env.Stdin)
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			tcp.CloseWrite()
-		}
+		conn.CloseWrite()
 	}()
-	_, err = io.Copy(env.Stdout, conn)
+	_, err := io.Copy(env.Stdout, conn)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -158,8 +165,9 @@ func carry(ctx context.Context, env cli.Env, address string) error {
 }
 
 // knock is what run and connect do first. A service that is not empty takes
-// the place of the profile's.
-func (o *knockOptions) knock(ctx context.Context, env cli.Env, name, service string) (client.Result, error) {
+// the place of the profile's. With keep, the connection that proved the
+// service open is kept.
+func (o *knockOptions) knock(ctx context.Context, env cli.Env, name, service string, keep bool) (client.Result, error) {
 	p, err := profile.Load(name)
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
@@ -170,5 +178,5 @@ func (o *knockOptions) knock(ctx context.Context, env cli.Env, name, service str
 	if p.Service == "" {
 		return client.Result{}, cli.Misuse(cli.WithHint(fmt.Errorf("profile %s names no service", name), "add service = \":PORT\" to it"))
 	}
-	return o.send(ctx, env, p)
+	return o.send(ctx, env, p, keep)
 }

@@ -16,6 +16,7 @@ func TestStrength(t *testing.T) {
 	for secret, weak := range map[string]bool{
 		"": true, "a": true, "portSecret": true, "com1_secret": true, "password123": true, "correct horse": true,
 		"2026-11-22": true, strings.Repeat("a", 64): true, "abcdefghijklmnopqrstuvwxyz": true,
+		strings.Repeat("ab", 14): true, strings.Repeat("0123456789abcdef", 4): true,
 		randomSecret(): false, "kT9#vQ2$mW7!xR4@pL": false,
 	} {
 		w := weakness(secret)
@@ -84,12 +85,12 @@ func TestPortLists(t *testing.T) {
 }
 
 func TestSetKeys(t *testing.T) {
-	keys := [][2]string{{"b", "2"}, {"c", "3"}}
+	keys := [][2]string{{"gone", ""}, {"b", "2"}, {"c", "3"}}
 	for text, want := range map[string]string{
-		"# x\na = 1\nd = 4\n[t]\nb = 9\n": "# x\na = 1\nb = 2\nc = 3\nd = 4\n[t]\nb = 9\n",
-		"c = 0\na = 1 # kept\nb=0\n":      "c = 3\na = 1 # kept\nb = 2\n",
-		"[t]\na = 1\n":                    "",
-		"":                                "",
+		"# x\na = 1\nd = 4\n[t]\nb = 9\n":      "# x\na = 1\nb = 2\nc = 3\nd = 4\n[t]\nb = 9\n",
+		"gone = 1\nc = 0\na = 1 # kept\nb=0\n": "c = 3\na = 1 # kept\nb = 2\n",
+		"[t]\na = 1\n":                         "",
+		"":                                     "",
 	} {
 		got, err := setKeys(text, "a", keys)
 		if got != want || (err != nil) != (want == "") {

@@ -84,12 +84,20 @@ func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
 	if w := weakness(cfg.portSecret); w != "" {
 		warn("the port secret is weak, %s; \"sallyportd port-secret roll\" makes a good one", w)
 	}
+	if w := weakness(cfg.previous.secret); cfg.previous.secret != "" && now.Before(cfg.previous.until) && w != "" {
+		warn("the previous port secret, good until %s, is weak, %s", cfg.previous.until.UTC().Format(time.RFC3339), w)
+	}
 	if cfg.generator == schedule.Java {
 		warn("the generator java has 32 bits: who has seen a minute's ports can find its seed, though not the port secret; use algorithm1 unless a client needs it")
 	}
 	for _, c := range cfg.clients {
 		if w := weakness(string(c.secret)); w != "" {
 			warn("the secret of client %s is weak, %s from one sniffed knock; \"sallyportd client rotate %s\" makes a good one", c.identifier, w, c.identifier)
+		}
+	}
+	for _, c := range cfg.clients {
+		if w := weakness(string(c.previous)); c.previous != nil && now.Before(c.until) && w != "" {
+			warn("the old secret of client %s, good until %s, is weak, %s from one sniffed knock", c.identifier, c.until.UTC().Format(time.RFC3339), w)
 		}
 	}
 	if client.ClockState() == client.ClockUnsynchronised {
@@ -129,6 +137,9 @@ func checkFamilies(ctx context.Context, cfg config) (warnings []string) {
 	var at []netip.Addr
 	if a, err := netip.ParseAddr(host); err == nil {
 		at = []netip.Addr{a}
+	}
+	if len(at) == 1 && at[0].IsLoopback() && cfg.server != "" {
+		warnings = append(warnings, fmt.Sprintf("the service listens at %s only, where clients from elsewhere cannot reach it", cfg.service.listen))
 	}
 	serves4, serves6 := families(at)
 	if serves6 && !takes6 {

@@ -53,9 +53,9 @@ server notices the new client by itself.`,
 				added.identifier = unusedIdentifier(cfg.clients)
 			}
 			return out.deliver(env, cfg, added, func() error {
-				return editClients(cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
+				return editClients(c.Context(), cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
 					if _, err := find(lines, added.identifier); err == nil {
-						return nil, cli.WithHint(fmt.Errorf("client %s is there already", added.identifier), "choose another identifier, or leave it out for a random one")
+						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s is there already", added.identifier), "choose another identifier, or leave it out for a random one"))
 					}
 					return append(lines, clientLine{client: &added}), nil
 				})
@@ -150,14 +150,14 @@ The old secret stays good for a while, so that the client can move in peace.`,
 			secret := []byte(randomSecret())
 			rotated.previous, rotated.until, rotated.secret = rotated.secret, until, secret
 			return out.deliver(env, cfg, rotated, func() error {
-				err := editClients(cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
+				err := editClients(c.Context(), cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
 					i, err := find(lines, rotated.identifier)
 					if err != nil {
 						return nil, err
 					}
 					current := lines[i].client
 					if current.previous != nil && env.Now().Before(current.until) {
-						return nil, cli.WithHint(fmt.Errorf("client %s is in the midst of a rotation, until %s", current.identifier, current.until.Format(time.RFC3339)), "\"client profile\" prints its new profile again; \"client revoke\" ends both secrets")
+						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s is in the midst of a rotation, until %s", current.identifier, current.until.Format(time.RFC3339)), "\"client profile\" prints its new profile again; \"client revoke\" ends both secrets"))
 					}
 					current.previous, current.until, current.secret = current.secret, until, secret
 					return lines, nil
@@ -186,7 +186,7 @@ func clientRevokeCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			err = editClients(cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
+			err = editClients(c.Context(), cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
 				i, err := find(lines, revoked.identifier)
 				if err != nil {
 					return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -87,12 +88,16 @@ func parseClients(path string, r io.Reader) ([]clientLine, error) {
 	return lines, nil
 }
 
+var noteColumn = regexp.MustCompile(`\snote=`)
+
 func parseClient(text string) (c registered, err error) {
 	if !utf8.ValidString(text) {
 		return c, errors.New("expected UTF-8 text")
 	}
 	// The note is the rest of the line, spaces and all.
-	text, c.note, _ = strings.Cut(text, " note=")
+	if at := noteColumn.FindStringIndex(text); at != nil {
+		text, c.note = text[:at[0]], text[at[1]:]
+	}
 	fields := strings.Fields(text)
 	if len(fields) < 3 {
 		return c, fmt.Errorf("expected identifier, secret and nonce, divided by spaces; got %d columns", len(fields))

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -16,12 +20,17 @@ import (
 // editClients changes the clients file under a lock: what other commands do
 // at the same time is neither lost nor mixed in. Comments stay. If change or
 // anything else fails, the file stays as it is.
-func editClients(path string, change func([]clientLine) ([]clientLine, error)) error {
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	if err := lock.Lock(); err != nil {
+func editClients(ctx context.Context, path string, change func([]clientLine) ([]clientLine, error)) error {
+	// A link stays one: what it leads to is replaced.
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("read the clients: %w", err)
+	}
+	unlock, err := lockLike(ctx, path)
+	if err != nil {
 		return fmt.Errorf("lock the clients file: %w", err)
 	}
-	defer lock.Close()
+	defer unlock()
 	f, err := secretfile.Open(path)
 	if err != nil {
 		return fmt.Errorf("read the clients: %w", err)
@@ -37,7 +46,9 @@ func editClients(path string, change func([]clientLine) ([]clientLine, error)) e
 	var text strings.Builder
 	for _, l := range lines {
 		if l.client != nil {
-			l.text = l.client.String()
+			if before, err := parseClient(l.text); err != nil || !reflect.DeepEqual(before, *l.client) {
+				l.text = l.client.String()
+			}
 		}
 		text.WriteString(l.text + "\n")
 	}
@@ -49,6 +60,17 @@ func editClients(path string, change func([]clientLine) ([]clientLine, error)) e
 		return fmt.Errorf("write the clients file: %w", err)
 	}
 	return nil
+}
+
+// lockLike takes the lock of a file, which then belongs to the file's owner,
+// whoever makes it first.
+func lockLike(ctx context.Context, path string) (unlock func(), err error) {
+	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		return nil, err
+	}
+	durable.KeepOwner(path+".lock", path)
+	return func() { lock.Close() }, nil
 }
 
 // find returns the place of a client's line.

@@ -173,7 +173,7 @@ func TestExposedSecretsAreRefused(t *testing.T) {
 
 func TestParseClients(t *testing.T) {
 	lines, err := parseClients("clients.txt", strings.NewReader("# Listing 4\ncom1 com1_secret 0\r\n\n  com2\tsécret#2  14 \n#com3 off 5\ncom4 s 4294967295\n"+
-		"com5 new 7 old=before until=2026-12-01T00:00:00Z note=Eve's laptop, the note=blue one\ncom6 s 0 note=x"))
+		"com5 new 7 old=before until=2026-12-01T00:00:00Z note=Eve's laptop, the note=blue one\ncom6 s 0\tnote=x"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -19,14 +18,17 @@ import (
 // read: editors and copies write in steps.
 const settleTime = 200 * time.Millisecond
 
+// lookTime is how long a change may go unnoticed that makes no event.
+const lookTime = 2 * time.Second
+
 // control carries out what comes from outside until ctx ends: SIGHUP, the
 // admin socket, and changes of the clients file. None of it keeps the server
 // from serving when it fails.
-func control(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
+func control(ctx context.Context, s *server, cfg config, hangups <-chan os.Signal, log *slog.Logger) error {
 	r := &reloader{server: s, log: log, current: cfg}
 	var g errgroup.Group
 	g.Go(func() error {
-		r.onHangup(ctx)
+		r.onHangup(ctx, hangups)
 		return nil
 	})
 	g.Go(func() error {
@@ -44,10 +46,7 @@ func control(ctx context.Context, s *server, cfg config, log *slog.Logger) error
 	return g.Wait()
 }
 
-func (r *reloader) onHangup(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+func (r *reloader) onHangup(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-hangups:
@@ -80,6 +79,9 @@ func (r *reloader) onClientsChange(ctx context.Context, path string, loaded file
 	last, seen := loaded, loaded
 	timer := time.NewTimer(0) // it may have changed since it was loaded
 	defer timer.Stop()
+	// Not every way to replace a file makes an event where we watch.
+	look := time.NewTicker(lookTime)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -98,6 +100,11 @@ func (r *reloader) onClientsChange(ctx context.Context, path string, loaded file
 				seen = now
 				timer.Reset(settleTime)
 			}
+		case <-look.C:
+			if now := stateOf(path); now != seen {
+				seen = now
+				timer.Reset(settleTime)
+			}
 		case <-timer.C:
 			follow()
 			if now := stateOf(path); now != last {
@@ -110,6 +117,7 @@ func (r *reloader) onClientsChange(ctx context.Context, path string, loaded file
 
 // fileState tells one state of a file from another.
 type fileState struct {
+	mode     os.FileMode
 	exists   bool
 	size     int64
 	modified time.Time
@@ -121,7 +129,7 @@ func stateOf(path string) (s fileState) {
 	if err != nil {
 		return s
 	}
-	s = fileState{exists: true, size: info.Size(), modified: info.ModTime()}
+	s = fileState{exists: true, mode: info.Mode(), size: info.Size(), modified: info.ModTime()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.inode = sys.Ino
 	}

@@ -2,97 +2,87 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"os"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-
-	"sallyport/verify/schedule"
 )
 
+const letThem = "make sure that it lets UDP to ports 1025 to 65535 in"
+
 // checkFirewall looks for nftables chains that would drop knocks on their way
-// in. It cannot follow every rule: it warns of a chain that drops by default
-// unless one of its rules plainly accepts UDP to all knock ports.
+// in: it follows their rules as a knock from anywhere would. What it does not
+// understand of a rule may be true or not.
 func checkFirewall() (warnings []string) {
 	if names, err := os.ReadFile("/proc/net/ip_tables_names"); err == nil && len(bytes.TrimSpace(names)) > 0 {
-		warnings = append(warnings, "this host has legacy iptables rules, which are not looked at: make sure that they let UDP to ports 1025 to 65535 in")
+		warnings = append(warnings, "this host has legacy iptables rules, which are not looked at: "+letThem)
 	}
-	conn, err := nftables.New()
+	r, err := readRuleset()
 	if err != nil {
-		return append(warnings, fmt.Sprintf("this host's firewall cannot be read (%v): make sure that it lets UDP to ports 1025 to 65535 in", err))
+		return append(warnings, fmt.Sprintf("this host's firewall cannot be read (%v; it takes CAP_NET_ADMIN): %s", err, letThem))
 	}
-	chains, err := conn.ListChains()
-	if err != nil {
-		return append(warnings, fmt.Sprintf("this host's firewall cannot be read without CAP_NET_ADMIN (%v): make sure that it lets UDP to ports 1025 to 65535 in", err))
-	}
-	for _, c := range chains {
-		if c.Hooknum == nil || *c.Hooknum != *nftables.ChainHookInput || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop {
+	for _, c := range r.chains {
+		if !looksAtKnocks(c) {
 			continue
 		}
-		rules, err := conn.GetRules(c.Table, c)
-		if err != nil {
-			return append(warnings, fmt.Sprintf("the rules of the firewall chain %s %s cannot be read: %v", c.Table.Name, c.Name, err))
-		}
-		accepts := false
-		for _, r := range rules {
-			accepts = accepts || acceptsKnocks(r.Exprs)
-		}
-		if !accepts {
-			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s %s\" drops by default, and no rule of its own plainly accepts knocks: nft add rule %s %s %s udp dport %d-%d accept",
-				c.Table.Name, c.Name, familyName(c.Table.Family), c.Table.Name, c.Name, schedule.MinPort, schedule.MaxPort))
+		where := fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name)
+		way := "nft insert rule " + where + " udp dport 1025-65535 accept"
+		switch r.follow(c, 0) {
+		case eaten:
+			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops knocks: %s", where, way))
+		case partly:
+			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops some knocks: %s", where, way))
+		case undecided:
+			if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
+				warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops by default, and no rule plainly accepts knocks: %s", where, way))
+			}
 		}
 	}
 	return warnings
 }
 
-// acceptsKnocks reports whether a rule accepts UDP to all knock ports, and
-// asks for nothing else.
-func acceptsKnocks(exprs []expr.Any) bool {
-	loaded, verdict := "", false
-	for _, e := range exprs {
-		switch e := e.(type) {
-		case *expr.Counter:
-		case *expr.Meta:
-			if loaded = ""; e.Key == expr.MetaKeyL4PROTO {
-				loaded = "protocol"
-			}
-			if loaded == "" {
-				return false
-			}
-		case *expr.Payload:
-			if e.Base != expr.PayloadBaseTransportHeader || e.Offset != 2 || e.Len != 2 {
-				return false
-			}
-			loaded = "port"
-		case *expr.Cmp:
-			switch {
-			case loaded == "protocol" && e.Op == expr.CmpOpEq && bytes.Equal(e.Data, []byte{unix.IPPROTO_UDP}):
-			case loaded == "port" && e.Op == expr.CmpOpGte && port(e.Data) <= schedule.MinPort:
-			case loaded == "port" && e.Op == expr.CmpOpLte && port(e.Data) == schedule.MaxPort:
-			default:
-				return false
-			}
-		case *expr.Range:
-			if loaded != "port" || e.Op != expr.CmpOpEq || port(e.FromData) > schedule.MinPort || port(e.ToData) != schedule.MaxPort {
-				return false
-			}
-		case *expr.Verdict:
-			verdict = e.Kind == expr.VerdictAccept
-		default:
-			return false
-		}
+// looksAtKnocks reports whether a chain stands in the way of what comes in.
+func looksAtKnocks(c *nftables.Chain) bool {
+	if c.Hooknum == nil || c.Type != nftables.ChainTypeFilter {
+		return false
 	}
-	return verdict
+	switch c.Table.Family {
+	case nftables.TableFamilyINet, nftables.TableFamilyIPv4, nftables.TableFamilyIPv6:
+	default:
+		return false
+	}
+	return *c.Hooknum == *nftables.ChainHookInput || *c.Hooknum == *nftables.ChainHookPrerouting
 }
 
-func port(data []byte) uint16 {
-	if len(data) < 2 {
-		return 0
+type ruleset struct {
+	chains []*nftables.Chain
+	rules  map[*nftables.Chain][]*nftables.Rule
+}
+
+func readRuleset() (r ruleset, err error) {
+	conn, err := nftables.New()
+	if err != nil {
+		return r, err
 	}
-	return binary.BigEndian.Uint16(data)
+	if r.chains, err = conn.ListChains(); err != nil {
+		return r, err
+	}
+	r.rules = map[*nftables.Chain][]*nftables.Rule{}
+	for _, c := range r.chains {
+		if r.rules[c], err = conn.GetRules(c.Table, c); err != nil {
+			return r, fmt.Errorf("chain %s %s: %w", c.Table.Name, c.Name, err)
+		}
+	}
+	return r, nil
+}
+
+func (r ruleset) find(in *nftables.Chain, name string) *nftables.Chain {
+	for _, c := range r.chains {
+		if c.Name == name && c.Table.Name == in.Table.Name && c.Table.Family == in.Table.Family {
+			return c
+		}
+	}
+	return nil
 }
 
 func familyName(f nftables.TableFamily) string {

@@ -162,8 +162,23 @@ func (s *source) number(key, byDefault string, low, high int) (int, error) {
 	return n, nil
 }
 
+// secret reads a value as Java does: what stands behind it counts.
+func (im *importer) secret(s *source, key string) (string, error) {
+	if _, err := s.required(key); err != nil {
+		return "", err
+	}
+	v := s.p.GetString(key, "")
+	if strings.ContainsAny(v, "\r\n") {
+		return "", fmt.Errorf("%s: %s: expected a secret on a single line", s.path, key)
+	}
+	if v != strings.TrimSpace(v) {
+		im.warn("%s: %s has spaces at its end, which are part of it", s.path, key)
+	}
+	return v, nil
+}
+
 func (im *importer) server(s *source) ([]newFile, error) {
-	portSecret, err := s.required("port-secret")
+	portSecret, err := im.secret(s, "port-secret")
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +310,7 @@ open_max = "%ds"
 // client makes a profile.
 func (im *importer) client(s *source) (f newFile, err error) {
 	p := client.Profile{Generator: schedule.Java, Server: s.text("server-address", "localhost")}
-	if p.PortSecret, err = s.required("port-secret"); err != nil {
+	if p.PortSecret, err = im.secret(s, "port-secret"); err != nil {
 		return f, err
 	}
 	if p.Ports, err = s.number("ports", "3", 1, schedule.MaxPorts); err != nil {
@@ -308,7 +323,7 @@ func (im *importer) client(s *source) (f newFile, err error) {
 	if p.Identifier, err = wire.ParseIdentifier(id); err != nil {
 		return f, fmt.Errorf("%s: client-identifier: %w", s.path, err)
 	}
-	secret, err := s.required("client-shared-secret")
+	secret, err := im.secret(s, "client-shared-secret")
 	if err != nil {
 		return f, err
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/durable"
 )
 
@@ -32,7 +34,7 @@ const clientsHeader = `# The clients of sallyportd, one a line: identifier, secr
 `
 
 func initCommand(env cli.Env) *cobra.Command {
-	var server string
+	var server, from string
 	c := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Make a configuration, a port secret and an empty clients file",
@@ -49,11 +51,26 @@ is random, 256 bits. Files that are there already are never overwritten.`,
 					return cli.Misuse(cli.WithHint(fmt.Errorf("find this host's name: %w", err), "say it with --server"))
 				}
 			}
-			if strings.ContainsAny(server, "\"\\/ \t\n") {
+			if !profile.ValidServer(server) {
 				return cli.Misuse(fmt.Errorf("--server: expected a host name or address without a port, got %q", server))
 			}
 			dir := args[0]
-			text := strings.Replace(reference, "# server = \"gate.example.org\"", fmt.Sprintf("server = %q", server), 1)
+			template := reference
+			if from != "" {
+				text, err := os.ReadFile(from)
+				if err == nil {
+					var raw file
+					var f *tomlfile.File
+					if raw, f, err = parseConfig(from, text); err == nil {
+						_, err = raw.validate(f)
+					}
+				}
+				if err != nil {
+					return cli.Misuse(fmt.Errorf("--from: %w", err))
+				}
+				template = string(text)
+			}
+			text := strings.Replace(template, "# server = \"gate.example.org\"", fmt.Sprintf("server = %q", server), 1)
 			if err := writeNew(dir, []newFile{
 				{portSecretName, randomSecret() + "\n"},
 				{clientsName, clientsHeader},
@@ -79,6 +96,7 @@ Next:
 			return nil
 		},
 	}
+	c.Flags().StringVar(&from, "from", "", "take this `file` for the configuration, instead of one that explains every key")
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which clients reach this server (default this host's name)")
 	return c
 }
@@ -101,7 +119,7 @@ func writeNew(dir string, files []newFile) error {
 		return fmt.Errorf("make the directory: %w", err)
 	}
 	for i, f := range files {
-		if err := durable.WriteFile(filepath.Join(dir, f.name), []byte(f.text), 0o600); err != nil {
+		if err := durable.CreateFile(filepath.Join(dir, f.name), []byte(f.text), 0o600); err != nil {
 			for _, made := range files[:i] {
 				os.Remove(filepath.Join(dir, made.name))
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
+	"rsc.io/qr"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
@@ -32,6 +33,11 @@ func (o *profileOutput) deliver(env cli.Env, cfg config, c registered, register 
 	text, err := o.text(cfg, c)
 	if err != nil {
 		return cli.Misuse(err)
+	}
+	if o.qr {
+		if _, err := qr.Encode(string(text), qr.L); err != nil {
+			return cli.Misuse(cli.WithHint(fmt.Errorf("--qr: the profile is too long for a QR code: %w", err), "use --out, or a shorter port secret"))
+		}
 	}
 	if o.out == "" {
 		if err := register(); err != nil {

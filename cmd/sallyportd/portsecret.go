@@ -36,6 +36,14 @@ the next reload.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			unlock, err := lockLike(c.Context(), cfg.path)
+			if err != nil {
+				return fmt.Errorf("lock the configuration: %w", err)
+			}
+			defer unlock()
+			if cfg, err = loadConfig(path); err != nil { // what another roll has left
+				return cli.Misuse(err)
+			}
 			if err := rollPortSecret(cfg, env.Now(), until); err != nil {
 				return err
 			}
@@ -63,6 +71,19 @@ func rollPortSecret(cfg config, now, until time.Time) error {
 	if cfg.portSecretPath == "" {
 		return cli.Misuse(cli.WithHint(fmt.Errorf("%s holds the port secret itself", cfg.path), "move it to a file of its own, and name that with port_secret_file"))
 	}
+	// The links of config management stay: what they lead to is replaced.
+	configFile, err := filepath.EvalSymlinks(cfg.path)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	secretFile, err := filepath.EvalSymlinks(cfg.portSecretPath)
+	if err != nil {
+		return fmt.Errorf("read the port secret: %w", err)
+	}
+	if cfg.previous.secret == cfg.portSecret {
+		// A roll that was cut short before its last step: go on with that.
+		return renewPortSecret(secretFile)
+	}
 	if cfg.previous.secret != "" && now.Before(cfg.previous.until) {
 		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll still goes on: the ports of the secret before stay open until %s", cfg.previous.until.UTC().Format(time.RFC3339)), "wait until then, or remove the port_secret_previous keys from "+cfg.path))
 	}
@@ -80,6 +101,7 @@ func rollPortSecret(cfg config, now, until time.Time) error {
 		named = r
 	}
 	edited, err := setKeys(string(text), "port_secret_file", [][2]string{
+		{"port_secret_previous", ""},
 		{"port_secret_previous_file", fmt.Sprintf("%q", named)},
 		{"port_secret_previous_until", until.Format(time.RFC3339)},
 	})
@@ -96,18 +118,22 @@ func rollPortSecret(cfg config, now, until time.Time) error {
 	if err := durable.WriteFileLike(previousPath, cfg.portSecretPath, []byte(cfg.portSecret+"\n"), 0o600); err != nil {
 		return fmt.Errorf("keep the old port secret: %w", err)
 	}
-	if err := durable.WriteFile(cfg.path, []byte(edited), info.Mode().Perm()); err != nil {
+	if err := durable.WriteFile(configFile, []byte(edited), info.Mode().Perm()); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	if err := durable.WriteFile(cfg.portSecretPath, []byte(randomSecret()+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the new port secret: %w", err)
+	return renewPortSecret(secretFile)
+}
+
+func renewPortSecret(path string) error {
+	if err := durable.WriteFile(path, []byte(randomSecret()+"\n"), 0o600); err != nil {
+		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), "nothing has changed yet for the clients; the same command goes on from here")
 	}
 	return nil
 }
 
 // setKeys sets keys of the outermost table in a TOML text, each on a line: in
-// place of the line that has it, or after the line of another key. Comments
-// and all else stay.
+// place of the line that has it, or after the line of another key. A key with
+// no value is removed. Comments and all else stay.
 func setKeys(text, after string, keys [][2]string) (string, error) {
 	lines := strings.Split(text, "\n")
 	at := func(key string) int {
@@ -123,7 +149,13 @@ func setKeys(text, after string, keys [][2]string) (string, error) {
 	}
 	for _, k := range keys {
 		line := k[0] + " = " + k[1]
-		if i := at(k[0]); i >= 0 {
+		switch i := at(k[0]); {
+		case k[1] == "" && i >= 0:
+			lines = slices.Delete(lines, i, i+1)
+			continue
+		case k[1] == "":
+			continue
+		case i >= 0:
 			lines[i] = line
 			continue
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -14,7 +16,10 @@ import (
 	"sallyport/sessions/gate"
 )
 
-const defaultConfig = "/etc/sallyport/sallyportd.toml"
+const (
+	defaultConfig  = "/etc/sallyport/sallyportd.toml"
+	configVariable = "SALLYPORTD_CONFIG"
+)
 
 func serveCommand(env cli.Env) *cobra.Command {
 	var path string
@@ -57,6 +62,9 @@ func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
 	} else if err != nil {
 		return cli.WithHint(fmt.Errorf("the service cannot listen at %s: %w", cfg.service.listen, err), "another program holds the port, or it takes a privilege; see service.listen in "+cfg.path)
 	}
+	// From here on SIGHUP means reload, though it is only heard when we serve.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
 	var g errgroup.Group
 	g.Go(func() error {
 		defer stop()
@@ -66,7 +74,7 @@ func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
 		select {
 		case <-s.ingest.Ready():
 			tellServing(s, cfg, log)
-			return control(ctx, s, cfg, log)
+			return control(ctx, s, cfg, hangups, log)
 		case <-ctx.Done():
 			return nil
 		}
@@ -84,6 +92,14 @@ func tellServing(s *server, cfg config, log *slog.Logger) {
 	log.Info("serving", attrs...)
 }
 
+// configPath is where the configuration is, if no flag says so.
+func configPath() string {
+	if path := os.Getenv(configVariable); path != "" {
+		return path
+	}
+	return defaultConfig
+}
+
 func addConfigFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVarP(path, "config", "c", defaultConfig, "the configuration `file`")
+	c.Flags().StringVarP(path, "config", "c", configPath(), "the configuration `file`; "+configVariable+" in the environment names it too")
 }

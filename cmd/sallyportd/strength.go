@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/ccojocar/zxcvbn-go"
 )
@@ -15,6 +17,18 @@ const weakBits = 80
 // strength estimates, in bits, how many guesses a secret takes from one who
 // tries words, names, dates and patterns before all else.
 func strength(secret string) float64 {
+	// What only repeats itself is no longer than what it repeats.
+	for period := 1; period <= len(secret)/2; period++ {
+		if strings.HasPrefix(strings.Repeat(secret[:period], len(secret)/period+1), secret) {
+			secret = secret[:period]
+		}
+	}
+	// A key as we make them needs no looking up in dictionaries.
+	if len(secret) >= 40 {
+		if b, err := hex.DecodeString(secret); err == nil && variety(b) {
+			return float64(4 * len(secret))
+		}
+	}
 	// The estimate takes long for long texts: what begins well is good, and
 	// of the rest 100 characters say enough.
 	bits := 0.0
@@ -24,6 +38,16 @@ func strength(secret string) float64 {
 		}
 	}
 	return math.Max(0, bits)
+}
+
+// variety reports whether bytes look drawn at random: of so many, few are
+// alike.
+func variety(b []byte) bool {
+	seen := map[byte]bool{}
+	for _, c := range b {
+		seen[c] = true
+	}
+	return 4*len(seen) > 3*min(len(b), 64)
 }
 
 // weakness says how long a weak secret lasts; it is empty for a strong one.

@@ -412,7 +412,7 @@ func TestWatchTellsWhatItSaw(t *testing.T) {
 	service := netip.MustParseAddrPort(l.Addr().String())
 	l.Close()
 	for range 20 {
-		if err := watch(t.Context(), service, 15*time.Millisecond); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err := watch(t.Context(), service, 15*time.Millisecond); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -433,7 +433,7 @@ func TestProbeSeesAConnectionClosedAtOnce(t *testing.T) {
 			c.Close()
 		}
 	}()
-	err = probe(t.Context(), netip.MustParseAddrPort(l.Addr().String()))
+	_, err = probe(t.Context(), netip.MustParseAddrPort(l.Addr().String()))
 	if !errors.Is(err, errClosedAtOnce) {
 		t.Fatalf("got %v", err)
 	}

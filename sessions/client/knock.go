@@ -26,6 +26,7 @@ type Config struct {
 	Timeout  time.Duration // how long to watch after each; 0: DefaultTimeout
 	Family   Family
 	NoWait   bool // do not wait for the next minute's ports
+	Keep     bool // keep the connection that proves the service open
 	Now      func() time.Time
 	Report   func(Event) // told what goes on; may be nil
 }
@@ -35,6 +36,7 @@ type Result struct {
 	Address  netip.Addr     // where the knocks went
 	Service  netip.AddrPort // what answered; invalid if nothing is watched
 	Attempts int            // how many it took
+	Conn     *Conn          // to the service, with Keep; the caller closes it
 }
 
 // Event is a step of Knock: Sent or Waiting.
@@ -108,12 +110,16 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 			s.Close()
 			return result, nil
 		}
-		watchErr := watch(ctx, t.service, cfg.Timeout)
+		conn, watchErr := watch(ctx, t.service, cfg.Timeout)
 		s.collect()
 		found.add(s.refused, watchErr)
 		s.Close()
 		switch {
+		case watchErr == nil && cfg.Keep:
+			result.Conn = conn
+			return result, nil
 		case watchErr == nil:
+			conn.Close()
 			return result, nil
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()

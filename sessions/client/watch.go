@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -20,15 +21,38 @@ const (
 	settle = 100 * time.Millisecond
 )
 
-// watch returns nil as soon as the service answers, else the last failure.
-func watch(ctx context.Context, service netip.AddrPort, timeout time.Duration) error {
+// Conn is a connection to the service, of which the first byte may have been
+// read already.
+type Conn struct {
+	*net.TCPConn
+	first []byte
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(b []byte) (int, error) {
+	if len(c.first) > 0 && len(b) > 0 {
+		n := copy(b, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.TCPConn.Read(b)
+}
+
+// WriteTo keeps io.Copy from passing Read by.
+func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{c})
+}
+
+// watch returns a connection as soon as the service answers, else the last
+// failure.
+func watch(ctx context.Context, service netip.AddrPort, timeout time.Duration) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var last error
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := probe(ctx, service)
+		conn, err := probe(ctx, service)
 		if err == nil {
-			return nil
+			return conn, nil
 		}
 		// That the time is over says less than what was seen before.
 		if last == nil || !timedOut(err) {
@@ -36,27 +60,39 @@ func watch(ctx context.Context, service netip.AddrPort, timeout time.Duration) e
 		}
 		select {
 		case <-ctx.Done():
-			return last
+			return nil, last
 		case <-time.After(pause):
 		}
 	}
 }
 
-// probe connects, and returns nil if the connection lasts.
-func probe(ctx context.Context, service netip.AddrPort) error {
+// probe connects, and returns the connection if it lasts.
+func probe(ctx context.Context, service netip.AddrPort) (*Conn, error) {
 	dialer := net.Dialer{Timeout: dialLimit}
 	c, err := dialer.DialContext(ctx, "tcp", service.String())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer c.Close()
-	if err := c.SetReadDeadline(time.Now().Add(settle)); err != nil {
-		return err
+	conn := &Conn{TCPConn: c.(*net.TCPConn)}
+	b := make([]byte, 1)
+	if err = conn.SetReadDeadline(time.Now().Add(settle)); err == nil {
+		var n int
+		n, err = conn.TCPConn.Read(b)
+		conn.first = b[:n]
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil
+		} else if err != nil {
+			err = fmt.Errorf("%w: %w", errClosedAtOnce, err)
+		}
 	}
-	if _, err := c.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: %w", errClosedAtOnce, err)
+	if err == nil {
+		err = conn.SetReadDeadline(time.Time{})
 	}
-	return nil
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 var errClosedAtOnce = errors.New("the service closed the connection at once")

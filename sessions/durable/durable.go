@@ -59,6 +59,7 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) (err err
 	if old, statErr := os.Stat(like); statErr == nil {
 		keepOwner(f, old)
 	}
+	f.Chmod(mode) // the umask may have taken from it
 	_, err = f.Write(content)
 	if err == nil {
 		err = system.sync(f)
@@ -74,6 +75,29 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) (err err
 		return err
 	}
 	return system.syncDirectory(filepath.Dir(path))
+}
+
+// CreateFile makes a file that is not there yet, on stable storage when it
+// returns nil. One that is there stays as it is, and is an error.
+func CreateFile(path string, content []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = system.sync(f)
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = system.syncDirectory(filepath.Dir(path))
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
 }
 
 // system is what makes a file durable; tests watch it.

@@ -7,6 +7,18 @@ import (
 	"syscall"
 )
 
+// KeepOwner gives a file the owner of another, where that is possible.
+func KeepOwner(path, of string) {
+	info, err := os.Stat(of)
+	if err != nil {
+		return
+	}
+	if f, err := os.Open(path); err == nil {
+		keepOwner(f, info)
+		f.Close()
+	}
+}
+
 // keepOwner gives a file the owner of another. Only root can; for others the
 // owner is the same already, or the file could not be replaced anyway.
 func keepOwner(f *os.File, of os.FileInfo) {

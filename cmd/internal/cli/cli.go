@@ -35,6 +35,9 @@ type Env struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Now    func() time.Time
+	// HandOver gives signals back to the command, which from then on sees to
+	// them itself: its context no longer ends with one.
+	HandOver func()
 }
 
 // Main runs the program and exits. SIGINT and SIGTERM end the context of the
@@ -49,7 +52,8 @@ func Main(command func(Env) *cobra.Command) {
 		<-signals
 		os.Exit(Interrupted)
 	}()
-	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}
+	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
+		HandOver: func() { signal.Stop(signals) }}
 	os.Exit(Run(ctx, env, command(env)))
 }
 

@@ -6,6 +6,7 @@
 package clitest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,8 +47,8 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	var text []byte
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		text, _ = os.ReadFile(ts.MkAbs(args[1]))
-		if pattern.Match(text) {
+		var err error
+		if text, err = os.ReadFile(ts.MkAbs(args[1])); err == nil && pattern.Match(text) {
 			return
 		}
 	}
@@ -60,6 +61,8 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: signal TERM|HUP")
 	}
 	for _, c := range ts.BackgroundCmds() {
-		ts.Check(c.Process.Signal(signals[args[0]]))
+		if err := c.Process.Signal(signals[args[0]]); !errors.Is(err, os.ErrProcessDone) {
+			ts.Check(err)
+		}
 	}
 }

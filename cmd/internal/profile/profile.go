@@ -95,7 +95,7 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if raw.Version != Version {
 		return client.Profile{}, f.Errorf("version", "got %d: was it written for a newer sallyport?", raw.Version)
 	}
-	if _, err := netip.ParseAddr(raw.Server); err != nil && strings.ContainsAny(raw.Server, "/:[] \t") {
+	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
 	if p.Ports < 1 || p.Ports > schedule.MaxPorts {
@@ -116,6 +116,13 @@ func Parse(path string, data []byte) (client.Profile, error) {
 		}
 	}
 	return p, nil
+}
+
+// ValidServer reports whether a text can be a server's host name or address,
+// without a port.
+func ValidServer(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return s != "" && (err == nil || !strings.ContainsAny(s, "/:[]\"'\\ \t\r\n"))
 }
 
 func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }

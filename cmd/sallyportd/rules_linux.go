@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"sallyport/verify/schedule"
+)
+
+// fate is what becomes of knocks in a chain.
+type fate int
+
+const (
+	undecided fate = iota // they leave it as they came
+	accepted
+	eaten
+	partly // those to some ports are eaten
+)
+
+// maxDepth is how deep chains may jump; the kernel allows 16.
+const maxDepth = 16
+
+// follow goes through a chain's rules in their order.
+func (r ruleset) follow(c *nftables.Chain, depth int) fate {
+	if c == nil || depth > maxDepth {
+		return undecided
+	}
+	for _, rule := range r.rules[c] {
+		m, do := read(rule.Exprs)
+		if m == never {
+			continue
+		}
+		f := undecided
+		switch v := do.(type) {
+		case *expr.Reject:
+			f = eaten
+		case *expr.Verdict:
+			switch v.Kind {
+			case expr.VerdictAccept:
+				f = accepted
+			case expr.VerdictDrop:
+				f = eaten
+			case expr.VerdictJump, expr.VerdictGoto:
+				f = r.follow(r.find(c, v.Chain), depth+1)
+			case expr.VerdictReturn:
+				if m == always {
+					return undecided
+				}
+			}
+		}
+		switch {
+		case f == undecided || m == maybe:
+		case m == some && f == eaten:
+			return partly
+		case m == always:
+			return f
+		}
+	}
+	return undecided
+}
+
+// match is whether a rule applies to knocks.
+type match int
+
+const (
+	always match = iota
+	some         // to those to some ports
+	maybe        // it asks for what we do not understand
+	never
+)
+
+// read returns whether a rule applies to knocks, and what it does.
+func read(exprs []expr.Any) (m match, do expr.Any) {
+	worse := func(with match) { m = max(m, with) }
+	loaded := ""
+	low, high := 0, 1<<16-1 // the ports that it applies to
+	for _, e := range exprs {
+		switch e := e.(type) {
+		case *expr.Counter, *expr.Log, *expr.Limit:
+			if _, limits := e.(*expr.Limit); limits {
+				worse(maybe)
+			}
+		case *expr.Meta:
+			loaded = ""
+			if e.Key == expr.MetaKeyL4PROTO {
+				loaded = "protocol"
+			}
+		case *expr.Payload:
+			loaded = ""
+			if e.Base == expr.PayloadBaseTransportHeader && e.Offset == 2 && e.Len == 2 {
+				loaded = "port"
+			} else if e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 9 && e.Len == 1 {
+				loaded = "protocol"
+			}
+		case *expr.Cmp:
+			udp := bytes.Equal(e.Data, []byte{unix.IPPROTO_UDP})
+			switch {
+			case loaded == "protocol" && (e.Op == expr.CmpOpEq) == udp && (e.Op == expr.CmpOpEq || e.Op == expr.CmpOpNeq):
+			case loaded == "protocol" && (e.Op == expr.CmpOpEq || e.Op == expr.CmpOpNeq):
+				worse(never)
+			case loaded == "port" && e.Op == expr.CmpOpGte:
+				low = max(low, number(e.Data))
+			case loaded == "port" && e.Op == expr.CmpOpLte:
+				high = min(high, number(e.Data))
+			case loaded == "port" && e.Op == expr.CmpOpEq:
+				low, high = max(low, number(e.Data)), min(high, number(e.Data))
+			default:
+				worse(maybe)
+			}
+		case *expr.Range:
+			if loaded == "port" && e.Op == expr.CmpOpEq {
+				low, high = max(low, number(e.FromData)), min(high, number(e.ToData))
+			} else {
+				worse(maybe)
+			}
+		case *expr.Verdict, *expr.Reject:
+			do = e
+		default:
+			worse(maybe)
+		}
+	}
+	switch {
+	case high < schedule.MinPort || low > high:
+		worse(never)
+	case low > schedule.MinPort || high < schedule.MaxPort:
+		worse(some)
+	}
+	return m, do
+}
+
+func number(data []byte) int {
+	if len(data) < 2 {
+		return 0
+	}
+	return int(binary.BigEndian.Uint16(data))
+}
