@@ -1,0 +1,156 @@
+package ingest
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"sallyport/bench/netns"
+	"sallyport/verify/schedule"
+)
+
+// TestSecondServerTakesNoKnocks: it runs as the same user, so the kernel would
+// let it share the ports.
+func TestSecondServerTakesNoKnocks(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	first, second := start(t, 3), start(t, 3)
+	if got := second.Stats(); got.Open != 0 || got.Failures == 0 {
+		t.Errorf("the second server: %+v", got)
+	}
+	first.stop()
+	wait(t, "the second to take over", func() bool { return second.Stats().Open == 7 })
+}
+
+func TestTurnOfTheMinute(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	s := start(t, 3, loop4)
+	at := func(m schedule.Minute, i int) uint16 { p, _ := portsOf(3)(m); return p[i] }
+	open := func(port uint16) bool {
+		l, err := net.ListenPacket("udp4", netip.AddrPortFrom(loop4, port).String())
+		if err == nil {
+			l.Close()
+		}
+		return err != nil
+	}
+	if got := s.Stats().Open; got != 2*3+1 {
+		t.Errorf("%d ports open, want those of three minutes: 7", got)
+	}
+	for d := schedule.Minute(-2); d <= 2; d++ {
+		if got := open(at(minute+d, 0)); got != (d >= -1 && d <= 1) {
+			t.Errorf("minute %+d: open: %v", d, got)
+		}
+	}
+	// The shared port takes the last knock of each live minute.
+	for d := schedule.Minute(-1); d <= 1; d++ {
+		send(t, loop4, at(minute+d, 2), knock(t, minute+d, 2, 2))
+		if got := <-s.sink; got.knock.Minute() != minute+d {
+			t.Errorf("got minute %d", got.knock.Minute())
+		}
+	}
+	s.clock.Set((minute + 1).Start())
+	wait(t, "the turn", func() bool { return open(at(minute+2, 0)) && !open(at(minute-1, 0)) })
+	if !open(at(minute, 0)) || !open(at(minute+1, 0)) {
+		t.Error("the turn closed a live minute")
+	}
+	for d := schedule.Minute(0); d <= 1; d++ {
+		send(t, loop4, at(minute+d, 2), knock(t, minute+d, 2, 2))
+		if got := <-s.sink; got.knock.Minute() != minute+d {
+			t.Errorf("after the turn: got minute %d, want %d", got.knock.Minute(), minute+d)
+		}
+	}
+	s.stop()
+	for d := schedule.Minute(-1); d <= 2; d++ {
+		if open(at(minute+d, 0)) {
+			t.Errorf("minute %+d: still open after the stop", d)
+		}
+	}
+}
+
+func TestPortThatAnotherHolds(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	ports, _ := portsOf(3)(minute)
+	held, err := net.ListenPacket("udp4", netip.AddrPortFrom(loop4, ports[1]).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, 3, loop4)
+	for _, i := range []int{0, 2} {
+		send(t, loop4, ports[i], knock(t, minute, i, 2))
+		if got := <-s.sink; int(got.knock.Sequence()) != i {
+			t.Errorf("got %+v", got)
+		}
+	}
+	wait(t, "a second try", func() bool { return s.Stats().Failures >= 2 })
+	held.Close()
+	wait(t, "the port", func() bool { return s.Stats().Open == 7 })
+	send(t, loop4, ports[1], knock(t, minute, 1, 2))
+	if got := <-s.sink; got.knock.Sequence() != 1 {
+		t.Errorf("got %+v", got)
+	}
+	s.stop()
+	if log := s.log.String(); strings.Count(log, "cannot open") != 1 || strings.Count(log, "after all") != 1 {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+// TestAddressThatIsNotThere: the others serve on, and it is taken up when it
+// comes.
+func TestAddressThatIsNotThere(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	absent := netip.MustParseAddr("192.0.2.1")
+	s := start(t, 3, loop4, absent)
+	ports, _ := portsOf(3)(minute)
+	send(t, loop4, ports[0], knock(t, minute, 0, 2))
+	if got := <-s.sink; got.source != loop4 {
+		t.Errorf("got %+v", got)
+	}
+	if got := s.Stats(); got.Open != 7 || got.Failures < 7 {
+		t.Errorf("%+v", got)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(absent.AsSlice())}); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the address", func() bool { return s.Stats().Open == 14 })
+	send(t, absent, ports[1], knock(t, minute, 1, 2))
+	if got := <-s.sink; got.source != absent {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestInterfaceThatIsNotThere(t *testing.T) {
+	_, err := openSocket(netip.MustParseAddrPort("[fe80::1%nope0]:20000"), false, alone)
+	if err == nil || !strings.Contains(err.Error(), "nope0") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestPause: the ports open at the turn, not up to a second later.
+func TestPause(t *testing.T) {
+	for _, row := range []struct {
+		second, tolerance, want time.Duration
+	}{
+		{0, time.Minute, tick}, {59*time.Second + 900*time.Millisecond, time.Minute, 100 * time.Millisecond},
+		{14*time.Second + 750*time.Millisecond, 45 * time.Second, 250 * time.Millisecond},
+		{44*time.Second + 750*time.Millisecond, 45 * time.Second, 250 * time.Millisecond},
+	} {
+		if got := pause(minute.Start().Add(row.second), row.tolerance); got != row.want {
+			t.Errorf("at %v, tolerance %v: %v, want %v", row.second, row.tolerance, got, row.want)
+		}
+	}
+}

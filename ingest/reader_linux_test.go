@@ -1,0 +1,218 @@
+package ingest
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+
+	"sallyport/bench/netns"
+	"sallyport/verify"
+	"sallyport/verify/schedule"
+)
+
+// TestNothingIsLeftOpen starts and stops with a change of ports in between,
+// and compares the descriptors before and after.
+func TestNothingIsLeftOpen(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	descriptors := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	s := start(t, 3, loop4) // what the runtime opens once is open now
+	s.stop()
+	before := descriptors()
+	for range 5 {
+		s := start(t, 3, loop4)
+		s.clock.Set((minute + 50).Start())
+		if err := s.Update(t.Context(), *s.terms.Load()); err != nil {
+			t.Fatal(err)
+		}
+		s.stop()
+	}
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	// Sockets that a reader was given at the very end are closed too.
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	r, err := newReader(newShard(pool, termsOf(t, 1), make(sink, 1), time.Now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	r.stop()
+	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute}}})
+	if err := r.run(); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	if after := descriptors(); after != before {
+		t.Errorf("%d descriptors before, %d after a late socket", before, after)
+	}
+}
+
+func TestRotationKeepsWhatIsQueued(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	// The reader does not run yet: the datagrams wait in the socket.
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	got := make(sink, 1024)
+	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	r, err := newReader(sh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}})
+	for range 150 {
+		send(t, loop4, 20_000, knock(t, minute, 0, 0))
+	}
+	reconciled := make(chan struct{})
+	go func() { ps.reconcile(nil); close(reconciled) }()
+	wait(t, "the removal", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removed) == 1 })
+	r.stop()
+	if err := r.run(); err != nil {
+		t.Fatal(err)
+	}
+	<-reconciled
+	sh.wait()
+	if len(got) != 150 {
+		t.Errorf("%d of 150 queued knocks came through", len(got))
+	}
+}
+
+// TestOneKnockAtEachOfManyPorts: a sequence of 128 comes to 128 sockets, and
+// must not fill the ring as 128 batches would.
+func TestOneKnockAtEachOfManyPorts(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	got := make(sink, 1024)
+	sh := newShard(pool, termsOf(t, 128), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	r, err := newReader(sh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	ports, _ := portsOf(128)(minute)
+	wanted := map[uint16][]schedule.Place{}
+	for i, p := range ports {
+		wanted[p] = []schedule.Place{{Minute: minute, Index: int8(i)}}
+	}
+	ps.reconcile(wanted)
+	sh.active.Store(true) // nothing is drained while the reader reads
+	done := make(chan error)
+	go func() { done <- r.run() }()
+	for i, p := range ports {
+		send(t, loop4, p, knock(t, minute, i, 127))
+		time.Sleep(100 * time.Microsecond) // so that most make a round of their own
+	}
+	ps.reconcile(nil) // reads what is left
+	r.stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	sh.drain()
+	if len(got) != 128 || sh.dropped.Load() != 0 {
+		t.Errorf("%d knocks came through, %d were dropped", len(got), sh.dropped.Load())
+	}
+}
+
+func TestFullRingDropsAndCounts(t *testing.T) {
+	pool, err := ants.NewPool(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	sh := newShard(pool, termsOf(t, 1), make(sink, 1), time.Now)
+	sh.active.Store(true) // as if a task were stuck: nothing is drained
+	b := sh.next()
+	for i := range ringSize + 5 {
+		b.n = 3
+		if taken := sh.push(b); taken != (i < ringSize) {
+			t.Fatalf("push %d: %v", i, taken)
+		} else if taken {
+			if b = sh.next(); b == nil {
+				t.Fatalf("push %d: no free batch", i)
+			}
+		}
+	}
+	sh.drain()
+	if got, want := sh.dropped.Load(), uint64(15); got != want {
+		t.Errorf("dropped %d, want %d", got, want)
+	}
+	if got := sh.reasons[verify.Size].Load(); got != ringSize*3 {
+		t.Errorf("checked %d", got)
+	}
+}
+
+func TestNoAllocationADatagram(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	fd, err := openSocket(netip.AddrPortFrom(loop4, 20_000), false, shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &port{}
+	p.places.Store(&[]schedule.Place{{Minute: minute, Index: 0}})
+	s := &socket{fd: fd, port: p}
+	defer closeSockets([]*socket{s})
+	pool, err := ants.NewPool(2, ants.WithPreAlloc(true), ants.WithDisablePurge(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Release()
+	got := make(sink, 64*200)
+	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start() })
+	r, err := newReader(sh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	c, err := net.Dial("udp", "127.0.0.1:20000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	datagrams := [][]byte{knock(t, minute, 0, 0), make([]byte, 48), nil}
+	round := func() {
+		for _, d := range datagrams {
+			c.Write(d)
+		}
+		for r.batch.n < len(datagrams) {
+			r.read(s)
+		}
+		r.flush()
+		sh.wait()
+	}
+	round()
+	if n := testing.AllocsPerRun(100, round); n != 0 {
+		t.Errorf("%v allocations for %d datagrams", n, len(datagrams))
+	}
+}
