@@ -80,11 +80,9 @@ func rollPortSecret(cfg config, now, until time.Time) error {
 	if err != nil {
 		return fmt.Errorf("read the port secret: %w", err)
 	}
-	if cfg.previous.secret == cfg.portSecret {
-		// A roll that was cut short before its last step: go on with that.
-		return renewPortSecret(secretFile)
-	}
-	if cfg.previous.secret != "" && now.Before(cfg.previous.until) {
+	// With both the same, a roll was cut short before its last step: it is done
+	// again, so that the date is that of now.
+	if cfg.previous.secret != "" && cfg.previous.secret != cfg.portSecret && now.Before(cfg.previous.until) {
 		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll still goes on: the ports of the secret before stay open until %s", cfg.previous.until.UTC().Format(time.RFC3339)), "wait until then, or remove the port_secret_previous keys from "+cfg.path))
 	}
 	text, err := os.ReadFile(cfg.path)
@@ -121,12 +119,8 @@ func rollPortSecret(cfg config, now, until time.Time) error {
 	if err := durable.WriteFile(configFile, []byte(edited), info.Mode().Perm()); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	return renewPortSecret(secretFile)
-}
-
-func renewPortSecret(path string) error {
-	if err := durable.WriteFile(path, []byte(randomSecret()+"\n"), 0o600); err != nil {
-		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), "nothing has changed yet for the clients; the same command goes on from here")
+	if err := durable.WriteFile(secretFile, []byte(randomSecret()+"\n"), 0o600); err != nil {
+		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), "nothing has changed yet for the clients; the same command tries again")
 	}
 	return nil
 }
