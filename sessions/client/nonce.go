@@ -65,8 +65,10 @@ type NonceFile struct {
 // is, and so does a DamagedError. Every other error is a NonceError, or the end
 // of ctx.
 func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint32) (base uint32, err error) {
-	if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
-		return 0, &NonceError{f.Path, err}
+	if _, err := os.Stat(f.Path); err != nil {
+		if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
+			return 0, &NonceError{f.Path, err}
+		}
 	}
 	lock := flock.New(f.Path+".lock", flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {

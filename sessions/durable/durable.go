@@ -3,33 +3,37 @@
 package durable
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 )
 
 // MkdirAll makes a directory and those above it, as os.MkdirAll does. When it
-// returns nil, they are on stable storage.
+// returns nil, all of them are on stable storage, also those that an earlier
+// call has made and not lived to sync.
 func MkdirAll(path string, mode os.FileMode) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return &os.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
-		}
-		return nil
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
 	}
-	parent := filepath.Dir(path)
-	if parent != path {
-		if err := MkdirAll(parent, mode); err != nil {
+	if err := os.MkdirAll(path, mode); err != nil {
+		return err
+	}
+	for path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		if err := system.syncDirectory(path); err != nil && !notOurs(err) {
 			return err
 		}
 	}
-	if err := os.Mkdir(path, mode); err != nil {
-		if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
-			return nil // another process was faster
-		}
-		return err
-	}
-	return system.syncDirectory(parent)
+	return nil
+}
+
+// notOurs reports whether a directory could not be synced in which this user
+// can have made none.
+func notOurs(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
 }
 
 // WriteFile puts a file with the given content and mode in the place of path.
@@ -67,15 +71,28 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) (err err
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
-	if err == nil {
-		err = system.rename(temporary, path)
-	}
 	if err != nil {
 		os.Remove(temporary)
 		return err
 	}
-	return system.syncDirectory(filepath.Dir(path))
+	err = Rename(temporary, path)
+	if err != nil {
+		os.Remove(temporary) // if it still has this name
+	}
+	return err
 }
+
+// Rename renames a file whose content is on stable storage already; when it
+// returns nil, so is its name. Both paths must lie in one directory.
+func Rename(from, to string) error {
+	if err := system.rename(from, to); err != nil {
+		return err
+	}
+	return system.syncDirectory(filepath.Dir(to))
+}
+
+// SyncDirectory puts the names in a directory on stable storage.
+func SyncDirectory(path string) error { return system.syncDirectory(path) }
 
 // CreateFile makes a file that is not there yet, on stable storage when it
 // returns nil. One that is there stays as it is, and is an error.

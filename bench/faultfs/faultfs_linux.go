@@ -1,0 +1,203 @@
+package faultfs
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	fusefs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// serving marks the environment of the process that serves a file system. It
+// cannot be the test's: one thread of it that waits for a page of a mapped
+// file would wait for itself.
+const serving = "SALLYPORT_TEST_FAULTFS"
+
+type request struct {
+	Arm    string // the name of a directory
+	Fail   int
+	Errno  syscall.Errno
+	Images string // a directory to write them to
+}
+
+type answer struct {
+	Count int
+	Error string
+}
+
+// FS is a mounted file system.
+type FS struct {
+	Path string
+
+	images string
+	t      testing.TB
+	in     *json.Encoder
+	out    *json.Decoder
+}
+
+// Main serves a file system, and does not return, in a process that Start has
+// started. TestMain calls it first.
+func Main() {
+	path := os.Getenv(serving)
+	if path == "" {
+		return
+	}
+	d := &disk{root: newDirectory()}
+	server, err := fusefs.Mount(path, &directoryNode{disk: d, directory: d.root}, &fusefs.Options{
+		MountOptions: fuse.MountOptions{DirectMountStrict: true, DisableXAttrs: true, Name: "faultfs"},
+		Logger:       log.Default(),
+	})
+	answers := json.NewEncoder(os.Stdout)
+	if err != nil {
+		answers.Encode(answer{Error: err.Error()})
+		os.Exit(0)
+	}
+	answers.Encode(answer{})
+	requests := json.NewDecoder(os.Stdin)
+	for {
+		var r request
+		if requests.Decode(&r) != nil {
+			if err := server.Unmount(); err != nil {
+				// Still in use somewhere: the namespace's end ends it.
+				syscall.Unmount(path, syscall.MNT_DETACH)
+			}
+			os.Exit(0)
+		}
+		answers.Encode(d.answer(r))
+	}
+}
+
+func (d *disk) answer(r request) (a answer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r.Arm != "" {
+		armed, ok := d.root.now[r.Arm].(*directory)
+		if !ok {
+			a.Error = "there is no such directory"
+		}
+		d.armed = armed
+		d.count, d.fail, d.errno, d.images = 0, r.Fail, r.Errno, nil
+	}
+	a.Count = d.count
+	for n, i := range d.images {
+		if r.Images == "" {
+			break
+		}
+		if err := writeImage(filepath.Join(r.Images, fmt.Sprintf("%d-%s-%d", i.after, i.kind, n)), i.root); err != nil {
+			a.Error = err.Error()
+		}
+	}
+	return a
+}
+
+// Start mounts a file system for as long as the test lasts. The test must be
+// in a namespace of its own (see netns.Enter); it is skipped, with the reason,
+// where file systems cannot be mounted.
+func Start(t testing.TB) *FS {
+	t.Helper()
+	f := &FS{Path: t.TempDir(), images: t.TempDir(), t: t}
+	// Real disks are slow at making and removing thousands of files.
+	if err := syscall.Mount("images", f.images, "tmpfs", 0, ""); err != nil {
+		t.Skipf("file systems cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(f.images, 0) })
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), serving+"="+f.Path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		io.Copy(io.Discard, out)
+		cmd.Wait()
+	})
+	f.in, f.out = json.NewEncoder(in), json.NewDecoder(out)
+	var a answer
+	if err := f.out.Decode(&a); err != nil {
+		t.Fatalf("no answer from the file system: %v", err)
+	}
+	if a.Error != "" {
+		t.Skipf("file systems cannot be mounted here: %s", a.Error)
+	}
+	return f
+}
+
+func (f *FS) ask(r request) int {
+	f.t.Helper()
+	if err := f.in.Encode(r); err != nil {
+		f.t.Fatalf("ask the file system: %v", err)
+	}
+	var a answer
+	if err := f.out.Decode(&a); err != nil || a.Error != "" {
+		f.t.Fatalf("ask the file system: %v %s", err, a.Error)
+	}
+	return a.Count
+}
+
+// Arm makes a directory, counts changes from here on, and has the fail-th one
+// fail with errno; 0: none. Images begin here, and show the directory.
+func (f *FS) Arm(fail int, errno syscall.Errno) (dir string) {
+	f.t.Helper()
+	dir, err := os.MkdirTemp(f.Path, "")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.ask(request{Arm: filepath.Base(dir), Fail: fail, Errno: errno})
+	return dir
+}
+
+// Count returns how many changes there were since Arm.
+func (f *FS) Count() int { return f.ask(request{}) }
+
+// Image is a directory with what a power failure would have left.
+type Image struct {
+	Path string
+	// "synced": only what was; "random": a part of the rest as well; "killed":
+	// all, as if only the process had ended.
+	Kind  string
+	After int // the last change since Arm of which it is true
+}
+
+// Images returns those since Arm, up to three for each change. They are gone when use
+// returns.
+func (f *FS) Images(use func(Image)) {
+	f.t.Helper()
+	dir, err := os.MkdirTemp(f.images, "")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	f.ask(request{Images: dir})
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, e := range entries {
+		i := Image{Path: filepath.Join(dir, e.Name())}
+		parts := strings.Split(e.Name(), "-")
+		if i.After, err = strconv.Atoi(parts[0]); err != nil {
+			f.t.Fatal(err)
+		}
+		i.Kind = parts[1]
+		use(i)
+	}
+}
