@@ -5,21 +5,23 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Recorded Outcome = iota // one of an attempt that is not yet complete
-	Opened                  // completed its attempt: the gate was asked to open
-	Replay                  // its nonce was used before, or lies below the window
-	Older                   // of an attempt older than the newest
-	Foreign                 // of the newest attempt, but from another address or for another minute
-	Unknown                 // of a client that has no slot
-	Full                    // dropped: the shard's queue was full
-	Failed                  // completed its attempt, but the gate could not open; counted as Opened too
+	Recorded   Outcome = iota // one of an attempt that is not yet complete
+	Opened                    // completed its attempt: it is in the journal, and the gate was asked to open
+	Replay                    // its nonce was used before, or lies below the window
+	Older                     // of an attempt older than the newest
+	Foreign                   // of the newest attempt, but from another address or for another minute
+	Unknown                   // of a client that has no slot
+	Full                      // dropped: the shard's queue was full
+	Doubtful                  // stamped when nonces may have been used of which no record is left
+	Unrecorded                // completed its attempt, but the journal did not take it: nothing opened
+	Failed                    // completed its attempt, but the gate could not open; counted as Opened too
 
 	// Outcomes is how many there are.
 	Outcomes = int(Failed) + 1
 )
 
 var outcomeNames = [Outcomes]string{
-	"recorded", "opened", "replay", "older", "foreign", "unknown", "full", "failed",
+	"recorded", "opened", "replay", "older", "foreign", "unknown", "full", "doubtful", "unrecorded", "failed",
 }
 
 func (o Outcome) String() string {

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
-	"golang.org/x/sync/errgroup"
 
 	"sallyport/verify"
+	"sallyport/verify/replay"
 	"sallyport/verify/wire"
 )
 
@@ -29,33 +30,56 @@ type Gate interface {
 	Open(Grant) error
 }
 
+// Entry is what has to be remembered of a client before a Grant takes effect.
+type Entry struct {
+	Identifier wire.Identifier
+	Mark       uint32      // the highest nonce used
+	Ring       replay.Ring // which ones up to it
+	Stamp      uint32      // the timestamp of the knock that completed the attempt
+}
+
+// Journal remembers Entries over the end of the process.
+type Journal interface {
+	// Record returns nil when the grants of the entries may take effect. One
+	// goroutine calls it; it must not retain the slice.
+	Record([]Entry) error
+}
+
 // Client is one registered client.
 type Client struct {
 	Identifier wire.Identifier
 	Mark       uint32 // the largest nonce already used; 0: none
 }
 
-// Config is what New needs. All fields but Shards are required.
+// Config is what New needs. Gate, Journal and Log are required.
 type Config struct {
 	Clients []Client // without duplicates
 	Shards  int      // 0: one
+	// Knocks stamped up to this time, in Unix seconds, are refused: nonces may
+	// have been used then of which no record is left. 0: none.
+	Doubt   int64
 	Gate    Gate
+	Journal Journal
 	Log     *slog.Logger
 }
 
 // Sessions holds the state of all clients.
 type Sessions struct {
-	shards []*shard
+	shards   []*shard
+	recorder *recorder
 }
 
 // New makes all the memory that the clients will ever need.
 func New(cfg Config) (*Sessions, error) {
-	if cfg.Gate == nil || cfg.Log == nil {
-		return nil, errors.New("sessions: a gate and a log are required")
+	if cfg.Gate == nil || cfg.Journal == nil || cfg.Log == nil {
+		return nil, errors.New("sessions: a gate, a journal and a log are required")
 	}
-	s := &Sessions{shards: make([]*shard, max(cfg.Shards, 1))}
+	s := &Sessions{
+		shards:   make([]*shard, max(cfg.Shards, 1)),
+		recorder: newRecorder(cfg.Journal, cfg.Gate, cfg.Log),
+	}
 	for i := range s.shards {
-		s.shards[i] = newShard(cfg.Gate, cfg.Log)
+		s.shards[i] = newShard(s.recorder, cfg.Doubt)
 	}
 	lists, err := s.distribute(cfg.Clients)
 	if err != nil {
@@ -69,7 +93,8 @@ func New(cfg Config) (*Sessions, error) {
 
 // Update replaces the list of clients while Run runs. A client that stays
 // keeps its window and slot. When Update returns nil, those who left get no
-// grant any more. A list with duplicates changes nothing.
+// grant any more, and all that they were granted is in the journal. A list
+// with duplicates changes nothing.
 func (s *Sessions) Update(ctx context.Context, clients []Client) error {
 	lists, err := s.distribute(clients)
 	if err != nil {
@@ -84,7 +109,7 @@ func (s *Sessions) Update(ctx context.Context, clients []Client) error {
 			return ctx.Err()
 		}
 	}
-	return nil
+	return s.recorder.settle(ctx)
 }
 
 // distribute sorts clients by their shards.
@@ -102,16 +127,19 @@ func (s *Sessions) distribute(clients []Client) ([][]Client, error) {
 	return lists, nil
 }
 
-// Run works off the knocks until ctx ends; what then still waits is dropped.
+// Run works off the knocks until ctx ends. Knocks that then still wait are
+// dropped; grants that were decided still go to the journal and the gate.
+// Run may be called once.
 func (s *Sessions) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+	var shards, recorder sync.WaitGroup
+	recorder.Go(s.recorder.run)
 	for _, sh := range s.shards {
-		g.Go(func() error {
-			sh.run(ctx)
-			return nil
-		})
+		shards.Go(func() { sh.run(ctx) })
 	}
-	return g.Wait()
+	shards.Wait()
+	s.recorder.stop()
+	recorder.Wait()
+	return nil
 }
 
 // Deliver hands a knock to the shard that owns its client. It does not block
@@ -126,6 +154,9 @@ func (s *Sessions) Stats() (sum [Outcomes]uint64) {
 		for o := range sum {
 			sum[o] += sh.counts[o].Load()
 		}
+	}
+	for o := range sum {
+		sum[o] += s.recorder.counts[o].Load()
 	}
 	return sum
 }

@@ -64,7 +64,21 @@ type gateFunc func(Grant) error
 
 func (f gateFunc) Open(g Grant) error { return f(g) }
 
+type journalFunc func([]Entry) error
+
+func (f journalFunc) Record(e []Entry) error { return f(e) }
+
+// forgetful takes every entry.
+var forgetful = journalFunc(func([]Entry) error { return nil })
+
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// pass carries out what was submitted, in place of run.
+func (r *recorder) pass() {
+	for len(r.queue) > 0 {
+		r.handle([]pending{<-r.queue})
+	}
+}
 
 // run delivers knocks to fresh sessions inside a bubble and returns the
 // grants and the outcomes.
@@ -72,6 +86,9 @@ func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, sta
 	synctest.Test(t, func(t *testing.T) {
 		if cfg.Gate == nil {
 			cfg.Gate = gateFunc(func(g Grant) error { grants = append(grants, g); return nil })
+		}
+		if cfg.Journal == nil {
+			cfg.Journal = forgetful
 		}
 		cfg.Log = discard()
 		s, err := New(cfg)
@@ -182,6 +199,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 	s, err := New(Config{
 		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}},
 		Gate:    gateFunc(func(Grant) error { return nil }),
+		Journal: forgetful,
 		Log:     discard(),
 	})
 	if err != nil {
@@ -198,7 +216,10 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 
 func TestDeliverDoesNotAllocate(t *testing.T) {
 	f := newForge(t, 1, "com1")
-	s, err := New(Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Gate: gateFunc(func(Grant) error { return nil }), Log: discard()})
+	s, err := New(Config{
+		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}},
+		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: discard(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +270,7 @@ func TestUpdate(t *testing.T) {
 }
 
 func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
-	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Log: discard()})
+	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,8 +285,9 @@ func TestNewRefuses(t *testing.T) {
 	c := Client{Identifier: wire.Identifier([]byte("com1"))}
 	gate := gateFunc(func(Grant) error { return nil })
 	for name, cfg := range map[string]Config{
-		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Log: discard()},
-		"no gate":     {Log: discard()},
+		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Log: discard()},
+		"no gate":     {Journal: forgetful, Log: discard()},
+		"no journal":  {Gate: gate, Log: discard()},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s accepted", name)
@@ -305,7 +327,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 		var opened *Grant
 		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
 		for _, id := range ids {
-			shards[id] = newShard(gate, discard())
+			shards[id] = newShard(newRecorder(forgetful, gate, discard()), 0)
 			shards[id].replace([]Client{{Identifier: wire.Identifier([]byte(id))}})
 		}
 		type attempt struct {
@@ -324,6 +346,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 			delivered[a][d.sequence] = true
 			opened = nil
 			shards[d.id].handle(arrival{f.knock(t, d.id, d.minute, d.base, d.sequence), d.source})
+			shards[d.id].next.pass()
 			if opened == nil {
 				continue
 			}
@@ -350,7 +373,8 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 	f := newForge(t, 4, "com1")
 	rapid.Check(t, func(t *rapid.T) {
 		grants := 0
-		s := newShard(gateFunc(func(Grant) error { grants++; return nil }), discard())
+		gate := gateFunc(func(Grant) error { grants++; return nil })
+		s := newShard(newRecorder(forgetful, gate, discard()), 0)
 		s.replace([]Client{{Identifier: wire.Identifier([]byte("com1"))}})
 		var knocks []verify.Knock
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
@@ -365,6 +389,7 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 		}
 		for _, k := range rapid.Permutation(knocks).Draw(t, "order") {
 			s.handle(arrival{k, alice})
+			s.next.pass()
 		}
 		if grants < 1 || grants > attempts {
 			t.Fatalf("%d attempts opened %d times", attempts, grants)

@@ -2,7 +2,6 @@ package sessions
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"sync/atomic"
 
@@ -35,16 +34,16 @@ type shard struct {
 	queue   chan arrival
 	updates chan update
 	counts  [Outcomes]atomic.Uint64
-	gate    Gate
-	log     *slog.Logger
+	next    *recorder
+	doubt   int64
 }
 
-func newShard(gate Gate, log *slog.Logger) *shard {
+func newShard(next *recorder, doubt int64) *shard {
 	return &shard{
 		queue:   make(chan arrival, queueSize),
 		updates: make(chan update),
-		gate:    gate,
-		log:     log,
+		next:    next,
+		doubt:   doubt,
 	}
 }
 
@@ -87,26 +86,29 @@ func (s *shard) run(ctx context.Context) {
 }
 
 func (s *shard) handle(a arrival) {
-	outcome := s.decide(a)
-	s.counts[outcome].Add(1)
+	outcome, c := s.decide(a)
 	if outcome != Opened {
+		s.counts[outcome].Add(1)
 		return
 	}
-	g := Grant{a.knock.Identifier(), a.source.Unmap()}
-	if err := s.gate.Open(g); err != nil {
-		s.counts[Failed].Add(1)
-		s.log.Error("a correct sequence opened nothing", "client", g.Identifier, "address", g.Address, "error", err)
-	}
+	mark, _ := c.window.Highest()
+	s.next.submit(pending{
+		grant: Grant{a.knock.Identifier(), a.source.Unmap()},
+		entry: Entry{a.knock.Identifier(), mark, c.window.Ring(), a.knock.Timestamp()},
+	})
 }
 
-func (s *shard) decide(a arrival) Outcome {
+func (s *shard) decide(a arrival) (Outcome, *client) {
 	i, ok := s.index[a.knock.Identifier()]
 	if !ok {
-		return Unknown
+		return Unknown, nil
+	}
+	if int64(a.knock.Timestamp()) <= s.doubt {
+		return Doubtful, nil
 	}
 	c := &s.clients[i]
 	if !c.window.Accept(a.knock.Nonce()) {
-		return Replay
+		return Replay, nil
 	}
-	return c.slot.record(a.knock, a.source.Unmap())
+	return c.slot.record(a.knock, a.source.Unmap()), c
 }

@@ -13,6 +13,7 @@ type Knock struct {
 	sequence   int8
 	maximum    int8
 	nonce      uint32
+	timestamp  uint32
 	minute     schedule.Minute
 }
 
@@ -30,6 +31,9 @@ func (k Knock) Nonce() uint32 { return k.nonce }
 
 // Base is the nonce of the first knock of the sequence. It does not wrap.
 func (k Knock) Base() uint32 { return k.nonce - uint32(k.sequence) }
+
+// Timestamp is when the client made it, by its own clock, in Unix seconds.
+func (k Knock) Timestamp() uint32 { return k.timestamp }
 
 // Minute is the minute for whose port the knock was made.
 func (k Knock) Minute() schedule.Minute { return k.minute }

@@ -70,6 +70,7 @@ func (v *Verifier) Verify(datagram []byte, places []schedule.Place, now int64) (
 		sequence:   k.Sequence,
 		maximum:    k.Maximum,
 		nonce:      k.Nonce,
+		timestamp:  k.Timestamp,
 		minute:     minute,
 	}, Authentic
 }

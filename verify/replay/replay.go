@@ -21,7 +21,7 @@ const (
 // seen none, and takes nonce 0. It belongs to one goroutine.
 type Window struct {
 	next uint64 // the highest nonce used, plus 1; 0 if none was
-	ring [blocks]uint64
+	ring Ring
 }
 
 // Restored returns a window in which mark and all nonces below it count as
@@ -62,6 +62,16 @@ func (w *Window) Accept(nonce uint32) bool {
 func (w *Window) Highest() (uint32, bool) {
 	return uint32(w.next - 1), w.next > 0
 }
+
+// Ring is the memory of a Window: nonce n has bit n%64 of word n/64%4.
+type Ring [blocks]uint64
+
+// Ring returns what the window remembers of its highest nonce and of the Size
+// below it. Bits of nonces further below mean nothing.
+func (w *Window) Ring() Ring { return w.ring }
+
+// Used reports whether a nonce is marked.
+func (r Ring) Used(nonce uint32) bool { return r[block(nonce)]>>(nonce%blockBits)&1 != 0 }
 
 // advance makes n the highest nonce and clears the blocks that it enters.
 func (w *Window) advance(n uint64) {

@@ -1,0 +1,165 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// slowJournal takes a while, as a disk does, and remembers what it was given.
+type slowJournal struct {
+	pause time.Duration
+	err   error
+	calls [][]Entry
+}
+
+func (j *slowJournal) Record(entries []Entry) error {
+	time.Sleep(j.pause)
+	if j.err != nil {
+		return j.err
+	}
+	j.calls = append(j.calls, slices.Clone(entries))
+	return nil
+}
+
+func TestGrantWaitsForItsRecord(t *testing.T) {
+	f := newForge(t, 2, "com1")
+	journal := &slowJournal{pause: time.Second}
+	opened := time.Time{}
+	cfg := Config{
+		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal,
+		Gate: gateFunc(func(Grant) error { opened = time.Now(); return nil }),
+	}
+	var before time.Time
+	_, stats := run(t, cfg, func(s *Sessions) {
+		before = time.Now()
+		s.Deliver(f.knock(t, "com1", minute, 8, 1), alice)
+		s.Deliver(f.knock(t, "com1", minute, 8, 0), alice)
+		time.Sleep(time.Second - 1)
+		if !opened.IsZero() {
+			t.Error("open before it was recorded")
+		}
+	})
+	if opened.Sub(before) != time.Second || stats[Opened] != 1 {
+		t.Errorf("opened after %v, stats %v", opened.Sub(before), stats)
+	}
+	if len(journal.calls) != 1 || len(journal.calls[0]) != 1 {
+		t.Fatalf("journal %v", journal.calls)
+	}
+	e := journal.calls[0][0]
+	if e.Identifier.String() != "com1" || e.Mark != 9 || e.Stamp != uint32(minute*60) || !e.Ring.Used(8) || !e.Ring.Used(9) || e.Ring.Used(7) {
+		t.Errorf("recorded %+v", e)
+	}
+}
+
+// TestGrantsShareARecord: while one call of the journal runs, the shards go on
+// and the grants gather for the next.
+func TestGrantsShareARecord(t *testing.T) {
+	const clients = 500
+	var ids []string
+	var list []Client
+	for i := range clients {
+		ids = append(ids, fmt.Sprintf("c%03d", i))
+		list = append(list, Client{Identifier: wire.Identifier([]byte(ids[i]))})
+	}
+	f := newForge(t, 1, ids...)
+	journal := &slowJournal{pause: 10 * time.Millisecond}
+	grants, stats := run(t, Config{Clients: list, Shards: 2, Journal: journal}, func(s *Sessions) {
+		for i, id := range ids {
+			s.Deliver(f.knock(t, id, minute, 0, 0), alice)
+			if i == 0 {
+				synctest.Wait() // it is being recorded, alone
+			}
+		}
+		synctest.Wait()
+		if n := len(s.shards[0].queue) + len(s.shards[1].queue); n != 0 {
+			t.Errorf("%d knocks wait for the journal", n)
+		}
+	})
+	if len(grants) != clients || stats[Opened] != clients {
+		t.Errorf("%d grants, stats %v", len(grants), stats)
+	}
+	if len(journal.calls) != 2 {
+		t.Errorf("%d calls of the journal", len(journal.calls))
+	}
+}
+
+func TestNothingOpensWithoutItsRecord(t *testing.T) {
+	f := newForge(t, 1, "com1")
+	journal := &slowJournal{err: errors.New("no room")}
+	grants, stats := run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal}, func(s *Sessions) {
+		s.Deliver(f.knock(t, "com1", minute, 1, 0), alice)
+		synctest.Wait()
+		journal.err = nil
+		s.Deliver(f.knock(t, "com1", minute, 1, 0), alice) // its nonce is gone
+		s.Deliver(f.knock(t, "com1", minute, 2, 0), alice)
+	})
+	if want := ([Outcomes]uint64{Unrecorded: 1, Replay: 1, Opened: 1}); stats != want || len(grants) != 1 {
+		t.Errorf("%d grants, stats %v, want %v", len(grants), stats, want)
+	}
+}
+
+// TestShardNeverWaits: a journal that hangs costs grants, not knocks.
+func TestShardNeverWaits(t *testing.T) {
+	f := newForge(t, 1, "com1")
+	journal := &slowJournal{pause: time.Hour}
+	extra := 10
+	grants, stats := run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal}, func(s *Sessions) {
+		for n := range uint32(1 + backlog + extra) {
+			s.Deliver(f.knock(t, "com1", minute, n, 0), alice)
+			if n%100 == 0 {
+				synctest.Wait()
+			}
+		}
+		synctest.Wait()
+		if got := s.Stats()[Unrecorded]; got != uint64(extra) {
+			t.Errorf("%d unrecorded, want %d", got, extra)
+		}
+	})
+	// When it ends, what was decided is still carried out.
+	if len(grants) != 1+backlog || stats[Full] != 0 {
+		t.Errorf("%d grants, stats %v", len(grants), stats)
+	}
+}
+
+// TestUpdateSettles: when the list has changed, no grant is on its way any
+// more, unless who asked gives up.
+func TestUpdateSettles(t *testing.T) {
+	f := newForge(t, 1, "com1")
+	journal := &slowJournal{pause: time.Second}
+	run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal}, func(s *Sessions) {
+		s.Deliver(f.knock(t, "com1", minute, 1, 0), alice)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		if err := s.Update(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if err := s.Update(context.Background(), nil); err != nil {
+			t.Error(err)
+		}
+		if got := s.Stats()[Opened]; got != 1 || len(journal.calls) != 1 {
+			t.Errorf("%d opened, %d recorded when the update was done", got, len(journal.calls))
+		}
+	})
+}
+
+func TestDoubtfulStampsAreRefused(t *testing.T) {
+	f := newForge(t, 1, "com1")
+	doubt := int64(minute * 60)
+	grants, stats := run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Doubt: doubt}, func(s *Sessions) {
+		for i := range schedule.Minute(3) {
+			s.Deliver(f.knock(t, "com1", minute-1+i, uint32(10+i), 0), alice)
+		}
+	})
+	if want := ([Outcomes]uint64{Doubtful: 2, Opened: 1}); stats != want || len(grants) != 1 {
+		t.Errorf("%d grants, stats %v, want %v", len(grants), stats, want)
+	}
+}
