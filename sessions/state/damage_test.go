@@ -1,0 +1,95 @@
+package state
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// grown returns a file that has pages of all kinds, and entries that were
+// written over.
+func grown(t testing.TB) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, config(dir))
+	for mark := range uint32(5) {
+		record(t, s, crowd(300, mark+1)...)
+	}
+	closeStore(t, s)
+	return fileOf(t, dir)
+}
+
+// fileOf returns the pages of a file that are in use: the rest is a hole.
+func fileOf(t testing.TB, dir string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := newReader(bytes.NewReader(text), int64(len(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text[:r.pages*pageSize]
+}
+
+// TestNoDamagedByteIsTrusted changes bytes of a file, one at a time: either it
+// is refused, or what was recorded is all there.
+func TestNoDamagedByteIsTrusted(t *testing.T) {
+	text := grown(t)
+	want, err := read(bytes.NewReader(text), int64(len(text)))
+	if err != nil || len(want.entries) != 300 {
+		t.Fatalf("%v", err)
+	}
+	refused, tried := 0, 0
+	for at := range text {
+		if at%pageSize > 300 && at%7 != 0 {
+			continue // mostly heads of pages, where all kinds of numbers are
+		}
+		for _, flip := range []byte{1 << (at % 8), 0xff} {
+			text[at] ^= flip
+			tried++
+			if c, err := read(bytes.NewReader(text), int64(len(text))); err != nil {
+				refused++
+			} else if !slices.Equal(c.entries, want.entries) || c.header != want.header {
+				t.Fatalf("byte %d changed by %#x: %d entries, header %+v", at, flip, len(c.entries), c.header)
+			}
+			text[at] ^= flip
+		}
+	}
+	t.Logf("%d changes, %d of them to bytes that matter", tried, refused)
+	if refused < 1000 {
+		t.Errorf("only %d refused", refused)
+	}
+}
+
+func TestCutFileIsRefused(t *testing.T) {
+	text := grown(t)
+	for size := 0; size < len(text); size += pageSize / 2 {
+		if _, err := read(bytes.NewReader(text[:size]), int64(size)); err == nil {
+			t.Errorf("%d of %d bytes accepted", size, len(text))
+		}
+	}
+}
+
+// FuzzRead: no file can do more than be refused.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(grown(f))
+	dir := f.TempDir()
+	if err := Create(dir); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(fileOf(f, dir))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := read(bytes.NewReader(text), int64(len(text)))
+		if err == nil && uint64(len(c.entries)) != c.header.count {
+			t.Errorf("%d entries, the header counts %d", len(c.entries), c.header.count)
+		}
+		for at := 0; at+pageSize <= len(text); at += pageSize {
+			salvagePage(text[at:at+pageSize], func(e entry) { decodeRecord(e.key, e.value) })
+		}
+	})
+}

@@ -1,0 +1,120 @@
+package state
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+
+	"sallyport/bench/faultfs"
+	"sallyport/bench/netns"
+	"sallyport/sessions"
+	"sallyport/verify/wire"
+)
+
+func TestMain(m *testing.M) {
+	faultfs.Main()
+	os.Exit(m.Run())
+}
+
+// known is a mark that was reported durable, and after which change.
+type known struct {
+	id    wire.Identifier
+	mark  uint32
+	after int
+}
+
+// TestFaults lets each change to the disk fail in turn while a store is made,
+// used and closed; and after each change of each of these runs, the power.
+// What Record has reported durable is always there, the file is always sound,
+// and when the fault is over the store works again.
+func TestFaults(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	disk := faultfs.Start(t)
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+		last := 1
+		for k := 0; k <= last; k++ {
+			dir := disk.Arm(k, errno)
+			marks := useStore(t, disk, dir, k)
+			if k == 0 {
+				last = disk.Count()
+				t.Logf("%d changes, each of which fails with %v", last, errno)
+			} else if disk.Count() < k {
+				t.Fatalf("change %d of %d never came", k, last)
+			}
+			checkImages(t, disk, k, marks)
+		}
+	}
+}
+
+// useStore records marks as a server would, and returns those reported
+// durable.
+func useStore(t *testing.T, disk *faultfs.FS, dir string, k int) (marks []known) {
+	t.Helper()
+	failed := 0
+	reopen := func() *Store {
+		for {
+			s, err := Open(t.Context(), config(dir))
+			if err == nil {
+				return s
+			}
+			if failed++; failed > 1 {
+				t.Fatalf("fault %d: the store does not open any more: %v", k, err)
+			}
+		}
+	}
+	mark := uint32(0)
+	many := make([]sessions.Entry, 150) // so that the file has pages to reuse
+	for i := range many {
+		many[i] = used(byte(' '+i), 1)
+		many[i].Identifier[0] = 'x'
+	}
+	for range 2 {
+		s := reopen()
+		if err := s.Record(many); err != nil {
+			failed++
+		}
+		for i := range 5 {
+			mark++
+			e := used(byte('a'+i%3), mark)
+			if err := s.Record([]sessions.Entry{e, used('z', mark)}); err != nil {
+				if failed++; failed > 1 {
+					t.Fatalf("fault %d: still failing: %v", k, err)
+				}
+				continue
+			}
+			marks = append(marks, known{e.Identifier, mark, disk.Count()})
+		}
+		if err := s.Close(); err != nil {
+			if failed++; failed > 1 {
+				t.Fatalf("fault %d: close: %v", k, err)
+			}
+		}
+	}
+	if want := min(k, 1); failed > want {
+		t.Fatalf("fault %d: %d errors", k, failed)
+	}
+	return marks
+}
+
+// checkImages looks at what the disk would hold if the power had failed.
+func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
+	disk.Images(func(i faultfs.Image) {
+		c, err := ReadDir(t.Context(), i.Path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("fault %d, power failure after %d (%s): %v", k, i.After, i.Kind, err)
+			return
+		}
+		found := map[wire.Identifier]uint32{}
+		for _, e := range c.Entries {
+			found[e.Identifier] = e.Mark
+		}
+		for _, m := range marks {
+			if m.after <= i.After && found[m.id] < m.mark {
+				t.Errorf("fault %d, power failure after %d (%s): %s has mark %d, %d was durable after %d", k, i.After, i.Kind, m.id, found[m.id], m.mark, m.after)
+			}
+		}
+	})
+}

@@ -1,0 +1,221 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"sallyport/sessions"
+)
+
+// forms read what a file of each form holds. Open writes one of an earlier
+// form anew; there has been none yet.
+var forms = map[uint32]func(header []byte, raw []entry) (header, []sessions.Entry, error){
+	version: decodeForm,
+}
+
+// contents is what a sound file holds.
+type contents struct {
+	version uint32
+	header  header
+	entries []sessions.Entry // in the order of their identifiers
+}
+
+// DamagedError says that a state file cannot be trusted.
+type DamagedError struct {
+	Path string
+	err  error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("the state file %s is damaged: %v", e.Path, e.err)
+}
+
+func (e *DamagedError) Unwrap() error { return e.err }
+
+// Hint says what to do.
+func (e *DamagedError) Hint() string {
+	return "\"sallyportd state export\" prints what is still readable, and \"sallyportd state reset\" begins a new file with it, and keeps this one beside it\nor put back a copy from a backup: nonces used since then are good again until their knocks are too old, about two minutes"
+}
+
+// NewerError says that a later release wrote the file.
+type NewerError struct {
+	Path    string
+	Version uint32
+}
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("the state file %s has form %d, this release knows forms up to %d", e.Path, e.Version, version)
+}
+
+// Hint says what to do.
+func (e *NewerError) Hint() string {
+	return "run the release that wrote it, or a later one; \"sallyportd state reset --empty\" begins without its nonces"
+}
+
+// readFile reads a file whole and checks all of it. The file must not change
+// meanwhile.
+func readFile(path string) (*contents, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	c, err := read(f, info.Size())
+	var system *fs.PathError
+	switch newer := (*NewerError)(nil); {
+	case errors.As(err, &newer):
+		newer.Path = path
+	case err != nil && !errors.As(err, &system):
+		err = &DamagedError{path, err}
+	}
+	return c, err
+}
+
+// read checks all of a file's content.
+func read(file io.ReaderAt, size int64) (*contents, error) {
+	r, root, err := newReader(file, size)
+	if err != nil {
+		return nil, err
+	}
+	var bucket []byte
+	if err := r.walk(root, nil, nil, func(e entry) error {
+		if !e.bucket || !bytes.Equal(e.key, bucketName) {
+			return errForeign
+		}
+		bucket = e.value
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	var c contents
+	var versionValue, headerValue []byte
+	var raw []entry
+	if err := r.walkBucket(bucket, func(e entry) error {
+		switch {
+		case e.bucket:
+			return errors.New("there is a bucket where none belongs")
+		case bytes.Equal(e.key, versionKey):
+			versionValue = e.value
+		case bytes.Equal(e.key, headerKey):
+			headerValue = e.value
+		default:
+			raw = append(raw, e)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if len(versionValue) != 4 {
+		return nil, errors.New("it does not say which form it has")
+	}
+	c.version = binary.BigEndian.Uint32(versionValue)
+	decode, known := forms[c.version]
+	switch {
+	case c.version > version:
+		return nil, &NewerError{Version: c.version}
+	case !known:
+		return nil, fmt.Errorf("it has form %d, which there never was", c.version)
+	}
+	if c.header, c.entries, err = decode(headerValue, raw); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// decodeForm reads a file of this form.
+func decodeForm(headerValue []byte, raw []entry) (h header, entries []sessions.Entry, err error) {
+	if h, err = decodeHeader(headerValue); err != nil {
+		return h, nil, err
+	}
+	var digest uint64
+	entries = make([]sessions.Entry, len(raw))
+	for i, e := range raw {
+		if entries[i], err = decodeRecord(e.key, e.value); err != nil {
+			return h, nil, err
+		}
+		digest ^= sumOf(e.value)
+	}
+	if uint64(len(raw)) != h.count || digest != h.digest {
+		return h, nil, fmt.Errorf("its %d clients are not the %d that its header counts", len(raw), h.count)
+	}
+	return h, entries, nil
+}
+
+// walkBucket visits a bucket's entries. A small one is a page within the value
+// that else leads to its page.
+func (r *reader) walkBucket(bucket []byte, visit func(entry) error) error {
+	if len(bucket) < bucketSize {
+		return errors.New("it has no bucket")
+	}
+	if root := native.Uint64(bucket); root != 0 {
+		return r.walk(root, nil, nil, visit)
+	}
+	page := bucket[bucketSize:]
+	if len(page) < pageHeaderSize || native.Uint16(page[8:]) != leafPage {
+		return errors.New("its bucket is cut short")
+	}
+	return r.walkPage(page, nil, nil, visit)
+}
+
+// salvage returns what is still readable of a file, sound or not, and newest
+// first where a client occurs more than once.
+func salvage(path string) ([]sessions.Entry, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	newest := map[[4]byte]sessions.Entry{}
+	take := func(e entry) {
+		if record, err := decodeRecord(e.key, e.value); err == nil {
+			if old, ok := newest[record.Identifier]; !ok || record.Mark > old.Mark {
+				newest[record.Identifier] = record
+			}
+		}
+	}
+	// Every page on its own, wherever the damaged tree may lead.
+	page := make([]byte, pageSize)
+	for at := int64(2 * pageSize); at+pageSize <= info.Size(); at += pageSize {
+		if _, err := f.ReadAt(page, at); err != nil {
+			continue // a bad block takes its own records with it
+		}
+		salvagePage(page, take)
+	}
+	entries := make([]sessions.Entry, 0, len(newest))
+	for _, e := range newest {
+		entries = append(entries, e)
+	}
+	sortEntries(entries)
+	return entries, nil
+}
+
+// salvagePage takes the records of a leaf page, and of a bucket inside it.
+func salvagePage(page []byte, take func(entry)) {
+	if native.Uint16(page[8:]) != leafPage {
+		return
+	}
+	// What is wrong with one entry does not spoil the others.
+	for i := range int(native.Uint16(page[10:])) {
+		e, err := leafEntry(page, i)
+		if err != nil {
+			continue
+		}
+		if e.bucket && len(e.value) > bucketSize+pageHeaderSize {
+			salvagePage(e.value[bucketSize:], take)
+		}
+		take(e)
+	}
+}
