@@ -14,6 +14,7 @@ import (
 
 func TestKnockScript(t *testing.T)  { runWithServer(t, "knock") }
 func TestReloadScript(t *testing.T) { runWithServer(t, "reload") }
+func TestStateScript(t *testing.T)  { runWithServer(t, "state") }
 func TestWalkScript(t *testing.T)   { runWithServer(t, "walk") }
 
 // runWithServer runs a script in which the client meets the real server,

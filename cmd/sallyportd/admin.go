@@ -22,7 +22,7 @@ const adminTimeout = 30 * time.Second
 
 // serveAdmin answers the administrator's commands on a Unix socket that only
 // this user can open, until ctx ends. It speaks HTTP: POST /reload answers 204,
-// or 422 and the error.
+// or 422 and the error; GET /state a copy of the state file.
 func serveAdmin(ctx context.Context, path string, r *reloader) error {
 	if err := removeStale(path); err != nil {
 		return err
@@ -45,6 +45,15 @@ func serveAdmin(ctx context.Context, path string, r *reloader) error {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
+		copied := &countingWriter{w: w}
+		err := r.server.state.Snapshot(copied)
+		if err != nil && copied.n == 0 {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		} else if err != nil {
+			panic(http.ErrAbortHandler) // or half a copy would pass for a whole one
+		}
+	})
 	server := &http.Server{Handler: mux, ReadTimeout: adminTimeout, WriteTimeout: adminTimeout}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -52,6 +61,18 @@ func serveAdmin(ctx context.Context, path string, r *reloader) error {
 		return err
 	}
 	return nil
+}
+
+// countingWriter knows whether anything was written.
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // removeStale removes a socket that a crash has left. One that a server still
@@ -106,26 +127,45 @@ A change of the clients file is noticed without either.`,
 }
 
 func askReload(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://sallyportd/reload", nil)
+	answer, err := ask(ctx, path, http.MethodPost, "/reload")
+	var refusal *refusalError
+	if errors.As(err, &refusal) {
+		return fmt.Errorf("the server goes on as it was: %w", refusal)
+	}
 	if err != nil {
 		return err
 	}
+	return answer.Close()
+}
+
+// ask calls the running server. The answer has to be closed.
+func ask(ctx context.Context, socket, method, path string) (io.ReadCloser, error) {
+	client := http.Client{
+		Timeout: adminTimeout,
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}},
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://sallyportd"+path, nil)
+	if err != nil {
+		return nil, err
+	}
 	response, err := client.Do(request)
 	if err != nil {
-		return cli.WithHint(fmt.Errorf("reach the server: %w", cause(err)), "is it running, with this configuration and as this user? Its admin socket is "+path)
+		return nil, cli.WithHint(fmt.Errorf("reach the server: %w", cause(err)), "is it running, with this configuration and as this user? Its admin socket is "+socket)
+	}
+	if response.StatusCode/100 == 2 {
+		return response.Body, nil
 	}
 	defer response.Body.Close()
-	if response.StatusCode == http.StatusNoContent {
-		return nil
-	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	if err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
+		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
-	return fmt.Errorf("the server goes on as it was: %s", strings.TrimSpace(string(text)))
+	return nil, &refusalError{strings.TrimSpace(string(text))}
 }
+
+// refusalError is what the server says against a request.
+type refusalError struct{ text string }
+
+func (e *refusalError) Error() string { return e.text }

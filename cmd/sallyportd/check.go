@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strconv"
@@ -65,6 +66,11 @@ func describe(env cli.Env, cfg config) {
 	}
 	say("clocks", "may be off by %s", cfg.tolerance)
 	say("clients", "%d, in %s", len(cfg.clients), cfg.clientsPath)
+	when := "before the service opens"
+	if cfg.relaxed {
+		when = "100 ms after the service opens at the latest"
+	}
+	say("nonces", "on disk %s, in %s", when, cfg.stateDir)
 	what, who := "test pages", "the address that knocked"
 	if cfg.service.root != "" {
 		what = cfg.service.root
@@ -103,9 +109,22 @@ func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
 	if client.ClockState() == client.ClockUnsynchronised {
 		warn("this host's clock is not synchronised (it shows %s): knocks stop working when it is off by more than %s; run chrony, ntpd or systemd-timesyncd", now.UTC().Format(time.RFC3339), cfg.tolerance)
 	}
+	warnings = append(warnings, checkState(ctx, cfg)...)
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
 	return append(warnings, checkFirewall()...)
+}
+
+// checkState reads the record of used nonces.
+func checkState(ctx context.Context, cfg config) []string {
+	_, err := readState(ctx, cfg)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []string{fmt.Sprintf("there is no record of used nonces in %s yet: \"serve\" makes one, and refuses knocks for the first %s, since it may have been lost; \"init\" makes one without that", cfg.stateDir, cfg.tolerance)}
+	case err != nil:
+		return []string{fmt.Sprintf("the record of used nonces: %v", err)}
+	}
+	return nil
 }
 
 // checkPorts tries to bind what the server would, unless one runs already.

@@ -52,6 +52,7 @@ server notices the new client by itself.`,
 			} else {
 				added.identifier = unusedIdentifier(cfg.clients)
 			}
+			raiseMark(c.Context(), env, cfg, &added)
 			return out.deliver(env, cfg, added, func() error {
 				return editClients(c.Context(), cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
 					if _, err := find(lines, added.identifier); err == nil {
@@ -92,13 +93,18 @@ func clientListCommand(env cli.Env) *cobra.Command {
 				return cli.Misuse(err)
 			}
 			w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "CLIENT\tNONCE\tOLD SECRET UNTIL\tNOTE")
+			record := nonceRecord(c.Context(), env, cfg)
+			fmt.Fprintln(w, "CLIENT\tNONCE\tLAST IN\tOLD SECRET UNTIL\tNOTE")
 			for _, c := range cfg.clients {
 				until := "-"
 				if c.previous != nil && env.Now().Before(c.until) {
 					until = c.until.UTC().Format(time.RFC3339)
 				}
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", c.identifier, c.mark, until, c.note)
+				last := "-"
+				if e, ok := record[c.identifier]; ok {
+					last = time.Unix(int64(e.Stamp), 0).UTC().Format(time.RFC3339)
+				}
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", c.identifier, max(c.mark, record[c.identifier].Mark), last, until, c.note)
 			}
 			return w.Flush()
 		},
@@ -119,6 +125,7 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			raiseMark(c.Context(), env, cfg, &existing)
 			return out.deliver(env, cfg, existing, func() error { return nil })
 		},
 	}
@@ -147,6 +154,7 @@ The old secret stays good for a while, so that the client can move in peace.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			raiseMark(c.Context(), env, cfg, &rotated)
 			secret := []byte(randomSecret())
 			rotated.previous, rotated.until, rotated.secret = rotated.secret, until, secret
 			return out.deliver(env, cfg, rotated, func() error {

@@ -32,6 +32,8 @@ type file struct {
 	PortSecretPreviousUntil time.Time     `toml:"port_secret_previous_until" expect:"a time such as 2026-12-01T00:00:00Z, together with the previous port secret"`
 	Clients                 string        `toml:"clients" expect:"the path of the clients file"`
 	ClockTolerance          string        `toml:"clock_tolerance" expect:"a duration from \"5s\" to \"60s\" in whole seconds"`
+	StateDir                string        `toml:"state_dir" expect:"the path of a directory"`
+	Durability              string        `toml:"durability" expect:"\"strict\" or \"relaxed\""`
 	AdminSocket             string        `toml:"admin_socket" expect:"the path of a socket for the administrator's commands"`
 	Readers                 int           `toml:"readers" expect:"a whole number from 0 (one a processor) to 64"`
 	Service                 []fileService `toml:"service" expect:"one [[service]] table"`
@@ -60,6 +62,8 @@ type config struct {
 	readers    int // 0: one a processor
 	clients    []registered
 	service    serviceConfig
+	stateDir   string
+	relaxed    bool // a grant takes effect before its nonces are on disk
 
 	clientsPath    string
 	clientsState   fileState // before it was read
@@ -134,6 +138,7 @@ func loadConfig(path string) (config, error) {
 			return config{}, f.Errorf("service.0.root", "got %q, which is none", cfg.service.root)
 		}
 	}
+	cfg.stateDir = within(dir, raw.StateDir)
 	cfg.adminSocket = within(dir, raw.AdminSocket)
 	cfg.clientsPath = within(dir, raw.Clients)
 	cfg.clientsState = stateOf(cfg.clientsPath)
@@ -155,7 +160,7 @@ func readSecret(configPath, inline, file string) (string, error) {
 }
 
 func parseConfig(path string, data []byte) (file, *tomlfile.File, error) {
-	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock"}
+	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock", StateDir: "state", Durability: "strict"}
 	f, err := tomlfile.Decode(path, data, &raw)
 	return raw, f, err
 }
@@ -188,6 +193,10 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 		return cfg, f.Errorf("port_secret_previous_file", "got port_secret_previous as well: one of the two is enough")
 	case (raw.PortSecretPrevious != "" || raw.PortSecretPreviousFile != "") == raw.PortSecretPreviousUntil.IsZero():
 		return cfg, f.Errorf("port_secret_previous_until", "got one without the other")
+	case raw.StateDir == "":
+		return cfg, f.Errorf("state_dir", "got nothing")
+	case raw.Durability != "strict" && raw.Durability != "relaxed":
+		return cfg, f.Errorf("durability", "got %q", raw.Durability)
 	case raw.AdminSocket == "":
 		return cfg, f.Errorf("admin_socket", "got nothing")
 	case raw.Clients == "":
@@ -199,6 +208,7 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 	if cfg.tolerance < 5*time.Second || cfg.tolerance > time.Minute || cfg.tolerance%time.Second != 0 {
 		return cfg, f.Errorf("clock_tolerance", "got %q", raw.ClockTolerance)
 	}
+	cfg.relaxed = raw.Durability == "relaxed"
 	if cfg.readers = raw.Readers; raw.Readers < 0 || raw.Readers > 64 {
 		return cfg, f.Errorf("readers", "got %d", raw.Readers)
 	}

@@ -42,7 +42,7 @@ func TestReference(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for path, want := range map[*string]string{&cfg.path: "c.toml", &cfg.clientsPath: "clients.txt", &cfg.portSecretPath: "port_secret", &cfg.adminSocket: "sallyportd.sock"} {
+		for path, want := range map[*string]string{&cfg.path: "c.toml", &cfg.clientsPath: "clients.txt", &cfg.portSecretPath: "port_secret", &cfg.adminSocket: "sallyportd.sock", &cfg.stateDir: "state"} {
 			if *path != filepath.Join(dir, want) {
 				t.Errorf("%s, want %s", *path, want)
 			}
@@ -120,6 +120,8 @@ func TestConfigRefuses(t *testing.T) {
 		before(`port_secret_previous = "hunter2"`):                  "port_secret_previous_until: expected a time such as 2026-12-01T00:00:00Z, together with the previous port secret, got one without the other",
 		before("port_secret_previous_until = 2026-12-01T00:00:00Z"): "c.toml:1: port_secret_previous_until: ",
 		before(`port_secret_previous_until = "soon"`):               "c.toml:1: port_secret_previous_until: expected a time such as",
+		before(`state_dir = ""`):                                    "c.toml:1: state_dir: ",
+		before(`durability = "hopeful"`):                            "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
 		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: "port" is not known here; expected one of version, server, listen, ports`,

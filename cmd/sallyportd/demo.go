@@ -19,6 +19,7 @@ import (
 	"sallyport/cmd/internal/profile"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
+	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
 
@@ -65,11 +66,15 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	if err != nil {
 		return err
 	}
+	cfg.stateDir = dir
+	if err := state.Create(dir); err != nil {
+		return fmt.Errorf("make the state file: %w", err)
+	}
 	log := slog.New(slog.DiscardHandler)
 	if stay {
 		log = slog.New(slog.NewTextHandler(env.Stderr, nil))
 	}
-	s, err := newServer(cfg, env.Now, log)
+	s, err := newServer(ctx, cfg, env.Now, log)
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}

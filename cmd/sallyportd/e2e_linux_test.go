@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
+	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -75,7 +77,7 @@ func newWorld(t *testing.T, change func(*config)) *world {
 		w.host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "fe80::2/64"}})
 	w.clock.SetSecond(20)
 	cfg := config{
-		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2,
+		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2, stateDir: t.TempDir(),
 		service: serviceConfig{name: "web", listen: "[::]:" + web, openFor: 3 * time.Second, openMax: time.Minute},
 	}
 	for i := range 4 {
@@ -85,8 +87,11 @@ func newWorld(t *testing.T, change func(*config)) *world {
 	if change != nil {
 		change(&cfg)
 	}
-	var err error
-	if w.server, err = newServer(cfg, w.clock.Now, slog.New(slog.DiscardHandler)); err != nil {
+	err := state.Create(cfg.stateDir)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
+	if w.server, err = newServer(t.Context(), cfg, w.clock.Now, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	w.capture = startCapture(t, w.host, "cli")
@@ -142,6 +147,16 @@ func (w *world) send(t *testing.T, from, to string, packets []client.Packet) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sendSequence sends a client's knocks and does not wait for what comes of it.
+func (w *world) sendSequence(t *testing.T, id string, base uint32) {
+	t.Helper()
+	packets, err := client.Sequence(w.profile(id, server4), w.clock.Now(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send(t, "198.51.100.2", server4, packets)
 }
 
 // get fetches a page from the client's host. It does not use http.Client,

@@ -15,6 +15,7 @@ import (
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/durable"
+	"sallyport/sessions/state"
 )
 
 //go:embed reference.toml
@@ -37,11 +38,13 @@ func initCommand(env cli.Env) *cobra.Command {
 	var server, from string
 	c := &cobra.Command{
 		Use:   "init DIR",
-		Short: "Make a configuration, a port secret and an empty clients file",
-		Long: `Make a configuration, a port secret and an empty clients file in DIR.
+		Short: "Make a configuration, a port secret, an empty clients file and a state file",
+		Long: `Make a configuration, a port secret, an empty clients file and a state file in
+DIR.
 
 The configuration is what "serve" takes, with every key explained. The secret
-is random, 256 bits. Files that are there already are never overwritten.`,
+is random, 256 bits. The state file is where the server records which nonces
+were used. Files that are there already are never overwritten.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			guessed := server == ""
@@ -71,6 +74,10 @@ is random, 256 bits. Files that are there already are never overwritten.`,
 				template = string(text)
 			}
 			text := strings.Replace(template, "# server = \"gate.example.org\"", fmt.Sprintf("server = %q", server), 1)
+			raw, _, err := parseConfig(configName, []byte(text))
+			if err != nil {
+				return cli.Misuse(err)
+			}
 			if err := writeNew(dir, []newFile{
 				{portSecretName, randomSecret() + "\n"},
 				{clientsName, clientsHeader},
@@ -79,11 +86,19 @@ is random, 256 bits. Files that are there already are never overwritten.`,
 				return cli.Misuse(err)
 			}
 			config := filepath.Join(dir, configName)
+			// Now it is known that no nonce was used; later a missing record
+			// may be a lost one.
+			if err := state.Create(within(dir, raw.StateDir)); errors.Is(err, fs.ErrExist) {
+				fmt.Fprintf(env.Stderr, "note: the record of used nonces in %s is kept\n", within(dir, raw.StateDir))
+			} else if err != nil {
+				return fmt.Errorf("make the state file: %w", err)
+			}
 			fmt.Fprintf(env.Stdout, `Made in %s:
   %-16s what to hide and how; every key is explained
   %-16s 256 random bits, from which the ports are drawn
   %-16s nobody yet
-`, dir, configName, portSecretName, clientsName)
+  %-16s where it is recorded which nonces were used
+`, dir, configName, portSecretName, clientsName, raw.StateDir)
 			if guessed {
 				fmt.Fprintf(env.Stdout, "\nClients will reach this host as %s. If not, change \"server\" in the configuration.\n", server)
 			}

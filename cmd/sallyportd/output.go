@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"os"
 
@@ -89,8 +90,13 @@ func (o *profileOutput) text(cfg config, c registered) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the service's port: %w", err)
 	}
+	var first uint32
+	if c.mark > 0 && c.mark < math.MaxUint32 {
+		first = c.mark + 1
+	}
 	text, err := profile.Format(client.Profile{
-		Server: server, PortSecret: cfg.portSecret, Ports: cfg.ports, Generator: cfg.generator,
+		FirstNonce: first,
+		Server:     server, PortSecret: cfg.portSecret, Ports: cfg.ports, Generator: cfg.generator,
 		Identifier: c.identifier, Secret: c.secret, Service: ":" + port,
 	})
 	if err != nil {

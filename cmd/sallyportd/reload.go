@@ -69,6 +69,8 @@ func reloadable(old, new config) error {
 		{"listen", fmt.Sprint(old.listen), fmt.Sprint(new.listen)},
 		{"readers", old.readers, new.readers},
 		{"admin_socket", old.adminSocket, new.adminSocket},
+		{"state_dir", old.stateDir, new.stateDir},
+		{"durability", old.relaxed, new.relaxed},
 		{"clients", old.clientsPath, new.clientsPath},
 		{"service.name", old.service.name, new.service.name},
 		{"service.listen", old.service.listen, new.service.listen},

@@ -37,7 +37,10 @@ the second one at once.`,
 				return cli.Misuse(err)
 			}
 			log := slog.New(slog.NewTextHandler(env.Stderr, nil))
-			s, err := newServer(cfg, env.Now, log)
+			if err := checkService(cfg, log); err != nil {
+				return err
+			}
+			s, err := newServer(c.Context(), cfg, env.Now, log)
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}
@@ -53,15 +56,23 @@ the second one at once.`,
 	return c
 }
 
+// checkService says early what would else be found out with the first grant.
+func checkService(cfg config, log *slog.Logger) error {
+	err := gate.Bindable(cfg.service.listen)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		log.Warn("the service's address is not there yet", "at", cfg.service.listen)
+		return nil
+	}
+	if err != nil {
+		return cli.WithHint(fmt.Errorf("the service cannot listen at %s: %w", cfg.service.listen, err), "another program holds the port, or it takes a privilege; see service.listen in "+cfg.path)
+	}
+	return nil
+}
+
 // serve runs the server, and says when it is there.
 func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	if err := gate.Bindable(cfg.service.listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-		log.Warn("the service's address is not there yet", "at", cfg.service.listen)
-	} else if err != nil {
-		return cli.WithHint(fmt.Errorf("the service cannot listen at %s: %w", cfg.service.listen, err), "another program holds the port, or it takes a privilege; see service.listen in "+cfg.path)
-	}
 	// From here on SIGHUP means reload, though it is only heard when we serve.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,14 +14,19 @@ import (
 	"sallyport/ingest"
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/wire"
 )
 
-// server is the way of a datagram, wired: ingest -> sessions -> gate.
+// stateWait is how long the server before this one may take to stop.
+const stateWait = 5 * time.Second
+
+// server is the way of a datagram, wired: ingest -> sessions -> state -> gate.
 type server struct {
 	ingest   *ingest.Server
 	sessions *sessions.Sessions
+	state    *state.Store
 	web      *gate.Web
 	log      *slog.Logger
 }
@@ -28,10 +34,11 @@ type server struct {
 // parts are what a configuration comes to, each for one stage. All that can
 // be wrong with it has been found when they are made.
 type parts struct {
-	terms    ingest.Terms
-	slots    []sessions.Client
-	web      gate.WebTerms
-	isClient map[wire.Identifier]bool
+	tolerance time.Duration
+	terms     ingest.Terms
+	slots     []sessions.Client
+	web       gate.WebTerms
+	isClient  map[wire.Identifier]bool
 }
 
 func partsOf(cfg config) (p parts, err error) {
@@ -51,24 +58,46 @@ func partsOf(cfg config) (p parts, err error) {
 		Rules: verify.Rules{Table: table, Ports: cfg.ports, Tolerance: cfg.tolerance},
 		Ports: cfg.portLists,
 	}
+	p.tolerance = cfg.tolerance
 	p.web = gate.WebTerms{OpenFor: cfg.service.openFor, OpenMax: cfg.service.openMax, Anyone: cfg.service.anyone}
 	p.web.Handler, err = handlerOf(cfg.service)
 	return p, err
 }
 
-// newServer makes everything that cfg asks for. Nothing is open before run.
-func newServer(cfg config, now func() time.Time, log *slog.Logger) (*server, error) {
+// newServer makes everything that cfg asks for. Nothing is open before run,
+// but the state directory is taken: who does not call run, calls s.state.Close.
+func newServer(ctx context.Context, cfg config, now func() time.Time, log *slog.Logger) (_ *server, err error) {
 	p, err := partsOf(cfg)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{log: log}
+	s.state, err = state.Open(ctx, state.Config{
+		Dir: cfg.stateDir, Relaxed: cfg.relaxed, Tolerance: cfg.tolerance, Now: now(), Wait: stateWait, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.state.Close()
+		}
+	}()
+	doubt := s.state.Doubt()
+	if doubt.After(now()) {
+		log.Warn("nonces may have been used of which no record is left: knocks are refused that are stamped up to a time", "stamped_until", doubt.UTC().Format(time.RFC3339))
+	}
+	if err := s.state.Raise(p.slots); err != nil {
+		return nil, err
+	}
 	s.web = gate.NewWeb(gate.WebConfig{Name: cfg.service.name, Listen: cfg.service.listen, Terms: p.web, Log: log})
 	workers := cfg.readers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	s.sessions, err = sessions.New(sessions.Config{Clients: p.slots, Shards: workers, Gate: s.web, Log: log})
+	s.sessions, err = sessions.New(sessions.Config{
+		Clients: p.slots, Shards: workers, Doubt: doubt.Unix(), Gate: s.web, Journal: s.state, Log: log,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +119,12 @@ func newServer(cfg config, now func() time.Time, log *slog.Logger) (*server, err
 // another configuration. Clients that are new are known before their knocks
 // are taken; those that have left get no grant, and lose their leases.
 func (s *server) apply(ctx context.Context, p parts) error {
+	if err := s.state.Widen(p.tolerance); err != nil {
+		return err
+	}
+	if err := s.state.Raise(p.slots); err != nil {
+		return err
+	}
 	if err := s.sessions.Update(ctx, p.slots); err != nil {
 		return err
 	}
@@ -132,5 +167,5 @@ func (s *server) run(ctx context.Context) error {
 		s.logTraffic(ctx)
 		return nil
 	})
-	return g.Wait()
+	return errors.Join(g.Wait(), s.state.Close())
 }

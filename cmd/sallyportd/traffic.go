@@ -50,7 +50,7 @@ func (s *server) traffic() traffic {
 	for o, n := range s.sessions.Stats() {
 		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
 	}
-	return append(t, counter{"port_failures", in.Failures})
+	return append(t, counter{"port_failures", in.Failures}, counter{"state_failures", s.state.Failures()})
 }
 
 // since returns what has grown, by how much; nil if nothing has.

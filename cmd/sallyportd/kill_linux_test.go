@@ -1,0 +1,304 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions/client"
+	"sallyport/verify/wire"
+)
+
+// killsVariable asks for another number of kills than a hundred.
+const killsVariable = "SALLYPORT_TEST_KILLS"
+
+// victim is a server in a process of its own, and what its log says.
+type victim struct {
+	cmd *exec.Cmd
+
+	mu     sync.Mutex
+	cond   sync.Cond
+	opened map[string]bool // the addresses for which something was
+	lines  []string
+	ended  bool
+}
+
+// TestKilledAtRandom kills the server at random moments while clients knock.
+// Each time it starts again; no attempt that has opened something opens again,
+// and no client is locked out.
+func TestKilledAtRandom(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	kills := 100
+	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil {
+		kills = n
+	}
+	dir := t.TempDir()
+	guests := makeGuests(t, dir)
+	var granted []attempt
+	replayed := 0
+	for i := range kills + 1 {
+		v := startVictim(t, dir)
+		// What has opened something, from another address.
+		granted = recent(granted)
+		for _, a := range granted {
+			a.send(t, thief)
+			replayed += len(a.packets)
+		}
+		// Nobody is locked out.
+		honest := guests[i%len(guests)]
+		a := honest.attempt(t)
+		a.send(t, a.from)
+		if !v.await(a.from) {
+			t.Fatalf("kill %d: client %s does not get in any more:\n%s", i, honest.name(), v.log())
+		}
+		granted = append(granted, a)
+		if i == kills {
+			granted = recent(granted)
+			v.stop(t, len(granted))
+			break
+		}
+		granted = append(granted, v.killUnder(t, guests)...)
+		if v.has(thief) {
+			t.Fatalf("kill %d: a nonce was good twice:\n%s", i, v.log())
+		}
+	}
+	t.Logf("%d kills in %d attempts; %d datagrams of those that had opened something were played again", kills, attempts.Load(), replayed)
+	if replayed == 0 {
+		t.Error("nothing was played again")
+	}
+}
+
+// thief is the address from which attempts are played again. Honest ones have
+// an address each, so that the log tells which of them opened something.
+const thief = "127.0.0.2"
+
+// killUnder kills the server while the guests knock, and returns the attempts
+// that opened something.
+func (v *victim) killUnder(t *testing.T, guests []*guest) (granted []attempt) {
+	sent := make([][]attempt, len(guests))
+	var wg sync.WaitGroup
+	for i, g := range guests {
+		wg.Go(func() {
+			for more := true; more; {
+				a := g.attempt(t)
+				sent[i] = append(sent[i], a)
+				a.send(t, a.from)
+				more = v.await(a.from)
+			}
+		})
+	}
+	time.Sleep(rand.N(30 * time.Millisecond))
+	v.cmd.Process.Kill()
+	wg.Wait()
+	v.cmd.Wait()
+	for _, attempts := range sent {
+		for _, a := range attempts {
+			if v.has(a.from) {
+				granted = append(granted, a)
+			}
+		}
+	}
+	return granted
+}
+
+func startVictim(t *testing.T, dir string) *victim {
+	t.Helper()
+	v := &victim{opened: map[string]bool{}}
+	v.cond.L = &v.mu
+	v.cmd = exec.Command("/proc/self/exe", "serve", "-c", filepath.Join(dir, configName))
+	v.cmd.Args[0] = "sallyportd"
+	out, err := v.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	serving := make(chan bool, 1)
+	go v.read(bufio.NewScanner(out), serving)
+	if !<-serving {
+		t.Fatalf("the server does not start any more:\n%s", v.log())
+	}
+	return v
+}
+
+func (v *victim) read(lines *bufio.Scanner, serving chan<- bool) {
+	for lines.Scan() {
+		line := lines.Text()
+		v.mu.Lock()
+		v.lines = append(v.lines, line)
+		if _, rest, ok := strings.Cut(line, " address="); ok && strings.Contains(line, "msg=opened") {
+			address, _, _ := strings.Cut(rest, " ")
+			v.opened[address] = true
+		}
+		v.mu.Unlock()
+		v.cond.Broadcast()
+		if strings.Contains(line, "msg=serving") {
+			serving <- true
+		}
+	}
+	v.mu.Lock()
+	v.ended = true
+	v.mu.Unlock()
+	v.cond.Broadcast()
+	close(serving)
+}
+
+// await waits until something is open for an address; false: the server ended,
+// or it took too long.
+func (v *victim) await(address string) bool {
+	late := false
+	timeout := time.AfterFunc(20*time.Second, func() {
+		v.mu.Lock()
+		late = true
+		v.mu.Unlock()
+		v.cond.Broadcast()
+	})
+	defer timeout.Stop()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for !v.opened[address] && !v.ended && !late {
+		v.cond.Wait()
+	}
+	return v.opened[address]
+}
+
+func (v *victim) has(address string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.opened[address]
+}
+
+func (v *victim) log() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return strings.Join(v.lines, "\n")
+}
+
+// stop ends the server in order: its last line of traffic tells that it has
+// refused all that was played again.
+func (v *victim) stop(t *testing.T, attempts int) {
+	t.Helper()
+	v.cmd.Process.Signal(os.Interrupt)
+	v.mu.Lock()
+	for !v.ended {
+		v.cond.Wait()
+	}
+	v.mu.Unlock()
+	if err := v.cmd.Wait(); err != nil {
+		t.Errorf("the server ends with %v", err)
+	}
+	if attempts > 1 && !strings.Contains(v.log(), "session_replay=") {
+		t.Errorf("nothing was refused as a replay:\n%s", v.log())
+	}
+}
+
+// guest is a client that keeps no more than its nonce file.
+type guest struct {
+	profile client.Profile
+	nonces  client.NonceFile
+}
+
+func makeGuests(t *testing.T, dir string) (guests []*guest) {
+	t.Helper()
+	cfg := `ports = 2
+listen = ["127.0.0.1"]
+port_secret_file = "port_secret"
+clients = "clients.txt"
+[[service]]
+name = "web"
+type = "web"
+listen = "127.0.0.1:8080"
+`
+	var clients strings.Builder
+	for i := range 4 {
+		g := &guest{client.Profile{
+			Server: "127.0.0.1", PortSecret: "the port secret", Ports: 2,
+			Identifier: wire.Identifier([]byte(fmt.Sprintf("com%d", i))), Secret: []byte(fmt.Sprintf("secret-%d", i)),
+		}, client.NonceFile{Path: filepath.Join(dir, fmt.Sprintf("%d.nonce", i))}}
+		guests = append(guests, g)
+		fmt.Fprintf(&clients, "com%d secret-%d 0\n", i, i)
+	}
+	from := filepath.Join(dir, "from.toml")
+	for path, text := range map[string]string{from: cfg, filepath.Join(dir, "made.txt"): clients.String()} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := exec.Command("/proc/self/exe", "init", dir, "--from", from, "--server", "127.0.0.1")
+	run.Args[0] = "sallyportd"
+	if out, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("init: %v\n%s", err, out)
+	}
+	for name, text := range map[string]string{clientsName: clients.String(), portSecretName: "the port secret\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return guests
+}
+
+func (g *guest) name() string { return g.profile.Identifier.String() }
+
+// attempt is a sequence as it was sent.
+type attempt struct {
+	packets []client.Packet
+	at      time.Time
+	from    string
+}
+
+var attempts atomic.Uint32
+
+func (g *guest) attempt(t *testing.T) attempt {
+	t.Helper()
+	base, err := g.nonces.Reserve(t.Context(), g.name(), g.profile.Ports, 0)
+	if err != nil {
+		t.Error(err)
+	}
+	now := time.Now()
+	packets, err := client.Sequence(g.profile, now, base)
+	if err != nil {
+		t.Error(err)
+	}
+	n := attempts.Add(1)
+	return attempt{packets, now, fmt.Sprintf("127.%d.%d.%d", 1+n>>16, n>>8&0xff, n&0xff)}
+}
+
+func (a attempt) send(t *testing.T, from string) {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(from)})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	for _, p := range a.packets {
+		if _, err := c.WriteToUDPAddrPort(p.Datagram, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p.Port)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// recent drops what is so old that its time alone has it refused.
+func recent(attempts []attempt) (kept []attempt) {
+	for _, a := range attempts {
+		if time.Since(a.at) < 50*time.Second {
+			kept = append(kept, a)
+		}
+	}
+	// A queue of the kernel holds some hundreds of datagrams.
+	return kept[max(0, len(kept)-100):]
+}

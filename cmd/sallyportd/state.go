@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions"
+	"sallyport/sessions/state"
+	"sallyport/verify/wire"
+)
+
+func stateCommand(env cli.Env) *cobra.Command {
+	group := cli.Group(&cobra.Command{Use: "state", Short: "Verify, export or reset the record of used nonces"})
+	group.AddCommand(stateVerifyCommand(env), stateExportCommand(env), stateResetCommand(env))
+	return group
+}
+
+func stateVerifyCommand(env cli.Env) *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "verify",
+		Short: "Read the whole state file and check all of it",
+		Long: `Read the whole state file and check all of it.
+
+While a server runs, a copy is checked that it makes.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			contents, err := readState(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(env.Stdout, "sound: %s, form %d, with the nonces of %d clients\n", filepath.Join(cfg.stateDir, state.FileName), contents.Version, len(contents.Entries))
+			return err
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}
+
+func stateExportCommand(env cli.Env) *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "export",
+		Short: "Print the record of used nonces, as far as it is readable",
+		Long: `Print the record of used nonces: of each client the identifier, the largest
+nonce that opened something, when that knock was stamped, and the window: a
+bitmap of 256 bits in hex, in which nonce n has bit n%64 of word n/64%4.
+
+Of a damaged file what is still readable is printed, with exit code 1. While a
+server runs, it is asked.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			contents, err := readState(c.Context(), cfg)
+			var damaged *state.DamagedError
+			if err != nil && !errors.As(err, &damaged) {
+				return err
+			}
+			_, printErr := fmt.Fprintln(env.Stdout, "# identifier, largest nonce used, stamp, window")
+			for _, e := range contents.Entries {
+				if printErr == nil {
+					_, printErr = fmt.Fprintf(env.Stdout, "%s %d %s %016x\n", e.Identifier, e.Mark, time.Unix(int64(e.Stamp), 0).UTC().Format(time.RFC3339), e.Ring)
+				}
+			}
+			return errors.Join(err, printErr)
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}
+
+func stateResetCommand(env cli.Env) *cobra.Command {
+	var path string
+	var empty bool
+	c := &cobra.Command{
+		Use:   "reset",
+		Short: "Begin a new state file with what is still readable of the old one",
+		Long: `Begin a new state file with what is still readable of the old one.
+
+The old one is kept beside it. Knocks stamped up to now plus clock_tolerance
+will be refused, since nonces may be lost. The server has to be stopped first.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			kept, aside, err := state.Reset(c.Context(), cfg.stateDir, env.Now(), cfg.tolerance, !empty)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(env.Stdout, "a new state file with the nonces of %d clients: %s\n", kept, filepath.Join(cfg.stateDir, state.FileName))
+			if aside != "" {
+				fmt.Fprintf(env.Stdout, "the old one: %s\n", aside)
+			}
+			_, err = fmt.Fprintf(env.Stdout, "knocks stamped up to %s will be refused\n", env.Now().Add(cfg.tolerance).UTC().Format(time.RFC3339))
+			return err
+		},
+	}
+	c.Flags().BoolVar(&empty, "empty", false, "take nothing over from the old file: the marks of the clients file then count alone")
+	addConfigFlag(c, &path)
+	return c
+}
+
+// readState reads the state file, or the copy that a running server makes.
+// With a state.DamagedError comes what is still readable.
+func readState(ctx context.Context, cfg config) (state.Contents, error) {
+	contents, err := state.ReadDir(ctx, cfg.stateDir)
+	var locked *state.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return askState(ctx, cfg.adminSocket)
+	case errors.Is(err, fs.ErrNotExist):
+		return contents, cli.WithHint(fmt.Errorf("read the state file: %w", err), "no server has run with this configuration yet, or its state_dir was lost; \"serve\" makes one")
+	}
+	return contents, err
+}
+
+// askState has the running server make a copy of its state file, and reads it.
+func askState(ctx context.Context, socket string) (contents state.Contents, err error) {
+	answer, err := ask(ctx, socket, http.MethodGet, "/state")
+	if err != nil {
+		return contents, err
+	}
+	defer answer.Close()
+	f, err := os.CreateTemp("", "sallyport-state-")
+	if err != nil {
+		return contents, fmt.Errorf("keep the server's copy: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = io.Copy(f, answer)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return contents, fmt.Errorf("keep the server's copy: %w", err)
+	}
+	return state.ReadFile(f.Name())
+}
+
+// nonceRecord is what is recorded of the clients' nonces; none, with a
+// warning, if that cannot be found out.
+func nonceRecord(ctx context.Context, env cli.Env, cfg config) map[wire.Identifier]sessions.Entry {
+	contents, err := readState(ctx, cfg)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(env.Stderr, "warning: the record of used nonces is not whole: %v\n", err)
+	}
+	record := make(map[wire.Identifier]sessions.Entry, len(contents.Entries))
+	for _, e := range contents.Entries {
+		record[e.Identifier] = e
+	}
+	return record
+}
+
+// raiseMark has a client that is about to get a profile begin above the nonces
+// that it has used.
+func raiseMark(ctx context.Context, env cli.Env, cfg config, c *registered) {
+	c.mark = max(c.mark, nonceRecord(ctx, env, cfg)[c.identifier].Mark)
+}
