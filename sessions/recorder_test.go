@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,10 +33,10 @@ func (j *slowJournal) Record(entries []Entry) error {
 func TestGrantWaitsForItsRecord(t *testing.T) {
 	f := newForge(t, 2, "com1")
 	journal := &slowJournal{pause: time.Second}
-	opened := time.Time{}
+	var opened atomic.Int64
 	cfg := Config{
 		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal,
-		Gate: gateFunc(func(Grant) error { opened = time.Now(); return nil }),
+		Gate: gateFunc(func(Grant) error { opened.Store(time.Now().UnixNano()); return nil }),
 	}
 	var before time.Time
 	_, stats := run(t, cfg, func(s *Sessions) {
@@ -43,12 +44,13 @@ func TestGrantWaitsForItsRecord(t *testing.T) {
 		s.Deliver(f.knock(t, "com1", minute, 8, 1), alice)
 		s.Deliver(f.knock(t, "com1", minute, 8, 0), alice)
 		time.Sleep(time.Second - 1)
-		if !opened.IsZero() {
+		synctest.Wait()
+		if opened.Load() != 0 {
 			t.Error("open before it was recorded")
 		}
 	})
-	if opened.Sub(before) != time.Second || stats[Opened] != 1 {
-		t.Errorf("opened after %v, stats %v", opened.Sub(before), stats)
+	if after := time.Unix(0, opened.Load()).Sub(before); after != time.Second || stats[Opened] != 1 {
+		t.Errorf("opened after %v, stats %v", after, stats)
 	}
 	if len(journal.calls) != 1 || len(journal.calls[0]) != 1 {
 		t.Fatalf("journal %v", journal.calls)
