@@ -49,6 +49,8 @@ type Journal interface {
 type Client struct {
 	Identifier wire.Identifier
 	Mark       uint32 // the largest nonce already used; 0: none
+	// Floor is told which nonces are too low to be worth an HMAC. nil: nobody.
+	Floor *verify.Floor
 }
 
 // Config is what New needs. Gate, Journal and Log are required.

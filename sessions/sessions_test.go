@@ -155,7 +155,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		{"no slot", 0, []step{{"com2", minute, 0, 0, alice}}, Unknown},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			clients := []Client{{id("com1"), row.mark}}
+			clients := []Client{{Identifier: id("com1"), Mark: row.mark}}
 			if row.want != Unknown {
 				clients = append(clients, Client{Identifier: id("com2")})
 			}
@@ -237,16 +237,16 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	f := newForge(t, 2, "stay", "left", "came")
 	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
-	grants, stats := run(t, Config{Clients: []Client{{id("stay"), 0}, {id("left"), 0}}, Shards: 3}, func(s *Sessions) {
+	grants, stats := run(t, Config{Clients: []Client{{Identifier: id("stay")}, {Identifier: id("left")}}, Shards: 3}, func(s *Sessions) {
 		// Half an attempt each, then the change, then the other half.
 		for _, c := range []string{"stay", "left", "came"} {
 			s.Deliver(f.knock(t, c, minute, 10, 0), alice)
 		}
 		synctest.Wait()
-		if err := s.Update(context.Background(), []Client{{id("stay"), 5}, {id("came"), 0}}); err != nil {
+		if err := s.Update(context.Background(), []Client{{Identifier: id("stay"), Mark: 5}, {Identifier: id("came")}}); err != nil {
 			t.Error(err)
 		}
-		if err := s.Update(context.Background(), []Client{{id("stay"), 0}, {id("stay"), 0}}); err == nil {
+		if err := s.Update(context.Background(), []Client{{Identifier: id("stay")}, {Identifier: id("stay")}}); err == nil {
 			t.Error("a duplicate accepted")
 		}
 		for _, c := range []string{"stay", "left", "came"} {
@@ -255,7 +255,7 @@ func TestUpdate(t *testing.T) {
 		s.Deliver(f.knock(t, "stay", minute, 10, 0), alice)
 		synctest.Wait()
 		// A mark ahead of what was used counts.
-		if err := s.Update(context.Background(), []Client{{id("stay"), 100}, {id("came"), 0}}); err != nil {
+		if err := s.Update(context.Background(), []Client{{Identifier: id("stay"), Mark: 100}, {Identifier: id("came")}}); err != nil {
 			t.Error(err)
 		}
 		s.Deliver(f.knock(t, "stay", minute, 99, 1), alice)

@@ -18,6 +18,14 @@ type arrival struct {
 type client struct {
 	window replay.Window
 	slot   slot
+	floor  *verify.Floor
+}
+
+// raiseFloor spares the verifiers what the window would refuse.
+func (c *client) raiseFloor() {
+	if c.floor != nil {
+		c.floor.Raise(c.window.Floor())
+	}
 }
 
 // update is a new list of a shard's clients.
@@ -60,6 +68,8 @@ func (s *shard) replace(list []Client) {
 				clients[i] = s.clients[old]
 			}
 		}
+		clients[i].floor = c.Floor
+		clients[i].raiseFloor()
 	}
 	s.index, s.clients = index, clients
 }
@@ -110,5 +120,6 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 	if !c.window.Accept(a.knock.Nonce()) {
 		return Replay, nil
 	}
+	c.raiseFloor()
 	return c.slot.record(a.knock, a.source.Unmap()), c
 }

@@ -4,21 +4,43 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding"
+	"errors"
 	"fmt"
 	"hash"
 )
 
-// stateSize is the length of a marshalled SHA-256 state.
-const stateSize = 108
+// A marshalled SHA-256 state after one whole block: four bytes that say what
+// it is, the chaining value, and what is the same for every key: an empty
+// block and the length so far.
+const (
+	stateSize  = 108
+	chainStart = 4
+	chainSize  = sha256.Size
+)
 
-// macKey is a client's key as HMAC uses it (RFC 2104): the states of the
-// inner and the outer hash after their padded key block. Restoring them saves
-// two of the four compressions of an HMAC over 16 bytes.
+// macKey is a client's key as HMAC uses it (RFC 2104): the chaining values of
+// the inner and the outer hash after their padded key block. Restoring them
+// saves two of the four compressions of an HMAC over 16 bytes; and they fit
+// into one cache line.
 type macKey struct {
-	inner, outer [stateSize]byte
+	inner, outer [chainSize]byte
 }
 
-func newMACKey(secret []byte) (macKey, error) {
+// stateOfBlock returns the marshalled state after one block.
+func stateOfBlock(block []byte) (state [stateSize]byte, err error) {
+	h := sha256.New()
+	h.Write(block)
+	b, err := h.(encoding.BinaryMarshaler).MarshalBinary()
+	if err == nil && copy(state[:], b) != len(b) {
+		err = fmt.Errorf("expected %d bytes, got %d", stateSize, len(b))
+	}
+	if err != nil {
+		err = fmt.Errorf("save the hash state: %w", err)
+	}
+	return state, err
+}
+
+func newMACKey(secret []byte, template *[stateSize]byte) (k macKey, err error) {
 	var block [sha256.BlockSize]byte
 	if len(secret) > len(block) {
 		sum := sha256.Sum256(secret)
@@ -26,23 +48,23 @@ func newMACKey(secret []byte) (macKey, error) {
 	} else {
 		copy(block[:], secret)
 	}
-	var k macKey
 	for _, half := range []struct {
-		state *[stateSize]byte
+		chain *[chainSize]byte
 		pad   byte
 	}{{&k.inner, 0x36}, {&k.outer, 0x5C}} {
 		padded := block
 		for i := range padded {
 			padded[i] ^= half.pad
 		}
-		h := sha256.New()
-		h.Write(padded[:])
-		state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
+		state, err := stateOfBlock(padded[:])
 		if err != nil {
-			return macKey{}, fmt.Errorf("save the hash state: %w", err)
+			return macKey{}, err
 		}
-		if copy(half.state[:], state) != len(state) {
-			return macKey{}, fmt.Errorf("save the hash state: expected %d bytes, got %d", stateSize, len(state))
+		*half.chain = [chainSize]byte(state[chainStart:])
+		// What is left out has to be the same for every key.
+		*(*[chainSize]byte)(state[chainStart:]) = [chainSize]byte(template[chainStart:])
+		if state != *template {
+			return macKey{}, errors.New("save the hash state: its form is not the expected one")
 		}
 	}
 	return k, nil
@@ -52,23 +74,33 @@ func newMACKey(secret []byte) (macKey, error) {
 type macState struct {
 	hash    hash.Hash
 	restore encoding.BinaryUnmarshaler
+	state   [stateSize]byte
 	sum     [sha256.Size]byte
 }
 
 func newMACState() macState {
 	h := sha256.New()
-	return macState{hash: h, restore: h.(encoding.BinaryUnmarshaler)}
+	s := macState{hash: h, restore: h.(encoding.BinaryUnmarshaler)}
+	// If this fails no state can be restored, and nothing is ever verified.
+	s.state, _ = stateOfBlock(make([]byte, sha256.BlockSize))
+	return s
+}
+
+// begin restores the hash after a padded key block.
+func (s *macState) begin(chain *[chainSize]byte) bool {
+	*(*[chainSize]byte)(s.state[chainStart:]) = *chain
+	return s.restore.UnmarshalBinary(s.state[:]) == nil
 }
 
 // verify reports, in constant time, whether mac is the HMAC of signed under
 // the key. A state that cannot be restored verifies nothing.
 func (s *macState) verify(key *macKey, signed, mac []byte) bool {
-	if s.restore.UnmarshalBinary(key.inner[:]) != nil {
+	if !s.begin(&key.inner) {
 		return false
 	}
 	s.hash.Write(signed)
 	inner := s.hash.Sum(s.sum[:0])
-	if s.restore.UnmarshalBinary(key.outer[:]) != nil {
+	if !s.begin(&key.outer) {
 		return false
 	}
 	s.hash.Write(inner)

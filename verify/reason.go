@@ -18,6 +18,7 @@ const (
 	Clock                    // timestamp further from now than the tolerance
 	Identifier               // no such client
 	Nonce                    // the nonce is smaller than the sequence ID: no sequence begins below 0
+	Below                    // the nonce lies below the client's window: used, or too old
 	MAC                      // the HMAC is wrong
 
 	// Reasons is how many there are, Authentic included.
@@ -26,7 +27,7 @@ const (
 
 var reasonNames = [Reasons]string{
 	"authentic", "size", "magic", "malformed", "maximum", "sequence",
-	"minute", "clock", "identifier", "nonce", "mac",
+	"minute", "clock", "identifier", "nonce", "below", "mac",
 }
 
 func (r Reason) String() string {

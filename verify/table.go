@@ -1,7 +1,11 @@
 package verify
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"iter"
+	"maps"
+	"sync/atomic"
 	"time"
 
 	"sallyport/verify/wire"
@@ -20,9 +24,28 @@ type Client struct {
 // concurrent use.
 type Table struct {
 	index map[wire.Identifier]uint32
-	keys  []macKey
+	rows  []row
 	// Few clients have one, so it takes no room in the others' rows.
 	previous map[uint32]previousKey
+}
+
+// row is what a check needs of a client, side by side.
+type row struct {
+	key   macKey
+	floor Floor
+}
+
+// Floor is the lowest nonce that a client can still use. Whoever owns the
+// client's window raises it; the verifiers, which only read it, refuse what
+// lies below without an HMAC. The zero value refuses nothing.
+type Floor struct{ lowest atomic.Uint32 }
+
+// Raise sets the floor, if it is higher than before. One goroutine at a time
+// may call it.
+func (f *Floor) Raise(lowest uint32) {
+	if lowest > f.lowest.Load() {
+		f.lowest.Store(lowest)
+	}
 }
 
 type previousKey struct {
@@ -36,9 +59,13 @@ type previousKey struct {
 func NewTable(clients []Client) (*Table, error) {
 	t := &Table{
 		index: make(map[wire.Identifier]uint32, len(clients)),
-		keys:  make([]macKey, len(clients)),
+		rows:  make([]row, len(clients)),
 
 		previous: map[uint32]previousKey{},
+	}
+	template, err := stateOfBlock(make([]byte, sha256.BlockSize))
+	if err != nil {
+		return nil, fmt.Errorf("key table: %w", err)
 	}
 	for i, c := range clients {
 		if !c.Identifier.Valid() {
@@ -50,14 +77,14 @@ func NewTable(clients []Client) (*Table, error) {
 		if _, ok := t.index[c.Identifier]; ok {
 			return nil, fmt.Errorf("key table: client %s: occurs twice", c.Identifier)
 		}
-		key, err := newMACKey(c.Secret)
+		key, err := newMACKey(c.Secret, &template)
 		if err != nil {
 			return nil, fmt.Errorf("key table: client %s: %w", c.Identifier, err)
 		}
 		t.index[c.Identifier] = uint32(i)
-		t.keys[i] = key
+		t.rows[i].key = key
 		if len(c.Previous) > 0 {
-			key, err := newMACKey(c.Previous)
+			key, err := newMACKey(c.Previous, &template)
 			if err != nil {
 				return nil, fmt.Errorf("key table: client %s: previous secret: %w", c.Identifier, err)
 			}
@@ -68,7 +95,20 @@ func NewTable(clients []Client) (*Table, error) {
 }
 
 // Len returns the number of clients.
-func (t *Table) Len() int { return len(t.keys) }
+func (t *Table) Len() int { return len(t.rows) }
+
+// Floor returns a client's, which lives as long as the table; nil if there is
+// no such client.
+func (t *Table) Floor(id wire.Identifier) *Floor {
+	row, ok := t.index[id]
+	if !ok {
+		return nil
+	}
+	return &t.rows[row].floor
+}
+
+// Identifiers returns those of all clients, in no order.
+func (t *Table) Identifiers() iter.Seq[wire.Identifier] { return maps.Keys(t.index) }
 
 // find returns the row of a client.
 func (t *Table) find(id wire.Identifier) (row uint32, ok bool) {
@@ -79,7 +119,7 @@ func (t *Table) find(id wire.Identifier) (row uint32, ok bool) {
 // verifies reports whether mac is the client's: under its secret or, for a
 // time after a rotation, under the one before.
 func (t *Table) verifies(s *macState, row uint32, signed, mac []byte, now int64) bool {
-	if s.verify(&t.keys[row], signed, mac) {
+	if s.verify(&t.rows[row].key, signed, mac) {
 		return true
 	}
 	if len(t.previous) == 0 {

@@ -41,38 +41,73 @@ func (v *Verifier) Use(r Rules) {
 // in Unix seconds. Only with Authentic is the Knock of any worth. It does not
 // allocate and does not retain its arguments.
 func (v *Verifier) Verify(datagram []byte, places []schedule.Place, now int64) (Knock, Reason) {
-	k, err := wire.Parse(datagram)
-	if err != nil {
-		return Knock{}, reasonOf(err)
-	}
-	if k.Maximum != v.maximum {
-		return Knock{}, Maximum
-	}
-	minute, reason := locate(k, places)
-	if reason != Authentic {
+	var c Candidate
+	if reason := v.Screen(&c, datagram, places, now); reason != Authentic {
 		return Knock{}, reason
 	}
+	return v.Authenticate(&c, now)
+}
+
+// Candidate is a knock of which everything was checked but its HMAC. It is not
+// authenticated.
+type Candidate struct {
+	knock    wire.Knock
+	minute   schedule.Minute
+	row      uint32
+	datagram []byte
+}
+
+// Screen makes all checks that are cheap, and fills in c if they find nothing.
+// The datagram must not change before Authenticate.
+func (v *Verifier) Screen(c *Candidate, datagram []byte, places []schedule.Place, now int64) Reason {
+	k, minute, reason := Shape(datagram, v.maximum, places)
+	if reason != Authentic {
+		return reason
+	}
 	if d := int64(k.Timestamp) - now; d > v.tolerance || d < -v.tolerance {
-		return Knock{}, Clock
+		return Clock
 	}
 	row, ok := v.table.find(k.Identifier)
-	if !ok {
-		return Knock{}, Identifier
+	switch {
+	case !ok:
+		return Identifier
+	case k.Nonce < uint32(k.Sequence):
+		return Nonce
+	case k.Nonce < v.table.rows[row].floor.lowest.Load():
+		return Below
 	}
-	if k.Nonce < uint32(k.Sequence) {
-		return Knock{}, Nonce
-	}
-	if !v.table.verifies(&v.mac, row, datagram[:wire.SignedSize], k.MAC[:], now) {
+	c.knock, c.minute, c.row, c.datagram = k, minute, row, datagram
+	return Authentic
+}
+
+// Authenticate checks a candidate's HMAC.
+func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
+	if !v.table.verifies(&v.mac, c.row, c.datagram[:wire.SignedSize], c.knock.MAC[:], now) {
 		return Knock{}, MAC
 	}
 	return Knock{
-		identifier: k.Identifier,
-		sequence:   k.Sequence,
-		maximum:    k.Maximum,
-		nonce:      k.Nonce,
-		timestamp:  k.Timestamp,
-		minute:     minute,
+		identifier: c.knock.Identifier,
+		sequence:   c.knock.Sequence,
+		maximum:    c.knock.Maximum,
+		nonce:      c.knock.Nonce,
+		timestamp:  c.knock.Timestamp,
+		minute:     c.minute,
 	}, Authentic
+}
+
+// Shape makes the checks that need to know neither the clients nor the time:
+// the form, the maximum, and the place among those of the port. It returns the
+// minute for which the knock was made.
+func Shape(datagram []byte, maximum int8, places []schedule.Place) (wire.Knock, schedule.Minute, Reason) {
+	k, err := wire.Parse(datagram)
+	if err != nil {
+		return k, 0, reasonOf(err)
+	}
+	if k.Maximum != maximum {
+		return k, 0, Maximum
+	}
+	minute, reason := locate(k, places)
+	return k, minute, reason
 }
 
 // locate finds the minute for which a knock was made: that of a place with

@@ -54,6 +54,9 @@ func partsOf(cfg config) (p parts, err error) {
 	if err != nil {
 		return p, err
 	}
+	for i := range p.slots {
+		p.slots[i].Floor = table.Floor(p.slots[i].Identifier)
+	}
 	p.terms = ingest.Terms{
 		Rules: verify.Rules{Table: table, Ports: cfg.ports, Tolerance: cfg.tolerance},
 		Ports: cfg.portLists,

@@ -63,6 +63,14 @@ func (w *Window) Highest() (uint32, bool) {
 	return uint32(w.next - 1), w.next > 0
 }
 
+// Floor returns the lowest nonce that Accept could still take.
+func (w *Window) Floor() uint32 {
+	if w.next <= Size {
+		return 0
+	}
+	return uint32(w.next - Size)
+}
+
 // Ring is the memory of a Window: nonce n has bit n%64 of word n/64%4.
 type Ring [blocks]uint64
 

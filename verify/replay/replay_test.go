@@ -129,3 +129,22 @@ func BenchmarkAccept(b *testing.B) {
 		n++
 	}
 }
+
+// TestFloorIsTheLowestThatPasses: nothing below it is accepted, and in a window
+// that has seen only its highest, it is.
+func TestFloorIsTheLowestThatPasses(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w Window
+		for _, n := range rapid.SliceOf(rapid.Uint32Range(0, 2000)).Draw(t, "nonces") {
+			below := n < w.Floor()
+			if w.Accept(n) && below {
+				t.Fatalf("accepted %d below the floor", n)
+			}
+		}
+		high := rapid.Uint32Range(2001, 1<<32-1).Draw(t, "highest")
+		w.Accept(high)
+		if f := w.Floor(); f != high-Size+1 || w.Accept(f-1) || !w.Accept(f) {
+			t.Fatalf("floor %d below %d", f, high)
+		}
+	})
+}
