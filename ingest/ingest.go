@@ -22,16 +22,20 @@ type Sink interface {
 	Deliver(k verify.Knock, source netip.Addr)
 }
 
-// Config is what New needs. All fields but Addresses and Readers are required.
+// Config is what New needs. Terms, Sink, Now and Log are required.
 type Config struct {
 	// Addresses to receive on; none means all of the host's. The unspecified
 	// IPv6 address takes IPv4 too, unless an IPv4 address stands beside it.
 	Addresses []netip.Addr
 	Readers   int // how many threads read; 0: one
-	Terms     Terms
-	Sink      Sink
-	Now       func() time.Time
-	Log       *slog.Logger
+	// ReceiveBuffer of each socket, in bytes; 0: the kernel's default.
+	ReceiveBuffer int
+	// Unfiltered leaves all refusals to us: the kernel makes none.
+	Unfiltered bool
+	Terms      Terms
+	Sink       Sink
+	Now        func() time.Time
+	Log        *slog.Logger
 }
 
 // Terms are what may change while the server runs. They are immutable.
@@ -83,7 +87,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.shards, s.readers = append(s.shards, sh), append(s.readers, r)
 	}
-	s.ports = newPortSet(cfg.Addresses, s.readers, cfg.Log)
+	s.ports = newPortSet(cfg.Addresses, s.readers, newSetup(cfg.ReceiveBuffer, cfg.Unfiltered, cfg.Readers, cfg.Log), cfg.Log)
 	return s, nil
 }
 

@@ -90,11 +90,21 @@ type testServer struct {
 
 func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
 	t.Helper()
+	return startWith(t, n, func(*Config) {}, addresses...)
+}
+
+// unfiltered leaves the refusals to Go, so that they are counted by reason.
+func unfiltered(c *Config) { c.Unfiltered = true }
+
+func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Addr) testServer {
+	t.Helper()
 	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
-	s, err := New(Config{
+	cfg := Config{
 		Addresses: addresses, Readers: 2, Terms: Terms{rules(t, n), listsOf(n)},
 		Sink: ts.sink, Now: ts.clock.Now, Log: slog.New(slog.NewTextHandler(ts.log, nil)),
-	})
+	}
+	change(&cfg)
+	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,34 +185,50 @@ func TestBothFamilies(t *testing.T) {
 	}
 }
 
+// TestEveryDatagramIsCounted: by us with its reason, or by the kernel.
 func TestEveryDatagramIsCounted(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	s := start(t, 3, loop4)
+	t.Run("by us", func(t *testing.T) { everyDatagramIsCounted(t, false) })
+	t.Run("by the kernel", func(t *testing.T) { everyDatagramIsCounted(t, true) })
+}
+
+func everyDatagramIsCounted(t *testing.T, filtered bool) {
+	s := startWith(t, 3, func(c *Config) { c.Unfiltered = !filtered }, loop4)
 	ports, _ := portsOf(3)(minute)
 	good := knock(t, minute, 0, 2)
+	stranger := append([]byte(nil), good...)
+	copy(stranger[wire.OffsetIdentifier:], "none")
 	want := map[verify.Reason]uint64{}
+	kernel := uint64(0)
 	for i := range 100 {
 		for reason, d := range map[verify.Reason][]byte{
-			verify.Authentic: good,
-			verify.Size:      good[:i%48],
-			verify.Magic:     append([]byte("XX"), good[2:]...),
-			verify.Sequence:  knock(t, minute, 1, 2),
-			verify.MAC:       append(good[:47:47], good[47]^1),
+			verify.Authentic:  good,
+			verify.Size:       good[:i%48],
+			verify.Magic:      append([]byte("XX"), good[2:]...),
+			verify.Sequence:   knock(t, minute, 1, 2),
+			verify.Identifier: stranger,
+			verify.MAC:        append(good[:47:47], good[47]^1),
 		} {
 			send(t, loop4, ports[0], d)
-			want[reason]++
+			if filtered && reason != verify.Authentic && reason != verify.MAC {
+				kernel++
+			} else {
+				want[reason]++
+			}
 		}
 		send(t, loop4, ports[0], append(good[:48:48], make([]byte, 1+i*5)...))
-		want[verify.Size]++
-		for range want[verify.Authentic] - uint64(i) {
-			<-s.sink
+		if filtered {
+			kernel++
+		} else {
+			want[verify.Size]++
 		}
+		<-s.sink
 		// So slowly that no socket queue overflows.
 		wait(t, "all checked", func() bool { return s.Stats().Reasons[verify.MAC] == want[verify.MAC] })
 	}
-	wait(t, "all received", func() bool { return s.Stats().Received == 100*6 })
+	wait(t, "all received", func() bool { st := s.Stats(); return st.Received+st.Kernel == 100*7 })
 	s.stop()
 	st := s.Stats()
 	var sum uint64
@@ -212,8 +238,8 @@ func TestEveryDatagramIsCounted(t *testing.T) {
 			t.Errorf("%s: counted %d, want %d", verify.Reason(r), n, want[verify.Reason(r)])
 		}
 	}
-	if st.Received != sum+st.Dropped || st.Dropped != 0 {
-		t.Errorf("received %d, checked %d, dropped %d", st.Received, sum, st.Dropped)
+	if st.Received != sum+st.Dropped || st.Dropped != 0 || st.Kernel != kernel {
+		t.Errorf("received %d, checked %d, dropped %d; kernel %d, want %d", st.Received, sum, st.Dropped, st.Kernel, kernel)
 	}
 }
 

@@ -8,14 +8,16 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"sallyport/verify"
 	"sallyport/verify/schedule"
 )
 
 // port is a knock port that is open at one address. Its readers see its
 // places through the pointer, which is replaced whole when the minute turns.
 type port struct {
-	places  atomic.Pointer[[]schedule.Place]
-	sockets []*socket
+	places   atomic.Pointer[[]schedule.Place]
+	sockets  []*socket
+	filtered uint64 // the generation of rules that the kernel holds its datagrams to
 }
 
 // socket is one of a port's sockets, one a reader. Once added to its reader
@@ -24,6 +26,19 @@ type socket struct {
 	fd     int
 	port   *port
 	reader *reader
+	drops  uint32 // by the kernel, when they were counted last
+}
+
+// newDrops counts what the kernel has dropped since the last call. Only the
+// rotation may call it, and from the removal on only the reader.
+func (s *socket) newDrops() uint64 {
+	drops, err := kernelDrops(s.fd)
+	if err != nil {
+		return 0
+	}
+	n := drops - s.drops // modulo 2^32, as the kernel counts
+	s.drops = drops
+	return uint64(n)
 }
 
 // sharing says whether a socket lets others bind the same address.
@@ -39,17 +54,19 @@ const (
 type portSet struct {
 	addresses []netip.Addr
 	readers   []*reader
+	setup     *setup
 	log       *slog.Logger
 	open      map[netip.AddrPort]*port
 	failed    map[netip.AddrPort]bool // wanted, but not to be had; already logged
 
 	openCount atomic.Int64
 	failures  atomic.Uint64
+	kernel    atomic.Uint64 // drops by the kernel at sockets that are open
 }
 
-func newPortSet(addresses []netip.Addr, readers []*reader, log *slog.Logger) *portSet {
+func newPortSet(addresses []netip.Addr, readers []*reader, setup *setup, log *slog.Logger) *portSet {
 	return &portSet{
-		addresses: addresses, readers: readers, log: log,
+		addresses: addresses, readers: readers, setup: setup, log: log,
 		open: map[netip.AddrPort]*port{}, failed: map[netip.AddrPort]bool{},
 	}
 }
@@ -58,12 +75,14 @@ func newPortSet(addresses []netip.Addr, readers []*reader, log *slog.Logger) *po
 // and closes what is no longer wanted. What cannot be opened stands in
 // nobody's way: it is logged once, counted each time, and tried again at the
 // next call.
-func (ps *portSet) reconcile(wanted map[uint16][]schedule.Place) {
+func (ps *portSet) reconcile(wanted map[uint16][]schedule.Place, rules verify.Rules) {
+	ps.setup.use(rules)
 	// Closed before any is opened: a port may be wanted again at once.
 	var closed sync.WaitGroup
 	for at, p := range ps.open {
 		if _, ok := wanted[at.Port()]; !ok {
 			for _, s := range p.sockets {
+				ps.kernel.Add(s.newDrops())
 				s.reader.remove(s, &closed)
 			}
 			delete(ps.open, at)
@@ -82,14 +101,32 @@ func (ps *portSet) reconcile(wanted map[uint16][]schedule.Place) {
 		}
 	}
 	news.log(ps.log)
+	ps.countDrops()
 	ps.openCount.Store(int64(len(ps.open)))
 }
 
-// want sees to it that a port is open and knows its places.
+// countDrops asks the kernel.
+func (ps *portSet) countDrops() {
+	for _, p := range ps.open {
+		for _, s := range p.sockets {
+			ps.kernel.Add(s.newDrops())
+		}
+	}
+}
+
+// want sees to it that a port is open, and that it and the kernel know its
+// places.
 func (ps *portSet) want(at netip.AddrPort, places []schedule.Place, news *changes) {
 	if p, ok := ps.open[at]; ok {
 		if !slices.Equal(*p.places.Load(), places) {
 			p.places.Store(&places)
+			p.filtered = 0
+		}
+		if p.filtered != ps.setup.generation {
+			for _, s := range p.sockets {
+				ps.setup.filter(s.fd, places)
+			}
+			p.filtered = ps.setup.generation
 		}
 		return
 	}
@@ -111,19 +148,20 @@ func (ps *portSet) want(at netip.AddrPort, places []schedule.Place, news *change
 
 // openPort opens the sockets of all readers at a port, or none.
 func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, error) {
-	p := &port{}
+	p := &port{filtered: ps.setup.generation}
 	p.places.Store(&places)
 	v6only := slices.ContainsFunc(ps.addresses, netip.Addr.Is4)
 	// Programs of the same user may share a port that allows it, and would
 	// then take each other's datagrams: a second server would, unnoticed. A
 	// socket that does not share finds out.
-	probe, err := openSocket(at, v6only, alone)
+	probe, err := openSocket(at, v6only, alone, nil)
 	if err != nil {
 		return nil, err
 	}
 	closeSockets([]*socket{{fd: probe}})
-	for _, r := range ps.readers {
-		fd, err := openSocket(at, v6only, shared)
+	for i, r := range ps.readers {
+		// Bound in the order of the readers, which is how steering counts them.
+		fd, err := openSocket(at, v6only, shared, func(fd int) error { return ps.setup.prepare(fd, i, places) })
 		if err != nil {
 			closeSockets(p.sockets)
 			return nil, err
@@ -175,7 +213,7 @@ func Busy(addresses []netip.Addr, draw func(schedule.Minute) ([][]uint16, error)
 	for number := range wanted {
 		for _, a := range addresses {
 			at := netip.AddrPortFrom(a, number)
-			fd, err := openSocket(at, v6only, alone)
+			fd, err := openSocket(at, v6only, alone, nil)
 			if err != nil {
 				busy, why = append(busy, at), err
 				continue

@@ -134,7 +134,7 @@ func TestAddressThatIsNotThere(t *testing.T) {
 }
 
 func TestInterfaceThatIsNotThere(t *testing.T) {
-	_, err := openSocket(netip.MustParseAddrPort("[fe80::1%nope0]:20000"), false, alone)
+	_, err := openSocket(netip.MustParseAddrPort("[fe80::1%nope0]:20000"), false, alone, nil)
 	if err == nil || !strings.Contains(err.Error(), "nope0") {
 		t.Errorf("got %v", err)
 	}

@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/ingest/prefilter"
 )
 
 const (
 	maxEvents = 256
 	// maxDrain bounds how many batches are read from a socket that is being
-	// closed, so that a flood cannot keep it open.
+	// closed and cannot be shut, so that a flood cannot keep it open.
 	maxDrain = 64
 )
 
@@ -112,6 +115,7 @@ func (r *reader) signal() {
 // run reads until stop. The thread ends with it.
 func (r *reader) run() error {
 	runtime.LockOSThread()
+	pprof.SetGoroutineLabels(labelReader)
 	defer r.closeAll()
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
@@ -173,14 +177,22 @@ func (r *reader) obey() (stop bool) {
 	r.mu.Unlock()
 	r.adopt()
 	for _, s := range removed {
-		for i := 0; i < maxDrain && r.read(s.socket); i++ {
-		}
-		r.flush()
-		delete(r.sockets, int32(s.fd))
-		unix.Close(s.fd)
+		r.retire(s.socket)
 		s.closed.Done()
 	}
 	return stop
+}
+
+// retire closes a socket without losing what it holds: nothing more comes in,
+// then it is emptied, and then the kernel's last word is heard.
+func (r *reader) retire(s *socket) {
+	shut := prefilter.Attach(s.fd, prefilter.RefuseAll()) == nil
+	for i := 0; (shut || i < maxDrain) && r.read(s); i++ {
+	}
+	r.flush()
+	r.shard.kernel.Add(s.newDrops())
+	delete(r.sockets, int32(s.fd))
+	unix.Close(s.fd)
 }
 
 // read adds what waits at a socket to the batch, which goes on when it is
@@ -219,6 +231,7 @@ func (r *reader) flush() {
 func (r *reader) closeAll() {
 	r.adopt()
 	for _, s := range r.sockets {
+		r.shard.kernel.Add(s.newDrops())
 		unix.Close(s.fd)
 	}
 	clear(r.sockets)

@@ -15,6 +15,12 @@ import (
 	"sallyport/verify/schedule"
 )
 
+// portSetOf is one for readers that a test made.
+func portSetOf(readers ...*reader) *portSet {
+	log := slog.New(slog.DiscardHandler)
+	return newPortSet([]netip.Addr{loop4}, readers, newSetup(0, false, len(readers), log), log)
+}
+
 // TestNothingIsLeftOpen starts and stops with a change of ports in between,
 // and compares the descriptors before and after.
 func TestNothingIsLeftOpen(t *testing.T) {
@@ -52,9 +58,9 @@ func TestNothingIsLeftOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	ps := portSetOf(r)
 	r.stop()
-	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute}}})
+	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute}}}, rules(t, 1))
 	if err := r.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,13 +87,13 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.close()
-	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
-	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}})
+	ps := portSetOf(r)
+	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}}, rules(t, 1))
 	for range 150 {
 		send(t, loop4, 20_000, knock(t, minute, 0, 0))
 	}
 	reconciled := make(chan struct{})
-	go func() { ps.reconcile(nil); close(reconciled) }()
+	go func() { ps.reconcile(nil, rules(t, 1)); close(reconciled) }()
 	wait(t, "the removal", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removed) == 1 })
 	r.stop()
 	if err := r.run(); err != nil {
@@ -118,13 +124,13 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.close()
-	ps := newPortSet([]netip.Addr{loop4}, []*reader{r}, slog.New(slog.DiscardHandler))
+	ps := portSetOf(r)
 	ports, _ := portsOf(128)(minute)
 	wanted := map[uint16][]schedule.Place{}
 	for i, p := range ports {
 		wanted[p] = []schedule.Place{{Minute: minute, Index: int8(i)}}
 	}
-	ps.reconcile(wanted)
+	ps.reconcile(wanted, rules(t, 128))
 	sh.active.Store(true) // nothing is drained while the reader reads
 	done := make(chan error)
 	go func() { done <- r.run() }()
@@ -132,7 +138,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 		send(t, loop4, p, knock(t, minute, i, 127))
 		time.Sleep(100 * time.Microsecond) // so that most make a round of their own
 	}
-	ps.reconcile(nil) // reads what is left
+	ps.reconcile(nil, rules(t, 128)) // reads what is left
 	r.stop()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -175,7 +181,7 @@ func TestNoAllocationADatagram(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	fd, err := openSocket(netip.AddrPortFrom(loop4, 20_000), false, shared)
+	fd, err := openSocket(netip.AddrPortFrom(loop4, 20_000), false, shared, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

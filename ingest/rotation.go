@@ -31,7 +31,7 @@ func (s *Server) rotate(ctx context.Context) error {
 			}
 			return err
 		}
-		s.ports.reconcile(wanted)
+		s.ports.reconcile(wanted, terms.Rules)
 		if first {
 			close(s.ready)
 		}

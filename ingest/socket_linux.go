@@ -71,8 +71,9 @@ func receive(fd int, b *batch) (n int, err error) {
 }
 
 // openSocket binds a UDP socket. v6only keeps an unspecified IPv6 address from
-// taking IPv4 as well.
-func openSocket(a netip.AddrPort, v6only bool, with sharing) (fd int, err error) {
+// taking IPv4 as well. What prepare does to the socket is done before the
+// first datagram can come.
+func openSocket(a netip.AddrPort, v6only bool, with sharing, prepare func(fd int) error) (fd int, err error) {
 	family, name, err := sockaddr(a)
 	if err != nil {
 		return -1, err
@@ -94,10 +95,42 @@ func openSocket(a netip.AddrPort, v6only bool, with sharing) (fd int, err error)
 			return -1, os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
 		}
 	}
+	if prepare != nil {
+		if err := prepare(fd); err != nil {
+			return -1, err
+		}
+	}
 	if err := unix.Bind(fd, name); err != nil {
 		return -1, os.NewSyscallError("bind "+a.String(), err)
 	}
 	return fd, nil
+}
+
+// setBuffer asks for a receive buffer and returns what the kernel gives. It
+// accounts for twice as much as it was asked for, its own overhead included.
+func setBuffer(fd, size int) (given int, err error) {
+	// More than net.core.rmem_max takes CAP_NET_ADMIN.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) != nil {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size); err != nil {
+			return 0, os.NewSyscallError("setsockopt SO_RCVBUF", err)
+		}
+	}
+	given, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	return given / 2, os.NewSyscallError("getsockopt SO_RCVBUF", err)
+}
+
+// kernelDrops returns how many datagrams the kernel has not queued at a
+// socket, since its queue was full or a filter refused them; modulo 2^32. The
+// kernel counts the two as one, here as in SO_RXQ_OVFL.
+func kernelDrops(fd int) (uint32, error) {
+	var info [unix.SK_MEMINFO_VARS]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, os.NewSyscallError("getsockopt SO_MEMINFO", errno)
+	}
+	return info[unix.SK_MEMINFO_DROPS], nil
 }
 
 func flag(on bool) int {

@@ -29,6 +29,10 @@ func (*reader) run() error                      { return errPlatform }
 func (*reader) stop()                           {}
 func (*reader) close()                          {}
 
-func openSocket(netip.AddrPort, bool, sharing) (int, error) { return -1, errPlatform }
-func closeSockets([]*socket)                                {}
-func anyAddress() []netip.Addr                              { return nil }
+func openSocket(netip.AddrPort, bool, sharing, func(int) error) (int, error) {
+	return -1, errPlatform
+}
+func setBuffer(int, int) (int, error) { return 0, errPlatform }
+func kernelDrops(int) (uint32, error) { return 0, errPlatform }
+func closeSockets([]*socket)          {}
+func anyAddress() []netip.Addr        { return nil }

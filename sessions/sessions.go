@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime/pprof"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -134,9 +135,13 @@ func (s *Sessions) distribute(clients []Client) ([][]Client, error) {
 // Run may be called once.
 func (s *Sessions) Run(ctx context.Context) error {
 	var shards, recorder sync.WaitGroup
-	recorder.Go(s.recorder.run)
+	// As CPU profiles name them, beside ingest's stages.
+	run := func(wg *sync.WaitGroup, stage string, f func()) {
+		wg.Go(func() { pprof.Do(ctx, pprof.Labels("stage", stage), func(context.Context) { f() }) })
+	}
+	run(&recorder, "record", s.recorder.run)
 	for _, sh := range s.shards {
-		shards.Go(func() { sh.run(ctx) })
+		run(&shards, "session", func() { sh.run(ctx) })
 	}
 	shards.Wait()
 	s.recorder.stop()

@@ -36,6 +36,8 @@ type file struct {
 	Durability              string        `toml:"durability" expect:"\"strict\" or \"relaxed\""`
 	AdminSocket             string        `toml:"admin_socket" expect:"the path of a socket for the administrator's commands"`
 	Readers                 int           `toml:"readers" expect:"a whole number from 0 (one a processor) to 64"`
+	ReceiveBuffer           int           `toml:"receive_buffer" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
+	KernelFilter            bool          `toml:"kernel_filter" expect:"true or false"`
 	Service                 []fileService `toml:"service" expect:"one [[service]] table"`
 }
 
@@ -60,6 +62,8 @@ type config struct {
 	previous   previousSecret
 	tolerance  time.Duration
 	readers    int // 0: one a processor
+	buffer     int // of a socket, in bytes; 0: the kernel's default
+	unfiltered bool
 	clients    []registered
 	service    serviceConfig
 	stateDir   string
@@ -160,7 +164,7 @@ func readSecret(configPath, inline, file string) (string, error) {
 }
 
 func parseConfig(path string, data []byte) (file, *tomlfile.File, error) {
-	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock", StateDir: "state", Durability: "strict"}
+	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock", StateDir: "state", Durability: "strict", KernelFilter: true, ReceiveBuffer: 1 << 20}
 	f, err := tomlfile.Decode(path, data, &raw)
 	return raw, f, err
 }
@@ -212,6 +216,10 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 	if cfg.readers = raw.Readers; raw.Readers < 0 || raw.Readers > 64 {
 		return cfg, f.Errorf("readers", "got %d", raw.Readers)
 	}
+	if cfg.buffer = raw.ReceiveBuffer; raw.ReceiveBuffer != 0 && (raw.ReceiveBuffer < 4096 || raw.ReceiveBuffer > 1<<28) {
+		return cfg, f.Errorf("receive_buffer", "got %d", raw.ReceiveBuffer)
+	}
+	cfg.unfiltered = !raw.KernelFilter
 	if len(raw.Service) != 1 {
 		return cfg, f.Errorf("service", "got %d", len(raw.Service))
 	}

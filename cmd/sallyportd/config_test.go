@@ -56,6 +56,7 @@ func TestReference(t *testing.T) {
 		ports: 3, generator: schedule.Algorithm1, portSecret: "sécret", tolerance: time.Minute,
 		clients: []registered{{identifier: wire.Identifier([]byte("com1")), secret: []byte("s")}},
 		service: serviceConfig{name: "web", listen: "[::]:8080", openFor: 10 * time.Second, openMax: time.Minute},
+		buffer:  1 << 20,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -121,6 +122,8 @@ func TestConfigRefuses(t *testing.T) {
 		before("port_secret_previous_until = 2026-12-01T00:00:00Z"): "c.toml:1: port_secret_previous_until: ",
 		before(`port_secret_previous_until = "soon"`):               "c.toml:1: port_secret_previous_until: expected a time such as",
 		before(`state_dir = ""`):                                    "c.toml:1: state_dir: ",
+		before(`receive_buffer = 100`):                              "c.toml:1: receive_buffer: ",
+		before(`kernel_filter = "yes"`):                             "c.toml:1: kernel_filter: expected true or false",
 		before(`durability = "hopeful"`):                            "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
 		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",

@@ -282,7 +282,8 @@ func TestNothingOpens(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t, nil)
+	// So that each refusal is counted with its reason.
+	w := newWorld(t, func(cfg *config) { cfg.unfiltered = true })
 	p := w.profile("com1", server4)
 	base := uint32(0)
 	sequence := func(p client.Profile, off time.Duration) []client.Packet {

@@ -68,6 +68,8 @@ func reloadable(old, new config) error {
 	}{
 		{"listen", fmt.Sprint(old.listen), fmt.Sprint(new.listen)},
 		{"readers", old.readers, new.readers},
+		{"receive_buffer", old.buffer, new.buffer},
+		{"kernel_filter", old.unfiltered, new.unfiltered},
 		{"admin_socket", old.adminSocket, new.adminSocket},
 		{"state_dir", old.stateDir, new.stateDir},
 		{"durability", old.relaxed, new.relaxed},

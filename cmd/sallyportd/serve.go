@@ -95,7 +95,7 @@ func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
 
 func tellServing(s *server, cfg config, log *slog.Logger) {
 	attrs := []any{"clients", len(cfg.clients), "ports", cfg.ports, "generator", cfg.generator,
-		"clock_tolerance", cfg.tolerance, "service", cfg.service.name, "at", cfg.service.listen}
+		"clock_tolerance", cfg.tolerance, "service", cfg.service.name, "at", cfg.service.listen, "kernel_filter", s.ingest.Stats().Filter}
 	if s.ingest.Stats().Open == 0 {
 		log.Warn("not one knock port could be opened", attrs...)
 		return

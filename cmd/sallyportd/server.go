@@ -105,12 +105,14 @@ func newServer(ctx context.Context, cfg config, now func() time.Time, log *slog.
 		return nil, err
 	}
 	s.ingest, err = ingest.New(ingest.Config{
-		Addresses: cfg.listen,
-		Readers:   workers,
-		Terms:     p.terms,
-		Sink:      s.sessions,
-		Now:       now,
-		Log:       log,
+		Addresses:     cfg.listen,
+		Readers:       workers,
+		ReceiveBuffer: cfg.buffer,
+		Unfiltered:    cfg.unfiltered,
+		Terms:         p.terms,
+		Sink:          s.sessions,
+		Now:           now,
+		Log:           log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare to receive: %w", err)

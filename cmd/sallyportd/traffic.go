@@ -43,7 +43,7 @@ type counter struct {
 
 func (s *server) traffic() traffic {
 	in := s.ingest.Stats()
-	t := traffic{{"received", in.Received}, {"overrun", in.Dropped}}
+	t := traffic{{"kernel", in.Kernel}, {"received", in.Received}, {"overrun", in.Dropped}}
 	for r, n := range in.Reasons {
 		t = append(t, counter{verify.Reason(r).String(), n})
 	}

@@ -41,6 +41,12 @@ func (m Minute) Contains(timestamp uint32, slack int64) bool {
 	return t >= int64(m)*60-slack && t < int64(m)*60+60+slack
 }
 
+// Bounds returns the first and the last timestamp that lie in m, give or take
+// Slack.
+func (m Minute) Bounds() (first, last int64) {
+	return int64(m)*60 - Slack, int64(m)*60 + 59 + Slack
+}
+
 // Place is what a port means: the index-th port of a minute. A port drawn for
 // several live minutes has a place in each.
 type Place struct {

@@ -2,6 +2,12 @@ package wire
 
 import "fmt"
 
+// The bounds of printable ASCII.
+const (
+	MinPrintable = 0x20
+	MaxPrintable = 0x7E
+)
+
 // Identifier names the client whose secret signs a knock: 4 printable ASCII
 // bytes (0x20 to 0x7E). It is public: it travels in clear.
 type Identifier [4]byte
@@ -22,7 +28,7 @@ func ParseIdentifier(s string) (Identifier, error) {
 // Valid reports whether all four bytes are printable ASCII.
 func (id Identifier) Valid() bool {
 	for _, c := range id {
-		if c < 0x20 || c > 0x7E {
+		if c < MinPrintable || c > MaxPrintable {
 			return false
 		}
 	}

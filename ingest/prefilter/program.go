@@ -1,0 +1,109 @@
+package prefilter
+
+import (
+	"encoding/binary"
+	"math"
+
+	"golang.org/x/net/bpf"
+
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+const (
+	// udpHeader is where the payload begins: the kernel runs a UDP socket's
+	// filter on the datagram with its header.
+	udpHeader = 8
+	// udpLength is where the header says how long the datagram is, itself
+	// included. The length of the buffer says nothing: several datagrams may
+	// share one (GRO).
+	udpLength = 4
+
+	// keep is how much of an accepted datagram is kept: all.
+	keep = math.MaxUint16
+	// leaf is how many identifiers are compared one after the other.
+	leaf = 8
+)
+
+// Program returns the rules as classic BPF for a filter of a UDP socket. The
+// program of rules without a place refuses everything.
+func (r Rules) Program() []bpf.Instruction {
+	p := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: udpLength, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: udpHeader + wire.Size, SkipTrue: 1},
+		refuse,
+		bpf.LoadAbsolute{Off: udpHeader + wire.OffsetMagic, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(binary.BigEndian.Uint16([]byte(wire.Magic))), SkipTrue: 1},
+		refuse,
+	}
+	for i, place := range r.Places {
+		p = append(p, r.place(place, len(r.Places)-1-i)...)
+	}
+	p = append(p, refuse)
+	if r.Identifiers == nil {
+		return append(p, printable()...)
+	}
+	p = append(p, bpf.LoadAbsolute{Off: udpHeader + wire.OffsetIdentifier, Size: 4})
+	return append(p, r.Identifiers.tree...)
+}
+
+// RefuseAll is the program that takes nothing.
+func RefuseAll() []bpf.Instruction { return []bpf.Instruction{refuse} }
+
+var refuse = bpf.RetConstant{Val: 0}
+
+// placeSize is how many instructions place returns.
+const placeSize = 5
+
+// place checks a datagram against one place. Where it is another's, the next
+// of the places that follow has its turn; where it is this one's, what comes
+// after the last of them and its refusal.
+func (r Rules) place(p schedule.Place, follow int) []bpf.Instruction {
+	first, last := p.Minute.Bounds()
+	first, last = max(first, 0), min(last, math.MaxUint32)
+	if last < first {
+		first, last = 1, 0 // no timestamp lies there
+	}
+	return []bpf.Instruction{
+		// Sequence ID and maximum stand side by side.
+		bpf.LoadAbsolute{Off: udpHeader + wire.OffsetSequence, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(p.Index)<<8 | uint32(r.Maximum), SkipFalse: 3},
+		bpf.LoadAbsolute{Off: udpHeader + wire.OffsetTimestamp, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: uint32(first), SkipFalse: 1},
+		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: uint32(last), SkipTrue: uint8(follow*placeSize + 1)},
+	}
+}
+
+// printable takes identifiers of printable ASCII, as the codec does.
+func printable() (p []bpf.Instruction) {
+	for i := range uint32(len(wire.Identifier{})) {
+		p = append(p,
+			bpf.LoadAbsolute{Off: udpHeader + wire.OffsetIdentifier + i, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: wire.MinPrintable, SkipTrue: 1},
+			refuse,
+			bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: wire.MaxPrintable, SkipTrue: 1},
+			refuse)
+	}
+	return append(p, bpf.RetConstant{Val: keep})
+}
+
+// tree finds the identifier in register A among sorted ones. Conditional jumps
+// reach 255 instructions, so a far half is reached by a jump of its own.
+func tree(ids []uint32) []bpf.Instruction {
+	if len(ids) <= leaf {
+		var p []bpf.Instruction
+		for i, id := range ids {
+			p = append(p, bpf.JumpIf{Cond: bpf.JumpEqual, Val: id, SkipTrue: uint8(len(ids) - i)})
+		}
+		return append(p, refuse, bpf.RetConstant{Val: keep})
+	}
+	middle := len(ids) / 2
+	low, high := tree(ids[:middle]), tree(ids[middle:])
+	var p []bpf.Instruction
+	if len(low) <= math.MaxUint8 {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: ids[middle], SkipTrue: uint8(len(low))})
+	} else {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: ids[middle], SkipFalse: 1}, bpf.Jump{Skip: uint32(len(low))})
+	}
+	return append(append(p, low...), high...)
+}

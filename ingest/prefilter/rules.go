@@ -1,0 +1,57 @@
+package prefilter
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/net/bpf"
+
+	"sallyport/verify"
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// Rules are what a port takes. They are immutable.
+type Rules struct {
+	Maximum     int8 // n-1
+	Places      []schedule.Place
+	Identifiers *Identifiers // nil: every one that can be
+}
+
+// Accepts reports whether a datagram, given without its UDP header, keeps the
+// rules. It is what Program does, in Go.
+func (r Rules) Accepts(datagram []byte) bool {
+	k, _, reason := verify.Shape(datagram, r.Maximum, r.Places)
+	return reason == verify.Authentic && (r.Identifiers == nil || r.Identifiers.has(k.Identifier))
+}
+
+// Identifiers are those of all clients, and the part of a program that knows
+// them.
+type Identifiers struct {
+	sorted []uint32 // as they lie in a datagram, big-endian
+	tree   []bpf.Instruction
+}
+
+// MaxIdentifiers is how many a program can hold: the kernel takes 4,096
+// instructions, and the tree has one and a half of them a client.
+const MaxIdentifiers = 2500
+
+// NewIdentifiers makes the tree once for all ports. It returns nil if there
+// are too many for one: then a program takes every identifier.
+func NewIdentifiers(ids []wire.Identifier) *Identifiers {
+	if len(ids) > MaxIdentifiers {
+		return nil
+	}
+	set := &Identifiers{sorted: make([]uint32, len(ids))}
+	for i, id := range ids {
+		set.sorted[i] = binary.BigEndian.Uint32(id[:])
+	}
+	slices.Sort(set.sorted)
+	set.tree = tree(set.sorted)
+	return set
+}
+
+func (s *Identifiers) has(id wire.Identifier) bool {
+	_, found := slices.BinarySearch(s.sorted, binary.BigEndian.Uint32(id[:]))
+	return found
+}
