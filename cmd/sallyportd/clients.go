@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,12 +32,22 @@ func loadClients(path string) ([]registered, error) {
 		return nil, fmt.Errorf("read the clients: %w", err)
 	}
 	defer f.Close()
-	lines, err := parseClients(path, f)
+	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the clients: %w", err)
 	}
-	return clientsOf(lines), nil
+	// A guess at their number spares copies of a long list.
+	clients := make([]registered, 0, info.Size()/usualLine)
+	err = scanClients(path, f, func(l clientLine) {
+		if l.client != nil {
+			clients = append(clients, *l.client)
+		}
+	})
+	return slices.Clip(clients), err
 }
+
+// usualLine is the length of a line with a secret of 256 bits in hex.
+const usualLine = 72
 
 // clientLine is a line of the clients file as it stands there: a client, or
 // text that names none.
@@ -56,48 +66,73 @@ func clientsOf(lines []clientLine) []registered {
 	return clients
 }
 
-// parseClients reads lines of identifier, secret and largest nonce used,
+// parseClients returns all lines.
+func parseClients(path string, r io.Reader) (lines []clientLine, err error) {
+	err = scanClients(path, r, func(l clientLine) {
+		if l.client != nil {
+			c := *l.client
+			l.client = &c
+		}
+		lines = append(lines, l)
+	})
+	return lines, err
+}
+
+// scanClients reads lines of identifier, secret and largest nonce used,
 // divided by white space (paper, Listing 4), and of further columns of the
-// form key=value. Empty lines, and lines that begin with #, name no client. An
-// error names the line and never repeats what it holds: it may be a secret in
-// the wrong place. A key that is not known is refused: a later form may
-// restrict its client there.
-func parseClients(path string, r io.Reader) ([]clientLine, error) {
-	var lines []clientLine
-	lineOf := map[wire.Identifier]int{}
+// form key=value. Empty lines, and lines that begin with #, name no client. The
+// client of a line that take is given is valid only during the call. An error
+// names the line and never repeats what it holds: it may be a secret in the
+// wrong place. A key that is not known is refused: a later form may restrict
+// its client there.
+func scanClients(path string, r io.Reader, take func(clientLine)) error {
+	lineOf := map[wire.Identifier]uint32{}
 	scanner := bufio.NewScanner(r)
+	number := uint32(0)
+	var c registered
 	for scanner.Scan() {
+		number++
 		l := clientLine{text: scanner.Text()}
-		number := len(lines) + 1
 		if trimmed := strings.TrimSpace(l.text); trimmed != "" && !strings.HasPrefix(trimmed, "#") {
-			c, err := parseClient(trimmed)
-			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", path, number, err)
+			var err error
+			if c, err = parseClient(trimmed); err != nil {
+				return fmt.Errorf("%s:%d: %w", path, number, err)
 			}
 			if first, ok := lineOf[c.identifier]; ok {
-				return nil, fmt.Errorf("%s:%d: identifier %s stands in line %d already; expected each one once", path, number, c.identifier, first)
+				return fmt.Errorf("%s:%d: identifier %s stands in line %d already; expected each one once", path, number, c.identifier, first)
 			}
 			lineOf[c.identifier] = number
 			l.client = &c
 		}
-		lines = append(lines, l)
+		take(l)
 	}
 	if err := scanner.Err(); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", path, len(lines)+1, err)
+		return fmt.Errorf("%s:%d: %w", path, number+1, err)
 	}
-	return lines, nil
+	return nil
 }
 
-var noteColumn = regexp.MustCompile(`\snote=`)
+// cutNote divides a line before its note, which is the rest of it.
+func cutNote(text string) (columns, note string) {
+	const key = "note="
+	for from := 0; ; {
+		i := strings.Index(text[from:], key)
+		if i < 0 {
+			return text, ""
+		}
+		i += from
+		if i > 0 && strings.ContainsRune("\t\n\v\f\r ", rune(text[i-1])) {
+			return text[:i-1], text[i+len(key):]
+		}
+		from = i + len(key)
+	}
+}
 
 func parseClient(text string) (c registered, err error) {
 	if !utf8.ValidString(text) {
 		return c, errors.New("expected UTF-8 text")
 	}
-	// The note is the rest of the line, spaces and all.
-	if at := noteColumn.FindStringIndex(text); at != nil {
-		text, c.note = text[:at[0]], text[at[1]:]
-	}
+	text, c.note = cutNote(text)
 	fields := strings.Fields(text)
 	if len(fields) < 3 {
 		return c, fmt.Errorf("expected identifier, secret and nonce, divided by spaces; got %d columns", len(fields))

@@ -55,8 +55,9 @@ func (r *reloader) change(ctx context.Context, what string, next func(config) (c
 		r.log.Error("nothing reloaded", "what", what, "error", err)
 		return err
 	}
-	r.current = cfg
 	r.log.Info("reloaded", "what", what, "clients", len(cfg.clients))
+	cfg.clients = nil // they are in tables of their own
+	r.current = cfg
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -44,9 +45,12 @@ the second one at once.`,
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}
-			if len(cfg.clients) == 0 {
+			if s.clients == 0 {
 				log.Warn("the clients file names no client: nobody can get in")
 			}
+			// What was read is now in tables of its own.
+			cfg.clients = nil
+			debug.FreeOSMemory()
 			err = serve(c.Context(), s, cfg, log)
 			log.Info("stopped")
 			return err
@@ -94,7 +98,7 @@ func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
 }
 
 func tellServing(s *server, cfg config, log *slog.Logger) {
-	attrs := []any{"clients", len(cfg.clients), "ports", cfg.ports, "generator", cfg.generator,
+	attrs := []any{"clients", s.clients, "ports", cfg.ports, "generator", cfg.generator,
 		"clock_tolerance", cfg.tolerance, "service", cfg.service.name, "at", cfg.service.listen, "kernel_filter", s.ingest.Stats().Filter}
 	if s.ingest.Stats().Open == 0 {
 		log.Warn("not one knock port could be opened", attrs...)

@@ -29,6 +29,7 @@ type server struct {
 	state    *state.Store
 	web      *gate.Web
 	log      *slog.Logger
+	clients  int // at the start
 }
 
 // parts are what a configuration comes to, each for one stage. All that can
@@ -74,7 +75,7 @@ func newServer(ctx context.Context, cfg config, now func() time.Time, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	s := &server{log: log}
+	s := &server{log: log, clients: len(cfg.clients)}
 	s.state, err = state.Open(ctx, state.Config{
 		Dir: cfg.stateDir, Relaxed: cfg.relaxed, Tolerance: cfg.tolerance, Now: now(), Wait: stateWait, Log: log,
 	})
