@@ -396,3 +396,25 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkSession measures a shard's work for an authenticated knock.
+func BenchmarkSession(b *testing.B) {
+	f := newForge(b, 3, "com1")
+	for name, replayed := range map[string]bool{"knock=fresh": false, "knock=replay": true} {
+		b.Run(name, func(b *testing.B) {
+			s := newShard(newRecorder(forgetful, gateFunc(func(Grant) error { return nil }), discard()), 0)
+			s.replace([]Client{{Identifier: wire.Identifier([]byte("com1")), Floor: new(verify.Floor)}})
+			arrivals := make([]arrival, 4096)
+			for i := range arrivals {
+				arrivals[i] = arrival{f.knock(b, "com1", minute, uint32(3*i), 0), alice} // never a whole sequence
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%len(arrivals) == 0 && !replayed {
+					s.clients[0] = client{floor: new(verify.Floor)}
+				}
+				s.handle(arrivals[i%len(arrivals)])
+			}
+		})
+	}
+}

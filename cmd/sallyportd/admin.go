@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"strings"
 	"syscall"
@@ -22,7 +23,8 @@ const adminTimeout = 30 * time.Second
 
 // serveAdmin answers the administrator's commands on a Unix socket that only
 // this user can open, until ctx ends. It speaks HTTP: POST /reload answers 204,
-// or 422 and the error; GET /state a copy of the state file.
+// or 422 and the error; GET /state a copy of the state file; and
+// /debug/pprof/profile a CPU profile, which tells the stages apart.
 func serveAdmin(ctx context.Context, path string, r *reloader) error {
 	if err := removeStale(path); err != nil {
 		return err
@@ -45,6 +47,7 @@ func serveAdmin(ctx context.Context, path string, r *reloader) error {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
 		copied := &countingWriter{w: w}
 		err := r.server.state.Snapshot(copied)

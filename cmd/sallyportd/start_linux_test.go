@@ -41,7 +41,7 @@ func BenchmarkStart(b *testing.B) {
 			}
 			debug.FreeOSMemory()
 			b.ReportMetric((heap()-before)/float64(n), "heap-B/client")
-			b.ReportMetric(rss(b)/(1<<20), "rss-MiB")
+			b.ReportMetric(float64(resident(b, os.Getpid()))/(1<<20), "rss-MiB")
 			runtime.KeepAlive(s)
 			s.state.Close()
 		})
@@ -54,18 +54,18 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// rss is the process's resident memory in bytes.
-func rss(t testing.TB) float64 {
+// resident is a process's resident memory in bytes.
+func resident(t testing.TB, pid int) int {
 	t.Helper()
-	text, err := os.ReadFile("/proc/self/statm")
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var size, resident float64
-	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+	var size, pages int
+	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
 		t.Fatal(err)
 	}
-	return resident * float64(os.Getpagesize())
+	return pages * os.Getpagesize()
 }
 
 // writeClients makes a configuration with so many clients.

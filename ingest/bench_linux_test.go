@@ -1,0 +1,131 @@
+package ingest
+
+import (
+	"context"
+	"net/netip"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+	"sallyport/verify"
+	"sallyport/verify/schedule"
+)
+
+type blackHole struct{}
+
+func (blackHole) Deliver(verify.Knock, netip.Addr) {}
+
+// BenchmarkHandOver compares checking batches in a pool's task, as shards do,
+// with checking them in the reader itself, with and without work for an HMAC.
+// Meant for -cpu 1: then what is not the hand-over is the same in both.
+func BenchmarkHandOver(b *testing.B) {
+	bad := knock(b, minute, 0, 0)
+	bad[47] ^= 1
+	for _, row := range []struct {
+		name     string
+		datagram []byte
+	}{{"magic=bad", make([]byte, 48)}, {"mac=bad", bad}} {
+		b.Run("checked-in=pool/"+row.name, func(b *testing.B) { handOver(b, row.datagram, (*shard).pushAlways) })
+		b.Run("checked-in=reader/"+row.name, func(b *testing.B) { handOver(b, row.datagram, (*shard).checkHere) })
+	}
+}
+
+func (s *shard) pushAlways(b *batch) *batch {
+	for !s.push(b) {
+		runtime.Gosched()
+	}
+	return s.next()
+}
+
+func (s *shard) checkHere(b *batch) *batch {
+	s.check(b)
+	return b
+}
+
+func handOver(b *testing.B, datagram []byte, next func(*shard, *batch) *batch) {
+	pool, err := ants.NewPool(2, ants.WithPreAlloc(true), ants.WithDisablePurge(true))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer pool.Release()
+	sh := newShard(pool, termsOf(b, 1), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	places := []schedule.Place{{Minute: minute, Index: 0}}
+	current := sh.next()
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range batchSize {
+			current.places[i] = places
+			current.frame.msgs[i].len = uint32(copy(current.data[i][:], datagram))
+		}
+		current.n = batchSize
+		current = next(sh, current)
+	}
+	sh.wait()
+	packets := float64(b.N) * batchSize
+	b.ReportMetric(float64(b.Elapsed())/packets, "ns/pkt")
+	b.ReportMetric(packets/b.Elapsed().Seconds(), "pkts/s")
+}
+
+// BenchmarkReceive measures the reader alone: 64 datagrams from a socket into
+// a batch, in one call of the kernel.
+func BenchmarkReceive(b *testing.B) {
+	sockets := [2]int{}
+	for i := range sockets {
+		fd, err := openSocket(netip.AddrPortFrom(loop4, 0), false, alone, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer unix.Close(fd)
+		sockets[i] = fd
+	}
+	to, err := unix.Getsockname(sockets[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	batch, datagram := new(batch), make([]byte, 48)
+	batch.frame.init(&batch.data)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		for range batchSize {
+			if err := unix.Sendto(sockets[1], datagram, 0, to); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+		for got := 0; got < batchSize; {
+			n, err := receive(sockets[0], batch)
+			if err != nil {
+				b.Fatal(err)
+			}
+			got += n
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/batchSize, "ns/pkt")
+}
+
+// TestProfilesTellTheStages: the goroutines of a datagram's way are labelled.
+func TestProfilesTellTheStages(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	start(t, 1, loop4)
+	wait(t, "the reader's label", func() bool {
+		var text strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(text.String(), `"stage":"reader"`)
+	})
+	for want, ctx := range map[string]context.Context{"check": labelCheck, "hmac": labelHMAC} {
+		if got, ok := pprof.Label(ctx, "stage"); !ok || got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
