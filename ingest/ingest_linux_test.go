@@ -93,9 +93,6 @@ func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
 	return startWith(t, n, func(*Config) {}, addresses...)
 }
 
-// unfiltered leaves the refusals to Go, so that they are counted by reason.
-func unfiltered(c *Config) { c.Unfiltered = true }
-
 func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Addr) testServer {
 	t.Helper()
 	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
