@@ -198,29 +198,3 @@ func (c changes) log(log *slog.Logger) {
 		log.Info("opened knock ports after all", "ports", c.regained)
 	}
 }
-
-// Busy returns which ports of the live minutes could not be opened now, and
-// the reason for one of them. It opens them for a moment, alone.
-func Busy(addresses []netip.Addr, draw func(schedule.Minute) ([][]uint16, error), live []schedule.Minute) (busy []netip.AddrPort, why error) {
-	wanted, err := wantedPorts(live, draw)
-	if err != nil {
-		return nil, err
-	}
-	if len(addresses) == 0 {
-		addresses = anyAddress()
-	}
-	v6only := slices.ContainsFunc(addresses, netip.Addr.Is4)
-	for number := range wanted {
-		for _, a := range addresses {
-			at := netip.AddrPortFrom(a, number)
-			fd, err := openSocket(at, v6only, alone, nil)
-			if err != nil {
-				busy, why = append(busy, at), err
-				continue
-			}
-			closeSockets([]*socket{{fd: fd}})
-		}
-	}
-	slices.SortFunc(busy, netip.AddrPort.Compare)
-	return busy, why
-}

@@ -1,161 +1,18 @@
 package state
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
-	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/gofrs/flock"
 	bolt "go.etcd.io/bbolt"
 
 	"sallyport/sessions"
-	"sallyport/sessions/durable"
 )
 
 // FileName is the state file's, in its directory.
 const FileName = "nonces.db"
-
-// Config is what Open needs. All fields but Relaxed are required.
-type Config struct {
-	Dir       string        // made if need be
-	Relaxed   bool          // Record returns before the entries are durable
-	Tolerance time.Duration // how far a knock's timestamp may lie from now
-	Now       time.Time
-	Wait      time.Duration // for a process that has the directory
-	Log       *slog.Logger
-}
-
-// Store is the state file while a server uses it. It is a sessions.Journal.
-type Store struct {
-	path    string
-	lock    *flock.Flock
-	log     *slog.Logger
-	relaxed bool
-
-	failures atomic.Uint64
-
-	mu      sync.Mutex // one transaction at a time
-	header  header
-	doubts  doubts
-	trouble trouble
-
-	swap sync.RWMutex // for db, which only changes under mu as well
-	db   *bolt.DB     // nil: closed, or to be opened again
-
-	late late
-}
-
-// LockedError says that another process has the directory.
-type LockedError struct{ Dir string }
-
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("the state directory %s belongs to another process", e.Dir)
-}
-
-// Hint says what to do.
-func (e *LockedError) Hint() string {
-	return "one server at a time: stop the other one, or give this one a state_dir of its own"
-}
-
-// Open takes a directory for this process and reads what is in it. A file that
-// is not there is made, and doubted: it may have been lost. An earlier form is
-// written anew in this one. Errors are DamagedError, NewerError, LockedError,
-// or the system's.
-func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed}
-	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
-	}
-	if s.lock, err = takeLock(ctx, cfg.Dir, cfg.Wait); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			s.lock.Close()
-		}
-	}()
-	h, err := s.prepare(cfg)
-	if err != nil {
-		return nil, err
-	}
-	// Whoever made the file may not have lived to sync its name.
-	if err := durable.SyncDirectory(cfg.Dir); err != nil {
-		return nil, fmt.Errorf("sync the state directory: %w", err)
-	}
-	if s.db, err = bolt.Open(s.path, 0o600, options(time.Second)); err != nil {
-		return nil, fmt.Errorf("open the state file: %w", err)
-	}
-	if h != s.header {
-		s.header = h
-		if err := s.update(nil); err != nil {
-			s.db.Close()
-			return nil, fmt.Errorf("write to the state file: %w", err)
-		}
-	}
-	if cfg.Relaxed {
-		s.late.start(func() { s.flush(nil) }) // what comes of it is in the log
-	}
-	return s, nil
-}
-
-// prepare sees to it that there is a sound file of this form, fills in its
-// header, and returns the one that it has to have while the store is open.
-func (s *Store) prepare(cfg Config) (header, error) {
-	tolerance := uint32(cfg.Tolerance / time.Second)
-	c, err := readFile(s.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		s.log.Warn("there is no state file: a new one is made, and knocks that may have been used before are refused", "file", s.path)
-		c = &contents{version: version, header: header{doubt: seconds(cfg.Now) + tolerance}}
-		if err := write(s.path, c.header, nil); err != nil {
-			return header{}, fmt.Errorf("make the state file: %w", err)
-		}
-	case err != nil:
-		return header{}, err
-	case c.version < version:
-		if err := write(s.path, c.header, c.entries); err != nil {
-			return header{}, fmt.Errorf("bring the state file to form %d: %w", version, err)
-		}
-		if c, err = readFile(s.path); err != nil {
-			return header{}, err
-		}
-		s.log.Info("the state file has a new form", "file", s.path, "form", version)
-	}
-	s.header = c.header
-	h := c.header
-	if h.open {
-		// What was lost was stamped by then; a client's clock may run ahead.
-		h.doubt = max(h.doubt, seconds(cfg.Now)+max(tolerance, h.tolerance))
-	}
-	h.open = cfg.Relaxed
-	if cfg.Relaxed {
-		h.tolerance = tolerance
-	}
-	return h, nil
-}
-
-func seconds(t time.Time) uint32 { return uint32(t.Unix()) }
-
-func takeLock(ctx context.Context, dir string, wait time.Duration) (*flock.Flock, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	lock := flock.New(filepath.Join(dir, FileName+".lock"), flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		if ctx.Err() != nil {
-			return nil, &LockedError{dir}
-		}
-		return nil, fmt.Errorf("lock the state directory: %w", err)
-	}
-	durable.KeepOwner(lock.Path(), dir)
-	return lock, nil
-}
 
 // Doubt is until when what is stamped may have been used without a record.
 func (s *Store) Doubt() time.Time {
