@@ -4,9 +4,11 @@
 // sends anything.
 //
 //	rotation    the live minutes -> wanted ports -> sockets opened, closed
+//	  setup     receive buffer, the kernel's filter (prefilter), steering
 //	 reader     epoll over all its sockets -> recvmmsg -> batches of up to 64
 //	  shard     bounded ring of batches -> one drain task in the pool (ants)
-//	   check    verify.Verifier, a datagram at a time -> a counter each
+//	   check    verify.Verifier: cheap checks of a batch, then its HMACs; a
+//	            counter each
 //	    Sink    the few that are authentic
 //
 // Who owns what:
@@ -22,6 +24,10 @@
 //
 // A batch goes on when it is full or nothing more is there to read. While
 // batches pile up, one that is not full is held back for up to a millisecond.
+//
+// A port that closes is shut by a filter that refuses everything, read until it
+// is empty, and asked how much the kernel dropped: no datagram is lost
+// uncounted.
 //
 // When something is full: the kernel drops at a full socket queue, the reader
 // drops the batch at a full ring and counts it, the Sink drops and counts

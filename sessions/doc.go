@@ -6,10 +6,13 @@
 //	  -> Deliver        shard chosen by xxhash of the identifier; its queue
 //	  -> replay.Window  used before? dropped
 //	  -> slot           which knocks of the newest attempt are there
-//	  -> Grant          all n: the gate opens for the source address
+//	  -> recorder       all n: the Journal makes it durable, for all grants
+//	                    that wait at a time
+//	  -> Grant          the gate opens for the source address
 //
 // A client belongs to one shard, a shard to one goroutine, so no state is
-// locked. Deliver is called by ingest's workers and never blocks: a full
-// queue drops the knock and counts it. A Gate is called by the shards' own
-// goroutines and may take as long as opening takes.
+// locked but the client's Floor, which verifiers read. Deliver is called by
+// ingest's workers and never blocks: a full queue drops the knock and counts
+// it. Nor does a shard ever wait: Journal and Gate are called by the recorder's
+// goroutine alone, and may take as long as they take.
 package sessions

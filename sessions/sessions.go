@@ -26,7 +26,7 @@ type Grant struct {
 	Address    netip.Addr // an IPv4-mapped address is an IPv4 one
 }
 
-// Gate opens what a Grant is for. Open must be safe for concurrent use.
+// Gate opens what a Grant is for. One goroutine calls it.
 type Gate interface {
 	Open(Grant) error
 }
