@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -140,19 +140,11 @@ func askState(ctx context.Context, socket string) (contents state.Contents, err 
 		return contents, err
 	}
 	defer answer.Close()
-	f, err := os.CreateTemp("", "sallyport-state-")
+	copied, err := io.ReadAll(answer)
 	if err != nil {
-		return contents, fmt.Errorf("keep the server's copy: %w", err)
+		return contents, fmt.Errorf("read the server's copy: %w", err)
 	}
-	defer os.Remove(f.Name())
-	_, err = io.Copy(f, answer)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return contents, fmt.Errorf("keep the server's copy: %w", err)
-	}
-	return state.ReadFile(f.Name())
+	return state.Read(bytes.NewReader(copied), int64(len(copied)), "of the server")
 }
 
 // nonceRecord is what is recorded of the clients' nonces; none, with a

@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 		return
 	}
 	disk := faultfs.Start(t)
-	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EROFS} {
 		last := 1
 		for k := 0; k <= last; k++ {
 			dir := disk.Arm(k, errno)

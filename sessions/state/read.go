@@ -59,23 +59,36 @@ func (e *NewerError) Hint() string {
 
 // readFile reads a file whole and checks all of it. The file must not change
 // meanwhile.
-func readFile(path string) (*contents, error) {
+func readFile(path string) (c *contents, err error) {
+	err = withFile(path, func(f io.ReaderAt, size int64) error {
+		c, err = inspect(f, size, path)
+		return err
+	})
+	return c, err
+}
+
+func withFile(path string, use func(io.ReaderAt, int64) error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c, err := read(f, info.Size())
+	return use(f, info.Size())
+}
+
+// inspect is read, with errors that name the file.
+func inspect(file io.ReaderAt, size int64, name string) (*contents, error) {
+	c, err := read(file, size)
 	var system *fs.PathError
 	switch newer := (*NewerError)(nil); {
 	case errors.As(err, &newer):
-		newer.Path = path
+		newer.Path = name
 	case err != nil && !errors.As(err, &system):
-		err = &DamagedError{path, err}
+		err = &DamagedError{name, err}
 	}
 	return c, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,18 +40,26 @@ func ReadDir(ctx context.Context, dir string) (Contents, error) {
 	return ReadFile(path)
 }
 
-// ReadFile is ReadDir for a file that nobody writes, such as a Snapshot.
-func ReadFile(path string) (Contents, error) {
-	c, err := readFile(path)
+// ReadFile is ReadDir for a file that nobody writes.
+func ReadFile(path string) (c Contents, err error) {
+	err = withFile(path, func(f io.ReaderAt, size int64) error {
+		c, err = Read(f, size, path)
+		return err
+	})
+	return c, err
+}
+
+// Read is ReadFile for what a Snapshot has written; the name is for errors.
+func Read(file io.ReaderAt, size int64, name string) (Contents, error) {
+	c, err := inspect(file, size, name)
 	if err == nil {
 		return Contents{c.version, c.entries}, nil
 	}
 	var damaged *DamagedError
-	if !errors.As(err, &damaged) {
-		return Contents{}, err
+	if errors.As(err, &damaged) {
+		return Contents{version, salvage(file, size)}, err
 	}
-	entries, salvageErr := salvage(path)
-	return Contents{version, entries}, errors.Join(err, salvageErr)
+	return Contents{}, err
 }
 
 // Reset puts a new file in the place of the one in dir, with what is still

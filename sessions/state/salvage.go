@@ -1,23 +1,14 @@
 package state
 
 import (
-	"os"
+	"io"
 
 	"sallyport/sessions"
 )
 
-// salvage returns what is still readable of a file, sound or not, and newest
-// first where a client occurs more than once.
-func salvage(path string) ([]sessions.Entry, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
+// salvage returns what is still readable of a file, sound or not: the highest
+// mark of each client.
+func salvage(file io.ReaderAt, size int64) []sessions.Entry {
 	newest := map[[4]byte]sessions.Entry{}
 	take := func(e entry) {
 		if record, err := decodeRecord(e.key, e.value); err == nil {
@@ -28,8 +19,8 @@ func salvage(path string) ([]sessions.Entry, error) {
 	}
 	// Every page on its own, wherever the damaged tree may lead.
 	page := make([]byte, pageSize)
-	for at := int64(2 * pageSize); at+pageSize <= info.Size(); at += pageSize {
-		if _, err := f.ReadAt(page, at); err != nil {
+	for at := int64(2 * pageSize); at+pageSize <= size; at += pageSize {
+		if _, err := file.ReadAt(page, at); err != nil {
 			continue // a bad block takes its own records with it
 		}
 		salvagePage(page, take)
@@ -39,7 +30,7 @@ func salvage(path string) ([]sessions.Entry, error) {
 		entries = append(entries, e)
 	}
 	sortEntries(entries)
-	return entries, nil
+	return entries
 }
 
 // salvagePage takes the records of a leaf page, and of a bucket inside it.
