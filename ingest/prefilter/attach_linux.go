@@ -1,7 +1,6 @@
 package prefilter
 
 import (
-	"fmt"
 	"os"
 
 	"golang.org/x/net/bpf"
@@ -10,8 +9,13 @@ import (
 
 // Attach has a UDP socket refuse what a program refuses. The kernel puts it in
 // the place of an earlier one without a gap, and needs no privilege for it.
-// ENOMEM: the program is larger than net.core.optmem_max allows.
+// ENOMEM: there is no room for both within net.core.optmem_max.
 func Attach(fd int, program []bpf.Instruction) error {
+	return AttachRaw(fd, assemble(program))
+}
+
+// AttachRaw is Attach for a program that was assembled already.
+func AttachRaw(fd int, program []bpf.RawInstruction) error {
 	return attach(fd, unix.SO_ATTACH_FILTER, "SO_ATTACH_FILTER", program)
 }
 
@@ -22,18 +26,14 @@ func Detach(fd int) { unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FIL
 // as the program says, by the order in which they were bound. Where there is
 // no such socket (yet), the kernel chooses.
 func (s Steer) Attach(fd int) error {
-	return attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, "SO_ATTACH_REUSEPORT_CBPF", s.Program())
+	return attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, "SO_ATTACH_REUSEPORT_CBPF", assemble(s.Program()))
 }
 
-func attach(fd, option int, name string, program []bpf.Instruction) error {
-	raw, err := bpf.Assemble(program)
-	if err != nil {
-		return fmt.Errorf("assemble a filter: %w", err)
-	}
-	filter := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
+func attach(fd, option int, name string, program []bpf.RawInstruction) error {
+	filter := make([]unix.SockFilter, len(program))
+	for i, r := range program {
 		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	return os.NewSyscallError("setsockopt "+name, err)
 }

@@ -11,6 +11,9 @@ import (
 // Attach is for Linux.
 func Attach(int, []bpf.Instruction) error { return errors.ErrUnsupported }
 
+// AttachRaw is for Linux.
+func AttachRaw(int, []bpf.RawInstruction) error { return errors.ErrUnsupported }
+
 // Detach is for Linux.
 func Detach(int) {}
 

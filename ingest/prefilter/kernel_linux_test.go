@@ -17,15 +17,21 @@ func TestKernelAgrees(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
+	for _, family := range []string{"127.0.0.1", "::1"} {
+		kernelAgrees(t, net.ParseIP(family))
+	}
+}
+
+func kernelAgrees(t *testing.T, at net.IP) {
 	for _, r := range rules {
 		// The last datagram of each round is one that every filter takes.
 		marker := Rules{2, []schedule.Place{{Minute: minute, Index: 1}}, nil}
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		c, err := net.ListenUDP("udp", &net.UDPAddr{IP: at})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		sender, err := net.DialUDP("udp4", nil, c.LocalAddr().(*net.UDPAddr))
+		sender, err := net.DialUDP("udp", nil, c.LocalAddr().(*net.UDPAddr))
 		if err != nil {
 			t.Fatal(err)
 		}

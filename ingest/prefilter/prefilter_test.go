@@ -3,6 +3,7 @@ package prefilter
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -34,8 +35,11 @@ func knock(change func(*wire.Knock)) []byte {
 	return b
 }
 
-// many returns n identifiers, com1 and com2 among them.
+// many returns n identifiers, com1 and com2 among them; nil for too many.
 func many(n int) *Identifiers {
+	if n > MaxIdentifiers {
+		return nil
+	}
 	ids := []wire.Identifier{id("com1"), id("com2")}
 	for i := len(ids); i < n; i++ {
 		ids = append(ids, id(fmt.Sprintf("%04d", i)))
@@ -239,23 +243,24 @@ func TestSteer(t *testing.T) {
 	}
 }
 
-// FuzzAgree holds Go and the machine equal.
+// FuzzAgree holds Go and the machine equal, for any rules and any datagram.
 func FuzzAgree(f *testing.F) {
-	machines := make([]*bpf.VM, len(rules))
-	for i, r := range rules {
-		machines[i] = machine(f, r.rules.Program())
-	}
 	for _, p := range packets() {
-		f.Add(uint8(0), p)
-		f.Add(uint8(9), p)
+		f.Add(int8(2), int64(0), int8(1), int64(1), int8(0), uint16(3), p)
+		f.Add(int8(2), int64(-1), int8(1), int64(0), int8(1), uint16(MaxIdentifiers+1), p)
 	}
-	f.Fuzz(func(t *testing.T, which uint8, datagram []byte) {
-		if len(datagram) > 65507 {
+	f.Add(int8(0), int64(0), int8(1), int64(0), int8(-1), uint16(3), knock(func(k *wire.Knock) { k.Maximum = 0 }))
+	f.Fuzz(func(t *testing.T, maximum int8, minuteA int64, indexA int8, minuteB int64, indexB int8, clients uint16, datagram []byte) {
+		if len(datagram) > 65507 || maximum < 0 {
 			return
 		}
-		i := int(which) % len(rules)
-		if got, want := run(t, machines[i], withHeader(datagram)) > 0, rules[i].rules.Accepts(datagram); got != want {
-			t.Errorf("%s: the program takes it: %v, Go: %v", rules[i].name, got, want)
+		r := Rules{maximum, []schedule.Place{{Minute: minute + schedule.Minute(minuteA), Index: indexA}, {Minute: minute + schedule.Minute(minuteB), Index: indexB}}, many(int(clients))}
+		want := r.Accepts(datagram)
+		if got := run(t, machine(t, r.Program()), withHeader(datagram)) > 0; got != want {
+			t.Errorf("%+v: the program takes it: %v, Go: %v", r.Places, got, want)
+		}
+		if raw, _ := bpf.Assemble(r.Program()); !slices.Equal(raw, r.Raw()) {
+			t.Error("assembled in parts it is another program")
 		}
 	})
 }

@@ -28,6 +28,33 @@ const (
 // Program returns the rules as classic BPF for a filter of a UDP socket. The
 // program of rules without a place refuses everything.
 func (r Rules) Program() []bpf.Instruction {
+	if r.Identifiers == nil {
+		return append(r.head(), printable()...)
+	}
+	return append(r.head(), r.Identifiers.tree...)
+}
+
+// Raw is Program, assembled. The tree, which is most of it, was assembled once
+// for all ports: its jumps are relative.
+func (r Rules) Raw() []bpf.RawInstruction {
+	if r.Identifiers == nil {
+		return assemble(r.Program())
+	}
+	return append(assemble(r.head()), r.Identifiers.raw...)
+}
+
+// assemble cannot fail: no instruction of ours has an invalid field.
+func assemble(p []bpf.Instruction) []bpf.RawInstruction {
+	raw, err := bpf.Assemble(p)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// head is the program up to the identifier, which it has in register A at the
+// end if there are clients to compare it with.
+func (r Rules) head() []bpf.Instruction {
 	p := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: udpLength, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: udpHeader + wire.Size, SkipTrue: 1},
@@ -40,11 +67,10 @@ func (r Rules) Program() []bpf.Instruction {
 		p = append(p, r.place(place, len(r.Places)-1-i)...)
 	}
 	p = append(p, refuse)
-	if r.Identifiers == nil {
-		return append(p, printable()...)
+	if r.Identifiers != nil {
+		p = append(p, bpf.LoadAbsolute{Off: udpHeader + wire.OffsetIdentifier, Size: 4})
 	}
-	p = append(p, bpf.LoadAbsolute{Off: udpHeader + wire.OffsetIdentifier, Size: 4})
-	return append(p, r.Identifiers.tree...)
+	return p
 }
 
 // RefuseAll is the program that takes nothing.
@@ -61,7 +87,7 @@ const placeSize = 5
 func (r Rules) place(p schedule.Place, follow int) []bpf.Instruction {
 	first, last := p.Minute.Bounds()
 	first, last = max(first, 0), min(last, math.MaxUint32)
-	if last < first {
+	if last < first || p.Index > r.Maximum || p.Index < 0 {
 		first, last = 1, 0 // no timestamp lies there
 	}
 	return []bpf.Instruction{

@@ -30,7 +30,11 @@ func (r Rules) Accepts(datagram []byte) bool {
 type Identifiers struct {
 	sorted []uint32 // as they lie in a datagram, big-endian
 	tree   []bpf.Instruction
+	raw    []bpf.RawInstruction // the same, assembled
 }
+
+// Instructions is how many a program has for them.
+func (s *Identifiers) Instructions() int { return len(s.raw) }
 
 // MaxIdentifiers is how many a program can hold: the kernel takes 4,096
 // instructions, and the tree has one and a half of them a client.
@@ -48,6 +52,7 @@ func NewIdentifiers(ids []wire.Identifier) *Identifiers {
 	}
 	slices.Sort(set.sorted)
 	set.tree = tree(set.sorted)
+	set.raw = assemble(set.tree)
 	return set
 }
 
