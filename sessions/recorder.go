@@ -8,7 +8,7 @@ import (
 
 // backlog is how many grants wait for the journal at the most, and how many
 // share one call of it.
-const backlog = 4096
+const backlog = 8192
 
 // pending is a grant that waits for its entry to be recorded, or a mark in the
 // queue: all before it are dealt with when passed is closed.

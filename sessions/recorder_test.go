@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/pprof"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -116,7 +118,7 @@ func TestShardNeverWaits(t *testing.T) {
 	grants, stats := run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal}, func(s *Sessions) {
 		for n := range uint32(1 + backlog + extra) {
 			s.Deliver(f.knock(t, "com1", minute, n, 0), alice)
-			if n%100 == 0 {
+			if n%1000 == 0 {
 				synctest.Wait()
 			}
 		}
@@ -164,4 +166,20 @@ func TestDoubtfulStampsAreRefused(t *testing.T) {
 	if want := ([Outcomes]uint64{Doubtful: 2, Opened: 1}); stats != want || len(grants) != 1 {
 		t.Errorf("%d grants, stats %v, want %v", len(grants), stats, want)
 	}
+}
+
+// TestProfilesTellTheStages looks at the goroutines' labels.
+func TestProfilesTellTheStages(t *testing.T) {
+	run(t, Config{}, func(*Sessions) {
+		synctest.Wait()
+		var text strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil {
+			t.Fatal(err)
+		}
+		for _, stage := range []string{"session", "record"} {
+			if !strings.Contains(text.String(), `"stage":"`+stage+`"`) {
+				t.Errorf("no goroutine of the stage %s", stage)
+			}
+		}
+	})
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // queueSize is how many knocks wait for a shard at the most. Only authentic
-// ones get so far, so it is never long but under a flood of replays.
-const queueSize = 1024
+// ones get so far: it is long when thousands of clients knock in one instant.
+const queueSize = 16 << 10
 
 // Grant is a decision: the client has knocked correctly from the address.
 type Grant struct {
@@ -161,6 +161,7 @@ func (s *Sessions) Stats() (sum [Outcomes]uint64) {
 		for o := range sum {
 			sum[o] += sh.counts[o].Load()
 		}
+		sum[Full] += sh.full.Load()
 	}
 	for o := range sum {
 		sum[o] += s.recorder.counts[o].Load()

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"golang.org/x/sys/cpu"
+
 	"sallyport/verify"
 	"sallyport/verify/replay"
 	"sallyport/verify/wire"
@@ -41,9 +43,13 @@ type shard struct {
 	clients []client
 	queue   chan arrival
 	updates chan update
-	counts  [Outcomes]atomic.Uint64
 	next    *recorder
 	doubt   int64
+	_       cpu.CacheLinePad // what workers read is not beside what the shard writes
+	counts  [Outcomes]atomic.Uint64
+	_       cpu.CacheLinePad
+	full    atomic.Uint64 // as counts[Full], written by the workers
+	_       cpu.CacheLinePad
 }
 
 func newShard(next *recorder, doubt int64) *shard {
@@ -78,7 +84,7 @@ func (s *shard) deliver(a arrival) {
 	select {
 	case s.queue <- a:
 	default:
-		s.counts[Full].Add(1)
+		s.full.Add(1)
 	}
 }
 
