@@ -1,11 +1,11 @@
 package ingest
 
 import (
-	"context"
 	"net/netip"
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,22 +110,43 @@ func BenchmarkReceive(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/batchSize, "ns/pkt")
 }
 
-// TestProfilesTellTheStages: the goroutines of a datagram's way are labelled.
+// TestProfilesTellTheStages stops a datagram in each stage, and looks at the
+// goroutines' labels.
 func TestProfilesTellTheStages(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	start(t, 1, loop4)
-	wait(t, "the reader's label", func() bool {
-		var text strings.Builder
-		if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil {
-			t.Fatal(err)
+	blocked := make(sink) // nobody takes what is delivered
+	var slow atomic.Bool
+	release := make(chan struct{})
+	s := startWith(t, 1, func(c *Config) {
+		c.Sink = blocked
+		now := c.Now
+		c.Now = func() time.Time {
+			if slow.Load() {
+				<-release
+			}
+			return now()
 		}
-		return strings.Contains(text.String(), `"stage":"reader"`)
-	})
-	for want, ctx := range map[string]context.Context{"check": labelCheck, "hmac": labelHMAC} {
-		if got, ok := pprof.Label(ctx, "stage"); !ok || got != want {
-			t.Errorf("got %q, want %q", got, want)
+	}, loop4)
+	seen := func(stage string) func() bool {
+		return func() bool {
+			var text strings.Builder
+			if err := pprof.Lookup("goroutine").WriteTo(&text, 1); err != nil {
+				t.Fatal(err)
+			}
+			return strings.Contains(text.String(), `"stage":"`+stage+`"`)
 		}
 	}
+	wait(t, "a reader", seen("reader"))
+	ports, _ := portsOf(1)(minute)
+	send(t, loop4, ports[0], knock(t, minute, 0, 0))
+	wait(t, "an HMAC", seen("hmac"))
+	slow.Store(true)
+	<-blocked
+	send(t, loop4, ports[0], knock(t, minute, 0, 0))
+	wait(t, "a check", seen("check"))
+	close(release)
+	<-blocked
+	s.stop()
 }

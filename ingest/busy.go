@@ -21,7 +21,7 @@ func Busy(addresses []netip.Addr, draw func(schedule.Minute) ([][]uint16, error)
 	for number := range wanted {
 		for _, a := range addresses {
 			at := netip.AddrPortFrom(a, number)
-			fd, err := openSocket(at, v6only, alone, nil)
+			fd, err := openSocket(at, v6only, alone, shut)
 			if err != nil {
 				busy, why = append(busy, at), err
 				continue

@@ -87,7 +87,7 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.shards, s.readers = append(s.shards, sh), append(s.readers, r)
 	}
-	s.ports = newPortSet(cfg.Addresses, s.readers, newSetup(cfg.ReceiveBuffer, cfg.Unfiltered, cfg.Readers, cfg.Log), cfg.Log)
+	s.ports = newPortSet(cfg.Addresses, s.readers, newSetup(cfg.ReceiveBuffer, cfg.Unfiltered, len(cfg.Addresses), cfg.Readers, cfg.Log), cfg.Log)
 	return s, nil
 }
 
@@ -124,7 +124,11 @@ func (s *Server) Update(ctx context.Context, t Terms) error {
 	done := make(chan error, 1)
 	select {
 	case s.updates <- done:
-		return <-done
+		err := <-done
+		for _, sh := range s.shards {
+			sh.wake() // or the old terms live until the next datagram
+		}
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}

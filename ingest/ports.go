@@ -30,7 +30,7 @@ type socket struct {
 }
 
 // newDrops counts what the kernel has dropped since the last call. Only the
-// rotation may call it, and from the removal on only the reader.
+// rotation may call it, and only the reader once it was told to remove it.
 func (s *socket) newDrops() uint64 {
 	drops, err := kernelDrops(s.fd)
 	if err != nil {
@@ -50,7 +50,7 @@ const (
 )
 
 // portSet is which ports are open, at which addresses. It belongs to the
-// rotation goroutine, except for its two counts.
+// rotation goroutine, except for its counts.
 type portSet struct {
 	addresses []netip.Addr
 	readers   []*reader
@@ -123,8 +123,9 @@ func (ps *portSet) want(at netip.AddrPort, places []schedule.Place, news *change
 			p.filtered = 0
 		}
 		if p.filtered != ps.setup.generation {
+			filter := ps.setup.filterOf(places)
 			for _, s := range p.sockets {
-				ps.setup.filter(s.fd, places)
+				filter.attach(s.fd)
 			}
 			p.filtered = ps.setup.generation
 		}
@@ -154,14 +155,16 @@ func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, 
 	// Programs of the same user may share a port that allows it, and would
 	// then take each other's datagrams: a second server would, unnoticed. A
 	// socket that does not share finds out.
-	probe, err := openSocket(at, v6only, alone, nil)
+	probe, err := openSocket(at, v6only, alone, shut)
 	if err != nil {
 		return nil, err
 	}
+	ps.kernel.Add((&socket{fd: probe}).newDrops())
 	closeSockets([]*socket{{fd: probe}})
+	filter := ps.setup.filterOf(places)
 	for i, r := range ps.readers {
 		// Bound in the order of the readers, which is how steering counts them.
-		fd, err := openSocket(at, v6only, shared, func(fd int) error { return ps.setup.prepare(fd, i, places) })
+		fd, err := openSocket(at, v6only, shared, func(fd int) error { return ps.setup.prepare(fd, i, filter) })
 		if err != nil {
 			closeSockets(p.sockets)
 			return nil, err

@@ -31,7 +31,7 @@ type reader struct {
 	removed  []removal
 	added    []*socket
 	stopping bool
-	stopped  bool // run has closed everything
+	stopped  bool // run has ended
 }
 
 // removal is a socket to close, and who waits for it.
@@ -78,7 +78,7 @@ func (r *reader) remove(s *socket, closed *sync.WaitGroup) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped {
-		return
+		return // close will do it
 	}
 	closed.Add(1)
 	r.removed = append(r.removed, removal{s, closed})
@@ -93,7 +93,13 @@ func (r *reader) stop() {
 	r.signal()
 }
 
+// close frees everything. Neither run nor the rotation may run any more.
 func (r *reader) close() {
+	r.adopt()
+	for _, s := range r.sockets {
+		r.shard.kernel.Add(s.newDrops())
+		unix.Close(s.fd)
+	}
 	unix.Close(r.wake)
 	unix.Close(r.epoll)
 }
@@ -110,11 +116,12 @@ func (r *reader) signal() {
 	unix.Write(r.wake, one[:])
 }
 
-// run reads until stop. The thread ends with it.
+// run reads until stop. The thread ends with it; what it was given stays open
+// until close.
 func (r *reader) run() error {
 	runtime.LockOSThread()
 	pprof.SetGoroutineLabels(labelReader)
-	defer r.closeAll()
+	defer r.end()
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
 		n, err := unix.EpollWait(r.epoll, events, r.patience())
@@ -165,24 +172,26 @@ func (r *reader) adopt() {
 }
 
 // read adds what waits at a socket to the batch, which goes on when it is
-// full. It reports false when the socket had no more. An error means the same:
-// whatever a socket reports besides is of no concern, the next datagram comes
-// all the same.
-func (r *reader) read(s *socket) (more bool) {
+// full. An error is of no concern: the next datagram comes all the same.
+func (r *reader) read(s *socket) {
+	if r.take(s) == nil && r.batch.n == batchSize {
+		r.flush()
+	}
+}
+
+// take adds what waits at a socket to the batch, as far as there is room.
+func (r *reader) take(s *socket) error {
 	b := r.batch
-	room := batchSize - b.n
 	n, err := receive(s.fd, b)
 	if err != nil {
-		return false
+		return err
 	}
 	places := *s.port.places.Load()
 	for i := b.n; i < b.n+n; i++ {
 		b.places[i] = places
 	}
-	if b.n += n; b.n == batchSize {
-		r.flush()
-	}
-	return n == room
+	b.n += n
+	return nil
 }
 
 // flush hands the batch on, if there is anything in it. At a full ring its
@@ -197,17 +206,14 @@ func (r *reader) flush() {
 	r.batch.n = 0
 }
 
-func (r *reader) closeAll() {
-	r.adopt()
-	for _, s := range r.sockets {
-		r.shard.kernel.Add(s.newDrops())
-		unix.Close(s.fd)
-	}
-	clear(r.sockets)
+// end lets nobody wait for a reader that reads no more. Its sockets stay open
+// until close: the rotation may still look at them.
+func (r *reader) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
 	for _, s := range r.removed {
+		r.added = append(r.added, s.socket)
 		s.closed.Done()
 	}
 	r.removed = nil

@@ -18,7 +18,7 @@ import (
 // portSetOf is one for readers that a test made.
 func portSetOf(readers ...*reader) *portSet {
 	log := slog.New(slog.DiscardHandler)
-	return newPortSet([]netip.Addr{loop4}, readers, newSetup(0, false, len(readers), log), log)
+	return newPortSet([]netip.Addr{loop4}, readers, newSetup(0, false, 1, len(readers), log), log)
 }
 
 // TestNothingIsLeftOpen starts and stops with a change of ports in between,

@@ -24,7 +24,8 @@ func (s *Server) rotate(ctx context.Context) error {
 		case <-timer.C:
 		}
 		terms := *s.terms.Load()
-		wanted, err := wantedPorts(s.live(terms), terms.Ports)
+		now := s.cfg.Now()
+		wanted, err := wantedPorts(schedule.Live(now, terms.Rules.Tolerance), terms.Ports)
 		if err != nil {
 			if updated != nil {
 				updated <- err
@@ -38,7 +39,8 @@ func (s *Server) rotate(ctx context.Context) error {
 		if updated != nil {
 			updated <- nil
 		}
-		timer.Reset(pause(s.cfg.Now(), terms.Rules.Tolerance))
+		// From when we looked: what has changed since is due at once.
+		timer.Reset(pause(now, terms.Rules.Tolerance) - s.cfg.Now().Sub(now))
 	}
 }
 

@@ -2,8 +2,13 @@ package ingest
 
 import (
 	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,7 +128,11 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 		bytes  string
 		filter Filter
 		log    string
-	}{{"4000", ShapeFilter, "does not refuse unknown clients"}, {"100", NoFilter, "refuses nothing on its own"}} {
+	}{
+		{"10000", ClientsFilter, ""}, // room for one, not for two
+		{"4000", ShapeFilter, "does not refuse unknown clients"},
+		{"100", NoFilter, "refuses nothing on its own"},
+	} {
 		if err := os.WriteFile(limit, []byte(row.bytes), 0o644); err != nil {
 			t.Skipf("this kernel has one net.core.optmem_max for all namespaces: %v", err)
 		}
@@ -143,53 +152,155 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 		if got := s.Stats().Filter; got != row.filter {
 			t.Errorf("%s bytes: filter %s, want %s", row.bytes, got, row.filter)
 		}
+		// The same again, in place of what is there.
+		terms := *s.terms.Load()
+		if terms.Rules.Table, err = verify.NewTable(clients); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Update(t.Context(), terms); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Stats().Filter; got != row.filter {
+			t.Errorf("%s bytes, in place of another: filter %s, want %s", row.bytes, got, row.filter)
+		}
 		s.stop()
-		if strings.Count(s.log.String(), row.log) != 1 {
+		// Once for each list of clients.
+		if row.log != "" && strings.Count(s.log.String(), row.log) != 2 || row.log == "" && strings.Contains(s.log.String(), "WARN") {
 			t.Errorf("%s bytes: log %s", row.bytes, s.log)
 		}
 	}
 }
 
-// TestNoDatagramIsLostUncounted fills a queue while nobody reads, and closes
-// the port: what the queue held is read, the rest is the kernel's to count.
+// TestNoDatagramIsLostUncounted fills the queues of all sockets while nobody
+// reads, and closes the ports: all that the queues held is read and checked,
+// though every processor reads, and the rest is the kernel's to count.
 func TestNoDatagramIsLostUncounted(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	pool, err := ants.NewPool(2)
+	readers := make([]*reader, runtime.GOMAXPROCS(0))
+	pool, err := ants.NewPool(2 * len(readers))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Release()
-	got := make(sink, 4096)
-	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
-	r, err := newReader(sh)
+	for i := range readers {
+		sh := newShard(pool, termsOf(t, 3), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
+		if readers[i], err = newReader(sh); err != nil {
+			t.Fatal(err)
+		}
+		defer readers[i].close()
+	}
+	log := slog.New(slog.DiscardHandler)
+	ps := newPortSet([]netip.Addr{loop4}, readers, newSetup(4<<20, false, 1, len(readers), log), log)
+	wanted := map[uint16][]schedule.Place{}
+	for i := range 3 {
+		wanted[uint16(20_000+i)] = []schedule.Place{{Minute: minute, Index: int8(i)}}
+	}
+	table, err := verify.NewTable([]verify.Client{{Identifier: clientNumber(0), Secret: secret}, {Identifier: clientNumber(1), Secret: secret}, {Identifier: clientNumber(2), Secret: secret}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	ps := portSetOf(r)
-	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}}, rules(t, 1))
-	const sent = 3000
-	for i := range sent {
-		d := knock(t, minute, 0, 0)
-		if i%3 == 0 {
-			d[0] = 'X' // refused by the filter
+	terms := verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}
+	ps.reconcile(wanted, terms)
+	const sent = 40_000
+	for i := range 3 {
+		c, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", 20_000+i))
+		if err != nil {
+			t.Fatal(err)
 		}
-		send(t, loop4, 20_000, d)
+		defer c.Close()
+		for n := range sent {
+			d := naming(t, clientNumber(n%3))
+			if d[wire.OffsetSequence] = byte(i); n%10 == 0 {
+				d[0] = 'X' // refused by the filter
+			}
+			c.Write(d)
+		}
 	}
 	reconciled := make(chan struct{})
-	go func() { ps.reconcile(nil, rules(t, 1)); close(reconciled) }()
-	wait(t, "the removal", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removed) == 1 })
-	r.stop()
-	if err := r.run(); err != nil {
+	go func() { ps.reconcile(nil, terms); close(reconciled) }()
+	for _, r := range readers {
+		wait(t, "the removal", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removed) == 3 })
+		r.stop()
+	}
+	var running sync.WaitGroup
+	for _, r := range readers {
+		running.Go(func() {
+			if err := r.run(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	<-reconciled
+	kernel, received, dropped := ps.kernel.Load(), uint64(0), uint64(0)
+	for _, r := range readers {
+		r.shard.wait()
+		kernel += r.shard.kernel.Load()
+		received += r.shard.received.Load()
+		dropped += r.shard.dropped.Load()
+	}
+	t.Logf("received %d, kernel %d", received, kernel)
+	if received+kernel != 3*sent || dropped != 0 || received < 1000 || kernel < 3*sent/10 {
+		t.Errorf("received %d, of these dropped %d, kernel %d, of %d", received, dropped, kernel, 3*sent)
+	}
+}
+
+// TestOthersGetThroughWhenOneQueueIsFull: a flood in one client's name costs
+// the clients of its own reader, not those of the others.
+func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	var victims []verify.Client
+	for i := range 20 {
+		victims = append(victims, verify.Client{Identifier: clientNumber(i), Secret: secret})
+	}
+	table, err := verify.NewTable(victims)
+	if err != nil {
 		t.Fatal(err)
 	}
-	<-reconciled
-	sh.wait()
-	kernel := ps.kernel.Load() + sh.kernel.Load()
-	if received := sh.received.Load(); received+kernel != sent || received == 0 || kernel <= sent/3 {
-		t.Errorf("received %d, kernel %d, of %d", received, kernel, sent)
+	s := startWith(t, 1, func(c *Config) { c.Terms.Rules.Table = table }, loop4)
+	ports, _ := portsOf(1)(minute)
+	flooded := s.ports.setup.steer.Socket(clientNumber(0))
+	// As if the flood were more than its worker can check.
+	s.shards[flooded].active.Store(true)
+	defer s.shards[flooded].drain()
+	c, err := net.Dial("udp", netip.AddrPortFrom(loop4, ports[0]).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in := func(i int) []byte {
+		b, err := wire.Knock{Identifier: clientNumber(i), Timestamp: uint32(minute*60 + 30), Nonce: 7}.Sign(secret).AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	bad := in(0)
+	bad[47] ^= 1
+	wait(t, "the queue to be full", func() bool {
+		for range 1000 {
+			c.Write(bad)
+		}
+		return s.shards[flooded].dropped.Load() > 0
+	})
+	through := 0
+	for i := range victims {
+		if s.ports.setup.steer.Socket(clientNumber(i)) == flooded {
+			continue
+		}
+		c.Write(bad)
+		c.Write(in(i))
+		if got := <-s.sink; got.knock.Identifier() != clientNumber(i) {
+			t.Errorf("got %s", got.knock.Identifier())
+		}
+		through++
+	}
+	if through == 0 {
+		t.Skip("all clients are one reader's: one start in half a million")
 	}
 }
 
@@ -197,8 +308,9 @@ func TestReceiveBuffer(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	for _, size := range []int{0, 100_000, 1 << 40} {
-		s := startWith(t, 1, func(c *Config) { c.ReceiveBuffer = min(size, 1<<30) }, loop4)
+	const gigabyte = 1 << 30 // nobody in a user namespace may have it
+	for _, size := range []int{0, 100_000, gigabyte} {
+		s := startWith(t, 1, func(c *Config) { c.ReceiveBuffer = size }, loop4)
 		var given int
 		for _, p := range s.ports.open {
 			given, _ = unix.GetsockoptInt(p.sockets[0].fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
@@ -207,8 +319,7 @@ func TestReceiveBuffer(t *testing.T) {
 		if size == 100_000 && given != 2*size {
 			t.Errorf("buffer %d, want %d", given, 2*size)
 		}
-		// Nobody in a user namespace may have a gigabyte.
-		if told := strings.Contains(s.log.String(), "net.core.rmem_max"); told != (size > 1<<30) {
+		if told := strings.Contains(s.log.String(), "net.core.rmem_max"); told != (size == gigabyte) {
 			t.Errorf("%d bytes asked for, %d given, log %s", size, given, s.log)
 		}
 	}

@@ -20,14 +20,15 @@ type shard struct {
 	free     *ring // task -> reader
 	pool     *ants.Pool
 	task     func()
-	active   atomic.Bool // a drain task is submitted or running
 	terms    *atomic.Pointer[Terms]
 	inForce  *Terms // what the verifier was told last; the task's
 	verifier *verify.Verifier
 	sink     Sink
 	now      func() time.Time
 
-	// Reader and task write to cache lines of their own.
+	// What is written often has cache lines of its own.
+	_        cpu.CacheLinePad
+	active   atomic.Bool // a drain task is submitted or running
 	_        cpu.CacheLinePad
 	kernel   atomic.Uint64 // written by the reader
 	received atomic.Uint64 // written by the reader
@@ -75,17 +76,44 @@ func (s *shard) next() *batch { return s.free.pop() }
 // the datagrams, counts them and leaves the batch with the reader.
 func (s *shard) push(b *batch) bool {
 	s.received.Add(uint64(b.n))
-	if !s.full.push(b) {
+	if !s.offer(b) {
 		s.dropped.Add(uint64(b.n))
 		return false
 	}
+	return true
+}
+
+// pushPatiently is push for batches that cannot follow each other without end:
+// it waits for room in the ring.
+func (s *shard) pushPatiently(b *batch) {
+	s.received.Add(uint64(b.n))
+	for !s.offer(b) {
+		runtime.Gosched()
+	}
+}
+
+// offer puts a batch into the ring, if there is room, and has it drained.
+func (s *shard) offer(b *batch) bool {
+	// A reader that always finds datagrams never leaves its processor. Where
+	// there are as many readers as processors, the tasks need to be let in.
+	if s.full.len() >= ringSize/2 {
+		runtime.Gosched()
+	}
+	if !s.full.push(b) {
+		return false
+	}
+	s.wake()
+	return true
+}
+
+// wake sees to it that a task runs which sees what was done before.
+func (s *shard) wake() {
 	if s.active.CompareAndSwap(false, true) {
-		// A pool that was released means that we stop: the batch stays.
+		// A pool that was released means that we stop: what waits stays.
 		if s.pool.Submit(s.task) != nil {
 			s.active.Store(false)
 		}
 	}
-	return true
 }
 
 // crowded reports whether batches pile up in the ring. Then the reader should
@@ -97,6 +125,7 @@ func (s *shard) crowded() bool { return s.full.len() >= crowd }
 func (s *shard) drain() {
 	pprof.SetGoroutineLabels(labelCheck)
 	for {
+		s.follow()
 		for b := s.full.pop(); b != nil; b = s.full.pop() {
 			s.check(b)
 			s.free.push(b)
@@ -109,13 +138,19 @@ func (s *shard) drain() {
 	}
 }
 
-// check makes all cheap checks of a batch before the first HMAC: so each has
-// its code and data at hand, and a profile tells them apart.
-func (s *shard) check(b *batch) {
+// follow holds what comes to the terms that are in force.
+func (s *shard) follow() {
 	if t := s.terms.Load(); t != s.inForce {
 		s.inForce = t
 		s.verifier.Use(t.Rules)
+		clear(s.candidates[:])
 	}
+}
+
+// check makes all cheap checks of a batch before the first HMAC: so each has
+// its code and data at hand, and a profile tells them apart.
+func (s *shard) check(b *batch) {
+	s.follow()
 	now := s.now().Unix()
 	var reasons [verify.Reasons]uint64
 	found := 0
