@@ -77,7 +77,7 @@ func newWorld(t *testing.T, change func(*config)) *world {
 		w.host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "fe80::2/64"}})
 	w.clock.SetSecond(20)
 	cfg := config{
-		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2, stateDir: t.TempDir(),
+		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2, stateDir: t.TempDir(), buffer: 1 << 20,
 		service: serviceConfig{name: "web", listen: "[::]:" + web, openFor: 3 * time.Second, openMax: time.Minute},
 	}
 	for i := range 4 {

@@ -43,6 +43,7 @@ func (r *reloader) reloadClients(ctx context.Context) error {
 func (r *reloader) change(ctx context.Context, what string, next func(config) (config, error)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer sparingly()()
 	cfg, err := next(r.current)
 	var p parts
 	if err == nil {
@@ -55,7 +56,7 @@ func (r *reloader) change(ctx context.Context, what string, next func(config) (c
 		r.log.Error("nothing reloaded", "what", what, "error", err)
 		return err
 	}
-	r.log.Info("reloaded", "what", what, "clients", len(cfg.clients))
+	r.log.Info("reloaded", "what", what, "clients", len(cfg.clients), "kernel_filter", r.server.ingest.Stats().Filter)
 	cfg.clients = nil // they are in tables of their own
 	r.current = cfg
 	return nil

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -33,6 +32,7 @@ Needs no privilege for itself. SIGINT and SIGTERM close everything in order,
 the second one at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			done := sparingly()
 			cfg, err := loadConfig(path)
 			if err != nil {
 				return cli.Misuse(err)
@@ -50,7 +50,7 @@ the second one at once.`,
 			}
 			// What was read is now in tables of its own.
 			cfg.clients = nil
-			debug.FreeOSMemory()
+			done()
 			err = serve(c.Context(), s, cfg, log)
 			log.Info("stopped")
 			return err
