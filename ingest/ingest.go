@@ -76,8 +76,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the worker pool: %w", err)
 	}
+	terms := cfg.Terms
+	cfg.Terms = Terms{} // an update is to free the first ones
 	s := &Server{cfg: cfg, pool: pool, ready: make(chan struct{}), updates: make(chan chan error)}
-	s.terms.Store(&cfg.Terms)
+	s.terms.Store(&terms)
 	for range cfg.Readers {
 		sh := newShard(pool, &s.terms, cfg.Sink, cfg.Now)
 		r, err := newReader(sh)

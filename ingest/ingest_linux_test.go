@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"sallyport/bench/netns"
 	"sallyport/verify"
@@ -242,6 +244,28 @@ func everyDatagramIsCounted(t *testing.T, filtered bool) {
 
 // TestUpdate changes the terms while knocks come in: none of those that are
 // good under both is lost, and another secret's ports open and close.
+// TestUpdateFreesTheOldTable since a million clients twice is a lot.
+func TestUpdateFreesTheOldTable(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	s := start(t, 3, loop4)
+	for range 2 {
+		old := weak.Make(s.terms.Load().Rules.Table)
+		// The verifier has it, too.
+		ports, _ := portsOf(3)(minute)
+		send(t, loop4, ports[0], knock(t, minute, 0, 2))
+		<-s.sink
+		if err := s.Update(t.Context(), Terms{rules(t, 3), listsOf(3)}); err != nil {
+			t.Fatal(err)
+		}
+		wait(t, "the old table to go", func() bool {
+			runtime.GC()
+			return old.Value() == nil
+		})
+	}
+}
+
 func TestUpdate(t *testing.T) {
 	if !netns.Enter(t) {
 		return

@@ -166,6 +166,9 @@ func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, 
 		// Bound in the order of the readers, which is how steering counts them.
 		fd, err := openSocket(at, v6only, shared, func(fd int) error { return ps.setup.prepare(fd, i, filter) })
 		if err != nil {
+			for _, s := range p.sockets {
+				ps.kernel.Add(s.newDrops())
+			}
 			closeSockets(p.sockets)
 			return nil, err
 		}

@@ -130,9 +130,10 @@ func (s *shard) drain() {
 			s.check(b)
 			s.free.push(b)
 		}
+		followed := s.inForce
 		s.active.Store(false)
-		// A batch that was pushed before the store has seen an active task.
-		if s.full.empty() || !s.active.CompareAndSwap(false, true) {
+		// What was pushed or changed before the store has seen an active task.
+		if s.full.empty() && s.terms.Load() == followed || !s.active.CompareAndSwap(false, true) {
 			return
 		}
 	}

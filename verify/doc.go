@@ -8,11 +8,13 @@
 //	  -> sequence = the index of the port, timestamp in that port's minute
 //	  -> timestamp within the tolerance of now
 //	  -> identifier known  Table
+//	  -> nonce             not below the sequence ID, nor below the client's Floor
 //	  -> HMAC-SHA256       macState, constant-time comparison
 //	  -> Knock
 //
-// A Table is immutable and shared by all. A Verifier holds the scratch memory
+// A Table is shared by all and immutable but for the floors, which the owner of
+// a client's window raises, so that old replays cost no HMAC. A Verifier holds the scratch memory
 // of one worker and belongs to it. Nothing here allocates, locks, logs or
-// blocks for a datagram, and nothing grows with traffic. Replay is not judged
-// here but by the owner of the client's window (package sessions).
+// blocks for a datagram, and nothing grows with traffic. Whether
+// a nonce is new is not judged here but by that owner (package sessions).
 package verify
