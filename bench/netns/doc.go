@@ -3,8 +3,11 @@
 //
 //	Enter      runs the calling test again, alone in a new user, mount and network
 //	           namespace, where it is root over its own network
-//	NewHost    one more network namespace: another host
-//	Connect    a veth pair between this namespace and a Host
+//	New        one more network namespace: another host; for tests, NewHost
+//	Join       a veth pair between this namespace and a Host; for tests, Connect
+//	Count      what crossed an end of it
+//
+// ReceiveByThread says which core pays for what is received.
 //
 // Linux only.
 package netns

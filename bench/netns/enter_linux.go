@@ -2,6 +2,7 @@ package netns
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // inside marks the environment of a test that runs in its own namespace.
@@ -21,8 +23,49 @@ const inside = "SALLYPORT_TEST_NETNS"
 // namespaces. It must be called first, by a top-level test.
 func Enter(t *testing.T) bool {
 	t.Helper()
+	return enter(t, &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		Pdeathsig:   syscall.SIGKILL,
+	})
+}
+
+// EnterPrivileged is Enter for tests that need the privileges of the host's
+// own root, who keeps them there; for others they are skipped.
+func EnterPrivileged(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(inside) != t.Name() && !Privileged() {
+		t.Skip("needs the host's root")
+	}
+	return enter(t, &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+	})
+}
+
+// Privileged reports whether this process may do with network and kernel what
+// the host's root may.
+func Privileged() bool {
+	const all = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN | 1<<(unix.CAP_BPF%32)<<32
+	users, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil || len(strings.Fields(string(users))) != 3 || strings.Fields(string(users))[2] != "4294967295" {
+		return false
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return false
+	}
+	effective := uint64(data[0].Effective) | uint64(data[1].Effective)<<32
+	return effective&all == all
+}
+
+func enter(t *testing.T, attributes *syscall.SysProcAttr) bool {
+	t.Helper()
 	if os.Getenv(inside) == t.Name() {
-		loopbackUp(t)
+		if err := LoopbackUp(); err != nil {
+			t.Fatal(err)
+		}
 		return true
 	}
 	if strings.Contains(t.Name(), "/") {
@@ -30,12 +73,7 @@ func Enter(t *testing.T) bool {
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
-	}
+	cmd.SysProcAttr = attributes
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	switch {
@@ -55,13 +93,14 @@ func Enter(t *testing.T) bool {
 	return false
 }
 
-func loopbackUp(t testing.TB) {
-	t.Helper()
+// LoopbackUp brings up the loopback of the namespace that the thread is in.
+func LoopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
-		t.Fatalf("find the loopback: %v", err)
+		return fmt.Errorf("find the loopback: %w", err)
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
-		t.Fatalf("bring the loopback up: %v", err)
+		return fmt.Errorf("bring the loopback up: %w", err)
 	}
+	return nil
 }

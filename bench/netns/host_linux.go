@@ -15,25 +15,40 @@ import (
 // Host is another network namespace: a host of its own on the test's network.
 type Host struct{ namespace *os.File }
 
-// NewHost makes a network namespace with its loopback up. It lives as long as
-// the test. The caller must be in a namespace of its own (see Enter).
-func NewHost(t testing.TB) *Host {
-	t.Helper()
+// New makes a network namespace with its loopback up. It lives until it is
+// closed and nothing in it is left.
+func New() (*Host, error) {
 	var h Host
 	err := onThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return os.NewSyscallError("unshare", err)
 		}
-		loopbackUp(t)
+		if err := LoopbackUp(); err != nil {
+			return err
+		}
 		var err error
 		h.namespace, err = os.Open("/proc/thread-self/ns/net")
 		return err
 	})
 	if err != nil {
-		t.Fatalf("make a network namespace: %v", err)
+		return nil, fmt.Errorf("make a network namespace: %w", err)
 	}
-	t.Cleanup(func() { h.namespace.Close() })
-	return &h
+	return &h, nil
+}
+
+// Close gives the namespace up.
+func (h *Host) Close() error { return h.namespace.Close() }
+
+// NewHost is New for tests: the host lives as long as the test. The caller
+// must be in a namespace of its own (see Enter).
+func NewHost(t testing.TB) *Host {
+	t.Helper()
+	h, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
 }
 
 // Do runs f on a thread inside the host's namespace. Sockets that f makes and
@@ -68,21 +83,29 @@ type End struct {
 	Addresses []string // with their prefix lengths
 }
 
-// Connect joins this namespace and a host by a veth pair, for as long as the
-// test lasts. The ends know each other's link addresses beforehand, so that
-// nothing crosses the link but what the test sends, and the reports with which
-// the kernel joins multicast groups. MTU and queues are the kernel's.
+// Connect is Join for tests, which fail if it does.
 func Connect(t testing.TB, here End, h *Host, there End) {
 	t.Helper()
+	pair, err := Join(here, h, there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { netlink.LinkDel(pair) })
+}
+
+// Join joins this namespace and a host by a veth pair, which lives as long as
+// both do. The ends know each other's link addresses beforehand, so that
+// nothing crosses the link but what the caller sends, and the reports with
+// which the kernel joins multicast groups. MTU and queues are the kernel's.
+func Join(here End, h *Host, there End) (netlink.Link, error) {
 	pair := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: there.Name, PeerNamespace: netlink.NsFd(int(h.namespace.Fd()))}
 	pair.Name = here.Name
 	// The net package remembers names of interfaces by their index, for the
 	// process and not a namespace: no index may stand for two names.
 	pair.Index = int(nextIndex.Add(1))
 	if err := netlink.LinkAdd(pair); err != nil {
-		t.Fatalf("make a veth pair: %v", err)
+		return nil, fmt.Errorf("make a veth pair: %w", err)
 	}
-	t.Cleanup(func() { netlink.LinkDel(pair) })
 	var ours, theirs net.HardwareAddr
 	link := func(e End, mac *net.HardwareAddr) error {
 		l, err := netlink.LinkByName(e.Name)
@@ -93,17 +116,18 @@ func Connect(t testing.TB, here End, h *Host, there End) {
 		return configure(l, e.Addresses)
 	}
 	if err := link(here, &ours); err != nil {
-		t.Fatalf("configure %s: %v", here.Name, err)
+		return nil, fmt.Errorf("configure %s: %w", here.Name, err)
 	}
 	if err := h.Do(func() error { return link(there, &theirs) }); err != nil {
-		t.Fatalf("configure %s: %v", there.Name, err)
+		return nil, fmt.Errorf("configure %s: %w", there.Name, err)
 	}
 	if err := neighbours(here.Name, there.Addresses, theirs); err != nil {
-		t.Fatalf("name the neighbours of %s: %v", here.Name, err)
+		return nil, fmt.Errorf("name the neighbours of %s: %w", here.Name, err)
 	}
 	if err := h.Do(func() error { return neighbours(there.Name, here.Addresses, ours) }); err != nil {
-		t.Fatalf("name the neighbours of %s: %v", there.Name, err)
+		return nil, fmt.Errorf("name the neighbours of %s: %w", there.Name, err)
 	}
+	return pair, nil
 }
 
 func configure(l netlink.Link, addresses []string) error {

@@ -1,0 +1,202 @@
+package flood
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"sallyport/bench/clock"
+	"sallyport/bench/netns"
+)
+
+const port = 4000
+
+// world is a receiver here, and a generator on another host.
+type world struct {
+	t      *testing.T
+	away   *netns.Host
+	link   Link
+	index  int
+	socket *net.UDPConn
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, away: netns.NewHost(t)}
+	netns.Connect(t, netns.End{Name: "here", Addresses: []string{"198.18.0.1/15"}}, w.away, netns.End{Name: "there", Addresses: []string{"198.18.0.2/15"}})
+	if err := netns.ReceiveByQueue("here"); err != nil {
+		t.Fatal(err)
+	}
+	here, err := net.InterfaceByName("here")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.link = Link{To: here.HardwareAddr, Host: netip.MustParseAddr("198.18.0.1")}
+	if err := w.away.Do(func() error {
+		there, err := net.InterfaceByName("there")
+		if err == nil {
+			w.index, w.link.From = there.Index, there.HardwareAddr
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.socket, err = net.ListenUDP("udp4", &net.UDPAddr{Port: port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.socket.Close() })
+	w.socket.SetReadBuffer(4 << 20)
+	return w
+}
+
+// frame has a payload of a kind, a number and four bytes that may vary.
+func (w *world) frame(kind byte, number, size int) []byte {
+	payload := make([]byte, size)
+	payload[0], payload[1] = kind, byte(number)
+	source := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 1, byte(number)}), uint16(1000+number))
+	return w.link.Frame(source, port, payload)
+}
+
+// play plays a stream and returns the payloads that came, in order.
+func (w *world) play(g Generator, s Stream) (sent Sent, got [][]byte) {
+	w.t.Helper()
+	err := w.away.Do(func() (err error) {
+		sent, err = g.Play(w.t.Context(), s)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for {
+		w.socket.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		b := make([]byte, 1500)
+		n, from, err := w.socket.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return sent, got
+		}
+		if want := uint16(1000) + uint16(b[1]); from.Port() != want || from.Addr().As4()[3] != b[1] {
+			w.t.Fatalf("from %s, want port %d", from, want)
+		}
+		got = append(got, b[:n])
+	}
+}
+
+func playEverything(t *testing.T, make func(index, core int) (Generator, error)) {
+	w := newWorld(t)
+	cores, err := clock.Cores()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g Generator
+	if err := w.away.Do(func() (err error) {
+		g, err = make(w.index, cores[0])
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	s := Stream{Every: 3, Rate: 5000, For: 100 * time.Millisecond}
+	for i := range 4 {
+		s.Flood = append(s.Flood, w.frame('f', i, 20+i))
+	}
+	for i := range 7 {
+		s.Honest = append(s.Honest, w.frame('h', i, 17))
+	}
+	t.Run("in order, by count", func(t *testing.T) {
+		sent, got := w.play(g, s)
+		if sent.Frames != uint64(len(got)) || len(got) < 50 {
+			t.Fatalf("%d frames sent, %d came", sent.Frames, len(got))
+		}
+		honest, flood := 0, 0
+		for i, b := range got {
+			want := []byte{'f', byte(flood % 4)}
+			size := 20 + flood%4
+			if i%4 == 3 && honest < 7 {
+				want, size = []byte{'h', byte(honest)}, 17
+				honest++
+			} else {
+				flood++
+			}
+			if !bytes.HasPrefix(b, want) || len(b) != size {
+				t.Fatalf("datagram %d is %q of %d bytes, want %q of %d", i, b[:2], len(b), want, size)
+			}
+		}
+		for i, at := range sent.Honest {
+			if now := clock.Monotonic(); at <= 0 || at > now || i > 0 && at <= sent.Honest[i-1] {
+				t.Errorf("honest frame %d sent at %d, before that %v", i, at, sent.Honest[:i])
+			}
+		}
+	})
+	t.Run("honest ones alone", func(t *testing.T) {
+		alone := s
+		alone.Flood, alone.Every = nil, 1
+		sent, got := w.play(g, alone)
+		if len(got) != 7 || sent.Frames != 7 {
+			t.Errorf("%d frames sent, %d came", sent.Frames, len(got))
+		}
+	})
+	t.Run("varied", func(t *testing.T) {
+		varied := s
+		varied.Honest = nil
+		varied.Vary = Vary{Offset: 4, Base: [4]byte{0x40, 0x41, 0, 0}, Mask: [4]byte{0x0f, 0, 0, 0xf0}}
+		_, got := w.play(g, varied)
+		seen := map[uint32]bool{}
+		for _, b := range got {
+			if b[4]&0xf0 != 0x40 || b[5] != 0x41 || b[6] != 0 || b[7]&0x0f != 0 {
+				t.Fatalf("got % x", b[4:8])
+			}
+			seen[binary.BigEndian.Uint32(b[4:])] = true
+		}
+		if len(seen) < 10 {
+			t.Errorf("%d different ones of %d", len(seen), len(got))
+		}
+	})
+	t.Run("as fast as it goes, until it is stopped", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := w.away.Do(func() error {
+			_, err := g.Play(ctx, Stream{Flood: s.Flood, For: maxFor})
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, bad := range map[string]Stream{
+		"no frames":          {For: time.Second},
+		"no end":             {Flood: s.Flood},
+		"too long":           {Flood: s.Flood, For: 2 * maxFor},
+		"honest where":       {Flood: s.Flood, Honest: s.Honest, For: time.Second},
+		"honest without end": {Honest: s.Honest, Every: 1, For: time.Second},
+		"a long frame":       {Flood: [][]byte{w.frame('f', 0, maxFrame)}, For: time.Second},
+		"a short frame":      {Flood: [][]byte{{1}}, For: time.Second},
+	} {
+		if _, err := g.Play(t.Context(), bad); err == nil {
+			t.Errorf("%s: played", name)
+		}
+	}
+}
+
+func TestPacket(t *testing.T) {
+	if netns.Enter(t) {
+		playEverything(t, NewPacket)
+	}
+}
+
+func TestXDP(t *testing.T) {
+	if netns.EnterPrivileged(t) {
+		playEverything(t, NewXDP)
+	}
+}
+
+func TestXDPSaysWhatItNeeds(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	if _, err := NewXDP(1, 0); err == nil {
+		t.Error("it works without the host's privileges")
+	}
+}

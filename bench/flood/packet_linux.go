@@ -1,0 +1,185 @@
+package flood
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/clock"
+)
+
+// batchSize is how many frames one call of the kernel takes.
+const batchSize = 64
+
+// packet plays streams with sendmmsg on a packet socket.
+type packet struct {
+	fd   int
+	core int
+}
+
+// NewPacket returns a Generator that sends out of an interface of the thread's
+// network namespace, and from one core. It needs CAP_NET_RAW there.
+func NewPacket(index, core int) (Generator, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make a packet socket: %w", os.NewSyscallError("socket", err))
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("bind a packet socket: %w", os.NewSyscallError("bind", err))
+	}
+	// Past the queues of the interface: frames go or are dropped at once.
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("set up a packet socket: %w", os.NewSyscallError("setsockopt", err))
+	}
+	return &packet{fd, core}, nil
+}
+
+func (p *packet) Name() string { return "sendmmsg" }
+
+func (p *packet) Close() error { return unix.Close(p.fd) }
+
+// message is the kernel's struct mmsghdr.
+type message struct {
+	header unix.Msghdr
+	sent   uint32
+	_      [4]byte
+}
+
+// sender is the state of one Play.
+type sender struct {
+	packet *packet
+	stream Stream
+	result Sent
+
+	messages [batchSize]message
+	vectors  [batchSize]unix.Iovec
+	varied   [batchSize][maxFrame]byte
+	next     int // of the flood
+	since    int // frames of the flood since the last honest one
+	honest   int // how many were sent
+}
+
+func (p *packet) Play(ctx context.Context, s Stream) (Sent, error) {
+	if err := s.check(); err != nil {
+		return Sent{}, err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unpin, err := clock.Pin(p.core)
+	if err != nil {
+		return Sent{}, err
+	}
+	defer unpin()
+	snd := &sender{packet: p, stream: s}
+	snd.result.Honest = make([]int64, len(s.Honest))
+	start := clock.Monotonic()
+	end := start + int64(s.For)
+	due := start // of the next batch
+	for ctx.Err() == nil {
+		now := clock.Monotonic()
+		if now >= end {
+			break
+		}
+		if s.Rate > 0 && now < due {
+			pause(due - now)
+			continue
+		}
+		n, err := snd.batch()
+		if err != nil {
+			return snd.result, err
+		}
+		if n == 0 {
+			break // there is nothing left
+		}
+		if s.Rate > 0 {
+			due = max(due, now-int64(burst)) + int64(float64(n)/s.Rate*1e9)
+		}
+	}
+	return snd.result, nil
+}
+
+// pause waits, and does not sleep through what is due soon.
+func pause(ns int64) {
+	if ns > int64(200*time.Microsecond) {
+		time.Sleep(time.Duration(ns) - 100*time.Microsecond)
+	}
+}
+
+// batch sends the next frames, honest ones at the beginning of a batch: so its
+// time is the frame's own.
+func (s *sender) batch() (n int, err error) {
+	var stamp *int64
+	flood := s.stream.Flood
+	if s.honest < len(s.stream.Honest) && (len(flood) == 0 || s.since >= s.stream.Every) {
+		s.set(0, s.stream.Honest[s.honest])
+		stamp = &s.result.Honest[s.honest]
+		s.honest++
+		s.since, n = 0, 1
+	}
+	room := batchSize
+	if s.stream.Rate > 0 { // a slow stream is not sent in lumps
+		room = min(batchSize, 1+int(s.stream.Rate*50e-6))
+	}
+	for ; len(flood) > 0 && n < room && (s.honest == len(s.stream.Honest) || s.since < s.stream.Every); n++ {
+		s.set(n, s.vary(n, flood[s.next]))
+		s.next = (s.next + 1) % len(flood)
+		s.since++
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	if stamp != nil {
+		*stamp = clock.Monotonic()
+	}
+	return n, s.send(n, stamp)
+}
+
+func (s *sender) set(i int, frame []byte) {
+	s.vectors[i] = unix.Iovec{Base: unsafe.SliceData(frame)}
+	s.vectors[i].SetLen(len(frame))
+	s.messages[i].header.Iov = &s.vectors[i]
+	s.messages[i].header.SetIovlen(1)
+}
+
+func (s *sender) vary(i int, frame []byte) []byte {
+	v := s.stream.Vary
+	if v.Mask == [4]byte{} {
+		return frame
+	}
+	copy(s.varied[i][:], frame)
+	at := s.varied[i][HeaderSize+v.Offset:]
+	random := rand.Uint32() & binary.NativeEndian.Uint32(v.Mask[:])
+	binary.NativeEndian.PutUint32(at, binary.NativeEndian.Uint32(v.Base[:])|random)
+	return s.varied[i][:len(frame)]
+}
+
+// send hands over n frames. A frame for which there is no room is lost, as it
+// would be on a real network; if the first one was honest, it was not sent.
+func (s *sender) send(n int, first *int64) error {
+	for at := 0; at < n; {
+		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.packet.fd), uintptr(unsafe.Pointer(&s.messages[at])), uintptr(n-at), 0, 0, 0)
+		switch errno {
+		case 0:
+			at += int(sent)
+			s.result.Frames += uint64(sent)
+		case unix.EINTR, unix.EAGAIN:
+		case unix.ENOBUFS:
+			if at == 0 && first != nil {
+				*first = 0
+			}
+			at++
+		default:
+			return fmt.Errorf("send frames: %w", os.NewSyscallError("sendmmsg", errno))
+		}
+	}
+	return nil
+}
