@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,8 @@ const adminTimeout = 30 * time.Second
 
 // serveAdmin answers the administrator's commands on a Unix socket that only
 // this user can open, until ctx ends. It speaks HTTP: POST /reload answers 204,
-// or 422 and the error; GET /state a copy of the state file; and
+// or 422 and the error; GET /state a copy of the state file; GET /traffic all
+// counters; GET /grants a line for each grant as it takes effect; and GET
 // /debug/pprof/profile a CPU profile, which tells the stages apart.
 func serveAdmin(ctx context.Context, path string, r *reloader) error {
 	if err := removeStale(path); err != nil {
@@ -48,6 +50,10 @@ func serveAdmin(ctx context.Context, path string, r *reloader) error {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /grants", r.server.grants.serveGrants)
+	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(r.server.traffic().all())
+	})
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
 		copied := &countingWriter{w: w}
 		err := r.server.state.Snapshot(copied)
@@ -144,8 +150,7 @@ func askReload(ctx context.Context, path string) error {
 // ask calls the running server. The answer has to be closed.
 func ask(ctx context.Context, socket, method, path string) (io.ReadCloser, error) {
 	client := http.Client{
-		Timeout: adminTimeout,
-		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: adminTimeout, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}},
 	}

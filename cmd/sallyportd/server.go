@@ -28,6 +28,7 @@ type server struct {
 	sessions *sessions.Sessions
 	state    *state.Store
 	web      *gate.Web
+	grants   *watched // the web's
 	log      *slog.Logger
 	clients  int // at the start
 }
@@ -99,8 +100,9 @@ func newServer(ctx context.Context, cfg config, now func() time.Time, log *slog.
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	s.grants = watch(s.web)
 	s.sessions, err = sessions.New(sessions.Config{
-		Clients: p.slots, Shards: workers, Doubt: doubt.Unix(), Gate: s.web, Journal: s.state, Log: log,
+		Clients: p.slots, Shards: workers, Doubt: doubt.Unix(), Gate: s.grants, Journal: s.state, Log: log,
 	})
 	if err != nil {
 		return nil, err

@@ -62,3 +62,12 @@ func (t traffic) since(last traffic) (attrs []any) {
 	}
 	return attrs
 }
+
+// all returns the counters by their names.
+func (t traffic) all() map[string]uint64 {
+	all := make(map[string]uint64, len(t))
+	for _, c := range t {
+		all[c.name] = c.value
+	}
+	return all
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"sallyport/sessions"
+)
+
+const (
+	// maxWatchers is how many may watch at a time.
+	maxWatchers = 8
+	// watchQueue is how many grants wait for a watcher; what it then has no
+	// room for, it misses.
+	watchQueue = 8192
+)
+
+// opening is a grant that has taken effect, as watchers are told of it.
+type opening struct {
+	Time    time.Time  `json:"time"`
+	Client  string     `json:"client"`
+	Address netip.Addr `json:"address"`
+	Missed  uint64     `json:"missed,omitempty"` // how many before it were not told
+}
+
+// watched is a gate whose grants can be watched. No watcher delays a grant.
+type watched struct {
+	sessions.Gate
+
+	mu       sync.Mutex
+	watchers map[chan opening]*uint64 // how many each has missed
+}
+
+func watch(g sessions.Gate) *watched {
+	return &watched{Gate: g, watchers: map[chan opening]*uint64{}}
+}
+
+func (w *watched) Open(g sessions.Grant) error {
+	if err := w.Gate.Open(g); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.watchers) == 0 {
+		return nil
+	}
+	o := opening{Time: time.Now(), Client: g.Identifier.String(), Address: g.Address}
+	for c, missed := range w.watchers {
+		o.Missed = *missed
+		select {
+		case c <- o:
+			*missed = 0
+		default:
+			*missed++
+		}
+	}
+	return nil
+}
+
+// subscribe begins to watch, until cancel.
+func (w *watched) subscribe() (grants <-chan opening, cancel func(), err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.watchers) == maxWatchers {
+		return nil, nil, errors.New("too many watch already")
+	}
+	c := make(chan opening, watchQueue)
+	w.watchers[c] = new(uint64)
+	return c, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.watchers, c)
+	}, nil
+}
+
+// serveGrants tells of each grant that takes effect, a line of JSON each.
+func (w *watched) serveGrants(rw http.ResponseWriter, r *http.Request) {
+	grants, cancel, err := w.subscribe()
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer cancel()
+	stream := http.NewResponseController(rw)
+	if err := stream.SetReadDeadline(time.Time{}); err != nil { // it is silent from now on
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	rw.WriteHeader(http.StatusOK)
+	encoder := json.NewEncoder(rw)
+	for {
+		if stream.SetWriteDeadline(time.Now().Add(adminTimeout)) != nil || len(grants) == 0 && stream.Flush() != nil {
+			return
+		}
+		select {
+		case o := <-grants:
+			if encoder.Encode(o) != nil {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
