@@ -1,0 +1,211 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"sallyport/bench/report"
+	"sallyport/bench/scenario"
+)
+
+// books are the windows of a run.
+type books struct {
+	entries []entry
+	windows int // measured
+	thrown  int // and thrown away
+}
+
+type entry struct {
+	round int
+	step  step
+	window
+}
+
+// add keeps a window, and reports whether it was thrown away instead.
+func (b *books) add(round int, s step, w window) (thrown bool) {
+	b.windows++
+	if w.steal > report.MaxSteal {
+		b.thrown++
+		return true
+	}
+	b.entries = append(b.entries, entry{round, s, w})
+	return false
+}
+
+func (b *books) find(round int, s step) (window, bool) {
+	for _, e := range b.entries {
+		if e.round == round && e.step == s {
+			return e.window, true
+		}
+	}
+	return window{}, false
+}
+
+// overloaded reports whether anything had no room for what came.
+func (w window) overloaded() bool {
+	return w.host.offered > w.host.arrived || w.host.full > 0 || w.counters["overrun"] > 0 || w.counters["session_full"] > 0
+}
+
+func (w window) rate(n uint64) float64 { return float64(n) / w.seconds }
+
+// cost is the processor time a packet, of both who receive and who serve.
+func (w window) cost() float64 { return float64(w.server+w.receive) / float64(w.host.arrived) }
+
+func knocks(s step) int {
+	if s.target == three || s.target == threeOpen {
+		return 3
+	}
+	return 1
+}
+
+// ratio compares two windows of a round; NaN if one was thrown away.
+func (b *books) ratio(rounds int, above, below step, figure func(above, below window) float64) report.Spread {
+	runs := make([]float64, rounds)
+	for i := range runs {
+		a, ok1 := b.find(i, above)
+		z, ok2 := b.find(i, below)
+		runs[i] = math.NaN()
+		if ok1 && ok2 {
+			runs[i] = figure(a, z)
+		}
+	}
+	return report.SpreadOf(runs)
+}
+
+func received(above, below window) float64 {
+	return above.rate(above.received) / below.rate(below.received)
+}
+
+func arrived(above, below window) float64 {
+	return above.rate(above.host.arrived) / below.rate(below.host.arrived)
+}
+
+// survivalToPossible is the survival of honest knocks, in time, relative to
+// what a host of that capacity can let through.
+func survivalToPossible(w, capacity window) float64 {
+	_, timely := w.survival(1)
+	return timely / min(1, capacity.rate(capacity.host.arrived)/w.rate(w.host.offered))
+}
+
+// result makes up the report.
+func (b *books) result(cfg Config, targets map[string]*tested) report.Result {
+	n := cfg.Rounds
+	quantile := func(s step, q float64) report.Spread {
+		return b.ratio(n, s, s, func(w, _ window) float64 { return ms(w.latency.ValueAtQuantile(q)) })
+	}
+	res := report.Result{
+		Version: report.Version, Time: time.Now().UTC().Truncate(time.Second), Command: cfg.Command,
+		Conditions: report.Conditions{Rounds: n, WindowSeconds: cfg.Window.Seconds(), Windows: b.windows, ThrownAway: b.thrown, Quick: cfg.Quick},
+		Ratios: map[string]report.Spread{
+			"read_vs_sink":           b.ratio(n, readJunk, sinkJunk, received),
+			"badmac_vs_sink":         b.ratio(n, wholeMAC, sinkMAC, received),
+			"filter_vs_reject_all":   b.ratio(n, filterUnknown, refuseAll, arrived),
+			"survival_badmagic":      b.ratio(n, magic, capacity, survivalToPossible),
+			"survival_badmagic_half": b.ratio(n, magicHalf, capacity, survivalToPossible),
+			"filter_gain": b.ratio(n, magic, magicOpen, func(on, off window) float64 {
+				_, with := on.survival(1)
+				_, without := off.survival(1)
+				return with / without
+			}),
+			"million_vs_hundred": b.ratio(n, millionMAC, wholeMAC, func(m, h window) float64 { return m.cost() / h.cost() }),
+		},
+		LatencyMS: map[string]report.Spread{"idle_p50": quantile(idleRelaxed, 50), "half_p99": quantile(magicHalf, 99)},
+		Failures:  b.failures(),
+	}
+	seen := map[step]bool{}
+	for _, e := range b.entries {
+		if !seen[e.step] {
+			seen[e.step] = true
+			res.Rows = append(res.Rows, b.row(e.step))
+		}
+	}
+	for _, name := range append(fullPlan.servers, quickPlan.servers...) {
+		if t := targets[name]; t != nil {
+			res.Memory = append(res.Memory, t.memory)
+			delete(targets, name)
+		}
+	}
+	return res
+}
+
+func ms(µs int64) float64 { return float64(µs) / 1000 }
+
+// row sums up all windows of a step.
+func (b *books) row(s step) report.Row {
+	r := report.Row{Scenario: s.kind, Title: "honest knocks alone", Target: s.target, Load: string(s.load), Sums: true, Counters: map[string]uint64{}}
+	if k, ok := scenario.ByName(s.kind); ok {
+		r.Title = k.Title
+	}
+	var windows []window
+	for _, e := range b.entries {
+		if e.step == s {
+			windows = append(windows, e.window)
+		}
+	}
+	r.Kept = len(windows)
+	spread := func(f func(window) float64) report.Spread {
+		runs := make([]float64, len(windows))
+		for i, w := range windows {
+			runs[i] = f(w)
+		}
+		return report.SpreadOf(runs)
+	}
+	r.Offered = spread(func(w window) float64 { return w.rate(w.host.offered) })
+	r.Arrived = spread(func(w window) float64 { return w.rate(w.host.arrived) })
+	r.Received = spread(func(w window) float64 { return w.rate(w.received) })
+	r.ServerNS = spread(func(w window) float64 { return float64(w.server) / float64(w.host.arrived) })
+	r.ReceiveNS = spread(func(w window) float64 { return float64(w.receive) / float64(w.host.arrived) })
+	r.LogLines = spread(func(w window) float64 { return w.rate(w.logLines) })
+	latency := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+	for _, w := range windows {
+		r.Resident = max(r.Resident, w.resident)
+		r.Sums = r.Sums && w.difference == ""
+		r.Honest += w.honest
+		for name, n := range w.counters {
+			r.Counters[name] += n
+		}
+		r.Counters["closed_port"] += w.host.closed
+		r.Counters["no_room_in_a_socket"] += w.host.full
+		if w.latency != nil {
+			latency.Merge(w.latency)
+		}
+	}
+	if s.honest {
+		timely := spread(func(w window) float64 { _, t := w.survival(knocks(s)); return t })
+		atAll := spread(func(w window) float64 { a, _ := w.survival(knocks(s)); return a })
+		r.InTime, r.Survival = &timely, &atAll
+		r.Latency = &report.Quantiles{P50: ms(latency.ValueAtQuantile(50)), P99: ms(latency.ValueAtQuantile(99)), Max: ms(latency.Max())}
+	}
+	return r
+}
+
+// failures are what no load excuses.
+func (b *books) failures() []string {
+	failures := []string{}
+	gentle, over := 0, 0
+	for _, e := range b.entries {
+		if e.difference != "" {
+			failures = append(failures, fmt.Sprintf("%s: the counters do not add up: %s", e.step, e.difference))
+		}
+		if !e.step.honest {
+			continue
+		}
+		overloaded := e.overloaded()
+		if e.step.load == light || e.step.load == idle {
+			gentle++
+			if overloaded {
+				over++
+			}
+		}
+		if atAll, _ := e.survival(knocks(e.step)); atAll < 1 && !overloaded {
+			failures = append(failures, fmt.Sprintf("%s: of %d honest knocks only %.1f %% had an effect, though nothing was overloaded", e.step, e.honest, 100*atAll))
+		}
+	}
+	if over*2 > gentle {
+		failures = append(failures, fmt.Sprintf("%d of %d windows with a light load were overloaded", over, gentle))
+	}
+	return failures
+}

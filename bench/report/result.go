@@ -1,0 +1,141 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+)
+
+// Version is that of result.json's form.
+const Version = 1
+
+// Result is all that a run has found, as result.json holds it.
+type Result struct {
+	Version    int        `json:"version"`
+	Time       time.Time  `json:"time"`
+	Command    string     `json:"command"`
+	Machine    Machine    `json:"machine"`
+	Conditions Conditions `json:"conditions"`
+	// Ratios compare two windows of the same round. Which ones: see Ratios.
+	Ratios    map[string]Spread `json:"ratios"`
+	LatencyMS map[string]Spread `json:"latency_ms"`
+	Rows      []Row             `json:"rows"`
+	Memory    []Series          `json:"memory"`
+	// Failures are what must not happen, whatever the speed.
+	Failures []string `json:"failures"`
+}
+
+// Machine is what it was measured on.
+type Machine struct {
+	Processor string `json:"processor"`
+	Kernel    string `json:"kernel"`
+	Cores     int    `json:"cores"`
+}
+
+// Conditions are how it was measured.
+type Conditions struct {
+	Generator     string  `json:"generator"`
+	ReceivePaidBy string  `json:"receive_paid_by"`
+	Rounds        int     `json:"rounds"`
+	WindowSeconds float64 `json:"window_seconds"`
+	Windows       int     `json:"windows"`
+	ThrownAway    int     `json:"windows_thrown_away"` // more than MaxSteal
+	Quick         bool    `json:"quick"`
+}
+
+// MaxSteal is the share of a core's time that others may have had in a window
+// that is kept.
+const MaxSteal = 0.12
+
+// Spread is a figure over several rounds.
+type Spread struct {
+	Median float64   `json:"median"`
+	Min    float64   `json:"min"`
+	Max    float64   `json:"max"`
+	Kept   int       `json:"runs_kept"`
+	Runs   []float64 `json:"runs"`
+}
+
+// SpreadOf summarises the runs that are numbers.
+func SpreadOf(runs []float64) (s Spread) {
+	s.Runs = []float64{}
+	for _, r := range runs {
+		if !math.IsNaN(r) && !math.IsInf(r, 0) {
+			s.Runs = append(s.Runs, r)
+		}
+	}
+	s.Kept = len(s.Runs)
+	if s.Kept == 0 {
+		return s
+	}
+	sorted := slices.Sorted(slices.Values(s.Runs))
+	s.Min, s.Max = sorted[0], sorted[len(sorted)-1]
+	s.Median = (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+	return s
+}
+
+// Row is what one scenario did to one target, over all rounds.
+type Row struct {
+	Scenario string `json:"scenario"`
+	Title    string `json:"title"`
+	Target   string `json:"target"`
+	Load     string `json:"load"`
+	Kept     int    `json:"runs_kept"`
+	// Packets a second: offered to the host, of these off the link, of these
+	// in the program.
+	Offered  Spread `json:"offered_pps"`
+	Arrived  Spread `json:"arrived_pps"`
+	Received Spread `json:"received_pps"`
+	// Honest knocks that had their effect, as shares of those sent.
+	Honest   int        `json:"honest_knocks"`
+	InTime   *Spread    `json:"survival_50ms,omitempty"`
+	Survival *Spread    `json:"survival,omitempty"`
+	Latency  *Quantiles `json:"last_knock_to_open_ms,omitempty"`
+	// Processor time a packet that arrived, in nanoseconds.
+	ServerNS  Spread            `json:"server_ns_per_packet"`
+	ReceiveNS Spread            `json:"receive_ns_per_packet"`
+	Resident  uint64            `json:"resident_bytes_max"`
+	LogLines  Spread            `json:"log_lines_per_second"`
+	Counters  map[string]uint64 `json:"counters,omitempty"` // sums over the windows
+	Sums      bool              `json:"counters_add_up"`
+}
+
+// Quantiles of the time from a sequence's last knock to its effect, in
+// milliseconds, over all windows.
+type Quantiles struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// Series is a target's resident memory over the run.
+type Series struct {
+	Target  string    `json:"target"`
+	Seconds []float64 `json:"seconds"`
+	Bytes   []float64 `json:"bytes"`
+}
+
+// Read reads a result.json.
+func Read(r io.Reader) (res Result, err error) {
+	if err := json.NewDecoder(r).Decode(&res); err != nil {
+		return res, fmt.Errorf("it is not a result: %w", err)
+	}
+	switch {
+	case res.Version == 0:
+		return res, errors.New("it is not a result: it has no version")
+	case res.Version != Version:
+		return res, fmt.Errorf("it is of version %d, this program knows %d", res.Version, Version)
+	}
+	return res, nil
+}
+
+// Write writes a result.json.
+func (res Result) Write(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(res)
+}

@@ -1,0 +1,110 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// Table prints the result for a terminal.
+func (res Result) Table(w io.Writer) error {
+	fmt.Fprintf(w, "%s, %d cores, %s\n", res.Machine.Processor, res.Machine.Cores, res.Machine.Kernel)
+	fmt.Fprintf(w, "flooded by %s; receiving is paid by %s\n", res.Conditions.Generator, res.Conditions.ReceivePaidBy)
+	fmt.Fprintf(w, "%d rounds, windows of %g s, %d of %d thrown away\n\n", res.Conditions.Rounds, res.Conditions.WindowSeconds, res.Conditions.ThrownAway, res.Conditions.Windows)
+	for _, table := range [][][]string{res.ratioTable(), res.rowTable()} {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, line := range table {
+			fmt.Fprintln(t, strings.Join(line, "\t"))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+func (res Result) ratioTable() [][]string {
+	table := [][]string{{"figure", "median", "range", "runs", "to reach", ""}}
+	for _, r := range Ratios {
+		s := r.Of(res)
+		verdict := "reached"
+		if !r.Reached(s) {
+			verdict = "missed"
+		}
+		if s.Kept == 0 {
+			verdict = "not measured"
+		}
+		table = append(table, []string{r.Name, s.text(), s.span(), strconv.Itoa(s.Kept), r.Goal(), verdict})
+	}
+	return table
+}
+
+func (res Result) rowTable() [][]string {
+	table := [][]string{{"flood", "at", "load", "offered/s", "arrived/s", "in time", "at all", "p50 ms", "p99 ms", "max ms", "server ns", "receive ns", "MiB", "log/s", "adds up"}}
+	for _, r := range res.Rows {
+		timely, atAll, p50, p99, most := "", "", "", "", ""
+		if r.InTime != nil {
+			timely, atAll = share(r.InTime.Median), share(r.Survival.Median)
+			p50, p99, most = short(r.Latency.P50), short(r.Latency.P99), short(r.Latency.Max)
+		}
+		sums := "yes"
+		if !r.Sums {
+			sums = "NO"
+		}
+		if len(r.Counters) <= 2 { // the host's own
+			sums = ""
+		}
+		table = append(table, []string{
+			r.Scenario, r.Target, r.Load, rate(r.Offered.Median), rate(r.Arrived.Median), timely, atAll, p50, p99, most,
+			short(r.ServerNS.Median), short(r.ReceiveNS.Median), strconv.FormatUint(r.Resident>>20, 10), short(r.LogLines.Median), sums,
+		})
+	}
+	return table
+}
+
+func (s Spread) text() string {
+	if s.Kept == 0 {
+		return "-"
+	}
+	return short(s.Median)
+}
+
+func (s Spread) span() string {
+	if s.Kept == 0 {
+		return "-"
+	}
+	return short(s.Min) + "–" + short(s.Max)
+}
+
+// short is a number with three digits that count.
+func short(f float64) string {
+	switch a := math.Abs(f); {
+	case a == 0:
+		return "0"
+	case a >= 100:
+		return strconv.FormatFloat(f, 'f', 0, 64)
+	case a >= 10:
+		return strconv.FormatFloat(f, 'f', 1, 64)
+	case a >= 1:
+		return strconv.FormatFloat(f, 'f', 2, 64)
+	default:
+		return strconv.FormatFloat(f, 'f', 3, 64)
+	}
+}
+
+func share(f float64) string { return strconv.FormatFloat(100*f, 'f', 1, 64) + " %" }
+
+func rate(f float64) string {
+	switch {
+	case f >= 1e6:
+		return strconv.FormatFloat(f/1e6, 'f', 2, 64) + " M"
+	case f >= 1e3:
+		return strconv.FormatFloat(f/1e3, 'f', 1, 64) + " k"
+	default:
+		return strconv.FormatFloat(f, 'f', 0, 64)
+	}
+}

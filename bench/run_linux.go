@@ -1,0 +1,238 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"sallyport/bench/flood"
+	"sallyport/bench/report"
+	"sallyport/bench/scenario"
+)
+
+// Config is what Run needs.
+type Config struct {
+	Server  string // path of sallyportd
+	Command string // for the report
+	Rounds  int
+	Window  time.Duration
+	Quick   bool
+	// Progress is told before each window how many of how many are done.
+	Progress func(done, of int, what string)
+}
+
+// runner is a run in progress.
+type runner struct {
+	cfg     Config
+	dir     string
+	world   *world
+	targets map[string]*tested
+	began   time.Time
+	books   books
+
+	// What the last windows have shown, for the next ones.
+	offered  float64 // frames a second at the highest load
+	capacity float64 // packets a second that the shipped server gets through
+}
+
+// Run measures. The process must be alone in namespaces of its own (see
+// Attributes); it floods nothing else, and stops with ctx.
+func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := &runner{cfg: cfg, targets: map[string]*tested{}, began: time.Now(), offered: 2e6, capacity: 1e6}
+	if r.world, err = newWorld(ctx); err != nil {
+		return res, err
+	}
+	defer r.world.close()
+	m, err := machine()
+	if err != nil {
+		return res, err
+	}
+	if r.dir, err = os.MkdirTemp("", "floodbench"); err != nil {
+		return res, fmt.Errorf("make room for the servers: %w", err)
+	}
+	defer os.RemoveAll(r.dir)
+	p := fullPlan
+	if cfg.Quick {
+		p = quickPlan
+	}
+	if err := r.startServers(ctx, p.servers...); err != nil {
+		return res, err
+	}
+	steps := len(p.steps) * cfg.Rounds
+	for round := range cfg.Rounds {
+		for i, s := range p.steps {
+			cfg.Progress(round*len(p.steps)+i, steps, s.String())
+			if err := r.step(ctx, round, s); err != nil {
+				return res, fmt.Errorf("%s: %w", s, err)
+			}
+		}
+	}
+	cfg.Progress(steps, steps, "done")
+	res = r.books.result(cfg, r.targets)
+	res.Machine = m
+	res.Conditions.Generator, res.Conditions.ReceivePaidBy = r.world.generator.Name(), r.world.payer
+	return res, r.stopServers()
+}
+
+// tries is how often a window is measured that has to be thrown away.
+const tries = 3
+
+// step measures one window, again if the machine was not ours meanwhile.
+func (r *runner) step(ctx context.Context, round int, s step) (err error) {
+	t, err := r.target(ctx, s)
+	if err != nil {
+		return err
+	}
+	if t.sink != nil {
+		defer func() {
+			if e := t.sink.Stop(); err == nil {
+				err = e
+			}
+		}()
+	}
+	for range tries {
+		stream, attempts, err := r.stream(ctx, t, s)
+		if err != nil {
+			return err
+		}
+		w, err := r.measure(ctx, t, stream, attempts)
+		if err != nil {
+			return err
+		}
+		again := r.books.add(round, s, w)
+		if !again {
+			break
+		}
+	}
+	w, ok := r.books.find(round, s)
+	if ok && s.load == highest && s.target == shipped && s.kind == "bad-magic" {
+		r.offered = float64(w.host.offered) / w.seconds
+		if !s.honest {
+			r.capacity = float64(w.host.arrived) / w.seconds
+		}
+	}
+	return nil
+}
+
+func (r *runner) target(ctx context.Context, s step) (*tested, error) {
+	if s.target == bareSink || s.target == refuseAllSink {
+		return r.startSink(ctx, s.target)
+	}
+	return r.targets[s.target], nil
+}
+
+// stream makes what a step plays.
+func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.Stream, attempts []attempt, err error) {
+	stream.For = r.cfg.Window
+	estimate := r.offered
+	switch s.load {
+	case idle:
+		stream.Rate = idleRate
+	case half:
+		stream.Rate = r.capacity / 2
+	case light:
+		stream.Rate = lightRate
+	}
+	if stream.Rate > 0 {
+		estimate = stream.Rate
+	}
+	now := time.Now()
+	if s.load == atTurn {
+		return r.turn(ctx, t)
+	}
+	kind, flooded := scenario.ByName(s.kind)
+	if flooded {
+		if kind.Replayed {
+			if err := r.replays(ctx, t); err != nil {
+				return stream, nil, err
+			}
+		}
+		if t.sink != nil {
+			stream.Flood, err = forSink(r.world.link, kind, now)
+		} else {
+			stream.Flood, err = t.aimed.flood(kind, now)
+		}
+		if err != nil {
+			return stream, nil, err
+		}
+		if t.server != nil && kind.Varied {
+			stream.Vary = varied(t.server.Config.Clients)
+		}
+	}
+	if !s.honest {
+		return stream, nil, nil
+	}
+	ports := t.server.Config.Ports
+	stream.Every = 1
+	if flooded {
+		stream.Every = max(1, int(estimate/honestRate/float64(ports)))
+	}
+	n := int(1.5*estimate*stream.For.Seconds()/float64(stream.Every)/float64(ports)) + 1
+	if !flooded {
+		n = int(estimate*stream.For.Seconds()) / ports
+	}
+	stream.Honest, attempts, _, err = t.aimed.honest(min(n, maxHonest), kind.Others, func(int) time.Time { return now })
+	return stream, attempts, err
+}
+
+// maxHonest is how many attempts a window has at the most, each from an
+// address of its own.
+const maxHonest = 1 << 16
+
+// replays has a server take honest knocks, which are then known to it.
+func (r *runner) replays(ctx context.Context, t *tested) error {
+	frames, _, shots, err := t.aimed.honest(floodFrames/8, false, func(int) time.Time { return time.Now() })
+	if err != nil {
+		return err
+	}
+	d := time.Second / 2
+	if _, err := r.world.play(ctx, flood.Stream{Honest: frames, Every: 1, Rate: float64(len(frames)) / (d.Seconds() * 0.9), For: d}); err != nil {
+		return fmt.Errorf("knock before the replays: %w", err)
+	}
+	time.Sleep(2 * inTime) // until the last is through
+	t.aimed.replays = shots
+	return nil
+}
+
+// turn floods the ports of two minutes while one ends, and honest clients go
+// from one to the next.
+func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts []attempt, err error) {
+	s.For = 2 * turnSide
+	s.Rate = r.capacity / 2
+	next := time.Now().Truncate(time.Minute).Add(time.Minute)
+	if time.Until(next) < turnSide+time.Second {
+		next = next.Add(time.Minute)
+	}
+	begin := next.Add(-turnSide)
+	kind, _ := scenario.ByName("bad-magic")
+	before, err := t.aimed.flood(kind, next.Add(-time.Second))
+	if err != nil {
+		return s, nil, err
+	}
+	after, err := t.aimed.flood(kind, next)
+	if err != nil {
+		return s, nil, err
+	}
+	for i := range before {
+		s.Flood = append(s.Flood, before[i], after[i])
+	}
+	s.Every = max(1, int(s.Rate/honestRate))
+	interval := time.Duration(float64(s.Every+1) / s.Rate * 1e9)
+	s.Honest, attempts, _, err = t.aimed.honest(int(s.For/interval), false, func(i int) time.Time { return begin.Add(time.Duration(i) * interval) })
+	if err != nil {
+		return s, nil, err
+	}
+	select {
+	case <-time.After(time.Until(begin)):
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return s, attempts, err
+}
+
+// turnSide is how long a flood at the turn of a minute lasts before and after
+// it.
+const turnSide = 2 * time.Second

@@ -1,0 +1,176 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"sallyport/sessions/client"
+	"sallyport/verify/wire"
+)
+
+// Shot is a datagram and the port that it goes to.
+type Shot struct {
+	Port    uint16
+	Payload []byte
+}
+
+// Aim is what an attacker knows of a server: at the worst, everything but its
+// clients' secrets.
+type Aim struct {
+	Profiles []client.Profile // those of honest clients
+	Clients  int              // how many there are in all
+	Now      time.Time
+	Random   *rand.Rand
+	// Replays are datagrams that the server has taken already.
+	Replays []Shot
+}
+
+// Kind is a kind of flood.
+type Kind struct {
+	Name  string // in results; of a-z and -
+	Title string
+	// Ports is how many knocks a sequence has, where that matters; 0: it
+	// does not.
+	Ports int
+	// Reasons are the server's counters under which it is refused.
+	Reasons []string
+	// Replayed kinds need an Aim with Replays.
+	Replayed bool
+	// Others means that the first client does not knock honestly: the flood
+	// comes in its name.
+	Others bool
+	// Varied kinds name any of all clients, at random.
+	Varied bool
+
+	knock    func(*draft) // spoils a knock that is right but for its HMAC
+	datagram func(*draft) // spoils the datagram made of it
+}
+
+// All kinds of flood, in the order of the checks that refuse them.
+var All = []Kind{
+	{Name: "closed", Title: "closed ports", datagram: func(d *draft) { d.port = d.closed() }},
+	{Name: "junk", Title: "junk of random length", Reasons: []string{"size"}, datagram: junk},
+	{Name: "wrong-length", Title: "wrong length", Reasons: []string{"size"}, datagram: func(d *draft) { d.raw = append(d.raw, 0) }},
+	{Name: "bad-magic", Title: "bad magic", Reasons: []string{"magic"}, datagram: func(d *draft) { d.raw[wire.OffsetMagic] ^= 0x20 }},
+	{Name: "wrong-sequence", Title: "wrong sequence for the port", Ports: 3, Reasons: []string{"sequence"}, knock: func(d *draft) {
+		d.knock.Sequence = (d.knock.Sequence + 1) % (d.knock.Maximum + 1)
+	}},
+	{Name: "stale", Title: "stale timestamp", Reasons: []string{"minute"}, knock: func(d *draft) { d.knock.Timestamp -= 300 }},
+	{Name: "unknown", Title: "unknown identifier", Reasons: []string{"identifier"}, knock: func(d *draft) {
+		d.knock.Identifier[3] = '0' + byte(d.random.IntN(10)) // no client's
+	}},
+	{Name: "bad-mac", Title: "known identifier, bad HMAC", Reasons: []string{"mac"}, Varied: true},
+	{Name: "one-client", Title: "bad HMAC, all in one client's name", Reasons: []string{"mac"}, Others: true, knock: func(d *draft) {
+		d.knock.Identifier = ClientID(0)
+	}},
+	{Name: "replay", Title: "replays of real knocks", Reasons: []string{"below", "session_replay"}, Replayed: true},
+}
+
+// ByName returns a kind.
+func ByName(name string) (Kind, bool) {
+	for _, k := range All {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// ClientID is the identifier of the i-th client: five bits of i a byte, so that
+// a generator can name any of them at random (see Vary).
+func ClientID(i int) (id wire.Identifier) {
+	for k := range id {
+		id[k] = '@' | byte(i>>(5*k))&0x1f
+	}
+	return id
+}
+
+// MaxClients is how many identifiers ClientID has.
+const MaxClients = 1 << 20
+
+// draft is a datagram in the making.
+type draft struct {
+	knock  wire.Knock
+	raw    []byte
+	port   uint16
+	random *rand.Rand
+	open   map[uint16]bool
+}
+
+// Shots returns n datagrams of the kind. Those of a Varied kind name the
+// first clients; see ClientID for the others.
+func (k Kind) Shots(a Aim, n int) ([]Shot, error) {
+	if k.Replayed {
+		if len(a.Replays) == 0 {
+			return nil, errors.New("a flood of replays needs something to replay")
+		}
+		return a.Replays, nil
+	}
+	places, err := client.Sequence(a.Profiles[0], a.Now, 0)
+	if err != nil {
+		return nil, fmt.Errorf("draw the ports: %w", err)
+	}
+	open := map[uint16]bool{}
+	for _, p := range places {
+		open[p.Port] = true
+	}
+	shots := make([]Shot, n)
+	for i := range shots {
+		sequence := i % len(places)
+		d := draft{port: places[sequence].Port, random: a.Random, open: open, knock: wire.Knock{
+			Sequence: int8(sequence), Maximum: int8(len(places) - 1), Identifier: ClientID(a.Random.IntN(a.Clients)),
+			Timestamp: uint32(a.Now.Unix()), Nonce: 1<<31 | a.Random.Uint32(), // above every window
+		}}
+		for j := range d.knock.MAC {
+			d.knock.MAC[j] = byte(a.Random.Uint32())
+		}
+		if k.knock != nil {
+			k.knock(&d)
+		}
+		if d.raw, err = d.knock.AppendBinary(nil); err != nil {
+			return nil, fmt.Errorf("make a datagram: %w", err)
+		}
+		if k.datagram != nil {
+			k.datagram(&d)
+		}
+		shots[i] = Shot{d.port, d.raw}
+	}
+	return shots, nil
+}
+
+// Knocks returns the knocks of one honest attempt of a profile, with nonces
+// from base on.
+func Knocks(p client.Profile, now time.Time, base uint32) ([]Shot, error) {
+	packets, err := client.Sequence(p, now, base)
+	if err != nil {
+		return nil, fmt.Errorf("knock honestly: %w", err)
+	}
+	shots := make([]Shot, len(packets))
+	for i, p := range packets {
+		shots[i] = Shot{p.Port, p.Datagram}
+	}
+	return shots, nil
+}
+
+// junk is of any length but a knock's.
+func junk(d *draft) {
+	n := 1 + d.random.IntN(80)
+	if n >= wire.Size {
+		n++
+	}
+	d.raw = make([]byte, n)
+	for i := range d.raw {
+		d.raw[i] = byte(d.random.Uint32())
+	}
+}
+
+// closed returns a port that is not open.
+func (d *draft) closed() uint16 {
+	for {
+		if p := uint16(20000 + d.random.IntN(40000)); !d.open[p] {
+			return p
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package target
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sallyport/bench/clock"
+)
+
+// Process is a program under test. What it writes to stderr counts as its log.
+type Process struct {
+	cmd  *exec.Cmd
+	core int
+	log  logCounter
+	done chan struct{}
+	err  error // of the process; to be read when done is closed
+}
+
+// start runs a program on one core. It ends with ctx, and with this process.
+func start(ctx context.Context, core int, cmd *exec.Cmd) (*Process, error) {
+	p := &Process{cmd: cmd, core: core, done: make(chan struct{})}
+	cmd.Stderr = &p.log
+	cmd.WaitDelay = time.Second
+	started := make(chan error)
+	go func() {
+		// The signal of a parent's death comes from the death of its thread, so
+		// the one that starts the process stays.
+		err := clock.OnCore(core, cmd.Start)
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
+	}
+	context.AfterFunc(ctx, func() { cmd.Process.Kill() })
+	return p, nil
+}
+
+// await waits until a line of the log, or the process's end.
+func (p *Process) await(ctx context.Context, line string) error {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if p.log.contains(line) {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s has stopped: %w\n%s", filepath.Base(p.cmd.Path), errors.Join(p.err, errors.New("before it was ready")), p.log.text())
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// Stop ends the process in order.
+func (p *Process) Stop() error {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.done
+	if p.err != nil {
+		return fmt.Errorf("stop %s: %w\n%s", filepath.Base(p.cmd.Path), p.err, p.log.text())
+	}
+	return nil
+}
+
+// Usage is what a process has used since its start.
+type Usage struct {
+	Processor time.Duration
+	Resident  uint64 // bytes, now
+	LogLines  uint64
+}
+
+// Usage asks the kernel.
+func (p *Process) Usage() (u Usage, err error) {
+	u.LogLines = p.log.lines.Load()
+	root := fmt.Sprintf("/proc/%d", p.cmd.Process.Pid)
+	threads, err := os.ReadDir(filepath.Join(root, "task"))
+	if err != nil {
+		return u, fmt.Errorf("ask what a process has used: %w", err)
+	}
+	for _, t := range threads {
+		used, err := ThreadTime(t.Name())
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has ended
+		}
+		if err != nil {
+			return u, err
+		}
+		u.Processor += used
+	}
+	pages, err := os.ReadFile(filepath.Join(root, "statm"))
+	if err != nil {
+		return u, fmt.Errorf("ask what a process has used: %w", err)
+	}
+	resident, err := field(string(pages), 1)
+	u.Resident = resident * uint64(os.Getpagesize())
+	return u, err
+}
+
+// ThreadTime is the processor time that any thread has had, the kernel's own
+// included.
+func ThreadTime(id string) (time.Duration, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", id, "schedstat"))
+	if err != nil {
+		return 0, fmt.Errorf("ask for the time of a thread: %w", err)
+	}
+	ns, err := field(string(text), 0)
+	return time.Duration(ns), err
+}
+
+// field reads a number of a line from /proc.
+func field(line string, i int) (uint64, error) {
+	fields := strings.Fields(line)
+	if i >= len(fields) {
+		return 0, fmt.Errorf("a line of /proc has %d fields", len(fields))
+	}
+	return strconv.ParseUint(fields[i], 10, 64)
+}
+
+// logCounter counts lines, and keeps the first ones.
+type logCounter struct {
+	lines atomic.Uint64
+
+	mu   sync.Mutex
+	head bytes.Buffer
+}
+
+const logHead = 16 << 10
+
+var _ io.Writer = (*logCounter)(nil)
+
+func (l *logCounter) Write(b []byte) (int, error) {
+	l.lines.Add(uint64(bytes.Count(b, []byte("\n"))))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.head.Write(b[:min(len(b), max(0, logHead-l.head.Len()))])
+	return len(b), nil
+}
+
+func (l *logCounter) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head.String()
+}
+
+func (l *logCounter) contains(s string) bool { return strings.Contains(l.text(), s) }

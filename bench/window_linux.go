@@ -1,0 +1,208 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"sallyport/bench/clock"
+	"sallyport/bench/flood"
+	"sallyport/bench/report"
+	"sallyport/bench/target"
+)
+
+// inTime is how soon an honest knock has to have its effect.
+const inTime = 50 * time.Millisecond
+
+// window is one flood of one target, measured.
+type window struct {
+	seconds  float64
+	host     counts
+	received uint64            // by the program
+	counters map[string]uint64 // the server's; nil: a sink
+	server   time.Duration     // processor time
+	receive  time.Duration
+	steal    float64
+	resident uint64 // at the most
+	logLines uint64
+
+	sent    flood.Sent
+	honest  int // knocks sent
+	opened  int // attempts
+	prompt  int // of these, in time
+	latency *hdrhistogram.Histogram
+	// What did not add up, if anything.
+	difference string
+}
+
+// survival is the share of honest knocks that had their effect at all, and in
+// time. Where an attempt takes several knocks, a knock that was authentic had
+// its effect, and as many were late as attempts were.
+func (w window) survival(knocks int) (atAll, timely float64) {
+	arrived := float64(w.opened)
+	if knocks > 1 {
+		arrived = float64(w.counters["authentic"])
+	}
+	atAll = arrived / float64(w.honest)
+	if w.opened == 0 {
+		return atAll, 0
+	}
+	return atAll, atAll * float64(w.prompt) / float64(w.opened)
+}
+
+// state is what is read before and after.
+type state struct {
+	host     counts
+	usage    target.Usage
+	receive  time.Duration
+	cores    [2]ticks
+	received uint64
+	counters map[string]uint64
+}
+
+func (r *runner) state(ctx context.Context, t *tested) (s state, err error) {
+	if s.host, err = r.world.count(); err != nil {
+		return s, err
+	}
+	if s.usage, err = t.process().Usage(); err != nil {
+		return s, err
+	}
+	if r.world.softirq != "" {
+		if s.receive, err = target.ThreadTime(r.world.softirq); err != nil {
+			return s, err
+		}
+	}
+	for i, core := range []int{r.world.serverCore, r.world.floodCore} {
+		if s.cores[i], err = coreTicks(core); err != nil {
+			return s, err
+		}
+	}
+	if t.sink != nil {
+		s.received, err = t.sink.Received()
+		return s, err
+	}
+	if s.counters, err = t.server.Counters(ctx); err != nil {
+		return s, err
+	}
+	s.received = s.counters["received"]
+	return s, nil
+}
+
+// measure plays a stream at a target.
+func (r *runner) measure(ctx context.Context, t *tested, s flood.Stream, attempts []attempt) (w window, err error) {
+	before, err := r.state(ctx, t)
+	if err != nil {
+		return w, err
+	}
+	if t.server != nil {
+		if _, err := t.server.Opened(); err != nil { // those of before
+			return w, err
+		}
+	}
+	offset := clock.Offset()
+	sampled := r.sampleMemory(t)
+	began := clock.Monotonic()
+	w.sent, err = r.world.play(ctx, s)
+	w.seconds = float64(clock.Monotonic()-began) / 1e9
+	w.resident = sampled()
+	if err != nil {
+		return w, fmt.Errorf("flood: %w", err)
+	}
+	after, err := r.settle(ctx, t, before, &w)
+	if err != nil {
+		return w, err
+	}
+	w.host = after.host.minus(before.host)
+	w.received = after.received - before.received
+	w.server = after.usage.Processor - before.usage.Processor
+	w.receive = after.receive - before.receive
+	w.logLines = after.usage.LogLines - before.usage.LogLines
+	for i := range after.cores {
+		w.steal = max(w.steal, after.cores[i].stolenShare(before.cores[i]))
+	}
+	if len(attempts) == 0 {
+		return w, nil
+	}
+	opened, err := t.server.Opened()
+	if err != nil {
+		return w, err
+	}
+	w.match(attempts, opened, offset)
+	return w, nil
+}
+
+// settle waits until all that came has been counted everywhere: the kernel is
+// asked for its drops once a second. What then does not add up is noted.
+func (r *runner) settle(ctx context.Context, t *tested, before state, w *window) (after state, err error) {
+	const patience = 3 * time.Second
+	for end := time.Now().Add(patience); ; {
+		select {
+		case <-ctx.Done():
+			return after, ctx.Err()
+		case <-time.After(inTime + 50*time.Millisecond):
+		}
+		if after, err = r.state(ctx, t); err != nil || t.sink != nil {
+			return after, err
+		}
+		w.counters = report.Since(after.counters, before.counters)
+		host := after.host.minus(before.host)
+		w.difference = report.Differences(w.counters, host.arrived, host.closed)
+		if w.difference == "" || time.Now().After(end) {
+			return after, nil
+		}
+	}
+}
+
+// match finds out what became of honest attempts.
+func (w *window) match(attempts []attempt, opened map[netip.Addr]time.Time, offset int64) {
+	w.latency = hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+	for _, at := range w.sent.Honest {
+		if at > 0 {
+			w.honest++
+		}
+	}
+	for _, a := range attempts {
+		sent := w.sent.Honest[a.last]
+		at, ok := opened[a.source]
+		if sent == 0 || !ok {
+			continue
+		}
+		w.opened++
+		took := time.Duration(at.UnixNano() - offset - sent)
+		w.latency.RecordValue(max(1, took.Microseconds()))
+		if took <= inTime {
+			w.prompt++
+		}
+	}
+}
+
+// sampleMemory looks at a target's memory until it is told to stop, which
+// returns the most that it was.
+func (r *runner) sampleMemory(t *tested) (stop func() uint64) {
+	done, result := make(chan struct{}), make(chan uint64)
+	go func() {
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		most := uint64(0)
+		for {
+			if u, err := t.process().Usage(); err == nil {
+				most = max(most, u.Resident)
+				t.memory.Seconds = append(t.memory.Seconds, time.Since(r.began).Seconds())
+				t.memory.Bytes = append(t.memory.Bytes, float64(u.Resident))
+			}
+			select {
+			case <-ticker.C:
+			case <-done:
+				result <- most
+				return
+			}
+		}
+	}()
+	return func() uint64 {
+		close(done)
+		return <-result
+	}
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"sallyport/bench"
+	"sallyport/bench/report"
+	"sallyport/bench/target"
+	"sallyport/cmd/internal/cli"
+)
+
+func commands(env cli.Env) []*cobra.Command {
+	return []*cobra.Command{runCommand(env), compareCommand(env), insideCommand(env), sinkCommand(env)}
+}
+
+// options are the flags of run.
+type options struct {
+	out    string
+	server string
+	rounds int
+	window time.Duration
+	quick  bool
+}
+
+const (
+	minRounds = 1
+	maxRounds = 100
+	minWindow = 100 * time.Millisecond
+	maxWindow = 20 * time.Second
+)
+
+func (o options) check() error {
+	if o.rounds < minRounds || o.rounds > maxRounds {
+		return fmt.Errorf("--rounds %d: it is %d to %d", o.rounds, minRounds, maxRounds)
+	}
+	if o.window < minWindow || o.window > maxWindow {
+		return fmt.Errorf("--window %s: it is %s to %s", o.window, minWindow, maxWindow)
+	}
+	return nil
+}
+
+func (o options) command() string {
+	if o.quick {
+		return "floodbench run --quick"
+	}
+	return fmt.Sprintf("floodbench run --rounds %d --window %s", o.rounds, o.window)
+}
+
+func runCommand(env cli.Env) *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Flood the server in every way, and report",
+		Long: `Flood the server in every way, and report.
+
+Makes two hosts of network namespaces, joined by a virtual cable; runs the
+server and bare references on one core of the first, and floods it from another
+core. As root it has the server's core pay for what it receives and floods from
+inside the kernel; as another user it does what it can, and says so.
+
+Writes report.html and result.json to the directory of --out, and a table to
+the terminal. Fails if counters do not add up, or if honest knocks die though
+nothing is overloaded. Takes about 8 minutes; with --quick half of one.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.quick {
+				for _, name := range []string{"rounds", "window"} {
+					if c.Flags().Changed(name) {
+						return cli.Misuse(fmt.Errorf("--quick has a --%s of its own", name))
+					}
+				}
+				o.rounds, o.window = 1, 400*time.Millisecond
+			}
+			if err := o.check(); err != nil {
+				return cli.Misuse(err)
+			}
+			return run(c, env, o)
+		},
+	}
+	c.Flags().StringVar(&o.out, "out", "floodbench-result", "the `directory` for the report; made if it is not there")
+	c.Flags().StringVar(&o.server, "server", "", "the sallyportd to test (default: beside this program, or built from the module here, or in PATH)")
+	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often each window is measured")
+	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each lasts")
+	c.Flags().BoolVar(&o.quick, "quick", false, "one short round: does everything still work?")
+	return c
+}
+
+// run measures in a process of its own, which is alone in its namespaces.
+func run(c *cobra.Command, env cli.Env, o options) error {
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return cli.Misuse(fmt.Errorf("make room for the report: %w", err))
+	}
+	server, done, err := findServer(c.Context(), o.server, env.Stderr)
+	if err != nil {
+		return err
+	}
+	defer done()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	inside := exec.CommandContext(c.Context(), self, "inside", server, strconv.Itoa(o.rounds), o.window.String(), strconv.FormatBool(o.quick), o.command())
+	inside.SysProcAttr = bench.Attributes()
+	inside.Stderr = env.Stderr
+	inside.Cancel = func() error { return inside.Process.Signal(os.Interrupt) }
+	inside.WaitDelay = 10 * time.Second
+	// Its result comes through a pipe: its root may not be allowed to write here.
+	out, err := inside.Output()
+	if c.Context().Err() != nil {
+		return c.Context().Err()
+	}
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() > 0 {
+			return quiet(exit.ExitCode()) // it has said why
+		}
+		return cli.WithHint(fmt.Errorf("make namespaces for the flood: %w", err), "they may be forbidden to users here: try as root, or see kernel.unprivileged_userns_clone and user.max_user_namespaces")
+	}
+	res, err := report.Read(strings.NewReader(string(out)))
+	if err != nil {
+		return fmt.Errorf("read what was measured: %w", err)
+	}
+	if err := save(o.out, res); err != nil {
+		return err
+	}
+	if err := res.Table(env.Stdout); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, "\nreport: %s\n", filepath.Join(o.out, "report.html"))
+	if len(res.Failures) > 0 {
+		return fmt.Errorf("what must not happen has happened:\n  %s", strings.Join(res.Failures, "\n  "))
+	}
+	return nil
+}
+
+// quiet is an exit code of which all has been said.
+type quiet int
+
+func (q quiet) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
+
+func (q quiet) ExitCode() int { return int(q) }
+
+func save(dir string, res report.Result) error {
+	for name, write := range map[string]func(io.Writer) error{"result.json": res.Write, "report.html": res.HTML} {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		err = write(f)
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	return nil
+}
+
+// insideCommand measures, when run started it.
+func insideCommand(env cli.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:    "inside SERVER ROUNDS WINDOW QUICK COMMAND",
+		Hidden: true,
+		Args:   cobra.ExactArgs(5),
+		RunE: func(c *cobra.Command, args []string) error {
+			rounds, err1 := strconv.Atoi(args[1])
+			window, err2 := time.ParseDuration(args[2])
+			quick, err3 := strconv.ParseBool(args[3])
+			if err := errors.Join(err1, err2, err3, (options{rounds: rounds, window: window}).check()); err != nil {
+				return cli.Misuse(err)
+			}
+			progress, clear := progressOn(env.Stderr)
+			res, err := bench.Run(c.Context(), bench.Config{
+				Server: args[0], Rounds: rounds, Window: window, Quick: quick, Command: args[4], Progress: progress,
+			})
+			clear()
+			if err != nil {
+				return err
+			}
+			return res.Write(env.Stdout)
+		},
+	}
+}
+
+// progressOn shows a bar on a terminal, and elsewhere nothing.
+func progressOn(w io.Writer) (progress func(done, of int, what string), clear func()) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return func(int, int, string) {}, func() {}
+	}
+	bar := progressbar.NewOptions(1, progressbar.OptionSetWriter(w), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetWidth(20), progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true))
+	return func(done, of int, what string) {
+		bar.ChangeMax(of)
+		bar.Describe(fmt.Sprintf("%-50.50s", what))
+		bar.Set(done)
+	}, func() { bar.Clear() }
+}
+
+// sinkCommand is the bare reference, when a run started it.
+func sinkCommand(env cli.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:    "sink PORT BUFFER REFUSE",
+		Hidden: true,
+		Args:   cobra.ExactArgs(3),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, err := target.ParseSink(args)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			return target.RunSink(cfg, env.Stdin, env.Stdout)
+		},
+	}
+}
