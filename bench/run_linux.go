@@ -168,7 +168,7 @@ func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.St
 	ports := t.server.Config.Ports
 	stream.Every = 1
 	if flooded {
-		stream.Every = max(1, int(estimate/honestRate/float64(ports)))
+		stream.Every = honestEvery(estimate / float64(ports))
 	}
 	n := int(1.5*estimate*stream.For.Seconds()/float64(stream.Every)/float64(ports)) + 1
 	if !flooded {
@@ -177,6 +177,11 @@ func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.St
 	stream.Honest, attempts, _, err = t.aimed.honest(min(n, maxHonest), kind.Others, func(int) time.Time { return now })
 	return stream, attempts, err
 }
+
+// honestEvery is after how many frames of the flood an honest one comes. Its
+// period is odd: kernels queue frames in bulks of a power of two, in which the
+// last ones fare worse, and honest ones shall have every place in turn.
+func honestEvery(rate float64) int { return max(2, int(rate/honestRate)&^1) }
 
 // maxHonest is how many attempts a window has at the most, each from an
 // address of its own.
@@ -219,7 +224,7 @@ func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts 
 	for i := range before {
 		s.Flood = append(s.Flood, before[i], after[i])
 	}
-	s.Every = max(1, int(s.Rate/honestRate))
+	s.Every = honestEvery(s.Rate)
 	interval := time.Duration(float64(s.Every+1) / s.Rate * 1e9)
 	s.Honest, attempts, _, err = t.aimed.honest(int(s.For/interval), false, func(i int) time.Time { return begin.Add(time.Duration(i) * interval) })
 	if err != nil {

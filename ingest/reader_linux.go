@@ -124,7 +124,13 @@ func (r *reader) run() error {
 	defer r.end()
 	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		n, err := unix.EpollWait(r.epoll, events, r.patience())
+		n, err := unix.EpollWait(r.epoll, events, 0)
+		if n == 0 && err == nil {
+			// A thread that waits keeps its processor for up to 10 ms, until
+			// the runtime takes it away: the task may be in need of it.
+			r.shard.letRun()
+			n, err = unix.EpollWait(r.epoll, events, r.patience())
+		}
 		if err == unix.EINTR {
 			continue
 		}

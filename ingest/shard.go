@@ -116,6 +116,13 @@ func (s *shard) wake() {
 	}
 }
 
+// letRun gives the processor up while a task has something to do.
+func (s *shard) letRun() {
+	if s.active.Load() {
+		runtime.Gosched()
+	}
+}
+
 // crowded reports whether batches pile up in the ring. Then the reader should
 // fill its batch before it pushes it: with one datagram each, a short burst
 // over many ports would use up the ring.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/sessions/client"
+	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
@@ -96,7 +97,6 @@ type draft struct {
 	raw    []byte
 	port   uint16
 	random *rand.Rand
-	open   map[uint16]bool
 }
 
 // Shots returns n datagrams of the kind. Those of a Varied kind name the
@@ -112,14 +112,10 @@ func (k Kind) Shots(a Aim, n int) ([]Shot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("draw the ports: %w", err)
 	}
-	open := map[uint16]bool{}
-	for _, p := range places {
-		open[p.Port] = true
-	}
 	shots := make([]Shot, n)
 	for i := range shots {
 		sequence := i % len(places)
-		d := draft{port: places[sequence].Port, random: a.Random, open: open, knock: wire.Knock{
+		d := draft{port: places[sequence].Port, random: a.Random, knock: wire.Knock{
 			Sequence: int8(sequence), Maximum: int8(len(places) - 1), Identifier: ClientID(a.Random.IntN(a.Clients)),
 			Timestamp: uint32(a.Now.Unix()), Nonce: 1<<31 | a.Random.Uint32(), // above every window
 		}}
@@ -166,11 +162,5 @@ func junk(d *draft) {
 	}
 }
 
-// closed returns a port that is not open.
-func (d *draft) closed() uint16 {
-	for {
-		if p := uint16(20000 + d.random.IntN(40000)); !d.open[p] {
-			return p
-		}
-	}
-}
+// closed returns a port below those that are ever drawn.
+func (d *draft) closed() uint16 { return uint16(1 + d.random.IntN(schedule.MinPort-2)) }

@@ -24,7 +24,8 @@ type lease struct {
 type Leases struct {
 	openFor, openMax time.Duration
 	byAddress        map[netip.Addr][]lease // one a client behind the address
-	held             map[wire.Identifier]int
+	byClient         map[wire.Identifier][]netip.Addr
+	n                int
 }
 
 // NewLeases returns no leases. Each grant will add openFor to its lease; what
@@ -32,7 +33,7 @@ type Leases struct {
 func NewLeases(openFor, openMax time.Duration) *Leases {
 	return &Leases{
 		openFor: openFor, openMax: openMax,
-		byAddress: map[netip.Addr][]lease{}, held: map[wire.Identifier]int{},
+		byAddress: map[netip.Addr][]lease{}, byClient: map[wire.Identifier][]netip.Addr{},
 	}
 }
 
@@ -49,12 +50,13 @@ func (l *Leases) Add(g sessions.Grant, now time.Time) (until time.Time, fresh bo
 			return le.until, fresh
 		}
 	}
-	if l.held[g.Identifier] == maxAddresses {
+	if len(l.byClient[g.Identifier]) == maxAddresses {
 		l.displace(g.Identifier)
 	}
 	until = earlier(now.Add(l.openFor), now.Add(l.openMax))
 	l.byAddress[g.Address] = append(l.byAddress[g.Address], lease{g.Identifier, until})
-	l.held[g.Identifier]++
+	l.byClient[g.Identifier] = append(l.byClient[g.Identifier], g.Address)
+	l.n++
 	return until, true
 }
 
@@ -106,22 +108,17 @@ func (l *Leases) SetTerms(openFor, openMax time.Duration) { l.openFor, l.openMax
 
 // Len returns the number of leases, those that are over and not yet forgotten
 // included.
-func (l *Leases) Len() (n int) {
-	for _, of := range l.byAddress {
-		n += len(of)
-	}
-	return n
-}
+func (l *Leases) Len() int { return l.n }
 
 // displace ends the lease of a client that would end first.
 func (l *Leases) displace(id wire.Identifier) {
 	var first netip.Addr
 	var until time.Time
-	for a, of := range l.byAddress {
-		for _, le := range of {
-			if le.client == id && (!first.IsValid() || le.until.Before(until)) {
-				first, until = a, le.until
-			}
+	for _, a := range l.byClient[id] {
+		of := l.byAddress[a]
+		le := of[slices.IndexFunc(of, func(le lease) bool { return le.client == id })]
+		if !first.IsValid() || le.until.Before(until) {
+			first, until = a, le.until
 		}
 	}
 	l.drop(first, l.byAddress[first], func(le lease) bool { return le.client == id })
@@ -133,11 +130,15 @@ func (l *Leases) drop(a netip.Addr, of []lease, over func(lease) bool) (dropped 
 			return false
 		}
 		dropped++
-		if l.held[le.client]--; l.held[le.client] == 0 {
-			delete(l.held, le.client)
+		at := slices.DeleteFunc(l.byClient[le.client], func(held netip.Addr) bool { return held == a })
+		if len(at) == 0 {
+			delete(l.byClient, le.client)
+		} else {
+			l.byClient[le.client] = at
 		}
 		return true
 	})
+	l.n -= dropped
 	if len(kept) == 0 {
 		delete(l.byAddress, a)
 	} else {
