@@ -112,7 +112,7 @@ func TestLeasesAgainstModel(t *testing.T) {
 			}
 		}
 		l.Expire(now.Add(time.Hour))
-		if l.Len() != 0 || len(l.byAddress) != 0 || len(l.held) != 0 {
+		if l.Len() != 0 || len(l.byAddress) != 0 || len(l.byClient) != 0 {
 			t.Fatalf("something is left: %+v", l)
 		}
 	})
