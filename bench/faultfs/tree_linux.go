@@ -33,6 +33,7 @@ var (
 	_ fs.NodeMkdirer        = (*directoryNode)(nil)
 	_ fs.NodeUnlinker       = (*directoryNode)(nil)
 	_ fs.NodeRenamer        = (*directoryNode)(nil)
+	_ fs.NodeLinker         = (*directoryNode)(nil)
 	_ fs.NodeOpendirHandler = (*directoryNode)(nil)
 )
 
@@ -61,7 +62,7 @@ func (n *fileNode) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 func (n *fileNode) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
-	out.Mode, out.Size = syscall.S_IFREG|0o600, uint64(n.file.now.size)
+	out.Mode, out.Size, out.Nlink = syscall.S_IFREG|0o600, uint64(n.file.now.size), 1
 	return 0
 }
 
@@ -79,7 +80,7 @@ func (n *directoryNode) Create(ctx context.Context, name string, _ uint32, _ uin
 	if errno := n.disk.change(func() { n.directory.now[name] = f }, nil); errno != 0 {
 		return nil, nil, 0, errno
 	}
-	out.Mode = syscall.S_IFREG | 0o600
+	out.Mode, out.Nlink = syscall.S_IFREG|0o600, 1 // or it could not be linked
 	return n.NewPersistentInode(ctx, &fileNode{disk: n.disk, file: f}, fs.StableAttr{Mode: syscall.S_IFREG}), nil, 0, 0
 }
 
@@ -94,6 +95,18 @@ func (n *directoryNode) Mkdir(ctx context.Context, name string, _ uint32, out *f
 
 func (n *directoryNode) Unlink(_ context.Context, name string) syscall.Errno {
 	return n.disk.change(func() { delete(n.directory.now, name) }, nil)
+}
+
+func (n *directoryNode) Link(_ context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	f, ok := target.(*fileNode)
+	if !ok {
+		return nil, syscall.EPERM
+	}
+	if errno := n.disk.change(func() { n.directory.now[name] = f.file }, nil); errno != 0 {
+		return nil, errno
+	}
+	out.Mode, out.Nlink = syscall.S_IFREG|0o600, 1 // or it could not be linked
+	return f.EmbeddedInode(), 0
 }
 
 func (n *directoryNode) Rename(_ context.Context, name string, parent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {

@@ -18,6 +18,7 @@ import (
 	"sallyport/ingest"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/state"
 	"sallyport/verify/schedule"
 )
 
@@ -39,7 +40,11 @@ Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
 				return cli.Misuse(err)
 			}
 			describe(env, cfg)
-			warnings := check(c.Context(), cfg, env.Now())
+			stateWarning, err := checkState(c.Context(), cfg)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			warnings := append(stateWarning, check(c.Context(), cfg, env.Now())...)
 			for _, w := range warnings {
 				fmt.Fprintf(env.Stdout, "warning: %s\n", w)
 			}
@@ -109,22 +114,26 @@ func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
 	if client.ClockState() == client.ClockUnsynchronised {
 		warn("this host's clock is not synchronised (it shows %s): knocks stop working when it is off by more than %s; run chrony, ntpd or systemd-timesyncd", now.UTC().Format(time.RFC3339), cfg.tolerance)
 	}
-	warnings = append(warnings, checkState(ctx, cfg)...)
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
 	return append(warnings, checkFirewall()...)
 }
 
-// checkState reads the record of used nonces.
-func checkState(ctx context.Context, cfg config) []string {
-	_, err := readState(ctx, cfg)
+// checkState reads the record of used nonces. The error is what would keep
+// the server from serving.
+func checkState(ctx context.Context, cfg config) (warnings []string, err error) {
+	_, err = readState(ctx, cfg)
+	var damaged *state.DamagedError
+	var newer *state.NewerError
 	switch {
+	case errors.As(err, &damaged), errors.As(err, &newer):
+		return nil, err
 	case errors.Is(err, fs.ErrNotExist):
-		return []string{fmt.Sprintf("there is no record of used nonces in %s yet: \"serve\" makes one, and refuses knocks for the first %s, since it may have been lost; \"init\" makes one without that", cfg.stateDir, cfg.tolerance)}
+		return []string{fmt.Sprintf("there is no record of used nonces in %s yet: \"serve\" makes one, and refuses knocks for the first minute, since it may have been lost; \"init\" makes one without that", cfg.stateDir)}, nil
 	case err != nil:
-		return []string{fmt.Sprintf("the record of used nonces: %v", err)}
+		return []string{fmt.Sprintf("the record of used nonces: %v", err)}, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // checkPorts tries to bind what the server would, unless one runs already.

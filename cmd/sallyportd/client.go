@@ -52,7 +52,9 @@ server notices the new client by itself.`,
 			} else {
 				added.identifier = unusedIdentifier(cfg.clients)
 			}
-			raiseMark(c.Context(), env, cfg, &added)
+			if err := raiseMark(c.Context(), cfg, &added); err != nil {
+				return err
+			}
 			return out.deliver(env, cfg, added, func() error {
 				return editClients(c.Context(), cfg.clientsPath, func(lines []clientLine) ([]clientLine, error) {
 					if _, err := find(lines, added.identifier); err == nil {
@@ -93,7 +95,10 @@ func clientListCommand(env cli.Env) *cobra.Command {
 				return cli.Misuse(err)
 			}
 			w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-			record := nonceRecord(c.Context(), env, cfg)
+			record, err := nonceRecord(c.Context(), cfg)
+			if err != nil {
+				fmt.Fprintf(env.Stderr, "warning: the record of used nonces is not whole: %v\n", err)
+			}
 			fmt.Fprintln(w, "CLIENT\tNONCE\tLAST IN\tOLD SECRET UNTIL\tNOTE")
 			for _, c := range cfg.clients {
 				until := "-"
@@ -125,7 +130,9 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			raiseMark(c.Context(), env, cfg, &existing)
+			if err := raiseMark(c.Context(), cfg, &existing); err != nil {
+				return err
+			}
 			return out.deliver(env, cfg, existing, func() error { return nil })
 		},
 	}
@@ -154,7 +161,9 @@ The old secret stays good for a while, so that the client can move in peace.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			raiseMark(c.Context(), env, cfg, &rotated)
+			if err := raiseMark(c.Context(), cfg, &rotated); err != nil {
+				return err
+			}
 			secret := []byte(randomSecret())
 			rotated.previous, rotated.until, rotated.secret = rotated.secret, until, secret
 			return out.deliver(env, cfg, rotated, func() error {

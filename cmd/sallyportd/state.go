@@ -94,23 +94,27 @@ func stateResetCommand(env cli.Env) *cobra.Command {
 		Short: "Begin a new state file with what is still readable of the old one",
 		Long: `Begin a new state file with what is still readable of the old one.
 
-The old one is kept beside it. Knocks stamped up to now plus clock_tolerance
-will be refused, since nonces may be lost. The server has to be stopped first.`,
+The old one is kept beside it. Knocks stamped up to a minute from now will be
+refused, since nonces may be lost. The server has to be stopped first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			kept, aside, err := state.Reset(c.Context(), cfg.stateDir, env.Now(), cfg.tolerance, !empty)
+			o, err := state.Reset(c.Context(), cfg.stateDir, env.Now(), !empty)
+			var locked *state.LockedError
+			if errors.As(err, &locked) {
+				return cli.WithHint(errors.New(locked.Error()), "stop the server first")
+			}
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, "a new state file with the nonces of %d clients: %s\n", kept, filepath.Join(cfg.stateDir, state.FileName))
-			if aside != "" {
-				fmt.Fprintf(env.Stdout, "the old one: %s\n", aside)
+			fmt.Fprintf(env.Stdout, "a new state file with the nonces of %d clients: %s\n", o.Kept, filepath.Join(cfg.stateDir, state.FileName))
+			if o.Aside != "" {
+				fmt.Fprintf(env.Stdout, "the old one: %s\n", o.Aside)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "knocks stamped up to %s will be refused\n", env.Now().Add(cfg.tolerance).UTC().Format(time.RFC3339))
+			_, err = fmt.Fprintf(env.Stdout, "knocks stamped up to %s will be refused\n", o.Doubt.UTC().Format(time.RFC3339))
 			return err
 		},
 	}
@@ -126,7 +130,11 @@ func readState(ctx context.Context, cfg config) (state.Contents, error) {
 	var locked *state.LockedError
 	switch {
 	case errors.As(err, &locked):
-		return askState(ctx, cfg.adminSocket)
+		contents, err := askState(ctx, cfg.adminSocket)
+		if err != nil {
+			err = fmt.Errorf("%s: a process holds it, and no server answers for it: %w", cfg.stateDir, err)
+		}
+		return contents, err
 	case errors.Is(err, fs.ErrNotExist):
 		return contents, cli.WithHint(fmt.Errorf("read the state file: %w", err), "no server has run with this configuration yet, or its state_dir was lost; \"serve\" makes one")
 	}
@@ -147,22 +155,27 @@ func askState(ctx context.Context, socket string) (contents state.Contents, err 
 	return state.Read(bytes.NewReader(copied), int64(len(copied)), "of the server")
 }
 
-// nonceRecord is what is recorded of the clients' nonces; none, with a
-// warning, if that cannot be found out.
-func nonceRecord(ctx context.Context, env cli.Env, cfg config) map[wire.Identifier]sessions.Entry {
+// nonceRecord is what is recorded of the clients' nonces: nothing, if there is
+// no record yet. With an error comes what is still readable.
+func nonceRecord(ctx context.Context, cfg config) (map[wire.Identifier]sessions.Entry, error) {
 	contents, err := readState(ctx, cfg)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(env.Stderr, "warning: the record of used nonces is not whole: %v\n", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
 	record := make(map[wire.Identifier]sessions.Entry, len(contents.Entries))
 	for _, e := range contents.Entries {
 		record[e.Identifier] = e
 	}
-	return record
+	return record, err
 }
 
 // raiseMark has a client that is about to get a profile begin above the nonces
 // that it has used.
-func raiseMark(ctx context.Context, env cli.Env, cfg config, c *registered) {
-	c.mark = max(c.mark, nonceRecord(ctx, env, cfg)[c.identifier].Mark)
+func raiseMark(ctx context.Context, cfg config, c *registered) error {
+	record, err := nonceRecord(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("find out which nonces client %s has used: %w", c.identifier, err)
+	}
+	c.mark = max(c.mark, record[c.identifier].Mark)
+	return nil
 }

@@ -120,7 +120,10 @@ func (e *DamagedError) Error() string { return e.Path + ": " + e.err.Error() }
 
 // Hint says what to do.
 func (e *DamagedError) Hint() string {
-	return "restore it from a backup, or remove it: the nonces then begin at 0, and the last attempt of each knock moves them ahead by 65,536 until the server takes them"
+	if errors.Is(e.err, errNewer) {
+		return "update sallyport; the file is not damaged"
+	}
+	return "restore it from a backup; or have the administrator make a new profile, which begins above all nonces used (\"sallyportd client profile\"), and then remove the file"
 }
 
 const nonceHeader = "sallyport-nonce 1\n"
@@ -129,6 +132,8 @@ func formatNonce(next uint64) string {
 	return nonceHeader + "next " + strconv.FormatUint(next, 10) + "\n"
 }
 
+var errNewer = errors.New("a newer version of sallyport wrote this nonce file")
+
 func parseNonce(text string) (uint64, error) {
 	const expected = "this is not a nonce file: expected the lines %q and \"next NUMBER\""
 	version, rest, ok := strings.Cut(text, "\n")
@@ -136,7 +141,7 @@ func parseNonce(text string) (uint64, error) {
 		return 0, fmt.Errorf(expected, strings.TrimSpace(nonceHeader))
 	}
 	if version+"\n" != nonceHeader {
-		return 0, errors.New("this nonce file was written by a newer version of sallyport")
+		return 0, errNewer
 	}
 	next, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(rest, "next "), "\n"), 10, 64)
 	if err != nil || next > nonces || formatNonce(next) != text {

@@ -2,9 +2,13 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"reflect"
 	"syscall"
 	"testing"
+	"time"
 
 	"sallyport/bench/faultfs"
 	"sallyport/bench/netns"
@@ -117,4 +121,55 @@ func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 			}
 		}
 	})
+}
+
+// TestResetFaults lets each change to the disk fail in turn while a store is
+// reset, and after each the power: at no moment is the old file lost.
+func TestResetFaults(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	disk := faultfs.Start(t)
+	want := crowd(150, 7)
+	before, last := 0, 1
+	for k := 0; k <= last; k++ {
+		fault := 0
+		if k > 0 {
+			fault = before + k
+		}
+		dir := disk.Arm(fault, syscall.EIO)
+		s := open(t, config(dir))
+		record(t, s, want...)
+		closeStore(t, s)
+		before = disk.Count() // each time as many
+		o, err := Reset(t.Context(), dir, start.Add(time.Hour), false)
+		if k == 0 {
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = disk.Count() - before
+			t.Logf("%d changes, each of which fails", last)
+		} else if disk.Count() < before+k {
+			t.Fatalf("change %d of %d never came", k, last)
+		}
+		whole := func(path string) bool {
+			c, err := ReadFile(path)
+			return err == nil && reflect.DeepEqual(c.Entries, want)
+		}
+		check := func(what, dir string) {
+			path := filepath.Join(dir, FileName)
+			if !whole(path) && !whole(path+".20270115T090000.000Z") {
+				t.Errorf("fault %d, %s: the old file is lost", k, what)
+			}
+			if c, err := ReadDir(t.Context(), dir); err != nil || len(c.Entries) != 0 && len(c.Entries) != len(want) {
+				t.Errorf("fault %d, %s: %d entries, %v", k, what, len(c.Entries), err)
+			}
+		}
+		check(fmt.Sprintf("%+v, %v", o, err), dir)
+		disk.Images(func(i faultfs.Image) {
+			if i.After >= before {
+				check(fmt.Sprintf("power failure after %d (%s)", i.After, i.Kind), i.Path)
+			}
+		})
+	}
 }

@@ -123,23 +123,24 @@ func (l *late) raise(clients []sessions.Client) {
 	}
 }
 
-// trouble keeps the log short while the file cannot be written.
+// trouble keeps the log short while the file cannot be written, or only now
+// and then.
 type trouble struct {
-	last    time.Time // zero: there is none
+	last    time.Time // of the last line
+	told    bool      // it is not over, as far as the log knows
 	refused int       // grants since the last line
 }
 
 func (t *trouble) report(log *slog.Logger, err error, grants int) {
 	switch {
-	case err == nil && t.last.IsZero():
-	case err == nil:
-		log.Info("the state file can be written again", "refused", t.refused)
-		*t = trouble{}
-	default:
+	case err != nil:
 		t.refused += grants
 		if time.Since(t.last) >= logPause {
 			log.Error("nothing opens: nonces cannot be recorded", "error", err, "refused", t.refused)
-			t.last, t.refused = time.Now(), 0
+			t.last, t.told, t.refused = time.Now(), true, 0
 		}
+	case t.told:
+		log.Info("the state file can be written again", "refused", t.refused)
+		t.told, t.refused = false, 0
 	}
 }

@@ -108,7 +108,7 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("there is no state file: a new one is made, and knocks that may have been used before are refused", "file", s.path)
-		c = &contents{version: version, header: header{doubt: seconds(cfg.Now) + tolerance}}
+		c = &contents{version: version, header: header{doubt: seconds(cfg.Now.Add(maxTolerance))}}
 		if err := write(s.path, c.header, nil); err != nil {
 			return header{}, fmt.Errorf("make the state file: %w", err)
 		}
@@ -135,6 +135,10 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	}
 	return h, nil
 }
+
+// maxTolerance is the most that a tolerance can be: where no record tells what
+// it was, it may have been that.
+const maxTolerance = time.Minute
 
 func seconds(t time.Time) uint32 { return uint32(t.Unix()) }
 

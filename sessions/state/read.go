@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"sallyport/sessions"
@@ -83,11 +82,10 @@ func withFile(path string, use func(io.ReaderAt, int64) error) error {
 // inspect is read, with errors that name the file.
 func inspect(file io.ReaderAt, size int64, name string) (*contents, error) {
 	c, err := read(file, size)
-	var system *fs.PathError
 	switch newer := (*NewerError)(nil); {
 	case errors.As(err, &newer):
 		newer.Path = name
-	case err != nil && !errors.As(err, &system):
+	case err != nil: // what the disk does not give back is damaged, too
 		err = &DamagedError{name, err}
 	}
 	return c, err

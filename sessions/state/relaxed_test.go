@@ -141,5 +141,15 @@ func TestTroubleIsLoggedOnceAMinute(t *testing.T) {
 		if strings.Count(got, "can be written again") != 1 || !strings.Contains(got, "refused=120") {
 			t.Errorf("log:\n%s", got)
 		}
+		// A disk that fails now and then.
+		text.Reset()
+		for range 600 {
+			tr.report(log, errNoDisk, 1)
+			tr.report(log, nil, 0)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := strings.Count(text.String(), "\n"); n > 4 {
+			t.Errorf("%d lines in a minute:\n%s", n, text.String())
+		}
 	})
 }

@@ -63,39 +63,58 @@ func Read(file io.ReaderAt, size int64, name string) (Contents, error) {
 }
 
 // Reset puts a new file in the place of the one in dir, with what is still
-// readable of it, unless keep is false. The old one stays beside it, under the
-// name that Reset returns; empty: there was none. Until now and the tolerance,
-// stamps are doubted.
-func Reset(ctx context.Context, dir string, now time.Time, tolerance time.Duration, keep bool) (kept int, aside string, err error) {
+// readable of it, unless keep is false. The old one stays beside it. What may
+// have been used by now is doubted, whatever the tolerance was.
+func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o Outcome, err error) {
 	path := filepath.Join(dir, FileName)
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return 0, "", fmt.Errorf("make the state directory: %w", err)
+		return o, fmt.Errorf("make the state directory: %w", err)
 	}
 	lock, err := takeLock(ctx, dir, lockWait)
 	if err != nil {
-		return 0, "", err
+		return o, err
 	}
 	defer lock.Close()
 	var c Contents
 	if keep {
 		var damaged *DamagedError
 		if c, err = ReadFile(path); err != nil && !errors.As(err, &damaged) && !errors.Is(err, fs.ErrNotExist) {
-			return 0, "", err
+			return o, err
 		}
 	}
 	if _, err := os.Lstat(path); err == nil {
-		aside = path + now.UTC().Format(".20060102T150405.000Z")
+		aside := path + now.UTC().Format(".20060102T150405.000Z")
 		// A second name, so that there is a file at every moment.
 		if err := os.Link(path, aside); err != nil {
-			return 0, "", fmt.Errorf("keep the old state file: %w", err)
+			return o, fmt.Errorf("keep the old state file: %w", err)
 		}
+		o.Aside = aside
 	}
-	h := header{doubt: seconds(now.Add(tolerance))}
-	if err := write(path, h, c.Entries); err != nil {
-		if aside != "" {
-			os.Remove(aside)
-		}
-		return 0, "", fmt.Errorf("write a new state file: %w", err)
+	o.Kept, o.Doubt = len(c.Entries), now.Add(maxTolerance)
+	if err := write(path, header{doubt: seconds(o.Doubt)}, c.Entries); err != nil {
+		return o, fmt.Errorf("write a new state file: %w", errors.Join(err, o.forget(path)))
 	}
-	return len(c.Entries), aside, nil
+	return o, nil
+}
+
+// Outcome is what Reset did.
+type Outcome struct {
+	Kept  int       // clients taken over
+	Aside string    // where the old file is; empty: there was none
+	Doubt time.Time // knocks stamped up to then will be refused
+}
+
+// forget gives the old file's second name up while it still has the first one.
+func (o Outcome) forget(path string) error {
+	if o.Aside == "" {
+		return nil
+	}
+	old, err := os.Lstat(o.Aside)
+	if err != nil {
+		return err
+	}
+	if now, err := os.Lstat(path); err == nil && os.SameFile(old, now) {
+		return os.Remove(o.Aside)
+	}
+	return fmt.Errorf("the old one is %s", o.Aside)
 }

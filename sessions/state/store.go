@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ func (s *Store) Failures() uint64 { return s.failures.Load() }
 
 // Raise raises the mark of each client to what is recorded, if that is higher.
 func (s *Store) Raise(clients []sessions.Client) error {
-	err := s.view(func(b *bolt.Bucket) error {
+	s.late.raise(clients) // first: what a flush takes from there meanwhile is in the file
+	return s.view(func(b *bolt.Bucket) error {
 		for i := range clients {
 			c := &clients[i]
 			value := b.Get(c.Identifier[:])
@@ -41,8 +43,6 @@ func (s *Store) Raise(clients []sessions.Client) error {
 		}
 		return nil
 	})
-	s.late.raise(clients)
-	return err
 }
 
 // Snapshot writes a copy of the file, as ReadFile reads it. A writer that is
@@ -51,10 +51,17 @@ func (s *Store) Snapshot(w io.Writer) error {
 	if err := s.flush(nil); err != nil {
 		return err
 	}
-	return s.view(func(b *bolt.Bucket) error {
-		_, err := b.Tx().WriteTo(w)
+	// In memory first: while it is read, the file cannot be replaced.
+	var copied bytes.Buffer
+	if err := s.view(func(b *bolt.Bucket) error {
+		copied.Grow(int(b.Tx().Size()))
+		_, err := b.Tx().WriteTo(&copied)
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	_, err := copied.WriteTo(w)
+	return err
 }
 
 func (s *Store) view(f func(*bolt.Bucket) error) error {

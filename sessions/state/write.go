@@ -34,7 +34,8 @@ func Create(dir string) error {
 }
 
 // write puts a new file with these entries, which are sorted, in the place of
-// path. An error leaves path as it was.
+// path. After an error path is as it was, unless only the directory could not
+// be synced: then it may be either.
 func write(path string, h header, entries []sessions.Entry) (err error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
