@@ -117,7 +117,7 @@ func drain(fd int, received *atomic.Uint64) error {
 	runtime.LockOSThread()
 	type message struct {
 		header unix.Msghdr
-		length uint32
+		_      uint32 // length
 		_      [4]byte
 	}
 	var messages [sinkBatch]message
