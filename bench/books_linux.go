@@ -135,7 +135,7 @@ func ms(µs int64) float64 { return float64(µs) / 1000 }
 
 // row sums up all windows of a step.
 func (b *books) row(s step) report.Row {
-	r := report.Row{Scenario: s.kind, Title: "honest knocks alone", Target: s.target, Load: string(s.load), Sums: true, Counters: map[string]uint64{}}
+	r := report.Row{Scenario: s.kind, Title: "honest knocks alone", Target: s.target, Load: string(s.load), Unfiltered: s.target == unfiltered || s.target == threeOpen, Sums: true, Counters: map[string]uint64{}}
 	if k, ok := scenario.ByName(s.kind); ok {
 		r.Title = k.Title
 	}

@@ -41,6 +41,17 @@ func (r Ratio) Reached(s Spread) bool {
 	return s.Median >= r.Reach
 }
 
+func (r Ratio) verdict(s Spread) string {
+	switch {
+	case s.Kept == 0:
+		return "not measured"
+	case r.Reached(s):
+		return "reached"
+	default:
+		return "missed"
+	}
+}
+
 // Goal is what is to be reached, in words.
 func (r Ratio) Goal() string {
 	if r.AtMost {

@@ -84,7 +84,9 @@ type Row struct {
 	Title    string `json:"title"`
 	Target   string `json:"target"`
 	Load     string `json:"load"`
-	Kept     int    `json:"runs_kept"`
+	// Unfiltered means that the target is a server without the kernel's filter.
+	Unfiltered bool `json:"unfiltered"`
+	Kept       int  `json:"runs_kept"`
 	// Packets a second: offered to the host, of these off the link, of these
 	// in the program.
 	Offered  Spread `json:"offered_pps"`

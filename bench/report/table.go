@@ -31,20 +31,13 @@ func (res Result) ratioTable() [][]string {
 	table := [][]string{{"figure", "median", "range", "runs", "to reach", ""}}
 	for _, r := range Ratios {
 		s := r.Of(res)
-		verdict := "reached"
-		if !r.Reached(s) {
-			verdict = "missed"
-		}
-		if s.Kept == 0 {
-			verdict = "not measured"
-		}
-		table = append(table, []string{r.Name, s.text(), s.span(), strconv.Itoa(s.Kept), r.Goal(), verdict})
+		table = append(table, []string{r.Name, s.text(), s.span(), strconv.Itoa(s.Kept), r.Goal(), r.verdict(s)})
 	}
 	return table
 }
 
 func (res Result) rowTable() [][]string {
-	table := [][]string{{"flood", "at", "load", "offered/s", "arrived/s", "in time", "at all", "p50 ms", "p99 ms", "max ms", "server ns", "receive ns", "MiB", "log/s", "adds up"}}
+	table := [][]string{{"flood", "at", "load", "offered/s", "arrived/s", "received/s", "in time", "at all", "p50 ms", "p99 ms", "max ms", "server ns", "receive ns", "MiB", "log/s", "adds up"}}
 	for _, r := range res.Rows {
 		timely, atAll, p50, p99, most := "", "", "", "", ""
 		if r.InTime != nil {
@@ -59,7 +52,7 @@ func (res Result) rowTable() [][]string {
 			sums = ""
 		}
 		table = append(table, []string{
-			r.Scenario, r.Target, r.Load, rate(r.Offered.Median), rate(r.Arrived.Median), timely, atAll, p50, p99, most,
+			r.Scenario, r.Target, r.Load, rate(r.Offered.Median), rate(r.Arrived.Median), rate(r.Received.Median), timely, atAll, p50, p99, most,
 			short(r.ServerNS.Median), short(r.ReceiveNS.Median), strconv.FormatUint(r.Resident>>20, 10), short(r.LogLines.Median), sums,
 		})
 	}
