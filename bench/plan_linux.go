@@ -50,6 +50,7 @@ var (
 	magic         = step{"bad-magic", shipped, highest, true}
 	magicOpen     = step{"bad-magic", unfiltered, highest, true}
 	magicHalf     = step{"bad-magic", shipped, half, true}
+	emptyHalf     = step{"bad-magic", refuseAllSink, half, false} // what the link itself loses
 	idleRelaxed   = step{nothing, shipped, idle, true}
 )
 
@@ -60,7 +61,7 @@ var fullPlan = plan{
 		sinkJunk, readJunk,
 		sinkMAC, wholeMAC, millionMAC,
 		refuseAll, filterUnknown,
-		capacity, magic, magicOpen, magicHalf,
+		capacity, magic, magicOpen, magicHalf, emptyHalf,
 		idleRelaxed, {nothing, strict, idle, true},
 		{"one-client", twoReaders, half, true},
 		{"bad-magic", shipped, atTurn, true},

@@ -157,6 +157,9 @@ func (w *world) choose() error {
 			return fmt.Errorf("look at the network: %w", err)
 		}
 		w.link.From = there.HardwareAddr
+		if err := netns.SendToQueue(w.peer); err != nil {
+			return err
+		}
 		if w.generator, err = flood.NewXDP(there.Index, w.floodCore); err == nil {
 			return nil
 		}

@@ -126,7 +126,7 @@ func playEverything(t *testing.T, make func(index, core int) (Generator, error))
 			}
 		}
 		for i, at := range sent.Honest {
-			if now := clock.Monotonic(); at <= 0 || at > now || i > 0 && at <= sent.Honest[i-1] {
+			if now := clock.Monotonic(); at <= 0 || at > now || i > 0 && at < sent.Honest[i-1] {
 				t.Errorf("honest frame %d sent at %d, before that %v", i, at, sent.Honest[:i])
 			}
 		}

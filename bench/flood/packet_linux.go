@@ -114,33 +114,33 @@ func pause(ns int64) {
 	}
 }
 
-// batch sends the next frames, honest ones at the beginning of a batch: so its
-// time is the frame's own.
+// batch sends the next frames. An honest one may have any place among them:
+// at the beginning it would find the room that the pause between two calls has
+// made. Its time is that of the call, up to a batch too early.
 func (s *sender) batch() (n int, err error) {
-	var stamp *int64
-	flood := s.stream.Flood
-	if s.honest < len(s.stream.Honest) && (len(flood) == 0 || s.since >= s.stream.Every) {
-		s.set(0, s.stream.Honest[s.honest])
-		stamp = &s.result.Honest[s.honest]
-		s.honest++
-		s.since, n = 0, 1
-	}
 	room := batchSize
 	if s.stream.Rate > 0 { // a slow stream is not sent in lumps
 		room = min(batchSize, 1+int(s.stream.Rate*50e-6))
 	}
-	for ; len(flood) > 0 && n < room && (s.honest == len(s.stream.Honest) || s.since < s.stream.Every); n++ {
-		s.set(n, s.vary(n, flood[s.next]))
-		s.next = (s.next + 1) % len(flood)
-		s.since++
+	flood := s.stream.Flood
+	var stamps [batchSize]*int64
+	for ; n < room; n++ {
+		waiting := s.honest < len(s.stream.Honest)
+		switch {
+		case waiting && (len(flood) == 0 || s.since >= s.stream.Every):
+			s.set(n, s.stream.Honest[s.honest])
+			stamps[n] = &s.result.Honest[s.honest]
+			s.honest++
+			s.since = 0
+		case len(flood) > 0:
+			s.set(n, s.vary(n, flood[s.next]))
+			s.next = (s.next + 1) % len(flood)
+			s.since++
+		default:
+			return n, s.send(n, &stamps)
+		}
 	}
-	if n == 0 {
-		return 0, nil
-	}
-	if stamp != nil {
-		*stamp = clock.Monotonic()
-	}
-	return n, s.send(n, stamp)
+	return n, s.send(n, &stamps)
 }
 
 func (s *sender) set(i int, frame []byte) {
@@ -162,9 +162,15 @@ func (s *sender) vary(i int, frame []byte) []byte {
 	return s.varied[i][:len(frame)]
 }
 
-// send hands over n frames. A frame for which there is no room is lost, as it
-// would be on a real network; if the first one was honest, it was not sent.
-func (s *sender) send(n int, first *int64) error {
+// send hands over n frames. One for which the other end had no room counts as
+// sent: it is lost, as on a real network.
+func (s *sender) send(n int, stamps *[batchSize]*int64) error {
+	now := clock.Monotonic()
+	for _, stamp := range stamps[:n] {
+		if stamp != nil {
+			*stamp = now
+		}
+	}
 	for at := 0; at < n; {
 		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.packet.fd), uintptr(unsafe.Pointer(&s.messages[at])), uintptr(n-at), 0, 0, 0)
 		switch errno {
@@ -173,10 +179,8 @@ func (s *sender) send(n int, first *int64) error {
 			s.result.Frames += uint64(sent)
 		case unix.EINTR, unix.EAGAIN:
 		case unix.ENOBUFS:
-			if at == 0 && first != nil {
-				*first = 0
-			}
 			at++
+			s.result.Frames++
 		default:
 			return fmt.Errorf("send frames: %w", os.NewSyscallError("sendmmsg", errno))
 		}

@@ -40,12 +40,28 @@ func ReceiveByThread(name string) (thread int, err error) {
 // which it takes no frames from XDP. The driver has one only while GRO is on;
 // UDP datagrams are not coalesced by that, unless a socket asks for it.
 func ReceiveByQueue(name string) error {
+	if err := ethtool(name, unix.ETHTOOL_SGRO, 1); err != nil {
+		return fmt.Errorf("turn on %s's receive queue: %w", name, err)
+	}
+	return nil
+}
+
+// SendToQueue has all that a veth sends go to the other end's receive queue.
+// What could be one of many segments passes it by; so there are none.
+func SendToQueue(name string) error {
+	if err := ethtool(name, unix.ETHTOOL_STSO, 0); err != nil {
+		return fmt.Errorf("turn off %s's segmentation: %w", name, err)
+	}
+	return nil
+}
+
+func ethtool(name string, command, data uint32) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("turn on %s's receive queue: %w", name, os.NewSyscallError("socket", err))
+		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	value := struct{ command, data uint32 }{unix.ETHTOOL_SGRO, 1}
+	value := struct{ command, data uint32 }{command, data}
 	request := struct {
 		name  [unix.IFNAMSIZ]byte
 		value unsafe.Pointer
@@ -53,7 +69,7 @@ func ReceiveByQueue(name string) error {
 	}{value: unsafe.Pointer(&value)}
 	copy(request.name[:unix.IFNAMSIZ-1], name)
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
-		return fmt.Errorf("turn on %s's receive queue: %w", name, os.NewSyscallError("ioctl", errno))
+		return os.NewSyscallError("ioctl", errno)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ const (
 	// watchQueue is how many grants wait for a watcher; what it then has no
 	// room for, it misses.
 	watchQueue = 8192
+	// watchDelay is how long after a grant watchers may hear of it.
+	watchDelay = 20 * time.Millisecond
 )
 
 // opening is a grant that has taken effect, as watchers are told of it.
@@ -91,14 +93,24 @@ func (w *watched) serveGrants(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rw.WriteHeader(http.StatusOK)
+	if stream.Flush() != nil {
+		return
+	}
 	encoder := json.NewEncoder(rw)
+	// Many that come at a time are told of at a time.
+	var late <-chan time.Time
 	for {
-		if stream.SetWriteDeadline(time.Now().Add(adminTimeout)) != nil || len(grants) == 0 && stream.Flush() != nil {
-			return
-		}
 		select {
 		case o := <-grants:
-			if encoder.Encode(o) != nil {
+			if late == nil {
+				late = time.After(watchDelay)
+			}
+			if stream.SetWriteDeadline(time.Now().Add(adminTimeout)) != nil || encoder.Encode(o) != nil {
+				return
+			}
+		case <-late:
+			late = nil
+			if stream.Flush() != nil {
 				return
 			}
 		case <-r.Context().Done():
