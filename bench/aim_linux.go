@@ -18,7 +18,7 @@ const (
 	// source of its own; after them it begins again.
 	floodFrames = 4096
 	// honestRate is about how many honest attempts a second ride in a flood.
-	honestRate = 500
+	honestRate = 200
 )
 
 // aimed makes the frames for one server.

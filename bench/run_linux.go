@@ -178,10 +178,8 @@ func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.St
 	return stream, attempts, err
 }
 
-// honestEvery is after how many frames of the flood an honest one comes. Its
-// period is odd: kernels queue frames in bulks of a power of two, in which the
-// last ones fare worse, and honest ones shall have every place in turn.
-func honestEvery(rate float64) int { return max(2, int(rate/honestRate)&^1) }
+// honestEvery is how many frames of the flood there are to an honest one.
+func honestEvery(rate float64) int { return max(1, int(rate/honestRate)) }
 
 // maxHonest is how many attempts a window has at the most, each from an
 // address of its own.

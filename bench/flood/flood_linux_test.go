@@ -111,19 +111,26 @@ func playEverything(t *testing.T, make func(index, core int) (Generator, error))
 		if sent.Frames != uint64(len(got)) || len(got) < 50 {
 			t.Fatalf("%d frames sent, %d came", sent.Frames, len(got))
 		}
-		honest, flood := 0, 0
+		honest, flood, since := 0, 0, 0
 		for i, b := range got {
 			want := []byte{'f', byte(flood % 4)}
 			size := 20 + flood%4
-			if i%4 == 3 && honest < 7 {
-				want, size = []byte{'h', byte(honest)}, 17
+			if b[0] == 'h' {
+				if since < 1 || since > 2*s.Every-1 {
+					t.Errorf("%d of the flood before honest datagram %d", since, honest)
+				}
+				want, size, since = []byte{'h', byte(honest)}, 17, 0
 				honest++
 			} else {
 				flood++
+				since++
 			}
 			if !bytes.HasPrefix(b, want) || len(b) != size {
 				t.Fatalf("datagram %d is %q of %d bytes, want %q of %d", i, b[:2], len(b), want, size)
 			}
+		}
+		if honest != len(s.Honest) {
+			t.Errorf("%d honest datagrams", honest)
 		}
 		for i, at := range sent.Honest {
 			if now := clock.Monotonic(); at <= 0 || at > now || i > 0 && at < sent.Honest[i-1] {

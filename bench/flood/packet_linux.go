@@ -64,7 +64,7 @@ type sender struct {
 	vectors  [batchSize]unix.Iovec
 	varied   [batchSize][maxFrame]byte
 	next     int // of the flood
-	since    int // frames of the flood since the last honest one
+	left     int // frames of the flood up to the next honest one
 	honest   int // how many were sent
 }
 
@@ -79,7 +79,7 @@ func (p *packet) Play(ctx context.Context, s Stream) (Sent, error) {
 		return Sent{}, err
 	}
 	defer unpin()
-	snd := &sender{packet: p, stream: s}
+	snd := &sender{packet: p, stream: s, left: s.Every}
 	snd.result.Honest = make([]int64, len(s.Honest))
 	start := clock.Monotonic()
 	end := start + int64(s.For)
@@ -127,15 +127,15 @@ func (s *sender) batch() (n int, err error) {
 	for ; n < room; n++ {
 		waiting := s.honest < len(s.stream.Honest)
 		switch {
-		case waiting && (len(flood) == 0 || s.since >= s.stream.Every):
+		case waiting && (len(flood) == 0 || s.left == 0):
 			s.set(n, s.stream.Honest[s.honest])
 			stamps[n] = &s.result.Honest[s.honest]
 			s.honest++
-			s.since = 0
+			s.left = 1 + rand.IntN(2*s.stream.Every-1)
 		case len(flood) > 0:
 			s.set(n, s.vary(n, flood[s.next]))
 			s.next = (s.next + 1) % len(flood)
-			s.since++
+			s.left--
 		default:
 			return n, s.send(n, &stamps)
 		}

@@ -176,8 +176,12 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 		asm.JNE.Imm(asm.R3, 0, "flood"),
 	)
 	add(
-		load(asm.R2, every).WithSymbol("honest"),
-		store(left, asm.R2),
+		asm.FnGetPrandomU32.Call().WithSymbol("honest"),
+		load(asm.R2, every),
+		asm.Add.Reg(asm.R2, asm.R2), asm.Sub.Imm(asm.R2, 1),
+		asm.Mod.Reg(asm.R0, asm.R2), asm.Add.Imm(asm.R0, 1),
+		store(left, asm.R0),
+		load(asm.R1, honest),
 		asm.Mov.Reg(asm.R2, asm.R1), asm.Add.Imm(asm.R2, 1),
 		store(honest, asm.R2),
 	)

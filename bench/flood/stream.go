@@ -14,8 +14,10 @@ type Stream struct {
 	// Vary changes each frame of the flood before it is sent. Its zero value
 	// changes nothing.
 	Vary Vary
-	// Honest frames are sent once each, in order: one after every Every-th of
-	// the flood. When they are through, the flood goes on alone.
+	// Honest frames are sent once each, in order, with Every of the flood
+	// between two on average: 1 to 2*Every-1 at random, since what one of them
+	// makes the host do may be over just when the next comes after a fixed
+	// number. When they are through, the flood goes on alone.
 	Honest [][]byte
 	Every  int
 	// Rate is how many frames a second there are in all; 0: as many as it goes.
