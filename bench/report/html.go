@@ -17,7 +17,7 @@ var pageTemplate = template.Must(template.New("report").Parse(page))
 
 // HTML writes the report as a page that needs nothing else.
 func (res Result) HTML(w io.Writer) error {
-	plots, err := res.plots()
+	plots, err := res.Plots()
 	if err != nil {
 		return fmt.Errorf("draw the plots: %w", err)
 	}

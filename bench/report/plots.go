@@ -13,11 +13,16 @@ import (
 	_ "gonum.org/v1/plot/vg/vgsvg" // the format
 )
 
-// Plot is a picture for a page.
+// Plot is a picture of the report.
 type Plot struct {
-	Name  string // of a file
+	Name  string // of a file, without what it ends in
 	Title string
-	SVG   template.HTML
+	SVG   []byte // a document of its own
+}
+
+// Inline is the picture as a part of a page.
+func (p Plot) Inline() template.HTML {
+	return template.HTML(p.SVG[max(0, bytes.Index(p.SVG, []byte("<svg"))):])
 }
 
 const (
@@ -25,8 +30,8 @@ const (
 	plotHeight = 10 * vg.Centimeter
 )
 
-// plots draws all pictures of the report.
-func (res Result) plots() (plots []Plot, err error) {
+// Plots draws all pictures.
+func (res Result) Plots() (plots []Plot, err error) {
 	for _, draw := range []struct {
 		name, title string
 		onto        func(*plot.Plot) error
@@ -52,12 +57,7 @@ func (res Result) plots() (plots []Plot, err error) {
 		if _, err := to.WriteTo(&b); err != nil {
 			return nil, err
 		}
-		text := b.Bytes()
-		// Inside a page, it is no document of its own.
-		if i := bytes.Index(text, []byte("<svg")); i >= 0 {
-			text = text[i:]
-		}
-		plots = append(plots, Plot{draw.name, draw.title, template.HTML(text)})
+		plots = append(plots, Plot{draw.name, draw.title, b.Bytes()})
 	}
 	return plots, nil
 }

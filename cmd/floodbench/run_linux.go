@@ -70,8 +70,8 @@ server and bare references on one core of the first, and floods it from another
 core. As root it has the server's core pay for what it receives and floods from
 inside the kernel; as another user it does what it can, and says so.
 
-Writes report.html and result.json to the directory of --out, and a table to
-the terminal. Fails if counters do not add up, or if honest knocks die though
+Writes report.html, its plots, and result.json to the directory of --out, and a
+table to the terminal. Fails if counters do not add up, or if honest knocks die though
 nothing is overloaded. Takes about 8 minutes; with --quick half of one.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -153,7 +153,18 @@ func (q quiet) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
 func (q quiet) ExitCode() int { return int(q) }
 
 func save(dir string, res report.Result) error {
-	for name, write := range map[string]func(io.Writer) error{"result.json": res.Write, "report.html": res.HTML} {
+	files := map[string]func(io.Writer) error{"result.json": res.Write, "report.html": res.HTML}
+	plots, err := res.Plots()
+	if err != nil {
+		return fmt.Errorf("draw the plots: %w", err)
+	}
+	for _, p := range plots {
+		files[p.Name+".svg"] = func(w io.Writer) error {
+			_, err := w.Write(p.SVG)
+			return err
+		}
+	}
+	for name, write := range files {
 		f, err := os.Create(filepath.Join(dir, name))
 		if err != nil {
 			return fmt.Errorf("write the report: %w", err)
