@@ -19,25 +19,25 @@ type books struct {
 }
 
 type entry struct {
-	round int
-	step  step
+	run  int // each step's own come at about the same time
+	step step
 	window
 }
 
 // add keeps a window, and reports whether it was thrown away instead.
-func (b *books) add(round int, s step, w window) (thrown bool) {
+func (b *books) add(run int, s step, w window) (thrown bool) {
 	b.windows++
 	if w.steal > report.MaxSteal {
 		b.thrown++
 		return true
 	}
-	b.entries = append(b.entries, entry{round, s, w})
+	b.entries = append(b.entries, entry{run, s, w})
 	return false
 }
 
-func (b *books) find(round int, s step) (window, bool) {
+func (b *books) find(run int, s step) (window, bool) {
 	for _, e := range b.entries {
-		if e.round == round && e.step == s {
+		if e.run == run && e.step == s {
 			return e.window, true
 		}
 	}
@@ -61,9 +61,9 @@ func knocks(s step) int {
 	return 1
 }
 
-// ratio compares two windows of a round; NaN if one was thrown away.
-func (b *books) ratio(rounds int, above, below step, figure func(above, below window) float64) report.Spread {
-	runs := make([]float64, rounds)
+// ratio compares two windows of each run; without those that were thrown away.
+func (b *books) ratio(total int, above, below step, figure func(above, below window) float64) report.Spread {
+	runs := make([]float64, total)
 	for i := range runs {
 		a, ok1 := b.find(i, above)
 		z, ok2 := b.find(i, below)
@@ -92,13 +92,16 @@ func survivalToPossible(w, capacity window) float64 {
 
 // result makes up the report.
 func (b *books) result(cfg Config, targets map[string]*tested) report.Result {
-	n := cfg.Rounds
+	n := 0
+	for _, e := range b.entries {
+		n = max(n, e.run+1)
+	}
 	quantile := func(s step, q float64) report.Spread {
 		return b.ratio(n, s, s, func(w, _ window) float64 { return ms(w.latency.ValueAtQuantile(q)) })
 	}
 	res := report.Result{
 		Version: report.Version, Time: time.Now().UTC().Truncate(time.Second), Command: cfg.Command,
-		Conditions: report.Conditions{Rounds: n, WindowSeconds: cfg.Window.Seconds(), Windows: b.windows, ThrownAway: b.thrown, Quick: cfg.Quick},
+		Conditions: report.Conditions{Rounds: cfg.Rounds, WindowSeconds: cfg.Window.Seconds(), Windows: b.windows, ThrownAway: b.thrown, Quick: cfg.Quick},
 		Ratios: map[string]report.Spread{
 			"read_vs_sink":           b.ratio(n, readJunk, sinkJunk, received),
 			"badmac_vs_sink":         b.ratio(n, wholeMAC, sinkMAC, received),

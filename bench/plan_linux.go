@@ -31,10 +31,13 @@ type step struct {
 
 func (s step) String() string { return s.kind + " at " + s.target + ", " + string(s.load) }
 
-// plan is which windows a round has, on which servers.
+// plan is which windows a round has, on which servers: those that are compared
+// several times, the others once.
 type plan struct {
-	servers []string
-	steps   []step
+	servers  []string
+	compared []step
+	once     []step
+	repeats  int
 }
 
 // The steps that ratios are made of.
@@ -57,12 +60,15 @@ var (
 // fullPlan has what is compared next to each other.
 var fullPlan = plan{
 	servers: []string{shipped, unfiltered, three, threeOpen, twoReaders, strict, manyClients},
-	steps: append([]step{
+	repeats: 3,
+	compared: []step{
 		sinkJunk, readJunk,
 		sinkMAC, wholeMAC, millionMAC,
 		refuseAll, filterUnknown,
-		capacity, magic, magicOpen, magicHalf, emptyHalf,
-		idleRelaxed, {nothing, strict, idle, true},
+		capacity, magic, magicOpen, magicHalf, emptyHalf, idleRelaxed,
+	},
+	once: append([]step{
+		{nothing, strict, idle, true},
 		{"one-client", twoReaders, half, true},
 		{"bad-magic", shipped, atTurn, true},
 	}, others()...),
@@ -88,9 +94,11 @@ func others() (steps []step) {
 // quickPlan asks whether everything still works, not how fast it is.
 var quickPlan = plan{
 	servers: []string{shipped, unfiltered, three, threeOpen},
-	steps: append([]step{
+	repeats: 1,
+	compared: []step{
 		idleRelaxed, sinkJunk, readJunk, sinkMAC, wholeMAC, refuseAll, filterUnknown, capacity, magic, magicOpen, magicHalf,
-	}, lightly()...),
+	},
+	once: lightly(),
 }
 
 func lightly() (steps []step) {

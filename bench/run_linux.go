@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"sallyport/bench/flood"
@@ -61,13 +62,20 @@ func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 	if err := r.startServers(ctx, p.servers...); err != nil {
 		return res, err
 	}
-	steps := len(p.steps) * cfg.Rounds
-	for round := range cfg.Rounds {
-		for i, s := range p.steps {
-			cfg.Progress(round*len(p.steps)+i, steps, s.String())
-			if err := r.step(ctx, round, s); err != nil {
+	repeats := p.repeats
+	steps := (len(p.compared)*repeats + len(p.once)) * cfg.Rounds
+	done := 0
+	for i := range cfg.Rounds * repeats {
+		list := p.compared
+		if i%repeats == 0 {
+			list = slices.Concat(p.compared, p.once)
+		}
+		for _, s := range list {
+			cfg.Progress(done, steps, s.String())
+			if err := r.step(ctx, i, s); err != nil {
 				return res, fmt.Errorf("%s: %w", s, err)
 			}
+			done++
 		}
 	}
 	cfg.Progress(steps, steps, "done")
@@ -81,7 +89,7 @@ func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 const tries = 3
 
 // step measures one window, again if the machine was not ours meanwhile.
-func (r *runner) step(ctx context.Context, round int, s step) (err error) {
+func (r *runner) step(ctx context.Context, run int, s step) (err error) {
 	t, err := r.target(ctx, s)
 	if err != nil {
 		return err
@@ -102,12 +110,12 @@ func (r *runner) step(ctx context.Context, round int, s step) (err error) {
 		if err != nil {
 			return err
 		}
-		again := r.books.add(round, s, w)
+		again := r.books.add(run, s, w)
 		if !again {
 			break
 		}
 	}
-	w, ok := r.books.find(round, s)
+	w, ok := r.books.find(run, s)
 	if ok && s.load == highest && s.target == shipped && s.kind == "bad-magic" {
 		r.offered = float64(w.host.offered) / w.seconds
 		if !s.honest {
@@ -128,6 +136,13 @@ func (r *runner) target(ctx context.Context, s step) (*tested, error) {
 func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.Stream, attempts []attempt, err error) {
 	stream.For = r.cfg.Window
 	estimate := r.offered
+	wanted := float64(honestRate)
+	if s.load == highest {
+		// Short, so that what is compared is close together: other tenants of
+		// the machine come and go by the second. Few survive: more are sent.
+		stream.For = stream.For * 2 / 5
+		wanted *= 5
+	}
 	switch s.load {
 	case idle:
 		stream.Rate = idleRate
@@ -168,7 +183,7 @@ func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.St
 	ports := t.server.Config.Ports
 	stream.Every = 1
 	if flooded {
-		stream.Every = honestEvery(estimate / float64(ports))
+		stream.Every = honestEvery(estimate/float64(ports), wanted)
 	}
 	n := int(1.5*estimate*stream.For.Seconds()/float64(stream.Every)/float64(ports)) + 1
 	if !flooded {
@@ -179,7 +194,7 @@ func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.St
 }
 
 // honestEvery is how many frames of the flood there are to an honest one.
-func honestEvery(rate float64) int { return max(1, int(rate/honestRate)) }
+func honestEvery(rate, wanted float64) int { return max(1, int(rate/wanted)) }
 
 // maxHonest is how many attempts a window has at the most, each from an
 // address of its own.
@@ -222,7 +237,7 @@ func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts 
 	for i := range before {
 		s.Flood = append(s.Flood, before[i], after[i])
 	}
-	s.Every = honestEvery(s.Rate)
+	s.Every = honestEvery(s.Rate, honestRate)
 	interval := time.Duration(float64(s.Every+1) / s.Rate * 1e9)
 	s.Honest, attempts, _, err = t.aimed.honest(int(s.For/interval), false, func(i int) time.Time { return begin.Add(time.Duration(i) * interval) })
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 func (res Result) Table(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %d cores, %s\n", res.Machine.Processor, res.Machine.Cores, res.Machine.Kernel)
 	fmt.Fprintf(w, "flooded by %s; receiving is paid by %s\n", res.Conditions.Generator, res.Conditions.ReceivePaidBy)
-	fmt.Fprintf(w, "%d rounds, windows of %g s, %d of %d thrown away\n\n", res.Conditions.Rounds, res.Conditions.WindowSeconds, res.Conditions.ThrownAway, res.Conditions.Windows)
+	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of it at the highest load), %d of %d thrown away\n\n", res.Conditions.Rounds, res.Conditions.WindowSeconds, res.Conditions.ThrownAway, res.Conditions.Windows)
 	for _, table := range [][][]string{res.ratioTable(), res.rowTable()} {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, line := range table {

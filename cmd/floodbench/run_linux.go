@@ -72,7 +72,7 @@ inside the kernel; as another user it does what it can, and says so.
 
 Writes report.html, its plots, and result.json to the directory of --out, and a
 table to the terminal. Fails if counters do not add up, or if honest knocks die though
-nothing is overloaded. Takes about 8 minutes; with --quick half of one.`,
+nothing is overloaded. Takes about 9 minutes; with --quick half of one.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.quick {
@@ -91,8 +91,8 @@ nothing is overloaded. Takes about 8 minutes; with --quick half of one.`,
 	}
 	c.Flags().StringVar(&o.out, "out", "floodbench-result", "the `directory` for the report; made if it is not there")
 	c.Flags().StringVar(&o.server, "server", "", "the sallyportd to test (default: beside this program, or built from the module here, or in PATH)")
-	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often each window is measured")
-	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each lasts")
+	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often all of it is measured, what is compared three times in each")
+	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each lasts; at the highest load two fifths of it")
 	c.Flags().BoolVar(&o.quick, "quick", false, "one short round: does everything still work?")
 	return c
 }
