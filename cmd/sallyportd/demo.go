@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -211,8 +212,9 @@ func (d *demo) replay(ctx context.Context, sent client.Sent) error {
 // vanish waits until the page is gone.
 func (d *demo) vanish(ctx context.Context) error {
 	return wait(ctx, "the page to vanish", func() bool {
+		// Who connects in the moment of closing is reset.
 		_, err := d.get(ctx)
-		return err != nil
+		return errors.Is(err, syscall.ECONNREFUSED)
 	})
 }
 
