@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,10 +34,13 @@ func start(ctx context.Context, core int, cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, core: core, done: make(chan struct{})}
 	cmd.Stderr = &p.log
 	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
-		// The signal of a parent's death comes from the death of its thread, so
-		// the one that starts the process stays.
+		// The process dies with the thread that started it, which therefore has
+		// to live as long.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := clock.OnCore(core, cmd.Start)
 		started <- err
 		if err == nil {
