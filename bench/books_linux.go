@@ -2,7 +2,9 @@ package bench
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -125,11 +127,8 @@ func (b *books) result(cfg Config, targets map[string]*tested) report.Result {
 			res.Rows = append(res.Rows, b.row(e.step))
 		}
 	}
-	for _, name := range append(fullPlan.servers, quickPlan.servers...) {
-		if t := targets[name]; t != nil {
-			res.Memory = append(res.Memory, t.memory)
-			delete(targets, name)
-		}
+	for _, name := range slices.Sorted(maps.Keys(targets)) {
+		res.Memory = append(res.Memory, targets[name].memory)
 	}
 	return res
 }
@@ -202,6 +201,10 @@ func (b *books) failures() []string {
 			if overloaded {
 				over++
 			}
+		}
+		if e.honest == 0 {
+			failures = append(failures, fmt.Sprintf("%s: not one honest knock was sent", e.step))
+			continue
 		}
 		if atAll, _ := e.survival(knocks(e.step)); atAll < 1 && !overloaded {
 			failures = append(failures, fmt.Sprintf("%s: of %d honest knocks only %.1f %% had an effect, though nothing was overloaded", e.step, e.honest, 100*atAll))

@@ -98,6 +98,7 @@ func TestFailures(t *testing.T) {
 		{"a dead knock", []window{sound, dead}, "of 10 honest knocks only 90.0 % had an effect"},
 		{"a dead knock under overload", []window{sound, full}, ""},
 		{"overload at a light load", []window{full, full}, "2 of 2 windows with a light load were overloaded"},
+		{"no knock at all", []window{aWindow(0, 0, 5, 5)}, "not one honest knock was sent"},
 		{"a sum", []window{wrong}, "the counters do not add up: arrived: 2"},
 	} {
 		var b books

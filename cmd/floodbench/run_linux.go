@@ -119,7 +119,7 @@ func run(c *cobra.Command, env cli.Env, o options) error {
 	// Its result comes through a pipe: its root may not be allowed to write here.
 	out, err := inside.Output()
 	if c.Context().Err() != nil {
-		return c.Context().Err()
+		return quiet(cli.Interrupted) // it has said so
 	}
 	if err != nil {
 		var exit *exec.ExitError

@@ -1,0 +1,133 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sallyport/bench/flood"
+	"sallyport/bench/scenario"
+)
+
+// stream makes what a step plays.
+func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.Stream, attempts []attempt, err error) {
+	stream.For = r.cfg.Window
+	estimate := r.offered
+	wanted := float64(honestRate)
+	if s.load == highest {
+		// Short, so that what is compared is close together: other tenants of
+		// the machine come and go by the second. Few survive: more are sent.
+		stream.For = stream.For * 2 / 5
+		wanted *= 5
+	}
+	switch s.load {
+	case idle:
+		stream.Rate = idleRate
+	case half:
+		stream.Rate = r.capacity / 2
+	case light:
+		stream.Rate = lightRate
+	}
+	if stream.Rate > 0 {
+		estimate = stream.Rate
+	}
+	now := time.Now()
+	if s.load == atTurn {
+		return r.turn(ctx, t)
+	}
+	kind, flooded := scenario.ByName(s.kind)
+	if flooded {
+		if kind.Replayed {
+			if err := r.replays(ctx, t); err != nil {
+				return stream, nil, err
+			}
+		}
+		if t.sink != nil {
+			stream.Flood, err = forSink(r.world.link, kind, now)
+		} else {
+			stream.Flood, err = t.aimed.flood(kind, now)
+		}
+		if err != nil {
+			return stream, nil, err
+		}
+		if t.server != nil && kind.Varied {
+			stream.Vary = varied(t.server.Config.Clients)
+		}
+	}
+	if !s.honest {
+		return stream, nil, nil
+	}
+	ports := t.server.Config.Ports
+	stream.Every = 1
+	if flooded {
+		stream.Every = honestEvery(estimate/float64(ports), wanted)
+	}
+	n := int(1.5*estimate*stream.For.Seconds()/float64(stream.Every)/float64(ports)) + 1
+	if !flooded {
+		n = int(estimate*stream.For.Seconds()) / ports
+	}
+	stream.Honest, attempts, _, err = t.aimed.honest(min(n, maxHonest), kind.Others, func(int) time.Time { return now })
+	return stream, attempts, err
+}
+
+// honestEvery is how many frames of the flood there are to an honest one.
+func honestEvery(rate, wanted float64) int { return max(1, int(rate/wanted)) }
+
+// maxHonest is how many attempts a window has at the most, each from an
+// address of its own.
+const maxHonest = 1 << 16
+
+// replays has a server take honest knocks, which are then known to it.
+func (r *runner) replays(ctx context.Context, t *tested) error {
+	frames, _, shots, err := t.aimed.honest(floodFrames/8, false, func(int) time.Time { return time.Now() })
+	if err != nil {
+		return err
+	}
+	d := time.Second / 2
+	if _, err := r.world.play(ctx, flood.Stream{Honest: frames, Every: 1, Rate: float64(len(frames)) / (d.Seconds() * 0.9), For: d}); err != nil {
+		return fmt.Errorf("knock before the replays: %w", err)
+	}
+	time.Sleep(2 * inTime) // until the last is through
+	t.aimed.replays = shots
+	return nil
+}
+
+// turn floods the ports of two minutes while one ends, and honest clients go
+// from one to the next.
+func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts []attempt, err error) {
+	s.For = 2 * turnSide
+	s.Rate = r.capacity / 2
+	next := time.Now().Truncate(time.Minute).Add(time.Minute)
+	if time.Until(next) < turnSide+time.Second {
+		next = next.Add(time.Minute)
+	}
+	begin := next.Add(-turnSide)
+	kind, _ := scenario.ByName("bad-magic")
+	before, err := t.aimed.flood(kind, next.Add(-time.Second))
+	if err != nil {
+		return s, nil, err
+	}
+	after, err := t.aimed.flood(kind, next)
+	if err != nil {
+		return s, nil, err
+	}
+	for i := range before {
+		s.Flood = append(s.Flood, before[i], after[i])
+	}
+	s.Every = honestEvery(s.Rate, honestRate)
+	interval := time.Duration(float64(s.Every+1) / s.Rate * 1e9)
+	s.Honest, attempts, _, err = t.aimed.honest(int(s.For/interval), false, func(i int) time.Time { return begin.Add(time.Duration(i) * interval) })
+	if err != nil {
+		return s, nil, err
+	}
+	select {
+	case <-time.After(time.Until(begin)):
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return s, attempts, err
+}
+
+// turnSide is how long a flood at the turn of a minute lasts before and after
+// it.
+const turnSide = 2 * time.Second

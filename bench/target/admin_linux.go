@@ -1,0 +1,100 @@
+package target
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// get asks the server on its admin socket.
+func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", s.socket)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sallyportd"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := (&http.Transport{DisableKeepAlives: true, DialContext: dial}).RoundTrip(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the server for %s: %w", path, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("ask the server for %s: %s", path, response.Status)
+	}
+	return response, nil
+}
+
+// Counters are all that the server counts, since its start.
+func (s *Server) Counters(ctx context.Context) (map[string]uint64, error) {
+	response, err := s.get(ctx, "/traffic")
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var counters map[string]uint64
+	if err := json.NewDecoder(response.Body).Decode(&counters); err != nil {
+		return nil, fmt.Errorf("read the server's counters: %w", err)
+	}
+	return counters, nil
+}
+
+// watch collects the grants until the server stops.
+func (s *Server) watch(ctx context.Context) error {
+	// The socket comes a moment after the server serves.
+	var response *http.Response
+	var err error
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if response, err = s.get(ctx, "/grants"); err == nil || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer response.Body.Close()
+		decoder := json.NewDecoder(response.Body)
+		for {
+			var g struct {
+				Time    time.Time
+				Address netip.Addr
+				Missed  uint64
+			}
+			err := decoder.Decode(&g)
+			s.mu.Lock()
+			if err != nil {
+				s.watcher = err
+				s.mu.Unlock()
+				return
+			}
+			if _, ok := s.opened[g.Address]; !ok {
+				s.opened[g.Address] = g.Time
+			}
+			s.missed += g.Missed
+			s.mu.Unlock()
+		}
+	}()
+	return nil
+}
+
+// Opened returns for which addresses the server has opened since the last
+// call, and when first. The error says that some were not told.
+func (s *Server) Opened() (map[netip.Addr]time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	opened := s.opened
+	s.opened = map[netip.Addr]time.Time{}
+	if s.missed > 0 {
+		return nil, fmt.Errorf("the server has not told of %d grants", s.missed)
+	}
+	if s.watcher != nil {
+		return nil, fmt.Errorf("hear of the server's grants: %w", s.watcher)
+	}
+	return opened, nil
+}
