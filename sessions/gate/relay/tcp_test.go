@@ -1,0 +1,280 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+)
+
+const limit = 20 * time.Second
+
+// listen is a TCP listener of the test's own.
+func listen(t testing.TB, address string) *net.TCPListener {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.(*net.TCPListener)
+}
+
+func accept(t testing.TB, l *net.TCPListener) *net.TCPConn {
+	t.Helper()
+	l.SetDeadline(time.Now().Add(limit))
+	c, err := l.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(limit))
+	return c
+}
+
+func dial(t testing.TB, address string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(limit))
+	return c.(*net.TCPConn)
+}
+
+// carried is a client's connection, the relay's end of it, and the upstream's.
+type carried struct {
+	client, middle, upstream *net.TCPConn
+	done                     chan error
+}
+
+func carry(t testing.TB, r TCP, front, back *net.TCPListener) carried {
+	t.Helper()
+	r.Upstream = back.Addr().String()
+	c := carried{client: dial(t, front.Addr().String()), done: make(chan error, 1)}
+	c.middle = accept(t, front)
+	c.middle.SetDeadline(time.Time{})
+	go func() { c.done <- r.Carry(context.Background(), c.middle) }()
+	c.upstream = accept(t, back)
+	return c
+}
+
+func (c carried) wait(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-c.done:
+		return err
+	case <-time.After(limit):
+		t.Fatal("the connection is still carried")
+		return nil
+	}
+}
+
+// TestHalfClose: who has said all still hears the other, whoever begins.
+func TestHalfClose(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	question, answer := make([]byte, 5<<20), make([]byte, 3<<20)
+	rand.Read(question)
+	rand.Read(answer)
+	for _, name := range []string{"the client first", "the upstream first"} {
+		t.Run(name, func(t *testing.T) {
+			c := carry(t, TCP{}, front, back)
+			first, second := c.client, c.upstream
+			if strings.HasPrefix(name, "the upstream") {
+				first, second = second, first
+			}
+			go func() {
+				first.Write(question)
+				first.CloseWrite()
+			}()
+			if got, err := io.ReadAll(second); err != nil || !bytes.Equal(got, question) {
+				t.Fatalf("the question: %d bytes, %v", len(got), err)
+			}
+			go func() {
+				second.Write(answer)
+				second.Close()
+			}()
+			if got, err := io.ReadAll(first); err != nil || !bytes.Equal(got, answer) {
+				t.Fatalf("the answer: %d bytes, %v", len(got), err)
+			}
+			if err := c.wait(t); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestBreaks: a reset of one side is one for the other, and nothing passes for
+// complete that is not.
+func TestBreaks(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	for name, breaks := range map[string]func(c carried) (whole *net.TCPConn){
+		"the client":   func(c carried) *net.TCPConn { abort(c.client); return c.upstream },
+		"the upstream": func(c carried) *net.TCPConn { abort(c.upstream); return c.client },
+		"the caller, as the upstream sees it": func(c carried) *net.TCPConn {
+			abort(c.middle)
+			return c.upstream
+		},
+		"the caller, as the client sees it": func(c carried) *net.TCPConn {
+			abort(c.middle)
+			return c.client
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := carry(t, TCP{}, front, back)
+			for _, end := range []*net.TCPConn{c.client, c.upstream} {
+				if _, err := io.WriteString(end, "x"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, end := range []*net.TCPConn{c.client, c.upstream} {
+				if _, err := io.ReadFull(end, make([]byte, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			whole := breaks(c)
+			if _, err := whole.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the other side: %v", err)
+			}
+			if err := c.wait(t); err == nil {
+				t.Error("a broken connection was carried well")
+			}
+		})
+	}
+}
+
+func TestCutInTheMidstOfATransfer(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	c := carry(t, TCP{}, front, back)
+	go io.Copy(c.upstream, endless{})
+	if _, err := io.CopyN(io.Discard, c.client, 10<<20); err != nil {
+		t.Fatal(err)
+	}
+	abort(c.middle)
+	if err := c.wait(t); err == nil {
+		t.Error("cut, and carried well")
+	}
+	if n, err := io.Copy(io.Discard, c.client); !errors.Is(err, syscall.ECONNRESET) || n > 16<<20 {
+		t.Errorf("%d bytes after the end, then %v", n, err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+func TestUpstreamThatIsNotThere(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	address := back.Addr().String()
+	back.Close()
+	client := dial(t, front.Addr().String())
+	middle := accept(t, front)
+	err := TCP{Upstream: address}.Carry(t.Context(), middle)
+	var unreachable *UpstreamError
+	if !errors.As(err, &unreachable) || !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), address) {
+		t.Errorf("got %v", err)
+	}
+	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client read %d bytes, %v", n, err)
+	}
+}
+
+func TestEndOfContext(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	client := dial(t, front.Addr().String())
+	middle := accept(t, front)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- TCP{Upstream: back.Addr().String()}.Carry(ctx, middle) }()
+	upstream := accept(t, back)
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("ended well")
+	}
+	for _, end := range []*net.TCPConn{client, upstream} {
+		if _, err := end.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("an end: %v", err)
+		}
+	}
+}
+
+func TestProxyProtocol(t *testing.T) {
+	for _, front := range []string{"127.0.0.1:0", "[::1]:0"} {
+		c := carry(t, TCP{ProxyProtocol: true}, listen(t, front), listen(t, "127.0.0.1:0"))
+		seen := proxyproto.NewConn(c.upstream, proxyproto.WithPolicy(proxyproto.REQUIRE))
+		if _, err := io.WriteString(c.client, "hello"); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 5)
+		if _, err := io.ReadFull(seen, b); err != nil || string(b) != "hello" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		if h := seen.ProxyHeader(); h == nil || h.Version != 2 {
+			t.Errorf("header %+v", h)
+		}
+		if got, want := seen.RemoteAddr().String(), c.client.LocalAddr().String(); got != want {
+			t.Errorf("the client is %s, want %s", got, want)
+		}
+		if got, want := seen.LocalAddr().String(), c.client.RemoteAddr().String(); got != want {
+			t.Errorf("it connected to %s, want %s", got, want)
+		}
+		abort(c.client)
+		c.wait(t)
+	}
+}
+
+// TestCarryCopiesNothing: with splice(2), the bytes do not pass through memory
+// of ours.
+func TestCarryCopiesNothing(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	c := carry(t, TCP{}, front, back)
+	transfer := func(n int64) {
+		go io.CopyN(c.client, endless{}, n)
+		if _, err := io.CopyN(io.Discard, c.upstream, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	transfer(1 << 20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	transfer(64 << 20)
+	runtime.ReadMemStats(&after)
+	// A copying relay needs a buffer of 32 KiB for each direction at least; the
+	// test's own copying needs some as well.
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 2<<20 {
+		t.Errorf("%d bytes of memory for 64 MiB", grown)
+	}
+	abort(c.client)
+	c.wait(t)
+}
+
+func BenchmarkCarry(b *testing.B) {
+	front, back := listen(b, "127.0.0.1:0"), listen(b, "127.0.0.1:0")
+	through := carry(b, TCP{}, front, back)
+	direct := dial(b, back.Addr().String())
+	for name, ends := range map[string][2]*net.TCPConn{"relay": {through.client, through.upstream}, "direct": {direct, accept(b, back)}} {
+		b.Run("way="+name, func(b *testing.B) {
+			const n = 1 << 20
+			b.SetBytes(n)
+			for _, end := range ends {
+				end.SetDeadline(time.Time{})
+			}
+			for b.Loop() {
+				go io.CopyN(ends[0], endless{}, n)
+				if _, err := io.CopyN(io.Discard, ends[1], n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
