@@ -1,0 +1,51 @@
+package firewall
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+)
+
+// BenchmarkOpen is one grant in a transaction of its own, BenchmarkApply 64 in
+// one; "again" extends what is there. They need the right to make a namespace.
+func BenchmarkOpen(b *testing.B)  { benchmarkChanges(b, 1) }
+func BenchmarkApply(b *testing.B) { benchmarkChanges(b, 64) }
+
+func benchmarkChanges(b *testing.B, n int) {
+	host, err := netns.New()
+	if err != nil {
+		b.Skip(err)
+	}
+	defer host.Close()
+	for _, again := range []bool{false, true} {
+		name := map[bool]string{false: "grant=new", true: "grant=again"}[again]
+		b.Run(name, func(b *testing.B) {
+			err := host.Do(func() error {
+				f, err := Claim(Config{Ports: []Port{{Protocol: TCP, Port: 22, Prefix6: 64}}})
+				if err != nil {
+					return err
+				}
+				changes := make([]Change, n)
+				a := netip.MustParseAddr("10.0.0.0")
+				for b.Loop() {
+					if again {
+						a = netip.MustParseAddr("10.0.0.0")
+					}
+					for i := range changes {
+						a = a.Next()
+						changes[i] = Change{Kind: Open, Address: a, For: time.Minute}
+					}
+					if err := f.Apply(changes); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,213 @@
+package firewall
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+)
+
+func TestClaimAndClear(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	present := func(want bool) {
+		t.Helper()
+		if got, err := Present(); err != nil || got != want {
+			t.Errorf("there is a table: %v, %v", got, err)
+		}
+	}
+	present(false)
+	w.must(Clear())
+	// What is called as ours is ours, whatever it is; what is not, is not.
+	w.nft(`add table ip sallyport
+		add chain ip sallyport input { type filter hook input priority 0; }
+		add table inet other
+		add set inet other granted4 { type ipv4_addr; }
+		table inet sallyport {
+			map m {
+				type ipv4_addr : verdict
+			}
+			set granted4 {
+				type ipv4_addr
+			}
+			counter c {
+			}
+			chain x {
+				ip saddr @granted4 counter name c accept
+			}
+			chain input {
+				type filter hook input priority 5
+				jump x
+				accept
+			}
+			chain output {
+				type filter hook output priority 0; policy drop
+			}
+		}
+`)
+	w.echo(2000)
+	for _, cfg := range []Config{
+		{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64, Forward: true}}, Stealth: true, Except: []uint16{5353, 5353}},
+		{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64, Address: host4}}},
+	} {
+		f := w.claim(cfg)
+		present(true)
+		if w.open(client4, 2000) {
+			t.Error("a claim opens")
+		}
+		w.must(f.Open(0, client4, time.Hour))
+		if !w.open(client4, 2000) {
+			t.Error("a grant does not open")
+		}
+	}
+	if !w.open(client6, 2000) {
+		t.Error("another address of this host is guarded too")
+	}
+	w.must(Clear())
+	present(false)
+	if !w.open(stranger4, 2000) {
+		t.Error("what was cleared does not let pass")
+	}
+	w.nft("delete table ip sallyport\ndelete table inet other\n") // they are there
+}
+
+// TestClaimWithoutAGap has a stranger send without pause while the table is
+// claimed again and again.
+func TestClaimWithoutAGap(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	here, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 3000})
+	w.must(err)
+	defer here.Close()
+	ports := []Port{{Protocol: UDP, Port: 3000, Prefix6: 128, Cut: true}}
+	w.claim(Config{Ports: ports})
+	var done atomic.Bool
+	sent := make(chan error)
+	go func() {
+		var err error
+		p := datagram(stranger4, host4, 4000, 3000, []byte("?"))
+		to := w.to
+		to.Protocol = htons(unix.ETH_P_IP)
+		for err == nil && !done.Load() {
+			err = unix.Sendto(w.wire, p, 0, &to)
+		}
+		sent <- err
+	}()
+	for i := range 100 {
+		w.claim(Config{Ports: ports, Stealth: i%2 == 0})
+	}
+	done.Store(true)
+	w.must(<-sent)
+	// What got in came before this.
+	f := w.claim(Config{Ports: ports})
+	w.must(f.Open(0, client4, time.Hour))
+	w.probe(datagram(client4, host4, 4000, 3000, []byte("client")))
+	b := make([]byte, 10)
+	here.SetReadDeadline(time.Now().Add(20 * time.Second))
+	n, err := here.Read(b)
+	w.must(err)
+	if string(b[:n]) != "client" {
+		t.Error("a stranger's datagram got in")
+	}
+}
+
+func TestMostPorts(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	var cfg Config
+	for i := range MaxPorts {
+		cfg.Ports = append(cfg.Ports, Port{Protocol: TCP, Port: uint16(1 + i), Prefix6: 64, Forward: true, Address: host6})
+	}
+	for port := range 2000 {
+		cfg.Except = append(cfg.Except, uint16(port))
+	}
+	cfg.Stealth = true
+	for range 2 {
+		if _, err := Claim(cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestConfigurationsThatCannotBe(t *testing.T) {
+	good := Port{Protocol: TCP, Port: 22, Prefix6: 64}
+	for says, change := range map[string]func(*Port){
+		"protocol 1 port 22": func(p *Port) { p.Protocol = 1 },
+		"no such port":       func(p *Port) { p.Port = 0 },
+		"0 bits":             func(p *Port) { p.Prefix6 = 0 },
+		"224.0.0.1":          func(p *Port) { p.Address = netip.MustParseAddr("224.0.0.1") },
+		"leave it out":       func(p *Port) { p.Address = netip.IPv6Unspecified() },
+		"::ffff:192.0.2.1":   func(p *Port) { p.Address = netip.MustParseAddr("::ffff:192.0.2.1") },
+		"tcp port 22: it is": func(p *Port) { p.Address = host4 }, // the same again
+	} {
+		p := good
+		change(&p)
+		if err := (Config{Ports: []Port{good, p}}).validate(); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	udp := good
+	udp.Protocol = UDP
+	if err := (Config{Ports: []Port{good, udp}}).validate(); err != nil {
+		t.Errorf("the same port of TCP and UDP: %v", err)
+	}
+	if err := (Config{Ports: make([]Port, MaxPorts+1)}).validate(); err == nil {
+		t.Error("too many ports: no error")
+	}
+}
+
+// TestWithoutPrivilege takes the capability away from a thread.
+func TestWithoutPrivilege(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: it ends with the goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			failed <- err
+			return
+		}
+		_, err := Claim(Config{})
+		failed <- err
+	}()
+	if err := <-failed; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("without CAP_NET_ADMIN: %v", err)
+	}
+}
+
+// TestLoopback has what this host sends to itself pass.
+func TestLoopback(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	w.echo(2000)
+	w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64, Cut: true}}, Stealth: true})
+	for _, a := range []netip.Addr{host4, host6, netip.IPv6Loopback()} {
+		c, err := net.DialTimeout("tcp", netip.AddrPortFrom(a, 2000).String(), 20*time.Second)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		c.Close()
+	}
+	if w.open(stranger4, 2000) || w.open(stranger6, 2000) {
+		t.Error("a stranger gets in")
+	}
+}

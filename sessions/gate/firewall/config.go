@@ -1,0 +1,126 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// Name is the name of the table, of the family inet. What is called so is ours.
+const Name = "sallyport"
+
+// Protocol is TCP or UDP, by its number in the IP header.
+type Protocol uint8
+
+// The protocols.
+const (
+	TCP Protocol = 6
+	UDP Protocol = 17
+)
+
+// String returns the protocol's name.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	}
+	return fmt.Sprintf("protocol %d", uint8(p))
+}
+
+// Port is a guarded port of this host.
+type Port struct {
+	Protocol Protocol
+	Address  netip.Addr // of this host, as clients reach it; zero: all
+	Port     uint16
+	// Forward guards also what is forwarded: a port that DNAT publishes, known
+	// by the port, and by the Address if there is one, that the client asked
+	// for; with an Address also what is routed to it.
+	Forward bool
+	// Reject answers strangers as a closed port does, by a TCP reset or ICMP
+	// port unreachable. Otherwise there is no answer.
+	Reject bool
+	// Cut ends running connections with the lease: every packet to the port
+	// needs the grant, even of an exchange that this host began. Otherwise what
+	// is established lives on.
+	Cut     bool
+	Prefix6 int // how many bits of an IPv6 address count: 128 or 64
+}
+
+// name is what the port's chain is called.
+func (p Port) name() string { return fmt.Sprintf("%s_%d", p.Protocol, p.Port) }
+
+// Config is what the table does.
+type Config struct {
+	Ports []Port // at most MaxPorts
+	// Stealth drops all unsolicited UDP from elsewhere to ports from MinStealth
+	// that neither take knocks nor are guarded, so that knock ports are as
+	// silent as their neighbours.
+	Stealth bool
+	Except  []uint16 // ports that Stealth leaves alone: other UDP services of this host
+}
+
+const (
+	// MaxPorts is how many ports a table guards. A packet to none of them is
+	// compared with each.
+	MaxPorts = 64
+	// MinStealth is the first UDP port that Stealth concerns, and that takes
+	// knocks.
+	MinStealth = 1025
+)
+
+// validate says what of the configuration cannot be.
+func (c Config) validate() error {
+	if len(c.Ports) > MaxPorts {
+		return fmt.Errorf("%d ports are to be guarded, where %d are the most", len(c.Ports), MaxPorts)
+	}
+	seen := make(map[string]bool, len(c.Ports))
+	for _, p := range c.Ports {
+		if err := p.validate(); err != nil {
+			return fmt.Errorf("%s port %d: %w", p.Protocol, p.Port, err)
+		}
+		// Grants know a port by its protocol and number alone.
+		if seen[p.name()] {
+			return fmt.Errorf("%s port %d: it is guarded twice", p.Protocol, p.Port)
+		}
+		seen[p.name()] = true
+	}
+	return nil
+}
+
+func (p Port) validate() error {
+	switch {
+	case p.Protocol != TCP && p.Protocol != UDP:
+		return errors.New("the protocol is neither TCP nor UDP")
+	case p.Port == 0:
+		return errors.New("there is no such port")
+	case p.Prefix6 != 128 && p.Prefix6 != 64:
+		return fmt.Errorf("%d bits of an IPv6 address are to count, neither 128 nor 64", p.Prefix6)
+	case p.Address.IsMulticast() || p.Address.Is4In6():
+		return fmt.Errorf("%s is no address of a host", p.Address)
+	case p.Address.IsUnspecified():
+		return fmt.Errorf("%s stands for no packet's address: leave it out", p.Address)
+	}
+	return nil
+}
+
+// guards reports whether a UDP port is guarded.
+func (c Config) guards(port uint16) bool {
+	for _, p := range c.Ports {
+		if p.Protocol == UDP && p.Port == port {
+			return true
+		}
+	}
+	return false
+}
+
+// forwards reports whether some port is guarded where packets are forwarded.
+func (c Config) forwards() bool {
+	for _, p := range c.Ports {
+		if p.Forward {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,32 @@
+// Package firewall hides ports of this host behind a table of nftables: a
+// packet to a guarded port goes on only if its source address has been
+// granted. The table only ever restricts. What it does not guard passes it
+// untouched, and what it lets pass is still judged by the host's other tables.
+//
+//	prerouting  knocks are not tracked: a flood of them, from whatever
+//	            addresses, takes no room in the table of connections
+//	input       to this host's sockets        forward  to what DNAT publishes
+//	  knocks, and the loopback       accept
+//	  to a guarded port, TCP or Cut  -> its chain
+//	  replies                        accept
+//	  to a guarded port, UDP         -> its chain
+//	  other UDP, with Stealth        -> unsolicited: drop
+//	a port's chain
+//	  established                    accept, without Cut
+//	  granted, or anyone             accept
+//	  whatever else                  drop, or answer as a closed port does
+//
+// Grants are elements of sets, and the kernel ends them by their timeouts: they
+// end when every process of ours is dead. The table stays, closed. A stranger's
+// packet changes nothing: it makes no element and no connection, whose tracking
+// begins only with a packet that got through to the end.
+//
+//	Claim   the table made anew, closed, in one transaction, without an instant
+//	        in which a port of both the old and the new table is open
+//	Apply   many grants in one transaction; Open, Close and the rest are Apply
+//	        of one
+//	Clear   the table is gone, and the ports are open
+//
+// What the host sends to itself over the loopback is left alone. All of it
+// works in network namespaces, with CAP_NET_ADMIN there.
+package firewall

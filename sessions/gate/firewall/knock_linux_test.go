@@ -1,0 +1,148 @@
+package firewall
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+)
+
+// TestKnocksAreNotTracked floods a knock port from thousands of addresses.
+func TestKnocksAreNotTracked(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	f := w.claim(Config{Stealth: true, Except: []uint16{3002}})
+	w.must(f.Knock([]uint16{3001}, time.Hour))
+	const flood = 4000
+	sink := func(port uint16) (received int) {
+		here, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
+		w.must(err)
+		defer here.Close()
+		w.must(here.SetReadBuffer(1 << 20))
+		a := netip.MustParseAddr("198.18.0.0")
+		b := make([]byte, 10)
+		for i := range uint16(flood) {
+			a = a.Next()
+			from, to := a, host4
+			if i%2 == 1 {
+				from, to = netip.AddrFrom16(append16("2001:db8:9::", a)), host6
+			}
+			w.send(datagram(from, to, 1000+i, port, []byte("knock")))
+			here.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if _, err := here.Read(b); err != nil {
+				t.Fatalf("datagram %d to port %d: %v", i, port, err)
+			}
+			received++
+		}
+		return received
+	}
+	before := w.connections()
+	if got := sink(3001); got != flood {
+		t.Errorf("%d of %d knocks came", got, flood)
+	}
+	if after := w.connections(); after > before {
+		t.Errorf("%d connections are tracked, and were %d", after, before)
+	}
+	// Others are, or nothing would have been shown.
+	sink(3002)
+	if after := w.connections(); after < before+flood {
+		t.Errorf("%d connections are tracked, and were %d, where all are to be", after, before)
+	}
+}
+
+func append16(prefix string, a netip.Addr) (b [16]byte) {
+	b = netip.MustParseAddr(prefix).As16()
+	copy(b[12:], a.AsSlice())
+	return b
+}
+
+// TestStealth has knock ports, their neighbours, and ports where something
+// listens be silent alike.
+func TestStealth(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	const knock, guarded, bound, except, first = 3000, 3001, 3002, 3003, MinStealth
+	for _, port := range []int{knock, guarded, bound} {
+		here, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+		w.must(err)
+		defer here.Close()
+	}
+	cfg := Config{Ports: []Port{{Protocol: UDP, Port: guarded, Prefix6: 64}}, Stealth: true, Except: []uint16{except}}
+	f := w.claim(cfg)
+	w.must(f.Knock([]uint16{knock}, time.Hour))
+	type path struct{ from, to netip.Addr }
+	for _, p := range []path{{stranger4, host4}, {stranger6, netip.MustParseAddr("2001:db8:1::1")}} {
+		strange := func(port uint16) [][]byte {
+			garbled := datagram(p.from, p.to, 4004, port, make([]byte, 48))
+			garbled[len(garbled)-1] ^= 1
+			short := datagram(p.from, p.to, 4005, port, make([]byte, 48))
+			transport(short)[5]++ // longer than it is
+			all := append([][]byte{garbled, short}, fragments(p.from, p.to, datagram(p.from, p.to, 4006, port, make([]byte, 48)), 16)...)
+			for _, size := range []int{0, 1, 47, 48, 49, 1400} {
+				all = append(all, datagram(p.from, p.to, 4000, port, make([]byte, size)))
+			}
+			return all
+		}
+		for _, port := range []uint16{knock, knock - 1, guarded, bound, first, 65535} {
+			if answers := w.probe(strange(port)...); len(answers) > 0 {
+				t.Errorf("port %d answers %s: %x", port, p.from, answers)
+			}
+		}
+		for _, port := range []uint16{except, first - 1} {
+			if answers := w.probe(strange(port)...); len(answers) == 0 {
+				t.Errorf("port %d, which is left alone, is silent to %s", port, p.from)
+			}
+		}
+	}
+	if n := w.connections(); n > 2*2*3 { // to the ports that are left alone
+		t.Errorf("%d connections are tracked", n)
+	}
+	w.must(f.Knock([]uint16{knock + 100}, time.Nanosecond)) // counts as MinTime
+	w.until("a port ends to take knocks", func() bool {
+		batch, err := newBatch()
+		w.must(err)
+		elements, err := batch.GetSetElements(f.sets.knock)
+		w.must(err)
+		return len(elements) == 1
+	})
+	local := func(f func() error) error { return f() }
+	w.exchange(host4, client4, w.outside.Do)
+	w.exchange(host6, client6, w.outside.Do)
+	w.exchange(host4, host4, local)
+	w.exchange(netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2"), local)
+}
+
+// exchange has a socket here, at a port that the kernel chose, ask one
+// somewhere, which answers.
+func (w *world) exchange(here, there netip.Addr, somewhere func(func() error) error) {
+	w.Helper()
+	var server net.PacketConn
+	w.must(somewhere(func() (err error) {
+		server, err = net.ListenPacket("udp", netip.AddrPortFrom(there, 5300).String())
+		return err
+	}))
+	defer server.Close()
+	c, err := net.ListenPacket("udp", netip.AddrPortFrom(here, 0).String())
+	w.must(err)
+	defer c.Close()
+	_, err = c.WriteTo([]byte("?"), server.LocalAddr())
+	w.must(err)
+	for _, s := range []net.PacketConn{server, c} {
+		w.must(s.SetDeadline(time.Now().Add(10 * time.Second)))
+		_, from, err := s.ReadFrom(make([]byte, 10))
+		if err != nil {
+			w.Errorf("%s asks %s: %v", here, there, err)
+			return
+		}
+		if s == server {
+			_, err = s.WriteTo([]byte("!"), from)
+			w.must(err)
+		}
+	}
+}
