@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestCheckFamilies(t *testing.T) {
 		{[]netip.Addr{all4}, "0.0.0.0:80", ""},
 		{[]netip.Addr{netip.MustParseAddr("2001:db8::1")}, "192.0.2.1:80", "connects over IPv4 does not get in"},
 	} {
-		got := strings.Join(checkFamilies(context.Background(), config{listen: row.listen, service: serviceConfig{listen: row.service}}), "\n")
+		got := strings.Join(checkFamilies(context.Background(), config{listen: row.listen, services: []serviceConfig{{name: "web", listen: row.service}}}), "\n")
 		if (got == "") != (row.want == "") || !strings.Contains(got, row.want) {
 			t.Errorf("%v, %s: %q", row.listen, row.service, got)
 		}
@@ -100,20 +101,48 @@ func TestSetKeys(t *testing.T) {
 }
 
 func TestReloadable(t *testing.T) {
-	base := config{path: "c.toml", service: serviceConfig{name: "web", listen: ":80"}}
+	base := config{path: "c.toml", services: []serviceConfig{{name: "web", kind: "web", listen: ":80"}}}
 	for key, change := range map[string]func(*config){
-		"":               func(c *config) { c.ports, c.portSecret, c.service.openFor, c.service.root = 9, "x", time.Hour, "/x" },
-		"listen":         func(c *config) { c.listen = []netip.Addr{netip.IPv4Unspecified()} },
-		"readers":        func(c *config) { c.readers = 2 },
-		"admin_socket":   func(c *config) { c.adminSocket = "x" },
-		"clients":        func(c *config) { c.clientsPath = "x" },
-		"service.name":   func(c *config) { c.service.name = "x" },
-		"service.listen": func(c *config) { c.service.listen = ":81" },
+		"": func(c *config) {
+			c.ports, c.portSecret, c.services[0].terms.OpenMax, c.services[0].root = 9, "x", time.Hour, "/x"
+		},
+		"listen":                 func(c *config) { c.listen = []netip.Addr{netip.IPv4Unspecified()} },
+		"readers":                func(c *config) { c.readers = 2 },
+		"admin_socket":           func(c *config) { c.adminSocket = "x" },
+		"clients":                func(c *config) { c.clientsPath = "x" },
+		"stealth":                func(c *config) { c.stealth = true },
+		"the number of services": func(c *config) { c.services = append(c.services, serviceConfig{name: "two"}) },
+		"name of service web":    func(c *config) { c.services[0].name = "x" },
+		"listen of service web":  func(c *config) { c.services[0].listen = ":81" },
+		"type of service web":    func(c *config) { c.services[0].kind = "proxy" },
+		"look of service web":    func(c *config) { c.services[0].filtered = true },
 	} {
 		next := base
+		next.services = slices.Clone(base.services)
 		change(&next)
 		err := reloadable(base, next)
 		if (err != nil) != (key != "") || err != nil && !strings.Contains(err.Error(), "c.toml: "+key+" has changed") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// TestReloadWithAHelper: it holds to what it has read.
+func TestReloadWithAHelper(t *testing.T) {
+	base := config{path: "c.toml", services: []serviceConfig{{name: "ssh", kind: "firewall", listen: ":22"}}}
+	for key, change := range map[string]func(*serviceConfig){
+		"":         func(s *serviceConfig) { s.terms.OpenFor, s.terms.Addresses = time.Minute, 2 },
+		"open_max": func(s *serviceConfig) { s.terms.OpenMax = time.Hour },
+		"open_to":  func(s *serviceConfig) { s.terms.Anyone = true },
+		"on_close": func(s *serviceConfig) { s.terms.Cut = true },
+		"policy":   func(s *serviceConfig) { s.reject = true },
+		"hook":     func(s *serviceConfig) { s.forward = true },
+	} {
+		next := base
+		next.services = slices.Clone(base.services)
+		change(&next.services[0])
+		err := reloadable(base, next)
+		if (err != nil) != (key != "") || err != nil && !strings.Contains(err.Error(), "c.toml: "+key+" of service ssh has changed") {
 			t.Errorf("%s: %v", key, err)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -40,6 +39,9 @@ Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
 				return cli.Misuse(err)
 			}
 			describe(env, cfg)
+			for _, a := range advise(cfg) {
+				fmt.Fprintf(env.Stdout, "advice: %s\n", a)
+			}
 			stateWarning, err := checkState(c.Context(), cfg)
 			if err != nil {
 				return cli.Misuse(err)
@@ -71,19 +73,44 @@ func describe(env cli.Env, cfg config) {
 	}
 	say("clocks", "may be off by %s", cfg.tolerance)
 	say("clients", "%d, in %s", len(cfg.clients), cfg.clientsPath)
-	when := "before the service opens"
+	when := "before anything opens"
 	if cfg.relaxed {
-		when = "100 ms after the service opens at the latest"
+		when = "100 ms after it opens at the latest"
 	}
 	say("nonces", "on disk %s, in %s", when, cfg.stateDir)
-	what, who := "test pages", "the address that knocked"
-	if cfg.service.root != "" {
-		what = cfg.service.root
+	for _, service := range cfg.services {
+		say("service", "%s", service.describe())
 	}
-	if cfg.service.anyone {
+	if cfg.needsHelper() {
+		say("firewall", "table inet sallyport before every service%s", map[bool]string{true: ", and before all unsolicited UDP to ports 1025 to 65535"}[cfg.stealth])
+	}
+}
+
+// describe says what a service is, in a line.
+func (s serviceConfig) describe() string {
+	what := "web server with test pages"
+	switch {
+	case s.kind == "proxy":
+		what = s.protocol() + " proxy to " + s.upstream
+	case s.kind == "firewall":
+		what = s.protocol() + " port behind the firewall"
+	case s.root != "":
+		what = "web server with " + s.root
+	}
+	if s.tlsCert != "" {
+		what += ", TLS"
+	}
+	who := "the address that knocked"
+	if s.terms.Anyone {
 		who = "anyone"
+	} else if s.grain == 64 {
+		who += ", of IPv6 its /64"
 	}
-	say("service", "%s: web server at %s with %s, for %s (at most %s) open to %s", cfg.service.name, cfg.service.listen, what, cfg.service.openFor, cfg.service.openMax, who)
+	then := "keeps connections"
+	if s.terms.Cut {
+		then = "cuts connections"
+	}
+	return fmt.Sprintf("%s: %s, at %s, for %s (at most %s) open to %s, then %s", s.name, what, s.listen, s.terms.OpenFor, s.terms.OpenMax, who, then)
 }
 
 // check returns what bites.
@@ -116,7 +143,7 @@ func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
 	}
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
-	return append(warnings, checkFirewall()...)
+	return append(warnings, checkFirewall(cfg)...)
 }
 
 // checkState reads the record of used nonces. The error is what would keep
@@ -142,10 +169,15 @@ func checkPorts(cfg config, now time.Time) (warnings []string) {
 		c.Close()
 		return nil // the ports are the running server's
 	}
-	if err := gate.Bindable(cfg.service.listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-		warnings = append(warnings, fmt.Sprintf("the service's address %s is not (yet) one of this host's", cfg.service.listen))
-	} else if err != nil {
-		warnings = append(warnings, fmt.Sprintf("the service cannot listen at %s: %v", cfg.service.listen, err))
+	for _, s := range cfg.services {
+		if s.kind == "firewall" {
+			continue
+		}
+		if err := gate.Bindable(s.protocol(), s.listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
+			warnings = append(warnings, fmt.Sprintf("service %s: its address %s is not (yet) one of this host's", s.name, s.listen))
+		} else if err != nil {
+			warnings = append(warnings, fmt.Sprintf("service %s cannot listen at %s: %v", s.name, s.listen, err))
+		}
 	}
 	busy, err := ingest.Busy(cfg.listen, cfg.portLists, schedule.Live(now, cfg.tolerance))
 	if len(busy) > 0 {
@@ -158,25 +190,29 @@ func checkPorts(cfg config, now time.Time) (warnings []string) {
 // the other: the lease is for the address that knocked.
 func checkFamilies(ctx context.Context, cfg config) (warnings []string) {
 	takes4, takes6 := families(cfg.listen)
-	host, port, err := net.SplitHostPort(cfg.service.listen)
-	if err != nil {
-		return nil
+	bothServed := "" // a service that both families reach, for the knocker only
+	for _, s := range cfg.services {
+		var at []netip.Addr
+		if a := s.host(); a.IsValid() {
+			at = []netip.Addr{a}
+			if a.IsLoopback() && cfg.server != "" {
+				warnings = append(warnings, fmt.Sprintf("service %s listens at %s only, where clients from elsewhere cannot reach it", s.name, s.listen))
+			}
+		} else if host, _, err := net.SplitHostPort(s.listen); err == nil && host == "0.0.0.0" {
+			at = []netip.Addr{netip.IPv4Unspecified()}
+		}
+		serves4, serves6 := families(at)
+		if serves6 && !takes6 {
+			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv6, but knocks are taken over IPv4 only: who connects over IPv6 does not get in", s.name))
+		}
+		if serves4 && !takes4 {
+			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv4, but knocks are taken over IPv6 only: who connects over IPv4 does not get in", s.name))
+		}
+		if serves4 && serves6 && !s.terms.Anyone && bothServed == "" {
+			bothServed = s.name
+		}
 	}
-	var at []netip.Addr
-	if a, err := netip.ParseAddr(host); err == nil {
-		at = []netip.Addr{a}
-	}
-	if len(at) == 1 && at[0].IsLoopback() && cfg.server != "" {
-		warnings = append(warnings, fmt.Sprintf("the service listens at %s only, where clients from elsewhere cannot reach it", cfg.service.listen))
-	}
-	serves4, serves6 := families(at)
-	if serves6 && !takes6 {
-		warnings = append(warnings, "the service listens on IPv6, but knocks are taken over IPv4 only: who connects over IPv6 does not get in")
-	}
-	if serves4 && !takes4 {
-		warnings = append(warnings, "the service listens on IPv4, but knocks are taken over IPv6 only: who connects over IPv4 does not get in")
-	}
-	if cfg.server == "" || cfg.service.anyone {
+	if cfg.server == "" || bothServed == "" {
 		return warnings
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -189,8 +225,8 @@ func checkFamilies(ctx context.Context, cfg config) (warnings []string) {
 	for _, a := range found {
 		has4, has6 = has4 || a.Unmap().Is4(), has6 || !a.Unmap().Is4()
 	}
-	if n, err := strconv.Atoi(port); err == nil && has4 && has6 && serves4 && serves6 {
-		warnings = append(warnings, fmt.Sprintf("%s has IPv4 and IPv6 addresses: a client that knocks over one and connects to port %d over the other does not get in; \"sallyport knock\" says which it has opened, -4 and -6 choose", cfg.server, n))
+	if has4 && has6 {
+		warnings = append(warnings, fmt.Sprintf("%s has IPv4 and IPv6 addresses: a client that knocks over one and connects to service %s over the other does not get in; \"sallyport knock\" says which it has opened, -4 and -6 choose", cfg.server, bothServed))
 	}
 	return warnings
 }

@@ -53,7 +53,7 @@ func TestCheckFirewall(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			var warnings []string
-			for _, w := range checkFirewall() {
+			for _, w := range checkFirewall(config{}) {
 				if !strings.Contains(w, "legacy iptables") {
 					warnings = append(warnings, w)
 				}
@@ -75,13 +75,13 @@ func TestCheckPorts(t *testing.T) {
 	now := time.Unix(1_800_000_030, 0)
 	cfg := config{
 		ports: 3, portSecret: "x", tolerance: time.Minute, adminSocket: "/nonexistent",
-		listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, service: serviceConfig{listen: "127.0.0.1:8080"},
+		listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, services: []serviceConfig{{name: "web", kind: "web", listen: "127.0.0.1:8080"}},
 	}
 	if got := checkPorts(cfg, now); len(got) != 0 {
 		t.Errorf("all free: %q", got)
 	}
 	cfg.listen = append(cfg.listen, netip.MustParseAddr("192.0.2.1"))
-	cfg.service.listen = "192.0.2.1:8080"
+	cfg.services[0].listen = "192.0.2.1:8080"
 	got := strings.Join(checkPorts(cfg, now), "\n")
 	if !strings.Contains(got, "192.0.2.1:8080 is not (yet) one of this host's") || strings.Count(got, "192.0.2.1:") != 11 || strings.Contains(got, "127.0.0.1") {
 		t.Errorf("an absent address: %q", got)

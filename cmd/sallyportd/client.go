@@ -18,13 +18,14 @@ import (
 const rotationTime = 7 * 24 * time.Hour
 
 func clientCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "client", Short: "Add, list, rotate and revoke clients"})
-	group.AddCommand(clientAddCommand(env), clientListCommand(env), clientProfileCommand(env), clientRotateCommand(env), clientRevokeCommand(env))
+	group := cli.Group(&cobra.Command{Use: "client", Short: "Add, list, restrict, rotate and revoke clients"})
+	group.AddCommand(clientAddCommand(env), clientListCommand(env), clientProfileCommand(env), clientAllowCommand(env), clientRotateCommand(env), clientRevokeCommand(env))
 	return group
 }
 
 func clientAddCommand(env cli.Env) *cobra.Command {
 	var path, note string
+	var services []string
 	var out profileOutput
 	c := &cobra.Command{
 		Use:   "add [IDENTIFIER]",
@@ -44,7 +45,10 @@ server notices the new client by itself.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			added := registered{secret: []byte(randomSecret()), note: strings.TrimSpace(note)}
+			added := registered{secret: []byte(randomSecret()), note: strings.TrimSpace(note), services: strings.Join(services, ",")}
+			if err := added.allowable(cfg); err != nil {
+				return cli.Misuse(err)
+			}
 			if len(args) == 1 {
 				if added.identifier, err = parseFileIdentifier(args[0]); err != nil {
 					return cli.Misuse(err)
@@ -66,6 +70,7 @@ server notices the new client by itself.`,
 		},
 	}
 	c.Flags().StringVar(&note, "note", "", "whose device it is, for the list")
+	c.Flags().StringSliceVar(&services, "services", nil, "the `names` of the services that it may open, divided by commas (default all)")
 	out.flags(c)
 	addConfigFlag(c, &path)
 	return c
@@ -99,7 +104,7 @@ func clientListCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				fmt.Fprintf(env.Stderr, "warning: the record of used nonces is not whole: %v\n", err)
 			}
-			fmt.Fprintln(w, "CLIENT\tNONCE\tLAST IN\tOLD SECRET UNTIL\tNOTE")
+			fmt.Fprintln(w, "CLIENT\tSERVICES\tNONCE\tLAST IN\tOLD SECRET UNTIL\tNOTE")
 			for _, c := range cfg.clients {
 				until := "-"
 				if c.previous != nil && env.Now().Before(c.until) {
@@ -109,7 +114,11 @@ func clientListCommand(env cli.Env) *cobra.Command {
 				if e, ok := record[c.identifier]; ok {
 					last = time.Unix(int64(e.Stamp), 0).UTC().Format(time.RFC3339)
 				}
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", c.identifier, max(c.mark, record[c.identifier].Mark), last, until, c.note)
+				services := c.services
+				if services == "" {
+					services = "all"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.identifier, services, max(c.mark, record[c.identifier].Mark), last, until, c.note)
 			}
 			return w.Flush()
 		},

@@ -22,11 +22,13 @@ type registered struct {
 	mark       uint32 // the largest nonce already used; 0: none
 	previous   []byte // the secret before a rotation; nil: none
 	until      time.Time
+	services   string // that it may open, divided by commas; empty: all
 	note       string
 }
 
-// loadClients reads the clients file, which only its owner may read.
-func loadClients(path string) ([]registered, error) {
+// loadClients reads the clients file, which only its owner may read. Services
+// that it names have to be among those known.
+func loadClients(path string, known []string) ([]registered, error) {
 	f, err := secretfile.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the clients: %w", err)
@@ -38,12 +40,25 @@ func loadClients(path string) ([]registered, error) {
 	}
 	// A guess at their number spares copies of a long list.
 	clients := make([]registered, 0, info.Size()/usualLine)
-	err = scanClients(path, f, func(l clientLine) {
-		if l.client != nil {
-			clients = append(clients, *l.client)
+	err = scanClients(path, f, func(l clientLine) error {
+		if l.client == nil {
+			return nil
 		}
+		clients = append(clients, *l.client)
+		return l.client.checkServices(known)
 	})
 	return slices.Clip(clients), err
+}
+
+// checkServices refuses names of services that are not there: what was meant
+// to restrict a client must not come to nothing.
+func (c registered) checkServices(known []string) error {
+	for name := range strings.SplitSeq(c.services, ",") {
+		if c.services != "" && !slices.Contains(known, name) {
+			return fmt.Errorf("client %s may open service %q, which is not configured; expected %s", c.identifier, name, strings.Join(known, ", "))
+		}
+	}
+	return nil
 }
 
 // usualLine is the length of a line with a secret of 256 bits in hex.
@@ -68,12 +83,13 @@ func clientsOf(lines []clientLine) []registered {
 
 // parseClients returns all lines.
 func parseClients(path string, r io.Reader) (lines []clientLine, err error) {
-	err = scanClients(path, r, func(l clientLine) {
+	err = scanClients(path, r, func(l clientLine) error {
 		if l.client != nil {
 			c := *l.client
 			l.client = &c
 		}
 		lines = append(lines, l)
+		return nil
 	})
 	return lines, err
 }
@@ -82,10 +98,10 @@ func parseClients(path string, r io.Reader) (lines []clientLine, err error) {
 // divided by white space (paper, Listing 4), and of further columns of the
 // form key=value. Empty lines, and lines that begin with #, name no client. The
 // client of a line that take is given is valid only during the call. An error
-// names the line and never repeats what it holds: it may be a secret in the
-// wrong place. A key that is not known is refused: a later form may restrict
+// names the line and never repeats what it holds, but for names: it may be a
+// secret in the wrong place. A key that is not known is refused: a later form may restrict
 // its client there.
-func scanClients(path string, r io.Reader, take func(clientLine)) error {
+func scanClients(path string, r io.Reader, take func(clientLine) error) error {
 	lineOf := map[wire.Identifier]uint32{}
 	scanner := bufio.NewScanner(r)
 	number := uint32(0)
@@ -104,7 +120,9 @@ func scanClients(path string, r io.Reader, take func(clientLine)) error {
 			lineOf[c.identifier] = number
 			l.client = &c
 		}
-		take(l)
+		if err := take(l); err != nil {
+			return fmt.Errorf("%s:%d: %w", path, number, err)
+		}
 	}
 	if err := scanner.Err(); err != nil {
 		return fmt.Errorf("%s:%d: %w", path, number+1, err)
@@ -155,8 +173,10 @@ func parseClient(text string) (c registered, err error) {
 			if c.until, err = time.Parse(time.RFC3339, value); err != nil {
 				return c, fmt.Errorf("column %d: expected until= and a time such as 2026-12-01T00:00:00Z", i+4)
 			}
+		case key == "services" && value != "" && c.services == "":
+			c.services = value
 		default:
-			return c, fmt.Errorf("column %d: expected old=SECRET, until=TIME or note=TEXT, each once", i+4)
+			return c, fmt.Errorf("column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
 		}
 	}
 	if (c.previous == nil) != c.until.IsZero() {
@@ -170,6 +190,9 @@ func (c registered) String() string {
 	text := fmt.Sprintf("%s %s %d", c.identifier, c.secret, c.mark)
 	if c.previous != nil {
 		text += fmt.Sprintf(" old=%s until=%s", c.previous, c.until.UTC().Format(time.RFC3339))
+	}
+	if c.services != "" {
+		text += " services=" + c.services
 	}
 	if c.note != "" {
 		text += " note=" + c.note

@@ -9,7 +9,6 @@ import (
 
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
-	"sallyport/sessions/client"
 	"sallyport/verify/schedule"
 )
 
@@ -38,17 +37,11 @@ type file struct {
 	Readers                 int           `toml:"readers" expect:"a whole number from 0 (one a processor) to 64"`
 	ReceiveBuffer           int           `toml:"receive_buffer" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
 	KernelFilter            bool          `toml:"kernel_filter" expect:"true or false"`
-	Service                 []fileService `toml:"service" expect:"one [[service]] table"`
-}
-
-type fileService struct {
-	Name    string `toml:"name" expect:"a name in quotes"`
-	Type    string `toml:"type" expect:"\"web\""`
-	Listen  string `toml:"listen" expect:"host:port or :port, with an IP address for a host"`
-	OpenFor string `toml:"open_for" expect:"a duration such as \"10s\", at least a second"`
-	OpenMax string `toml:"open_max" expect:"a duration such as \"1m\", not shorter than open_for"`
-	OpenTo  string `toml:"open_to" expect:"\"knocker\" or \"anyone\""`
-	Root    string `toml:"root" expect:"the path of a directory"`
+	User                    string        `toml:"user" expect:"the name or number of the user that the server becomes when root starts it"`
+	Stealth                 bool          `toml:"stealth" expect:"true or false"`
+	StealthExcept           []int         `toml:"stealth_except" expect:"a list of UDP ports from 1025 to 65535"`
+	OnExit                  string        `toml:"on_exit" expect:"\"closed\" or \"clear\""`
+	Service                 []fileService `toml:"service" expect:"a [[service]] table for each service, 1 to 64"`
 }
 
 // config is what the server runs with: everything checked, nothing default.
@@ -65,9 +58,14 @@ type config struct {
 	buffer     int // of a socket, in bytes; 0: the kernel's default
 	unfiltered bool
 	clients    []registered
-	service    serviceConfig
+	services   []serviceConfig
 	stateDir   string
 	relaxed    bool // a grant takes effect before its nonces are on disk
+
+	user          string   // empty: none
+	stealth       bool     // unsolicited UDP gets no answer, wherever it goes
+	stealthExcept []uint16 // but there
+	clearOnExit   bool     // the firewall's table goes when the server stops in order
 
 	clientsPath    string
 	clientsState   fileState // before it was read
@@ -98,31 +96,41 @@ func (cfg config) portLists(m schedule.Minute) ([][]uint16, error) {
 	return lists, nil
 }
 
-type serviceConfig struct {
-	name    string
-	listen  string
-	openFor time.Duration
-	openMax time.Duration
-	anyone  bool
-	root    string // empty: the test pages
+// readConfig reads a configuration, and nothing that it refers to.
+func readConfig(path string) (raw file, f *tomlfile.File, cfg config, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return raw, nil, cfg, fmt.Errorf("read the configuration: %w", err)
+	}
+	if raw, f, err = parseConfig(path, data); err != nil {
+		return raw, nil, cfg, err
+	}
+	if cfg, err = raw.validate(f); err != nil {
+		return raw, nil, config{}, err
+	}
+	dir := filepath.Dir(path)
+	cfg.path = path
+	cfg.stateDir = within(dir, raw.StateDir)
+	cfg.adminSocket = within(dir, raw.AdminSocket)
+	cfg.clientsPath = within(dir, raw.Clients)
+	for i := range cfg.services {
+		s := &cfg.services[i]
+		for _, path := range []*string{&s.root, &s.tlsCert, &s.tlsKey} {
+			if *path != "" {
+				*path = within(dir, *path)
+			}
+		}
+	}
+	return raw, f, cfg, nil
 }
 
 // loadConfig reads a configuration and all that it refers to.
 func loadConfig(path string) (config, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return config{}, fmt.Errorf("read the configuration: %w", err)
-	}
-	raw, f, err := parseConfig(path, data)
-	if err != nil {
-		return config{}, err
-	}
-	cfg, err := raw.validate(f)
+	raw, f, cfg, err := readConfig(path)
 	if err != nil {
 		return config{}, err
 	}
 	dir := filepath.Dir(path)
-	cfg.path = path
 	if cfg.portSecret, err = readSecret(path, raw.PortSecret, raw.PortSecretFile); err != nil {
 		return config{}, fmt.Errorf("read the port secret: %w", err)
 	}
@@ -136,18 +144,22 @@ func loadConfig(path string) (config, error) {
 			return config{}, fmt.Errorf("read the previous port secret: %w", err)
 		}
 	}
-	if cfg.service.root != "" {
-		cfg.service.root = within(dir, raw.Service[0].Root)
-		if info, err := os.Stat(cfg.service.root); err != nil || !info.IsDir() {
-			return config{}, f.Errorf("service.0.root", "got %q, which is none", cfg.service.root)
+	for i, s := range cfg.services {
+		if info, err := os.Stat(s.root); s.root != "" && (err != nil || !info.IsDir()) {
+			return config{}, f.Errorf(fmt.Sprintf("service.%d.root", i), "got %q, which is none", s.root)
 		}
 	}
-	cfg.stateDir = within(dir, raw.StateDir)
-	cfg.adminSocket = within(dir, raw.AdminSocket)
-	cfg.clientsPath = within(dir, raw.Clients)
 	cfg.clientsState = stateOf(cfg.clientsPath)
-	cfg.clients, err = loadClients(cfg.clientsPath)
+	cfg.clients, err = loadClients(cfg.clientsPath, cfg.serviceNames())
 	return cfg, err
+}
+
+func (cfg config) serviceNames() []string {
+	names := make([]string, len(cfg.services))
+	for i, s := range cfg.services {
+		names[i] = s.name
+	}
+	return names
 }
 
 // readSecret returns a secret that stands in the configuration, which then
@@ -164,7 +176,7 @@ func readSecret(configPath, inline, file string) (string, error) {
 }
 
 func parseConfig(path string, data []byte) (file, *tomlfile.File, error) {
-	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock", StateDir: "state", Durability: "strict", KernelFilter: true, ReceiveBuffer: 1 << 20}
+	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock", StateDir: "state", Durability: "strict", OnExit: "closed", KernelFilter: true, ReceiveBuffer: 1 << 20}
 	f, err := tomlfile.Decode(path, data, &raw)
 	return raw, f, err
 }
@@ -220,45 +232,18 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 		return cfg, f.Errorf("receive_buffer", "got %d", raw.ReceiveBuffer)
 	}
 	cfg.unfiltered = !raw.KernelFilter
-	if len(raw.Service) != 1 {
-		return cfg, f.Errorf("service", "got %d", len(raw.Service))
+	cfg.user, cfg.stealth = raw.User, raw.Stealth
+	for _, port := range raw.StealthExcept {
+		if port < schedule.MinPort || port > schedule.MaxPort {
+			return cfg, f.Errorf("stealth_except", "got %d", port)
+		}
+		cfg.stealthExcept = append(cfg.stealthExcept, uint16(port))
 	}
-	cfg.service, err = raw.Service[0].validate(f, "service.0.")
+	if cfg.clearOnExit = raw.OnExit == "clear"; f.Has("on_exit") && !cfg.clearOnExit && raw.OnExit != "closed" {
+		return cfg, f.Errorf("on_exit", "got %q", raw.OnExit)
+	}
+	cfg.services, err = validateServices(raw.Service, f)
 	return cfg, err
-}
-
-func (raw fileService) validate(f *tomlfile.File, at string) (s serviceConfig, err error) {
-	if s.name = raw.Name; raw.Name == "" {
-		return s, f.Errorf(at+"name", "got nothing")
-	}
-	if raw.Type != "web" {
-		return s, f.Errorf(at+"type", "got %q", raw.Type)
-	}
-	host, _, err := client.SplitService(raw.Listen)
-	if err == nil && host != "" {
-		_, err = netip.ParseAddr(host)
-	}
-	if s.listen = raw.Listen; err != nil {
-		return s, f.Errorf(at+"listen", "got %q", raw.Listen)
-	}
-	if s.openFor, err = f.Duration(at+"open_for", raw.OpenFor, 10*time.Second); err != nil {
-		return s, err
-	}
-	if s.openFor < time.Second {
-		return s, f.Errorf(at+"open_for", "got %q", raw.OpenFor)
-	}
-	if s.openMax, err = f.Duration(at+"open_max", raw.OpenMax, max(time.Minute, s.openFor)); err != nil {
-		return s, err
-	}
-	if s.openMax < s.openFor {
-		return s, f.Errorf(at+"open_max", "got %q", raw.OpenMax)
-	}
-	if f.Has(at+"open_to") && raw.OpenTo != "knocker" && raw.OpenTo != "anyone" {
-		return s, f.Errorf(at+"open_to", "got %q", raw.OpenTo)
-	}
-	s.anyone = raw.OpenTo == "anyone"
-	s.root = raw.Root
-	return s, nil
 }
 
 // given names a number that may not be there at all.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/sessions/gate"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -55,8 +57,11 @@ func TestReference(t *testing.T) {
 	want := config{
 		ports: 3, generator: schedule.Algorithm1, portSecret: "sécret", tolerance: time.Minute,
 		clients: []registered{{identifier: wire.Identifier([]byte("com1")), secret: []byte("s")}},
-		service: serviceConfig{name: "web", listen: "[::]:8080", openFor: 10 * time.Second, openMax: time.Minute},
-		buffer:  1 << 20,
+		services: []serviceConfig{{
+			name: "web", kind: "web", listen: "[::]:8080", grain: 128, connections: 64,
+			terms: gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
+		}},
+		buffer: 1 << 20,
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
@@ -68,13 +73,23 @@ func TestReference(t *testing.T) {
 		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "# "), " = "); ok && strings.HasPrefix(line, "# ") && !strings.Contains(key, " ") && !strings.HasSuffix(line, "\"…\"\n") {
 			line = strings.TrimPrefix(line, "# ")
 		}
-		spelled = append(spelled, line)
+		spelled = append(spelled, strings.Replace(line, "# [[service]]", "[[service]]", 1))
 	}
 	cfg = load(strings.Join(spelled, ""))
-	if cfg.service.root == "" {
-		t.Error("root is not in the reference")
+	web := &cfg.services[0]
+	for key, path := range map[string]*string{"root": &web.root, "tls_cert": &web.tlsCert, "tls_key": &web.tlsKey} {
+		if *path == "" {
+			t.Errorf("%s is not in the reference", key)
+		}
+		*path = ""
 	}
-	want.listen, cfg.service.root = []netip.Addr{netip.IPv6Unspecified()}, ""
+	want.listen, want.user, want.stealthExcept = []netip.Addr{netip.IPv6Unspecified()}, "sallyport", []uint16{51820}
+	minute := gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
+	half := minute
+	half.OpenFor = 30 * time.Second
+	want.services = append(want.services,
+		serviceConfig{name: "site", kind: "proxy", listen: "[::]:8443", upstream: "10.0.0.5:443", grain: 128, connections: 64, terms: minute},
+		serviceConfig{name: "ssh", kind: "firewall", listen: ":22", grain: 128, connections: 64, terms: half})
 	want.server, want.previous = "gate.example.org", previousSecret{"before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("spelled out:\ngot  %+v\nwant %+v", cfg, want)
@@ -97,6 +112,11 @@ name = "web"
 type = "web"
 listen = "127.0.0.1:8080"
 `
+
+// second is one more service.
+func second(name, listen, kind string) string {
+	return fmt.Sprintf("[[service]]\nname = %q\nlisten = %q\ntype = %q\n", name, listen, kind)
+}
 
 func TestConfigRefuses(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(minimal, old, new, 1) }
@@ -129,16 +149,35 @@ func TestConfigRefuses(t *testing.T) {
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: "port" is not known here; expected one of version, server, listen, ports`,
 		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service.colour: "colour" is not known here; expected one of name, type`,
-		minimal[:strings.Index(minimal, "[[")]:                      "c.toml:3: service: expected one [[service]] table, got 0",
-		minimal + "[[service]]\nname = \"two\"\n":                   "service: expected one [[service]] table, got 2",
-		replace(`name = "web"`, ""):                                 "service.0.name: expected a name in quotes, got nothing",
-		replace(`type = "web"`, `type = "ftp"`):                     `c.toml:6: service.0.type: expected "web", got "ftp"`,
+		minimal[:strings.Index(minimal, "[[")]:                      "c.toml:3: service: expected a [[service]] table for each service, 1 to 64, got 0",
+		minimal + "[[service]]\nname = \"two\"\n":                   `service.1.type: expected "web", "proxy" or "firewall", got ""`,
+		minimal + second("web", ":81", "firewall"):                  `c.toml:9: service.1.name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web" a second time`,
+		minimal + second("two", ":8080", "firewall"):                `c.toml:10: service.1.listen: expected host:port or :port, with an IP address for a host, got ":8080", which service web has already`,
+		minimal + second("two", ":81", "proxy"):                     `service.1.upstream: expected host:port, to which connections are carried, got ""`,
+		minimal + second("two", ":81", "firewall") + `root = "/x"`:  `c.toml:12: service.1.root: expected the path of a directory, got it for a service of type "firewall", which has no such key`,
+		minimal + `policy = "drop"`:                                 `c.toml:8: service.0.policy: `,
+		minimal + `protocol = "udp"`:                                `c.toml:8: service.0.protocol: `,
+		minimal + `protocol = "icmp"`:                               `c.toml:8: service.0.protocol: `,
+		minimal + `on_close = "maybe"`:                              `c.toml:8: service.0.on_close: expected "keep" or "cut", got "maybe"`,
+		minimal + `look = "open"`:                                   `c.toml:8: service.0.look: `,
+		minimal + `max_addresses = 0`:                               `c.toml:8: service.0.max_addresses: `,
+		minimal + `max_connections = 5000`:                          `c.toml:8: service.0.max_connections: `,
+		minimal + `grant_prefix6 = 48`:                              `c.toml:8: service.0.grant_prefix6: expected 128 or 64, got 48`,
+		minimal + `tls_cert = "x"`:                                  `service.0.tls_key: expected the path of a PEM file with the certificate's key, together with tls_cert, got one without the other`,
+		minimal + `root = ""`:                                       `c.toml:8: service.0.root: `,
+		replace(`"web"`, `"my web"`):                                `c.toml:5: service.0.name: `,
+		before("stealth_except = [53]"):                             `c.toml:1: stealth_except: expected a list of UDP ports from 1025 to 65535, got 53`,
+		before(`on_exit = "open"`):                                  `c.toml:1: on_exit: `,
+		minimal + second("two", ":81", "firewall") + `hook = "x"`:   `c.toml:12: service.1.hook: `,
+		minimal + second("two", ":81", "firewall") + `policy = "x"`: `c.toml:12: service.1.policy: `,
+		replace(`name = "web"`, ""):                                 "service.0.name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got \"\"",
+		replace(`type = "web"`, `type = "ftp"`):                     `c.toml:6: service.0.type: expected "web", "proxy" or "firewall", got "ftp"`,
 		replace(`127.0.0.1:8080`, `8080`):                           `c.toml:7: service.0.listen: expected host:port or :port, with an IP address for a host, got "8080"`,
 		replace(`127.0.0.1:8080`, `www.example:8080`):               "c.toml:7: service.0.listen: ",
 		replace(`127.0.0.1:8080`, `:99999`):                         "c.toml:7: service.0.listen: ",
 		minimal + `open_for = "0s"`:                                 "c.toml:8: service.0.open_for: ",
 		minimal + `open_for = 10`:                                   `c.toml:8: service.open_for: expected a duration such as "10s", at least a second`,
-		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":          `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, got "10s"`,
+		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":          `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, 1000h at the most, got "10s"`,
 		minimal + `open_to = "all"`:                                 `c.toml:8: service.0.open_to: expected "knocker" or "anyone", got "all"`,
 		minimal + `root = "nowhere"`:                                `c.toml:8: service.0.root: expected the path of a directory`,
 		minimal + `root = `:                                         "c.toml:8: ",
@@ -199,7 +238,7 @@ func TestParseClients(t *testing.T) {
 func TestParseClientsRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"com1 hunter2":                        "clients.txt:1: expected identifier, secret and nonce, divided by spaces; got 2 columns",
-		"com1 hunter2 0 web":                  "clients.txt:1: column 4: expected old=SECRET, until=TIME or note=TEXT, each once",
+		"com1 hunter2 0 web":                  "clients.txt:1: column 4: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once",
 		"com1 hunter2 0 old=hunter2":          "clients.txt:1: expected old= and until= together",
 		"com1 hunter2 0 until=soon":           "clients.txt:1: column 4: expected until= and a time such as",
 		"com1 h 0 old=hunter2 old=hunter2":    "clients.txt:1: column 5: ",
@@ -259,8 +298,13 @@ func FuzzParseConfig(f *testing.F) {
 			}
 			return
 		}
-		if cfg.ports < 1 || cfg.ports > 128 || cfg.tolerance < 5*time.Second || cfg.tolerance > time.Minute || cfg.service.openMax < cfg.service.openFor {
+		if cfg.ports < 1 || cfg.ports > 128 || cfg.tolerance < 5*time.Second || cfg.tolerance > time.Minute {
 			t.Fatalf("%+v", cfg)
+		}
+		for _, s := range cfg.services {
+			if s.terms.OpenMax < s.terms.OpenFor || s.terms.Addresses < 1 || s.connections < 1 || s.port() == 0 || s.kind == "proxy" && s.upstream == "" {
+				t.Fatalf("%+v", s)
+			}
 		}
 	})
 }

@@ -31,7 +31,7 @@ func TestTenThousandKnockInAMinute(t *testing.T) {
 		for i := range clients {
 			cfg.clients = append(cfg.clients, registered{identifier: wire.Identifier([]byte(clientNumber(i))), secret: []byte("secret of " + clientNumber(i))})
 		}
-		cfg.buffer, cfg.service.openFor = 1<<20, time.Minute
+		cfg.buffer, cfg.services[0].terms.OpenFor = 1<<20, time.Minute
 	})
 	for round, length := range []time.Duration{10 * time.Second, 2 * time.Second} {
 		var packets []client.Packet

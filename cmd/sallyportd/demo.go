@@ -20,6 +20,7 @@ import (
 	"sallyport/cmd/internal/profile"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
+	"sallyport/sessions/gate"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -75,7 +76,7 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	if stay {
 		log = slog.New(slog.NewTextHandler(env.Stderr, nil))
 	}
-	s, err := newServer(ctx, cfg, env.Now, log)
+	s, err := newServer(ctx, cfg, nil, env.Now, log)
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
@@ -112,7 +113,10 @@ func demoConfig() (config, client.Profile, error) {
 	cfg := config{
 		listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		ports:  3, portSecret: randomSecret(), tolerance: time.Minute,
-		service: serviceConfig{name: "web", listen: address, openFor: demoLease, openMax: time.Minute},
+		services: []serviceConfig{{
+			name: "web", kind: "web", listen: address, grain: 128, connections: 64,
+			terms: gate.Terms{OpenFor: demoLease, OpenMax: time.Minute, Cut: true, Addresses: 8},
+		}},
 	}
 	for _, id := range []string{"host", "demo"} {
 		cfg.clients = append(cfg.clients, registered{identifier: wire.Identifier([]byte(id)), secret: []byte(randomSecret())})

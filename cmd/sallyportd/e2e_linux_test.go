@@ -19,6 +19,7 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
+	"sallyport/sessions/gate"
 	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
@@ -78,7 +79,10 @@ func newWorld(t *testing.T, change func(*config)) *world {
 	w.clock.SetSecond(20)
 	cfg := config{
 		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2, stateDir: t.TempDir(), buffer: 1 << 20,
-		service: serviceConfig{name: "web", listen: "[::]:" + web, openFor: 3 * time.Second, openMax: time.Minute},
+		services: []serviceConfig{{
+			name: "web", kind: "web", listen: "[::]:" + web, grain: 128, connections: 64,
+			terms: gate.Terms{OpenFor: 3 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
+		}},
 	}
 	for i := range 4 {
 		id := fmt.Sprintf("com%d", i+1)
@@ -91,7 +95,7 @@ func newWorld(t *testing.T, change func(*config)) *world {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
-	if w.server, err = newServer(t.Context(), cfg, w.clock.Now, slog.New(slog.DiscardHandler)); err != nil {
+	if w.server, err = newServer(t.Context(), cfg, nil, w.clock.Now, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	w.capture = startCapture(t, w.host, "cli")
@@ -261,7 +265,7 @@ func TestOnlyTheKnockerGetsIn(t *testing.T) {
 	}
 	for _, anyone := range []bool{false, true} {
 		t.Run(fmt.Sprintf("anyone=%v", anyone), func(t *testing.T) {
-			w := newWorld(t, func(cfg *config) { cfg.service.anyone = anyone; cfg.service.openFor = time.Minute })
+			w := newWorld(t, func(cfg *config) { cfg.services[0].terms.Anyone = anyone; cfg.services[0].terms.OpenFor = time.Minute })
 			p := w.profile("com1", server4)
 			packets, err := client.Sequence(p, w.clock.Now(), 0)
 			if err != nil {

@@ -6,14 +6,19 @@ import (
 	"os"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/gate/firewall"
+	"sallyport/verify/schedule"
 )
 
-const letThem = "make sure that it lets UDP to ports 1025 to 65535 in"
+const letThem = "make sure that it lets UDP to ports 1025 to 65535 in, and what the services need"
 
 // checkFirewall looks for nftables chains that would drop knocks on their way
-// in: it follows their rules as a knock from anywhere would. What it does not
-// understand of a rule may be true or not.
-func checkFirewall() (warnings []string) {
+// in, or what they are for: it follows their rules as a packet from anywhere
+// would. What it does not understand of a rule may be true or not. Our own
+// table is for dropping.
+func checkFirewall(cfg config) (warnings []string) {
 	if names, err := os.ReadFile("/proc/net/ip_tables_names"); err == nil && len(bytes.TrimSpace(names)) > 0 {
 		warnings = append(warnings, "this host has legacy iptables rules, which are not looked at: "+letThem)
 	}
@@ -22,28 +27,45 @@ func checkFirewall() (warnings []string) {
 		return append(warnings, fmt.Sprintf("this host's firewall cannot be read (%v; it takes CAP_NET_ADMIN): %s", err, letThem))
 	}
 	for _, c := range r.chains {
-		if !looksAtKnocks(c) {
+		if !standsBefore(c) {
 			continue
 		}
-		where := fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name)
-		way := "nft insert rule " + where + " udp dport 1025-65535 accept"
-		switch r.follow(c, 0) {
-		case eaten:
-			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops knocks: %s", where, way))
-		case partly:
-			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops some knocks: %s", where, way))
-		case undecided:
-			if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
-				warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops by default, and no rule plainly accepts knocks: %s", where, way))
+		knocks := arrivals{unix.IPPROTO_UDP, schedule.MinPort, schedule.MaxPort}
+		warnings = append(warnings, r.complain(c, knocks, "knocks", fmt.Sprintf("udp dport %d-%d", knocks.low, knocks.high))...)
+		for _, s := range cfg.services {
+			if s.forward {
+				continue // it has another port, and maybe another host, by then
 			}
+			to := arrivals{unix.IPPROTO_TCP, int(s.port()), int(s.port())}
+			if s.udp {
+				to.protocol = unix.IPPROTO_UDP
+			}
+			warnings = append(warnings, r.complain(c, to, "what is for service "+s.name, fmt.Sprintf("%s dport %d", s.protocol(), s.port()))...)
 		}
 	}
 	return warnings
 }
 
-// looksAtKnocks reports whether a chain stands in the way of what comes in.
-func looksAtKnocks(c *nftables.Chain) bool {
-	if c.Hooknum == nil || c.Type != nftables.ChainTypeFilter {
+// complain says what a chain does to arrivals, and how to let them in.
+func (r ruleset) complain(c *nftables.Chain, a arrivals, what, match string) []string {
+	where := fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name)
+	way := fmt.Sprintf("nft insert rule %s %s accept", where, match)
+	switch r.follow(a, c, 0) {
+	case eaten:
+		return []string{fmt.Sprintf("the firewall chain \"%s\" drops %s: %s", where, what, way)}
+	case partly:
+		return []string{fmt.Sprintf("the firewall chain \"%s\" drops some of %s: %s", where, what, way)}
+	case undecided:
+		if c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
+			return []string{fmt.Sprintf("the firewall chain \"%s\" drops by default, and no rule plainly accepts %s: %s", where, what, way)}
+		}
+	}
+	return nil
+}
+
+// standsBefore reports whether a chain stands in the way of what comes in.
+func standsBefore(c *nftables.Chain) bool {
+	if c.Table.Name == firewall.Name || c.Hooknum == nil || c.Type != nftables.ChainTypeFilter {
 		return false
 	}
 	switch c.Table.Family {

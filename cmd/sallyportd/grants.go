@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/verify/wire"
 )
 
 const (
@@ -26,19 +27,22 @@ type opening struct {
 	Time    time.Time  `json:"time"`
 	Client  string     `json:"client"`
 	Address netip.Addr `json:"address"`
-	Missed  uint64     `json:"missed,omitempty"` // how many before it were not told
+	// What the client may open; what of it could not be opened is in the log.
+	Services []string `json:"services"`
+	Missed   uint64   `json:"missed,omitempty"` // how many before it were not told
 }
 
 // watched is a gate whose grants can be watched. No watcher delays a grant.
 type watched struct {
 	sessions.Gate
+	services func(wire.Identifier) []string
 
 	mu       sync.Mutex
 	watchers map[chan opening]*uint64 // how many each has missed
 }
 
-func watch(g sessions.Gate) *watched {
-	return &watched{Gate: g, watchers: map[chan opening]*uint64{}}
+func watch(g sessions.Gate, services func(wire.Identifier) []string) *watched {
+	return &watched{Gate: g, services: services, watchers: map[chan opening]*uint64{}}
 }
 
 func (w *watched) Open(g sessions.Grant) error {
@@ -50,7 +54,7 @@ func (w *watched) Open(g sessions.Grant) error {
 	if len(w.watchers) == 0 {
 		return nil
 	}
-	o := opening{Time: time.Now(), Client: g.Identifier.String(), Address: g.Address}
+	o := opening{Time: time.Now(), Client: g.Identifier.String(), Address: g.Address, Services: w.services(g.Identifier)}
 	for c, missed := range w.watchers {
 		o.Missed = *missed
 		select {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"sallyport/sessions"
@@ -21,7 +22,7 @@ func TestWatchersDelayNobody(t *testing.T) {
 			return refusal
 		}
 		return nil
-	}))
+	}), func(wire.Identifier) []string { return []string{"web"} })
 	grant := sessions.Grant{Identifier: wire.Identifier([]byte("com1")), Address: netip.MustParseAddr("198.51.100.1")}
 	grants, cancel, err := w.subscribe()
 	if err != nil {
@@ -33,7 +34,7 @@ func TestWatchersDelayNobody(t *testing.T) {
 		}
 	}
 	for range watchQueue {
-		if o := <-grants; o.Client != "com1" || o.Address != grant.Address || o.Missed != 0 || o.Time.IsZero() {
+		if o := <-grants; o.Client != "com1" || o.Address != grant.Address || !slices.Equal(o.Services, []string{"web"}) || o.Missed != 0 || o.Time.IsZero() {
 			t.Fatalf("%+v", o)
 		}
 	}

@@ -107,7 +107,7 @@ func (im *importer) server(s *source) ([]newFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	timeout, err := s.number("open-timeout", "10", 1, 1<<30)
+	timeout, err := s.number("open-timeout", "10", 1, 1000*3600)
 	if err != nil {
 		return nil, err
 	}
@@ -175,8 +175,7 @@ func (im *importer) clients(path string) (string, error) {
 	return strings.TrimRight(string(text), "\n") + "\n", nil
 }
 
-// service makes the [[service]] table. What was a proxy becomes none, with
-// the reason: a web server in its place would be something else.
+// service makes the [[service]] table.
 func (im *importer) service(timeout int) (string, error) {
 	s, err := im.open("service.properties", "use-embedded-webserver", "service-bind", "service-port", "proxy-address", "proxy-port")
 	if err != nil {
@@ -199,6 +198,7 @@ func (im *importer) service(timeout int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: use-embedded-webserver: expected true or false", s.path)
 	}
+	kind, name := "type = \"web\"", "web"
 	if !embedded {
 		host, err := s.required("proxy-address")
 		if err != nil {
@@ -208,24 +208,20 @@ func (im *importer) service(timeout int) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		upstream := net.JoinHostPort(host, strconv.Itoa(port))
-		im.warn("the service was a TCP proxy from %s to %s: this version has no counterpart, so the configuration has no service, and \"serve\" refuses it until you choose one", listen, upstream)
-		return fmt.Sprintf(`# The service was a TCP proxy from %s to %s, opened for %d s. This version
-# has no counterpart of it: it can serve a directory, or the test pages.
-# Until a [[service]] is chosen here, "sallyportd serve" refuses to start.
-`, listen, upstream, timeout), nil
+		kind = fmt.Sprintf("type = \"proxy\"\nupstream = %q", net.JoinHostPort(host, strconv.Itoa(port)))
+		name = "proxy"
 	}
 	im.warn("the first implementation let everyone in while it was open; now only the address that knocked gets in, unless you set open_to = \"anyone\"")
 	most := max(timeout, 60)
 	return fmt.Sprintf(`[[service]]
-name = "web"
-type = "web"
+name = %q
+%s
 listen = %q
 open_for = "%ds"
 open_max = "%ds"
 # The first implementation let everyone in while it was open:
 # open_to = "anyone"
-`, listen, timeout, most), nil
+`, name, kind, listen, timeout, most), nil
 }
 
 // client makes a profile.

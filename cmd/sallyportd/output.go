@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"math"
-	"net"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
@@ -77,6 +78,16 @@ func (o *profileOutput) advise(env cli.Env, c registered, next string) error {
 	return err
 }
 
+// watchable is the first service of a client whose opening its device can see.
+func (cfg config) watchable(c registered) (serviceConfig, bool) {
+	for _, s := range cfg.services {
+		if !s.udp && (c.services == "" || slices.Contains(strings.Split(c.services, ","), s.name)) {
+			return s, true
+		}
+	}
+	return serviceConfig{}, false
+}
+
 // text is the profile as a file.
 func (o *profileOutput) text(cfg config, c registered) ([]byte, error) {
 	server := o.server
@@ -86,9 +97,9 @@ func (o *profileOutput) text(cfg config, c registered) ([]byte, error) {
 	if server == "" {
 		return nil, cli.WithHint(fmt.Errorf("the profile has to name the server, and %s does not say how clients reach it", cfg.path), "give --server NAME, or set \"server\" there")
 	}
-	_, port, err := net.SplitHostPort(cfg.service.listen)
-	if err != nil {
-		return nil, fmt.Errorf("find the service's port: %w", err)
+	service := ""
+	if s, ok := cfg.watchable(c); ok {
+		service = fmt.Sprintf(":%d", s.port())
 	}
 	var first uint32
 	if c.mark > 0 && c.mark < math.MaxUint32 {
@@ -97,7 +108,7 @@ func (o *profileOutput) text(cfg config, c registered) ([]byte, error) {
 	text, err := profile.Format(client.Profile{
 		FirstNonce: first,
 		Server:     server, PortSecret: cfg.portSecret, Ports: cfg.ports, Generator: cfg.generator,
-		Identifier: c.identifier, Secret: c.secret, Service: ":" + port,
+		Identifier: c.identifier, Secret: c.secret, Service: service,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write the profile: %w", err)

@@ -34,7 +34,7 @@ func (r *reloader) reload(ctx context.Context) error {
 func (r *reloader) reloadClients(ctx context.Context) error {
 	return r.change(ctx, "clients", func(current config) (config, error) {
 		var err error
-		current.clients, err = loadClients(current.clientsPath)
+		current.clients, err = loadClients(current.clientsPath, current.serviceNames())
 		return current, err
 	})
 }
@@ -76,12 +76,49 @@ func reloadable(old, new config) error {
 		{"state_dir", old.stateDir, new.stateDir},
 		{"durability", old.relaxed, new.relaxed},
 		{"clients", old.clientsPath, new.clientsPath},
-		{"service.name", old.service.name, new.service.name},
-		{"service.listen", old.service.listen, new.service.listen},
+		{"user", old.user, new.user},
+		{"stealth", old.stealth, new.stealth},
+		{"stealth_except", fmt.Sprint(old.stealthExcept), fmt.Sprint(new.stealthExcept)},
+		{"on_exit", old.clearOnExit, new.clearOnExit},
+		{"the number of services", len(old.services), len(new.services)},
 	} {
 		if fixed.old != fixed.new {
 			return cli.WithHint(fmt.Errorf("%s: %s has changed, which a reload cannot carry out", new.path, fixed.key), "restart the server, or change it back")
 		}
 	}
+	for i, was := range old.services {
+		if key := was.fixed(new.services[i], old.needsHelper()); key != "" {
+			return cli.WithHint(fmt.Errorf("%s: %s of service %s has changed, which a reload cannot carry out", new.path, key, was.name), "restart the server, or change it back")
+		}
+	}
 	return nil
+}
+
+// fixed returns the key of what has changed of a service and needs a restart.
+// A helper holds to what it read when it started.
+func (s serviceConfig) fixed(next serviceConfig, helped bool) string {
+	for _, k := range []struct {
+		key       string
+		old, next any
+		helped    bool // only then
+	}{
+		{"name", s.name, next.name, false},
+		{"type", s.kind, next.kind, false},
+		{"protocol", s.udp, next.udp, false},
+		{"listen", s.listen, next.listen, false},
+		{"look", s.filtered, next.filtered, false},
+		{"grant_prefix6", s.grain, next.grain, false},
+		{"max_connections", s.connections, next.connections, false},
+		{"whether there is TLS", s.tlsCert != "", next.tlsCert != "", false},
+		{"hook", s.forward, next.forward, false},
+		{"policy", s.reject, next.reject, false},
+		{"open_max", s.terms.OpenMax, next.terms.OpenMax, true},
+		{"open_to", s.terms.Anyone, next.terms.Anyone, true},
+		{"on_close", s.terms.Cut, next.terms.Cut, true},
+	} {
+		if k.old != k.next && (helped || !k.helped) {
+			return k.key
+		}
+	}
+	return ""
 }

@@ -6,12 +6,16 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-
-	"sallyport/verify/schedule"
 )
 
-// fate is what becomes of knocks in a chain.
+// arrivals are packets that have to come in: of a protocol, to a range of
+// ports.
+type arrivals struct {
+	protocol  byte // unix.IPPROTO_TCP or IPPROTO_UDP
+	low, high int
+}
+
+// fate is what becomes of arrivals in a chain.
 type fate int
 
 const (
@@ -25,12 +29,12 @@ const (
 const maxDepth = 16
 
 // follow goes through a chain's rules in their order.
-func (r ruleset) follow(c *nftables.Chain, depth int) fate {
+func (r ruleset) follow(a arrivals, c *nftables.Chain, depth int) fate {
 	if c == nil || depth > maxDepth {
 		return undecided
 	}
 	for _, rule := range r.rules[c] {
-		m, do := read(rule.Exprs)
+		m, do := a.read(rule.Exprs)
 		if m == never {
 			continue
 		}
@@ -45,7 +49,7 @@ func (r ruleset) follow(c *nftables.Chain, depth int) fate {
 			case expr.VerdictDrop:
 				f = eaten
 			case expr.VerdictJump, expr.VerdictGoto:
-				f = r.follow(r.find(c, v.Chain), depth+1)
+				f = r.follow(a, r.find(c, v.Chain), depth+1)
 			case expr.VerdictReturn:
 				if m == always {
 					return undecided
@@ -63,7 +67,7 @@ func (r ruleset) follow(c *nftables.Chain, depth int) fate {
 	return undecided
 }
 
-// match is whether a rule applies to knocks.
+// match is whether a rule applies to arrivals.
 type match int
 
 const (
@@ -73,8 +77,8 @@ const (
 	never
 )
 
-// read returns whether a rule applies to knocks, and what it does.
-func read(exprs []expr.Any) (m match, do expr.Any) {
+// read returns whether a rule applies to the arrivals, and what it does.
+func (a arrivals) read(exprs []expr.Any) (m match, do expr.Any) {
 	worse := func(with match) { m = max(m, with) }
 	loaded := ""
 	low, high := 0, 1<<16-1 // the ports that it applies to
@@ -97,9 +101,9 @@ func read(exprs []expr.Any) (m match, do expr.Any) {
 				loaded = "protocol"
 			}
 		case *expr.Cmp:
-			udp := bytes.Equal(e.Data, []byte{unix.IPPROTO_UDP})
+			ours := bytes.Equal(e.Data, []byte{a.protocol})
 			switch {
-			case loaded == "protocol" && (e.Op == expr.CmpOpEq) == udp && (e.Op == expr.CmpOpEq || e.Op == expr.CmpOpNeq):
+			case loaded == "protocol" && (e.Op == expr.CmpOpEq) == ours && (e.Op == expr.CmpOpEq || e.Op == expr.CmpOpNeq):
 			case loaded == "protocol" && (e.Op == expr.CmpOpEq || e.Op == expr.CmpOpNeq):
 				worse(never)
 			case loaded == "port" && e.Op == expr.CmpOpGte:
@@ -124,9 +128,9 @@ func read(exprs []expr.Any) (m match, do expr.Any) {
 		}
 	}
 	switch {
-	case high < schedule.MinPort || low > high:
+	case high < a.low || low > a.high || low > high:
 		worse(never)
-	case low > schedule.MinPort || high < schedule.MaxPort:
+	case low > a.low || high < a.high:
 		worse(some)
 	}
 	return m, do

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,23 +26,35 @@ func serveCommand(env cli.Env) *cobra.Command {
 	var path string
 	c := &cobra.Command{
 		Use:   "serve",
-		Short: "Take knocks, and open the service for those who knock correctly",
-		Long: `Take knocks, and open the service for those who knock correctly.
+		Short: "Take knocks, and open services for those who knock correctly",
+		Long: `Take knocks, and open services for those who knock correctly.
 
-Needs no privilege for itself. SIGINT and SIGTERM close everything in order,
-the second one at once.`,
+Needs no privilege for itself, and keeps none: what it was started with it
+sheds. Only for services of type "firewall", and for stealth, a second process
+keeps CAP_NET_ADMIN. SIGINT and SIGTERM close everything in order, the second
+one at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			done := sparingly()
-			cfg, err := loadConfig(path)
+			_, _, cfg, err := readConfig(path)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			log := slog.New(slog.NewTextHandler(env.Stderr, nil))
-			if err := checkService(cfg, log); err != nil {
+			helper, err := separate(cfg)
+			if err != nil {
 				return err
 			}
-			s, err := newServer(c.Context(), cfg, env.Now, log)
+			done := sparingly()
+			if cfg, err = loadConfig(path); err != nil {
+				return cli.Misuse(err)
+			}
+			log := slog.New(slog.NewTextHandler(env.Stderr, nil))
+			if os.Geteuid() == 0 {
+				log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
+			}
+			if err := checkServices(cfg, log); err != nil {
+				return err
+			}
+			s, err := newServer(c.Context(), cfg, helper, env.Now, log)
 			if err != nil {
 				return fmt.Errorf("start: %w", err)
 			}
@@ -60,15 +73,20 @@ the second one at once.`,
 	return c
 }
 
-// checkService says early what would else be found out with the first grant.
-func checkService(cfg config, log *slog.Logger) error {
-	err := gate.Bindable(cfg.service.listen)
-	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		log.Warn("the service's address is not there yet", "at", cfg.service.listen)
-		return nil
-	}
-	if err != nil {
-		return cli.WithHint(fmt.Errorf("the service cannot listen at %s: %w", cfg.service.listen, err), "another program holds the port, or it takes a privilege; see service.listen in "+cfg.path)
+// checkServices says early what would else be found out with the first grant.
+func checkServices(cfg config, log *slog.Logger) error {
+	for _, s := range cfg.services {
+		if s.kind == "firewall" {
+			continue
+		}
+		err := gate.Bindable(s.protocol(), s.listen)
+		if errors.Is(err, syscall.EADDRNOTAVAIL) {
+			log.Warn("a service's address is not there yet", "service", s.name, "at", s.listen)
+			continue
+		}
+		if err != nil {
+			return cli.WithHint(fmt.Errorf("service %s cannot listen at %s: %w", s.name, s.listen, err), "another program holds the port, or it takes a privilege; see its \"listen\" in "+cfg.path)
+		}
 	}
 	return nil
 }
@@ -99,7 +117,7 @@ func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
 
 func tellServing(s *server, cfg config, log *slog.Logger) {
 	attrs := []any{"clients", s.clients, "ports", cfg.ports, "generator", cfg.generator,
-		"clock_tolerance", cfg.tolerance, "service", cfg.service.name, "at", cfg.service.listen, "kernel_filter", s.ingest.Stats().Filter}
+		"clock_tolerance", cfg.tolerance, "services", strings.Join(cfg.serviceNames(), ","), "firewall", s.helper != nil, "kernel_filter", s.ingest.Stats().Filter}
 	if s.ingest.Stats().Open == 0 {
 		log.Warn("not one knock port could be opened", attrs...)
 		return

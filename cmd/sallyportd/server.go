@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"sallyport/cmd/internal/cli"
 	"sallyport/ingest"
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/wire"
@@ -27,8 +28,11 @@ type server struct {
 	ingest   *ingest.Server
 	sessions *sessions.Sessions
 	state    *state.Store
-	web      *gate.Web
-	grants   *watched // the web's
+	gate     *gate.Services
+	services []runningService
+	helper   *helper.Client                  // nil: none, and no firewall
+	announce func(ingest.Terms) ingest.Terms // to the firewall
+	grants   *watched                        // the gate's
 	log      *slog.Logger
 	clients  int // at the start
 }
@@ -39,8 +43,11 @@ type parts struct {
 	tolerance time.Duration
 	terms     ingest.Terms
 	slots     []sessions.Client
-	web       gate.WebTerms
+	services  []gate.Terms
+	contents  []content
 	isClient  map[wire.Identifier]bool
+	// The clients that may not open every service.
+	restricted map[wire.Identifier]gate.Rights
 }
 
 func partsOf(cfg config) (p parts, err error) {
@@ -64,19 +71,28 @@ func partsOf(cfg config) (p parts, err error) {
 		Ports: cfg.portLists,
 	}
 	p.tolerance = cfg.tolerance
-	p.web = gate.WebTerms{OpenFor: cfg.service.openFor, OpenMax: cfg.service.openMax, Anyone: cfg.service.anyone}
-	p.web.Handler, err = handlerOf(cfg.service)
+	for _, s := range cfg.services {
+		c, err := contentOf(s)
+		if err != nil {
+			return p, err
+		}
+		p.contents = append(p.contents, c)
+		p.services = append(p.services, s.terms)
+	}
+	p.restricted, err = restrictions(cfg)
 	return p, err
 }
 
 // newServer makes everything that cfg asks for. Nothing is open before run,
 // but the state directory is taken: who does not call run, calls s.state.Close.
-func newServer(ctx context.Context, cfg config, now func() time.Time, log *slog.Logger) (_ *server, err error) {
+// The helper may be nil: then the configuration has to do without a firewall.
+func newServer(ctx context.Context, cfg config, h *helper.Client, now func() time.Time, log *slog.Logger) (_ *server, err error) {
 	p, err := partsOf(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{log: log, clients: len(cfg.clients)}
+	s := &server{log: log, clients: len(cfg.clients), helper: h}
+	s.announce = func(t ingest.Terms) ingest.Terms { return announced(t, cfg, h) }
 	s.state, err = state.Open(ctx, state.Config{
 		Dir: cfg.stateDir, Relaxed: cfg.relaxed, Tolerance: cfg.tolerance, Now: now(), Wait: stateWait, Log: log,
 	})
@@ -95,12 +111,20 @@ func newServer(ctx context.Context, cfg config, now func() time.Time, log *slog.
 	if err := s.state.Raise(p.slots); err != nil {
 		return nil, err
 	}
-	s.web = gate.NewWeb(gate.WebConfig{Name: cfg.service.name, Listen: cfg.service.listen, Terms: p.web, Log: log})
+	var list []*gate.Service
+	for i, c := range cfg.services {
+		service := newService(i, c, p.contents[i], h, log)
+		s.services = append(s.services, service)
+		list = append(list, service.service)
+	}
+	if s.gate, err = gate.NewServices(list, p.restricted); err != nil {
+		return nil, err
+	}
 	workers := cfg.readers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	s.grants = watch(s.web)
+	s.grants = watch(s.gate, s.gate.Names)
 	s.sessions, err = sessions.New(sessions.Config{
 		Clients: p.slots, Shards: workers, Doubt: doubt.Unix(), Gate: s.grants, Journal: s.state, Log: log,
 	})
@@ -112,7 +136,7 @@ func newServer(ctx context.Context, cfg config, now func() time.Time, log *slog.
 		Readers:       workers,
 		ReceiveBuffer: cfg.buffer,
 		Unfiltered:    cfg.unfiltered,
-		Terms:         p.terms,
+		Terms:         s.announce(p.terms),
 		Sink:          s.sessions,
 		Now:           now,
 		Log:           log,
@@ -136,18 +160,14 @@ func (s *server) apply(ctx context.Context, p parts) error {
 	if err := s.sessions.Update(ctx, p.slots); err != nil {
 		return err
 	}
-	if err := s.ingest.Update(ctx, p.terms); err != nil {
+	if err := s.ingest.Update(ctx, s.announce(p.terms)); err != nil {
 		return err
 	}
-	s.web.Update(p.web, func(id wire.Identifier) bool { return p.isClient[id] })
-	return nil
-}
-
-func handlerOf(cfg serviceConfig) (http.Handler, error) {
-	if cfg.root == "" {
-		return gate.Pages(), nil
+	s.gate.Update(p.restricted, func(id wire.Identifier) bool { return p.isClient[id] }, p.services)
+	for i, service := range s.services {
+		service.update(p.contents[i])
 	}
-	return gate.Directory(cfg.root)
+	return nil
 }
 
 // run serves until ctx ends or a part fails. Then the parts stop in the order
@@ -168,12 +188,36 @@ func (s *server) run(ctx context.Context) error {
 		})
 		return next
 	}
+	for i, service := range s.services {
+		if err := service.prepare(); err != nil {
+			s.log.Warn("a service's port is not there yet: the next grant tries again", "service", s.gate.Names(wire.Identifier{})[i], "error", err)
+		}
+	}
+	if s.helper != nil {
+		// Without it nothing can be opened: better to be started anew.
+		g.Go(func() error { return s.watchHelper(ctx, fail) })
+	}
 	sessionsCtx := stage(ctx, s.ingest.Run)
-	webCtx := stage(sessionsCtx, s.sessions.Run)
-	statsCtx := stage(webCtx, s.web.Run)
+	gateCtx := stage(sessionsCtx, s.sessions.Run)
+	statsCtx := stage(gateCtx, s.gate.Run)
 	stage(statsCtx, func(ctx context.Context) error {
 		s.logTraffic(ctx)
 		return nil
 	})
-	return errors.Join(g.Wait(), s.state.Close())
+	err := errors.Join(g.Wait(), s.state.Close())
+	if s.helper != nil && !errors.Is(err, helper.ErrDead) {
+		err = errors.Join(err, s.helper.Stop())
+	}
+	return err
+}
+
+// watchHelper fails when the helper dies.
+func (s *server) watchHelper(ctx context.Context, fail func()) error {
+	select {
+	case <-s.helper.Dead():
+		fail()
+		return cli.WithHint(helper.ErrDead, "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
+	case <-ctx.Done():
+		return nil
+	}
 }

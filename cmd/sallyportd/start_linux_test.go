@@ -35,7 +35,7 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if s, err = newServer(b.Context(), cfg, time.Now, slog.New(slog.DiscardHandler)); err != nil {
+				if s, err = newServer(b.Context(), cfg, nil, time.Now, slog.New(slog.DiscardHandler)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,6 +68,6 @@ func tell(w io.Writer, o opening) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s\n", o.Time.Format(time.RFC3339), o.Client, o.Address)
+	_, err := fmt.Fprintf(w, "%s %s %s %s\n", o.Time.Format(time.RFC3339), o.Client, o.Address, strings.Join(o.Services, ","))
 	return err
 }

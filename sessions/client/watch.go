@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	firstPause = 10 * time.Millisecond // between two tries to connect; doubles
-	lastPause  = 250 * time.Millisecond
-	dialLimit  = time.Second // a lost SYN is sent again after a second anyway
+	firstPause   = 10 * time.Millisecond // between two tries to connect; doubles
+	lastPause    = 250 * time.Millisecond
+	dialLimit    = time.Second            // a lost SYN is sent again after a second anyway
+	dialPatience = 120 * time.Millisecond // with the first SYN; triples
 
 	// settle is how long a connection has to last: a server that is open for
 	// another address accepts and resets.
@@ -49,7 +50,16 @@ func watch(ctx context.Context, service netip.AddrPort, timeout time.Duration) (
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var last error
+	// The pause comes first: the server needs a moment, too.
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		select {
+		case <-ctx.Done():
+			if last == nil {
+				last = ctx.Err()
+			}
+			return nil, last
+		case <-time.After(pause):
+		}
 		conn, err := probe(ctx, service)
 		if err == nil {
 			return conn, nil
@@ -58,22 +68,16 @@ func watch(ctx context.Context, service netip.AddrPort, timeout time.Duration) (
 		if last == nil || !timedOut(err) {
 			last = err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, last
-		case <-time.After(pause):
-		}
 	}
 }
 
 // probe connects, and returns the connection if it lasts.
 func probe(ctx context.Context, service netip.AddrPort) (*Conn, error) {
-	dialer := net.Dialer{Timeout: dialLimit}
-	c, err := dialer.DialContext(ctx, "tcp", service.String())
+	c, err := reach(ctx, service)
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{TCPConn: c.(*net.TCPConn)}
+	conn := &Conn{TCPConn: c}
 	b := make([]byte, 1)
 	if err = conn.SetReadDeadline(time.Now().Add(settle)); err == nil {
 		var n int
@@ -93,6 +97,22 @@ func probe(ctx context.Context, service netip.AddrPort) (*Conn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+// reach connects. A service that hides in silence drops a SYN that overtakes
+// the grant, and the kernel would send it again only after a second: another
+// connection is tried before.
+func reach(ctx context.Context, service netip.AddrPort) (*net.TCPConn, error) {
+	for patience := dialPatience; ; patience *= 3 {
+		d := net.Dialer{Timeout: min(patience, dialLimit)}
+		c, err := d.DialContext(ctx, "tcp", service.String())
+		if err == nil {
+			return c.(*net.TCPConn), nil
+		}
+		if !timedOut(err) || patience >= dialLimit || ctx.Err() != nil {
+			return nil, err
+		}
+	}
 }
 
 var errClosedAtOnce = errors.New("the service closed the connection at once")

@@ -9,9 +9,10 @@ import (
 )
 
 // Bindable tells whether a service could listen at host:port, without
-// listening: it binds a socket and closes it, which nobody outside can see.
-// The host is empty, for all addresses, or an IP address.
-func Bindable(address string) error {
+// listening: it binds a socket of a network, "tcp" or "udp", and closes it. Of
+// TCP nobody outside can see that; of UDP a datagram in that instant gets no
+// answer. The host is empty, for all addresses, or an IP address.
+func Bindable(network, address string) error {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
@@ -36,14 +37,20 @@ func Bindable(address string) error {
 		}
 		family, name = unix.AF_INET6, in6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	kind := unix.SOCK_STREAM
+	if network == "udp" {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
 	// As net.Listen does: connections of an earlier run do not count.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return os.NewSyscallError("setsockopt", err)
+	if kind == unix.SOCK_STREAM {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
 	}
 	return os.NewSyscallError("bind", unix.Bind(fd, name))
 }

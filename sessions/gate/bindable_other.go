@@ -3,4 +3,4 @@
 package gate
 
 // Bindable is not asked where the server does not run.
-func Bindable(string) error { return nil }
+func Bindable(network, address string) error { return nil }

@@ -1,15 +1,18 @@
-// Package gate opens what a correct sequence is for. For now that is one
-// thing: the embedded web server, which does not listen until then.
+// Package gate opens what a correct sequence is for.
 //
 //	sessions.Grant
-//	  -> Leases   which addresses may come in, and until when (pure)
-//	  -> Web      the first lease: listen; the last one over: stop listening
-//	  -> guard    accepts granted addresses only, and knows their connections
-//	  -> pages    the paper's test pages, or a directory
+//	  -> Services  which services the client may open
+//	  -> Service   whose leases run, and until when
+//	       Leases  the same as pure functions of the grants and now
+//	  -> Door      what a lease opens, for an address, until a time
+//	       TCP     a listener: with a Site, the web server behind it, or a Proxy
+//	       UDP     a socket whose datagrams go to an upstream
+//	       and package firewall's, for ports that another program listens on
 //
-// A Web is closed at every moment but while it holds a lease: it begins
-// closed, a failure to listen leaves it closed, and Run closes it when it
-// returns. Its state is under one lock, taken a few times for a grant or a
-// connection, never for a knock. Leases, connections and addresses a client
-// are bounded.
+// A door is closed at every moment but while it is told otherwise: it begins
+// closed, a failure to open leaves it closed, and a Service closes its doors
+// when Run returns. A Service calls its doors under its own lock, one call at
+// a time, a few for a grant and none for a knock; a door's lock is taken for a
+// connection too. Leases, addresses a client, connections and flows are
+// bounded.
 package gate

@@ -1,150 +1,178 @@
 package gate
 
 import (
+	"container/heap"
 	"net/netip"
 	"slices"
 	"time"
 
-	"sallyport/sessions"
 	"sallyport/verify/wire"
 )
 
-// maxAddresses is how many addresses a client may have open at a time. With
-// one more, the lease that ends first gives way.
-const maxAddresses = 8
-
 // lease lets the connections of one address in until a time.
 type lease struct {
-	client wire.Identifier
-	until  time.Time
+	client  wire.Identifier
+	address netip.Addr
+	until   time.Time
+	place   int // in the heap
 }
 
 // Leases says which addresses may come in. Its methods are pure functions of
 // the grants so far and now. It is not safe for concurrent use.
 type Leases struct {
 	openFor, openMax time.Duration
-	byAddress        map[netip.Addr][]lease // one a client behind the address
-	byClient         map[wire.Identifier][]netip.Addr
-	n                int
+	addresses        int
+	byAddress        map[netip.Addr][]*lease // one a client behind the address
+	byClient         map[wire.Identifier][]*lease
+	ends             ends
 }
 
 // NewLeases returns no leases. Each grant will add openFor to its lease; what
-// is left of a lease never exceeds openMax.
-func NewLeases(openFor, openMax time.Duration) *Leases {
+// is left of a lease never exceeds openMax. A client has leases for so many
+// addresses at the most: with one more, the lease that ends first gives way.
+func NewLeases(openFor, openMax time.Duration, addresses int) *Leases {
 	return &Leases{
-		openFor: openFor, openMax: openMax,
-		byAddress: map[netip.Addr][]lease{}, byClient: map[wire.Identifier][]netip.Addr{},
+		openFor: openFor, openMax: openMax, addresses: addresses,
+		byAddress: map[netip.Addr][]*lease{}, byClient: map[wire.Identifier][]*lease{},
 	}
 }
 
-// Add begins or extends the lease of the grant's client and address. It
-// returns the lease's end, and whether it begins with this grant.
-func (l *Leases) Add(g sessions.Grant, now time.Time) (until time.Time, fresh bool) {
-	of := l.byAddress[g.Address]
-	for i := range of {
-		if le := &of[i]; le.client == g.Identifier {
-			if fresh = !now.Before(le.until); fresh {
-				le.until = now
-			}
-			le.until = earlier(le.until.Add(l.openFor), now.Add(l.openMax))
-			return le.until, fresh
+// Until returns when a grant of now would have the lease of a client and an
+// address end, and whether it would begin one.
+func (l *Leases) Until(id wire.Identifier, a netip.Addr, now time.Time) (until time.Time, fresh bool) {
+	from, fresh := now, true
+	if le := l.find(id, a); le != nil && now.Before(le.until) {
+		from, fresh = le.until, false
+	}
+	return earlier(from.Add(l.openFor), now.Add(l.openMax)), fresh
+}
+
+// Add begins or extends a lease, as Until tells. It returns the addresses of
+// the client whose leases gave way.
+func (l *Leases) Add(id wire.Identifier, a netip.Addr, now time.Time) (displaced []netip.Addr) {
+	until, _ := l.Until(id, a, now)
+	if le := l.find(id, a); le != nil {
+		le.until = until
+		heap.Fix(&l.ends, le.place)
+		return nil
+	}
+	for len(l.byClient[id]) >= l.addresses {
+		first := slices.MinFunc(l.byClient[id], func(a, b *lease) int { return a.until.Compare(b.until) })
+		displaced = append(displaced, first.address)
+		l.drop(first)
+	}
+	le := &lease{client: id, address: a, until: until}
+	l.byAddress[a] = append(l.byAddress[a], le)
+	l.byClient[id] = append(l.byClient[id], le)
+	heap.Push(&l.ends, le)
+	return displaced
+}
+
+// Latest returns when the last lease of an address ends; false if it has none.
+func (l *Leases) Latest(a netip.Addr) (until time.Time, ok bool) {
+	for _, le := range l.byAddress[a] {
+		if le.until.After(until) {
+			until, ok = le.until, true
 		}
 	}
-	if len(l.byClient[g.Identifier]) == maxAddresses {
-		l.displace(g.Identifier)
-	}
-	until = earlier(now.Add(l.openFor), now.Add(l.openMax))
-	l.byAddress[g.Address] = append(l.byAddress[g.Address], lease{g.Identifier, until})
-	l.byClient[g.Identifier] = append(l.byClient[g.Identifier], g.Address)
-	l.n++
-	return until, true
+	return until, ok
 }
 
-// Allows reports whether connections of an address may come in.
-func (l *Leases) Allows(a netip.Addr, now time.Time) bool {
-	return slices.ContainsFunc(l.byAddress[a], func(le lease) bool { return now.Before(le.until) })
+// All returns every address with a lease, and when its last one ends.
+func (l *Leases) All() map[netip.Addr]time.Time {
+	all := make(map[netip.Addr]time.Time, len(l.byAddress))
+	for a := range l.byAddress {
+		all[a], _ = l.Latest(a)
+	}
+	return all
 }
 
 // Next returns the end of the lease that ends first; false if there is none.
 func (l *Leases) Next() (next time.Time, ok bool) {
-	for _, of := range l.byAddress {
-		for _, le := range of {
-			if !ok || le.until.Before(next) {
-				next, ok = le.until, true
-			}
+	if len(l.ends) == 0 {
+		return next, false
+	}
+	return l.ends[0].until, true
+}
+
+// Expire forgets the leases that are over, and returns their addresses.
+func (l *Leases) Expire(now time.Time) (over []netip.Addr) {
+	for len(l.ends) > 0 && !now.Before(l.ends[0].until) {
+		over = append(over, l.ends[0].address)
+		l.drop(l.ends[0])
+	}
+	return over
+}
+
+// Keep ends the leases of all clients but those that stay, and returns their
+// addresses.
+func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended []netip.Addr) {
+	for id, of := range l.byClient {
+		if stays(id) {
+			continue
 		}
-	}
-	return next, ok
-}
-
-// Any reports whether at least one lease runs.
-func (l *Leases) Any(now time.Time) bool {
-	for a := range l.byAddress {
-		if l.Allows(a, now) {
-			return true
+		for _, le := range slices.Clone(of) {
+			ended = append(ended, le.address)
+			l.drop(le)
 		}
-	}
-	return false
-}
-
-// Expire forgets the leases that are over, and returns how many there were.
-func (l *Leases) Expire(now time.Time) (expired int) {
-	for a, of := range l.byAddress {
-		expired += l.drop(a, of, func(le lease) bool { return !now.Before(le.until) })
-	}
-	return expired
-}
-
-// Keep ends the leases of all clients but those that stay.
-func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended int) {
-	for a, of := range l.byAddress {
-		ended += l.drop(a, of, func(le lease) bool { return !stays(le.client) })
 	}
 	return ended
 }
 
 // SetTerms changes what grants add from now on.
-func (l *Leases) SetTerms(openFor, openMax time.Duration) { l.openFor, l.openMax = openFor, openMax }
+func (l *Leases) SetTerms(openFor, openMax time.Duration, addresses int) {
+	l.openFor, l.openMax, l.addresses = openFor, openMax, addresses
+}
 
 // Len returns the number of leases, those that are over and not yet forgotten
 // included.
-func (l *Leases) Len() int { return l.n }
+func (l *Leases) Len() int { return len(l.ends) }
 
-// displace ends the lease of a client that would end first.
-func (l *Leases) displace(id wire.Identifier) {
-	var first netip.Addr
-	var until time.Time
-	for _, a := range l.byClient[id] {
-		of := l.byAddress[a]
-		le := of[slices.IndexFunc(of, func(le lease) bool { return le.client == id })]
-		if !first.IsValid() || le.until.Before(until) {
-			first, until = a, le.until
+func (l *Leases) find(id wire.Identifier, a netip.Addr) *lease {
+	for _, le := range l.byClient[id] {
+		if le.address == a {
+			return le
 		}
 	}
-	l.drop(first, l.byAddress[first], func(le lease) bool { return le.client == id })
+	return nil
 }
 
-func (l *Leases) drop(a netip.Addr, of []lease, over func(lease) bool) (dropped int) {
-	kept := slices.DeleteFunc(of, func(le lease) bool {
-		if !over(le) {
-			return false
-		}
-		dropped++
-		at := slices.DeleteFunc(l.byClient[le.client], func(held netip.Addr) bool { return held == a })
-		if len(at) == 0 {
-			delete(l.byClient, le.client)
-		} else {
-			l.byClient[le.client] = at
-		}
-		return true
-	})
-	l.n -= dropped
-	if len(kept) == 0 {
-		delete(l.byAddress, a)
+func (l *Leases) drop(le *lease) {
+	heap.Remove(&l.ends, le.place)
+	without(l.byAddress, le.address, le)
+	without(l.byClient, le.client, le)
+}
+
+func without[K comparable](m map[K][]*lease, k K, le *lease) {
+	if left := slices.DeleteFunc(m[k], func(of *lease) bool { return of == le }); len(left) == 0 {
+		delete(m, k)
 	} else {
-		l.byAddress[a] = kept
+		m[k] = left
 	}
-	return dropped
+}
+
+// ends is a heap: the lease that ends first comes first.
+type ends []*lease
+
+func (e ends) Len() int           { return len(e) }
+func (e ends) Less(i, j int) bool { return e[i].until.Before(e[j].until) }
+func (e ends) Swap(i, j int) {
+	e[i], e[j] = e[j], e[i]
+	e[i].place, e[j].place = i, j
+}
+
+func (e *ends) Push(x any) {
+	le := x.(*lease)
+	le.place = len(*e)
+	*e = append(*e, le)
+}
+
+func (e *ends) Pop() any {
+	last := len(*e) - 1
+	le := (*e)[last]
+	(*e)[last] = nil
+	*e = (*e)[:last]
+	return le
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -2,7 +2,9 @@ package gate
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,97 +20,125 @@ func grant(id, address string) sessions.Grant {
 	return sessions.Grant{Identifier: wire.Identifier([]byte(id)), Address: netip.MustParseAddr(address)}
 }
 
+func client(i int) wire.Identifier { return wire.Identifier([]byte(fmt.Sprintf("com%d", i))) }
+
 func TestLeaseAddsUpToItsMaximum(t *testing.T) {
-	l := NewLeases(10*time.Second, 25*time.Second)
-	g := grant("com1", "192.0.2.1")
+	l := NewLeases(10*time.Second, 25*time.Second, 8)
+	id, a := client(1), netip.MustParseAddr("192.0.2.1")
 	for i, want := range []time.Duration{10, 20, 25, 25} {
-		until, fresh := l.Add(g, epoch)
+		until, fresh := l.Until(id, a, epoch)
 		if until.Sub(epoch) != want*time.Second || fresh != (i == 0) {
 			t.Errorf("grant %d: until %v, fresh %v", i, until.Sub(epoch), fresh)
 		}
-	}
-	if !l.Allows(g.Address, epoch.Add(25*time.Second-1)) || l.Allows(g.Address, epoch.Add(25*time.Second)) {
-		t.Error("the lease does not end at its end")
+		l.Add(id, a, epoch)
+		if latest, ok := l.Latest(a); !ok || !latest.Equal(until) {
+			t.Errorf("grant %d: added until %v", i, latest.Sub(epoch))
+		}
 	}
 	// Over but not yet forgotten, it begins anew.
-	if until, fresh := l.Add(g, epoch.Add(time.Minute)); until.Sub(epoch) != 70*time.Second || !fresh {
+	if until, fresh := l.Until(id, a, epoch.Add(time.Minute)); until.Sub(epoch) != 70*time.Second || !fresh {
 		t.Errorf("begun anew: until %v, fresh %v", until.Sub(epoch), fresh)
 	}
 }
 
 func TestOneAddressTooMany(t *testing.T) {
-	l := NewLeases(10*time.Second, time.Minute)
-	address := func(i int) string { return fmt.Sprintf("192.0.2.%d", i) }
-	for i := range maxAddresses {
-		l.Add(grant("com1", address(i)), epoch.Add(time.Duration(i)))
+	const most = 5
+	l := NewLeases(10*time.Second, time.Minute, most)
+	address := func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)) }
+	for i := range most {
+		l.Add(client(1), address(i), epoch.Add(time.Duration(i)))
 	}
-	l.Add(grant("com2", address(0)), epoch)
-	l.Add(grant("com1", address(0)), epoch) // no longer the first to end
-	l.Add(grant("com1", "2001:db8::1"), epoch.Add(time.Second))
-	if l.Len() != maxAddresses+1 {
+	l.Add(client(2), address(0), epoch)
+	l.Add(client(1), address(0), epoch) // no longer the first to end
+	if gone := l.Add(client(1), netip.MustParseAddr("2001:db8::1"), epoch.Add(time.Second)); len(gone) != 1 || gone[0] != address(1) {
+		t.Errorf("gave way: %v", gone)
+	}
+	if l.Len() != most+1 {
 		t.Errorf("%d leases", l.Len())
 	}
-	now := epoch.Add(2 * time.Second)
-	for i := range maxAddresses {
-		if got := l.Allows(netip.MustParseAddr(address(i)), now); got != (i != 1) {
-			t.Errorf("%s allowed: %v", address(i), got)
+	for i := range most {
+		if _, got := l.Latest(address(i)); got != (i != 1) {
+			t.Errorf("%s has a lease: %v", address(i), got)
 		}
+	}
+	// With fewer allowed, several give way.
+	l.SetTerms(time.Second, time.Second, 2)
+	if gone := l.Add(client(1), address(9), epoch.Add(time.Second)); len(gone) != most-1 {
+		t.Errorf("gave way to smaller terms: %v", gone)
 	}
 }
 
-// TestLeasesAgainstModel: an address is allowed exactly while a grant that
-// was not displaced covers it, and nothing is kept of what is over.
+// TestLeasesAgainstModel: an address has a lease exactly while a grant that
+// was neither displaced nor revoked covers it, and nothing is kept of what is
+// over.
 func TestLeasesAgainstModel(t *testing.T) {
+	type key struct {
+		client  wire.Identifier
+		address netip.Addr
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		openFor := time.Duration(rapid.IntRange(1, 10).Draw(t, "for"))
 		openMax := openFor + time.Duration(rapid.IntRange(0, 20).Draw(t, "max"))
-		l := NewLeases(openFor, openMax)
-		model := map[sessions.Grant]time.Time{}
+		most := rapid.IntRange(1, 4).Draw(t, "addresses")
+		l := NewLeases(openFor, openMax, most)
+		model := map[key]time.Time{}
 		now := epoch
-		for range rapid.IntRange(1, 50).Draw(t, "steps") {
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 5).Draw(t, "pass")))
-			if rapid.Bool().Draw(t, "expire") {
-				l.Expire(now)
-				for g, until := range model {
+			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			case 0:
+				over := l.Expire(now)
+				for k, until := range model {
 					if !now.Before(until) {
-						delete(model, g)
+						if !slices.Contains(over, k.address) {
+							t.Fatalf("%v is over, and was not told", k)
+						}
+						delete(model, k)
 					}
 				}
-				if l.Len() != len(model) {
-					t.Fatalf("%d leases, want %d", l.Len(), len(model))
+			case 1:
+				stays := client(rapid.IntRange(1, 3).Draw(t, "stays"))
+				l.Keep(func(id wire.Identifier) bool { return id == stays })
+				maps.DeleteFunc(model, func(k key, _ time.Time) bool { return k.client != stays })
+			default:
+				k := key{client(rapid.IntRange(1, 3).Draw(t, "client")), netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 5).Draw(t, "address")))}
+				gone := l.Add(k.client, k.address, now)
+				for _, a := range gone {
+					delete(model, key{k.client, a})
 				}
-			} else {
-				g := grant(fmt.Sprintf("com%d", rapid.IntRange(1, 3).Draw(t, "client")), fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 3).Draw(t, "address")))
-				l.Add(g, now)
-				until := model[g]
+				until := model[k]
 				if until.Before(now) {
 					until = now
 				}
-				model[g] = earlier(until.Add(openFor), now.Add(openMax))
+				model[k] = earlier(until.Add(openFor), now.Add(openMax))
+				held := 0
+				for other := range model {
+					if other.client == k.client {
+						held++
+					}
+				}
+				if held > most {
+					t.Fatalf("a client has %d addresses", held)
+				}
+			}
+			if l.Len() != len(model) {
+				t.Fatalf("%d leases, want %d", l.Len(), len(model))
 			}
 			var next time.Time
-			for _, until := range model {
+			latest := map[netip.Addr]time.Time{}
+			for k, until := range model {
 				if next.IsZero() || until.Before(next) {
 					next = until
+				}
+				if until.After(latest[k.address]) {
+					latest[k.address] = until
 				}
 			}
 			if got, ok := l.Next(); ok != (len(model) > 0) || ok && !got.Equal(next) {
 				t.Fatalf("next %v, want %v", got, next)
 			}
-			any := false
-			for i := 1; i <= 3; i++ {
-				a := netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i))
-				want := false
-				for g, until := range model {
-					want = want || g.Address == a && now.Before(until)
-				}
-				any = any || want
-				if l.Allows(a, now) != want {
-					t.Fatalf("%s allowed: %v", a, !want)
-				}
-			}
-			if l.Any(now) != any {
-				t.Fatalf("any: %v", !any)
+			if got := l.All(); !maps.EqualFunc(got, latest, time.Time.Equal) {
+				t.Fatalf("all %v, want %v", got, latest)
 			}
 		}
 		l.Expire(now.Add(time.Hour))

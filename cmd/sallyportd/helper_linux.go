@@ -1,0 +1,199 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/ingest"
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/helper"
+	"sallyport/verify/schedule"
+)
+
+const helperName = "firewall-helper"
+
+// helperCommand is the second process, which "serve" starts.
+func helperCommand(cli.Env) *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:    helperName,
+		Short:  "Change the firewall for a server, which starts this by itself",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			if _, again := os.LookupEnv(helperVariable); !again {
+				_, _, cfg, err := readConfig(path)
+				if err != nil {
+					return err
+				}
+				who, err := becomes(cfg.user)
+				if err != nil {
+					return err
+				}
+				return shed(1<<unix.CAP_NET_ADMIN, who, append(os.Environ(), helperVariable+"="))
+			}
+			os.Unsetenv(helperVariable)
+			// It ends when the server does, and not before.
+			signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+			return help(path)
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}
+
+func help(path string) error {
+	_, _, cfg, err := readConfig(path)
+	if err != nil {
+		return err
+	}
+	table, err := firewall.Claim(cfg.firewall())
+	if err != nil {
+		return fmt.Errorf("claim the firewall's table: %w", err)
+	}
+	unix.CloseOnExec(4) // the lifeline, which ends with this process
+	ordered, err := helper.Serve(os.NewFile(3, "server"), cfg.policy(), guard{table, cfg.services})
+	if ordered && cfg.clearOnExit {
+		err = errors.Join(err, firewall.Clear())
+	}
+	return err
+}
+
+// firewall is what the table is to guard: with a helper every service is
+// behind it, each in the place that it has in the configuration.
+func (cfg config) firewall() (f firewall.Config) {
+	f.Stealth, f.Except = cfg.stealth, cfg.stealthExcept
+	for _, s := range cfg.services {
+		p := firewall.Port{
+			Protocol: firewall.TCP, Address: s.host(), Port: s.port(), Prefix6: int(s.grain),
+			Forward: s.forward, Reject: s.reject, Cut: s.terms.Cut,
+		}
+		if s.udp {
+			p.Protocol = firewall.UDP
+		}
+		if s.kind != "firewall" {
+			// The server itself ends connections; and its port looks as if
+			// nothing were there, or as if it were always filtered.
+			p.Cut, p.Reject = false, !s.filtered
+		}
+		f.Ports = append(f.Ports, p)
+	}
+	return f
+}
+
+// policy is what the server may ask of the helper.
+func (cfg config) policy() helper.Policy {
+	var p helper.Policy
+	for _, s := range cfg.services {
+		p.Services = append(p.Services, helper.Service{OpenMax: s.terms.OpenMax, Anyone: s.terms.Anyone})
+		if s.udp {
+			p.Taken = append(p.Taken, s.port())
+		}
+	}
+	return p
+}
+
+// guard is the table as the helper sees it.
+type guard struct {
+	table    *firewall.Table
+	services []serviceConfig
+}
+
+// Apply implements helper.Firewall.
+func (g guard) Apply(changes []helper.Change) error {
+	apply := make([]firewall.Change, len(changes))
+	for i, c := range changes {
+		apply[i] = firewall.Change{Port: int(c.Number), Address: c.Address, For: c.For}
+		switch c.Kind {
+		case helper.Open:
+			apply[i].Kind = firewall.Open
+		case helper.Knock:
+			apply[i].Kind = firewall.Knock
+		default:
+			apply[i].Kind = firewall.Close
+		}
+	}
+	return g.table.Apply(apply)
+}
+
+// CloseAll implements helper.Firewall.
+func (g guard) CloseAll() error { return g.table.CloseAll() }
+
+// Disconnect implements helper.Firewall: it has the kernel forget that there
+// were connections, so that they need a grant as new ones do.
+func (g guard) Disconnect(service uint16, a netip.Addr) error {
+	s := g.services[service]
+	filter := new(netlink.ConntrackFilter)
+	protocol := uint8(unix.IPPROTO_TCP)
+	if s.udp {
+		protocol = unix.IPPROTO_UDP
+	}
+	err := errors.Join(filter.AddProtocol(protocol), filter.AddPort(netlink.ConntrackOrigDstPort, s.port()))
+	families := []netlink.InetFamily{unix.AF_INET, unix.AF_INET6}
+	if a.IsValid() {
+		size := a.BitLen()
+		mask := net.CIDRMask(size, size)
+		families = families[:1]
+		if a.Is6() {
+			families[0] = unix.AF_INET6
+			if s.grain == 64 && !a.IsLinkLocalUnicast() {
+				mask = net.CIDRMask(64, size)
+			}
+		}
+		err = errors.Join(err, filter.AddIPNet(netlink.ConntrackOrigSrcIP, &net.IPNet{IP: a.AsSlice(), Mask: mask}))
+	}
+	if err != nil {
+		return fmt.Errorf("name the connections to end: %w", err)
+	}
+	for _, family := range families {
+		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter); err != nil {
+			return fmt.Errorf("end connections: %w", err)
+		}
+	}
+	return nil
+}
+
+// announced has the firewall know the ports of a minute before they open.
+func announced(t ingest.Terms, cfg config, h *helper.Client) ingest.Terms {
+	if h == nil {
+		return t
+	}
+	draw := t.Ports
+	t.Ports = func(m schedule.Minute) ([][]uint16, error) {
+		lists, err := draw(m)
+		if err != nil {
+			return nil, err
+		}
+		var ports []uint16
+		for _, list := range lists {
+			for _, p := range list {
+				// Where a service listens, strangers' datagrams do not come.
+				if !cfg.holdsUDP(p) {
+					ports = append(ports, p)
+				}
+			}
+		}
+		end := (m + 1).Start().Add(cfg.tolerance)
+		if err := h.Knock(ports, time.Until(end)); err != nil {
+			return nil, fmt.Errorf("tell the firewall of the ports: %w", err)
+		}
+		return lists, nil
+	}
+	return t
+}
+
+func (cfg config) holdsUDP(port uint16) bool {
+	return slices.ContainsFunc(cfg.services, func(s serviceConfig) bool { return s.udp && s.port() == port })
+}

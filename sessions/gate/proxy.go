@@ -1,0 +1,51 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync/atomic"
+
+	"sallyport/sessions/gate/relay"
+)
+
+// Proxy carries connections to an upstream, byte for byte. It implements
+// Server.
+type Proxy struct {
+	log    *slog.Logger
+	relay  atomic.Pointer[relay.TCP]
+	failed atomic.Bool // the upstream did, when it was last asked
+}
+
+// NewProxy returns a proxy.
+func NewProxy(r relay.TCP, log *slog.Logger) *Proxy {
+	p := &Proxy{log: log}
+	p.Update(r)
+	return p
+}
+
+// Update changes where connections go from the next one on.
+func (p *Proxy) Update(r relay.TCP) { p.relay.Store(&r) }
+
+// Serve implements Server.
+func (p *Proxy) Serve(l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go p.carry(c.(*conn))
+	}
+}
+
+func (p *Proxy) carry(c *conn) {
+	defer c.Close() // the relay has closed what is below: the door forgets it
+	r := *p.relay.Load()
+	err := r.Carry(context.Background(), c.Conn.(*net.TCPConn))
+	var unreachable *relay.UpstreamError
+	failed := errors.As(err, &unreachable)
+	if p.failed.Swap(failed) != failed && failed {
+		p.log.Warn("the upstream cannot be reached", "upstream", r.Upstream, "error", err)
+	}
+}
