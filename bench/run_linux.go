@@ -7,8 +7,12 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/bench/opening"
 	"sallyport/bench/report"
 )
+
+// openings is how often each type of service is opened.
+const openings = 300
 
 // Config is what Run needs.
 type Config struct {
@@ -80,7 +84,12 @@ func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 	res = r.books.result(cfg, r.targets)
 	res.Machine = m
 	res.Conditions.Generator, res.Conditions.ReceivePaidBy = r.world.generator.Name(), r.world.payer
-	return res, r.stopServers()
+	if err := r.stopServers(); err != nil {
+		return res, err
+	}
+	// Last: from then on the kernel tracks this host's connections.
+	res.Openings, err = opening.Measure(openings)
+	return res, err
 }
 
 // tries is how often a window is measured that has to be thrown away.

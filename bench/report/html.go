@@ -23,7 +23,7 @@ func (res Result) HTML(w io.Writer) error {
 	}
 	return pageTemplate.Execute(w, map[string]any{
 		"Result": res, "Time": res.Time.Format(time.RFC1123), "Plots": plots,
-		"Figures": res.figures(), "Rows": res.rowTable(), "Counters": res.counters(), "MaxSteal": share(MaxSteal),
+		"Figures": res.figures(), "Rows": res.rowTable(), "Openings": res.openingTable(), "Counters": res.counters(), "MaxSteal": share(MaxSteal),
 	})
 }
 

@@ -18,6 +18,7 @@ func sample() Result {
 		Ratios:     map[string]Spread{"read_vs_sink": spread(0.9, 0.97, 0.96), "million_vs_hundred": spread(1.4), "filter_gain": spread()},
 		LatencyMS:  map[string]Spread{"idle_p50": spread(0.2), "half_p99": spread(6)},
 		Memory:     []Series{{"shipped", []float64{0, 1}, []float64{20 << 20, 21 << 20}}},
+		Openings:   []Opening{{"firewall", 300, Quantiles{0.12, 0.4, 2}}},
 		Failures:   []string{},
 	}
 	for _, unfiltered := range []bool{false, true} {
@@ -89,6 +90,7 @@ func TestTable(t *testing.T) {
 	for _, line := range []string{
 		"A processor, 2 cores, Linux 6.1", "2 of 40 thrown away",
 		"read_vs_sink 0.960 0.900–0.970 3 ≥ 0.950 reached", "filter_gain - - 0 ≥ 4.00 not measured", "half_p99 6.00 6.00–6.00 1 ≤ 5.00 missed",
+		"firewall 300 0.120 0.400 2.00",
 		"bad-magic shipped highest 5.00 M 1.00 M 12 30.0 % 50.0 % 0.200 3.00 9.00 100 500 22 0 yes",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), line) {

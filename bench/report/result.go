@@ -25,6 +25,7 @@ type Result struct {
 	LatencyMS map[string]Spread `json:"latency_ms"`
 	Rows      []Row             `json:"rows"`
 	Memory    []Series          `json:"memory"`
+	Openings  []Opening         `json:"openings"`
 	// Failures are what must not happen, whatever the speed.
 	Failures []string `json:"failures"`
 }
@@ -112,6 +113,13 @@ type Quantiles struct {
 	P50 float64 `json:"p50"`
 	P99 float64 `json:"p99"`
 	Max float64 `json:"max"`
+}
+
+// Opening is how long a service took from the decision to the open door.
+type Opening struct {
+	Type      string    `json:"type"`
+	Times     int       `json:"times"`
+	Quantiles Quantiles `json:"decision_to_open_ms"`
 }
 
 // Series is a target's resident memory over the run.

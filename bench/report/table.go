@@ -14,7 +14,7 @@ func (res Result) Table(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %d cores, %s\n", res.Machine.Processor, res.Machine.Cores, res.Machine.Kernel)
 	fmt.Fprintf(w, "flooded by %s; receiving is paid by %s\n", res.Conditions.Generator, res.Conditions.ReceivePaidBy)
 	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of it at the highest load), %d of %d thrown away\n\n", res.Conditions.Rounds, res.Conditions.WindowSeconds, res.Conditions.ThrownAway, res.Conditions.Windows)
-	for _, table := range [][][]string{res.ratioTable(), res.rowTable()} {
+	for _, table := range [][][]string{res.ratioTable(), res.rowTable(), res.openingTable()} {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, line := range table {
 			fmt.Fprintln(t, strings.Join(line, "\t"))
@@ -25,6 +25,14 @@ func (res Result) Table(w io.Writer) error {
 		fmt.Fprintln(w)
 	}
 	return nil
+}
+
+func (res Result) openingTable() [][]string {
+	table := [][]string{{"from the decision to the open service", "times", "p50 ms", "p99 ms", "max ms"}}
+	for _, o := range res.Openings {
+		table = append(table, []string{o.Type, strconv.Itoa(o.Times), short(o.Quantiles.P50), short(o.Quantiles.P99), short(o.Quantiles.Max)})
+	}
+	return table
 }
 
 func (res Result) ratioTable() [][]string {

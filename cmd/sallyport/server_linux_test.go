@@ -12,10 +12,11 @@ import (
 	"sallyport/cmd/internal/clitest"
 )
 
-func TestKnockScript(t *testing.T)  { runWithServer(t, "knock") }
-func TestReloadScript(t *testing.T) { runWithServer(t, "reload") }
-func TestStateScript(t *testing.T)  { runWithServer(t, "state") }
-func TestWalkScript(t *testing.T)   { runWithServer(t, "walk") }
+func TestKnockScript(t *testing.T)    { runWithServer(t, "knock") }
+func TestReloadScript(t *testing.T)   { runWithServer(t, "reload") }
+func TestFirewallScript(t *testing.T) { runWithServer(t, "firewall") }
+func TestStateScript(t *testing.T)    { runWithServer(t, "state") }
+func TestWalkScript(t *testing.T)     { runWithServer(t, "walk") }
 
 // runWithServer runs a script in which the client meets the real server,
 // built for the purpose, in a network of its own.

@@ -101,8 +101,9 @@ func (n *network) configure(text string, clients ...string) {
 	}
 }
 
-// serve starts the server, and waits until it is there.
-func (n *network) serve() {
+// serve starts the server, by way of a command if one is given, and waits
+// until it is there.
+func (n *network) serve(by ...string) {
 	n.t.Helper()
 	log, err := os.OpenFile(n.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -110,7 +111,8 @@ func (n *network) serve() {
 	}
 	defer log.Close()
 	before := strings.Count(n.log(), "msg=serving")
-	n.server = exec.Command(n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml"))
+	words := append(by, n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml"))
+	n.server = exec.Command(words[0], words[1:]...)
 	n.server.Stderr = log
 	if err := n.server.Start(); err != nil {
 		n.t.Fatal(err)

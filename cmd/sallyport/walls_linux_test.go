@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"sallyport/bench/netns"
+	"sallyport/sessions/gate/screen"
 )
 
 // TestHiddenByTheFirewall: ssh to a real sshd, a UDP service, HTTP and a proxy,
@@ -425,4 +428,114 @@ table inet filter {
 		t.Error("a stranger reaches it during another's lease")
 	}
 	n.await("the end of the lease", func() bool { return !n.reaches(n.client, asClient+":8080") })
+}
+
+// TestWithoutPrivileges: HTTPS through the proxy and UDP, from a server that
+// holds no privilege; and what SECURITY.md says that strangers see of it.
+func TestWithoutPrivileges(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	upstream := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "over TLS") }))
+	defer upstream.Close()
+	n.echo("127.0.0.1:5400")
+	n.configure(fmt.Sprintf(`[[service]]
+name = "site"
+type = "proxy"
+listen = "[::]:8443"
+upstream = %q
+open_for = "15s"
+[[service]]
+name = "echo"
+type = "proxy"
+protocol = "udp"
+listen = "[::]:8053"
+upstream = "127.0.0.1:5400"
+look = "filtered"
+open_for = "15s"
+`, upstream.Listener.Addr()), "all")
+	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+	scan := func() string {
+		var all []string
+		for _, kind := range []string{"-sS", "-sA", "-sF", "-sX"} {
+			all = append(all, n.scan(n.stranger, asStranger, kind, []int{8442, 8443, 8444}))
+		}
+		return strings.Join(append(all, n.scan(n.stranger, asStranger, "-sU", []int{8053})), "\n")
+	}
+	before := scan()
+	if !strings.Contains(before, "8443/tcp closed") || !strings.Contains(before, "8053/udp open|filtered") {
+		t.Errorf("before:\n%s", before)
+	}
+	n.knock("all")
+	if got := n.run(n.client, "curl", "-sS", "-k", "https://"+asClient+":8443/"); got != "over TLS" {
+		t.Errorf("curl says %q", got)
+	}
+	if !n.echoes(n.client, asClient+":8053") {
+		t.Error("UDP is not answered")
+	}
+	during := scan()
+	if !n.echoes(n.client, asClient+":8053") {
+		t.Fatal("the lease was over before the scan was")
+	}
+	look := "8443/tcp filtered"
+	if !screen.Allowed() {
+		look = "8443/tcp open"
+	}
+	if !strings.Contains(during, look) || !strings.Contains(during, "8053/udp open|filtered") {
+		t.Errorf("during, want %s:\n%s", look, during)
+	}
+	// In no case is there a byte for a stranger.
+	if c, err := n.dial(n.stranger, "tcp", asStranger+":8443"); err == nil {
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if m, err := c.Read(make([]byte, 1)); m > 0 || err == nil {
+			t.Errorf("a stranger read %d bytes, %v", m, err)
+		}
+		c.Close()
+	}
+	n.await("the end of the leases", func() bool { return strings.Count(n.log(), "msg=closed") == 2 })
+	if after := scan(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// TestFilteredLook: the same at all times, by the socket's filter, or, where
+// the kernel keeps that for CAP_NET_ADMIN, by the firewall.
+func TestFilteredLook(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure("[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \"[::]:8080\"\nlook = \"filtered\"\nopen_for = \"10s\"\n", "all")
+	n.serve()
+	scan := func() string {
+		var all []string
+		for _, kind := range []string{"-sS", "-sA", "-sF", "-sX"} {
+			all = append(all, n.scan(n.stranger, asStranger, kind, []int{8079, 8080, 8081}))
+		}
+		return strings.Join(all, "\n")
+	}
+	before := scan()
+	if !strings.Contains(before, "8080/tcp filtered") {
+		t.Errorf("before:\n%s", before)
+	}
+	n.knock("all")
+	if got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html"); !strings.Contains(got, "You knocked correctly") {
+		t.Errorf("curl says %q", got)
+	}
+	during := scan()
+	if !n.reaches(n.client, asClient+":8080") {
+		t.Fatal("the lease was over before the scan was")
+	}
+	n.await("the end of the lease", func() bool { return strings.Contains(n.log(), "msg=closed") })
+	if after := scan(); before != during || before != after {
+		t.Errorf("before:\n%s\nduring:\n%s\nafter:\n%s", before, during, after)
+	}
+	if screen.Allowed() {
+		return
+	}
+	n.stop()
+	if out, err := n.try(nil, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml")); err == nil || !strings.Contains(out, "look = \"filtered\"") {
+		t.Errorf("served without the privilege that this look takes here: %v\n%s", err, out)
+	}
 }

@@ -55,7 +55,7 @@ func loadClients(path string, known []string) ([]registered, error) {
 func (c registered) checkServices(known []string) error {
 	for name := range strings.SplitSeq(c.services, ",") {
 		if c.services != "" && !slices.Contains(known, name) {
-			return fmt.Errorf("client %s may open service %q, which is not configured; expected %s", c.identifier, name, strings.Join(known, ", "))
+			return fmt.Errorf("service %q is not configured; expected %s", name, strings.Join(known, ", "))
 		}
 	}
 	return nil

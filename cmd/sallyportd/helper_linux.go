@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -12,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/internal/cli"
@@ -64,7 +61,7 @@ func help(path string) error {
 		return fmt.Errorf("claim the firewall's table: %w", err)
 	}
 	unix.CloseOnExec(4) // the lifeline, which ends with this process
-	ordered, err := helper.Serve(os.NewFile(3, "server"), cfg.policy(), guard{table, cfg.services})
+	ordered, err := helper.Serve(os.NewFile(3, "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports})
 	if ordered && cfg.clearOnExit {
 		err = errors.Join(err, firewall.Clear())
 	}
@@ -103,66 +100,6 @@ func (cfg config) policy() helper.Policy {
 		}
 	}
 	return p
-}
-
-// guard is the table as the helper sees it.
-type guard struct {
-	table    *firewall.Table
-	services []serviceConfig
-}
-
-// Apply implements helper.Firewall.
-func (g guard) Apply(changes []helper.Change) error {
-	apply := make([]firewall.Change, len(changes))
-	for i, c := range changes {
-		apply[i] = firewall.Change{Port: int(c.Number), Address: c.Address, For: c.For}
-		switch c.Kind {
-		case helper.Open:
-			apply[i].Kind = firewall.Open
-		case helper.Knock:
-			apply[i].Kind = firewall.Knock
-		default:
-			apply[i].Kind = firewall.Close
-		}
-	}
-	return g.table.Apply(apply)
-}
-
-// CloseAll implements helper.Firewall.
-func (g guard) CloseAll() error { return g.table.CloseAll() }
-
-// Disconnect implements helper.Firewall: it has the kernel forget that there
-// were connections, so that they need a grant as new ones do.
-func (g guard) Disconnect(service uint16, a netip.Addr) error {
-	s := g.services[service]
-	filter := new(netlink.ConntrackFilter)
-	protocol := uint8(unix.IPPROTO_TCP)
-	if s.udp {
-		protocol = unix.IPPROTO_UDP
-	}
-	err := errors.Join(filter.AddProtocol(protocol), filter.AddPort(netlink.ConntrackOrigDstPort, s.port()))
-	families := []netlink.InetFamily{unix.AF_INET, unix.AF_INET6}
-	if a.IsValid() {
-		size := a.BitLen()
-		mask := net.CIDRMask(size, size)
-		families = families[:1]
-		if a.Is6() {
-			families[0] = unix.AF_INET6
-			if s.grain == 64 && !a.IsLinkLocalUnicast() {
-				mask = net.CIDRMask(64, size)
-			}
-		}
-		err = errors.Join(err, filter.AddIPNet(netlink.ConntrackOrigSrcIP, &net.IPNet{IP: a.AsSlice(), Mask: mask}))
-	}
-	if err != nil {
-		return fmt.Errorf("name the connections to end: %w", err)
-	}
-	for _, family := range families {
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter); err != nil {
-			return fmt.Errorf("end connections: %w", err)
-		}
-	}
-	return nil
 }
 
 // announced has the firewall know the ports of a minute before they open.

@@ -1,15 +1,12 @@
 package gate
 
 import (
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"syscall"
 	"time"
-
-	"sallyport/sessions/gate/screen"
 )
 
 const (
@@ -48,7 +45,7 @@ type TCP struct {
 	mu       sync.Mutex
 	admitted admitted
 	listener *listener // nil: not listening
-	full     int       // so many admitted were too many for its screen, which lets all through; 0: it holds them
+	cover    cover
 	conns    map[*conn]netip.Addr
 	of       map[netip.Addr]int // how many connections an address has
 	shut     bool
@@ -153,7 +150,7 @@ func (t *TCP) listen() error {
 	if err != nil {
 		return err
 	}
-	t.full = 0
+	t.cover = cover{}
 	t.listener = &listener{Listener: l, door: t}
 	go t.cfg.Server.Serve(t.listener) // ends when hide closes the listener
 	return nil
@@ -170,23 +167,12 @@ func (t *TCP) hide() {
 // screen tells the kernel who may come in.
 func (t *TCP) screen() error {
 	socket, ok := t.listener.Listener.(syscall.Conn)
-	if !ok || t.full > 0 && len(t.admitted.until) >= t.full {
+	if !ok {
 		return nil
 	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return err
+	changed, err := t.cover.draw(socket, len(t.admitted.until), t.admitted.screened)
+	if changed {
+		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", len(t.admitted.until), "holds_them", t.cover.full == 0)
 	}
-	fits, err := screen.Attach(raw, t.admitted.screened())
-	if err != nil {
-		return fmt.Errorf("screen the socket: %w", err)
-	}
-	if full := t.full > 0; full == fits {
-		t.full = 0
-		if !fits {
-			t.full = len(t.admitted.until)
-		}
-		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", len(t.admitted.until), "holds_them", fits)
-	}
-	return nil
+	return err
 }

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -38,7 +37,8 @@ type UDP struct {
 	mu        sync.Mutex
 	lingering []netip.Addr // no longer admitted, but with flows that live on
 	conn      *net.UDPConn // nil: not there
-	timer     *time.Timer  // looks after those that linger
+	cover     cover
+	timer     *time.Timer // looks after those that linger
 	shut      bool
 }
 
@@ -170,7 +170,7 @@ func (u *UDP) listen() error {
 	if err != nil {
 		return err
 	}
-	u.conn = conn
+	u.conn, u.cover = conn, cover{}
 	if u.timer == nil {
 		u.timer = time.AfterFunc(lingerPause, func() {
 			u.mu.Lock()
@@ -192,16 +192,13 @@ func (u *UDP) hide() {
 	}
 }
 
-// screen tells the kernel whose datagrams are worth reading.
+// screen tells the kernel whose datagrams are worth reading. Strangers are not
+// answered without it either.
 func (u *UDP) screen() error {
-	raw, err := u.conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	set := u.admitted.screened()
-	set.Addresses = append(set.Addresses, u.lingering...)
-	if _, err := screen.Attach(raw, set); err != nil {
-		return fmt.Errorf("screen the socket: %w", err)
-	}
-	return nil
+	_, err := u.cover.draw(u.conn, len(u.admitted.until)+len(u.lingering), func() screen.Set {
+		set := u.admitted.screened()
+		set.Addresses = append(set.Addresses, u.lingering...)
+		return set
+	})
+	return err
 }

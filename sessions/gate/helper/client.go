@@ -3,6 +3,7 @@ package helper
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -27,7 +28,7 @@ type Client struct {
 
 // NewClient takes over the socket that leads to a helper, and the end of a
 // pipe whose other end the helper holds for as long as it lives.
-func NewClient(socket, lifeline *os.File) (*Client, error) {
+func NewClient(socket *os.File, lifeline io.ReadCloser) (*Client, error) {
 	defer socket.Close()
 	conn, err := net.FileConn(socket)
 	if err != nil {

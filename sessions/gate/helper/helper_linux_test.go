@@ -12,27 +12,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firewall remembers what was done to it.
-type firewall struct {
+// wall remembers what was done to it.
+type wall struct {
 	applied [][]Change
 	ended   []netip.Addr
 	closed  int
 	fail    error
 }
 
-func (f *firewall) Apply(c []Change) error {
+func (f *wall) Apply(c []Change) error {
 	if f.fail == nil {
 		f.applied = append(f.applied, slices.Clone(c))
 	}
 	return f.fail
 }
 
-func (f *firewall) Disconnect(_ uint16, a netip.Addr) error {
+func (f *wall) Disconnect(_ uint16, a netip.Addr) error {
 	f.ended = append(f.ended, a)
 	return nil
 }
 
-func (f *firewall) CloseAll() error {
+func (f *wall) CloseAll() error {
 	f.closed++
 	return nil
 }
@@ -73,7 +73,7 @@ func start(t *testing.T, p Policy, f Firewall) (*Client, <-chan ended) {
 var oneService = Policy{Services: []Service{{OpenMax: time.Minute}}}
 
 func TestHelperDoesWhatItMay(t *testing.T) {
-	var f firewall
+	var f wall
 	c, done := start(t, oneService, &f)
 	a := netip.MustParseAddr("192.0.2.1")
 	d := &Door{Client: c}
@@ -132,7 +132,7 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 }
 
 func TestHelperClosesWhenTheServerDies(t *testing.T) {
-	var f firewall
+	var f wall
 	c, done := start(t, oneService, &f)
 	c.conn.Close() // as the kernel does for a process that was killed
 	if e := <-done; e.ordered || e.err != nil || f.closed != 1 {
@@ -145,7 +145,7 @@ func TestHelperClosesWhenTheServerDies(t *testing.T) {
 }
 
 func TestHelperRefusesNonsense(t *testing.T) {
-	var f firewall
+	var f wall
 	c, done := start(t, oneService, &f)
 	if _, err := c.conn.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
 		t.Fatal(err)

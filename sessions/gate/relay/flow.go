@@ -2,76 +2,96 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
+// key tells flows apart. One client may ask two of our addresses from one port,
+// and expects the answers from each.
+type key struct {
+	client netip.AddrPort
+	way    way
+}
+
 // flow is what goes between one port of a client and the upstream.
 type flow struct {
+	key
 	relay  *UDP
 	socket *socket
-	client netip.AddrPort
 	answer []byte       // the control message with which answers leave
 	last   atomic.Int64 // when a datagram came, since the relay began
-	queue  chan []byte  // what came before the upstream was found
+	ctx    context.Context
+	cancel context.CancelFunc
 
-	mu   sync.Mutex
-	up   *net.UDPConn // nil: not found yet
-	over bool
+	mu      sync.Mutex
+	up      *sender  // nil: not found yet
+	waiting [][]byte // what came before the upstream was found
+	size    int      // of what waits
+	over    bool
+}
+
+func newFlow(u *UDP, s *socket, k key) *flow {
+	f := &flow{key: k, relay: u, socket: s, answer: s.control(k.way)}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.touch()
+	return f
 }
 
 func (f *flow) touch() { f.last.Store(int64(time.Since(f.relay.began))) }
 
-// ask sends what the client said. It may be lost, as datagrams may.
+// left is how long the flow may stay silent from now on.
+func (f *flow) left(now time.Duration) time.Duration {
+	return f.relay.cfg.Idle - (now - time.Duration(f.last.Load()))
+}
+
+// ask sends what the client said. It may be lost, as datagrams may; it does not
+// block.
 func (f *flow) ask(b []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.over:
 	case f.up != nil:
-		f.up.Write(b) // an ICMP error of an earlier one is no reason to end
-	default:
-		select {
-		case f.queue <- bytes.Clone(b):
-		default:
-		}
+		f.up.send(b)
+	case len(f.waiting) < maxWaiting && f.size+len(b) <= readBuffer:
+		f.waiting = append(f.waiting, bytes.Clone(b))
+		f.size += len(b)
 	}
 }
 
 // run finds the upstream, and carries its answers until the flow is over.
 func (f *flow) run(upstream string) {
-	defer f.relay.ended.Done()
-	defer func() {
-		f.relay.mu.Lock()
-		defer f.relay.mu.Unlock()
-		f.relay.end(f)
-	}()
-	if err := f.connect(upstream); err != nil {
-		f.relay.cfg.Log.Debug("no way to the upstream", "upstream", upstream, "error", err)
+	defer f.relay.finished(f)
+	conn, err := f.connect(upstream)
+	f.relay.reached(upstream, err, f.ctx.Err() != nil)
+	if err != nil {
+		// The client's next datagrams find this flow, and ask no name server.
+		select {
+		case <-f.ctx.Done():
+		case <-time.After(retryPause):
+		}
 		return
 	}
 	buffer := make([]byte, readBuffer)
 	for {
-		silent := time.Since(f.relay.began) - time.Duration(f.last.Load())
-		if silent >= f.relay.cfg.Idle {
-			return
-		}
-		if f.up.SetReadDeadline(time.Now().Add(f.relay.cfg.Idle-silent)) != nil {
-			return
-		}
-		n, err := f.up.Read(buffer)
-		var timeout net.Error
+		n, err := conn.Read(buffer)
 		switch {
 		case err == nil:
 			f.touch()
 			f.socket.write(buffer[:n], f.client, f.answer)
 		case errors.Is(err, net.ErrClosed):
 			return
-		case errors.As(err, &timeout) && timeout.Timeout():
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			left := f.left(time.Since(f.relay.began))
+			if left <= 0 || conn.SetReadDeadline(time.Now().Add(left)) != nil {
+				return
+			}
 		default:
 			// ICMP says that nobody is there: he may come back.
 			time.Sleep(pause)
@@ -80,34 +100,42 @@ func (f *flow) run(upstream string) {
 }
 
 // connect finds the upstream, and sends it what has come meanwhile.
-func (f *flow) connect(upstream string) error {
-	c, err := net.DialTimeout("udp", upstream, dialTimeout)
+func (f *flow) connect(upstream string) (*net.UDPConn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	c, err := dialer.DialContext(f.ctx, "udp", upstream)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	conn := c.(*net.UDPConn)
+	up, err := newSender(conn)
+	if err == nil {
+		err = conn.SetReadDeadline(time.Now().Add(f.relay.cfg.Idle))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.up = c.(*net.UDPConn)
-	if f.over {
-		f.up.Close()
-		return net.ErrClosed
+	if err == nil && f.over {
+		err = net.ErrClosed
 	}
-	for {
-		select {
-		case b := <-f.queue:
-			f.up.Write(b)
-		default:
-			return nil
-		}
+	if err != nil {
+		conn.Close()
+		return nil, err
 	}
+	f.up = up
+	for _, b := range f.waiting {
+		f.up.send(b)
+	}
+	f.waiting = nil
+	return conn, nil
 }
 
 // stop ends the flow, without waiting for run.
 func (f *flow) stop() {
+	f.cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.over = true
+	f.waiting = nil
 	if f.up != nil {
-		f.up.Close()
+		f.up.conn.Close()
 	}
 }

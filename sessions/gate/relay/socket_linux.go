@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ type socket struct {
 // way is how a datagram came: answers go back by it.
 type way struct {
 	to   netip.Addr // which of this host's addresses; of an IPv6 socket in 16 bytes
-	link uint32     // the index of the interface
+	link uint32     // the index of the interface, for link-local addresses
 }
 
 func newSocket(conn *net.UDPConn) (*socket, error) {
@@ -66,9 +67,13 @@ func (s *socket) way(oob []byte) (w way) {
 	switch body := oob[head:]; {
 	case s.six && len(body) >= unix.SizeofInet6Pktinfo:
 		w.to = netip.AddrFrom16([16]byte(body))
-		w.link = binary.NativeEndian.Uint32(body[16:])
+		if w.to.IsLinkLocalUnicast() {
+			w.link = binary.NativeEndian.Uint32(body[16:])
+		}
 	case !s.six && len(body) >= unix.SizeofInet4Pktinfo:
-		w.to = netip.AddrFrom4([4]byte(body[8:])) // behind the interface and the route's address
+		// Behind the interface: ours even if the datagram went to a broadcast
+		// address, which ipi_addr would be (ip(7)).
+		w.to = netip.AddrFrom4([4]byte(body[4:]))
 	}
 	return w
 }
@@ -80,11 +85,7 @@ func (s *socket) control(w way) []byte {
 	case !w.to.IsValid() || w.to.Unmap().IsMulticast():
 		return nil
 	case s.six:
-		info := unix.Inet6Pktinfo{Addr: w.to.As16()}
-		if w.to.IsLinkLocalUnicast() {
-			info.Ifindex = w.link
-		}
-		return unix.PktInfo6(&info)
+		return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: w.to.As16(), Ifindex: w.link})
 	}
 	return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: w.to.As4()})
 }
@@ -93,4 +94,37 @@ func (s *socket) control(w way) []byte {
 // call it.
 func (s *socket) write(b []byte, client netip.AddrPort, control []byte) {
 	s.conn.WriteMsgUDPAddrPort(b, control, client)
+}
+
+// sender writes to a flow's socket, towards the upstream. Nobody waits for
+// that: neither who reads for all clients, nor who cuts one.
+type sender struct {
+	conn *net.UDPConn
+	raw  syscall.RawConn
+	once func(fd uintptr) bool // made here, lest each datagram make one
+	b    []byte
+}
+
+func newSender(conn *net.UDPConn) (*sender, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &sender{conn: conn, raw: raw}
+	s.once = func(fd uintptr) bool {
+		// The first try may only report what ICMP said of an earlier datagram.
+		// With no room to send, this one is lost.
+		if _, err := unix.Write(int(fd), s.b); err != nil && err != unix.EAGAIN {
+			unix.Write(int(fd), s.b)
+		}
+		return true
+	}
+	return s, nil
+}
+
+// send does not keep b. One goroutine at a time calls it.
+func (s *sender) send(b []byte) {
+	s.b = b
+	s.raw.Write(s.once)
+	s.b = nil
 }

@@ -1,12 +1,12 @@
 package relay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +15,8 @@ import (
 const (
 	// MaxFlows is how many flows there are at a time.
 	MaxFlows = 1024
+	// PerAddress is how many of them are one address's.
+	PerAddress = 64
 	// Idle is how long a flow lives without a datagram either way: the five
 	// minutes that RFC 4787 recommends (REQ-5), so that the keepalives of
 	// clients behind NAT will do.
@@ -22,41 +24,51 @@ const (
 
 	// readBuffer holds the largest datagram.
 	readBuffer = 1 << 16
-	// waiting is how many datagrams wait while the upstream's name is looked
-	// up.
-	waiting = 8
+	// maxWaiting is how many datagrams wait while the upstream's name is looked
+	// up, of readBuffer bytes in all.
+	maxWaiting = 8
 	// pause is how long reading rests after a failure.
 	pause = 50 * time.Millisecond
+	// retryPause is when a client's port that found no upstream may try anew.
+	retryPause = time.Second
 )
 
 // UDPConfig is what NewUDP needs.
 type UDPConfig struct {
-	Upstream   string                // host:port, resolved anew for each flow
-	Allows     func(netip.Addr) bool // whether an address may begin a flow; called by Serve
-	PerAddress int                   // flows of an address at a time
-	Idle       time.Duration         // 0: Idle
-	Log        *slog.Logger
+	Upstream string // host:port, resolved anew for each flow
+	// Allows is whether an address may begin a flow; IPv4 is never mapped. Serve
+	// calls it under the relay's lock: it must be quick, and not call back.
+	Allows     func(netip.Addr) bool
+	MaxFlows   int           // at a time; 0: MaxFlows
+	PerAddress int           // of an address at a time; 0: PerAddress
+	Idle       time.Duration // 0: Idle
+	Log        *slog.Logger  // nil: none
 }
 
-// UDP carries datagrams between the clients of a socket and an upstream.
+// UDP carries datagrams between the clients of a socket and an upstream. Its
+// methods may be called concurrently.
 type UDP struct {
 	cfg      UDPConfig
 	upstream atomic.Pointer[string]
 	began    time.Time
+	failed   atomic.Bool // there was no way to the upstream, when last sought
 
 	mu     sync.Mutex
-	flows  map[netip.AddrPort]*flow
-	of     map[netip.Addr][]*flow // those of an address
+	flows  map[key]*flow
+	shares map[netip.Addr]*share
 	closed bool
 	ended  sync.WaitGroup
 }
 
 // NewUDP returns a relay without flows.
 func NewUDP(cfg UDPConfig) *UDP {
-	if cfg.Idle == 0 {
-		cfg.Idle = Idle
+	cfg.MaxFlows = cmp.Or(cfg.MaxFlows, MaxFlows)
+	cfg.PerAddress = cmp.Or(cfg.PerAddress, PerAddress)
+	cfg.Idle = cmp.Or(cfg.Idle, Idle)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	u := &UDP{cfg: cfg, began: time.Now(), flows: map[netip.AddrPort]*flow{}, of: map[netip.Addr][]*flow{}}
+	u := &UDP{cfg: cfg, began: time.Now(), flows: map[key]*flow{}, shares: map[netip.Addr]*share{}}
 	u.SetUpstream(cfg.Upstream)
 	return u
 }
@@ -64,13 +76,16 @@ func NewUDP(cfg UDPConfig) *UDP {
 // SetUpstream changes where flows go from the next one on.
 func (u *UDP) SetUpstream(address string) { u.upstream.Store(&address) }
 
-// Serve carries datagrams until the socket is closed; then it returns nil.
-// Flows that it began live on until they are cut or idle.
+// Serve carries datagrams until the socket is closed; then it ends the flows
+// that it began, and returns nil. It fails only before it has read any.
 func (u *UDP) Serve(conn *net.UDPConn) error {
 	socket, err := newSocket(conn)
 	if err != nil {
 		return fmt.Errorf("prepare the socket: %w", err)
 	}
+	// Answers could not leave any more, but a new socket's datagrams would find
+	// the old one's flows.
+	defer u.endThose(func(f *flow) bool { return f.socket == socket })
 	buffer := make([]byte, readBuffer)
 	for {
 		n, client, w, err := socket.read(buffer)
@@ -81,86 +96,64 @@ func (u *UDP) Serve(conn *net.UDPConn) error {
 			time.Sleep(pause)
 			continue
 		}
-		if f := u.flow(socket, client, w); f != nil {
+		if f := u.flow(socket, key{client, w}); f != nil {
 			f.ask(buffer[:n])
 		}
 	}
 }
 
-// flow returns the flow of a client, which begins with this datagram if it may;
-// nil: it may not.
-func (u *UDP) flow(s *socket, client netip.AddrPort, w way) *flow {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if f := u.flows[client]; f != nil {
-		f.touch()
-		return f
-	}
-	if u.closed || !u.cfg.Allows(client.Addr()) {
-		return nil
-	}
-	of := u.of[client.Addr()]
-	switch {
-	case len(of) >= u.cfg.PerAddress:
-		// A client that goes through many ports, as some NAT do, needs the new
-		// one more than the one that was silent for longest.
-		u.end(slices.MinFunc(of, func(a, b *flow) int { return int(a.last.Load() - b.last.Load()) }))
-	case len(u.flows) >= MaxFlows:
-		return nil // nobody makes room by another's flow
-	}
-	f := &flow{relay: u, socket: s, client: client, answer: s.control(w), queue: make(chan []byte, waiting)}
-	f.touch()
-	u.flows[client] = f
-	u.of[client.Addr()] = append(u.of[client.Addr()], f)
-	u.ended.Add(1)
-	go f.run(*u.upstream.Load())
-	return f
+// Cut ends the flows of the addresses that are to go. When it returns they are
+// over, and if Allows refuses those addresses, none comes after them. It calls
+// goes under the relay's lock.
+func (u *UDP) Cut(goes func(netip.Addr) bool) {
+	u.endThose(func(f *flow) bool { return goes(f.client.Addr()) })
 }
 
-// Cut ends the flows of the addresses that are to go. When it returns they are
-// over, and if Allows refuses those addresses, none comes after them.
-func (u *UDP) Cut(goes func(netip.Addr) bool) {
+// Flows is how many flows there are.
+func (u *UDP) Flows() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for client, f := range u.flows {
-		if goes(client.Addr()) {
-			u.end(f)
-		}
-	}
+	return len(u.flows)
 }
 
 // Peers returns the addresses that have flows.
 func (u *UDP) Peers() (all []netip.Addr) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for a := range u.of {
-		all = append(all, a)
+	for a, s := range u.shares {
+		if len(s.flows) > 0 {
+			all = append(all, a)
+		}
 	}
 	return all
 }
 
 // Close ends all flows, for good, and waits until nothing of them is left.
+// Serve returns when its socket is closed.
 func (u *UDP) Close() {
 	u.mu.Lock()
 	u.closed = true
-	for _, f := range u.flows {
-		u.end(f)
-	}
 	u.mu.Unlock()
+	u.endThose(func(*flow) bool { return true })
 	u.ended.Wait()
 }
 
-// end has a flow end. The caller holds the lock.
-func (u *UDP) end(f *flow) {
-	if u.flows[f.client] != f {
+// reached logs when the way to the upstream is lost, not each time it is sought.
+func (u *UDP) reached(upstream string, err error, over bool) {
+	if over {
 		return
 	}
-	delete(u.flows, f.client)
-	a := f.client.Addr()
-	if left := slices.DeleteFunc(u.of[a], func(other *flow) bool { return other == f }); len(left) == 0 {
-		delete(u.of, a)
-	} else {
-		u.of[a] = left
+	if failed := err != nil; u.failed.Swap(failed) != failed && failed {
+		u.cfg.Log.Debug("no way to the upstream", "upstream", upstream, "error", err)
 	}
-	f.stop()
+}
+
+func (u *UDP) endThose(which func(*flow) bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, f := range u.flows {
+		if which(f) {
+			u.end(f)
+		}
+	}
 }

@@ -1,0 +1,137 @@
+package opening
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/report"
+	"sallyport/sessions"
+	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/relay"
+	"sallyport/verify/wire"
+)
+
+// kind is a type of service, as it is measured.
+type kind struct {
+	name string
+	door func(upstream string) (door gate.Door, closes func() error, err error)
+}
+
+var (
+	log   = slog.New(slog.DiscardHandler)
+	terms = gate.Terms{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
+)
+
+var kinds = []kind{
+	{"web", func(string) (gate.Door, func() error, error) {
+		return tcp(gate.NewWeb(gate.Content{Handler: gate.Pages()}, log)), nil, nil
+	}},
+	{"proxy, TCP", func(upstream string) (gate.Door, func() error, error) {
+		return tcp(gate.NewProxy(relay.TCP{Upstream: upstream}, log)), nil, nil
+	}},
+	{"proxy, UDP", func(upstream string) (gate.Door, func() error, error) {
+		return gate.NewUDP(gate.UDPConfig{Listen: "127.0.0.1:7002", Grain: 128, Log: log, Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 64, Log: log}}), nil, nil
+	}},
+	{"firewall", behindFirewall},
+}
+
+func tcp(s gate.Server) gate.Door {
+	return gate.NewTCP(gate.TCPConfig{Listen: "127.0.0.1:7001", Grain: 128, PerAddress: 64, Server: s, Log: log})
+}
+
+// Measure opens each type so many times: when nobody has it open yet, and for
+// one address more. Afterwards nothing of it is left.
+func Measure(times int) (all []report.Opening, err error) {
+	for _, k := range kinds {
+		openings, err := k.measure(times)
+		if err != nil {
+			return nil, fmt.Errorf("open a service of type %s: %w", k.name, err)
+		}
+		all = append(all, openings...)
+	}
+	return all, nil
+}
+
+func (k kind) measure(times int) (all []report.Opening, err error) {
+	door, closes, err := k.door("127.0.0.1:7003")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		door.Close()
+		if closes != nil {
+			err = errors.Join(err, closes())
+		}
+	}()
+	first, further := histogram(), histogram()
+	service := gate.NewService(k.name, 128, terms, log, door)
+	client := uint32(0)
+	open := func(h *hdrhistogram.Histogram) error {
+		client++
+		g := sessions.Grant{Identifier: wire.Identifier([]byte("open")), Address: netip.AddrFrom4([4]byte{127, 1, byte(client >> 8), byte(client)})}
+		began := time.Now()
+		if err := service.Open(g); err != nil {
+			return err
+		}
+		return h.RecordValue(max(time.Since(began).Microseconds(), 1))
+	}
+	for range times {
+		if err := errors.Join(open(first), open(further)); err != nil {
+			return nil, err
+		}
+		if closes == nil { // the firewall's leases end by themselves, at no cost
+			service.Update(terms, func(wire.Identifier) bool { return false })
+		}
+	}
+	if closes != nil {
+		return []report.Opening{opening(k.name, further)}, nil
+	}
+	return []report.Opening{opening(k.name+", the first", first), opening(k.name+", one more", further)}, nil
+}
+
+func histogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Minute.Microseconds(), 3) }
+
+func opening(name string, h *hdrhistogram.Histogram) report.Opening {
+	ms := func(us int64) float64 { return float64(us) / 1000 }
+	return report.Opening{Type: name, Times: int(h.TotalCount()), Quantiles: report.Quantiles{
+		P50: ms(h.ValueAtQuantile(50)), P99: ms(h.ValueAtQuantile(99)), Max: ms(h.Max()),
+	}}
+}
+
+// behindFirewall is a door whose helper is in this process, behind the same
+// sockets as the server's.
+func behindFirewall(string) (gate.Door, func() error, error) {
+	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Protocol: firewall.TCP, Port: 7004, Prefix6: 128}}})
+	if err != nil {
+		return nil, nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	lifeline, held := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		defer held.Close()
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Policy{Services: []helper.Service{{OpenMax: time.Minute}}}, helper.Table{Table: table})
+		ended <- err
+	}()
+	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)
+	if err == nil {
+		err = c.Ready()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return &helper.Door{Client: c}, func() error { return errors.Join(c.Stop(), <-ended, firewall.Clear()) }, nil
+}
