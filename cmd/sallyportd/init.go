@@ -73,8 +73,13 @@ were used. Files that are there already are never overwritten.`,
 				}
 				template = string(text)
 			}
-			text := strings.Replace(template, "# server = \"gate.example.org\"", fmt.Sprintf("server = %q", server), 1)
-			raw, _, err := parseConfig(configName, []byte(text))
+			line := fmt.Sprintf("server = %q", server)
+			text := strings.Replace(template, "# server = \"gate.example.org\"", line, 1)
+			raw, f, err := parseConfig(configName, []byte(text))
+			if err == nil && !f.Has("server") {
+				text = line + "\n" + text // a file of the user's own has no such place
+				raw, _, err = parseConfig(configName, []byte(text))
+			}
 			if err != nil {
 				return cli.Misuse(err)
 			}
