@@ -135,13 +135,17 @@ func TestServiceClosesItsDoors(t *testing.T) {
 		s.Open(grant("com2", "192.0.2.2"))
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
+		s.mu.Lock()
 		if len(door.open) != 1 || len(door.cut) != 0 {
 			t.Errorf("open %v, cut %v", door.open, door.cut)
 		}
+		s.mu.Unlock()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
+		s.mu.Lock()
 		if len(door.open) != 0 || door.shut {
 			t.Errorf("open %v, shut %v", door.open, door.shut)
 		}
+		s.mu.Unlock()
 	})
 }

@@ -20,7 +20,7 @@ type UDPConfig struct {
 	Listen   string // host:port
 	Filtered bool   // as in TCPConfig
 	Grain    Grain
-	Relay    relay.UDPConfig // without Allows
+	Relay    relay.UDPConfig // without Allows and Share
 	Log      *slog.Logger
 }
 
@@ -45,7 +45,7 @@ type UDP struct {
 // NewUDP returns a closed door.
 func NewUDP(cfg UDPConfig) *UDP {
 	u := &UDP{cfg: cfg, admitted: newAdmitted(cfg.Grain)}
-	cfg.Relay.Allows = u.allows
+	cfg.Relay.Allows, cfg.Relay.Share = u.allows, cfg.Grain.Of
 	u.relay = relay.NewUDP(cfg.Relay)
 	return u
 }

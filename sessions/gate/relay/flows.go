@@ -7,10 +7,15 @@ import (
 
 // share is what of the flows is one address's.
 type share struct {
-	flows []*flow // that are not over
-	// running is the goroutines of flows, over or not: what ends takes a moment,
-	// and may not be outrun by what begins.
-	running int
+	flows   []*flow // that are not over
+	running int     // goroutines of flows, over or not
+}
+
+// usage is how many flows there are. Those that end take a moment for it, and
+// may not be outrun by those that begin: they count as running.
+type usage struct {
+	own, ownRunning int // of the address that asks
+	all, allRunning int
 }
 
 // verdict is what becomes of a datagram without a flow.
@@ -22,17 +27,17 @@ const (
 	replace         // a new flow, in place of one of the same address
 )
 
-// admit decides on a new flow, from how many there are of its address and in
-// all. Nobody makes room by another address's flow. By its own it does: a
-// client that goes through many ports, as some NAT do, needs the new one more
-// than the one that was silent for longest.
-func (c UDPConfig) admit(own, running, all int) verdict {
+// admit decides on a new flow. Nobody makes room by another address's flow. By
+// its own it does: a client that goes through many ports, as some NAT do, needs
+// the new one more than the one that was silent for longest.
+func (c UDPConfig) admit(n usage) verdict {
+	full := n.all >= c.MaxFlows
 	switch {
-	case running >= 2*c.PerAddress:
+	case n.ownRunning >= 2*c.PerAddress || n.allRunning >= 2*c.MaxFlows:
 		return refuse
-	case own > 0 && (own >= c.PerAddress || all >= c.MaxFlows):
+	case n.own > 0 && (full || n.own >= c.PerAddress):
 		return replace
-	case all >= c.MaxFlows:
+	case full:
 		return refuse
 	}
 	return begin
@@ -47,12 +52,12 @@ func (u *UDP) flow(s *socket, k key) *flow {
 		f.touch()
 		return f
 	}
-	a := k.client.Addr()
-	if u.closed || !u.cfg.Allows(a) {
+	if u.closed || !u.cfg.Allows(k.client.Addr()) {
 		return nil
 	}
+	a := u.cfg.Share(k.client.Addr())
 	of := cmp.Or(u.shares[a], new(share))
-	switch u.cfg.admit(len(of.flows), of.running, len(u.flows)) {
+	switch u.cfg.admit(usage{len(of.flows), of.running, len(u.flows), u.running}) {
 	case refuse:
 		return nil
 	case replace:
@@ -63,6 +68,7 @@ func (u *UDP) flow(s *socket, k key) *flow {
 	u.shares[a] = of
 	of.flows = append(of.flows, f)
 	of.running++
+	u.running++
 	u.ended.Add(1)
 	go f.run(*u.upstream.Load())
 	return f
@@ -74,7 +80,7 @@ func (u *UDP) end(f *flow) {
 		return
 	}
 	delete(u.flows, f.key)
-	of := u.shares[f.client.Addr()]
+	of := u.shares[u.cfg.Share(f.client.Addr())]
 	of.flows = slices.DeleteFunc(of.flows, func(other *flow) bool { return other == f })
 	f.stop()
 }
@@ -84,7 +90,8 @@ func (u *UDP) finished(f *flow) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.end(f)
-	a := f.client.Addr()
+	u.running--
+	a := u.cfg.Share(f.client.Addr())
 	if of := u.shares[a]; of.running > 1 {
 		of.running--
 	} else {

@@ -71,9 +71,12 @@ func (s *socket) way(oob []byte) (w way) {
 			w.link = binary.NativeEndian.Uint32(body[16:])
 		}
 	case !s.six && len(body) >= unix.SizeofInet4Pktinfo:
-		// Behind the interface: ours even if the datagram went to a broadcast
-		// address, which ipi_addr would be (ip(7)).
-		w.to = netip.AddrFrom4([4]byte(body[4:]))
+		// ipi_spec_dst is ours even if the datagram went to a broadcast address.
+		// It is not there if it came before it was asked for; ipi_addr is, which
+		// is where it went (ip(7)).
+		if w.to = netip.AddrFrom4([4]byte(body[4:])); w.to.IsUnspecified() {
+			w.to = netip.AddrFrom4([4]byte(body[8:]))
+		}
 	}
 	return w
 }

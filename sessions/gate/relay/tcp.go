@@ -15,6 +15,8 @@ import (
 // dialTimeout is how long an upstream has to take a connection.
 const dialTimeout = 10 * time.Second
 
+var errGone = errors.New("the client is gone")
+
 // TCP carries connections to an upstream. The zero value of what is optional
 // will do. Its methods may be called concurrently.
 type TCP struct {
@@ -85,7 +87,7 @@ func (t TCP) connect(ctx context.Context, conn *net.TCPConn) (*net.TCPConn, erro
 			abort(up)
 		}
 		// That a client gave up, or was cut, says nothing of the upstream.
-		return nil, fmt.Errorf("connect to %s: %w", t.Upstream, cmp.Or(ctx.Err(), net.ErrClosed))
+		return nil, fmt.Errorf("connect to %s: %w", t.Upstream, cmp.Or(ctx.Err(), errGone))
 	case err != nil:
 		return nil, &UpstreamError{t.Upstream, err}
 	case !ok:

@@ -24,9 +24,9 @@ const (
 
 	// readBuffer holds the largest datagram.
 	readBuffer = 1 << 16
-	// maxWaiting is how many datagrams wait while the upstream's name is looked
-	// up, of readBuffer bytes in all.
-	maxWaiting = 8
+	// maxWaiting is how many datagrams of a flow wait for its upstream to be
+	// found, of readBuffer bytes in all: clients begin with a burst.
+	maxWaiting = 64
 	// pause is how long reading rests after a failure.
 	pause = 50 * time.Millisecond
 	// retryPause is when a client's port that found no upstream may try anew.
@@ -38,7 +38,10 @@ type UDPConfig struct {
 	Upstream string // host:port, resolved anew for each flow
 	// Allows is whether an address may begin a flow; IPv4 is never mapped. Serve
 	// calls it under the relay's lock: it must be quick, and not call back.
-	Allows     func(netip.Addr) bool
+	Allows func(netip.Addr) bool
+	// Share is by which address one is counted: a client may have all those of
+	// an IPv6 network. nil: itself.
+	Share      func(netip.Addr) netip.Addr
 	MaxFlows   int           // at a time; 0: MaxFlows
 	PerAddress int           // of an address at a time; 0: PerAddress
 	Idle       time.Duration // 0: Idle
@@ -53,11 +56,12 @@ type UDP struct {
 	began    time.Time
 	failed   atomic.Bool // there was no way to the upstream, when last sought
 
-	mu     sync.Mutex
-	flows  map[key]*flow
-	shares map[netip.Addr]*share
-	closed bool
-	ended  sync.WaitGroup
+	mu      sync.Mutex
+	flows   map[key]*flow // that are not over
+	shares  map[netip.Addr]*share
+	running int // goroutines of flows, over or not
+	closed  bool
+	ended   sync.WaitGroup
 }
 
 // NewUDP returns a relay without flows.
@@ -65,6 +69,9 @@ func NewUDP(cfg UDPConfig) *UDP {
 	cfg.MaxFlows = cmp.Or(cfg.MaxFlows, MaxFlows)
 	cfg.PerAddress = cmp.Or(cfg.PerAddress, PerAddress)
 	cfg.Idle = cmp.Or(cfg.Idle, Idle)
+	if cfg.Share == nil {
+		cfg.Share = func(a netip.Addr) netip.Addr { return a }
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -120,8 +127,10 @@ func (u *UDP) Flows() int {
 func (u *UDP) Peers() (all []netip.Addr) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for a, s := range u.shares {
-		if len(s.flows) > 0 {
+	seen := map[netip.Addr]bool{}
+	for _, f := range u.flows {
+		if a := f.client.Addr(); !seen[a] {
+			seen[a] = true
 			all = append(all, a)
 		}
 	}

@@ -7,13 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
-
-	"sallyport/bench/netns"
 )
 
 func socketAt(t testing.TB, network, address string) *net.UDPConn {
@@ -105,7 +101,7 @@ func exchange(c *net.UDPConn, b []byte) ([]byte, error) {
 	return got[:n], err
 }
 
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -114,10 +110,28 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func (u *UDP) count() int {
+// talk is an exchange for which patience is needed: flows that end hold others
+// up for a moment.
+func talk(t testing.TB, what string, c *net.UDPConn) {
+	t.Helper()
+	until(t, what, func() bool {
+		c.SetDeadline(time.Now().Add(200 * time.Millisecond))
+		_, err := exchange(c, []byte("x"))
+		return err == nil
+	})
+	c.SetDeadline(time.Now().Add(limit))
+}
+
+// has is whether a client's port has a flow.
+func has(u *UDP, c *net.UDPConn) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.flows)
+	for k := range u.flows {
+		if k.client == c.LocalAddr().(*net.UDPAddr).AddrPort() {
+			return true
+		}
+	}
+	return false
 }
 
 func TestDatagramsComeAsTheyWere(t *testing.T) {
@@ -133,6 +147,28 @@ func TestDatagramsComeAsTheyWere(t *testing.T) {
 	}
 }
 
+// TestEarlyDatagrams: what came before anybody served the socket begins the
+// flow to which the rest belongs.
+func TestEarlyDatagrams(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		conn := socketAt(t, "udp", address)
+		conn.SetDeadline(time.Time{})
+		c := client(t, "", conn.LocalAddr().(*net.UDPAddr).AddrPort())
+		if _, err := c.Write([]byte("early")); err != nil {
+			t.Fatal(err)
+		}
+		u := NewUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Allows: func(netip.Addr) bool { return true }})
+		defer u.Close()
+		go u.Serve(conn)
+		if _, err := c.Read(make([]byte, 5)); err != nil {
+			t.Errorf("%s: the early one: %v", address, err)
+		}
+		if _, err := exchange(c, []byte("later")); err != nil || u.Flows() != 1 {
+			t.Errorf("%s: %d flows, %v", address, u.Flows(), err)
+		}
+	}
+}
+
 func TestStrangersMakeNothing(t *testing.T) {
 	u, g, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String()}, "127.0.0.1:0")
 	g.refuse("127.0.0.9")
@@ -144,7 +180,7 @@ func TestStrangersMakeNothing(t *testing.T) {
 	if _, err := exchange(friend, []byte("y")); err != nil {
 		t.Fatal(err)
 	}
-	if n := u.count(); n != 1 {
+	if n := u.Flows(); n != 1 {
 		t.Errorf("%d flows", n)
 	}
 	stranger.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -163,22 +199,17 @@ func TestFlowsOfAnAddress(t *testing.T) {
 	var greedy []*net.UDPConn
 	for i := range 10 {
 		c := client(t, "127.0.0.2", at)
-		if _, err := exchange(c, []byte("x")); err != nil {
-			t.Fatalf("flow %d: %v", i, err)
-		}
+		talk(t, fmt.Sprintf("an answer to flow %d", i), c)
 		greedy = append(greedy, c)
 	}
-	if n := u.count(); n != 4 {
+	if n := u.Flows(); n != 4 {
 		t.Errorf("%d flows, want 3 and 1", n)
 	}
-	u.mu.Lock()
 	for i, c := range greedy {
-		_, there := u.flows[c.LocalAddr().(*net.UDPAddr).AddrPort()]
-		if there != (i >= 7) {
+		if there := has(u, c); there != (i >= 7) {
 			t.Errorf("flow %d is there: %v", i, there)
 		}
 	}
-	u.mu.Unlock()
 	if got, err := exchange(other, []byte("still")); err != nil || string(got) != "still" {
 		t.Errorf("the other's: %q, %v", got, err)
 	}
@@ -217,46 +248,20 @@ func TestCutFlows(t *testing.T) {
 	}
 	close(stop)
 	busy.Wait()
-	until(t, "an answer to the other, behind what still waits", func() bool {
-		stays.SetDeadline(time.Now().Add(200 * time.Millisecond))
-		_, err := exchange(stays, []byte("x"))
-		return err == nil
-	})
-}
-
-func TestIdleFlowsEnd(t *testing.T) {
-	before, files := runtime.NumGoroutine(), openFiles(t)
-	t.Run("flows", func(t *testing.T) {
-		u, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Idle: 300 * time.Millisecond, PerAddress: 1}, "127.0.0.1:0")
-		for i := range 500 {
-			c := client(t, fmt.Sprintf("127.0.%d.%d", 1+i/250, 1+i%250), at)
-			c.Write([]byte("x"))
-			c.Close()
-		}
-		until(t, "flows", func() bool { return u.count() > 0 })
-		until(t, "their end", func() bool { return u.count() == 0 })
-	})
-	until(t, "no goroutine and no socket left", func() bool { return runtime.NumGoroutine() <= before && openFiles(t) <= files })
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
+	talk(t, "an answer to the other, behind what still waits", stays)
 }
 
 // TestUpstreamThatComesLater: an ICMP error ends nothing.
 func TestUpstreamThatComesLater(t *testing.T) {
-	free := socketAt(t, "udp", "127.0.0.1:0")
-	address := free.LocalAddr().String()
-	free.Close()
-	_, _, at := serve(t, UDPConfig{Upstream: address}, "127.0.0.1:0")
+	address := freeAddress(t)
+	u, _, at := serve(t, UDPConfig{Upstream: address}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
+	var early *flow
 	for range 3 {
-		c.Write([]byte("too early"))
+		if _, err := c.Write([]byte("too early")); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "a flow", func() bool { early = only(u); return early != nil })
 		time.Sleep(10 * time.Millisecond)
 	}
 	echo(t, address)
@@ -265,54 +270,46 @@ func TestUpstreamThatComesLater(t *testing.T) {
 		got, err := exchange(c, []byte("now"))
 		return err == nil && string(got) == "now"
 	})
-}
-
-// TestAnswersLeaveTheWayThatDatagramsCame: on a host with several addresses.
-func TestAnswersLeaveTheWayThatDatagramsCame(t *testing.T) {
-	if !netns.Enter(t) {
-		return
-	}
-	h := netns.NewHost(t)
-	netns.Connect(t, netns.End{Name: "left", Addresses: []string{"198.51.100.1/24", "198.51.100.9/24", "2001:db8::1/64", "2001:db8::9/64"}}, h,
-		netns.End{Name: "right", Addresses: []string{"198.51.100.2/24", "2001:db8::2/64"}})
-	upstream := echo(t, "127.0.0.1:0").LocalAddr().String()
-	_, _, six := serve(t, UDPConfig{Upstream: upstream}, "[::]:0")
-	_, _, four := serve(t, UDPConfig{Upstream: upstream}, "0.0.0.0:0")
-	for _, to := range []netip.AddrPort{
-		netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), four.Port()), netip.AddrPortFrom(netip.MustParseAddr("198.51.100.9"), four.Port()),
-		netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), six.Port()), netip.AddrPortFrom(netip.MustParseAddr("198.51.100.9"), six.Port()),
-		netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), six.Port()), netip.AddrPortFrom(netip.MustParseAddr("2001:db8::9"), six.Port()),
-	} {
-		err := h.Do(func() error {
-			c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(limit))
-			// A connected socket hears only the address that it asked.
-			_, err = exchange(c, []byte("x"))
-			return err
-		})
-		if err != nil {
-			t.Errorf("%s: %v", to, err)
-		}
+	if only(u) != early {
+		t.Error("another flow's")
 	}
 }
 
-func BenchmarkUDP(b *testing.B) {
-	upstream := echo(b, "127.0.0.1:0").LocalAddr().(*net.UDPAddr).AddrPort()
-	_, _, at := serve(b, UDPConfig{Upstream: upstream.String()}, "127.0.0.1:0")
-	for name, to := range map[string]netip.AddrPort{"relay": at, "direct": upstream} {
-		b.Run("way="+name, func(b *testing.B) {
-			c := client(b, "127.0.0.1", to)
-			c.SetDeadline(time.Time{})
-			payload := make([]byte, 1200)
-			for b.Loop() {
-				if _, err := exchange(c, payload); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+// TestSendAfterRefusal: what ICMP says of a datagram costs the next one nothing.
+func TestSendAfterRefusal(t *testing.T) {
+	address := freeAddress(t)
+	c, err := net.Dial("udp", address)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer c.Close()
+	s, err := newSender(c.(*net.UDPConn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.send([]byte("too early"))
+	upstream := socketAt(t, "udp", address)
+	s.send([]byte("now"))
+	b := make([]byte, 16)
+	if n, _, err := upstream.ReadFromUDPAddrPort(b); err != nil || string(b[:n]) != "now" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+}
+
+// freeAddress is one at which nobody listens.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	c := socketAt(t, "udp", "127.0.0.77:0")
+	defer c.Close()
+	return c.LocalAddr().String()
+}
+
+// only returns the one flow, or nil.
+func only(u *UDP) *flow {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, f := range u.flows {
+		return f
+	}
+	return nil
 }

@@ -1,0 +1,122 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestResetAfterHalfClose: who has said all, and then breaks, breaks the other,
+// though that one neither reads from it nor writes to it.
+func TestResetAfterHalfClose(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	for name, ends := range map[string]func(carried) (first, second *net.TCPConn){
+		"the client":   func(c carried) (_, _ *net.TCPConn) { return c.client, c.upstream },
+		"the upstream": func(c carried) (_, _ *net.TCPConn) { return c.upstream, c.client },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := carry(t, TCP{}, front, back)
+			greet(t, c.client, c.upstream)
+			first, second := ends(c)
+			if err := first.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := second.Read(make([]byte, 1)); err != io.EOF {
+				t.Fatalf("the end of what it said: %v", err)
+			}
+			abort(first)
+			if err := c.wait(t); err == nil {
+				t.Error("a broken connection was carried well")
+			}
+			// What is left to see of a reset after a FIN is EPIPE.
+			if _, err := second.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the other side: %v", err)
+			}
+		})
+	}
+}
+
+// TestEndWhileTheUpstreamIsSought: nobody dials for a client that is not there.
+func TestEndWhileTheUpstreamIsSought(t *testing.T) {
+	front := listen(t, "127.0.0.1:0")
+	for name, end := range map[string]func(client, middle *net.TCPConn){
+		"the client": func(client, _ *net.TCPConn) { abort(client) },
+		"the caller": func(_, middle *net.TCPConn) { abort(middle) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := dial(t, front.Addr().String())
+			middle := accept(t, front)
+			middle.SetDeadline(time.Time{})
+			if _, err := io.WriteString(client, "what is said early is no end"); err != nil {
+				t.Fatal(err)
+			}
+			seeking, done := make(chan bool), make(chan error, 1)
+			relay := TCP{Upstream: "upstream", DialTimeout: time.Hour, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				close(seeking)
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}
+			go func() { done <- relay.Carry(t.Context(), middle) }()
+			<-seeking
+			end(client, middle)
+			err := carried{done: done}.wait(t)
+			var unreachable *UpstreamError
+			if err == nil || errors.As(err, &unreachable) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestFoundTooLate: an upstream that took the connection of a client that is
+// gone by then sees a reset.
+func TestFoundTooLate(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	dial(t, front.Addr().String())
+	middle := accept(t, front)
+	err := TCP{Upstream: back.Addr().String(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := net.Dial(network, address)
+		abort(middle)
+		<-ctx.Done()
+		return c, err
+	}}.Carry(t.Context(), middle)
+	if !errors.Is(err, errGone) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := accept(t, back).Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the upstream: %v", err)
+	}
+}
+
+// TestSlowReader: what the reader leaves is left with the writer, but for the
+// kernel's buffers.
+func TestSlowReader(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	c := carry(t, TCP{}, front, back)
+	const bound = 64 << 20
+	sent, chunk := 0, make([]byte, 1<<16)
+	for sent < bound {
+		c.upstream.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		n, err := c.upstream.Write(chunk)
+		if sent += n; err != nil {
+			break
+		}
+	}
+	if sent >= bound {
+		t.Errorf("%d bytes in flight", sent)
+	}
+	if err := c.upstream.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, c.client); err != nil || n != int64(sent) {
+		t.Errorf("%d of %d bytes came, %v", n, sent, err)
+	}
+	c.client.Close()
+	if err := c.wait(t); err != nil {
+		t.Error(err)
+	}
+}
