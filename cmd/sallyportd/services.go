@@ -94,7 +94,7 @@ func newService(number int, s serviceConfig, c content, h *helper.Client, log *s
 		r.update = func(c content) { door.Update(c.relay.Upstream) }
 	}
 	if h != nil {
-		doors = append(doors, &helper.Door{Client: h, Service: uint16(number)})
+		doors = append(doors, &helper.Door{Client: h, Service: uint16(number), Ends: s.kind != "firewall" || s.terms.Cut})
 	}
 	r.service = gate.NewService(s.name, s.grain, s.terms, log, doors...)
 	return r

@@ -24,6 +24,7 @@ type Leases struct {
 	addresses        int
 	byAddress        map[netip.Addr][]*lease // one a client behind the address
 	byClient         map[wire.Identifier][]*lease
+	past             map[wire.Identifier][]netip.Addr // that had leases, the latest last
 	ends             ends
 }
 
@@ -34,6 +35,7 @@ func NewLeases(openFor, openMax time.Duration, addresses int) *Leases {
 	return &Leases{
 		openFor: openFor, openMax: openMax, addresses: addresses,
 		byAddress: map[netip.Addr][]*lease{}, byClient: map[wire.Identifier][]*lease{},
+		past: map[wire.Identifier][]netip.Addr{},
 	}
 }
 
@@ -59,6 +61,7 @@ func (l *Leases) Add(id wire.Identifier, a netip.Addr, now time.Time) (displaced
 	for len(l.byClient[id]) >= l.addresses {
 		first := slices.MinFunc(l.byClient[id], func(a, b *lease) int { return a.until.Compare(b.until) })
 		displaced = append(displaced, first.address)
+		l.remember(first)
 		l.drop(first)
 	}
 	le := &lease{client: id, address: a, until: until}
@@ -99,13 +102,15 @@ func (l *Leases) Next() (next time.Time, ok bool) {
 func (l *Leases) Expire(now time.Time) (over []netip.Addr) {
 	for len(l.ends) > 0 && !now.Before(l.ends[0].until) {
 		over = append(over, l.ends[0].address)
+		l.remember(l.ends[0])
 		l.drop(l.ends[0])
 	}
 	return over
 }
 
 // Keep ends the leases of all clients but those that stay, and returns their
-// addresses.
+// addresses, with those of which a lease of theirs has ended before: as many of
+// the latest as a client may have at a time.
 func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended []netip.Addr) {
 	for id, of := range l.byClient {
 		if stays(id) {
@@ -116,7 +121,21 @@ func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended []netip.Addr) {
 			l.drop(le)
 		}
 	}
+	for id, addresses := range l.past {
+		if !stays(id) {
+			ended = append(ended, addresses...)
+			delete(l.past, id)
+		}
+	}
 	return ended
+}
+
+// remember keeps the address of a lease that ends: what was connected by it may
+// live on, but not longer than its client may.
+func (l *Leases) remember(le *lease) {
+	past := slices.DeleteFunc(l.past[le.client], func(a netip.Addr) bool { return a == le.address })
+	past = append(past, le.address)
+	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
 }
 
 // SetTerms changes what grants add from now on.

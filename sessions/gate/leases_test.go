@@ -142,8 +142,33 @@ func TestLeasesAgainstModel(t *testing.T) {
 			}
 		}
 		l.Expire(now.Add(time.Hour))
-		if l.Len() != 0 || len(l.byAddress) != 0 || len(l.byClient) != 0 {
+		for id, addresses := range l.past {
+			if len(addresses) > most {
+				t.Fatalf("%d addresses of client %s are remembered", len(addresses), id)
+			}
+		}
+		l.Keep(func(wire.Identifier) bool { return false })
+		if len(l.past) != 0 || l.Len() != 0 || len(l.byAddress) != 0 || len(l.byClient) != 0 {
 			t.Fatalf("something is left: %+v", l)
 		}
 	})
+}
+
+// TestRevokedLater: who is revoked after his lease is known by his addresses.
+func TestRevokedLater(t *testing.T) {
+	l := NewLeases(time.Second, time.Second, 2)
+	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+	for i := range 4 {
+		l.Add(client(1), address(i), epoch.Add(time.Duration(i)))
+	}
+	l.Add(client(2), address(9), epoch)
+	l.Expire(epoch.Add(time.Minute))
+	l.Add(client(1), address(3), epoch.Add(time.Minute))
+	stays := func(id wire.Identifier) bool { return id == client(2) }
+	if got := l.Keep(stays); !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
+		t.Errorf("revoked: %v", got)
+	}
+	if got := l.Keep(stays); len(got) != 0 {
+		t.Errorf("a second time: %v", got)
+	}
 }

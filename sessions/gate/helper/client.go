@@ -132,6 +132,9 @@ func (c *Client) Stop() error {
 type Door struct {
 	Client  *Client
 	Service uint16 // its number in the configuration
+	// Ends: connections end without the helper, by a rule of the firewall or as
+	// the server's own.
+	Ends bool
 
 	until map[netip.Addr]time.Time
 }
@@ -154,17 +157,17 @@ func (d *Door) Admit(a netip.Addr, until time.Time) error {
 }
 
 // Dismiss implements the gate's Door. What the kernel has ended by itself
-// needs no word.
+// needs no word, but for what was connected.
 func (d *Door) Dismiss(gone []netip.Addr, cut bool) {
 	kind := Close
-	if cut {
+	if cut = cut && !d.Ends; cut {
 		kind = Cut
 	}
 	var changes []Change
 	now := time.Now()
 	for _, a := range gone {
 		a = a.WithZone("")
-		if now.Before(d.until[a]) {
+		if cut || now.Before(d.until[a]) {
 			changes = append(changes, Change{Kind: kind, Number: d.Service, Address: a})
 		}
 		delete(d.until, a)

@@ -101,7 +101,20 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(5 * time.Millisecond)
-	d.Dismiss([]netip.Addr{a, netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("192.0.2.4")}, true)
+	before := len(f.applied)
+	d.Dismiss([]netip.Addr{netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("192.0.2.4")}, false)
+	if len(f.applied) != before {
+		t.Errorf("applied %+v", f.applied[before:])
+	}
+	ends := &Door{Client: c, Ends: true}
+	if err := ends.Admit(a, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	ends.Dismiss([]netip.Addr{a, netip.MustParseAddr("192.0.2.4")}, true)
+	if last := f.applied[len(f.applied)-1]; len(last) != 1 || last[0].Kind != Close || len(f.ended) != 0 {
+		t.Errorf("applied %+v, ended %v", last, f.ended)
+	}
+	d.Dismiss([]netip.Addr{a}, true)
 	if last := f.applied[len(f.applied)-1]; len(last) != 1 || last[0].Kind != Cut || last[0].Address != a || !slices.Equal(f.ended, []netip.Addr{a}) {
 		t.Errorf("applied %+v, ended %v", last, f.ended)
 	}
