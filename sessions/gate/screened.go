@@ -30,25 +30,23 @@ type cover struct {
 	full int // so many were too many for it, and all are let through; 0: it holds them
 }
 
-// draw tells the kernel who may come in, of whom there are n. It returns
-// whether there has begun to be room for all, or ceased to be.
-func (c *cover) draw(socket syscall.Conn, n int, set func() screen.Set) (changed bool, err error) {
+// draw tells the kernel who may come in, of whom there are n.
+func (c *cover) draw(socket syscall.Conn, n int, set func() screen.Set) error {
 	if c.full > 0 && n >= c.full {
-		return false, nil
+		return nil
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return false, err
+		return err
 	}
 	fits, err := screen.Attach(raw, set())
 	if err != nil {
-		return false, fmt.Errorf("screen the socket: %w", err)
+		return fmt.Errorf("screen the socket: %w", err)
 	}
-	changed = fits == (c.full > 0)
 	if c.full = 0; !fits {
 		c.full = max(n, 1)
 	}
-	return changed, nil
+	return nil
 }
 
 // listenScreened listens for nobody as yet.

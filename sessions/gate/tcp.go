@@ -42,13 +42,14 @@ type TCPConfig struct {
 type TCP struct {
 	cfg TCPConfig
 
-	mu       sync.Mutex
-	admitted admitted
-	listener *listener // nil: not listening
-	cover    cover
-	conns    map[*conn]netip.Addr
-	of       map[netip.Addr]int // how many connections an address has
-	shut     bool
+	mu        sync.Mutex
+	admitted  admitted
+	listener  *listener // nil: not listening
+	cover     cover
+	uncovered bool // as was logged
+	conns     map[*conn]netip.Addr
+	of        map[netip.Addr]int // how many connections an address has
+	shut      bool
 }
 
 // NewTCP returns a closed door.
@@ -170,9 +171,12 @@ func (t *TCP) screen() error {
 	if !ok {
 		return nil
 	}
-	changed, err := t.cover.draw(socket, len(t.admitted.until), t.admitted.screened)
-	if changed {
-		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", len(t.admitted.until), "holds_them", t.cover.full == 0)
+	if err := t.cover.draw(socket, len(t.admitted.until), t.admitted.screened); err != nil {
+		return err
 	}
-	return err
+	if open := t.cover.full > 0; open != t.uncovered {
+		t.uncovered = open
+		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", len(t.admitted.until), "holds_them", !open)
+	}
+	return nil
 }

@@ -195,10 +195,9 @@ func (u *UDP) hide() {
 // screen tells the kernel whose datagrams are worth reading. Strangers are not
 // answered without it either.
 func (u *UDP) screen() error {
-	_, err := u.cover.draw(u.conn, len(u.admitted.until)+len(u.lingering), func() screen.Set {
+	return u.cover.draw(u.conn, len(u.admitted.until)+len(u.lingering), func() screen.Set {
 		set := u.admitted.screened()
 		set.Addresses = append(set.Addresses, u.lingering...)
 		return set
 	})
-	return err
 }
