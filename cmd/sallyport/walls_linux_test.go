@@ -69,7 +69,6 @@ listen = "[::]:8053"
 upstream = "127.0.0.1:5400"
 open_for = "20s"
 `, "all", "some=web,echo")
-	n.serve()
 	tcp := []int{21, 22, 23, 5399, 5400, 5401, 8022, 8080, 8081}
 	udp := append([]int{5399, 5400, 5401, 8053, 8054}, n.knockPorts("all")...)
 	scan := func() string {
@@ -79,9 +78,28 @@ open_for = "20s"
 		}
 		return strings.Join(append(all, n.scan(n.stranger, asStranger, "-sU", udp)), "\n")
 	}
+	// The same host under the same policy, without us.
+	plain := n.path("plain.nft")
+	if err := os.WriteFile(plain, []byte(`table inet plain {
+	chain input {
+		type filter hook input priority 0; policy accept;
+		iif lo accept
+		tcp dport { 22, 8022 } drop
+		tcp dport { 5400, 8080 } reject with tcp reset
+		udp dport { 5400, 8053 } reject with icmpx type port-unreachable
+		udp dport 1025-65535 drop
+	}
+}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.run(nil, "nft", "-f", plain)
+	baseline := scan()
+	n.run(nil, "nft", "delete", "table", "inet", "plain")
+	n.serve()
 	before := scan()
-	if strings.Contains(before, " open ") {
-		t.Errorf("something is open:\n%s", before)
+	if before != baseline || strings.Contains(before, " open ") {
+		t.Errorf("a stranger sees that we are there:\n%s\nwithout us:\n%s", before, baseline)
 	}
 	n.knock("all")
 	if got := n.run(n.client, "ssh", append(options, asClient, "echo", "through the firewall")...); !strings.Contains(got, "through the firewall") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -65,6 +66,55 @@ func TestCheckFirewall(t *testing.T) {
 				t.Errorf("no way out: %q", warnings[0])
 			}
 		})
+	}
+}
+
+// TestCheckFirewallBeforeServices: what another table drops stays dropped, and
+// that is said; what our own drops is meant so.
+func TestCheckFirewallBeforeServices(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Skip("needs nft")
+	}
+	if !netns.Enter(t) {
+		return
+	}
+	cfg := config{services: []serviceConfig{
+		{name: "ssh", kind: "firewall", listen: ":22"}, {name: "vpn", kind: "firewall", udp: true, listen: ":53"}, {name: "published", kind: "firewall", listen: ":8080", forward: true},
+	}}
+	const table = "flush ruleset\nadd table inet %s\nadd chain inet %[1]s input { type filter hook input priority 0; policy accept; }\nadd rule inet %[1]s input %s"
+	for _, row := range []struct {
+		table, rule string
+		warns       []string // beginnings
+	}{
+		{"filter", "tcp dport 22 drop", []string{`the firewall chain "inet filter input" drops what is for service ssh: nft insert rule inet filter input tcp dport 22 accept`}},
+		{"filter", "tcp dport 1-1024 reject", []string{`the firewall chain "inet filter input" drops what is for service ssh`}},
+		{"filter", "udp dport 53 drop", []string{`the firewall chain "inet filter input" drops what is for service vpn: nft insert rule inet filter input udp dport 53 accept`}},
+		{"filter", "tcp dport { 80, 8080 } drop", nil},
+		{"filter", "tcp dport 23 drop", nil},
+		{"filter", "udp dport 22 drop", nil},
+		{"sallyport", "tcp dport 22 drop", nil},
+	} {
+		cmd := exec.Command(nft, "-f", "-")
+		cmd.Stdin = strings.NewReader(fmt.Sprintf(table, row.table, row.rule) + "\n")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		var got []string
+		for _, w := range checkFirewall(cfg) {
+			if !strings.Contains(w, "legacy iptables") {
+				got = append(got, w)
+			}
+		}
+		if len(got) != len(row.warns) {
+			t.Errorf("%s, %s: %q", row.table, row.rule, got)
+			continue
+		}
+		for i, want := range row.warns {
+			if !strings.HasPrefix(got[i], want) {
+				t.Errorf("%s, %s: %q, want %q", row.table, row.rule, got[i], want)
+			}
+		}
 	}
 }
 
