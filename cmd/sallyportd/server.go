@@ -148,8 +148,9 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 }
 
 // apply brings a running server in line with parts that were made from
-// another configuration. Clients that are new are known before their knocks
-// are taken; those that have left get no grant, and lose their leases.
+// another configuration. Clients that are new are known, and restricted, before
+// their knocks are taken; those that have left get no grant, and lose their
+// leases.
 func (s *server) apply(ctx context.Context, p parts) error {
 	if err := s.state.Widen(p.tolerance); err != nil {
 		return err
@@ -157,13 +158,15 @@ func (s *server) apply(ctx context.Context, p parts) error {
 	if err := s.state.Raise(p.slots); err != nil {
 		return err
 	}
+	isClient := func(id wire.Identifier) bool { return p.isClient[id] }
+	s.gate.Restrict(p.restricted, isClient)
 	if err := s.sessions.Update(ctx, p.slots); err != nil {
 		return err
 	}
 	if err := s.ingest.Update(ctx, s.announce(p.terms)); err != nil {
 		return err
 	}
-	s.gate.Update(p.restricted, func(id wire.Identifier) bool { return p.isClient[id] }, p.services)
+	s.gate.Update(p.restricted, isClient, p.services)
 	for i, service := range s.services {
 		service.update(p.contents[i])
 	}

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -75,9 +76,27 @@ func (s *Services) rights(id wire.Identifier) Rights {
 	return AllServices
 }
 
-// Update changes who may open what, and the terms, one for each service.
-// Leases of those who are no client any more, or may no longer open a
-// service, end with their connections.
+// Restrict changes who may open what, before clients who are new can knock. Who
+// is no client any more keeps his restrictions: until everybody knows that, he
+// may knock as well.
+func (s *Services) Restrict(restricted map[wire.Identifier]Rights, isClient func(wire.Identifier) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	both := maps.Clone(restricted)
+	if both == nil {
+		both = map[wire.Identifier]Rights{}
+	}
+	for id, rights := range s.restricted {
+		if !isClient(id) {
+			both[id] = rights
+		}
+	}
+	s.restricted = both
+}
+
+// Update changes who may open what, and the terms, one for each service, when
+// those who are no client any more cannot knock. Leases of theirs, and of those
+// who may no longer open a service, end with their connections.
 func (s *Services) Update(restricted map[wire.Identifier]Rights, isClient func(wire.Identifier) bool, terms []Terms) {
 	s.mu.Lock()
 	s.restricted = restricted

@@ -13,6 +13,33 @@ import (
 	"sallyport/verify/wire"
 )
 
+// TestRestrictedInEveryStepOfAChange: neither who comes nor who goes may open
+// more than he may for an instant.
+func TestRestrictedInEveryStepOfAChange(t *testing.T) {
+	s, err := NewServices([]*Service{serviceOf("web", 128), serviceOf("ssh", 128)}, map[wire.Identifier]Rights{client(1): 1, client(2): 1, client(3): 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first leaves, the second may open all from now on, the third stays as
+	// he was, and the fourth is new.
+	next := map[wire.Identifier]Rights{client(3): 1, client(4): 1}
+	isClient := func(id wire.Identifier) bool { return id != client(1) }
+	s.Restrict(next, isClient)
+	for id, want := range map[wire.Identifier]int{client(1): 1, client(2): 2, client(3): 1, client(4): 1} {
+		if got := s.Names(id); len(got) != want {
+			t.Errorf("client %s may open %v", id, got)
+		}
+	}
+	s.Update(next, isClient, []Terms{s.list[0].terms, s.list[1].terms})
+	if len(s.restricted) != 2 {
+		t.Errorf("afterwards: %v", s.restricted)
+	}
+	s.Restrict(nil, isClient)
+	if got := s.Names(client(4)); len(got) != 2 {
+		t.Errorf("without restrictions: %v", got)
+	}
+}
+
 // recorded is a door that remembers what it was told.
 type recorded struct {
 	open map[netip.Addr]time.Time

@@ -77,8 +77,9 @@ func (t *TCP) Admit(a netip.Addr, until time.Time) error {
 	}
 	before, known := t.admitted.until[a]
 	t.admitted.until[a] = until
+	anew := t.listener == nil // and so for nobody as yet
 	err := t.listen()
-	if err == nil && !known {
+	if err == nil && (anew || !known) {
 		err = t.screen()
 	}
 	if err != nil {

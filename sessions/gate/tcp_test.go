@@ -479,3 +479,30 @@ func TestWebOnARealSocket(t *testing.T) {
 		t.Error("listens after Run has returned")
 	}
 }
+
+// TestSocketThatWasLost: made anew for a client who is in already, it is for
+// him again.
+func TestSocketThatWasLost(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	d := NewTCP(TCPConfig{Listen: "127.0.0.1:0", Grain: 128, PerAddress: 64, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	defer d.Close()
+	for range 2 {
+		if err := d.Admit(netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		d.mu.Lock()
+		address := d.listener.Addr().String()
+		d.mu.Unlock()
+		c, err := net.DialTimeout("tcp", address, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := get(c, "/test1.html"); got != 200 {
+			t.Errorf("status %d", got)
+		}
+		c.Close()
+		d.mu.Lock()
+		d.hide()
+		d.mu.Unlock()
+	}
+}

@@ -71,8 +71,9 @@ func (u *UDP) Admit(a netip.Addr, until time.Time) error {
 		return ErrClosed
 	}
 	before, known := u.set(a, until)
+	anew := u.conn == nil // and so for nobody as yet
 	err := u.listen()
-	if err == nil && !known {
+	if err == nil && (anew || !known) {
 		err = u.screen()
 	}
 	if err != nil {
