@@ -1,0 +1,260 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+)
+
+// TestLeaseThatEndsInATransfer: with "keep" it goes on, both ways; with "cut"
+// it ends, both ways. A new connection finds nothing in either case.
+func TestLeaseThatEndsInATransfer(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5401")
+	n.echo("[::]:5402")
+	n.echo("127.0.0.1:5400")
+	var config strings.Builder
+	ports := map[string]string{}
+	for i, kind := range []string{"firewall", "proxy"} {
+		for j, onClose := range []string{"keep", "cut"} {
+			port := fmt.Sprint([][]int{{5401, 5402}, {8001, 8002}}[i][j])
+			ports[kind+" "+onClose] = port
+			fmt.Fprintf(&config, "[[service]]\nname = \"%s-%s\"\ntype = %q\nlisten = \":%s\"\non_close = %q\nopen_for = \"3s\"\n", kind, onClose, kind, port, onClose)
+			if kind == "proxy" {
+				config.WriteString("upstream = \"127.0.0.1:5400\"\n")
+			}
+		}
+	}
+	n.configure(config.String(), "all")
+	n.serve()
+	n.knock("all")
+	type transfer struct {
+		name       string
+		down, up   net.Conn
+		downloaded atomic.Int64
+		uploaded   atomic.Int64
+	}
+	var transfers []*transfer
+	for name, port := range ports {
+		tr := &transfer{name: name}
+		for _, c := range []*net.Conn{&tr.down, &tr.up} {
+			var err error
+			if *c, err = n.dial(n.client, "tcp", asClient+":"+port); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			defer (*c).Close()
+		}
+		go func() {
+			b := make([]byte, 64<<10)
+			for {
+				m, err := tr.down.Read(b)
+				if err != nil {
+					return
+				}
+				tr.downloaded.Add(int64(m))
+			}
+		}()
+		go func() {
+			for {
+				m, err := tr.up.Write(make([]byte, 4096))
+				if err != nil {
+					return
+				}
+				tr.uploaded.Add(int64(m))
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		transfers = append(transfers, tr)
+	}
+	moves := func(tr *transfer) (down, up bool) {
+		before, beforeUp := tr.downloaded.Load(), tr.uploaded.Load()
+		for range 50 {
+			time.Sleep(20 * time.Millisecond)
+			if tr.downloaded.Load() > before && tr.uploaded.Load() > beforeUp {
+				break
+			}
+		}
+		return tr.downloaded.Load() > before, tr.uploaded.Load() > beforeUp
+	}
+	for _, tr := range transfers {
+		if down, up := moves(tr); !down || !up {
+			t.Errorf("%s, within the lease: down %v, up %v", tr.name, down, up)
+		}
+	}
+	n.await("the end of the leases", func() bool { return strings.Count(n.log(), "msg=closed") == 4 })
+	for _, tr := range transfers {
+		keeps := strings.HasSuffix(tr.name, "keep")
+		if !keeps {
+			// What was on its way may still arrive.
+			n.await(tr.name+" to stand still", func() bool { down, up := moves(tr); return !down && !up })
+			continue
+		}
+		if down, up := moves(tr); !down || !up {
+			t.Errorf("%s, after the lease: down %v, up %v", tr.name, down, up)
+		}
+	}
+	for name, port := range ports {
+		if n.reaches(n.client, asClient+":"+port) {
+			t.Errorf("%s: a new connection after the lease", name)
+		}
+	}
+	// Revoked, nobody keeps anything, though the lease was over before.
+	text, err := os.ReadFile(n.path("gate/clients.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.Fields(string(text)[strings.LastIndex(strings.TrimSpace(string(text)), "\n")+1:])[0]
+	n.run(nil, n.path("sallyportd"), "client", "revoke", id, "-c", n.path("gate/sallyportd.toml"))
+	n.await("the revocation", func() bool { return strings.Contains(n.log(), "what=clients clients=0") })
+	for _, tr := range transfers {
+		n.await(tr.name+" of a revoked client to stand still", func() bool { down, up := moves(tr); return !down && !up })
+	}
+}
+
+// TestEitherProcessIsKilled: what is open stays so for its lease at the most,
+// and nobody new comes in; what is hidden stays hidden.
+func TestEitherProcessIsKilled(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5400")
+	n.configure("[[service]]\nname = \"pour\"\ntype = \"firewall\"\nlisten = \":5400\"\nopen_for = \"10s\"\n", "all")
+	port := asClient + ":5400"
+	for _, killed := range []string{"the server", "the helper"} {
+		n.serve()
+		helper := n.helperOf(n.server.Process.Pid)
+		if n.reaches(n.client, port) {
+			t.Fatalf("%s: open before the knock", killed)
+		}
+		n.knock("all")
+		running, err := n.dial(n.client, "tcp", port)
+		if err != nil {
+			t.Fatalf("%s: %v", killed, err)
+		}
+		defer running.Close()
+		victim := n.server.Process.Pid
+		if killed == "the helper" {
+			victim = helper
+		}
+		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		err = n.server.Wait()
+		n.server = nil
+		if killed == "the helper" {
+			if err == nil || !strings.Contains(n.log(), "the privileged helper is gone") {
+				t.Errorf("the server without its helper: %v\n%s", err, n.log())
+			}
+		} else {
+			n.await("the end of the helper", func() bool { return !alive(helper) })
+			if n.reaches(n.client, port) {
+				t.Error("open after the server was killed")
+			}
+		}
+		if n.reaches(n.stranger, asStranger+":5400") {
+			t.Errorf("%s: open to a stranger", killed)
+		}
+		n.await("the end of the lease, by the kernel alone", func() bool { return !n.reaches(n.client, port) })
+		// Who was in stays connected.
+		running.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.CopyN(io.Discard, running, 1<<20); err != nil {
+			t.Errorf("%s: a connection from before: %v", killed, err)
+		}
+	}
+	// A table that was left behind is taken over.
+	n.serve()
+	if n.reaches(n.client, port) {
+		t.Error("open after a new start")
+	}
+	n.knock("all")
+	if !n.reaches(n.client, port) {
+		t.Error("closed after a knock")
+	}
+	if err := n.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	if n.reaches(n.client, port) {
+		t.Error("open after an orderly stop")
+	}
+}
+
+// helperOf finds the second process of a server.
+func (n *network) helperOf(server int) int {
+	n.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", server, server))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	// Threads of the former program are gone; children are the process's.
+	fields := strings.Fields(string(text))
+	if len(fields) != 1 {
+		n.t.Fatalf("the server has children %q", text)
+	}
+	pid, err := strconv.Atoi(fields[0])
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return pid
+}
+
+// TestPrivilegesAreShed looks at what the kernel says of the two processes.
+func TestPrivilegesAreShed(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure("stealth = true\nuser = \"65534\"\n[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":8080\"\n", "all")
+	for _, dir := range []string{n.dir, filepath.Dir(n.dir)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.run(nil, "chown", "-R", "65534:65534", n.path("gate"))
+	n.serve()
+	status := func(pid int, key string) string {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(strings.Fields(regexp.MustCompile(`(?m)^` + key + `:(.*)$`).FindStringSubmatch(string(text))[1]), " ")
+	}
+	server := n.server.Process.Pid
+	helper := n.helperOf(server)
+	for _, row := range []struct {
+		pid       int
+		key, want string
+	}{
+		{server, "CapPrm", "0000000000000000"}, {server, "CapEff", "0000000000000000"}, {server, "CapAmb", "0000000000000000"}, {server, "CapInh", "0000000000000000"},
+		{server, "NoNewPrivs", "1"}, {server, "Uid", "65534 65534 65534 65534"}, {server, "Gid", "65534 65534 65534 65534"}, {server, "Groups", ""},
+		{helper, "CapPrm", "0000000000001000"}, {helper, "CapEff", "0000000000001000"}, {helper, "NoNewPrivs", "1"},
+	} {
+		if got := status(row.pid, row.key); got != row.want {
+			t.Errorf("%s of %s: %s, want %s", row.key, map[int]string{server: "the server", helper: "the helper"}[row.pid], got, row.want)
+		}
+	}
+	n.knock("all")
+	if got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html"); !strings.Contains(got, "You knocked correctly") {
+		t.Errorf("curl says %q", got)
+	}
+	if err := n.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	if alive(helper) {
+		n.await("the end of the helper", func() bool { return !alive(helper) })
+	}
+}
