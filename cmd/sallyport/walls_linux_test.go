@@ -309,3 +309,32 @@ func TestFilteredLook(t *testing.T) {
 		t.Errorf("served without the privilege that this look takes here: %v\n%s", err, out)
 	}
 }
+
+// TestOpenToAnyone: the paper's way, behind the firewall, over both families.
+func TestOpenToAnyone(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5400")
+	n.configure("[[service]]\nname = \"pour\"\ntype = \"firewall\"\nlisten = \":5400\"\nopen_to = \"anyone\"\nopen_for = \"3s\"\n", "all")
+	n.serve()
+	strangers := []string{asStranger + ":5400", "[2001:db8:1::1]:5400"}
+	for _, address := range strangers {
+		if n.reaches(n.stranger, address) {
+			t.Errorf("%s is open before", address)
+		}
+	}
+	n.knock("all")
+	for _, address := range strangers {
+		if !n.reaches(n.stranger, address) {
+			t.Errorf("%s is not open to anyone", address)
+		}
+	}
+	n.await("the end of the lease", func() bool { return strings.Contains(n.log(), "msg=closed") })
+	for _, address := range strangers {
+		if n.reaches(n.stranger, address) {
+			t.Errorf("%s is open after", address)
+		}
+	}
+}
