@@ -258,3 +258,36 @@ func TestPrivilegesAreShed(t *testing.T) {
 		n.await("the end of the helper", func() bool { return !alive(helper) })
 	}
 }
+
+// TestTableIsTakenAway: whoever loads other rules by flushing all of them opens
+// nothing for long, and ends no lease.
+func TestTableIsTakenAway(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5400")
+	n.configure("stealth = true\n[[service]]\nname = \"pour\"\ntype = \"firewall\"\nlisten = \":5400\"\nopen_for = \"60s\"\n", "all")
+	n.serve()
+	n.knock("all")
+	for i := range 3 {
+		n.run(nil, "nft", "flush", "ruleset")
+		n.await("the table made anew", func() bool { return strings.Count(n.log(), "made anew") == i+1 })
+		if n.reaches(n.stranger, asStranger+":5400") {
+			t.Error("open to a stranger")
+		}
+		if !n.reaches(n.client, asClient+":5400") {
+			t.Error("the lease was lost")
+		}
+	}
+	// The knock ports are known again, too: nothing was announced meanwhile.
+	if got := n.run(nil, "nft", "list", "set", "inet", "sallyport", "knock"); strings.Count(got, "timeout") < 3 {
+		t.Errorf("the knock ports are lost: %s", got)
+	}
+	if err := n.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	if n.reaches(n.client, asClient+":5400") {
+		t.Error("open after the stop")
+	}
+}

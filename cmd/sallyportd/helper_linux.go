@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -61,11 +62,48 @@ func help(path string) error {
 		return fmt.Errorf("claim the firewall's table: %w", err)
 	}
 	unix.CloseOnExec(4) // the lifeline, which ends with this process
+	unguard := keep(table)
 	ordered, err := helper.Serve(os.NewFile(3, "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports})
+	unguard()
 	if ordered && cfg.clearOnExit {
 		err = errors.Join(err, firewall.Clear())
 	}
 	return err
+}
+
+// lookPause is how long the table may be gone before it is made anew.
+const lookPause = 250 * time.Millisecond
+
+// keep makes the table anew whenever somebody else removes it: to load other
+// rules is often to flush all of them. It does so until it is told to stop.
+func keep(table *firewall.Table) (stop func()) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(lookPause)
+		defer tick.Stop()
+		failing := false
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			restored, err := table.Restore()
+			if restored {
+				log.Warn("somebody has removed the firewall's table: made anew; what it hides was open for a moment")
+			}
+			if err != nil && !failing {
+				log.Error("the firewall's table cannot be looked after", "error", err)
+			}
+			failing = err != nil
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
 }
 
 // firewall is what the table is to guard: with a helper every service is

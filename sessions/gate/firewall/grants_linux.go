@@ -64,6 +64,8 @@ func (t *Table) Knock(ports []uint16, d time.Duration) error {
 
 // Granted returns how many grants there are, those to every address included.
 func (t *Table) Granted() (n int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	batch, err := newBatch()
 	if err != nil {
 		return 0, err

@@ -79,6 +79,8 @@ func (t *Table) Apply(changes []Change) error {
 	if len(changes) > MaxChanges {
 		return fmt.Errorf("change the firewall: %d changes in one transaction, where %d are the most", len(changes), MaxChanges)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	last := outcome{}
 	for _, c := range changes {
 		set, key, err := t.element(c)
@@ -87,8 +89,6 @@ func (t *Table) Apply(changes []Change) error {
 		}
 		last[element{set, string(key)}] = c.left()
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var err error
 	for range attempts {
 		if err = t.apply(last, time.Now()); !errors.Is(err, unix.ENOENT) {

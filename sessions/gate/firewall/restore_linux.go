@@ -1,0 +1,48 @@
+package firewall
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+)
+
+// Restore makes the table anew if somebody has removed it, as "nft flush
+// ruleset" does, with what was granted and takes knocks. It reports whether it
+// had to. Until then the ports were open.
+func (t *Table) Restore() (restored bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if there, err := Present(); err != nil || there {
+		return false, err
+	}
+	anew, err := Claim(t.cfg)
+	if err != nil {
+		return false, err
+	}
+	before := t.ends
+	t.sets, t.renews, t.ends = anew.sets, anew.renews, map[element]time.Time{}
+	sets := map[string]*nftables.Set{}
+	for _, s := range t.sets.all() {
+		sets[s.Name] = s
+	}
+	now := time.Now()
+	for some := range slices.Chunk(slices.Collect(maps.Keys(before)), MaxChanges) {
+		o := outcome{}
+		for _, e := range some {
+			if left := before[e].Sub(now) - slack; left > 0 {
+				o[element{sets[e.set.Name], e.key}] = left
+			}
+		}
+		if len(o) == 0 {
+			continue
+		}
+		if err := t.apply(o, now); err != nil {
+			return true, fmt.Errorf("grant again what was granted: %w", err)
+		}
+		t.remember(o, now, true)
+	}
+	return true, nil
+}
