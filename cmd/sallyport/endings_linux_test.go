@@ -290,4 +290,7 @@ func TestTableIsTakenAway(t *testing.T) {
 	if n.reaches(n.client, asClient+":5400") {
 		t.Error("open after the stop")
 	}
+	n.await("the knock ports to be as silent as the others", func() bool {
+		return !strings.Contains(n.run(nil, "nft", "list", "set", "inet", "sallyport", "knock"), "elements")
+	})
 }

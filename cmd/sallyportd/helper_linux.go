@@ -160,8 +160,11 @@ func announced(t ingest.Terms, cfg config, h *helper.Client) ingest.Terms {
 				}
 			}
 		}
-		end := (m + 1).Start().Add(cfg.tolerance)
-		if err := h.Knock(ports, time.Until(end)); err != nil {
+		left := time.Until((m + 1).Start().Add(t.Rules.Tolerance))
+		if left < time.Millisecond {
+			return lists, nil // they close in this instant
+		}
+		if err := h.Knock(ports, left); err != nil {
 			return nil, fmt.Errorf("tell the firewall of the ports: %w", err)
 		}
 		return lists, nil

@@ -208,8 +208,9 @@ func (s *server) run(ctx context.Context) error {
 		return nil
 	})
 	err := errors.Join(g.Wait(), s.state.Close())
-	if s.helper != nil && !errors.Is(err, helper.ErrDead) {
-		err = errors.Join(err, s.helper.Stop())
+	// After a failure the helper takes the end of this process for a crash.
+	if s.helper != nil && err == nil {
+		err = s.helper.Stop()
 	}
 	return err
 }

@@ -103,6 +103,9 @@ func (s *Service) admit(a netip.Addr, until time.Time) error {
 	for i, d := range s.doors {
 		if err := d.Admit(a, until); err != nil {
 			if _, held := s.leases.Latest(a); !held {
+				if a == Everyone {
+					s.everyone = time.Time{}
+				}
 				for _, opened := range s.doors[:i] {
 					opened.Dismiss([]netip.Addr{a}, true)
 				}

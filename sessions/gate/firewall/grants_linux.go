@@ -47,6 +47,23 @@ func (t *Table) CloseAll() error {
 	return nil
 }
 
+// Deaf has no port take knocks any more: when nobody listens there, what came
+// through would be answered by ICMP.
+func (t *Table) Deaf() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	batch, err := newBatch()
+	if err != nil {
+		return err
+	}
+	batch.FlushSet(t.sets.knock)
+	if err := commit(batch); err != nil {
+		return fmt.Errorf("close the knock ports: %w", err)
+	}
+	maps.DeleteFunc(t.ends, func(e element, _ time.Time) bool { return e.set == t.sets.knock })
+	return nil
+}
+
 // Knock has UDP ports take knocks for d from now, in one transaction for each
 // MaxChanges of them.
 func (t *Table) Knock(ports []uint16, d time.Duration) error {

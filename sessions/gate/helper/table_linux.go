@@ -36,6 +36,9 @@ func (t Table) Apply(changes []Change) error {
 	return t.Table.Apply(apply)
 }
 
+// CloseAll implements Firewall. Nobody knocks any more, either.
+func (t Table) CloseAll() error { return errors.Join(t.Table.CloseAll(), t.Table.Deaf()) }
+
 // Disconnect implements Firewall: it has the kernel forget that there were
 // connections, so that what comes needs a grant as new ones do.
 func (t Table) Disconnect(service uint16, a netip.Addr) error {
