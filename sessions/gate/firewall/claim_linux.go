@@ -19,7 +19,7 @@ import (
 //
 // The network is that of the thread: callers that move between namespaces lock
 // theirs. It needs CAP_NET_ADMIN, and of the kernel nf_tables with ct,
-// reject_inet and fib_inet (4.10 or later).
+// reject_inet and fib_inet (4.10 or later), with Stealth also socket (4.18).
 func Claim(cfg Config) (*Table, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("guard ports: %w", err)
@@ -194,7 +194,7 @@ func explain(err error) error {
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
 		return fmt.Errorf("the kernel has no nf_tables, or not for the family inet: %w", err)
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("the table is gone, or the kernel lacks one of nft_ct, nft_reject_inet and nft_fib_inet: %w", err)
+		return fmt.Errorf("the table is gone, or the kernel lacks one of nft_ct, nft_reject_inet, nft_fib_inet and nft_socket: %w", err)
 	}
 	return err
 }

@@ -6,7 +6,7 @@
 //	prerouting  knocks are not tracked: a flood of them, from whatever
 //	            addresses, takes no room in the table of connections
 //	input       to this host's sockets        forward  to what DNAT publishes
-//	  knocks, and the loopback       accept
+//	  knocks, and the loopback       accept; with Stealth knocks that are heard
 //	  to a guarded port, TCP or Cut  -> its chain
 //	  replies                        accept
 //	  to a guarded port, UDP         -> its chain

@@ -87,6 +87,11 @@ func local() match {
 		equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)...)}
 }
 
+// heard is true of packets that a socket of this host takes.
+func heard() match {
+	return match{&expr.Socket{Key: expr.SocketKeyWildcard, Register: 1}}
+}
+
 func direction(d byte) match {
 	return match{&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1}, equal(d)}
 }

@@ -45,7 +45,12 @@ func (b builder) build(cfg Config) {
 	// Fragments have been put together by now: that is done before, wherever
 	// connections are tracked.
 	b.rule(b.base.prerouting, UDP.match(), destinationPortIn(b.sets.knock), local(), notrack)
-	b.rule(b.base.input, UDP.match(), destinationPortIn(b.sets.knock), accept)
+	knock := []match{UDP.match(), destinationPortIn(b.sets.knock)}
+	if cfg.Stealth {
+		// Where nobody listens any more, the kernel would answer.
+		knock = append(knock, heard())
+	}
+	b.rule(b.base.input, append(knock, accept)...)
 	// What this host sends to itself: strangers cannot, and its own programs
 	// need each other.
 	b.rule(b.base.input, loopback(), accept)
