@@ -33,9 +33,13 @@ type Config struct {
 	// Unfiltered leaves all refusals to us: the kernel makes none.
 	Unfiltered bool
 	Terms      Terms
-	Sink       Sink
-	Now        func() time.Time
-	Log        *slog.Logger
+	// Opened, if there is one, is told which ports are open, each with the end
+	// of the time for which it is drawn, whenever that changes: after they have
+	// been opened, or closed. The map is its own. If it fails, so does Run.
+	Opened func(map[uint16]time.Time) error
+	Sink   Sink
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // Terms are what may change while the server runs. They are immutable.

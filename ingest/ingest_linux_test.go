@@ -242,8 +242,6 @@ func everyDatagramIsCounted(t *testing.T, filtered bool) {
 	}
 }
 
-// TestUpdate changes the terms while knocks come in: none of those that are
-// good under both is lost, and another secret's ports open and close.
 // TestUpdateFreesTheOldTable since a million clients twice is a lot.
 func TestUpdateFreesTheOldTable(t *testing.T) {
 	if !netns.Enter(t) {
@@ -266,6 +264,8 @@ func TestUpdateFreesTheOldTable(t *testing.T) {
 	}
 }
 
+// TestUpdate changes the terms while knocks come in: none of those that are
+// good under both is lost, and another secret's ports open and close.
 func TestUpdate(t *testing.T) {
 	if !netns.Enter(t) {
 		return

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"sallyport/verify"
 	"sallyport/verify/schedule"
@@ -57,7 +58,7 @@ type portSet struct {
 	setup     *setup
 	log       *slog.Logger
 	open      map[netip.AddrPort]*port
-	failed    map[netip.AddrPort]bool // wanted, but not to be had; already logged
+	failed    map[netip.AddrPort]error // wanted, but not to be had; already logged
 
 	openCount atomic.Int64
 	failures  atomic.Uint64
@@ -67,7 +68,7 @@ type portSet struct {
 func newPortSet(addresses []netip.Addr, readers []*reader, setup *setup, log *slog.Logger) *portSet {
 	return &portSet{
 		addresses: addresses, readers: readers, setup: setup, log: log,
-		open: map[netip.AddrPort]*port{}, failed: map[netip.AddrPort]bool{},
+		open: map[netip.AddrPort]*port{}, failed: map[netip.AddrPort]error{},
 	}
 }
 
@@ -105,6 +106,22 @@ func (ps *portSet) reconcile(wanted map[uint16][]schedule.Place, rules verify.Ru
 	ps.openCount.Store(int64(len(ps.open)))
 }
 
+// own returns the ports that are open, each with the last minute for which it
+// is drawn. A port that somebody else has at one of the addresses is not ours.
+func (ps *portSet) own() map[uint16]schedule.Minute {
+	ports := make(map[uint16]schedule.Minute, len(ps.open))
+	for at, p := range ps.open {
+		places := *p.places.Load()
+		ports[at.Port()] = places[len(places)-1].Minute
+	}
+	for at, err := range ps.failed {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			delete(ports, at.Port())
+		}
+	}
+	return ports
+}
+
 // countDrops asks the kernel.
 func (ps *portSet) countDrops() {
 	for _, p := range ps.open {
@@ -134,14 +151,14 @@ func (ps *portSet) want(at netip.AddrPort, places []schedule.Place, news *change
 	p, err := ps.openPort(at, places)
 	if err != nil {
 		ps.failures.Add(1)
-		if !ps.failed[at] {
-			ps.failed[at] = true
+		if ps.failed[at] == nil {
+			ps.failed[at] = err
 			news.lost, news.why = append(news.lost, at), err
 		}
 		return
 	}
 	ps.open[at] = p
-	if ps.failed[at] {
+	if ps.failed[at] != nil {
 		delete(ps.failed, at)
 		news.regained = append(news.regained, at)
 	}

@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"time"
 
 	"sallyport/verify/schedule"
@@ -15,6 +17,7 @@ const tick = time.Second
 func (s *Server) rotate(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var told map[uint16]time.Time
 	for first := true; ; first = false {
 		var updated chan error
 		select {
@@ -33,15 +36,37 @@ func (s *Server) rotate(ctx context.Context) error {
 			return err
 		}
 		s.ports.reconcile(wanted, terms.Rules)
-		if first {
+		told, err = s.tell(told, terms.Rules.Tolerance)
+		if first && err == nil {
 			close(s.ready)
 		}
 		if updated != nil {
-			updated <- nil
+			updated <- err
+		}
+		if err != nil {
+			return err
 		}
 		// From when we looked: what has changed since is due at once.
 		timer.Reset(pause(now, terms.Rules.Tolerance) - s.cfg.Now().Sub(now))
 	}
+}
+
+// tell says which ports are open, if that is not what was said before.
+func (s *Server) tell(before map[uint16]time.Time, tolerance time.Duration) (map[uint16]time.Time, error) {
+	if s.cfg.Opened == nil {
+		return nil, nil
+	}
+	open := make(map[uint16]time.Time, len(before))
+	for p, m := range s.ports.own() {
+		open[p] = (m + 1).Start().Add(tolerance)
+	}
+	if maps.Equal(open, before) {
+		return before, nil
+	}
+	if err := s.cfg.Opened(maps.Clone(open)); err != nil {
+		return nil, fmt.Errorf("tell of the open ports: %w", err)
+	}
+	return open, nil
 }
 
 // pause is the time until the ports have to be looked at again.
