@@ -123,7 +123,7 @@ func behindFirewall(string) (gate.Door, func() error, error) {
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Policy{Services: []helper.Service{{OpenMax: time.Minute}}}, helper.Table{Table: table})
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Policy{Services: []helper.Service{{OpenMax: time.Minute}}}, helper.Table{Table: table}, slog.New(slog.DiscardHandler))
 		ended <- err
 	}()
 	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)

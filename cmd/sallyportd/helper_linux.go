@@ -14,10 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/ingest"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
-	"sallyport/verify/schedule"
 )
 
 const helperName = "firewall-helper"
@@ -62,8 +60,9 @@ func help(path string) error {
 		return fmt.Errorf("claim the firewall's table: %w", err)
 	}
 	unix.CloseOnExec(4) // the lifeline, which ends with this process
-	unguard := keep(table)
-	ordered, err := helper.Serve(os.NewFile(3, "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports})
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	unguard := keep(table, log)
+	ordered, err := helper.Serve(os.NewFile(3, "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports}, log)
 	unguard()
 	if ordered && cfg.clearOnExit {
 		err = errors.Join(err, firewall.Clear())
@@ -76,8 +75,7 @@ const lookPause = 250 * time.Millisecond
 
 // keep makes the table anew whenever somebody else removes it: to load other
 // rules is often to flush all of them. It does so until it is told to stop.
-func keep(table *firewall.Table) (stop func()) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+func keep(table *firewall.Table, log *slog.Logger) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -120,8 +118,9 @@ func (cfg config) firewall() (f firewall.Config) {
 		}
 		if s.kind != "firewall" {
 			// The server itself ends connections; and its port looks as if
-			// nothing were there, or as if it were always filtered.
-			p.Cut, p.Reject = false, !s.filtered
+			// nothing were there, which is silent with stealth, or as if it were
+			// always filtered.
+			p.Cut, p.Reject = false, !s.filtered && !(f.Stealth && s.udp && p.Port >= firewall.MinStealth)
 		}
 		f.Ports = append(f.Ports, p)
 	}
@@ -140,36 +139,32 @@ func (cfg config) policy() helper.Policy {
 	return p
 }
 
-// announced has the firewall know the ports of a minute before they open.
-func announced(t ingest.Terms, cfg config, h *helper.Client) ingest.Terms {
+// announces has the firewall know the ports that take knocks.
+func announces(cfg config, h *helper.Client) func(map[uint16]time.Time) error {
 	if h == nil {
-		return t
+		return nil
 	}
-	draw := t.Ports
-	t.Ports = func(m schedule.Minute) ([][]uint16, error) {
-		lists, err := draw(m)
-		if err != nil {
-			return nil, err
-		}
-		var ports []uint16
-		for _, list := range lists {
-			for _, p := range list {
-				// Where a service listens, strangers' datagrams do not come.
-				if !cfg.holdsUDP(p) {
-					ports = append(ports, p)
-				}
+	known := map[uint16]time.Time{}
+	return func(open map[uint16]time.Time) error {
+		anew := map[time.Time][]uint16{} // by their ends, which are few
+		for p, until := range open {
+			// Where a service listens, strangers' datagrams do not come.
+			if !known[p].Equal(until) && !cfg.holdsUDP(p) {
+				anew[until] = append(anew[until], p)
 			}
 		}
-		left := time.Until((m + 1).Start().Add(t.Rules.Tolerance))
-		if left < time.Millisecond {
-			return lists, nil // they close in this instant
+		for until, ports := range anew {
+			left := time.Until(until)
+			if left < time.Millisecond {
+				continue // they close in this instant
+			}
+			if err := h.Knock(ports, left); err != nil {
+				return fmt.Errorf("tell the firewall of the ports: %w", err)
+			}
 		}
-		if err := h.Knock(ports, left); err != nil {
-			return nil, fmt.Errorf("tell the firewall of the ports: %w", err)
-		}
-		return lists, nil
+		known = open
+		return nil
 	}
-	return t
 }
 
 func (cfg config) holdsUDP(port uint16) bool {

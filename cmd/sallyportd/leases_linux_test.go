@@ -122,7 +122,7 @@ func inProcessHelper(t *testing.T, cfg config) (*firewall.Table, *helper.Client,
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports})
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports}, slog.New(slog.DiscardHandler))
 		ended <- err
 	}()
 	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)

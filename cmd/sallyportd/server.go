@@ -30,9 +30,8 @@ type server struct {
 	state    *state.Store
 	gate     *gate.Services
 	services []runningService
-	helper   *helper.Client                  // nil: none, and no firewall
-	announce func(ingest.Terms) ingest.Terms // to the firewall
-	grants   *watched                        // the gate's
+	helper   *helper.Client // nil: none, and no firewall
+	grants   *watched       // the gate's
 	log      *slog.Logger
 	clients  int // at the start
 }
@@ -92,7 +91,6 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 		return nil, err
 	}
 	s := &server{log: log, clients: len(cfg.clients), helper: h}
-	s.announce = func(t ingest.Terms) ingest.Terms { return announced(t, cfg, h) }
 	s.state, err = state.Open(ctx, state.Config{
 		Dir: cfg.stateDir, Relaxed: cfg.relaxed, Tolerance: cfg.tolerance, Now: now(), Wait: stateWait, Log: log,
 	})
@@ -136,7 +134,8 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 		Readers:       workers,
 		ReceiveBuffer: cfg.buffer,
 		Unfiltered:    cfg.unfiltered,
-		Terms:         s.announce(p.terms),
+		Terms:         p.terms,
+		Opened:        announces(cfg, h),
 		Sink:          s.sessions,
 		Now:           now,
 		Log:           log,
@@ -163,14 +162,12 @@ func (s *server) apply(ctx context.Context, p parts) error {
 	if err := s.sessions.Update(ctx, p.slots); err != nil {
 		return err
 	}
-	if err := s.ingest.Update(ctx, s.announce(p.terms)); err != nil {
-		return err
-	}
+	// Before what may fail: nobody stays who has left.
 	s.gate.Update(p.restricted, isClient, p.services)
 	for i, service := range s.services {
 		service.update(p.contents[i])
 	}
-	return nil
+	return s.ingest.Update(ctx, p.terms)
 }
 
 // run serves until ctx ends or a part fails. Then the parts stop in the order
@@ -208,11 +205,13 @@ func (s *server) run(ctx context.Context) error {
 		return nil
 	})
 	err := errors.Join(g.Wait(), s.state.Close())
-	// After a failure the helper takes the end of this process for a crash.
-	if s.helper != nil && err == nil {
-		err = s.helper.Stop()
+	switch {
+	case s.helper == nil:
+		return err
+	case err == nil:
+		return s.helper.Stop()
 	}
-	return err
+	return errors.Join(err, s.helper.Close()) // which it takes for a crash
 }
 
 // watchHelper fails when the helper dies.
@@ -220,7 +219,7 @@ func (s *server) watchHelper(ctx context.Context, fail func()) error {
 	select {
 	case <-s.helper.Dead():
 		fail()
-		return cli.WithHint(helper.ErrDead, "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
+		return cli.WithHint(s.helper.Err(), "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
 	case <-ctx.Done():
 		return nil
 	}

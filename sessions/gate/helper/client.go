@@ -24,6 +24,8 @@ type Client struct {
 	buffer []byte
 	once   sync.Once
 	dead   chan struct{}
+	why    error         // set before dead is closed
+	ended  chan struct{} // the process is no more
 }
 
 // NewClient takes over the socket that leads to a helper, and the end of a
@@ -35,9 +37,10 @@ func NewClient(socket *os.File, lifeline io.ReadCloser) (*Client, error) {
 		lifeline.Close()
 		return nil, fmt.Errorf("reach the privileged helper: %w", err)
 	}
-	c := &Client{conn: conn, dead: make(chan struct{})}
+	c := &Client{conn: conn, dead: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer lifeline.Close()
+		defer close(c.ended)
 		lifeline.Read(make([]byte, 1)) // nothing ever comes but the end
 		c.lost(nil)
 	}()
@@ -51,8 +54,14 @@ func (c *Client) Ready() error {
 	return c.answer()
 }
 
-// Dead is closed when the helper is found to be gone.
+// Dead is closed when the helper is found to be gone, or given up.
 func (c *Client) Dead() <-chan struct{} { return c.dead }
+
+// Err says why, once Dead is closed. It is ErrDead.
+func (c *Client) Err() error {
+	<-c.dead
+	return c.why
+}
 
 // Do has the helper carry out changes: all, or none.
 func (c *Client) Do(changes ...Change) error {
@@ -102,14 +111,17 @@ func (c *Client) answer() error {
 // lost gives the helper up: after half an exchange, answers would be taken
 // for those to other requests.
 func (c *Client) lost(err error) error {
+	if err == nil {
+		err = ErrDead
+	} else {
+		err = fmt.Errorf("%w: %w", ErrDead, err)
+	}
 	c.once.Do(func() {
 		c.conn.Close()
+		c.why = err
 		close(c.dead)
 	})
-	if err == nil {
-		return ErrDead
-	}
-	return fmt.Errorf("%w: %w", ErrDead, err)
+	return err
 }
 
 // Knock announces the ports of a minute.
@@ -121,11 +133,21 @@ func (c *Client) Knock(ports []uint16, d time.Duration) error {
 	return c.Do(changes...)
 }
 
-// Stop says that the server stops in order.
+// Stop says that the server stops in order, and closes.
 func (c *Client) Stop() error {
-	err := c.Do(Change{Kind: Exit})
+	return errors.Join(c.Do(Change{Kind: Exit}), c.Close())
+}
+
+// Close has the helper close everything, and waits for its end: in a
+// container it would not outlive this process.
+func (c *Client) Close() error {
 	c.lost(nil)
-	return err
+	select {
+	case <-c.ended:
+		return nil
+	case <-time.After(answerTime):
+		return fmt.Errorf("the privileged helper has not ended after %s", answerTime)
+	}
 }
 
 // Door is a service behind the firewall. It implements the gate's Door.
@@ -172,9 +194,11 @@ func (d *Door) Dismiss(gone []netip.Addr, cut bool) {
 		}
 		delete(d.until, a)
 	}
-	// If it fails, the helper is gone, the server stops, and the kernel ends
-	// what is open in its time.
-	d.Client.Do(changes...)
+	// What cannot be closed alone is closed with everything: the helper does
+	// that when it is given up, and the server stops.
+	if err := d.Client.Do(changes...); err != nil {
+		d.Client.lost(err)
+	}
 }
 
 // Close implements the gate's Door.

@@ -2,6 +2,7 @@ package helper
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -15,7 +16,7 @@ import (
 // wall remembers what was done to it.
 type wall struct {
 	applied [][]Change
-	ended   []netip.Addr
+	ended   chan []Change // by one look each
 	closed  int
 	fail    error
 }
@@ -27,8 +28,8 @@ func (f *wall) Apply(c []Change) error {
 	return f.fail
 }
 
-func (f *wall) Disconnect(_ uint16, a netip.Addr) error {
-	f.ended = append(f.ended, a)
+func (f *wall) Disconnect(c []Change) error {
+	f.ended <- c
 	return nil
 }
 
@@ -57,7 +58,7 @@ func start(t *testing.T, p Policy, f Firewall) (*Client, <-chan ended) {
 	done := make(chan ended, 1)
 	go func() {
 		defer held.Close()
-		ordered, err := Serve(os.NewFile(uintptr(pair[1]), "server"), p, f)
+		ordered, err := Serve(os.NewFile(uintptr(pair[1]), "server"), p, f, slog.New(slog.DiscardHandler))
 		done <- ended{ordered, err}
 	}()
 	c, err := NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)
@@ -73,7 +74,7 @@ func start(t *testing.T, p Policy, f Firewall) (*Client, <-chan ended) {
 var oneService = Policy{Services: []Service{{OpenMax: time.Minute}}}
 
 func TestHelperDoesWhatItMay(t *testing.T) {
-	var f wall
+	f := wall{ended: make(chan []Change)}
 	c, done := start(t, oneService, &f)
 	a := netip.MustParseAddr("192.0.2.1")
 	d := &Door{Client: c}
@@ -111,12 +112,16 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	ends.Dismiss([]netip.Addr{a, netip.MustParseAddr("192.0.2.4")}, true)
-	if last := f.applied[len(f.applied)-1]; len(last) != 1 || last[0].Kind != Close || len(f.ended) != 0 {
-		t.Errorf("applied %+v, ended %v", last, f.ended)
+	if last := f.applied[len(f.applied)-1]; len(last) != 1 || last[0].Kind != Close {
+		t.Errorf("applied %+v", last)
 	}
 	d.Dismiss([]netip.Addr{a}, true)
-	if last := f.applied[len(f.applied)-1]; len(last) != 1 || last[0].Kind != Cut || last[0].Address != a || !slices.Equal(f.ended, []netip.Addr{a}) {
-		t.Errorf("applied %+v, ended %v", last, f.ended)
+	cut := []Change{{Kind: Cut, Address: a}}
+	if last := f.applied[len(f.applied)-1]; !slices.Equal(last, cut) {
+		t.Errorf("applied %+v", last)
+	}
+	if ended := <-f.ended; !slices.Equal(ended, cut) {
+		t.Errorf("ended %+v", ended)
 	}
 	var ports []uint16
 	for p := range uint16(3000) {
@@ -154,6 +159,60 @@ func TestHelperClosesWhenTheServerDies(t *testing.T) {
 	<-c.Dead()
 	if err := c.Do(Change{Kind: Exit}); !errors.Is(err, ErrDead) {
 		t.Errorf("after its death: %v", err)
+	}
+}
+
+// TestConnectionsEndInTheirTime has the table of connections be a long one.
+func TestConnectionsEndInTheirTime(t *testing.T) {
+	f := wall{ended: make(chan []Change)}
+	c, done := start(t, oneService, &f)
+	var asked []Change
+	cut := func() {
+		change := Change{Kind: Cut, Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(len(asked))})}
+		asked = append(asked, change)
+		if err := c.Do(change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The first waits at f.ended; those behind it are one look.
+	for range 10 {
+		cut()
+	}
+	if err := c.Do(Change{Kind: Open, Address: netip.MustParseAddr("192.0.2.1"), For: time.Second}); err != nil {
+		t.Errorf("a grant meanwhile: %v", err)
+	}
+	// Nothing that was asked for is forgotten when the server stops.
+	go c.Stop()
+	<-c.Dead()
+	looks := 0
+	for left := asked; len(left) > 0; looks++ {
+		ended := <-f.ended
+		if len(ended) == 0 || !slices.Equal(ended, left[:len(ended)]) {
+			t.Fatalf("ended %+v, where %+v are left", ended, left)
+		}
+		left = left[len(ended):]
+	}
+	if looks > 2 {
+		t.Errorf("%d looks", looks)
+	}
+	<-done
+}
+
+func TestWhatCannotBeClosedEndsTheHelper(t *testing.T) {
+	var f wall
+	c, done := start(t, oneService, &f)
+	d := &Door{Client: c}
+	a := netip.MustParseAddr("192.0.2.1")
+	if err := d.Admit(a, time.Now().Add(30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	f.fail = errors.New("no room")
+	d.Dismiss([]netip.Addr{a}, false)
+	if err := c.Err(); !errors.Is(err, ErrDead) || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("got %v", err)
+	}
+	if e := <-done; e.ordered || f.closed != 1 {
+		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 }
 

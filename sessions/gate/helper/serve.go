@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
-	"net/netip"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -20,22 +21,25 @@ const (
 type Firewall interface {
 	// Apply carries out changes in one step: all, or none.
 	Apply([]Change) error
-	// Disconnect ends what is connected from an address to a service.
-	Disconnect(service uint16, a netip.Addr) error
+	// Disconnect ends what is connected, from the addresses of the changes to
+	// their services. It may take seconds, and run beside Apply.
+	Disconnect([]Change) error
 	// CloseAll lets nobody in any more.
 	CloseAll() error
 }
 
 // Serve carries out what the server asks for over the socket, until its end
 // closes. Then it closes everything. It reports whether the server stopped in
-// order.
-func Serve(socket *os.File, p Policy, f Firewall) (ordered bool, err error) {
+// order. What goes wrong after an answer is logged.
+func Serve(socket *os.File, p Policy, f Firewall, log *slog.Logger) (ordered bool, err error) {
 	defer socket.Close()
 	conn, err := net.FileConn(socket)
 	if err != nil {
 		return false, fmt.Errorf("take over the socket: %w", err)
 	}
 	defer conn.Close()
+	cuts := newCutter(f, log)
+	defer cuts.end()
 	defer func() { err = errors.Join(err, f.CloseAll()) }()
 	if err := reply(conn, nil); err != nil {
 		return false, err
@@ -50,42 +54,38 @@ func Serve(socket *os.File, p Policy, f Firewall) (ordered bool, err error) {
 		if err != nil {
 			return ordered, fmt.Errorf("hear the server: %w", err)
 		}
-		exit, err := handle(buffer[:n], p, f)
-		ordered = ordered || exit
+		changes, err := handle(buffer[:n], p, f)
+		ordered = ordered || is(changes, Exit)
 		if err := reply(conn, err); err != nil {
 			return ordered, err
+		}
+		if err == nil && is(changes, Cut) {
+			cuts.add(changes)
 		}
 	}
 }
 
-// handle deals with one request, and reports whether the server stops.
-func handle(request []byte, p Policy, f Firewall) (exit bool, err error) {
+// handle deals with one request but for ending connections, which takes
+// longer than the server waits, and returns what it asked for.
+func handle(request []byte, p Policy, f Firewall) ([]Change, error) {
 	changes, err := Parse(request)
 	if err != nil {
-		return false, fmt.Errorf("refused: %w", err)
+		return nil, fmt.Errorf("refused: %w", err)
 	}
-	var apply []Change
 	for _, c := range changes {
 		if err := p.check(c); err != nil {
-			return false, fmt.Errorf("refused: %w", err)
-		}
-		if c.Kind == Exit {
-			exit = true
-			continue
-		}
-		apply = append(apply, c)
-	}
-	if len(apply) > 0 {
-		if err := f.Apply(apply); err != nil {
-			return exit, err
+			return nil, fmt.Errorf("refused: %w", err)
 		}
 	}
-	for _, c := range changes {
-		if c.Kind == Cut {
-			err = errors.Join(err, f.Disconnect(c.Number, c.Address))
-		}
+	apply := slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return c.Kind == Exit })
+	if len(apply) == 0 {
+		return changes, nil
 	}
-	return exit, err
+	return changes, f.Apply(apply)
+}
+
+func is(changes []Change, k Kind) bool {
+	return slices.ContainsFunc(changes, func(c Change) bool { return c.Kind == k })
 }
 
 func reply(conn net.Conn, failure error) error {

@@ -3,7 +3,6 @@ package helper
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -39,31 +38,61 @@ func (t Table) Apply(changes []Change) error {
 // CloseAll implements Firewall. Nobody knocks any more, either.
 func (t Table) CloseAll() error { return errors.Join(t.Table.CloseAll(), t.Table.Deaf()) }
 
+// looks is how often the table of connections is read, if it changes meanwhile
+// so that something may have been missed.
+const looks = 3
+
 // Disconnect implements Firewall: it has the kernel forget that there were
 // connections, so that what comes needs a grant as new ones do.
-func (t Table) Disconnect(service uint16, a netip.Addr) error {
-	p := t.Ports[service]
-	filter := new(netlink.ConntrackFilter)
-	err := errors.Join(filter.AddProtocol(uint8(p.Protocol)), filter.AddPort(netlink.ConntrackOrigDstPort, p.Port))
-	families := []netlink.InetFamily{unix.AF_INET, unix.AF_INET6}
-	if a.IsValid() {
-		bits := a.BitLen()
-		families = families[:1]
-		if a.Is6() {
-			families[0] = unix.AF_INET6
-			if !a.IsLinkLocalUnicast() {
-				bits = p.Prefix6
+func (t Table) Disconnect(changes []Change) error {
+	gone := forgotten{table: t, of: map[Change]bool{}}
+	families := map[netlink.InetFamily]bool{}
+	for _, c := range changes {
+		gone.of[gone.client(int(c.Number), c.Address)] = true
+		families[unix.AF_INET] = families[unix.AF_INET] || !c.Address.Is6()
+		families[unix.AF_INET6] = families[unix.AF_INET6] || !c.Address.Is4()
+	}
+	for family, any := range families {
+		if !any {
+			continue
+		}
+		var err error
+		for range looks {
+			if _, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, gone); !errors.Is(err, netlink.ErrDumpInterrupted) {
+				break
 			}
 		}
-		err = errors.Join(err, filter.AddIPNet(netlink.ConntrackOrigSrcIP, &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}))
-	}
-	if err != nil {
-		return fmt.Errorf("name the connections to end: %w", err)
-	}
-	for _, family := range families {
-		if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter); err != nil {
+		if err != nil {
 			return fmt.Errorf("end connections: %w", err)
 		}
 	}
 	return nil
+}
+
+// forgotten are connections to end, by their services and clients.
+type forgotten struct {
+	table Table
+	of    map[Change]bool
+}
+
+// client is what stands for an address, or for everyone, at a service.
+func (f forgotten) client(service int, a netip.Addr) Change {
+	if bits := f.table.Ports[service].Prefix6; a.Is6() && !a.IsLinkLocalUnicast() {
+		if p, err := a.Prefix(bits); err == nil {
+			a = p.Addr()
+		}
+	}
+	return Change{Number: uint16(service), Address: a}
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (f forgotten) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	to := flow.Forward
+	source, _ := netip.AddrFromSlice(to.SrcIP)
+	for i, p := range f.table.Ports {
+		if uint8(p.Protocol) == to.Protocol && p.Port == to.DstPort {
+			return f.of[f.client(i, source.Unmap())] || f.of[f.client(i, netip.Addr{})]
+		}
+	}
+	return false
 }

@@ -1,0 +1,45 @@
+package helper
+
+import (
+	"log/slog"
+	"slices"
+)
+
+// cutter ends connections beside what the helper does otherwise: to look
+// through the kernel's table of connections can take a second, and grants do
+// not wait for that.
+type cutter struct {
+	queue chan []Change
+	done  chan struct{}
+}
+
+// maxCuts is how many requests may wait. One more has the server wait.
+const maxCuts = 64
+
+func newCutter(f Firewall, log *slog.Logger) cutter {
+	c := cutter{make(chan []Change, maxCuts), make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		for changes := range c.queue {
+			// One look for all that has come meanwhile.
+			for range len(c.queue) {
+				changes = append(changes, <-c.queue...)
+			}
+			if err := f.Disconnect(changes); err != nil {
+				log.Error("connections may live on whose client has lost the right to them", "error", err)
+			}
+		}
+	}()
+	return c
+}
+
+// add has connections ended, soon.
+func (c cutter) add(changes []Change) {
+	c.queue <- slices.DeleteFunc(changes, func(c Change) bool { return c.Kind != Cut })
+}
+
+// end waits until all is done.
+func (c cutter) end() {
+	close(c.queue)
+	<-c.done
+}
