@@ -226,13 +226,6 @@ func TestPrivilegesAreShed(t *testing.T) {
 	}
 	n.run(nil, "chown", "-R", "65534:65534", n.path("gate"))
 	n.serve()
-	status := func(pid int, key string) string {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Join(strings.Fields(regexp.MustCompile(`(?m)^` + key + `:(.*)$`).FindStringSubmatch(string(text))[1]), " ")
-	}
 	server := n.server.Process.Pid
 	helper := n.helperOf(server)
 	for _, row := range []struct {
@@ -243,7 +236,7 @@ func TestPrivilegesAreShed(t *testing.T) {
 		{server, "NoNewPrivs", "1"}, {server, "Uid", "65534 65534 65534 65534"}, {server, "Gid", "65534 65534 65534 65534"}, {server, "Groups", ""},
 		{helper, "CapPrm", "0000000000001000"}, {helper, "CapEff", "0000000000001000"}, {helper, "NoNewPrivs", "1"},
 	} {
-		if got := status(row.pid, row.key); got != row.want {
+		if got := n.status(row.pid, row.key); got != row.want {
 			t.Errorf("%s of %s: %s, want %s", row.key, map[int]string{server: "the server", helper: "the helper"}[row.pid], got, row.want)
 		}
 	}
@@ -257,6 +250,40 @@ func TestPrivilegesAreShed(t *testing.T) {
 	if alive(helper) {
 		n.await("the end of the helper", func() bool { return !alive(helper) })
 	}
+}
+
+// TestNobodyGainsPrivileges has a user without any start the server.
+func TestNobodyGainsPrivileges(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure("[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":8080\"\n", "all")
+	for _, dir := range []string{n.dir, filepath.Dir(n.dir)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.run(nil, "chown", "-R", "65534:65534", n.path("gate"))
+	n.serve("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+	for key, want := range map[string]string{"NoNewPrivs": "1", "CapPrm": "0000000000000000", "Uid": "65534 65534 65534 65534"} {
+		if got := n.status(n.server.Process.Pid, key); got != want {
+			t.Errorf("%s: %s, want %s", key, got, want)
+		}
+	}
+	if err := n.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+}
+
+// status is what the kernel says of a process.
+func (n *network) status(pid int, key string) string {
+	n.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return strings.Join(strings.Fields(regexp.MustCompile(`(?m)^` + key + `:(.*)$`).FindStringSubmatch(string(text))[1]), " ")
 }
 
 // TestTableIsTakenAway: whoever loads other rules by flushing all of them opens
@@ -290,7 +317,8 @@ func TestTableIsTakenAway(t *testing.T) {
 	if n.reaches(n.client, asClient+":5400") {
 		t.Error("open after the stop")
 	}
-	n.await("the knock ports to be as silent as the others", func() bool {
-		return !strings.Contains(n.run(nil, "nft", "list", "set", "inet", "sallyport", "knock"), "elements")
-	})
+	// The server has waited for the helper.
+	if got := n.run(nil, "nft", "list", "set", "inet", "sallyport", "knock"); strings.Contains(got, "elements") {
+		t.Errorf("ports take knocks after the stop: %s", got)
+	}
 }

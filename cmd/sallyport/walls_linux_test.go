@@ -81,7 +81,7 @@ open_for = "20s"
 		iif lo accept
 		tcp dport { 22, 8022 } drop
 		tcp dport { 5400, 8080 } reject with tcp reset
-		udp dport { 5400, 8053 } reject with icmpx type port-unreachable
+		udp dport 5400 reject with icmpx type port-unreachable
 		udp dport 1025-65535 drop
 	}
 }
