@@ -1,0 +1,119 @@
+package challenge
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPaperRanges: the sizes of the port range in Tables 1, 2 and 3, for
+// requests of 14 bytes and responses of 20.
+func TestPaperRanges(t *testing.T) {
+	span := func(e Encoding) int {
+		return max(codec(t, e, 14).Span(), codec(t, e, 20).Span())
+	}
+	// With 10 data bits the paper has 5 sequence bits, and so 32768 ports: 16
+	// packets take 4.
+	for bits, want := range map[[2]int]int{{12, 4}: 65536, {10, 5}: 32768, {10, 4}: 16384, {9, 5}: 16384, {8, 5}: 8192, {7, 5}: 4096, {6, 5}: 2048, {5, 5}: 1024, {3, 6}: 512} {
+		if got := span(Encoding{Scheme: Sequence, DataBits: bits[0], SequenceBits: bits[1]}); got != want {
+			t.Errorf("Table 1, %d and %d bits: %d, want %d", bits[0], bits[1], got, want)
+		}
+	}
+	for bits, want := range map[int]int{12: 57344, 11: 30720, 10: 16384, 9: 9216, 8: 5120, 7: 2944, 6: 1728, 5: 1024, 4: 640, 3: 432, 2: 320, 1: 320} {
+		for _, s := range []Scheme{Differences, Ranges} {
+			if got := span(Encoding{Scheme: s, Base: 1, DataBits: bits}); got != want {
+				t.Errorf("Table 2, %d bits, %s: %d, want %d", bits, s, got, want)
+			}
+		}
+	}
+	for bits, want := range map[int]int{15: 32768, 14: 16384, 13: 8192, 12: 4096, 11: 2048, 10: 1024, 9: 512, 8: 256} {
+		if got := span(Encoding{Scheme: Delays, Base: 1024, DataBits: bits, Delay: 2 * time.Millisecond}); got != want {
+			t.Errorf("Table 3, %d bits: %d, want %d", bits, got, want)
+		}
+	}
+}
+
+// TestPaperRestart: footnote 5's 20 packets have the longer request of
+// Algorithm 3 fit into the ports of Table 2.
+func TestPaperRestart(t *testing.T) {
+	c := codec(t, Encoding{Scheme: Ranges, Base: 1024, DataBits: 8, Restart: 20}, 30)
+	if c.Packets() != 30 || c.Span() != 5120 {
+		t.Errorf("%d packets to %d ports", c.Packets(), c.Span())
+	}
+}
+
+func TestPortZero(t *testing.T) {
+	c := codec(t, Encoding{Scheme: Sequence, DataBits: 12, SequenceBits: 4}, 20)
+	message := make([]byte, 20)
+	if _, err := c.AppendPorts(nil, message); err == nil || !strings.Contains(err.Error(), "port 0") {
+		t.Errorf("got %v", err)
+	}
+	message[0] = 1
+	if _, err := c.AppendPorts(nil, message); err == nil {
+		return
+	}
+	message[1] = 0x10
+	if _, err := c.AppendPorts(nil, message); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMessageOfAnotherSize(t *testing.T) {
+	c := codec(t, Encoding{Scheme: Ranges, Base: 1024, DataBits: 8}, 5)
+	for _, n := range []int{0, 4, 6} {
+		if _, err := c.AppendPorts(nil, make([]byte, n)); err == nil {
+			t.Errorf("%d bytes are encoded", n)
+		}
+	}
+	if _, err := c.Prefix(make([]byte, 6)); err == nil {
+		t.Error("a beginning longer than the message")
+	}
+}
+
+func TestSchemeNames(t *testing.T) {
+	for s := Sequence; s <= Delays; s++ {
+		text, _ := s.MarshalText()
+		var got Scheme
+		if err := got.UnmarshalText(text); err != nil || got != s {
+			t.Errorf("%s: %s, %v", s, got, err)
+		}
+	}
+	var s Scheme
+	for _, text := range []string{"", "Sequence", "scheme 0"} {
+		if err := s.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is a scheme", text)
+		}
+	}
+}
+
+func TestPlan(t *testing.T) {
+	watched := Ports{20000, 28191}
+	request := Encoding{Scheme: Sequence, Base: 20000, DataBits: 8, SequenceBits: 5}
+	response := Encoding{Scheme: Ranges, Base: 20000, DataBits: 8}
+	requests, responses, err := Plan{request, response, watched, nil}.Codecs(14, 20)
+	if err != nil || requests.Packets() != 14 || responses.Packets() != 20 {
+		t.Fatalf("%v", err)
+	}
+	rotating := Ports{1025, 65535}
+	low := response
+	low.Base, low.DataBits = 512, 2
+	for what, p := range map[string]struct {
+		Plan
+		want string
+	}{
+		"a request of":      {Plan{Encoding{}, response, watched, nil}, "request: encoding"},
+		"a response of":     {Plan{request, Encoding{Scheme: Delays}, watched, nil}, "response: encoding"},
+		"below the range":   {Plan{request, Encoding{Scheme: Ranges, Base: 19999, DataBits: 8}, watched, nil}, "are watched"},
+		"above the range":   {Plan{Encoding{Scheme: Sequence, Base: 20001, DataBits: 8, SequenceBits: 5}, response, watched, nil}, "20001 to 28192"},
+		"port 0":            {Plan{request, response, Ports{0, 65535}, nil}, "begin at 1"},
+		"the wrong way":     {Plan{request, response, Ports{2000, 1000}, nil}, "end there"},
+		"the rotating ones": {Plan{request, response, watched, &rotating}, "1025 to 65535 can be taken"},
+	} {
+		if _, _, err := p.Codecs(14, 20); err == nil || !strings.Contains(err.Error(), p.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, _, err := (Plan{low, low, Ports{1, 1024}, &rotating}).Codecs(14, 20); err != nil {
+		t.Errorf("below the rotating ports: %v", err)
+	}
+}

@@ -1,0 +1,146 @@
+package challenge
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"slices"
+	"testing"
+	"time"
+)
+
+// encodingJSON is an Encoding as the vectors write it.
+type encodingJSON struct {
+	Scheme   string
+	Base     uint16
+	DataBits int `json:"data_bits"`
+	Sequence int `json:"sequence_bits"`
+	Restart  int
+	Delay    int `json:"delay_ms"`
+}
+
+func (e encodingJSON) encoding() Encoding {
+	var s Scheme
+	s.UnmarshalText([]byte(e.Scheme)) // an unknown one is no scheme
+	return Encoding{s, e.Base, e.DataBits, e.Sequence, e.Restart, time.Duration(e.Delay) * time.Millisecond}
+}
+
+type vectors struct {
+	About    string
+	Messages []struct {
+		ID, Comment, Message string
+		Encoding             encodingJSON
+		Ports                []uint16
+	}
+	Arrivals []struct {
+		ID, Comment, Result, Message string
+		Encoding                     encodingJSON
+		Bytes                        int
+		Arrivals                     []struct {
+			Port uint16
+			At   int `json:"at_ms"`
+		}
+	}
+	Encodings []struct {
+		ID, Comment string
+		Encoding    encodingJSON
+		Bytes       int
+	}
+}
+
+func readVectors(t testing.TB) (v vectors) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// start is when the first packet of a test comes.
+var start = time.Unix(1_700_000_000, 0)
+
+// codec fails the test if there is none.
+func codec(t testing.TB, e Encoding, bytes int) *Codec {
+	t.Helper()
+	c, err := e.Codec(bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestVectorsOfMessages(t *testing.T) {
+	for _, v := range readVectors(t).Messages {
+		t.Run(v.ID, func(t *testing.T) {
+			message, err := hex.DecodeString(v.Message)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := codec(t, v.Encoding.encoding(), len(message))
+			got, err := c.AppendPorts(nil, message)
+			if err != nil || !slices.Equal(got, v.Ports) {
+				t.Errorf("ports %v, %v, want %v", got, err, v.Ports)
+			}
+			var d Decoder
+			d.Reset(c)
+			now := start
+			for i, p := range v.Ports {
+				want := Incomplete
+				if i == len(v.Ports)-1 {
+					want = Complete
+				}
+				if got := d.Take(p, now); got != want {
+					t.Fatalf("packet %d: %s", i, got)
+				}
+				now = now.Add(c.Delay())
+			}
+			if got := d.AppendMessage(nil); !bytes.Equal(got, message) {
+				t.Errorf("message %x, want %x", got, message)
+			}
+		})
+	}
+}
+
+func TestVectorsOfArrivals(t *testing.T) {
+	for _, v := range readVectors(t).Arrivals {
+		t.Run(v.ID, func(t *testing.T) {
+			var d Decoder
+			d.Reset(codec(t, v.Encoding.encoding(), v.Bytes))
+			var got Verdict
+			for _, a := range v.Arrivals {
+				got = d.Take(a.Port, start.Add(time.Duration(a.At)*time.Millisecond))
+			}
+			if got.String() != v.Result {
+				t.Fatalf("%s, want %s", got, v.Result)
+			}
+			if got != Complete {
+				return
+			}
+			if got := hex.EncodeToString(d.AppendMessage(nil)); got != v.Message {
+				t.Errorf("message %s, want %s", got, v.Message)
+			}
+		})
+	}
+}
+
+func TestVectorsOfEncodings(t *testing.T) {
+	said := map[string]string{}
+	for _, v := range readVectors(t).Encodings {
+		_, err := v.Encoding.encoding().Codec(v.Bytes)
+		if err == nil {
+			t.Errorf("%s: %s is accepted", v.ID, v.Comment)
+			continue
+		}
+		if other, ok := said[err.Error()]; ok {
+			t.Errorf("%s and %s are refused in the same words: %v", v.ID, other, err)
+		}
+		said[err.Error()] = v.ID
+	}
+}
