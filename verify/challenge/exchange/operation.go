@@ -1,0 +1,108 @@
+package exchange
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// Algorithm is one of the paper's three (sections 6.2 and 7.2), by its number.
+type Algorithm uint8
+
+// The algorithms.
+const (
+	Unilateral Algorithm = 1 + iota // 1: without network address translation
+	NATAware                        // 2
+	Mutual                          // 3: the server proves itself first
+)
+
+// Sizes in bytes.
+const (
+	MinID        = 5
+	MaxID        = 16
+	NonceSize    = 20
+	MACSize      = 20 // 160 bits of HMAC-SHA256
+	ResponseSize = MACSize
+	portSize     = 2 + 16 // a port, and the tag that authenticates it
+
+	MaxRequest   = MaxID + NonceSize
+	MaxChallenge = 16 + MACSize + NonceSize + portSize
+)
+
+// Operation is what a request names, and the keys that come with it (section
+// 6.1). It is immutable, and safe for concurrent use.
+type Operation struct {
+	id         string
+	algorithm  Algorithm
+	randomPort bool
+
+	challengeKey, responseKey, portKey []byte
+}
+
+// NewOperation derives an operation's keys from its secret: one for each
+// purpose, algorithm and ID, so that no message is good for another one. With
+// randomPort a challenge carries a port (section 7.1).
+func NewOperation(id, secret string, a Algorithm, randomPort bool) (*Operation, error) {
+	switch {
+	case len(id) < MinID || len(id) > MaxID:
+		return nil, fmt.Errorf("an ID of %d bytes: it has %d to %d", len(id), MinID, MaxID)
+	case secret == "":
+		return nil, errors.New("an empty secret")
+	case a < Unilateral || a > Mutual:
+		return nil, fmt.Errorf("algorithm %d: there are 1, 2 and 3", a)
+	}
+	o := &Operation{id: id, algorithm: a, randomPort: randomPort}
+	for purpose, key := range map[string]*[]byte{"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey} {
+		info := fmt.Sprintf("sallyport challenge-response 1, algorithm %d, %s, %s", a, purpose, id)
+		var err error
+		if *key, err = hkdf.Key(sha256.New, []byte(secret), nil, info, sha256.Size); err != nil {
+			return nil, fmt.Errorf("derive a key: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// ID is the operation's public name.
+func (o *Operation) ID() string { return o.id }
+
+// Algorithm is how its clients and the server prove themselves.
+func (o *Operation) Algorithm() Algorithm { return o.algorithm }
+
+// RandomPort reports whether its challenges carry a port.
+func (o *Operation) RandomPort() bool { return o.randomPort }
+
+// addressSize is how long an address is as a field of a message.
+func addressSize(v6 bool) int {
+	if v6 {
+		return 16
+	}
+	return 4
+}
+
+// RequestSize is how long a request is, from an IPv6 or an IPv4 address.
+func (o *Operation) RequestSize(v6 bool) int {
+	switch o.algorithm {
+	case NATAware:
+		return len(o.id) + addressSize(v6)
+	case Mutual:
+		return len(o.id) + NonceSize
+	}
+	return len(o.id)
+}
+
+// ChallengeSize is how long a challenge is, to an IPv6 or an IPv4 address.
+func (o *Operation) ChallengeSize(v6 bool) int {
+	n := NonceSize
+	if o.algorithm != Unilateral {
+		n += addressSize(v6) + MACSize
+	}
+	if o.randomPort {
+		n += portSize
+	}
+	return n
+}
+
+// proper is an address as both ends have to see it alike.
+func proper(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
