@@ -9,4 +9,6 @@ import (
 )
 
 // commands leave out what floods: it needs Linux's namespaces.
-func commands(env cli.Env) []*cobra.Command { return []*cobra.Command{compareCommand(env)} }
+func commands(env cli.Env) []*cobra.Command {
+	return []*cobra.Command{compareCommand(env), knocktimeCommand(env)}
+}

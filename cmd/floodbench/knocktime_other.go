@@ -1,0 +1,16 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+)
+
+func measureKnocks(*cobra.Command, cli.Env, int) ([]time.Duration, error) {
+	return nil, cli.WithHint(cli.Misuse(errors.New("measuring takes Linux's namespaces")), "calculate with --model-only")
+}
