@@ -48,13 +48,10 @@ func TestPortZero(t *testing.T) {
 	if _, err := c.AppendPorts(nil, message); err == nil || !strings.Contains(err.Error(), "port 0") {
 		t.Errorf("got %v", err)
 	}
+	// Only the first packet has the number 0, with which it could be there.
 	message[0] = 1
-	if _, err := c.AppendPorts(nil, message); err == nil {
-		return
-	}
-	message[1] = 0x10
-	if _, err := c.AppendPorts(nil, message); err != nil {
-		t.Error(err)
+	if ports, err := c.AppendPorts([]uint16{7}, message); err != nil || len(ports) != 1+c.Packets() {
+		t.Errorf("%v, %v", ports, err)
 	}
 }
 
@@ -79,6 +76,9 @@ func TestSchemeNames(t *testing.T) {
 		}
 	}
 	var s Scheme
+	if _, err := s.MarshalText(); err == nil {
+		t.Error("no scheme has a text")
+	}
 	for _, text := range []string{"", "Sequence", "scheme 0"} {
 		if err := s.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q is a scheme", text)
@@ -94,7 +94,7 @@ func TestPlan(t *testing.T) {
 	if err != nil || requests.Packets() != 14 || responses.Packets() != 20 {
 		t.Fatalf("%v", err)
 	}
-	rotating := Ports{1025, 65535}
+	rotating, below, backwards := Ports{1025, 65535}, Ports{1025, 20000}, Ports{10, 5}
 	low := response
 	low.Base, low.DataBits = 512, 2
 	for what, p := range map[string]struct {
@@ -108,6 +108,8 @@ func TestPlan(t *testing.T) {
 		"port 0":            {Plan{request, response, Ports{0, 65535}, nil}, "begin at 1"},
 		"the wrong way":     {Plan{request, response, Ports{2000, 1000}, nil}, "end there"},
 		"the rotating ones": {Plan{request, response, watched, &rotating}, "1025 to 65535 can be taken"},
+		"those below":       {Plan{request, response, watched, &below}, "1025 to 20000 can be taken"},
+		"backwards":         {Plan{request, response, watched, &backwards}, "below their beginning"},
 	} {
 		if _, _, err := p.Codecs(14, 20); err == nil || !strings.Contains(err.Error(), p.want) {
 			t.Errorf("%s: %v", what, err)
@@ -115,5 +117,8 @@ func TestPlan(t *testing.T) {
 	}
 	if _, _, err := (Plan{low, low, Ports{1, 1024}, &rotating}).Codecs(14, 20); err != nil {
 		t.Errorf("below the rotating ports: %v", err)
+	}
+	if _, _, err := (Plan{request, response, watched, &Ports{1, 19999}}).Codecs(14, 20); err != nil {
+		t.Errorf("above what is taken: %v", err)
 	}
 }

@@ -1,6 +1,9 @@
 package challenge
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Verdict is what packets have come to.
 type Verdict uint8
@@ -13,7 +16,12 @@ const (
 )
 
 // String returns the verdict's name.
-func (v Verdict) String() string { return [...]string{"incomplete", "complete", "impossible"}[v] }
+func (v Verdict) String() string {
+	if names := [...]string{"incomplete", "complete", "impossible"}; int(v) < len(names) {
+		return names[v]
+	}
+	return fmt.Sprintf("verdict %d", uint8(v))
+}
 
 // Decoder puts a message together. Its memory is fixed. It belongs to one
 // goroutine.
@@ -75,11 +83,11 @@ func (d *Decoder) Take(port uint16, now time.Time) Verdict {
 	if place < 0 {
 		return d.end(Impossible)
 	}
-	switch known := d.places[place]; {
-	case known == data:
-		return d.verdict
-	case known != absent, place == d.c.packets-1 && int(data)&d.c.padding() != 0:
+	if !d.fits(place, data) {
 		return d.end(Impossible)
+	}
+	if d.places[place] == data {
+		return d.verdict
 	}
 	d.places[place] = data
 	d.port, d.at = port, now
@@ -93,9 +101,29 @@ func (d *Decoder) Take(port uint16, now time.Time) Verdict {
 	return d.verdict
 }
 
+// Count returns how many packets have been taken, without duplicates.
+func (d *Decoder) Count() int { return d.count }
+
+// Copy has the decoder go on from where another one is, in its own memory.
+func (d *Decoder) Copy(from *Decoder) {
+	d.Reset(from.c)
+	places := d.places
+	copy(places, from.places)
+	*d = *from
+	d.places = places
+}
+
 func (d *Decoder) end(v Verdict) Verdict {
 	d.verdict = v
 	return v
+}
+
+// fits reports whether a place can have the data. Not for Differences.
+func (d *Decoder) fits(place int, data uint32) bool {
+	if known := d.places[place]; known != absent {
+		return known == data
+	}
+	return place < d.c.packets-1 || int(data)&d.c.padding() == 0
 }
 
 // locate returns the place of a packet in the message, and what it says; -1 if
@@ -128,6 +156,27 @@ func (d *Decoder) nearest(number int) int {
 		place += d.c.block
 	}
 	return place
+}
+
+// Belongs reports whether a packet is one of a message of the codec's size: a
+// new one or a duplicate, as far as packets tell.
+func (d *Decoder) Belongs(message []byte, port uint16, now time.Time) bool {
+	c := d.c
+	if port < c.First() || port > c.Last() {
+		return false
+	}
+	if c.e.Scheme != Differences {
+		place, data := d.locate(port, now)
+		return place >= 0 && place < c.packets && int(data) == c.data(message, place)
+	}
+	offset, next := int(port-c.e.Base), 0
+	for i := d.missing; i < min(d.missing+c.block, c.packets); i++ {
+		if next += c.data(message, i); next >= offset {
+			return next == offset
+		}
+		next++
+	}
+	return false
 }
 
 // AppendMessage appends the message, once it is Complete.

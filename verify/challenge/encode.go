@@ -10,6 +10,7 @@ func (c *Codec) AppendPorts(dst []uint16, message []byte) ([]uint16, error) {
 		return dst, fmt.Errorf("encode a message of %d bytes: this is for %d", len(message), c.bytes)
 	}
 	last := 0 // of Differences: one above the port before, from the base
+	ports := dst
 	for i := range c.packets {
 		data := c.data(message, i)
 		number := i % c.block
@@ -30,9 +31,9 @@ func (c *Codec) AppendPorts(dst []uint16, message []byte) ([]uint16, error) {
 		if port == 0 {
 			return dst, fmt.Errorf("encode a message: packet %d would go to port 0", i)
 		}
-		dst = append(dst, port)
+		ports = append(ports, port)
 	}
-	return dst, nil
+	return ports, nil
 }
 
 // data returns what the i-th packet says of a message: its next bits, the most

@@ -34,7 +34,12 @@ func (s Scheme) String() string {
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (s Scheme) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s Scheme) MarshalText() ([]byte, error) {
+	if s < Sequence || s > Delays {
+		return nil, fmt.Errorf("%s is none", s)
+	}
+	return []byte(s.String()), nil
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Scheme) UnmarshalText(text []byte) error {
@@ -65,7 +70,7 @@ const (
 	// MaxPackets is what it takes at a bit a packet.
 	MaxPackets = 8 * MaxMessage
 	// MinRestart: with fewer, no packet could overtake another.
-	MinRestart = 2
+	MinRestart = 3
 	maxDelay   = time.Minute
 )
 
@@ -150,6 +155,9 @@ func (c *Codec) Span() int { return c.span }
 
 // Delay returns the pause after each packet but the last; 0: none is needed.
 func (c *Codec) Delay() time.Duration { return c.e.Delay }
+
+// DataBits returns how many bits of the message a packet has.
+func (c *Codec) DataBits() int { return c.e.DataBits }
 
 // Bytes returns the size of a message.
 func (c *Codec) Bytes() int { return c.bytes }

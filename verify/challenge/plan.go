@@ -25,6 +25,9 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 	if p.Ports.First == 0 || p.Ports.Last < p.Ports.First {
 		return nil, nil, fmt.Errorf("ports %s: they begin at 1 or above, and end there or above", p.Ports)
 	}
+	if p.Taken != nil && p.Taken.Last < p.Taken.First {
+		return nil, nil, fmt.Errorf("ports %s are taken: they end below their beginning", *p.Taken)
+	}
 	if p.Taken != nil && p.Ports.meets(*p.Taken) {
 		return nil, nil, fmt.Errorf("ports %s: any of %s can be taken for something else", p.Ports, *p.Taken)
 	}

@@ -50,29 +50,31 @@ func (c *Codec) Prefix(beginning []byte) (*Prefix, error) {
 }
 
 // Admits reports whether a packet can belong to a message that begins so,
-// behind those that d has taken. It does not ask whether these can.
-func (p *Prefix) Admits(d *Decoder, port uint16, now time.Time) bool {
-	if port < p.c.First() || port > p.c.Last() {
-		return false
+// behind those that d has taken, and how many of its bits the beginning
+// determines. It does not ask whether what d has taken can. What d would find
+// impossible is not admitted, but for the padding of Differences.
+func (p *Prefix) Admits(d *Decoder, port uint16, now time.Time) (bits int, ok bool) {
+	if d.verdict != Incomplete || port < p.c.First() || port > p.c.Last() {
+		return 0, false
 	}
 	if p.c.e.Scheme == Differences {
 		return p.admitsOffset(d, uint32(port-p.c.e.Base))
 	}
 	place, data := d.locate(port, now)
 	switch {
-	case place < 0:
-		return false
+	case place < 0 || !d.fits(place, data):
+		return 0, false
 	case place < len(p.data):
-		return data == p.data[place]
+		return p.c.e.DataBits, data == p.data[place]
 	case place == len(p.data) && p.more > 0:
-		return data>>p.more == p.partial
+		return p.c.e.DataBits - p.more, data>>p.more == p.partial
 	}
-	return true
+	return 0, true
 }
 
 // admitsOffset is Admits for Differences. Its packets tell no place, but where
-// the beginning is in a block, and what lies below its end.
-func (p *Prefix) admitsOffset(d *Decoder, offset uint32) bool {
+// the beginning is in a block, and which gaps are too wide for those to come.
+func (p *Prefix) admitsOffset(d *Decoder, offset uint32) (bits int, ok bool) {
 	first := min(d.missing, len(p.data))
 	end := min(d.missing+p.c.block, len(p.data))
 	determined := p.data[first:end]
@@ -82,28 +84,40 @@ func (p *Prefix) admitsOffset(d *Decoder, offset uint32) bool {
 	}
 	if offset < next {
 		_, found := slices.BinarySearch(determined, offset)
-		return found
+		return p.c.e.DataBits, found
 	}
-	// What else the block has lies behind those, and is no more than fits.
-	size := min(p.c.block, p.c.packets-d.missing) - len(determined)
 	here := d.places[d.missing:d.count]
-	if _, known := slices.BinarySearch(here, offset); known {
-		return true
-	}
 	n, _ := slices.BinarySearch(here, next)
 	behind := here[n:]
-	if len(behind) == size {
-		return false
+	at, known := slices.BinarySearch(behind, offset)
+	if known {
+		return 0, true
 	}
-	if p.more == 0 || d.missing+len(determined) != len(p.data) {
-		return true
+	// The first behind the determined ones may be determined partly.
+	low, high := uint32(0), uint32(1)<<p.c.e.DataBits-1
+	if p.more > 0 && d.missing+len(determined) == len(p.data) {
+		low = p.partial << p.more
+		high = low + 1<<p.more - 1
 	}
-	// The first of them is the packet that the beginning determines partly,
-	// but which one is the first is known only with the last.
-	low := next + p.partial<<p.more
-	lowest := offset
-	if len(behind) > 0 {
-		lowest = min(lowest, behind[0])
+	need := 1 // packets that are to come, this one among them
+	for i := range len(behind) + 1 {
+		o := offset
+		switch {
+		case i < at:
+			o = behind[i]
+		case i > at:
+			o = behind[i-1]
+		}
+		gap := o - next
+		next = o + 1
+		switch {
+		case i > 0:
+			need += int(gap >> p.c.e.DataBits)
+		case gap < low:
+			return 0, false
+		case gap > high:
+			need += int((gap - high + 1<<p.c.e.DataBits - 1) >> p.c.e.DataBits)
+		}
 	}
-	return offset >= low && (len(behind)+1 < size || lowest < low+1<<p.more)
+	return 0, need <= min(p.c.block, p.c.packets-d.missing)-len(determined)-len(behind)
 }

@@ -14,6 +14,9 @@ type Request struct {
 	nonce     [NonceSize]byte // N_B; of Algorithm 3
 }
 
+// Operation is what it asks for.
+func (r Request) Operation() *Operation { return r.operation }
+
 // ParseRequest reads the request for an operation from an IPv6 or an IPv4
 // address. Nothing of b is retained.
 func ParseRequest(o *Operation, v6 bool, b []byte) (Request, error) {

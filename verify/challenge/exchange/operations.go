@@ -1,0 +1,106 @@
+package exchange
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sallyport/verify/challenge"
+)
+
+const (
+	// MaxOperations is how many a server has. Each packet of a request is
+	// compared with those that it may still be for.
+	MaxOperations = 256
+	// headers are those of a UDP datagram over IPv4 and IPv6, in bytes.
+	headers4, headers6 = 20 + 8, 40 + 8
+)
+
+// Operations are all that a server has, by the requests that ask for them. It is
+// immutable, and safe for concurrent use.
+type Operations struct {
+	kinds     [2][]*Kind // over IPv4, IPv6
+	responses *challenge.Codec
+}
+
+// Kind are the operations whose requests have one size.
+type Kind struct {
+	requests, responses *challenge.Codec
+	v6                  bool
+	operations          []*Operation
+	prefixes            []*challenge.Prefix // of each the ID
+}
+
+// NewOperations checks operations and the plan by which clients speak against
+// each other.
+func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) {
+	if len(list) > MaxOperations {
+		return nil, fmt.Errorf("%d operations, where %d are the most", len(list), MaxOperations)
+	}
+	o := new(Operations)
+	seen := map[string]bool{}
+	for _, op := range list {
+		if seen[op.id] {
+			return nil, fmt.Errorf("operation %q: there are two of that ID", op.id)
+		}
+		seen[op.id] = true
+		for family, v6 := range []bool{false, true} {
+			if err := o.add(op, plan, family, v6); err != nil {
+				return nil, fmt.Errorf("operation %q: %w", op.id, err)
+			}
+		}
+	}
+	return o, nil
+}
+
+func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool) error {
+	requests, responses, err := plan.Codecs(op.RequestSize(v6), ResponseSize)
+	if err != nil {
+		return err
+	}
+	if requests.First() <= responses.Last() && responses.First() <= requests.Last() {
+		return fmt.Errorf("requests go to ports %d to %d, responses to %d to %d: a late packet of a request would be one of a response",
+			requests.First(), requests.Last(), responses.First(), responses.Last())
+	}
+	headers := headers4
+	if v6 {
+		headers = headers6
+	}
+	if out, in := headers+op.ChallengeSize(v6), requests.Packets()*headers; out > in {
+		return fmt.Errorf("a challenge of %d bytes answers a request of %d packets, %d bytes: with fewer data bits it is not larger", out, requests.Packets(), in)
+	}
+	prefix, err := requests.Prefix([]byte(op.id))
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(o.kinds[family], func(k *Kind) bool { return k.requests.Bytes() == requests.Bytes() })
+	if i < 0 {
+		i = len(o.kinds[family])
+		o.kinds[family] = append(o.kinds[family], &Kind{requests: requests, responses: responses, v6: v6})
+		o.responses = responses
+	}
+	k := o.kinds[family][i]
+	k.operations, k.prefixes = append(k.operations, op), append(k.prefixes, prefix)
+	return nil
+}
+
+// Kinds returns the kinds of requests that come from an address.
+func (o *Operations) Kinds(client netip.Addr) []*Kind {
+	if client.Unmap().Is6() {
+		return o.kinds[1]
+	}
+	return o.kinds[0]
+}
+
+// IsResponse reports whether responses go to a port. Requests then do not.
+func (o *Operations) IsResponse(port uint16) bool {
+	return o.responses != nil && port >= o.responses.First() && port <= o.responses.Last()
+}
+
+// Codecs returns all that a Server needs room for.
+func (o *Operations) Codecs() (all []*challenge.Codec) {
+	for _, k := range slices.Concat(o.kinds[0], o.kinds[1]) {
+		all = append(all, k.requests, k.responses)
+	}
+	return all
+}
