@@ -4,17 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
 	"sallyport/verify/challenge"
 )
 
-const (
-	// MaxOperations is how many a server has. Each packet of a request is
-	// compared with those that it may still be for.
-	MaxOperations = 256
-	// headers are those of a UDP datagram over IPv4 and IPv6, in bytes.
-	headers4, headers6 = 20 + 8, 40 + 8
-)
+// MaxOperations is how many a server has. Each packet of a request is compared
+// with those that it may still be for.
+const MaxOperations = 256
 
 // Operations are all that a server has, by the requests that ask for them. It is
 // immutable, and safe for concurrent use.
@@ -38,12 +36,16 @@ func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) 
 		return nil, fmt.Errorf("%d operations, where %d are the most", len(list), MaxOperations)
 	}
 	o := new(Operations)
-	seen := map[string]bool{}
-	for _, op := range list {
-		if seen[op.id] {
-			return nil, fmt.Errorf("operation %q: there are two of that ID", op.id)
+	for i, op := range list {
+		for _, other := range list[:i] {
+			switch {
+			case op.id == other.id:
+				return nil, fmt.Errorf("operation %q: there are two of that ID", op.id)
+			case strings.HasPrefix(op.id, other.id), strings.HasPrefix(other.id, op.id):
+				// A request for the longer one may be all that the shorter takes.
+				return nil, fmt.Errorf("operations %q and %q: one ID is the beginning of the other", other.id, op.id)
+			}
 		}
-		seen[op.id] = true
 		for family, v6 := range []bool{false, true} {
 			if err := o.add(op, plan, family, v6); err != nil {
 				return nil, fmt.Errorf("operation %q: %w", op.id, err)
@@ -62,13 +64,6 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 		return fmt.Errorf("requests go to ports %d to %d, responses to %d to %d: a late packet of a request would be one of a response",
 			requests.First(), requests.Last(), responses.First(), responses.Last())
 	}
-	headers := headers4
-	if v6 {
-		headers = headers6
-	}
-	if out, in := headers+op.ChallengeSize(v6), requests.Packets()*headers; out > in {
-		return fmt.Errorf("a challenge of %d bytes answers a request of %d packets, %d bytes: with fewer data bits it is not larger", out, requests.Packets(), in)
-	}
 	prefix, err := requests.Prefix([]byte(op.id))
 	if err != nil {
 		return err
@@ -83,6 +78,9 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 	k.operations, k.prefixes = append(k.operations, op), append(k.prefixes, prefix)
 	return nil
 }
+
+// Delay is the pause after each packet of a request; 0: there is none.
+func (k *Kind) Delay() time.Duration { return k.requests.Delay() }
 
 // Kinds returns the kinds of requests that come from an address.
 func (o *Operations) Kinds(client netip.Addr) []*Kind {

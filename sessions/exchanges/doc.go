@@ -1,0 +1,18 @@
+// Package exchanges holds the exchanges of the challenge–response protocol on
+// the server's side, in a table of fixed size.
+//
+//	an empty packet's source and destination, now
+//	  -> bucket      by xxhash of the source address under a random seed
+//	  to a port of requests
+//	    -> slot      of the address and source port; and one for any port, once
+//	                 an address has used two: some NATs give each packet another
+//	    -> Requested -> challenge: the nonce, the port, the limit -> Answer
+//	  to a port of responses
+//	    -> slot      that holds a challenge, of the source port, or of any
+//	    -> Granted   -> Grant
+//
+// What a slot comes to is package exchange's; here is who gets one. A Table
+// belongs to the goroutine that calls Take; only Stats and Update may be called
+// by others. A packet makes nothing that lasts, and takes no lock. When a bucket is full,
+// the slot goes that least deserves to stay: see rank. Its client starts over.
+package exchanges

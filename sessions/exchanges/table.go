@@ -1,0 +1,207 @@
+package exchanges
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"sallyport/verify/challenge/exchange"
+)
+
+// Sizes and defaults.
+const (
+	DefaultSlots = 16384
+	MinSlots     = ways
+	MaxSlots     = 1 << 20
+	// DefaultRate is how many challenges leave in a second, to all addresses
+	// together. They are smaller than what asks for them.
+	DefaultRate = 20_000
+	// ways is how many slots a bucket has, and an address at the most.
+	ways = 8
+	// perState is how many of them an address has in one state.
+	perState = 3
+)
+
+// Config is what New needs. Operations, Random, Answer and Grant are required.
+type Config struct {
+	Operations *exchange.Operations
+	Slots      int // rounded up to a power of two; 0: DefaultSlots
+	Rate       int // challenges a second; 0: DefaultRate
+	// Public4 and Public6 are the addresses by which clients know this host, if
+	// it does not have them itself (PID_B); zero: it has.
+	Public4, Public6 netip.Addr
+	Random           io.Reader
+	// Port chooses the port of an operation with a random one; 0: there is none.
+	Port func(*exchange.Operation) uint16
+	// Answer sends a challenge. The payload is valid until it returns.
+	Answer func(source, destination netip.AddrPort, payload []byte) error
+	// Grant is told who has proved what. It must not block.
+	Grant func(exchange.Grant)
+}
+
+// slot is room for one exchange.
+type slot struct {
+	exchange.Server
+	client  netip.Addr
+	port    uint16     // the source's; 0: any
+	server  netip.Addr // that the challenge came from
+	touched time.Time
+}
+
+// Table holds all exchanges.
+type Table struct {
+	cfg        Config
+	operations *exchange.Operations
+	update     atomic.Pointer[exchange.Operations]
+	slots      []slot
+	scratch    exchange.Server // a packet alone
+	spare      exchange.Server // what is copied while its slot may go
+	seed       [8]byte
+	limit      limit
+	payload    [exchange.MaxChallenge]byte
+	counts     [Outcomes]atomic.Uint64
+}
+
+// New makes all memory that exchanges will ever need.
+func New(cfg Config) (*Table, error) {
+	if cfg.Operations == nil || cfg.Random == nil || cfg.Answer == nil || cfg.Grant == nil {
+		return nil, errors.New("exchanges: operations, randomness, a way to answer and one to grant are required")
+	}
+	if cfg.Slots == 0 {
+		cfg.Slots = DefaultSlots
+	}
+	if cfg.Slots < MinSlots || cfg.Slots > MaxSlots {
+		return nil, fmt.Errorf("exchanges: %d slots: there are %d to %d", cfg.Slots, MinSlots, MaxSlots)
+	}
+	if cfg.Rate == 0 {
+		cfg.Rate = DefaultRate
+	}
+	t := &Table{cfg: cfg, limit: limit{rate: float64(cfg.Rate)}}
+	if _, err := io.ReadFull(cfg.Random, t.seed[:]); err != nil {
+		return nil, fmt.Errorf("exchanges: draw a seed: %w", err)
+	}
+	t.use(cfg.Operations)
+	return t, nil
+}
+
+// use begins with operations; all exchanges start over.
+func (t *Table) use(o *exchange.Operations) {
+	n := ways
+	for n < t.cfg.Slots {
+		n *= 2
+	}
+	t.operations = o
+	t.slots = make([]slot, n)
+	servers := exchange.NewServers(n+2, o)
+	for i := range t.slots {
+		t.slots[i].Server = servers[i]
+	}
+	t.scratch, t.spare = servers[n], servers[n+1]
+}
+
+// Update changes the operations from the next packet on. Nobody completes an
+// exchange that was begun before.
+func (t *Table) Update(o *exchange.Operations) { t.update.Store(o) }
+
+// Take takes an empty packet.
+func (t *Table) Take(source, destination netip.AddrPort, now time.Time) {
+	if o := t.update.Swap(nil); o != nil {
+		t.use(o)
+	}
+	p := packet{netip.AddrPortFrom(source.Addr().Unmap(), source.Port()), netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port()), now, nil}
+	p.bucket = t.bucketOf(p.source.Addr())
+	if t.operations.IsResponse(destination.Port()) {
+		t.count(t.response(p))
+		return
+	}
+	outcome := Stray
+	for _, k := range t.operations.Kinds(p.source.Addr()) {
+		outcome = max(outcome, t.request(k, p))
+	}
+	t.count(outcome)
+}
+
+// packet is what Take has been given, and where it belongs.
+type packet struct {
+	source, destination netip.AddrPort
+	now                 time.Time
+	bucket              []slot
+}
+
+// bucketOf returns the slots of an address. Who does not know the seed cannot
+// aim at another's.
+func (t *Table) bucketOf(a netip.Addr) []slot {
+	var key [24]byte
+	copy(key[:], t.seed[:])
+	b := a.As16()
+	copy(key[8:], b[:])
+	i := xxhash.Sum64(key[:]) % uint64(len(t.slots)/ways)
+	return t.slots[i*ways : (i+1)*ways]
+}
+
+// response takes a packet of a response.
+func (t *Table) response(p packet) Outcome {
+	s := p.find(exchange.Challenged, nil, p.source.Port())
+	if s == nil {
+		s = p.find(exchange.Challenged, nil, anyPort)
+	}
+	if s == nil || s.server != p.destination.Addr() {
+		return Stray
+	}
+	if !s.Response(p.destination.Port(), p.now) {
+		return Refused
+	}
+	s.touched = p.now
+	if s.State() != exchange.Granted {
+		return Taken
+	}
+	t.cfg.Grant(s.Granted())
+	s.Reset()
+	return Proved
+}
+
+// nonce draws one.
+func (t *Table) nonce() (n [exchange.NonceSize]byte, err error) {
+	_, err = io.ReadFull(t.cfg.Random, n[:])
+	return n, err
+}
+
+// public is the server's address as its clients know it.
+func (t *Table) public(a netip.Addr) netip.Addr {
+	known := t.cfg.Public4
+	if a.Is6() {
+		known = t.cfg.Public6
+	}
+	if known.IsValid() {
+		return known
+	}
+	return a
+}
+
+// limit is a bucket of tokens, one for each challenge: those of a tenth of a
+// second at the most.
+type limit struct {
+	rate, tokens float64
+	at           time.Time
+}
+
+// take reports whether one more may leave now.
+func (l *limit) take(now time.Time) bool {
+	burst := max(l.rate/10, 1)
+	if l.at.IsZero() {
+		l.tokens = burst
+	} else if d := now.Sub(l.at); d > 0 {
+		l.tokens = min(l.tokens+d.Seconds()*l.rate, burst)
+	}
+	l.at = now
+	if l.tokens < 1 {
+		return false
+	}
+	l.tokens--
+	return true
+}
