@@ -141,6 +141,9 @@ func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
 	if client.ClockState() == client.ClockUnsynchronised {
 		warn("this host's clock is not synchronised (it shows %s): knocks stop working when it is off by more than %s; run chrony, ntpd or systemd-timesyncd", now.UTC().Format(time.RFC3339), cfg.tolerance)
 	}
+	if why := cfg.needsFirewall(); why != "" && !netAdmin() {
+		warn("%s takes CAP_NET_ADMIN, which this command does not have: \"serve\" has to be started with it", why)
+	}
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
 	return append(warnings, checkFirewall(cfg)...)

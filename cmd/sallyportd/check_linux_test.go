@@ -94,6 +94,13 @@ func TestCheckFirewallBeforeServices(t *testing.T) {
 		{"filter", "tcp dport 23 drop", nil},
 		{"filter", "udp dport 22 drop", nil},
 		{"sallyport", "tcp dport 22 drop", nil},
+		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; policy drop; }\nadd rule inet filter forward tcp dport 80 accept",
+			[]string{`the firewall chain "inet filter forward" drops by default what is forwarded: make sure that a rule of it accepts what is for service published`}},
+		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward meta l4proto tcp drop",
+			[]string{`the firewall chain "inet filter forward" drops all tcp that is forwarded, and so what is for service published`}},
+		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward meta l4proto udp drop", nil},
+		{"filter", "accept\nadd chain inet filter early { type filter hook prerouting priority -300; }\nadd rule inet filter early tcp dport 8080 drop",
+			[]string{`the firewall chain "inet filter early" drops what is for service published`}},
 	} {
 		cmd := exec.Command(nft, "-f", "-")
 		cmd.Stdin = strings.NewReader(fmt.Sprintf(table, row.table, row.rule) + "\n")

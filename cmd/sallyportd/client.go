@@ -95,7 +95,7 @@ func clientListCommand(env cli.Env) *cobra.Command {
 		Short: "List the clients, without secrets",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			cfg, err := loadToMend(path)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -117,6 +117,9 @@ func clientListCommand(env cli.Env) *cobra.Command {
 				services := c.services
 				if services == "" {
 					services = "all"
+				}
+				if err := c.checkServices(cfg.serviceNames()); err != nil {
+					fmt.Fprintf(env.Stderr, "warning: client %s: %v; \"sallyportd client allow %s\" mends it\n", c.identifier, err, c.identifier)
 				}
 				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.identifier, services, max(c.mark, record[c.identifier].Mark), last, until, c.note)
 			}
@@ -236,7 +239,7 @@ change that too, for all clients:
 
 // loadClient reads the configuration, and finds a client in it.
 func loadClient(path, name string) (config, registered, error) {
-	cfg, err := loadConfig(path)
+	cfg, err := loadToMend(path)
 	if err != nil {
 		return cfg, registered{}, err
 	}

@@ -27,7 +27,7 @@ type registered struct {
 }
 
 // loadClients reads the clients file, which only its owner may read. Services
-// that it names have to be among those known.
+// that it names have to be among those known, if any are.
 func loadClients(path string, known []string) ([]registered, error) {
 	f, err := secretfile.Open(path)
 	if err != nil {
@@ -45,6 +45,9 @@ func loadClients(path string, known []string) ([]registered, error) {
 			return nil
 		}
 		clients = append(clients, *l.client)
+		if known == nil {
+			return nil
+		}
 		return l.client.checkServices(known)
 	})
 	return slices.Clip(clients), err
@@ -167,6 +170,8 @@ func parseClient(text string) (c registered, err error) {
 	for i, field := range fields[3:] {
 		key, value, _ := strings.Cut(field, "=")
 		switch {
+		case i > 0 && strings.HasPrefix(fields[i+2], "services=") && strings.HasSuffix(fields[i+2], ",") && !strings.Contains(field, "="):
+			return c, fmt.Errorf("column %d: the names after services= stand without spaces between them, such as services=web,ssh", i+4)
 		case key == "old" && value != "" && c.previous == nil:
 			c.previous = []byte(value)
 		case key == "until" && c.until.IsZero():

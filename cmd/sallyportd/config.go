@@ -125,7 +125,15 @@ func readConfig(path string) (raw file, f *tomlfile.File, cfg config, err error)
 }
 
 // loadConfig reads a configuration and all that it refers to.
-func loadConfig(path string) (config, error) {
+func loadConfig(path string) (config, error) { return loadAll(path, config.serviceNames) }
+
+// loadToMend is loadConfig, but for whether the services that the clients file
+// names are there: commands that mend it have to read it.
+func loadToMend(path string) (config, error) {
+	return loadAll(path, func(config) []string { return nil })
+}
+
+func loadAll(path string, known func(config) []string) (config, error) {
 	raw, f, cfg, err := readConfig(path)
 	if err != nil {
 		return config{}, err
@@ -150,7 +158,7 @@ func loadConfig(path string) (config, error) {
 		}
 	}
 	cfg.clientsState = stateOf(cfg.clientsPath)
-	cfg.clients, err = loadClients(cfg.clientsPath, cfg.serviceNames())
+	cfg.clients, err = loadClients(cfg.clientsPath, known(cfg))
 	return cfg, err
 }
 
@@ -242,8 +250,15 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 	if cfg.clearOnExit = raw.OnExit == "clear"; f.Has("on_exit") && !cfg.clearOnExit && raw.OnExit != "closed" {
 		return cfg, f.Errorf("on_exit", "got %q", raw.OnExit)
 	}
-	cfg.services, err = validateServices(raw.Service, f)
-	return cfg, err
+	if cfg.services, err = validateServices(raw.Service, f); err != nil {
+		return cfg, err
+	}
+	if cfg.needsHelper() {
+		if err := cfg.firewall().Validate(); err != nil {
+			return cfg, f.Errorf("service", "got what cannot stand behind the firewall, by %s: %v", cfg.needsFirewall(), err)
+		}
+	}
+	return cfg, nil
 }
 
 // given names a number that may not be there at all.

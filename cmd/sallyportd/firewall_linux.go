@@ -27,13 +27,16 @@ func checkFirewall(cfg config) (warnings []string) {
 		return append(warnings, fmt.Sprintf("this host's firewall cannot be read (%v; it takes CAP_NET_ADMIN): %s", err, letThem))
 	}
 	for _, c := range r.chains {
+		if forwards(c) {
+			warnings = append(warnings, r.complainOfForwarding(c, cfg)...)
+		}
 		if !standsBefore(c) {
 			continue
 		}
 		knocks := arrivals{unix.IPPROTO_UDP, schedule.MinPort, schedule.MaxPort}
 		warnings = append(warnings, r.complain(c, knocks, "knocks", fmt.Sprintf("udp dport %d-%d", knocks.low, knocks.high))...)
 		for _, s := range cfg.services {
-			if s.forward {
+			if s.forward && *c.Hooknum == *nftables.ChainHookInput {
 				continue // it has another port, and maybe another host, by then
 			}
 			to := arrivals{unix.IPPROTO_TCP, int(s.port()), int(s.port())}
@@ -63,17 +66,48 @@ func (r ruleset) complain(c *nftables.Chain, a arrivals, what, match string) []s
 	return nil
 }
 
+// complainOfForwarding says what a chain does to what is led elsewhere for a
+// service: to a port and a host that only the rules of translation know.
+func (r ruleset) complainOfForwarding(c *nftables.Chain, cfg config) (warnings []string) {
+	for _, s := range cfg.services {
+		if !s.forward {
+			continue
+		}
+		to := arrivals{unix.IPPROTO_TCP, 1, 1<<16 - 1}
+		if s.udp {
+			to.protocol = unix.IPPROTO_UDP
+		}
+		where := fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name)
+		switch f := r.follow(to, c, 0); {
+		case f == eaten:
+			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops all %s that is forwarded, and so what is for service %s", where, s.protocol(), s.name))
+		case f == undecided && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop:
+			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops by default what is forwarded: make sure that a rule of it accepts what is for service %s, as Docker's do for the ports that it publishes", where, s.name))
+		}
+	}
+	return warnings
+}
+
+// forwards reports whether a chain stands in the way of what is forwarded.
+func forwards(c *nftables.Chain) bool {
+	return filters(c) && *c.Hooknum == *nftables.ChainHookForward
+}
+
 // standsBefore reports whether a chain stands in the way of what comes in.
 func standsBefore(c *nftables.Chain) bool {
+	return filters(c) && (*c.Hooknum == *nftables.ChainHookInput || *c.Hooknum == *nftables.ChainHookPrerouting)
+}
+
+// filters reports whether a chain is somebody else's, and may drop.
+func filters(c *nftables.Chain) bool {
 	if c.Table.Name == firewall.Name || c.Hooknum == nil || c.Type != nftables.ChainTypeFilter {
 		return false
 	}
 	switch c.Table.Family {
 	case nftables.TableFamilyINet, nftables.TableFamilyIPv4, nftables.TableFamilyIPv6:
-	default:
-		return false
+		return true
 	}
-	return *c.Hooknum == *nftables.ChainHookInput || *c.Hooknum == *nftables.ChainHookPrerouting
+	return false
 }
 
 type ruleset struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/screen"
 )
 
@@ -20,6 +21,11 @@ func advise(cfg config) (advice []string) {
 			say("service %s looks closed, but not while somebody has it open: with this kernel it takes CAP_NET_ADMIN, and stealth = true, to hide that", s.name)
 		case !s.filtered:
 			say("service %s looks closed, but not while somebody has it open: look = \"filtered\" looks the same at all times", s.name)
+		}
+	}
+	for _, s := range cfg.services {
+		if cfg.stealth && s.kind == "firewall" && s.udp && s.reject && s.port() >= firewall.MinStealth {
+			say("service %s answers strangers, by policy = \"reject\", where its neighbours are silent: policy = \"drop\" does not stand out", s.name)
 		}
 	}
 	switch {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -109,7 +110,45 @@ func validateServices(raw []fileService, f *tomlfile.File) (services []serviceCo
 		}
 		services = append(services, s)
 	}
+	for i := range services {
+		if through := circle(services, i); through != "" {
+			return nil, f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which leads back to service %s", services[i].upstream, through)
+		}
+	}
 	return services, nil
+}
+
+// circle returns the service whose upstream leads back to the i-th one, maybe
+// by way of others; empty: none.
+func circle(services []serviceConfig, i int) string {
+	at := i
+	for range services {
+		next := slices.IndexFunc(services, func(s serviceConfig) bool { return services[at].leadsTo(s) })
+		if next < 0 {
+			return ""
+		}
+		if next == i {
+			return services[at].name
+		}
+		at = next
+	}
+	return ""
+}
+
+// leadsTo reports whether the upstream is where another of our services listens.
+func (s serviceConfig) leadsTo(other serviceConfig) bool {
+	host, port, err := client.SplitService(s.upstream)
+	if s.kind != "proxy" || other.kind == "firewall" || err != nil || s.udp != other.udp || port != other.port() {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return host == "localhost"
+	case other.host().IsValid():
+		return a.Unmap() == other.host()
+	}
+	return a.IsLoopback() || a.IsUnspecified()
 }
 
 func (raw fileService) validate(f *tomlfile.File, at string) (s serviceConfig, err error) {
@@ -129,7 +168,10 @@ func (raw fileService) validate(f *tomlfile.File, at string) (s serviceConfig, e
 	}
 	host, _, err := client.SplitService(raw.Listen)
 	if err == nil && host != "" {
-		_, err = netip.ParseAddr(host)
+		var a netip.Addr
+		if a, err = netip.ParseAddr(host); err == nil && a.IsMulticast() {
+			err = errors.New("nobody connects to a group of hosts")
+		}
 	}
 	if s.listen = raw.Listen; err != nil {
 		return s, f.Errorf(at+"listen", "got %q", raw.Listen)

@@ -21,7 +21,7 @@ import (
 // theirs. It needs CAP_NET_ADMIN, and of the kernel nf_tables with ct,
 // reject_inet and fib_inet (4.10 or later), with Stealth also socket (4.18).
 func Claim(cfg Config) (*Table, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("guard ports: %w", err)
 	}
 	batch, err := newBatch()

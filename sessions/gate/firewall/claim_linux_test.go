@@ -155,16 +155,16 @@ func TestConfigurationsThatCannotBe(t *testing.T) {
 	} {
 		p := good
 		change(&p)
-		if err := (Config{Ports: []Port{good, p}}).validate(); err == nil || !strings.Contains(err.Error(), says) {
+		if err := (Config{Ports: []Port{good, p}}).Validate(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
 	udp := good
 	udp.Protocol = UDP
-	if err := (Config{Ports: []Port{good, udp}}).validate(); err != nil {
+	if err := (Config{Ports: []Port{good, udp}}).Validate(); err != nil {
 		t.Errorf("the same port of TCP and UDP: %v", err)
 	}
-	if err := (Config{Ports: make([]Port, MaxPorts+1)}).validate(); err == nil {
+	if err := (Config{Ports: make([]Port, MaxPorts+1)}).Validate(); err == nil {
 		t.Error("too many ports: no error")
 	}
 }

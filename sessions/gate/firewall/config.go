@@ -70,8 +70,8 @@ const (
 	MinStealth = 1025
 )
 
-// validate says what of the configuration cannot be.
-func (c Config) validate() error {
+// Validate says what of the configuration cannot be.
+func (c Config) Validate() error {
 	if len(c.Ports) > MaxPorts {
 		return fmt.Errorf("%d ports are to be guarded, where %d are the most", len(c.Ports), MaxPorts)
 	}
