@@ -26,12 +26,15 @@ func (l *listener) Close() (err error) {
 type conn struct {
 	net.Conn
 	door *TCP
+	port *tcpPort // the random port by which it came; nil: the door's own
 }
 
 // Accept waits for a connection that may come in.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) { return accept(l.Listener, l.door.take) }
+
+func accept(l net.Listener, take func(net.Conn) (*conn, bool)) (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return nil, err
 		}
@@ -39,7 +42,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		if known, ok := l.door.take(c); ok {
+		if known, ok := take(c); ok {
 			return known, nil
 		}
 		reset(c)
@@ -48,11 +51,16 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // take makes a connection one of the door's, if it may come in.
 func (t *TCP) take(c net.Conn) (*conn, bool) {
-	peer := remote(c.RemoteAddr())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	of := t.admitted.grain.Of(peer)
-	if t.shut || !t.admitted.allows(peer, time.Now()) || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
+	return t.enter(c, &t.admitted, nil)
+}
+
+// enter is take, for whom a port lets in. The caller holds the lock.
+func (t *TCP) enter(c net.Conn, in *admitted, port *tcpPort) (*conn, bool) {
+	peer := remote(c.RemoteAddr())
+	of := in.grain.Of(peer)
+	if t.shut || !in.allows(peer, time.Now()) || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
 		return nil, false
 	}
 	// The kernel screens it as it did the listener when it came: it would go
@@ -60,7 +68,7 @@ func (t *TCP) take(c net.Conn) (*conn, bool) {
 	if tcp, ok := c.(*net.TCPConn); ok && screen.Release(tcp) != nil {
 		return nil, false
 	}
-	known := &conn{c, t}
+	known := &conn{c, t, port}
 	t.conns[known] = peer
 	t.of[of]++
 	return known, true

@@ -48,6 +48,11 @@ type admitted struct {
 
 func newAdmitted(g Grain) admitted { return admitted{g, map[netip.Addr]time.Time{}} }
 
+// only is one address.
+func only(g Grain, a netip.Addr, until time.Time) admitted {
+	return admitted{g, map[netip.Addr]time.Time{a: until}}
+}
+
 // allows reports whether an address may come in. It is that of a peer.
 func (a *admitted) allows(peer netip.Addr, now time.Time) bool {
 	return now.Before(a.until[a.grain.Of(peer)]) || now.Before(a.until[Everyone])

@@ -40,19 +40,28 @@ func NewLeases(openFor, openMax time.Duration, addresses int) *Leases {
 }
 
 // Until returns when a grant of now would have the lease of a client and an
-// address end, and whether it would begin one.
-func (l *Leases) Until(id wire.Identifier, a netip.Addr, now time.Time) (until time.Time, fresh bool) {
+// address end, and whether it would begin one. A fixed time, if not zero, is
+// how long the lease is to last from now on, whatever grants add; a lease that
+// lasts longer stays as it is.
+func (l *Leases) Until(id wire.Identifier, a netip.Addr, now time.Time, fixed time.Duration) (until time.Time, fresh bool) {
 	from, fresh := now, true
 	if le := l.find(id, a); le != nil && now.Before(le.until) {
 		from, fresh = le.until, false
 	}
-	return earlier(from.Add(l.openFor), now.Add(l.openMax)), fresh
+	if fixed == 0 {
+		return earlier(from.Add(l.openFor), now.Add(l.openMax)), fresh
+	}
+	until = earlier(now.Add(fixed), now.Add(l.openMax))
+	if from.After(until) {
+		until = from // not cut short, even by a maximum that has come since
+	}
+	return until, fresh
 }
 
 // Add begins or extends a lease, as Until tells. It returns the addresses of
 // the client whose leases gave way.
-func (l *Leases) Add(id wire.Identifier, a netip.Addr, now time.Time) (displaced []netip.Addr) {
-	until, _ := l.Until(id, a, now)
+func (l *Leases) Add(id wire.Identifier, a netip.Addr, now time.Time, fixed time.Duration) (displaced []netip.Addr) {
+	until, _ := l.Until(id, a, now, fixed)
 	if le := l.find(id, a); le != nil {
 		le.until = until
 		heap.Fix(&l.ends, le.place)
@@ -106,6 +115,18 @@ func (l *Leases) Expire(now time.Time) (over []netip.Addr) {
 		l.drop(l.ends[0])
 	}
 	return over
+}
+
+// Remove ends the lease of a client and an address, and returns whether there
+// was one.
+func (l *Leases) Remove(id wire.Identifier, a netip.Addr) bool {
+	le := l.find(id, a)
+	if le == nil {
+		return false
+	}
+	l.remember(le)
+	l.drop(le)
+	return true
 }
 
 // Keep ends the leases of all clients but those that stay, and returns their

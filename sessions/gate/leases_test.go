@@ -26,18 +26,45 @@ func TestLeaseAddsUpToItsMaximum(t *testing.T) {
 	l := NewLeases(10*time.Second, 25*time.Second, 8)
 	id, a := client(1), netip.MustParseAddr("192.0.2.1")
 	for i, want := range []time.Duration{10, 20, 25, 25} {
-		until, fresh := l.Until(id, a, epoch)
+		until, fresh := l.Until(id, a, epoch, 0)
 		if until.Sub(epoch) != want*time.Second || fresh != (i == 0) {
 			t.Errorf("grant %d: until %v, fresh %v", i, until.Sub(epoch), fresh)
 		}
-		l.Add(id, a, epoch)
+		l.Add(id, a, epoch, 0)
 		if latest, ok := l.Latest(a); !ok || !latest.Equal(until) {
 			t.Errorf("grant %d: added until %v", i, latest.Sub(epoch))
 		}
 	}
 	// Over but not yet forgotten, it begins anew.
-	if until, fresh := l.Until(id, a, epoch.Add(time.Minute)); until.Sub(epoch) != 70*time.Second || !fresh {
+	if until, fresh := l.Until(id, a, epoch.Add(time.Minute), 0); until.Sub(epoch) != 70*time.Second || !fresh {
 		t.Errorf("begun anew: until %v, fresh %v", until.Sub(epoch), fresh)
+	}
+}
+
+func TestLeaseForAFixedTime(t *testing.T) {
+	l := NewLeases(10*time.Second, 25*time.Second, 8)
+	id, a := client(1), netip.MustParseAddr("192.0.2.1")
+	for i, step := range []struct{ at, fixed, want time.Duration }{
+		{0, 5, 5},    // less than a grant adds
+		{1, 20, 21},  // from now on, not from its end
+		{2, 3, 21},   // not shorter
+		{2, 40, 27},  // not beyond the maximum
+		{20, 0, 37},  // a grant adds to it
+		{50, 10, 60}, // anew
+	} {
+		now := epoch.Add(step.at * time.Second)
+		until, fresh := l.Until(id, a, now, step.fixed*time.Second)
+		if l.Add(id, a, now, step.fixed*time.Second); until.Sub(epoch) != step.want*time.Second || fresh != (i == 0 || i == 5) {
+			t.Errorf("step %d: until %v, fresh %v", i, until.Sub(epoch), fresh)
+		}
+		if latest, _ := l.Latest(a); !latest.Equal(until) {
+			t.Errorf("step %d: added until %v", i, latest.Sub(epoch))
+		}
+	}
+	// A maximum that has become less does not shorten it either.
+	l.SetTerms(time.Second, time.Second, 8)
+	if until, _ := l.Until(id, a, epoch.Add(51*time.Second), time.Second); until.Sub(epoch) != time.Minute {
+		t.Errorf("with less of a maximum: until %v", until.Sub(epoch))
 	}
 }
 
@@ -46,11 +73,11 @@ func TestOneAddressTooMany(t *testing.T) {
 	l := NewLeases(10*time.Second, time.Minute, most)
 	address := func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)) }
 	for i := range most {
-		l.Add(client(1), address(i), epoch.Add(time.Duration(i)))
+		l.Add(client(1), address(i), epoch.Add(time.Duration(i)), 0)
 	}
-	l.Add(client(2), address(0), epoch)
-	l.Add(client(1), address(0), epoch) // no longer the first to end
-	if gone := l.Add(client(1), netip.MustParseAddr("2001:db8::1"), epoch.Add(time.Second)); len(gone) != 1 || gone[0] != address(1) {
+	l.Add(client(2), address(0), epoch, 0)
+	l.Add(client(1), address(0), epoch, 0) // no longer the first to end
+	if gone := l.Add(client(1), netip.MustParseAddr("2001:db8::1"), epoch.Add(time.Second), 0); len(gone) != 1 || gone[0] != address(1) {
 		t.Errorf("gave way: %v", gone)
 	}
 	if l.Len() != most+1 {
@@ -63,7 +90,7 @@ func TestOneAddressTooMany(t *testing.T) {
 	}
 	// With fewer allowed, several give way.
 	l.SetTerms(time.Second, time.Second, 2)
-	if gone := l.Add(client(1), address(9), epoch.Add(time.Second)); len(gone) != most-1 {
+	if gone := l.Add(client(1), address(9), epoch.Add(time.Second), 0); len(gone) != most-1 {
 		t.Errorf("gave way to smaller terms: %v", gone)
 	}
 }
@@ -76,6 +103,9 @@ func TestLeasesAgainstModel(t *testing.T) {
 		client  wire.Identifier
 		address netip.Addr
 	}
+	draw := func(t *rapid.T) key {
+		return key{client(rapid.IntRange(1, 3).Draw(t, "client")), netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 5).Draw(t, "address")))}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		openFor := time.Duration(rapid.IntRange(1, 10).Draw(t, "for"))
 		openMax := openFor + time.Duration(rapid.IntRange(0, 20).Draw(t, "max"))
@@ -85,7 +115,7 @@ func TestLeasesAgainstModel(t *testing.T) {
 		now := epoch
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 5).Draw(t, "pass")))
-			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			switch rapid.IntRange(0, 6).Draw(t, "step") {
 			case 0:
 				over := l.Expire(now)
 				for k, until := range model {
@@ -100,9 +130,16 @@ func TestLeasesAgainstModel(t *testing.T) {
 				stays := client(rapid.IntRange(1, 3).Draw(t, "stays"))
 				l.Keep(func(id wire.Identifier) bool { return id == stays })
 				maps.DeleteFunc(model, func(k key, _ time.Time) bool { return k.client != stays })
+			case 2:
+				k := draw(t)
+				if _, held := model[k]; l.Remove(k.client, k.address) != held {
+					t.Fatalf("%v has a lease to remove: %v", k, !held)
+				}
+				delete(model, k)
 			default:
-				k := key{client(rapid.IntRange(1, 3).Draw(t, "client")), netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 5).Draw(t, "address")))}
-				gone := l.Add(k.client, k.address, now)
+				k := draw(t)
+				fixed := time.Duration(rapid.IntRange(0, 40).Draw(t, "fixed"))
+				gone := l.Add(k.client, k.address, now, fixed)
 				for _, a := range gone {
 					delete(model, key{k.client, a})
 				}
@@ -110,7 +147,11 @@ func TestLeasesAgainstModel(t *testing.T) {
 				if until.Before(now) {
 					until = now
 				}
-				model[k] = earlier(until.Add(openFor), now.Add(openMax))
+				if fixed == 0 {
+					model[k] = earlier(until.Add(openFor), now.Add(openMax))
+				} else if model[k] = now.Add(min(fixed, openMax)); model[k].Before(until) {
+					model[k] = until
+				}
 				held := 0
 				for other := range model {
 					if other.client == k.client {
@@ -159,11 +200,12 @@ func TestRevokedLater(t *testing.T) {
 	l := NewLeases(time.Second, time.Second, 2)
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
 	for i := range 4 {
-		l.Add(client(1), address(i), epoch.Add(time.Duration(i)))
+		l.Add(client(1), address(i), epoch.Add(time.Duration(i)), 0)
 	}
-	l.Add(client(2), address(9), epoch)
+	l.Add(client(2), address(9), epoch, 0)
+	l.Remove(client(1), address(2)) // by its client: as it ends by itself
 	l.Expire(epoch.Add(time.Minute))
-	l.Add(client(1), address(3), epoch.Add(time.Minute))
+	l.Add(client(1), address(3), epoch.Add(time.Minute), 0)
 	stays := func(id wire.Identifier) bool { return id == client(2) }
 	if got := l.Keep(stays); !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
 		t.Errorf("revoked: %v", got)

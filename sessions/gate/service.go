@@ -33,42 +33,49 @@ type Terms struct {
 type Service struct {
 	Name string
 
-	grain Grain
-	doors []Door
-	log   *slog.Logger
-	wake  chan struct{} // a lease ends before Run would look again
+	grain  Grain
+	doors  []Door
+	opener PortOpener // nil: no random ports
+	log    *slog.Logger
+	wake   chan struct{} // a lease ends before Run would look again
 
 	mu       sync.Mutex
 	terms    Terms
 	leases   *Leases
+	ports    ports
 	everyone time.Time // until when Everyone was admitted
 	due      time.Time // when Run looks again; zero: when it is woken
 	shut     bool
 }
 
 // NewService returns a service without leases. Run must run for them to end.
-// A grant opens the doors in their order.
+// A grant opens the doors in their order; the first that is a PortOpener opens
+// random ports.
 func NewService(name string, g Grain, t Terms, log *slog.Logger, doors ...Door) *Service {
-	return &Service{
+	s := &Service{
 		Name: name, grain: g, doors: doors, log: log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
 	}
+	for _, d := range doors {
+		if o, ok := d.(PortOpener); ok && s.opener == nil {
+			s.opener = o
+		}
+	}
+	return s
 }
 
 // Open begins or extends a lease. If a door fails, none opens.
-func (s *Service) Open(g sessions.Grant) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.shut {
-		return ErrClosed
-	}
+func (s *Service) Open(g sessions.Grant) error { return s.Do(Order{Grant: g}) }
+
+// open begins or extends a lease, by the terms or for a fixed time.
+func (s *Service) open(g sessions.Grant, fixed time.Duration) error {
 	a := s.grain.Of(g.Address)
 	now := time.Now()
-	until, fresh := s.leases.Until(g.Identifier, a, now)
+	until, fresh := s.leases.Until(g.Identifier, a, now, fixed)
 	if err := s.admit(a, until); err != nil {
 		return fmt.Errorf("open %s: %w", s.Name, err)
 	}
-	displaced := s.leases.Add(g.Identifier, a, now)
+	displaced := s.leases.Add(g.Identifier, a, now, fixed)
 	if fresh {
 		s.log.Info("opened", "service", s.Name, "client", g.Identifier, "address", g.Address,
 			"for", until.Sub(now).Round(time.Second))
@@ -78,15 +85,24 @@ func (s *Service) Open(g sessions.Grant) error {
 	return nil
 }
 
-// hurry wakes Run if a lease ends before it would look again.
+// hurry wakes Run if something ends before it would look again.
 func (s *Service) hurry() {
-	if next, ok := s.leases.Next(); ok && (s.due.IsZero() || next.Before(s.due)) {
+	if next, ok := s.next(); ok && (s.due.IsZero() || next.Before(s.due)) {
 		s.due = next
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// next is when the first lease or random port ends; false if there is none.
+func (s *Service) next() (next time.Time, ok bool) {
+	next, ok = s.leases.Next()
+	if port, some := s.ports.next(); some && (!ok || port.Before(next)) {
+		return port, true
+	}
+	return next, ok
 }
 
 // admit has all doors let an address in, or none more than before. Another
@@ -119,14 +135,15 @@ func (s *Service) admit(a netip.Addr, until time.Time) error {
 	return nil
 }
 
-// Update changes the terms for what is to come, and ends the leases of all
-// clients but those that stay. Other leases run on as they were granted.
+// Update changes the terms for what is to come, and ends the leases and random
+// ports of all clients but those that stay. Others run on as they were granted.
 func (s *Service) Update(t Terms, stays func(wire.Identifier) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.terms
 	s.terms = t
 	s.leases.SetTerms(t.OpenFor, t.OpenMax, t.Addresses)
+	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
 	revoked := s.leases.Keep(stays)
 	if before.Anyone == t.Anyone || len(revoked)+s.leases.Len() == 0 {
 		s.ended(revoked, true)
@@ -198,7 +215,7 @@ func (s *Service) dismiss(gone []netip.Addr, cut bool) {
 	}
 }
 
-// Run ends leases when they are over. When ctx ends it closes the doors for
+// Run ends leases and random ports when they are over. When ctx ends it closes the doors for
 // good and returns nil.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.close()
@@ -221,8 +238,10 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) sweep() (next time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended(s.leases.Expire(time.Now()), s.terms.Cut)
-	s.due, ok = s.leases.Next()
+	now := time.Now()
+	s.ended(s.leases.Expire(now), s.terms.Cut)
+	s.ports.end(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut)
+	s.due, ok = s.next()
 	return s.due, ok
 }
 
@@ -233,4 +252,5 @@ func (s *Service) close() {
 	for _, d := range s.doors {
 		d.Close()
 	}
+	s.ports = nil
 }

@@ -49,12 +49,13 @@ type TCP struct {
 	uncovered bool // as was logged
 	conns     map[*conn]netip.Addr
 	of        map[netip.Addr]int // how many connections an address has
+	ports     map[*tcpPort]bool  // random ones that wait
 	shut      bool
 }
 
 // NewTCP returns a closed door.
 func NewTCP(cfg TCPConfig) *TCP {
-	return &TCP{cfg: cfg, admitted: newAdmitted(cfg.Grain), conns: map[*conn]netip.Addr{}, of: map[netip.Addr]int{}}
+	return &TCP{cfg: cfg, admitted: newAdmitted(cfg.Grain), conns: map[*conn]netip.Addr{}, of: map[netip.Addr]int{}, ports: map[*tcpPort]bool{}}
 }
 
 // Prepare has a filtered door listen, for nobody. Should it fail, Admit tries
@@ -99,7 +100,7 @@ func (t *TCP) Dismiss(gone []netip.Addr, cut bool) {
 	var ending []*conn
 	if cut {
 		for c, peer := range t.conns {
-			if over(peer) {
+			if c.port == nil && over(peer) {
 				ending = append(ending, c)
 				t.forget(c)
 			}
@@ -115,6 +116,9 @@ func (t *TCP) Close() {
 	t.shut = true
 	clear(t.admitted.until)
 	t.hide()
+	for p := range t.ports {
+		p.stop()
+	}
 	var ending []*conn
 	for c := range t.conns {
 		ending = append(ending, c)
@@ -144,11 +148,7 @@ func (t *TCP) listen() error {
 	if t.listener != nil {
 		return nil
 	}
-	listen := t.cfg.ListenFunc
-	if listen == nil {
-		listen = listenScreened
-	}
-	l, err := listen("tcp", t.cfg.Listen)
+	l, err := t.listenAt(t.cfg.Listen)
 	if err != nil {
 		return err
 	}
@@ -156,6 +156,13 @@ func (t *TCP) listen() error {
 	t.listener = &listener{Listener: l, door: t}
 	go t.cfg.Server.Serve(t.listener) // ends when hide closes the listener
 	return nil
+}
+
+func (t *TCP) listenAt(address string) (net.Listener, error) {
+	if t.cfg.ListenFunc != nil {
+		return t.cfg.ListenFunc("tcp", address)
+	}
+	return listenScreened("tcp", address)
 }
 
 // hide stops listening. Connections live on.

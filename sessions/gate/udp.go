@@ -38,13 +38,14 @@ type UDP struct {
 	lingering []netip.Addr // no longer admitted, but with flows that live on
 	conn      *net.UDPConn // nil: not there
 	cover     cover
-	timer     *time.Timer // looks after those that linger
+	timer     *time.Timer       // looks after those that linger
+	ports     map[*udpPort]bool // random ones, waiting or with their flow
 	shut      bool
 }
 
 // NewUDP returns a closed door.
 func NewUDP(cfg UDPConfig) *UDP {
-	u := &UDP{cfg: cfg, admitted: newAdmitted(cfg.Grain)}
+	u := &UDP{cfg: cfg, admitted: newAdmitted(cfg.Grain), ports: map[*udpPort]bool{}}
 	cfg.Relay.Allows, cfg.Relay.Share = u.allows, cfg.Grain.Of
 	u.relay = relay.NewUDP(cfg.Relay)
 	return u
@@ -107,6 +108,9 @@ func (u *UDP) Close() {
 	clear(u.admitted.until)
 	u.who.Unlock()
 	u.hide()
+	for p := range u.ports {
+		p.conn.Close()
+	}
 	u.relay.Close()
 }
 

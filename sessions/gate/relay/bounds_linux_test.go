@@ -55,10 +55,10 @@ func TestFlowsAreBounded(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"datagram": func(t *rapid.T) {
 				a := anAddress.Draw(t, "client")
-				k := key{client: netip.AddrPortFrom(a, rapid.Uint16Range(1000, 1008).Draw(t, "port"))}
+				k := key{socket: s, client: netip.AddrPortFrom(a, rapid.Uint16Range(1000, 1008).Draw(t, "port"))}
 				before := others(u, a)
 				had := u.flows[k] != nil
-				f := u.flow(s, k)
+				f := u.flow(k)
 				if others(u, a) != before {
 					t.Fatal("another's flow ended")
 				}
@@ -167,7 +167,7 @@ func TestWaitingIsBounded(t *testing.T) {
 	}
 	for _, size := range []int{1, 30000} {
 		u := NewUDP(UDPConfig{Upstream: upstream.LocalAddr().String()})
-		f := newFlow(u, s, key{client: netip.MustParseAddrPort("127.0.0.2:1")})
+		f := newFlow(u, key{socket: s, client: netip.MustParseAddrPort("127.0.0.2:1")})
 		for i := range 2 * maxWaiting {
 			f.ask(bytes.Repeat([]byte{byte(i)}, size))
 		}
@@ -203,9 +203,9 @@ func TestSlowNameServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waits := u.flow(s, key{client: netip.MustParseAddrPort("127.0.0.2:1")})
+	waits := u.flow(key{socket: s, client: netip.MustParseAddrPort("127.0.0.2:1")})
 	for port := range uint16(500) {
-		if f := u.flow(s, key{client: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), port)}); f != nil {
+		if f := u.flow(key{socket: s, client: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), port)}); f != nil {
 			f.ask([]byte("x"))
 		}
 		u.mu.Lock()

@@ -7,9 +7,11 @@
 //	           client's address and port and which of our addresses it asked,
 //	           has a socket of its own towards the upstream, and a goroutine
 //	           that finds the upstream and reads the answers
+//	UDP.ServeOne  a socket of one flow, the first, with which it ends
 //
 // Who may come in is the caller's to say. Nothing is made for anybody else:
 // no connection, flow, goroutine or line in the log. A relay's flows are
 // bounded, in all and for an address, and so are those that end; each holds
-// 64 KiB to read into, and as much while its upstream is looked up.
+// 64 KiB to read into, and as much while its upstream is looked up; so does each
+// socket of clients.
 package relay

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// key tells flows apart. One client may ask two of our addresses from one port,
-// and expects the answers from each.
+// key tells flows apart. One client may ask two of our addresses, or two of our
+// sockets, from one port, and expects the answers from each.
 type key struct {
+	socket *socket
 	client netip.AddrPort
 	way    way
 }
@@ -23,7 +24,6 @@ type key struct {
 type flow struct {
 	key
 	relay  *UDP
-	socket *socket
 	answer []byte       // the control message with which answers leave
 	last   atomic.Int64 // when a datagram came, since the relay began
 	ctx    context.Context
@@ -36,8 +36,8 @@ type flow struct {
 	over    bool
 }
 
-func newFlow(u *UDP, s *socket, k key) *flow {
-	f := &flow{key: k, relay: u, socket: s, answer: s.control(k.way)}
+func newFlow(u *UDP, k key) *flow {
+	f := &flow{key: k, relay: u, answer: k.socket.control(k.way)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.touch()
 	return f

@@ -45,14 +45,14 @@ func (c UDPConfig) admit(n usage) verdict {
 
 // flow returns the flow of a datagram, which begins with it if it may; nil: it
 // may not.
-func (u *UDP) flow(s *socket, k key) *flow {
+func (u *UDP) flow(k key) *flow {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if f := u.flows[k]; f != nil {
 		f.touch()
 		return f
 	}
-	if u.closed || !u.cfg.Allows(k.client.Addr()) {
+	if u.closed || !u.allows(k.socket, k.client.Addr()) {
 		return nil
 	}
 	a := u.cfg.Share(k.client.Addr())
@@ -63,8 +63,9 @@ func (u *UDP) flow(s *socket, k key) *flow {
 	case replace:
 		u.end(slices.MinFunc(of.flows, func(a, b *flow) int { return cmp.Compare(a.last.Load(), b.last.Load()) }))
 	}
-	f := newFlow(u, s, k)
+	f := newFlow(u, k)
 	u.flows[k] = f
+	k.socket.begins()
 	u.shares[a] = of
 	of.flows = append(of.flows, f)
 	of.running++
@@ -83,6 +84,7 @@ func (u *UDP) end(f *flow) {
 	of := u.shares[u.cfg.Share(f.client.Addr())]
 	of.flows = slices.DeleteFunc(of.flows, func(other *flow) bool { return other == f })
 	f.stop()
+	f.socket.ends()
 }
 
 // finished is for a flow whose goroutine ends.

@@ -16,6 +16,7 @@ type socket struct {
 	conn *net.UDPConn
 	oob  []byte
 	six  bool // an IPv6 socket, which may take IPv4 too
+	one  *one // nil: for any number of flows
 }
 
 // way is how a datagram came: answers go back by it.

@@ -85,13 +85,15 @@ func (u *UDP) SetUpstream(address string) { u.upstream.Store(&address) }
 
 // Serve carries datagrams until the socket is closed; then it ends the flows
 // that it began, and returns nil. It fails only before it has read any.
-func (u *UDP) Serve(conn *net.UDPConn) error {
+func (u *UDP) Serve(conn *net.UDPConn) error { return u.serve(conn, nil) }
+
+func (u *UDP) serve(conn *net.UDPConn, o *one) error {
 	socket, err := newSocket(conn)
 	if err != nil {
 		return fmt.Errorf("prepare the socket: %w", err)
 	}
-	// Answers could not leave any more, but a new socket's datagrams would find
-	// the old one's flows.
+	socket.one = o
+	// Answers could not leave any more.
 	defer u.endThose(func(f *flow) bool { return f.socket == socket })
 	buffer := make([]byte, readBuffer)
 	for {
@@ -103,17 +105,17 @@ func (u *UDP) Serve(conn *net.UDPConn) error {
 			time.Sleep(pause)
 			continue
 		}
-		if f := u.flow(socket, key{client, w}); f != nil {
+		if f := u.flow(key{socket, client, w}); f != nil {
 			f.ask(buffer[:n])
 		}
 	}
 }
 
-// Cut ends the flows of the addresses that are to go. When it returns they are
-// over, and if Allows refuses those addresses, none comes after them. It calls
-// goes under the relay's lock.
+// Cut ends the flows of the addresses that are to go, but for those of
+// ServeOne. When it returns they are over, and if Allows refuses those
+// addresses, none comes after them. It calls goes under the relay's lock.
 func (u *UDP) Cut(goes func(netip.Addr) bool) {
-	u.endThose(func(f *flow) bool { return goes(f.client.Addr()) })
+	u.endThose(func(f *flow) bool { return f.socket.one == nil && goes(f.client.Addr()) })
 }
 
 // Flows is how many flows there are.
@@ -123,13 +125,13 @@ func (u *UDP) Flows() int {
 	return len(u.flows)
 }
 
-// Peers returns the addresses that have flows.
+// Peers returns the addresses that have flows, but for those of ServeOne.
 func (u *UDP) Peers() (all []netip.Addr) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	seen := map[netip.Addr]bool{}
 	for _, f := range u.flows {
-		if a := f.client.Addr(); !seen[a] {
+		if a := f.client.Addr(); f.socket.one == nil && !seen[a] {
 			seen[a] = true
 			all = append(all, a)
 		}

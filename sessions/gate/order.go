@@ -1,0 +1,91 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sallyport/sessions"
+)
+
+// Action is what becomes of a service.
+type Action uint8
+
+// The actions.
+const (
+	Open Action = iota
+	Close
+)
+
+// Order is what an authenticated operation asks of a service, for one address.
+type Order struct {
+	Service int            // its place in the list of Services
+	Grant   sessions.Grant // whose lease it is, and for which address
+	Action  Action
+	// For is of Open how long from now on the service is open, OpenMax at the
+	// most; a lease that lasts longer stays. 0: as a knock has it.
+	For time.Duration
+	// Port is of Open a random port that leads to the service for one
+	// connection from the address, or one flow of UDP, begun within the time.
+	// The service's own port stays as it is. 0: open that one.
+	Port uint16
+}
+
+// ErrNotAllowed says that a client may not open a service.
+var ErrNotAllowed = errors.New("the client has no right to the service")
+
+// Do carries out an order of a client who has the right to the service. When it
+// fails, nothing is open that was not before. It may be called concurrently.
+func (s *Services) Do(o Order) error {
+	if o.Service < 0 || o.Service >= len(s.list) {
+		return fmt.Errorf("gate: there is no service %d", o.Service)
+	}
+	if !s.rights(o.Grant.Identifier).Allow(o.Service) {
+		return ErrNotAllowed
+	}
+	return s.list[o.Service].Do(o)
+}
+
+// Do carries out an order; which service it names does not matter.
+func (s *Service) Do(o Order) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.shut:
+		return ErrClosed
+	case o.Action == Close:
+		s.release(o.Grant)
+		return nil
+	case o.Port != 0:
+		return s.openPort(o)
+	}
+	return s.open(o.Grant, o.For)
+}
+
+func (o Order) validate() error {
+	switch {
+	case o.Action > Close:
+		return fmt.Errorf("gate: there is no action %d", o.Action)
+	case !o.Grant.Address.IsValid():
+		return errors.New("gate: an order without an address") // Everyone, to a door
+	case o.For < 0:
+		return fmt.Errorf("gate: an order for %s", o.For)
+	case o.Action == Close && (o.For != 0 || o.Port != 0):
+		return errors.New("gate: an order to close, with a time or a port")
+	}
+	return nil
+}
+
+// release ends what a client has at an address, as its own end would.
+func (s *Service) release(g sessions.Grant) {
+	a := s.grain.Of(g.Address)
+	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.address == a }, s.terms.Cut)
+	if s.leases.Remove(g.Identifier, a) {
+		s.log.Info("closed by order", "service", s.Name, "client", g.Identifier, "address", g.Address)
+		s.ended([]netip.Addr{a}, s.terms.Cut)
+	}
+}

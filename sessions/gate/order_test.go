@@ -1,0 +1,124 @@
+package gate
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/sessions"
+	"sallyport/verify/wire"
+)
+
+func TestOrderForAFixedTime(t *testing.T) {
+	bubble(t, false, func(t *testing.T, s stage) {
+		order := Order{Grant: grant("#001", "192.0.2.1"), For: 3 * time.Second}
+		for _, step := range []struct{ fixed, lasts time.Duration }{{3, 3}, {20, 20}, {100, 25}} {
+			order.For = step.fixed * time.Second
+			if err := s.gate.Do(order); err != nil {
+				t.Fatal(err)
+			}
+			c := s.net.dial("192.0.2.1")
+			if got := get(c, "/test1.html"); got != 200 {
+				t.Fatalf("for %v: %d", order.For, got)
+			}
+			time.Sleep(step.lasts*time.Second - 1)
+			if got := get(c, "/test1.html"); got != 200 {
+				t.Errorf("for %v, just before the end: %d", order.For, got)
+			}
+			time.Sleep(time.Nanosecond)
+			synctest.Wait()
+			if s.net.listening.Load() || get(c, "/test1.html") != 0 {
+				t.Errorf("open for more than %v", order.For)
+			}
+		}
+		// What is open for longer is not cut short.
+		s.gate.Open(grant("#001", "192.0.2.1"))
+		order.For = time.Second
+		s.gate.Do(order)
+		time.Sleep(10*time.Second - 1)
+		synctest.Wait()
+		if !s.net.listening.Load() {
+			t.Error("a lease was made shorter")
+		}
+	})
+}
+
+func TestOrderToClose(t *testing.T) {
+	for _, cut := range []bool{true, false} {
+		bubble(t, false, func(t *testing.T, s stage) {
+			everybody := func(wire.Identifier) bool { return true }
+			terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
+			s.gate.Update(terms, everybody)
+			order := Order{Grant: grant("#001", "192.0.2.1"), Action: Close}
+			if err := s.gate.Do(order); err != nil {
+				t.Errorf("nothing to close: %v", err)
+			}
+			for _, g := range []sessions.Grant{order.Grant, grant("#001", "192.0.2.2"), grant("com1", "192.0.2.1")} {
+				if err := s.gate.Open(g); err != nil {
+					t.Fatal(err)
+				}
+			}
+			one, two := s.net.dial("192.0.2.1"), s.net.dial("192.0.2.2")
+			// Another client behind the address has a lease of his own.
+			s.gate.Do(order)
+			if get(one, "/test1.html") != 200 || get(two, "/test1.html") != 200 {
+				t.Error("somebody else's lease was ended")
+			}
+			order.Grant = grant("com1", "192.0.2.1")
+			s.gate.Do(order)
+			if got := get(one, "/test1.html"); (got == 200) == cut {
+				t.Errorf("cut %v: %d", cut, got)
+			}
+			if anew := s.net.dial("192.0.2.1"); get(anew, "/test1.html") != 0 {
+				t.Error("closed, and a new connection was served")
+			}
+			if got := get(two, "/test1.html"); got != 200 {
+				t.Errorf("another address: %d", got)
+			}
+			// What lives on ends when the client is revoked.
+			s.gate.Update(terms, func(id wire.Identifier) bool { return id != client(1) })
+			if got := get(one, "/test1.html"); got != 0 {
+				t.Errorf("revoked: %d", got)
+			}
+		})
+	}
+}
+
+func TestOrdersAreForWhatOneMay(t *testing.T) {
+	var web, ssh recorded
+	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, map[wire.Identifier]Rights{client(1): 1 << 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grant("com1", "192.0.2.1")
+	for _, a := range []Action{Open, Close} {
+		if err := s.Do(Order{Service: 0, Grant: g, Action: a}); !errors.Is(err, ErrNotAllowed) {
+			t.Errorf("action %d without the right: %v", a, err)
+		}
+	}
+	if err := s.Do(Order{Service: 1, Grant: g}); err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
+		t.Errorf("with the right: web %v, ssh %v, %v", web.open, ssh.open, err)
+	}
+	if err := s.Do(Order{Service: 0, Grant: grant("#001", "192.0.2.1")}); err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
+		t.Errorf("unrestricted: web %v, ssh %v, %v", web.open, ssh.open, err)
+	}
+	for name, o := range map[string]Order{
+		"no such service": {Service: 2, Grant: g}, "a service before the first": {Service: -1, Grant: g},
+		"no such action": {Service: 1, Grant: g, Action: 2}, "a time before now": {Service: 1, Grant: g, For: -1},
+		"without an address": {Service: 1}, "closed by a port": {Service: 1, Grant: g, Action: Close, Port: 4711},
+		"closed for a time": {Service: 1, Grant: g, Action: Close, For: 1}, "a port where there are none": {Service: 1, Grant: g, Port: 4711},
+	} {
+		if err := s.Do(o); err == nil {
+			t.Errorf("%s: carried out", name)
+		}
+	}
+	if len(web.open) != 1 || len(ssh.open) != 1 {
+		t.Errorf("something else is open: web %v, ssh %v", web.open, ssh.open)
+	}
+	// An operation that is no more keeps nothing open.
+	s.Update(nil, func(id wire.Identifier) bool { return id == client(1) }, []Terms{s.list[0].terms, s.list[1].terms})
+	if len(web.open) != 0 || len(ssh.open) != 1 {
+		t.Errorf("after an operation is gone: web %v, ssh %v", web.open, ssh.open)
+	}
+}

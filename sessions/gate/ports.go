@@ -1,0 +1,182 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"sallyport/verify/wire"
+)
+
+// maxPorts is how many random ports of a service wait at a time.
+const maxPorts = 256
+
+// ErrPortTaken says that a random port is another socket's.
+var ErrPortTaken = errors.New("the port is taken")
+
+var (
+	errNoPorts      = errors.New("the service has no random ports")
+	errTooManyPorts = errors.New("too many random ports wait")
+)
+
+// PortOpener is a Door to whose service other ports can lead as well.
+type PortOpener interface {
+	Door
+	// OpenPort binds a port of the door's host. The first connection, or flow,
+	// that comes from the address until a time is one of the service, and the
+	// port's last. If it fails, nothing is bound; ErrPortTaken may be why.
+	OpenPort(port uint16, a netip.Addr, until time.Time) (RandomPort, error)
+}
+
+// RandomPort is a port for one connection (section 7.1 of the second paper),
+// and then that connection: leases do not end it. Its methods may be called
+// concurrently.
+type RandomPort interface {
+	State() PortState
+	// End closes the port, if nobody has come. Cut: the connection ends too.
+	End(cut bool)
+}
+
+// PortState is how far a random port has come.
+type PortState uint8
+
+// The states, in their order.
+const (
+	PortWaiting PortState = iota // bound, for nobody has come
+	PortUsed                     // closed, and its connection lives
+	PortOver
+)
+
+// PortsOnly returns a door to a service whose own port another program listens
+// on: leases do not open it, random ports lead through it. The given one must
+// not be prepared; of what it listens on, the host counts.
+func PortsOnly(o PortOpener) Door { return portsOnly{o} }
+
+type portsOnly struct{ PortOpener }
+
+func (portsOnly) Admit(netip.Addr, time.Time) error { return nil }
+
+func (portsOnly) Dismiss([]netip.Addr, bool) {}
+
+// openPort is a random port and whose it is.
+type openPort struct {
+	RandomPort
+	client  wire.Identifier
+	address netip.Addr
+	until   time.Time
+	ended   bool // a connection may live on
+}
+
+// ports are those of a service, until their connections are over: who is
+// revoked loses these too.
+type ports []*openPort
+
+// end has ports end. Cut: their connections end with them.
+func (p *ports) end(which func(*openPort) bool, cut bool) {
+	for _, o := range *p {
+		if which(o) {
+			o.End(cut)
+			o.ended = true
+		}
+	}
+	p.prune()
+}
+
+func (p *ports) prune() {
+	*p = slices.DeleteFunc(*p, func(o *openPort) bool { return o.State() == PortOver })
+}
+
+// next is when the first of them ends; false if none does.
+func (p ports) next() (next time.Time, ok bool) {
+	for _, o := range p {
+		if !o.ended && (!ok || o.until.Before(next)) {
+			next, ok = o.until, true
+		}
+	}
+	return next, ok
+}
+
+// room makes room for one more that waits: the one before of the same client
+// and address gives way, and of a client with too many the first to end. Nobody
+// else's does.
+func (p *ports) room(id wire.Identifier, a netip.Addr, most int) (replaced bool, err error) {
+	p.prune()
+	var own []*openPort
+	waiting := 0
+	for _, o := range *p {
+		if o.State() != PortWaiting {
+			continue
+		}
+		waiting++
+		if o.client == id {
+			own = append(own, o)
+		}
+		if o.client == id && o.address == a {
+			o.End(false)
+			replaced = true
+			waiting--
+			own = own[:len(own)-1]
+		}
+	}
+	slices.SortFunc(own, func(a, b *openPort) int { return a.until.Compare(b.until) })
+	for len(own) > 0 && len(own) >= most {
+		own[0].End(false)
+		own = own[1:]
+		waiting--
+	}
+	if waiting >= maxPorts {
+		return replaced, errTooManyPorts
+	}
+	return replaced, nil
+}
+
+// openPort opens a random port.
+func (s *Service) openPort(o Order) error {
+	if s.opener == nil {
+		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
+	}
+	id, a := o.Grant.Identifier, s.grain.Of(o.Grant.Address)
+	open := s.terms.OpenFor
+	if o.For != 0 {
+		open = o.For
+	}
+	open = min(open, s.terms.OpenMax)
+	until := time.Now().Add(open)
+	replaced, err := s.ports.room(id, a, s.terms.Addresses)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.Name, err)
+	}
+	port, err := s.opener.OpenPort(o.Port, a, until)
+	if err != nil {
+		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
+	}
+	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, address: a, until: until})
+	if !replaced {
+		s.log.Info("opened by a random port", "service", s.Name, "client", id, "address", o.Grant.Address,
+			"for", open.Round(time.Second))
+	}
+	s.hurry()
+	return nil
+}
+
+// beside returns a port of the host of an address.
+func beside(listen string, port uint16) (string, error) {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(port))), nil
+}
+
+// taken tells why a port cannot be bound.
+func taken(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: %w", ErrPortTaken, err)
+	}
+	return err
+}

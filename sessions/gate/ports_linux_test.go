@@ -1,0 +1,257 @@
+package gate
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"sallyport/sessions/gate/relay"
+	"sallyport/verify/wire"
+)
+
+// freePort is one that nobody uses.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort().Port()
+}
+
+func at(port uint16) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))) }
+
+// dialFrom connects from an address, within a time.
+func dialFrom(from string, port uint16, within time.Duration) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: within}
+	return d.Dial("tcp", at(port))
+}
+
+// lastWords is an upstream that answers when all has been said.
+func lastWords(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				if said, err := io.ReadAll(c); err == nil {
+					c.Write(append([]byte("heard "), said...))
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestRandomPortOfTCP(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	upstream := lastWords(t)
+	proxy := NewProxy(relay.TCP{Upstream: upstream}, log)
+	viaProxy := func(t *testing.T, c net.Conn) {
+		io.WriteString(c, "all")
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(c); string(b) != "heard all" || err != nil {
+			t.Errorf("answered %q, %v", b, err)
+		}
+	}
+	ownPort := at(freePort(t))
+	for name, service := range map[string]struct {
+		listen string
+		server Server
+		wrap   func(PortOpener) Door
+		use    func(*testing.T, net.Conn)
+	}{
+		"web": {ownPort, NewWeb(Content{Handler: Pages()}, log), nil, func(t *testing.T, c net.Conn) {
+			if got := get(c, "/test1.html"); got != 200 {
+				t.Errorf("status %d", got)
+			}
+		}},
+		"proxy": {ownPort, proxy, nil, viaProxy},
+		// What guards it is another door: here another program listens.
+		"firewall": {upstream, proxy, PortsOnly, viaProxy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tcp := NewTCP(TCPConfig{Listen: service.listen, Grain: 128, PerAddress: 8, Server: service.server, Log: log})
+			door := Door(tcp)
+			if service.wrap != nil {
+				door = service.wrap(tcp)
+			}
+			s := NewService(name, 128, harbourTerms, log, door)
+			defer s.close()
+			port := freePort(t)
+			if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port, For: 20 * time.Second}); err != nil {
+				t.Fatal(err)
+			}
+			tcp.mu.Lock()
+			if tcp.listener != nil {
+				t.Error("the service's own port is open")
+			}
+			tcp.mu.Unlock()
+			// The kernel lets him wait, or, where it may not be told to, he is reset.
+			if stranger, err := dialFrom("127.0.0.2", port, 200*time.Millisecond); err == nil {
+				if n, err := stranger.Read(make([]byte, 1)); n != 0 || err == nil {
+					t.Errorf("a stranger read %d bytes, %v", n, err)
+				}
+				stranger.Close()
+			}
+			c, err := dialFrom("127.0.0.1", port, 10*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			service.use(t, c)
+			if again, err := dialFrom("127.0.0.1", port, 10*time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("a second connection: %v, %v", again, err)
+			}
+			// A lease has its own way in.
+			if err := s.Open(grant("#001", "127.0.0.1")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRandomPortThatIsTaken(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	d := NewTCP(TCPConfig{Listen: at(freePort(t)), Grain: 128, PerAddress: 8, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	u := NewUDP(UDPConfig{Listen: at(freePort(t)), Grain: 128, Log: log, Relay: relay.UDPConfig{Upstream: "127.0.0.1:9"}})
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	mute, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	for name, c := range map[string]struct {
+		door  PortOpener
+		taken net.Addr
+	}{"tcp": {d, other.Addr()}, "udp": {u, mute.LocalAddr()}} {
+		s := NewService(name, 128, harbourTerms, log, c.door)
+		defer s.close()
+		port := netip.MustParseAddrPort(c.taken.String()).Port()
+		if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port}); !errors.Is(err, ErrPortTaken) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(s.ports) != 0 || s.leases.Len() != 0 {
+			t.Errorf("%s: something is open", name)
+		}
+		// The port of an order before is free for the same client's next.
+		port = freePort(t)
+		for range 2 {
+			if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestRandomPortOfUDP(t *testing.T) {
+	for _, cut := range []bool{true, false} {
+		terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
+		s, d, own := udpStage(t, terms, time.Minute)
+		port := freePort(t)
+		if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+			t.Fatal(err)
+		}
+		stranger, first, second := talker(t, "127.0.0.2", at(port)), talker(t, "127.0.0.1", at(port)), talker(t, "127.0.0.1", at(port))
+		if answered(stranger) {
+			t.Error("a stranger is answered")
+		}
+		if !answered(first) || answered(second) || answered(stranger) {
+			t.Error("answered: not the first flow alone")
+		}
+		if answered(talker(t, "127.0.0.1", own)) {
+			t.Error("the service's own port is open")
+		}
+		// The lease of the address ends; what came by the port does not.
+		s.Open(grant("com2", "127.0.0.1"))
+		if !answered(talker(t, "127.0.0.1", own)) {
+			t.Error("not answered by the service's own port")
+		}
+		s.Do(Order{Grant: grant("com2", "127.0.0.1"), Action: Close})
+		if !answered(first) || answered(second) {
+			t.Error("after another lease: not the first flow alone")
+		}
+		// Its time is over.
+		s.mu.Lock()
+		s.ports.end(func(*openPort) bool { return true }, terms.Cut)
+		s.mu.Unlock()
+		if got := answered(first); got == cut {
+			t.Errorf("cut %v: answered after the time: %v", cut, got)
+		}
+		s.Update(terms, func(wire.Identifier) bool { return false })
+		if answered(first) {
+			t.Errorf("cut %v: answered after the revocation", cut)
+		}
+		emptied(t, d)
+	}
+}
+
+// TestRandomPortOfUDPIsGivenBack: with the flow, or when nobody comes.
+func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
+	s, d, _ := udpStage(t, harbourTerms, 300*time.Millisecond)
+	port := freePort(t)
+	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+		t.Fatal(err)
+	}
+	if !answered(talker(t, "127.0.0.1", at(port))) {
+		t.Fatal("not answered")
+	}
+	emptied(t, d)
+	if c, err := net.ListenPacket("udp", at(port)); err != nil {
+		t.Errorf("after an idle flow: %v", err)
+	} else {
+		c.Close()
+	}
+	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+		t.Fatal(err)
+	}
+	s.Do(Order{Grant: grant("com1", "127.0.0.1"), Action: Close})
+	if answered(talker(t, "127.0.0.1", at(port))) {
+		t.Error("answered after an order to close")
+	}
+	emptied(t, d)
+	// The door's end is the port's.
+	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	emptied(t, d)
+}
+
+// emptied waits until no random port of a door is left.
+func emptied(t *testing.T, d *UDP) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		d.mu.Lock()
+		left := len(d.ports)
+		d.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d random ports are left", left)
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sallyport/sessions"
+	"sallyport/verify/wire"
+)
+
+// opener is a door whose random ports are known by their numbers.
+type opener struct {
+	recorded
+	ports map[uint16]*pretended
+}
+
+type pretended struct{ state PortState }
+
+func (p *pretended) State() PortState { return p.state }
+
+func (p *pretended) End(cut bool) {
+	if cut || p.state == PortWaiting {
+		p.state = PortOver
+	}
+}
+
+func (o *opener) OpenPort(port uint16, _ netip.Addr, _ time.Time) (RandomPort, error) {
+	if o.fail != nil {
+		return nil, o.fail
+	}
+	p := &pretended{}
+	o.ports[port] = p
+	return p, nil
+}
+
+func TestRandomPortsAreBounded(t *testing.T) {
+	door := &opener{ports: map[uint16]*pretended{}}
+	s := serviceOf("web", 128, door)
+	number := uint16(0)
+	order := func(id wire.Identifier, a netip.Addr) error {
+		number++
+		return s.Do(Order{Grant: sessions.Grant{Identifier: id, Address: a}, Port: number, For: time.Duration(number) * time.Millisecond})
+	}
+	waiting := func() (all []uint16) {
+		for n, p := range door.ports {
+			if p.state == PortWaiting {
+				all = append(all, n)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+	// As many wait as a client may have addresses: the first to end gives way.
+	for i := range 10 {
+		if err := order(client(0), address(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 6, 7, 8, 9, 10}) {
+		t.Errorf("of a client wait %v", got)
+	}
+	// One of the same address gives way to the next one, but not one that is used.
+	door.ports[10].state = PortUsed
+	order(client(0), address(5))
+	order(client(0), address(9))
+	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || door.ports[10].state != PortUsed {
+		t.Errorf("after two more orders wait %v", got)
+	}
+	// If it cannot be bound, nothing is open by the order, nor the one before.
+	door.fail = errors.New("no")
+	if err := order(client(0), address(9)); !errors.Is(err, door.fail) || door.ports[12].state != PortOver {
+		t.Errorf("before a port that cannot be bound: state %d, %v", door.ports[12].state, err)
+	}
+	door.fail = nil
+	order(client(0), address(9))
+	// In all.
+	for i := range maxPorts - 8 {
+		if err := order(wire.Identifier{1, byte(i)}, address(1)); err != nil {
+			t.Fatalf("port %d: %v", 8+i, err)
+		}
+	}
+	if err := order(client(2), address(1)); !errors.Is(err, errTooManyPorts) || len(waiting()) != maxPorts {
+		t.Errorf("one too many, where %d wait: %v", len(waiting()), err)
+	}
+	door.ports[3].state = PortUsed
+	if err := order(client(2), address(1)); err != nil {
+		t.Errorf("after one was used: %v", err)
+	}
+	// What is over is forgotten.
+	s.Update(s.terms, func(wire.Identifier) bool { return false })
+	for n, p := range door.ports {
+		if p.state != PortOver {
+			t.Errorf("port %d of a revoked client: %d", n, p.state)
+		}
+	}
+	if len(s.ports) != 0 || s.leases.Len() != 0 || len(door.open) != 0 {
+		t.Errorf("left: %d ports, %d leases, %v", len(s.ports), s.leases.Len(), door.open)
+	}
+}
+
+// harbour is networks in memory, by what is listened on.
+type harbour map[string]*network
+
+func (h harbour) listen(kind, address string) (net.Listener, error) {
+	h[address] = &network{}
+	return h[address].listen(kind, address)
+}
+
+const mooring = "192.0.2.100:" // where the service of a harbour is
+
+func atHarbour(t *testing.T, terms Terms, perAddress int, f func(t *testing.T, s *Service, h harbour)) {
+	synctest.Test(t, func(t *testing.T) {
+		h := harbour{}
+		log := slog.New(slog.DiscardHandler)
+		d := NewTCP(TCPConfig{Listen: mooring + "443", Grain: 128, PerAddress: perAddress, Server: NewWeb(Content{Handler: Pages()}, log), Log: log, ListenFunc: h.listen})
+		s := NewService("web", 128, terms, log, d)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		f(t, s, h)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		for address, n := range h {
+			if n.listening.Load() {
+				t.Errorf("listens on %s after Run has returned", address)
+			}
+		}
+	})
+}
+
+func (h harbour) port(number string) *network {
+	if n := h[mooring+number]; n != nil {
+		return n
+	}
+	return &network{}
+}
+
+var harbourTerms = Terms{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Cut: true, Addresses: 8}
+
+func TestRandomPortThatNobodyUses(t *testing.T) {
+	atHarbour(t, harbourTerms, 8, func(t *testing.T, s *Service, h harbour) {
+		for _, step := range []struct{ fixed, lasts time.Duration }{{0, 10}, {3, 3}, {100, 25}} {
+			if err := s.Do(Order{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second}); err != nil {
+				t.Fatal(err)
+			}
+			if h.port("443").listening.Load() {
+				t.Error("the service's own port is open")
+			}
+			time.Sleep(step.lasts*time.Second - 1)
+			synctest.Wait()
+			if !h.port("4711").listening.Load() {
+				t.Errorf("for %d s: closed too early", step.fixed)
+			}
+			time.Sleep(time.Nanosecond)
+			synctest.Wait()
+			if h.port("4711").listening.Load() {
+				t.Errorf("for %d s: still open", step.fixed)
+			}
+		}
+	})
+}
+
+// TestConnectionByARandomPort: it ends with the order's time and by nothing
+// else of the same address; without Cut it lives on, until its client is
+// revoked.
+func TestConnectionByARandomPort(t *testing.T) {
+	for _, cut := range []bool{true, false} {
+		terms := harbourTerms
+		terms.Cut = cut
+		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h harbour) {
+			s.Do(Order{Grant: grant("com2", "192.0.2.1"), For: 5 * time.Second})
+			if err := s.Do(Order{Grant: grant("com1", "192.0.2.1"), Port: 4711}); err != nil {
+				t.Fatal(err)
+			}
+			if stranger := h.port("4711").dial("192.0.2.2"); get(stranger, "/test1.html") != 0 {
+				t.Error("a stranger was served")
+			}
+			c, own := h.port("4711").dial("192.0.2.1"), h.port("443").dial("192.0.2.1")
+			synctest.Wait()
+			if h.port("4711").listening.Load() {
+				t.Error("open after the first connection")
+			}
+			if get(c, "/test1.html") != 200 || get(own, "/test1.html") != 200 {
+				t.Fatal("not served")
+			}
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if got := get(c, "/test1.html"); got != 200 {
+				t.Errorf("after somebody else's lease: %d", got)
+			}
+			if got := get(own, "/test1.html"); (got == 200) == cut {
+				t.Errorf("cut %v: by the service's own port: %d", cut, got)
+			}
+			s.Open(grant("com2", "192.0.2.1"))
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if got := get(c, "/test1.html"); (got == 200) == cut {
+				t.Errorf("cut %v: after the order's time: %d", cut, got)
+			}
+			s.Update(terms, func(id wire.Identifier) bool { return id != client(1) })
+			if got := get(c, "/test1.html"); got != 0 {
+				t.Errorf("revoked: %d", got)
+			}
+		})
+	}
+}
+
+func TestRandomPortIsClosedByOrder(t *testing.T) {
+	for _, cut := range []bool{true, false} {
+		terms := harbourTerms
+		terms.Cut = cut
+		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h harbour) {
+			order := Order{Grant: grant("com1", "192.0.2.1"), Port: 4711}
+			s.Do(order)
+			c := h.port("4711").dial("192.0.2.1")
+			order.Port = 4712
+			s.Do(order)
+			s.Do(Order{Grant: grant("com2", "192.0.2.1"), Port: 4713})
+			s.Do(Order{Grant: order.Grant, Action: Close})
+			if h.port("4712").listening.Load() {
+				t.Error("open after the order to close")
+			}
+			if !h.port("4713").listening.Load() {
+				t.Error("somebody else's is closed")
+			}
+			if got := get(c, "/test1.html"); (got == 200) == cut {
+				t.Errorf("cut %v: its connection: %d", cut, got)
+			}
+		})
+	}
+}
+
+// TestRandomPortCountsConnections: as one of the service's, and who is refused
+// for that has not used the port.
+func TestRandomPortCountsConnections(t *testing.T) {
+	atHarbour(t, harbourTerms, 1, func(t *testing.T, s *Service, h harbour) {
+		s.Open(grant("com1", "192.0.2.1"))
+		own := h.port("443").dial("192.0.2.1")
+		if got := get(own, "/test1.html"); got != 200 {
+			t.Fatalf("by the service's own port: %d", got)
+		}
+		s.Do(Order{Grant: grant("com1", "192.0.2.1"), Port: 4711})
+		if c := h.port("4711").dial("192.0.2.1"); get(c, "/test1.html") != 0 {
+			t.Error("one too many was served")
+		}
+		own.Close()
+		synctest.Wait()
+		c := h.port("4711").dial("192.0.2.1")
+		if got := get(c, "/test1.html"); got != 200 {
+			t.Errorf("with room: %d", got)
+		}
+		if again := h.port("443").dial("192.0.2.1"); get(again, "/test1.html") != 0 {
+			t.Error("a connection by a random port does not count")
+		}
+		c.Close()
+		synctest.Wait()
+		if got := get(h.port("443").dial("192.0.2.1"), "/test1.html"); got != 200 {
+			t.Errorf("after it is closed: %d", got)
+		}
+	})
+}
