@@ -207,6 +207,16 @@ func TestConnectionByARandomPort(t *testing.T) {
 			if got := get(c, "/test1.html"); (got == 200) == cut {
 				t.Errorf("cut %v: after the order's time: %d", cut, got)
 			}
+			if !cut {
+				// It lives on as it was granted, whatever the terms are now.
+				terms.Cut = true
+				s.Update(terms, func(wire.Identifier) bool { return true })
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if got := get(c, "/test1.html"); got != 200 {
+					t.Errorf("after other terms: %d", got)
+				}
+			}
 			s.Update(terms, func(id wire.Identifier) bool { return id != client(1) })
 			if got := get(c, "/test1.html"); got != 0 {
 				t.Errorf("revoked: %d", got)
