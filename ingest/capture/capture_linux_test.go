@@ -1,0 +1,439 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+)
+
+// world is this host, which captures, and one outside.
+type world struct {
+	*testing.T
+	*Capture
+	outside *netns.Host
+	mu      sync.Mutex
+	knocks  []Knock
+	stop    func()
+}
+
+func (w *world) Take(k []Knock) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.knocks = append(w.knocks, k...)
+}
+
+func (w *world) heard() []Knock {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]Knock(nil), w.knocks...)
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func newWorld(t *testing.T, sockets bool) *world {
+	t.Helper()
+	w := &world{T: t, outside: netns.NewHost(t)}
+	netns.Connect(t, netns.End{Name: "inner", Addresses: []string{"198.51.100.1/24", "198.51.100.9/24", "2001:db8::1/64"}}, w.outside,
+		netns.End{Name: "outer", Addresses: []string{"198.51.100.2/24", "2001:db8::2/64"}})
+	for path, value := range map[string]string{"/proc/sys/net/ipv4/icmp_ratemask": "0", "/proc/sys/net/ipv6/icmp/ratemask": "129"} {
+		w.must(os.WriteFile(path, []byte(value), 0o600))
+	}
+	w.open(sockets)
+	return w
+}
+
+func (w *world) open(sockets bool) {
+	w.Helper()
+	var err error
+	w.Capture, err = Open(Config{First: 20000, Last: 20099, Sockets: sockets, Sink: w, Log: slog.New(slog.DiscardHandler)})
+	w.must(err)
+	ctx, cancel := context.WithCancel(w.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Capture.Run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.Error(err)
+		}
+	})
+	w.Cleanup(w.stop)
+}
+
+func (w *world) await(what string, ok func() bool) {
+	w.Helper()
+	for range 60_000 {
+		if ok() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	w.Fatalf("never: %s; %+v", what, w.Stats())
+}
+
+// send puts a packet on the link, from outside.
+func (w *world) send(packet []byte) {
+	w.Helper()
+	w.must(w.outside.Do(func() error {
+		outer, err := net.InterfaceByName("outer")
+		if err != nil {
+			return err
+		}
+		var inner net.HardwareAddr
+		if out, err := exec.Command("ip", "neigh", "show", "198.51.100.1", "dev", "outer").Output(); err != nil {
+			return err
+		} else if f := strings.Fields(string(out)); len(f) > 2 {
+			if inner, err = net.ParseMAC(f[2]); err != nil {
+				return err
+			}
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		protocol := uint16(unix.ETH_P_IP)
+		if packet[0]>>4 == 6 {
+			protocol = unix.ETH_P_IPV6
+		}
+		to := &unix.SockaddrLinklayer{Ifindex: outer.Index, Protocol: swapped(protocol), Halen: 6}
+		copy(to.Addr[:], inner)
+		return unix.Sendto(fd, packet, 0, to)
+	}))
+}
+
+func (w *world) dial(to string) *net.UDPConn {
+	w.Helper()
+	var c net.Conn
+	w.must(w.outside.Do(func() (err error) {
+		c, err = net.Dial("udp", to)
+		return err
+	}))
+	w.Cleanup(func() { c.Close() })
+	return c.(*net.UDPConn)
+}
+
+var mark = ip(netip.AddrPortFrom(there4, 7), netip.AddrPortFrom(here4, 20007), nil, 0)
+
+// TestKernelFollowsTheRule has every sample come over a link.
+func TestKernelFollowsTheRule(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, false)
+	for _, s := range samples() {
+		if len(s.packet) < 20 || s.name == "neither" {
+			continue // no link carries it
+		}
+		before := w.Stats().Received
+		w.send(s.packet)
+		w.send(mark)
+		want := before + 1
+		if s.knock {
+			want++
+		}
+		w.await(s.name, func() bool { return w.Stats().Received >= want })
+		if got := w.Stats().Received; got != want {
+			t.Errorf("%s: %d heard, want %d", s.name, got-before, want-before)
+		}
+	}
+	if s := w.Stats(); s.Refused != 0 || s.Dropped != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestImpossibleSources(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, false)
+	for i, a := range []string{"127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "198.51.100.9"} {
+		w.send(ip(netip.AddrPortFrom(netip.MustParseAddr(a), 5000), netip.AddrPortFrom(here4, 20000), nil, 0))
+		w.await(a, func() bool { return w.Stats().Refused == uint64(i+1) })
+	}
+	// And what a router would hand on.
+	w.send(ip(netip.AddrPortFrom(there4, 5000), netip.MustParseAddrPort("203.0.113.1:20000"), nil, 0))
+	w.await("a packet for another host", func() bool { return w.Stats().Refused == 6 })
+	if got := w.heard(); len(got) != 0 {
+		t.Errorf("heard %v", got)
+	}
+}
+
+// TestKnocksAndAnswers, of both media, over both families.
+func TestKnocksAndAnswers(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	for _, sockets := range []bool{false, true} {
+		t.Run(fmt.Sprintf("sockets=%v", sockets), func(t *testing.T) {
+			w := newWorld(t, sockets)
+			for _, to := range []string{"198.51.100.1:20010", "198.51.100.9:20011", "[2001:db8::1]:20012"} {
+				c := w.dial(to)
+				before := len(w.heard())
+				_, err := c.Write(nil)
+				w.must(err)
+				w.await("the knock", func() bool { return len(w.heard()) > before })
+				k := w.heard()[before]
+				if k.Source != c.LocalAddr().(*net.UDPAddr).AddrPort() || k.Destination != netip.MustParseAddrPort(to) {
+					t.Errorf("heard %v, from %s to %s", k, c.LocalAddr(), to)
+				}
+				// The client's socket is connected: only the very port can answer.
+				for _, payload := range []string{"challenge", "an odd one"} {
+					w.must(w.Answer(k, []byte(payload)))
+					w.must(c.SetReadDeadline(time.Now().Add(20 * time.Second)))
+					b := make([]byte, 100)
+					n, err := c.Read(b)
+					if errors.Is(err, unix.ECONNREFUSED) {
+						n, err = c.Read(b) // the closed port's own answer to the knock
+					}
+					if err != nil || string(b[:n]) != payload {
+						t.Errorf("%s: %q, %v", to, b[:n], err)
+					}
+				}
+			}
+			if s := w.Stats(); s.Answers != 6 || s.Failures != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// TestPortsStayClosed: the kernel answers as for their neighbours; bound ones
+// are silent, whatever comes.
+func TestPortsStayClosed(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	refused := func(w *world, port int, payload []byte) bool {
+		c := w.dial(fmt.Sprintf("198.51.100.1:%d", port))
+		_, err := c.Write(payload)
+		w.must(err)
+		w.must(c.SetReadDeadline(time.Now().Add(300 * time.Millisecond)))
+		_, err = c.Read(make([]byte, 1))
+		return errors.Is(err, unix.ECONNREFUSED)
+	}
+	w := newWorld(t, false)
+	for _, payload := range [][]byte{nil, []byte("x")} {
+		for _, port := range []int{20000, 20100} {
+			if !refused(w, port, payload) {
+				t.Errorf("captured: port %d is not closed to %q", port, payload)
+			}
+		}
+	}
+	w.stop()
+	w.open(true)
+	for _, payload := range [][]byte{nil, []byte("x")} {
+		if refused(w, 20000, payload) {
+			t.Errorf("bound: port 20000 answers %q", payload)
+		}
+	}
+	w.await("the empty one", func() bool { return w.Stats().Received == 1 })
+	w.stop()
+	if !refused(w, 20000, nil) {
+		t.Error("bound after the end")
+	}
+}
+
+// TestThroughTranslation: an answer finds its way through a NAT that knows of
+// one port only.
+func TestThroughTranslation(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("needs nft")
+	}
+	w := newWorld(t, false)
+	inside := netns.NewHost(t)
+	w.must(w.outside.Do(func() error {
+		_, err := netns.Join(netns.End{Name: "lan", Addresses: []string{"10.0.0.1/24"}}, inside, netns.End{Name: "wan", Addresses: []string{"10.0.0.2/24"}})
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
+			return err
+		}
+		c := exec.Command("nft", "-f", "-")
+		c.Stdin = strings.NewReader("table ip nat { chain post { type nat hook postrouting priority 100; ip saddr 10.0.0.0/24 masquerade fully-random; }\n}\n")
+		out, err := c.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}))
+	var c *net.UDPConn
+	w.must(inside.Do(func() error {
+		if out, err := exec.Command("ip", "route", "add", "default", "via", "10.0.0.1").CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		var err error
+		c, err = net.ListenUDP("udp4", nil)
+		return err
+	}))
+	defer c.Close()
+	var ports []uint16
+	for port := range 5 {
+		_, err := c.WriteToUDPAddrPort(nil, netip.AddrPortFrom(here4, uint16(20000+port)))
+		w.must(err)
+		w.await("the knock", func() bool { return len(w.heard()) == port+1 })
+		k := w.heard()[port]
+		if k.Source.Addr() != there4 {
+			t.Fatalf("it came from %s", k.Source)
+		}
+		ports = append(ports, k.Source.Port())
+	}
+	if ports[0] == ports[1] && ports[1] == ports[2] {
+		t.Errorf("the NAT gave the packets the ports %v", ports)
+	}
+	w.must(w.Answer(w.heard()[4], []byte("challenge")))
+	w.must(c.SetReadDeadline(time.Now().Add(20 * time.Second)))
+	b := make([]byte, 100)
+	n, from, err := c.ReadFromUDPAddrPort(b)
+	if err != nil || string(b[:n]) != "challenge" || from != netip.AddrPortFrom(here4, 20004) {
+		t.Errorf("%q from %s, %v", b[:n], from, err)
+	}
+}
+
+func TestBoundPortsThatAreTaken(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	l, err := net.ListenUDP("udp", &net.UDPAddr{Port: 20050})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	w := &world{T: t}
+	cfg := Config{First: 20000, Last: 20099, Sockets: true, Sink: w, Log: slog.New(slog.DiscardHandler)}
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "port 20050") {
+		t.Errorf("got %v", err)
+	}
+	cfg.Last = 30000
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "4096 are the most") {
+		t.Errorf("got %v", err)
+	}
+	cfg.First, cfg.Last = 20000, 20010
+	c, err := Open(cfg)
+	if err != nil {
+		t.Fatalf("those before were not given back: %v", err)
+	}
+	c.Close()
+}
+
+// TestItTakesOnlyRawPackets: CAP_NET_RAW is all that capturing takes; without
+// it the error says so.
+func TestItTakesOnlyRawPackets(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	open := func(keep uint32) error {
+		done := make(chan error)
+		go func() {
+			// The thread ends with what it has shed.
+			runtime.LockOSThread()
+			header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+			data := [2]unix.CapUserData{{Effective: keep, Permitted: keep}}
+			if err := unix.Capset(&header, &data[0]); err != nil {
+				done <- err
+				return
+			}
+			c, err := Open(Config{First: 20000, Last: 20099, Sink: &world{T: t}, Log: slog.New(slog.DiscardHandler)})
+			if err == nil {
+				c.Close()
+			}
+			done <- err
+		}()
+		return <-done
+	}
+	if err := open(1 << unix.CAP_NET_RAW); err != nil {
+		t.Errorf("with CAP_NET_RAW alone: %v", err)
+	}
+	err := open(0)
+	var hint interface{ Hint() string }
+	if err == nil || !strings.Contains(err.Error(), "CAP_NET_RAW") || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "sockets") {
+		t.Errorf("without: %v", err)
+	}
+}
+
+// TestBurstIsCounted: what is sent is received, or dropped and counted.
+func TestBurstIsCounted(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, false)
+	const n = 20_000
+	w.must(w.outside.Do(func() error {
+		c, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for i := range n {
+			c.WriteToUDPAddrPort(nil, netip.AddrPortFrom(here4, uint16(20000+i%100)))
+		}
+		return nil
+	}))
+	w.await("all", func() bool { s := w.Stats(); return s.Received+s.Dropped == n })
+	if got := uint64(len(w.heard())); got != w.Stats().Received {
+		t.Errorf("%d of %d were handed on", got, w.Stats().Received)
+	}
+}
+
+// none takes packets, and forgets them.
+type none struct{ n int }
+
+func (s *none) Take(k []Knock) { s.n += len(k) }
+
+func TestNothingIsAllocated(t *testing.T) {
+	c := &captured{rule: inTest, counts: new(counts), own: own{}, cfg: Config{Sink: new(none)}}
+	all := []netip.Addr{here4, here6}
+	c.own.all.Store(&all)
+	b := newBatch()
+	for i := range batchSize {
+		from, to := there4, here4
+		if i%2 == 1 {
+			from, to = there6, here6
+		}
+		p := ip(netip.AddrPortFrom(from, 5000), netip.AddrPortFrom(to, 20000), nil, 0)
+		b.msgs[i].len = uint32(copy(b.data[i][:], p))
+	}
+	if n := testing.AllocsPerRun(100, func() { c.take(b, batchSize) }); n != 0 {
+		t.Errorf("%v for a batch", n)
+	}
+	if got := c.cfg.Sink.(*none).n; got != 101*batchSize {
+		t.Errorf("%d handed on", got)
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	c := &captured{rule: inTest, counts: new(counts), own: own{}, cfg: Config{Sink: new(none)}}
+	all := []netip.Addr{here4}
+	c.own.all.Store(&all)
+	batch := newBatch()
+	p := ip(netip.AddrPortFrom(there4, 5000), netip.AddrPortFrom(here4, 20000), nil, 0)
+	for i := range batchSize {
+		batch.msgs[i].len = uint32(copy(batch.data[i][:], p))
+	}
+	for b.Loop() {
+		c.take(batch, batchSize)
+	}
+	b.ReportMetric(float64(b.N)*batchSize/b.Elapsed().Seconds(), "pkts/s")
+}
