@@ -13,18 +13,18 @@ import (
 	"sallyport/bench/netns"
 )
 
-// capture records what arrives at the client's end of the link: all that the
+// recording is what arrives at the client's end of the link: all that the
 // server's host has sent.
-type capture struct {
+type recording struct {
 	mu     sync.Mutex
 	frames [][]byte
 	host   *netns.Host
 	marks  int
 }
 
-func startCapture(t *testing.T, h *netns.Host, link string) *capture {
+func record(t *testing.T, h *netns.Host, link string) *recording {
 	t.Helper()
-	c := &capture{host: h}
+	c := &recording{host: h}
 	var fd int
 	err := h.Do(func() (err error) {
 		iface, err := net.InterfaceByName(link)
@@ -72,13 +72,13 @@ const marker = 0x88B5 // an EtherType for local experiments (IEEE 802)
 // sent returns how many packets the server's host has sent so far. To know
 // that the capture has seen all of them, it sends a frame of its own after
 // them, which does not count.
-func (c *capture) sent(t *testing.T) int {
+func (c *recording) sent(t *testing.T) int {
 	t.Helper()
 	c.mark(t)
 	return len(c.packets())
 }
 
-func (c *capture) mark(t *testing.T) {
+func (c *recording) mark(t *testing.T) {
 	t.Helper()
 	iface, err := net.InterfaceByName("srv")
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *capture) mark(t *testing.T) {
 	}
 }
 
-func (c *capture) marksSeen() (n int) {
+func (c *recording) marksSeen() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.frames {
@@ -115,7 +115,7 @@ func (c *capture) marksSeen() (n int) {
 
 // packets returns what was sent but marks and the multicast reports with
 // which the kernel, not the server, greets a new link.
-func (c *capture) packets() (frames [][]byte) {
+func (c *recording) packets() (frames [][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.frames {
@@ -129,7 +129,7 @@ func (c *capture) packets() (frames [][]byte) {
 // onlyTheWebServer fails unless every packet is TCP from the web server's
 // port, and there was at least one: a capture that sees nothing proves
 // nothing.
-func (c *capture) onlyTheWebServer(t *testing.T) {
+func (c *recording) onlyTheWebServer(t *testing.T) {
 	t.Helper()
 	if c.sent(t) == 0 {
 		t.Error("the capture has seen no packet at all")

@@ -18,6 +18,7 @@ import (
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/state"
+	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
 )
 
@@ -81,6 +82,12 @@ func describe(env cli.Env, cfg config) {
 	for _, service := range cfg.services {
 		say("service", "%s", service.describe())
 	}
+	if cfg.challenge != nil {
+		say("challenge", "requests and responses to UDP ports %s, %s", cfg.challenge.plan.Ports, map[bool]string{false: "captured", true: "bound"}[cfg.challenge.sockets])
+	}
+	for _, o := range cfg.operations {
+		say("operation", "%s", o.describe(cfg.services[o.service]))
+	}
 	if cfg.needsHelper() {
 		say("firewall", "table inet sallyport before every service%s", map[bool]string{true: ", and before all unsolicited UDP to ports 1025 to 65535"}[cfg.stealth])
 	}
@@ -143,6 +150,19 @@ func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
 	}
 	if why := cfg.needsFirewall(); why != "" && !netAdmin() {
 		warn("%s takes CAP_NET_ADMIN, which this command does not have: \"serve\" has to be started with it", why)
+	}
+	if cfg.challenge != nil && !cfg.challenge.sockets && !netRaw() {
+		warn("[challenge] with capture = \"packet\" takes CAP_NET_RAW, which this command does not have: \"serve\" has to be started with it")
+	}
+	_, idle := cfg.usable()
+	warnings = append(warnings, idle...)
+	for _, o := range cfg.operations {
+		if w := weakness(o.secret); w != "" {
+			warn("the secret of operation %q is weak, %s from one sniffed exchange", o.id, w)
+		}
+		if o.algorithm == exchange.Unilateral {
+			warn("operation %q uses Algorithm 1: who is behind a NAT does not get in, and anybody can pass for the server", o.id)
+		}
 	}
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)

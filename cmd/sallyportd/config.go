@@ -42,6 +42,10 @@ type file struct {
 	StealthExcept           []int         `toml:"stealth_except" expect:"a list of UDP ports from 1025 to 65535"`
 	OnExit                  string        `toml:"on_exit" expect:"\"closed\" or \"clear\""`
 	Service                 []fileService `toml:"service" expect:"a [[service]] table for each service, 1 to 64"`
+
+	// The second protocol.
+	Challenge fileChallenge   `toml:"challenge" expect:"a [challenge] table"`
+	Operation []fileOperation `toml:"operation" expect:"an [[operation]] table for each operation, 1 to 256"`
 }
 
 // config is what the server runs with: everything checked, nothing default.
@@ -59,6 +63,8 @@ type config struct {
 	unfiltered bool
 	clients    []registered
 	services   []serviceConfig
+	challenge  *challengeConfig // nil: there is no second protocol
+	operations []operationConfig
 	stateDir   string
 	relaxed    bool // a grant takes effect before its nonces are on disk
 
@@ -152,6 +158,9 @@ func loadAll(path string, known func(config) []string) (config, error) {
 			return config{}, fmt.Errorf("read the previous port secret: %w", err)
 		}
 	}
+	if err := cfg.readOperations(raw); err != nil {
+		return config{}, err
+	}
 	for i, s := range cfg.services {
 		if info, err := os.Stat(s.root); s.root != "" && (err != nil || !info.IsDir()) {
 			return config{}, f.Errorf(fmt.Sprintf("service.%d.root", i), "got %q, which is none", s.root)
@@ -184,7 +193,7 @@ func readSecret(configPath, inline, file string) (string, error) {
 }
 
 func parseConfig(path string, data []byte) (file, *tomlfile.File, error) {
-	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock", StateDir: "state", Durability: "strict", OnExit: "closed", KernelFilter: true, ReceiveBuffer: 1 << 20}
+	raw := file{Version: configVersion, Generator: schedule.Algorithm1.String(), AdminSocket: "sallyportd.sock", StateDir: "state", Durability: "strict", OnExit: "closed", KernelFilter: true, ReceiveBuffer: 1 << 20, Challenge: defaultChallenge}
 	f, err := tomlfile.Decode(path, data, &raw)
 	return raw, f, err
 }
@@ -251,6 +260,9 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 		return cfg, f.Errorf("on_exit", "got %q", raw.OnExit)
 	}
 	if cfg.services, err = validateServices(raw.Service, f); err != nil {
+		return cfg, err
+	}
+	if err := raw.validateChallenge(f, &cfg); err != nil {
 		return cfg, err
 	}
 	if cfg.needsHelper() {

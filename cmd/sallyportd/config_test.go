@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"sallyport/sessions/gate"
+	"sallyport/verify/challenge"
+	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -35,7 +37,7 @@ func TestReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	load := func(text string) config {
-		dir := files(t, map[string]string{"c.toml": text, "port_secret": "sécret\n", "port_secret.previous": "before\n", "clients.txt": "com1 s 0\n"})
+		dir := files(t, map[string]string{"c.toml": text, "port_secret": "sécret\n", "port_secret.previous": "before\n", "clients.txt": "com1 s 0\n", "ssh-alice.secret": "alice\n"})
 		text = strings.ReplaceAll(text, "/srv/www", dir)
 		if err := os.WriteFile(filepath.Join(dir, "c.toml"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -73,7 +75,10 @@ func TestReference(t *testing.T) {
 		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "# "), " = "); ok && strings.HasPrefix(line, "# ") && !strings.Contains(key, " ") && !strings.HasSuffix(line, "\"…\"\n") {
 			line = strings.TrimPrefix(line, "# ")
 		}
-		spelled = append(spelled, strings.Replace(line, "# [[service]]", "[[service]]", 1))
+		if strings.HasPrefix(line, "# [") {
+			line = strings.TrimPrefix(line, "# ")
+		}
+		spelled = append(spelled, line)
 	}
 	cfg = load(strings.Join(spelled, ""))
 	web := &cfg.services[0]
@@ -91,13 +96,22 @@ func TestReference(t *testing.T) {
 		serviceConfig{name: "site", kind: "proxy", listen: "[::]:8443", upstream: "10.0.0.5:443", grain: 128, connections: 64, terms: minute},
 		serviceConfig{name: "ssh", kind: "firewall", listen: ":22", grain: 128, connections: 64, terms: half})
 	want.server, want.previous = "gate.example.org", previousSecret{"before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}
+	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}
+	want.challenge = &challengeConfig{
+		plan:    challenge.Plan{Request: ranges, Response: challenge.Encoding{Scheme: challenge.Ranges, Base: 25600, DataBits: 8}, Ports: challenge.Ports{First: 16384, Last: 30719}},
+		public4: netip.MustParseAddr("203.0.113.5"), slots: 16384, rate: 20000,
+	}
+	want.operations = []operationConfig{{
+		id: "ssh-alice-", secret: "alice", algorithm: exchange.NATAware, service: 2, openFor: 30 * time.Second,
+		client: "com1", from: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+	}}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("spelled out:\ngot  %+v\nwant %+v", cfg, want)
 	}
 	// Every key there is stands in it.
-	for _, typ := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[fileService]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[fileService](), reflect.TypeFor[fileChallenge](), reflect.TypeFor[fileEncoding](), reflect.TypeFor[fileOperation]()} {
 		for i := range typ.NumField() {
-			if key := typ.Field(i).Tag.Get("toml"); !strings.Contains(string(reference), "\n"+key+" = ") && !strings.Contains(string(reference), "\n# "+key+" = ") && key != "service" {
+			if key := typ.Field(i).Tag.Get("toml"); !strings.Contains(string(reference), "\n"+key+" = ") && !strings.Contains(string(reference), "\n# "+key+" = ") && !strings.Contains(string(reference), "(with "+key+")") && !strings.Contains(string(reference), "["+key+"]") && !strings.Contains(string(reference), "[challenge."+key+"]") {
 				t.Errorf("%s is not in the reference", key)
 			}
 		}

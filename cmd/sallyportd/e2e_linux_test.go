@@ -66,7 +66,7 @@ type world struct {
 	clock   clock
 	server  *server
 	host    *netns.Host
-	capture *capture
+	capture *recording
 	nonces  string
 }
 
@@ -98,7 +98,7 @@ func newWorld(t *testing.T, change func(*config)) *world {
 	if w.server, err = newServer(t.Context(), cfg, nil, w.clock.Now, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	w.capture = startCapture(t, w.host, "cli")
+	w.capture = record(t, w.host, "cli")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- w.server.run(ctx) }()

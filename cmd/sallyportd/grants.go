@@ -29,7 +29,9 @@ type opening struct {
 	Address netip.Addr `json:"address"`
 	// What the client may open; what of it could not be opened is in the log.
 	Services []string `json:"services"`
-	Missed   uint64   `json:"missed,omitempty"` // how many before it were not told
+	// What was asked for, if it was not a sequence of knocks.
+	Operation string `json:"operation,omitempty"`
+	Missed    uint64 `json:"missed,omitempty"` // how many before it were not told
 }
 
 // watched is a gate whose grants can be watched. No watcher delays a grant.
@@ -49,12 +51,18 @@ func (w *watched) Open(g sessions.Grant) error {
 	if err := w.Gate.Open(g); err != nil {
 		return err
 	}
+	w.tell(g, "", w.services(g.Identifier))
+	return nil
+}
+
+// tell tells all that watch.
+func (w *watched) tell(g sessions.Grant, operation string, services []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.watchers) == 0 {
-		return nil
+		return
 	}
-	o := opening{Time: time.Now(), Client: g.Identifier.String(), Address: g.Address, Services: w.services(g.Identifier)}
+	o := opening{Time: time.Now(), Client: g.Identifier.String(), Address: g.Address, Services: services, Operation: operation}
 	for c, missed := range w.watchers {
 		o.Missed = *missed
 		select {
@@ -64,7 +72,6 @@ func (w *watched) Open(g sessions.Grant) error {
 			*missed++
 		}
 	}
-	return nil
 }
 
 // subscribe begins to watch, until cancel.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,8 +24,8 @@ const helperVariable = "SALLYPORTD_HELPER"
 
 // separate starts the helper, if the configuration needs one, and sheds every
 // privilege of this process: it begins again as the same program and the same
-// process, which then returns from here. Only a port below 1024 to listen on
-// leaves it the right to do that.
+// process, which then returns from here. Only a port below 1024 to listen on, and
+// packets to capture, leave it the right to do that.
 func separate(cfg config) (*helper.Client, error) {
 	if fds, shed := os.LookupEnv(helperVariable); shed {
 		os.Unsetenv(helperVariable)
@@ -48,6 +49,13 @@ func separate(cfg config) (*helper.Client, error) {
 	var keep uint64
 	if cfg.lowPort() {
 		keep = held & (1 << unix.CAP_NET_BIND_SERVICE)
+	}
+	if cfg.challenge != nil && !cfg.challenge.sockets {
+		if held&(1<<unix.CAP_NET_RAW) == 0 {
+			return nil, cli.Misuse(cli.WithHint(errors.New("[challenge] with capture = \"packet\" takes CAP_NET_RAW, which this process does not have"),
+				"start it as root or with that capability; or, with a range of ports below 1025, capture = \"sockets\""))
+		}
+		keep |= 1 << unix.CAP_NET_RAW
 	}
 	fds := ""
 	if cfg.needsHelper() {
@@ -140,9 +148,14 @@ func capabilities() (uint64, error) {
 }
 
 // netAdmin reports whether this process could change the firewall.
-func netAdmin() bool {
+func netAdmin() bool { return holds(unix.CAP_NET_ADMIN) }
+
+// netRaw reports whether this process could capture packets.
+func netRaw() bool { return holds(unix.CAP_NET_RAW) }
+
+func holds(capability int) bool {
 	held, err := capabilities()
-	return err == nil && held&(1<<unix.CAP_NET_ADMIN) != 0
+	return err == nil && held&(1<<capability) != 0
 }
 
 // shed has the process begin again as the same program, with no other

@@ -32,6 +32,7 @@ type server struct {
 	services []runningService
 	helper   *helper.Client // nil: none, and no firewall
 	grants   *watched       // the gate's
+	second   *challenger    // nil: there is no second protocol
 	log      *slog.Logger
 	clients  int // at the start
 }
@@ -47,6 +48,8 @@ type parts struct {
 	isClient  map[wire.Identifier]bool
 	// The clients that may not open every service.
 	restricted map[wire.Identifier]gate.Rights
+	orders     orders
+	idle       []string // operations that nobody may use, and why
 }
 
 func partsOf(cfg config) (p parts, err error) {
@@ -78,7 +81,10 @@ func partsOf(cfg config) (p parts, err error) {
 		p.contents = append(p.contents, c)
 		p.services = append(p.services, s.terms)
 	}
-	p.restricted, err = restrictions(cfg)
+	if p.restricted, err = restrictions(cfg); err != nil {
+		return p, err
+	}
+	p.orders, p.idle, err = ordersOf(cfg)
 	return p, err
 }
 
@@ -143,6 +149,12 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 	if err != nil {
 		return nil, fmt.Errorf("prepare to receive: %w", err)
 	}
+	if cfg.challenge != nil {
+		if s.second, err = newChallenger(cfg, p.orders, s.carryOut, log); err != nil {
+			return nil, err
+		}
+	}
+	s.tellIdle(p)
 	return s, nil
 }
 
@@ -157,7 +169,11 @@ func (s *server) apply(ctx context.Context, p parts) error {
 	if err := s.state.Raise(p.slots); err != nil {
 		return err
 	}
-	isClient := func(id wire.Identifier) bool { return p.isClient[id] }
+	if s.second != nil {
+		s.second.update(p.orders)
+	}
+	s.tellIdle(p)
+	isClient := func(id wire.Identifier) bool { return p.isClient[id] || s.second != nil && s.second.holds(id) }
 	s.gate.Restrict(p.restricted, isClient)
 	if err := s.sessions.Update(ctx, p.slots); err != nil {
 		return err
@@ -168,6 +184,22 @@ func (s *server) apply(ctx context.Context, p parts) error {
 		service.update(p.contents[i])
 	}
 	return s.ingest.Update(ctx, p.terms)
+}
+
+// carryOut does what an operation asks for.
+func (s *server) carryOut(o gate.Order, operation string) error {
+	if err := s.gate.Do(o); err != nil || o.Action == gate.Close {
+		return err
+	}
+	s.grants.tell(o.Grant, operation, []string{s.services[o.Service].service.Name})
+	return nil
+}
+
+// tellIdle says which operations nobody may use.
+func (s *server) tellIdle(p parts) {
+	for _, why := range p.idle {
+		s.log.Warn(why)
+	}
 }
 
 // run serves until ctx ends or a part fails. Then the parts stop in the order
@@ -198,7 +230,21 @@ func (s *server) run(ctx context.Context) error {
 		g.Go(func() error { return s.watchHelper(ctx, fail) })
 	}
 	sessionsCtx := stage(ctx, s.ingest.Run)
-	gateCtx := stage(sessionsCtx, s.sessions.Run)
+	gateCtx := stage(sessionsCtx, func(done context.Context) error {
+		if s.second == nil {
+			return s.sessions.Run(done)
+		}
+		var g errgroup.Group
+		g.Go(func() error { return s.sessions.Run(done) })
+		g.Go(func() error {
+			err := s.second.run(ctx)
+			if err != nil {
+				fail()
+			}
+			return err
+		})
+		return g.Wait()
+	})
 	statsCtx := stage(gateCtx, s.gate.Run)
 	stage(statsCtx, func(ctx context.Context) error {
 		s.logTraffic(ctx)

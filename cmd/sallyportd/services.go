@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -93,11 +94,31 @@ func newService(number int, s serviceConfig, c content, h *helper.Client, log *s
 		doors, r.prepare = []gate.Door{door}, door.Prepare
 		r.update = func(c content) { door.Update(c.relay.Upstream) }
 	}
+	if s.kind == "firewall" {
+		doors = []gate.Door{portsTo(s, log)}
+	}
 	if h != nil {
 		doors = append(doors, &helper.Door{Client: h, Service: uint16(number), Ends: s.kind != "firewall" || s.terms.Cut})
 	}
 	r.service = gate.NewService(s.name, s.grain, s.terms, log, doors...)
 	return r
+}
+
+// portsTo has random ports lead to what another program listens on here.
+func portsTo(s serviceConfig, log *slog.Logger) gate.Door {
+	host := "127.0.0.1"
+	if a := s.host(); a.IsValid() {
+		host = a.String()
+	}
+	upstream := net.JoinHostPort(host, fmt.Sprint(s.port()))
+	if s.udp {
+		return gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
+			Listen: s.listen, Grain: s.grain, Log: log, Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: log},
+		}))
+	}
+	return gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
+		Listen: s.listen, Grain: s.grain, PerAddress: 64, Server: gate.NewProxy(relay.TCP{Upstream: upstream}, log), Log: log,
+	}))
 }
 
 func tcpDoor(s serviceConfig, server gate.Server, log *slog.Logger) ([]gate.Door, func() error) {

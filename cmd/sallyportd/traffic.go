@@ -50,7 +50,8 @@ func (s *server) traffic() traffic {
 	for o, n := range s.sessions.Stats() {
 		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
 	}
-	return append(t, counter{"port_failures", in.Failures}, counter{"state_failures", s.state.Failures()})
+	t = append(t, counter{"port_failures", in.Failures}, counter{"state_failures", s.state.Failures()})
+	return append(t, s.second.counters()...)
 }
 
 // since returns what has grown, by how much; nil if nothing has.

@@ -80,6 +80,10 @@ func (t *Table) share(k *exchange.Kind, p packet) *slot {
 
 // challenge answers the request that a slot has.
 func (t *Table) challenge(s *slot, p packet) Outcome {
+	if t.cfg.Allows != nil && !t.cfg.Allows(s.Requested().Operation(), p.source.Addr()) {
+		s.Reset()
+		return Stray
+	}
 	if !t.limit.take(p.now) {
 		s.Reset()
 		return Limited

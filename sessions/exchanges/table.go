@@ -36,6 +36,8 @@ type Config struct {
 	// it does not have them itself (PID_B); zero: it has.
 	Public4, Public6 netip.Addr
 	Random           io.Reader
+	// Allows says whether an address may ask for an operation; nil: all may.
+	Allows func(*exchange.Operation, netip.Addr) bool
 	// Port chooses the port of an operation with a random one; 0: there is none.
 	Port func(*exchange.Operation) uint16
 	// Answer sends a challenge. The payload is valid until it returns.

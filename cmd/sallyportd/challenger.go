@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/ingest/capture"
+	"sallyport/sessions"
+	"sallyport/sessions/exchanges"
+	"sallyport/sessions/gate"
+	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/wire"
+)
+
+// proofQueue is how many grants wait for the gate. One more is dropped, and its
+// client starts over.
+const proofQueue = 1024
+
+// challenger is the second protocol, wired: capture -> exchanges -> gate.
+type challenger struct {
+	capture *capture.Capture
+	table   *exchanges.Table
+	proofs  chan exchange.Grant
+	orders  atomic.Pointer[map[string]order] // by the operation's ID
+	names   map[string]wire.Identifier       // under which leases run
+	carry   func(gate.Order, string) error
+	log     *slog.Logger
+	lost    atomic.Uint64
+}
+
+// order is what an operation does.
+type order struct {
+	operationConfig
+	holder wire.Identifier
+}
+
+// orders are operations, as the gate and the table take them.
+type orders struct {
+	list       []operationConfig
+	operations *exchange.Operations
+}
+
+func ordersOf(cfg config) (o orders, why []string, err error) {
+	if cfg.challenge == nil {
+		return o, nil, nil
+	}
+	o.list, why = cfg.usable()
+	o.operations, err = operationsOf(o.list, cfg.challenge.plan)
+	return o, why, err
+}
+
+// newChallenger takes the ports, from which nothing is heard before run. What an
+// operation asks for is carried out by carry, which is told its ID.
+func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, log *slog.Logger) (c *challenger, err error) {
+	c = &challenger{proofs: make(chan exchange.Grant, proofQueue), names: map[string]wire.Identifier{}, carry: carry, log: log}
+	c.use(o.list)
+	c.table, err = exchanges.New(exchanges.Config{
+		Operations: o.operations, Slots: cfg.challenge.slots, Rate: cfg.challenge.rate,
+		Public4: cfg.challenge.public4, Public6: cfg.challenge.public6, Random: rand.Reader,
+		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return c.randomPort(cfg) },
+		Answer: func(source, destination netip.AddrPort, payload []byte) error {
+			return c.capture.Answer(capture.Knock{Source: source, Destination: destination}, payload)
+		},
+		Grant: func(g exchange.Grant) {
+			select {
+			case c.proofs <- g:
+			default:
+				c.lost.Add(1)
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.capture, err = capture.Open(capture.Config{
+		First: cfg.challenge.plan.Ports.First, Last: cfg.challenge.plan.Ports.Last, Sockets: cfg.challenge.sockets,
+		Addresses: cfg.listen, Sink: c, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch the ports of requests and responses: %w", err)
+	}
+	return c, nil
+}
+
+// use begins with operations. A name stays an operation's as long as the
+// process lives: leases run under it.
+func (c *challenger) use(list []operationConfig) {
+	all := make(map[string]order, len(list))
+	for _, o := range list {
+		id, ok := c.names[o.id]
+		if !ok {
+			// No client's identifier in a clients file begins so.
+			copy(id[:], fmt.Sprintf("#%03x", len(c.names)%0x1000))
+			c.names[o.id] = id
+		}
+		if o.client != "" {
+			copy(id[:], o.client)
+		}
+		all[o.id] = order{o, id}
+	}
+	c.orders.Store(&all)
+}
+
+// update changes the operations. Nobody completes an exchange that was begun
+// before.
+func (c *challenger) update(o orders) {
+	c.use(o.list)
+	c.table.Update(o.operations)
+}
+
+// holds reports whether leases may run under a name.
+func (c *challenger) holds(id wire.Identifier) bool {
+	for _, o := range *c.orders.Load() {
+		if o.holder == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
+	order, ok := (*c.orders.Load())[o.ID()]
+	return ok && order.allows(a)
+}
+
+// Take implements capture.Sink.
+func (c *challenger) Take(knocks []capture.Knock) {
+	now := time.Now()
+	for _, k := range knocks {
+		c.table.Take(k.Source, k.Destination, now)
+	}
+}
+
+// run watches until ctx ends.
+func (c *challenger) run(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error {
+		defer close(c.proofs)
+		return c.capture.Run(ctx)
+	})
+	g.Go(func() error {
+		for proof := range c.proofs {
+			c.obey(proof)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// obey does what somebody has proved to have the right to.
+func (c *challenger) obey(g exchange.Grant) {
+	id := g.Operation().ID()
+	o, ok := (*c.orders.Load())[id]
+	if !ok || !o.allows(g.Client()) {
+		return // it has gone meanwhile
+	}
+	do := gate.Order{
+		Service: o.service, Grant: sessions.Grant{Identifier: o.holder, Address: g.Client()},
+		For: o.openFor, Port: g.Port(),
+	}
+	if o.close {
+		do.Action = gate.Close
+	}
+	if err := c.carry(do, id); err != nil {
+		c.log.Error("an operation was not carried out", "operation", id, "address", g.Client(), "error", err)
+	}
+}
+
+// randomPort chooses a port that nothing of ours may have.
+func (c *challenger) randomPort(cfg config) uint16 {
+	for {
+		var b [2]byte
+		rand.Read(b[:]) // never fails
+		port := binary.BigEndian.Uint16(b[:])
+		taken := port < 1025 || cfg.challenge.plan.Ports.First <= port && port <= cfg.challenge.plan.Ports.Last
+		for _, s := range cfg.services {
+			taken = taken || s.port() == port
+		}
+		if !taken {
+			return port
+		}
+	}
+}
+
+// counters are what the log and "reload" tell of.
+func (c *challenger) counters() (t traffic) {
+	if c == nil {
+		return nil
+	}
+	s := c.capture.Stats()
+	t = traffic{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.lost.Load()}}
+	for o, n := range c.table.Stats() {
+		t = append(t, counter{"exchange_" + exchanges.Outcome(o).String(), n})
+	}
+	return t
+}
