@@ -23,6 +23,7 @@ type knockOptions struct {
 	json       bool
 	verbose    bool
 	ipv4, ipv6 bool
+	protocol   string
 }
 
 func knockCommand(env cli.Env) *cobra.Command {
@@ -34,7 +35,12 @@ func knockCommand(env cli.Env) *cobra.Command {
 
 The server never answers a knock, so the service itself is the proof. Each
 attempt is a new sequence. The last one waits for the next minute's ports, and
-moves the nonce ahead by 65,536, in case the profile was restored or copied.`,
+moves the nonce ahead by 65,536, in case the profile was restored or copied.
+
+By the challenge–response protocol (--protocol challenge, or a profile that has
+nothing else) each attempt is an exchange: a request, the server's challenge,
+and the response, in the ports of empty packets. If the challenge names a random
+port, nobody watches it: the one connection that it takes is yours.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			start := time.Now()
@@ -59,6 +65,7 @@ func (o *knockOptions) flags(c *cobra.Command) {
 	f.IntVar(&o.attempts, "attempts", client.DefaultAttempts, "how many sequences to send at the most")
 	f.DurationVar(&o.timeout, "timeout", client.DefaultTimeout, "how long to watch the service after each")
 	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the next minute's ports")
+	f.StringVar(&o.protocol, "protocol", "", "\"sequence\" or \"challenge\" (default the first of them that the profile has)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "tell what is sent")
 	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "knock over IPv4 only")
 	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "knock over IPv6 only")
@@ -74,6 +81,13 @@ func (o *knockOptions) send(ctx context.Context, env cli.Env, p client.Profile, 
 		return client.Result{}, cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
 	case o.ipv4 && o.ipv6:
 		return client.Result{}, cli.Misuse(errors.New("-4 and -6 exclude each other; without either, both families will do"))
+	}
+	second, err := o.second(p)
+	if err != nil {
+		return client.Result{}, cli.Misuse(err)
+	}
+	if second {
+		return o.exchange(ctx, env, p, keep)
 	}
 	nonces, err := profile.Nonces(p)
 	if err != nil {
@@ -107,6 +121,14 @@ func (o *knockOptions) report(env cli.Env, e client.Event) {
 			fmt.Fprintf(env.Stderr, "attempt %d of %d: %d knocks to %s, UDP ports %s, nonces from %d\n",
 				e.Attempt, o.attempts, len(e.Packets), e.Address, portList(e.Packets), e.Base)
 		}
+	case client.Requested:
+		if o.verbose {
+			fmt.Fprintf(env.Stderr, "attempt %d of %d: a request of %d packets to %s, UDP ports %d to %d\n", e.Attempt, o.attempts, e.Packets, e.Address, e.First, e.Last)
+		}
+	case client.Answered:
+		if o.verbose {
+			fmt.Fprintf(env.Stderr, "the challenge came after %s; this computer is %s to the server; a response of %d packets\n", e.Took.Round(time.Millisecond), e.Public, e.Packets)
+		}
 	case client.Waiting:
 		fmt.Fprintf(env.Stderr, "no answer yet; waiting %s for the next minute's ports (--no-wait skips this)\n", e.For.Round(time.Second))
 	}
@@ -120,6 +142,7 @@ type outcome struct {
 	Service   string   `json:"service"`  // address and port that answered
 	Attempts  int      `json:"attempts"` // sequences sent
 	ElapsedMS int64    `json:"elapsed_ms"`
+	Once      bool     `json:"one_connection,omitempty"` // the service takes one, which nobody has tried
 	Error     string   `json:"error,omitempty"`
 	Hints     []string `json:"hints,omitempty"`
 }
@@ -128,10 +151,10 @@ func (o *knockOptions) print(env cli.Env, r client.Result, err error, elapsed ti
 	if o.json {
 		out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 		if err == nil {
-			out.Watched = r.Service.IsValid()
+			out.Watched, out.Once = r.Service.IsValid() && !r.Once, r.Once
 			out.Opened = out.Watched
 			out.Address = r.Address.String()
-			if out.Watched {
+			if r.Service.IsValid() {
 				out.Service = r.Service.String()
 			}
 			return json.NewEncoder(env.Stdout).Encode(out)
@@ -148,6 +171,8 @@ func (o *knockOptions) print(env cli.Env, r client.Result, err error, elapsed ti
 		return nil
 	case !r.Service.IsValid():
 		_, err = fmt.Fprintf(env.Stdout, "knocked at %s; the profile names no service to watch\n", r.Address)
+	case r.Once:
+		_, err = fmt.Fprintf(env.Stdout, "open for one connection: %s\n", r.Service)
 	case r.Attempts == 1:
 		_, err = fmt.Fprintf(env.Stdout, "open: %s\n", r.Service)
 	default:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -31,6 +32,9 @@ func portsCommand(env cli.Env) *cobra.Command {
 			p, err := profile.Load(args[0])
 			if err != nil {
 				return cli.Misuse(err)
+			}
+			if !p.Knocks() {
+				return cli.Misuse(errors.New("the profile has nothing but [challenge], whose ports do not change"))
 			}
 			ports, err := schedule.Ports(p.Generator, p.PortSecret, schedule.MinuteOf(t), p.Ports)
 			if err != nil {

@@ -109,7 +109,11 @@ func profileListCommand(env cli.Env) *cobra.Command {
 					broken = append(broken, err)
 					continue
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, p.Server, p.Identifier, p.Service)
+				who, service := p.Identifier.String(), p.Service
+				if !p.Knocks() {
+					who, service = p.Challenge.Operation.ID(), p.Challenge.Service
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, p.Server, who, service)
 			}
 			return errors.Join(append(broken, w.Flush())...)
 		},
@@ -123,16 +127,9 @@ func profileShowCommand(env cli.Env) *cobra.Command {
 		Short: "Print a profile, its secrets only if asked for",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			p, err := profile.Load(args[0])
+			text, err := profile.Text(args[0], secrets)
 			if err != nil {
 				return cli.Misuse(err)
-			}
-			if !secrets {
-				p.PortSecret, p.Secret = "(hidden: --secrets shows it)", []byte("(hidden: --secrets shows it)")
-			}
-			text, err := profile.Format(p)
-			if err != nil {
-				return err
 			}
 			_, err = env.Stdout.Write(text)
 			return err

@@ -172,10 +172,17 @@ func (o *knockOptions) knock(ctx context.Context, env cli.Env, name, service str
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
+	second, err := o.second(p)
+	if err != nil {
+		return client.Result{}, cli.Misuse(err)
+	}
 	if service != "" {
 		p.Service = service
+		if p.Challenge != nil {
+			p.Challenge.Service = service
+		}
 	}
-	if p.Service == "" {
+	if p.Service == "" && !(second && (p.Challenge.Service != "" || p.Challenge.Operation.RandomPort())) {
 		return client.Result{}, cli.Misuse(cli.WithHint(fmt.Errorf("profile %s names no service", name), "add service = \":PORT\" to it"))
 	}
 	return o.send(ctx, env, p, keep)

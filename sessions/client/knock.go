@@ -37,6 +37,9 @@ type Result struct {
 	Service  netip.AddrPort // what answered; invalid if nothing is watched
 	Attempts int            // how many it took
 	Conn     *Conn          // to the service, with Keep; the caller closes it
+	// Once: the service is there for one connection, which nobody has tried.
+	// Only Exchange opens so.
+	Once bool
 }
 
 // Event is a step of Knock: Sent or Waiting.

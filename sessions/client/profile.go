@@ -24,7 +24,13 @@ type Profile struct {
 	// FirstNonce is where the nonces begin on a device that has no record of
 	// its own yet: a profile that comes from elsewhere may have used some.
 	FirstNonce uint32
+	// Challenge is the second protocol; nil: none. With it, PortSecret and the
+	// rest of the first one may be missing.
+	Challenge *Challenge
 }
+
+// Knocks reports whether the profile has the sequence protocol.
+func (p Profile) Knocks() bool { return p.PortSecret != "" }
 
 func (p Profile) validate() error {
 	switch {

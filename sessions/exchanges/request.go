@@ -4,37 +4,68 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// request takes a packet of a request. It goes to the slot of its source port,
-// and to the one for any port, which there is once an address has sent from
-// two: whichever has all packets first is answered.
-func (t *Table) request(k *exchange.Kind, p packet) Outcome {
-	own := p.find(exchange.Requesting, k, p.source.Port())
-	shared := p.find(exchange.Requesting, k, anyPort)
-	if own == nil {
-		t.scratch.Begin(k)
-		if !t.scratch.Request(p.destination.Port(), p.now) {
-			return Stray // it is for no operation
+// request takes a packet of a request. It goes to what its source has begun, of
+// each kind of requests. If that does not take it, it begins something, of each
+// kind for which it can be; else only where it says a part of an ID.
+func (t *Table) request(p packet) Outcome {
+	outcome := Stray
+	kinds := t.operations.Kinds(p.source.Addr())
+	for _, k := range kinds {
+		if own := t.find(exchange.Requesting, k, p.source.Port()); own != nil {
+			outcome = max(outcome, t.next(own, t.find(exchange.Requesting, k, anyPort), k, p))
 		}
-		if shared == nil {
-			shared = t.share(k, p)
-		}
-		if own = t.acquire(p, p.source.Port(), shared); own == nil {
-			return Crowded
-		}
-		own.Copy(&t.scratch)
-	} else {
-		t.feed(own, k, p)
 	}
+	if outcome > Taken {
+		return outcome
+	}
+	taken := outcome == Taken
+	for _, k := range kinds {
+		if t.find(exchange.Requesting, k, p.source.Port()) != nil {
+			continue
+		}
+		t.scratch.Begin(k)
+		if !t.scratch.Request(p.destination.Port(), p.now) || taken && t.scratch.Known() == 0 {
+			continue
+		}
+		outcome = max(outcome, t.begin(k, p))
+	}
+	return outcome
+}
+
+// begin takes a packet of a source port that has begun nothing yet: scratch
+// has it.
+func (t *Table) begin(k *exchange.Kind, p packet) Outcome {
+	shared := t.find(exchange.Requesting, k, anyPort)
+	if shared == nil {
+		shared = t.share(k, p)
+	}
+	own := t.acquire(k, p, p.source.Port(), shared)
+	if own == nil {
+		return Crowded
+	}
+	own.Copy(&t.scratch)
+	return t.settle(own, shared, k, p)
+}
+
+// next takes a packet of a source port that has begun something.
+func (t *Table) next(own, shared *slot, k *exchange.Kind, p packet) Outcome {
+	if !t.feed(own, k, p) {
+		return Stray
+	}
+	return t.settle(own, shared, k, p)
+}
+
+// settle answers whichever has all packets first: what its own source port has
+// sent, or any.
+func (t *Table) settle(own, shared *slot, k *exchange.Kind, p packet) Outcome {
 	own.touched = p.now
 	if own.State() == exchange.Requested {
-		if shared != nil && shared != own {
+		if shared != nil {
 			shared.Reset()
 		}
 		return t.challenge(own, p)
 	}
-	// The other may have had to give way.
-	if shared != nil && shared.client == p.source.Addr() && shared.port == anyPort && shared.State() == exchange.Requesting {
-		t.feed(shared, k, p)
+	if shared != nil && t.feed(shared, k, p) {
 		shared.touched = p.now
 		if shared.State() == exchange.Requested {
 			return t.challenge(shared, p)
@@ -43,26 +74,26 @@ func (t *Table) request(k *exchange.Kind, p packet) Outcome {
 	return Taken
 }
 
-// feed has a slot take a packet, of which what came before is no part if it
-// cannot be.
-func (t *Table) feed(s *slot, k *exchange.Kind, p packet) {
+// feed has a slot take a packet. What came before is given up if it cannot be
+// of one request with that.
+func (t *Table) feed(s *slot, k *exchange.Kind, p packet) bool {
 	if s.Request(p.destination.Port(), p.now) {
-		return
+		return true
 	}
 	s.Begin(k)
-	if !s.Request(p.destination.Port(), p.now) {
-		s.Reset()
+	if s.Request(p.destination.Port(), p.now) {
+		return true
 	}
+	s.Reset()
+	return false
 }
 
 // share makes the slot for any port, if the address has sent from another port
 // before. It begins with what came from there.
 func (t *Table) share(k *exchange.Kind, p packet) *slot {
 	var from *slot
-	for i := range p.bucket {
-		s := &p.bucket[i]
-		if s.client == p.source.Addr() && s.State() == exchange.Requesting && s.Kind() == k && !s.stale(p.now) &&
-			(from == nil || s.touched.After(from.touched)) {
+	for _, s := range t.mine {
+		if s.State() == exchange.Requesting && s.Kind() == k && (from == nil || s.touched.After(from.touched)) {
 			from = s
 		}
 	}
@@ -70,7 +101,7 @@ func (t *Table) share(k *exchange.Kind, p packet) *slot {
 		return nil
 	}
 	t.spare.Copy(&from.Server)
-	s := t.acquire(p, anyPort, nil)
+	s := t.acquire(k, p, anyPort, nil)
 	if s != nil {
 		s.Copy(&t.spare)
 		s.touched = p.now
@@ -88,7 +119,7 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 		s.Reset()
 		return Limited
 	}
-	if before := p.find(exchange.Challenged, nil, s.port); before != nil {
+	if before := t.find(exchange.Challenged, nil, s.port); before != nil {
 		before.Reset()
 	}
 	nonce, err := t.nonce()

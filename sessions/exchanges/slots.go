@@ -1,6 +1,7 @@
 package exchanges
 
 import (
+	"slices"
 	"time"
 
 	"sallyport/verify/challenge/exchange"
@@ -55,12 +56,11 @@ func (s *slot) stale(now time.Time) bool {
 	return true
 }
 
-// find returns the slot of a packet's source in a state, of a kind if one is
+// find returns the slot of the packet's source in a state, of a kind if one is
 // given, and a port; nil if there is none.
-func (p packet) find(state exchange.State, k *exchange.Kind, port uint16) *slot {
-	for i := range p.bucket {
-		s := &p.bucket[i]
-		if s.client == p.source.Addr() && s.port == port && s.State() == state && (k == nil || s.Kind() == k) && !s.stale(p.now) {
+func (t *Table) find(state exchange.State, k *exchange.Kind, port uint16) *slot {
+	for _, s := range t.mine {
+		if s.port == port && s.State() == state && (k == nil || s.Kind() == k) {
 			return s
 		}
 	}
@@ -68,38 +68,42 @@ func (p packet) find(state exchange.State, k *exchange.Kind, port uint16) *slot 
 }
 
 // acquire frees a slot for a packet's source, but not the one to keep; nil if
-// none gives way. An address that has its share gives up one of its own.
-func (t *Table) acquire(p packet, port uint16, keep *slot) *slot {
-	var victim, own *slot
-	mine := 0
-	for i := range p.bucket {
-		s := &p.bucket[i]
-		if s == keep {
-			continue
-		}
-		if s.stale(p.now) {
-			victim = s
-			continue
-		}
-		if s.client == p.source.Addr() && s.State() == exchange.Requesting && s.port != anyPort {
-			mine++
+// none gives way. An address that has its share of a kind gives up one of its
+// own.
+func (t *Table) acquire(k *exchange.Kind, p packet, port uint16, keep *slot) *slot {
+	var victim *slot
+	own, ports := (*slot)(nil), 0
+	for _, s := range t.mine {
+		if s != keep && s.port != anyPort && s.State() == exchange.Requesting && s.Kind() == k {
+			ports++
 			own = worse(own, s, p.now)
 		}
-		if victim == nil || !victim.stale(p.now) {
-			victim = worse(victim, s, p.now)
+	}
+	if port != anyPort && ports >= perKind {
+		victim = own
+	} else {
+		for i := range p.bucket {
+			s := &p.bucket[i]
+			if s.stale(p.now) {
+				victim = s
+				break
+			}
+			if s != keep {
+				victim = worse(victim, s, p.now)
+			}
 		}
 	}
-	if port != anyPort && mine >= perState {
-		victim = own
-	}
-	if !victim.stale(p.now) && victim.rank(p.now) == 2 {
-		return nil
-	}
 	if !victim.stale(p.now) {
+		if victim.rank(p.now) == 2 {
+			return nil
+		}
 		t.count(Evicted)
 	}
 	victim.Reset()
 	victim.client, victim.port, victim.touched = p.source.Addr(), port, p.now
+	if !slices.Contains(t.mine, victim) {
+		t.mine = append(t.mine, victim)
+	}
 	return victim
 }
 

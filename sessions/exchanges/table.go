@@ -16,15 +16,17 @@ import (
 // Sizes and defaults.
 const (
 	DefaultSlots = 16384
-	MinSlots     = ways
+	MinSlots     = 8
 	MaxSlots     = 1 << 20
 	// DefaultRate is how many challenges leave in a second, to all addresses
 	// together. They are smaller than what asks for them.
 	DefaultRate = 20_000
-	// ways is how many slots a bucket has, and an address at the most.
-	ways = 8
-	// perState is how many of them an address has in one state.
-	perState = 3
+	// perKind is how many slots an address has at the most, of one kind of
+	// requests and each with a source port of its own.
+	perKind = 3
+	// waysPerKind is how many slots a bucket has for each kind: the addresses
+	// that share it have room for more than one of them to be at work.
+	waysPerKind = 8
 )
 
 // Config is what New needs. Operations, Random, Answer and Grant are required.
@@ -61,6 +63,8 @@ type Table struct {
 	operations *exchange.Operations
 	update     atomic.Pointer[exchange.Operations]
 	slots      []slot
+	ways       int             // of a bucket
+	mine       []*slot         // of the source of the packet at hand
 	scratch    exchange.Server // a packet alone
 	spare      exchange.Server // what is copied while its slot may go
 	seed       [8]byte
@@ -93,11 +97,15 @@ func New(cfg Config) (*Table, error) {
 
 // use begins with operations; all exchanges start over.
 func (t *Table) use(o *exchange.Operations) {
-	n := ways
+	t.ways = waysPerKind
+	for t.ways < waysPerKind*o.MaxKinds() {
+		t.ways *= 2
+	}
+	n := t.ways
 	for n < t.cfg.Slots {
 		n *= 2
 	}
-	t.operations = o
+	t.operations, t.mine = o, make([]*slot, 0, t.ways)
 	t.slots = make([]slot, n)
 	servers := exchange.NewServers(n+2, o)
 	for i := range t.slots {
@@ -117,15 +125,17 @@ func (t *Table) Take(source, destination netip.AddrPort, now time.Time) {
 	}
 	p := packet{netip.AddrPortFrom(source.Addr().Unmap(), source.Port()), netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port()), now, nil}
 	p.bucket = t.bucketOf(p.source.Addr())
+	t.mine = t.mine[:0]
+	for i := range p.bucket {
+		if s := &p.bucket[i]; s.client == p.source.Addr() && !s.stale(now) {
+			t.mine = append(t.mine, s)
+		}
+	}
 	if t.operations.IsResponse(destination.Port()) {
 		t.count(t.response(p))
 		return
 	}
-	outcome := Stray
-	for _, k := range t.operations.Kinds(p.source.Addr()) {
-		outcome = max(outcome, t.request(k, p))
-	}
-	t.count(outcome)
+	t.count(t.request(p))
 }
 
 // packet is what Take has been given, and where it belongs.
@@ -142,15 +152,15 @@ func (t *Table) bucketOf(a netip.Addr) []slot {
 	copy(key[:], t.seed[:])
 	b := a.As16()
 	copy(key[8:], b[:])
-	i := xxhash.Sum64(key[:]) % uint64(len(t.slots)/ways)
-	return t.slots[i*ways : (i+1)*ways]
+	i := int(xxhash.Sum64(key[:]) % uint64(len(t.slots)/t.ways))
+	return t.slots[i*t.ways : (i+1)*t.ways]
 }
 
 // response takes a packet of a response.
 func (t *Table) response(p packet) Outcome {
-	s := p.find(exchange.Challenged, nil, p.source.Port())
+	s := t.find(exchange.Challenged, nil, p.source.Port())
 	if s == nil {
-		s = p.find(exchange.Challenged, nil, anyPort)
+		s = t.find(exchange.Challenged, nil, anyPort)
 	}
 	if s == nil || s.server != p.destination.Addr() {
 		return Stray

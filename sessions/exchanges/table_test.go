@@ -188,15 +188,29 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// several are operations whose requests are of several kinds.
+func several(t testing.TB) []*exchange.Operation {
+	return []*exchange.Operation{
+		operation(t, "ssh-alice", exchange.NATAware, false), operation(t, "ssh-bob-at-home", exchange.NATAware, false),
+		operation(t, "web-alice", exchange.Mutual, false), operation(t, "web-bob-1", exchange.Unilateral, false),
+		operation(t, "database--", exchange.Mutual, true), operation(t, "close-ssh-a", exchange.NATAware, false),
+	}
+}
+
 func TestAnyOrder(t *testing.T) {
-	for range 200 {
-		o := operation(t, "ssh-alice", exchange.NATAware, false)
-		w := newWorld(t, nil, o)
+	for i := range 300 {
+		all := several(t)
+		o := all[i%len(all)]
+		w := newWorld(t, nil, all...)
 		port := fixed(5000)
 		if mrand.IntN(2) == 0 {
 			port = symmetric(5000)
 		}
-		p := w.peer(o, "10.0.0.7", "203.0.113.9", port)
+		self := "10.0.0.7"
+		if o.Algorithm() == exchange.Unilateral {
+			self = "203.0.113.9"
+		}
+		p := w.peer(o, self, "203.0.113.9", port)
 		shuffled := func(ports []uint16) []uint16 {
 			twice := slices.Concat(ports, ports[:len(ports)/2])
 			mrand.Shuffle(len(twice), func(i, j int) { twice[i], twice[j] = twice[j], twice[i] })
@@ -204,11 +218,11 @@ func TestAnyOrder(t *testing.T) {
 		}
 		p.send(shuffled(p.requestPorts()))
 		if len(w.sent) != 1 {
-			t.Fatalf("%d challenges", len(w.sent))
+			t.Fatalf("%s: %d challenges", o.ID(), len(w.sent))
 		}
 		p.send(shuffled(p.responsePorts()))
-		if len(w.granted) != 1 {
-			t.Fatalf("%d grants", len(w.granted))
+		if len(w.granted) != 1 || w.granted[0].Operation() != o {
+			t.Fatalf("%s: granted %v", o.ID(), w.granted)
 		}
 	}
 }

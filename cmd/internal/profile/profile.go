@@ -30,36 +30,75 @@ const Version = 1
 type file struct {
 	Version    int    `toml:"version" expect:"1, the version of this form"`
 	Server     string `toml:"server" expect:"the host name or address of the server, without a port"`
-	PortSecret string `toml:"port_secret" expect:"the secret from which the ports are drawn, as text in quotes"`
-	Ports      int    `toml:"ports" expect:"the number of knocks, a whole number from 1 to 128"`
-	Generator  string `toml:"generator" expect:"\"algorithm1\" or \"java\""`
-	Identifier string `toml:"identifier" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
-	Secret     string `toml:"secret" expect:"the client's secret, as text in quotes without spaces"`
+	PortSecret string `toml:"port_secret,omitempty" expect:"the secret from which the ports are drawn, as text in quotes"`
+	Ports      int    `toml:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator  string `toml:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
+	Identifier string `toml:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
+	Secret     string `toml:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
 	Service    string `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
 	Nonce      uint32 `toml:"nonce,omitempty" expect:"the nonce to begin with on a device that has none recorded, a whole number from 0 to 4294967295"`
+
+	// The second protocol. With it, all of the first may be missing.
+	Challenge *fileChallenge `toml:"challenge,omitempty" expect:"a [challenge] table"`
 }
 
 // Load reads a profile by the path of its file, or by its name: then it is
 // NAME.toml in the user's config directory. A path has a separator in it or
 // ends in .toml.
 func Load(nameOrPath string) (client.Profile, error) {
-	path, err := locate(nameOrPath)
+	path, data, err := read(nameOrPath)
 	if err != nil {
 		return client.Profile{}, err
+	}
+	return Parse(path, data)
+}
+
+// hidden stands for a secret that is not shown.
+const hidden = "(hidden: --secrets shows it)"
+
+// Text is a profile as its file says it, its secrets only if asked for.
+func Text(nameOrPath string, secrets bool) ([]byte, error) {
+	path, data, err := read(nameOrPath)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := Parse(path, data); err != nil {
+		return nil, err
+	}
+	raw := file{Version: Version}
+	if err := toml.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	if !secrets {
+		of := []*string{&raw.PortSecret, &raw.Secret}
+		if raw.Challenge != nil {
+			of = append(of, &raw.Challenge.Secret)
+		}
+		for _, s := range of {
+			if *s != "" {
+				*s = hidden
+			}
+		}
+	}
+	return toml.Marshal(raw)
+}
+
+func read(nameOrPath string) (path string, data []byte, err error) {
+	if path, err = locate(nameOrPath); err != nil {
+		return "", nil, err
 	}
 	f, err := secretfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
-		return client.Profile{}, cli.WithHint(fmt.Errorf("no profile %q: %w", nameOrPath, err), "names are looked up in "+filepath.Dir(path)+"; for a file elsewhere give its path, such as ./"+nameOrPath)
+		return "", nil, cli.WithHint(fmt.Errorf("no profile %q: %w", nameOrPath, err), "names are looked up in "+filepath.Dir(path)+"; for a file elsewhere give its path, such as ./"+nameOrPath)
 	}
 	if err != nil {
-		return client.Profile{}, err
+		return "", nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return client.Profile{}, fmt.Errorf("read the profile: %w", err)
+	if data, err = io.ReadAll(f); err != nil {
+		return "", nil, fmt.Errorf("read the profile: %w", err)
 	}
-	return Parse(path, data)
+	return path, data, nil
 }
 
 func locate(nameOrPath string) (string, error) {
@@ -77,6 +116,18 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if err != nil {
 		return client.Profile{}, err
 	}
+	if raw.Version != Version {
+		return client.Profile{}, f.Errorf("version", "got %d: was it written for a newer sallyport?", raw.Version)
+	}
+	var second *client.Challenge
+	if raw.Challenge != nil {
+		if second, err = raw.Challenge.parse(f); err != nil {
+			return client.Profile{}, err
+		}
+		if !f.Has("port_secret") && !f.Has("ports") && !f.Has("identifier") && !f.Has("secret") {
+			return raw.secondOnly(f, second)
+		}
+	}
 	for _, required := range []struct {
 		key     string
 		missing bool
@@ -90,10 +141,7 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	}
 	p := client.Profile{
 		Server: raw.Server, PortSecret: raw.PortSecret, Ports: raw.Ports,
-		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce,
-	}
-	if raw.Version != Version {
-		return client.Profile{}, f.Errorf("version", "got %d: was it written for a newer sallyport?", raw.Version)
+		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce, Challenge: second,
 	}
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
@@ -133,6 +181,12 @@ func Format(p client.Profile) ([]byte, error) {
 		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports,
 		Generator: p.Generator.String(), Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Nonce: p.FirstNonce,
 	})
+}
+
+// FormatOperation writes the profile of an operation alone, as Parse reads it, its
+// secret included.
+func FormatOperation(o Operation) ([]byte, error) {
+	return toml.Marshal(file{Version: Version, Server: o.Server, Challenge: o.file()})
 }
 
 // Nonces returns the file of a profile's nonces in the user's state

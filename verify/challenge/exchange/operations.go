@@ -90,6 +90,9 @@ func (o *Operations) Kinds(client netip.Addr) []*Kind {
 	return o.kinds[0]
 }
 
+// MaxKinds returns of how many kinds a packet can be at the most.
+func (o *Operations) MaxKinds() int { return max(len(o.kinds[0]), len(o.kinds[1]), 1) }
+
 // IsResponse reports whether responses go to a port. Requests then do not.
 func (o *Operations) IsResponse(port uint16) bool {
 	return o.responses != nil && port >= o.responses.First() && port <= o.responses.Last()

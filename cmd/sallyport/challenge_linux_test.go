@@ -1,0 +1,221 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"sallyport/bench/netns"
+)
+
+// operation writes the secret of an operation, and returns its table.
+func (n *network) operation(id, more string) string {
+	n.t.Helper()
+	if err := os.WriteFile(n.path("secret-"+id), []byte("a secret of "+id+" that is long enough 0123456789\n"), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	return fmt.Sprintf("[[operation]]\nid = %q\nsecret_file = %q\n%s\n", id, n.path("secret-"+id), more)
+}
+
+// operationProfile has the server make a profile.
+func (n *network) operationProfile(id string) {
+	n.t.Helper()
+	n.run(nil, n.path("sallyportd"), "operation", "profile", id, "-c", n.path("gate/sallyportd.toml"), "--out", n.path(id+".toml"))
+}
+
+// knockBy asks for an operation from a host, and returns what is printed.
+func (n *network) knockBy(on *netns.Host, id string, args ...string) (string, error) {
+	return n.try(on, n.path("sallyport"), append([]string{"knock", n.path(id + ".toml"), "-v", "--timeout", "2s"}, args...)...)
+}
+
+// TestOperations: each algorithm, over both families, opens for the client's
+// address and for nobody else; to a fixed time, to close, and at a random port.
+func TestOperations(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(`clock_tolerance = "5s"
+[[service]]
+name = "web"
+type = "web"
+listen = "[::]:8080"
+open_for = "60s"
+[[service]]
+name = "page"
+type = "web"
+listen = "[::]:8400"
+open_for = "60s"
+[challenge]
+` + n.operation("plain-web", `service = "web"
+algorithm = 1`) + n.operation("web-alice-", `service = "web"
+client = "com1"`) + n.operation("mutual-web", `service = "web"
+algorithm = 3
+open_for = "2s"`) + n.operation("close-web", `service = "web"
+action = "close"
+client = "com1"`) + n.operation("random-page", `service = "page"
+port = "random"
+algorithm = 3`) + n.operation("not-from-here", `service = "web"
+from = ["192.0.2.0/24"]`))
+	if err := os.WriteFile(n.path("gate/clients.txt"), []byte("com1 0123456789abcdef0123456789abcdef 0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"plain-web", "web-alice-", "mutual-web", "close-web", "random-page", "not-from-here"} {
+		n.operationProfile(id)
+	}
+	n.serve()
+	page := "http://" + net.JoinHostPort(asClient, "8080") + "/test1.html"
+	for _, id := range []string{"plain-web", "web-alice-", "mutual-web"} {
+		if out, err := n.knockBy(n.client, id); err != nil || !strings.Contains(out, "open: "+asClient+":8080") || !strings.Contains(out, "this computer is 198.51.100.2 to the server") {
+			t.Fatalf("%s: %v, %s\n%s", id, err, out, n.log())
+		}
+		if got := n.run(n.client, "curl", "-sS", page); !strings.Contains(got, "You knocked correctly") {
+			t.Errorf("curl says %q", got)
+		}
+		if n.reaches(n.stranger, asStranger+":8080") {
+			t.Error("open to a stranger")
+		}
+	}
+	// What com1's knocks or operations open, its operation closes; the others'
+	// leases are others'.
+	out, err := n.knockBy(n.client, "close-web")
+	if err != nil || !strings.Contains(out, "names no service to watch") {
+		t.Errorf("%v, %s", err, out)
+	}
+	n.await("the close", func() bool { return strings.Contains(n.log(), "closed by order") })
+	// IPv6.
+	out, err = n.knockBy(n.client, "web-alice-", "-6")
+	if err == nil {
+		t.Errorf("an IPv4 server was reached over IPv6: %s", out)
+	}
+	n.run(nil, n.path("sallyportd"), "operation", "profile", "web-alice-", "-c", n.path("gate/sallyportd.toml"), "--server", "2001:db8::1", "--out", n.path("six.toml"))
+	if out, err := n.knockBy(n.client, "six"); err != nil || !strings.Contains(out, "open: [2001:db8::1]:8080") {
+		t.Errorf("%v, %s\n%s", err, out, n.log())
+	}
+	// A random port is for one connection.
+	out = n.run(n.client, n.path("sallyport"), "knock", n.path("random-page.toml"), "--json")
+	var result struct {
+		Once    bool `json:"one_connection"`
+		Service string
+	}
+	if err := json.Unmarshal([]byte(out), &result); err != nil || !result.Once {
+		t.Fatalf("%v, %s", err, out)
+	}
+	if n.reaches(n.stranger, strings.Replace(result.Service, asClient, asStranger, 1)) {
+		t.Error("a stranger uses the random port")
+	}
+	if !n.reaches(n.client, result.Service) {
+		t.Errorf("nobody at %s\n%s", result.Service, n.log())
+	}
+	if n.reaches(n.client, result.Service) {
+		t.Error("the random port takes a second connection")
+	}
+	if n.reaches(n.client, asClient+":8400") {
+		t.Error("the service's own port is open")
+	}
+	cmd := exec.Command(n.path("sallyport"), "connect", n.path("random-page.toml"))
+	cmd.Stdin = strings.NewReader("GET /test1.html HTTP/1.0\r\n\r\n")
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := n.client.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if !strings.Contains(said.String(), "You knocked correctly") {
+		t.Errorf("connect says %q\n%s", said.String(), n.log())
+	}
+	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1"); err == nil || !strings.Contains(out, "no challenge came") {
+		t.Errorf("%v, %s", err, out)
+	}
+	// Who is revoked loses his operations.
+	n.run(nil, n.path("sallyportd"), "client", "revoke", "com1", "-c", n.path("gate/sallyportd.toml"))
+	n.await("the reload", func() bool { return strings.Contains(n.log(), "operation \\\"web-alice-\\\" is nobody's") })
+	if out, err := n.knockBy(n.client, "web-alice-", "--attempts", "1"); err == nil {
+		t.Errorf("a revoked client's operation: %s", out)
+	}
+	if out, err := n.knockBy(n.client, "plain-web"); err != nil {
+		t.Errorf("another operation: %v, %s", err, out)
+	}
+	if err := n.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+}
+
+// restart ends all leases.
+func (n *network) restart() {
+	n.t.Helper()
+	if err := n.stop(); err != nil {
+		n.t.Errorf("stopped with %v", err)
+	}
+	n.serve()
+}
+
+// TestTranslation: clients behind a NAT that keeps ports, and behind one that
+// gives each packet another; two of them behind one address.
+func TestTranslation(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(`[[service]]
+name = "web"
+type = "web"
+listen = "[::]:8080"
+open_for = "60s"
+[challenge]
+` + n.operation("plain-web", "service = \"web\"\nalgorithm = 1") + n.operation("web-alice-", "service = \"web\"") + n.operation("web-bob-", "service = \"web\"\nalgorithm = 3"))
+	for _, id := range []string{"plain-web", "web-alice-", "web-bob-"} {
+		n.operationProfile(id)
+	}
+	n.serve()
+	alice, bob := netns.NewHost(t), netns.NewHost(t)
+	for i, h := range []*netns.Host{alice, bob} {
+		if err := n.client.Do(func() error {
+			_, err := netns.Join(netns.End{Name: fmt.Sprintf("lan%d", i), Addresses: []string{fmt.Sprintf("10.0.%d.1/24", i)}}, h,
+				netns.End{Name: "wan", Addresses: []string{fmt.Sprintf("10.0.%d.2/24", i)}})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		n.run(h, "ip", "route", "add", "default", "via", fmt.Sprintf("10.0.%d.1", i))
+	}
+	n.run(n.client, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+	for _, kind := range []string{"masquerade", "masquerade fully-random"} {
+		t.Run(kind, func(t *testing.T) {
+			n.run(n.client, "sh", "-c", "nft flush ruleset; nft 'table ip nat { chain post { type nat hook postrouting priority 100; ip saddr 10.0.0.0/16 oifname client "+kind+"; }; }'")
+			// Algorithm 1 cannot work here.
+			if strings.Contains(n.log(), "msg=opened") {
+				n.restart()
+			}
+			if out, err := n.knockBy(alice, "plain-web", "--attempts", "1"); err == nil || !strings.Contains(out, "1 challenges were answered, but the service did not open") {
+				t.Errorf("Algorithm 1 behind a NAT: %v, %s", err, out)
+			}
+			done := make(chan string)
+			for h, id := range map[*netns.Host]string{alice: "web-alice-", bob: "web-bob-"} {
+				go func() {
+					out, err := n.knockBy(h, id, "--attempts", "6")
+					if err == nil && strings.Contains(out, "this computer is 198.51.100.2 to the server") {
+						out = ""
+					}
+					done <- out
+				}()
+			}
+			for range 2 {
+				if out := <-done; out != "" {
+					t.Errorf("%s\n%s", out, n.log())
+				}
+			}
+			if n.reaches(n.stranger, asStranger+":8080") {
+				t.Error("open to a stranger")
+			}
+		})
+	}
+	// Both are one address to the server: that is what it opened for.
+	if got := strings.Count(n.log(), "address=198.51.100.2"); got == 0 || strings.Contains(n.log(), "address=10.0.") {
+		t.Errorf("opened for somebody else:\n%s", n.log())
+	}
+}
