@@ -31,6 +31,7 @@ type ServerConfig struct {
 	Strict     bool
 	Readers    int // 0: one a core, which is one
 	Core       int
+	More       string // to stand at the end of the configuration
 	// Beside are servers on the same host, with which it shares no port.
 	Beside []*Server
 }
@@ -99,7 +100,7 @@ type = "web"
 listen = "[::]:%d"
 open_for = "1s"
 open_max = "1s"
-`, c.Address, c.Ports, !c.Unfiltered, durability, c.Readers, c.Web)
+%s`, c.Address, c.Ports, !c.Unfiltered, durability, c.Readers, c.Web, c.More)
 }
 
 // register writes the clients file and the port secret, with secrets of their

@@ -22,7 +22,7 @@ import (
 )
 
 func commands(env cli.Env) []*cobra.Command {
-	return []*cobra.Command{runCommand(env), compareCommand(env), knocktimeCommand(env), insideCommand(env), knocktimeInsideCommand(env), sinkCommand(env)}
+	return []*cobra.Command{runCommand(env), compareCommand(env), knocktimeCommand(env), exchangesCommand(env), insideCommand(env), knocktimeInsideCommand(env), exchangesInsideCommand(env), sinkCommand(env)}
 }
 
 // options are the flags of run.

@@ -1,0 +1,25 @@
+package exchanges
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestFailure(t *testing.T) {
+	good := Result{Scenario: "a flood", Honest: 200, Granted: 190, Before: 30, After: 38}
+	if f := good.Failure(); f != "" {
+		t.Error(f)
+	}
+	fewer, larger := good, good
+	fewer.Granted--
+	larger.After += 0.1
+	for want, r := range map[string]Result{"a flood: 189 of 200 honest exchanges": fewer, "a flood: the server's memory grew from 30.0 to 38.1 MiB": larger} {
+		if f := r.Failure(); !strings.HasPrefix(f, want) {
+			t.Errorf("%q, want %q", f, want)
+		}
+	}
+	var text strings.Builder
+	if err := WriteText(&text, []Result{good}); err != nil || !strings.Contains(text.String(), "a flood") || !strings.Contains(text.String(), "95.0 %") {
+		t.Errorf("%v, %s", err, text.String())
+	}
+}

@@ -1,0 +1,251 @@
+package exchanges
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"sallyport/bench/clock"
+	"sallyport/bench/flood"
+	"sallyport/bench/netns"
+	"sallyport/bench/target"
+	"sallyport/verify/challenge/exchange"
+)
+
+// Config is what Run needs.
+type Config struct {
+	Server   string        // sallyportd
+	Window   time.Duration // for each scenario
+	Progress func(done, of int, what string)
+}
+
+const (
+	clients  = 200 // honest ones, an address each
+	prefix   = "/16"
+	settling = 1500 * time.Millisecond // till the table is as full as it gets
+)
+
+var (
+	serverAddress = netip.MustParseAddr("198.18.0.1")
+	nextHop       = netip.MustParseAddr("198.18.0.2")
+	firstClient   = netip.MustParseAddr("198.18.1.0")
+	honestOnes    = netip.PrefixFrom(firstClient, 24)
+)
+
+// world is the two hosts, and what runs on them.
+type world struct {
+	away      *netns.Host
+	link      flood.Link
+	index     int // of the other host's interface
+	server    *target.Server
+	operation *exchange.Operation
+	cores     []int
+}
+
+// Run measures in the namespaces that the caller is alone in, as their root.
+func Run(ctx context.Context, cfg Config) (results []Result, err error) {
+	dir, err := os.MkdirTemp("", "floodbench")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	w := new(world)
+	if w.operation, err = exchange.NewOperation(operationID, secret, exchange.NATAware, false); err != nil {
+		return nil, err
+	}
+	if w.cores, err = clock.Cores(); err != nil {
+		return nil, err
+	}
+	if err := w.connect(); err != nil {
+		return nil, fmt.Errorf("make the network: %w", err)
+	}
+	defer w.away.Close()
+	if w.server, err = target.StartServer(ctx, target.ServerConfig{
+		Binary: cfg.Server, Dir: filepath.Join(dir, "server"), Address: serverAddress.String(), Web: 8080, Ports: 3, Clients: 1, Core: w.cores[0],
+		More: fmt.Sprintf("[challenge]\n[[operation]]\nid = %q\nsecret = %q\nservice = \"web\"\n", operationID, secret),
+	}); err != nil {
+		return nil, err
+	}
+	defer w.server.Stop()
+	all := Scenarios()
+	for i, s := range all {
+		cfg.Progress(i, len(all), s.Name)
+		r, err := w.play(ctx, s, cfg.Window)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		results = append(results, r)
+	}
+	cfg.Progress(len(all), len(all), "done")
+	return results, nil
+}
+
+// connect makes the other host, with an address for each honest client. What
+// the server sends to anybody else goes there too, and is lost.
+func (w *world) connect() (err error) {
+	if w.away, err = netns.New(); err != nil {
+		return err
+	}
+	addresses := []string{nextHop.String() + prefix}
+	a := firstClient
+	for range clients {
+		a = a.Next()
+		addresses = append(addresses, a.String()+prefix)
+	}
+	if _, err = netns.Join(netns.End{Name: "server", Addresses: []string{serverAddress.String() + prefix}}, w.away, netns.End{Name: "away", Addresses: addresses}); err != nil {
+		return err
+	}
+	here, err := net.InterfaceByName("server")
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: here.Index, Gw: nextHop.AsSlice()}); err != nil {
+		return fmt.Errorf("route everything to the other host: %w", err)
+	}
+	w.link.To, w.link.Host = here.HardwareAddr, serverAddress
+	return w.away.Do(func() error {
+		there, err := net.InterfaceByName("away")
+		if err != nil {
+			return err
+		}
+		w.link.From, w.index = there.HardwareAddr, there.Index
+		return nil
+	})
+}
+
+// play floods for a window, in which the honest clients take their turns.
+func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
+	r.Scenario = s.Name
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	over := make(chan error, 1)
+	var sent flood.Sent
+	request := 1
+	started := time.Now()
+	if s.Packets+s.Requests > 0 {
+		stream := flood.Stream{Rate: s.Packets, For: settling + window + time.Minute/2}
+		if stream.Flood, request, err = s.stream(w.link, w.operation); err != nil {
+			return r, err
+		}
+		if s.Requests > 0 {
+			stream.Rate = s.Requests * float64(request)
+		}
+		started = time.Now()
+		go func() {
+			over <- w.away.Do(func() error {
+				g, err := flood.NewPacket(w.index, w.cores[len(w.cores)-1])
+				if err != nil {
+					return err
+				}
+				defer g.Close()
+				sent, err = g.Play(ctx, stream)
+				return err
+			})
+		}()
+	} else {
+		over <- nil
+	}
+	time.Sleep(settling)
+	if _, err := w.server.Opened(); err != nil {
+		return r, err
+	}
+	before, used, err := w.state(ctx)
+	if err != nil {
+		return r, err
+	}
+	begin := time.Now()
+	took, err := w.turns(ctx, window)
+	if err != nil {
+		return r, err
+	}
+	seconds := time.Since(begin).Seconds()
+	after, spent, err := w.state(ctx)
+	if err != nil {
+		return r, err
+	}
+	cancel()
+	if err := <-over; err != nil {
+		return r, err
+	}
+	elapsed := time.Since(started).Seconds()
+	opened, err := w.server.Opened()
+	if err != nil {
+		return r, err
+	}
+	r.Honest = clients
+	for a := range opened {
+		if honestOnes.Contains(a) {
+			r.Granted++
+		}
+	}
+	grown := func(name string) uint64 { return after[name] - before[name] }
+	r.Packets = float64(sent.Frames) / elapsed
+	if s.Requests > 0 {
+		r.Requests = r.Packets / float64(request)
+	}
+	r.Challenges, r.Limited = float64(grown("exchange_answered"))/seconds, float64(grown("exchange_limited"))/seconds
+	r.Missed, r.Evicted = grown("exchange_kernel"), grown("exchange_evicted")
+	r.Processor = (spent.Processor - used.Processor).Seconds() / seconds
+	r.Before, r.After = float64(used.Resident)/(1<<20), float64(spent.Resident)/(1<<20)
+	slices.Sort(took)
+	if n := len(took); n > 0 {
+		ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+		r.P50ms, r.P99ms = ms(took[n/2]), ms(took[n*99/100])
+	}
+	return r, nil
+}
+
+// state asks the server.
+func (w *world) state(ctx context.Context) (map[string]uint64, target.Usage, error) {
+	counters, err := w.server.Counters(ctx)
+	if err != nil {
+		return nil, target.Usage{}, err
+	}
+	used, err := w.server.Usage()
+	return counters, used, err
+}
+
+// turns has each honest client do its exchange, spread over the window.
+func (w *world) turns(ctx context.Context, window time.Duration) (took []time.Duration, err error) {
+	type outcome struct {
+		took time.Duration
+		err  error
+	}
+	outcomes := make(chan outcome, clients)
+	a := firstClient
+	for range clients {
+		a = a.Next()
+		go func() {
+			var o outcome
+			o.err = w.away.Do(func() (err error) {
+				o.took, err = honest(w.operation, a, serverAddress)
+				return err
+			})
+			outcomes <- o
+		}()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(window / clients):
+		}
+	}
+	for range clients {
+		o := <-outcomes
+		if o.err != nil {
+			return nil, o.err
+		}
+		if o.took > 0 {
+			took = append(took, o.took)
+		}
+	}
+	// The server hears the last response, and tells of the last grant.
+	time.Sleep(100 * time.Millisecond)
+	return took, nil
+}
