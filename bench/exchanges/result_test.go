@@ -18,6 +18,10 @@ func TestFailure(t *testing.T) {
 			t.Errorf("%q, want %q", f, want)
 		}
 	}
+	fewer.Beyond = true
+	if f := fewer.Failure(); f != "" {
+		t.Errorf("beyond what is asked for: %s", f)
+	}
 	var text strings.Builder
 	if err := WriteText(&text, []Result{good}); err != nil || !strings.Contains(text.String(), "a flood") || !strings.Contains(text.String(), "95.0 %") {
 		t.Errorf("%v, %s", err, text.String())

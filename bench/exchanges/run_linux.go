@@ -122,7 +122,7 @@ func (w *world) connect() (err error) {
 
 // play floods for a window, in which the honest clients take their turns.
 func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
-	r.Scenario = s.Name
+	r.Scenario, r.Beyond = s.Name, s.Beyond
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	over := make(chan error, 1)
