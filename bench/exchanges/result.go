@@ -9,7 +9,7 @@ import (
 // Result is what came of a scenario.
 type Result struct {
 	Scenario string  `json:"scenario"`
-	Beyond   bool    `json:"beyond"` // more than is asked for: some may be lost
+	Beyond   bool    `json:"beyond"`        // more than is asked for: some may be lost
 	Packets  float64 `json:"packets_per_s"` // that were sent
 	Requests float64 `json:"requests_per_s"`
 	Honest   int     `json:"honest"`
