@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -217,5 +219,90 @@ open_for = "60s"
 	// Both are one address to the server: that is what it opened for.
 	if got := strings.Count(n.log(), "address=198.51.100.2"); got == 0 || strings.Contains(n.log(), "address=10.0.") {
 		t.Errorf("opened for somebody else:\n%s", n.log())
+	}
+}
+
+// TestNoiseMakesNoRule: random packets, to all ports of both messages, end in no
+// grant, whatever they hit.
+func TestNoiseMakesNoRule(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(`[[service]]
+name = "ssh"
+type = "firewall"
+listen = ":22"
+[challenge]
+` + n.operation("ssh-alice-", "service = \"ssh\""))
+	n.operationProfile("ssh-alice-")
+	n.serve()
+	if err := n.stranger.Do(func() error {
+		c, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for i := range 40_000 {
+			to := netip.AddrPortFrom(netip.MustParseAddr(asStranger), uint16(16384+rand.IntN(14336)))
+			if i%20_000 == 0 {
+				c.SetWriteBuffer(1 << 20)
+			}
+			if _, err := c.WriteToUDPAddrPort(nil, to); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sets := func() (all string) {
+		for _, set := range []string{"granted4", "granted6", "granted6net", "anyone"} {
+			all += n.run(nil, "nft", "list", "set", "inet", "sallyport", set)
+		}
+		return all
+	}
+	if got := sets(); strings.Contains(got, "elements") {
+		t.Errorf("noise was granted: %s", got)
+	}
+	// What is meant is.
+	if out, err := n.knockBy(n.client, "ssh-alice-", "--attempts", "1", "--timeout", "300ms"); err == nil || !strings.Contains(out, "1 challenges were answered") {
+		t.Errorf("%v, %s", err, out) // nobody listens there
+	}
+	n.await("the grant", func() bool { return strings.Contains(sets(), "198.51.100.2") })
+	if got := sets(); strings.Contains(got, "203.0.113.2") {
+		t.Errorf("the stranger is among those granted: %s", got)
+	}
+}
+
+// TestBoundPorts: without CAP_NET_RAW, requests and responses go to ports that
+// are bound, below those that take knocks.
+func TestBoundPorts(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(`[[service]]
+name = "web"
+type = "web"
+listen = "[::]:8080"
+[challenge]
+ports = "300-999"
+capture = "sockets"
+[challenge.request]
+scheme = "ranges"
+data_bits = 2
+[challenge.response]
+scheme = "ranges"
+base = 640
+data_bits = 2
+` + n.operation("alice", "service = \"web\""))
+	n.operationProfile("alice")
+	n.serve()
+	if out, err := n.knockBy(n.client, "alice"); err != nil || !strings.Contains(out, "open: "+asClient+":8080") {
+		t.Errorf("%v, %s\n%s", err, out, n.log())
+	}
+	if got := n.scan(n.stranger, asStranger, "-sU", []int{299, 300, 639, 640, 999}); strings.Contains(got, " open ") {
+		t.Errorf("a scanner is answered: %s", got)
 	}
 }

@@ -86,7 +86,7 @@ func (cfg config) needsFirewall() string {
 	return ""
 }
 
-// lowPort reports whether a service listens where it takes a privilege.
+// lowPort reports whether something listens where it takes a privilege.
 func (cfg config) lowPort() bool {
 	first := 1024
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
@@ -99,7 +99,7 @@ func (cfg config) lowPort() bool {
 			return true
 		}
 	}
-	return false
+	return cfg.challenge != nil && cfg.challenge.sockets && int(cfg.challenge.plan.Ports.First) < first
 }
 
 // identity is a user to become.
