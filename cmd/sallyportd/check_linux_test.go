@@ -101,6 +101,17 @@ func TestCheckFirewallBeforeServices(t *testing.T) {
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward meta l4proto udp drop", nil},
 		{"filter", "accept\nadd chain inet filter early { type filter hook prerouting priority -300; }\nadd rule inet filter early tcp dport 8080 drop",
 			[]string{`the firewall chain "inet filter early" drops what is for service published`}},
+		// By then it has the port of whoever it is published for.
+		{"filter", "accept\nadd chain inet filter late { type filter hook prerouting priority 0; }\nadd rule inet filter late tcp dport 8080 drop", nil},
+		{"filter", "accept\nadd chain inet filter late { type filter hook prerouting priority -100; }\nadd rule inet filter late tcp dport 8080 drop", nil},
+		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward tcp dport 25 drop", nil},
+		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; policy drop; }\nadd rule inet filter forward tcp dport 25 drop",
+			[]string{`the firewall chain "inet filter forward" drops by default what is forwarded`}},
+		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; policy drop; }\nadd rule inet filter forward tcp dport 25 drop\nadd rule inet filter forward accept", nil},
+		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward ct status dnat accept\nadd rule inet filter forward reject",
+			[]string{`the firewall chain "inet filter forward" drops what is forwarded, but for what its earlier rules accept: make sure that they accept what is for service published`}},
+		{"filter", "accept\nadd chain inet filter zones\nadd rule inet filter zones iifname eth0 tcp dport 80 accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward jump zones\nadd rule inet filter forward reject",
+			[]string{`the firewall chain "inet filter forward" drops what is forwarded, but for what its earlier rules accept: make sure that they accept what is for service published`}},
 	} {
 		cmd := exec.Command(nft, "-f", "-")
 		cmd.Stdin = strings.NewReader(fmt.Sprintf(table, row.table, row.rule) + "\n")

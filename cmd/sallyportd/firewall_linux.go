@@ -33,16 +33,13 @@ func checkFirewall(cfg config) (warnings []string) {
 		if !standsBefore(c) {
 			continue
 		}
-		knocks := arrivals{unix.IPPROTO_UDP, schedule.MinPort, schedule.MaxPort}
+		knocks := arrivals{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort}
 		warnings = append(warnings, r.complain(c, knocks, "knocks", fmt.Sprintf("udp dport %d-%d", knocks.low, knocks.high))...)
 		for _, s := range cfg.services {
-			if s.forward && *c.Hooknum == *nftables.ChainHookInput {
+			if s.forward && translated(c) {
 				continue // it has another port, and maybe another host, by then
 			}
-			to := arrivals{unix.IPPROTO_TCP, int(s.port()), int(s.port())}
-			if s.udp {
-				to.protocol = unix.IPPROTO_UDP
-			}
+			to := arrivals{protocol: s.number(), low: int(s.port()), high: int(s.port())}
 			warnings = append(warnings, r.complain(c, to, "what is for service "+s.name, fmt.Sprintf("%s dport %d", s.protocol(), s.port()))...)
 		}
 	}
@@ -53,7 +50,8 @@ func checkFirewall(cfg config) (warnings []string) {
 func (r ruleset) complain(c *nftables.Chain, a arrivals, what, match string) []string {
 	where := fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name)
 	way := fmt.Sprintf("nft insert rule %s %s accept", where, match)
-	switch r.follow(a, c, 0) {
+	w := walk{ruleset: r, arrivals: a}
+	switch w.follow(c, 0) {
 	case eaten:
 		return []string{fmt.Sprintf("the firewall chain \"%s\" drops %s: %s", where, what, way)}
 	case partly:
@@ -73,14 +71,13 @@ func (r ruleset) complainOfForwarding(c *nftables.Chain, cfg config) (warnings [
 		if !s.forward {
 			continue
 		}
-		to := arrivals{unix.IPPROTO_TCP, 1, 1<<16 - 1}
-		if s.udp {
-			to.protocol = unix.IPPROTO_UDP
-		}
+		w := walk{ruleset: r, arrivals: arrivals{protocol: s.number(), low: 1, high: 1<<16 - 1, somewhere: true}}
 		where := fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name)
-		switch f := r.follow(to, c, 0); {
+		switch f := w.follow(c, 0); {
+		case f == eaten && w.spared:
+			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops what is forwarded, but for what its earlier rules accept: make sure that they accept what is for service %s", where, s.name))
 		case f == eaten:
-			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops all %s that is forwarded, and so what is for service %s", where, s.protocol(), s.name))
+			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops all %s that is forwarded, and so what is for service %s: let a rule before that accept it", where, s.protocol(), s.name))
 		case f == undecided && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop:
 			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops by default what is forwarded: make sure that a rule of it accepts what is for service %s, as Docker's do for the ports that it publishes", where, s.name))
 		}
@@ -98,6 +95,12 @@ func standsBefore(c *nftables.Chain) bool {
 	return filters(c) && (*c.Hooknum == *nftables.ChainHookInput || *c.Hooknum == *nftables.ChainHookPrerouting)
 }
 
+// translated reports whether a chain comes after the translation of
+// destinations.
+func translated(c *nftables.Chain) bool {
+	return *c.Hooknum != *nftables.ChainHookPrerouting || c.Priority == nil || *c.Priority >= *nftables.ChainPriorityNATDest
+}
+
 // filters reports whether a chain is somebody else's, and may drop.
 func filters(c *nftables.Chain) bool {
 	if c.Table.Name == firewall.Name || c.Hooknum == nil || c.Type != nftables.ChainTypeFilter {
@@ -108,6 +111,14 @@ func filters(c *nftables.Chain) bool {
 		return true
 	}
 	return false
+}
+
+// number is that of the service's protocol, as packets have it.
+func (s serviceConfig) number() byte {
+	if s.udp {
+		return unix.IPPROTO_UDP
+	}
+	return unix.IPPROTO_TCP
 }
 
 type ruleset struct {

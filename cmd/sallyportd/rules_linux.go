@@ -13,6 +13,7 @@ import (
 type arrivals struct {
 	protocol  byte // unix.IPPROTO_TCP or IPPROTO_UDP
 	low, high int
+	somewhere bool // to one of the ports, and we do not know which
 }
 
 // fate is what becomes of arrivals in a chain.
@@ -28,13 +29,20 @@ const (
 // maxDepth is how deep chains may jump; the kernel allows 16.
 const maxDepth = 16
 
+// walk is the way of arrivals through chains.
+type walk struct {
+	ruleset
+	arrivals
+	spared bool // a rule that is not understood may have accepted them
+}
+
 // follow goes through a chain's rules in their order.
-func (r ruleset) follow(a arrivals, c *nftables.Chain, depth int) fate {
+func (w *walk) follow(c *nftables.Chain, depth int) fate {
 	if c == nil || depth > maxDepth {
 		return undecided
 	}
-	for _, rule := range r.rules[c] {
-		m, do := a.read(rule.Exprs)
+	for _, rule := range w.rules[c] {
+		m, do := w.read(rule.Exprs)
 		if m == never {
 			continue
 		}
@@ -49,7 +57,7 @@ func (r ruleset) follow(a arrivals, c *nftables.Chain, depth int) fate {
 			case expr.VerdictDrop:
 				f = eaten
 			case expr.VerdictJump, expr.VerdictGoto:
-				f = r.follow(a, r.find(c, v.Chain), depth+1)
+				f = w.follow(w.find(c, v.Chain), depth+1)
 			case expr.VerdictReturn:
 				if m == always {
 					return undecided
@@ -57,7 +65,9 @@ func (r ruleset) follow(a arrivals, c *nftables.Chain, depth int) fate {
 			}
 		}
 		switch {
-		case f == undecided || m == maybe:
+		case f == undecided:
+		case m == maybe:
+			w.spared = w.spared || f == accepted
 		case m == some && f == eaten:
 			return partly
 		case m == always:
@@ -130,6 +140,8 @@ func (a arrivals) read(exprs []expr.Any) (m match, do expr.Any) {
 	switch {
 	case high < a.low || low > a.high || low > high:
 		worse(never)
+	case (low > a.low || high < a.high) && a.somewhere:
+		worse(maybe)
 	case low > a.low || high < a.high:
 		worse(some)
 	}
