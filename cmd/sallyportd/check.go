@@ -204,7 +204,7 @@ func checkPorts(cfg config, now time.Time) (warnings []string) {
 	}
 	busy, err := ingest.Busy(cfg.listen, cfg.portLists, schedule.Live(now, cfg.tolerance))
 	if len(busy) > 0 {
-		warnings = append(warnings, fmt.Sprintf("knock ports of now that cannot be opened: %s (%v)", strings.Trim(fmt.Sprint(busy), "[]"), err))
+		warnings = append(warnings, fmt.Sprintf("knock ports of now that cannot be opened: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
 	}
 	return warnings
 }

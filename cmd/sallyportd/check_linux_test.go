@@ -154,4 +154,8 @@ func TestCheckPorts(t *testing.T) {
 	if !strings.Contains(got, "192.0.2.1:8080 is not (yet) one of this host's") || strings.Count(got, "192.0.2.1:") != 11 || strings.Contains(got, "127.0.0.1") {
 		t.Errorf("an absent address: %q", got)
 	}
+	cfg.listen = []netip.Addr{netip.MustParseAddr("2001:db8::1")}
+	if got := strings.Join(checkPorts(cfg, now), "\n"); !strings.Contains(got, "cannot be opened: [2001:db8::1]:") {
+		t.Errorf("an absent address of IPv6: %q", got)
+	}
 }

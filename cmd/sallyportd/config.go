@@ -209,6 +209,9 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 		if err != nil {
 			return cfg, f.Errorf("listen", "got %q in place %d", text, i+1)
 		}
+		if why := unlistenable(a); why != "" {
+			return cfg, f.Errorf("listen", "got %q in place %d, which %s", text, i+1, why)
+		}
 		cfg.listen = append(cfg.listen, a.Unmap())
 	}
 	if cfg.ports = raw.Ports; raw.Ports < 1 || raw.Ports > schedule.MaxPorts {

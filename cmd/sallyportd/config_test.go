@@ -139,6 +139,8 @@ func TestConfigRefuses(t *testing.T) {
 		before("version = 2"):                                       "c.toml:1: version: expected 1, the version of this form, got 2",
 		before(`listen = ["localhost"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes`,
 		before(`listen = "::"`):                                     `c.toml:1: listen: expected a list`,
+		before(`listen = ["::1", "ff02::1"]`):                       `c.toml:1: listen: expected a list of IP addresses in quotes, such as ["0.0.0.0", "::"], got "ff02::1" in place 2, which is a group's`,
+		before(`listen = ["fe80::1"]`):                              `got "fe80::1" in place 1, which needs its interface behind it, such as fe80::1%eth0`,
 		replace("ports = 3", "ports = 0"):                           "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
 		replace("ports = 3", "ports = 129"):                         "c.toml:1: ports: ",
 		replace("ports = 3", ""):                                    "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
@@ -189,6 +191,9 @@ func TestConfigRefuses(t *testing.T) {
 		replace(`127.0.0.1:8080`, `8080`):                           `c.toml:7: service.0.listen: expected host:port or :port, with an IP address for a host, got "8080"`,
 		replace(`127.0.0.1:8080`, `www.example:8080`):               "c.toml:7: service.0.listen: ",
 		replace(`127.0.0.1:8080`, `:99999`):                         "c.toml:7: service.0.listen: ",
+		replace(`127.0.0.1:8080`, `[::ffff:224.0.0.1]:80`):          `got "[::ffff:224.0.0.1]:80": the address is a group's`,
+		replace(`127.0.0.1:8080`, `255.255.255.255:80`):             `got "255.255.255.255:80": the address is everybody's`,
+		replace(`127.0.0.1:8080`, `[fe80::1]:80`):                   `the address needs its interface behind it, such as fe80::1%eth0`,
 		minimal + `open_for = "0s"`:                                 "c.toml:8: service.0.open_for: ",
 		minimal + `open_for = 10`:                                   `c.toml:8: service.open_for: expected a duration such as "10s", at least a second`,
 		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":          `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, 1000h at the most, got "10s"`,
@@ -203,6 +208,47 @@ func TestConfigRefuses(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("a secret in %v", err)
+		}
+	}
+}
+
+// TestUpstreams: what leads back to itself would carry its own connections
+// until there is no more room for them.
+func TestUpstreams(t *testing.T) {
+	proxy := func(name, listen, upstream string) serviceConfig {
+		return serviceConfig{name: name, kind: "proxy", listen: listen, upstream: upstream}
+	}
+	udp := func(s serviceConfig) serviceConfig { s.udp = true; return s }
+	for _, row := range []struct {
+		services []serviceConfig
+		way      string // from the first one's upstream back to it
+	}{
+		{[]serviceConfig{proxy("a", ":5432", "127.0.0.1:5432")}, "a"},
+		{[]serviceConfig{proxy("a", ":5432", "127.0.0.2:5432")}, "a"},
+		{[]serviceConfig{proxy("a", ":5432", "[::1]:5432")}, "a"},
+		{[]serviceConfig{proxy("a", ":5432", "0.0.0.0:5432")}, "a"},
+		{[]serviceConfig{proxy("a", ":5432", "LocalHost:5432")}, "a"},
+		{[]serviceConfig{proxy("a", "127.0.0.1:5432", "0.0.0.0:5432")}, "a"},
+		{[]serviceConfig{proxy("a", "[::1]:5432", "[::]:5432")}, "a"},
+		{[]serviceConfig{proxy("a", "192.0.2.1:5432", "[::ffff:192.0.2.1]:5432")}, "a"},
+		{[]serviceConfig{udp(proxy("a", ":53", "127.0.0.1:53"))}, "a"},
+		{[]serviceConfig{proxy("a", ":1", "127.0.0.1:2"), proxy("b", ":2", "localhost:3"), proxy("c", ":3", "127.0.0.1:1")}, "b c a"},
+		// One name may be two services.
+		{[]serviceConfig{proxy("a", ":1", "localhost:2"), proxy("b", "127.0.0.1:2", "10.0.0.5:1"), proxy("c", "[::1]:2", "127.0.0.1:1")}, "c a"},
+
+		{[]serviceConfig{proxy("a", ":5432", "127.0.0.1:5433")}, ""},
+		{[]serviceConfig{proxy("a", ":5432", "10.0.0.5:5432")}, ""},
+		{[]serviceConfig{proxy("a", ":5432", "db.example.org:5432")}, ""},
+		{[]serviceConfig{proxy("a", "192.0.2.1:5432", "localhost:5432")}, ""},
+		{[]serviceConfig{proxy("a", "192.0.2.1:5432", "0.0.0.0:5432")}, ""},
+		{[]serviceConfig{proxy("a", "0.0.0.0:5432", "[::1]:5432")}, ""},
+		{[]serviceConfig{proxy("a", ":53", "127.0.0.1:54"), udp(proxy("b", ":54", "127.0.0.1:53"))}, ""},
+		{[]serviceConfig{proxy("a", ":1", "127.0.0.1:2"), {name: "b", kind: "firewall", listen: ":2"}}, ""},
+		// It leads into a circle, which others are to blame for.
+		{[]serviceConfig{proxy("a", ":1", "127.0.0.1:2"), proxy("b", ":2", "127.0.0.1:3"), proxy("c", ":3", "127.0.0.1:2")}, ""},
+	} {
+		if way := strings.Join(circle(row.services, 0, 0, make([]bool, len(row.services))), " "); way != row.way {
+			t.Errorf("%s at %s to %s: leads back by %q, want %q", row.services[0].name, row.services[0].listen, row.services[0].upstream, way, row.way)
 		}
 	}
 }

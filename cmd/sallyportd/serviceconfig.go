@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -111,44 +110,78 @@ func validateServices(raw []fileService, f *tomlfile.File) (services []serviceCo
 		services = append(services, s)
 	}
 	for i := range services {
-		if through := circle(services, i); through != "" {
-			return nil, f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which leads back to service %s", services[i].upstream, through)
+		if way := circle(services, i, i, make([]bool, len(services))); way != nil {
+			return nil, f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which leads back: to service %s", services[i].upstream, strings.Join(way, ", then to service "))
 		}
 	}
 	return services, nil
 }
 
-// circle returns the service whose upstream leads back to the i-th one, maybe
-// by way of others; empty: none.
-func circle(services []serviceConfig, i int) string {
-	at := i
-	for range services {
-		next := slices.IndexFunc(services, func(s serviceConfig) bool { return services[at].leadsTo(s) })
-		if next < 0 {
-			return ""
+// circle returns by which services the upstream of one leads to the first, that
+// one included; none: it does not.
+func circle(services []serviceConfig, at, first int, seen []bool) []string {
+	for i, s := range services {
+		if seen[i] || !services[at].leadsTo(s) {
+			continue
 		}
-		if next == i {
-			return services[at].name
+		if i == first {
+			return []string{s.name}
 		}
-		at = next
+		seen[i] = true
+		if way := circle(services, i, first, seen); way != nil {
+			return append([]string{s.name}, way...)
+		}
 	}
-	return ""
+	return nil
 }
 
-// leadsTo reports whether the upstream is where another of our services listens.
+// leadsTo reports whether the upstream is where another of our services
+// listens, as far as the file tells.
 func (s serviceConfig) leadsTo(other serviceConfig) bool {
 	host, port, err := client.SplitService(s.upstream)
-	if s.kind != "proxy" || other.kind == "firewall" || err != nil || s.udp != other.udp || port != other.port() {
-		return false
+	return err == nil && s.kind == "proxy" && other.kind != "firewall" && s.udp == other.udp && port == other.port() &&
+		slices.ContainsFunc(addresses(host), other.hears)
+}
+
+// addresses are those that an upstream's host stands for. Of names only one is
+// known without asking.
+func addresses(host string) []netip.Addr {
+	ipv4, ipv6 := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
+	if strings.EqualFold(host, "localhost") {
+		return []netip.Addr{ipv4, ipv6}
 	}
 	a, err := netip.ParseAddr(host)
-	switch {
+	switch a = a.Unmap(); {
 	case err != nil:
-		return host == "localhost"
-	case other.host().IsValid():
-		return a.Unmap() == other.host()
+		return nil
+	case a == netip.IPv4Unspecified(): // to connect there is to connect to oneself
+		return []netip.Addr{ipv4}
+	case a == netip.IPv6Unspecified():
+		return []netip.Addr{ipv6}
 	}
-	return a.IsLoopback() || a.IsUnspecified()
+	return []netip.Addr{a}
+}
+
+// hears reports whether the service listens at an address; if it does at all of
+// this host's, we know only the loopback's to be among them.
+func (s serviceConfig) hears(a netip.Addr) bool {
+	if at := s.host(); at.IsValid() {
+		return a == at
+	}
+	return a.IsLoopback() && (a.Is4() || !strings.HasPrefix(s.listen, "0.0.0.0:"))
+}
+
+// unlistenable says why no host has an address for itself; empty: one may.
+func unlistenable(a netip.Addr) string {
+	switch a = a.Unmap(); {
+	case a.IsMulticast():
+		return "is a group's"
+	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "is everybody's"
+	case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "":
+		return "needs its interface behind it, such as " + a.String() + "%eth0"
+	}
+	return ""
 }
 
 func (raw fileService) validate(f *tomlfile.File, at string) (s serviceConfig, err error) {
@@ -169,8 +202,8 @@ func (raw fileService) validate(f *tomlfile.File, at string) (s serviceConfig, e
 	host, _, err := client.SplitService(raw.Listen)
 	if err == nil && host != "" {
 		var a netip.Addr
-		if a, err = netip.ParseAddr(host); err == nil && a.IsMulticast() {
-			err = errors.New("nobody connects to a group of hosts")
+		if a, err = netip.ParseAddr(host); err == nil && unlistenable(a) != "" {
+			return s, f.Errorf(at+"listen", "got %q: the address %s", raw.Listen, unlistenable(a))
 		}
 	}
 	if s.listen = raw.Listen; err != nil {
