@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
 )
 
@@ -269,8 +271,11 @@ func (raw file) validate(f *tomlfile.File) (cfg config, err error) {
 		return cfg, err
 	}
 	if cfg.needsHelper() {
-		if err := cfg.firewall().Validate(); err != nil {
-			return cfg, f.Errorf("service", "got what cannot stand behind the firewall, by %s: %v", cfg.needsFirewall(), err)
+		err := cfg.firewall().Validate()
+		if wrong := (*firewall.PortError)(nil); errors.As(err, &wrong) {
+			return cfg, f.Errorf(fmt.Sprintf("service.%d.listen", wrong.Place), "got %q, but %s has all services stand behind the firewall; %v", cfg.services[wrong.Place].listen, cfg.needsFirewall(), err)
+		} else if err != nil {
+			return cfg, f.Errorf("service", "got too much for the firewall: %v", err)
 		}
 	}
 	return cfg, nil

@@ -70,19 +70,32 @@ const (
 	MinStealth = 1025
 )
 
-// Validate says what of the configuration cannot be.
+// PortError says what is wrong with the port in a place of Config.Ports.
+type PortError struct {
+	Place int
+	Port  Port
+	Err   error
+}
+
+func (e *PortError) Error() string {
+	return fmt.Sprintf("%s port %d: %v", e.Port.Protocol, e.Port.Port, e.Err)
+}
+
+func (e *PortError) Unwrap() error { return e.Err }
+
+// Validate says what of the configuration cannot be: of a port, by a PortError.
 func (c Config) Validate() error {
 	if len(c.Ports) > MaxPorts {
 		return fmt.Errorf("%d ports are to be guarded, where %d are the most", len(c.Ports), MaxPorts)
 	}
 	seen := make(map[string]bool, len(c.Ports))
-	for _, p := range c.Ports {
+	for i, p := range c.Ports {
 		if err := p.validate(); err != nil {
-			return fmt.Errorf("%s port %d: %w", p.Protocol, p.Port, err)
+			return &PortError{i, p, err}
 		}
 		// Grants know a port by its protocol and number alone.
 		if seen[p.name()] {
-			return fmt.Errorf("%s port %d: it is guarded twice", p.Protocol, p.Port)
+			return &PortError{i, p, errors.New("it is guarded twice, at whichever address: guard it once, for all of them")}
 		}
 		seen[p.name()] = true
 	}
