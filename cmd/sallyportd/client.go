@@ -119,7 +119,7 @@ func clientListCommand(env cli.Env) *cobra.Command {
 					services = "all"
 				}
 				if err := c.checkServices(cfg.serviceNames()); err != nil {
-					fmt.Fprintf(env.Stderr, "warning: client %s: %v; \"sallyportd client allow %s\" mends it\n", c.identifier, err, c.identifier)
+					fmt.Fprintf(env.Stderr, "warning: client %s: %v; %s\n", c.identifier, err, c.mending())
 				}
 				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.identifier, services, max(c.mark, record[c.identifier].Mark), last, until, c.note)
 			}

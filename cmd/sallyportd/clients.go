@@ -18,6 +18,7 @@ import (
 // registered is a line of the clients file.
 type registered struct {
 	identifier wire.Identifier
+	fault      fault // of what stands after services=, which then is unreadable
 	secret     []byte
 	mark       uint32 // the largest nonce already used; 0: none
 	previous   []byte // the secret before a rotation; nil: none
@@ -27,7 +28,7 @@ type registered struct {
 }
 
 // loadClients reads the clients file, which only its owner may read. Services
-// that it names have to be among those known, if any are.
+// that it names have to be readable and among those known, if any are.
 func loadClients(path string, known []string) ([]registered, error) {
 	f, err := secretfile.Open(path)
 	if err != nil {
@@ -53,17 +54,6 @@ func loadClients(path string, known []string) ([]registered, error) {
 	return slices.Clip(clients), err
 }
 
-// checkServices refuses names of services that are not there: what was meant
-// to restrict a client must not come to nothing.
-func (c registered) checkServices(known []string) error {
-	for name := range strings.SplitSeq(c.services, ",") {
-		if c.services != "" && !slices.Contains(known, name) {
-			return fmt.Errorf("service %q is not configured; expected %s", name, strings.Join(known, ", "))
-		}
-	}
-	return nil
-}
-
 // usualLine is the length of a line with a secret of 256 bits in hex.
 const usualLine = 72
 
@@ -84,12 +74,24 @@ func clientsOf(lines []clientLine) []registered {
 	return clients
 }
 
-// parseClients returns all lines.
+// parseClients returns all lines. None of them has a fault.
 func parseClients(path string, r io.Reader) (lines []clientLine, err error) {
+	return readLines(path, r, func(c registered) error { return c.fault.err() })
+}
+
+// parseToMend is parseClients, but for the faults that another line may have.
+func parseToMend(path string, r io.Reader) ([]clientLine, error) {
+	return readLines(path, r, func(registered) error { return nil })
+}
+
+func readLines(path string, r io.Reader, check func(registered) error) (lines []clientLine, err error) {
 	err = scanClients(path, r, func(l clientLine) error {
 		if l.client != nil {
 			c := *l.client
 			l.client = &c
+			if err := check(c); err != nil {
+				return err
+			}
 		}
 		lines = append(lines, l)
 		return nil
@@ -167,19 +169,24 @@ func parseClient(text string) (c registered, err error) {
 		return c, errors.New("expected a nonce from 0 to 4294967295 in the third column")
 	}
 	c.mark = uint32(mark)
+	names := false // whether the column before is of services
 	for i, field := range fields[3:] {
-		key, value, _ := strings.Cut(field, "=")
+		key, value, pair := strings.Cut(field, "=")
+		after := names
+		names = key == "services" || after && !pair
 		switch {
-		case i > 0 && strings.HasPrefix(fields[i+2], "services=") && strings.HasSuffix(fields[i+2], ",") && !strings.Contains(field, "="):
-			return c, fmt.Errorf("column %d: the names after services= stand without spaces between them, such as services=web,ssh", i+4)
 		case key == "old" && value != "" && c.previous == nil:
 			c.previous = []byte(value)
 		case key == "until" && c.until.IsZero():
 			if c.until, err = time.Parse(time.RFC3339, value); err != nil {
 				return c, fmt.Errorf("column %d: expected until= and a time such as 2026-12-01T00:00:00Z", i+4)
 			}
-		case key == "services" && value != "" && c.services == "":
+		case key == "services" && c.services == "" && !slices.Contains(strings.Split(value, ","), ""):
 			c.services = value
+		case key == "services":
+			c.fault, c.services = max(c.fault, malformed), unreadable
+		case after && !pair:
+			c.fault, c.services = spaced, unreadable
 		default:
 			return c, fmt.Errorf("column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/sessions/durable"
 	"sallyport/verify/wire"
@@ -35,7 +36,7 @@ func editClients(ctx context.Context, path string, change func([]clientLine) ([]
 	if err != nil {
 		return fmt.Errorf("read the clients: %w", err)
 	}
-	lines, err := parseClients(path, f)
+	lines, err := parseToMend(path, f)
 	f.Close()
 	if err != nil {
 		return err
@@ -47,13 +48,17 @@ func editClients(ctx context.Context, path string, change func([]clientLine) ([]
 	for _, l := range lines {
 		if l.client != nil {
 			if before, err := parseClient(l.text); err != nil || !reflect.DeepEqual(before, *l.client) {
+				// Without its restriction the client could open everything.
+				if err := l.client.fault.err(); err != nil {
+					return cli.WithHint(fmt.Errorf("client %s: %w", l.client.identifier, err), l.client.mending())
+				}
 				l.text = l.client.String()
 			}
 		}
 		text.WriteString(l.text + "\n")
 	}
 	// What is written must be readable again.
-	if _, err := parseClients(path, strings.NewReader(text.String())); err != nil {
+	if _, err := parseToMend(path, strings.NewReader(text.String())); err != nil {
 		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
 	}
 	if err := durable.WriteFile(path, []byte(text.String()), 0o600); err != nil {

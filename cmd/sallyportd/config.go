@@ -135,8 +135,8 @@ func readConfig(path string) (raw file, f *tomlfile.File, cfg config, err error)
 // loadConfig reads a configuration and all that it refers to.
 func loadConfig(path string) (config, error) { return loadAll(path, config.serviceNames) }
 
-// loadToMend is loadConfig, but for whether the services that the clients file
-// names are there: commands that mend it have to read it.
+// loadToMend is loadConfig, but for what the clients file says of services:
+// commands that mend it have to read it, whatever that is.
 func loadToMend(path string) (config, error) {
 	return loadAll(path, func(config) []string { return nil })
 }

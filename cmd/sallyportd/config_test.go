@@ -299,6 +299,13 @@ func TestParseClientsRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		"com1 hunter2":                        "clients.txt:1: expected identifier, secret and nonce, divided by spaces; got 2 columns",
 		"com1 hunter2 0 web":                  "clients.txt:1: column 4: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once",
+		"com1 hunter2 0 services=a, hunter2":  "clients.txt:1: no space may stand between the names after services=: write services=web,ssh",
+		"com1 hunter2 0 services=a ,b c":      "clients.txt:1: no space may stand",
+		"com1 hunter2 0 services= a":          "clients.txt:1: no space may stand",
+		"com1 hunter2 0 services=":            "clients.txt:1: expected services= once, and names divided by commas after it, such as services=web,ssh",
+		"com1 hunter2 0 services=a,":          "clients.txt:1: expected services= once",
+		"com1 hunter2 0 services=a services=": "clients.txt:1: expected services= once",
+		"com1 hunter2 0 services=a x=b c":     "clients.txt:1: column 5: expected old=SECRET",
 		"com1 hunter2 0 old=hunter2":          "clients.txt:1: expected old= and until= together",
 		"com1 hunter2 0 until=soon":           "clients.txt:1: column 4: expected until= and a time such as",
 		"com1 h 0 old=hunter2 old=hunter2":    "clients.txt:1: column 5: ",
