@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
 )
@@ -157,5 +161,77 @@ func TestCheckPorts(t *testing.T) {
 	cfg.listen = []netip.Addr{netip.MustParseAddr("2001:db8::1")}
 	if got := strings.Join(checkPorts(cfg, now), "\n"); !strings.Contains(got, "cannot be opened: [2001:db8::1]:") {
 		t.Errorf("an absent address of IPv6: %q", got)
+	}
+}
+
+// TestCheckPrivilege: what takes CAP_NET_ADMIN is said where it is not there,
+// and is no mistake of the configuration.
+func TestCheckPrivilege(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	now := time.Unix(1_800_000_030, 0)
+	plain := config{ports: 3, portSecret: "x", tolerance: time.Minute, adminSocket: "/nonexistent", services: []serviceConfig{{name: "web", kind: "web", listen: "127.0.0.1:8080"}}}
+	stealth, ssh := plain, plain
+	stealth.stealth = true
+	ssh.services = []serviceConfig{{name: "ssh", kind: "firewall", listen: ":22"}}
+	says := func(cfg config) (found []string) {
+		for _, w := range check(t.Context(), cfg, now) {
+			if subject, _, ok := strings.Cut(w, ` takes CAP_NET_ADMIN, which this command does not have: "serve" has to be started with it`); ok {
+				found = append(found, subject)
+			}
+		}
+		return found
+	}
+	for _, cfg := range []config{plain, stealth, ssh} {
+		if got := says(cfg); got != nil {
+			t.Errorf("with the capability: %q", got)
+		}
+	}
+	runtime.LockOSThread() // and the thread ends with the test
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		cfg  config
+		want []string
+	}{{plain, nil}, {stealth, []string{"stealth = true"}}, {ssh, []string{`service ssh, of type "firewall",`}}} {
+		if got := says(row.cfg); !slices.Equal(got, row.want) {
+			t.Errorf("without it: %q, want %q", got, row.want)
+		}
+	}
+}
+
+// TestAdviceUnderStealth: only what was told to answer can stand out among
+// ports that do not, and is told of.
+func TestAdviceUnderStealth(t *testing.T) {
+	for _, row := range []struct {
+		service serviceConfig
+		stealth bool
+		answers bool // strangers
+		advised bool
+	}{
+		{serviceConfig{kind: "firewall", udp: true, listen: ":1025", reject: true}, true, true, true},
+		{serviceConfig{kind: "firewall", udp: true, listen: ":1025"}, true, false, false},
+		{serviceConfig{kind: "firewall", udp: true, listen: ":1024", reject: true}, true, true, false},
+		{serviceConfig{kind: "firewall", udp: true, listen: ":1025", reject: true}, false, true, false},
+		{serviceConfig{kind: "firewall", listen: ":1025", reject: true}, true, true, false},
+		{serviceConfig{kind: "proxy", udp: true, listen: ":1025"}, true, false, false},
+		{serviceConfig{kind: "proxy", udp: true, listen: ":1025", filtered: true}, true, false, false},
+		{serviceConfig{kind: "proxy", udp: true, listen: ":1024"}, true, true, false},
+	} {
+		row.service.name = "one"
+		cfg := config{stealth: row.stealth, services: []serviceConfig{row.service}}
+		if got := cfg.firewall().Ports[0].Reject; got != row.answers {
+			t.Errorf("%+v: answers strangers: %t", row.service, got)
+		}
+		advised := slices.ContainsFunc(advise(cfg), func(a string) bool {
+			return strings.HasPrefix(a, "service one answers strangers") && strings.Contains(a, `policy = "drop"`)
+		})
+		if advised != row.advised {
+			t.Errorf("%+v: %q", row.service, advise(cfg))
+		}
 	}
 }
