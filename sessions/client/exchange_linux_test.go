@@ -1,0 +1,279 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+	"sallyport/ingest/capture"
+	"sallyport/sessions/exchanges"
+	"sallyport/verify/challenge"
+	"sallyport/verify/challenge/exchange"
+)
+
+// gate is a server of the second protocol, on the loopback. Its knobs are what
+// happens to a challenge on its way.
+type gate struct {
+	*testing.T
+	table   *exchanges.Table
+	capture *capture.Capture
+	mangle  func(n int, payload []byte) [][]byte // of the n-th: what the client gets
+
+	mu         sync.Mutex
+	challenges int
+	granted    []exchange.Grant
+	responses  int // packets
+	opened     net.Listener
+}
+
+var (
+	narrow = challenge.Encoding{Scheme: challenge.Ranges, Base: 20000, DataBits: 4}
+	above  = challenge.Encoding{Scheme: challenge.Ranges, Base: 21200, DataBits: 4}
+)
+
+func newGate(t *testing.T, o *exchange.Operation) *gate {
+	t.Helper()
+	g := &gate{T: t}
+	ports := challenge.Ports{First: 20000, Last: 21839}
+	ops, err := exchange.NewOperations([]*exchange.Operation{o}, challenge.Plan{Request: narrow, Response: above, Ports: ports})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.table, err = exchanges.New(exchanges.Config{
+		Operations: ops, Slots: 64, Random: rand.Reader, Port: func(*exchange.Operation) uint16 { return 30000 },
+		Answer: func(source, destination netip.AddrPort, payload []byte) error {
+			g.challenges++
+			all := [][]byte{payload}
+			if g.mangle != nil {
+				all = g.mangle(g.challenges, payload)
+			}
+			for _, p := range all {
+				if err := g.capture.Answer(capture.Knock{Source: source, Destination: destination}, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Grant: func(grant exchange.Grant) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.granted = append(g.granted, grant)
+			at := "127.0.0.1:8080"
+			if grant.Client().Is6() {
+				at = "[::1]:8080"
+			}
+			if grant.Port() != 0 {
+				at = "127.0.0.1:30000"
+			}
+			g.open(at)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The capture binds, as nobody else wants the ports.
+	if g.capture, err = capture.Open(capture.Config{First: ports.First, Last: ports.Last, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- g.capture.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if g.opened != nil {
+			g.opened.Close()
+		}
+	})
+	return g
+}
+
+// open serves who comes.
+func (g *gate) open(at string) {
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return // it is there already
+	}
+	g.opened = l
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Write([]byte("welcome"))
+			defer c.Close()
+		}
+	}()
+}
+
+func (g *gate) Take(knocks []capture.Knock) {
+	for _, k := range knocks {
+		if k.Destination.Port() >= above.Base {
+			g.responses++
+		}
+		g.table.Take(k.Source, k.Destination, time.Now())
+	}
+}
+
+func (g *gate) grants() []exchange.Grant {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.granted
+}
+
+func newOperation(t *testing.T, a exchange.Algorithm, random bool) *exchange.Operation {
+	t.Helper()
+	o, err := exchange.NewOperation("open-it", "the secret", a, random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func asking(o *exchange.Operation, server string) ExchangeConfig {
+	return ExchangeConfig{
+		Server: server, Challenge: Challenge{Operation: o, Request: narrow, Response: above, Service: ":8080"},
+		Timeout: time.Second, Random: rand.Reader,
+	}
+}
+
+func TestExchange(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
+		for _, server := range []string{"127.0.0.1", "::1"} {
+			t.Run(server, func(t *testing.T) {
+				o := newOperation(t, a, false)
+				g := newGate(t, o)
+				var events []Event
+				cfg := asking(o, server)
+				cfg.Report = func(e Event) { events = append(events, e) }
+				r, err := Exchange(t.Context(), cfg)
+				if err != nil || r.Service != netip.AddrPortFrom(netip.MustParseAddr(server), 8080) || r.Attempts != 1 || r.Once {
+					t.Fatalf("%+v, %v", r, err)
+				}
+				if got := g.grants(); len(got) != 1 || got[0].Client() != netip.MustParseAddr(server) {
+					t.Errorf("granted %v", got)
+				}
+				if len(events) != 2 {
+					t.Errorf("told of %v", events)
+				}
+			})
+		}
+	}
+}
+
+// TestStartingOver: the first challenge is lost, or somebody else's.
+func TestStartingOver(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.NATAware, false)
+	forge := func(payload []byte) []byte {
+		forged := bytes.Clone(payload)
+		forged[10] ^= 1
+		return forged
+	}
+	for name, mangle := range map[string]func(n int, payload []byte) [][]byte{
+		"lost":   func(n int, p []byte) [][]byte { return map[bool][][]byte{true: nil, false: {p}}[n == 1] },
+		"forged": func(n int, p []byte) [][]byte { return map[bool][][]byte{true: {forge(p)}, false: {p}}[n == 1] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, o)
+			g.mangle = mangle
+			r, err := Exchange(t.Context(), asking(o, "127.0.0.1"))
+			if err != nil || r.Attempts != 2 || g.challenges != 2 || len(g.grants()) != 1 {
+				t.Errorf("%+v, %v; %d challenges, %d grants", r, err, g.challenges, len(g.grants()))
+			}
+		})
+	}
+	// Those that are not the server's are passed over, and the right one is
+	// answered.
+	t.Run("among others", func(t *testing.T) {
+		g := newGate(t, o)
+		g.mangle = func(_ int, p []byte) [][]byte {
+			return [][]byte{nil, []byte("nonsense"), forge(p), make([]byte, 500), p}
+		}
+		if r, err := Exchange(t.Context(), asking(o, "127.0.0.1")); err != nil || r.Attempts != 1 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+// TestImpersonatedServer gets not one packet of a response.
+func TestImpersonatedServer(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.Mutual, false)
+	g := newGate(t, o)
+	g.mangle = func(_ int, p []byte) [][]byte {
+		rand.Read(p[4:])
+		return [][]byte{p}
+	}
+	cfg := asking(o, "127.0.0.1")
+	cfg.Attempts = 2
+	_, err := Exchange(t.Context(), cfg)
+	var offline *OfflineError
+	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "2 challenges came that are not the server's") {
+		t.Errorf("got %v", err)
+	}
+	if g.responses != 0 || len(g.grants()) != 0 {
+		t.Errorf("%d packets of a response, granted %v", g.responses, g.grants())
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	cfg := asking(newOperation(t, exchange.NATAware, false), "127.0.0.1")
+	cfg.Attempts, cfg.Timeout = 1, 50*time.Millisecond
+	_, err := Exchange(t.Context(), cfg)
+	var offline *OfflineError
+	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "no challenge came") {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg.Timeout = time.Minute
+	cfg.Report = func(Event) { cancel() }
+	if _, err := Exchange(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// TestRandomPort: nobody tries it but who keeps the connection.
+func TestRandomPort(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.NATAware, true)
+	newGate(t, o)
+	r, err := Exchange(t.Context(), asking(o, "127.0.0.1"))
+	if err != nil || !r.Once || r.Service.Port() != 30000 || r.Conn != nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+	cfg := asking(o, "127.0.0.1")
+	cfg.Keep = true
+	if r, err = Exchange(t.Context(), cfg); err != nil || r.Conn == nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	defer r.Conn.Close()
+	b := make([]byte, 7)
+	if _, err := r.Conn.Read(b); err != nil || b[0] != 'w' {
+		t.Errorf("%q, %v", b, err)
+	}
+}
