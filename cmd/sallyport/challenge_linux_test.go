@@ -229,7 +229,8 @@ func TestNoiseMakesNoRule(t *testing.T) {
 		return
 	}
 	n := newNetwork(t)
-	n.configure(`[[service]]
+	n.configure(`stealth = true
+[[service]]
 name = "ssh"
 type = "firewall"
 listen = ":22"

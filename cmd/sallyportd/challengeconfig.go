@@ -109,26 +109,16 @@ func (o operationConfig) describe(s serviceConfig) string {
 	return fmt.Sprintf("%s: %s, by Algorithm %d, for %s", o.id, what, o.algorithm, who)
 }
 
-// operation is it as the protocol knows it.
-func (o operationConfig) operation() (*exchange.Operation, error) {
-	op, err := exchange.NewOperation(o.id, o.secret, o.algorithm, o.random)
-	if err != nil {
-		return nil, fmt.Errorf("operation %q: %w", o.id, err)
-	}
-	return op, nil
-}
-
-// operationsOf are all that a configuration has.
-func operationsOf(list []operationConfig, plan challenge.Plan) (*exchange.Operations, error) {
-	var all []*exchange.Operation
+// operationsOf are operations as the protocol knows them.
+func operationsOf(list []operationConfig) (all []*exchange.Operation, err error) {
 	for _, o := range list {
-		op, err := o.operation()
+		op, err := exchange.NewOperation(o.id, o.secret, o.algorithm, o.random)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("operation %q: %w", o.id, err)
 		}
 		all = append(all, op)
 	}
-	return exchange.NewOperations(all, plan)
+	return all, nil
 }
 
 // validateChallenge checks what the file says of the second protocol.
@@ -184,6 +174,11 @@ func (raw file) validateChallenge(f *tomlfile.File, cfg *config) (err error) {
 	if c.plan.Response, err = r.Response.validate(f, "challenge.response.", next); err != nil {
 		return err
 	}
+	for _, s := range cfg.services {
+		if s.udp && c.plan.Ports.First <= s.port() && s.port() <= c.plan.Ports.Last {
+			return f.Errorf("challenge.ports", "got %q, among which is UDP port %d of service %s", r.Ports, s.port(), s.name)
+		}
+	}
 	cfg.challenge = c
 	if len(raw.Operation) == 0 {
 		return f.Errorf("operation", "got none, which clients could ask for")
@@ -200,7 +195,11 @@ func (raw file) validateChallenge(f *tomlfile.File, cfg *config) (err error) {
 	for i := range trial {
 		trial[i].secret = "any"
 	}
-	if _, err := operationsOf(trial, c.plan); err != nil {
+	operations, err := operationsOf(trial)
+	if err == nil {
+		_, err = exchange.NewOperations(operations, c.plan)
+	}
+	if err != nil {
 		return f.Errorf("operation", "%v", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/exchanges"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/wire"
 )
@@ -34,17 +36,19 @@ type challenger struct {
 	carry   func(gate.Order, string) error
 	log     *slog.Logger
 	lost    atomic.Uint64
+	obeying sync.Mutex // while an order is carried out
 }
 
 // order is what an operation does.
 type order struct {
 	operationConfig
-	holder wire.Identifier
+	operation *exchange.Operation
+	holder    wire.Identifier
 }
 
 // orders are operations, as the gate and the table take them.
 type orders struct {
-	list       []operationConfig
+	list       []order // whose holders are not chosen yet
 	operations *exchange.Operations
 }
 
@@ -52,8 +56,15 @@ func ordersOf(cfg config) (o orders, why []string, err error) {
 	if cfg.challenge == nil {
 		return o, nil, nil
 	}
-	o.list, why = cfg.usable()
-	o.operations, err = operationsOf(o.list, cfg.challenge.plan)
+	list, why := cfg.usable()
+	operations, err := operationsOf(list)
+	if err != nil {
+		return o, why, err
+	}
+	for i, c := range list {
+		o.list = append(o.list, order{operationConfig: c, operation: operations[i]})
+	}
+	o.operations, err = exchange.NewOperations(operations, cfg.challenge.plan)
 	return o, why, err
 }
 
@@ -80,7 +91,12 @@ func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, l
 	if err != nil {
 		return nil, err
 	}
+	var mark uint32
+	if cfg.needsHelper() {
+		mark = firewall.AnswerMark
+	}
 	c.capture, err = capture.Open(capture.Config{
+		Mark:  mark,
 		First: cfg.challenge.plan.Ports.First, Last: cfg.challenge.plan.Ports.Last, Sockets: cfg.challenge.sockets,
 		Addresses: cfg.listen, Sink: c, Log: log,
 	})
@@ -92,7 +108,7 @@ func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, l
 
 // use begins with operations. A name stays an operation's as long as the
 // process lives: leases run under it.
-func (c *challenger) use(list []operationConfig) {
+func (c *challenger) use(list []order) {
 	all := make(map[string]order, len(list))
 	for _, o := range list {
 		id, ok := c.names[o.id]
@@ -104,16 +120,19 @@ func (c *challenger) use(list []operationConfig) {
 		if o.client != "" {
 			copy(id[:], o.client)
 		}
-		all[o.id] = order{o, id}
+		o.holder = id
+		all[o.id] = o
 	}
 	c.orders.Store(&all)
 }
 
-// update changes the operations. Nobody completes an exchange that was begun
-// before.
+// update changes the operations. When it returns, nothing is carried out any
+// more that was proved by those before.
 func (c *challenger) update(o orders) {
 	c.use(o.list)
 	c.table.Update(o.operations)
+	c.obeying.Lock() // what was being carried out is done
+	c.obeying.Unlock()
 }
 
 // holds reports whether leases may run under a name.
@@ -157,9 +176,11 @@ func (c *challenger) run(ctx context.Context) error {
 
 // obey does what somebody has proved to have the right to.
 func (c *challenger) obey(g exchange.Grant) {
+	c.obeying.Lock()
+	defer c.obeying.Unlock()
 	id := g.Operation().ID()
 	o, ok := (*c.orders.Load())[id]
-	if !ok || !o.allows(g.Client()) {
+	if !ok || o.operation != g.Operation() || !o.allows(g.Client()) {
 		return // it has gone meanwhile
 	}
 	do := gate.Order{

@@ -108,6 +108,9 @@ func keep(table *firewall.Table, log *slog.Logger) (stop func()) {
 // behind it, each in the place that it has in the configuration.
 func (cfg config) firewall() (f firewall.Config) {
 	f.Stealth, f.Except = cfg.stealth, cfg.stealthExcept
+	if cfg.challenge != nil {
+		f.Captured = [2]uint16{cfg.challenge.plan.Ports.First, cfg.challenge.plan.Ports.Last}
+	}
 	for _, s := range cfg.services {
 		p := firewall.Port{
 			Protocol: firewall.TCP, Address: s.host(), Port: s.port(), Prefix6: int(s.grain),

@@ -14,7 +14,7 @@ import (
 // the port is answered by the kernel as ever.
 type raw struct{ v4, v6 int }
 
-func newRaw() (*raw, error) {
+func newRaw(mark uint32) (*raw, error) {
 	r := &raw{-1, -1}
 	for fd, family := range map[*int]int{&r.v4: unix.AF_INET, &r.v6: unix.AF_INET6} {
 		s, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
@@ -26,6 +26,9 @@ func newRaw() (*raw, error) {
 			return nil, os.NewSyscallError("socket", err)
 		}
 		*fd = s
+		if mark != 0 {
+			unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+		}
 		// It would hear all UDP that comes.
 		if err := attach(s, assemble(refuseAll)); err != nil {
 			r.close()

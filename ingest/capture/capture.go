@@ -27,8 +27,12 @@ type Config struct {
 	// Addresses of this host that are knocked at; none, or an unspecified one:
 	// all it has.
 	Addresses []netip.Addr
-	Sink      Sink
-	Log       *slog.Logger
+	// Mark is that of answers (SO_MARK), by which a firewall knows them; 0:
+	// none. Kernels before 5.17 let only CAP_NET_ADMIN set one: then there is
+	// none, either.
+	Mark uint32
+	Sink Sink
+	Log  *slog.Logger
 }
 
 // Stats are counts since the start.

@@ -64,7 +64,7 @@ func listen(cfg Config, counts *counts) (_ medium, err error) {
 			return nil, fmt.Errorf("capture packets: %w", err)
 		}
 	}
-	if c.raw, err = newRaw(); err != nil {
+	if c.raw, err = newRaw(cfg.Mark); err != nil {
 		return nil, explain(fmt.Errorf("make a raw socket to answer from: %w", err))
 	}
 	return c, nil

@@ -37,6 +37,9 @@ func Claim(cfg Config) (*Table, error) {
 	if cfg.forwards() {
 		batch.AddChain(b.base.forward)
 	}
+	if cfg.Captured != ([2]uint16{}) {
+		batch.AddChain(b.base.output)
+	}
 	for _, s := range b.sets.all() {
 		if err := batch.AddSet(s, nil); err != nil {
 			return nil, fmt.Errorf("make the set %s: %w", s.Name, err)
@@ -127,7 +130,7 @@ func (b builder) replace() error {
 
 // has reports whether a chain is as a base chain of ours.
 func (b base) has(c *nftables.Chain) bool {
-	for _, own := range []*nftables.Chain{b.prerouting, b.input, b.forward} {
+	for _, own := range []*nftables.Chain{b.prerouting, b.input, b.forward, b.output} {
 		if c.Name == own.Name {
 			return c.Type == own.Type && *c.Hooknum == *own.Hooknum && *c.Priority == *own.Priority &&
 				c.Policy != nil && *c.Policy == *own.Policy

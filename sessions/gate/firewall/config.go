@@ -59,7 +59,14 @@ type Config struct {
 	// silent as their neighbours.
 	Stealth bool
 	Except  []uint16 // ports that Stealth leaves alone: other UDP services of this host
+	// Captured are UDP ports of this host, the first and the last; zero: none.
+	// Empty packets to them are captured, whatever becomes of them, and make
+	// no connections. Nor do answers with AnswerMark.
+	Captured [2]uint16
 }
+
+// AnswerMark is the mark (SO_MARK) of packets that answer captured ones.
+const AnswerMark = 0x5a11
 
 const (
 	// MaxPorts is how many ports a table guards. A packet to none of them is

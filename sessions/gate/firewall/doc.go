@@ -5,6 +5,8 @@
 //
 //	prerouting  knocks are not tracked: a flood of them, from whatever
 //	            addresses, takes no room in the table of connections
+//	            addresses, takes no room in the table of connections; nor do
+//	            packets that are only captured, nor (output) the answers to them
 //	input       to this host's sockets        forward  to what DNAT publishes
 //	  knocks, and the loopback       accept; with Stealth knocks that are heard
 //	  to a guarded port, TCP or Cut  -> its chain

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sallyport/bench/netns"
 )
 
@@ -51,6 +53,57 @@ func TestKnocksAreNotTracked(t *testing.T) {
 	sink(3002)
 	if after := w.connections(); after < before+flood {
 		t.Errorf("%d connections are tracked, and were %d, where all are to be", after, before)
+	}
+}
+
+// TestCapturedPacketsAreNotTracked: nor are the answers to them, to wherever they
+// go; what the host sends and receives besides is.
+func TestCapturedPacketsAreNotTracked(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	// A connection is only made of what gets through: to ports that listen.
+	w.claim(Config{Stealth: true, Except: []uint16{3001, 3002, 4000}, Captured: [2]uint16{3000, 3999}})
+	for _, port := range []int{3001, 3002, 4000} {
+		here, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+		w.must(err)
+		defer here.Close()
+	}
+	before := w.connections()
+	for i := range uint16(100) {
+		w.send(datagram(stranger4, host4, 1000+i, 3001, nil))
+		w.send(datagram(stranger6, netip.MustParseAddr("2001:db8:1::1"), 1000+i, 3002, nil))
+	}
+	w.probe()
+	if after := w.connections(); after > before {
+		t.Errorf("%d connections are tracked, and were %d", after, before)
+	}
+	w.send(datagram(stranger4, host4, 2000, 3001, []byte("x")))
+	w.send(datagram(stranger4, host4, 2000, 4000, nil))
+	w.probe()
+	if after := w.connections(); after < before+2 {
+		t.Errorf("%d connections are tracked, and were %d, where two more are to be", after, before)
+	}
+	before = w.connections()
+	answer := func(mark int) {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 3500 + mark%7})
+		w.must(err)
+		defer c.Close()
+		raw, err := c.SyscallConn()
+		w.must(err)
+		w.must(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark) }))
+		w.must(err)
+		_, err = c.WriteToUDPAddrPort([]byte("challenge"), netip.AddrPortFrom(stranger4, 5000))
+		w.must(err)
+	}
+	answer(AnswerMark)
+	if after := w.connections(); after > before {
+		t.Errorf("an answer is tracked")
+	}
+	answer(0)
+	if after := w.connections(); after != before+1 {
+		t.Errorf("what the host sends is not tracked")
 	}
 }
 

@@ -58,6 +58,15 @@ func destinationPort(op expr.CmpOp, port uint16) match {
 	return match{loadDestinationPort(), compare(op, binary.BigEndian.AppendUint16(nil, port))}
 }
 
+// empty is true of datagrams without a payload.
+func empty() match {
+	return match{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, 8)}
+}
+
+func marked(mark uint32) match {
+	return match{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, equal(binaryutil.NativeEndian.PutUint32(mark)...)}
+}
+
 func destinationPortIn(s *nftables.Set) match {
 	return match{loadDestinationPort(), &expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID}}
 }

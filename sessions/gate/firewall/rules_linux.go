@@ -11,7 +11,7 @@ import (
 const priority nftables.ChainPriority = -10
 
 // base are the chains that packets come to by themselves.
-type base struct{ prerouting, input, forward *nftables.Chain }
+type base struct{ prerouting, input, forward, output *nftables.Chain }
 
 func newBase() base {
 	chain := func(name string, hook *nftables.ChainHook, p nftables.ChainPriority) *nftables.Chain {
@@ -25,6 +25,7 @@ func newBase() base {
 		chain("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw),
 		chain("input", nftables.ChainHookInput, priority),
 		chain("forward", nftables.ChainHookForward, priority),
+		chain("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw),
 	}
 }
 
@@ -45,6 +46,10 @@ func (b builder) build(cfg Config) {
 	// Fragments have been put together by now: that is done before, wherever
 	// connections are tracked.
 	b.rule(b.base.prerouting, UDP.match(), destinationPortIn(b.sets.knock), local(), notrack)
+	if c := cfg.Captured; c != ([2]uint16{}) {
+		b.rule(b.base.prerouting, UDP.match(), empty(), destinationPort(expr.CmpOpGte, c[0]), destinationPort(expr.CmpOpLte, c[1]), local(), notrack)
+		b.rule(b.base.output, UDP.match(), marked(AnswerMark), notrack)
+	}
 	knock := []match{UDP.match(), destinationPortIn(b.sets.knock)}
 	if cfg.Stealth {
 		// Where nobody listens any more, the kernel would answer.
