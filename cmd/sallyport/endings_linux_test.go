@@ -276,6 +276,35 @@ func TestNobodyGainsPrivileges(t *testing.T) {
 	}
 }
 
+// TestOnlyPacketsAreLeft: who captures packets keeps the right to do that, and
+// nothing else.
+func TestOnlyPacketsAreLeft(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure("user = \"65534\"\n[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":8080\"\n[challenge]\n" + n.operation("web-alice-", "service = \"web\""))
+	n.operationProfile("web-alice-")
+	for _, dir := range []string{n.dir, filepath.Dir(n.dir)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.run(nil, "chown", "-R", "65534:65534", n.path("gate"), n.path("secret-web-alice-"))
+	n.serve()
+	for key, want := range map[string]string{"NoNewPrivs": "1", "CapPrm": "0000000000002000", "CapEff": "0000000000002000", "Uid": "65534 65534 65534 65534"} {
+		if got := n.status(n.server.Process.Pid, key); got != want {
+			t.Errorf("%s: %s, want %s", key, got, want)
+		}
+	}
+	if out, err := n.knockBy(n.client, "web-alice-"); err != nil {
+		t.Errorf("%v, %s\n%s", err, out, n.log())
+	}
+	if err := n.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+}
+
 // status is what the kernel says of a process.
 func (n *network) status(pid int, key string) string {
 	n.t.Helper()

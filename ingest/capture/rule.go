@@ -89,6 +89,7 @@ func (r rule) program(v6, forThis bool) (p []bpf.Instruction) {
 		add(bpf.LoadAbsolute{Off: 0, Size: 1}, []bpf.Instruction{bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4}}, must(bpf.JumpEqual, 6))
 		add(bpf.LoadAbsolute{Off: 6, Size: 1}, must(bpf.JumpEqual, udp))
 		add(half(4), must(bpf.JumpEqual, udpHeader))
+		add(half(ip6Header + 6)) // the whole header is there, or it is refused here
 		add(half(ip6Header), must(bpf.JumpNotEqual, 0))
 		add(half(ip6Header+4), must(bpf.JumpEqual, udpHeader))
 		add(half(ip6Header+2), inRange...)
@@ -99,6 +100,7 @@ func (r rule) program(v6, forThis bool) (p []bpf.Instruction) {
 	add(half(6), must(bpf.JumpBitsNotSet, fragment))
 	add(bpf.LoadMemShift{Off: 0})
 	add(half(2), []bpf.Instruction{bpf.ALUOpX{Op: bpf.ALUOpSub}}, must(bpf.JumpEqual, udpHeader))
+	add(bpf.LoadIndirect{Off: 6, Size: 2})
 	add(bpf.LoadIndirect{Off: 0, Size: 2}, must(bpf.JumpNotEqual, 0))
 	add(bpf.LoadIndirect{Off: 4, Size: 2}, must(bpf.JumpEqual, udpHeader))
 	add(bpf.LoadIndirect{Off: 2, Size: 2}, inRange...)

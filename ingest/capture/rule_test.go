@@ -75,6 +75,7 @@ func samples() (all []sample) {
 		add(family+"a length that is too large", false, packet(5000, 20000, 0), func(b []byte) { b[head+5] = 9 })
 		add(family+"a length that is too small", false, packet(5000, 20000, 4), func(b []byte) { b[head+5] = 8 })
 		add(family+"cut short", false, packet(5000, 20000, 0)[:head+4], nil)
+		add(family+"cut short by a byte", false, packet(5000, 20000, 0)[:head+7], nil)
 		protocol := 9
 		if pair[0].Is6() {
 			protocol = 6

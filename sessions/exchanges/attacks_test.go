@@ -353,3 +353,22 @@ func TestNarrowPacketsHideNoGuess(t *testing.T) {
 		t.Errorf("%d challenges: the attacker had nothing to guess at", n)
 	}
 }
+
+// FuzzTable has anything come, from a few addresses and ports, at any time: nobody
+// is granted anything who has no secret, and the table holds.
+func FuzzTable(f *testing.F) {
+	f.Add([]byte("\x01\x01\x00\x73\x01\x01\x01\x73\x02\x00\x24\x00"))
+	all := several(f)
+	f.Fuzz(func(t *testing.T, packets []byte) {
+		w := newWorld(t, func(c *Config) { c.Slots = MinSlots }, all...)
+		for ; len(packets) >= 4; packets = packets[4:] {
+			source := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, packets[0] & 7}), 1000+uint16(packets[0]>>3))
+			w.now = w.now.Add(time.Duration(packets[1]) * 10 * time.Millisecond)
+			port := plan.Ports.First + (uint16(packets[2])<<8|uint16(packets[3]))%14336
+			w.Take(source, netip.AddrPortFrom(server, port), w.now)
+		}
+		if len(w.granted) != 0 {
+			t.Errorf("granted %v", w.granted)
+		}
+	})
+}
