@@ -2,16 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"sallyport/bench"
 	"sallyport/bench/exchanges"
 	"sallyport/cmd/internal/cli"
 )
@@ -68,26 +64,9 @@ everywhere. Fails if they are not let in, or if the server's memory grows.`,
 // measureExchanges measures in a process of its own, which is root in its
 // namespaces.
 func measureExchanges(c *cobra.Command, env cli.Env, server string, window time.Duration) (results []exchanges.Result, err error) {
-	self, err := os.Executable()
+	out, err := alone(c, env, "", "exchanges-inside", server, window.String())
 	if err != nil {
 		return nil, err
-	}
-	inside := exec.CommandContext(c.Context(), self, "exchanges-inside", server, window.String())
-	inside.SysProcAttr = bench.Attributes()
-	inside.SysProcAttr.Setpgid = true // it is interrupted once, from here
-	inside.Stderr = env.Stderr
-	inside.Cancel = func() error { return inside.Process.Signal(os.Interrupt) }
-	inside.WaitDelay = 10 * time.Second
-	out, err := inside.Output()
-	if c.Context().Err() != nil {
-		return nil, quiet(cli.Interrupted) // it has said so
-	}
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.ExitCode() > 0 {
-			return nil, quiet(exit.ExitCode()) // it has said why
-		}
-		return nil, cli.WithHint(fmt.Errorf("make namespaces for the flood: %w", err), "they may be forbidden to users here: try as root, or see kernel.unprivileged_userns_clone and user.max_user_namespaces")
 	}
 	if err := json.Unmarshal(out, &results); err != nil {
 		return nil, fmt.Errorf("read what was measured: %w", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -107,26 +106,9 @@ func run(c *cobra.Command, env cli.Env, o options) error {
 		return err
 	}
 	defer done()
-	self, err := os.Executable()
+	out, err := alone(c, env, "", "inside", server, strconv.Itoa(o.rounds), o.window.String(), strconv.FormatBool(o.quick), o.command())
 	if err != nil {
 		return err
-	}
-	inside := exec.CommandContext(c.Context(), self, "inside", server, strconv.Itoa(o.rounds), o.window.String(), strconv.FormatBool(o.quick), o.command())
-	inside.SysProcAttr = bench.Attributes()
-	inside.Stderr = env.Stderr
-	inside.Cancel = func() error { return inside.Process.Signal(os.Interrupt) }
-	inside.WaitDelay = 10 * time.Second
-	// Its result comes through a pipe: its root may not be allowed to write here.
-	out, err := inside.Output()
-	if c.Context().Err() != nil {
-		return quiet(cli.Interrupted) // it has said so
-	}
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.ExitCode() > 0 {
-			return quiet(exit.ExitCode()) // it has said why
-		}
-		return cli.WithHint(fmt.Errorf("make namespaces for the flood: %w", err), "they may be forbidden to users here: try as root, or see kernel.unprivileged_userns_clone and user.max_user_namespaces")
 	}
 	res, err := report.Read(strings.NewReader(string(out)))
 	if err != nil {

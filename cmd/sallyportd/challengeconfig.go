@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/exchanges"
 	"sallyport/verify/challenge"
@@ -17,23 +18,13 @@ import (
 
 // fileChallenge is [challenge] as it is written.
 type fileChallenge struct {
-	Ports         string       `toml:"ports" expect:"a range of UDP ports in quotes, such as \"16384-30719\""`
-	Capture       string       `toml:"capture" expect:"\"packet\" or \"sockets\""`
-	PublicAddress []string     `toml:"public_address" expect:"a list of the addresses by which clients know this host, at most one of IPv4 and one of IPv6"`
-	Exchanges     int          `toml:"exchanges" expect:"how many exchanges there is room for, a whole number from 8 to 1048576"`
-	Rate          int          `toml:"challenges_per_second" expect:"a whole number from 1 to 1000000"`
-	Request       fileEncoding `toml:"request" expect:"a table with an encoding"`
-	Response      fileEncoding `toml:"response" expect:"a table with an encoding"`
-}
-
-// fileEncoding is [challenge.request] or [challenge.response].
-type fileEncoding struct {
-	Scheme       string `toml:"scheme" expect:"\"sequence\", \"differences\", \"ranges\" or \"delays\""`
-	Base         int    `toml:"base" expect:"the first port, a whole number from 1 to 65535"`
-	DataBits     int    `toml:"data_bits" expect:"a whole number from 1 to 16"`
-	SequenceBits int    `toml:"sequence_bits" expect:"a whole number from 1 to 15, of the scheme \"sequence\" alone"`
-	Restart      int    `toml:"restart" expect:"after how many packets to begin again, a whole number from 3"`
-	Delay        string `toml:"delay" expect:"a duration from \"1ms\" to \"1m\", of the scheme \"delays\" alone"`
+	Ports         string           `toml:"ports" expect:"a range of UDP ports in quotes, such as \"16384-30719\""`
+	Capture       string           `toml:"capture" expect:"\"packet\" or \"sockets\""`
+	PublicAddress []string         `toml:"public_address" expect:"a list of the addresses by which clients know this host, at most one of IPv4 and one of IPv6"`
+	Exchanges     int              `toml:"exchanges" expect:"how many exchanges there is room for, a whole number from 8 to 1048576"`
+	Rate          int              `toml:"challenges_per_second" expect:"a whole number from 1 to 1000000"`
+	Request       profile.Encoding `toml:"request" expect:"a table with an encoding"`
+	Response      profile.Encoding `toml:"response" expect:"a table with an encoding"`
 }
 
 // fileOperation is an [[operation]].
@@ -54,7 +45,7 @@ type fileOperation struct {
 // responses of 20 in 5120 above them.
 var defaultChallenge = fileChallenge{
 	Ports: "16384-30719", Capture: "packet", Exchanges: exchanges.DefaultSlots, Rate: exchanges.DefaultRate,
-	Request: fileEncoding{Scheme: "ranges", DataBits: 8}, Response: fileEncoding{Scheme: "ranges", DataBits: 8},
+	Request: profile.Encoding{Scheme: "ranges", DataBits: 8}, Response: profile.Encoding{Scheme: "ranges", DataBits: 8},
 }
 
 // challengeConfig is the second protocol: everything checked, nothing default.
@@ -163,7 +154,7 @@ func (raw file) validateChallenge(f *tomlfile.File, cfg *config) (err error) {
 	if c.rate = r.Rate; c.rate < 1 || c.rate > 1_000_000 {
 		return f.Errorf("challenge.challenges_per_second", "got %d", r.Rate)
 	}
-	if c.plan.Request, err = r.Request.validate(f, "challenge.request.", c.plan.Ports.First); err != nil {
+	if c.plan.Request, err = r.Request.Parse(f, "challenge.request.", c.plan.Ports.First); err != nil {
 		return err
 	}
 	// The longest request is a whole one of all that there can be.
@@ -171,7 +162,7 @@ func (raw file) validateChallenge(f *tomlfile.File, cfg *config) (err error) {
 	if codec, err := c.plan.Request.Codec(exchange.MaxRequest); err == nil && codec.Last() < c.plan.Ports.Last {
 		next = codec.Last() + 1
 	}
-	if c.plan.Response, err = r.Response.validate(f, "challenge.response.", next); err != nil {
+	if c.plan.Response, err = r.Response.Parse(f, "challenge.response.", next); err != nil {
 		return err
 	}
 	for _, s := range cfg.services {
@@ -203,30 +194,6 @@ func (raw file) validateChallenge(f *tomlfile.File, cfg *config) (err error) {
 		return f.Errorf("operation", "%v", err)
 	}
 	return nil
-}
-
-func (raw fileEncoding) validate(f *tomlfile.File, at string, base uint16) (e challenge.Encoding, err error) {
-	if err := e.Scheme.UnmarshalText([]byte(raw.Scheme)); err != nil {
-		return e, f.Errorf(at+"scheme", "got %q", raw.Scheme)
-	}
-	if e.Base = base; f.Has(at + "base") {
-		if raw.Base < 1 || raw.Base > 65535 {
-			return e, f.Errorf(at+"base", "got %d", raw.Base)
-		}
-		e.Base = uint16(raw.Base)
-	}
-	if e.Delay, err = f.Duration(at+"delay", raw.Delay, 0); err != nil {
-		return e, err
-	}
-	e.DataBits, e.SequenceBits, e.Restart = raw.DataBits, raw.SequenceBits, raw.Restart
-	if raw.Restart < 0 || f.Has(at+"restart") && raw.Restart < challenge.MinRestart {
-		return e, f.Errorf(at+"restart", "got %d", raw.Restart)
-	}
-	// The rest is checked with the messages that it is for; any has a byte.
-	if _, err := e.Codec(1); err != nil {
-		return e, f.Errorf(strings.TrimSuffix(at, "."), "%v", err)
-	}
-	return e, nil
 }
 
 func (raw fileOperation) validate(f *tomlfile.File, at string, cfg *config) (o operationConfig, err error) {

@@ -129,10 +129,10 @@ func (c *challenger) use(list []order) {
 // update changes the operations. When it returns, nothing is carried out any
 // more that was proved by those before.
 func (c *challenger) update(o orders) {
+	c.obeying.Lock() // what was being carried out is done
+	defer c.obeying.Unlock()
 	c.use(o.list)
 	c.table.Update(o.operations)
-	c.obeying.Lock() // what was being carried out is done
-	c.obeying.Unlock()
 }
 
 // holds reports whether leases may run under a name.

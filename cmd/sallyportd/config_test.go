@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/gate"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
@@ -109,9 +110,9 @@ func TestReference(t *testing.T) {
 		t.Errorf("spelled out:\ngot  %+v\nwant %+v", cfg, want)
 	}
 	// Every key there is stands in it.
-	for _, typ := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[fileService](), reflect.TypeFor[fileChallenge](), reflect.TypeFor[fileEncoding](), reflect.TypeFor[fileOperation]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[file](), reflect.TypeFor[fileService](), reflect.TypeFor[fileChallenge](), reflect.TypeFor[profile.Encoding](), reflect.TypeFor[fileOperation]()} {
 		for i := range typ.NumField() {
-			if key := typ.Field(i).Tag.Get("toml"); !strings.Contains(string(reference), "\n"+key+" = ") && !strings.Contains(string(reference), "\n# "+key+" = ") && !strings.Contains(string(reference), "(with "+key+")") && !strings.Contains(string(reference), "["+key+"]") && !strings.Contains(string(reference), "[challenge."+key+"]") {
+			if key, _, _ := strings.Cut(typ.Field(i).Tag.Get("toml"), ","); !strings.Contains(string(reference), "\n"+key+" = ") && !strings.Contains(string(reference), "\n# "+key+" = ") && !strings.Contains(string(reference), "(with "+key+")") && !strings.Contains(string(reference), "["+key+"]") && !strings.Contains(string(reference), "[challenge."+key+"]") {
 				t.Errorf("%s is not in the reference", key)
 			}
 		}

@@ -1,8 +1,6 @@
 package profile
 
 import (
-	"time"
-
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/verify/challenge"
@@ -11,23 +9,13 @@ import (
 
 // fileChallenge is [challenge] as it is written.
 type fileChallenge struct {
-	Operation  string       `toml:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string       `toml:"secret" expect:"the operation's secret, as text in quotes"`
-	Algorithm  int          `toml:"algorithm" expect:"1, 2 or 3"`
-	RandomPort bool         `toml:"random_port,omitempty" expect:"true or false"`
-	Service    string       `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
-	Request    fileEncoding `toml:"request" expect:"a table with an encoding"`
-	Response   fileEncoding `toml:"response" expect:"a table with an encoding"`
-}
-
-// fileEncoding is [challenge.request] or [challenge.response].
-type fileEncoding struct {
-	Scheme       string `toml:"scheme" expect:"\"sequence\", \"differences\", \"ranges\" or \"delays\""`
-	Base         int    `toml:"base" expect:"the first port, a whole number from 1 to 65535"`
-	DataBits     int    `toml:"data_bits" expect:"a whole number from 1 to 16"`
-	SequenceBits int    `toml:"sequence_bits,omitempty" expect:"a whole number from 1 to 15"`
-	Restart      int    `toml:"restart,omitempty" expect:"a whole number from 3"`
-	Delay        string `toml:"delay,omitempty" expect:"a duration from \"1ms\" to \"1m\""`
+	Operation  string   `toml:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret     string   `toml:"secret" expect:"the operation's secret, as text in quotes"`
+	Algorithm  int      `toml:"algorithm" expect:"1, 2 or 3"`
+	RandomPort bool     `toml:"random_port,omitempty" expect:"true or false"`
+	Service    string   `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Request    Encoding `toml:"request" expect:"a table with an encoding"`
+	Response   Encoding `toml:"response" expect:"a table with an encoding"`
 }
 
 // parse checks what a profile says of the second protocol.
@@ -55,30 +43,16 @@ func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 			return nil, f.Errorf("challenge.service", "got %q", raw.Service)
 		}
 	}
-	if c.Request, err = raw.Request.parse(f, "challenge.request"); err != nil {
+	if c.Request, err = raw.Request.Parse(f, "challenge.request.", 0); err != nil {
 		return nil, err
 	}
-	if c.Response, err = raw.Response.parse(f, "challenge.response"); err != nil {
+	if c.Response, err = raw.Response.Parse(f, "challenge.response.", 0); err != nil {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
 		return nil, f.Errorf("challenge", "got what cannot be: %v", err)
 	}
 	return c, nil
-}
-
-func (raw fileEncoding) parse(f *tomlfile.File, at string) (e challenge.Encoding, err error) {
-	if err := e.Scheme.UnmarshalText([]byte(raw.Scheme)); err != nil {
-		return e, f.Errorf(at+".scheme", "got %q", raw.Scheme)
-	}
-	if raw.Base < 1 || raw.Base > 65535 {
-		return e, f.Errorf(at+".base", "got %d", raw.Base)
-	}
-	if e.Delay, err = f.Duration(at+".delay", raw.Delay, 0); err != nil {
-		return e, err
-	}
-	e.Base, e.DataBits, e.SequenceBits, e.Restart = uint16(raw.Base), raw.DataBits, raw.SequenceBits, raw.Restart
-	return e, nil
 }
 
 // Operation is what a profile is made of that has the second protocol alone.
@@ -91,16 +65,9 @@ type Operation struct {
 }
 
 func (o Operation) file() *fileChallenge {
-	encoding := func(e challenge.Encoding) fileEncoding {
-		raw := fileEncoding{Scheme: e.Scheme.String(), Base: int(e.Base), DataBits: e.DataBits, SequenceBits: e.SequenceBits, Restart: e.Restart}
-		if e.Delay > 0 {
-			raw.Delay = e.Delay.Round(time.Microsecond).String()
-		}
-		return raw
-	}
 	return &fileChallenge{
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		Request: encoding(o.Request), Response: encoding(o.Response),
+		Request: written(o.Request), Response: written(o.Response),
 	}
 }
 
