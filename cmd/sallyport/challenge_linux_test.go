@@ -307,3 +307,51 @@ data_bits = 2
 		t.Errorf("a scanner is answered: %s", got)
 	}
 }
+
+// TestPublicAddress: a translator stands before the server, which knows by what
+// address its clients know it.
+func TestPublicAddress(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	const public = "192.0.2.80"
+	config := `[[service]]
+name = "web"
+type = "web"
+listen = "[::]:8080"
+[challenge]
+public_address = ["` + public + `"]
+` + n.operation("web-alice-", "service = \"web\"") + n.operation("web-bob-", "service = \"web\"\nalgorithm = 3")
+	n.configure(config)
+	for _, id := range []string{"web-alice-", "web-bob-"} {
+		n.run(nil, n.path("sallyportd"), "operation", "profile", id, "-c", n.path("gate/sallyportd.toml"), "--server", public, "--out", n.path(id+".toml"))
+	}
+	n.run(n.client, "ip", "route", "add", public, "via", asClient)
+	n.run(n.client, "nft", "table ip nat { chain out { type nat hook output priority -100; ip daddr "+public+" dnat to "+asClient+"; }; }")
+	n.serve()
+	for _, id := range []string{"web-alice-", "web-bob-"} {
+		if out, err := n.knockBy(n.client, id); err != nil || !strings.Contains(out, "open: "+public+":8080") {
+			t.Errorf("%s: %v, %s\n%s", id, err, out, n.log())
+		}
+		n.restart()
+	}
+	// By its own address it is not the one that they know.
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	own := strings.Replace(config, "public_address", "# public_address", 1)
+	text, err := os.ReadFile(n.path("gate/sallyportd.toml"))
+	if err == nil {
+		err = os.WriteFile(n.path("gate/sallyportd.toml"), []byte(strings.Replace(string(text), config, own, 1)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.serve()
+	for _, id := range []string{"web-alice-", "web-bob-"} {
+		if out, err := n.knockBy(n.client, id, "--attempts", "1"); err == nil {
+			t.Errorf("%s: %s", id, out)
+		}
+	}
+}

@@ -192,7 +192,9 @@ func (c *challenger) obey(g exchange.Grant) {
 	}
 	if err := c.carry(do, id); err != nil {
 		c.log.Error("an operation was not carried out", "operation", id, "address", g.Client(), "error", err)
+		return
 	}
+	c.log.Info("carried out", "operation", id, "client", o.holder, "address", g.Client())
 }
 
 // randomPort chooses a port that nothing of ours may have.

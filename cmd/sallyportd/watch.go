@@ -68,6 +68,10 @@ func tell(w io.Writer, o opening) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s %s\n", o.Time.Format(time.RFC3339), o.Client, o.Address, strings.Join(o.Services, ","))
+	operation := ""
+	if o.Operation != "" {
+		operation = " by operation " + o.Operation
+	}
+	_, err := fmt.Fprintf(w, "%s %s %s %s%s\n", o.Time.Format(time.RFC3339), o.Client, o.Address, strings.Join(o.Services, ","), operation)
 	return err
 }
