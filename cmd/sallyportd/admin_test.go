@@ -101,16 +101,18 @@ func TestSetKeys(t *testing.T) {
 }
 
 func TestReloadable(t *testing.T) {
-	base := config{path: "c.toml", services: []serviceConfig{{name: "web", kind: "web", listen: ":80"}}}
+	base := config{path: "c.toml", challenge: &challengeConfig{rate: 1}, services: []serviceConfig{{name: "web", kind: "web", listen: ":80"}}}
 	for key, change := range map[string]func(*config){
 		"": func(c *config) {
 			c.ports, c.portSecret, c.services[0].terms.OpenMax, c.services[0].root = 9, "x", time.Hour, "/x"
+			c.operations, c.challenge = []operationConfig{{id: "ssh-alice"}}, &challengeConfig{rate: 1}
 		},
 		"listen":                 func(c *config) { c.listen = []netip.Addr{netip.IPv4Unspecified()} },
 		"readers":                func(c *config) { c.readers = 2 },
 		"admin_socket":           func(c *config) { c.adminSocket = "x" },
 		"clients":                func(c *config) { c.clientsPath = "x" },
 		"stealth":                func(c *config) { c.stealth = true },
+		"challenge":              func(c *config) { c.challenge = &challengeConfig{rate: 2} },
 		"the number of services": func(c *config) { c.services = append(c.services, serviceConfig{name: "two"}) },
 		"name of service web":    func(c *config) { c.services[0].name = "x" },
 		"listen of service web":  func(c *config) { c.services[0].listen = ":81" },

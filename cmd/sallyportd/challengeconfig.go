@@ -56,6 +56,14 @@ type challengeConfig struct {
 	slots, rate      int
 }
 
+// text tells configurations apart.
+func (c *challengeConfig) text() string {
+	if c == nil {
+		return "none"
+	}
+	return fmt.Sprint(c.plan.Request, c.plan.Response, c.plan.Ports, c.sockets, c.public4, c.public6, c.slots, c.rate)
+}
+
 // operationConfig is what clients can ask for by it.
 type operationConfig struct {
 	id, secret string

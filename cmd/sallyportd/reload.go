@@ -81,6 +81,7 @@ func reloadable(old, new config) error {
 		{"stealth_except", fmt.Sprint(old.stealthExcept), fmt.Sprint(new.stealthExcept)},
 		{"on_exit", old.clearOnExit, new.clearOnExit},
 		{"the number of services", len(old.services), len(new.services)},
+		{"challenge", old.challenge.text(), new.challenge.text()},
 	} {
 		if fixed.old != fixed.new {
 			return cli.WithHint(fmt.Errorf("%s: %s has changed, which a reload cannot carry out", new.path, fixed.key), "restart the server, or change it back")
