@@ -79,7 +79,7 @@ type operationConfig struct {
 // allows reports whether an address may use it.
 func (o operationConfig) allows(a netip.Addr) bool {
 	for _, p := range o.from {
-		if p.Contains(a) {
+		if p.Contains(a.WithZone("")) {
 			return true
 		}
 	}

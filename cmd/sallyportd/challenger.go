@@ -30,13 +30,19 @@ const proofQueue = 1024
 type challenger struct {
 	capture *capture.Capture
 	table   *exchanges.Table
-	proofs  chan exchange.Grant
+	proofs  chan proof
 	orders  atomic.Pointer[map[string]order] // by the operation's ID
 	names   map[string]wire.Identifier       // under which leases run
 	carry   func(gate.Order, string) error
 	log     *slog.Logger
 	lost    atomic.Uint64
 	obeying sync.Mutex // while an order is carried out
+}
+
+// proof is a grant, and where it came from.
+type proof struct {
+	exchange.Grant
+	from netip.Addr
 }
 
 // order is what an operation does.
@@ -71,7 +77,7 @@ func ordersOf(cfg config) (o orders, why []string, err error) {
 // newChallenger takes the ports, from which nothing is heard before run. What an
 // operation asks for is carried out by carry, which is told its ID.
 func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, log *slog.Logger) (c *challenger, err error) {
-	c = &challenger{proofs: make(chan exchange.Grant, proofQueue), names: map[string]wire.Identifier{}, carry: carry, log: log}
+	c = &challenger{proofs: make(chan proof, proofQueue), names: map[string]wire.Identifier{}, carry: carry, log: log}
 	c.use(o.list)
 	c.table, err = exchanges.New(exchanges.Config{
 		Operations: o.operations, Slots: cfg.challenge.slots, Rate: cfg.challenge.rate,
@@ -80,9 +86,9 @@ func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, l
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
 			return c.capture.Answer(capture.Knock{Source: source, Destination: destination}, payload)
 		},
-		Grant: func(g exchange.Grant) {
+		Grant: func(g exchange.Grant, from netip.Addr) {
 			select {
-			case c.proofs <- g:
+			case c.proofs <- proof{g, from}:
 			default:
 				c.lost.Add(1)
 			}
@@ -166,8 +172,8 @@ func (c *challenger) run(ctx context.Context) error {
 		return c.capture.Run(ctx)
 	})
 	g.Go(func() error {
-		for proof := range c.proofs {
-			c.obey(proof)
+		for p := range c.proofs {
+			c.obey(p.Grant, p.from)
 		}
 		return nil
 	})
@@ -175,26 +181,26 @@ func (c *challenger) run(ctx context.Context) error {
 }
 
 // obey does what somebody has proved to have the right to.
-func (c *challenger) obey(g exchange.Grant) {
+func (c *challenger) obey(g exchange.Grant, from netip.Addr) {
 	c.obeying.Lock()
 	defer c.obeying.Unlock()
 	id := g.Operation().ID()
 	o, ok := (*c.orders.Load())[id]
-	if !ok || o.operation != g.Operation() || !o.allows(g.Client()) {
+	if !ok || o.operation != g.Operation() || !o.allows(from) {
 		return // it has gone meanwhile
 	}
 	do := gate.Order{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.holder, Address: g.Client()},
+		Service: o.service, Grant: sessions.Grant{Identifier: o.holder, Address: from},
 		For: o.openFor, Port: g.Port(),
 	}
 	if o.close {
 		do.Action = gate.Close
 	}
 	if err := c.carry(do, id); err != nil {
-		c.log.Error("an operation was not carried out", "operation", id, "address", g.Client(), "error", err)
+		c.log.Error("an operation was not carried out", "operation", id, "address", from, "error", err)
 		return
 	}
-	c.log.Info("carried out", "operation", id, "client", o.holder, "address", g.Client())
+	c.log.Info("carried out", "operation", id, "client", o.holder, "address", from)
 }
 
 // randomPort chooses a port that nothing of ours may have.

@@ -63,7 +63,7 @@ func newGate(t *testing.T, o *exchange.Operation) *gate {
 			}
 			return nil
 		},
-		Grant: func(grant exchange.Grant) {
+		Grant: func(grant exchange.Grant, _ netip.Addr) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			g.granted = append(g.granted, grant)

@@ -44,8 +44,9 @@ type Config struct {
 	Port func(*exchange.Operation) uint16
 	// Answer sends a challenge. The payload is valid until it returns.
 	Answer func(source, destination netip.AddrPort, payload []byte) error
-	// Grant is told who has proved what. It must not block.
-	Grant func(exchange.Grant)
+	// Grant is told who has proved what, and from which address, with the zone
+	// that a link-local one has here. It must not block.
+	Grant func(exchange.Grant, netip.Addr)
 }
 
 // slot is room for one exchange.
@@ -172,7 +173,7 @@ func (t *Table) response(p packet) Outcome {
 	if s.State() != exchange.Granted {
 		return Taken
 	}
-	t.cfg.Grant(s.Granted())
+	t.cfg.Grant(s.Granted(), p.source.Addr())
 	s.Reset()
 	return Proved
 }

@@ -62,7 +62,7 @@ func newWorld(t testing.TB, change func(*Config), list ...*exchange.Operation) *
 			w.sent = append(w.sent, sent{source, destination, bytes.Clone(payload)})
 			return nil
 		},
-		Grant: func(g exchange.Grant) { w.granted = append(w.granted, g) },
+		Grant: func(g exchange.Grant, _ netip.Addr) { w.granted = append(w.granted, g) },
 	}
 	if change != nil {
 		change(&cfg)
