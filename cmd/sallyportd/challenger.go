@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/ingest/capture"
@@ -32,11 +33,12 @@ type challenger struct {
 	table   *exchanges.Table
 	proofs  chan proof
 	orders  atomic.Pointer[map[string]order] // by the operation's ID
-	names   map[string]wire.Identifier       // under which leases run
-	carry   func(gate.Order, string) error
-	log     *slog.Logger
-	lost    atomic.Uint64
-	obeying sync.Mutex // while an order is carried out
+	// The last update has left all operations that belong to no client.
+	anonymous bool
+	carry     func(gate.Order, string) error
+	log       *slog.Logger
+	lost      atomic.Uint64
+	obeying   sync.Mutex // while an order is carried out
 }
 
 // proof is a grant, and where it came from.
@@ -49,12 +51,11 @@ type proof struct {
 type order struct {
 	operationConfig
 	operation *exchange.Operation
-	holder    wire.Identifier
 }
 
 // orders are operations, as the gate and the table take them.
 type orders struct {
-	list       []order // whose holders are not chosen yet
+	list       []order
 	operations *exchange.Operations
 }
 
@@ -77,7 +78,7 @@ func ordersOf(cfg config) (o orders, why []string, err error) {
 // newChallenger takes the ports, from which nothing is heard before run. What an
 // operation asks for is carried out by carry, which is told its ID.
 func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, log *slog.Logger) (c *challenger, err error) {
-	c = &challenger{proofs: make(chan proof, proofQueue), names: map[string]wire.Identifier{}, carry: carry, log: log}
+	c = &challenger{proofs: make(chan proof, proofQueue), carry: carry, log: log}
 	c.use(o.list)
 	c.table, err = exchanges.New(exchanges.Config{
 		Operations: o.operations, Slots: cfg.challenge.slots, Rate: cfg.challenge.rate,
@@ -112,24 +113,36 @@ func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, l
 	return c, nil
 }
 
-// use begins with operations. A name stays an operation's as long as the
-// process lives: leases run under it.
+// use begins with operations.
 func (c *challenger) use(list []order) {
 	all := make(map[string]order, len(list))
 	for _, o := range list {
-		id, ok := c.names[o.id]
-		if !ok {
-			// No client's identifier in a clients file begins so.
-			copy(id[:], fmt.Sprintf("#%03x", len(c.names)%0x1000))
-			c.names[o.id] = id
-		}
-		if o.client != "" {
-			copy(id[:], o.client)
-		}
-		o.holder = id
 		all[o.id] = o
 	}
+	// Leases of operations that are nobody's own go on if all of those do.
+	c.anonymous = false
+	if before := c.orders.Load(); before != nil {
+		c.anonymous = true
+		for id, o := range *before {
+			now, ok := all[id]
+			c.anonymous = c.anonymous && (o.client != "" || ok && now.client == "" && now.secret == o.secret && now.service == o.service)
+		}
+	}
 	c.orders.Store(&all)
+}
+
+// holder is under what name an order's lease runs. Operations that belong to no
+// client have one for each address, so that one closes what another has opened,
+// and how many addresses a client may have does not count for everybody.
+func (o order) holder(a netip.Addr) (id wire.Identifier) {
+	if o.client != "" {
+		copy(id[:], o.client)
+		return id
+	}
+	// No client's identifier in a clients file begins so.
+	b := a.As16()
+	copy(id[:], fmt.Sprintf("#%03x", xxhash.Sum64(b[:])&0xfff))
+	return id
 }
 
 // update changes the operations. When it returns, nothing is carried out any
@@ -141,15 +154,9 @@ func (c *challenger) update(o orders) {
 	c.table.Update(o.operations)
 }
 
-// holds reports whether leases may run under a name.
-func (c *challenger) holds(id wire.Identifier) bool {
-	for _, o := range *c.orders.Load() {
-		if o.holder == id {
-			return true
-		}
-	}
-	return false
-}
+// holds reports whether leases under a name that is no client's go on after an
+// update.
+func (c *challenger) holds(id wire.Identifier) bool { return id[0] == '#' && c.anonymous }
 
 func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 	order, ok := (*c.orders.Load())[o.ID()]
@@ -190,7 +197,7 @@ func (c *challenger) obey(g exchange.Grant, from netip.Addr) {
 		return // it has gone meanwhile
 	}
 	do := gate.Order{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.holder, Address: from},
+		Service: o.service, Grant: sessions.Grant{Identifier: o.holder(from), Address: from},
 		For: o.openFor, Port: g.Port(),
 	}
 	if o.close {
@@ -200,7 +207,7 @@ func (c *challenger) obey(g exchange.Grant, from netip.Addr) {
 		c.log.Error("an operation was not carried out", "operation", id, "address", from, "error", err)
 		return
 	}
-	c.log.Info("carried out", "operation", id, "client", o.holder, "address", from)
+	c.log.Info("carried out", "operation", id, "client", do.Grant.Identifier, "address", from)
 }
 
 // randomPort chooses a port that nothing of ours may have.

@@ -36,6 +36,11 @@ both protocols in one profile, put its [challenge] tables into a client's.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			if _, idle := cfg.usable(); len(idle) > 0 {
+				for _, why := range idle {
+					fmt.Fprintf(env.Stderr, "warning: %s\n", why)
+				}
+			}
 			if out == "" {
 				_, err = env.Stdout.Write(text)
 				return err

@@ -68,6 +68,16 @@ func bind(cfg Config, counts *counts) (_ medium, err error) {
 	return b, nil
 }
 
+// lowPortError says what a port below 1024 takes.
+type lowPortError struct{ error }
+
+func (e lowPortError) Unwrap() error { return e.error }
+
+// Hint says what to do about it.
+func (lowPortError) Hint() string {
+	return "start the server with CAP_NET_BIND_SERVICE, or let everybody bind such ports: sysctl net.ipv4.ip_unprivileged_port_start"
+}
+
 // anyAddress stands for all of the host's, of both families if it has them.
 func anyAddress() netip.Addr {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -126,7 +136,11 @@ func (b *bound) open(at netip.AddrPort, only6 bool) error {
 	}
 	if err != nil {
 		unix.Close(s.fd)
-		return fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)
+		err = fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)
+		if errors.Is(err, unix.EACCES) {
+			return lowPortError{err}
+		}
+		return err
 	}
 	b.sockets[int32(s.fd)] = s
 	b.byPort[s.port] = append(b.byPort[s.port], s)

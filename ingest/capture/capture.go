@@ -38,7 +38,7 @@ type Config struct {
 // Stats are counts since the start.
 type Stats struct {
 	Received uint64 // packets that the kernel let through
-	Dropped  uint64 // by the kernel, at a full queue
+	Dropped  uint64 // by the kernel, at a full queue; bound, also what is not empty
 	Refused  uint64 // of those received: from or to addresses that cannot be
 	Answers  uint64
 	Failures uint64 // answers that could not be sent

@@ -40,9 +40,9 @@ var (
 	above  = challenge.Encoding{Scheme: challenge.Ranges, Base: 21200, DataBits: 4}
 )
 
-func newGate(t *testing.T, o *exchange.Operation) *gate {
+func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []byte) [][]byte) *gate {
 	t.Helper()
-	g := &gate{T: t}
+	g := &gate{T: t, mangle: mangle}
 	ports := challenge.Ports{First: 20000, Last: 21839}
 	ops, err := exchange.NewOperations([]*exchange.Operation{o}, challenge.Plan{Request: narrow, Response: above, Ports: ports})
 	if err != nil {
@@ -157,7 +157,7 @@ func TestExchange(t *testing.T) {
 		for _, server := range []string{"127.0.0.1", "::1"} {
 			t.Run(server, func(t *testing.T) {
 				o := newOperation(t, a, false)
-				g := newGate(t, o)
+				g := newGate(t, o, nil)
 				var events []Event
 				cfg := asking(o, server)
 				cfg.Report = func(e Event) { events = append(events, e) }
@@ -192,8 +192,7 @@ func TestStartingOver(t *testing.T) {
 		"forged": func(n int, p []byte) [][]byte { return map[bool][][]byte{true: {forge(p)}, false: {p}}[n == 1] },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGate(t, o)
-			g.mangle = mangle
+			g := newGate(t, o, mangle)
 			r, err := Exchange(t.Context(), asking(o, "127.0.0.1"))
 			if err != nil || r.Attempts != 2 || g.challenges != 2 || len(g.grants()) != 1 {
 				t.Errorf("%+v, %v; %d challenges, %d grants", r, err, g.challenges, len(g.grants()))
@@ -203,10 +202,9 @@ func TestStartingOver(t *testing.T) {
 	// Those that are not the server's are passed over, and the right one is
 	// answered.
 	t.Run("among others", func(t *testing.T) {
-		g := newGate(t, o)
-		g.mangle = func(_ int, p []byte) [][]byte {
+		newGate(t, o, func(_ int, p []byte) [][]byte {
 			return [][]byte{nil, []byte("nonsense"), forge(p), make([]byte, 500), p}
-		}
+		})
 		if r, err := Exchange(t.Context(), asking(o, "127.0.0.1")); err != nil || r.Attempts != 1 {
 			t.Errorf("%+v, %v", r, err)
 		}
@@ -219,11 +217,10 @@ func TestImpersonatedServer(t *testing.T) {
 		return
 	}
 	o := newOperation(t, exchange.Mutual, false)
-	g := newGate(t, o)
-	g.mangle = func(_ int, p []byte) [][]byte {
+	g := newGate(t, o, func(_ int, p []byte) [][]byte {
 		rand.Read(p[4:])
 		return [][]byte{p}
-	}
+	})
 	cfg := asking(o, "127.0.0.1")
 	cfg.Attempts = 2
 	_, err := Exchange(t.Context(), cfg)
@@ -261,7 +258,7 @@ func TestRandomPort(t *testing.T) {
 		return
 	}
 	o := newOperation(t, exchange.NATAware, true)
-	newGate(t, o)
+	newGate(t, o, nil)
 	r, err := Exchange(t.Context(), asking(o, "127.0.0.1"))
 	if err != nil || !r.Once || r.Service.Port() != 30000 || r.Conn != nil {
 		t.Errorf("%+v, %v", r, err)

@@ -18,6 +18,7 @@ import (
 type speaker struct {
 	*net.UDPConn
 	self, server netip.Addr
+	last         uint16 // the port that was knocked last
 }
 
 // dialKnocks makes a socket with the address from which the system reaches the
@@ -38,7 +39,7 @@ func dialKnocks(server netip.Addr) (*speaker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a socket: %w", err)
 	}
-	return &speaker{conn, self.Unmap(), server}, nil
+	return &speaker{UDPConn: conn, self: self.Unmap(), server: server}, nil
 }
 
 // say sends a message.
@@ -58,6 +59,7 @@ func (s *speaker) say(ctx context.Context, c *challenge.Codec, message []byte) e
 		if err := s.knock(netip.AddrPortFrom(s.server, port)); err != nil {
 			return fmt.Errorf("knock at %s: %w", s.server, err)
 		}
+		s.last = port
 	}
 	return nil
 }
@@ -89,7 +91,7 @@ func (s *speaker) await(c *exchange.Client, timeout time.Duration, seen *exchang
 			return exchange.Answer{}, err
 		case err != nil: // an ICMP error, or a datagram that is too long
 			continue
-		case from.Addr().Unmap().WithZone("") != s.server.WithZone(""):
+		case from.Addr().Unmap().WithZone("") != s.server.WithZone("") || from.Port() != s.last:
 			continue
 		}
 		answer, err := c.Answer(b[:n])

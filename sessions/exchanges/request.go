@@ -60,18 +60,29 @@ func (t *Table) next(own, shared *slot, k *exchange.Kind, p packet) Outcome {
 func (t *Table) settle(own, shared *slot, k *exchange.Kind, p packet) Outcome {
 	own.touched = p.now
 	if own.State() == exchange.Requested {
-		if shared != nil {
-			shared.Reset()
-		}
+		t.spend(own, k)
 		return t.challenge(own, p)
 	}
 	if shared != nil && t.feed(shared, k, p) {
 		shared.touched = p.now
 		if shared.State() == exchange.Requested {
+			t.spend(shared, k)
 			return t.challenge(shared, p)
 		}
 	}
 	return Taken
+}
+
+// spend ends all that a request has a part in which is now complete: no packet
+// counts for two challenges, or they would have more bytes than what asks for
+// them. A slot for any port has a part in every port's of its kind.
+func (t *Table) spend(complete *slot, k *exchange.Kind) {
+	for _, s := range t.mine {
+		if s != complete && s.State() == exchange.Requesting &&
+			(s.port == anyPort || s.port == complete.port || complete.port == anyPort && s.Kind() == k) {
+			s.Reset()
+		}
+	}
 }
 
 // feed has a slot take a packet. What came before is given up if it cannot be
@@ -120,6 +131,10 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 		return Limited
 	}
 	if before := t.find(exchange.Challenged, nil, s.port); before != nil {
+		if before.rank(p.now) == 2 {
+			s.Reset() // who has begun to prove himself is not disturbed
+			return Crowded
+		}
 		before.Reset()
 	}
 	nonce, err := t.nonce()

@@ -51,7 +51,7 @@ func (s *slot) stale(now time.Time) bool {
 	case exchange.Requesting:
 		return now.Sub(s.touched) >= requestTime+s.Kind().Delay()
 	case exchange.Challenged:
-		return now.Sub(s.touched) >= responseTime
+		return now.Sub(s.touched) >= responseTime+s.Kind().ResponseDelay()
 	}
 	return true
 }

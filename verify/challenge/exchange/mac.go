@@ -23,10 +23,12 @@ func mac(key []byte, nonce []byte, addresses ...netip.Addr) (m [MACSize]byte) {
 	return m
 }
 
-// sealer is the cipher of an operation's ports: AES-256-GCM, whose nonce is the
-// beginning of the challenge's, which is random and used once.
-func (o *Operation) sealer() (cipher.AEAD, error) {
-	block, err := aes.NewCipher(o.portKey)
+// sealer is the cipher of a port: AES-256-GCM with a key for this challenge
+// alone, so that the cipher's own nonce may be the same for all.
+func (o *Operation) sealer(nonce [NonceSize]byte) (cipher.AEAD, error) {
+	h := hmac.New(sha256.New, o.portKey)
+	h.Write(nonce[:])
+	block, err := aes.NewCipher(h.Sum(nil))
 	if err != nil {
 		return nil, err
 	}
@@ -40,19 +42,19 @@ func bound(nonce [NonceSize]byte, client, server netip.Addr) []byte {
 }
 
 func (o *Operation) sealPort(dst []byte, port uint16, nonce [NonceSize]byte, client, server netip.Addr) ([]byte, error) {
-	c, err := o.sealer()
+	c, err := o.sealer(nonce)
 	if err != nil {
 		return dst, err
 	}
-	return c.Seal(dst, nonce[:c.NonceSize()], binary.BigEndian.AppendUint16(nil, port), bound(nonce, client, server)), nil
+	return c.Seal(dst, make([]byte, c.NonceSize()), binary.BigEndian.AppendUint16(nil, port), bound(nonce, client, server)), nil
 }
 
 func (o *Operation) openPort(sealed []byte, nonce [NonceSize]byte, client, server netip.Addr) (uint16, error) {
-	c, err := o.sealer()
+	c, err := o.sealer(nonce)
 	if err != nil {
 		return 0, err
 	}
-	b, err := c.Open(nil, nonce[:c.NonceSize()], sealed, bound(nonce, client, server))
+	b, err := c.Open(nil, make([]byte, c.NonceSize()), sealed, bound(nonce, client, server))
 	if err != nil || len(b) != 2 || binary.BigEndian.Uint16(b) == 0 {
 		return 0, errors.New("the port in it is not authentic")
 	}

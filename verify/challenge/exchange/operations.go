@@ -90,6 +90,9 @@ func (o *Operations) Kinds(client netip.Addr) []*Kind {
 	return o.kinds[0]
 }
 
+// ResponseDelay is that after each packet of a response.
+func (k *Kind) ResponseDelay() time.Duration { return k.responses.Delay() }
+
 // MaxKinds returns of how many kinds a packet can be at the most.
 func (o *Operations) MaxKinds() int { return max(len(o.kinds[0]), len(o.kinds[1]), 1) }
 
