@@ -59,14 +59,15 @@ client = "com1"`) + n.operation("mutual-web", `service = "web"
 algorithm = 3
 open_for = "2s"`) + n.operation("close-web", `service = "web"
 action = "close"
-client = "com1"`) + n.operation("random-page", `service = "page"
+client = "com1"`) + n.operation("shut-web-", `service = "web"
+action = "close"`) + n.operation("random-page", `service = "page"
 port = "random"
 algorithm = 3`) + n.operation("not-from-here", `service = "web"
 from = ["192.0.2.0/24"]`))
 	if err := os.WriteFile(n.path("gate/clients.txt"), []byte("com1 0123456789abcdef0123456789abcdef 0\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"plain-web", "web-alice-", "mutual-web", "close-web", "random-page", "not-from-here"} {
+	for _, id := range []string{"plain-web", "web-alice-", "mutual-web", "close-web", "shut-web-", "random-page", "not-from-here"} {
 		n.operationProfile(id)
 	}
 	n.serve()
@@ -82,13 +83,22 @@ from = ["192.0.2.0/24"]`))
 			t.Error("open to a stranger")
 		}
 	}
-	// What com1's knocks or operations open, its operation closes; the others'
-	// leases are others'.
+	// What com1's knocks or operations open, its operation closes; what others
+	// of nobody have opened, one of nobody closes.
 	out, err := n.knockBy(n.client, "close-web")
 	if err != nil || !strings.Contains(out, "names no service to watch") {
 		t.Errorf("%v, %s", err, out)
 	}
 	n.await("the close", func() bool { return strings.Contains(n.log(), "closed by order") })
+	if !n.reaches(n.client, asClient+":8080") {
+		t.Error("another's lease is closed, too")
+	}
+	if out, err := n.knockBy(n.client, "shut-web-"); err != nil {
+		t.Errorf("%v, %s", err, out)
+	}
+	n.await("the other close", func() bool {
+		return strings.Count(n.log(), "closed by order") == 2 && !n.reaches(n.client, asClient+":8080")
+	})
 	// IPv6.
 	out, err = n.knockBy(n.client, "web-alice-", "-6")
 	if err == nil {
