@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,11 +29,11 @@ type gate struct {
 	capture *capture.Capture
 	mangle  func(n int, payload []byte) [][]byte // of the n-th: what the client gets
 
-	mu         sync.Mutex
-	challenges int
-	granted    []exchange.Grant
-	responses  int // packets
-	opened     net.Listener
+	challenges, responses atomic.Int64 // those are packets
+
+	mu      sync.Mutex
+	granted []exchange.Grant
+	opened  net.Listener
 }
 
 var (
@@ -51,10 +52,10 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 	g.table, err = exchanges.New(exchanges.Config{
 		Operations: ops, Slots: 64, Random: rand.Reader, Port: func(*exchange.Operation) uint16 { return 30000 },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
-			g.challenges++
+			n := g.challenges.Add(1)
 			all := [][]byte{payload}
 			if g.mangle != nil {
-				all = g.mangle(g.challenges, payload)
+				all = g.mangle(int(n), payload)
 			}
 			for _, p := range all {
 				if err := g.capture.Answer(capture.Knock{Source: source, Destination: destination}, p); err != nil {
@@ -92,6 +93,8 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		if g.opened != nil {
 			g.opened.Close()
 		}
@@ -121,7 +124,7 @@ func (g *gate) open(at string) {
 func (g *gate) Take(knocks []capture.Knock) {
 	for _, k := range knocks {
 		if k.Destination.Port() >= above.Base {
-			g.responses++
+			g.responses.Add(1)
 		}
 		g.table.Take(k.Source, k.Destination, time.Now())
 	}
@@ -194,8 +197,8 @@ func TestStartingOver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t, o, mangle)
 			r, err := Exchange(t.Context(), asking(o, "127.0.0.1"))
-			if err != nil || r.Attempts != 2 || g.challenges != 2 || len(g.grants()) != 1 {
-				t.Errorf("%+v, %v; %d challenges, %d grants", r, err, g.challenges, len(g.grants()))
+			if err != nil || r.Attempts != 2 || g.challenges.Load() != 2 || len(g.grants()) != 1 {
+				t.Errorf("%+v, %v; %d challenges, %d grants", r, err, g.challenges.Load(), len(g.grants()))
 			}
 		})
 	}
@@ -228,8 +231,8 @@ func TestImpersonatedServer(t *testing.T) {
 	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "2 challenges came that are not the server's") {
 		t.Errorf("got %v", err)
 	}
-	if g.responses != 0 || len(g.grants()) != 0 {
-		t.Errorf("%d packets of a response, granted %v", g.responses, g.grants())
+	if g.responses.Load() != 0 || len(g.grants()) != 0 {
+		t.Errorf("%d packets of a response, granted %v", g.responses.Load(), g.grants())
 	}
 }
 
