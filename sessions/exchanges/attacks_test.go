@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
-	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 )
 
@@ -311,163 +309,5 @@ func TestRandomPacketsPolluteNothing(t *testing.T) {
 	}
 	if len(w.granted) != 0 || len(w.sent) != 0 {
 		t.Errorf("granted %v, %d challenges", w.granted, len(w.sent))
-	}
-}
-
-// TestNarrowPacketsHideNoGuess: with a bit a packet, every packet is as good as
-// guessed. One that is wrong ends the exchange all the same, so the whole has to
-// be guessed at once, from whatever ports, in however many exchanges.
-func TestNarrowPacketsHideNoGuess(t *testing.T) {
-	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	narrow := challenge.Plan{
-		Request:  challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 1},
-		Response: challenge.Encoding{Scheme: challenge.Ranges, Base: 25600, DataBits: 1},
-		Ports:    plan.Ports,
-	}
-	ops, err := exchange.NewOperations([]*exchange.Operation{o}, narrow)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, func(c *Config) { c.Operations = ops }, o)
-	for round := range 20 {
-		p := w.peer(o, "10.0.0.7", attacker, fixed(5000))
-		request := p.ports(narrow.Request, p.client.Request())
-		for source := range uint16(4) {
-			w.from(attacker, 5000+source, request)
-		}
-		// Both values of every bit, from one port, or from each.
-		for bit := range uint16(8 * exchange.ResponseSize) {
-			for value := range uint16(2) {
-				source := uint16(5000)
-				if round%2 == 1 {
-					source += (bit + value) % 4
-				}
-				w.from(attacker, source, []uint16{25600 + 2*bit + value})
-			}
-		}
-		w.now = w.now.Add(time.Minute)
-	}
-	if len(w.granted) != 0 {
-		t.Errorf("granted %v", w.granted)
-	}
-	if n := w.Stats()[Answered]; n < 20 {
-		t.Errorf("%d challenges: the attacker had nothing to guess at", n)
-	}
-}
-
-// FuzzTable has anything come, from a few addresses and ports, at any time: nobody
-// is granted anything who has no secret, and the table holds.
-func FuzzTable(f *testing.F) {
-	f.Add([]byte("\x01\x01\x00\x73\x01\x01\x01\x73\x02\x00\x24\x00"))
-	all := several(f)
-	f.Fuzz(func(t *testing.T, packets []byte) {
-		w := newWorld(t, func(c *Config) { c.Slots = MinSlots }, all...)
-		for ; len(packets) >= 4; packets = packets[4:] {
-			source := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, packets[0] & 7}), 1000+uint16(packets[0]>>3))
-			w.now = w.now.Add(time.Duration(packets[1]) * 10 * time.Millisecond)
-			port := plan.Ports.First + (uint16(packets[2])<<8|uint16(packets[3]))%14336
-			w.Take(source, netip.AddrPortFrom(server, port), w.now)
-		}
-		if len(w.granted) != 0 {
-			t.Errorf("granted %v", w.granted)
-		}
-	})
-}
-
-// TestNothingIsAmplified: in whatever way packets come from an address, what is
-// sent there has no more bytes, headers included.
-func TestNothingIsAmplified(t *testing.T) {
-	const headers = 20 + 8
-	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
-		o := operation(t, "ssh-alice", a, true)
-		w := newWorld(t, nil, append(several(t)[1:], o)...)
-		request := w.peer(o, victim, victim, fixed(5000)).requestPorts()
-		in := 0
-		send := func(source uint16, ports ...uint16) {
-			in += len(ports) * headers
-			w.now = w.now.Add(21 * time.Millisecond)
-			w.from(victim, source, ports)
-		}
-		check := func(how string) {
-			t.Helper()
-			out := 0
-			for _, s := range w.sent {
-				out += headers + len(s.payload)
-			}
-			if out > in {
-				t.Errorf("algorithm %d, %s: %d bytes answer %d", a, how, out, in)
-			}
-			if len(w.sent) == 0 {
-				t.Errorf("algorithm %d, %s: nothing was answered", a, how)
-			}
-			w.sent, in = nil, 0
-			w.now = w.now.Add(time.Minute)
-		}
-		last := len(request) - 1
-		send(1000, request[:last]...)
-		for i := range uint16(300) {
-			send(2000+i, request[last])
-			send(1000, request[0])
-		}
-		check("the last packet from new ports")
-		for range 50 {
-			for place := range request {
-				for source := range uint16(3) {
-					send(1000+source, request[place])
-				}
-			}
-		}
-		check("each packet from three ports")
-		for i := range uint16(2000) {
-			send(1000+i%5, request[mrand.IntN(len(request))])
-		}
-		send(1000, request...)
-		check("any packet from five ports")
-	}
-}
-
-// TestProvingIsNotDisturbed: who plays a client's request again, in its name,
-// while it answers, does not end that.
-func TestProvingIsNotDisturbed(t *testing.T) {
-	for _, nat := range []func() uint16{fixed(5000), symmetric(5000)} {
-		o := operation(t, "ssh-alice", exchange.NATAware, false)
-		w := newWorld(t, nil, o)
-		p := w.peer(o, "10.0.0.7", victim, nat)
-		request := p.requestPorts()
-		p.send(request)
-		response := p.responsePorts()
-		p.send(response[:5])
-		p.send(request)
-		p.send(response[5:])
-		if len(w.granted) != 1 {
-			t.Errorf("granted %v", w.granted)
-		}
-	}
-}
-
-// TestSlowResponse: with delays, a response may take longer than without.
-func TestSlowResponse(t *testing.T) {
-	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	slow := challenge.Plan{
-		Request:  challenge.Encoding{Scheme: challenge.Delays, Base: 16384, DataBits: 8, Delay: 15 * time.Second},
-		Response: challenge.Encoding{Scheme: challenge.Delays, Base: 25600, DataBits: 8, Delay: 15 * time.Second},
-		Ports:    plan.Ports,
-	}
-	ops, err := exchange.NewOperations([]*exchange.Operation{o}, slow)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, func(c *Config) { c.Operations = ops }, o)
-	p := w.peer(o, "10.0.0.7", victim, fixed(5000))
-	send := func(ports []uint16) {
-		for _, port := range ports {
-			p.send([]uint16{port})
-			w.now = w.now.Add(15 * time.Second)
-		}
-	}
-	send(p.ports(slow.Request, p.client.Request()))
-	send(p.ports(slow.Response, p.answer().Response))
-	if len(w.granted) != 1 {
-		t.Errorf("granted %v", w.granted)
 	}
 }
