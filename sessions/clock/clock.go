@@ -1,0 +1,32 @@
+// Package clock hands time to the parts of the server that decide by it, so
+// that tests can step, suspend and stop it. The shipped programs use System.
+package clock
+
+import "time"
+
+// Clock is the time of one host, on three axes. Its functions may be called
+// concurrently.
+type Clock struct {
+	// Wall is the time of day, as clients and files have it. It can be set
+	// forward and back at any moment. Knocks, minutes and logs go by it.
+	Wall func() time.Time
+	// Monotonic is never set, and stands still while the host is suspended: the
+	// kernel's own timeouts (nftables, sockets) go by it.
+	Monotonic func() time.Time
+	// Boot is never set, and runs on while the host is suspended
+	// (CLOCK_BOOTTIME). Leases go by it: a lid that is closed must not
+	// lengthen one.
+	Boot func() time.Time
+}
+
+// System returns the clocks of this host. Monotonic and Boot begin at the wall
+// time of the call; only the difference of two of their readings has a meaning.
+func System() Clock {
+	start := time.Now()
+	wall, boot := start.Round(0), boottime()
+	return Clock{
+		Wall:      time.Now,
+		Monotonic: func() time.Time { return wall.Add(time.Since(start)) },
+		Boot:      func() time.Time { return wall.Add(boottime() - boot) },
+	}
+}
