@@ -18,6 +18,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/hint"
+	"sallyport/sessions/clock"
 )
 
 // The exit codes.
@@ -35,6 +38,7 @@ type Env struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Now    func() time.Time
+	Clock  clock.Clock
 	// HandOver gives signals back to the command, which from then on sees to
 	// them itself: its context no longer ends with one.
 	HandOver func()
@@ -52,7 +56,7 @@ func Main(command func(Env) *cobra.Command) {
 		<-signals
 		os.Exit(Interrupted)
 	}()
-	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
+	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Clock: clock.System(),
 		HandOver: func() { signal.Stop(signals) }}
 	os.Exit(Run(ctx, env, command(env)))
 }
@@ -87,7 +91,7 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 			fmt.Fprintf(env.Stderr, "hint: %s\n", strings.TrimSpace(line))
 		}
 	}
-	var misuse *misuseError
+	var misuse interface{ Misuse() }
 	switch {
 	case !started:
 		fmt.Fprintf(env.Stderr, "hint: %s --help\n", command.CommandPath())
@@ -110,28 +114,11 @@ func Group(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-type misuseError struct{ error }
+// Misuse is hint.Misuse.
+func Misuse(err error) error { return hint.Misuse(err) }
 
-func (e *misuseError) Unwrap() error { return e.error }
-
-// Misuse marks an error as one of usage or configuration: exit code 2.
-func Misuse(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &misuseError{err}
-}
-
-type hintError struct {
-	error
-	hint string
-}
-
-func (e *hintError) Unwrap() error { return e.error }
-func (e *hintError) Hint() string  { return e.hint }
-
-// WithHint adds what to do to an error that says what is wrong.
-func WithHint(err error, hint string) error { return &hintError{err, hint} }
+// WithHint is hint.With.
+func WithHint(err error, text string) error { return hint.With(err, text) }
 
 func version() string {
 	info, ok := debug.ReadBuildInfo()
