@@ -112,18 +112,38 @@ func (f *File) wrong(e *toml.DecodeError, data []byte, line int) (key, text stri
 	if strings.HasSuffix(e.Error(), "already defined") {
 		return strings.Join(e.Key(), "."), "stands here for the second time"
 	}
-	if expect := f.expect(e.Key()); expect != "" {
-		return strings.Join(e.Key(), "."), "expected " + expect
-	}
 	lines := bytes.Split(data, []byte("\n"))
-	name, _, assigns := strings.Cut(string(lines[min(line, len(lines))-1]), "=")
+	name, value, assigns := strings.Cut(string(lines[min(line, len(lines))-1]), "=")
 	name = strings.TrimSpace(name)
+	if expect := f.expect(e.Key()); expect != "" {
+		return strings.Join(e.Key(), "."), "expected " + expect + ", got " + kindOf(value)
+	}
 	for _, typ := range tables(f.typ) {
 		if field, ok := fieldOf(typ, name); ok && assigns {
-			return name, "expected " + field.Tag.Get("expect")
+			return name, "expected " + field.Tag.Get("expect") + ", got " + kindOf(value)
 		}
 	}
 	return "", "expected KEY = VALUE, or a [table], as TOML has it: text stands in quotes"
+}
+
+// kindOf says what a value is, as it begins in the file. It does not repeat it.
+func kindOf(value string) string {
+	value = strings.TrimSpace(value)
+	switch {
+	case value == "" || value[0] == '#':
+		return "nothing"
+	case value[0] == '"' || value[0] == '\'':
+		return "a text"
+	case value[0] == '[':
+		return "a list"
+	case value[0] == '{':
+		return "a table"
+	case strings.HasPrefix(value, "true"), strings.HasPrefix(value, "false"):
+		return "true or false"
+	case value[0] >= '0' && value[0] <= '9', value[0] == '-', value[0] == '+':
+		return "a number or a time"
+	}
+	return "something that is no value of TOML"
 }
 
 // tables returns a struct type and those of its tables.
