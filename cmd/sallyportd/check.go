@@ -14,6 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/cmd/sallyportd/internal/nftcheck"
+	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/ingest"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
@@ -32,22 +40,29 @@ func checkCommand(env cli.Env) *cobra.Command {
 Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			host, err := privilege.Probe()
+			if err != nil {
+				return err
+			}
+			cfg, list, err := loadAll(path)
 			if err == nil {
-				_, err = partsOf(cfg)
+				err = cfg.Check(host)
+			}
+			if err == nil {
+				err = daemon.Check(cfg, list)
 			}
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			describe(env, cfg)
-			for _, a := range advise(cfg) {
+			describe(env, cfg, list, host)
+			for _, a := range advise(cfg, host) {
 				fmt.Fprintf(env.Stdout, "advice: %s\n", a)
 			}
 			stateWarning, err := checkState(c.Context(), cfg)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			warnings := append(stateWarning, check(c.Context(), cfg, env.Now())...)
+			warnings := append(stateWarning, check(c.Context(), cfg, list, host, env.Now())...)
 			for _, w := range warnings {
 				fmt.Fprintf(env.Stdout, "warning: %s\n", w)
 			}
@@ -60,118 +75,91 @@ Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
 }
 
 // describe says what would run.
-func describe(env cli.Env, cfg config) {
+func describe(env cli.Env, cfg *config.Config, list clients.List, host config.Host) {
 	say := func(what, format string, args ...any) {
 		fmt.Fprintf(env.Stdout, "%-10s %s\n", what, fmt.Sprintf(format, args...))
 	}
 	at := "all addresses"
-	if len(cfg.listen) > 0 {
-		at = strings.Trim(fmt.Sprint(cfg.listen), "[]")
+	if len(cfg.Listen) > 0 {
+		at = strings.Trim(fmt.Sprint(cfg.Listen), "[]")
 	}
-	say("knocks", "%d to UDP ports that change every minute (%s), at %s", cfg.ports, cfg.generator, at)
-	if cfg.previous.secret != "" && env.Now().Before(cfg.previous.until) {
-		say("", "and to those of the previous port secret until %s", cfg.previous.until.UTC().Format(time.RFC3339))
+	say("knocks", "%d to UDP ports that change every minute (%s), at %s", cfg.Ports, cfg.Generator, at)
+	if cfg.PortSecret.Previous != "" && env.Now().Before(cfg.PortSecret.Until) {
+		say("", "and to those of the previous port secret until %s", cfg.PortSecret.Until.UTC().Format(time.RFC3339))
 	}
-	say("clocks", "may be off by %s", cfg.tolerance)
-	say("clients", "%d, in %s", len(cfg.clients), cfg.clientsPath)
+	say("clocks", "may be off by %s", cfg.Tolerance)
+	say("clients", "%d, in %s", len(list), cfg.ClientsPath)
 	when := "before anything opens"
-	if cfg.relaxed {
+	if cfg.Relaxed {
 		when = "100 ms after it opens at the latest"
 	}
-	say("nonces", "on disk %s, in %s", when, cfg.stateDir)
-	for _, service := range cfg.services {
-		say("service", "%s", service.describe())
+	say("nonces", "on disk %s, in %s", when, cfg.StateDir)
+	for i := range cfg.Services {
+		say("service", "%s", cfg.Services[i].Describe())
 	}
-	if cfg.challenge != nil {
-		say("challenge", "requests and responses to UDP ports %s, %s", cfg.challenge.plan.Ports, map[bool]string{false: "captured", true: "bound"}[cfg.challenge.sockets])
+	if cfg.Challenge != nil {
+		say("challenge", "requests and responses to UDP ports %s, %s", cfg.Challenge.Plan.Ports, map[bool]string{false: "captured", true: "bound"}[cfg.Challenge.Sockets])
 	}
-	for _, o := range cfg.operations {
-		say("operation", "%s", o.describe(cfg.services[o.service]))
+	for _, o := range cfg.Operations {
+		say("operation", "%s", o.Describe())
 	}
-	if cfg.needsHelper() {
-		say("firewall", "table inet sallyport before every service%s", map[bool]string{true: ", and before all unsolicited UDP to ports 1025 to 65535"}[cfg.stealth])
+	if cfg.NeedsFirewall(host) != "" {
+		say("firewall", "table inet sallyport before every service%s", map[bool]string{true: ", and before all unsolicited UDP to ports 1025 to 65535"}[cfg.Stealth])
 	}
-}
-
-// describe says what a service is, in a line.
-func (s serviceConfig) describe() string {
-	what := "web server with test pages"
-	switch {
-	case s.kind == "proxy":
-		what = s.protocol() + " proxy to " + s.upstream
-	case s.kind == "firewall":
-		what = s.protocol() + " port behind the firewall"
-	case s.root != "":
-		what = "web server with " + s.root
-	}
-	if s.tlsCert != "" {
-		what += ", TLS"
-	}
-	who := "the address that knocked"
-	if s.terms.Anyone {
-		who = "anyone"
-	} else if s.grain == 64 {
-		who += ", of IPv6 its /64"
-	}
-	then := "keeps connections"
-	if s.terms.Cut {
-		then = "cuts connections"
-	}
-	return fmt.Sprintf("%s: %s, at %s, for %s (at most %s) open to %s, then %s", s.name, what, s.listen, s.terms.OpenFor, s.terms.OpenMax, who, then)
 }
 
 // check returns what bites.
-func check(ctx context.Context, cfg config, now time.Time) (warnings []string) {
+func check(ctx context.Context, cfg *config.Config, list clients.List, host config.Host, now time.Time) (warnings []string) {
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	if len(cfg.clients) == 0 {
+	if len(list) == 0 {
 		warn("the clients file names no client: nobody can get in; \"sallyportd client add\" makes one")
 	}
-	if w := weakness(cfg.portSecret); w != "" {
+	if w := secrets.Weakness(cfg.PortSecret.Current); w != "" {
 		warn("the port secret is weak, %s; \"sallyportd port-secret roll\" makes a good one", w)
 	}
-	if w := weakness(cfg.previous.secret); cfg.previous.secret != "" && now.Before(cfg.previous.until) && w != "" {
-		warn("the previous port secret, good until %s, is weak, %s", cfg.previous.until.UTC().Format(time.RFC3339), w)
+	if w := secrets.Weakness(cfg.PortSecret.Previous); cfg.PortSecret.Previous != "" && now.Before(cfg.PortSecret.Until) && w != "" {
+		warn("the previous port secret, good until %s, is weak, %s", cfg.PortSecret.Until.UTC().Format(time.RFC3339), w)
 	}
-	if cfg.generator == schedule.Java {
+	if cfg.Generator == schedule.Java {
 		warn("the generator java has 32 bits: who has seen a minute's ports can find its seed, though not the port secret; use algorithm1 unless a client needs it")
 	}
-	for _, c := range cfg.clients {
-		if w := weakness(string(c.secret)); w != "" {
-			warn("the secret of client %s is weak, %s from one sniffed knock; \"sallyportd client rotate %s\" makes a good one", c.identifier, w, c.identifier)
+	for _, c := range list {
+		if w := secrets.Weakness(string(c.Secret)); w != "" {
+			warn("the secret of client %s is weak, %s from one sniffed knock; \"sallyportd client rotate %s\" makes a good one", c.Identifier, w, c.Identifier)
 		}
 	}
-	for _, c := range cfg.clients {
-		if w := weakness(string(c.previous)); c.previous != nil && now.Before(c.until) && w != "" {
-			warn("the old secret of client %s, good until %s, is weak, %s from one sniffed knock", c.identifier, c.until.UTC().Format(time.RFC3339), w)
+	for _, c := range list {
+		if w := secrets.Weakness(string(c.Previous)); c.Previous != nil && now.Before(c.Until) && w != "" {
+			warn("the old secret of client %s, good until %s, is weak, %s from one sniffed knock", c.Identifier, c.Until.UTC().Format(time.RFC3339), w)
 		}
 	}
 	if client.ClockState() == client.ClockUnsynchronised {
-		warn("this host's clock is not synchronised (it shows %s): knocks stop working when it is off by more than %s; run chrony, ntpd or systemd-timesyncd", now.UTC().Format(time.RFC3339), cfg.tolerance)
+		warn("this host's clock is not synchronised (it shows %s): knocks stop working when it is off by more than %s; run chrony, ntpd or systemd-timesyncd", now.UTC().Format(time.RFC3339), cfg.Tolerance)
 	}
-	if why := cfg.needsFirewall(); why != "" && !netAdmin() {
+	if why := cfg.NeedsFirewall(host); why != "" && !host.NetAdmin() {
 		warn("%s takes CAP_NET_ADMIN, which this command does not have: \"serve\" has to be started with it", why)
 	}
-	if cfg.challenge != nil && !cfg.challenge.sockets && !netRaw() {
+	if cfg.Challenge != nil && !cfg.Challenge.Sockets && !host.NetRaw() {
 		warn("[challenge] with capture = \"packet\" takes CAP_NET_RAW, which this command does not have: \"serve\" has to be started with it")
 	}
-	_, idle := cfg.usable()
-	warnings = append(warnings, idle...)
-	for _, o := range cfg.operations {
-		if w := weakness(o.secret); w != "" {
-			warn("the secret of operation %q is weak, %s from one sniffed exchange", o.id, w)
+	_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
+	warnings = append(warnings, unusable...)
+	for _, o := range cfg.Operations {
+		if w := secrets.Weakness(o.Secret); w != "" {
+			warn("the secret of operation %q is weak, %s from one sniffed exchange", o.ID, w)
 		}
-		if o.algorithm == exchange.Unilateral {
-			warn("operation %q uses Algorithm 1: who is behind a NAT does not get in, and anybody can pass for the server", o.id)
+		if o.Algorithm == exchange.Unilateral {
+			warn("operation %q uses Algorithm 1: who is behind a NAT does not get in, and anybody can pass for the server", o.ID)
 		}
 	}
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
-	return append(warnings, checkFirewall(cfg)...)
+	return append(warnings, nftcheck.Check(cfg.Services)...)
 }
 
 // checkState reads the record of used nonces. The error is what would keep
 // the server from serving.
-func checkState(ctx context.Context, cfg config) (warnings []string, err error) {
+func checkState(ctx context.Context, cfg *config.Config) (warnings []string, err error) {
 	_, err = readState(ctx, cfg)
 	var damaged *state.DamagedError
 	var newer *state.NewerError
@@ -179,7 +167,7 @@ func checkState(ctx context.Context, cfg config) (warnings []string, err error) 
 	case errors.As(err, &damaged), errors.As(err, &newer):
 		return nil, err
 	case errors.Is(err, fs.ErrNotExist):
-		return []string{fmt.Sprintf("there is no record of used nonces in %s yet: \"serve\" makes one, and refuses knocks for the first minute, since it may have been lost; \"init\" makes one without that", cfg.stateDir)}, nil
+		return []string{fmt.Sprintf("there is no record of used nonces in %s yet: \"serve\" makes one, and refuses knocks for the first minute, since it may have been lost; \"init\" makes one without that", cfg.StateDir)}, nil
 	case err != nil:
 		return []string{fmt.Sprintf("the record of used nonces: %v", err)}, nil
 	}
@@ -187,22 +175,22 @@ func checkState(ctx context.Context, cfg config) (warnings []string, err error) 
 }
 
 // checkPorts tries to bind what the server would, unless one runs already.
-func checkPorts(cfg config, now time.Time) (warnings []string) {
-	if c, err := net.DialTimeout("unix", cfg.adminSocket, time.Second); err == nil {
-		c.Close()
+func checkPorts(cfg *config.Config, now time.Time) (warnings []string) {
+	if admin.Running(cfg.AdminSocket) {
 		return nil // the ports are the running server's
 	}
-	for _, s := range cfg.services {
-		if s.kind == "firewall" {
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if !s.Binds() {
 			continue
 		}
-		if err := gate.Bindable(s.protocol(), s.listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-			warnings = append(warnings, fmt.Sprintf("service %s: its address %s is not (yet) one of this host's", s.name, s.listen))
+		if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
+			warnings = append(warnings, fmt.Sprintf("service %s: its address %s is not (yet) one of this host's", s.Name, s.Listen))
 		} else if err != nil {
-			warnings = append(warnings, fmt.Sprintf("service %s cannot listen at %s: %v", s.name, s.listen, err))
+			warnings = append(warnings, fmt.Sprintf("service %s cannot listen at %s: %v", s.Name, s.Listen, err))
 		}
 	}
-	busy, err := ingest.Busy(cfg.listen, cfg.portLists, schedule.Live(now, cfg.tolerance))
+	busy, err := ingest.Busy(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
 	if len(busy) > 0 {
 		warnings = append(warnings, fmt.Sprintf("knock ports of now that cannot be opened: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
 	}
@@ -211,45 +199,46 @@ func checkPorts(cfg config, now time.Time) (warnings []string) {
 
 // checkFamilies warns of clients that knock over one family and connect over
 // the other: the lease is for the address that knocked.
-func checkFamilies(ctx context.Context, cfg config) (warnings []string) {
-	takes4, takes6 := families(cfg.listen)
+func checkFamilies(ctx context.Context, cfg *config.Config) (warnings []string) {
+	takes4, takes6 := families(cfg.Listen)
 	bothServed := "" // a service that both families reach, for the knocker only
-	for _, s := range cfg.services {
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
 		var at []netip.Addr
-		if a := s.host(); a.IsValid() {
+		if a := s.Host(); a.IsValid() {
 			at = []netip.Addr{a}
-			if a.IsLoopback() && cfg.server != "" {
-				warnings = append(warnings, fmt.Sprintf("service %s listens at %s only, where clients from elsewhere cannot reach it", s.name, s.listen))
+			if a.IsLoopback() && cfg.Server != "" {
+				warnings = append(warnings, fmt.Sprintf("service %s listens at %s only, where clients from elsewhere cannot reach it", s.Name, s.Listen))
 			}
-		} else if host, _, err := net.SplitHostPort(s.listen); err == nil && host == "0.0.0.0" {
+		} else if host, _, err := net.SplitHostPort(s.Listen); err == nil && host == "0.0.0.0" {
 			at = []netip.Addr{netip.IPv4Unspecified()}
 		}
 		serves4, serves6 := families(at)
 		if serves6 && !takes6 {
-			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv6, but knocks are taken over IPv4 only: who connects over IPv6 does not get in", s.name))
+			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv6, but knocks are taken over IPv4 only: who connects over IPv6 does not get in", s.Name))
 		}
 		if serves4 && !takes4 {
-			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv4, but knocks are taken over IPv6 only: who connects over IPv4 does not get in", s.name))
+			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv4, but knocks are taken over IPv6 only: who connects over IPv4 does not get in", s.Name))
 		}
-		if serves4 && serves6 && !s.terms.Anyone && bothServed == "" {
-			bothServed = s.name
+		if serves4 && serves6 && !s.Terms.Anyone && bothServed == "" {
+			bothServed = s.Name
 		}
 	}
-	if cfg.server == "" || bothServed == "" {
+	if cfg.Server == "" || bothServed == "" {
 		return warnings
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.server)
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.Server)
 	if err != nil {
-		return append(warnings, fmt.Sprintf("server = %q, by which clients are told to reach this host, cannot be resolved here: %v", cfg.server, cause(err)))
+		return append(warnings, fmt.Sprintf("server = %q, by which clients are told to reach this host, cannot be resolved here: %v", cfg.Server, hint.Cause(err)))
 	}
 	has4, has6 := false, false
 	for _, a := range found {
 		has4, has6 = has4 || a.Unmap().Is4(), has6 || !a.Unmap().Is4()
 	}
 	if has4 && has6 {
-		warnings = append(warnings, fmt.Sprintf("%s has IPv4 and IPv6 addresses: a client that knocks over one and connects to service %s over the other does not get in; \"sallyport knock\" says which it has opened, -4 and -6 choose", cfg.server, bothServed))
+		warnings = append(warnings, fmt.Sprintf("%s has IPv4 and IPv6 addresses: a client that knocks over one and connects to service %s over the other does not get in; \"sallyport knock\" says which it has opened, -4 and -6 choose", cfg.Server, bothServed))
 	}
 	return warnings
 }

@@ -17,10 +17,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
-	"sallyport/sessions/gate"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -57,18 +61,17 @@ thrown away. It needs no privilege and leaves nothing behind.`,
 // demo is the stage: a server, a client, and the page that is hidden.
 type demo struct {
 	env     cli.Env
-	server  *server
+	server  *daemon.Server
 	profile client.Profile
 	nonces  client.NonceFile
 	url     string
 }
 
 func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
-	cfg, guest, err := demoConfig()
+	cfg, list, err := demoConfig(dir)
 	if err != nil {
 		return err
 	}
-	cfg.stateDir = dir
 	if err := state.Create(dir); err != nil {
 		return fmt.Errorf("make the state file: %w", err)
 	}
@@ -76,7 +79,7 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	if stay {
 		log = slog.New(slog.NewTextHandler(env.Stderr, nil))
 	}
-	s, err := newServer(ctx, cfg, nil, env.Now, log)
+	s, err := daemon.New(ctx, cfg, list, nil, daemon.Env{Clock: env.Clock, Log: log})
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
@@ -85,53 +88,61 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	stopped := make(chan error, 1)
 	go func() {
 		defer stop()
-		stopped <- s.run(ctx)
+		stopped <- s.Run(ctx)
 	}()
-	host := guest
-	host.Identifier, host.Secret = cfg.clients[0].identifier, cfg.clients[0].secret
 	d := demo{
-		env: env, server: s, profile: host, url: "http://" + guest.Service + "/test1.html",
+		env: env, server: s, profile: demoProfile(cfg, list[0]), url: "http://" + cfg.Services[0].Listen + "/test1.html",
 		nonces: client.NonceFile{Path: filepath.Join(dir, "nonce")},
 	}
 	err = d.play(ctx)
 	if err == nil && stay {
-		err = d.stay(ctx, dir, guest)
+		err = d.stay(ctx, dir, demoProfile(cfg, list[1]))
 	}
 	stop()
 	return errors.Join(err, <-stopped)
 }
 
-// demoConfig makes a server for two throw-away clients, and the profile of
-// the second one.
-func demoConfig() (config, client.Profile, error) {
+// demoConfig is a server for two throw-away clients, the second one for the
+// user.
+func demoConfig(dir string) (*config.Config, clients.List, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		return config{}, client.Profile{}, fmt.Errorf("find a free port: %w", err)
+		return nil, nil, fmt.Errorf("find a free port: %w", err)
 	}
 	defer l.Close()
-	address := l.Addr().String()
-	cfg := config{
-		listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
-		ports:  3, portSecret: randomSecret(), tolerance: time.Minute,
-		services: []serviceConfig{{
-			name: "web", kind: "web", listen: address, grain: 128, connections: 64,
-			terms: gate.Terms{OpenFor: demoLease, OpenMax: time.Minute, Cut: true, Addresses: 8},
-		}},
+	cfg, err := config.Parse(filepath.Join(dir, config.FileName), fmt.Appendf(nil, `
+listen = ["127.0.0.1"]
+ports = 3
+port_secret = %q
+clients = %q
+state_dir = "."
+[[service]]
+name = "web"
+type = "web"
+listen = %q
+open_for = %q
+`, secrets.Random(), config.ClientsName, l.Addr(), demoLease))
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a configuration: %w", err)
 	}
+	var list clients.List
 	for _, id := range []string{"host", "demo"} {
-		cfg.clients = append(cfg.clients, registered{identifier: wire.Identifier([]byte(id)), secret: []byte(randomSecret())})
+		list = append(list, clients.Client{Identifier: wire.Identifier([]byte(id)), Secret: []byte(secrets.Random())})
 	}
-	guest := cfg.clients[1]
-	return cfg, client.Profile{
-		Server: "127.0.0.1", PortSecret: cfg.portSecret, Ports: cfg.ports, Generator: cfg.generator,
-		Identifier: guest.identifier, Secret: guest.secret, Service: address,
-	}, nil
+	return cfg, list, nil
+}
+
+func demoProfile(cfg *config.Config, c clients.Client) client.Profile {
+	return client.Profile{
+		Server: "127.0.0.1", PortSecret: cfg.PortSecret.Current, Ports: cfg.Ports, Generator: cfg.Generator,
+		Identifier: c.Identifier, Secret: c.Secret, Service: cfg.Services[0].Listen,
+	}
 }
 
 // play shows the acts, and fails at the first that is not as it should be.
 func (d *demo) play(ctx context.Context) error {
 	select {
-	case <-d.server.ingest.Ready():
+	case <-d.server.Ready():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -180,14 +191,14 @@ func (d *demo) refused(ctx context.Context, when string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	d.say("GET /test1.html %s: %v", when, cause(err))
+	d.say("GET /test1.html %s: %v", when, hint.Cause(err))
 	return nil
 }
 
 // replay sends the same datagrams again, to the same ports, and waits until
 // the server has refused each of them as a replay.
 func (d *demo) replay(ctx context.Context, sent client.Sent) error {
-	before := d.server.sessions.Stats()
+	before := d.server.Sessions()
 	for _, p := range sent.Packets {
 		c, err := net.Dial("udp", netip.AddrPortFrom(sent.Address, p.Port).String())
 		if err != nil {
@@ -201,12 +212,12 @@ func (d *demo) replay(ctx context.Context, sent client.Sent) error {
 	}
 	want := uint64(len(sent.Packets))
 	refused := func() bool {
-		return d.server.sessions.Stats()[sessions.Replay]-before[sessions.Replay] == want
+		return d.server.Sessions()[sessions.Replay]-before[sessions.Replay] == want
 	}
 	if err := wait(ctx, "the replay to be refused", refused); err != nil {
 		return err
 	}
-	if after := d.server.sessions.Stats(); after[sessions.Opened] != before[sessions.Opened] {
+	if after := d.server.Sessions(); after[sessions.Opened] != before[sessions.Opened] {
 		return errors.New("the replay opened the gate")
 	}
 	d.say("replaying the same %d datagrams: all refused; the lease stays as it was", want)
@@ -276,14 +287,6 @@ func wait(ctx context.Context, what string, ok func() bool) error {
 		}
 	}
 	return nil
-}
-
-// cause returns the innermost error, which is what a user understands.
-func cause(err error) error {
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
-		err = inner
-	}
-	return err
 }
 
 func demoPorts(packets []client.Packet) (text string) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,23 +12,17 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
-	"sallyport/cmd/internal/tomlfile"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/legacy"
+	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/durable"
 	"sallyport/sessions/state"
 )
 
-//go:embed reference.toml
-var reference string
-
-const (
-	configName     = "sallyportd.toml"
-	portSecretName = "port_secret"
-	clientsName    = "clients.txt"
-)
-
 const clientsHeader = `# The clients of sallyportd, one a line: identifier, secret, largest nonce
-# already used (0: none). Then, if wanted: old=SECRET until=TIME, the secret
-# before a rotation; and note=TEXT, the rest of the line.
+# already used (0: none). Then, if wanted: services=NAME,NAME, which it may open
+# (without it, all); old=SECRET until=TIME, the secret before a rotation; and
+# note=TEXT, the rest of the line.
 # "sallyportd client" adds, lists, rotates and revokes them; a running server
 # notices. Secrets: nobody else may read this file.
 `
@@ -58,43 +51,33 @@ were used. Files that are there already are never overwritten.`,
 				return cli.Misuse(fmt.Errorf("--server: expected a host name or address without a port, got %q", server))
 			}
 			dir := args[0]
-			template := reference
+			template := config.Reference
 			if from != "" {
 				text, err := os.ReadFile(from)
 				if err == nil {
-					var raw file
-					var f *tomlfile.File
-					if raw, f, err = parseConfig(from, text); err == nil {
-						_, err = raw.validate(f)
-					}
+					_, err = config.Parse(from, text)
 				}
 				if err != nil {
 					return cli.Misuse(fmt.Errorf("--from: %w", err))
 				}
 				template = string(text)
 			}
-			line := fmt.Sprintf("server = %q", server)
-			text := strings.Replace(template, "# server = \"gate.example.org\"", line, 1)
-			raw, f, err := parseConfig(configName, []byte(text))
-			if err == nil && !f.Has("server") {
-				text = line + "\n" + text // a file of the user's own has no such place
-				raw, _, err = parseConfig(configName, []byte(text))
-			}
+			text, cfg, err := named(template, server, dir)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if err := writeNew(dir, []newFile{
-				{portSecretName, randomSecret() + "\n"},
-				{clientsName, clientsHeader},
-				{configName, text},
+			if err := writeNew(dir, []legacy.File{
+				{Name: config.PortSecretName, Text: secrets.Random() + "\n"},
+				{Name: config.ClientsName, Text: clientsHeader},
+				{Name: config.FileName, Text: text},
 			}); err != nil {
 				return cli.Misuse(err)
 			}
-			config := filepath.Join(dir, configName)
+			made := filepath.Join(dir, config.FileName)
 			// Now it is known that no nonce was used; later a missing record
 			// may be a lost one.
-			if err := state.Create(within(dir, raw.StateDir)); errors.Is(err, fs.ErrExist) {
-				fmt.Fprintf(env.Stderr, "note: the record of used nonces in %s is kept\n", within(dir, raw.StateDir))
+			if err := state.Create(cfg.StateDir); errors.Is(err, fs.ErrExist) {
+				fmt.Fprintf(env.Stderr, "note: the record of used nonces in %s is kept\n", cfg.StateDir)
 			} else if err != nil {
 				return fmt.Errorf("make the state file: %w", err)
 			}
@@ -103,7 +86,7 @@ were used. Files that are there already are never overwritten.`,
   %-16s 256 random bits, from which the ports are drawn
   %-16s nobody yet
   %-16s where it is recorded which nonces were used
-`, dir, configName, portSecretName, clientsName, raw.StateDir)
+`, dir, config.FileName, config.PortSecretName, config.ClientsName, relative(dir, cfg.StateDir))
 			if guessed {
 				fmt.Fprintf(env.Stdout, "\nClients will reach this host as %s. If not, change \"server\" in the configuration.\n", server)
 			}
@@ -112,7 +95,7 @@ Next:
   sallyportd client add -c %[1]s     a profile for each device of each colleague
   sallyportd check -c %[1]s          what would run, and what bites
   sallyportd serve -c %[1]s
-`, config)
+`, made)
 			return nil
 		},
 	}
@@ -121,14 +104,31 @@ Next:
 	return c
 }
 
-// newFile is a file that must not exist yet.
-type newFile struct{ name, text string }
+// named gives a configuration the name by which clients reach the server.
+func named(template, server, dir string) (text string, cfg *config.Config, err error) {
+	line := fmt.Sprintf("server = %q", server)
+	text = strings.Replace(template, "# server = \"gate.example.org\"", line, 1)
+	path := filepath.Join(dir, config.FileName)
+	if cfg, err = config.Parse(path, []byte(text)); err == nil && cfg.Server == "" {
+		text = line + "\n" + text // a file of the user's own has no such place
+		cfg, err = config.Parse(path, []byte(text))
+	}
+	return text, cfg, err
+}
+
+// relative is a path as a file in dir names it.
+func relative(dir, path string) string {
+	if r, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(r) {
+		return r
+	}
+	return path
+}
 
 // writeNew makes a directory, if need be, and files in it for this user only:
 // all of them, or none if one is there already.
-func writeNew(dir string, files []newFile) error {
+func writeNew(dir string, files []legacy.File) error {
 	for _, f := range files {
-		path := filepath.Join(dir, f.name)
+		path := filepath.Join(dir, f.Name)
 		if _, err := os.Lstat(path); err == nil {
 			return cli.WithHint(fmt.Errorf("%s is there already, and is not overwritten; nothing was made", path), "choose another directory, or move the file away")
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -139,11 +139,11 @@ func writeNew(dir string, files []newFile) error {
 		return fmt.Errorf("make the directory: %w", err)
 	}
 	for i, f := range files {
-		if err := durable.CreateFile(filepath.Join(dir, f.name), []byte(f.text), 0o600); err != nil {
+		if err := durable.CreateFile(filepath.Join(dir, f.Name), []byte(f.Text), 0o600); err != nil {
 			for _, made := range files[:i] {
-				os.Remove(filepath.Join(dir, made.name))
+				os.Remove(filepath.Join(dir, made.Name))
 			}
-			return fmt.Errorf("write %s: %w", f.name, err)
+			return fmt.Errorf("write %s: %w", f.Name, err)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sallyport/bench/netns"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/client"
 	"sallyport/verify/wire"
 )
@@ -39,6 +40,7 @@ type victim struct {
 // Each time it starts again; no attempt that has opened something opens again,
 // and no client is locked out.
 func TestKilledAtRandom(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -119,7 +121,7 @@ func startVictim(t *testing.T, dir string) *victim {
 	t.Helper()
 	v := &victim{opened: map[string]bool{}}
 	v.cond.L = &v.mu
-	v.cmd = exec.Command("/proc/self/exe", "serve", "-c", filepath.Join(dir, configName))
+	v.cmd = exec.Command("/proc/self/exe", "serve", "-c", filepath.Join(dir, config.FileName))
 	v.cmd.Args[0] = "sallyportd"
 	out, err := v.cmd.StderrPipe()
 	if err != nil {
@@ -244,7 +246,7 @@ listen = "127.0.0.1:8080"
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("init: %v\n%s", err, out)
 	}
-	for name, text := range map[string]string{clientsName: clients.String(), portSecretName: "the port secret\n"} {
+	for name, text := range map[string]string{config.ClientsName: clients.String(), config.PortSecretName: "the port secret\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,6 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or configuration, nothing was
 done; 130 stopped at once by a second signal.`,
 	})
 	root.AddCommand(watchCommand(env), initCommand(env), importCommand(env), checkCommand(env), clientCommand(env), operationCommand(env), portSecretCommand(env),
-		stateCommand(env), serveCommand(env), firewallCommand(env), helperCommand(env), reloadCommand(env), demoCommand(env))
+		stateCommand(env), serveCommand(env), firewallCommand(env), holderCommand(env), reloadCommand(env), demoCommand(env))
 	return root
 }

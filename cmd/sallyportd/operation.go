@@ -9,6 +9,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/sallyportd/internal/config"
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
@@ -28,18 +29,17 @@ It holds the operation's secret. "sallyport knock" takes it as it is; to have
 both protocols in one profile, put its [challenge] tables into a client's.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := loadConfig(path)
+			cfg, list, err := loadAll(path)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			text, err := cfg.operationProfile(args[0], server)
+			text, err := operationProfile(cfg, args[0], server)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if _, idle := cfg.usable(); len(idle) > 0 {
-				for _, why := range idle {
-					fmt.Fprintf(env.Stderr, "warning: %s\n", why)
-				}
+			_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
+			for _, why := range unusable {
+				fmt.Fprintf(env.Stderr, "warning: %s\n", why)
 			}
 			if out == "" {
 				_, err = env.Stdout.Write(text)
@@ -65,24 +65,24 @@ both protocols in one profile, put its [challenge] tables into a client's.`,
 	return c
 }
 
-func (cfg config) operationProfile(id, server string) ([]byte, error) {
+func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 	if server == "" {
-		server = cfg.server
+		server = cfg.Server
 	}
 	if server == "" {
-		return nil, cli.WithHint(fmt.Errorf("the profile has to name the server, and %s does not say how clients reach it", cfg.path), "give --server NAME, or set \"server\" there")
+		return nil, cli.WithHint(fmt.Errorf("the profile has to name the server, and %s does not say how clients reach it", cfg.Path), "give --server NAME, or set \"server\" there")
 	}
 	var known []string
-	for _, o := range cfg.operations {
-		if known = append(known, o.id); o.id != id {
+	for _, o := range cfg.Operations {
+		if known = append(known, o.ID); o.ID != id {
 			continue
 		}
 		p := profile.Operation{
-			Server: server, ID: o.id, Secret: o.secret, Algorithm: o.algorithm, RandomPort: o.random,
-			Request: cfg.challenge.plan.Request, Response: cfg.challenge.plan.Response,
+			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
+			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 		}
-		if s := cfg.services[o.service]; !s.udp && !o.close && !o.random {
-			p.Service = fmt.Sprintf(":%d", s.port())
+		if s := cfg.Service(o.Service); !s.UDP && !o.Close && !o.RandomPort {
+			p.Service = fmt.Sprintf(":%d", s.Port())
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {
@@ -94,5 +94,5 @@ func (cfg config) operationProfile(id, server string) ([]byte, error) {
 		}
 		return text, nil
 	}
-	return nil, fmt.Errorf("there is no operation %q in %s, but %s", id, cfg.path, strings.Join(known, ", "))
+	return nil, fmt.Errorf("there is no operation %q in %s, but %s", id, cfg.Path, strings.Join(known, ", "))
 }

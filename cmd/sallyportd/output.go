@@ -5,7 +5,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
@@ -13,6 +12,8 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/client"
 )
 
@@ -31,7 +32,7 @@ func (o *profileOutput) flags(c *cobra.Command) {
 
 // deliver makes a client's profile, has the client registered, and only then
 // hands the profile out. If something fails, no file is left.
-func (o *profileOutput) deliver(env cli.Env, cfg config, c registered, register func() error) error {
+func (o *profileOutput) deliver(env cli.Env, cfg *config.Config, c clients.Client, register func() error) error {
 	text, err := o.text(cfg, c)
 	if err != nil {
 		return cli.Misuse(err)
@@ -73,42 +74,43 @@ func (o *profileOutput) deliver(env cli.Env, cfg config, c registered, register 
 	return o.advise(env, c, "the device's owner: sallyport profile add "+o.out)
 }
 
-func (o *profileOutput) advise(env cli.Env, c registered, next string) error {
-	_, err := fmt.Fprintf(env.Stderr, "Client %s, for one device: a second one needs a client of its own.\nBring the profile there by a safe way; it holds secrets. There, for %s\n", c.identifier, next)
+func (o *profileOutput) advise(env cli.Env, c clients.Client, next string) error {
+	_, err := fmt.Fprintf(env.Stderr, "Client %s, for one device: a second one needs a client of its own.\nBring the profile there by a safe way; it holds secrets. There, for %s\n", c.Identifier, next)
 	return err
 }
 
 // watchable is the first service of a client whose opening its device can see.
-func (cfg config) watchable(c registered) (serviceConfig, bool) {
-	for _, s := range cfg.services {
-		if !s.udp && (c.services == "" || slices.Contains(strings.Split(c.services, ","), s.name)) {
-			return s, true
+func watchable(cfg *config.Config, c clients.Client) *config.Service {
+	allowed := c.Allowed()
+	for i := range cfg.Services {
+		if s := &cfg.Services[i]; !s.UDP && (allowed == nil || slices.Contains(allowed, s.Name)) {
+			return s
 		}
 	}
-	return serviceConfig{}, false
+	return nil
 }
 
 // text is the profile as a file.
-func (o *profileOutput) text(cfg config, c registered) ([]byte, error) {
+func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, error) {
 	server := o.server
 	if server == "" {
-		server = cfg.server
+		server = cfg.Server
 	}
 	if server == "" {
-		return nil, cli.WithHint(fmt.Errorf("the profile has to name the server, and %s does not say how clients reach it", cfg.path), "give --server NAME, or set \"server\" there")
+		return nil, cli.WithHint(fmt.Errorf("the profile has to name the server, and %s does not say how clients reach it", cfg.Path), "give --server NAME, or set \"server\" there")
 	}
 	service := ""
-	if s, ok := cfg.watchable(c); ok {
-		service = fmt.Sprintf(":%d", s.port())
+	if s := watchable(cfg, c); s != nil {
+		service = fmt.Sprintf(":%d", s.Port())
 	}
 	var first uint32
-	if c.mark > 0 && c.mark < math.MaxUint32 {
-		first = c.mark + 1
+	if c.Mark > 0 && c.Mark < math.MaxUint32 {
+		first = c.Mark + 1
 	}
 	text, err := profile.Format(client.Profile{
 		FirstNonce: first,
-		Server:     server, PortSecret: cfg.portSecret, Ports: cfg.ports, Generator: cfg.generator,
-		Identifier: c.identifier, Secret: c.secret, Service: service,
+		Server:     server, PortSecret: cfg.PortSecret.Current, Ports: cfg.Ports, Generator: cfg.Generator,
+		Identifier: c.Identifier, Secret: c.Secret, Service: service,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write the profile: %w", err)

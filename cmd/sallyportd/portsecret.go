@@ -12,6 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/durable"
 )
 
@@ -32,16 +35,17 @@ the next reload.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			cfg, err := loadConfig(path)
+			cfg, err := config.Load(path, config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			unlock, err := lockLike(c.Context(), cfg.path)
+			unlock, err := clients.Lock(c.Context(), cfg.Path)
 			if err != nil {
 				return fmt.Errorf("lock the configuration: %w", err)
 			}
 			defer unlock()
-			if cfg, err = loadConfig(path); err != nil { // what another roll has left
+			cfg, list, err := loadAll(path) // what another roll has left
+			if err != nil {
 				return cli.Misuse(err)
 			}
 			if err := rollPortSecret(cfg, env.Now(), until); err != nil {
@@ -51,9 +55,9 @@ the next reload.`,
 
 Next:
   sallyportd reload -c %[2]s
-`, until.Format(time.RFC3339), cfg.path)
-			for _, c := range cfg.clients {
-				fmt.Fprintf(env.Stdout, "  sallyportd client profile %s -c %s\n", c.identifier, cfg.path)
+`, until.Format(time.RFC3339), cfg.Path)
+			for _, c := range list {
+				fmt.Fprintf(env.Stdout, "  sallyportd client profile %s -c %s\n", c.Identifier, cfg.Path)
 			}
 			return nil
 		},
@@ -67,59 +71,51 @@ Next:
 // rollPortSecret replaces the port secret in steps of which each leaves a
 // configuration that serves: the secret of now is kept as the previous one,
 // then named as such, and only then replaced.
-func rollPortSecret(cfg config, now, until time.Time) error {
-	if cfg.portSecretPath == "" {
-		return cli.Misuse(cli.WithHint(fmt.Errorf("%s holds the port secret itself", cfg.path), "move it to a file of its own, and name that with port_secret_file"))
+func rollPortSecret(cfg *config.Config, now, until time.Time) error {
+	if cfg.PortSecret.Path == "" {
+		return cli.Misuse(cli.WithHint(fmt.Errorf("%s holds the port secret itself", cfg.Path), "move it to a file of its own, and name that with port_secret_file"))
 	}
 	// The links of config management stay: what they lead to is replaced.
-	configFile, err := filepath.EvalSymlinks(cfg.path)
+	configFile, err := filepath.EvalSymlinks(cfg.Path)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	secretFile, err := filepath.EvalSymlinks(cfg.portSecretPath)
+	secretFile, err := filepath.EvalSymlinks(cfg.PortSecret.Path)
 	if err != nil {
 		return fmt.Errorf("read the port secret: %w", err)
 	}
 	// With both the same, a roll was cut short before its last step: it is done
 	// again, so that the date is that of now.
-	if cfg.previous.secret != "" && cfg.previous.secret != cfg.portSecret && now.Before(cfg.previous.until) {
-		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll still goes on: the ports of the secret before stay open until %s", cfg.previous.until.UTC().Format(time.RFC3339)), "wait until then, or remove the port_secret_previous keys from "+cfg.path))
+	if cfg.PortSecret.Previous != "" && cfg.PortSecret.Previous != cfg.PortSecret.Current && now.Before(cfg.PortSecret.Until) {
+		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll still goes on: the ports of the secret before stay open until %s", cfg.PortSecret.Until.UTC().Format(time.RFC3339)), "wait until then, or remove the port_secret_previous keys from "+cfg.Path))
 	}
-	text, err := os.ReadFile(cfg.path)
+	text, err := os.ReadFile(cfg.Path)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	info, err := os.Stat(cfg.path)
+	info, err := os.Stat(cfg.Path)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	previousPath := cfg.portSecretPath + ".previous"
-	named := previousPath
-	if r, err := filepath.Rel(filepath.Dir(cfg.path), previousPath); err == nil && filepath.IsLocal(r) {
-		named = r
-	}
+	previousPath := cfg.PortSecret.Path + ".previous"
 	edited, err := setKeys(string(text), "port_secret_file", [][2]string{
 		{"port_secret_previous", ""},
-		{"port_secret_previous_file", fmt.Sprintf("%q", named)},
+		{"port_secret_previous_file", fmt.Sprintf("%q", relative(filepath.Dir(cfg.Path), previousPath))},
 		{"port_secret_previous_until", until.Format(time.RFC3339)},
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", cfg.path, err)
+		return fmt.Errorf("%s: %w", cfg.Path, err)
 	}
-	raw, f, err := parseConfig(cfg.path, []byte(edited))
-	if err == nil {
-		_, err = raw.validate(f)
-	}
-	if err != nil {
+	if _, err := config.Parse(cfg.Path, []byte(edited)); err != nil {
 		return fmt.Errorf("the change would make the configuration unreadable: %w", err)
 	}
-	if err := durable.WriteFileLike(previousPath, cfg.portSecretPath, []byte(cfg.portSecret+"\n"), 0o600); err != nil {
+	if err := durable.WriteFileLike(previousPath, cfg.PortSecret.Path, []byte(cfg.PortSecret.Current+"\n"), 0o600); err != nil {
 		return fmt.Errorf("keep the old port secret: %w", err)
 	}
 	if err := durable.WriteFile(configFile, []byte(edited), info.Mode().Perm()); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	if err := durable.WriteFile(secretFile, []byte(randomSecret()+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(secretFile, []byte(secrets.Random()+"\n"), 0o600); err != nil {
 		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), "nothing has changed yet for the clients; the same command tries again")
 	}
 	return nil

@@ -7,19 +7,17 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/gate"
-)
-
-const (
-	defaultConfig  = "/etc/sallyport/sallyportd.toml"
-	configVariable = "SALLYPORTD_CONFIG"
+	"sallyport/sessions/gate/helper"
 )
 
 func serveCommand(env cli.Env) *cobra.Command {
@@ -35,36 +33,21 @@ keeps CAP_NET_ADMIN. SIGINT and SIGTERM close everything in order, the second
 one at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, _, cfg, err := readConfig(path)
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			helper, err := separate(cfg)
+			// SIGHUP means reload, from the first moment on; it is heard when
+			// the server serves.
+			privilege.IgnoreHangups()
+			h, err := dropPrivileges(path)
 			if err != nil {
 				return err
 			}
-			done := sparingly()
-			if cfg, err = loadConfig(path); err != nil {
-				return cli.Misuse(err)
-			}
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
 			log := slog.New(slog.NewTextHandler(env.Stderr, nil))
-			if os.Geteuid() == 0 {
-				log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
-			}
-			if err := checkServices(cfg, log); err != nil {
+			s, loaded, err := newServer(c.Context(), path, h, env, log)
+			if err != nil {
 				return err
 			}
-			s, err := newServer(c.Context(), cfg, helper, env.Now, log)
-			if err != nil {
-				return fmt.Errorf("start: %w", err)
-			}
-			if s.clients == 0 {
-				log.Warn("the clients file names no client: nobody can get in")
-			}
-			// What was read is now in tables of its own.
-			cfg.clients = nil
-			done()
-			err = serve(c.Context(), s, cfg, log)
+			err = s.Serve(c.Context(), daemon.Control{Hangups: hangups, Clients: loaded})
 			log.Info("stopped")
 			return err
 		},
@@ -73,66 +56,85 @@ one at once.`,
 	return c
 }
 
-// checkServices says early what would else be found out with the first grant.
-func checkServices(cfg config, log *slog.Logger) error {
-	for _, s := range cfg.services {
-		if s.kind == "firewall" {
+// dropPrivileges returns in a process that has dropped its privileges, with the
+// connection to the one that keeps CAP_NET_ADMIN, if the configuration requires
+// it.
+func dropPrivileges(path string) (*helper.Client, error) {
+	h, dropped, err := privilege.Resume()
+	if dropped || err != nil {
+		return h, err
+	}
+	cfg, err := config.Load(path, config.Alone)
+	if err != nil {
+		return nil, cli.Misuse(err)
+	}
+	host, err := privilege.Probe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Check(host); err != nil {
+		return nil, cli.Misuse(err)
+	}
+	needs := cfg.Needs(host)
+	return nil, privilege.Split(privilege.Plan{
+		User: cfg.User, Helper: needs.Helper, Command: []string{helperName, "-c", path},
+		LowPorts: needs.LowPorts, Capture: needs.Capture,
+	}, host)
+}
+
+// newServer reads everything, and makes a server. Of what is read, clients'
+// secrets live no longer than this call.
+func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, log *slog.Logger) (_ *daemon.Server, loaded clients.State, err error) {
+	defer daemon.Sparingly()()
+	cfg, err := config.Load(path, config.Secrets)
+	if err != nil {
+		return nil, loaded, cli.Misuse(err)
+	}
+	loaded = clients.StateOf(cfg.ClientsPath)
+	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
+	if err != nil {
+		return nil, loaded, cli.Misuse(err)
+	}
+	host, err := privilege.Probe()
+	if err != nil {
+		return nil, loaded, err
+	}
+	if h != nil {
+		if err := h.Ready(); err != nil {
+			return nil, loaded, cli.WithHint(fmt.Errorf("start the privileged helper: %w", err), "what it says itself stands above")
+		}
+	}
+	if os.Geteuid() == 0 {
+		log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
+	}
+	if err := checkServices(cfg, log); err != nil {
+		return nil, loaded, err
+	}
+	if len(list) == 0 {
+		log.Warn("the clients file names no client: nobody can get in")
+	}
+	s, err := daemon.New(ctx, cfg, list, h, daemon.Env{Host: host, Clock: env.Clock, Log: log})
+	if err != nil {
+		return nil, loaded, fmt.Errorf("start: %w", err)
+	}
+	return s, loaded, nil
+}
+
+// checkServices finds early what the first grant would find.
+func checkServices(cfg *config.Config, log *slog.Logger) error {
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if !s.Binds() {
 			continue
 		}
-		err := gate.Bindable(s.protocol(), s.listen)
+		err := gate.Bindable(s.Protocol(), s.Listen)
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			log.Warn("a service's address is not there yet", "service", s.name, "at", s.listen)
+			log.Warn("a service's address is not there yet", "service", s.Name, "at", s.Listen)
 			continue
 		}
 		if err != nil {
-			return cli.WithHint(fmt.Errorf("service %s cannot listen at %s: %w", s.name, s.listen, err), "another program holds the port, or it takes a privilege; see its \"listen\" in "+cfg.path)
+			return cli.WithHint(fmt.Errorf("service %s cannot listen at %s: %w", s.Name, s.Listen, err), "another program holds the port, or it takes a privilege; see its \"listen\" in "+cfg.Path)
 		}
 	}
 	return nil
-}
-
-// serve runs the server, and says when it is there.
-func serve(ctx context.Context, s *server, cfg config, log *slog.Logger) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	// From here on SIGHUP means reload, though it is only heard when we serve.
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	var g errgroup.Group
-	g.Go(func() error {
-		defer stop()
-		return s.run(ctx)
-	})
-	g.Go(func() error {
-		select {
-		case <-s.ingest.Ready():
-			tellServing(s, cfg, log)
-			return control(ctx, s, cfg, hangups, log)
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	return g.Wait()
-}
-
-func tellServing(s *server, cfg config, log *slog.Logger) {
-	attrs := []any{"clients", s.clients, "ports", cfg.ports, "generator", cfg.generator,
-		"clock_tolerance", cfg.tolerance, "services", strings.Join(cfg.serviceNames(), ","), "firewall", s.helper != nil, "kernel_filter", s.ingest.Stats().Filter}
-	if s.ingest.Stats().Open == 0 {
-		log.Warn("not one knock port could be opened", attrs...)
-		return
-	}
-	log.Info("serving", attrs...)
-}
-
-// configPath is where the configuration is, if no flag says so.
-func configPath() string {
-	if path := os.Getenv(configVariable); path != "" {
-		return path
-	}
-	return defaultConfig
-}
-
-func addConfigFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVarP(path, "config", "c", configPath(), "the configuration `file`; "+configVariable+" in the environment names it too")
 }

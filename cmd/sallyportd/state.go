@@ -5,15 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
@@ -35,7 +36,7 @@ func stateVerifyCommand(env cli.Env) *cobra.Command {
 While a server runs, a copy is checked that it makes.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -43,7 +44,7 @@ While a server runs, a copy is checked that it makes.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "sound: %s, form %d, with the nonces of %d clients\n", filepath.Join(cfg.stateDir, state.FileName), contents.Version, len(contents.Entries))
+			_, err = fmt.Fprintf(env.Stdout, "sound: %s, form %d, with the nonces of %d clients\n", filepath.Join(cfg.StateDir, state.FileName), contents.Version, len(contents.Entries))
 			return err
 		},
 	}
@@ -64,7 +65,7 @@ Of a damaged file what is still readable is printed, with exit code 1. While a
 server runs, it is asked.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -98,11 +99,11 @@ The old one is kept beside it. Knocks stamped up to a minute from now will be
 refused, since nonces may be lost. The server has to be stopped first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			o, err := state.Reset(c.Context(), cfg.stateDir, env.Now(), !empty)
+			o, err := state.Reset(c.Context(), cfg.StateDir, env.Now(), !empty)
 			var locked *state.LockedError
 			if errors.As(err, &locked) {
 				return cli.WithHint(errors.New(locked.Error()), "stop the server first")
@@ -110,7 +111,7 @@ refused, since nonces may be lost. The server has to be stopped first.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, "a new state file with the nonces of %d clients: %s\n", o.Kept, filepath.Join(cfg.stateDir, state.FileName))
+			fmt.Fprintf(env.Stdout, "a new state file with the nonces of %d clients: %s\n", o.Kept, filepath.Join(cfg.StateDir, state.FileName))
 			if o.Aside != "" {
 				fmt.Fprintf(env.Stdout, "the old one: %s\n", o.Aside)
 			}
@@ -125,39 +126,25 @@ refused, since nonces may be lost. The server has to be stopped first.`,
 
 // readState reads the state file, or the copy that a running server makes.
 // With a state.DamagedError comes what is still readable.
-func readState(ctx context.Context, cfg config) (state.Contents, error) {
-	contents, err := state.ReadDir(ctx, cfg.stateDir)
+func readState(ctx context.Context, cfg *config.Config) (state.Contents, error) {
+	contents, err := state.ReadDir(ctx, cfg.StateDir)
 	var locked *state.LockedError
 	switch {
 	case errors.As(err, &locked):
-		contents, err := askState(ctx, cfg.adminSocket)
+		copied, err := admin.Client{Socket: cfg.AdminSocket}.State(ctx)
 		if err != nil {
-			err = fmt.Errorf("%s: a process holds it, and no server answers for it: %w", cfg.stateDir, err)
+			return contents, fmt.Errorf("%s: a process holds it, and no server answers for it: %w", cfg.StateDir, err)
 		}
-		return contents, err
+		return state.Read(bytes.NewReader(copied), int64(len(copied)), "of the server")
 	case errors.Is(err, fs.ErrNotExist):
 		return contents, cli.WithHint(fmt.Errorf("read the state file: %w", err), "no server has run with this configuration yet, or its state_dir was lost; \"serve\" makes one")
 	}
 	return contents, err
 }
 
-// askState has the running server make a copy of its state file, and reads it.
-func askState(ctx context.Context, socket string) (contents state.Contents, err error) {
-	answer, err := ask(ctx, socket, http.MethodGet, "/state")
-	if err != nil {
-		return contents, err
-	}
-	defer answer.Close()
-	copied, err := io.ReadAll(answer)
-	if err != nil {
-		return contents, fmt.Errorf("read the server's copy: %w", err)
-	}
-	return state.Read(bytes.NewReader(copied), int64(len(copied)), "of the server")
-}
-
 // nonceRecord is what is recorded of the clients' nonces: nothing, if there is
 // no record yet. With an error comes what is still readable.
-func nonceRecord(ctx context.Context, cfg config) (map[wire.Identifier]sessions.Entry, error) {
+func nonceRecord(ctx context.Context, cfg *config.Config) (map[wire.Identifier]sessions.Entry, error) {
 	contents, err := readState(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -171,11 +158,11 @@ func nonceRecord(ctx context.Context, cfg config) (map[wire.Identifier]sessions.
 
 // raiseMark has a client that is about to get a profile begin above the nonces
 // that it has used.
-func raiseMark(ctx context.Context, cfg config, c *registered) error {
+func raiseMark(ctx context.Context, cfg *config.Config, c *clients.Client) error {
 	record, err := nonceRecord(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("find out which nonces client %s has used: %w", c.identifier, err)
+		return fmt.Errorf("find out which nonces client %s has used: %w", c.Identifier, err)
 	}
-	c.mark = max(c.mark, record[c.identifier].Mark)
+	c.Mark = max(c.Mark, record[c.Identifier].Mark)
 	return nil
 }

@@ -2,16 +2,16 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
 )
 
 func watchCommand(env cli.Env) *cobra.Command {
@@ -24,37 +24,17 @@ func watchCommand(env cli.Env) *cobra.Command {
 opens something, until interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path)
+			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			answer, err := ask(c.Context(), cfg.adminSocket, http.MethodGet, "/grants")
-			if err != nil {
-				return err
+			print := printGrant
+			if asJSON {
+				print = func(w io.Writer, g admin.Grant) error { return json.NewEncoder(w).Encode(g) }
 			}
-			defer answer.Close()
-			fmt.Fprintln(env.Stderr, "watching until interrupted")
-			decoder := json.NewDecoder(answer)
-			for {
-				var o opening
-				err := decoder.Decode(&o)
-				switch {
-				case c.Context().Err() != nil:
-					return c.Context().Err()
-				case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-					return errors.New("the server has stopped")
-				case err != nil:
-					return fmt.Errorf("read what the server tells: %w", err)
-				}
-				if asJSON {
-					err = json.NewEncoder(env.Stdout).Encode(o)
-				} else {
-					err = tell(env.Stdout, o)
-				}
-				if err != nil {
-					return err
-				}
-			}
+			return admin.Client{Socket: cfg.AdminSocket}.Watch(c.Context(),
+				func() { fmt.Fprintln(env.Stderr, "watching until interrupted") },
+				func(g admin.Grant) error { return print(env.Stdout, g) })
 		},
 	}
 	addConfigFlag(c, &path)
@@ -62,16 +42,16 @@ opens something, until interrupted.`,
 	return c
 }
 
-func tell(w io.Writer, o opening) error {
-	if o.Missed > 0 {
-		if _, err := fmt.Fprintf(w, "(%d were not told)\n", o.Missed); err != nil {
+func printGrant(w io.Writer, g admin.Grant) error {
+	if g.Missed > 0 {
+		if _, err := fmt.Fprintf(w, "(%d were not told)\n", g.Missed); err != nil {
 			return err
 		}
 	}
 	operation := ""
-	if o.Operation != "" {
-		operation = " by operation " + o.Operation
+	if g.Operation != "" {
+		operation = " by operation " + g.Operation
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s %s%s\n", o.Time.Format(time.RFC3339), o.Client, o.Address, strings.Join(o.Services, ","), operation)
+	_, err := fmt.Fprintf(w, "%s %s %s %s%s\n", g.Time.Format(time.RFC3339), g.Client, g.Address, strings.Join(g.Services, ","), operation)
 	return err
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config/configtest"
+	"sallyport/cmd/sallyportd/internal/secrets"
+)
+
+func TestUnusedIdentifier(t *testing.T) {
+	used := clients.List{{Identifier: secrets.RandomIdentifier()}}
+	if id := unusedIdentifier(used); id == used[0].Identifier {
+		t.Error("a used identifier")
+	}
+}
+
+func TestCheckFamilies(t *testing.T) {
+	for _, row := range []struct{ listen, service, want string }{
+		{"", "[::]:80", ""}, {"", ":80", ""}, {"", "0.0.0.0:80", ""},
+		{`"::"`, ":80", ""}, {`"0.0.0.0", "::"`, ":80", ""},
+		{`"0.0.0.0"`, ":80", "connects over IPv6 does not get in"},
+		{`"0.0.0.0"`, "0.0.0.0:80", ""},
+		{`"2001:db8::1"`, "192.0.2.1:80", "connects over IPv4 does not get in"},
+	} {
+		cfg := configtest.Parse(t, t.TempDir(), fmt.Sprintf("listen = [%s]\n%s", row.listen, strings.Replace(configtest.Web, "127.0.0.1:8080", row.service, 1)))
+		got := strings.Join(checkFamilies(t.Context(), cfg), "\n")
+		if (got == "") != (row.want == "") || !strings.Contains(got, row.want) {
+			t.Errorf("%v, %s: %q", row.listen, row.service, got)
+		}
+	}
+}
+
+func TestSetKeys(t *testing.T) {
+	keys := [][2]string{{"gone", ""}, {"b", "2"}, {"c", "3"}}
+	for text, want := range map[string]string{
+		"# x\na = 1\nd = 4\n[t]\nb = 9\n":      "# x\na = 1\nb = 2\nc = 3\nd = 4\n[t]\nb = 9\n",
+		"gone = 1\nc = 0\na = 1 # kept\nb=0\n": "c = 3\na = 1 # kept\nb = 2\n",
+		"[t]\na = 1\n":                         "",
+		"":                                     "",
+	} {
+		got, err := setKeys(text, "a", keys)
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("%q: got %q, %v", text, got, err)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// server4 is the server's address of the test's link.
+const server4 = "198.51.100.1"
+
+// floodVariable asks for a longer flood than that of the gate, such as "60s".
+const floodVariable = "SALLYPORT_TEST_FLOOD"
+
+// TestFloodLeavesMemoryAlone floods a server with datagrams from random
+// addresses in random names, as far as its HMACs: its resident memory stays
+// what it was.
+func TestFloodLeavesMemoryAlone(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	length := 5 * time.Second
+	if d, err := time.ParseDuration(os.Getenv(floodVariable)); err == nil {
+		length = d
+	}
+	dir := t.TempDir()
+	makeGuests(t, dir)
+	path := filepath.Join(dir, config.FileName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), `listen = ["127.0.0.1"]`, "kernel_filter = false", 1)
+	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	host := netns.NewHost(t)
+	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24"}}, host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24"}})
+	v := startVictim(t, dir)
+	flood(t, host, time.Second) // whatever is made once is made
+	before := resident(t, v.cmd.Process.Pid)
+	sent := flood(t, host, length)
+	after := resident(t, v.cmd.Process.Pid)
+	v.stop(t, 0)
+	if !strings.Contains(v.log(), "identifier=") || !strings.Contains(v.log(), "mac=") {
+		t.Errorf("the flood did not come through:\n%s", v.log())
+	}
+	t.Logf("%d datagrams in %s: resident memory %d KiB before, %d KiB after", sent, length, before>>10, after>>10)
+	if grown := after - before; grown >= 1<<20 {
+		t.Errorf("resident memory grew by %d bytes", grown)
+	}
+}
+
+// flood sends datagrams to the live ports, in many names and from addresses of
+// all kinds.
+func flood(t *testing.T, host *netns.Host, length time.Duration) (sent int) {
+	t.Helper()
+	err := host.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		to := netip.MustParseAddr(server4).As4()
+		packet := make([]byte, 28+wire.Size)
+		packet[0], packet[8], packet[9] = 0x45, 64, unix.IPPROTO_UDP
+		binary.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
+		binary.BigEndian.PutUint16(packet[24:], 8+wire.Size)
+		copy(packet[16:], to[:])
+		knock := packet[28:]
+		copy(knock, wire.Magic)
+		knock[wire.OffsetMaximum] = 1
+		var ports []uint16
+		for end := time.Now().Add(length); ; sent++ {
+			if sent%1024 == 0 {
+				now := time.Now()
+				if now.After(end) {
+					return nil
+				}
+				if ports, err = schedule.Ports(schedule.Algorithm1, "the port secret", schedule.MinuteOf(now), 2); err != nil {
+					return err
+				}
+				binary.BigEndian.PutUint32(knock[wire.OffsetTimestamp:], uint32(now.Unix()))
+			}
+			binary.BigEndian.PutUint32(packet[12:], 0x0b000000+rand.Uint32N(0x60000000)) // 11.0.0.0 to 106.255.255.255
+			binary.BigEndian.PutUint16(packet[20:], uint16(1024+rand.IntN(60000)))
+			sequence := sent % 2
+			binary.BigEndian.PutUint16(packet[22:], ports[sequence])
+			knock[wire.OffsetSequence] = byte(sequence)
+			copy(knock[wire.OffsetIdentifier:], "com0")
+			if sent%4 != 0 {
+				for i := range len(wire.Identifier{}) {
+					knock[wire.OffsetIdentifier+i] = byte(' ' + rand.IntN(95))
+				}
+			}
+			binary.BigEndian.PutUint64(knock[wire.OffsetNonce:], rand.Uint64())
+			if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: to}); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sent
+}
+
+// resident is a process's resident memory in bytes.
+func resident(t testing.TB, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, pages int
+	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/privilege"
+)
+
+const helperName = "firewall-helper"
+
+// holderCommand is the second process, which "serve" starts.
+func holderCommand(env cli.Env) *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:    helperName,
+		Short:  "Change the firewall for a server, which starts this by itself",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := config.Load(path, config.Alone)
+			if err != nil {
+				return err
+			}
+			return privilege.Hold(privilege.Holding{
+				User: cfg.User, Firewall: cfg.Firewall(), Policy: cfg.Policy(), ClearOnExit: cfg.ClearOnExit,
+			}, slog.New(slog.NewTextHandler(env.Stderr, nil)))
+		},
+	}
+	addConfigFlag(c, &path)
+	return c
+}

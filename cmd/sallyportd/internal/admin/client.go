@@ -1,0 +1,148 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"sallyport/cmd/internal/hint"
+)
+
+// Client asks the running server whose admin socket is at a path.
+type Client struct{ Socket string }
+
+// RefusedError is the server's reason against a request.
+type RefusedError struct{ text string }
+
+func (e *RefusedError) Error() string { return e.text }
+
+// UnreachableError says that no server answers at the socket.
+type UnreachableError struct {
+	socket string
+	err    error
+}
+
+func (e *UnreachableError) Error() string { return fmt.Sprintf("reach the server: %v", e.err) }
+func (e *UnreachableError) Unwrap() error { return e.err }
+
+// Stopped reports whether it is certain that no server runs.
+func (e *UnreachableError) Stopped() bool {
+	return errors.Is(e.err, syscall.ECONNREFUSED) || errors.Is(e.err, fs.ErrNotExist)
+}
+
+// Hint says where to look.
+func (e *UnreachableError) Hint() string {
+	return "is it running, with this configuration and as this user? Its admin socket is " + e.socket
+}
+
+// Running reports whether a server answers at an admin socket.
+func Running(socket string) bool {
+	running, _ := dial(socket)
+	return running
+}
+
+// dial reports whether a server answers; without an error, it is known that
+// none does.
+func dial(socket string) (running bool, err error) {
+	c, err := net.DialTimeout("unix", socket, timeout)
+	if err == nil {
+		return true, c.Close()
+	}
+	if e := (&UnreachableError{socket, err}); e.Stopped() {
+		return false, nil
+	}
+	return false, err
+}
+
+// Reload has the server read everything again. When it returns nil, what was
+// read is in force.
+func (c Client) Reload(ctx context.Context) error { return c.change(ctx, "/reload") }
+
+// ReloadClients is Reload for the clients file alone.
+func (c Client) ReloadClients(ctx context.Context) error { return c.change(ctx, "/reload/clients") }
+
+func (c Client) change(ctx context.Context, path string) error {
+	body, err := c.ask(ctx, http.MethodPost, path)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return fmt.Errorf("the server goes on as it was: %w", refused)
+	}
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+// State reads a copy of the state file.
+func (c Client) State(ctx context.Context) ([]byte, error) {
+	body, err := c.ask(ctx, http.MethodGet, "/state")
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	copied, err := io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("read the server's copy: %w", err)
+	}
+	return copied, nil
+}
+
+// Watch calls f with each grant as it takes effect, until ctx ends, f fails, or
+// the server stops. Watching is called once it has begun.
+func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error) error {
+	body, err := c.ask(ctx, http.MethodGet, "/grants")
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	watching()
+	decoder := json.NewDecoder(body)
+	for {
+		var g Grant
+		err := decoder.Decode(&g)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return errors.New("the server has stopped")
+		case err != nil:
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		if err := f(g); err != nil {
+			return err
+		}
+	}
+}
+
+// ask calls the server. The answer has to be closed.
+func (c Client) ask(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	client := http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: timeout, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+		}},
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://sallyportd"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, &UnreachableError{c.Socket, hint.Cause(err)}
+	}
+	if response.StatusCode/100 == 2 {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return nil, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil, &RefusedError{strings.TrimSpace(string(text))}
+}

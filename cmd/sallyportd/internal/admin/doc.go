@@ -1,0 +1,14 @@
+// Package admin is the way from the administrator's commands to the running
+// server: HTTP on a Unix socket that only the server's user can open.
+//
+//	POST /reload          204, or 422 and the error; everything is read again
+//	POST /reload/clients  the same for the clients file alone
+//	GET  /grants          a line of JSON for each grant as it takes effect
+//	GET  /state           a copy of the state file
+//	GET  /traffic         all counters, as JSON
+//	GET  /debug/pprof/profile   a CPU profile, which tells the stages apart
+//
+//	Serve    the server's side, over Handlers
+//	Feed     grants for those who watch; nobody who watches delays a grant
+//	Client   the commands' side
+package admin

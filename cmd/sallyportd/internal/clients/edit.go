@@ -1,0 +1,87 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/secretfile"
+	"sallyport/sessions/durable"
+	"sallyport/verify/wire"
+)
+
+// Edit changes the clients file under a lock: what other commands do
+// at the same time is neither lost nor mixed in. Comments stay. If change or
+// anything else fails, the file stays as it is.
+func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
+	// A link stays one: what it leads to is replaced.
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("read the clients: %w", err)
+	}
+	unlock, err := Lock(ctx, path)
+	if err != nil {
+		return fmt.Errorf("lock the clients file: %w", err)
+	}
+	defer unlock()
+	f, err := secretfile.Open(path)
+	if err != nil {
+		return fmt.Errorf("read the clients: %w", err)
+	}
+	lines, err := parseLenient(path, f)
+	f.Close()
+	if err != nil {
+		return err
+	}
+	if lines, err = change(lines); err != nil {
+		return err
+	}
+	var text strings.Builder
+	for _, l := range lines {
+		if l.Client != nil {
+			if before, err := parseClient(l.Text); err != nil || !reflect.DeepEqual(before, *l.Client) {
+				// Without its restriction the client could open everything.
+				if err := l.Client.issue.err(); err != nil {
+					return hint.With(fmt.Errorf("client %s: %w", l.Client.Identifier, err), l.Client.HowToFix())
+				}
+				l.Text = l.Client.String()
+			}
+		}
+		text.WriteString(l.Text + "\n")
+	}
+	// What is written must be readable again.
+	if _, err := parseLenient(path, strings.NewReader(text.String())); err != nil {
+		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
+	}
+	if err := durable.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		return fmt.Errorf("write the clients file: %w", err)
+	}
+	return nil
+}
+
+// Lock takes the lock of a file, which then belongs to the file's owner,
+// whoever makes it first.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
+	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		return nil, err
+	}
+	durable.KeepOwner(path+".lock", path)
+	return func() { lock.Close() }, nil
+}
+
+// Find returns the place of a client's line.
+func Find(lines []Line, id wire.Identifier) (int, error) {
+	i := slices.IndexFunc(lines, func(l Line) bool { return l.Client != nil && l.Client.Identifier == id })
+	if i < 0 {
+		return 0, fmt.Errorf("there is no client %s", id)
+	}
+	return i, nil
+}

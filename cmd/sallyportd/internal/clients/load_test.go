@@ -1,0 +1,53 @@
+package clients
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clients.txt")
+	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "clients.txt: no such file") {
+		t.Errorf("no file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("com1 hunter2 0 services=web\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	list, err := Load(path, []string{"web", "ssh"})
+	if err != nil || len(list) != 1 || len(list[0].Allowed()) != 1 {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	_, err = Load(path, []string{"ssh"})
+	if err == nil || !strings.Contains(err.Error(), `clients.txt:1: service "web" is not configured; expected ssh`) {
+		t.Errorf("a service that is not there: %v", err)
+	}
+	if _, err := Load(path, nil); err != nil {
+		t.Errorf("whatever the services: %v", err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Load(path, nil)
+	if err == nil || !strings.Contains(err.Error(), "others may read") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a file that others may read: %v", err)
+	}
+}
+
+func TestRights(t *testing.T) {
+	lines, err := Parse("clients.txt", strings.NewReader("com1 s 0 services=web,ssh\ncom2 s 0\ncom3 s 0\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rights := Of(lines).Rights([]string{"com1", "com2", "com9"})
+	if services, known := rights("com1"); !known || strings.Join(services, " ") != "web ssh" {
+		t.Errorf("com1: %v, %v", services, known)
+	}
+	if services, known := rights("com2"); !known || services != nil {
+		t.Errorf("com2: %v, %v", services, known)
+	}
+	if _, known := rights("com9"); known {
+		t.Error("com9 is known")
+	}
+}

@@ -1,0 +1,29 @@
+package clients
+
+import (
+	"os"
+	"syscall"
+	"time"
+)
+
+// State tells one state of a file from another.
+type State struct {
+	mode     os.FileMode
+	exists   bool
+	size     int64
+	modified time.Time
+	inode    uint64
+}
+
+// StateOf returns the state of a file; zero: it is not there.
+func StateOf(path string) (s State) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return s
+	}
+	s = State{exists: true, mode: info.Mode(), size: info.Size(), modified: info.ModTime()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = sys.Ino
+	}
+	return s
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+
+	"sallyport/cmd/internal/hint"
+)
+
+// setting is a key that a reload does not change, with its value as text.
+type setting struct {
+	key, value string
+	service    string // the name of the service; empty: none
+	helped     bool   // only while a helper runs
+}
+
+// settings are the keys of the reload classes restart and helper. No secret is
+// among them: those are live.
+func (r *raw) settings() (fixed []setting) {
+	add := func(table any, service string) {
+		declared(reflect.ValueOf(table).Elem(), "", "", "", func(d declaration) error {
+			if d.class != classLive {
+				fixed = append(fixed, setting{d.path, d.text(), service, d.class == classHelper})
+			}
+			return nil
+		})
+	}
+	add(r, "")
+	for i := range r.Service {
+		add(&r.Service[i], r.Service[i].Name)
+	}
+	return fixed
+}
+
+// The reload classes.
+const (
+	classLive    = "live"    // a reload applies a change
+	classRestart = "restart" // only a restart does
+	classHelper  = "helper"  // a reload, unless a privileged helper holds to what it read
+)
+
+// Changed refuses a configuration that a running server with this one cannot
+// take without a restart. Helped: a privileged helper holds to this one.
+func (c *Config) Changed(next *Config, helped bool) error {
+	refuse := func(what string) error {
+		return hint.With(fmt.Errorf("%s: %s has changed, which a reload cannot carry out", next.Path, what), "restart the server, or change it back")
+	}
+	if len(c.Services) != len(next.Services) {
+		return refuse("the number of services")
+	}
+	if (c.Challenge == nil) != (next.Challenge == nil) {
+		return refuse("challenge")
+	}
+	for i, was := range c.fixed {
+		if was.helped && !helped || was.value == next.fixed[i].value {
+			continue
+		}
+		if was.service != "" {
+			return refuse(was.key + " of service " + was.service)
+		}
+		return refuse(was.key)
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package config
+
+import (
+	"slices"
+
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/helper"
+)
+
+// Firewall is what the firewall's table guards, if there is one: every service,
+// each in the place that it has in the configuration.
+func (c *Config) Firewall() (f firewall.Config) {
+	f.Stealth, f.Except = c.Stealth, c.StealthExcept
+	if c.Challenge != nil {
+		f.Captured = [2]uint16{c.Challenge.Plan.Ports.First, c.Challenge.Plan.Ports.Last}
+	}
+	for i := range c.Services {
+		s := &c.Services[i]
+		p := firewall.Port{Protocol: firewall.TCP, Address: s.Host(), Port: s.Port(), Prefix6: s.Prefix6}
+		if s.UDP {
+			p.Protocol = firewall.UDP
+		}
+		s.kind.guard(s, c.Stealth, &p)
+		f.Ports = append(f.Ports, p)
+	}
+	return f
+}
+
+// Policy is what the server may ask of the privileged helper.
+func (c *Config) Policy() helper.Policy {
+	p := helper.Policy{Taken: c.UDPPorts()}
+	for i := range c.Services {
+		p.Services = append(p.Services, helper.Service{OpenMax: c.Services[i].Terms.OpenMax, Anyone: c.Services[i].Terms.Anyone})
+	}
+	return p
+}
+
+// UDPPorts are those of services. Strangers' datagrams do not come there.
+func (c *Config) UDPPorts() (ports []uint16) {
+	for i := range c.Services {
+		if c.Services[i].UDP {
+			ports = append(ports, c.Services[i].Port())
+		}
+	}
+	return ports
+}
+
+// ServicePorts are those of all services, of whichever protocol.
+func (c *Config) ServicePorts() []uint16 {
+	ports := make([]uint16, len(c.Services))
+	for i := range c.Services {
+		ports[i] = c.Services[i].Port()
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}

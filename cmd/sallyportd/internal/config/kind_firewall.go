@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+
+	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/relay"
+)
+
+// rawFirewall are the keys of a port that another program has.
+type rawFirewall struct {
+	Hook   string `toml:"hook" kinds:"firewall" default:"input" oneof:"input|forward" reload:"restart" expect:"\"input\" or \"forward\""`
+	Policy string `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
+}
+
+// guarded is a port that another program listens on, or that this host
+// publishes for another one, behind the firewall.
+type guarded struct{ forward, reject bool }
+
+func readFirewall(r *rawService, _ *tomlfile.File, _, _ string, _ *Service) (kind, error) {
+	return guarded{forward: r.Hook == "forward", reject: r.Policy == "reject"}, nil
+}
+
+func (guarded) describe(s *Service) string { return s.Protocol() + " port behind the firewall" }
+
+func (guarded) binds() bool { return false }
+
+func (g guarded) published() bool { return g.forward }
+
+func (guarded) missing() (key, found string) { return "", "" }
+
+func (guarded) upstream() string { return "" }
+
+func (guarded) firewall(s *Service, _ Host) string {
+	return fmt.Sprintf("service %s, of type \"firewall\",", s.Name)
+}
+
+func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
+	p.Forward, p.Reject, p.Cut = g.forward, g.reject, s.Terms.Cut
+}
+
+func (g guarded) advice(s *Service, c *Config, _ Host) string {
+	if c.Stealth && s.UDP && g.reject && s.Port() >= firewall.MinStealth {
+		return fmt.Sprintf("service %s answers strangers, by policy = \"reject\", where its neighbours are silent: policy = \"drop\" does not stand out", s.Name)
+	}
+	return ""
+}
+
+// live has random ports lead to what the other program listens on. The
+// service's own port opens by the firewall alone.
+func (guarded) live(s *Service, log *slog.Logger) (Live, error) {
+	host := "127.0.0.1"
+	if a := s.Host(); a.IsValid() {
+		host = a.String()
+	}
+	upstream := net.JoinHostPort(host, fmt.Sprint(s.Port()))
+	l := Live{Prepare: nothing, Load: func(*Service) (func(), error) { return func() {}, nil }}
+	if s.UDP {
+		l.Doors = []gate.Door{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
+			Listen: s.Listen, Grain: gate.Grain(s.Prefix6), Log: log,
+			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: log}, // a random port has one flow
+		}))}
+		return l, nil
+	}
+	l.Doors = []gate.Door{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
+		Listen: s.Listen, Grain: gate.Grain(s.Prefix6), PerAddress: s.Connections, Server: gate.NewProxy(relay.TCP{Upstream: upstream}, log), Log: log,
+	}))}
+	return l, nil
+}

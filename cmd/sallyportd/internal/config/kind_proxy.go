@@ -1,0 +1,61 @@
+package config
+
+import (
+	"log/slog"
+
+	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/client"
+	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/relay"
+)
+
+// rawProxy are the keys of a proxy.
+type rawProxy struct {
+	Upstream      string `toml:"upstream" kinds:"proxy" reload:"live" expect:"host:port, to which connections are carried"`
+	ProxyProtocol bool   `toml:"proxy_protocol" kinds:"proxy" default:"false" reload:"live" expect:"true or false, for TCP"`
+}
+
+// proxy carries connections, or datagrams, to another program or host.
+type proxy struct {
+	listener
+	to       string // host:port
+	protocol bool   // the PROXY protocol says who comes
+}
+
+func readProxy(r *rawService, f *tomlfile.File, at, _ string, s *Service) (kind, error) {
+	if host, _, err := client.SplitService(r.Upstream); err != nil || host == "" {
+		return nil, f.Errorf(at+"upstream", "got %q", r.Upstream)
+	}
+	if r.ProxyProtocol && s.UDP {
+		return nil, f.Errorf(at+"proxy_protocol", "got it for UDP")
+	}
+	return proxy{to: r.Upstream, protocol: r.ProxyProtocol}, nil
+}
+
+func (p proxy) describe(s *Service) string { return s.Protocol() + " proxy to " + p.to }
+
+func (proxy) missing() (key, found string) { return "", "" }
+
+func (p proxy) upstream() string { return p.to }
+
+func (p proxy) live(s *Service, log *slog.Logger) (l Live, err error) {
+	if s.UDP {
+		door := gate.NewUDP(gate.UDPConfig{
+			Listen: s.Listen, Filtered: s.Filtered, Grain: gate.Grain(s.Prefix6), Log: log,
+			Relay: relay.UDPConfig{Upstream: p.to, PerAddress: s.Connections, Log: log},
+		})
+		return Live{
+			Doors: []gate.Door{door}, Prepare: door.Prepare,
+			Load: func(next *Service) (func(), error) {
+				return func() { door.Update(next.kind.upstream()) }, nil
+			},
+		}, nil
+	}
+	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.protocol}, log)
+	l = p.listen(s, server, log)
+	l.Load = func(next *Service) (func(), error) {
+		p := next.kind.(proxy)
+		return func() { server.Update(relay.TCP{Upstream: p.to, ProxyProtocol: p.protocol}) }, nil
+	}
+	return l, nil
+}

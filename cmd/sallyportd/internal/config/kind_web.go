@@ -1,0 +1,92 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/gate"
+)
+
+// rawWeb are the keys of a web server.
+type rawWeb struct {
+	Root    string `toml:"root" kinds:"web" reload:"live" expect:"the path of a directory"`
+	TLSCert string `toml:"tls_cert" kinds:"web" reload:"live" expect:"the path of a PEM file with a certificate and those that vouch for it, together with tls_key"`
+	TLSKey  string `toml:"tls_key" kinds:"web" reload:"live" expect:"the path of a PEM file with the certificate's key, together with tls_cert"`
+}
+
+// web is a web server of this process.
+type web struct {
+	listener
+	root      string // empty: the test pages
+	cert, key string // empty: no TLS
+}
+
+func readWeb(r *rawService, f *tomlfile.File, at, dir string, s *Service) (kind, error) {
+	if s.UDP {
+		return nil, f.Errorf(at+"protocol", "got %q", r.Protocol)
+	}
+	if f.Has(at+"root") && r.Root == "" {
+		return nil, f.Errorf(at+"root", "got nothing")
+	}
+	if (r.TLSCert == "") != (r.TLSKey == "") {
+		missing := at + "tls_key"
+		if r.TLSCert == "" {
+			missing = at + "tls_cert"
+		}
+		return nil, f.Errorf(missing, "got one without the other")
+	}
+	return web{root: resolve(dir, r.Root), cert: resolve(dir, r.TLSCert), key: resolve(dir, r.TLSKey)}, nil
+}
+
+func (w web) describe(*Service) string {
+	what := "web server with test pages"
+	if w.root != "" {
+		what = "web server with " + w.root
+	}
+	if w.cert != "" {
+		what += ", TLS"
+	}
+	return what
+}
+
+func (web) upstream() string { return "" }
+
+func (w web) missing() (key, found string) {
+	if info, err := os.Stat(w.root); w.root != "" && (err != nil || !info.IsDir()) {
+		return "root", fmt.Sprintf("got %q, which is none", w.root)
+	}
+	return "", ""
+}
+
+func (w web) live(s *Service, log *slog.Logger) (l Live, err error) {
+	c, err := w.content(s)
+	if err != nil {
+		return l, err
+	}
+	server := gate.NewWeb(c, log)
+	l = w.listen(s, server, log)
+	l.Load = func(next *Service) (func(), error) {
+		c, err := next.kind.(web).content(next)
+		return func() { server.Update(c) }, err
+	}
+	return l, nil
+}
+
+// content is what it serves.
+func (w web) content(s *Service) (c gate.Content, err error) {
+	var h http.Handler = gate.Pages()
+	if w.root != "" {
+		h, err = gate.Directory(w.root)
+	}
+	if err == nil && w.cert != "" {
+		c.Certificate, err = gate.Certificate(w.cert, w.key)
+	}
+	if err != nil {
+		return c, fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	c.Handler = h
+	return c, nil
+}

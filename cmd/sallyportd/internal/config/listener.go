@@ -1,0 +1,51 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+
+	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/firewall"
+)
+
+// listener is what the kinds have in common for which the server itself
+// listens.
+type listener struct{}
+
+func (listener) binds() bool { return true }
+
+func (listener) published() bool { return false }
+
+func (listener) firewall(s *Service, h Host) string {
+	if s.Filtered && !s.UDP && !h.FilterTCP {
+		return fmt.Sprintf("service %s, with look = \"filtered\", which this kernel lets nobody else have,", s.Name)
+	}
+	return ""
+}
+
+// guard leaves ending connections to the server. The port looks as if nothing
+// were there, which is silent with stealth; or as if it were always filtered.
+func (listener) guard(s *Service, stealth bool, p *firewall.Port) {
+	p.Reject = !s.Filtered && !(stealth && s.UDP && p.Port >= firewall.MinStealth)
+}
+
+func (listener) advice(s *Service, c *Config, h Host) string {
+	const closed = "service %s looks closed, but not while somebody has it open: "
+	switch {
+	case c.NeedsFirewall(h) != "" || s.Filtered:
+		return ""
+	case h.NetAdmin():
+		return fmt.Sprintf(closed+"stealth = true hides that, since CAP_NET_ADMIN is there", s.Name)
+	case !s.UDP && !h.FilterTCP:
+		return fmt.Sprintf(closed+"with this kernel it takes CAP_NET_ADMIN, and stealth = true, to hide that", s.Name)
+	}
+	return fmt.Sprintf(closed+"look = \"filtered\" looks the same at all times", s.Name)
+}
+
+// listen has a server of this process listen for TCP.
+func (listener) listen(s *Service, server gate.Server, log *slog.Logger) Live {
+	door := gate.NewTCP(gate.TCPConfig{
+		Listen: s.Listen, Filtered: s.Filtered, Grain: gate.Grain(s.Prefix6), PerAddress: s.Connections, Server: server, Log: log,
+	})
+	return Live{Doors: []gate.Door{door}, Prepare: door.Prepare}
+}

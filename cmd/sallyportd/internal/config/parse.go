@@ -1,0 +1,146 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"sallyport/cmd/internal/tomlfile"
+	"sallyport/verify/schedule"
+)
+
+// Names of the files that "sallyportd init" makes.
+const (
+	FileName       = "sallyportd.toml"
+	PortSecretName = "port_secret"
+	ClientsName    = "clients.txt"
+)
+
+// Parse checks a configuration as far as its text goes. It is a function of the
+// text: it reads no file, makes no system call, and asks no kernel. Secrets are
+// those that stand in the text itself. Paths are relative to the directory of
+// path. Errors name the file, the line, the key, and what was expected.
+func Parse(path string, text []byte) (*Config, error) {
+	_, c, err := parse(path, text)
+	return c, err
+}
+
+func parse(path string, text []byte) (*raw, *Config, error) {
+	r := new(raw)
+	f, err := tomlfile.Decode(path, text, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !f.Has("version") {
+		r.Version = 1 // the first form had none
+	} else if r.Version != 1 {
+		return nil, nil, f.Errorf("version", "got %d: was it written for a newer sallyportd?", r.Version)
+	}
+	if err := fill(f, r, "", ""); err != nil {
+		return nil, nil, err
+	}
+	c := &Config{
+		Path: path, Server: r.Server, Ports: r.Ports, Readers: r.Readers, ReceiveBuffer: r.ReceiveBuffer,
+		KernelFilter: r.KernelFilter, Relaxed: r.Durability == "relaxed",
+		User: r.User, Stealth: r.Stealth, ClearOnExit: r.OnExit == "clear",
+		PortSecret: PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},
+		file:       f,
+	}
+	for _, step := range []func(*tomlfile.File, *Config) error{
+		r.general, r.secrets, r.paths, r.services, r.challenge,
+	} {
+		if err := step(f, c); err != nil {
+			return nil, nil, err
+		}
+	}
+	c.fixed = r.settings()
+	return r, c, nil
+}
+
+func (r *raw) general(f *tomlfile.File, c *Config) (err error) {
+	for i, text := range r.Listen {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return f.Errorf("listen", "got %q in place %d", text, i+1)
+		}
+		if why := unlistenable(a); why != "" {
+			return f.Errorf("listen", "got %q in place %d, which %s", text, i+1, why)
+		}
+		c.Listen = append(c.Listen, a.Unmap())
+	}
+	if c.Generator, err = schedule.ParseGenerator(r.Generator); err != nil {
+		return f.Errorf("generator", "got %q", r.Generator)
+	}
+	if c.Tolerance = duration(r.ClockTolerance); c.Tolerance%time.Second != 0 {
+		return f.Errorf("clock_tolerance", "got %q", r.ClockTolerance)
+	}
+	for _, port := range r.StealthExcept {
+		c.StealthExcept = append(c.StealthExcept, uint16(port))
+	}
+	return nil
+}
+
+func (r *raw) secrets(f *tomlfile.File, _ *Config) error {
+	switch {
+	case r.PortSecret != "" && r.PortSecretFile != "":
+		return f.Errorf("port_secret_file", "got port_secret as well: one of the two is enough")
+	case r.PortSecret == "" && r.PortSecretFile == "":
+		return f.Errorf("port_secret", "got neither")
+	case r.PortSecretPrevious != "" && r.PortSecretPreviousFile != "":
+		return f.Errorf("port_secret_previous_file", "got port_secret_previous as well: one of the two is enough")
+	case (r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "") == r.PortSecretPreviousUntil.IsZero():
+		return f.Errorf("port_secret_previous_until", "got one without the other")
+	}
+	return nil
+}
+
+func (r *raw) paths(f *tomlfile.File, c *Config) error {
+	dir := filepath.Dir(c.Path)
+	for _, p := range []struct {
+		key, text string
+		path      *string
+	}{
+		{"clients", r.Clients, &c.ClientsPath}, {"state_dir", r.StateDir, &c.StateDir}, {"admin_socket", r.AdminSocket, &c.AdminSocket},
+	} {
+		if p.text == "" {
+			return f.Errorf(p.key, "got nothing")
+		}
+		*p.path = resolve(dir, p.text)
+	}
+	if r.PortSecretFile != "" {
+		c.PortSecret.Path = resolve(dir, r.PortSecretFile)
+	}
+	return nil
+}
+
+func (r *raw) services(f *tomlfile.File, c *Config) error {
+	if len(r.Service) == 0 || len(r.Service) > maxServices {
+		return f.Errorf("service", "got %d", len(r.Service))
+	}
+	for i := range r.Service {
+		s, err := r.Service[i].service(f, fmt.Sprintf("service.%d.", i), filepath.Dir(c.Path))
+		if err != nil {
+			return err
+		}
+		if err := s.beside(f, fmt.Sprintf("service.%d.", i), c.Services); err != nil {
+			return err
+		}
+		c.Services = append(c.Services, s)
+	}
+	return refuseLoops(f, c.Services)
+}
+
+// duration reads a text that was checked.
+func duration(text string) time.Duration {
+	d, _ := time.ParseDuration(text)
+	return d
+}
+
+// resolve finds a path of a file in dir.
+func resolve(dir, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}

@@ -1,0 +1,87 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"sallyport/sessions"
+	"sallyport/sessions/exchanges"
+	"sallyport/verify"
+)
+
+// countersPause is the time between two lines about traffic: however much
+// comes, the log grows by a line a minute.
+const countersPause = time.Minute
+
+// counters is a list of counters, each with its name in the log.
+type counters []counter
+
+type counter struct {
+	name  string
+	value uint64
+}
+
+// logCounters logs what was received since the last line, until ctx ends, and
+// then once more.
+func (s *Server) logCounters(ctx context.Context) {
+	ticker := time.NewTicker(countersPause)
+	defer ticker.Stop()
+	last := s.counters()
+	for more := true; more; {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			more = false
+		}
+		now := s.counters()
+		if attrs := now.since(last); attrs != nil {
+			s.env.Log.Info("traffic", attrs...)
+		}
+		last = now
+	}
+}
+
+func (s *Server) counters() counters {
+	in := s.ingest.Stats()
+	t := counters{{"kernel", in.Kernel}, {"received", in.Received}, {"overrun", in.Dropped}}
+	for r, n := range in.Reasons {
+		t = append(t, counter{verify.Reason(r).String(), n})
+	}
+	for o, n := range s.sessions.Stats() {
+		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
+	}
+	t = append(t, counter{"port_failures", in.Failures}, counter{"state_failures", s.state.Failures()})
+	return append(t, s.challenge.counters()...)
+}
+
+func (c *challenger) counters() (t counters) {
+	if c == nil {
+		return nil
+	}
+	s := c.capture.Stats()
+	t = counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.lost.Load()}}
+	for o, n := range c.table.Stats() {
+		t = append(t, counter{"exchange_" + exchanges.Outcome(o).String(), n})
+	}
+	return t
+}
+
+// since returns what has grown, by how much; nil if nothing has.
+func (t counters) since(last counters) (attrs []any) {
+	for i, c := range t {
+		if n := c.value - last[i].value; n > 0 {
+			attrs = append(attrs, slog.Uint64(c.name, n))
+		}
+	}
+	return attrs
+}
+
+// Counters returns all counters by their names in the log.
+func (s *Server) Counters() map[string]uint64 {
+	all := map[string]uint64{}
+	for _, c := range s.counters() {
+		all[c.name] = c.value
+	}
+	return all
+}

@@ -1,0 +1,170 @@
+package daemon
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/config/configtest"
+	"sallyport/sessions"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/helper"
+	"sallyport/verify/wire"
+)
+
+// TestHundredThousandLeases opens and closes them at services of every type,
+// behind the firewall: no socket, goroutine or element of a set is left.
+func TestHundredThousandLeases(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes its time")
+	}
+	if !netns.Enter(t) {
+		return
+	}
+	const grants = 25_000 // each at four services
+	cfg, err := config.Parse("c.toml", []byte(configtest.Text(`
+[[service]]
+name = "web"
+type = "web"
+listen = "127.0.0.1:8080"
+open_for = "1s"
+open_max = "1s"
+on_close = "keep"
+[[service]]
+name = "tcp"
+type = "proxy"
+listen = "127.0.0.1:8081"
+upstream = "127.0.0.1:7"
+look = "filtered"
+open_for = "1s"
+open_max = "1s"
+[[service]]
+name = "udp"
+type = "proxy"
+protocol = "udp"
+listen = "127.0.0.1:8082"
+upstream = "127.0.0.1:7"
+open_for = "1s"
+open_max = "1s"
+[[service]]
+name = "ssh"
+type = "firewall"
+listen = ":22"
+grant_prefix6 = 64
+open_for = "1s"
+open_max = "1s"
+`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	table, client, ended := inProcessHelper(t, cfg)
+	log := slog.New(slog.DiscardHandler)
+	server := &Server{env: Env{Clock: clock.System(), Log: log}, helper: client}
+	if err := server.makeGate(cfg, plan{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range server.services {
+		if err := service.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := server.gate
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	highest := 0
+	for i := range uint32(grants) {
+		var id wire.Identifier
+		binary.BigEndian.PutUint32(id[:], 0x41414141+i/4) // four addresses a client
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		if i%2 == 1 {
+			var b [16]byte
+			b[0], b[1] = 0x20, 0x01
+			binary.BigEndian.PutUint32(b[4:], i)
+			a = netip.AddrFrom16(b)
+		}
+		if err := g.Open(sessions.Grant{Identifier: id, Address: a}); err != nil {
+			t.Fatalf("grant %d: %v", i, err)
+		}
+		if i%2_500 == 0 {
+			n, err := table.Granted()
+			if err != nil {
+				t.Fatal(err)
+			}
+			highest = max(highest, n)
+		}
+	}
+	t.Logf("%d elements were there at a time", highest)
+	await := func(what string, ok func() bool) {
+		t.Helper()
+		if err := wait(t.Context(), what, ok); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await("no element left", func() bool {
+		n, err := table.Granted()
+		return err == nil && n == 0
+	})
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := client.Stop(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	await("no goroutine and no socket left", func() bool { return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files })
+}
+
+// inProcessHelper is the second process, in this one.
+func inProcessHelper(t *testing.T, cfg *config.Config) (*firewall.Table, *helper.Client, <-chan error) {
+	t.Helper()
+	table, err := firewall.Claim(cfg.Firewall())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifeline, held, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		defer held.Close()
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg.Policy(), helper.Table{Table: table, Ports: cfg.Firewall().Ports}, slog.New(slog.DiscardHandler))
+		ended <- err
+	}()
+	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)
+	if err == nil {
+		err = client.Ready()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table, client, ended
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/cespare/xxhash/v2"
+
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/wire"
+)
+
+// operation is one that clients may ask for, with its secret's form for the
+// protocol.
+type operation struct {
+	config.Operation
+	service  int // its place among the services
+	protocol *exchange.Operation
+}
+
+// operations are those that some client may use. Zero: there is no
+// challenge–response protocol.
+type operations struct {
+	byID     map[string]operation
+	protocol *exchange.Operations
+	unusable []string // why others may not be used, a sentence each
+}
+
+func operationsOf(cfg *config.Config, list clients.List) (o operations, err error) {
+	if cfg.Challenge == nil {
+		return o, nil
+	}
+	var usable []config.Operation
+	usable, o.unusable = cfg.Usable(list.Rights(cfg.OperationClients()))
+	protocol, err := config.Protocol(usable)
+	if err != nil {
+		return o, err
+	}
+	places := map[string]int{}
+	for i, name := range cfg.ServiceNames() {
+		places[name] = i
+	}
+	o.byID = make(map[string]operation, len(usable))
+	for i, op := range usable {
+		o.byID[op.ID] = operation{Operation: op, service: places[op.Service], protocol: protocol[i]}
+	}
+	o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan)
+	return o, err
+}
+
+// leaseOwner is the name under which a lease runs that an operation opens.
+// Operations that belong to no client have one for each address, so that one
+// closes what another has opened, and the limit of addresses for a client does
+// not count for all addresses together.
+func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
+	if o.Client != "" {
+		copy(id[:], o.Client)
+		return id
+	}
+	// No client's identifier in a clients file begins so.
+	b := a.As16()
+	copy(id[:], fmt.Sprintf("#%03x", xxhash.Sum64(b[:])&0xfff))
+	return id
+}
+
+// ownerless reports whether a lease belongs to no client.
+func ownerless(id wire.Identifier) bool { return id[0] == '#' }
+
+// keepsOwnerless reports whether all operations that belong to no client are
+// among the next ones as they were: then the leases that they have opened go on.
+func (o operations) keepsOwnerless(next operations) bool {
+	for id, was := range o.byID {
+		if was.Client != "" {
+			continue
+		}
+		now, ok := next.byID[id]
+		if !ok || now.Client != "" || now.Secret != was.Secret || now.Service != was.Service {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"slices"
+	"time"
+
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/ingest"
+	"sallyport/sessions"
+	"sallyport/sessions/gate"
+	"sallyport/verify"
+	"sallyport/verify/wire"
+)
+
+// plan is what a configuration and its clients come to, a part for each stage.
+// To make it changes nothing. It keeps neither the configuration nor a client's
+// secret.
+type plan struct {
+	tolerance time.Duration
+	terms     ingest.Terms
+	slots     []sessions.Client
+	leases    []gate.Terms
+	isClient  map[wire.Identifier]bool
+	// The clients that may not open every service.
+	restricted map[wire.Identifier]gate.Rights
+	operations operations
+}
+
+// Check finds what would keep a server from starting with a configuration and
+// its clients, as far as it is known without starting one.
+func Check(cfg *config.Config, list clients.List) error {
+	if _, err := newPlan(cfg, list); err != nil {
+		return err
+	}
+	for i := range cfg.Services {
+		if err := cfg.Services[i].Readable(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
+	p.tolerance = cfg.Tolerance
+	keys := make([]verify.Client, len(list))
+	p.slots = make([]sessions.Client, len(list))
+	p.isClient = make(map[wire.Identifier]bool, len(list))
+	for i, c := range list {
+		keys[i] = verify.Client{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until}
+		p.slots[i] = sessions.Client{Identifier: c.Identifier, Mark: c.Mark}
+		p.isClient[c.Identifier] = true
+	}
+	table, err := verify.NewTable(keys)
+	if err != nil {
+		return p, err
+	}
+	for i := range p.slots {
+		p.slots[i].Floor = table.Floor(p.slots[i].Identifier)
+	}
+	p.terms = ingest.Terms{
+		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance},
+		Ports: cfg.PortLists(),
+	}
+	for _, s := range cfg.Services {
+		p.leases = append(p.leases, s.Terms)
+	}
+	if p.restricted, err = restrictions(cfg.ServiceNames(), list); err != nil {
+		return p, err
+	}
+	p.operations, err = operationsOf(cfg, list)
+	return p, err
+}
+
+// restrictions says which clients may not open everything.
+func restrictions(names []string, list clients.List) (map[wire.Identifier]gate.Rights, error) {
+	restricted := map[wire.Identifier]gate.Rights{}
+	for _, c := range list {
+		if c.Services == "" {
+			continue
+		}
+		if err := c.CheckServices(names); err != nil {
+			return nil, err
+		}
+		var rights gate.Rights
+		for _, name := range c.Allowed() {
+			rights |= 1 << slices.Index(names, name)
+		}
+		restricted[c.Identifier] = rights
+	}
+	return restricted, nil
+}

@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/sallyportd/internal/clients"
+)
+
+// Control is what reaches a server from outside while it runs.
+type Control struct {
+	Hangups <-chan os.Signal // each asks for a reload; one that came before Run counts
+	Clients clients.State    // what the clients file was when it was read
+}
+
+// Serve is Run, and does what comes by Control and by the admin socket once the
+// first ports are open.
+func (s *Server) Serve(ctx context.Context, c Control) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var g errgroup.Group
+	g.Go(func() error {
+		defer stop()
+		return s.Run(ctx)
+	})
+	g.Go(func() error {
+		select {
+		case <-s.ingest.Ready():
+			s.logServing()
+			return s.control(ctx, c)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return g.Wait()
+}
+
+// Run serves until ctx ends or a part fails. Then the parts stop in the order
+// of a datagram's way, each when nothing can come from the one before it.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, fail := context.WithCancel(ctx)
+	defer fail()
+	var g errgroup.Group
+	// stage runs a part, and returns the context that ends once it has ended.
+	stage := func(ctx context.Context, run func(context.Context) error) context.Context {
+		next, done := context.WithCancel(context.WithoutCancel(ctx))
+		g.Go(func() error {
+			defer done()
+			err := run(ctx)
+			if err != nil {
+				fail()
+			}
+			return err
+		})
+		return next
+	}
+	for _, service := range s.services {
+		if err := service.Prepare(); err != nil {
+			s.env.Log.Warn("a service's port is not there yet: the next grant tries again", "service", service.name, "error", err)
+		}
+	}
+	if s.helper != nil {
+		// Without it nothing can be opened: the server has to be started again.
+		g.Go(func() error { return s.watchHelper(ctx, fail) })
+	}
+	ingestEnded := stage(ctx, s.ingest.Run)
+	decided := stage(ingestEnded, func(done context.Context) error {
+		var g errgroup.Group
+		g.Go(func() error { return s.sessions.Run(done) })
+		if s.challenge != nil {
+			g.Go(func() error {
+				err := s.challenge.run(ctx)
+				if err != nil {
+					fail()
+				}
+				return err
+			})
+		}
+		return g.Wait()
+	})
+	gateClosed := stage(decided, s.gate.Run)
+	stage(gateClosed, func(ctx context.Context) error {
+		s.logCounters(ctx)
+		return nil
+	})
+	err := errors.Join(g.Wait(), s.state.Close())
+	switch {
+	case s.helper == nil:
+		return err
+	case err == nil:
+		return s.helper.Stop()
+	}
+	return errors.Join(err, s.helper.Close()) // which the holder takes for a crash
+}
+
+// watchHelper fails when the holder dies.
+func (s *Server) watchHelper(ctx context.Context, fail func()) error {
+	select {
+	case <-s.helper.Dead():
+		fail()
+		return hint.With(s.helper.Err(), "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
+	case <-ctx.Done():
+		return nil
+	}
+}

@@ -1,0 +1,172 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/ingest"
+	"sallyport/sessions"
+	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/state"
+)
+
+// stateWait is how long the server before this one may take to stop.
+const stateWait = 5 * time.Second
+
+// Server is the way of a datagram, wired: ingest -> sessions -> state -> gate.
+type Server struct {
+	env       Env
+	ingest    *ingest.Server
+	sessions  *sessions.Sessions
+	state     *state.Store
+	gate      announcing
+	services  []service
+	helper    *helper.Client // nil: none, and no firewall
+	feed      admin.Feed
+	challenge *challenger // nil: there is no challenge–response protocol
+	reloads   reloads
+}
+
+// service is a service that runs.
+type service struct {
+	name string
+	config.Live
+}
+
+// New makes everything that a configuration asks for. Nothing is open before
+// Run, but the state directory is taken: a Server that does not run has to be
+// closed. The helper is nil if the configuration requires none.
+func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Client, env Env) (_ *Server, err error) {
+	p, err := newPlan(cfg, list)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{env: env, helper: h}
+	s.reloads.current, s.reloads.clients = cfg, len(list)
+	if err := s.openState(ctx, cfg, &p); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.state.Close()
+		}
+	}()
+	if err := s.makeGate(cfg, p); err != nil {
+		return nil, err
+	}
+	workers := cfg.Readers
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	s.sessions, err = sessions.New(sessions.Config{
+		Clients: p.slots, Shards: workers, Doubt: s.state.Doubt().Unix(), Gate: s.gate, Journal: s.state, Log: env.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.ingest, err = ingest.New(ingest.Config{
+		Addresses:     cfg.Listen,
+		Readers:       workers,
+		ReceiveBuffer: cfg.ReceiveBuffer,
+		Unfiltered:    !cfg.KernelFilter,
+		Terms:         p.terms,
+		Opened:        knockPorts(cfg.UDPPorts(), h, env.Clock.Wall),
+		Sink:          s.sessions,
+		Now:           env.Clock.Wall,
+		Log:           env.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare to receive: %w", err)
+	}
+	if cfg.Challenge != nil {
+		if s.challenge, err = newChallenger(cfg, p.operations, h != nil, s.execute, env); err != nil {
+			return nil, err
+		}
+	}
+	s.warnUnusable(p)
+	return s, nil
+}
+
+// openState takes the state directory, and raises the clients' marks to what is
+// recorded there.
+func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (err error) {
+	now := s.env.Clock.Wall()
+	s.state, err = state.Open(ctx, state.Config{
+		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Tolerance: cfg.Tolerance, Now: now, Wait: stateWait, Log: s.env.Log,
+	})
+	if err != nil {
+		return err
+	}
+	if doubt := s.state.Doubt(); doubt.After(now) {
+		s.env.Log.Warn("nonces may have been used of which no record is left: knocks are refused that are stamped up to a time", "stamped_until", doubt.UTC().Format(time.RFC3339))
+	}
+	if err := s.state.Raise(p.slots); err != nil {
+		s.state.Close()
+		return err
+	}
+	return nil
+}
+
+// makeGate makes the services, closed. With a holder the firewall stands before
+// each, whatever it is: for strangers its port is then the same at all times.
+func (s *Server) makeGate(cfg *config.Config, p plan) error {
+	var list []*gate.Service
+	for i := range cfg.Services {
+		c := &cfg.Services[i]
+		live, err := c.Live(s.env.Log)
+		if err != nil {
+			return err
+		}
+		if s.helper != nil {
+			live.Doors = append(live.Doors, &helper.Door{Client: s.helper, Service: uint16(i), Ends: c.Binds() || c.Terms.Cut})
+		}
+		s.services = append(s.services, service{c.Name, live})
+		list = append(list, gate.NewService(c.Name, gate.Grain(c.Prefix6), c.Terms, s.env.Log, live.Doors...))
+	}
+	services, err := gate.NewServices(list, p.restricted)
+	s.gate = announcing{services, &s.feed, s.env.Clock.Wall}
+	return err
+}
+
+// execute does what an operation asks for.
+func (s *Server) execute(o gate.Order, operation string) error {
+	if err := s.gate.Do(o); err != nil || o.Action == gate.Close {
+		return err
+	}
+	s.gate.announce(o.Grant, operation, []string{s.services[o.Service].name})
+	return nil
+}
+
+func (s *Server) warnUnusable(p plan) {
+	for _, why := range p.operations.unusable {
+		s.env.Log.Warn(why)
+	}
+}
+
+// Close gives back what a Server holds that has not run.
+func (s *Server) Close() error { return s.state.Close() }
+
+// Ready is closed once Run has opened, or tried to open, the first knock ports.
+func (s *Server) Ready() <-chan struct{} { return s.ingest.Ready() }
+
+// Sessions returns how many knocks had which outcome.
+func (s *Server) Sessions() [sessions.Outcomes]uint64 { return s.sessions.Stats() }
+
+// logServing says what runs.
+func (s *Server) logServing() {
+	cfg, stats := s.reloads.current, s.ingest.Stats()
+	attrs := []any{"clients", s.reloads.clients, "ports", cfg.Ports, "generator", cfg.Generator, "clock_tolerance", cfg.Tolerance,
+		"services", strings.Join(cfg.ServiceNames(), ","), "firewall", s.helper != nil, "kernel_filter", stats.Filter}
+	if stats.Open == 0 {
+		s.env.Log.Warn("not one knock port could be opened", attrs...)
+		return
+	}
+	s.env.Log.Info("serving", attrs...)
+}

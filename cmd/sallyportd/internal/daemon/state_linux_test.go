@@ -1,0 +1,112 @@
+package daemon
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions"
+	"sallyport/sessions/state"
+	"sallyport/verify/replay"
+	"sallyport/verify/wire"
+)
+
+// TestFullDisk: while nonces cannot be recorded nothing opens, and that is
+// counted; when there is room again, the next knock is good.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("small", disk, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("file systems cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+	w := newWorld(t, func(s *setup) { s.stateDir = disk })
+	fill := filepath.Join(disk, "fill")
+	f, err := os.Create(fill)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	f.Close()
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	// The state file has room within itself, until it would have to grow.
+	for n := uint16(0); err == nil || !errors.Is(err, syscall.ENOSPC) || n == 0; n++ {
+		if n == 1000 {
+			t.Fatalf("the disk is never full: %v", err)
+		}
+		var window replay.Window
+		window.Accept(0)
+		err = w.server.state.Record([]sessions.Entry{{Identifier: wire.Identifier{'x', 'x', byte(n >> 8), byte(n)}, Ring: window.Ring()}})
+	}
+	stats := func() [sessions.Outcomes]uint64 { return w.server.sessions.Stats() }
+	w.sendSequence(t, "com1", 0)
+	w.until(t, "a knock on a full disk", func() bool { return stats()[sessions.Unrecorded] > 0 })
+	if w.listening() || stats()[sessions.Opened] != 0 {
+		t.Error("opened without a record")
+	}
+	if w.server.state.Failures() == 0 {
+		t.Error("not counted")
+	}
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	w.sendSequence(t, "com1", 0) // its nonces are used all the same
+	w.sendSequence(t, "com1", 3)
+	w.until(t, "a knock with room again", w.listening)
+	if w.opened() != 1 {
+		t.Errorf("opened %d times", w.opened())
+	}
+}
+
+// TestDoubt: after the crash of a relaxed server, what may have been used
+// without a record is refused, and nothing else.
+func TestDoubt(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	crashed := t.TempDir()
+	w := newWorld(t, func(set *setup) {
+		running := filepath.Join(crashed, "running")
+		s, err := state.Open(t.Context(), state.Config{
+			Dir: running, Relaxed: true, Tolerance: time.Minute, Now: time.Now().Add(-time.Hour), Log: slog.New(slog.DiscardHandler), Wait: time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set.stateDir, set.keys = filepath.Join(crashed, "left"), "durability = \"relaxed\""
+		if err := errors.Join(os.CopyFS(set.stateDir, os.DirFS(running)), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	doubtful := func() uint64 { return w.server.sessions.Stats()[sessions.Doubtful] }
+	// The start was at second 20; a knock of second 75 may be that of a client
+	// whose clock runs ahead, captured before the crash.
+	for _, second := range []int{25, 75} {
+		w.clock.SetSecond(second)
+		w.moved(t)
+		before := doubtful()
+		w.sendSequence(t, "com1", uint32(100*second))
+		w.until(t, "the refusals", func() bool { return doubtful() == before+3 })
+	}
+	if w.opened() != 0 {
+		t.Error("opened")
+	}
+	w.clock.SetSecond(85)
+	w.moved(t)
+	if _, err := w.knock(t.Context(), w.profile("com1", server4), 0); err != nil {
+		t.Errorf("when it is over: %v", err)
+	}
+}

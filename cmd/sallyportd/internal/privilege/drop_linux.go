@@ -1,0 +1,107 @@
+package privilege
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/internal/hint"
+)
+
+// drop executes the same program again in this process, with no other
+// capabilities than those to keep, no way to gain any, and as another user if
+// one is given. It returns only if that fails.
+func drop(keep Set, who *identity, d descriptors) error {
+	for _, fd := range d {
+		if err := keepOpen(fd); err != nil {
+			return err
+		}
+	}
+	// What a thread holds when it executes a program, the process has then.
+	runtime.LockOSThread()
+	step := func(what string, err error) error {
+		if err != nil {
+			return fmt.Errorf("drop privileges: %s: %w", what, err)
+		}
+		return nil
+	}
+	if err := step("PR_SET_NO_NEW_PRIVS", unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)); err != nil {
+		return err
+	}
+	if who != nil {
+		if err := step("PR_SET_KEEPCAPS", unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)); err != nil {
+			return err
+		}
+		// Of this thread alone: the syscall package's functions are for all.
+		for _, call := range []struct {
+			name          string
+			number        uintptr
+			first, second uintptr
+		}{
+			{"setgroups", unix.SYS_SETGROUPS, 0, 0},
+			{"setgid", unix.SYS_SETGID, uintptr(who.gid), 0},
+			{"setuid", unix.SYS_SETUID, uintptr(who.uid), 0},
+		} {
+			if _, _, e := unix.RawSyscall(call.number, call.first, call.second, 0); e != 0 {
+				return step(call.name, e)
+			}
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	low, high := uint32(keep), uint32(keep>>32)
+	data := [2]unix.CapUserData{{Effective: low, Permitted: low, Inheritable: low}, {Effective: high, Permitted: high, Inheritable: high}}
+	if err := step("capset", unix.Capset(&header, &data[0])); err != nil {
+		return err
+	}
+	if err := step("PR_CAP_AMBIENT_CLEAR_ALL", unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)); err != nil {
+		return err
+	}
+	for c := range 64 {
+		if keep&(1<<c) != 0 {
+			if err := step("PR_CAP_AMBIENT_RAISE", unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0)); err != nil {
+				return err
+			}
+		}
+	}
+	return step("execute", syscall.Exec("/proc/self/exe", os.Args, append(d.environment(), droppedVariable+"=1")))
+}
+
+// identity is a user to run as.
+type identity struct{ uid, gid int }
+
+// lookupUser finds the user of the configuration; nil: this process runs as it.
+func lookupUser(name string) (*identity, error) {
+	if name == "" {
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		u, err = user.LookupId(name)
+	}
+	var who identity
+	if err == nil {
+		who.uid, err = strconv.Atoi(u.Uid)
+	}
+	if err == nil {
+		who.gid, err = strconv.Atoi(u.Gid)
+	}
+	// A number needs no entry in the list of users, which images often lack.
+	if n, numeric := strconv.Atoi(name); err != nil && numeric == nil && n > 0 {
+		who, err = identity{n, n}, nil
+	}
+	if err != nil {
+		return nil, hint.Misuse(fmt.Errorf("user = %q: %w", name, err))
+	}
+	if who.uid == os.Geteuid() {
+		return nil, nil
+	}
+	if os.Geteuid() != 0 {
+		return nil, hint.Misuse(hint.With(fmt.Errorf("user = %q: only root can become another user", name), "start the server as root or as that user, or leave the key out"))
+	}
+	return &who, nil
+}

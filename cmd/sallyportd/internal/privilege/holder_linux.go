@@ -1,0 +1,95 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/helper"
+)
+
+// Holding is what the holder holds to, by the configuration that it reads.
+type Holding struct {
+	User        string // to run as; empty: as now
+	Firewall    firewall.Config
+	Policy      helper.Policy
+	ClearOnExit bool // the table goes when the server stops in order
+}
+
+// Hold is the holder: with CAP_NET_ADMIN and nothing else it owns the
+// firewall's table, and carries out what the server asks for, until the server
+// is gone. With more privileges than that it drops them first, and executes the
+// same program again.
+func Hold(h Holding, log *slog.Logger) error {
+	IgnoreHangups()
+	d, dropped, err := inherited()
+	if err != nil {
+		return err
+	}
+	if !dropped {
+		who, err := lookupUser(h.User)
+		if err != nil {
+			return err
+		}
+		return drop(NetAdmin, who, d)
+	}
+	return hold(h, d, log)
+}
+
+func hold(h Holding, d descriptors, log *slog.Logger) error {
+	// It ends when the server does, and not before.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	socket, err := d.file(socketName)
+	if err != nil {
+		return err
+	}
+	table, err := firewall.Claim(h.Firewall)
+	if err != nil {
+		return fmt.Errorf("claim the firewall's table: %w", err)
+	}
+	stop := keep(table, log)
+	ordered, err := helper.Serve(socket, h.Policy, helper.Table{Table: table, Ports: h.Firewall.Ports}, log)
+	stop()
+	if ordered && h.ClearOnExit {
+		err = errors.Join(err, firewall.Clear())
+	}
+	return err
+}
+
+// lookPause is how long the table may be gone before it is made anew.
+const lookPause = 250 * time.Millisecond
+
+// keep makes the table anew whenever somebody else removes it: to load other
+// rules is often to flush all of them. It does so until it is told to stop.
+func keep(table *firewall.Table, log *slog.Logger) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(lookPause)
+		defer tick.Stop()
+		failing := false
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			restored, err := table.Restore()
+			if restored {
+				log.Warn("somebody has removed the firewall's table: made anew; what it hides was open for a moment")
+			}
+			if err != nil && !failing {
+				log.Error("the firewall's table cannot be looked after", "error", err)
+			}
+			failing = err != nil
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}

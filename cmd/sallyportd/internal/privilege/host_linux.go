@@ -1,0 +1,57 @@
+package privilege
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/gate/screen"
+)
+
+// Set is a set of capabilities, a bit each.
+type Set uint64
+
+// The capabilities that the server may use.
+const (
+	NetAdmin Set = 1 << unix.CAP_NET_ADMIN
+	NetRaw   Set = 1 << unix.CAP_NET_RAW
+	BindLow  Set = 1 << unix.CAP_NET_BIND_SERVICE
+)
+
+// Host is what of a host decides whether a configuration can run there.
+type Host struct {
+	FilterTCP     bool // sockets can filter TCP handshakes, without privileges
+	FirstOpenPort int  // from which on ports can be bound without privileges
+	Held          Set  // by this process
+}
+
+// NetAdmin reports whether this process could change the firewall.
+func (h Host) NetAdmin() bool { return h.Held&NetAdmin != 0 }
+
+// NetRaw reports whether this process could capture packets.
+func (h Host) NetRaw() bool { return h.Held&NetRaw != 0 }
+
+// Probe asks the kernel. It starts a thread, which ends with the call.
+func Probe() (h Host, err error) {
+	h.FilterTCP, h.FirstOpenPort = screen.Allowed(), 1024
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
+		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			h.FirstOpenPort = n
+		}
+	}
+	h.Held, err = held()
+	return h, err
+}
+
+// held returns the capabilities that this process may use.
+func held() (Set, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, fmt.Errorf("read this process's capabilities: %w", err)
+	}
+	return Set(data[0].Permitted) | Set(data[1].Permitted)<<32, nil
+}

@@ -1,0 +1,51 @@
+package secrets
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport/verify/wire"
+)
+
+func TestStrength(t *testing.T) {
+	for secret, weak := range map[string]bool{
+		"": true, "a": true, "portSecret": true, "com1_secret": true, "password123": true, "correct horse": true,
+		"2026-11-22": true, strings.Repeat("a", 64): true, "abcdefghijklmnopqrstuvwxyz": true,
+		strings.Repeat("ab", 14): true, strings.Repeat("0123456789abcdef", 4): true,
+		Random(): false, "kT9#vQ2$mW7!xR4@pL": false,
+	} {
+		w := Weakness(secret)
+		if (w != "") != weak {
+			t.Errorf("%q: %.0f bits: %s", secret, strength(secret), w)
+		}
+		if secret != "a" && secret != "" && strings.Contains(w, secret) {
+			t.Errorf("the secret is in %q", w)
+		}
+	}
+	for seconds, want := range map[float64]string{
+		0.5: "less than a second", 5: "less than an hour", 4000: "less than a day", 86400 * 3: "some 3 days", 86400 * 365 * 7: "some 7 years",
+	} {
+		if got := span(seconds); got != want {
+			t.Errorf("%v s: %s", seconds, got)
+		}
+	}
+}
+
+func TestRandomIdentifiers(t *testing.T) {
+	seen := map[wire.Identifier]bool{}
+	for range 1000 {
+		id := RandomIdentifier()
+		if _, err := ParseIdentifier(id.String()); err != nil {
+			t.Fatalf("%q: %v", id, err)
+		}
+		seen[id] = true
+	}
+	if len(seen) < 990 { // of 9 million
+		t.Errorf("only %d of 1000 are different", len(seen))
+	}
+	for _, wrong := range []string{"", "abc", "abcde", "a bc", "#abc"} {
+		if _, err := ParseIdentifier(wrong); err == nil {
+			t.Errorf("%q is one", wrong)
+		}
+	}
+}
