@@ -19,7 +19,7 @@ type reloads struct {
 
 // Reload reads the configuration and all that it refers to.
 func (s *Server) Reload(ctx context.Context) error {
-	return s.change(ctx, "configuration", func(current *config.Config) (*config.Config, error) {
+	return s.change(ctx, "configuration", func(current *config.Config) (*config.Config, clients.List, error) {
 		next, err := config.Load(current.Path, config.Secrets)
 		if err == nil {
 			err = next.Check(s.env.Host)
@@ -27,26 +27,28 @@ func (s *Server) Reload(ctx context.Context) error {
 		if err == nil {
 			err = current.Changed(next, s.helper != nil)
 		}
-		return next, err
+		if err != nil {
+			return nil, nil, err
+		}
+		list, err := clients.Load(next.ClientsPath, next.ServiceNames())
+		return next, list, err
 	})
 }
 
 // ReloadClients reads only the clients file.
 func (s *Server) ReloadClients(ctx context.Context) error {
-	return s.change(ctx, "clients", func(current *config.Config) (*config.Config, error) { return current, nil })
+	return s.change(ctx, "clients", func(current *config.Config) (*config.Config, clients.List, error) {
+		list, err := clients.Load(current.ClientsPath, current.ServiceNames())
+		return current, list, err
+	})
 }
 
-// change applies what next makes of the current configuration, with the clients
-// as they are now, and logs it.
-func (s *Server) change(ctx context.Context, what string, next func(*config.Config) (*config.Config, error)) error {
+// change applies what read makes of the current configuration, and logs it.
+func (s *Server) change(ctx context.Context, what string, read func(*config.Config) (*config.Config, clients.List, error)) error {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
 	defer Sparingly()()
-	cfg, err := next(s.reloads.current)
-	var list clients.List
-	if err == nil {
-		list, err = clients.Load(cfg.ClientsPath, cfg.ServiceNames())
-	}
+	cfg, list, err := read(s.reloads.current)
 	var p plan
 	if err == nil {
 		p, err = newPlan(cfg, list)

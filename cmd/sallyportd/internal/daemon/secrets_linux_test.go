@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"weak"
+
+	"sallyport/bench/netns"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/config/configtest"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/state"
+)
+
+// everything is a configuration with all that keeps parts of one: every kind of
+// service, stealth, and operations of a client.
+const everything = `
+listen = ["127.0.0.1"]
+stealth = true
+[[service]]
+name = "web"
+type = "web"
+listen = "127.0.0.1:8080"
+[[service]]
+name = "site"
+type = "proxy"
+listen = "127.0.0.1:8081"
+upstream = "127.0.0.1:7"
+[[service]]
+name = "dns"
+type = "proxy"
+protocol = "udp"
+listen = "127.0.0.1:53"
+upstream = "127.0.0.1:7"
+[[service]]
+name = "ssh"
+type = "firewall"
+listen = ":22"
+[challenge]
+[[operation]]
+id = "ssh-alice-"
+secret = "the operation's secret"
+service = "ssh"
+client = "com1"
+port = "random"
+`
+
+// TestNoClientSecretIsKept: after the start and after each reload, nothing holds
+// a client's secret as the file has it, revoked ones included.
+func TestNoClientSecretIsKept(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	dir := t.TempDir()
+	cfg := configtest.Parse(t, dir, everything)
+	if err := state.Create(cfg.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	_, helper, ended := inProcessHelper(t, cfg)
+	kept := func(when string, held []weak.Pointer[byte]) {
+		t.Helper()
+		runtime.GC()
+		for i, p := range held {
+			if p.Value() != nil {
+				t.Errorf("%s: secret %d of %d is held", when, i, len(held))
+			}
+		}
+	}
+	list, held := registered(t, 1)
+	s, err := New(t.Context(), cfg, list, helper, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list = nil
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	<-s.Ready()
+	kept("after the start", held)
+	for round := range 3 {
+		err := s.change(ctx, "clients", func(current *config.Config) (*config.Config, clients.List, error) {
+			list, held = registered(t, round) // com1 alone, then with com2, then with com3
+			return current, list, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = nil
+		kept(fmt.Sprintf("after reload %d", round), held)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	runtime.KeepAlive(s)
+}
+
+// registered makes clients as their file has them, each in the midst of a
+// rotation.
+func registered(t *testing.T, n int) (clients.List, []weak.Pointer[byte]) {
+	t.Helper()
+	var text strings.Builder
+	for i := range n + 1 {
+		fmt.Fprintf(&text, "com%d %064x 0 old=%064x until=2099-01-01T00:00:00Z services=web,ssh\n", i+1, 2*i+1, 2*i+2)
+	}
+	lines, err := clients.Parse("clients.txt", strings.NewReader(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := clients.Of(lines)
+	var held []weak.Pointer[byte]
+	for _, c := range list {
+		held = append(held, weak.Make(&c.Secret[0]), weak.Make(&c.Previous[0]))
+	}
+	return list, held
+}
