@@ -189,8 +189,13 @@ func (w *world) sendSequence(t *testing.T, id string, base uint32) {
 // get fetches a page from the client's host. It does not use http.Client,
 // which dials on threads that are not in the host's namespace.
 func (w *world) get(server, path string) (status int, err error) {
+	return w.getBy(new(net.Dialer), server, path)
+}
+
+// getBy is get with a dialer that may give up.
+func (w *world) getBy(d *net.Dialer, server, path string) (status int, err error) {
 	err = w.host.Do(func() error {
-		c, err := net.Dial("tcp", net.JoinHostPort(server, web))
+		c, err := d.Dial("tcp", net.JoinHostPort(server, web))
 		if err != nil {
 			return err
 		}
@@ -255,7 +260,7 @@ func wait(ctx context.Context, what string, ok func() bool) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waited for %s: %w", what, context.Cause(ctx))
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(2 * time.Millisecond):
 		}
 	}
 	return nil

@@ -1,0 +1,137 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serve runs a server until the test ends, with what it does for the commands.
+func serve(t *testing.T, h Handlers) Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	if h.Grants == nil {
+		h.Grants = new(Feed)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, path, h) }()
+	for !Running(path) {
+		select {
+		case err := <-done:
+			t.Fatal(err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return Client{Socket: path}
+}
+
+func TestCommands(t *testing.T) {
+	refusal := errors.New("c.toml:1: ports: expected a number")
+	var feed Feed
+	c := serve(t, Handlers{
+		Reload:        func(context.Context) error { return refusal },
+		ReloadClients: func(context.Context) error { return nil },
+		State: func(w io.Writer) error {
+			_, err := io.WriteString(w, "the state")
+			return err
+		},
+		Grants: &feed,
+	})
+	if info, err := os.Stat(c.Socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket's mode: %v, %v", info.Mode(), err)
+	}
+	if err := c.Reload(t.Context()); err == nil || err.Error() != "the server goes on as it was: "+refusal.Error() {
+		t.Errorf("reload: %v", err)
+	}
+	if err := c.ReloadClients(t.Context()); err != nil {
+		t.Errorf("reload clients: %v", err)
+	}
+	if copied, err := c.State(t.Context()); err != nil || string(copied) != "the state" {
+		t.Errorf("state: %q, %v", copied, err)
+	}
+	enough := errors.New("enough")
+	err := c.Watch(t.Context(), func() { feed.Publish(Grant{Client: "com1"}) }, func(g Grant) error {
+		if g.Client != "com1" {
+			t.Errorf("watched %+v", g)
+		}
+		return enough
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("watch: %v", err)
+	}
+}
+
+// TestHalfAStateIsNone: a copy that breaks off is an error, and not a shorter one.
+func TestHalfAStateIsNone(t *testing.T) {
+	c := serve(t, Handlers{State: func(w io.Writer) error {
+		w.Write(make([]byte, 1<<20))
+		return errors.New("the disk is gone")
+	}})
+	if copied, err := c.State(t.Context()); err == nil {
+		t.Errorf("%d bytes without an error", len(copied))
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close() // as after a crash
+	for _, path := range []string{path, path + ".none"} {
+		var unreachable *UnreachableError
+		err := Client{Socket: path}.Reload(t.Context())
+		if !errors.As(err, &unreachable) || !unreachable.Stopped() || !strings.Contains(unreachable.Hint(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if Running(path) {
+			t.Errorf("%s: a server runs", path)
+		}
+	}
+}
+
+func TestStaleSockets(t *testing.T) {
+	dir := t.TempDir()
+	running := serve(t, Handlers{})
+	if err := Serve(t.Context(), running.Socket, Handlers{}); err == nil || !strings.Contains(err.Error(), "another server answers there") {
+		t.Errorf("a second server: %v", err)
+	}
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Serve(t.Context(), text, Handlers{}); err == nil || !strings.Contains(err.Error(), "something else in the socket's place") {
+		t.Errorf("a file: %v", err)
+	}
+	if got, err := os.ReadFile(text); err != nil || string(got) != "x" {
+		t.Errorf("the file: %q, %v", got, err)
+	}
+	left := filepath.Join(dir, "left")
+	l, err := net.Listen("unix", left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	if err := removeStale(left); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(left); !os.IsNotExist(err) {
+		t.Errorf("what a crash has left is there: %v", err)
+	}
+}
