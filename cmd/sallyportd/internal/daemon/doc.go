@@ -1,0 +1,32 @@
+// Package daemon wires the server: what is made from a configuration, in which
+// order its parts start and stop, and how it takes a change.
+//
+// A configuration, from the file to a server that runs:
+//
+//	config.Load    text -> Config (immutable)        clients.Load  text -> List
+//	newPlan        both -> plan: what each stage gets; nothing is changed yet
+//	New            state directory taken -> gate, closed -> sessions -> ingest
+//	                 -> challenger; the plan's secrets are in tables of their own,
+//	                 and the List is let go of
+//	Run            first the last stages, then those that feed them
+//	Serve          Run, and once the first ports are open: SIGHUP, the clients
+//	                 file, the admin socket
+//
+// A grant, from the decision to the kernel:
+//
+//	sessions       the last knock of a sequence -> Grant and journal entry
+//	recorder       a batch of both: the entries are durable before the grants
+//	announcing     the grants, and for those who watch a line each
+//	gate.Services  which services each client may open -> leases -> changes
+//	enforcers      listener, socket filter, flows; and for all services behind
+//	                 the firewall one request to the holder, one transaction
+//
+// It stops in the order of a datagram's way, each part when nothing can come
+// from the one before it: ingest, sessions and challenger, gate, counters; then
+// the state directory, and last the holder. A part that fails stops the rest.
+//
+// A reload is decided whole before anything changes: each step prepares what can
+// fail, and only when all have, they take effect, in an order in which a client
+// that is new is restricted before its knocks are accepted, and one that has left
+// is restricted until they are not.
+package daemon
