@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/exchanges"
 	"sallyport/verify/schedule"
 )
 
@@ -312,5 +313,37 @@ func TestPortLists(t *testing.T) {
 		if err != nil || len(lists) != want {
 			t.Errorf("minute %d: %v, %v", m, lists, err)
 		}
+	}
+}
+
+// TestDeclarationsAgree: the numbers that a declaration repeats, since a tag is a
+// constant text, are those of the parts that they are for.
+func TestDeclarationsAgree(t *testing.T) {
+	for path, want := range map[string]map[string]any{
+		"ports":                           {"range": fmt.Sprintf("1..%d", schedule.MaxPorts)},
+		"clock_tolerance":                 {"default": fmt.Sprintf("%.0fs", schedule.MaxTolerance.Seconds()), "range": fmt.Sprintf("5s..%.0fs", schedule.MaxTolerance.Seconds())},
+		"stealth_except":                  {"range": fmt.Sprintf("%d..%d", schedule.MinPort, schedule.MaxPort)},
+		"challenge.exchanges":             {"default": exchanges.DefaultSlots, "range": fmt.Sprintf("%d..%d", exchanges.MinSlots, exchanges.MaxSlots)},
+		"challenge.challenges_per_second": {"default": exchanges.DefaultRate},
+	} {
+		found := false
+		declared(reflect.ValueOf(new(raw)).Elem(), "", "", "", func(d declaration) error {
+			if d.path == path {
+				found = true
+				for tag, text := range want {
+					if got := d.field.Tag.Get(tag); got != fmt.Sprint(text) {
+						t.Errorf("%s: %s is %s, want %v", path, tag, got, text)
+					}
+				}
+			}
+			return nil
+		})
+		if !found {
+			t.Errorf("there is no key %s", path)
+		}
+	}
+	openMax, _ := reflect.TypeFor[rawService]().FieldByName("OpenMax")
+	if got := fmt.Sprintf("1s..%.0fh", maxOpen.Hours()); openMax.Tag.Get("range") != got {
+		t.Errorf("open_max, want %s", got)
 	}
 }
