@@ -16,6 +16,7 @@ import (
 // TestSecondServerTakesNoKnocks: it runs as the same user, so the kernel would
 // let it share the ports.
 func TestSecondServerTakesNoKnocks(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -28,6 +29,7 @@ func TestSecondServerTakesNoKnocks(t *testing.T) {
 }
 
 func TestTurnOfTheMinute(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -75,6 +77,7 @@ func TestTurnOfTheMinute(t *testing.T) {
 }
 
 func TestPortThatAnotherHolds(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -106,6 +109,7 @@ func TestPortThatAnotherHolds(t *testing.T) {
 // TestAddressThatIsNotThere: the others serve on, and it is taken up when it
 // comes.
 func TestAddressThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -130,13 +134,6 @@ func TestAddressThatIsNotThere(t *testing.T) {
 	send(t, absent, ports[1], knock(t, minute, 1, 2))
 	if got := <-s.sink; got.source != absent {
 		t.Errorf("got %+v", got)
-	}
-}
-
-func TestInterfaceThatIsNotThere(t *testing.T) {
-	_, err := openSocket(netip.MustParseAddrPort("[fe80::1%nope0]:20000"), false, alone, nil)
-	if err == nil || !strings.Contains(err.Error(), "nope0") {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -41,7 +41,8 @@ func (o *told) get() (map[uint16]time.Time, int) {
 	return o.last, o.n
 }
 
-func TestOpenedTellsOfOwnPorts(t *testing.T) {
+func TestKnockSetHasOurPorts(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -64,7 +65,7 @@ func TestOpenedTellsOfOwnPorts(t *testing.T) {
 	}
 	defer l.Close()
 	var o told
-	s := startWith(t, 3, func(c *Config) { c.Opened = o.opened }, loop4, loop6)
+	s := startWith(t, 3, func(c *Config) { c.KnockPorts = o.opened }, loop4, loop6)
 	own := want(minute - 1)
 	delete(own, held)
 	got, _ := o.get() // before it is ready
@@ -74,7 +75,7 @@ func TestOpenedTellsOfOwnPorts(t *testing.T) {
 	l.Close()
 	wait(t, "the port that was held", func() bool { got, _ := o.get(); return maps.Equal(got, want(minute-1)) })
 	_, before := o.get()
-	if err := s.Update(t.Context(), Terms{rules(t, 3), listsOf(3)}); err != nil {
+	if err := s.update(Terms{rules(t, 3), listsOf(3)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, n := o.get(); n != before {
@@ -84,7 +85,8 @@ func TestOpenedTellsOfOwnPorts(t *testing.T) {
 	wait(t, "the turn of the minute", func() bool { got, _ := o.get(); return maps.Equal(got, want(minute)) })
 }
 
-func TestOpenedThatFailsEndsRun(t *testing.T) {
+func TestKnockSetThatFailsEndsRun(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -92,7 +94,7 @@ func TestOpenedThatFailsEndsRun(t *testing.T) {
 	c := clock{now: minute.Start()}
 	s, err := New(Config{
 		Terms: Terms{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler),
-		Opened: func(map[uint16]time.Time) error { return deaf },
+		KnockPorts: func(map[uint16]time.Time) error { return deaf },
 	})
 	if err != nil {
 		t.Fatal(err)
