@@ -85,7 +85,7 @@ func newChallenger(cfg config, o orders, carry func(gate.Order, string) error, l
 		Public4: cfg.challenge.public4, Public6: cfg.challenge.public6, Random: rand.Reader,
 		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return c.randomPort(cfg) },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
-			return c.capture.Answer(capture.Knock{Source: source, Destination: destination}, payload)
+			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
 		Grant: func(g exchange.Grant, from netip.Addr) {
 			select {
@@ -164,7 +164,7 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 }
 
 // Take implements capture.Sink.
-func (c *challenger) Take(knocks []capture.Knock) {
+func (c *challenger) Take(knocks []capture.Packet) {
 	now := time.Now()
 	for _, k := range knocks {
 		c.table.Take(k.Source, k.Destination, now)

@@ -202,7 +202,7 @@ func checkPorts(cfg config, now time.Time) (warnings []string) {
 			warnings = append(warnings, fmt.Sprintf("service %s cannot listen at %s: %v", s.name, s.listen, err))
 		}
 	}
-	busy, err := ingest.Busy(cfg.listen, cfg.portLists, schedule.Live(now, cfg.tolerance))
+	busy, err := ingest.UnavailablePorts(cfg.listen, cfg.portLists, schedule.Live(now, cfg.tolerance))
 	if len(busy) > 0 {
 		warnings = append(warnings, fmt.Sprintf("knock ports of now that cannot be opened: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
 	}

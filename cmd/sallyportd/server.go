@@ -141,7 +141,7 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 		ReceiveBuffer: cfg.buffer,
 		Unfiltered:    cfg.unfiltered,
 		Terms:         p.terms,
-		Opened:        announces(cfg, h),
+		KnockPorts:    announces(cfg, h),
 		Sink:          s.sessions,
 		Now:           now,
 		Log:           log,
@@ -162,7 +162,16 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 // another configuration. Clients that are new are known, and restricted, before
 // their knocks are taken; those that have left get no grant, and lose their
 // leases.
-func (s *server) apply(ctx context.Context, p parts) error {
+func (s *server) apply(ctx context.Context, p parts) (err error) {
+	commit, abort, err := s.ingest.Prepare(ctx, p.terms)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			abort()
+		}
+	}()
 	if err := s.state.Widen(p.tolerance); err != nil {
 		return err
 	}
@@ -183,7 +192,7 @@ func (s *server) apply(ctx context.Context, p parts) error {
 	for i, service := range s.services {
 		service.update(p.contents[i])
 	}
-	return s.ingest.Update(ctx, p.terms)
+	return commit()
 }
 
 // carryOut does what an operation asks for.
