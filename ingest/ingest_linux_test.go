@@ -97,6 +97,12 @@ func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
 
 func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Addr) testServer {
 	t.Helper()
+	return startServer(t, n, change, func(*Server) {}, addresses...)
+}
+
+// startServer runs a server that was changed after it was made.
+func startServer(t *testing.T, n int, change func(*Config), changeServer func(*Server), addresses ...netip.Addr) testServer {
+	t.Helper()
 	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
 	cfg := Config{
 		Addresses: addresses, Readers: 2, Terms: Terms{rules(t, n), listsOf(n)},
@@ -107,6 +113,7 @@ func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Add
 	if err != nil {
 		t.Fatal(err)
 	}
+	changeServer(s)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -129,6 +136,15 @@ func (ts testServer) update(t Terms) error {
 		return err
 	}
 	return commit()
+}
+
+// look has the rotation look now, and not up to a second later: at the clock, the
+// ports, and what the kernel has dropped.
+func (ts testServer) look(t *testing.T) {
+	t.Helper()
+	if err := ts.change(t.Context(), (*rotation).look); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // wait polls for what happens on another goroutine; a minute means never.

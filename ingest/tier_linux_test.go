@@ -1,15 +1,20 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
 	"sallyport/bench/netns"
+	"sallyport/ingest/prefilter/prefiltertest"
+	"sallyport/ingest/udp"
+	"sallyport/verify"
 	"sallyport/verify/schedule"
 )
 
@@ -73,7 +78,10 @@ func TestKnockSetHasOurPorts(t *testing.T) {
 		t.Errorf("told of %v, want %v", got, own)
 	}
 	l.Close()
-	wait(t, "the port that was held", func() bool { got, _ := o.get(); return maps.Equal(got, want(minute-1)) })
+	s.look(t)
+	if got, _ := o.get(); !maps.Equal(got, want(minute-1)) {
+		t.Errorf("told of %v, want the port that was held besides: %v", got, want(minute-1))
+	}
 	_, before := o.get()
 	if err := s.update(Terms{rules(t, 3), listsOf(3)}); err != nil {
 		t.Fatal(err)
@@ -82,7 +90,70 @@ func TestKnockSetHasOurPorts(t *testing.T) {
 		t.Errorf("told again of what had not changed")
 	}
 	s.clock.Set((minute + 1).Start())
-	wait(t, "the turn of the minute", func() bool { got, _ := o.get(); return maps.Equal(got, want(minute)) })
+	s.look(t)
+	if got, _ := o.get(); !maps.Equal(got, want(minute)) {
+		t.Errorf("after the turn of the minute: told of %v, want %v", got, want(minute))
+	}
+}
+
+// TestTiersAgree: the tiers, given each row's table, let in what the table
+// accepts, over IPv4 and IPv6. The knock set knows ports only.
+func TestTiersAgree(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	for _, row := range prefiltertest.Rows() {
+		var open map[uint16]time.Time
+		set := knockSet{set: func(m map[uint16]time.Time) error { open = m; return nil }}
+		if _, err := set.Set(row.Table); err != nil {
+			t.Fatal(err)
+		}
+		if _, has := open[row.Port]; has != row.Open() {
+			t.Errorf("%s: the knock set has the port: %v", row.Name, has)
+		}
+		for _, at := range []netip.Addr{loop4, loop6} {
+			socketFilterAgrees(t, row, at)
+		}
+	}
+}
+
+func socketFilterAgrees(t *testing.T, row prefiltertest.Row, at netip.Addr) {
+	src, err := newSockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.close()
+	log := slog.New(slog.DiscardHandler)
+	// Of all ports of the table, but for one that is not in it.
+	ps := newPortSet(udp.Addresses{at}, []*sockets{src}, newSetup(4<<20, 1, log), false, log)
+	ps.reconcile(row.Table, row.Table)
+	if _, has := row.Table.Ports[row.Port]; !has {
+		if ps.ours(row.Port) {
+			t.Errorf("%s: the port is open", row.Name)
+		}
+		return
+	}
+	c, err := net.Dial("udp", netip.AddrPortFrom(at, row.Port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := new(batch)
+	for _, p := range prefiltertest.Packets() {
+		c.Write(p.Datagram) // it has arrived, or was refused, when this returns
+		if err := src.fill(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		want := row.Want(p.Datagram) == verify.Authentic
+		if got := b.n == 1; got != want {
+			t.Errorf("%s: %s: at %s the socket filter lets it in: %v, want %v", row.Name, p.Name, at, got, want)
+		}
+		if want && !bytes.Equal(b.datagram(0), p.Datagram) {
+			t.Errorf("%s: %s: came as %x", row.Name, p.Name, b.datagram(0))
+		}
+		b.n = 0
+	}
 }
 
 func TestKnockSetThatFailsEndsRun(t *testing.T) {
