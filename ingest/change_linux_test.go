@@ -19,7 +19,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// fakeTier stands before the sockets, and fails when it is told to.
+// fakeTier stands before the sockets, and fails if fail says so.
 type fakeTier struct {
 	name string
 	mu   sync.Mutex
@@ -155,7 +155,7 @@ func TestPrepareThenCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The new port is open, but takes nothing, from whomever; the old ones do.
+	// The new port is open, but takes nothing, from any client. The old ports do.
 	old, _ := portsOf(3)(minute)
 	before := s.Stats()
 	for i, id := range []wire.Identifier{com1, com2} {

@@ -7,23 +7,25 @@ import (
 	"sync/atomic"
 )
 
-// drops tells apart what the kernel has dropped at the sockets.
+// drops divides what the kernel has dropped at the sockets by why.
 //
 // At a socket the kernel has one count for all (SK_MEMINFO_DROPS, the same as
 // SO_RXQ_OVFL): refused by the filter, a wrong checksum, a full queue. Only for
 // the whole network namespace does it count full queues on their own
-// (RcvbufErrors and MemErrors of UDP, in /proc/net/snmp and snmp6), those of
+// (RcvbufErrors and MemErrors of UDP, in /proc/self/net/snmp and snmp6), those of
 // other programs among them. So between two looks, no more datagrams can have
 // found a full queue of ours than all queues of the namespace have turned away:
-// the rest was refused, for certain. While no queue overflows, that is exact.
-// While one does, what the namespace has turned away is of either kind; if no
-// other program's queue overflows, it is the full queues.
+// the rest was refused, for certain, or had a wrong checksum. While no queue
+// overflows, that is exact, give or take a datagram that is being dropped at
+// that instant. While one does, as many drops as the namespace has turned away
+// are of either kind; if no other program's queue overflows, they are the full
+// queues.
 //
-// Without a filter, nothing is refused.
+// Without a filter, no drop is a refusal: all are full queues.
 type drops struct {
 	refused, full atomic.Uint64 // what is in neither is of either kind
 
-	sorted    uint64 // how many drops have been told apart
+	divided   uint64 // how many drops have been divided
 	turned    uint64 // by the full queues of the namespace, before the look before this one
 	begun     uint64 // the same, before this look
 	known     bool   // turned is known
@@ -35,8 +37,8 @@ func (d *drops) begin() { d.begun, d.beginning = turnedAway() }
 
 // end is called when all have been asked, with all the drops since the start.
 func (d *drops) end(total uint64, unfiltered bool) {
-	n := total - d.sorted
-	d.sorted = total
+	n := total - d.divided
+	d.divided = total
 	now, ok := turnedAway()
 	switch {
 	case unfiltered:
@@ -52,12 +54,12 @@ func (d *drops) end(total uint64, unfiltered bool) {
 // turnedAway is how many datagrams have found a full UDP queue in this network
 // namespace.
 func turnedAway() (n uint64, ok bool) {
-	v4, err := os.ReadFile("/proc/net/snmp")
+	v4, err := os.ReadFile("/proc/self/net/snmp")
 	if err != nil {
 		return 0, false
 	}
 	n, ok = fullQueues4(v4)
-	v6, err := os.ReadFile("/proc/net/snmp6")
+	v6, err := os.ReadFile("/proc/self/net/snmp6")
 	if err != nil {
 		return n, ok && os.IsNotExist(err) // a host without IPv6
 	}

@@ -23,9 +23,8 @@ type socketFilter struct {
 	log     onceLog
 
 	table prefilter.Table // in force; without identifiers if they are too many
-	given *prefilter.Identifiers
-	set   bool
-	level atomic.Int32 // a prefilter.Level
+	set   bool            // there is one
+	level atomic.Int32    // a prefilter.Level
 	drops drops
 }
 
@@ -39,28 +38,22 @@ func (f *socketFilter) Set(t prefilter.Table) (prefilter.Level, error) {
 	if f.off {
 		return prefilter.None, nil
 	}
-	last := f.table
-	// Without new identifiers or another maximum, what was found out before
-	// about how much the kernel takes still holds.
-	if !f.set || f.given != t.Identifiers || last.Maximum != t.Maximum {
-		f.log.reset()
-		level := prefilter.Shape
-		if t.Identifiers != nil && f.fits(t) {
-			level = prefilter.Clients
-		}
-		if f.set && level != prefilter.Level(f.level.Load()) {
-			f.log.Info("the kernel's filter has changed", "kernel_filter", level)
-		}
-		f.level.Store(int32(level))
-	}
-	f.given = t.Identifiers
-	if f.given != nil && !f.fits(t) {
+	if t.Identifiers != nil && !f.fits(t) {
 		t.Identifiers = nil
 	}
-	rules := f.set && last.Maximum == t.Maximum && last.Identifiers == t.Identifiers
+	last := f.table
+	same := f.set && last.Maximum == t.Maximum && last.Identifiers == t.Identifiers
+	if !same {
+		// What was found out about how much the kernel takes holds no more.
+		f.log.reset()
+		if level := t.Level(); f.set && level != prefilter.Level(f.level.Load()) {
+			f.log.Info("the kernel's filter has changed", "kernel_filter", level)
+		}
+		f.level.Store(int32(t.Level()))
+	}
 	f.table, f.set = t, true
 	for at, p := range f.ports {
-		if rules && slices.Equal(last.Ports[at.Port()], t.Ports[at.Port()]) {
+		if same && slices.Equal(last.Ports[at.Port()], t.Ports[at.Port()]) {
 			continue
 		}
 		program := t.Raw(at.Port())
@@ -114,7 +107,7 @@ func (f *socketFilter) attach(fd int, port uint16, program []bpf.RawInstruction)
 	f.level.Store(int32(prefilter.None))
 }
 
-// Counts implements tier. The server adds what has not been told apart.
+// Counts implements tier. The server adds those that have not been divided.
 func (f *socketFilter) Counts() TierCounts {
 	return TierCounts{
 		Name: "socket filter", Level: prefilter.Level(f.level.Load()), Counted: true,

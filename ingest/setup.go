@@ -9,8 +9,8 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// setup is what is done to a socket before it is bound, besides its filter:
-// receive buffer, steering.
+// setup prepares a socket before it is bound, but for its filter: receive
+// buffer, steering.
 type setup struct {
 	buffer int // bytes; 0: the kernel's default
 	steer  prefilter.Steer

@@ -39,7 +39,7 @@ type socket struct {
 }
 
 // newDrops counts what the kernel has dropped since the last call. Only the
-// rotation may call it, and only the source once it was told to remove it.
+// rotation may call it, and only the source once remove was called.
 func (s *socket) newDrops() uint64 {
 	drops, err := udp.Drops(s.fd)
 	if err != nil {
@@ -144,8 +144,9 @@ func (src *sockets) takeAdded() {
 	src.added = src.added[:0]
 }
 
-// fail lets nobody wait for a source that reads no more. Its sockets stay open
-// until close: the rotation may still look at them.
+// fail releases those that wait for sockets to be closed: the source reads no
+// more. Its sockets stay open until close, since the rotation may still ask for
+// their drops.
 func (src *sockets) fail() {
 	src.mu.Lock()
 	defer src.mu.Unlock()

@@ -9,13 +9,14 @@ import (
 )
 
 // source is a way in which datagrams arrive. Each has a reader, and a shard, of
-// its own. Only the reader calls fill; close is called when nobody calls fill
-// or wake any more.
+// its own. Only the reader calls fill; close is called when no goroutine calls
+// fill or wake any more.
 type source interface {
-	// fill adds what is there to the batch, as far as there is room. If nothing
-	// is, it waits for at most the given time, without end if that is negative,
-	// or until wake is called. An error means that nothing more will come. fill
-	// sets b.keep if it has added something that must not be dropped.
+	// fill adds datagrams that have arrived to the batch, as far as there is
+	// room. If there is none, fill waits for at most the given time, or without
+	// end if that is negative, or until wake is called. An error means that no
+	// more will arrive. fill sets b.keep if it has added a datagram that must not
+	// be dropped.
 	fill(b *batch, wait time.Duration) error
 	// wake ends the fill that is waiting, or else the next one that would. Any
 	// goroutine may call it.
@@ -41,8 +42,8 @@ func (r *reader) run() error {
 	runtime.LockOSThread()
 	pprof.SetGoroutineLabels(labelReader)
 	for {
-		// Read before fill: what the source was asked to do before stop was
-		// called, it does in this fill or in those that follow without a pause.
+		// Read before fill: sockets that were removed before stop was called are
+		// emptied by this fill, and by those that follow without a pause.
 		stop := r.stopping.Load()
 		if err := r.fill(); err != nil {
 			return fmt.Errorf("wait for datagrams: %w", err)
@@ -58,7 +59,7 @@ func (r *reader) run() error {
 	}
 }
 
-// fill adds what is there to the batch, or waits for it.
+// fill adds datagrams that have arrived to the batch, or waits for some.
 func (r *reader) fill() error {
 	before := r.batch.n
 	if err := r.source.fill(r.batch, 0); err != nil || r.batch.n > before || r.stopping.Load() {
@@ -89,7 +90,7 @@ func (r *reader) flush() {
 	r.batch.n, r.batch.keep = 0, false
 }
 
-// stop ends run. What the source was asked to do before is done first.
+// stop ends run, after the sockets that were removed before have been emptied.
 func (r *reader) stop() {
 	r.stopping.Store(true)
 	r.source.wake()

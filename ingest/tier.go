@@ -44,7 +44,7 @@ type front struct {
 }
 
 // set puts a table in force. A tier that cannot be narrowed accepts more than
-// it has to, which is no failure: the next call tries again.
+// the table does, which is no failure: the next call tries again.
 func (f *front) set(t prefilter.Table, log *slog.Logger) error {
 	_, err := f.Set(t)
 	switch {

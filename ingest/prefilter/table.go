@@ -62,6 +62,14 @@ func (l Level) String() string {
 	return "unknown"
 }
 
+// Level returns how much a tier enforces that enforces all of the table.
+func (t Table) Level() Level {
+	if t.Identifiers == nil {
+		return Shape
+	}
+	return Clients
+}
+
 // Ends returns the ports that have a place, each with the end of the time for
 // which it is drawn. The caller owns the map.
 func (t Table) Ends() map[uint16]time.Time {

@@ -3,7 +3,7 @@
 //
 //	Addresses   where to receive, and what "::" means beside others; pure
 //	AnyAddress  probes which families the host has
-//	Open        a bound socket; what has to come before bind, does
+//	Socket      binds a socket, and prepares it before that
 //	Waiter      epoll over sockets, and an eventfd that wakes it
 //	Messages    up to 64 datagrams in one system call (recvmmsg), straight into
 //	            memory of the caller's; Name: where each came from

@@ -29,9 +29,9 @@ type Messages struct {
 	control [BatchSize]uint32 // how much room there is for it
 }
 
-// Into says where the i-th datagram, the name of its sender and what the kernel
-// says besides (control messages) are to be written. The caller owns all three;
-// control may be nil. What is longer than data is cut.
+// Into sets where the kernel writes the i-th datagram, the name of its sender and
+// its control messages. The caller owns all three; control may be nil. A datagram
+// that is longer than data is cut.
 func (m *Messages) Into(i int, data []byte, name *Name, control []byte) {
 	m.vectors[i].Base = &data[0]
 	m.vectors[i].SetLen(len(data))
