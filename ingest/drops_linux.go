@@ -12,7 +12,7 @@ import (
 // At a socket the kernel has one count for all (SK_MEMINFO_DROPS, the same as
 // SO_RXQ_OVFL): refused by the filter, a wrong checksum, a full queue. Only for
 // the whole network namespace does it count full queues on their own
-// (RcvbufErrors and MemErrors of UDP, in /proc/self/net/snmp and snmp6), those of
+// (RcvbufErrors and MemErrors of UDP, in /proc/net/snmp and snmp6), those of
 // other programs among them. So between two looks, no more datagrams can have
 // found a full queue of ours than all queues of the namespace have turned away:
 // the rest was refused, for certain, or had a wrong checksum. While no queue
@@ -52,14 +52,14 @@ func (d *drops) end(total uint64, unfiltered bool) {
 }
 
 // turnedAway is how many datagrams have found a full UDP queue in this network
-// namespace.
+// namespace: that of the thread, since tests have threads in others.
 func turnedAway() (n uint64, ok bool) {
-	v4, err := os.ReadFile("/proc/self/net/snmp")
+	v4, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {
 		return 0, false
 	}
 	n, ok = fullQueues4(v4)
-	v6, err := os.ReadFile("/proc/self/net/snmp6")
+	v6, err := os.ReadFile("/proc/thread-self/net/snmp6")
 	if err != nil {
 		return n, ok && os.IsNotExist(err) // a host without IPv6
 	}
