@@ -16,7 +16,7 @@ import (
 // source's reader alone reads and closes them.
 type sockets struct {
 	waiter   *udp.Waiter
-	messages udp.Messages
+	messages *udp.Messages
 	into     *batch // where the messages point
 	open     map[int]*socket
 	leaving  []*removal // being emptied, the first one first
@@ -55,7 +55,7 @@ func newSockets() (*sockets, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sockets{waiter: w, open: map[int]*socket{}}, nil
+	return &sockets{waiter: w, messages: udp.NewMessages(), open: map[int]*socket{}}, nil
 }
 
 // add hands a socket to the source, which from then on owns it. On an error it
@@ -118,7 +118,7 @@ func (src *sockets) fill(b *batch, wait time.Duration) error {
 func (src *sockets) receive(fd int, places []schedule.Place, b *batch) error {
 	if src.into != b {
 		for i := range batchSize {
-			src.messages.Into(i, b.data[i][:], &b.origins[i], nil)
+			src.messages.Into(i, b.data[i][:], &b.origins[i])
 		}
 		src.into = b
 	}

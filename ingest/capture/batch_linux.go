@@ -10,10 +10,10 @@ import (
 // drops.
 const controlSize = 128
 
-// batch is up to 64 packets, as the kernel writes them. It points into itself
-// and must not be copied. What it returns is valid until the next receive.
+// batch is up to 64 packets, as the kernel writes them. It must not be copied.
+// What it returns is valid until the next receive.
 type batch struct {
-	messages udp.Messages
+	messages *udp.Messages
 	sizes    [udp.BatchSize]int
 	names    [udp.BatchSize]udp.Name
 	data     [udp.BatchSize][snapLength]byte
@@ -22,9 +22,10 @@ type batch struct {
 }
 
 func newBatch() *batch {
-	b := new(batch)
+	b := &batch{messages: udp.NewMessages()}
 	for i := range b.data {
-		b.messages.Into(i, b.data[i][:], &b.names[i], b.control[i][:])
+		b.messages.Into(i, b.data[i][:], &b.names[i])
+		b.messages.Control(i, b.control[i][:])
 	}
 	return b
 }

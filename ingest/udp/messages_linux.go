@@ -21,27 +21,39 @@ type mmsghdr struct {
 	len uint32
 }
 
-// Messages are the arguments of recvmmsg: where the kernel is to write
-// datagrams. They point into themselves and must not be copied after Into.
+// Messages are the arguments of recvmmsg: where the kernel writes datagrams. They
+// point into themselves and must not be copied. NewMessages makes them.
 type Messages struct {
 	headers [BatchSize]mmsghdr
 	vectors [BatchSize]unix.Iovec
 	control [BatchSize]uint32 // how much room there is for it
 }
 
-// Into sets where the kernel writes the i-th datagram, the name of its sender and
-// its control messages. The caller owns all three; control may be nil. A datagram
-// that is longer than data is cut.
-func (m *Messages) Into(i int, data []byte, name *Name, control []byte) {
+// NewMessages returns messages without memory: Into has to be called for each
+// before Receive.
+func NewMessages() *Messages {
+	m := new(Messages)
+	for i := range m.headers {
+		h := &m.headers[i].hdr
+		h.Iov = &m.vectors[i]
+		h.SetIovlen(1)
+	}
+	return m
+}
+
+// Into sets where the kernel writes the i-th datagram, and the name of its
+// sender. The caller owns both. A datagram that is longer than data is cut.
+func (m *Messages) Into(i int, data []byte, name *Name) {
 	m.vectors[i].Base = &data[0]
 	m.vectors[i].SetLen(len(data))
-	h := &m.headers[i].hdr
-	h.Iov = &m.vectors[i]
-	h.SetIovlen(1)
-	h.Name = (*byte)(unsafe.Pointer(&name.raw))
-	if h.Control, m.control[i] = nil, uint32(len(control)); len(control) > 0 {
-		h.Control = &control[0]
-	}
+	m.headers[i].hdr.Name = (*byte)(unsafe.Pointer(&name.raw))
+}
+
+// Control sets where the kernel writes the control messages of the i-th
+// datagram. The caller owns b, which must not be empty.
+func (m *Messages) Control(i int, b []byte) {
+	m.headers[i].hdr.Control = &b[0]
+	m.control[i] = uint32(len(b))
 }
 
 // Receive reads what waits at a socket into the messages from the given one on,

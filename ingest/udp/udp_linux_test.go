@@ -35,12 +35,13 @@ func TestMessages(t *testing.T) { // counts allocations, so it runs alone
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := new(Messages)
+	m := NewMessages()
 	var data [BatchSize][8]byte
 	var names [BatchSize]Name
 	var control [BatchSize][128]byte
 	for i := range data {
-		m.Into(i, data[i][:], &names[i], control[i][:])
+		m.Into(i, data[i][:], &names[i])
+		m.Control(i, control[i][:])
 	}
 	if n, err := m.Receive(receiver, 0); err != unix.EAGAIN {
 		t.Fatalf("of an empty queue: %d, %v", n, err)
