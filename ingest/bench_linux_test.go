@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/ingest/udp"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
 )
@@ -61,7 +62,7 @@ func handOver(b *testing.B, datagram []byte, next func(*shard, *batch) *batch) {
 	for b.Loop() {
 		for i := range batchSize {
 			current.places[i] = places
-			current.frame.msgs[i].len = uint32(copy(current.data[i][:], datagram))
+			current.sizes[i] = uint8(copy(current.data[i][:], datagram))
 		}
 		current.n = batchSize
 		current = next(sh, current)
@@ -77,7 +78,7 @@ func handOver(b *testing.B, datagram []byte, next func(*shard, *batch) *batch) {
 func BenchmarkReceive(b *testing.B) {
 	sockets := [2]int{}
 	for i := range sockets {
-		fd, err := openSocket(netip.AddrPortFrom(loop4, 0), false, alone, nil)
+		fd, err := udp.Socket{}.Open(netip.AddrPortFrom(loop4, 0))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -88,23 +89,28 @@ func BenchmarkReceive(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	batch, datagram := new(batch), make([]byte, 48)
-	batch.frame.init(&batch.data)
+	src, err := newSockets()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer src.close()
+	// As many batches as a shard has, by turns.
+	batches, datagram := make([]batch, ringSize+2), make([]byte, 48)
 	b.ReportAllocs()
-	for b.Loop() {
+	for next := 0; b.Loop(); next = (next + 1) % len(batches) {
 		b.StopTimer()
 		for range batchSize {
 			if err := unix.Sendto(sockets[1], datagram, 0, to); err != nil {
 				b.Fatal(err)
 			}
 		}
+		batch := &batches[next]
+		batch.n = 0
 		b.StartTimer()
-		for got := 0; got < batchSize; {
-			n, err := receive(sockets[0], batch)
-			if err != nil {
+		for batch.n < batchSize {
+			if err := src.receive(sockets[0], nil, batch); err != nil {
 				b.Fatal(err)
 			}
-			got += n
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/batchSize, "ns/pkt")
@@ -113,6 +119,7 @@ func BenchmarkReceive(b *testing.B) {
 // TestProfilesTellTheStages stops a datagram in each stage, and looks at the
 // goroutines' labels.
 func TestProfilesTellTheStages(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

@@ -26,20 +26,22 @@ type Sink interface {
 type Config struct {
 	// Addresses to receive on; none means all of the host's. The unspecified
 	// IPv6 address takes IPv4 too, unless an IPv4 address stands beside it.
-	Addresses []netip.Addr
-	Readers   int // how many threads read; 0: one
+	Addresses []netip.Addr // see udp.Addresses
+	Readers   int          // how many threads read; 0: one
 	// ReceiveBuffer of each socket, in bytes; 0: the kernel's default.
 	ReceiveBuffer int
 	// Unfiltered leaves all refusals to us: the kernel makes none.
 	Unfiltered bool
 	Terms      Terms
-	// Opened, if there is one, is told which ports are open, each with the end
-	// of the time for which it is drawn, whenever that changes: after they have
-	// been opened, or closed. The map is its own. If it fails, so does Run.
-	Opened func(map[uint16]time.Time) error
-	Sink   Sink
-	Now    func() time.Time
-	Log    *slog.Logger
+	// KnockPorts, if set, is called with the ports that are open, each with the
+	// end of the time for which it is drawn, whenever that changes: so that a
+	// firewall lets them in. It is called after ports were opened or closed, by
+	// one goroutine at a time, and owns the map. An error during Prepare refuses
+	// the new terms; when the minute turns, it ends Run.
+	KnockPorts func(open map[uint16]time.Time) error
+	Sink       Sink
+	Now        func() time.Time // the wall clock
+	Log        *slog.Logger
 }
 
 // Terms are what may change while the server runs. They are immutable.
@@ -59,42 +61,58 @@ type Server struct {
 	shards  []*shard
 	pool    *ants.Pool
 	ports   *portSet
-	ready   chan struct{}
+	fronts  []*front // the tiers before the sockets
 	terms   atomic.Pointer[Terms]
-	updates chan chan error // asks the rotation to look at the terms
+	first   *settings // until Run
+	ready   chan struct{}
+	ended   chan struct{}              // the rotation has ended
+	changes chan func(*rotation) error // for the rotation to do
 }
 
 // New makes all memory that receiving will need. It opens no port yet.
-func New(cfg Config) (*Server, error) {
+func New(cfg Config) (*Server, error) { return newServer(cfg) }
+
+// newServer makes a server that has other sources besides the sockets.
+func newServer(cfg Config, others ...source) (*Server, error) {
 	if !cfg.Terms.complete() || cfg.Sink == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("ingest: terms, a sink, a clock and a log are required")
 	}
 	cfg.Readers = max(cfg.Readers, 1)
-	if len(cfg.Addresses) == 0 {
-		cfg.Addresses = anyAddress()
-	}
 	// Twice as many workers as shards: a task that has just given up its
 	// shard may still be on its way out when the next one is submitted.
-	pool, err := ants.NewPool(2*cfg.Readers, ants.WithPreAlloc(true), ants.WithDisablePurge(true),
+	pool, err := ants.NewPool(2*(cfg.Readers+len(others)), ants.WithPreAlloc(true), ants.WithDisablePurge(true),
 		ants.WithPanicHandler(func(v any) { panic(v) })) // not recovered: a shard would stay deaf
 	if err != nil {
 		return nil, fmt.Errorf("make the worker pool: %w", err)
 	}
-	terms := cfg.Terms
-	cfg.Terms = Terms{} // an update is to free the first ones
-	s := &Server{cfg: cfg, pool: pool, ready: make(chan struct{}), updates: make(chan chan error)}
-	s.terms.Store(&terms)
+	first := newSettings(cfg.Terms)
+	cfg.Terms = Terms{} // a change is to free the first ones
+	s := &Server{cfg: cfg, pool: pool, first: first, ready: make(chan struct{}), ended: make(chan struct{}), changes: make(chan func(*rotation) error)}
+	s.terms.Store(&first.Terms)
+	var sources []*sockets
 	for range cfg.Readers {
-		sh := newShard(pool, &s.terms, cfg.Sink, cfg.Now)
-		r, err := newReader(sh)
+		src, err := newSockets()
 		if err != nil {
 			s.release()
 			return nil, fmt.Errorf("make a reader: %w", err)
 		}
-		s.shards, s.readers = append(s.shards, sh), append(s.readers, r)
+		sources = append(sources, src)
+		s.read(src)
 	}
-	s.ports = newPortSet(cfg.Addresses, s.readers, newSetup(cfg.ReceiveBuffer, cfg.Unfiltered, len(cfg.Addresses), cfg.Readers, cfg.Log), cfg.Log)
+	for _, src := range others {
+		s.read(src)
+	}
+	s.ports = newPortSet(orAny(cfg.Addresses), sources, newSetup(cfg.ReceiveBuffer, cfg.Readers, cfg.Log), cfg.Unfiltered, cfg.Log)
+	if cfg.KnockPorts != nil {
+		s.fronts = append(s.fronts, &front{tier: &knockSet{set: cfg.KnockPorts}})
+	}
 	return s, nil
+}
+
+// read gives a source a reader and a shard of its own.
+func (s *Server) read(src source) {
+	sh := newShard(s.pool, &s.terms, s.cfg.Sink, s.cfg.Now)
+	s.shards, s.readers = append(s.shards, sh), append(s.readers, newReader(src, sh))
 }
 
 // Run receives until ctx ends or a reader fails. When it returns, every port
@@ -111,33 +129,11 @@ func (s *Server) Run(ctx context.Context) error {
 				r.stop()
 			}
 		}()
-		return s.rotate(ctx)
+		r := &rotation{Server: s, current: s.first}
+		s.first = nil
+		return r.run(ctx)
 	})
 	return g.Wait()
-}
-
-// Update changes the terms while Run runs. It returns when the ports of the
-// new terms have been opened, or tried to; ports that stay are not touched.
-// An error of the new Ports leaves the old terms in force.
-func (s *Server) Update(ctx context.Context, t Terms) error {
-	if !t.complete() {
-		return errors.New("ingest: the new terms are incomplete")
-	}
-	if _, err := wantedPorts(s.live(t), t.Ports); err != nil {
-		return err
-	}
-	s.terms.Store(&t)
-	done := make(chan error, 1)
-	select {
-	case s.updates <- done:
-		err := <-done
-		for _, sh := range s.shards {
-			sh.wake() // or the old terms live until the next datagram
-		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Ready is closed once Run has opened, or tried to open, the first ports.
@@ -150,6 +146,11 @@ func (s *Server) release() {
 	}
 	s.pool.Release()
 	for _, r := range s.readers {
-		r.close()
+		r.source.close()
+	}
+	for _, f := range s.fronts {
+		if err := f.Close(); err != nil {
+			s.cfg.Log.Warn("cannot close a tier", "tier", f.Counts().Name, "error", err)
+		}
 	}
 }

@@ -97,6 +97,12 @@ func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
 
 func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Addr) testServer {
 	t.Helper()
+	return startServer(t, n, change, func(*Server) {}, addresses...)
+}
+
+// startServer runs a server that was changed after it was made.
+func startServer(t *testing.T, n int, change func(*Config), changeServer func(*Server), addresses ...netip.Addr) testServer {
+	t.Helper()
 	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
 	cfg := Config{
 		Addresses: addresses, Readers: 2, Terms: Terms{rules(t, n), listsOf(n)},
@@ -107,6 +113,7 @@ func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Add
 	if err != nil {
 		t.Fatal(err)
 	}
+	changeServer(s)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -120,6 +127,24 @@ func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Add
 	})
 	t.Cleanup(ts.stop)
 	return ts
+}
+
+// update changes the terms.
+func (ts testServer) update(t Terms) error {
+	commit, _, err := ts.Prepare(context.Background(), t)
+	if err != nil {
+		return err
+	}
+	return commit()
+}
+
+// look has the rotation look now, and not up to a second later: at the clock, the
+// ports, and what the kernel has dropped.
+func (ts testServer) look(t *testing.T) {
+	t.Helper()
+	if err := ts.change(t.Context(), (*rotation).look); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // wait polls for what happens on another goroutine; a minute means never.
@@ -164,6 +189,7 @@ var (
 )
 
 func TestBothFamilies(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -186,6 +212,7 @@ func TestBothFamilies(t *testing.T) {
 
 // TestEveryDatagramIsCounted: by us with its reason, or by the kernel.
 func TestEveryDatagramIsCounted(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -244,6 +271,7 @@ func everyDatagramIsCounted(t *testing.T, filtered bool) {
 
 // TestUpdateFreesTheOldTable since a million clients twice is a lot.
 func TestUpdateFreesTheOldTable(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -254,7 +282,7 @@ func TestUpdateFreesTheOldTable(t *testing.T) {
 		ports, _ := portsOf(3)(minute)
 		send(t, loop4, ports[0], knock(t, minute, 0, 2))
 		<-s.sink
-		if err := s.Update(t.Context(), Terms{rules(t, 3), listsOf(3)}); err != nil {
+		if err := s.update(Terms{rules(t, 3), listsOf(3)}); err != nil {
 			t.Fatal(err)
 		}
 		wait(t, "the old table to go", func() bool {
@@ -267,6 +295,7 @@ func TestUpdateFreesTheOldTable(t *testing.T) {
 // TestUpdate changes the terms while knocks come in: none of those that are
 // good under both is lost, and another secret's ports open and close.
 func TestUpdate(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -301,7 +330,7 @@ func TestUpdate(t *testing.T) {
 	}()
 	for range 50 {
 		for _, terms := range []Terms{wide, narrow} {
-			if err := s.Update(t.Context(), terms); err != nil {
+			if err := s.update(terms); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -311,7 +340,7 @@ func TestUpdate(t *testing.T) {
 	if got := s.Stats().Reasons[verify.Authentic]; got != uint64(n) {
 		t.Errorf("%d of %d knocks came through", got, n)
 	}
-	if err := s.Update(t.Context(), wide); err != nil {
+	if err := s.update(wide); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Stats().Open; got != 13 {
@@ -322,11 +351,11 @@ func TestUpdate(t *testing.T) {
 	if got := <-s.sink; got.knock.Identifier() != id {
 		t.Errorf("got %+v", got)
 	}
-	if err := s.Update(t.Context(), Terms{}); err == nil {
+	if err := s.update(Terms{}); err == nil {
 		t.Error("incomplete terms accepted")
 	}
 	broken := errors.New("broken")
-	if err := s.Update(t.Context(), Terms{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }}); !errors.Is(err, broken) {
+	if err := s.update(Terms{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }}); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if got := s.Stats().Open; got != 13 {

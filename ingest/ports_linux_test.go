@@ -16,6 +16,7 @@ import (
 // TestSecondServerTakesNoKnocks: it runs as the same user, so the kernel would
 // let it share the ports.
 func TestSecondServerTakesNoKnocks(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -24,10 +25,13 @@ func TestSecondServerTakesNoKnocks(t *testing.T) {
 		t.Errorf("the second server: %+v", got)
 	}
 	first.stop()
-	wait(t, "the second to take over", func() bool { return second.Stats().Open == 7 })
+	if second.look(t); second.Stats().Open != 7 {
+		t.Errorf("the second did not take over: %+v", second.Stats())
+	}
 }
 
 func TestTurnOfTheMinute(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -56,7 +60,10 @@ func TestTurnOfTheMinute(t *testing.T) {
 		}
 	}
 	s.clock.Set((minute + 1).Start())
-	wait(t, "the turn", func() bool { return open(at(minute+2, 0)) && !open(at(minute-1, 0)) })
+	s.look(t)
+	if !open(at(minute+2, 0)) || open(at(minute-1, 0)) {
+		t.Error("the minute turned, and the ports did not")
+	}
 	if !open(at(minute, 0)) || !open(at(minute+1, 0)) {
 		t.Error("the turn closed a live minute")
 	}
@@ -75,6 +82,7 @@ func TestTurnOfTheMinute(t *testing.T) {
 }
 
 func TestPortThatAnotherHolds(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -90,9 +98,13 @@ func TestPortThatAnotherHolds(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
-	wait(t, "a second try", func() bool { return s.Stats().Failures >= 2 })
+	if s.look(t); s.Stats().Failures < 2 {
+		t.Error("it was not tried again")
+	}
 	held.Close()
-	wait(t, "the port", func() bool { return s.Stats().Open == 7 })
+	if s.look(t); s.Stats().Open != 7 {
+		t.Errorf("%d ports open, want 7", s.Stats().Open)
+	}
 	send(t, loop4, ports[1], knock(t, minute, 1, 2))
 	if got := <-s.sink; got.knock.Sequence() != 1 {
 		t.Errorf("got %+v", got)
@@ -106,6 +118,7 @@ func TestPortThatAnotherHolds(t *testing.T) {
 // TestAddressThatIsNotThere: the others serve on, and it is taken up when it
 // comes.
 func TestAddressThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -126,18 +139,34 @@ func TestAddressThatIsNotThere(t *testing.T) {
 	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(absent.AsSlice())}); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the address", func() bool { return s.Stats().Open == 14 })
+	if s.look(t); s.Stats().Open != 14 {
+		t.Errorf("%d ports open, want 14", s.Stats().Open)
+	}
 	send(t, absent, ports[1], knock(t, minute, 1, 2))
 	if got := <-s.sink; got.source != absent {
 		t.Errorf("got %+v", got)
 	}
 }
 
-func TestInterfaceThatIsNotThere(t *testing.T) {
-	_, err := openSocket(netip.MustParseAddrPort("[fe80::1%nope0]:20000"), false, alone, nil)
-	if err == nil || !strings.Contains(err.Error(), "nope0") {
-		t.Errorf("got %v", err)
+// TestItLooksByItself, every second.
+func TestItLooksByItself(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("waits for a second to pass")
 	}
+	if !netns.Enter(t) {
+		return
+	}
+	s := start(t, 3, loop4)
+	s.clock.Set((minute + 10).Start())
+	ports, _ := portsOf(3)(minute + 10)
+	wait(t, "the ports of another minute", func() bool {
+		l, err := net.ListenPacket("udp4", netip.AddrPortFrom(loop4, ports[0]).String())
+		if err == nil {
+			l.Close()
+		}
+		return err != nil
+	})
 }
 
 // TestPause: the ports open at the turn, not up to a second later.

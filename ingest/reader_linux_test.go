@@ -11,19 +11,48 @@ import (
 	"github.com/panjf2000/ants/v2"
 
 	"sallyport/bench/netns"
+	"sallyport/ingest/prefilter"
+	"sallyport/ingest/udp"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
 )
 
-// portSetOf is one for readers that a test made.
-func portSetOf(readers ...*reader) *portSet {
+// socketReader is a reader of sockets, of a shard that the test made.
+func socketReader(t *testing.T, sh *shard) *reader {
+	t.Helper()
+	src, err := newSockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newReader(src, sh)
+}
+
+// portSetOf is one for readers of sockets.
+func portSetOf(buffer int, readers ...*reader) *portSet {
 	log := slog.New(slog.DiscardHandler)
-	return newPortSet([]netip.Addr{loop4}, readers, newSetup(0, false, 1, len(readers), log), log)
+	var sources []*sockets
+	for _, r := range readers {
+		sources = append(sources, r.source.(*sockets))
+	}
+	return newPortSet(udp.Addresses{loop4}, sources, newSetup(buffer, len(readers), log), false, log)
+}
+
+// tableOf is what rules come to at ports.
+func tableOf(r verify.Rules, ports map[uint16][]schedule.Place) prefilter.Table {
+	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: newSettings(Terms{Rules: r}).identifiers}
+}
+
+// awaitRemovals waits until so many sockets are to be closed.
+func awaitRemovals(t *testing.T, r *reader, n int) {
+	t.Helper()
+	src := r.source.(*sockets)
+	wait(t, "the removal", func() bool { src.mu.Lock(); defer src.mu.Unlock(); return len(src.removed) == n })
 }
 
 // TestNothingIsLeftOpen starts and stops with a change of ports in between,
 // and compares the descriptors before and after.
 func TestNothingIsLeftOpen(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -40,7 +69,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 	for range 5 {
 		s := start(t, 3, loop4)
 		s.clock.Set((minute + 50).Start())
-		if err := s.Update(t.Context(), *s.terms.Load()); err != nil {
+		if err := s.update(*s.terms.Load()); err != nil {
 			t.Fatal(err)
 		}
 		s.stop()
@@ -54,23 +83,22 @@ func TestNothingIsLeftOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Release()
-	r, err := newReader(newShard(pool, termsOf(t, 1), make(sink, 1), time.Now))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ps := portSetOf(r)
+	r := socketReader(t, newShard(pool, termsOf(t, 1), make(sink, 1), time.Now))
+	ps := portSetOf(0, r)
 	r.stop()
-	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute}}}, rules(t, 1))
+	table := tableOf(rules(t, 1), map[uint16][]schedule.Place{20_000: {{Minute: minute}}})
+	ps.reconcile(table, table)
 	if err := r.run(); err != nil {
 		t.Fatal(err)
 	}
-	r.close()
+	r.source.close()
 	if after := descriptors(); after != before {
 		t.Errorf("%d descriptors before, %d after a late socket", before, after)
 	}
 }
 
 func TestRotationKeepsWhatIsQueued(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -82,19 +110,17 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 	defer pool.Release()
 	got := make(sink, 1024)
 	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
-	r, err := newReader(sh)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.close()
-	ps := portSetOf(r)
-	ps.reconcile(map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}}, rules(t, 1))
+	r := socketReader(t, sh)
+	defer r.source.close()
+	ps := portSetOf(0, r)
+	table := tableOf(rules(t, 1), map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}})
+	ps.reconcile(table, table)
 	for range 150 {
 		send(t, loop4, 20_000, knock(t, minute, 0, 0))
 	}
 	reconciled := make(chan struct{})
-	go func() { ps.reconcile(nil, rules(t, 1)); close(reconciled) }()
-	wait(t, "the removal", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removed) == 1 })
+	go func() { ps.reconcile(prefilter.Table{}, prefilter.Table{}); close(reconciled) }()
+	awaitRemovals(t, r, 1)
 	r.stop()
 	if err := r.run(); err != nil {
 		t.Fatal(err)
@@ -109,6 +135,7 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 // TestOneKnockAtEachOfManyPorts: a sequence of 128 comes to 128 sockets, and
 // must not fill the ring as 128 batches would.
 func TestOneKnockAtEachOfManyPorts(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -119,18 +146,16 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 	defer pool.Release()
 	got := make(sink, 1024)
 	sh := newShard(pool, termsOf(t, 128), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
-	r, err := newReader(sh)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.close()
-	ps := portSetOf(r)
+	r := socketReader(t, sh)
+	defer r.source.close()
+	ps := portSetOf(0, r)
 	ports, _ := portsOf(128)(minute)
 	wanted := map[uint16][]schedule.Place{}
 	for i, p := range ports {
 		wanted[p] = []schedule.Place{{Minute: minute, Index: int8(i)}}
 	}
-	ps.reconcile(wanted, rules(t, 128))
+	table := tableOf(rules(t, 128), wanted)
+	ps.reconcile(table, table)
 	sh.active.Store(true) // nothing is drained while the reader reads
 	done := make(chan error)
 	go func() { done <- r.run() }()
@@ -138,7 +163,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 		send(t, loop4, p, knock(t, minute, i, 127))
 		time.Sleep(100 * time.Microsecond) // so that most make a round of their own
 	}
-	ps.reconcile(nil, rules(t, 128)) // reads what is left
+	ps.reconcile(prefilter.Table{}, prefilter.Table{}) // reads what is left
 	r.stop()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -177,18 +202,16 @@ func TestFullRingDropsAndCounts(t *testing.T) {
 	}
 }
 
-func TestNoAllocationADatagram(t *testing.T) {
+func TestNoAllocationADatagram(t *testing.T) { // so it runs alone
 	if !netns.Enter(t) {
 		return
 	}
-	fd, err := openSocket(netip.AddrPortFrom(loop4, 20_000), false, shared, nil)
+	fd, err := udp.Socket{Shared: true}.Open(netip.AddrPortFrom(loop4, 20_000))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &port{}
 	p.places.Store(&[]schedule.Place{{Minute: minute, Index: 0}})
-	s := &socket{fd: fd, port: p}
-	defer closeSockets([]*socket{s})
 	pool, err := ants.NewPool(2, ants.WithPreAlloc(true), ants.WithDisablePurge(true))
 	if err != nil {
 		t.Fatal(err)
@@ -196,11 +219,12 @@ func TestNoAllocationADatagram(t *testing.T) {
 	defer pool.Release()
 	got := make(sink, 64*200)
 	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start() })
-	r, err := newReader(sh)
-	if err != nil {
+	r := socketReader(t, sh)
+	defer r.source.close()
+	src := r.source.(*sockets)
+	if err := src.add(&socket{fd: fd, port: p, source: src}); err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
 	c, err := net.Dial("udp", "127.0.0.1:20000")
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +236,9 @@ func TestNoAllocationADatagram(t *testing.T) {
 			c.Write(d)
 		}
 		for r.batch.n < len(datagrams) {
-			r.read(s)
+			if err := src.fill(r.batch, -1); err != nil {
+				t.Fatal(err)
+			}
 		}
 		r.flush()
 		sh.wait()

@@ -30,7 +30,6 @@ type shard struct {
 	_        cpu.CacheLinePad
 	active   atomic.Bool // a drain task is submitted or running
 	_        cpu.CacheLinePad
-	kernel   atomic.Uint64 // written by the reader
 	received atomic.Uint64 // written by the reader
 	dropped  atomic.Uint64 // written by the reader
 	_        cpu.CacheLinePad
@@ -51,9 +50,7 @@ func newShard(pool *ants.Pool, terms *atomic.Pointer[Terms], sink Sink, now func
 	// Beside a full ring, one batch is with the reader and one with the task,
 	// so that after a push there is always a free one.
 	for range ringSize + 2 {
-		b := new(batch)
-		b.frame.init(&b.data)
-		s.free.push(b)
+		s.free.push(new(batch))
 	}
 	return s
 }
@@ -177,7 +174,7 @@ func (s *shard) check(b *batch) {
 			k, reason := s.verifier.Authenticate(&s.candidates[i], now)
 			reasons[reason]++
 			if reason == verify.Authentic {
-				s.sink.Deliver(k, b.frame.source(s.places[i]))
+				s.sink.Deliver(k, b.origins[s.places[i]].Addr())
 			}
 		}
 		pprof.SetGoroutineLabels(labelCheck)

@@ -1,30 +1,39 @@
 package ingest
 
-import "sallyport/verify"
+import (
+	"sallyport/ingest/prefilter"
+	"sallyport/verify"
+)
 
 // Stats are totals since the start, but for Open. They are read while work
 // goes on; once it rests, Received = the sum of Reasons + Dropped.
 type Stats struct {
-	// Kernel is what it has not queued: refused by a filter, or dropped at a
-	// full queue, which it counts as one. Of ports that are open, it is as of
-	// the last second.
-	Kernel   uint64
+	// Kernel is what it has not queued at our sockets, whatever the reason. Of
+	// ports that are open, it is as of the last second.
+	Kernel uint64
+	// Tiers are the places before this process where datagrams are refused, in
+	// the order in which a datagram passes them. Of the last one, the socket
+	// filter, Refused + Full + Either = Kernel.
+	Tiers    []TierCounts
 	Received uint64                 // datagrams read from the kernel
 	Dropped  uint64                 // datagrams dropped because the ring was full
 	Reasons  [verify.Reasons]uint64 // datagrams checked, by what was found
 	Open     int                    // ports open now, one at each address
 	Failures uint64                 // attempts to open a port that failed
-	Filter   Filter                 // how much the kernel refuses on its own
+	Filter   prefilter.Level        // how much the socket filter refuses
 }
 
 // Stats returns the counters. It is safe for concurrent use.
 func (s *Server) Stats() Stats {
-	st := Stats{
-		Kernel: s.ports.kernel.Load(), Open: int(s.ports.openCount.Load()), Failures: s.ports.failures.Load(),
-		Filter: Filter(s.ports.setup.level.Load()),
+	st := Stats{Open: int(s.ports.openCount.Load()), Failures: s.ports.failures.Load()}
+	for _, f := range s.fronts {
+		st.Tiers = append(st.Tiers, f.Counts())
 	}
+	filter := s.ports.filter.Counts()
+	st.Kernel, st.Filter = s.ports.dropped(), filter.Level
+	filter.Either = st.Kernel - filter.Refused - filter.Full
+	st.Tiers = append(st.Tiers, filter)
 	for _, sh := range s.shards {
-		st.Kernel += sh.kernel.Load()
 		st.Received += sh.received.Load()
 		st.Dropped += sh.dropped.Load()
 		for r := range st.Reasons {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"strings"
 	"syscall"
 	"time"
@@ -190,7 +189,7 @@ func checkPorts(cfg *config.Config, now time.Time) (warnings []string) {
 			warnings = append(warnings, fmt.Sprintf("service %s cannot listen at %s: %v", s.Name, s.Listen, err))
 		}
 	}
-	busy, err := ingest.Busy(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
+	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
 	if len(busy) > 0 {
 		warnings = append(warnings, fmt.Sprintf("knock ports of now that cannot be opened: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
 	}
@@ -200,20 +199,14 @@ func checkPorts(cfg *config.Config, now time.Time) (warnings []string) {
 // checkFamilies warns of clients that knock over one family and connect over
 // the other: the lease is for the address that knocked.
 func checkFamilies(ctx context.Context, cfg *config.Config) (warnings []string) {
-	takes4, takes6 := families(cfg.Listen)
+	takes4, takes6 := cfg.Listen.Families()
 	bothServed := "" // a service that both families reach, for the knocker only
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		var at []netip.Addr
-		if a := s.Host(); a.IsValid() {
-			at = []netip.Addr{a}
-			if a.IsLoopback() && cfg.Server != "" {
-				warnings = append(warnings, fmt.Sprintf("service %s listens at %s only, where clients from elsewhere cannot reach it", s.Name, s.Listen))
-			}
-		} else if host, _, err := net.SplitHostPort(s.Listen); err == nil && host == "0.0.0.0" {
-			at = []netip.Addr{netip.IPv4Unspecified()}
+		if a := s.Host(); a.IsLoopback() && cfg.Server != "" {
+			warnings = append(warnings, fmt.Sprintf("service %s listens at %s only, where clients from elsewhere cannot reach it", s.Name, s.Listen))
 		}
-		serves4, serves6 := families(at)
+		serves4, serves6 := s.Addresses().Families()
 		if serves6 && !takes6 {
 			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv6, but knocks are taken over IPv4 only: who connects over IPv6 does not get in", s.Name))
 		}
@@ -241,17 +234,4 @@ func checkFamilies(ctx context.Context, cfg *config.Config) (warnings []string) 
 		warnings = append(warnings, fmt.Sprintf("%s has IPv4 and IPv6 addresses: a client that knocks over one and connects to service %s over the other does not get in; \"sallyport knock\" says which it has opened, -4 and -6 choose", cfg.Server, bothServed))
 	}
 	return warnings
-}
-
-// families returns which ones addresses take; none stands for all, and the
-// unspecified IPv6 address takes IPv4 unless an IPv4 address stands beside it.
-func families(addresses []netip.Addr) (ipv4, ipv6 bool) {
-	if len(addresses) == 0 {
-		return true, true
-	}
-	for _, a := range addresses {
-		ipv4 = ipv4 || a.Is4() || len(addresses) == 1 && a.IsUnspecified()
-		ipv6 = ipv6 || a.Is6()
-	}
-	return ipv4, ipv6
 }

@@ -2,12 +2,13 @@ package capture
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/ingest/prefilter"
+	"sallyport/ingest/udp"
 )
 
 // raw sends datagrams from any port, without having it: what else comes to
@@ -30,9 +31,9 @@ func newRaw(mark uint32) (*raw, error) {
 			unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
 		}
 		// It would hear all UDP that comes.
-		if err := attach(s, assemble(refuseAll)); err != nil {
+		if err := prefilter.Attach(s, prefilter.RefuseAll()); err != nil {
 			r.close()
-			return nil, os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err)
+			return nil, err
 		}
 	}
 	return r, nil
@@ -47,37 +48,34 @@ func (r *raw) close() {
 	}
 }
 
-func (r *raw) send(k Knock, payload []byte) error {
-	from, to := k.Destination, k.Source
-	b := datagram(from, to, payload)
+func (r *raw) send(p Packet, payload []byte) error {
+	from, to := p.Destination, p.Source
+	fd := r.v6
 	if to.Addr().Is4() {
-		// A raw socket's destination has no port: that is in the header.
-		return send(r.v4, b, &unix.SockaddrInet4{Addr: to.Addr().As4()}, from.Addr())
+		fd = r.v4
 	}
-	return send(r.v6, b, &unix.SockaddrInet6{Addr: to.Addr().As16(), ZoneId: zone(to.Addr())}, from.Addr())
+	// A raw socket's destination has no port: that is in the header.
+	return send(fd, datagram(from, to, payload), netip.AddrPortFrom(to.Addr(), 0), from.Addr())
 }
 
 // send sends from one of the host's addresses.
-func send(fd int, b []byte, to unix.Sockaddr, from netip.Addr) error {
+func send(fd int, b []byte, to netip.AddrPort, from netip.Addr) error {
+	name, err := udp.Sockaddr(to)
+	if err != nil {
+		return err
+	}
+	link, err := udp.Link(from)
+	if err != nil {
+		return err
+	}
 	var info []byte
 	if from.Is4() {
 		info = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: from.As4()})
 	} else {
-		info = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: from.As16(), Ifindex: zone(from)})
+		info = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: from.As16(), Ifindex: link})
 	}
-	_, err := unix.SendmsgN(fd, b, info, to, unix.MSG_DONTWAIT)
+	_, err = unix.SendmsgN(fd, b, info, name, unix.MSG_DONTWAIT)
 	return os.NewSyscallError("sendmsg", err)
-}
-
-// zone is the number of the link that an address belongs to; 0: none.
-func zone(a netip.Addr) uint32 {
-	if n, err := strconv.ParseUint(a.Zone(), 10, 32); err == nil {
-		return uint32(n)
-	}
-	if i, err := net.InterfaceByName(a.Zone()); err == nil {
-		return uint32(i.Index)
-	}
-	return 0
 }
 
 // datagram is one of UDP, with its header (RFC 768; RFC 8200, section 8.1).
@@ -98,7 +96,7 @@ func datagram(from, to netip.AddrPort, payload []byte) []byte {
 	}
 	add(from.Addr().AsSlice())
 	add(to.Addr().AsSlice())
-	add([]byte{0, udp})
+	add([]byte{0, protocolUDP})
 	add(b[4:6])
 	add(b)
 	for sum > 0xffff {

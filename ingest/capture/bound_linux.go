@@ -2,7 +2,6 @@ package capture
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,15 +9,17 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/ingest/prefilter"
+	"sallyport/ingest/udp"
 )
 
 // bound hears by UDP sockets, one a port and address.
 type bound struct {
 	cfg     Config
 	counts  *counts
-	epoll   int
-	wake    int
-	sockets map[int32]*socket
+	waiter  *udp.Waiter
+	sockets map[int]*socket
 	byPort  map[uint16][]*socket
 	once    sync.Once
 }
@@ -35,32 +36,22 @@ func bind(cfg Config, counts *counts) (_ medium, err error) {
 	if n := int(cfg.Last) - int(cfg.First) + 1; n > MaxBound {
 		return nil, fmt.Errorf("bind ports %d to %d: they are %d, where %d are the most; with CAP_NET_RAW they can be captured instead", cfg.First, cfg.Last, n, MaxBound)
 	}
-	b := &bound{cfg: cfg, counts: counts, epoll: -1, wake: -1, sockets: map[int32]*socket{}, byPort: map[uint16][]*socket{}}
+	b := &bound{cfg: cfg, counts: counts, sockets: map[int]*socket{}, byPort: map[uint16][]*socket{}}
+	if b.waiter, err = udp.NewWaiter(); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			b.close()
 		}
 	}()
-	if b.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	if b.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	if err := b.watch(b.wake); err != nil {
-		return nil, err
-	}
-	addresses := cfg.Addresses
+	addresses := udp.Addresses(cfg.Addresses)
 	if len(addresses) == 0 {
-		addresses = []netip.Addr{anyAddress()}
-	}
-	only6 := false // an unspecified IPv6 address takes IPv4, too, unless it has its own
-	for _, a := range addresses {
-		only6 = only6 || a.Is4()
+		addresses = udp.Addresses{udp.AnyAddress()}
 	}
 	for port := int(cfg.First); port <= int(cfg.Last); port++ {
 		for _, a := range addresses {
-			if err := b.open(netip.AddrPortFrom(a, uint16(port)), only6); err != nil {
+			if err := b.open(netip.AddrPortFrom(a, uint16(port)), addresses.V6Only()); err != nil {
 				return nil, err
 			}
 		}
@@ -78,99 +69,62 @@ func (lowPortError) Hint() string {
 	return "start the server with CAP_NET_BIND_SERVICE, or let everybody bind such ports: sysctl net.ipv4.ip_unprivileged_port_start"
 }
 
-// anyAddress stands for all of the host's, of both families if it has them.
-func anyAddress() netip.Addr {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return netip.IPv4Unspecified()
-	}
-	unix.Close(fd)
-	return netip.IPv6Unspecified()
-}
-
-func (b *bound) watch(fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(b.epoll, unix.EPOLL_CTL_ADD, fd, &event))
-}
-
-func (b *bound) open(at netip.AddrPort, only6 bool) error {
+func (b *bound) open(at netip.AddrPort, v6only bool) error {
 	s := &socket{v6: at.Addr().Is6(), port: at.Port(), at: at.Addr()}
-	family, name := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(at.Port())})
-	if s.v6 {
-		family, name = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16(), ZoneId: zone(at.Addr())}
-	} else {
-		name.(*unix.SockaddrInet4).Addr = at.Addr().As4()
+	prepare := func(fd int) error {
+		level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
+		if s.v6 {
+			level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
+		}
+		if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
+			return os.NewSyscallError("setsockopt PKTINFO", err)
+		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
+			return os.NewSyscallError("setsockopt SO_RXQ_OVFL", err)
+		}
+		return prefilter.Attach(fd, emptyOnly())
 	}
 	var err error
-	s.fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
-	if errors.Is(err, unix.EMFILE) {
+	if s.fd, err = (udp.Socket{V6Only: v6only, Prepare: prepare}).Open(at); err == nil {
+		if err = b.waiter.Add(s.fd); err != nil {
+			unix.Close(s.fd)
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EMFILE):
 		return fmt.Errorf("bind ports %d to %d: it takes a file descriptor each: raise the limit of open files (ulimit -n, LimitNOFILE=), or choose a smaller range: %w", b.cfg.First, b.cfg.Last, err)
+	case errors.Is(err, unix.EACCES):
+		return lowPortError{fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)}
+	case err != nil:
+		return fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)
 	}
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	set := func(level, option, value int) {
-		if err == nil {
-			err = unix.SetsockoptInt(s.fd, level, option, value)
-		}
-	}
-	set(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
-	if s.v6 {
-		v6only := 0
-		if only6 {
-			v6only = 1
-		}
-		set(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
-		set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-	} else {
-		set(unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-	}
-	if err == nil {
-		err = attach(s.fd, assemble(emptyOnly()))
-	}
-	if err == nil {
-		err = unix.Bind(s.fd, name)
-	}
-	if err == nil {
-		err = b.watch(s.fd)
-	}
-	if err != nil {
-		unix.Close(s.fd)
-		err = fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)
-		if errors.Is(err, unix.EACCES) {
-			return lowPortError{err}
-		}
-		return err
-	}
-	b.sockets[int32(s.fd)] = s
+	b.sockets[s.fd] = s
 	b.byPort[s.port] = append(b.byPort[s.port], s)
 	return nil
 }
 
 func (b *bound) run(ctx context.Context) error {
+	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		var one [8]byte
-		binary.NativeEndian.PutUint64(one[:], 1)
-		unix.Write(b.wake, one[:])
+		defer close(woken)
+		b.waiter.Wake()
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-woken // or it would write to a descriptor that is closed
+		}
+	}()
 	batch := newBatch()
-	events := make([]unix.EpollEvent, 256)
 	for {
-		n, err := unix.EpollWait(b.epoll, events, -1)
+		err := b.waiter.Wait(-1)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == unix.EINTR {
-			continue
-		}
 		if err != nil {
-			return fmt.Errorf("hear packets: %w", os.NewSyscallError("epoll_wait", err))
+			return fmt.Errorf("hear packets: %w", err)
 		}
-		for _, e := range events[:n] {
-			if s := b.sockets[e.Fd]; s != nil {
-				b.read(s, batch)
-			}
+		for fd, ok := b.waiter.Next(); ok; fd, ok = b.waiter.Next() {
+			b.read(b.sockets[fd], batch)
 		}
 	}
 }
@@ -182,9 +136,9 @@ func (b *bound) read(s *socket, batch *batch) {
 	if err != nil {
 		return
 	}
-	knocks := batch.knocks[:0]
+	packets := batch.packets[:0]
 	for i := range n {
-		to, drops := batch.told(i)
+		to, drops := batch.destination(i)
 		if drops != s.drops {
 			b.counts.dropped.Add(uint64(drops - s.drops))
 			s.drops = drops
@@ -194,26 +148,24 @@ func (b *bound) read(s *socket, batch *batch) {
 			b.counts.refused.Add(1)
 			continue
 		}
-		knocks = append(knocks, Knock{from, netip.AddrPortFrom(to, s.port)})
+		packets = append(packets, Packet{from, netip.AddrPortFrom(to, s.port)})
 	}
 	b.counts.received.Add(uint64(n))
-	if len(knocks) > 0 {
-		b.cfg.Sink.Take(knocks)
+	if len(packets) > 0 {
+		b.cfg.Sink.Take(packets)
 	}
 }
 
-func (b *bound) answer(k Knock, payload []byte) error {
-	from, to := k.Destination, k.Source
+func (b *bound) answer(p Packet, payload []byte) error {
+	from, to := p.Destination, p.Source
 	for _, s := range b.byPort[from.Port()] {
-		switch {
+		switch v4 := to.Addr().Is4(); {
 		case s.at != from.Addr() && !s.at.IsUnspecified():
-		case !s.v6 && to.Addr().Is4():
-			return send(s.fd, payload, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}, from.Addr())
-		case s.v6 && to.Addr().Is6():
-			return send(s.fd, payload, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16(), ZoneId: zone(to.Addr())}, from.Addr())
-		case s.v6 && s.at.IsUnspecified():
+		case s.v6 && v4 && s.at.IsUnspecified():
 			// An IPv4 packet of a socket for both families.
-			return send(s.fd, payload, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}, from.Addr())
+			return send(s.fd, payload, netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port()), from.Addr())
+		case s.v6 != v4:
+			return send(s.fd, payload, to, from.Addr())
 		}
 	}
 	return errors.New("no socket of ours has the port")
@@ -224,10 +176,6 @@ func (b *bound) close() {
 		for _, s := range b.sockets {
 			unix.Close(s.fd)
 		}
-		for _, fd := range []int{b.wake, b.epoll} {
-			if fd >= 0 {
-				unix.Close(fd)
-			}
-		}
+		b.waiter.Close()
 	})
 }

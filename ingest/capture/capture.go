@@ -9,13 +9,13 @@ import (
 	"sync/atomic"
 )
 
-// Knock is an empty UDP packet: all it says is where it came from, and where it
-// went. It is parsed, and authenticated by nothing.
-type Knock struct{ Source, Destination netip.AddrPort }
+// Packet is an empty UDP packet: its source and its destination are all that it
+// says. It is parsed, and authenticated by nothing.
+type Packet struct{ Source, Destination netip.AddrPort }
 
-// Sink takes knocks. The slice is valid until Take returns; one goroutine
+// Sink takes packets. The slice is valid until Take returns; one goroutine
 // calls it at a time.
-type Sink interface{ Take([]Knock) }
+type Sink interface{ Take([]Packet) }
 
 // MaxBound is how many ports can be bound at the most.
 const MaxBound = 4096
@@ -49,7 +49,7 @@ type counts struct{ received, dropped, refused, answers, failures atomic.Uint64 
 // medium is how packets are heard, and answers sent.
 type medium interface {
 	run(ctx context.Context) error
-	answer(k Knock, payload []byte) error
+	answer(p Packet, payload []byte) error
 	close()
 }
 
@@ -87,12 +87,12 @@ func (c *Capture) Run(ctx context.Context) error {
 // Close gives everything up. It may be called more than once.
 func (c *Capture) Close() { c.medium.close() }
 
-// Answer sends a datagram to where a knock came from, from where it went to. It
+// Answer sends a datagram to the source of a packet, from its destination. It
 // may be called concurrently.
-func (c *Capture) Answer(k Knock, payload []byte) error {
-	if err := c.medium.answer(k, payload); err != nil {
+func (c *Capture) Answer(p Packet, payload []byte) error {
+	if err := c.medium.answer(p, payload); err != nil {
 		c.counts.failures.Add(1)
-		return fmt.Errorf("answer %s: %w", k.Source, err)
+		return fmt.Errorf("answer %s: %w", p.Source, err)
 	}
 	c.counts.answers.Add(1)
 	return nil

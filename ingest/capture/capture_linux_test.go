@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/ingest/udp"
 )
 
 // world is this host, which captures, and one outside.
@@ -26,20 +27,20 @@ type world struct {
 	*Capture
 	outside *netns.Host
 	mu      sync.Mutex
-	knocks  []Knock
+	knocks  []Packet
 	stop    func()
 }
 
-func (w *world) Take(k []Knock) {
+func (w *world) Take(k []Packet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.knocks = append(w.knocks, k...)
 }
 
-func (w *world) heard() []Knock {
+func (w *world) heard() []Packet {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]Knock(nil), w.knocks...)
+	return append([]Packet(nil), w.knocks...)
 }
 
 func (w *world) must(err error) {
@@ -114,7 +115,7 @@ func (w *world) send(packet []byte) {
 		if packet[0]>>4 == 6 {
 			protocol = unix.ETH_P_IPV6
 		}
-		to := &unix.SockaddrLinklayer{Ifindex: outer.Index, Protocol: swapped(protocol), Halen: 6}
+		to := &unix.SockaddrLinklayer{Ifindex: outer.Index, Protocol: udp.Swap(protocol), Halen: 6}
 		copy(to.Addr[:], inner)
 		return unix.Sendto(fd, packet, 0, to)
 	}))
@@ -135,6 +136,7 @@ var mark = ip(netip.AddrPortFrom(there4, 7), netip.AddrPortFrom(here4, 20007), n
 
 // TestKernelFollowsTheRule has every sample come over a link.
 func TestKernelFollowsTheRule(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -161,6 +163,7 @@ func TestKernelFollowsTheRule(t *testing.T) {
 }
 
 func TestImpossibleSources(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -179,6 +182,7 @@ func TestImpossibleSources(t *testing.T) {
 
 // TestKnocksAndAnswers, of both media, over both families.
 func TestKnocksAndAnswers(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -219,6 +223,7 @@ func TestKnocksAndAnswers(t *testing.T) {
 // TestPortsStayClosed: the kernel answers as for their neighbours; bound ones
 // are silent, whatever comes.
 func TestPortsStayClosed(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -255,6 +260,7 @@ func TestPortsStayClosed(t *testing.T) {
 // TestThroughTranslation: an answer finds its way through a NAT that knows of
 // one port only.
 func TestThroughTranslation(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -313,6 +319,7 @@ func TestThroughTranslation(t *testing.T) {
 }
 
 func TestBoundPortsThatAreTaken(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -341,6 +348,7 @@ func TestBoundPortsThatAreTaken(t *testing.T) {
 // TestItTakesOnlyRawPackets: CAP_NET_RAW is all that capturing takes; without
 // it the error says so.
 func TestItTakesOnlyRawPackets(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -375,6 +383,7 @@ func TestItTakesOnlyRawPackets(t *testing.T) {
 
 // TestBurstIsCounted: what is sent is received, or dropped and counted.
 func TestBurstIsCounted(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -400,25 +409,25 @@ func TestBurstIsCounted(t *testing.T) {
 // none takes packets, and forgets them.
 type none struct{ n int }
 
-func (s *none) Take(k []Knock) { s.n += len(k) }
+func (s *none) Take(k []Packet) { s.n += len(k) }
 
 func TestNothingIsAllocated(t *testing.T) {
 	c := &captured{rule: inTest, counts: new(counts), own: own{}, cfg: Config{Sink: new(none)}}
 	all := []netip.Addr{here4, here6}
 	c.own.all.Store(&all)
 	b := newBatch()
-	for i := range batchSize {
+	for i := range udp.BatchSize {
 		from, to := there4, here4
 		if i%2 == 1 {
 			from, to = there6, here6
 		}
 		p := ip(netip.AddrPortFrom(from, 5000), netip.AddrPortFrom(to, 20000), nil, 0)
-		b.msgs[i].len = uint32(copy(b.data[i][:], p))
+		b.sizes[i] = copy(b.data[i][:], p)
 	}
-	if n := testing.AllocsPerRun(100, func() { c.take(b, batchSize) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { c.take(b, udp.BatchSize) }); n != 0 {
 		t.Errorf("%v for a batch", n)
 	}
-	if got := c.cfg.Sink.(*none).n; got != 101*batchSize {
+	if got := c.cfg.Sink.(*none).n; got != 101*udp.BatchSize {
 		t.Errorf("%d handed on", got)
 	}
 }
@@ -429,11 +438,11 @@ func BenchmarkTake(b *testing.B) {
 	c.own.all.Store(&all)
 	batch := newBatch()
 	p := ip(netip.AddrPortFrom(there4, 5000), netip.AddrPortFrom(here4, 20000), nil, 0)
-	for i := range batchSize {
-		batch.msgs[i].len = uint32(copy(batch.data[i][:], p))
+	for i := range udp.BatchSize {
+		batch.sizes[i] = copy(batch.data[i][:], p)
 	}
 	for b.Loop() {
-		c.take(batch, batchSize)
+		c.take(batch, udp.BatchSize)
 	}
-	b.ReportMetric(float64(b.N)*batchSize/b.Elapsed().Seconds(), "pkts/s")
+	b.ReportMetric(float64(b.N)*udp.BatchSize/b.Elapsed().Seconds(), "pkts/s")
 }

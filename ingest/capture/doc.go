@@ -6,8 +6,8 @@
 //	          (Program) lets through what the rule does: whole and empty UDP
 //	          packets, for this host, to the range. The ports stay closed
 //	bound     or a UDP socket a port, whose filter lets empty datagrams through
-//	  -> recvmmsg  up to 64 at a time
-//	  -> parse     the same rule again; sources that cannot be; Knock
+//	  -> recvmmsg  up to 64 at a time (udp)
+//	  -> parse     the same rule again; sources that cannot be; Packet
 //	  -> Sink
 //	Answer <-      one datagram back, from the very port: by a raw socket, or
 //	               the bound one

@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+
+	"sallyport/ingest/udp"
 )
 
 // own is which addresses are the host's: a router hears packets that are for
 // others, too.
 type own struct {
-	given []netip.Addr // by the configuration; none, or an unspecified one: all
+	given udp.Addresses // by the configuration
 	all   atomic.Pointer[[]netip.Addr]
 }
 
@@ -43,15 +45,5 @@ func (o *own) is(a netip.Addr) bool {
 	return found
 }
 
-// has reports whether knocks to an address are taken.
-func (o *own) has(a netip.Addr) bool {
-	if !o.is(a) {
-		return false
-	}
-	for _, g := range o.given {
-		if g.WithZone("") == a || g.IsUnspecified() && (g.Is6() || a.Is4()) {
-			return true
-		}
-	}
-	return len(o.given) == 0
-}
+// has reports whether packets to an address are taken.
+func (o *own) has(a netip.Addr) bool { return o.is(a) && o.given.Has(a) }

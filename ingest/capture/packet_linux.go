@@ -12,6 +12,9 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"sallyport/ingest/prefilter"
+	"sallyport/ingest/udp"
 )
 
 const (
@@ -51,7 +54,7 @@ func listen(cfg Config, counts *counts) (_ medium, err error) {
 	}{{unix.ETH_P_IP, false}, {unix.ETH_P_IPV6, true}} {
 		// Index 0 stands for all interfaces. What is sent is not heard by
 		// sockets of one protocol.
-		conn, err := packet.Listen(&net.Interface{}, packet.Datagram, family.protocol, &packet.Config{Filter: assemble(c.rule.program(family.v6, true))})
+		conn, err := packet.Listen(&net.Interface{}, packet.Datagram, family.protocol, &packet.Config{Filter: prefilter.Assemble(c.rule.program(family.v6, true))})
 		if err != nil {
 			return nil, explain(fmt.Errorf("capture packets: %w", err))
 		}
@@ -151,31 +154,30 @@ func (c *captured) hear(ctx context.Context, conn *packet.Conn) error {
 	}
 }
 
-// take hands on what of a batch are knocks.
+// take hands on the packets of a batch that keep the rule.
 func (c *captured) take(b *batch, n int) {
-	knocks := b.knocks[:0]
+	packets := b.packets[:0]
 	for i := range n {
-		data, link := b.packet(i)
-		k, ok := c.rule.parse(data)
-		loopback := link.Hatype == unix.ARPHRD_LOOPBACK
-		from, to := k.Source.Addr(), k.Destination.Addr()
+		p, ok := c.rule.parse(b.packet(i))
+		link, loopback := b.names[i].Link()
+		from, to := p.Source.Addr(), p.Destination.Addr()
 		if !ok || !possible(from, loopback) || !possible(to, loopback) || !c.own.has(to) || !loopback && c.own.is(from) {
 			c.counts.refused.Add(1)
 			continue
 		}
-		k.Source = netip.AddrPortFrom(zoned(from, uint32(link.Ifindex)), k.Source.Port())
-		k.Destination = netip.AddrPortFrom(zoned(to, uint32(link.Ifindex)), k.Destination.Port())
-		knocks = append(knocks, k)
+		p.Source = netip.AddrPortFrom(udp.WithLink(from, link), p.Source.Port())
+		p.Destination = netip.AddrPortFrom(udp.WithLink(to, link), p.Destination.Port())
+		packets = append(packets, p)
 	}
 	c.counts.received.Add(uint64(n))
-	if len(knocks) > 0 {
+	if len(packets) > 0 {
 		c.sink.Lock()
 		defer c.sink.Unlock()
-		c.cfg.Sink.Take(knocks)
+		c.cfg.Sink.Take(packets)
 	}
 }
 
-func (c *captured) answer(k Knock, payload []byte) error { return c.raw.send(k, payload) }
+func (c *captured) answer(p Packet, payload []byte) error { return c.raw.send(p, payload) }
 
 func (c *captured) close() {
 	c.once.Do(func() {

@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	udp        = 17
-	udpHeader  = 8
-	ip6Header  = 40
-	snapLength = 96 // more than the headers that the rule lets through
+	protocolUDP = 17
+	udpHeader   = 8
+	ip6Header   = 40
+	snapLength  = 96 // more than the headers that the rule lets through
 	// fragment are the bits of an IPv4 header's flags and offset that say that
 	// a packet is not whole.
 	fragment = 0x3fff
 )
 
-// rule is which packets are knocks, as Go and as BPF.
+// rule is which packets are handed on, as Go and as BPF.
 type rule struct{ first, last uint16 }
 
 // parse reads a packet from its IP header on. IPv6 extension headers are not
 // looked behind: clients send none.
-func (r rule) parse(b []byte) (k Knock, ok bool) {
+func (r rule) parse(b []byte) (p Packet, ok bool) {
 	if len(b) == 0 {
-		return k, false
+		return p, false
 	}
 	switch b[0] >> 4 {
 	case 4:
@@ -32,32 +32,32 @@ func (r rule) parse(b []byte) (k Knock, ok bool) {
 	case 6:
 		return r.parse6(b)
 	}
-	return k, false
+	return p, false
 }
 
-func (r rule) parse4(b []byte) (k Knock, ok bool) {
+func (r rule) parse4(b []byte) (p Packet, ok bool) {
 	header := int(b[0]&15) * 4
-	if header < 20 || len(b) < header+udpHeader || b[9] != udp || binary.BigEndian.Uint16(b[6:])&fragment != 0 ||
+	if header < 20 || len(b) < header+udpHeader || b[9] != protocolUDP || binary.BigEndian.Uint16(b[6:])&fragment != 0 ||
 		int(binary.BigEndian.Uint16(b[2:])) != header+udpHeader {
-		return k, false
+		return p, false
 	}
 	return r.ports(b[header:], netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:])))
 }
 
-func (r rule) parse6(b []byte) (k Knock, ok bool) {
-	if len(b) < ip6Header+udpHeader || b[6] != udp || binary.BigEndian.Uint16(b[4:]) != udpHeader {
-		return k, false
+func (r rule) parse6(b []byte) (p Packet, ok bool) {
+	if len(b) < ip6Header+udpHeader || b[6] != protocolUDP || binary.BigEndian.Uint16(b[4:]) != udpHeader {
+		return p, false
 	}
 	return r.ports(b[ip6Header:], netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:])))
 }
 
 // ports reads a UDP header.
-func (r rule) ports(b []byte, source, destination netip.Addr) (k Knock, ok bool) {
+func (r rule) ports(b []byte, source, destination netip.Addr) (p Packet, ok bool) {
 	from, to := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	if from == 0 || to < r.first || to > r.last || binary.BigEndian.Uint16(b[4:]) != udpHeader {
-		return k, false
+		return p, false
 	}
-	return Knock{netip.AddrPortFrom(source, from), netip.AddrPortFrom(destination, to)}, true
+	return Packet{netip.AddrPortFrom(source, from), netip.AddrPortFrom(destination, to)}, true
 }
 
 var (
@@ -87,7 +87,7 @@ func (r rule) program(v6, forThis bool) (p []bpf.Instruction) {
 	inRange := [][]bpf.Instruction{must(bpf.JumpGreaterOrEqual, uint32(r.first)), must(bpf.JumpLessOrEqual, uint32(r.last))}
 	if v6 {
 		add(bpf.LoadAbsolute{Off: 0, Size: 1}, []bpf.Instruction{bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4}}, must(bpf.JumpEqual, 6))
-		add(bpf.LoadAbsolute{Off: 6, Size: 1}, must(bpf.JumpEqual, udp))
+		add(bpf.LoadAbsolute{Off: 6, Size: 1}, must(bpf.JumpEqual, protocolUDP))
 		add(half(4), must(bpf.JumpEqual, udpHeader))
 		add(half(ip6Header + 6)) // the whole header is there, or it is refused here
 		add(half(ip6Header), must(bpf.JumpNotEqual, 0))
@@ -96,7 +96,7 @@ func (r rule) program(v6, forThis bool) (p []bpf.Instruction) {
 		return append(p, take)
 	}
 	add(bpf.LoadAbsolute{Off: 0, Size: 1}, must(bpf.JumpGreaterOrEqual, 0x45), must(bpf.JumpLessOrEqual, 0x4f))
-	add(bpf.LoadAbsolute{Off: 9, Size: 1}, must(bpf.JumpEqual, udp))
+	add(bpf.LoadAbsolute{Off: 9, Size: 1}, must(bpf.JumpEqual, protocolUDP))
 	add(half(6), must(bpf.JumpBitsNotSet, fragment))
 	add(bpf.LoadMemShift{Off: 0})
 	add(half(2), []bpf.Instruction{bpf.ALUOpX{Op: bpf.ALUOpSub}}, must(bpf.JumpEqual, udpHeader))
@@ -111,16 +111,4 @@ func (r rule) program(v6, forThis bool) (p []bpf.Instruction) {
 // first.
 func emptyOnly() []bpf.Instruction {
 	return append([]bpf.Instruction{bpf.LoadAbsolute{Off: 4, Size: 2}}, append(must(bpf.JumpEqual, udpHeader), take)...)
-}
-
-// refuseAll takes nothing.
-var refuseAll = []bpf.Instruction{refuse}
-
-// assemble cannot fail: no instruction of ours has an invalid field.
-func assemble(p []bpf.Instruction) []bpf.RawInstruction {
-	raw, err := bpf.Assemble(p)
-	if err != nil {
-		panic(err)
-	}
-	return raw
 }

@@ -19,7 +19,7 @@ func ip(from, to netip.AddrPort, payload []byte, options int) []byte {
 	d := datagram(from, to, payload)
 	if from.Addr().Is6() {
 		b := make([]byte, ip6Header)
-		b[0], b[6], b[7] = 0x60, udp, 64
+		b[0], b[6], b[7] = 0x60, protocolUDP, 64
 		binary.BigEndian.PutUint16(b[4:], uint16(len(d)))
 		copy(b[8:], from.Addr().AsSlice())
 		copy(b[24:], to.Addr().AsSlice())
@@ -27,7 +27,7 @@ func ip(from, to netip.AddrPort, payload []byte, options int) []byte {
 	}
 	header := 20 + options
 	b := make([]byte, header)
-	b[0], b[8], b[9] = 0x40|byte(header/4), 64, udp
+	b[0], b[8], b[9] = 0x40|byte(header/4), 64, protocolUDP
 	binary.BigEndian.PutUint16(b[2:], uint16(header+len(d)))
 	copy(b[12:], from.Addr().AsSlice())
 	copy(b[16:], to.Addr().AsSlice())
@@ -133,7 +133,7 @@ func TestSamplesArriveAsTheyAre(t *testing.T) {
 	// sum over the pseudo header.
 	b := datagram(netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2"), []byte{0xff})
 	var sum uint32
-	for _, part := range [][]byte{{10, 0, 0, 1, 10, 0, 0, 2, 0, udp, 0, 9}, append(b, 0)} {
+	for _, part := range [][]byte{{10, 0, 0, 1, 10, 0, 0, 2, 0, protocolUDP, 0, 9}, append(b, 0)} {
 		for i := 0; i < len(part); i += 2 {
 			sum += uint32(binary.BigEndian.Uint16(part[i:]))
 		}

@@ -11,7 +11,7 @@ import (
 // the place of an earlier one without a gap, and needs no privilege for it.
 // ENOMEM: there is no room for both within net.core.optmem_max.
 func Attach(fd int, program []bpf.Instruction) error {
-	return AttachRaw(fd, assemble(program))
+	return AttachRaw(fd, Assemble(program))
 }
 
 // AttachRaw is Attach for a program that was assembled already.
@@ -26,7 +26,7 @@ func Detach(fd int) { unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FIL
 // as the program says, by the order in which they were bound. Where there is
 // no such socket (yet), the kernel chooses.
 func (s Steer) Attach(fd int) error {
-	return attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, "SO_ATTACH_REUSEPORT_CBPF", assemble(s.Program()))
+	return attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, "SO_ATTACH_REUSEPORT_CBPF", Assemble(s.Program()))
 }
 
 func attach(fd, option int, name string, program []bpf.RawInstruction) error {

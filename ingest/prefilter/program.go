@@ -25,26 +25,27 @@ const (
 	leaf = 8
 )
 
-// Program returns the rules as classic BPF for a filter of a UDP socket. The
-// program of rules without a place refuses everything.
-func (r Rules) Program() []bpf.Instruction {
-	if r.Identifiers == nil {
-		return append(r.head(), printable()...)
+// Program returns the rules of a port as classic BPF for a filter of its UDP
+// sockets. The program of a port without a place refuses everything.
+func (t Table) Program(port uint16) []bpf.Instruction {
+	if t.Identifiers == nil {
+		return append(t.head(port), printable()...)
 	}
-	return append(r.head(), r.Identifiers.tree...)
+	return append(t.head(port), t.Identifiers.tree...)
 }
 
 // Raw is Program, assembled. The tree, which is most of it, was assembled once
 // for all ports: its jumps are relative.
-func (r Rules) Raw() []bpf.RawInstruction {
-	if r.Identifiers == nil {
-		return assemble(r.Program())
+func (t Table) Raw(port uint16) []bpf.RawInstruction {
+	if t.Identifiers == nil {
+		return Assemble(t.Program(port))
 	}
-	return append(assemble(r.head()), r.Identifiers.raw...)
+	return append(Assemble(t.head(port)), t.Identifiers.raw...)
 }
 
-// assemble cannot fail: no instruction of ours has an invalid field.
-func assemble(p []bpf.Instruction) []bpf.RawInstruction {
+// Assemble returns a program as the kernel takes it. It panics if a field of an
+// instruction is invalid: programs are made by code, not from input.
+func Assemble(p []bpf.Instruction) []bpf.RawInstruction {
 	raw, err := bpf.Assemble(p)
 	if err != nil {
 		panic(err)
@@ -54,7 +55,7 @@ func assemble(p []bpf.Instruction) []bpf.RawInstruction {
 
 // head is the program up to the identifier, which it has in register A at the
 // end if there are clients to compare it with.
-func (r Rules) head() []bpf.Instruction {
+func (t Table) head(port uint16) []bpf.Instruction {
 	p := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: udpLength, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: udpHeader + wire.Size, SkipTrue: 1},
@@ -63,11 +64,12 @@ func (r Rules) head() []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(binary.BigEndian.Uint16([]byte(wire.Magic))), SkipTrue: 1},
 		refuse,
 	}
-	for i, place := range r.Places {
-		p = append(p, r.place(place, len(r.Places)-1-i)...)
+	places := t.Ports[port]
+	for i, place := range places {
+		p = append(p, t.place(place, len(places)-1-i)...)
 	}
 	p = append(p, refuse)
-	if r.Identifiers != nil {
+	if t.Identifiers != nil {
 		p = append(p, bpf.LoadAbsolute{Off: udpHeader + wire.OffsetIdentifier, Size: 4})
 	}
 	return p
@@ -78,26 +80,39 @@ func RefuseAll() []bpf.Instruction { return []bpf.Instruction{refuse} }
 
 var refuse = bpf.RetConstant{Val: 0}
 
-// placeSize is how many instructions place returns.
-const placeSize = 5
-
-// place checks a datagram against one place. Where it is another's, the next
-// of the places that follow has its turn; where it is this one's, what comes
-// after the last of them and its refusal.
-func (r Rules) place(p schedule.Place, follow int) []bpf.Instruction {
+// place checks a datagram against one place. If the datagram belongs to another
+// place, the program goes on with the next of the places that follow. If it
+// belongs to this one, the program goes on behind the last place and its
+// refusal.
+func (t Table) place(p schedule.Place, follow int) []bpf.Instruction {
 	first, last := p.Minute.Bounds()
 	first, last = max(first, 0), min(last, math.MaxUint32)
-	if last < first || p.Index > r.Maximum || p.Index < 0 {
+	if last < first || p.Index > t.highest() || p.Index < 0 {
 		first, last = 1, 0 // no timestamp lies there
 	}
-	return []bpf.Instruction{
-		// Sequence ID and maximum stand side by side.
+	// Sequence ID and maximum stand side by side.
+	pair := func(maximum int8) uint32 { return uint32(uint8(p.Index))<<8 | uint32(uint8(maximum)) }
+	code := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: udpHeader + wire.OffsetSequence, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(p.Index)<<8 | uint32(r.Maximum), SkipFalse: 3},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: pair(t.Maximum), SkipFalse: 3},
+	}
+	if t.Maximum == AnyMaximum {
+		code = append(code[:1],
+			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: pair(p.Index), SkipFalse: 4},
+			bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: pair(t.highest()), SkipFalse: 3})
+	}
+	return append(code,
 		bpf.LoadAbsolute{Off: udpHeader + wire.OffsetTimestamp, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: uint32(first), SkipFalse: 1},
-		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: uint32(last), SkipTrue: uint8(follow*placeSize + 1)},
+		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: uint32(last), SkipTrue: uint8(follow*(len(code)+3) + 1)})
+}
+
+// highest is the largest sequence ID, and maximum, that a knock can have.
+func (t Table) highest() int8 {
+	if t.Maximum == AnyMaximum {
+		return math.MaxInt8
 	}
+	return t.Maximum
 }
 
 // printable takes identifiers of printable ASCII, as the codec does.

@@ -58,7 +58,7 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 				all = g.mangle(int(n), payload)
 			}
 			for _, p := range all {
-				if err := g.capture.Answer(capture.Knock{Source: source, Destination: destination}, p); err != nil {
+				if err := g.capture.Answer(capture.Packet{Source: source, Destination: destination}, p); err != nil {
 					return err
 				}
 			}
@@ -121,7 +121,7 @@ func (g *gate) open(at string) {
 	}()
 }
 
-func (g *gate) Take(knocks []capture.Knock) {
+func (g *gate) Take(knocks []capture.Packet) {
 	for _, k := range knocks {
 		if k.Destination.Port() >= above.Base {
 			g.responses.Add(1)

@@ -1,19 +1,19 @@
 package config
 
 import (
-	"net/netip"
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/ingest/udp"
 	"sallyport/verify/schedule"
 )
 
 // Config is what the server runs with: everything checked, nothing default. It
 // is immutable.
 type Config struct {
-	Path   string       // of the file; other paths are relative to its directory no more
-	Server string       // by which clients reach it; empty: not said
-	Listen []netip.Addr // empty: all
+	Path   string // of the file; other paths are relative to its directory no more
+	Server string // by which clients reach it; empty: not said
+	Listen udp.Addresses
 
 	Ports      int // knocks of a sequence
 	Generator  schedule.Generator

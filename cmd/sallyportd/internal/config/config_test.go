@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/ingest/udp"
 	"sallyport/sessions/gate"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
@@ -70,7 +71,7 @@ func TestReference(t *testing.T) {
 		t.Errorf("the web server's files are not in the reference: %+v", w)
 	}
 	got.Services[0].kind = web{}
-	want.Listen, want.User, want.StealthExcept = []netip.Addr{netip.IPv6Unspecified()}, "sallyport", []uint16{51820}
+	want.Listen, want.User, want.StealthExcept = udp.Addresses{netip.IPv6Unspecified()}, "sallyport", []uint16{51820}
 	minute := gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
 	half := minute
 	half.OpenFor = 30 * time.Second

@@ -70,10 +70,7 @@ func upstreamAddresses(host string) []netip.Addr {
 // listensAt reports whether the service listens at an address; if it does at
 // all of this host's, only the loopback's are known to be among them.
 func (s *Service) listensAt(a netip.Addr) bool {
-	if at := s.Host(); at.IsValid() {
-		return a == at
-	}
-	return a.IsLoopback() && (a.Is4() || !strings.HasPrefix(s.Listen, "0.0.0.0:"))
+	return (s.Host().IsValid() || a.IsLoopback()) && s.Addresses().Has(a)
 }
 
 // unlistenable says why no host has an address for itself; empty: one may.

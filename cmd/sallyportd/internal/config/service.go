@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/ingest/udp"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
 )
@@ -104,6 +105,16 @@ func (s *Service) Host() netip.Addr {
 		return netip.Addr{}
 	}
 	return a.Unmap()
+}
+
+// Addresses are those that it listens on.
+func (s *Service) Addresses() udp.Addresses {
+	host, _, _ := client.SplitService(s.Listen)
+	a, err := netip.ParseAddr(host)
+	if err != nil || a == netip.IPv6Unspecified() {
+		return nil // no host, or one that stands for all
+	}
+	return udp.Addresses{a.Unmap()}
 }
 
 // Protocol is "tcp" or "udp".

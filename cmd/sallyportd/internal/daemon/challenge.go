@@ -64,7 +64,7 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func(g
 		Public4: cfg.Challenge.Public4, Public6: cfg.Challenge.Public6, Random: rand.Reader,
 		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return port() },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
-			return c.capture.Answer(capture.Knock{Source: source, Destination: destination}, payload)
+			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
 		Grant: func(g exchange.Grant, from netip.Addr) {
 			select {
@@ -114,7 +114,7 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 }
 
 // Take implements capture.Sink.
-func (c *challenger) Take(packets []capture.Knock) {
+func (c *challenger) Take(packets []capture.Packet) {
 	now := c.now()
 	for _, p := range packets {
 		c.table.Take(p.Source, p.Destination, now)

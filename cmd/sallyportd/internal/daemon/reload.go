@@ -68,7 +68,16 @@ func (s *Server) change(ctx context.Context, what string, read func(*config.Conf
 // apply brings a running server in line with a plan. Clients that are new are
 // known, and restricted, before their knocks are accepted; those that have left
 // get no grant, and lose their leases.
-func (s *Server) apply(ctx context.Context, cfg *config.Config, p plan) error {
+func (s *Server) apply(ctx context.Context, cfg *config.Config, p plan) (err error) {
+	commit, abort, err := s.ingest.Prepare(ctx, p.terms)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			abort()
+		}
+	}()
 	var contents []func()
 	for i := range cfg.Services {
 		apply, err := s.services[i].Load(&cfg.Services[i])
@@ -96,5 +105,5 @@ func (s *Server) apply(ctx context.Context, cfg *config.Config, p plan) error {
 	for _, apply := range contents {
 		apply()
 	}
-	return s.ingest.Update(ctx, p.terms)
+	return commit()
 }

@@ -77,7 +77,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		ReceiveBuffer: cfg.ReceiveBuffer,
 		Unfiltered:    !cfg.KernelFilter,
 		Terms:         p.terms,
-		Opened:        knockPorts(cfg.UDPPorts(), h, env.Clock.Wall),
+		KnockPorts:    knockPorts(cfg.UDPPorts(), h, env.Clock.Wall),
 		Sink:          s.sessions,
 		Now:           env.Clock.Wall,
 		Log:           env.Log,

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -34,6 +33,7 @@ func clientNumber(i int) wire.Identifier { return wire.Identifier([]byte(fmt.Spr
 // TestFloodInOneNameFillsOneQueue: each client has one reader, before and after
 // the ports have changed.
 func TestFloodInOneNameFillsOneQueue(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -47,7 +47,7 @@ func TestFloodInOneNameFillsOneQueue(t *testing.T) {
 	for round := range 4 {
 		m := minute + schedule.Minute(round)
 		s.clock.Set(m.Start().Add(30 * time.Second))
-		if err := s.Update(t.Context(), *s.terms.Load()); err != nil {
+		if err := s.update(*s.terms.Load()); err != nil {
 			t.Fatal(err)
 		}
 		ports, _ := portsOf(3)(m)
@@ -73,12 +73,13 @@ func TestFloodInOneNameFillsOneQueue(t *testing.T) {
 // TestFilterFollowsTheTerms: when Update returns, the kernel lets in who is
 // new, and nobody else.
 func TestFilterFollowsTheTerms(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	s := start(t, 3, loop4)
 	ports, _ := portsOf(3)(minute)
-	if got := s.Stats().Filter; got != ClientsFilter {
+	if got := s.Stats().Filter; got != prefilter.Clients {
 		t.Errorf("filter %s", got)
 	}
 	for _, n := range []int{5, 6, 0, prefilter.MaxIdentifiers + 1, 4} {
@@ -92,12 +93,12 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 		}
 		terms := *s.terms.Load()
 		terms.Rules.Table = table
-		if err := s.Update(t.Context(), terms); err != nil {
+		if err := s.update(terms); err != nil {
 			t.Fatal(err)
 		}
-		want := ClientsFilter
+		want := prefilter.Clients
 		if n > prefilter.MaxIdentifiers {
-			want = ShapeFilter
+			want = prefilter.Shape
 		}
 		if got := s.Stats().Filter; got != want {
 			t.Errorf("%d clients: filter %s", n, got)
@@ -108,7 +109,7 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 		}
 		known := uint64(min(n, 10))
 		wait(t, "all known ones checked", func() bool { return s.Stats().Reasons[verify.MAC] == before.Reasons[verify.MAC]+known })
-		if err := s.Update(t.Context(), terms); err != nil { // counts the kernel's drops
+		if err := s.update(terms); err != nil { // counts the kernel's drops
 			t.Fatal(err)
 		}
 		if got := s.Stats(); got.Kernel != before.Kernel+10-known || got.Received != before.Received+known {
@@ -120,18 +121,19 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 // TestKernelThatTakesNoLargeFilter: then fewer rules, or none, and what is good
 // gets in all the same.
 func TestKernelThatTakesNoLargeFilter(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	const limit = "/proc/sys/net/core/optmem_max"
 	for _, row := range []struct {
 		bytes  string
-		filter Filter
+		filter prefilter.Level
 		log    string
 	}{
-		{"10000", ClientsFilter, ""}, // room for one, not for two
-		{"4000", ShapeFilter, "does not refuse unknown clients"},
-		{"100", NoFilter, "refuses nothing on its own"},
+		{"10000", prefilter.Clients, ""}, // room for one, not for two
+		{"4000", prefilter.Shape, "does not refuse unknown clients"},
+		{"100", prefilter.None, "refuses nothing on its own"},
 	} {
 		if err := os.WriteFile(limit, []byte(row.bytes), 0o644); err != nil {
 			t.Skipf("this kernel has one net.core.optmem_max for all namespaces: %v", err)
@@ -157,7 +159,7 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 		if terms.Rules.Table, err = verify.NewTable(clients); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Update(t.Context(), terms); err != nil {
+		if err := s.update(terms); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.Stats().Filter; got != row.filter {
@@ -175,6 +177,7 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 // reads, and closes the ports: all that the queues held is read and checked,
 // though every processor reads, and the rest is the kernel's to count.
 func TestNoDatagramIsLostUncounted(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -186,13 +189,10 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 	defer pool.Release()
 	for i := range readers {
 		sh := newShard(pool, termsOf(t, 3), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
-		if readers[i], err = newReader(sh); err != nil {
-			t.Fatal(err)
-		}
-		defer readers[i].close()
+		readers[i] = socketReader(t, sh)
+		defer readers[i].source.close()
 	}
-	log := slog.New(slog.DiscardHandler)
-	ps := newPortSet([]netip.Addr{loop4}, readers, newSetup(4<<20, false, 1, len(readers), log), log)
+	ps := portSetOf(4<<20, readers...)
 	wanted := map[uint16][]schedule.Place{}
 	for i := range 3 {
 		wanted[uint16(20_000+i)] = []schedule.Place{{Minute: minute, Index: int8(i)}}
@@ -201,8 +201,8 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	terms := verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}
-	ps.reconcile(wanted, terms)
+	accepted := tableOf(verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}, wanted)
+	ps.reconcile(accepted, accepted)
 	const sent = 40_000
 	for i := range 3 {
 		c, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", 20_000+i))
@@ -219,9 +219,9 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 		}
 	}
 	reconciled := make(chan struct{})
-	go func() { ps.reconcile(nil, terms); close(reconciled) }()
+	go func() { ps.reconcile(prefilter.Table{}, prefilter.Table{}); close(reconciled) }()
 	for _, r := range readers {
-		wait(t, "the removal", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.removed) == 3 })
+		awaitRemovals(t, r, 3)
 		r.stop()
 	}
 	var running sync.WaitGroup
@@ -234,10 +234,9 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 	}
 	running.Wait()
 	<-reconciled
-	kernel, received, dropped := ps.kernel.Load(), uint64(0), uint64(0)
+	kernel, received, dropped := ps.dropped(), uint64(0), uint64(0)
 	for _, r := range readers {
 		r.shard.wait()
-		kernel += r.shard.kernel.Load()
 		received += r.shard.received.Load()
 		dropped += r.shard.dropped.Load()
 	}
@@ -250,6 +249,7 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 // TestOthersGetThroughWhenOneQueueIsFull: a flood in one client's name costs
 // the clients of its own reader, not those of the others.
 func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -305,6 +305,7 @@ func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
 }
 
 func TestReceiveBuffer(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -322,11 +323,5 @@ func TestReceiveBuffer(t *testing.T) {
 		if told := strings.Contains(s.log.String(), "net.core.rmem_max"); told != (size == gigabyte) {
 			t.Errorf("%d bytes asked for, %d given, log %s", size, given, s.log)
 		}
-	}
-}
-
-func TestFilterNames(t *testing.T) {
-	if got := fmt.Sprint(NoFilter, ShapeFilter, ClientsFilter, Filter(9)); got != "none shape clients unknown" {
-		t.Error(got)
 	}
 }

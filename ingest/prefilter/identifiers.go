@@ -6,32 +6,19 @@ import (
 
 	"golang.org/x/net/bpf"
 
-	"sallyport/verify"
-	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
-// Rules are what a port takes. They are immutable.
-type Rules struct {
-	Maximum     int8 // n-1
-	Places      []schedule.Place
-	Identifiers *Identifiers // nil: every one that can be
-}
-
-// Accepts reports whether a datagram, given without its UDP header, keeps the
-// rules. It is what Program does, in Go.
-func (r Rules) Accepts(datagram []byte) bool {
-	k, _, reason := verify.Shape(datagram, r.Maximum, r.Places)
-	return reason == verify.Authentic && (r.Identifiers == nil || r.Identifiers.has(k.Identifier))
-}
-
 // Identifiers are those of all clients, and the part of a program that knows
-// them.
+// them. They are immutable.
 type Identifiers struct {
 	sorted []uint32 // as they lie in a datagram, big-endian
 	tree   []bpf.Instruction
 	raw    []bpf.RawInstruction // the same, assembled
 }
+
+// Len is how many there are.
+func (s *Identifiers) Len() int { return len(s.sorted) }
 
 // Instructions is how many a program has for them.
 func (s *Identifiers) Instructions() int { return len(s.raw) }
@@ -52,7 +39,7 @@ func NewIdentifiers(ids []wire.Identifier) *Identifiers {
 	}
 	slices.Sort(set.sorted)
 	set.tree = tree(set.sorted)
-	set.raw = assemble(set.tree)
+	set.raw = Assemble(set.tree)
 	return set
 }
 
