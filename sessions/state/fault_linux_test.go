@@ -18,6 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	faultfs.Main()
+	netns.Together(4) // most of them wait, for a disk or a network
 	os.Exit(m.Run())
 }
 
@@ -33,11 +34,16 @@ type known struct {
 // What Record has reported durable is always there, the file is always sound,
 // and when the fault is over the store works again.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	disk := faultfs.Start(t)
-	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EROFS} {
+	errnos := []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EROFS}
+	if testing.Short() {
+		errnos = errnos[:1]
+	}
+	for _, errno := range errnos {
 		last := 1
 		for k := 0; k <= last; k++ {
 			dir := disk.Arm(k, errno)
@@ -126,6 +132,7 @@ func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 // TestResetFaults lets each change to the disk fail in turn while a store is
 // reset, and after each the power: at no moment is the old file lost.
 func TestResetFaults(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
