@@ -15,6 +15,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"sallyport/sessions/durable"
+	"sallyport/verify/schedule"
 )
 
 // Config is what Open needs. All fields but Relaxed are required.
@@ -107,8 +108,9 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	c, err := readFile(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		// What its tolerance was, no record tells: it may have been the largest.
 		s.log.Warn("there is no state file: a new one is made, and knocks that may have been used before are refused", "file", s.path)
-		c = &contents{version: version, header: header{doubt: seconds(cfg.Now.Add(maxTolerance))}}
+		c = &contents{version: version, header: header{doubt: seconds(cfg.Now.Add(schedule.MaxTolerance))}}
 		if err := write(s.path, c.header, nil); err != nil {
 			return header{}, fmt.Errorf("make the state file: %w", err)
 		}
@@ -135,10 +137,6 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	}
 	return h, nil
 }
-
-// maxTolerance is the most that a tolerance can be: where no record tells what
-// it was, it may have been that.
-const maxTolerance = time.Minute
 
 func seconds(t time.Time) uint32 { return uint32(t.Unix()) }
 
