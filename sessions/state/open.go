@@ -14,11 +14,12 @@ import (
 	"github.com/gofrs/flock"
 	bolt "go.etcd.io/bbolt"
 
+	"sallyport/sessions/clock"
 	"sallyport/sessions/durable"
 	"sallyport/verify/schedule"
 )
 
-// Config is what Open needs. All fields but Relaxed are required.
+// Config is what Open needs. All fields but Relaxed and Monotonic are required.
 type Config struct {
 	Dir       string        // made if need be
 	Relaxed   bool          // Record returns before the entries are durable
@@ -26,6 +27,9 @@ type Config struct {
 	Now       time.Time
 	Wait      time.Duration // for a process that has the directory
 	Log       *slog.Logger
+	// Monotonic is clock.Clock's: lines of the log about one trouble keep their
+	// distance by it. nil: this host's.
+	Monotonic func() time.Time
 }
 
 // Store is the state file while a server uses it. It is a sessions.Journal.
@@ -34,6 +38,8 @@ type Store struct {
 	lock    *flock.Flock
 	log     *slog.Logger
 	relaxed bool
+
+	monotonic func() time.Time
 
 	failures atomic.Uint64
 
@@ -65,7 +71,10 @@ func (e *LockedError) Hint() string {
 // written anew in this one. Errors are DamagedError, NewerError, LockedError,
 // or the system's.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed}
+	if cfg.Monotonic == nil {
+		cfg.Monotonic = clock.System().Monotonic
+	}
+	s := &Store{path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed, monotonic: cfg.Monotonic}
 	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
