@@ -6,8 +6,10 @@
 //	New        one more network namespace: another host; for tests, NewHost
 //	Join       a veth pair between this namespace and a Host; for tests, Connect
 //	Count      what crossed an end of it
+//	Until      waits for progress, as long as the test may take
+//	Together   lets more tests that wait run side by side
 //
 // ReceiveByThread says which core pays for what is received.
 //
-// Linux only.
+// Linux only, but for Until and Together.
 package netns

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -20,7 +21,9 @@ const inside = "SALLYPORT_TEST_NETNS"
 // own, with its loopback up. If not, it runs the test again in one, reports
 // what came of it as the test's own result, and returns false: the caller
 // returns. The test is skipped, with the reason, where the host forbids
-// namespaces. It must be called first, by a top-level test.
+// namespaces. A top-level test must call it first, but for t.Parallel: tests
+// in namespaces of their own may run side by side, unless they measure. The
+// second run obeys -short, and ends shortly before the deadline of the first.
 func Enter(t *testing.T) bool {
 	t.Helper()
 	return enter(t, &syscall.SysProcAttr{
@@ -71,7 +74,7 @@ func enter(t *testing.T, attributes *syscall.SysProcAttr) bool {
 	if strings.Contains(t.Name(), "/") {
 		t.Fatal("netns.Enter is for top-level tests")
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", again(t)...)
 	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = attributes
 	out, err := cmd.CombinedOutput()
@@ -91,6 +94,17 @@ func enter(t *testing.T, attributes *syscall.SysProcAttr) bool {
 		t.Fatalf("run the test in its own namespace: %v", err)
 	}
 	return false
+}
+
+// again returns the arguments with which the test runs once more.
+func again(t *testing.T) []string {
+	arguments := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.count=1", fmt.Sprintf("-test.short=%t", testing.Short())}
+	timeout := time.Duration(0) // none
+	if deadline, ok := t.Deadline(); ok {
+		// The report of a test that ran out of time still has to get here.
+		timeout = max(time.Until(deadline)-5*time.Second, time.Second)
+	}
+	return append(arguments, "-test.timeout="+timeout.String())
 }
 
 // LoopbackUp brings up the loopback of the namespace that the thread is in.

@@ -10,8 +10,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sallyport": main})
+	testscript.Main(tests{m}, map[string]func(){"sallyport": main})
 }
+
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int { return runTests(t.m) }
 
 func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script/*.txtar", nil) }
 

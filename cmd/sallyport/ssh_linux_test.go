@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -10,16 +9,26 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"sallyport/bench/netns"
 )
 
 // TestSSHThroughProxyCommand runs a real sshd and a real ssh, which reaches it
-// only through "sallyport connect". It is not in a namespace of its own, where
-// sshd could not change users; all is on the loopback.
+// only through "sallyport connect". All is on the loopback. The sshd of root
+// needs root's privileges to change users; that of another user has none.
 func TestSSHThroughProxyCommand(t *testing.T) {
 	sshd, err := exec.LookPath("/usr/sbin/sshd")
 	if err != nil {
 		t.Skip("needs sshd")
+	}
+	if os.Getuid() == 0 {
+		if !enterPrivileged(t) {
+			return
+		}
+		runForSSHD(t)
+	} else {
+		t.Parallel()
+		build(t)
 	}
 	me, err := user.Current()
 	if err != nil {
@@ -33,9 +42,7 @@ func TestSSHThroughProxyCommand(t *testing.T) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	run := func(name string, args ...string) string {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, name, args...)
+		cmd := exec.CommandContext(t.Context(), name, args...)
 		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+path("state"), "GORACE=atexit_sleep_ms=0")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -69,17 +76,17 @@ func TestSSHThroughProxyCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { cmd.Process.Signal(os.Interrupt); cmd.Wait(); log.Close() })
-		for range 600 {
-			if waitFor() {
-				return
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		text, _ := os.ReadFile(log.Name())
-		t.Fatalf("%s did not start:\n%s", name, text)
+		netns.Until(t, name, waitFor, func() string {
+			text, _ := os.ReadFile(log.Name())
+			return string(text)
+		})
 	}
 
-	run("go", "build", "-o", dir, ".", "../sallyportd")
+	for name, program := range map[string]string{"sallyport": "client/sallyport", "sallyportd": "server/sallyportd"} {
+		if err := os.Symlink(filepath.Join(os.Getenv(programs), program), path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	run(path("sallyportd"), "init", path("gate"), "--server", "127.0.0.1")
 	config := filepath.Join(path("gate"), "sallyportd.toml")
 	text, err := os.ReadFile(config)

@@ -284,16 +284,17 @@ func TestKnockThatOpens(t *testing.T) {
 	var sent []Sent
 	result, err := Knock(t.Context(), Config{
 		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
-		Now: func() time.Time { return clock }, Report: func(e Event) { sent = append(sent, e.(Sent)) },
+		Attempts: 100, // on a busy machine it may take more than two
+		Now:      func() time.Time { return clock }, Report: func(e Event) { sent = append(sent, e.(Sent)) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	(<-opened).Close()
-	if result.Attempts != 2 || result.Service.String() != p.Service || result.Address != netip.MustParseAddr("127.0.0.1") {
+	if result.Attempts < 2 || result.Service.String() != p.Service || result.Address != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("got %+v", result)
 	}
-	if len(sent) != 2 || sent[0].Base != 0 || sent[1].Base != 1 || sent[1].Packets[0].Port != ports[0] {
+	if len(sent) != result.Attempts || sent[0].Base != 0 || sent[1].Base != 1 || sent[1].Packets[0].Port != ports[0] {
 		t.Errorf("sent %+v", sent)
 	}
 	for base := range uint32(2) {
@@ -305,6 +306,7 @@ func TestKnockThatOpens(t *testing.T) {
 }
 
 func TestKnockInVain(t *testing.T) {
+	t.Parallel()
 	p := profile()
 	// Nobody listens: the host refuses knocks and connections.
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -315,7 +317,7 @@ func TestKnockInVain(t *testing.T) {
 	l.Close()
 	var bases []uint32
 	_, err = Knock(t.Context(), Config{
-		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 200 * time.Millisecond, NoWait: true,
+		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: time.Second, NoWait: true,
 		Now: func() time.Time { return now }, Report: func(e Event) { bases = append(bases, e.(Sent).Base) },
 	})
 	var offline *OfflineError

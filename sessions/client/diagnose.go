@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"sallyport/verify/schedule"
 )
 
 // findings are what all attempts together have shown.
@@ -42,7 +44,7 @@ const (
 func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
 	if c == ClockUnsynchronised {
-		add("this computer's clock is not synchronised; it shows %s UTC. Set it right: the server takes knocks that are up to a minute off", now.UTC().Format("2006-01-02 15:04:05"))
+		add("this computer's clock is not synchronised; it shows %s UTC. Set it right: a server accepts knocks that are at most %.0f seconds off", now.UTC().Format("2006-01-02 15:04:05"), schedule.MaxTolerance.Seconds())
 	}
 	if f.refused > 0 {
 		add("%d knocks were refused by ICMP (port unreachable): the host is up, but did not listen there. The server does not run, or port_secret, ports, generator or the clock differ from its own", f.refused)
@@ -64,7 +66,7 @@ func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 	case ClockSynchronised:
 		add("this computer's clock is synchronised (%s UTC), so it is not the reason", now.UTC().Format("2006-01-02 15:04:05"))
 	case ClockUnknown:
-		add("compare this computer's clock with the server's: it shows %s UTC, and a minute off is too much", now.UTC().Format("2006-01-02 15:04:05"))
+		add("compare this computer's clock with the server's: it shows %s UTC, and more than %.0f seconds off is too much", now.UTC().Format("2006-01-02 15:04:05"), schedule.MaxTolerance.Seconds())
 	}
 	return hints
 }
@@ -75,7 +77,7 @@ func hintSend(err error) string {
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "there is no route to the server: is this computer online? Try -4 or -6 if the server has addresses of both families"
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		return "this computer's own firewall forbids the knocks: allow outgoing UDP to ports 1025 to 65535"
+		return fmt.Sprintf("this computer's own firewall forbids the knocks: allow outgoing UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
 	}
 	return "the knocks could not leave this computer: " + err.Error()
 }

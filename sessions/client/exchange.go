@@ -12,6 +12,7 @@ import (
 
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/schedule"
 )
 
 // Challenge is what a client knows of an operation of a server, by the
@@ -42,17 +43,9 @@ func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err er
 	if c.Operation == nil {
 		return nil, nil, errors.New("the operation is missing")
 	}
-	if requests, err = c.Request.Codec(c.Operation.RequestSize(v6)); err != nil {
-		return nil, nil, fmt.Errorf("request: %w", err)
-	}
-	if responses, err = c.Response.Codec(exchange.ResponseSize); err != nil {
-		return nil, nil, fmt.Errorf("response: %w", err)
-	}
-	if requests.First() <= responses.Last() && responses.First() <= requests.Last() {
-		return nil, nil, fmt.Errorf("requests go to ports %d to %d, responses to %d to %d: a late packet of a request would be one of a response",
-			requests.First(), requests.Last(), responses.First(), responses.Last())
-	}
-	return requests, responses, nil
+	// Which ports the server watches, only the server knows.
+	any := challenge.Ports{First: 1, Last: schedule.MaxPort}
+	return challenge.Plan{Request: c.Request, Response: c.Response, Ports: any}.Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
 }
 
 // ExchangeConfig is what Exchange needs. Server, Challenge and Random are

@@ -13,6 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	faultfs.Main()
+	netns.Together(4) // most of them wait, for a disk or a network
 	os.Exit(m.Run())
 }
 
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) {
 // nonce that was handed out never is again, and when the fault is over nonces
 // are handed out again.
 func TestNonceFileFaults(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

@@ -18,6 +18,7 @@ import (
 // TestTurnedAwayOnTheWay has a router forbid the way to the server: that is
 // one more thing to tell of, and no reason to give up.
 func TestTurnedAwayOnTheWay(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 // TestReachTriesAgain: a SYN that overtakes the grant meets silence, and the
 // kernel's own second one would come too late.
 func TestReachTriesAgain(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

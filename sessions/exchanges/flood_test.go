@@ -119,6 +119,30 @@ func TestNothingIsAllocatedForPackets(t *testing.T) {
 	}
 }
 
+// TestNothingIsAllocatedForRequests: a flood of requests, each of which is
+// answered, leaves no garbage, and so does not let the heap grow.
+func TestNothingIsAllocatedForRequests(t *testing.T) {
+	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
+		o := operation(t, "ssh-alice", a, false)
+		w := newWorld(t, func(c *Config) {
+			c.Rate = 1 << 30
+			c.Answer = func(netip.AddrPort, netip.AddrPort, []byte) error { return nil }
+		}, o)
+		p := w.peer(o, "203.0.113.9", "203.0.113.9", fixed(5000))
+		ports := p.requestPorts()
+		if n := testing.AllocsPerRun(100, func() {
+			for _, port := range ports {
+				w.send(p.source(), port)
+			}
+		}); n != 0 {
+			t.Errorf("algorithm %d: %v allocations a request", a, n)
+		}
+		if w.Stats()[Answered] < 100 {
+			t.Errorf("algorithm %d: %v", a, w.Stats())
+		}
+	}
+}
+
 // BenchmarkTake is the way of a packet, under each flood.
 func BenchmarkTake(b *testing.B) {
 	for _, n := range []int{1, 16, 256} {

@@ -60,21 +60,28 @@ type slot struct {
 
 // Table holds all exchanges.
 type Table struct {
-	cfg        Config
+	cfg Config
+	room
+	update  atomic.Pointer[room]
+	seed    [8]byte
+	limit   limit
+	drawn   [exchange.NonceSize]byte
+	payload [exchange.MaxChallenge]byte
+	counts  [Outcomes]atomic.Uint64
+}
+
+// room is all that depends on the operations.
+type room struct {
 	operations *exchange.Operations
-	update     atomic.Pointer[exchange.Operations]
 	slots      []slot
 	ways       int             // of a bucket
 	mine       []*slot         // of the source of the packet at hand
 	scratch    exchange.Server // a packet alone
 	spare      exchange.Server // what is copied while its slot may go
-	seed       [8]byte
-	limit      limit
-	payload    [exchange.MaxChallenge]byte
-	counts     [Outcomes]atomic.Uint64
 }
 
-// New makes all memory that exchanges will ever need.
+// New makes all memory that exchanges will ever need, and writes to it: the
+// process does not grow when packets come.
 func New(cfg Config) (*Table, error) {
 	if cfg.Operations == nil || cfg.Random == nil || cfg.Answer == nil || cfg.Grant == nil {
 		return nil, errors.New("exchanges: operations, randomness, a way to answer and one to grant are required")
@@ -92,37 +99,38 @@ func New(cfg Config) (*Table, error) {
 	if _, err := io.ReadFull(cfg.Random, t.seed[:]); err != nil {
 		return nil, fmt.Errorf("exchanges: draw a seed: %w", err)
 	}
-	t.use(cfg.Operations)
+	t.room = *t.roomFor(cfg.Operations)
 	return t, nil
 }
 
-// use begins with operations; all exchanges start over.
-func (t *Table) use(o *exchange.Operations) {
-	t.ways = waysPerKind
-	for t.ways < waysPerKind*o.MaxKinds() {
-		t.ways *= 2
+// roomFor makes room for operations. Each slot is written to.
+func (t *Table) roomFor(o *exchange.Operations) *room {
+	ways := waysPerKind
+	for ways < waysPerKind*o.MaxKinds() {
+		ways *= 2
 	}
-	n := t.ways
+	n := ways
 	for n < t.cfg.Slots {
 		n *= 2
 	}
-	t.operations, t.mine = o, make([]*slot, 0, t.ways)
-	t.slots = make([]slot, n)
+	r := &room{operations: o, slots: make([]slot, n), ways: ways, mine: make([]*slot, 0, ways)}
 	servers := exchange.NewServers(n+2, o)
-	for i := range t.slots {
-		t.slots[i].Server = servers[i]
+	for i := range r.slots {
+		r.slots[i].Server = servers[i]
 	}
-	t.scratch, t.spare = servers[n], servers[n+1]
+	r.scratch, r.spare = servers[n], servers[n+1]
+	return r
 }
 
 // Update changes the operations from the next packet on. Nobody completes an
-// exchange that was begun before.
-func (t *Table) Update(o *exchange.Operations) { t.update.Store(o) }
+// exchange that was begun before. The memory for them is made here, so that no
+// packet waits for it.
+func (t *Table) Update(o *exchange.Operations) { t.update.Store(t.roomFor(o)) }
 
 // Take takes an empty packet.
 func (t *Table) Take(source, destination netip.AddrPort, now time.Time) {
-	if o := t.update.Swap(nil); o != nil {
-		t.use(o)
+	if r := t.update.Swap(nil); r != nil {
+		t.room = *r
 	}
 	p := packet{netip.AddrPortFrom(source.Addr().Unmap(), source.Port()), netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port()), now, nil}
 	p.bucket = t.bucketOf(p.source.Addr())
@@ -178,10 +186,11 @@ func (t *Table) response(p packet) Outcome {
 	return Proved
 }
 
-// nonce draws one.
-func (t *Table) nonce() (n [exchange.NonceSize]byte, err error) {
-	_, err = io.ReadFull(t.cfg.Random, n[:])
-	return n, err
+// nonce draws one. It is read into the table's own memory: what is passed to an
+// interface would be allocated.
+func (t *Table) nonce() ([exchange.NonceSize]byte, error) {
+	_, err := io.ReadFull(t.cfg.Random, t.drawn[:])
+	return t.drawn, err
 }
 
 // public is the server's address as its clients know it.

@@ -16,7 +16,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/state"
 	"sallyport/verify"
-	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -128,24 +128,11 @@ func knockToOpen(b *testing.B, relaxed bool, rate int) {
 
 // sign makes n sequences of one knock, of one client after the other.
 func sign(b *testing.B, keys []verify.Client, n int) []verify.Knock {
-	table, err := verify.NewTable(keys)
-	if err != nil {
-		b.Fatal(err)
-	}
-	v := verify.New(verify.Rules{Table: table, Ports: 1, Tolerance: time.Minute})
-	m := schedule.Minute(29_000_000)
+	all := verifytest.NewFor(b, 1, keys...)
 	knocks := make([]verify.Knock, n)
 	for i := range knocks {
 		k := keys[i%len(keys)]
-		datagram, err := wire.Knock{Identifier: k.Identifier, Timestamp: uint32(m * 60), Nonce: uint32(1 + i/len(keys))}.Sign(k.Secret).AppendBinary(nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		knock, reason := v.Verify(datagram, []schedule.Place{{Minute: m}}, int64(m*60))
-		if reason != verify.Authentic {
-			b.Fatal(reason)
-		}
-		knocks[i] = knock
+		knocks[i] = all.KnockUnder(b, k.Identifier, k.Secret, 29_000_000, uint32(1+i/len(keys)), 0)
 	}
 	return knocks
 }

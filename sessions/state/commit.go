@@ -38,7 +38,7 @@ func (s *Store) flush(entries []sessions.Entry) error {
 	if err != nil {
 		s.failures.Add(1)
 	}
-	s.trouble.report(s.log, err, len(entries))
+	s.trouble.report(s.log, s.monotonic(), err, len(entries))
 	return err
 }
 

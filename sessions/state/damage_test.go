@@ -2,10 +2,15 @@ package state
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
+
+	"sallyport/sessions"
 )
 
 // grown returns a file that has pages of all kinds, and entries that were
@@ -71,6 +76,29 @@ func TestCutFileIsRefused(t *testing.T) {
 		if _, err := read(bytes.NewReader(text[:size]), int64(size)); err == nil {
 			t.Errorf("%d of %d bytes accepted", size, len(text))
 		}
+	}
+}
+
+// TestRaiseThatFails changes nothing, whichever client's record is damaged.
+func TestRaiseThatFails(t *testing.T) {
+	dir := t.TempDir()
+	if err := Create(dir); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, config(dir))
+	defer s.Close()
+	record(t, s, used('1', 50), used('2', 60))
+	bad := used('2', 0).Identifier
+	if err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketName).Put(bad[:], []byte("?")) }); err != nil {
+		t.Fatal(err)
+	}
+	clients := []sessions.Client{{Identifier: used('1', 0).Identifier, Mark: 7}, {Identifier: bad, Mark: 8}}
+	var damaged *DamagedError
+	if err := s.Raise(clients); !errors.As(err, &damaged) {
+		t.Errorf("got %v", err)
+	}
+	if clients[0].Mark != 7 || clients[1].Mark != 8 {
+		t.Errorf("marks %d and %d", clients[0].Mark, clients[1].Mark)
 	}
 }
 

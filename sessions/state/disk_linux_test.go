@@ -26,6 +26,7 @@ func tmpfs(t *testing.T, options string) (dir string) {
 // TestFullDisk: nothing is taken while there is no room, and all as soon as
 // there is. What was taken before is never lost.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -91,6 +92,7 @@ func fillUp(t *testing.T, dir string) (path string) {
 }
 
 func TestReadOnlyDisk(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

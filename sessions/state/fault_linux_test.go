@@ -18,6 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	faultfs.Main()
+	netns.Together(4) // most of them wait, for a disk or a network
 	os.Exit(m.Run())
 }
 
@@ -33,11 +34,16 @@ type known struct {
 // What Record has reported durable is always there, the file is always sound,
 // and when the fault is over the store works again.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	disk := faultfs.Start(t)
-	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EROFS} {
+	errnos := []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EROFS}
+	if testing.Short() {
+		errnos = errnos[:1]
+	}
+	for _, errno := range errnos {
 		last := 1
 		for k := 0; k <= last; k++ {
 			dir := disk.Arm(k, errno)
@@ -123,9 +129,67 @@ func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 	})
 }
 
+// TestWidenFaults lets each change to the disk fail in turn while the tolerance
+// is widened, and after each the power. A reload that fails there changes
+// nothing: the store works on, and at most the disk has the wider tolerance,
+// which is the safe one.
+func TestWidenFaults(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	const narrow, wide = 5, 30
+	tolerance := func(path string) uint32 {
+		c, err := readFile(filepath.Join(path, FileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.header.tolerance
+	}
+	disk := faultfs.Start(t)
+	before, last := 0, 1
+	for k := 0; k <= last; k++ {
+		fault := 0
+		if k > 0 {
+			fault = before + k
+		}
+		cfg := relaxed(disk.Arm(fault, syscall.EIO))
+		cfg.Tolerance = narrow * time.Second
+		s := open(t, cfg)
+		before = disk.Count() // each time as many
+		err := s.Widen(wide * time.Second)
+		after := disk.Count()
+		if k == 0 {
+			last = after - before
+			t.Logf("%d changes, each of which fails", last)
+		}
+		if (err == nil) != (k == 0) || err != nil && s.header.tolerance != narrow || err == nil && s.header.tolerance != wide {
+			t.Errorf("fault %d: %v, tolerance %d", k, err, s.header.tolerance)
+		}
+		disk.Images(func(i faultfs.Image) {
+			if i.After < before {
+				return
+			}
+			if got := tolerance(i.Path); got != narrow && got != wide || got == narrow && err == nil && i.After >= after {
+				t.Errorf("fault %d, power failure after %d of %d (%s): tolerance %d", k, i.After-before, after-before, i.Kind, got)
+			}
+		})
+		// The fault is over.
+		record(t, s, used('a', 5))
+		if err := s.flush(nil); err != nil {
+			t.Errorf("fault %d: %v", k, err)
+		}
+		if err := s.Widen(wide * time.Second); err != nil || tolerance(cfg.Dir) != wide {
+			t.Errorf("after fault %d: %v, tolerance %d", k, err, tolerance(cfg.Dir))
+		}
+		closeStore(t, s)
+	}
+}
+
 // TestResetFaults lets each change to the disk fail in turn while a store is
 // reset, and after each the power: at no moment is the old file lost.
 func TestResetFaults(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

@@ -114,30 +114,31 @@ func (l *late) end(err error) {
 	l.writing = nil
 }
 
-func (l *late) raise(clients []sessions.Client) {
+// marks fills in the marks of clients that are not yet written; 0: none.
+func (l *late) marks(clients []sessions.Client, marks []uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range clients {
-		c := &clients[i]
-		c.Mark = max(c.Mark, l.waiting[c.Identifier].Mark, l.writing[c.Identifier].Mark)
+		id := clients[i].Identifier
+		marks[i] = max(l.waiting[id].Mark, l.writing[id].Mark)
 	}
 }
 
 // trouble keeps the log short while the file cannot be written, or only now
 // and then.
 type trouble struct {
-	last    time.Time // of the last line
+	last    time.Time // of the last line; zero: there is none
 	told    bool      // it is not over, as far as the log knows
 	refused int       // grants since the last line
 }
 
-func (t *trouble) report(log *slog.Logger, err error, grants int) {
+func (t *trouble) report(log *slog.Logger, now time.Time, err error, grants int) {
 	switch {
 	case err != nil:
 		t.refused += grants
-		if time.Since(t.last) >= logPause {
+		if t.last.IsZero() || now.Sub(t.last) >= logPause {
 			log.Error("nothing opens: nonces cannot be recorded", "error", err, "refused", t.refused)
-			t.last, t.told, t.refused = time.Now(), true, 0
+			t.last, t.told, t.refused = now, true, 0
 		}
 	case t.told:
 		log.Info("the state file can be written again", "refused", t.refused)

@@ -14,10 +14,12 @@ import (
 	"github.com/gofrs/flock"
 	bolt "go.etcd.io/bbolt"
 
+	"sallyport/sessions/clock"
 	"sallyport/sessions/durable"
+	"sallyport/verify/schedule"
 )
 
-// Config is what Open needs. All fields but Relaxed are required.
+// Config is what Open needs. All fields but Relaxed and Monotonic are required.
 type Config struct {
 	Dir       string        // made if need be
 	Relaxed   bool          // Record returns before the entries are durable
@@ -25,6 +27,9 @@ type Config struct {
 	Now       time.Time
 	Wait      time.Duration // for a process that has the directory
 	Log       *slog.Logger
+	// Monotonic is clock.Clock's: lines of the log about one trouble keep their
+	// distance by it. nil: this host's.
+	Monotonic func() time.Time
 }
 
 // Store is the state file while a server uses it. It is a sessions.Journal.
@@ -33,6 +38,8 @@ type Store struct {
 	lock    *flock.Flock
 	log     *slog.Logger
 	relaxed bool
+
+	monotonic func() time.Time
 
 	failures atomic.Uint64
 
@@ -64,7 +71,10 @@ func (e *LockedError) Hint() string {
 // written anew in this one. Errors are DamagedError, NewerError, LockedError,
 // or the system's.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed}
+	if cfg.Monotonic == nil {
+		cfg.Monotonic = clock.System().Monotonic
+	}
+	s := &Store{path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed, monotonic: cfg.Monotonic}
 	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -107,8 +117,9 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	c, err := readFile(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		// What its tolerance was, no record tells: it may have been the largest.
 		s.log.Warn("there is no state file: a new one is made, and knocks that may have been used before are refused", "file", s.path)
-		c = &contents{version: version, header: header{doubt: seconds(cfg.Now.Add(maxTolerance))}}
+		c = &contents{version: version, header: header{doubt: seconds(cfg.Now.Add(schedule.MaxTolerance))}}
 		if err := write(s.path, c.header, nil); err != nil {
 			return header{}, fmt.Errorf("make the state file: %w", err)
 		}
@@ -135,10 +146,6 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	}
 	return h, nil
 }
-
-// maxTolerance is the most that a tolerance can be: where no record tells what
-// it was, it may have been that.
-const maxTolerance = time.Minute
 
 func seconds(t time.Time) uint32 { return uint32(t.Unix()) }
 

@@ -93,7 +93,9 @@ func TestLateKeepsTheHighest(t *testing.T) {
 	l.waiting = entryOf{}
 	clients := func() []sessions.Client {
 		c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
-		l.raise(c)
+		var marks [1]uint32
+		l.marks(c, marks[:])
+		c[0].Mark = marks[0]
 		return c
 	}
 	l.take([]sessions.Entry{used('1', 5)})
@@ -129,11 +131,11 @@ func TestTroubleIsLoggedOnceAMinute(t *testing.T) {
 		log := textLog(&text)
 		var tr trouble
 		for range 150 {
-			tr.report(log, errNoDisk, 2)
+			tr.report(log, time.Now(), errNoDisk, 2)
 			time.Sleep(time.Second)
 		}
-		tr.report(log, nil, 1)
-		tr.report(log, nil, 1)
+		tr.report(log, time.Now(), nil, 1)
+		tr.report(log, time.Now(), nil, 1)
 		got := text.String()
 		if n := strings.Count(got, "nothing opens: nonces cannot be recorded"); n != 3 {
 			t.Errorf("%d lines in 150 s", n)
@@ -144,8 +146,8 @@ func TestTroubleIsLoggedOnceAMinute(t *testing.T) {
 		// A disk that fails now and then.
 		text.Reset()
 		for range 600 {
-			tr.report(log, errNoDisk, 1)
-			tr.report(log, nil, 0)
+			tr.report(log, time.Now(), errNoDisk, 1)
+			tr.report(log, time.Now(), nil, 0)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if n := strings.Count(text.String(), "\n"); n > 4 {

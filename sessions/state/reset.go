@@ -12,6 +12,7 @@ import (
 
 	"sallyport/sessions"
 	"sallyport/sessions/durable"
+	"sallyport/verify/schedule"
 )
 
 // lockWait is how long a command waits for a directory that a server holds.
@@ -90,7 +91,7 @@ func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o Outcome
 		}
 		o.Aside = aside
 	}
-	o.Kept, o.Doubt = len(c.Entries), now.Add(maxTolerance)
+	o.Kept, o.Doubt = len(c.Entries), now.Add(schedule.MaxTolerance)
 	if err := write(path, header{doubt: seconds(o.Doubt)}, c.Entries); err != nil {
 		return o, fmt.Errorf("write a new state file: %w", errors.Join(err, o.forget(path)))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"sallyport/sessions"
 	"sallyport/verify/replay"
+	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
@@ -303,7 +304,7 @@ func TestReset(t *testing.T) {
 	}
 	later := start.Add(time.Hour)
 	o, err := Reset(t.Context(), dir, later, true)
-	if err != nil || o.Kept < 999 || !o.Doubt.Equal(later.Add(maxTolerance)) {
+	if err != nil || o.Kept < 999 || !o.Doubt.Equal(later.Add(schedule.MaxTolerance)) {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	if old, err := os.ReadFile(o.Aside); err != nil || !bytes.Equal(old, text) {

@@ -26,23 +26,32 @@ func (s *Store) Doubt() time.Time {
 func (s *Store) Failures() uint64 { return s.failures.Load() }
 
 // Raise raises the mark of each client to what is recorded, if that is higher.
+// After an error no mark has changed. A reload calls it before it changes
+// anything, and then Widen.
 func (s *Store) Raise(clients []sessions.Client) error {
-	s.late.raise(clients) // first: what a flush takes from there meanwhile is in the file
-	return s.view(func(b *bolt.Bucket) error {
+	marks := make([]uint32, len(clients))
+	s.late.marks(clients, marks) // first: what a flush takes from there meanwhile is in the file
+	if err := s.view(func(b *bolt.Bucket) error {
 		for i := range clients {
-			c := &clients[i]
-			value := b.Get(c.Identifier[:])
+			id := clients[i].Identifier
+			value := b.Get(id[:])
 			if value == nil {
 				continue
 			}
-			e, err := decodeRecord(c.Identifier[:], value)
+			e, err := decodeRecord(id[:], value)
 			if err != nil {
 				return &DamagedError{s.path, err}
 			}
-			c.Mark = max(c.Mark, e.Mark)
+			marks[i] = max(marks[i], e.Mark)
 		}
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	for i := range clients {
+		clients[i].Mark = max(clients[i].Mark, marks[i])
+	}
+	return nil
 }
 
 // Snapshot writes a copy of the file, as ReadFile reads it. A writer that is
@@ -74,7 +83,10 @@ func (s *Store) view(f func(*bolt.Bucket) error) error {
 }
 
 // Widen says that knocks may from now on lie as far from now as that, in case
-// that a relaxed store ends in a crash.
+// that a relaxed store ends in a crash. A tolerance that is not wider changes
+// nothing. After an error the store goes on as it was; at most the disk has the
+// wider tolerance already, by which a start after a crash refuses more. So a
+// reload that fails afterwards need not take it back.
 func (s *Store) Widen(tolerance time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

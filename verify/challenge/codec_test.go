@@ -87,16 +87,17 @@ func TestSchemeNames(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
-	watched := Ports{20000, 28191}
-	request := Encoding{Scheme: Sequence, Base: 20000, DataBits: 8, SequenceBits: 5}
-	response := Encoding{Scheme: Ranges, Base: 20000, DataBits: 8}
+	watched := Ports{20000, 29215}
+	request := Encoding{Scheme: Sequence, Base: 20000, DataBits: 8, SequenceBits: 4}
+	response := Encoding{Scheme: Ranges, Base: 24096, DataBits: 8}
 	requests, responses, err := Plan{request, response, watched, nil}.Codecs(14, 20)
 	if err != nil || requests.Packets() != 14 || responses.Packets() != 20 {
 		t.Fatalf("%v", err)
 	}
 	rotating, below, backwards := Ports{1025, 65535}, Ports{1025, 20000}, Ports{10, 5}
-	low := response
-	low.Base, low.DataBits = 512, 2
+	low, lower := response, response
+	low.Base, low.DataBits = 600, 2
+	lower.Base, lower.DataBits = 300, 2
 	for what, p := range map[string]struct {
 		Plan
 		want string
@@ -104,7 +105,8 @@ func TestPlan(t *testing.T) {
 		"a request of":      {Plan{Encoding{}, response, watched, nil}, "request: encoding"},
 		"a response of":     {Plan{request, Encoding{Scheme: Delays}, watched, nil}, "response: encoding"},
 		"below the range":   {Plan{request, Encoding{Scheme: Ranges, Base: 19999, DataBits: 8}, watched, nil}, "are watched"},
-		"above the range":   {Plan{Encoding{Scheme: Sequence, Base: 20001, DataBits: 8, SequenceBits: 5}, response, watched, nil}, "20001 to 28192"},
+		"above the range":   {Plan{Encoding{Scheme: Sequence, Base: 25121, DataBits: 8, SequenceBits: 4}, response, watched, nil}, "25121 to 29216"},
+		"one late packet":   {Plan{request, Encoding{Scheme: Ranges, Base: 24095, DataBits: 8}, watched, nil}, "responses to 24095 to 29214: a late packet"},
 		"port 0":            {Plan{request, response, Ports{0, 65535}, nil}, "begin at 1"},
 		"the wrong way":     {Plan{request, response, Ports{2000, 1000}, nil}, "end there"},
 		"the rotating ones": {Plan{request, response, watched, &rotating}, "1025 to 65535 can be taken"},
@@ -115,7 +117,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, _, err := (Plan{low, low, Ports{1, 1024}, &rotating}).Codecs(14, 20); err != nil {
+	if _, _, err := (Plan{lower, low, Ports{1, 1024}, &rotating}).Codecs(14, 20); err != nil {
 		t.Errorf("below the rotating ports: %v", err)
 	}
 	if _, _, err := (Plan{request, response, watched, &Ports{1, 19999}}).Codecs(14, 20); err != nil {

@@ -41,13 +41,17 @@ type Decoder struct {
 const absent = 1 << 31
 
 // NewDecoders makes n decoders, each with room for any of the codecs. They
-// share one piece of memory, which is all that decoding ever takes.
+// share one piece of memory, which is all that decoding ever takes. It is
+// written here, so that the kernel has given all of it before a packet comes.
 func NewDecoders(n int, codecs ...*Codec) []Decoder {
 	room := 0
 	for _, c := range codecs {
 		room = max(room, c.packets)
 	}
 	slab := make([]uint32, n*room)
+	for i := range slab {
+		slab[i] = absent
+	}
 	decoders := make([]Decoder, n)
 	for i := range decoders {
 		decoders[i].places = slab[i*room : i*room : (i+1)*room]

@@ -19,8 +19,8 @@ type Plan struct {
 	Taken *Ports
 }
 
-// Codecs returns the codecs of requests and responses of so many bytes. An
-// error says which part of the plan cannot be, and why.
+// Codecs returns the codecs of requests and responses of so many bytes. No port
+// is one of both. An error says which part of the plan cannot be, and why.
 func (p Plan) Codecs(request, response int) (requests, responses *Codec, err error) {
 	if p.Ports.First == 0 || p.Ports.Last < p.Ports.First {
 		return nil, nil, fmt.Errorf("ports %s: they begin at 1 or above, and end there or above", p.Ports)
@@ -46,6 +46,10 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 	}
 	if responses, err = one("response", p.Response, response); err != nil {
 		return nil, nil, err
+	}
+	if o := (Ports{responses.First(), responses.Last()}); o.meets(Ports{requests.First(), requests.Last()}) {
+		return nil, nil, fmt.Errorf("requests go to ports %d to %d, responses to %s: a late packet of a request would be one of a response",
+			requests.First(), requests.Last(), o)
 	}
 	return requests, responses, nil
 }

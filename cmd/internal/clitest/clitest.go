@@ -24,35 +24,43 @@ func Run(t *testing.T, pattern string, setup func(*testscript.Env) error) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts %s: %v", pattern, err)
 	}
+	deadline, limited := t.Deadline()
+	if !limited {
+		deadline = time.Now().Add(time.Hour)
+	}
 	testscript.Run(t, testscript.Params{
 		Files:               files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await":  await,
+			"await":  awaitUntil(deadline),
 			"signal": signal,
 		},
 	})
 }
 
-// patience is how long something may take that happens at once.
-const patience = time.Minute
+// reportTime is what a script that ran out of time has left to say so.
+const reportTime = 10 * time.Second
 
-func await(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: await PATTERN FILE")
-	}
-	pattern, err := regexp.Compile("(?m)" + args[0])
-	ts.Check(err)
-	var text []byte
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		var err error
-		if text, err = os.ReadFile(ts.MkAbs(args[1])); err == nil && pattern.Match(text) {
-			return
+// awaitUntil is the command await. It gives up only shortly before the test's
+// deadline, so a busy machine fails no script.
+func awaitUntil(deadline time.Time) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: await PATTERN FILE")
 		}
+		pattern, err := regexp.Compile("(?m)" + args[0])
+		ts.Check(err)
+		var text []byte
+		for end := deadline.Add(-reportTime); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			var err error
+			if text, err = os.ReadFile(ts.MkAbs(args[1])); err == nil && pattern.Match(text) {
+				return
+			}
+		}
+		ts.Fatalf("never in %s: %s\n%s", args[1], args[0], text)
 	}
-	ts.Fatalf("never in %s: %s\n%s", args[1], args[0], text)
 }
 
 func signal(ts *testscript.TestScript, neg bool, args []string) {

@@ -1,5 +1,5 @@
-// Package secretfile reads files that hold secrets, and refuses those that
-// others may read.
+// Package secretfile makes files that hold secrets, and reads them; it refuses
+// those that others may read.
 package secretfile
 
 import (
@@ -54,6 +54,24 @@ func Open(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Create makes a new file that only its owner may read, with these contents. A
+// path at which anything is already, even a link, is an error that wraps
+// fs.ErrExist. After any other error there is no file.
+func Create(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
 }
 
 // maxSecret bounds the file of a single secret.

@@ -2,6 +2,8 @@ package exchange
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -316,4 +318,24 @@ func FuzzParseRequest(f *testing.F) {
 			t.Errorf("%x was accepted for %x", b, got)
 		}
 	})
+}
+
+// TestMAC compares with the standard library's HMAC.
+func TestMAC(t *testing.T) {
+	key, nonce := bytes.Repeat([]byte{0xa5}, 32), bytes.Repeat([]byte{7}, NonceSize)
+	four, six := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8::1")
+	for _, row := range []struct {
+		nonce     []byte
+		addresses []netip.Addr
+	}{{nil, []netip.Addr{four, six}}, {nonce, []netip.Addr{six, four}}, {nonce, nil}} {
+		h := hmac.New(sha256.New, key)
+		h.Write(row.nonce)
+		for _, a := range row.addresses {
+			b := a.As16()
+			h.Write(b[:])
+		}
+		if got := mac(key, row.nonce, row.addresses...); !bytes.Equal(got[:], h.Sum(nil)[:MACSize]) {
+			t.Errorf("%v: %x", row, got)
+		}
+	}
 }

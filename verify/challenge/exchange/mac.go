@@ -10,16 +10,33 @@ import (
 	"net/netip"
 )
 
+// maxMACInput is the most that a MAC covers: a nonce and two addresses.
+const maxMACInput = NonceSize + 2*16
+
 // mac is HMAC-SHA256, cut to 160 bits, over fields of fixed sizes: nonces as
-// they are, addresses with 16 bytes each, an IPv4 address as a mapped one.
+// they are, addresses with 16 bytes each, an IPv4 address as a mapped one. The
+// keys are as long as the hash, and so less than a block. Nothing is allocated:
+// a flood of requests must leave nothing behind.
 func mac(key []byte, nonce []byte, addresses ...netip.Addr) (m [MACSize]byte) {
-	h := hmac.New(sha256.New, key)
-	h.Write(nonce)
+	var inner [sha256.BlockSize + maxMACInput]byte
+	var outer [sha256.BlockSize + sha256.Size]byte
+	for i := range sha256.BlockSize {
+		inner[i], outer[i] = 0x36, 0x5c
+	}
+	for i, b := range key {
+		inner[i] ^= b
+		outer[i] ^= b
+	}
+	n := sha256.BlockSize
+	n += copy(inner[n:], nonce)
 	for _, a := range addresses {
 		b := a.As16()
-		h.Write(b[:])
+		n += copy(inner[n:], b[:])
 	}
-	copy(m[:], h.Sum(nil))
+	sum := sha256.Sum256(inner[:n])
+	copy(outer[sha256.BlockSize:], sum[:])
+	sum = sha256.Sum256(outer[:])
+	copy(m[:], sum[:])
 	return m
 }
 

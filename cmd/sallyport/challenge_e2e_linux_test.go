@@ -31,13 +31,13 @@ func (n *network) operationProfile(id string) {
 
 // knockBy asks for an operation from a host, and returns what is printed.
 func (n *network) knockBy(on *netns.Host, id string, args ...string) (string, error) {
-	return n.try(on, n.path("sallyport"), append([]string{"knock", n.path(id + ".toml"), "-v", "--timeout", "2s"}, args...)...)
+	return n.try(on, n.path("sallyport"), append([]string{"knock", n.path(id + ".toml"), "-v", "--timeout", "20s"}, args...)...)
 }
 
 // TestOperations: each algorithm, over both families, opens for the client's
 // address and for nobody else; to a fixed time, to close, and at a random port.
 func TestOperations(t *testing.T) {
-	if !netns.Enter(t) {
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -90,9 +90,7 @@ from = ["192.0.2.0/24"]`))
 		t.Errorf("%v, %s", err, out)
 	}
 	n.await("the close", func() bool { return strings.Contains(n.log(), "closed by order") })
-	if !n.reaches(n.client, asClient+":8080") {
-		t.Error("another's lease is closed, too")
-	}
+	n.opens(n.client, asClient+":8080") // another's lease is not closed
 	if out, err := n.knockBy(n.client, "shut-web-"); err != nil {
 		t.Errorf("%v, %s", err, out)
 	}
@@ -140,13 +138,13 @@ from = ["192.0.2.0/24"]`))
 	if !strings.Contains(said.String(), "You knocked correctly") {
 		t.Errorf("connect says %q\n%s", said.String(), n.log())
 	}
-	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1"); err == nil || !strings.Contains(out, "no challenge came") {
+	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "no challenge came") {
 		t.Errorf("%v, %s", err, out)
 	}
 	// Who is revoked loses his operations.
 	n.run(nil, n.path("sallyportd"), "client", "revoke", "com1", "-c", n.path("gate/sallyportd.toml"))
 	n.await("the reload", func() bool { return strings.Contains(n.log(), "operation \\\"web-alice-\\\" is nobody's") })
-	if out, err := n.knockBy(n.client, "web-alice-", "--attempts", "1"); err == nil {
+	if out, err := n.knockBy(n.client, "web-alice-", "--attempts", "1", "--timeout", "2s"); err == nil {
 		t.Errorf("a revoked client's operation: %s", out)
 	}
 	if out, err := n.knockBy(n.client, "plain-web"); err != nil {
@@ -169,7 +167,7 @@ func (n *network) restart() {
 // TestTranslation: clients behind a NAT that keeps ports, and behind one that
 // gives each packet another; two of them behind one address.
 func TestTranslation(t *testing.T) {
-	if !netns.Enter(t) {
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -203,13 +201,13 @@ open_for = "60s"
 			if strings.Contains(n.log(), "msg=opened") {
 				n.restart()
 			}
-			if out, err := n.knockBy(alice, "plain-web", "--attempts", "1"); err == nil || !strings.Contains(out, "1 challenges were answered, but the service did not open") {
+			if out, err := n.knockBy(alice, "plain-web", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "1 challenges were answered, but the service did not open") {
 				t.Errorf("Algorithm 1 behind a NAT: %v, %s", err, out)
 			}
 			done := make(chan string)
 			for h, id := range map[*netns.Host]string{alice: "web-alice-", bob: "web-bob-"} {
 				go func() {
-					out, err := n.knockBy(h, id, "--attempts", "6")
+					out, err := n.knockBy(h, id, "--attempts", "20", "--timeout", "2s")
 					if err == nil && strings.Contains(out, "this computer is 198.51.100.2 to the server") {
 						out = ""
 					}
@@ -235,7 +233,7 @@ open_for = "60s"
 // TestNoiseMakesNoRule: random packets, to all ports of both messages, end in no
 // grant, whatever they hit.
 func TestNoiseMakesNoRule(t *testing.T) {
-	if !netns.EnterPrivileged(t) {
+	if !enterPrivileged(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -289,7 +287,7 @@ listen = ":22"
 // TestBoundPorts: without CAP_NET_RAW, requests and responses go to ports that
 // are bound, below those that take knocks.
 func TestBoundPorts(t *testing.T) {
-	if !netns.Enter(t) {
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -313,7 +311,7 @@ data_bits = 2
 	if out, err := n.knockBy(n.client, "alice"); err != nil || !strings.Contains(out, "open: "+asClient+":8080") {
 		t.Errorf("%v, %s\n%s", err, out, n.log())
 	}
-	if got := n.scan(n.stranger, asStranger, "-sU", []int{299, 300, 639, 640, 999}); strings.Contains(got, " open ") {
+	if got := n.scan(nil, []int{299, 300, 639, 640, 999}); strings.Contains(got, " open ") {
 		t.Errorf("a scanner is answered: %s", got)
 	}
 }
@@ -321,7 +319,7 @@ data_bits = 2
 // TestPublicAddress: a translator stands before the server, which knows by what
 // address its clients know it.
 func TestPublicAddress(t *testing.T) {
-	if !netns.Enter(t) {
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -360,7 +358,7 @@ public_address = ["` + public + `"]
 	}
 	n.serve()
 	for _, id := range []string{"web-alice-", "web-bob-"} {
-		if out, err := n.knockBy(n.client, id, "--attempts", "1"); err == nil {
+		if out, err := n.knockBy(n.client, id, "--attempts", "1", "--timeout", "2s"); err == nil {
 			t.Errorf("%s: %s", id, out)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport/bench/netns"
 	"sallyport/sessions/gate/screen"
@@ -19,7 +18,8 @@ import (
 // all behind the firewall, with stealth; and what nmap sees of it from
 // elsewhere before, during and after another's lease.
 func TestHiddenByTheFirewall(t *testing.T) {
-	if !netns.EnterPrivileged(t) {
+	long(t)
+	if !enterPrivileged(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -30,49 +30,43 @@ func TestHiddenByTheFirewall(t *testing.T) {
 name = "ssh"
 type = "firewall"
 listen = ":22"
-open_for = "20s"
+open_for = "4s"
 [[service]]
 name = "echo"
 type = "firewall"
 protocol = "udp"
 listen = ":5400"
 policy = "reject"
-open_for = "20s"
+open_for = "4s"
 [[service]]
 name = "pour"
 type = "firewall"
 listen = ":5400"
 policy = "reject"
-open_for = "20s"
+open_for = "4s"
 [[service]]
 name = "web"
 type = "web"
 listen = "[::]:8080"
-open_for = "20s"
+open_for = "4s"
 [[service]]
 name = "sshproxy"
 type = "proxy"
 listen = "[::]:8022"
 upstream = "127.0.0.1:22"
 look = "filtered"
-open_for = "20s"
+open_for = "4s"
 [[service]]
 name = "echoproxy"
 type = "proxy"
 protocol = "udp"
 listen = "[::]:8053"
 upstream = "127.0.0.1:5400"
-open_for = "20s"
+open_for = "4s"
 `, "all", "some=web,echo")
 	tcp := []int{21, 22, 23, 5399, 5400, 5401, 8022, 8080, 8081}
 	udp := append([]int{5399, 5400, 5401, 8053, 8054}, n.knockPorts("all")...)
-	scan := func() string {
-		var all []string
-		for _, kind := range []string{"-sS", "-sA", "-sF", "-sX"} {
-			all = append(all, n.scan(n.stranger, asStranger, kind, tcp))
-		}
-		return strings.Join(append(all, n.scan(n.stranger, asStranger, "-sU", udp)), "\n")
-	}
+	scan := func(want string) string { return n.scanAs(want, tcp, udp) }
 	// The same host under the same policy, without us.
 	plain := n.path("plain.nft")
 	if err := os.WriteFile(plain, []byte(`table inet plain {
@@ -89,13 +83,15 @@ open_for = "20s"
 		t.Fatal(err)
 	}
 	n.run(nil, "nft", "-f", plain)
-	baseline := scan()
+	baseline := n.scan(tcp, udp)
 	n.run(nil, "nft", "delete", "table", "inet", "plain")
 	n.serve()
-	before := scan()
+	before := scan(baseline)
 	if before != baseline || strings.Contains(before, " open ") {
 		t.Errorf("a stranger sees that we are there:\n%s\nwithout us:\n%s", before, baseline)
 	}
+	var during string
+	n.within("all", func() { during = scan(before) }, func() bool { return n.reaches(n.client, asClient+":22") })
 	n.knock("all")
 	if got := n.run(n.client, "ssh", append(options, asClient, "echo", "through the firewall")...); !strings.Contains(got, "through the firewall") {
 		t.Errorf("ssh says %q", got)
@@ -106,26 +102,19 @@ open_for = "20s"
 	if got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html"); !strings.Contains(got, "You knocked correctly") {
 		t.Errorf("curl says %q", got)
 	}
-	if !n.echoes(n.client, asClient+":5400") || !n.echoes(n.client, asClient+":8053") {
-		t.Error("UDP is not answered")
-	}
-	during := scan()
-	if !n.reaches(n.client, asClient+":22") {
-		t.Fatal("the lease was over before the scan was")
-	}
-	n.await("the end of the leases", func() bool { return strings.Count(n.log(), "msg=closed") == 6 })
+	n.opensUDP(n.client, asClient+":5400")
+	n.opensUDP(n.client, asClient+":8053")
+	n.closes("ssh", "echo", "pour", "web", "sshproxy", "echoproxy")
 	if n.reaches(n.client, asClient+":22") || n.reaches(n.client, asClient+":8022") || n.echoes(n.client, asClient+":5400") {
 		t.Error("open after the lease")
 	}
-	after := scan()
+	after := scan(before)
 	if before != during || before != after {
 		t.Errorf("a stranger sees a difference:\nbefore:\n%s\nduring:\n%s\nafter:\n%s", before, during, after)
 	}
 	// Two clients, two rights.
-	n.knock("some")
-	if !n.reaches(n.client, asClient+":8080") || !n.echoes(n.client, asClient+":5400") {
-		t.Error("what the client may open is not open")
-	}
+	open := false
+	n.within("some", func() { open = n.reaches(n.client, asClient+":8080") && n.echoes(n.client, asClient+":5400") }, func() bool { return open })
 	if n.reaches(n.client, asClient+":22") || n.reaches(n.client, asClient+":8022") {
 		t.Error("what the client may not open is open")
 	}
@@ -134,7 +123,7 @@ open_for = "20s"
 // TestPublishedPort: what DNAT leads to a container passes by the input chain,
 // and is hidden with hook = "forward".
 func TestPublishedPort(t *testing.T) {
-	if !netns.Enter(t) {
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -177,33 +166,27 @@ table inet filter {
 		t.Fatal(err)
 	}
 	n.run(nil, "nft", "-f", rules)
-	if !n.reaches(n.stranger, asStranger+":8080") {
-		t.Fatal("the published port is not reached, although the input chain has no say")
-	}
+	n.opens(n.stranger, asStranger+":8080") // the input chain has no say
 	n.configure("[[service]]\nname = \"site\"\ntype = \"firewall\"\nlisten = \":8080\"\nhook = \"forward\"\nopen_for = \"2s\"\n", "all")
 	n.serve()
 	if n.reaches(n.stranger, asStranger+":8080") {
 		t.Error("a stranger reaches it")
 	}
-	n.run(n.client, n.path("sallyport"), "knock", n.path("all.toml"))
-	c, err := n.dial(n.client, "tcp", asClient+":8080")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if got, err := io.ReadAll(c); string(got) != "from the container" {
-		t.Errorf("the client got %q, %v", got, err)
-	}
-	if n.reaches(n.stranger, asStranger+":8080") {
-		t.Error("a stranger reaches it during another's lease")
-	}
+	open := false
+	n.within("all", func() {
+		if n.reaches(n.stranger, asStranger+":8080") {
+			t.Error("a stranger reaches it during another's lease")
+		}
+		open = n.reaches(n.client, asClient+":8080")
+	}, func() bool { return open })
 	n.await("the end of the lease", func() bool { return !n.reaches(n.client, asClient+":8080") })
 }
 
 // TestWithoutPrivileges: HTTPS through the proxy and UDP, from a server that
 // holds no privilege; and what SECURITY.md says that strangers see of it.
 func TestWithoutPrivileges(t *testing.T) {
-	if !netns.Enter(t) {
+	long(t)
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -215,7 +198,7 @@ name = "site"
 type = "proxy"
 listen = "[::]:8443"
 upstream = %q
-open_for = "15s"
+open_for = "4s"
 [[service]]
 name = "echo"
 type = "proxy"
@@ -223,30 +206,28 @@ protocol = "udp"
 listen = "[::]:8053"
 upstream = "127.0.0.1:5400"
 look = "filtered"
-open_for = "15s"
+open_for = "4s"
 `, upstream.Listener.Addr()), "all")
 	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
-	scan := func() string {
-		var all []string
-		for _, kind := range []string{"-sS", "-sA", "-sF", "-sX"} {
-			all = append(all, n.scan(n.stranger, asStranger, kind, []int{8442, 8443, 8444}))
-		}
-		return strings.Join(append(all, n.scan(n.stranger, asStranger, "-sU", []int{8053})), "\n")
-	}
-	before := scan()
+	scan := func(want string) string { return n.scanAs(want, []int{8442, 8443, 8444}, []int{8053}) }
+	before := n.scan([]int{8442, 8443, 8444}, []int{8053})
 	if !strings.Contains(before, "8443/tcp closed") || !strings.Contains(before, "8053/udp open|filtered") {
 		t.Errorf("before:\n%s", before)
 	}
+	var during string
+	n.within("all", func() {
+		// In no case is there a byte for a stranger.
+		if c, err := n.dial(n.stranger, "tcp", asStranger+":8443"); err == nil {
+			if m, err := c.Read(make([]byte, 1)); m > 0 || err == nil {
+				t.Errorf("a stranger read %d bytes, %v", m, err)
+			}
+			c.Close()
+		}
+		during = n.scan([]int{8442, 8443, 8444}, []int{8053})
+	}, func() bool { return n.echoes(n.client, asClient+":8053") })
 	n.knock("all")
 	if got := n.run(n.client, "curl", "-sS", "-k", "https://"+asClient+":8443/"); got != "over TLS" {
 		t.Errorf("curl says %q", got)
-	}
-	if !n.echoes(n.client, asClient+":8053") {
-		t.Error("UDP is not answered")
-	}
-	during := scan()
-	if !n.echoes(n.client, asClient+":8053") {
-		t.Fatal("the lease was over before the scan was")
 	}
 	look := "8443/tcp filtered"
 	if !screen.Allowed() {
@@ -255,16 +236,8 @@ open_for = "15s"
 	if !strings.Contains(during, look) || !strings.Contains(during, "8053/udp open|filtered") {
 		t.Errorf("during, want %s:\n%s", look, during)
 	}
-	// In no case is there a byte for a stranger.
-	if c, err := n.dial(n.stranger, "tcp", asStranger+":8443"); err == nil {
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if m, err := c.Read(make([]byte, 1)); m > 0 || err == nil {
-			t.Errorf("a stranger read %d bytes, %v", m, err)
-		}
-		c.Close()
-	}
-	n.await("the end of the leases", func() bool { return strings.Count(n.log(), "msg=closed") == 2 })
-	if after := scan(); after != before {
+	n.closes("site", "echo")
+	if after := scan(before); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 }
@@ -272,33 +245,26 @@ open_for = "15s"
 // TestFilteredLook: the same at all times, by the socket's filter, or, where
 // the kernel keeps that for CAP_NET_ADMIN, by the firewall.
 func TestFilteredLook(t *testing.T) {
-	if !netns.Enter(t) {
+	long(t)
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
-	n.configure("[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \"[::]:8080\"\nlook = \"filtered\"\nopen_for = \"10s\"\n", "all")
+	n.configure("[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \"[::]:8080\"\nlook = \"filtered\"\nopen_for = \"4s\"\n", "all")
 	n.serve()
-	scan := func() string {
-		var all []string
-		for _, kind := range []string{"-sS", "-sA", "-sF", "-sX"} {
-			all = append(all, n.scan(n.stranger, asStranger, kind, []int{8079, 8080, 8081}))
-		}
-		return strings.Join(all, "\n")
-	}
-	before := scan()
+	scan := func(want string) string { return n.scanAs(want, []int{8079, 8080, 8081}, nil) }
+	before := n.scan([]int{8079, 8080, 8081}, nil)
 	if !strings.Contains(before, "8080/tcp filtered") {
 		t.Errorf("before:\n%s", before)
 	}
+	var during string
+	n.within("all", func() { during = scan(before) }, func() bool { return n.reaches(n.client, asClient+":8080") })
 	n.knock("all")
 	if got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html"); !strings.Contains(got, "You knocked correctly") {
 		t.Errorf("curl says %q", got)
 	}
-	during := scan()
-	if !n.reaches(n.client, asClient+":8080") {
-		t.Fatal("the lease was over before the scan was")
-	}
-	n.await("the end of the lease", func() bool { return strings.Contains(n.log(), "msg=closed") })
-	if after := scan(); before != during || before != after {
+	n.closes("web")
+	if after := scan(before); before != during || before != after {
 		t.Errorf("before:\n%s\nduring:\n%s\nafter:\n%s", before, during, after)
 	}
 	if screen.Allowed() {
@@ -312,7 +278,7 @@ func TestFilteredLook(t *testing.T) {
 
 // TestOpenToAnyone: the paper's way, behind the firewall, over both families.
 func TestOpenToAnyone(t *testing.T) {
-	if !netns.Enter(t) {
+	if !enter(t) {
 		return
 	}
 	n := newNetwork(t)
@@ -325,13 +291,9 @@ func TestOpenToAnyone(t *testing.T) {
 			t.Errorf("%s is open before", address)
 		}
 	}
-	n.knock("all")
-	for _, address := range strangers {
-		if !n.reaches(n.stranger, address) {
-			t.Errorf("%s is not open to anyone", address)
-		}
-	}
-	n.await("the end of the lease", func() bool { return strings.Contains(n.log(), "msg=closed") })
+	open := false
+	n.within("all", func() { open = n.reaches(n.stranger, strangers[0]) && n.reaches(n.stranger, strangers[1]) }, func() bool { return open })
+	n.closes("pour")
 	for _, address := range strangers {
 		if n.reaches(n.stranger, address) {
 			t.Errorf("%s is open after", address)

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+)
+
+// knock has a client knock, and watch the service of its profile or another.
+func (n *network) knock(profile string) {
+	n.t.Helper()
+	n.run(n.client, n.path("sallyport"), "knock", n.path(profile+".toml"))
+}
+
+// dial connects to a port of the server.
+func (n *network) dial(on *netns.Host, protocol, address string) (c net.Conn, err error) {
+	err = on.Do(func() error {
+		c, err = net.DialTimeout(protocol, address, time.Second)
+		return err
+	})
+	return c, err
+}
+
+// reaches reports whether a TCP service answers. Each service of these tests
+// speaks first, or speaks HTTP, so there is always an answer or an end. A SYN
+// that is dropped takes a second; see opens for what should be open.
+func (n *network) reaches(on *netns.Host, address string) bool {
+	c, err := n.dial(on, "tcp", address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /test1.html HTTP/1.0\r\n\r\n"); err != nil {
+		return false
+	}
+	_, err = c.Read(make([]byte, 1))
+	return err == nil
+}
+
+// opens waits until a service answers over TCP.
+func (n *network) opens(on *netns.Host, address string) {
+	n.t.Helper()
+	n.await(address+" to be open", func() bool { return n.reaches(on, address) })
+}
+
+// opensUDP waits until a service answers over UDP.
+func (n *network) opensUDP(on *netns.Host, address string) {
+	n.t.Helper()
+	n.await(address+" to be open over UDP", func() bool { return n.echoes(on, address) })
+}
+
+// closes waits until the server has closed services that it has opened.
+func (n *network) closes(services ...string) {
+	n.t.Helper()
+	n.await("the end of the leases", func() bool {
+		log := n.log()
+		return !slices.ContainsFunc(services, func(name string) bool {
+			return strings.LastIndex(log, "msg=closed service="+name+"\n") <= strings.LastIndex(log, "msg=opened service="+name+" ")
+		})
+	})
+}
+
+// within has something happen while a client's lease is kept up by knocking
+// again and again. held is asked at the end whether the lease was there: if a
+// busy machine has let it end meanwhile, everything happens once more.
+func (n *network) within(profile string, happens func(), held func() bool) {
+	n.t.Helper()
+	n.await("a lease that lasts", func() bool {
+		n.knock(profile)
+		over, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-over:
+					return
+				case <-time.After(500 * time.Millisecond):
+					// One that fails is made up for by the next.
+					n.try(n.client, n.path("sallyport"), "knock", n.path(profile+".toml"), "--no-wait")
+				}
+			}
+		}()
+		happens()
+		ok := held()
+		close(over)
+		<-stopped
+		return ok
+	})
+}
+
+// echoes reports whether a UDP port answers.
+func (n *network) echoes(on *netns.Host, address string) bool {
+	c, err := n.dial(on, "udp", address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	for range 5 {
+		c.Write([]byte("hello"))
+		c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		b := make([]byte, 16)
+		if m, err := c.Read(b); err == nil {
+			return string(b[:m]) == "hello"
+		}
+	}
+	return false
+}
+
+// echo answers UDP, and pours without end to who connects over TCP.
+func (n *network) echo(address string) {
+	n.t.Helper()
+	u, err := net.ListenPacket("udp", address)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { u.Close(); l.Close() })
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			m, from, err := u.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			u.WriteTo(b[:m], from)
+		}
+	}()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				go io.Copy(io.Discard, c)
+				io.Copy(c, endless{})
+			}()
+		}
+	}()
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	return min(len(b), 4096), nil
+}
+
+// runForSSHD mounts a /run of its own, with the directory that the service of
+// sshd makes when it starts: on this host it may never have run. The test must
+// be in a mount namespace of its own.
+func runForSSHD(t *testing.T) {
+	t.Helper()
+	err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755")
+	if err == nil {
+		err = os.Mkdir("/run/sshd", 0o755)
+	}
+	if err != nil {
+		t.Fatalf("make /run/sshd: %v", err)
+	}
+}
+
+// sshd starts a real one on a port, and returns the options with which ssh
+// logs in there.
+func (n *network) sshd(port int) (options []string) {
+	n.t.Helper()
+	runForSSHD(n.t)
+	me, err := user.Current()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, key := range []string{"host_key", "user_key"} {
+		n.run(nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", n.path(key))
+	}
+	config := fmt.Sprintf("Port %d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n",
+		port, n.path("host_key"), n.path("user_key.pub"))
+	if err := os.WriteFile(n.path("sshd_config"), []byte(config), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	cmd := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", n.path("sshd_config"))
+	if err := cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	n.await("sshd", func() bool {
+		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	return []string{"-F", "/dev/null", "-i", n.path("user_key"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "BatchMode=yes", "-l", me.Username}
+}
+
+// scan is what nmap reports of ports to the stranger, by four kinds of TCP scans
+// and one over UDP. All run at a time, since most of it is waiting for answers
+// that never come.
+func (n *network) scan(tcp, udp []int) string {
+	n.t.Helper()
+	kinds := []string{"-sS", "-sA", "-sF", "-sX", "-sU"}
+	reports := make([]string, len(kinds))
+	var g errgroup.Group
+	for i, kind := range kinds {
+		ports := tcp
+		if kind == "-sU" {
+			ports = udp
+		}
+		if len(ports) > 0 {
+			g.Go(func() (err error) {
+				reports[i], err = n.nmap(kind, ports)
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		n.t.Fatal(err)
+	}
+	return strings.Join(reports, "\n")
+}
+
+// scanAs scans, again if the report is not as expected: on a busy machine nmap
+// may miss answers. What differs for a reason differs each time.
+func (n *network) scanAs(want string, tcp, udp []int) (got string) {
+	n.t.Helper()
+	for range 3 {
+		if got = n.scan(tcp, udp); got == want {
+			break
+		}
+	}
+	return got
+}
+
+// nmap is a scan of one kind, without what differs from run to run.
+func (n *network) nmap(kind string, ports []int) (string, error) {
+	list := make([]string, len(ports))
+	for i, p := range ports {
+		list[i] = strconv.Itoa(p)
+	}
+	out, err := n.try(n.stranger, "nmap", "-n", "-Pn", "--reason", "-vv", "--max-retries", "2", "-T4", "--max-rtt-timeout", "300ms", kind, "-p", strings.Join(list, ","), asStranger)
+	if err != nil {
+		return "", fmt.Errorf("nmap %s: %w\n%s", kind, err, out)
+	}
+	lines := regexp.MustCompile(`(?m)^\d+/(tcp|udp) .*$`).FindAllString(out, -1)
+	if len(lines) != len(ports) {
+		return "", fmt.Errorf("nmap %s reports %d ports, want %d:\n%s", kind, len(lines), len(ports), out)
+	}
+	return kind + "\n" + strings.Join(lines, "\n"), nil
+}
+
+// knockPorts are those of now and the minutes beside it, with their
+// neighbours.
+func (n *network) knockPorts(profile string) (ports []int) {
+	n.t.Helper()
+	out := n.run(nil, n.path("sallyport"), "ports", n.path(profile+".toml"))
+	for _, text := range regexp.MustCompile(`\b\d{4,5}\b`).FindAllString(out, -1) {
+		if p, err := strconv.Atoi(text); err == nil && p > 1025 && p < 65535 {
+			ports = append(ports, p-1, p, p+1)
+		}
+	}
+	return ports
+}
+
+// alive reports whether a process is there.
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
