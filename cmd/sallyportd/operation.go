@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
@@ -45,18 +45,10 @@ both protocols in one profile, put its [challenge] tables into a client's.`,
 				_, err = env.Stdout.Write(text)
 				return err
 			}
-			f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-			if err != nil {
+			if err := secretfile.Create(out, text); err != nil {
 				return cli.Misuse(fmt.Errorf("--out: %w", err))
 			}
-			_, err = f.Write(text)
-			if closeErr := f.Close(); err == nil {
-				err = closeErr
-			}
-			if err != nil {
-				os.Remove(out)
-			}
-			return err
+			return nil
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which the client reaches the server (default \"server\" of the configuration)")

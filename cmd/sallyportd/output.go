@@ -12,6 +12,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/client"
@@ -53,18 +54,10 @@ func (o *profileOutput) deliver(env cli.Env, cfg *config.Config, c clients.Clien
 		}
 		return o.advise(env, c, "the device's owner: sallyport profile add - NAME")
 	}
-	f, err := os.OpenFile(o.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := secretfile.Create(o.out, text); err != nil {
 		return cli.Misuse(fmt.Errorf("--out: %w", err))
 	}
-	_, err = f.Write(text)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = register()
-	}
-	if err != nil {
+	if err := register(); err != nil {
 		os.Remove(o.out)
 		return err
 	}

@@ -164,6 +164,7 @@ func parseClient(text string) (c Client, err error) {
 		return c, errors.New("expected UTF-8 text")
 	}
 	text, c.Note = cutNote(text)
+	c.Note = strings.Clone(c.Note)
 	fields := strings.Fields(text)
 	if len(fields) < 3 {
 		return c, fmt.Errorf("expected identifier, secret and nonce, divided by spaces; got %d columns", len(fields))
@@ -190,7 +191,7 @@ func parseClient(text string) (c Client, err error) {
 				return c, fmt.Errorf("column %d: expected until= and a time such as 2026-12-01T00:00:00Z", i+4)
 			}
 		case key == "services" && c.Services == "" && !slices.Contains(strings.Split(value, ","), ""):
-			c.Services = value
+			c.Services = strings.Clone(value) // or it would keep the line, with its secrets
 		case key == "services":
 			c.issue, c.Services = max(c.issue, malformed), unreadable
 		case after && !pair:

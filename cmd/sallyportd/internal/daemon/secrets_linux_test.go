@@ -1,10 +1,14 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"weak"
@@ -71,7 +75,15 @@ func TestNoClientSecretIsKept(t *testing.T) {
 				t.Errorf("%s: secret %d of %d is held", when, i, len(held))
 			}
 		}
+		// Nor does a copy, such as the line that a service's name was cut from.
+		heap := heapDump(t)
+		for i := range len(held) + 1 {
+			if bytes.Contains(heap, fmt.Appendf(nil, "%064x", i)) == (i > 0) {
+				t.Errorf("%s: the text of secret %d of %d is in the heap: %t", when, i, len(held), i > 0)
+			}
+		}
 	}
+	canary := fmt.Appendf(nil, "%064x", 0) // what is held, a dump has
 	list, held := registered(t, 1)
 	s, err := New(t.Context(), cfg, list, helper, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -102,6 +114,23 @@ func TestNoClientSecretIsKept(t *testing.T) {
 		t.Error(err)
 	}
 	runtime.KeepAlive(s)
+	runtime.KeepAlive(canary)
+}
+
+// heapDump is all that the heap holds.
+func heapDump(t *testing.T) []byte {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "heap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	debug.WriteHeapDump(f.Fd())
+	heap, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return heap
 }
 
 // registered makes clients as their file has them, each in the midst of a
