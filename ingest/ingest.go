@@ -30,7 +30,7 @@ type Config struct {
 	Readers   int          // how many threads read; 0: one
 	// ReceiveBuffer of each socket, in bytes; 0: the kernel's default.
 	ReceiveBuffer int
-	// Unfiltered leaves all refusals to us: the kernel makes none.
+	// Unfiltered leaves all refusals to us: the sockets have no filter.
 	Unfiltered bool
 	Terms      Terms
 	// KnockPorts, if set, is called with the ports that are open, each with the
