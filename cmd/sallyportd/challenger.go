@@ -18,8 +18,10 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/exchanges"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
@@ -51,6 +53,7 @@ type proof struct {
 type order struct {
 	operationConfig
 	operation *exchange.Operation
+	opens     access.ServiceID
 }
 
 // orders are operations, as the gate and the table take them.
@@ -69,7 +72,7 @@ func ordersOf(cfg config) (o orders, why []string, err error) {
 		return o, why, err
 	}
 	for i, c := range list {
-		o.list = append(o.list, order{operationConfig: c, operation: operations[i]})
+		o.list = append(o.list, order{operationConfig: c, operation: operations[i], opens: access.ID(cfg.services[c.service].name)})
 	}
 	o.operations, err = exchange.NewOperations(operations, cfg.challenge.plan)
 	return o, why, err
@@ -197,7 +200,7 @@ func (c *challenger) obey(g exchange.Grant, from netip.Addr) {
 		return // it has gone meanwhile
 	}
 	do := gate.Order{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.holder(from), Address: from},
+		Service: o.opens, Grant: sessions.Grant{Identifier: o.holder(from), Address: from},
 		For: o.openFor, Port: g.Port(),
 	}
 	if o.close {
@@ -216,7 +219,7 @@ func (c *challenger) randomPort(cfg config) uint16 {
 		var b [2]byte
 		rand.Read(b[:]) // never fails
 		port := binary.BigEndian.Uint16(b[:])
-		taken := port < 1025 || cfg.challenge.plan.Ports.First <= port && port <= cfg.challenge.plan.Ports.Last
+		taken := port < schedule.MinPort || cfg.challenge.plan.Ports.First <= port && port <= cfg.challenge.plan.Ports.Last
 		for _, s := range cfg.services {
 			taken = taken || s.port() == port
 		}

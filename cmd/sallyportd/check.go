@@ -110,7 +110,7 @@ func (s serviceConfig) describe() string {
 	who := "the address that knocked"
 	if s.terms.Anyone {
 		who = "anyone"
-	} else if s.grain == 64 {
+	} else if s.prefixLen6 == 64 {
 		who += ", of IPv6 its /64"
 	}
 	then := "keeps connections"

@@ -61,7 +61,7 @@ func TestReference(t *testing.T) {
 		ports: 3, generator: schedule.Algorithm1, portSecret: "sécret", tolerance: time.Minute,
 		clients: []registered{{identifier: wire.Identifier([]byte("com1")), secret: []byte("s")}},
 		services: []serviceConfig{{
-			name: "web", kind: "web", listen: "[::]:8080", grain: 128, connections: 64,
+			name: "web", kind: "web", listen: "[::]:8080", prefixLen6: 128, connections: 64,
 			terms: gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
 		buffer: 1 << 20,
@@ -94,8 +94,8 @@ func TestReference(t *testing.T) {
 	half := minute
 	half.OpenFor = 30 * time.Second
 	want.services = append(want.services,
-		serviceConfig{name: "site", kind: "proxy", listen: "[::]:8443", upstream: "10.0.0.5:443", grain: 128, connections: 64, terms: minute},
-		serviceConfig{name: "ssh", kind: "firewall", listen: ":22", grain: 128, connections: 64, terms: half})
+		serviceConfig{name: "site", kind: "proxy", listen: "[::]:8443", upstream: "10.0.0.5:443", prefixLen6: 128, connections: 64, terms: minute},
+		serviceConfig{name: "ssh", kind: "firewall", listen: ":22", prefixLen6: 128, connections: 64, terms: half})
 	want.server, want.previous = "gate.example.org", previousSecret{"before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)}
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}
 	want.challenge = &challengeConfig{

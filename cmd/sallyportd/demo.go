@@ -114,7 +114,7 @@ func demoConfig() (config, client.Profile, error) {
 		listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		ports:  3, portSecret: randomSecret(), tolerance: time.Minute,
 		services: []serviceConfig{{
-			name: "web", kind: "web", listen: address, grain: 128, connections: 64,
+			name: "web", kind: "web", listen: address, prefixLen6: 128, connections: 64,
 			terms: gate.Terms{OpenFor: demoLease, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
 	}

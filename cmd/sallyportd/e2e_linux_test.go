@@ -38,14 +38,14 @@ const (
 	web     = "8080"
 )
 
-// clock is the server's time: the real one, moved.
-type clock struct {
+// movedClock is the server's time: the real one, moved.
+type movedClock struct {
 	mu   sync.Mutex
 	base time.Time // the minute in which the test plays
 	off  time.Duration
 }
 
-func (c *clock) Now() time.Time {
+func (c *movedClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Now().Add(c.off)
@@ -53,7 +53,7 @@ func (c *clock) Now() time.Time {
 
 // SetSecond moves the clock to a second of the test's first minute, or of a
 // later one.
-func (c *clock) SetSecond(s int) {
+func (c *movedClock) SetSecond(s int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.base.IsZero() {
@@ -63,7 +63,7 @@ func (c *clock) SetSecond(s int) {
 }
 
 type world struct {
-	clock   clock
+	clock   movedClock
 	server  *server
 	host    *netns.Host
 	capture *recording
@@ -80,7 +80,7 @@ func newWorld(t *testing.T, change func(*config)) *world {
 	cfg := config{
 		ports: 3, portSecret: "the port secret", tolerance: time.Minute, readers: 2, stateDir: t.TempDir(), buffer: 1 << 20,
 		services: []serviceConfig{{
-			name: "web", kind: "web", listen: "[::]:" + web, grain: 128, connections: 64,
+			name: "web", kind: "web", listen: "[::]:" + web, prefixLen6: 128, connections: 64,
 			terms: gate.Terms{OpenFor: 3 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
 	}

@@ -47,12 +47,14 @@ func watch(g sessions.Gate, services func(wire.Identifier) []string) *watched {
 	return &watched{Gate: g, services: services, watchers: map[chan opening]*uint64{}}
 }
 
-func (w *watched) Open(g sessions.Grant) error {
-	if err := w.Gate.Open(g); err != nil {
-		return err
+func (w *watched) Open(grants []sessions.Grant) []error {
+	errs := w.Gate.Open(grants)
+	for i, g := range grants {
+		if errs == nil || errs[i] == nil {
+			w.tell(g, "", w.services(g.Identifier))
+		}
 	}
-	w.tell(g, "", w.services(g.Identifier))
-	return nil
+	return errs
 }
 
 // tell tells all that watch.

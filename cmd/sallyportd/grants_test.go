@@ -12,7 +12,13 @@ import (
 
 type gateFunc func(sessions.Grant) error
 
-func (f gateFunc) Open(g sessions.Grant) error { return f(g) }
+func (f gateFunc) Open(grants []sessions.Grant) []error {
+	errs := make([]error, len(grants))
+	for i, g := range grants {
+		errs[i] = f(g)
+	}
+	return errs
+}
 
 func TestWatchersDelayNobody(t *testing.T) {
 	refusal := errors.New("the gate is shut")
@@ -29,7 +35,7 @@ func TestWatchersDelayNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range watchQueue + 3 { // nobody reads
-		if err := w.Open(grant); err != nil {
+		if err := errors.Join(w.Open([]sessions.Grant{grant})...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,12 +44,12 @@ func TestWatchersDelayNobody(t *testing.T) {
 			t.Fatalf("%+v", o)
 		}
 	}
-	w.Open(grant)
+	w.Open([]sessions.Grant{grant})
 	if o := <-grants; o.Missed != 3 {
 		t.Errorf("%d missed, want 3", o.Missed)
 	}
 	shut = true
-	if err := w.Open(grant); !errors.Is(err, refusal) {
+	if err := errors.Join(w.Open([]sessions.Grant{grant})...); !errors.Is(err, refusal) {
 		t.Errorf("got %v", err)
 	}
 	if len(grants) > 0 {

@@ -14,9 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
+	"sallyport/verify/schedule"
 )
+
+// hostClock is the one clock of this process: leases and what enforces them
+// compare their times.
+var hostClock = clock.System()
 
 const helperName = "firewall-helper"
 
@@ -55,14 +62,16 @@ func help(path string) error {
 	if err != nil {
 		return err
 	}
-	table, err := firewall.Claim(cfg.firewall())
+	table, err := firewall.Claim(cfg.firewall(), hostClock)
 	if err != nil {
 		return fmt.Errorf("claim the firewall's table: %w", err)
 	}
 	unix.CloseOnExec(4) // the lifeline, which ends with this process
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	unguard := keep(table, log)
-	ordered, err := helper.Serve(os.NewFile(3, "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports}, log)
+	ordered, err := helper.Serve(os.NewFile(3, "server"), helper.Config{
+		Policy: cfg.policy(), Digest: cfg.digest(), Firewall: table, Clock: hostClock, Log: log,
+	})
 	unguard()
 	if ordered && cfg.clearOnExit {
 		err = errors.Join(err, firewall.Clear())
@@ -113,7 +122,7 @@ func (cfg config) firewall() (f firewall.Config) {
 	}
 	for _, s := range cfg.services {
 		p := firewall.Port{
-			Protocol: firewall.TCP, Address: s.host(), Port: s.port(), Prefix6: int(s.grain),
+			Service: access.ID(s.name), Protocol: firewall.TCP, Address: s.host(), Port: s.port(),
 			Forward: s.forward, Reject: s.reject, Cut: s.terms.Cut,
 		}
 		if s.udp {
@@ -123,7 +132,7 @@ func (cfg config) firewall() (f firewall.Config) {
 			// The server itself ends connections; and its port looks as if
 			// nothing were there, which is silent with stealth, or as if it were
 			// always filtered.
-			p.Cut, p.Reject = false, !s.filtered && !(f.Stealth && s.udp && p.Port >= firewall.MinStealth)
+			p.Cut, p.Reject = false, !s.filtered && !(f.Stealth && s.udp && p.Port >= schedule.MinPort)
 		}
 		f.Ports = append(f.Ports, p)
 	}
@@ -134,13 +143,18 @@ func (cfg config) firewall() (f firewall.Config) {
 func (cfg config) policy() helper.Policy {
 	var p helper.Policy
 	for _, s := range cfg.services {
-		p.Services = append(p.Services, helper.Service{OpenMax: s.terms.OpenMax, Anyone: s.terms.Anyone})
+		p.Services = append(p.Services, helper.Service{
+			ID: access.ID(s.name), Name: s.name, OpenMax: s.terms.OpenMax, Anyone: s.terms.Anyone, PrefixLen6: s.prefixLen6,
+		})
 		if s.udp {
 			p.Taken = append(p.Taken, s.port())
 		}
 	}
 	return p
 }
+
+// digest is that of what the server and its helper have both to read.
+func (cfg config) digest() helper.Digest { return helper.DigestOf(cfg.policy(), cfg.firewall()) }
 
 // announces has the firewall know the ports that take knocks.
 func announces(cfg config, h *helper.Client) func(map[uint16]time.Time) error {
@@ -161,7 +175,7 @@ func announces(cfg config, h *helper.Client) func(map[uint16]time.Time) error {
 			if left < time.Millisecond {
 				continue // they close in this instant
 			}
-			if err := h.Knock(ports, left); err != nil {
+			if err := h.OpenKnockPorts(ports, left); err != nil {
 				return fmt.Errorf("tell the firewall of the ports: %w", err)
 			}
 		}

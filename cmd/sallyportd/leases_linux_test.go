@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
@@ -29,21 +31,22 @@ func TestHundredThousandLeases(t *testing.T) {
 	const grants = 25_000 // each at four services
 	terms := gate.Terms{OpenFor: time.Second, OpenMax: time.Second, Addresses: 8}
 	cfg := config{services: []serviceConfig{
-		{name: "web", kind: "web", listen: "127.0.0.1:8080", terms: terms, grain: 128, connections: 64},
-		{name: "tcp", kind: "proxy", listen: "127.0.0.1:8081", upstream: "127.0.0.1:7", terms: terms, grain: 128, connections: 64, filtered: true},
-		{name: "udp", kind: "proxy", udp: true, listen: "127.0.0.1:8082", upstream: "127.0.0.1:7", terms: terms, grain: 128, connections: 64},
-		{name: "ssh", kind: "firewall", listen: ":22", terms: terms, grain: 64},
+		{name: "web", kind: "web", listen: "127.0.0.1:8080", terms: terms, prefixLen6: 128, connections: 64},
+		{name: "tcp", kind: "proxy", listen: "127.0.0.1:8081", upstream: "127.0.0.1:7", terms: terms, prefixLen6: 128, connections: 64, filtered: true},
+		{name: "udp", kind: "proxy", udp: true, listen: "127.0.0.1:8082", upstream: "127.0.0.1:7", terms: terms, prefixLen6: 128, connections: 64},
+		{name: "ssh", kind: "firewall", listen: ":22", terms: terms, prefixLen6: 64},
 	}}
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
-	table, client, ended := inProcessHelper(t, cfg)
+	client, ended := inProcessHelper(t, cfg)
 	log := slog.New(slog.DiscardHandler)
 	var list []*gate.Service
-	for i, s := range cfg.services {
+	wall := newWall(cfg, client)
+	for _, s := range cfg.services {
 		c, err := contentOf(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := newService(i, s, c, client, log)
+		r := newService(s, c, wall, hostClock, log)
 		if err := r.prepare(); err != nil {
 			t.Fatal(err)
 		}
@@ -67,11 +70,11 @@ func TestHundredThousandLeases(t *testing.T) {
 			binary.BigEndian.PutUint32(b[4:], i)
 			a = netip.AddrFrom16(b)
 		}
-		if err := g.Open(sessions.Grant{Identifier: id, Address: a}); err != nil {
+		if err := errors.Join(g.Open([]sessions.Grant{{Identifier: id, Address: a}})...); err != nil {
 			t.Fatalf("grant %d: %v", i, err)
 		}
 		if i%2_500 == 0 {
-			n, err := table.Granted()
+			n, err := elements()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +91,7 @@ func TestHundredThousandLeases(t *testing.T) {
 		}
 	}
 	await("no element left", func() bool {
-		n, err := table.Granted()
+		n, err := elements()
 		return err == nil && n == 0
 	})
 	stop()
@@ -105,9 +108,9 @@ func TestHundredThousandLeases(t *testing.T) {
 }
 
 // inProcessHelper is the second process, in this one.
-func inProcessHelper(t *testing.T, cfg config) (*firewall.Table, *helper.Client, <-chan error) {
+func inProcessHelper(t *testing.T, cfg config) (*helper.Client, <-chan error) {
 	t.Helper()
-	table, err := firewall.Claim(cfg.firewall())
+	table, err := firewall.Claim(cfg.firewall(), hostClock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,17 +125,40 @@ func inProcessHelper(t *testing.T, cfg config) (*firewall.Table, *helper.Client,
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg.policy(), helper.Table{Table: table, Ports: cfg.firewall().Ports}, slog.New(slog.DiscardHandler))
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
+			Policy: cfg.policy(), Digest: cfg.digest(), Firewall: table, Clock: hostClock, Log: slog.New(slog.DiscardHandler),
+		})
 		ended <- err
 	}()
-	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)
+	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, hostClock)
 	if err == nil {
-		err = client.Ready()
+		err = client.Ready(cfg.digest())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return table, client, ended
+	return client, ended
+}
+
+// elements is how many grants the firewall has.
+func elements() (n int, err error) {
+	conn, err := nftables.New()
+	if err != nil {
+		return 0, err
+	}
+	table := &nftables.Table{Name: firewall.Name, Family: nftables.TableFamilyINet}
+	for _, name := range []string{"granted4", "granted6", "granted6net", "anyone4", "anyone6"} {
+		set, err := conn.GetSetByName(table, name)
+		if err != nil {
+			return 0, err
+		}
+		all, err := conn.GetSetElements(set)
+		if err != nil {
+			return 0, err
+		}
+		n += len(all)
+	}
+	return n, nil
 }
 
 func openFiles(t *testing.T) int {

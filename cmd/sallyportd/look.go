@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 
-	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/screen"
+	"sallyport/verify/schedule"
 )
 
 // advise says what strangers can see of the services, and what would show
@@ -24,7 +24,7 @@ func advise(cfg config) (advice []string) {
 		}
 	}
 	for _, s := range cfg.services {
-		if cfg.stealth && s.kind == "firewall" && s.udp && s.reject && s.port() >= firewall.MinStealth {
+		if cfg.stealth && s.kind == "firewall" && s.udp && s.reject && s.port() >= schedule.MinPort {
 			say("service %s answers strangers, by policy = \"reject\", where its neighbours are silent: policy = \"drop\" does not stand out", s.name)
 		}
 	}

@@ -32,7 +32,7 @@ func separate(cfg config) (*helper.Client, error) {
 		if fds == "" {
 			return nil, nil
 		}
-		return reachHelper(fds)
+		return reachHelper(fds, cfg.digest())
 	}
 	held, err := capabilities()
 	if err != nil {
@@ -243,18 +243,18 @@ func startHelper(config string) (fds string, err error) {
 }
 
 // reachHelper takes over what startHelper has left, and waits for the helper.
-func reachHelper(fds string) (*helper.Client, error) {
+func reachHelper(fds string, own helper.Digest) (*helper.Client, error) {
 	var socket, lifeline int
 	if _, err := fmt.Sscanf(fds, "%d,%d", &socket, &lifeline); err != nil {
 		return nil, fmt.Errorf("%s = %q: %w", helperVariable, fds, err)
 	}
 	unix.CloseOnExec(socket)
 	unix.CloseOnExec(lifeline)
-	c, err := helper.NewClient(os.NewFile(uintptr(socket), "helper"), os.NewFile(uintptr(lifeline), "lifeline"))
+	c, err := helper.NewClient(os.NewFile(uintptr(socket), "helper"), os.NewFile(uintptr(lifeline), "lifeline"), hostClock)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Ready(); err != nil {
+	if err := c.Ready(own); err != nil {
 		return nil, cli.WithHint(fmt.Errorf("start the privileged helper: %w", err), "what it says itself stands above")
 	}
 	return c, nil

@@ -108,7 +108,7 @@ func (s serviceConfig) fixed(next serviceConfig, helped bool) string {
 		{"protocol", s.udp, next.udp, false},
 		{"listen", s.listen, next.listen, false},
 		{"look", s.filtered, next.filtered, false},
-		{"grant_prefix6", s.grain, next.grain, false},
+		{"grant_prefix6", s.prefixLen6, next.prefixLen6, false},
 		{"max_connections", s.connections, next.connections, false},
 		{"whether there is TLS", s.tlsCert != "", next.tlsCert != "", false},
 		{"hook", s.forward, next.forward, false},

@@ -14,6 +14,7 @@ import (
 	"sallyport/ingest"
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/state"
 	"sallyport/verify"
@@ -43,11 +44,11 @@ type parts struct {
 	tolerance time.Duration
 	terms     ingest.Terms
 	slots     []sessions.Client
-	services  []gate.Terms
+	services  map[access.ServiceID]gate.Terms
 	contents  []content
 	isClient  map[wire.Identifier]bool
 	// The clients that may not open every service.
-	restricted map[wire.Identifier]gate.Rights
+	restricted gate.Restricted
 	orders     orders
 	idle       []string // operations that nobody may use, and why
 }
@@ -73,13 +74,14 @@ func partsOf(cfg config) (p parts, err error) {
 		Ports: cfg.portLists,
 	}
 	p.tolerance = cfg.tolerance
+	p.services = map[access.ServiceID]gate.Terms{}
 	for _, s := range cfg.services {
 		c, err := contentOf(s)
 		if err != nil {
 			return p, err
 		}
 		p.contents = append(p.contents, c)
-		p.services = append(p.services, s.terms)
+		p.services[access.ID(s.name)] = s.terms
 	}
 	if p.restricted, err = restrictions(cfg); err != nil {
 		return p, err
@@ -116,8 +118,9 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 		return nil, err
 	}
 	var list []*gate.Service
+	wall := newWall(cfg, h)
 	for i, c := range cfg.services {
-		service := newService(i, c, p.contents[i], h, log)
+		service := newService(c, p.contents[i], wall, hostClock, log)
 		s.services = append(s.services, service)
 		list = append(list, service.service)
 	}
@@ -163,6 +166,16 @@ func newServer(ctx context.Context, cfg config, h *helper.Client, now func() tim
 // their knocks are taken; those that have left get no grant, and lose their
 // leases.
 func (s *server) apply(ctx context.Context, p parts) error {
+	isClient := func(id wire.Identifier) bool { return p.isClient[id] || s.second != nil && s.second.holds(id) }
+	commitSessions, err := s.sessions.Prepare(p.slots)
+	if err != nil {
+		return err
+	}
+	change, err := s.gate.Prepare(gate.Update{Restricted: p.restricted, Terms: p.services, IsClient: isClient})
+	if err != nil {
+		return err
+	}
+	defer change.Abort()
 	if err := s.state.Widen(p.tolerance); err != nil {
 		return err
 	}
@@ -173,13 +186,12 @@ func (s *server) apply(ctx context.Context, p parts) error {
 		s.second.update(p.orders)
 	}
 	s.tellIdle(p)
-	isClient := func(id wire.Identifier) bool { return p.isClient[id] || s.second != nil && s.second.holds(id) }
-	s.gate.Restrict(p.restricted, isClient)
-	if err := s.sessions.Update(ctx, p.slots); err != nil {
+	change.Restrict()
+	if err := commitSessions(ctx); err != nil {
 		return err
 	}
 	// Before what may fail: nobody stays who has left.
-	s.gate.Update(p.restricted, isClient, p.services)
+	change.Commit()
 	for i, service := range s.services {
 		service.update(p.contents[i])
 	}
@@ -191,8 +203,17 @@ func (s *server) carryOut(o gate.Order, operation string) error {
 	if err := s.gate.Do(o); err != nil || o.Action == gate.Close {
 		return err
 	}
-	s.grants.tell(o.Grant, operation, []string{s.services[o.Service].service.Name})
+	s.grants.tell(o.Grant, operation, []string{s.serviceName(o.Service)})
 	return nil
+}
+
+func (s *server) serviceName(id access.ServiceID) string {
+	for _, r := range s.services {
+		if r.service.ID() == id {
+			return r.service.Name
+		}
+	}
+	return id.String()
 }
 
 // tellIdle says which operations nobody may use.

@@ -52,7 +52,7 @@ type serviceConfig struct {
 	udp         bool
 	listen      string
 	terms       gate.Terms
-	grain       gate.Grain
+	prefixLen6  int
 	filtered    bool // look
 	connections int
 
@@ -241,9 +241,9 @@ func (raw fileService) validateTerms(f *tomlfile.File, at string, s *serviceConf
 	} else if t.Addresses < 1 || t.Addresses > 1024 {
 		return f.Errorf(at+"max_addresses", "got %d", raw.MaxAddresses)
 	}
-	if s.grain = gate.Grain(raw.GrantPrefix6); !f.Has(at + "grant_prefix6") {
-		s.grain = 128
-	} else if s.grain != 128 && s.grain != 64 {
+	if s.prefixLen6 = raw.GrantPrefix6; !f.Has(at + "grant_prefix6") {
+		s.prefixLen6 = 128
+	} else if s.prefixLen6 != 128 && s.prefixLen6 != 64 {
 		return f.Errorf(at+"grant_prefix6", "got %d", raw.GrantPrefix6)
 	}
 	return nil

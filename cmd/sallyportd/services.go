@@ -5,10 +5,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/gate/relay"
 	"sallyport/verify/wire"
@@ -44,10 +45,10 @@ func handlerOf(s serviceConfig) (http.Handler, error) {
 	return gate.Directory(s.root)
 }
 
-// restrictions says who may not open everything.
-func restrictions(cfg config) (map[wire.Identifier]gate.Rights, error) {
+// restrictions says who may not open everything. It keeps names alone.
+func restrictions(cfg config) (gate.Restricted, error) {
 	names := cfg.serviceNames()
-	restricted := map[wire.Identifier]gate.Rights{}
+	restricted := map[wire.Identifier]string{}
 	for _, c := range cfg.clients {
 		if c.services == "" {
 			continue
@@ -55,13 +56,20 @@ func restrictions(cfg config) (map[wire.Identifier]gate.Rights, error) {
 		if err := c.checkServices(names); err != nil {
 			return nil, err
 		}
-		var rights gate.Rights
-		for name := range strings.SplitSeq(c.services, ",") {
-			rights |= 1 << slices.Index(names, name)
-		}
-		restricted[c.identifier] = rights
+		restricted[c.identifier] = c.services
 	}
-	return restricted, nil
+	return func(yield func(wire.Identifier, []access.ServiceID) bool) {
+		var of []access.ServiceID
+		for id, services := range restricted {
+			of = of[:0]
+			for name := range strings.SplitSeq(services, ",") {
+				of = append(of, access.ID(name))
+			}
+			if !yield(id, of) {
+				return
+			}
+		}
+	}, nil
 }
 
 // runningService is a service of the running server, and what of it a reload can
@@ -72,40 +80,57 @@ type runningService struct {
 	update  func(content)
 }
 
-// newService makes a closed service. With a helper the firewall stands before
-// it, whatever it is: for a stranger its port is then the same at all times.
-func newService(number int, s serviceConfig, c content, h *helper.Client, log *slog.Logger) runningService {
+// newWall returns the firewall that all services share; nil: there is none. The
+// helper ends connections that neither a rule nor the server ends.
+func newWall(cfg config, h *helper.Client) access.Enforcer {
+	if h == nil {
+		return nil
+	}
+	var ends []access.ServiceID
+	for _, s := range cfg.services {
+		if s.kind == "firewall" && !s.terms.Cut {
+			ends = append(ends, access.ID(s.name))
+		}
+	}
+	return helper.NewEnforcer(h, ends...)
+}
+
+// newService makes a closed service. With a firewall, which all share, that stands
+// before it, whatever it is: for a stranger its port is then the same at all times.
+func newService(s serviceConfig, c content, wall access.Enforcer, clk clock.Clock, log *slog.Logger) runningService {
 	r := runningService{prepare: func() error { return nil }, update: func(content) {}}
-	var doors []gate.Door
+	var enforcers []access.Enforcer
 	switch {
 	case s.kind == "web":
 		web := gate.NewWeb(c.web, log)
-		doors, r.prepare = tcpDoor(s, web, log)
+		enforcers, r.prepare = listener(s, web, clk, log)
 		r.update = func(c content) { web.Update(c.web) }
 	case s.kind == "proxy" && !s.udp:
 		proxy := gate.NewProxy(c.relay, log)
-		doors, r.prepare = tcpDoor(s, proxy, log)
+		enforcers, r.prepare = listener(s, proxy, clk, log)
 		r.update = func(c content) { proxy.Update(c.relay) }
 	case s.kind == "proxy":
 		door := gate.NewUDP(gate.UDPConfig{
-			Listen: s.listen, Filtered: s.filtered, Grain: s.grain, Log: log,
+			Listen: s.listen, Filtered: s.filtered, PrefixLen6: s.prefixLen6, Clock: clk, Log: log,
 			Relay: relay.UDPConfig{Upstream: c.relay.Upstream, PerAddress: s.connections, Log: log},
 		})
-		doors, r.prepare = []gate.Door{door}, door.Prepare
+		enforcers, r.prepare = []access.Enforcer{door}, door.Prepare
 		r.update = func(c content) { door.Update(c.relay.Upstream) }
 	}
 	if s.kind == "firewall" {
-		doors = []gate.Door{portsTo(s, log)}
+		enforcers = []access.Enforcer{portsTo(s, clk, log)}
 	}
-	if h != nil {
-		doors = append(doors, &helper.Door{Client: h, Service: uint16(number), Ends: s.kind != "firewall" || s.terms.Cut})
+	if wall != nil {
+		enforcers = append(enforcers, wall)
 	}
-	r.service = gate.NewService(s.name, s.grain, s.terms, log, doors...)
+	r.service = gate.NewService(gate.ServiceConfig{
+		Name: s.name, PrefixLen6: s.prefixLen6, Terms: s.terms, Enforcers: enforcers, Clock: clk, Log: log,
+	})
 	return r
 }
 
 // portsTo has random ports lead to what another program listens on here.
-func portsTo(s serviceConfig, log *slog.Logger) gate.Door {
+func portsTo(s serviceConfig, clk clock.Clock, log *slog.Logger) access.Enforcer {
 	host := "127.0.0.1"
 	if a := s.host(); a.IsValid() {
 		host = a.String()
@@ -113,17 +138,17 @@ func portsTo(s serviceConfig, log *slog.Logger) gate.Door {
 	upstream := net.JoinHostPort(host, fmt.Sprint(s.port()))
 	if s.udp {
 		return gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
-			Listen: s.listen, Grain: s.grain, Log: log, Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: log},
+			Listen: s.listen, PrefixLen6: s.prefixLen6, Clock: clk, Log: log, Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: log},
 		}))
 	}
 	return gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
-		Listen: s.listen, Grain: s.grain, PerAddress: 64, Server: gate.NewProxy(relay.TCP{Upstream: upstream}, log), Log: log,
+		Listen: s.listen, PrefixLen6: s.prefixLen6, PerAddress: 64, Server: gate.NewProxy(relay.TCP{Upstream: upstream}, log), Clock: clk, Log: log,
 	}))
 }
 
-func tcpDoor(s serviceConfig, server gate.Server, log *slog.Logger) ([]gate.Door, func() error) {
-	door := gate.NewTCP(gate.TCPConfig{
-		Listen: s.listen, Filtered: s.filtered, Grain: s.grain, PerAddress: s.connections, Server: server, Log: log,
+func listener(s serviceConfig, server gate.Server, clk clock.Clock, log *slog.Logger) ([]access.Enforcer, func() error) {
+	tcp := gate.NewTCP(gate.TCPConfig{
+		Listen: s.listen, Filtered: s.filtered, PrefixLen6: s.prefixLen6, PerAddress: s.connections, Server: server, Clock: clk, Log: log,
 	})
-	return []gate.Door{door}, door.Prepare
+	return []access.Enforcer{tcp}, tcp.Prepare
 }
