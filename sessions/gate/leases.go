@@ -161,12 +161,15 @@ func (l *Leases) Next() (next time.Time, ok bool) {
 	return l.ends[0].until, true
 }
 
-// Expire forgets the leases that are over, and returns their peers.
+// Expire forgets the leases that are over, and returns the peers that have none
+// any more.
 func (l *Leases) Expire(now time.Time) (over []access.Peer) {
 	for len(l.ends) > 0 && !now.Before(l.ends[0].until) {
-		over = append(over, l.ends[0].peer)
-		l.remember(l.ends[0])
-		l.drop(l.ends[0])
+		le := l.ends[0]
+		l.remember(le)
+		if l.drop(le); len(l.byPeer[le.peer]) == 0 {
+			over = append(over, le.peer)
+		}
 	}
 	return over
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/access/accesstest"
 	"sallyport/sessions/gate/firewall"
@@ -284,7 +285,7 @@ func (s *streets) firewall(t *testing.T) {
 			t.Fatal(err)
 		}
 		policy := helper.Policy{Services: []helper.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
-		client, stop := helperOf(t, policy, table)
+		client, stop := helperOf(t, policy, table, system)
 		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Minute))
 		for _, source := range accesstest.Sources {
 			if got := s.heard(c, source); got != r.HasOnAnyLink(source) {
@@ -296,7 +297,7 @@ func (s *streets) firewall(t *testing.T) {
 }
 
 // helperOf is a helper in this process, behind the sockets of one of its own.
-func helperOf(t testing.TB, p helper.Policy, f helper.Firewall) (c *helper.Client, stop func()) {
+func helperOf(t testing.TB, p helper.Policy, f helper.Firewall, now clock.Clock) (c *helper.Client, stop func()) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -310,10 +311,10 @@ func helperOf(t testing.TB, p helper.Policy, f helper.Firewall) (c *helper.Clien
 	done := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{Policy: p, Firewall: f, Clock: system, Log: log})
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{Policy: p, Firewall: f, Clock: now, Log: log})
 		done <- err
 	}()
-	c, err = helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, system)
+	c, err = helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
 	if err == nil {
 		err = c.Ready(helper.Digest{})
 	}
