@@ -8,7 +8,7 @@
 //	  -> slot           which knocks of the newest attempt are there
 //	  -> recorder       all n: the Journal makes it durable, for all grants
 //	                    that wait at a time
-//	  -> Grant          the gate opens for the source address
+//	  -> Grants         the gate opens for their source addresses, all at a time
 //
 // A client belongs to one shard, a shard to one goroutine, so no state is
 // locked but the client's Floor, which verifiers read. Deliver is called by

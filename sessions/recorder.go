@@ -19,9 +19,9 @@ type pending struct {
 }
 
 // recorder carries grants out, each after its entry is in the journal. While
-// one call of the journal runs, the grants of all shards gather for the next:
-// however many come, the journal is called about once in the time that a call
-// takes.
+// one call of the journal and the gate runs, the grants of all shards gather for
+// the next: however many come, each is called about once in the time that a
+// call takes.
 type recorder struct {
 	queue   chan pending
 	counts  [Outcomes]atomic.Uint64
@@ -31,6 +31,7 @@ type recorder struct {
 
 	batch   []pending
 	entries []Entry
+	grants  []Grant
 	ended   chan struct{}
 }
 
@@ -42,6 +43,7 @@ func newRecorder(journal Journal, gate Gate, log *slog.Logger) *recorder {
 		log:     log,
 		batch:   make([]pending, 0, backlog),
 		entries: make([]Entry, 0, backlog),
+		grants:  make([]Grant, 0, backlog),
 		ended:   make(chan struct{}),
 	}
 }
@@ -97,15 +99,19 @@ func (r *recorder) run() {
 
 // handle deals with a batch, and reports whether it holds no end.
 func (r *recorder) handle(batch []pending) (more bool) {
-	r.entries = r.entries[:0]
+	r.entries, r.grants = r.entries[:0], r.grants[:0]
 	for _, p := range batch {
 		if p.grants() {
 			r.entries = append(r.entries, p.entry)
+			r.grants = append(r.grants, p.grant)
 		}
 	}
-	var err error
-	if len(r.entries) > 0 {
-		err = r.journal.Record(r.entries)
+	if len(r.grants) > 0 {
+		if r.journal.Record(r.entries) == nil {
+			r.open(r.grants)
+		} else {
+			r.counts[Unrecorded].Add(uint64(len(r.grants))) // why is the journal's to log
+		}
 	}
 	more = true
 	for _, p := range batch {
@@ -114,20 +120,19 @@ func (r *recorder) handle(batch []pending) (more bool) {
 			close(p.passed)
 		case !p.grants():
 			more = false
-		case err != nil:
-			r.counts[Unrecorded].Add(1) // why is the journal's to log
-		default:
-			r.open(p.grant)
 		}
 	}
 	return more
 }
 
-func (r *recorder) open(g Grant) {
-	r.counts[Opened].Add(1)
-	if err := r.gate.Open(g); err != nil {
-		r.counts[Failed].Add(1)
-		r.log.Error("a correct sequence opened nothing", "client", g.Identifier, "address", g.Address, "error", err)
+// open hands recorded grants to the gate, all at a time.
+func (r *recorder) open(grants []Grant) {
+	r.counts[Opened].Add(uint64(len(grants)))
+	for i, err := range r.gate.Open(grants) {
+		if err != nil {
+			r.counts[Failed].Add(1)
+			r.log.Error("a correct sequence opened nothing", "client", grants[i].Identifier, "address", grants[i].Address, "error", err)
+		}
 	}
 }
 

@@ -95,6 +95,49 @@ func TestGrantsShareARecord(t *testing.T) {
 	}
 }
 
+// TestBatchStaysABatch: what shares a record is handed to the gate together, and
+// one grant that fails keeps no other from opening.
+func TestBatchStaysABatch(t *testing.T) {
+	ids := []string{"com1", "com2", "com3", "com4"}
+	var list []Client
+	for _, id := range ids {
+		list = append(list, Client{Identifier: wire.Identifier([]byte(id))})
+	}
+	f := newForge(t, 1, ids...)
+	journal := &slowJournal{pause: time.Second}
+	var batches [][]Grant
+	gate := batchFunc(func(grants []Grant) []error {
+		if len(journal.calls) != len(batches)+1 || len(journal.calls[len(batches)]) != len(grants) {
+			t.Errorf("%d grants opened, of the records %v", len(grants), journal.calls)
+		}
+		batches = append(batches, slices.Clone(grants))
+		if len(grants) == 1 {
+			return nil
+		}
+		errs := make([]error, len(grants))
+		errs[1] = errors.New("no room")
+		return errs
+	})
+	_, stats := run(t, Config{Clients: list, Journal: journal, Gate: gate}, func(s *Sessions) {
+		for i, id := range ids {
+			s.Deliver(f.knock(t, id, minute, 0, 0), alice)
+			if i == 0 {
+				synctest.Wait() // it is being recorded, alone
+			}
+		}
+	})
+	if len(batches) != 2 || len(batches[0]) != 1 || len(batches[1]) != 3 {
+		t.Errorf("batches %v", batches)
+	}
+	if want := ([Outcomes]uint64{Opened: 4, Failed: 1}); stats != want {
+		t.Errorf("stats %v, want %v", stats, want)
+	}
+}
+
+type batchFunc func([]Grant) []error
+
+func (f batchFunc) Open(grants []Grant) []error { return f(grants) }
+
 func TestNothingOpensWithoutItsRecord(t *testing.T) {
 	f := newForge(t, 1, "com1")
 	journal := &slowJournal{err: errors.New("no room")}
@@ -143,10 +186,10 @@ func TestUpdateSettles(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		defer cancel()
-		if err := s.Update(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.change(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		if err := s.Update(context.Background(), nil); err != nil {
+		if err := s.change(context.Background(), nil); err != nil {
 			t.Error(err)
 		}
 		if got := s.Stats()[Opened]; got != 1 || len(journal.calls) != 1 {

@@ -26,9 +26,12 @@ type Grant struct {
 	Address    netip.Addr // an IPv4-mapped address is an IPv4 one
 }
 
-// Gate opens what a Grant is for. One goroutine calls it.
+// Gate opens what Grants are for. One goroutine calls it.
 type Gate interface {
-	Open(Grant) error
+	// Open carries out grants together. It returns nil when all is well, and
+	// otherwise the error of each grant, in the place of the grant: one that
+	// fails keeps no other from opening. It must not retain the slice.
+	Open([]Grant) []error
 }
 
 // Entry is what has to be remembered of a client before a Grant takes effect.
@@ -94,15 +97,21 @@ func New(cfg Config) (*Sessions, error) {
 	return s, nil
 }
 
-// Update replaces the list of clients while Run runs. A client that stays
-// keeps its window and slot. When Update returns nil, those who left get no
-// grant any more, and all that they were granted is in the journal. A list
-// with duplicates changes nothing.
-func (s *Sessions) Update(ctx context.Context, clients []Client) error {
+// Prepare does all that can fail of replacing the list of clients while Run
+// runs: a list with duplicates is refused. Nothing changes before commit. A
+// client that stays keeps its window and slot. When commit returns nil, removed
+// clients get no grant any more, and all that they were granted is in the
+// journal. It only fails when ctx ends: then some shards may have the new list,
+// and others the old one.
+func (s *Sessions) Prepare(clients []Client) (commit func(ctx context.Context) error, err error) {
 	lists, err := s.distribute(clients)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return func(ctx context.Context) error { return s.replace(ctx, lists) }, nil
+}
+
+func (s *Sessions) replace(ctx context.Context, lists [][]Client) error {
 	for i, sh := range s.shards {
 		done := make(chan struct{})
 		select {

@@ -62,7 +62,22 @@ func (f forge) knock(t rapid.TB, id string, m schedule.Minute, base uint32, sequ
 
 type gateFunc func(Grant) error
 
-func (f gateFunc) Open(g Grant) error { return f(g) }
+func (f gateFunc) Open(grants []Grant) []error {
+	errs := make([]error, len(grants))
+	for i, g := range grants {
+		errs[i] = f(g)
+	}
+	return errs
+}
+
+// change replaces the list of clients, as a reload does.
+func (s *Sessions) change(ctx context.Context, clients []Client) error {
+	commit, err := s.Prepare(clients)
+	if err != nil {
+		return err
+	}
+	return commit(ctx)
+}
 
 type journalFunc func([]Entry) error
 
@@ -243,10 +258,10 @@ func TestUpdate(t *testing.T) {
 			s.Deliver(f.knock(t, c, minute, 10, 0), alice)
 		}
 		synctest.Wait()
-		if err := s.Update(context.Background(), []Client{{Identifier: id("stay"), Mark: 5}, {Identifier: id("came")}}); err != nil {
+		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), Mark: 5}, {Identifier: id("came")}}); err != nil {
 			t.Error(err)
 		}
-		if err := s.Update(context.Background(), []Client{{Identifier: id("stay")}, {Identifier: id("stay")}}); err == nil {
+		if err := s.change(context.Background(), []Client{{Identifier: id("stay")}, {Identifier: id("stay")}}); err == nil {
 			t.Error("a duplicate accepted")
 		}
 		for _, c := range []string{"stay", "left", "came"} {
@@ -255,7 +270,7 @@ func TestUpdate(t *testing.T) {
 		s.Deliver(f.knock(t, "stay", minute, 10, 0), alice)
 		synctest.Wait()
 		// A mark ahead of what was used counts.
-		if err := s.Update(context.Background(), []Client{{Identifier: id("stay"), Mark: 100}, {Identifier: id("came")}}); err != nil {
+		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), Mark: 100}, {Identifier: id("came")}}); err != nil {
 			t.Error(err)
 		}
 		s.Deliver(f.knock(t, "stay", minute, 99, 1), alice)
@@ -276,7 +291,7 @@ func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Update(ctx, nil); !errors.Is(err, context.Canceled) {
+	if err := s.change(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

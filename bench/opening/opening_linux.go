@@ -14,7 +14,9 @@ import (
 
 	"sallyport/bench/report"
 	"sallyport/sessions"
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/gate/relay"
@@ -23,30 +25,31 @@ import (
 
 // kind is a type of service, as it is measured.
 type kind struct {
-	name string
-	door func(upstream string) (door gate.Door, closes func() error, err error)
+	name     string
+	enforcer func(upstream string) (e access.Enforcer, closes func() error, err error)
 }
 
 var (
+	now   = clock.System()
 	log   = slog.New(slog.DiscardHandler)
 	terms = gate.Terms{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
 )
 
 var kinds = []kind{
-	{"web", func(string) (gate.Door, func() error, error) {
+	{"web", func(string) (access.Enforcer, func() error, error) {
 		return tcp(gate.NewWeb(gate.Content{Handler: gate.Pages()}, log)), nil, nil
 	}},
-	{"proxy, TCP", func(upstream string) (gate.Door, func() error, error) {
+	{"proxy, TCP", func(upstream string) (access.Enforcer, func() error, error) {
 		return tcp(gate.NewProxy(relay.TCP{Upstream: upstream}, log)), nil, nil
 	}},
-	{"proxy, UDP", func(upstream string) (gate.Door, func() error, error) {
-		return gate.NewUDP(gate.UDPConfig{Listen: "127.0.0.1:7002", Grain: 128, Log: log, Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 64, Log: log}}), nil, nil
+	{"proxy, UDP", func(upstream string) (access.Enforcer, func() error, error) {
+		return gate.NewUDP(gate.UDPConfig{Listen: "127.0.0.1:7002", PrefixLen6: 128, Clock: now, Log: log, Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 64, Log: log}}), nil, nil
 	}},
 	{"firewall", behindFirewall},
 }
 
-func tcp(s gate.Server) gate.Door {
-	return gate.NewTCP(gate.TCPConfig{Listen: "127.0.0.1:7001", Grain: 128, PerAddress: 64, Server: s, Log: log})
+func tcp(s gate.Server) access.Enforcer {
+	return gate.NewTCP(gate.TCPConfig{Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Server: s, Clock: now, Log: log})
 }
 
 // Measure opens each type so many times: when nobody has it open yet, and for
@@ -63,18 +66,24 @@ func Measure(times int) (all []report.Opening, err error) {
 }
 
 func (k kind) measure(times int) (all []report.Opening, err error) {
-	door, closes, err := k.door("127.0.0.1:7003")
+	enforcer, closes, err := k.enforcer("127.0.0.1:7003")
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		door.Close()
+		err = errors.Join(err, enforcer.Close())
 		if closes != nil {
 			err = errors.Join(err, closes())
 		}
 	}()
 	first, further := histogram(), histogram()
-	service := gate.NewService(k.name, 128, terms, log, door)
+	service := gate.NewService(gate.ServiceConfig{
+		Name: k.name, PrefixLen6: 128, Terms: terms, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
+	})
+	g, err := gate.NewServices([]*gate.Service{service}, nil)
+	if err != nil {
+		return nil, err
+	}
 	client := uint32(0)
 	open := func(h *hdrhistogram.Histogram) error {
 		client++
@@ -90,13 +99,26 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 			return nil, err
 		}
 		if closes == nil { // the firewall's leases end by themselves, at no cost
-			service.Update(terms, func(wire.Identifier) bool { return false })
+			if err := closeAll(g, service); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if closes != nil {
 		return []report.Opening{opening(k.name, further)}, nil
 	}
 	return []report.Opening{opening(k.name+", the first", first), opening(k.name+", one more", further)}, nil
+}
+
+// closeAll revokes all clients of a gate with one service.
+func closeAll(g *gate.Services, s *gate.Service) error {
+	p, err := g.Prepare(gate.Update{
+		Terms: map[access.ServiceID]gate.Terms{s.ID(): terms}, IsClient: func(wire.Identifier) bool { return false },
+	})
+	if err == nil {
+		p.Commit()
+	}
+	return err
 }
 
 func histogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Minute.Microseconds(), 3) }
@@ -108,10 +130,11 @@ func opening(name string, h *hdrhistogram.Histogram) report.Opening {
 	}}
 }
 
-// behindFirewall is a door whose helper is in this process, behind the same
+// behindFirewall is an enforcer whose helper is in this process, behind the same
 // sockets as the server's.
-func behindFirewall(string) (gate.Door, func() error, error) {
-	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Protocol: firewall.TCP, Port: 7004, Prefix6: 128}}})
+func behindFirewall(string) (access.Enforcer, func() error, error) {
+	id := access.ID("firewall")
+	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.TCP, Port: 7004}}}, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -123,15 +146,18 @@ func behindFirewall(string) (gate.Door, func() error, error) {
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Policy{Services: []helper.Service{{OpenMax: time.Minute}}}, helper.Table{Table: table}, slog.New(slog.DiscardHandler))
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
+			Policy:   helper.Policy{Services: []helper.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}},
+			Firewall: table, Clock: now, Log: log,
+		})
 		ended <- err
 	}()
-	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)
+	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
 	if err == nil {
-		err = c.Ready()
+		err = c.Ready(helper.Digest{})
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return &helper.Door{Client: c}, func() error { return errors.Join(c.Stop(), <-ended, firewall.Clear()) }, nil
+	return helper.NewEnforcer(c), func() error { return errors.Join(c.Stop(), <-ended, firewall.Clear()) }, nil
 }

@@ -26,7 +26,7 @@ func holderCommand(env cli.Env) *cobra.Command {
 				return err
 			}
 			return privilege.Hold(privilege.Holding{
-				User: cfg.User, Firewall: cfg.Firewall(), Policy: cfg.Policy(), ClearOnExit: cfg.ClearOnExit,
+				User: cfg.User, Firewall: cfg.Firewall(), Policy: cfg.Policy(), Clock: env.Clock, ClearOnExit: cfg.ClearOnExit,
 			}, slog.New(slog.NewTextHandler(env.Stderr, nil)))
 		},
 	}

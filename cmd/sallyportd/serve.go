@@ -16,6 +16,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/helper"
 )
@@ -36,7 +37,7 @@ one at once.`,
 			// SIGHUP means reload, from the first moment on; it is heard when
 			// the server serves.
 			privilege.IgnoreHangups()
-			h, err := dropPrivileges(path)
+			h, err := dropPrivileges(path, env.Clock)
 			if err != nil {
 				return err
 			}
@@ -59,8 +60,8 @@ one at once.`,
 // dropPrivileges returns in a process that has dropped its privileges, with the
 // connection to the one that keeps CAP_NET_ADMIN, if the configuration requires
 // it.
-func dropPrivileges(path string) (*helper.Client, error) {
-	h, dropped, err := privilege.Resume()
+func dropPrivileges(path string, time clock.Clock) (*helper.Client, error) {
+	h, dropped, err := privilege.Resume(time)
 	if dropped || err != nil {
 		return h, err
 	}
@@ -100,7 +101,7 @@ func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, 
 		return nil, loaded, err
 	}
 	if h != nil {
-		if err := h.Ready(); err != nil {
+		if err := h.Ready(cfg.Digest()); err != nil {
 			return nil, loaded, cli.WithHint(fmt.Errorf("start the privileged helper: %w", err), "what it says itself stands above")
 		}
 	}

@@ -3,34 +3,36 @@ package gate
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/screen"
 )
 
-// listener hands on only connections of admitted addresses.
+// listener hands on only connections of peers that are let in.
 type listener struct {
 	net.Listener
-	door   *TCP
+	tcp    *TCP
 	closed sync.Once
 }
 
-// Close implements net.Listener; servers close what the door has closed.
+// Close implements net.Listener; servers close what the enforcer has closed.
 func (l *listener) Close() (err error) {
 	l.closed.Do(func() { err = l.Listener.Close() })
 	return err
 }
 
-// conn is a connection that its door forgets when it is closed.
+// conn is a connection that its enforcer forgets when it is closed.
 type conn struct {
 	net.Conn
-	door *TCP
-	port *tcpPort // the random port by which it came; nil: the door's own
+	tcp  *TCP
+	port *tcpPort // the random port by which it came; nil: the service's own
 }
 
 // Accept waits for a connection that may come in.
-func (l *listener) Accept() (net.Conn, error) { return accept(l.Listener, l.door.take) }
+func (l *listener) Accept() (net.Conn, error) { return accept(l.Listener, l.tcp.take) }
 
 func accept(l net.Listener, take func(net.Conn) (*conn, bool)) (net.Conn, error) {
 	for {
@@ -49,18 +51,18 @@ func accept(l net.Listener, take func(net.Conn) (*conn, bool)) (net.Conn, error)
 	}
 }
 
-// take makes a connection one of the door's, if it may come in.
+// take makes a connection one of the enforcer's, if it may come in.
 func (t *TCP) take(c net.Conn) (*conn, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.enter(c, &t.admitted, nil)
+	return t.enter(c, &t.in, nil)
 }
 
-// enter is take, for whom a port lets in. The caller holds the lock.
-func (t *TCP) enter(c net.Conn, in *admitted, port *tcpPort) (*conn, bool) {
-	peer := remote(c.RemoteAddr())
-	of := in.grain.Of(peer)
-	if t.shut || !in.allows(peer, time.Now()) || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
+// enter is take, for those whom a port lets in. The caller holds the lock.
+func (t *TCP) enter(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
+	from := remote(c.RemoteAddr())
+	of := access.PeerOf(from, t.cfg.PrefixLen6)
+	if t.shut || !in.Allows(from, t.cfg.Clock.Boot()) || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
 		return nil, false
 	}
 	// The kernel screens it as it did the listener when it came: it would go
@@ -69,20 +71,20 @@ func (t *TCP) enter(c net.Conn, in *admitted, port *tcpPort) (*conn, bool) {
 		return nil, false
 	}
 	known := &conn{c, t, port}
-	t.conns[known] = peer
+	t.conns[known] = from
 	t.of[of]++
 	return known, true
 }
 
-// forget is for connections of which the door need not know any more. The
+// forget is for connections that the enforcer need not know any more. The
 // caller holds the lock.
 func (t *TCP) forget(c *conn) {
-	peer, ok := t.conns[c]
+	from, ok := t.conns[c]
 	if !ok {
 		return
 	}
 	delete(t.conns, c)
-	of := t.admitted.grain.Of(peer)
+	of := access.PeerOf(from, t.cfg.PrefixLen6)
 	if t.of[of]--; t.of[of] == 0 {
 		delete(t.of, of)
 	}
@@ -90,10 +92,19 @@ func (t *TCP) forget(c *conn) {
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
-	c.door.mu.Lock()
-	c.door.forget(c)
-	c.door.mu.Unlock()
+	c.tcp.mu.Lock()
+	c.tcp.forget(c)
+	c.tcp.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// remote returns a peer's address as grants have it.
+func remote(addr net.Addr) netip.Addr {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return access.Numbered(tcp.AddrPort().Addr())
 }
 
 // reset ends a connection at once: closed in an orderly way, it would still

@@ -2,50 +2,53 @@ package gate
 
 import (
 	"container/heap"
-	"net/netip"
+	"maps"
 	"slices"
 	"time"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
-// lease lets the connections of one address in until a time.
+// lease lets the connections of one peer in until a time.
 type lease struct {
-	client  wire.Identifier
-	address netip.Addr
-	until   time.Time
-	place   int // in the heap
+	client wire.Identifier
+	peer   access.Peer
+	until  time.Time
+	place  int // in the heap
 }
 
-// Leases says which addresses may come in. Its methods are pure functions of
-// the grants so far and now. It is not safe for concurrent use.
+// Leases says which peers may come in. Its methods are pure functions of the
+// grants so far and now. It is not safe for concurrent use.
 type Leases struct {
 	openFor, openMax time.Duration
 	addresses        int
-	byAddress        map[netip.Addr][]*lease // one a client behind the address
+	byPeer           map[access.Peer][]*lease // one a client behind it
 	byClient         map[wire.Identifier][]*lease
-	past             map[wire.Identifier][]netip.Addr // that had leases, the latest last
+	past             map[wire.Identifier][]access.Peer // that had leases, the latest last
 	ends             ends
+	last             time.Time // when the last of all ends
+	stale            bool      // the lease that last was of is gone
 }
 
 // NewLeases returns no leases. Each grant will add openFor to its lease; what
-// is left of a lease never exceeds openMax. A client has leases for so many
-// addresses at the most: with one more, the lease that ends first gives way.
+// is left of a lease never exceeds openMax. A client has leases for at most so
+// many addresses: with one more, the lease that ends first gives way.
 func NewLeases(openFor, openMax time.Duration, addresses int) *Leases {
 	return &Leases{
 		openFor: openFor, openMax: openMax, addresses: addresses,
-		byAddress: map[netip.Addr][]*lease{}, byClient: map[wire.Identifier][]*lease{},
-		past: map[wire.Identifier][]netip.Addr{},
+		byPeer: map[access.Peer][]*lease{}, byClient: map[wire.Identifier][]*lease{},
+		past: map[wire.Identifier][]access.Peer{},
 	}
 }
 
-// Until returns when a grant of now would have the lease of a client and an
-// address end, and whether it would begin one. A fixed time, if not zero, is
+// Until returns when a grant of now would have the lease of a client and a
+// peer end, and whether it would begin one. A fixed time, if not zero, is
 // how long the lease is to last from now on, whatever grants add; a lease that
 // lasts longer stays as it is.
-func (l *Leases) Until(id wire.Identifier, a netip.Addr, now time.Time, fixed time.Duration) (until time.Time, fresh bool) {
+func (l *Leases) Until(id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration) (until time.Time, fresh bool) {
 	from, fresh := now, true
-	if le := l.find(id, a); le != nil && now.Before(le.until) {
+	if le := l.find(id, p); le != nil && now.Before(le.until) {
 		from, fresh = le.until, false
 	}
 	if fixed == 0 {
@@ -58,45 +61,96 @@ func (l *Leases) Until(id wire.Identifier, a netip.Addr, now time.Time, fixed ti
 	return until, fresh
 }
 
-// Add begins or extends a lease, as Until tells. It returns the addresses of
-// the client whose leases gave way.
-func (l *Leases) Add(id wire.Identifier, a netip.Addr, now time.Time, fixed time.Duration) (displaced []netip.Addr) {
-	until, _ := l.Until(id, a, now, fixed)
-	if le := l.find(id, a); le != nil {
-		le.until = until
-		heap.Fix(&l.ends, le.place)
+// GivesWay returns the peers whose leases end, if a client gets one for a peer.
+func (l *Leases) GivesWay(id wire.Identifier, p access.Peer) (peers []access.Peer) {
+	if l.find(id, p) != nil {
 		return nil
 	}
-	for len(l.byClient[id]) >= l.addresses {
-		first := slices.MinFunc(l.byClient[id], func(a, b *lease) int { return a.until.Compare(b.until) })
-		displaced = append(displaced, first.address)
-		l.remember(first)
-		l.drop(first)
+	for _, le := range l.surplus(id) {
+		peers = append(peers, le.peer)
 	}
-	le := &lease{client: id, address: a, until: until}
-	l.byAddress[a] = append(l.byAddress[a], le)
-	l.byClient[id] = append(l.byClient[id], le)
-	heap.Push(&l.ends, le)
-	return displaced
+	return peers
 }
 
-// Latest returns when the last lease of an address ends; false if it has none.
-func (l *Leases) Latest(a netip.Addr) (until time.Time, ok bool) {
-	for _, le := range l.byAddress[a] {
-		if le.until.After(until) {
-			until, ok = le.until, true
+// surplus returns the leases of a client that leave no room for another: those
+// that end first.
+func (l *Leases) surplus(id wire.Identifier) []*lease {
+	over := len(l.byClient[id]) - l.addresses + 1
+	if over <= 0 {
+		return nil
+	}
+	of := slices.SortedFunc(slices.Values(l.byClient[id]), func(a, b *lease) int { return a.until.Compare(b.until) })
+	return of[:min(over, len(of))]
+}
+
+// Add begins or extends a lease, as Until says; GivesWay says which ones end.
+// It can be undone, of several the last one first; what a later one has ended
+// stays ended.
+func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration) (undo func()) {
+	until, _ := l.Until(id, p, now, fixed)
+	if le := l.find(id, p); le != nil {
+		before := le.until
+		l.set(le, until)
+		return func() {
+			if l.find(id, p) == le {
+				l.set(le, before)
+			}
 		}
 	}
-	return until, ok
+	gone := l.surplus(id)
+	for _, le := range gone {
+		l.remember(le)
+		l.drop(le)
+	}
+	le := &lease{client: id, peer: p, until: until}
+	l.insert(le)
+	return func() {
+		if l.find(id, p) != le {
+			return
+		}
+		l.drop(le)
+		for _, g := range gone {
+			if l.find(id, g.peer) == nil {
+				l.insert(g)
+			}
+		}
+	}
 }
 
-// All returns every address with a lease, and when its last one ends.
-func (l *Leases) All() map[netip.Addr]time.Time {
-	all := make(map[netip.Addr]time.Time, len(l.byAddress))
-	for a := range l.byAddress {
-		all[a], _ = l.Latest(a)
+func (l *Leases) insert(le *lease) {
+	l.byPeer[le.peer] = append(l.byPeer[le.peer], le)
+	l.byClient[le.client] = append(l.byClient[le.client], le)
+	heap.Push(&l.ends, le)
+	l.reach(le.until)
+}
+
+func (l *Leases) set(le *lease, until time.Time) {
+	l.leave(le.until)
+	l.reach(until)
+	le.until = until
+	heap.Fix(&l.ends, le.place)
+}
+
+// Latest returns when the last lease of a peer ends; zero: it has none.
+func (l *Leases) Latest(p access.Peer) (until time.Time) {
+	for _, le := range l.byPeer[p] {
+		until = later(until, le.until)
 	}
-	return all
+	return until
+}
+
+// Peers returns every peer with a lease.
+func (l *Leases) Peers() []access.Peer { return slices.Collect(maps.Keys(l.byPeer)) }
+
+// Last returns when the last of all leases ends; zero: there is none.
+func (l *Leases) Last() time.Time {
+	if l.stale {
+		l.last, l.stale = time.Time{}, false
+		for _, le := range l.ends {
+			l.last = later(l.last, le.until)
+		}
+	}
+	return l.last
 }
 
 // Next returns the end of the lease that ends first; false if there is none.
@@ -107,20 +161,23 @@ func (l *Leases) Next() (next time.Time, ok bool) {
 	return l.ends[0].until, true
 }
 
-// Expire forgets the leases that are over, and returns their addresses.
-func (l *Leases) Expire(now time.Time) (over []netip.Addr) {
+// Expire forgets the leases that are over, and returns the peers that have none
+// any more.
+func (l *Leases) Expire(now time.Time) (over []access.Peer) {
 	for len(l.ends) > 0 && !now.Before(l.ends[0].until) {
-		over = append(over, l.ends[0].address)
-		l.remember(l.ends[0])
-		l.drop(l.ends[0])
+		le := l.ends[0]
+		l.remember(le)
+		if l.drop(le); len(l.byPeer[le.peer]) == 0 {
+			over = append(over, le.peer)
+		}
 	}
 	return over
 }
 
-// Remove ends the lease of a client and an address, and returns whether there
-// was one.
-func (l *Leases) Remove(id wire.Identifier, a netip.Addr) bool {
-	le := l.find(id, a)
+// Remove ends the lease of a client and a peer, and returns whether there was
+// one.
+func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
+	le := l.find(id, p)
 	if le == nil {
 		return false
 	}
@@ -130,32 +187,32 @@ func (l *Leases) Remove(id wire.Identifier, a netip.Addr) bool {
 }
 
 // Keep ends the leases of all clients but those that stay, and returns their
-// addresses, with those of which a lease of theirs has ended before: as many of
-// the latest as a client may have at a time.
-func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended []netip.Addr) {
+// peers, with those of which a lease of theirs has ended before: as many of the
+// latest as a client may have at a time.
+func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended []access.Peer) {
 	for id, of := range l.byClient {
 		if stays(id) {
 			continue
 		}
 		for _, le := range slices.Clone(of) {
-			ended = append(ended, le.address)
+			ended = append(ended, le.peer)
 			l.drop(le)
 		}
 	}
-	for id, addresses := range l.past {
+	for id, peers := range l.past {
 		if !stays(id) {
-			ended = append(ended, addresses...)
+			ended = append(ended, peers...)
 			delete(l.past, id)
 		}
 	}
 	return ended
 }
 
-// remember keeps the address of a lease that ends: what was connected by it may
+// remember keeps the peer of a lease that ends: what was connected by it may
 // live on, but not longer than its client may.
 func (l *Leases) remember(le *lease) {
-	past := slices.DeleteFunc(l.past[le.client], func(a netip.Addr) bool { return a == le.address })
-	past = append(past, le.address)
+	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == le.peer })
+	past = append(past, le.peer)
 	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
 }
 
@@ -168,9 +225,18 @@ func (l *Leases) SetTerms(openFor, openMax time.Duration, addresses int) {
 // included.
 func (l *Leases) Len() int { return len(l.ends) }
 
-func (l *Leases) find(id wire.Identifier, a netip.Addr) *lease {
+// reach and leave keep account of the end of the last lease.
+func (l *Leases) reach(until time.Time) {
+	if !until.Before(l.last) { // none was ever later than that
+		l.last, l.stale = until, false
+	}
+}
+
+func (l *Leases) leave(until time.Time) { l.stale = l.stale || until.Equal(l.last) }
+
+func (l *Leases) find(id wire.Identifier, p access.Peer) *lease {
 	for _, le := range l.byClient[id] {
-		if le.address == a {
+		if le.peer == p {
 			return le
 		}
 	}
@@ -178,8 +244,9 @@ func (l *Leases) find(id wire.Identifier, a netip.Addr) *lease {
 }
 
 func (l *Leases) drop(le *lease) {
+	l.leave(le.until)
 	heap.Remove(&l.ends, le.place)
-	without(l.byAddress, le.address, le)
+	without(l.byPeer, le.peer, le)
 	without(l.byClient, le.client, le)
 }
 
@@ -213,6 +280,13 @@ func (e *ends) Pop() any {
 	(*e)[last] = nil
 	*e = (*e)[:last]
 	return le
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
@@ -20,18 +21,21 @@ func grant(id, address string) sessions.Grant {
 	return sessions.Grant{Identifier: wire.Identifier([]byte(id)), Address: netip.MustParseAddr(address)}
 }
 
+// peer is whom a lease of an address lets in.
+func peer(a string) access.Peer { return access.PeerOf(netip.MustParseAddr(a), access.PrefixHost) }
+
 func client(i int) wire.Identifier { return wire.Identifier([]byte(fmt.Sprintf("com%d", i))) }
 
 func TestLeaseAddsUpToItsMaximum(t *testing.T) {
 	l := NewLeases(10*time.Second, 25*time.Second, 8)
-	id, a := client(1), netip.MustParseAddr("192.0.2.1")
+	id, a := client(1), peer("192.0.2.1")
 	for i, want := range []time.Duration{10, 20, 25, 25} {
 		until, fresh := l.Until(id, a, epoch, 0)
 		if until.Sub(epoch) != want*time.Second || fresh != (i == 0) {
 			t.Errorf("grant %d: until %v, fresh %v", i, until.Sub(epoch), fresh)
 		}
 		l.Add(id, a, epoch, 0)
-		if latest, ok := l.Latest(a); !ok || !latest.Equal(until) {
+		if latest := l.Latest(a); !latest.Equal(until) {
 			t.Errorf("grant %d: added until %v", i, latest.Sub(epoch))
 		}
 	}
@@ -43,7 +47,7 @@ func TestLeaseAddsUpToItsMaximum(t *testing.T) {
 
 func TestLeaseForAFixedTime(t *testing.T) {
 	l := NewLeases(10*time.Second, 25*time.Second, 8)
-	id, a := client(1), netip.MustParseAddr("192.0.2.1")
+	id, a := client(1), peer("192.0.2.1")
 	for i, step := range []struct{ at, fixed, want time.Duration }{
 		{0, 5, 5},    // less than a grant adds
 		{1, 20, 21},  // from now on, not from its end
@@ -57,7 +61,7 @@ func TestLeaseForAFixedTime(t *testing.T) {
 		if l.Add(id, a, now, step.fixed*time.Second); until.Sub(epoch) != step.want*time.Second || fresh != (i == 0 || i == 5) {
 			t.Errorf("step %d: until %v, fresh %v", i, until.Sub(epoch), fresh)
 		}
-		if latest, _ := l.Latest(a); !latest.Equal(until) {
+		if latest := l.Latest(a); !latest.Equal(until) {
 			t.Errorf("step %d: added until %v", i, latest.Sub(epoch))
 		}
 	}
@@ -71,27 +75,32 @@ func TestLeaseForAFixedTime(t *testing.T) {
 func TestOneAddressTooMany(t *testing.T) {
 	const most = 5
 	l := NewLeases(10*time.Second, time.Minute, most)
-	address := func(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i)) }
+	address := func(i int) access.Peer { return peer(fmt.Sprintf("192.0.2.%d", i)) }
 	for i := range most {
 		l.Add(client(1), address(i), epoch.Add(time.Duration(i)), 0)
 	}
 	l.Add(client(2), address(0), epoch, 0)
 	l.Add(client(1), address(0), epoch, 0) // no longer the first to end
-	if gone := l.Add(client(1), netip.MustParseAddr("2001:db8::1"), epoch.Add(time.Second), 0); len(gone) != 1 || gone[0] != address(1) {
-		t.Errorf("gave way: %v", gone)
+	another := peer("2001:db8::1")
+	if gone := l.GivesWay(client(1), another); len(gone) != 1 || gone[0] != address(1) {
+		t.Errorf("gives way: %v", gone)
 	}
+	l.Add(client(1), another, epoch.Add(time.Second), 0)
 	if l.Len() != most+1 {
 		t.Errorf("%d leases", l.Len())
 	}
 	for i := range most {
-		if _, got := l.Latest(address(i)); got != (i != 1) {
+		if got := !l.Latest(address(i)).IsZero(); got != (i != 1) {
 			t.Errorf("%s has a lease: %v", address(i), got)
 		}
 	}
 	// With fewer allowed, several give way.
 	l.SetTerms(time.Second, time.Second, 2)
-	if gone := l.Add(client(1), address(9), epoch.Add(time.Second), 0); len(gone) != most-1 {
-		t.Errorf("gave way to smaller terms: %v", gone)
+	if gone := l.GivesWay(client(1), address(9)); len(gone) != most-1 {
+		t.Errorf("gives way to smaller terms: %v", gone)
+	}
+	if l.Add(client(1), address(9), epoch.Add(time.Second), 0); l.Len() != 3 {
+		t.Errorf("%d leases by smaller terms", l.Len())
 	}
 }
 
@@ -100,11 +109,11 @@ func TestOneAddressTooMany(t *testing.T) {
 // over.
 func TestLeasesAgainstModel(t *testing.T) {
 	type key struct {
-		client  wire.Identifier
-		address netip.Addr
+		client wire.Identifier
+		peer   access.Peer
 	}
 	draw := func(t *rapid.T) key {
-		return key{client(rapid.IntRange(1, 3).Draw(t, "client")), netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 5).Draw(t, "address")))}
+		return key{client(rapid.IntRange(1, 3).Draw(t, "client")), peer(fmt.Sprintf("192.0.2.%d", rapid.IntRange(1, 5).Draw(t, "address")))}
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		openFor := time.Duration(rapid.IntRange(1, 10).Draw(t, "for"))
@@ -118,11 +127,15 @@ func TestLeasesAgainstModel(t *testing.T) {
 			switch rapid.IntRange(0, 6).Draw(t, "step") {
 			case 0:
 				over := l.Expire(now)
+				left := map[access.Peer]bool{}
 				for k, until := range model {
+					left[k.peer] = left[k.peer] || now.Before(until)
+				}
+				for k, until := range model {
+					if slices.Contains(over, k.peer) == left[k.peer] {
+						t.Fatalf("%s has a lease: %v; over: %v", k.peer, left[k.peer], over)
+					}
 					if !now.Before(until) {
-						if !slices.Contains(over, k.address) {
-							t.Fatalf("%v is over, and was not told", k)
-						}
 						delete(model, k)
 					}
 				}
@@ -132,16 +145,21 @@ func TestLeasesAgainstModel(t *testing.T) {
 				maps.DeleteFunc(model, func(k key, _ time.Time) bool { return k.client != stays })
 			case 2:
 				k := draw(t)
-				if _, held := model[k]; l.Remove(k.client, k.address) != held {
+				if _, held := model[k]; l.Remove(k.client, k.peer) != held {
 					t.Fatalf("%v has a lease to remove: %v", k, !held)
 				}
 				delete(model, k)
 			default:
 				k := draw(t)
 				fixed := time.Duration(rapid.IntRange(0, 40).Draw(t, "fixed"))
-				gone := l.Add(k.client, k.address, now, fixed)
-				for _, a := range gone {
-					delete(model, key{k.client, a})
+				gone := l.GivesWay(k.client, k.peer)
+				undo := l.Add(k.client, k.peer, now, fixed)
+				if rapid.IntRange(0, 3).Draw(t, "undo") == 0 {
+					undo()
+					break
+				}
+				for _, p := range gone {
+					delete(model, key{k.client, p})
 				}
 				until := model[k]
 				if until.Before(now) {
@@ -166,20 +184,30 @@ func TestLeasesAgainstModel(t *testing.T) {
 				t.Fatalf("%d leases, want %d", l.Len(), len(model))
 			}
 			var next time.Time
-			latest := map[netip.Addr]time.Time{}
+			var last time.Time
+			latest := map[access.Peer]time.Time{}
 			for k, until := range model {
+				last = later(last, until)
 				if next.IsZero() || until.Before(next) {
 					next = until
 				}
-				if until.After(latest[k.address]) {
-					latest[k.address] = until
+				if until.After(latest[k.peer]) {
+					latest[k.peer] = until
 				}
 			}
 			if got, ok := l.Next(); ok != (len(model) > 0) || ok && !got.Equal(next) {
 				t.Fatalf("next %v, want %v", got, next)
 			}
-			if got := l.All(); !maps.EqualFunc(got, latest, time.Time.Equal) {
-				t.Fatalf("all %v, want %v", got, latest)
+			if peers := l.Peers(); len(peers) != len(latest) {
+				t.Fatalf("peers %v, want %v", peers, latest)
+			}
+			for p, until := range latest {
+				if got := l.Latest(p); !got.Equal(until) {
+					t.Fatalf("latest of %s %v, want %v", p, got, until)
+				}
+			}
+			if got := l.Last(); !got.Equal(last) {
+				t.Fatalf("last %v, want %v", got, last)
 			}
 		}
 		l.Expire(now.Add(time.Hour))
@@ -189,7 +217,7 @@ func TestLeasesAgainstModel(t *testing.T) {
 			}
 		}
 		l.Keep(func(wire.Identifier) bool { return false })
-		if len(l.past) != 0 || l.Len() != 0 || len(l.byAddress) != 0 || len(l.byClient) != 0 {
+		if len(l.past) != 0 || l.Len() != 0 || len(l.byPeer) != 0 || len(l.byClient) != 0 {
 			t.Fatalf("something is left: %+v", l)
 		}
 	})
@@ -198,7 +226,7 @@ func TestLeasesAgainstModel(t *testing.T) {
 // TestRevokedLater: who is revoked after his lease is known by his addresses.
 func TestRevokedLater(t *testing.T) {
 	l := NewLeases(time.Second, time.Second, 2)
-	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+	address := func(i int) access.Peer { return peer(fmt.Sprintf("192.0.2.%d", i)) }
 	for i := range 4 {
 		l.Add(client(1), address(i), epoch.Add(time.Duration(i)), 0)
 	}

@@ -3,10 +3,10 @@ package gate
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
 )
 
 // Action is what becomes of a service.
@@ -20,7 +20,7 @@ const (
 
 // Order is what an authenticated operation asks of a service, for one address.
 type Order struct {
-	Service int            // its place in the list of Services
+	Service access.ServiceID
 	Grant   sessions.Grant // whose lease it is, and for which address
 	Action  Action
 	// For is of Open how long from now on the service is open, OpenMax at the
@@ -38,13 +38,14 @@ var ErrNotAllowed = errors.New("the client has no right to the service")
 // Do carries out an order of a client who has the right to the service. When it
 // fails, nothing is open that was not before. It may be called concurrently.
 func (s *Services) Do(o Order) error {
-	if o.Service < 0 || o.Service >= len(s.list) {
-		return fmt.Errorf("gate: there is no service %d", o.Service)
+	i, ok := s.places[o.Service]
+	if !ok {
+		return fmt.Errorf("gate: no service has the identifier %s", o.Service)
 	}
-	if !s.rights(o.Grant.Identifier).Allow(o.Service) {
+	if !s.rights(o.Grant.Identifier).allow(i) {
 		return ErrNotAllowed
 	}
-	return s.list[o.Service].Do(o)
+	return s.list[i].Do(o)
 }
 
 // Do carries out an order; which service it names does not matter.
@@ -63,7 +64,9 @@ func (s *Service) Do(o Order) error {
 	case o.Port != 0:
 		return s.openPort(o)
 	}
-	return s.open(o.Grant, o.For)
+	r := &request{service: s, grant: o.Grant, fixed: o.For}
+	open(s.enforcers, []*request{r})
+	return r.err
 }
 
 func (o Order) validate() error {
@@ -71,7 +74,7 @@ func (o Order) validate() error {
 	case o.Action > Close:
 		return fmt.Errorf("gate: there is no action %d", o.Action)
 	case !o.Grant.Address.IsValid():
-		return errors.New("gate: an order without an address") // Everyone, to a door
+		return errors.New("gate: an order without an address")
 	case o.For < 0:
 		return fmt.Errorf("gate: an order for %s", o.For)
 	case o.Action == Close && (o.For != 0 || o.Port != 0):
@@ -82,10 +85,10 @@ func (o Order) validate() error {
 
 // release ends what a client has at an address, as its own end would.
 func (s *Service) release(g sessions.Grant) {
-	a := s.grain.Of(g.Address)
-	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.address == a }, s.terms.Cut)
-	if s.leases.Remove(g.Identifier, a) {
+	peer := access.PeerOf(g.Address, s.prefixLen6)
+	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
+	if s.leases.Remove(g.Identifier, peer) {
 		s.log.Info("closed by order", "service", s.Name, "client", g.Identifier, "address", g.Address)
-		s.ended([]netip.Addr{a}, s.terms.Cut)
+		s.ended([]access.Peer{peer}, s.terms.Cut)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
@@ -47,9 +48,8 @@ func TestOrderForAFixedTime(t *testing.T) {
 func TestOrderToClose(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		bubble(t, false, func(t *testing.T, s stage) {
-			everybody := func(wire.Identifier) bool { return true }
 			terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
-			s.gate.Update(terms, everybody)
+			s.gate.update(t, terms, everybody)
 			order := Order{Grant: grant("#001", "192.0.2.1"), Action: Close}
 			if err := s.gate.Do(order); err != nil {
 				t.Errorf("nothing to close: %v", err)
@@ -77,7 +77,7 @@ func TestOrderToClose(t *testing.T) {
 				t.Errorf("another address: %d", got)
 			}
 			// What lives on ends when the client is revoked.
-			s.gate.Update(terms, func(id wire.Identifier) bool { return id != client(1) })
+			s.gate.update(t, terms, func(id wire.Identifier) bool { return id != client(1) })
 			if got := get(one, "/test1.html"); got != 0 {
 				t.Errorf("revoked: %d", got)
 			}
@@ -87,27 +87,27 @@ func TestOrderToClose(t *testing.T) {
 
 func TestOrdersAreForWhatOneMay(t *testing.T) {
 	var web, ssh recorded
-	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, map[wire.Identifier]Rights{client(1): 1 << 1})
+	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, only(map[wire.Identifier][]string{client(1): {"ssh"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := grant("com1", "192.0.2.1")
 	for _, a := range []Action{Open, Close} {
-		if err := s.Do(Order{Service: 0, Grant: g, Action: a}); !errors.Is(err, ErrNotAllowed) {
+		if err := s.Do(Order{Service: access.ID("web"), Grant: g, Action: a}); !errors.Is(err, ErrNotAllowed) {
 			t.Errorf("action %d without the right: %v", a, err)
 		}
 	}
-	if err := s.Do(Order{Service: 1, Grant: g}); err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
+	if err := s.Do(Order{Service: access.ID("ssh"), Grant: g}); err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
 		t.Errorf("with the right: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
-	if err := s.Do(Order{Service: 0, Grant: grant("#001", "192.0.2.1")}); err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
+	if err := s.Do(Order{Service: access.ID("web"), Grant: grant("#001", "192.0.2.1")}); err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
 		t.Errorf("unrestricted: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
 	for name, o := range map[string]Order{
-		"no such service": {Service: 2, Grant: g}, "a service before the first": {Service: -1, Grant: g},
-		"no such action": {Service: 1, Grant: g, Action: 2}, "a time before now": {Service: 1, Grant: g, For: -1},
-		"without an address": {Service: 1}, "closed by a port": {Service: 1, Grant: g, Action: Close, Port: 4711},
-		"closed for a time": {Service: 1, Grant: g, Action: Close, For: 1}, "a port where there are none": {Service: 1, Grant: g, Port: 4711},
+		"no such service": {Service: access.ID("mail"), Grant: g}, "no service": {Grant: g},
+		"no such action": {Service: access.ID("ssh"), Grant: g, Action: 2}, "a time before now": {Service: access.ID("ssh"), Grant: g, For: -1},
+		"without an address": {Service: access.ID("ssh")}, "closed by a port": {Service: access.ID("ssh"), Grant: g, Action: Close, Port: 4711},
+		"closed for a time": {Service: access.ID("ssh"), Grant: g, Action: Close, For: 1}, "a port where there are none": {Service: access.ID("ssh"), Grant: g, Port: 4711},
 	} {
 		if err := s.Do(o); err == nil {
 			t.Errorf("%s: carried out", name)
@@ -117,7 +117,7 @@ func TestOrdersAreForWhatOneMay(t *testing.T) {
 		t.Errorf("something else is open: web %v, ssh %v", web.open, ssh.open)
 	}
 	// An operation that is no more keeps nothing open.
-	s.Update(nil, func(id wire.Identifier) bool { return id == client(1) }, []Terms{s.list[0].terms, s.list[1].terms})
+	s.update(t, nil, func(id wire.Identifier) bool { return id == client(1) }, nil)
 	if len(web.open) != 0 || len(ssh.open) != 1 {
 		t.Errorf("after an operation is gone: web %v, ssh %v", web.open, ssh.open)
 	}

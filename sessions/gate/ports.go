@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
@@ -24,13 +24,14 @@ var (
 	errTooManyPorts = errors.New("too many random ports wait")
 )
 
-// PortOpener is a Door to whose service other ports can lead as well.
+// PortOpener is an enforcer to whose service other ports can lead as well.
 type PortOpener interface {
-	Door
-	// OpenPort binds a port of the door's host. The first connection, or flow,
-	// that comes from the address until a time is one of the service, and the
-	// port's last. If it fails, nothing is bound; ErrPortTaken may be why.
-	OpenPort(port uint16, a netip.Addr, until time.Time) (RandomPort, error)
+	access.Enforcer
+	// OpenPort binds a port of the enforcer's host. The first connection, or
+	// flow, that comes from the peer until a time of clock.Boot is one of the
+	// service, and the port's last. If it fails, nothing is bound; ErrPortTaken
+	// may be why.
+	OpenPort(port uint16, p access.Peer, until time.Time) (RandomPort, error)
 }
 
 // RandomPort is a port for one connection (section 7.1 of the second paper),
@@ -52,24 +53,22 @@ const (
 	PortOver
 )
 
-// PortsOnly returns a door to a service whose own port another program listens
-// on: leases do not open it, random ports lead through it. The given one must
-// not be prepared; of what it listens on, the host counts.
-func PortsOnly(o PortOpener) Door { return portsOnly{o} }
+// PortsOnly returns an enforcer for a service whose own port another program
+// listens on: leases do not open it, random ports lead through it. The given one
+// must not be prepared; of what it listens on, the host counts.
+func PortsOnly(o PortOpener) access.Enforcer { return portsOnly{o} }
 
 type portsOnly struct{ PortOpener }
 
-func (portsOnly) Admit(netip.Addr, time.Time) error { return nil }
-
-func (portsOnly) Dismiss([]netip.Addr, bool) {}
+func (portsOnly) Apply([]access.Change) []error { return nil }
 
 // openPort is a random port and whose it is.
 type openPort struct {
 	RandomPort
-	client  wire.Identifier
-	address netip.Addr
-	until   time.Time
-	ended   bool // a connection may live on
+	client wire.Identifier
+	peer   access.Peer
+	until  time.Time
+	ended  bool // a connection may live on
 }
 
 // ports are those of a service, until their connections are over: who is
@@ -104,7 +103,7 @@ func (p ports) next() (next time.Time, ok bool) {
 // room makes room for one more that waits: the one before of the same client
 // and address gives way, and of a client with too many the first to end. Nobody
 // else's does.
-func (p *ports) room(id wire.Identifier, a netip.Addr, most int) (replaced bool, err error) {
+func (p *ports) room(id wire.Identifier, peer access.Peer, most int) (replaced bool, err error) {
 	p.prune()
 	var own []*openPort
 	waiting := 0
@@ -116,7 +115,7 @@ func (p *ports) room(id wire.Identifier, a netip.Addr, most int) (replaced bool,
 		if o.client == id {
 			own = append(own, o)
 		}
-		if o.client == id && o.address == a {
+		if o.client == id && o.peer == peer {
 			o.End(false)
 			replaced = true
 			waiting--
@@ -140,22 +139,22 @@ func (s *Service) openPort(o Order) error {
 	if s.opener == nil {
 		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
 	}
-	id, a := o.Grant.Identifier, s.grain.Of(o.Grant.Address)
+	id, peer := o.Grant.Identifier, access.PeerOf(o.Grant.Address, s.prefixLen6)
 	open := s.terms.OpenFor
 	if o.For != 0 {
 		open = o.For
 	}
 	open = min(open, s.terms.OpenMax)
-	until := time.Now().Add(open)
-	replaced, err := s.ports.room(id, a, s.terms.Addresses)
+	until := s.clock.Boot().Add(open)
+	replaced, err := s.ports.room(id, peer, s.terms.Addresses)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.Name, err)
 	}
-	port, err := s.opener.OpenPort(o.Port, a, until)
+	port, err := s.opener.OpenPort(o.Port, peer, until)
 	if err != nil {
 		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
 	}
-	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, address: a, until: until})
+	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, peer: peer, until: until})
 	if !replaced {
 		s.log.Info("opened by a random port", "service", s.Name, "client", id, "address", o.Grant.Address,
 			"for", open.Round(time.Second))

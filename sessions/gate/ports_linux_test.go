@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/relay"
 	"sallyport/verify/wire"
 )
@@ -76,7 +77,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 	for name, service := range map[string]struct {
 		listen string
 		server Server
-		wrap   func(PortOpener) Door
+		wrap   func(PortOpener) access.Enforcer
 		use    func(*testing.T, net.Conn)
 	}{
 		"web": {ownPort, NewWeb(Content{Handler: Pages()}, log), nil, func(t *testing.T, c net.Conn) {
@@ -85,16 +86,16 @@ func TestRandomPortOfTCP(t *testing.T) {
 			}
 		}},
 		"proxy": {ownPort, proxy, nil, viaProxy},
-		// What guards it is another door: here another program listens.
+		// Another enforcer guards it: here another program listens.
 		"firewall": {upstream, proxy, PortsOnly, viaProxy},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tcp := NewTCP(TCPConfig{Listen: service.listen, Grain: 128, PerAddress: 8, Server: service.server, Log: log})
-			door := Door(tcp)
+			tcp := NewTCP(TCPConfig{Listen: service.listen, PrefixLen6: 128, Clock: system, PerAddress: 8, Server: service.server, Log: log})
+			enforcer := access.Enforcer(tcp)
 			if service.wrap != nil {
-				door = service.wrap(tcp)
+				enforcer = service.wrap(tcp)
 			}
-			s := NewService(name, 128, harbourTerms, log, door)
+			s := serviceOf(name, 128, enforcer)
 			defer s.close()
 			port := freePort(t)
 			if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port, For: 20 * time.Second}); err != nil {
@@ -131,8 +132,8 @@ func TestRandomPortOfTCP(t *testing.T) {
 
 func TestRandomPortThatIsTaken(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	d := NewTCP(TCPConfig{Listen: at(freePort(t)), Grain: 128, PerAddress: 8, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
-	u := NewUDP(UDPConfig{Listen: at(freePort(t)), Grain: 128, Log: log, Relay: relay.UDPConfig{Upstream: "127.0.0.1:9"}})
+	d := NewTCP(TCPConfig{Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, PerAddress: 8, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	u := NewUDP(UDPConfig{Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, Log: log, Relay: relay.UDPConfig{Upstream: "127.0.0.1:9"}})
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -144,10 +145,10 @@ func TestRandomPortThatIsTaken(t *testing.T) {
 	}
 	defer mute.Close()
 	for name, c := range map[string]struct {
-		door  PortOpener
-		taken net.Addr
+		opener PortOpener
+		taken  net.Addr
 	}{"tcp": {d, other.Addr()}, "udp": {u, mute.LocalAddr()}} {
-		s := NewService(name, 128, harbourTerms, log, c.door)
+		s := serviceOf(name, 128, c.opener)
 		defer s.close()
 		port := netip.MustParseAddrPort(c.taken.String()).Port()
 		if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port}); !errors.Is(err, ErrPortTaken) {
@@ -169,7 +170,7 @@ func TestRandomPortThatIsTaken(t *testing.T) {
 func TestRandomPortOfUDP(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
-		s, d, own := udpStage(t, terms, time.Minute)
+		s, d, own := udpStage(t, terms, time.Minute, system)
 		port := freePort(t)
 		if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 			t.Fatal(err)
@@ -200,7 +201,7 @@ func TestRandomPortOfUDP(t *testing.T) {
 		if got := answered(first); got == cut {
 			t.Errorf("cut %v: answered after the time: %v", cut, got)
 		}
-		s.Update(terms, func(wire.Identifier) bool { return false })
+		s.update(t, terms, func(wire.Identifier) bool { return false })
 		if answered(first) {
 			t.Errorf("cut %v: answered after the revocation", cut)
 		}
@@ -210,7 +211,7 @@ func TestRandomPortOfUDP(t *testing.T) {
 
 // TestRandomPortOfUDPIsGivenBack: with the flow, or when nobody comes.
 func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
-	s, d, _ := udpStage(t, harbourTerms, 300*time.Millisecond)
+	s, d, _ := udpStage(t, harbourTerms, 300*time.Millisecond, system)
 	port := freePort(t)
 	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
@@ -232,7 +233,7 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 		t.Error("answered after an order to close")
 	}
 	emptied(t, d)
-	// The door's end is the port's.
+	// The enforcer's end is the port's.
 	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +241,7 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 	emptied(t, d)
 }
 
-// emptied waits until no random port of a door is left.
+// emptied waits until no random port is left.
 func emptied(t *testing.T, d *UDP) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
-// opener is a door whose random ports are known by their numbers.
+// opener is an enforcer whose random ports are known by their numbers.
 type opener struct {
 	recorded
 	ports map[uint16]*pretended
@@ -31,7 +32,7 @@ func (p *pretended) End(cut bool) {
 	}
 }
 
-func (o *opener) OpenPort(port uint16, _ netip.Addr, _ time.Time) (RandomPort, error) {
+func (o *opener) OpenPort(port uint16, _ access.Peer, _ time.Time) (RandomPort, error) {
 	if o.fail != nil {
 		return nil, o.fail
 	}
@@ -95,7 +96,7 @@ func TestRandomPortsAreBounded(t *testing.T) {
 		t.Errorf("after one was used: %v", err)
 	}
 	// What is over is forgotten.
-	s.Update(s.terms, func(wire.Identifier) bool { return false })
+	s.update(t, s.terms, func(wire.Identifier) bool { return false })
 	for n, p := range door.ports {
 		if p.state != PortOver {
 			t.Errorf("port %d of a revoked client: %d", n, p.state)
@@ -120,8 +121,12 @@ func atHarbour(t *testing.T, terms Terms, perAddress int, f func(t *testing.T, s
 	synctest.Test(t, func(t *testing.T) {
 		h := harbour{}
 		log := slog.New(slog.DiscardHandler)
-		d := NewTCP(TCPConfig{Listen: mooring + "443", Grain: 128, PerAddress: perAddress, Server: NewWeb(Content{Handler: Pages()}, log), Log: log, ListenFunc: h.listen})
-		s := NewService("web", 128, terms, log, d)
+		d := NewTCP(TCPConfig{
+			Listen: mooring + "443", PrefixLen6: 128, PerAddress: perAddress, Server: NewWeb(Content{Handler: Pages()}, log),
+			Clock: system, Log: log, ListenFunc: h.listen,
+		})
+		s := serviceOf("web", 128, d)
+		s.update(t, terms, everybody)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- s.Run(ctx) }()
@@ -210,14 +215,14 @@ func TestConnectionByARandomPort(t *testing.T) {
 			if !cut {
 				// It lives on as it was granted, whatever the terms are now.
 				terms.Cut = true
-				s.Update(terms, func(wire.Identifier) bool { return true })
+				s.update(t, terms, everybody)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				if got := get(c, "/test1.html"); got != 200 {
 					t.Errorf("after other terms: %d", got)
 				}
 			}
-			s.Update(terms, func(id wire.Identifier) bool { return id != client(1) })
+			s.update(t, terms, func(id wire.Identifier) bool { return id != client(1) })
 			if got := get(c, "/test1.html"); got != 0 {
 				t.Errorf("revoked: %d", got)
 			}

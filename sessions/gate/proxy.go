@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -35,14 +36,24 @@ func (p *Proxy) Serve(l net.Listener) error {
 		if err != nil {
 			return err
 		}
-		go p.carry(c.(*conn))
+		go p.carry(c)
 	}
 }
 
-func (p *Proxy) carry(c *conn) {
-	defer c.Close() // the relay has closed what is below: the door forgets it
+func (p *Proxy) carry(c net.Conn) {
+	defer c.Close() // the relay has closed what is below: the enforcer forgets it
+	below := c
+	if known, ok := c.(*conn); ok {
+		below = known.Conn
+	}
+	tcp, ok := below.(*net.TCPConn)
+	if !ok {
+		// A half-close and a reset are more than other connections can do.
+		p.log.Warn("connection not carried: it is not one of TCP", "type", fmt.Sprintf("%T", below))
+		return
+	}
 	r := *p.relay.Load()
-	err := r.Carry(context.Background(), c.Conn.(*net.TCPConn))
+	err := r.Carry(context.Background(), tcp)
 	var unreachable *relay.UpstreamError
 	failed := errors.As(err, &unreachable)
 	if p.failed.Swap(failed) != failed && failed {

@@ -4,28 +4,29 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"syscall"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/screen"
 )
 
-// screened says whom the kernel has to let through for a door.
-func (a *admitted) screened() (s screen.Set) {
-	for addr := range a.until {
+// screenSet returns whom the kernel has to let through for an enforcer.
+func screenSet(in *access.Set) (s screen.Set) {
+	for p := range in.Peers() {
 		switch {
-		case addr == Everyone:
+		case p.IsAnyone():
+			// The filter does not tell families apart; the enforcer does.
 			s.All = true
-		case a.grain != 64 || addr.Is4() || addr.IsLinkLocalUnicast():
-			s.Addresses = append(s.Addresses, addr)
+		case p.Prefix.IsSingleIP():
+			s.Addresses = append(s.Addresses, p.Prefix.Addr())
 		default:
-			s.Nets = append(s.Nets, netip.PrefixFrom(addr, 64))
+			s.Nets = append(s.Nets, p.Prefix)
 		}
 	}
 	return s
 }
 
-// cover is the screen of a door's socket.
+// cover is the filter of an enforcer's socket.
 type cover struct {
 	full int // so many were too many for it, and all are let through; 0: it holds them
 }

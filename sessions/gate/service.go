@@ -2,23 +2,27 @@ package gate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
-// sweepPause is the least time between two looks at the leases, so that
-// thousands of them ending one by one cost little.
-const sweepPause = 10 * time.Millisecond
+const (
+	// sweepPause is the least time between two looks at the leases, so that
+	// thousands of them ending one by one cost little.
+	sweepPause = 10 * time.Millisecond
+	// lookPause is the most: timers stand still while the host is suspended,
+	// and leases do not.
+	lookPause = time.Second
+)
 
 // ErrClosed is the answer to a grant when the gate has shut for good.
-var ErrClosed = errors.New("the gate is shut")
+var ErrClosed = access.ErrClosed
 
 // Terms are what a grant is worth. They may change while the gate runs.
 type Terms struct {
@@ -29,60 +33,81 @@ type Terms struct {
 	Addresses int           // that a client may have open at a time
 }
 
+// ServiceConfig is what NewService needs. All but Enforcers is required.
+type ServiceConfig struct {
+	Name       string
+	PrefixLen6 int // how many bits of an IPv6 address count: 128 or 64
+	Terms      Terms
+	// Enforcers make leases real. A grant goes to them in their order. The first
+	// that is a PortOpener opens random ports.
+	Enforcers []access.Enforcer
+	Clock     clock.Clock
+	Log       *slog.Logger
+}
+
 // Service is one thing that clients open. NewService makes a closed one.
 type Service struct {
 	Name string
 
-	grain  Grain
-	doors  []Door
-	opener PortOpener // nil: no random ports
-	log    *slog.Logger
-	wake   chan struct{} // a lease ends before Run would look again
+	id         access.ServiceID
+	prefixLen6 int
+	enforcers  []access.Enforcer
+	opener     PortOpener // nil: no random ports
+	clock      clock.Clock
+	log        *slog.Logger
+	wake       chan struct{} // a lease ends before Run would look again
 
-	mu       sync.Mutex
-	terms    Terms
-	leases   *Leases
-	ports    ports
-	everyone time.Time // until when Everyone was admitted
-	due      time.Time // when Run looks again; zero: when it is woken
-	shut     bool
+	mu     sync.Mutex
+	terms  Terms
+	leases *Leases
+	// Whom leases let in: the peers that they are for, anyone, or, while the
+	// terms change from one to the other, both.
+	knockers, anyone bool
+	anyoneUntil      time.Time // as the enforcers have it
+	ports            ports
+	due              time.Time // when Run looks again; zero: when it is woken
+	shut             bool
 }
 
 // NewService returns a service without leases. Run must run for them to end.
-// A grant opens the doors in their order; the first that is a PortOpener opens
-// random ports.
-func NewService(name string, g Grain, t Terms, log *slog.Logger, doors ...Door) *Service {
+func NewService(cfg ServiceConfig) *Service {
+	t := cfg.Terms
 	s := &Service{
-		Name: name, grain: g, doors: doors, log: log, wake: make(chan struct{}, 1),
-		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, enforcers: cfg.Enforcers,
+		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
+		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses), knockers: !t.Anyone, anyone: t.Anyone,
 	}
-	for _, d := range doors {
-		if o, ok := d.(PortOpener); ok && s.opener == nil {
+	for _, e := range cfg.Enforcers {
+		if o, ok := e.(PortOpener); ok && s.opener == nil {
 			s.opener = o
 		}
 	}
 	return s
 }
 
-// Open begins or extends a lease. If a door fails, none opens.
+// ID returns the service's identifier.
+func (s *Service) ID() access.ServiceID { return s.id }
+
+// Open begins or extends a lease. If an enforcer fails, nothing opens.
 func (s *Service) Open(g sessions.Grant) error { return s.Do(Order{Grant: g}) }
 
-// open begins or extends a lease, by the terms or for a fixed time.
-func (s *Service) open(g sessions.Grant, fixed time.Duration) error {
-	a := s.grain.Of(g.Address)
-	now := time.Now()
-	until, fresh := s.leases.Until(g.Identifier, a, now, fixed)
-	if err := s.admit(a, until); err != nil {
-		return fmt.Errorf("open %s: %w", s.Name, err)
+// admits returns whom a lease for a peer lets in.
+func (s *Service) admits(p access.Peer) (peers []access.Peer) {
+	if s.knockers {
+		peers = append(peers, p)
 	}
-	displaced := s.leases.Add(g.Identifier, a, now, fixed)
-	if fresh {
-		s.log.Info("opened", "service", s.Name, "client", g.Identifier, "address", g.Address,
-			"for", until.Sub(now).Round(time.Second))
+	if s.anyone {
+		peers = append(peers, access.Anyone4, access.Anyone6)
 	}
-	s.ended(displaced, s.terms.Cut)
-	s.hurry()
-	return nil
+	return peers
+}
+
+// until is how long the leases let a peer in. Several clients may have it.
+func (s *Service) until(p access.Peer) time.Time {
+	if p.IsAnyone() {
+		return s.leases.Last()
+	}
+	return s.leases.Latest(p)
 }
 
 // hurry wakes Run if something ends before it would look again.
@@ -105,118 +130,36 @@ func (s *Service) next() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// admit has all doors let an address in, or none more than before. Another
-// client behind the address may have it for longer.
-func (s *Service) admit(a netip.Addr, until time.Time) error {
-	if s.terms.Anyone {
-		if !until.After(s.everyone) {
-			return nil
-		}
-		a = Everyone
-	} else if latest, ok := s.leases.Latest(a); ok && latest.After(until) {
-		until = latest
-	}
-	for i, d := range s.doors {
-		if err := d.Admit(a, until); err != nil {
-			if _, held := s.leases.Latest(a); !held {
-				if a == Everyone {
-					s.everyone = time.Time{}
-				}
-				for _, opened := range s.doors[:i] {
-					opened.Dismiss([]netip.Addr{a}, true)
-				}
-			}
-			return err
-		}
-	}
-	if a == Everyone {
-		s.everyone = until
-	}
-	return nil
-}
-
-// Update changes the terms for what is to come, and ends the leases and random
-// ports of all clients but those that stay. Others run on as they were granted.
-func (s *Service) Update(t Terms, stays func(wire.Identifier) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := s.terms
-	s.terms = t
-	s.leases.SetTerms(t.OpenFor, t.OpenMax, t.Addresses)
-	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
-	revoked := s.leases.Keep(stays)
-	if before.Anyone == t.Anyone || len(revoked)+s.leases.Len() == 0 {
-		s.ended(revoked, true)
+// ended brings the enforcers in line after leases of these peers have ended.
+// Whom another lease lets in stays in.
+func (s *Service) ended(peers []access.Peer, cut bool) {
+	if len(peers) == 0 {
 		return
 	}
-	// Whoever is let in by the new terms stays connected.
-	s.everyone = time.Time{}
-	old := []netip.Addr{Everyone}
-	all := s.leases.All()
-	for a, until := range all {
-		if err := s.admit(a, until); err != nil {
-			s.log.Error("a lease does not go on under the new terms", "service", s.Name, "error", err)
+	var steps []*step
+	add := func(p access.Peer) {
+		steps = append(steps, &step{service: s, peer: p, after: s.until(p), ends: true, cut: cut})
+	}
+	seen := make(map[access.Peer]bool, len(peers))
+	for _, p := range peers {
+		if s.knockers && !seen[p] {
+			seen[p] = true
+			add(p)
 		}
 	}
-	if t.Anyone {
-		old = revoked
-		for a := range all {
-			old = append(old, a)
-		}
+	if last := s.leases.Last(); s.anyone && !last.Equal(s.anyoneUntil) {
+		s.anyoneUntil = last
+		add(access.Anyone4)
+		add(access.Anyone6)
 	}
-	s.dismiss(old, true)
-}
-
-// ended brings the doors in line after leases of these addresses have ended.
-func (s *Service) ended(addresses []netip.Addr, cut bool) {
-	if len(addresses) == 0 {
-		return
-	}
+	end(s.enforcers, steps)
 	if s.leases.Len() == 0 {
-		defer s.log.Info("closed", "service", s.Name)
-	}
-	if s.terms.Anyone {
-		s.endedForEveryone(cut)
-		return
-	}
-	var gone []netip.Addr
-	for _, a := range addresses {
-		// Another client may have a lease for it, which may end sooner.
-		until, ok := s.leases.Latest(a)
-		if ok && s.admit(a, until) == nil {
-			continue
-		}
-		gone = append(gone, a)
-	}
-	s.dismiss(gone, cut)
-}
-
-func (s *Service) endedForEveryone(cut bool) {
-	var last time.Time
-	for _, until := range s.leases.All() {
-		if until.After(last) {
-			last = until
-		}
-	}
-	if !last.Equal(s.everyone) {
-		s.everyone = time.Time{}
-		if !last.IsZero() && s.admit(Everyone, last) == nil {
-			return
-		}
-		s.dismiss([]netip.Addr{Everyone}, cut)
+		s.log.Info("closed", "service", s.Name)
 	}
 }
 
-func (s *Service) dismiss(gone []netip.Addr, cut bool) {
-	if len(gone) > 0 {
-		for _, d := range s.doors {
-			d.Dismiss(gone, cut)
-		}
-	}
-}
-
-// Run ends leases and random ports when they are over. When ctx ends it closes the doors for
-// good and returns nil.
+// Run ends leases and random ports when they are over. When ctx ends it closes
+// the enforcers for good and returns nil.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.close()
 	timer := time.NewTimer(0)
@@ -228,29 +171,53 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-s.wake:
 		case <-timer.C:
 		}
-		if next, ok := s.sweep(); ok {
-			timer.Reset(max(time.Until(next), sweepPause))
+		if pause, ok := s.sweep(); ok {
+			timer.Reset(pause)
 		}
 	}
 }
 
-// sweep ends what is over and returns when to look again.
-func (s *Service) sweep() (next time.Time, ok bool) {
+// sweep ends what is over, and returns after what time to look again; false if
+// there is nothing to look at.
+func (s *Service) sweep() (pause time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now := s.clock.Boot()
 	s.ended(s.leases.Expire(now), s.terms.Cut)
 	s.ports.end(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut)
-	s.due, ok = s.next()
-	return s.due, ok
+	next, ok := s.next()
+	if !ok {
+		s.due = time.Time{}
+		return 0, false
+	}
+	pause = pauseBefore(next.Sub(s.clock.Boot()))
+	s.due = now.Add(pause)
+	return pause, true
+}
+
+// pauseBefore is how long to rest before something ends, in so much time.
+func pauseBefore(left time.Duration) time.Duration {
+	if left > lookPause {
+		// Not so close to the end that sweepPause would delay it.
+		left = min(left-sweepPause, lookPause)
+	}
+	return max(left, sweepPause)
 }
 
 func (s *Service) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shut = true
-	for _, d := range s.doors {
-		d.Close()
+	for _, e := range s.enforcers {
+		if err := e.Close(); err != nil {
+			s.log.Error("enforcer not closed in order", "service", s.Name, "error", err)
+		}
 	}
 	s.ports = nil
+}
+
+// revoke ends the leases and random ports of all clients but those that stay.
+func (s *Service) revoke(stays func(wire.Identifier) bool) {
+	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
+	s.ended(s.leases.Keep(stays), true)
 }

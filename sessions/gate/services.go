@@ -3,107 +3,111 @@ package gate
 import (
 	"context"
 	"errors"
-	"maps"
+	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
 // MaxServices is how many services a gate has at the most.
 const MaxServices = 64
 
-// Rights says which services a client may open: bit i stands for the i-th.
-type Rights uint64
-
-// AllServices is the right to open every one.
-const AllServices = ^Rights(0)
-
-// Allow returns whether the i-th service may be opened.
-func (r Rights) Allow(i int) bool { return r>>i&1 != 0 }
-
 // Services is a gate of several services. It implements sessions.Gate.
 type Services struct {
-	list []*Service
+	list      []*Service
+	places    map[access.ServiceID]int // in the list
+	enforcers []access.Enforcer        // of all of them, each once
 
 	mu         sync.RWMutex
-	restricted map[wire.Identifier]Rights
+	restricted map[wire.Identifier]rights
 }
 
-// NewServices returns a gate. Clients that are not among the restricted may
-// open every service.
-func NewServices(list []*Service, restricted map[wire.Identifier]Rights) (*Services, error) {
+// NewServices returns a gate. Services may share enforcers, which each lists in
+// the same order: a batch of grants is then one Apply of a shared one.
+func NewServices(list []*Service, r Restricted) (*Services, error) {
 	if len(list) > MaxServices {
-		return nil, errors.New("gate: too many services")
+		return nil, fmt.Errorf("gate: expected at most %d services, got %d", MaxServices, len(list))
 	}
-	return &Services{list: list, restricted: restricted}, nil
+	s := &Services{list: list, places: make(map[access.ServiceID]int, len(list))}
+	ids := make([]access.ServiceID, len(list))
+	for i, service := range list {
+		ids[i] = service.id
+		s.places[service.id] = i
+	}
+	if err := access.Distinct(ids); err != nil {
+		return nil, fmt.Errorf("gate: %w", err)
+	}
+	var err error
+	if s.enforcers, err = inOrder(list); err != nil {
+		return nil, err
+	}
+	if s.restricted, err = s.compile(r); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-// Open opens all services that the client may open. If some fail, the others
-// are open all the same.
-func (s *Services) Open(g sessions.Grant) error {
-	rights := s.rights(g.Identifier)
-	var errs []error
+// inOrder returns all enforcers, each after those that come before it at any
+// service.
+func inOrder(list []*Service) (all []access.Enforcer, err error) {
+	rank := map[access.Enforcer]int{}
+	for _, s := range list {
+		for i, e := range s.enforcers {
+			if _, ok := rank[e]; !ok {
+				all = append(all, e)
+			}
+			rank[e] = max(rank[e], i)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b access.Enforcer) int { return rank[a] - rank[b] })
+	for _, s := range list {
+		if !slices.IsSortedFunc(s.enforcers, func(a, b access.Enforcer) int { return slices.Index(all, a) - slices.Index(all, b) }) {
+			return nil, errors.New("gate: services share enforcers in different orders")
+		}
+	}
+	return all, nil
+}
+
+// Open has each grant open all services that its client may open, with one Apply
+// of each enforcer. It returns nil when all is well, and otherwise the error of
+// each grant: a service that fails keeps no other from opening, nor does a grant.
+func (s *Services) Open(grants []sessions.Grant) []error {
+	may := make([]rights, len(grants))
+	s.mu.RLock()
+	for i, g := range grants {
+		may[i] = s.of(g.Identifier)
+	}
+	s.mu.RUnlock()
+	var requests []*request
+	var of []int // the grant of each request
 	for i, service := range s.list {
-		if rights.Allow(i) {
-			if err := service.Open(g); err != nil {
-				errs = append(errs, err)
+		first := len(requests)
+		for j, g := range grants {
+			if may[j].allow(i) {
+				requests, of = append(requests, &request{service: service, grant: g}), append(of, j)
 			}
 		}
-	}
-	return errors.Join(errs...)
-}
-
-// Names returns the services that a client may open.
-func (s *Services) Names(id wire.Identifier) (names []string) {
-	rights := s.rights(id)
-	for i, service := range s.list {
-		if rights.Allow(i) {
-			names = append(names, service.Name)
+		if len(requests) > first {
+			service.mu.Lock() // always in the order of the list
+			defer service.mu.Unlock()
 		}
 	}
-	return names
-}
-
-func (s *Services) rights(id wire.Identifier) Rights {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if r, ok := s.restricted[id]; ok {
-		return r
-	}
-	return AllServices
-}
-
-// Restrict changes who may open what, before clients who are new can knock. Who
-// is no client any more keeps his restrictions: until everybody knows that, he
-// may knock as well.
-func (s *Services) Restrict(restricted map[wire.Identifier]Rights, isClient func(wire.Identifier) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	both := maps.Clone(restricted)
-	if both == nil {
-		both = map[wire.Identifier]Rights{}
-	}
-	for id, rights := range s.restricted {
-		if !isClient(id) {
-			both[id] = rights
+	open(s.enforcers, requests)
+	var errs []error
+	for i, r := range requests {
+		if r.err != nil {
+			if errs == nil {
+				errs = make([]error, len(grants))
+			}
+			errs[of[i]] = errors.Join(errs[of[i]], r.err)
 		}
 	}
-	s.restricted = both
-}
-
-// Update changes who may open what, and the terms, one for each service, when
-// those who are no client any more cannot knock. Leases of theirs, and of those
-// who may no longer open a service, end with their connections.
-func (s *Services) Update(restricted map[wire.Identifier]Rights, isClient func(wire.Identifier) bool, terms []Terms) {
-	s.mu.Lock()
-	s.restricted = restricted
-	s.mu.Unlock()
-	for i, service := range s.list {
-		service.Update(terms[i], func(id wire.Identifier) bool { return isClient(id) && s.rights(id).Allow(i) })
-	}
+	return errs
 }
 
 // Run ends leases when they are over. When ctx ends it closes everything for

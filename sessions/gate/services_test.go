@@ -3,113 +3,209 @@ package gate
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"sallyport/sessions"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
+
+// system is the clock of tests that move none: in a bubble it is the bubble's.
+var system = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
+
+// only restricts clients to services, by their names.
+func only(of map[wire.Identifier][]string) Restricted {
+	return func(yield func(wire.Identifier, []access.ServiceID) bool) {
+		for id, names := range of {
+			var services []access.ServiceID
+			for _, name := range names {
+				services = append(services, access.ID(name))
+			}
+			if !yield(id, services) {
+				return
+			}
+		}
+	}
+}
+
+// update is all of an update that goes well: terms of nil stay as they are.
+func (s *Services) update(t *testing.T, r Restricted, isClient func(wire.Identifier) bool, terms map[access.ServiceID]Terms) {
+	t.Helper()
+	p := s.prepare(t, r, isClient, terms)
+	p.Restrict()
+	p.Commit()
+}
+
+func (s *Services) prepare(t *testing.T, r Restricted, isClient func(wire.Identifier) bool, terms map[access.ServiceID]Terms) *Prepared {
+	t.Helper()
+	if terms == nil {
+		terms = s.terms()
+	}
+	p, err := s.Prepare(Update{Restricted: r, Terms: terms, IsClient: isClient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (s *Services) terms() map[access.ServiceID]Terms {
+	all := map[access.ServiceID]Terms{}
+	for _, service := range s.list {
+		all[service.id] = service.terms
+	}
+	return all
+}
+
+// update is a reload of one service.
+func (s *Service) update(t *testing.T, terms Terms, stays func(wire.Identifier) bool) {
+	t.Helper()
+	if err := s.prepare(terms); err != nil {
+		t.Fatal(err)
+	}
+	s.commit(terms, stays)
+}
+
+func everybody(wire.Identifier) bool { return true }
 
 // TestRestrictedInEveryStepOfAChange: neither who comes nor who goes may open
 // more than he may for an instant.
 func TestRestrictedInEveryStepOfAChange(t *testing.T) {
-	s, err := NewServices([]*Service{serviceOf("web", 128), serviceOf("ssh", 128)}, map[wire.Identifier]Rights{client(1): 1, client(2): 1, client(3): 1})
+	s, err := NewServices([]*Service{serviceOf("web", 128), serviceOf("ssh", 128)}, only(map[wire.Identifier][]string{client(1): {"web"}, client(2): {"web"}, client(3): {"web"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The first leaves, the second may open all from now on, the third stays as
 	// he was, and the fourth is new.
-	next := map[wire.Identifier]Rights{client(3): 1, client(4): 1}
+	next := only(map[wire.Identifier][]string{client(3): {"web"}, client(4): {"web"}})
 	isClient := func(id wire.Identifier) bool { return id != client(1) }
-	s.Restrict(next, isClient)
+	p := s.prepare(t, next, isClient, nil)
+	if got := s.Names(client(4)); len(got) != 2 {
+		t.Errorf("restricted before it was decided: %v", got)
+	}
+	p.Restrict()
 	for id, want := range map[wire.Identifier]int{client(1): 1, client(2): 2, client(3): 1, client(4): 1} {
 		if got := s.Names(id); len(got) != want {
 			t.Errorf("client %s may open %v", id, got)
 		}
 	}
-	s.Update(next, isClient, []Terms{s.list[0].terms, s.list[1].terms})
+	p.Commit()
 	if len(s.restricted) != 2 {
 		t.Errorf("afterwards: %v", s.restricted)
 	}
-	s.Restrict(nil, isClient)
+	s.prepare(t, nil, isClient, nil).Restrict()
 	if got := s.Names(client(4)); len(got) != 2 {
 		t.Errorf("without restrictions: %v", got)
 	}
 }
 
-// recorded is a door that remembers what it was told.
+// recorded is an enforcer that remembers what it was told.
 type recorded struct {
-	open map[netip.Addr]time.Time
-	cut  []netip.Addr
-	fail error
-	shut bool
+	open  map[access.Peer]time.Time
+	cut   []access.Peer
+	calls int
+	fail  error                  // of what lets a peer in
+	fails func(access.Peer) bool // nil: for all
+	shut  bool
 }
 
-func (r *recorded) Admit(a netip.Addr, until time.Time) error {
-	if r.fail != nil {
-		return r.fail
-	}
+func (r *recorded) Apply(changes []access.Change) (errs []error) {
+	r.calls++
 	if r.open == nil {
-		r.open = map[netip.Addr]time.Time{}
+		r.open = map[access.Peer]time.Time{}
 	}
-	r.open[a] = until
+	for i, c := range changes {
+		switch {
+		case c.Revokes():
+			if delete(r.open, c.Peer); c.Cut {
+				r.cut = append(r.cut, c.Peer)
+			}
+		case r.fail != nil && (r.fails == nil || r.fails(c.Peer)):
+			if errs == nil {
+				errs = make([]error, len(changes))
+			}
+			errs[i] = r.fail
+		default:
+			r.open[c.Peer] = c.Until
+		}
+	}
+	return errs
+}
+
+func (r *recorded) Close() error {
+	r.shut = true
 	return nil
 }
 
-func (r *recorded) Dismiss(gone []netip.Addr, cut bool) {
-	for _, a := range gone {
-		delete(r.open, a)
-		if cut {
-			r.cut = append(r.cut, a)
-		}
-	}
+func (r *recorded) has(a string) bool {
+	_, ok := r.open[peer(a)]
+	return ok
 }
 
-func (r *recorded) Close() { r.shut = true }
+func (r *recorded) peers() iter.Seq[access.Peer] { return maps.Keys(r.open) }
 
-func serviceOf(name string, g Grain, doors ...Door) *Service {
-	return NewService(name, g, Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}, slog.New(slog.DiscardHandler), doors...)
+func serviceOf(name string, prefixLen6 int, enforcers ...access.Enforcer) *Service {
+	return NewService(ServiceConfig{
+		Name: name, PrefixLen6: prefixLen6, Terms: Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8},
+		Enforcers: enforcers, Clock: system, Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+// openOne is a batch of one grant.
+func (s *Services) openOne(g sessions.Grant) error {
+	return errors.Join(s.Open([]sessions.Grant{g})...)
 }
 
 func TestClientsOpenWhatTheyMay(t *testing.T) {
 	var web, ssh recorded
-	restricted := map[wire.Identifier]Rights{client(1): 1 << 1, client(3): 0}
+	restricted := only(map[wire.Identifier][]string{client(1): {"ssh"}, client(3): nil})
 	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, restricted)
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, two, three := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
-	for i, a := range []netip.Addr{one, two, three} {
-		if err := s.Open(grant("com"+string(rune('1'+i)), a.String())); err != nil {
+	one, two, three := "192.0.2.1", "192.0.2.2", "192.0.2.3"
+	for i, a := range []string{one, two, three} {
+		if err := s.openOne(grant("com"+string(rune('1'+i)), a)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	has := func(r recorded, a netip.Addr) bool { _, ok := r.open[a]; return ok }
-	if has(web, one) || !has(ssh, one) || !has(web, two) || !has(ssh, two) || has(web, three) || has(ssh, three) {
+	if web.has(one) || !ssh.has(one) || !web.has(two) || !ssh.has(two) || web.has(three) || ssh.has(three) {
 		t.Errorf("web %v, ssh %v", web.open, ssh.open)
 	}
 	if got := s.Names(client(1)); !slices.Equal(got, []string{"ssh"}) {
 		t.Errorf("names %v", got)
 	}
 	// A right that is withdrawn ends what was opened by it, and its connections.
-	s.Update(map[wire.Identifier]Rights{client(2): 1}, func(wire.Identifier) bool { return true }, []Terms{s.list[0].terms, s.list[1].terms})
-	if !has(web, two) || has(ssh, two) || !slices.Contains(ssh.cut, two) || !has(ssh, one) {
+	s.update(t, only(map[wire.Identifier][]string{client(2): {"web"}}), everybody, nil)
+	if !web.has(two) || ssh.has(two) || !slices.Contains(ssh.cut, peer(two)) || !ssh.has(one) {
 		t.Errorf("after: web %v, ssh %v, cut %v", web.open, ssh.open, ssh.cut)
 	}
 	// One that fails keeps no other closed.
 	web.fail = errors.New("no")
-	if err := s.Open(grant("com4", "192.0.2.4")); !errors.Is(err, web.fail) || !has(ssh, netip.MustParseAddr("192.0.2.4")) {
+	if err := s.openOne(grant("com4", "192.0.2.4")); !errors.Is(err, web.fail) || !ssh.has("192.0.2.4") {
 		t.Errorf("ssh %v: %v", ssh.open, err)
 	}
-	if _, err := NewServices(make([]*Service, MaxServices+1), nil); err == nil {
-		t.Error("more services than rights")
+	for name, list := range map[string][]*Service{
+		"more services than rights": make([]*Service, MaxServices+1), "a service twice": {serviceOf("web", 128), serviceOf("web", 128)},
+		"shared in two orders": {serviceOf("web", 128, &web, &ssh), serviceOf("ssh", 128, &ssh, &web)},
+	} {
+		if _, err := NewServices(list, nil); err == nil {
+			t.Error(name)
+		}
+	}
+	if _, err := NewServices([]*Service{serviceOf("web", 128)}, only(map[wire.Identifier][]string{client(1): {"ssh"}})); err == nil {
+		t.Error("a right to a service that there is not")
 	}
 }
 
-func TestDoorsOpenTogether(t *testing.T) {
+func TestEnforcersOpenTogether(t *testing.T) {
 	first, second := &recorded{}, &recorded{fail: errors.New("no")}
 	s := serviceOf("both", 128, first, second)
 	if err := s.Open(grant("com1", "192.0.2.1")); !errors.Is(err, second.fail) || len(first.open) != 0 || s.leases.Len() != 0 {
@@ -135,7 +231,7 @@ func TestAddressesByTheirNetwork(t *testing.T) {
 		}
 	}
 	for _, a := range []string{"2001:db8::", "2001:db8:0:1::", "192.0.2.1", "fe80::1%2", "fe80::2%2"} {
-		if _, ok := door.open[netip.MustParseAddr(a)]; !ok {
+		if _, ok := door.open[access.PeerOf(netip.MustParseAddr(a), 64)]; !ok {
 			t.Errorf("%s is not open: %v", a, door.open)
 		}
 	}
@@ -144,7 +240,7 @@ func TestAddressesByTheirNetwork(t *testing.T) {
 	}
 }
 
-func TestServiceClosesItsDoors(t *testing.T) {
+func TestServiceClosesItsEnforcers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var door recorded
 		s := serviceOf("web", 128, &door)

@@ -7,58 +7,63 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/screen"
 )
 
 const (
-	// maxConnections is how many connections a door serves at a time.
+	// maxConnections is how many connections an enforcer serves at a time.
 	maxConnections = 4096
 	// acceptPause is how long accepting rests after a failure, such as too
 	// many open files.
 	acceptPause = 50 * time.Millisecond
 )
 
-// Server serves what a TCP door lets in. Serve returns when the listener is
+// Server serves what a TCP enforcer lets in. Serve returns when the listener is
 // closed; connections live on. It may be called again.
 type Server interface{ Serve(net.Listener) error }
 
 // TCPConfig is what NewTCP needs.
 type TCPConfig struct {
 	Listen string // host:port
-	// Filtered keeps the socket there all the time, mute for all but those
-	// admitted. Otherwise it is there only while somebody is.
+	// Filtered keeps the socket there all the time, mute for all but those that
+	// are let in. Otherwise it is there only while there are any.
 	Filtered   bool
-	Grain      Grain
+	PrefixLen6 int // how many bits of an IPv6 address count as one address
 	PerAddress int // connections of an address at a time
 	Server     Server
+	Clock      clock.Clock
 	Log        *slog.Logger
 
 	// ListenFunc stands in for a screened socket of the kernel's, if not nil.
 	ListenFunc func(network, address string) (net.Listener, error)
 }
 
-// TCP is a door to a server of this process. Strangers are screened out by
-// the kernel without an answer; those that come past, because the screen is
+// TCP is the enforcer of a server of this process. The kernel drops what
+// strangers send, without an answer; those that come past, because its filter is
 // full, are reset without a byte of payload.
 type TCP struct {
 	cfg TCPConfig
 
 	mu        sync.Mutex
-	admitted  admitted
+	in        access.Set
 	listener  *listener // nil: not listening
 	cover     cover
-	uncovered bool // as was logged
-	conns     map[*conn]netip.Addr
-	of        map[netip.Addr]int // how many connections an address has
-	ports     map[*tcpPort]bool  // random ones that wait
+	uncovered bool                 // as was logged
+	conns     map[*conn]netip.Addr // by where they come from
+	of        map[access.Peer]int  // how many connections an address has
+	ports     map[*tcpPort]bool    // random ones that wait
 	shut      bool
 }
 
-// NewTCP returns a closed door.
+// NewTCP returns a closed enforcer.
 func NewTCP(cfg TCPConfig) *TCP {
-	return &TCP{cfg: cfg, admitted: newAdmitted(cfg.Grain), conns: map[*conn]netip.Addr{}, of: map[netip.Addr]int{}, ports: map[*tcpPort]bool{}}
+	return &TCP{cfg: cfg, conns: map[*conn]netip.Addr{}, of: map[access.Peer]int{}, ports: map[*tcpPort]bool{}}
 }
 
-// Prepare has a filtered door listen, for nobody. Should it fail, Admit tries
+// Prepare has a filtered enforcer listen, for nobody. If it fails, Apply tries
 // again.
 func (t *TCP) Prepare() error {
 	t.mu.Lock()
@@ -69,38 +74,22 @@ func (t *TCP) Prepare() error {
 	return t.listen()
 }
 
-// Admit implements Door.
-func (t *TCP) Admit(a netip.Addr, until time.Time) error {
+// Apply implements access.Enforcer. It may be called concurrently.
+func (t *TCP) Apply(changes []access.Change) []error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.shut {
-		return ErrClosed
+		t.mu.Unlock()
+		return access.Failed(changes, ErrClosed)
 	}
-	before, known := t.admitted.until[a]
-	t.admitted.until[a] = until
-	anew := t.listener == nil // and so for nobody as yet
-	err := t.listen()
-	if err == nil && (anew || !known) {
-		err = t.screen()
-	}
-	if err != nil {
-		if delete(t.admitted.until, a); known {
-			t.admitted.until[a] = before
-		}
+	tx := t.in.Begin(changes)
+	if !t.listenFor(tx) {
 		t.settle()
 	}
-	return err
-}
-
-// Dismiss implements Door.
-func (t *TCP) Dismiss(gone []netip.Addr, cut bool) {
-	t.mu.Lock()
-	over := t.admitted.dismiss(gone)
-	t.settle()
 	var ending []*conn
-	if cut {
-		for c, peer := range t.conns {
-			if c.port == nil && over(peer) {
+	if gone := tx.Cut(); gone.Len() > 0 {
+		now := t.cfg.Clock.Boot()
+		for c, from := range t.conns {
+			if c.port == nil && gone.Has(from) && !t.in.Allows(from, now) {
 				ending = append(ending, c)
 				t.forget(c)
 			}
@@ -108,13 +97,39 @@ func (t *TCP) Dismiss(gone []netip.Addr, cut bool) {
 	}
 	t.mu.Unlock()
 	resetAll(ending)
+	return tx.Errs()
 }
 
-// Close implements Door.
-func (t *TCP) Close() {
+// listenFor has the socket there, and open to those that a transaction lets in.
+// It reports whether the socket is in line with it.
+func (t *TCP) listenFor(tx *access.Transaction) bool {
+	if !tx.Opens() {
+		return false
+	}
+	anew := t.listener == nil // and so for nobody as yet
+	if err := t.listen(); err != nil {
+		tx.Fail(err)
+		return false
+	}
+	if !anew && !tx.Adds() {
+		return !tx.Revokes()
+	}
+	if err := t.screen(); err != nil {
+		if anew {
+			tx.Fail(err)
+		} else {
+			tx.FailAdded(err)
+		}
+		return false
+	}
+	return true
+}
+
+// Close implements access.Enforcer.
+func (t *TCP) Close() error {
 	t.mu.Lock()
 	t.shut = true
-	clear(t.admitted.until)
+	t.in.Clear()
 	t.hide()
 	for p := range t.ports {
 		p.stop()
@@ -126,19 +141,20 @@ func (t *TCP) Close() {
 	}
 	t.mu.Unlock()
 	resetAll(ending)
+	return nil
 }
 
-// settle brings the socket in line with who is admitted.
+// settle brings the socket in line with those that are let in.
 func (t *TCP) settle() {
 	if t.listener == nil {
 		return
 	}
-	if len(t.admitted.until) == 0 && !t.cfg.Filtered {
+	if t.in.Len() == 0 && !t.cfg.Filtered {
 		t.hide()
 		return
 	}
 	if err := t.screen(); err != nil {
-		// The old screen may let in who has left: nobody comes in by it.
+		// The old filter may let through those that have left.
 		t.cfg.Log.Error("the socket's filter cannot be changed: closed until the next grant", "at", t.cfg.Listen, "error", err)
 		t.hide()
 	}
@@ -153,7 +169,7 @@ func (t *TCP) listen() error {
 		return err
 	}
 	t.cover = cover{}
-	t.listener = &listener{Listener: l, door: t}
+	t.listener = &listener{Listener: l, tcp: t}
 	go t.cfg.Server.Serve(t.listener) // ends when hide closes the listener
 	return nil
 }
@@ -179,12 +195,12 @@ func (t *TCP) screen() error {
 	if !ok {
 		return nil
 	}
-	if err := t.cover.draw(socket, len(t.admitted.until), t.admitted.screened); err != nil {
+	if err := t.cover.draw(socket, t.in.Len(), func() screen.Set { return screenSet(&t.in) }); err != nil {
 		return err
 	}
 	if open := t.cover.full > 0; open != t.uncovered {
 		t.uncovered = open
-		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", len(t.admitted.until), "holds_them", !open)
+		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", t.in.Len(), "holds_them", !open)
 	}
 	return nil
 }

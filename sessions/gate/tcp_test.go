@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sallyport/sessions/clock/clocktest"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
@@ -91,8 +93,9 @@ func get(c net.Conn, path string) int {
 type stage struct {
 	gate *Service
 	net  *network
-	door *TCP
+	tcp  *TCP
 	web  *Web
+	host *clocktest.Host
 }
 
 func bubble(t *testing.T, anyone bool, f func(t *testing.T, s stage)) {
@@ -100,12 +103,16 @@ func bubble(t *testing.T, anyone bool, f func(t *testing.T, s stage)) {
 		n := &network{}
 		log := slog.New(slog.DiscardHandler)
 		web := NewWeb(Content{Handler: Pages()}, log)
-		d := NewTCP(TCPConfig{Grain: 128, PerAddress: 64, Server: web, Log: log, ListenFunc: n.listen})
-		w := NewService("web", 128, Terms{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Cut: true, Addresses: 8}, log, d)
+		host := clocktest.NewHost()
+		d := NewTCP(TCPConfig{PrefixLen6: 128, PerAddress: 64, Server: web, Clock: host.Clock(), Log: log, ListenFunc: n.listen})
+		w := NewService(ServiceConfig{
+			Name: "web", PrefixLen6: 128, Terms: Terms{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Cut: true, Addresses: 8},
+			Enforcers: []access.Enforcer{d}, Clock: host.Clock(), Log: log,
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
-		f(t, stage{w, n, d, web})
+		f(t, stage{w, n, d, web, host})
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -239,7 +246,7 @@ func TestWebUpdate(t *testing.T) {
 		}
 		stays := func(id wire.Identifier) bool { return id.String() == "stay" }
 		gone := Terms{OpenFor: time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8}
-		w.Update(gone, stays)
+		w.update(t, gone, stays)
 		s.web.Update(Content{Handler: http.NotFoundHandler()})
 		if got := get(left, "/test1.html"); got != 0 {
 			t.Errorf("a revoked client: %d", got)
@@ -259,21 +266,21 @@ func TestWebUpdate(t *testing.T) {
 		}
 		// With the last lease gone, nobody listens, at once.
 		w.Open(grant("stay", "192.0.2.1"))
-		w.Update(gone, func(wire.Identifier) bool { return false })
+		w.update(t, gone, func(wire.Identifier) bool { return false })
 		if n.listening.Load() {
 			t.Error("listens without a lease")
 		}
 		// From anyone to the knocker only: strangers are cut, he is not.
 		s.web.Update(Content{Handler: Pages()})
 		terms := Terms{OpenFor: time.Minute, OpenMax: time.Minute, Anyone: true, Cut: true, Addresses: 8}
-		w.Update(terms, stays)
+		w.update(t, terms, stays)
 		w.Open(grant("stay", "192.0.2.1"))
 		stranger, knocker := n.dial("192.0.2.9"), n.dial("192.0.2.1")
 		if get(stranger, "/test1.html") != 200 || get(knocker, "/test1.html") != 200 {
 			t.Error("anyone: not served")
 		}
 		terms.Anyone = false
-		w.Update(terms, stays)
+		w.update(t, terms, stays)
 		if got := get(stranger, "/test1.html"); got != 0 {
 			t.Errorf("no longer anyone: %d", got)
 		}
@@ -282,7 +289,7 @@ func TestWebUpdate(t *testing.T) {
 		}
 		// And back again.
 		terms.Anyone = true
-		w.Update(terms, stays)
+		w.update(t, terms, stays)
 		if got := get(n.dial("192.0.2.9"), "/test1.html"); got != 200 {
 			t.Errorf("anyone again: %d", got)
 		}
@@ -298,8 +305,7 @@ func TestConnectionsThatAreKept(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
 		w, n := s.gate, s.net
 		terms := Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
-		everybody := func(wire.Identifier) bool { return true }
-		w.Update(terms, everybody)
+		w.update(t, terms, everybody)
 		w.Open(grant("com1", "192.0.2.1"))
 		c := n.dial("192.0.2.1")
 		if got := get(c, "/test1.html"); got != 200 {
@@ -315,7 +321,7 @@ func TestConnectionsThatAreKept(t *testing.T) {
 		}
 		// Whoever is revoked loses it all the same.
 		w.Open(grant("com1", "192.0.2.1"))
-		w.Update(terms, func(wire.Identifier) bool { return false })
+		w.update(t, terms, func(wire.Identifier) bool { return false })
 		if got := get(c, "/test3.html"); got != 0 {
 			t.Errorf("of a revoked client: %d", got)
 		}
@@ -334,7 +340,7 @@ func TestAddressOfTwoClients(t *testing.T) {
 			t.Fatalf("granted: %d", got)
 		}
 		// The first client's longer lease ends with him: the other's runs on.
-		w.Update(s.gate.terms, func(id wire.Identifier) bool { return id == client(2) })
+		w.update(t, s.gate.terms, func(id wire.Identifier) bool { return id == client(2) })
 		if got := get(c, "/test1.html"); got != 200 {
 			t.Errorf("of the client that stays: %d", got)
 		}
@@ -349,11 +355,11 @@ func TestAddressOfTwoClients(t *testing.T) {
 func TestConnectionsOfAnAddress(t *testing.T) {
 	n := &network{}
 	hold := make(chan net.Conn)
-	d := NewTCP(TCPConfig{Grain: 64, PerAddress: 2, Server: holding(hold), Log: slog.New(slog.DiscardHandler), ListenFunc: n.listen})
+	d := NewTCP(TCPConfig{PrefixLen6: 64, PerAddress: 2, Clock: system, Server: holding(hold), Log: slog.New(slog.DiscardHandler), ListenFunc: n.listen})
 	defer d.Close()
-	until := time.Now().Add(time.Hour)
+	until := system.Boot().Add(time.Hour)
 	for _, a := range []string{"2001:db8::", "192.0.2.1"} {
-		if err := d.Admit(netip.MustParseAddr(a), until); err != nil {
+		if err := d.Apply([]access.Change{{Peer: access.PeerOf(netip.MustParseAddr(a), 64), Until: until}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -431,8 +437,11 @@ func TestWebOnARealSocket(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	log := slog.New(slog.DiscardHandler)
-	d := NewTCP(TCPConfig{Listen: address, Grain: 128, PerAddress: 64, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
-	w := NewService("web", 128, Terms{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 8}, log, d)
+	d := NewTCP(TCPConfig{Listen: address, PrefixLen6: 128, PerAddress: 64, Clock: system, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	w := NewService(ServiceConfig{
+		Name: "web", PrefixLen6: 128, Terms: Terms{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 8},
+		Enforcers: []access.Enforcer{d}, Clock: system, Log: log,
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- w.Run(ctx) }()
@@ -484,10 +493,10 @@ func TestWebOnARealSocket(t *testing.T) {
 // him again.
 func TestSocketThatWasLost(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	d := NewTCP(TCPConfig{Listen: "127.0.0.1:0", Grain: 128, PerAddress: 64, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	d := NewTCP(TCPConfig{Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Clock: system, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
 	defer d.Close()
 	for range 2 {
-		if err := d.Admit(netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Minute)); err != nil {
+		if err := d.Apply([]access.Change{{Peer: peer("127.0.0.1"), Until: system.Boot().Add(time.Minute)}}); err != nil {
 			t.Fatal(err)
 		}
 		d.mu.Lock()

@@ -2,22 +2,24 @@ package gate
 
 import (
 	"net"
-	"net/netip"
 	"syscall"
 	"time"
+
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/screen"
 )
 
-// tcpPort is a random port of a TCP door: for its Server a listener with one
-// connection. The door's lock guards it.
+// tcpPort is a random port of a TCP enforcer: for its Server a listener with one
+// connection. The enforcer's lock guards it.
 type tcpPort struct {
 	net.Listener
-	door     *TCP
-	admitted admitted // the one address
-	conn     *conn    // nil: none has come
+	tcp  *TCP
+	in   access.Set // the one peer
+	conn *conn      // nil: none has come
 }
 
 // OpenPort implements PortOpener.
-func (t *TCP) OpenPort(port uint16, a netip.Addr, until time.Time) (RandomPort, error) {
+func (t *TCP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPort, error) {
 	address, err := beside(t.cfg.Listen, port)
 	if err != nil {
 		return nil, err
@@ -31,9 +33,10 @@ func (t *TCP) OpenPort(port uint16, a netip.Addr, until time.Time) (RandomPort, 
 	if err != nil {
 		return nil, taken(err)
 	}
-	p := &tcpPort{Listener: l, door: t, admitted: only(t.cfg.Grain, a, until)}
+	p := &tcpPort{Listener: l, tcp: t}
+	p.in.Put(peer, until)
 	if socket, ok := l.(syscall.Conn); ok {
-		if err := new(cover).draw(socket, 1, p.admitted.screened); err != nil {
+		if err := new(cover).draw(socket, 1, func() screen.Set { return screenSet(&p.in) }); err != nil {
 			l.Close()
 			return nil, err
 		}
@@ -48,12 +51,12 @@ func (t *TCP) OpenPort(port uint16, a netip.Addr, until time.Time) (RandomPort, 
 func (p *tcpPort) Accept() (net.Conn, error) { return accept(p.Listener, p.take) }
 
 func (p *tcpPort) take(c net.Conn) (*conn, bool) {
-	p.door.mu.Lock()
-	defer p.door.mu.Unlock()
-	if !p.door.ports[p] {
+	p.tcp.mu.Lock()
+	defer p.tcp.mu.Unlock()
+	if !p.tcp.ports[p] {
 		return nil, false
 	}
-	known, ok := p.door.enter(c, &p.admitted, p)
+	known, ok := p.tcp.enter(c, &p.in, p)
 	if ok {
 		p.conn = known
 		p.stop()
@@ -63,28 +66,28 @@ func (p *tcpPort) take(c net.Conn) (*conn, bool) {
 
 // stop closes the port, once. The caller holds the lock.
 func (p *tcpPort) stop() {
-	if p.door.ports[p] {
-		delete(p.door.ports, p)
+	if p.tcp.ports[p] {
+		delete(p.tcp.ports, p)
 		p.Listener.Close()
 	}
 }
 
 // Close implements net.Listener.
 func (p *tcpPort) Close() error {
-	p.door.mu.Lock()
-	defer p.door.mu.Unlock()
+	p.tcp.mu.Lock()
+	defer p.tcp.mu.Unlock()
 	p.stop()
 	return nil
 }
 
 // State implements RandomPort.
 func (p *tcpPort) State() PortState {
-	p.door.mu.Lock()
-	defer p.door.mu.Unlock()
-	if p.door.ports[p] {
+	p.tcp.mu.Lock()
+	defer p.tcp.mu.Unlock()
+	if p.tcp.ports[p] {
 		return PortWaiting
 	}
-	if _, lives := p.door.conns[p.conn]; lives {
+	if _, lives := p.tcp.conns[p.conn]; lives {
 		return PortUsed
 	}
 	return PortOver
@@ -92,13 +95,13 @@ func (p *tcpPort) State() PortState {
 
 // End implements RandomPort.
 func (p *tcpPort) End(cut bool) {
-	p.door.mu.Lock()
+	p.tcp.mu.Lock()
 	p.stop()
-	_, lives := p.door.conns[p.conn]
+	_, lives := p.tcp.conns[p.conn]
 	if cut = cut && lives; cut {
-		p.door.forget(p.conn)
+		p.tcp.forget(p.conn)
 	}
-	p.door.mu.Unlock()
+	p.tcp.mu.Unlock()
 	if cut {
 		reset(p.conn.Conn)
 	}

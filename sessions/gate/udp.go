@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/relay"
 	"sallyport/sessions/gate/screen"
 )
@@ -17,25 +19,26 @@ const lingerPause = 5 * time.Second
 
 // UDPConfig is what NewUDP needs.
 type UDPConfig struct {
-	Listen   string // host:port
-	Filtered bool   // as in TCPConfig
-	Grain    Grain
-	Relay    relay.UDPConfig // without Allows and Share
-	Log      *slog.Logger
+	Listen     string          // host:port
+	Filtered   bool            // as in TCPConfig
+	PrefixLen6 int             // as in TCPConfig
+	Relay      relay.UDPConfig // without Allows, Share and Clock
+	Clock      clock.Clock
+	Log        *slog.Logger
 }
 
-// UDP is a door to an upstream that speaks UDP. A socket is mute towards
-// strangers by itself; the kernel's screen spares the work of reading what
-// they send.
+// UDP is the enforcer of an upstream that speaks UDP. A socket is mute towards
+// strangers by itself; the kernel's filter spares the work of reading what they
+// send.
 type UDP struct {
 	cfg   UDPConfig
 	relay *relay.UDP
 
-	who      sync.RWMutex // taken last, also while the relay holds its own lock
-	admitted admitted
+	who sync.RWMutex // taken last, also while the relay holds its own lock
+	in  access.Set
 
 	mu        sync.Mutex
-	lingering []netip.Addr // no longer admitted, but with flows that live on
+	lingering []netip.Addr // no longer let in, but with flows that live on
 	conn      *net.UDPConn // nil: not there
 	cover     cover
 	timer     *time.Timer       // looks after those that linger
@@ -43,10 +46,12 @@ type UDP struct {
 	shut      bool
 }
 
-// NewUDP returns a closed door.
+// NewUDP returns a closed enforcer.
 func NewUDP(cfg UDPConfig) *UDP {
-	u := &UDP{cfg: cfg, admitted: newAdmitted(cfg.Grain), ports: map[*udpPort]bool{}}
-	cfg.Relay.Allows, cfg.Relay.Share = u.allows, cfg.Grain.Of
+	u := &UDP{cfg: cfg, ports: map[*udpPort]bool{}}
+	cfg.Relay.Clock = cfg.Clock
+	cfg.Relay.Allows = u.allows
+	cfg.Relay.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, cfg.PrefixLen6) }
 	u.relay = relay.NewUDP(cfg.Relay)
 	return u
 }
@@ -64,85 +69,81 @@ func (u *UDP) Prepare() error {
 // Update changes where flows go from the next one on.
 func (u *UDP) Update(upstream string) { u.relay.SetUpstream(upstream) }
 
-// Admit implements Door.
-func (u *UDP) Admit(a netip.Addr, until time.Time) error {
+// Apply implements access.Enforcer. It may be called concurrently.
+func (u *UDP) Apply(changes []access.Change) []error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.shut {
-		return ErrClosed
+		return access.Failed(changes, ErrClosed)
 	}
-	before, known := u.set(a, until)
-	anew := u.conn == nil // and so for nobody as yet
-	err := u.listen()
-	if err == nil && (anew || !known) {
-		err = u.screen()
+	u.who.Lock()
+	tx := u.in.Begin(changes)
+	u.who.Unlock()
+	inLine := u.listenFor(tx)
+	if gone := tx.Cut(); gone.Len() > 0 {
+		u.relay.Cut(func(from netip.Addr) bool { return gone.Has(access.Numbered(from)) && !u.allows(from) })
 	}
-	if err != nil {
-		if known {
-			u.set(a, before)
-		} else {
-			u.dismiss([]netip.Addr{a})
-		}
+	if !inLine {
 		u.settle()
 	}
-	return err
+	return tx.Errs()
 }
 
-// Dismiss implements Door.
-func (u *UDP) Dismiss(gone []netip.Addr, cut bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	over := u.dismiss(gone)
-	if cut {
-		u.relay.Cut(over)
+// listenFor has the socket there, and open to those that a transaction lets in.
+// It reports whether the socket is in line with it.
+func (u *UDP) listenFor(tx *access.Transaction) bool {
+	if !tx.Opens() {
+		return false
 	}
-	u.settle()
+	fail := func(f func(error), err error) {
+		u.who.Lock()
+		defer u.who.Unlock()
+		f(err)
+	}
+	anew := u.conn == nil // and so for nobody as yet
+	if err := u.listen(); err != nil {
+		fail(tx.Fail, err)
+		return false
+	}
+	if !anew && !tx.Adds() {
+		return !tx.Revokes()
+	}
+	if err := u.screen(); err != nil {
+		if anew {
+			fail(tx.Fail, err)
+		} else {
+			fail(tx.FailAdded, err)
+		}
+		return false
+	}
+	return true
 }
 
-// Close implements Door.
-func (u *UDP) Close() {
+// Close implements access.Enforcer.
+func (u *UDP) Close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.shut = true
 	u.who.Lock()
-	clear(u.admitted.until)
+	u.in.Clear()
 	u.who.Unlock()
 	u.hide()
 	for p := range u.ports {
 		p.conn.Close()
 	}
 	u.relay.Close()
-}
-
-func (u *UDP) set(a netip.Addr, until time.Time) (before time.Time, known bool) {
-	u.who.Lock()
-	defer u.who.Unlock()
-	before, known = u.admitted.until[a]
-	u.admitted.until[a] = until
-	return before, known
-}
-
-// dismiss returns whose flows are over.
-func (u *UDP) dismiss(gone []netip.Addr) func(netip.Addr) bool {
-	u.who.Lock()
-	defer u.who.Unlock()
-	over := u.admitted.dismiss(gone)
-	return func(peer netip.Addr) bool {
-		u.who.RLock()
-		defer u.who.RUnlock()
-		return over(numbered(peer))
-	}
+	return nil
 }
 
 // allows is asked by the relay for each new flow.
-func (u *UDP) allows(peer netip.Addr) bool {
+func (u *UDP) allows(from netip.Addr) bool {
 	u.who.RLock()
 	defer u.who.RUnlock()
-	return u.admitted.allows(numbered(peer), time.Now())
+	return u.in.Allows(access.Numbered(from), u.cfg.Clock.Boot())
 }
 
-// settle brings the socket in line with who is admitted, and whose flows live
-// on.
+// settle brings the socket in line with those that are let in, and those whose
+// flows live on.
 func (u *UDP) settle() {
 	if u.conn == nil {
 		return
@@ -153,7 +154,7 @@ func (u *UDP) settle() {
 			u.lingering = append(u.lingering, peer)
 		}
 	}
-	if len(u.admitted.until)+len(u.lingering) == 0 && !u.cfg.Filtered {
+	if u.in.Len()+len(u.lingering) == 0 && !u.cfg.Filtered {
 		u.hide()
 		return
 	}
@@ -200,8 +201,8 @@ func (u *UDP) hide() {
 // screen tells the kernel whose datagrams are worth reading. Strangers are not
 // answered without it either.
 func (u *UDP) screen() error {
-	return u.cover.draw(u.conn, len(u.admitted.until)+len(u.lingering), func() screen.Set {
-		set := u.admitted.screened()
+	return u.cover.draw(u.conn, u.in.Len()+len(u.lingering), func() screen.Set {
+		set := screenSet(&u.in)
 		set.Addresses = append(set.Addresses, u.lingering...)
 		return set
 	})

@@ -7,12 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/relay"
 	"sallyport/verify/wire"
 )
 
 // udpStage is a service that leads to an echo.
-func udpStage(t *testing.T, terms Terms, idle time.Duration) (*Service, *UDP, string) {
+func udpStage(t *testing.T, terms Terms, idle time.Duration, c clock.Clock) (*Service, *UDP, string) {
 	t.Helper()
 	echo, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -35,9 +37,10 @@ func udpStage(t *testing.T, terms Terms, idle time.Duration) (*Service, *UDP, st
 	address := free.LocalAddr().String()
 	free.Close()
 	log := slog.New(slog.DiscardHandler)
-	d := NewUDP(UDPConfig{Listen: address, Grain: 128, Log: log, Relay: relay.UDPConfig{Upstream: echo.LocalAddr().String(), Idle: idle, PerAddress: 8, Log: log}})
+	d := NewUDP(UDPConfig{Listen: address, PrefixLen6: 128, Clock: c, Log: log, Relay: relay.UDPConfig{Upstream: echo.LocalAddr().String(), Idle: idle, PerAddress: 8, Log: log}})
 	t.Cleanup(func() { d.Close(); echo.Close() })
-	return NewService("udp", 128, terms, log, d), d, address
+	s := NewService(ServiceConfig{Name: "udp", PrefixLen6: 128, Terms: terms, Enforcers: []access.Enforcer{d}, Clock: c, Log: log})
+	return s, d, address
 }
 
 // talker is a socket of an address.
@@ -64,10 +67,10 @@ func answered(c *net.UDPConn) bool {
 	return false
 }
 
-func TestUDPDoor(t *testing.T) {
+func TestUDP(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
-		s, d, address := udpStage(t, terms, time.Minute)
+		s, d, address := udpStage(t, terms, time.Minute, system)
 		if answered(talker(t, "127.0.0.1", address)) {
 			t.Fatal("answered without a lease")
 		}
@@ -80,7 +83,7 @@ func TestUDPDoor(t *testing.T) {
 		}
 		// The lease ends as it does by itself.
 		s.mu.Lock()
-		s.ended(s.leases.Expire(time.Now().Add(2*time.Hour)), terms.Cut)
+		s.ended(s.leases.Expire(system.Boot().Add(2*time.Hour)), terms.Cut)
 		s.mu.Unlock()
 		if got := answered(mine); got == cut {
 			t.Errorf("cut %v: a flow from before is answered: %v", cut, got)
@@ -89,7 +92,7 @@ func TestUDPDoor(t *testing.T) {
 			t.Errorf("cut %v: a new flow is answered", cut)
 		}
 		// Who is revoked later loses that, too.
-		s.Update(terms, func(wire.Identifier) bool { return false })
+		s.update(t, terms, func(wire.Identifier) bool { return false })
 		d.mu.Lock()
 		there := d.conn != nil
 		d.mu.Unlock()
@@ -101,7 +104,7 @@ func TestUDPDoor(t *testing.T) {
 
 // TestUDPSocketOutlivesItsLease: until the last flow is idle.
 func TestUDPSocketOutlivesItsLease(t *testing.T) {
-	s, d, address := udpStage(t, Terms{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8}, 300*time.Millisecond)
+	s, d, address := udpStage(t, Terms{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8}, 300*time.Millisecond, system)
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +112,7 @@ func TestUDPSocketOutlivesItsLease(t *testing.T) {
 		t.Fatal("not answered")
 	}
 	s.mu.Lock()
-	s.ended(s.leases.Expire(time.Now().Add(2*time.Hour)), false)
+	s.ended(s.leases.Expire(system.Boot().Add(2*time.Hour)), false)
 	s.mu.Unlock()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		d.mu.Lock()

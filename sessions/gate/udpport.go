@@ -5,20 +5,24 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/screen"
 )
 
-// udpPort is a random port of a UDP door: a socket with one flow. The socket
+// udpPort is a random port of a UDP enforcer: a socket with one flow. The socket
 // lasts as long as the flow, and hears nobody else.
 type udpPort struct {
-	conn     *net.UDPConn
-	admitted admitted // the one address
+	conn *net.UDPConn
+	in   access.Set // the one peer; it does not change
+	now  func() time.Time
 
 	mu    sync.Mutex // taken last, also while the relay holds its own lock
 	state PortState
 }
 
 // OpenPort implements PortOpener.
-func (u *UDP) OpenPort(port uint16, a netip.Addr, until time.Time) (RandomPort, error) {
+func (u *UDP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPort, error) {
 	address, err := beside(u.cfg.Listen, port)
 	if err != nil {
 		return nil, err
@@ -32,8 +36,9 @@ func (u *UDP) OpenPort(port uint16, a netip.Addr, until time.Time) (RandomPort, 
 	if err != nil {
 		return nil, taken(err)
 	}
-	p := &udpPort{conn: conn, admitted: only(u.cfg.Grain, a, until)}
-	if err := new(cover).draw(conn, 1, p.admitted.screened); err != nil {
+	p := &udpPort{conn: conn, now: u.cfg.Clock.Boot}
+	p.in.Put(peer, until)
+	if err := new(cover).draw(conn, 1, func() screen.Set { return screenSet(&p.in) }); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -51,8 +56,8 @@ func (u *UDP) servePort(p *udpPort) {
 }
 
 // allows is asked by the relay for the first flow.
-func (p *udpPort) allows(peer netip.Addr) bool {
-	return p.State() == PortWaiting && p.admitted.allows(numbered(peer), time.Now())
+func (p *udpPort) allows(from netip.Addr) bool {
+	return p.State() == PortWaiting && p.in.Allows(access.Numbered(from), p.now())
 }
 
 func (p *udpPort) begins() {

@@ -23,8 +23,10 @@ import (
 // stopwatch is a gate that notes when each grant takes effect.
 type stopwatch struct{ opened []time.Time }
 
-func (s *stopwatch) Open(sessions.Grant) error {
-	s.opened = append(s.opened, time.Now())
+func (s *stopwatch) Open(grants []sessions.Grant) []error {
+	for range grants {
+		s.opened = append(s.opened, time.Now())
+	}
 	return nil
 }
 

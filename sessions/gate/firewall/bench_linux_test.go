@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/bench/netns"
+	"sallyport/sessions/gate/access"
 )
 
 // BenchmarkOpen is one grant in a transaction of its own, BenchmarkApply 64 in
@@ -23,11 +24,11 @@ func benchmarkChanges(b *testing.B, n int) {
 		name := map[bool]string{false: "grant=new", true: "grant=again"}[again]
 		b.Run(name, func(b *testing.B) {
 			err := host.Do(func() error {
-				f, err := Claim(Config{Ports: []Port{{Protocol: TCP, Port: 22, Prefix6: 64}}})
+				f, err := Claim(withServices(Config{Ports: []Port{{Protocol: TCP, Port: 22}}}), now)
 				if err != nil {
 					return err
 				}
-				changes := make([]Change, n)
+				changes := make([]access.Change, n)
 				a := netip.MustParseAddr("10.0.0.0")
 				for b.Loop() {
 					if again {
@@ -35,9 +36,9 @@ func benchmarkChanges(b *testing.B, n int) {
 					}
 					for i := range changes {
 						a = a.Next()
-						changes[i] = Change{Kind: Open, Address: a, For: time.Minute}
+						changes[i] = change(0, a, time.Minute)
 					}
-					if err := f.Apply(changes); err != nil {
+					if err := f.do(changes...); err != nil {
 						return err
 					}
 				}

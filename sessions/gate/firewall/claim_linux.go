@@ -10,6 +10,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 )
 
 // Claim makes the table anew, closed, in one transaction: it takes the place of
@@ -20,7 +23,7 @@ import (
 // The network is that of the thread: callers that move between namespaces lock
 // theirs. It needs CAP_NET_ADMIN, and of the kernel nf_tables with ct,
 // reject_inet and fib_inet (4.10 or later), with Stealth also socket (4.18).
-func Claim(cfg Config) (*Table, error) {
+func Claim(cfg Config, c clock.Clock) (*Table, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("guard ports: %w", err)
 	}
@@ -53,7 +56,10 @@ func Claim(cfg Config) (*Table, error) {
 		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
 	}
 	cfg.Ports = slices.Clone(cfg.Ports)
-	t := &Table{cfg: cfg, sets: b.sets, ends: map[element]time.Time{}}
+	t := &Table{cfg: cfg, clock: c, ports: make(map[access.ServiceID]Port, len(cfg.Ports)), sets: b.sets, ends: map[element]time.Time{}}
+	for _, p := range cfg.Ports {
+		t.ports[p.Service] = p
+	}
 	if t.renews, err = renews(); err != nil {
 		return nil, fmt.Errorf("try the table inet %s: %w", Name, err)
 	}

@@ -16,6 +16,7 @@ import (
 )
 
 func TestClaimAndClear(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -57,15 +58,15 @@ func TestClaimAndClear(t *testing.T) {
 `)
 	w.echo(2000)
 	for _, cfg := range []Config{
-		{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64, Forward: true}}, Stealth: true, Except: []uint16{5353, 5353}},
-		{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64, Address: host4}}},
+		{Ports: []Port{{Protocol: TCP, Port: 2000, Forward: true}}, Stealth: true, Except: []uint16{5353, 5353}},
+		{Ports: []Port{{Protocol: TCP, Port: 2000, Address: host4}}},
 	} {
 		f := w.claim(cfg)
 		present(true)
 		if w.open(client4, 2000) {
 			t.Error("a claim opens")
 		}
-		w.must(f.Open(0, client4, time.Hour))
+		w.must(f.grant(0, client4, time.Hour))
 		if !w.open(client4, 2000) {
 			t.Error("a grant does not open")
 		}
@@ -84,6 +85,7 @@ func TestClaimAndClear(t *testing.T) {
 // TestClaimWithoutAGap has a stranger send without pause while the table is
 // claimed again and again.
 func TestClaimWithoutAGap(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -91,7 +93,7 @@ func TestClaimWithoutAGap(t *testing.T) {
 	here, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 3000})
 	w.must(err)
 	defer here.Close()
-	ports := []Port{{Protocol: UDP, Port: 3000, Prefix6: 128, Cut: true}}
+	ports := []Port{{Protocol: UDP, Port: 3000, Cut: true}}
 	w.claim(Config{Ports: ports})
 	var done atomic.Bool
 	sent := make(chan error)
@@ -112,7 +114,7 @@ func TestClaimWithoutAGap(t *testing.T) {
 	w.must(<-sent)
 	// What got in came before this.
 	f := w.claim(Config{Ports: ports})
-	w.must(f.Open(0, client4, time.Hour))
+	w.must(f.grant(0, client4, time.Hour))
 	w.probe(datagram(client4, host4, 4000, 3000, []byte("client")))
 	b := make([]byte, 10)
 	here.SetReadDeadline(time.Now().Add(20 * time.Second))
@@ -124,45 +126,50 @@ func TestClaimWithoutAGap(t *testing.T) {
 }
 
 func TestMostPorts(t *testing.T) {
+	t.Parallel()
 	if !netns.EnterPrivileged(t) {
 		return
 	}
 	var cfg Config
 	for i := range MaxPorts {
-		cfg.Ports = append(cfg.Ports, Port{Protocol: TCP, Port: uint16(1 + i), Prefix6: 64, Forward: true, Address: host6})
+		cfg.Ports = append(cfg.Ports, Port{Protocol: TCP, Port: uint16(1 + i), Forward: true, Address: host6})
 	}
 	for port := range 2000 {
 		cfg.Except = append(cfg.Except, uint16(port))
 	}
 	cfg.Stealth = true
 	for range 2 {
-		if _, err := Claim(cfg); err != nil {
+		if _, err := Claim(withServices(cfg), now); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 func TestConfigurationsThatCannotBe(t *testing.T) {
-	good := Port{Protocol: TCP, Port: 22, Prefix6: 64}
+	good := Port{Service: serviceOf(0), Protocol: TCP, Port: 22}
 	for says, change := range map[string]func(*Port){
 		"protocol 1 port 22": func(p *Port) { p.Protocol = 1 },
 		"no such port":       func(p *Port) { p.Port = 0 },
-		"0 bits":             func(p *Port) { p.Prefix6 = 0 },
 		"224.0.0.1":          func(p *Port) { p.Address = netip.MustParseAddr("224.0.0.1") },
 		"leave it out":       func(p *Port) { p.Address = netip.IPv6Unspecified() },
 		"::ffff:192.0.2.1":   func(p *Port) { p.Address = netip.MustParseAddr("::ffff:192.0.2.1") },
 		"tcp port 22: it is": func(p *Port) { p.Address = host4 }, // the same again
 	} {
 		p := good
+		p.Service = serviceOf(1)
 		change(&p)
 		if err := (Config{Ports: []Port{good, p}}).Validate(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
 	udp := good
-	udp.Protocol = UDP
+	udp.Protocol, udp.Service = UDP, serviceOf(1)
 	if err := (Config{Ports: []Port{good, udp}}).Validate(); err != nil {
 		t.Errorf("the same port of TCP and UDP: %v", err)
+	}
+	udp.Service = good.Service
+	if err := (Config{Ports: []Port{good, udp}}).Validate(); err == nil {
+		t.Error("two ports of one service: no error")
 	}
 	if err := (Config{Ports: make([]Port, MaxPorts+1)}).Validate(); err == nil {
 		t.Error("too many ports: no error")
@@ -171,6 +178,7 @@ func TestConfigurationsThatCannotBe(t *testing.T) {
 
 // TestWithoutPrivilege takes the capability away from a thread.
 func TestWithoutPrivilege(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -183,7 +191,7 @@ func TestWithoutPrivilege(t *testing.T) {
 			failed <- err
 			return
 		}
-		_, err := Claim(Config{})
+		_, err := Claim(Config{}, now)
 		failed <- err
 	}()
 	if err := <-failed; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
@@ -193,12 +201,13 @@ func TestWithoutPrivilege(t *testing.T) {
 
 // TestLoopback has what this host sends to itself pass.
 func TestLoopback(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newWorld(t)
 	w.echo(2000)
-	w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64, Cut: true}}, Stealth: true})
+	w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Cut: true}}, Stealth: true})
 	for _, a := range []netip.Addr{host4, host6, netip.IPv6Loopback()} {
 		c, err := net.DialTimeout("tcp", netip.AddrPortFrom(a, 2000).String(), 20*time.Second)
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"sallyport/sessions/gate/access"
 )
 
 // Name is the name of the table, of the family inet. What is called so is ours.
@@ -31,6 +33,7 @@ func (p Protocol) String() string {
 
 // Port is a guarded port of this host.
 type Port struct {
+	Service  access.ServiceID // whose grants open it
 	Protocol Protocol
 	Address  netip.Addr // of this host, as clients reach it; zero: all
 	Port     uint16
@@ -44,18 +47,17 @@ type Port struct {
 	// Cut ends running connections with the lease: every packet to the port
 	// needs the grant, even of an exchange that this host began. Otherwise what
 	// is established lives on.
-	Cut     bool
-	Prefix6 int // how many bits of an IPv6 address count: 128 or 64
+	Cut bool
 }
 
 // name is what the port's chain is called.
 func (p Port) name() string { return fmt.Sprintf("%s_%d", p.Protocol, p.Port) }
 
-// Config is what the table does.
+// Config is what the table does, but for how it tells the time.
 type Config struct {
 	Ports []Port // at most MaxPorts
-	// Stealth drops all unsolicited UDP from elsewhere to ports from MinStealth
-	// that neither take knocks nor are guarded, so that knock ports are as
+	// Stealth drops all unsolicited UDP from elsewhere to ports from
+	// schedule.MinPort that neither take knocks nor are guarded, so that knock ports are as
 	// silent as their neighbours.
 	Stealth bool
 	Except  []uint16 // ports that Stealth leaves alone: other UDP services of this host
@@ -68,14 +70,9 @@ type Config struct {
 // AnswerMark is the mark (SO_MARK) of packets that answer captured ones.
 const AnswerMark = 0x5a11
 
-const (
-	// MaxPorts is how many ports a table guards. A packet to none of them is
-	// compared with each.
-	MaxPorts = 64
-	// MinStealth is the first UDP port that Stealth concerns, and that takes
-	// knocks.
-	MinStealth = 1025
-)
+// MaxPorts is how many ports a table guards. A packet to none of them is
+// compared with each.
+const MaxPorts = 64
 
 // PortError says what is wrong with the port in a place of Config.Ports.
 type PortError struct {
@@ -96,7 +93,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%d ports are to be guarded, where %d are the most", len(c.Ports), MaxPorts)
 	}
 	seen := make(map[string]bool, len(c.Ports))
+	services := make([]access.ServiceID, len(c.Ports))
 	for i, p := range c.Ports {
+		services[i] = p.Service
 		if err := p.validate(); err != nil {
 			return &PortError{i, p, err}
 		}
@@ -106,7 +105,7 @@ func (c Config) Validate() error {
 		}
 		seen[p.name()] = true
 	}
-	return nil
+	return access.Distinct(services)
 }
 
 func (p Port) validate() error {
@@ -115,8 +114,6 @@ func (p Port) validate() error {
 		return errors.New("the protocol is neither TCP nor UDP")
 	case p.Port == 0:
 		return errors.New("there is no such port")
-	case p.Prefix6 != 128 && p.Prefix6 != 64:
-		return fmt.Errorf("%d bits of an IPv6 address are to count, neither 128 nor 64", p.Prefix6)
 	case p.Address.IsMulticast() || p.Address.Is4In6():
 		return fmt.Errorf("%s is no address of a host", p.Address)
 	case p.Address.IsUnspecified():

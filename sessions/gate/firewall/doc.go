@@ -4,7 +4,6 @@
 // untouched, and what it lets pass is still judged by the host's other tables.
 //
 //	prerouting  knocks are not tracked: a flood of them, from whatever
-//	            addresses, takes no room in the table of connections
 //	            addresses, takes no room in the table of connections; nor do
 //	            packets that are only captured, nor (output) the answers to them
 //	input       to this host's sockets        forward  to what DNAT publishes
@@ -25,8 +24,9 @@
 //
 //	Claim   the table made anew, closed, in one transaction, without an instant
 //	        in which a port of both the old and the new table is open
-//	Apply   many grants in one transaction; Open, Close and the rest are Apply
-//	        of one
+//	Apply   many changes in one transaction, as an access.Enforcer; it is split
+//	        only if it fails, so that one that fails keeps no other from opening
+//	Close   nobody is let in, and no port takes knocks; the table stays
 //	Clear   the table is gone, and the ports are open
 //
 // What the host sends to itself over the loopback is left alone. All of it

@@ -21,6 +21,7 @@ func (w *world) forget() {
 // TestForgotten has the kernel forget connections whose leases are over: they
 // need a grant as new ones do, even if this host speaks first.
 func TestForgotten(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -30,13 +31,13 @@ func TestForgotten(t *testing.T) {
 	w.must(err)
 	defer l.Close()
 	for _, cut := range []bool{false, true} {
-		f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64, Cut: cut}}})
-		w.must(f.Open(0, client4, time.Hour))
+		f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Cut: cut}}})
+		w.must(f.grant(0, client4, time.Hour))
 		there := w.connect(client4, 2000)
 		here, err := l.Accept()
 		w.must(err)
 		defer here.Close()
-		w.must(f.Close(0, client4))
+		w.must(f.revoke(0, client4))
 		w.forget()
 		for _, first := range []string{"host", "again"} {
 			_, err := here.Write([]byte("?")) // gets there, and makes the connection the host's
@@ -55,7 +56,7 @@ func TestForgotten(t *testing.T) {
 		if n := pending(t, here.(*net.TCPConn)); n != 0 {
 			t.Errorf("cut=%v: %d bytes came in without a grant", cut, n)
 		}
-		w.must(f.Open(0, client4, time.Hour))
+		w.must(f.grant(0, client4, time.Hour))
 		here.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if _, err := here.Read(make([]byte, 1)); err != nil {
 			t.Errorf("cut=%v: nothing comes in with a grant: %v", cut, err)
@@ -79,6 +80,7 @@ func pending(t *testing.T, c *net.TCPConn) (n int) {
 
 // TestForward guards a port that leads to a container.
 func TestForward(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -114,21 +116,21 @@ func TestForward(t *testing.T) {
 	listen(":2002")
 	for _, address := range []netip.Addr{{}, host4} {
 		f := w.claim(Config{Ports: []Port{
-			{Protocol: TCP, Port: 2000, Address: address, Prefix6: 64, Forward: true},
-			{Protocol: TCP, Port: 2001, Address: address, Prefix6: 64, Forward: true},
+			{Protocol: TCP, Port: 2000, Address: address, Forward: true},
+			{Protocol: TCP, Port: 2001, Address: address, Forward: true},
 		}})
 		for i, port := range []uint16{2000, 2001} {
 			if w.open(client4, port) {
 				t.Errorf("port %d is open to all", port)
 			}
-			w.must(f.Open(i, client4, time.Hour))
+			w.must(f.grant(i, client4, time.Hour))
 			if !w.open(client4, port) {
 				t.Errorf("port %d is closed to whom it was granted", port)
 			}
 			if w.open(stranger4, port) {
 				t.Errorf("port %d is open to a stranger", port)
 			}
-			w.must(f.Close(i, client4))
+			w.must(f.revoke(i, client4))
 			if w.open(client4, port) {
 				t.Errorf("port %d is open after the lease", port)
 			}
@@ -149,12 +151,12 @@ func TestForward(t *testing.T) {
 func (w *world) forgottenThere(f *Table, inside net.Listener) {
 	w.Helper()
 	for _, ends := range []bool{false, true} {
-		w.must(f.Open(0, client4, time.Hour))
+		w.must(f.grant(0, client4, time.Hour))
 		there := w.connect(client4, 2000)
 		here, err := acceptFrom(inside, there)
 		w.must(err)
 		defer here.Close()
-		w.must(f.Close(0, client4))
+		w.must(f.revoke(0, client4))
 		if ends {
 			w.forget()
 		}

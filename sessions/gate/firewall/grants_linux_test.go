@@ -1,18 +1,24 @@
 package firewall
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"sallyport/bench/netns"
+	"sallyport/sessions/gate/access"
 )
 
 func TestGrants(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -20,7 +26,7 @@ func TestGrants(t *testing.T) {
 	const ssh, web = 2000, 2001
 	w.echo(ssh)
 	w.echo(web)
-	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: ssh, Prefix6: 64}, {Protocol: TCP, Port: web, Prefix6: 128}}})
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: ssh}, {Protocol: TCP, Port: web}}})
 	neighbour6 := netip.MustParseAddr("2001:db8::99")
 	expect := func(what string, want ...netip.Addr) {
 		t.Helper()
@@ -42,42 +48,43 @@ func TestGrants(t *testing.T) {
 		}
 	}
 	expect("closed")
-	w.must(f.Open(0, client4, time.Hour))
+	w.must(f.grant(0, client4, time.Hour))
 	expect("IPv4", client4)
-	w.must(f.Open(0, neighbour6, time.Hour)) // its whole network
+	w.must(f.grant(0, neighbour6, time.Hour)) // its whole network
 	expect("an IPv6 network", client4, client6)
-	w.must(f.Close(0, client4))
-	w.must(f.Close(0, client4))
+	w.must(f.revoke(0, client4))
+	w.must(f.revoke(0, client4))
 	expect("IPv4 closed", client6)
-	w.must(f.OpenToAll(0, time.Hour))
+	w.must(f.anyone(0, time.Hour))
 	expect("open to all", client4, client6, stranger4, stranger6)
-	w.must(f.Close(0, netip.Addr{}))
+	w.must(f.anyone(0, 0))
 	expect("not to all any more", client6)
-	w.must(f.Open(0, netip.AddrFrom16(client4.As16()), time.Hour)) // in the form of an IPv6 address
+	w.must(f.grant(0, netip.AddrFrom16(client4.As16()), time.Hour)) // in the form of an IPv6 address
 	expect("mapped", client4, client6)
-	w.must(f.CloseAll())
+	w.must(f.Close())
 	expect("all closed")
 
-	w.must(f.Open(1, neighbour6, time.Hour)) // it alone
+	w.must(f.do(changeOf(1, access.PeerOf(neighbour6, access.PrefixHost), time.Hour))) // it alone
 	if w.open(client6, web) {
 		t.Error("a neighbour gets in where all 128 bits count")
 	}
-	w.must(f.Open(0, netip.MustParseAddr("fe80::1%eth0"), time.Hour)) // no network, and no zone
-	w.must(f.Close(0, netip.MustParseAddr("fe80::1:0:0:1")))
+	w.must(f.grant(0, netip.MustParseAddr("fe80::1%3"), time.Hour)) // no network, and no zone
+	w.must(f.revoke(0, netip.MustParseAddr("fe80::1:0:0:1")))
 	granted(t, f, 2)
-	w.must(f.Close(0, netip.MustParseAddr("fe80::1%2")))
+	w.must(f.revoke(0, netip.MustParseAddr("fe80::1%2")))
 	granted(t, f, 1)
 
 	// What nobody ends, ends.
-	w.must(f.Open(0, client4, 50*time.Millisecond))
+	w.must(f.grant(0, client4, 50*time.Millisecond))
 	w.until("a grant ends", func() bool { return !w.open(client4, ssh) })
-	w.must(f.Open(0, client4, time.Hour))
-	w.must(f.Open(0, client4, time.Nanosecond))
+	w.must(f.grant(0, client4, time.Hour))
+	w.must(f.grant(0, client4, time.Nanosecond))
 	w.until("a grant that was shortened ends", func() bool { return !w.open(client4, ssh) })
 }
 
 // TestEstablished has a connection outlive its lease, or not.
 func TestEstablished(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -85,10 +92,10 @@ func TestEstablished(t *testing.T) {
 	const lives, ends = 2000, 2001
 	w.echo(lives)
 	w.echo(ends)
-	cfg := Config{Ports: []Port{{Protocol: TCP, Port: lives, Prefix6: 64}, {Protocol: TCP, Port: ends, Prefix6: 64, Cut: true, Reject: true}}}
+	cfg := Config{Ports: []Port{{Protocol: TCP, Port: lives}, {Protocol: TCP, Port: ends, Cut: true, Reject: true}}}
 	for _, client := range []netip.Addr{client4, client6} {
 		f := w.claim(cfg)
-		w.must(f.Apply([]Change{{Open, 0, client, time.Hour}, {Open, 1, client, time.Hour}}))
+		w.must(f.do(change(0, client, time.Hour), change(1, client, time.Hour)))
 		a, b := w.connect(client, lives), w.connect(client, ends)
 		if a == nil || b == nil {
 			t.Fatalf("%s was granted and cannot connect", client)
@@ -114,6 +121,7 @@ func TestEstablished(t *testing.T) {
 // TestExtended has a client send without pause while its grant is extended
 // without pause: nothing is lost.
 func TestExtended(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -122,20 +130,20 @@ func TestExtended(t *testing.T) {
 	w.must(err)
 	defer here.Close()
 	// With Cut every datagram is judged.
-	f := w.claim(Config{Ports: []Port{{Protocol: UDP, Port: 3000, Prefix6: 128, Cut: true}}})
+	f := w.claim(Config{Ports: []Port{{Protocol: UDP, Port: 3000, Cut: true}}})
 	for _, f.renews = range []bool{f.renews, false} { // false: as before Linux 6.12
 		w.extended(f, here)
 	}
 }
 
 func (w *world) extended(f *Table, here *net.UDPConn) {
-	w.must(f.Open(0, client4, time.Hour))
+	w.must(f.grant(0, client4, time.Hour))
 	var done atomic.Bool
 	extended := make(chan error)
 	go func() {
 		var err error
 		for err == nil && !done.Load() {
-			err = f.Open(0, client4, time.Hour)
+			err = f.grant(0, client4, time.Hour)
 		}
 		extended <- err
 	}()
@@ -155,36 +163,40 @@ func (w *world) extended(f *Table, here *net.UDPConn) {
 // TestTimes opens, extends, shortens and closes in any order, often in the
 // instant in which a grant ends by itself.
 func TestTimes(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newWorld(t)
-	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64}}})
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	for _, f.renews = range []bool{f.renews, false} { // false: as before Linux 6.12
 		times(t, f)
 	}
 }
 
 func times(t *testing.T, f *Table) {
-	addresses := []netip.Addr{client4, stranger4, client6, stranger6, {}}
+	peers := []access.Peer{access.Anyone4}
+	for _, a := range []netip.Addr{client4, stranger4, client6, stranger6} {
+		peers = append(peers, access.PeerOf(a, access.PrefixNetwork))
+	}
 	rapid.Check(t, func(t *rapid.T) {
-		lasting := map[netip.Addr]bool{}
+		lasting := map[access.Peer]bool{}
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
-			var changes []Change
+			var changes []access.Change
 			for range rapid.IntRange(1, 6).Draw(t, "changes") {
-				c := Change{Kind: Open, Address: rapid.SampledFrom(addresses).Draw(t, "address")}
+				var d time.Duration
 				switch rapid.IntRange(0, 3).Draw(t, "kind") {
 				case 0:
-					c.Kind = Close
 				case 1:
-					c.For = time.Hour
+					d = time.Hour
 				default:
-					c.For = time.Duration(rapid.IntRange(10, 13).Draw(t, "ms")) * time.Millisecond
+					d = time.Duration(rapid.IntRange(10, 13).Draw(t, "ms")) * time.Millisecond
 				}
-				lasting[c.Address] = c.For == time.Hour
-				changes = append(changes, c)
+				p := rapid.SampledFrom(peers).Draw(t, "peer")
+				lasting[p] = d == time.Hour
+				changes = append(changes, changeOf(0, p, d))
 			}
-			if err := f.Apply(changes); err != nil {
+			if err := f.do(changes...); err != nil {
 				t.Fatalf("%v: %v", changes, err)
 			}
 			time.Sleep(time.Duration(rapid.IntRange(0, 12).Draw(t, "pause")) * time.Millisecond)
@@ -196,7 +208,7 @@ func times(t *testing.T, f *Table) {
 			}
 		}
 		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-			n, err := f.Granted()
+			n, err := f.granted()
 			if err != nil || n < want {
 				t.Fatalf("%d grants, want %d: %v", n, want, err)
 			}
@@ -207,71 +219,113 @@ func times(t *testing.T, f *Table) {
 				t.Fatalf("%d grants never become %d", n, want)
 			}
 		}
-		if err := f.CloseAll(); err != nil {
+		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 	})
 }
 
 func TestManyGrants(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newWorld(t)
-	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Prefix6: 64}}})
-	const many = 100_000
-	all := func(kind Kind) {
-		a := netip.MustParseAddr("10.0.0.0")
-		for done := 0; done < many; {
-			var changes []Change
-			for ; len(changes) < MaxChanges && done < many; done++ {
-				a = a.Next()
-				changes = append(changes, Change{Kind: kind, Address: a, For: time.Hour})
-			}
-			w.must(f.Apply(changes))
-		}
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	many := 100_000
+	if testing.Short() {
+		many = 3 * MaxChanges
 	}
-	all(Open)
+	all := func(d time.Duration) {
+		a := netip.MustParseAddr("10.0.0.0")
+		changes := make([]access.Change, many)
+		for i := range changes {
+			a = a.Next()
+			changes[i] = change(0, a, d)
+		}
+		w.must(f.do(changes...))
+	}
+	all(time.Hour)
 	granted(t, f, many)
-	all(Close)
+	all(0)
 	granted(t, f, 0)
-	all(Open)
-	w.must(f.CloseAll())
+	all(time.Hour)
+	w.must(f.Close())
 	granted(t, f, 0)
 }
 
+// TestChangesThatCannotBe: each has its error, and keeps no other from opening.
 func TestChangesThatCannotBe(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newWorld(t)
-	f := w.claim(Config{Ports: []Port{{Protocol: UDP, Port: 2000, Prefix6: 64}}})
-	good := Change{Open, 0, client4, time.Hour}
-	for name, c := range map[string]Change{
-		"no kind":        {0, 0, client4, time.Hour},
-		"other kind":     {Knock + 1, 0, client4, time.Hour},
-		"no time":        {Open, 0, client4, 0},
-		"negative time":  {Knock, 3000, netip.Addr{}, -1},
-		"no port":        {Open, 1, client4, time.Hour},
-		"negative port":  {Close, -1, client4, 0},
-		"knocks at 0":    {Knock, 0, netip.Addr{}, time.Hour},
-		"knocks beyond":  {Knock, 65536, netip.Addr{}, time.Hour},
-		"knocks guarded": {Knock, 2000, netip.Addr{}, time.Hour},
-	} {
-		if err := f.Apply([]Change{good, c}); err == nil {
-			t.Errorf("%s: no error", name)
+	f := w.claim(Config{Ports: []Port{{Protocol: UDP, Port: 2000}}})
+	good := change(0, client4, time.Hour)
+	bad := []access.Change{change(1, client4, time.Hour), {Service: serviceOf(0), Until: now.Boot().Add(time.Hour)}, change(7, client4, 0)}
+	errs := f.Apply(append(bad, good))
+	if len(errs) != 4 || errs[0] == nil || errs[1] == nil || errs[2] == nil || errs[3] != nil {
+		t.Errorf("errors %v", errs)
+	}
+	granted(t, f, 1)
+	for name, ports := range map[string][]uint16{"port 0": {3000, 0}, "a guarded port": {2000}} {
+		if err := f.OpenKnockPorts(ports, time.Hour); err == nil {
+			t.Errorf("%s takes knocks", name)
 		}
 	}
-	if err := f.Apply(make([]Change, MaxChanges+1)); err == nil {
-		t.Error("too many: no error")
+	if err := f.OpenKnockPorts([]uint16{3000}, 0); err == nil {
+		t.Error("knocks for no time")
 	}
-	if err := f.Open(0, netip.Addr{}, time.Hour); err == nil {
-		t.Error("no address: no error")
+	if errs := f.Apply(nil); errs != nil {
+		t.Errorf("nothing: %v", errs)
 	}
-	granted(t, f, 0)
-	w.must(f.Apply(nil))
 	w.must(Clear())
-	if err := f.Apply([]Change{good}); err == nil {
+	if err := f.do(good); err == nil {
 		t.Error("the table is gone: no error")
 	}
+}
+
+// TestSetThatIsFull: what has no room fails alone, in one transaction or in
+// several.
+func TestSetThatIsFull(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	const room, many = 100, 300
+	set := func(name, key string, size int) string {
+		return fmt.Sprintf("set %s { type %s; flags timeout; size %d; }", name, key, size)
+	}
+	const four, six, none = "ipv4_addr . inet_proto . inet_service", "ipv6_addr . inet_proto . inet_service", "inet_proto . inet_service"
+	w.nft("flush ruleset; table inet " + Name + " { " + strings.Join([]string{
+		set("granted4", four, room), set("granted6", six, many), set("granted6net", six, many), set("anyone4", none, many), set("anyone6", none, many),
+	}, "; ") + "; }")
+	a := netip.MustParseAddr("10.0.0.0")
+	var changes []access.Change
+	for i := range many {
+		a = a.Next()
+		changes = append(changes, change(0, a, time.Hour))
+		if i%10 == 0 {
+			// Of another set, which has room.
+			changes = append(changes, change(0, netip.AddrFrom16(append16("2001:db8:9::", a)), 0), changeOf(0, access.PeerOf(netip.AddrFrom16(append16("2001:db8:9::", a)), 128), time.Hour))
+		}
+	}
+	opened, full := 0, 0
+	for i, err := range f.Apply(changes) {
+		switch {
+		case err == nil && changes[i].Peer.Prefix.Addr().Is4():
+			opened++
+		case err != nil && changes[i].Peer.Prefix.Addr().Is4() && errors.Is(err, unix.ENFILE):
+			full++
+		case err != nil:
+			t.Errorf("%s: %v", changes[i].Peer, err)
+		}
+	}
+	if opened != room || full != many-room {
+		t.Errorf("%d opened where there is room for %d; %d found it full", opened, room, full)
+	}
+	granted(t, f, room+many/10)
 }

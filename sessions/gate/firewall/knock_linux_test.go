@@ -9,16 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/verify/schedule"
 )
 
 // TestKnocksAreNotTracked floods a knock port from thousands of addresses.
 func TestKnocksAreNotTracked(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newWorld(t)
 	f := w.claim(Config{Stealth: true, Except: []uint16{3002}})
-	w.must(f.Knock([]uint16{3001}, time.Hour))
+	w.must(f.OpenKnockPorts([]uint16{3001}, time.Hour))
 	const flood = 4000
 	sink := func(port uint16) (received int) {
 		here, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
@@ -59,6 +61,7 @@ func TestKnocksAreNotTracked(t *testing.T) {
 // TestCapturedPacketsAreNotTracked: nor are the answers to them, to wherever they
 // go; what the host sends and receives besides is.
 func TestCapturedPacketsAreNotTracked(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -116,20 +119,21 @@ func append16(prefix string, a netip.Addr) (b [16]byte) {
 // TestStealth has knock ports, their neighbours, and ports where something
 // listens be silent alike.
 func TestStealth(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newWorld(t)
 	// Nobody listens at deaf any more, or not yet.
-	const knock, guarded, bound, except, deaf, first = 3000, 3001, 3002, 3003, 3004, MinStealth
+	const knock, guarded, bound, except, deaf, first = 3000, 3001, 3002, 3003, 3004, schedule.MinPort
 	for _, port := range []int{knock, guarded, bound} {
 		here, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
 		w.must(err)
 		defer here.Close()
 	}
-	cfg := Config{Ports: []Port{{Protocol: UDP, Port: guarded, Prefix6: 64}}, Stealth: true, Except: []uint16{except}}
+	cfg := Config{Ports: []Port{{Protocol: UDP, Port: guarded}}, Stealth: true, Except: []uint16{except}}
 	f := w.claim(cfg)
-	w.must(f.Knock([]uint16{knock, deaf}, time.Hour))
+	w.must(f.OpenKnockPorts([]uint16{knock, deaf}, time.Hour))
 	type path struct{ from, to netip.Addr }
 	for _, p := range []path{{stranger4, host4}, {stranger6, netip.MustParseAddr("2001:db8:1::1")}} {
 		strange := func(port uint16) [][]byte {
@@ -157,7 +161,7 @@ func TestStealth(t *testing.T) {
 	if n := w.connections(); n > 2*2*3 { // to the ports that are left alone
 		t.Errorf("%d connections are tracked", n)
 	}
-	w.must(f.Knock([]uint16{knock + 100}, time.Nanosecond)) // counts as MinTime
+	w.must(f.OpenKnockPorts([]uint16{knock + 100}, time.Nanosecond)) // counts as MinTime
 	w.until("a port ends to take knocks", func() bool {
 		batch, err := newBatch()
 		w.must(err)

@@ -18,7 +18,7 @@ func (t *Table) Restore() (restored bool, err error) {
 	if there, err := Present(); err != nil || there {
 		return false, err
 	}
-	anew, err := Claim(t.cfg)
+	anew, err := Claim(t.cfg, t.clock)
 	if err != nil {
 		return false, err
 	}
@@ -28,7 +28,7 @@ func (t *Table) Restore() (restored bool, err error) {
 	for _, s := range t.sets.all() {
 		sets[s.Name] = s
 	}
-	now := time.Now()
+	now := t.clock.Monotonic()
 	for some := range slices.Chunk(slices.Collect(maps.Keys(before)), MaxChanges) {
 		o := outcome{}
 		for _, e := range some {
@@ -39,10 +39,10 @@ func (t *Table) Restore() (restored bool, err error) {
 		if len(o) == 0 {
 			continue
 		}
-		if err := t.apply(o, now); err != nil {
+		if err := t.apply(o); err != nil {
 			return true, fmt.Errorf("grant again what was granted: %w", err)
 		}
-		t.remember(o, now, true)
+		t.remember(o, true)
 	}
 	return true, nil
 }

@@ -3,6 +3,8 @@ package firewall
 import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+
+	"sallyport/verify/schedule"
 )
 
 // priority is before the filters of others, so that a flood costs them
@@ -79,7 +81,7 @@ func (b builder) build(cfg Config) {
 		b.published(p, chains[i])
 	}
 	if cfg.Stealth {
-		b.rule(b.base.input, UDP.match(), destinationPort(expr.CmpOpGte, MinStealth), goTo(b.stealth()))
+		b.rule(b.base.input, UDP.match(), destinationPort(expr.CmpOpGte, schedule.MinPort), goTo(b.stealth()))
 	}
 }
 

@@ -5,27 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/nftables"
-	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 )
 
-// Table is the table as Claim made it, and nobody has changed since. Its
-// methods may be called concurrently; one transaction runs at a time. Once
-// Clear has removed the table they fail.
+// Table is the table as Claim made it, and nobody has changed since. It is an
+// access.Enforcer. Its methods may be called concurrently; one transaction runs
+// at a time. Once Clear has removed the table they fail.
 type Table struct {
-	cfg  Config
-	sets sets
+	cfg   Config
+	clock clock.Clock
+	ports map[access.ServiceID]Port
+	sets  sets
 	// renews: adding an element that is there changes its timeout, as it does
 	// since Linux 6.12.
 	renews bool
 
 	mu    sync.Mutex
-	ends  map[element]time.Time // when what was opened ends at the latest
+	ends  map[element]time.Time // when what was opened ends at the latest, as clock.Monotonic has it
 	prune time.Time             // when to forget what has ended
 }
 
@@ -33,24 +36,6 @@ type Table struct {
 type element struct {
 	set *nftables.Set
 	key string
-}
-
-// Kind is what a Change does.
-type Kind uint8
-
-// The kinds.
-const (
-	Open  Kind = iota + 1 // let an address in for a time
-	Close                 // let it in no more
-	Knock                 // a UDP port takes knocks for a time
-)
-
-// Change is one thing that Apply does.
-type Change struct {
-	Kind    Kind
-	Port    int           // of Open and Close the index in Config.Ports; of Knock the UDP port
-	Address netip.Addr    // of Open and Close; zero: every address. A zone does not count
-	For     time.Duration // of Open and Knock: from now, in whole milliseconds, above 0
 }
 
 const (
@@ -71,40 +56,99 @@ const (
 	attempts = 4
 )
 
-// Apply carries out changes in one transaction: all, or if it fails, none. Of
-// several to one thing the last counts. Afterwards exactly the time asked for
-// is left, whatever was before; and what was open has not been closed for an
-// instant.
-func (t *Table) Apply(changes []Change) error {
-	if len(changes) > MaxChanges {
-		return fmt.Errorf("change the firewall: %d changes in one transaction, where %d are the most", len(changes), MaxChanges)
-	}
+// Apply implements access.Enforcer. MaxChanges go into a transaction, which is
+// split if it fails. Afterwards exactly the time asked for is left, whatever was
+// before, and nothing open has been closed for an instant. Cut is not for Apply:
+// see Disconnect.
+func (t *Table) Apply(changes []access.Change) []error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last := outcome{}
-	for _, c := range changes {
-		set, key, err := t.element(c)
-		if err != nil {
-			return fmt.Errorf("change the firewall: %w", err)
-		}
-		last[element{set, string(key)}] = c.left()
-	}
-	var err error
-	for range attempts {
-		if err = t.apply(last, time.Now()); !errors.Is(err, unix.ENOENT) {
-			break
+	errs := make([]error, 0, len(changes))
+	failed := false
+	for some := range slices.Chunk(changes, MaxChanges) {
+		for _, err := range t.applySome(some) {
+			failed = failed || err != nil
+			errs = append(errs, err)
 		}
 	}
-	// After an error it may be there all the same, if only the answer was lost.
-	t.remember(last, time.Now(), err == nil)
-	if err != nil {
-		return fmt.Errorf("change the firewall: %w", err)
+	if !failed {
+		return nil
+	}
+	return errs
+}
+
+// applySome is Apply for as many changes as a transaction has room for. It
+// always returns an error, or nil, for each.
+func (t *Table) applySome(changes []access.Change) []error {
+	errs := make([]error, len(changes))
+	now := t.clock.Boot()
+	last := make(outcome, len(changes)) // of several to one thing the last counts
+	of := make([]element, len(changes))
+	for i, c := range changes {
+		port, ok := t.ports[c.Service]
+		if !ok || !c.Peer.IsValid() {
+			errs[i] = fmt.Errorf("change the firewall: expected a guarded service and a peer, got service %s and peer %s", c.Service, c.Peer)
+			continue
+		}
+		set, key := t.sets.grant(port, c.Peer)
+		of[i] = element{set, string(key)}
+		last[of[i]] = 0
+		if !c.Revokes() {
+			last[of[i]] = max(c.Until.Sub(now), MinTime)
+		}
+	}
+	failed := t.transact(last)
+	for i, e := range of {
+		if err := failed[e]; err != nil {
+			errs[i] = fmt.Errorf("change the firewall: %w", err)
+		}
+	}
+	return errs
+}
+
+// OpenKnockPorts has UDP ports take knocks for d from now, in whole milliseconds
+// above 0, in a transaction for each MaxChanges of them.
+func (t *Table) OpenKnockPorts(ports []uint16, d time.Duration) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for some := range slices.Chunk(ports, MaxChanges) {
+		o := make(outcome, len(some))
+		for _, p := range some {
+			if d <= 0 || p == 0 || t.cfg.guards(p) {
+				return fmt.Errorf("open the knock ports: UDP port %d cannot take knocks for %s", p, d)
+			}
+			o[element{t.sets.knock, string(binary.BigEndian.AppendUint16(nil, p))}] = max(d, MinTime)
+		}
+		if err := t.try(o); err != nil {
+			return fmt.Errorf("open the knock ports: %w", err)
+		}
 	}
 	return nil
 }
 
+// Close implements access.Enforcer: it ends all grants, and no port takes knocks
+// any more, in one transaction. Where nobody listens any more, knocks that came
+// through would be answered by ICMP. The table stays.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	batch, err := newBatch()
+	if err != nil {
+		return err
+	}
+	for _, s := range append(t.sets.grants(), t.sets.knock) {
+		batch.FlushSet(s)
+	}
+	if err := commit(batch); err != nil {
+		return fmt.Errorf("close the firewall: %w", err)
+	}
+	clear(t.ends)
+	return nil
+}
+
 // remember takes down what is there, or may be, for as long as it lasts.
-func (t *Table) remember(o outcome, now time.Time, certain bool) {
+func (t *Table) remember(o outcome, certain bool) {
+	now := t.clock.Monotonic()
 	for e, left := range o {
 		switch end := now.Add(left + slack); {
 		case left > 0 && (certain || end.After(t.ends[e])):
@@ -119,33 +163,6 @@ func (t *Table) remember(o outcome, now time.Time, certain bool) {
 	}
 }
 
-// left is the time that is left after the change.
-func (c Change) left() time.Duration {
-	if c.Kind == Close {
-		return 0
-	}
-	return max(c.For, MinTime)
-}
-
-// element returns what a change is about.
-func (t *Table) element(c Change) (*nftables.Set, []byte, error) {
-	switch {
-	case c.Kind < Open || c.Kind > Knock:
-		return nil, nil, fmt.Errorf("a change of kind %d", c.Kind)
-	case c.Kind != Close && c.For <= 0:
-		return nil, nil, fmt.Errorf("port %d is to be open for %s", c.Port, c.For)
-	case c.Kind == Knock:
-		if c.Port < 1 || c.Port > 1<<16-1 || t.cfg.guards(uint16(c.Port)) {
-			return nil, nil, fmt.Errorf("UDP port %d cannot take knocks", c.Port)
-		}
-		return t.sets.knock, binary.BigEndian.AppendUint16(nil, uint16(c.Port)), nil
-	case c.Port < 0 || c.Port >= len(t.cfg.Ports):
-		return nil, nil, fmt.Errorf("there is no port %d among %d guarded ones", c.Port, len(t.cfg.Ports))
-	}
-	set, key := t.sets.grant(t.cfg.Ports[c.Port], c.Address)
-	return set, key, nil
-}
-
 // outcome is the time that elements are to have left; 0: they are gone.
 type outcome map[element]time.Duration
 
@@ -154,7 +171,8 @@ type outcome map[element]time.Duration
 // ended and to remove what is not there fails, removed, and added anew: packets
 // see only the end of that. A removal is dear: the kernel has the transaction
 // after it wait until no packet can see any more what was removed.
-func (t *Table) apply(o outcome, now time.Time) error {
+func (t *Table) apply(o outcome) error {
+	now := t.clock.Monotonic()
 	batch, err := newBatch()
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func (w *world) write(path, value string) {
 
 func (w *world) claim(cfg Config) *Table {
 	w.Helper()
-	f, err := Claim(cfg)
+	f, err := Claim(withServices(cfg), now)
 	w.must(err)
 	return f
 }
@@ -246,7 +246,7 @@ func (w *world) connections() int {
 
 func granted(t *testing.T, f *Table, want int) {
 	t.Helper()
-	if n, err := f.Granted(); err != nil || n != want {
+	if n, err := f.granted(); err != nil || n != want {
 		t.Errorf("%d grants, want %d: %v", n, want, err)
 	}
 }

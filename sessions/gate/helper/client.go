@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
+
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/schedule"
 )
 
 // answerTime is how long the helper may take: it does milliseconds of work.
@@ -17,11 +21,16 @@ const answerTime = 5 * time.Second
 // ErrDead says that the helper is gone, and nothing can be opened any more.
 var ErrDead = errors.New("the privileged helper is gone")
 
+// ErrOtherConfiguration says that the helper has not read the configuration that
+// the server has.
+var ErrOtherConfiguration = errors.New("the helper read another configuration")
+
 // Client is the server's end. Its methods may be called concurrently.
 type Client struct {
+	clock  clock.Clock
 	mu     sync.Mutex
 	conn   net.Conn
-	buffer []byte
+	buffer []byte // a request, and then a reply
 	once   sync.Once
 	dead   chan struct{}
 	why    error         // set before dead is closed
@@ -30,28 +39,40 @@ type Client struct {
 
 // NewClient takes over the socket that leads to a helper, and the end of a
 // pipe whose other end the helper holds for as long as it lives.
-func NewClient(socket *os.File, lifeline io.ReadCloser) (*Client, error) {
+func NewClient(socket *os.File, lifeline io.ReadCloser, c clock.Clock) (*Client, error) {
 	defer socket.Close()
 	conn, err := net.FileConn(socket)
 	if err != nil {
 		lifeline.Close()
 		return nil, fmt.Errorf("reach the privileged helper: %w", err)
 	}
-	c := &Client{conn: conn, dead: make(chan struct{}), ended: make(chan struct{})}
+	client := &Client{clock: c, conn: conn, buffer: make([]byte, 0, maxRequest), dead: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer lifeline.Close()
-		defer close(c.ended)
+		defer close(client.ended)
 		lifeline.Read(make([]byte, 1)) // nothing ever comes but the end
-		c.lost(nil)
+		client.lost(nil)
 	}()
-	return c, nil
+	return client, nil
 }
 
-// Ready waits until the helper has closed all doors, and hears us.
-func (c *Client) Ready() error {
+// Ready waits until the helper has closed everything, and hears us. If it has
+// read another configuration than the one with this digest, it is given up, and
+// the error is ErrOtherConfiguration.
+func (c *Client) Ready(own Digest) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.answer()
+	b, err := c.receive()
+	if err != nil {
+		return err
+	}
+	if len(b) != 1+len(own) || answer(b[0]) != answerReady {
+		return c.lost(errReply)
+	}
+	if read := Digest(b[1:]); read != own {
+		return c.lost(fmt.Errorf("%w: the digest of its policy and firewall is %x, expected %x", ErrOtherConfiguration, read[:8], own[:8]))
+	}
+	return nil
 }
 
 // Dead is closed when the helper is found to be gone, or given up.
@@ -63,49 +84,88 @@ func (c *Client) Err() error {
 	return c.why
 }
 
-// Do has the helper carry out changes: all, or none.
-func (c *Client) Do(changes ...Change) error {
-	for len(changes) > MaxChanges {
-		if err := c.Do(changes[:MaxChanges]...); err != nil {
-			return err
-		}
-		changes = changes[MaxChanges:]
-	}
-	if len(changes) == 0 {
-		return nil
-	}
+// apply has the helper carry out changes: those of a request in one transaction.
+// It returns the error of each, or nil if there is none. Zones are left out.
+func (c *Client) apply(changes []access.Change) []error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.buffer = c.buffer[:0]
-	for _, change := range changes {
-		var err error
-		if c.buffer, err = change.AppendBinary(c.buffer); err != nil {
+	errs := make([]error, 0, len(changes))
+	failed := false
+	for some := range slices.Chunk(changes, MaxChanges) {
+		of, err := c.applySome(some)
+		failed = failed || err != nil || of != nil
+		for i := range some {
+			switch {
+			case err != nil:
+				errs = append(errs, err)
+			case of != nil:
+				errs = append(errs, of[i])
+			default:
+				errs = append(errs, nil)
+			}
+		}
+	}
+	if !failed {
+		return nil
+	}
+	return errs
+}
+
+func (c *Client) applySome(changes []access.Change) ([]error, error) {
+	b, err := appendChanges(c.buffer[:0], changes, c.clock.Boot())
+	if err != nil {
+		return nil, err
+	}
+	return c.ask(b, len(changes))
+}
+
+// OpenKnockPorts has UDP ports take knocks for a time, from now.
+func (c *Client) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for some := range slices.Chunk(ports, MaxChanges) {
+		b, err := appendPorts(c.buffer[:0], some, min(lasts, schedule.MaxOpen))
+		if err != nil {
+			return err
+		}
+		if _, err := c.ask(b, 0); err != nil {
 			return err
 		}
 	}
-	if err := c.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
-		return c.lost(err)
-	}
-	if _, err := c.conn.Write(c.buffer); err != nil {
-		return c.lost(err)
-	}
-	return c.answer()
+	return nil
 }
 
-// answer reads a reply: nothing, or what is wrong.
-func (c *Client) answer() error {
+// ask sends a request with so many changes. The caller holds the lock.
+func (c *Client) ask(request []byte, changes int) ([]error, error) {
+	// Deadlines go by the timers of this process, and so by its own clock.
 	if err := c.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
-		return c.lost(err)
+		return nil, c.lost(err)
 	}
-	reply := make([]byte, maxReply)
-	n, err := c.conn.Read(reply)
+	if _, err := c.conn.Write(request); err != nil {
+		return nil, c.lost(err)
+	}
+	b, err := c.receive()
+	if err != nil {
+		return nil, err
+	}
+	errs, err := parseReply(b, changes)
+	if errors.Is(err, errReply) {
+		err = c.lost(err)
+	}
+	return errs, err
+}
+
+// receive returns a reply, which is valid until the next request.
+func (c *Client) receive() ([]byte, error) {
+	if err := c.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
+		return nil, c.lost(err)
+	}
+	b := c.buffer[:cap(c.buffer)]
+	n, err := c.conn.Read(b)
 	if err != nil || n == 0 {
-		return c.lost(err)
+		return nil, c.lost(err)
 	}
-	if reply[0] != replyDone {
-		return fmt.Errorf("the privileged helper: %s", reply[1:n])
-	}
-	return nil
+	return b[:n], nil
 }
 
 // lost gives the helper up: after half an exchange, answers would be taken
@@ -124,18 +184,12 @@ func (c *Client) lost(err error) error {
 	return err
 }
 
-// Knock announces the ports of a minute.
-func (c *Client) Knock(ports []uint16, d time.Duration) error {
-	changes := make([]Change, len(ports))
-	for i, p := range ports {
-		changes[i] = Change{Kind: Knock, Number: p, For: min(d, maxKnockTime)}
-	}
-	return c.Do(changes...)
-}
-
 // Stop says that the server stops in order, and closes.
 func (c *Client) Stop() error {
-	return errors.Join(c.Do(Change{Kind: Exit}), c.Close())
+	c.mu.Lock()
+	_, err := c.ask([]byte{byte(kindExit)}, 0)
+	c.mu.Unlock()
+	return errors.Join(err, c.Close())
 }
 
 // Close has the helper close everything, and waits for its end: in a
@@ -148,64 +202,4 @@ func (c *Client) Close() error {
 	case <-time.After(answerTime):
 		return fmt.Errorf("the privileged helper has not ended after %s", answerTime)
 	}
-}
-
-// Door is a service behind the firewall. It implements the gate's Door.
-type Door struct {
-	Client  *Client
-	Service uint16 // its number in the configuration
-	// Ends: connections end without the helper, by a rule of the firewall or as
-	// the server's own.
-	Ends bool
-
-	until map[netip.Addr]time.Time
-}
-
-// Admit implements the gate's Door.
-func (d *Door) Admit(a netip.Addr, until time.Time) error {
-	a = a.WithZone("")
-	left := time.Until(until)
-	if left < time.Millisecond {
-		return nil // it is over
-	}
-	if err := d.Client.Do(Change{Kind: Open, Number: d.Service, For: left, Address: a}); err != nil {
-		return err
-	}
-	if d.until == nil {
-		d.until = map[netip.Addr]time.Time{}
-	}
-	d.until[a] = until
-	return nil
-}
-
-// Dismiss implements the gate's Door. What the kernel has ended by itself
-// needs no word, but for what was connected.
-func (d *Door) Dismiss(gone []netip.Addr, cut bool) {
-	kind := Close
-	if cut = cut && !d.Ends; cut {
-		kind = Cut
-	}
-	var changes []Change
-	now := time.Now()
-	for _, a := range gone {
-		a = a.WithZone("")
-		if cut || now.Before(d.until[a]) {
-			changes = append(changes, Change{Kind: kind, Number: d.Service, Address: a})
-		}
-		delete(d.until, a)
-	}
-	// What cannot be closed alone is closed with everything: the helper does
-	// that when it is given up, and the server stops.
-	if err := d.Client.Do(changes...); err != nil {
-		d.Client.lost(err)
-	}
-}
-
-// Close implements the gate's Door.
-func (d *Door) Close() {
-	gone := make([]netip.Addr, 0, len(d.until))
-	for a := range d.until {
-		gone = append(gone, a)
-	}
-	d.Dismiss(gone, false)
 }

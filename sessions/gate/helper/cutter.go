@@ -2,14 +2,15 @@ package helper
 
 import (
 	"log/slog"
-	"slices"
+
+	"sallyport/sessions/gate/access"
 )
 
 // cutter ends connections beside what the helper does otherwise: to look
 // through the kernel's table of connections can take a second, and grants do
 // not wait for that.
 type cutter struct {
-	queue chan []Change
+	queue chan []access.Change
 	done  chan struct{}
 }
 
@@ -17,7 +18,7 @@ type cutter struct {
 const maxCuts = 64
 
 func newCutter(f Firewall, log *slog.Logger) cutter {
-	c := cutter{make(chan []Change, maxCuts), make(chan struct{})}
+	c := cutter{make(chan []access.Change, maxCuts), make(chan struct{})}
 	go func() {
 		defer close(c.done)
 		for changes := range c.queue {
@@ -34,8 +35,8 @@ func newCutter(f Firewall, log *slog.Logger) cutter {
 }
 
 // add has connections ended, soon.
-func (c cutter) add(changes []Change) {
-	c.queue <- slices.DeleteFunc(changes, func(c Change) bool { return c.Kind != Cut })
+func (c cutter) add(changes []access.Change) {
+	c.queue <- changes
 }
 
 // end waits until all is done.

@@ -11,32 +11,54 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/clock"
+	"sallyport/sessions/clock/clocktest"
+	"sallyport/sessions/gate/access"
 )
+
+// running is a clock that nothing moves.
+var running = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
 
 // wall remembers what was done to it.
 type wall struct {
-	applied [][]Change
-	ended   chan []Change // by one look each
+	applied [][]access.Change
+	ports   []uint16
+	ended   chan []access.Change // by one look each
 	closed  int
 	fail    error
+	fails   func(access.Change) bool // nil: for all
 }
 
-func (f *wall) Apply(c []Change) error {
-	if f.fail == nil {
-		f.applied = append(f.applied, slices.Clone(c))
+func (f *wall) Apply(changes []access.Change) (errs []error) {
+	f.applied = append(f.applied, slices.Clone(changes))
+	for i, c := range changes {
+		if f.fail != nil && (f.fails == nil || f.fails(c)) {
+			if errs == nil {
+				errs = make([]error, len(changes))
+			}
+			errs[i] = f.fail
+		}
 	}
+	return errs
+}
+
+func (f *wall) OpenKnockPorts(ports []uint16, _ time.Duration) error {
+	f.ports = append(f.ports, ports...)
 	return f.fail
 }
 
-func (f *wall) Disconnect(c []Change) error {
+func (f *wall) Disconnect(c []access.Change) error {
 	f.ended <- c
 	return nil
 }
 
-func (f *wall) CloseAll() error {
+func (f *wall) Close() error {
 	f.closed++
 	return nil
 }
+
+func (f *wall) last() []access.Change { return f.applied[len(f.applied)-1] }
 
 // ended is how Serve did.
 type ended struct {
@@ -45,7 +67,7 @@ type ended struct {
 }
 
 // start runs a helper, as a process of its own would.
-func start(t *testing.T, p Policy, f Firewall) (*Client, <-chan ended) {
+func start(t *testing.T, f Firewall, digest Digest, now clock.Clock) (*Client, <-chan ended) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -58,88 +80,83 @@ func start(t *testing.T, p Policy, f Firewall) (*Client, <-chan ended) {
 	done := make(chan ended, 1)
 	go func() {
 		defer held.Close()
-		ordered, err := Serve(os.NewFile(uintptr(pair[1]), "server"), p, f, slog.New(slog.DiscardHandler))
+		ordered, err := Serve(os.NewFile(uintptr(pair[1]), "server"), Config{
+			Policy: oneService, Digest: digest, Firewall: f, Clock: now, Log: slog.New(slog.DiscardHandler),
+		})
 		done <- ended{ordered, err}
 	}()
-	c, err := NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)
+	c, err := NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Ready(); err != nil {
 		t.Fatal(err)
 	}
 	return c, done
 }
 
-var oneService = Policy{Services: []Service{{OpenMax: time.Minute}}}
+func ready(t *testing.T, f Firewall) (*Client, <-chan ended) {
+	t.Helper()
+	return readyAt(t, f, running)
+}
+
+func readyAt(t *testing.T, f Firewall, now clock.Clock) (*Client, <-chan ended) {
+	t.Helper()
+	c, done := start(t, f, Digest{1}, now)
+	if err := c.Ready(Digest{1}); err != nil {
+		t.Fatal(err)
+	}
+	return c, done
+}
+
+var oneService = Policy{Services: []Service{{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 128}}}
+
+func opens(p access.Peer, d time.Duration) access.Change {
+	return access.Change{Service: ssh, Peer: p, Until: running.Boot().Add(d)}
+}
+
+func revokes(p access.Peer, cut bool) access.Change {
+	return access.Change{Service: ssh, Peer: p, Cut: cut}
+}
+
+// one is Apply of one change.
+func one(e access.Enforcer, c access.Change) error {
+	return errors.Join(e.Apply([]access.Change{c})...)
+}
 
 func TestHelperDoesWhatItMay(t *testing.T) {
-	f := wall{ended: make(chan []Change)}
-	c, done := start(t, oneService, &f)
-	a := netip.MustParseAddr("192.0.2.1")
-	d := &Door{Client: c}
-	if err := d.Admit(a, time.Now().Add(30*time.Second)); err != nil {
+	f := wall{ended: make(chan []access.Change)}
+	c, done := ready(t, &f)
+	a := peer("192.0.2.1")
+	e := NewEnforcer(c, ssh)
+	if err := one(e, opens(a, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.applied) != 1 || f.applied[0][0].Kind != Open || f.applied[0][0].Address != a || f.applied[0][0].For > 30*time.Second || f.applied[0][0].For < 20*time.Second {
+	if got := f.last()[0]; len(f.applied) != 1 || got.Service != ssh || got.Peer != a || got.Until.Sub(running.Boot()) > 30*time.Second || got.Until.Sub(running.Boot()) < 20*time.Second {
 		t.Errorf("applied %+v", f.applied)
 	}
-	// More than is configured is refused, and the server lives on.
-	if err := d.Admit(a, time.Now().Add(time.Hour)); err == nil || !strings.Contains(err.Error(), "are the most") || errors.Is(err, ErrDead) {
-		t.Errorf("an hour: %v", err)
+	// More than is configured is refused, and the server lives on. What stands
+	// beside it in the request is done.
+	errs := e.Apply([]access.Change{opens(a, time.Hour), opens(peer("192.0.2.7"), time.Second), {Service: web, Peer: a, Until: running.Boot().Add(time.Second)}})
+	if len(errs) != 3 || errs[0] == nil || !strings.Contains(errs[0].Error(), "at most") || errs[1] != nil || errs[2] == nil || errors.Is(errs[0], ErrDead) {
+		t.Errorf("an hour: %v", errs)
 	}
-	if err := c.Do(Change{Kind: Close, Number: 0, Address: a}, Change{Kind: Open, Number: 7, For: 1, Address: a}); err == nil || len(f.applied) != 1 {
-		t.Errorf("half of a request: %v, %v", f.applied, err)
+	if got := f.last(); len(got) != 1 || got[0].Peer != peer("192.0.2.7") {
+		t.Errorf("beside what is refused: %+v", got)
 	}
-	f.fail = errors.New("no room")
-	if err := d.Admit(netip.MustParseAddr("192.0.2.2"), time.Now().Add(time.Second)); err == nil || !strings.Contains(err.Error(), "no room") {
-		t.Errorf("a failure: %v", err)
+	// What fails has its own error.
+	f.fail, f.fails = errors.New("no room"), func(c access.Change) bool { return c.Peer == peer("192.0.2.2") }
+	errs = e.Apply([]access.Change{opens(peer("192.0.2.1"), time.Second), opens(peer("192.0.2.2"), time.Second), opens(peer("192.0.2.3"), time.Second)})
+	if len(errs) != 3 || errs[0] != nil || errs[1] == nil || errs[2] != nil || !strings.Contains(errs[1].Error(), "no room") {
+		t.Errorf("a failure: %v", errs)
 	}
 	f.fail = nil
-	// What is revoked is closed, and its connections end; what the kernel has
-	// ended is not spoken of.
-	if err := d.Admit(netip.MustParseAddr("192.0.2.3"), time.Now().Add(2*time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(5 * time.Millisecond)
-	before := len(f.applied)
-	d.Dismiss([]netip.Addr{netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("192.0.2.4")}, false)
-	if len(f.applied) != before {
-		t.Errorf("applied %+v", f.applied[before:])
-	}
-	ends := &Door{Client: c, Ends: true}
-	if err := ends.Admit(a, time.Now().Add(time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	ends.Dismiss([]netip.Addr{a, netip.MustParseAddr("192.0.2.4")}, true)
-	if last := f.applied[len(f.applied)-1]; len(last) != 1 || last[0].Kind != Close {
-		t.Errorf("applied %+v", last)
-	}
-	d.Dismiss([]netip.Addr{a}, true)
-	cut := []Change{{Kind: Cut, Address: a}}
-	if last := f.applied[len(f.applied)-1]; !slices.Equal(last, cut) {
-		t.Errorf("applied %+v", last)
-	}
-	if ended := <-f.ended; !slices.Equal(ended, cut) {
-		t.Errorf("ended %+v", ended)
-	}
 	var ports []uint16
 	for p := range uint16(3000) {
 		ports = append(ports, 2000+p)
 	}
-	if err := c.Knock(ports, time.Minute); err != nil {
-		t.Fatal(err)
+	if err := c.OpenKnockPorts(ports, time.Minute); err != nil || !slices.Equal(f.ports, ports) {
+		t.Errorf("%d ports announced, want %d: %v", len(f.ports), len(ports), err)
 	}
-	known := 0
-	for _, changes := range f.applied {
-		for _, change := range changes {
-			if change.Kind == Knock {
-				known++
-			}
-		}
-	}
-	if known != len(ports) {
-		t.Errorf("%d ports announced, want %d", known, len(ports))
+	if err := c.OpenKnockPorts([]uint16{80}, time.Minute); err == nil {
+		t.Error("a port that may take no knocks")
 	}
 	if err := c.Stop(); err != nil {
 		t.Error(err)
@@ -149,28 +166,116 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 	}
 }
 
+// TestWhatTheKernelHasEnded needs no word, but for what is connected.
+func TestWhatTheKernelHasEnded(t *testing.T) {
+	f := wall{ended: make(chan []access.Change)}
+	now := epoch
+	stopped := func() time.Time { return now }
+	c, done := readyAt(t, &f, clock.Clock{Wall: stopped, Monotonic: stopped, Boot: stopped})
+	lives, ends := NewEnforcer(c), NewEnforcer(c, ssh)
+	a, onLink := peer("192.0.2.1"), access.PeerOf(netip.MustParseAddr("fe80::1%2"), 128)
+	open := func(e *Enforcer, p access.Peer) {
+		t.Helper()
+		if err := one(e, access.Change{Service: ssh, Peer: p, Until: now.Add(time.Second)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(lives, a)
+	open(ends, a)
+	now = now.Add(time.Second - 1)
+	if lives.Apply([]access.Change{revokes(a, true)}); !slices.Equal(f.last(), []access.Change{revokes(a, false)}) {
+		t.Errorf("before its end: applied %+v", f.last())
+	}
+	open(lives, a)
+	now = now.Add(time.Second)
+	before := len(f.applied)
+	if lives.Apply([]access.Change{revokes(a, true), revokes(peer("192.0.2.4"), true)}); len(f.applied) != before {
+		t.Errorf("after its end: applied %+v", f.applied[before:])
+	}
+	cut := []access.Change{revokes(a, true), revokes(peer("192.0.2.4"), true)}
+	if ends.Apply(cut); !slices.Equal(f.last(), cut) {
+		t.Errorf("applied %+v", f.last())
+	}
+	if ended := <-f.ended; !slices.Equal(ended, cut) {
+		t.Errorf("ended %+v", ended)
+	}
+	// What is over when it is to open does not.
+	before = len(f.applied)
+	if err := one(lives, access.Change{Service: ssh, Peer: a, Until: now.Add(-time.Hour)}); err != nil || len(f.applied) != before {
+		t.Errorf("what is over: applied %+v, %v", f.applied[before:], err)
+	}
+	// A link-local address counts on every link.
+	if open(lives, onLink); f.last()[0].Peer != peer("fe80::1") {
+		t.Errorf("applied %+v", f.last())
+	}
+	if err := lives.Close(); err != nil || f.last()[0].Peer != peer("fe80::1") || !f.last()[0].Revokes() {
+		t.Errorf("closed %+v, %v", f.last(), err)
+	}
+	if err := one(lives, opens(a, time.Second)); !errors.Is(err, access.ErrClosed) {
+		t.Errorf("after it was closed: %v", err)
+	}
+	c.Stop()
+	<-done
+}
+
+// TestSuspended: when the host wakes, the kernel still lets in for as long as it
+// did before. A lease that is over meanwhile has to be closed.
+func TestSuspended(t *testing.T) {
+	var f wall
+	host := clocktest.NewHost()
+	c, done := readyAt(t, &f, host.Clock())
+	e := NewEnforcer(c)
+	a := peer("192.0.2.1")
+	if err := one(e, access.Change{Service: ssh, Peer: a, Until: host.Clock().Boot().Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	host.Step(time.Hour)
+	host.Step(-2 * time.Hour)
+	host.Suspend(time.Hour)
+	if e.Apply([]access.Change{revokes(a, false)}); !slices.Equal(f.last(), []access.Change{revokes(a, false)}) {
+		t.Errorf("applied %+v", f.last())
+	}
+	c.Stop()
+	<-done
+}
+
+func TestHelperOfAnotherConfiguration(t *testing.T) {
+	var f wall
+	c, done := start(t, &f, Digest{1}, running)
+	if err := c.Ready(Digest{2}); !errors.Is(err, ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected 0200") {
+		t.Errorf("got %v", err)
+	}
+	if e := <-done; e.ordered || f.closed != 1 {
+		t.Errorf("ended %+v, closed %d times", e, f.closed)
+	}
+	if err := one(NewEnforcer(c), opens(peer("192.0.2.1"), time.Second)); !errors.Is(err, ErrDead) || len(f.applied) != 0 {
+		t.Errorf("afterwards: %v, applied %v", err, f.applied)
+	}
+}
+
 func TestHelperClosesWhenTheServerDies(t *testing.T) {
 	var f wall
-	c, done := start(t, oneService, &f)
+	c, done := ready(t, &f)
 	c.conn.Close() // as the kernel does for a process that was killed
 	if e := <-done; e.ordered || e.err != nil || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 	<-c.Dead()
-	if err := c.Do(Change{Kind: Exit}); !errors.Is(err, ErrDead) {
+	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, ErrDead) {
 		t.Errorf("after its death: %v", err)
 	}
 }
 
 // TestConnectionsEndInTheirTime has the table of connections be a long one.
 func TestConnectionsEndInTheirTime(t *testing.T) {
-	f := wall{ended: make(chan []Change)}
-	c, done := start(t, oneService, &f)
-	var asked []Change
+	f := wall{ended: make(chan []access.Change)}
+	c, done := ready(t, &f)
+	e := NewEnforcer(c, ssh)
+	var asked []access.Change
 	cut := func() {
-		change := Change{Kind: Cut, Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(len(asked))})}
+		change := revokes(access.PeerOf(netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + len(asked))}), 128), true)
 		asked = append(asked, change)
-		if err := c.Do(change); err != nil {
+		if err := one(e, change); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -178,7 +283,7 @@ func TestConnectionsEndInTheirTime(t *testing.T) {
 	for range 10 {
 		cut()
 	}
-	if err := c.Do(Change{Kind: Open, Address: netip.MustParseAddr("192.0.2.1"), For: time.Second}); err != nil {
+	if err := one(e, opens(peer("192.0.2.1"), time.Second)); err != nil {
 		t.Errorf("a grant meanwhile: %v", err)
 	}
 	// Nothing that was asked for is forgotten when the server stops.
@@ -200,14 +305,14 @@ func TestConnectionsEndInTheirTime(t *testing.T) {
 
 func TestWhatCannotBeClosedEndsTheHelper(t *testing.T) {
 	var f wall
-	c, done := start(t, oneService, &f)
-	d := &Door{Client: c}
-	a := netip.MustParseAddr("192.0.2.1")
-	if err := d.Admit(a, time.Now().Add(30*time.Second)); err != nil {
+	c, done := ready(t, &f)
+	e := NewEnforcer(c)
+	a := peer("192.0.2.1")
+	if err := one(e, opens(a, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	f.fail = errors.New("no room")
-	d.Dismiss([]netip.Addr{a}, false)
+	one(e, revokes(a, false))
 	if err := c.Err(); !errors.Is(err, ErrDead) || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("got %v", err)
 	}
@@ -218,19 +323,12 @@ func TestWhatCannotBeClosedEndsTheHelper(t *testing.T) {
 
 func TestHelperRefusesNonsense(t *testing.T) {
 	var f wall
-	c, done := start(t, oneService, &f)
-	if _, err := c.conn.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.answer(); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("nonsense: %v", err)
-	}
+	c, done := ready(t, &f)
 	// A message that is too long is refused, not cut short.
-	if _, err := c.conn.Write(make([]byte, 2*maxRequest)); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.answer(); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("a long message: %v", err)
+	for name, b := range map[string][]byte{"nonsense": []byte("GET / HTTP/1.0\r\n\r\n"), "a long message": make([]byte, 2*maxRequest)} {
+		if _, err := c.ask(b, 1); !errors.Is(err, errRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if len(f.applied) != 0 {
 		t.Errorf("applied %+v", f.applied)

@@ -7,100 +7,145 @@ import (
 	"math"
 	"net/netip"
 	"time"
+
+	"sallyport/sessions/gate/access"
 )
 
-// Kind is what a Change does.
-type Kind uint8
+// kind is the first byte of a request.
+type kind uint8
 
-// The kinds.
 const (
-	Open  Kind = iota + 1 // let an address in for a time, from now
-	Close                 // let it in no more; what is connected lives on
-	Cut                   // let it in no more, and end what is connected
-	Knock                 // a UDP port takes knocks for a time, from now
-	Exit                  // the server stops in order
+	kindChanges    kind = iota + 1 // a list of changes
+	kindKnockPorts                 // UDP ports take knocks for a time, from now
+	kindExit                       // the server stops in order
 )
 
-// Change is one thing that the server asks for.
-type Change struct {
-	Kind    Kind
-	Number  uint16        // of the service; of Knock the port
-	For     time.Duration // of Open and Knock, in whole milliseconds, below 49 days
-	Address netip.Addr    // of Open, Close and Cut; zero: everyone. Without a zone
-}
-
 const (
-	// changeSize is kind, family (0, 4 or 6), number, milliseconds, address.
-	changeSize = 1 + 1 + 2 + 4 + 16
-	// MaxChanges is how many changes a request has at the most.
+	// MaxChanges is how many changes, or ports, a request has at most.
 	MaxChanges = 1024
-	maxRequest = MaxChanges * changeSize
-	maxReply   = 1024
+	// changeSize is service, milliseconds from now (0: revoke), family (4 or 6),
+	// bits of the prefix, flags, a zero byte, address. A peer has no zone here:
+	// the firewall knows of none.
+	changeSize = 8 + 4 + 4 + 16
+	portsHead  = 4 // milliseconds, before the ports of two bytes each
+	maxRequest = 1 + MaxChanges*changeSize
+
+	flagCut = 1
 )
 
-// AppendBinary appends the change as Parse reads it.
-func (c Change) AppendBinary(b []byte) ([]byte, error) {
-	ms := c.For.Milliseconds()
+// request is what the server asks for.
+type request struct {
+	kind    kind
+	changes []access.Change
+	ports   []uint16
+	lasts   time.Duration // of the ports
+}
+
+// milliseconds returns how long something lasts, as requests have it.
+func milliseconds(d time.Duration) (uint32, error) {
+	ms := d.Milliseconds()
 	if ms < 0 || ms > math.MaxUint32 {
-		return b, fmt.Errorf("a time of %s cannot be asked for", c.For)
+		return 0, fmt.Errorf("expected a time from 0 to 49 days, got %s", d)
 	}
-	var family byte
-	var address [16]byte
-	switch {
-	case c.Address.Is4():
-		family = 4
-		v4 := c.Address.As4()
-		copy(address[:], v4[:])
-	case c.Address.Is6():
-		family, address = 6, c.Address.As16()
-	}
-	b = append(b, byte(c.Kind), family)
-	b = binary.BigEndian.AppendUint16(b, c.Number)
-	b = binary.BigEndian.AppendUint32(b, uint32(ms))
-	return append(b, address[:]...), nil
+	return uint32(ms), nil
 }
 
-// Parse reads the changes of a request. Nothing of b is retained.
-func Parse(b []byte) ([]Change, error) {
-	if len(b) == 0 || len(b)%changeSize != 0 || len(b) > maxRequest {
-		return nil, fmt.Errorf("a request of %d bytes", len(b))
-	}
-	changes := make([]Change, 0, len(b)/changeSize)
-	for ; len(b) > 0; b = b[changeSize:] {
-		c, err := parseChange(b[:changeSize])
-		if err != nil {
-			return nil, err
+// appendChanges appends a request. Times are relative on the wire: the other
+// process has clocks of its own. A lease with less than a millisecond left is
+// over.
+func appendChanges(b []byte, changes []access.Change, now time.Time) ([]byte, error) {
+	b = append(b, byte(kindChanges))
+	for _, c := range changes {
+		var left uint32
+		if !c.Revokes() {
+			var err error
+			if left, err = milliseconds(max(c.Until.Sub(now), 0)); err != nil {
+				return b, err
+			}
 		}
-		changes = append(changes, c)
+		family, a := byte(6), c.Peer.Prefix.Addr()
+		var address [16]byte
+		if a.Is4() {
+			family = 4
+		}
+		copy(address[:], a.AsSlice())
+		var flags byte
+		if c.Cut {
+			flags = flagCut
+		}
+		b = append(b, c.Service[:]...)
+		b = binary.BigEndian.AppendUint32(b, left)
+		b = append(b, family, byte(c.Peer.Prefix.Bits()), flags, 0)
+		b = append(b, address[:]...)
 	}
-	return changes, nil
+	return b, nil
 }
 
-func parseChange(b []byte) (c Change, err error) {
-	c.Kind = Kind(b[0])
-	c.Number = binary.BigEndian.Uint16(b[2:])
-	c.For = time.Duration(binary.BigEndian.Uint32(b[4:])) * time.Millisecond
-	address := [16]byte(b[8:])
-	used := 0
-	switch b[1] {
-	case 0:
-	case 4:
-		c.Address, used = netip.AddrFrom4([4]byte(address[:4])), 4
-	case 6:
-		c.Address, used = netip.AddrFrom16(address), 16
-	default:
-		return c, fmt.Errorf("an address of family %d", b[1])
+func appendPorts(b []byte, ports []uint16, lasts time.Duration) ([]byte, error) {
+	ms, err := milliseconds(lasts)
+	if err != nil {
+		return b, err
 	}
-	for _, rest := range address[used:] {
-		if rest != 0 {
+	b = binary.BigEndian.AppendUint32(append(b, byte(kindKnockPorts)), ms)
+	for _, p := range ports {
+		b = binary.BigEndian.AppendUint16(b, p)
+	}
+	return b, nil
+}
+
+// parse reads a request that came now. Nothing of b is retained.
+func parse(b []byte, now time.Time) (r request, err error) {
+	if len(b) == 0 || len(b) > maxRequest {
+		return r, fmt.Errorf("a request of %d bytes", len(b))
+	}
+	r.kind, b = kind(b[0]), b[1:]
+	switch {
+	case r.kind == kindExit && len(b) == 0:
+		return r, nil
+	case r.kind == kindKnockPorts && len(b) > portsHead && len(b)%2 == 0 && len(b) <= portsHead+2*MaxChanges:
+		r.lasts = time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond
+		for b = b[portsHead:]; len(b) > 0; b = b[2:] {
+			r.ports = append(r.ports, binary.BigEndian.Uint16(b))
+		}
+		return r, nil
+	case r.kind == kindChanges && len(b) > 0 && len(b)%changeSize == 0:
+		r.changes = make([]access.Change, 0, len(b)/changeSize)
+		for ; len(b) > 0; b = b[changeSize:] {
+			c, err := parseChange(b[:changeSize], now)
+			if err != nil {
+				return r, err
+			}
+			r.changes = append(r.changes, c)
+		}
+		return r, nil
+	}
+	return r, fmt.Errorf("a request of kind %d with %d bytes", r.kind, len(b))
+}
+
+func parseChange(b []byte, now time.Time) (c access.Change, err error) {
+	c.Service = access.ServiceID(b)
+	if ms := binary.BigEndian.Uint32(b[8:]); ms > 0 {
+		c.Until = now.Add(time.Duration(ms) * time.Millisecond)
+	}
+	family, bits, flags, zero := b[12], int(b[13]), b[14], b[15]
+	address := [16]byte(b[16:])
+	switch family {
+	case 4:
+		if [12]byte(address[4:]) != [12]byte{} {
 			return c, errors.New("something stands behind the address")
 		}
+		c.Peer.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte(address[:])), bits)
+	case 6:
+		c.Peer.Prefix = netip.PrefixFrom(netip.AddrFrom16(address), bits)
+	default:
+		return c, fmt.Errorf("an address of family %d", family)
 	}
-	if c.Address.Is4In6() {
-		return c, errors.New("an IPv4 address in the form of an IPv6 one")
-	}
-	if c.Kind < Open || c.Kind > Exit {
-		return c, fmt.Errorf("a change of kind %d", c.Kind)
+	c.Cut = flags == flagCut
+	switch {
+	case !c.Peer.IsValid():
+		return c, fmt.Errorf("%s, %d bits, is no peer", c.Peer.Prefix.Addr(), bits)
+	case flags > flagCut || zero != 0 || c.Cut && !c.Revokes():
+		return c, errors.New("a change with flags that there are not")
 	}
 	return c, nil
 }

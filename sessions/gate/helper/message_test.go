@@ -2,44 +2,70 @@ package helper
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 )
 
-var examples = []Change{
-	{Kind: Open, Number: 1, For: 10 * time.Second, Address: netip.MustParseAddr("192.0.2.1")},
-	{Kind: Open, Number: 2, For: time.Millisecond, Address: netip.MustParseAddr("2001:db8::1")},
-	{Kind: Open, Number: 3, For: 1000 * time.Hour},
-	{Kind: Close, Number: 1, Address: netip.MustParseAddr("192.0.2.1")},
-	{Kind: Cut, Number: 65535, Address: netip.MustParseAddr("2001:db8::")},
-	{Kind: Knock, Number: 1025, For: 3 * time.Minute},
-	{Kind: Exit},
+var (
+	epoch    = time.Unix(1_800_000_000, 0)
+	web, ssh = access.ID("web"), access.ID("ssh")
+)
+
+func peer(a string) access.Peer { return access.PeerOf(netip.MustParseAddr(a), access.PrefixHost) }
+
+func network(a string) access.Peer {
+	return access.PeerOf(netip.MustParseAddr(a), access.PrefixNetwork)
 }
 
-func encode(t testing.TB, changes ...Change) (b []byte) {
+var examples = []access.Change{
+	{Service: web, Peer: peer("192.0.2.1"), Until: epoch.Add(10 * time.Second)},
+	{Service: ssh, Peer: peer("2001:db8::1"), Until: epoch.Add(time.Millisecond)},
+	{Service: ssh, Peer: network("2001:db8::1"), Until: epoch.Add(1000 * time.Hour)},
+	{Service: web, Peer: access.Anyone4, Until: epoch.Add(time.Hour)},
+	{Service: web, Peer: access.Anyone6, Until: epoch.Add(time.Hour)},
+	{Service: web, Peer: peer("192.0.2.1")},
+	{Service: ssh, Peer: peer("fe80::1"), Cut: true},
+}
+
+func encode(t testing.TB, changes ...access.Change) []byte {
 	t.Helper()
-	for _, c := range changes {
-		var err error
-		if b, err = c.AppendBinary(b); err != nil {
-			t.Fatal(err)
-		}
+	b, err := appendChanges(nil, changes, epoch)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return b
 }
 
-func TestChangesComeAsTheyWere(t *testing.T) {
-	got, err := Parse(encode(t, examples...))
-	if err != nil || !reflect.DeepEqual(got, examples) {
-		t.Errorf("got %v, %v", got, err)
+func TestRequestsComeAsTheyWere(t *testing.T) {
+	got, err := parse(encode(t, examples...), epoch)
+	if err != nil || got.kind != kindChanges || !reflect.DeepEqual(got.changes, examples) {
+		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := (Change{For: 50 * 24 * time.Hour}).AppendBinary(nil); err == nil {
+	b, err := appendPorts(nil, []uint16{1025, 65535}, 3*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parse(b, epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindKnockPorts, ports: []uint16{1025, 65535}, lasts: 3 * time.Minute}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := parse([]byte{byte(kindExit)}, epoch); err != nil || got.kind != kindExit {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := appendChanges(nil, []access.Change{{Peer: peer("192.0.2.1"), Until: epoch.Add(50 * 24 * time.Hour)}}, epoch); err == nil {
 		t.Error("a time too long for the message was cut short")
 	}
-	if _, err := (Change{For: -time.Second}).AppendBinary(nil); err == nil {
-		t.Error("a time that is over was sent")
+	// What is over is closed.
+	over, err := parse(encode(t, access.Change{Service: web, Peer: peer("192.0.2.1"), Until: epoch.Add(-time.Hour)}), epoch)
+	if err != nil || !over.changes[0].Revokes() {
+		t.Errorf("what is over: %+v, %v", over, err)
 	}
 }
 
@@ -50,26 +76,37 @@ func TestParseRefuses(t *testing.T) {
 		c[at] = b
 		return c
 	}
+	of := func(family byte, bits int, a string) []byte {
+		c := broken(13, family)
+		c[14] = byte(bits)
+		address := netip.MustParseAddr(a).AsSlice()
+		copy(c[17:], append(address, make([]byte, 16-len(address))...))
+		return c
+	}
+	ports := func(n int) []byte {
+		b, _ := appendPorts(nil, make([]uint16, n), time.Second)
+		return b
+	}
+	if _, err := parse(of(6, 128, "2001:db8::1"), epoch); err != nil {
+		t.Fatal(err)
+	}
 	for name, b := range map[string][]byte{
-		"nothing": nil, "half a change": good[:changeSize-1], "a byte too many": append(bytes.Clone(good), 0),
-		"too many changes": bytes.Repeat(good, MaxChanges+1),
-		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(Exit)+1),
-		"a family that is none": broken(1, 5), "something behind the address": broken(changeSize-1, 1),
-		"an address of no family": broken(1, 0),
-		"a mapped address":        encodeRaw(byte(Open), 6, netip.MustParseAddr("::ffff:192.0.2.1")),
+		"nothing": nil, "no changes": good[:1], "half a change": good[:changeSize], "a byte too many": append(bytes.Clone(good), 0),
+		"too many changes": append(good[:1:1], bytes.Repeat(good[1:], MaxChanges+1)...),
+		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(kindExit)+1),
+		"a family that is none": broken(13, 5), "an address of no family": broken(13, 0),
+		"something behind the address": broken(changeSize, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
+		"bits that are no peer's": of(6, 56, "2001:db8::"), "an address and 64 bits": of(6, 64, "2001:db8::1"),
+		"too many bits": of(4, 33, "192.0.2.1"), "part of IPv4": of(4, 24, "192.0.2.0"), "part of link-local": of(6, 64, "fe80::"),
+		"anyone, and an address": of(4, 0, "192.0.2.1"),
+		"another flag":           broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
+		"no ports": ports(0), "half a port": append(ports(1), 0), "too many ports": ports(MaxChanges + 1),
+		"an exit with more": {byte(kindExit), 0},
 	} {
-		if got, err := Parse(b); err == nil {
-			t.Errorf("%s: parsed as %v", name, got)
+		if got, err := parse(b, epoch); err == nil {
+			t.Errorf("%s: parsed as %+v", name, got)
 		}
 	}
-}
-
-func encodeRaw(kind, family byte, a netip.Addr) []byte {
-	b := make([]byte, changeSize)
-	b[0], b[1] = kind, family
-	address := a.As16()
-	copy(b[8:], address[:])
-	return b
 }
 
 func FuzzParse(f *testing.F) {
@@ -77,49 +114,180 @@ func FuzzParse(f *testing.F) {
 	for _, c := range examples {
 		f.Add(encode(f, c))
 	}
+	ports, err := appendPorts(nil, []uint16{1025, 65535}, time.Minute)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(ports)
+	f.Add([]byte{byte(kindExit)})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		changes, err := Parse(b)
+		r, err := parse(b, epoch)
 		if err != nil {
 			return
 		}
-		if again := encode(t, changes...); !bytes.Equal(again, b) {
-			t.Errorf("%x became %x", b, again)
+		again := []byte{byte(r.kind)}
+		switch r.kind {
+		case kindChanges:
+			again = encode(t, r.changes...)
+		case kindKnockPorts:
+			again, err = appendPorts(nil, r.ports, r.lasts)
+		}
+		if err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%x became %x, %v", b, again, err)
+		}
+	})
+}
+
+func TestRepliesComeAsTheyWere(t *testing.T) {
+	one, two := errors.New("no room"), errors.New("no table")
+	for name, errs := range map[string][]error{
+		"all well": make([]error, 3), "one": {nil, one, nil}, "two alike": {one, nil, one}, "all": {one, two, one},
+	} {
+		got, err := parseReply(results(errs), len(errs))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for i, want := range errs {
+			if got == nil && want == nil {
+				continue
+			}
+			if (got[i] == nil) != (want == nil) || want != nil && !strings.HasSuffix(got[i].Error(), want.Error()) {
+				t.Errorf("%s: change %d: got %v, want %v", name, i, got[i], want)
+			}
+		}
+	}
+	// The longest is bounded, and still says of each change that it failed.
+	errs := make([]error, MaxChanges)
+	for i := range errs {
+		errs[i] = fmt.Errorf("%d: %s", i, strings.Repeat("x", 1000))
+	}
+	b := results(errs)
+	got, err := parseReply(b, len(errs))
+	if err != nil || len(b) > maxReply || len(got) != len(errs) {
+		t.Fatalf("%d bytes, %d errors, %v", len(b), len(got), err)
+	}
+	for i, err := range got {
+		if err == nil {
+			t.Errorf("change %d has not failed", i)
+		}
+	}
+	if _, err := parseReply(refusal(one), 3); !errors.Is(err, errRefused) {
+		t.Errorf("a refusal: %v", err)
+	}
+	for name, b := range map[string][]byte{
+		"nothing": nil, "no kind": {0}, "done, and more": {byte(answerDone), 1}, "no count": {byte(answerFailed), 0},
+		"none": {byte(answerFailed), 0, 0}, "more than were asked for": {byte(answerFailed), 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"a change that there is not": {byte(answerFailed), 0, 1, 0, 3, 0, 0, 1, 'x'}, "a reason that there is not": {byte(answerFailed), 0, 1, 0, 0, 1, 0, 1, 'x'},
+		"half a reason": {byte(answerFailed), 0, 1, 0, 0, 0, 0, 2, 'x'}, "half a length": {byte(answerFailed), 0, 1, 0, 0, 0, 0, 1, 'x', 0},
+	} {
+		if _, err := parseReply(b, 3); !errors.Is(err, errReply) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add(results(make([]error, 3)))
+	f.Add(results([]error{nil, errors.New("no room"), errors.New("no table")}))
+	f.Add(refusal(errors.New("no")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if errs, err := parseReply(b, 3); err == nil && errs != nil && len(errs) != 3 {
+			t.Errorf("%d errors of 3 changes", len(errs))
 		}
 	})
 }
 
 func TestPolicy(t *testing.T) {
 	p := Policy{
-		Services: []Service{{OpenMax: time.Minute}, {OpenMax: time.Hour, Anyone: true}},
-		Taken:    []uint16{51820},
+		Services: []Service{
+			{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 128},
+			{ID: web, Name: "web", OpenMax: time.Hour, Anyone: true, PrefixLen6: 64},
+			{ID: access.ID("vpn"), Name: "vpn", OpenMax: time.Hour, PrefixLen6: 64},
+		},
+		Taken: []uint16{51820},
 	}
-	knocker := netip.MustParseAddr("192.0.2.1")
+	if err := p.validate(); err != nil {
+		t.Fatal(err)
+	}
+	knocker, soon := peer("192.0.2.1"), epoch.Add(time.Second)
 	for _, row := range []struct {
-		change Change
+		change access.Change
 		want   string // of the refusal; empty: none
 	}{
-		{Change{Kind: Open, Number: 0, For: time.Minute, Address: knocker}, ""},
-		{Change{Kind: Open, Number: 0, For: time.Minute + 1, Address: knocker}, "are the most"},
-		{Change{Kind: Open, Number: 0, For: 0, Address: knocker}, "are the most"},
-		{Change{Kind: Open, Number: 2, For: time.Second, Address: knocker}, "no service 2"},
-		{Change{Kind: Open, Number: 0, For: time.Second}, "somebody else"},
-		{Change{Kind: Open, Number: 1, For: time.Hour}, ""},
-		{Change{Kind: Open, Number: 1, For: time.Hour, Address: knocker}, "somebody else"},
-		{Change{Kind: Open, Number: 0, For: time.Second, Address: netip.IPv6Unspecified()}, "nobody"},
-		{Change{Kind: Open, Number: 0, For: time.Second, Address: netip.MustParseAddr("224.0.0.1")}, "nobody"},
-		{Change{Kind: Close, Number: 0, Address: knocker}, ""},
-		{Change{Kind: Close, Number: 1}, ""},
-		{Change{Kind: Cut, Number: 0, Address: knocker}, ""},
-		{Change{Kind: Cut, Number: 9, Address: knocker}, "no service 9"},
-		{Change{Kind: Knock, Number: 1025, For: 3 * time.Minute}, ""},
-		{Change{Kind: Knock, Number: 1024, For: time.Minute}, "port 1024"},
-		{Change{Kind: Knock, Number: 1025, For: 3*time.Minute + 1}, "port 1025"},
-		{Change{Kind: Knock, Number: 51820, For: time.Minute}, "port 51820"},
-		{Change{Kind: Exit}, ""},
+		{access.Change{Service: ssh, Until: epoch.Add(time.Minute), Peer: knocker}, ""},
+		{access.Change{Service: ssh, Until: epoch.Add(time.Minute + 1), Peer: knocker}, "at most"},
+		{access.Change{Service: ssh, Until: epoch, Peer: knocker}, "at most"},
+		{access.Change{Service: access.ID("mail"), Until: soon, Peer: knocker}, "no service"},
+		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone4}, "not open to 0.0.0.0/0"},
+		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone6}, "not open to ::/0"},
+		{access.Change{Service: web, Until: epoch.Add(time.Hour), Peer: access.Anyone6}, ""},
+		{access.Change{Service: web, Until: epoch.Add(time.Hour), Peer: knocker}, "not open"},
+		{access.Change{Service: ssh, Until: soon, Peer: peer("2001:db8::1")}, ""},
+		{access.Change{Service: ssh, Until: soon, Peer: network("2001:db8::1")}, "128 bits"},
+		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: network("2001:db8::1")}, ""},
+		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: peer("2001:db8::1")}, "64 bits"},
+		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: peer("fe80::1")}, ""},
+		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: knocker}, ""},
+		{access.Change{Service: ssh, Until: soon, Peer: peer("::")}, "no address"},
+		{access.Change{Service: ssh, Until: soon, Peer: peer("224.0.0.1")}, "no address"},
+		{access.Change{Service: ssh, Peer: knocker}, ""},
+		{access.Change{Service: ssh, Peer: access.Anyone4}, ""},
+		{access.Change{Service: ssh, Peer: knocker, Cut: true}, ""},
+		{access.Change{Service: access.ID("mail"), Peer: knocker, Cut: true}, "no service"},
 	} {
-		err := p.check(row.change)
+		err := p.checkChange(row.change, epoch)
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%+v: %v", row.change, err)
 		}
+	}
+	for _, row := range []struct {
+		port  uint16
+		lasts time.Duration
+		may   bool
+	}{
+		{1025, 3 * time.Minute, true}, {1024, time.Minute, false}, {1025, 3*time.Minute + 1, false}, {1025, 0, false}, {51820, time.Minute, false},
+	} {
+		if err := p.checkPorts([]uint16{2000, row.port}, row.lasts); (err == nil) != row.may {
+			t.Errorf("port %d for %s: %v", row.port, row.lasts, err)
+		}
+	}
+	for name, change := range map[string]func(*Policy){
+		"a service twice": func(p *Policy) { p.Services = append(p.Services, p.Services[0]) },
+		"56 bits":         func(p *Policy) { p.Services[0].PrefixLen6 = 56 },
+		"another's name":  func(p *Policy) { p.Services[0].ID = access.ID("mail") },
+	} {
+		wrong := Policy{Services: append([]Service(nil), p.Services...)}
+		if change(&wrong); wrong.validate() == nil {
+			t.Error(name)
+		}
+	}
+}
+
+func TestDigestsTellConfigurationsApart(t *testing.T) {
+	policy := func() Policy {
+		return Policy{Services: []Service{{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}, Taken: []uint16{53}}
+	}
+	wall := func() firewall.Config {
+		return firewall.Config{Ports: []firewall.Port{{Service: ssh, Protocol: firewall.TCP, Port: 22}}, Except: []uint16{53}}
+	}
+	own := DigestOf(policy(), wall())
+	if again := DigestOf(policy(), wall()); again != own {
+		t.Error("one configuration has two digests")
+	}
+	seen := map[Digest]string{own: "as it was"}
+	for name, change := range map[string]func(*Policy, *firewall.Config){
+		"time": func(p *Policy, _ *firewall.Config) { p.Services[0].OpenMax++ }, "anyone": func(p *Policy, _ *firewall.Config) { p.Services[0].Anyone = true },
+		"bits": func(p *Policy, _ *firewall.Config) { p.Services[0].PrefixLen6 = 128 }, "taken": func(p *Policy, _ *firewall.Config) { p.Taken = nil },
+		"port": func(_ *Policy, f *firewall.Config) { f.Ports[0].Port++ }, "address": func(_ *Policy, f *firewall.Config) { f.Ports[0].Address = netip.MustParseAddr("192.0.2.1") },
+		"cut": func(_ *Policy, f *firewall.Config) { f.Ports[0].Cut = true }, "stealth": func(_ *Policy, f *firewall.Config) { f.Stealth = true },
+		"captured": func(_ *Policy, f *firewall.Config) { f.Captured[1] = 5000 },
+	} {
+		p, f := policy(), wall()
+		change(&p, &f)
+		d := DigestOf(p, f)
+		if before, ok := seen[d]; ok {
+			t.Errorf("%s and %s have one digest", name, before)
+		}
+		seen[d] = name
 	}
 }

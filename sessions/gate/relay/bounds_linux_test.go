@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"sallyport/sessions/gate/access"
 )
 
 // TestFlowsInAll: when all are taken, a new client gets none, and one that has
@@ -44,7 +46,7 @@ func TestFlowsAreBounded(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		refused := map[netip.Addr]bool{}
-		u := NewUDP(UDPConfig{
+		u := newUDP(UDPConfig{
 			Upstream: upstream, MaxFlows: rapid.IntRange(1, 6).Draw(t, "in all"), PerAddress: rapid.IntRange(1, 3).Draw(t, "per address"),
 			Allows: func(a netip.Addr) bool { return !refused[a] },
 		})
@@ -114,7 +116,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for name, idle := range map[string]time.Duration{"idle": 200 * time.Millisecond, "cut": time.Hour, "closed": time.Hour, "without a socket": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			cfg := UDPConfig{Upstream: upstream, Idle: idle, PerAddress: 1, Allows: func(netip.Addr) bool { return true }}
-			u := NewUDP(cfg)
+			u := newUDP(cfg)
 			conn := socketAt(t, "udp", "127.0.0.1:0")
 			conn.SetDeadline(time.Time{})
 			done := make(chan error, 1)
@@ -166,7 +168,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []int{1, 30000} {
-		u := NewUDP(UDPConfig{Upstream: upstream.LocalAddr().String()})
+		u := newUDP(UDPConfig{Upstream: upstream.LocalAddr().String()})
 		f := newFlow(u, key{socket: s, client: netip.MustParseAddrPort("127.0.0.2:1")})
 		for i := range 2 * maxWaiting {
 			f.ask(bytes.Repeat([]byte{byte(i)}, size))
@@ -197,7 +199,7 @@ func TestSlowNameServer(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
-	u := NewUDP(UDPConfig{Upstream: "upstream.example.:53", PerAddress: 3, Allows: func(netip.Addr) bool { return true }, Log: slog.New(slog.DiscardHandler)})
+	u := newUDP(UDPConfig{Upstream: "upstream.example.:53", PerAddress: 3, Allows: func(netip.Addr) bool { return true }, Log: slog.New(slog.DiscardHandler)})
 	defer u.Close()
 	s, err := newSocket(socketAt(t, "udp", "127.0.0.1:0"))
 	if err != nil {
@@ -209,7 +211,7 @@ func TestSlowNameServer(t *testing.T) {
 			f.ask([]byte("x"))
 		}
 		u.mu.Lock()
-		if of := u.shares[netip.MustParseAddr("127.0.0.3")]; len(of.flows) > 3 || of.running > 6 {
+		if of := u.shares[u.cfg.Share(netip.MustParseAddr("127.0.0.3"))]; len(of.flows) > 3 || of.running > 6 {
 			t.Errorf("%d flows, %d running", len(of.flows), of.running)
 		}
 		u.mu.Unlock()
@@ -277,9 +279,9 @@ func BenchmarkUDP(b *testing.B) {
 // TestSharedAddresses: a client that goes through the addresses of its network
 // has the flows of one.
 func TestSharedAddresses(t *testing.T) {
-	network := func(a netip.Addr) netip.Addr {
+	network := func(a netip.Addr) access.Peer {
 		p, _ := a.Prefix(24)
-		return p.Addr()
+		return access.Peer{Prefix: p}
 	}
 	u, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), PerAddress: 2, Share: network}, "127.0.0.1:0")
 	for i := range 5 {

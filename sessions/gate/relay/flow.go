@@ -43,7 +43,7 @@ func newFlow(u *UDP, k key) *flow {
 	return f
 }
 
-func (f *flow) touch() { f.last.Store(int64(time.Since(f.relay.began))) }
+func (f *flow) touch() { f.last.Store(int64(f.relay.now())) }
 
 // left is how long the flow may stay silent from now on.
 func (f *flow) left(now time.Duration) time.Duration {
@@ -88,7 +88,7 @@ func (f *flow) run(upstream string) {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			left := f.left(time.Since(f.relay.began))
+			left := f.left(f.relay.now())
 			if left <= 0 || conn.SetReadDeadline(time.Now().Add(left)) != nil {
 				return
 			}

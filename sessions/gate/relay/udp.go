@@ -10,6 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 )
 
 const (
@@ -39,12 +42,13 @@ type UDPConfig struct {
 	// Allows is whether an address may begin a flow; IPv4 is never mapped. Serve
 	// calls it under the relay's lock: it must be quick, and not call back.
 	Allows func(netip.Addr) bool
-	// Share is by which address one is counted: a client may have all those of
-	// an IPv6 network. nil: itself.
-	Share      func(netip.Addr) netip.Addr
+	// Share is as whose an address is counted: a client may have all those of an
+	// IPv6 network. nil: its own.
+	Share      func(netip.Addr) access.Peer
 	MaxFlows   int           // at a time; 0: MaxFlows
 	PerAddress int           // of an address at a time; 0: PerAddress
 	Idle       time.Duration // 0: Idle
+	Clock      clock.Clock   // flows are idle by its monotonic time; required
 	Log        *slog.Logger  // nil: none
 }
 
@@ -58,7 +62,7 @@ type UDP struct {
 
 	mu      sync.Mutex
 	flows   map[key]*flow // that are not over
-	shares  map[netip.Addr]*share
+	shares  map[access.Peer]*share
 	running int // goroutines of flows, over or not
 	closed  bool
 	ended   sync.WaitGroup
@@ -70,15 +74,18 @@ func NewUDP(cfg UDPConfig) *UDP {
 	cfg.PerAddress = cmp.Or(cfg.PerAddress, PerAddress)
 	cfg.Idle = cmp.Or(cfg.Idle, Idle)
 	if cfg.Share == nil {
-		cfg.Share = func(a netip.Addr) netip.Addr { return a }
+		cfg.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, access.PrefixHost) }
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	u := &UDP{cfg: cfg, began: time.Now(), flows: map[key]*flow{}, shares: map[netip.Addr]*share{}}
+	u := &UDP{cfg: cfg, began: cfg.Clock.Monotonic(), flows: map[key]*flow{}, shares: map[access.Peer]*share{}}
 	u.SetUpstream(cfg.Upstream)
 	return u
 }
+
+// now is the time since the relay began.
+func (u *UDP) now() time.Duration { return u.cfg.Clock.Monotonic().Sub(u.began) }
 
 // SetUpstream changes where flows go from the next one on.
 func (u *UDP) SetUpstream(address string) { u.upstream.Store(&address) }

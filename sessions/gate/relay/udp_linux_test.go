@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sallyport/sessions/clock"
 )
 
 func socketAt(t testing.TB, network, address string) *net.UDPConn {
@@ -58,6 +60,12 @@ func (g *gate) refuse(a string) {
 	g.refused[netip.MustParseAddr(a)] = true
 }
 
+// newUDP goes by the time of the test.
+func newUDP(cfg UDPConfig) *UDP {
+	cfg.Clock = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
+	return NewUDP(cfg)
+}
+
 func serve(t testing.TB, cfg UDPConfig, address string) (*UDP, *gate, netip.AddrPort) {
 	t.Helper()
 	g := &gate{refused: map[netip.Addr]bool{}}
@@ -65,7 +73,7 @@ func serve(t testing.TB, cfg UDPConfig, address string) (*UDP, *gate, netip.Addr
 	if cfg.PerAddress == 0 {
 		cfg.PerAddress = 64
 	}
-	u := NewUDP(cfg)
+	u := newUDP(cfg)
 	conn := socketAt(t, "udp", address)
 	conn.SetDeadline(time.Time{})
 	done := make(chan error, 1)
@@ -157,7 +165,7 @@ func TestEarlyDatagrams(t *testing.T) {
 		if _, err := c.Write([]byte("early")); err != nil {
 			t.Fatal(err)
 		}
-		u := NewUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Allows: func(netip.Addr) bool { return true }})
+		u := newUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Allows: func(netip.Addr) bool { return true }})
 		defer u.Close()
 		go u.Serve(conn)
 		if _, err := c.Read(make([]byte, 5)); err != nil {

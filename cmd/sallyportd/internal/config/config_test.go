@@ -57,7 +57,7 @@ func TestReference(t *testing.T) {
 	want := Config{
 		Ports: 3, Generator: schedule.Algorithm1, PortSecret: PortSecret{Current: "sécret"}, Tolerance: time.Minute,
 		Services: []Service{{
-			Name: "web", kind: web{}, Listen: "[::]:8080", Prefix6: 128, Connections: 64,
+			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen6: 128, Connections: 64,
 			Terms: gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
 		ReceiveBuffer: 1 << 20, KernelFilter: true,
@@ -76,8 +76,8 @@ func TestReference(t *testing.T) {
 	half := minute
 	half.OpenFor = 30 * time.Second
 	want.Services = append(want.Services,
-		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", Prefix6: 128, Connections: 64, Terms: minute},
-		Service{Name: "ssh", kind: guarded{}, Listen: ":22", Prefix6: 128, Connections: 64, Terms: half})
+		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen6: 128, Connections: 64, Terms: minute},
+		Service{Name: "ssh", kind: guarded{}, Listen: ":22", PrefixLen6: 128, Connections: 64, Terms: half})
 	want.Server = "gate.example.org"
 	want.PortSecret.Previous, want.PortSecret.Until = "before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}

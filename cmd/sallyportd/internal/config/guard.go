@@ -3,6 +3,7 @@ package config
 import (
 	"slices"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
 )
@@ -16,7 +17,7 @@ func (c *Config) Firewall() (f firewall.Config) {
 	}
 	for i := range c.Services {
 		s := &c.Services[i]
-		p := firewall.Port{Protocol: firewall.TCP, Address: s.Host(), Port: s.Port(), Prefix6: s.Prefix6}
+		p := firewall.Port{Service: s.ID(), Protocol: firewall.TCP, Address: s.Host(), Port: s.Port()}
 		if s.UDP {
 			p.Protocol = firewall.UDP
 		}
@@ -30,9 +31,26 @@ func (c *Config) Firewall() (f firewall.Config) {
 func (c *Config) Policy() helper.Policy {
 	p := helper.Policy{Taken: c.UDPPorts()}
 	for i := range c.Services {
-		p.Services = append(p.Services, helper.Service{OpenMax: c.Services[i].Terms.OpenMax, Anyone: c.Services[i].Terms.Anyone})
+		s := &c.Services[i]
+		p.Services = append(p.Services, helper.Service{
+			ID: s.ID(), Name: s.Name, OpenMax: s.Terms.OpenMax, Anyone: s.Terms.Anyone, PrefixLen6: s.PrefixLen6,
+		})
 	}
 	return p
+}
+
+// Digest is that of what the server and its helper have both to read.
+func (c *Config) Digest() helper.Digest { return helper.DigestOf(c.Policy(), c.Firewall()) }
+
+// CutByHelper are the services whose connections only the helper can end: they
+// are neither the server's own, nor does a rule of the firewall end them.
+func (c *Config) CutByHelper() (ids []access.ServiceID) {
+	for i := range c.Services {
+		if s := &c.Services[i]; !s.Binds() && !s.Terms.Cut {
+			ids = append(ids, s.ID())
+		}
+	}
+	return ids
 }
 
 // UDPPorts are those of services. Strangers' datagrams do not come there.

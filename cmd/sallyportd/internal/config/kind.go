@@ -4,7 +4,8 @@ import (
 	"log/slog"
 
 	"sallyport/cmd/internal/tomlfile"
-	"sallyport/sessions/gate"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 )
 
@@ -31,7 +32,7 @@ type kind interface {
 	// instead; empty: all are.
 	missing() (key, found string)
 	// live makes the service, closed.
-	live(s *Service, log *slog.Logger) (Live, error)
+	live(s *Service, env Env) (Live, error)
 }
 
 // kinds read the keys that only one type of services has, by the type.
@@ -39,9 +40,15 @@ var kinds = map[string]func(r *rawService, f *tomlfile.File, at, dir string, s *
 	"web": readWeb, "proxy": readProxy, "firewall": readFirewall,
 }
 
+// Env is what a service that runs may touch.
+type Env struct {
+	Clock clock.Clock
+	Log   *slog.Logger
+}
+
 // Live is a service that runs.
 type Live struct {
-	Doors []gate.Door
+	Enforcers []access.Enforcer
 	// Prepare opens what strangers see at all times.
 	Prepare func() error
 	// Load reads what the service leads to by a changed configuration. All that
@@ -50,7 +57,7 @@ type Live struct {
 }
 
 // Live makes the service, closed. Errors are of the files that it names.
-func (s *Service) Live(log *slog.Logger) (Live, error) { return s.kind.live(s, log) }
+func (s *Service) Live(env Env) (Live, error) { return s.kind.live(s, env) }
 
 // Binds reports whether the server itself listens on the service's port.
 func (s *Service) Binds() bool { return s.kind.binds() }
@@ -66,6 +73,6 @@ func nothing() error { return nil }
 
 // Readable finds what is wrong with the files that the service names.
 func (s *Service) Readable() error {
-	_, err := s.Live(slog.New(slog.DiscardHandler))
+	_, err := s.Live(Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
 	return err
 }

@@ -2,13 +2,14 @@ package config
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/relay"
+	"sallyport/verify/schedule"
 )
 
 // rawFirewall are the keys of a port that another program has.
@@ -44,7 +45,7 @@ func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
 }
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {
-	if c.Stealth && s.UDP && g.reject && s.Port() >= firewall.MinStealth {
+	if c.Stealth && s.UDP && g.reject && s.Port() >= schedule.MinPort {
 		return fmt.Sprintf("service %s answers strangers, by policy = \"reject\", where its neighbours are silent: policy = \"drop\" does not stand out", s.Name)
 	}
 	return ""
@@ -52,7 +53,7 @@ func (g guarded) advice(s *Service, c *Config, _ Host) string {
 
 // live has random ports lead to what the other program listens on. The
 // service's own port opens by the firewall alone.
-func (guarded) live(s *Service, log *slog.Logger) (Live, error) {
+func (guarded) live(s *Service, env Env) (Live, error) {
 	host := "127.0.0.1"
 	if a := s.Host(); a.IsValid() {
 		host = a.String()
@@ -60,14 +61,15 @@ func (guarded) live(s *Service, log *slog.Logger) (Live, error) {
 	upstream := net.JoinHostPort(host, fmt.Sprint(s.Port()))
 	l := Live{Prepare: nothing, Load: func(*Service) (func(), error) { return func() {}, nil }}
 	if s.UDP {
-		l.Doors = []gate.Door{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
-			Listen: s.Listen, Grain: gate.Grain(s.Prefix6), Log: log,
-			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: log}, // a random port has one flow
+		l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
+			Listen: s.Listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
+			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log}, // a random port has one flow
 		}))}
 		return l, nil
 	}
-	l.Doors = []gate.Door{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
-		Listen: s.Listen, Grain: gate.Grain(s.Prefix6), PerAddress: s.Connections, Server: gate.NewProxy(relay.TCP{Upstream: upstream}, log), Log: log,
+	l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
+		Listen: s.Listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Server: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log),
+		Clock: env.Clock, Log: env.Log,
 	}))}
 	return l, nil
 }

@@ -1,11 +1,10 @@
 package config
 
 import (
-	"log/slog"
-
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/relay"
 )
 
@@ -38,21 +37,21 @@ func (proxy) missing() (key, found string) { return "", "" }
 
 func (p proxy) upstream() string { return p.to }
 
-func (p proxy) live(s *Service, log *slog.Logger) (l Live, err error) {
+func (p proxy) live(s *Service, env Env) (l Live, err error) {
 	if s.UDP {
-		door := gate.NewUDP(gate.UDPConfig{
-			Listen: s.Listen, Filtered: s.Filtered, Grain: gate.Grain(s.Prefix6), Log: log,
-			Relay: relay.UDPConfig{Upstream: p.to, PerAddress: s.Connections, Log: log},
+		udp := gate.NewUDP(gate.UDPConfig{
+			Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
+			Relay: relay.UDPConfig{Upstream: p.to, PerAddress: s.Connections, Log: env.Log},
 		})
 		return Live{
-			Doors: []gate.Door{door}, Prepare: door.Prepare,
+			Enforcers: []access.Enforcer{udp}, Prepare: udp.Prepare,
 			Load: func(next *Service) (func(), error) {
-				return func() { door.Update(next.kind.upstream()) }, nil
+				return func() { udp.Update(next.kind.upstream()) }, nil
 			},
 		}, nil
 	}
-	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.protocol}, log)
-	l = p.listen(s, server, log)
+	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.protocol}, env.Log)
+	l = p.listen(s, server, env)
 	l.Load = func(next *Service) (func(), error) {
 		p := next.kind.(proxy)
 		return func() { server.Update(relay.TCP{Upstream: p.to, ProxyProtocol: p.protocol}) }, nil

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 
@@ -61,13 +60,13 @@ func (w web) missing() (key, found string) {
 	return "", ""
 }
 
-func (w web) live(s *Service, log *slog.Logger) (l Live, err error) {
+func (w web) live(s *Service, env Env) (l Live, err error) {
 	c, err := w.content(s)
 	if err != nil {
 		return l, err
 	}
-	server := gate.NewWeb(c, log)
-	l = w.listen(s, server, log)
+	server := gate.NewWeb(c, env.Log)
+	l = w.listen(s, server, env)
 	l.Load = func(next *Service) (func(), error) {
 		c, err := next.kind.(web).content(next)
 		return func() { server.Update(c) }, err

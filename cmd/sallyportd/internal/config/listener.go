@@ -2,10 +2,11 @@ package config
 
 import (
 	"fmt"
-	"log/slog"
 
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/verify/schedule"
 )
 
 // listener is what the kinds have in common for which the server itself
@@ -26,7 +27,7 @@ func (listener) firewall(s *Service, h Host) string {
 // guard leaves ending connections to the server. The port looks as if nothing
 // were there, which is silent with stealth; or as if it were always filtered.
 func (listener) guard(s *Service, stealth bool, p *firewall.Port) {
-	p.Reject = !s.Filtered && !(stealth && s.UDP && p.Port >= firewall.MinStealth)
+	p.Reject = !s.Filtered && !(stealth && s.UDP && p.Port >= schedule.MinPort)
 }
 
 func (listener) advice(s *Service, c *Config, h Host) string {
@@ -43,9 +44,10 @@ func (listener) advice(s *Service, c *Config, h Host) string {
 }
 
 // listen has a server of this process listen for TCP.
-func (listener) listen(s *Service, server gate.Server, log *slog.Logger) Live {
-	door := gate.NewTCP(gate.TCPConfig{
-		Listen: s.Listen, Filtered: s.Filtered, Grain: gate.Grain(s.Prefix6), PerAddress: s.Connections, Server: server, Log: log,
+func (listener) listen(s *Service, server gate.Server, env Env) Live {
+	tcp := gate.NewTCP(gate.TCPConfig{
+		Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Server: server,
+		Clock: env.Clock, Log: env.Log,
 	})
-	return Live{Doors: []gate.Door{door}, Prepare: door.Prepare}
+	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
 )
 
@@ -127,6 +128,13 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 			return err
 		}
 		c.Services = append(c.Services, s)
+	}
+	ids := make([]access.ServiceID, len(c.Services))
+	for i := range c.Services {
+		ids[i] = c.Services[i].ID()
+	}
+	if err := access.Distinct(ids); err != nil {
+		return f.Errorf("service", "%v", err)
 	}
 	return refuseLoops(f, c.Services)
 }

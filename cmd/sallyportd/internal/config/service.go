@@ -10,6 +10,7 @@ import (
 	"sallyport/ingest/udp"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 )
 
 // maxServices is how many services a configuration may have.
@@ -18,11 +19,11 @@ const maxServices = gate.MaxServices
 // Service is a [[service]]: everything checked, nothing default. What it is
 // beyond that its kind knows, in a file of its own.
 type Service struct {
-	Name    string
-	UDP     bool
-	Listen  string // host:port, or :port
-	Terms   gate.Terms
-	Prefix6 int // how many bits of an IPv6 address tell clients apart: 128 or 64
+	Name       string
+	UDP        bool
+	Listen     string // host:port, or :port
+	Terms      gate.Terms
+	PrefixLen6 int // how many bits of an IPv6 address a grant lets in: 128 or 64
 
 	// Filtered and Connections are of services that listen themselves.
 	Filtered    bool // the socket is there all the time, and mute; else only while somebody is let in
@@ -43,7 +44,7 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 	if err := fill(f, r, at, r.Type); err != nil {
 		return s, err
 	}
-	s.Name, s.UDP, s.Listen, s.Prefix6 = r.Name, r.Protocol == "udp", r.Listen, r.GrantPrefix6
+	s.Name, s.UDP, s.Listen, s.PrefixLen6 = r.Name, r.Protocol == "udp", r.Listen, r.GrantPrefix6
 	host, _, err := client.SplitService(r.Listen)
 	if err != nil {
 		return s, f.Errorf(at+"listen", "got %q", r.Listen)
@@ -91,6 +92,9 @@ func (s *Service) beside(f *tomlfile.File, at string, others []Service) error {
 	return nil
 }
 
+// ID is how both processes name the service.
+func (s *Service) ID() access.ServiceID { return access.ID(s.Name) }
+
 // Port is the one that the service listens on.
 func (s *Service) Port() uint16 {
 	_, port, _ := client.SplitService(s.Listen) // it was checked
@@ -130,7 +134,7 @@ func (s *Service) Describe() string {
 	who := "the address that knocked"
 	if s.Terms.Anyone {
 		who = "anyone"
-	} else if s.Prefix6 == 64 {
+	} else if s.PrefixLen6 == access.PrefixNetwork {
 		who += ", of IPv6 its /64"
 	}
 	then := "keeps connections"

@@ -23,7 +23,6 @@ import (
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
-	"sallyport/verify/wire"
 )
 
 // proofQueue is how many proofs wait for the gate. One more is dropped, and its
@@ -37,14 +36,11 @@ type challenger struct {
 	table      *exchanges.Table
 	proofs     chan proof
 	operations atomic.Pointer[operations]
-	// keptOwnerless: the last update has left all operations that belong to no
-	// client as they were.
-	keptOwnerless bool
-	execute       func(gate.Order, string) error
-	now           func() time.Time
-	log           *slog.Logger
-	lost          atomic.Uint64
-	mu            sync.Mutex // while a proof is carried out
+	execute    func(o gate.Order, service, operation string) error
+	now        func() time.Time
+	log        *slog.Logger
+	lost       atomic.Uint64
+	mu         sync.Mutex // while a proof is carried out
 }
 
 // proof is what an exchange has proved, and for which address.
@@ -55,7 +51,7 @@ type proof struct {
 
 // newChallenger takes the ports, from which nothing is heard before run. What an
 // operation asks for is done by execute, with the operation's ID.
-func newChallenger(cfg *config.Config, o operations, helped bool, execute func(gate.Order, string) error, env Env) (c *challenger, err error) {
+func newChallenger(cfg *config.Config, o operations, helped bool, execute func(o gate.Order, service, operation string) error, env Env) (c *challenger, err error) {
 	c = &challenger{proofs: make(chan proof, proofQueue), execute: execute, now: env.Clock.Boot, log: env.Log}
 	c.operations.Store(&o)
 	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
@@ -97,15 +93,14 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func(g
 func (c *challenger) update(o operations) {
 	c.mu.Lock() // what was being carried out is done
 	defer c.mu.Unlock()
-	c.keptOwnerless = c.operations.Load().keepsOwnerless(o)
 	c.operations.Store(&o)
 	c.table.Update(o.protocol)
 }
 
-// keepsLeases reports whether leases that belong to no client go on after the
-// last update.
-func (c *challenger) keepsLeases(id wire.Identifier) bool {
-	return c != nil && ownerless(id) && c.keptOwnerless
+// keepsOwnerless reports whether leases that belong to no client go on under the
+// next operations.
+func (c *challenger) keepsOwnerless(next operations) bool {
+	return c != nil && c.operations.Load().keepsOwnerless(next)
 }
 
 func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
@@ -153,7 +148,7 @@ func (c *challenger) executeProof(g exchange.Grant, from netip.Addr) {
 	if o.Close {
 		do.Action = gate.Close
 	}
-	if err := c.execute(do, id); err != nil {
+	if err := c.execute(do, o.Service, id); err != nil {
 		c.log.Error("an operation was not carried out", "operation", id, "address", from, "error", err)
 		return
 	}

@@ -16,14 +16,17 @@ type announcing struct {
 }
 
 // Open implements sessions.Gate.
-func (a announcing) Open(g sessions.Grant) error {
-	if err := a.Services.Open(g); err != nil {
-		return err
+func (a announcing) Open(grants []sessions.Grant) []error {
+	errs := a.Services.Open(grants)
+	if !a.feed.Watched() {
+		return errs
 	}
-	if a.feed.Watched() {
-		a.announce(g, "", a.Services.Names(g.Identifier))
+	for i, g := range grants {
+		if errs == nil || errs[i] == nil {
+			a.announce(g, "", a.Services.Names(g.Identifier))
+		}
 	}
-	return nil
+	return errs
 }
 
 func (a announcing) announce(g sessions.Grant, operation string, services []string) {

@@ -28,7 +28,7 @@ func knockPorts(taken []uint16, h *helper.Client, now func() time.Time) func(map
 			if left < time.Millisecond {
 				continue // they close in this instant
 			}
-			if err := h.Knock(ports, left); err != nil {
+			if err := h.OpenKnockPorts(ports, left); err != nil {
 				return fmt.Errorf("tell the firewall of the ports: %w", err)
 			}
 		}

@@ -3,12 +3,14 @@ package daemon
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
 	"runtime"
 	"testing"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
@@ -68,7 +70,7 @@ open_max = "1s"
 		t.Fatal(err)
 	}
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
-	table, client, ended := inProcessHelper(t, cfg)
+	client, ended := inProcessHelper(t, cfg)
 	log := slog.New(slog.DiscardHandler)
 	server := &Server{env: Env{Clock: clock.System(), Log: log}, helper: client}
 	if err := server.makeGate(cfg, plan{}); err != nil {
@@ -94,11 +96,11 @@ open_max = "1s"
 			binary.BigEndian.PutUint32(b[4:], i)
 			a = netip.AddrFrom16(b)
 		}
-		if err := g.Open(sessions.Grant{Identifier: id, Address: a}); err != nil {
+		if err := errors.Join(g.Open([]sessions.Grant{{Identifier: id, Address: a}})...); err != nil {
 			t.Fatalf("grant %d: %v", i, err)
 		}
 		if i%2_500 == 0 {
-			n, err := table.Granted()
+			n, err := elements()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +115,7 @@ open_max = "1s"
 		}
 	}
 	await("no element left", func() bool {
-		n, err := table.Granted()
+		n, err := elements()
 		return err == nil && n == 0
 	})
 	stop()
@@ -130,9 +132,10 @@ open_max = "1s"
 }
 
 // inProcessHelper is the second process, in this one.
-func inProcessHelper(t *testing.T, cfg *config.Config) (*firewall.Table, *helper.Client, <-chan error) {
+func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Client, <-chan error) {
 	t.Helper()
-	table, err := firewall.Claim(cfg.Firewall())
+	time := clock.System()
+	table, err := firewall.Claim(cfg.Firewall(), time)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,17 +150,40 @@ func inProcessHelper(t *testing.T, cfg *config.Config) (*firewall.Table, *helper
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg.Policy(), helper.Table{Table: table, Ports: cfg.Firewall().Ports}, slog.New(slog.DiscardHandler))
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
+			Policy: cfg.Policy(), Digest: cfg.Digest(), Firewall: table, Clock: time, Log: slog.New(slog.DiscardHandler),
+		})
 		ended <- err
 	}()
-	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline)
+	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, time)
 	if err == nil {
-		err = client.Ready()
+		err = client.Ready(cfg.Digest())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return table, client, ended
+	return client, ended
+}
+
+// elements is how many grants the firewall has.
+func elements() (n int, err error) {
+	conn, err := nftables.New()
+	if err != nil {
+		return 0, err
+	}
+	table := &nftables.Table{Name: firewall.Name, Family: nftables.TableFamilyINet}
+	for _, name := range []string{"granted4", "granted6", "granted6net", "anyone4", "anyone6"} {
+		set, err := conn.GetSetByName(table, name)
+		if err != nil {
+			return 0, err
+		}
+		all, err := conn.GetSetElements(set)
+		if err != nil {
+			return 0, err
+		}
+		n += len(all)
+	}
+	return n, nil
 }
 
 func openFiles(t *testing.T) int {

@@ -8,6 +8,7 @@ import (
 
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/wire"
 )
@@ -16,7 +17,7 @@ import (
 // protocol.
 type operation struct {
 	config.Operation
-	service  int // its place among the services
+	service  access.ServiceID
 	protocol *exchange.Operation
 }
 
@@ -38,13 +39,9 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 	if err != nil {
 		return o, err
 	}
-	places := map[string]int{}
-	for i, name := range cfg.ServiceNames() {
-		places[name] = i
-	}
 	o.byID = make(map[string]operation, len(usable))
 	for i, op := range usable {
-		o.byID[op.ID] = operation{Operation: op, service: places[op.Service], protocol: protocol[i]}
+		o.byID[op.ID] = operation{Operation: op, service: access.ID(op.Service), protocol: protocol[i]}
 	}
 	o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan)
 	return o, err

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"slices"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/clients"
@@ -9,6 +8,7 @@ import (
 	"sallyport/ingest"
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify"
 	"sallyport/verify/wire"
 )
@@ -20,10 +20,10 @@ type plan struct {
 	tolerance time.Duration
 	terms     ingest.Terms
 	slots     []sessions.Client
-	leases    []gate.Terms
+	leases    map[access.ServiceID]gate.Terms
 	isClient  map[wire.Identifier]bool
 	// The clients that may not open every service.
-	restricted map[wire.Identifier]gate.Rights
+	restricted map[wire.Identifier][]access.ServiceID
 	operations operations
 }
 
@@ -62,8 +62,9 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance},
 		Ports: cfg.PortLists(),
 	}
-	for _, s := range cfg.Services {
-		p.leases = append(p.leases, s.Terms)
+	p.leases = make(map[access.ServiceID]gate.Terms, len(cfg.Services))
+	for i := range cfg.Services {
+		p.leases[cfg.Services[i].ID()] = cfg.Services[i].Terms
 	}
 	if p.restricted, err = restrictions(cfg.ServiceNames(), list); err != nil {
 		return p, err
@@ -72,9 +73,11 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	return p, err
 }
 
-// restrictions says which clients may not open everything.
-func restrictions(names []string, list clients.List) (map[wire.Identifier]gate.Rights, error) {
-	restricted := map[wire.Identifier]gate.Rights{}
+// restrictions says which clients may not open everything. Clients with the same
+// services share their list.
+func restrictions(names []string, list clients.List) (map[wire.Identifier][]access.ServiceID, error) {
+	restricted := map[wire.Identifier][]access.ServiceID{}
+	shared := map[string][]access.ServiceID{}
 	for _, c := range list {
 		if c.Services == "" {
 			continue
@@ -82,11 +85,14 @@ func restrictions(names []string, list clients.List) (map[wire.Identifier]gate.R
 		if err := c.CheckServices(names); err != nil {
 			return nil, err
 		}
-		var rights gate.Rights
-		for _, name := range c.Allowed() {
-			rights |= 1 << slices.Index(names, name)
+		ids, ok := shared[c.Services]
+		if !ok {
+			for _, name := range c.Allowed() {
+				ids = append(ids, access.ID(name))
+			}
+			shared[c.Services] = ids
 		}
-		restricted[c.Identifier] = rights
+		restricted[c.Identifier] = ids
 	}
 	return restricted, nil
 }

@@ -2,11 +2,11 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
-	"sallyport/verify/wire"
 )
 
 // reloads are the changes of a running server. One runs at a time; each is all
@@ -65,45 +65,17 @@ func (s *Server) change(ctx context.Context, what string, read func(*config.Conf
 	return nil
 }
 
-// apply brings a running server in line with a plan. Clients that are new are
-// known, and restricted, before their knocks are accepted; those that have left
-// get no grant, and lose their leases.
-func (s *Server) apply(ctx context.Context, cfg *config.Config, p plan) (err error) {
-	commit, abort, err := s.ingest.Prepare(ctx, p.terms)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			abort()
+// apply brings a running server in line with a plan. It is decided whole before
+// anything changes: what can fail, fails in a step's prepare, and then the old
+// configuration is in force everywhere.
+func (s *Server) apply(ctx context.Context, cfg *config.Config, p plan) error {
+	c := change{cfg: cfg, plan: p}
+	for _, step := range s.steps {
+		if err := step.prepare(ctx, &c); err != nil {
+			c.abort()
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
-	}()
-	var contents []func()
-	for i := range cfg.Services {
-		apply, err := s.services[i].Load(&cfg.Services[i])
-		if err != nil {
-			return err
-		}
-		contents = append(contents, apply)
-	}
-	if err := s.state.Widen(p.tolerance); err != nil {
-		return err
-	}
-	if err := s.state.Raise(p.slots); err != nil {
-		return err
-	}
-	if s.challenge != nil {
-		s.challenge.update(p.operations)
 	}
 	s.warnUnusable(p)
-	isClient := func(id wire.Identifier) bool { return p.isClient[id] || s.challenge.keepsLeases(id) }
-	s.gate.Restrict(p.restricted, isClient)
-	if err := s.sessions.Update(ctx, p.slots); err != nil {
-		return err
-	}
-	s.gate.Update(p.restricted, isClient, p.leases)
-	for _, apply := range contents {
-		apply()
-	}
-	return commit()
+	return s.commit(ctx, c)
 }

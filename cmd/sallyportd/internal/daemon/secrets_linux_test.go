@@ -66,7 +66,7 @@ func TestNoClientSecretIsKept(t *testing.T) {
 	if err := state.Create(cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	_, helper, ended := inProcessHelper(t, cfg)
+	helper, ended := inProcessHelper(t, cfg)
 	kept := func(when string, held []weak.Pointer[byte]) {
 		t.Helper()
 		runtime.GC()

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"sallyport/ingest"
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/state"
 )
@@ -32,6 +34,7 @@ type Server struct {
 	feed      admin.Feed
 	challenge *challenger // nil: there is no challenge–response protocol
 	reloads   reloads
+	steps     []step // of a reload
 }
 
 // service is a service that runs.
@@ -49,6 +52,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		return nil, err
 	}
 	s := &Server{env: env, helper: h}
+	s.steps = s.reloadSteps()
 	s.reloads.current, s.reloads.clients = cfg, len(list)
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
@@ -114,33 +118,38 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 	return nil
 }
 
-// makeGate makes the services, closed. With a holder the firewall stands before
-// each, whatever it is: for strangers its port is then the same at all times.
+// makeGate makes the services, closed. With a holder the firewall, which all
+// share, stands before each, whatever it is: for strangers its port is then the
+// same at all times.
 func (s *Server) makeGate(cfg *config.Config, p plan) error {
+	var shared []access.Enforcer
+	if s.helper != nil {
+		shared = append(shared, helper.NewEnforcer(s.helper, cfg.CutByHelper()...))
+	}
 	var list []*gate.Service
 	for i := range cfg.Services {
 		c := &cfg.Services[i]
-		live, err := c.Live(s.env.Log)
+		live, err := c.Live(config.Env{Clock: s.env.Clock, Log: s.env.Log})
 		if err != nil {
 			return err
 		}
-		if s.helper != nil {
-			live.Doors = append(live.Doors, &helper.Door{Client: s.helper, Service: uint16(i), Ends: c.Binds() || c.Terms.Cut})
-		}
 		s.services = append(s.services, service{c.Name, live})
-		list = append(list, gate.NewService(c.Name, gate.Grain(c.Prefix6), c.Terms, s.env.Log, live.Doors...))
+		list = append(list, gate.NewService(gate.ServiceConfig{
+			Name: c.Name, PrefixLen6: c.PrefixLen6, Terms: c.Terms, Enforcers: append(live.Enforcers, shared...),
+			Clock: s.env.Clock, Log: s.env.Log,
+		}))
 	}
-	services, err := gate.NewServices(list, p.restricted)
+	services, err := gate.NewServices(list, maps.All(p.restricted))
 	s.gate = announcing{services, &s.feed, s.env.Clock.Wall}
 	return err
 }
 
-// execute does what an operation asks for.
-func (s *Server) execute(o gate.Order, operation string) error {
+// execute does what an operation asks for of a service.
+func (s *Server) execute(o gate.Order, service, operation string) error {
 	if err := s.gate.Do(o); err != nil || o.Action == gate.Close {
 		return err
 	}
-	s.gate.announce(o.Grant, operation, []string{s.services[o.Service].name})
+	s.gate.announce(o.Grant, operation, []string{service})
 	return nil
 }
 

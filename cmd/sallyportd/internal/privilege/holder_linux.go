@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
 )
@@ -17,6 +18,7 @@ type Holding struct {
 	User        string // to run as; empty: as now
 	Firewall    firewall.Config
 	Policy      helper.Policy
+	Clock       clock.Clock
 	ClearOnExit bool // the table goes when the server stops in order
 }
 
@@ -47,12 +49,14 @@ func hold(h Holding, d descriptors, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	table, err := firewall.Claim(h.Firewall)
+	table, err := firewall.Claim(h.Firewall, h.Clock)
 	if err != nil {
 		return fmt.Errorf("claim the firewall's table: %w", err)
 	}
 	stop := keep(table, log)
-	ordered, err := helper.Serve(socket, h.Policy, helper.Table{Table: table, Ports: h.Firewall.Ports}, log)
+	ordered, err := helper.Serve(socket, helper.Config{
+		Policy: h.Policy, Digest: helper.DigestOf(h.Policy, h.Firewall), Firewall: table, Clock: h.Clock, Log: log,
+	})
 	stop()
 	if ordered && h.ClearOnExit {
 		err = errors.Join(err, firewall.Clear())

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/helper"
 )
 
@@ -57,7 +58,7 @@ func Split(p Plan, h Host) error {
 
 // Resume takes over what Split has left: the connection to the holder, nil if
 // there is none. Dropped is false if this program has not been through Split.
-func Resume() (c *helper.Client, dropped bool, err error) {
+func Resume(time clock.Clock) (c *helper.Client, dropped bool, err error) {
 	d, dropped, err := inherited()
 	if err != nil || !dropped || len(d) == 0 {
 		return nil, dropped, err
@@ -71,7 +72,7 @@ func Resume() (c *helper.Client, dropped bool, err error) {
 		socket.Close()
 		return nil, true, err
 	}
-	c, err = helper.NewClient(socket, lifeline)
+	c, err = helper.NewClient(socket, lifeline, time)
 	return c, true, err
 }
 

@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate"
+	"sallyport/verify/wire"
+)
+
+// change is a reload on its way: what each step has prepared.
+type change struct {
+	cfg  *config.Config
+	plan plan
+
+	contents []func()                    // what services lead to
+	clients  func(context.Context) error // who may knock
+	ports    func() error                // where, and by which secrets
+	access   *gate.Prepared              // who may open what, and for how long
+
+	undo []func()
+}
+
+// abort takes back what was prepared, the last step first.
+func (c *change) abort() {
+	for _, undo := range slices.Backward(c.undo) {
+		undo()
+	}
+}
+
+// step is a part's share in a reload. Its prepare finds all that can fail, and
+// changes nothing that is in force.
+type step struct {
+	name    string
+	prepare func(context.Context, *change) error
+}
+
+// reloadSteps are those of a server, in their order. The gate's is the last:
+// while it is prepared, whom the old and the new terms let in are both let in.
+func (s *Server) reloadSteps() []step {
+	return []step{
+		{"read what services lead to", s.prepareContents},
+		{"write to the state file", s.prepareState},
+		{"change the clients", s.prepareClients},
+		{"change the ports", s.preparePorts},
+		{"change what clients may open", s.prepareAccess},
+	}
+}
+
+func (s *Server) prepareContents(_ context.Context, c *change) error {
+	for i := range c.cfg.Services {
+		apply, err := s.services[i].Load(&c.cfg.Services[i])
+		if err != nil {
+			return err
+		}
+		c.contents = append(c.contents, apply)
+	}
+	return nil
+}
+
+// prepareState leaves a record that is more careful than it has to be, should
+// the reload be aborted.
+func (s *Server) prepareState(_ context.Context, c *change) error {
+	if err := s.state.Widen(c.plan.tolerance); err != nil {
+		return err
+	}
+	return s.state.Raise(c.plan.slots)
+}
+
+func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
+	c.clients, err = s.sessions.Prepare(c.plan.slots)
+	return err
+}
+
+func (s *Server) preparePorts(ctx context.Context, c *change) error {
+	commit, abort, err := s.ingest.Prepare(ctx, c.plan.terms)
+	if err != nil {
+		return err
+	}
+	c.ports, c.undo = commit, append(c.undo, abort)
+	return nil
+}
+
+func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
+	kept := s.challenge.keepsOwnerless(c.plan.operations)
+	isClient := c.plan.isClient
+	c.access, err = s.gate.Prepare(gate.Update{
+		Restricted: maps.All(c.plan.restricted), Terms: c.plan.leases,
+		IsClient: func(id wire.Identifier) bool { return isClient[id] || kept && ownerless(id) },
+	})
+	if err == nil {
+		c.undo = append(c.undo, c.access.Abort)
+	}
+	return err
+}
+
+// commit puts a prepared change in force. A client that is new is restricted
+// before its knocks are accepted; one that has left gets no grant, and loses its
+// leases once it cannot knock any more. An error means that the server ends.
+func (s *Server) commit(ctx context.Context, c change) error {
+	if s.challenge != nil {
+		s.challenge.update(c.plan.operations)
+	}
+	c.access.Restrict()
+	if err := c.clients(ctx); err != nil {
+		return err
+	}
+	c.access.Commit()
+	for _, apply := range c.contents {
+		apply()
+	}
+	return c.ports()
+}

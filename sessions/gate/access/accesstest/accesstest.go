@@ -1,0 +1,73 @@
+// Package accesstest is the table of who is let in by whose grant, which the
+// rule itself and every enforcer of it are tested by.
+package accesstest
+
+import (
+	"net/netip"
+	"slices"
+
+	"sallyport/sessions/gate/access"
+)
+
+// Link1 and Link2 are the interfaces of this host that link-local sources come
+// by, as zones name them: by their indices.
+const (
+	Link1 = "1001"
+	Link2 = "1002"
+)
+
+// Sources are the addresses that strangers and clients come from.
+var Sources = []netip.Addr{
+	netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("198.51.100.3"),
+	netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3"), netip.MustParseAddr("2001:db8:0:1::2"),
+	netip.MustParseAddr("fe80::2%" + Link1), netip.MustParseAddr("fe80::3%" + Link1), netip.MustParseAddr("fe80::2%" + Link2),
+}
+
+// Row is one grant.
+type Row struct {
+	Name       string
+	Grant      string // whose address, as the source of a packet has it
+	PrefixLen6 int
+	Anyone     bool
+	In         []string // the sources that are let in
+	// OnAnyLink are those that are besides where packets have no zone: in the
+	// firewall and in the filter of a socket.
+	OnAnyLink []string
+}
+
+// Rows are the grants.
+var Rows = []Row{
+	{Name: "IPv4", Grant: "198.51.100.2", PrefixLen6: 128, In: []string{"198.51.100.2"}},
+	{Name: "IPv4, networks count", Grant: "198.51.100.2", PrefixLen6: 64, In: []string{"198.51.100.2"}},
+	{Name: "IPv4, mapped", Grant: "::ffff:198.51.100.2", PrefixLen6: 128, In: []string{"198.51.100.2"}},
+	{Name: "IPv4, mapped, networks count", Grant: "::ffff:198.51.100.2", PrefixLen6: 64, In: []string{"198.51.100.2"}},
+	{Name: "IPv6", Grant: "2001:db8::2", PrefixLen6: 128, In: []string{"2001:db8::2"}},
+	{Name: "IPv6, networks count", Grant: "2001:db8::2", PrefixLen6: 64, In: []string{"2001:db8::2", "2001:db8::3"}},
+	{Name: "a neighbour, networks count", Grant: "2001:db8:0:1:ffff::", PrefixLen6: 64, In: []string{"2001:db8:0:1::2"}},
+	{Name: "link-local", Grant: "fe80::2%" + Link1, PrefixLen6: 128, In: []string{"fe80::2%" + Link1}, OnAnyLink: []string{"fe80::2%" + Link2}},
+	{Name: "link-local, networks count", Grant: "fe80::2%" + Link1, PrefixLen6: 64, In: []string{"fe80::2%" + Link1}, OnAnyLink: []string{"fe80::2%" + Link2}},
+	{Name: "another link", Grant: "fe80::2%" + Link2, PrefixLen6: 64, In: []string{"fe80::2%" + Link2}, OnAnyLink: []string{"fe80::2%" + Link1}},
+	{Name: "anyone", Grant: "198.51.100.2", PrefixLen6: 64, Anyone: true, In: []string{
+		"198.51.100.2", "198.51.100.3", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::2", "fe80::2%" + Link1, "fe80::3%" + Link1, "fe80::2%" + Link2,
+	}},
+	{Name: "nobody of these", Grant: "192.0.2.1", PrefixLen6: 64},
+}
+
+// Address is the address of the grant.
+func (r Row) Address() netip.Addr { return netip.MustParseAddr(r.Grant) }
+
+// Peers are whom the grant lets in.
+func (r Row) Peers() []access.Peer {
+	if r.Anyone {
+		return []access.Peer{access.Anyone4, access.Anyone6}
+	}
+	return []access.Peer{access.PeerOf(r.Address(), r.PrefixLen6)}
+}
+
+// Has reports whether a source is let in.
+func (r Row) Has(source netip.Addr) bool { return slices.Contains(r.In, source.String()) }
+
+// HasOnAnyLink is Has where packets have no zone.
+func (r Row) HasOnAnyLink(source netip.Addr) bool {
+	return r.Has(source) || slices.Contains(r.OnAnyLink, source.String())
+}

@@ -1,0 +1,105 @@
+package access
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+)
+
+// The lengths of an IPv6 prefix that a lease may let in.
+const (
+	// PrefixHost lets in one address.
+	PrefixHost = 128
+	// PrefixNetwork lets in a network of 64 bits: hosts change the rest of
+	// their addresses for privacy (RFC 8981).
+	PrefixNetwork = 64
+)
+
+// Peer is whom a lease lets in. Peers are comparable: each has one form.
+type Peer struct {
+	Prefix netip.Prefix
+	// Zone is the link of a link-local address, as the decimal index of its
+	// interface. A Prefix has no room for it.
+	Zone string
+}
+
+// Anyone4 and Anyone6 let in every address of their family. A service that is
+// open to anyone has both.
+var (
+	Anyone4 = Peer{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	Anyone6 = Peer{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+)
+
+// PeerOf returns whom a lease of an address lets in: an IPv4 address, mapped or
+// not, counts alone; of an IPv6 address prefixLen6 bits count, PrefixHost or
+// PrefixNetwork. Link-local addresses count whole, with their link: the first
+// half of theirs is the same everywhere. The address has its zone as a number
+// (see Numbered). Of an invalid address, or another length, the result is the
+// zero Peer, which is nobody.
+func PeerOf(a netip.Addr, prefixLen6 int) Peer {
+	a = a.Unmap()
+	switch {
+	case !a.IsValid() || prefixLen6 != PrefixHost && prefixLen6 != PrefixNetwork:
+		return Peer{}
+	case a.Is6() && a.IsLinkLocalUnicast():
+		return Peer{netip.PrefixFrom(a.WithZone(""), PrefixHost), a.Zone()}
+	case a.Is6():
+		return Peer{netip.PrefixFrom(a.WithZone(""), prefixLen6).Masked(), ""}
+	}
+	return Peer{netip.PrefixFrom(a, a.BitLen()), ""}
+}
+
+// IsValid reports whether PeerOf could have returned the peer, or it is Anyone4
+// or Anyone6.
+func (p Peer) IsValid() bool {
+	if p == Anyone4 || p == Anyone6 {
+		return true
+	}
+	if !p.Prefix.IsValid() {
+		return false
+	}
+	length := PrefixHost
+	if p.Prefix.Addr().Is6() {
+		length = p.Prefix.Bits()
+	}
+	return p == PeerOf(p.Prefix.Addr().WithZone(p.Zone), length)
+}
+
+// IsAnyone reports whether the peer is every address of a family.
+func (p Peer) IsAnyone() bool { return p == Anyone4 || p == Anyone6 }
+
+// String returns the prefix, with the zone if there is one.
+func (p Peer) String() string {
+	if p.Zone != "" {
+		return fmt.Sprintf("%s%%%s", p.Prefix, p.Zone)
+	}
+	return p.Prefix.String()
+}
+
+// peersOf returns all peers that an address belongs to, or zero ones.
+func peersOf(a netip.Addr) [3]Peer {
+	a = a.Unmap()
+	anyone := Anyone4
+	switch {
+	case !a.IsValid():
+		return [3]Peer{}
+	case a.Is6():
+		anyone = Anyone6
+	}
+	return [3]Peer{PeerOf(a, PrefixHost), PeerOf(a, PrefixNetwork), anyone}
+}
+
+// Numbered returns a remote address as grants have it: an IPv4-mapped one as
+// IPv4, the zone of a link-local one as the index of the interface.
+func Numbered(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	if a.Zone() == "" {
+		return a
+	}
+	i, err := net.InterfaceByName(a.Zone())
+	if err != nil {
+		return a // the interface has no name: it is the index already
+	}
+	return a.WithZone(strconv.Itoa(i.Index))
+}

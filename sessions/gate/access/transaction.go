@@ -1,0 +1,79 @@
+package access
+
+import "time"
+
+// Transaction is one Apply to a Set, parts of which can be taken back.
+type Transaction struct {
+	set     *Set
+	changes []Change
+	before  []time.Time
+	errs    []error
+}
+
+// Begin puts changes into a set.
+func (s *Set) Begin(changes []Change) *Transaction {
+	t := &Transaction{set: s, changes: changes, before: make([]time.Time, len(changes))}
+	for i, c := range changes {
+		t.before[i] = s.Put(c.Peer, c.Until)
+	}
+	return t
+}
+
+// Opens reports whether a change lets a peer in, or lets it in for longer.
+func (t *Transaction) Opens() bool { return t.any(func(i int) bool { return !t.changes[i].Revokes() }) }
+
+// Revokes reports whether a change lets a peer in no more.
+func (t *Transaction) Revokes() bool {
+	return t.any(func(i int) bool { return t.changes[i].Revokes() })
+}
+
+// Adds reports whether a change lets in a peer that was not let in before.
+func (t *Transaction) Adds() bool { return t.any(t.adds) }
+
+// Fail takes back what lets a peer in, for a reason: all of it.
+func (t *Transaction) Fail(err error) {
+	t.fail(err, func(i int) bool { return !t.changes[i].Revokes() })
+}
+
+// FailAdded takes back only what lets in peers that were not let in before.
+func (t *Transaction) FailAdded(err error) { t.fail(err, t.adds) }
+
+// Cut returns the peers whose connections are to end.
+func (t *Transaction) Cut() (gone Set) {
+	for _, c := range t.changes {
+		if c.Revokes() && c.Cut {
+			gone.Add(c.Peer)
+		}
+	}
+	return gone
+}
+
+// Errs returns what Apply returns.
+func (t *Transaction) Errs() []error { return t.errs }
+
+// endless is after every other time.
+var endless = time.Unix(1<<40, 0)
+
+func (t *Transaction) adds(i int) bool { return !t.changes[i].Revokes() && t.before[i].IsZero() }
+
+func (t *Transaction) any(which func(int) bool) bool {
+	for i := range t.changes {
+		if which(i) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Transaction) fail(err error, which func(int) bool) {
+	for i := range t.changes {
+		if !which(i) {
+			continue
+		}
+		if t.errs == nil {
+			t.errs = make([]error, len(t.changes))
+		}
+		t.set.Put(t.changes[i].Peer, t.before[i])
+		t.errs[i] = err
+	}
+}

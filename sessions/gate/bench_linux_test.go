@@ -1,0 +1,120 @@
+package gate
+
+import (
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/helper"
+	"sallyport/verify/wire"
+)
+
+// BenchmarkWaitingGrants opens a service behind the firewall: Services, helper
+// and nftables, as in the server. 64 grants that wait together share one call,
+// and 64 more take one call each, in turns. It needs the right to make a
+// namespace.
+func BenchmarkWaitingGrants(b *testing.B) {
+	const waiting = 64
+	host, err := netns.New()
+	if err != nil {
+		b.Skip(err)
+	}
+	defer host.Close()
+	terms := Terms{OpenFor: time.Minute, OpenMax: time.Minute, Addresses: 8}
+	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}}
+	client, ended := helperIn(b, host, policy)
+	defer func() {
+		if err := errors.Join(client.Stop(), <-ended); err != nil {
+			b.Error(err)
+		}
+	}()
+	ssh := NewService(ServiceConfig{
+		Name: "ssh", PrefixLen6: 64, Terms: terms, Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: system,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	gate, err := NewServices([]*Service{ssh}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	number := uint32(0)
+	next := func() sessions.Grant {
+		number++
+		var g sessions.Grant
+		binary.BigEndian.PutUint32(g.Identifier[:], number/8)
+		var a [4]byte
+		binary.BigEndian.PutUint32(a[:], 10<<24|number)
+		g.Address = netip.AddrFrom4(a)
+		return g
+	}
+	open := func(grants ...sessions.Grant) time.Duration {
+		began := time.Now()
+		if err := errors.Join(gate.Open(grants)...); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	grants := make([]sessions.Grant, waiting)
+	var together, alone time.Duration
+	rounds := 0
+	for b.Loop() {
+		for i := range grants {
+			grants[i] = next()
+		}
+		together += open(grants...)
+		for range waiting {
+			alone += open(next())
+		}
+		rounds++
+	}
+	each := float64(rounds) * waiting
+	b.ReportMetric(float64(together.Nanoseconds())/each, "ns/together")
+	b.ReportMetric(float64(alone.Nanoseconds())/each, "ns/alone")
+	b.ReportMetric(float64(alone)/float64(together), "alone/together")
+	ssh.revoke(func(wire.Identifier) bool { return false })
+}
+
+// helperIn is a helper in another namespace, with a table of its own.
+func helperIn(tb testing.TB, host *netns.Host, p helper.Policy) (*helper.Client, <-chan error) {
+	tb.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	lifeline, held, err := os.Pipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		defer held.Close()
+		ended <- host.Do(func() error {
+			table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: p.Services[0].ID, Protocol: firewall.TCP, Port: 22}}}, system)
+			if err != nil {
+				unix.Close(pair[1])
+				return err
+			}
+			_, err = helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
+				Policy: p, Firewall: table, Clock: system, Log: slog.New(slog.DiscardHandler),
+			})
+			return err
+		})
+	}()
+	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, system)
+	if err == nil {
+		err = client.Ready(helper.Digest{})
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return client, ended
+}

@@ -1,0 +1,70 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
+)
+
+// now is a clock that nothing moves.
+var now = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
+
+// serviceOf is the service of the port in a place of Config.Ports.
+func serviceOf(place int) access.ServiceID { return access.ID(fmt.Sprint(place)) }
+
+// withServices gives each port the service of its place.
+func withServices(cfg Config) Config {
+	for i := range cfg.Ports {
+		cfg.Ports[i].Service = serviceOf(i)
+	}
+	return cfg
+}
+
+// change is one that lets an address in for a time, with its network if it is
+// one of IPv6, or revokes that, after the time 0.
+func change(place int, a netip.Addr, d time.Duration) access.Change {
+	return changeOf(place, access.PeerOf(a, access.PrefixNetwork), d)
+}
+
+func changeOf(place int, p access.Peer, d time.Duration) access.Change {
+	c := access.Change{Service: serviceOf(place), Peer: p}
+	if d != 0 {
+		c.Until = now.Boot().Add(d)
+	}
+	return c
+}
+
+func (t *Table) do(changes ...access.Change) error { return errors.Join(t.Apply(changes)...) }
+
+func (t *Table) grant(place int, a netip.Addr, d time.Duration) error {
+	return t.do(change(place, a, d))
+}
+
+func (t *Table) revoke(place int, a netip.Addr) error { return t.do(change(place, a, 0)) }
+
+// anyone lets every address in for a time, or with 0 no more.
+func (t *Table) anyone(place int, d time.Duration) error {
+	return t.do(changeOf(place, access.Anyone4, d), changeOf(place, access.Anyone6, d))
+}
+
+// granted returns how many grants there are, those to anyone included.
+func (t *Table) granted() (n int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	batch, err := newBatch()
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range t.sets.grants() {
+		elements, err := batch.GetSetElements(s)
+		if err != nil {
+			return 0, fmt.Errorf("count the grants in %s: %w", s.Name, explain(err))
+		}
+		n += len(elements)
+	}
+	return n, nil
+}

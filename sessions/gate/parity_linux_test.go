@@ -1,0 +1,332 @@
+package gate
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/access/accesstest"
+	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/relay"
+	"sallyport/sessions/gate/screen"
+)
+
+// streets are two links from this host to one outside, which has all sources of
+// the parity table and one that is always let in.
+type streets struct {
+	*testing.T
+	outside *netns.Host
+	links   *strings.Replacer // the table's links -> this host's
+}
+
+const parityPort = 4700
+
+var (
+	always = netip.MustParseAddr("198.51.100.9")
+	here4  = netip.MustParseAddr("198.51.100.1")
+)
+
+func newStreets(t *testing.T) *streets {
+	s := &streets{T: t, outside: netns.NewHost(t)}
+	netns.Connect(t,
+		netns.End{Name: "in1", Addresses: []string{"198.51.100.1/24", "2001:db8::1/64", "2001:db8:0:1::1/64", "fe80::1/64"}}, s.outside,
+		netns.End{Name: "out1", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "198.51.100.9/24", "2001:db8::2/64", "2001:db8::3/64", "2001:db8:0:1::2/64", "fe80::2/64", "fe80::3/64"}})
+	netns.Connect(t, netns.End{Name: "in2", Addresses: []string{"fe80::1/64"}}, s.outside, netns.End{Name: "out2", Addresses: []string{"fe80::2/64"}})
+	var zones []string
+	for i, name := range []string{"in1", "in2"} {
+		link, err := net.InterfaceByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zones = append(zones, []string{accesstest.Link1, accesstest.Link2}[i], strconv.Itoa(link.Index))
+	}
+	s.links = strings.NewReplacer(zones...)
+	return s
+}
+
+// from returns where a source sends from outside, and to where.
+func (s *streets) from(source netip.Addr) (local, to netip.AddrPort) {
+	here := here4
+	switch {
+	case source.Is6() && source.IsLinkLocalUnicast():
+		street := map[string]string{accesstest.Link1: "out1", accesstest.Link2: "out2"}[source.Zone()]
+		source, here = source.WithZone(street), netip.MustParseAddr("fe80::1").WithZone(street)
+	case source.Is6():
+		prefix, _ := source.Prefix(64)
+		here = prefix.Addr().Next()
+	}
+	return netip.AddrPortFrom(source, 0), netip.AddrPortFrom(here, parityPort)
+}
+
+// say has a source send a datagram, and then the one that is always let in, the
+// same way: by one processor, so that they come in this order.
+func (s *streets) say(source netip.Addr) {
+	s.Helper()
+	err := s.outside.Do(func() error {
+		var before, one unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &before); err != nil {
+			return err
+		}
+		for cpu := range 1024 {
+			if before.IsSet(cpu) {
+				one.Set(cpu)
+				break
+			}
+		}
+		if err := unix.SchedSetaffinity(0, &one); err != nil {
+			return err
+		}
+		for _, a := range []netip.Addr{source, always} {
+			local, to := s.from(a)
+			c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(local), net.UDPAddrFromAddrPort(to))
+			if err != nil {
+				return err
+			}
+			if _, err := c.Write([]byte("?")); err != nil {
+				return err
+			}
+			c.Close()
+		}
+		return nil
+	})
+	if err != nil {
+		s.Fatalf("from %s: %v", source, err)
+	}
+}
+
+// heard reports whether a socket hears a source before the one that is always
+// let in.
+func (s *streets) heard(c *net.UDPConn, source netip.Addr) (in bool) {
+	s.Helper()
+	s.say(source)
+	for {
+		c.SetReadDeadline(time.Now().Add(time.Minute))
+		_, from, err := c.ReadFromUDPAddrPort(make([]byte, 10))
+		switch {
+		case err != nil:
+			s.Fatalf("from %s: %v", source, err)
+		case from.Addr().Unmap() == always:
+			return in
+		}
+		in = true
+	}
+}
+
+// peersOf are whom a row lets in on these links, and the one that always is.
+func (s *streets) peersOf(r accesstest.Row) []access.Peer {
+	if r.Anyone {
+		return r.Peers()
+	}
+	r.Grant = s.links.Replace(r.Grant)
+	return append(r.Peers(), access.PeerOf(always, r.PrefixLen6))
+}
+
+func (s *streets) apply(e access.Enforcer, r accesstest.Row, id access.ServiceID, until time.Time) {
+	s.Helper()
+	var changes []access.Change
+	for _, p := range s.peersOf(r) {
+		changes = append(changes, access.Change{Service: id, Peer: p, Until: until, Cut: until.IsZero()})
+	}
+	for _, err := range e.Apply(changes) {
+		if err != nil {
+			s.Fatalf("%s: %v", r.Name, err)
+		}
+	}
+}
+
+// TestEveryEnforcerLetsInTheSame runs the table through real sockets and rules.
+func TestEveryEnforcerLetsInTheSame(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	s := newStreets(t)
+	t.Run("socket filter", func(t *testing.T) { s.socketFilter(t) })
+	t.Run("listener", func(t *testing.T) { s.listener(t) })
+	t.Run("UDP", func(t *testing.T) { s.udp(t) })
+	t.Run("firewall", func(t *testing.T) { s.firewall(t) })
+}
+
+func (s *streets) socketFilter(t *testing.T) {
+	s.T = t
+	for _, r := range accesstest.Rows {
+		c, err := listenPacketScreened("[::]:" + strconv.Itoa(parityPort))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var in access.Set
+		for _, p := range s.peersOf(r) {
+			in.Add(p)
+		}
+		if err := new(cover).draw(c, in.Len(), func() screen.Set { return screenSet(&in) }); err != nil {
+			t.Fatal(err)
+		}
+		for _, source := range accesstest.Sources {
+			if got := s.heard(c, source); got != r.HasOnAnyLink(source) {
+				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
+			}
+		}
+		c.Close()
+	}
+}
+
+// listener has no filter before it: strangers come as far as to be reset.
+func (s *streets) listener(t *testing.T) {
+	s.T = t
+	for _, r := range accesstest.Rows {
+		hold := make(chan net.Conn, 1)
+		l := NewTCP(TCPConfig{
+			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, PerAddress: 64, Server: holding(hold), Clock: system,
+			Log: slog.New(slog.DiscardHandler), ListenFunc: func(network, address string) (net.Listener, error) {
+				l, err := net.Listen(network, address)
+				return struct{ net.Listener }{l}, err
+			},
+		})
+		s.apply(l, r, access.ServiceID{}, system.Boot().Add(time.Hour))
+		for _, source := range accesstest.Sources {
+			var c net.Conn
+			err := s.outside.Do(func() (err error) {
+				local, to := s.from(source)
+				c, err = net.DialTCP("tcp", net.TCPAddrFromAddrPort(local), net.TCPAddrFromAddrPort(to))
+				return err
+			})
+			if errors.Is(err, unix.ECONNRESET) { // before the connection is reported
+				if r.Has(source) {
+					t.Errorf("%s: %s is reset", r.Name, source)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			reset := make(chan bool, 1)
+			go func() {
+				_, err := c.Read(make([]byte, 1))
+				reset <- err != nil
+			}()
+			var got bool
+			select {
+			case <-hold:
+				got = true
+			case <-reset:
+			}
+			if c.Close(); got != r.Has(source) {
+				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
+			}
+		}
+		l.Close()
+	}
+}
+
+func (s *streets) udp(t *testing.T) {
+	s.T = t
+	upstream, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer upstream.Close()
+	for _, r := range accesstest.Rows {
+		u := NewUDP(UDPConfig{
+			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, Clock: system, Log: slog.New(slog.DiscardHandler),
+			Relay: relay.UDPConfig{Upstream: upstream.LocalAddr().String()},
+		})
+		s.apply(u, r, access.ServiceID{}, system.Boot().Add(time.Hour))
+		for _, source := range accesstest.Sources {
+			s.say(source)
+			// One goroutine reads: when it has made the second flow, it has made
+			// the first, or not.
+			for !peersHave(u, always) {
+				upstream.SetReadDeadline(time.Now().Add(time.Minute))
+				if _, _, err := upstream.ReadFrom(make([]byte, 10)); err != nil {
+					t.Fatalf("%s: %s: %v", r.Name, source, err)
+				}
+			}
+			if got := u.relay.Flows() == 2; got != r.Has(source) {
+				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
+			}
+			u.relay.Cut(func(netip.Addr) bool { return true })
+		}
+		u.Close()
+	}
+}
+
+func peersHave(u *UDP, a netip.Addr) bool {
+	for _, p := range u.relay.Peers() {
+		if p == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *streets) firewall(t *testing.T) {
+	s.T = t
+	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: parityPort})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, r := range accesstest.Rows {
+		id := access.ID("udp")
+		table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.UDP, Port: parityPort, Cut: true}}}, system)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy := helper.Policy{Services: []helper.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
+		client, stop := helperOf(t, policy, table, system)
+		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Minute))
+		for _, source := range accesstest.Sources {
+			if got := s.heard(c, source); got != r.HasOnAnyLink(source) {
+				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
+			}
+		}
+		stop()
+	}
+}
+
+// helperOf is a helper in this process, behind the sockets of one of its own.
+func helperOf(t testing.TB, p helper.Policy, f helper.Firewall, now clock.Clock) (c *helper.Client, stop func()) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifeline, held, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	done := make(chan error, 1)
+	go func() {
+		defer held.Close()
+		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{Policy: p, Firewall: f, Clock: now, Log: log})
+		done <- err
+	}()
+	c, err = helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
+	if err == nil {
+		err = c.Ready(helper.Digest{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package gate
+
+import (
+	"fmt"
+	"iter"
+
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
+)
+
+// Restricted is the clients that may not open every service, each with those
+// that it may open. Its slices are not retained. nil: there are none.
+type Restricted = iter.Seq2[wire.Identifier, []access.ServiceID]
+
+// rights says which services a client may open: bit i stands for the i-th. A
+// million clients may be restricted.
+type rights uint64
+
+const allServices = ^rights(0)
+
+func (r rights) allow(i int) bool { return r>>i&1 != 0 }
+
+func (s *Services) compile(r Restricted) (map[wire.Identifier]rights, error) {
+	all := map[wire.Identifier]rights{}
+	if r == nil {
+		return all, nil
+	}
+	for id, services := range r {
+		var may rights
+		for _, service := range services {
+			i, ok := s.places[service]
+			if !ok {
+				return nil, fmt.Errorf("gate: client %s may open a service that there is not, %s", id, service)
+			}
+			may |= 1 << i
+		}
+		all[id] = may
+	}
+	return all, nil
+}
+
+// Names returns the services that a client may open.
+func (s *Services) Names(id wire.Identifier) (names []string) {
+	may := s.rights(id)
+	for i, service := range s.list {
+		if may.allow(i) {
+			names = append(names, service.Name)
+		}
+	}
+	return names
+}
+
+func (s *Services) rights(id wire.Identifier) rights {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.of(id)
+}
+
+// of is rights. The caller holds the lock.
+func (s *Services) of(id wire.Identifier) rights {
+	if r, ok := s.restricted[id]; ok {
+		return r
+	}
+	return allServices
+}

@@ -1,0 +1,103 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
+)
+
+// Update is what of a gate may change while it runs.
+type Update struct {
+	Restricted Restricted
+	Terms      map[access.ServiceID]Terms // of every service
+	// IsClient reports who is a client from now on. It is called by Restrict
+	// and Commit, and not before.
+	IsClient func(wire.Identifier) bool
+}
+
+// Prepared is an Update that can be carried out without fail, by Restrict and
+// then Commit, or left, by Abort.
+type Prepared struct {
+	services   *Services
+	restricted map[wire.Identifier]rights
+	update     Update
+	over       bool
+}
+
+// Prepare does all of an update that can fail. If it fails, the gate is as it
+// was. One update is prepared at a time. When whom a service is open to
+// changes, both the old and the new are let in until Commit or Abort: so
+// Prepare is the last step before a reload is decided, after all others that
+// can fail.
+func (s *Services) Prepare(u Update) (*Prepared, error) {
+	restricted, err := s.compile(u.Restricted)
+	if err != nil {
+		return nil, err
+	}
+	if u.IsClient == nil {
+		return nil, errors.New("gate: an update without a list of clients")
+	}
+	for _, service := range s.list {
+		if _, ok := u.Terms[service.id]; !ok {
+			return nil, fmt.Errorf("gate: an update without terms for %s", service.Name)
+		}
+	}
+	for i, service := range s.list {
+		if err := service.prepare(u.Terms[service.id]); err != nil {
+			for _, before := range s.list[:i] {
+				before.abort()
+			}
+			return nil, err
+		}
+	}
+	return &Prepared{services: s, restricted: restricted, update: u}, nil
+}
+
+// Restrict changes who may open what, before clients that are new can knock.
+// Removed clients keep their restrictions until every shard has dropped them,
+// because they can knock until then.
+func (p *Prepared) Restrict() {
+	s := p.services
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	both := maps.Clone(p.restricted)
+	for id, r := range s.restricted {
+		if !p.update.IsClient(id) {
+			both[id] = r
+		}
+	}
+	s.restricted = both
+}
+
+// Commit has the update in force, when removed clients can knock no more. Leases
+// of theirs, and of those that may no longer open a service, end with their
+// connections.
+func (p *Prepared) Commit() {
+	if p.over {
+		return
+	}
+	p.over = true
+	s := p.services
+	s.mu.Lock()
+	s.restricted = p.restricted
+	s.mu.Unlock()
+	for i, service := range s.list {
+		service.commit(p.update.Terms[service.id], func(id wire.Identifier) bool {
+			return p.update.IsClient(id) && s.rights(id).allow(i)
+		})
+	}
+}
+
+// Abort leaves the update, before Restrict. After Commit it does nothing.
+func (p *Prepared) Abort() {
+	if p.over {
+		return
+	}
+	p.over = true
+	for _, service := range p.services.list {
+		service.abort()
+	}
+}

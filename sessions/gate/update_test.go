@@ -1,0 +1,144 @@
+package gate
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
+)
+
+// TestUpdateThatCannotBe changes nothing, whatever is wrong with it and wherever
+// it fails: whom services let in, for how long, and who may open what.
+func TestUpdateThatCannotBe(t *testing.T) {
+	terms := func(anyone bool) Terms {
+		return Terms{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
+	}
+	refused := errors.New("no")
+	for _, anyone := range []bool{false, true} {
+		for name, row := range map[string]struct {
+			change func(u *Update)
+			fails  func(place, enforcer int) bool // of what the new terms let in
+		}{
+			"no terms":   {change: func(u *Update) { delete(u.Terms, access.ID("ssh")) }},
+			"no clients": {change: func(u *Update) { u.IsClient = nil }},
+			"a right to what is not there": {change: func(u *Update) {
+				u.Restricted = only(map[wire.Identifier][]string{client(1): {"mail"}})
+			}},
+			"the first service, first enforcer":   {fails: func(place, enforcer int) bool { return place == 0 && enforcer == 0 }},
+			"the first service, second enforcer":  {fails: func(place, enforcer int) bool { return place == 0 && enforcer == 1 }},
+			"the second service, first enforcer":  {fails: func(place, enforcer int) bool { return place == 1 && enforcer == 0 }},
+			"the second service, second enforcer": {fails: func(place, enforcer int) bool { return place == 1 && enforcer == 1 }},
+		} {
+			enforcers := [2][2]*recorded{{{}, {}}, {{}, {}}}
+			var list []*Service
+			for i, name := range []string{"web", "ssh"} {
+				list = append(list, serviceOf(name, 128, enforcers[i][0], enforcers[i][1]))
+				list[i].update(t, terms(anyone), everybody)
+			}
+			s, err := NewServices(list, only(map[wire.Identifier][]string{client(3): {"ssh"}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range [][2]string{{"com1", "192.0.2.1"}, {"com2", "192.0.2.2"}, {"com3", "192.0.2.3"}} {
+				if err := s.openOne(grant(g[0], g[1])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := [2][2]map[access.Peer]time.Time{}
+			for i := range enforcers {
+				for j, r := range enforcers[i] {
+					before[i][j] = map[access.Peer]time.Time{}
+					for p, until := range r.open {
+						before[i][j][p] = until
+					}
+					if row.fails != nil && row.fails(i, j) {
+						r.fail, r.fails = refused, func(p access.Peer) bool { return p.IsAnyone() != anyone }
+					}
+				}
+			}
+			u := Update{Terms: map[access.ServiceID]Terms{}, IsClient: func(id wire.Identifier) bool { return id != client(1) }}
+			for _, service := range list {
+				u.Terms[service.ID()] = terms(!anyone)
+			}
+			if row.change != nil {
+				row.change(&u)
+			}
+			p, err := s.Prepare(u)
+			if err == nil || p != nil || row.fails != nil && !errors.Is(err, refused) {
+				t.Fatalf("%s: %v", name, err)
+			}
+			for i := range enforcers {
+				for j, r := range enforcers[i] {
+					if len(r.open) != len(before[i][j]) {
+						t.Errorf("%s, anyone %v: service %d lets in %v, and before %v", name, anyone, i, r.open, before[i][j])
+					}
+					for p, until := range before[i][j] {
+						if !r.open[p].Equal(until) {
+							t.Errorf("%s, anyone %v: service %d lets in %v, and before %v", name, anyone, i, r.open, before[i][j])
+						}
+					}
+				}
+			}
+			if got := s.Names(client(3)); len(got) != 1 || list[0].terms != terms(anyone) || list[0].leases.Len() != 2 {
+				t.Errorf("%s: %v may be opened, terms %+v, %d leases", name, got, list[0].terms, list[0].leases.Len())
+			}
+			// And what comes then goes by the old terms.
+			if err := s.openOne(grant("com4", "192.0.2.4")); err != nil || enforcers[0][1].has("192.0.2.4") == anyone {
+				t.Errorf("%s, anyone %v: afterwards %v: %v", name, anyone, enforcers[0][1].open, err)
+			}
+		}
+	}
+}
+
+// TestGrantsWhileAnUpdateWaits are let in by both terms until it is decided, and
+// then by those in force.
+func TestGrantsWhileAnUpdateWaits(t *testing.T) {
+	for _, anyone := range []bool{false, true} {
+		for _, commit := range []bool{false, true} {
+			var door recorded
+			one := serviceOf("web", 128, &door)
+			terms := Terms{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
+			one.update(t, terms, everybody)
+			s, err := NewServices([]*Service{one}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			terms.Anyone = !anyone
+			p := s.prepare(t, nil, everybody, map[access.ServiceID]Terms{one.ID(): terms})
+			if err := s.openOne(grant("com1", "192.0.2.1")); err != nil || len(door.open) != 3 {
+				t.Errorf("anyone %v: meanwhile %v: %v", anyone, door.open, err)
+			}
+			if commit {
+				p.Restrict()
+				p.Commit()
+			}
+			p.Abort()
+			in := anyone != commit // to anyone
+			if _, open := door.open[access.Anyone6]; open != in || door.has("192.0.2.1") == in {
+				t.Errorf("anyone %v, committed %v: %v", anyone, commit, door.open)
+			}
+			if s.openOne(grant("com2", "192.0.2.2")); door.has("192.0.2.2") == in {
+				t.Errorf("anyone %v, committed %v: afterwards %v", anyone, commit, door.open)
+			}
+			one.commit(terms, func(wire.Identifier) bool { return false })
+			if len(door.open) != 0 {
+				t.Errorf("anyone %v, committed %v: left %v", anyone, commit, door.open)
+			}
+		}
+	}
+}
+
+// TestPrepareWhenShut is refused.
+func TestPrepareWhenShut(t *testing.T) {
+	one := serviceOf("web", 128, &recorded{})
+	one.close()
+	s, err := NewServices([]*Service{one}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Prepare(Update{Terms: s.terms(), IsClient: everybody}); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
