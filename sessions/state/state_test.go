@@ -32,7 +32,7 @@ var errNoDisk = errors.New("no disk")
 var start = time.Unix(1_800_000_000, 0)
 
 func config(dir string) Config {
-	return Config{Dir: dir, Tolerance: time.Minute, Now: start, Wait: 100 * time.Millisecond, Log: discard()}
+	return Config{Dir: dir, Tolerance: time.Minute, Now: start, Wait: time.Minute, Log: discard()}
 }
 
 func relaxed(dir string) Config {
@@ -158,7 +158,9 @@ func TestOneProcessAtATime(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, config(dir))
 	var locked *LockedError
-	if _, err := Open(t.Context(), config(dir)); !errors.As(err, &locked) || locked.Hint() == "" {
+	second := config(dir)
+	second.Wait = 100 * time.Millisecond
+	if _, err := Open(t.Context(), second); !errors.As(err, &locked) || locked.Hint() == "" {
 		t.Errorf("opened twice: %v", err)
 	}
 	if _, err := ReadDir(t.Context(), dir); !errors.As(err, &locked) {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -74,9 +73,7 @@ func TestSignals(t *testing.T) {
 	for mode, want := range map[string]int{"heeds": Done, "ignores": Interrupted} {
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 			t.Run(fmt.Sprintf("%s/%s", mode, signal), func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				cmd := exec.CommandContext(ctx, os.Args[0])
+				cmd := exec.CommandContext(t.Context(), os.Args[0])
 				cmd.Env = append(os.Environ(), stuck+"="+mode, "GORACE=atexit_sleep_ms=0")
 				out, err := cmd.StdoutPipe()
 				if err != nil {
