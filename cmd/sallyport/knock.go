@@ -43,13 +43,13 @@ and the response, in the ports of empty packets. If the challenge names a random
 port, nobody watches it: the one connection that it takes is yours.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			start := time.Now()
+			start := env.Clock.Monotonic()
 			p, err := profile.Load(args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}
 			result, err := o.send(c.Context(), env, p, false)
-			if printErr := o.print(env, result, err, time.Since(start)); printErr != nil {
+			if printErr := o.print(env, result, err, env.Clock.Monotonic().Sub(start)); printErr != nil {
 				return fmt.Errorf("print the result: %w", printErr)
 			}
 			return err

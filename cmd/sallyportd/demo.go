@@ -272,7 +272,7 @@ func (d *demo) get(ctx context.Context) (status string, err error) {
 }
 
 func (d *demo) say(format string, args ...any) {
-	fmt.Fprintf(d.env.Stdout, "%s  %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
+	fmt.Fprintf(d.env.Stdout, "%s  %s\n", d.env.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
 }
 
 // wait polls for something that happens elsewhere in this process.

@@ -37,12 +37,14 @@ type Env struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
-	Now    func() time.Time
 	Clock  clock.Clock
 	// HandOver gives signals back to the command, which from then on sees to
 	// them itself: its context no longer ends with one.
 	HandOver func()
 }
+
+// Now is the time of day.
+func (e Env) Now() time.Time { return e.Clock.Wall() }
 
 // Main runs the program and exits. SIGINT and SIGTERM end the context of the
 // command; the second one ends the program at once.
@@ -56,7 +58,7 @@ func Main(command func(Env) *cobra.Command) {
 		<-signals
 		os.Exit(Interrupted)
 	}()
-	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Clock: clock.System(),
+	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Clock: clock.System(),
 		HandOver: func() { signal.Stop(signals) }}
 	os.Exit(Run(ctx, env, command(env)))
 }
