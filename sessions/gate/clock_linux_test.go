@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
@@ -79,6 +80,9 @@ func TestPauseBefore(t *testing.T) {
 // TestSuspendedFlow ends when the host wakes.
 func TestSuspendedFlow(t *testing.T) {
 	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
 	host := clocktest.NewHost()
 	s, d, address := udpStage(t, Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: true, Addresses: 8}, time.Minute, host.Clock())
 	running(t, s)

@@ -1,30 +1,49 @@
-// Package gate opens what a correct sequence is for.
+// Package gate opens what a correct sequence is for. The way of a grant, from
+// the decision to the kernel:
 //
-//	sessions.Grant, of a knock: all services that the client may open
-//	Order, of an operation: one of them, to open or to close
-//	  -> Services  which services the client may open
-//	  -> Service   whose leases and random ports run, and until when
-//	       Leases  the former as pure functions of the grants and now
-//	  -> Door      what a lease opens, for an address, until a time
-//	       TCP     a listener: with a Web server behind it, or a Proxy
-//	       UDP     a socket whose datagrams go to an upstream
-//	       and package helper's, for ports that another program listens on
-//	  or RandomPort, of the door that is a PortOpener: instead of the lease
-//	       tcpPort a listener for one connection, to the door's Server
-//	       udpPort a socket for one flow, to the door's upstream
+//	sessions.Grant, of knocks: a batch of them, for all services that each
+//	client may open                       Order, of an operation: one service
+//	  -> Services.Open  rights.go: which services           -> Service.Do
+//	  -> open           open.go: each request is a lease; what gives way to it
+//	       Leases       leases.go: until when, as a pure function of grants
+//	       step         what is to become of one peer of one service
+//	  -> enforce        enforce.go: one Apply for each enforcer, and the only
+//	                    place that takes anything back
+//	  -> access.Enforcer
+//	       TCP          a listener, with a Web server behind it or a Proxy
+//	       UDP          a socket whose datagrams go to an upstream
+//	       and helper.Enforcer, of all services: the firewall, in one transaction
+//	         -> package helper -> package firewall -> nf_tables
+//	  or RandomPort     of the enforcer that is a PortOpener, instead of a lease
+//	       tcpPort      a listener for one connection, to the enforcer's Server
+//	       udpPort      a socket for one flow, to the enforcer's upstream
 //
-// A random port is for one address, by the order's time; the kernel screens it
-// as it does the door. It is closed before the first byte of its connection is
-// served, and a second one finds nobody. The connection belongs to the order:
-// it ends with its time, or lives on, by the service's terms, whatever becomes
-// of other leases of its address; and with its client when he is revoked. Each
-// that waits has a goroutine, of UDP with 64 KiB to read into, and each flow's
-// socket as well.
+// A grant that fails at one enforcer of a service opens nothing there, and keeps
+// no other grant or service from opening.
 //
-// A door is closed at every moment but while it is told otherwise: it begins
-// closed, a failure to open leaves it closed, and a Service closes its doors
-// when Run returns. A Service calls its doors under its own lock, one call at
-// a time, a few for a grant and none for a knock; a door's lock is taken for a
-// connection too. Leases, addresses a client, random ports, connections and
-// flows are bounded.
+// A lease ends by Service.Run, or by the operation or the reload that ends it.
+// Leases go by clock.Boot: the wall clock can be set, and timers stand still while
+// the host is suspended, so Run looks at least once a second while there are any.
+//
+// A reload is decided before anything changes (update.go, reload.go):
+//
+//	Services.Prepare  all that can fail; whom the new terms let in is let in
+//	  Restrict        new clients have their restrictions before they can knock
+//	  Commit          the new terms are in force; removed clients lose everything
+//	  Abort           instead of both: the old terms stay
+//
+// A random port is for one peer, by the order's time; the kernel filters it as it
+// does the service's own. It is closed before the first byte of its connection is
+// served, and a second one finds nothing. The connection belongs to the order: it
+// ends with its time, or lives on, by the service's terms, whatever becomes of
+// other leases of its peer; and with its client, when that is revoked. Each that
+// waits has a goroutine, of UDP with 64 KiB to read into, and each flow's socket
+// as well.
+//
+// An enforcer is closed at every moment except while a change says otherwise: it
+// begins closed, a change that fails leaves it as it was, and Run closes it when
+// it returns. A Service calls its enforcers under its own lock, and a batch under
+// those of all services that it is for, in their order: once for a batch of
+// grants, never for a knock. An enforcer's lock is taken for a connection too.
+// Leases, addresses a client, random ports, connections and flows are bounded.
 package gate

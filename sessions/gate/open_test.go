@@ -51,8 +51,8 @@ func TestBatchIsOneApply(t *testing.T) {
 
 // TestBatchWithGrantsOfOneClient: each counts as if it came alone.
 func TestBatchWithGrantsOfOneClient(t *testing.T) {
-	var door recorded
-	one := serviceOf("web", 128, &door)
+	var enforcer recorded
+	one := serviceOf("web", 128, &enforcer)
 	s, err := NewServices([]*Service{one}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -63,10 +63,10 @@ func TestBatchWithGrantsOfOneClient(t *testing.T) {
 		t.Fatal(errs)
 	}
 	// 192.0.2.2 was the first to end when 192.0.2.3 came.
-	if !door.has("192.0.2.1") || door.has("192.0.2.2") || !door.has("192.0.2.3") || one.leases.Len() != 2 {
-		t.Errorf("open %v", door.open)
+	if !enforcer.has("192.0.2.1") || enforcer.has("192.0.2.2") || !enforcer.has("192.0.2.3") || one.leases.Len() != 2 {
+		t.Errorf("open %v", enforcer.open)
 	}
-	if left := door.open[peer("192.0.2.1")].Sub(before); left < 20*time.Second || left > 21*time.Second+time.Since(before) {
+	if left := enforcer.open[peer("192.0.2.1")].Sub(before); left < 20*time.Second || left > 21*time.Second+time.Since(before) {
 		t.Errorf("two grants last %s", left)
 	}
 }

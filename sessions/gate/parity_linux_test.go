@@ -53,7 +53,21 @@ func newStreets(t *testing.T) *streets {
 		zones = append(zones, []string{accesstest.Link1, accesstest.Link2}[i], strconv.Itoa(link.Index))
 	}
 	s.links = strings.NewReplacer(zones...)
+	s.settle()
 	return s
+}
+
+// settle waits until every source is heard: the kernel takes a link for up some
+// time after it is.
+func (s *streets) settle() {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: parityPort})
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer c.Close()
+	for _, source := range accesstest.Sources {
+		eventually(s.T, source.String()+" is heard", func() bool { return s.heard(c, source) })
+	}
 }
 
 // from returns where a source sends from outside, and to where.
@@ -120,7 +134,7 @@ func (s *streets) heard(c *net.UDPConn, source netip.Addr) (in bool) {
 		case from.Addr().Unmap() == always:
 			return in
 		}
-		in = true
+		in = in || from.Addr().Unmap().WithZone("") == source.WithZone("")
 	}
 }
 

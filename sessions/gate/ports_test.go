@@ -42,15 +42,15 @@ func (o *opener) OpenPort(port uint16, _ access.Peer, _ time.Time) (RandomPort, 
 }
 
 func TestRandomPortsAreBounded(t *testing.T) {
-	door := &opener{ports: map[uint16]*pretended{}}
-	s := serviceOf("web", 128, door)
+	enforcer := &opener{ports: map[uint16]*pretended{}}
+	s := serviceOf("web", 128, enforcer)
 	number := uint16(0)
 	order := func(id wire.Identifier, a netip.Addr) error {
 		number++
 		return s.Do(Order{Grant: sessions.Grant{Identifier: id, Address: a}, Port: number, For: time.Duration(number) * time.Millisecond})
 	}
 	waiting := func() (all []uint16) {
-		for n, p := range door.ports {
+		for n, p := range enforcer.ports {
 			if p.state == PortWaiting {
 				all = append(all, n)
 			}
@@ -69,18 +69,18 @@ func TestRandomPortsAreBounded(t *testing.T) {
 		t.Errorf("of a client wait %v", got)
 	}
 	// One of the same address gives way to the next one, but not one that is used.
-	door.ports[10].state = PortUsed
+	enforcer.ports[10].state = PortUsed
 	order(client(0), address(5))
 	order(client(0), address(9))
-	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || door.ports[10].state != PortUsed {
+	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || enforcer.ports[10].state != PortUsed {
 		t.Errorf("after two more orders wait %v", got)
 	}
 	// If it cannot be bound, nothing is open by the order, nor the one before.
-	door.fail = errors.New("no")
-	if err := order(client(0), address(9)); !errors.Is(err, door.fail) || door.ports[12].state != PortOver {
-		t.Errorf("before a port that cannot be bound: state %d, %v", door.ports[12].state, err)
+	enforcer.fail = errors.New("no")
+	if err := order(client(0), address(9)); !errors.Is(err, enforcer.fail) || enforcer.ports[12].state != PortOver {
+		t.Errorf("before a port that cannot be bound: state %d, %v", enforcer.ports[12].state, err)
 	}
-	door.fail = nil
+	enforcer.fail = nil
 	order(client(0), address(9))
 	// In all.
 	for i := range maxPorts - 8 {
@@ -91,19 +91,19 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	if err := order(client(2), address(1)); !errors.Is(err, errTooManyPorts) || len(waiting()) != maxPorts {
 		t.Errorf("one too many, where %d wait: %v", len(waiting()), err)
 	}
-	door.ports[3].state = PortUsed
+	enforcer.ports[3].state = PortUsed
 	if err := order(client(2), address(1)); err != nil {
 		t.Errorf("after one was used: %v", err)
 	}
 	// What is over is forgotten.
 	s.update(t, s.terms, func(wire.Identifier) bool { return false })
-	for n, p := range door.ports {
+	for n, p := range enforcer.ports {
 		if p.state != PortOver {
 			t.Errorf("port %d of a revoked client: %d", n, p.state)
 		}
 	}
-	if len(s.ports) != 0 || s.leases.Len() != 0 || len(door.open) != 0 {
-		t.Errorf("left: %d ports, %d leases, %v", len(s.ports), s.leases.Len(), door.open)
+	if len(s.ports) != 0 || s.leases.Len() != 0 || len(enforcer.open) != 0 {
+		t.Errorf("left: %d ports, %d leases, %v", len(s.ports), s.leases.Len(), enforcer.open)
 	}
 }
 

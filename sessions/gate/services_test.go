@@ -223,34 +223,34 @@ func TestEnforcersOpenTogether(t *testing.T) {
 }
 
 func TestAddressesByTheirNetwork(t *testing.T) {
-	var door recorded
-	s := serviceOf("web", 64, &door)
+	var enforcer recorded
+	s := serviceOf("web", 64, &enforcer)
 	for _, a := range []string{"2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1", "192.0.2.1", "fe80::1%2", "fe80::2%2"} {
 		if err := s.Open(grant("com1", a)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, a := range []string{"2001:db8::", "2001:db8:0:1::", "192.0.2.1", "fe80::1%2", "fe80::2%2"} {
-		if _, ok := door.open[access.PeerOf(netip.MustParseAddr(a), 64)]; !ok {
-			t.Errorf("%s is not open: %v", a, door.open)
+		if _, ok := enforcer.open[access.PeerOf(netip.MustParseAddr(a), 64)]; !ok {
+			t.Errorf("%s is not open: %v", a, enforcer.open)
 		}
 	}
-	if len(door.open) != 5 {
-		t.Errorf("open: %v", door.open)
+	if len(enforcer.open) != 5 {
+		t.Errorf("open: %v", enforcer.open)
 	}
 }
 
 func TestServiceClosesItsEnforcers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var door recorded
-		s := serviceOf("web", 128, &door)
+		var enforcer recorded
+		s := serviceOf("web", 128, &enforcer)
 		done := make(chan error)
 		ctx, stop := context.WithCancel(t.Context())
 		go func() { done <- s.Run(ctx) }()
 		defer func() {
 			stop()
-			if err := <-done; err != nil || !door.shut {
-				t.Errorf("shut %v, %v", door.shut, err)
+			if err := <-done; err != nil || !enforcer.shut {
+				t.Errorf("shut %v, %v", enforcer.shut, err)
 			}
 		}()
 		s.Open(grant("com1", "192.0.2.1"))
@@ -259,15 +259,15 @@ func TestServiceClosesItsEnforcers(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		s.mu.Lock()
-		if len(door.open) != 1 || len(door.cut) != 0 {
-			t.Errorf("open %v, cut %v", door.open, door.cut)
+		if len(enforcer.open) != 1 || len(enforcer.cut) != 0 {
+			t.Errorf("open %v, cut %v", enforcer.open, enforcer.cut)
 		}
 		s.mu.Unlock()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		s.mu.Lock()
-		if len(door.open) != 0 || door.shut {
-			t.Errorf("open %v, shut %v", door.open, door.shut)
+		if len(enforcer.open) != 0 || enforcer.shut {
+			t.Errorf("open %v, shut %v", enforcer.open, enforcer.shut)
 		}
 		s.mu.Unlock()
 	})

@@ -31,8 +31,9 @@ type UDPConfig struct {
 // strangers by itself; the kernel's filter spares the work of reading what they
 // send.
 type UDP struct {
-	cfg   UDPConfig
-	relay *relay.UDP
+	cfg    UDPConfig
+	relay  *relay.UDP
+	linger time.Duration // lingerPause; shorter in tests
 
 	who sync.RWMutex // taken last, also while the relay holds its own lock
 	in  access.Set
@@ -48,7 +49,7 @@ type UDP struct {
 
 // NewUDP returns a closed enforcer.
 func NewUDP(cfg UDPConfig) *UDP {
-	u := &UDP{cfg: cfg, ports: map[*udpPort]bool{}}
+	u := &UDP{cfg: cfg, linger: lingerPause, ports: map[*udpPort]bool{}}
 	cfg.Relay.Clock = cfg.Clock
 	cfg.Relay.Allows = u.allows
 	cfg.Relay.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, cfg.PrefixLen6) }
@@ -164,7 +165,7 @@ func (u *UDP) settle() {
 		return
 	}
 	if len(u.lingering) > 0 {
-		u.timer.Reset(lingerPause)
+		u.timer.Reset(u.linger)
 	}
 }
 
@@ -178,7 +179,7 @@ func (u *UDP) listen() error {
 	}
 	u.conn, u.cover = conn, cover{}
 	if u.timer == nil {
-		u.timer = time.AfterFunc(lingerPause, func() {
+		u.timer = time.AfterFunc(u.linger, func() {
 			u.mu.Lock()
 			defer u.mu.Unlock()
 			u.settle()

@@ -97,8 +97,8 @@ func TestUpdateThatCannotBe(t *testing.T) {
 func TestGrantsWhileAnUpdateWaits(t *testing.T) {
 	for _, anyone := range []bool{false, true} {
 		for _, commit := range []bool{false, true} {
-			var door recorded
-			one := serviceOf("web", 128, &door)
+			var enforcer recorded
+			one := serviceOf("web", 128, &enforcer)
 			terms := Terms{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
 			one.update(t, terms, everybody)
 			s, err := NewServices([]*Service{one}, nil)
@@ -107,8 +107,8 @@ func TestGrantsWhileAnUpdateWaits(t *testing.T) {
 			}
 			terms.Anyone = !anyone
 			p := s.prepare(t, nil, everybody, map[access.ServiceID]Terms{one.ID(): terms})
-			if err := s.openOne(grant("com1", "192.0.2.1")); err != nil || len(door.open) != 3 {
-				t.Errorf("anyone %v: meanwhile %v: %v", anyone, door.open, err)
+			if err := s.openOne(grant("com1", "192.0.2.1")); err != nil || len(enforcer.open) != 3 {
+				t.Errorf("anyone %v: meanwhile %v: %v", anyone, enforcer.open, err)
 			}
 			if commit {
 				p.Restrict()
@@ -116,15 +116,15 @@ func TestGrantsWhileAnUpdateWaits(t *testing.T) {
 			}
 			p.Abort()
 			in := anyone != commit // to anyone
-			if _, open := door.open[access.Anyone6]; open != in || door.has("192.0.2.1") == in {
-				t.Errorf("anyone %v, committed %v: %v", anyone, commit, door.open)
+			if _, open := enforcer.open[access.Anyone6]; open != in || enforcer.has("192.0.2.1") == in {
+				t.Errorf("anyone %v, committed %v: %v", anyone, commit, enforcer.open)
 			}
-			if s.openOne(grant("com2", "192.0.2.2")); door.has("192.0.2.2") == in {
-				t.Errorf("anyone %v, committed %v: afterwards %v", anyone, commit, door.open)
+			if s.openOne(grant("com2", "192.0.2.2")); enforcer.has("192.0.2.2") == in {
+				t.Errorf("anyone %v, committed %v: afterwards %v", anyone, commit, enforcer.open)
 			}
 			one.commit(terms, func(wire.Identifier) bool { return false })
-			if len(door.open) != 0 {
-				t.Errorf("anyone %v, committed %v: left %v", anyone, commit, door.open)
+			if len(enforcer.open) != 0 {
+				t.Errorf("anyone %v, committed %v: left %v", anyone, commit, enforcer.open)
 			}
 		}
 	}

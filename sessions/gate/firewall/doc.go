@@ -14,7 +14,8 @@
 //	  other UDP, with Stealth        -> unsolicited: drop
 //	a port's chain
 //	  established                    accept, without Cut
-//	  granted, or anyone             accept
+//	  granted, by a set each         accept
+//	  (IPv4 and IPv6 addresses, networks of 64 bits, anyone of each family)
 //	  whatever else                  drop, or answer as a closed port does
 //
 // Grants are elements of sets, and the kernel ends them by their timeouts: they

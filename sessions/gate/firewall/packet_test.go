@@ -37,7 +37,11 @@ func datagram(from, to netip.Addr, source, port uint16, payload []byte) []byte {
 // packet puts an IP header before a segment, whose checksum it fills in.
 func packet(from, to netip.Addr, protocol byte, segment []byte, checksum int) []byte {
 	pseudo := append(append(from.AsSlice(), to.AsSlice()...), 0, protocol, byte(len(segment)>>8), byte(len(segment)))
-	binary.BigEndian.PutUint16(segment[checksum:], sum(append(pseudo, segment...)))
+	total := sum(append(pseudo, segment...))
+	if total == 0 && protocol == 17 {
+		total = 0xffff // 0 is: there is none (RFC 768)
+	}
+	binary.BigEndian.PutUint16(segment[checksum:], total)
 	return header(from, to, protocol, 0, segment)
 }
 

@@ -45,6 +45,10 @@ func newFlow(u *UDP, k key) *flow {
 
 func (f *flow) touch() { f.last.Store(int64(f.relay.now())) }
 
+// deadline is after so much time: deadlines go by the timers of this process,
+// and so by its own clock.
+func deadline(d time.Duration) time.Time { return time.Now().Add(d) }
+
 // left is how long the flow may stay silent from now on.
 func (f *flow) left(now time.Duration) time.Duration {
 	return f.relay.cfg.Idle - (now - time.Duration(f.last.Load()))
@@ -89,7 +93,7 @@ func (f *flow) run(upstream string) {
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			left := f.left(f.relay.now())
-			if left <= 0 || conn.SetReadDeadline(time.Now().Add(left)) != nil {
+			if left <= 0 || conn.SetReadDeadline(deadline(left)) != nil {
 				return
 			}
 		default:
@@ -109,7 +113,7 @@ func (f *flow) connect(upstream string) (*net.UDPConn, error) {
 	conn := c.(*net.UDPConn)
 	up, err := newSender(conn)
 	if err == nil {
-		err = conn.SetReadDeadline(time.Now().Add(f.relay.cfg.Idle))
+		err = conn.SetReadDeadline(deadline(f.relay.cfg.Idle))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

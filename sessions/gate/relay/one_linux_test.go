@@ -12,6 +12,7 @@ import (
 // TestOneFlowOfASocket: the first of whom the socket allows. A client's port
 // may have another by another socket.
 func TestOneFlowOfASocket(t *testing.T) {
+	t.Parallel()
 	u := newUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Idle: time.Minute, Allows: func(netip.Addr) bool { return true }})
 	defer u.Close()
 	many, single := socketAt(t, "udp", "127.0.0.1:0"), socketAt(t, "udp", "127.0.0.1:0")
@@ -66,6 +67,7 @@ func TestOneFlowOfASocket(t *testing.T) {
 }
 
 func TestSocketEndsWithItsFlow(t *testing.T) {
+	t.Parallel()
 	u := newUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Idle: 50 * time.Millisecond, Allows: func(netip.Addr) bool { return false }})
 	defer u.Close()
 	single, c := socketAt(t, "udp", "127.0.0.1:0"), socketAt(t, "udp", "127.0.0.1:0")

@@ -12,6 +12,7 @@ import (
 
 // TestAnswersLeaveTheWayThatDatagramsCame: on a host with several addresses.
 func TestAnswersLeaveTheWayThatDatagramsCame(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

@@ -39,6 +39,7 @@ func mustAttach(t *testing.T, c syscall.RawConn, s Set) {
 
 // TestProbes sends what a port scanner sends.
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -106,6 +107,7 @@ func containsAll(all, some []byte) bool {
 // TestLastACK: who leaves the set in the middle of a handshake does not come
 // in; should he be back in time, he does.
 func TestLastACK(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -155,6 +157,7 @@ func TestLastACK(t *testing.T) {
 // TestKernelAgreesOnTheWorst: the real kernel takes each of as many as fit, and
 // none that differs in a bit.
 func TestKernelAgreesOnTheWorst(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -194,6 +197,7 @@ func TestKernelAgreesOnTheWorst(t *testing.T) {
 
 // TestRoomForTwo: a full program takes the place of another in one step.
 func TestRoomForTwo(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -211,6 +215,7 @@ func TestRoomForTwo(t *testing.T) {
 // TestRelease: a connection may have a filter that refuses its own peer, if
 // the listener's changed while it began.
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -269,6 +274,7 @@ func detach(t *testing.T, c syscall.RawConn) bool {
 // TestNoMultipath: the kernel filters nothing of Multipath TCP's, so no
 // screened socket speaks it, which it would by net's default.
 func TestNoMultipath(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -295,6 +301,7 @@ func TestNoMultipath(t *testing.T) {
 // TestWithoutPrivilege: who may not filter a TCP socket has one that is open,
 // and hears of it.
 func TestWithoutPrivilege(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}

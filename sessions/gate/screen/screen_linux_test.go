@@ -48,6 +48,7 @@ func dial(from, to string) (net.Conn, error) {
 }
 
 func TestScreenOnAListener(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -103,6 +104,7 @@ func TestScreenOnAListener(t *testing.T) {
 // TestLittleRoom: with a small net.core.optmem_max everybody is let through,
 // and the caller hears of it.
 func TestLittleRoom(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
@@ -130,6 +132,7 @@ func TestLittleRoom(t *testing.T) {
 }
 
 func TestScreenOnADatagramSocket(t *testing.T) {
+	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
