@@ -30,7 +30,7 @@ type Result struct {
 // What a run must not show.
 const (
 	leastGranted = 0.95
-	mostGrowth   = 8 // MiB
+	mostGrowth   = 4 // MiB
 )
 
 // Failure says what of the result must not be; empty: nothing.

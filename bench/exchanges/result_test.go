@@ -6,14 +6,14 @@ import (
 )
 
 func TestFailure(t *testing.T) {
-	good := Result{Scenario: "a flood", Honest: 200, Granted: 190, Before: 30, After: 38}
+	good := Result{Scenario: "a flood", Honest: 200, Granted: 190, Before: 30, After: 34}
 	if f := good.Failure(); f != "" {
 		t.Error(f)
 	}
 	fewer, larger := good, good
 	fewer.Granted--
 	larger.After += 0.1
-	for want, r := range map[string]Result{"a flood: 189 of 200 honest exchanges": fewer, "a flood: the server's memory grew from 30.0 to 38.1 MiB": larger} {
+	for want, r := range map[string]Result{"a flood: 189 of 200 honest exchanges": fewer, "a flood: the server's memory grew from 30.0 to 34.1 MiB": larger} {
 		if f := r.Failure(); !strings.HasPrefix(f, want) {
 			t.Errorf("%q, want %q", f, want)
 		}

@@ -30,6 +30,11 @@ const (
 	clients  = 200 // honest ones, an address each
 	prefix   = "/16"
 	settling = 1500 * time.Millisecond // till the table is as full as it gets
+
+	// For steady.
+	pause      = time.Second
+	mostPauses = 15
+	standstill = 256 << 10 // bytes
 )
 
 var (
@@ -153,6 +158,9 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 		over <- nil
 	}
 	time.Sleep(settling)
+	if err := w.steady(); err != nil {
+		return r, err
+	}
 	if _, err := w.server.Opened(); err != nil {
 		return r, err
 	}
@@ -200,6 +208,22 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 		r.P50ms, r.P99ms = ms(took[n/2]), ms(took[n*99/100])
 	}
 	return r, nil
+}
+
+// steady waits until the server's memory stands still, for a while at the most:
+// between two runs the collector leaves garbage, up to as much again as is in
+// use. Memory that a flood takes for good grows on.
+func (w *world) steady() error {
+	last, err := w.server.Usage()
+	for i := 0; i < mostPauses && err == nil; i++ {
+		time.Sleep(pause)
+		var now target.Usage
+		if now, err = w.server.Usage(); err == nil && now.Resident < last.Resident+standstill {
+			return nil
+		}
+		last = now
+	}
+	return err
 }
 
 // state asks the server.
