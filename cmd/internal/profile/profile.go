@@ -16,7 +16,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
-	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
@@ -89,7 +89,7 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	}
 	f, err := secretfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
-		return "", nil, cli.WithHint(fmt.Errorf("no profile %q: %w", nameOrPath, err), "names are looked up in "+filepath.Dir(path)+"; for a file elsewhere give its path, such as ./"+nameOrPath)
+		return "", nil, hint.With(fmt.Errorf("no profile %q: %w", nameOrPath, err), "names are looked up in "+filepath.Dir(path)+"; for a file elsewhere give its path, such as ./"+nameOrPath)
 	}
 	if err != nil {
 		return "", nil, err

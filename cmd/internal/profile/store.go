@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/durable"
 )
 
@@ -22,7 +22,7 @@ func Add(name string, text []byte) (path string, err error) {
 		return "", err
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return "", cli.WithHint(fmt.Errorf("there is a profile %q already, and it is not overwritten", name), "choose another name, or remove it first: sallyport profile remove "+name)
+		return "", hint.With(fmt.Errorf("there is a profile %q already, and it is not overwritten", name), "choose another name, or remove it first: sallyport profile remove "+name)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
@@ -42,7 +42,7 @@ func Remove(name string) (path string, err error) {
 		return "", err
 	}
 	if err := os.Remove(path); err != nil {
-		return "", cli.WithHint(fmt.Errorf("no profile %q: %w", name, err), "sallyport profile list")
+		return "", hint.With(fmt.Errorf("no profile %q: %w", name, err), "sallyport profile list")
 	}
 	return path, nil
 }
@@ -83,7 +83,7 @@ func isPath(nameOrPath string) bool {
 func configDir() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", cli.WithHint(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile instead of its name")
+		return "", hint.With(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile instead of its name")
 	}
 	return filepath.Join(dir, "sallyport"), nil
 }
