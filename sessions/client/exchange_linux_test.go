@@ -182,6 +182,9 @@ func TestExchange(t *testing.T) {
 
 // TestStartingOver: the first challenge is lost, or somebody else's.
 func TestStartingOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits between attempts")
+	}
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -221,6 +224,9 @@ func TestStartingOver(t *testing.T) {
 
 // TestImpersonatedServer gets not one packet of a response.
 func TestImpersonatedServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits between attempts")
+	}
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
