@@ -34,6 +34,9 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 		return
 	}
 	length := 5 * time.Second
+	if testing.Short() {
+		length = time.Second
+	}
 	if d, err := time.ParseDuration(os.Getenv(floodVariable)); err == nil {
 		length = d
 	}

@@ -45,6 +45,9 @@ func TestKilledAtRandom(t *testing.T) {
 		return
 	}
 	kills := 100
+	if testing.Short() {
+		kills = 10
+	}
 	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil {
 		kills = n
 	}

@@ -133,13 +133,15 @@ func (c *captured) hear(ctx context.Context, conn *packet.Conn) error {
 		return fmt.Errorf("hear packets: %w", err)
 	}
 	b := newBatch()
+	var n int
+	var failure error
+	// Made once: in the loop, it would be garbage for each batch.
+	receive := func(fd uintptr) bool {
+		n, failure = b.receive(int(fd))
+		return failure != unix.EAGAIN
+	}
 	for {
-		var n int
-		var failure error
-		err := rc.Read(func(fd uintptr) bool {
-			n, failure = b.receive(int(fd))
-			return failure != unix.EAGAIN
-		})
+		err := rc.Read(receive)
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -63,10 +63,10 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 // prepareState leaves a record that is more careful than it has to be, should
 // the reload be aborted.
 func (s *Server) prepareState(_ context.Context, c *change) error {
-	if err := s.state.Widen(c.plan.tolerance); err != nil {
+	if err := s.state.Raise(c.plan.slots); err != nil {
 		return err
 	}
-	return s.state.Raise(c.plan.slots)
+	return s.state.Widen(c.plan.tolerance)
 }
 
 func (s *Server) prepareClients(_ context.Context, c *change) (err error) {

@@ -195,9 +195,8 @@ func TestNothingOpens(t *testing.T) {
 			} else {
 				w.send(t, "198.51.100.2", server4, row.packets)
 			}
-			if err := wait(t.Context(), "the refusal", func() bool { return count() == want }); err != nil {
-				t.Errorf("%v\ngot  %v\nwant %v", err, count(), want)
-			}
+			netns.Until(t, "the refusal", func() bool { return count() == want },
+				func() string { return fmt.Sprintf("got  %v\nwant %v", count(), want) })
 			if w.listening() {
 				t.Error("the web server listens")
 			}

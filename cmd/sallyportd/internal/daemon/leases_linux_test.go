@@ -108,13 +108,7 @@ open_max = "1s"
 		}
 	}
 	t.Logf("%d elements were there at a time", highest)
-	await := func(what string, ok func() bool) {
-		t.Helper()
-		if err := wait(t.Context(), what, ok); err != nil {
-			t.Fatal(err)
-		}
-	}
-	await("no element left", func() bool {
+	netns.Until(t, "no element left", func() bool {
 		n, err := elements()
 		return err == nil && n == 0
 	})
@@ -128,7 +122,7 @@ open_max = "1s"
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	await("no goroutine and no socket left", func() bool { return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files })
+	netns.Until(t, "no goroutine and no socket left", func() bool { return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files })
 }
 
 // inProcessHelper is the second process, in this one.

@@ -97,9 +97,7 @@ func (c *recording) mark(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.marks++
-	if err := wait(t.Context(), "the capture", func() bool { return c.marksSeen() == c.marks }); err != nil {
-		t.Fatal(err)
-	}
+	netns.Until(t, "the capture", func() bool { return c.marksSeen() == c.marks })
 }
 
 func (c *recording) marksSeen() (n int) {

@@ -106,9 +106,7 @@ func (r *reloadable) opens(t *testing.T, id, secret, portSecret string, n int) b
 		sendTo(t, packet)
 	}
 	// Each datagram is decided on before the next question is asked.
-	if err := wait(t.Context(), "the datagrams to be decided on", func() bool { return r.seen() >= before+uint64(n) }); err != nil {
-		t.Fatal(err)
-	}
+	netns.Until(t, "the datagrams to be decided on", func() bool { return r.seen() >= before+uint64(n) })
 	return r.Sessions()[sessions.Opened] > opened
 }
 

@@ -103,7 +103,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (err error) {
 	now := s.env.Clock.Wall()
 	s.state, err = state.Open(ctx, state.Config{
-		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Tolerance: cfg.Tolerance, Now: now, Wait: stateWait, Log: s.env.Log,
+		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Tolerance: cfg.Tolerance, Now: now, Monotonic: s.env.Clock.Monotonic, Wait: stateWait, Log: s.env.Log,
 	})
 	if err != nil {
 		return err

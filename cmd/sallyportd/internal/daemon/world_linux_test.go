@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -61,6 +62,11 @@ func (c *hostClock) SetSecond(s int) {
 		c.base = time.Now().Truncate(time.Minute)
 	}
 	c.off = time.Until(c.base.Add(time.Duration(s)*time.Second + 100*time.Millisecond))
+}
+
+func TestMain(m *testing.M) {
+	netns.Together(4) // most of them wait, for leases or a network
+	os.Exit(m.Run())
 }
 
 type world struct {
@@ -249,19 +255,5 @@ func (w *world) moved(t *testing.T) {
 
 func (w *world) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	if err := wait(t.Context(), what, ok); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// wait polls for something that happens elsewhere, as long as the test may run.
-func wait(ctx context.Context, what string, ok func() bool) error {
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited for %s: %w", what, context.Cause(ctx))
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
-	return nil
+	netns.Until(t, what, ok)
 }
