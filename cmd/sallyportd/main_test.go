@@ -5,11 +5,19 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"sallyport/bench/netns"
 	"sallyport/cmd/internal/clitest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sallyportd": main})
+	testscript.Main(tests{m}, map[string]func(){"sallyportd": main})
+}
+
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int {
+	netns.Together(8) // scripts and tests in namespaces mostly wait
+	return t.m.Run()
 }
 
 func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script/*.txtar", nil) }
