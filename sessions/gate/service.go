@@ -41,8 +41,10 @@ type ServiceConfig struct {
 	// Enforcers make leases real. A grant goes to them in their order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
-	Clock     clock.Clock
-	Log       *slog.Logger
+	// Clock is the one of all services and enforcers of a process: they compare
+	// its times.
+	Clock clock.Clock
+	Log   *slog.Logger
 }
 
 // Service is one thing that clients open. NewService makes a closed one.

@@ -3,9 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
-	"iter"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -148,8 +146,6 @@ func (r *recorded) has(a string) bool {
 	_, ok := r.open[peer(a)]
 	return ok
 }
-
-func (r *recorded) peers() iter.Seq[access.Peer] { return maps.Keys(r.open) }
 
 func serviceOf(name string, prefixLen6 int, enforcers ...access.Enforcer) *Service {
 	return NewService(ServiceConfig{

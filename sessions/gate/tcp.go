@@ -34,7 +34,7 @@ type TCPConfig struct {
 	PrefixLen6 int // how many bits of an IPv6 address count as one address
 	PerAddress int // connections of an address at a time
 	Server     Server
-	Clock      clock.Clock
+	Clock      clock.Clock // the one of the Service: the same axis
 	Log        *slog.Logger
 
 	// ListenFunc stands in for a screened socket of the kernel's, if not nil.

@@ -23,7 +23,7 @@ type UDPConfig struct {
 	Filtered   bool            // as in TCPConfig
 	PrefixLen6 int             // as in TCPConfig
 	Relay      relay.UDPConfig // without Allows, Share and Clock
-	Clock      clock.Clock
+	Clock      clock.Clock     // as in TCPConfig
 	Log        *slog.Logger
 }
 

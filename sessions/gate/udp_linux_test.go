@@ -70,7 +70,14 @@ func answered(c *net.UDPConn) bool {
 }
 
 // silent asks twice: what has no flow is not answered, however long one waits.
-func silent(c *net.UDPConn) bool { return !asked(c) && !asked(c) }
+func silent(c *net.UDPConn) bool {
+	for range 2 {
+		if asked(c) {
+			return false
+		}
+	}
+	return true
+}
 
 var questions atomic.Uint32
 

@@ -20,6 +20,7 @@ func TestUpdateThatCannotBe(t *testing.T) {
 		for name, row := range map[string]struct {
 			change func(u *Update)
 			fails  func(place, enforcer int) bool // of what the new terms let in
+			some   bool                           // of that only a part
 		}{
 			"no terms":   {change: func(u *Update) { delete(u.Terms, access.ID("ssh")) }},
 			"no clients": {change: func(u *Update) { u.IsClient = nil }},
@@ -30,6 +31,8 @@ func TestUpdateThatCannotBe(t *testing.T) {
 			"the first service, second enforcer":  {fails: func(place, enforcer int) bool { return place == 0 && enforcer == 1 }},
 			"the second service, first enforcer":  {fails: func(place, enforcer int) bool { return place == 1 && enforcer == 0 }},
 			"the second service, second enforcer": {fails: func(place, enforcer int) bool { return place == 1 && enforcer == 1 }},
+			"some of them at the first service":   {fails: func(place, enforcer int) bool { return place == 0 && enforcer == 1 }, some: true},
+			"some of them at the second service":  {fails: func(place, enforcer int) bool { return place == 1 && enforcer == 0 }, some: true},
 		} {
 			enforcers := [2][2]*recorded{{{}, {}}, {{}, {}}}
 			var list []*Service
@@ -54,7 +57,9 @@ func TestUpdateThatCannotBe(t *testing.T) {
 						before[i][j][p] = until
 					}
 					if row.fails != nil && row.fails(i, j) {
-						r.fail, r.fails = refused, func(p access.Peer) bool { return p.IsAnyone() != anyone }
+						r.fail, r.fails = refused, func(p access.Peer) bool {
+							return p.IsAnyone() != anyone && (!row.some || p == access.Anyone6 || p == peer("192.0.2.2"))
+						}
 					}
 				}
 			}

@@ -38,7 +38,8 @@ type Client struct {
 }
 
 // NewClient takes over the socket that leads to a helper, and the end of a
-// pipe whose other end the helper holds for as long as it lives.
+// pipe whose other end the helper holds for as long as it lives. The clock is the
+// one of the services.
 func NewClient(socket *os.File, lifeline io.ReadCloser, c clock.Clock) (*Client, error) {
 	defer socket.Close()
 	conn, err := net.FileConn(socket)
