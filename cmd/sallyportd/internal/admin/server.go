@@ -79,8 +79,12 @@ func answer(w http.ResponseWriter, err error) {
 // listen makes a socket that is closed to others before it is there: a file's
 // mode that is set afterwards is set too late.
 func listen(ctx context.Context, path string) (net.Listener, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }), err)
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		if err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return failed
 	}}
 	return lc.Listen(ctx, "unix", path)
 }
