@@ -43,7 +43,7 @@ Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
 			if err != nil {
 				return err
 			}
-			cfg, list, err := loadAll(path)
+			cfg, list, err := loadAll(path, config.All)
 			if err == nil {
 				err = cfg.Check(host)
 			}

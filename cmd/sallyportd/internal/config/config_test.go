@@ -192,7 +192,7 @@ func TestConfigRefuses(t *testing.T) {
 		minimal + `root = `:                                         "c.toml:8: ",
 	} {
 		dir := files(t, map[string]string{"c.toml": text, "clients.txt": "com1 hunter2 0\n"})
-		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
+		_, err := Load(filepath.Join(dir, "c.toml"), All)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
 		}

@@ -271,6 +271,13 @@ func TestLoadReadsWhatIsNeeded(t *testing.T) {
 	if _, err := Load(path, Secrets); err == nil || !strings.Contains(err.Error(), "read the port secret") {
 		t.Errorf("got %v", err)
 	}
+	path = filepath.Join(files(t, map[string]string{"c.toml": minimal + "root = \"gone\"\n"}), "c.toml")
+	if _, err := Load(path, Secrets); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load(path, All); err == nil || !strings.Contains(err.Error(), "c.toml:8: service.0.root: expected") {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestCheck holds configurations against hosts that are literals.

@@ -204,8 +204,8 @@ func TestReloadFailsBeforeItChanges(t *testing.T) {
 	r.write(t, newKeys, newWeb, newClients)
 	for i := range len(steps) + 1 {
 		r.steps = slices.Insert(slices.Clone(steps), i, step{"injected", func(context.Context, *change) error { return failure }})
-		if err := r.change(t.Context(), "configuration", func(current *config.Config) (*config.Config, clients.List, error) {
-			next, err := config.Load(current.Path, config.Secrets)
+		if _, err := r.change(t.Context(), "configuration", func(current *config.Config) (*config.Config, clients.List, error) {
+			next, err := config.Load(current.Path, config.All)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -217,7 +217,7 @@ func TestReloadFailsBeforeItChanges(t *testing.T) {
 		r.inForce(t, true)
 	}
 	r.steps = steps
-	if err := r.Reload(t.Context()); err != nil {
+	if _, err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r.inForce(t, false)
@@ -243,7 +243,7 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 		"no certificate":    {newKeys, newWeb + "tls_cert = \"none\"\ntls_key = \"none\"\n", newClients, "certificate"},
 	} {
 		r.write(t, row.keys, row.web, row.list)
-		if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), row.want) {
+		if _, err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
