@@ -27,8 +27,9 @@ func (l *listener) Close() (err error) {
 // conn is a connection that its enforcer forgets when it is closed.
 type conn struct {
 	net.Conn
-	tcp  *TCP
-	port *tcpPort // the random port by which it came; nil: the service's own
+	tcp   *TCP
+	port  *tcpPort  // the random port by which it came; nil: the service's own
+	began time.Time // as clock.Boot has it
 }
 
 // Accept waits for a connection that may come in.
@@ -62,7 +63,8 @@ func (t *TCP) take(c net.Conn) (*conn, bool) {
 func (t *TCP) enter(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
 	from := remote(c.RemoteAddr())
 	of := access.PeerOf(from, t.cfg.PrefixLen6)
-	if t.shut || !in.Allows(from, t.cfg.Clock.Boot()) || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
+	now := t.cfg.Clock.Boot()
+	if t.shut || !in.Allows(from, now) || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
 		return nil, false
 	}
 	// The kernel screens it as it did the listener when it came: it would go
@@ -70,7 +72,7 @@ func (t *TCP) enter(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
 	if tcp, ok := c.(*net.TCPConn); ok && screen.Release(tcp) != nil {
 		return nil, false
 	}
-	known := &conn{c, t, port}
+	known := &conn{c, t, port, now}
 	t.conns[known] = from
 	t.of[of]++
 	return known, true

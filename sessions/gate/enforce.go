@@ -16,13 +16,14 @@ type step struct {
 	after   time.Time // and from now on
 	ends    bool      // it makes a lease shorter, or ends it: there is no way back
 	cut     bool      // of a step that ends: connections end too
+	since   time.Time // of those that are cut: that began then or later; zero: all
 
 	accepted int   // how many of the service's enforcers have carried it out
 	err      error // of one that has not
 }
 
 func (st *step) change(until time.Time, cut bool) access.Change {
-	return access.Change{Service: st.service.id, Peer: st.peer, Until: until, Cut: cut && until.IsZero()}
+	return access.Change{Service: st.service.id, Peer: st.peer, Until: until, Cut: cut && until.IsZero(), Since: st.since}
 }
 
 // enforce carries steps out, with one Apply for each enforcer. It is the only

@@ -23,6 +23,7 @@ func (s *Service) prepare(t Terms) error {
 		return nil
 	}
 	added := s.peersOf(t.Anyone)
+	s.prepared = s.clock.Boot()
 	var steps []*step
 	for _, p := range added {
 		if until := s.until(p); !until.IsZero() {
@@ -32,7 +33,7 @@ func (s *Service) prepare(t Terms) error {
 	enforce(s.enforcers, steps)
 	for _, st := range steps {
 		if st.err != nil {
-			s.forget(added)
+			s.forget(added, s.prepared)
 			return fmt.Errorf("change whom %s is open to: %w", s.Name, st.err)
 		}
 	}
@@ -54,17 +55,18 @@ func (s *Service) commit(t Terms, stays func(wire.Identifier) bool) {
 	s.leases.SetTerms(t.OpenFor, t.OpenMax, t.Addresses)
 	s.revoke(stays)
 	if anyone != t.Anyone {
-		s.forget(s.peersOf(anyone))
+		s.forget(s.peersOf(anyone), time.Time{})
 	}
 	s.settle()
 }
 
-// abort takes back what prepare has let in.
+// abort takes back what prepare has let in, and those who came in by it. What was
+// connected before lives on.
 func (s *Service) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.knockers && s.anyone {
-		s.forget(s.peersOf(!s.terms.Anyone))
+		s.forget(s.peersOf(!s.terms.Anyone), s.prepared)
 	}
 	s.settle()
 }
@@ -86,11 +88,11 @@ func (s *Service) peersOf(anyone bool) []access.Peer {
 }
 
 // forget has peers let in no more, whatever the leases say, and cuts those of
-// their connections that nothing else lets in.
-func (s *Service) forget(peers []access.Peer) {
+// their connections since a time that nothing else lets in.
+func (s *Service) forget(peers []access.Peer, since time.Time) {
 	steps := make([]*step, len(peers))
 	for i, p := range peers {
-		steps[i] = &step{service: s, peer: p, ends: true, cut: true}
+		steps[i] = &step{service: s, peer: p, ends: true, cut: true, since: since}
 	}
 	end(s.enforcers, steps)
 }

@@ -66,6 +66,7 @@ type Service struct {
 	// terms change from one to the other, both.
 	knockers, anyone bool
 	anyoneUntil      time.Time // as the enforcers have it
+	prepared         time.Time // when that change was prepared
 	ports            ports
 	due              time.Time // when Run looks again; zero: when it is woken
 	shut             bool

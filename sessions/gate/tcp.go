@@ -86,10 +86,10 @@ func (t *TCP) Apply(changes []access.Change) []error {
 		t.settle()
 	}
 	var ending []*conn
-	if gone := tx.Cut(); gone.Len() > 0 {
+	if gone, since := tx.Cut(); gone.Len() > 0 {
 		now := t.cfg.Clock.Boot()
 		for c, from := range t.conns {
-			if c.port == nil && gone.Has(from) && !t.in.Allows(from, now) {
+			if c.port == nil && !c.began.Before(since) && gone.Has(from) && !t.in.Allows(from, now) {
 				ending = append(ending, c)
 				t.forget(c)
 			}

@@ -81,8 +81,10 @@ func (u *UDP) Apply(changes []access.Change) []error {
 	tx := u.in.Begin(changes)
 	u.who.Unlock()
 	inLine := u.listenFor(tx)
-	if gone := tx.Cut(); gone.Len() > 0 {
-		u.relay.Cut(func(from netip.Addr) bool { return gone.Has(access.Numbered(from)) && !u.allows(from) })
+	if gone, since := tx.Cut(); gone.Len() > 0 {
+		u.relay.Cut(func(from netip.Addr, began time.Time) bool {
+			return !began.Before(since) && gone.Has(access.Numbered(from)) && !u.allows(from)
+		})
 	}
 	if !inLine {
 		u.settle()
@@ -193,7 +195,7 @@ func (u *UDP) listen() error {
 func (u *UDP) hide() {
 	if u.conn != nil {
 		u.timer.Stop()
-		u.relay.Cut(func(netip.Addr) bool { return true })
+		u.relay.Cut(func(netip.Addr, time.Time) bool { return true })
 		u.conn.Close()
 		u.conn = nil
 	}

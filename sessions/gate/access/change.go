@@ -45,6 +45,9 @@ type Change struct {
 	// Cut is for a Change that revokes: connections of the peer end too, unless
 	// another peer lets them in.
 	Cut bool
+	// Since bounds a Cut to connections that began then or later, in clock.Boot;
+	// zero: all. Only what was let in for a moment is taken back so.
+	Since time.Time
 }
 
 // Revokes reports whether the change lets the peer in no more.

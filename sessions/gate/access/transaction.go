@@ -38,14 +38,19 @@ func (t *Transaction) Fail(err error) {
 // FailAdded takes back only what lets in peers that were not let in before.
 func (t *Transaction) FailAdded(err error) { t.fail(err, t.adds) }
 
-// Cut returns the peers whose connections are to end.
-func (t *Transaction) Cut() (gone Set) {
+// Cut returns the peers whose connections are to end, of those that began at a
+// time or later.
+func (t *Transaction) Cut() (gone Set, since time.Time) {
 	for _, c := range t.changes {
-		if c.Revokes() && c.Cut {
-			gone.Add(c.Peer)
+		if !c.Revokes() || !c.Cut {
+			continue
 		}
+		if gone.Len() == 0 || c.Since.Before(since) {
+			since = c.Since
+		}
+		gone.Add(c.Peer)
 	}
-	return gone
+	return gone, since
 }
 
 // Errs returns what Apply returns.

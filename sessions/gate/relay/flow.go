@@ -24,6 +24,7 @@ type key struct {
 type flow struct {
 	key
 	relay  *UDP
+	began  time.Time    // as clock.Boot has it
 	answer []byte       // the control message with which answers leave
 	last   atomic.Int64 // when a datagram came, since the relay began
 	ctx    context.Context
@@ -37,7 +38,7 @@ type flow struct {
 }
 
 func newFlow(u *UDP, k key) *flow {
-	f := &flow{key: k, relay: u, answer: k.socket.control(k.way)}
+	f := &flow{key: k, relay: u, began: u.cfg.Clock.Boot(), answer: k.socket.control(k.way)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.touch()
 	return f

@@ -118,11 +118,12 @@ func (u *UDP) serve(conn *net.UDPConn, o *one) error {
 	}
 }
 
-// Cut ends the flows of the addresses that are to go, but for those of
+// Cut ends the flows that are to go, by their address and when they began
+// (clock.Boot), but for those of
 // ServeOne. When it returns they are over, and if Allows refuses those
 // addresses, none comes after them. It calls goes under the relay's lock.
-func (u *UDP) Cut(goes func(netip.Addr) bool) {
-	u.endThose(func(f *flow) bool { return f.socket.one == nil && goes(f.client.Addr()) })
+func (u *UDP) Cut(goes func(from netip.Addr, began time.Time) bool) {
+	u.endThose(func(f *flow) bool { return f.socket.one == nil && goes(f.client.Addr(), f.began) })
 }
 
 // Flows is how many flows there are.
