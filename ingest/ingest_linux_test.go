@@ -17,15 +17,13 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
 const minute = schedule.Minute(29_000_000)
 
-var (
-	com1   = wire.Identifier([]byte("com1"))
-	secret = []byte("com1_secret")
-)
+var com1 = verifytest.ID("com1")
 
 // clock is a time that the test moves.
 type clock struct {
@@ -48,11 +46,7 @@ func (s sink) Deliver(k verify.Knock, source netip.Addr) { s <- delivered{k, sou
 
 func rules(t testing.TB, n int) verify.Rules {
 	t.Helper()
-	table, err := verify.NewTable([]verify.Client{{Identifier: com1, Secret: secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return verify.Rules{Table: table, Ports: n, Tolerance: time.Minute}
+	return verify.Rules{Table: verifytest.Table(t, verifytest.Client(com1)), Ports: n, Tolerance: time.Minute}
 }
 
 // portsOf gives each minute n ports of its own, and one more, the last, that
@@ -161,14 +155,10 @@ func wait(t *testing.T, what string, ok func() bool) {
 
 func knock(t testing.TB, m schedule.Minute, sequence, maximum int) []byte {
 	t.Helper()
-	b, err := wire.Knock{
+	return verifytest.Sign(t, wire.Knock{
 		Sequence: int8(sequence), Maximum: int8(maximum), Identifier: com1,
 		Timestamp: uint32(m*60 + 30), Nonce: 100 + uint32(sequence),
-	}.Sign(secret).AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	})
 }
 
 func send(t testing.TB, address netip.Addr, port uint16, datagram []byte) {
@@ -306,12 +296,7 @@ func TestUpdate(t *testing.T) {
 		ports, _ := portsOf(3)(m)
 		return [][]uint16{{ports[0] + others*3, ports[1] + others*3, ports[2]}, ports}, nil
 	}
-	id := wire.Identifier([]byte("com2"))
-	table, err := verify.NewTable([]verify.Client{{Identifier: com1, Secret: secret}, {Identifier: id, Secret: secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wide := Terms{verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}, both}
+	wide := Terms{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, both}
 	narrow := Terms{rules(t, 3), listsOf(3)}
 	stop := make(chan struct{})
 	sent := make(chan int)
@@ -346,9 +331,8 @@ func TestUpdate(t *testing.T) {
 	if got := s.Stats().Open; got != 13 {
 		t.Errorf("%d ports open with two schedules, want 13", got)
 	}
-	k, _ := wire.Knock{Maximum: 2, Identifier: id, Timestamp: uint32(minute*60 + 30)}.Sign(secret).AppendBinary(nil)
-	send(t, loop4, ports[0]+others*3, k)
-	if got := <-s.sink; got.knock.Identifier() != id {
+	send(t, loop4, ports[0]+others*3, knockOf(t, com2))
+	if got := <-s.sink; got.knock.Identifier() != com2 {
 		t.Errorf("got %+v", got)
 	}
 	if err := s.update(Terms{}); err == nil {
