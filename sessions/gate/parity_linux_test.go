@@ -66,7 +66,7 @@ func (s *streets) settle() {
 	}
 	defer c.Close()
 	for _, source := range accesstest.Sources {
-		eventually(s.T, source.String()+" is heard", func() bool { return s.heard(c, source) })
+		netns.Until(s.T, source.String()+" is heard", func() bool { return s.heard(c, source) })
 	}
 }
 
@@ -126,7 +126,7 @@ func (s *streets) heard(c *net.UDPConn, source netip.Addr) (in bool) {
 	s.Helper()
 	s.say(source)
 	for {
-		c.SetReadDeadline(time.Now().Add(time.Minute))
+		c.SetReadDeadline(netns.Deadline(s))
 		_, from, err := c.ReadFromUDPAddrPort(make([]byte, 10))
 		switch {
 		case err != nil:
@@ -262,7 +262,7 @@ func (s *streets) udp(t *testing.T) {
 			// One goroutine reads: when it has made the second flow, it has made
 			// the first, or not.
 			for !peersHave(u, always) {
-				upstream.SetReadDeadline(time.Now().Add(time.Minute))
+				upstream.SetReadDeadline(netns.Deadline(t))
 				if _, _, err := upstream.ReadFrom(make([]byte, 10)); err != nil {
 					t.Fatalf("%s: %s: %v", r.Name, source, err)
 				}
@@ -300,7 +300,7 @@ func (s *streets) firewall(t *testing.T) {
 		}
 		policy := helper.Policy{Services: []helper.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
 		client, stop := helperOf(t, policy, table, system)
-		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Minute))
+		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {
 			if got := s.heard(c, source); got != r.HasOnAnyLink(source) {
 				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
