@@ -73,7 +73,7 @@ func TestFloodInOneNameFillsOneQueue(t *testing.T) {
 			send(t, loop4, ports[i%3], naming(t, id))
 			want[s.ports.setup.steer.Socket(id)]++
 		}
-		wait(t, "all received", func() bool { n := counts(); return n[0]+n[1]+n[2]+n[3] == want[0]+want[1]+want[2]+want[3] })
+		netns.Until(t, "all received", func() bool { n := counts(); return n[0]+n[1]+n[2]+n[3] == want[0]+want[1]+want[2]+want[3] })
 		if got := counts(); got != want {
 			t.Errorf("round %d: the readers got %v, want %v", round, got, want)
 		}
@@ -110,7 +110,7 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 			send(t, loop4, ports[0], naming(t, clientNumber(i)))
 		}
 		known := uint64(min(n, 10))
-		wait(t, "all known ones checked", func() bool { return s.Stats().Reasons[verify.MAC] == before.Reasons[verify.MAC]+known })
+		netns.Until(t, "all known ones checked", func() bool { return s.Stats().Reasons[verify.MAC] == before.Reasons[verify.MAC]+known })
 		if err := s.update(terms); err != nil { // counts the kernel's drops
 			t.Fatal(err)
 		}
@@ -258,7 +258,7 @@ func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
 	}
 	bad := in(0)
 	bad[47] ^= 1
-	wait(t, "the queue to be full", func() bool {
+	netns.Until(t, "the queue to be full", func() bool {
 		for range 1000 {
 			c.Write(bad)
 		}

@@ -141,18 +141,6 @@ func (ts testServer) look(t *testing.T) {
 	}
 }
 
-// wait polls for what happens on another goroutine; a minute means never.
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 60_000 {
-		if ok() {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Fatalf("never: %s", what)
-}
-
 func knock(t testing.TB, m schedule.Minute, sequence, maximum int) []byte {
 	t.Helper()
 	return verifytest.Sign(t, wire.Knock{
@@ -242,9 +230,9 @@ func everyDatagramIsCounted(t *testing.T, filtered bool) {
 		}
 		<-s.sink
 		// So slowly that no socket queue overflows.
-		wait(t, "all checked", func() bool { return s.Stats().Reasons[verify.MAC] == want[verify.MAC] })
+		netns.Until(t, "all checked", func() bool { return s.Stats().Reasons[verify.MAC] == want[verify.MAC] })
 	}
-	wait(t, "all received", func() bool { st := s.Stats(); return st.Received+st.Kernel == 100*7 })
+	netns.Until(t, "all received", func() bool { st := s.Stats(); return st.Received+st.Kernel == 100*7 })
 	s.stop()
 	st := s.Stats()
 	var sum uint64
@@ -275,7 +263,7 @@ func TestUpdateFreesTheOldTable(t *testing.T) {
 		if err := s.update(Terms{rules(t, 3), listsOf(3)}); err != nil {
 			t.Fatal(err)
 		}
-		wait(t, "the old table to go", func() bool {
+		netns.Until(t, "the old table to go", func() bool {
 			runtime.GC()
 			return old.Value() == nil
 		})
