@@ -12,6 +12,7 @@ import (
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/helper/helpertest"
 )
 
 // TestStepsOfTheWallClock change no lease.
@@ -134,8 +135,8 @@ func TestSuspendedFirewall(t *testing.T) {
 	host := clocktest.NewHost()
 	wall := &pretendedWall{in: map[access.Peer]bool{}}
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
-	client, stop := helperOf(t, policy, wall, host.Clock())
-	defer stop()
+	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Firewall: wall, Clock: host.Clock()})
+	defer helpertest.Stop(t, client, ended)
 	s := NewService(ServiceConfig{
 		Name: "ssh", PrefixLen6: 128, Terms: Terms{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
 		Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: host.Clock(), Log: slog.New(slog.DiscardHandler),
