@@ -25,7 +25,8 @@ const minute = schedule.Minute(29_000_000)
 
 var com1 = verifytest.ID("com1")
 
-// clock is a time that the test moves.
+// clock is a time that the test sets. Ingest needs no other clock than that of
+// knocks, and does not import sessions, whose clocktest has all three.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

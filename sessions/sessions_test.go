@@ -50,8 +50,6 @@ func (f journalFunc) Record(e []Entry) error { return f(e) }
 // forgetful takes every entry.
 var forgetful = journalFunc(func([]Entry) error { return nil })
 
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 // pass carries out what was submitted, in place of run.
 func (r *recorder) pass() {
 	for len(r.queue) > 0 {
@@ -69,7 +67,7 @@ func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, sta
 		if cfg.Journal == nil {
 			cfg.Journal = forgetful
 		}
-		cfg.Log = discard()
+		cfg.Log = slog.New(slog.DiscardHandler)
 		s, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -179,7 +177,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 		Clients: []Client{{Identifier: verifytest.ID("com1")}},
 		Gate:    gateFunc(func(Grant) error { return nil }),
 		Journal: forgetful,
-		Log:     discard(),
+		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +195,7 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	s, err := New(Config{
 		Clients: []Client{{Identifier: verifytest.ID("com1")}},
-		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: discard(),
+		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +247,7 @@ func TestUpdate(t *testing.T) {
 }
 
 func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
-	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: discard()})
+	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,9 +262,9 @@ func TestNewRefuses(t *testing.T) {
 	c := Client{Identifier: verifytest.ID("com1")}
 	gate := gateFunc(func(Grant) error { return nil })
 	for name, cfg := range map[string]Config{
-		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Log: discard()},
-		"no gate":     {Journal: forgetful, Log: discard()},
-		"no journal":  {Gate: gate, Log: discard()},
+		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
+		"no gate":     {Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
+		"no journal":  {Gate: gate, Log: slog.New(slog.DiscardHandler)},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s accepted", name)
@@ -306,7 +304,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 		var opened *Grant
 		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
 		for _, id := range ids {
-			shards[id] = newShard(newRecorder(forgetful, gate, discard()), 0)
+			shards[id] = newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), 0)
 			shards[id].replace([]Client{{Identifier: verifytest.ID(id)}})
 		}
 		type attempt struct {
@@ -353,7 +351,7 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		grants := 0
 		gate := gateFunc(func(Grant) error { grants++; return nil })
-		s := newShard(newRecorder(forgetful, gate, discard()), 0)
+		s := newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), 0)
 		s.replace([]Client{{Identifier: verifytest.ID("com1")}})
 		var knocks []verify.Knock
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
@@ -381,7 +379,7 @@ func BenchmarkSession(b *testing.B) {
 	f := verifytest.New(b, 3, "com1")
 	for name, replayed := range map[string]bool{"knock=fresh": false, "knock=replay": true} {
 		b.Run(name, func(b *testing.B) {
-			s := newShard(newRecorder(forgetful, gateFunc(func(Grant) error { return nil }), discard()), 0)
+			s := newShard(newRecorder(forgetful, gateFunc(func(Grant) error { return nil }), slog.New(slog.DiscardHandler)), 0)
 			s.replace([]Client{{Identifier: verifytest.ID("com1"), Floor: new(verify.Floor)}})
 			arrivals := make([]arrival, 4096)
 			for i := range arrivals {
