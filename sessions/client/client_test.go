@@ -415,22 +415,6 @@ func TestAttemptsGoThroughTheAddresses(t *testing.T) {
 	}
 }
 
-// TestWatchTellsWhatItSaw: the end of the time comes in the middle of
-// something, and must not hide that the service refused.
-func TestWatchTellsWhatItSaw(t *testing.T) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	service := netip.MustParseAddrPort(l.Addr().String())
-	l.Close()
-	for range 20 {
-		if _, err := watch(t.Context(), service, 15*time.Millisecond); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Fatalf("got %v", err)
-		}
-	}
-}
-
 func TestProbeSeesAConnectionClosedAtOnce(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
