@@ -33,7 +33,7 @@ func (w *world) count() (c counts, err error) {
 	// XDP's frames that found it full are counted at both ends, others only
 	// where they came from.
 	c = counts{arrived: here.Received, offered: here.Received + max(here.Dropped, there.Unsent), ours: here.Sent}
-	snmp, err := os.ReadFile("/proc/self/net/snmp")
+	snmp, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {
 		return c, fmt.Errorf("read the host's counters: %w", err)
 	}

@@ -110,7 +110,7 @@ func (f *socketFilter) attach(fd int, port uint16, program []bpf.RawInstruction)
 // Counts implements tier. The server adds those that have not been divided.
 func (f *socketFilter) Counts() TierCounts {
 	return TierCounts{
-		Name: "socket filter", Level: prefilter.Level(f.level.Load()), Counted: true,
+		Name: "socket_filter", Level: prefilter.Level(f.level.Load()), Counted: true,
 		Refused: f.drops.refused.Load(), Full: f.drops.full.Load(),
 	}
 }

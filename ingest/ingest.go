@@ -148,9 +148,22 @@ func (s *Server) release() {
 	for _, r := range s.readers {
 		r.source.close()
 	}
-	for _, f := range s.fronts {
-		if err := f.Close(); err != nil {
-			s.cfg.Log.Warn("cannot close a tier", "tier", f.Counts().Name, "error", err)
+	if s.ports == nil {
+		return // New has failed before there were any
+	}
+	for _, t := range s.tiers() {
+		if err := t.Close(); err != nil {
+			s.cfg.Log.Warn("cannot close a tier", "tier", t.Counts().Name, "error", err)
 		}
 	}
+}
+
+// tiers are all places where the kernel refuses datagrams, in the order in which
+// one passes them: the socket filter is the last.
+func (s *Server) tiers() []tier {
+	all := make([]tier, 0, len(s.fronts)+1)
+	for _, f := range s.fronts {
+		all = append(all, f)
+	}
+	return append(all, s.ports.filter)
 }

@@ -80,6 +80,6 @@ func (k *knockSet) Set(t prefilter.Table) (prefilter.Level, error) {
 }
 
 // Counts counts nothing: the firewall's rules belong to another process.
-func (k *knockSet) Counts() TierCounts { return TierCounts{Name: "knock set"} }
+func (k *knockSet) Counts() TierCounts { return TierCounts{Name: "knock_set"} }
 
 func (k *knockSet) Close() error { return nil }

@@ -43,12 +43,12 @@ func TestSpread(t *testing.T) {
 }
 
 func TestDifferences(t *testing.T) {
-	sound := map[string]uint64{"kernel": 10, "received": 20, "overrun": 1, "magic": 12, "authentic": 7, "session_opened": 3, "session_replay": 4, "state_failures": 99}
+	sound := map[string]uint64{"kernel": 10, "socket_filter_refused": 6, "socket_filter_full": 3, "socket_filter_either": 1, "received": 20, "overrun": 1, "magic": 12, "authentic": 7, "session_opened": 3, "session_replay": 4, "state_failures": 99}
 	if d := Differences(sound, 35, 5); d != "" {
 		t.Errorf("sound: %s", d)
 	}
 	for name, want := range map[string]string{
-		"kernel": "arrived: 35, of which 36", "magic": "received: 20, of which 21", "session_opened": "authentic: 7, of which 8",
+		"kernel": "arrived: 35, of which 36 are accounted for; kernel: 11, of which 10", "socket_filter_full": "kernel: 10, of which 11", "magic": "received: 20, of which 21", "session_opened": "authentic: 7, of which 8",
 	} {
 		wrong := Since(sound, nil)
 		wrong[name]++

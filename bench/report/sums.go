@@ -17,10 +17,14 @@ func Since(now, before map[string]uint64) map[string]uint64 {
 // Counters that say nothing of a datagram's fate.
 var apart = map[string]bool{"kernel": true, "received": true, "overrun": true, "port_failures": true, "state_failures": true}
 
+// filter is how the names of counters begin into which the kernel's is divided.
+const filter = "socket_filter_"
+
 // Differences says what of a server's counters does not add up; empty: all
 // does. Of the datagrams that arrived, those not for a closed port were either
-// dropped or refused by the kernel, or received; of these each was dropped, or
-// has one reason; and each authentic knock had one outcome.
+// dropped or refused by the kernel, by its filter or at a full queue, or received;
+// of these each was dropped, or has one reason; and each authentic knock had one
+// outcome.
 func Differences(counters map[string]uint64, arrived, closed uint64) string {
 	var different []string
 	compare := func(what string, whole, parts uint64) {
@@ -29,10 +33,11 @@ func Differences(counters map[string]uint64, arrived, closed uint64) string {
 		}
 	}
 	compare("arrived", arrived, closed+counters["kernel"]+counters["received"])
+	compare("kernel", counters["kernel"], counters[filter+"refused"]+counters[filter+"full"]+counters[filter+"either"])
 	reasons, outcomes := counters["overrun"], uint64(0)
 	for name, n := range counters {
 		switch {
-		case apart[name]:
+		case apart[name], strings.HasPrefix(name, filter):
 		case strings.HasPrefix(name, "session_"):
 			outcomes += n
 		default:

@@ -24,6 +24,7 @@ import (
 	"sallyport/ingest"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/state"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -43,7 +44,7 @@ Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
 			if err != nil {
 				return err
 			}
-			cfg, list, err := loadAll(path)
+			cfg, list, err := loadAll(path, config.All)
 			if err == nil {
 				err = cfg.Check(host)
 			}
@@ -97,13 +98,21 @@ func describe(env cli.Env, cfg *config.Config, list clients.List, host config.Ho
 		say("service", "%s", cfg.Services[i].Describe())
 	}
 	if cfg.Challenge != nil {
-		say("challenge", "requests and responses to UDP ports %s, %s", cfg.Challenge.Plan.Ports, map[bool]string{false: "captured", true: "bound"}[cfg.Challenge.Sockets])
+		how := "captured"
+		if cfg.Challenge.Sockets {
+			how = "bound"
+		}
+		say("challenge", "requests and responses to UDP ports %s, %s", cfg.Challenge.Plan.Ports, how)
 	}
 	for _, o := range cfg.Operations {
 		say("operation", "%s", o.Describe())
 	}
 	if cfg.NeedsFirewall(host) != "" {
-		say("firewall", "table inet sallyport before every service%s", map[bool]string{true: ", and before all unsolicited UDP to ports 1025 to 65535"}[cfg.Stealth])
+		before := ""
+		if cfg.Stealth {
+			before = fmt.Sprintf(", and before all unsolicited UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
+		}
+		say("firewall", "table inet %s before every service%s", firewall.Name, before)
 	}
 }
 

@@ -25,7 +25,7 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 		Short: "Print a client's profile again, with the port secret of now",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, existing, err := loadClient(path, args[0])
+			cfg, existing, err := loadClient(path, args[0], config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -41,8 +41,8 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 }
 
 // loadClient reads the configuration, and finds a client in it.
-func loadClient(path, name string) (*config.Config, clients.Client, error) {
-	cfg, list, err := loadLenient(path)
+func loadClient(path, name string, need config.Need) (*config.Config, clients.Client, error) {
+	cfg, list, err := loadLenient(path, need)
 	if err != nil {
 		return nil, clients.Client{}, err
 	}

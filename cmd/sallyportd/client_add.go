@@ -9,6 +9,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/verify/wire"
 )
@@ -31,7 +32,7 @@ server notices the new client by itself.`,
 			if strings.ContainsAny(note, "\r\n") {
 				return cli.Misuse(errors.New("--note: expected text on a single line"))
 			}
-			cfg, list, err := loadAll(path)
+			cfg, list, err := loadAll(path, config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}

@@ -28,7 +28,7 @@ other services.`,
 			if all == (len(args) > 1) {
 				return cli.Misuse(errors.New("expected either names of services, or --all"))
 			}
-			cfg, client, err := loadClient(path, args[0])
+			cfg, client, err := loadClient(path, args[0], config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}

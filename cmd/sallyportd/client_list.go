@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/config"
 )
 
 func clientListCommand(env cli.Env) *cobra.Command {
@@ -17,7 +18,7 @@ func clientListCommand(env cli.Env) *cobra.Command {
 		Short: "List the clients, without secrets",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, list, err := loadLenient(path)
+			cfg, list, err := loadLenient(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
 )
 
 func clientRevokeCommand(env cli.Env) *cobra.Command {
@@ -24,7 +25,7 @@ If the server refuses the clients file, the exit code is 1 and the error says
 why: the client keeps its access until the file is fixed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, revoked, err := loadClient(path, args[0])
+			cfg, revoked, err := loadClient(path, args[0], config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -58,7 +59,7 @@ change that too, for all clients:
 // cutOff waits until the running server, if there is one, has read the clients
 // file, and says what came of it.
 func cutOff(ctx context.Context, socket string) (done string, err error) {
-	err = admin.Client{Socket: socket}.ReloadClients(ctx)
+	_, err = admin.Client{Socket: socket}.ReloadClients(ctx)
 	var unreachable *admin.UnreachableError
 	switch {
 	case err == nil:

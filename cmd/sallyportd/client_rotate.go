@@ -8,6 +8,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
 )
 
@@ -31,7 +32,7 @@ The old secret stays good for a while, so that the client can move in peace.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			cfg, rotated, err := loadClient(path, args[0])
+			cfg, rotated, err := loadClient(path, args[0], config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}

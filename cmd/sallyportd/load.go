@@ -26,9 +26,9 @@ func addConfigFlag(c *cobra.Command, path *string) {
 	c.Flags().StringVarP(path, "config", "c", configPath(), "the configuration `file`; "+configVariable+" in the environment names it too")
 }
 
-// loadAll reads a configuration, its secrets, and its clients.
-func loadAll(path string) (*config.Config, clients.List, error) {
-	cfg, err := config.Load(path, config.Secrets)
+// loadAll reads a configuration, so much of what it refers to, and its clients.
+func loadAll(path string, need config.Need) (*config.Config, clients.List, error) {
+	cfg, err := config.Load(path, need)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,8 +38,8 @@ func loadAll(path string) (*config.Config, clients.List, error) {
 
 // loadLenient is loadAll, but for what the clients file says of services:
 // commands that fix it have to read it, whatever that is.
-func loadLenient(path string) (*config.Config, clients.List, error) {
-	cfg, err := config.Load(path, config.Secrets)
+func loadLenient(path string, need config.Need) (*config.Config, clients.List, error) {
+	cfg, err := config.Load(path, need)
 	if err != nil {
 		return nil, nil, err
 	}

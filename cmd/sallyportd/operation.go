@@ -29,7 +29,7 @@ It holds the operation's secret. "sallyport knock" takes it as it is; to have
 both protocols in one profile, put its [challenge] tables into a client's.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, list, err := loadAll(path)
+			cfg, list, err := loadAll(path, config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}

@@ -44,7 +44,7 @@ the next reload.`,
 				return fmt.Errorf("lock the configuration: %w", err)
 			}
 			defer unlock()
-			cfg, list, err := loadAll(path) // what another roll has left
+			cfg, list, err := loadAll(path, config.Secrets) // what another roll has left
 			if err != nil {
 				return cli.Misuse(err)
 			}

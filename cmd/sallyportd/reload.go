@@ -7,6 +7,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
 )
 
 func reloadCommand(env cli.Env) *cobra.Command {
@@ -21,14 +22,15 @@ server goes on as it was, and the error is printed here. SIGHUP does the same.
 A change of the clients file is noticed without either.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, list, err := loadAll(path)
+			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if err := (admin.Client{Socket: cfg.AdminSocket}).Reload(c.Context()); err != nil {
+			clients, err := admin.Client{Socket: cfg.AdminSocket}.Reload(c.Context())
+			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "reloaded: %d clients\n", len(list))
+			_, err = fmt.Fprintf(env.Stdout, "reloaded: %d clients\n", clients)
 			return err
 		},
 	}

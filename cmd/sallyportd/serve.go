@@ -87,7 +87,7 @@ func dropPrivileges(path string, time clock.Clock) (*helper.Client, error) {
 // secrets live no longer than this call.
 func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, log *slog.Logger) (_ *daemon.Server, loaded clients.State, err error) {
 	defer daemon.Sparingly()()
-	cfg, err := config.Load(path, config.Secrets)
+	cfg, err := config.Load(path, config.All)
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}

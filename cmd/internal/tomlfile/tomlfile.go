@@ -173,7 +173,7 @@ func keyOf(field reflect.StructField) string {
 
 func fieldOf(typ reflect.Type, name string) (reflect.StructField, bool) {
 	for _, field := range reflect.VisibleFields(typ) {
-		if keyOf(field) == name {
+		if !field.Anonymous && keyOf(field) == name {
 			return field, true
 		}
 	}
@@ -214,7 +214,9 @@ func (f *File) known(table []string) (names []string) {
 		return nil
 	}
 	for _, field := range reflect.VisibleFields(typ) {
-		names = append(names, keyOf(field))
+		if !field.Anonymous {
+			names = append(names, keyOf(field))
+		}
 	}
 	return names
 }

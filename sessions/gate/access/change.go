@@ -56,8 +56,8 @@ type Enforcer interface {
 	// Apply carries out changes in one transaction, which it splits only if
 	// that fails: no change fails because of another. A peer of a service may
 	// occur once. Apply returns nil when all is well, and otherwise the error
-	// of each change, in the place of the change. A peer whose change fails is let in as it was
-	// before. A revocation cannot fail in part: an enforcer that cannot carry
+	// of each change, in the place of the change. A peer whose change fails is
+	// let in as it was before. A revocation cannot fail in part: an enforcer that cannot carry
 	// one out lets nobody in any more. Apply does not retain the slice.
 	Apply([]Change) []error
 	// Close lets nobody in any more, for good, and ends all connections that

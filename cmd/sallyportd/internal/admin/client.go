@@ -19,7 +19,10 @@ import (
 type Client struct{ Socket string }
 
 // RefusedError is the server's reason against a request.
-type RefusedError struct{ text string }
+type RefusedError struct {
+	text      string
+	unchanged bool // the server goes on as it was
+}
 
 func (e *RefusedError) Error() string { return e.text }
 
@@ -61,23 +64,30 @@ func dial(socket string) (running bool, err error) {
 	return false, err
 }
 
-// Reload has the server read everything again. When it returns nil, what was
-// read is in force.
-func (c Client) Reload(ctx context.Context) error { return c.change(ctx, "/reload") }
+// Reload has the server read everything again, and returns how many clients it
+// has. When it returns nil, what was read is in force.
+func (c Client) Reload(ctx context.Context) (clients int, err error) { return c.change(ctx, "/reload") }
 
 // ReloadClients is Reload for the clients file alone.
-func (c Client) ReloadClients(ctx context.Context) error { return c.change(ctx, "/reload/clients") }
+func (c Client) ReloadClients(ctx context.Context) (clients int, err error) {
+	return c.change(ctx, "/reload/clients")
+}
 
-func (c Client) change(ctx context.Context, path string) error {
+func (c Client) change(ctx context.Context, path string) (int, error) {
 	body, err := c.ask(ctx, http.MethodPost, path)
 	var refused *RefusedError
-	if errors.As(err, &refused) {
-		return fmt.Errorf("the server goes on as it was: %w", refused)
+	if errors.As(err, &refused) && refused.unchanged {
+		return 0, fmt.Errorf("the server goes on as it was: %w", refused)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return body.Close()
+	defer body.Close()
+	var r reloaded
+	if err := json.NewDecoder(body).Decode(&r); err != nil {
+		return 0, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return r.Clients, nil
 }
 
 // State reads a copy of the state file.
@@ -144,5 +154,5 @@ func (c Client) ask(ctx context.Context, method, path string) (io.ReadCloser, er
 	if err != nil {
 		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
-	return nil, &RefusedError{strings.TrimSpace(string(text))}
+	return nil, &RefusedError{strings.TrimSpace(string(text)), response.StatusCode == http.StatusUnprocessableEntity}
 }

@@ -1,7 +1,9 @@
 // Package admin is the way from the administrator's commands to the running
 // server: HTTP on a Unix socket that only the server's user can open.
 //
-//	POST /reload          204, or 422 and the error; everything is read again
+//	POST /reload          everything is read again: 200 and the number of clients; 422
+//	                      and the error, if nothing has changed; 500, if it has, and
+//	                      the server stops
 //	POST /reload/clients  the same for the clients file alone
 //	GET  /grants          a line of JSON for each grant as it takes effect
 //	GET  /state           a copy of the state file

@@ -22,8 +22,8 @@ const timeout = 30 * time.Second
 // Handlers are what the server does for the commands. They may be called
 // concurrently.
 type Handlers struct {
-	Reload        func(context.Context) error
-	ReloadClients func(context.Context) error
+	Reload        func(context.Context) (clients int, err error)
+	ReloadClients func(context.Context) (clients int, err error)
 	Grants        *Feed
 	State         func(io.Writer) error
 	Counters      func() map[string]uint64
@@ -42,8 +42,11 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	mux := http.NewServeMux()
 	// Not under the request's context: a command that ends early must not leave
 	// the change half done.
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.Reload(ctx)) })
-	mux.HandleFunc("POST /reload/clients", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.ReloadClients(ctx)) })
+	change := func(reload func(context.Context) (int, error)) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { answer(w)(reload(ctx)) }
+	}
+	mux.HandleFunc("POST /reload", change(h.Reload))
+	mux.HandleFunc("POST /reload/clients", change(h.ReloadClients))
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.Handle("GET /grants", h.Grants)
 	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {
@@ -67,20 +70,43 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	return nil
 }
 
-func answer(w http.ResponseWriter, err error) {
-	if err == nil {
-		w.WriteHeader(http.StatusNoContent)
-		return
+// reloaded is the answer to a reload.
+type reloaded struct {
+	Clients int `json:"clients"`
+}
+
+// StoppingError says that a change has failed after it had begun to take effect:
+// the server ends by it.
+type StoppingError struct{ Err error }
+
+func (e *StoppingError) Error() string { return "the server stops: " + e.Err.Error() }
+func (e *StoppingError) Unwrap() error { return e.Err }
+
+func answer(w http.ResponseWriter) func(clients int, err error) {
+	return func(clients int, err error) {
+		var stopping *StoppingError
+		switch {
+		case err == nil:
+			json.NewEncoder(w).Encode(reloaded{clients})
+			return
+		case errors.As(err, &stopping):
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}
+		io.WriteString(w, err.Error())
 	}
-	w.WriteHeader(http.StatusUnprocessableEntity)
-	io.WriteString(w, err.Error())
 }
 
 // listen makes a socket that is closed to others before it is there: a file's
 // mode that is set afterwards is set too late.
 func listen(ctx context.Context, path string) (net.Listener, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		return errors.Join(c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }), err)
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		if err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return failed
 	}}
 	return lc.Listen(ctx, "unix", path)
 }

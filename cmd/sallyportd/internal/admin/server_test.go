@@ -39,11 +39,11 @@ func serve(t *testing.T, h Handlers) Client {
 }
 
 func TestCommands(t *testing.T) {
-	refusal := errors.New("c.toml:1: ports: expected a number")
+	var refusal error = errors.New("c.toml:1: ports: expected a number")
 	var feed Feed
 	c := serve(t, Handlers{
-		Reload:        func(context.Context) error { return refusal },
-		ReloadClients: func(context.Context) error { return nil },
+		Reload:        func(context.Context) (int, error) { return 0, refusal },
+		ReloadClients: func(context.Context) (int, error) { return 7, nil },
 		State: func(w io.Writer) error {
 			_, err := io.WriteString(w, "the state")
 			return err
@@ -53,11 +53,15 @@ func TestCommands(t *testing.T) {
 	if info, err := os.Stat(c.Socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket's mode: %v, %v", info.Mode(), err)
 	}
-	if err := c.Reload(t.Context()); err == nil || err.Error() != "the server goes on as it was: "+refusal.Error() {
+	if _, err := c.Reload(t.Context()); err == nil || err.Error() != "the server goes on as it was: "+refusal.Error() {
 		t.Errorf("reload: %v", err)
 	}
-	if err := c.ReloadClients(t.Context()); err != nil {
-		t.Errorf("reload clients: %v", err)
+	if n, err := c.ReloadClients(t.Context()); err != nil || n != 7 {
+		t.Errorf("reload clients: %d, %v", n, err)
+	}
+	refusal = &StoppingError{errors.New("ports")}
+	if _, err := c.Reload(t.Context()); err == nil || err.Error() != "the server stops: ports" {
+		t.Errorf("reload half-way: %v", err)
 	}
 	if copied, err := c.State(t.Context()); err != nil || string(copied) != "the state" {
 		t.Errorf("state: %q, %v", copied, err)
@@ -95,7 +99,7 @@ func TestNoServer(t *testing.T) {
 	l.Close() // as after a crash
 	for _, path := range []string{path, path + ".none"} {
 		var unreachable *UnreachableError
-		err := Client{Socket: path}.Reload(t.Context())
+		_, err := Client{Socket: path}.Reload(t.Context())
 		if !errors.As(err, &unreachable) || !unreachable.Stopped() || !strings.Contains(unreachable.Hint(), path) {
 			t.Errorf("%s: %v", path, err)
 		}

@@ -17,19 +17,41 @@ type setting struct {
 // settings are the keys of the reload classes restart and helper. No secret is
 // among them: those are live.
 func (r *raw) settings() (fixed []setting) {
-	add := func(table any, service string) {
-		declared(reflect.ValueOf(table).Elem(), "", "", "", func(d declaration) error {
+	for _, t := range r.tables() {
+		declared(reflect.ValueOf(t.fields).Elem(), "", t.class, "", func(d declaration) error {
 			if d.class != classLive {
-				fixed = append(fixed, setting{d.path, d.text(), service, d.class == classHelper})
+				fixed = append(fixed, setting{d.path, d.text(), t.name, d.class == classHelper})
 			}
 			return nil
 		})
 	}
-	add(r, "")
-	for i := range r.Service {
-		add(&r.Service[i], r.Service[i].Name)
-	}
 	return fixed
+}
+
+// table is one of the file: the outermost, or an entry of its lists.
+type table struct {
+	fields any    // a pointer to its struct
+	at     string // where its keys stand
+	name   string // of a service
+	kind   string // of a service
+	class  string // of reload, for keys that declare none
+}
+
+// tables are those of the file, but for those inside of others.
+func (r *raw) tables() []table {
+	class := func(list string) string {
+		field, _ := reflect.TypeFor[raw]().FieldByName(list)
+		return field.Tag.Get("reload")
+	}
+	all := []table{{fields: r}}
+	for i := range r.Service {
+		s := &r.Service[i]
+		all = append(all, table{fields: s, at: fmt.Sprintf("service.%d.", i), name: s.Name, kind: s.Type, class: class("Service")})
+	}
+	for i := range r.Operation {
+		all = append(all, table{fields: &r.Operation[i], at: fmt.Sprintf("operation.%d.", i), class: class("Operation")})
+	}
+	return all
 }
 
 // The reload classes.

@@ -154,7 +154,7 @@ func TestConfigRefuses(t *testing.T) {
 		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: "port" is not known here; expected one of version, server, listen, ports`,
-		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service.colour: "colour" is not known here; expected one of name, type`,
+		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service.colour: "colour" is not known here; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy`,
 		minimal[:strings.Index(minimal, "[[")]:                      "c.toml:3: service: expected a [[service]] table for each service, 1 to 64, got 0",
 		minimal + "[[service]]\nname = \"two\"\n":                   `service.1.type: expected "web", "proxy" or "firewall", got nothing`,
 		minimal + second("web", ":81", "firewall"):                  `c.toml:9: service.1.name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web" a second time`,
@@ -185,14 +185,14 @@ func TestConfigRefuses(t *testing.T) {
 		replace(`127.0.0.1:8080`, `255.255.255.255:80`):             `got "255.255.255.255:80": the address is everybody's`,
 		replace(`127.0.0.1:8080`, `[fe80::1]:80`):                   `the address needs its interface behind it, such as fe80::1%eth0`,
 		minimal + `open_for = "0s"`:                                 "c.toml:8: service.0.open_for: ",
-		minimal + `open_for = 10`:                                   `c.toml:8: service.open_for: expected a duration such as "10s", at least a second`,
-		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":          `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, 1000h at the most, got "10s"`,
+		minimal + `open_for = 10`:                                   `c.toml:8: service.open_for: expected a duration such as "10s", from 1s to 1000h`,
+		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":          `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, 1000h at most, got "10s"`,
 		minimal + `open_to = "all"`:                                 `c.toml:8: service.0.open_to: expected "knocker" or "anyone", got "all"`,
 		minimal + `root = "nowhere"`:                                `c.toml:8: service.0.root: expected the path of a directory`,
 		minimal + `root = `:                                         "c.toml:8: ",
 	} {
 		dir := files(t, map[string]string{"c.toml": text, "clients.txt": "com1 hunter2 0\n"})
-		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
+		_, err := Load(filepath.Join(dir, "c.toml"), All)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
 		}

@@ -164,7 +164,7 @@ func within(ranges string, n int64) bool {
 		if !between {
 			high = low
 		}
-		if n >= bound(low) && (high == "" || n <= bound(high)) {
+		if (low == "" || n >= bound(low)) && (high == "" || n <= bound(high)) {
 			return true
 		}
 	}

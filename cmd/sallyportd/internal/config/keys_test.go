@@ -10,31 +10,25 @@ import (
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/exchanges"
+	"sallyport/sessions/gate"
 	"sallyport/verify/schedule"
 )
 
-// block is a table of the reference: of the file itself, of a service, of the
-// protocol, or of an operation.
-type block struct {
-	name  string // for messages
-	table any
-	at    string // its place in the spelled-out reference
-	kind  string // of services
-	text  string // a valid file up to and including the table's head; a key follows
-}
+const (
+	head     = "ports = 3\nport_secret = \"x\"\nclients = \"c\"\n"
+	services = head + "[[service]]\nname = \"one\"\nlisten = \":80\"\n"
+	asked    = services + "type = \"web\"\n[challenge]\n[[operation]]\nid = \"ssh-alice\"\nsecret = \"x\"\nservice = \"one\"\n"
+)
 
-func blocks(r *raw) []block {
-	const services = "ports = 3\nport_secret = \"x\"\nclients = \"c\"\n[[service]]\nname = \"one\"\nlisten = \":80\"\n"
-	const asked = services + "type = \"web\"\n[challenge]\n"
-	if len(r.Operation) == 0 {
-		r.Operation = []rawOperation{{}}
+// text is a valid file up to and including the table's head; a key follows.
+func (t table) text() string {
+	switch {
+	case t.kind != "":
+		return services + "type = \"" + t.kind + "\"\n"
+	case t.at != "":
+		return asked
 	}
-	all := []block{{"the file", r, "", "", "ports = 3\nport_secret = \"x\"\nclients = \"c\"\n"}}
-	for i := range r.Service {
-		kind := r.Service[i].Type
-		all = append(all, block{"service of type " + kind, &r.Service[i], fmt.Sprintf("service.%d.", i), kind, services + "type = \"" + kind + "\"\n"})
-	}
-	return append(all, block{"[[operation]]", &r.Operation[0], "operation.0.", "", asked + "[[operation]]\nid = \"ssh-alice\"\nsecret = \"x\"\nservice = \"one\"\n"})
+	return head
 }
 
 func reference(t *testing.T) (*raw, *tomlfile.File) {
@@ -53,25 +47,18 @@ func reference(t *testing.T) (*raw, *tomlfile.File) {
 // and of two configurations that differ in it, a reload obeys its class.
 func TestKeys(t *testing.T) {
 	r, f := reference(t)
-	for _, b := range blocks(r) {
-		class := ""
-		if strings.HasPrefix(b.at, "operation") {
-			class = "live" // as its list is declared
-		}
-		err := declared(reflect.ValueOf(b.table).Elem(), b.at, class, "", func(d declaration) error {
+	for _, b := range r.tables() {
+		err := declared(reflect.ValueOf(b.fields).Elem(), b.at, b.class, "", func(d declaration) error {
 			if kinds := d.field.Tag.Get("kinds"); kinds != "" && !contains(kinds, ",", b.kind) {
 				return nil
 			}
-			name := b.name + ": " + d.path
-			if d.field.Tag.Get("expect") == "" {
-				t.Errorf("%s: has no expectation", name)
-			}
 			if d.class != classLive && d.class != classRestart && d.class != classHelper {
-				t.Errorf("%s: reload class %q", name, d.class)
+				t.Errorf("%s: reload class %q", d.path, d.class)
 			}
-			documented(t, name, d, b.kind, f)
-			refused(t, name, d, b)
-			obeyed(t, name, d, b)
+			expected(t, d)
+			documented(t, d, b.kind, f)
+			refused(t, d, b)
+			obeyed(t, d, b)
 			return nil
 		})
 		if err != nil {
@@ -80,10 +67,28 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// expected checks that what is said to be expected names every bound and every
+// choice of the declaration.
+func expected(t *testing.T, d declaration) {
+	t.Helper()
+	expect := d.field.Tag.Get("expect")
+	if expect == "" {
+		t.Errorf("%s: has no expectation", d.path)
+	}
+	for _, tag := range []string{"range", "oneof"} {
+		for part := range strings.FieldsFuncSeq(strings.ReplaceAll(d.field.Tag.Get(tag), "..", "|"), func(r rune) bool { return r == '|' }) {
+			if !strings.Contains(expect, part) {
+				t.Errorf("%s: %s has %s, which is not expected: %s", d.path, tag, part, expect)
+			}
+		}
+	}
+}
+
 // documented checks a key's lines in the reference: in one of the tables of its
 // kind at least, and where it has a default, one with that.
-func documented(t *testing.T, name string, d declaration, kind string, f *tomlfile.File) {
+func documented(t *testing.T, d declaration, kind string, f *tomlfile.File) {
 	t.Helper()
+	name := d.path
 	text := d.byDefault(kind)
 	places := []string{d.path}
 	if strings.HasPrefix(d.path, "service.") {
@@ -101,7 +106,7 @@ func documented(t *testing.T, name string, d declaration, kind string, f *tomlfi
 	if !there && !strings.Contains(Reference, "(with "+d.name+")") && !strings.Contains(Reference, "\n# "+d.name+" = \"…\"\n") {
 		t.Errorf("%s: is not in the reference", name)
 	}
-	if text == "" || text == "false" && d.field.Tag.Get("kinds") == "" {
+	if text == "" {
 		return
 	}
 	for line := range strings.Lines(Reference) {
@@ -124,8 +129,9 @@ func same(d declaration, a, b string) bool {
 }
 
 // refused gives a key values that are not as declared.
-func refused(t *testing.T, name string, d declaration, b block) {
+func refused(t *testing.T, d declaration, b table) {
 	t.Helper()
+	name := d.path
 	wrong := []string{"5"}
 	switch d.value.Kind() {
 	case reflect.Int, reflect.Bool, reflect.Struct:
@@ -136,17 +142,20 @@ func refused(t *testing.T, name string, d declaration, b block) {
 	}
 	if ranges := d.field.Tag.Get("range"); ranges != "" {
 		outside := map[reflect.Kind]string{reflect.Int: "-1", reflect.Slice: "[-1]", reflect.String: `"1ns"`}
+		if strings.HasPrefix(ranges, "..") {
+			outside[reflect.String] = `"9999h"`
+		}
 		wrong = append(wrong, outside[d.value.Kind()])
 	}
-	head, key := b.text, d.path[len(b.at):]
+	before, key := b.text(), d.path[len(b.at):]
 	table, last, nested := cutLast(key)
 	if nested { // of [challenge] and its tables
-		head, key = blocks(new(raw))[0].text+"[[service]]\nname = \"one\"\nlisten = \":80\"\ntype = \"web\"\n["+table+"]\n", last
+		before, key = services+"type = \"web\"\n["+table+"]\n", last
 	}
 	for _, value := range wrong {
-		text := head + key + " = " + value + "\n"
-		if !nested && strings.Contains("\n"+head, "\n"+key+" = ") {
-			text = replaceLine(head, key, value)
+		text := before + key + " = " + value + "\n"
+		if !nested && strings.Contains("\n"+before, "\n"+key+" = ") {
+			text = replaceLine(before, key, value)
 		}
 		line := strings.Count(text[:strings.LastIndex("\n"+text, "\n"+key+" = ")], "\n") + 1
 		_, err := Parse("c.toml", []byte(text))
@@ -176,29 +185,22 @@ func replaceLine(text, key, value string) string {
 }
 
 // obeyed changes a key alone, and asks whether a reload takes it.
-func obeyed(t *testing.T, name string, d declaration, b block) {
+func obeyed(t *testing.T, d declaration, b table) {
 	t.Helper()
+	name := d.path
 	changed, before := differing(d.value), reflect.ValueOf(d.value.Interface())
 	config := func() *Config {
 		r, _ := reference(t)
-		table := reflect.ValueOf(r).Elem()
-		if b.at != "" && strings.HasPrefix(b.at, "service.") {
-			for i := range r.Service {
-				if r.Service[i].Type == b.kind {
-					table = reflect.ValueOf(&r.Service[i]).Elem()
+		for _, other := range r.tables() {
+			err := declared(reflect.ValueOf(other.fields).Elem(), other.at, other.class, "", func(other declaration) error {
+				if other.path == d.path {
+					other.value.Set(before)
 				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
-		} else if b.at != "" {
-			table = reflect.ValueOf(&r.Operation[0]).Elem()
-		}
-		err := declared(table, b.at, "", "", func(other declaration) error {
-			if other.path == d.path {
-				other.value.Set(before)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
 		return &Config{Path: "c.toml", fixed: r.settings()}
 	}
@@ -267,6 +269,13 @@ func TestLoadReadsWhatIsNeeded(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := Load(path, Secrets); err == nil || !strings.Contains(err.Error(), "read the port secret") {
+		t.Errorf("got %v", err)
+	}
+	path = filepath.Join(files(t, map[string]string{"c.toml": minimal + "root = \"gone\"\n"}), "c.toml")
+	if _, err := Load(path, Secrets); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load(path, All); err == nil || !strings.Contains(err.Error(), "c.toml:8: service.0.root: expected") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -342,8 +351,10 @@ func TestDeclarationsAgree(t *testing.T) {
 			t.Errorf("there is no key %s", path)
 		}
 	}
-	openMax, _ := reflect.TypeFor[rawService]().FieldByName("OpenMax")
-	if got := fmt.Sprintf("1s..%.0fh", maxOpen.Hours()); openMax.Tag.Get("range") != got {
-		t.Errorf("open_max, want %s", got)
+	for list, most := range map[string]int{"Service": gate.MaxServices, "Operation": maxOperations} {
+		field, _ := reflect.TypeFor[raw]().FieldByName(list)
+		if expect := field.Tag.Get("expect"); !strings.HasSuffix(expect, fmt.Sprintf("1 to %d", most)) {
+			t.Errorf("%s: expected %s, want at most %d", list, expect, most)
+		}
 	}
 }

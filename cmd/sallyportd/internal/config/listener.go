@@ -9,6 +9,12 @@ import (
 	"sallyport/verify/schedule"
 )
 
+// rawListener are the keys of services that listen themselves.
+type rawListener struct {
+	Look           string `toml:"look" kinds:"web,proxy" default:"closed" oneof:"filtered|closed" reload:"restart" expect:"\"filtered\" or \"closed\""`
+	MaxConnections int    `toml:"max_connections" kinds:"web,proxy" default:"64" range:"1..4096" reload:"restart" expect:"how many connections an address may have, a whole number from 1 to 4096"`
+}
+
 // listener is what the kinds have in common for which the server itself
 // listens.
 type listener struct{}

@@ -14,7 +14,8 @@ type Need int
 // What Load reads beside the configuration itself.
 const (
 	Alone   Need = iota // nothing
-	Secrets             // the secrets of ports and operations; directories to serve are there
+	Secrets             // the secrets of ports and operations
+	All                 // and whether the directories to serve are there: to serve, and to check
 )
 
 // Load reads a configuration, and of the files that it names those that are
@@ -42,6 +43,9 @@ func Load(path string, need Need) (*Config, error) {
 		}
 	}
 	for i := range c.Services {
+		if need < All {
+			break
+		}
 		if key, found := c.Services[i].kind.missing(); key != "" {
 			return nil, c.file.Errorf(fmt.Sprintf("service.%d.%s", i, key), "%s", found)
 		}

@@ -11,6 +11,9 @@ import (
 	"sallyport/verify/schedule"
 )
 
+// version is that of the file's form. A file without one has the first.
+const version = 1
+
 // Names of the files that "sallyportd init" makes.
 const (
 	FileName       = "sallyportd.toml"
@@ -33,9 +36,7 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !f.Has("version") {
-		r.Version = 1 // the first form had none
-	} else if r.Version != 1 {
+	if f.Has("version") && r.Version > version {
 		return nil, nil, f.Errorf("version", "got %d: was it written for a newer sallyportd?", r.Version)
 	}
 	if err := fill(f, r, "", ""); err != nil {

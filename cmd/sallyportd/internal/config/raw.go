@@ -12,8 +12,8 @@ import (
 //	expect    what is expected of its value, for errors
 //	default   its value where the file does not set it; "keep,web=cut": another
 //	          one for services of a type. Without the tag there is none
-//	range     of numbers and durations, "1..128", "5s..60s"; with alternatives:
-//	          "0|4096..268435456"
+//	range     of numbers and durations: "1..128", "5s..60s", "..1000h"; with
+//	          alternatives: "0|4096..268435456"
 //	oneof     of texts, "closed|clear"
 //	required  the file has to set it
 //	kinds     the types of services that have it; without the tag, all
@@ -60,8 +60,8 @@ type rawService struct {
 	Type         string `toml:"type" required:"yes" reload:"restart" expect:"\"web\", \"proxy\" or \"firewall\""`
 	Protocol     string `toml:"protocol" default:"tcp" oneof:"tcp|udp" reload:"restart" expect:"\"tcp\" or \"udp\"; of a web server \"tcp\""`
 	Listen       string `toml:"listen" required:"yes" reload:"restart" expect:"host:port or :port, with an IP address for a host"`
-	OpenFor      string `toml:"open_for" default:"10s" range:"1s.." reload:"live" expect:"a duration such as \"10s\", at least a second"`
-	OpenMax      string `toml:"open_max" default:"1m" range:"1s..1000h" reload:"helper" expect:"a duration such as \"1m\", not shorter than open_for, 1000h at the most"`
+	OpenFor      string `toml:"open_for" default:"10s" range:"1s..1000h" reload:"live" expect:"a duration such as \"10s\", from 1s to 1000h"`
+	OpenMax      string `toml:"open_max" default:"1m" range:"..1000h" reload:"helper" expect:"a duration such as \"1m\", not shorter than open_for, 1000h at most"`
 	OpenTo       string `toml:"open_to" default:"knocker" oneof:"knocker|anyone" reload:"helper" expect:"\"knocker\" or \"anyone\""`
 	OnClose      string `toml:"on_close" default:"keep,web=cut" oneof:"keep|cut" reload:"helper" expect:"\"keep\" or \"cut\""`
 	MaxAddresses int    `toml:"max_addresses" default:"8" range:"1..1024" reload:"live" expect:"how many addresses a client may have open, a whole number from 1 to 1024"`
@@ -71,12 +71,6 @@ type rawService struct {
 	rawWeb
 	rawProxy
 	rawFirewall
-}
-
-// rawListener are the keys of services that listen themselves.
-type rawListener struct {
-	Look           string `toml:"look" kinds:"web,proxy" default:"closed" oneof:"filtered|closed" reload:"restart" expect:"\"filtered\" or \"closed\""`
-	MaxConnections int    `toml:"max_connections" kinds:"web,proxy" default:"64" range:"1..4096" reload:"restart" expect:"how many connections an address may have, a whole number from 1 to 4096"`
 }
 
 // rawChallenge is [challenge].
@@ -98,7 +92,7 @@ type rawOperation struct {
 	Algorithm  int      `toml:"algorithm" default:"2" range:"1..3" expect:"1, 2 or 3"`
 	Service    string   `toml:"service" expect:"the name of a service"`
 	Action     string   `toml:"action" default:"open" oneof:"open|close" expect:"\"open\" or \"close\""`
-	OpenFor    string   `toml:"open_for" range:"1s.." expect:"a duration such as \"30s\", at least a second, and not longer than the service's open_max"`
+	OpenFor    string   `toml:"open_for" range:"1s.." expect:"a duration such as \"30s\", from 1s, and not longer than the service's open_max"`
 	Port       string   `toml:"port" default:"service" oneof:"service|random" expect:"\"service\" or \"random\""`
 	Client     string   `toml:"client" expect:"the identifier of a client in the clients file"`
 	From       []string `toml:"from" expect:"a list of networks in quotes, such as [\"192.0.2.0/24\", \"2001:db8::/32\"]"`

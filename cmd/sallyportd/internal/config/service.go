@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
@@ -68,15 +67,12 @@ func (r *rawService) terms(f *tomlfile.File, at string, s *Service) error {
 		t.OpenMax = max(t.OpenMax, t.OpenFor)
 		r.OpenMax = t.OpenMax.String()
 	}
-	if t.OpenMax < t.OpenFor || t.OpenMax > maxOpen {
+	if t.OpenMax < t.OpenFor {
 		return f.Errorf(at+"open_max", "got %q", t.OpenMax)
 	}
 	t.Anyone, t.Cut, t.Addresses = r.OpenTo == "anyone", r.OnClose == "cut", r.MaxAddresses
 	return nil
 }
-
-// maxOpen is the longest that a service can be open at a time.
-const maxOpen = 1000 * time.Hour
 
 // beside refuses what two services cannot both have.
 func (s *Service) beside(f *tomlfile.File, at string, others []Service) error {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/gate"
 	"sallyport/verify/wire"
@@ -99,7 +100,12 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 // commit puts a prepared change in force. A client that is new is restricted
 // before its knocks are accepted; one that has left gets no grant, and loses its
 // leases once it cannot knock any more. An error means that the server ends.
-func (s *Server) commit(ctx context.Context, c change) error {
+func (s *Server) commit(ctx context.Context, c change) (err error) {
+	defer func() {
+		if err != nil {
+			err = &admin.StoppingError{Err: err}
+		}
+	}()
 	if s.challenge != nil {
 		s.challenge.update(c.plan.operations)
 	}

@@ -44,7 +44,15 @@ func (s *Server) logCounters(ctx context.Context) {
 
 func (s *Server) counters() counters {
 	in := s.ingest.Stats()
-	t := counters{{"kernel", in.Kernel}, {"received", in.Received}, {"overrun", in.Dropped}}
+	t := counters{{"kernel", in.Kernel}}
+	// Of what the kernel has not queued, how much a filter refused and how much
+	// found a full queue, as far as the kernel tells them apart.
+	for _, tier := range in.Tiers {
+		if tier.Counted {
+			t = append(t, counter{tier.Name + "_refused", tier.Refused}, counter{tier.Name + "_full", tier.Full}, counter{tier.Name + "_either", tier.Either})
+		}
+	}
+	t = append(t, counter{"received", in.Received}, counter{"overrun", in.Dropped})
 	for r, n := range in.Reasons {
 		t = append(t, counter{verify.Reason(r).String(), n})
 	}

@@ -8,7 +8,8 @@
 //	New            state directory taken -> gate, closed -> sessions -> ingest
 //	                 -> challenger; the plan's secrets are in tables of their own,
 //	                 and the List is let go of
-//	Run            first the last stages, then those that feed them
+//	Run            the looks of services; then ingest, sessions and challenger,
+//	                 gate, counters, each of which ends after the one before it
 //	Serve          Run, and once the first ports are open: SIGHUP, the clients
 //	                 file, the admin socket
 //
@@ -16,10 +17,10 @@
 //
 //	sessions       the last knock of a sequence -> Grant and journal entry
 //	recorder       a batch of both: the entries are durable before the grants
-//	announcing     the grants, and for those who watch a line each
 //	gate.Services  which services each client may open -> leases -> changes
 //	enforcers      listener, socket filter, flows; and for all services behind
 //	                 the firewall one request to the holder, one transaction
+//	announcing     what has opened, for those who watch
 //
 // It stops in the order of a datagram's way, each part when nothing can come
 // from the one before it: ingest, sessions and challenger, gate, counters; then

@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
+	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 )
@@ -17,10 +19,12 @@ type reloads struct {
 	clients int
 }
 
-// Reload reads the configuration and all that it refers to.
-func (s *Server) Reload(ctx context.Context) error {
+// Reload reads the configuration and all that it refers to, and returns how many
+// clients there are. An error leaves the old configuration in force everywhere,
+// unless it is an admin.StoppingError.
+func (s *Server) Reload(ctx context.Context) (n int, err error) {
 	return s.change(ctx, "configuration", func(current *config.Config) (*config.Config, clients.List, error) {
-		next, err := config.Load(current.Path, config.Secrets)
+		next, err := config.Load(current.Path, config.All)
 		if err == nil {
 			err = next.Check(s.env.Host)
 		}
@@ -35,8 +39,8 @@ func (s *Server) Reload(ctx context.Context) error {
 	})
 }
 
-// ReloadClients reads only the clients file.
-func (s *Server) ReloadClients(ctx context.Context) error {
+// ReloadClients is Reload for the clients file alone.
+func (s *Server) ReloadClients(ctx context.Context) (n int, err error) {
 	return s.change(ctx, "clients", func(current *config.Config) (*config.Config, clients.List, error) {
 		list, err := clients.Load(current.ClientsPath, current.ServiceNames())
 		return current, list, err
@@ -44,7 +48,7 @@ func (s *Server) ReloadClients(ctx context.Context) error {
 }
 
 // change applies what read makes of the current configuration, and logs it.
-func (s *Server) change(ctx context.Context, what string, read func(*config.Config) (*config.Config, clients.List, error)) error {
+func (s *Server) change(ctx context.Context, what string, read func(*config.Config) (*config.Config, clients.List, error)) (int, error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
 	defer Sparingly()()
@@ -56,13 +60,18 @@ func (s *Server) change(ctx context.Context, what string, read func(*config.Conf
 	if err == nil {
 		err = s.apply(ctx, cfg, p)
 	}
-	if err != nil {
+	var stopping *admin.StoppingError
+	switch {
+	case errors.As(err, &stopping):
+		s.env.Log.Error("reload failed half-way; the server stops", "what", what, "error", err)
+		return 0, err
+	case err != nil:
 		s.env.Log.Error("nothing reloaded", "what", what, "error", err)
-		return err
+		return 0, err
 	}
 	s.reloads.current, s.reloads.clients = cfg, len(list)
 	s.env.Log.Info("reloaded", "what", what, "clients", len(list), "kernel_filter", s.ingest.Stats().Filter)
-	return nil
+	return len(list), nil
 }
 
 // apply brings a running server in line with a plan. It is decided whole before

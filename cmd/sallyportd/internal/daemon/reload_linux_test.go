@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +23,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/client"
 	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
@@ -29,42 +33,64 @@ import (
 // reloadable is a server with two web services, and the files that it reads.
 type reloadable struct {
 	*Server
-	dir  string
-	sent uint32
+	dir    string
+	helped bool // the firewall stands before the services, and there are operations
+	sent   uint32
 }
 
-// The configurations of these tests: everything that a reload may change differs.
-const (
-	oldKeys = "ports = 3\nkernel_filter = false\nport_secret = \"the old port secret\"\nclock_tolerance = \"30s\"\n"
-	newKeys = "ports = 4\nkernel_filter = false\nport_secret = \"the new port secret\"\nclock_tolerance = \"60s\"\n"
-	oldWeb  = "open_to = \"knocker\"\nopen_for = \"10m\"\nopen_max = \"10m\"\n"
-	newWeb  = "open_to = \"anyone\"\nopen_for = \"20m\"\nopen_max = \"20m\"\n"
+// version is one of two configurations: all that a reload may change differs.
+type version struct {
+	name, secret, portSecret string
+	ports                    int
+	keys, web, helped        string
+	clients                  string
+}
 
-	oldClients = "left " + oldSecret + " 0\nstay " + oldSecret + " 0 services=web\n"
-	newClients = "stay " + newSecret + " 0 services=two\nnew1 " + newSecret + " 0\n"
-	oldSecret  = "the-old-secret-of-a-client"
-	newSecret  = "the-new-secret-of-a-client"
+var (
+	old = version{
+		name: "old", secret: "the-old-secret-of-a-client", portSecret: "the old port secret", ports: 3,
+		keys: "clock_tolerance = \"30s\"", web: "open_to = \"knocker\"\nopen_for = \"10m\"\nopen_max = \"10m\"", helped: "open_for = \"10m\"\nopen_max = \"30m\"",
+		clients: "left the-old-secret-of-a-client 0\nstay the-old-secret-of-a-client 0 services=web\n",
+	}
+	next = version{
+		name: "new", secret: "the-new-secret-of-a-client", portSecret: "the new port secret", ports: 4,
+		keys: "clock_tolerance = \"60s\"", web: "open_to = \"anyone\"\nopen_for = \"20m\"\nopen_max = \"20m\"", helped: "open_for = \"20m\"\nopen_max = \"30m\"",
+		clients: "stay the-new-secret-of-a-client 0 services=two\nnew1 the-new-secret-of-a-client 0\n",
+	}
 )
 
-func (r *reloadable) write(t *testing.T, keys, web, list string) {
+func (r *reloadable) write(t *testing.T, v version) {
 	t.Helper()
-	service := func(name string, port int) string {
-		return fmt.Sprintf("[[service]]\nname = %q\ntype = \"web\"\nlisten = \"127.0.0.1:%d\"\n%s", name, port, web)
+	terms := v.web
+	if r.helped {
+		terms = v.helped
 	}
-	text := keys + "listen = [\"127.0.0.1\"]\nclients = \"clients.txt\"\n" + service("web", 8080) + service("two", 8081)
-	for name, text := range map[string]string{config.FileName: text, config.ClientsName: list} {
+	text := fmt.Sprintf("ports = %d\nport_secret = %q\nkernel_filter = false\nlisten = [\"127.0.0.1\"]\nclients = \"clients.txt\"\n%s\n", v.ports, v.portSecret, v.keys)
+	if r.helped {
+		text += "stealth = true\n"
+	}
+	for i, name := range []string{"web", "two"} {
+		text += fmt.Sprintf("[[service]]\nname = %q\ntype = \"web\"\nlisten = \"127.0.0.1:%d\"\nroot = %q\n%s\n", name, 8080+i, v.name, terms)
+	}
+	if r.helped {
+		text += fmt.Sprintf("[challenge]\n[[operation]]\nid = \"web-%s-op\"\nsecret = %q\nservice = \"web\"\n", v.name, v.secret)
+	}
+	if err := os.MkdirAll(filepath.Join(r.dir, v.name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{config.FileName: text, config.ClientsName: v.clients, v.name + "/page": v.name} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func startReloadable(t *testing.T) *reloadable {
+func startReloadable(t *testing.T, helped bool) *reloadable {
 	t.Helper()
-	r := &reloadable{dir: t.TempDir()}
-	r.write(t, oldKeys, oldWeb, oldClients)
+	r := &reloadable{dir: t.TempDir(), helped: helped}
+	r.write(t, old)
 	path := filepath.Join(r.dir, config.FileName)
-	cfg, err := config.Load(path, config.Secrets)
+	cfg, err := config.Load(path, config.All)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +101,12 @@ func startReloadable(t *testing.T) *reloadable {
 	if err := state.Create(cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	if r.Server, err = New(t.Context(), cfg, list, nil, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+	var h *helper.Client
+	if helped {
+		h, _ = inProcessHelper(t, cfg)
+	}
+	env := Env{Host: config.Host{FilterTCP: true}, Clock: clock.System(), Log: slog.New(slog.DiscardHandler)}
+	if r.Server, err = New(t.Context(), cfg, list, h, env); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -138,41 +169,45 @@ func sendTo(t *testing.T, p client.Packet) {
 	}
 }
 
-// inForce checks that it is the old configuration, whole, or the new one.
-func (r *reloadable) inForce(t *testing.T, old bool) {
+// inForce checks that one version is, whole, and nothing of the other.
+func (r *reloadable) inForce(t *testing.T, v, other version) {
 	t.Helper()
-	secret, portSecret, n := newSecret, "the new port secret", 4
-	if old {
-		secret, portSecret, n = oldSecret, "the old port secret", 3
-	}
-	for id, want := range map[string]bool{"left": old, "stay": true, "new1": !old} {
-		if got := r.opens(t, id, secret, portSecret, n); got != want {
+	isOld := v.name == old.name
+	for id, want := range map[string]bool{"left": isOld, "stay": true, "new1": !isOld} {
+		if got := r.opens(t, id, v.secret, v.portSecret, v.ports); got != want {
 			t.Errorf("client %s is let in: %t, want %t", id, got, want)
 		}
 	}
-	for id, services := range map[string][]string{"stay": {map[bool]string{true: "web", false: "two"}[old]}, "left": {"web", "two"}} {
+	may := map[bool]string{true: "web", false: "two"}[isOld]
+	for id, services := range map[string][]string{"stay": {may}, "left": {"web", "two"}} {
 		if got := r.gate.Names(wire.Identifier([]byte(id))); !slices.Equal(got, services) {
 			t.Errorf("client %s may open %v, want %v", id, got, services)
 		}
 	}
-	current := r.reloads.current
-	if (current.Tolerance == 30*time.Second) != old || (current.Ports == 3) != old {
-		t.Errorf("tolerance %s, %d ports", current.Tolerance, current.Ports)
+	if current := r.reloads.current; current.Ports != v.ports {
+		t.Errorf("%d ports", current.Ports)
 	}
-	// The ports of the other configuration are closed, but for those that both
-	// have.
-	other, m := "the old port secret", 3
-	if old {
-		other, m = "the new port secret", 4
+	// What is served, and to whom.
+	for from, in := range map[string]bool{"127.0.0.1": true, "127.0.0.2": !isOld && !r.helped} {
+		body, err := r.page(from)
+		if in && body != v.name || !in && err == nil {
+			t.Errorf("%s gets %q, %v; let in: %t", from, body, err, in)
+		}
 	}
+	if r.helped {
+		if ids := slices.Collect(maps.Keys(r.challenge.operations.Load().byID)); !slices.Equal(ids, []string{"web-" + v.name + "-op"}) {
+			t.Errorf("operations %v", ids)
+		}
+	}
+	// The ports of the other version are closed, but for those that both have.
 	live := map[uint16]bool{}
 	now := time.Now()
 	for _, minute := range schedule.Live(now, time.Minute+time.Second) {
-		for _, port := range draw(t, portSecret, minute, n) {
+		for _, port := range draw(t, v.portSecret, minute, v.ports) {
 			live[port] = true
 		}
 	}
-	for _, port := range draw(t, other, schedule.MinuteOf(now), m) {
+	for _, port := range draw(t, other.portSecret, schedule.MinuteOf(now), other.ports) {
 		c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			c.Close()
@@ -180,6 +215,23 @@ func (r *reloadable) inForce(t *testing.T, old bool) {
 			t.Errorf("port %d of the other configuration is open: %v", port, err)
 		}
 	}
+}
+
+// page fetches the page of the service that every client of these tests has open
+// by now, from an address. A stranger gets no answer.
+func (r *reloadable) page(from string) (string, error) {
+	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	if from != "127.0.0.1" {
+		d.Timeout = 300 * time.Millisecond
+	}
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: d.DialContext}}
+	resp, err := c.Get("http://127.0.0.1:8080/page")
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return string(body), err
 }
 
 func draw(t *testing.T, secret string, m schedule.Minute, n int) []uint16 {
@@ -191,38 +243,37 @@ func draw(t *testing.T, secret string, m schedule.Minute, n int) []uint16 {
 	return ports
 }
 
-// TestReloadFailsBeforeItChanges injects a failure at every step of a reload: the
-// old configuration is in force everywhere, and a reload without one succeeds.
+// TestReloadFailsBeforeItChanges injects a failure before and after every step of
+// a reload: the old configuration is in force everywhere, and a reload without one
+// succeeds. With the firewall and operations, and without.
 func TestReloadFailsBeforeItChanges(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	r := startReloadable(t)
-	steps := r.steps
-	failure := errors.New("injected")
-	r.write(t, newKeys, newWeb, newClients)
-	for i := range len(steps) + 1 {
-		r.steps = slices.Insert(slices.Clone(steps), i, step{"injected", func(context.Context, *change) error { return failure }})
-		if err := r.change(t.Context(), "configuration", func(current *config.Config) (*config.Config, clients.List, error) {
-			next, err := config.Load(current.Path, config.Secrets)
-			if err != nil {
-				return nil, nil, err
+	for _, helped := range []bool{false, true} {
+		t.Run(fmt.Sprintf("helped=%t", helped), func(t *testing.T) {
+			r := startReloadable(t, helped)
+			steps := r.steps
+			failure := errors.New("injected")
+			r.inForce(t, old, next)
+			r.write(t, next)
+			for i := range len(steps) + 1 {
+				r.steps = slices.Insert(slices.Clone(steps), i, step{"injected", func(context.Context, *change) error { return failure }})
+				if _, err := r.Reload(t.Context()); !errors.Is(err, failure) {
+					t.Fatalf("failure %d: got %v", i, err)
+				}
+				r.inForce(t, old, next)
 			}
-			list, err := clients.Load(next.ClientsPath, next.ServiceNames())
-			return next, list, err
-		}); !errors.Is(err, failure) {
-			t.Fatalf("failure %d: got %v", i, err)
-		}
-		r.inForce(t, true)
-	}
-	r.steps = steps
-	if err := r.Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	r.inForce(t, false)
-	if terms := r.reloads.current.Services[0].Terms; !terms.Anyone || terms.OpenFor != 20*time.Minute {
-		t.Errorf("terms %+v", terms)
+			r.steps = steps
+			if n, err := r.Reload(t.Context()); err != nil || n != 2 {
+				t.Fatalf("%d clients, %v", n, err)
+			}
+			r.inForce(t, next, old)
+			if terms := r.reloads.current.Services[0].Terms; terms.OpenFor != 20*time.Minute {
+				t.Errorf("terms %+v", terms)
+			}
+		})
 	}
 }
 
@@ -233,19 +284,30 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	r := startReloadable(t)
-	for name, row := range map[string]struct{ keys, web, list, want string }{
-		"no configuration":  {strings.Replace(newKeys, "ports = 4", "ports = 0", 1), newWeb, newClients, "ports: expected"},
-		"a restart":         {newKeys + "readers = 2\n", newWeb, newClients, "readers has changed"},
-		"clients twice":     {newKeys, newWeb, newClients + newClients, "already"},
-		"a service unknown": {newKeys, newWeb, "stay x 0 services=three\n", `service "three" is not configured`},
-		"no directory":      {newKeys, newWeb + "root = \"nowhere\"\n", newClients, "root: expected"},
-		"no certificate":    {newKeys, newWeb + "tls_cert = \"none\"\ntls_key = \"none\"\n", newClients, "certificate"},
+	r := startReloadable(t, false)
+	for name, row := range map[string]struct {
+		change func(*version)
+		want   string
+	}{
+		"no configuration":  {func(v *version) { v.ports = 0 }, "ports: expected"},
+		"a restart":         {func(v *version) { v.keys += "\nreaders = 2" }, "readers has changed"},
+		"clients twice":     {func(v *version) { v.clients += v.clients }, "already"},
+		"a service unknown": {func(v *version) { v.clients = "stay x 0 services=three\n" }, `service "three" is not configured`},
+		"no certificate":    {func(v *version) { v.web += "\ntls_cert = \"none\"\ntls_key = \"none\"" }, "certificate"},
 	} {
-		r.write(t, row.keys, row.web, row.list)
-		if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), row.want) {
+		v := next
+		row.change(&v)
+		r.write(t, v)
+		if _, err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	r.inForce(t, true)
+	r.write(t, next)
+	if err := os.RemoveAll(filepath.Join(r.dir, next.name)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "root: expected") {
+		t.Errorf("no directory: got %v", err)
+	}
+	r.inForce(t, old, next)
 }

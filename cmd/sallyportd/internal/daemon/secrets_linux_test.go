@@ -96,7 +96,7 @@ func TestNoClientSecretIsKept(t *testing.T) {
 	<-s.Ready()
 	kept("after the start", held)
 	for round := range 3 {
-		err := s.change(ctx, "clients", func(current *config.Config) (*config.Config, clients.List, error) {
+		_, err := s.change(ctx, "clients", func(current *config.Config) (*config.Config, clients.List, error) {
 			list, held = registered(t, round) // com1 alone, then with com2, then with com3
 			return current, list, nil
 		})

@@ -44,8 +44,8 @@ type service struct {
 }
 
 // New makes everything that a configuration asks for. Nothing is open before
-// Run, but the state directory is taken: a Server that does not run has to be
-// closed. The helper is nil if the configuration requires none.
+// Run, which has to follow: the state directory is taken already. The helper is
+// nil if the configuration requires none.
 func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Client, env Env) (_ *Server, err error) {
 	p, err := newPlan(cfg, list)
 	if err != nil {
@@ -158,9 +158,6 @@ func (s *Server) warnUnusable(p plan) {
 		s.env.Log.Warn(why)
 	}
 }
-
-// Close gives back what a Server holds that has not run.
-func (s *Server) Close() error { return s.state.Close() }
 
 // Ready is closed once Run has opened, or tried to open, the first knock ports.
 func (s *Server) Ready() <-chan struct{} { return s.ingest.Ready() }

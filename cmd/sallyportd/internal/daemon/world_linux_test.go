@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
-	"sallyport/sessions/clock"
+	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/state"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -40,28 +39,22 @@ const (
 	web     = "8080"
 )
 
-// hostClock is the server's time of day: the real one, moved.
+// hostClock is the time of the server's host, which tests step.
 type hostClock struct {
-	mu   sync.Mutex
+	host *clocktest.Host
 	base time.Time // the minute in which the test plays
-	off  time.Duration
 }
 
-func (c *hostClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Now().Add(c.off)
-}
+func (c *hostClock) Now() time.Time { return c.host.Clock().Wall() }
 
-// SetSecond moves the clock to a second of the test's first minute, or of a
+// SetSecond steps the clock to a second of the test's first minute, or of a
 // later one.
 func (c *hostClock) SetSecond(s int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	now := c.Now()
 	if c.base.IsZero() {
-		c.base = time.Now().Truncate(time.Minute)
+		c.base = now.Truncate(time.Minute)
 	}
-	c.off = time.Until(c.base.Add(time.Duration(s)*time.Second + 100*time.Millisecond))
+	c.host.Step(c.base.Add(time.Duration(s)*time.Second + 100*time.Millisecond).Sub(now))
 }
 
 func TestMain(m *testing.M) {
@@ -90,7 +83,7 @@ type setup struct {
 // newWorld starts a server with clients com1 to com4 in the test's namespace.
 func newWorld(t *testing.T, change func(*setup)) *world {
 	t.Helper()
-	w := &world{host: netns.NewHost(t), nonces: t.TempDir()}
+	w := &world{host: netns.NewHost(t), nonces: t.TempDir(), clock: hostClock{host: clocktest.NewHost()}}
 	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24", server6 + "/64", "fe80::1/64"}},
 		w.host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "fe80::2/64"}})
 	w.clock.SetSecond(20)
@@ -122,9 +115,7 @@ listen = "[::]:%s"
 	if err := state.Create(set.stateDir); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}
-	clocks := clock.System()
-	clocks.Wall = w.clock.Now
-	if w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: clocks, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: w.clock.host.Clock(), Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	w.capture = record(t, w.host, "cli")

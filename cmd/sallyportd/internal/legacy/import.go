@@ -191,16 +191,14 @@ func (im *importer) service(timeout int) (string, error) {
 		name = "proxy"
 	}
 	im.warn("the first implementation let everyone in while it was open; now only the address that knocked gets in, unless you set open_to = \"anyone\"")
-	most := max(timeout, 60)
 	return fmt.Sprintf(`[[service]]
 name = %q
 %s
 listen = %q
 open_for = "%ds"
-open_max = "%ds"
 # The first implementation let everyone in while it was open:
 # open_to = "anyone"
-`, name, kind, listen, timeout, most), nil
+`, name, kind, listen, timeout), nil
 }
 
 // client makes a profile.

@@ -15,7 +15,7 @@ import (
 	"sallyport/verify/schedule"
 )
 
-const firewallHint = "make sure that it lets UDP to ports 1025 to 65535 in, and what the services need"
+var firewallHint = fmt.Sprintf("make sure that it lets UDP to ports %d to %d in, and what the services need", schedule.MinPort, schedule.MaxPort)
 
 // Check looks for nftables chains that would drop knocks on their way in, or the
 // packets of services: it follows their rules as a packet from anywhere would.

@@ -3,9 +3,9 @@
 //
 //	serve, as root
 //	  Split    starts the holder, if the configuration requires one
-//	    -> the holder      sallyportd firewall-helper: Drop to CAP_NET_ADMIN,
+//	    -> the holder      sallyportd firewall-helper: drop to CAP_NET_ADMIN,
 //	                       Hold owns the firewall's table
-//	  Drop     executes the same program again, with the capabilities that the
+//	  drop     executes the same program again, with the capabilities that the
 //	           server keeps (most often none), and as the configured user
 //	-> serve, again
 //	  Resume   takes over the descriptors that lead to the holder, by their names

@@ -13,6 +13,7 @@ import (
 	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/helper"
+	"sallyport/verify/schedule"
 )
 
 // Plan is what a configuration requires of privileges.
@@ -34,7 +35,7 @@ func Split(p Plan, h Host) error {
 	}
 	if p.Capture && !h.NetRaw() {
 		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" takes CAP_NET_RAW, which this process does not have"),
-			"start it as root or with that capability; or, with a range of ports below 1025, capture = \"sockets\""))
+			fmt.Sprintf("start it as root or with that capability; or, with a range of ports below %d, capture = \"sockets\"", schedule.MinPort)))
 	}
 	who, err := lookupUser(p.User)
 	if err != nil {
