@@ -145,14 +145,14 @@ func TestProfilesTellTheStages(t *testing.T) {
 			return strings.Contains(text.String(), `"stage":"`+stage+`"`)
 		}
 	}
-	wait(t, "a reader", seen("reader"))
+	netns.Until(t, "a reader", seen("reader"))
 	ports, _ := portsOf(1)(minute)
 	send(t, loop4, ports[0], knock(t, minute, 0, 0))
-	wait(t, "an HMAC", seen("hmac"))
+	netns.Until(t, "an HMAC", seen("hmac"))
 	slow.Store(true)
 	<-blocked
 	send(t, loop4, ports[0], knock(t, minute, 0, 0))
-	wait(t, "a check", seen("check"))
+	netns.Until(t, "a check", seen("check"))
 	close(release)
 	<-blocked
 	s.stop()

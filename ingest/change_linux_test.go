@@ -16,6 +16,7 @@ import (
 	"sallyport/ingest/prefilter"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -66,15 +67,11 @@ func (f *fakeTier) table() prefilter.Table {
 }
 
 // com2 is the client of the new terms, whose ports are others.
-var com2 = wire.Identifier([]byte("com2"))
+var com2 = verifytest.ID("com2")
 
 func newTerms(t testing.TB) Terms {
 	t.Helper()
-	table, err := verify.NewTable([]verify.Client{{Identifier: com1, Secret: secret}, {Identifier: com2, Secret: secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Terms{verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}, func(m schedule.Minute) ([][]uint16, error) {
+	return Terms{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, func(m schedule.Minute) ([][]uint16, error) {
 		ports, _ := portsOf(3)(m)
 		return [][]uint16{{newPort(m), ports[1], ports[2]}}, nil
 	}}
@@ -85,11 +82,7 @@ func newPort(m schedule.Minute) uint16 { return uint16(30_000 + m%100) }
 
 func knockOf(t testing.TB, id wire.Identifier) []byte {
 	t.Helper()
-	b, err := wire.Knock{Maximum: 2, Identifier: id, Timestamp: uint32(minute*60 + 30), Nonce: 100}.Sign(secret).AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return verifytest.Sign(t, wire.Knock{Maximum: 2, Identifier: id, Timestamp: uint32(minute*60 + 30), Nonce: 100})
 }
 
 // startFronted is a server with tiers before its sockets.

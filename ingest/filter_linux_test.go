@@ -18,6 +18,7 @@ import (
 	"sallyport/ingest/prefilter"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -28,7 +29,16 @@ func naming(t testing.TB, id wire.Identifier) []byte {
 	return b
 }
 
-func clientNumber(i int) wire.Identifier { return wire.Identifier([]byte(fmt.Sprintf("%04d", i))) }
+func clientNumber(i int) wire.Identifier { return verifytest.ID(fmt.Sprintf("%04d", i)) }
+
+// clientsUpTo returns the clients with the numbers below n.
+func clientsUpTo(n int) []verify.Client {
+	clients := make([]verify.Client, n)
+	for i := range clients {
+		clients[i] = verifytest.Client(clientNumber(i))
+	}
+	return clients
+}
 
 // TestFloodInOneNameFillsOneQueue: each client has one reader, before and after
 // the ports have changed.
@@ -63,7 +73,7 @@ func TestFloodInOneNameFillsOneQueue(t *testing.T) {
 			send(t, loop4, ports[i%3], naming(t, id))
 			want[s.ports.setup.steer.Socket(id)]++
 		}
-		wait(t, "all received", func() bool { n := counts(); return n[0]+n[1]+n[2]+n[3] == want[0]+want[1]+want[2]+want[3] })
+		netns.Until(t, "all received", func() bool { n := counts(); return n[0]+n[1]+n[2]+n[3] == want[0]+want[1]+want[2]+want[3] })
 		if got := counts(); got != want {
 			t.Errorf("round %d: the readers got %v, want %v", round, got, want)
 		}
@@ -83,16 +93,8 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 		t.Errorf("filter %s", got)
 	}
 	for _, n := range []int{5, 6, 0, prefilter.MaxIdentifiers + 1, 4} {
-		var clients []verify.Client
-		for i := range n {
-			clients = append(clients, verify.Client{Identifier: clientNumber(i), Secret: secret})
-		}
-		table, err := verify.NewTable(clients)
-		if err != nil {
-			t.Fatal(err)
-		}
 		terms := *s.terms.Load()
-		terms.Rules.Table = table
+		terms.Rules.Table = verifytest.Table(t, clientsUpTo(n)...)
 		if err := s.update(terms); err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +110,7 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 			send(t, loop4, ports[0], naming(t, clientNumber(i)))
 		}
 		known := uint64(min(n, 10))
-		wait(t, "all known ones checked", func() bool { return s.Stats().Reasons[verify.MAC] == before.Reasons[verify.MAC]+known })
+		netns.Until(t, "all known ones checked", func() bool { return s.Stats().Reasons[verify.MAC] == before.Reasons[verify.MAC]+known })
 		if err := s.update(terms); err != nil { // counts the kernel's drops
 			t.Fatal(err)
 		}
@@ -138,16 +140,8 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 		if err := os.WriteFile(limit, []byte(row.bytes), 0o644); err != nil {
 			t.Skipf("this kernel has one net.core.optmem_max for all namespaces: %v", err)
 		}
-		var clients []verify.Client
-		for i := range 500 {
-			clients = append(clients, verify.Client{Identifier: clientNumber(i), Secret: secret})
-		}
-		clients = append(clients, verify.Client{Identifier: com1, Secret: secret})
-		table, err := verify.NewTable(clients)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := startWith(t, 3, func(c *Config) { c.Terms.Rules.Table = table }, loop4)
+		clients := append(clientsUpTo(500), verifytest.Client(com1))
+		s := startWith(t, 3, func(c *Config) { c.Terms.Rules.Table = verifytest.Table(t, clients...) }, loop4)
 		ports, _ := portsOf(3)(minute)
 		send(t, loop4, ports[0], knock(t, minute, 0, 2))
 		<-s.sink
@@ -156,9 +150,7 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 		}
 		// The same again, in place of what is there.
 		terms := *s.terms.Load()
-		if terms.Rules.Table, err = verify.NewTable(clients); err != nil {
-			t.Fatal(err)
-		}
+		terms.Rules.Table = verifytest.Table(t, clients...)
 		if err := s.update(terms); err != nil {
 			t.Fatal(err)
 		}
@@ -197,11 +189,7 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 	for i := range 3 {
 		wanted[uint16(20_000+i)] = []schedule.Place{{Minute: minute, Index: int8(i)}}
 	}
-	table, err := verify.NewTable([]verify.Client{{Identifier: clientNumber(0), Secret: secret}, {Identifier: clientNumber(1), Secret: secret}, {Identifier: clientNumber(2), Secret: secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	accepted := tableOf(verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}, wanted)
+	accepted := tableOf(verify.Rules{Table: verifytest.Table(t, clientsUpTo(3)...), Ports: 3, Tolerance: time.Minute}, wanted)
 	ps.reconcile(accepted, accepted)
 	const sent = 40_000
 	for i := range 3 {
@@ -253,15 +241,8 @@ func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	var victims []verify.Client
-	for i := range 20 {
-		victims = append(victims, verify.Client{Identifier: clientNumber(i), Secret: secret})
-	}
-	table, err := verify.NewTable(victims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := startWith(t, 1, func(c *Config) { c.Terms.Rules.Table = table }, loop4)
+	victims := clientsUpTo(20)
+	s := startWith(t, 1, func(c *Config) { c.Terms.Rules.Table = verifytest.Table(t, victims...) }, loop4)
 	ports, _ := portsOf(1)(minute)
 	flooded := s.ports.setup.steer.Socket(clientNumber(0))
 	// As if the flood were more than its worker can check.
@@ -273,15 +254,11 @@ func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
 	}
 	defer c.Close()
 	in := func(i int) []byte {
-		b, err := wire.Knock{Identifier: clientNumber(i), Timestamp: uint32(minute*60 + 30), Nonce: 7}.Sign(secret).AppendBinary(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
+		return verifytest.Sign(t, wire.Knock{Identifier: clientNumber(i), Timestamp: uint32(minute*60 + 30), Nonce: 7})
 	}
 	bad := in(0)
 	bad[47] ^= 1
-	wait(t, "the queue to be full", func() bool {
+	netns.Until(t, "the queue to be full", func() bool {
 		for range 1000 {
 			c.Write(bad)
 		}

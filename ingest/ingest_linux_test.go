@@ -17,17 +17,16 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
 const minute = schedule.Minute(29_000_000)
 
-var (
-	com1   = wire.Identifier([]byte("com1"))
-	secret = []byte("com1_secret")
-)
+var com1 = verifytest.ID("com1")
 
-// clock is a time that the test moves.
+// clock is a time that the test sets. Ingest needs no other clock than that of
+// knocks, and does not import sessions, whose clocktest has all three.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -48,11 +47,7 @@ func (s sink) Deliver(k verify.Knock, source netip.Addr) { s <- delivered{k, sou
 
 func rules(t testing.TB, n int) verify.Rules {
 	t.Helper()
-	table, err := verify.NewTable([]verify.Client{{Identifier: com1, Secret: secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return verify.Rules{Table: table, Ports: n, Tolerance: time.Minute}
+	return verify.Rules{Table: verifytest.Table(t, verifytest.Client(com1)), Ports: n, Tolerance: time.Minute}
 }
 
 // portsOf gives each minute n ports of its own, and one more, the last, that
@@ -147,28 +142,12 @@ func (ts testServer) look(t *testing.T) {
 	}
 }
 
-// wait polls for what happens on another goroutine; a minute means never.
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 60_000 {
-		if ok() {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Fatalf("never: %s", what)
-}
-
 func knock(t testing.TB, m schedule.Minute, sequence, maximum int) []byte {
 	t.Helper()
-	b, err := wire.Knock{
+	return verifytest.Sign(t, wire.Knock{
 		Sequence: int8(sequence), Maximum: int8(maximum), Identifier: com1,
 		Timestamp: uint32(m*60 + 30), Nonce: 100 + uint32(sequence),
-	}.Sign(secret).AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	})
 }
 
 func send(t testing.TB, address netip.Addr, port uint16, datagram []byte) {
@@ -252,9 +231,9 @@ func everyDatagramIsCounted(t *testing.T, filtered bool) {
 		}
 		<-s.sink
 		// So slowly that no socket queue overflows.
-		wait(t, "all checked", func() bool { return s.Stats().Reasons[verify.MAC] == want[verify.MAC] })
+		netns.Until(t, "all checked", func() bool { return s.Stats().Reasons[verify.MAC] == want[verify.MAC] })
 	}
-	wait(t, "all received", func() bool { st := s.Stats(); return st.Received+st.Kernel == 100*7 })
+	netns.Until(t, "all received", func() bool { st := s.Stats(); return st.Received+st.Kernel == 100*7 })
 	s.stop()
 	st := s.Stats()
 	var sum uint64
@@ -285,7 +264,7 @@ func TestUpdateFreesTheOldTable(t *testing.T) {
 		if err := s.update(Terms{rules(t, 3), listsOf(3)}); err != nil {
 			t.Fatal(err)
 		}
-		wait(t, "the old table to go", func() bool {
+		netns.Until(t, "the old table to go", func() bool {
 			runtime.GC()
 			return old.Value() == nil
 		})
@@ -306,12 +285,7 @@ func TestUpdate(t *testing.T) {
 		ports, _ := portsOf(3)(m)
 		return [][]uint16{{ports[0] + others*3, ports[1] + others*3, ports[2]}, ports}, nil
 	}
-	id := wire.Identifier([]byte("com2"))
-	table, err := verify.NewTable([]verify.Client{{Identifier: com1, Secret: secret}, {Identifier: id, Secret: secret}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wide := Terms{verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute}, both}
+	wide := Terms{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, both}
 	narrow := Terms{rules(t, 3), listsOf(3)}
 	stop := make(chan struct{})
 	sent := make(chan int)
@@ -346,9 +320,8 @@ func TestUpdate(t *testing.T) {
 	if got := s.Stats().Open; got != 13 {
 		t.Errorf("%d ports open with two schedules, want 13", got)
 	}
-	k, _ := wire.Knock{Maximum: 2, Identifier: id, Timestamp: uint32(minute*60 + 30)}.Sign(secret).AppendBinary(nil)
-	send(t, loop4, ports[0]+others*3, k)
-	if got := <-s.sink; got.knock.Identifier() != id {
+	send(t, loop4, ports[0]+others*3, knockOf(t, com2))
+	if got := <-s.sink; got.knock.Identifier() != com2 {
 		t.Errorf("got %+v", got)
 	}
 	if err := s.update(Terms{}); err == nil {

@@ -160,7 +160,7 @@ func TestItLooksByItself(t *testing.T) {
 	s := start(t, 3, loop4)
 	s.clock.Set((minute + 10).Start())
 	ports, _ := portsOf(3)(minute + 10)
-	wait(t, "the ports of another minute", func() bool {
+	netns.Until(t, "the ports of another minute", func() bool {
 		l, err := net.ListenPacket("udp4", netip.AddrPortFrom(loop4, ports[0]).String())
 		if err == nil {
 			l.Close()

@@ -46,7 +46,7 @@ func tableOf(r verify.Rules, ports map[uint16][]schedule.Place) prefilter.Table 
 func awaitRemovals(t *testing.T, r *reader, n int) {
 	t.Helper()
 	src := r.source.(*sockets)
-	wait(t, "the removal", func() bool { src.mu.Lock(); defer src.mu.Unlock(); return len(src.removed) == n })
+	netns.Until(t, "the removal", func() bool { src.mu.Lock(); defer src.mu.Unlock(); return len(src.removed) == n })
 }
 
 // TestNothingIsLeftOpen starts and stops with a change of ports in between,

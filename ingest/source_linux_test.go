@@ -102,7 +102,7 @@ func TestAnotherSource(t *testing.T) {
 	if d := <-got; d.source != loop4 {
 		t.Errorf("got %+v", d)
 	}
-	wait(t, "all to be checked", func() bool { return s.Stats().Reasons[verify.Size] == 100 })
+	netns.Until(t, "all to be checked", func() bool { return s.Stats().Reasons[verify.Size] == 100 })
 	if st := s.Stats(); st.Received != 301 || st.Reasons[verify.Authentic] != 101 || st.Reasons[verify.Sequence] != 100 {
 		t.Errorf("%+v", st)
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"sallyport/verify/schedule"
-	"sallyport/verify/wire"
+	"sallyport/verify/verifytest"
 )
 
 // slowJournal takes a while, as a disk does, and remembers what it was given.
@@ -33,18 +33,18 @@ func (j *slowJournal) Record(entries []Entry) error {
 }
 
 func TestGrantWaitsForItsRecord(t *testing.T) {
-	f := newForge(t, 2, "com1")
+	f := verifytest.New(t, 2, "com1")
 	journal := &slowJournal{pause: time.Second}
 	var opened atomic.Int64
 	cfg := Config{
-		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal,
+		Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal,
 		Gate: gateFunc(func(Grant) error { opened.Store(time.Now().UnixNano()); return nil }),
 	}
 	var before time.Time
 	_, stats := run(t, cfg, func(s *Sessions) {
 		before = time.Now()
-		s.Deliver(f.knock(t, "com1", minute, 8, 1), alice)
-		s.Deliver(f.knock(t, "com1", minute, 8, 0), alice)
+		s.Deliver(f.Knock(t, "com1", minute, 8, 1), alice)
+		s.Deliver(f.Knock(t, "com1", minute, 8, 0), alice)
 		time.Sleep(time.Second - 1)
 		synctest.Wait()
 		if opened.Load() != 0 {
@@ -71,13 +71,13 @@ func TestGrantsShareARecord(t *testing.T) {
 	var list []Client
 	for i := range clients {
 		ids = append(ids, fmt.Sprintf("c%03d", i))
-		list = append(list, Client{Identifier: wire.Identifier([]byte(ids[i]))})
+		list = append(list, Client{Identifier: verifytest.ID(ids[i])})
 	}
-	f := newForge(t, 1, ids...)
+	f := verifytest.New(t, 1, ids...)
 	journal := &slowJournal{pause: 10 * time.Millisecond}
 	grants, stats := run(t, Config{Clients: list, Shards: 2, Journal: journal}, func(s *Sessions) {
 		for i, id := range ids {
-			s.Deliver(f.knock(t, id, minute, 0, 0), alice)
+			s.Deliver(f.Knock(t, id, minute, 0, 0), alice)
 			if i == 0 {
 				synctest.Wait() // it is being recorded, alone
 			}
@@ -101,9 +101,9 @@ func TestBatchStaysABatch(t *testing.T) {
 	ids := []string{"com1", "com2", "com3", "com4"}
 	var list []Client
 	for _, id := range ids {
-		list = append(list, Client{Identifier: wire.Identifier([]byte(id))})
+		list = append(list, Client{Identifier: verifytest.ID(id)})
 	}
-	f := newForge(t, 1, ids...)
+	f := verifytest.New(t, 1, ids...)
 	journal := &slowJournal{pause: time.Second}
 	var batches [][]Grant
 	gate := batchFunc(func(grants []Grant) []error {
@@ -120,7 +120,7 @@ func TestBatchStaysABatch(t *testing.T) {
 	})
 	_, stats := run(t, Config{Clients: list, Journal: journal, Gate: gate}, func(s *Sessions) {
 		for i, id := range ids {
-			s.Deliver(f.knock(t, id, minute, 0, 0), alice)
+			s.Deliver(f.Knock(t, id, minute, 0, 0), alice)
 			if i == 0 {
 				synctest.Wait() // it is being recorded, alone
 			}
@@ -139,14 +139,14 @@ type batchFunc func([]Grant) []error
 func (f batchFunc) Open(grants []Grant) []error { return f(grants) }
 
 func TestNothingOpensWithoutItsRecord(t *testing.T) {
-	f := newForge(t, 1, "com1")
+	f := verifytest.New(t, 1, "com1")
 	journal := &slowJournal{err: errors.New("no room")}
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal}, func(s *Sessions) {
-		s.Deliver(f.knock(t, "com1", minute, 1, 0), alice)
+	grants, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal}, func(s *Sessions) {
+		s.Deliver(f.Knock(t, "com1", minute, 1, 0), alice)
 		synctest.Wait()
 		journal.err = nil
-		s.Deliver(f.knock(t, "com1", minute, 1, 0), alice) // its nonce is gone
-		s.Deliver(f.knock(t, "com1", minute, 2, 0), alice)
+		s.Deliver(f.Knock(t, "com1", minute, 1, 0), alice) // its nonce is gone
+		s.Deliver(f.Knock(t, "com1", minute, 2, 0), alice)
 	})
 	if want := ([Outcomes]uint64{Unrecorded: 1, Replay: 1, Opened: 1}); stats != want || len(grants) != 1 {
 		t.Errorf("%d grants, stats %v, want %v", len(grants), stats, want)
@@ -155,12 +155,12 @@ func TestNothingOpensWithoutItsRecord(t *testing.T) {
 
 // TestShardNeverWaits: a journal that hangs costs grants, not knocks.
 func TestShardNeverWaits(t *testing.T) {
-	f := newForge(t, 1, "com1")
+	f := verifytest.New(t, 1, "com1")
 	journal := &slowJournal{pause: time.Hour}
 	extra := 10
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal}, func(s *Sessions) {
+	grants, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal}, func(s *Sessions) {
 		for n := range uint32(1 + backlog + extra) {
-			s.Deliver(f.knock(t, "com1", minute, n, 0), alice)
+			s.Deliver(f.Knock(t, "com1", minute, n, 0), alice)
 			if n%1000 == 0 {
 				synctest.Wait()
 			}
@@ -179,10 +179,10 @@ func TestShardNeverWaits(t *testing.T) {
 // TestUpdateSettles: when the list has changed, no grant is on its way any
 // more, unless who asked gives up.
 func TestUpdateSettles(t *testing.T) {
-	f := newForge(t, 1, "com1")
+	f := verifytest.New(t, 1, "com1")
 	journal := &slowJournal{pause: time.Second}
-	run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Journal: journal}, func(s *Sessions) {
-		s.Deliver(f.knock(t, "com1", minute, 1, 0), alice)
+	run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal}, func(s *Sessions) {
+		s.Deliver(f.Knock(t, "com1", minute, 1, 0), alice)
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		defer cancel()
@@ -199,11 +199,11 @@ func TestUpdateSettles(t *testing.T) {
 }
 
 func TestDoubtfulStampsAreRefused(t *testing.T) {
-	f := newForge(t, 1, "com1")
+	f := verifytest.New(t, 1, "com1")
 	doubt := int64(minute * 60)
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}, Doubt: doubt}, func(s *Sessions) {
+	grants, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Doubt: doubt}, func(s *Sessions) {
 		for i := range schedule.Minute(3) {
-			s.Deliver(f.knock(t, "com1", minute-1+i, uint32(10+i), 0), alice)
+			s.Deliver(f.Knock(t, "com1", minute-1+i, uint32(10+i), 0), alice)
 		}
 	})
 	if want := ([Outcomes]uint64{Doubtful: 2, Opened: 1}); stats != want || len(grants) != 1 {

@@ -8,12 +8,12 @@ import (
 	"net/netip"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"pgregory.net/rapid"
 
 	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -23,42 +23,6 @@ var (
 )
 
 const minute = schedule.Minute(29_000_000)
-
-// forge makes authenticated knocks in the only way there is: by signing and
-// verifying them.
-type forge struct {
-	verifier *verify.Verifier
-	n        int
-}
-
-func newForge(t rapid.TB, n int, ids ...string) forge {
-	t.Helper()
-	var clients []verify.Client
-	for _, id := range ids {
-		clients = append(clients, verify.Client{Identifier: wire.Identifier([]byte(id)), Secret: []byte("secret of " + id)})
-	}
-	table, err := verify.NewTable(clients)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return forge{verify.New(verify.Rules{Table: table, Ports: n, Tolerance: time.Minute}), n}
-}
-
-func (f forge) knock(t rapid.TB, id string, m schedule.Minute, base uint32, sequence int) verify.Knock {
-	t.Helper()
-	b, err := wire.Knock{
-		Sequence: int8(sequence), Maximum: int8(f.n - 1), Identifier: wire.Identifier([]byte(id)),
-		Timestamp: uint32(m * 60), Nonce: base + uint32(sequence),
-	}.Sign([]byte("secret of " + id)).AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, reason := f.verifier.Verify(b, []schedule.Place{{Minute: m, Index: int8(sequence)}}, int64(m*60))
-	if reason != verify.Authentic {
-		t.Fatalf("forged knock: %s", reason)
-	}
-	return k
-}
 
 type gateFunc func(Grant) error
 
@@ -86,8 +50,6 @@ func (f journalFunc) Record(e []Entry) error { return f(e) }
 // forgetful takes every entry.
 var forgetful = journalFunc(func([]Entry) error { return nil })
 
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 // pass carries out what was submitted, in place of run.
 func (r *recorder) pass() {
 	for len(r.queue) > 0 {
@@ -105,7 +67,7 @@ func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, sta
 		if cfg.Journal == nil {
 			cfg.Journal = forgetful
 		}
-		cfg.Log = discard()
+		cfg.Log = slog.New(slog.DiscardHandler)
 		s, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -125,15 +87,15 @@ func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, sta
 }
 
 func TestSequenceOpensForItsSource(t *testing.T) {
-	f := newForge(t, 3, "com1")
-	cfg := Config{Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}}}
+	f := verifytest.New(t, 3, "com1")
+	cfg := Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}}
 	mapped := netip.MustParseAddr("::ffff:192.0.2.1")
 	grants, stats := run(t, cfg, func(s *Sessions) {
-		s.Deliver(f.knock(t, "com1", minute, 0, 2), alice)
-		s.Deliver(f.knock(t, "com1", minute, 0, 0), mapped)
-		s.Deliver(f.knock(t, "com1", minute, 0, 1), alice)
+		s.Deliver(f.Knock(t, "com1", minute, 0, 2), alice)
+		s.Deliver(f.Knock(t, "com1", minute, 0, 0), mapped)
+		s.Deliver(f.Knock(t, "com1", minute, 0, 1), alice)
 	})
-	if want := (Grant{wire.Identifier([]byte("com1")), alice}); len(grants) != 1 || grants[0] != want {
+	if want := (Grant{verifytest.ID("com1"), alice}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v, want one %v", grants, want)
 	}
 	if stats[Recorded] != 2 || stats[Opened] != 1 {
@@ -142,8 +104,8 @@ func TestSequenceOpensForItsSource(t *testing.T) {
 }
 
 func TestWhatDoesNotOpen(t *testing.T) {
-	f := newForge(t, 3, "com1", "com2")
-	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
+	f := verifytest.New(t, 3, "com1", "com2")
+	id := func(s string) wire.Identifier { return verifytest.ID(s) }
 	type step struct {
 		id       string
 		minute   schedule.Minute
@@ -181,7 +143,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 						synctest.Wait()
 						before = s.Stats()
 					}
-					s.Deliver(f.knock(t, st.id, st.minute, st.base, st.sequence), st.source)
+					s.Deliver(f.Knock(t, st.id, st.minute, st.base, st.sequence), st.source)
 				}
 				synctest.Wait()
 				after = s.Stats()
@@ -198,29 +160,29 @@ func TestWhatDoesNotOpen(t *testing.T) {
 }
 
 func TestGateFailureIsCounted(t *testing.T) {
-	f := newForge(t, 1, "com1")
+	f := verifytest.New(t, 1, "com1")
 	cfg := Config{
-		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}},
+		Clients: []Client{{Identifier: verifytest.ID("com1")}},
 		Gate:    gateFunc(func(Grant) error { return errors.New("stuck") }),
 	}
-	_, stats := run(t, cfg, func(s *Sessions) { s.Deliver(f.knock(t, "com1", minute, 0, 0), alice) })
+	_, stats := run(t, cfg, func(s *Sessions) { s.Deliver(f.Knock(t, "com1", minute, 0, 0), alice) })
 	if stats[Failed] != 1 || stats[Opened] != 1 {
 		t.Errorf("stats %v", stats)
 	}
 }
 
 func TestFullQueueDropsAndCounts(t *testing.T) {
-	f := newForge(t, 1, "com1")
+	f := verifytest.New(t, 1, "com1")
 	s, err := New(Config{
-		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}},
+		Clients: []Client{{Identifier: verifytest.ID("com1")}},
 		Gate:    gateFunc(func(Grant) error { return nil }),
 		Journal: forgetful,
-		Log:     discard(),
+		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := f.knock(t, "com1", minute, 0, 0)
+	k := f.Knock(t, "com1", minute, 0, 0)
 	for range queueSize + 10 {
 		s.Deliver(k, alice)
 	}
@@ -230,15 +192,15 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 }
 
 func TestDeliverDoesNotAllocate(t *testing.T) {
-	f := newForge(t, 1, "com1")
+	f := verifytest.New(t, 1, "com1")
 	s, err := New(Config{
-		Clients: []Client{{Identifier: wire.Identifier([]byte("com1"))}},
-		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: discard(),
+		Clients: []Client{{Identifier: verifytest.ID("com1")}},
+		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := arrival{f.knock(t, "com1", minute, 0, 0), alice}
+	a := arrival{f.Knock(t, "com1", minute, 0, 0), alice}
 	if n := testing.AllocsPerRun(100, func() {
 		s.Deliver(a.knock, a.source)
 		s.shards[0].handle(<-s.shards[0].queue)
@@ -250,12 +212,12 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 // TestUpdate: who stays keeps what was used, who leaves gets nothing, who
 // comes begins anew.
 func TestUpdate(t *testing.T) {
-	f := newForge(t, 2, "stay", "left", "came")
-	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
+	f := verifytest.New(t, 2, "stay", "left", "came")
+	id := func(s string) wire.Identifier { return verifytest.ID(s) }
 	grants, stats := run(t, Config{Clients: []Client{{Identifier: id("stay")}, {Identifier: id("left")}}, Shards: 3}, func(s *Sessions) {
 		// Half an attempt each, then the change, then the other half.
 		for _, c := range []string{"stay", "left", "came"} {
-			s.Deliver(f.knock(t, c, minute, 10, 0), alice)
+			s.Deliver(f.Knock(t, c, minute, 10, 0), alice)
 		}
 		synctest.Wait()
 		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), Mark: 5}, {Identifier: id("came")}}); err != nil {
@@ -265,15 +227,15 @@ func TestUpdate(t *testing.T) {
 			t.Error("a duplicate accepted")
 		}
 		for _, c := range []string{"stay", "left", "came"} {
-			s.Deliver(f.knock(t, c, minute, 10, 1), alice)
+			s.Deliver(f.Knock(t, c, minute, 10, 1), alice)
 		}
-		s.Deliver(f.knock(t, "stay", minute, 10, 0), alice)
+		s.Deliver(f.Knock(t, "stay", minute, 10, 0), alice)
 		synctest.Wait()
 		// A mark ahead of what was used counts.
 		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), Mark: 100}, {Identifier: id("came")}}); err != nil {
 			t.Error(err)
 		}
-		s.Deliver(f.knock(t, "stay", minute, 99, 1), alice)
+		s.Deliver(f.Knock(t, "stay", minute, 99, 1), alice)
 	})
 	if want := (Grant{id("stay"), alice}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v", grants)
@@ -285,7 +247,7 @@ func TestUpdate(t *testing.T) {
 }
 
 func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
-	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: discard()})
+	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,12 +259,12 @@ func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	c := Client{Identifier: wire.Identifier([]byte("com1"))}
+	c := Client{Identifier: verifytest.ID("com1")}
 	gate := gateFunc(func(Grant) error { return nil })
 	for name, cfg := range map[string]Config{
-		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Log: discard()},
-		"no gate":     {Journal: forgetful, Log: discard()},
-		"no journal":  {Gate: gate, Log: discard()},
+		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
+		"no gate":     {Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
+		"no journal":  {Gate: gate, Log: slog.New(slog.DiscardHandler)},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s accepted", name)
@@ -315,9 +277,9 @@ func TestNewRefuses(t *testing.T) {
 // A model that knows only what was delivered says what may open.
 func TestNeverOpensWithoutAll(t *testing.T) {
 	ids := []string{"com1", "com2"}
-	forges := map[int]forge{}
+	forges := map[int]verifytest.Sequences{}
 	for n := 1; n <= 5; n++ {
-		forges[n] = newForge(t, n, ids...)
+		forges[n] = verifytest.New(t, n, ids...)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 5).Draw(t, "n")
@@ -342,8 +304,8 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 		var opened *Grant
 		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
 		for _, id := range ids {
-			shards[id] = newShard(newRecorder(forgetful, gate, discard()), 0)
-			shards[id].replace([]Client{{Identifier: wire.Identifier([]byte(id))}})
+			shards[id] = newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), 0)
+			shards[id].replace([]Client{{Identifier: verifytest.ID(id)}})
 		}
 		type attempt struct {
 			id     string
@@ -360,7 +322,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 			}
 			delivered[a][d.sequence] = true
 			opened = nil
-			shards[d.id].handle(arrival{f.knock(t, d.id, d.minute, d.base, d.sequence), d.source})
+			shards[d.id].handle(arrival{f.Knock(t, d.id, d.minute, d.base, d.sequence), d.source})
 			shards[d.id].next.pass()
 			if opened == nil {
 				continue
@@ -385,17 +347,17 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 // TestAlwaysOpensInAnyOrder: what reordering and duplication alone do to
 // consecutive attempts never keeps the last of them out.
 func TestAlwaysOpensInAnyOrder(t *testing.T) {
-	f := newForge(t, 4, "com1")
+	f := verifytest.New(t, 4, "com1")
 	rapid.Check(t, func(t *rapid.T) {
 		grants := 0
 		gate := gateFunc(func(Grant) error { grants++; return nil })
-		s := newShard(newRecorder(forgetful, gate, discard()), 0)
-		s.replace([]Client{{Identifier: wire.Identifier([]byte("com1"))}})
+		s := newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), 0)
+		s.replace([]Client{{Identifier: verifytest.ID("com1")}})
 		var knocks []verify.Knock
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
 		for a := range attempts {
 			for i := range 4 {
-				k := f.knock(t, "com1", minute, uint32(a*4), i)
+				k := f.Knock(t, "com1", minute, uint32(a*4), i)
 				knocks = append(knocks, k)
 				if rapid.Bool().Draw(t, "twice") {
 					knocks = append(knocks, k)
@@ -414,14 +376,14 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 
 // BenchmarkSession measures a shard's work for an authenticated knock.
 func BenchmarkSession(b *testing.B) {
-	f := newForge(b, 3, "com1")
+	f := verifytest.New(b, 3, "com1")
 	for name, replayed := range map[string]bool{"knock=fresh": false, "knock=replay": true} {
 		b.Run(name, func(b *testing.B) {
-			s := newShard(newRecorder(forgetful, gateFunc(func(Grant) error { return nil }), discard()), 0)
-			s.replace([]Client{{Identifier: wire.Identifier([]byte("com1")), Floor: new(verify.Floor)}})
+			s := newShard(newRecorder(forgetful, gateFunc(func(Grant) error { return nil }), slog.New(slog.DiscardHandler)), 0)
+			s.replace([]Client{{Identifier: verifytest.ID("com1"), Floor: new(verify.Floor)}})
 			arrivals := make([]arrival, 4096)
 			for i := range arrivals {
-				arrivals[i] = arrival{f.knock(b, "com1", minute, uint32(3*i), 0), alice} // never a whole sequence
+				arrivals[i] = arrival{f.Knock(b, "com1", minute, uint32(3*i), 0), alice} // never a whole sequence
 			}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {

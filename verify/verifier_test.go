@@ -1,13 +1,12 @@
-package verify
+package verify_test
 
 import (
-	"crypto/sha256"
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
+	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -16,39 +15,15 @@ const (
 	start  = int64(minute) * 60
 )
 
-var secret = []byte("com1_secret")
-
-func table(t testing.TB, clients ...Client) *Table {
-	t.Helper()
-	table, err := NewTable(clients)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return table
-}
-
-func verifier(t testing.TB) *Verifier {
-	return New(Rules{
-		Table:     table(t, Client{Identifier: wire.Identifier([]byte("com1")), Secret: secret}),
-		Ports:     3,
-		Tolerance: time.Minute,
-	})
+func verifier(t testing.TB) *verify.Verifier {
+	return verify.New(verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1")...), Ports: 3, Tolerance: time.Minute})
 }
 
 func good() wire.Knock {
 	return wire.Knock{
-		Sequence: 1, Maximum: 2, Identifier: wire.Identifier([]byte("com1")),
+		Sequence: 1, Maximum: 2, Identifier: verifytest.ID("com1"),
 		Timestamp: uint32(start + 30), Nonce: 8,
 	}
-}
-
-func encode(t testing.TB, k wire.Knock) []byte {
-	t.Helper()
-	b, err := k.Sign(secret).AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // TestReasons breaks one rule a row. Each row is otherwise good, MAC
@@ -59,7 +34,7 @@ func TestReasons(t *testing.T) {
 	knock := func(change func(*wire.Knock)) []byte {
 		k := good()
 		change(&k)
-		return encode(t, k)
+		return verifytest.Sign(t, k)
 	}
 	same := func(*wire.Knock) {}
 	for _, row := range []struct {
@@ -67,40 +42,40 @@ func TestReasons(t *testing.T) {
 		datagram []byte
 		places   []schedule.Place
 		now      int64
-		want     Reason
+		want     verify.Reason
 	}{
-		{"good", knock(same), places, now, Authentic},
-		{"short", knock(same)[:47], places, now, Size},
-		{"long", append(knock(same), 0), places, now, Size},
-		{"magic", append([]byte("pk"), knock(same)[2:]...), places, now, Magic},
-		{"negative maximum", append([]byte{'P', 'K', 0, 0xFF}, knock(same)[4:]...), places, now, Malformed},
-		{"maximum beyond n-1", knock(func(k *wire.Knock) { k.Maximum = 3 }), places, now, Maximum},
-		{"maximum below n-1", knock(func(k *wire.Knock) { k.Maximum = 1 }), places, now, Maximum},
-		{"other sequence ID", knock(func(k *wire.Knock) { k.Sequence = 2 }), places, now, Sequence},
-		{"a port of another index", knock(same), []schedule.Place{{Minute: minute, Index: 0}}, now, Sequence},
-		{"a port of no minute", knock(same), nil, now, Sequence},
-		{"the minute before", knock(same), []schedule.Place{{Minute: minute - 1, Index: 1}}, now, Minute},
-		{"the minute after", knock(same), []schedule.Place{{Minute: minute + 1, Index: 1}}, now, Minute},
-		{"3 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 3) }), places, now, Minute},
-		{"2 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 2) }), places, now, Authentic},
-		{"2 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 61) }), places, now, Authentic},
-		{"3 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 62) }), places, now, Minute},
-		{"as old as may be", knock(same), places, now + 60, Authentic},
-		{"too old", knock(same), places, now + 61, Clock},
-		{"as new as may be", knock(same), places, now - 60, Authentic},
-		{"too new", knock(same), places, now - 61, Clock},
-		{"unknown client", knock(func(k *wire.Knock) { k.Identifier[3] = '2' }), places, now, Identifier},
-		{"begins below nonce 0", knock(func(k *wire.Knock) { k.Nonce = 0 }), places, now, Nonce},
-		{"begins at nonce 0", knock(func(k *wire.Knock) { k.Nonce = 1 }), places, now, Authentic},
-		{"MAC", append(knock(same)[:47], knock(same)[47]^1), places, now, MAC},
-		{"nonce not covered", append(append(knock(same)[:15:15], 9), knock(same)[16:]...), places, now, MAC},
+		{"good", knock(same), places, now, verify.Authentic},
+		{"short", knock(same)[:47], places, now, verify.Size},
+		{"long", append(knock(same), 0), places, now, verify.Size},
+		{"magic", append([]byte("pk"), knock(same)[2:]...), places, now, verify.Magic},
+		{"negative maximum", append([]byte{'P', 'K', 0, 0xFF}, knock(same)[4:]...), places, now, verify.Malformed},
+		{"maximum beyond n-1", knock(func(k *wire.Knock) { k.Maximum = 3 }), places, now, verify.Maximum},
+		{"maximum below n-1", knock(func(k *wire.Knock) { k.Maximum = 1 }), places, now, verify.Maximum},
+		{"other sequence ID", knock(func(k *wire.Knock) { k.Sequence = 2 }), places, now, verify.Sequence},
+		{"a port of another index", knock(same), []schedule.Place{{Minute: minute, Index: 0}}, now, verify.Sequence},
+		{"a port of no minute", knock(same), nil, now, verify.Sequence},
+		{"the minute before", knock(same), []schedule.Place{{Minute: minute - 1, Index: 1}}, now, verify.Minute},
+		{"the minute after", knock(same), []schedule.Place{{Minute: minute + 1, Index: 1}}, now, verify.Minute},
+		{"3 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 3) }), places, now, verify.Minute},
+		{"2 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 2) }), places, now, verify.Authentic},
+		{"2 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 61) }), places, now, verify.Authentic},
+		{"3 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 62) }), places, now, verify.Minute},
+		{"as old as may be", knock(same), places, now + 60, verify.Authentic},
+		{"too old", knock(same), places, now + 61, verify.Clock},
+		{"as new as may be", knock(same), places, now - 60, verify.Authentic},
+		{"too new", knock(same), places, now - 61, verify.Clock},
+		{"unknown client", knock(func(k *wire.Knock) { k.Identifier[3] = '2' }), places, now, verify.Identifier},
+		{"begins below nonce 0", knock(func(k *wire.Knock) { k.Nonce = 0 }), places, now, verify.Nonce},
+		{"begins at nonce 0", knock(func(k *wire.Knock) { k.Nonce = 1 }), places, now, verify.Authentic},
+		{"MAC", append(knock(same)[:47], knock(same)[47]^1), places, now, verify.MAC},
+		{"nonce not covered", append(append(knock(same)[:15:15], 9), knock(same)[16:]...), places, now, verify.MAC},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			k, got := verifier(t).Verify(row.datagram, row.places, row.now)
 			if got != row.want {
 				t.Fatalf("got %s, want %s", got, row.want)
 			}
-			if got != Authentic && k != (Knock{}) {
+			if got != verify.Authentic && k != (verify.Knock{}) {
 				t.Errorf("refused, yet returned %+v", k)
 			}
 		})
@@ -108,8 +83,8 @@ func TestReasons(t *testing.T) {
 }
 
 func TestKnockCarriesWhatWasVerified(t *testing.T) {
-	k, reason := verifier(t).Verify(encode(t, good()), []schedule.Place{{Minute: minute, Index: 1}}, start+30)
-	if reason != Authentic {
+	k, reason := verifier(t).Verify(verifytest.Sign(t, good()), []schedule.Place{{Minute: minute, Index: 1}}, start+30)
+	if reason != verify.Authentic {
 		t.Fatal(reason)
 	}
 	if k.Identifier().String() != "com1" || k.Sequence() != 1 || k.Maximum() != 2 || k.Nonce() != 8 || k.Base() != 7 || k.Minute() != minute {
@@ -124,17 +99,17 @@ func TestPortOfTwoMinutes(t *testing.T) {
 	for _, row := range []struct {
 		sequence  int8
 		timestamp int64
-		want      Reason
+		want      verify.Reason
 		minute    schedule.Minute
 	}{
-		{0, start - 1, Authentic, minute - 1},
-		{1, start + 30, Authentic, minute},
-		{0, start + 30, Minute, 0},
-		{1, start - 30, Minute, 0},
-		{2, start, Sequence, 0},
+		{0, start - 1, verify.Authentic, minute - 1},
+		{1, start + 30, verify.Authentic, minute},
+		{0, start + 30, verify.Minute, 0},
+		{1, start - 30, verify.Minute, 0},
+		{2, start, verify.Sequence, 0},
 	} {
 		k.Sequence, k.Timestamp = row.sequence, uint32(row.timestamp)
-		got, reason := v.Verify(encode(t, k), places, start)
+		got, reason := v.Verify(verifytest.Sign(t, k), places, start)
 		if reason != row.want || got.Minute() != row.minute {
 			t.Errorf("sequence %d at %+d: %s of minute %d", row.sequence, row.timestamp-start, reason, got.Minute())
 		}
@@ -146,68 +121,39 @@ func TestPortOfTwoMinutes(t *testing.T) {
 		{{Minute: minute - 1, Index: 1}, {Minute: minute, Index: 1}},
 		{{Minute: minute, Index: 1}, {Minute: minute - 1, Index: 1}},
 	} {
-		if got, reason := v.Verify(encode(t, k), places, start); reason != Authentic || got.Minute() != minute-1 {
+		if got, reason := v.Verify(verifytest.Sign(t, k), places, start); reason != verify.Authentic || got.Minute() != minute-1 {
 			t.Errorf("%v: %s of minute %d", places, reason, got.Minute())
 		}
 	}
 }
 
-// TestSavedStateIsHMAC compares the restored hash states with crypto/hmac,
-// which wire.Sign uses, over secrets of all lengths.
-func TestSavedStateIsHMAC(t *testing.T) {
-	template, err := stateOfBlock(make([]byte, sha256.BlockSize))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		secret := rapid.SliceOfN(rapid.Byte(), 1, 200).Draw(t, "secret")
-		key, err := newMACKey(secret, &template)
-		if err != nil {
-			t.Fatal(err)
-		}
-		k := good()
-		k.Nonce = rapid.Uint32().Draw(t, "nonce")
-		b, _ := k.Sign(secret).AppendBinary(nil)
-		s := newMACState()
-		if !s.verify(&key, b[:wire.SignedSize], b[wire.SignedSize:]) {
-			t.Fatal("a good MAC refused")
-		}
-		b[rapid.IntRange(0, wire.Size-1).Draw(t, "byte")] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
-		if s.verify(&key, b[:wire.SignedSize], b[wire.SignedSize:]) {
-			t.Fatal("a flipped bit accepted")
-		}
-	})
-}
-
 // TestRotation: both secrets are good until the date, then only the new one.
 func TestRotation(t *testing.T) {
 	old, new := []byte("old"), []byte("new")
-	id := wire.Identifier([]byte("com1"))
+	id := verifytest.ID("com1")
 	until := start + 30
-	other := wire.Identifier([]byte("com2"))
-	v := New(Rules{Ports: 3, Tolerance: time.Minute, Table: table(t,
-		Client{Identifier: id, Secret: new, Previous: old, Until: time.Unix(until, 0)}, Client{Identifier: other, Secret: new})})
+	other := verifytest.ID("com2")
+	v := verify.New(verify.Rules{Ports: 3, Tolerance: time.Minute, Table: verifytest.Table(t,
+		verify.Client{Identifier: id, Secret: new, Previous: old, Until: time.Unix(until, 0)}, verify.Client{Identifier: other, Secret: new})})
 	for _, row := range []struct {
 		id     wire.Identifier
 		secret []byte
 		now    int64
-		want   Reason
+		want   verify.Reason
 	}{
-		{id, new, until - 1, Authentic}, {id, old, until - 1, Authentic},
-		{id, new, until, Authentic}, {id, old, until, MAC},
-		{id, []byte("older"), until - 1, MAC},
-		{other, old, until - 1, MAC}, // another client's rotation
+		{id, new, until - 1, verify.Authentic}, {id, old, until - 1, verify.Authentic},
+		{id, new, until, verify.Authentic}, {id, old, until, verify.MAC},
+		{id, []byte("older"), until - 1, verify.MAC},
+		{other, old, until - 1, verify.MAC}, // another client's rotation
 	} {
 		k := good()
 		k.Identifier = row.id
-		b, _ := k.Sign(row.secret).AppendBinary(nil)
-		if _, got := v.Verify(b, []schedule.Place{{Minute: minute, Index: 1}}, row.now); got != row.want {
+		if _, got := v.Verify(verifytest.SignUnder(t, k, row.secret), []schedule.Place{{Minute: minute, Index: 1}}, row.now); got != row.want {
 			t.Errorf("%s with %s at %+d: %s, want %s", row.id, row.secret, row.now-until, got, row.want)
 		}
 	}
-	v.Use(Rules{Ports: 4, Tolerance: time.Minute, Table: table(t)})
-	k, _ := good().Sign(new).AppendBinary(nil)
-	if _, got := v.Verify(k, []schedule.Place{{Minute: minute, Index: 1}}, start); got != Maximum {
+	v.Use(verify.Rules{Ports: 4, Tolerance: time.Minute, Table: verifytest.Table(t)})
+	if _, got := v.Verify(verifytest.SignUnder(t, good(), new), []schedule.Place{{Minute: minute, Index: 1}}, start); got != verify.Maximum {
 		t.Errorf("under other rules: %s", got)
 	}
 }
@@ -215,33 +161,32 @@ func TestRotation(t *testing.T) {
 // TestFloor: what lies below a client's floor is refused without its HMAC,
 // what lies on it is not, and other clients have theirs.
 func TestFloor(t *testing.T) {
-	tab := table(t, Client{Identifier: good().Identifier, Secret: secret})
-	v := New(Rules{Table: tab, Ports: 3, Tolerance: time.Minute})
+	tab := verifytest.Table(t, verifytest.Client(good().Identifier))
+	v := verify.New(verify.Rules{Table: tab, Ports: 3, Tolerance: time.Minute})
 	places := []schedule.Place{{Minute: minute, Index: 1}}
 	k := good()
 	tab.Floor(k.Identifier).Raise(k.Nonce)
-	if _, got := v.Verify(encode(t, k), places, start); got != Authentic {
+	if _, got := v.Verify(verifytest.Sign(t, k), places, start); got != verify.Authentic {
 		t.Errorf("on the floor: %s", got)
 	}
 	tab.Floor(k.Identifier).Raise(k.Nonce - 1) // it never sinks
 	k.Nonce--
-	k.MAC[0] ^= 1
-	if _, got := v.Verify(encode(t, k), places, start); got != Below {
+	if _, got := v.Verify(verifytest.Forge(k), places, start); got != verify.Below {
 		t.Errorf("below the floor: %s", got)
 	}
-	if tab.Floor(wire.Identifier([]byte("none"))) != nil {
+	if tab.Floor(verifytest.ID("none")) != nil {
 		t.Error("a floor of nobody")
 	}
 }
 
 func TestNewTableRefuses(t *testing.T) {
-	id := wire.Identifier([]byte("com1"))
-	for name, clients := range map[string][]Client{
+	id, secret := verifytest.ID("com1"), []byte("secret")
+	for name, clients := range map[string][]verify.Client{
 		"duplicate":      {{Identifier: id, Secret: secret}, {Identifier: id, Secret: secret}},
 		"empty secret":   {{Identifier: id}},
 		"bad identifier": {{Secret: secret}},
 	} {
-		if _, err := NewTable(clients); err == nil {
+		if _, err := verify.NewTable(clients); err == nil {
 			t.Errorf("%s accepted", name)
 		}
 	}
@@ -250,9 +195,8 @@ func TestNewTableRefuses(t *testing.T) {
 func TestVerifyDoesNotAllocate(t *testing.T) {
 	v := verifier(t)
 	places := []schedule.Place{{Minute: minute, Index: 1}}
-	bad := good().Sign([]byte("another"))
-	badMAC, _ := bad.AppendBinary(nil)
-	for name, d := range map[string][]byte{"good": encode(t, good()), "bad MAC": badMAC, "junk": make([]byte, 48), "short": nil} {
+	badMAC := verifytest.SignUnder(t, good(), []byte("another"))
+	for name, d := range map[string][]byte{"good": verifytest.Sign(t, good()), "bad MAC": badMAC, "junk": make([]byte, 48), "short": nil} {
 		if n := testing.AllocsPerRun(100, func() { v.Verify(d, places, start+30) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
@@ -262,12 +206,12 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 func BenchmarkVerify(b *testing.B) {
 	v := verifier(b)
 	places := []schedule.Place{{Minute: minute, Index: 1}}
-	bad := encode(b, good())
+	bad := verifytest.Sign(b, good())
 	bad[47] ^= 1
 	for _, row := range []struct {
 		name     string
 		datagram []byte
-	}{{"mac=good", encode(b, good())}, {"mac=bad", bad}, {"magic=bad", make([]byte, 48)}} {
+	}{{"mac=good", verifytest.Sign(b, good())}, {"mac=bad", bad}, {"magic=bad", make([]byte, 48)}} {
 		b.Run(row.name, func(b *testing.B) {
 			for b.Loop() {
 				v.Verify(row.datagram, places, start+30)
@@ -275,30 +219,4 @@ func BenchmarkVerify(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pkts/s")
 		})
 	}
-}
-
-// BenchmarkHMAC compares an HMAC from a saved state with what no HMAC can do
-// without: two compressions of SHA-256.
-func BenchmarkHMAC(b *testing.B) {
-	template, err := stateOfBlock(make([]byte, sha256.BlockSize))
-	if err != nil {
-		b.Fatal(err)
-	}
-	key, err := newMACKey(secret, &template)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("way=saved-state", func(b *testing.B) {
-		s, signed, mac := newMACState(), make([]byte, wire.SignedSize), make([]byte, wire.MACSize)
-		b.ReportAllocs()
-		for b.Loop() {
-			s.verify(&key, signed, mac)
-		}
-	})
-	b.Run("way=two-compressions", func(b *testing.B) {
-		h, blocks := sha256.New(), make([]byte, 2*sha256.BlockSize)
-		for b.Loop() {
-			h.Write(blocks)
-		}
-	})
 }

@@ -7,9 +7,10 @@
 //	Join       a veth pair between this namespace and a Host; for tests, Connect
 //	Count      what crossed an end of it
 //	Until      waits for progress, as long as the test may take
+//	Deadline   is the deadline of a socket from which a test expects something
 //	Together   lets more tests that wait run side by side
 //
 // ReceiveByThread says which core pays for what is received.
 //
-// Linux only, but for Until and Together.
+// Linux only, but for Until, Deadline and Together.
 package netns

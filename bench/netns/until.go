@@ -11,12 +11,7 @@ import (
 // goroutine.
 func Until(t testing.TB, what string, ok func() bool, notes ...func() string) {
 	t.Helper()
-	var end time.Time
-	if d, has := t.(interface{ Deadline() (time.Time, bool) }); has {
-		if deadline, limited := d.Deadline(); limited {
-			end = deadline.Add(-10 * time.Second)
-		}
-	}
+	end := Deadline(t)
 	for !ok() {
 		if !end.IsZero() && time.Now().After(end) {
 			text := ""
@@ -29,5 +24,21 @@ func Until(t testing.TB, what string, ok func() bool, notes ...func() string) {
 	}
 }
 
-// pollPause is how often Until looks.
-const pollPause = 10 * time.Millisecond
+// Deadline returns the time at which a test should stop waiting: shortly before
+// its own deadline. It is zero if the test has none, which sockets and dialers
+// take for no deadline.
+func Deadline(t testing.TB) time.Time {
+	if d, has := t.(interface{ Deadline() (time.Time, bool) }); has {
+		if end, limited := d.Deadline(); limited {
+			return end.Add(-spare)
+		}
+	}
+	return time.Time{}
+}
+
+const (
+	// pollPause is how often Until looks.
+	pollPause = 10 * time.Millisecond
+	// spare is the time that a test has to report its failure.
+	spare = 10 * time.Second
+)

@@ -108,13 +108,18 @@ func (p *Process) Usage() (u Usage, err error) {
 		}
 		u.Processor += used
 	}
-	pages, err := os.ReadFile(filepath.Join(root, "statm"))
-	if err != nil {
-		return u, fmt.Errorf("ask what a process has used: %w", err)
-	}
-	resident, err := field(string(pages), 1)
-	u.Resident = resident * uint64(os.Getpagesize())
+	u.Resident, err = Resident(p.cmd.Process.Pid)
 	return u, err
+}
+
+// Resident returns the resident memory of any process, in bytes.
+func Resident(pid int) (uint64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, fmt.Errorf("ask for the memory of a process: %w", err)
+	}
+	pages, err := field(string(text), 1)
+	return pages * uint64(os.Getpagesize()), err
 }
 
 // ThreadTime is the processor time that any thread has had, the kernel's own

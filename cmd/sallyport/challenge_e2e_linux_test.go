@@ -118,8 +118,8 @@ from = ["192.0.2.0/24"]`))
 	if n.reaches(n.stranger, strings.Replace(result.Service, asClient, asStranger, 1)) {
 		t.Error("a stranger uses the random port")
 	}
-	if !n.reaches(n.client, result.Service) {
-		t.Errorf("nobody at %s\n%s", result.Service, n.log())
+	if c, err := n.dialUntil(netns.Deadline(t), n.client, "tcp", result.Service); err != nil || !answers(c) {
+		t.Errorf("nobody at %s: %v\n%s", result.Service, err, n.log())
 	}
 	if n.reaches(n.client, result.Service) {
 		t.Error("the random port takes a second connection")

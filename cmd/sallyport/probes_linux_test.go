@@ -27,10 +27,15 @@ func (n *network) knock(profile string) {
 	n.run(n.client, n.path("sallyport"), "knock", n.path(profile+".toml"))
 }
 
-// dial connects to a port of the server.
-func (n *network) dial(on *netns.Host, protocol, address string) (c net.Conn, err error) {
+// dial connects to a port of the server. It takes silence for an answer after
+// a second.
+func (n *network) dial(on *netns.Host, protocol, address string) (net.Conn, error) {
+	return n.dialUntil(time.Now().Add(time.Second), on, protocol, address)
+}
+
+func (n *network) dialUntil(end time.Time, on *netns.Host, protocol, address string) (c net.Conn, err error) {
 	err = on.Do(func() error {
-		c, err = net.DialTimeout(protocol, address, time.Second)
+		c, err = (&net.Dialer{Deadline: end}).Dial(protocol, address)
 		return err
 	})
 	return c, err
@@ -41,14 +46,16 @@ func (n *network) dial(on *netns.Host, protocol, address string) (c net.Conn, er
 // that is dropped takes a second; see opens for what should be open.
 func (n *network) reaches(on *netns.Host, address string) bool {
 	c, err := n.dial(on, "tcp", address)
-	if err != nil {
-		return false
-	}
+	return err == nil && answers(c)
+}
+
+// answers reports whether a service says something. It closes the connection.
+func answers(c net.Conn) bool {
 	defer c.Close()
 	if _, err := io.WriteString(c, "GET /test1.html HTTP/1.0\r\n\r\n"); err != nil {
 		return false
 	}
-	_, err = c.Read(make([]byte, 1))
+	_, err := c.Read(make([]byte, 1))
 	return err == nil
 }
 

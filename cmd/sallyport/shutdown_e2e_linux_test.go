@@ -91,15 +91,10 @@ func TestLeaseThatEndsInATransfer(t *testing.T) {
 	}, func() bool {
 		return !slices.ContainsFunc(transfers, func(tr *transfer) bool { return tr.downloaded.Load() == 0 || tr.uploaded.Load() == 0 })
 	})
-	moves := func(tr *transfer) (down, up bool) {
+	standsStill := func(tr *transfer) bool {
 		before, beforeUp := tr.downloaded.Load(), tr.uploaded.Load()
-		for range 50 {
-			time.Sleep(20 * time.Millisecond)
-			if tr.downloaded.Load() > before && tr.uploaded.Load() > beforeUp {
-				break
-			}
-		}
-		return tr.downloaded.Load() > before, tr.uploaded.Load() > beforeUp
+		time.Sleep(time.Second) // long enough for one that moves
+		return tr.downloaded.Load() == before && tr.uploaded.Load() == beforeUp
 	}
 	n.closes("firewall-keep", "firewall-cut", "proxy-keep", "proxy-cut")
 	for name, port := range ports {
@@ -111,10 +106,11 @@ func TestLeaseThatEndsInATransfer(t *testing.T) {
 		keeps := strings.HasSuffix(tr.name, "keep")
 		if !keeps {
 			// What was on its way may still arrive.
-			n.await(tr.name+" to stand still", func() bool { down, up := moves(tr); return !down && !up })
+			n.await(tr.name+" to stand still", func() bool { return standsStill(tr) })
 			continue
 		}
-		n.await(tr.name+" to move after the lease", func() bool { down, up := moves(tr); return down && up })
+		down, up := tr.downloaded.Load(), tr.uploaded.Load()
+		n.await(tr.name+" to move after the lease", func() bool { return tr.downloaded.Load() > down && tr.uploaded.Load() > up })
 	}
 	// Revoked, nobody keeps anything, though the lease was over before.
 	text, err := os.ReadFile(n.path("gate/clients.txt"))
@@ -125,7 +121,7 @@ func TestLeaseThatEndsInATransfer(t *testing.T) {
 	n.run(nil, n.path("sallyportd"), "client", "revoke", id, "-c", n.path("gate/sallyportd.toml"))
 	n.await("the revocation", func() bool { return strings.Contains(n.log(), "what=clients clients=0") })
 	for _, tr := range transfers {
-		n.await(tr.name+" of a revoked client to stand still", func() bool { down, up := moves(tr); return !down && !up })
+		n.await(tr.name+" of a revoked client to stand still", func() bool { return standsStill(tr) })
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/bench/target"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -55,9 +55,9 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24"}}, host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24"}})
 	v := startVictim(t, dir)
 	flood(t, host, time.Second) // whatever is made once is made
-	before := resident(t, v.cmd.Process.Pid)
+	before := resident(t, v)
 	sent := flood(t, host, length)
-	after := resident(t, v.cmd.Process.Pid)
+	after := resident(t, v)
 	v.stop(t, 0)
 	if !strings.Contains(v.log(), "identifier=") || !strings.Contains(v.log(), "mac=") {
 		t.Errorf("the flood did not come through:\n%s", v.log())
@@ -122,16 +122,11 @@ func flood(t *testing.T, host *netns.Host, length time.Duration) (sent int) {
 	return sent
 }
 
-// resident is a process's resident memory in bytes.
-func resident(t testing.TB, pid int) int {
+func resident(t *testing.T, v *victim) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	n, err := target.Resident(v.cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var size, pages int
-	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-		t.Fatal(err)
-	}
-	return pages * os.Getpagesize()
+	return int(n)
 }

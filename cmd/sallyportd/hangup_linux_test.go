@@ -44,8 +44,11 @@ func TestHangupsWhileStarting(t *testing.T) {
 	for !ignoresHangups(t, cmd.Process.Pid) {
 		time.Sleep(100 * time.Microsecond)
 	}
+	// The first one is sent at once: on a busy machine the server may serve
+	// before the next tick.
+	cmd.Process.Signal(syscall.SIGHUP)
 	var log []string
-	sent, serving, reloaded := 0, false, false
+	sent, serving, reloaded := 1, false, false
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !reloaded {
@@ -64,8 +67,8 @@ func TestHangupsWhileStarting(t *testing.T) {
 			}
 		}
 	}
-	if !serving || sent == 0 {
-		t.Errorf("reloaded before it served, or without a hangup:\n%s", strings.Join(log, "\n"))
+	if !serving {
+		t.Errorf("reloaded before it served:\n%s", strings.Join(log, "\n"))
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	for range lines {

@@ -81,13 +81,7 @@ func (w *world) open(sockets bool) {
 
 func (w *world) await(what string, ok func() bool) {
 	w.Helper()
-	for range 60_000 {
-		if ok() {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	w.Fatalf("never: %s; %+v", what, w.Stats())
+	netns.Until(w, what, ok, func() string { return fmt.Sprintf("%+v", w.Stats()) })
 }
 
 // send puts a packet on the link, from outside.
@@ -202,7 +196,7 @@ func TestKnocksAndAnswers(t *testing.T) {
 				// The client's socket is connected: only the very port can answer.
 				for _, payload := range []string{"challenge", "an odd one"} {
 					w.must(w.Answer(k, []byte(payload)))
-					w.must(c.SetReadDeadline(time.Now().Add(20 * time.Second)))
+					w.must(c.SetReadDeadline(netns.Deadline(w)))
 					b := make([]byte, 100)
 					n, err := c.Read(b)
 					if errors.Is(err, unix.ECONNREFUSED) {
@@ -227,18 +221,19 @@ func TestPortsStayClosed(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	refused := func(w *world, port int, payload []byte) bool {
+	// refused waits for the kernel's answer, until a time.
+	refused := func(w *world, port int, payload []byte, end time.Time) bool {
 		c := w.dial(fmt.Sprintf("198.51.100.1:%d", port))
 		_, err := c.Write(payload)
 		w.must(err)
-		w.must(c.SetReadDeadline(time.Now().Add(300 * time.Millisecond)))
+		w.must(c.SetReadDeadline(end))
 		_, err = c.Read(make([]byte, 1))
 		return errors.Is(err, unix.ECONNREFUSED)
 	}
 	w := newWorld(t, false)
 	for _, payload := range [][]byte{nil, []byte("x")} {
 		for _, port := range []int{20000, 20100} {
-			if !refused(w, port, payload) {
+			if !refused(w, port, payload, netns.Deadline(t)) {
 				t.Errorf("captured: port %d is not closed to %q", port, payload)
 			}
 		}
@@ -246,13 +241,13 @@ func TestPortsStayClosed(t *testing.T) {
 	w.stop()
 	w.open(true)
 	for _, payload := range [][]byte{nil, []byte("x")} {
-		if refused(w, 20000, payload) {
+		if refused(w, 20000, payload, time.Now().Add(300*time.Millisecond)) {
 			t.Errorf("bound: port 20000 answers %q", payload)
 		}
 	}
 	w.await("the empty one", func() bool { return w.Stats().Received == 1 })
 	w.stop()
-	if !refused(w, 20000, nil) {
+	if !refused(w, 20000, nil, netns.Deadline(t)) {
 		t.Error("bound after the end")
 	}
 }
@@ -310,7 +305,7 @@ func TestThroughTranslation(t *testing.T) {
 		t.Errorf("the NAT gave the packets the ports %v", ports)
 	}
 	w.must(w.Answer(w.heard()[4], []byte("challenge")))
-	w.must(c.SetReadDeadline(time.Now().Add(20 * time.Second)))
+	w.must(c.SetReadDeadline(netns.Deadline(w)))
 	b := make([]byte, 100)
 	n, from, err := c.ReadFromUDPAddrPort(b)
 	if err != nil || string(b[:n]) != "challenge" || from != netip.AddrPortFrom(here4, 20004) {

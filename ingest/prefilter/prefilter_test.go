@@ -14,6 +14,7 @@ import (
 	"sallyport/ingest/prefilter/prefiltertest"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -77,13 +78,9 @@ func TestVerifierAgrees(t *testing.T) {
 		}
 		var clients []verify.Client
 		for _, id := range r.Clients {
-			clients = append(clients, verify.Client{Identifier: id, Secret: []byte("secret")})
+			clients = append(clients, verifytest.Client(id))
 		}
-		table, err := verify.NewTable(clients)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v := verify.New(verify.Rules{Table: table, Ports: int(r.Table.Maximum) + 1, Tolerance: time.Minute})
+		v := verify.New(verify.Rules{Table: verifytest.Table(t, clients...), Ports: int(r.Table.Maximum) + 1, Tolerance: time.Minute})
 		for _, p := range prefiltertest.Packets() {
 			_, got := v.Verify(p.Datagram, r.Table.Ports[r.Port], minute.Start().Unix()+30)
 			want := r.Want(p.Datagram)

@@ -2,10 +2,12 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"sallyport/sessions/client"
@@ -20,15 +22,7 @@ func ExampleKnock() {
 		Server: "127.0.0.1", PortSecret: "portSecret", Ports: 1, Generator: schedule.Algorithm1,
 		Identifier: wire.Identifier([]byte("com1")), Secret: []byte("com1_secret"),
 	}
-	now := time.Unix(1_700_000_000, 0)
-	ports, err := schedule.Ports(profile.Generator, profile.PortSecret, schedule.MinuteOf(now), profile.Ports)
-	if err != nil {
-		panic(err)
-	}
-	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(ports[0])})
-	if err != nil {
-		panic(err)
-	}
+	now, server := listen(profile)
 	defer server.Close()
 	dir, err := os.MkdirTemp("", "sallyport-example")
 	if err != nil {
@@ -56,8 +50,26 @@ func ExampleKnock() {
 		panic(err)
 	}
 	fmt.Println("attempts:", result.Attempts)
-	fmt.Printf("knock %d of %s at port %d, nonce %d\n", knock.Sequence, knock.Identifier, ports[0], knock.Nonce)
+	fmt.Printf("knock %d of %s, nonce %d\n", knock.Sequence, knock.Identifier, knock.Nonce)
 	// Output:
 	// attempts: 1
-	// knock 0 of com1 at port 27015, nonce 0
+	// knock 0 of com1, nonce 0
+}
+
+// listen opens the first port of a minute, and returns a time in that minute.
+// It takes the first minute whose port is free on this host.
+func listen(p client.Profile) (time.Time, *net.UDPConn) {
+	for now := time.Unix(1_700_000_000, 0); ; now = now.Add(time.Minute) {
+		ports, err := schedule.Ports(p.Generator, p.PortSecret, schedule.MinuteOf(now), p.Ports)
+		if err != nil {
+			panic(err)
+		}
+		server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(ports[0])})
+		if err == nil {
+			return now, server
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			panic(err)
+		}
+	}
 }

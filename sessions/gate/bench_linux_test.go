@@ -5,17 +5,15 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
 	"sallyport/sessions"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/helper/helpertest"
 	"sallyport/verify/wire"
 )
 
@@ -32,12 +30,15 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	defer host.Close()
 	terms := Terms{OpenFor: time.Minute, OpenMax: time.Minute, Addresses: 8}
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}}
-	client, ended := helperIn(b, host, policy)
-	defer func() {
-		if err := errors.Join(client.Stop(), <-ended); err != nil {
-			b.Error(err)
-		}
-	}()
+	var table *firewall.Table
+	if err := host.Do(func() (err error) {
+		table, err = firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: access.ID("ssh"), Protocol: firewall.TCP, Port: 22}}}, system)
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	client, ended := helpertest.StartIn(b, host.Do, helper.Config{Policy: policy, Firewall: table, Clock: system})
+	defer helpertest.Stop(b, client, ended)
 	ssh := NewService(ServiceConfig{
 		Name: "ssh", PrefixLen6: 64, Terms: terms, Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: system,
 		Log: slog.New(slog.DiscardHandler),
@@ -81,40 +82,4 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	b.ReportMetric(float64(alone.Nanoseconds())/each, "ns/alone")
 	b.ReportMetric(float64(alone)/float64(together), "alone/together")
 	ssh.revoke(func(wire.Identifier) bool { return false })
-}
-
-// helperIn is a helper in another namespace, with a table of its own.
-func helperIn(tb testing.TB, host *netns.Host, p helper.Policy) (*helper.Client, <-chan error) {
-	tb.Helper()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	lifeline, held, err := os.Pipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		defer held.Close()
-		ended <- host.Do(func() error {
-			table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: p.Services[0].ID, Protocol: firewall.TCP, Port: 22}}}, system)
-			if err != nil {
-				unix.Close(pair[1])
-				return err
-			}
-			_, err = helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
-				Policy: p, Firewall: table, Clock: system, Log: slog.New(slog.DiscardHandler),
-			})
-			return err
-		})
-	}()
-	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, system)
-	if err == nil {
-		err = client.Ready(helper.Digest{})
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return client, ended
 }

@@ -12,6 +12,7 @@ import (
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/helper/helpertest"
 )
 
 // TestStepsOfTheWallClock change no lease.
@@ -89,11 +90,9 @@ func TestSuspendedFlow(t *testing.T) {
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
-	if !answered(talker(t, "127.0.0.1", address)) {
-		t.Fatal("not answered within the lease")
-	}
+	answered(t, "within the lease", talker(t, "127.0.0.1", address))
 	host.Suspend(2 * time.Hour)
-	eventually(t, "flow and socket end", func() bool {
+	netns.Until(t, "flow and socket end", func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return d.conn == nil && d.relay.Flows() == 0
@@ -136,8 +135,8 @@ func TestSuspendedFirewall(t *testing.T) {
 	host := clocktest.NewHost()
 	wall := &pretendedWall{in: map[access.Peer]bool{}}
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
-	client, stop := helperOf(t, policy, wall, host.Clock())
-	defer stop()
+	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Firewall: wall, Clock: host.Clock()})
+	defer helpertest.Stop(t, client, ended)
 	s := NewService(ServiceConfig{
 		Name: "ssh", PrefixLen6: 128, Terms: Terms{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
 		Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: host.Clock(), Log: slog.New(slog.DiscardHandler),
@@ -152,7 +151,7 @@ func TestSuspendedFirewall(t *testing.T) {
 		t.Error("closed by a step of the wall clock")
 	}
 	host.Suspend(2 * time.Hour)
-	eventually(t, "the firewall is closed", func() bool { return !wall.has("192.0.2.1") })
+	netns.Until(t, "the firewall is closed", func() bool { return !wall.has("192.0.2.1") })
 }
 
 // running is a service that runs as long as the test.
@@ -166,14 +165,4 @@ func running(t *testing.T, s *Service) {
 			t.Error(err)
 		}
 	})
-}
-
-// eventually waits for what comes about by itself.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }

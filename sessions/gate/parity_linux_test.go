@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/access/accesstest"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/helper/helpertest"
 	"sallyport/sessions/gate/relay"
 	"sallyport/sessions/gate/screen"
 )
@@ -66,7 +65,7 @@ func (s *streets) settle() {
 	}
 	defer c.Close()
 	for _, source := range accesstest.Sources {
-		eventually(s.T, source.String()+" is heard", func() bool { return s.heard(c, source) })
+		netns.Until(s.T, source.String()+" is heard", func() bool { return s.heard(c, source) })
 	}
 }
 
@@ -126,7 +125,7 @@ func (s *streets) heard(c *net.UDPConn, source netip.Addr) (in bool) {
 	s.Helper()
 	s.say(source)
 	for {
-		c.SetReadDeadline(time.Now().Add(time.Minute))
+		c.SetReadDeadline(netns.Deadline(s))
 		_, from, err := c.ReadFromUDPAddrPort(make([]byte, 10))
 		switch {
 		case err != nil:
@@ -262,7 +261,7 @@ func (s *streets) udp(t *testing.T) {
 			// One goroutine reads: when it has made the second flow, it has made
 			// the first, or not.
 			for !peersHave(u, always) {
-				upstream.SetReadDeadline(time.Now().Add(time.Minute))
+				upstream.SetReadDeadline(netns.Deadline(t))
 				if _, _, err := upstream.ReadFrom(make([]byte, 10)); err != nil {
 					t.Fatalf("%s: %s: %v", r.Name, source, err)
 				}
@@ -299,48 +298,13 @@ func (s *streets) firewall(t *testing.T) {
 			t.Fatal(err)
 		}
 		policy := helper.Policy{Services: []helper.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
-		client, stop := helperOf(t, policy, table, system)
-		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Minute))
+		client, ended := helpertest.Start(t, helper.Config{Policy: policy, Firewall: table, Clock: system})
+		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {
 			if got := s.heard(c, source); got != r.HasOnAnyLink(source) {
 				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
 			}
 		}
-		stop()
-	}
-}
-
-// helperOf is a helper in this process, behind the sockets of one of its own.
-func helperOf(t testing.TB, p helper.Policy, f helper.Firewall, now clock.Clock) (c *helper.Client, stop func()) {
-	t.Helper()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lifeline, held, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.DiscardHandler)
-	done := make(chan error, 1)
-	go func() {
-		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{Policy: p, Firewall: f, Clock: now, Log: log})
-		done <- err
-	}()
-	c, err = helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
-	if err == nil {
-		err = c.Ready(helper.Digest{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		helpertest.Stop(t, client, ended)
 	}
 }

@@ -30,9 +30,9 @@ func freePort(t *testing.T) uint16 {
 
 func at(port uint16) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))) }
 
-// dialFrom connects from an address, within a time.
-func dialFrom(from string, port uint16, within time.Duration) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: within}
+// dialFrom connects from an address, until a time.
+func dialFrom(from string, port uint16, end time.Time) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Deadline: end}
 	return d.Dial("tcp", at(port))
 }
 
@@ -103,7 +103,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 			s := serviceOf(name, 128, enforcer)
 			defer s.close()
 			port := freePort(t)
-			if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port, For: 20 * time.Second}); err != nil {
+			if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port, For: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 			tcp.mu.Lock()
@@ -112,19 +112,19 @@ func TestRandomPortOfTCP(t *testing.T) {
 			}
 			tcp.mu.Unlock()
 			// The kernel lets him wait, or, where it may not be told to, he is reset.
-			if stranger, err := dialFrom("127.0.0.2", port, 200*time.Millisecond); err == nil {
+			if stranger, err := dialFrom("127.0.0.2", port, time.Now().Add(200*time.Millisecond)); err == nil {
 				if n, err := stranger.Read(make([]byte, 1)); n != 0 || err == nil {
 					t.Errorf("a stranger read %d bytes, %v", n, err)
 				}
 				stranger.Close()
 			}
-			c, err := dialFrom("127.0.0.1", port, 10*time.Second)
+			c, err := dialFrom("127.0.0.1", port, netns.Deadline(t))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
 			service.use(t, c)
-			if again, err := dialFrom("127.0.0.1", port, 10*time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
+			if again, err := dialFrom("127.0.0.1", port, netns.Deadline(t)); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("a second connection: %v, %v", again, err)
 			}
 			// A lease has its own way in.
@@ -192,7 +192,8 @@ func TestRandomPortOfUDP(t *testing.T) {
 		if !silent(stranger) {
 			t.Error("a stranger is answered")
 		}
-		if !answered(first) || !silent(second) || !silent(stranger) {
+		answered(t, "the first flow", first)
+		if !silent(second) || !silent(stranger) {
 			t.Error("answered: not the first flow alone")
 		}
 		if !silent(talker(t, "127.0.0.1", own)) {
@@ -200,19 +201,20 @@ func TestRandomPortOfUDP(t *testing.T) {
 		}
 		// The lease of the address ends; what came by the port does not.
 		s.Open(grant("com2", "127.0.0.1"))
-		if !answered(talker(t, "127.0.0.1", own)) {
-			t.Error("not answered by the service's own port")
-		}
+		answered(t, "by the service's own port", talker(t, "127.0.0.1", own))
 		s.Do(Order{Grant: grant("com2", "127.0.0.1"), Action: Close})
-		if !answered(first) || !silent(second) {
+		answered(t, "the first flow after another lease", first)
+		if !silent(second) {
 			t.Error("after another lease: not the first flow alone")
 		}
 		// Its time is over.
 		s.mu.Lock()
 		s.ports.end(func(*openPort) bool { return true }, terms.Cut)
 		s.mu.Unlock()
-		if cut && !silent(first) || !cut && !answered(first) {
-			t.Errorf("cut %v: answered after the time: %v", cut, cut)
+		if !cut {
+			answered(t, "the first flow after the time", first)
+		} else if !silent(first) {
+			t.Error("cut, and answered after the time")
 		}
 		s.update(t, terms, func(wire.Identifier) bool { return false })
 		if !silent(first) {
@@ -233,9 +235,8 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
 	}
-	if !answered(talker(t, "127.0.0.1", at(port))) {
-		t.Fatal("not answered")
-	}
+	c := talker(t, "127.0.0.1", at(port))
+	netns.Until(t, "an answer, or the end of a flow that was idle before it", func() bool { return asked(c) || noPorts(d) })
 	emptied(t, d)
 	if c, err := net.ListenPacket("udp", at(port)); err != nil {
 		t.Errorf("after an idle flow: %v", err)
@@ -261,15 +262,11 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 // emptied waits until no random port is left.
 func emptied(t *testing.T, d *UDP) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		d.mu.Lock()
-		left := len(d.ports)
-		d.mu.Unlock()
-		if left == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d random ports are left", left)
-		}
-	}
+	netns.Until(t, "no random port is left", func() bool { return noPorts(d) })
+}
+
+func noPorts(d *UDP) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.ports) == 0
 }

@@ -60,13 +60,9 @@ func talker(t *testing.T, from, to string) *net.UDPConn {
 }
 
 // answered asks until it is answered.
-func answered(c *net.UDPConn) bool {
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
-		if asked(c) {
-			return true
-		}
-	}
-	return false
+func answered(t *testing.T, what string, c *net.UDPConn) {
+	t.Helper()
+	netns.Until(t, "an answer: "+what, func() bool { return asked(c) })
 }
 
 // silent asks twice: what has no flow is not answered, however long one waits.
@@ -110,15 +106,18 @@ func TestUDP(t *testing.T) {
 			t.Fatal(err)
 		}
 		mine, stranger := talker(t, "127.0.0.1", address), talker(t, "127.0.0.2", address)
-		if !answered(mine) || !silent(stranger) {
-			t.Error("answered: the wrong one")
+		answered(t, "to the one with a lease", mine)
+		if !silent(stranger) {
+			t.Error("a stranger is answered")
 		}
 		// The lease ends as it does by itself.
 		s.mu.Lock()
 		s.ended(s.leases.Expire(system.Boot().Add(2*time.Hour)), terms.Cut)
 		s.mu.Unlock()
-		if cut && !silent(mine) || !cut && !answered(mine) {
-			t.Errorf("cut %v: a flow from before is answered: %v", cut, cut)
+		if !cut {
+			answered(t, "to a flow from before", mine)
+		} else if !silent(mine) {
+			t.Error("cut, and a flow from before is answered")
 		}
 		if !silent(talker(t, "127.0.0.1", address)) || !silent(stranger) {
 			t.Errorf("cut %v: a new flow is answered", cut)
@@ -145,21 +144,13 @@ func TestUDPSocketOutlivesItsLease(t *testing.T) {
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
-	if !answered(talker(t, "127.0.0.1", address)) {
-		t.Fatal("not answered")
-	}
+	answered(t, "within the lease", talker(t, "127.0.0.1", address))
 	s.mu.Lock()
 	s.ended(s.leases.Expire(system.Boot().Add(2*time.Hour)), false)
 	s.mu.Unlock()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	netns.Until(t, "the end of the socket", func() bool {
 		d.mu.Lock()
-		there := d.conn != nil
-		d.mu.Unlock()
-		if !there {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("the socket is still there")
-		}
-	}
+		defer d.mu.Unlock()
+		return d.conn == nil
+	})
 }

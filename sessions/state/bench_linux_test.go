@@ -17,7 +17,6 @@ import (
 	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/verifytest"
-	"sallyport/verify/wire"
 )
 
 // stopwatch is a gate that notes when each grant takes effect.
@@ -67,17 +66,17 @@ func knockToOpen(b *testing.B, relaxed bool, rate int) {
 		b.Fatal(err)
 	}
 	list := make([]sessions.Client, clients)
-	keys := make([]verify.Client, clients)
+	ids := make([]string, clients)
 	for i := range list {
-		id := wire.Identifier{'c', byte('0' + i/100), byte('0' + i/10%10), byte('0' + i%10)}
-		list[i], keys[i] = sessions.Client{Identifier: id}, verify.Client{Identifier: id, Secret: []byte("secret")}
+		ids[i] = fmt.Sprintf("c%03d", i)
+		list[i].Identifier = verifytest.ID(ids[i])
 	}
 	gate, journal := &stopwatch{opened: make([]time.Time, 0, b.N)}, &counting{Journal: store}
 	s, err := sessions.New(sessions.Config{Clients: list, Shards: 2, Gate: gate, Journal: journal, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}
-	knocks := sign(b, keys, b.N)
+	knocks := sequences(b, ids, b.N)
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
@@ -128,13 +127,12 @@ func knockToOpen(b *testing.B, relaxed bool, rate int) {
 	b.ReportMetric(us(disk[len(disk)*99/100]), "fdatasync-p99-µs")
 }
 
-// sign makes n sequences of one knock, of one client after the other.
-func sign(b *testing.B, keys []verify.Client, n int) []verify.Knock {
-	all := verifytest.NewFor(b, 1, keys...)
+// sequences returns n sequences of one knock, of one client after the other.
+func sequences(b *testing.B, ids []string, n int) []verify.Knock {
+	all := verifytest.New(b, 1, ids...)
 	knocks := make([]verify.Knock, n)
 	for i := range knocks {
-		k := keys[i%len(keys)]
-		knocks[i] = all.KnockUnder(b, k.Identifier, k.Secret, 29_000_000, uint32(1+i/len(keys)), 0)
+		knocks[i] = all.Knock(b, ids[i%len(ids)], 29_000_000, uint32(1+i/len(ids)), 0)
 	}
 	return knocks
 }

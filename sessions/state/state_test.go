@@ -23,8 +23,6 @@ import (
 	"sallyport/verify/wire"
 )
 
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 func textLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 var errNoDisk = errors.New("no disk")
@@ -32,7 +30,7 @@ var errNoDisk = errors.New("no disk")
 var start = time.Unix(1_800_000_000, 0)
 
 func config(dir string) Config {
-	return Config{Dir: dir, Tolerance: time.Minute, Now: start, Wait: time.Minute, Log: discard()}
+	return Config{Dir: dir, Tolerance: time.Minute, Now: start, Wait: time.Minute, Log: slog.New(slog.DiscardHandler)}
 }
 
 func relaxed(dir string) Config {

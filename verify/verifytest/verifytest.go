@@ -27,10 +27,15 @@ func ID(text string) wire.Identifier { return wire.Identifier([]byte(text)) }
 // Secret returns the secret that belongs to a client in tests.
 func Secret(id wire.Identifier) []byte { return []byte("secret of " + id.String()) }
 
-// Clients returns rows for a key table, each with its Secret.
+// Client returns a client's row for a key table, with its Secret.
+func Client(id wire.Identifier) verify.Client {
+	return verify.Client{Identifier: id, Secret: Secret(id)}
+}
+
+// Clients returns the rows of several clients.
 func Clients(ids ...string) (clients []verify.Client) {
 	for _, id := range ids {
-		clients = append(clients, verify.Client{Identifier: ID(id), Secret: Secret(ID(id))})
+		clients = append(clients, Client(ID(id)))
 	}
 	return clients
 }
@@ -84,43 +89,20 @@ type Sequences struct {
 // New returns the sequences of n knocks of clients that have their Secrets.
 func New(t TB, n int, ids ...string) Sequences {
 	t.Helper()
-	return NewFor(t, n, Clients(ids...)...)
+	return Sequences{verify.New(verify.Rules{Table: Table(t, Clients(ids...)...), Ports: n, Tolerance: time.Minute}), n}
 }
 
-// NewFor returns the sequences of n knocks of clients.
-func NewFor(t TB, n int, clients ...verify.Client) Sequences {
-	t.Helper()
-	return Sequences{verify.New(verify.Rules{Table: Table(t, clients...), Ports: n, Tolerance: time.Minute}), n}
-}
-
-// Datagram returns the knock at a place of a sequence, stamped with the start
-// of the minute, with the nonces from base on. Its client has its Secret.
-func (s Sequences) Datagram(t TB, id string, m schedule.Minute, base uint32, sequence int) []byte {
-	t.Helper()
-	return Sign(t, s.fields(ID(id), m, base, sequence))
-}
-
-// Knock returns the same, authenticated.
+// Knock returns the authenticated knock at a place of a sequence, stamped with
+// the start of the minute. The sequence has the nonces from base on.
 func (s Sequences) Knock(t TB, id string, m schedule.Minute, base uint32, sequence int) verify.Knock {
 	t.Helper()
-	return s.KnockUnder(t, ID(id), Secret(ID(id)), m, base, sequence)
-}
-
-// KnockUnder returns an authenticated knock of a client with another secret
-// than its Secret.
-func (s Sequences) KnockUnder(t TB, id wire.Identifier, secret []byte, m schedule.Minute, base uint32, sequence int) verify.Knock {
-	t.Helper()
-	datagram := SignUnder(t, s.fields(id, m, base, sequence), secret)
+	datagram := Sign(t, wire.Knock{
+		Sequence: int8(sequence), Maximum: int8(s.ports - 1), Identifier: ID(id),
+		Timestamp: uint32(m) * 60, Nonce: base + uint32(sequence),
+	})
 	k, reason := s.verifier.Verify(datagram, []schedule.Place{{Minute: m, Index: int8(sequence)}}, int64(m)*60)
 	if reason != verify.Authentic {
 		t.Fatalf("a knock of %s is refused: %s", id, reason)
 	}
 	return k
-}
-
-func (s Sequences) fields(id wire.Identifier, m schedule.Minute, base uint32, sequence int) wire.Knock {
-	return wire.Knock{
-		Sequence: int8(sequence), Maximum: int8(s.ports - 1), Identifier: id,
-		Timestamp: uint32(m) * 60, Nonce: base + uint32(sequence),
-	}
 }

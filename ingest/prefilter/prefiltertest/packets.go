@@ -1,9 +1,9 @@
 package prefiltertest
 
 import (
-	"encoding/binary"
 	"fmt"
 
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -16,13 +16,7 @@ func Plain(change func(*wire.Knock)) []byte {
 	if change != nil {
 		change(&k)
 	}
-	b := make([]byte, wire.Size)
-	copy(b, wire.Magic)
-	b[wire.OffsetSequence], b[wire.OffsetMaximum] = byte(k.Sequence), byte(k.Maximum)
-	copy(b[wire.OffsetIdentifier:], k.Identifier[:])
-	binary.BigEndian.PutUint32(b[wire.OffsetTimestamp:], k.Timestamp)
-	binary.BigEndian.PutUint32(b[wire.OffsetNonce:], k.Nonce)
-	return b
+	return verifytest.Forge(k)
 }
 
 // Packet is a datagram with a name.

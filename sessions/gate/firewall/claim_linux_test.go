@@ -117,7 +117,7 @@ func TestClaimWithoutAGap(t *testing.T) {
 	w.must(f.grant(0, client4, time.Hour))
 	w.probe(datagram(client4, host4, 4000, 3000, []byte("client")))
 	b := make([]byte, 10)
-	here.SetReadDeadline(time.Now().Add(20 * time.Second))
+	here.SetReadDeadline(netns.Deadline(w))
 	n, err := here.Read(b)
 	w.must(err)
 	if string(b[:n]) != "client" {

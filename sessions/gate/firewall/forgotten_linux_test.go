@@ -42,7 +42,7 @@ func TestForgotten(t *testing.T) {
 		for _, first := range []string{"host", "again"} {
 			_, err := here.Write([]byte("?")) // gets there, and makes the connection the host's
 			w.must(err)
-			there.SetReadDeadline(time.Now().Add(10 * time.Second))
+			there.SetReadDeadline(netns.Deadline(w))
 			if _, err := there.Read(make([]byte, 1)); err != nil {
 				t.Fatalf("%s: what the host sends: %v", first, err)
 			}
@@ -57,7 +57,7 @@ func TestForgotten(t *testing.T) {
 			t.Errorf("cut=%v: %d bytes came in without a grant", cut, n)
 		}
 		w.must(f.grant(0, client4, time.Hour))
-		here.SetReadDeadline(time.Now().Add(20 * time.Second))
+		here.SetReadDeadline(netns.Deadline(w))
 		if _, err := here.Read(make([]byte, 1)); err != nil {
 			t.Errorf("cut=%v: nothing comes in with a grant: %v", cut, err)
 		}
@@ -137,7 +137,7 @@ func TestForward(t *testing.T) {
 		}
 		// What the container begins is not ours, whatever the port.
 		w.must(container.Do(func() error {
-			c, err := net.DialTimeout("tcp", outside.Addr().String(), 20*time.Second)
+			c, err := (&net.Dialer{Deadline: netns.Deadline(t)}).Dial("tcp", outside.Addr().String())
 			if err != nil {
 				return err
 			}
@@ -162,13 +162,13 @@ func (w *world) forgottenThere(f *Table, inside net.Listener) {
 		}
 		_, err = here.Write([]byte("?"))
 		w.must(err)
-		there.SetReadDeadline(time.Now().Add(10 * time.Second))
+		there.SetReadDeadline(netns.Deadline(w))
 		_, err = there.Read(make([]byte, 1))
 		w.must(err)
 		_, err = there.Write([]byte("!"))
 		w.must(err)
 		if !ends {
-			here.SetReadDeadline(time.Now().Add(20 * time.Second))
+			here.SetReadDeadline(netns.Deadline(w))
 			if _, err := here.Read(make([]byte, 1)); err != nil {
 				w.Errorf("a running connection has ended with the lease: %v", err)
 			}

@@ -76,10 +76,10 @@ func TestGrants(t *testing.T) {
 
 	// What nobody ends, ends.
 	w.must(f.grant(0, client4, 50*time.Millisecond))
-	w.until("a grant ends", func() bool { return !w.open(client4, ssh) })
+	netns.Until(t, "a grant ends", func() bool { return !w.open(client4, ssh) })
 	w.must(f.grant(0, client4, time.Hour))
 	w.must(f.grant(0, client4, time.Nanosecond))
-	w.until("a grant that was shortened ends", func() bool { return !w.open(client4, ssh) })
+	netns.Until(t, "a grant that was shortened ends", func() bool { return !w.open(client4, ssh) })
 }
 
 // TestEstablished has a connection outlive its lease, or not.
@@ -108,11 +108,11 @@ func TestEstablished(t *testing.T) {
 					t.Errorf("%s gets in at port %d after a new claim", client, port)
 				}
 			}
-			if !alive(a, 20*time.Second) {
+			if !w.alive(a) {
 				t.Errorf("%s: the connection has ended with the lease", client)
 			}
 		}
-		if alive(b, 20*time.Second) {
+		if w.alive(b) {
 			t.Errorf("%s: the connection has outlived the lease", client)
 		}
 	}
@@ -154,7 +154,7 @@ func (w *world) extended(f *Table, here *net.UDPConn) {
 	}
 	for i := range many {
 		w.send(datagram(client4, host4, 4000, 3000, []byte("?")))
-		here.SetReadDeadline(time.Now().Add(10 * time.Second))
+		here.SetReadDeadline(netns.Deadline(w))
 		if _, err := here.Read(b); err != nil {
 			w.Errorf("datagram %d: %v", i, err)
 			break
@@ -174,19 +174,19 @@ func TestTimes(t *testing.T) {
 	w := newWorld(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	for _, f.renews = range []bool{f.renews, false} { // false: as before Linux 6.12
-		times(t, f)
+		times(w, f)
 		if testing.Short() {
 			return
 		}
 	}
 }
 
-func times(t *testing.T, f *Table) {
+func times(w *world, f *Table) {
 	peers := []access.Peer{access.Anyone4}
 	for _, a := range []netip.Addr{client4, stranger4, client6, stranger6} {
 		peers = append(peers, access.PeerOf(a, access.PrefixNetwork))
 	}
-	rapid.Check(t, func(t *rapid.T) {
+	rapid.Check(w, func(t *rapid.T) {
 		lasting := map[access.Peer]bool{}
 		for range rapid.IntRange(1, 8).Draw(t, "steps") {
 			var changes []access.Change
@@ -214,18 +214,13 @@ func times(t *testing.T, f *Table) {
 				want++
 			}
 		}
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		netns.Until(w, "the end of the short grants", func() bool {
 			n, err := f.granted()
 			if err != nil || n < want {
 				t.Fatalf("%d grants, want %d: %v", n, want, err)
 			}
-			if n == want {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%d grants never become %d", n, want)
-			}
-		}
+			return n == want
+		})
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -112,22 +112,16 @@ func TestCapturedPacketsAreNotTracked(t *testing.T) {
 func (w *world) untilHeard(c *net.UDPConn, packet []byte) {
 	w.Helper()
 	b := make([]byte, 100)
-	for end := time.Now().Add(time.Minute); ; {
+	netns.Until(w, fmt.Sprintf("%x is heard", packet), func() bool {
 		w.send(packet)
 		c.SetReadDeadline(time.Now().Add(time.Second))
 		for {
 			n, err := c.Read(b)
-			if err == nil && bytes.Equal(b[:n], transport(packet)[8:]) {
-				return
-			}
-			if err != nil {
-				break
+			if err != nil || bytes.Equal(b[:n], transport(packet)[8:]) {
+				return err == nil
 			}
 		}
-		if time.Now().After(end) {
-			w.Fatalf("never heard: %x", packet)
-		}
-	}
+	})
 }
 
 func append16(prefix string, a netip.Addr) (b [16]byte) {
@@ -182,7 +176,7 @@ func TestStealth(t *testing.T) {
 		t.Errorf("%d connections are tracked", n)
 	}
 	w.must(f.OpenKnockPorts([]uint16{knock + 100}, time.Nanosecond)) // counts as MinTime
-	w.until("a port ends to take knocks", func() bool {
+	netns.Until(t, "a port ends to take knocks", func() bool {
 		batch, err := newBatch()
 		w.must(err)
 		elements, err := batch.GetSetElements(f.sets.knock)
@@ -212,7 +206,7 @@ func (w *world) exchange(here, there netip.Addr, somewhere func(func() error) er
 	_, err = c.WriteTo([]byte("?"), server.LocalAddr())
 	w.must(err)
 	for _, s := range []net.PacketConn{server, c} {
-		w.must(s.SetDeadline(time.Now().Add(10 * time.Second)))
+		w.must(s.SetDeadline(netns.Deadline(w)))
 		_, from, err := s.ReadFrom(make([]byte, 10))
 		if err != nil {
 			w.Errorf("%s asks %s: %v", here, there, err)

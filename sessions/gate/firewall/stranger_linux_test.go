@@ -89,7 +89,7 @@ func TestStrangersSeeNoDifference(t *testing.T) {
 	}
 	for _, port := range []uint16{dropped, rejected} {
 		for _, a := range []netip.Addr{client4, client6} {
-			if c := w.connect(a, port); c == nil || !alive(c, 20*time.Second) {
+			if c := w.connect(a, port); c == nil || !w.alive(c) {
 				t.Errorf("port %d is closed to %s, which was granted", port, a)
 			}
 		}

@@ -127,9 +127,9 @@ func (w *world) probe(packets ...[]byte) (answers [][]byte) {
 	}
 	w.send(segment(stranger4, host4, 9, mark, flagSYN, nil))
 	b := make([]byte, 65536)
-	for end := time.Now().Add(time.Minute); ; {
+	for end := netns.Deadline(w); ; {
 		n, from, err := unix.Recvfrom(w.wire, b, 0)
-		if err == unix.EAGAIN && time.Now().Before(end) {
+		if err == unix.EAGAIN && (end.IsZero() || time.Now().Before(end)) {
 			w.send(segment(stranger4, host4, 9, mark, flagSYN, nil))
 			continue
 		}
@@ -149,8 +149,8 @@ func (w *world) probe(packets ...[]byte) (answers [][]byte) {
 	}
 }
 
-// connect connects from an address outside to a port here; nil: silence or
-// refusal, which probe tells apart.
+// connect connects from an address outside to a port here that is open to it;
+// nil: silence or refusal, which probe tells apart.
 func (w *world) connect(from netip.Addr, port uint16) net.Conn {
 	w.Helper()
 	to := host4
@@ -162,7 +162,7 @@ func (w *world) connect(from netip.Addr, port uint16) net.Conn {
 	}
 	var c net.Conn
 	w.outside.Do(func() (err error) {
-		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: 10 * time.Second}
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Deadline: netns.Deadline(w)}
 		c, err = d.Dial("tcp", netip.AddrPortFrom(to, port).String())
 		return err
 	})
@@ -199,10 +199,9 @@ func (w *world) echo(port uint16) {
 	}()
 }
 
-// alive reports whether an echo comes back; what does not come within d is
-// taken for lost.
-func alive(c net.Conn, d time.Duration) bool {
-	c.SetDeadline(time.Now().Add(d))
+// alive reports whether an echo comes back, and not a reset.
+func (w *world) alive(c net.Conn) bool {
+	c.SetDeadline(netns.Deadline(w))
 	if _, err := c.Write([]byte("?")); err != nil {
 		return false
 	}
@@ -226,16 +225,6 @@ func (w *world) open(from netip.Addr, port uint16) bool {
 		}
 	}
 	return false
-}
-
-// until waits for what comes about by itself.
-func (w *world) until(what string, done func() bool) {
-	w.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.Fatalf("never: %s", what)
-		}
-	}
 }
 
 // connections is how many the kernel tracks.

@@ -1,24 +1,29 @@
-package helper
+package helper_test
 
 import (
 	"errors"
-	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sallyport/sessions/clock"
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/helper/helpertest"
 )
 
 // running is a clock that nothing moves.
 var running = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
+
+var (
+	epoch    = time.Unix(1_800_000_000, 0)
+	web, ssh = access.ID("web"), access.ID("ssh")
+)
+
+func peer(a string) access.Peer { return access.PeerOf(netip.MustParseAddr(a), access.PrefixHost) }
 
 // wall remembers what was done to it.
 type wall struct {
@@ -60,53 +65,27 @@ func (f *wall) Close() error {
 
 func (f *wall) last() []access.Change { return f.applied[len(f.applied)-1] }
 
-// ended is how Serve did.
-type ended struct {
-	ordered bool
-	err     error
-}
-
-// start runs a helper, as a process of its own would.
-func start(t *testing.T, f Firewall, digest Digest, now clock.Clock) (*Client, <-chan ended) {
+// serve runs a helper that has read a configuration with the digest 1.
+func serve(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Client, <-chan helpertest.Ended) {
 	t.Helper()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lifeline, held, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan ended, 1)
-	go func() {
-		defer held.Close()
-		ordered, err := Serve(os.NewFile(uintptr(pair[1]), "server"), Config{
-			Policy: oneService, Digest: digest, Firewall: f, Clock: now, Log: slog.New(slog.DiscardHandler),
-		})
-		done <- ended{ordered, err}
-	}()
-	c, err := NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, done
+	return helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Firewall: f, Clock: now})
 }
 
-func ready(t *testing.T, f Firewall) (*Client, <-chan ended) {
+func ready(t *testing.T, f helper.Firewall) (*helper.Client, <-chan helpertest.Ended) {
 	t.Helper()
 	return readyAt(t, f, running)
 }
 
-func readyAt(t *testing.T, f Firewall, now clock.Clock) (*Client, <-chan ended) {
+func readyAt(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Client, <-chan helpertest.Ended) {
 	t.Helper()
-	c, done := start(t, f, Digest{1}, now)
-	if err := c.Ready(Digest{1}); err != nil {
+	c, done := serve(t, f, now)
+	if err := c.Ready(helper.Digest{1}); err != nil {
 		t.Fatal(err)
 	}
 	return c, done
 }
 
-var oneService = Policy{Services: []Service{{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 128}}}
+var oneService = helper.Policy{Services: []helper.Service{{ID: ssh, Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
 
 func opens(p access.Peer, d time.Duration) access.Change {
 	return access.Change{Service: ssh, Peer: p, Until: running.Boot().Add(d)}
@@ -125,25 +104,27 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 	f := wall{ended: make(chan []access.Change)}
 	c, done := ready(t, &f)
 	a := peer("192.0.2.1")
-	e := NewEnforcer(c, ssh)
-	if err := one(e, opens(a, 30*time.Second)); err != nil {
+	e := helper.NewEnforcer(c, ssh)
+	opened := opens(a, 30*time.Minute)
+	if err := one(e, opened); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.last()[0]; len(f.applied) != 1 || got.Service != ssh || got.Peer != a || got.Until.Sub(running.Boot()) > 30*time.Second || got.Until.Sub(running.Boot()) < 20*time.Second {
+	// The time that is left goes over the wire: it begins anew when it comes.
+	if got := f.last()[0]; len(f.applied) != 1 || got.Service != ssh || got.Peer != a || got.Until.Sub(running.Boot()) > 30*time.Minute || got.Until.Before(opened.Until.Add(-time.Second)) {
 		t.Errorf("applied %+v", f.applied)
 	}
 	// More than is configured is refused, and the server lives on. What stands
 	// beside it in the request is done.
-	errs := e.Apply([]access.Change{opens(a, time.Hour), opens(peer("192.0.2.7"), time.Second), {Service: web, Peer: a, Until: running.Boot().Add(time.Second)}})
-	if len(errs) != 3 || errs[0] == nil || !strings.Contains(errs[0].Error(), "at most") || errs[1] != nil || errs[2] == nil || errors.Is(errs[0], ErrDead) {
-		t.Errorf("an hour: %v", errs)
+	errs := e.Apply([]access.Change{opens(a, 2*time.Hour), opens(peer("192.0.2.7"), time.Hour), {Service: web, Peer: a, Until: running.Boot().Add(time.Hour)}})
+	if len(errs) != 3 || errs[0] == nil || !strings.Contains(errs[0].Error(), "at most") || errs[1] != nil || errs[2] == nil || errors.Is(errs[0], helper.ErrDead) {
+		t.Errorf("two hours: %v", errs)
 	}
 	if got := f.last(); len(got) != 1 || got[0].Peer != peer("192.0.2.7") {
 		t.Errorf("beside what is refused: %+v", got)
 	}
 	// What fails has its own error.
 	f.fail, f.fails = errors.New("no room"), func(c access.Change) bool { return c.Peer == peer("192.0.2.2") }
-	errs = e.Apply([]access.Change{opens(peer("192.0.2.1"), time.Second), opens(peer("192.0.2.2"), time.Second), opens(peer("192.0.2.3"), time.Second)})
+	errs = e.Apply([]access.Change{opens(peer("192.0.2.1"), time.Hour), opens(peer("192.0.2.2"), time.Hour), opens(peer("192.0.2.3"), time.Hour)})
 	if len(errs) != 3 || errs[0] != nil || errs[1] == nil || errs[2] != nil || !strings.Contains(errs[1].Error(), "no room") {
 		t.Errorf("a failure: %v", errs)
 	}
@@ -161,7 +142,7 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
-	if e := <-done; !e.ordered || e.err != nil || f.closed != 1 {
+	if e := <-done; !e.Ordered || e.Err != nil || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 }
@@ -172,9 +153,9 @@ func TestWhatTheKernelHasEnded(t *testing.T) {
 	now := epoch
 	stopped := func() time.Time { return now }
 	c, done := readyAt(t, &f, clock.Clock{Wall: stopped, Monotonic: stopped, Boot: stopped})
-	lives, ends := NewEnforcer(c), NewEnforcer(c, ssh)
+	lives, ends := helper.NewEnforcer(c), helper.NewEnforcer(c, ssh)
 	a, onLink := peer("192.0.2.1"), access.PeerOf(netip.MustParseAddr("fe80::1%2"), 128)
-	open := func(e *Enforcer, p access.Peer) {
+	open := func(e *helper.Enforcer, p access.Peer) {
 		t.Helper()
 		if err := one(e, access.Change{Service: ssh, Peer: p, Until: now.Add(time.Second)}); err != nil {
 			t.Fatal(err)
@@ -211,7 +192,7 @@ func TestWhatTheKernelHasEnded(t *testing.T) {
 	if err := lives.Close(); err != nil || f.last()[0].Peer != peer("fe80::1") || !f.last()[0].Revokes() {
 		t.Errorf("closed %+v, %v", f.last(), err)
 	}
-	if err := one(lives, opens(a, time.Second)); !errors.Is(err, access.ErrClosed) {
+	if err := one(lives, opens(a, time.Hour)); !errors.Is(err, access.ErrClosed) {
 		t.Errorf("after it was closed: %v", err)
 	}
 	c.Stop()
@@ -224,14 +205,14 @@ func TestSuspended(t *testing.T) {
 	var f wall
 	host := clocktest.NewHost()
 	c, done := readyAt(t, &f, host.Clock())
-	e := NewEnforcer(c)
+	e := helper.NewEnforcer(c)
 	a := peer("192.0.2.1")
-	if err := one(e, access.Change{Service: ssh, Peer: a, Until: host.Clock().Boot().Add(time.Minute)}); err != nil {
+	if err := one(e, access.Change{Service: ssh, Peer: a, Until: host.Clock().Boot().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	host.Step(time.Hour)
 	host.Step(-2 * time.Hour)
-	host.Suspend(time.Hour)
+	host.Suspend(2 * time.Hour)
 	if e.Apply([]access.Change{revokes(a, false)}); !slices.Equal(f.last(), []access.Change{revokes(a, false)}) {
 		t.Errorf("applied %+v", f.last())
 	}
@@ -241,14 +222,14 @@ func TestSuspended(t *testing.T) {
 
 func TestHelperOfAnotherConfiguration(t *testing.T) {
 	var f wall
-	c, done := start(t, &f, Digest{1}, running)
-	if err := c.Ready(Digest{2}); !errors.Is(err, ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected 0200") {
+	c, done := serve(t, &f, running)
+	if err := c.Ready(helper.Digest{2}); !errors.Is(err, helper.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected 0200") {
 		t.Errorf("got %v", err)
 	}
-	if e := <-done; e.ordered || f.closed != 1 {
+	if e := <-done; e.Ordered || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
-	if err := one(NewEnforcer(c), opens(peer("192.0.2.1"), time.Second)); !errors.Is(err, ErrDead) || len(f.applied) != 0 {
+	if err := one(helper.NewEnforcer(c), opens(peer("192.0.2.1"), time.Hour)); !errors.Is(err, helper.ErrDead) || len(f.applied) != 0 {
 		t.Errorf("afterwards: %v, applied %v", err, f.applied)
 	}
 }
@@ -256,12 +237,12 @@ func TestHelperOfAnotherConfiguration(t *testing.T) {
 func TestHelperClosesWhenTheServerDies(t *testing.T) {
 	var f wall
 	c, done := ready(t, &f)
-	c.conn.Close() // as the kernel does for a process that was killed
-	if e := <-done; e.ordered || e.err != nil || f.closed != 1 {
+	c.Kill()
+	if e := <-done; e.Ordered || e.Err != nil || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 	<-c.Dead()
-	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, ErrDead) {
+	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, helper.ErrDead) {
 		t.Errorf("after its death: %v", err)
 	}
 }
@@ -270,7 +251,7 @@ func TestHelperClosesWhenTheServerDies(t *testing.T) {
 func TestConnectionsEndInTheirTime(t *testing.T) {
 	f := wall{ended: make(chan []access.Change)}
 	c, done := ready(t, &f)
-	e := NewEnforcer(c, ssh)
+	e := helper.NewEnforcer(c, ssh)
 	var asked []access.Change
 	cut := func() {
 		change := revokes(access.PeerOf(netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + len(asked))}), 128), true)
@@ -283,7 +264,7 @@ func TestConnectionsEndInTheirTime(t *testing.T) {
 	for range 10 {
 		cut()
 	}
-	if err := one(e, opens(peer("192.0.2.1"), time.Second)); err != nil {
+	if err := one(e, opens(peer("192.0.2.1"), time.Hour)); err != nil {
 		t.Errorf("a grant meanwhile: %v", err)
 	}
 	// Nothing that was asked for is forgotten when the server stops.
@@ -306,17 +287,17 @@ func TestConnectionsEndInTheirTime(t *testing.T) {
 func TestWhatCannotBeClosedEndsTheHelper(t *testing.T) {
 	var f wall
 	c, done := ready(t, &f)
-	e := NewEnforcer(c)
+	e := helper.NewEnforcer(c)
 	a := peer("192.0.2.1")
-	if err := one(e, opens(a, 30*time.Second)); err != nil {
+	if err := one(e, opens(a, time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	f.fail = errors.New("no room")
 	one(e, revokes(a, false))
-	if err := c.Err(); !errors.Is(err, ErrDead) || !strings.Contains(err.Error(), "no room") {
+	if err := c.Err(); !errors.Is(err, helper.ErrDead) || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("got %v", err)
 	}
-	if e := <-done; e.ordered || f.closed != 1 {
+	if e := <-done; e.Ordered || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 }
@@ -325,8 +306,8 @@ func TestHelperRefusesNonsense(t *testing.T) {
 	var f wall
 	c, done := ready(t, &f)
 	// A message that is too long is refused, not cut short.
-	for name, b := range map[string][]byte{"nonsense": []byte("GET / HTTP/1.0\r\n\r\n"), "a long message": make([]byte, 2*maxRequest)} {
-		if _, err := c.ask(b, 1); !errors.Is(err, errRefused) {
+	for name, b := range map[string][]byte{"nonsense": []byte("GET / HTTP/1.0\r\n\r\n"), "a long message": make([]byte, 2*helper.MaxRequest)} {
+		if err := c.Ask(b); !errors.Is(err, helper.ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/gate/access"
 )
 
@@ -124,14 +125,9 @@ func TestNothingIsLeft(t *testing.T) {
 			at := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 			for i := range 500 {
 				c := client(t, fmt.Sprintf("127.0.%d.%d", 1+i/250, 1+i%250), at)
-				if idle == time.Hour {
-					talk(t, "an answer", c)
-				} else if _, err := c.Write([]byte("x")); err != nil {
-					t.Fatal(err)
-				}
+				talk(t, "an answer", c)
 				c.Close()
 			}
-			until(t, "flows", func() bool { return u.Flows() > 0 })
 			switch name {
 			case "cut":
 				u.Cut(func(netip.Addr) bool { return true })
@@ -140,14 +136,14 @@ func TestNothingIsLeft(t *testing.T) {
 			case "without a socket":
 				conn.Close()
 			}
-			until(t, "their end", func() bool { return u.Flows() == 0 })
+			netns.Until(t, "their end", func() bool { return u.Flows() == 0 })
 			conn.Close()
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	until(t, "no goroutine and no socket left", func() bool { return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files })
+	netns.Until(t, "no goroutine and no socket left", func() bool { return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files })
 }
 
 func openFiles(t *testing.T) int {
@@ -254,7 +250,7 @@ func BenchmarkUDP(b *testing.B) {
 	payload, got := make([]byte, 1200), make([]byte, 1200)
 	for b.Loop() {
 		for i, c := range ways {
-			c.SetDeadline(time.Now().Add(limit))
+			c.SetDeadline(netns.Deadline(b))
 			start := time.Now()
 			for sent := range window * (rounds + 1) {
 				if sent < window*rounds {

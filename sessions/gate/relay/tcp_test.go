@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
-)
 
-const limit = 20 * time.Second
+	"sallyport/bench/netns"
+)
 
 // listen is a TCP listener of the test's own.
 func listen(t testing.TB, address string) *net.TCPListener {
@@ -30,13 +30,13 @@ func listen(t testing.TB, address string) *net.TCPListener {
 
 func accept(t testing.TB, l *net.TCPListener) *net.TCPConn {
 	t.Helper()
-	l.SetDeadline(time.Now().Add(limit))
+	l.SetDeadline(netns.Deadline(t))
 	c, err := l.AcceptTCP()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(netns.Deadline(t))
 	return c
 }
 
@@ -47,7 +47,7 @@ func dial(t testing.TB, address string) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(netns.Deadline(t))
 	return c.(*net.TCPConn)
 }
 
@@ -70,13 +70,16 @@ func carry(t testing.TB, r TCP, front, back *net.TCPListener) carried {
 
 func (c carried) wait(t testing.TB) error {
 	t.Helper()
-	select {
-	case err := <-c.done:
-		return err
-	case <-time.After(limit):
-		t.Fatal("the connection is still carried")
-		return nil
-	}
+	var err error
+	netns.Until(t, "the end of the connection", func() bool {
+		select {
+		case err = <-c.done:
+			return true
+		default:
+			return false
+		}
+	})
+	return err
 }
 
 // greet has each end hear the other, so that both are carried.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/clock"
 )
 
@@ -21,7 +22,7 @@ func socketAt(t testing.TB, network, address string) *net.UDPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(netns.Deadline(t))
 	return c.(*net.UDPConn)
 }
 
@@ -96,7 +97,7 @@ func client(t testing.TB, from string, to netip.AddrPort) *net.UDPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(netns.Deadline(t))
 	return c
 }
 
@@ -109,25 +110,16 @@ func exchange(c *net.UDPConn, b []byte) ([]byte, error) {
 	return got[:n], err
 }
 
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // talk is an exchange for which patience is needed: flows that end hold others
 // up for a moment.
 func talk(t testing.TB, what string, c *net.UDPConn) {
 	t.Helper()
-	until(t, what, func() bool {
+	netns.Until(t, what, func() bool {
 		c.SetDeadline(time.Now().Add(200 * time.Millisecond))
 		_, err := exchange(c, []byte("x"))
 		return err == nil
 	})
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(netns.Deadline(t))
 }
 
 // has is whether a client's port has a flow.
@@ -269,11 +261,11 @@ func TestUpstreamThatComesLater(t *testing.T) {
 		if _, err := c.Write([]byte("too early")); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "a flow", func() bool { early = only(u); return early != nil })
+		netns.Until(t, "a flow", func() bool { early = only(u); return early != nil })
 		time.Sleep(10 * time.Millisecond)
 	}
 	echo(t, address)
-	until(t, "an answer", func() bool {
+	netns.Until(t, "an answer", func() bool {
 		c.SetDeadline(time.Now().Add(200 * time.Millisecond))
 		got, err := exchange(c, []byte("now"))
 		return err == nil && string(got) == "now"

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"sallyport/bench/netns"
 )
@@ -42,7 +41,7 @@ func TestAnswersLeaveTheWayThatDatagramsCame(t *testing.T) {
 				return err
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(limit))
+			c.SetDeadline(netns.Deadline(t))
 			for _, to := range test.to {
 				at := netip.AddrPortFrom(netip.MustParseAddr(to), test.port)
 				if err := asks(c.(*net.UDPConn), at); err != nil {

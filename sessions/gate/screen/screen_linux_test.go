@@ -41,9 +41,12 @@ func addresses(all ...string) (s Set) {
 	return s
 }
 
-// dial connects from an address: an answer of any kind, or silence.
-func dial(from, to string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 300 * time.Millisecond, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+// soon is when a test that expects silence has waited long enough.
+func soon() time.Time { return time.Now().Add(300 * time.Millisecond) }
+
+// dial connects from an address: an answer of any kind, or silence until then.
+func dial(from, to string, end time.Time) (net.Conn, error) {
+	d := net.Dialer{Deadline: end, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	return d.DialContext(context.Background(), "tcp", to)
 }
 
@@ -64,8 +67,12 @@ func TestScreenOnAListener(t *testing.T) {
 			if strings.Contains(from, ":") {
 				to = "[2001:db8::1]:7"
 			}
+			end := soon()
+			if answered {
+				end = netns.Deadline(t)
+			}
 			err := h.Do(func() error {
-				c, err := dial(from, to)
+				c, err := dial(from, to, end)
 				if err == nil {
 					c.Close()
 				}
@@ -118,7 +125,7 @@ func TestLittleRoom(t *testing.T) {
 	if fits, err := Attach(raw, Set{Addresses: worst(true)}); err != nil || fits {
 		t.Errorf("many addresses: %v, %v", fits, err)
 	}
-	c, err := dial("127.0.0.2", "127.0.0.1:7")
+	c, err := dial("127.0.0.2", "127.0.0.1:7", netns.Deadline(t))
 	if err != nil {
 		t.Fatalf("nobody is let through: %v", err)
 	}
@@ -126,7 +133,7 @@ func TestLittleRoom(t *testing.T) {
 	if fits, err := Attach(raw, addresses("127.0.0.1")); err != nil || !fits {
 		t.Errorf("one address again: %v, %v", fits, err)
 	}
-	if _, err := dial("127.0.0.2", "127.0.0.1:7"); !silence(err) {
+	if _, err := dial("127.0.0.2", "127.0.0.1:7", soon()); !silence(err) {
 		t.Errorf("a stranger: %v", err)
 	}
 }
@@ -162,7 +169,7 @@ func TestScreenOnADatagramSocket(t *testing.T) {
 		}
 	}
 	b := make([]byte, 64)
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(netns.Deadline(t))
 	for range 2 {
 		n, from, err := c.ReadFrom(b)
 		if err != nil || string(b[:n]) != "127.0.0.2" {

@@ -1,0 +1,86 @@
+package helpertest
+
+import (
+	"log/slog"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/gate/helper"
+)
+
+// Start starts a helper, and returns its client when the helper is ready. The
+// channel gets the error with which helper.Serve returns. The Log of cfg may be
+// nil.
+func Start(t testing.TB, cfg helper.Config) (*helper.Client, <-chan error) {
+	t.Helper()
+	return StartIn(t, func(f func() error) error { return f() }, cfg)
+}
+
+// StartIn is Start with a helper that runs inside in, such as the Do of a
+// netns.Host.
+func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Client, <-chan error) {
+	t.Helper()
+	c, ended := serve(t, in, cfg)
+	if err := c.Ready(cfg.Digest); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- (<-ended).Err }()
+	return c, done
+}
+
+// Ended is what helper.Serve has returned.
+type Ended struct {
+	Ordered bool
+	Err     error
+}
+
+// Serve is Start, but does not wait until the helper is ready: that is left to
+// the test.
+func Serve(t testing.TB, cfg helper.Config) (*helper.Client, <-chan Ended) {
+	t.Helper()
+	return serve(t, func(f func() error) error { return f() }, cfg)
+}
+
+func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Client, <-chan Ended) {
+	t.Helper()
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifeline, held, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan Ended, 1)
+	go func() {
+		defer held.Close()
+		var e Ended
+		e.Err = in(func() (err error) {
+			e.Ordered, err = helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg)
+			return err
+		})
+		ended <- e
+	}()
+	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, cfg.Clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, ended
+}
+
+// Stop stops a helper in order, and waits for its end.
+func Stop(t testing.TB, c *helper.Client, ended <-chan error) {
+	t.Helper()
+	if err := c.Stop(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
