@@ -269,7 +269,7 @@ func (s *streets) udp(t *testing.T) {
 			if got := u.relay.Flows() == 2; got != r.Has(source) {
 				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
 			}
-			u.relay.Cut(func(netip.Addr) bool { return true })
+			u.relay.Cut(func(netip.Addr, time.Time) bool { return true })
 		}
 		u.Close()
 	}

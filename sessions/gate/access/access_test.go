@@ -112,7 +112,7 @@ func TestTransactionIsTakenBack(t *testing.T) {
 			t.Errorf("%s: opens %v, adds %v, revokes %v", row.name, tx.Opens(), tx.Adds(), tx.Revokes())
 		}
 		row.fail(tx, failure)
-		if cut := tx.Cut(); !slices.Equal(tx.Errs(), row.errs) || cut.Len() != 1 || !cut.Has(gone.Prefix.Addr()) {
+		if cut, since := tx.Cut(); !since.IsZero() || !slices.Equal(tx.Errs(), row.errs) || cut.Len() != 1 || !cut.Has(gone.Prefix.Addr()) {
 			t.Errorf("%s: errors %v, cut %v", row.name, tx.Errs(), cut)
 		}
 		if !s.Put(there, time.Time{}).Equal(row.until[0]) || !s.Put(fresh, time.Time{}).Equal(row.until[1]) || !s.Put(gone, later).IsZero() {

@@ -72,7 +72,7 @@ func TestFlowsAreBounded(t *testing.T) {
 			"refuse": func(t *rapid.T) { a := anAddress.Draw(t, "client"); refused[a] = !refused[a] },
 			"cut": func(t *rapid.T) {
 				a := anAddress.Draw(t, "client")
-				u.Cut(func(b netip.Addr) bool { return a == b })
+				u.Cut(func(b netip.Addr, _ time.Time) bool { return a == b })
 				for _, peer := range u.Peers() {
 					if peer == a {
 						t.Fatal("not cut")
@@ -130,7 +130,7 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 			switch name {
 			case "cut":
-				u.Cut(func(netip.Addr) bool { return true })
+				u.Cut(func(netip.Addr, time.Time) bool { return true })
 			case "closed":
 				u.Close()
 			case "without a socket":

@@ -48,7 +48,7 @@ func TestOneFlowOfASocket(t *testing.T) {
 	}
 	heard("an answer by the other socket", first, many)
 	// To cut an address, or to look for those that have flows, leaves it alone.
-	u.Cut(func(netip.Addr) bool { return true })
+	u.Cut(func(netip.Addr, time.Time) bool { return true })
 	heard("an answer after a cut", first, single)
 	if len(u.Peers()) != 0 || u.Flows() != 1 {
 		t.Errorf("after a cut: %d flows, peers %v", u.Flows(), u.Peers())

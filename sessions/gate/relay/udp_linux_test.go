@@ -241,7 +241,7 @@ func TestCutFlows(t *testing.T) {
 		}
 	})
 	for range 200 {
-		u.Cut(func(a netip.Addr) bool { return a == netip.MustParseAddr("127.0.0.2") })
+		u.Cut(func(a netip.Addr, _ time.Time) bool { return a == netip.MustParseAddr("127.0.0.2") })
 		if peers := u.Peers(); len(peers) != 1 || peers[0] != netip.MustParseAddr("127.0.0.3") {
 			t.Fatalf("after the cut: %v", peers)
 		}
