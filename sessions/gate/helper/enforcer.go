@@ -18,9 +18,10 @@ type Enforcer struct {
 	// the others end by a rule of the firewall, or as the server's own.
 	ends map[access.ServiceID]bool
 
-	mu   sync.Mutex
-	open map[opened]time.Time // when the kernel closes it by itself, as clock.Monotonic has it
-	shut bool
+	mu    sync.Mutex
+	open  map[opened]time.Time // when the kernel closes it by itself, as clock.Monotonic has it
+	links links
+	shut  bool
 }
 
 // opened is what the firewall lets in: it knows of no zones.
@@ -33,7 +34,7 @@ type opened struct {
 // connections of the services that are given: of others their end is not its
 // concern.
 func NewEnforcer(c *Client, ends ...access.ServiceID) *Enforcer {
-	e := &Enforcer{client: c, ends: make(map[access.ServiceID]bool, len(ends)), open: map[opened]time.Time{}}
+	e := &Enforcer{client: c, ends: make(map[access.ServiceID]bool, len(ends)), open: map[opened]time.Time{}, links: links{}}
 	for _, id := range ends {
 		e.ends[id] = true
 	}
@@ -51,19 +52,27 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 		return access.Failed(changes, access.ErrClosed)
 	}
 	asked := make([]access.Change, 0, len(changes))
-	of := make([]int, 0, len(changes)) // the place of each
+	of := make([][]int, 0, len(changes)) // the places of each
+	at := make(map[opened]int, len(changes))
+	undo := make([]func(), len(changes))
 	now, kernel := e.client.clock.Boot(), e.client.clock.Monotonic()
 	for i, c := range changes {
-		c.Peer.Zone = ""
 		if c.Until.Sub(now) < time.Millisecond {
 			c.Until = time.Time{} // it is over
 		}
-		c.Cut = c.Cut && c.Revokes() && e.ends[c.Service]
-		if c.Revokes() && !c.Cut && !kernel.Before(e.open[key(c)]) {
+		c, undo[i] = e.links.put(c, now)
+		j, again := at[key(c)] // by another link
+		c.Cut = (c.Cut || again && asked[j].Cut) && c.Revokes() && e.ends[c.Service]
+		if c.Revokes() && !c.Cut && !again && !kernel.Before(e.open[key(c)]) {
 			delete(e.open, key(c))
 			continue
 		}
-		asked, of = append(asked, c), append(of, i)
+		if again {
+			asked[j], of[j] = c, append(of[j], i)
+			continue
+		}
+		at[key(c)] = len(asked)
+		asked, of = append(asked, c), append(of, []int{i})
 	}
 	if len(asked) == 0 {
 		return nil
@@ -76,7 +85,12 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 			if errs == nil {
 				errs = make([]error, len(changes))
 			}
-			errs[of[i]] = failed[i]
+			for _, place := range of[i] {
+				errs[place] = failed[i]
+				if !changes[place].Revokes() {
+					undo[place]() // let in as it was before
+				}
+			}
 			if c.Revokes() {
 				// What cannot be closed alone is closed with everything: the helper
 				// does that when it is given up, and the server stops.
@@ -110,3 +124,43 @@ func (e *Enforcer) Close() error {
 }
 
 func key(c access.Change) opened { return opened{c.Service, c.Peer.Prefix} }
+
+// links are the leases of link-local addresses, by their links. The firewall does
+// not tell links apart: an address is let in until the last of its leases ends.
+type links map[opened]map[string]time.Time
+
+// put takes down a change, and returns it as the firewall has to have it, with
+// what takes it back.
+func (l links) put(c access.Change, now time.Time) (_ access.Change, undo func()) {
+	zone := c.Peer.Zone
+	if c.Peer.Zone = ""; zone == "" {
+		return c, func() {}
+	}
+	k := key(c)
+	before := l[k][zone]
+	l.set(k, zone, c.Until)
+	undo = func() { l.set(k, zone, before) }
+	for z, until := range l[k] {
+		switch {
+		case !until.After(now):
+			l.set(k, z, time.Time{})
+		case until.After(c.Until):
+			c.Until = until
+		}
+	}
+	return c, undo
+}
+
+// set sets until when a link's lease lasts; zero: there is none.
+func (l links) set(k opened, zone string, until time.Time) {
+	switch {
+	case !until.IsZero() && l[k] == nil:
+		l[k] = map[string]time.Time{zone: until}
+	case !until.IsZero():
+		l[k][zone] = until
+	default:
+		if delete(l[k], zone); len(l[k]) == 0 {
+			delete(l, k)
+		}
+	}
+}

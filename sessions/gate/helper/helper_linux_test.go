@@ -317,3 +317,48 @@ func TestHelperRefusesNonsense(t *testing.T) {
 	c.Stop()
 	<-done
 }
+
+// TestLinksShareAnElement: the firewall does not tell links apart. What one link's
+// lease ends, another one's keeps open, whichever stands first in the batch; and a
+// grant that fails leaves nothing behind.
+func TestLinksShareAnElement(t *testing.T) {
+	var f wall
+	c, done := ready(t, &f)
+	e := helper.NewEnforcer(c)
+	until := func(d time.Duration) time.Time { return running.Boot().Add(d) }
+	at := func(zone string, until time.Time) access.Change {
+		return access.Change{Service: ssh, Peer: access.PeerOf(netip.MustParseAddr("fe80::1%"+zone), access.PrefixHost), Until: until}
+	}
+	last := func() (all []access.Change) {
+		t.Helper()
+		if len(f.applied) == 0 {
+			t.Fatal("nothing was applied")
+		}
+		return f.applied[len(f.applied)-1]
+	}
+	apply := func(changes ...access.Change) []error { return e.Apply(changes) }
+	if errs := apply(at("2", until(20*time.Minute))); errs != nil {
+		t.Fatal(errs)
+	}
+	for _, batch := range [][]access.Change{
+		{at("3", until(25*time.Minute)), at("2", time.Time{})},
+		{at("2", time.Time{}), at("3", until(25*time.Minute))},
+	} {
+		if errs := apply(batch...); errs != nil {
+			t.Fatal(errs)
+		}
+		if got := last(); len(got) != 1 || got[0].Revokes() || time.Until(got[0].Until) < 20*time.Minute {
+			t.Errorf("%v became %v", batch, got)
+		}
+	}
+	f.fail = errors.New("no room")
+	if errs := apply(at("4", until(29*time.Minute))); len(errs) != 1 || errs[0] == nil {
+		t.Errorf("a grant without room: %v", errs)
+	}
+	f.fail = nil
+	if errs := apply(at("3", time.Time{})); errs != nil || !last()[0].Revokes() {
+		t.Errorf("the last lease has ended: %v, %v", last(), errs)
+	}
+	c.Stop()
+	<-done
+}

@@ -54,10 +54,10 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 	s := p.Services[i]
 	a := c.Peer.Prefix.Addr()
 	switch left := c.Until.Sub(now); {
-	case !c.Peer.IsAnyone() && (a.IsUnspecified() || a.IsMulticast()):
-		return fmt.Errorf("%s is no address of a client", a)
 	case c.Revokes():
 		return nil
+	case !c.Peer.IsAnyone() && (a.IsUnspecified() && c.Peer.Prefix.IsSingleIP() || a.IsMulticast()):
+		return fmt.Errorf("%s is no address of a client", a)
 	case left <= 0 || left > s.OpenMax:
 		return fmt.Errorf("service %s may open for at most %s, got %s", s.Name, s.OpenMax, left)
 	case s.Anyone != c.Peer.IsAnyone():
