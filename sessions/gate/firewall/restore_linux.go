@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/google/nftables"
 )
 
 // Restore makes the table anew if somebody has removed it, as "nft flush
@@ -15,6 +13,11 @@ import (
 func (t *Table) Restore() (restored bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.restore()
+}
+
+// restore is Restore. The caller holds the lock.
+func (t *Table) restore() (restored bool, err error) {
 	if there, err := Present(); err != nil || there {
 		return false, err
 	}
@@ -24,16 +27,12 @@ func (t *Table) Restore() (restored bool, err error) {
 	}
 	before := t.ends
 	t.sets, t.renews, t.ends = anew.sets, anew.renews, map[element]time.Time{}
-	sets := map[string]*nftables.Set{}
-	for _, s := range t.sets.all() {
-		sets[s.Name] = s
-	}
 	now := t.clock.Monotonic()
 	for some := range slices.Chunk(slices.Collect(maps.Keys(before)), MaxChanges) {
 		o := outcome{}
 		for _, e := range some {
 			if left := before[e].Sub(now) - slack; left > 0 {
-				o[element{sets[e.set.Name], e.key}] = left
+				o[e] = left
 			}
 		}
 		if len(o) == 0 {

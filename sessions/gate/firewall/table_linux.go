@@ -17,7 +17,8 @@ import (
 
 // Table is the table as Claim made it, and nobody has changed since. It is an
 // access.Enforcer. Its methods may be called concurrently; one transaction runs
-// at a time. Once Clear has removed the table they fail.
+// at a time. One that finds the table removed restores it first: what the table
+// hides must not stay open.
 type Table struct {
 	cfg   Config
 	clock clock.Clock
@@ -34,7 +35,7 @@ type Table struct {
 
 // element is one of a set.
 type element struct {
-	set *nftables.Set
+	set string // its name: a table that is restored has other sets
 	key string
 }
 
@@ -91,7 +92,7 @@ func (t *Table) applySome(changes []access.Change) []error {
 			continue
 		}
 		set, key := t.sets.grant(port, c.Peer)
-		of[i] = element{set, string(key)}
+		of[i] = element{set.Name, string(key)}
 		last[of[i]] = 0
 		if !c.Revokes() {
 			last[of[i]] = max(c.Until.Sub(now), MinTime)
@@ -117,7 +118,7 @@ func (t *Table) OpenKnockPorts(ports []uint16, d time.Duration) error {
 			if d <= 0 || p == 0 || t.cfg.guards(p) {
 				return fmt.Errorf("open the knock ports: UDP port %d cannot take knocks for %s", p, d)
 			}
-			o[element{t.sets.knock, string(binary.BigEndian.AppendUint16(nil, p))}] = max(d, MinTime)
+			o[element{t.sets.knock.Name, string(binary.BigEndian.AppendUint16(nil, p))}] = max(d, MinTime)
 		}
 		if err := t.try(o); err != nil {
 			return fmt.Errorf("open the knock ports: %w", err)
@@ -132,6 +133,10 @@ func (t *Table) OpenKnockPorts(ports []uint16, d time.Duration) error {
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	clear(t.ends) // if the table is gone, it comes back with nothing open
+	if _, err := t.restore(); err != nil {
+		return fmt.Errorf("close the firewall: %w", err)
+	}
 	batch, err := newBatch()
 	if err != nil {
 		return err
@@ -142,7 +147,6 @@ func (t *Table) Close() error {
 	if err := commit(batch); err != nil {
 		return fmt.Errorf("close the firewall: %w", err)
 	}
-	clear(t.ends)
 	return nil
 }
 
@@ -178,7 +182,7 @@ func (t *Table) apply(o outcome) error {
 		return err
 	}
 	type changes struct{ there, stay []nftables.SetElement }
-	of := map[*nftables.Set]*changes{}
+	of := map[string]*changes{}
 	for e, left := range o {
 		c := of[e.set]
 		if c == nil {
@@ -193,7 +197,11 @@ func (t *Table) apply(o outcome) error {
 			c.stay = append(c.stay, one)
 		}
 	}
-	for set, c := range of {
+	for _, set := range t.sets.all() {
+		c := of[set.Name]
+		if c == nil {
+			continue
+		}
 		add := func(e []nftables.SetElement) error { return batch.SetAddElements(set, e) }
 		remove := func(e []nftables.SetElement) error { return batch.SetDeleteElements(set, e) }
 		if err := errors.Join(inMessages(c.there, add), inMessages(c.there, remove), inMessages(c.stay, add)); err != nil {

@@ -3,7 +3,6 @@ package firewall
 import (
 	"errors"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,16 +13,16 @@ const maxSplits = 100
 // splitting is a transaction that is split if it fails.
 type splitting struct {
 	table  *Table
-	left   int                    // transactions
-	there  map[element]bool       // what has been there before
-	full   map[*nftables.Set]bool // sets without room for one more element
+	left   int              // transactions
+	there  map[element]bool // what has been there before
+	full   map[string]bool  // sets without room for one more element
 	failed map[element]error
 }
 
 // transact makes an outcome so, in one transaction. If that fails it is split in
 // two, and so on. It returns the error of each element that has failed.
 func (t *Table) transact(o outcome) map[element]error {
-	s := splitting{table: t, left: maxSplits, there: map[element]bool{}, full: map[*nftables.Set]bool{}, failed: map[element]error{}}
+	s := splitting{table: t, left: maxSplits, there: map[element]bool{}, full: map[string]bool{}, failed: map[element]error{}}
 	now := t.clock.Monotonic()
 	for e := range o {
 		if now.Before(t.ends[e]) {
@@ -67,6 +66,10 @@ func (s *splitting) run(o outcome) {
 func (t *Table) try(o outcome) (err error) {
 	for range attempts {
 		if err = t.apply(o); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+		// Another program may have removed the table: what it hides is open.
+		if _, failed := t.restore(); failed != nil {
 			break
 		}
 	}
