@@ -100,6 +100,13 @@ func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, 
 	if err != nil {
 		return nil, loaded, err
 	}
+	if err := cfg.Check(host); err != nil {
+		return nil, loaded, cli.Misuse(err)
+	}
+	// The configuration is read a second time here: it may be another one.
+	if why := cfg.NeedsFirewall(host); h == nil && why != "" {
+		return nil, loaded, cli.WithHint(fmt.Errorf("%s takes the firewall, and no process was started that keeps CAP_NET_ADMIN for it", why), "the configuration has changed while the server started: start it again")
+	}
 	if h != nil {
 		if err := h.Ready(cfg.Digest()); err != nil {
 			return nil, loaded, cli.WithHint(fmt.Errorf("start the privileged helper: %w", err), "what it says itself stands above")

@@ -59,6 +59,9 @@ func (s *Store) change(f func(*header)) error {
 
 // update writes entries and the header in one transaction. A mark never falls.
 func (s *Store) update(entries []sessions.Entry) error {
+	if s.db == nil {
+		return errors.New("the state file is closed")
+	}
 	h := s.header
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketName)

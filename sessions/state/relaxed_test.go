@@ -1,6 +1,7 @@
 package state
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -154,4 +155,23 @@ func TestTroubleIsLoggedOnceAMinute(t *testing.T) {
 			t.Errorf("%d lines in a minute:\n%s", n, text.String())
 		}
 	})
+}
+
+// TestChangeAfterTheEnd: a reload that meets the end of the server gets an error.
+func TestChangeAfterTheEnd(t *testing.T) {
+	s, err := Open(t.Context(), Config{
+		Dir: t.TempDir(), Relaxed: true, Tolerance: 30 * time.Second, Now: time.Now(), Wait: time.Second, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Widen(time.Minute); err == nil {
+		t.Error("a closed file was changed")
+	}
+	if err := s.Raise(nil); err == nil {
+		t.Error("a closed file was read")
+	}
 }

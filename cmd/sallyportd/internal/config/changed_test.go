@@ -15,6 +15,7 @@ func TestChanged(t *testing.T) {
 		{`type = "web"`, "type = \"web\"\nmax_connections = 64", ""}, // as without it
 		{`type = "web"`, "type = \"web\"\nopen_max = \"60s\"", ""},   // as well
 		{`type = "web"`, "type = \"web\"\nopen_max = \"61s\"", "open_max of service web"},
+		{`type = "web"`, "type = \"web\"\ntls_cert = \"c\"\ntls_key = \"k\"", "whether there is TLS of service web"},
 		{`name = "web"`, `name = "x"`, "name of service web"},
 		{second("ssh", ":22", "firewall"), "", "the number of services"},
 		{"ports = 3", "ports = 3\nlisten = [\"0.0.0.0\"]", "listen"},

@@ -31,6 +31,9 @@ type kind interface {
 	// missing says which key names a file that is not there, and what is found
 	// instead; empty: all are.
 	missing() (key, found string)
+	// fixed is what of the kind only a restart changes beside its keys, and as
+	// what it is; empty: nothing.
+	fixed() (what, value string)
 	// live makes the service, closed.
 	live(s *Service, env Env) (Live, error)
 }

@@ -32,6 +32,8 @@ func (guarded) binds() bool { return false }
 
 func (g guarded) published() bool { return g.forward }
 
+func (guarded) fixed() (what, value string) { return "", "" }
+
 func (guarded) missing() (key, found string) { return "", "" }
 
 func (guarded) upstream() string { return "" }

@@ -33,6 +33,8 @@ func readProxy(r *rawService, f *tomlfile.File, at, _ string, s *Service) (kind,
 
 func (p proxy) describe(s *Service) string { return s.Protocol() + " proxy to " + p.to }
 
+func (proxy) fixed() (what, value string) { return "", "" }
+
 func (proxy) missing() (key, found string) { return "", "" }
 
 func (p proxy) upstream() string { return p.to }

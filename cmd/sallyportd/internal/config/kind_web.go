@@ -53,6 +53,11 @@ func (w web) describe(*Service) string {
 
 func (web) upstream() string { return "" }
 
+// fixed: whether a listener has TLS is decided when it is made.
+func (w web) fixed() (what, value string) {
+	return "whether there is TLS", fmt.Sprint(w.cert != "")
+}
+
 func (w web) missing() (key, found string) {
 	if info, err := os.Stat(w.root); w.root != "" && (err != nil || !info.IsDir()) {
 		return "root", fmt.Sprintf("got %q, which is none", w.root)

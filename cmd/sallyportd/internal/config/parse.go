@@ -57,6 +57,10 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		}
 	}
 	c.fixed = r.settings()
+	for i := range c.Services {
+		what, value := c.Services[i].kind.fixed()
+		c.fixed = append(c.fixed, setting{key: what, value: value, service: c.Services[i].Name})
+	}
 	return r, c, nil
 }
 

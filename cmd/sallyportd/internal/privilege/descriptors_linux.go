@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/internal/hint"
 )
 
 const (
@@ -39,13 +41,19 @@ func (d descriptors) environment() []string {
 }
 
 // inherited takes over the descriptors that the program before has handed on,
-// and reports whether it has dropped the privileges of this process. No other
-// program inherits either.
-func inherited() (d descriptors, dropped bool, err error) {
+// and reports whether it has dropped the privileges of this process: it has at
+// most those to keep, and no way to gain any. No other program inherits either.
+func inherited(keep Set) (d descriptors, dropped bool, err error) {
 	text := os.Getenv(variable)
 	_, dropped = os.LookupEnv(droppedVariable)
 	os.Unsetenv(variable)
 	os.Unsetenv(droppedVariable)
+	if dropped {
+		// Anyone may set a variable.
+		if err := verifyDropped(keep); err != nil {
+			return nil, false, err
+		}
+	}
 	d = descriptors{}
 	for _, pair := range strings.Fields(text) {
 		name, number, _ := strings.Cut(pair, "=")
@@ -57,6 +65,22 @@ func inherited() (d descriptors, dropped bool, err error) {
 		d[name] = fd
 	}
 	return d, dropped, nil
+}
+
+// verifyDropped holds this process to what drop leaves.
+func verifyDropped(keep Set) error {
+	has, err := held()
+	if err != nil {
+		return err
+	}
+	stays, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("ask whether privileges can be gained: %w", err)
+	}
+	if has&^keep != 0 || stays != 1 {
+		return hint.With(fmt.Errorf("%s is set, but this process has privileges", droppedVariable), "unset it: the server sets it for itself")
+	}
+	return nil
 }
 
 // file returns an inherited descriptor as a file, once.

@@ -28,7 +28,7 @@ type Holding struct {
 // same program again.
 func Hold(h Holding, log *slog.Logger) error {
 	IgnoreHangups()
-	d, dropped, err := inherited()
+	d, dropped, err := inherited(NetAdmin)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestDescriptorsGoByName(t *testing.T) {
 }
 
 func inherits(t *testing.T) {
-	d, dropped, err := inherited()
+	d, dropped, err := inherited(0)
 	if err != nil || dropped || len(d) != 2 {
 		t.Fatalf("got %v, dropped %t, %v", d, dropped, err)
 	}
@@ -48,7 +48,7 @@ func inherits(t *testing.T) {
 			t.Errorf("%s was there twice", name)
 		}
 	}
-	if again, _, err := inherited(); err != nil || len(again) != 0 {
+	if again, _, err := inherited(0); err != nil || len(again) != 0 {
 		t.Errorf("found again: %v, %v", again, err)
 	}
 }
@@ -72,7 +72,7 @@ func file(t *testing.T, text string) *os.File {
 func TestInheritedRefuses(t *testing.T) {
 	for _, text := range []string{"socket", "socket=", "socket=x", "socket=1", "socket=7 socket=8"} {
 		t.Setenv(variable, text)
-		if d, _, err := inherited(); err == nil {
+		if d, _, err := inherited(0); err == nil {
 			t.Errorf("%q: %v", text, d)
 		}
 	}
@@ -88,5 +88,23 @@ func TestProbe(t *testing.T) {
 	}
 	if h.NetAdmin() != (h.Held&NetAdmin != 0) || h.NetRaw() != (h.Held&NetRaw != 0) {
 		t.Errorf("%+v", h)
+	}
+}
+
+// TestDroppedIsVerified: a variable that anyone can set does not make a process
+// keep its privileges.
+func TestDroppedIsVerified(t *testing.T) {
+	h, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(droppedVariable, "1")
+	_, dropped, err := inherited(0)
+	if stays, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); h.Held == 0 && stays == 1 {
+		if !dropped || err != nil {
+			t.Errorf("without privileges: dropped %t, %v", dropped, err)
+		}
+	} else if dropped || err == nil || !strings.Contains(err.Error(), droppedVariable) {
+		t.Errorf("with privileges: dropped %t, %v", dropped, err)
 	}
 }

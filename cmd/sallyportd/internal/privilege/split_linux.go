@@ -60,7 +60,7 @@ func Split(p Plan, h Host) error {
 // Resume takes over what Split has left: the connection to the holder, nil if
 // there is none. Dropped is false if this program has not been through Split.
 func Resume(time clock.Clock) (c *helper.Client, dropped bool, err error) {
-	d, dropped, err := inherited()
+	d, dropped, err := inherited(BindLow | NetRaw)
 	if err != nil || !dropped || len(d) == 0 {
 		return nil, dropped, err
 	}
