@@ -13,6 +13,7 @@ import (
 	"sallyport/sessions/client"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
+	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
 
@@ -134,14 +135,10 @@ func TestNothingOpens(t *testing.T) {
 	restamp := func(off time.Duration) []client.Packet {
 		packets := make([]client.Packet, 3)
 		for i := range packets {
-			b, err := wire.Knock{
+			packets[i] = client.Packet{Port: now[i], Datagram: verifytest.SignUnder(t, wire.Knock{
 				Sequence: int8(i), Maximum: 2, Identifier: p.Identifier, Nonce: base + uint32(i),
 				Timestamp: uint32(w.clock.Now().Add(off).Unix()),
-			}.Sign(p.Secret).AppendBinary(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			packets[i] = client.Packet{Port: now[i], Datagram: b}
+			}, p.Secret)}
 		}
 		base += 3
 		return packets

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
-	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -20,6 +19,7 @@ import (
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/helper/helpertest"
 	"sallyport/verify/wire"
 )
 
@@ -133,30 +133,7 @@ func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Client, <-chan e
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lifeline, held, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		defer held.Close()
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
-			Policy: cfg.Policy(), Digest: cfg.Digest(), Firewall: table, Clock: time, Log: slog.New(slog.DiscardHandler),
-		})
-		ended <- err
-	}()
-	client, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, time)
-	if err == nil {
-		err = client.Ready(cfg.Digest())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client, ended
+	return helpertest.Start(t, helper.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Firewall: table, Clock: time})
 }
 
 // elements is how many grants the firewall has.

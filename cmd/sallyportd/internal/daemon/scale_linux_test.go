@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"sallyport/bench/netns"
+	"sallyport/bench/target"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/config/configtest"
@@ -52,7 +53,11 @@ func BenchmarkStart(b *testing.B) {
 			}
 			debug.FreeOSMemory()
 			b.ReportMetric((heap()-before)/float64(n), "heap-B/client")
-			b.ReportMetric(float64(resident(b, os.Getpid()))/(1<<20), "rss-MiB")
+			resident, err := target.Resident(os.Getpid())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(resident)/(1<<20), "rss-MiB")
 			runtime.KeepAlive(s)
 			s.state.Close()
 		})
@@ -102,20 +107,6 @@ func heap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
-}
-
-// resident is a process's resident memory in bytes.
-func resident(t testing.TB, pid int) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var size, pages int
-	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-		t.Fatal(err)
-	}
-	return pages * os.Getpagesize()
 }
 
 // writeClients makes a configuration with so many clients.

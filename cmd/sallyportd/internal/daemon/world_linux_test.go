@@ -145,7 +145,7 @@ func (w *world) knock(ctx context.Context, p client.Profile, off time.Duration) 
 	err = w.host.Do(func() error {
 		r, err = client.Knock(ctx, client.Config{
 			Profile: p, Nonces: client.NonceFile{Path: filepath.Join(w.nonces, p.Identifier.String())},
-			Attempts: 1, Timeout: 10 * time.Second, Now: func() time.Time { return w.clock.Now().Add(off) },
+			Attempts: 1, Timeout: 5 * time.Minute, Now: func() time.Time { return w.clock.Now().Add(off) },
 		})
 		return err
 	})
