@@ -2,6 +2,9 @@ package ingest
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	"iter"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -30,16 +33,18 @@ type drops struct {
 	begun     uint64 // the same, before this look
 	known     bool   // turned is known
 	beginning bool   // begun is known
+
+	text [16 << 10]byte // for what the kernel says, which is a third of that
 }
 
 // begin is called before any socket is asked for its drops.
-func (d *drops) begin() { d.begun, d.beginning = turnedAway() }
+func (d *drops) begin() { d.begun, d.beginning = d.turnedAway() }
 
 // end is called when all have been asked, with all the drops since the start.
 func (d *drops) end(total uint64, unfiltered bool) {
 	n := total - d.divided
 	d.divided = total
-	now, ok := turnedAway()
+	now, ok := d.turnedAway()
 	switch {
 	case unfiltered:
 		d.full.Add(n)
@@ -53,34 +58,51 @@ func (d *drops) end(total uint64, unfiltered bool) {
 
 // turnedAway is how many datagrams have found a full UDP queue in this network
 // namespace: that of the thread, since tests have threads in others.
-func turnedAway() (n uint64, ok bool) {
-	v4, err := os.ReadFile("/proc/thread-self/net/snmp")
+func (d *drops) turnedAway() (n uint64, ok bool) {
+	v4, err := d.read("/proc/thread-self/net/snmp")
 	if err != nil {
 		return 0, false
 	}
 	n, ok = fullQueues4(v4)
-	v6, err := os.ReadFile("/proc/thread-self/net/snmp6")
+	v6, err := d.read("/proc/thread-self/net/snmp6")
 	if err != nil {
 		return n, ok && os.IsNotExist(err) // a host without IPv6
 	}
 	return n + fullQueues6(v6), ok
 }
 
+// read returns a file's text, until the next call: once a second, there is to be
+// no garbage of it.
+func (d *drops) read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	n, err := io.ReadFull(f, d.text[:])
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return d.text[:n], nil
+}
+
 // fullQueues4 reads a table of lines in pairs: names, and values.
 func fullQueues4(text []byte) (n uint64, ok bool) {
-	var names [][]byte
+	var names []byte
 	for line := range bytes.Lines(text) {
-		fields := bytes.Fields(line)
-		if len(fields) == 0 || string(fields[0]) != "Udp:" {
+		switch {
+		case !bytes.HasPrefix(line, []byte("Udp:")):
+			continue
+		case names == nil:
+			names = line
 			continue
 		}
-		if names == nil {
-			names = fields
-			continue
-		}
-		for i, name := range names[:min(len(names), len(fields))] {
-			if string(name) == "RcvbufErrors" || string(name) == "MemErrors" {
-				v, err := strconv.ParseUint(string(fields[i]), 10, 64)
+		next, stop := iter.Pull(bytes.FieldsSeq(line))
+		defer stop()
+		for name := range bytes.FieldsSeq(names) {
+			value, more := next()
+			if more && (string(name) == "RcvbufErrors" || string(name) == "MemErrors") {
+				v, err := strconv.ParseUint(string(value), 10, 64)
 				n, ok = n+v, err == nil
 			}
 		}
@@ -91,9 +113,9 @@ func fullQueues4(text []byte) (n uint64, ok bool) {
 // fullQueues6 reads a name and a value a line.
 func fullQueues6(text []byte) (n uint64) {
 	for line := range bytes.Lines(text) {
-		fields := bytes.Fields(line)
-		if len(fields) == 2 && (string(fields[0]) == "Udp6RcvbufErrors" || string(fields[0]) == "Udp6MemErrors") {
-			v, _ := strconv.ParseUint(string(fields[1]), 10, 64)
+		name, value, _ := bytes.Cut(line, []byte(" "))
+		if string(name) == "Udp6RcvbufErrors" || string(name) == "Udp6MemErrors" {
+			v, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 64)
 			n += v
 		}
 	}

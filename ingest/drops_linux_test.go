@@ -63,16 +63,16 @@ func overflow(t *testing.T, s testServer, c net.Conn) uint64 {
 	src := s.readers[0].source.(*sockets)
 	// The reader waits for this lock before it reads another round.
 	src.mu.Lock()
-	before, _ := turnedAway()
+	before, _ := new(drops).turnedAway()
 	d := knock(t, minute, 0, 2)
 	d[wire.OffsetMAC] ^= 1
-	for full := before; full < before+100; full, _ = turnedAway() {
+	for full := before; full < before+100; full, _ = new(drops).turnedAway() {
 		for range 1000 {
 			c.Write(d)
 		}
 	}
 	src.mu.Unlock()
-	after, _ := turnedAway()
+	after, _ := new(drops).turnedAway()
 	return after - before
 }
 
