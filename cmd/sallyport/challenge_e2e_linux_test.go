@@ -167,6 +167,7 @@ func (n *network) restart() {
 // TestTranslation: clients behind a NAT that keeps ports, and behind one that
 // gives each packet another; two of them behind one address.
 func TestTranslation(t *testing.T) {
+	long(t)
 	if !enter(t) {
 		return
 	}

@@ -278,6 +278,7 @@ func TestFilteredLook(t *testing.T) {
 
 // TestOpenToAnyone: the paper's way, behind the firewall, over both families.
 func TestOpenToAnyone(t *testing.T) {
+	long(t)
 	if !enter(t) {
 		return
 	}

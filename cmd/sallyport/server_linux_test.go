@@ -11,7 +11,7 @@ import (
 )
 
 func TestKnockScript(t *testing.T)    { long(t); runWithServer(t, "knock") }
-func TestReloadScript(t *testing.T)   { runWithServer(t, "reload") }
+func TestReloadScript(t *testing.T)   { long(t); runWithServer(t, "reload") }
 func TestFirewallScript(t *testing.T) { runWithServer(t, "firewall") }
 func TestStateScript(t *testing.T)    { long(t); runWithServer(t, "state") }
 func TestWalkScript(t *testing.T)     { long(t); runWithServer(t, "walk") }
