@@ -56,7 +56,7 @@ func Claim(cfg Config, c clock.Clock) (*Table, error) {
 		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
 	}
 	cfg.Ports = slices.Clone(cfg.Ports)
-	t := &Table{cfg: cfg, clock: c, ports: make(map[access.ServiceID]Port, len(cfg.Ports)), sets: b.sets, ends: map[element]time.Time{}}
+	t := &Table{cfg: cfg, clock: c, ports: make(map[access.ServiceID]Port, len(cfg.Ports)), sets: b.sets, ends: map[element]time.Time{}, open: map[element]time.Time{}}
 	for _, p := range cfg.Ports {
 		t.ports[p.Service] = p
 	}

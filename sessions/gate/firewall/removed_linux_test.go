@@ -1,10 +1,12 @@
 package firewall
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"sallyport/bench/netns"
+	"sallyport/sessions/gate/access"
 )
 
 // TestRemovedBeforeAChange: another program removes the table, and before it is
@@ -42,4 +44,69 @@ func TestRemovedBeforeAChange(t *testing.T) {
 			t.Errorf("%s: %d grants, want %d; %v", row.name, n, row.granted, err)
 		}
 	}
+}
+
+// TestRestoredIsWhatWasGranted: what the kernel has refused, or what somebody
+// wanted closed in vain, does not come with the restored table.
+func TestRestoredIsWhatWasGranted(t *testing.T) {
+	t.Parallel()
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	w := newWorld(t)
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	// Another's table of our name refuses a second grant, and is then gone.
+	w.nft(`flush ruleset
+		table inet ` + Name + ` { set granted4 { type ipv4_addr . inet_proto . inet_service; flags timeout; size 1; }; }`)
+	w.must(f.grant(0, client4, time.Hour))
+	if err := f.grant(0, stranger4, time.Hour); err == nil {
+		t.Fatal("a set of one element has room for two")
+	}
+	restored := func(want int) {
+		t.Helper()
+		w.nft("flush ruleset")
+		if _, err := f.Restore(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.granted(); err != nil || n != want {
+			t.Errorf("%d grants, want %d; %v", n, want, err)
+		}
+	}
+	restored(1)
+	f.remember(outcome{grantOf(f, client4): 0}, false) // the kernel did not answer
+	restored(0)
+}
+
+// TestRestoredInParts: the kernel refuses a part of what was granted, once. The
+// next look brings it.
+func TestRestoredInParts(t *testing.T) {
+	t.Parallel()
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	w := newWorld(t)
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	w.must(f.grant(0, client4, time.Hour))
+	w.must(f.grant(0, client6, time.Hour))
+	refused := element{f.sets.granted4.Name, "no key"}
+	f.open[refused] = f.clock.Monotonic().Add(time.Hour)
+	w.nft("flush ruleset")
+	if _, err := f.Restore(); err == nil {
+		t.Fatal("the kernel took an element that cannot be")
+	}
+	delete(f.open, refused)
+	for _, want := range []bool{true, false} {
+		if had, err := f.Restore(); err != nil || had != want {
+			t.Errorf("restored: %v, want %v; %v", had, want, err)
+		}
+		if n, err := f.granted(); err != nil || n != 2 {
+			t.Errorf("%d grants, want 2; %v", n, err)
+		}
+	}
+}
+
+// grantOf is a client's element, for the first port.
+func grantOf(f *Table, client netip.Addr) element {
+	set, key := f.sets.grant(f.cfg.Ports[0], access.PeerOf(client, access.PrefixNetwork))
+	return element{set.Name, string(key)}
 }

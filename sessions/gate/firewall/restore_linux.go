@@ -16,32 +16,38 @@ func (t *Table) Restore() (restored bool, err error) {
 	return t.restore()
 }
 
-// restore is Restore. The caller holds the lock.
+// restore is Restore. The caller holds the lock. What it could not grant again it
+// tries again the next time.
 func (t *Table) restore() (restored bool, err error) {
-	if there, err := Present(); err != nil || there {
+	there, err := Present()
+	if err != nil || there && !t.incomplete {
 		return false, err
 	}
-	anew, err := Claim(t.cfg, t.clock)
-	if err != nil {
-		return false, err
+	if !there {
+		t.incomplete, t.ends = true, map[element]time.Time{}
+		anew, err := Claim(t.cfg, t.clock)
+		if err != nil {
+			return false, err
+		}
+		t.sets, t.renews = anew.sets, anew.renews
 	}
-	before := t.ends
-	t.sets, t.renews, t.ends = anew.sets, anew.renews, map[element]time.Time{}
 	now := t.clock.Monotonic()
-	for some := range slices.Chunk(slices.Collect(maps.Keys(before)), MaxChanges) {
+	for some := range slices.Chunk(slices.Collect(maps.Keys(t.open)), MaxChanges) {
 		o := outcome{}
 		for _, e := range some {
-			if left := before[e].Sub(now) - slack; left > 0 {
+			if left := t.open[e].Sub(now) - slack; left > 0 {
 				o[e] = left
 			}
 		}
 		if len(o) == 0 {
 			continue
 		}
-		if err := t.apply(o); err != nil {
+		err := t.apply(o)
+		t.remember(o, err == nil)
+		if err != nil {
 			return true, fmt.Errorf("grant again what was granted: %w", err)
 		}
-		t.remember(o, true)
 	}
+	t.incomplete = false
 	return true, nil
 }

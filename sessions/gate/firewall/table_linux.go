@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
@@ -28,9 +29,13 @@ type Table struct {
 	// since Linux 6.12.
 	renews bool
 
-	mu    sync.Mutex
-	ends  map[element]time.Time // when what was opened ends at the latest, as clock.Monotonic has it
-	prune time.Time             // when to forget what has ended
+	mu sync.Mutex
+	// When what was opened ends, as clock.Monotonic has it: ends has what may be
+	// there, at the latest; open has what the kernel has confirmed, and nobody
+	// wanted closed since. A table that is restored gets open, and no more.
+	ends, open map[element]time.Time
+	prune      time.Time // when to forget what has ended
+	incomplete bool      // a restored table lacks some of open
 }
 
 // element is one of a set.
@@ -133,9 +138,24 @@ func (t *Table) OpenKnockPorts(ports []uint16, d time.Duration) error {
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	clear(t.ends) // if the table is gone, it comes back with nothing open
-	if _, err := t.restore(); err != nil {
+	clear(t.open) // if the table is gone, it comes back with nothing open
+	var err error
+	for range attempts {
+		if err = t.empty(); !errors.Is(err, unix.ENOENT) {
+			break // or removed at this instant: once more
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("close the firewall: %w", err)
+	}
+	clear(t.ends)
+	return nil
+}
+
+// empty removes all elements that end, from a table that it restores if need be.
+func (t *Table) empty() error {
+	if _, err := t.restore(); err != nil {
+		return err
 	}
 	batch, err := newBatch()
 	if err != nil {
@@ -144,25 +164,30 @@ func (t *Table) Close() error {
 	for _, s := range append(t.sets.grants(), t.sets.knock) {
 		batch.FlushSet(s)
 	}
-	if err := commit(batch); err != nil {
-		return fmt.Errorf("close the firewall: %w", err)
-	}
-	return nil
+	return commit(batch)
 }
 
 // remember takes down what is there, or may be, for as long as it lasts.
 func (t *Table) remember(o outcome, certain bool) {
 	now := t.clock.Monotonic()
 	for e, left := range o {
-		switch end := now.Add(left + slack); {
-		case left > 0 && (certain || end.After(t.ends[e])):
+		end := now.Add(left + slack)
+		switch {
+		case left == 0:
+			delete(t.open, e)
+			if certain {
+				delete(t.ends, e)
+			}
+		case certain:
+			t.ends[e], t.open[e] = end, end
+		case end.After(t.ends[e]):
 			t.ends[e] = end
-		case left == 0 && certain:
-			delete(t.ends, e)
 		}
 	}
 	if now.After(t.prune) {
-		maps.DeleteFunc(t.ends, func(_ element, end time.Time) bool { return now.After(end) })
+		ended := func(_ element, end time.Time) bool { return now.After(end) }
+		maps.DeleteFunc(t.ends, ended)
+		maps.DeleteFunc(t.open, ended)
 		t.prune = now.Add(pruneEvery)
 	}
 }

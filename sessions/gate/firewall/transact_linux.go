@@ -69,7 +69,7 @@ func (t *Table) try(o outcome) (err error) {
 			break
 		}
 		// Another program may have removed the table: what it hides is open.
-		if _, failed := t.restore(); failed != nil {
+		if _, failed := t.restore(); failed != nil && !errors.Is(failed, unix.ENOENT) {
 			break
 		}
 	}
