@@ -54,6 +54,7 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 	asked := make([]access.Change, 0, len(changes))
 	of := make([][]int, 0, len(changes)) // the places of each
 	at := make(map[opened]int, len(changes))
+	cut := make([]bool, 0, len(changes)) // by one of the links, if not by all
 	undo := make([]func(), len(changes))
 	now, kernel := e.client.clock.Boot(), e.client.clock.Monotonic()
 	for i, c := range changes {
@@ -62,17 +63,18 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 		}
 		c, undo[i] = e.links.put(c, now)
 		j, again := at[key(c)] // by another link
-		c.Cut = (c.Cut || again && asked[j].Cut) && c.Revokes() && e.ends[c.Service]
+		wanted := c.Cut || again && cut[j]
+		c.Cut = wanted && c.Revokes() && e.ends[c.Service]
 		if c.Revokes() && !c.Cut && !again && !kernel.Before(e.open[key(c)]) {
 			delete(e.open, key(c))
 			continue
 		}
 		if again {
-			asked[j], of[j] = c, append(of[j], i)
+			asked[j], of[j], cut[j] = c, append(of[j], i), wanted
 			continue
 		}
 		at[key(c)] = len(asked)
-		asked, of = append(asked, c), append(of, []int{i})
+		asked, of, cut = append(asked, c), append(of, []int{i}), append(cut, wanted)
 	}
 	if len(asked) == 0 {
 		return nil

@@ -322,9 +322,9 @@ func TestHelperRefusesNonsense(t *testing.T) {
 // lease ends, another one's keeps open, whichever stands first in the batch; and a
 // grant that fails leaves nothing behind.
 func TestLinksShareAnElement(t *testing.T) {
-	var f wall
+	f := wall{ended: make(chan []access.Change, 4)} // nobody looks at it
 	c, done := ready(t, &f)
-	e := helper.NewEnforcer(c)
+	e := helper.NewEnforcer(c, ssh)
 	until := func(d time.Duration) time.Time { return running.Boot().Add(d) }
 	at := func(zone string, until time.Time) access.Change {
 		return access.Change{Service: ssh, Peer: access.PeerOf(netip.MustParseAddr("fe80::1%"+zone), access.PrefixHost), Until: until}
@@ -358,6 +358,17 @@ func TestLinksShareAnElement(t *testing.T) {
 	f.fail = nil
 	if errs := apply(at("3", time.Time{})); errs != nil || !last()[0].Revokes() {
 		t.Errorf("the last lease has ended: %v, %v", last(), errs)
+	}
+	// One link's connections are to be ended, the other's lease is just over.
+	ended := at("2", time.Time{})
+	ended.Cut = true
+	for _, batch := range [][]access.Change{{ended, at("3", time.Time{})}, {at("3", time.Time{}), ended}} {
+		if errs := apply(at("2", until(20*time.Minute)), at("3", until(25*time.Minute))); errs != nil {
+			t.Fatal(errs)
+		}
+		if errs := apply(batch...); errs != nil || len(last()) != 1 || !last()[0].Revokes() || !last()[0].Cut {
+			t.Errorf("%v became %v, %v", batch, last(), errs)
+		}
 	}
 	c.Stop()
 	<-done
