@@ -34,8 +34,10 @@ type drops struct {
 	known     bool   // turned is known
 	beginning bool   // begun is known
 
-	text [16 << 10]byte // for what the kernel says, which is a third of that
+	text [64 << 10]byte // for what the kernel says: up to 21 KiB, when it has seen every type of ICMPv6
 }
+
+var errTooLong = errors.New("longer than expected")
 
 // begin is called before any socket is asked for its drops.
 func (d *drops) begin() { d.begun, d.beginning = d.turnedAway() }
@@ -80,7 +82,10 @@ func (d *drops) read(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	n, err := io.ReadFull(f, d.text[:])
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case err == nil:
+		return nil, errTooLong // the counter may be in what was left out
+	case !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, err
 	}
 	return d.text[:n], nil

@@ -3,6 +3,8 @@ package ingest
 import (
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"sallyport/bench/netns"
@@ -112,5 +114,19 @@ func TestFullQueuesAreFound(t *testing.T) {
 	}
 	if n := fullQueues6([]byte("Udp6InErrors 9\nUdp6RcvbufErrors   \t3\nUdp6MemErrors 4\nUdpLite6RcvbufErrors 7\n")); n != 7 {
 		t.Errorf("got %d", n)
+	}
+}
+
+// TestCountersThatAreCutOff: what does not fit is an error, not a part of it.
+func TestCountersThatAreCutOff(t *testing.T) {
+	var d drops
+	path := filepath.Join(t.TempDir(), "counters")
+	for n, want := range map[int]bool{21 << 10: true, len(d.text): false, len(d.text) + 1: false} {
+		if err := os.WriteFile(path, make([]byte, n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := d.read(path); (err == nil) != want || want && len(text) != n {
+			t.Errorf("%d bytes: got %d, %v", n, len(text), err)
+		}
 	}
 }
