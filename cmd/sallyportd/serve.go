@@ -105,7 +105,7 @@ func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, 
 	}
 	// The configuration is read a second time here: it may be another one.
 	if why := cfg.NeedsFirewall(host); h == nil && why != "" {
-		return nil, loaded, cli.WithHint(fmt.Errorf("%s takes the firewall, and no process was started that keeps CAP_NET_ADMIN for it", why), "the configuration has changed while the server started: start it again")
+		return nil, loaded, cli.WithHint(fmt.Errorf("%s takes the firewall, and no process was started that keeps CAP_NET_ADMIN for it", why), "the configuration has changed while the server started, or SALLYPORTD_DROPPED, which only the server may set, was in its environment: start it again, without that variable")
 	}
 	if h != nil {
 		if err := h.Ready(cfg.Digest()); err != nil {
