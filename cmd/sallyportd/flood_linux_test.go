@@ -66,14 +66,21 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 			break
 		}
 	}
-	sent := flood(t, host, length)
-	after := resident(t, v)
+	// What every datagram leaves behind, every flood does. A page that the runtime
+	// or the race detector takes once, in one of them, is neither.
+	grown := int64(limit)
+	for try := 0; try < 3 && grown >= limit; try++ {
+		before = resident(t, v)
+		sent := flood(t, host, length)
+		after := resident(t, v)
+		grown = int64(after) - int64(before)
+		t.Logf("%d datagrams in %s: resident memory %d KiB before, %d KiB after", sent, length, before>>10, after>>10)
+	}
 	v.stop(t, 0)
 	if !strings.Contains(v.log(), "identifier=") || !strings.Contains(v.log(), "mac=") {
 		t.Errorf("the flood did not come through:\n%s", v.log())
 	}
-	t.Logf("%d datagrams in %s: resident memory %d KiB before, %d KiB after", sent, length, before>>10, after>>10)
-	if grown := int64(after) - int64(before); grown >= limit {
+	if grown >= limit {
 		t.Errorf("resident memory grew by %d bytes", grown)
 	}
 }
