@@ -8,9 +8,9 @@
 //	GET  /grants          a line of JSON for each grant as it takes effect
 //	GET  /state           a copy of the state file
 //	GET  /traffic         all counters, as JSON
-//	GET  /debug/pprof/profile   a CPU profile, which tells the stages apart
+//	GET  /debug/pprof/profile   a CPU profile, with the stages as labels
 //
 //	Serve    the server's side, over Handlers
-//	Feed     grants for those who watch; nobody who watches delays a grant
+//	Feed     sends grants to "watch"; a slow reader does not delay a grant
 //	Client   the commands' side
 package admin
