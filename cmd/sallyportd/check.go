@@ -162,7 +162,7 @@ func check(ctx context.Context, cfg *config.Config, list clients.List, host conf
 	}
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
-	return append(warnings, nftcheck.Check(cfg.Services)...)
+	return append(warnings, nftcheck.Check(cfg, host)...)
 }
 
 // checkState reads the record of used nonces. The error is what would keep

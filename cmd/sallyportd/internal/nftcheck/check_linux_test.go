@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sallyport/bench/netns"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/config/configtest"
 )
 
@@ -54,7 +55,7 @@ func TestCheckKnocks(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			var warnings []string
-			for _, w := range Check(nil) {
+			for _, w := range Check(&config.Config{}, config.Host{}) {
 				if !strings.Contains(w, "legacy iptables") {
 					warnings = append(warnings, w)
 				}
@@ -133,7 +134,7 @@ hook = "forward"
 			t.Fatalf("%v\n%s", err, out)
 		}
 		var got []string
-		for _, w := range Check(cfg.Services) {
+		for _, w := range Check(cfg, config.Host{}) {
 			if !strings.Contains(w, "legacy iptables") {
 				got = append(got, w)
 			}

@@ -1,0 +1,252 @@
+package nftcheck
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify/schedule"
+)
+
+// Around looks for rules that lead packets elsewhere, past the guard or past a
+// service, as Check does; it is for the start of a server. An error says that
+// the rules cannot be read, or not as a whole.
+func Around(cfg *config.Config, host config.Host) (warnings []string, err error) {
+	err = use(func(r *ruleset) { warnings = r.around(cfg, host, thisHost()) })
+	if errors.Is(err, errChanging) {
+		err = nil
+	}
+	return warnings, err
+}
+
+// reach is where our table sees the packets of a service; nothing: nowhere.
+type reach struct {
+	before  bool // they are translated, if they are to this host's addresses
+	input   bool // as they are after translation
+	forward bool // by the port that they had before translation
+}
+
+func (g reach) any() bool { return g.before || g.input || g.forward }
+
+// around is what leads around the guard.
+func (r *ruleset) around(cfg *config.Config, host config.Host, a addresses) (warnings []string) {
+	guarded := cfg.NeedsFirewall(host) != ""
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		g := reach{}
+		if guarded {
+			g = reachOf(cfg, i)
+		}
+		w := judge{ruleset: r, cfg: cfg, addresses: a, service: s, reach: g}
+		w.service4And6()
+		warnings = append(warnings, w.warnings...)
+	}
+	return append(warnings, r.knocksElsewhere(cfg, a, guarded)...)
+}
+
+// judge collects what is wrong with one service.
+type judge struct {
+	*ruleset
+	addresses
+	cfg      *config.Config
+	service  *config.Service
+	reach    reach
+	warnings []string
+	seen     map[string]bool
+}
+
+// warn adds a warning of a rule, once.
+func (j *judge) warn(key string, l lead, format string, args ...any) {
+	key = fmt.Sprint(key, l.chain.name, l.handle, l.to)
+	if j.seen == nil {
+		j.seen = map[string]bool{}
+	}
+	if j.seen[key] {
+		return
+	}
+	j.seen[key] = true
+	j.warnings = append(j.warnings, "service "+j.service.Name+": "+fmt.Sprintf(format, args...))
+}
+
+func (j *judge) service4And6() {
+	s := j.service
+	v4, v6 := s.Addresses().Families()
+	p := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
+	for _, p := range j.packets(p, s.Host(), v4, v6) {
+		for _, l := range j.leadsOf(p, atPrerouting) {
+			j.led(p, l)
+		}
+		for _, l := range j.leadsOf(p, atInput) {
+			if l.source != "" {
+				j.warn("source", l, "%s gives its clients another source address, by which leases are judged: who appears with an address that is let in, is let in: remove it", l)
+			}
+		}
+	}
+	if !s.Binds() {
+		j.namedByTarget(v4, v6)
+	}
+}
+
+// led judges a rule that leads the service's packets elsewhere.
+func (j *judge) led(p packet, l lead) {
+	if l.source != "" {
+		return
+	}
+	s, port := j.service, int(j.service.Port())
+	where := l.where(port)
+	hook := uint32(atForward)
+	if l.stays(j.addresses) {
+		hook = atInput
+	}
+	if !j.closes(p, l) {
+		if j.stopped(l.translatedTo(p, j.addresses), hook) || j.guardedElsewhere(l, port) {
+			return
+		}
+		switch {
+		case !j.reach.any():
+			j.warn("open", l, "%s %s its port to %s: strangers are let in there without a knock, and clients do not reach the service: remove the rule, have the service listen on another port, or guard the port with a service of type = \"firewall\"", l, l.leads(), where)
+		case l.to.how == rewrites:
+			j.warn("open", l, "%s %s its port to %s, before the guard sees the packet: strangers are let in there without a knock: remove the rule, or have it translate (dnat) instead", l, l.leads(), where)
+		default:
+			j.warn("open", l, "%s %s its port past the guard, to %s: strangers are let in there without a knock: %s", l, l.leads(), where, cureOfHook)
+		}
+		return
+	}
+	if s.Binds() && l.to.how != tproxies {
+		j.warn("never asked", l, "%s %s its port to %s: who has knocked gets there, and never to the service: remove the rule, or have the service listen on another port", l, l.leads(), where)
+	}
+	j.askedDirectly(p, l, hook)
+}
+
+// closes reports whether the guard stops strangers that a rule leads away.
+func (j *judge) closes(p packet, l lead) bool {
+	port, stays := int(j.service.Port()), l.stays(j.addresses)
+	asNamed := stays && l.port(port) == port && (!j.service.Host().IsValid() || !l.to.address.IsValid() || l.to.address == j.service.Host())
+	switch {
+	case !j.reach.any():
+		return false
+	case l.to.how == tproxies:
+		return true // the packet stays as it is
+	case l.to.how == rewrites:
+		return j.reach.before && l.priority > guardPriority || j.reach.input && asNamed
+	case j.reach.before, j.reach.forward:
+		return true
+	}
+	return j.reach.input && asNamed
+}
+
+// guardedElsewhere reports whether a rule leads to a port that is guarded by
+// itself, as another service.
+func (j *judge) guardedElsewhere(l lead, port int) bool {
+	if !l.stays(j.addresses) {
+		return false
+	}
+	return j.guards(j.service.UDP, l.port(port), func(g reach) bool { return g.input })
+}
+
+// guards reports whether a service stands at a port of this host.
+func (j *judge) guards(udp bool, port int, as func(reach) bool) bool {
+	for i := range j.cfg.Services {
+		if s := &j.cfg.Services[i]; s.UDP == udp && int(s.Port()) == port && (j.reach.any() && as(reachOf(j.cfg, i)) || !j.reach.any() && s.Binds()) {
+			return true
+		}
+	}
+	return false
+}
+
+// askedDirectly judges who asks at once for where a guarded port leads.
+func (j *judge) askedDirectly(p packet, l lead, hook uint32) {
+	port := int(j.service.Port())
+	next := l.next(p, j.addresses)
+	if l.to.how == tproxies || l.to.address.IsLoopback() || j.stopped(next, atPrerouting, hook) {
+		return
+	}
+	if hook == atForward {
+		if j.forwards[next.family] && !l.to.other {
+			j.warn("direct", l, "it stands for %s, by %s: strangers to whom this host is a router ask there directly, and are let in without a knock: have a chain at hook forward drop \"%s daddr %s %s ct status ! dnat\" (Docker does so by itself, from version 28 on)",
+				l.where(port), l, familyName(next.family), l.to.address, portsText(next))
+		}
+		return
+	}
+	if next.low == next.high && next.low != port && !j.guards(j.service.UDP, next.low, reach.any) {
+		j.warn("direct", l, "it stands for %s, by %s: strangers ask there directly, and are let in without a knock: have a chain at hook input drop \"%s ct status ! dnat\", or guard that port too", l.where(port), l, portsText(next))
+	}
+}
+
+func portsText(p packet) string {
+	if p.low != p.high {
+		return "meta l4proto " + p.protocolName()
+	}
+	return fmt.Sprintf("%s dport %d", p.protocolName(), p.low)
+}
+
+// namedByTarget warns of a service that names the port where a rule leads to,
+// and not the one that clients ask for.
+func (j *judge) namedByTarget(v4, v6 bool) {
+	s, port := j.service, int(j.service.Port())
+	for _, p := range j.packets(packet{protocol: number(s), low: 1, high: 1<<16 - 1}, netip.Addr{}, v4, v6) {
+		for _, l := range j.leadsOf(p, atPrerouting) {
+			if l.source != "" || l.to.port != port || l.low <= port && port <= l.high {
+				continue
+			}
+			if l.stays(j.addresses) && j.reach.input {
+				continue // it is seen as it comes in the end
+			}
+			if !l.stays(j.addresses) && s.Host().IsValid() && (s.Host() != l.to.address || j.reach.forward) {
+				continue // another host's, or guarded as such
+			}
+			if l.low == l.high && j.guards(s.UDP, l.low, reach.any) {
+				continue
+			}
+			asked := fmt.Sprintf("port %d", l.low)
+			if l.low != l.high {
+				asked = fmt.Sprintf("ports %d to %d", l.low, l.high)
+			}
+			j.warn("named", l, "%s %s %s of this host to %s: if that is what the service stands for, strangers are let in there without a knock, since it guards port %d as packets ask for it: name the port that clients ask for, listen = \":%d\"",
+				l, l.leads(), asked, l.where(port), port, l.low)
+		}
+	}
+}
+
+// knocksElsewhere warns of rules that lead knocks away from the server.
+func (r *ruleset) knocksElsewhere(cfg *config.Config, a addresses, guarded bool) (warnings []string) {
+	if guarded {
+		return nil // our table has them stay untracked: nothing translates them
+	}
+	j := judge{ruleset: r, cfg: cfg, addresses: a}
+	ports := packet{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort}
+	v4, v6 := cfg.Listen.Families()
+	var to []packet
+	for _, x := range cfg.Listen {
+		if !x.IsUnspecified() {
+			to = append(to, a.packets(ports, x.Unmap().WithZone(""), v4, v6)...)
+		}
+	}
+	if len(to) == 0 {
+		to = a.packets(ports, netip.Addr{}, v4, v6)
+	}
+	seen := map[string]bool{}
+	for _, p := range to {
+		for _, l := range append(j.leadsOf(p, atPrerouting), j.leadsOf(p, atInput)...) {
+			key := fmt.Sprint(l.chain.name, l.handle)
+			if (l.high-l.low+1)*few < p.high-p.low || seen[key] || l.source != "" && l.hook != atInput {
+				continue
+			}
+			seen[key] = true
+			if l.source != "" {
+				warnings = append(warnings, fmt.Sprintf("%s gives knocks another source address, to which leases are then given: who appears with it, is let in: remove it", l))
+				continue
+			}
+			warnings = append(warnings, fmt.Sprintf("%s %s knocks to ports %d to %d to %s: they do not reach the server: have the rule except this host's knocks, or set stealth = true, with which nothing translates them",
+				l, l.leads(), l.low, l.high, l.where(l.low)))
+		}
+	}
+	return warnings
+}
+
+// few is the part of the knock ports that may be led elsewhere without a word:
+// of so many ports one. Attempts hardly ever meet it, and the next has others.
+const few = 100
