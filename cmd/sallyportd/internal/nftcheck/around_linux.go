@@ -101,8 +101,8 @@ func (j *judge) led(p packet, l lead) {
 	if l.stays(j.addresses) {
 		hook = atInput
 	}
-	if !j.closes(p, l) {
-		if j.stopped(l.translatedTo(p, j.addresses), hook) || j.guardedElsewhere(l, port) {
+	if !j.closes(p, l) && !j.guardedElsewhere(l, port) {
+		if j.stopped(l.translatedTo(p, j.addresses), hook) {
 			return
 		}
 		switch {

@@ -3,6 +3,7 @@ package nftcheck
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,11 +140,17 @@ func (r *ruleset) cannotReadRule(c *chain, number int, what string) {
 	r.cannotRead("rule %d (handle %d) of chain %q: %s", number+1, c.rules[number].handle, c.name, what)
 }
 
-// text is what a rule asks for, as short as nft would write it.
+// written is what a rule asks for, as short as nft would write it.
 func (s *state) written(f effect) string {
-	words := slices.Clone(s.text)
-	if len(words) > 1 && (words[0] == "tcp" || words[0] == "udp") && len(words[1]) > 4 && words[1][:4] == words[0]+" " {
-		words = words[1:]
+	var words []string
+	for i, word := range s.text {
+		// The port says the protocol as well.
+		port := func(later string) bool {
+			return strings.Contains(later, word+" dport") || strings.Contains(later, word+" sport")
+		}
+		if word != "" && !((word == "tcp" || word == "udp") && slices.ContainsFunc(s.text[i+1:], port)) {
+			words = append(words, word)
+		}
 	}
 	switch {
 	case f.target != nil:
@@ -151,13 +158,7 @@ func (s *state) written(f effect) string {
 	case f.source != "":
 		words = append(words, f.source)
 	}
-	line := ""
-	for _, w := range words {
-		if line != "" {
-			line += " "
-		}
-		line += w
-	}
+	line := strings.Join(words, " ")
 	const most = 120
 	if len(line) > most {
 		line = line[:most] + "…"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -53,8 +54,12 @@ func (s *state) loaded(label string, show func([]byte) string) {
 func (s *state) say(op, value string) {
 	what := strings.Join(s.labels, " . ")
 	s.labels = nil
-	if what == "fib daddr type" || what == "nfproto" || what == "" && op == "" {
-		op = ""
+	if what == "nfproto" {
+		return // the table or the address say it as well
+	}
+	if n := len(s.text); op == "<=" && n > 1 && s.text[n-2] == ">=" && what == "" {
+		s.text = append(slices.Clone(s.text[:n-2]), s.text[n-1]+"-"+value)
+		return
 	}
 	for _, part := range []string{what, op, value} {
 		if part != "" {

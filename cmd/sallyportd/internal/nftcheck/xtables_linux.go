@@ -16,6 +16,8 @@ func (s *state) matchExtension(a attributes) {
 	case "comment":
 	case "tcp", "udp":
 		s.matchPorts(called, info)
+	case "multiport":
+		s.matchSeveralPorts(a.number(unix.NFTA_MATCH_REV), info)
 	case "addrtype":
 		s.matchType(a.number(unix.NFTA_MATCH_REV), info)
 	default:
@@ -57,6 +59,30 @@ func (s *state) matchPorts(protocol string, info []byte) {
 		s.narrow(low, high)
 	}
 	s.text = append(s.text, protocol+" dport "+op+ports)
+}
+
+// matchSeveralPorts reads struct xt_multiport_v1.
+func (s *state) matchSeveralPorts(revision uint64, info []byte) {
+	const destinations, most = 1, 15
+	const portsAt, rangesAt, invertAt = 2, 2 + 2*most, 2 + 3*most
+	s.text = append(s.text, "-m multiport")
+	if revision != 1 || len(info) <= invertAt || info[0] != destinations || s.low != s.high {
+		s.worse(maybe)
+		return
+	}
+	found := false
+	for i := 0; i < min(int(info[1]), most); i++ {
+		low := int(binary.NativeEndian.Uint16(info[portsAt+2*i:]))
+		high := low
+		if info[rangesAt+i] != 0 && i+1 < most { // the next is the end
+			i++
+			high = int(binary.NativeEndian.Uint16(info[portsAt+2*i:]))
+		}
+		found = found || low <= s.low && s.low <= high
+	}
+	if found == (info[invertAt] != 0) {
+		s.worse(never)
+	}
 }
 
 // matchType reads struct xt_addrtype_info, and its later revision.
