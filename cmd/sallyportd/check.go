@@ -161,6 +161,7 @@ func check(ctx context.Context, cfg *config.Config, list clients.List, host conf
 		}
 	}
 	warnings = append(warnings, checkPorts(cfg, now)...)
+	warnings = append(warnings, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
 	return append(warnings, nftcheck.Check(cfg, host)...)
 }

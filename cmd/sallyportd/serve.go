@@ -16,7 +16,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/helper"
 )
@@ -30,14 +29,15 @@ func serveCommand(env cli.Env) *cobra.Command {
 
 Needs no privilege for itself, and keeps none: what it was started with it
 sheds. Only for services of type "firewall", and for stealth, a second process
-keeps CAP_NET_ADMIN. SIGINT and SIGTERM close everything in order, the second
+keeps CAP_NET_ADMIN. Started with that capability, it first warns of rules of
+other programs that lead packets around the guard, as "check" does. SIGINT and SIGTERM close everything in order, the second
 one at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			// SIGHUP means reload, from the first moment on; it is heard when
 			// the server serves.
 			privilege.IgnoreHangups()
-			h, err := dropPrivileges(path, env.Clock)
+			h, err := dropPrivileges(path, env)
 			if err != nil {
 				return err
 			}
@@ -61,8 +61,8 @@ one at once.`,
 // dropPrivileges returns in a process that has dropped its privileges, with the
 // connection to the one that keeps CAP_NET_ADMIN, if the configuration requires
 // it.
-func dropPrivileges(path string, time clock.Clock) (*helper.Client, error) {
-	h, dropped, err := privilege.Resume(time)
+func dropPrivileges(path string, env cli.Env) (*helper.Client, error) {
+	h, dropped, err := privilege.Resume(env.Clock)
 	if dropped || err != nil {
 		return h, err
 	}
@@ -77,6 +77,7 @@ func dropPrivileges(path string, time clock.Clock) (*helper.Client, error) {
 	if err := cfg.Check(host); err != nil {
 		return nil, cli.Misuse(err)
 	}
+	warnAround(cfg, host, env)
 	needs := cfg.Needs(host)
 	return nil, privilege.Split(privilege.Plan{
 		User: cfg.User, Helper: needs.Helper, Command: []string{helperName, "-c", path},

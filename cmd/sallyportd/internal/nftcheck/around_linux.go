@@ -15,7 +15,10 @@ import (
 // service, as Check does; it is for the start of a server. An error says that
 // the rules cannot be read, or not as a whole.
 func Around(cfg *config.Config, host config.Host) (warnings []string, err error) {
-	err = use(func(r *ruleset) { warnings = r.around(cfg, host, thisHost()) })
+	err = use(func(r *ruleset) {
+		warnings = r.around(cfg, host, thisHost())
+		warnings = append(warnings, r.unreadable()...)
+	})
 	if errors.Is(err, errChanging) {
 		err = nil
 	}
@@ -40,15 +43,21 @@ func (r *ruleset) around(cfg *config.Config, host config.Host, a addresses) (war
 		if guarded {
 			g = reachOf(cfg, i)
 		}
-		w := judge{ruleset: r, cfg: cfg, addresses: a, service: s, reach: g}
-		w.service4And6()
-		warnings = append(warnings, w.warnings...)
+		w := judgement{ruleset: r, cfg: cfg, addresses: a, service: s, reach: g}
+		w.judge()
+		warnings = append(warnings, w.warnings[:min(len(w.warnings), mostLeads)]...)
+		if more := len(w.warnings) - mostLeads; more > 0 {
+			warnings = append(warnings, fmt.Sprintf("service %s: %d more rules lead its packets elsewhere", s.Name, more))
+		}
 	}
 	return append(warnings, r.knocksElsewhere(cfg, a, guarded)...)
 }
 
-// judge collects what is wrong with one service.
-type judge struct {
+// mostLeads is how many rules are named for a service.
+const mostLeads = 8
+
+// judgement collects what is wrong with one service.
+type judgement struct {
 	*ruleset
 	addresses
 	cfg      *config.Config
@@ -59,7 +68,7 @@ type judge struct {
 }
 
 // warn adds a warning of a rule, once.
-func (j *judge) warn(key string, l lead, format string, args ...any) {
+func (j *judgement) warn(key string, l lead, format string, args ...any) {
 	key = fmt.Sprint(key, l.chain.name, l.handle, l.to)
 	if j.seen == nil {
 		j.seen = map[string]bool{}
@@ -71,8 +80,12 @@ func (j *judge) warn(key string, l lead, format string, args ...any) {
 	j.warnings = append(j.warnings, "service "+j.service.Name+": "+fmt.Sprintf(format, args...))
 }
 
-func (j *judge) service4And6() {
+// judge follows packets to the service, of each family that it takes.
+func (j *judgement) judge() {
 	s := j.service
+	if s.Host().IsLoopback() {
+		return // strangers' packets do not come there
+	}
 	v4, v6 := s.Addresses().Families()
 	p := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
 	for _, p := range j.packets(p, s.Host(), v4, v6) {
@@ -91,7 +104,7 @@ func (j *judge) service4And6() {
 }
 
 // led judges a rule that leads the service's packets elsewhere.
-func (j *judge) led(p packet, l lead) {
+func (j *judgement) led(p packet, l lead) {
 	if l.source != "" {
 		return
 	}
@@ -122,7 +135,7 @@ func (j *judge) led(p packet, l lead) {
 }
 
 // closes reports whether the guard stops strangers that a rule leads away.
-func (j *judge) closes(p packet, l lead) bool {
+func (j *judgement) closes(p packet, l lead) bool {
 	port, stays := int(j.service.Port()), l.stays(j.addresses)
 	asNamed := stays && l.port(port) == port && (!j.service.Host().IsValid() || !l.to.address.IsValid() || l.to.address == j.service.Host())
 	switch {
@@ -140,7 +153,7 @@ func (j *judge) closes(p packet, l lead) bool {
 
 // guardedElsewhere reports whether a rule leads to a port that is guarded by
 // itself, as another service.
-func (j *judge) guardedElsewhere(l lead, port int) bool {
+func (j *judgement) guardedElsewhere(l lead, port int) bool {
 	if !l.stays(j.addresses) {
 		return false
 	}
@@ -148,7 +161,7 @@ func (j *judge) guardedElsewhere(l lead, port int) bool {
 }
 
 // guards reports whether a service stands at a port of this host.
-func (j *judge) guards(udp bool, port int, as func(reach) bool) bool {
+func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 	for i := range j.cfg.Services {
 		if s := &j.cfg.Services[i]; s.UDP == udp && int(s.Port()) == port && (j.reach.any() && as(reachOf(j.cfg, i)) || !j.reach.any() && s.Binds()) {
 			return true
@@ -158,7 +171,7 @@ func (j *judge) guards(udp bool, port int, as func(reach) bool) bool {
 }
 
 // askedDirectly judges who asks at once for where a guarded port leads.
-func (j *judge) askedDirectly(p packet, l lead, hook uint32) {
+func (j *judgement) askedDirectly(p packet, l lead, hook uint32) {
 	port := int(j.service.Port())
 	next := l.next(p, j.addresses)
 	if l.to.how == tproxies || l.to.address.IsLoopback() || j.stopped(next, atPrerouting, hook) {
@@ -185,7 +198,7 @@ func portsText(p packet) string {
 
 // namedByTarget warns of a service that names the port where a rule leads to,
 // and not the one that clients ask for.
-func (j *judge) namedByTarget(v4, v6 bool) {
+func (j *judgement) namedByTarget(v4, v6 bool) {
 	s, port := j.service, int(j.service.Port())
 	for _, p := range j.packets(packet{protocol: number(s), low: 1, high: 1<<16 - 1}, netip.Addr{}, v4, v6) {
 		for _, l := range j.leadsOf(p, atPrerouting) {
@@ -216,7 +229,7 @@ func (r *ruleset) knocksElsewhere(cfg *config.Config, a addresses, guarded bool)
 	if guarded {
 		return nil // our table has them stay untracked: nothing translates them
 	}
-	j := judge{ruleset: r, cfg: cfg, addresses: a}
+	j := judgement{ruleset: r, cfg: cfg, addresses: a}
 	ports := packet{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort}
 	v4, v6 := cfg.Listen.Families()
 	var to []packet

@@ -299,6 +299,7 @@ var waysAround = []struct {
 		[]string{`the rule "udp dport 1025-65535 snat" of chain "ip nat in" (handle 2) gives knocks another source address`}},
 	{"a proxy that is guarded, but never asked", nat("ip", "tcp dport 8080 redirect to :8081"), proxy(":8080") + strings.Replace(guard(":8081", forward), "site", "other", 1), nil, []string{"tcp 10.71.0.1:8081"},
 		[]string{`leads its port to port 8081 of this host: who has knocked gets there, and never to the service`}},
+	{"led, but the service is for this host alone", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), proxy("127.0.0.1:8080"), nil, nil, nil},
 	{"masquerade of what leaves", "add table ip nat\nadd chain ip nat post { type nat hook postrouting priority 100; }\nadd rule ip nat post masquerade", proxy(":8080"), nil, nil, nil},
 }
 

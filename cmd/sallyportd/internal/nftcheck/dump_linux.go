@@ -15,8 +15,8 @@ import (
 const (
 	// attempts is how often a ruleset is read that changes meanwhile.
 	attempts = 5
-	// patience bounds one reading of the ruleset.
-	patience = 3 * time.Second
+	// patience bounds one reading of the ruleset, and one judgement of it.
+	patience = 2 * time.Second
 	// maxElements bounds what is looked at of one set.
 	maxElements = 1 << 16
 )
@@ -119,6 +119,8 @@ func useOnce(f func(*ruleset)) (changed bool, err error) {
 		}
 		return k.changed, err
 	}
+	end := time.Now().Add(patience)
+	r.late = func() bool { return time.Now().After(end) }
 	f(r)
 	return k.changed, nil
 }

@@ -15,6 +15,8 @@ type ruleset struct {
 	sets   map[name]*set
 	unread []string // what cannot be read, a clause each
 	told   map[string]bool
+	late   func() bool // whether the judgement has to end; nil: never
+	steps  int         // rules that were looked at
 }
 
 // name is that of a chain or a set.

@@ -11,11 +11,11 @@ const (
 	led         // elsewhere
 )
 
-// maxDepth is how deep chains may jump; the kernel allows 16. maxSteps bounds
-// the rules that are looked at for one kind of packets.
+// maxDepth is how deep chains may jump; the kernel allows 16. The clock is
+// looked at once in so many steps.
 const (
-	maxDepth = 16
-	maxSteps = 1 << 18
+	maxDepth       = 16
+	stepsPerGlance = 1 << 10
 )
 
 // lead is a rule that leads packets elsewhere, or gives them another source.
@@ -38,7 +38,6 @@ type walk struct {
 	maybeAccepted bool // a rule that is not understood may have accepted them
 	leads         []lead
 	base          *chain
-	steps         int
 }
 
 // enter goes through a chain that packets come to by themselves.
@@ -58,8 +57,9 @@ func (w *walk) follow(c *chain, p packet, come match, depth int) outcome {
 		return undecided
 	}
 	for i := range c.rules {
-		if w.steps++; w.steps > maxSteps {
-			w.cannotRead("chain %q: it has too many rules and jumps", c.name)
+		if w.steps++; w.steps%stepsPerGlance == 0 && w.late != nil && w.late() {
+			w.steps-- // the next step looks again
+			w.cannotRead("it has too many rules and jumps to follow all of them")
 			return undecided
 		}
 		if c.rules[i].broken {
