@@ -121,7 +121,7 @@ func (j *judgement) led(p packet, l lead) {
 		switch {
 		case !j.reach.any():
 			j.warn("open", l, "%s %s its port to %s: strangers are let in there without a knock, and clients do not reach the service: remove the rule, have the service listen on another port, or guard the port with a service of type = \"firewall\"", l, l.leads(), where)
-		case l.to.how == rewrites:
+		case l.to.how == rewrites || l.to.how == hands:
 			j.warn("open", l, "%s %s its port to %s, before the guard sees the packet: strangers are let in there without a knock: remove the rule, or have it translate (dnat) instead", l, l.leads(), where)
 		default:
 			j.warn("open", l, "%s %s its port past the guard, to %s: strangers are let in there without a knock: %s", l, l.leads(), where, cureOfHook)
@@ -143,8 +143,10 @@ func (j *judgement) closes(p packet, l lead) bool {
 		return false
 	case l.to.how == tproxies:
 		return true // the packet stays as it is
+	case l.to.how == hands:
+		return false
 	case l.to.how == rewrites:
-		return j.reach.before && l.priority > guardPriority || j.reach.input && asNamed
+		return j.reach.before && !l.ingress && l.priority > guardPriority || j.reach.input && asNamed
 	case j.reach.before, j.reach.forward:
 		return true
 	}

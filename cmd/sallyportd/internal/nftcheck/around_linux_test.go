@@ -289,6 +289,10 @@ var waysAround = []struct {
 	{"rewritten", "add table ip m\nadd chain ip m pre { type filter hook prerouting priority raw; }\nadd rule ip m pre tcp dport 8080 tcp dport set 8081", guard(":8080", input), nil, nil,
 		[]string{`"tcp dport 8080 rewritten to :8081" of chain "ip m pre" (handle 2) leads its port to port 8081 of this host, before the guard sees the packet`}},
 
+	{"rewritten as it is received", "add table netdev n\nadd chain netdev n in { type filter hook ingress device \"out\" priority 0; }\nadd rule netdev n in tcp dport 8080 tcp dport set 8081", guard(":8080", forward), nil, nil,
+		[]string{`"tcp dport 8080 rewritten to :8081" of chain "netdev n in" (handle 2) leads its port to port 8081 of this host, before the guard sees the packet`}},
+	{"handed to another interface", "add table netdev n\nadd chain netdev n in { type filter hook ingress device \"out\" priority 0; }\nadd rule netdev n in tcp dport 8080 fwd to \"in\"", guard(":8080", input), nil, nil,
+		[]string{`"tcp dport 8080 fwd to ?" of chain "netdev n in" (handle 2) leads its port to an address that is not known, before the guard sees the packet`}},
 	{"all UDP is handed on, and nothing is guarded", nat("ip", "meta l4proto udp dnat to 10.72.0.2"), proxy("127.0.0.1:8080"), nil, nil,
 		[]string{`the rule "udp dnat to 10.72.0.2" of chain "ip nat pre" (handle 2) leads knocks to ports 1025 to 65535 to`}},
 	{"all UDP is handed on, and knocks are not tracked", nat("ip", "meta l4proto udp dnat to 10.72.0.2"), guard(":8080", input), nil, []string{sitePort}, nil},

@@ -129,16 +129,28 @@ func (c *chain) ours() bool {
 
 // standsBefore reports whether a chain stands in the way of what comes in.
 func (c *chain) standsBefore() bool {
-	return c.filters() && (c.hook == unix.NF_INET_LOCAL_IN || c.hook == unix.NF_INET_PRE_ROUTING)
+	return c.filters() && (c.hook == unix.NF_INET_LOCAL_IN || c.hook == unix.NF_INET_PRE_ROUTING) || c.ingress()
 }
 
 // priorityOfTranslation is that of destinations.
 const priorityOfTranslation = -100
 
+// ingress reports whether packets come to a chain as a device receives them,
+// before everything else.
+func (c *chain) ingress() bool {
+	return c.base && (c.family == unix.NFPROTO_NETDEV && c.hook == netdevIngress || c.family == unix.NFPROTO_INET && c.hook == inetIngress)
+}
+
+// Hooks that x/sys/unix does not name.
+const (
+	netdevIngress = 0 // NF_NETDEV_INGRESS
+	inetIngress   = 5 // NF_INET_INGRESS
+)
+
 // translated reports whether a chain comes after the translation of
 // destinations.
 func (c *chain) translated() bool {
-	return c.hook != unix.NF_INET_PRE_ROUTING || c.priority >= priorityOfTranslation
+	return !c.ingress() && (c.hook != unix.NF_INET_PRE_ROUTING || c.priority >= priorityOfTranslation)
 }
 
 // filters reports whether a chain may drop what comes to it by itself.

@@ -46,6 +46,7 @@ func TestCheckKnocks(t *testing.T) {
 		{"drops before it accepts", drops + "add rule inet filter input meta l4proto udp drop\nadd rule inet filter input udp dport 1025-65535 accept", true},
 		{"jumps to what accepts", drops + "add chain inet filter knocks\nadd rule inet filter knocks udp dport 1025-65535 accept\nadd rule inet filter input jump knocks", false},
 		{"jumps to what drops", accepts + "add chain inet filter knocks\nadd rule inet filter knocks meta l4proto udp drop\nadd rule inet filter input jump knocks", true},
+		{"drops as a device receives", "flush ruleset\nadd table netdev filter\nadd chain netdev filter early { type filter hook ingress device lo priority 0; policy drop; }", true},
 		{"drops before the routing", "flush ruleset\nadd table inet filter\nadd chain inet filter early { type filter hook prerouting priority -300; policy drop; }", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -72,7 +72,10 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 		case "reject":
 			emit(s, effect{verdict: &verdict{code: verdictDrop}})
 			return
-		case "queue", "synproxy", "fwd":
+		case "fwd":
+			emit(s, effect{target: &target{how: hands, other: true}})
+			return
+		case "queue", "synproxy":
 			s.worse(maybe)
 			emit(s, effect{verdict: &verdict{code: verdictQueue}})
 			return

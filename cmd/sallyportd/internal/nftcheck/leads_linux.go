@@ -12,7 +12,8 @@ import (
 // changing headers.
 func (r *ruleset) translations(hook uint32) (list []*chain) {
 	for _, c := range r.chains {
-		if c.base && c.hook == hook && c.routed() && !c.ours() && (c.kind == "nat" || c.kind == "filter") {
+		here := c.base && c.hook == hook && c.routed() || c.ingress() && hook == atPrerouting
+		if here && !c.ours() && (c.kind == "nat" || c.kind == "filter") {
 			list = append(list, c)
 		}
 	}
@@ -26,6 +27,8 @@ func (r *ruleset) translations(hook uint32) (list []*chain) {
 func (c *chain) place() int {
 	const step = 1 << 33 // more than priorities differ
 	switch {
+	case c.ingress():
+		return int(c.priority) - step
 	case c.kind == "nat":
 		return step + int(c.priority)
 	case c.priority > priorityOfTranslation:

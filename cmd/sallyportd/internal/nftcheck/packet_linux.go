@@ -32,7 +32,7 @@ func (p packet) protocolName() string {
 // none.
 func (p packet) in(family byte) (_ packet, ok bool) {
 	switch family {
-	case unix.NFPROTO_INET:
+	case unix.NFPROTO_INET, unix.NFPROTO_NETDEV:
 	case unix.NFPROTO_IPV4, unix.NFPROTO_IPV6:
 		if p.family != 0 && p.family != family {
 			return p, false

@@ -6,6 +6,7 @@ import "sallyport/cmd/sallyportd/internal/config"
 const (
 	rewrites = "rewritten to"
 	tproxies = "tproxy to"
+	hands    = "fwd to"
 )
 
 // guardPriority is that of the chain that sees packets before translation.

@@ -29,6 +29,7 @@ type lead struct {
 	m         match // whether they are: always, some or maybe
 	priority  int32 // of the chain that the packet came to by itself
 	hook      uint32
+	ingress   bool
 }
 
 // walk is the way of packets through chains.
@@ -88,7 +89,7 @@ func (w *walk) apply(c *chain, handle uint64, p packet, s state, f effect, come 
 	switch {
 	case f.target != nil || f.source != "":
 		l := lead{chain: c, handle: handle, text: s.written(f), source: f.source, low: s.low, high: s.high,
-			m: max(s.m, come), priority: w.base.priority, hook: w.base.hook}
+			m: max(s.m, come), priority: w.base.priority, hook: w.base.hook, ingress: w.base.ingress()}
 		if f.target != nil {
 			l.to = *f.target
 		}
