@@ -172,6 +172,18 @@ func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 	return false
 }
 
+// guardsOther reports whether a service guards another host's port by its
+// address, where packets are forwarded.
+func (j *judgement) guardsOther(p packet) bool {
+	for i := range j.cfg.Services {
+		s := &j.cfg.Services[i]
+		if !s.Binds() && number(s) == p.protocol && s.Host() == p.address && int(s.Port()) == p.low && p.low == p.high && reachOf(j.cfg, i).forward {
+			return true
+		}
+	}
+	return false
+}
+
 // askedDirectly judges who asks at once for where a guarded port leads.
 func (j *judgement) askedDirectly(p packet, l lead, hook uint32) {
 	port := int(j.service.Port())
@@ -180,8 +192,8 @@ func (j *judgement) askedDirectly(p packet, l lead, hook uint32) {
 		return
 	}
 	if hook == atForward {
-		if j.forwards[next.family] && !l.to.other {
-			j.warn("direct", l, "it stands for %s, by %s: strangers to whom this host is a router ask there directly, and are let in without a knock: have a chain at hook forward drop \"%s daddr %s %s ct status ! dnat\" (Docker does so by itself, from version 28 on)",
+		if j.forwards[next.family] && !l.to.other && !j.guardsOther(next) {
+			j.warn("direct", l, "it stands for %s, by %s: strangers to whom this host is a router ask there directly, and are let in without a knock: have a chain at hook forward drop \"%s daddr %s %s ct status ! dnat\" (Docker does so by itself, from version 28 on), or guard that address too",
 				l.where(port), l, familyName(next.family), l.to.address, portsText(next))
 		}
 		return

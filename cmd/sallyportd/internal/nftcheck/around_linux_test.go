@@ -286,6 +286,8 @@ var waysAround = []struct {
 	{"accepted before", nat("ip", "tcp dport 8080 accept", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080", input), nil, []string{sitePort}, nil},
 	{"led, and dropped on the way", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + "add table inet f\nadd chain inet f forward { type filter hook forward priority 0; policy drop; }\nadd rule inet f forward tcp dport 22 accept", guard(":8080", input), nil, nil, nil},
 	{"led, and what asks directly is rejected", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + "add table inet f\nadd chain inet f forward { type filter hook forward priority 0; }\nadd rule inet f forward ip daddr 10.72.0.2 tcp dport 80 ct status ! dnat reject with tcp reset", guard(":8080", forward), nil, []string{sitePort, direct}, nil},
+	{"the container is guarded by its address", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard("10.72.0.2:80", forward), nil, []string{sitePort, direct}, nil},
+	{"the port and the container are guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080", forward) + strings.Replace(guard("10.72.0.2:80", forward), "site", "other", 1), nil, []string{sitePort, direct}, nil},
 	{"rewritten", "add table ip m\nadd chain ip m pre { type filter hook prerouting priority raw; }\nadd rule ip m pre tcp dport 8080 tcp dport set 8081", guard(":8080", input), nil, nil,
 		[]string{`"tcp dport 8080 rewritten to :8081" of chain "ip m pre" (handle 2) leads its port to port 8081 of this host, before the guard sees the packet`}},
 

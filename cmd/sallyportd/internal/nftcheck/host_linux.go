@@ -62,7 +62,8 @@ func familyOf(a netip.Addr) byte {
 func (a addresses) packets(p packet, at netip.Addr, v4, v6 bool) (to []packet) {
 	p.local, p.stranger = true, true
 	if at.IsValid() {
-		p.family, p.address = familyOf(at), at
+		// An address that is not the host's may be another host's, or may come.
+		p.family, p.address, p.local = familyOf(at), at, a.has(at)
 		return []packet{p}
 	}
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
