@@ -46,7 +46,7 @@ clients. The table stays until "firewall clear"; "serve" takes it over.`,
 			if err := refuseRunning(cfg); err != nil {
 				return err
 			}
-			if _, err := firewall.Claim(cfg.Firewall(), env.Clock); err != nil {
+			if _, err := firewall.Claim(cfg.Firewall(), firewall.Owner{Config: cfg.Path}, false, env.Clock); err != nil {
 				return fmt.Errorf("load the firewall's table: %w", err)
 			}
 			_, err = fmt.Fprintf(env.Stdout, "loaded: table inet %s, everything closed\n", firewall.Name)

@@ -6,6 +6,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/sessions/gate/firewall"
 )
 
 const helperName = "firewall-helper"
@@ -26,7 +27,7 @@ func holderCommand(env cli.Env) *cobra.Command {
 			log, _, stop := openLog(env)
 			defer stop()
 			return privilege.Hold(privilege.Holding{
-				User: cfg.User, Firewall: cfg.Firewall(), Policy: cfg.Policy(), Clock: env.Clock, ClearOnExit: cfg.ClearOnExit,
+				User: cfg.User, Owner: firewall.Owner{Config: cfg.Path}, Firewall: cfg.Firewall(), Policy: cfg.Policy(), Clock: env.Clock, ClearOnExit: cfg.ClearOnExit,
 			}, log)
 		},
 	}

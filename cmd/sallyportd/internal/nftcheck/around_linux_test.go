@@ -184,7 +184,7 @@ func TestWaysAroundTheGuard(t *testing.T) {
 			cfg := configtest.Parse(t, "", row.service)
 			host := config.Host{FilterTCP: true, FirstOpenPort: 1024}
 			if cfg.NeedsFirewall(host) != "" {
-				_, err := firewall.Claim(cfg.Firewall(), clock.System())
+				_, err := firewall.Claim(cfg.Firewall(), firewall.Owner{Config: cfg.Path}, false, clock.System())
 				w.must(err)
 				t.Cleanup(func() { w.must(firewall.Clear()) })
 			}

@@ -71,7 +71,7 @@ func TestOwnTable(t *testing.T) {
 	}
 	cfg := configtest.Parse(t, "", "stealth = true\n"+guard("10.71.0.1:22", forward)+strings.Replace(guard(":53", forward, udp), "site", "dns", 1))
 	nftLoad(t, "add table inet f\nadd chain inet f input { type filter hook input priority 0; policy drop; }")
-	if _, err := firewall.Claim(cfg.Firewall(), clock.System()); err != nil {
+	if _, err := firewall.Claim(cfg.Firewall(), firewall.Owner{Config: cfg.Path}, false, clock.System()); err != nil {
 		t.Fatal(err)
 	}
 	found := Check(cfg, config.Host{FilterTCP: true})

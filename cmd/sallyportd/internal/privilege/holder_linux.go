@@ -1,12 +1,12 @@
 package privilege
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
@@ -15,7 +15,8 @@ import (
 
 // Holding is what the holder holds to, by the configuration that it reads.
 type Holding struct {
-	User        string // to run as; empty: as now
+	User        string         // to run as; empty: as now
+	Owner       firewall.Owner // of the table
 	Firewall    firewall.Config
 	Policy      helper.Policy
 	Clock       clock.Clock
@@ -49,7 +50,7 @@ func hold(h Holding, d descriptors, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	table, err := firewall.Claim(h.Firewall, h.Clock)
+	table, err := firewall.Claim(h.Firewall, h.Owner, false, h.Clock)
 	if err != nil {
 		return fmt.Errorf("claim the firewall's table: %w", err)
 	}
@@ -64,36 +65,27 @@ func hold(h Holding, d descriptors, log *slog.Logger) error {
 	return err
 }
 
-// lookPause is how long the table may be gone before it is made anew.
-const lookPause = 250 * time.Millisecond
-
-// keep makes the table anew whenever somebody else removes it: to load other
-// rules is often to flush all of them. It does so until it is told to stop.
+// keep makes the table anew whenever somebody else removes or changes it: to load
+// other rules is often to flush all of them. It does so until it is told to stop.
 func keep(table *firewall.Table, log *slog.Logger) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(lookPause)
-		defer tick.Stop()
-		failing := false
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
+		err := table.Keep(ctx, func(r firewall.Repair) {
+			if r.Fault != "" {
+				log.Warn("firewall table was changed by another program; restored", "fault", string(r.Fault), "took", r.Took, "cut", r.Cut)
 			}
-			restored, err := table.Restore()
-			if restored {
-				log.Warn("somebody has removed the firewall's table: made anew; what it hides was open for a moment")
+			if r.Err != nil {
+				log.Error("the firewall's table cannot be looked after", "error", r.Err)
 			}
-			if err != nil && !failing {
-				log.Error("the firewall's table cannot be looked after", "error", err)
-			}
-			failing = err != nil
+		})
+		if err != nil {
+			log.Error("the firewall's table cannot be looked after", "error", err)
 		}
 	}()
 	return func() {
-		close(done)
+		cancel()
 		<-ended
 	}
 }
