@@ -226,6 +226,8 @@ const (
 	input   = `hook = "input"`
 	forward = `hook = "forward"`
 	udp     = `protocol = "udp"`
+
+	rejectsDirect = "add table inet f\nadd chain inet f forward { type filter hook forward priority 0; }\nadd rule inet f forward ip daddr 10.72.0.2 tcp dport 80 ct status ! dnat reject with tcp reset"
 )
 
 // waysAround are configurations and rulesets; what of this host is open to
@@ -285,7 +287,7 @@ var waysAround = []struct {
 	{"only what comes by the loopback", nat("ip", "iif lo tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080", input), nil, []string{sitePort}, nil},
 	{"accepted before", nat("ip", "tcp dport 8080 accept", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080", input), nil, []string{sitePort}, nil},
 	{"led, and dropped on the way", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + "add table inet f\nadd chain inet f forward { type filter hook forward priority 0; policy drop; }\nadd rule inet f forward tcp dport 22 accept", guard(":8080", input), nil, nil, nil},
-	{"led, and what asks directly is rejected", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + "add table inet f\nadd chain inet f forward { type filter hook forward priority 0; }\nadd rule inet f forward ip daddr 10.72.0.2 tcp dport 80 ct status ! dnat reject with tcp reset", guard(":8080", forward), nil, []string{sitePort, direct}, nil},
+	{"led, and what asks directly is rejected", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + rejectsDirect, guard(":8080", forward), nil, []string{sitePort, direct}, nil},
 	{"the container is guarded by its address", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard("10.72.0.2:80", forward), nil, []string{sitePort, direct}, nil},
 	{"the port and the container are guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080", forward) + strings.Replace(guard("10.72.0.2:80", forward), "site", "other", 1), nil, []string{sitePort, direct}, nil},
 	{"rewritten", "add table ip m\nadd chain ip m pre { type filter hook prerouting priority raw; }\nadd rule ip m pre tcp dport 8080 tcp dport set 8081", guard(":8080", input), nil, nil,
@@ -295,6 +297,30 @@ var waysAround = []struct {
 		[]string{`"tcp dport 8080 rewritten to :8081" of chain "netdev n in" (handle 2) leads its port to port 8081 of this host, before the guard sees the packet`}},
 	{"handed to another interface", "add table netdev n\nadd chain netdev n in { type filter hook ingress device \"out\" priority 0; }\nadd rule netdev n in tcp dport 8080 fwd to \"in\"", guard(":8080", input), nil, nil,
 		[]string{`"tcp dport 8080 fwd to ?" of chain "netdev n in" (handle 2) leads its port to an address that is not known, before the guard sees the packet`}},
+	// The same, with the guard before translation.
+	{"dnat, guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080"), []string{direct}, []string{sitePort},
+		[]string{`it stands for 10.72.0.2:80, by the rule "tcp dport 8080 dnat to 10.72.0.2:80" of chain "ip nat pre" (handle 2): strangers to whom this host is a router ask there directly`}},
+	{"dnat, guarded, and what asks directly is rejected", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + rejectsDirect, guard(":8080"), nil, []string{sitePort, direct}, nil},
+	{"the container's port is named, guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":80"), []string{sitePort}, nil,
+		[]string{`listen = ":8080"`}},
+	{"the container is named, guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard("10.72.0.2:80"), nil, []string{sitePort, direct}, nil},
+	{"redirect, guarded", nat("ip", "tcp dport 8080 redirect to :8081"), guard(":8080"), []string{"tcp 10.71.0.1:8081"}, []string{sitePort},
+		[]string{`strangers ask there directly, and are let in without a knock: have a chain at hook input drop "tcp dport 8081 ct status ! dnat", or guard that port too`}},
+	{"redirect, the last port is named, guarded", nat("ip", "tcp dport 8080 redirect to :8081"), guard(":8081"), nil, []string{sitePort, "tcp 10.71.0.1:8081"}, nil},
+	{"redirect of IPv6, guarded", nat("ip6", "tcp dport 8080 redirect to :8081"), guard(":8080"), []string{"tcp [fd71::1]:8081"}, []string{sitePort, site6},
+		[]string{`tcp dport 8081 ct status ! dnat`}},
+	{"dnat of IPv6, guarded", nat("inet", "meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd72::2]:80"), guard(":8080"), []string{"tcp [fd72::2]:80"}, []string{sitePort, site6},
+		[]string{`have a chain at hook forward drop "ip6 daddr fd72::2 tcp dport 80 ct status ! dnat"`}},
+	{"dnat of an address, guarded", nat("ip", "ip daddr 10.71.0.1 tcp dport 8080 dnat to 10.72.0.2:80") + rejectsDirect, guard("10.71.0.1:8080"), nil, []string{sitePort, direct}, nil},
+	{"dnat of UDP, guarded", nat("ip", "udp dport 5353 dnat to 10.72.0.2:53"), guard(":5353", udp), []string{"udp 10.72.0.2:53"}, []string{"udp 10.71.0.1:5353"},
+		[]string{`have a chain at hook forward drop "ip daddr 10.72.0.2 udp dport 53 ct status ! dnat"`}},
+	{"a tproxy, guarded before", "add table ip m\nadd chain ip m pre { type filter hook prerouting priority mangle; }\nadd rule ip m pre tcp dport 8080 tproxy to :8081 accept", guard(":8080"), nil, []string{sitePort}, nil},
+	{"a proxy that is guarded, and never asked", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + rejectsDirect, "stealth = true\n" + proxy(":8080"), nil, []string{sitePort, direct},
+		[]string{`who has knocked gets there, and never to the service`}},
+	{"rewritten before the guard", "add table ip m\nadd chain ip m pre { type filter hook prerouting priority raw; }\nadd rule ip m pre tcp dport 8080 tcp dport set 8081", guard(":8080"), nil, nil,
+		[]string{`before the guard sees the packet`}},
+	{"rewritten after the guard", "add table ip m\nadd chain ip m pre { type filter hook prerouting priority mangle; }\nadd rule ip m pre tcp dport 8080 tcp dport set 8081", guard(":8080") + strings.Replace(guard(":8081"), "site", "other", 1), nil, []string{sitePort}, nil},
+
 	{"all UDP is handed on, and nothing is guarded", nat("ip", "meta l4proto udp dnat to 10.72.0.2"), proxy("127.0.0.1:8080"), nil, nil,
 		[]string{`the rule "udp dnat to 10.72.0.2" of chain "ip nat pre" (handle 2) leads knocks to ports 1025 to 65535 to`}},
 	{"all UDP is handed on, and knocks are not tracked", nat("ip", "meta l4proto udp dnat to 10.72.0.2"), guard(":8080", input), nil, []string{sitePort}, nil},

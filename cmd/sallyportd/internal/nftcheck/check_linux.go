@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -21,8 +22,7 @@ const mostUnread = 5
 // Check looks for nftables chains that would drop knocks on their way in, or the
 // packets of services, and for rules that lead them elsewhere: it follows the
 // rules as a packet from anywhere would. What it does not understand of a rule
-// may be true or not. Our own table is for dropping, if the configuration has
-// one. It needs CAP_NET_ADMIN, and without it says so. It takes some seconds at
+// may be true or not. Our own table is for dropping. It needs CAP_NET_ADMIN, and without it says so. It takes some seconds at
 // most.
 func Check(cfg *config.Config, host config.Host) (warnings []string) {
 	if names, err := os.ReadFile("/proc/net/ip_tables_names"); err == nil && len(bytes.TrimSpace(names)) > 0 {
@@ -30,7 +30,7 @@ func Check(cfg *config.Config, host config.Host) (warnings []string) {
 	}
 	var found []string
 	err := use(func(r *ruleset) {
-		found = append(r.drops(cfg, host), r.around(cfg, host, thisHost())...)
+		found = append(r.drops(cfg, thisHost()), r.around(cfg, host, thisHost())...)
 		found = append(found, r.unreadable()...)
 	})
 	warnings = append(warnings, found...)
@@ -55,14 +55,17 @@ func (r *ruleset) unreadable() (warnings []string) {
 }
 
 // drops looks for chains that drop.
-func (r *ruleset) drops(cfg *config.Config, host config.Host) (warnings []string) {
-	guarded := cfg.NeedsFirewall(host) != ""
+func (r *ruleset) drops(cfg *config.Config, a addresses) (warnings []string) {
+	published := make([]bool, len(cfg.Services))
+	for i := range cfg.Services {
+		published[i] = cfg.Services[i].Published() || r.ledAway(&cfg.Services[i], a)
+	}
 	for _, c := range r.chains {
-		if guarded && c.ours() {
+		if c.ours() {
 			continue
 		}
 		if c.filters() && c.hook == unix.NF_INET_FORWARD {
-			warnings = append(warnings, r.warnAboutForwarding(c, cfg.Services)...)
+			warnings = append(warnings, r.warnAboutForwarding(c, cfg.Services, published)...)
 		}
 		if !c.standsBefore() {
 			continue
@@ -71,7 +74,7 @@ func (r *ruleset) drops(cfg *config.Config, host config.Host) (warnings []string
 		warnings = append(warnings, r.warnAbout(c, knocks, "knocks", fmt.Sprintf("udp dport %d-%d", knocks.low, knocks.high))...)
 		for i := range cfg.Services {
 			s := &cfg.Services[i]
-			if s.Published() && c.translated() {
+			if published[i] && c.translated() {
 				continue // it has another port, and maybe another host, by then
 			}
 			to := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
@@ -84,9 +87,6 @@ func (r *ruleset) drops(cfg *config.Config, host config.Host) (warnings []string
 // warnAbout says what a chain does to packets, and how to let them in.
 func (r *ruleset) warnAbout(c *chain, p packet, what, match string) []string {
 	way := fmt.Sprintf("nft insert rule %s %s accept", c.name, match)
-	if c.ours() {
-		way = "it is a table of this program that the configuration has no use for: \"sallyportd firewall clear\" removes it"
-	}
 	w := walk{ruleset: r, packet: p}
 	switch w.enter(c) {
 	case dropped:
@@ -103,10 +103,10 @@ func (r *ruleset) warnAbout(c *chain, p packet, what, match string) []string {
 
 // warnAboutForwarding says what a chain does to what is led elsewhere for a
 // service: to a port and a host that only the rules of translation know.
-func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service) (warnings []string) {
+func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service, published []bool) (warnings []string) {
 	for i := range services {
 		s := &services[i]
-		if !s.Published() {
+		if !published[i] {
 			continue
 		}
 		w := walk{ruleset: r, packet: packet{protocol: number(s), low: 1, high: 1<<16 - 1, somewhere: true}}
@@ -120,6 +120,20 @@ func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service) (warn
 		}
 	}
 	return warnings
+}
+
+// ledAway reports whether all that comes for a service over IPv4, or all over
+// IPv6, is led to another host.
+func (r *ruleset) ledAway(s *config.Service, a addresses) bool {
+	v4, v6 := s.Addresses().Families()
+	stays := map[byte]bool{}
+	packets := a.packets(packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}, s.Host(), v4, v6)
+	for _, p := range packets {
+		leads := r.leadsOf(p, atPrerouting)
+		n := len(leads)
+		stays[p.family] = stays[p.family] || n == 0 || leads[n-1].m != always || leads[n-1].stays(a)
+	}
+	return slices.ContainsFunc(packets, func(p packet) bool { return !stays[p.family] })
 }
 
 // ours reports whether a chain is of a table of this program.

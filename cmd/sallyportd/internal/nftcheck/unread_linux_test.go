@@ -83,11 +83,6 @@ func TestOwnTable(t *testing.T) {
 			t.Errorf("%q", w)
 		}
 	}
-	// It is judged as any other where the configuration has no use for it.
-	found = Check(configtest.Parse(t, "", strings.Replace(configtest.Web, "127.0.0.1:8080", "10.71.0.1:22", 1)), config.Host{FilterTCP: true})
-	if text := strings.Join(found, "\n"); !strings.Contains(text, `"sallyportd firewall clear" removes it`) || !strings.Contains(text, `"inet sallyport input" drops`) {
-		t.Errorf("a table without use: %q", found)
-	}
 }
 
 // recorded answers dumps from messages.
@@ -154,7 +149,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		drops := strings.Join(r.drops(cfg, config.Host{}), "\n")
+		drops := strings.Join(r.drops(cfg, addresses{}), "\n")
 		if !strings.Contains(drops, `"inet f in" drops knocks`) || !strings.Contains(drops, `"inet f in" drops what is for service site`) {
 			t.Errorf("%s: hides the next rule: %q", row.name, drops)
 		}
@@ -173,7 +168,7 @@ func TestManyPlacesThatCannotBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.drops(configtest.Parse(t, "", guard(":22", input)), config.Host{})
+	r.drops(configtest.Parse(t, "", guard(":22", input)), addresses{})
 	if got := r.unreadable(); len(got) != mostUnread+1 || !strings.Contains(got[mostUnread], "15 more places") {
 		t.Errorf("%q", got)
 	}
@@ -201,7 +196,7 @@ func FuzzRuleset(f *testing.F) {
 		for _, c := range r.chains {
 			c.kind, c.hook = []string{"filter", "nat"}[port%2], uint32(port/2%3)
 		}
-		r.drops(cfg, config.Host{})
+		r.drops(cfg, addresses{})
 		r.around(cfg, config.Host{}, addresses{forwards: map[byte]bool{}})
 		r.unreadable()
 	})
