@@ -57,14 +57,12 @@ func checkSourcePorts(cfg *config.Config, guarded bool, p sourcePorts) (warnings
 		if !p.takes(s.Port()) {
 			continue
 		}
-		var what string
-		switch {
-		case s.Binds():
-			what = "the service then cannot listen"
-		case guarded && (!s.UDP || s.Terms.Cut):
-			what = "that connection then gets no answers, which the guard drops, and the program behind it cannot listen"
-		default:
-			continue // the guard lets replies in
+		what := "the service then cannot listen"
+		if !s.Binds() {
+			what = "the program behind the guard then cannot listen"
+		}
+		if guarded && s.UDP && s.Terms.Cut { // else the guard knows what the host began
+			what += ", and answers to that connection are dropped"
 		}
 		ports = append(ports, fmt.Sprint(s.Port()))
 		warnings = append(warnings, fmt.Sprintf("service %s: this host may give port %d to a connection of its own (net.ipv4.ip_local_port_range is %d to %d): %s", s.Name, s.Port(), p.first, p.last, what))

@@ -240,8 +240,8 @@ func (j *judgement) namedByTarget(v4, v6 bool) {
 
 // knocksElsewhere warns of rules that lead knocks away from the server.
 func (r *ruleset) knocksElsewhere(cfg *config.Config, a addresses, guarded bool) (warnings []string) {
-	if guarded {
-		return nil // our table has them stay untracked: nothing translates them
+	if guarded && !cfg.Stealth {
+		return nil // our table has knocks stay untracked: nothing translates them
 	}
 	j := judgement{ruleset: r, cfg: cfg, addresses: a}
 	ports := packet{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort}
@@ -263,12 +263,19 @@ func (r *ruleset) knocksElsewhere(cfg *config.Config, a addresses, guarded bool)
 				continue
 			}
 			seen[key] = true
-			if l.source != "" {
+			switch {
+			case guarded && l.source == "":
+				warnings = append(warnings, fmt.Sprintf("%s %s UDP ports %d to %d to %s, where stealth does not reach: what answers there can be told from knock ports, which are silent: have the rule name only the ports that it needs",
+					l, l.leads(), l.low, l.high, l.where(0)))
+				continue
+			case guarded:
+				continue // not knocks
+			case l.source != "":
 				warnings = append(warnings, fmt.Sprintf("%s gives knocks another source address, to which leases are then given: who appears with it, is let in: remove it", l))
 				continue
 			}
 			warnings = append(warnings, fmt.Sprintf("%s %s knocks to ports %d to %d to %s: they do not reach the server: have the rule except this host's knocks, or set stealth = true, with which nothing translates them",
-				l, l.leads(), l.low, l.high, l.where(l.low)))
+				l, l.leads(), l.low, l.high, l.where(0)))
 		}
 	}
 	return warnings

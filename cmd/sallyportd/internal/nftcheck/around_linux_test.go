@@ -324,6 +324,8 @@ var waysAround = []struct {
 	{"all UDP is handed on, and nothing is guarded", nat("ip", "meta l4proto udp dnat to 10.72.0.2"), proxy("127.0.0.1:8080"), nil, nil,
 		[]string{`the rule "udp dnat to 10.72.0.2" of chain "ip nat pre" (handle 2) leads knocks to ports 1025 to 65535 to`}},
 	{"all UDP is handed on, and knocks are not tracked", nat("ip", "meta l4proto udp dnat to 10.72.0.2"), guard(":8080", input), nil, []string{sitePort}, nil},
+	{"all UDP is handed on, past stealth", nat("ip", "meta l4proto udp dnat to 10.72.0.2"), "stealth = true\n" + guard(":8080", input), nil, []string{sitePort},
+		[]string{`leads UDP ports 1025 to 65535 to 10.72.0.2, where stealth does not reach`}},
 	{"a few UDP ports are handed on", nat("ip", "udp dport 5000-5010 dnat to 10.72.0.2"), proxy("127.0.0.1:8080"), nil, nil, nil},
 	{"many UDP ports are handed on", nat("ip", "udp dport { 53, 30000-50000 } dnat to 10.72.0.2"), proxy("127.0.0.1:8080"), nil, nil,
 		[]string{`leads knocks to ports 30000 to 50000 to`}},

@@ -78,7 +78,7 @@ func (l lead) leads() string {
 	return "leads"
 }
 
-// where is where packets to a port end up.
+// where is where packets to a port end up; 0: to several.
 func (l lead) where(port int) string {
 	t := l.to
 	t.how = ""
@@ -88,6 +88,9 @@ func (l lead) where(port int) string {
 	if !t.address.IsValid() && !t.other {
 		if t.unclear {
 			return "another port of this host"
+		}
+		if t.port == 0 {
+			return "another address of this host"
 		}
 		return fmt.Sprintf("port %d of this host", t.port)
 	}
