@@ -18,7 +18,7 @@ const (
 	// patience bounds one reading of the ruleset, and one judgement of it.
 	patience = 2 * time.Second
 	// maxElements bounds what is looked at of one set.
-	maxElements = 1 << 16
+	maxElements = 1 << 18
 )
 
 // errChanging says that the ruleset changed while it was read.

@@ -40,6 +40,10 @@ func (c *chain) place() int {
 // leadsOf returns the rules that lead packets elsewhere, or give them another
 // source, at a hook. It ends where they are all dropped or led.
 func (r *ruleset) leadsOf(p packet, hook uint32) []lead {
+	asked := question{p, hook}
+	if leads, ok := r.known[asked]; ok {
+		return leads
+	}
 	w := walk{ruleset: r, packet: p}
 	for _, c := range r.translations(hook) {
 		result := w.enter(c)
@@ -48,7 +52,14 @@ func (r *ruleset) leadsOf(p packet, hook uint32) []lead {
 		}
 		w.maybeAccepted = false
 	}
+	r.known[asked] = w.leads
 	return w.leads
+}
+
+// question is what leadsOf is asked: services may ask the same.
+type question struct {
+	packet
+	hook uint32
 }
 
 // stopped reports whether a chain drops all packets that come to a hook.

@@ -3,7 +3,6 @@ package nftcheck
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -213,93 +212,3 @@ func (s *state) combine(a attributes) {
 
 // bitwiseOp is NFTA_BITWISE_OP; 0 is mask and xor.
 const bitwiseOp = 6
-
-// meta reads "meta", of which a packet's protocols and interface are known.
-func (s *state) meta(a attributes) {
-	register := a.number(unix.NFTA_META_DREG)
-	host := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
-	if a.has(unix.NFTA_META_SREG) {
-		return // it sets a mark, or the like
-	}
-	switch a.number(unix.NFTA_META_KEY) {
-	case unix.NFT_META_L4PROTO:
-		s.set(register, []byte{s.to.protocol}, mask(1))
-		s.loaded("", protocolText)
-	case unix.NFT_META_NFPROTO:
-		s.set(register, []byte{s.to.family}, mask(bits.Len8(min(s.to.family, 1))))
-		s.loaded("nfproto", func(b []byte) string { return "" })
-	case unix.NFT_META_PROTOCOL:
-		kind, known := uint16(unix.ETH_P_IP), mask(0)
-		if s.to.family != 0 {
-			known = mask(2)
-		}
-		if s.to.family == unix.NFPROTO_IPV6 {
-			kind = unix.ETH_P_IPV6
-		}
-		s.set(register, binary.BigEndian.AppendUint16(nil, kind), known)
-		s.loaded("meta protocol", hexadecimal)
-	case unix.NFT_META_IIFNAME:
-		s.set(register, make([]byte, 16), 0)
-		s.loaded("iifname", nameText)
-	case unix.NFT_META_OIFNAME:
-		s.set(register, make([]byte, 16), 0)
-		s.loaded("oifname", nameText)
-	case unix.NFT_META_IIF:
-		s.set(register, host(0), 0)
-		s.loaded("iif", hexadecimal)
-	default:
-		s.forget()
-		s.loaded("meta", nil)
-	}
-}
-
-// connection reads "ct", of which a stranger's first packet is known.
-func (s *state) connection(a attributes) {
-	register := a.number(unix.NFTA_CT_DREG)
-	if a.has(unix.NFTA_CT_SREG) {
-		return
-	}
-	known := mask(0)
-	if s.to.stranger {
-		known = mask(4)
-	}
-	switch key := a.number(unix.NFTA_CT_KEY); {
-	case key == unix.NFT_CT_STATE:
-		s.set(register, binary.NativeEndian.AppendUint32(nil, 1<<3), known) // new
-		s.loaded("ct state", hexadecimal)
-	case key == unix.NFT_CT_STATUS:
-		s.set(register, make([]byte, 4), known)
-		s.loaded("ct status", hexadecimal)
-	case key == unix.NFT_CT_DIRECTION:
-		s.set(register, []byte{0}, known)
-		s.loaded("ct direction", hexadecimal)
-	default:
-		s.forget()
-		s.loaded("ct", nil)
-	}
-}
-
-// route reads "fib", of which the destination's type is known.
-func (s *state) route(a attributes) {
-	const result, flags = unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR
-	kind, known := uint32(unix.RTN_LOCAL), mask(0)
-	if s.to.elsewhere {
-		kind = unix.RTN_UNICAST
-	}
-	if s.to.local || s.to.elsewhere {
-		known = mask(4)
-	}
-	register := a.number(unix.NFTA_FIB_DREG)
-	if a.number(unix.NFTA_FIB_RESULT) != result || a.number(unix.NFTA_FIB_FLAGS)&^unix.NFTA_FIB_F_IIF != flags {
-		s.forget()
-		s.loaded("fib", nil)
-		return
-	}
-	s.set(register, binary.NativeEndian.AppendUint32(nil, kind), known)
-	s.loaded("fib daddr type", func(b []byte) string {
-		if len(b) == 4 && binary.NativeEndian.Uint32(b) == unix.RTN_LOCAL {
-			return "local"
-		}
-		return hexadecimal(b)
-	})
-}

@@ -1,11 +1,6 @@
 package nftcheck
 
 import (
-	"encoding/binary"
-	"fmt"
-	"net/netip"
-	"strings"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -80,94 +75,4 @@ func mask(n int) uint64 {
 		return ^uint64(0)
 	}
 	return 1<<n - 1
-}
-
-// load stores a part of the packet's headers, and names it.
-func (s *state) load(register, base, at, n uint64) {
-	if n == 0 || n > registerBytes || at > 1<<16 {
-		s.forget()
-		s.loaded("a header", nil)
-		return
-	}
-	var header []byte
-	var known uint64 // from the beginning of what is loaded
-	label, show := fmt.Sprintf("@%d,%d,%d", base, at*8, n*8), hexadecimal
-	put := func(where int, value []byte) {
-		for i, b := range value {
-			if j := where + i - int(at); j >= 0 && j < int(n) {
-				header[j] = b
-				known |= 1 << j
-			}
-		}
-	}
-	header = make([]byte, n)
-	port := -1
-	switch base {
-	case unix.NFT_PAYLOAD_NETWORK_HEADER:
-		addressAt, protocolAt, length := 16, 9, 4
-		if s.to.family == unix.NFPROTO_IPV6 {
-			addressAt, protocolAt, length = 24, 6, 16
-		}
-		put(protocolAt, []byte{s.to.protocol})
-		if s.to.address.IsValid() {
-			put(addressAt, s.to.address.AsSlice())
-		}
-		switch {
-		case int(at) == addressAt && int(n) <= length:
-			label, show = familyName(s.to.family)+" daddr", func(b []byte) string { return addressText(b, length) }
-		case int(at) == addressAt-length && int(n) <= length:
-			label, show = familyName(s.to.family)+" saddr", func(b []byte) string { return addressText(b, length) }
-		case int(at) == protocolAt && n == 1:
-			label, show = "", protocolText
-		}
-	case unix.NFT_PAYLOAD_TRANSPORT_HEADER:
-		if s.low == s.high {
-			put(2, binary.BigEndian.AppendUint16(nil, uint16(s.low)))
-		} else if at <= 2 && at+n >= 4 {
-			port = 2 - int(at)
-		}
-		switch {
-		case at == 2 && n == 2:
-			label, show = s.to.protocolName()+" dport", portText
-		case at == 0 && n == 2:
-			label, show = s.to.protocolName()+" sport", portText
-		}
-	}
-	s.set(register, header, known)
-	if where, ok := offset(register); ok && port >= 0 {
-		s.registers.port = where + port
-	}
-	s.loaded(label, show)
-}
-
-func addressText(b []byte, length int) string {
-	padded := append(append([]byte{}, b...), make([]byte, max(0, length-len(b)))...)
-	a, _ := netip.AddrFromSlice(padded)
-	if len(b) < length {
-		return fmt.Sprintf("%s/%d", a, len(b)*8)
-	}
-	return a.String()
-}
-
-func portText(b []byte) string { return fmt.Sprint(bigEndian(b)) }
-
-func hexadecimal(b []byte) string { return fmt.Sprintf("%#x", b) }
-
-func protocolText(b []byte) string {
-	switch {
-	case len(b) == 1 && b[0] == unix.IPPROTO_TCP:
-		return "tcp"
-	case len(b) == 1 && b[0] == unix.IPPROTO_UDP:
-		return "udp"
-	}
-	return "l4proto " + fmt.Sprint(b)
-}
-
-func nameText(b []byte) string { return fmt.Sprintf("%q", strings.TrimRight(string(b), "\x00")) }
-
-func bigEndian(data []byte) int {
-	if len(data) < 2 {
-		return 0
-	}
-	return int(binary.BigEndian.Uint16(data))
 }

@@ -15,8 +15,9 @@ type ruleset struct {
 	sets   map[name]*set
 	unread []string // what cannot be read, a clause each
 	told   map[string]bool
-	late   func() bool // whether the judgement has to end; nil: never
-	steps  int         // rules that were looked at
+	known  map[question][]lead // answers of leadsOf
+	late   func() bool         // whether the judgement has to end; nil: never
+	steps  int                 // rules that were looked at
 }
 
 // name is that of a chain or a set.
@@ -69,7 +70,7 @@ func familyName(family byte) string {
 // read reads all chains and rules, and which sets there are: their elements
 // are read when a rule asks for them.
 func read(from source) (*ruleset, error) {
-	r := &ruleset{from: from, byName: map[name]*chain{}, sets: map[name]*set{}, told: map[string]bool{}}
+	r := &ruleset{from: from, byName: map[name]*chain{}, sets: map[name]*set{}, told: map[string]bool{}, known: map[question][]lead{}}
 	messages, err := from.dump(unix.NFT_MSG_GETCHAIN, unix.NFPROTO_UNSPEC, nil)
 	if err != nil {
 		return nil, err
