@@ -3,6 +3,7 @@ package firewall
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,7 @@ func TestKeepOverflow(t *testing.T) {
 	}
 	w := newWorld(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	a := netip.MustParseAddr("10.0.0.0")
 	hear := func(overflow bool) bool {
 		f.own.watch(true)
 		events, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
@@ -211,7 +213,8 @@ func TestKeepOverflow(t *testing.T) {
 			w.must(events.SetReadBuffer(4096))
 		}
 		for range 50 {
-			w.must(f.grant(0, client4, time.Hour))
+			a = a.Next()
+			w.must(f.grant(0, a, time.Hour))
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		changed, ended := make(chan struct{}, 1), make(chan error)
