@@ -34,7 +34,7 @@ func Claim(cfg Config, owner Owner, force bool, c clock.Clock) (*Table, error) {
 	cfg.Ports = slices.Clone(cfg.Ports)
 	t := &Table{
 		cfg: cfg, owner: owner, clock: c, ports: make(map[access.ServiceID]portSets, len(cfg.Ports)), sets: newSets(cfg),
-		ends: map[element]time.Time{}, open: map[element]time.Time{},
+		ends: map[element]time.Time{}, open: map[element]time.Time{}, timeouts: outcome{},
 	}
 	for _, p := range cfg.Ports {
 		t.ports[p.Service] = p.sets()
