@@ -8,13 +8,12 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
-	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/gate/firewall"
 )
 
 func firewallCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "firewall", Short: "Close or remove the firewall's table by hand"})
-	group.AddCommand(firewallLoadCommand(env), firewallClearCommand(env))
+	group := cli.Group(&cobra.Command{Use: "firewall", Short: "Hold the firewall's table, or close or remove it by hand"})
+	group.AddCommand(firewallHoldCommand(env), firewallLoadCommand(env), firewallClearCommand(env))
 	return group
 }
 
@@ -29,19 +28,9 @@ It takes CAP_NET_ADMIN, and reads the configuration only, neither secrets nor
 clients. The table stays until "firewall clear"; "serve" takes it over.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := config.Load(path, config.Alone)
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			host, err := privilege.Probe()
+			cfg, err := loadFirewall(path)
 			if err != nil {
 				return err
-			}
-			if err := cfg.Check(host); err != nil {
-				return cli.Misuse(err)
-			}
-			if cfg.NeedsFirewall(host) == "" {
-				return cli.Misuse(cli.WithHint(fmt.Errorf("%s has nothing for the firewall", path), "it is for services of type \"firewall\", and for stealth"))
 			}
 			if err := refuseRunning(cfg); err != nil {
 				return err
