@@ -135,7 +135,7 @@ func opening(name string, h *hdrhistogram.Histogram) report.Opening {
 // sockets as the server's.
 func behindFirewall(string) (access.Enforcer, func() error, error) {
 	id := access.ID("firewall")
-	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.TCP, Port: 7004}}}, now)
+	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.TCP, Port: 7004}}}, firewall.Owner{}, false, now)
 	if err != nil {
 		return nil, nil, err
 	}

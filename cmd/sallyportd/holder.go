@@ -17,13 +17,14 @@ const helperName = "firewall-helper"
 // holderCommand is the holder that "serve" starts.
 func holderCommand(env cli.Env) *cobra.Command {
 	var path string
+	var takeOver bool
 	c := &cobra.Command{
 		Use:    helperName,
 		Short:  "Hold the firewall for a server, which starts this by itself",
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(*cobra.Command, []string) error {
-			h, err := holding(path, env)
+			h, err := holding(path, takeOver, env)
 			if err != nil {
 				return err
 			}
@@ -31,11 +32,13 @@ func holderCommand(env cli.Env) *cobra.Command {
 		},
 	}
 	addConfigFlag(c, &path)
+	addTakeOverFlag(c, &takeOver)
 	return c
 }
 
 func firewallHoldCommand(env cli.Env) *cobra.Command {
 	var path string
+	var takeOver bool
 	c := &cobra.Command{
 		Use:   "hold",
 		Short: "Hold the firewall closed, and change it for the server",
@@ -55,7 +58,7 @@ Exit codes: 0 the table is there and closed, or gone as on_exit says; 1 or 2:
 it may be open.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			h, err := holding(path, env)
+			h, err := holding(path, takeOver, env)
 			if err != nil {
 				return err
 			}
@@ -63,24 +66,25 @@ it may be open.`,
 		},
 	}
 	addConfigFlag(c, &path)
+	addTakeOverFlag(c, &takeOver)
 	return c
 }
 
 // holding is what a holder needs, by the configuration at a path.
-func holding(path string, env cli.Env) (h privilege.Holding, err error) {
+func holding(path string, takeOver bool, env cli.Env) (h privilege.Holding, err error) {
 	cfg, err := loadFirewall(path)
 	if err != nil {
 		return h, err
 	}
 	return privilege.Holding{
-		User: cfg.User, Socket: cfg.FirewallSocket, Clock: env.Clock,
+		User: cfg.User, Socket: cfg.FirewallSocket, Clock: env.Clock, TakeOver: takeOver,
 		Load: func() (privilege.Held, error) {
 			cfg, err := loadFirewall(path)
 			if err != nil {
 				return privilege.Held{}, privilege.Unreadable(err)
 			}
 			return privilege.Held{
-				Firewall: cfg.Firewall(), Policy: cfg.Policy(), Schedule: scheduleOf(path), ClearOnExit: cfg.ClearOnExit,
+				Owner: ownerOf(cfg), Firewall: cfg.Firewall(), Policy: cfg.Policy(), Schedule: scheduleOf(path), ClearOnExit: cfg.ClearOnExit,
 			}, nil
 		},
 	}, nil

@@ -16,12 +16,12 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/gate"
 )
 
 func serveCommand(env cli.Env) *cobra.Command {
 	var path string
+	var takeOver bool
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Take knocks, and open services for those who knock correctly",
@@ -41,7 +41,7 @@ failed; 2 wrong usage or configuration, nothing was done.`,
 			// SIGHUP means reload, from the first moment on; it is heard when
 			// the server serves.
 			privilege.IgnoreHangups()
-			left, err := dropPrivileges(c.Context(), path, env.Clock)
+			left, err := dropPrivileges(c.Context(), path, takeOver, env)
 			if err != nil {
 				return err
 			}
@@ -58,13 +58,14 @@ failed; 2 wrong usage or configuration, nothing was done.`,
 		},
 	}
 	addConfigFlag(c, &path)
+	addTakeOverFlag(c, &takeOver)
 	return c
 }
 
 // dropPrivileges returns in a process that has dropped its privileges, with the
 // connection to the holder, if it has started one.
-func dropPrivileges(ctx context.Context, path string, time clock.Clock) (privilege.Resumed, error) {
-	left, err := privilege.Resume(time)
+func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env) (privilege.Resumed, error) {
+	left, err := privilege.Resume(env.Clock)
 	if left.Dropped || err != nil {
 		return left, err
 	}
@@ -79,9 +80,16 @@ func dropPrivileges(ctx context.Context, path string, time clock.Clock) (privile
 	if err := cfg.Check(host); err != nil {
 		return left, cli.Misuse(err)
 	}
+	for _, w := range abandoned(cfg, host) {
+		fmt.Fprintf(env.Stderr, "sallyportd: warning: %s\n", w)
+	}
 	needs := cfg.Needs(host)
+	command := []string{helperName, "-c", path}
+	if takeOver {
+		command = append(command, "--"+takeOverName)
+	}
 	return left, privilege.Split(ctx, privilege.Plan{
-		User: cfg.User, Helper: needs.Helper, Socket: cfg.FirewallSocket, Command: []string{helperName, "-c", path},
+		User: cfg.User, Helper: needs.Helper, Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: needs.Capture,
 	}, host)
 }

@@ -32,7 +32,7 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}}
 	var table *firewall.Table
 	if err := host.Do(func() (err error) {
-		table, err = firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: access.ID("ssh"), Protocol: firewall.TCP, Port: 22}}}, system)
+		table, err = firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: access.ID("ssh"), Protocol: firewall.TCP, Port: 22}}}, firewall.Owner{}, false, system)
 		return err
 	}); err != nil {
 		b.Fatal(err)

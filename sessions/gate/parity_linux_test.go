@@ -293,7 +293,7 @@ func (s *streets) firewall(t *testing.T) {
 	defer c.Close()
 	for _, r := range accesstest.Rows {
 		id := access.ID("udp")
-		table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.UDP, Port: parityPort, Cut: true}}}, system)
+		table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.UDP, Port: parityPort, Cut: true}}}, firewall.Owner{}, false, system)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -129,7 +129,7 @@ open_max = "1s"
 func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Client, <-chan error) {
 	t.Helper()
 	time := clock.System()
-	table, err := firewall.Claim(cfg.Firewall(), time)
+	table, err := firewall.Claim(cfg.Firewall(), firewall.Owner{}, false, time)
 	if err != nil {
 		t.Fatal(err)
 	}

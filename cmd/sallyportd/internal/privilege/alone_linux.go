@@ -44,7 +44,7 @@ func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 		return err
 	}
 	defer sign.Close()
-	if a.kept, err = keep(a.held.Firewall, h.Clock, log); err != nil {
+	if a.kept, err = h.keep(a.held, log); err != nil {
 		return err
 	}
 	err = a.serve(ctx, hangups)
@@ -93,6 +93,9 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		select {
 		case err := <-ended:
 			return err
+		case err := <-a.kept.lost:
+			stop()
+			return errors.Join(err, <-ended)
 		case <-hangups:
 			if err := a.reload(ctx); err != nil {
 				stop()
@@ -120,9 +123,9 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 	case err == nil:
 		err = a.holder.Replace(ctx, func() (cfg helper.Config, err error) {
 			a.kept.stop()
-			k, err := keep(next.Firewall, a.Clock, a.log)
+			k, err := a.keep(next, a.log)
 			if err != nil {
-				k, fatal = keep(a.held.Firewall, a.Clock, a.log)
+				k, fatal = a.keep(a.held, a.log)
 				if fatal == nil {
 					a.kept = k
 				}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/guard"
@@ -20,12 +22,14 @@ type Holding struct {
 	Socket string // of a holder that goes on by itself
 	// Load reads from the configuration what the holder holds to. Each of its
 	// callers reads it again.
-	Load  func() (Held, error)
-	Clock clock.Clock
+	Load     func() (Held, error)
+	TakeOver bool // another's table
+	Clock    clock.Clock
 }
 
 // Held is what a holder holds to, by the configuration.
 type Held struct {
+	Owner    firewall.Owner // of the table
 	Firewall firewall.Config
 	Policy   helper.Policy
 	// Schedule reads from which ports knocks may come.
@@ -58,18 +62,28 @@ func HoldFor(h Holding, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	end := func() { raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) }) }
 	var k *kept
 	cfg := helper.Config{Policy: held.Policy, Digest: held.digest(), Schedule: held.Schedule, Clock: h.Clock, Log: log}
 	cfg.Claim = func() (helper.Firewall, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), guardTime)
 		defer cancel()
-		if _, err := guard.Take(ctx); err != nil { // until this process ends
+		_, err := guard.Take(ctx) // until this process ends
+		if err != nil {
 			return nil, err
 		}
-		var err error
-		if k, err = keep(held.Firewall, h.Clock, log); err != nil {
+		if k, err = h.keep(held, log); err != nil {
 			return nil, err
 		}
+		go func() {
+			if <-k.lost != nil {
+				end() // the server is told by that
+			}
+		}()
 		return k.table, nil
 	}
 	if held.ClearOnExit {
@@ -102,48 +116,48 @@ func (h Holding) drop() (inheritance, error) {
 	return in, drop(NetAdmin, who, in.descriptors)
 }
 
-// kept is a table that is made anew whenever another program removes it.
+// kept is a table that is made anew whenever another program removes or changes
+// it.
 type kept struct {
 	table *firewall.Table
-	stop  func() // waits until nobody looks after it any more; may be called again
+	// lost gets the error after which nobody looks after the table any more, or
+	// nil once stop was called.
+	lost <-chan error
+	stop func() // waits until nobody looks after it any more; may be called again
 }
 
-// lookPause is how long the table may be gone before it is made anew.
-const lookPause = 250 * time.Millisecond
-
 // keep claims the table, and looks after it until it is told to stop.
-func keep(cfg firewall.Config, c clock.Clock, log *slog.Logger) (*kept, error) {
-	table, err := firewall.Claim(cfg, c)
+func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
+	table, err := firewall.Claim(held.Firewall, held.Owner, h.TakeOver, h.Clock)
 	if err != nil {
 		return nil, fmt.Errorf("claim the firewall's table: %w", err)
 	}
+	if n := table.Strangers(); n > 0 {
+		log.Warn("connections without a grant ended: nothing guarded the ports before", "cut", n)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
+	lost, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(lookPause)
-		defer tick.Stop()
-		failing := false
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			restored, err := table.Restore()
-			if restored {
-				log.Warn("firewall table was removed by another program; restored")
-			}
-			if err != nil && !failing {
-				log.Error("firewall table not restored", "error", err)
-			}
-			failing = err != nil
+		err := table.Keep(ctx, func(r firewall.Repair) { logRepair(log, r) })
+		if err != nil {
+			log.Error("firewall table is not looked after any more", "error", err)
 		}
+		lost <- err
 	}()
-	return &kept{table, func() {
+	return &kept{table, lost, func() {
 		cancel()
 		<-ended
 	}}, nil
+}
+
+func logRepair(log *slog.Logger, r firewall.Repair) {
+	if r.Fault != "" {
+		log.Warn("firewall table was changed by another program; restored", "fault", string(r.Fault), "took", r.Took, "cut", r.Cut)
+	}
+	if r.Err != nil {
+		log.Error("firewall table not restored in full; trying again", "error", r.Err)
+	}
 }
 
 // close is the last act: everything is closed, or the table is gone if the
