@@ -133,12 +133,17 @@ const TakeOverHint = "if nothing needs it any more, \"sallyportd firewall clear 
 
 // keep claims the table, and looks after it until it is told to stop.
 func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
+	before, err := firewall.Inspect()
+	if err != nil {
+		return nil, fmt.Errorf("look at the firewall's table: %w", err)
+	}
 	table, err := firewall.Claim(held.Firewall, held.Owner, h.TakeOver, h.Clock)
 	if taken := (*firewall.OwnedError)(nil); errors.As(err, &taken) {
 		return nil, hint.With(fmt.Errorf("claim the firewall's table: %w", err), TakeOverHint)
 	} else if err != nil {
 		return nil, fmt.Errorf("claim the firewall's table: %w", err)
 	}
+	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "of", before.Owner.Config)
 	if n := table.Strangers(); n > 0 {
 		log.Warn("connections without a grant ended: nothing guarded the ports before", "cut", n)
 	}
