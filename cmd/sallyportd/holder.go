@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +27,9 @@ func holderCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return privilege.HoldFor(h, slog.New(slog.NewTextHandler(env.Stderr, nil)))
+			log, _, stop := openLog(env)
+			defer stop()
+			return privilege.HoldFor(h, log)
 		},
 	}
 	addConfigFlag(c, &path)
@@ -62,7 +63,9 @@ it may be open.`,
 			if err != nil {
 				return err
 			}
-			return privilege.HoldAlone(c.Context(), h, slog.New(slog.NewTextHandler(env.Stderr, nil)))
+			log, _, stop := openLog(env)
+			defer stop()
+			return privilege.HoldAlone(c.Context(), h, log)
 		},
 	}
 	addConfigFlag(c, &path)

@@ -47,8 +47,9 @@ failed; 2 wrong usage or configuration, nothing was done.`,
 			}
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
-			log := slog.New(slog.NewTextHandler(env.Stderr, nil))
-			s, loaded, err := newServer(c.Context(), path, left, env, log)
+			log, dropped, stop := openLog(env)
+			defer stop()
+			s, loaded, err := newServer(c.Context(), path, left, daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped})
 			if err != nil {
 				return privilege.Unreadable(err)
 			}
@@ -96,7 +97,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 
 // newServer reads everything, and makes a server. Of what is read, clients'
 // secrets live no longer than this call.
-func newServer(ctx context.Context, path string, left privilege.Resumed, env cli.Env, log *slog.Logger) (_ *daemon.Server, loaded clients.State, err error) {
+func newServer(ctx context.Context, path string, left privilege.Resumed, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
 	defer daemon.Sparingly()()
 	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
@@ -112,6 +113,7 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env cli
 	if err := fixed.Check(host); err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
+	env.Host = host
 	h, lock, err := begin(ctx, fixed, host, left, env.Clock)
 	if err != nil {
 		return nil, loaded, err
@@ -135,15 +137,16 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env cli
 		return nil, loaded, cli.Misuse(err)
 	}
 	if os.Geteuid() == 0 {
-		log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
+		env.Log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
 	}
-	if err := checkServices(cfg, log); err != nil {
+	if err := checkServices(cfg, env.Log); err != nil {
 		return nil, loaded, err
 	}
 	if len(list) == 0 {
-		log.Warn("the clients file names no client: nobody can get in")
+		env.Log.Warn("the clients file names no client: nobody can get in")
 	}
-	s, err := daemon.New(ctx, cfg, list, h, daemon.Env{Host: host, Clock: env.Clock, Log: log, State: lock})
+	env.State = lock
+	s, err := daemon.New(ctx, cfg, list, h, env)
 	if err != nil {
 		return nil, loaded, fmt.Errorf("start: %w", err)
 	}
