@@ -52,7 +52,8 @@ type Journal interface {
 // Client is one registered client.
 type Client struct {
 	Identifier wire.Identifier
-	Mark       uint32 // the largest nonce already used; 0: none
+	Mark       uint32 // the largest nonce already used; 0: none, unless Used
+	Used       bool   // Mark is used, even if it is 0
 	// Floor is told which nonces are too low to be worth an HMAC. nil: nobody.
 	Floor *verify.Floor
 }

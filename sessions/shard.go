@@ -68,7 +68,9 @@ func (s *shard) replace(list []Client) {
 	clients := make([]client, len(list))
 	for i, c := range list {
 		index[c.Identifier] = uint32(i)
-		clients[i].window = replay.Restored(c.Mark)
+		if c.Used || c.Mark > 0 {
+			clients[i].window = replay.Restored(c.Mark)
+		}
 		if old, ok := s.index[c.Identifier]; ok {
 			if highest, used := s.clients[old].window.Highest(); used && highest >= c.Mark {
 				clients[i] = s.clients[old]
