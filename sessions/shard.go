@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/cpu"
 
@@ -20,6 +21,8 @@ type arrival struct {
 type client struct {
 	window replay.Window
 	slot   slot
+	bucket Bucket
+	waits  [2]spot
 	floor  *verify.Floor
 }
 
@@ -44,6 +47,9 @@ type shard struct {
 	queue   chan arrival
 	updates chan update
 	next    *recorder
+	waiting *waiting // of next
+	limit   Limit
+	now     func() time.Time
 	doubt   int64
 	_       cpu.CacheLinePad // what workers read is not beside what the shard writes
 	counts  [Outcomes]atomic.Uint64
@@ -52,12 +58,15 @@ type shard struct {
 	_       cpu.CacheLinePad
 }
 
-func newShard(next *recorder, doubt int64) *shard {
+func newShard(next *recorder, cfg Config) *shard {
 	return &shard{
 		queue:   make(chan arrival, queueSize),
 		updates: make(chan update),
 		next:    next,
-		doubt:   doubt,
+		waiting: next.source(),
+		limit:   cfg.Limit,
+		now:     cfg.Now,
+		doubt:   cfg.Doubt,
 	}
 }
 
@@ -72,8 +81,12 @@ func (s *shard) replace(list []Client) {
 			clients[i].window = replay.Restored(c.Mark)
 		}
 		if old, ok := s.index[c.Identifier]; ok {
-			if highest, used := s.clients[old].window.Highest(); used && highest >= c.Mark {
-				clients[i] = s.clients[old]
+			before := s.clients[old]
+			if highest, used := before.window.Highest(); used && highest >= c.Mark {
+				clients[i] = before
+			} else {
+				before.slot.retire(&clients[i].window)
+				clients[i].bucket, clients[i].waits = before.bucket, before.waits
 			}
 		}
 		clients[i].floor = c.Floor
@@ -105,15 +118,21 @@ func (s *shard) run(ctx context.Context) {
 
 func (s *shard) handle(a arrival) {
 	outcome, c := s.decide(a)
+	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
+		outcome = Limited
+	}
 	if outcome != Opened {
 		s.counts[outcome].Add(1)
 		return
 	}
 	mark, _ := c.window.Highest()
-	s.next.submit(pending{
+	if s.waiting.put(&c.waits, pending{
 		grant: Grant{a.knock.Identifier(), a.source.Unmap()},
 		entry: Entry{a.knock.Identifier(), mark, c.window.Ring(), a.knock.Timestamp()},
-	})
+	}) {
+		s.counts[Superseded].Add(1)
+	}
+	s.next.notify()
 }
 
 func (s *shard) decide(a arrival) (Outcome, *client) {
@@ -129,5 +148,5 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 		return Replay, nil
 	}
 	c.raiseFloor()
-	return c.slot.record(a.knock, a.source.Unmap()), c
+	return c.slot.record(a.knock, a.source.Unmap(), &c.window), c
 }

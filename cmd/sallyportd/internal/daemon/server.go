@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		workers = runtime.GOMAXPROCS(0)
 	}
 	s.sessions, err = sessions.New(sessions.Config{
-		Clients: p.slots, Shards: workers, Doubt: p.doubt.Unix(), Gate: s.gate, Journal: s.state, Log: env.Log,
+		Clients: p.slots, Shards: workers, Doubt: p.doubt.Unix(), Gate: s.gate, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
 	})
 	if err != nil {
 		return nil, err
