@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 
@@ -20,6 +21,7 @@ type arrival struct {
 type client struct {
 	window replay.Window
 	slot   slot
+	since  uint32 // knocks of earlier key tables are not its own
 	floor  *verify.Floor
 }
 
@@ -30,9 +32,10 @@ func (c *client) raiseFloor() {
 	}
 }
 
-// update is a new list of a shard's clients.
+// update is a new list of a shard's clients, or which of them are gone.
 type update struct {
 	clients []Client
+	gone    func(wire.Identifier) bool // nil: there is a list
 	done    chan struct{}
 }
 
@@ -69,15 +72,28 @@ func (s *shard) replace(list []Client) {
 	for i, c := range list {
 		index[c.Identifier] = uint32(i)
 		clients[i].window = replay.Restored(c.Mark)
+		since := c.Table
 		if old, ok := s.index[c.Identifier]; ok {
+			if !c.Anew {
+				since = s.clients[old].since
+			}
 			if highest, used := s.clients[old].window.Highest(); used && highest >= c.Mark {
 				clients[i] = s.clients[old]
 			}
+		}
+		clients[i].since = since
+		if c.Anew {
+			clients[i].slot = slot{}
 		}
 		clients[i].floor = c.Floor
 		clients[i].raiseFloor()
 	}
 	s.index, s.clients = index, clients
+}
+
+// remove makes clients unknown. Their room is free at the next replace.
+func (s *shard) remove(gone func(wire.Identifier) bool) {
+	maps.DeleteFunc(s.index, func(id wire.Identifier, _ uint32) bool { return gone(id) })
 }
 
 func (s *shard) deliver(a arrival) {
@@ -94,7 +110,11 @@ func (s *shard) run(ctx context.Context) {
 		case a := <-s.queue:
 			s.handle(a)
 		case u := <-s.updates:
-			s.replace(u.clients)
+			if u.gone != nil {
+				s.remove(u.gone)
+			} else {
+				s.replace(u.clients)
+			}
 			close(u.done)
 		case <-ctx.Done():
 		}
@@ -123,6 +143,9 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 		return Doubtful, nil
 	}
 	c := &s.clients[i]
+	if a.knock.Table() < c.since {
+		return Unknown, nil // another client's, whose identifier this one has
+	}
 	if !c.window.Accept(a.knock.Nonce()) {
 		return Replay, nil
 	}
