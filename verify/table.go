@@ -23,11 +23,15 @@ type Client struct {
 // Table finds a client's key by its identifier. It is immutable and safe for
 // concurrent use.
 type Table struct {
-	index map[wire.Identifier]uint32
-	rows  []row
+	number uint32
+	index  map[wire.Identifier]uint32
+	rows   []row
 	// Few clients have one, so it takes no room in the others' rows.
 	previous map[uint32]previousKey
 }
+
+// tables counts the tables that this process has made.
+var tables atomic.Uint32
 
 // row is what a check needs of a client, side by side.
 type row struct {
@@ -58,8 +62,9 @@ type previousKey struct {
 // twice is an error.
 func NewTable(clients []Client) (*Table, error) {
 	t := &Table{
-		index: make(map[wire.Identifier]uint32, len(clients)),
-		rows:  make([]row, len(clients)),
+		number: tables.Add(1),
+		index:  make(map[wire.Identifier]uint32, len(clients)),
+		rows:   make([]row, len(clients)),
 
 		previous: map[uint32]previousKey{},
 	}
@@ -96,6 +101,27 @@ func NewTable(clients []Client) (*Table, error) {
 
 // Len returns the number of clients.
 func (t *Table) Len() int { return len(t.rows) }
+
+// Number tells tables of a process apart: one that was made later has a larger
+// number. A Knock carries that of the table that has authenticated it.
+func (t *Table) Number() uint32 { return t.number }
+
+// Withdraws reports whether a client of both tables has lost a secret: one that
+// is good in the table before, at now, and not in this one. Whoever holds that
+// secret is a client no more, although its identifier stays.
+func (t *Table) Withdraws(before *Table, id wire.Identifier, now time.Time) bool {
+	was, ok := before.index[id]
+	row, still := t.index[id]
+	if !ok || !still {
+		return ok
+	}
+	good := func(k macKey) bool {
+		p, some := t.previous[row]
+		return k == t.rows[row].key || some && now.Unix() < p.until && k == p.key
+	}
+	p, some := before.previous[was]
+	return !good(before.rows[was].key) || some && now.Unix() < p.until && !good(p.key)
+}
 
 // Floor returns a client's, which lives as long as the table; nil if there is
 // no such client.
