@@ -53,7 +53,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 	}
 	s := &Server{env: env, helper: h}
 	s.steps = s.reloadSteps()
-	s.reloads.current, s.reloads.clients = cfg, len(list)
+	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.terms.Rules.Table
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}
