@@ -62,6 +62,9 @@ type Client struct {
 	// Anew says that the client is new, although one of its identifier was there
 	// before: of its attempt nothing counts any more.
 	Anew bool
+	// Rekeyed says that knocks of it count that did not before: it has got another
+	// secret. What was stamped before Begin is refused, as of a client that is new.
+	Rekeyed bool
 	// Floor is told which nonces are too low to be worth an HMAC. nil: nobody.
 	Floor *verify.Floor
 }

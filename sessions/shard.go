@@ -42,6 +42,7 @@ type update struct {
 	clients []Client
 	gone    func(wire.Identifier) bool // nil: none of these
 	begin   time.Time                  // zero: none
+	began   *bool                      // is set with begin, if it matters to a client
 	done    chan struct{}
 }
 
@@ -91,7 +92,10 @@ func (s *shard) replace(list []Client) {
 		if old, ok := s.index[c.Identifier]; ok {
 			before := s.clients[old]
 			if !c.Anew {
-				table, since = before.table, before.since
+				table = before.table
+				if !c.Rekeyed {
+					since = before.since
+				}
 			}
 			if highest, used := before.window.Highest(); used && highest >= c.Mark {
 				clients[i] = before
@@ -133,7 +137,7 @@ func (s *shard) run(ctx context.Context) {
 			case u.gone != nil:
 				s.remove(u.gone)
 			case !u.begin.IsZero():
-				s.begin(u.begin)
+				*u.began = s.begin(u.begin) || *u.began
 			default:
 				s.replace(u.clients)
 			}

@@ -34,13 +34,14 @@ const (
 )
 
 // Begin says that from now on the server receives each knock of each client in
-// the list. Clients that are new in it since the last call, or anew, get in by
-// what is stamped after the second of the call. Knocks of them that came before
-// it do not count. It returns the moment by Config.Now, and fails only when ctx
-// ends.
-func (s *Sessions) Begin(ctx context.Context) (since time.Time, err error) {
+// the list. Clients that are new in it since the last call, or anew, or rekeyed,
+// get in by what is stamped after the second of the call; knocks of them that came
+// before it do not count. It returns the moment by Config.Now, and whether there
+// are any such clients, and fails only when ctx ends.
+func (s *Sessions) Begin(ctx context.Context) (since time.Time, began bool, err error) {
 	since = s.now()
-	return since, s.update(ctx, func(int) update { return update{begin: since} })
+	err = s.update(ctx, func(int) update { return update{begin: since, began: &began} })
+	return since, began, err
 }
 
 // threshold is a shard's view of the clocks.
@@ -103,13 +104,14 @@ func (t *threshold) refuses(stamp uint32, since int64) bool {
 	return int64(stamp)*int64(time.Second) <= t.offset+since
 }
 
-// begin is Begin for a shard.
-func (s *shard) begin(since time.Time) {
+// begin is Begin for a shard, and reports whether it has such clients.
+func (s *shard) begin(since time.Time) (began bool) {
 	at := since.Add(s.doubt).UnixNano()
 	s.doubt = 0 // is about the start only
 	for i := range s.clients {
 		if c := &s.clients[i]; c.since == notYet {
-			c.since = at
+			c.since, began = at, true
 		}
 	}
+	return began
 }

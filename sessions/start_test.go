@@ -87,7 +87,7 @@ func TestStart(t *testing.T) {
 					t.Error("before Begin")
 				}
 				time.Sleep(300 * time.Millisecond)
-				if _, err := s.Begin(t.Context()); err != nil {
+				if _, _, err := s.Begin(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				second := host.Clock().Wall().Truncate(time.Second)
@@ -114,12 +114,13 @@ func TestNewInTheList(t *testing.T) {
 	for name, lists := range map[string][][]Client{
 		"once more":      {{}, {{Identifier: verifytest.ID("com1")}}},
 		"another secret": {{{Identifier: verifytest.ID("com1"), Anew: true}}},
+		"a new secret":   {{{Identifier: verifytest.ID("com1"), Rekeyed: true}}},
 		"stays":          {{{Identifier: verifytest.ID("com1")}}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			host := clocktest.NewHost()
 			s, granted := started(t, host, Start{Fresh: true})
-			if _, err := s.Begin(t.Context()); err != nil {
+			if _, _, err := s.Begin(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if s.Deliver(stamped(t, 1, time.Now()), alice); !granted() {
@@ -135,7 +136,7 @@ func TestNewInTheList(t *testing.T) {
 			if s.Deliver(stamped(t, 3, time.Now().Add(20*time.Second)), alice); granted() != (name == "stays") {
 				t.Errorf("%s: before Begin", name)
 			}
-			if _, err := s.Begin(t.Context()); err != nil {
+			if _, _, err := s.Begin(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
@@ -145,7 +146,7 @@ func TestNewInTheList(t *testing.T) {
 			if s.Deliver(stamped(t, 11, time.Now()), alice); !granted() {
 				t.Errorf("%s: refused a second later", name)
 			}
-			if _, err := s.Begin(t.Context()); err != nil { // as any reload does
+			if _, _, err := s.Begin(t.Context()); err != nil { // as any reload does
 				t.Fatal(err)
 			}
 			if s.Deliver(stamped(t, 12, time.Now()), alice); !granted() {

@@ -106,21 +106,30 @@ func (t *Table) Len() int { return len(t.rows) }
 // number. A Knock carries that of the table that has authenticated it.
 func (t *Table) Number() uint32 { return t.number }
 
-// Withdraws reports whether a client of both tables has lost a secret: one that
-// is good in the table before, at now, and not in this one. Whoever holds that
-// secret is a client no more, although its identifier stays.
-func (t *Table) Withdraws(before *Table, id wire.Identifier, now time.Time) bool {
-	was, ok := before.index[id]
-	row, still := t.index[id]
-	if !ok || !still {
-		return ok
+// Secrets are those of a client of a table, in a form that only compares.
+type Secrets struct {
+	key      macKey
+	previous previousKey
+}
+
+// Secrets returns those of a client; false: there is no such client.
+func (t *Table) Secrets(id wire.Identifier) (s Secrets, ok bool) {
+	row, ok := t.index[id]
+	if ok {
+		s = Secrets{t.rows[row].key, t.previous[row]}
 	}
+	return s, ok
+}
+
+// Withdraws reports whether one of the secrets that a client had, and that was
+// good at now, is not good in this table. Whoever holds that secret is a client
+// no more, although the identifier may be one's.
+func (t *Table) Withdraws(had Secrets, id wire.Identifier, now time.Time) bool {
+	has, ok := t.Secrets(id)
 	good := func(k macKey) bool {
-		p, some := t.previous[row]
-		return k == t.rows[row].key || some && now.Unix() < p.until && k == p.key
+		return ok && (k == has.key || now.Unix() < has.previous.until && k == has.previous.key)
 	}
-	p, some := before.previous[was]
-	return !good(before.rows[was].key) || some && now.Unix() < p.until && !good(p.key)
+	return !good(had.key) || now.Unix() < had.previous.until && !good(had.previous.key)
 }
 
 // Floor returns a client's, which lives as long as the table; nil if there is

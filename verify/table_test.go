@@ -32,7 +32,8 @@ func TestWithdraws(t *testing.T) {
 		"one after another":       {client("b", "a", past), client("c", "b", soon), false},
 	} {
 		before, after := verifytest.Table(t, row.before), verifytest.Table(t, row.after)
-		if got := after.Withdraws(before, id, now); got != row.want {
+		had, _ := before.Secrets(id)
+		if got := after.Withdraws(had, id, now); got != row.want {
 			t.Errorf("%s: %v", name, got)
 		}
 		if after.Number() <= before.Number() {
@@ -40,7 +41,8 @@ func TestWithdraws(t *testing.T) {
 		}
 	}
 	one, none := verifytest.Table(t, client("a", "", now)), verifytest.Table(t)
-	if !none.Withdraws(one, id, now) || one.Withdraws(none, id, now) {
-		t.Error("a client that has left has its secret, or one that has come lost one")
+	had, _ := one.Secrets(id)
+	if _, ok := none.Secrets(id); ok || !none.Withdraws(had, id, now) {
+		t.Error("a client that has left has its secret")
 	}
 }

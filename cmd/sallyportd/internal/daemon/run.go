@@ -29,7 +29,7 @@ func (s *Server) Serve(ctx context.Context, c Control) error {
 	})
 	g.Go(func() error {
 		select {
-		case <-s.ingest.Ready():
+		case <-s.Ready():
 			s.logServing()
 			return s.control(ctx, c)
 		case <-ctx.Done():
@@ -67,6 +67,7 @@ func (s *Server) Run(ctx context.Context) error {
 		// Without it nothing can be opened: the server has to be started again.
 		g.Go(func() error { return s.watchHelper(ctx, fail) })
 	}
+	g.Go(func() error { return s.become(ctx) })
 	ingestEnded := stage(ctx, s.ingest.Run)
 	decided := stage(ingestEnded, func(done context.Context) error {
 		var g errgroup.Group
