@@ -67,6 +67,16 @@ func (s *Store) seen(e sessions.Entry) {
 	}
 }
 
+// Settle writes down that a doubt is over, once it is. It is called now and then.
+func (s *Store) Settle() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.header.doubt == 0 || !s.doubtIsOver() {
+		return nil
+	}
+	return s.change(func(*header) {}) // update does it
+}
+
 // doubtIsOver reports whether the store has been open for as long as its header
 // doubts: what a start that comes later doubts by itself covers it.
 func (s *Store) doubtIsOver() bool {

@@ -136,8 +136,12 @@ func (s *Server) watchStart() *startWatch {
 	return &startWatch{offset: s.env.Clock.Wall().Sub(s.env.Clock.Boot())}
 }
 
-// look logs at most a line of each kind.
+// look logs at most a line of each kind, and has the state file know when a doubt
+// is over.
 func (w *startWatch) look(s *Server) {
+	if err := s.state.Settle(); err != nil {
+		s.env.Log.Error("the state file cannot be written: the next start refuses knocks for longer", "error", err)
+	}
 	boot := s.env.Clock.Boot()
 	wall := s.env.Clock.Wall()
 	offset := wall.Sub(boot)
