@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/pprof"
 	"sync"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -52,7 +53,8 @@ type Journal interface {
 // Client is one registered client.
 type Client struct {
 	Identifier wire.Identifier
-	Mark       uint32 // the largest nonce already used; 0: none
+	Mark       uint32 // the largest nonce already used; 0: none, unless Used
+	Used       bool   // Mark is used, even if it is 0
 	// Table is the number of the key table that it came with, or stays in. Of a
 	// client that is new, knocks that an earlier table has authenticated are
 	// another client's, of the same identifier.
@@ -64,15 +66,18 @@ type Client struct {
 	Floor *verify.Floor
 }
 
-// Config is what New needs. Gate, Journal and Log are required.
+// Config is what New needs. Gate, Journal, Now and Log are required.
 type Config struct {
 	Clients []Client // without duplicates
 	Shards  int      // 0: one
 	// Knocks stamped up to this time, in Unix seconds, are refused: nonces may
 	// have been used then of which no record is left. 0: none.
-	Doubt   int64
+	Doubt int64
+	// Limit is how many attempts of one client open something.
+	Limit   Limit
 	Gate    Gate
 	Journal Journal
+	Now     func() time.Time // clock.Boot
 	Log     *slog.Logger
 }
 
@@ -84,15 +89,15 @@ type Sessions struct {
 
 // New makes all the memory that the clients will ever need.
 func New(cfg Config) (*Sessions, error) {
-	if cfg.Gate == nil || cfg.Journal == nil || cfg.Log == nil {
-		return nil, errors.New("sessions: a gate, a journal and a log are required")
+	if cfg.Gate == nil || cfg.Journal == nil || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("sessions: a gate, a journal, a clock and a log are required")
 	}
 	s := &Sessions{
 		shards:   make([]*shard, max(cfg.Shards, 1)),
 		recorder: newRecorder(cfg.Journal, cfg.Gate, cfg.Log),
 	}
 	for i := range s.shards {
-		s.shards[i] = newShard(s.recorder, cfg.Doubt)
+		s.shards[i] = newShard(s.recorder, cfg)
 	}
 	lists, err := s.distribute(cfg.Clients)
 	if err != nil {

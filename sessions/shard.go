@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/cpu"
 
@@ -21,7 +22,9 @@ type arrival struct {
 type client struct {
 	window replay.Window
 	slot   slot
-	since  uint32 // knocks of earlier key tables are not its own
+	bucket Bucket
+	waits  [2]spot
+	table  uint32 // knocks of earlier key tables are not its own
 	floor  *verify.Floor
 }
 
@@ -47,6 +50,9 @@ type shard struct {
 	queue   chan arrival
 	updates chan update
 	next    *recorder
+	waiting *waiting // of next
+	limit   Limit
+	now     func() time.Time
 	doubt   int64
 	_       cpu.CacheLinePad // what workers read is not beside what the shard writes
 	counts  [Outcomes]atomic.Uint64
@@ -55,12 +61,15 @@ type shard struct {
 	_       cpu.CacheLinePad
 }
 
-func newShard(next *recorder, doubt int64) *shard {
+func newShard(next *recorder, cfg Config) *shard {
 	return &shard{
 		queue:   make(chan arrival, queueSize),
 		updates: make(chan update),
 		next:    next,
-		doubt:   doubt,
+		waiting: next.source(),
+		limit:   cfg.Limit,
+		now:     cfg.Now,
+		doubt:   cfg.Doubt,
 	}
 }
 
@@ -71,17 +80,23 @@ func (s *shard) replace(list []Client) {
 	clients := make([]client, len(list))
 	for i, c := range list {
 		index[c.Identifier] = uint32(i)
-		clients[i].window = replay.Restored(c.Mark)
-		since := c.Table
+		if c.Used || c.Mark > 0 {
+			clients[i].window = replay.Restored(c.Mark)
+		}
+		table := c.Table
 		if old, ok := s.index[c.Identifier]; ok {
+			before := s.clients[old]
 			if !c.Anew {
-				since = s.clients[old].since
+				table = before.table
 			}
-			if highest, used := s.clients[old].window.Highest(); used && highest >= c.Mark {
-				clients[i] = s.clients[old]
+			if highest, used := before.window.Highest(); used && highest >= c.Mark {
+				clients[i] = before
+			} else {
+				before.slot.retire(&clients[i].window)
+				clients[i].bucket, clients[i].waits = before.bucket, before.waits
 			}
 		}
-		clients[i].since = since
+		clients[i].table = table
 		if c.Anew {
 			clients[i].slot = slot{}
 		}
@@ -123,15 +138,21 @@ func (s *shard) run(ctx context.Context) {
 
 func (s *shard) handle(a arrival) {
 	outcome, c := s.decide(a)
+	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
+		outcome = Limited
+	}
 	if outcome != Opened {
 		s.counts[outcome].Add(1)
 		return
 	}
 	mark, _ := c.window.Highest()
-	s.next.submit(pending{
+	if s.waiting.put(&c.waits, pending{
 		grant: Grant{a.knock.Identifier(), a.source.Unmap()},
 		entry: Entry{a.knock.Identifier(), mark, c.window.Ring(), a.knock.Timestamp()},
-	})
+	}) {
+		s.counts[Superseded].Add(1)
+	}
+	s.next.notify()
 }
 
 func (s *shard) decide(a arrival) (Outcome, *client) {
@@ -143,12 +164,12 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 		return Doubtful, nil
 	}
 	c := &s.clients[i]
-	if a.knock.Table() < c.since {
+	if a.knock.Table() < c.table {
 		return Unknown, nil // another client's, whose identifier this one has
 	}
 	if !c.window.Accept(a.knock.Nonce()) {
 		return Replay, nil
 	}
 	c.raiseFloor()
-	return c.slot.record(a.knock, a.source.Unmap()), c
+	return c.slot.record(a.knock, a.source.Unmap(), &c.window), c
 }

@@ -64,10 +64,7 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 // prepareState leaves a record that is more careful than it has to be, should
 // the reload be aborted.
 func (s *Server) prepareState(_ context.Context, c *change) error {
-	if err := s.state.Raise(c.plan.slots); err != nil {
-		return err
-	}
-	return s.state.Widen(c.plan.tolerance)
+	return s.state.Raise(c.plan.slots)
 }
 
 func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
