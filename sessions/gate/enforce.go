@@ -17,13 +17,14 @@ type step struct {
 	ends    bool      // it makes a lease shorter, or ends it: there is no way back
 	cut     bool      // of a step that ends: connections end too
 	since   time.Time // of those that are cut: that began then or later; zero: all
+	soon    bool      // of a step that ends: it may take access.SoonTime
 
 	accepted int   // how many of the service's enforcers have carried it out
 	err      error // of one that has not
 }
 
 func (st *step) change(until time.Time, cut bool) access.Change {
-	return access.Change{Service: st.service.id, Peer: st.peer, Until: until, Cut: cut && until.IsZero(), Since: st.since}
+	return access.Change{Service: st.service.id, Peer: st.peer, Until: until, Cut: cut && until.IsZero(), Since: st.since, Soon: st.soon && until.IsZero()}
 }
 
 // enforce carries steps out, with one Apply for each enforcer. It is the only

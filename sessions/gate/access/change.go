@@ -48,7 +48,15 @@ type Change struct {
 	// Since bounds a Cut to connections that began then or later, in clock.Boot;
 	// zero: all. Only what was let in for a moment is taken back so.
 	Since time.Time
+	// Soon is for a Change that revokes without a Cut: the peer may be let in for
+	// SoonTime more. Its client has given it up for another one, and is a client
+	// still.
+	Soon bool
 }
+
+// SoonTime is what Soon allows. To shorten a timeout costs the kernel a small
+// part of what it takes to remove an element, where it renews timeouts.
+const SoonTime = 20 * time.Millisecond
 
 // Revokes reports whether the change lets the peer in no more.
 func (c Change) Revokes() bool { return c.Until.IsZero() }

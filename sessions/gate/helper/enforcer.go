@@ -69,6 +69,10 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 			delete(e.open, key(c))
 			continue
 		}
+		c.Soon = c.Soon && c.Revokes() && !c.Cut && !again && e.open[key(c)].Sub(kernel) > access.SoonTime
+		if c.Soon {
+			c.Until = now.Add(access.SoonTime) // the kernel closes it by itself
+		}
 		if again {
 			asked[j], of[j], cut[j] = c, append(of[j], i), wanted
 			continue
@@ -93,7 +97,7 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 					undo[place]() // let in as it was before
 				}
 			}
-			if c.Revokes() {
+			if c.Revokes() || c.Soon {
 				// What cannot be closed alone is closed with everything: the helper
 				// does that when it is given up, and the server stops.
 				e.client.lost(fmt.Errorf("close the firewall for %s: %w", c.Peer, failed[i]))
