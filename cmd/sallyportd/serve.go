@@ -100,7 +100,7 @@ func newServer(ctx context.Context, path string, h *helper.Client, env daemon.En
 	file.List = nil
 	if !file.Whole {
 		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}
-		log.Warn("the clients file may not be whole: taken as it is at a start", "error", unfinished, "hint", unfinished.Hint())
+		env.Log.Warn("the clients file may not be whole: taken as it is at a start", "error", unfinished, "hint", unfinished.Hint())
 	}
 	host, err := privilege.Probe()
 	if err != nil {
