@@ -53,7 +53,15 @@ type Journal interface {
 // Client is one registered client.
 type Client struct {
 	Identifier wire.Identifier
-	Mark       uint32 // the largest nonce already used; 0: none
+	Mark       uint32 // the largest nonce already used; 0: none, unless Used
+	Used       bool   // Mark is used, even if it is 0
+	// Table is the number of the key table that it came with, or stays in. Of a
+	// client that is new, knocks that an earlier table has authenticated are
+	// another client's, of the same identifier.
+	Table uint32
+	// Anew says that the client is new, although one of its identifier was there
+	// before: of its attempt nothing counts any more.
+	Anew bool
 	// Floor is told which nonces are too low to be worth an HMAC. nil: nobody.
 	Floor *verify.Floor
 }
@@ -115,12 +123,24 @@ func (s *Sessions) Prepare(clients []Client) (commit func(ctx context.Context) e
 	return func(ctx context.Context) error { return s.replace(ctx, lists) }, nil
 }
 
+// Remove removes the clients that are gone, while Run runs. It promises what
+// commit of Prepare does, and fails only when ctx ends.
+func (s *Sessions) Remove(ctx context.Context, gone func(wire.Identifier) bool) error {
+	return s.update(ctx, func(int) update { return update{gone: gone} })
+}
+
 func (s *Sessions) replace(ctx context.Context, lists [][]Client) error {
+	return s.update(ctx, func(i int) update { return update{clients: lists[i]} })
+}
+
+// update has each shard take its update.
+func (s *Sessions) update(ctx context.Context, of func(shard int) update) error {
 	for i, sh := range s.shards {
-		done := make(chan struct{})
+		u := of(i)
+		u.done = make(chan struct{})
 		select {
-		case sh.updates <- update{lists[i], done}:
-			<-done
+		case sh.updates <- u:
+			<-u.done
 		case <-ctx.Done():
 			return ctx.Err()
 		}

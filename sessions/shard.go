@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type client struct {
 	slot   slot
 	bucket Bucket
 	waits  [2]spot
+	table  uint32 // knocks of earlier key tables are not its own
 	floor  *verify.Floor
 }
 
@@ -33,9 +35,10 @@ func (c *client) raiseFloor() {
 	}
 }
 
-// update is a new list of a shard's clients.
+// update is a new list of a shard's clients, or which of them are gone.
 type update struct {
 	clients []Client
+	gone    func(wire.Identifier) bool // nil: there is a list
 	done    chan struct{}
 }
 
@@ -77,9 +80,15 @@ func (s *shard) replace(list []Client) {
 	clients := make([]client, len(list))
 	for i, c := range list {
 		index[c.Identifier] = uint32(i)
-		clients[i].window = replay.Restored(c.Mark)
+		if c.Used || c.Mark > 0 {
+			clients[i].window = replay.Restored(c.Mark)
+		}
+		table := c.Table
 		if old, ok := s.index[c.Identifier]; ok {
 			before := s.clients[old]
+			if !c.Anew {
+				table = before.table
+			}
 			if highest, used := before.window.Highest(); used && highest >= c.Mark {
 				clients[i] = before
 			} else {
@@ -87,10 +96,19 @@ func (s *shard) replace(list []Client) {
 				clients[i].bucket, clients[i].waits = before.bucket, before.waits
 			}
 		}
+		clients[i].table = table
+		if c.Anew {
+			clients[i].slot = slot{}
+		}
 		clients[i].floor = c.Floor
 		clients[i].raiseFloor()
 	}
 	s.index, s.clients = index, clients
+}
+
+// remove makes clients unknown. Their room is free at the next replace.
+func (s *shard) remove(gone func(wire.Identifier) bool) {
+	maps.DeleteFunc(s.index, func(id wire.Identifier, _ uint32) bool { return gone(id) })
 }
 
 func (s *shard) deliver(a arrival) {
@@ -107,7 +125,11 @@ func (s *shard) run(ctx context.Context) {
 		case a := <-s.queue:
 			s.handle(a)
 		case u := <-s.updates:
-			s.replace(u.clients)
+			if u.gone != nil {
+				s.remove(u.gone)
+			} else {
+				s.replace(u.clients)
+			}
 			close(u.done)
 		case <-ctx.Done():
 		}
@@ -142,6 +164,9 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 		return Doubtful, nil
 	}
 	c := &s.clients[i]
+	if a.knock.Table() < c.table {
+		return Unknown, nil // another client's, whose identifier this one has
+	}
 	if !c.window.Accept(a.knock.Nonce()) {
 		return Replay, nil
 	}

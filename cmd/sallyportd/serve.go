@@ -92,10 +92,15 @@ func newServer(ctx context.Context, path string, h *helper.Client, env daemon.En
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
-	loaded = clients.StateOf(cfg.ClientsPath)
-	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
+	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
+	}
+	list, loaded := file.List, file.State
+	file.List = nil
+	if !file.Whole {
+		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}
+		env.Log.Warn("the clients file may not be whole: taken as it is at a start", "error", unfinished, "hint", unfinished.Hint())
 	}
 	host, err := privilege.Probe()
 	if err != nil {

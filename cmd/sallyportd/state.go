@@ -95,8 +95,9 @@ func stateResetCommand(env cli.Env) *cobra.Command {
 		Short: "Begin a new state file with what is still readable of the old one",
 		Long: `Begin a new state file with what is still readable of the old one.
 
-The old one is kept beside it. Knocks stamped up to a minute from now will be
-refused, since nonces may be lost. The server has to be stopped first.`,
+The old one is kept beside it. Knocks stamped up to a minute after the next
+start will be refused, since nonces may be lost. The server has to be stopped
+first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -115,7 +116,7 @@ refused, since nonces may be lost. The server has to be stopped first.`,
 			if o.Aside != "" {
 				fmt.Fprintf(env.Stdout, "the old one: %s\n", o.Aside)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "knocks stamped up to %s will be refused\n", o.Doubt.UTC().Format(time.RFC3339))
+			_, err = fmt.Fprintln(env.Stdout, "knocks stamped up to a minute after the next start will be refused")
 			return err
 		},
 	}
@@ -163,6 +164,8 @@ func raiseMark(ctx context.Context, cfg *config.Config, c *clients.Client) error
 	if err != nil {
 		return fmt.Errorf("find out which nonces client %s has used: %w", c.Identifier, err)
 	}
-	c.Mark = max(c.Mark, record[c.Identifier].Mark)
+	if e, used := record[c.Identifier]; used {
+		c.Mark = max(c.Mark, e.Mark, 1) // 0 would stand for none
+	}
 	return nil
 }

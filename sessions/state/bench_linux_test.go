@@ -60,7 +60,7 @@ func knockToOpen(b *testing.B, relaxed bool, rate int) {
 		b.Fatal(err)
 	}
 	store, err := state.Open(b.Context(), state.Config{
-		Dir: dir, Relaxed: relaxed, Tolerance: time.Minute, Now: time.Now(), Wait: time.Second, Log: slog.New(slog.DiscardHandler),
+		Dir: dir, Relaxed: relaxed, Now: time.Now(), Wait: time.Second, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		b.Fatal(err)

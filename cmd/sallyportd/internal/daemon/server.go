@@ -53,7 +53,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 	}
 	s := &Server{env: env, helper: h}
 	s.steps = s.reloadSteps()
-	s.reloads.current, s.reloads.clients = cfg, len(list)
+	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.terms.Rules.Table
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		workers = runtime.GOMAXPROCS(0)
 	}
 	s.sessions, err = sessions.New(sessions.Config{
-		Clients: p.slots, Shards: workers, Doubt: s.state.Doubt().Unix(), Gate: s.gate, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
+		Clients: p.slots, Shards: workers, Doubt: p.doubt.Unix(), Gate: s.gate, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -103,12 +103,17 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (err error) {
 	now := s.env.Clock.Wall()
 	s.state, err = state.Open(ctx, state.Config{
-		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Tolerance: cfg.Tolerance, Now: now, Monotonic: s.env.Clock.Monotonic, Wait: stateWait, Log: s.env.Log,
+		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Now: now, Monotonic: s.env.Clock.Monotonic, Boot: s.env.Clock.Boot, Wait: stateWait, Log: s.env.Log,
 	})
 	if err != nil {
 		return err
 	}
-	if doubt := s.state.Doubt(); doubt.After(now) {
+	gap := s.state.Gap()
+	p.doubt = gap.Lost
+	if gap.Doubt > 0 && now.Add(gap.Doubt).After(p.doubt) {
+		p.doubt = now.Add(gap.Doubt)
+	}
+	if doubt := p.doubt; doubt.After(now) {
 		s.env.Log.Warn("nonces may have been used of which no record is left: knocks are refused that are stamped up to a time", "stamped_until", doubt.UTC().Format(time.RFC3339))
 	}
 	if err := s.state.Raise(p.slots); err != nil {

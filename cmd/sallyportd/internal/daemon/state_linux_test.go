@@ -81,7 +81,7 @@ func TestDoubt(t *testing.T) {
 	w := newWorld(t, func(set *setup) {
 		running := filepath.Join(crashed, "running")
 		s, err := state.Open(t.Context(), state.Config{
-			Dir: running, Relaxed: true, Tolerance: time.Minute, Now: time.Now().Add(-time.Hour), Log: slog.New(slog.DiscardHandler), Wait: time.Second,
+			Dir: running, Relaxed: true, Now: time.Now().Add(-time.Hour), Log: slog.New(slog.DiscardHandler), Wait: time.Second,
 		})
 		if err != nil {
 			t.Fatal(err)
