@@ -142,7 +142,13 @@ func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
 	}
-	var steps []*step
+	end(s.enforcers, s.endings(peers, cut, revoked))
+	s.logClosed()
+}
+
+// endings are the steps that bring the enforcers in line after leases of these
+// peers have ended.
+func (s *Service) endings(peers []access.Peer, cut, revoked bool) (steps []*step) {
 	add := func(p access.Peer) {
 		steps = append(steps, &step{service: s, peer: p, after: s.until(p), ends: true, cut: cut, revoked: revoked})
 	}
@@ -158,7 +164,10 @@ func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 		add(access.Anyone4)
 		add(access.Anyone6)
 	}
-	end(s.enforcers, steps)
+	return steps
+}
+
+func (s *Service) logClosed() {
 	if s.leases.Len() == 0 {
 		s.log.Info("closed", "service", s.Name)
 	}
