@@ -23,7 +23,7 @@ import (
 // Limits of lines of one kind.
 var (
 	perClient = sessions.Limit{Pause: 5 * time.Second, Burst: 20} // and service
-	perKind   = sessions.Limit{Pause: 100 * time.Millisecond, Burst: 1000}
+	perKind   = sessions.Limit{Pause: 50 * time.Millisecond, Burst: 10_000}
 )
 
 const (
