@@ -160,6 +160,7 @@ func check(ctx context.Context, cfg *config.Config, list clients.List, host conf
 			warn("operation %q uses Algorithm 1: who is behind a NAT does not get in, and anybody can pass for the server", o.ID)
 		}
 	}
+	warnings = append(warnings, abandoned(cfg, host)...)
 	warnings = append(warnings, checkPorts(cfg, now)...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
 	return append(warnings, nftcheck.Check(cfg.Services)...)

@@ -18,12 +18,14 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// Config is what Open needs. All fields but Relaxed and the clocks are required.
+// Config is what Open needs. All fields but Relaxed, Lock and the clocks are
+// required.
 type Config struct {
 	Dir     string // made if need be
 	Relaxed bool   // Record returns before the entries are durable
 	Now     time.Time
 	Wait    time.Duration // for a process that has the directory
+	Lock    *Lock         // of the directory, which Open takes over; nil: Open takes it
 	Log     *slog.Logger
 	// Monotonic and Boot are clock.Clock's: lines of the log about one trouble
 	// keep their distance by the first, a doubt ends by the second. nil: this
@@ -85,12 +87,12 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed,
 		monotonic: cfg.Monotonic, boot: cfg.Boot, opened: cfg.Boot(),
 	}
-	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+	if cfg.Lock == nil {
+		if cfg.Lock, err = TakeLock(ctx, cfg.Dir, cfg.Wait); err != nil {
+			return nil, err
+		}
 	}
-	if s.lock, err = takeLock(ctx, cfg.Dir, cfg.Wait); err != nil {
-		return nil, err
-	}
+	s.lock = cfg.Lock.lock
 	defer func() {
 		if err != nil {
 			s.lock.Close()

@@ -20,7 +20,7 @@ func BenchmarkDisplace(b *testing.B) {
 	for _, name := range []string{"removed", "shortened"} {
 		b.Run(name, func(b *testing.B) {
 			err := host.Do(func() error {
-				f, err := Claim(withServices(Config{Ports: []Port{{Protocol: TCP, Port: 22}}}), now)
+				f, err := Claim(withServices(Config{Ports: []Port{{Protocol: TCP, Port: 22}}}), tester, false, now)
 				if err != nil {
 					return err
 				}

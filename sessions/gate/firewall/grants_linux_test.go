@@ -297,9 +297,10 @@ func TestSetThatIsFull(t *testing.T) {
 	set := func(name, key string, size int) string {
 		return fmt.Sprintf("set %s { type %s; flags timeout; size %d; }", name, key, size)
 	}
-	const four, six, none = "ipv4_addr . inet_proto . inet_service", "ipv6_addr . inet_proto . inet_service", "inet_proto . inet_service"
 	w.nft("flush ruleset; table inet " + Name + " { " + strings.Join([]string{
-		set("granted4", four, room), set("granted6", six, many), set("granted6net", six, many), set("anyone4", none, many), set("anyone6", none, many),
+		set("tcp_2000_granted4", "ipv4_addr", room), set("tcp_2000_granted6", "ipv6_addr", many),
+		set("tcp_2000_granted6net", "ipv6_addr", many), set("tcp_2000_anyone", "nf_proto", many),
+		set("knock", "inet_service", many), set("settling", "inet_service", many),
 	}, "; ") + "; }")
 	a := netip.MustParseAddr("10.0.0.0")
 	var changes []access.Change

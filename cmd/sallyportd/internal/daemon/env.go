@@ -5,6 +5,7 @@ import (
 
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/clock"
+	"sallyport/sessions/state"
 )
 
 // Env is what the server may touch of the world beside its files and the
@@ -15,4 +16,5 @@ type Env struct {
 	Log   *slog.Logger
 	// LogDropped returns how many lines the log has lost. nil: it loses none.
 	LogDropped func() uint64
+	State      *state.Lock // of the state directory, which New takes over; nil: New takes it
 }
