@@ -56,7 +56,7 @@ func (s *Service) end(gone func(wire.Identifier) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.shut {
-		s.revoke(func(id wire.Identifier) bool { return !gone(id) })
+		s.revokeFrom(func(id wire.Identifier) bool { return !gone(id) }, true)
 	}
 }
 
@@ -67,5 +67,10 @@ func (s *Service) holders(all map[wire.Identifier]bool) {
 	s.ports.prune()
 	for _, p := range s.ports {
 		all[p.client] = true
+	}
+	for _, e := range s.enforcers {
+		if o, ok := e.(owner); ok {
+			o.Owners(func(id wire.Identifier) { all[id] = true })
+		}
 	}
 }

@@ -108,6 +108,9 @@ func (p *Prepared) Commit() {
 		service.commit(p.update.Terms[service.id], func(id wire.Identifier) bool {
 			return p.update.stays(id, s.rights(id).allow(i))
 		})
+		if len(p.update.Gone) > 0 {
+			service.end(func(wire.Identifier) bool { return false }) // what may be anyone's
+		}
 	}
 }
 

@@ -72,7 +72,8 @@ func (c *challenger) counters() (t counters) {
 		return nil
 	}
 	s := c.capture.Stats()
-	t = counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.lost.Load()}}
+	t = counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.proofs.counts.lost.Load()},
+		{"operation_limited", c.proofs.counts.limited.Load()}, {"operation_superseded", c.proofs.counts.superseded.Load()}}
 	for o, n := range c.table.Stats() {
 		t = append(t, counter{"exchange_" + exchanges.Outcome(o).String(), n})
 	}

@@ -53,11 +53,14 @@ func (s *Server) leave(p *plan, why request) (absent int) {
 func (s *Server) settleMissing(p plan, why request, absent int, cfg *config.Config) {
 	said := map[wire.Identifier]bool{}
 	for id := range s.reloads.missing.of {
-		if said[id] = !p.isClient[id] && (!why.noticed || id == why.revoked); said[id] {
+		if !p.isClient[id] && (!why.noticed || id == why.revoked) {
+			said[id] = true
 			s.reloads.missing.drop(id)
 		}
 	}
-	s.gate.Revoke(func(id wire.Identifier) bool { return said[id] })
+	if len(said) > 0 {
+		s.gate.Revoke(func(id wire.Identifier) bool { return said[id] })
+	}
 	if absent > 0 {
 		s.env.Log.Warn("clients are missing in the clients file: they get in no more, and are cut off if it stays so",
 			"clients", absent, "with_leases", len(s.reloads.missing.of), "after", cfg.ClientsSettle)

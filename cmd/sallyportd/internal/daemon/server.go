@@ -157,13 +157,19 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	return err
 }
 
-// execute does what an operation asks for of a service.
-func (s *Server) execute(o gate.Order, service, operation string) error {
-	if err := s.gate.Do(o); err != nil || o.Action == gate.Close {
-		return err
+// execute does what operations ask for.
+func (s *Server) execute(orders []order) []error {
+	all := make([]gate.Order, len(orders))
+	for i, o := range orders {
+		all[i] = o.Order
 	}
-	s.gate.announce(o.Grant, operation, []string{service})
-	return nil
+	errs := s.gate.DoAll(all)
+	for i, o := range orders {
+		if o.Action == gate.Open && (errs == nil || errs[i] == nil) {
+			s.gate.announce(o.Grant, o.operation, []string{o.service})
+		}
+	}
+	return errs
 }
 
 func (s *Server) warnUnusable(p plan) {
