@@ -37,7 +37,7 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	client, ended := helpertest.StartIn(b, host.Do, helper.Config{Policy: policy, Firewall: table, Clock: system})
+	client, ended := helpertest.StartIn(b, host.Do, helper.Config{Policy: policy, Claim: helper.Claimed(table), Clock: system})
 	defer helpertest.Stop(b, client, ended)
 	ssh := NewService(ServiceConfig{
 		Name: "ssh", PrefixLen6: 64, Terms: terms, Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: system,

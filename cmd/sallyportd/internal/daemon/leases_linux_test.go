@@ -134,7 +134,7 @@ func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Client, <-chan e
 	if err != nil {
 		t.Fatal(err)
 	}
-	return helpertest.Start(t, helper.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Firewall: table, Clock: time})
+	return helpertest.Start(t, helper.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Claim: helper.Claimed(table), Clock: time, Schedule: func() (helper.Schedule, error) { return cfg.Schedule(), nil }})
 }
 
 // elements is how many grants the firewall has.
