@@ -216,6 +216,17 @@ func (l *Leases) remember(le *lease) {
 	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
 }
 
+// holders adds the clients that have a lease, or had one by which something may
+// be connected.
+func (l *Leases) holders(all map[wire.Identifier]bool) {
+	for id := range l.byClient {
+		all[id] = true
+	}
+	for id := range l.past {
+		all[id] = true
+	}
+}
+
 // SetTerms changes what grants add from now on.
 func (l *Leases) SetTerms(openFor, openMax time.Duration, addresses int) {
 	l.openFor, l.openMax, l.addresses = openFor, openMax, addresses

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -19,10 +20,12 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/exchanges"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 // proofQueue is how many proofs wait for the gate. One more is dropped, and its
@@ -95,6 +98,26 @@ func (c *challenger) update(o operations) {
 	defer c.mu.Unlock()
 	c.operations.Store(&o)
 	c.table.Update(o.protocol)
+}
+
+// narrow takes operations away whose client may not open their service any
+// more: each that is given keeps those services. nil: there is no protocol.
+func (c *challenger) narrow(less map[wire.Identifier][]access.ServiceID) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock() // what was being carried out is done
+	defer c.mu.Unlock()
+	next := *c.operations.Load()
+	next.byID = maps.Clone(next.byID)
+	maps.DeleteFunc(next.byID, func(_ string, o operation) bool {
+		if o.Client == "" {
+			return false
+		}
+		services, some := less[wire.Identifier([]byte(o.Client))]
+		return some && !slices.Contains(services, o.service)
+	})
+	c.operations.Store(&next)
 }
 
 // keepsOwnerless reports whether leases that belong to no client go on under the

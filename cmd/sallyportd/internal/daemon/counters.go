@@ -27,7 +27,7 @@ type counter struct {
 func (s *Server) logCounters(ctx context.Context) {
 	ticker := time.NewTicker(countersPause)
 	defer ticker.Stop()
-	last := s.counters()
+	last, start := s.counters(), s.watchStart()
 	for more := true; more; {
 		select {
 		case <-ticker.C:
@@ -39,6 +39,7 @@ func (s *Server) logCounters(ctx context.Context) {
 			s.env.Log.Info("traffic", attrs...)
 		}
 		last = now
+		start.look(s)
 	}
 }
 
