@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +12,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/sessions/durable"
 )
 
 func profileCommand(env cli.Env) *cobra.Command {
@@ -73,7 +73,7 @@ const maxProfile = 64 << 10
 func readProfile(env cli.Env, name string) ([]byte, error) {
 	in := env.Stdin
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := durable.Open(name)
 		if err != nil {
 			return nil, err
 		}

@@ -41,7 +41,7 @@ func Remove(name string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.Remove(path); err != nil {
+	if err := durable.Remove(path); err != nil {
 		return "", hint.With(fmt.Errorf("no profile %q: %w", name, err), "sallyport profile list")
 	}
 	return path, nil

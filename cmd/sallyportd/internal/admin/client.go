@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/sessions/durable"
 )
 
 // Client asks the running server whose admin socket is at a path.
@@ -54,7 +55,9 @@ func Running(socket string) bool {
 // dial reports whether a server answers; without an error, it is known that
 // none does.
 func dial(socket string) (running bool, err error) {
-	c, err := net.DialTimeout("unix", socket, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	c, err := dialSocket(ctx, socket)
 	if err == nil {
 		return true, c.Close()
 	}
@@ -62,6 +65,16 @@ func dial(socket string) (running bool, err error) {
 		return false, nil
 	}
 	return false, err
+}
+
+// dialSocket connects to a socket with no more rights than the owner of its
+// directory has, who could have led its name to another one.
+func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
+	err = durable.AsOwner(socket, func(path string) error {
+		c, err = new(net.Dialer).DialContext(ctx, "unix", path)
+		return err
+	})
+	return c, err
 }
 
 // Reload has the server read everything again, and returns how many clients it
@@ -135,7 +148,7 @@ func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error)
 func (c Client) ask(ctx context.Context, method, path string) (io.ReadCloser, error) {
 	client := http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: timeout, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+			return dialSocket(ctx, c.Socket)
 		}},
 	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://sallyportd"+path, nil)

@@ -3,13 +3,10 @@ package clients
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/gofrs/flock"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
@@ -22,10 +19,10 @@ import (
 // anything else fails, the file stays as it is.
 func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	// A link stays one: what it leads to is replaced.
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return fmt.Errorf("read the clients: %w", err)
-	}
+	return durable.AsOwner(path, func(path string) error { return edit(ctx, path, change) })
+}
+
+func edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	unlock, err := Lock(ctx, path)
 	if err != nil {
 		return fmt.Errorf("lock the clients file: %w", err)
@@ -66,14 +63,13 @@ func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	return nil
 }
 
-// Lock takes the lock of a file, which then belongs to the file's owner,
+// Lock takes the lock of a file, as durable.TakeLock does. It belongs to the file's owner,
 // whoever makes it first.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+	lock, err := durable.TakeLock(ctx, path+".lock", path, 10*time.Millisecond)
+	if err != nil {
 		return nil, err
 	}
-	durable.KeepOwner(path+".lock", path)
 	return func() { lock.Close() }, nil
 }
 
