@@ -1,8 +1,6 @@
 package main
 
 import (
-	"log/slog"
-
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
@@ -25,9 +23,11 @@ func holderCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			log, _, stop := openLog(env)
+			defer stop()
 			return privilege.Hold(privilege.Holding{
 				User: cfg.User, Firewall: cfg.Firewall(), Policy: cfg.Policy(), Clock: env.Clock, ClearOnExit: cfg.ClearOnExit,
-			}, slog.New(slog.NewTextHandler(env.Stderr, nil)))
+			}, log)
 		},
 	}
 	addConfigFlag(c, &path)

@@ -43,8 +43,9 @@ one at once.`,
 			}
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
-			log := slog.New(slog.NewTextHandler(env.Stderr, nil))
-			s, loaded, err := newServer(c.Context(), path, h, env, log)
+			log, dropped, stop := openLog(env)
+			defer stop()
+			s, loaded, err := newServer(c.Context(), path, h, daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped})
 			if err != nil {
 				return err
 			}
@@ -85,7 +86,7 @@ func dropPrivileges(path string, time clock.Clock) (*helper.Client, error) {
 
 // newServer reads everything, and makes a server. Of what is read, clients'
 // secrets live no longer than this call.
-func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, log *slog.Logger) (_ *daemon.Server, loaded clients.State, err error) {
+func newServer(ctx context.Context, path string, h *helper.Client, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
 	defer daemon.Sparingly()()
 	cfg, err := config.Load(path, config.All)
 	if err != nil {
@@ -103,6 +104,7 @@ func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, 
 	if err := cfg.Check(host); err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
+	env.Host = host
 	// The configuration is read a second time here: it may be another one.
 	if why := cfg.NeedsFirewall(host); h == nil && why != "" {
 		return nil, loaded, cli.WithHint(fmt.Errorf("%s takes the firewall, and no process was started that keeps CAP_NET_ADMIN for it", why), "the configuration has changed while the server started, or SALLYPORTD_DROPPED, which only the server may set, was in its environment: start it again, without that variable")
@@ -113,15 +115,15 @@ func newServer(ctx context.Context, path string, h *helper.Client, env cli.Env, 
 		}
 	}
 	if os.Geteuid() == 0 {
-		log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
+		env.Log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
 	}
-	if err := checkServices(cfg, log); err != nil {
+	if err := checkServices(cfg, env.Log); err != nil {
 		return nil, loaded, err
 	}
 	if len(list) == 0 {
-		log.Warn("the clients file names no client: nobody can get in")
+		env.Log.Warn("the clients file names no client: nobody can get in")
 	}
-	s, err := daemon.New(ctx, cfg, list, h, daemon.Env{Host: host, Clock: env.Clock, Log: log})
+	s, err := daemon.New(ctx, cfg, list, h, env)
 	if err != nil {
 		return nil, loaded, fmt.Errorf("start: %w", err)
 	}

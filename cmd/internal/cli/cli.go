@@ -78,8 +78,10 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	if err == nil {
 		return Done
 	}
+	var text strings.Builder
+	defer func() { printInTime(env.Stderr, text.String()) }()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintf(env.Stderr, "%s: interrupted\n", root.Name())
+		fmt.Fprintf(&text, "%s: interrupted\n", root.Name())
 		return Interrupted
 	}
 	// A command that ran another one ends as that one did, without a word.
@@ -88,22 +90,42 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 		return quiet.ExitCode()
 	}
 	// Errors repeat what files, servers and other programs say.
-	fmt.Fprintf(env.Stderr, "%s: %s\n", root.Name(), terminal.Lines(err.Error()))
+	fmt.Fprintf(&text, "%s: %s\n", root.Name(), terminal.Lines(err.Error()))
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {
 		for line := range strings.Lines(hinted.Hint()) {
-			fmt.Fprintf(env.Stderr, "hint: %s\n", terminal.Text(strings.TrimSpace(line)))
+			fmt.Fprintf(&text, "hint: %s\n", terminal.Text(strings.TrimSpace(line)))
 		}
 	}
 	var misuse interface{ Misuse() }
 	switch {
 	case !started:
-		fmt.Fprintf(env.Stderr, "hint: %s --help\n", command.CommandPath())
+		fmt.Fprintf(&text, "hint: %s --help\n", command.CommandPath())
 		return Misused
 	case errors.As(err, &misuse):
 		return Misused
 	}
 	return Failed
+}
+
+// lastWords is how long the end of a command waits for its error to be read.
+const lastWords = 5 * time.Second
+
+// printInTime prints how a command has ended. A reader that takes nothing does
+// not keep the process from ending.
+func printInTime(w io.Writer, text string) {
+	if text == "" {
+		return
+	}
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		io.WriteString(w, text)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(lastWords):
+	}
 }
 
 // Group makes a command that only has subcommands, and says so.

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -108,4 +111,19 @@ func TestSignals(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestErrorThatNobodyReads: a command ends, although the reader of its error
+// stalls.
+func TestErrorThatNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stalled, goOn := io.Pipe()
+		defer stalled.Close()
+		root := &cobra.Command{Use: "tool", RunE: func(*cobra.Command, []string) error { return errors.New("broken") }}
+		start := time.Now()
+		code := Run(t.Context(), Env{Stderr: goOn}, root)
+		if took := time.Since(start); code != Failed || took > lastWords {
+			t.Errorf("code %d after %s", code, took)
+		}
+	})
 }

@@ -60,6 +60,9 @@ func (s *Server) counters() counters {
 		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
 	}
 	t = append(t, counter{"port_failures", in.Failures}, counter{"state_failures", s.state.Failures()})
+	if s.env.LogDropped != nil {
+		t = append(t, counter{"log_dropped", s.env.LogDropped()})
+	}
 	return append(t, s.challenge.counters()...)
 }
 

@@ -13,4 +13,6 @@ type Env struct {
 	Host  config.Host
 	Clock clock.Clock
 	Log   *slog.Logger
+	// LogDropped returns how many lines the log has lost. nil: it loses none.
+	LogDropped func() uint64
 }

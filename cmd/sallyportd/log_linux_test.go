@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
+)
+
+// logged is a server whose log goes into a small pipe. It is read until the
+// server serves.
+type logged struct {
+	cmd    *exec.Cmd
+	out    *os.File
+	admin  admin.Client
+	guests []*guest
+}
+
+func startLogged(t *testing.T, before ...string) *logged {
+	t.Helper()
+	dir := t.TempDir()
+	s := &logged{guests: makeGuests(t, dir), admin: admin.Client{Socket: filepath.Join(dir, "sallyportd.sock")}}
+	path := filepath.Join(dir, config.FileName)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString("open_for = \"1s\"\non_close = \"cut\"\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var in *os.File
+	if s.out, in, err = os.Pipe(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(before, exe, "serve", "-c", path)
+	s.cmd = exec.Command(args[0], args[1:]...)
+	if before == nil {
+		s.cmd.Args[0] = "sallyportd"
+	}
+	s.cmd.Stderr = in
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		s.out.Close()
+	})
+	for lines := bufio.NewReaderSize(s.out, 16); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the server ended before it served: %v", err)
+		}
+		if strings.Contains(line, "msg=serving") {
+			break
+		}
+	}
+	netns.Until(t, "the admin socket is there", func() bool {
+		_, err := os.Stat(s.admin.Socket)
+		return err == nil
+	})
+	return s
+}
+
+// reload has the server write n lines, and expects that it goes on.
+func (s *logged) reload(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		if _, err := s.admin.Reload(t.Context()); err != nil {
+			t.Fatalf("reload: %v", err)
+		}
+	}
+}
+
+// enter knocks, and returns a connection to the service.
+func (s *logged) enter(t *testing.T) net.Conn {
+	t.Helper()
+	a := s.guests[0].attempt(t)
+	a.send(t, a.from)
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(a.from)}, Timeout: time.Second}
+	var conn net.Conn
+	netns.Until(t, "the client gets in", func() (ok bool) {
+		var err error
+		conn, err = dialer.DialContext(t.Context(), "tcp", "127.0.0.1:8080")
+		return err == nil
+	})
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func (s *logged) stop(t *testing.T) {
+	t.Helper()
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("the server ends with %v", err)
+	}
+}
+
+// TestLogReaderGoesAway: the server serves without anybody who reads its log,
+// whatever its parent made of SIGPIPE.
+func TestLogReaderGoesAway(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	for name, before := range map[string][]string{
+		"default": nil,
+		"ignored": {"bash", "-c", `trap "" PIPE; exec -a sallyportd "$@"`, "bash"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startLogged(t, before...)
+			s.out.Close()
+			s.reload(t, 3)
+			s.enter(t)
+			s.stop(t)
+		})
+	}
+}
+
+// TestLogReaderStalls: with a log that nobody reads leases begin, end with their
+// connections, the server reloads, and stops.
+func TestLogReaderStalls(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	s := startLogged(t)
+	s.reload(t, 100) // more than the pipe has room for
+	for range 3 {
+		conn := s.enter(t)
+		conn.SetReadDeadline(netns.Deadline(t))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the end of the lease did not cut its connection: %v", err)
+		}
+	}
+	s.stop(t)
+}
