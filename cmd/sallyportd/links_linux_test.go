@@ -66,6 +66,9 @@ func TestRootsCommandsFollowNobody(t *testing.T) {
 	}
 	fresh()
 	err = filepath.WalkDir(gate, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
 		info, err := d.Info()
 		if err == nil && info.Sys().(*syscall.Stat_t).Uid != theServersUser {
 			t.Errorf("%s is not the directory's owner's", path)

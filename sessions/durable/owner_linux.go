@@ -20,8 +20,7 @@ type place struct {
 	path   string   // to use
 	flags  int      // to open it with: no link is followed where all were
 	dir    *os.File // that the path leads to; nil: not looked at
-	held   string   // how the path begins, if it goes by that descriptor
-	name   string   // what it would begin with otherwise
+	given  string   // as it was given, for errors
 	acts   bool     // as another user than this one
 	who    identity
 	as     int  // the user that do acts as, if it is not this one; else 0
@@ -66,9 +65,9 @@ func (p *place) do(f func() error) error {
 // named has an error name the path as others know it.
 func (p *place) named(err error) error {
 	var of *os.PathError
-	if p.held != "" && errors.As(err, &of) {
-		if rest, ok := strings.CutPrefix(of.Path, p.held); ok {
-			of.Path = p.name + rest
+	if errors.As(err, &of) && p.path != p.given {
+		if rest, ok := strings.CutPrefix(of.Path, p.path); ok {
+			of.Path = p.given + rest
 		}
 	}
 	return err

@@ -58,7 +58,7 @@ func locateBy(path string, follow bool) (*place, error) {
 
 // place is the end of a walk, with the components that remain.
 func (w *walk) place(rest []string) (*place, error) {
-	p := &place{path: w.path, owner: w.owner, linked: w.linker != 0, as: w.owner}
+	p := &place{path: w.path, given: w.path, owner: w.owner, linked: w.linker != 0, as: w.owner}
 	if p.linked {
 		p.as = w.linker
 	}
@@ -81,9 +81,9 @@ func (w *walk) place(rest []string) (*place, error) {
 	// A directory of one user in that of another: the name may lead elsewhere in
 	// the next moment, the descriptor does not.
 	if slices.ContainsFunc(w.above, func(above int) bool { return above != 0 && above != p.as }) {
-		p.held, p.name = filepath.Join("/proc/self/fd", strconv.Itoa(fd)), w.name
-		p.path = filepath.Join(append([]string{p.held}, rest...)...)
-		if _, err := os.Stat(p.held); err != nil {
+		held := filepath.Join("/proc/self/fd", strconv.Itoa(fd))
+		p.path = filepath.Join(append([]string{held}, rest...)...)
+		if _, err := os.Stat(held); err != nil {
 			p.close()
 			return nil, fmt.Errorf("%s: its directory lies in another user's, and to use it takes /proc: %w", w.path, err)
 		}

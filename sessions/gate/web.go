@@ -65,11 +65,11 @@ func (w *Web) Serve(l net.Listener) error {
 func Certificate(certFile, keyFile string) (*tls.Certificate, error) {
 	certificate, err := durable.ReadFile(certFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the TLS certificate: %w", err)
+		return nil, fmt.Errorf("read the TLS certificate and its key: %w", err)
 	}
 	key, err := durable.ReadFile(keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the TLS certificate's key: %w", err)
+		return nil, fmt.Errorf("read the TLS certificate and its key: %w", err)
 	}
 	c, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
