@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // MixedOwnerError says that a path leads through links of more than one user:
@@ -64,20 +63,21 @@ func AsOwner(path string, f func(path string) error) error {
 	return p.do(func() error { return f(p.path) })
 }
 
-// Open opens a regular file for reading, as the user of AsOwner. It never waits
-// for another end, as a FIFO has one. Standard input, and a
-// shell's <(…), may be anything.
+// Open opens a file for reading, as the user of AsOwner. Where that is another
+// user than this one, or others can write to a directory on the way, it is a
+// regular file: Open waits for no other end, as a FIFO has one.
 func Open(path string) (f *os.File, err error) {
-	if dir := filepath.Dir(path); path == "/dev/stdin" || dir == "/dev/fd" || dir == "/proc/self/fd" {
-		return os.Open(path)
-	}
 	p, err := locate(path)
 	if err != nil {
 		return nil, err
 	}
 	defer p.close()
+	flags := p.flags
+	if p.foreign {
+		flags |= noWait
+	}
 	err = p.do(func() error {
-		f, err = os.OpenFile(p.path, os.O_RDONLY|noWait|p.flags, 0)
+		f, err = os.OpenFile(p.path, os.O_RDONLY|flags, 0)
 		return err
 	})
 	if errors.Is(err, fs.ErrPermission) {
@@ -88,6 +88,9 @@ func Open(path string) (f *os.File, err error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if !p.foreign {
+		return f, nil
 	}
 	if err := regular(f); err != nil {
 		f.Close()

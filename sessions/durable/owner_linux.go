@@ -17,15 +17,16 @@ import (
 
 // place is where a path leads, and as whom to go there.
 type place struct {
-	path   string   // to use
-	flags  int      // to open it with: no link is followed where all were
-	dir    *os.File // that the path leads to; nil: not looked at
-	given  string   // as it was given, for errors
-	acts   bool     // as another user than this one
-	who    identity
-	as     int  // the user that do acts as, if it is not this one; else 0
-	owner  int  // of the directory
-	linked bool // a link of a user's led there
+	path    string   // to use
+	flags   int      // to open it with: no link is followed where all were
+	dir     *os.File // that the path leads to; nil: not looked at
+	given   string   // as it was given, for errors
+	foreign bool     // others than this user can put something else there
+	acts    bool     // as another user than this one
+	who     identity
+	as      int  // the user that do acts as, if it is not this one; else 0
+	owner   int  // of the directory
+	linked  bool // a link of a user's led there
 }
 
 // identity is a user as the kernel checks access to files.

@@ -8,6 +8,8 @@ import "os"
 type place struct {
 	path  string
 	flags int
+
+	foreign bool // false
 }
 
 func locate(path string) (*place, error) { return &place{path: path}, nil }

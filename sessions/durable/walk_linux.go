@@ -67,6 +67,7 @@ func (w *walk) place(rest []string) (*place, error) {
 	} else if p.as != 0 {
 		p.acts, p.who = true, identify(p.as)
 	}
+	p.foreign = p.as != 0 || w.shared || slices.ContainsFunc(w.above, func(above int) bool { return above != 0 })
 	if !w.magic {
 		p.flags = unix.O_NOFOLLOW
 	}
