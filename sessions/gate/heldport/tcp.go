@@ -75,8 +75,8 @@ func (t *TCP) bind(reuse bool) error {
 // backlog is more than net.core.somaxconn most often is, which bounds it.
 const backlog = 1<<16 - 1
 
-// Listen opens the port. Hide closes the listener, and nothing else does: its
-// Close leaves the port open, without anybody to accept.
+// Listen opens the port, until Hide: to close the listener alone leaves the
+// port open, without anybody to accept.
 func (t *TCP) Listen() (net.Listener, error) {
 	if t.listener != nil {
 		return t.listener, nil
@@ -124,6 +124,9 @@ func (t *TCP) Hide() error {
 		return nil
 	}
 	err := t.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // whoever accepts may have closed it already
+	}
 	t.listener = nil
 	// A socket that does not listen any more keeps its port (tcp_disconnect).
 	return errors.Join(err, os.NewSyscallError("shutdown", unix.Shutdown(t.fd, unix.SHUT_RD)))
