@@ -1,6 +1,7 @@
 package opening
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -134,7 +135,7 @@ func opening(name string, h *hdrhistogram.Histogram) report.Opening {
 // sockets as the server's.
 func behindFirewall(string) (access.Enforcer, func() error, error) {
 	id := access.ID("firewall")
-	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.TCP, Port: 7004}}}, now)
+	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.TCP, Port: 7004}}}, firewall.Owner{}, false, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -147,14 +148,14 @@ func behindFirewall(string) (access.Enforcer, func() error, error) {
 	go func() {
 		defer held.Close()
 		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
-			Policy:   helper.Policy{Services: []helper.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}},
-			Firewall: table, Clock: now, Log: log,
+			Policy: helper.Policy{Services: []helper.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}},
+			Claim:  helper.Claimed(table), Clock: now, Log: log,
 		})
 		ended <- err
 	}()
 	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
 	if err == nil {
-		err = c.Ready(helper.Digest{})
+		err = c.Begin(context.Background(), helper.Digest{})
 	}
 	if err != nil {
 		return nil, nil, err

@@ -16,28 +16,33 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/gate"
-	"sallyport/sessions/gate/helper"
 )
 
 func serveCommand(env cli.Env) *cobra.Command {
 	var path string
+	var takeOver bool
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Take knocks, and open services for those who knock correctly",
 		Long: `Take knocks, and open services for those who knock correctly.
 
-Needs no privilege for itself, and keeps none: what it was started with it
-sheds. Only for services of type "firewall", and for stealth, a second process
-keeps CAP_NET_ADMIN. SIGINT and SIGTERM close everything in order, the second
-one at once.`,
+Needs no privileges, and drops any that it was started with. Services of type
+"firewall", and stealth, require a holder of CAP_NET_ADMIN: "sallyportd firewall
+hold", if that answers at firewall_socket; else a second process, which this one
+starts first. Nothing of the firewall is touched before the state directory is
+this server's. Started with CAP_NET_ADMIN, it first warns of rules of other
+programs that lead packets around the guard, as "check" does. SIGINT and SIGTERM
+close everything in order, the second one at once.
+
+Exit codes: 0 stopped in order, and what is behind the firewall is closed; 1
+failed; 2 wrong usage or configuration, nothing was done.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			// SIGHUP means reload, from the first moment on; it is heard when
 			// the server serves.
 			privilege.IgnoreHangups()
-			h, err := dropPrivileges(path, env.Clock)
+			left, err := dropPrivileges(c.Context(), path, takeOver, env)
 			if err != nil {
 				return err
 			}
@@ -45,9 +50,9 @@ one at once.`,
 			signal.Notify(hangups, syscall.SIGHUP)
 			log, dropped, stop := openLog(env)
 			defer stop()
-			s, loaded, err := newServer(c.Context(), path, h, daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped})
+			s, loaded, err := newServer(c.Context(), path, left, daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped})
 			if err != nil {
-				return err
+				return privilege.Unreadable(err)
 			}
 			err = s.Serve(c.Context(), daemon.Control{Hangups: hangups, Clients: loaded})
 			log.Info("stopped")
@@ -55,64 +60,83 @@ one at once.`,
 		},
 	}
 	addConfigFlag(c, &path)
+	addTakeOverFlag(c, &takeOver)
 	return c
 }
 
 // dropPrivileges returns in a process that has dropped its privileges, with the
-// connection to the one that keeps CAP_NET_ADMIN, if the configuration requires
-// it.
-func dropPrivileges(path string, time clock.Clock) (*helper.Client, error) {
-	h, dropped, err := privilege.Resume(time)
-	if dropped || err != nil {
-		return h, err
+// connection to the holder, if it has started one.
+func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env) (privilege.Resumed, error) {
+	left, err := privilege.Resume(env.Clock)
+	if left.Dropped || err != nil {
+		return left, err
 	}
 	cfg, err := config.Load(path, config.Alone)
 	if err != nil {
-		return nil, cli.Misuse(err)
+		return left, cli.Misuse(err)
 	}
 	host, err := privilege.Probe()
 	if err != nil {
-		return nil, err
+		return left, err
 	}
 	if err := cfg.Check(host); err != nil {
-		return nil, cli.Misuse(err)
+		return left, cli.Misuse(err)
 	}
+	for _, w := range abandoned(cfg, host) {
+		fmt.Fprintf(env.Stderr, "sallyportd: warning: %s\n", w)
+	}
+	warnAround(cfg, host, env)
 	needs := cfg.Needs(host)
-	return nil, privilege.Split(privilege.Plan{
-		User: cfg.User, Helper: needs.Helper, Command: []string{helperName, "-c", path},
+	command := []string{helperName, "-c", path}
+	if takeOver {
+		command = append(command, "--"+takeOverName)
+	}
+	return left, privilege.Split(ctx, privilege.Plan{
+		User: cfg.User, Helper: needs.Helper, Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: needs.Capture,
 	}, host)
 }
 
 // newServer reads everything, and makes a server. Of what is read, clients'
 // secrets live no longer than this call.
-func newServer(ctx context.Context, path string, h *helper.Client, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
+func newServer(ctx context.Context, path string, left privilege.Resumed, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
 	defer daemon.Sparingly()()
-	cfg, err := config.Load(path, config.All)
+	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
-	loaded = clients.StateOf(cfg.ClientsPath)
-	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
-	if err != nil {
-		return nil, loaded, cli.Misuse(err)
+	if err := left.VerifyUser(fixed.User); err != nil {
+		return nil, loaded, err
 	}
 	host, err := privilege.Probe()
 	if err != nil {
 		return nil, loaded, err
 	}
-	if err := cfg.Check(host); err != nil {
+	if err := fixed.Check(host); err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
 	env.Host = host
-	// The configuration is read a second time here: it may be another one.
-	if why := cfg.NeedsFirewall(host); h == nil && why != "" {
-		return nil, loaded, cli.WithHint(fmt.Errorf("%s takes the firewall, and no process was started that keeps CAP_NET_ADMIN for it", why), "the configuration has changed while the server started, or SALLYPORTD_DROPPED, which only the server may set, was in its environment: start it again, without that variable")
+	h, lock, err := begin(ctx, fixed, host, left, env.Clock)
+	if err != nil {
+		return nil, loaded, err
 	}
-	if h != nil {
-		if err := h.Ready(cfg.Digest()); err != nil {
-			return nil, loaded, cli.WithHint(fmt.Errorf("start the privileged helper: %w", err), "what it says itself stands above")
+	defer func() {
+		if err != nil && h != nil {
+			err = errors.Join(err, h.Close()) // which the holder takes for a crash
 		}
+	}()
+	// Everything is closed from here on, whatever else is wrong.
+	cfg, err := config.Load(path, config.All)
+	if err != nil {
+		return nil, loaded, cli.Misuse(err)
+	}
+	if cfg.Digest() != fixed.Digest() || cfg.StateDir != fixed.StateDir {
+		return nil, loaded, cli.WithHint(fmt.Errorf("%s has changed while the server started", path), "start it again")
+	}
+	loaded = clients.StateOf(cfg.ClientsPath)
+	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
+	if err != nil {
+		return nil, loaded, cli.Misuse(err)
 	}
 	if os.Geteuid() == 0 {
 		env.Log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
@@ -123,6 +147,7 @@ func newServer(ctx context.Context, path string, h *helper.Client, env daemon.En
 	if len(list) == 0 {
 		env.Log.Warn("the clients file names no client: nobody can get in")
 	}
+	env.State = lock
 	s, err := daemon.New(ctx, cfg, list, h, env)
 	if err != nil {
 		return nil, loaded, fmt.Errorf("start: %w", err)

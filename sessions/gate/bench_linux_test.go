@@ -32,12 +32,12 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}}
 	var table *firewall.Table
 	if err := host.Do(func() (err error) {
-		table, err = firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: access.ID("ssh"), Protocol: firewall.TCP, Port: 22}}}, system)
+		table, err = firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: access.ID("ssh"), Protocol: firewall.TCP, Port: 22}}}, firewall.Owner{}, false, system)
 		return err
 	}); err != nil {
 		b.Fatal(err)
 	}
-	client, ended := helpertest.StartIn(b, host.Do, helper.Config{Policy: policy, Firewall: table, Clock: system})
+	client, ended := helpertest.StartIn(b, host.Do, helper.Config{Policy: policy, Claim: helper.Claimed(table), Clock: system})
 	defer helpertest.Stop(b, client, ended)
 	ssh := NewService(ServiceConfig{
 		Name: "ssh", PrefixLen6: 64, Terms: terms, Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: system,

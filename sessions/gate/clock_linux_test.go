@@ -151,7 +151,7 @@ func TestSuspendedFirewall(t *testing.T) {
 	host := clocktest.NewHost()
 	wall := &pretendedWall{in: map[access.Peer]bool{}}
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
-	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Firewall: wall, Clock: host.Clock()})
+	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Claim: helper.Claimed(wall), Clock: host.Clock()})
 	defer helpertest.Stop(t, client, ended)
 	s := NewService(ServiceConfig{
 		Name: "ssh", PrefixLen6: 128, Terms: Terms{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},

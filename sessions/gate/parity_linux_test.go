@@ -293,12 +293,12 @@ func (s *streets) firewall(t *testing.T) {
 	defer c.Close()
 	for _, r := range accesstest.Rows {
 		id := access.ID("udp")
-		table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.UDP, Port: parityPort, Cut: true}}}, system)
+		table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.UDP, Port: parityPort, Cut: true}}}, firewall.Owner{}, false, system)
 		if err != nil {
 			t.Fatal(err)
 		}
 		policy := helper.Policy{Services: []helper.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
-		client, ended := helpertest.Start(t, helper.Config{Policy: policy, Firewall: table, Clock: system})
+		client, ended := helpertest.Start(t, helper.Config{Policy: policy, Claim: helper.Claimed(table), Clock: system})
 		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {
 			if got := s.heard(c, source); got != r.HasOnAnyLink(source) {

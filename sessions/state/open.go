@@ -18,13 +18,15 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Config is what Open needs. All fields but Relaxed and Monotonic are required.
+// Config is what Open needs. All fields but Relaxed, Lock and Monotonic are
+// required.
 type Config struct {
 	Dir       string        // made if need be
 	Relaxed   bool          // Record returns before the entries are durable
 	Tolerance time.Duration // how far a knock's timestamp may lie from now
 	Now       time.Time
 	Wait      time.Duration // for a process that has the directory
+	Lock      *Lock         // of the directory, which Open takes over; nil: Open takes it
 	Log       *slog.Logger
 	// Monotonic is clock.Clock's: lines of the log about one trouble keep their
 	// distance by it. nil: this host's.
@@ -74,12 +76,12 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		cfg.Monotonic = clock.System().Monotonic
 	}
 	s := &Store{path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed, monotonic: cfg.Monotonic}
-	if err := durable.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+	if cfg.Lock == nil {
+		if cfg.Lock, err = TakeLock(ctx, cfg.Dir, cfg.Wait); err != nil {
+			return nil, err
+		}
 	}
-	if s.lock, err = takeLock(ctx, cfg.Dir, cfg.Wait); err != nil {
-		return nil, err
-	}
+	s.lock = cfg.Lock.lock
 	defer func() {
 		if err != nil {
 			s.lock.Close()

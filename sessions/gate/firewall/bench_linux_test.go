@@ -24,7 +24,7 @@ func benchmarkChanges(b *testing.B, n int) {
 		name := map[bool]string{false: "grant=new", true: "grant=again"}[again]
 		b.Run(name, func(b *testing.B) {
 			err := host.Do(func() error {
-				f, err := Claim(withServices(Config{Ports: []Port{{Protocol: TCP, Port: 22}}}), now)
+				f, err := Claim(withServices(Config{Ports: []Port{{Protocol: TCP, Port: 22}}}), tester, false, now)
 				if err != nil {
 					return err
 				}

@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,131 +17,70 @@ import (
 // Claim makes the table anew, closed, in one transaction: it takes the place of
 // whatever table of that name there is. If that was made by Claim, there is no
 // instant in which a port that both guard is open. Nothing has to be closed or
-// released; the table outlives the process.
+// released; the table outlives the process. The table of another owner, and one
+// that is not ours, is refused with an *OwnedError, unless force is set. That
+// of the same owner is replaced, whatever has become of it, and so is one of an
+// earlier release.
+//
+// Connections to guarded ports that no grant has let in end: see Table.Strangers.
 //
 // The network is that of the thread: callers that move between namespaces lock
 // theirs. It needs CAP_NET_ADMIN, and of the kernel nf_tables with ct,
 // reject_inet and fib_inet (4.10 or later), with Stealth also socket (4.18).
-func Claim(cfg Config, c clock.Clock) (*Table, error) {
+func Claim(cfg Config, owner Owner, force bool, c clock.Clock) (*Table, error) {
+	return claim(cfg, owner, force, c, abilities{labels: true, earlyReject: true})
+}
+
+// claim is Claim, with no more than some abilities of the kernel.
+func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*Table, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("guard ports: %w", err)
 	}
-	batch, err := newBatch()
+	cfg.Ports = slices.Clone(cfg.Ports)
+	t := &Table{
+		cfg: cfg, owner: owner, clock: c, can: can, ports: make(map[access.ServiceID]portSets, len(cfg.Ports)), sets: newSets(cfg),
+		ends: map[element]time.Time{}, open: map[element]time.Time{}, timeouts: outcome{},
+	}
+	for _, p := range cfg.Ports {
+		t.ports[p.Service] = p.sets()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found, err := Inspect()
 	if err != nil {
 		return nil, err
 	}
-	b := builder{batch, newBase(), newSets()}
-	if err := b.replace(); err != nil {
-		return nil, err
+	if taken := found.refuses(owner); taken != nil && !force {
+		return nil, taken
 	}
-	batch.AddChain(b.base.prerouting)
-	batch.AddChain(b.base.input)
-	if cfg.forwards() {
-		batch.AddChain(b.base.forward)
-	}
-	if cfg.Captured != ([2]uint16{}) {
-		batch.AddChain(b.base.output)
-	}
-	for _, s := range b.sets.all() {
-		if err := batch.AddSet(s, nil); err != nil {
-			return nil, fmt.Errorf("make the set %s: %w", s.Name, err)
-		}
-	}
-	if err := addPorts(batch, b.sets.except, cfg.Except); err != nil {
-		return nil, fmt.Errorf("except ports from stealth: %w", err)
-	}
-	b.build(cfg)
-	if err := commit(batch); err != nil {
+	if err := t.first(); err != nil {
 		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
 	}
-	cfg.Ports = slices.Clone(cfg.Ports)
-	t := &Table{cfg: cfg, clock: c, ports: make(map[access.ServiceID]Port, len(cfg.Ports)), sets: b.sets, ends: map[element]time.Time{}, open: map[element]time.Time{}}
-	for _, p := range cfg.Ports {
-		t.ports[p.Service] = p
-	}
-	if t.renews, err = renews(); err != nil {
+	if t.renews, err = t.tryRenewal(); err != nil {
 		return nil, fmt.Errorf("try the table inet %s: %w", Name, err)
+	}
+	if err := t.make(nil); err != nil {
+		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
+	}
+	if t.strangers, err = t.cut(); err != nil {
+		return nil, err
 	}
 	return t, nil
 }
 
-// renews tries whether the timeout of an element can be changed.
-func renews() (bool, error) {
-	batch, err := newBatch()
-	if err != nil {
-		return false, err
-	}
-	set := &nftables.Set{Table: table, Name: "trial", KeyType: nftables.TypeInetService, HasTimeout: true}
-	if err := batch.AddSet(set, nil); err != nil {
-		return false, err
-	}
-	const first, second = time.Hour, 2 * time.Hour
-	for _, d := range []time.Duration{first, second} {
-		if err := batch.SetAddElements(set, []nftables.SetElement{{Key: []byte{0, 1}, Timeout: d}}); err != nil {
-			return false, err
-		}
-		if err := commit(batch); err != nil {
-			return false, err
-		}
-	}
-	elements, err := batch.GetSetElements(set)
-	if err != nil {
-		return false, explain(err)
-	}
-	batch.DelSet(set)
-	return len(elements) == 1 && elements[0].Timeout == second, commit(batch)
-}
+// Strangers is how many connections to guarded ports Claim has ended, since no
+// grant had let them in: they were made while the table was not there.
+func (t *Table) Strangers() int { return t.strangers }
 
-// replace empties a table that Claim made, and deletes another. Its base chains
-// stay: a new one would be asked before the old one, and a packet that comes to
-// the first before the transaction, and to the second after it, would find both
-// empty (nf_hook_entries_grow in net/netfilter/core.c).
-func (b builder) replace() error {
-	present, err := b.present()
-	if err != nil {
-		return err
-	}
-	b.batch.AddTable(table)
-	if !present {
-		return nil
-	}
-	chains, err := b.batch.ListChainsOfTableFamily(table.Family)
-	if err != nil {
-		return fmt.Errorf("list the kernel's chains: %w", explain(err))
-	}
-	chains = slices.DeleteFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name != Name })
-	if slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return c.Hooknum != nil && !b.base.has(c) }) {
-		b.batch.DelTable(table)
-		b.batch.AddTable(table)
-		return nil
-	}
-	sets, err := b.batch.GetSets(table)
-	if err != nil {
-		return fmt.Errorf("list the sets of inet %s: %w", Name, explain(err))
-	}
-	b.batch.FlushTable(table)
-	for _, c := range chains {
-		if c.Hooknum == nil {
-			b.batch.DelChain(c)
-		}
-	}
-	for _, s := range sets {
-		if !s.Anonymous { // those go with their rules
-			b.batch.DelSet(s)
-		}
+// refuses says why an owner may not have the table, if so.
+func (s Standing) refuses(owner Owner) error {
+	switch {
+	case s.Kind == Owned && s.Owner.Config != owner.Config:
+		return &OwnedError{Owned, s.Owner}
+	case s.Kind == Foreign:
+		return &OwnedError{Kind: Foreign}
 	}
 	return nil
-}
-
-// has reports whether a chain is as a base chain of ours.
-func (b base) has(c *nftables.Chain) bool {
-	for _, own := range []*nftables.Chain{b.prerouting, b.input, b.forward, b.output} {
-		if c.Name == own.Name {
-			return c.Type == own.Type && *c.Hooknum == *own.Hooknum && *c.Priority == *own.Priority &&
-				c.Policy != nil && *c.Policy == *own.Policy
-		}
-	}
-	return false
 }
 
 // Clear removes the table, and so opens all ports. No table is no error.
@@ -153,7 +91,7 @@ func Clear() error {
 	}
 	batch.AddTable(table) // there is something to delete in any case
 	batch.DelTable(table)
-	if err := commit(batch); err != nil {
+	if err := explain(batch.Flush()); err != nil {
 		return fmt.Errorf("remove the table inet %s: %w", Name, err)
 	}
 	return nil
@@ -161,19 +99,16 @@ func Clear() error {
 
 // Present reports whether there is a table of our name.
 func Present() (bool, error) {
-	batch, err := newBatch()
+	k, err := openKernel()
 	if err != nil {
 		return false, err
 	}
-	return builder{batch: batch}.present()
-}
-
-func (b builder) present() (bool, error) {
-	tables, err := b.batch.ListTablesOfFamily(table.Family)
+	defer k.close()
+	tables, err := k.list(unix.NFT_MSG_GETTABLE)
 	if err != nil {
-		return false, fmt.Errorf("list the kernel's tables: %w", explain(err))
+		return false, fmt.Errorf("list the kernel's tables: %w", err)
 	}
-	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == Name }), nil
+	return len(tables) > 0, nil
 }
 
 // bufferSize has room for the largest batch, and for what the kernel tells of
@@ -182,18 +117,16 @@ func (b builder) present() (bool, error) {
 const bufferSize = 4 << 20
 
 // newBatch begins a transaction. It holds no socket until it is sent.
-func newBatch() (*nftables.Conn, error) {
-	batch, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
+func newBatch(options ...nftables.SockOption) (*nftables.Conn, error) {
+	room := func(c *netlink.Conn) error {
 		return errors.Join(c.SetWriteBuffer(bufferSize), c.SetReadBuffer(bufferSize))
-	}))
+	}
+	batch, err := nftables.New(nftables.WithSockOptions(append(options, room)...))
 	if err != nil {
 		return nil, fmt.Errorf("speak to nf_tables: %w", explain(err))
 	}
 	return batch, nil
 }
-
-// commit sends a transaction. If it fails, nothing of it applies.
-func commit(batch *nftables.Conn) error { return explain(batch.Flush()) }
 
 // explain says what of the kernel an error means.
 func explain(err error) error {
@@ -206,13 +139,4 @@ func explain(err error) error {
 		return fmt.Errorf("the table is gone, or the kernel lacks one of nft_ct, nft_reject_inet, nft_fib_inet and nft_socket: %w", err)
 	}
 	return err
-}
-
-// addPorts adds elements to a set of ports, as many a message as fit into one.
-func addPorts(batch *nftables.Conn, s *nftables.Set, ports []uint16) error {
-	elements := make([]nftables.SetElement, len(ports))
-	for i, p := range ports {
-		elements[i].Key = binary.BigEndian.AppendUint16(nil, p)
-	}
-	return inMessages(elements, func(e []nftables.SetElement) error { return batch.SetAddElements(s, e) })
 }

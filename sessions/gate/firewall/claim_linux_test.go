@@ -29,7 +29,7 @@ func TestClaimAndClear(t *testing.T) {
 	}
 	present(false)
 	w.must(Clear())
-	// What is called as ours is ours, whatever it is; what is not, is not.
+	// What is called as ours, and is not, is refused.
 	w.nft(`add table ip sallyport
 		add chain ip sallyport input { type filter hook input priority 0; }
 		add table inet other
@@ -57,8 +57,18 @@ func TestClaimAndClear(t *testing.T) {
 		}
 `)
 	w.echo(2000)
+	if found, err := Inspect(); err != nil || found.Kind != Foreign {
+		t.Errorf("a foreign table: %+v, %v", found, err)
+	}
+	taken := (*OwnedError)(nil)
+	if _, err := Claim(withServices(Config{}), tester, false, now); !errors.As(err, &taken) || taken.Kind != Foreign {
+		t.Errorf("a foreign table: %v", err)
+	}
+	if _, err := Claim(withServices(Config{}), tester, true, now); err != nil {
+		t.Fatal(err)
+	}
 	for _, cfg := range []Config{
-		{Ports: []Port{{Protocol: TCP, Port: 2000, Forward: true}}, Stealth: true, Except: []uint16{5353, 5353}},
+		{Ports: []Port{{Protocol: TCP, Port: 2000}}, Stealth: true, Except: []uint16{5353, 5353}},
 		{Ports: []Port{{Protocol: TCP, Port: 2000, Address: host4}}},
 	} {
 		f := w.claim(cfg)
@@ -132,14 +142,14 @@ func TestMostPorts(t *testing.T) {
 	}
 	var cfg Config
 	for i := range MaxPorts {
-		cfg.Ports = append(cfg.Ports, Port{Protocol: TCP, Port: uint16(1 + i), Forward: true, Address: host6})
+		cfg.Ports = append(cfg.Ports, Port{Protocol: TCP, Port: uint16(1 + i), Address: host6})
 	}
 	for port := range 2000 {
 		cfg.Except = append(cfg.Except, uint16(port))
 	}
 	cfg.Stealth = true
 	for range 2 {
-		if _, err := Claim(withServices(cfg), now); err != nil {
+		if _, err := Claim(withServices(cfg), tester, false, now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -191,7 +201,7 @@ func TestWithoutPrivilege(t *testing.T) {
 			failed <- err
 			return
 		}
-		_, err := Claim(Config{}, now)
+		_, err := Claim(Config{}, tester, false, now)
 		failed <- err
 	}()
 	if err := <-failed; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {

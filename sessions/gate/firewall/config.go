@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"sallyport/sessions/gate/access"
 )
@@ -37,18 +38,32 @@ type Port struct {
 	Protocol Protocol
 	Address  netip.Addr // of this host, as clients reach it; zero: all
 	Port     uint16
-	// Forward guards also what is forwarded: a port that DNAT publishes, known
-	// by the port, and by the Address if there is one, that the client asked
-	// for; with an Address also what is routed to it.
-	Forward bool
+	Hook     Hook // where packets to it are judged
 	// Reject answers strangers as a closed port does, by a TCP reset or ICMP
 	// port unreachable. Otherwise there is no answer.
 	Reject bool
 	// Cut ends running connections with the lease: every packet to the port
-	// needs the grant, even of an exchange that this host began. Otherwise what
-	// is established lives on.
+	// needs the grant, over UDP even of an exchange that this host began.
+	// Otherwise a connection that a grant has let in lives on.
 	Cut bool
 }
+
+// Hook is where packets to a port are judged.
+type Hook uint8
+
+// The hooks. Each guards what those after it guard, and more.
+const (
+	// HookPrerouting guards the port as clients ask for it, before any
+	// translation, wherever it leads: to a socket of this host, or by DNAT or
+	// redirect to another port or host. It also guards what arrives at the
+	// port by the translation of another one.
+	HookPrerouting Hook = iota
+	// HookForward guards what arrives at sockets of this host, and what DNAT
+	// leads away from the port.
+	HookForward
+	// HookInput guards only what arrives at sockets of this host.
+	HookInput
+)
 
 // name is what the port's chain is called.
 func (p Port) name() string { return fmt.Sprintf("%s_%d", p.Protocol, p.Port) }
@@ -114,6 +129,8 @@ func (p Port) validate() error {
 		return errors.New("the protocol is neither TCP nor UDP")
 	case p.Port == 0:
 		return errors.New("there is no such port")
+	case p.Hook > HookInput:
+		return errors.New("there is no such hook")
 	case p.Address.IsMulticast() || p.Address.Is4In6():
 		return fmt.Errorf("%s is no address of a host", p.Address)
 	case p.Address.IsUnspecified():
@@ -134,10 +151,12 @@ func (c Config) guards(port uint16) bool {
 
 // forwards reports whether some port is guarded where packets are forwarded.
 func (c Config) forwards() bool {
-	for _, p := range c.Ports {
-		if p.Forward {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.Ports, func(p Port) bool { return p.Hook != HookInput })
 }
+
+// judgesReplies reports whether packets to the port are not let in for being
+// replies. A connection that the kernel has forgotten is tracked anew from
+// the next packet of either end (nf_conntrack_tcp_loose): if that is this
+// host's, what the client sends would be replies for ever. Of TCP a SYN proves
+// who began. UDP has no such proof.
+func (p Port) judgesReplies() bool { return p.Protocol == TCP || p.Cut }

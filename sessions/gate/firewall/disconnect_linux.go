@@ -1,8 +1,6 @@
 package firewall
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -30,14 +28,8 @@ func (t *Table) Disconnect(changes []access.Change) error {
 		}
 	}
 	for family := range families {
-		var err error
-		for range looks {
-			if _, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, gone); !errors.Is(err, netlink.ErrDumpInterrupted) {
-				break
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("end connections: %w", err)
+		if err := forget(family, gone); err != nil {
+			return err
 		}
 	}
 	return nil

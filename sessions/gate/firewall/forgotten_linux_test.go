@@ -116,8 +116,8 @@ func TestForward(t *testing.T) {
 	listen(":2002")
 	for _, address := range []netip.Addr{{}, host4} {
 		f := w.claim(Config{Ports: []Port{
-			{Protocol: TCP, Port: 2000, Address: address, Forward: true},
-			{Protocol: TCP, Port: 2001, Address: address, Forward: true},
+			{Protocol: TCP, Port: 2000, Address: address},
+			{Protocol: TCP, Port: 2001, Address: address},
 		}})
 		for i, port := range []uint16{2000, 2001} {
 			if w.open(client4, port) {

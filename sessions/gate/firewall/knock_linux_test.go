@@ -12,6 +12,7 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 // TestKnocksAreNotTracked floods a knock port from thousands of addresses.
@@ -36,7 +37,7 @@ func TestKnocksAreNotTracked(t *testing.T) {
 			if i%2 == 1 {
 				from, to = netip.AddrFrom16(append16("2001:db8:9::", a)), host6
 			}
-			w.untilHeard(here, datagram(from, to, 1000+i, port, fmt.Appendf(nil, "knock %d", i)))
+			w.untilHeard(here, datagram(from, to, 1000+i, port, knock(i)))
 			received++
 		}
 		return received
@@ -53,6 +54,11 @@ func TestKnocksAreNotTracked(t *testing.T) {
 	if after := w.connections(); after < before+flood {
 		t.Errorf("%d connections are tracked, and were %d, where all are to be", after, before)
 	}
+}
+
+// knock is a payload that looks like one.
+func knock(i uint16) []byte {
+	return fmt.Appendf(make([]byte, 0, wire.Size), "%s%*d", wire.Magic, wire.Size-len(wire.Magic), i)
 }
 
 // TestCapturedPacketsAreNotTracked: nor are the answers to them, to wherever they

@@ -8,6 +8,9 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
 )
 
 // match is a part of a rule. A packet of which one part is not true, or not
@@ -58,17 +61,71 @@ func destinationPort(op expr.CmpOp, port uint16) match {
 	return match{loadDestinationPort(), compare(op, binary.BigEndian.AppendUint16(nil, port))}
 }
 
+// destinationPorts is true of ports from the first to the last.
+func destinationPorts(first, last uint16) match {
+	return append(destinationPort(expr.CmpOpGte, first), compare(expr.CmpOpLte, binary.BigEndian.AppendUint16(nil, last)))
+}
+
+func sourcePort(port uint16) match {
+	return match{loadSourcePort(), equal(binary.BigEndian.AppendUint16(nil, port)...)}
+}
+
+func loadSourcePort() expr.Any {
+	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2}
+}
+
 // empty is true of datagrams without a payload.
 func empty() match {
-	return match{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, 8)}
+	return match{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, udpHeader)}
+}
+
+// udpHeader is the length of that, and tcpFlags where a TCP header has them.
+const (
+	udpHeader = 8
+	tcpFlags  = 13
+)
+
+// The flags.
+const (
+	flagFIN, flagSYN, flagRST, flagACK = 1, 2, 4, 16
+)
+
+// flags compares some of a TCP segment's flags.
+func flags(mask byte, op expr.CmpOp, value byte) match {
+	return match{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlags, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{mask}, Xor: []byte{0}},
+		compare(op, []byte{value}),
+	}
 }
 
 func marked(mark uint32) match {
 	return match{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, equal(binaryutil.NativeEndian.PutUint32(mark)...)}
 }
 
-func destinationPortIn(s *nftables.Set) match {
-	return match{loadDestinationPort(), &expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID}}
+func destinationPortIn(s *nftables.Set) match { return match{loadDestinationPort(), in(s)} }
+
+func sourcePortIn(s *nftables.Set) match { return match{loadSourcePort(), in(s)} }
+
+func in(s *nftables.Set) expr.Any {
+	return &expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID}
+}
+
+// isGranted is true of packets whose source a grant lets reach the port.
+func (s portSets) isGranted() []match {
+	source4 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
+	source6 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
+	network := make([]byte, 16)
+	for i := range access.PrefixNetwork / 8 {
+		network[i] = 0xff
+	}
+	four, six := family(unix.NFPROTO_IPV4), family(unix.NFPROTO_IPV6)
+	return []match{
+		append(four, source4, in(s.granted4)),
+		append(six, source6, in(s.granted6)),
+		append(family(unix.NFPROTO_IPV6), source6, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: network, Xor: make([]byte, 16)}, in(s.granted6net)),
+		{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, in(s.anyone)},
+	}
 }
 
 func familyOf(a netip.Addr) match {
@@ -92,13 +149,33 @@ func destination(a netip.Addr) match {
 
 // local is true of packets to an address of this host.
 func local() match {
-	return match{&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
-		equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)...)}
+	return match{addressType(), equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)...)}
 }
 
-// heard is true of packets that a socket of this host takes.
-func heard() match {
-	return match{&expr.Socket{Key: expr.SocketKeyWildcard, Register: 1}}
+// toHost is true of packets to this host, by whichever address: broadcasts and
+// multicast are for it, too.
+func toHost() match {
+	return match{addressType(), compare(expr.CmpOpNeq, binaryutil.NativeEndian.PutUint32(unix.RTN_UNICAST))}
+}
+
+func addressType() expr.Any { return &expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true} }
+
+// heard is true of packets that a socket of this host takes, which is bound to
+// all addresses, or to one. nft has no word for both.
+func heard(allAddresses bool) match {
+	m := match{&expr.Socket{Key: expr.SocketKeyWildcard, Register: 1}, equal(0)}
+	if allAddresses {
+		m[1] = equal(1)
+	}
+	return m
+}
+
+// likeKnock is true of UDP whose length and first bytes are those of a knock.
+func likeKnock() match {
+	return match{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, udpHeader+wire.Size),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: udpHeader + wire.OffsetMagic, Len: uint32(len(wire.Magic))}, equal([]byte(wire.Magic)...),
+	}
 }
 
 func direction(d byte) match {
@@ -119,25 +196,64 @@ func anyBit(key expr.CtKey, bits uint32) match {
 	}
 }
 
-// aimed is true of connections whose packets of a direction are sent to a
-// port, and to an address if there is one, as they come in.
-func aimed(d byte, port uint16, a netip.Addr) (m match) {
-	if a.IsValid() {
-		m = append(familyOf(a), at(d, expr.CtKeyDST), equal(a.AsSlice()...))
+// aimed is true of connections whose packets of a direction are sent to a port,
+// as they come in. The kernel takes the direction from the first byte of what
+// the library sends as four, the highest one first.
+func aimed(d byte, port uint16) match {
+	return match{
+		&expr.Ct{Key: expr.CtKeyPROTODST, Direction: uint32(d) << 24, Register: 1},
+		equal(binary.BigEndian.AppendUint16(nil, port)...),
 	}
-	return append(m, at(d, expr.CtKeyPROTODST), equal(binary.BigEndian.AppendUint16(nil, port)...))
 }
 
-// at loads an end of a connection. The kernel takes the direction from the
-// first byte of what the library sends as four, the highest one first.
-func at(d byte, key expr.CtKey) expr.Any {
-	return &expr.Ct{Key: key, Direction: uint32(d) << 24, Register: 1}
+// label is a bit of a connection's label (connlabel), which has room for many
+// programs, whereas a mark is one number, and policy routing compares all of it.
+type label uint8
+
+// The labels.
+const (
+	// labelGranted is on connections that a grant has let in.
+	labelGranted label = 101
+	// labelBegun is on TCP connections whose SYN left this host, or a host
+	// behind it, from a guarded port.
+	labelBegun label = 102
+	// labelStray is on UDP flows from a guarded port that seem to have begun
+	// on this side, but shortly after a gap, in which a stranger may have asked.
+	labelStray label = 103
+)
+
+// bits is the label as the kernel has it: 128 bits in the order of the host.
+func (l label) bits() []byte {
+	b := make([]byte, 16)
+	place := int(l) / 8
+	if binaryutil.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		place = 15 - place
+	}
+	b[place] = 1 << (l % 8)
+	return b
+}
+
+func labelled(l label) match {
+	return match{
+		&expr.Ct{Key: expr.CtKeyLABELS, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: l.bits(), Xor: make([]byte, 16)},
+		compare(expr.CmpOpNeq, make([]byte, 16)),
+	}
+}
+
+// put labels the packet's connection. Other labels stay.
+func put(l label) match {
+	return match{
+		&expr.Immediate{Register: 1, Data: l.bits()},
+		&expr.Ct{Key: expr.CtKeyLABELS, SourceRegister: true, Register: 1},
+	}
 }
 
 // Verdicts.
 var (
 	accept  = match{&expr.Verdict{Kind: expr.VerdictAccept}}
 	drop    = match{&expr.Verdict{Kind: expr.VerdictDrop}}
+	back    = match{&expr.Verdict{Kind: expr.VerdictReturn}}
 	notrack = match{&expr.Notrack{}}
 )
 
@@ -151,7 +267,7 @@ func (p Port) refuse() match {
 	case !p.Reject:
 		return drop
 	case p.Protocol == TCP:
-		return match{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}
+		return append(p.Protocol.match(), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 	}
 	return match{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	flagFIN, flagSYN, flagRST, flagPSH, flagACK, flagURG = 1, 2, 4, 8, 16, 32
+	flagPSH, flagURG = 8, 32
 
 	sequence, acknowledgment = 0x01020304, 0x05060708
 )

@@ -57,7 +57,7 @@ func TestRestoredIsWhatWasGranted(t *testing.T) {
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	// Another's table of our name refuses a second grant, and is then gone.
 	w.nft(`flush ruleset
-		table inet ` + Name + ` { set granted4 { type ipv4_addr . inet_proto . inet_service; flags timeout; size 1; }; }`)
+		table inet ` + Name + ` { set tcp_2000_granted4 { type ipv4_addr; flags timeout; size 1; }; }`)
 	w.must(f.grant(0, client4, time.Hour))
 	if err := f.grant(0, stranger4, time.Hour); err == nil {
 		t.Fatal("a set of one element has room for two")
@@ -88,16 +88,16 @@ func TestRestoredInParts(t *testing.T) {
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	w.must(f.grant(0, client4, time.Hour))
 	w.must(f.grant(0, client6, time.Hour))
-	refused := element{f.sets.granted4.Name, "no key"}
+	refused := element{f.ports[serviceOf(0)].granted4.Name, "no key"}
 	f.open[refused] = f.clock.Monotonic().Add(time.Hour)
 	w.nft("flush ruleset")
-	if _, err := f.Restore(); err == nil {
-		t.Fatal("the kernel took an element that cannot be")
+	if r, err := f.Restore(); err != nil || r.Fault != Removed || r.Err == nil {
+		t.Fatalf("the kernel took an element that cannot be: %+v, %v", r, err)
 	}
 	delete(f.open, refused)
-	for _, want := range []bool{true, false} {
-		if had, err := f.Restore(); err != nil || had != want {
-			t.Errorf("restored: %v, want %v; %v", had, want, err)
+	for _, want := range []Fault{Lacking, ""} {
+		if r, err := f.Restore(); err != nil || r.Err != nil || r.Fault != want {
+			t.Errorf("restored: %+v, want %q; %v", r, want, err)
 		}
 		if n, err := f.granted(); err != nil || n != 2 {
 			t.Errorf("%d grants, want 2; %v", n, err)
@@ -107,6 +107,5 @@ func TestRestoredInParts(t *testing.T) {
 
 // grantOf is a client's element, for the first port.
 func grantOf(f *Table, client netip.Addr) element {
-	set, key := f.sets.grant(f.cfg.Ports[0], access.PeerOf(client, access.PrefixNetwork))
-	return element{set.Name, string(key)}
+	return f.ports[serviceOf(0)].grant(access.PeerOf(client, access.PrefixNetwork))
 }

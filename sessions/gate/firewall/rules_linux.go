@@ -7,13 +7,22 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// priority is before the filters of others, so that a flood costs them
-// nothing, nor their logs, and the order does not hang on who came first. It is
-// after all translation of destinations.
-const priority nftables.ChainPriority = -10
+// Priorities of the base chains.
+const (
+	// priority is before the filters of others, so that a flood costs them
+	// nothing, nor their logs, and the order does not hang on who came first. It
+	// is after all translation of destinations.
+	priority nftables.ChainPriority = -10
+	// early is after the tracking of connections (-200), and before everything
+	// that leads a packet elsewhere: DNAT and redirect (-100), and rules of
+	// others that change addresses or ports (-150).
+	early nftables.ChainPriority = -190
+	// late is after the translation of sources (100).
+	late nftables.ChainPriority = 110
+)
 
 // base are the chains that packets come to by themselves.
-type base struct{ prerouting, input, forward, output *nftables.Chain }
+type base struct{ prerouting, guard, input, forward, output, postrouting *nftables.Chain }
 
 func newBase() base {
 	chain := func(name string, hook *nftables.ChainHook, p nftables.ChainPriority) *nftables.Chain {
@@ -25,10 +34,22 @@ func newBase() base {
 	}
 	return base{
 		chain("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw),
+		chain("guard", nftables.ChainHookPrerouting, early),
 		chain("input", nftables.ChainHookInput, priority),
 		chain("forward", nftables.ChainHookForward, priority),
 		chain("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw),
+		chain("postrouting", nftables.ChainHookPostrouting, late),
 	}
+}
+
+func (b base) all() []*nftables.Chain {
+	return []*nftables.Chain{b.prerouting, b.guard, b.input, b.forward, b.output, b.postrouting}
+}
+
+// abilities are what kernels differ in.
+type abilities struct {
+	labels      bool // of connections: CONFIG_NF_CONNTRACK_LABELS
+	earlyReject bool // before routing: Linux 5.9
 }
 
 // builder adds the rules of a configuration to a batch.
@@ -36,6 +57,7 @@ type builder struct {
 	batch *nftables.Conn
 	base  base
 	sets  sets
+	can   abilities
 }
 
 func (b builder) rule(c *nftables.Chain, parts ...match) {
@@ -45,34 +67,31 @@ func (b builder) rule(c *nftables.Chain, parts ...match) {
 // build expects the sets and base chains to be in the batch. The forward chain
 // is only needed if some port is to be guarded there.
 func (b builder) build(cfg Config) {
-	// Fragments have been put together by now: that is done before, wherever
-	// connections are tracked.
-	b.rule(b.base.prerouting, UDP.match(), destinationPortIn(b.sets.knock), local(), notrack)
-	if c := cfg.Captured; c != ([2]uint16{}) {
-		b.rule(b.base.prerouting, UDP.match(), empty(), destinationPort(expr.CmpOpGte, c[0]), destinationPort(expr.CmpOpLte, c[1]), local(), notrack)
-		b.rule(b.base.output, UDP.match(), marked(AnswerMark), notrack)
-	}
-	knock := []match{UDP.match(), destinationPortIn(b.sets.knock)}
-	if cfg.Stealth {
-		// Where nobody listens any more, the kernel would answer.
-		knock = append(knock, heard())
-	}
-	b.rule(b.base.input, append(knock, accept)...)
+	b.untracked(cfg)
+	b.begun(cfg)
+	b.knocks(cfg)
 	// What this host sends to itself: strangers cannot, and its own programs
 	// need each other.
+	b.rule(b.base.guard, loopback(), accept)
 	b.rule(b.base.input, loopback(), accept)
 
 	chains := make([]*nftables.Chain, len(cfg.Ports))
 	for i, p := range cfg.Ports {
 		chains[i] = b.port(p)
+	}
+	if b.can.labels {
+		b.answersToSYN(cfg)
+	}
+	for i, p := range cfg.Ports {
 		if p.judgesReplies() {
 			b.direct(p, chains[i])
 			b.turned(p, chains[i])
+		} else if b.can.labels {
+			b.direct(p, chains[i], labelled(labelStray))
 		}
 	}
-	b.rule(b.base.input, direction(reply), accept)
-	if cfg.forwards() {
-		b.rule(b.base.forward, direction(reply), accept)
+	for _, c := range b.judging(cfg) {
+		b.rule(c, UDP.match(), direction(reply), accept)
 	}
 	for i, p := range cfg.Ports {
 		if !p.judgesReplies() {
@@ -85,31 +104,97 @@ func (b builder) build(cfg Config) {
 	}
 }
 
-// judgesReplies reports whether packets to the port are not let in for being
-// replies. A connection that the kernel has forgotten is tracked anew from
-// the next packet of either end (nf_conntrack_tcp_loose): if that is this
-// host's, what the client sends would be replies for ever. UDP has no other way
-// to tell who began.
-func (p Port) judgesReplies() bool { return p.Protocol == TCP || p.Cut }
+// judging are the chains that send packets to the chains of ports.
+func (b builder) judging(cfg Config) []*nftables.Chain {
+	c := []*nftables.Chain{b.base.guard, b.base.input}
+	if cfg.forwards() {
+		c = append(c, b.base.forward)
+	}
+	return c
+}
 
-// direct sends what comes to a port, as the packet names it, to its chain.
-func (b builder) direct(p Port, c *nftables.Chain) {
-	port := destinationPort(expr.CmpOpEq, p.Port)
-	b.rule(b.base.input, p.Protocol.match(), port, destination(p.Address), goTo(c))
-	// Without an address it may be somebody else's port.
-	if p.Forward && p.Address.IsValid() {
-		b.rule(b.base.forward, p.Protocol.match(), port, destination(p.Address), goTo(c))
+// untracked keeps knocks, captured packets and the answers to them out of the
+// table of connections. Fragments have been put together by now: that is done
+// before, wherever connections are tracked. What does not look like a knock is
+// tracked even at a knock port: it may be the reply to a masqueraded flow,
+// or for a port that DNAT publishes, and has to be translated.
+func (b builder) untracked(cfg Config) {
+	b.rule(b.base.prerouting, UDP.match(), destinationPortIn(b.sets.knock), likeKnock(), local(), notrack)
+	if c := cfg.Captured; c != ([2]uint16{}) {
+		b.rule(b.base.prerouting, UDP.match(), empty(), destinationPorts(c[0], c[1]), local(), notrack)
+		b.rule(b.base.output, UDP.match(), marked(AnswerMark), notrack)
 	}
 }
 
-// published sends what DNAT leads away from a port to its chain.
+// begun takes down which connections from guarded ports began on this side.
+func (b builder) begun(cfg Config) {
+	if !b.can.labels {
+		return
+	}
+	for _, p := range cfg.Ports {
+		if p.Protocol == TCP {
+			b.rule(b.base.postrouting, TCP.match(), sourcePort(p.Port), flags(flagFIN|flagSYN|flagRST|flagACK, expr.CmpOpEq, flagSYN), put(labelBegun))
+		}
+	}
+	b.rule(b.base.postrouting, UDP.match(), sourcePortIn(b.sets.settling), state(expr.CtStateBitNEW), put(labelStray))
+}
+
+// knocks lets those through, before everything else.
+func (b builder) knocks(cfg Config) {
+	knock := rule(UDP.match(), destinationPortIn(b.sets.knock), likeKnock())
+	if !cfg.Stealth {
+		b.rule(b.base.input, knock, accept)
+		return
+	}
+	// Where nobody listens any more, the kernel would answer.
+	b.rule(b.base.input, knock, heard(true), accept)
+	b.rule(b.base.input, knock, heard(false), accept)
+}
+
+// answersToSYN lets in what comes back to a SYN of this host. A SYN
+// without ACK does not: whoever was asked could otherwise open, by the same
+// ports, a connection to what listens there now.
+func (b builder) answersToSYN(cfg Config) {
+	for _, c := range b.judging(cfg) {
+		b.rule(c, TCP.match(), flags(flagSYN|flagACK, expr.CmpOpNeq, flagSYN), direction(reply), labelled(labelBegun), accept)
+	}
+}
+
+// early reports whether a port is judged before translation.
+func (b builder) early(p Port) bool {
+	return (p.Hook == HookPrerouting || p.Hook == HookForward && p.Address.IsValid()) && (b.can.earlyReject || !p.Reject)
+}
+
+// direct sends what comes to a port, as the packet names it, to its chain.
+func (b builder) direct(p Port, c *nftables.Chain, only ...match) {
+	to := func(from *nftables.Chain, which match) {
+		b.rule(from, append(append([]match{p.Protocol.match(), destinationPort(expr.CmpOpEq, p.Port), which}, only...), goTo(c))...)
+	}
+	which := destination(p.Address)
+	if b.early(p) {
+		if p.Address.IsValid() {
+			to(b.base.guard, which)
+		} else {
+			to(b.base.guard, toHost())
+		}
+	}
+	to(b.base.input, which)
+	// Without an address it may be somebody else's port.
+	if p.Hook != HookInput && p.Address.IsValid() {
+		to(b.base.forward, which)
+	}
+}
+
+// published sends what DNAT has led away from a port to its chain. With an
+// address, that is done before: nft cannot print the address that a client asked
+// for (an old kernel that cannot refuse there guards the port at all addresses).
 func (b builder) published(p Port, c *nftables.Chain) {
-	if !p.Forward {
+	if p.Hook == HookInput || p.Address.IsValid() && b.early(p) {
 		return
 	}
 	// It may lead back to this host.
 	for _, from := range []*nftables.Chain{b.base.input, b.base.forward} {
-		b.rule(from, p.Protocol.match(), direction(original), status(statusDNAT), aimed(original, p.Port, p.Address), goTo(c))
+		b.rule(from, p.Protocol.match(), direction(original), status(statusDNAT), aimed(original, p.Port), goTo(c))
 	}
 }
 
@@ -117,19 +202,28 @@ func (b builder) published(p Port, c *nftables.Chain) {
 // port is published for, because the connection was forgotten and began anew
 // with a packet of that host, which was given the port as its source again.
 func (b builder) turned(p Port, c *nftables.Chain) {
-	if p.Forward {
-		b.rule(b.base.forward, p.Protocol.match(), direction(reply), status(statusSNAT), aimed(reply, p.Port, p.Address), goTo(c))
+	if p.Hook == HookInput || p.Address.IsValid() && b.early(p) {
+		return
 	}
+	b.rule(b.base.forward, p.Protocol.match(), direction(reply), status(statusSNAT), aimed(reply, p.Port), goTo(c))
 }
 
 // port makes the chain of a port. It has the last word about every packet.
 func (b builder) port(p Port) *nftables.Chain {
 	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: p.name()})
+	var granted match
 	if !p.Cut {
-		b.rule(c, direction(original), state(expr.CtStateBitESTABLISHED), accept)
+		lives := state(expr.CtStateBitESTABLISHED)
+		if b.can.labels {
+			granted = put(labelGranted)
+			lives = append(lives, labelled(labelGranted)...)
+		} else {
+			lives = append(direction(original), lives...)
+		}
+		b.rule(c, lives, accept)
 	}
-	for _, granted := range b.sets.isGranted(p) {
-		b.rule(c, granted, accept)
+	for _, is := range p.sets().isGranted() {
+		b.rule(c, is, granted, accept)
 	}
 	b.rule(c, p.refuse())
 	return c
@@ -139,7 +233,7 @@ func (b builder) port(p Port) *nftables.Chain {
 func (b builder) stealth() *nftables.Chain {
 	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: "stealth"})
 	b.rule(c, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
-	b.rule(c, destinationPortIn(b.sets.except), accept)
+	b.rule(c, UDP.match(), destinationPortIn(b.sets.except), accept)
 	b.rule(c, drop)
 	return c
 }

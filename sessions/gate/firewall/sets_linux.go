@@ -5,105 +5,107 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
-	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
 	"sallyport/sessions/gate/access"
 )
 
 // MaxGrants is how many elements each set of grants has room for. Only clients
-// that knocked correctly fill it; beyond it Open fails with ENFILE.
+// that knocked correctly fill it; beyond it Apply fails with ENFILE.
 const MaxGrants = 1 << 20
 
+// The sets that belong to no single port.
+const (
+	knockSet    = "knock"    // UDP ports that take knocks
+	exceptSet   = "except"   // UDP ports that Stealth leaves alone
+	settlingSet = "settling" // guarded UDP ports, shortly after a gap
+)
+
 // sets are those of one table. Rules and elements name them by table and name.
+// Each port has its own: nft 1.0.6 cannot print a rule that compares anything
+// but parts of a packet with a concatenation, or masks one of them.
 type sets struct {
-	granted4, granted6, granted6net *nftables.Set // source . protocol . port
-	anyone4, anyone6                *nftables.Set // protocol . port
-	knock, except                   *nftables.Set // port
+	named                   map[string]*nftables.Set
+	order                   []*nftables.Set // as they are made
+	knock, except, settling *nftables.Set
+}
+
+// portSets say who may reach a port.
+type portSets struct {
+	granted4, granted6, granted6net *nftables.Set // source; of the last one its network
+	anyone                          *nftables.Set // family
 }
 
 var table = &nftables.Table{Name: Name, Family: nftables.TableFamilyINet}
 
-var (
-	granted4Type = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-	granted6Type = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService)
-	anyoneType   = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
-)
-
-func newSets() sets {
-	grants := func(name string, key nftables.SetDatatype) *nftables.Set {
-		return &nftables.Set{
-			Table: table, Name: name, KeyType: key, Concatenation: true,
-			HasTimeout: true, Size: MaxGrants, KeyByteOrder: binaryutil.BigEndian,
-		}
+func newSets(cfg Config) sets {
+	s := sets{named: map[string]*nftables.Set{}}
+	for _, p := range cfg.Ports {
+		own := p.sets()
+		s.add(own.granted4, own.granted6, own.granted6net, own.anyone)
 	}
 	ports := func(name string, timeout bool) *nftables.Set {
-		return &nftables.Set{
-			Table: table, Name: name, KeyType: nftables.TypeInetService,
-			HasTimeout: timeout, Size: 1 << 16, KeyByteOrder: binaryutil.BigEndian,
+		set := grantSet(name, nftables.TypeInetService)
+		set.HasTimeout, set.Size = timeout, 1<<16
+		return set
+	}
+	s.knock, s.except, s.settling = ports(knockSet, true), ports(exceptSet, false), ports(settlingSet, true)
+	s.add(s.knock, s.except, s.settling)
+	return s
+}
+
+func (s *sets) add(all ...*nftables.Set) {
+	for _, set := range all {
+		s.named[set.Name] = set
+		s.order = append(s.order, set)
+	}
+}
+
+func grantSet(name string, key nftables.SetDatatype) *nftables.Set {
+	return &nftables.Set{Table: table, Name: name, KeyType: key, HasTimeout: true, Size: MaxGrants, KeyByteOrder: binaryutil.BigEndian}
+}
+
+// sets are the descriptions of a port's sets.
+func (p Port) sets() portSets {
+	anyone := grantSet(p.name()+"_anyone", nftables.TypeNFProto)
+	anyone.KeyByteOrder = nil // as nft has it
+	return portSets{
+		granted4:    grantSet(p.name()+"_granted4", nftables.TypeIPAddr),
+		granted6:    grantSet(p.name()+"_granted6", nftables.TypeIP6Addr),
+		granted6net: grantSet(p.name()+"_granted6net", nftables.TypeIP6Addr),
+		anyone:      anyone,
+	}
+}
+
+// timed are the sets whose elements come and go: all but one.
+func (s sets) timed() []*nftables.Set {
+	var timed []*nftables.Set
+	for _, set := range s.order {
+		if set.HasTimeout {
+			timed = append(timed, set)
 		}
 	}
-	return sets{
-		granted4: grants("granted4", granted4Type), granted6: grants("granted6", granted6Type),
-		granted6net: grants("granted6net", granted6Type),
-		anyone4:     grants("anyone4", anyoneType), anyone6: grants("anyone6", anyoneType),
-		knock: ports("knock", true), except: ports("except", false),
-	}
+	return timed
 }
 
-// grants are the sets that say who may come in.
-func (s sets) grants() []*nftables.Set {
-	return []*nftables.Set{s.granted4, s.granted6, s.granted6net, s.anyone4, s.anyone6}
-}
-
-func (s sets) all() []*nftables.Set { return append(s.grants(), s.knock, s.except) }
-
-// key is protocol . port, each on a register of four bytes.
-func (p Port) key() []byte {
-	return binary.BigEndian.AppendUint16([]byte{byte(p.Protocol), 0, 0, 0}, p.Port)
-}
-
-// grant returns the element that lets a peer reach a port, and its set. Packets
-// have no zone: a link-local address counts on every link.
-func (s sets) grant(p Port, of access.Peer) (*nftables.Set, []byte) {
-	padded := append(p.key(), 0, 0)
-	a := of.Prefix.Addr()
+// grant returns the element that lets a peer reach the port. Packets have no
+// zone: a link-local address counts on every link.
+func (s portSets) grant(to access.Peer) element {
+	a := to.Prefix.Addr()
 	switch {
-	case of == access.Anyone4:
-		return s.anyone4, padded
-	case of == access.Anyone6:
-		return s.anyone6, padded
+	case to == access.Anyone4:
+		return element{s.anyone.Name, string([]byte{unix.NFPROTO_IPV4})}
+	case to == access.Anyone6:
+		return element{s.anyone.Name, string([]byte{unix.NFPROTO_IPV6})}
 	case a.Is4():
-		return s.granted4, append(a.AsSlice(), padded...)
-	case of.Prefix.IsSingleIP():
-		return s.granted6, append(a.AsSlice(), padded...)
+		return element{s.granted4.Name, string(a.AsSlice())}
+	case to.Prefix.IsSingleIP():
+		return element{s.granted6.Name, string(a.AsSlice())}
 	}
-	return s.granted6net, append(a.AsSlice(), padded...)
+	return element{s.granted6net.Name, string(a.AsSlice())}
 }
 
-// isGranted is true of packets that a grant lets reach a port.
-func (s sets) isGranted(p Port) []match {
-	in := func(set *nftables.Set) expr.Any {
-		return &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: set.Name, SetID: set.ID}
-	}
-	// after puts protocol . port on the registers behind a source address.
-	after := func(register uint32) expr.Any {
-		return &expr.Immediate{Register: register, Data: append(p.key(), 0, 0)}
-	}
-	source4 := &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
-	source6 := &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
-	network := make([]byte, 16)
-	for i := range access.PrefixNetwork / 8 {
-		network[i] = 0xff
-	}
-	half := &expr.Bitwise{SourceRegister: unix.NFT_REG32_00, DestRegister: unix.NFT_REG32_00, Len: 16, Mask: network, Xor: make([]byte, 16)}
-	four := func(m ...expr.Any) match { return append(family(unix.NFPROTO_IPV4), m...) }
-	six := func(m ...expr.Any) match { return append(family(unix.NFPROTO_IPV6), m...) }
-	return []match{
-		four(source4, after(unix.NFT_REG32_01), in(s.granted4)),
-		six(source6, after(unix.NFT_REG32_04), in(s.granted6)),
-		six(source6, half, after(unix.NFT_REG32_04), in(s.granted6net)),
-		four(after(unix.NFT_REG32_00), in(s.anyone4)),
-		six(after(unix.NFT_REG32_00), in(s.anyone6)),
-	}
+// settling is the element of a port for whose answers it is too early.
+func (p Port) settling() element {
+	return element{settlingSet, string(binary.BigEndian.AppendUint16(nil, p.Port))}
 }

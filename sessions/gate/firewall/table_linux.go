@@ -10,32 +10,42 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"golang.org/x/sys/unix"
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
 )
 
-// Table is the table as Claim made it, and nobody has changed since. It is an
-// access.Enforcer. Its methods may be called concurrently; one transaction runs
-// at a time. One that finds the table removed restores it first: what the table
-// hides must not stay open.
+// Table is the table that Claim made. It is an access.Enforcer. Its methods may
+// be called concurrently; one transaction runs at a time. One that finds the
+// table removed makes it anew first: what the table hides must not stay open.
+// Keep makes it anew whatever becomes of it.
 type Table struct {
 	cfg   Config
+	owner Owner
 	clock clock.Clock
-	ports map[access.ServiceID]Port
+	ports map[access.ServiceID]portSets
 	sets  sets
+	can   abilities
 	// renews: adding an element that is there changes its timeout, as it does
 	// since Linux 6.12.
-	renews bool
+	renews    bool
+	digest    string // of the content of the table
+	strangers int    // that Claim has cut off
+
+	own own // transactions that Keep is still to hear of
 
 	mu sync.Mutex
 	// When what was opened ends, as clock.Monotonic has it: ends has what may be
 	// there, at the latest; open has what the kernel has confirmed, and nobody
-	// wanted closed since. A table that is restored gets open, and no more.
+	// wanted closed since. A table that is made anew gets open, and no more.
 	ends, open map[element]time.Time
+	timeouts   outcome   // that the kernel was given last
 	prune      time.Time // when to forget what has ended
-	incomplete bool      // a restored table lacks some of open
+	incomplete bool      // a table that was made anew lacks some of open
+	identity   string    // of the table that was made last
+	made       stamp     // when
+	untold     Repair    // made by a method that has found the table gone; Keep reports it
+	lost       error     // the table is another owner's now
 }
 
 // element is one of a set.
@@ -91,13 +101,12 @@ func (t *Table) applySome(changes []access.Change) []error {
 	last := make(outcome, len(changes)) // of several to one thing the last counts
 	of := make([]element, len(changes))
 	for i, c := range changes {
-		port, ok := t.ports[c.Service]
+		own, ok := t.ports[c.Service]
 		if !ok || !c.Peer.IsValid() {
 			errs[i] = fmt.Errorf("change the firewall: expected a guarded service and a peer, got service %s and peer %s", c.Service, c.Peer)
 			continue
 		}
-		set, key := t.sets.grant(port, c.Peer)
-		of[i] = element{set.Name, string(key)}
+		of[i] = own.grant(c.Peer)
 		last[of[i]] = 0
 		if !c.Revokes() {
 			last[of[i]] = max(c.Until.Sub(now), MinTime)
@@ -123,48 +132,13 @@ func (t *Table) OpenKnockPorts(ports []uint16, d time.Duration) error {
 			if d <= 0 || p == 0 || t.cfg.guards(p) {
 				return fmt.Errorf("open the knock ports: UDP port %d cannot take knocks for %s", p, d)
 			}
-			o[element{t.sets.knock.Name, string(binary.BigEndian.AppendUint16(nil, p))}] = max(d, MinTime)
+			o[element{knockSet, string(binary.BigEndian.AppendUint16(nil, p))}] = max(d, MinTime)
 		}
 		if err := t.try(o); err != nil {
 			return fmt.Errorf("open the knock ports: %w", err)
 		}
 	}
 	return nil
-}
-
-// Close implements access.Enforcer: it ends all grants, and no port takes knocks
-// any more, in one transaction. Where nobody listens any more, knocks that came
-// through would be answered by ICMP. The table stays.
-func (t *Table) Close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	clear(t.open) // if the table is gone, it comes back with nothing open
-	var err error
-	for range attempts {
-		if err = t.empty(); !errors.Is(err, unix.ENOENT) {
-			break // or removed at this instant: once more
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("close the firewall: %w", err)
-	}
-	clear(t.ends)
-	return nil
-}
-
-// empty removes all elements that end, from a table that it restores if need be.
-func (t *Table) empty() error {
-	if _, err := t.restore(); err != nil {
-		return err
-	}
-	batch, err := newBatch()
-	if err != nil {
-		return err
-	}
-	for _, s := range append(t.sets.grants(), t.sets.knock) {
-		batch.FlushSet(s)
-	}
-	return commit(batch)
 }
 
 // remember takes down what is there, or may be, for as long as it lasts.
@@ -188,6 +162,7 @@ func (t *Table) remember(o outcome, certain bool) {
 		ended := func(_ element, end time.Time) bool { return now.After(end) }
 		maps.DeleteFunc(t.ends, ended)
 		maps.DeleteFunc(t.open, ended)
+		maps.DeleteFunc(t.timeouts, func(e element, _ time.Duration) bool { return t.ends[e].IsZero() })
 		t.prune = now.Add(pruneEvery)
 	}
 }
@@ -202,12 +177,13 @@ type outcome map[element]time.Duration
 // after it wait until no packet can see any more what was removed.
 func (t *Table) apply(o outcome) error {
 	now := t.clock.Monotonic()
-	batch, err := newBatch()
+	batch, err := t.batch()
 	if err != nil {
 		return err
 	}
 	type changes struct{ there, stay []nftables.SetElement }
 	of := map[string]*changes{}
+	timeouts := make(outcome, len(o))
 	for e, left := range o {
 		c := of[e.set]
 		if c == nil {
@@ -215,25 +191,55 @@ func (t *Table) apply(o outcome) error {
 			of[e.set] = c
 		}
 		one := nftables.SetElement{Key: []byte(e.key), Timeout: max(left, MinTime)}
-		if now.Before(t.ends[e]) && (left == 0 || !t.renews) {
+		switch there := now.Before(t.ends[e]); {
+		case there && (left == 0 || !t.renews):
 			c.there = append(c.there, one)
+		case there:
+			one.Timeout = another(one.Timeout, t.timeouts[e])
 		}
+		timeouts[e] = one.Timeout
 		if left > 0 {
 			c.stay = append(c.stay, one)
 		}
 	}
-	for _, set := range t.sets.all() {
-		c := of[set.Name]
-		if c == nil {
-			continue
-		}
+	for name, c := range of {
+		set := t.sets.named[name]
 		add := func(e []nftables.SetElement) error { return batch.SetAddElements(set, e) }
 		remove := func(e []nftables.SetElement) error { return batch.SetDeleteElements(set, e) }
 		if err := errors.Join(inMessages(c.there, add), inMessages(c.there, remove), inMessages(c.stay, add)); err != nil {
 			return err
 		}
 	}
-	return commit(batch)
+	if err := t.commit(batch); err != nil {
+		return err
+	}
+	maps.Copy(t.timeouts, timeouts)
+	return nil
+}
+
+// another is a timeout in place of the last one. The kernel takes one that is
+// the same, in ticks of its clock, for no change, and what ends does not begin
+// anew.
+func another(timeout, last time.Duration) time.Duration {
+	if d := timeout - last; -MinTime < d && d < MinTime {
+		return last + MinTime
+	}
+	return timeout
+}
+
+// put adds elements to a batch that makes their sets.
+func (t *Table) put(batch *nftables.Conn, o outcome) error {
+	of := map[string][]nftables.SetElement{}
+	for e, left := range o {
+		t.timeouts[e] = max(left, MinTime)
+		of[e.set] = append(of[e.set], nftables.SetElement{Key: []byte(e.key), Timeout: t.timeouts[e]})
+	}
+	for name, all := range of {
+		if err := inMessages(all, func(e []nftables.SetElement) error { return batch.SetAddElements(t.sets.named[name], e) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inMessages calls f with as many elements at a time as fit into a message.
@@ -244,4 +250,31 @@ func inMessages(elements []nftables.SetElement, f func([]nftables.SetElement) er
 		}
 	}
 	return nil
+}
+
+// tryRenewal tries whether the timeout of an element can be changed.
+func (t *Table) tryRenewal() (bool, error) {
+	batch, err := t.batch()
+	if err != nil {
+		return false, err
+	}
+	set := &nftables.Set{Table: table, Name: "trial", KeyType: nftables.TypeInetService, HasTimeout: true}
+	if err := batch.AddSet(set, nil); err != nil {
+		return false, err
+	}
+	const first, second = time.Hour, 2 * time.Hour
+	for _, d := range []time.Duration{first, second} {
+		if err := batch.SetAddElements(set, []nftables.SetElement{{Key: []byte{0, 1}, Timeout: d}}); err != nil {
+			return false, err
+		}
+		if err := t.commit(batch); err != nil {
+			return false, err
+		}
+	}
+	elements, err := batch.GetSetElements(set)
+	if err != nil {
+		return false, explain(err)
+	}
+	batch.DelSet(set)
+	return len(elements) == 1 && elements[0].Timeout == second, t.commit(batch)
 }

@@ -59,7 +59,10 @@ func (t *Table) granted() (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, s := range t.sets.grants() {
+	for _, s := range t.sets.timed() {
+		if s == t.sets.knock || s == t.sets.settling {
+			continue
+		}
 		elements, err := batch.GetSetElements(s)
 		if err != nil {
 			return 0, fmt.Errorf("count the grants in %s: %w", s.Name, explain(err))
@@ -68,3 +71,6 @@ func (t *Table) granted() (n int, err error) {
 	}
 	return n, nil
 }
+
+// tester owns the tables of tests.
+var tester = Owner{Config: "/etc/sallyport/test.toml", Generation: "1"}

@@ -64,13 +64,20 @@ func (s *splitting) run(o outcome) {
 
 // try makes an outcome so, or leaves all as it is.
 func (t *Table) try(o outcome) (err error) {
+	if t.lost != nil {
+		return t.lost
+	}
 	for range attempts {
 		if err = t.apply(o); !errors.Is(err, unix.ENOENT) {
 			break
 		}
 		// Another program may have removed the table: what it hides is open.
-		if _, failed := t.restore(); failed != nil && !errors.Is(failed, unix.ENOENT) {
-			break
+		done, failed := t.restore()
+		if failed != nil && !disturbed(failed) {
+			return failed
+		}
+		if done.Fault != "" {
+			t.untold = done
 		}
 	}
 	// After an error it may be there all the same, if only the answer was lost.
@@ -81,7 +88,8 @@ func (t *Table) try(o outcome) (err error) {
 // concernsSome reports whether a transaction may have failed because of some of
 // its elements. Without the table, or the right to change it, all fail.
 func concernsSome(err error) bool {
-	if errors.Is(err, unix.EPERM) {
+	taken := (*OwnedError)(nil)
+	if errors.Is(err, unix.EPERM) || errors.As(err, &taken) {
 		return false
 	}
 	there, err := Present()

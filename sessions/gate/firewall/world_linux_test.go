@@ -78,7 +78,7 @@ func (w *world) write(path, value string) {
 
 func (w *world) claim(cfg Config) *Table {
 	w.Helper()
-	f, err := Claim(withServices(cfg), now)
+	f, err := Claim(withServices(cfg), tester, false, now)
 	w.must(err)
 	return f
 }
@@ -102,8 +102,8 @@ func (w *world) send(packet []byte) {
 	w.must(unix.Sendto(w.wire, packet, 0, &w.to))
 }
 
-// mark is the port of the packets that end a probe: nothing listens there.
-const mark = 7
+// probeEnd is the port of the packets that end a probe: nothing listens there.
+const probeEnd = 7
 
 // probe sends packets of one address, and returns what came back to it. It waits for no
 // time: what is sent after them is answered after them, for all go one way, by
@@ -125,12 +125,12 @@ func (w *world) probe(packets ...[]byte) (answers [][]byte) {
 	for _, p := range packets {
 		w.send(p)
 	}
-	w.send(segment(stranger4, host4, 9, mark, flagSYN, nil))
+	w.send(segment(stranger4, host4, 9, probeEnd, flagSYN, nil))
 	b := make([]byte, 65536)
 	for end := netns.Deadline(w); ; {
 		n, from, err := unix.Recvfrom(w.wire, b, 0)
 		if err == unix.EAGAIN && (end.IsZero() || time.Now().Before(end)) {
-			w.send(segment(stranger4, host4, 9, mark, flagSYN, nil))
+			w.send(segment(stranger4, host4, 9, probeEnd, flagSYN, nil))
 			continue
 		}
 		if err != nil {
@@ -140,7 +140,7 @@ func (w *world) probe(packets ...[]byte) (answers [][]byte) {
 			continue
 		}
 		p := bytes.Clone(b[:n])
-		if p[0]>>4 == 4 && p[9] == unix.IPPROTO_TCP && binary.BigEndian.Uint16(p[20:]) == mark {
+		if p[0]>>4 == 4 && p[9] == unix.IPPROTO_TCP && binary.BigEndian.Uint16(p[20:]) == probeEnd {
 			return answers
 		}
 		if len(packets) > 0 && destinationOf(p) == sourceOf(packets[0]) {

@@ -1,13 +1,16 @@
 package helper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"sallyport/sessions/clock"
@@ -15,77 +18,176 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// answerTime is how long the helper may take: it does milliseconds of work.
-const answerTime = 5 * time.Second
+var (
+	// ErrDead says that the holder is gone, or was given up: nothing can be
+	// opened until there is another one.
+	ErrDead = errors.New("the firewall's holder is gone")
+	// ErrOtherConfiguration says that the holder has not read the configuration
+	// that the server has.
+	ErrOtherConfiguration = errors.New("the firewall's holder has read another configuration")
+	// ErrOtherRelease says that the holder does not speak this server's version
+	// of the messages.
+	ErrOtherRelease = errors.New("the firewall's holder is of another release")
+)
 
-// ErrDead says that the helper is gone, and nothing can be opened any more.
-var ErrDead = errors.New("the privileged helper is gone")
-
-// ErrOtherConfiguration says that the helper has not read the configuration that
-// the server has.
-var ErrOtherConfiguration = errors.New("the helper read another configuration")
+const (
+	// beginTime is how long the holder may take to begin: the one before may
+	// still be about to end.
+	beginTime = 15 * time.Second
+	// dialPause is the time between two attempts to reach a holder.
+	dialPause = 250 * time.Millisecond
+)
 
 // Client is the server's end. Its methods may be called concurrently.
 type Client struct {
-	clock  clock.Clock
-	mu     sync.Mutex
-	conn   net.Conn
-	buffer []byte // a request, and then a reply
-	once   sync.Once
-	dead   chan struct{}
-	why    error         // set before dead is closed
-	ended  chan struct{} // the process is no more
+	clock clock.Clock
+	// dial reaches a holder that goes on by itself; nil: the holder is a child
+	// of the server, and there is no other.
+	dial func(context.Context) (net.Conn, error)
+
+	mu     sync.Mutex // one request at a time
+	buffer []byte     // for the request
+	digest Digest
+
+	at   sync.Mutex
+	link *link // nil until Begin has reached a holder
 }
 
-// NewClient takes over the socket that leads to a helper, and the end of a
-// pipe whose other end the helper holds for as long as it lives. The clock is the
-// one of the services.
+// NewClient takes over the socket that leads to a holder that is a child of this
+// process, and the end of a pipe whose other end the holder has for as long as it
+// lives. The clock is the one of the services.
 func NewClient(socket *os.File, lifeline io.ReadCloser, c clock.Clock) (*Client, error) {
 	defer socket.Close()
 	conn, err := net.FileConn(socket)
 	if err != nil {
 		lifeline.Close()
-		return nil, fmt.Errorf("reach the privileged helper: %w", err)
+		return nil, fmt.Errorf("reach the firewall's holder: %w", err)
 	}
-	client := &Client{clock: c, conn: conn, buffer: make([]byte, 0, maxRequest), dead: make(chan struct{}), ended: make(chan struct{})}
-	go func() {
-		defer lifeline.Close()
-		defer close(client.ended)
-		lifeline.Read(make([]byte, 1)) // nothing ever comes but the end
-		client.lost(nil)
-	}()
-	return client, nil
+	return &Client{clock: c, buffer: make([]byte, 0, maxRequest), link: newLink(conn, lifeline)}, nil
 }
 
-// Ready waits until the helper has closed everything, and hears us. If it has
-// read another configuration than the one with this digest, it is given up, and
-// the error is ErrOtherConfiguration.
-func (c *Client) Ready(own Digest) error {
+// NewReaching returns the client of a holder that goes on by itself, which dial
+// reaches. The clock is the one of the services.
+func NewReaching(dial func(context.Context) (net.Conn, error), c clock.Clock) *Client {
+	return &Client{clock: c, dial: dial, buffer: make([]byte, 0, maxRequest)}
+}
+
+// Begin has the holder claim the firewall for a server that has read a
+// configuration with this digest. When it returns nil, everything is closed. Of
+// a holder that goes on by itself, it waits for one to answer until ctx
+// ends. Errors may be
+// ErrOtherConfiguration and ErrOtherRelease.
+func (c *Client) Begin(ctx context.Context, own Digest) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	b, err := c.receive()
+	c.digest = own
+	c.mu.Unlock()
+	if c.dial == nil {
+		return c.hello(c.current())
+	}
+	for {
+		err := c.reach(ctx)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(dialPause):
+		}
+	}
+}
+
+// reach connects to a holder that goes on by itself, and begins.
+func (c *Client) reach(ctx context.Context) error {
+	conn, err := c.dial(ctx)
 	if err != nil {
+		return fmt.Errorf("reach the firewall's holder: %w", err)
+	}
+	l := newLink(conn, nil)
+	if err := c.hello(l); err != nil {
 		return err
 	}
-	if len(b) != 1+len(own) || answer(b[0]) != answerReady {
-		return c.lost(errReply)
-	}
-	if read := Digest(b[1:]); read != own {
-		return c.lost(fmt.Errorf("%w: the digest of its policy and firewall is %x, expected %x", ErrOtherConfiguration, read[:8], own[:8]))
-	}
+	c.at.Lock()
+	c.link = l
+	c.at.Unlock()
 	return nil
 }
 
-// Dead is closed when the helper is found to be gone, or given up.
-func (c *Client) Dead() <-chan struct{} { return c.dead }
-
-// Err says why, once Dead is closed. It is ErrDead.
-func (c *Client) Err() error {
-	<-c.dead
-	return c.why
+// hello is the first request of a link. If it fails, the link is given up.
+func (c *Client) hello(l *link) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := l.ask(appendBegin(c.buffer[:0], c.digest), beginTime)
+	if err == nil {
+		err = parseHello(b, c.digest)
+	}
+	if err != nil {
+		l.lost(err)
+	}
+	return err
 }
 
-// apply has the helper carry out changes: those of a request in one transaction.
+// current is the link of now; nil: there has never been one.
+func (c *Client) current() *link {
+	c.at.Lock()
+	defer c.at.Unlock()
+	return c.link
+}
+
+// connected reports whether a holder is there.
+func (c *Client) connected() bool {
+	l := c.current()
+	if l == nil {
+		return false
+	}
+	select {
+	case <-l.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+// Events are what becomes of a holder that goes on by itself. One of them is
+// called at a time.
+type Events struct {
+	Lost  func(why error) // nothing can be opened, and what was open is void
+	Tried func(why error) // another one was not reached, or has refused
+	Found func()          // everything is closed, and can be opened
+}
+
+// Run watches the holder until ctx ends, and then returns nil. If a child of this
+// process dies, it returns why. Of a holder that goes on by itself it reaches the
+// next one.
+func (c *Client) Run(ctx context.Context, events Events) error {
+	for {
+		l := c.current()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.gone:
+		}
+		if c.dial == nil {
+			return l.why
+		}
+		events.Lost(l.why)
+		for {
+			err := c.reach(ctx)
+			if err == nil {
+				break
+			}
+			events.Tried(err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(dialPause):
+			}
+		}
+		events.Found()
+	}
+}
+
+// apply has the holder carry out changes: those of a request in one transaction.
 // It returns the error of each, or nil if there is none. Zones are left out.
 func (c *Client) apply(changes []access.Change) []error {
 	c.mu.Lock()
@@ -136,71 +238,72 @@ func (c *Client) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
 	return nil
 }
 
+// Reread has the holder read again from which ports knocks may come. Until settle
+// is called, those of before may take knocks as well; then the new ones alone, or
+// the old.
+func (c *Client) Reread() (settle func(commit bool) error, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.ask([]byte{byte(kindReread)}, 0); err != nil {
+		return nil, err
+	}
+	return func(commit bool) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, err := c.ask(appendSettle(c.buffer[:0], commit), 0)
+		return err
+	}, nil
+}
+
 // ask sends a request with so many changes. The caller holds the lock.
 func (c *Client) ask(request []byte, changes int) ([]error, error) {
-	// Deadlines go by the timers of this process, and so by its own clock.
-	if err := c.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
-		return nil, c.lost(err)
+	l := c.current()
+	if l == nil {
+		return nil, ErrDead
 	}
-	if _, err := c.conn.Write(request); err != nil {
-		return nil, c.lost(err)
-	}
-	b, err := c.receive()
+	b, err := l.ask(request, answerTime)
 	if err != nil {
 		return nil, err
 	}
 	errs, err := parseReply(b, changes)
 	if errors.Is(err, errReply) {
-		err = c.lost(err)
+		err = l.lost(err)
 	}
 	return errs, err
 }
 
-// receive returns a reply, which is valid until the next request.
-func (c *Client) receive() ([]byte, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
-		return nil, c.lost(err)
-	}
-	b := c.buffer[:cap(c.buffer)]
-	n, err := c.conn.Read(b)
-	if err != nil || n == 0 {
-		return nil, c.lost(err)
-	}
-	return b[:n], nil
-}
-
-// lost gives the helper up: after half an exchange, answers would be taken
-// for those to other requests.
+// lost gives the holder up.
 func (c *Client) lost(err error) error {
-	if err == nil {
-		err = ErrDead
-	} else {
-		err = fmt.Errorf("%w: %w", ErrDead, err)
+	if l := c.current(); l != nil {
+		return l.lost(err)
 	}
-	c.once.Do(func() {
-		c.conn.Close()
-		c.why = err
-		close(c.dead)
-	})
-	return err
+	return ErrDead
 }
 
-// Stop says that the server stops in order, and closes.
+// Stop says that the server stops in order, and closes. Without an error, the
+// holder has closed everything.
 func (c *Client) Stop() error {
 	c.mu.Lock()
 	_, err := c.ask([]byte{byte(kindExit)}, 0)
 	c.mu.Unlock()
+	if err != nil {
+		err = fmt.Errorf("close the firewall: %w", err)
+	}
 	return errors.Join(err, c.Close())
 }
 
-// Close has the helper close everything, and waits for its end: in a
-// container it would not outlive this process.
+// Close has the holder close everything. It waits for the end of one that is a
+// child of this process: in a container it would not outlive it.
 func (c *Client) Close() error {
-	c.lost(nil)
+	l := c.current()
+	if l == nil {
+		return nil
+	}
+	l.lost(nil)
 	select {
-	case <-c.ended:
+	case <-l.ended:
 		return nil
 	case <-time.After(answerTime):
-		return fmt.Errorf("the privileged helper has not ended after %s", answerTime)
+		return fmt.Errorf("the firewall's holder has not ended after %s", answerTime)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// cutter ends connections beside what the helper does otherwise: to look
+// cutter ends connections beside what the holder does otherwise: to look
 // through the kernel's table of connections can take a second, and grants do
 // not wait for that.
 type cutter struct {

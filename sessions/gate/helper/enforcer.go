@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,17 +11,18 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// Enforcer is the firewall, behind the helper, of all services that share it. It
+// Enforcer is the firewall, behind its holder, of all services that share it. It
 // implements access.Enforcer. It may be called concurrently.
 type Enforcer struct {
 	client *Client
-	// ends are the services whose connections the helper has to end: those of
+	// ends are the services whose connections the holder has to end: those of
 	// the others end by a rule of the firewall, or as the server's own.
 	ends map[access.ServiceID]bool
 
 	mu    sync.Mutex
 	open  map[opened]time.Time // when the kernel closes it by itself, as clock.Monotonic has it
 	links links
+	owed  map[opened]bool // whose connections no holder could be told to end
 	shut  bool
 }
 
@@ -30,11 +32,11 @@ type opened struct {
 	prefix  netip.Prefix
 }
 
-// NewEnforcer returns the firewall, which is closed. The helper ends the
+// NewEnforcer returns the firewall, which is closed. The holder ends the
 // connections of the services that are given: of others their end is not its
 // concern.
 func NewEnforcer(c *Client, ends ...access.ServiceID) *Enforcer {
-	e := &Enforcer{client: c, ends: make(map[access.ServiceID]bool, len(ends)), open: map[opened]time.Time{}, links: links{}}
+	e := &Enforcer{client: c, ends: make(map[access.ServiceID]bool, len(ends)), open: map[opened]time.Time{}, links: links{}, owed: map[opened]bool{}}
 	for _, id := range ends {
 		e.ends[id] = true
 	}
@@ -83,6 +85,8 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 	var errs []error
 	for i, c := range asked {
 		switch {
+		case failed != nil && c.Revokes() && !c.Cut && errors.Is(failed[i], ErrDead):
+			delete(e.open, key(c)) // void already: whoever holds the firewall next closes it first
 		case failed != nil && failed[i] != nil:
 			if errs == nil {
 				errs = make([]error, len(changes))
@@ -93,9 +97,14 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 					undo[place]() // let in as it was before
 				}
 			}
-			if c.Revokes() {
-				// What cannot be closed alone is closed with everything: the helper
-				// does that when it is given up, and the server stops.
+			switch {
+			case !c.Revokes():
+			case errors.Is(failed[i], ErrDead):
+				delete(e.open, key(c))
+				e.owed[key(c)] = true
+			default:
+				// What cannot be closed alone is closed with everything: the holder
+				// does that when it is given up.
 				e.client.lost(fmt.Errorf("close the firewall for %s: %w", c.Peer, failed[i]))
 			}
 		case c.Revokes():
@@ -105,6 +114,26 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 		}
 	}
 	return errs
+}
+
+// Resume tells a holder that has just been found to end the connections that no
+// holder could be told to end before.
+func (e *Enforcer) Resume() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	changes := make([]access.Change, 0, len(e.owed))
+	for o := range e.owed {
+		if _, again := e.open[o]; !again {
+			changes = append(changes, access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}, Cut: true})
+		}
+	}
+	errs := e.client.apply(changes)
+	for i, c := range changes {
+		if errs == nil || !errors.Is(errs[i], ErrDead) {
+			delete(e.owed, key(c))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Close implements access.Enforcer. Connections live on that are not the
@@ -118,7 +147,7 @@ func (e *Enforcer) Close() error {
 		changes = append(changes, access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}})
 	}
 	clear(e.open)
-	failed := slices.DeleteFunc(e.client.apply(changes), func(err error) bool { return err == nil })
+	failed := slices.DeleteFunc(e.client.apply(changes), func(err error) bool { return err == nil || errors.Is(err, ErrDead) })
 	if len(failed) > 0 {
 		return e.client.lost(fmt.Errorf("close the firewall: %w", failed[0]))
 	}

@@ -13,6 +13,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/verify/schedule"
 )
 
 // running is a clock that nothing moves.
@@ -31,8 +32,10 @@ type wall struct {
 	ports   []uint16
 	ended   chan []access.Change // by one look each
 	closed  int
-	fail    error
-	fails   func(access.Change) bool // nil: for all
+	// refusesToClose is how often Close still fails.
+	refusesToClose int
+	fail           error
+	fails          func(access.Change) bool // nil: for all
 }
 
 func (f *wall) Apply(changes []access.Change) (errs []error) {
@@ -60,6 +63,10 @@ func (f *wall) Disconnect(c []access.Change) error {
 
 func (f *wall) Close() error {
 	f.closed++
+	if f.refusesToClose > 0 {
+		f.refusesToClose--
+		return errors.New("no table")
+	}
 	return nil
 }
 
@@ -68,7 +75,7 @@ func (f *wall) last() []access.Change { return f.applied[len(f.applied)-1] }
 // serve runs a helper that has read a configuration with the digest 1.
 func serve(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Client, <-chan helpertest.Ended) {
 	t.Helper()
-	return helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Firewall: f, Clock: now})
+	return helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(f), Schedule: highPorts, Clock: now})
 }
 
 func ready(t *testing.T, f helper.Firewall) (*helper.Client, <-chan helpertest.Ended) {
@@ -79,10 +86,21 @@ func ready(t *testing.T, f helper.Firewall) (*helper.Client, <-chan helpertest.E
 func readyAt(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Client, <-chan helpertest.Ended) {
 	t.Helper()
 	c, done := serve(t, f, now)
-	if err := c.Ready(helper.Digest{1}); err != nil {
+	if err := c.Begin(t.Context(), helper.Digest{1}); err != nil {
 		t.Fatal(err)
 	}
 	return c, done
+}
+
+// highPorts draws all ports from 2000 for every minute.
+func highPorts() (helper.Schedule, error) {
+	return helper.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) {
+		list := make([]uint16, 0, 1<<16)
+		for p := 2000; p < 1<<16; p++ {
+			list = append(list, uint16(p))
+		}
+		return [][]uint16{list}, nil
+	}}, nil
 }
 
 var oneService = helper.Policy{Services: []helper.Service{{ID: ssh, Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
@@ -220,18 +238,133 @@ func TestSuspended(t *testing.T) {
 	<-done
 }
 
+// TestHelperOfAnotherConfiguration: neither of the two knows whose is right, and
+// nothing is touched.
 func TestHelperOfAnotherConfiguration(t *testing.T) {
 	var f wall
 	c, done := serve(t, &f, running)
-	if err := c.Ready(helper.Digest{2}); !errors.Is(err, helper.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected 0200") {
+	if err := c.Begin(t.Context(), helper.Digest{2}); !errors.Is(err, helper.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected 0200") {
 		t.Errorf("got %v", err)
 	}
-	if e := <-done; e.Ordered || f.closed != 1 {
+	if e := <-done; e.Ordered || f.closed != 0 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 	if err := one(helper.NewEnforcer(c), opens(peer("192.0.2.1"), time.Hour)); !errors.Is(err, helper.ErrDead) || len(f.applied) != 0 {
 		t.Errorf("afterwards: %v, applied %v", err, f.applied)
 	}
+}
+
+// TestNothingIsTouchedBeforeTheServerBegins: a server that does not get its state
+// directory leaves the firewall as it is.
+func TestNothingIsTouchedBeforeTheServerBegins(t *testing.T) {
+	claimed := 0
+	cfg := helper.Config{Policy: oneService, Digest: helper.Digest{1}, Clock: running, Claim: func() (helper.Firewall, error) {
+		claimed++
+		return &wall{}, nil
+	}}
+	c, done := helpertest.Serve(t, cfg)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if e := <-done; e.Ordered || e.Err != nil || claimed != 0 {
+		t.Errorf("ended %+v, claimed %d times", e, claimed)
+	}
+	c, done = helpertest.Serve(t, cfg)
+	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, helper.ErrRefused) {
+		t.Errorf("before it begins: %v", err)
+	}
+	if e := <-done; claimed != 0 {
+		t.Errorf("ended %+v, claimed %d times", e, claimed)
+	}
+	// What the claim fails by is what the server hears.
+	cfg.Claim = func() (helper.Firewall, error) { return nil, errors.New("another one's table") }
+	c, done = helpertest.Serve(t, cfg)
+	if err := c.Begin(t.Context(), helper.Digest{1}); err == nil || !strings.Contains(err.Error(), "another one's table") {
+		t.Errorf("got %v", err)
+	}
+	<-done
+}
+
+// TestTheLastActIsHeard: a server that stops in order hears that everything is
+// closed, or why not.
+func TestTheLastActIsHeard(t *testing.T) {
+	f := wall{refusesToClose: 1}
+	c, done := ready(t, &f)
+	if err := c.Stop(); err == nil || !strings.Contains(err.Error(), "no table") {
+		t.Errorf("stopped with %v", err)
+	}
+	// It has tried again since.
+	if e := <-done; e.Ordered || e.Err == nil || f.closed != 2 {
+		t.Errorf("ended %+v, closed %d times", e, f.closed)
+	}
+	f = wall{}
+	exits := 0
+	c, done = helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Exit: func() error {
+		if exits++; f.closed != 1 {
+			t.Error("the exit came before the end")
+		}
+		return nil
+	}})
+	if err := errors.Join(c.Begin(t.Context(), helper.Digest{1}), c.Stop()); err != nil {
+		t.Error(err)
+	}
+	if e := <-done; !e.Ordered || exits != 1 {
+		t.Errorf("ended %+v, %d exits", e, exits)
+	}
+}
+
+// TestKnockPortsAreRead: which ports may take knocks is what the holder reads when
+// the server begins, and when it reloads.
+func TestKnockPortsAreRead(t *testing.T) {
+	var f wall
+	port, reads := uint16(2000), 0
+	c, done := helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Schedule: func() (helper.Schedule, error) {
+		reads++
+		if port == 0 {
+			return helper.Schedule{}, errors.New("no secret")
+		}
+		p := port
+		return helper.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
+	}})
+	if err := c.Begin(t.Context(), helper.Digest{1}); err != nil {
+		t.Fatal(err)
+	}
+	may := func(when string, want map[uint16]bool) {
+		t.Helper()
+		for p, ok := range want {
+			if err := c.OpenKnockPorts([]uint16{p}, time.Second); (err == nil) != ok {
+				t.Errorf("%s: port %d: %v", when, p, err)
+			}
+		}
+	}
+	port = 3000
+	may("at first", map[uint16]bool{2000: true, 3000: false})
+	settle, err := c.Reread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	may("while it reloads", map[uint16]bool{2000: true, 3000: true})
+	if err := settle(false); err != nil {
+		t.Error(err)
+	}
+	may("after it was aborted", map[uint16]bool{2000: true, 3000: false})
+	if settle, err = c.Reread(); err != nil {
+		t.Fatal(err)
+	}
+	if err := settle(true); err != nil {
+		t.Error(err)
+	}
+	may("after a reload", map[uint16]bool{2000: false, 3000: true})
+	port = 0
+	if _, err := c.Reread(); err == nil || !strings.Contains(err.Error(), "no secret") {
+		t.Errorf("got %v", err)
+	}
+	may("after one that failed", map[uint16]bool{3000: true})
+	if reads != 4 {
+		t.Errorf("read %d times", reads)
+	}
+	c.Stop()
+	<-done
 }
 
 func TestHelperClosesWhenTheServerDies(t *testing.T) {

@@ -18,7 +18,14 @@ const (
 	kindChanges    kind = iota + 1 // a list of changes
 	kindKnockPorts                 // UDP ports take knocks for a time, from now
 	kindExit                       // the server stops in order
+	kindBegin                      // the first one: the server's Version and Digest
+	kindReread                     // read again from which ports knocks may come
+	kindSettle                     // what was read is in force, or left
 )
+
+// Version is that of the messages. The first request and its answer have it in
+// their second byte, in every version.
+const Version = 2
 
 const (
 	// MaxChanges is how many changes, or ports, a request has at most.
@@ -39,6 +46,9 @@ type request struct {
 	changes []access.Change
 	ports   []uint16
 	lasts   time.Duration // of the ports
+	version byte          // of the server's messages; of another one nothing else is known
+	digest  Digest        // of what the server has read
+	commit  bool          // what was read again is in force
 }
 
 // milliseconds returns how long something lasts, as requests have it.
@@ -93,6 +103,17 @@ func appendPorts(b []byte, ports []uint16, lasts time.Duration) ([]byte, error) 
 	return b, nil
 }
 
+func appendBegin(b []byte, own Digest) []byte {
+	return append(append(b, byte(kindBegin), Version), own[:]...)
+}
+
+func appendSettle(b []byte, commit bool) []byte {
+	if commit {
+		return append(b, byte(kindSettle), 1)
+	}
+	return append(b, byte(kindSettle), 0)
+}
+
 // parse reads a request that came now. Nothing of b is retained.
 func parse(b []byte, now time.Time) (r request, err error) {
 	if len(b) == 0 || len(b) > maxRequest {
@@ -100,7 +121,16 @@ func parse(b []byte, now time.Time) (r request, err error) {
 	}
 	r.kind, b = kind(b[0]), b[1:]
 	switch {
-	case r.kind == kindExit && len(b) == 0:
+	case (r.kind == kindExit || r.kind == kindReread) && len(b) == 0:
+		return r, nil
+	case r.kind == kindSettle && len(b) == 1 && b[0] <= 1:
+		r.commit = b[0] == 1
+		return r, nil
+	case r.kind == kindBegin && len(b) > 0 && b[0] != Version:
+		r.version = b[0]
+		return r, nil
+	case r.kind == kindBegin && len(b) == 1+len(r.digest):
+		r.version, r.digest = b[0], Digest(b[1:])
 		return r, nil
 	case r.kind == kindKnockPorts && len(b) > portsHead && len(b)%2 == 0 && len(b) <= portsHead+2*MaxChanges:
 		r.lasts = time.Duration(binary.BigEndian.Uint32(b)) * time.Millisecond

@@ -12,6 +12,7 @@ import (
 
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/verify/schedule"
 )
 
 var (
@@ -56,6 +57,16 @@ func TestRequestsComeAsTheyWere(t *testing.T) {
 	if got, err := parse(b, epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindKnockPorts, ports: []uint16{1025, 65535}, lasts: 3 * time.Minute}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	if got, err := parse(appendBegin(nil, Digest{7}), epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindBegin, version: Version, digest: Digest{7}}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	// Of another version nothing is read but that.
+	if got, err := parse([]byte{byte(kindBegin), Version + 1, 9, 9}, epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindBegin, version: Version + 1}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := parse(appendSettle(nil, true), epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindSettle, commit: true}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
 	if got, err := parse([]byte{byte(kindExit)}, epoch); err != nil || got.kind != kindExit {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -93,7 +104,7 @@ func TestParseRefuses(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing": nil, "no changes": good[:1], "half a change": good[:changeSize], "a byte too many": append(bytes.Clone(good), 0),
 		"too many changes": append(good[:1:1], bytes.Repeat(good[1:], MaxChanges+1)...),
-		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(kindExit)+1),
+		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(kindSettle)+1),
 		"a family that is none": broken(13, 5), "an address of no family": broken(13, 0),
 		"something behind the address": broken(changeSize, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
 		"bits that are no peer's": of(6, 56, "2001:db8::"), "an address and 64 bits": of(6, 64, "2001:db8::1"),
@@ -101,7 +112,9 @@ func TestParseRefuses(t *testing.T) {
 		"anyone, and an address": of(4, 0, "192.0.2.1"),
 		"another flag":           broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
 		"no ports": ports(0), "half a port": append(ports(1), 0), "too many ports": ports(MaxChanges + 1),
-		"an exit with more": {byte(kindExit), 0},
+		"an exit with more": {byte(kindExit), 0}, "another reading with more": {byte(kindReread), 0},
+		"half a decision": {byte(kindSettle)}, "a decision that is none": {byte(kindSettle), 2}, "a decision with more": {byte(kindSettle), 1, 0},
+		"a beginning of no version": {byte(kindBegin)}, "half a digest": appendBegin(nil, Digest{})[:20], "a beginning with more": append(appendBegin(nil, Digest{}), 0),
 	} {
 		if got, err := parse(b, epoch); err == nil {
 			t.Errorf("%s: parsed as %+v", name, got)
@@ -120,6 +133,10 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(ports)
 	f.Add([]byte{byte(kindExit)})
+	f.Add([]byte{byte(kindReread)})
+	f.Add(appendSettle(nil, true))
+	f.Add(appendBegin(nil, Digest{1, 2, 3}))
+	f.Add([]byte{byte(kindBegin), Version + 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parse(b, epoch)
 		if err != nil {
@@ -131,6 +148,13 @@ func FuzzParse(f *testing.F) {
 			again = encode(t, r.changes...)
 		case kindKnockPorts:
 			again, err = appendPorts(nil, r.ports, r.lasts)
+		case kindSettle:
+			again = appendSettle(nil, r.commit)
+		case kindBegin:
+			if r.version != Version {
+				return // the rest is another release's affair
+			}
+			again = appendBegin(nil, r.digest)
 		}
 		if err != nil || !bytes.Equal(again, b) {
 			t.Errorf("%x became %x, %v", b, again, err)
@@ -171,7 +195,7 @@ func TestRepliesComeAsTheyWere(t *testing.T) {
 			t.Errorf("change %d has not failed", i)
 		}
 	}
-	if _, err := parseReply(refusal(one), 3); !errors.Is(err, errRefused) {
+	if _, err := parseReply(refusal(one), 3); !errors.Is(err, ErrRefused) {
 		t.Errorf("a refusal: %v", err)
 	}
 	for name, b := range map[string][]byte{
@@ -186,11 +210,34 @@ func TestRepliesComeAsTheyWere(t *testing.T) {
 	}
 }
 
+func TestHelloTellsWhatIsWrong(t *testing.T) {
+	own := Digest{1}
+	for name, row := range map[string]struct {
+		reply []byte
+		want  error
+	}{
+		"ready":                 {[]byte{byte(answerReady), Version}, nil},
+		"another version":       {[]byte{byte(answerVersion), Version + 1}, ErrOtherRelease},
+		"ready by another one":  {[]byte{byte(answerReady), Version + 1}, errReply},
+		"the first version":     {append([]byte{byte(answerReady)}, own[:]...), ErrOtherRelease},
+		"another configuration": {append([]byte{byte(answerOther)}, make([]byte, len(own))...), ErrOtherConfiguration},
+		"a refusal":             {refusal(errors.New("no")), ErrRefused},
+		"nothing":               {nil, errReply},
+		"done":                  {results(nil), errReply},
+		"half a digest":         {[]byte{byte(answerOther), 1}, errReply},
+	} {
+		if err := parseHello(row.reply, own); !errors.Is(err, row.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func FuzzReply(f *testing.F) {
 	f.Add(results(make([]error, 3)))
 	f.Add(results([]error{nil, errors.New("no room"), errors.New("no table")}))
 	f.Add(refusal(errors.New("no")))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		parseHello(b, Digest{})
 		if errs, err := parseReply(b, 3); err == nil && errs != nil && len(errs) != 3 {
 			t.Errorf("%d errors of 3 changes", len(errs))
 		}
@@ -240,16 +287,41 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%+v: %v", row.change, err)
 		}
 	}
-	for _, row := range []struct {
-		port  uint16
-		lasts time.Duration
-		may   bool
+	// Only what is drawn for now takes knocks, until its own end.
+	drawn := Schedule{Tolerance: 5 * time.Second, Ports: func(m schedule.Minute) ([][]uint16, error) {
+		return [][]uint16{{uint16(2000 + m%60), 1024, 51820}}, nil
+	}}
+	minute := schedule.MinuteOf(epoch)
+	now := minute.Start().Add(30 * time.Second)
+	of := func(m schedule.Minute) uint16 { return uint16(2000 + m%60) }
+	for name, row := range map[string]struct {
+		port      uint16
+		lasts     time.Duration
+		now       time.Time
+		schedules []Schedule
+		may       bool
 	}{
-		{1025, 3 * time.Minute, true}, {1024, time.Minute, false}, {1025, 3*time.Minute + 1, false}, {1025, 0, false}, {51820, time.Minute, false},
+		"of this minute":                  {of(minute), 35 * time.Second, now, []Schedule{drawn}, true},
+		"longer than it is drawn for":     {of(minute), 41 * time.Second, now, []Schedule{drawn}, false},
+		"for no time":                     {of(minute), 0, now, []Schedule{drawn}, false},
+		"for more than three minutes":     {of(minute), 3*time.Minute + 1, now, []Schedule{{drawn.Ports, time.Hour}}, false},
+		"drawn for no minute":             {2999, time.Second, now, []Schedule{drawn}, false},
+		"of the next minute":              {of(minute + 1), time.Second, now, []Schedule{drawn}, false},
+		"of the next minute, almost":      {of(minute + 1), time.Minute, now.Add(21 * time.Second), []Schedule{drawn}, true},
+		"of the minute that is just over": {of(minute), time.Millisecond, now.Add(38 * time.Second), []Schedule{drawn}, true},
+		"of a minute that is over":        {of(minute), time.Millisecond, now.Add(42 * time.Second), []Schedule{drawn}, false},
+		"of what was read again":          {of(minute), time.Second, now, []Schedule{{}, drawn}, true},
+		"with the larger tolerance":       {of(minute), 60 * time.Second, now, []Schedule{drawn, {drawn.Ports, 30 * time.Second}}, true},
+		"without a schedule":              {of(minute), time.Second, now, nil, false},
+		"a low port, though drawn":        {1024, time.Second, now, []Schedule{drawn}, false},
+		"a service's port, though drawn":  {51820, time.Second, now, []Schedule{drawn}, false},
 	} {
-		if err := p.checkPorts([]uint16{2000, row.port}, row.lasts); (err == nil) != row.may {
-			t.Errorf("port %d for %s: %v", row.port, row.lasts, err)
+		if err := p.checkPorts([]uint16{row.port}, row.lasts, row.now, row.schedules...); (err == nil) != row.may {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if err := p.checkPorts([]uint16{of(minute), 2999}, time.Second, now, drawn); err == nil {
+		t.Error("a port that is drawn brings another one with it")
 	}
 	for name, change := range map[string]func(*Policy){
 		"a service twice": func(p *Policy) { p.Services = append(p.Services, p.Services[0]) },

@@ -69,14 +69,22 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 }
 
 // checkPorts says what of ports that are to take knocks is not in line with the
-// configuration.
-func (p Policy) checkPorts(ports []uint16, lasts time.Duration) error {
+// configuration: only those that a schedule has drawn may, until its end of them.
+func (p Policy) checkPorts(ports []uint16, lasts time.Duration, now time.Time, schedules ...Schedule) error {
 	if lasts <= 0 || lasts > schedule.MaxOpen {
 		return fmt.Errorf("ports may take knocks for at most %s, got %s", schedule.MaxOpen, lasts)
 	}
+	drawn, err := drawn(now, schedules)
+	if err != nil {
+		return fmt.Errorf("draw the ports: %w", err)
+	}
 	for _, port := range ports {
-		if port < schedule.MinPort || slices.Contains(p.Taken, port) {
+		end, ok := drawn[port]
+		if !ok || port < schedule.MinPort || slices.Contains(p.Taken, port) {
 			return fmt.Errorf("port %d may take no knocks", port)
+		}
+		if left := end.Sub(now) + slack; lasts > left {
+			return fmt.Errorf("port %d may take knocks for at most %s, got %s", port, left, lasts)
 		}
 	}
 	return nil

@@ -11,10 +11,12 @@ import (
 type answer uint8
 
 const (
-	answerReady   answer = iota + 1 // the helper hears us; its Digest follows
+	answerReady   answer = iota + 1 // everything is closed, and the holder hears us; its Version follows
 	answerDone                      // all is done
 	answerRefused                   // nothing is done; why follows
 	answerFailed                    // some changes are not done; which, and why, follows
+	answerVersion                   // the holder speaks another version, which follows
+	answerOther                     // the holder has read another configuration, whose Digest follows
 )
 
 const (
@@ -31,6 +33,26 @@ var errReply = errors.New("a reply that cannot be understood")
 func refusal(why error) []byte { return append([]byte{byte(answerRefused)}, reason(why)...) }
 
 func reason(err error) []byte { return []byte(err.Error())[:min(len(err.Error()), maxReason)] }
+
+// parseHello reads the reply to the first request.
+func parseHello(b []byte, own Digest) error {
+	if len(b) == 0 {
+		return errReply
+	}
+	switch kind, b := answer(b[0]), b[1:]; {
+	case kind == answerReady && len(b) == 1 && b[0] == Version:
+		return nil
+	case kind == answerVersion && len(b) > 0:
+		return fmt.Errorf("%w: it speaks version %d, expected %d", ErrOtherRelease, b[0], Version)
+	case kind == answerReady && len(b) == len(own): // as the first version has it
+		return fmt.Errorf("%w: it speaks version 1, expected %d", ErrOtherRelease, Version)
+	case kind == answerOther && len(b) == len(own):
+		return fmt.Errorf("%w: the digest of its policy and firewall is %x, expected %x", ErrOtherConfiguration, b[:8], own[:8])
+	case kind == answerRefused:
+		return fmt.Errorf("the firewall's holder: %w: %s", ErrRefused, b)
+	}
+	return errReply
+}
 
 // results is the reply to changes, of which each has an error or nil; none at
 // all: all is done. It is: how many have failed, for each its place and its
@@ -77,15 +99,15 @@ func parseReply(b []byte, n int) (errs []error, err error) {
 			return nil, nil
 		}
 	case answerRefused:
-		return nil, fmt.Errorf("the privileged helper: %w: %s", errRefused, b)
+		return nil, fmt.Errorf("the firewall's holder: %w: %s", ErrRefused, b)
 	case answerFailed:
 		return parseFailed(b, n)
 	}
 	return nil, errReply
 }
 
-// errRefused says that nothing of a request was done.
-var errRefused = errors.New("refused")
+// ErrRefused says that the holder has done nothing of a request.
+var ErrRefused = errors.New("refused")
 
 func parseFailed(b []byte, n int) ([]error, error) {
 	if len(b) < 2 {
@@ -102,7 +124,7 @@ func parseFailed(b []byte, n int) ([]error, error) {
 		if b = b[2:]; size > len(b) {
 			return nil, errReply
 		}
-		reasons = append(reasons, fmt.Errorf("the privileged helper: %s", b[:size]))
+		reasons = append(reasons, fmt.Errorf("the firewall's holder: %s", b[:size]))
 		b = b[size:]
 	}
 	errs := make([]error, n)

@@ -13,7 +13,7 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// Firewall is what the helper changes. It is *firewall.Table. Apply leaves
+// Firewall is what the holder changes. It is *firewall.Table. Apply leaves
 // connections alone: to end them is Disconnect's.
 type Firewall interface {
 	access.Enforcer
@@ -24,13 +24,28 @@ type Firewall interface {
 	Disconnect([]access.Change) error
 }
 
-// Config is what Serve needs. All of it is required.
+// Config is what Serve needs. Exit may be nil, and so may Schedule: then no port
+// may take knocks.
 type Config struct {
-	Policy   Policy
-	Digest   Digest // of what this process has read: see DigestOf
-	Firewall Firewall
-	Clock    clock.Clock
-	Log      *slog.Logger
+	Policy Policy
+	Digest Digest // of what this process has read: see DigestOf
+	// Claim returns the firewall, closed. It is called when a server begins that
+	// has read the same configuration, and not before: a server that does not
+	// get its state directory has touched nothing.
+	Claim func() (Firewall, error)
+	// Schedule reads from which ports knocks may come, whenever a server begins
+	// or reloads.
+	Schedule func() (Schedule, error)
+	// Exit is called after a server has stopped in order and everything is
+	// closed.
+	Exit  func() error
+	Clock clock.Clock
+	Log   *slog.Logger
+}
+
+// Claimed is the Config.Claim of a firewall that is there.
+func Claimed(f Firewall) func() (Firewall, error) {
+	return func() (Firewall, error) { return f, nil }
 }
 
 // Serve carries out what the server asks for over the socket, until its end
@@ -42,58 +57,121 @@ func Serve(socket *os.File, cfg Config) (ordered bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("take over the socket: %w", err)
 	}
-	defer conn.Close()
-	cuts := newCutter(cfg.Firewall, cfg.Log)
-	defer cuts.end()
-	defer func() { err = errors.Join(err, cfg.Firewall.Close()) }()
-	if err := cfg.Policy.validate(); err != nil {
+	s := session{Config: cfg, conn: conn}
+	return s.serve(time.Time{})
+}
+
+// session is one server's time with the holder.
+type session struct {
+	Config
+	conn     net.Conn
+	firewall Firewall // nil until the server has begun
+	cuts     cutter
+	current  Schedule
+	next     Schedule // read again, and not yet in force
+}
+
+// serve hears a server until its end, or its orderly stop. The first request has
+// to come by a time; zero: whenever.
+func (s *session) serve(first time.Time) (ordered bool, err error) {
+	defer s.conn.Close()
+	if err := s.Policy.validate(); err != nil {
 		return false, fmt.Errorf("the policy: %w", err)
 	}
-	if err := send(conn, append([]byte{byte(answerReady)}, cfg.Digest[:]...)); err != nil {
+	defer func() {
+		if s.firewall == nil {
+			return
+		}
+		if !ordered {
+			err = errors.Join(err, s.firewall.Close())
+		}
+		s.cuts.end()
+	}()
+	if err := s.conn.SetReadDeadline(first); err != nil {
 		return false, err
 	}
 	buffer := make([]byte, maxRequest+1)
 	for {
-		n, err := conn.Read(buffer)
+		n, err := s.conn.Read(buffer)
 		// An end of file, or a message without a byte, which nobody sends.
 		if errors.Is(err, io.EOF) || err == nil && n == 0 {
-			return ordered, nil
+			return false, nil
 		}
 		if err != nil {
-			return ordered, fmt.Errorf("hear the server: %w", err)
+			return false, fmt.Errorf("hear the server: %w", err)
 		}
-		reply, cut, exit := cfg.handle(buffer[:n])
-		ordered = ordered || exit
-		if err := send(conn, reply); err != nil {
-			return ordered, err
+		began := s.firewall != nil
+		reply, cut, exit := s.handle(buffer[:n])
+		if exit && s.firewall != nil {
+			// The last word is an answer: closed, or why not.
+			if err := s.exit(); err != nil {
+				send(s.conn, refusal(err))
+				return false, err
+			}
+			return true, send(s.conn, reply)
+		}
+		if err := send(s.conn, reply); err != nil {
+			return false, err
+		}
+		switch {
+		case s.firewall == nil:
+			return false, nil // what does not begin is over
+		case !began:
+			if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
+				return false, err
+			}
 		}
 		if len(cut) > 0 {
-			cuts.add(cut)
+			s.cuts.add(cut)
 		}
 	}
 }
 
+// exit closes everything after the server's orderly stop.
+func (s *session) exit() error {
+	if err := s.firewall.Close(); err != nil || s.Exit == nil {
+		return err
+	}
+	return s.Exit()
+}
+
 // handle deals with one request, but for ending connections, which takes longer
 // than the server waits: those of cut are still to end.
-func (cfg Config) handle(b []byte) (reply []byte, cut []access.Change, exit bool) {
-	now := cfg.Clock.Boot()
+func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool) {
+	now := s.Clock.Boot()
 	r, err := parse(b, now)
 	if err != nil {
 		return refusal(err), nil, false
 	}
+	if s.firewall == nil || r.kind == kindBegin {
+		return s.begin(r), nil, false
+	}
 	switch r.kind {
 	case kindExit:
 		return results(nil), nil, true
-	case kindKnockPorts:
-		if err := cfg.Policy.checkPorts(r.ports, r.lasts); err != nil {
+	case kindReread:
+		next, err := s.read()
+		if err != nil {
 			return refusal(err), nil, false
 		}
-		if err := cfg.Firewall.OpenKnockPorts(r.ports, r.lasts); err != nil {
+		s.next = next
+		return results(nil), nil, false
+	case kindSettle:
+		if r.commit && s.next.Ports != nil {
+			s.current = s.next
+		}
+		s.next = Schedule{}
+		return results(nil), nil, false
+	case kindKnockPorts:
+		if err := s.Policy.checkPorts(r.ports, r.lasts, s.Clock.Wall(), s.current, s.next); err != nil {
+			return refusal(err), nil, false
+		}
+		if err := s.firewall.OpenKnockPorts(r.ports, r.lasts); err != nil {
 			return refusal(err), nil, false
 		}
 		return results(nil), nil, false
 	}
-	errs := cfg.apply(r.changes, now)
+	errs := s.apply(r.changes, now)
 	for i, c := range r.changes {
 		if c.Cut && errs[i] == nil {
 			cut = append(cut, c)
@@ -102,15 +180,46 @@ func (cfg Config) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 	return results(errs), cut, false
 }
 
+// begin answers the first request. Unless it begins, nothing is touched.
+func (s *session) begin(r request) []byte {
+	switch {
+	case r.kind != kindBegin:
+		return refusal(errors.New("a request before the first one"))
+	case r.version != Version:
+		return []byte{byte(answerVersion), Version}
+	case s.firewall != nil:
+		return refusal(errors.New("it has begun before"))
+	case r.digest != s.Digest:
+		return append([]byte{byte(answerOther)}, s.Digest[:]...)
+	}
+	f, err := s.Claim()
+	if err != nil {
+		return refusal(err)
+	}
+	s.firewall, s.cuts = f, newCutter(f, s.Log)
+	if s.current, err = s.read(); err != nil {
+		// The server may serve once that is mended: until then nobody can knock.
+		s.Log.Error("knock ports unknown to the firewall's holder", "error", err)
+	}
+	return []byte{byte(answerReady), Version}
+}
+
+func (s *session) read() (Schedule, error) {
+	if s.Schedule == nil {
+		return Schedule{}, nil
+	}
+	return s.Schedule()
+}
+
 // apply carries out those changes that are in line with the configuration. It
 // returns the error of each, or nil.
-func (cfg Config) apply(changes []access.Change, now time.Time) []error {
+func (s *session) apply(changes []access.Change, now time.Time) []error {
 	errs := make([]error, len(changes))
 	may := make([]access.Change, 0, len(changes))
 	of := make([]int, 0, len(changes)) // the place of each
 	for i, c := range changes {
-		if err := cfg.Policy.checkChange(c, now); err != nil {
-			errs[i] = fmt.Errorf("%w: %w", errRefused, err)
+		if err := s.Policy.checkChange(c, now); err != nil {
+			errs[i] = fmt.Errorf("%w: %w", ErrRefused, err)
 			continue
 		}
 		may, of = append(may, c), append(of, i)
@@ -118,7 +227,7 @@ func (cfg Config) apply(changes []access.Change, now time.Time) []error {
 	if len(may) == 0 {
 		return errs
 	}
-	for i, err := range cfg.Firewall.Apply(may) {
+	for i, err := range s.firewall.Apply(may) {
 		errs[of[i]] = err
 	}
 	return errs

@@ -32,6 +32,9 @@ type Config struct {
 	StateDir    string
 	Relaxed     bool // a grant takes effect before its nonces are on disk
 	AdminSocket string
+	// FirewallSocket is where a holder of the firewall answers that goes on by
+	// itself, if there is one.
+	FirewallSocket string
 
 	User          string   // empty: none
 	Stealth       bool     // unsolicited UDP gets no answer, wherever it goes

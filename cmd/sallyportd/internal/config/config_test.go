@@ -44,7 +44,7 @@ func TestReference(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := *cfg
-		for path, want := range map[*string]string{&c.Path: "c.toml", &c.ClientsPath: "clients.txt", &c.PortSecret.Path: "port_secret", &c.AdminSocket: "sallyportd.sock", &c.StateDir: "state"} {
+		for path, want := range map[*string]string{&c.Path: "c.toml", &c.ClientsPath: "clients.txt", &c.PortSecret.Path: "port_secret", &c.AdminSocket: "sallyportd.sock", &c.FirewallSocket: "firewall.sock", &c.StateDir: "state"} {
 			if *path != filepath.Join(dir, want) {
 				t.Errorf("%s, want %s", *path, want)
 			}

@@ -27,7 +27,7 @@ func (c *Config) Firewall() (f firewall.Config) {
 	return f
 }
 
-// Policy is what the server may ask of the privileged helper.
+// Policy is what the server may ask of the firewall's holder.
 func (c *Config) Policy() helper.Policy {
 	p := helper.Policy{Taken: c.UDPPorts()}
 	for i := range c.Services {
@@ -39,10 +39,16 @@ func (c *Config) Policy() helper.Policy {
 	return p
 }
 
-// Digest is that of what the server and its helper have both to read.
+// Schedule is how the ports of knocks are drawn, for the firewall's holder. The
+// configuration must have its port secrets.
+func (c *Config) Schedule() helper.Schedule {
+	return helper.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance}
+}
+
+// Digest is that of what the server and the holder must both have read.
 func (c *Config) Digest() helper.Digest { return helper.DigestOf(c.Policy(), c.Firewall()) }
 
-// CutByHelper are the services whose connections only the helper can end: they
+// CutByHelper are the services whose connections only the holder can end: they
 // are neither the server's own, nor does a rule of the firewall end them.
 func (c *Config) CutByHelper() (ids []access.ServiceID) {
 	for i := range c.Services {

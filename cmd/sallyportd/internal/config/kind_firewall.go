@@ -14,23 +14,30 @@ import (
 
 // rawFirewall are the keys of a port that another program has.
 type rawFirewall struct {
-	Hook   string `toml:"hook" kinds:"firewall" default:"input" oneof:"input|forward" reload:"restart" expect:"\"input\" or \"forward\""`
+	Hook   string `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
 	Policy string `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
 }
 
 // guarded is a port that another program listens on, or that this host
 // publishes for another one, behind the firewall.
-type guarded struct{ forward, reject bool }
+type guarded struct {
+	hook   firewall.Hook
+	reject bool
+}
+
+var hooks = map[string]firewall.Hook{
+	"prerouting": firewall.HookPrerouting, "forward": firewall.HookForward, "input": firewall.HookInput,
+}
 
 func readFirewall(r *rawService, _ *tomlfile.File, _, _ string, _ *Service) (kind, error) {
-	return guarded{forward: r.Hook == "forward", reject: r.Policy == "reject"}, nil
+	return guarded{hook: hooks[r.Hook], reject: r.Policy == "reject"}, nil
 }
 
 func (guarded) describe(s *Service) string { return s.Protocol() + " port behind the firewall" }
 
 func (guarded) binds() bool { return false }
 
-func (g guarded) published() bool { return g.forward }
+func (g guarded) published() bool { return g.hook == firewall.HookForward }
 
 func (guarded) fixed() (what, value string) { return "", "" }
 
@@ -43,7 +50,7 @@ func (guarded) firewall(s *Service, _ Host) string {
 }
 
 func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
-	p.Forward, p.Reject, p.Cut = g.forward, g.reject, s.Terms.Cut
+	p.Hook, p.Reject, p.Cut = g.hook, g.reject, s.Terms.Cut
 }
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {

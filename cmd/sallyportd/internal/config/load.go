@@ -14,9 +14,10 @@ type Need int
 
 // What Load reads beside the configuration itself.
 const (
-	Alone   Need = iota // nothing
-	Secrets             // the secrets of ports and operations
-	All                 // and whether the directories to serve are there: to serve, and to check
+	Alone       Need = iota // nothing
+	PortSecrets             // the secrets of ports
+	Secrets                 // and of operations
+	All                     // and whether the directories to serve are there: to serve, and to check
 )
 
 // Load reads a configuration, and of the files that it names those that are
@@ -39,6 +40,9 @@ func Load(path string, need Need) (*Config, error) {
 		}
 	}
 	for i, o := range r.Operation {
+		if need < Secrets {
+			break
+		}
 		if c.Operations[i].Secret, err = readSecret(path, o.Secret, o.SecretFile); err != nil {
 			return nil, fmt.Errorf("read the secret of operation %q: %w", o.ID, err)
 		}

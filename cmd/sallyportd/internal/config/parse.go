@@ -108,6 +108,7 @@ func (r *raw) paths(f *tomlfile.File, c *Config) error {
 		path      *string
 	}{
 		{"clients", r.Clients, &c.ClientsPath}, {"state_dir", r.StateDir, &c.StateDir}, {"admin_socket", r.AdminSocket, &c.AdminSocket},
+		{"firewall_socket", r.FirewallSocket, &c.FirewallSocket},
 	} {
 		if p.text == "" {
 			return f.Errorf(p.key, "got nothing")

@@ -41,6 +41,7 @@ type raw struct {
 	StateDir                string       `toml:"state_dir" default:"state" reload:"restart" expect:"the path of a directory"`
 	Durability              string       `toml:"durability" default:"strict" oneof:"strict|relaxed" reload:"restart" expect:"\"strict\" or \"relaxed\""`
 	AdminSocket             string       `toml:"admin_socket" default:"sallyportd.sock" reload:"restart" expect:"the path of a socket for the administrator's commands"`
+	FirewallSocket          string       `toml:"firewall_socket" default:"firewall.sock" reload:"restart" expect:"the path of a socket, at which \"sallyportd firewall hold\" serves the server"`
 	Readers                 int          `toml:"readers" default:"0" range:"0..64" reload:"restart" expect:"a whole number from 0 (one a processor) to 64"`
 	ReceiveBuffer           int          `toml:"receive_buffer" default:"1048576" range:"0|4096..268435456" reload:"restart" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
 	KernelFilter            bool         `toml:"kernel_filter" default:"true" reload:"restart" expect:"true or false"`

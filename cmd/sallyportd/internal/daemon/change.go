@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/helper"
 	"sallyport/verify/wire"
 )
 
@@ -75,12 +77,34 @@ func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
 	return err
 }
 
+// preparePorts has the firewall's holder read from which ports knocks may come, and
+// then opens them.
 func (s *Server) preparePorts(ctx context.Context, c *change) error {
+	settle := func(bool) error { return nil }
+	if s.helper != nil && c.cfg != s.reloads.current {
+		f, err := s.helper.Reread()
+		switch {
+		case err == nil:
+			settle = f
+			c.undo = append(c.undo, func() { settle(false) })
+		case !errors.Is(err, helper.ErrDead): // the next holder reads it when it begins
+			return err
+		}
+	}
 	commit, abort, err := s.ingest.Prepare(ctx, c.plan.terms)
 	if err != nil {
 		return err
 	}
-	c.ports, c.undo = commit, append(c.undo, abort)
+	c.undo = append(c.undo, abort)
+	c.ports = func() error {
+		if err := commit(); err != nil {
+			return err
+		}
+		if err := settle(true); err != nil {
+			s.env.Log.Warn("firewall's holder not told of the reload", "error", err)
+		}
+		return nil
+	}
 	return nil
 }
 

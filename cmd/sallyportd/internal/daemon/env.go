@@ -5,6 +5,7 @@ import (
 
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/clock"
+	"sallyport/sessions/state"
 )
 
 // Env is what the server may touch of the world beside its files and the
@@ -13,6 +14,7 @@ type Env struct {
 	Host  config.Host
 	Clock clock.Clock
 	Log   *slog.Logger
+	State *state.Lock // of the state directory, which New takes over; nil: New takes it
 	// LogDropped returns how many lines the log has lost. nil: it loses none.
 	LogDropped func() uint64
 }

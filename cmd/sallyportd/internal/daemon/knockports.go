@@ -1,38 +1,105 @@
 package daemon
 
 import (
-	"fmt"
+	"context"
+	"log/slog"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/helper"
+	"sallyport/verify/schedule"
 )
 
-// knockPorts returns what has the firewall let knocks in at the ports that are
-// open, each until its time; nil without a holder. Where a service listens by
-// UDP, strangers' datagrams do not come.
-func knockPorts(taken []uint16, h *helper.Client, now func() time.Time) func(map[uint16]time.Time) error {
-	if h == nil {
-		return nil
-	}
-	known := map[uint16]time.Time{}
-	return func(open map[uint16]time.Time) error {
-		changed := map[time.Time][]uint16{} // by their ends, which are few
-		for p, until := range open {
-			if !known[p].Equal(until) && !slices.Contains(taken, p) {
-				changed[until] = append(changed[until], p)
-			}
+const (
+	// knockLook is how often the firewall's knock ports are held against what is
+	// open: the clock can be set at any moment.
+	knockLook = time.Second
+	// knockSlack is how much less than it should the firewall may let a port take
+	// knocks, before it is told again: clocks are slewed.
+	knockSlack = 100 * time.Millisecond
+)
+
+// knockPorts has the firewall let knocks in at the ports that are open, each until
+// its time. That is a time of day, which can be set; what the firewall was told
+// runs out by clock.Monotonic. Where a service listens by UDP, strangers'
+// datagrams do not come. Its methods may be called concurrently.
+type knockPorts struct {
+	taken []uint16
+	tell  func(ports []uint16, lasts time.Duration) error
+	clock clock.Clock
+	log   *slog.Logger
+
+	mu      sync.Mutex
+	open    map[uint16]time.Time // until when, by the time of day
+	told    map[uint16]time.Time // until when the firewall has it, by clock.Monotonic
+	failing bool
+}
+
+func newKnockPorts(taken []uint16, h *helper.Client, env Env) *knockPorts {
+	return &knockPorts{taken: taken, tell: h.OpenKnockPorts, clock: env.Clock, log: env.Log, told: map[uint16]time.Time{}}
+}
+
+// set says which ports are open. What the firewall cannot be told of now it is
+// told later: until then knocks there are lost, which opens nothing.
+func (k *knockPorts) set(open map[uint16]time.Time) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.open = open
+	k.look()
+	return nil
+}
+
+// again tells everything anew: the firewall has another holder.
+func (k *knockPorts) again() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.told)
+	k.look()
+}
+
+// run looks until ctx ends.
+func (k *knockPorts) run(ctx context.Context) {
+	tick := time.NewTicker(knockLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			k.mu.Lock()
+			k.look()
+			k.mu.Unlock()
 		}
-		for until, ports := range changed {
-			left := until.Sub(now())
-			if left < time.Millisecond {
-				continue // they close in this instant
-			}
-			if err := h.OpenKnockPorts(ports, left); err != nil {
-				return fmt.Errorf("tell the firewall of the ports: %w", err)
-			}
-		}
-		known = open
-		return nil
 	}
+}
+
+// look tells the firewall of the ports that it would close too early. The caller
+// holds the lock.
+func (k *knockPorts) look() {
+	wall, now := k.clock.Wall(), k.clock.Monotonic()
+	maps.DeleteFunc(k.told, func(_ uint16, until time.Time) bool { return !now.Before(until) })
+	missing := map[time.Duration][]uint16{} // by how long they are open, which are few
+	for p, until := range k.open {
+		left := min(until.Sub(wall), schedule.MaxOpen)
+		if left >= time.Millisecond && k.told[p].Sub(now) < left-knockSlack && !slices.Contains(k.taken, p) {
+			missing[left] = append(missing[left], p)
+		}
+	}
+	var failed error
+	for left, ports := range missing {
+		if err := k.tell(ports, left); err != nil {
+			failed = err
+			continue
+		}
+		for _, p := range ports {
+			k.told[p] = now.Add(left)
+		}
+	}
+	if failed != nil && !k.failing {
+		k.log.Error("knock ports not opened in the firewall; trying again every second", "error", failed)
+	}
+	k.failing = failed != nil
 }

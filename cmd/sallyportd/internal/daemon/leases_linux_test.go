@@ -129,11 +129,11 @@ open_max = "1s"
 func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Client, <-chan error) {
 	t.Helper()
 	time := clock.System()
-	table, err := firewall.Claim(cfg.Firewall(), time)
+	table, err := firewall.Claim(cfg.Firewall(), firewall.Owner{}, false, time)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return helpertest.Start(t, helper.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Firewall: table, Clock: time})
+	return helpertest.Start(t, helper.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Claim: helper.Claimed(table), Clock: time, Schedule: func() (helper.Schedule, error) { return cfg.Schedule(), nil }})
 }
 
 // elements is how many grants the firewall has.

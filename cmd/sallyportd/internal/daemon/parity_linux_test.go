@@ -29,7 +29,7 @@ func TestFirewallAgreesWithTheTable(t *testing.T) {
 	const marker = 65_535
 	packets := prefiltertest.Packets()
 	for _, row := range prefiltertest.Rows() {
-		table, err := firewall.Claim(firewall.Config{Stealth: true, Except: []uint16{marker}}, clock.System())
+		table, err := firewall.Claim(firewall.Config{Stealth: true, Except: []uint16{marker}}, firewall.Owner{}, false, clock.System())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/sessions/gate/heldport"
+	"sallyport/sessions/gate/helper"
 )
 
 // Control is what reaches a server from outside while it runs.
@@ -69,8 +70,11 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	if s.helper != nil {
-		// Without it nothing can be opened: the server has to be started again.
-		g.Go(func() error { return s.watchHelper(ctx, fail) })
+		g.Go(func() error { return s.watchHolder(ctx, fail) })
+		g.Go(func() error {
+			s.knocks.run(ctx)
+			return nil
+		})
 	}
 	ingestEnded := stage(ctx, s.ingest.Run)
 	decided := stage(ingestEnded, func(done context.Context) error {
@@ -122,13 +126,34 @@ func (s *Server) holdPorts() error {
 	return hint.With(errors.Join(errs...), "stop that program, or change \"listen\" of the service")
 }
 
-// watchHelper fails when the holder dies.
-func (s *Server) watchHelper(ctx context.Context, fail func()) error {
-	select {
-	case <-s.helper.Dead():
-		fail()
-		return hint.With(s.helper.Err(), "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
-	case <-ctx.Done():
+// watchHolder fails when a holder dies that the server has started: nothing can be
+// opened any more, and there is no other. Of one that goes on by itself it waits
+// for the next.
+func (s *Server) watchHolder(ctx context.Context, fail func()) error {
+	log, last := s.env.Log, ""
+	err := s.helper.Run(ctx, helper.Events{
+		Lost: func(why error) {
+			log.Error("firewall's holder lost; all leases end, and nothing opens until there is another", "error", why)
+			s.gate.EndAll()
+		},
+		Tried: func(why error) {
+			if text := why.Error(); text != last {
+				last = text
+				log.Warn("firewall's holder not reached; trying again", "error", why)
+			}
+		},
+		Found: func() {
+			last = ""
+			s.knocks.again()
+			if err := s.firewall.Resume(); err != nil {
+				log.Error("connections of revoked clients may live on", "error", err)
+			}
+			log.Info("firewall's holder found; everything is closed, and can be opened")
+		},
+	})
+	if err == nil {
 		return nil
 	}
+	fail()
+	return hint.With(err, "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
 }

@@ -19,8 +19,8 @@ import (
 	"sallyport/sessions/state"
 )
 
-// stateWait is how long the server before this one may take to stop.
-const stateWait = 5 * time.Second
+// StateWait is how long the server before this one may take to stop.
+const StateWait = 5 * time.Second
 
 // Server is the way of a datagram, wired: ingest -> sessions -> state -> gate.
 type Server struct {
@@ -31,6 +31,8 @@ type Server struct {
 	gate      announcing
 	services  []service
 	helper    *helper.Client // nil: none, and no firewall
+	firewall  *helper.Enforcer
+	knocks    *knockPorts
 	feed      admin.Feed
 	challenge *challenger // nil: there is no challenge–response protocol
 	reloads   reloads
@@ -44,11 +46,14 @@ type service struct {
 }
 
 // New makes everything that a configuration asks for. Nothing is open before
-// Run, which has to follow: the state directory is taken already. The helper is
-// nil if the configuration requires none.
+// Run, which has to follow: the state directory is taken already. The holder, which
+// has begun, is nil if the configuration requires none.
 func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Client, env Env) (_ *Server, err error) {
 	p, err := newPlan(cfg, list)
 	if err != nil {
+		if env.State != nil {
+			env.State.Close()
+		}
 		return nil, err
 	}
 	s := &Server{env: env, helper: h}
@@ -75,13 +80,18 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 	if err != nil {
 		return nil, err
 	}
+	var tellKnockPorts func(map[uint16]time.Time) error
+	if h != nil {
+		s.knocks = newKnockPorts(cfg.UDPPorts(), h, env)
+		tellKnockPorts = s.knocks.set
+	}
 	s.ingest, err = ingest.New(ingest.Config{
 		Addresses:     cfg.Listen,
 		Readers:       workers,
 		ReceiveBuffer: cfg.ReceiveBuffer,
 		Unfiltered:    !cfg.KernelFilter,
 		Terms:         p.terms,
-		KnockPorts:    knockPorts(cfg.UDPPorts(), h, env.Clock.Wall),
+		KnockPorts:    tellKnockPorts,
 		Sink:          s.sessions,
 		Now:           env.Clock.Wall,
 		Log:           env.Log,
@@ -103,7 +113,8 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (err error) {
 	now := s.env.Clock.Wall()
 	s.state, err = state.Open(ctx, state.Config{
-		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Tolerance: cfg.Tolerance, Now: now, Monotonic: s.env.Clock.Monotonic, Wait: stateWait, Log: s.env.Log,
+		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Tolerance: cfg.Tolerance, Now: now, Monotonic: s.env.Clock.Monotonic, Wait: StateWait, Log: s.env.Log,
+		Lock: s.env.State,
 	})
 	if err != nil {
 		return err
@@ -124,7 +135,8 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	var shared []access.Enforcer
 	if s.helper != nil {
-		shared = append(shared, helper.NewEnforcer(s.helper, cfg.CutByHelper()...))
+		s.firewall = helper.NewEnforcer(s.helper, cfg.CutByHelper()...)
+		shared = append(shared, s.firewall)
 	}
 	var list []*gate.Service
 	for i := range cfg.Services {

@@ -18,8 +18,11 @@ const (
 	// variable holds the descriptors that a program has been handed, as
 	// NAME=NUMBER pairs with spaces between.
 	variable = "SALLYPORTD_DESCRIPTORS"
-	// droppedVariable is there if this process has dropped its privileges.
+	// droppedVariable is there if this process has dropped its privileges: with
+	// one of the values below.
 	droppedVariable = "SALLYPORTD_DROPPED"
+	droppedSwitched = "switched" // and become the user of the configuration
+	droppedStayed   = "stayed"   // and is the user that started it
 )
 
 // The names of descriptors.
@@ -40,34 +43,41 @@ func (d descriptors) environment() []string {
 	return append(os.Environ(), variable+"="+strings.Join(pairs, " "))
 }
 
-// inherited takes over the descriptors that the program before has handed on,
-// and reports whether it has dropped the privileges of this process: it has at
-// most those to keep, and no way to gain any. No other program inherits either.
-func inherited(keep Set) (d descriptors, dropped bool, err error) {
+// inheritance is what the program before has left to this one.
+type inheritance struct {
+	descriptors
+	dropped  bool // this process has dropped its privileges
+	switched bool // and become the user of the configuration
+}
+
+// inherited takes over what the program before has left. No other program
+// inherits any of it. Dropped is true only of a process that has at most the
+// privileges to keep, and no way to gain any.
+func inherited(keep Set) (in inheritance, err error) {
 	text := os.Getenv(variable)
-	_, dropped = os.LookupEnv(droppedVariable)
+	how, dropped := os.LookupEnv(droppedVariable)
 	os.Unsetenv(variable)
 	os.Unsetenv(droppedVariable)
 	if dropped {
 		// Anyone may set a variable.
 		if err := verifyDropped(keep); err != nil {
-			return nil, false, err
+			return in, err
 		}
 	}
-	d = descriptors{}
+	in = inheritance{descriptors{}, dropped, how == droppedSwitched}
 	for _, pair := range strings.Fields(text) {
 		name, number, _ := strings.Cut(pair, "=")
 		fd, err := strconv.Atoi(number)
-		if _, twice := d[name]; err != nil || fd < 3 || twice {
-			return nil, dropped, fmt.Errorf("%s=%q: expected NAME=NUMBER pairs", variable, text)
+		if _, twice := in.descriptors[name]; err != nil || fd < 3 || twice {
+			return in, fmt.Errorf("%s=%q: expected NAME=NUMBER pairs", variable, text)
 		}
 		unix.CloseOnExec(fd)
-		d[name] = fd
+		in.descriptors[name] = fd
 	}
-	return d, dropped, nil
+	return in, nil
 }
 
-// verifyDropped holds this process to what drop leaves.
+// verifyDropped holds this process to what drop leaves of privileges.
 func verifyDropped(keep Set) error {
 	has, err := held()
 	if err != nil {
@@ -78,7 +88,33 @@ func verifyDropped(keep Set) error {
 		return fmt.Errorf("ask whether privileges can be gained: %w", err)
 	}
 	if has&^keep != 0 || stays != 1 {
-		return hint.With(fmt.Errorf("%s is set, but this process has privileges", droppedVariable), "unset it: the server sets it for itself")
+		return hint.With(fmt.Errorf("%s is set, but this process has privileges", droppedVariable), howDropped)
+	}
+	return nil
+}
+
+const howDropped = "unset it: the server sets it for itself"
+
+// verifyUser holds this process to the user of the configuration: drop leaves no
+// other user, and the user's own groups if it has switched.
+func (in inheritance) verifyUser(name string) error {
+	if name == "" || !in.dropped {
+		return nil
+	}
+	who, err := find(name)
+	if err != nil {
+		return err
+	}
+	is, err := current()
+	if err != nil {
+		return err
+	}
+	if is.uids != [3]int{who.uid, who.uid, who.uid} {
+		return hint.With(fmt.Errorf("%s is set, but this process is not user %s: expected user ID %d, got %v", droppedVariable, name, who.uid, is.uids), howDropped)
+	}
+	slices.Sort(who.groups)
+	if in.switched && (is.gids != [3]int{who.gid, who.gid, who.gid} || !slices.Equal(is.groups, who.groups)) {
+		return hint.With(fmt.Errorf("%s is set, but this process has not the groups of user %s: expected %d and %v, got %v and %v", droppedVariable, name, who.gid, who.groups, is.gids, is.groups), howDropped)
 	}
 	return nil
 }

@@ -3,19 +3,16 @@ package privilege
 import (
 	"fmt"
 	"os"
-	"os/user"
 	"runtime"
-	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"sallyport/cmd/internal/hint"
 )
 
 // drop executes the same program again in this process, with no other
-// capabilities than those to keep, no way to gain any, and as another user if
-// one is given. It returns only if that fails.
+// capabilities than those to keep, no way to gain any, and as another user, with
+// that user's groups, if one is given. It returns only if that fails.
 func drop(keep Set, who *identity, d descriptors) error {
 	for _, fd := range d {
 		if err := keepOpen(fd); err != nil {
@@ -38,12 +35,18 @@ func drop(keep Set, who *identity, d descriptors) error {
 			return err
 		}
 		// Of this thread alone: the syscall package's functions are for all.
+		groups := make([]uint32, len(who.groups)+1) // one more, so that there is a first
+		for i, g := range who.groups {
+			groups[i] = uint32(g)
+		}
+		if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(who.groups)), uintptr(unsafe.Pointer(&groups[0])), 0); e != 0 {
+			return step("setgroups", e)
+		}
 		for _, call := range []struct {
 			name          string
 			number        uintptr
 			first, second uintptr
 		}{
-			{"setgroups", unix.SYS_SETGROUPS, 0, 0},
 			{"setgid", unix.SYS_SETGID, uintptr(who.gid), 0},
 			{"setuid", unix.SYS_SETUID, uintptr(who.uid), 0},
 		} {
@@ -68,40 +71,9 @@ func drop(keep Set, who *identity, d descriptors) error {
 			}
 		}
 	}
-	return step("execute", syscall.Exec("/proc/self/exe", os.Args, append(d.environment(), droppedVariable+"=1")))
-}
-
-// identity is a user to run as.
-type identity struct{ uid, gid int }
-
-// lookupUser finds the user of the configuration; nil: this process runs as it.
-func lookupUser(name string) (*identity, error) {
-	if name == "" {
-		return nil, nil
+	how := droppedStayed
+	if who != nil {
+		how = droppedSwitched
 	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		u, err = user.LookupId(name)
-	}
-	var who identity
-	if err == nil {
-		who.uid, err = strconv.Atoi(u.Uid)
-	}
-	if err == nil {
-		who.gid, err = strconv.Atoi(u.Gid)
-	}
-	// A number needs no entry in the list of users, which images often lack.
-	if n, numeric := strconv.Atoi(name); err != nil && numeric == nil && n > 0 {
-		who, err = identity{n, n}, nil
-	}
-	if err != nil {
-		return nil, hint.Misuse(fmt.Errorf("user = %q: %w", name, err))
-	}
-	if who.uid == os.Geteuid() {
-		return nil, nil
-	}
-	if os.Geteuid() != 0 {
-		return nil, hint.Misuse(hint.With(fmt.Errorf("user = %q: only root can become another user", name), "start the server as root or as that user, or leave the key out"))
-	}
-	return &who, nil
+	return step("execute", syscall.Exec("/proc/self/exe", os.Args, append(d.environment(), droppedVariable+"="+how)))
 }

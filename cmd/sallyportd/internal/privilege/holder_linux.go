@@ -1,6 +1,7 @@
 package privilege
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,92 +9,175 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/guard"
 	"sallyport/sessions/gate/helper"
 )
 
-// Holding is what the holder holds to, by the configuration that it reads.
+// Holding is what a holder needs.
 type Holding struct {
-	User        string // to run as; empty: as now
-	Firewall    firewall.Config
-	Policy      helper.Policy
-	Clock       clock.Clock
-	ClearOnExit bool // the table goes when the server stops in order
+	User   string // to run as; empty: as now
+	Socket string // of a holder that goes on by itself
+	// Load reads from the configuration what the holder holds to. Each of its
+	// callers reads it again.
+	Load     func() (Held, error)
+	TakeOver bool // another's table
+	Clock    clock.Clock
 }
 
-// Hold is the holder: with CAP_NET_ADMIN and nothing else it owns the
-// firewall's table, and carries out what the server asks for, until the server
-// is gone. With more privileges than that it drops them first, and executes the
-// same program again.
-func Hold(h Holding, log *slog.Logger) error {
-	IgnoreHangups()
-	d, dropped, err := inherited(NetAdmin)
+// Held is what a holder holds to, by the configuration.
+type Held struct {
+	Owner    firewall.Owner // of the table
+	Firewall firewall.Config
+	Policy   helper.Policy
+	// Schedule reads from which ports knocks may come.
+	Schedule    func() (helper.Schedule, error)
+	ClearOnExit bool // the table goes when the holder stops in order
+}
+
+func (h Held) digest() helper.Digest { return helper.DigestOf(h.Policy, h.Firewall) }
+
+// guardTime is how long a holder that a server has started waits for the one
+// before it to end.
+const guardTime = 10 * time.Second
+
+// HoldFor is the holder that a server has started: with CAP_NET_ADMIN and nothing
+// else it owns the firewall's table from when the server begins, and carries out
+// what the server asks for, until the server is gone. With more privileges than
+// that it drops them first, and executes the same program again.
+func HoldFor(h Holding, log *slog.Logger) error {
+	in, err := h.drop()
 	if err != nil {
 		return err
 	}
-	if !dropped {
-		who, err := lookupUser(h.User)
-		if err != nil {
-			return err
-		}
-		return drop(NetAdmin, who, d)
-	}
-	return hold(h, d, log)
-}
-
-func hold(h Holding, d descriptors, log *slog.Logger) error {
 	// It ends when the server does, and not before.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	socket, err := d.file(socketName)
+	socket, err := in.file(socketName)
 	if err != nil {
 		return err
 	}
-	table, err := firewall.Claim(h.Firewall, h.Clock)
+	held, err := h.Load()
 	if err != nil {
-		return fmt.Errorf("claim the firewall's table: %w", err)
+		return err
 	}
-	stop := keep(table, log)
-	ordered, err := helper.Serve(socket, helper.Config{
-		Policy: h.Policy, Digest: helper.DigestOf(h.Policy, h.Firewall), Firewall: table, Clock: h.Clock, Log: log,
-	})
-	stop()
-	if ordered && h.ClearOnExit {
-		err = errors.Join(err, firewall.Clear())
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	end := func() { raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) }) }
+	var k *kept
+	cfg := helper.Config{Policy: held.Policy, Digest: held.digest(), Schedule: held.Schedule, Clock: h.Clock, Log: log}
+	cfg.Claim = func() (helper.Firewall, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), guardTime)
+		defer cancel()
+		_, err := guard.Take(ctx) // until this process ends
+		if err != nil {
+			return nil, err
+		}
+		if k, err = h.keep(held, log); err != nil {
+			return nil, err
+		}
+		go func() {
+			if <-k.lost != nil {
+				end() // the server is told by that
+			}
+		}()
+		return k.table, nil
+	}
+	if held.ClearOnExit {
+		cfg.Exit = func() error {
+			k.stop()
+			return firewall.Clear()
+		}
+	}
+	_, err = helper.Serve(socket, cfg)
+	if k != nil {
+		k.stop()
 	}
 	return err
 }
 
-// lookPause is how long the table may be gone before it is made anew.
-const lookPause = 250 * time.Millisecond
+// drop returns in a process that holds CAP_NET_ADMIN and nothing else.
+func (h Holding) drop() (inheritance, error) {
+	IgnoreHangups()
+	in, err := inherited(NetAdmin)
+	if err != nil {
+		return in, err
+	}
+	if in.dropped {
+		return in, in.verifyUser(h.User)
+	}
+	who, err := becomes(h.User)
+	if err != nil {
+		return in, err
+	}
+	return in, drop(NetAdmin, who, in.descriptors)
+}
 
-// keep makes the table anew whenever somebody else removes it: to load other
-// rules is often to flush all of them. It does so until it is told to stop.
-func keep(table *firewall.Table, log *slog.Logger) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
+// kept is a table that is made anew whenever another program removes or changes
+// it.
+type kept struct {
+	table *firewall.Table
+	// lost gets the error after which nobody looks after the table any more, or
+	// nil once stop was called.
+	lost <-chan error
+	stop func() // waits until nobody looks after it any more; may be called again
+}
+
+// TakeOverHint says what to do about a table that is another's.
+const TakeOverHint = "if nothing needs it any more, \"sallyportd firewall clear --take-over\" removes it; --take-over here takes its place, and opens what it hides"
+
+// keep claims the table, and looks after it until it is told to stop.
+func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
+	before, err := firewall.Inspect()
+	if err != nil {
+		return nil, fmt.Errorf("look at the firewall's table: %w", err)
+	}
+	table, err := firewall.Claim(held.Firewall, held.Owner, h.TakeOver, h.Clock)
+	if taken := (*firewall.OwnedError)(nil); errors.As(err, &taken) {
+		return nil, hint.With(fmt.Errorf("claim the firewall's table: %w", err), TakeOverHint)
+	} else if err != nil {
+		return nil, fmt.Errorf("claim the firewall's table: %w", err)
+	}
+	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "of", before.Owner.Config)
+	if n := table.Strangers(); n > 0 {
+		log.Warn("connections without a grant ended: nothing guarded the ports before", "cut", n)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	lost, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(lookPause)
-		defer tick.Stop()
-		failing := false
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			restored, err := table.Restore()
-			if restored {
-				log.Warn("somebody has removed the firewall's table: made anew; what it hides was open for a moment")
-			}
-			if err != nil && !failing {
-				log.Error("the firewall's table cannot be looked after", "error", err)
-			}
-			failing = err != nil
+		err := table.Keep(ctx, func(r firewall.Repair) { logRepair(log, r) })
+		if err != nil {
+			log.Error("firewall table is not looked after any more", "error", err)
 		}
+		lost <- err
 	}()
-	return func() {
-		close(done)
+	return &kept{table, lost, func() {
+		cancel()
 		<-ended
+	}}, nil
+}
+
+func logRepair(log *slog.Logger, r firewall.Repair) {
+	if r.Fault != "" {
+		log.Warn("firewall table was changed by another program; restored", "fault", string(r.Fault), "took", r.Took, "cut", r.Cut)
 	}
+	if r.Err != nil {
+		log.Error("firewall table not restored in full; trying again", "error", r.Err)
+	}
+}
+
+// close is the last act: everything is closed, or the table is gone if the
+// configuration says so.
+func (k *kept) close(clear bool) error {
+	k.stop()
+	if err := k.table.Close(); err != nil || !clear {
+		return err
+	}
+	return firewall.Clear()
 }

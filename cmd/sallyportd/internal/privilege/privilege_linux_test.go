@@ -28,9 +28,10 @@ func TestDescriptorsGoByName(t *testing.T) {
 }
 
 func inherits(t *testing.T) {
-	d, dropped, err := inherited(0)
-	if err != nil || dropped || len(d) != 2 {
-		t.Fatalf("got %v, dropped %t, %v", d, dropped, err)
+	in, err := inherited(0)
+	d := in.descriptors
+	if err != nil || in.dropped || len(d) != 2 {
+		t.Fatalf("got %+v, %v", in, err)
 	}
 	numbers := fmt.Sprint(d)
 	for name, want := range map[string]string{"a": "the second", "b": "the first"} {
@@ -48,8 +49,8 @@ func inherits(t *testing.T) {
 			t.Errorf("%s was there twice", name)
 		}
 	}
-	if again, _, err := inherited(0); err != nil || len(again) != 0 {
-		t.Errorf("found again: %v, %v", again, err)
+	if again, err := inherited(0); err != nil || len(again.descriptors) != 0 {
+		t.Errorf("found again: %+v, %v", again, err)
 	}
 }
 
@@ -72,8 +73,8 @@ func file(t *testing.T, text string) *os.File {
 func TestInheritedRefuses(t *testing.T) {
 	for _, text := range []string{"socket", "socket=", "socket=x", "socket=1", "socket=7 socket=8"} {
 		t.Setenv(variable, text)
-		if d, _, err := inherited(0); err == nil {
-			t.Errorf("%q: %v", text, d)
+		if in, err := inherited(0); err == nil {
+			t.Errorf("%q: %+v", text, in)
 		}
 	}
 }
@@ -99,7 +100,8 @@ func TestDroppedIsVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv(droppedVariable, "1")
-	_, dropped, err := inherited(0)
+	in, err := inherited(0)
+	dropped := in.dropped
 	if stays, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); h.Held == 0 && stays == 1 {
 		if !dropped || err != nil {
 			t.Errorf("without privileges: dropped %t, %v", dropped, err)

@@ -1,12 +1,14 @@
 package privilege
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,26 +22,28 @@ import (
 type Plan struct {
 	User     string   // to run as; empty: as now
 	Helper   string   // why a holder of the firewall is required; empty: none is
-	Command  []string // how it is started: the arguments of this program
+	Socket   string   // where a holder answers that goes on by itself, if there is one
+	Command  []string // how one is started otherwise: the arguments of this program
 	LowPorts bool     // ports are bound that require CAP_NET_BIND_SERVICE
 	Capture  bool     // packets are captured, which requires CAP_NET_RAW
 }
 
-// Split starts the holder, if the plan has one, and drops every privilege of
-// this process: it executes the same program again, in which Resume then takes
-// the place of this. It returns only with an error.
-func Split(p Plan, h Host) error {
-	if p.Helper != "" && !h.NetAdmin() {
-		return hint.Misuse(hint.With(fmt.Errorf("%s takes CAP_NET_ADMIN, which this process does not have", p.Helper),
-			"start it as root, or with that capability alone: container/sallyportd.service and container/compose.firewall.yaml show how"))
+// Split starts the holder, if the plan has one and none answers, and drops every
+// privilege of this process: it executes the same program again, in which Resume
+// then takes the place of this. It returns only with an error.
+func Split(ctx context.Context, p Plan, h Host) error {
+	who, err := becomes(p.User)
+	if err != nil {
+		return err
+	}
+	starts := p.Helper != "" && !answers(ctx, p.Socket, who)
+	if starts && !h.NetAdmin() {
+		return hint.Misuse(hint.With(fmt.Errorf("%s takes CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Helper, p.Socket),
+			"start \"sallyportd firewall hold\" first; or start this as root, or with that capability alone: container/sallyportd-firewall.service and container/compose.firewall.yaml show how"))
 	}
 	if p.Capture && !h.NetRaw() {
 		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" takes CAP_NET_RAW, which this process does not have"),
 			fmt.Sprintf("start it as root or with that capability; or, with a range of ports below %d, capture = \"sockets\"", schedule.MinPort)))
-	}
-	who, err := lookupUser(p.User)
-	if err != nil {
-		return err
 	}
 	var keep Set
 	if p.LowPorts {
@@ -49,33 +53,56 @@ func Split(p Plan, h Host) error {
 		keep |= NetRaw
 	}
 	left := descriptors{}
-	if p.Helper != "" {
+	if starts {
 		if left, err = startHolder(p.Command); err != nil {
-			return fmt.Errorf("start the privileged helper: %w", err)
+			return fmt.Errorf("start the firewall's holder: %w", err)
 		}
 	}
 	return drop(keep, who, left)
 }
 
-// Resume takes over what Split has left: the connection to the holder, nil if
-// there is none. Dropped is false if this program has not been through Split.
-func Resume(time clock.Clock) (c *helper.Client, dropped bool, err error) {
-	d, dropped, err := inherited(BindLow | NetRaw)
-	if err != nil || !dropped || len(d) == 0 {
-		return nil, dropped, err
+// answers reports whether a holder answers that goes on by itself.
+func answers(ctx context.Context, socket string, who *identity) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if who == nil {
+		return helper.Answers(ctx, socket)
 	}
-	socket, err := d.file(socketName)
+	return helper.Answers(ctx, socket, uint32(who.uid))
+}
+
+// Resumed is what Split has left.
+type Resumed struct {
+	// Client leads to a holder that Split has started; nil: it has not.
+	Client *helper.Client
+	// Dropped is false if this program has not been through Split.
+	Dropped bool
+
+	from inheritance
+}
+
+// Resume takes over what Split has left.
+func Resume(time clock.Clock) (r Resumed, err error) {
+	in, err := inherited(BindLow | NetRaw)
+	r = Resumed{Dropped: in.dropped, from: in}
+	if err != nil || !in.dropped || len(in.descriptors) == 0 {
+		return r, err
+	}
+	socket, err := in.file(socketName)
 	if err != nil {
-		return nil, true, err
+		return r, err
 	}
-	lifeline, err := d.file(lifelineName)
+	lifeline, err := in.file(lifelineName)
 	if err != nil {
 		socket.Close()
-		return nil, true, err
+		return r, err
 	}
-	c, err = helper.NewClient(socket, lifeline, time)
-	return c, true, err
+	r.Client, err = helper.NewClient(socket, lifeline, time)
+	return r, err
 }
+
+// VerifyUser holds this process to the user of the configuration.
+func (r Resumed) VerifyUser(name string) error { return r.from.verifyUser(name) }
 
 // startHolder starts the second process, and returns the descriptors that lead
 // to it. It waits for nothing.

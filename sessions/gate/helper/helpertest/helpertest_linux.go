@@ -10,7 +10,7 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// Start starts a helper, and returns its client when the helper is ready. The
+// Start starts a holder, and returns its client when the holder is ready. The
 // channel gets the error with which helper.Serve returns. The Log of cfg may be
 // nil.
 func Start(t testing.TB, cfg helper.Config) (*helper.Client, <-chan error) {
@@ -23,7 +23,7 @@ func Start(t testing.TB, cfg helper.Config) (*helper.Client, <-chan error) {
 func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Client, <-chan error) {
 	t.Helper()
 	c, ended := serve(t, in, cfg)
-	if err := c.Ready(cfg.Digest); err != nil {
+	if err := c.Begin(t.Context(), cfg.Digest); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -37,8 +37,7 @@ type Ended struct {
 	Err     error
 }
 
-// Serve is Start, but does not wait until the helper is ready: that is left to
-// the test.
+// Serve is Start, but does not begin: that is left to the test.
 func Serve(t testing.TB, cfg helper.Config) (*helper.Client, <-chan Ended) {
 	t.Helper()
 	return serve(t, func(f func() error) error { return f() }, cfg)

@@ -1,0 +1,129 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/internal/hint"
+)
+
+// identity is a user to run as.
+type identity struct {
+	uid, gid int
+	groups   []int // all of the user's, as the host's list of groups has them
+}
+
+// find looks a user up, by name or number.
+func find(name string) (who identity, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		u, err = user.LookupId(name)
+	}
+	if err == nil {
+		who, err = identityOf(u)
+	}
+	// A number needs no entry in the list of users, which images often lack.
+	if n, numeric := strconv.Atoi(name); err != nil && numeric == nil && n > 0 {
+		who, err = identity{n, n, []int{n}}, nil
+	}
+	if err != nil {
+		return who, hint.Misuse(fmt.Errorf("user = %q: %w", name, err))
+	}
+	return who, nil
+}
+
+func identityOf(u *user.User) (who identity, err error) {
+	if who.uid, err = strconv.Atoi(u.Uid); err != nil {
+		return who, err
+	}
+	if who.gid, err = strconv.Atoi(u.Gid); err != nil {
+		return who, err
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return who, fmt.Errorf("find the user's groups: %w", err)
+	}
+	for _, id := range ids {
+		g, err := strconv.Atoi(id)
+		if err != nil {
+			return who, err
+		}
+		who.groups = append(who.groups, g)
+	}
+	return who, nil
+}
+
+// becomes finds the user of the configuration; nil: this process runs as it.
+func becomes(name string) (*identity, error) {
+	if name == "" {
+		return nil, nil
+	}
+	who, err := find(name)
+	if err != nil || who.uid == os.Geteuid() {
+		return nil, err
+	}
+	if os.Geteuid() != 0 {
+		return nil, hint.Misuse(hint.With(fmt.Errorf("user = %q: only root can become another user", name), "start the server as root or as that user, or leave the key out"))
+	}
+	return &who, nil
+}
+
+// credentials are those of this process: real, effective and saved.
+type credentials struct {
+	uids, gids [3]int
+	groups     []int // in ascending order
+}
+
+func current() (c credentials, err error) {
+	c.uids[0], c.uids[1], c.uids[2] = unix.Getresuid()
+	c.gids[0], c.gids[1], c.gids[2] = unix.Getresgid()
+	if c.groups, err = unix.Getgroups(); err != nil {
+		return c, os.NewSyscallError("getgroups", err)
+	}
+	slices.Sort(c.groups)
+	return c, nil
+}
+
+// Unreadable adds to an error of permissions as which user and groups this
+// process runs: not those that an administrator tries a file with.
+func Unreadable(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	is, failed := current()
+	if failed != nil {
+		return err
+	}
+	name := func(id int, found string, err error) string {
+		if err != nil {
+			return strconv.Itoa(id)
+		}
+		return fmt.Sprintf("%s (%d)", found, id)
+	}
+	group := func(id int) string {
+		g, err := user.LookupGroupId(strconv.Itoa(id))
+		if err != nil {
+			return name(id, "", err)
+		}
+		return name(id, g.Name, nil)
+	}
+	groups := []string{group(is.gids[1])}
+	for _, g := range is.groups {
+		if g != is.gids[1] {
+			groups = append(groups, group(g))
+		}
+	}
+	who := strconv.Itoa(is.uids[1])
+	if u, err := user.LookupId(who); err == nil {
+		who = name(is.uids[1], u.Username, nil)
+	}
+	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: one of them must have the right to it", who, strings.Join(groups, ", ")))
+}

@@ -1,0 +1,133 @@
+package privilege
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// stage is which of a chain of programs this one is.
+const stage = "TEST_STAGE"
+
+// TestUserKeepsGroups: the user of the configuration has its own groups, and none
+// of root's; and what was promised is verified in the next program.
+func TestUserKeepsGroups(t *testing.T) {
+	name := os.Getenv("TEST_USER")
+	switch os.Getenv(stage) {
+	case "":
+	case "root":
+		who, err := becomes(name)
+		if err != nil || who == nil {
+			t.Fatalf("%+v, %v", who, err)
+		}
+		os.Setenv(stage, "user")
+		t.Fatal(drop(0, who, descriptors{}))
+	case "user":
+		in, err := inherited(0)
+		if err != nil || !in.dropped || !in.switched {
+			t.Fatalf("%+v, %v", in, err)
+		}
+		if err := in.verifyUser(name); err != nil {
+			t.Error(err)
+		}
+		for _, other := range []string{"0", "4242"} {
+			if err := in.verifyUser(other); err == nil {
+				t.Errorf("passes for user %s", other)
+			}
+		}
+		is, err := current()
+		fmt.Printf("groups: %v, %v\n", is.groups, err)
+		fmt.Println(Unreadable(&os.PathError{Op: "open", Path: "key", Err: syscall.EACCES}).(interface{ Hint() string }).Hint())
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	// A list of users of our own: sally is in two groups more.
+	dir := t.TempDir()
+	for file, text := range map[string]string{
+		"passwd": "root:x:0:0::/:/bin/sh\nsally:x:4343:4344::/:/bin/sh\n",
+		"group":  "root:x:0:\nsally:x:4344:\ncert:x:4345:sally\nother:x:4346:\nweb:x:4347:root,sally\n",
+	} {
+		if err := os.WriteFile(dir+"/"+file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("unshare", "-m", "sh", "-c", fmt.Sprintf("mount --bind %s/passwd /etc/passwd && mount --bind %s/group /etc/group && exec %s -test.run='^TestUserKeepsGroups$' -test.v", dir, dir, executable(t)))
+	cmd.Env = append(os.Environ(), stage+"=root", "TEST_USER=sally")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "groups: [4344 4345 4347], <nil>") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if want := "runs as user sally (4343), with the groups sally (4344), cert (4345), web (4347) and no privilege"; !strings.Contains(string(out), want) {
+		t.Errorf("expected %q in\n%s", want, out)
+	}
+	// A number that no list has.
+	cmd = exec.Command(executable(t), "-test.run=^TestUserKeepsGroups$", "-test.v")
+	cmd.Env = append(os.Environ(), stage+"=root", "TEST_USER=4848")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "groups: [4848], <nil>") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func executable(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestWhatWasPromisedIsVerified: a process that has no privileges, and is another
+// user than the configuration's, does not pass for one that has switched.
+func TestWhatWasPromisedIsVerified(t *testing.T) {
+	is, err := current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	me := fmt.Sprint(is.uids[1])
+	for _, row := range []struct {
+		in   inheritance
+		user string
+		want string // of the error; empty: none
+	}{
+		{inheritance{dropped: true}, "", ""},
+		{inheritance{}, "4242", ""}, // it has promised nothing
+		{inheritance{dropped: true}, me, ""},
+		{inheritance{dropped: true}, "4242", "is not user 4242"},
+		{inheritance{dropped: true, switched: true}, "4242", "is not user 4242"},
+		{inheritance{dropped: true}, "no such user", "no such user"},
+	} {
+		if me == "0" && row.user == me {
+			row.user = "root"
+		}
+		err := row.in.verifyUser(row.user)
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%+v: %v", row, err)
+		}
+	}
+	// The user's number is not enough: who has switched has the user's groups.
+	if os.Geteuid() != 0 {
+		return
+	}
+	in := inheritance{dropped: true, switched: true}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with this
+		if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, 4242, 4242, 4242); e != 0 {
+			done <- e
+			return
+		}
+		done <- in.verifyUser("4242")
+	}()
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "has not the groups of user 4242") {
+		t.Errorf("with root's groups: %v", err)
+	}
+}

@@ -1,0 +1,174 @@
+package firewall
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+)
+
+// ownerChain has a rule without effect for each line of the table's mark. No
+// packet comes there.
+const ownerChain = "owner"
+
+// content is all that the table has, but for the elements of sets that come and
+// go.
+type content struct {
+	table         []object // one, or none
+	chains, rules []object
+	sets, others  []object // others: what we never make
+	excepted      []byte   // what is in the set of that name
+}
+
+// read reads the table. Transactions of others may run beside: whoever has to
+// know compares the kernel's generation.
+func read() (content, error) {
+	k, err := openKernel()
+	if err != nil {
+		return content{}, err
+	}
+	defer k.close()
+	return k.content()
+}
+
+func (k kernel) content() (c content, err error) {
+	for _, ask := range []struct {
+		message uint16
+		into    *[]object
+	}{
+		{unix.NFT_MSG_GETTABLE, &c.table}, {unix.NFT_MSG_GETCHAIN, &c.chains}, {unix.NFT_MSG_GETRULE, &c.rules},
+		{unix.NFT_MSG_GETSET, &c.sets}, {unix.NFT_MSG_GETOBJ, &c.others}, {unix.NFT_MSG_GETFLOWTABLE, &c.others},
+	} {
+		found, err := k.list(ask.message)
+		if err != nil {
+			return content{}, err
+		}
+		if *ask.into = append(*ask.into, found...); len(c.table) == 0 {
+			return content{}, nil
+		}
+	}
+	for _, s := range c.sets {
+		if bytes.Equal(s[unix.NFTA_SET_USERDATA], noOrder) {
+			delete(s, unix.NFTA_SET_USERDATA)
+		}
+	}
+	if !c.hasSet(exceptSet) {
+		return c, nil
+	}
+	batch, err := newBatch()
+	if err != nil {
+		return content{}, err
+	}
+	elements, err := batch.GetSetElements(&nftables.Set{Table: table, Name: exceptSet})
+	if err != nil {
+		return content{}, fmt.Errorf("list the set %s: %w", exceptSet, explain(err))
+	}
+	slices.SortFunc(elements, func(a, b nftables.SetElement) int { return bytes.Compare(a.Key, b.Key) })
+	for _, e := range elements {
+		c.excepted = append(c.excepted, e.Key...)
+	}
+	return c, nil
+}
+
+// noOrder is what nft says of the byte order of keys that are one byte long. The
+// library says nothing.
+var noOrder = userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, 0)
+
+func (c content) hasSet(name string) bool {
+	return slices.ContainsFunc(c.sets, func(s object) bool { return s.text(unix.NFTA_SET_NAME) == name })
+}
+
+// mark is what the table says of itself.
+func (c content) mark() (mark, bool) {
+	var lines []string
+	for _, r := range c.rules {
+		if r.text(unix.NFTA_RULE_CHAIN) == ownerChain {
+			line, _ := userdata.GetString(r[unix.NFTA_RULE_USERDATA], userdata.TypeComment)
+			lines = append(lines, line)
+		}
+	}
+	return parseMark(lines)
+}
+
+// digest is the same for two tables that do the same: it has no handles, and
+// not what the table says of itself.
+func (c content) digest() string { return c.sum(false) }
+
+// identity differs also if something was removed and made anew.
+func (c content) identity() string { return c.sum(true) }
+
+func (c content) sum(identity bool) string {
+	h := sha256.New()
+	add := func(kind byte, all []object, handle uint16, of ...uint16) {
+		for _, o := range all {
+			b := o.append([]byte{kind}, of...)
+			if identity {
+				b = o.append(b, handle)
+			}
+			h.Write(b)
+		}
+	}
+	rules := c.rules
+	if !identity {
+		rules = slices.DeleteFunc(slices.Clone(rules), func(r object) bool { return r.text(unix.NFTA_RULE_CHAIN) == ownerChain })
+	}
+	// The order of rules in a chain counts, that of chains and sets does not.
+	sorted := func(all []object, by uint16) []object {
+		return slices.SortedStableFunc(slices.Values(all), func(a, b object) int { return bytes.Compare(a[by], b[by]) })
+	}
+	add('t', c.table, tableHandle, unix.NFTA_TABLE_FLAGS, tableUserdata)
+	add('c', sorted(c.chains, unix.NFTA_CHAIN_NAME), unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE, chainFlags, chainUserdata)
+	add('r', sorted(rules, unix.NFTA_RULE_CHAIN), unix.NFTA_RULE_HANDLE, unix.NFTA_RULE_CHAIN, unix.NFTA_RULE_EXPRESSIONS, unix.NFTA_RULE_COMPAT, unix.NFTA_RULE_USERDATA)
+	add('s', sorted(c.sets, unix.NFTA_SET_NAME), setHandle, unix.NFTA_SET_NAME, unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_TYPE, unix.NFTA_SET_KEY_LEN,
+		unix.NFTA_SET_DATA_TYPE, unix.NFTA_SET_DATA_LEN, unix.NFTA_SET_POLICY, unix.NFTA_SET_DESC, unix.NFTA_SET_TIMEOUT,
+		unix.NFTA_SET_GC_INTERVAL, unix.NFTA_SET_USERDATA, unix.NFTA_SET_OBJ_TYPE, setExpr, setExprs)
+	add('o', c.others, attributeName, attributeName)
+	h.Write(c.excepted)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// standing says what the table is.
+func (c content) standing() Standing {
+	if len(c.table) == 0 {
+		return Standing{Kind: Absent}
+	}
+	m, ok := c.mark()
+	s := Standing{Kind: Foreign, digest: c.digest()}
+	switch {
+	case ok:
+		s.Kind, s.Owner, s.Intact, s.made = Owned, m.owner, m.content == s.digest, m.made
+	case c.isEarlier():
+		s.Kind = Earlier
+	}
+	return s
+}
+
+// isEarlier reports whether an earlier release has made the table: one that
+// wrote no mark. It had these sets, and a rule in each of these chains.
+func (c content) isEarlier() bool {
+	for _, name := range []string{"granted4", "granted6", "granted6net", "anyone4", "anyone6", "knock", "except"} {
+		if !c.hasSet(name) {
+			return false
+		}
+	}
+	for _, name := range []string{"prerouting", "input"} {
+		if !slices.ContainsFunc(c.chains, func(o object) bool { return o.text(unix.NFTA_CHAIN_NAME) == name && o[unix.NFTA_CHAIN_HOOK] != nil }) {
+			return false
+		}
+	}
+	return true
+}
+
+// Inspect says what stands in the kernel under our name. It needs CAP_NET_ADMIN.
+func Inspect() (Standing, error) {
+	c, err := read()
+	if err != nil {
+		return Standing{}, fmt.Errorf("inspect the table inet %s: %w", Name, err)
+	}
+	return c.standing(), nil
+}

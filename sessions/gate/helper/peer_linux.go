@@ -1,0 +1,111 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// socketKind is SOCK_SEQPACKET, which keeps messages apart.
+const socketKind = "unixpacket"
+
+// Listen makes the socket at which servers reach a Holder. It is closed to other
+// users before it is there. One that a crash has left is replaced; one at which a
+// holder answers is not.
+func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() != os.ModeSocket:
+		return nil, fmt.Errorf("%s: not a socket", path)
+	default:
+		conn, err := net.Dial(socketKind, path)
+		if err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("%s: another holder answers there", path)
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, err
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		if err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return failed
+	}}
+	l, err := lc.Listen(ctx, socketKind, path)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.UnixListener), nil
+}
+
+// Dialer reaches the holder at a path. The holder must belong to root, or to the
+// user that this process runs as, or to one of these: another one could claim
+// that all is closed.
+func Dialer(path string, users ...uint32) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, socketKind, path)
+		if err != nil {
+			return nil, err
+		}
+		uid, err := userOf(conn)
+		if err == nil && uid != 0 && uid != uint32(os.Geteuid()) && !slices.Contains(users, uid) {
+			err = fmt.Errorf("%s: expected a holder of root or of user %d, got one of user %d", path, os.Geteuid(), uid)
+		}
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+}
+
+// Answers reports whether a holder that this process may trust answers at a path.
+func Answers(ctx context.Context, path string, users ...uint32) bool {
+	conn, err := Dialer(path, users...)(ctx)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// userOf returns the user at the other end: as which it has connected, or listens.
+func userOf(conn net.Conn) (uid uint32, err error) {
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var found *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) { found, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return 0, err
+	}
+	if failed != nil {
+		return 0, fmt.Errorf("find whose the other end is: %w", failed)
+	}
+	return found.Uid, nil
+}
+
+// mayServe says what is wrong with the user of a server.
+func mayServe(conn net.Conn, users []uint32) error {
+	uid, err := userOf(conn)
+	if err == nil && uid != 0 && !slices.Contains(users, uid) {
+		err = fmt.Errorf("expected a server of root or of the users %v, got one of user %d", users, uid)
+	}
+	return err
+}
