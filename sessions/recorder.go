@@ -6,24 +6,18 @@ import (
 	"sync/atomic"
 )
 
-// backlog is how many grants wait for the journal at the most, and how many
-// share one call of it.
-const backlog = 8192
-
-// pending is a grant that waits for its entry to be recorded, or a mark in the
-// queue: all before it are dealt with when passed is closed.
-type pending struct {
-	grant  Grant
-	entry  Entry
-	passed chan<- struct{}
-}
+// batchSize is how many grants share one call of the journal and of the gate at
+// the most.
+const batchSize = 8192
 
 // recorder carries grants out, each after its entry is in the journal. While
 // one call of the journal and the gate runs, the grants of all shards gather for
 // the next: however many come, each is called about once in the time that a
 // call takes.
 type recorder struct {
-	queue   chan pending
+	sources []*waiting // of the shards
+	wake    chan struct{}
+	marks   chan chan<- struct{} // each is closed when all before it is dealt with; nil: the end
 	counts  [Outcomes]atomic.Uint64
 	journal Journal
 	gate    Gate
@@ -37,32 +31,38 @@ type recorder struct {
 
 func newRecorder(journal Journal, gate Gate, log *slog.Logger) *recorder {
 	return &recorder{
-		queue:   make(chan pending, backlog),
+		wake:    make(chan struct{}, 1),
+		marks:   make(chan chan<- struct{}),
 		journal: journal,
 		gate:    gate,
 		log:     log,
-		batch:   make([]pending, 0, backlog),
-		entries: make([]Entry, 0, backlog),
-		grants:  make([]Grant, 0, backlog),
+		batch:   make([]pending, 0, batchSize),
+		entries: make([]Entry, 0, batchSize),
+		grants:  make([]Grant, 0, batchSize),
 		ended:   make(chan struct{}),
 	}
 }
 
-// submit never blocks: where the journal falls behind as far as that, the
-// grant is dropped and counted.
-func (r *recorder) submit(p pending) {
+// source returns where a shard puts its grants. It is called before run.
+func (r *recorder) source() *waiting {
+	w := newWaiting()
+	r.sources = append(r.sources, w)
+	return w
+}
+
+// notify has run look at the sources. It never blocks.
+func (r *recorder) notify() {
 	select {
-	case r.queue <- p:
+	case r.wake <- struct{}{}:
 	default:
-		r.counts[Unrecorded].Add(1)
 	}
 }
 
-// settle waits until all that was submitted before is dealt with.
+// settle waits until all that was put into the sources before is dealt with.
 func (r *recorder) settle(ctx context.Context) error {
 	passed := make(chan struct{})
 	select {
-	case r.queue <- pending{passed: passed}:
+	case r.marks <- passed:
 	case <-r.ended:
 		return nil
 	case <-ctx.Done():
@@ -77,52 +77,56 @@ func (r *recorder) settle(ctx context.Context) error {
 	return nil
 }
 
-// stop has run work off what was submitted before, and end.
-func (r *recorder) stop() { r.queue <- pending{} }
+// stop has run work off what was put before, and end.
+func (r *recorder) stop() { r.marks <- nil }
 
 func (r *recorder) run() {
 	defer close(r.ended)
-	for more := true; more; {
-		r.batch = append(r.batch[:0], <-r.queue)
-	gather:
-		for len(r.batch) < cap(r.batch) {
-			select {
-			case p := <-r.queue:
-				r.batch = append(r.batch, p)
-			default:
-				break gather
+	for {
+		select {
+		case <-r.wake:
+			r.pass()
+		case passed := <-r.marks:
+			r.pass()
+			if passed == nil {
+				return
 			}
+			close(passed)
 		}
-		more = r.handle(r.batch)
 	}
 }
 
-// handle deals with a batch, and reports whether it holds no end.
-func (r *recorder) handle(batch []pending) (more bool) {
+// pass carries out what waits.
+func (r *recorder) pass() {
+	r.batch = r.batch[:0]
+	for _, source := range r.sources {
+		for list := source.take(); len(list) > 0; {
+			n := min(len(list), cap(r.batch)-len(r.batch))
+			r.batch = append(r.batch, list[:n]...)
+			list = list[n:]
+			if len(r.batch) == cap(r.batch) {
+				r.handle(r.batch)
+				r.batch = r.batch[:0]
+			}
+		}
+	}
+	if len(r.batch) > 0 {
+		r.handle(r.batch)
+	}
+}
+
+// handle deals with a batch.
+func (r *recorder) handle(batch []pending) {
 	r.entries, r.grants = r.entries[:0], r.grants[:0]
 	for _, p := range batch {
-		if p.grants() {
-			r.entries = append(r.entries, p.entry)
-			r.grants = append(r.grants, p.grant)
-		}
+		r.entries = append(r.entries, p.entry)
+		r.grants = append(r.grants, p.grant)
 	}
-	if len(r.grants) > 0 {
-		if r.journal.Record(r.entries) == nil {
-			r.open(r.grants)
-		} else {
-			r.counts[Unrecorded].Add(uint64(len(r.grants))) // why is the journal's to log
-		}
+	if r.journal.Record(r.entries) != nil {
+		r.counts[Unrecorded].Add(uint64(len(batch))) // why is the journal's to log
+		return
 	}
-	more = true
-	for _, p := range batch {
-		switch {
-		case p.passed != nil:
-			close(p.passed)
-		case !p.grants():
-			more = false
-		}
-	}
-	return more
+	r.open(r.grants)
 }
 
 // open hands recorded grants to the gate, all at a time.
@@ -135,5 +139,3 @@ func (r *recorder) open(grants []Grant) {
 		}
 	}
 }
-
-func (p *pending) grants() bool { return p.grant.Address.IsValid() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -12,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sallyport/verify/schedule"
 	"sallyport/verify/verifytest"
 )
 
@@ -153,26 +153,39 @@ func TestNothingOpensWithoutItsRecord(t *testing.T) {
 	}
 }
 
-// TestShardNeverWaits: a journal that hangs costs grants, not knocks.
+// TestShardNeverWaits: a journal that hangs costs no knocks. Of a client's
+// attempts that complete meanwhile the newest opens, of each family.
 func TestShardNeverWaits(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	journal := &slowJournal{pause: time.Hour}
-	extra := 10
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal}, func(s *Sessions) {
-		for n := range uint32(1 + backlog + extra) {
-			s.Deliver(f.Knock(t, "com1", minute, n, 0), alice)
-			if n%1000 == 0 {
-				synctest.Wait()
-			}
+	const attempts = 2000
+	address := func(n uint32) netip.Addr {
+		if n%2 == 0 {
+			return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
 		}
-		synctest.Wait()
-		if got := s.Stats()[Unrecorded]; got != uint64(extra) {
-			t.Errorf("%d unrecorded, want %d", got, extra)
+		a := bob.As16()
+		a[15] = byte(n)
+		return netip.AddrFrom16(a)
+	}
+	cfg := Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Limit: unlimited, Journal: journal}
+	grants, stats := run(t, cfg, func(s *Sessions) {
+		s.Deliver(f.Knock(t, "com1", minute, 1, 0), alice)
+		synctest.Wait() // it is being recorded, alone
+		for n := range uint32(attempts) {
+			s.Deliver(f.Knock(t, "com1", minute, 2+n, 0), address(n))
+			synctest.Wait()
 		}
 	})
+	id := verifytest.ID("com1")
 	// When it ends, what was decided is still carried out.
-	if len(grants) != 1+backlog || stats[Full] != 0 {
-		t.Errorf("%d grants, stats %v", len(grants), stats)
+	if want := []Grant{{id, alice}, {id, address(attempts - 2)}, {id, address(attempts - 1)}}; !slices.Equal(grants, want) {
+		t.Errorf("granted %v, want %v", grants, want)
+	}
+	if want := ([Outcomes]uint64{Opened: 3, Superseded: attempts - 2}); stats != want {
+		t.Errorf("stats %v, want %v", stats, want)
+	}
+	if last := journal.calls[len(journal.calls)-1]; last[len(last)-1].Mark != 1+attempts {
+		t.Errorf("the last record is %+v", last)
 	}
 }
 
@@ -196,19 +209,6 @@ func TestUpdateSettles(t *testing.T) {
 			t.Errorf("%d opened, %d recorded when the update was done", got, len(journal.calls))
 		}
 	})
-}
-
-func TestDoubtfulStampsAreRefused(t *testing.T) {
-	f := verifytest.New(t, 1, "com1")
-	doubt := int64(minute * 60)
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Doubt: doubt}, func(s *Sessions) {
-		for i := range schedule.Minute(3) {
-			s.Deliver(f.Knock(t, "com1", minute-1+i, uint32(10+i), 0), alice)
-		}
-	})
-	if want := ([Outcomes]uint64{Doubtful: 2, Opened: 1}); stats != want || len(grants) != 1 {
-		t.Errorf("%d grants, stats %v, want %v", len(grants), stats, want)
-	}
 }
 
 // TestProfilesTellTheStages looks at the goroutines' labels.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/pprof"
 	"sync"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -52,20 +53,34 @@ type Journal interface {
 // Client is one registered client.
 type Client struct {
 	Identifier wire.Identifier
-	Mark       uint32 // the largest nonce already used; 0: none
+	Mark       uint32 // the largest nonce already used; 0: none, unless Used
+	Used       bool   // Mark is used, even if it is 0
+	// Table is the number of the key table that it came with, or stays in. Of a
+	// client that is new, knocks that an earlier table has authenticated are
+	// another client's, of the same identifier.
+	Table uint32
+	// Anew says that the client is new, although one of its identifier was there
+	// before: of its attempt nothing counts any more.
+	Anew bool
+	// Rekeyed says that knocks of it count that did not before: it has got another
+	// secret. What was stamped before Begin is refused, as of a client that is new.
+	Rekeyed bool
 	// Floor is told which nonces are too low to be worth an HMAC. nil: nobody.
 	Floor *verify.Floor
 }
 
-// Config is what New needs. Gate, Journal and Log are required.
+// Config is what New needs. Gate, Journal, Now and Log are required.
 type Config struct {
 	Clients []Client // without duplicates
 	Shards  int      // 0: one
-	// Knocks stamped up to this time, in Unix seconds, are refused: nonces may
-	// have been used then of which no record is left. 0: none.
-	Doubt   int64
+	// Start says which knocks are refused because nonces may have been used that
+	// nobody knows of. With it, knocks count from Begin on only. nil: none are.
+	Start *Start
+	// Limit is how many attempts of one client open something.
+	Limit   Limit
 	Gate    Gate
 	Journal Journal
+	Now     func() time.Time // clock.Boot
 	Log     *slog.Logger
 }
 
@@ -73,19 +88,21 @@ type Config struct {
 type Sessions struct {
 	shards   []*shard
 	recorder *recorder
+	now      func() time.Time
 }
 
 // New makes all the memory that the clients will ever need.
 func New(cfg Config) (*Sessions, error) {
-	if cfg.Gate == nil || cfg.Journal == nil || cfg.Log == nil {
-		return nil, errors.New("sessions: a gate, a journal and a log are required")
+	if cfg.Gate == nil || cfg.Journal == nil || cfg.Now == nil || cfg.Log == nil || cfg.Start != nil && cfg.Start.Wall == nil {
+		return nil, errors.New("sessions: a gate, a journal, a clock and a log are required")
 	}
 	s := &Sessions{
 		shards:   make([]*shard, max(cfg.Shards, 1)),
 		recorder: newRecorder(cfg.Journal, cfg.Gate, cfg.Log),
+		now:      cfg.Now,
 	}
 	for i := range s.shards {
-		s.shards[i] = newShard(s.recorder, cfg.Doubt)
+		s.shards[i] = newShard(s.recorder, cfg)
 	}
 	lists, err := s.distribute(cfg.Clients)
 	if err != nil {
@@ -111,12 +128,24 @@ func (s *Sessions) Prepare(clients []Client) (commit func(ctx context.Context) e
 	return func(ctx context.Context) error { return s.replace(ctx, lists) }, nil
 }
 
+// Remove removes the clients that are gone, while Run runs. It promises what
+// commit of Prepare does, and fails only when ctx ends.
+func (s *Sessions) Remove(ctx context.Context, gone func(wire.Identifier) bool) error {
+	return s.update(ctx, func(int) update { return update{gone: gone} })
+}
+
 func (s *Sessions) replace(ctx context.Context, lists [][]Client) error {
+	return s.update(ctx, func(i int) update { return update{clients: lists[i]} })
+}
+
+// update has each shard take its update.
+func (s *Sessions) update(ctx context.Context, of func(shard int) update) error {
 	for i, sh := range s.shards {
-		done := make(chan struct{})
+		u := of(i)
+		u.done = make(chan struct{})
 		select {
-		case sh.updates <- update{lists[i], done}:
-			<-done
+		case sh.updates <- u:
+			<-u.done
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -50,12 +51,14 @@ func (f journalFunc) Record(e []Entry) error { return f(e) }
 // forgetful takes every entry.
 var forgetful = journalFunc(func([]Entry) error { return nil })
 
-// pass carries out what was submitted, in place of run.
-func (r *recorder) pass() {
-	for len(r.queue) > 0 {
-		r.handle([]pending{<-r.queue})
-	}
+// newLone returns a shard of its own that no bucket limits, and its recorder,
+// which does not run.
+func newLone(gate Gate) *shard {
+	return newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), Config{Now: time.Now, Limit: unlimited})
 }
+
+// unlimited is a Limit that nobody reaches.
+var unlimited = Limit{Pause: 1, Burst: 1 << 30}
 
 // run delivers knocks to fresh sessions inside a bubble and returns the
 // grants and the outcomes.
@@ -67,7 +70,7 @@ func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, sta
 		if cfg.Journal == nil {
 			cfg.Journal = forgetful
 		}
-		cfg.Log = slog.New(slog.DiscardHandler)
+		cfg.Log, cfg.Now = slog.New(slog.DiscardHandler), time.Now
 		s, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -125,9 +128,10 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		{"at the mark", 9, []step{{"com1", minute, 9, 0, alice}}, Replay},
 		{"another address", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 2, bob}}, Foreign},
 		{"another minute", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute + 1, 0, 2, alice}}, Foreign},
-		{"an older attempt", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Older},
+		{"an attempt that gave way", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Replay},
+		{"an older attempt", 0, []step{{"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Older},
 		{"knocks of two attempts", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 2, alice}}, Recorded},
-		{"overlapping bases", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 1, 2, alice}}, Recorded},
+		{"overlapping bases", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 1, 2, alice}}, Older},
 		{"another client's knock", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com2", minute, 0, 2, alice}}, Recorded},
 		{"no slot", 0, []step{{"com2", minute, 0, 0, alice}}, Unknown},
 	} {
@@ -177,6 +181,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 		Clients: []Client{{Identifier: verifytest.ID("com1")}},
 		Gate:    gateFunc(func(Grant) error { return nil }),
 		Journal: forgetful,
+		Now:     time.Now,
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -195,7 +200,7 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	s, err := New(Config{
 		Clients: []Client{{Identifier: verifytest.ID("com1")}},
-		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: slog.New(slog.DiscardHandler),
+		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +252,7 @@ func TestUpdate(t *testing.T) {
 }
 
 func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
-	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,9 +267,10 @@ func TestNewRefuses(t *testing.T) {
 	c := Client{Identifier: verifytest.ID("com1")}
 	gate := gateFunc(func(Grant) error { return nil })
 	for name, cfg := range map[string]Config{
-		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
-		"no gate":     {Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
-		"no journal":  {Gate: gate, Log: slog.New(slog.DiscardHandler)},
+		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
+		"no gate":     {Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
+		"no clock":    {Gate: gate, Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
+		"no journal":  {Gate: gate, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s accepted", name)
@@ -304,7 +310,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 		var opened *Grant
 		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
 		for _, id := range ids {
-			shards[id] = newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), 0)
+			shards[id] = newLone(gate)
 			shards[id].replace([]Client{{Identifier: verifytest.ID(id)}})
 		}
 		type attempt struct {
@@ -351,7 +357,7 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		grants := 0
 		gate := gateFunc(func(Grant) error { grants++; return nil })
-		s := newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), 0)
+		s := newLone(gate)
 		s.replace([]Client{{Identifier: verifytest.ID("com1")}})
 		var knocks []verify.Knock
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
@@ -379,7 +385,7 @@ func BenchmarkSession(b *testing.B) {
 	f := verifytest.New(b, 3, "com1")
 	for name, replayed := range map[string]bool{"knock=fresh": false, "knock=replay": true} {
 		b.Run(name, func(b *testing.B) {
-			s := newShard(newRecorder(forgetful, gateFunc(func(Grant) error { return nil }), slog.New(slog.DiscardHandler)), 0)
+			s := newLone(gateFunc(func(Grant) error { return nil }))
 			s.replace([]Client{{Identifier: verifytest.ID("com1"), Floor: new(verify.Floor)}})
 			arrivals := make([]arrival, 4096)
 			for i := range arrivals {

@@ -2,8 +2,10 @@ package sessions
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/cpu"
 
@@ -20,6 +22,10 @@ type arrival struct {
 type client struct {
 	window replay.Window
 	slot   slot
+	bucket Bucket
+	waits  [2]spot
+	table  uint32 // knocks of earlier key tables are not its own
+	since  int64  // from when on all its knocks are known, in nanoseconds of the clock that is never set
 	floor  *verify.Floor
 }
 
@@ -30,9 +36,13 @@ func (c *client) raiseFloor() {
 	}
 }
 
-// update is a new list of a shard's clients.
+// update is a new list of a shard's clients, or which of them are gone, or from
+// when on all knocks are known.
 type update struct {
 	clients []Client
+	gone    func(wire.Identifier) bool // nil: none of these
+	begin   time.Time                  // zero: none
+	began   *bool                      // is set with begin, if it matters to a client
 	done    chan struct{}
 }
 
@@ -44,20 +54,27 @@ type shard struct {
 	queue   chan arrival
 	updates chan update
 	next    *recorder
-	doubt   int64
-	_       cpu.CacheLinePad // what workers read is not beside what the shard writes
-	counts  [Outcomes]atomic.Uint64
-	_       cpu.CacheLinePad
-	full    atomic.Uint64 // as counts[Full], written by the workers
-	_       cpu.CacheLinePad
+	waiting *waiting // of next
+	limit   Limit
+	now     func() time.Time
+	threshold
+	_      cpu.CacheLinePad // what workers read is not beside what the shard writes
+	counts [Outcomes]atomic.Uint64
+	_      cpu.CacheLinePad
+	full   atomic.Uint64 // as counts[Full], written by the workers
+	_      cpu.CacheLinePad
 }
 
-func newShard(next *recorder, doubt int64) *shard {
+func newShard(next *recorder, cfg Config) *shard {
 	return &shard{
 		queue:   make(chan arrival, queueSize),
 		updates: make(chan update),
 		next:    next,
-		doubt:   doubt,
+		waiting: next.source(),
+		limit:   cfg.Limit,
+		now:     cfg.Now,
+
+		threshold: newThreshold(cfg),
 	}
 }
 
@@ -68,16 +85,38 @@ func (s *shard) replace(list []Client) {
 	clients := make([]client, len(list))
 	for i, c := range list {
 		index[c.Identifier] = uint32(i)
-		clients[i].window = replay.Restored(c.Mark)
+		if c.Used || c.Mark > 0 {
+			clients[i].window = replay.Restored(c.Mark)
+		}
+		table, since := c.Table, s.came(s.index == nil)
 		if old, ok := s.index[c.Identifier]; ok {
-			if highest, used := s.clients[old].window.Highest(); used && highest >= c.Mark {
-				clients[i] = s.clients[old]
+			before := s.clients[old]
+			if !c.Anew {
+				table = before.table
+				if !c.Rekeyed {
+					since = before.since
+				}
 			}
+			if highest, used := before.window.Highest(); used && highest >= c.Mark {
+				clients[i] = before
+			} else {
+				before.slot.retire(&clients[i].window)
+				clients[i].bucket, clients[i].waits = before.bucket, before.waits
+			}
+		}
+		clients[i].table, clients[i].since = table, since
+		if c.Anew {
+			clients[i].slot = slot{}
 		}
 		clients[i].floor = c.Floor
 		clients[i].raiseFloor()
 	}
 	s.index, s.clients = index, clients
+}
+
+// remove makes clients unknown. Their room is free at the next replace.
+func (s *shard) remove(gone func(wire.Identifier) bool) {
+	maps.DeleteFunc(s.index, func(id wire.Identifier, _ uint32) bool { return gone(id) })
 }
 
 func (s *shard) deliver(a arrival) {
@@ -94,7 +133,14 @@ func (s *shard) run(ctx context.Context) {
 		case a := <-s.queue:
 			s.handle(a)
 		case u := <-s.updates:
-			s.replace(u.clients)
+			switch {
+			case u.gone != nil:
+				s.remove(u.gone)
+			case !u.begin.IsZero():
+				*u.began = s.begin(u.begin) || *u.began
+			default:
+				s.replace(u.clients)
+			}
 			close(u.done)
 		case <-ctx.Done():
 		}
@@ -102,16 +148,23 @@ func (s *shard) run(ctx context.Context) {
 }
 
 func (s *shard) handle(a arrival) {
+	s.look(len(s.queue))
 	outcome, c := s.decide(a)
+	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
+		outcome = Limited
+	}
 	if outcome != Opened {
 		s.counts[outcome].Add(1)
 		return
 	}
 	mark, _ := c.window.Highest()
-	s.next.submit(pending{
+	if s.waiting.put(&c.waits, pending{
 		grant: Grant{a.knock.Identifier(), a.source.Unmap()},
 		entry: Entry{a.knock.Identifier(), mark, c.window.Ring(), a.knock.Timestamp()},
-	})
+	}) {
+		s.counts[Superseded].Add(1)
+	}
+	s.next.notify()
 }
 
 func (s *shard) decide(a arrival) (Outcome, *client) {
@@ -119,13 +172,16 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 	if !ok {
 		return Unknown, nil
 	}
-	if int64(a.knock.Timestamp()) <= s.doubt {
-		return Doubtful, nil
-	}
 	c := &s.clients[i]
+	if a.knock.Table() < c.table {
+		return Unknown, nil // another client's, whose identifier this one has
+	}
 	if !c.window.Accept(a.knock.Nonce()) {
 		return Replay, nil
 	}
 	c.raiseFloor()
-	return c.slot.record(a.knock, a.source.Unmap()), c
+	if s.refuses(a.knock.Timestamp(), c.since) {
+		return Doubtful, nil // and its nonce is used: a step of the clock must not make it good
+	}
+	return c.slot.record(a.knock, a.source.Unmap(), &c.window), c
 }

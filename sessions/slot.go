@@ -1,9 +1,11 @@
 package sessions
 
 import (
+	"math"
 	"net/netip"
 
 	"sallyport/verify"
+	"sallyport/verify/replay"
 	"sallyport/verify/schedule"
 )
 
@@ -14,18 +16,23 @@ type slot struct {
 	minute schedule.Minute
 	source netip.Addr // zero: no attempt yet
 	base   uint32
+	last   uint8 // n-1
 	count  uint8
 	seen   [2]uint64 // a bit a sequence ID
 }
 
 // record adds a fresh knock to the attempt that it belongs to. It answers
-// Opened for the knock that makes an attempt complete, once an attempt.
-func (s *slot) record(k verify.Knock, source netip.Addr) Outcome {
+// Opened for the knock that makes an attempt complete, once an attempt. The
+// attempt that gives way to a newer one takes all its nonces with it: they are
+// used in the client's window. A knock whose base lies among the nonces of the
+// slot's attempt belongs to no attempt of an honest client, and never to this.
+func (s *slot) record(k verify.Knock, source netip.Addr, w *replay.Window) Outcome {
 	base := k.Base()
 	switch {
-	case !s.source.IsValid() || base > s.base:
-		*s = slot{minute: k.Minute(), source: source, base: base}
-	case base < s.base:
+	case !s.source.IsValid() || uint64(base) > s.lastNonce():
+		s.retire(w)
+		*s = slot{minute: k.Minute(), source: source, base: base, last: uint8(k.Maximum())}
+	case base != s.base:
 		return Older
 	case k.Minute() != s.minute || source != s.source:
 		return Foreign
@@ -41,3 +48,16 @@ func (s *slot) record(k verify.Knock, source netip.Addr) Outcome {
 	}
 	return Recorded
 }
+
+// retire marks all nonces of the attempt as used, those that never came
+// included.
+func (s *slot) retire(w *replay.Window) {
+	if !s.source.IsValid() {
+		return
+	}
+	for n := uint64(s.base); n <= min(s.lastNonce(), math.MaxUint32); n++ {
+		w.Accept(uint32(n))
+	}
+}
+
+func (s *slot) lastNonce() uint64 { return uint64(s.base) + uint64(s.last) }

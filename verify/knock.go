@@ -15,6 +15,7 @@ type Knock struct {
 	nonce      uint32
 	timestamp  uint32
 	minute     schedule.Minute
+	table      uint32
 }
 
 // Identifier names the client.
@@ -37,3 +38,6 @@ func (k Knock) Timestamp() uint32 { return k.timestamp }
 
 // Minute is the minute for whose port the knock was made.
 func (k Knock) Minute() schedule.Minute { return k.minute }
+
+// Table is the number of the key table that has authenticated it.
+func (k Knock) Table() uint32 { return k.table }

@@ -23,11 +23,15 @@ type Client struct {
 // Table finds a client's key by its identifier. It is immutable and safe for
 // concurrent use.
 type Table struct {
-	index map[wire.Identifier]uint32
-	rows  []row
+	number uint32
+	index  map[wire.Identifier]uint32
+	rows   []row
 	// Few clients have one, so it takes no room in the others' rows.
 	previous map[uint32]previousKey
 }
+
+// tables counts the tables that this process has made.
+var tables atomic.Uint32
 
 // row is what a check needs of a client, side by side.
 type row struct {
@@ -58,8 +62,9 @@ type previousKey struct {
 // twice is an error.
 func NewTable(clients []Client) (*Table, error) {
 	t := &Table{
-		index: make(map[wire.Identifier]uint32, len(clients)),
-		rows:  make([]row, len(clients)),
+		number: tables.Add(1),
+		index:  make(map[wire.Identifier]uint32, len(clients)),
+		rows:   make([]row, len(clients)),
 
 		previous: map[uint32]previousKey{},
 	}
@@ -96,6 +101,36 @@ func NewTable(clients []Client) (*Table, error) {
 
 // Len returns the number of clients.
 func (t *Table) Len() int { return len(t.rows) }
+
+// Number tells tables of a process apart: one that was made later has a larger
+// number. A Knock carries that of the table that has authenticated it.
+func (t *Table) Number() uint32 { return t.number }
+
+// Secrets are those of a client of a table, in a form that only compares.
+type Secrets struct {
+	key      macKey
+	previous previousKey
+}
+
+// Secrets returns those of a client; false: there is no such client.
+func (t *Table) Secrets(id wire.Identifier) (s Secrets, ok bool) {
+	row, ok := t.index[id]
+	if ok {
+		s = Secrets{t.rows[row].key, t.previous[row]}
+	}
+	return s, ok
+}
+
+// Withdraws reports whether one of the secrets that a client had, and that was
+// good at now, is not good in this table. Whoever holds that secret is a client
+// no more, although the identifier may be one's.
+func (t *Table) Withdraws(had Secrets, id wire.Identifier, now time.Time) bool {
+	has, ok := t.Secrets(id)
+	good := func(k macKey) bool {
+		return ok && (k == has.key || now.Unix() < has.previous.until && k == has.previous.key)
+	}
+	return !good(had.key) || now.Unix() < had.previous.until && !good(had.previous.key)
+}
 
 // Floor returns a client's, which lives as long as the table; nil if there is
 // no such client.

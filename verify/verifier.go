@@ -92,6 +92,7 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 		nonce:      c.knock.Nonce,
 		timestamp:  c.knock.Timestamp,
 		minute:     c.minute,
+		table:      v.table.number,
 	}, Authentic
 }
 

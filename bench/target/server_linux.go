@@ -31,7 +31,9 @@ type ServerConfig struct {
 	Strict     bool
 	Readers    int // 0: one a core, which is one
 	Core       int
-	More       string // to stand at the end of the configuration
+	Honest     int                // how many clients may knock honestly; 0: 100
+	Services   func(i int) string // which a client may open, if not all; nil: all may
+	More       string             // to stand at the end of the configuration
 	// Beside are servers on the same host, with which it shares no port.
 	Beside []*Server
 }
@@ -50,7 +52,7 @@ type Server struct {
 }
 
 const (
-	// honest is how many clients knock honestly at the most.
+	// honest is how many clients knock honestly at the most, by default.
 	honest = 100
 	// ahead is for how many minutes servers have to have ports of their own.
 	ahead = 60
@@ -124,8 +126,12 @@ func (s *Server) register() (err error) {
 		rand.Read(random)
 		id := scenario.ClientID(i)
 		own := hex.EncodeToString(random)
-		fmt.Fprintf(w, "%s %s 0\n", id, own)
-		if i < honest {
+		may := ""
+		if s.Config.Services != nil && s.Config.Services(i) != "" {
+			may = " services=" + s.Config.Services(i)
+		}
+		fmt.Fprintf(w, "%s %s 0%s\n", id, own, may)
+		if i < max(s.Config.Honest, honest) {
 			s.Profiles = append(s.Profiles, client.Profile{
 				Server: s.Config.Address, PortSecret: secret, Ports: s.Config.Ports, Identifier: id, Secret: []byte(own),
 			})

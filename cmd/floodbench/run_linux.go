@@ -21,7 +21,7 @@ import (
 )
 
 func commands(env cli.Env) []*cobra.Command {
-	return []*cobra.Command{runCommand(env), compareCommand(env), knocktimeCommand(env), exchangesCommand(env), insideCommand(env), knocktimeInsideCommand(env), exchangesInsideCommand(env), sinkCommand(env)}
+	return []*cobra.Command{runCommand(env), compareCommand(env), knocktimeCommand(env), exchangesCommand(env), insideCommand(env), knocktimeInsideCommand(env), exchangesInsideCommand(env), insiderCommand(env), insiderInsideCommand(env), sinkCommand(env)}
 }
 
 // options are the flags of run.

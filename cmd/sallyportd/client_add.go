@@ -25,8 +25,10 @@ func clientAddCommand(env cli.Env) *cobra.Command {
 
 Without an identifier a random one is made; hard to guess is better, since
 knocks in the name of nobody cost the server next to nothing. Make one client
-a device: two devices with one profile take each other's nonces. A running
-server notices the new client by itself.`,
+a device: two devices with one profile take each other's nonces.
+
+Waits until the running server, if there is one, has taken the client. If the
+server refuses, the exit code is 1 and the error says why.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if strings.ContainsAny(note, "\r\n") {
@@ -51,7 +53,7 @@ server notices the new client by itself.`,
 			if err := raiseMark(c.Context(), cfg, &added); err != nil {
 				return err
 			}
-			return out.deliver(env, cfg, added, func() error {
+			err = out.deliver(env, cfg, added, func() error {
 				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 					if _, err := clients.Find(lines, added.Identifier); err == nil {
 						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s is there already", added.Identifier), "choose another identifier, or leave it out for a random one"))
@@ -59,6 +61,10 @@ server notices the new client by itself.`,
 					return append(lines, clients.Line{Client: &added}), nil
 				})
 			})
+			if err != nil {
+				return err
+			}
+			return sayInForce(c.Context(), env, cfg, fmt.Sprintf("client %s is registered", added.Identifier))
 		},
 	}
 	c.Flags().StringVar(&note, "note", "", "whose device it is, for the list")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 )
@@ -20,8 +22,10 @@ func clientAllowCommand(env cli.Env) *cobra.Command {
 		Short: "Say which services a client may open",
 		Long: `Say which services a client may open: those named, and no others.
 
-A running server notices it by itself, and ends what the client has open of
-other services.`,
+Waits until the running server, if there is one, has taken it: what the client
+has open of other services ends. That it ends, no fault elsewhere in the clients
+file prevents; to open more takes a file that the server does not refuse. If it
+refuses, and the client may open less than it should, the exit code is 1.`,
 		Example: "  sallyportd client allow k7Qx web ssh\n  sallyportd client allow k7Qx --all",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -50,13 +54,39 @@ other services.`,
 			if !all {
 				what = strings.Join(args[1:], ", ")
 			}
-			_, err = fmt.Fprintf(env.Stdout, "%s may open %s.\n", client.Identifier, what)
+			ask := reloadClients(c.Context())
+			if !all {
+				ask = restrict(c.Context(), env, admin.Restriction{Client: client.Identifier.String(), Services: args[1:]})
+			}
+			said, err := inForce(c.Context(), cfg, fmt.Sprintf("client %s may open %s", client.Identifier, what), ask)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(env.Stdout, "%s may open %s.\n%s\n", client.Identifier, what, said)
 			return err
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every service, those to come included")
 	addConfigFlag(c, &path)
 	return c
+}
+
+// restrict has the server take rights from a client, whether it refuses the
+// clients file or not. It is an error if it refuses, and the client lacks rights
+// that it should have.
+func restrict(ctx context.Context, env cli.Env, r admin.Restriction) func(admin.Client) error {
+	return func(c admin.Client) error {
+		done, err := c.Restrict(ctx, r)
+		switch {
+		case err != nil:
+			return err
+		case done.Less:
+			return fmt.Errorf("the server has taken from it what it may no longer open, and refuses the file otherwise: %s", done.Refused)
+		case done.Refused != "":
+			fmt.Fprintf(env.Stderr, "warning: the running server refuses the clients file otherwise, and goes on as it was: %s\n", done.Refused)
+		}
+		return nil
+	}
 }
 
 // allowable refuses services that are not configured.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,6 +9,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/secrets"
 )
 
 func clientRevokeCommand(env cli.Env) *cobra.Command {
@@ -21,34 +20,44 @@ func clientRevokeCommand(env cli.Env) *cobra.Command {
 		Long: `Remove a client, and wait until the running server has cut it off: its leases
 and connections end.
 
-If the server refuses the clients file, the exit code is 1 and the error says
-why: the client keeps its access until the file is fixed.`,
+Neither a fault elsewhere in the clients file nor one in the configuration
+prevents that. If the server has not cut the client off all the same, the exit
+code is 1 and the error says why.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, revoked, err := loadClient(path, args[0], config.Alone)
+			id, err := secrets.ParseIdentifier(args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			err = clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
-				i, err := clients.Find(lines, revoked.Identifier)
-				if err != nil {
-					return nil, err
-				}
-				return append(lines[:i], lines[i+1:]...), nil
-			})
+			cfg, err := locate(env, path)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			found, err := clients.Remove(c.Context(), cfg.ClientsPath, id)
 			if err != nil {
 				return err
 			}
-			done, err := cutOff(c.Context(), cfg.AdminSocket)
-			if err != nil {
-				return cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not cut it off: %w", revoked.Identifier, cfg.ClientsPath, err),
-					"the client keeps its access until the server reads the file: fix the cause, then sallyportd reload -c "+cfg.Path)
+			// Also of a client that has gone from the file already: it may have gone
+			// from there by a way that has not reached the server.
+			running, err := askServer(c.Context(), cfg, restrict(c.Context(), env, admin.Restriction{Client: id.String()}))
+			switch {
+			case err != nil && found:
+				return cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not cut it off: %w", id, cfg.ClientsPath, err),
+					"the client may keep its access until the server reads the file: fix the cause, then sallyportd reload -c "+cfg.Path)
+			case err != nil:
+				return err
+			case !found:
+				return cli.Misuse(cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+path))
+			}
+			done := "The running server has cut it off."
+			if !running {
+				done = "No server answers at " + cfg.AdminSocket + ", so there was none to cut it off."
 			}
 			_, err = fmt.Fprintf(env.Stdout, `Revoked %s. %s
 Its owner still knows the port secret: the ports, not the way in. To
 change that too, for all clients:
   sallyportd port-secret roll -c %s
-`, revoked.Identifier, done, cfg.Path)
+`, id, done, cfg.Path)
 			return err
 		},
 	}
@@ -56,16 +65,17 @@ change that too, for all clients:
 	return c
 }
 
-// cutOff waits until the running server, if there is one, has read the clients
-// file, and says what came of it.
-func cutOff(ctx context.Context, socket string) (done string, err error) {
-	_, err = admin.Client{Socket: socket}.ReloadClients(ctx)
-	var unreachable *admin.UnreachableError
-	switch {
-	case err == nil:
-		return "The running server has cut it off.", nil
-	case errors.As(err, &unreachable) && unreachable.Stopped():
-		return "No server answers at " + socket + ", so there was none to cut it off.", nil
+// locate reads the configuration, or, with a warning, no more of it than where
+// the files are.
+func locate(env cli.Env, path string) (*config.Config, error) {
+	cfg, err := config.Load(path, config.Alone)
+	if err == nil {
+		return cfg, nil
 	}
-	return "", err
+	cfg, locateErr := config.Locate(path)
+	if locateErr != nil {
+		return nil, err
+	}
+	fmt.Fprintf(env.Stderr, "warning: %v\n", err)
+	return cfg, nil
 }

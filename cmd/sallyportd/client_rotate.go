@@ -25,7 +25,9 @@ func clientRotateCommand(env cli.Env) *cobra.Command {
 		Short: "Give a client a new secret, and print its new profile",
 		Long: `Give a client a new secret, and print its new profile.
 
-The old secret stays good for a while, so that the client can move in peace.`,
+The old secret stays good for a while, so that the client can move in peace.
+Waits until the running server, if there is one, has taken the new one. If the
+server refuses, the exit code is 1 and the error says why.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			until, err := valid.end(env.Now())
@@ -41,7 +43,7 @@ The old secret stays good for a while, so that the client can move in peace.`,
 			}
 			secret := []byte(secrets.Random())
 			rotated.Previous, rotated.Until, rotated.Secret = rotated.Secret, until, secret
-			return out.deliver(env, cfg, rotated, func() error {
+			err = out.deliver(env, cfg, rotated, func() error {
 				err := clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 					i, err := clients.Find(lines, rotated.Identifier)
 					if err != nil {
@@ -59,6 +61,10 @@ The old secret stays good for a while, so that the client can move in peace.`,
 				}
 				return err
 			})
+			if err != nil {
+				return err
+			}
+			return sayInForce(c.Context(), env, cfg, fmt.Sprintf("client %s has its new secret", rotated.Identifier))
 		},
 	}
 	valid.flags(c)

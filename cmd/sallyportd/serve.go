@@ -133,10 +133,16 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env dae
 	if cfg.Digest() != fixed.Digest() || cfg.StateDir != fixed.StateDir {
 		return nil, loaded, cli.WithHint(fmt.Errorf("%s has changed while the server started", path), "start it again")
 	}
-	loaded = clients.StateOf(cfg.ClientsPath)
-	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
+	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
+	}
+	list := file.List
+	loaded = file.State
+	file.List = nil
+	if !file.Whole {
+		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}
+		env.Log.Warn("the clients file may not be whole: taken as it is at a start", "error", unfinished, "hint", unfinished.Hint())
 	}
 	if os.Geteuid() == 0 {
 		env.Log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")

@@ -33,7 +33,9 @@ func stateVerifyCommand(env cli.Env) *cobra.Command {
 		Short: "Read the whole state file and check all of it",
 		Long: `Read the whole state file and check all of it.
 
-While a server runs, a copy is checked that it makes.`,
+While a server runs, a copy is checked that it makes. A warning says if the next
+start refuses knocks for longer than until its second is over, and if what was
+recorded shows that this host's clock is wrong, or was.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -45,6 +47,11 @@ While a server runs, a copy is checked that it makes.`,
 				return err
 			}
 			_, err = fmt.Fprintf(env.Stdout, "sound: %s, form %d, with the nonces of %d clients\n", filepath.Join(cfg.StateDir, state.FileName), contents.Version, len(contents.Entries))
+			for _, w := range gapWarnings(contents, env.Now()) {
+				if err == nil {
+					_, err = fmt.Fprintf(env.Stdout, "warning: %s\n", w)
+				}
+			}
 			return err
 		},
 	}
@@ -95,8 +102,9 @@ func stateResetCommand(env cli.Env) *cobra.Command {
 		Short: "Begin a new state file with what is still readable of the old one",
 		Long: `Begin a new state file with what is still readable of the old one.
 
-The old one is kept beside it. Knocks stamped up to a minute from now will be
-refused, since nonces may be lost. The server has to be stopped first.`,
+The old one is kept beside it. Knocks stamped up to a minute after the next
+start will be refused, since nonces may be lost. The server has to be stopped
+first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -115,7 +123,7 @@ refused, since nonces may be lost. The server has to be stopped first.`,
 			if o.Aside != "" {
 				fmt.Fprintf(env.Stdout, "the old one: %s\n", o.Aside)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "knocks stamped up to %s will be refused\n", o.Doubt.UTC().Format(time.RFC3339))
+			_, err = fmt.Fprintln(env.Stdout, "knocks stamped up to a minute after the next start will be refused")
 			return err
 		},
 	}
@@ -163,6 +171,8 @@ func raiseMark(ctx context.Context, cfg *config.Config, c *clients.Client) error
 	if err != nil {
 		return fmt.Errorf("find out which nonces client %s has used: %w", c.Identifier, err)
 	}
-	c.Mark = max(c.Mark, record[c.Identifier].Mark)
+	if e, used := record[c.Identifier]; used {
+		c.Mark = max(c.Mark, e.Mark, 1) // 0 would stand for none
+	}
 	return nil
 }

@@ -31,6 +31,7 @@ type conn struct {
 	tcp   *TCP
 	port  *tcpPort  // the random port by which it came; nil: the service's own
 	began time.Time // as clock.Boot has it
+	owned access.Owners
 }
 
 // Accept waits for a connection that may come in.
@@ -65,7 +66,11 @@ func (t *TCP) enter(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
 	from := remote(c.RemoteAddr())
 	of := access.PeerOf(from, t.cfg.PrefixLen6)
 	now := t.cfg.Clock.Boot()
-	if t.shut || !in.Allows(from, now) || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
+	if t.shut || len(t.conns) >= maxConnections || t.of[of] >= t.cfg.PerAddress {
+		return nil, false
+	}
+	owned, ok := in.Enter(from, now)
+	if !ok {
 		return nil, false
 	}
 	// The kernel screens it as it did the listener when it came: it would go
@@ -73,7 +78,7 @@ func (t *TCP) enter(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
 	if tcp, ok := c.(*net.TCPConn); ok && (screen.Release(tcp) != nil || heldport.Accepted(tcp) != nil) {
 		return nil, false
 	}
-	known := &conn{c, t, port, now}
+	known := &conn{c, t, port, now, owned}
 	t.conns[known] = from
 	t.of[of]++
 	return known, true

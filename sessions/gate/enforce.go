@@ -16,14 +16,23 @@ type step struct {
 	after   time.Time // and from now on
 	ends    bool      // it makes a lease shorter, or ends it: there is no way back
 	cut     bool      // of a step that ends: connections end too
+	revoked bool      // of a step that ends: its client has lost the right
 	since   time.Time // of those that are cut: that began then or later; zero: all
+	soon    bool      // of a step that ends: it may take access.SoonTime
 
 	accepted int   // how many of the service's enforcers have carried it out
 	err      error // of one that has not
 }
 
 func (st *step) change(until time.Time, cut bool) access.Change {
-	return access.Change{Service: st.service.id, Peer: st.peer, Until: until, Cut: cut && until.IsZero(), Since: st.since}
+	c := access.Change{
+		Service: st.service.id, Peer: st.peer, Until: until, Cut: st.revoked || cut && until.IsZero(), Revoked: st.revoked && !cut,
+		Since: st.since, Soon: st.soon && until.IsZero(),
+	}
+	if !until.IsZero() {
+		c.Holders = st.service.leases.holdersOf(st.peer)
+	}
+	return c
 }
 
 // enforce carries steps out, with one Apply for each enforcer. It is the only
@@ -90,7 +99,7 @@ func endFailed(enforcers []access.Enforcer, steps []*step) {
 		}
 		st.service.log.Error("lease not carried on", "service", st.service.Name, "peer", st.peer, "error", st.err)
 		if !st.after.IsZero() {
-			over = append(over, &step{service: st.service, peer: st.peer, ends: true, cut: st.cut})
+			over = append(over, &step{service: st.service, peer: st.peer, ends: true, cut: st.cut, revoked: st.revoked})
 		}
 	}
 	if len(over) > 0 {

@@ -15,7 +15,8 @@ type lease struct {
 	client wire.Identifier
 	peer   access.Peer
 	until  time.Time
-	place  int // in the heap
+	from   time.Time // of the last grant
+	place  int       // in the heap
 }
 
 // Leases says which peers may come in. Its methods are pure functions of the
@@ -89,10 +90,12 @@ func (l *Leases) surplus(id wire.Identifier) []*lease {
 func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration) (undo func()) {
 	until, _ := l.Until(id, p, now, fixed)
 	if le := l.find(id, p); le != nil {
-		before := le.until
+		before, from := le.until, le.from
+		le.from = now
 		l.set(le, until)
 		return func() {
 			if l.find(id, p) == le {
+				le.from = from
 				l.set(le, before)
 			}
 		}
@@ -102,7 +105,7 @@ func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed tim
 		l.remember(le)
 		l.drop(le)
 	}
-	le := &lease{client: id, peer: p, until: until}
+	le := &lease{client: id, peer: p, until: until, from: now}
 	l.insert(le)
 	return func() {
 		if l.find(id, p) != le {
@@ -137,6 +140,20 @@ func (l *Leases) Latest(p access.Peer) (until time.Time) {
 		until = later(until, le.until)
 	}
 	return until
+}
+
+// holdersOf returns by whose leases a peer is let in, or, with one more than
+// access.MaxHolders, that it is by many. Anyone is let in by all of them.
+func (l *Leases) holdersOf(p access.Peer) *access.Holders {
+	var holders access.Holders
+	of := l.byPeer[p]
+	if p.IsAnyone() {
+		of = l.ends
+	}
+	for _, le := range of[:min(len(of), access.MaxHolders+1)] {
+		holders = append(holders, access.Holder{Client: le.client, Granted: le.from, Until: le.until, From: le.peer})
+	}
+	return &holders
 }
 
 // Peers returns every peer with a lease.
@@ -214,6 +231,17 @@ func (l *Leases) remember(le *lease) {
 	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == le.peer })
 	past = append(past, le.peer)
 	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
+}
+
+// holders adds the clients that have a lease, or had one by which something may
+// be connected.
+func (l *Leases) holders(all map[wire.Identifier]bool) {
+	for id := range l.byClient {
+		all[id] = true
+	}
+	for id := range l.past {
+		all[id] = true
+	}
 }
 
 // SetTerms changes what grants add from now on.

@@ -87,7 +87,7 @@ func (o *opening) plan(r *request) {
 	for _, gone := range s.leases.GivesWay(id, peer) {
 		for _, p := range s.admits(gone) {
 			st := o.step(s, p)
-			st.cut = s.terms.Cut
+			st.cut, st.soon = s.terms.Cut, true
 		}
 	}
 	r.undo = s.leases.Add(id, peer, now, r.fixed)

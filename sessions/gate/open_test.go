@@ -49,6 +49,28 @@ func TestBatchIsOneApply(t *testing.T) {
 	}
 }
 
+// TestOnlyWhoGivesWayEndsSoon: all other ends take effect at once.
+func TestOnlyWhoGivesWayEndsSoon(t *testing.T) {
+	var wall recorded
+	one := serviceOf("web", 128, &wall)
+	s, err := NewServices([]*Service{one}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.update(t, Terms{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1}, everybody)
+	for i := range 4 {
+		s.openOne(grant("com1", fmt.Sprintf("192.0.2.%d", i)))
+	}
+	if err := s.Do(Order{Service: one.ID(), Grant: grant("com1", "192.0.2.3"), Action: Close}); err != nil {
+		t.Fatal(err)
+	}
+	s.openOne(grant("com1", "192.0.2.4"))
+	one.revoke(func(wire.Identifier) bool { return false })
+	if want := []access.Peer{peer("192.0.2.0"), peer("192.0.2.1"), peer("192.0.2.2")}; !slices.Equal(wall.soon, want) || len(wall.open) != 0 {
+		t.Errorf("soon %v, want %v; open %v", wall.soon, want, wall.open)
+	}
+}
+
 // TestBatchWithGrantsOfOneClient: each counts as if it came alone.
 func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	var enforcer recorded

@@ -141,13 +141,22 @@ func (s *Service) next() (next time.Time, ok bool) {
 
 // ended brings the enforcers in line after leases of these peers have ended.
 // Whom another lease lets in stays in.
-func (s *Service) ended(peers []access.Peer, cut bool) {
+func (s *Service) ended(peers []access.Peer, cut bool) { s.endedBy(peers, cut, false) }
+
+// endedBy is ended. Revoked: the peers' clients have lost the right to the service.
+func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
 	}
-	var steps []*step
+	end(s.enforcers, s.endings(peers, cut, revoked))
+	s.logClosed()
+}
+
+// endings are the steps that bring the enforcers in line after leases of these
+// peers have ended.
+func (s *Service) endings(peers []access.Peer, cut, revoked bool) (steps []*step) {
 	add := func(p access.Peer) {
-		steps = append(steps, &step{service: s, peer: p, after: s.until(p), ends: true, cut: cut})
+		steps = append(steps, &step{service: s, peer: p, after: s.until(p), ends: true, cut: cut, revoked: revoked})
 	}
 	seen := make(map[access.Peer]bool, len(peers))
 	for _, p := range peers {
@@ -161,7 +170,10 @@ func (s *Service) ended(peers []access.Peer, cut bool) {
 		add(access.Anyone4)
 		add(access.Anyone6)
 	}
-	end(s.enforcers, steps)
+	return steps
+}
+
+func (s *Service) logClosed() {
 	if s.leases.Len() == 0 {
 		s.log.Info("closed", "service", s.Name)
 	}
@@ -230,8 +242,29 @@ func (s *Service) close() {
 	s.ports = nil
 }
 
-// revoke ends the leases and random ports of all clients but those that stay.
-func (s *Service) revoke(stays func(wire.Identifier) bool) {
+// revoke ends all that clients have, but for those that stay: leases, random
+// ports, and connections, whatever lease let them in.
+func (s *Service) revoke(stays func(wire.Identifier) bool) { s.revokeFrom(stays, false) }
+
+// revokeFrom is revoke. Some says that a client is gone; what may be anyone's ends
+// then.
+func (s *Service) revokeFrom(stays func(wire.Identifier) bool, some bool) {
 	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
-	s.ended(s.leases.Keep(stays), true)
+	peers := s.leases.Keep(stays)
+	s.endedBy(peers, s.terms.Cut, true)
+	for _, e := range s.enforcers {
+		if o, ok := e.(owner); ok {
+			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, some || len(peers) > 0)
+		}
+	}
+}
+
+// owner is an enforcer that knows whose its connections are.
+type owner interface {
+	// CutOff ends the connections that clients have opened who are gone. Some
+	// says that there are such clients.
+	CutOff(gone func(wire.Identifier) bool, some bool)
+	// Owners calls f with each client that has a connection, if it is known. It
+	// may call f more than once with one.
+	Owners(f func(wire.Identifier))
 }

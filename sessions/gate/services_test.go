@@ -108,6 +108,7 @@ func TestRestrictedInEveryStepOfAChange(t *testing.T) {
 type recorded struct {
 	open  map[access.Peer]time.Time
 	cut   []access.Peer
+	soon  []access.Peer
 	calls int
 	fail  error                  // of what lets a peer in
 	fails func(access.Peer) bool // nil: for all
@@ -124,6 +125,9 @@ func (r *recorded) Apply(changes []access.Change) (errs []error) {
 		case c.Revokes():
 			if delete(r.open, c.Peer); c.Cut {
 				r.cut = append(r.cut, c.Peer)
+			}
+			if c.Soon {
+				r.soon = append(r.soon, c.Peer)
 			}
 		case r.fail != nil && (r.fails == nil || r.fails(c.Peer)):
 			if errs == nil {

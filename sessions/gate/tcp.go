@@ -12,6 +12,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/screen"
+	"sallyport/verify/wire"
 )
 
 const (
@@ -113,6 +114,30 @@ func (t *TCP) Apply(changes []access.Change) []error {
 	t.mu.Unlock()
 	resetAll(ending)
 	return tx.Errs()
+}
+
+// CutOff ends the connections of clients who are gone. A random port's are its
+// order's.
+func (t *TCP) CutOff(gone func(wire.Identifier) bool, some bool) {
+	t.mu.Lock()
+	var ending []*conn
+	for c := range t.conns {
+		if c.port == nil && c.owned.Lose(gone, some) {
+			ending = append(ending, c)
+			t.forget(c)
+		}
+	}
+	t.mu.Unlock()
+	resetAll(ending)
+}
+
+// Owners calls f with the clients whose the connections are.
+func (t *TCP) Owners(f func(wire.Identifier)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.conns {
+		c.owned.Each(f)
+	}
 }
 
 // listenFor has the socket there, and open to those that a transaction lets in.

@@ -12,6 +12,7 @@ import (
 	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/relay"
 	"sallyport/sessions/gate/screen"
+	"sallyport/verify/wire"
 )
 
 // lingerPause is how often a socket that only serves flows from before is
@@ -54,7 +55,7 @@ type UDP struct {
 func NewUDP(cfg UDPConfig) *UDP {
 	u := &UDP{cfg: cfg, linger: lingerPause, ports: map[*udpPort]bool{}, done: make(chan struct{})}
 	cfg.Relay.Clock = cfg.Clock
-	cfg.Relay.Allows = u.allows
+	cfg.Relay.Allows, cfg.Relay.Owners = u.allows, u.enter
 	cfg.Relay.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, cfg.PrefixLen6) }
 	u.relay = relay.NewUDP(cfg.Relay)
 	return u
@@ -189,6 +190,25 @@ func (u *UDP) allows(from netip.Addr) bool {
 	defer u.who.RUnlock()
 	return u.in.Allows(access.Numbered(from), u.cfg.Clock.Boot())
 }
+
+// enter is asked by the relay for a flow that begins.
+func (u *UDP) enter(from netip.Addr) access.Owners {
+	u.who.Lock()
+	defer u.who.Unlock()
+	owned, _ := u.in.Enter(access.Numbered(from), u.cfg.Clock.Boot())
+	return owned
+}
+
+// CutOff ends the flows of clients who are gone. A random port's is its order's.
+func (u *UDP) CutOff(gone func(wire.Identifier) bool, some bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.relay.CutOwned(func(o access.Owners) bool { return o.Lose(gone, some) })
+	u.settle()
+}
+
+// Owners calls f with the clients whose the flows are.
+func (u *UDP) Owners(f func(wire.Identifier)) { u.relay.Owners(f) }
 
 // settle brings the socket in line with those that are let in, and those whose
 // flows live on.

@@ -16,6 +16,22 @@ type Update struct {
 	// IsClient reports who is a client from now on. It is called by Restrict
 	// and Commit, and not before.
 	IsClient func(wire.Identifier) bool
+	// Gone are those who were clients and are none from Restrict on, and Anew
+	// which of them is followed by another client of its identifier: it loses
+	// all that it has. nil: none is.
+	Gone []wire.Identifier
+	Anew func(wire.Identifier) bool
+	// Waits reports who is no client any more and keeps what it has until it is
+	// revoked. nil: nobody.
+	Waits func(wire.Identifier) bool
+}
+
+// stays reports whether a client keeps what it has.
+func (u Update) stays(id wire.Identifier, allowed bool) bool {
+	if u.Waits != nil && u.Waits(id) {
+		return true
+	}
+	return u.IsClient(id) && allowed && (u.Anew == nil || !u.Anew(id))
 }
 
 // Prepared is an Update that can be carried out without fail, by Restrict and
@@ -57,8 +73,9 @@ func (s *Services) Prepare(u Update) (*Prepared, error) {
 }
 
 // Restrict changes who may open what, before clients that are new can knock.
-// Removed clients keep their restrictions until every shard has dropped them,
-// because they can knock until then.
+// Clients that are gone open nothing, also while shards have not dropped them,
+// nor does one whose identifier another client takes, before Commit. Others that
+// are no clients keep their restrictions until then.
 func (p *Prepared) Restrict() {
 	s := p.services
 	s.mu.Lock()
@@ -68,6 +85,9 @@ func (p *Prepared) Restrict() {
 		if !p.update.IsClient(id) {
 			both[id] = r
 		}
+	}
+	for _, id := range p.update.Gone {
+		both[id] = 0
 	}
 	s.restricted = both
 }
@@ -86,8 +106,11 @@ func (p *Prepared) Commit() {
 	s.mu.Unlock()
 	for i, service := range s.list {
 		service.commit(p.update.Terms[service.id], func(id wire.Identifier) bool {
-			return p.update.IsClient(id) && s.rights(id).allow(i)
+			return p.update.stays(id, s.rights(id).allow(i))
 		})
+		if len(p.update.Gone) > 0 {
+			service.end(func(wire.Identifier) bool { return false }) // what may be anyone's
+		}
 	}
 }
 

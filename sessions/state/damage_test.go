@@ -20,7 +20,13 @@ func grown(t testing.TB) []byte {
 	dir := t.TempDir()
 	s := open(t, config(dir))
 	for mark := range uint32(5) {
-		record(t, s, crowd(300, mark+1)...)
+		leases := lots(used('1', 0).Identifier, 20+int(mark))
+		if _, err := s.RecordLeases(crowd(300, mark+1), leases); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Forget(leases[:mark]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	closeStore(t, s)
 	return fileOf(t, dir)
@@ -45,8 +51,8 @@ func fileOf(t testing.TB, dir string) []byte {
 func TestNoDamagedByteIsTrusted(t *testing.T) {
 	text := grown(t)
 	want, err := read(bytes.NewReader(text), int64(len(text)))
-	if err != nil || len(want.entries) != 300 {
-		t.Fatalf("%v", err)
+	if err != nil || len(want.entries) != 300 || len(want.leases) != 20 {
+		t.Fatalf("%d leases, %v", len(want.leases), err)
 	}
 	refused, tried := 0, 0
 	for at := range text {
@@ -58,7 +64,7 @@ func TestNoDamagedByteIsTrusted(t *testing.T) {
 			tried++
 			if c, err := read(bytes.NewReader(text), int64(len(text))); err != nil {
 				refused++
-			} else if !slices.Equal(c.entries, want.entries) || c.header != want.header {
+			} else if !slices.Equal(c.entries, want.entries) || !slices.Equal(c.leases, want.leases) || c.header != want.header {
 				t.Fatalf("byte %d changed by %#x: %d entries, header %+v", at, flip, len(c.entries), c.header)
 			}
 			text[at] ^= flip
@@ -111,13 +117,23 @@ func FuzzRead(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(fileOf(f, dir))
+	for _, name := range []string{"form1.db", "form1-open.db"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := read(bytes.NewReader(text), int64(len(text)))
-		if err == nil && uint64(len(c.entries)) != c.header.count {
-			t.Errorf("%d entries, the header counts %d", len(c.entries), c.header.count)
+		if err == nil && uint64(len(c.entries)+len(c.leases)) != c.header.count {
+			t.Errorf("%d entries and %d leases, the header counts %d", len(c.entries), len(c.leases), c.header.count)
 		}
 		for at := 0; at+pageSize <= len(text); at += pageSize {
-			salvagePage(text[at:at+pageSize], func(e entry) { decodeRecord(e.key, e.value) })
+			salvagePage(text[at:at+pageSize], func(e entry) {
+				decodeRecord(e.key, e.value)
+				decodeLease(e.key, e.value)
+			})
 		}
 	})
 }

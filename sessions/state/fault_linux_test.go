@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -22,10 +23,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// known is a mark that was reported durable, and after which change.
+// known is a mark that was reported durable, with a lease, and after which
+// change.
 type known struct {
 	id    wire.Identifier
 	mark  uint32
+	lease Lease
 	after int
 }
 
@@ -89,13 +92,14 @@ func useStore(t *testing.T, disk *faultfs.FS, dir string, k int) (marks []known)
 		for i := range 5 {
 			mark++
 			e := used(byte('a'+i%3), mark)
-			if err := s.Record([]sessions.Entry{e, used('z', mark)}); err != nil {
+			lease := lots(e.Identifier, int(mark))[mark-1]
+			if _, err := s.RecordLeases([]sessions.Entry{e, used('z', mark)}, []Lease{lease}); err != nil {
 				if failed++; failed > 1 {
 					t.Fatalf("fault %d: still failing: %v", k, err)
 				}
 				continue
 			}
-			marks = append(marks, known{e.Identifier, mark, disk.Count()})
+			marks = append(marks, known{e.Identifier, mark, lease, disk.Count()})
 		}
 		if err := s.Close(); err != nil {
 			if failed++; failed > 1 {
@@ -125,65 +129,11 @@ func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 			if m.after <= i.After && found[m.id] < m.mark {
 				t.Errorf("fault %d, power failure after %d (%s): %s has mark %d, %d was durable after %d", k, i.After, i.Kind, m.id, found[m.id], m.mark, m.after)
 			}
+			if m.after <= i.After && !slices.Contains(c.Leases, m.lease) {
+				t.Errorf("fault %d, power failure after %d (%s): %+v is lost", k, i.After, i.Kind, m.lease)
+			}
 		}
 	})
-}
-
-// TestWidenFaults lets each change to the disk fail in turn while the tolerance
-// is widened, and after each the power. A reload that fails there changes
-// nothing: the store works on, and at most the disk has the wider tolerance,
-// which is the safe one.
-func TestWidenFaults(t *testing.T) {
-	t.Parallel()
-	if !netns.Enter(t) {
-		return
-	}
-	const narrow, wide = 5, 30
-	tolerance := func(path string) uint32 {
-		c, err := readFile(filepath.Join(path, FileName))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.header.tolerance
-	}
-	disk := faultfs.Start(t)
-	before, last := 0, 1
-	for k := 0; k <= last; k++ {
-		fault := 0
-		if k > 0 {
-			fault = before + k
-		}
-		cfg := relaxed(disk.Arm(fault, syscall.EIO))
-		cfg.Tolerance = narrow * time.Second
-		s := open(t, cfg)
-		before = disk.Count() // each time as many
-		err := s.Widen(wide * time.Second)
-		after := disk.Count()
-		if k == 0 {
-			last = after - before
-			t.Logf("%d changes, each of which fails", last)
-		}
-		if (err == nil) != (k == 0) || err != nil && s.header.tolerance != narrow || err == nil && s.header.tolerance != wide {
-			t.Errorf("fault %d: %v, tolerance %d", k, err, s.header.tolerance)
-		}
-		disk.Images(func(i faultfs.Image) {
-			if i.After < before {
-				return
-			}
-			if got := tolerance(i.Path); got != narrow && got != wide || got == narrow && err == nil && i.After >= after {
-				t.Errorf("fault %d, power failure after %d of %d (%s): tolerance %d", k, i.After-before, after-before, i.Kind, got)
-			}
-		})
-		// The fault is over.
-		record(t, s, used('a', 5))
-		if err := s.flush(nil); err != nil {
-			t.Errorf("fault %d: %v", k, err)
-		}
-		if err := s.Widen(wide * time.Second); err != nil || tolerance(cfg.Dir) != wide {
-			t.Errorf("after fault %d: %v, tolerance %d", k, err, tolerance(cfg.Dir))
-		}
-		closeStore(t, s)
-	}
 }
 
 // TestResetFaults lets each change to the disk fail in turn while a store is

@@ -27,20 +27,30 @@ func (m entryOf) add(e sessions.Entry) {
 }
 
 // late is what a relaxed store has not yet written: one entry a client at the
-// most. A strict store's is always empty.
+// most, and the leases that have changed. A strict store's is always empty.
 type late struct {
-	mu      sync.Mutex
-	waiting entryOf // for the next flush
-	writing entryOf // in the flush that runs
-	failing bool    // the last flush failed
+	mu       sync.Mutex
+	waiting  unwritten // for the next flush
+	writing  unwritten // in the flush that runs
+	failing  bool      // the last flush failed
+	reserved uint32    // by the file: no entry that waits may have a later stamp
 
 	ended chan struct{}
 	done  sync.WaitGroup
 }
 
+type unwritten struct {
+	entries entryOf
+	leases  map[leaseID]struct{}
+}
+
+func nothing() unwritten { return unwritten{entryOf{}, map[leaseID]struct{}{}} }
+
+func (u unwritten) empty() bool { return len(u.entries)+len(u.leases) == 0 }
+
 // start calls flush from time to time until stop.
-func (l *late) start(flush func()) {
-	l.waiting, l.ended = entryOf{}, make(chan struct{})
+func (l *late) start(reserved uint32, flush func()) {
+	l.waiting, l.reserved, l.ended = nothing(), reserved, make(chan struct{})
 	l.done.Go(func() {
 		pause := time.NewTimer(flushPause)
 		defer pause.Stop()
@@ -74,53 +84,71 @@ func (l *late) fails() bool {
 	return l.failing
 }
 
-// take keeps entries for the next flush, unless flushes fail.
-func (l *late) take(entries []sessions.Entry) bool {
+// take keeps entries and leases for the next flush, unless flushes fail, or the
+// file does not yet say that nonces of such a stamp may be lost.
+func (l *late) take(entries []sessions.Entry, leases []leaseID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failing {
 		return false
 	}
 	for _, e := range entries {
-		l.waiting.add(e)
+		if e.Stamp > l.reserved {
+			return false
+		}
+	}
+	for _, e := range entries {
+		l.waiting.entries.add(e)
+	}
+	for _, id := range leases {
+		l.waiting.leases[id] = struct{}{}
 	}
 	return true
 }
 
 // begin returns what waits, for a flush that ends with end.
-func (l *late) begin() []sessions.Entry {
+func (l *late) begin() (entries []sessions.Entry, leases []leaseID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) == 0 {
-		return nil
+	if l.waiting.empty() {
+		return nil, nil
 	}
-	l.writing, l.waiting = l.waiting, entryOf{}
-	batch := make([]sessions.Entry, 0, len(l.writing))
-	for _, e := range l.writing {
-		batch = append(batch, e)
+	l.writing, l.waiting = l.waiting, nothing()
+	entries = make([]sessions.Entry, 0, len(l.writing.entries))
+	for _, e := range l.writing.entries {
+		entries = append(entries, e)
 	}
-	return batch
+	for id := range l.writing.leases {
+		leases = append(leases, id)
+	}
+	return entries, leases
 }
 
-func (l *late) end(err error) {
+func (l *late) end(err error, reserved uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.failing = err != nil
+	l.failing, l.reserved = err != nil, reserved
 	if err != nil {
-		for _, e := range l.writing {
-			l.waiting.add(e)
+		for _, e := range l.writing.entries {
+			l.waiting.entries.add(e)
+		}
+		for id := range l.writing.leases {
+			l.waiting.leases[id] = struct{}{}
 		}
 	}
-	l.writing = nil
+	l.writing = unwritten{}
 }
 
-// marks fills in the marks of clients that are not yet written; 0: none.
-func (l *late) marks(clients []sessions.Client, marks []uint32) {
+// marks fills in the marks of clients that are not yet written.
+func (l *late) marks(clients []sessions.Client, marks []mark) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range clients {
-		id := clients[i].Identifier
-		marks[i] = max(l.waiting[id].Mark, l.writing[id].Mark)
+		for _, of := range []entryOf{l.waiting.entries, l.writing.entries} {
+			if e, ok := of[clients[i].Identifier]; ok {
+				marks[i].raise(e.Mark)
+			}
+		}
 	}
 }
 

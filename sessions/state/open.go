@@ -15,22 +15,21 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/durable"
-	"sallyport/verify/schedule"
 )
 
-// Config is what Open needs. All fields but Relaxed, Lock and Monotonic are
+// Config is what Open needs. All fields but Relaxed, Lock and the clocks are
 // required.
 type Config struct {
-	Dir       string        // made if need be
-	Relaxed   bool          // Record returns before the entries are durable
-	Tolerance time.Duration // how far a knock's timestamp may lie from now
-	Now       time.Time
-	Wait      time.Duration // for a process that has the directory
-	Lock      *Lock         // of the directory, which Open takes over; nil: Open takes it
-	Log       *slog.Logger
-	// Monotonic is clock.Clock's: lines of the log about one trouble keep their
-	// distance by it. nil: this host's.
-	Monotonic func() time.Time
+	Dir     string // made if need be
+	Relaxed bool   // Record returns before the entries are durable
+	Now     time.Time
+	Wait    time.Duration // for a process that has the directory
+	Lock    *Lock         // of the directory, which Open takes over; nil: Open takes it
+	Log     *slog.Logger
+	// Monotonic and Boot are clock.Clock's: lines of the log about one trouble
+	// keep their distance by the first, a doubt ends by the second. nil: this
+	// host's.
+	Monotonic, Boot func() time.Time
 }
 
 // Store is the state file while a server uses it. It is a sessions.Journal.
@@ -41,6 +40,10 @@ type Store struct {
 	relaxed bool
 
 	monotonic func() time.Time
+	boot      func() time.Time
+	opened    time.Time // by boot
+	gap       Gap       // of this start
+	newest    atomic.Uint32
 
 	failures atomic.Uint64
 
@@ -52,7 +55,8 @@ type Store struct {
 	swap sync.RWMutex // for db, which only changes under mu as well
 	db   *bolt.DB     // nil: closed, or to be opened again
 
-	late late
+	late   late
+	leases leaseTable
 }
 
 // LockedError says that another process has the directory.
@@ -67,15 +71,22 @@ func (e *LockedError) Hint() string {
 	return "one server at a time: stop the other one, or give this one a state_dir of its own"
 }
 
-// Open takes a directory for this process and reads what is in it. A file that
-// is not there is made, and doubted: it may have been lost. An earlier form is
+// Open takes a directory for this process and reads what is in it; Gap then says
+// what the start has to refuse. A file that is not there is made, and doubted:
+// it may have been lost. An earlier form is
 // written anew in this one. Errors are DamagedError, NewerError, LockedError,
 // or the system's.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.Monotonic == nil {
 		cfg.Monotonic = clock.System().Monotonic
 	}
-	s := &Store{path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed, monotonic: cfg.Monotonic}
+	if cfg.Boot == nil {
+		cfg.Boot = clock.System().Boot
+	}
+	s := &Store{
+		path: filepath.Join(cfg.Dir, FileName), log: cfg.Log, relaxed: cfg.Relaxed,
+		monotonic: cfg.Monotonic, boot: cfg.Boot, opened: cfg.Boot(),
+	}
 	if cfg.Lock == nil {
 		if cfg.Lock, err = TakeLock(ctx, cfg.Dir, cfg.Wait); err != nil {
 			return nil, err
@@ -100,13 +111,13 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	if h != s.header {
 		s.header = h
-		if err := s.update(nil); err != nil {
+		if err := s.update(nil, nil); err != nil {
 			s.db.Close()
 			return nil, fmt.Errorf("write to the state file: %w", err)
 		}
 	}
 	if cfg.Relaxed {
-		s.late.start(func() { s.flush(nil) }) // what comes of it is in the log
+		s.late.start(s.header.reserved, func() { s.flush(nil, nil) }) // what comes of it is in the log
 	}
 	return s, nil
 }
@@ -114,20 +125,19 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 // prepare sees to it that there is a sound file of this form, fills in its
 // header, and returns the one that it has to have while the store is open.
 func (s *Store) prepare(cfg Config) (header, error) {
-	tolerance := uint32(cfg.Tolerance / time.Second)
 	c, err := readFile(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		// What its tolerance was, no record tells: it may have been the largest.
 		s.log.Warn("there is no state file: a new one is made, and knocks that may have been used before are refused", "file", s.path)
-		c = &contents{version: version, header: header{doubt: seconds(cfg.Now.Add(schedule.MaxTolerance))}}
-		if err := write(s.path, c.header, nil); err != nil {
+		c = &contents{version: version, header: headerAfterLoss}
+		if err := write(s.path, c.header, nil, nil); err != nil {
 			return header{}, fmt.Errorf("make the state file: %w", err)
 		}
 	case err != nil:
 		return header{}, err
 	case c.version < version:
-		if err := write(s.path, c.header, c.entries); err != nil {
+		c.fromForm1(cfg.Now)
+		if err := write(s.path, c.header, c.entries, c.leases); err != nil {
 			return header{}, fmt.Errorf("bring the state file to form %d: %w", version, err)
 		}
 		if c, err = readFile(s.path); err != nil {
@@ -136,19 +146,15 @@ func (s *Store) prepare(cfg Config) (header, error) {
 		s.log.Info("the state file has a new form", "file", s.path, "form", version)
 	}
 	s.header = c.header
-	h := c.header
-	if h.open {
-		// What was lost was stamped by then; a client's clock may run ahead.
-		h.doubt = max(h.doubt, seconds(cfg.Now)+max(tolerance, h.tolerance))
+	s.leases.reset(c.leases)
+	for _, e := range c.entries {
+		s.seen(e)
 	}
-	h.open = cfg.Relaxed
-	if cfg.Relaxed {
-		h.tolerance = tolerance
-	}
+	h := c.header.next()
+	s.gap = gapOf(h)
+	h.open, h.served = cfg.Relaxed, true
 	return h, nil
 }
-
-func seconds(t time.Time) uint32 { return uint32(t.Unix()) }
 
 // lockPause is how long to wait before the next try to take a lock.
 const lockPause = 20 * time.Millisecond

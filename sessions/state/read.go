@@ -12,8 +12,9 @@ import (
 )
 
 // forms read what a file of each form holds. Open writes one of an earlier
-// form anew; there has been none yet.
-var forms = map[uint32]func(header []byte, raw []entry) (header, []sessions.Entry, error){
+// form anew.
+var forms = map[uint32]func(header []byte, raw []entry) (contents, error){
+	1:       decodeForm1,
 	version: decodeForm,
 }
 
@@ -21,7 +22,9 @@ var forms = map[uint32]func(header []byte, raw []entry) (header, []sessions.Entr
 type contents struct {
 	version uint32
 	header  header
+	until1  uint32           // a file of form 1 has: up to when it was doubted
 	entries []sessions.Entry // in the order of their identifiers
+	leases  []Lease          // in the order of their keys
 }
 
 // DamagedError says that a state file cannot be trusted.
@@ -38,7 +41,7 @@ func (e *DamagedError) Unwrap() error { return e.err }
 
 // Hint says what to do.
 func (e *DamagedError) Hint() string {
-	return "\"sallyportd state export\" prints what is still readable, and \"sallyportd state reset\" begins a new file with it, and keeps this one beside it\nor put back a copy from a backup: nonces used since then are good again until their knocks are too old, about two minutes"
+	return "\"sallyportd state export\" prints what is still readable, and \"sallyportd state reset\" begins a new file with it, and keeps this one beside it\nor put back a copy from a backup, and start a minute after the server last ran: nonces used since then are not in it"
 }
 
 // NewerError says that a later release wrote the file.
@@ -107,7 +110,6 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 	}); err != nil {
 		return nil, err
 	}
-	var c contents
 	var versionValue, headerValue []byte
 	var raw []entry
 	if err := r.walkBucket(bucket, func(e entry) error {
@@ -128,37 +130,53 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 	if len(versionValue) != 4 {
 		return nil, errors.New("it does not say which form it has")
 	}
-	c.version = binary.BigEndian.Uint32(versionValue)
-	decode, known := forms[c.version]
+	form := binary.BigEndian.Uint32(versionValue)
+	decode, known := forms[form]
 	switch {
-	case c.version > version:
-		return nil, &NewerError{Version: c.version}
+	case form > version:
+		return nil, &NewerError{Version: form}
 	case !known:
-		return nil, fmt.Errorf("it has form %d, which there never was", c.version)
+		return nil, fmt.Errorf("it has form %d, which there never was", form)
 	}
-	if c.header, c.entries, err = decode(headerValue, raw); err != nil {
+	c, err := decode(headerValue, raw)
+	if err != nil {
 		return nil, err
 	}
+	c.version = form
 	return &c, nil
 }
 
 // decodeForm reads a file of this form.
-func decodeForm(headerValue []byte, raw []entry) (h header, entries []sessions.Entry, err error) {
-	if h, err = decodeHeader(headerValue); err != nil {
-		return h, nil, err
+func decodeForm(headerValue []byte, raw []entry) (c contents, err error) {
+	if c.header, err = decodeHeader(headerValue); err != nil {
+		return c, err
 	}
+	return c, c.fill(raw, true)
+}
+
+// fill decodes records, and leases if there may be any.
+func (c *contents) fill(raw []entry, leases bool) error {
 	var digest uint64
-	entries = make([]sessions.Entry, len(raw))
-	for i, e := range raw {
-		if entries[i], err = decodeRecord(e.key, e.value); err != nil {
-			return h, nil, err
+	for _, e := range raw {
+		if leases && isLease(e.key) {
+			l, err := decodeLease(e.key, e.value)
+			if err != nil {
+				return err
+			}
+			c.leases = append(c.leases, l)
+		} else {
+			record, err := decodeRecord(e.key, e.value)
+			if err != nil {
+				return err
+			}
+			c.entries = append(c.entries, record)
 		}
 		digest ^= sumOf(e.value)
 	}
-	if uint64(len(raw)) != h.count || digest != h.digest {
-		return h, nil, fmt.Errorf("its %d clients are not the %d that its header counts", len(raw), h.count)
+	if uint64(len(raw)) != c.header.count || digest != c.header.digest {
+		return fmt.Errorf("its %d records are not the %d that its header counts", len(raw), c.header.count)
 	}
-	return h, entries, nil
+	return nil
 }
 
 // walkBucket visits a bucket's entries. A small one is a page within the value

@@ -2,18 +2,22 @@ package state
 
 import (
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"sallyport/sessions"
 )
 
 // TestRelaxed: what was recorded is on disk after a while, and known at once.
-// After a crash the time of the next start is doubted, also by the start after
-// that, and also if the store is then a strict one; after a clean stop none.
+// After a crash all stamps that were reserved are doubted, also by the start
+// after that, and also if the store is then a strict one; after a clean stop
+// none.
 func TestRelaxed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -25,65 +29,79 @@ func TestRelaxed(t *testing.T) {
 		if got := marks(t, s, "1"); got[0] != 12 {
 			t.Errorf("mark %v before the flush", got)
 		}
+		record(t, s, used('1', 13))
+		if got := marks(t, s, "1"); got[0] != 13 {
+			t.Errorf("mark %v before the flush", got)
+		}
 		early := crash(t, s)
 		time.Sleep(flushPause + time.Millisecond)
 		synctest.Wait()
 		late := crash(t, s)
-		record(t, s, used('1', 13), used('1', 20), used('1', 14))
+		record(t, s, used('1', 14), used('1', 20), used('1', 15))
 		closeStore(t, s)
 
+		// The first stamp was beyond what was reserved, so it was not late.
+		lost := Gap{Lost: time.Unix(1_800_000_012+reserveAhead, 0)}
 		for name, row := range map[string]struct {
-			cfg   Config
-			mark  uint32
-			doubt bool
+			cfg  Config
+			mark uint32
+			gap  Gap
 		}{
-			"a crash before the flush": {relaxed(early), 7, true},
-			"a crash after it":         {relaxed(late), 12, true},
-			"a clean stop":             {relaxed(dir), 20, false},
+			"a crash before the flush": {relaxed(early), 12, lost},
+			"a crash after it":         {relaxed(late), 13, lost},
+			"a clean stop":             {relaxed(dir), 20, Gap{}},
 		} {
 			s := open(t, row.cfg)
 			if got := marks(t, s, "1"); got[0] != row.mark {
 				t.Errorf("%s: mark %d, want %d", name, got[0], row.mark)
 			}
-			if got := s.Doubt().Equal(start.Add(time.Minute)); got != row.doubt {
-				t.Errorf("%s: doubted until %v", name, s.Doubt())
+			if s.Gap() != row.gap {
+				t.Errorf("%s: %+v, want %+v", name, s.Gap(), row.gap)
 			}
 			closeStore(t, s)
 		}
 		next := config(late)
-		next.Now = start.Add(10 * time.Second)
+		next.Now = start.Add(10 * time.Hour)
 		s = open(t, next)
-		if !s.Doubt().Equal(start.Add(time.Minute)) {
-			t.Errorf("the start after that: doubted until %v", s.Doubt())
+		if s.Gap() != lost {
+			t.Errorf("the start after that: %+v", s.Gap())
 		}
 		closeStore(t, s)
 	})
 }
 
-// TestDoubtCoversTheWiderTolerance: knocks that were taken while the tolerance
-// was wider may be stamped as far ahead.
-func TestDoubtCoversTheWiderTolerance(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
-		if err := Create(dir); err != nil {
-			t.Fatal(err)
-		}
-		cfg := relaxed(dir)
-		cfg.Tolerance = 5 * time.Second
-		s := open(t, cfg)
-		if err := s.Widen(30 * time.Second); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Widen(7 * time.Second); err != nil {
-			t.Fatal(err)
-		}
-		cfg.Dir = crash(t, s)
-		closeStore(t, s)
-		s = open(t, cfg)
-		if want := start.Add(30 * time.Second); !s.Doubt().Equal(want) {
-			t.Errorf("doubted until %v, want %v", s.Doubt(), want)
-		}
-		closeStore(t, s)
+// TestWhatIsLostWasReserved: whatever a crash loses, its stamp is not later than
+// the next start says, in whatever order stamps come.
+func TestWhatIsLostWasReserved(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := relaxed(t.TempDir())
+			if err := Create(cfg.Dir); err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, cfg)
+			stamps := map[uint32]uint32{}
+			for mark := range uint32(rapid.IntRange(1, 12).Draw(rt, "grants")) {
+				e := used('1', mark)
+				e.Stamp = rapid.OneOf(rapid.Uint32(), rapid.Uint32Range(1000, 1020)).Draw(rt, "stamp")
+				stamps[mark] = e.Stamp
+				record(t, s, e)
+				time.Sleep(time.Duration(rapid.IntRange(0, 150).Draw(rt, "pause")) * time.Millisecond)
+			}
+			cfg.Dir = crash(t, s)
+			closeStore(t, s)
+			s = open(t, cfg)
+			defer closeStore(t, s)
+			c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
+			if err := s.Raise(c); err != nil {
+				t.Fatal(err)
+			}
+			for mark, stamp := range stamps {
+				if (!c[0].Used || mark > c[0].Mark) && time.Unix(int64(stamp), 0).After(s.Gap().Lost) {
+					rt.Fatalf("nonce %d, stamped %d, is lost; %+v", mark, stamp, s.Gap())
+				}
+			}
+		})
 	})
 }
 
@@ -91,36 +109,36 @@ func TestDoubtCoversTheWiderTolerance(t *testing.T) {
 // no mark is lost, and while flushes fail nothing is taken.
 func TestLateKeepsTheHighest(t *testing.T) {
 	var l late
-	l.waiting = entryOf{}
+	l.waiting, l.reserved = nothing(), math.MaxUint32
 	clients := func() []sessions.Client {
 		c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
-		var marks [1]uint32
+		var marks [1]mark
 		l.marks(c, marks[:])
-		c[0].Mark = marks[0]
+		c[0].Mark = marks[0].highest
 		return c
 	}
-	l.take([]sessions.Entry{used('1', 5)})
-	if batch := l.begin(); len(batch) != 1 || batch[0].Mark != 5 {
+	l.take([]sessions.Entry{used('1', 5)}, nil)
+	if batch, _ := l.begin(); len(batch) != 1 || batch[0].Mark != 5 {
 		t.Fatalf("batch %v", batch)
 	}
 	if c := clients(); c[0].Mark != 5 {
 		t.Errorf("mark %d while it is written", c[0].Mark)
 	}
-	l.take([]sessions.Entry{used('1', 9), used('2', 1)})
-	l.end(errNoDisk)
+	l.take([]sessions.Entry{used('1', 9), used('2', 1)}, nil)
+	l.end(errNoDisk, math.MaxUint32)
 	if c := clients(); c[0].Mark != 9 {
 		t.Errorf("mark %d after a failure", c[0].Mark)
 	}
-	if l.take([]sessions.Entry{used('1', 10)}) {
+	if l.take([]sessions.Entry{used('1', 10)}, nil) {
 		t.Error("taken while flushes fail")
 	}
-	batch := l.begin()
+	batch, _ := l.begin()
 	sortEntries(batch)
 	if want := []sessions.Entry{used('1', 9), used('2', 1)}; !slices.Equal(batch, want) {
 		t.Errorf("batch %v, want %v", batch, want)
 	}
-	l.end(nil)
-	if !l.take(nil) || len(l.begin()) != 0 {
+	l.end(nil, math.MaxUint32)
+	if batch, _ := l.begin(); !l.take(nil, nil) || len(batch) != 0 {
 		t.Error("not clean after a flush")
 	}
 }
@@ -160,7 +178,7 @@ func TestTroubleIsLoggedOnceAMinute(t *testing.T) {
 // TestChangeAfterTheEnd: a reload that meets the end of the server gets an error.
 func TestChangeAfterTheEnd(t *testing.T) {
 	s, err := Open(t.Context(), Config{
-		Dir: t.TempDir(), Relaxed: true, Tolerance: 30 * time.Second, Now: time.Now(), Wait: time.Second, Log: slog.New(slog.DiscardHandler),
+		Dir: t.TempDir(), Relaxed: true, Now: time.Now(), Wait: time.Second, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +186,7 @@ func TestChangeAfterTheEnd(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Widen(time.Minute); err == nil {
+	if _, err := s.RecordLeases([]sessions.Entry{used('1', 5)}, nil); err == nil {
 		t.Error("a closed file was changed")
 	}
 	if err := s.Raise(nil); err == nil {

@@ -12,17 +12,18 @@ import (
 
 	"sallyport/sessions"
 	"sallyport/sessions/durable"
-	"sallyport/verify/schedule"
 )
 
 // lockWait is how long a command waits for a directory that a server holds.
 const lockWait = 200 * time.Millisecond
 
 // Contents is what a file holds: one entry a client, in the order of their
-// identifiers.
+// identifiers, and the leases that are kept.
 type Contents struct {
 	Version uint32
 	Entries []sessions.Entry
+	Leases  []Lease
+	Gap     Gap // what the next start has to refuse
 }
 
 // ReadDir reads and checks the file in a directory. Errors are DamagedError,
@@ -53,28 +54,34 @@ func ReadDir(ctx context.Context, dir string) (Contents, error) {
 // ReadFile is ReadDir for a file that nobody writes.
 func ReadFile(path string) (c Contents, err error) {
 	err = withFile(path, func(f io.ReaderAt, size int64) error {
-		c, err = Read(f, size, path)
+		c, err = readContents(f, size, path, header.next)
 		return err
 	})
 	return c, err
 }
 
-// Read is ReadFile for what a Snapshot has written; the name is for errors.
+// Read is ReadFile for what a Snapshot has written; the name is for errors. Its
+// Gap is that of a start after an orderly end.
 func Read(file io.ReaderAt, size int64, name string) (Contents, error) {
+	return readContents(file, size, name, func(h header) header { return h })
+}
+
+func readContents(file io.ReaderAt, size int64, name string, next func(header) header) (Contents, error) {
 	c, err := inspect(file, size, name)
 	if err == nil {
-		return Contents{c.version, c.entries}, nil
+		return Contents{c.version, c.entries, c.leases, gapOf(next(c.header))}, nil
 	}
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
-		return Contents{version, salvage(file, size)}, err
+		entries, leases := salvage(file, size)
+		return Contents{version, entries, leases, gapOf(headerAfterLoss)}, err
 	}
 	return Contents{}, err
 }
 
 // Reset puts a new file in the place of the one in dir, with what is still
-// readable of it, unless keep is false. The old one stays beside it. What may
-// have been used by now is doubted, whatever the tolerance was.
+// readable of it, unless keep is false. The old one stays beside it. The next
+// start refuses what may have been used by then, whatever the tolerance was.
 func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o Outcome, err error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return o, fmt.Errorf("make the state directory: %w", err)
@@ -111,8 +118,8 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o Outcom
 		}
 		o.Aside = aside
 	}
-	o.Kept, o.Doubt = len(c.Entries), now.Add(schedule.MaxTolerance)
-	if err := write(path, header{doubt: seconds(o.Doubt)}, c.Entries); err != nil {
+	o.Kept = len(c.Entries)
+	if err := write(path, headerAfterLoss, c.Entries, c.Leases); err != nil {
 		return o, fmt.Errorf("write a new state file: %w", errors.Join(err, o.forget(path)))
 	}
 	return o, nil
@@ -120,9 +127,8 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o Outcom
 
 // Outcome is what Reset did.
 type Outcome struct {
-	Kept  int       // clients taken over
-	Aside string    // where the old file is; empty: there was none
-	Doubt time.Time // knocks stamped up to then will be refused
+	Kept  int    // clients taken over
+	Aside string // where the old file is; empty: there was none
 }
 
 // forget gives the old file's second name up while it still has the first one.

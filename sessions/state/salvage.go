@@ -7,10 +7,17 @@ import (
 )
 
 // salvage returns what is still readable of a file, sound or not: the highest
-// mark of each client.
-func salvage(file io.ReaderAt, size int64) []sessions.Entry {
+// mark of each client, and of each lease the end that is the latest. Pages that
+// are no longer in use may have leases that were forgotten; they do no harm.
+func salvage(file io.ReaderAt, size int64) ([]sessions.Entry, []Lease) {
 	newest := map[[4]byte]sessions.Entry{}
+	latest := map[leaseID]Lease{}
 	take := func(e entry) {
+		if l, err := decodeLease(e.key, e.value); err == nil {
+			if old, ok := latest[l.id()]; !ok || l.Until.After(old.Until) {
+				latest[l.id()] = l
+			}
+		}
 		if record, err := decodeRecord(e.key, e.value); err == nil {
 			if old, ok := newest[record.Identifier]; !ok || record.Mark > old.Mark {
 				newest[record.Identifier] = record
@@ -30,7 +37,12 @@ func salvage(file io.ReaderAt, size int64) []sessions.Entry {
 		entries = append(entries, e)
 	}
 	sortEntries(entries)
-	return entries
+	leases := make([]Lease, 0, len(latest))
+	for _, l := range latest {
+		leases = append(leases, l)
+	}
+	sortLeases(leases)
+	return entries, leases
 }
 
 // salvagePage takes the records of a leaf page, and of a bucket inside it.

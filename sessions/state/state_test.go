@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
@@ -12,8 +13,10 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	bolt "go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
@@ -30,7 +33,7 @@ var errNoDisk = errors.New("no disk")
 var start = time.Unix(1_800_000_000, 0)
 
 func config(dir string) Config {
-	return Config{Dir: dir, Tolerance: time.Minute, Now: start, Wait: time.Minute, Log: slog.New(slog.DiscardHandler)}
+	return Config{Dir: dir, Now: start, Wait: time.Minute, Log: slog.New(slog.DiscardHandler)}
 }
 
 func relaxed(dir string) Config {
@@ -118,8 +121,8 @@ func TestRecordIsThereAfterACrash(t *testing.T) {
 	}
 	s := open(t, config(dir))
 	defer s.Close()
-	if s.Doubt().After(start.Add(-time.Hour)) {
-		t.Errorf("a store that was made for a new server is doubted until %v", s.Doubt())
+	if s.Gap() != (Gap{Fresh: true}) {
+		t.Errorf("a store that was made for a new server has a gap: %+v", s.Gap())
 	}
 	record(t, s, used('1', 12), used('2', 3))
 	record(t, s, used('1', 15), used('2', 2)) // a mark never falls
@@ -131,8 +134,8 @@ func TestRecordIsThereAfterACrash(t *testing.T) {
 	if got := marks(t, after, "123"); !slices.Equal(got, []uint32{15, 7, 7}) {
 		t.Errorf("marks after the crash %v", got)
 	}
-	if after.Doubt() != s.Doubt() {
-		t.Errorf("doubted after the crash until %v", after.Doubt())
+	if after.Gap() != (Gap{}) {
+		t.Errorf("after the crash there is a gap: %+v", after.Gap())
 	}
 	if info, err := os.Stat(s.path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -140,13 +143,42 @@ func TestRecordIsThereAfterACrash(t *testing.T) {
 }
 
 // TestMissingIsDoubted: it may have been lost. That is not forgotten by a
-// restart.
+// restart, until a store was open for as long as the doubt lasts, whatever the
+// wall clock says and however it ends then.
 func TestMissingIsDoubted(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "a", "b")
-	for range 2 {
-		s := open(t, config(dir))
-		if want := start.Add(time.Minute); !s.Doubt().Equal(want) {
-			t.Errorf("doubted until %v, want %v", s.Doubt(), want)
+	for _, row := range []struct {
+		name string
+		end  func(*testing.T, *Store, *Config)
+	}{
+		{"a stop", func(t *testing.T, s *Store, _ *Config) { closeStore(t, s) }},
+		{"a crash after a look", func(t *testing.T, s *Store, cfg *Config) {
+			if err := s.Settle(); err != nil {
+				t.Fatal(err)
+			}
+			cfg.Dir = crash(t, s)
+			closeStore(t, s)
+		}},
+		{"a crash after a grant", func(t *testing.T, s *Store, cfg *Config) {
+			record(t, s, used('1', 5))
+			cfg.Dir = crash(t, s)
+			closeStore(t, s)
+		}},
+	} {
+		boot := start
+		cfg := config(filepath.Join(t.TempDir(), "a", "b"))
+		cfg.Boot = func() time.Time { return boot }
+		for _, open1 := range []time.Duration{0, 59 * time.Second, time.Minute} {
+			s := open(t, cfg)
+			if want := (Gap{Doubt: time.Minute}); s.Gap() != want {
+				t.Errorf("%s: %+v, want %+v", row.name, s.Gap(), want)
+			}
+			cfg.Now = cfg.Now.Add(time.Hour)
+			boot = boot.Add(open1)
+			row.end(t, s, &cfg)
+		}
+		s := open(t, cfg)
+		if s.Gap() != (Gap{}) {
+			t.Errorf("%s: it is not over: %+v", row.name, s.Gap())
 		}
 		closeStore(t, s)
 	}
@@ -197,7 +229,7 @@ func TestReadsWhatBoltWrites(t *testing.T) {
 			want = append(want, e)
 		}
 		sortEntries(want)
-		byBolt, err := s.entries()
+		byBolt, _, err := s.records()
 		if err != nil || !slices.Equal(byBolt, want) {
 			rt.Errorf("bbolt reads %d entries, %v; want %d", len(byBolt), err, len(want))
 		}
@@ -235,35 +267,75 @@ func TestLaterFormIsRefused(t *testing.T) {
 	}
 }
 
-// TestEarlierFormIsWrittenAnew reads a form whose records are marks alone.
+// TestEarlierFormIsWrittenAnew reads files that the releases with form 1 wrote:
+// one that was closed, and one of a relaxed store that crashed.
 func TestEarlierFormIsWrittenAnew(t *testing.T) {
-	const earlier = version - 1
-	forms[earlier] = func(_ []byte, raw []entry) (h header, entries []sessions.Entry, err error) {
-		for _, e := range raw {
-			entries = append(entries, used(e.key[3], uint32(e.value[0])))
+	want := []sessions.Entry{used('1', 12), used('2', 0), used('3', 4_000_000_000)}
+	for _, row := range []struct {
+		file  string
+		until uint32
+		gap   Gap
+	}{
+		{"form1.db", 0, Gap{}},
+		{"form1.db", uint32(start.Unix()), Gap{}},
+		{"form1.db", uint32(start.Unix()) + 1, Gap{Doubt: time.Minute}},
+		{"form1.db", uint32(start.Unix()) + 8*3600, Gap{Doubt: time.Minute}},
+		{"form1-open.db", 0, Gap{Doubt: time.Minute}},
+	} {
+		dir := t.TempDir()
+		text, err := os.ReadFile(filepath.Join("testdata", row.file))
+		if err != nil {
+			t.Fatal(err)
 		}
-		return header{open: true}, entries, nil
+		path := filepath.Join(dir, FileName)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if row.until != 0 {
+			edit(t, dir, func(b *bolt.Bucket) error {
+				h := bytes.Clone(b.Get(headerKey))
+				binary.BigEndian.PutUint32(h[1:], row.until)
+				binary.BigEndian.PutUint64(h[headerSize1-8:], xxhash.Sum64(h[:headerSize1-8]))
+				return b.Put(headerKey, h)
+			})
+		}
+		if c, err := ReadFile(path); err != nil || c.Version != 1 || !slices.Equal(c.Entries, want) {
+			t.Fatalf("%s: %+v, %v", row.file, c, err)
+		}
+		s := open(t, config(dir))
+		if got := marks(t, s, "123"); !slices.Equal(got, []uint32{12, 7, 4_000_000_000}) {
+			t.Errorf("%s: marks %v", row.file, got)
+		}
+		if s.Gap() != row.gap {
+			t.Errorf("%s: %+v, want %+v", row.file, s.Gap(), row.gap)
+		}
+		if c, err := ReadFile(path); err != nil || c.Version != version || !slices.Equal(c.Entries, want) {
+			t.Errorf("%s: now %+v, %v", row.file, c, err)
+		}
+		closeStore(t, s)
 	}
-	defer delete(forms, earlier)
-	dir := t.TempDir()
-	if err := Create(dir); err != nil {
-		t.Fatal(err)
-	}
-	setVersion(t, dir, earlier)
-	edit(t, dir, func(b *bolt.Bucket) error {
-		return errors.Join(b.Put([]byte("com1"), []byte{9}), b.Put([]byte("com2"), []byte{40}))
+}
+
+// TestMarkZeroIsUsed: a record says that its mark is used, even if that is 0.
+func TestMarkZeroIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, cfg := range []Config{config(t.TempDir()), relaxed(t.TempDir())} {
+			if err := Create(cfg.Dir); err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, cfg)
+			record(t, s, used('1', 0))
+			for range 2 {
+				c := []sessions.Client{{Identifier: used('1', 0).Identifier}, {Identifier: used('2', 0).Identifier}}
+				if err := s.Raise(c); err != nil || !c[0].Used || c[0].Mark != 0 || c[1].Used {
+					t.Errorf("relaxed %t: %+v, %v", cfg.Relaxed, c, err)
+				}
+				closeStore(t, s)
+				s = open(t, cfg)
+			}
+			closeStore(t, s)
+		}
 	})
-	s := open(t, config(dir))
-	defer s.Close()
-	if got := marks(t, s, "12"); !slices.Equal(got, []uint32{9, 40}) {
-		t.Errorf("marks %v", got)
-	}
-	if want := start.Add(time.Minute); !s.Doubt().Equal(want) {
-		t.Errorf("the header is lost: doubted until %v", s.Doubt())
-	}
-	if c, err := ReadFile(s.path); err != nil || c.Version != version || len(c.Entries) != 2 {
-		t.Errorf("got %v, %v", c, err)
-	}
 }
 
 func setVersion(t *testing.T, dir string, v byte) {
@@ -304,17 +376,17 @@ func TestReset(t *testing.T) {
 	}
 	later := start.Add(time.Hour)
 	o, err := Reset(t.Context(), dir, later, true)
-	if err != nil || o.Kept < 999 || !o.Doubt.Equal(later.Add(schedule.MaxTolerance)) {
+	if err != nil || o.Kept < 999 {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	if old, err := os.ReadFile(o.Aside); err != nil || !bytes.Equal(old, text) {
 		t.Errorf("the old file is lost: %v", err)
 	}
 	s = open(t, config(dir))
-	if !s.Doubt().Equal(later.Add(time.Minute)) {
-		t.Errorf("doubted until %v", s.Doubt())
+	if want := (Gap{Doubt: schedule.MaxTolerance}); s.Gap() != want {
+		t.Errorf("%+v, want %+v", s.Gap(), want)
 	}
-	got, err := s.entries()
+	got, _, err := s.records()
 	sound := slices.Delete(slices.Clone(want), 500, 501)
 	if err != nil || !reflect.DeepEqual(slices.DeleteFunc(got, func(e sessions.Entry) bool { return e.Identifier == want[500].Identifier }), sound) {
 		t.Errorf("%d entries, %v", len(got), err)

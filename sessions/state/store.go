@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -15,21 +14,14 @@ import (
 // FileName is the state file's, in its directory.
 const FileName = "nonces.db"
 
-// Doubt is until when what is stamped may have been used without a record.
-func (s *Store) Doubt() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return time.Unix(int64(s.header.doubt), 0)
-}
-
 // Failures is how often the file could not be written.
 func (s *Store) Failures() uint64 { return s.failures.Load() }
 
-// Raise raises the mark of each client to what is recorded, if that is higher.
-// After an error no mark has changed. A reload calls it before it changes
-// anything, and then Widen.
+// Raise raises the mark of each client to what is recorded, if that is higher,
+// and says which marks are used: a recorded one is, even if it is 0. After an
+// error nothing has changed. A reload calls it before it changes anything.
 func (s *Store) Raise(clients []sessions.Client) error {
-	marks := make([]uint32, len(clients))
+	marks := make([]mark, len(clients))
 	s.late.marks(clients, marks) // first: what a flush takes from there meanwhile is in the file
 	if err := s.view(func(b *bolt.Bucket) error {
 		for i := range clients {
@@ -42,22 +34,32 @@ func (s *Store) Raise(clients []sessions.Client) error {
 			if err != nil {
 				return &DamagedError{s.path, err}
 			}
-			marks[i] = max(marks[i], e.Mark)
+			marks[i].raise(e.Mark)
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
 	for i := range clients {
-		clients[i].Mark = max(clients[i].Mark, marks[i])
+		if marks[i].used {
+			clients[i].Used, clients[i].Mark = true, max(clients[i].Mark, marks[i].highest)
+		}
 	}
 	return nil
 }
 
+// mark is the highest nonce that a client has used, if it has used one.
+type mark struct {
+	highest uint32
+	used    bool
+}
+
+func (m *mark) raise(nonce uint32) { m.highest, m.used = max(m.highest, nonce), true }
+
 // Snapshot writes a copy of the file, as ReadFile reads it. A writer that is
 // slow keeps no grant waiting.
 func (s *Store) Snapshot(w io.Writer) error {
-	if err := s.flush(nil); err != nil {
+	if err := s.flush(nil, nil); err != nil {
 		return err
 	}
 	// In memory first: while it is read, the file cannot be replaced.
@@ -82,29 +84,14 @@ func (s *Store) view(f func(*bolt.Bucket) error) error {
 	return s.db.View(func(tx *bolt.Tx) error { return f(tx.Bucket(bucketName)) })
 }
 
-// Widen says that knocks may from now on lie as far from now as that, in case
-// that a relaxed store ends in a crash. A tolerance that is not wider changes
-// nothing. After an error the store goes on as it was; at most the disk has the
-// wider tolerance already, by which a start after a crash refuses more. So a
-// reload that fails afterwards need not take it back.
-func (s *Store) Widen(tolerance time.Duration) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	wider := uint32(tolerance / time.Second)
-	if !s.relaxed || wider <= s.header.tolerance {
-		return nil
-	}
-	return s.change(func(h *header) { h.tolerance = wider })
-}
-
 // Close writes what is left and gives the directory back. After an error the
 // next start takes this for a crash.
 func (s *Store) Close() error {
 	s.late.stop()
-	err := s.flush(nil)
+	err := s.flush(nil, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil && s.relaxed {
+	if err == nil && (s.relaxed || s.header.doubt > 0 && s.doubtIsOver()) {
 		err = s.change(func(h *header) { h.open = false })
 	}
 	s.swap.Lock()

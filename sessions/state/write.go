@@ -21,7 +21,7 @@ import (
 const portion = 10_000
 
 // Create makes a file in which no nonce is used, for a server that has never
-// run; see Open for what a missing file else means. If one is there, the error
+// run: its first start refuses nothing. See Open for what a missing file else means. If one is there, the error
 // is fs.ErrExist.
 func Create(dir string) error {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
@@ -33,14 +33,14 @@ func Create(dir string) error {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return write(path, header{}, nil)
+		return write(path, header{}, nil, nil)
 	})
 }
 
-// write puts a new file with these entries, which are sorted, in the place of
+// write puts a new file with these entries and leases, which are sorted, in the place of
 // path, as this user: see durable.AsOwner. After an error path is as it was, unless only the directory could not
 // be synced: then it may be either.
-func write(path string, h header, entries []sessions.Entry) (err error) {
+func write(path string, h header, entries []sessions.Entry, leases []Lease) (err error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func write(path string, h header, entries []sessions.Entry) (err error) {
 	if err != nil {
 		return err
 	}
-	err = fill(db, h, entries)
+	err = fill(db, h, entries, leases)
 	if err == nil {
 		err = db.Sync()
 	}
@@ -82,21 +82,31 @@ func write(path string, h header, entries []sessions.Entry) (err error) {
 
 // fill writes a database's whole content. Nothing of it needs to be durable
 // before the end.
-func fill(db *bolt.DB, h header, entries []sessions.Entry) error {
+func fill(db *bolt.DB, h header, entries []sessions.Entry, leases []Lease) error {
 	db.NoSync = true
-	h.count, h.digest = uint64(len(entries)), 0
-	for first := true; first || len(entries) > 0; first = false {
-		n := min(len(entries), portion)
+	h.count, h.digest = uint64(len(leases)+len(entries)), 0
+	for first := true; first || len(leases)+len(entries) > 0; first = false {
+		// Leases first: that is the order of the keys.
+		l := min(len(leases), portion)
+		n := min(len(entries), portion-l)
 		err := db.Update(func(tx *bolt.Tx) error {
 			b, err := tx.CreateBucketIfNotExists(bucketName)
 			if err != nil {
 				return err
 			}
 			b.FillPercent = 0.9 // they come in order
+			put := func(key, value []byte) error {
+				h.digest ^= sumOf(value)
+				return b.Put(key, value)
+			}
+			for _, lease := range leases[:l] {
+				key := lease.id().key()
+				if err := put(key, lease.encode(key)); err != nil {
+					return err
+				}
+			}
 			for _, e := range entries[:n] {
-				record := encodeRecord(e)
-				h.digest ^= sumOf(record)
-				if err := b.Put(e.Identifier[:], record); err != nil {
+				if err := put(e.Identifier[:], encodeRecord(e)); err != nil {
 					return err
 				}
 			}
@@ -108,7 +118,7 @@ func fill(db *bolt.DB, h header, entries []sessions.Entry) error {
 		if err != nil {
 			return fmt.Errorf("write the records: %w", err)
 		}
-		entries = entries[n:]
+		leases, entries = leases[l:], entries[n:]
 	}
 	return nil
 }

@@ -25,17 +25,14 @@ type Window struct {
 }
 
 // Restored returns a window in which mark and all nonces below it count as
-// used; a mark of 0 means that none was used (paper, Listing 4).
+// used.
 func Restored(mark uint32) Window {
-	w := Window{}
-	if mark > 0 {
-		w.next = uint64(mark) + 1
-		for i := range w.ring {
-			w.ring[i] = ^uint64(0)
-		}
-		// What lies above the mark in its own block is still fresh.
-		w.ring[block(mark)] = ^uint64(0) >> (blockBits - 1 - mark%blockBits)
+	w := Window{next: uint64(mark) + 1}
+	for i := range w.ring {
+		w.ring[i] = ^uint64(0)
 	}
+	// What lies above the mark in its own block is still fresh.
+	w.ring[block(mark)] = ^uint64(0) >> (blockBits - 1 - mark%blockBits)
 	return w
 }
 

@@ -42,13 +42,30 @@ type Change struct {
 	Peer    Peer
 	// Until is a time of clock.Boot. Zero revokes: the peer is let in no more.
 	Until time.Time
-	// Cut is for a Change that revokes: connections of the peer end too, unless
-	// another peer lets them in.
+	// Holders are the clients by whose leases the peer is let in, as far as they
+	// are known; nil: nobody is.
+	Holders *Holders
+	// Cut says that connections of the peer end too: if the change revokes, unless
+	// another peer lets them in. If it does not, a client has lost the right to the
+	// service that it had for this peer, now or before, and others have it still:
+	// only an enforcer that does not know whose its connections are ends them, all.
 	Cut bool
+	// Revoked is for a Cut that is not by the service's terms, but for a client that
+	// has lost its right. An enforcer that knows whose its connections are leaves
+	// them to those who end what is the client's.
+	Revoked bool
 	// Since bounds a Cut to connections that began then or later, in clock.Boot;
 	// zero: all. Only what was let in for a moment is taken back so.
 	Since time.Time
+	// Soon is for a Change that revokes without a Cut: the peer may be let in for
+	// SoonTime more. Its client has given it up for another one, and is a client
+	// still.
+	Soon bool
 }
+
+// SoonTime is what Soon allows. To shorten a timeout costs the kernel a small
+// part of what it takes to remove an element, where it renews timeouts.
+const SoonTime = 20 * time.Millisecond
 
 // Revokes reports whether the change lets the peer in no more.
 func (c Change) Revokes() bool { return c.Until.IsZero() }

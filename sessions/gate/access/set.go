@@ -9,19 +9,30 @@ import (
 
 // Set is whom an enforcer of this process lets in, and until when. The zero
 // value is nobody. It is not safe for concurrent use.
-type Set struct{ until map[Peer]time.Time }
+type Set struct{ of map[Peer]member }
+
+// member is a peer that is let in.
+type member struct {
+	until   time.Time
+	holders *Holders  // by whose leases
+	used    time.Time // when something was opened from there
+}
 
 // Put has a peer let in until a time; zero: no more. It returns until when the
 // peer was let in before; zero: it was not. The zero Peer is never let in.
 func (s *Set) Put(p Peer, until time.Time) (before time.Time) {
-	before = s.until[p]
+	return s.put(p, member{until: until}).until
+}
+
+func (s *Set) put(p Peer, m member) (before member) {
+	before = s.of[p]
 	switch {
-	case until.IsZero() || !p.IsValid():
-		delete(s.until, p)
-	case s.until == nil:
-		s.until = map[Peer]time.Time{p: until}
+	case m.until.IsZero() || !p.IsValid():
+		delete(s.of, p)
+	case s.of == nil:
+		s.of = map[Peer]member{p: m}
 	default:
-		s.until[p] = until
+		s.of[p] = m
 	}
 	return before
 }
@@ -32,7 +43,7 @@ func (s *Set) Add(p Peer) { s.Put(p, endless) }
 // Allows reports whether an address may come in now, as clock.Boot has it.
 func (s *Set) Allows(a netip.Addr, now time.Time) bool {
 	for _, p := range peersOf(a) {
-		if now.Before(s.until[p]) {
+		if now.Before(s.of[p].until) {
 			return true
 		}
 	}
@@ -43,7 +54,7 @@ func (s *Set) Allows(a netip.Addr, now time.Time) bool {
 // time.
 func (s *Set) Has(a netip.Addr) bool {
 	for _, p := range peersOf(a) {
-		if _, ok := s.until[p]; ok {
+		if _, ok := s.of[p]; ok {
 			return true
 		}
 	}
@@ -51,10 +62,10 @@ func (s *Set) Has(a netip.Addr) bool {
 }
 
 // Len returns the number of peers.
-func (s *Set) Len() int { return len(s.until) }
+func (s *Set) Len() int { return len(s.of) }
 
 // Peers returns all peers, in any order.
-func (s *Set) Peers() iter.Seq[Peer] { return maps.Keys(s.until) }
+func (s *Set) Peers() iter.Seq[Peer] { return maps.Keys(s.of) }
 
 // Clear lets nobody in any more.
-func (s *Set) Clear() { clear(s.until) }
+func (s *Set) Clear() { clear(s.of) }

@@ -6,15 +6,15 @@ import "time"
 type Transaction struct {
 	set     *Set
 	changes []Change
-	before  []time.Time
+	before  []member
 	errs    []error
 }
 
 // Begin puts changes into a set.
 func (s *Set) Begin(changes []Change) *Transaction {
-	t := &Transaction{set: s, changes: changes, before: make([]time.Time, len(changes))}
+	t := &Transaction{set: s, changes: changes, before: make([]member, len(changes))}
 	for i, c := range changes {
-		t.before[i] = s.Put(c.Peer, c.Until)
+		t.before[i] = s.put(c.Peer, member{c.Until, c.Holders, s.of[c.Peer].used})
 	}
 	return t
 }
@@ -38,11 +38,11 @@ func (t *Transaction) Fail(err error) {
 // FailAdded takes back only what lets in peers that were not let in before.
 func (t *Transaction) FailAdded(err error) { t.fail(err, t.adds) }
 
-// Cut returns the peers whose connections are to end, of those that began at a
-// time or later.
+// Cut returns the peers whose connections are to end, whosever they are, of those
+// that began at a time or later.
 func (t *Transaction) Cut() (gone Set, since time.Time) {
 	for _, c := range t.changes {
-		if !c.Revokes() || !c.Cut {
+		if !c.Revokes() || !c.Cut || c.Revoked {
 			continue
 		}
 		if gone.Len() == 0 || c.Since.Before(since) {
@@ -59,7 +59,7 @@ func (t *Transaction) Errs() []error { return t.errs }
 // endless is after every other time.
 var endless = time.Unix(1<<40, 0)
 
-func (t *Transaction) adds(i int) bool { return !t.changes[i].Revokes() && t.before[i].IsZero() }
+func (t *Transaction) adds(i int) bool { return !t.changes[i].Revokes() && t.before[i].until.IsZero() }
 
 func (t *Transaction) any(which func(int) bool) bool {
 	for i := range t.changes {
@@ -78,7 +78,7 @@ func (t *Transaction) fail(err error, which func(int) bool) {
 		if t.errs == nil {
 			t.errs = make([]error, len(t.changes))
 		}
-		t.set.Put(t.changes[i].Peer, t.before[i])
+		t.set.put(t.changes[i].Peer, t.before[i])
 		t.errs[i] = err
 	}
 }

@@ -71,6 +71,10 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 			delete(e.open, key(c))
 			continue
 		}
+		c.Soon = c.Soon && c.Revokes() && !c.Cut && !again && e.open[key(c)].Sub(kernel) > access.SoonTime
+		if c.Soon {
+			c.Until = now.Add(access.SoonTime) // the kernel closes it by itself
+		}
 		if again {
 			asked[j], of[j], cut[j] = c, append(of[j], i), wanted
 			continue
@@ -98,7 +102,7 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 				}
 			}
 			switch {
-			case !c.Revokes():
+			case !c.Revokes() && !c.Soon:
 			case errors.Is(failed[i], ErrDead):
 				delete(e.open, key(c))
 				e.owed[key(c)] = true

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sallyport/sessions/gate/access"
 )
 
 // key tells flows apart. One client may ask two of our addresses, or two of our
@@ -24,6 +26,7 @@ type key struct {
 type flow struct {
 	key
 	relay  *UDP
+	owned  access.Owners
 	began  time.Time    // as clock.Boot has it
 	answer []byte       // the control message with which answers leave
 	last   atomic.Int64 // when a datagram came, since the relay began

@@ -64,6 +64,9 @@ func (u *UDP) flow(k key) *flow {
 		u.end(slices.MinFunc(of.flows, func(a, b *flow) int { return cmp.Compare(a.last.Load(), b.last.Load()) }))
 	}
 	f := newFlow(u, k)
+	if u.cfg.Owners != nil && k.socket.one == nil {
+		f.owned = u.cfg.Owners(k.client.Addr())
+	}
 	u.flows[k] = f
 	k.socket.begins()
 	u.shares[a] = of

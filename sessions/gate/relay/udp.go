@@ -13,6 +13,7 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
 )
 
 const (
@@ -42,6 +43,9 @@ type UDPConfig struct {
 	// Allows is whether an address may begin a flow; IPv4 is never mapped. Serve
 	// calls it under the relay's lock: it must be quick, and not call back.
 	Allows func(netip.Addr) bool
+	// Owners is whose a flow from an address is that begins, which Allows has let
+	// in; nil: nobody's. It is called as Allows is.
+	Owners func(netip.Addr) access.Owners
 	// Share is as whose an address is counted: a client may have all those of an
 	// IPv6 network. nil: its own.
 	Share      func(netip.Addr) access.Peer
@@ -124,6 +128,20 @@ func (u *UDP) serve(conn *net.UDPConn, o *one) error {
 // addresses, none comes after them. It calls goes under the relay's lock.
 func (u *UDP) Cut(goes func(from netip.Addr, began time.Time) bool) {
 	u.endThose(func(f *flow) bool { return f.socket.one == nil && goes(f.client.Addr(), f.began) })
+}
+
+// CutOwned is Cut for the flows whose owners lose them.
+func (u *UDP) CutOwned(lose func(access.Owners) bool) {
+	u.endThose(func(f *flow) bool { return f.socket.one == nil && lose(f.owned) })
+}
+
+// Owners calls f with the clients whose the flows are.
+func (u *UDP) Owners(f func(wire.Identifier)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, of := range u.flows {
+		of.owned.Each(f)
+	}
 }
 
 // Flows is how many flows there are.

@@ -100,7 +100,7 @@ func (c Client) ReloadClients(ctx context.Context) (clients int, err error) {
 }
 
 func (c Client) change(ctx context.Context, path string) (int, error) {
-	body, err := c.ask(ctx, http.MethodPost, path)
+	body, err := c.ask(ctx, http.MethodPost, path, nil)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.unchanged {
 		return 0, fmt.Errorf("the server goes on as it was: %w", refused)
@@ -118,7 +118,7 @@ func (c Client) change(ctx context.Context, path string) (int, error) {
 
 // State reads a copy of the state file.
 func (c Client) State(ctx context.Context) ([]byte, error) {
-	body, err := c.ask(ctx, http.MethodGet, "/state")
+	body, err := c.ask(ctx, http.MethodGet, "/state", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (c Client) State(ctx context.Context) ([]byte, error) {
 // Watch calls f with each grant as it takes effect, until ctx ends, f fails, or
 // the server stops. Watching is called once it has begun.
 func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error) error {
-	body, err := c.ask(ctx, http.MethodGet, "/grants")
+	body, err := c.ask(ctx, http.MethodGet, "/grants", nil)
 	if err != nil {
 		return err
 	}
@@ -171,13 +171,13 @@ func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error)
 }
 
 // ask calls the server. The answer has to be closed.
-func (c Client) ask(ctx context.Context, method, path string) (io.ReadCloser, error) {
+func (c Client) ask(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
 	client := http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: timeout, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialSocket(ctx, c.Socket)
 		}},
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://sallyportd"+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://sallyportd"+path, body)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@
 //	                      and the error, if nothing has changed; 500, if it has, and
 //	                      the server stops
 //	POST /reload/clients  the same for the clients file alone
+//	POST /restrict        the same, and a client loses rights, or is revoked, at once,
+//	                      even if the server refuses the file: 200 says so
 //	GET  /grants          a line of JSON for each grant as it takes effect
 //	GET  /state           a copy of the state file
 //	GET  /traffic         all counters, as JSON

@@ -24,9 +24,12 @@ const timeout = 30 * time.Second
 type Handlers struct {
 	Reload        func(context.Context) (clients int, err error)
 	ReloadClients func(context.Context) (clients int, err error)
-	Grants        *Feed
-	State         func(io.Writer) error
-	Counters      func() map[string]uint64
+	// Restrict is ReloadClients, and takes rights from a client whatever comes of
+	// that.
+	Restrict func(context.Context, Restriction) (Restricted, error)
+	Grants   *Feed
+	State    func(io.Writer) error
+	Counters func() map[string]uint64
 }
 
 // Serve answers the administrator's commands on a socket at path until ctx
@@ -43,10 +46,21 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	// Not under the request's context: a command that ends early must not leave
 	// the change half done.
 	change := func(reload func(context.Context) (int, error)) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) { answer(w)(reload(ctx)) }
+		return func(w http.ResponseWriter, _ *http.Request) {
+			n, err := reload(ctx)
+			answer(w)(reloaded{n}, err)
+		}
 	}
 	mux.HandleFunc("POST /reload", change(h.Reload))
 	mux.HandleFunc("POST /reload/clients", change(h.ReloadClients))
+	mux.HandleFunc("POST /restrict", func(w http.ResponseWriter, r *http.Request) {
+		var asked Restriction
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRestriction)).Decode(&asked); err != nil {
+			http.Error(w, "expected a restriction, as JSON", http.StatusBadRequest)
+			return
+		}
+		answer(w)(h.Restrict(ctx, asked))
+	})
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.Handle("GET /grants", h.Grants)
 	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {
@@ -82,12 +96,12 @@ type StoppingError struct{ Err error }
 func (e *StoppingError) Error() string { return "the server stops: " + e.Err.Error() }
 func (e *StoppingError) Unwrap() error { return e.Err }
 
-func answer(w http.ResponseWriter) func(clients int, err error) {
-	return func(clients int, err error) {
+func answer(w http.ResponseWriter) func(result any, err error) {
+	return func(result any, err error) {
 		var stopping *StoppingError
 		switch {
 		case err == nil:
-			json.NewEncoder(w).Encode(reloaded{clients})
+			json.NewEncoder(w).Encode(result)
 			return
 		case errors.As(err, &stopping):
 			w.WriteHeader(http.StatusInternalServerError)

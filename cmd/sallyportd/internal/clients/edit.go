@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -15,7 +16,8 @@ import (
 )
 
 // Edit changes the clients file under a lock: what other commands do
-// at the same time is neither lost nor mixed in. Comments stay. If change or
+// at the same time is neither lost nor mixed in. A file whose last line has no
+// newline is refused. Comments stay. If change or
 // anything else fails, the file stays as it is.
 func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	// A link stays one: what it leads to is replaced.
@@ -32,8 +34,12 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	if err != nil {
 		return fmt.Errorf("read the clients: %w", err)
 	}
-	lines, err := parseLenient(path, f)
+	before, err := whole(path, f)
 	f.Close()
+	if err != nil {
+		return err
+	}
+	lines, err := parseLenient(path, strings.NewReader(before))
 	if err != nil {
 		return err
 	}
@@ -61,6 +67,51 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 		return fmt.Errorf("write the clients file: %w", err)
 	}
 	return nil
+}
+
+// Remove removes a client's line from the clients file, under the lock, and
+// leaves all else as it is, whatever is wrong with it: a line that cannot be
+// read, an end that is missing, a mode that lets others read. It reports whether
+// there was such a line.
+func Remove(ctx context.Context, path string, id wire.Identifier) (found bool, err error) {
+	err = durable.AsOwner(path, func(path string) error {
+		found, err = remove(ctx, path, id)
+		return err
+	})
+	return found, err
+}
+
+func remove(ctx context.Context, path string, id wire.Identifier) (found bool, err error) {
+	unlock, err := Lock(ctx, path)
+	if err != nil {
+		return false, fmt.Errorf("lock the clients file: %w", err)
+	}
+	defer unlock()
+	f, info, err := open(path)
+	if err != nil {
+		return false, err
+	}
+	before, err := whole(path, f)
+	f.Close()
+	var unfinished *UnfinishedError
+	if err != nil && !errors.As(err, &unfinished) {
+		return false, err
+	}
+	var after strings.Builder
+	for line := range strings.Lines(before) {
+		if first, _, _ := strings.Cut(strings.Join(strings.Fields(line), " "), " "); first == id.String() {
+			found = true
+			continue
+		}
+		after.WriteString(line)
+	}
+	if !found {
+		return false, nil
+	}
+	if err := durable.WriteFile(path, []byte(after.String()), info.Mode().Perm()); err != nil {
+		return true, fmt.Errorf("write the clients file: %w", err)
+	}
+	return true, nil
 }
 
 // Lock takes the lock of a file, as durable.TakeLock does. It belongs to the file's owner,

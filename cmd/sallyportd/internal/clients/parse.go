@@ -11,7 +11,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"sallyport/cmd/internal/secretfile"
 	"sallyport/verify/wire"
 )
 
@@ -31,36 +30,6 @@ type Client struct {
 // List are the clients of a file. It holds their secrets: who has made tables
 // of its own from it lets go of it.
 type List []Client
-
-// Load reads the clients file, which only its owner may read. Services
-// that it names have to be readable and among those known, if any are.
-func Load(path string, known []string) (List, error) {
-	f, err := secretfile.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the clients: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read the clients: %w", err)
-	}
-	// A guess at their number spares copies of a long list.
-	clients := make(List, 0, info.Size()/usualLine)
-	err = scan(path, f, func(l Line) error {
-		if l.Client == nil {
-			return nil
-		}
-		clients = append(clients, *l.Client)
-		if known == nil {
-			return nil
-		}
-		return l.Client.CheckServices(known)
-	})
-	return slices.Clip(clients), err
-}
-
-// usualLine is the length of a line with a secret of 256 bits in hex.
-const usualLine = 72
 
 // Line is a line of the clients file as it stands there: a client, or text
 // that names none.

@@ -6,13 +6,16 @@ import (
 	"time"
 )
 
-// State tells one state of a file from another.
+// State tells one state of a file from another: what is in it, whose it is, and
+// who may read it.
 type State struct {
 	mode     os.FileMode
 	exists   bool
 	size     int64
 	modified time.Time
+	changed  syscall.Timespec // ctime: no program can set it
 	inode    uint64
+	uid, gid uint32
 }
 
 // StateOf returns the state of a file; zero: it is not there.
@@ -23,7 +26,7 @@ func StateOf(path string) (s State) {
 	}
 	s = State{exists: true, mode: info.Mode(), size: info.Size(), modified: info.ModTime()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.inode = sys.Ino
+		s.changed, s.inode, s.uid, s.gid = sys.Ctim, sys.Ino, sys.Uid, sys.Gid
 	}
 	return s
 }

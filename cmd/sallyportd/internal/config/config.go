@@ -29,9 +29,12 @@ type Config struct {
 	Operations []Operation
 
 	ClientsPath string
-	StateDir    string
-	Relaxed     bool // a grant takes effect before its nonces are on disk
-	AdminSocket string
+	// ClientsSettle is how long the clients file has to stand as it is before
+	// clients that are missing in it are cut off.
+	ClientsSettle time.Duration
+	StateDir      string
+	Relaxed       bool // a grant takes effect before its nonces are on disk
+	AdminSocket   string
 	// FirewallSocket is where a holder of the firewall answers that goes on by
 	// itself, if there is one.
 	FirewallSocket string

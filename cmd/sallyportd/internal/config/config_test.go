@@ -60,7 +60,7 @@ func TestReference(t *testing.T) {
 			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen6: 128, Connections: 64,
 			Terms: gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
-		ReceiveBuffer: 1 << 20, KernelFilter: true,
+		ReceiveBuffer: 1 << 20, KernelFilter: true, ClientsSettle: 5 * time.Second,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -81,6 +81,7 @@ func (r *raw) general(f *tomlfile.File, c *Config) (err error) {
 	if c.Tolerance = duration(r.ClockTolerance); c.Tolerance%time.Second != 0 {
 		return f.Errorf("clock_tolerance", "got %q", r.ClockTolerance)
 	}
+	c.ClientsSettle = duration(r.ClientsSettle)
 	for _, port := range r.StealthExcept {
 		c.StealthExcept = append(c.StealthExcept, uint16(port))
 	}

@@ -37,6 +37,7 @@ type raw struct {
 	PortSecretPreviousFile  string       `toml:"port_secret_previous_file" reload:"live" expect:"the path of a file with the port secret before the last change"`
 	PortSecretPreviousUntil time.Time    `toml:"port_secret_previous_until" reload:"live" expect:"a time such as 2026-12-01T00:00:00Z, together with the previous port secret"`
 	Clients                 string       `toml:"clients" required:"yes" reload:"restart" expect:"the path of the clients file"`
+	ClientsSettle           string       `toml:"clients_settle" default:"5s" range:"100ms..1m" reload:"live" expect:"a duration from \"100ms\" to \"1m\""`
 	ClockTolerance          string       `toml:"clock_tolerance" default:"60s" range:"5s..60s" reload:"live" expect:"a duration from \"5s\" to \"60s\" in whole seconds"`
 	StateDir                string       `toml:"state_dir" default:"state" reload:"restart" expect:"the path of a directory"`
 	Durability              string       `toml:"durability" default:"strict" oneof:"strict|relaxed" reload:"restart" expect:"\"strict\" or \"relaxed\""`

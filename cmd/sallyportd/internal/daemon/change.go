@@ -66,10 +66,8 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 // prepareState leaves a record that is more careful than it has to be, should
 // the reload be aborted.
 func (s *Server) prepareState(_ context.Context, c *change) error {
-	if err := s.state.Raise(c.plan.slots); err != nil {
-		return err
-	}
-	return s.state.Widen(c.plan.tolerance)
+	s.markRekeyed(&c.plan)
+	return s.state.Raise(c.plan.slots)
 }
 
 func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
@@ -114,6 +112,9 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 	c.access, err = s.gate.Prepare(gate.Update{
 		Restricted: maps.All(c.plan.restricted), Terms: c.plan.leases,
 		IsClient: func(id wire.Identifier) bool { return isClient[id] || kept && ownerless(id) },
+		Gone:     c.plan.gone,
+		Anew:     func(id wire.Identifier) bool { return c.plan.anew[id] },
+		Waits:    func(id wire.Identifier) bool { return !isClient[id] && s.reloads.missing.has(id) },
 	})
 	if err == nil {
 		c.undo = append(c.undo, c.access.Abort)
@@ -122,8 +123,9 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 }
 
 // commit puts a prepared change in force. A client that is new is restricted
-// before its knocks are accepted; one that has left gets no grant, and loses its
-// leases once it cannot knock any more. An error means that the server ends.
+// before its knocks are accepted; one that has left opens nothing from the first
+// step on, and loses its leases once it cannot knock any more. An error means that
+// the server ends.
 func (s *Server) commit(ctx context.Context, c change) (err error) {
 	defer func() {
 		if err != nil {
@@ -141,5 +143,9 @@ func (s *Server) commit(ctx context.Context, c change) (err error) {
 	for _, apply := range c.contents {
 		apply()
 	}
-	return c.ports()
+	if err := c.ports(); err != nil {
+		return err
+	}
+	_, err = s.begin(ctx)
+	return err
 }

@@ -15,33 +15,28 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 )
 
-// settleTime is how long the clients file has to be left alone before it is
-// read: editors and copies write in steps.
-const settleTime = 200 * time.Millisecond
-
-// lookTime is how long a change may go unnoticed that makes no event.
-const lookTime = 2 * time.Second
-
 // control carries out what comes from outside until ctx ends: SIGHUP, the
 // admin socket, and changes of the clients file. None of it keeps the server
 // from serving when it fails.
 func (s *Server) control(ctx context.Context, c Control) error {
-	path, log := s.reloads.current.ClientsPath, s.env.Log
-	socket := s.reloads.current.AdminSocket
+	s.reloads.mu.Lock()
+	s.reloads.file = c.Clients
+	path, log, socket := s.reloads.current.ClientsPath, s.env.Log, s.reloads.current.AdminSocket
+	s.reloads.mu.Unlock()
 	var g errgroup.Group
 	g.Go(func() error {
 		s.onHangup(ctx, c.Hangups)
 		return nil
 	})
 	g.Go(func() error {
-		if err := s.onClientsChange(ctx, path, c.Clients); err != nil {
+		if err := s.onClientsChange(ctx, path); err != nil {
 			log.Warn("changes of the clients file go unnoticed until a reload", "error", err)
 		}
 		return nil
 	})
 	g.Go(func() error {
 		err := admin.Serve(ctx, socket, admin.Handlers{
-			Reload: s.Reload, ReloadClients: s.ReloadClients, Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters,
+			Reload: s.settled(s.Reload), ReloadClients: s.settled(s.ReloadClients), Restrict: s.Restrict, Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters,
 		})
 		if err != nil {
 			log.Warn("no admin socket: \"sallyportd reload\" will not reach this server, SIGHUP will", "error", err)
@@ -63,9 +58,8 @@ func (s *Server) onHangup(ctx context.Context, hangups <-chan os.Signal) {
 }
 
 // onClientsChange watches the directories of the file, since the file itself
-// may be replaced: by rename, or through a link that is set anew. Loaded is
-// what the file was when the server read it.
-func (s *Server) onClientsChange(ctx context.Context, path string, loaded clients.State) error {
+// may be replaced: by rename, or through a link that is set anew.
+func (s *Server) onClientsChange(ctx context.Context, path string) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch the clients file: %w", err)
@@ -74,19 +68,9 @@ func (s *Server) onClientsChange(ctx context.Context, path string, loaded client
 	if err := w.Add(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("watch the clients file: %w", err)
 	}
-	follow := func() {
-		// Best effort: a link may lead to a directory that is replaced whole.
-		if target, err := filepath.EvalSymlinks(path); err == nil {
-			w.Add(filepath.Dir(target))
-		}
-	}
-	follow()
-	last, seen := loaded, loaded
+	var watch clients.Watch
 	timer := time.NewTimer(0) // it may have changed since it was loaded
 	defer timer.Stop()
-	// Not every way to replace a file makes an event where we watch.
-	look := time.NewTicker(lookTime)
-	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,28 +78,44 @@ func (s *Server) onClientsChange(ctx context.Context, path string, loaded client
 		case err := <-w.Errors:
 			// Some events were lost: look at the file rather than trust them.
 			s.env.Log.Warn("watching the clients file", "error", err)
-			timer.Reset(settleTime)
 		case _, ok := <-w.Events:
 			if !ok {
 				return errors.New("watch the clients file: the watcher has stopped")
 			}
-			// Other files of the directory may change all the time, and must
-			// not put the timer off for ever.
-			if now := clients.StateOf(path); now != seen {
-				seen = now
-				timer.Reset(settleTime)
-			}
-		case <-look.C:
-			if now := clients.StateOf(path); now != seen {
-				seen = now
-				timer.Reset(settleTime)
-			}
-		case <-timer.C:
-			follow()
-			if now := clients.StateOf(path); now != last {
-				last, seen = now, now
-				s.ReloadClients(ctx) // what comes of it is in the log
+		case <-timer.C: // not every way to replace a file makes an event where we watch
+			// Best effort: a link may lead to a directory that is replaced whole.
+			if target, err := filepath.EvalSymlinks(path); err == nil {
+				w.Add(filepath.Dir(target))
 			}
 		}
+		timer.Reset(s.look(ctx, &watch, path))
 	}
 }
+
+// look does what the state of the clients file asks for, and returns after what
+// time to look again.
+func (s *Server) look(ctx context.Context, w *clients.Watch, path string) (rest time.Duration) {
+	s.reloads.mu.Lock()
+	defer s.reloads.mu.Unlock()
+	now, file := s.env.Clock.Monotonic(), clients.StateOf(path)
+	read, rest := w.Look(now, file, s.reloads.file)
+	if read {
+		rest = clients.LookTime
+		if _, err := s.change(ctx, request{noticed: true}, "clients", readClients); err != nil { // which is in the log
+			w.Failed(now)
+		}
+	}
+	var unchanged time.Time
+	if file == s.reloads.file {
+		unchanged = w.Since()
+	}
+	s.cutMissing(now, unchanged)
+	if len(s.reloads.missing.of) > 0 {
+		rest = min(rest, missingLook)
+	}
+	return rest
+}
+
+// missingLook is how often it is looked whether the clients file stands
+// unchanged, while clients are missing.
+const missingLook = 100 * time.Millisecond

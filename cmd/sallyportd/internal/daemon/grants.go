@@ -22,8 +22,11 @@ func (a announcing) Open(grants []sessions.Grant) []error {
 		return errs
 	}
 	for i, g := range grants {
-		if errs == nil || errs[i] == nil {
-			a.announce(g, "", a.Services.Names(g.Identifier))
+		if errs != nil && errs[i] != nil {
+			continue
+		}
+		if names := a.Services.Names(g.Identifier); len(names) > 0 { // it may be revoked by now
+			a.announce(g, "", names)
 		}
 	}
 	return errs

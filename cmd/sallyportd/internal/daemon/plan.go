@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"time"
-
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/ingest"
@@ -17,11 +15,14 @@ import (
 // To make it changes nothing. It keeps neither the configuration nor a client's
 // secret.
 type plan struct {
-	tolerance time.Duration
-	terms     ingest.Terms
-	slots     []sessions.Client
-	leases    map[access.ServiceID]gate.Terms
-	isClient  map[wire.Identifier]bool
+	terms    ingest.Terms
+	slots    []sessions.Client
+	leases   map[access.ServiceID]gate.Terms
+	isClient map[wire.Identifier]bool
+	// Those who leave, and which of them are followed by another client of their
+	// identifier: see leave.
+	gone []wire.Identifier
+	anew map[wire.Identifier]bool
 	// The clients that may not open every service.
 	restricted map[wire.Identifier][]access.ServiceID
 	operations operations
@@ -42,7 +43,6 @@ func Check(cfg *config.Config, list clients.List) error {
 }
 
 func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
-	p.tolerance = cfg.Tolerance
 	keys := make([]verify.Client, len(list))
 	p.slots = make([]sessions.Client, len(list))
 	p.isClient = make(map[wire.Identifier]bool, len(list))
@@ -56,7 +56,7 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 		return p, err
 	}
 	for i := range p.slots {
-		p.slots[i].Floor = table.Floor(p.slots[i].Identifier)
+		p.slots[i].Floor, p.slots[i].Table = table.Floor(p.slots[i].Identifier), table.Number()
 	}
 	p.terms = ingest.Terms{
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance},

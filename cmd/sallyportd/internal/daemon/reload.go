@@ -4,26 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify"
+	"sallyport/verify/wire"
 )
 
 // reloads are the changes of a running server. One runs at a time; each is all
-// or nothing.
+// or nothing, but for rights that are taken away.
 type reloads struct {
 	mu      sync.Mutex
 	current *config.Config
 	clients int
+	table   *verify.Table // of the clients in force
+	file    clients.State // that they are from
+	missing missing
+	failed  string // what the log has of a change that was tried by itself
+}
+
+// request is why a change is tried. The zero value is the administrator's order,
+// who has made the files as they are to be.
+type request struct {
+	noticed bool            // the clients file has changed, and whoever changes it may not be done
+	revoked wire.Identifier // but this client is to leave; zero: none
 }
 
 // Reload reads the configuration and all that it refers to, and returns how many
 // clients there are. An error leaves the old configuration in force everywhere,
 // unless it is an admin.StoppingError.
 func (s *Server) Reload(ctx context.Context) (n int, err error) {
-	return s.change(ctx, "configuration", func(current *config.Config) (*config.Config, clients.List, error) {
+	s.reloads.mu.Lock()
+	defer s.reloads.mu.Unlock()
+	return s.change(ctx, request{}, "configuration", func(current *config.Config) (*config.Config, clients.Loaded, error) {
 		next, err := config.Load(current.Path, config.All)
 		if err == nil {
 			err = next.Check(s.env.Host)
@@ -32,46 +48,79 @@ func (s *Server) Reload(ctx context.Context) (n int, err error) {
 			err = current.Changed(next, s.helper != nil)
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, clients.Loaded{}, err
 		}
-		list, err := clients.Load(next.ClientsPath, next.ServiceNames())
-		return next, list, err
+		loaded, err := clients.Read(next.ClientsPath, next.ServiceNames())
+		return next, loaded, err
 	})
 }
 
-// ReloadClients is Reload for the clients file alone.
+// ReloadClients is Reload for the clients file alone. Clients that it lacks are
+// not cut off at once: another program may be writing it.
 func (s *Server) ReloadClients(ctx context.Context) (n int, err error) {
-	return s.change(ctx, "clients", func(current *config.Config) (*config.Config, clients.List, error) {
-		list, err := clients.Load(current.ClientsPath, current.ServiceNames())
-		return current, list, err
-	})
-}
-
-// change applies what read makes of the current configuration, and logs it.
-func (s *Server) change(ctx context.Context, what string, read func(*config.Config) (*config.Config, clients.List, error)) (int, error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
+	return s.change(ctx, request{noticed: true}, "clients", readClients)
+}
+
+func readClients(current *config.Config) (*config.Config, clients.Loaded, error) {
+	loaded, err := clients.Read(current.ClientsPath, current.ServiceNames())
+	return current, loaded, err
+}
+
+// change applies what read makes of the current configuration, and logs it. The
+// caller holds the lock.
+func (s *Server) change(ctx context.Context, why request, what string, read func(*config.Config) (*config.Config, clients.Loaded, error)) (int, error) {
 	defer Sparingly()()
-	cfg, list, err := read(s.reloads.current)
+	cfg, loaded, err := read(s.reloads.current)
+	if err == nil && !loaded.Whole {
+		err = &clients.UnfinishedError{Path: cfg.ClientsPath}
+	}
 	var p plan
-	if err == nil {
-		p, err = newPlan(cfg, list)
-	}
-	if err == nil {
-		err = s.apply(ctx, cfg, p)
-	}
 	var stopping *admin.StoppingError
+	if err == nil {
+		p, err = newPlan(cfg, loaded.List)
+	}
+	n := len(loaded.List)
+	loaded.List = nil // its secrets are in tables of their own
+	if err == nil {
+		absent := s.leave(&p, why)
+		switch err = s.apply(ctx, cfg, p); {
+		case err == nil:
+			s.reloads.missing.back(p.isClient)
+			s.settleMissing(p, why, absent, cfg)
+		case why.noticed && !errors.As(err, &stopping):
+			// A part of the server refuses: what the file takes away is taken.
+			err = errors.Join(err, s.narrowTo(ctx, p))
+		}
+	}
 	switch {
 	case errors.As(err, &stopping):
 		s.env.Log.Error("reload failed half-way; the server stops", "what", what, "error", err)
 		return 0, err
 	case err != nil:
-		s.env.Log.Error("nothing reloaded", "what", what, "error", err)
+		s.logFailure(why, what, err)
 		return 0, err
 	}
-	s.reloads.current, s.reloads.clients = cfg, len(list)
-	s.env.Log.Info("reloaded", "what", what, "clients", len(list), "kernel_filter", s.ingest.Stats().Filter)
-	return len(list), nil
+	s.reloads.current, s.reloads.clients, s.reloads.table, s.reloads.file, s.reloads.failed = cfg, n, p.terms.Rules.Table, loaded.State, ""
+	s.env.Log.Info("reloaded", "what", what, "clients", n, "kernel_filter", s.ingest.Stats().Filter)
+	return n, nil
+}
+
+// logFailure logs why nothing was reloaded: what is tried again and again, and
+// fails as before, has its line already.
+func (s *Server) logFailure(why request, what string, err error) {
+	text := err.Error()
+	if why.noticed && text == s.reloads.failed {
+		return
+	}
+	s.reloads.failed = text
+	level, attrs := slog.LevelError, []any{"what", what, "error", err}
+	var unfinished *clients.UnfinishedError
+	if errors.As(err, &unfinished) {
+		level = slog.LevelWarn
+	}
+	s.env.Log.Log(context.Background(), level, "nothing reloaded", attrs...)
 }
 
 // apply brings a running server in line with a plan. It is decided whole before

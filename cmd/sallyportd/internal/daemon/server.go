@@ -28,6 +28,7 @@ type Server struct {
 	ingest    *ingest.Server
 	sessions  *sessions.Sessions
 	state     *state.Store
+	start     start
 	gate      announcing
 	services  []service
 	helper    *helper.Client // nil: none, and no firewall
@@ -57,8 +58,9 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		return nil, err
 	}
 	s := &Server{env: env, helper: h}
+	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
-	s.reloads.current, s.reloads.clients = cfg, len(list)
+	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.terms.Rules.Table
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		workers = runtime.GOMAXPROCS(0)
 	}
 	s.sessions, err = sessions.New(sessions.Config{
-		Clients: p.slots, Shards: workers, Doubt: s.state.Doubt().Unix(), Gate: s.gate, Journal: s.state, Log: env.Log,
+		Clients: p.slots, Shards: workers, Start: s.start.of(env.Clock.Wall), Gate: s.gate, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -113,15 +115,14 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (err error) {
 	now := s.env.Clock.Wall()
 	s.state, err = state.Open(ctx, state.Config{
-		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Tolerance: cfg.Tolerance, Now: now, Monotonic: s.env.Clock.Monotonic, Wait: StateWait, Log: s.env.Log,
+		Dir: cfg.StateDir, Relaxed: cfg.Relaxed, Now: now, Monotonic: s.env.Clock.Monotonic, Boot: s.env.Clock.Boot, Wait: StateWait, Log: s.env.Log,
 		Lock: s.env.State,
 	})
 	if err != nil {
 		return err
 	}
-	if doubt := s.state.Doubt(); doubt.After(now) {
-		s.env.Log.Warn("nonces may have been used of which no record is left: knocks are refused that are stamped up to a time", "stamped_until", doubt.UTC().Format(time.RFC3339))
-	}
+	s.start.gap = s.state.Gap()
+	s.start.tell(now, s.env.Log)
 	if err := s.state.Raise(p.slots); err != nil {
 		s.state.Close()
 		return err
@@ -156,13 +157,19 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	return err
 }
 
-// execute does what an operation asks for of a service.
-func (s *Server) execute(o gate.Order, service, operation string) error {
-	if err := s.gate.Do(o); err != nil || o.Action == gate.Close {
-		return err
+// execute does what operations ask for.
+func (s *Server) execute(orders []order) []error {
+	all := make([]gate.Order, len(orders))
+	for i, o := range orders {
+		all[i] = o.Order
 	}
-	s.gate.announce(o.Grant, operation, []string{service})
-	return nil
+	errs := s.gate.DoAll(all)
+	for i, o := range orders {
+		if o.Action == gate.Open && (errs == nil || errs[i] == nil) {
+			s.gate.announce(o.Grant, o.operation, []string{o.service})
+		}
+	}
+	return errs
 }
 
 func (s *Server) warnUnusable(p plan) {
@@ -171,8 +178,10 @@ func (s *Server) warnUnusable(p plan) {
 	}
 }
 
-// Ready is closed once Run has opened, or tried to open, the first knock ports.
-func (s *Server) Ready() <-chan struct{} { return s.ingest.Ready() }
+// Ready is closed once Run has opened, or tried to open, the first knock ports,
+// and the second is over up to whose end a start refuses knocks: a client with a
+// right clock that knocks from then on gets in, unless the start doubts more.
+func (s *Server) Ready() <-chan struct{} { return s.start.ready }
 
 // Sessions returns how many knocks had which outcome.
 func (s *Server) Sessions() [sessions.Outcomes]uint64 { return s.sessions.Stats() }

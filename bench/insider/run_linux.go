@@ -1,0 +1,222 @@
+package insider
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"sallyport/bench/clock"
+	"sallyport/bench/flood"
+	"sallyport/bench/netns"
+	"sallyport/bench/target"
+)
+
+// Config is what Run needs.
+type Config struct {
+	Server   string        // sallyportd
+	Window   time.Duration // for each scenario
+	Progress func(done, of int, what string)
+}
+
+const (
+	prefix   = "/15"
+	settling = time.Second // till the last grants are told
+)
+
+var (
+	serverAddress = netip.MustParseAddr("198.18.0.1")
+	nextHop       = netip.MustParseAddr("198.18.0.2")
+)
+
+// behindFirewall are services that another program would listen on: the
+// insiders may open one, the others both.
+const behindFirewall = `[[service]]
+name = "wiki"
+type = "firewall"
+listen = ":8081"
+open_for = "1m"
+[[service]]
+name = "ssh"
+type = "firewall"
+listen = ":22"
+open_for = "1m"
+`
+
+// world is the two hosts, and what runs on them.
+type world struct {
+	away   *netns.Host
+	link   flood.Link
+	index  int // of the other host's interface
+	server *target.Server
+	nonces nonces
+	cores  []int
+}
+
+// Run measures in the namespaces that the caller is alone in, as their root.
+func Run(ctx context.Context, cfg Config) (results []Result, err error) {
+	dir, err := os.MkdirTemp("", "floodbench")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	w := new(world)
+	if w.cores, err = clock.Cores(); err != nil {
+		return nil, err
+	}
+	if err := w.connect(); err != nil {
+		return nil, fmt.Errorf("make the network: %w", err)
+	}
+	defer w.away.Close()
+	all := Scenarios()
+	for i, firewall := range []bool{false, true} {
+		server := target.ServerConfig{
+			Binary: cfg.Server, Dir: filepath.Join(dir, fmt.Sprintf("server-%d", i)), Address: serverAddress.String(), Web: 8080, Ports: ports,
+			Clients: maxInsiders + clients, Honest: maxInsiders + clients, Core: w.cores[0], Strict: true,
+		}
+		may := "web"
+		if firewall {
+			server.More, may = behindFirewall, "wiki"
+		}
+		server.Services = func(i int) string {
+			if i < maxInsiders {
+				return may
+			}
+			return ""
+		}
+		if w.server, err = target.StartServer(ctx, server); err != nil {
+			return nil, err
+		}
+		w.nonces = make(nonces, maxInsiders+clients)
+		for j, s := range all {
+			cfg.Progress(i*len(all)+j, 2*len(all), s.Name)
+			r, err := w.play(ctx, s, cfg.Window)
+			if err != nil {
+				w.server.Stop()
+				return nil, fmt.Errorf("%s: %w", s.Name, err)
+			}
+			r.Firewall = firewall
+			results = append(results, r)
+		}
+		if err := w.server.Stop(); err != nil {
+			return nil, err
+		}
+	}
+	cfg.Progress(2*len(all), 2*len(all), "done")
+	return results, nil
+}
+
+// connect makes the other host. Packets may come from any address of its own.
+func (w *world) connect() (err error) {
+	if err := netns.LoopbackUp(); err != nil {
+		return err
+	}
+	if w.away, err = netns.New(); err != nil {
+		return err
+	}
+	if _, err = netns.Join(netns.End{Name: "server", Addresses: []string{serverAddress.String() + prefix}}, w.away, netns.End{Name: "away", Addresses: []string{nextHop.String() + prefix}}); err != nil {
+		return err
+	}
+	here, err := net.InterfaceByName("server")
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: here.Index, Gw: nextHop.AsSlice()}); err != nil {
+		return fmt.Errorf("route everything to the other host: %w", err)
+	}
+	w.link.To, w.link.Host = here.HardwareAddr, serverAddress
+	return w.away.Do(func() error {
+		there, err := net.InterfaceByName("away")
+		if err != nil {
+			return err
+		}
+		w.link.From, w.index = there.HardwareAddr, there.Index
+		return nil
+	})
+}
+
+// play attacks for a window, in which each honest client makes its attempt.
+func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
+	stream, err := s.stream(w.link, w.server.Profiles, w.nonces, window)
+	if err != nil {
+		return r, err
+	}
+	if _, err := w.server.Opened(); err != nil {
+		return r, err
+	}
+	before, used, err := w.state(ctx)
+	if err != nil {
+		return r, err
+	}
+	begin, offset := time.Now(), clock.Offset()
+	var sent flood.Sent
+	if err := w.away.Do(func() error {
+		g, err := flood.NewPacket(w.index, w.cores[len(w.cores)-1])
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		sent, err = g.Play(ctx, stream)
+		return err
+	}); err != nil {
+		return r, err
+	}
+	seconds := time.Since(begin).Seconds()
+	after, spent, err := w.state(ctx)
+	if err != nil {
+		return r, err
+	}
+	time.Sleep(settling)
+	opened, err := w.server.Opened()
+	if err != nil {
+		return r, err
+	}
+	r.Scenario, r.Beyond = s.Name, s.Beyond
+	var took []time.Duration
+	from := firstClient
+	for i := range clients {
+		from = from.Next()
+		at := sent.Honest[(i+1)*ports-1]
+		if at == 0 {
+			continue
+		}
+		r.Honest++
+		if granted, ok := opened[from]; ok {
+			r.Granted++
+			took = append(took, time.Duration(granted.UnixNano()-offset-at))
+		}
+	}
+	if r.Honest == 0 {
+		return r, fmt.Errorf("%s: not one honest attempt was sent", s.Name)
+	}
+	if s.Sequences > 0 {
+		r.Sequences = (float64(sent.Frames)/ports - float64(r.Honest)) / seconds
+	}
+	grown := func(name string) float64 { return float64(after[name]-before[name]) / seconds }
+	r.Opened, r.Limited, r.Superseded, r.Unrecorded = grown("session_opened"), grown("session_limited"), grown("session_superseded"), grown("session_unrecorded")
+	r.Missed = after["kernel"] - before["kernel"] + after["overrun"] - before["overrun"]
+	r.LogLines = spent.LogLines - used.LogLines
+	r.Processor = (spent.Processor - used.Processor).Seconds() / seconds
+	slices.Sort(took)
+	if n := len(took); n > 0 {
+		ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+		r.P50ms, r.P99ms = ms(took[n/2]), ms(took[n*99/100])
+	}
+	return r, nil
+}
+
+// state asks the server.
+func (w *world) state(ctx context.Context) (map[string]uint64, target.Usage, error) {
+	counters, err := w.server.Counters(ctx)
+	if err != nil {
+		return nil, target.Usage{}, err
+	}
+	used, err := w.server.Usage()
+	return counters, used, err
+}

@@ -1,0 +1,58 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
+)
+
+// Restrict reads the clients file, which the administrator has changed, and takes
+// rights from a client whatever comes of that: a fault elsewhere in the file
+// keeps nobody from being revoked. What the server takes away so, no faulty file
+// gives back.
+func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.Restricted, err error) {
+	id, err := secrets.ParseIdentifier(r.Client)
+	if err != nil {
+		return done, err
+	}
+	s.reloads.mu.Lock()
+	defer s.reloads.mu.Unlock()
+	var services []access.ServiceID
+	known := s.reloads.current.ServiceNames()
+	for _, name := range r.Services {
+		if !slices.Contains(known, name) {
+			return done, fmt.Errorf("service %q is not configured", name)
+		}
+		services = append(services, access.ID(name))
+	}
+	why := request{noticed: true}
+	if len(services) == 0 {
+		why.revoked = id
+	}
+	done.Clients, err = s.change(ctx, why, "clients", readClients)
+	var stopping *admin.StoppingError
+	if errors.As(err, &stopping) {
+		return done, err
+	}
+	if err != nil {
+		done.Refused = err.Error()
+		s.reloads.missing.drop(id) // what it has ends now
+		if err := s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: services}); err != nil {
+			return done, err
+		}
+		done.Clients = s.reloads.clients
+		s.env.Log.Warn("rights taken from a client, though the clients file is refused", "client", id, "services", len(services))
+		done.Less = len(services) > 0 && len(s.gate.Names(id)) < len(services)
+		return done, nil
+	}
+	if _, still := s.reloads.table.Secrets(id); still && len(services) == 0 {
+		return done, fmt.Errorf("%s still names client %s", s.reloads.current.ClientsPath, id)
+	}
+	return done, nil
+}

@@ -1,0 +1,214 @@
+package sessions
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sallyport/verify/verifytest"
+)
+
+// TestInsiderDelaysNobody: a client completes an attempt from another address
+// each tenth of a millisecond, and the gate takes as long as a kernel that
+// removes elements. Every other client is granted within two calls of it.
+func TestInsiderDelaysNobody(t *testing.T) {
+	const perCall, honest = 14 * time.Millisecond, 50
+	ids, list := []string{"evil"}, []Client{{Identifier: verifytest.ID("evil")}}
+	for i := range honest {
+		ids = append(ids, fmt.Sprintf("h%03d", i))
+		list = append(list, Client{Identifier: verifytest.ID(ids[i+1])})
+	}
+	f := verifytest.New(t, 1, ids...)
+	for name, limit := range map[string]Limit{"limited": {}, "without a limit": unlimited} {
+		t.Run(name, func(t *testing.T) {
+			began, took := map[string]time.Time{}, map[string]time.Duration{}
+			insiders, largest := 0, 0
+			gate := batchFunc(func(grants []Grant) []error {
+				time.Sleep(perCall)
+				largest = max(largest, len(grants))
+				for _, g := range grants {
+					if id := g.Identifier.String(); id == "evil" {
+						insiders++
+					} else {
+						took[id] = time.Since(began[id])
+					}
+				}
+				return nil
+			})
+			_, stats := run(t, Config{Clients: list, Shards: 2, Gate: gate, Limit: limit}, func(s *Sessions) {
+				for n := range uint32(10_000) {
+					s.Deliver(f.Knock(t, "evil", minute, n, 0), netip.AddrFrom4([4]byte{10, 0, 0, byte(n % 200)}))
+					if i := int(n / 200); n%200 == 0 {
+						began[ids[i+1]] = time.Now()
+						s.Deliver(f.Knock(t, ids[i+1], minute, 0, 0), alice)
+					}
+					time.Sleep(100 * time.Microsecond)
+				}
+			})
+			if len(took) != honest {
+				t.Errorf("%d of %d honest clients were granted", len(took), honest)
+			}
+			for id, d := range took {
+				if d > 2*perCall+time.Millisecond {
+					t.Errorf("%s waited %s", id, d)
+				}
+			}
+			if largest > honest+1 {
+				t.Errorf("%d grants in a call, of %d clients", largest, honest+1)
+			}
+			if n := stats[Unrecorded] + stats[Full] + stats[Failed]; n != 0 {
+				t.Errorf("stats %v", stats)
+			}
+			if most := DefaultBurst + 6; limit == (Limit{}) && (insiders > most || stats[Limited] < 10_000-uint64(most)) {
+				t.Errorf("the insider was granted %d times in a second, stats %v", insiders, stats)
+			}
+		})
+	}
+}
+
+// TestCapturedKnockDrainsNobody: whoever plays a client's datagrams again, even
+// before the last of them has come, takes none of its tokens. Only a whole
+// attempt does.
+func TestCapturedKnockDrainsNobody(t *testing.T) {
+	f := verifytest.New(t, 3, "com1")
+	cfg := Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Limit: Limit{Pause: time.Hour, Burst: 2}}
+	grants, stats := run(t, cfg, func(s *Sessions) {
+		for range 1000 { // what was captured, and attempts that an attacker spoils
+			for sequence := range 3 {
+				s.Deliver(f.Knock(t, "com1", minute, 0, sequence), alice)
+			}
+		}
+		for base := uint32(3); base < 300; base += 3 {
+			s.Deliver(f.Knock(t, "com1", minute, base, 0), bob)
+			s.Deliver(f.Knock(t, "com1", minute, base, 1), alice)
+			s.Deliver(f.Knock(t, "com1", minute, base, 2), alice)
+		}
+		synctest.Wait()
+		if got := s.Stats()[Limited]; got != 0 {
+			t.Errorf("%d attempts were limited", got)
+		}
+		for base := uint32(300); base < 306; base += 3 {
+			for sequence := range 3 {
+				s.Deliver(f.Knock(t, "com1", minute, base, sequence), alice)
+			}
+			synctest.Wait()
+		}
+	})
+	if len(grants) != 2 || stats[Opened] != 2 || stats[Limited] != 1 {
+		t.Errorf("%d grants, stats %v", len(grants), stats)
+	}
+}
+
+// TestHonestRetriesAreNeverLimited: four programs with one profile make three
+// attempts each, over both families, and again after a while.
+func TestHonestRetriesAreNeverLimited(t *testing.T) {
+	f := verifytest.New(t, 1, "com1")
+	_, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}}, func(s *Sessions) {
+		base := uint32(0)
+		for range 3 {
+			for range 3 {
+				for range 4 {
+					s.Deliver(f.Knock(t, "com1", minute, base, 0), alice)
+					s.Deliver(f.Knock(t, "com1", minute, base+1, 0), bob)
+					base += 2
+				}
+				time.Sleep(2 * time.Second)
+			}
+		}
+	})
+	if stats[Limited] != 0 {
+		t.Errorf("stats %v", stats)
+	}
+}
+
+// TestBucket compares a bucket with one that counts: never more than Burst in
+// an instant, nor more than Burst and one a Pause in any time.
+func TestBucket(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := Limit{Pause: time.Duration(rapid.IntRange(1, 1000).Draw(t, "pause")), Burst: rapid.IntRange(1, 10).Draw(t, "burst")}
+		start := time.Unix(rapid.Int64Range(0, 2_000_000_000).Draw(t, "start"), 0)
+		now, at := start, start
+		var b Bucket
+		tokens := float64(l.Burst)
+		for _, d := range rapid.SliceOf(rapid.IntRange(0, 2000)).Draw(t, "pauses") {
+			now = now.Add(time.Duration(d))
+			tokens = min(tokens+float64(now.Sub(at))/float64(l.Pause), float64(l.Burst))
+			at = now
+			want := tokens > 1-1e-9
+			if got := b.Take(now, l); got != want {
+				t.Fatalf("taken %v with %f tokens, after %s", got, tokens, now.Sub(start))
+			}
+			if want {
+				tokens--
+			}
+		}
+	})
+}
+
+// TestWaitingIsBoundedByClients, in whatever order their grants come and are
+// taken: each time at most one a client and family, the newest.
+func TestWaitingIsBoundedByClients(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWaiting()
+		var spots [3][2]spot
+		type key struct{ client, family int }
+		newest := map[key]netip.Addr{}
+		var order []key
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			if rapid.IntRange(0, 9).Draw(t, "take") == 0 {
+				list := w.take()
+				if len(list) != len(order) {
+					t.Fatalf("%d wait, of %d", len(list), len(order))
+				}
+				for i, p := range list {
+					if got := newest[order[i]]; p.grant.Address != got || int(p.grant.Identifier[0]) != order[i].client {
+						t.Fatalf("%d: %v, want %s", i, p.grant, got)
+					}
+				}
+				clear(newest)
+				order = order[:0]
+				continue
+			}
+			k := key{rapid.IntRange(0, 2).Draw(t, "client"), rapid.IntRange(0, 1).Draw(t, "family")}
+			a := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address")))
+			if k.family == 1 {
+				a = netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.ByteMin(1), 16, 16).Draw(t, "address")))
+			}
+			p := pending{grant: Grant{Address: a}}
+			p.grant.Identifier[0] = byte(k.client)
+			_, there := newest[k]
+			if superseded := w.put(&spots[k.client], p); superseded != there {
+				t.Fatalf("superseded %v, want %v", superseded, there)
+			}
+			if newest[k] = a; !there {
+				order = append(order, k)
+			}
+		}
+	})
+}
+
+// TestCompletingDoesNotAllocate: neither the attempt that waits, nor one that
+// takes its place, nor one that is limited.
+func TestCompletingDoesNotAllocate(t *testing.T) {
+	f := verifytest.New(t, 1, "com1")
+	s := newLone(gateFunc(func(Grant) error { return nil }))
+	s.replace([]Client{{Identifier: verifytest.ID("com1")}})
+	knocks := make([]arrival, 300)
+	for i := range knocks {
+		knocks[i] = arrival{f.Knock(t, "com1", minute, uint32(i), 0), alice}
+	}
+	s.handle(knocks[0])
+	next := 1
+	handle := func() { s.handle(knocks[next]); next++ }
+	if n := testing.AllocsPerRun(100, handle); n != 0 || s.counts[Superseded].Load() == 0 {
+		t.Errorf("%v allocations for one that takes another's place", n)
+	}
+	s.limit = Limit{Pause: time.Hour, Burst: 1}
+	if n := testing.AllocsPerRun(100, handle); n != 0 || s.counts[Limited].Load() == 0 {
+		t.Errorf("%v allocations for one that is limited", n)
+	}
+}
