@@ -13,6 +13,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/terminal"
 	"sallyport/sessions/client"
 )
 
@@ -159,10 +160,13 @@ func (o *knockOptions) print(env cli.Env, r client.Result, err error, elapsed ti
 			}
 			return json.NewEncoder(env.Stdout).Encode(out)
 		}
-		out.Error = err.Error()
+		out.Error = terminal.Lines(err.Error())
 		var offline *client.OfflineError
 		if errors.As(err, &offline) {
 			out.Watched, out.Attempts, out.Hints = true, offline.Attempts, offline.Hints
+			for i, h := range out.Hints {
+				out.Hints[i] = terminal.Lines(h)
+			}
 		}
 		return json.NewEncoder(env.Stdout).Encode(out)
 	}

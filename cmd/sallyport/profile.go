@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +12,8 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/terminal"
+	"sallyport/sessions/durable"
 )
 
 func profileCommand(env cli.Env) *cobra.Command {
@@ -58,9 +59,9 @@ already is never overwritten.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "added %s as %s\nIt is for this device alone. Try: sallyport knock %s\n", path, name, name)
+			_, err = fmt.Fprintf(env.Stdout, "added %s as %s\nIt is for this device alone. Try: sallyport knock %s\n", terminal.Text(path), name, name)
 			if err == nil && args[0] != "-" {
-				fmt.Fprintf(env.Stderr, "hint: %s holds the same secrets, and is no longer needed\n", args[0])
+				fmt.Fprintf(env.Stderr, "hint: %s holds the same secrets, and is no longer needed\n", terminal.Text(args[0]))
 			}
 			return err
 		},
@@ -73,7 +74,7 @@ const maxProfile = 64 << 10
 func readProfile(env cli.Env, name string) ([]byte, error) {
 	in := env.Stdin
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := durable.Open(name)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +114,7 @@ func profileListCommand(env cli.Env) *cobra.Command {
 				if !p.Knocks() {
 					who, service = p.Challenge.Operation.ID(), p.Challenge.Service
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, p.Server, who, service)
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", terminal.Text(name), terminal.Text(p.Server), terminal.Text(who), terminal.Text(service))
 			}
 			return errors.Join(append(broken, w.Flush())...)
 		},
@@ -153,7 +154,7 @@ has a copy of it still gets in, until the administrator revokes the client.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "removed %s\n", path)
+			_, err = fmt.Fprintf(env.Stdout, "removed %s\n", terminal.Text(path))
 			return err
 		},
 	}

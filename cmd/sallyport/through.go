@@ -17,6 +17,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/terminal"
 	"sallyport/sessions/client"
 )
 
@@ -61,6 +62,11 @@ func (e *exitError) Error() string { return "the command ended with exit code " 
 func (e *exitError) ExitCode() int { return e.code }
 
 func run(ctx context.Context, env cli.Env, at client.Result, words []string) error {
+	// Of an address, only the zone could be words of a shell; a name in
+	// /etc/hosts may have brought it.
+	if a := at.Service.Addr(); !client.ValidHost(a.String()) {
+		return fmt.Errorf("the service's address has a zone that no interface can have: %q", a)
+	}
 	host, port := at.Service.Addr().String(), strconv.Itoa(int(at.Service.Port()))
 	replace := strings.NewReplacer("{host}:{port}", net.JoinHostPort(host, port), "{host}", host, "{port}", port)
 	for i, w := range words {
@@ -70,7 +76,7 @@ func run(ctx context.Context, env cli.Env, at client.Result, words []string) err
 		return ctx.Err()
 	}
 	cmd := exec.Command(words[0], words[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, terminal.Raw(env.Stdout), terminal.Raw(env.Stderr)
 	// A key at the terminal reaches the command by itself, and it decides
 	// what to make of it; what was sent to us alone is passed on.
 	signals := make(chan os.Signal, 8)
@@ -154,7 +160,7 @@ func carry(ctx context.Context, env cli.Env, conn *client.Conn) error {
 		io.Copy(conn, env.Stdin)
 		conn.CloseWrite()
 	}()
-	_, err := io.Copy(env.Stdout, conn)
+	_, err := io.Copy(terminal.Raw(env.Stdout), conn)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

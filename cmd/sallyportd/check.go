@@ -14,6 +14,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/terminal"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -58,7 +59,7 @@ CAP_NET_ADMIN. Nothing is changed. Exit code 2: it is not valid; 0: it is, warni
 			}
 			describe(env, cfg, list, host)
 			for _, a := range advise(cfg, host) {
-				fmt.Fprintf(env.Stdout, "advice: %s\n", a)
+				fmt.Fprintf(env.Stdout, "advice: %s\n", terminal.Lines(a))
 			}
 			stateWarning, err := checkState(c.Context(), cfg, env.Now())
 			if err != nil {
@@ -66,7 +67,7 @@ CAP_NET_ADMIN. Nothing is changed. Exit code 2: it is not valid; 0: it is, warni
 			}
 			warnings := append(stateWarning, check(c.Context(), cfg, list, host, env.Now())...)
 			for _, w := range warnings {
-				fmt.Fprintf(env.Stdout, "warning: %s\n", w)
+				fmt.Fprintf(env.Stdout, "warning: %s\n", terminal.Lines(w))
 			}
 			_, err = fmt.Fprintf(env.Stdout, "valid, %d warnings\n", len(warnings))
 			return err
@@ -79,7 +80,7 @@ CAP_NET_ADMIN. Nothing is changed. Exit code 2: it is not valid; 0: it is, warni
 // describe says what would run.
 func describe(env cli.Env, cfg *config.Config, list clients.List, host config.Host) {
 	say := func(what, format string, args ...any) {
-		fmt.Fprintf(env.Stdout, "%-10s %s\n", what, fmt.Sprintf(format, args...))
+		fmt.Fprintf(env.Stdout, "%-10s %s\n", what, terminal.Text(fmt.Sprintf(format, args...)))
 	}
 	at := "all addresses"
 	if len(cfg.Listen) > 0 {

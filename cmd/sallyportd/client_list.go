@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/terminal"
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
@@ -25,7 +26,7 @@ func clientListCommand(env cli.Env) *cobra.Command {
 			w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 			record, err := nonceRecord(c.Context(), cfg)
 			if err != nil {
-				fmt.Fprintf(env.Stderr, "warning: the record of used nonces is not whole: %v\n", err)
+				fmt.Fprintf(env.Stderr, "warning: the record of used nonces is not whole: %s\n", terminal.Lines(err.Error()))
 			}
 			fmt.Fprintln(w, "CLIENT\tSERVICES\tNONCE\tLAST IN\tOLD SECRET UNTIL\tNOTE")
 			for _, c := range list {
@@ -42,9 +43,9 @@ func clientListCommand(env cli.Env) *cobra.Command {
 					services = "all"
 				}
 				if err := c.CheckServices(cfg.ServiceNames()); err != nil {
-					fmt.Fprintf(env.Stderr, "warning: client %s: %v; %s\n", c.Identifier, err, c.HowToFix())
+					fmt.Fprintf(env.Stderr, "warning: client %s: %s; %s\n", c.Identifier, terminal.Text(err.Error()), terminal.Text(c.HowToFix()))
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.Identifier, services, max(c.Mark, record[c.Identifier].Mark), last, until, c.Note)
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.Identifier, terminal.Text(services), max(c.Mark, record[c.Identifier].Mark), last, until, terminal.Text(c.Note))
 			}
 			return w.Flush()
 		},

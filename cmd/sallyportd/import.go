@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/terminal"
 	"sallyport/cmd/sallyportd/internal/legacy"
 )
 
@@ -36,7 +37,7 @@ are; files that are there already are never overwritten.`,
 				fmt.Fprintf(env.Stdout, "made %s\n", filepath.Join(out, f.Name))
 			}
 			for _, w := range warnings {
-				fmt.Fprintf(env.Stdout, "warning: %s\n", w)
+				fmt.Fprintf(env.Stdout, "warning: %s\n", terminal.Lines(w))
 			}
 			return nil
 		},

@@ -53,7 +53,7 @@ were used. Files that are there already are never overwritten.`,
 			dir := args[0]
 			template := config.Reference
 			if from != "" {
-				text, err := os.ReadFile(from)
+				text, err := durable.ReadFile(from)
 				if err == nil {
 					_, err = config.Parse(from, text)
 				}
@@ -141,7 +141,7 @@ func writeNew(dir string, files []legacy.File) error {
 	for i, f := range files {
 		if err := durable.CreateFile(filepath.Join(dir, f.Name), []byte(f.Text), 0o600); err != nil {
 			for _, made := range files[:i] {
-				os.Remove(filepath.Join(dir, made.Name))
+				durable.Remove(filepath.Join(dir, made.Name))
 			}
 			return fmt.Errorf("write %s: %w", f.Name, err)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math"
-	"os"
 	"slices"
 
 	"github.com/mdp/qrterminal/v3"
@@ -16,6 +15,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/client"
+	"sallyport/sessions/durable"
 )
 
 // profileOutput is where a client's new profile goes.
@@ -58,7 +58,7 @@ func (o *profileOutput) deliver(env cli.Env, cfg *config.Config, c clients.Clien
 		return cli.Misuse(fmt.Errorf("--out: %w", err))
 	}
 	if err := register(); err != nil {
-		os.Remove(o.out)
+		durable.Remove(o.out)
 		return err
 	}
 	if o.qr {

@@ -3,7 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -75,25 +76,12 @@ func rollPortSecret(cfg *config.Config, now, until time.Time) error {
 	if cfg.PortSecret.Path == "" {
 		return cli.Misuse(cli.WithHint(fmt.Errorf("%s holds the port secret itself", cfg.Path), "move it to a file of its own, and name that with port_secret_file"))
 	}
-	// The links of config management stay: what they lead to is replaced.
-	configFile, err := filepath.EvalSymlinks(cfg.Path)
-	if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
-	}
-	secretFile, err := filepath.EvalSymlinks(cfg.PortSecret.Path)
-	if err != nil {
-		return fmt.Errorf("read the port secret: %w", err)
-	}
 	// With both the same, a roll was cut short before its last step: it is done
 	// again, so that the date is that of now.
 	if cfg.PortSecret.Previous != "" && cfg.PortSecret.Previous != cfg.PortSecret.Current && now.Before(cfg.PortSecret.Until) {
 		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll still goes on: the ports of the secret before stay open until %s", cfg.PortSecret.Until.UTC().Format(time.RFC3339)), "wait until then, or remove the port_secret_previous keys from "+cfg.Path))
 	}
-	text, err := os.ReadFile(cfg.Path)
-	if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
-	}
-	info, err := os.Stat(cfg.Path)
+	text, info, err := readWhole(cfg.Path)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
@@ -112,13 +100,27 @@ func rollPortSecret(cfg *config.Config, now, until time.Time) error {
 	if err := durable.WriteFileLike(previousPath, cfg.PortSecret.Path, []byte(cfg.PortSecret.Current+"\n"), 0o600); err != nil {
 		return fmt.Errorf("keep the old port secret: %w", err)
 	}
-	if err := durable.WriteFile(configFile, []byte(edited), info.Mode().Perm()); err != nil {
+	// The links of config management stay: what they lead to is replaced.
+	if err := durable.WriteFile(cfg.Path, []byte(edited), info.Mode().Perm()); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	if err := durable.WriteFile(secretFile, []byte(secrets.Random()+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(cfg.PortSecret.Path, []byte(secrets.Random()+"\n"), 0o600); err != nil {
 		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), "nothing has changed yet for the clients; the same command tries again")
 	}
 	return nil
+}
+
+// readWhole reads a file, and tells its mode.
+func readWhole(path string) (text []byte, info fs.FileInfo, err error) {
+	f, err := durable.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err == nil {
+		text, err = io.ReadAll(f)
+	}
+	return text, info, err
 }
 
 // setKeys sets keys of the outermost table in a TOML text, each on a line: in

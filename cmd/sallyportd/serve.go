@@ -169,6 +169,9 @@ func checkServices(cfg *config.Config, log *slog.Logger) error {
 			continue
 		}
 		err := gate.Bindable(s.Protocol(), s.Listen)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue // the server before this one may be stopping: Run finds out
+		}
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
 			log.Warn("a service's address is not there yet", "service", s.Name, "at", s.Listen)
 			continue

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/terminal"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 )
@@ -30,7 +31,7 @@ opens something, until interrupted.`,
 			}
 			print := printGrant
 			if asJSON {
-				print = func(w io.Writer, g admin.Grant) error { return json.NewEncoder(w).Encode(g) }
+				print = func(w io.Writer, g admin.Grant) error { return json.NewEncoder(w).Encode(plain(g)) }
 			}
 			return admin.Client{Socket: cfg.AdminSocket}.Watch(c.Context(),
 				func() { fmt.Fprintln(env.Stderr, "watching until interrupted") },
@@ -42,7 +43,17 @@ opens something, until interrupted.`,
 	return c
 }
 
+// plain is a grant as it may be printed: the server is another process.
+func plain(g admin.Grant) admin.Grant {
+	g.Client, g.Operation = terminal.Text(g.Client), terminal.Text(g.Operation)
+	for i, s := range g.Services {
+		g.Services[i] = terminal.Text(s)
+	}
+	return g
+}
+
 func printGrant(w io.Writer, g admin.Grant) error {
+	g = plain(g)
 	if g.Missed > 0 {
 		if _, err := fmt.Fprintf(w, "(%d were not told)\n", g.Missed); err != nil {
 			return err
@@ -52,6 +63,6 @@ func printGrant(w io.Writer, g admin.Grant) error {
 	if g.Operation != "" {
 		operation = " by operation " + g.Operation
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s %s%s\n", g.Time.Format(time.RFC3339), g.Client, g.Address, strings.Join(g.Services, ","), operation)
+	_, err := fmt.Fprintf(w, "%s %s %s %s%s\n", g.Time.Format(time.RFC3339), g.Client, terminal.Text(g.Address.String()), strings.Join(g.Services, ","), operation)
 	return err
 }

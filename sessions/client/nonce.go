@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"sallyport/sessions/durable"
 )
 
@@ -70,8 +68,8 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint3
 			return 0, &NonceError{f.Path, err}
 		}
 	}
-	lock := flock.New(f.Path+".lock", flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+	lock, err := durable.TakeLock(ctx, f.Path+".lock", f.Path, 10*time.Millisecond)
+	if err != nil {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
@@ -96,7 +94,7 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint3
 
 // read returns the next nonce, or the first if there is no file yet.
 func (f NonceFile) read() (uint64, error) {
-	text, err := os.ReadFile(f.Path)
+	text, err := durable.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return uint64(f.First), nil
 	}

@@ -56,6 +56,9 @@ func SplitService(s string) (host string, port uint16, err error) {
 	if err != nil {
 		return "", 0, fmt.Errorf("expected host:port or :port, got %q", s)
 	}
+	if host != "" && !ValidHost(host) {
+		return "", 0, fmt.Errorf("expected a host name or an address before the port, got %q", s)
+	}
 	n, err := strconv.ParseUint(name, 10, 16)
 	if err != nil || n == 0 {
 		return "", 0, fmt.Errorf("expected a port number from 1 to 65535 after the colon, got %q", s)

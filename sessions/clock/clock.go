@@ -2,7 +2,10 @@
 // that tests can step, suspend and stop it. The shipped programs use System.
 package clock
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Clock is the time of one host, on three axes. Its functions may be called
 // concurrently.
@@ -17,6 +20,10 @@ type Clock struct {
 	// (CLOCK_BOOTTIME). Leases go by it: a lid that is closed must not
 	// lengthen one.
 	Boot func() time.Time
+	// OnJump calls f when the host has woken up, or the time of day was set,
+	// until ctx ends: timers have stood still, and what goes by Boot or Wall may
+	// be due. It may return early, if the host cannot tell. nil: it never can.
+	OnJump func(ctx context.Context, f func())
 }
 
 // System returns the clocks of this host. Monotonic and Boot begin at the wall
@@ -28,5 +35,6 @@ func System() Clock {
 		Wall:      time.Now,
 		Monotonic: func() time.Time { return wall.Add(time.Since(start)) },
 		Boot:      func() time.Time { return wall.Add(boottime() - boot) },
+		OnJump:    onJump,
 	}
 }

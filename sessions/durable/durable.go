@@ -10,24 +10,26 @@ import (
 	"syscall"
 )
 
-// MkdirAll makes a directory and those above it, as os.MkdirAll does. When it
-// returns nil, all of them are on stable storage, also those that an earlier
-// call has made and not lived to sync.
+// MkdirAll makes a directory and those above it, as os.MkdirAll does, as the
+// user of AsOwner. When it returns nil, all of them are on stable storage, also
+// those that an earlier call has made and not lived to sync.
 func MkdirAll(path string, mode os.FileMode) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(path, mode); err != nil {
-		return err
-	}
-	for path != filepath.Dir(path) {
-		path = filepath.Dir(path)
-		if err := system.syncDirectory(path); err != nil && !notOurs(err) {
+	return AsOwner(path, func(path string) error {
+		if err := os.MkdirAll(path, mode); err != nil {
 			return err
 		}
-	}
-	return nil
+		for path != filepath.Dir(path) {
+			path = filepath.Dir(path)
+			if err := system.syncDirectory(path); err != nil && !notOurs(err) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // notOurs reports whether a directory could not be synced in which this user
@@ -36,7 +38,8 @@ func notOurs(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
 }
 
-// WriteFile puts a file with the given content and mode in the place of path.
+// WriteFile puts a file with the given content and mode in the place of path,
+// as the user of AsOwner; a link there stays, and what it leads to is replaced.
 // It keeps the owner of the file that it replaces, where that is possible:
 // what root edits stays readable for the user that it belongs to.
 // When it returns nil, the content is on stable storage. An error leaves path
@@ -50,40 +53,48 @@ func WriteFile(path string, content []byte, mode os.FileMode) error {
 
 // WriteFileLike is WriteFile for a file that is to have the owner of another,
 // like, if that is there.
-func WriteFileLike(path, like string, content []byte, mode os.FileMode) (err error) {
-	temporary := path + ".new"
-	// What a crash has left may have another mode.
-	if err := os.Remove(temporary); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
+	old, _ := os.Stat(like)
+	p, err := locate(path)
 	if err != nil {
 		return err
 	}
-	if old, statErr := os.Stat(like); statErr == nil {
-		keepOwner(f, old)
-	}
-	f.Chmod(mode) // the umask may have taken from it
-	_, err = f.Write(content)
-	if err == nil {
-		err = system.sync(f)
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		os.Remove(temporary)
+	defer p.close()
+	return p.do(func() (err error) {
+		temporary := p.path + ".new"
+		// What a crash has left may have another mode.
+		if err := os.Remove(temporary); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			return err
+		}
+		f.Chmod(mode) // the umask may have taken from it
+		if old != nil {
+			p.giveTo(f, old)
+		}
+		_, err = f.Write(content)
+		if err == nil {
+			err = system.sync(f)
+		}
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			os.Remove(temporary)
+			return err
+		}
+		if err = Rename(temporary, p.path); err != nil {
+			os.Remove(temporary) // if it still has this name
+		}
 		return err
-	}
-	err = Rename(temporary, path)
-	if err != nil {
-		os.Remove(temporary) // if it still has this name
-	}
-	return err
+	})
 }
 
 // Rename renames a file whose content is on stable storage already; when it
-// returns nil, so is its name. Both paths must lie in one directory.
+// returns nil, so is its name. Both paths must lie in one directory. It acts as
+// this user: see AsOwner.
 func Rename(from, to string) error {
 	if err := system.rename(from, to); err != nil {
 		return err
@@ -94,27 +105,35 @@ func Rename(from, to string) error {
 // SyncDirectory puts the names in a directory on stable storage.
 func SyncDirectory(path string) error { return system.syncDirectory(path) }
 
-// CreateFile makes a file that is not there yet, on stable storage when it
-// returns nil. One that is there stays as it is, and is an error.
+// CreateFile makes a file that is not there yet, as the user of AsOwner, on
+// stable storage when it returns nil. One that is there stays as it is, and is
+// an error, and so is a link.
 func CreateFile(path string, content []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	p, err := locateName(path)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = system.sync(f)
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = system.syncDirectory(filepath.Dir(path))
-	}
-	if err != nil {
-		os.Remove(path)
-	}
-	return err
+	defer p.close()
+	return p.do(func() error {
+		f, err := os.OpenFile(p.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(content)
+		if err == nil {
+			err = system.sync(f)
+		}
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+		if err == nil {
+			err = system.syncDirectory(filepath.Dir(p.path))
+		}
+		if err != nil {
+			os.Remove(p.path)
+		}
+		return err
+	})
 }
 
 // system is what makes a file durable; tests watch it.

@@ -1,56 +1,25 @@
 package gate
 
 import (
-	"net"
-	"os"
-	"strconv"
-
-	"golang.org/x/sys/unix"
+	"sallyport/sessions/gate/heldport"
+	"sallyport/sessions/gate/screen"
 )
 
-// Bindable tells whether a service could listen at host:port, without
-// listening: it binds a socket of a network, "tcp" or "udp", and closes it. Of
-// TCP nobody outside can see that; of UDP a datagram in that instant gets no
-// answer. The host is empty, for all addresses, or an IP address.
+// Bindable tells whether a service could take the port host:port of a network,
+// "tcp" or "udp": it takes it, closed, and gives it up. Nobody outside can see
+// that. The host is empty, for all addresses, or an IP address. A
+// heldport.InUseError names the program that has the port.
 func Bindable(network, address string) error {
-	host, service, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	if err != nil {
-		return err
-	}
-	ip, err := net.ResolveIPAddr("ip", host)
-	if err != nil {
-		return err
-	}
-	var family int
-	var name unix.Sockaddr
-	if ip4 := ip.IP.To4(); ip4 != nil {
-		family, name = unix.AF_INET, &unix.SockaddrInet4{Port: int(port), Addr: [4]byte(ip4)}
-	} else {
-		in6 := &unix.SockaddrInet6{Port: int(port)}
-		copy(in6.Addr[:], ip.IP.To16())
-		if i, err := net.InterfaceByName(ip.Zone); err == nil {
-			in6.ZoneId = uint32(i.Index)
-		}
-		family, name = unix.AF_INET6, in6
-	}
-	kind := unix.SOCK_STREAM
 	if network == "udp" {
-		kind = unix.SOCK_DGRAM
-	}
-	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	// As net.Listen does: connections of an earlier run do not count.
-	if kind == unix.SOCK_STREAM {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-			return os.NewSyscallError("setsockopt", err)
+		u, err := heldport.BindUDP(address, screen.Closed)
+		if err == nil {
+			u.Close()
 		}
+		return err
 	}
-	return os.NewSyscallError("bind", unix.Bind(fd, name))
+	t, err := heldport.BindTCP(address, screen.Closed)
+	if err == nil {
+		t.Close()
+	}
+	return err
 }

@@ -66,6 +66,22 @@ func TestSuspendedListener(t *testing.T) {
 	})
 }
 
+// TestClosedAtOnce: when the host wakes, nothing waits for a timer.
+func TestClosedAtOnce(t *testing.T) {
+	bubble(t, false, func(t *testing.T, s stage) {
+		s.gate.Open(grant("com1", "192.0.2.1"))
+		synctest.Wait()
+		if !s.net.listening.Load() {
+			t.Fatal("not open")
+		}
+		s.host.Suspend(time.Hour)
+		synctest.Wait() // no time passes
+		if s.net.listening.Load() {
+			t.Error("open after waking")
+		}
+	})
+}
+
 // TestPauseBefore: the look that ends a lease is neither late nor too soon.
 func TestPauseBefore(t *testing.T) {
 	for left, want := range map[time.Duration]time.Duration{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/screen"
 )
 
@@ -74,7 +75,7 @@ func (t *TCP) enter(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
 	}
 	// The kernel screens it as it did the listener when it came: it would go
 	// silent, rather than live on or be reset, should it come to another one.
-	if tcp, ok := c.(*net.TCPConn); ok && screen.Release(tcp) != nil {
+	if tcp, ok := c.(*net.TCPConn); ok && (screen.Release(tcp) != nil || heldport.Accepted(tcp) != nil) {
 		return nil, false
 	}
 	known := &conn{c, t, port, now, owned}

@@ -23,7 +23,11 @@
 //
 // A lease ends by Service.Run, or by the operation or the reload that ends it.
 // Leases go by clock.Boot: the wall clock can be set, and timers stand still while
-// the host is suspended, so Run looks at least once a second while there are any.
+// the host is suspended, so Run looks when the host wakes, and at least once a
+// second while there are any.
+//
+// A TCP or UDP enforcer has its port from Prepare to Close, open or not (package
+// heldport): another program there would be the service for its clients.
 //
 // A reload is decided before anything changes (update.go, reload.go):
 //

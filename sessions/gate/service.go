@@ -17,7 +17,8 @@ const (
 	// thousands of them ending one by one cost little.
 	sweepPause = 10 * time.Millisecond
 	// lookPause is the most: timers stand still while the host is suspended,
-	// and leases do not.
+	// and leases do not. Should the kernel not tell that it is awake again, this
+	// bounds what that costs.
 	lookPause = time.Second
 )
 
@@ -117,10 +118,15 @@ func (s *Service) until(p access.Peer) time.Time {
 func (s *Service) hurry() {
 	if next, ok := s.next(); ok && (s.due.IsZero() || next.Before(s.due)) {
 		s.due = next
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.look()
+	}
+}
+
+// look wakes Run.
+func (s *Service) look() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is about to look
 	}
 }
 
@@ -177,6 +183,11 @@ func (s *Service) logClosed() {
 // the enforcers for good and returns nil.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.close()
+	// Timers stand still while the host is suspended, the kernel's timeouts of
+	// what it lets in among them: nobody waits for one when it wakes.
+	if s.clock.OnJump != nil {
+		go s.clock.OnJump(ctx, s.look)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/screen"
 	"sallyport/verify/wire"
 )
@@ -29,8 +30,9 @@ type Server interface{ Serve(net.Listener) error }
 // TCPConfig is what NewTCP needs.
 type TCPConfig struct {
 	Listen string // host:port
-	// Filtered keeps the socket there all the time, mute for all but those that
-	// are let in. Otherwise it is there only while there are any.
+	// Filtered has the socket listen all the time, mute for all but those that
+	// are let in. Otherwise it listens only while there are any; its port is
+	// this process's all the same.
 	Filtered   bool
 	PrefixLen6 int // how many bits of an IPv6 address count as one address
 	PerAddress int // connections of an address at a time
@@ -50,7 +52,8 @@ type TCP struct {
 
 	mu        sync.Mutex
 	in        access.Set
-	listener  *listener // nil: not listening
+	held      *heldport.TCP // nil: not this process's yet
+	listener  *listener     // nil: not listening
 	cover     cover
 	uncovered bool                 // as was logged
 	conns     map[*conn]netip.Addr // by where they come from
@@ -64,15 +67,27 @@ func NewTCP(cfg TCPConfig) *TCP {
 	return &TCP{cfg: cfg, conns: map[*conn]netip.Addr{}, of: map[access.Peer]int{}, ports: map[*tcpPort]bool{}}
 }
 
-// Prepare has a filtered enforcer listen, for nobody. If it fails, Apply tries
-// again.
+// Prepare takes the port, and has a filtered enforcer listen, for nobody. If it
+// fails, Apply tries again; a heldport.InUseError says that another program has
+// the port.
 func (t *TCP) Prepare() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.cfg.Filtered || t.shut {
+	switch {
+	case t.shut:
 		return nil
+	case t.cfg.Filtered:
+		return t.listen()
 	}
-	return t.listen()
+	return t.hold()
+}
+
+// hold takes the port.
+func (t *TCP) hold() (err error) {
+	if t.held == nil && t.cfg.ListenFunc == nil {
+		t.held, err = heldport.BindTCP(t.cfg.Listen, screen.Closed)
+	}
+	return err
 }
 
 // Apply implements access.Enforcer. It may be called concurrently.
@@ -156,6 +171,7 @@ func (t *TCP) Close() error {
 	t.shut = true
 	t.in.Clear()
 	t.hide()
+	t.giveUp()
 	for p := range t.ports {
 		p.stop()
 	}
@@ -189,7 +205,10 @@ func (t *TCP) listen() error {
 	if t.listener != nil {
 		return nil
 	}
-	l, err := t.listenAt(t.cfg.Listen)
+	if err := t.hold(); err != nil {
+		return err
+	}
+	l, err := t.open()
 	if err != nil {
 		return err
 	}
@@ -199,6 +218,14 @@ func (t *TCP) listen() error {
 	return nil
 }
 
+// open has the port listen.
+func (t *TCP) open() (net.Listener, error) {
+	if t.held == nil {
+		return t.listenAt(t.cfg.Listen)
+	}
+	return t.held.Listen()
+}
+
 func (t *TCP) listenAt(address string) (net.Listener, error) {
 	if t.cfg.ListenFunc != nil {
 		return t.cfg.ListenFunc("tcp", address)
@@ -206,11 +233,27 @@ func (t *TCP) listenAt(address string) (net.Listener, error) {
 	return listenScreened("tcp", address)
 }
 
-// hide stops listening. Connections live on.
+// hide stops listening, and keeps the port. Connections live on.
 func (t *TCP) hide() {
-	if t.listener != nil {
-		t.listener.Close()
-		t.listener = nil
+	if t.listener == nil {
+		return
+	}
+	t.listener.Close()
+	t.listener = nil
+	if t.held == nil {
+		return
+	}
+	if err := t.held.Hide(); err != nil {
+		// It may listen still: the port is given up, and taken anew.
+		t.cfg.Log.Error("service port not kept while closed", "at", t.cfg.Listen, "error", err)
+		t.giveUp()
+	}
+}
+
+func (t *TCP) giveUp() {
+	if t.held != nil {
+		t.held.Close()
+		t.held = nil
 	}
 }
 

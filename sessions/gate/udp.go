@@ -9,6 +9,7 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/relay"
 	"sallyport/sessions/gate/screen"
 	"sallyport/verify/wire"
@@ -40,17 +41,19 @@ type UDP struct {
 	in  access.Set
 
 	mu        sync.Mutex
-	lingering []netip.Addr // no longer let in, but with flows that live on
-	conn      *net.UDPConn // nil: not there
+	lingering []netip.Addr  // no longer let in, but with flows that live on
+	held      *heldport.UDP // nil: not this process's yet
+	conn      *net.UDPConn  // nil: not there
 	cover     cover
 	timer     *time.Timer       // looks after those that linger
 	ports     map[*udpPort]bool // random ones, waiting or with their flow
+	done      chan struct{}     // closed when the port is given up
 	shut      bool
 }
 
 // NewUDP returns a closed enforcer.
 func NewUDP(cfg UDPConfig) *UDP {
-	u := &UDP{cfg: cfg, linger: lingerPause, ports: map[*udpPort]bool{}}
+	u := &UDP{cfg: cfg, linger: lingerPause, ports: map[*udpPort]bool{}, done: make(chan struct{})}
 	cfg.Relay.Clock = cfg.Clock
 	cfg.Relay.Allows, cfg.Relay.Owners = u.allows, u.enter
 	cfg.Relay.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, cfg.PrefixLen6) }
@@ -62,10 +65,47 @@ func NewUDP(cfg UDPConfig) *UDP {
 func (u *UDP) Prepare() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.cfg.Filtered || u.shut {
+	switch {
+	case u.shut:
+		return nil
+	case u.cfg.Filtered:
+		return u.listen()
+	}
+	return u.hold()
+}
+
+// hold takes the port, and follows the host's addresses from then on.
+func (u *UDP) hold() (err error) {
+	if u.held != nil {
 		return nil
 	}
-	return u.listen()
+	if u.held, err = heldport.BindUDP(u.cfg.Listen, screen.Closed); err != nil {
+		u.held = nil
+		return err
+	}
+	go u.follow()
+	return nil
+}
+
+// follow takes the port at the addresses that the host gets.
+func (u *UDP) follow() {
+	failing := false
+	heldport.OnAddresses(u.done, func() {
+		err := u.followNow()
+		if err != nil && !failing {
+			u.cfg.Log.Error("service port not kept at a new address", "at", u.cfg.Listen, "error", err)
+		}
+		failing = err != nil
+	})
+}
+
+func (u *UDP) followNow() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.held == nil {
+		return nil
+	}
+	return u.held.Follow()
 }
 
 // Update changes where flows go from the next one on.
@@ -132,6 +172,11 @@ func (u *UDP) Close() error {
 	u.in.Clear()
 	u.who.Unlock()
 	u.hide()
+	if u.held != nil {
+		u.held.Close()
+		u.held = nil
+		close(u.done)
+	}
 	for p := range u.ports {
 		p.conn.Close()
 	}
@@ -195,7 +240,10 @@ func (u *UDP) listen() error {
 	if u.conn != nil {
 		return nil
 	}
-	conn, err := listenPacketScreened(u.cfg.Listen)
+	if err := u.hold(); err != nil {
+		return err
+	}
+	conn, err := u.held.Listen()
 	if err != nil {
 		return err
 	}
@@ -216,7 +264,7 @@ func (u *UDP) hide() {
 	if u.conn != nil {
 		u.timer.Stop()
 		u.relay.Cut(func(netip.Addr, time.Time) bool { return true })
-		u.conn.Close()
+		u.held.Hide()
 		u.conn = nil
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"sallyport/sessions/durable"
 )
 
 const (
@@ -61,7 +63,15 @@ func (w *Web) Serve(l net.Listener) error {
 
 // Certificate reads a certificate chain and its key from PEM files.
 func Certificate(certFile, keyFile string) (*tls.Certificate, error) {
-	c, err := tls.LoadX509KeyPair(certFile, keyFile)
+	certificate, err := durable.ReadFile(certFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the TLS certificate and its key: %w", err)
+	}
+	key, err := durable.ReadFile(keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the TLS certificate and its key: %w", err)
+	}
+	c, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		return nil, fmt.Errorf("read the TLS certificate and its key: %w", err)
 	}

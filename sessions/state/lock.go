@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"sallyport/sessions/durable"
 )
 
 // Lock is the right to a state directory: one process at a time has it.
-type Lock struct{ lock *flock.Flock }
+type Lock struct{ lock *durable.Lock }
 
 // TakeLock takes a directory for this process before Open, for a server that must
 // touch nothing else while another one runs. The directory is made if need be. If

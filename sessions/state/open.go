@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gofrs/flock"
 	bolt "go.etcd.io/bbolt"
 
 	"sallyport/sessions/clock"
@@ -36,7 +35,7 @@ type Config struct {
 // Store is the state file while a server uses it. It is a sessions.Journal.
 type Store struct {
 	path    string
-	lock    *flock.Flock
+	lock    *durable.Lock
 	log     *slog.Logger
 	relaxed bool
 
@@ -157,16 +156,32 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	return h, nil
 }
 
-func takeLock(ctx context.Context, dir string, wait time.Duration) (*flock.Flock, error) {
+// lockPause is how long to wait before the next try to take a lock.
+const lockPause = 20 * time.Millisecond
+
+func takeLock(ctx context.Context, dir string, wait time.Duration) (*durable.Lock, error) {
+	return lockBy(ctx, dir, wait, func(ctx context.Context, path string) (*durable.Lock, error) {
+		return durable.TakeLock(ctx, path, dir, lockPause)
+	})
+}
+
+// lockThere is takeLock for readers: if there is no lock, no server holds it,
+// and none is made.
+func lockThere(ctx context.Context, dir string, wait time.Duration) (*durable.Lock, error) {
+	return lockBy(ctx, dir, wait, func(ctx context.Context, path string) (*durable.Lock, error) {
+		return durable.TakeLockThere(ctx, path, lockPause)
+	})
+}
+
+func lockBy(ctx context.Context, dir string, wait time.Duration, take func(context.Context, string) (*durable.Lock, error)) (*durable.Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	lock := flock.New(filepath.Join(dir, FileName+".lock"), flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		if ctx.Err() != nil {
-			return nil, &LockedError{dir}
-		}
+	lock, err := take(ctx, filepath.Join(dir, FileName+".lock"))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, &LockedError{dir}
+	case err != nil:
 		return nil, fmt.Errorf("lock the state directory: %w", err)
 	}
-	durable.KeepOwner(lock.Path(), dir)
 	return lock, nil
 }

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"sallyport/sessions"
+	"sallyport/sessions/durable"
 )
 
 // forms read what a file of each form holds. Open writes one of an earlier
@@ -70,7 +70,7 @@ func readFile(path string) (c *contents, err error) {
 }
 
 func withFile(path string, use func(io.ReaderAt, int64) error) error {
-	f, err := os.Open(path)
+	f, err := durable.Open(path)
 	if err != nil {
 		return err
 	}

@@ -31,15 +31,24 @@ type Contents struct {
 // DamagedError comes what is still readable.
 func ReadDir(ctx context.Context, dir string) (Contents, error) {
 	path := filepath.Join(dir, FileName)
-	if _, err := os.Stat(path); err != nil {
-		return Contents{}, err // and no lock file left where nothing is
-	}
-	lock, err := takeLock(ctx, dir, lockWait)
-	if err != nil {
+	lock, err := lockThere(ctx, dir, lockWait)
+	switch {
+	case err == nil:
+		defer lock.Close()
+		return ReadFile(path)
+	case !errors.Is(err, fs.ErrNotExist):
 		return Contents{}, err
 	}
-	defer lock.Close()
-	return ReadFile(path)
+	c, err := ReadFile(path)
+	// A server makes the lock before it writes: one that has started meanwhile
+	// may have changed what was read.
+	if lock, now := lockThere(ctx, dir, lockWait); now == nil {
+		defer lock.Close()
+		return ReadFile(path)
+	} else if !errors.Is(now, fs.ErrNotExist) {
+		return Contents{}, now
+	}
+	return c, err
 }
 
 // ReadFile is ReadDir for a file that nobody writes.
@@ -74,10 +83,21 @@ func readContents(file io.ReaderAt, size int64, name string, next func(header) h
 // readable of it, unless keep is false. The old one stays beside it. The next
 // start refuses what may have been used by then, whatever the tolerance was.
 func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o Outcome, err error) {
-	path := filepath.Join(dir, FileName)
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return o, fmt.Errorf("make the state directory: %w", err)
 	}
+	err = durable.AsOwner(filepath.Join(dir, FileName), func(path string) error {
+		o, err = reset(ctx, path, now, keep)
+		return err
+	})
+	if o.Aside != "" {
+		o.Aside = filepath.Join(dir, filepath.Base(o.Aside))
+	}
+	return o, err
+}
+
+func reset(ctx context.Context, path string, now time.Time, keep bool) (o Outcome, err error) {
+	dir := filepath.Dir(path)
 	lock, err := takeLock(ctx, dir, lockWait)
 	if err != nil {
 		return o, err

@@ -24,17 +24,21 @@ const portion = 10_000
 // run: its first start refuses nothing. See Open for what a missing file else means. If one is there, the error
 // is fs.ErrExist.
 func Create(dir string) error {
-	path := filepath.Join(dir, FileName)
-	if _, err := os.Lstat(path); err == nil {
-		return fs.ErrExist
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return write(path, header{}, nil, nil)
+	return durable.AsOwner(filepath.Join(dir, FileName), func(path string) error {
+		if _, err := os.Lstat(path); err == nil {
+			return fs.ErrExist
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return write(path, header{}, nil, nil)
+	})
 }
 
-// write puts a new file with these entries and leases, which are sorted, in the
-// place of path. After an error path is as it was, unless only the directory could not
+// write puts a new file with these entries and leases, which are sorted, in the place of
+// path, as this user: see durable.AsOwner. After an error path is as it was, unless only the directory could not
 // be synced: then it may be either.
 func write(path string, h header, entries []sessions.Entry, leases []Lease) (err error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -50,7 +54,12 @@ func write(path string, h header, entries []sessions.Entry, leases []Lease) (err
 			os.Remove(temporary)
 		}
 	}()
-	db, err := bolt.Open(temporary, 0o600, options(time.Second))
+	fresh := options(time.Second)
+	// Nobody else's file: neither one that was there, nor where a link leads.
+	fresh.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		return os.OpenFile(name, flag|os.O_CREATE|os.O_EXCL, mode)
+	}
+	db, err := bolt.Open(temporary, 0o600, fresh)
 	if err != nil {
 		return err
 	}
@@ -65,10 +74,8 @@ func write(path string, h header, entries []sessions.Entry, leases []Lease) (err
 		return err
 	}
 	// Root's commands leave the file to the server's user.
-	if _, err := os.Stat(path); err == nil {
-		durable.KeepOwner(temporary, path)
-	} else {
-		durable.KeepOwner(temporary, filepath.Dir(path))
+	if err := durable.KeepOwner(temporary, path); err != nil {
+		return err
 	}
 	return durable.Rename(temporary, path)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/terminal"
 	"sallyport/sessions/clock"
 )
 
@@ -58,7 +59,7 @@ func Main(command func(Env) *cobra.Command) {
 		<-signals
 		os.Exit(Interrupted)
 	}()
-	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Clock: clock.System(),
+	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: terminal.Wrap(os.Stdout), Stderr: terminal.Wrap(os.Stderr), Clock: clock.System(),
 		HandOver: func() { signal.Stop(signals) }}
 	os.Exit(Run(ctx, env, command(env)))
 }
@@ -88,11 +89,12 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	if errors.As(err, &quiet) {
 		return quiet.ExitCode()
 	}
-	fmt.Fprintf(&text, "%s: %v\n", root.Name(), err)
+	// Errors repeat what files, servers and other programs say.
+	fmt.Fprintf(&text, "%s: %s\n", root.Name(), terminal.Lines(err.Error()))
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {
 		for line := range strings.Lines(hinted.Hint()) {
-			fmt.Fprintf(&text, "hint: %s\n", strings.TrimSpace(line))
+			fmt.Fprintf(&text, "hint: %s\n", terminal.Text(strings.TrimSpace(line)))
 		}
 	}
 	var misuse interface{ Misuse() }

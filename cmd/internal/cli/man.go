@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,10 @@ func manCommand(root *cobra.Command) *cobra.Command {
 			epoch := time.Unix(0, 0)
 			header := doc.GenManHeader{Section: "1", Source: "Sallyport " + root.Version, Manual: "Sallyport", Date: &epoch}
 			root.DisableAutoGenTag = true
-			if err := doc.GenManTree(root, &header, args[0]); err != nil {
+			err := durable.AsOwner(filepath.Join(args[0], root.Name()+".1"), func(path string) error {
+				return doc.GenManTree(root, &header, filepath.Dir(path))
+			})
+			if err != nil {
 				return fmt.Errorf("write the manual pages: %w", err)
 			}
 			return nil

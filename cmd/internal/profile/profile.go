@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -168,10 +167,7 @@ func Parse(path string, data []byte) (client.Profile, error) {
 
 // ValidServer reports whether a text can be a server's host name or address,
 // without a port.
-func ValidServer(s string) bool {
-	_, err := netip.ParseAddr(s)
-	return s != "" && (err == nil || !strings.ContainsAny(s, "/:[]\"'\\ \t\r\n"))
-}
+func ValidServer(s string) bool { return client.ValidHost(s) }
 
 func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }
 

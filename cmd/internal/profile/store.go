@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/durable"
@@ -20,6 +21,11 @@ func Add(name string, text []byte) (path string, err error) {
 	path, err = named(name)
 	if err != nil {
 		return "", err
+	}
+	// The name of a file or a server, both from elsewhere, may be the profile's;
+	// it is printed as a word of commands.
+	if strings.ContainsFunc(name, notInName) {
+		return "", fmt.Errorf("expected a name of letters, digits and - _ . @ +, got %q", name)
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return "", hint.With(fmt.Errorf("there is a profile %q already, and it is not overwritten", name), "choose another name, or remove it first: sallyport profile remove "+name)
@@ -41,7 +47,7 @@ func Remove(name string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.Remove(path); err != nil {
+	if err := durable.Remove(path); err != nil {
 		return "", hint.With(fmt.Errorf("no profile %q: %w", name, err), "sallyport profile list")
 	}
 	return path, nil
@@ -74,6 +80,10 @@ func named(name string) (string, error) {
 	}
 	dir, err := configDir()
 	return filepath.Join(dir, name+suffix), err
+}
+
+func notInName(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune("-_.@+", r)
 }
 
 func isPath(nameOrPath string) bool {

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"unicode/utf8"
+
+	"sallyport/sessions/durable"
 )
 
 // ExposedError says that others may read a file with secrets.
@@ -36,9 +38,10 @@ func Check(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// Open opens a regular file that Check passes.
+// Open opens a regular file that Check passes, as durable.Open does: root reads
+// no more than the owner of the directory may.
 func Open(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := durable.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -60,18 +63,7 @@ func Open(path string) (*os.File, error) {
 // path at which anything is already, even a link, is an error that wraps
 // fs.ErrExist. After any other error there is no file.
 func Create(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		os.Remove(path)
-	}
-	return err
+	return durable.CreateFile(path, data, 0o600)
 }
 
 // maxSecret bounds the file of a single secret.

@@ -2,6 +2,9 @@
 package clocktest
 
 import (
+	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,24 +18,38 @@ type Host struct {
 
 	mu              sync.Mutex
 	step, suspended time.Duration
+	jumped          map[*func()]bool // what Clock.OnJump calls
 }
 
 // NewHost returns a host whose clocks all show the test's time.
-func NewHost() *Host { return &Host{start: time.Now()} }
+func NewHost() *Host { return &Host{start: time.Now(), jumped: map[*func()]bool{}} }
 
 // Step sets the wall clock forward, or back, by d.
-func (h *Host) Step(d time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.step += d
-}
+func (h *Host) Step(d time.Duration) { h.jump(func() { h.step += d }) }
 
 // Suspend has the host sleep for d: timers and the monotonic clock stand still
 // meanwhile, the others do not.
-func (h *Host) Suspend(d time.Duration) {
+func (h *Host) Suspend(d time.Duration) { h.jump(func() { h.suspended += d }) }
+
+// jump moves the clocks, and tells those who wait for it.
+func (h *Host) jump(move func()) {
+	h.mu.Lock()
+	move()
+	all := slices.Collect(maps.Keys(h.jumped))
+	h.mu.Unlock()
+	for _, f := range all {
+		(*f)()
+	}
+}
+
+func (h *Host) onJump(ctx context.Context, f func()) {
+	h.mu.Lock()
+	h.jumped[&f] = true
+	h.mu.Unlock()
+	<-ctx.Done()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.suspended += d
+	delete(h.jumped, &f)
 }
 
 // Clock returns the host's clocks.
@@ -45,6 +62,7 @@ func (h *Host) Clock() clock.Clock {
 			return run().Add(h.step + h.suspended)
 		},
 		Monotonic: run,
+		OnJump:    h.onJump,
 		Boot: func() time.Time {
 			h.mu.Lock()
 			defer h.mu.Unlock()

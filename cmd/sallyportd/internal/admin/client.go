@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,10 +15,22 @@ import (
 	"syscall"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/sessions/durable"
+)
+
+// What a command reads of a server at the most: it may be another process that
+// answers there.
+const (
+	maxAnswer = 64 << 10  // an answer, or a line of one without end
+	maxState  = 512 << 20 // the state file
 )
 
 // Client asks the running server whose admin socket is at a path.
-type Client struct{ Socket string }
+type Client struct {
+	Socket string
+
+	stateLimit int // 0: maxState
+}
 
 // RefusedError is the server's reason against a request.
 type RefusedError struct {
@@ -54,7 +68,9 @@ func Running(socket string) bool {
 // dial reports whether a server answers; without an error, it is known that
 // none does.
 func dial(socket string) (running bool, err error) {
-	c, err := net.DialTimeout("unix", socket, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	c, err := dialSocket(ctx, socket)
 	if err == nil {
 		return true, c.Close()
 	}
@@ -62,6 +78,16 @@ func dial(socket string) (running bool, err error) {
 		return false, nil
 	}
 	return false, err
+}
+
+// dialSocket connects to a socket with no more rights than the owner of its
+// directory has, who could have led its name to another one.
+func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
+	err = durable.AsOwner(socket, func(path string) error {
+		c, err = new(net.Dialer).DialContext(ctx, "unix", path)
+		return err
+	})
+	return c, err
 }
 
 // Reload has the server read everything again, and returns how many clients it
@@ -84,7 +110,7 @@ func (c Client) change(ctx context.Context, path string) (int, error) {
 	}
 	defer body.Close()
 	var r reloaded
-	if err := json.NewDecoder(body).Decode(&r); err != nil {
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&r); err != nil {
 		return 0, fmt.Errorf("read the server's answer: %w", err)
 	}
 	return r.Clients, nil
@@ -97,9 +123,13 @@ func (c Client) State(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer body.Close()
-	copied, err := io.ReadAll(body)
+	limit := cmp.Or(c.stateLimit, maxState)
+	copied, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the server's copy: %w", err)
+	}
+	if len(copied) > limit {
+		return nil, fmt.Errorf("read the server's copy: expected a state file of up to %d bytes, it sends more", limit)
 	}
 	return copied, nil
 }
@@ -113,21 +143,30 @@ func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error)
 	}
 	defer body.Close()
 	watching()
-	decoder := json.NewDecoder(body)
-	for {
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, maxAnswer)
+	for lines.Scan() {
 		var g Grant
-		err := decoder.Decode(&g)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return errors.New("the server has stopped")
-		case err != nil:
+		if err := json.Unmarshal(lines.Bytes(), &g); err != nil && ctx.Err() == nil {
+			if !strings.HasSuffix(lines.Text(), "}") {
+				break // cut short
+			}
 			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if err := f(g); err != nil {
 			return err
 		}
+	}
+	switch err := lines.Err(); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil, errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the server has stopped")
+	default:
+		return fmt.Errorf("read the server's answer: %w", err)
 	}
 }
 
@@ -135,7 +174,7 @@ func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error)
 func (c Client) ask(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
 	client := http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: timeout, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+			return dialSocket(ctx, c.Socket)
 		}},
 	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://sallyportd"+path, body)
@@ -150,7 +189,7 @@ func (c Client) ask(ctx context.Context, method, path string, body io.Reader) (i
 		return response.Body, nil
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,5 +138,41 @@ func TestStaleSockets(t *testing.T) {
 	}
 	if _, err := os.Lstat(left); !os.IsNotExist(err) {
 		t.Errorf("what a crash has left is there: %v", err)
+	}
+}
+
+// TestAnswersHaveAnEnd: what answers at the socket may be another process.
+func TestAnswersHaveAnEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := []byte(strings.Repeat("x", 1<<20))
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/refused" {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}
+		w.Write([]byte(`{"client":"`))
+		for {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	})}
+	go server.Serve(l)
+	defer server.Close()
+	c := Client{Socket: path, stateLimit: 4 << 20}
+	if _, err := c.State(t.Context()); err == nil || !strings.Contains(err.Error(), "sends more") {
+		t.Errorf("state: %v", err)
+	}
+	if _, err := c.Reload(t.Context()); err == nil {
+		t.Error("reload")
+	}
+	if err := c.Watch(t.Context(), func() {}, func(Grant) error { return nil }); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("watch: %v", err)
+	}
+	if _, err := c.change(t.Context(), "/refused"); err == nil || len(err.Error()) > maxAnswer+100 {
+		t.Errorf("refused: %d bytes", len(err.Error()))
 	}
 }

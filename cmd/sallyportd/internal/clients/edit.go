@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/gofrs/flock"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
@@ -24,10 +21,10 @@ import (
 // anything else fails, the file stays as it is.
 func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	// A link stays one: what it leads to is replaced.
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return fmt.Errorf("read the clients: %w", err)
-	}
+	return durable.AsOwner(path, func(path string) error { return edit(ctx, path, change) })
+}
+
+func edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	unlock, err := Lock(ctx, path)
 	if err != nil {
 		return fmt.Errorf("lock the clients file: %w", err)
@@ -77,10 +74,14 @@ func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 // read, an end that is missing, a mode that lets others read. It reports whether
 // there was such a line.
 func Remove(ctx context.Context, path string, id wire.Identifier) (found bool, err error) {
-	path, err = filepath.EvalSymlinks(path)
-	if err != nil {
-		return false, fmt.Errorf("read the clients: %w", err)
-	}
+	err = durable.AsOwner(path, func(path string) error {
+		found, err = remove(ctx, path, id)
+		return err
+	})
+	return found, err
+}
+
+func remove(ctx context.Context, path string, id wire.Identifier) (found bool, err error) {
 	unlock, err := Lock(ctx, path)
 	if err != nil {
 		return false, fmt.Errorf("lock the clients file: %w", err)
@@ -113,14 +114,13 @@ func Remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 	return true, nil
 }
 
-// Lock takes the lock of a file, which then belongs to the file's owner,
+// Lock takes the lock of a file, as durable.TakeLock does. It belongs to the file's owner,
 // whoever makes it first.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+	lock, err := durable.TakeLock(ctx, path+".lock", path, 10*time.Millisecond)
+	if err != nil {
 		return nil, err
 	}
-	durable.KeepOwner(path+".lock", path)
 	return func() { lock.Close() }, nil
 }
 

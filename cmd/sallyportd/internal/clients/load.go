@@ -9,6 +9,7 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
+	"sallyport/sessions/durable"
 )
 
 // Loaded is a clients file as it was read.
@@ -119,7 +120,7 @@ func whole(path string, f io.Reader) (string, error) {
 
 // open opens the clients file for an edit, whoever may read it.
 func open(path string) (*os.File, os.FileInfo, error) {
-	f, err := os.Open(path)
+	f, err := durable.Open(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the clients: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"sallyport/cmd/internal/secretfile"
+	"sallyport/sessions/durable"
 )
 
 // Need is how much of what a configuration refers to has to be read.
@@ -22,7 +23,7 @@ const (
 // Load reads a configuration, and of the files that it names those that are
 // needed, and only those.
 func Load(path string, need Need) (*Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := durable.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -190,6 +191,13 @@ func (r *reloadable) inForce(t *testing.T, v, other version) {
 	// What is served, and to whom.
 	for from, in := range map[string]bool{"127.0.0.1": true, "127.0.0.2": !isOld && !r.helped} {
 		body, err := r.page(from)
+		if in && errors.Is(err, syscall.ECONNREFUSED) {
+			// A grant is counted before the gate has opened.
+			netns.Until(t, "the gate to open", func() bool {
+				body, err = r.page(from)
+				return err == nil
+			})
+		}
 		if in && body != v.name || !in && err == nil {
 			t.Errorf("%s gets %q, %v; let in: %t", from, body, err, in)
 		}

@@ -3,12 +3,14 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/helper"
 )
 
@@ -59,10 +61,13 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 		return next
 	}
-	for _, service := range s.services {
-		if err := service.Prepare(); err != nil {
-			s.env.Log.Warn("a service's port is not there yet: the next grant tries again", "service", service.name, "error", err)
-		}
+	// The state directory is this server's, so that the one before it has ended,
+	// and has given up its ports.
+	if err := s.holdPorts(); err != nil {
+		g.Go(func() error {
+			fail()
+			return err
+		})
 	}
 	if s.helper != nil {
 		g.Go(func() error { return s.watchHolder(ctx, fail) })
@@ -100,6 +105,26 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.helper.Stop()
 	}
 	return errors.Join(err, s.helper.Close()) // which the holder takes for a crash
+}
+
+// holdPorts takes the ports of the services, closed. It fails if another program
+// has one: its users' passwords would go there.
+func (s *Server) holdPorts() error {
+	var errs []error
+	for _, service := range s.services {
+		err := service.Prepare()
+		var used *heldport.InUseError
+		switch {
+		case errors.As(err, &used):
+			errs = append(errs, fmt.Errorf("service %s cannot listen: %w", service.name, err))
+		case err != nil:
+			s.env.Log.Warn("a service's port is not there yet: the next grant tries again", "service", service.name, "error", err)
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return hint.With(errors.Join(errs...), "stop that program, or change \"listen\" of the service")
 }
 
 // watchHolder fails when a holder dies that the server has started: nothing can be

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/client"
+	"sallyport/sessions/durable"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -138,7 +138,7 @@ func (im *importer) clients(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(im.dir, path)
 	}
-	text, err := os.ReadFile(path)
+	text, err := durable.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read the trusted clients: %w", err)
 	}

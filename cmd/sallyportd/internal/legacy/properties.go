@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,12 +12,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/magiconair/properties"
+
+	"sallyport/sessions/durable"
 )
 
 // open reads a properties file; nil if there is none.
 func (im *importer) open(name string, known ...string) (*source, error) {
 	path := filepath.Join(im.dir, name)
-	text, err := os.ReadFile(path)
+	text, err := durable.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
