@@ -18,8 +18,8 @@ import (
 
 // TestFirewallAgreesWithTheTable runs the rows of the knock rules through the last
 // of their tiers, the firewall's knock set, with nftables and a client's host. It
-// knows ports, and what knocks look like: at an open port it lets every datagram in
-// that has their length and magic, and none elsewhere.
+// knows ports, the length and the magic: it lets every datagram in at an open port
+// that has both, and none elsewhere.
 func TestFirewallAgreesWithTheTable(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -30,11 +30,14 @@ func TestFirewallAgreesWithTheTable(t *testing.T) {
 	// What ends each row: it gets through, whatever the firewall thinks of ports.
 	const marker = 65_535
 	packets := prefiltertest.Packets()
-	knocks := 0
+	like := 0
 	for _, p := range packets {
 		if len(p.Datagram) == wire.Size && string(p.Datagram[:len(wire.Magic)]) == wire.Magic {
-			knocks++
+			like++
 		}
+	}
+	if like == 0 || like == len(packets) {
+		t.Fatalf("%d of %d datagrams look like knocks", like, len(packets))
 	}
 	for _, row := range prefiltertest.Rows() {
 		table, err := firewall.Claim(firewall.Config{Stealth: true, Except: []uint16{marker}}, firewall.Owner{}, false, clock.System())
@@ -58,7 +61,7 @@ func TestFirewallAgreesWithTheTable(t *testing.T) {
 			got := arrivals(t, host, netip.MustParseAddr(address), row.Port, marker, packets)
 			want := 0
 			if row.Open() {
-				want = knocks
+				want = like
 			}
 			if got != want {
 				t.Errorf("%s, %s: %d of %d datagrams came in, want %d", row.Name, address, got, len(packets), want)
