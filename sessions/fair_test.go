@@ -3,6 +3,7 @@ package sessions
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,10 +26,13 @@ func TestInsiderDelaysNobody(t *testing.T) {
 	f := verifytest.New(t, 1, ids...)
 	for name, limit := range map[string]Limit{"limited": {}, "without a limit": unlimited} {
 		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex // of began, which the gate reads
 			began, took := map[string]time.Time{}, map[string]time.Duration{}
 			insiders, largest := 0, 0
 			gate := batchFunc(func(grants []Grant) []error {
 				time.Sleep(perCall)
+				mu.Lock()
+				defer mu.Unlock()
 				largest = max(largest, len(grants))
 				for _, g := range grants {
 					if id := g.Identifier.String(); id == "evil" {
@@ -43,7 +47,9 @@ func TestInsiderDelaysNobody(t *testing.T) {
 				for n := range uint32(10_000) {
 					s.Deliver(f.Knock(t, "evil", minute, n, 0), netip.AddrFrom4([4]byte{10, 0, 0, byte(n % 200)}))
 					if i := int(n / 200); n%200 == 0 {
+						mu.Lock()
 						began[ids[i+1]] = time.Now()
+						mu.Unlock()
 						s.Deliver(f.Knock(t, ids[i+1], minute, 0, 0), alice)
 					}
 					time.Sleep(100 * time.Microsecond)
