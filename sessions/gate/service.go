@@ -41,6 +41,10 @@ type ServiceConfig struct {
 	// Enforcers make leases real. A grant goes to them in their order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
+	// Past returns the peers that clients had leases for who do not stay, as far as
+	// something may be connected that no enforcer knows to be theirs. It is called
+	// under the service's lock. nil: there are none.
+	Past func(stays func(wire.Identifier) bool) []access.Peer
 	// Clock is the one of all services and enforcers of a process: they compare
 	// its times.
 	Clock clock.Clock
@@ -55,6 +59,7 @@ type Service struct {
 	prefixLen6 int
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
+	past       func(stays func(wire.Identifier) bool) []access.Peer
 	clock      clock.Clock
 	log        *slog.Logger
 	wake       chan struct{} // a lease ends before Run would look again
@@ -76,7 +81,7 @@ type Service struct {
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Terms
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, enforcers: cfg.Enforcers,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, enforcers: cfg.Enforcers, past: cfg.Past,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses), knockers: !t.Anyone, anyone: t.Anyone,
 	}
@@ -135,20 +140,33 @@ func (s *Service) next() (next time.Time, ok bool) {
 
 // ended brings the enforcers in line after leases of these peers have ended.
 // Whom another lease lets in stays in.
-func (s *Service) ended(peers []access.Peer, cut bool) { s.endedBy(peers, cut, false) }
+func (s *Service) ended(peers []access.Peer, cut bool) { s.endedFor(peers, cut, false) }
 
-// endedBy is ended. Revoked: the peers' clients have lost the right to the service.
+// endedFor is ended, with a line of the log if that was all. Revoked: as endedBy
+// has it.
+func (s *Service) endedFor(peers []access.Peer, cut, revoked bool) {
+	s.endedBy(peers, cut, revoked)
+	if len(peers) > 0 && s.leases.Len() == 0 {
+		s.log.Info("closed", "service", s.Name)
+	}
+}
+
+// endedBy is ended, without a word. Revoked: the peers' clients have lost the right to the service.
 func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
 	}
 	var steps []*step
 	add := func(p access.Peer) {
-		steps = append(steps, &step{service: s, peer: p, after: s.until(p), ends: true, cut: cut, revoked: revoked})
+		st := &step{service: s, peer: p, ends: true, cut: cut, revoked: revoked}
+		if s.knockers || p.IsAnyone() {
+			st.after = s.until(p)
+		}
+		steps = append(steps, st)
 	}
 	seen := make(map[access.Peer]bool, len(peers))
 	for _, p := range peers {
-		if s.knockers && !seen[p] {
+		if (s.knockers || revoked) && !seen[p] { // open to anyone, it still is where a client was connected from
 			seen[p] = true
 			add(p)
 		}
@@ -159,9 +177,6 @@ func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 		add(access.Anyone6)
 	}
 	end(s.enforcers, steps)
-	if s.leases.Len() == 0 {
-		s.log.Info("closed", "service", s.Name)
-	}
 }
 
 // Run ends leases and random ports when they are over. When ctx ends it closes
@@ -231,7 +246,10 @@ func (s *Service) revoke(stays func(wire.Identifier) bool) { s.revokeFrom(stays,
 func (s *Service) revokeFrom(stays func(wire.Identifier) bool, some bool) {
 	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
 	peers := s.leases.Keep(stays)
-	s.endedBy(peers, s.terms.Cut, true)
+	if s.past != nil {
+		peers = append(peers, s.past(stays)...)
+	}
+	s.endedFor(peers, s.terms.Cut, true)
 	for _, e := range s.enforcers {
 		if o, ok := e.(owner); ok {
 			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, some || len(peers) > 0)

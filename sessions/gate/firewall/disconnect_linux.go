@@ -1,6 +1,8 @@
 package firewall
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -21,11 +23,7 @@ func (t *Table) Disconnect(changes []access.Change) error {
 	families := map[netlink.InetFamily]bool{}
 	for _, c := range changes {
 		gone.add(c)
-		if c.Peer.Prefix.Addr().Is4() {
-			families[unix.AF_INET] = true
-		} else {
-			families[unix.AF_INET6] = true
-		}
+		families[tableOf(c.Peer)] = true
 	}
 	for family := range families {
 		if err := forget(family, gone); err != nil {
@@ -33,6 +31,54 @@ func (t *Table) Disconnect(changes []access.Change) error {
 		}
 	}
 	return nil
+}
+
+// Connected implements helper.Watching: it reads the kernel's table of connections.
+func (t *Table) Connected(changes []access.Change) ([]bool, error) {
+	connected := make([]bool, len(changes))
+	at := map[access.ServiceID]map[netip.Prefix][]int{}
+	families := map[netlink.InetFamily]bool{}
+	for i, c := range changes {
+		if at[c.Service] == nil {
+			at[c.Service] = map[netip.Prefix][]int{}
+		}
+		at[c.Service][c.Peer.Prefix] = append(at[c.Service][c.Peer.Prefix], i)
+		families[tableOf(c.Peer)] = true
+	}
+	for family := range families {
+		var flows []*netlink.ConntrackFlow
+		var err error
+		for range looks {
+			if flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, family); !errors.Is(err, netlink.ErrDumpInterrupted) {
+				break
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for connections: %w", err)
+		}
+		for _, flow := range flows {
+			source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
+			for _, p := range t.cfg.Ports {
+				if uint8(p.Protocol) != flow.Forward.Protocol || p.Port != flow.Forward.DstPort || at[p.Service] == nil {
+					continue
+				}
+				for _, bits := range []int{access.PrefixNetwork, source.BitLen()} {
+					prefix, _ := source.Prefix(bits)
+					for _, i := range at[p.Service][prefix] {
+						connected[i] = true
+					}
+				}
+			}
+		}
+	}
+	return connected, nil
+}
+
+func tableOf(p access.Peer) netlink.InetFamily {
+	if p.Prefix.Addr().Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // forgotten are connections to end, by their services and peers.

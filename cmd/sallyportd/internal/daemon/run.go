@@ -70,6 +70,10 @@ func (s *Server) Run(ctx context.Context) error {
 			s.knocks.run(ctx)
 			return nil
 		})
+		g.Go(func() error {
+			s.watchCarried(ctx)
+			return nil
+		})
 	}
 	ingestEnded := stage(ctx, s.ingest.Run)
 	decided := stage(ingestEnded, func(done context.Context) error {
