@@ -28,13 +28,18 @@ import (
 // theirs. It needs CAP_NET_ADMIN, and of the kernel nf_tables with ct,
 // reject_inet and fib_inet (4.10 or later), with Stealth also socket (4.18).
 func Claim(cfg Config, owner Owner, force bool, c clock.Clock) (*Table, error) {
+	return claim(cfg, owner, force, c, abilities{labels: true, earlyReject: true})
+}
+
+// claim is Claim, with no more than some abilities of the kernel.
+func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*Table, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("guard ports: %w", err)
 	}
 	cfg.Ports = slices.Clone(cfg.Ports)
 	t := &Table{
-		cfg: cfg, owner: owner, clock: c, ports: make(map[access.ServiceID]portSets, len(cfg.Ports)), sets: newSets(cfg),
-		ends: map[element]time.Time{}, open: map[element]time.Time{},
+		cfg: cfg, owner: owner, clock: c, can: can, ports: make(map[access.ServiceID]portSets, len(cfg.Ports)), sets: newSets(cfg),
+		ends: map[element]time.Time{}, open: map[element]time.Time{}, timeouts: outcome{},
 	}
 	for _, p := range cfg.Ports {
 		t.ports[p.Service] = p.sets()

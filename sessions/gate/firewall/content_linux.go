@@ -52,6 +52,11 @@ func (k kernel) content() (c content, err error) {
 			return content{}, nil
 		}
 	}
+	for _, s := range c.sets {
+		if bytes.Equal(s[unix.NFTA_SET_USERDATA], noOrder) {
+			delete(s, unix.NFTA_SET_USERDATA)
+		}
+	}
 	if !c.hasSet(exceptSet) {
 		return c, nil
 	}
@@ -69,6 +74,10 @@ func (k kernel) content() (c content, err error) {
 	}
 	return c, nil
 }
+
+// noOrder is what nft says of the byte order of keys that are one byte long. The
+// library says nothing.
+var noOrder = userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, 0)
 
 func (c content) hasSet(name string) bool {
 	return slices.ContainsFunc(c.sets, func(s object) bool { return s.text(unix.NFTA_SET_NAME) == name })

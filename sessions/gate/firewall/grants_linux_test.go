@@ -164,6 +164,31 @@ func (w *world) extended(f *Table, here *net.UDPConn) {
 	w.must(<-extended)
 }
 
+// TestExtendedByTheSameTime: a grant that is given again for as long as the last
+// time begins anew.
+func TestExtendedByTheSameTime(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	for _, f.renews = range []bool{f.renews, false} { // false: as before Linux 6.12
+		w.must(f.grant(0, client4, time.Hour))
+		for range 3 {
+			time.Sleep(200 * time.Millisecond)
+			w.must(f.grant(0, client4, time.Hour))
+			batch, err := newBatch()
+			w.must(err)
+			elements, err := batch.GetSetElements(f.ports[serviceOf(0)].granted4)
+			w.must(err)
+			if len(elements) != 1 || elements[0].Expires < time.Hour-150*time.Millisecond {
+				t.Errorf("renews %v: %+v ends as if nobody had granted it again", f.renews, elements)
+			}
+		}
+	}
+}
+
 // TestTimes opens, extends, shortens and closes in any order, often in the
 // instant in which a grant ends by itself.
 func TestTimes(t *testing.T) {

@@ -28,7 +28,6 @@ func (t *Table) first() error {
 		return err
 	}
 	defer k.close()
-	t.can = abilities{labels: true, earlyReject: true}
 	for range claims {
 		before, err := k.generation()
 		if err != nil {

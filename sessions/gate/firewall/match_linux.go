@@ -61,6 +61,11 @@ func destinationPort(op expr.CmpOp, port uint16) match {
 	return match{loadDestinationPort(), compare(op, binary.BigEndian.AppendUint16(nil, port))}
 }
 
+// destinationPorts is true of ports from the first to the last.
+func destinationPorts(first, last uint16) match {
+	return append(destinationPort(expr.CmpOpGte, first), compare(expr.CmpOpLte, binary.BigEndian.AppendUint16(nil, last)))
+}
+
 func sourcePort(port uint16) match {
 	return match{loadSourcePort(), equal(binary.BigEndian.AppendUint16(nil, port)...)}
 }

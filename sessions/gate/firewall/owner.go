@@ -105,13 +105,17 @@ func (m mark) lines() []string {
 	return lines
 }
 
-// parseMark reads what lines has written.
+// parseMark reads what lines has written. What follows is another mark, if a copy
+// was loaded over the table: it does not count.
 func parseMark(lines []string) (m mark, ok bool) {
 	if len(lines) == 0 || lines[0] != format {
 		return mark{}, false
 	}
 	fields := map[string]string{}
 	for _, line := range lines[1:] {
+		if line == format {
+			break
+		}
 		name, value, _ := strings.Cut(line, " ")
 		fields[name] += value
 	}

@@ -22,6 +22,9 @@ func FuzzMark(f *testing.F) {
 		if got, ok := parseMark(lines); !ok || got != m {
 			t.Errorf("%+v reads as %+v, %v", m, got, ok)
 		}
+		if got, ok := parseMark(append(lines, lines...)); !ok || got != m {
+			t.Errorf("%+v reads twice as %+v, %v", m, got, ok)
+		}
 	})
 }
 

@@ -121,7 +121,7 @@ func (b builder) judging(cfg Config) []*nftables.Chain {
 func (b builder) untracked(cfg Config) {
 	b.rule(b.base.prerouting, UDP.match(), destinationPortIn(b.sets.knock), likeKnock(), local(), notrack)
 	if c := cfg.Captured; c != ([2]uint16{}) {
-		b.rule(b.base.prerouting, UDP.match(), empty(), destinationPort(expr.CmpOpGte, c[0]), destinationPort(expr.CmpOpLte, c[1]), local(), notrack)
+		b.rule(b.base.prerouting, UDP.match(), empty(), destinationPorts(c[0], c[1]), local(), notrack)
 		b.rule(b.base.output, UDP.match(), marked(AnswerMark), notrack)
 	}
 }
@@ -240,7 +240,7 @@ func (b builder) port(p Port) *nftables.Chain {
 func (b builder) stealth() *nftables.Chain {
 	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: "stealth"})
 	b.rule(c, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
-	b.rule(c, destinationPortIn(b.sets.except), accept)
+	b.rule(c, UDP.match(), destinationPortIn(b.sets.except), accept)
 	b.rule(c, drop)
 	return c
 }

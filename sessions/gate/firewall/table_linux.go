@@ -39,6 +39,7 @@ type Table struct {
 	// there, at the latest; open has what the kernel has confirmed, and nobody
 	// wanted closed since. A table that is made anew gets open, and no more.
 	ends, open map[element]time.Time
+	timeouts   outcome   // that the kernel was given last
 	prune      time.Time // when to forget what has ended
 	incomplete bool      // a table that was made anew lacks some of open
 	identity   string    // of the table that was made last
@@ -161,6 +162,7 @@ func (t *Table) remember(o outcome, certain bool) {
 		ended := func(_ element, end time.Time) bool { return now.After(end) }
 		maps.DeleteFunc(t.ends, ended)
 		maps.DeleteFunc(t.open, ended)
+		maps.DeleteFunc(t.timeouts, func(e element, _ time.Duration) bool { return t.ends[e].IsZero() })
 		t.prune = now.Add(pruneEvery)
 	}
 }
@@ -181,6 +183,7 @@ func (t *Table) apply(o outcome) error {
 	}
 	type changes struct{ there, stay []nftables.SetElement }
 	of := map[string]*changes{}
+	timeouts := make(outcome, len(o))
 	for e, left := range o {
 		c := of[e.set]
 		if c == nil {
@@ -188,9 +191,13 @@ func (t *Table) apply(o outcome) error {
 			of[e.set] = c
 		}
 		one := nftables.SetElement{Key: []byte(e.key), Timeout: max(left, MinTime)}
-		if now.Before(t.ends[e]) && (left == 0 || !t.renews) {
+		switch there := now.Before(t.ends[e]); {
+		case there && (left == 0 || !t.renews):
 			c.there = append(c.there, one)
+		case there:
+			one.Timeout = another(one.Timeout, t.timeouts[e])
 		}
+		timeouts[e] = one.Timeout
 		if left > 0 {
 			c.stay = append(c.stay, one)
 		}
@@ -203,14 +210,29 @@ func (t *Table) apply(o outcome) error {
 			return err
 		}
 	}
-	return t.commit(batch)
+	if err := t.commit(batch); err != nil {
+		return err
+	}
+	maps.Copy(t.timeouts, timeouts)
+	return nil
+}
+
+// another is a timeout in place of the last one. The kernel takes one that is
+// the same, in ticks of its clock, for no change, and what ends does not begin
+// anew.
+func another(timeout, last time.Duration) time.Duration {
+	if d := timeout - last; -MinTime < d && d < MinTime {
+		return last + MinTime
+	}
+	return timeout
 }
 
 // put adds elements to a batch that makes their sets.
 func (t *Table) put(batch *nftables.Conn, o outcome) error {
 	of := map[string][]nftables.SetElement{}
 	for e, left := range o {
-		of[e.set] = append(of[e.set], nftables.SetElement{Key: []byte(e.key), Timeout: max(left, MinTime)})
+		t.timeouts[e] = max(left, MinTime)
+		of[e.set] = append(of[e.set], nftables.SetElement{Key: []byte(e.key), Timeout: t.timeouts[e]})
 	}
 	for name, all := range of {
 		if err := inMessages(all, func(e []nftables.SetElement) error { return batch.SetAddElements(t.sets.named[name], e) }); err != nil {

@@ -1,0 +1,240 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+)
+
+// keep has a table kept. Its repairs come over the channel; stop ends it, and
+// returns why.
+func (w *world) keep(f *Table) (repairs chan Repair, stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	repairs, ended := make(chan Repair, 1000), make(chan error, 1)
+	go func() { ended <- f.Keep(ctx, func(r Repair) { repairs <- r }) }()
+	netns.Until(w, "Keep hears", func() bool {
+		f.own.mu.Lock()
+		defer f.own.mu.Unlock()
+		return f.own.watched
+	})
+	stop = func() error {
+		cancel()
+		err := <-ended
+		ended <- err
+		return err
+	}
+	w.Cleanup(func() { stop() })
+	return repairs, stop
+}
+
+// repaired waits for a repair.
+func (w *world) repaired(repairs chan Repair) Repair {
+	w.Helper()
+	select {
+	case r := <-repairs:
+		if r.Err != nil {
+			w.Errorf("%+v", r)
+		}
+		return r
+	case <-time.After(20 * time.Second):
+		w.Fatal("no repair")
+		return Repair{}
+	}
+}
+
+// TestKeep: whatever another program does to the table, it is there again, with
+// what is granted and nothing else, and says what was wrong.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	w.echo(2000)
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}, {Protocol: UDP, Port: 2001}}, Stealth: true, Except: []uint16{5353}})
+	w.must(f.do(change(0, client4, time.Hour), change(0, client6, time.Hour)))
+	w.must(f.OpenKnockPorts([]uint16{3000}, time.Hour))
+	saved := string(w.run(nil, "list", "ruleset"))
+	w.must(f.revoke(0, client6))
+	repairs, stop := w.keep(f)
+	const ours = "inet " + Name
+	for _, row := range []struct {
+		script string
+		fault  Fault
+	}{
+		{"flush ruleset", Removed},
+		{"delete table " + ours, Removed},
+		{"flush ruleset\n" + saved, Replaced},
+		{"delete table " + ours + "\n" + saved, Replaced},
+		{"delete table " + ours + "\nadd table " + ours, Replaced},
+		{saved, Changed}, // over what is there: all of it twice
+		{"flush table " + ours, Replaced},
+		{"flush chain " + ours + " input", Changed},
+		{"flush chain " + ours + " tcp_2000", Changed},
+		{"insert rule " + ours + " guard accept", Changed},
+		{"add rule " + ours + " tcp_2000 accept", Changed},
+		{"insert rule " + ours + " tcp_2000 tcp dport 2000 counter accept", Changed},
+		{"add chain " + ours + " early { type filter hook prerouting priority -300; policy drop; }", Changed},
+		{"add chain " + ours + " input { policy drop; }", Changed},
+		{"add table " + ours + " { flags dormant; }", Changed},
+		{"add set " + ours + " more { type ipv4_addr; }", Changed},
+		{"add counter " + ours + " c", Changed},
+		{"add map " + ours + " m { type ipv4_addr : verdict; }", Changed},
+		{"add element " + ours + " except { 2222 }", Changed},
+		{"delete element " + ours + " except { 5353 }", Changed},
+		{"add element " + ours + " tcp_2000_granted4 { 198.51.100.3 timeout 1h }", Elements},
+		{"add element " + ours + " tcp_2000_granted4 { 198.51.100.3 }", Elements},
+		{"add element " + ours + " tcp_2000_anyone { ipv4 timeout 1d }", Elements},
+		{"delete element " + ours + " tcp_2000_granted4 { 198.51.100.2 }\nadd element " + ours + " tcp_2000_granted4 { 198.51.100.2 timeout 2h }", Elements},
+		{"flush set " + ours + " tcp_2000_granted4", Elements},
+		{"flush set " + ours + " knock", Elements},
+		{"delete element " + ours + " knock { 3000 }", Elements},
+		{"add element " + ours + " knock { 3001 timeout 1h }", Elements},
+	} {
+		w.nft(row.script)
+		if r := w.repaired(repairs); r.Fault != row.fault {
+			t.Errorf("%s: repaired %+v, want %s", row.script, r, row.fault)
+		}
+		// A script can be several transactions to nft; each is repaired.
+		netns.Until(w, "quiet", func() bool {
+			r, err := f.Restore()
+			w.must(err)
+			return r.Fault == ""
+		})
+		for len(repairs) > 0 {
+			<-repairs
+		}
+		f.mu.Lock()
+		same, err := f.elementsAsMade()
+		f.mu.Unlock()
+		if err != nil || !same {
+			t.Errorf("%s: elements are missing, or there are more: %v", row.script, err)
+		}
+		if found, err := Inspect(); err != nil || !found.Intact || found.Owner != tester {
+			t.Errorf("%s: afterwards %+v, %v", row.script, found, err)
+		}
+		if !w.open(client4, 2000) || w.open(client6, 2000) || w.open(stranger4, 2000) {
+			t.Errorf("%s: client %v, ended %v, stranger %v", row.script, w.open(client4, 2000), w.open(client6, 2000), w.open(stranger4, 2000))
+		}
+	}
+
+	// What is ours is no fault, nor is what is another's.
+	for range 200 {
+		w.must(f.grant(0, stranger4, time.Hour))
+		w.must(f.revoke(0, stranger4))
+	}
+	w.must(f.grant(0, stranger4, MinTime)) // ends by itself
+	w.nft("add table inet other\nadd chain inet other c\nadd table ip " + Name + "\nadd chain ip " + Name + " input")
+	w.must(f.Close())
+	time.Sleep(2 * MinTime)
+	w.nft("flush chain " + ours + " tcp_2000") // a fault at the end, to wait for
+	if r := w.repaired(repairs); r.Fault != Changed {
+		t.Errorf("a repair of what was none: %+v", r)
+	}
+	w.must(stop())
+}
+
+// TestKeepLoses: a table that another process claims is its own from then on. A
+// copy of it, loaded by whomever, is none.
+func TestKeepLoses(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	ports := []Port{{Protocol: TCP, Port: 2000}}
+	other := Owner{Config: "/etc/sallyport/other.toml"}
+	w.must(claimFor(other, nil, true))
+	copied := string(w.run(nil, "list", "ruleset"))
+	taken := (*OwnedError)(nil)
+	if err := claimFor(tester, ports, false); !errors.As(err, &taken) || taken.Owner != other || !strings.Contains(err.Error(), other.Config) {
+		t.Fatalf("another's table: %v", err)
+	}
+	f, err := Claim(withServices(Config{Ports: ports}), tester, true, now)
+	w.must(err)
+	repairs, stop := w.keep(f)
+	w.nft("flush ruleset\n" + copied)
+	if r := w.repaired(repairs); r.Fault != Replaced {
+		t.Errorf("a copy of another's table: %+v", r)
+	}
+	w.echo(2000)
+	if w.open(stranger4, 2000) {
+		t.Error("a copy of another's table stays")
+	}
+	for _, owner := range []Owner{other, tester} {
+		w.must(claimFor(owner, ports, true))
+		netns.Until(w, "Keep has lost the table", func() bool {
+			return errors.As(f.grant(0, client4, time.Hour), &taken)
+		})
+		if err := stop(); !errors.As(err, &taken) || taken.Owner != owner {
+			t.Errorf("Keep ends with %v", err)
+		}
+		if err := f.Close(); !errors.As(err, &taken) {
+			t.Errorf("Close says %v of another's table", err)
+		}
+		if found, err := Inspect(); err != nil || found.Owner != owner || !found.Intact {
+			t.Errorf("%+v, %v", found, err)
+		}
+		// The next one of the same configuration takes over, and loses it too.
+		f, err = Claim(withServices(Config{Ports: ports}), tester, true, now)
+		w.must(err)
+		_, stop = w.keep(f)
+	}
+}
+
+func claimFor(owner Owner, ports []Port, force bool) error {
+	_, err := Claim(withServices(Config{Ports: ports}), owner, force, now)
+	return err
+}
+
+// TestKeepOverflow: the kernel tells of more than there is room for, all of it
+// ours. Something may have been left out: that is a reason to look.
+func TestKeepOverflow(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	a := netip.MustParseAddr("10.0.0.0")
+	hear := func(overflow bool) bool {
+		f.own.watch(true)
+		events, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
+		w.must(err)
+		if overflow {
+			w.must(events.SetReadBuffer(4096))
+		}
+		for range 50 {
+			a = a.Next()
+			w.must(f.grant(0, a, time.Hour))
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		changed, ended := make(chan struct{}, 1), make(chan error)
+		go func() { ended <- f.hear(ctx, events, changed) }()
+		if overflow {
+			<-changed
+		} else {
+			// All that was ours has been heard.
+			netns.Until(w, "the end", func() bool {
+				f.own.mu.Lock()
+				defer f.own.mu.Unlock()
+				return len(f.own.expected) == 0
+			})
+		}
+		cancel()
+		w.must(events.Close())
+		w.must(<-ended)
+		return len(changed) > 0
+	}
+	if hear(true); hear(false) {
+		t.Error("what is ours is a reason to look")
+	}
+}

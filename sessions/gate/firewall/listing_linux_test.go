@@ -1,0 +1,132 @@
+package firewall
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions/gate/access"
+)
+
+// forms are tables of all kinds.
+func forms() map[string]Config {
+	forms := map[string]Config{
+		"stealth":           {Stealth: true},
+		"stealth, excepted": {Stealth: true, Except: []uint16{5353, 51820}},
+		"captured":          {Captured: [2]uint16{3000, 3999}},
+	}
+	for _, protocol := range []Protocol{TCP, UDP} {
+		for _, hook := range []Hook{HookPrerouting, HookForward, HookInput} {
+			for _, address := range []netip.Addr{{}, host4, host6} {
+				for _, kind := range []string{"drop", "reject", "cut"} {
+					forms[fmt.Sprintf("%s, hook %d, at %s, %s", protocol, hook, address, kind)] = Config{
+						Ports: []Port{
+							{Protocol: protocol, Port: 2000, Hook: hook, Address: address, Reject: kind == "reject", Cut: kind == "cut"},
+							{Protocol: protocol, Port: 2001},
+						},
+						Stealth: kind == "cut", Captured: [2]uint16{3000, 3001},
+					}
+				}
+			}
+		}
+	}
+	return forms
+}
+
+// run has nft do something.
+func (w *world) run(input []byte, arguments ...string) []byte {
+	w.Helper()
+	c := exec.Command("nft", arguments...)
+	c.Stdin = bytes.NewReader(input)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		w.Fatalf("nft %q: %v\n%s\n%s", arguments, err, out, input)
+	}
+	return out
+}
+
+// expiry is what differs between two listings of one table.
+var expiry = regexp.MustCompile(`( expires [0-9a-z]+|"expires": [0-9]+)`)
+
+// TestListedAndLoaded: what nft prints of a table, as text or JSON, it loads as
+// the same table, down to each byte that the kernel has of it.
+func TestListedAndLoaded(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t)
+	some := 0
+	for name, cfg := range forms() {
+		if some++; testing.Short() && some > 12 { // others each time
+			break
+		}
+		f := w.claim(cfg)
+		for i := range cfg.Ports {
+			w.must(f.do(
+				change(i, client4, time.Hour), change(i, client6, time.Hour),
+				changeOf(i, access.PeerOf(client6, access.PrefixHost), time.Hour),
+				changeOf(i, access.Anyone4, time.Hour), changeOf(i, access.Anyone6, time.Hour)))
+		}
+		w.must(f.OpenKnockPorts([]uint16{3500, 65535}, time.Hour))
+		made, err := read()
+		w.must(err)
+		for _, json := range []bool{false, true} {
+			list, load := []string{"list", "ruleset"}, []string{"-f", "-"}
+			if json {
+				list, load = append([]string{"-j"}, list...), append([]string{"-j"}, load...)
+			}
+			text := w.run(nil, list...)
+			w.nft("flush ruleset")
+			w.run(text, load...)
+			again := w.run(nil, list...)
+			if a, b := expiry.ReplaceAll(text, nil), expiry.ReplaceAll(again, nil); !json && !bytes.Equal(a, b) {
+				t.Errorf("%s: listed\n%s\nand after it was loaded\n%s", name, a, b)
+			}
+			loaded, err := read()
+			w.must(err)
+			if loaded.digest() != made.digest() {
+				t.Errorf("%s, JSON %v: what was loaded is not what was listed:\n%s", name, json, different(made, loaded))
+			}
+			found, err := Inspect()
+			w.must(err)
+			if found.Kind != Owned || found.Owner != tester || !found.Intact {
+				t.Errorf("%s, JSON %v: a loaded copy is %+v", name, json, found)
+			}
+			if same, err := f.elementsAsMade(); err != nil || !same {
+				t.Errorf("%s, JSON %v: the loaded copy has other elements: %v\n%s", name, json, err, again)
+			}
+		}
+	}
+}
+
+// different says in which rules and sets two tables differ.
+func different(a, b content) (s string) {
+	for _, kind := range []struct {
+		name   string
+		was    []object
+		is     []object
+		except []uint16 // what differs: handles
+	}{
+		{"rule", a.rules, b.rules, []uint16{unix.NFTA_RULE_HANDLE, unix.NFTA_RULE_POSITION}},
+		{"set", a.sets, b.sets, []uint16{setHandle}},
+		{"chain", a.chains, b.chains, []uint16{unix.NFTA_CHAIN_HANDLE}},
+	} {
+		for i := range min(len(kind.was), len(kind.is)) {
+			for of, is := range kind.is[i] {
+				if was := kind.was[i][of]; !bytes.Equal(was, is) && !slices.Contains(kind.except, of) {
+					s += fmt.Sprintf("%s %d, attribute %d:\n%x\n%x\n", kind.name, i, of, was, is)
+				}
+			}
+		}
+	}
+	return s
+}
