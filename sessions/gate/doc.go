@@ -25,10 +25,16 @@
 // Leases go by clock.Boot: the wall clock can be set, and timers stand still while
 // the host is suspended, so Run looks at least once a second while there are any.
 //
+// A connection or flow of an enforcer in this process belongs to the clients by
+// whose leases it came in (access.Owners); a revocation ends those of the client.
+// Of the firewall, which knows addresses alone, all from the addresses that the
+// client had end, which the caller remembers (ServiceConfig.Past).
+//
 // A reload is decided before anything changes (update.go, reload.go):
 //
 //	Services.Prepare  all that can fail; whom the new terms let in is let in
-//	  Restrict        new clients have their restrictions before they can knock
+//	  Restrict        new clients have their restrictions before they can knock,
+//	                  and those that are gone open nothing
 //	  Commit          the new terms are in force; removed clients lose everything
 //	  Abort           instead of both: the old terms stay
 //
