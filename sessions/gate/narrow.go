@@ -68,7 +68,7 @@ func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p acces
 	service.mu.Lock()
 	defer service.mu.Unlock()
 	if !service.shut {
-		service.leases.Remove(client, p)
+		service.fewer = service.leases.Remove(client, p)
 		service.endedBy([]access.Peer{p}, service.terms.Cut, true)
 	}
 }

@@ -88,6 +88,7 @@ func (s *Service) release(g sessions.Grant) {
 	peer := access.PeerOf(g.Address, s.prefixLen6)
 	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
 	if s.leases.Remove(g.Identifier, peer) {
+		s.fewer = true
 		s.log.Info("closed by order", "service", s.Name, "client", g.Identifier, "address", g.Address)
 		s.ended([]access.Peer{peer}, s.terms.Cut)
 	}

@@ -71,6 +71,7 @@ type Service struct {
 	// terms change from one to the other, both.
 	knockers, anyone bool
 	anyoneUntil      time.Time // as the enforcers have it
+	fewer            bool      // a lease has ended before its time: who lets anyone in is known anew
 	prepared         time.Time // when that change was prepared
 	ports            ports
 	due              time.Time // when Run looks again; zero: when it is woken
@@ -158,10 +159,12 @@ func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 	}
 	var steps []*step
 	add := func(p access.Peer) {
-		st := &step{service: s, peer: p, ends: true, cut: cut, revoked: revoked}
+		st := &step{service: s, peer: p, ends: true, cut: cut}
 		if s.knockers || p.IsAnyone() {
 			st.after = s.until(p)
 		}
+		// While others let anyone in, it is no client's end that ends everybody's.
+		st.revoked = revoked && (!p.IsAnyone() || st.after.IsZero())
 		steps = append(steps, st)
 	}
 	seen := make(map[access.Peer]bool, len(peers))
@@ -171,11 +174,12 @@ func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 			add(p)
 		}
 	}
-	if last := s.leases.Last(); s.anyone && !last.Equal(s.anyoneUntil) {
+	if last := s.leases.Last(); s.anyone && (s.fewer || !last.Equal(s.anyoneUntil)) {
 		s.anyoneUntil = last
 		add(access.Anyone4)
 		add(access.Anyone6)
 	}
+	s.fewer = false
 	end(s.enforcers, steps)
 }
 
@@ -246,6 +250,7 @@ func (s *Service) revoke(stays func(wire.Identifier) bool) { s.revokeFrom(stays,
 func (s *Service) revokeFrom(stays func(wire.Identifier) bool, some bool) {
 	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
 	peers := s.leases.Keep(stays)
+	s.fewer = true
 	if s.past != nil {
 		peers = append(peers, s.past(stays)...)
 	}
