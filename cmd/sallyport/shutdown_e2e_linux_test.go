@@ -155,7 +155,7 @@ func TestEitherProcessIsKilled(t *testing.T) {
 		err := n.server.Wait()
 		n.server = nil
 		if killed == "the helper" {
-			if err == nil || !strings.Contains(n.log(), "the privileged helper is gone") {
+			if err == nil || !strings.Contains(n.log(), "the firewall's holder is gone") {
 				t.Errorf("the server without its helper: %v\n%s", err, n.log())
 			}
 		} else {

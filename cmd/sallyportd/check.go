@@ -37,7 +37,9 @@ func checkCommand(env cli.Env) *cobra.Command {
 		Short: "Say whether the configuration is valid, what would run, and what bites",
 		Long: `Say whether the configuration is valid, what would run, and what bites.
 
-Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
+Rules of other programs are followed as a stranger's packet would: which drop
+what the server has to receive, and which lead it elsewhere. That requires
+CAP_NET_ADMIN. Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			host, err := privilege.Probe()
@@ -162,8 +164,10 @@ func check(ctx context.Context, cfg *config.Config, list clients.List, host conf
 	}
 	warnings = append(warnings, abandoned(cfg, host)...)
 	warnings = append(warnings, checkPorts(cfg, now)...)
+	warnings = append(warnings, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
+	warnings = append(warnings, checkListeners(cfg, procNet())...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
-	return append(warnings, nftcheck.Check(cfg.Services)...)
+	return append(warnings, nftcheck.Check(cfg, host)...)
 }
 
 // checkState reads the record of used nonces. The error is what would keep

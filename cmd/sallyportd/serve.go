@@ -31,8 +31,9 @@ Needs no privileges, and drops any that it was started with. Services of type
 "firewall", and stealth, require a holder of CAP_NET_ADMIN: "sallyportd firewall
 hold", if that answers at firewall_socket; else a second process, which this one
 starts first. Nothing of the firewall is touched before the state directory is
-this server's. SIGINT and SIGTERM close everything in order, the second one at
-once.
+this server's. Started with CAP_NET_ADMIN, it first warns of rules of other
+programs that lead packets around the guard, as "check" does. SIGINT and SIGTERM
+close everything in order, the second one at once.
 
 Exit codes: 0 stopped in order, and what is behind the firewall is closed; 1
 failed; 2 wrong usage or configuration, nothing was done.`,
@@ -84,6 +85,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	for _, w := range abandoned(cfg, host) {
 		fmt.Fprintf(env.Stderr, "sallyportd: warning: %s\n", w)
 	}
+	warnAround(cfg, host, env)
 	needs := cfg.Needs(host)
 	command := []string{helperName, "-c", path}
 	if takeOver {
@@ -113,6 +115,7 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env dae
 	if err := fixed.Check(host); err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
+	env.Host = host
 	h, lock, err := begin(ctx, fixed, host, left, env.Clock)
 	if err != nil {
 		return nil, loaded, err
@@ -149,7 +152,7 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env dae
 	if len(list) == 0 {
 		env.Log.Warn("the clients file names no client: nobody can get in")
 	}
-	env.Host, env.State = host, lock
+	env.State = lock
 	s, err := daemon.New(ctx, cfg, list, h, env)
 	if err != nil {
 		return nil, loaded, fmt.Errorf("start: %w", err)

@@ -10,6 +10,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/guard"
 )
@@ -47,7 +48,7 @@ func of(s firewall.Standing) string {
 // whose adds what to do to the refusal of another's table.
 func whose(err error) error {
 	if taken := (*firewall.OwnedError)(nil); errors.As(err, &taken) {
-		return cli.WithHint(err, "if nothing needs it any more, \"sallyportd firewall clear --take-over\" removes it; --take-over here takes its place, and opens what it hides")
+		return cli.WithHint(err, privilege.TakeOverHint)
 	}
 	return err
 }

@@ -4,8 +4,6 @@ package helper
 
 const MaxRequest = maxRequest
 
-var ErrRefused = errRefused
-
 // Kill closes the client's end, as the kernel does for a process that was
 // killed.
 func (c *Client) Kill() { c.current().conn.Close() }

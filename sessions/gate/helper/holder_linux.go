@@ -27,6 +27,7 @@ type Holder struct {
 	mu     sync.Mutex
 	cfg    Config
 	conn   net.Conn // of the server whose turn it is
+	closed bool     // no server has a turn: another configuration is on its way, or the end
 	logged time.Time
 }
 
@@ -90,6 +91,10 @@ func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
 	turned()
 	defer func() { <-h.turn }()
 	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return // it may come again
+	}
 	h.conn = conn
 	s := session{Config: h.cfg, conn: conn}
 	h.mu.Unlock()
@@ -98,9 +103,6 @@ func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
 		h.conn = nil
 		h.mu.Unlock()
 	}()
-	if ctx.Err() != nil {
-		return // h.dismiss may have come before
-	}
 	ordered, err := s.serve(time.Now().Add(answerTime))
 	switch {
 	case s.firewall == nil:
@@ -113,10 +115,12 @@ func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
 	}
 }
 
-// dismiss ends the connection of the server whose turn it is.
+// dismiss ends the connection of the server whose turn it is, and lets no other
+// one have its turn.
 func (h *Holder) dismiss() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.closed = true
 	if h.conn != nil {
 		h.conn.Close()
 	}
@@ -127,6 +131,11 @@ func (h *Holder) dismiss() {
 // holds.
 func (h *Holder) Replace(ctx context.Context, change func() (Config, error)) error {
 	h.dismiss()
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.closed = ctx.Err() != nil
+	}()
 	select {
 	case h.turn <- struct{}{}:
 	case <-ctx.Done():

@@ -195,7 +195,7 @@ func TestRepliesComeAsTheyWere(t *testing.T) {
 			t.Errorf("change %d has not failed", i)
 		}
 	}
-	if _, err := parseReply(refusal(one), 3); !errors.Is(err, errRefused) {
+	if _, err := parseReply(refusal(one), 3); !errors.Is(err, ErrRefused) {
 		t.Errorf("a refusal: %v", err)
 	}
 	for name, b := range map[string][]byte{
@@ -221,7 +221,7 @@ func TestHelloTellsWhatIsWrong(t *testing.T) {
 		"ready by another one":  {[]byte{byte(answerReady), Version + 1}, errReply},
 		"the first version":     {append([]byte{byte(answerReady)}, own[:]...), ErrOtherRelease},
 		"another configuration": {append([]byte{byte(answerOther)}, make([]byte, len(own))...), ErrOtherConfiguration},
-		"a refusal":             {refusal(errors.New("no")), errRefused},
+		"a refusal":             {refusal(errors.New("no")), ErrRefused},
 		"nothing":               {nil, errReply},
 		"done":                  {results(nil), errReply},
 		"half a digest":         {[]byte{byte(answerOther), 1}, errReply},

@@ -51,7 +51,7 @@ func parseHello(b []byte, own Digest) error {
 	case kind == answerOther && len(b) == len(own):
 		return fmt.Errorf("%w: the digest of its policy and firewall is %x, expected %x", ErrOtherConfiguration, b[:8], own[:8])
 	case kind == answerRefused:
-		return fmt.Errorf("the firewall's holder: %w: %s", errRefused, b)
+		return fmt.Errorf("the firewall's holder: %w: %s", ErrRefused, b)
 	}
 	return errReply
 }
@@ -101,15 +101,15 @@ func parseReply(b []byte, n int) (errs []error, err error) {
 			return nil, nil
 		}
 	case answerRefused:
-		return nil, fmt.Errorf("the firewall's holder: %w: %s", errRefused, b)
+		return nil, fmt.Errorf("the firewall's holder: %w: %s", ErrRefused, b)
 	case answerFailed:
 		return parseFailed(b, n)
 	}
 	return nil, errReply
 }
 
-// errRefused says that nothing of a request was done.
-var errRefused = errors.New("refused")
+// ErrRefused says that the holder has done nothing of a request.
+var ErrRefused = errors.New("refused")
 
 func parseFailed(b []byte, n int) ([]error, error) {
 	if len(b) < 2 {

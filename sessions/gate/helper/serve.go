@@ -226,7 +226,7 @@ func (s *session) apply(changes []access.Change, now time.Time) []error {
 	of := make([]int, 0, len(changes)) // the place of each
 	for i, c := range changes {
 		if err := s.Policy.checkChange(c, now); err != nil {
-			errs[i] = fmt.Errorf("%w: %w", errRefused, err)
+			errs[i] = fmt.Errorf("%w: %w", ErrRefused, err)
 			continue
 		}
 		may, of = append(may, c), append(of, i)

@@ -5,7 +5,9 @@
 //
 //	config.Load    text -> Config (immutable)        clients.Load  text -> List
 //	newPlan        both -> plan: what each stage gets; nothing is changed yet
-//	New            state directory taken -> gate, closed -> sessions -> ingest
+//	               (the caller has the state directory, and then the holder begins:
+//	                 nothing of the firewall is touched before)
+//	New            state directory opened -> gate, closed -> sessions -> ingest
 //	                 -> challenger; the plan's secrets are in tables of their own,
 //	                 and the List is let go of
 //	Run            the looks of services; then ingest, sessions and challenger,
@@ -24,7 +26,10 @@
 //
 // It stops in the order of a datagram's way, each part when nothing can come
 // from the one before it: ingest, sessions and challenger, gate, counters; then
-// the state directory, and last the holder. A part that fails stops the rest.
+// the state directory, and last the holder, which answers that everything is
+// closed. A part that fails stops the rest. A holder that goes on by itself may be
+// lost and found again meanwhile (watchHolder): all leases end, and the next holder
+// is told of the knock ports.
 //
 // A reload is decided whole before anything changes: each step prepares what can
 // fail, and only when all have, they take effect, in an order in which a client

@@ -14,7 +14,7 @@ type Env struct {
 	Host  config.Host
 	Clock clock.Clock
 	Log   *slog.Logger
+	State *state.Lock // of the state directory, which New takes over; nil: New takes it
 	// LogDropped returns how many lines the log has lost. nil: it loses none.
 	LogDropped func() uint64
-	State      *state.Lock // of the state directory, which New takes over; nil: New takes it
 }

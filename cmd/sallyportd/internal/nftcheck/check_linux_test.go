@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sallyport/bench/netns"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/config/configtest"
 )
 
@@ -45,6 +46,13 @@ func TestCheckKnocks(t *testing.T) {
 		{"drops before it accepts", drops + "add rule inet filter input meta l4proto udp drop\nadd rule inet filter input udp dport 1025-65535 accept", true},
 		{"jumps to what accepts", drops + "add chain inet filter knocks\nadd rule inet filter knocks udp dport 1025-65535 accept\nadd rule inet filter input jump knocks", false},
 		{"jumps to what drops", accepts + "add chain inet filter knocks\nadd rule inet filter knocks meta l4proto udp drop\nadd rule inet filter input jump knocks", true},
+		{"lets ports in by a set", drops + "add rule inet filter input udp dport { 1025-30000, 30001-65535 } accept", false},
+		{"lets some ports in by a set", drops + "add rule inet filter input udp dport { 53, 2000-65535 } accept", true},
+		{"drops some ports by a map", accepts + "add rule inet filter input udp dport vmap { 53 : accept, 2000-3000 : drop }", true},
+		{"accepts all of them by a map", accepts + "add rule inet filter input udp dport vmap { 1-1000 : drop, 1001-65535 : accept }\nadd rule inet filter input drop", false},
+		{"goes on elsewhere, and not back", accepts + "add chain inet filter rest\nadd rule inet filter input goto rest\nadd rule inet filter input drop", false},
+		{"drops other ports than a set's", accepts + "add rule inet filter input udp dport != { 1000-65535 } drop", false},
+		{"drops as a device receives", "flush ruleset\nadd table netdev filter\nadd chain netdev filter early { type filter hook ingress device lo priority 0; policy drop; }", true},
 		{"drops before the routing", "flush ruleset\nadd table inet filter\nadd chain inet filter early { type filter hook prerouting priority -300; policy drop; }", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -54,7 +62,7 @@ func TestCheckKnocks(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			var warnings []string
-			for _, w := range Check(nil) {
+			for _, w := range Check(&config.Config{}, config.Host{}) {
 				if !strings.Contains(w, "legacy iptables") {
 					warnings = append(warnings, w)
 				}
@@ -133,7 +141,7 @@ hook = "forward"
 			t.Fatalf("%v\n%s", err, out)
 		}
 		var got []string
-		for _, w := range Check(cfg.Services) {
+		for _, w := range Check(cfg, config.Host{}) {
 			if !strings.Contains(w, "legacy iptables") {
 				got = append(got, w)
 			}

@@ -2,6 +2,7 @@ package privilege
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os/signal"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/guard"
@@ -126,12 +128,22 @@ type kept struct {
 	stop func() // waits until nobody looks after it any more; may be called again
 }
 
+// TakeOverHint says what to do about a table that is another's.
+const TakeOverHint = "if nothing needs it any more, \"sallyportd firewall clear --take-over\" removes it; --take-over here takes its place, and opens what it hides"
+
 // keep claims the table, and looks after it until it is told to stop.
 func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
-	table, err := firewall.Claim(held.Firewall, held.Owner, h.TakeOver, h.Clock)
+	before, err := firewall.Inspect()
 	if err != nil {
+		return nil, fmt.Errorf("look at the firewall's table: %w", err)
+	}
+	table, err := firewall.Claim(held.Firewall, held.Owner, h.TakeOver, h.Clock)
+	if taken := (*firewall.OwnedError)(nil); errors.As(err, &taken) {
+		return nil, hint.With(fmt.Errorf("claim the firewall's table: %w", err), TakeOverHint)
+	} else if err != nil {
 		return nil, fmt.Errorf("claim the firewall's table: %w", err)
 	}
+	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "of", before.Owner.Config)
 	if n := table.Strangers(); n > 0 {
 		log.Warn("connections without a grant ended: nothing guarded the ports before", "cut", n)
 	}

@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/sessions/clock"
+)
+
+// stopped is a host whose time passes only as the test says.
+type stopped struct{ wall, mono time.Time }
+
+func (s *stopped) Advance(d time.Duration) { s.wall, s.mono = s.wall.Add(d), s.mono.Add(d) }
+
+func (s *stopped) Clock() clock.Clock {
+	mono := func() time.Time { return s.mono }
+	return clock.Clock{Wall: func() time.Time { return s.wall }, Monotonic: mono, Boot: mono}
+}
+
+// wall is the firewall's set of knock ports, by the host's own timeouts.
+type wall struct {
+	host *stopped
+	ends map[uint16]time.Time // by clock.Monotonic
+	told int
+	fail error
+}
+
+func (w *wall) tell(ports []uint16, lasts time.Duration) error {
+	if w.fail != nil {
+		return w.fail
+	}
+	for _, p := range ports {
+		w.ends[p] = w.host.Clock().Monotonic().Add(lasts)
+		w.told++
+	}
+	return nil
+}
+
+func (w *wall) takes(p uint16) bool { return w.host.Clock().Monotonic().Before(w.ends[p]) }
+
+func newWall() (*wall, *knockPorts, *strings.Builder) {
+	w := &wall{host: &stopped{time.Unix(1_800_000_020, 0), time.Unix(5000, 0)}, ends: map[uint16]time.Time{}}
+	var log strings.Builder
+	return w, &knockPorts{
+		taken: []uint16{53}, tell: w.tell, clock: w.host.Clock(), told: map[uint16]time.Time{},
+		log: slog.New(slog.NewTextHandler(&log, nil)),
+	}, &log
+}
+
+// TestKnockPortsFollowTheClock: the firewall's timeouts run on when the time of day
+// is set. However it is, a port takes knocks for as long as it is open.
+func TestKnockPortsFollowTheClock(t *testing.T) {
+	for _, step := range []time.Duration{0, -time.Minute, -2 * time.Minute, -24 * time.Hour, 30 * time.Second} {
+		w, k, _ := newWall()
+		until := w.host.Clock().Wall().Add(90 * time.Second)
+		if err := k.set(map[uint16]time.Time{2000: until, 53: until}); err != nil {
+			t.Fatal(err)
+		}
+		if !w.takes(2000) || w.takes(53) {
+			t.Fatal("not told what is open")
+		}
+		w.host.Advance(10 * time.Second)
+		w.host.wall = w.host.wall.Add(step)
+		for range 400 {
+			k.look() // as each second
+			if left := until.Sub(w.host.Clock().Wall()); left > knockSlack && !w.takes(2000) {
+				t.Fatalf("the clock was stepped by %s: shut with %s left", step, left)
+			}
+			w.host.Advance(time.Second)
+		}
+		if step == 0 && w.told != 1 {
+			t.Errorf("told %d times", w.told)
+		}
+	}
+}
+
+// TestKnockPortsAreToldAgain: what the firewall could not be told of is told later,
+// and all of it if there is another holder. A failure ends nothing, and is said
+// once.
+func TestKnockPortsAreToldAgain(t *testing.T) {
+	w, k, log := newWall()
+	w.fail = errors.New("no table")
+	open := map[uint16]time.Time{2000: w.host.Clock().Wall().Add(time.Minute), 2001: w.host.Clock().Wall().Add(2 * time.Minute)}
+	if err := k.set(maps.Clone(open)); err != nil {
+		t.Errorf("a failure ends the server: %v", err)
+	}
+	k.look()
+	if n := strings.Count(log.String(), "no table"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	w.fail = nil
+	if k.look(); !w.takes(2000) || !w.takes(2001) || w.told != 2 {
+		t.Errorf("told %d times", w.told)
+	}
+	if k.look(); w.told != 2 {
+		t.Errorf("told %d times", w.told)
+	}
+	clear(w.ends)
+	if k.again(); !w.takes(2000) || !w.takes(2001) || w.told != 4 {
+		t.Errorf("told %d times", w.told)
+	}
+	// What closes in this instant is not worth a word.
+	if k.set(map[uint16]time.Time{2002: w.host.Clock().Wall()}); w.told != 4 {
+		t.Errorf("told %d times", w.told)
+	}
+}

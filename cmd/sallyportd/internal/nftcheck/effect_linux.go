@@ -1,0 +1,103 @@
+package nftcheck
+
+import (
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// verdict is what a rule decides, by the kernel's number of it.
+type verdict struct {
+	code  int32
+	chain string // to jump to
+}
+
+// The verdicts that decide something here.
+const (
+	verdictDrop   = 0
+	verdictAccept = 1
+	verdictQueue  = 3
+	verdictJump   = -3
+	verdictGoto   = -4
+	verdictReturn = -5
+)
+
+func readVerdict(a attributes) verdict {
+	return verdict{int32(a.number(verdictCode)), a.text(verdictChain)}
+}
+
+// effect is what a rule does to a packet.
+type effect struct {
+	verdict *verdict
+	target  *target // the packet is led elsewhere
+	source  string  // the packet gets another source address: how
+	passes  bool    // later rules see the packet too
+}
+
+// target is where packets are led.
+type target struct {
+	how     string     // "dnat to", "redirect to", "tproxy to", "rewritten to"
+	address netip.Addr // invalid: this host's
+	other   bool       // the address is not known
+	port    int        // 0: as before
+	unclear bool       // the port is not known
+}
+
+func (t target) String() string {
+	port := ""
+	switch {
+	case t.unclear:
+		port = ":?"
+	case t.port != 0:
+		port = fmt.Sprintf(":%d", t.port)
+	}
+	switch {
+	case t.other:
+		return t.how + " ?" + port
+	case t.address.Is6() && port != "":
+		return fmt.Sprintf("%s [%s]%s", t.how, t.address, port)
+	case t.address.IsValid():
+		return fmt.Sprintf("%s %s%s", t.how, t.address, port)
+	case port == "":
+		return t.how + " the same port"
+	}
+	return t.how + " " + port
+}
+
+// translate reads "nat", by what the rule has loaded.
+func (s *state) translate(a attributes) effect {
+	if a.number(unix.NFTA_NAT_TYPE) != unix.NFT_NAT_DNAT {
+		return effect{source: "snat"}
+	}
+	t := target{how: "dnat to"}
+	s.targetAddress(&t, a, unix.NFTA_NAT_REG_ADDR_MIN, int(a.number(unix.NFTA_NAT_FAMILY)))
+	s.targetPort(&t, a, unix.NFTA_NAT_REG_PROTO_MIN)
+	return effect{target: &t}
+}
+
+func (s *state) targetAddress(t *target, a attributes, kind uint16, family int) {
+	if !a.has(kind) {
+		return
+	}
+	length := 4
+	if family == unix.NFPROTO_IPV6 {
+		length = 16
+	}
+	if value, _, whole := s.get(a.number(kind), length); whole {
+		t.address, _ = netip.AddrFromSlice(value)
+	} else {
+		t.other = true
+	}
+}
+
+func (s *state) targetPort(t *target, a attributes, kind uint16) {
+	if !a.has(kind) {
+		return
+	}
+	if value, _, whole := s.get(a.number(kind), 2); whole {
+		t.port = bigEndian(value)
+	} else {
+		t.unclear = true
+	}
+}

@@ -1,0 +1,86 @@
+package nftcheck
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// addresses are those of a host by which others know it, and whether it
+// forwards to others.
+type addresses struct {
+	list     []netip.Addr
+	forwards map[byte]bool // by the family
+}
+
+// maxAddresses is how many addresses of a family are looked at one by one.
+const maxAddresses = 32
+
+// thisHost asks the kernel. What it does not tell is missing; a host of which
+// it is not known whether it forwards, forwards.
+func thisHost() addresses {
+	a := addresses{forwards: map[byte]bool{
+		unix.NFPROTO_IPV4: isOn("/proc/sys/net/ipv4/ip_forward"),
+		unix.NFPROTO_IPV6: isOn("/proc/sys/net/ipv6/conf/all/forwarding"),
+	}}
+	found, _ := net.InterfaceAddrs()
+	for _, x := range found {
+		if p, err := netip.ParsePrefix(x.String()); err == nil && !p.Addr().IsLoopback() {
+			a.list = append(a.list, p.Addr().Unmap().WithZone(""))
+		}
+	}
+	return a
+}
+
+func isOn(path string) bool {
+	text, err := os.ReadFile(path)
+	return err != nil || strings.TrimSpace(string(text)) != "0"
+}
+
+// has reports whether an address is one of the host's.
+func (a addresses) has(x netip.Addr) bool {
+	for _, own := range a.list {
+		if own == x {
+			return true
+		}
+	}
+	return x.IsLoopback() || x.IsUnspecified()
+}
+
+func familyOf(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.NFPROTO_IPV4
+	}
+	return unix.NFPROTO_IPV6
+}
+
+// packets returns those from strangers to the host, at an address of it or, if
+// that is invalid, at all of a family or of both.
+func (a addresses) packets(p packet, at netip.Addr, v4, v6 bool) (to []packet) {
+	p.local, p.stranger = true, true
+	if at.IsValid() {
+		// An address that is not the host's may be another host's, or may come.
+		p.family, p.address, p.local = familyOf(at), at, a.has(at)
+		return []packet{p}
+	}
+	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		if family == unix.NFPROTO_IPV4 && !v4 || family == unix.NFPROTO_IPV6 && !v6 {
+			continue
+		}
+		n := 0
+		for _, x := range a.list {
+			if n < maxAddresses && familyOf(x) == family {
+				p.family, p.address = family, x
+				to, n = append(to, p), n+1
+			}
+		}
+		if n == 0 || n == maxAddresses { // others come and go
+			p.family, p.address = family, netip.Addr{}
+			to = append(to, p)
+		}
+	}
+	return to
+}

@@ -1,0 +1,45 @@
+package nftcheck
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// packet is what comes in: of a protocol, to one of a range of ports. What of
+// it is not given is not known.
+type packet struct {
+	protocol  byte // unix.IPPROTO_TCP or IPPROTO_UDP
+	low, high int
+	somewhere bool       // to one of the ports, and we do not know which
+	family    byte       // unix.NFPROTO_IPV4 or NFPROTO_IPV6; 0: of either
+	address   netip.Addr // where to; invalid: not known
+	local     bool       // to an address of this host
+	elsewhere bool       // to an address of another host
+	// stranger is the first packet of a connection from another host, which
+	// nothing has translated.
+	stranger bool
+}
+
+func (p packet) protocolName() string {
+	if p.protocol == unix.IPPROTO_UDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// in returns the packet as a chain of a family sees it; ok is false if it sees
+// none.
+func (p packet) in(family byte) (_ packet, ok bool) {
+	switch family {
+	case unix.NFPROTO_INET, unix.NFPROTO_NETDEV:
+	case unix.NFPROTO_IPV4, unix.NFPROTO_IPV6:
+		if p.family != 0 && p.family != family {
+			return p, false
+		}
+		p.family = family
+	default:
+		return p, false
+	}
+	return p, true
+}

@@ -1,0 +1,141 @@
+package nftcheck
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// ruleset is what nftables does on this host. What of it cannot be read may do
+// anything, and hides nothing else.
+type ruleset struct {
+	from   source
+	chains []*chain // in the kernel's order
+	byName map[name]*chain
+	sets   map[name]*set
+	unread []string // what cannot be read, a clause each
+	told   map[string]bool
+	known  map[question][]lead // answers of leadsOf
+	late   func() bool         // whether the judgement has to end; nil: never
+	steps  int                 // rules that were looked at
+}
+
+// name is that of a chain or a set.
+type name struct {
+	family      byte
+	table, name string
+}
+
+type chain struct {
+	name
+	base     bool
+	kind     string // "filter", "nat" or "route"
+	hook     uint32
+	priority int32
+	drops    bool // by its policy
+	rules    []rule
+}
+
+// rule is a rule with its expressions as the kernel tells them.
+type rule struct {
+	handle      uint64
+	expressions []expression
+	broken      bool // some expression is missing
+}
+
+type expression struct {
+	name string
+	attributes
+}
+
+// String is how nft names a chain.
+func (n name) String() string { return fmt.Sprintf("%s %s %s", familyName(n.family), n.table, n.name) }
+
+func familyName(family byte) string {
+	switch family {
+	case unix.NFPROTO_IPV4:
+		return "ip"
+	case unix.NFPROTO_IPV6:
+		return "ip6"
+	case unix.NFPROTO_BRIDGE:
+		return "bridge"
+	case unix.NFPROTO_NETDEV:
+		return "netdev"
+	case unix.NFPROTO_ARP:
+		return "arp"
+	}
+	return "inet"
+}
+
+// read reads all chains and rules, and which sets there are: their elements
+// are read when a rule asks for them.
+func read(from source) (*ruleset, error) {
+	r := &ruleset{from: from, byName: map[name]*chain{}, sets: map[name]*set{}, told: map[string]bool{}, known: map[question][]lead{}}
+	messages, err := from.dump(unix.NFT_MSG_GETCHAIN, unix.NFPROTO_UNSPEC, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range messages {
+		if c := readChain(m); c != nil {
+			r.chains = append(r.chains, c)
+			r.byName[c.name] = c
+		}
+	}
+	if messages, err = from.dump(unix.NFT_MSG_GETRULE, unix.NFPROTO_UNSPEC, nil); err != nil {
+		return nil, err
+	}
+	for _, m := range messages {
+		a := parse(m[headerLen:])
+		c := r.byName[name{m[0], a.text(unix.NFTA_RULE_TABLE), a.text(unix.NFTA_RULE_CHAIN)}]
+		if c == nil {
+			continue // made since
+		}
+		c.rules = append(c.rules, readRule(a))
+	}
+	if messages, err = from.dump(unix.NFT_MSG_GETSET, unix.NFPROTO_UNSPEC, nil); err != nil {
+		return nil, err
+	}
+	for _, m := range messages {
+		s := readSet(m)
+		r.sets[s.name] = s
+	}
+	return r, nil
+}
+
+func readChain(m []byte) *chain {
+	a := parse(m[headerLen:])
+	c := &chain{name: name{m[0], a.text(unix.NFTA_CHAIN_TABLE), a.text(unix.NFTA_CHAIN_NAME)}, kind: a.text(unix.NFTA_CHAIN_TYPE)}
+	if hook := a.nested(unix.NFTA_CHAIN_HOOK); a.has(unix.NFTA_CHAIN_HOOK) {
+		c.base = true
+		c.hook, c.priority = uint32(hook.number(unix.NFTA_HOOK_HOOKNUM)), int32(hook.number(unix.NFTA_HOOK_PRIORITY))
+		c.drops = a.has(unix.NFTA_CHAIN_POLICY) && a.number(unix.NFTA_CHAIN_POLICY) == verdictDrop
+	}
+	return c
+}
+
+func readRule(a attributes) rule {
+	r := rule{handle: a.number(unix.NFTA_RULE_HANDLE), broken: !a.whole}
+	list := a.nested(unix.NFTA_RULE_EXPRESSIONS)
+	r.broken = r.broken || !list.whole
+	for _, x := range list.list {
+		e := parse(x.data)
+		details := e.nested(unix.NFTA_EXPR_DATA)
+		r.expressions = append(r.expressions, expression{e.text(unix.NFTA_EXPR_NAME), details})
+		r.broken = r.broken || !e.whole || !details.whole
+	}
+	return r
+}
+
+// find returns the chain of a name beside another.
+func (r *ruleset) find(beside *chain, to string) *chain {
+	return r.byName[name{beside.family, beside.table, to}]
+}
+
+// cannotRead remembers a clause, once.
+func (r *ruleset) cannotRead(format string, args ...any) {
+	clause := fmt.Sprintf(format, args...)
+	if !r.told[clause] {
+		r.told[clause] = true
+		r.unread = append(r.unread, clause)
+	}
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport/cmd/sallyportd/internal/config/configtest"
+)
+
+func TestSourcePorts(t *testing.T) {
+	const cut = "on_close = \"cut\"\n"
+	for _, row := range []struct {
+		service, reserved string
+		warns             string
+	}{
+		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":40000\"\n", "", "ip_local_reserved_ports=40000\""},
+		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":40000\"\n", "8080,9000-9010", "ip_local_reserved_ports=8080,9000-9010,40000\""},
+		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":40000\"\n", "40000", ""},
+		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":40000\"\n", "1,39000-41000", ""},
+		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":2222\"\n", "", ""},
+		{"type = \"firewall\"\nlisten = \":40000\"\n", "", "the program behind the guard then cannot listen; "},
+		{"type = \"firewall\"\nprotocol = \"udp\"\nlisten = \":40000\"\n", "", "the program behind the guard then cannot listen; "},
+		{"type = \"firewall\"\nprotocol = \"udp\"\nlisten = \":40000\"\n" + cut, "", "cannot listen, and answers to that connection are dropped; "},
+		{"type = \"firewall\"\nlisten = \":60999\"\n", "", "cannot listen"},
+		{"type = \"firewall\"\nlisten = \":61000\"\n", "", ""},
+	} {
+		cfg := configtest.Parse(t, "", "[[service]]\nname = \"one\"\n"+row.service)
+		got := strings.Join(checkSourcePorts(cfg, true, sourcePorts{32768, 60999, row.reserved}), "\n")
+		if (got != "") != (row.warns != "") || !strings.Contains(got, row.warns) {
+			t.Errorf("%s, reserved %q: %q", row.service, row.reserved, got)
+		}
+	}
+	if p := readSourcePorts(); p.first == 0 || p.last < p.first {
+		t.Errorf("the kernel's range: %+v", p)
+	}
+}
