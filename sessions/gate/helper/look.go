@@ -135,7 +135,7 @@ func parseSeen(b []byte, n int) (connected []bool, over bool, err error) {
 		}
 		return connected, true, nil
 	case len(b) > 0 && answer(b[0]) == answerRefused:
-		return nil, true, fmt.Errorf("the firewall's holder: %w: %s", errRefused, b[1:])
+		return nil, true, fmt.Errorf("the firewall's holder: %w: %s", ErrRefused, b[1:])
 	}
 	return nil, true, errReply
 }
