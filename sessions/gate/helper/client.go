@@ -134,20 +134,6 @@ func (c *Client) current() *link {
 	return c.link
 }
 
-// connected reports whether a holder is there.
-func (c *Client) connected() bool {
-	l := c.current()
-	if l == nil {
-		return false
-	}
-	select {
-	case <-l.gone:
-		return false
-	default:
-		return true
-	}
-}
-
 // Events are what becomes of a holder that goes on by itself. One of them is
 // called at a time.
 type Events struct {
