@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -30,7 +31,37 @@ func (t *Table) Disconnect(changes []access.Change) error {
 			return err
 		}
 	}
+	return gone.reset()
+}
+
+// reset ends the TCP connections of this host's own sockets. Where another lease
+// lets the address in, the kernel would track them anew from the next packet on.
+func (f forgotten) reset() error {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} { // also mapped addresses
+		sockets, err := netlink.SocketDiagTCP(family)
+		if err != nil {
+			return fmt.Errorf("look for sockets: %w", err)
+		}
+		for _, s := range sockets {
+			local, remote := socketEnd(s.ID.Source, s.ID.SourcePort), socketEnd(s.ID.Destination, s.ID.DestinationPort)
+			if !f.ends(uint8(TCP), local.Port(), remote.Addr()) {
+				continue
+			}
+			err := netlink.SocketDestroy(net.TCPAddrFromAddrPort(local), net.TCPAddrFromAddrPort(remote))
+			switch {
+			case errors.Is(err, unix.EOPNOTSUPP): // CONFIG_INET_DIAG_DESTROY
+				return nil
+			case err != nil && !errors.Is(err, unix.ENOENT):
+				return fmt.Errorf("end a connection: %w", err)
+			}
+		}
+	}
 	return nil
+}
+
+func socketEnd(ip net.IP, port uint16) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
 // Connected implements helper.Watching: it reads the kernel's table of connections.
@@ -98,8 +129,13 @@ func (f forgotten) add(c access.Change) {
 func (f forgotten) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to := flow.Forward
 	source, _ := netip.AddrFromSlice(to.SrcIP)
+	return f.ends(to.Protocol, to.DstPort, source)
+}
+
+// ends reports whether what comes from an address to a port ends.
+func (f forgotten) ends(protocol uint8, port uint16, source netip.Addr) bool {
 	for _, p := range f.ports {
-		if uint8(p.Protocol) == to.Protocol && p.Port == to.DstPort {
+		if uint8(p.Protocol) == protocol && p.Port == port {
 			gone := f.of[p.Service]
 			return gone != nil && gone.Has(source)
 		}

@@ -222,13 +222,6 @@ func (b builder) port(p Port) *nftables.Chain {
 		}
 		b.rule(c, lives, accept)
 	}
-	if p.Protocol == TCP {
-		// A grant lets a connection begin. The rest of one that the kernel was made
-		// to forget would begin it anew, by the next packet of either end, where
-		// another client has the address open.
-		b.rule(c, state(expr.CtStateBitNEW), flags(flagSYN|flagACK, expr.CmpOpNeq, flagSYN), p.refuse())
-		b.rule(c, direction(reply), p.refuse())
-	}
 	for _, is := range p.sets().isGranted() {
 		b.rule(c, is, granted, accept)
 	}
