@@ -48,3 +48,6 @@ func (b *Bucket) Take(now time.Time, l Limit) bool {
 	b.full = full
 	return true
 }
+
+// Full reports whether the bucket has all its tokens.
+func (b *Bucket) Full(now time.Time) bool { return b.full <= time.Duration(now.UnixNano()) }

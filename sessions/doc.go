@@ -5,6 +5,8 @@
 //	verify.Knock, source address
 //	  -> Deliver        shard chosen by xxhash of the identifier; its queue
 //	  -> replay.Window  used before? dropped
+//	  -> threshold      stamped before the server knew all knocks of the client?
+//	                    dropped, and its nonce is used
 //	  -> slot           which knocks of the newest attempt are there
 //	  -> Bucket         all n: has the client opened too often just now?
 //	  -> waiting        one grant a client and family, the newest

@@ -12,7 +12,7 @@ const (
 	Foreign                   // of the newest attempt, but from another address or for another minute
 	Unknown                   // of a client that has no slot
 	Full                      // dropped: the shard's queue was full
-	Doubtful                  // stamped when nonces may have been used of which no record is left
+	Doubtful                  // stamped before the start, or when nonces may have been used of which no record is left; its nonce is used
 	Unrecorded                // completed its attempt, but the journal did not take it: nothing opened
 	Failed                    // completed its attempt, but the gate could not open; counted as Opened too
 	Limited                   // completed its attempt, but its client has opened too often just now: nothing opened

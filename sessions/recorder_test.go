@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sallyport/verify/schedule"
 	"sallyport/verify/verifytest"
 )
 
@@ -210,19 +209,6 @@ func TestUpdateSettles(t *testing.T) {
 			t.Errorf("%d opened, %d recorded when the update was done", got, len(journal.calls))
 		}
 	})
-}
-
-func TestDoubtfulStampsAreRefused(t *testing.T) {
-	f := verifytest.New(t, 1, "com1")
-	doubt := int64(minute * 60)
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Doubt: doubt}, func(s *Sessions) {
-		for i := range schedule.Minute(3) {
-			s.Deliver(f.Knock(t, "com1", minute-1+i, uint32(10+i), 0), alice)
-		}
-	})
-	if want := ([Outcomes]uint64{Doubtful: 2, Opened: 1}); stats != want || len(grants) != 1 {
-		t.Errorf("%d grants, stats %v, want %v", len(grants), stats, want)
-	}
 }
 
 // TestProfilesTellTheStages looks at the goroutines' labels.

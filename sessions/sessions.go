@@ -62,6 +62,9 @@ type Client struct {
 	// Anew says that the client is new, although one of its identifier was there
 	// before: of its attempt nothing counts any more.
 	Anew bool
+	// Rekeyed says that knocks of it count that did not before: it has got another
+	// secret. What was stamped before Begin is refused, as of a client that is new.
+	Rekeyed bool
 	// Floor is told which nonces are too low to be worth an HMAC. nil: nobody.
 	Floor *verify.Floor
 }
@@ -70,9 +73,9 @@ type Client struct {
 type Config struct {
 	Clients []Client // without duplicates
 	Shards  int      // 0: one
-	// Knocks stamped up to this time, in Unix seconds, are refused: nonces may
-	// have been used then of which no record is left. 0: none.
-	Doubt int64
+	// Start says which knocks are refused because nonces may have been used that
+	// nobody knows of. With it, knocks count from Begin on only. nil: none are.
+	Start *Start
 	// Limit is how many attempts of one client open something.
 	Limit   Limit
 	Gate    Gate
@@ -85,16 +88,18 @@ type Config struct {
 type Sessions struct {
 	shards   []*shard
 	recorder *recorder
+	now      func() time.Time
 }
 
 // New makes all the memory that the clients will ever need.
 func New(cfg Config) (*Sessions, error) {
-	if cfg.Gate == nil || cfg.Journal == nil || cfg.Now == nil || cfg.Log == nil {
+	if cfg.Gate == nil || cfg.Journal == nil || cfg.Now == nil || cfg.Log == nil || cfg.Start != nil && cfg.Start.Wall == nil {
 		return nil, errors.New("sessions: a gate, a journal, a clock and a log are required")
 	}
 	s := &Sessions{
 		shards:   make([]*shard, max(cfg.Shards, 1)),
 		recorder: newRecorder(cfg.Journal, cfg.Gate, cfg.Log),
+		now:      cfg.Now,
 	}
 	for i := range s.shards {
 		s.shards[i] = newShard(s.recorder, cfg)

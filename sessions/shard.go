@@ -25,6 +25,7 @@ type client struct {
 	bucket Bucket
 	waits  [2]spot
 	table  uint32 // knocks of earlier key tables are not its own
+	since  int64  // from when on all its knocks are known, in nanoseconds of the clock that is never set
 	floor  *verify.Floor
 }
 
@@ -35,10 +36,13 @@ func (c *client) raiseFloor() {
 	}
 }
 
-// update is a new list of a shard's clients, or which of them are gone.
+// update is a new list of a shard's clients, or which of them are gone, or from
+// when on all knocks are known.
 type update struct {
 	clients []Client
-	gone    func(wire.Identifier) bool // nil: there is a list
+	gone    func(wire.Identifier) bool // nil: none of these
+	begin   time.Time                  // zero: none
+	began   *bool                      // is set with begin, if it matters to a client
 	done    chan struct{}
 }
 
@@ -53,12 +57,12 @@ type shard struct {
 	waiting *waiting // of next
 	limit   Limit
 	now     func() time.Time
-	doubt   int64
-	_       cpu.CacheLinePad // what workers read is not beside what the shard writes
-	counts  [Outcomes]atomic.Uint64
-	_       cpu.CacheLinePad
-	full    atomic.Uint64 // as counts[Full], written by the workers
-	_       cpu.CacheLinePad
+	threshold
+	_      cpu.CacheLinePad // what workers read is not beside what the shard writes
+	counts [Outcomes]atomic.Uint64
+	_      cpu.CacheLinePad
+	full   atomic.Uint64 // as counts[Full], written by the workers
+	_      cpu.CacheLinePad
 }
 
 func newShard(next *recorder, cfg Config) *shard {
@@ -69,7 +73,8 @@ func newShard(next *recorder, cfg Config) *shard {
 		waiting: next.source(),
 		limit:   cfg.Limit,
 		now:     cfg.Now,
-		doubt:   cfg.Doubt,
+
+		threshold: newThreshold(cfg),
 	}
 }
 
@@ -83,11 +88,14 @@ func (s *shard) replace(list []Client) {
 		if c.Used || c.Mark > 0 {
 			clients[i].window = replay.Restored(c.Mark)
 		}
-		table := c.Table
+		table, since := c.Table, s.came(s.index == nil)
 		if old, ok := s.index[c.Identifier]; ok {
 			before := s.clients[old]
 			if !c.Anew {
 				table = before.table
+				if !c.Rekeyed {
+					since = before.since
+				}
 			}
 			if highest, used := before.window.Highest(); used && highest >= c.Mark {
 				clients[i] = before
@@ -96,7 +104,7 @@ func (s *shard) replace(list []Client) {
 				clients[i].bucket, clients[i].waits = before.bucket, before.waits
 			}
 		}
-		clients[i].table = table
+		clients[i].table, clients[i].since = table, since
 		if c.Anew {
 			clients[i].slot = slot{}
 		}
@@ -125,9 +133,12 @@ func (s *shard) run(ctx context.Context) {
 		case a := <-s.queue:
 			s.handle(a)
 		case u := <-s.updates:
-			if u.gone != nil {
+			switch {
+			case u.gone != nil:
 				s.remove(u.gone)
-			} else {
+			case !u.begin.IsZero():
+				*u.began = s.begin(u.begin) || *u.began
+			default:
 				s.replace(u.clients)
 			}
 			close(u.done)
@@ -137,6 +148,7 @@ func (s *shard) run(ctx context.Context) {
 }
 
 func (s *shard) handle(a arrival) {
+	s.look(len(s.queue))
 	outcome, c := s.decide(a)
 	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
 		outcome = Limited
@@ -160,9 +172,6 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 	if !ok {
 		return Unknown, nil
 	}
-	if int64(a.knock.Timestamp()) <= s.doubt {
-		return Doubtful, nil
-	}
 	c := &s.clients[i]
 	if a.knock.Table() < c.table {
 		return Unknown, nil // another client's, whose identifier this one has
@@ -171,5 +180,8 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 		return Replay, nil
 	}
 	c.raiseFloor()
+	if s.refuses(a.knock.Timestamp(), c.since) {
+		return Doubtful, nil // and its nonce is used: a step of the clock must not make it good
+	}
 	return c.slot.record(a.knock, a.source.Unmap(), &c.window), c
 }

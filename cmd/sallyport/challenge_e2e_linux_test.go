@@ -267,8 +267,8 @@ listen = ":22"
 		t.Fatal(err)
 	}
 	sets := func() (all string) {
-		for _, set := range []string{"granted4", "granted6", "granted6net", "anyone4", "anyone6"} {
-			all += n.run(nil, "nft", "list", "set", "inet", "sallyport", set)
+		for _, set := range []string{"granted4", "granted6", "granted6net", "anyone"} {
+			all += n.run(nil, "nft", "list", "set", "inet", "sallyport", "tcp_22_"+set)
 		}
 		return all
 	}

@@ -210,3 +210,44 @@ func TestFlushAndStop(t *testing.T) {
 		}
 	}
 }
+
+// TestRolledSecretUnderStealth: the holder, which draws the ports by itself, reads
+// a new port secret with the server, and takes the ports of both.
+func TestRolledSecretUnderStealth(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5400")
+	n.configure("stealth = true\n"+fmt.Sprintf(pour, "2s"), "all")
+	config := n.path("gate/sallyportd.toml")
+	n.hold()
+	n.serve()
+	n.run(nil, n.path("sallyportd"), "port-secret", "roll", "-c", config)
+	before := n.said("msg=reloaded")
+	n.run(nil, n.path("sallyportd"), "reload", "-c", config)
+	if n.said("msg=reloaded") == before {
+		t.Fatalf("not reloaded:\n%s", n.log())
+	}
+	text, err := os.ReadFile(n.path("gate/clients.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.Fields(string(text)[strings.LastIndex(strings.TrimSpace(string(text)), "\n")+1:])[0]
+	profile, err := exec.Command(n.path("sallyportd"), "client", "profile", id, "-c", config).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.path("new.toml"), profile, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, profile := range []string{"all", "new"} {
+		open := false
+		n.within(profile, func() { open = n.reaches(n.client, asClient+":5400") }, func() bool { return open })
+		n.closes("pour")
+	}
+	if n.said("knock ports not opened") > 0 {
+		t.Errorf("the holder refused ports:\n%s", n.log())
+	}
+}

@@ -323,7 +323,7 @@ func TestTableIsTakenAway(t *testing.T) {
 	n.knock("all")
 	for i := range 3 {
 		n.run(nil, "nft", "flush", "ruleset")
-		n.await("the table made anew", func() bool { return strings.Count(n.log(), "made anew") == i+1 })
+		n.await("the table made anew", func() bool { return strings.Count(n.log(), "restored") == i+1 })
 		if n.reaches(n.stranger, asStranger+":5400") {
 			t.Error("open to a stranger")
 		}

@@ -60,7 +60,7 @@ CAP_NET_ADMIN. Nothing is changed. Exit code 2: it is not valid; 0: it is, warni
 			for _, a := range advise(cfg, host) {
 				fmt.Fprintf(env.Stdout, "advice: %s\n", a)
 			}
-			stateWarning, err := checkState(c.Context(), cfg)
+			stateWarning, err := checkState(c.Context(), cfg, env.Now())
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -172,8 +172,8 @@ func check(ctx context.Context, cfg *config.Config, list clients.List, host conf
 
 // checkState reads the record of used nonces. The error is what would keep
 // the server from serving.
-func checkState(ctx context.Context, cfg *config.Config) (warnings []string, err error) {
-	_, err = readState(ctx, cfg)
+func checkState(ctx context.Context, cfg *config.Config, now time.Time) (warnings []string, err error) {
+	contents, err := readState(ctx, cfg)
 	var damaged *state.DamagedError
 	var newer *state.NewerError
 	switch {
@@ -184,7 +184,7 @@ func checkState(ctx context.Context, cfg *config.Config) (warnings []string, err
 	case err != nil:
 		return []string{fmt.Sprintf("the record of used nonces: %v", err)}, nil
 	}
-	return nil, nil
+	return gapWarnings(contents, now), nil
 }
 
 // checkPorts tries to bind what the server would, unless one runs already.

@@ -137,7 +137,8 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env dae
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
-	list, loaded := file.List, file.State
+	list := file.List
+	loaded = file.State
 	file.List = nil
 	if !file.Whole {
 		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}

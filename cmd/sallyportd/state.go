@@ -33,7 +33,9 @@ func stateVerifyCommand(env cli.Env) *cobra.Command {
 		Short: "Read the whole state file and check all of it",
 		Long: `Read the whole state file and check all of it.
 
-While a server runs, a copy is checked that it makes.`,
+While a server runs, a copy is checked that it makes. A warning says if the next
+start refuses knocks for longer than until its second is over, and if what was
+recorded shows that this host's clock is wrong, or was.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -45,6 +47,11 @@ While a server runs, a copy is checked that it makes.`,
 				return err
 			}
 			_, err = fmt.Fprintf(env.Stdout, "sound: %s, form %d, with the nonces of %d clients\n", filepath.Join(cfg.StateDir, state.FileName), contents.Version, len(contents.Entries))
+			for _, w := range gapWarnings(contents, env.Now()) {
+				if err == nil {
+					_, err = fmt.Fprintf(env.Stdout, "warning: %s\n", w)
+				}
+			}
 			return err
 		},
 	}

@@ -22,12 +22,14 @@ const (
 
 // overheard is an exchange of a client, to its end, as the attacker knows it.
 type overheard struct {
+	operation         *exchange.Operation
 	request, response []uint16
 	challenge         []byte
 }
 
 func (p *peer) overhear() (o overheard) {
 	p.w.t.Helper()
+	o.operation = p.operation
 	o.request = p.requestPorts()
 	p.send(o.request)
 	o.challenge = p.w.sent[len(p.w.sent)-1].payload
@@ -44,9 +46,9 @@ func (w *world) from(source string, port uint16, ports []uint16) {
 }
 
 // begin is an exchange that was granted once, and listened to.
-func (w *world) listenedTo(a exchange.Algorithm) overheard {
+func (w *world) listenedTo(o *exchange.Operation) overheard {
 	w.t.Helper()
-	o := operation(w.t, "ssh-alice", a, false)
+	a := o.Algorithm()
 	self := "10.0.0.7"
 	if a == exchange.Unilateral {
 		self = victim
@@ -61,8 +63,9 @@ func (w *world) listenedTo(a exchange.Algorithm) overheard {
 
 func everyAlgorithm(t *testing.T, test func(t *testing.T, a exchange.Algorithm, w *world, heard overheard)) {
 	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
-		w := newWorld(t, nil, operation(t, "ssh-alice", a, false))
-		test(t, a, w, w.listenedTo(a))
+		o := operation(t, "ssh-alice", a, false)
+		w := newWorld(t, nil, o)
+		test(t, a, w, w.listenedTo(o))
 	}
 }
 

@@ -122,23 +122,39 @@ func TestNothingIsAmplified(t *testing.T) {
 	}
 }
 
-// TestProvingIsNotDisturbed: who plays a client's request again, in its name,
-// while it answers, does not end that.
-func TestProvingIsNotDisturbed(t *testing.T) {
-	for _, nat := range []func() uint16{fixed(5000), symmetric(5000)} {
-		o := operation(t, "ssh-alice", exchange.NATAware, false)
-		w := newWorld(t, nil, o)
-		p := w.peer(o, "10.0.0.7", victim, nat)
-		request := p.requestPorts()
-		p.send(request)
-		response := p.responsePorts()
-		p.send(response[:5])
-		p.send(request)
-		p.send(response[5:])
-		if len(w.granted) != 1 {
-			t.Errorf("granted %v", w.granted)
+// TestAnswersAreNotDisturbed: whoever plays a client's request again, in its name,
+// ends none of its exchanges: not as often as it likes once the response has
+// begun, nor twice before that.
+func TestAnswersAreNotDisturbed(t *testing.T) {
+	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *world, heard overheard) {
+		o := heard.operation
+		self := "10.0.0.7"
+		if a == exchange.Unilateral {
+			self = victim
 		}
-	}
+		for name, nat := range map[string]func() uint16{"one port": fixed(5000), "symmetric": symmetric(5000)} {
+			for begun := range exchange.ResponseSize {
+				w.granted = nil
+				p := w.peer(o, self, victim, nat)
+				request := p.requestPorts()
+				p.send(request)
+				response := p.responsePorts()
+				p.send(response[:begun])
+				replays := 30
+				if begun == 0 {
+					replays = perPort - 1
+				}
+				for range replays {
+					p.send(request)
+				}
+				p.send(response[begun:])
+				if len(w.granted) != 1 {
+					t.Errorf("algorithm %d, %s, after %d packets: granted %v", a, name, begun, w.granted)
+				}
+				w.now = w.now.Add(time.Minute)
+			}
+		}
+	})
 }
 
 // TestSlowResponse: with delays, a response may take longer than without.

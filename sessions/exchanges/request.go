@@ -49,22 +49,26 @@ func (t *Table) begin(k *exchange.Kind, p packet) Outcome {
 
 // next takes a packet of a source port that has begun something.
 func (t *Table) next(own, shared *slot, k *exchange.Kind, p packet) Outcome {
+	before := own.Packets()
 	if !t.feed(own, k, p) {
 		return Stray
 	}
+	own.touch(before, p.now)
 	return t.settle(own, shared, k, p)
 }
 
 // settle answers whichever has all packets first: what its own source port has
 // sent, or any.
 func (t *Table) settle(own, shared *slot, k *exchange.Kind, p packet) Outcome {
-	own.touched = p.now
 	if own.State() == exchange.Requested {
 		t.spend(own, k)
 		return t.challenge(own, p)
 	}
-	if shared != nil && t.feed(shared, k, p) {
-		shared.touched = p.now
+	if shared == nil {
+		return Taken
+	}
+	if before := shared.Packets(); t.feed(shared, k, p) {
+		shared.touch(before, p.now)
 		if shared.State() == exchange.Requested {
 			t.spend(shared, k)
 			return t.challenge(shared, p)
@@ -126,16 +130,13 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 		s.Reset()
 		return Stray
 	}
-	if !t.limit.take(p.now) {
+	if !t.limit.take(p.now) && !t.reserve.take(s.Requested().Operation(), p) {
 		s.Reset()
 		return Limited
 	}
-	if before := t.find(exchange.Challenged, nil, s.port); before != nil {
-		if before.rank(p.now) == 2 {
-			s.Reset() // who has begun to prove himself is not disturbed
-			return Crowded
-		}
-		before.Reset()
+	if !t.makeRoom(s.port) {
+		s.Reset()
+		return Crowded
 	}
 	nonce, err := t.nonce()
 	var port uint16
@@ -147,7 +148,7 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 		payload, err = s.Challenge(payload, p.source.Addr(), t.public(p.destination.Addr()), nonce, port)
 	}
 	if err == nil {
-		s.server = p.destination.Addr()
+		s.server, s.touched, s.challenged = p.destination.Addr(), p.now, p.now
 		err = t.cfg.Answer(p.source, p.destination, payload)
 	}
 	if err != nil {
@@ -155,4 +156,30 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 		return Unsent
 	}
 	return Answered
+}
+
+// makeRoom makes room for one more challenge to the packet's source: of those that
+// wait the oldest gives way, but none whose response has begun. So a client's
+// request that is played again in its name, even before the first packet of its
+// response, does not end its exchange.
+func (t *Table) makeRoom(port uint16) bool {
+	var oldest *slot
+	n := 0
+	for _, s := range t.mine {
+		if s.State() != exchange.Challenged || s.port != port {
+			continue
+		}
+		n++
+		if !s.answering() && (oldest == nil || s.challenged.Before(oldest.challenged)) {
+			oldest = s
+		}
+	}
+	if n < perPort {
+		return true
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.Reset()
+	return true
 }

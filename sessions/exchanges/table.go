@@ -55,7 +55,9 @@ type slot struct {
 	client  netip.Addr
 	port    uint16     // the source's; 0: any
 	server  netip.Addr // that the challenge came from
-	touched time.Time
+	touched time.Time  // when its last new packet came
+	// challenged is when its challenge was sent.
+	challenged time.Time
 }
 
 // Table holds all exchanges.
@@ -74,8 +76,9 @@ type Table struct {
 type room struct {
 	operations *exchange.Operations
 	slots      []slot
-	ways       int             // of a bucket
-	mine       []*slot         // of the source of the packet at hand
+	ways       int     // of a bucket
+	mine       []*slot // of the source of the packet at hand
+	reserve    reserve
 	scratch    exchange.Server // a packet alone
 	spare      exchange.Server // what is copied while its slot may go
 }
@@ -113,7 +116,7 @@ func (t *Table) roomFor(o *exchange.Operations) *room {
 	for n < t.cfg.Slots {
 		n *= 2
 	}
-	r := &room{operations: o, slots: make([]slot, n), ways: ways, mine: make([]*slot, 0, ways)}
+	r := &room{operations: o, slots: make([]slot, n), ways: ways, mine: make([]*slot, 0, ways), reserve: newReserve(o, t.cfg.Rate)}
 	servers := exchange.NewServers(n+2, o)
 	for i := range r.slots {
 		r.slots[i].Server = servers[i]
@@ -154,36 +157,60 @@ type packet struct {
 	bucket              []slot
 }
 
-// bucketOf returns the slots of an address. Who does not know the seed cannot
-// aim at another's.
+// bucketOf returns the slots of an address, which are those of its /64: whoever
+// has one, and so any number of addresses, has one bucket. An attacker that does
+// not know the seed cannot aim at another's.
 func (t *Table) bucketOf(a netip.Addr) []slot {
 	var key [24]byte
 	copy(key[:], t.seed[:])
 	b := a.As16()
-	copy(key[8:], b[:])
+	n := len(b)
+	if a.Is6() && !a.IsLinkLocalUnicast() { // all links have the same /64
+		n = 8
+	}
+	copy(key[8:], b[:n])
 	i := int(xxhash.Sum64(key[:]) % uint64(len(t.slots)/t.ways))
 	return t.slots[i*t.ways : (i+1)*t.ways]
 }
 
 // response takes a packet of a response.
 func (t *Table) response(p packet) Outcome {
-	s := t.find(exchange.Challenged, nil, p.source.Port())
-	if s == nil {
-		s = t.find(exchange.Challenged, nil, anyPort)
+	port := p.source.Port()
+	if t.find(exchange.Challenged, nil, port) == nil {
+		port = anyPort
 	}
-	if s == nil || s.server != p.destination.Addr() {
-		return Stray
+	outcome := Stray
+	for _, s := range t.mine {
+		if s.State() == exchange.Challenged && s.port == port && s.server == p.destination.Addr() {
+			outcome = better(outcome, t.respond(s, p))
+		}
 	}
+	return outcome
+}
+
+// respond holds a packet of a response against one challenge.
+func (t *Table) respond(s *slot, p packet) Outcome {
+	before := s.Packets()
 	if !s.Response(p.destination.Port(), p.now) {
 		return Refused
 	}
-	s.touched = p.now
+	s.touch(before, p.now)
 	if s.State() != exchange.Granted {
 		return Taken
 	}
+	t.reserve.proved(s.Granted().Operation(), p)
 	t.cfg.Grant(s.Granted(), p.source.Addr())
 	s.Reset()
 	return Proved
+}
+
+// better returns which outcome counts for a packet that several challenges wait
+// for: that it is right for one.
+func better(a, b Outcome) Outcome {
+	if a == Refused && b == Taken || a == Taken && b == Refused {
+		return Taken
+	}
+	return max(a, b)
 }
 
 // nonce draws one. It is read into the table's own memory: what is passed to an
@@ -203,27 +230,4 @@ func (t *Table) public(a netip.Addr) netip.Addr {
 		return known
 	}
 	return a
-}
-
-// limit is a bucket of tokens, one for each challenge: those of a tenth of a
-// second at the most.
-type limit struct {
-	rate, tokens float64
-	at           time.Time
-}
-
-// take reports whether one more may leave now.
-func (l *limit) take(now time.Time) bool {
-	burst := max(l.rate/10, 1)
-	if l.at.IsZero() {
-		l.tokens = burst
-	} else if d := now.Sub(l.at); d > 0 {
-		l.tokens = min(l.tokens+d.Seconds()*l.rate, burst)
-	}
-	l.at = now
-	if l.tokens < 1 {
-		return false
-	}
-	l.tokens--
-	return true
 }

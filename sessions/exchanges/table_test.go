@@ -46,6 +46,7 @@ type world struct {
 	sent       []sent
 	granted    []exchange.Grant
 	now        time.Time
+	public6    netip.Addr // of the server, if it has one
 }
 
 func newWorld(t testing.TB, change func(*Config), list ...*exchange.Operation) *world {
@@ -75,7 +76,7 @@ func newWorld(t testing.TB, change func(*Config), list ...*exchange.Operation) *
 
 func (w *world) send(source netip.AddrPort, port uint16) {
 	w.now = w.now.Add(100 * time.Microsecond)
-	w.Take(source, netip.AddrPortFrom(server, port), w.now)
+	w.Take(source, netip.AddrPortFrom(w.as(source.Addr()), port), w.now)
 }
 
 // peer is a client, with the ports that its NAT gives to its packets.
@@ -101,12 +102,20 @@ func (w *world) peer(o *exchange.Operation, self, public string, port func() uin
 	return p
 }
 
+// as is the server's address as a client with that address knows it.
+func (w *world) as(self netip.Addr) netip.Addr {
+	if self.Is6() {
+		return w.public6
+	}
+	return server
+}
+
 // begin starts over.
 func (p *peer) begin(self string) {
 	var nonce [exchange.NonceSize]byte
 	rand.Read(nonce[:])
 	var err error
-	if p.client, err = exchange.NewClient(p.operation, netip.MustParseAddr(self), server, nonce); err != nil {
+	if p.client, err = exchange.NewClient(p.operation, netip.MustParseAddr(self), p.w.as(netip.MustParseAddr(self)), nonce); err != nil {
 		p.w.t.Fatal(err)
 	}
 }
@@ -333,10 +342,17 @@ func TestWrongPacketsEndIt(t *testing.T) {
 	})
 	t.Run("another operation", func(t *testing.T) {
 		w, p, response := begin()
-		q := w.peer(other, "10.0.0.7", p.public.String(), fixed(5000))
+		q := w.peer(other, "10.0.0.7", p.public.String(), fixed(6000))
 		q.send(q.requestPorts())
 		q.send(response)
 		if len(w.granted) != 0 {
+			t.Errorf("granted %v", w.granted)
+		}
+		// From one port each response is held against its own challenge.
+		q = w.peer(other, "10.0.0.7", p.public.String(), fixed(5000))
+		q.send(q.requestPorts())
+		p.send(response)
+		if len(w.granted) != 1 || w.granted[0].Operation() != o {
 			t.Errorf("granted %v", w.granted)
 		}
 	})

@@ -3,7 +3,7 @@
 //
 //	sessions.Grant, of knocks: a batch of them, for all services that each
 //	client may open                       Order, of an operation: one service
-//	  -> Services.Open  rights.go: which services           -> Service.Do
+//	  -> Services.Open  rights.go: which services           -> Services.DoAll
 //	  -> open           open.go: each request is a lease; what gives way to it
 //	       Leases       leases.go: until when, as a pure function of grants
 //	       step         what is to become of one peer of one service

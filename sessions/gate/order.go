@@ -38,12 +38,9 @@ var ErrNotAllowed = errors.New("the client has no right to the service")
 // Do carries out an order of a client who has the right to the service. When it
 // fails, nothing is open that was not before. It may be called concurrently.
 func (s *Services) Do(o Order) error {
-	i, ok := s.places[o.Service]
-	if !ok {
-		return fmt.Errorf("gate: no service has the identifier %s", o.Service)
-	}
-	if !s.rights(o.Grant.Identifier).allow(i) {
-		return ErrNotAllowed
+	i, err := s.place(o)
+	if err != nil {
+		return err
 	}
 	return s.list[i].Do(o)
 }
@@ -85,11 +82,19 @@ func (o Order) validate() error {
 
 // release ends what a client has at an address, as its own end would.
 func (s *Service) release(g sessions.Grant) {
-	peer := access.PeerOf(g.Address, s.prefixLen6)
-	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
-	if s.leases.Remove(g.Identifier, peer) {
-		s.fewer = true
-		s.log.Info("closed by order", "service", s.Name, "client", g.Identifier, "address", g.Address)
+	if peer, some := s.forgetLease(g); some {
 		s.ended([]access.Peer{peer}, s.terms.Cut)
 	}
+}
+
+// forgetLease is the part of release that no enforcer takes part in. It reports
+// whether a lease has ended, and of which peer.
+func (s *Service) forgetLease(g sessions.Grant) (peer access.Peer, some bool) {
+	peer = access.PeerOf(g.Address, s.prefixLen6)
+	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
+	if some = s.leases.Remove(g.Identifier, peer); some {
+		s.fewer = true
+		s.log.Info("closed by order", "service", s.Name, "client", g.Identifier, "address", g.Address)
+	}
+	return peer, some
 }

@@ -143,21 +143,26 @@ func (s *Service) next() (next time.Time, ok bool) {
 // Whom another lease lets in stays in.
 func (s *Service) ended(peers []access.Peer, cut bool) { s.endedFor(peers, cut, false) }
 
-// endedFor is ended, with a line of the log if that was all. Revoked: as endedBy
-// has it.
+// endedFor is ended, with a line of the log if that was all. Revoked: the peers'
+// clients have lost the right to the service.
 func (s *Service) endedFor(peers []access.Peer, cut, revoked bool) {
 	s.endedBy(peers, cut, revoked)
-	if len(peers) > 0 && s.leases.Len() == 0 {
-		s.log.Info("closed", "service", s.Name)
+	if len(peers) > 0 {
+		s.logClosed()
 	}
 }
 
-// endedBy is ended, without a word. Revoked: the peers' clients have lost the right to the service.
+// endedBy is endedFor, without a word.
 func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
 	}
-	var steps []*step
+	end(s.enforcers, s.endings(peers, cut, revoked))
+}
+
+// endings are the steps that bring the enforcers in line after leases of these
+// peers have ended.
+func (s *Service) endings(peers []access.Peer, cut, revoked bool) (steps []*step) {
 	add := func(p access.Peer) {
 		st := &step{service: s, peer: p, ends: true, cut: cut}
 		if s.knockers || p.IsAnyone() {
@@ -180,7 +185,13 @@ func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 		add(access.Anyone6)
 	}
 	s.fewer = false
-	end(s.enforcers, steps)
+	return steps
+}
+
+func (s *Service) logClosed() {
+	if s.leases.Len() == 0 {
+		s.log.Info("closed", "service", s.Name)
+	}
 }
 
 // Run ends leases and random ports when they are over. When ctx ends it closes

@@ -35,6 +35,9 @@ func (s *Store) RecordLeases(entries []sessions.Entry, leases []Lease) (displace
 			return nil, err
 		}
 	}
+	for _, e := range entries {
+		s.seen(e)
+	}
 	begun, displaced := s.leases.put(leases)
 	touched := idsOf(leases, displaced)
 	if s.relaxed && s.late.take(entries, touched) {

@@ -3,6 +3,7 @@ package state
 import (
 	"time"
 
+	"sallyport/sessions"
 	"sallyport/verify/schedule"
 )
 
@@ -46,6 +47,35 @@ func (h header) next() header {
 
 // Gap returns what this start has to refuse.
 func (s *Store) Gap() Gap { return s.gap }
+
+// Newest returns the latest stamp of all knocks that have opened something; the
+// clock of this host has once shown about that, or has been set back since. Zero:
+// there was none.
+func (s *Store) Newest() time.Time {
+	if n := s.newest.Load(); n > 0 {
+		return time.Unix(int64(n), 0)
+	}
+	return time.Time{}
+}
+
+func (s *Store) seen(e sessions.Entry) {
+	for {
+		n := s.newest.Load()
+		if e.Stamp <= n || s.newest.CompareAndSwap(n, e.Stamp) {
+			return
+		}
+	}
+}
+
+// Settle writes down that a doubt is over, once it is. It is called now and then.
+func (s *Store) Settle() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.header.doubt == 0 || !s.doubtIsOver() {
+		return nil
+	}
+	return s.change(func(*header) {}) // update does it
+}
 
 // doubtIsOver reports whether the store has been open for as long as its header
 // doubts: what a start that comes later doubts by itself covers it.

@@ -44,6 +44,7 @@ type Store struct {
 	boot      func() time.Time
 	opened    time.Time // by boot
 	gap       Gap       // of this start
+	newest    atomic.Uint32
 
 	failures atomic.Uint64
 
@@ -147,6 +148,9 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	}
 	s.header = c.header
 	s.leases.reset(c.leases)
+	for _, e := range c.entries {
+		s.seen(e)
+	}
 	h := c.header.next()
 	s.gap = gapOf(h)
 	h.open, h.served = cfg.Relaxed, true

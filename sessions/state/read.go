@@ -41,7 +41,7 @@ func (e *DamagedError) Unwrap() error { return e.err }
 
 // Hint says what to do.
 func (e *DamagedError) Hint() string {
-	return "\"sallyportd state export\" prints what is still readable, and \"sallyportd state reset\" begins a new file with it, and keeps this one beside it\nor put back a copy from a backup: nonces used since then are good again until their knocks are too old, about two minutes"
+	return "\"sallyportd state export\" prints what is still readable, and \"sallyportd state reset\" begins a new file with it, and keeps this one beside it\nor put back a copy from a backup, and start a minute after the server last ran: nonces used since then are not in it"
 }
 
 // NewerError says that a later release wrote the file.

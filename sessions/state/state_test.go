@@ -151,6 +151,13 @@ func TestMissingIsDoubted(t *testing.T) {
 		end  func(*testing.T, *Store, *Config)
 	}{
 		{"a stop", func(t *testing.T, s *Store, _ *Config) { closeStore(t, s) }},
+		{"a crash after a look", func(t *testing.T, s *Store, cfg *Config) {
+			if err := s.Settle(); err != nil {
+				t.Fatal(err)
+			}
+			cfg.Dir = crash(t, s)
+			closeStore(t, s)
+		}},
 		{"a crash after a grant", func(t *testing.T, s *Store, cfg *Config) {
 			record(t, s, used('1', 5))
 			cfg.Dir = crash(t, s)

@@ -59,7 +59,11 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 	if t.renews, err = t.tryRenewal(); err != nil {
 		return nil, fmt.Errorf("try the table inet %s: %w", Name, err)
 	}
-	if err := t.make(nil); err != nil {
+	made, err := read()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.make(nil, made); err != nil {
 		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
 	}
 	if t.strangers, err = t.cut(); err != nil {

@@ -23,7 +23,7 @@ func (t *Table) Close() error {
 
 func (t *Table) close() error {
 	for range attempts {
-		fault, err := t.fault()
+		fault, c, err := t.fault()
 		switch {
 		case err != nil:
 			return err
@@ -32,7 +32,7 @@ func (t *Table) close() error {
 		case fault == "":
 			err = t.empty()
 		default:
-			if t.untold, err = t.repair(fault); err == nil {
+			if t.untold, err = t.repair(fault, c); err == nil {
 				err = t.untold.Err
 			}
 		}

@@ -73,7 +73,7 @@ func TestDrawnPorts(t *testing.T) {
 					}
 				}
 				for _, port := range []uint16{5000, 5002} {
-					if !w.reaches(UDP, stranger4, host4, port) {
+					if !w.reached(UDP, stranger4, host4, port) {
 						t.Errorf("stealth %v, drawn %v, new %v: port %d is lost", stealth, drawn, new, port)
 					}
 				}

@@ -28,18 +28,21 @@ func (t *Table) first() error {
 		return err
 	}
 	defer k.close()
-	for range claims {
+	var c content
+	for i := range claims {
 		before, err := k.generation()
 		if err != nil {
 			return err
 		}
-		if err := t.build(nil); disturbed(err) || errors.Is(err, unix.EOPNOTSUPP) && t.can.less() {
+		if c, err = k.content(); err != nil {
+			return err
+		}
+		if err := t.build(nil, c); disturbed(err) && i < attempts || errors.Is(err, unix.EOPNOTSUPP) && t.can.less() {
 			continue
 		} else if err != nil {
 			return err
 		}
-		c, err := k.content()
-		if err != nil {
+		if c, err = k.content(); err != nil {
 			return err
 		}
 		after, err := k.generation()
@@ -69,18 +72,21 @@ func (a *abilities) less() bool {
 	return true
 }
 
-// make makes the table anew, with elements and the time that they have left, as
-// many as a transaction has room for, and takes down what the kernel made of it.
-func (t *Table) make(elements outcome) error {
-	for range claims {
-		if err := t.build(elements); disturbed(err) {
-			continue
-		} else if err != nil {
+// make makes the table anew, in place of what has been read, with elements and
+// the time that they have left, as many as a transaction has room for. It takes
+// down what the kernel made of it.
+func (t *Table) make(elements outcome, c content) error {
+	for i := range claims {
+		err := t.build(elements, c)
+		if err != nil && (i >= attempts || !disturbed(err)) {
 			return err
 		}
-		c, err := read()
+		var failed error
+		if c, failed = read(); failed != nil {
+			return failed
+		}
 		if err != nil {
-			return err
+			continue
 		}
 		// If another program was there first, once more.
 		if m, ok := c.mark(); ok && m == t.mark() && c.digest() == t.digest {
@@ -99,17 +105,13 @@ func disturbed(err error) bool {
 
 func (t *Table) mark() mark { return mark{t.owner, t.made, t.digest} }
 
-// build is the transaction that makes the table anew.
-func (t *Table) build(elements outcome) error {
+// build is the transaction that makes the table anew, in place of an old one.
+func (t *Table) build(elements outcome, old content) error {
 	batch, err := t.batch()
 	if err != nil {
 		return err
 	}
 	b := builder{batch, newBase(), t.sets, t.can}
-	old, err := read()
-	if err != nil {
-		return err
-	}
 	b.replace(old)
 	for _, c := range b.base.all() {
 		batch.AddChain(c)

@@ -52,7 +52,7 @@ func TestOlderKernels(t *testing.T) {
 					t.Errorf("%s: %s: what is led elsewhere is open to all", name, protocol)
 				}
 				w.must(f.grant(2+i, client4, time.Hour))
-				if !w.reaches(protocol, client4, host4, 8080) || w.reaches(protocol, stranger4, host4, 8080) {
+				if !w.reached(protocol, client4, host4, 8080) || w.reaches(protocol, stranger4, host4, 8080) {
 					t.Errorf("%s: %s: a grant does not open what is led elsewhere, or to all", name, protocol)
 				}
 			}

@@ -48,19 +48,20 @@ func (t *Table) Restore() (Repair, error) {
 
 // restore is Restore. The caller holds the lock.
 func (t *Table) restore() (Repair, error) {
-	fault, err := t.fault()
+	fault, c, err := t.fault()
 	if err != nil || fault == "" {
 		return Repair{}, err
 	}
-	return t.repair(fault)
+	return t.repair(fault, c)
 }
 
-func (t *Table) repair(fault Fault) (Repair, error) {
+// repair mends a fault of a table, as it has been read.
+func (t *Table) repair(fault Fault, c content) (Repair, error) {
 	start := time.Now()
 	r := Repair{Fault: fault}
 	gap := fault != Lacking && fault != Elements
 	if fault != Lacking {
-		if err := t.remake(gap); err != nil {
+		if err := t.remake(gap, c); err != nil {
 			return Repair{}, err
 		}
 	}
@@ -79,7 +80,7 @@ const settle = 10 * time.Second
 
 // remake makes the table anew, with as much of what is open as a transaction
 // has room for. The rest is for complete.
-func (t *Table) remake(gap bool) error {
+func (t *Table) remake(gap bool, c content) error {
 	t.ends, t.incomplete = map[element]time.Time{}, true
 	now := t.clock.Monotonic()
 	if gap && t.can.labels {
@@ -99,14 +100,14 @@ func (t *Table) remake(gap bool) error {
 			o[e] = left
 		}
 	}
-	err := t.make(o)
+	err := t.make(o, c)
 	if err == nil || errors.Is(err, unix.EPERM) {
 		t.remember(o, err == nil)
 		t.incomplete = err != nil || !all
 		return err
 	}
 	// The kernel refuses some element: the table comes first.
-	return t.make(nil)
+	return t.make(nil, c)
 }
 
 // complete grants again what is open, if not all of it is there.
@@ -135,42 +136,42 @@ func (t *Table) complete() error {
 	return nil
 }
 
-// fault looks at the table, and says what is wrong with it. Somebody who
-// changes it during the look makes Keep look again.
-func (t *Table) fault() (Fault, error) {
+// fault looks at the table, and says what is wrong with it, and what it is.
+// Somebody who changes it during the look makes Keep look again.
+func (t *Table) fault() (Fault, content, error) {
 	if t.lost != nil {
-		return "", t.lost
+		return "", content{}, t.lost
 	}
 	c, err := read()
 	if err != nil {
-		return "", err
+		return "", content{}, err
 	}
 	if c.identity() == t.identity {
 		switch same, err := t.elementsAsMade(); {
 		case errors.Is(err, unix.ENOENT):
-			return Removed, nil // at this instant
+			return Removed, content{}, nil // at this instant
 		case err != nil:
-			return "", err
+			return "", c, err
 		case !same:
-			return Elements, nil
+			return Elements, c, nil
 		case t.incomplete:
-			return Lacking, nil
+			return Lacking, c, nil
 		}
-		return "", nil
+		return "", c, nil
 	}
 	s := c.standing()
 	if s.Kind == Owned && s.newer(t.made) {
 		t.lost = &OwnedError{Owned, s.Owner}
-		return "", t.lost
+		return "", c, t.lost
 	}
 	m, _ := c.mark()
 	switch {
 	case s.Kind == Absent:
-		return Removed, nil
+		return Removed, c, nil
 	case m != t.mark() || s.digest == t.digest:
-		return Replaced, nil
+		return Replaced, c, nil
 	}
-	return Changed, nil
+	return Changed, c, nil
 }
 
 // newer reports whether another process has made the table after a time, and not

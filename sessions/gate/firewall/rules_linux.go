@@ -156,9 +156,12 @@ func (b builder) knocks(cfg Config) {
 // ports, a connection to what listens there now.
 func (b builder) answersToSYN(cfg Config) {
 	for _, c := range b.judging(cfg) {
-		b.rule(c, TCP.match(), flags(flagSYN|flagACK, expr.CmpOpNeq, flagSYN), direction(reply), labelled(labelBegun), accept)
+		b.rule(c, TCP.match(), noBareSYN(), direction(reply), labelled(labelBegun), accept)
 	}
 }
+
+// noBareSYN matches what does not ask for a new connection.
+func noBareSYN() match { return flags(flagSYN|flagACK, expr.CmpOpNeq, flagSYN) }
 
 // early reports whether a port is judged before translation.
 func (b builder) early(p Port) bool {
@@ -219,6 +222,11 @@ func (b builder) port(p Port) *nftables.Chain {
 			lives = append(lives, labelled(labelGranted)...)
 		} else {
 			lives = append(direction(original), lives...)
+		}
+		if p.Protocol == TCP {
+			// The entry of a connection that was reset from behind the port
+			// stays for a while, and a SYN by the same ports counts to it.
+			lives = append(noBareSYN(), lives...)
 		}
 		b.rule(c, lives, accept)
 	}

@@ -183,7 +183,6 @@ func (t *Table) apply(o outcome) error {
 	}
 	type changes struct{ there, stay []nftables.SetElement }
 	of := map[string]*changes{}
-	timeouts := make(outcome, len(o))
 	for e, left := range o {
 		c := of[e.set]
 		if c == nil {
@@ -197,7 +196,7 @@ func (t *Table) apply(o outcome) error {
 		case there:
 			one.Timeout = another(one.Timeout, t.timeouts[e])
 		}
-		timeouts[e] = one.Timeout
+		t.timeouts[e] = one.Timeout
 		if left > 0 {
 			c.stay = append(c.stay, one)
 		}
@@ -210,11 +209,7 @@ func (t *Table) apply(o outcome) error {
 			return err
 		}
 	}
-	if err := t.commit(batch); err != nil {
-		return err
-	}
-	maps.Copy(t.timeouts, timeouts)
-	return nil
+	return t.commit(batch)
 }
 
 // another is a timeout in place of the last one. The kernel takes one that is

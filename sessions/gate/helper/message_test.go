@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
@@ -229,6 +230,27 @@ func TestHelloTellsWhatIsWrong(t *testing.T) {
 		if err := parseHello(row.reply, own); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestOtherReleases: a server of another release hears which version the holder
+// speaks, and nothing is touched.
+func TestOtherReleases(t *testing.T) {
+	claims := 0
+	s := session{Config: Config{Digest: Digest{1}, Clock: clock.System(), Claim: func() (Firewall, error) {
+		claims++
+		return nil, errors.New("claimed")
+	}}}
+	for name, b := range map[string][]byte{
+		"a later version": {byte(kindBegin), Version + 1, 1, 2, 3}, "an earlier one": {byte(kindBegin), Version - 1},
+	} {
+		reply, _, _ := s.handle(b)
+		if err := parseHello(reply, Digest{1}); !errors.Is(err, ErrOtherRelease) || claims != 0 {
+			t.Errorf("%s: %v, claimed %d times", name, err, claims)
+		}
+	}
+	if reply, _, _ := s.handle(appendBegin(nil, Digest{1})); claims != 1 || answer(reply[0]) != answerRefused {
+		t.Errorf("of this release: %q, claimed %d times", reply, claims)
 	}
 }
 

@@ -86,11 +86,22 @@ func (o *Operations) Kinds(client netip.Addr) []*Kind {
 	return o.kinds[0]
 }
 
+// ResponsePackets is how many packets a response has.
+func (k *Kind) ResponsePackets() int { return k.responses.Packets() }
+
 // ResponseDelay is that after each packet of a response.
 func (k *Kind) ResponseDelay() time.Duration { return k.responses.Delay() }
 
 // MaxKinds returns of how many kinds a packet can be at the most.
 func (o *Operations) MaxKinds() int { return max(len(o.kinds[0]), len(o.kinds[1]), 1) }
+
+// List returns all operations, in no order.
+func (o *Operations) List() (all []*Operation) {
+	for _, k := range o.kinds[0] { // each is asked for over both families
+		all = append(all, k.operations...)
+	}
+	return all
+}
 
 // IsResponse reports whether responses go to a port. Requests then do not.
 func (o *Operations) IsResponse(port uint16) bool {

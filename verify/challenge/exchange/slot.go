@@ -51,6 +51,10 @@ func (s *Server) Kind() *Kind { return s.kind }
 // operation's ID, while it is Requesting, of the response, while Challenged.
 func (s *Server) Known() int { return s.known }
 
+// Packets returns how many packets of the message that is due have come, without
+// duplicates.
+func (s *Server) Packets() int { return s.decoder.Count() }
+
 // Reset frees the exchange.
 func (s *Server) Reset() {
 	*s = Server{decoder: s.decoder}

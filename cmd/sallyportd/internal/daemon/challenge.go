@@ -28,34 +28,30 @@ import (
 	"sallyport/verify/wire"
 )
 
-// proofQueue is how many proofs wait for the gate. One more is dropped, and its
-// client starts over.
-const proofQueue = 1024
-
 // challenger is the challenge–response protocol, wired:
 // capture -> exchanges -> proofs -> gate.
 type challenger struct {
 	capture    *capture.Capture
 	table      *exchanges.Table
-	proofs     chan proof
+	proofs     *proofs
 	operations atomic.Pointer[operations]
-	execute    func(o gate.Order, service, operation string) error
+	execute    func([]order) []error
 	now        func() time.Time
 	log        *slog.Logger
-	lost       atomic.Uint64
-	mu         sync.Mutex // while a proof is carried out
+	mu         sync.Mutex // while proofs are carried out
 }
 
-// proof is what an exchange has proved, and for which address.
-type proof struct {
-	exchange.Grant
-	from netip.Addr
+// order is what an operation asks for.
+type order struct {
+	gate.Order
+	service, operation string // their names
 }
 
-// newChallenger takes the ports, from which nothing is heard before run. What an
-// operation asks for is done by execute, with the operation's ID.
-func newChallenger(cfg *config.Config, o operations, helped bool, execute func(o gate.Order, service, operation string) error, env Env) (c *challenger, err error) {
-	c = &challenger{proofs: make(chan proof, proofQueue), execute: execute, now: env.Clock.Boot, log: env.Log}
+// newChallenger takes the ports, from which nothing is heard before run. What
+// operations ask for is done by execute, all that waits at a time; it returns nil,
+// or the error of each.
+func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]order) []error, env Env) (c *challenger, err error) {
+	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, log: env.Log}
 	c.operations.Store(&o)
 	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
 	c.table, err = exchanges.New(exchanges.Config{
@@ -66,10 +62,8 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func(o
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
 		Grant: func(g exchange.Grant, from netip.Addr) {
-			select {
-			case c.proofs <- proof{g, from}:
-			default:
-				c.lost.Add(1)
+			if o, ok := c.operations.Load().byID[g.Operation().ID()]; ok {
+				c.proofs.put(o, proof{g, from})
 			}
 		},
 	})
@@ -97,6 +91,7 @@ func (c *challenger) update(o operations) {
 	c.mu.Lock() // what was being carried out is done
 	defer c.mu.Unlock()
 	c.operations.Store(&o)
+	c.proofs.keepClients(o)
 	c.table.Update(o.protocol)
 }
 
@@ -157,39 +152,54 @@ func (c *challenger) Take(packets []capture.Packet) {
 func (c *challenger) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error {
-		defer close(c.proofs)
+		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
 	})
 	g.Go(func() error {
-		for p := range c.proofs {
-			c.executeProof(p.Grant, p.from)
+		for range c.proofs.wake {
+			c.executeProofs(c.proofs.take())
 		}
+		c.executeProofs(c.proofs.take())
 		return nil
 	})
 	return g.Wait()
 }
 
-// executeProof does what an address has proved to have the right to.
-func (c *challenger) executeProof(g exchange.Grant, from netip.Addr) {
+// executeProofs does what addresses have proved to have the right to, all at a
+// time.
+func (c *challenger) executeProofs(all []proof) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id := g.Operation().ID()
-	o, ok := c.operations.Load().byID[id]
-	if !ok || o.protocol != g.Operation() || !o.Allows(from) {
-		return // it has gone meanwhile
+	operations := c.operations.Load()
+	orders := make([]order, 0, len(all))
+	for _, p := range all {
+		o, ok := operations.byID[p.Operation().ID()]
+		if !ok || o.protocol != p.Operation() || !o.Allows(p.from) {
+			continue // it has gone meanwhile
+		}
+		orders = append(orders, o.order(p))
 	}
-	do := gate.Order{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(from), Address: from},
-		For: o.OpenFor, Port: g.Port(),
+	if len(orders) == 0 {
+		return
 	}
+	errs := c.execute(orders)
+	for i, o := range orders {
+		if errs != nil && errs[i] != nil {
+			c.log.Error("an operation was not carried out", "operation", o.operation, "address", o.Grant.Address, "error", errs[i])
+			continue
+		}
+		c.log.Info("carried out", "operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address)
+	}
+}
+
+func (o operation) order(p proof) order {
+	do := order{service: o.Service, operation: o.ID, Order: gate.Order{
+		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from}, For: o.OpenFor, Port: p.Port(),
+	}}
 	if o.Close {
 		do.Action = gate.Close
 	}
-	if err := c.execute(do, o.Service, id); err != nil {
-		c.log.Error("an operation was not carried out", "operation", id, "address", from, "error", err)
-		return
-	}
-	c.log.Info("carried out", "operation", id, "client", do.Grant.Identifier, "address", from)
+	return do
 }
 
 // randomPort chooses ports that nothing of ours may have: none of requests and

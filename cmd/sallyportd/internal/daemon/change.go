@@ -66,6 +66,7 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 // prepareState leaves a record that is more careful than it has to be, should
 // the reload be aborted.
 func (s *Server) prepareState(_ context.Context, c *change) error {
+	s.markRekeyed(&c.plan)
 	return s.state.Raise(c.plan.slots)
 }
 
@@ -142,5 +143,9 @@ func (s *Server) commit(ctx context.Context, c change) (err error) {
 	for _, apply := range c.contents {
 		apply()
 	}
-	return c.ports()
+	if err := c.ports(); err != nil {
+		return err
+	}
+	_, err = s.begin(ctx)
+	return err
 }

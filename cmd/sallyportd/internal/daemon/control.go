@@ -36,7 +36,7 @@ func (s *Server) control(ctx context.Context, c Control) error {
 	})
 	g.Go(func() error {
 		err := admin.Serve(ctx, socket, admin.Handlers{
-			Reload: s.Reload, ReloadClients: s.ReloadClients, Restrict: s.Restrict, Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters,
+			Reload: s.settled(s.Reload), ReloadClients: s.settled(s.ReloadClients), Restrict: s.Restrict, Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters,
 		})
 		if err != nil {
 			log.Warn("no admin socket: \"sallyportd reload\" will not reach this server, SIGHUP will", "error", err)

@@ -27,7 +27,7 @@ type counter struct {
 func (s *Server) logCounters(ctx context.Context) {
 	ticker := time.NewTicker(countersPause)
 	defer ticker.Stop()
-	last := s.counters()
+	last, start := s.counters(), s.watchStart()
 	for more := true; more; {
 		select {
 		case <-ticker.C:
@@ -39,6 +39,7 @@ func (s *Server) logCounters(ctx context.Context) {
 			s.env.Log.Info("traffic", attrs...)
 		}
 		last = now
+		start.look(s)
 	}
 }
 
@@ -71,7 +72,8 @@ func (c *challenger) counters() (t counters) {
 		return nil
 	}
 	s := c.capture.Stats()
-	t = counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.lost.Load()}}
+	t = counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.proofs.counts.lost.Load()},
+		{"operation_limited", c.proofs.counts.limited.Load()}, {"operation_superseded", c.proofs.counts.superseded.Load()}}
 	for o, n := range c.table.Stats() {
 		t = append(t, counter{"exchange_" + exchanges.Outcome(o).String(), n})
 	}

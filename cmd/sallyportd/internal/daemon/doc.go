@@ -12,8 +12,10 @@
 //	                 and the List is let go of
 //	Run            the looks of services; then ingest, sessions and challenger,
 //	                 gate, counters, each of which ends after the one before it
-//	Serve          Run, and once the first ports are open: SIGHUP, the clients
-//	                 file, the admin socket
+//	Ready          the first ports are open, and the second is over up to which
+//	                 a start refuses knocks
+//	Serve          Run, and once it is ready: SIGHUP, the clients file, the admin
+//	                 socket
 //
 // A grant, from the decision to the kernel:
 //

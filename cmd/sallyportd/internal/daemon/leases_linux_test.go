@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -143,10 +144,13 @@ func elements() (n int, err error) {
 		return 0, err
 	}
 	table := &nftables.Table{Name: firewall.Name, Family: nftables.TableFamilyINet}
-	for _, name := range []string{"granted4", "granted6", "granted6net", "anyone4", "anyone6"} {
-		set, err := conn.GetSetByName(table, name)
-		if err != nil {
-			return 0, err
+	sets, err := conn.GetSets(table)
+	if err != nil {
+		return 0, err
+	}
+	for _, set := range sets {
+		if !strings.Contains(set.Name, "_granted") && !strings.HasSuffix(set.Name, "_anyone") {
+			continue
 		}
 		all, err := conn.GetSetElements(set)
 		if err != nil {

@@ -1,10 +1,8 @@
 package daemon
 
 import (
-	"fmt"
+	"hash/maphash"
 	"net/netip"
-
-	"github.com/cespare/xxhash/v2"
 
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -50,17 +48,28 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 // leaseOwner is the name under which a lease runs that an operation opens.
 // Operations that belong to no client have one for each address, so that one
 // closes what another has opened, and the limit of addresses for a client does
-// not count for all addresses together.
+// not count for all addresses together. Which addresses share a name is decided by
+// a seed that nobody knows: whoever has such an operation's secret cannot choose
+// addresses whose leases take the place of another address's.
 func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
 	if o.Client != "" {
 		copy(id[:], o.Client)
 		return id
 	}
 	// No client's identifier in a clients file begins so.
-	b := a.As16()
-	copy(id[:], fmt.Sprintf("#%03x", xxhash.Sum64(b[:])&0xfff))
+	n := maphash.Comparable(ownerSeed, a)
+	id[0] = '#'
+	for i := 1; i < len(id); i++ {
+		id[i] = ownerDigits[n%uint64(len(ownerDigits))]
+		n /= uint64(len(ownerDigits))
+	}
 	return id
 }
+
+const ownerDigits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+
+// ownerSeed is new at each start: leases do not outlive the process.
+var ownerSeed = maphash.MakeSeed()
 
 // ownerless reports whether a lease belongs to no client.
 func ownerless(id wire.Identifier) bool { return id[0] == '#' }

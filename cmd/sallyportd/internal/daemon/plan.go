@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"time"
-
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/ingest"
@@ -19,7 +17,6 @@ import (
 type plan struct {
 	terms    ingest.Terms
 	slots    []sessions.Client
-	doubt    time.Time
 	leases   map[access.ServiceID]gate.Terms
 	isClient map[wire.Identifier]bool
 	// Those who leave, and which of them are followed by another client of their

@@ -30,7 +30,7 @@ func (s *Server) Serve(ctx context.Context, c Control) error {
 	})
 	g.Go(func() error {
 		select {
-		case <-s.ingest.Ready():
+		case <-s.Ready():
 			s.logServing()
 			return s.control(ctx, c)
 		case <-ctx.Done():
@@ -75,6 +75,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error { return s.become(ctx) })
 	ingestEnded := stage(ctx, s.ingest.Run)
 	decided := stage(ingestEnded, func(done context.Context) error {
 		var g errgroup.Group

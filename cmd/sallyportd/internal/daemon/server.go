@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type Server struct {
 	ingest    *ingest.Server
 	sessions  *sessions.Sessions
 	state     *state.Store
+	start     start
 	gate      announcing
 	services  []service
 	helper    *helper.Client // nil: none, and no firewall
@@ -59,6 +61,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		return nil, err
 	}
 	s := &Server{env: env, helper: h}
+	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.terms.Rules.Table
 	if err := s.openState(ctx, cfg, &p); err != nil {
@@ -80,7 +83,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		workers = runtime.GOMAXPROCS(0)
 	}
 	s.sessions, err = sessions.New(sessions.Config{
-		Clients: p.slots, Shards: workers, Doubt: p.doubt.Unix(), Gate: s.gate, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
+		Clients: p.slots, Shards: workers, Start: s.start.of(env.Clock.Wall), Gate: s.gate, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -124,14 +127,8 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 	if err != nil {
 		return err
 	}
-	gap := s.state.Gap()
-	p.doubt = gap.Lost
-	if gap.Doubt > 0 && now.Add(gap.Doubt).After(p.doubt) {
-		p.doubt = now.Add(gap.Doubt)
-	}
-	if doubt := p.doubt; doubt.After(now) {
-		s.env.Log.Warn("nonces may have been used of which no record is left: knocks are refused that are stamped up to a time", "stamped_until", doubt.UTC().Format(time.RFC3339))
-	}
+	s.start.gap = s.state.Gap()
+	s.start.tell(now, s.env.Log)
 	if err := s.state.Raise(p.slots); err != nil {
 		s.state.Close()
 		return err
@@ -181,18 +178,37 @@ func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []ac
 	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
 }
 
-// execute does what an operation asks for of a service.
-func (s *Server) execute(o gate.Order, service, operation string) error {
-	if s.gate.admit != nil && o.Action == gate.Open && o.Port == 0 {
-		if err := s.gate.admit([]sessions.Grant{o.Grant}); err != nil {
-			return err
+// execute does what operations ask for, as far as the addresses that it lets in
+// are recorded.
+func (s *Server) execute(orders []order) []error {
+	if s.gate.admit != nil {
+		var grants []sessions.Grant
+		for _, o := range orders {
+			if o.Action == gate.Open && o.Port == 0 {
+				grants = append(grants, o.Grant)
+			}
+		}
+		if err := s.gate.admit(grants); err != nil {
+			errs := slices.Repeat([]error{err}, len(orders))
+			for i, o := range orders {
+				if o.Action == gate.Close {
+					errs[i] = s.gate.Do(o.Order)
+				}
+			}
+			return errs
 		}
 	}
-	if err := s.gate.Do(o); err != nil || o.Action == gate.Close {
-		return err
+	all := make([]gate.Order, len(orders))
+	for i, o := range orders {
+		all[i] = o.Order
 	}
-	s.gate.announce(o.Grant, operation, []string{service})
-	return nil
+	errs := s.gate.DoAll(all)
+	for i, o := range orders {
+		if o.Action == gate.Open && (errs == nil || errs[i] == nil) {
+			s.gate.announce(o.Grant, o.operation, []string{o.service})
+		}
+	}
+	return errs
 }
 
 func (s *Server) warnUnusable(p plan) {
@@ -201,8 +217,10 @@ func (s *Server) warnUnusable(p plan) {
 	}
 }
 
-// Ready is closed once Run has opened, or tried to open, the first knock ports.
-func (s *Server) Ready() <-chan struct{} { return s.ingest.Ready() }
+// Ready is closed once Run has opened, or tried to open, the first knock ports,
+// and the second is over up to whose end a start refuses knocks: a client with a
+// right clock that knocks from then on gets in, unless the start doubts more.
+func (s *Server) Ready() <-chan struct{} { return s.start.ready }
 
 // Sessions returns how many knocks had which outcome.
 func (s *Server) Sessions() [sessions.Outcomes]uint64 { return s.sessions.Stats() }

@@ -2,16 +2,13 @@ package daemon
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"sallyport/bench/netns"
 	"sallyport/sessions"
-	"sallyport/sessions/state"
 	"sallyport/verify/replay"
 	"sallyport/verify/wire"
 )
@@ -67,46 +64,5 @@ func TestFullDisk(t *testing.T) {
 	w.until(t, "a knock with room again", w.listening)
 	if w.opened() != 1 {
 		t.Errorf("opened %d times", w.opened())
-	}
-}
-
-// TestDoubt: after the crash of a relaxed server, what may have been used
-// without a record is refused, and nothing else.
-func TestDoubt(t *testing.T) {
-	t.Parallel()
-	if !netns.Enter(t) {
-		return
-	}
-	crashed := t.TempDir()
-	w := newWorld(t, func(set *setup) {
-		running := filepath.Join(crashed, "running")
-		s, err := state.Open(t.Context(), state.Config{
-			Dir: running, Relaxed: true, Now: time.Now().Add(-time.Hour), Log: slog.New(slog.DiscardHandler), Wait: time.Second,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		set.stateDir, set.keys = filepath.Join(crashed, "left"), "durability = \"relaxed\""
-		if err := errors.Join(os.CopyFS(set.stateDir, os.DirFS(running)), s.Close()); err != nil {
-			t.Fatal(err)
-		}
-	})
-	doubtful := func() uint64 { return w.server.sessions.Stats()[sessions.Doubtful] }
-	// The start was at second 20; a knock of second 75 may be that of a client
-	// whose clock runs ahead, captured before the crash.
-	for _, second := range []int{25, 75} {
-		w.clock.SetSecond(second)
-		w.moved(t)
-		before := doubtful()
-		w.sendSequence(t, "com1", uint32(100*second))
-		w.until(t, "the refusals", func() bool { return doubtful() == before+3 })
-	}
-	if w.opened() != 0 {
-		t.Error("opened")
-	}
-	w.clock.SetSecond(85)
-	w.moved(t)
-	if _, err := w.knock(t.Context(), w.profile("com1", server4), 0); err != nil {
-		t.Errorf("when it is over: %v", err)
 	}
 }

@@ -57,6 +57,11 @@ func (c *hostClock) SetSecond(s int) {
 	c.host.Step(c.base.Add(time.Duration(s)*time.Second + 100*time.Millisecond).Sub(now))
 }
 
+// pass lets the time pass until such a second, on all clocks.
+func (c *hostClock) pass(s int) {
+	c.host.Suspend(max(c.base.Add(time.Duration(s)*time.Second+100*time.Millisecond).Sub(c.Now()), 0))
+}
+
 func TestMain(m *testing.M) {
 	netns.Together(4) // most of them wait, for leases or a network
 	os.Exit(m.Run())
@@ -78,6 +83,8 @@ type setup struct {
 	web       string // and of its web server
 	stateDir  string
 	list      clients.List // com1 to com4
+	lost      bool         // there is no state file
+	log       *slog.Logger
 }
 
 // newWorld starts a server with clients com1 to com4 in the test's namespace.
@@ -87,7 +94,7 @@ func newWorld(t *testing.T, change func(*setup)) *world {
 	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24", server6 + "/64", "fe80::1/64"}},
 		w.host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "fe80::2/64"}})
 	w.clock.SetSecond(20)
-	set := setup{ports: 3, stateDir: t.TempDir()}
+	set := setup{ports: 3, stateDir: t.TempDir(), log: slog.New(slog.DiscardHandler)}
 	for i := range 4 {
 		id := fmt.Sprintf("com%d", i+1)
 		set.list = append(set.list, clients.Client{Identifier: wire.Identifier([]byte(id)), Secret: []byte("secret of " + id)})
@@ -112,10 +119,12 @@ listen = "[::]:%s"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := state.Create(set.stateDir); err != nil && !errors.Is(err, fs.ErrExist) {
-		t.Fatal(err)
+	if !set.lost {
+		if err := state.Create(set.stateDir); err != nil && !errors.Is(err, fs.ErrExist) {
+			t.Fatal(err)
+		}
 	}
-	if w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: w.clock.host.Clock(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: w.clock.host.Clock(), Log: set.log}); err != nil {
 		t.Fatal(err)
 	}
 	w.capture = record(t, w.host, "cli")

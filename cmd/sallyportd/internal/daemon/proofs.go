@@ -1,0 +1,145 @@
+package daemon
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/challenge/exchange"
+)
+
+// proofsPerOperation is how many proofs of an operation wait for the gate. One
+// more is dropped, and its client starts over.
+const proofsPerOperation = 256
+
+// proof is what an exchange has proved, and for which address.
+type proof struct {
+	exchange.Grant
+	from netip.Addr
+}
+
+// prover is whose proofs count together: a client; of an operation that belongs
+// to none the operation, with the address or the /64. Nobody delays the others, as
+// package sessions has it for knocks: one proof waits of a prover for a service
+// and family, the newest, and each prover has a bucket.
+type prover struct {
+	client string
+	nobody string // the operation
+	from   netip.Prefix
+}
+
+func (o operation) prover(a netip.Addr) prover {
+	if o.Client != "" {
+		return prover{client: o.Client}
+	}
+	bits := a.BitLen()
+	if a.Is6() && !a.IsLinkLocalUnicast() {
+		bits = access.PrefixNetwork
+	}
+	prefix, _ := a.WithZone("").Prefix(bits) // of a valid address it does not fail
+	return prover{nobody: o.ID, from: prefix}
+}
+
+// spot is where a prover's proof waits.
+type spot struct {
+	prover
+	service access.ServiceID
+	ipv6    bool
+}
+
+// proofs are those that wait for the gate. One goroutine puts, another one takes.
+type proofs struct {
+	now    func() time.Time
+	wake   chan struct{} // closed at the end
+	counts struct{ lost, limited, superseded atomic.Uint64 }
+
+	mu      sync.Mutex
+	list    []proof
+	at      map[spot]int
+	waiting map[string]int // by operation
+	// The buckets of clients, of which there are as many as have operations; and
+	// those of nobody's operations, which share a fixed number, hashed by a seed
+	// that nobody knows.
+	clients map[string]*sessions.Bucket
+	others  [4096]sessions.Bucket
+	seed    maphash.Seed
+}
+
+func newProofs(now func() time.Time) *proofs {
+	return &proofs{
+		now: now, wake: make(chan struct{}, 1), at: map[spot]int{}, waiting: map[string]int{},
+		clients: map[string]*sessions.Bucket{}, seed: maphash.MakeSeed(),
+	}
+}
+
+// put adds the proof of an operation, or drops and counts it. It never blocks.
+func (p *proofs) put(o operation, next proof) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	who := o.prover(next.from)
+	if !p.bucket(who).Take(p.now(), sessions.Limit{}) {
+		p.counts.limited.Add(1)
+		return
+	}
+	s := spot{who, o.service, next.from.Is6()}
+	if i, ok := p.at[s]; ok {
+		p.waiting[p.list[i].Operation().ID()]--
+		p.waiting[o.ID]++
+		p.list[i] = next
+		p.counts.superseded.Add(1)
+		return
+	}
+	if p.waiting[o.ID] >= proofsPerOperation {
+		p.counts.lost.Add(1)
+		return
+	}
+	p.waiting[o.ID]++
+	p.at[s] = len(p.list)
+	p.list = append(p.list, next)
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *proofs) bucket(who prover) *sessions.Bucket {
+	if who.client == "" {
+		return &p.others[maphash.Comparable(p.seed, who)%uint64(len(p.others))]
+	}
+	b := p.clients[who.client]
+	if b == nil {
+		b = new(sessions.Bucket)
+		p.clients[who.client] = b
+	}
+	return b
+}
+
+// take returns all that waits.
+func (p *proofs) take() []proof {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.list
+	p.list = nil
+	clear(p.at)
+	clear(p.waiting)
+	return list
+}
+
+// keepClients forgets the buckets of clients that have no operation any more.
+func (p *proofs) keepClients(o operations) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	has := map[string]bool{}
+	for _, op := range o.byID {
+		has[op.Client] = true
+	}
+	for id := range p.clients {
+		if !has[id] {
+			delete(p.clients, id)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/challenge/exchange"
+)
+
+// proven is an operation, and what an exchange of it has proved.
+type proven struct {
+	operation
+	grant exchange.Grant
+}
+
+func prove(t *testing.T, id, client, service string) (p proven) {
+	t.Helper()
+	o, err := exchange.NewOperation(id, "secret of "+id, exchange.Unilateral, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, server := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	c, err := exchange.NewClient(o, a, server, [exchange.NonceSize]byte{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := exchange.ParseRequest(o, false, c.Request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	challenge, pending, err := request.Challenge(nil, a, server, [exchange.NonceSize]byte{1}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := c.Answer(challenge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant, ok := pending.Verify(answer.Response)
+	if !ok {
+		t.Fatal("not granted")
+	}
+	return proven{operation{Operation: config.Operation{ID: id, Client: client, Service: service}, service: access.ID(service), protocol: o}, grant}
+}
+
+// anAddress is one of a /64, by number.
+func anAddress(network, host uint32) netip.Addr {
+	b := [16]byte{0x20, 0x01, 0x0d, 0xb8}
+	binary.BigEndian.PutUint32(b[4:], network)
+	binary.BigEndian.PutUint32(b[12:], host)
+	return netip.AddrFrom16(b)
+}
+
+// TestProofsWaitFairly: whoever proves operations over and over, from addresses
+// that change, has one proof wait for each service and family, and no more than a
+// bucket allows; every other prover's waits as well.
+func TestProofsWaitFairly(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for name, c := range map[string]struct {
+		insider, closes, honest proven
+		from                    func(i uint32) netip.Addr // of the insider
+	}{
+		"a client, that opens and closes by turns": {
+			prove(t, "ssh-evil-", "evil", "ssh"), prove(t, "ssh-evil-close", "evil", "ssh"), prove(t, "ssh-alice", "alic", "ssh"),
+			func(i uint32) netip.Addr { return anAddress(i, i) },
+		},
+		"an operation of nobody's, and a /64": {
+			prove(t, "web-for-all", "", "web"), prove(t, "web-closes-all", "", "web"), prove(t, "web-for-some", "", "web"),
+			func(i uint32) netip.Addr { return anAddress(7, i) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProofs(func() time.Time { return now })
+			carriedOut, honest := 0, 0
+			for i := range uint32(10_000) { // a second of them, and a batch each 20 ms
+				o := c.insider
+				if i%2 == 1 {
+					o = c.closes
+				}
+				p.put(o.operation, proof{o.grant, c.from(i)})
+				if i%100 == 0 {
+					p.put(c.honest.operation, proof{c.honest.grant, netip.AddrFrom4([4]byte{10, 0, byte(i / 10000), byte(i / 100)})})
+				}
+				now = now.Add(100 * time.Microsecond)
+				if i%200 != 199 {
+					continue
+				}
+				for _, q := range p.take() {
+					if q.Operation() == c.honest.protocol {
+						honest++
+					} else {
+						carriedOut++
+					}
+				}
+			}
+			// Two provers' worth at the most: each operation of nobody's has its own.
+			if most := 2 * (sessions.DefaultBurst + 6); carriedOut > most || carriedOut == 0 {
+				t.Errorf("%d of the insider were carried out", carriedOut)
+			}
+			if c.honest.Client == "" && honest != 100 {
+				t.Errorf("%d of 100 addresses were carried out", honest)
+			}
+			if c.honest.Client != "" && honest == 0 {
+				t.Error("the honest client's were not carried out")
+			}
+			if p.counts.limited.Load() < 9_000 || p.counts.lost.Load() != 0 {
+				t.Errorf("%d limited, %d lost", p.counts.limited.Load(), p.counts.lost.Load())
+			}
+		})
+	}
+}
+
+// TestTheNewestProofWaits, of each service and family.
+func TestTheNewestProofWaits(t *testing.T) {
+	p := newProofs(time.Now)
+	open, shut, web := prove(t, "ssh-alice", "alic", "ssh"), prove(t, "ssh-close", "alic", "ssh"), prove(t, "web-alice", "alic", "web")
+	four, other, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")
+	p.put(open.operation, proof{open.grant, four})
+	p.put(web.operation, proof{web.grant, four})
+	p.put(open.operation, proof{open.grant, six})
+	p.put(shut.operation, proof{shut.grant, other})
+	got := p.take()
+	want := []proof{{shut.grant, other}, {web.grant, four}, {open.grant, six}}
+	if len(got) != len(want) || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] || p.counts.superseded.Load() != 1 {
+		t.Errorf("got %v", got)
+	}
+	if len(p.wake) != 1 || len(p.take()) != 0 {
+		t.Error("taken twice")
+	}
+}
+
+// TestProofsAreBounded: an operation of nobody's has room for some, from however
+// many networks, and the others have theirs.
+func TestProofsAreBounded(t *testing.T) {
+	p := newProofs(time.Now)
+	shared, alice := prove(t, "web-for-all", "", "web"), prove(t, "ssh-alice", "alic", "ssh")
+	for i := range uint32(3 * proofsPerOperation) {
+		p.put(shared.operation, proof{shared.grant, anAddress(i, 1)})
+	}
+	p.put(alice.operation, proof{alice.grant, netip.MustParseAddr("192.0.2.1")})
+	if got := p.take(); len(got) != proofsPerOperation+1 || p.counts.lost.Load()+p.counts.limited.Load() != 2*proofsPerOperation {
+		t.Errorf("%d wait, %d lost, %d limited", len(got), p.counts.lost.Load(), p.counts.limited.Load())
+	}
+	p.keepClients(operations{})
+	if len(p.clients) != 0 {
+		t.Errorf("buckets of clients without an operation: %v", p.clients)
+	}
+}
+
+// TestOwnersOfNobodysLeases are the same for an address, and few addresses share
+// one.
+func TestOwnersOfNobodysLeases(t *testing.T) {
+	o := prove(t, "web-for-all", "", "web").operation
+	names := map[string]bool{}
+	const addresses = 2000
+	for i := range uint32(addresses) {
+		a := anAddress(1, i)
+		id := o.leaseOwner(a)
+		if !ownerless(id) || id != o.leaseOwner(a) || strings.ContainsFunc(id.String(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+			t.Fatalf("%s has %q, and then %q", a, id, o.leaseOwner(a))
+		}
+		names[id.String()] = true
+	}
+	if len(names) < addresses*95/100 {
+		t.Errorf("%d names of %d addresses", len(names), addresses)
+	}
+}

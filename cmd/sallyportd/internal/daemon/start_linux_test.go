@@ -1,0 +1,220 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions"
+	"sallyport/sessions/client"
+	"sallyport/sessions/state"
+	"sallyport/verify/replay"
+	"sallyport/verify/wire"
+)
+
+// served makes a state file that a server has had, with entries, and returns
+// what was left of it: by the end of the server, or by a crash.
+func served(t *testing.T, relaxed, crash bool, entries ...sessions.Entry) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	running, left := filepath.Join(dir, "running"), filepath.Join(dir, "left")
+	if err := state.Create(running); err != nil {
+		t.Fatal(err)
+	}
+	s, err := state.Open(t.Context(), state.Config{
+		Dir: running, Relaxed: relaxed, Now: time.Now(), Log: slog.New(slog.DiscardHandler), Wait: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Record(entries)
+	if crash {
+		err = errors.Join(err, os.CopyFS(left, os.DirFS(running)), s.Close())
+	} else {
+		err = errors.Join(err, s.Close(), os.CopyFS(left, os.DirFS(running)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// TestStartIsAGap: a sequence that was sent while no server listened opens
+// nothing for whoever plays it after the start, and a client that knocks once the
+// server is ready gets in by its first attempt.
+func TestStartIsAGap(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, func(set *setup) { set.stateDir = served(t, false, false) })
+	started := w.clock.base.Add(20 * time.Second) // the second in which the world's clock begins
+	overheard, err := client.Sequence(w.profile("com1", server4), started, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send(t, "198.51.100.3", server4, overheard)
+	w.until(t, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	if w.opened() != 0 {
+		t.Error("what was overheard before the start opens")
+	}
+	w.sendSequence(t, "com1", 20)
+	w.until(t, "the opening", func() bool { return w.opened() == 1 })
+}
+
+// TestFreshStart: nothing was ever sent to a server that has never run, so it is
+// ready without a pause.
+func TestFreshStart(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, nil)
+	w.sendSequence(t, "com1", 20)
+	w.until(t, "the opening", func() bool { return w.opened() == 1 })
+	if gap := w.server.start.gap; !gap.Fresh {
+		t.Errorf("%+v", gap)
+	}
+}
+
+// TestLostStamps: after the crash of a relaxed server what may have been used
+// without a record is refused, as far as any knock that was accepted was stamped,
+// and nothing else.
+func TestLostStamps(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	// A client whose clock runs ahead of the server's, by what the world's clock
+	// shows at the start.
+	ahead := time.Now().Truncate(time.Minute).Add(72 * time.Second)
+	w := newWorld(t, func(set *setup) {
+		var window replay.Window
+		window.Accept(5)
+		set.stateDir = served(t, true, true, sessions.Entry{
+			Identifier: wire.Identifier([]byte("com2")), Mark: 5, Ring: window.Ring(), Stamp: uint32(ahead.Unix()),
+		})
+		set.keys = "durability = \"relaxed\""
+	})
+	lost := int(w.server.start.gap.Lost.Sub(w.clock.base) / time.Second)
+	if lost < 70 || lost > 140 {
+		t.Fatalf("lost until second %d", lost)
+	}
+	doubtful := func() uint64 { return w.server.sessions.Stats()[sessions.Doubtful] }
+	for i, second := range []int{25, lost} {
+		w.clock.SetSecond(second)
+		w.moved(t)
+		w.sendSequence(t, "com1", uint32(100*second))
+		w.until(t, "the refusals", func() bool { return doubtful() == uint64(3*(i+1)) })
+	}
+	if w.opened() != 0 {
+		t.Error("opened")
+	}
+	w.clock.SetSecond(lost + 1)
+	w.moved(t)
+	w.sendSequence(t, "com1", 100_000)
+	w.until(t, "the opening", func() bool { return w.opened() == 1 })
+}
+
+// TestLossIsDoubted: a server whose state is missing refuses what is stamped up
+// to a minute after its start, by whatever its clock shows then: one that was set
+// back by hours locks nobody out for hours.
+func TestLossIsDoubted(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, func(set *setup) { set.stateDir, set.lost = filepath.Join(t.TempDir(), "none"), true })
+	const back = -8 * time.Hour
+	w.clock.host.Step(back)
+	w.clock.base = w.clock.base.Add(back)
+	base := uint32(0)
+	for _, row := range []struct {
+		second int
+		opens  uint64
+	}{{25, 0}, {72, 0}, {83, 1}} {
+		w.clock.pass(row.second)
+		w.moved(t)
+		base += 10
+		before := w.server.sessions.Stats()
+		w.sendSequence(t, "com1", base)
+		w.until(t, "the decision", func() bool {
+			now := w.server.sessions.Stats()
+			return now[sessions.Doubtful]-before[sessions.Doubtful] == 3 || now[sessions.Opened] > before[sessions.Opened]
+		})
+		if got := w.opened(); got != row.opens {
+			t.Errorf("second %d: opened %d", row.second, got)
+		}
+	}
+}
+
+// logText is a log that a server writes while a test reads it.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// take returns what was written since the last call.
+func (l *logText) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
+}
+
+// TestStartIsTold: once a minute, while knocks are refused because of it; and if
+// the clock was set, or is behind what it has shown before.
+func TestStartIsTold(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	var text logText
+	w := newWorld(t, func(set *setup) {
+		set.stateDir = served(t, false, false, sessions.Entry{Identifier: wire.Identifier([]byte("com2")), Ring: replay.Ring{1}, Stamp: uint32(time.Now().Add(time.Hour).Unix())})
+		set.log = slog.New(slog.NewTextHandler(&text, nil))
+	})
+	watch := w.server.watchStart()
+	look := func() string {
+		text.take()
+		watch.look(w.server)
+		return text.take()
+	}
+	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "is behind a knock") {
+		t.Errorf("a clock that is behind: %q", got)
+	}
+	w.clock.host.Step(2 * time.Hour)
+	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "was set") || !strings.Contains(got, "by=2h0m0") {
+		t.Errorf("a step: %q", got)
+	}
+	if got := look(); got != "" {
+		t.Errorf("nothing: %q", got)
+	}
+	w.clock.base = w.clock.base.Add(2 * time.Hour)
+	w.moved(t)
+	packets, err := client.Sequence(w.profile("com1", server4), w.clock.Now().Add(-10*time.Second), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send(t, "198.51.100.3", server4, packets)
+	w.until(t, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "refused=3") || !strings.Contains(got, "stamped_until=") {
+		t.Errorf("refused knocks: %q", got)
+	}
+	if got := look(); got != "" {
+		t.Errorf("none since: %q", got)
+	}
+}

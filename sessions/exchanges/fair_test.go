@@ -1,0 +1,213 @@
+package exchanges
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"sallyport/verify/challenge/exchange"
+)
+
+// hold is an exchange of an insider, with all packets of the response but the
+// last one sent.
+type hold struct {
+	p     *peer
+	first []uint16
+}
+
+func (w *world) hold(o *exchange.Operation, from string) (h hold) {
+	h.p = w.peer(o, "2001:db8:1::7", from, fixed(5000))
+	w.sent = nil
+	h.p.send(h.p.requestPorts())
+	if len(w.sent) == 0 {
+		return h // no room
+	}
+	response := h.p.responsePorts()
+	h.first = response[:1]
+	h.p.send(response[:len(response)-1])
+	return h
+}
+
+// fromNetwork returns the i-th /64, with an address in it.
+func fromNetwork(network, address uint32) string {
+	b := [16]byte{0x20, 0x01, 0x0d, 0xb8}
+	binary.BigEndian.PutUint32(b[4:], network)
+	binary.BigEndian.PutUint32(b[12:], address)
+	return netip.AddrFrom16(b).String()
+}
+
+// letIn has honest clients of an operation do an exchange each, from addresses
+// of their own.
+func (w *world) letIn(o *exchange.Operation, n int) (granted int) {
+	for i := range n {
+		w.sent, w.granted = nil, nil
+		p := w.peer(o, "10.0.0.7", netip.AddrFrom4([4]byte{203, 0, byte(113 + i/200), byte(1 + i%200)}).String(), fixed(5000))
+		p.send(p.requestPorts())
+		if len(w.sent) == 0 {
+			continue
+		}
+		p.send(p.responsePorts())
+		granted += len(w.granted)
+		w.now = w.now.Add(10 * time.Millisecond)
+	}
+	return granted
+}
+
+func fairWorld(t *testing.T, slots int) (w *world, mine, theirs *exchange.Operation) {
+	mine, theirs = operation(t, "ssh-insider", exchange.NATAware, false), operation(t, "ssh-honest-", exchange.NATAware, false)
+	self := netip.MustParseAddr("2001:db8::1")
+	w = newWorld(t, func(c *Config) { c.Slots = slots; c.Public6 = self }, mine, theirs)
+	w.public6 = self
+	return w, mine, theirs
+}
+
+// TestOneNetworkDoesNotFillTheTable: whoever has an operation's secret and a /64
+// has a bucket, and no more; and duplicates hold nothing for ever.
+func TestOneNetworkDoesNotFillTheTable(t *testing.T) {
+	w, mine, theirs := fairWorld(t, 64)
+	var held []hold
+	for i := range uint32(64) {
+		held = append(held, w.hold(mine, fromNetwork(1, i)))
+	}
+	used := map[int]int{}
+	for i := range w.slots {
+		if s := &w.slots[i]; s.State() == exchange.Challenged && !s.stale(w.now) {
+			used[i/w.ways]++
+		}
+	}
+	if len(used) != 1 {
+		t.Errorf("a /64 has slots of %d buckets: %v", len(used), used)
+	}
+	if got := w.letIn(theirs, 50); got != 50 {
+		t.Errorf("%d of 50 honest clients were let in", got)
+	}
+	// An hour of one duplicate for each, as often as it takes.
+	for range 720 {
+		w.now = w.now.Add(5 * time.Second)
+		for _, h := range held {
+			h.p.send(h.first)
+		}
+	}
+	for i := range w.slots {
+		if s := &w.slots[i]; s.State() == exchange.Challenged && !s.stale(w.now) {
+			t.Fatalf("slot %d is held by duplicates", i)
+		}
+	}
+}
+
+// TestOneOperationDoesNotFillTheTable: whoever has one operation's secret, and
+// any number of networks, keeps no other operation's clients out, while it begins
+// new exchanges all the time.
+func TestOneOperationDoesNotFillTheTable(t *testing.T) {
+	w, mine, theirs := fairWorld(t, 64)
+	network := uint32(0)
+	for range 40 {
+		for range 200 {
+			network++
+			w.hold(mine, fromNetwork(network, 1))
+		}
+		if got := w.letIn(theirs, 5); got != 5 {
+			t.Errorf("after %d networks %d of 5 honest clients were let in", network, got)
+		}
+	}
+}
+
+// TestAnExchangeHasAnEnd: also one of which a new packet comes now and then.
+func TestAnExchangeHasAnEnd(t *testing.T) {
+	o := operation(t, "ssh-alice", exchange.NATAware, false)
+	w := newWorld(t, nil, o)
+	p := w.peer(o, "10.0.0.7", victim, fixed(5000))
+	p.send(p.requestPorts())
+	response := p.responsePorts()
+	for _, port := range response {
+		p.send([]uint16{port})
+		w.now = w.now.Add(responseTime / 2)
+	}
+	if len(w.granted) != 0 || w.Stats()[Taken] > uint64(len(p.requestPorts())+4) {
+		t.Errorf("granted %v, %v", w.granted, w.Stats())
+	}
+}
+
+// TestReserve: while strangers use all challenges up, an address that has proved
+// itself gets one. Whoever imitates it takes from its share alone.
+func TestReserve(t *testing.T) {
+	o, other := operation(t, "ssh-alice", exchange.NATAware, false), operation(t, "web-alice-", exchange.NATAware, false)
+	w := newWorld(t, func(c *Config) { c.Rate = 100; c.Slots = 1 << 14 }, o, other)
+	strangers := func(n int) {
+		for range n {
+			p := w.peer(o, "10.0.0.7", anyAddress().String(), fixed(4000))
+			for _, port := range p.requestPorts() {
+				w.Take(p.source(), netip.AddrPortFrom(server, port), w.now)
+			}
+		}
+	}
+	ask := func(o *exchange.Operation, from string) (answered bool) {
+		strangers(200) // 20 challenges leave at once
+		before := len(w.sent)
+		p := w.peer(o, "10.0.0.7", from, fixed(5000))
+		for _, port := range p.requestPorts() {
+			w.Take(p.source(), netip.AddrPortFrom(server, port), w.now)
+		}
+		if len(w.sent) == before {
+			return false
+		}
+		p.send(p.responsePorts())
+		return true
+	}
+	const another = "198.51.100.77"
+	for _, from := range []string{victim, another} {
+		p := w.peer(o, "10.0.0.7", from, fixed(5000))
+		p.send(p.requestPorts())
+		p.send(p.responsePorts())
+	}
+	if len(w.granted) != 2 {
+		t.Fatalf("granted %v", w.granted)
+	}
+	if !ask(o, victim) || len(w.granted) != 3 {
+		t.Errorf("who has proved itself is not answered: %v", w.Stats())
+	}
+	if ask(o, attacker) {
+		t.Error("who has proved nothing is answered")
+	}
+	if ask(other, victim) {
+		t.Error("who has proved another operation is answered")
+	}
+	// Requests in the victim's name.
+	before := len(w.sent)
+	for range 100 {
+		p := w.peer(o, "10.0.0.7", victim, fixed(6000))
+		for _, port := range p.requestPorts() {
+			w.Take(p.source(), netip.AddrPortFrom(server, port), w.now)
+		}
+	}
+	if n := len(w.sent) - before; n > perProved.Burst {
+		t.Errorf("%d challenges to one address", n)
+	}
+	w.now = w.now.Add(time.Second)
+	if !ask(o, another) {
+		t.Errorf("another one that has proved itself is not answered: %v", w.Stats())
+	}
+}
+
+// TestReserveIsOfOneOperation: many addresses that prove one take no place of
+// another's.
+func TestReserveIsOfOneOperation(t *testing.T) {
+	w, mine, theirs := fairWorld(t, 1<<12)
+	at := func(a netip.Addr) packet { return packet{source: netip.AddrPortFrom(a, 5000), now: w.now} }
+	honest := at(netip.MustParseAddr(victim))
+	w.reserve.proved(theirs, honest)
+	for i := range uint32(10_000) {
+		w.now = w.now.Add(time.Microsecond)
+		w.reserve.proved(mine, at(netip.MustParseAddr(fromNetwork(i, 1))))
+	}
+	if !w.reserve.take(theirs, honest) {
+		t.Error("the honest client's place is gone")
+	}
+	if last := at(netip.MustParseAddr(fromNetwork(9999, 77))); !w.reserve.take(mine, last) {
+		t.Error("another address of the same /64 is not known")
+	}
+	if n := testing.AllocsPerRun(100, func() { w.reserve.take(theirs, honest); w.reserve.proved(theirs, honest) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
