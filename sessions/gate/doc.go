@@ -29,10 +29,16 @@
 // A TCP or UDP enforcer has its port from Prepare to Close, open or not (package
 // heldport): another program there would be the service for its clients.
 //
+// A connection or flow of an enforcer in this process belongs to the clients by
+// whose leases it came in (access.Owners); a revocation ends those of the client.
+// Of the firewall, which knows addresses alone, all from the addresses that the
+// client had end, which the caller remembers (ServiceConfig.Past).
+//
 // A reload is decided before anything changes (update.go, reload.go):
 //
 //	Services.Prepare  all that can fail; whom the new terms let in is let in
-//	  Restrict        new clients have their restrictions before they can knock
+//	  Restrict        new clients have their restrictions before they can knock,
+//	                  and those that are gone open nothing
 //	  Commit          the new terms are in force; removed clients lose everything
 //	  Abort           instead of both: the old terms stay
 //

@@ -3,6 +3,7 @@ package gate
 import (
 	"maps"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
@@ -39,6 +40,43 @@ func (s *Services) Revoke(gone func(wire.Identifier) bool) {
 	for _, service := range s.list {
 		service.end(gone)
 	}
+}
+
+// Disconnect ends what is connected from peers to a service, if the enforcers do
+// not know whose that is, whoever else is let in from there.
+func (s *Services) Disconnect(id access.ServiceID, peers []access.Peer) {
+	i, ok := s.places[id]
+	if !ok {
+		return
+	}
+	service := s.list[i]
+	service.mu.Lock()
+	defer service.mu.Unlock()
+	if !service.shut {
+		service.endedBy(peers, service.terms.Cut, true)
+	}
+}
+
+// Displace ends a client's lease for a peer, if there is one, and what is connected
+// from there as Disconnect does.
+func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p access.Peer) {
+	i, ok := s.places[id]
+	if !ok {
+		return
+	}
+	service := s.list[i]
+	service.mu.Lock()
+	defer service.mu.Unlock()
+	if !service.shut {
+		service.fewer = service.leases.Remove(client, p)
+		service.endedBy([]access.Peer{p}, service.terms.Cut, true)
+	}
+}
+
+// May reports whether a client may open a service.
+func (s *Services) May(client wire.Identifier, id access.ServiceID) bool {
+	i, ok := s.places[id]
+	return ok && s.rights(client).allow(i)
 }
 
 // Holders returns the clients that have something open, or may: its end is a

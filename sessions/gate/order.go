@@ -93,6 +93,7 @@ func (s *Service) forgetLease(g sessions.Grant) (peer access.Peer, some bool) {
 	peer = access.PeerOf(g.Address, s.prefixLen6)
 	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
 	if some = s.leases.Remove(g.Identifier, peer); some {
+		s.fewer = true
 		s.log.Info("closed by order", "service", s.Name, "client", g.Identifier, "address", g.Address)
 	}
 	return peer, some

@@ -42,6 +42,10 @@ type ServiceConfig struct {
 	// Enforcers make leases real. A grant goes to them in their order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
+	// Past returns the peers that clients had leases for who do not stay, as far as
+	// something may be connected that no enforcer knows to be theirs. It is called
+	// under the service's lock. nil: there are none.
+	Past func(stays func(wire.Identifier) bool) []access.Peer
 	// Clock is the one of all services and enforcers of a process: they compare
 	// its times.
 	Clock clock.Clock
@@ -56,6 +60,7 @@ type Service struct {
 	prefixLen6 int
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
+	past       func(stays func(wire.Identifier) bool) []access.Peer
 	clock      clock.Clock
 	log        *slog.Logger
 	wake       chan struct{} // a lease ends before Run would look again
@@ -67,6 +72,7 @@ type Service struct {
 	// terms change from one to the other, both.
 	knockers, anyone bool
 	anyoneUntil      time.Time // as the enforcers have it
+	fewer            bool      // a lease has ended before its time: who lets anyone in is known anew
 	prepared         time.Time // when that change was prepared
 	ports            ports
 	due              time.Time // when Run looks again; zero: when it is woken
@@ -77,7 +83,7 @@ type Service struct {
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Terms
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, enforcers: cfg.Enforcers,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, enforcers: cfg.Enforcers, past: cfg.Past,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses), knockers: !t.Anyone, anyone: t.Anyone,
 	}
@@ -141,35 +147,50 @@ func (s *Service) next() (next time.Time, ok bool) {
 
 // ended brings the enforcers in line after leases of these peers have ended.
 // Whom another lease lets in stays in.
-func (s *Service) ended(peers []access.Peer, cut bool) { s.endedBy(peers, cut, false) }
+func (s *Service) ended(peers []access.Peer, cut bool) { s.endedFor(peers, cut, false) }
 
-// endedBy is ended. Revoked: the peers' clients have lost the right to the service.
+// endedFor is ended, with a line of the log if that was all. Revoked: the peers'
+// clients have lost the right to the service.
+func (s *Service) endedFor(peers []access.Peer, cut, revoked bool) {
+	s.endedBy(peers, cut, revoked)
+	if len(peers) > 0 {
+		s.logClosed()
+	}
+}
+
+// endedBy is endedFor, without a word.
 func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
 	}
 	end(s.enforcers, s.endings(peers, cut, revoked))
-	s.logClosed()
 }
 
 // endings are the steps that bring the enforcers in line after leases of these
 // peers have ended.
 func (s *Service) endings(peers []access.Peer, cut, revoked bool) (steps []*step) {
 	add := func(p access.Peer) {
-		steps = append(steps, &step{service: s, peer: p, after: s.until(p), ends: true, cut: cut, revoked: revoked})
+		st := &step{service: s, peer: p, ends: true, cut: cut}
+		if s.knockers || p.IsAnyone() {
+			st.after = s.until(p)
+		}
+		// While others let anyone in, it is no client's end that ends everybody's.
+		st.revoked = revoked && (!p.IsAnyone() || st.after.IsZero())
+		steps = append(steps, st)
 	}
 	seen := make(map[access.Peer]bool, len(peers))
 	for _, p := range peers {
-		if s.knockers && !seen[p] {
+		if (s.knockers || revoked) && !seen[p] { // open to anyone, it still is where a client was connected from
 			seen[p] = true
 			add(p)
 		}
 	}
-	if last := s.leases.Last(); s.anyone && !last.Equal(s.anyoneUntil) {
+	if last := s.leases.Last(); s.anyone && (s.fewer || !last.Equal(s.anyoneUntil)) {
 		s.anyoneUntil = last
 		add(access.Anyone4)
 		add(access.Anyone6)
 	}
+	s.fewer = false
 	return steps
 }
 
@@ -251,7 +272,11 @@ func (s *Service) revoke(stays func(wire.Identifier) bool) { s.revokeFrom(stays,
 func (s *Service) revokeFrom(stays func(wire.Identifier) bool, some bool) {
 	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
 	peers := s.leases.Keep(stays)
-	s.endedBy(peers, s.terms.Cut, true)
+	s.fewer = true
+	if s.past != nil {
+		peers = append(peers, s.past(stays)...)
+	}
+	s.endedFor(peers, s.terms.Cut, true)
 	for _, e := range s.enforcers {
 		if o, ok := e.(owner); ok {
 			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, some || len(peers) > 0)

@@ -1,6 +1,9 @@
 package firewall
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -21,18 +24,92 @@ func (t *Table) Disconnect(changes []access.Change) error {
 	families := map[netlink.InetFamily]bool{}
 	for _, c := range changes {
 		gone.add(c)
-		if c.Peer.Prefix.Addr().Is4() {
-			families[unix.AF_INET] = true
-		} else {
-			families[unix.AF_INET6] = true
-		}
+		families[tableOf(c.Peer)] = true
 	}
 	for family := range families {
 		if err := forget(family, gone); err != nil {
 			return err
 		}
 	}
+	return gone.reset()
+}
+
+// reset ends the TCP connections of this host's own sockets. Where another lease
+// lets the address in, the kernel would track them anew from the next packet on.
+func (f forgotten) reset() error {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} { // also mapped addresses
+		sockets, err := netlink.SocketDiagTCP(family)
+		if err != nil {
+			return fmt.Errorf("look for sockets: %w", err)
+		}
+		for _, s := range sockets {
+			local, remote := socketEnd(s.ID.Source, s.ID.SourcePort), socketEnd(s.ID.Destination, s.ID.DestinationPort)
+			if !f.ends(uint8(TCP), local.Port(), remote.Addr()) {
+				continue
+			}
+			err := netlink.SocketDestroy(net.TCPAddrFromAddrPort(local), net.TCPAddrFromAddrPort(remote))
+			switch {
+			case errors.Is(err, unix.EOPNOTSUPP): // CONFIG_INET_DIAG_DESTROY
+				return nil
+			case err != nil && !errors.Is(err, unix.ENOENT):
+				return fmt.Errorf("end a connection: %w", err)
+			}
+		}
+	}
 	return nil
+}
+
+func socketEnd(ip net.IP, port uint16) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(a.Unmap(), port)
+}
+
+// Connected implements helper.Watching: it reads the kernel's table of connections.
+func (t *Table) Connected(changes []access.Change) ([]bool, error) {
+	connected := make([]bool, len(changes))
+	at := map[access.ServiceID]map[netip.Prefix][]int{}
+	families := map[netlink.InetFamily]bool{}
+	for i, c := range changes {
+		if at[c.Service] == nil {
+			at[c.Service] = map[netip.Prefix][]int{}
+		}
+		at[c.Service][c.Peer.Prefix] = append(at[c.Service][c.Peer.Prefix], i)
+		families[tableOf(c.Peer)] = true
+	}
+	for family := range families {
+		var flows []*netlink.ConntrackFlow
+		var err error
+		for range looks {
+			if flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, family); !errors.Is(err, netlink.ErrDumpInterrupted) {
+				break
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for connections: %w", err)
+		}
+		for _, flow := range flows {
+			source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
+			for _, p := range t.cfg.Ports {
+				if uint8(p.Protocol) != flow.Forward.Protocol || p.Port != flow.Forward.DstPort || at[p.Service] == nil {
+					continue
+				}
+				for _, bits := range []int{access.PrefixNetwork, source.BitLen()} {
+					prefix, _ := source.Prefix(bits)
+					for _, i := range at[p.Service][prefix] {
+						connected[i] = true
+					}
+				}
+			}
+		}
+	}
+	return connected, nil
+}
+
+func tableOf(p access.Peer) netlink.InetFamily {
+	if p.Prefix.Addr().Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // forgotten are connections to end, by their services and peers.
@@ -52,8 +129,13 @@ func (f forgotten) add(c access.Change) {
 func (f forgotten) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to := flow.Forward
 	source, _ := netip.AddrFromSlice(to.SrcIP)
+	return f.ends(to.Protocol, to.DstPort, source)
+}
+
+// ends reports whether what comes from an address to a port ends.
+func (f forgotten) ends(protocol uint8, port uint16, source netip.Addr) bool {
 	for _, p := range f.ports {
-		if uint8(p.Protocol) == to.Protocol && p.Port == to.DstPort {
+		if uint8(p.Protocol) == protocol && p.Port == port {
 			gone := f.of[p.Service]
 			return gone != nil && gone.Has(source)
 		}

@@ -18,6 +18,9 @@
 //	  -> exit ----------------------------->  everything is closed, and then
 //	  <- reply: it is, or why not <---------
 //
+// Two requests take longer than that, and are done beside the others: ending
+// connections, and looking from which peers there are any (look.go).
+//
 // They speak over a socket that keeps messages apart (SOCK_SEQPACKET), one request
 // at a time. It is a pair, if the server has started the holder; or one in the
 // file system, at which a Holder goes on by itself and serves one server after

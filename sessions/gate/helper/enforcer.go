@@ -18,12 +18,24 @@ type Enforcer struct {
 	// ends are the services whose connections the holder has to end: those of
 	// the others end by a rule of the firewall, or as the server's own.
 	ends map[access.ServiceID]bool
+	// carried are the services whose connections the kernel carries. Of an address
+	// that stays let in, for another client, only the holder can end them.
+	carried map[access.ServiceID]bool
 
 	mu    sync.Mutex
 	open  map[opened]time.Time // when the kernel closes it by itself, as clock.Monotonic has it
 	links links
 	owed  map[opened]bool // whose connections no holder could be told to end
 	shut  bool
+}
+
+// Carry says for which services the kernel carries the connections. It is called
+// before Apply.
+func (e *Enforcer) Carry(ids ...access.ServiceID) {
+	e.carried = make(map[access.ServiceID]bool, len(ids))
+	for _, id := range ids {
+		e.carried[id] = true
+	}
 }
 
 // opened is what the firewall lets in: it knows of no zones.
@@ -58,6 +70,7 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 	at := make(map[opened]int, len(changes))
 	cut := make([]bool, 0, len(changes)) // by one of the links, if not by all
 	undo := make([]func(), len(changes))
+	var shared []access.Change // whose connections end, though the peer stays let in
 	now, kernel := e.client.clock.Boot(), e.client.clock.Monotonic()
 	for i, c := range changes {
 		if c.Until.Sub(now) < time.Millisecond {
@@ -66,6 +79,9 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 		c, undo[i] = e.links.put(c, now)
 		j, again := at[key(c)] // by another link
 		wanted := c.Cut || again && cut[j]
+		if wanted && !c.Revokes() && e.carried[c.Service] { // let in for another client
+			shared = append(shared, access.Change{Service: c.Service, Peer: c.Peer})
+		}
 		c.Cut = wanted && c.Revokes() && e.ends[c.Service]
 		if c.Revokes() && !c.Cut && !again && !kernel.Before(e.open[key(c)]) {
 			delete(e.open, key(c))
@@ -84,6 +100,13 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 	}
 	if len(asked) == 0 {
 		return nil
+	}
+	if len(shared) > 0 {
+		if err := e.client.disconnect(shared); err != nil {
+			for _, c := range shared {
+				e.owed[key(c)] = true
+			}
+		}
 	}
 	failed := e.client.apply(asked)
 	var errs []error

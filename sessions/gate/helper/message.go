@@ -21,6 +21,10 @@ const (
 	kindBegin                      // the first one: the server's Version and Digest
 	kindReread                     // read again from which ports knocks may come
 	kindSettle                     // what was read is in force, or left
+
+	kindLook       kind = 32 // a list of changes: look for connections of their peers
+	kindSeen       kind = 33 // what that look has found
+	kindDisconnect kind = 34 // a list of changes: end the connections of their peers, whoever lets them in
 )
 
 // Version is that of the messages. The first request and its answer have it in
@@ -64,7 +68,10 @@ func milliseconds(d time.Duration) (uint32, error) {
 // process has clocks of its own. A lease with less than a millisecond left is
 // over.
 func appendChanges(b []byte, changes []access.Change, now time.Time) ([]byte, error) {
-	b = append(b, byte(kindChanges))
+	return appendList(append(b, byte(kindChanges)), changes, now)
+}
+
+func appendList(b []byte, changes []access.Change, now time.Time) ([]byte, error) {
 	for _, c := range changes {
 		var left uint32
 		if !c.Revokes() {
@@ -121,7 +128,7 @@ func parse(b []byte, now time.Time) (r request, err error) {
 	}
 	r.kind, b = kind(b[0]), b[1:]
 	switch {
-	case (r.kind == kindExit || r.kind == kindReread) && len(b) == 0:
+	case (r.kind == kindExit || r.kind == kindReread || r.kind == kindSeen) && len(b) == 0:
 		return r, nil
 	case r.kind == kindSettle && len(b) == 1 && b[0] <= 1:
 		r.commit = b[0] == 1
@@ -138,7 +145,7 @@ func parse(b []byte, now time.Time) (r request, err error) {
 			r.ports = append(r.ports, binary.BigEndian.Uint16(b))
 		}
 		return r, nil
-	case r.kind == kindChanges && len(b) > 0 && len(b)%changeSize == 0:
+	case (r.kind == kindChanges || r.kind == kindLook || r.kind == kindDisconnect) && len(b) > 0 && len(b)%changeSize == 0:
 		r.changes = make([]access.Change, 0, len(b)/changeSize)
 		for ; len(b) > 0; b = b[changeSize:] {
 			c, err := parseChange(b[:changeSize], now)

@@ -17,6 +17,8 @@ const (
 	answerFailed                    // some changes are not done; which, and why, follows
 	answerVersion                   // the holder speaks another version, which follows
 	answerOther                     // the holder has read another configuration, whose Digest follows
+	answerSeen                      // a look has ended: a bit for each change follows, 1 if there are connections
+	answerLooks                     // a look goes on
 )
 
 const (

@@ -67,6 +67,7 @@ type session struct {
 	conn     net.Conn
 	firewall Firewall // nil until the server has begun
 	cuts     cutter
+	look     <-chan seen // nil: nothing was looked for
 	current  Schedule
 	next     Schedule // read again, and not yet in force
 }
@@ -162,6 +163,12 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		}
 		s.next = Schedule{}
 		return results(nil), nil, false
+	case kindDisconnect:
+		return results(nil), r.changes, false
+	case kindLook:
+		return s.beginLook(r.changes), nil, false
+	case kindSeen:
+		return s.endLook(), nil, false
 	case kindKnockPorts:
 		if err := s.Policy.checkPorts(r.ports, r.lasts, s.Clock.Wall(), s.current, s.next); err != nil {
 			return refusal(err), nil, false

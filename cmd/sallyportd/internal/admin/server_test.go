@@ -176,3 +176,27 @@ func TestAnswersHaveAnEnd(t *testing.T) {
 		t.Errorf("refused: %d bytes", len(err.Error()))
 	}
 }
+
+// TestRestrict: what is asked for comes to the server, and its answer back.
+func TestRestrict(t *testing.T) {
+	var asked Restriction
+	var refusal error
+	answer := Restricted{Clients: 3, Refused: "clients.txt:1: no", Less: true}
+	c := serve(t, Handlers{Restrict: func(_ context.Context, r Restriction) (Restricted, error) {
+		asked = r
+		return answer, refusal
+	}})
+	done, err := c.Restrict(t.Context(), Restriction{Client: "com1", Services: []string{"web"}})
+	if err != nil || done != answer || asked.Client != "com1" || len(asked.Services) != 1 || asked.Services[0] != "web" {
+		t.Errorf("asked %+v, got %+v, %v", asked, done, err)
+	}
+	refusal = errors.New("there is no such service")
+	var refused *RefusedError
+	if _, err := c.Restrict(t.Context(), Restriction{Client: "com1"}); !errors.As(err, &refused) || err.Error() != refusal.Error() || asked.Services != nil {
+		t.Errorf("asked %+v, %v", asked, err)
+	}
+	asked = Restriction{}
+	if _, err := c.Restrict(t.Context(), Restriction{Client: strings.Repeat("x", maxRestriction)}); !errors.As(err, &refused) || asked.Client != "" {
+		t.Errorf("a request without bounds: %v", err)
+	}
+}

@@ -59,6 +59,16 @@ func (c *Config) CutByHelper() (ids []access.ServiceID) {
 	return ids
 }
 
+// Carried returns the services whose connections the kernel carries.
+func (c *Config) Carried() (ids []access.ServiceID) {
+	for i := range c.Services {
+		if s := &c.Services[i]; !s.Binds() {
+			ids = append(ids, s.ID())
+		}
+	}
+	return ids
+}
+
 // UDPPorts are those of services. Strangers' datagrams do not come there.
 func (c *Config) UDPPorts() (ports []uint16) {
 	for i := range c.Services {

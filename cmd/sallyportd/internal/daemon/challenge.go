@@ -115,6 +115,20 @@ func (c *challenger) narrow(less map[wire.Identifier][]access.ServiceID) {
 	c.operations.Store(&next)
 }
 
+// opensOwnerless reports whether there is an operation that belongs to no client,
+// and opens a service.
+func (c *challenger) opensOwnerless(id access.ServiceID) bool {
+	if c == nil {
+		return false
+	}
+	for _, o := range c.operations.Load().byID {
+		if o.Client == "" && o.service == id {
+			return true
+		}
+	}
+	return false
+}
+
 // keepsOwnerless reports whether leases that belong to no client go on under the
 // next operations.
 func (c *challenger) keepsOwnerless(next operations) bool {

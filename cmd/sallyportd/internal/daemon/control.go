@@ -69,26 +69,34 @@ func (s *Server) onClientsChange(ctx context.Context, path string) error {
 		return fmt.Errorf("watch the clients file: %w", err)
 	}
 	var watch clients.Watch
+	return s.follow(ctx, w.Events, w.Errors, func() time.Duration {
+		// Best effort: a link may lead to a directory that is replaced whole.
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			w.Add(filepath.Dir(target))
+		}
+		return s.look(ctx, &watch, path)
+	})
+}
+
+// follow calls look at each event, and after the time that it returns: not every
+// way to replace a file makes an event where we watch.
+func (s *Server) follow(ctx context.Context, events <-chan fsnotify.Event, lost <-chan error, look func() time.Duration) error {
 	timer := time.NewTimer(0) // it may have changed since it was loaded
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-w.Errors:
+		case err := <-lost:
 			// Some events were lost: look at the file rather than trust them.
 			s.env.Log.Warn("watching the clients file", "error", err)
-		case _, ok := <-w.Events:
+		case _, ok := <-events:
 			if !ok {
 				return errors.New("watch the clients file: the watcher has stopped")
 			}
-		case <-timer.C: // not every way to replace a file makes an event where we watch
-			// Best effort: a link may lead to a directory that is replaced whole.
-			if target, err := filepath.EvalSymlinks(path); err == nil {
-				w.Add(filepath.Dir(target))
-			}
+		case <-timer.C:
 		}
-		timer.Reset(s.look(ctx, &watch, path))
+		timer.Reset(look())
 	}
 }
 

@@ -36,5 +36,21 @@
 // A reload is decided whole before anything changes: each step prepares what can
 // fail, and only when all have, they take effect, in an order in which a client
 // that is new is restricted before its knocks are accepted, and one that has left
-// is restricted until they are not.
+// opens nothing from the first step on.
+//
+// Rights that are taken away do not wait for that:
+//
+//	leave          who leaves: the clients that the file lacks, and those that
+//	                 have lost a secret; the latter are followed by another
+//	                 client of their identifier, which inherits nothing
+//	narrow         rights are gone, operations, then sessions; what was decided
+//	                 before is carried out; then what is open ends. For the admin
+//	                 socket (Restrict), and for a file that a step refuses
+//	missing        clients that an edit lacks without a word of the administrator
+//	                 keep what they have until the file stands unchanged
+//
+// What the kernel carries belongs to an address, and that to clients (carried.go):
+// it is recorded before the address is let in, until nothing is connected from
+// there. At a start the record is all that is known of what is connected; it lets
+// nobody in.
 package daemon

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/admin"
@@ -13,10 +14,18 @@ type announcing struct {
 	*gate.Services
 	feed *admin.Feed
 	now  func() time.Time
+	// admit is called with grants before they are carried out, which they are
+	// only if it succeeds. nil: they are.
+	admit func([]sessions.Grant) error
 }
 
 // Open implements sessions.Gate.
 func (a announcing) Open(grants []sessions.Grant) []error {
+	if a.admit != nil {
+		if err := a.admit(grants); err != nil {
+			return slices.Repeat([]error{err}, len(grants))
+		}
+	}
 	errs := a.Services.Open(grants)
 	if !a.feed.Watched() {
 		return errs

@@ -20,6 +20,9 @@ func (s *Server) leave(p *plan, why request) (absent int) {
 		return 0
 	}
 	anew, holders := map[wire.Identifier]bool{}, s.gate.Holders()
+	if s.carried != nil {
+		s.carried.holders(holders)
+	}
 	for id := range s.reloads.table.Identifiers() {
 		had, _ := s.reloads.table.Secrets(id)
 		switch {

@@ -75,6 +75,10 @@ func (s *Server) Run(ctx context.Context) error {
 			s.knocks.run(ctx)
 			return nil
 		})
+		g.Go(func() error {
+			s.watchCarried(ctx)
+			return nil
+		})
 	}
 	g.Go(func() error { return s.become(ctx) })
 	ingestEnded := stage(ctx, s.ingest.Run)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/state"
+	"sallyport/verify/wire"
 )
 
 // StateWait is how long the server before this one may take to stop.
@@ -34,6 +36,7 @@ type Server struct {
 	helper    *helper.Client // nil: none, and no firewall
 	firewall  *helper.Enforcer
 	knocks    *knockPorts
+	carried   *carried // nil: the kernel carries no connection
 	feed      admin.Feed
 	challenge *challenger // nil: there is no challenge–response protocol
 	reloads   reloads
@@ -69,6 +72,9 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 			s.state.Close()
 		}
 	}()
+	if h != nil {
+		s.carried = newCarried(s.state, env.Clock.Boot, env.Clock.Wall)
+	}
 	if err := s.makeGate(cfg, p); err != nil {
 		return nil, err
 	}
@@ -137,6 +143,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	var shared []access.Enforcer
 	if s.helper != nil {
 		s.firewall = helper.NewEnforcer(s.helper, cfg.CutByHelper()...)
+		s.firewall.Carry(cfg.Carried()...)
 		shared = append(shared, s.firewall)
 	}
 	var list []*gate.Service
@@ -149,16 +156,48 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		s.services = append(s.services, service{c.Name, live})
 		list = append(list, gate.NewService(gate.ServiceConfig{
 			Name: c.Name, PrefixLen6: c.PrefixLen6, Terms: c.Terms, Enforcers: append(live.Enforcers, shared...),
-			Clock: s.env.Clock, Log: s.env.Log,
+			Past: s.pastOf(c), Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
 	services, err := gate.NewServices(list, maps.All(p.restricted))
-	s.gate = announcing{services, &s.feed, s.env.Clock.Wall}
+	s.gate = announcing{Services: services, feed: &s.feed, now: s.env.Clock.Wall}
+	if s.carried != nil {
+		s.gate.admit = s.admit
+	}
 	return err
 }
 
-// execute does what operations ask for.
+// pastOf has a service know which addresses clients had, if the kernel carries its
+// connections.
+func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []access.Peer {
+	if s.carried == nil || c.Binds() || c.Terms.Cut { // with Cut, connections end with their leases
+		return nil
+	}
+	id := c.ID()
+	s.carried.lend(id, c.PrefixLen6, c.Terms.OpenMax)
+	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
+}
+
+// execute does what operations ask for, as far as the addresses that it lets in
+// are recorded.
 func (s *Server) execute(orders []order) []error {
+	if s.gate.admit != nil {
+		var grants []sessions.Grant
+		for _, o := range orders {
+			if o.Action == gate.Open && o.Port == 0 {
+				grants = append(grants, o.Grant)
+			}
+		}
+		if err := s.gate.admit(grants); err != nil {
+			errs := slices.Repeat([]error{err}, len(orders))
+			for i, o := range orders {
+				if o.Action == gate.Close {
+					errs[i] = s.gate.Do(o.Order)
+				}
+			}
+			return errs
+		}
+	}
 	all := make([]gate.Order, len(orders))
 	for i, o := range orders {
 		all[i] = o.Order
