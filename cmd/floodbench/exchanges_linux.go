@@ -1,97 +1,22 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"strings"
+	"context"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"sallyport/bench/exchanges"
-	"sallyport/cmd/internal/cli"
 )
 
-func exchangesCommand(env cli.Env) *cobra.Command {
-	var server string
-	var window time.Duration
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "exchanges",
-		Short: "Flood the challenge–response protocol with empty packets",
-		Long: `Flood the challenge–response protocol with empty packets.
-
-Two hundred honest clients do an exchange each, once and without a second
+func exchangesTrial() trial[exchanges.Result] {
+	return trial[exchanges.Result]{
+		name:  "exchanges",
+		short: "Flood the challenge–response protocol with empty packets",
+		long: `Two hundred honest clients do an exchange each, once and without a second
 attempt, while the server takes random empty packets, or whole requests, from
 everywhere. Fails if they are not let in, or if the server's memory grows.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if window < minWindow || window > maxWindow {
-				return cli.Misuse(fmt.Errorf("--window %s: it is %s to %s", window, minWindow, maxWindow))
-			}
-			path, done, err := findServer(c.Context(), server, env.Stderr)
-			if err != nil {
-				return err
-			}
-			defer done()
-			results, err := measureExchanges(c, env, path, window)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = json.NewEncoder(env.Stdout).Encode(results)
-			} else {
-				err = exchanges.WriteText(env.Stdout, results)
-			}
-			var failures []string
-			for _, r := range results {
-				if f := r.Failure(); f != "" {
-					failures = append(failures, f)
-				}
-			}
-			if len(failures) > 0 {
-				return fmt.Errorf("what must not happen has happened:\n  %s", strings.Join(failures, "\n  "))
-			}
-			return err
+		run: func(ctx context.Context, server string, window time.Duration, progress func(int, int, string)) ([]exchanges.Result, error) {
+			return exchanges.Run(ctx, exchanges.Config{Server: server, Window: window, Progress: progress})
 		},
-	}
-	c.Flags().StringVar(&server, "server", "", "the sallyportd to test (default: beside this program, or built from the module here, or in PATH)")
-	c.Flags().DurationVar(&window, "window", 5*time.Second, "how long the honest clients take their turns, under each flood")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the results as an array of JSON")
-	return c
-}
-
-// measureExchanges measures in a process of its own, which is root in its
-// namespaces.
-func measureExchanges(c *cobra.Command, env cli.Env, server string, window time.Duration) (results []exchanges.Result, err error) {
-	out, err := alone(c, env, "", "exchanges-inside", server, window.String())
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(out, &results); err != nil {
-		return nil, fmt.Errorf("read what was measured: %w", err)
-	}
-	return results, nil
-}
-
-// exchangesInsideCommand measures, when exchanges started it.
-func exchangesInsideCommand(env cli.Env) *cobra.Command {
-	return &cobra.Command{
-		Use:    "exchanges-inside SERVER WINDOW",
-		Hidden: true,
-		Args:   cobra.ExactArgs(2),
-		RunE: func(c *cobra.Command, args []string) error {
-			window, err := time.ParseDuration(args[1])
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			progress, clear := progressOn(env.Stderr)
-			results, err := exchanges.Run(c.Context(), exchanges.Config{Server: args[0], Window: window, Progress: progress})
-			clear()
-			if err != nil {
-				return err
-			}
-			return json.NewEncoder(env.Stdout).Encode(results)
-		},
+		write: exchanges.WriteText,
 	}
 }

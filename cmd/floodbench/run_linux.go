@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,10 @@ import (
 )
 
 func commands(env cli.Env) []*cobra.Command {
-	return []*cobra.Command{runCommand(env), compareCommand(env), knocktimeCommand(env), exchangesCommand(env), insideCommand(env), knocktimeInsideCommand(env), exchangesInsideCommand(env), insiderCommand(env), insiderInsideCommand(env), sinkCommand(env)}
+	return slices.Concat(
+		[]*cobra.Command{runCommand(env), compareCommand(env), knocktimeCommand(env), insideCommand(env), knocktimeInsideCommand(env), sinkCommand(env)},
+		exchangesTrial().commands(env), insiderTrial().commands(env),
+	)
 }
 
 // options are the flags of run.
