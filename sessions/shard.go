@@ -37,12 +37,13 @@ func (c *client) raiseFloor() {
 }
 
 // update is a new list of a shard's clients, or which of them are gone, or from
-// when on all knocks are known.
+// when on all knocks are known, of those that are new or of all.
 type update struct {
 	clients []Client
 	gone    func(wire.Identifier) bool // nil: none of these
 	begin   time.Time                  // zero: none
 	began   *bool                      // is set with begin, if it matters to a client
+	missed  time.Time                  // zero: none
 	done    chan struct{}
 }
 
@@ -138,6 +139,8 @@ func (s *shard) run(ctx context.Context) {
 				s.remove(u.gone)
 			case !u.begin.IsZero():
 				*u.began = s.begin(u.begin) || *u.began
+			case !u.missed.IsZero():
+				s.missed(u.missed)
 			default:
 				s.replace(u.clients)
 			}

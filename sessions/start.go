@@ -44,6 +44,14 @@ func (s *Sessions) Begin(ctx context.Context) (since time.Time, began bool, err 
 	return since, began, err
 }
 
+// Missed says that the server may have received nothing for a while, until now: of
+// what is stamped up to the second of the call nothing counts any more, as at a
+// start. It returns the moment by Config.Now, and fails only when ctx ends.
+func (s *Sessions) Missed(ctx context.Context) (since time.Time, err error) {
+	since = s.now()
+	return since, s.update(ctx, func(int) update { return update{missed: since} })
+}
+
 // threshold is a shard's view of the clocks.
 type threshold struct {
 	start  *Start // nil: nothing is refused
@@ -114,4 +122,13 @@ func (s *shard) begin(since time.Time) (began bool) {
 		}
 	}
 	return began
+}
+
+// missed is Missed for a shard. No threshold falls by it.
+func (s *shard) missed(until time.Time) {
+	for i := range s.clients {
+		if c := &s.clients[i]; c.since != notYet {
+			c.since = max(c.since, until.UnixNano())
+		}
+	}
 }

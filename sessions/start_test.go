@@ -216,3 +216,44 @@ func TestStartDoesNotAllocate(t *testing.T) {
 		t.Error("refused")
 	}
 }
+
+// TestMissed: of what may not have been received nothing counts, of any client, and
+// no threshold falls by it.
+func TestMissed(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		start Start
+		began bool
+		stamp time.Duration // from the second of the call
+		want  bool
+	}{
+		{"the second before", Start{}, true, -time.Second, false},
+		{"its second", Start{}, true, 0, false},
+		{"the next second", Start{}, true, time.Second, true},
+		{"fresh", Start{Fresh: true}, true, 0, false},
+		{"fresh, and the next second", Start{Fresh: true}, true, time.Second, true},
+		{"doubt goes on", Start{Doubt: time.Minute}, true, 50 * time.Second, false},
+		{"before the start it is none", Start{}, false, time.Second, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				host := clocktest.NewHost()
+				s, granted := started(t, host, row.start)
+				if row.began {
+					if _, _, err := s.Begin(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(5*time.Second + 300*time.Millisecond)
+				if _, err := s.Missed(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				second := host.Clock().Wall().Truncate(time.Second)
+				s.Deliver(stamped(t, 2, second.Add(row.stamp)), alice)
+				if got := granted(); got != row.want {
+					t.Errorf("opened: %t", got)
+				}
+			})
+		})
+	}
+}

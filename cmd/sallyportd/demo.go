@@ -77,7 +77,10 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	}
 	log := slog.New(slog.DiscardHandler)
 	if stay {
-		log = slog.New(slog.NewTextHandler(env.Stderr, nil))
+		// A terminal that is held (Ctrl-S) must not hold the server.
+		var end func()
+		log, _, end = openLog(env)
+		defer end()
 	}
 	s, err := daemon.New(ctx, cfg, list, nil, daemon.Env{Clock: env.Clock, Log: log})
 	if err != nil {

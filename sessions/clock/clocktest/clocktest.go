@@ -18,6 +18,7 @@ type Host struct {
 
 	mu              sync.Mutex
 	step, suspended time.Duration
+	passed          time.Duration
 	jumped          map[*func()]bool // what Clock.OnJump calls
 }
 
@@ -30,6 +31,9 @@ func (h *Host) Step(d time.Duration) { h.jump(func() { h.step += d }) }
 // Suspend has the host sleep for d: timers and the monotonic clock stand still
 // meanwhile, the others do not.
 func (h *Host) Suspend(d time.Duration) { h.jump(func() { h.suspended += d }) }
+
+// Pass has the time of the host run ahead by d.
+func (h *Host) Pass(d time.Duration) { h.jump(func() { h.passed += d }) }
 
 // jump moves the clocks, and tells those who wait for it.
 func (h *Host) jump(move func()) {
@@ -54,19 +58,17 @@ func (h *Host) onJump(ctx context.Context, f func()) {
 
 // Clock returns the host's clocks.
 func (h *Host) Clock() clock.Clock {
-	run := func() time.Time { return h.start.Round(0).Add(time.Since(h.start)) }
+	run := func(more func() time.Duration) func() time.Time {
+		return func() time.Time {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.start.Round(0).Add(time.Since(h.start) + h.passed + more())
+		}
+	}
 	return clock.Clock{
-		Wall: func() time.Time {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return run().Add(h.step + h.suspended)
-		},
-		Monotonic: run,
+		Wall:      run(func() time.Duration { return h.step + h.suspended }),
+		Monotonic: run(func() time.Duration { return 0 }),
+		Boot:      run(func() time.Duration { return h.suspended }),
 		OnJump:    h.onJump,
-		Boot: func() time.Time {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return run().Add(h.suspended)
-		},
 	}
 }

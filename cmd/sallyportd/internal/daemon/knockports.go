@@ -31,15 +31,19 @@ type knockPorts struct {
 	tell  func(ports []uint16, lasts time.Duration) error
 	clock clock.Clock
 	log   *slog.Logger
+	// back has an element when knocks come in again that the firewall may have
+	// dropped for a while.
+	back chan struct{}
 
 	mu      sync.Mutex
 	open    map[uint16]time.Time // until when, by the time of day
 	told    map[uint16]time.Time // until when the firewall has it, by clock.Monotonic
 	failing bool
+	shut    bool // another holder has closed all ports
 }
 
 func newKnockPorts(taken []uint16, h *helper.Client, env Env) *knockPorts {
-	return &knockPorts{taken: taken, tell: h.OpenKnockPorts, clock: env.Clock, log: env.Log, told: map[uint16]time.Time{}}
+	return &knockPorts{taken: taken, tell: h.OpenKnockPorts, clock: env.Clock, log: env.Log, told: map[uint16]time.Time{}, back: make(chan struct{}, 1)}
 }
 
 // set says which ports are open. What the firewall cannot be told of now it is
@@ -57,6 +61,7 @@ func (k *knockPorts) again() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.told)
+	k.shut = true
 	k.look()
 }
 
@@ -100,6 +105,13 @@ func (k *knockPorts) look() {
 	}
 	if failed != nil && !k.failing {
 		k.log.Error("knock ports not opened in the firewall; trying again every second", "error", failed)
+	}
+	if failed == nil && (k.failing || k.shut) {
+		k.shut = false
+		select {
+		case k.back <- struct{}{}:
+		default:
+		}
 	}
 	k.failing = failed != nil
 }

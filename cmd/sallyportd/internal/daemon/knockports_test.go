@@ -46,7 +46,7 @@ func newWall() (*wall, *knockPorts, *strings.Builder) {
 	w := &wall{host: &stopped{time.Unix(1_800_000_020, 0), time.Unix(5000, 0)}, ends: map[uint16]time.Time{}}
 	var log strings.Builder
 	return w, &knockPorts{
-		taken: []uint16{53}, tell: w.tell, clock: w.host.Clock(), told: map[uint16]time.Time{},
+		taken: []uint16{53}, tell: w.tell, clock: w.host.Clock(), told: map[uint16]time.Time{}, back: make(chan struct{}, 1),
 		log: slog.New(slog.NewTextHandler(&log, nil)),
 	}, &log
 }
@@ -93,14 +93,26 @@ func TestKnockPortsAreToldAgain(t *testing.T) {
 		t.Errorf("said %d times", n)
 	}
 	w.fail = nil
+	if len(k.back) != 0 {
+		t.Error("knocks come in before the firewall was told")
+	}
 	if k.look(); !w.takes(2000) || !w.takes(2001) || w.told != 2 {
 		t.Errorf("told %d times", w.told)
 	}
-	if k.look(); w.told != 2 {
+	if len(k.back) != 1 {
+		t.Error("nobody knows that knocks were lost meanwhile")
+	}
+	<-k.back
+	if k.look(); w.told != 2 || len(k.back) != 0 {
 		t.Errorf("told %d times", w.told)
 	}
 	clear(w.ends)
-	if k.again(); !w.takes(2000) || !w.takes(2001) || w.told != 4 {
+	w.fail = errors.New("not yet")
+	if k.again(); len(k.back) != 0 {
+		t.Error("knocks come in before the next holder was told")
+	}
+	w.fail = nil
+	if k.look(); !w.takes(2000) || !w.takes(2001) || w.told != 4 || len(k.back) != 1 {
 		t.Errorf("told %d times", w.told)
 	}
 	// What closes in this instant is not worth a word.

@@ -81,6 +81,10 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return s.become(ctx) })
+	g.Go(func() error {
+		s.watchGaps(ctx)
+		return nil
+	})
 	ingestEnded := stage(ctx, s.ingest.Run)
 	decided := stage(ingestEnded, func(done context.Context) error {
 		var g errgroup.Group

@@ -37,6 +37,15 @@ func (s *start) tell(now time.Time, log *slog.Logger) {
 	}
 }
 
+// began takes down a moment since which all knocks are known.
+func (s *start) began(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if since.After(s.latest) {
+		s.latest = since
+	}
+}
+
 func (s *start) since() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,9 +58,7 @@ func (s *start) since() time.Time {
 func (s *Server) begin(ctx context.Context) (began bool, err error) {
 	since, began, err := s.sessions.Begin(ctx)
 	if began {
-		s.start.mu.Lock()
-		s.start.latest = since
-		s.start.mu.Unlock()
+		s.start.began(since)
 	}
 	return began, err
 }
@@ -160,7 +167,7 @@ func (w *startWatch) look(s *Server) {
 				until = t
 			}
 		}
-		s.env.Log.Warn("knocks refused that were stamped before the start, or before their client was added; are the clocks right?",
+		s.env.Log.Warn("knocks refused that were stamped before the start, or before their client was added, or while knocks were lost; are the clocks right?",
 			"refused", n, "stamped_until", until.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339), "doubt", s.start.gap.Doubt, "clock_synchronised", client.ClockState() != client.ClockUnsynchronised)
 	}
 	w.refused = refused

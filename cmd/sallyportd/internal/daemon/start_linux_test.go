@@ -69,6 +69,33 @@ func TestStartIsAGap(t *testing.T) {
 	w.until(t, "the opening", func() bool { return w.opened() == 1 })
 }
 
+// TestSleepIsAGap: what was sent while the host was suspended opens nothing for
+// whoever plays it when the host is awake, and a client that knocks then gets in
+// from the next second on.
+func TestSleepIsAGap(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, nil)
+	overheard, err := client.Sequence(w.profile("com1", server4), w.clock.base.Add(25*time.Second), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.host.Suspend(10 * time.Second)
+	w.until(t, "the server to notice", func() bool {
+		return !w.server.start.since().IsZero() && w.server.start.since().After(w.clock.base.Add(28*time.Second))
+	})
+	w.send(t, "198.51.100.3", server4, overheard)
+	w.until(t, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	if w.opened() != 0 {
+		t.Error("what was overheard meanwhile opens")
+	}
+	w.clock.host.Pass(time.Second)
+	w.sendSequence(t, "com1", 20)
+	w.until(t, "the opening", func() bool { return w.opened() == 1 })
+}
+
 // TestFreshStart: nothing was ever sent to a server that has never run, so it is
 // ready without a pause.
 func TestFreshStart(t *testing.T) {
