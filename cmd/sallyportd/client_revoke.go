@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/verify/wire"
 )
 
 func clientRevokeCommand(env cli.Env) *cobra.Command {
@@ -21,8 +23,9 @@ func clientRevokeCommand(env cli.Env) *cobra.Command {
 and connections end.
 
 Neither a fault elsewhere in the clients file nor one in the configuration
-prevents that. If the server has not cut the client off all the same, the exit
-code is 1 and the error says why.`,
+prevents that. If the server has not cut the client off all the same, or its line
+cannot be removed, as on a full disk, the exit code is 1 and the error says why,
+and what the server has done.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := secrets.ParseIdentifier(args[0])
@@ -35,7 +38,7 @@ code is 1 and the error says why.`,
 			}
 			found, err := clients.Remove(c.Context(), cfg.ClientsPath, id)
 			if err != nil {
-				return err
+				return revokeNamed(c.Context(), env, cfg, id, err)
 			}
 			// Also of a client that has gone from the file already: it may have gone
 			// from there by a way that has not reached the server.
@@ -63,6 +66,20 @@ change that too, for all clients:
 	}
 	addConfigFlag(c, &path)
 	return c
+}
+
+// revokeNamed has the running server cut a client off that could not be removed
+// from the clients file, as on a full disk. It returns why, and what came of it.
+func revokeNamed(ctx context.Context, env cli.Env, cfg *config.Config, id wire.Identifier, why error) error {
+	running, err := askServer(ctx, cfg, restrict(ctx, env, admin.Restriction{Client: id.String(), Named: true}))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w\nnor has the running server cut it off: %w", why, err)
+	case running:
+		return cli.WithHint(fmt.Errorf("%w\nthe running server has cut %s off, but only until it reads the file again, or starts", why, id),
+			"fix the cause, then revoke it again")
+	}
+	return why
 }
 
 // locate reads the configuration, or, with a warning, no more of it than where

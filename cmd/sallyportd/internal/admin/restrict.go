@@ -15,6 +15,9 @@ const maxRestriction = 64 << 10
 type Restriction struct {
 	Client   string   `json:"client"`
 	Services []string `json:"services"` // that it may go on opening; none: it is revoked
+	// Named says that the clients file could not be changed: a client that is
+	// revoked goes although the file names it, until that is read again.
+	Named bool `json:"named,omitempty"`
 }
 
 // Restricted is what came of a Restriction: it is in force.
