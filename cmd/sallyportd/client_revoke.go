@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,10 @@ and what the server has done.`,
 			// Also of a client that has gone from the file already: it may have gone
 			// from there by a way that has not reached the server.
 			running, err := askServer(c.Context(), cfg, restrict(c.Context(), env, admin.Restriction{Client: id.String()}))
+			var owed *owedError
 			switch {
+			case errors.As(err, &owed) && found:
+				return fmt.Errorf("removed %s from %s, and it gets in no more, but %w", id, cfg.ClientsPath, err)
 			case err != nil && found:
 				return cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not cut it off: %w", id, cfg.ClientsPath, err),
 					"the client may keep its access until the server reads the file: fix the cause, then sallyportd reload -c "+cfg.Path)
