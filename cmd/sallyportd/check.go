@@ -164,7 +164,7 @@ func check(ctx context.Context, cfg *config.Config, list clients.List, host conf
 		}
 	}
 	warnings = append(warnings, abandoned(cfg, host)...)
-	warnings = append(warnings, checkPorts(cfg, now)...)
+	warnings = append(warnings, checkPorts(ctx, cfg, now)...)
 	warnings = append(warnings, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	warnings = append(warnings, checkListeners(cfg, procNet())...)
 	warnings = append(warnings, checkFamilies(ctx, cfg)...)
@@ -189,8 +189,8 @@ func checkState(ctx context.Context, cfg *config.Config, now time.Time) (warning
 }
 
 // checkPorts tries to bind what the server would, unless one runs already.
-func checkPorts(cfg *config.Config, now time.Time) (warnings []string) {
-	if admin.Running(cfg.AdminSocket) {
+func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (warnings []string) {
+	if runs, _ := holdsState(ctx, cfg); runs || admin.Running(cfg.AdminSocket) {
 		return nil // the ports are the running server's
 	}
 	for i := range cfg.Services {

@@ -21,7 +21,7 @@ func TestCheckPorts(t *testing.T) {
 	now := time.Unix(1_800_000_030, 0)
 	warnings := func(listen, service string) string {
 		cfg := configtest.Parse(t, "/nonexistent", fmt.Sprintf("listen = [%s]\n%s", listen, strings.Replace(configtest.Web, "127.0.0.1:8080", service, 1)))
-		return strings.Join(checkPorts(cfg, now), "\n")
+		return strings.Join(checkPorts(t.Context(), cfg, now), "\n")
 	}
 	if got := warnings(`"127.0.0.1"`, "127.0.0.1:8080"); got != "" {
 		t.Errorf("all free: %q", got)

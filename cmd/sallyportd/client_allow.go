@@ -85,9 +85,23 @@ func restrict(ctx context.Context, env cli.Env, r admin.Restriction) func(admin.
 		case done.Refused != "":
 			fmt.Fprintf(env.Stderr, "warning: the running server refuses the clients file otherwise, and goes on as it was: %s\n", done.Refused)
 		}
+		if done.Owed {
+			return &owedError{}
+		}
 		return nil
 	}
 }
+
+// owedError says that a client has lost its rights, and perhaps not its
+// connections.
+type owedError struct{}
+
+func (*owedError) Error() string {
+	return "connections through services of type \"firewall\" may live on: the firewall's holder is gone, and the next one ends them as it begins"
+}
+
+// Hint says what to do.
+func (*owedError) Hint() string { return "start \"sallyportd firewall hold\" again" }
 
 // allowable refuses services that are not configured.
 func allowable(cfg *config.Config, c clients.Client) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/admin"
@@ -52,10 +53,28 @@ func askServer(ctx context.Context, cfg *config.Config, ask func(admin.Client) e
 		return true, err
 	}
 	// Its socket may have been removed, or there was no room for one.
-	_, stateErr := state.ReadDir(ctx, cfg.StateDir)
-	var locked *state.LockedError
-	if errors.As(stateErr, &locked) {
-		return true, fmt.Errorf("a process holds %s, and no server answers for it: %w", cfg.StateDir, err)
+	runs, stateErr := holdsState(ctx, cfg)
+	switch {
+	case stateErr != nil:
+		return true, fmt.Errorf("no server answers, and it is not known that none runs: %w", stateErr)
+	case runs:
+		return true, &unansweredError{cfg.StateDir, err}
 	}
 	return false, nil
+}
+
+// holdsState reports whether a server runs with the state directory.
+func holdsState(ctx context.Context, cfg *config.Config) (bool, error) {
+	_, err := state.ReadDir(ctx, cfg.StateDir)
+	var locked *state.LockedError
+	var damaged *state.DamagedError
+	var newer *state.NewerError
+	switch {
+	case errors.As(err, &locked):
+		return true, nil
+	// What is wrong with the file shows that nobody held it.
+	case err == nil, errors.Is(err, fs.ErrNotExist), errors.As(err, &damaged), errors.As(err, &newer):
+		return false, nil
+	}
+	return false, err
 }

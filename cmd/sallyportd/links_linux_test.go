@@ -92,7 +92,7 @@ func TestRootsCommandsFollowNobody(t *testing.T) {
 	for what, plant := range plants {
 		for _, name := range []string{
 			"state/nonces.db.lock", "state/nonces.db.new", "state/nonces.db", "clients.txt.lock", "clients.txt.new", "clients.txt", "port_secret",
-			"port_secret.new", "port_secret.previous", "port_secret.previous.new", "sallyportd.toml.lock", "sallyportd.toml.new", "sallyportd.sock", "profile.toml", "state",
+			"port_secret.new", "port_secret.previous", "port_secret.previous.new", "sallyportd.toml", "sallyportd.toml.lock", "sallyportd.toml.new", "sallyportd.sock", "profile.toml", "state",
 		} {
 			fresh()
 			path := filepath.Join(gate, name)

@@ -141,13 +141,33 @@ func readState(ctx context.Context, cfg *config.Config) (state.Contents, error) 
 	case errors.As(err, &locked):
 		copied, err := admin.Client{Socket: cfg.AdminSocket}.State(ctx)
 		if err != nil {
-			return contents, fmt.Errorf("%s: a process holds it, and no server answers for it: %w", cfg.StateDir, err)
+			return contents, &unansweredError{cfg.StateDir, err}
 		}
 		return state.Read(bytes.NewReader(copied), int64(len(copied)), "of the server")
 	case errors.Is(err, fs.ErrNotExist):
 		return contents, cli.WithHint(fmt.Errorf("read the state file: %w", err), "no server has run with this configuration yet, or its state_dir was lost; \"serve\" makes one")
 	}
 	return contents, err
+}
+
+// unansweredError says that a server runs that cannot be asked. It wraps nothing:
+// that its socket is not there does not mean that there is no state file.
+type unansweredError struct {
+	dir string
+	err error
+}
+
+func (e *unansweredError) Error() string {
+	return fmt.Sprintf("a process holds %s, and no server answers for it: %v", e.dir, e.err)
+}
+
+// Hint says where to look.
+func (e *unansweredError) Hint() string {
+	var hinted interface{ Hint() string }
+	if errors.As(e.err, &hinted) {
+		return hinted.Hint()
+	}
+	return "stop that process, and start the server again"
 }
 
 // nonceRecord is what is recorded of the clients' nonces: nothing, if there is

@@ -362,3 +362,29 @@ func TestLock(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 }
+
+// TestErrorsNameThePathToAll: also to those who are not root.
+func TestErrorsNameThePathToAll(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	_, users, secret := twoRooms(t)
+	for _, uid := range []int{0, mallory} {
+		for path, why := range map[string]error{filepath.Join(users, "none"): fs.ErrNotExist, secret: fs.ErrPermission} {
+			if uid == 0 && path == secret {
+				continue
+			}
+			if err := syscall.Seteuid(uid); err != nil {
+				t.Fatal(err)
+			}
+			_, err := ReadFile(path)
+			if back := syscall.Seteuid(0); back != nil {
+				t.Fatal(back)
+			}
+			var of *fs.PathError
+			if !errors.Is(err, why) || !errors.As(err, &of) || of.Path != path {
+				t.Errorf("user ID %d, %s: %v", uid, path, err)
+			}
+		}
+	}
+}

@@ -41,7 +41,7 @@ func locateName(path string) (*place, error) { return locateBy(path, false) }
 
 func locateBy(path string, follow bool) (*place, error) {
 	if os.Geteuid() != 0 {
-		return &place{path: path}, nil
+		return &place{path: path, given: path}, nil
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {

@@ -1,12 +1,14 @@
 package firewall
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"sallyport/sessions/gate/access"
@@ -37,6 +39,7 @@ func (t *Table) Disconnect(changes []access.Change) error {
 // reset ends the TCP connections of this host's own sockets. Where another lease
 // lets the address in, the kernel would track them anew from the next packet on.
 func (f forgotten) reset() error {
+	var failed []error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} { // also mapped addresses
 		sockets, err := netlink.SocketDiagTCP(family)
 		if err != nil {
@@ -47,16 +50,39 @@ func (f forgotten) reset() error {
 			if !f.ends(uint8(TCP), local.Port(), remote.Addr()) {
 				continue
 			}
-			err := netlink.SocketDestroy(net.TCPAddrFromAddrPort(local), net.TCPAddrFromAddrPort(remote))
+			err := destroy(local, remote, s.ID.Interface)
 			switch {
 			case errors.Is(err, unix.EOPNOTSUPP): // CONFIG_INET_DIAG_DESTROY
 				return nil
 			case err != nil && !errors.Is(err, unix.ENOENT):
-				return fmt.Errorf("end a connection: %w", err)
+				failed = append(failed, fmt.Errorf("end a connection: %w", err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// destroy ends the connection of one of this host's sockets (sock_diag(7)). The
+// netlink package can do so for IPv4 alone.
+func destroy(local, remote netip.AddrPort, link uint32) error {
+	// A struct inet_diag_req_v2, with a cookie that fits each socket.
+	request := []byte{unix.AF_INET, unix.IPPROTO_TCP, 0, 0, 0, 0, 0, 0}
+	if local.Addr().Is6() {
+		request[0] = unix.AF_INET6
+	}
+	request = binary.BigEndian.AppendUint16(request, local.Port())
+	request = binary.BigEndian.AppendUint16(request, remote.Port())
+	for _, end := range []netip.AddrPort{local, remote} {
+		field := make([]byte, 16)
+		copy(field, end.Addr().AsSlice())
+		request = append(request, field...)
+	}
+	request = binary.NativeEndian.AppendUint32(request, link)
+	request = append(request, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+	message := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)
+	message.AddRawData(request)
+	_, err := message.Execute(unix.NETLINK_INET_DIAG, 0)
+	return err
 }
 
 func socketEnd(ip net.IP, port uint16) netip.AddrPort {

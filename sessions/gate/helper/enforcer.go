@@ -163,6 +163,14 @@ func (e *Enforcer) Resume() error {
 	return errors.Join(errs...)
 }
 
+// Owes reports whether connections have ended for their clients, and live on: no
+// holder could be told so far.
+func (e *Enforcer) Owes() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.owed) > 0
+}
+
 // Close implements access.Enforcer. Connections live on that are not the
 // server's own.
 func (e *Enforcer) Close() error {

@@ -179,7 +179,10 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	if err := one(e, revokes(a, false)); err != nil {
 		t.Errorf("the end of what is void: %v", err)
 	}
-	if err := one(e, revokes(b, true)); !errors.Is(err, helper.ErrDead) {
+	if e.Owes() {
+		t.Error("owes without a cause")
+	}
+	if err := one(e, revokes(b, true)); !errors.Is(err, helper.ErrDead) || !e.Owes() {
 		t.Errorf("connections without a holder: %v", err)
 	}
 	var next shared
@@ -189,7 +192,7 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	if err := e.Resume(); err != nil {
 		t.Error(err)
 	}
-	if cut := <-next.ended; len(cut) != 1 || cut[0].Peer != b {
+	if cut := <-next.ended; len(cut) != 1 || cut[0].Peer != b || e.Owes() {
 		t.Errorf("cut %v", cut)
 	}
 	before := next.changes()

@@ -15,6 +15,9 @@ const maxRestriction = 64 << 10
 type Restriction struct {
 	Client   string   `json:"client"`
 	Services []string `json:"services"` // that it may go on opening; none: it is revoked
+	// Named says that the clients file could not be changed: a client that is
+	// revoked goes although the file names it, until that is read again.
+	Named bool `json:"named,omitempty"`
 }
 
 // Restricted is what came of a Restriction: it is in force.
@@ -25,11 +28,14 @@ type Restricted struct {
 	// Less says that the client may open less than the Restriction would leave:
 	// to get a right takes a file that the server does not refuse.
 	Less bool `json:"less,omitempty"`
+	// Owed says that connections which the kernel carries may live on: the
+	// firewall's holder is gone, and the next one ends them as it begins.
+	Owed bool `json:"owed,omitempty"`
 }
 
 // Restrict has the server read the clients file again, and take rights from a
 // client whatever comes of that. When it returns nil, the client has no other
-// rights, and nothing open that it has no right to.
+// rights, and nothing open that it has no right to, but for what is owed.
 func (c Client) Restrict(ctx context.Context, r Restriction) (done Restricted, err error) {
 	asked, err := json.Marshal(r)
 	if err != nil {

@@ -2,11 +2,12 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"sallyport/sessions/durable"
 )
 
 // Locate finds the clients file, the state directory and the admin socket in a
@@ -14,7 +15,7 @@ import (
 // the first table. Of the result only their paths and Path count. What has to
 // be done whatever is wrong with the rest can be done with them.
 func Locate(path string) (*Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := durable.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}

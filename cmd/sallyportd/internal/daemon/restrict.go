@@ -23,6 +23,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 	}
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
+	defer func() { done.Owed = s.firewall != nil && s.firewall.Owes() }()
 	var services []access.ServiceID
 	known := s.reloads.current.ServiceNames()
 	for _, name := range r.Services {
@@ -52,6 +53,10 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 		return done, nil
 	}
 	if _, still := s.reloads.table.Secrets(id); still && len(services) == 0 {
+		if r.Named {
+			s.env.Log.Warn("client revoked until the clients file is read again, which names it", "client", id)
+			return done, s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: nil})
+		}
 		return done, fmt.Errorf("%s still names client %s", s.reloads.current.ClientsPath, id)
 	}
 	return done, nil

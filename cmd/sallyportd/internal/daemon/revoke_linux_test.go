@@ -89,6 +89,24 @@ func TestRevocationWhateverFails(t *testing.T) {
 	if !served() {
 		t.Error("a good file gives no right back")
 	}
+	// A file that cannot be changed, and names them: they go until it is read.
+	for _, id := range []string{"left", "stay"} {
+		if done, err := r.Restrict(t.Context(), admin.Restriction{Client: id, Named: true}); err != nil || done.Refused != "" {
+			t.Errorf("%+v, %v", done, err)
+		}
+	}
+	if served() || r.knocks(t, "stay") || served() {
+		t.Error("a client that is revoked, and that the file names, gets in")
+	}
+	if _, err := r.ReloadClients(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, id := range []string{"left", "stay"} {
+		netns.Until(t, "the file to give its right back to "+id, func() bool {
+			time.Sleep(300 * time.Millisecond)
+			return r.knocks(t, id)
+		})
+	}
 	// Rights alone.
 	r.clients(t, left+stay+"what is this\n")
 	if done, err := r.Restrict(t.Context(), admin.Restriction{Client: "left", Services: []string{"two"}}); err != nil || done.Less {
