@@ -153,6 +153,46 @@ func TestHolderReadsItsConfigurationAgain(t *testing.T) {
 	}
 }
 
+// TestHolderThatHasWaited: one that had to wait, until a server with a holder of its
+// own has stopped, holds to what the configuration says then.
+func TestHolderThatHasWaited(t *testing.T) {
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5401")
+	n.configure(fmt.Sprintf(pour, "30s"), "all")
+	n.serve()
+	path := n.path("gate/sallyportd.toml")
+	log, err := os.OpenFile(n.path("log"), os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	holder := exec.Command(n.path("sallyportd"), "firewall", "hold", "-c", path)
+	holder.Stderr = log
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { holder.Process.Kill() })
+	n.await("the holder to wait", func() bool { return n.said("waiting for its end") > 0 })
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(text, "[[service]]\nname = \"more\"\ntype = \"firewall\"\nlisten = \":5401\"\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	n.await("the holder", func() bool { return n.said("holding the firewall") > 0 })
+	if n.reaches(n.stranger, asStranger+":5401") {
+		t.Error("what the configuration hides by now is open")
+	}
+	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+}
+
 // TestSecondServerTouchesNothing: it finds the state directory taken before it
 // touches anything of the firewall.
 func TestSecondServerTouchesNothing(t *testing.T) {

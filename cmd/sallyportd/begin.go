@@ -64,6 +64,8 @@ func explain(err error, cfg *config.Config, why string, started bool) error {
 		return cli.WithHint(fmt.Errorf("start the firewall's holder: %w", err), "if the table is another's: "+privilege.TakeOverHint)
 	case started:
 		return fmt.Errorf("start the firewall's holder: %w", err)
+	case errors.Is(err, helper.ErrRefused):
+		return cli.WithHint(err, fmt.Sprintf("a holder answers at %s: it takes one server at a time, of root, of its own user, or of \"user\"", cfg.FirewallSocket))
 	}
 	return cli.WithHint(fmt.Errorf("%s takes the firewall, and no process was started that keeps CAP_NET_ADMIN for it: %w", why, err),
 		fmt.Sprintf("start \"sallyportd firewall hold\", which answers at %s; or the configuration has changed while the server started, or SALLYPORTD_DROPPED, which only the server may set, was in its environment: start it again, without that variable", cfg.FirewallSocket))

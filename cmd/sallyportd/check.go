@@ -116,6 +116,13 @@ func describe(env cli.Env, cfg *config.Config, list clients.List, host config.Ho
 			before = fmt.Sprintf(", and before all unsolicited UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
 		}
 		say("firewall", "table inet %s before every service%s", firewall.Name, before)
+		if host.NetAdmin() {
+			now, err := standing()
+			if err != nil {
+				now = err.Error()
+			}
+			say("", "now there is %s", now)
+		}
 	}
 }
 
@@ -164,6 +171,7 @@ func check(ctx context.Context, cfg *config.Config, list clients.List, host conf
 		}
 	}
 	warnings = append(warnings, abandoned(cfg, host)...)
+	warnings = append(warnings, exposed(cfg, host)...)
 	warnings = append(warnings, checkPorts(ctx, cfg, now)...)
 	warnings = append(warnings, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	warnings = append(warnings, checkListeners(cfg, procNet())...)

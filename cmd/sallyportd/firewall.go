@@ -37,8 +37,15 @@ hold" does.`,
 			if err := refuseGuarded(cfg); err != nil {
 				return err
 			}
+			found, err := firewall.Inspect()
+			if err != nil {
+				return fmt.Errorf("load the firewall's table: %w", err)
+			}
 			if _, err := firewall.Claim(cfg.Firewall(), ownerOf(cfg), takeOver, env.Clock); err != nil {
 				return fmt.Errorf("load the firewall's table: %w", whose(err))
+			}
+			if found.Kind != firewall.Absent {
+				fmt.Fprintf(env.Stdout, "found: table inet %s%s; another takes its place\n", firewall.Name, of(found))
 			}
 			_, err = fmt.Fprintf(env.Stdout, "loaded: table inet %s, everything closed\n", firewall.Name)
 			return err

@@ -118,7 +118,7 @@ func loadFirewall(path string) (*config.Config, error) {
 		return nil, cli.Misuse(err)
 	}
 	if cfg.NeedsFirewall(host) == "" {
-		return nil, cli.Misuse(cli.WithHint(fmt.Errorf("%s has nothing for the firewall", path), "it is for services of type \"firewall\", and for stealth"))
+		return nil, cli.Misuse(cli.WithHint(fmt.Errorf("%s has nothing for the firewall", path), "it is for services of type \"firewall\", and for stealth"+left(cfg)))
 	}
 	return cfg, nil
 }

@@ -73,19 +73,69 @@ func refuseGuarded(cfg *config.Config) error {
 	return nil
 }
 
+// left says what to do about a table that a configuration has left behind, which
+// has nothing for the firewall any more; empty: none is known.
+func left(cfg *config.Config) string {
+	found, err := firewall.Inspect()
+	if err != nil || found.Kind == firewall.Absent || refuseOthers(found, cfg) != nil {
+		return ""
+	}
+	return fmt.Sprintf("; the table inet %s%s stands here all the same, and hides what it did: \"sallyportd firewall clear\" removes it", firewall.Name, of(found))
+}
+
+// standing says what stands there, whose it is, and whether a process guards it.
+func standing() (string, error) {
+	found, err := firewall.Inspect()
+	if err != nil {
+		return "", err
+	}
+	guarded, err := guard.Alive()
+	if err != nil {
+		return "", err
+	}
+	by := "nothing guards it"
+	if guarded {
+		by = "a process guards it"
+	}
+	switch {
+	case found.Kind == firewall.Absent:
+		return "no table", nil
+	case found.Kind == firewall.Owned && found.Intact:
+		by = "as it was made; " + by
+	case found.Kind == firewall.Owned:
+		by = "not as it was made; " + by
+	}
+	return fmt.Sprintf("table inet %s%s, %s", firewall.Name, of(found), by), nil
+}
+
+// exposed says that what the configuration hides is open, if no table stands
+// there, as far as this process may look.
+func exposed(cfg *config.Config, host config.Host) (warnings []string) {
+	if !host.NetAdmin() || cfg.NeedsFirewall(host) == "" {
+		return nil
+	}
+	if there, err := firewall.Present(); err != nil || there {
+		return nil // abandoned says what is wrong
+	}
+	return []string{fmt.Sprintf("there is no table inet %s now: what it is to hide is open to everybody until a server or \"sallyportd firewall hold\" begins; \"sallyportd firewall load\" closes it", firewall.Name)}
+}
+
 // abandoned says what of the firewall's table that stands there is wrong, as far as
 // this process may look.
 func abandoned(cfg *config.Config, host config.Host) (warnings []string) {
+	guarded, err := guard.Alive()
+	if err != nil {
+		return []string{err.Error()}
+	}
 	if !host.NetAdmin() {
+		if guarded && cfg.NeedsFirewall(host) == "" {
+			return []string{fmt.Sprintf("a process guards the firewall's table inet %s, though this configuration has nothing for the firewall: if the table is this one's, from before, services, and with stealth knocks, do not get through; \"sallyportd check\" with CAP_NET_ADMIN says whose it is", firewall.Name)}
+		}
 		return nil
 	}
 	found, err := firewall.Inspect()
 	if err != nil {
 		return []string{fmt.Sprintf("the firewall's table cannot be read: %v", err)}
-	}
-	guarded, err := guard.Alive()
-	if err != nil {
-		return []string{err.Error()}
 	}
 	needed := cfg.NeedsFirewall(host) != ""
 	others := refuseOthers(found, cfg) != nil

@@ -68,7 +68,8 @@ func (l *link) read() {
 func (l *link) ask(request []byte, within time.Duration) ([]byte, error) {
 	// Deadlines go by the timers of this process, and so by its own clock.
 	if err := l.conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
-		return nil, l.lost(err)
+		l.lost(err)
+		return nil, l.why // of before, if it was given up
 	}
 	timer := time.NewTimer(within)
 	defer timer.Stop()

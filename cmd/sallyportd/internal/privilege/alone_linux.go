@@ -35,15 +35,15 @@ func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	a := &alone{Holding: h, log: log}
-	var err error
-	if a.held, err = h.Load(); err != nil {
-		return err
-	}
 	sign, err := a.guard(ctx)
 	if err != nil || sign == nil {
 		return err
 	}
 	defer sign.Close()
+	// Not before: it may have waited for hours.
+	if a.held, err = h.Load(); err != nil {
+		return err
+	}
 	if a.kept, err = h.keep(a.held, log); err != nil {
 		return err
 	}
