@@ -56,7 +56,7 @@ refuses, and the client may open less than it should, the exit code is 1.`,
 			}
 			ask := reloadClients(c.Context())
 			if !all {
-				ask = restrict(c.Context(), env, admin.Restriction{Client: client.Identifier.String(), Services: args[1:]})
+				ask = restrict(c.Context(), env, admin.Restriction{Client: client.Identifier.String(), Services: args[1:]}, new(admin.Restricted))
 			}
 			said, err := inForce(c.Context(), cfg, fmt.Sprintf("client %s may open %s", client.Identifier, what), ask)
 			if err != nil {
@@ -73,10 +73,13 @@ refuses, and the client may open less than it should, the exit code is 1.`,
 
 // restrict has the server take rights from a client, whether it refuses the
 // clients file or not. It is an error if it refuses, and the client lacks rights
-// that it should have.
-func restrict(ctx context.Context, env cli.Env, r admin.Restriction) func(admin.Client) error {
-	return func(c admin.Client) error {
-		done, err := c.Restrict(ctx, r)
+// that it should have. What the server has done is in done.
+func restrict(ctx context.Context, env cli.Env, r admin.Restriction, done *admin.Restricted) func(admin.Client) error {
+	return func(c admin.Client) (err error) {
+		*done, err = c.Restrict(ctx, r)
+		if err == nil && done.Unheld {
+			fmt.Fprintln(env.Stderr, "warning: the firewall has no holder now: what the client has open behind it ends when there is a holder again")
+		}
 		switch {
 		case err != nil:
 			return err

@@ -25,11 +25,14 @@ type Restricted struct {
 	// Less says that the client may open less than the Restriction would leave:
 	// to get a right takes a file that the server does not refuse.
 	Less bool `json:"less,omitempty"`
+	// Unheld says that the firewall has no holder: what the client has open behind
+	// it ends when there is one again, and leases in their time at the latest.
+	Unheld bool `json:"unheld,omitempty"`
 }
 
 // Restrict has the server read the clients file again, and take rights from a
 // client whatever comes of that. When it returns nil, the client has no other
-// rights, and nothing open that it has no right to.
+// rights, and nothing open that it has no right to, but for Restricted.Unheld.
 func (c Client) Restrict(ctx context.Context, r Restriction) (done Restricted, err error) {
 	asked, err := json.Marshal(r)
 	if err != nil {

@@ -36,6 +36,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 		why.revoked = id
 	}
 	done.Clients, err = s.change(ctx, why, "clients", readClients)
+	done.Unheld = s.helper != nil && !s.helper.Held()
 	var stopping *admin.StoppingError
 	if errors.As(err, &stopping) {
 		return done, err
