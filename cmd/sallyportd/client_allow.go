@@ -56,7 +56,7 @@ refuses, and the client may open less than it should, the exit code is 1.`,
 			}
 			ask := reloadClients(c.Context())
 			if !all {
-				ask = restrict(c.Context(), env, admin.Restriction{Client: client.Identifier.String(), Services: args[1:]}, new(admin.Restricted))
+				ask = restrict(c.Context(), env, admin.Restriction{Client: client.Identifier.String(), Services: args[1:]})
 			}
 			said, err := inForce(c.Context(), cfg, fmt.Sprintf("client %s may open %s", client.Identifier, what), ask)
 			if err != nil {
@@ -73,18 +73,18 @@ refuses, and the client may open less than it should, the exit code is 1.`,
 
 // restrict has the server take rights from a client, whether it refuses the
 // clients file or not. It is an error if it refuses, and the client lacks rights
-// that it should have. What the server has done is in done.
-func restrict(ctx context.Context, env cli.Env, r admin.Restriction, done *admin.Restricted) func(admin.Client) error {
-	return func(c admin.Client) (err error) {
-		*done, err = c.Restrict(ctx, r)
-		if err == nil && done.Unheld {
-			fmt.Fprintln(env.Stderr, "warning: the firewall has no holder now: what the client has open behind it ends when there is a holder again")
-		}
+// that it should have.
+func restrict(ctx context.Context, env cli.Env, r admin.Restriction) func(admin.Client) error {
+	return func(c admin.Client) error {
+		done, err := c.Restrict(ctx, r)
 		switch {
 		case err != nil:
 			return err
 		case done.Less:
 			return fmt.Errorf("the server has taken from it what it may no longer open, and refuses the file otherwise: %s", done.Refused)
+		case done.Unheld:
+			return cli.WithHint(errors.New("the firewall has no holder now: what the client has open behind it, without a right to it, ends when there is a holder again"),
+				"start \"sallyportd firewall hold\": the server does the rest")
 		case done.Refused != "":
 			fmt.Fprintf(env.Stderr, "warning: the running server refuses the clients file otherwise, and goes on as it was: %s\n", done.Refused)
 		}

@@ -39,8 +39,7 @@ code is 1 and the error says why.`,
 			}
 			// Also of a client that has gone from the file already: it may have gone
 			// from there by a way that has not reached the server.
-			var cut admin.Restricted
-			running, err := askServer(c.Context(), cfg, restrict(c.Context(), env, admin.Restriction{Client: id.String()}, &cut))
+			running, err := askServer(c.Context(), cfg, restrict(c.Context(), env, admin.Restriction{Client: id.String()}))
 			switch {
 			case err != nil && found:
 				return cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not cut it off: %w", id, cfg.ClientsPath, err),
@@ -51,9 +50,6 @@ code is 1 and the error says why.`,
 				return cli.Misuse(cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+path))
 			}
 			done := "The running server has cut it off."
-			if cut.Unheld {
-				done = "The running server lets it in no more."
-			}
 			if !running {
 				done = "No server answers at " + cfg.AdminSocket + ", so there was none to cut it off."
 			}
