@@ -42,7 +42,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	}
 	n := newNetwork(t)
 	n.echo("[::]:5400")
-	n.configure(fmt.Sprintf(pour, "30s"), "all")
+	n.configure(fmt.Sprintf(pour, "30s"), "spare", "all")
 	port := asClient + ":5400"
 	closed := func(when string) {
 		t.Helper()
@@ -95,6 +95,20 @@ func TestHolderOutlivesServers(t *testing.T) {
 		t.Error("open to a stranger without a holder")
 	}
 	n.closes("pour")
+	list, err := os.ReadFile(n.path("gate/clients.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spare := ""
+	for line := range strings.Lines(string(list)) {
+		if fields := strings.Fields(line); spare == "" && len(fields) > 1 && !strings.HasPrefix(line, "#") {
+			spare = fields[0]
+		}
+	}
+	out, err := n.try(nil, n.path("sallyportd"), "client", "revoke", "-c", n.path("gate/sallyportd.toml"), spare)
+	if err == nil || !strings.Contains(out, "is granted nothing more, but") || !strings.Contains(out, "when there is a holder again") {
+		t.Errorf("a revocation without a holder: %v\n%s", err, out)
+	}
 	holder = n.hold()
 	n.await("the next holder", func() bool { return n.said("firewall's holder found") == 1 })
 	closed("with the next holder")

@@ -92,12 +92,12 @@ func restrict(ctx context.Context, env cli.Env, r admin.Restriction) func(admin.
 	}
 }
 
-// owedError says that a client has lost its rights, and perhaps not its
-// connections.
+// owedError says that a client has lost its rights, and perhaps not what the
+// kernel still lets in.
 type owedError struct{}
 
 func (*owedError) Error() string {
-	return "connections through services of type \"firewall\" may live on: the firewall's holder is gone, and the next one ends them as it begins"
+	return "what the client has open behind the firewall ends when there is a holder again: the firewall's holder is gone"
 }
 
 // Hint says what to do.

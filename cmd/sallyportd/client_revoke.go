@@ -47,7 +47,7 @@ and what the server has done.`,
 			var owed *owedError
 			switch {
 			case errors.As(err, &owed) && found:
-				return fmt.Errorf("removed %s from %s, and it gets in no more, but %w", id, cfg.ClientsPath, err)
+				return fmt.Errorf("removed %s from %s, and it is granted nothing more, but %w", id, cfg.ClientsPath, err)
 			case err != nil && found:
 				return cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not cut it off: %w", id, cfg.ClientsPath, err),
 					"the client may keep its access until the server reads the file: fix the cause, then sallyportd reload -c "+cfg.Path)

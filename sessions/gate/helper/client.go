@@ -134,6 +134,20 @@ func (c *Client) current() *link {
 	return c.link
 }
 
+// Held reports whether there is a holder now, as far as is known.
+func (c *Client) Held() bool {
+	l := c.current()
+	if l == nil {
+		return false
+	}
+	select {
+	case <-l.gone:
+		return false
+	default:
+		return true
+	}
+}
+
 // Events are what becomes of a holder that goes on by itself. One of them is
 // called at a time.
 type Events struct {

@@ -28,8 +28,8 @@ type Restricted struct {
 	// Less says that the client may open less than the Restriction would leave:
 	// to get a right takes a file that the server does not refuse.
 	Less bool `json:"less,omitempty"`
-	// Owed says that connections which the kernel carries may live on: the
-	// firewall's holder is gone, and the next one ends them as it begins.
+	// Owed says that what the kernel lets in may go on: the firewall's holder is
+	// gone, and the next one ends it as it begins, or its time does.
 	Owed bool `json:"owed,omitempty"`
 }
 
