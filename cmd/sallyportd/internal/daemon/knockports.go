@@ -39,11 +39,12 @@ type knockPorts struct {
 	open    map[uint16]time.Time // until when, by the time of day
 	told    map[uint16]time.Time // until when the firewall has it, by clock.Monotonic
 	failing bool
-	shut    bool // another holder has closed all ports
+	shut    bool            // another holder has closed all ports
+	lost    map[uint16]bool // ports where knocks come in vain
 }
 
 func newKnockPorts(taken []uint16, h *helper.Client, env Env) *knockPorts {
-	return &knockPorts{taken: taken, tell: h.OpenKnockPorts, clock: env.Clock, log: env.Log, told: map[uint16]time.Time{}, back: make(chan struct{}, 1)}
+	return &knockPorts{taken: taken, tell: h.OpenKnockPorts, clock: env.Clock, log: env.Log, told: map[uint16]time.Time{}, lost: map[uint16]bool{}, back: make(chan struct{}, 1)}
 }
 
 // set says which ports are open. What the firewall cannot be told of now it is
@@ -93,21 +94,28 @@ func (k *knockPorts) look() {
 			missing[left] = append(missing[left], p)
 		}
 	}
+	maps.DeleteFunc(k.lost, func(p uint16, _ bool) bool { return k.open[p].IsZero() })
 	var failed error
+	back := false
 	for left, ports := range missing {
 		if err := k.tell(ports, left); err != nil {
 			failed = err
+			for _, p := range ports {
+				k.lost[p] = true
+			}
 			continue
 		}
 		for _, p := range ports {
+			back = back || k.lost[p]
+			delete(k.lost, p)
 			k.told[p] = now.Add(left)
 		}
 	}
 	if failed != nil && !k.failing {
 		k.log.Error("knock ports not opened in the firewall; trying again every second", "error", failed)
 	}
-	if failed == nil && (k.failing || k.shut) {
-		k.shut = false
+	if back || failed == nil && k.shut {
+		k.shut = k.shut && failed != nil
 		select {
 		case k.back <- struct{}{}:
 		default:

@@ -46,7 +46,7 @@ func newWall() (*wall, *knockPorts, *strings.Builder) {
 	w := &wall{host: &stopped{time.Unix(1_800_000_020, 0), time.Unix(5000, 0)}, ends: map[uint16]time.Time{}}
 	var log strings.Builder
 	return w, &knockPorts{
-		taken: []uint16{53}, tell: w.tell, clock: w.host.Clock(), told: map[uint16]time.Time{}, back: make(chan struct{}, 1),
+		taken: []uint16{53}, tell: w.tell, clock: w.host.Clock(), told: map[uint16]time.Time{}, lost: map[uint16]bool{}, back: make(chan struct{}, 1),
 		log: slog.New(slog.NewTextHandler(&log, nil)),
 	}, &log
 }
