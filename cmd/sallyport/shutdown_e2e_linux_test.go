@@ -228,7 +228,7 @@ func TestPrivilegesAreShed(t *testing.T) {
 		key, want string
 	}{
 		{server, "CapPrm", "0000000000000000"}, {server, "CapEff", "0000000000000000"}, {server, "CapAmb", "0000000000000000"}, {server, "CapInh", "0000000000000000"},
-		{server, "NoNewPrivs", "1"}, {server, "Uid", "65534 65534 65534 65534"}, {server, "Gid", "65534 65534 65534 65534"}, {server, "Groups", "65534"},
+		{server, "NoNewPrivs", "1"}, {server, "Uid", "65534 65534 65534 65534"}, {server, "Gid", "65534 65534 65534 65534"}, {server, "Groups", "65534"}, {server, "Name", "sallyportd"}, {helper, "Name", "sallyportd"},
 		{helper, "CapPrm", "0000000000001000"}, {helper, "CapEff", "0000000000001000"}, {helper, "NoNewPrivs", "1"},
 	} {
 		if got := n.status(row.pid, row.key); got != row.want {

@@ -148,10 +148,13 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 func (e *Enforcer) Resume() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	changes := make([]access.Change, 0, len(e.owed))
+	var changes, shared []access.Change
 	for o := range e.owed {
-		if _, again := e.open[o]; !again {
-			changes = append(changes, access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}, Cut: true})
+		c := access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}, Cut: true}
+		if _, again := e.open[o]; again {
+			shared = append(shared, c) // a grant has come since: it stays
+		} else {
+			changes = append(changes, c)
 		}
 	}
 	errs := e.client.apply(changes)
@@ -159,6 +162,12 @@ func (e *Enforcer) Resume() error {
 		if errs == nil || !errors.Is(errs[i], ErrDead) {
 			delete(e.owed, key(c))
 		}
+	}
+	if err := e.client.disconnect(shared); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, c := range shared {
+		delete(e.owed, key(c))
 	}
 	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,7 @@ func inherited(keep Set) (in inheritance, err error) {
 		if err := verifyDropped(keep); err != nil {
 			return in, err
 		}
+		nameProcess()
 	}
 	in = inheritance{descriptors{}, dropped, how == droppedSwitched}
 	for _, pair := range strings.Fields(text) {
@@ -76,6 +78,10 @@ func inherited(keep Set) (in inheritance, err error) {
 	}
 	return in, nil
 }
+
+// nameProcess has this process show by the name of its program, and not by that of
+// the link by which it executed it again. Without it, only lists are less clear.
+func nameProcess() { os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0) }
 
 // verifyDropped holds this process to what drop leaves of privileges.
 func verifyDropped(keep Set) error {
