@@ -467,6 +467,10 @@ func TestWebOnARealSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What the client's own kernel may hold for it is bounded by this.
+	if err := c.(*net.TCPConn).SetReadBuffer(1 << 20); err != nil {
+		t.Fatal(err)
+	}
 	if got := get(c, "/test1.html"); got != 200 {
 		t.Errorf("status %d", got)
 	}

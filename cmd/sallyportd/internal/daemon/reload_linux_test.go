@@ -88,6 +88,12 @@ func (r *reloadable) write(t *testing.T, v version) {
 
 func startReloadable(t *testing.T, helped bool) *reloadable {
 	t.Helper()
+	return startReloadableIn(t, helped, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
+}
+
+// startReloadableIn starts a server with a clock and a log of the test's.
+func startReloadableIn(t *testing.T, helped bool, env Env) *reloadable {
+	t.Helper()
 	r := &reloadable{dir: t.TempDir(), helped: helped}
 	r.write(t, old)
 	path := filepath.Join(r.dir, config.FileName)
@@ -106,7 +112,7 @@ func startReloadable(t *testing.T, helped bool) *reloadable {
 	if helped {
 		h, _ = inProcessHelper(t, cfg)
 	}
-	env := Env{Host: config.Host{FilterTCP: true}, Clock: clock.System(), Log: slog.New(slog.DiscardHandler)}
+	env.Host = config.Host{FilterTCP: true}
 	if r.Server, err = New(t.Context(), cfg, list, h, env); err != nil {
 		t.Fatal(err)
 	}

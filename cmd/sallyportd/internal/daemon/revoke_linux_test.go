@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -9,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +16,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/clock"
 )
 
 func (r *reloadable) clients(t *testing.T, text string) {
@@ -127,9 +128,13 @@ func TestMissingInTheFile(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	r := startReloadable(t, false)
-	var log bytes.Buffer
-	r.env.Log = slog.New(slog.NewTextHandler(&log, nil))
+	var log logText
+	// look is what the server does when so much time has passed.
+	var passed atomic.Int64
+	host := clock.System()
+	monotonic := host.Monotonic
+	host.Monotonic = func() time.Time { return monotonic().Add(time.Duration(passed.Load())) }
+	r := startReloadableIn(t, false, Env{Clock: host, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	served := func() bool {
 		_, err := r.page("127.0.0.1")
 		return err == nil
@@ -139,12 +144,8 @@ func TestMissingInTheFile(t *testing.T) {
 	}
 	var w clients.Watch
 	path := filepath.Join(r.dir, config.ClientsName)
-	// look is what the server does when so much time has passed.
-	passed := time.Duration(0)
-	clock := r.env.Clock.Monotonic
-	r.env.Clock.Monotonic = func() time.Time { return clock().Add(passed) }
 	look := func(pass time.Duration) {
-		passed += pass
+		passed.Add(int64(pass))
 		r.look(t.Context(), &w, path)
 	}
 	look(0)

@@ -194,6 +194,13 @@ func (l *logText) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
+// String is what was written since take was called last.
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // take returns what was written since the last call.
 func (l *logText) take() string {
 	l.mu.Lock()
