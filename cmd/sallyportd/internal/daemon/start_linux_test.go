@@ -239,7 +239,10 @@ func TestStartIsTold(t *testing.T) {
 	}
 	w.clock.base = w.clock.base.Add(2 * time.Hour)
 	w.moved(t)
-	packets, err := client.Sequence(w.profile("com1", server4), w.clock.Now().Add(-10*time.Second), 10)
+	// Stamped in the second of the start, however long ago that is.
+	c := w.clock.host.Clock()
+	stamp := time.Unix(sessions.Threshold(c.Wall(), c.Boot(), w.server.start.since()), 0)
+	packets, err := client.Sequence(w.profile("com1", server4), stamp, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
