@@ -131,9 +131,8 @@ func (r *recorder) handle(batch []pending) {
 
 // open hands recorded grants to the gate, all at a time.
 func (r *recorder) open(grants []Grant) {
-	errs := r.gate.Open(grants)
-	r.counts[Opened].Add(uint64(len(grants))) // not before: what is counted can be used
-	for i, err := range errs {
+	r.counts[Opened].Add(uint64(len(grants)))
+	for i, err := range r.gate.Open(grants) {
 		if err != nil {
 			r.counts[Failed].Add(1)
 			r.log.Error("a correct sequence opened nothing", "client", grants[i].Identifier, "address", grants[i].Address, "error", err)

@@ -81,8 +81,9 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return s.become(ctx) })
+	slept := s.slept()
 	g.Go(func() error {
-		s.watchGaps(ctx)
+		s.watchGaps(ctx, slept)
 		return nil
 	})
 	ingestEnded := stage(ctx, s.ingest.Run)

@@ -60,8 +60,7 @@ func TestStartIsAGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.send(t, "198.51.100.3", server4, overheard)
-	w.until(t, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	w.sendUntil(t, "198.51.100.3", overheard, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
 	if w.opened() != 0 {
 		t.Error("what was overheard before the start opens")
 	}
@@ -86,8 +85,7 @@ func TestSleepIsAGap(t *testing.T) {
 	w.until(t, "the server to notice", func() bool {
 		return !w.server.start.since().IsZero() && w.server.start.since().After(w.clock.base.Add(28*time.Second))
 	})
-	w.send(t, "198.51.100.3", server4, overheard)
-	w.until(t, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	w.sendUntil(t, "198.51.100.3", overheard, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
 	if w.opened() != 0 {
 		t.Error("what was overheard meanwhile opens")
 	}
@@ -171,8 +169,11 @@ func TestLossIsDoubted(t *testing.T) {
 		w.moved(t)
 		base += 10
 		before := w.server.sessions.Stats()
-		w.sendSequence(t, "com1", base)
-		w.until(t, "the decision", func() bool {
+		packets, err := client.Sequence(w.profile("com1", server4), w.clock.Now(), base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.sendUntil(t, "198.51.100.2", packets, "the decision", func() bool {
 			now := w.server.sessions.Stats()
 			return now[sessions.Doubtful]-before[sessions.Doubtful] == 3 || now[sessions.Opened] > before[sessions.Opened]
 		})
@@ -246,8 +247,7 @@ func TestStartIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.send(t, "198.51.100.3", server4, packets)
-	w.until(t, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	w.sendUntil(t, "198.51.100.3", packets, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
 	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "refused=3") || !strings.Contains(got, "stamped_until=") {
 		t.Errorf("refused knocks: %q", got)
 	}

@@ -260,6 +260,20 @@ func (w *world) moved(t *testing.T) {
 	})
 }
 
+// sendUntil sends datagrams, and those that are lost again: a port that has just
+// come may not be read yet.
+func (w *world) sendUntil(t *testing.T, from string, packets []client.Packet, what string, ok func() bool) {
+	t.Helper()
+	looks := 0
+	w.until(t, what, func() bool {
+		if looks%100 == 0 {
+			w.send(t, from, server4, packets)
+		}
+		looks++
+		return ok()
+	})
+}
+
 func (w *world) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	netns.Until(t, what, ok)
