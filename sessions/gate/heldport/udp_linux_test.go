@@ -1,0 +1,140 @@
+package heldport
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sallyport/bench/netns"
+)
+
+func TestUDPIsNobodyElses(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	loopback(t)
+	for _, address := range []string{":8080", "[::1]:8081", "127.0.0.1:8082", "192.0.2.1:8083"} {
+		t.Run(address, func(t *testing.T) {
+			held, err := BindUDP(address, none)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { held.Close() }()
+			at := held.at
+			targets := []string{at.String()}
+			if at.Addr().IsUnspecified() {
+				targets = nil
+				for _, a := range []string{"127.0.0.1", "::1", "192.0.2.1", "127.0.0.9"} {
+					targets = append(targets, net.JoinHostPort(a, fmt.Sprint(at.Port())))
+				}
+			}
+			check := func(when string, open bool) {
+				t.Helper()
+				for _, how := range take(t, unix.SOCK_DGRAM, at.Port()) {
+					if at.Addr().IsUnspecified() || strings.Contains(how, " "+at.Addr().String()+" ") || strings.Contains(how, " :: ") && at.Addr().Is6() || strings.Contains(how, " 0.0.0.0 ") && at.Addr().Is4() {
+						t.Errorf("%s: another user %s", when, how)
+					}
+				}
+				for _, target := range targets {
+					if closed := refused(t, target); closed == open {
+						t.Errorf("%s: %s refuses datagrams: %t", when, target, closed)
+					}
+				}
+			}
+			check("before", false)
+			for range 3 {
+				conn, err := held.Listen()
+				if err != nil {
+					t.Fatal(err)
+				}
+				check("open", true)
+				conn.SetReadDeadline(netns.Deadline(t))
+				for range targets {
+					if _, _, err := conn.ReadFromUDPAddrPort(make([]byte, 16)); err != nil {
+						t.Errorf("a datagram does not come: %v", err)
+					}
+				}
+				if err := held.Hide(); err != nil {
+					t.Fatal(err)
+				}
+				check("closed", false)
+			}
+			var used *InUseError
+			if second, err := BindUDP(address, none); !errors.As(err, &used) || !strings.Contains(used.By, fmt.Sprint(os.Getpid())) {
+				t.Errorf("a second server: %v, %v", second, err)
+			}
+			held.Close()
+			if held, err = BindUDP(address, none); err != nil {
+				t.Fatalf("restart: %v", err)
+			}
+			check("after a restart", false)
+		})
+	}
+}
+
+// TestNewAddress: the port is taken there, too, open or closed, and given up
+// where an address is gone.
+func TestNewAddress(t *testing.T) {
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	held, err := BindUDP(":8080", none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	done, ended := make(chan struct{}), make(chan struct{})
+	events := make(chan struct{}, 64)
+	go func() {
+		defer close(ended)
+		OnAddresses(done, func() { events <- struct{}{} })
+	}()
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string, ok func() bool) {
+		t.Helper()
+		for !ok() {
+			select {
+			case <-events:
+				if err := held.Follow(); err != nil {
+					t.Fatal(err)
+				}
+			case <-t.Context().Done():
+				t.Fatal(what)
+			}
+		}
+	}
+	has := func(a string) func() bool {
+		return func() bool { _, ok := held.held[netip.MustParseAddr(a)]; return ok }
+	}
+	for i, open := range []bool{false, true} {
+		if open {
+			if _, err := held.Listen(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := fmt.Sprintf("192.0.2.%d", i+1)
+		time.Sleep(50 * time.Millisecond) // for the watcher to be there; else lookPause
+		if err := addAddress(lo, a+"/32"); err != nil {
+			t.Fatal(err)
+		}
+		await("a new address", has(a))
+		address, _ := netlink.ParseAddr(a + "/32")
+		if err := netlink.AddrDel(lo, address); err != nil {
+			t.Fatal(err)
+		}
+		await("an address is gone", func() bool { return !has(a)() })
+	}
+	close(done)
+	<-ended
+}

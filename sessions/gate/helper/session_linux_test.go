@@ -1,0 +1,170 @@
+package helper_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/verify/schedule"
+)
+
+// TestHelperOfAnotherConfiguration: neither of the two knows whose is right, and
+// nothing is touched.
+func TestHelperOfAnotherConfiguration(t *testing.T) {
+	var f wall
+	c, done := serve(t, &f, running)
+	if err := c.Begin(t.Context(), helper.Digest{2}); !errors.Is(err, helper.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected 0200") {
+		t.Errorf("got %v", err)
+	}
+	if e := <-done; e.Ordered || f.closed != 0 {
+		t.Errorf("ended %+v, closed %d times", e, f.closed)
+	}
+	if err := one(helper.NewEnforcer(c), opens(peer("192.0.2.1"), time.Hour)); !errors.Is(err, helper.ErrDead) || len(f.applied) != 0 {
+		t.Errorf("afterwards: %v, applied %v", err, f.applied)
+	}
+}
+
+// TestNothingIsTouchedBeforeTheServerBegins: a server that does not get its state
+// directory leaves the firewall as it is.
+func TestNothingIsTouchedBeforeTheServerBegins(t *testing.T) {
+	claimed := 0
+	cfg := helper.Config{Policy: oneService, Digest: helper.Digest{1}, Clock: running, Claim: func() (helper.Firewall, error) {
+		claimed++
+		return &wall{}, nil
+	}}
+	c, done := helpertest.Serve(t, cfg)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if e := <-done; e.Ordered || e.Err != nil || claimed != 0 {
+		t.Errorf("ended %+v, claimed %d times", e, claimed)
+	}
+	c, done = helpertest.Serve(t, cfg)
+	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, helper.ErrRefused) {
+		t.Errorf("before it begins: %v", err)
+	}
+	if e := <-done; claimed != 0 {
+		t.Errorf("ended %+v, claimed %d times", e, claimed)
+	}
+	// What the claim fails by is what the server hears.
+	cfg.Claim = func() (helper.Firewall, error) { return nil, errors.New("another one's table") }
+	c, done = helpertest.Serve(t, cfg)
+	if err := c.Begin(t.Context(), helper.Digest{1}); err == nil || !strings.Contains(err.Error(), "another one's table") {
+		t.Errorf("got %v", err)
+	}
+	<-done
+}
+
+// TestTheLastActIsHeard: a server that stops in order hears that everything is
+// closed, or why not.
+func TestTheLastActIsHeard(t *testing.T) {
+	f := wall{refusesToClose: 1}
+	c, done := ready(t, &f)
+	if err := c.Stop(); err == nil || !strings.Contains(err.Error(), "no table") {
+		t.Errorf("stopped with %v", err)
+	}
+	// It has tried again since.
+	if e := <-done; e.Ordered || e.Err == nil || f.closed != 2 {
+		t.Errorf("ended %+v, closed %d times", e, f.closed)
+	}
+	f = wall{}
+	exits := 0
+	c, done = helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Exit: func() error {
+		if exits++; f.closed != 1 {
+			t.Error("the exit came before the end")
+		}
+		return nil
+	}})
+	if err := errors.Join(c.Begin(t.Context(), helper.Digest{1}), c.Stop()); err != nil {
+		t.Error(err)
+	}
+	if e := <-done; !e.Ordered || exits != 1 {
+		t.Errorf("ended %+v, %d exits", e, exits)
+	}
+}
+
+// TestKnockPortsAreRead: which ports may take knocks is what the holder reads when
+// the server begins, and when it reloads.
+func TestKnockPortsAreRead(t *testing.T) {
+	var f wall
+	port, reads := uint16(2000), 0
+	c, done := helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Schedule: func() (helper.Schedule, error) {
+		reads++
+		if port == 0 {
+			return helper.Schedule{}, errors.New("no secret")
+		}
+		p := port
+		return helper.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
+	}})
+	if err := c.Begin(t.Context(), helper.Digest{1}); err != nil {
+		t.Fatal(err)
+	}
+	may := func(when string, want map[uint16]bool) {
+		t.Helper()
+		for p, ok := range want {
+			if err := c.OpenKnockPorts([]uint16{p}, time.Second); (err == nil) != ok {
+				t.Errorf("%s: port %d: %v", when, p, err)
+			}
+		}
+	}
+	port = 3000
+	may("at first", map[uint16]bool{2000: true, 3000: false})
+	settle, err := c.Reread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	may("while it reloads", map[uint16]bool{2000: true, 3000: true})
+	if err := settle(false); err != nil {
+		t.Error(err)
+	}
+	may("after it was aborted", map[uint16]bool{2000: true, 3000: false})
+	if settle, err = c.Reread(); err != nil {
+		t.Fatal(err)
+	}
+	if err := settle(true); err != nil {
+		t.Error(err)
+	}
+	may("after a reload", map[uint16]bool{2000: false, 3000: true})
+	port = 0
+	if _, err := c.Reread(); err == nil || !strings.Contains(err.Error(), "no secret") {
+		t.Errorf("got %v", err)
+	}
+	may("after one that failed", map[uint16]bool{3000: true})
+	if reads != 4 {
+		t.Errorf("read %d times", reads)
+	}
+	c.Stop()
+	<-done
+}
+
+func TestHelperClosesWhenTheServerDies(t *testing.T) {
+	var f wall
+	c, done := ready(t, &f)
+	c.Kill()
+	if e := <-done; e.Ordered || e.Err != nil || f.closed != 1 {
+		t.Errorf("ended %+v, closed %d times", e, f.closed)
+	}
+	<-c.Dead()
+	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, helper.ErrDead) {
+		t.Errorf("after its death: %v", err)
+	}
+}
+
+func TestHelperRefusesNonsense(t *testing.T) {
+	var f wall
+	c, done := ready(t, &f)
+	// A message that is too long is refused, not cut short.
+	for name, b := range map[string][]byte{"nonsense": []byte("GET / HTTP/1.0\r\n\r\n"), "a long message": make([]byte, 2*helper.MaxRequest)} {
+		if err := c.Ask(b); !errors.Is(err, helper.ErrRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(f.applied) != 0 {
+		t.Errorf("applied %+v", f.applied)
+	}
+	c.Stop()
+	<-done
+}
