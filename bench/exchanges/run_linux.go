@@ -3,18 +3,14 @@ package exchanges
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"sallyport/bench/clock"
 	"sallyport/bench/flood"
-	"sallyport/bench/netns"
 	"sallyport/bench/target"
 	"sallyport/verify/challenge/exchange"
 )
@@ -27,9 +23,9 @@ type Config struct {
 }
 
 const (
-	clients  = 200 // honest ones, an address each
-	prefix   = "/16"
-	settling = 1500 * time.Millisecond // till the table is as full as it gets
+	clients   = 200 // honest ones, an address each
+	prefixLen = 16
+	settling  = 1500 * time.Millisecond // till the table is as full as it gets
 
 	// For steady.
 	pause      = time.Second
@@ -46,9 +42,7 @@ var (
 
 // world is the two hosts, and what runs on them.
 type world struct {
-	away      *netns.Host
-	link      flood.Link
-	index     int // of the other host's interface
+	away      *flood.Neighbour
 	server    *target.Server
 	operation *exchange.Operation
 	cores     []int
@@ -68,7 +62,12 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	if w.cores, err = clock.Cores(); err != nil {
 		return nil, err
 	}
-	if err := w.connect(); err != nil {
+	var each []netip.Addr // an address for each honest client
+	for a := firstClient; len(each) < clients; {
+		a = a.Next()
+		each = append(each, a)
+	}
+	if w.away, err = flood.NewNeighbour(serverAddress, nextHop, prefixLen, each...); err != nil {
 		return nil, fmt.Errorf("make the network: %w", err)
 	}
 	defer w.away.Close()
@@ -92,39 +91,6 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	return results, nil
 }
 
-// connect makes the other host, with an address for each honest client. What
-// the server sends to anybody else goes there too, and is lost.
-func (w *world) connect() (err error) {
-	if w.away, err = netns.New(); err != nil {
-		return err
-	}
-	addresses := []string{nextHop.String() + prefix}
-	a := firstClient
-	for range clients {
-		a = a.Next()
-		addresses = append(addresses, a.String()+prefix)
-	}
-	if _, err = netns.Join(netns.End{Name: "server", Addresses: []string{serverAddress.String() + prefix}}, w.away, netns.End{Name: "away", Addresses: addresses}); err != nil {
-		return err
-	}
-	here, err := net.InterfaceByName("server")
-	if err != nil {
-		return err
-	}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: here.Index, Gw: nextHop.AsSlice()}); err != nil {
-		return fmt.Errorf("route everything to the other host: %w", err)
-	}
-	w.link.To, w.link.Host = here.HardwareAddr, serverAddress
-	return w.away.Do(func() error {
-		there, err := net.InterfaceByName("away")
-		if err != nil {
-			return err
-		}
-		w.link.From, w.index = there.HardwareAddr, there.Index
-		return nil
-	})
-}
-
 // play floods for a window, in which the honest clients take their turns.
 func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
 	r.Scenario, r.Beyond = s.Name, s.Beyond
@@ -136,7 +102,7 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 	started := time.Now()
 	if s.Packets+s.Requests > 0 {
 		stream := flood.Stream{Rate: s.Packets, For: settling + window + time.Minute/2}
-		if stream.Flood, request, err = s.stream(w.link, w.operation); err != nil {
+		if stream.Flood, request, err = s.stream(w.away.Link, w.operation); err != nil {
 			return r, err
 		}
 		if s.Requests > 0 {
@@ -144,15 +110,9 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 		}
 		started = time.Now()
 		go func() {
-			over <- w.away.Do(func() error {
-				g, err := flood.NewPacket(w.index, w.cores[len(w.cores)-1])
-				if err != nil {
-					return err
-				}
-				defer g.Close()
-				sent, err = g.Play(ctx, stream)
-				return err
-			})
+			var err error
+			sent, err = w.away.Play(ctx, w.cores[len(w.cores)-1], stream)
+			over <- err
 		}()
 	} else {
 		over <- nil
@@ -248,7 +208,7 @@ func (w *world) turns(ctx context.Context, window time.Duration) (took []time.Du
 		a = a.Next()
 		go func() {
 			var o outcome
-			o.err = w.away.Do(func() (err error) {
+			o.err = w.away.Host.Do(func() (err error) {
 				o.took, err = honest(w.operation, a, serverAddress)
 				return err
 			})

@@ -3,14 +3,11 @@ package insider
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/vishvananda/netlink"
 
 	"sallyport/bench/clock"
 	"sallyport/bench/flood"
@@ -26,8 +23,8 @@ type Config struct {
 }
 
 const (
-	prefix   = "/15"
-	settling = time.Second // till the last grants are told
+	prefixLen = 15
+	settling  = time.Second // till the last grants are told
 )
 
 var (
@@ -51,9 +48,7 @@ open_for = "1m"
 
 // world is the two hosts, and what runs on them.
 type world struct {
-	away   *netns.Host
-	link   flood.Link
-	index  int // of the other host's interface
+	away   *flood.Neighbour
 	server *target.Server
 	nonces nonces
 	cores  []int
@@ -70,7 +65,11 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	if w.cores, err = clock.Cores(); err != nil {
 		return nil, err
 	}
-	if err := w.connect(); err != nil {
+	if err := netns.LoopbackUp(); err != nil {
+		return nil, err
+	}
+	// Packets may come from any address of its own.
+	if w.away, err = flood.NewNeighbour(serverAddress, nextHop, prefixLen); err != nil {
 		return nil, fmt.Errorf("make the network: %w", err)
 	}
 	defer w.away.Close()
@@ -112,38 +111,9 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	return results, nil
 }
 
-// connect makes the other host. Packets may come from any address of its own.
-func (w *world) connect() (err error) {
-	if err := netns.LoopbackUp(); err != nil {
-		return err
-	}
-	if w.away, err = netns.New(); err != nil {
-		return err
-	}
-	if _, err = netns.Join(netns.End{Name: "server", Addresses: []string{serverAddress.String() + prefix}}, w.away, netns.End{Name: "away", Addresses: []string{nextHop.String() + prefix}}); err != nil {
-		return err
-	}
-	here, err := net.InterfaceByName("server")
-	if err != nil {
-		return err
-	}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: here.Index, Gw: nextHop.AsSlice()}); err != nil {
-		return fmt.Errorf("route everything to the other host: %w", err)
-	}
-	w.link.To, w.link.Host = here.HardwareAddr, serverAddress
-	return w.away.Do(func() error {
-		there, err := net.InterfaceByName("away")
-		if err != nil {
-			return err
-		}
-		w.link.From, w.index = there.HardwareAddr, there.Index
-		return nil
-	})
-}
-
 // play attacks for a window, in which each honest client makes its attempt.
 func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
-	stream, err := s.stream(w.link, w.server.Profiles, w.nonces, window)
+	stream, err := s.stream(w.away.Link, w.server.Profiles, w.nonces, window)
 	if err != nil {
 		return r, err
 	}
@@ -155,16 +125,8 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 		return r, err
 	}
 	begin, offset := time.Now(), clock.Offset()
-	var sent flood.Sent
-	if err := w.away.Do(func() error {
-		g, err := flood.NewPacket(w.index, w.cores[len(w.cores)-1])
-		if err != nil {
-			return err
-		}
-		defer g.Close()
-		sent, err = g.Play(ctx, stream)
-		return err
-	}); err != nil {
+	sent, err := w.away.Play(ctx, w.cores[len(w.cores)-1], stream)
+	if err != nil {
 		return r, err
 	}
 	seconds := time.Since(begin).Seconds()
