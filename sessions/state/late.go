@@ -93,7 +93,7 @@ func (l *late) take(entries []sessions.Entry, leases []leaseID) bool {
 		return false
 	}
 	for _, e := range entries {
-		if e.Stamp > l.reserved {
+		if l.reserved == 0 || e.Stamp > l.reserved { // 0: nothing is reserved, stamp 0 neither
 			return false
 		}
 	}
