@@ -48,7 +48,7 @@ func (b *books) find(run int, s step) (window, bool) {
 
 // overloaded reports whether anything had no room for what came.
 func (w window) overloaded() bool {
-	return w.host.offered > w.host.arrived || w.host.full > 0 || w.counters["overrun"] > 0 || w.counters["session_full"] > 0
+	return w.host.offered > w.host.arrived || w.host.full > 0 || w.counters["overrun"] > 0 || w.counters["session_queue_full"] > 0
 }
 
 func (w window) rate(n uint64) float64 { return float64(n) / w.seconds }

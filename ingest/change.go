@@ -23,7 +23,7 @@ var (
 // new clients are let in; ports that stay were not touched, and no knock that is
 // good under both terms is lost. It fails only if Run has ended, or ends by this
 // error. abort closes the new ports. Prepare fails while a change is prepared.
-func (s *Server) Prepare(ctx context.Context, t Terms) (commit func() error, abort func(), err error) {
+func (s *Receiver) Prepare(ctx context.Context, t Settings) (commit func() error, abort func(), err error) {
 	if !t.complete() {
 		return nil, nil, errors.New("ingest: the new terms are incomplete")
 	}
@@ -53,7 +53,7 @@ func (s *Server) Prepare(ctx context.Context, t Terms) (commit func() error, abo
 
 // change has the rotation's goroutine do something, and waits for it. An error
 // of it ends Run.
-func (s *Server) change(ctx context.Context, do func(*rotation) error) error {
+func (s *Receiver) change(ctx context.Context, do func(*rotation) error) error {
 	done := make(chan error, 1)
 	select {
 	case s.changes <- func(r *rotation) error {
@@ -84,7 +84,7 @@ func (r *rotation) prepare(next *settings) (refused, err error) {
 
 // commit puts the next settings in force.
 func (r *rotation) commit() error {
-	r.terms.Store(&r.next.Terms)
+	r.terms.Store(&r.next.Settings)
 	r.current, r.next = r.next, nil
 	err := r.look()
 	for _, sh := range r.shards {

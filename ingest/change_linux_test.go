@@ -69,9 +69,9 @@ func (f *fakeTier) table() prefilter.Table {
 // com2 is the client of the new terms, whose ports are others.
 var com2 = verifytest.ID("com2")
 
-func newTerms(t testing.TB) Terms {
+func newTerms(t testing.TB) Settings {
 	t.Helper()
-	return Terms{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, func(m schedule.Minute) ([][]uint16, error) {
+	return Settings{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, func(m schedule.Minute) ([][]uint16, error) {
 		ports, _ := portsOf(3)(m)
 		return [][]uint16{{newPort(m), ports[1], ports[2]}}, nil
 	}}
@@ -88,7 +88,7 @@ func knockOf(t testing.TB, id wire.Identifier) []byte {
 // startFronted is a server with tiers before its sockets.
 func startFronted(t *testing.T, tiers ...*fakeTier) testServer {
 	t.Helper()
-	return startServer(t, 3, func(*Config) {}, func(s *Server) {
+	return startServer(t, 3, func(*Config) {}, func(s *Receiver) {
 		for _, f := range tiers {
 			s.fronts = append(s.fronts, &front{tier: f})
 		}
@@ -298,7 +298,7 @@ func TestTierThatFailsWhenTheMinuteTurnsEndsRun(t *testing.T) {
 		return
 	}
 	c := &clock{now: minute.Start()}
-	s, err := New(Config{Terms: Terms{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Terms: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-func socketCounts(s *Server) TierCounts {
+func socketCounts(s *Receiver) TierCounts {
 	tiers := s.Stats().Tiers
 	return tiers[len(tiers)-1]
 }
@@ -39,19 +39,19 @@ func TestRefusedApartFromFull(t *testing.T) {
 		}
 		bad(1000)
 		s.look(t)
-		if got := socketCounts(s.Server); got.Refused != 1000 || got.Full != 0 || got.Either != 0 || got.Level != prefilter.Clients || !got.Counted {
+		if got := socketCounts(s.Receiver); got.Refused != 1000 || got.Full != 0 || got.Either != 0 || got.Level != prefilter.Clients || !got.Counted {
 			t.Errorf("%s: %+v", address, got)
 		}
 		full := overflow(t, s, c)
 		bad(500)
 		s.look(t)
-		got := socketCounts(s.Server)
+		got := socketCounts(s.Receiver)
 		if got.Refused != 1500 || got.Either != full || got.Full != 0 || s.Stats().Kernel != 1500+full {
 			t.Errorf("%s: %d found a full queue: %+v", address, full, got)
 		}
 		bad(100)
 		s.look(t)
-		if got := socketCounts(s.Server); got.Refused != 1600 || got.Either != full {
+		if got := socketCounts(s.Receiver); got.Refused != 1600 || got.Either != full {
 			t.Errorf("%s: after the overflow: %+v", address, got)
 		}
 		s.stop()
@@ -93,7 +93,7 @@ func TestWithoutAFilterAllFoundAFullQueue(t *testing.T) {
 	defer c.Close()
 	full := overflow(t, s, c)
 	s.look(t)
-	if got := socketCounts(s.Server); got.Full != full || got.Refused != 0 || got.Either != 0 || got.Level != prefilter.None {
+	if got := socketCounts(s.Receiver); got.Full != full || got.Refused != 0 || got.Either != 0 || got.Level != prefilter.None {
 		t.Errorf("%d found a full queue: %+v", full, got)
 	}
 }

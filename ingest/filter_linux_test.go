@@ -32,8 +32,8 @@ func naming(t testing.TB, id wire.Identifier) []byte {
 func clientNumber(i int) wire.Identifier { return verifytest.ID(fmt.Sprintf("%04d", i)) }
 
 // clientsUpTo returns the clients with the numbers below n.
-func clientsUpTo(n int) []verify.Client {
-	clients := make([]verify.Client, n)
+func clientsUpTo(n int) []verify.Key {
+	clients := make([]verify.Key, n)
 	for i := range clients {
 		clients[i] = verifytest.Client(clientNumber(i))
 	}

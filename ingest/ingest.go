@@ -32,7 +32,7 @@ type Config struct {
 	ReceiveBuffer int
 	// Unfiltered leaves all refusals to us: the sockets have no filter.
 	Unfiltered bool
-	Terms      Terms
+	Terms      Settings
 	// KnockPorts, if set, is called with the ports that are open, each with the
 	// end of the time for which it is drawn, whenever that changes: so that a
 	// firewall lets them in. It is called after ports were opened or closed, by
@@ -44,25 +44,25 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Terms are what may change while the server runs. They are immutable.
-type Terms struct {
+// Settings are what may change while the server runs. They are immutable.
+type Settings struct {
 	Rules verify.Rules
 	// Ports draws the port lists of a minute, each in the order of the
 	// knocks: one, and while port secrets change hands another.
 	Ports func(schedule.Minute) ([][]uint16, error)
 }
 
-func (t Terms) complete() bool { return t.Ports != nil && t.Rules.Table != nil }
+func (t Settings) complete() bool { return t.Ports != nil && t.Rules.Table != nil }
 
-// Server receives knocks.
-type Server struct {
+// Receiver receives knocks.
+type Receiver struct {
 	cfg     Config
 	readers []*reader
 	shards  []*shard
 	pool    *ants.Pool
 	ports   *portSet
 	fronts  []*front // the tiers before the sockets
-	terms   atomic.Pointer[Terms]
+	terms   atomic.Pointer[Settings]
 	first   *settings // until Run
 	ready   chan struct{}
 	ended   chan struct{}              // the rotation has ended
@@ -70,10 +70,10 @@ type Server struct {
 }
 
 // New makes all memory that receiving will need. It opens no port yet.
-func New(cfg Config) (*Server, error) { return newServer(cfg) }
+func New(cfg Config) (*Receiver, error) { return newReceiver(cfg) }
 
-// newServer makes a server that has other sources besides the sockets.
-func newServer(cfg Config, others ...source) (*Server, error) {
+// newReceiver makes a server that has other sources besides the sockets.
+func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 	if !cfg.Terms.complete() || cfg.Sink == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("ingest: terms, a sink, a clock and a log are required")
 	}
@@ -86,9 +86,9 @@ func newServer(cfg Config, others ...source) (*Server, error) {
 		return nil, fmt.Errorf("make the worker pool: %w", err)
 	}
 	first := newSettings(cfg.Terms)
-	cfg.Terms = Terms{} // a change is to free the first ones
-	s := &Server{cfg: cfg, pool: pool, first: first, ready: make(chan struct{}), ended: make(chan struct{}), changes: make(chan func(*rotation) error)}
-	s.terms.Store(&first.Terms)
+	cfg.Terms = Settings{} // a change is to free the first ones
+	s := &Receiver{cfg: cfg, pool: pool, first: first, ready: make(chan struct{}), ended: make(chan struct{}), changes: make(chan func(*rotation) error)}
+	s.terms.Store(&first.Settings)
 	var sources []*sockets
 	for range cfg.Readers {
 		src, err := newSockets()
@@ -110,14 +110,14 @@ func newServer(cfg Config, others ...source) (*Server, error) {
 }
 
 // read gives a source a reader and a shard of its own.
-func (s *Server) read(src source) {
+func (s *Receiver) read(src source) {
 	sh := newShard(s.pool, &s.terms, s.cfg.Sink, s.cfg.Now)
 	s.shards, s.readers = append(s.shards, sh), append(s.readers, newReader(src, sh))
 }
 
 // Run receives until ctx ends or a reader fails. When it returns, every port
 // is closed and every datagram that was read has been checked.
-func (s *Server) Run(ctx context.Context) error {
+func (s *Receiver) Run(ctx context.Context) error {
 	defer s.release()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, r := range s.readers {
@@ -129,7 +129,7 @@ func (s *Server) Run(ctx context.Context) error {
 				r.stop()
 			}
 		}()
-		r := &rotation{Server: s, current: s.first}
+		r := &rotation{Receiver: s, current: s.first}
 		s.first = nil
 		return r.run(ctx)
 	})
@@ -137,10 +137,10 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Ready is closed once Run has opened, or tried to open, the first ports.
-func (s *Server) Ready() <-chan struct{} { return s.ready }
+func (s *Receiver) Ready() <-chan struct{} { return s.ready }
 
 // release waits for the workers and frees what New made.
-func (s *Server) release() {
+func (s *Receiver) release() {
 	for _, sh := range s.shards {
 		sh.wait()
 	}
@@ -160,7 +160,7 @@ func (s *Server) release() {
 
 // tiers are all places where the kernel refuses datagrams, in the order in which
 // one passes them: the socket filter is the last.
-func (s *Server) tiers() []tier {
+func (s *Receiver) tiers() []tier {
 	all := make([]tier, 0, len(s.fronts)+1)
 	for _, f := range s.fronts {
 		all = append(all, f)

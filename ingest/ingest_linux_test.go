@@ -71,14 +71,14 @@ func listsOf(n int) func(schedule.Minute) ([][]uint16, error) {
 }
 
 // termsOf are what a shard of its own is given.
-func termsOf(t testing.TB, n int) *atomic.Pointer[Terms] {
-	var p atomic.Pointer[Terms]
-	p.Store(&Terms{rules(t, n), listsOf(n)})
+func termsOf(t testing.TB, n int) *atomic.Pointer[Settings] {
+	var p atomic.Pointer[Settings]
+	p.Store(&Settings{rules(t, n), listsOf(n)})
 	return &p
 }
 
 type testServer struct {
-	*Server
+	*Receiver
 	clock *clock
 	sink  sink
 	log   *strings.Builder
@@ -92,15 +92,15 @@ func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
 
 func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Addr) testServer {
 	t.Helper()
-	return startServer(t, n, change, func(*Server) {}, addresses...)
+	return startServer(t, n, change, func(*Receiver) {}, addresses...)
 }
 
 // startServer runs a server that was changed after it was made.
-func startServer(t *testing.T, n int, change func(*Config), changeServer func(*Server), addresses ...netip.Addr) testServer {
+func startServer(t *testing.T, n int, change func(*Config), changeServer func(*Receiver), addresses ...netip.Addr) testServer {
 	t.Helper()
 	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
 	cfg := Config{
-		Addresses: addresses, Readers: 2, Terms: Terms{rules(t, n), listsOf(n)},
+		Addresses: addresses, Readers: 2, Terms: Settings{rules(t, n), listsOf(n)},
 		Sink: ts.sink, Now: ts.clock.Now, Log: slog.New(slog.NewTextHandler(ts.log, nil)),
 	}
 	change(&cfg)
@@ -113,7 +113,7 @@ func startServer(t *testing.T, n int, change func(*Config), changeServer func(*S
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	<-s.Ready()
-	ts.Server = s
+	ts.Receiver = s
 	ts.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -125,7 +125,7 @@ func startServer(t *testing.T, n int, change func(*Config), changeServer func(*S
 }
 
 // update changes the terms.
-func (ts testServer) update(t Terms) error {
+func (ts testServer) update(t Settings) error {
 	commit, _, err := ts.Prepare(context.Background(), t)
 	if err != nil {
 		return err
@@ -261,7 +261,7 @@ func TestUpdateFreesTheOldTable(t *testing.T) {
 		ports, _ := portsOf(3)(minute)
 		send(t, loop4, ports[0], knock(t, minute, 0, 2))
 		<-s.sink
-		if err := s.update(Terms{rules(t, 3), listsOf(3)}); err != nil {
+		if err := s.update(Settings{rules(t, 3), listsOf(3)}); err != nil {
 			t.Fatal(err)
 		}
 		netns.Until(t, "the old table to go", func() bool {
@@ -285,8 +285,8 @@ func TestUpdate(t *testing.T) {
 		ports, _ := portsOf(3)(m)
 		return [][]uint16{{ports[0] + others*3, ports[1] + others*3, ports[2]}, ports}, nil
 	}
-	wide := Terms{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, both}
-	narrow := Terms{rules(t, 3), listsOf(3)}
+	wide := Settings{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, both}
+	narrow := Settings{rules(t, 3), listsOf(3)}
 	stop := make(chan struct{})
 	sent := make(chan int)
 	go func() {
@@ -303,7 +303,7 @@ func TestUpdate(t *testing.T) {
 		}
 	}()
 	for range 50 {
-		for _, terms := range []Terms{wide, narrow} {
+		for _, terms := range []Settings{wide, narrow} {
 			if err := s.update(terms); err != nil {
 				t.Fatal(err)
 			}
@@ -324,11 +324,11 @@ func TestUpdate(t *testing.T) {
 	if got := <-s.sink; got.knock.Identifier() != com2 {
 		t.Errorf("got %+v", got)
 	}
-	if err := s.update(Terms{}); err == nil {
+	if err := s.update(Settings{}); err == nil {
 		t.Error("incomplete terms accepted")
 	}
 	broken := errors.New("broken")
-	if err := s.update(Terms{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }}); !errors.Is(err, broken) {
+	if err := s.update(Settings{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }}); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if got := s.Stats().Open; got != 13 {
@@ -346,7 +346,7 @@ func TestRotationFailsWithItsSchedule(t *testing.T) {
 	broken := errors.New("broken")
 	s, err := New(Config{
 		Sink: make(sink, 1), Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Terms: Terms{rules(t, 1), func(schedule.Minute) ([][]uint16, error) { return nil, broken }},
+		Terms: Settings{rules(t, 1), func(schedule.Minute) ([][]uint16, error) { return nil, broken }},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func portSetOf(buffer int, readers ...*reader) *portSet {
 
 // tableOf is what rules come to at ports.
 func tableOf(r verify.Rules, ports map[uint16][]schedule.Place) prefilter.Table {
-	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: newSettings(Terms{Rules: r}).identifiers}
+	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: newSettings(Settings{Rules: r}).identifiers}
 }
 
 // awaitRemovals waits until so many sockets are to be closed.

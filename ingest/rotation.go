@@ -17,18 +17,18 @@ const tick = time.Second
 // rotation keeps the ports of the live minutes open, and all tiers in line with
 // them. Its goroutine alone opens and closes ports and sets tables.
 type rotation struct {
-	*Server
+	*Receiver
 	current, next *settings // next is prepared, and not yet in force; or nil
 }
 
 // settings are Terms, and what is made of them once.
 type settings struct {
-	Terms
+	Settings
 	identifiers *prefilter.Identifiers
 }
 
-func newSettings(t Terms) *settings {
-	s := &settings{Terms: t}
+func newSettings(t Settings) *settings {
+	s := &settings{Settings: t}
 	if t.Rules.Table.Len() <= prefilter.MaxIdentifiers {
 		s.identifiers = prefilter.NewIdentifiers(slices.Collect(t.Rules.Table.Identifiers()))
 	}

@@ -20,8 +20,8 @@ type shard struct {
 	free     *ring // task -> reader
 	pool     *ants.Pool
 	task     func()
-	terms    *atomic.Pointer[Terms]
-	inForce  *Terms // what the verifier was told last; the task's
+	terms    *atomic.Pointer[Settings]
+	inForce  *Settings // what the verifier was told last; the task's
 	verifier *verify.Verifier
 	sink     Sink
 	now      func() time.Time
@@ -40,7 +40,7 @@ type shard struct {
 	_          cpu.CacheLinePad
 }
 
-func newShard(pool *ants.Pool, terms *atomic.Pointer[Terms], sink Sink, now func() time.Time) *shard {
+func newShard(pool *ants.Pool, terms *atomic.Pointer[Settings], sink Sink, now func() time.Time) *shard {
 	s := &shard{
 		full: newRing(ringSize), free: newRing(2 * ringSize), pool: pool,
 		terms: terms, inForce: terms.Load(), sink: sink, now: now,
@@ -160,7 +160,7 @@ func (s *shard) check(b *batch) {
 	var reasons [verify.Reasons]uint64
 	found := 0
 	for i := range b.n {
-		reason := s.verifier.Screen(&s.candidates[found], b.datagram(i), b.places[i], now)
+		reason := s.verifier.Precheck(&s.candidates[found], b.datagram(i), b.places[i], now)
 		if reason != verify.Authentic {
 			reasons[reason]++
 			continue

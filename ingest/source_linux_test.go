@@ -73,8 +73,8 @@ func TestAnotherSource(t *testing.T) {
 	}
 	got := make(sink, 1024)
 	m := &memory{queue: make(chan arrival, 300), woken: make(chan struct{}, 1), shut: make(chan struct{})}
-	s, err := newServer(Config{
-		Addresses: []netip.Addr{loop4}, Terms: Terms{rules(t, 3), listsOf(3)}, Sink: got,
+	s, err := newReceiver(Config{
+		Addresses: []netip.Addr{loop4}, Terms: Settings{rules(t, 3), listsOf(3)}, Sink: got,
 		Now: func() time.Time { return minute.Start().Add(30 * time.Second) }, Log: slog.New(slog.DiscardHandler),
 	}, m)
 	if err != nil {

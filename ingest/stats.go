@@ -24,7 +24,7 @@ type Stats struct {
 }
 
 // Stats returns the counters. It is safe for concurrent use.
-func (s *Server) Stats() Stats {
+func (s *Receiver) Stats() Stats {
 	st := Stats{Open: int(s.ports.openCount.Load()), Failures: s.ports.failures.Load()}
 	for _, f := range s.fronts {
 		st.Tiers = append(st.Tiers, f.Counts())

@@ -83,7 +83,7 @@ func TestKnockSetHasOurPorts(t *testing.T) {
 		t.Errorf("told of %v, want the port that was held besides: %v", got, want(minute-1))
 	}
 	_, before := o.get()
-	if err := s.update(Terms{rules(t, 3), listsOf(3)}); err != nil {
+	if err := s.update(Settings{rules(t, 3), listsOf(3)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, n := o.get(); n != before {
@@ -164,7 +164,7 @@ func TestKnockSetThatFailsEndsRun(t *testing.T) {
 	deaf := errors.New("deaf")
 	c := clock{now: minute.Start()}
 	s, err := New(Config{
-		Terms: Terms{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler),
+		Terms: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler),
 		KnockPorts: func(map[uint16]time.Time) error { return deaf },
 	})
 	if err != nil {

@@ -66,10 +66,10 @@ func TestInsiderDelaysNobody(t *testing.T) {
 			if largest > honest+1 {
 				t.Errorf("%d grants in a call, of %d clients", largest, honest+1)
 			}
-			if n := stats[Unrecorded] + stats[Full] + stats[Failed]; n != 0 {
+			if n := stats[Unrecorded] + stats[QueueFull] + stats[Failed]; n != 0 {
 				t.Errorf("stats %v", stats)
 			}
-			if most := DefaultBurst + 6; limit == (Limit{}) && (insiders > most || stats[Limited] < 10_000-uint64(most)) {
+			if most := DefaultBurst + 6; limit == (Limit{}) && (insiders > most || stats[RateLimited] < 10_000-uint64(most)) {
 				t.Errorf("the insider was granted %d times in a second, stats %v", insiders, stats)
 			}
 		})
@@ -94,7 +94,7 @@ func TestCapturedKnockDrainsNobody(t *testing.T) {
 			s.Deliver(f.Knock(t, "com1", minute, base, 2), alice)
 		}
 		synctest.Wait()
-		if got := s.Stats()[Limited]; got != 0 {
+		if got := s.Stats()[RateLimited]; got != 0 {
 			t.Errorf("%d attempts were limited", got)
 		}
 		for base := uint32(300); base < 306; base += 3 {
@@ -104,7 +104,7 @@ func TestCapturedKnockDrainsNobody(t *testing.T) {
 			synctest.Wait()
 		}
 	})
-	if len(grants) != 2 || stats[Opened] != 2 || stats[Limited] != 1 {
+	if len(grants) != 2 || stats[Opened] != 2 || stats[RateLimited] != 1 {
 		t.Errorf("%d grants, stats %v", len(grants), stats)
 	}
 }
@@ -126,7 +126,7 @@ func TestHonestRetriesAreNeverLimited(t *testing.T) {
 			}
 		}
 	})
-	if stats[Limited] != 0 {
+	if stats[RateLimited] != 0 {
 		t.Errorf("stats %v", stats)
 	}
 }
@@ -214,7 +214,7 @@ func TestCompletingDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations for one that takes another's place", n)
 	}
 	s.limit = Limit{Pause: time.Hour, Burst: 1}
-	if n := testing.AllocsPerRun(100, handle); n != 0 || s.counts[Limited].Load() == 0 {
+	if n := testing.AllocsPerRun(100, handle); n != 0 || s.counts[RateLimited].Load() == 0 {
 		t.Errorf("%v allocations for one that is limited", n)
 	}
 }

@@ -58,7 +58,7 @@ func TestGrantWaitsForItsRecord(t *testing.T) {
 		t.Fatalf("journal %v", journal.calls)
 	}
 	e := journal.calls[0][0]
-	if e.Identifier.String() != "com1" || e.Mark != 9 || e.Stamp != uint32(minute*60) || !e.Ring.Used(8) || !e.Ring.Used(9) || e.Ring.Used(7) {
+	if e.Identifier.String() != "com1" || e.HighestNonce != 9 || e.Stamp != uint32(minute*60) || !e.Ring.Used(8) || !e.Ring.Used(9) || e.Ring.Used(7) {
 		t.Errorf("recorded %+v", e)
 	}
 }
@@ -184,7 +184,7 @@ func TestShardNeverWaits(t *testing.T) {
 	if want := ([Outcomes]uint64{Opened: 3, Superseded: attempts - 2}); stats != want {
 		t.Errorf("stats %v, want %v", stats, want)
 	}
-	if last := journal.calls[len(journal.calls)-1]; last[len(last)-1].Mark != 1+attempts {
+	if last := journal.calls[len(journal.calls)-1]; last[len(last)-1].HighestNonce != 1+attempts {
 		t.Errorf("the last record is %+v", last)
 	}
 }

@@ -24,7 +24,7 @@ func TestIdentifierOfAnother(t *testing.T) {
 		}
 		synctest.Wait()
 		next := after.Knock(t, "same", minute, 1, 0).Table()
-		if err := s.change(context.Background(), []Client{{Identifier: id("same"), Table: next, Anew: true}, {Identifier: id("stay"), Table: next}}); err != nil {
+		if err := s.change(context.Background(), []Client{{Identifier: id("same"), Table: next, Readded: true}, {Identifier: id("stay"), Table: next}}); err != nil {
 			t.Error(err)
 		}
 		for _, c := range []string{"same", "stay"} {

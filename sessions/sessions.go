@@ -37,10 +37,10 @@ type Gate interface {
 
 // Entry is what has to be remembered of a client before a Grant takes effect.
 type Entry struct {
-	Identifier wire.Identifier
-	Mark       uint32      // the highest nonce used
-	Ring       replay.Ring // which ones up to it
-	Stamp      uint32      // the timestamp of the knock that completed the attempt
+	Identifier   wire.Identifier
+	HighestNonce uint32      // the highest nonce used
+	Ring         replay.Ring // which ones up to it
+	Stamp        uint32      // the timestamp of the knock that completed the attempt
 }
 
 // Journal remembers Entries over the end of the process.
@@ -52,16 +52,16 @@ type Journal interface {
 
 // Client is one registered client.
 type Client struct {
-	Identifier wire.Identifier
-	Mark       uint32 // the largest nonce already used; 0: none, unless Used
-	Used       bool   // Mark is used, even if it is 0
+	Identifier   wire.Identifier
+	HighestNonce uint32 // the largest nonce already used; 0: none, unless Used
+	Used         bool   // Mark is used, even if it is 0
 	// Table is the number of the key table that it came with, or stays in. Of a
 	// client that is new, knocks that an earlier table has authenticated are
 	// another client's, of the same identifier.
 	Table uint32
-	// Anew says that the client is new, although one of its identifier was there
+	// Readded says that the client is new, although one of its identifier was there
 	// before: of its attempt nothing counts any more.
-	Anew bool
+	Readded bool
 	// Rekeyed says that knocks of it count that did not before: it has got another
 	// secret. What was stamped before Begin is refused, as of a client that is new.
 	Rekeyed bool
@@ -199,7 +199,7 @@ func (s *Sessions) Stats() (sum [Outcomes]uint64) {
 		for o := range sum {
 			sum[o] += sh.counts[o].Load()
 		}
-		sum[Full] += sh.full.Load()
+		sum[QueueFull] += sh.full.Load()
 	}
 	for o := range sum {
 		sum[o] += s.recorder.counts[o].Load()

@@ -126,8 +126,8 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		{"one twice", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 1, alice}}, Replay},
 		{"below the mark", 9, []step{{"com1", minute, 7, 0, alice}}, Replay},
 		{"at the mark", 9, []step{{"com1", minute, 9, 0, alice}}, Replay},
-		{"another address", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 2, bob}}, Foreign},
-		{"another minute", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute + 1, 0, 2, alice}}, Foreign},
+		{"another address", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 2, bob}}, OtherSource},
+		{"another minute", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute + 1, 0, 2, alice}}, OtherSource},
 		{"an attempt that gave way", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Replay},
 		{"an older attempt", 0, []step{{"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Older},
 		{"knocks of two attempts", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 2, alice}}, Recorded},
@@ -136,7 +136,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		{"no slot", 0, []step{{"com2", minute, 0, 0, alice}}, Unknown},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			clients := []Client{{Identifier: id("com1"), Mark: row.mark}}
+			clients := []Client{{Identifier: id("com1"), HighestNonce: row.mark}}
 			if row.want != Unknown {
 				clients = append(clients, Client{Identifier: id("com2")})
 			}
@@ -191,7 +191,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 	for range queueSize + 10 {
 		s.Deliver(k, alice)
 	}
-	if stats := s.Stats(); stats[Full] != 10 || len(s.shards[0].queue) != queueSize {
+	if stats := s.Stats(); stats[QueueFull] != 10 || len(s.shards[0].queue) != queueSize {
 		t.Errorf("stats %v", stats)
 	}
 }
@@ -225,7 +225,7 @@ func TestUpdate(t *testing.T) {
 			s.Deliver(f.Knock(t, c, minute, 10, 0), alice)
 		}
 		synctest.Wait()
-		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), Mark: 5}, {Identifier: id("came")}}); err != nil {
+		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), HighestNonce: 5}, {Identifier: id("came")}}); err != nil {
 			t.Error(err)
 		}
 		if err := s.change(context.Background(), []Client{{Identifier: id("stay")}, {Identifier: id("stay")}}); err == nil {
@@ -237,7 +237,7 @@ func TestUpdate(t *testing.T) {
 		s.Deliver(f.Knock(t, "stay", minute, 10, 0), alice)
 		synctest.Wait()
 		// A mark ahead of what was used counts.
-		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), Mark: 100}, {Identifier: id("came")}}); err != nil {
+		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), HighestNonce: 100}, {Identifier: id("came")}}); err != nil {
 			t.Error(err)
 		}
 		s.Deliver(f.Knock(t, "stay", minute, 99, 1), alice)

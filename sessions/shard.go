@@ -86,19 +86,19 @@ func (s *shard) replace(list []Client) {
 	clients := make([]client, len(list))
 	for i, c := range list {
 		index[c.Identifier] = uint32(i)
-		if c.Used || c.Mark > 0 {
-			clients[i].window = replay.Restored(c.Mark)
+		if c.Used || c.HighestNonce > 0 {
+			clients[i].window = replay.Restored(c.HighestNonce)
 		}
 		table, since := c.Table, s.came(s.index == nil)
 		if old, ok := s.index[c.Identifier]; ok {
 			before := s.clients[old]
-			if !c.Anew {
+			if !c.Readded {
 				table = before.table
 				if !c.Rekeyed {
 					since = before.since
 				}
 			}
-			if highest, used := before.window.Highest(); used && highest >= c.Mark {
+			if highest, used := before.window.Highest(); used && highest >= c.HighestNonce {
 				clients[i] = before
 			} else {
 				before.slot.retire(&clients[i].window)
@@ -106,7 +106,7 @@ func (s *shard) replace(list []Client) {
 			}
 		}
 		clients[i].table, clients[i].since = table, since
-		if c.Anew {
+		if c.Readded {
 			clients[i].slot = slot{}
 		}
 		clients[i].floor = c.Floor
@@ -154,7 +154,7 @@ func (s *shard) handle(a arrival) {
 	s.look(len(s.queue))
 	outcome, c := s.decide(a)
 	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
-		outcome = Limited
+		outcome = RateLimited
 	}
 	if outcome != Opened {
 		s.counts[outcome].Add(1)
@@ -184,7 +184,7 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 	}
 	c.raiseFloor()
 	if s.refuses(a.knock.Timestamp(), c.since) {
-		return Doubtful, nil // and its nonce is used: a step of the clock must not make it good
+		return BeforeStart, nil // and its nonce is used: a step of the clock must not make it good
 	}
 	return c.slot.record(a.knock, a.source.Unmap(), &c.window), c
 }

@@ -35,7 +35,7 @@ func (s *slot) record(k verify.Knock, source netip.Addr, w *replay.Window) Outco
 	case base != s.base:
 		return Older
 	case k.Minute() != s.minute || source != s.source:
-		return Foreign
+		return OtherSource
 	}
 	word, bit := k.Sequence()/64, uint64(1)<<(k.Sequence()%64)
 	if s.seen[word]&bit != 0 {

@@ -113,7 +113,7 @@ func TestStart(t *testing.T) {
 func TestNewInTheList(t *testing.T) {
 	for name, lists := range map[string][][]Client{
 		"once more":      {{}, {{Identifier: verifytest.ID("com1")}}},
-		"another secret": {{{Identifier: verifytest.ID("com1"), Anew: true}}},
+		"another secret": {{{Identifier: verifytest.ID("com1"), Readded: true}}},
 		"a new secret":   {{{Identifier: verifytest.ID("com1"), Rekeyed: true}}},
 		"stays":          {{{Identifier: verifytest.ID("com1")}}},
 	} {
@@ -212,7 +212,7 @@ func TestStartDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { s.handle(a) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	if s.counts[Doubtful].Load() != 0 {
+	if s.counts[BeforeStart].Load() != 0 {
 		t.Error("refused")
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Client is one row of the key table.
-type Client struct {
+// Key is one row of the key table.
+type Key struct {
 	Identifier wire.Identifier
 	Secret     []byte // the UTF-8 bytes of the shared secret; not empty
 	// Previous is the secret before a rotation, good until Until. Empty: none.
@@ -20,9 +20,9 @@ type Client struct {
 	Until    time.Time
 }
 
-// Table finds a client's key by its identifier. It is immutable and safe for
+// KeyTable finds a client's key by its identifier. It is immutable and safe for
 // concurrent use.
-type Table struct {
+type KeyTable struct {
 	number uint32
 	index  map[wire.Identifier]uint32
 	rows   []row
@@ -57,11 +57,11 @@ type previousKey struct {
 	until int64 // Unix seconds
 }
 
-// NewTable computes the key state of every client. It keeps no secret, only
+// NewKeyTable computes the key state of every client. It keeps no secret, only
 // the hash states made from it. An empty secret or an identifier that occurs
 // twice is an error.
-func NewTable(clients []Client) (*Table, error) {
-	t := &Table{
+func NewKeyTable(clients []Key) (*KeyTable, error) {
+	t := &KeyTable{
 		number: tables.Add(1),
 		index:  make(map[wire.Identifier]uint32, len(clients)),
 		rows:   make([]row, len(clients)),
@@ -100,11 +100,11 @@ func NewTable(clients []Client) (*Table, error) {
 }
 
 // Len returns the number of clients.
-func (t *Table) Len() int { return len(t.rows) }
+func (t *KeyTable) Len() int { return len(t.rows) }
 
 // Number tells tables of a process apart: one that was made later has a larger
 // number. A Knock carries that of the table that has authenticated it.
-func (t *Table) Number() uint32 { return t.number }
+func (t *KeyTable) Number() uint32 { return t.number }
 
 // Secrets are those of a client of a table, in a form that only compares.
 type Secrets struct {
@@ -113,7 +113,7 @@ type Secrets struct {
 }
 
 // Secrets returns those of a client; false: there is no such client.
-func (t *Table) Secrets(id wire.Identifier) (s Secrets, ok bool) {
+func (t *KeyTable) Secrets(id wire.Identifier) (s Secrets, ok bool) {
 	row, ok := t.index[id]
 	if ok {
 		s = Secrets{t.rows[row].key, t.previous[row]}
@@ -124,7 +124,7 @@ func (t *Table) Secrets(id wire.Identifier) (s Secrets, ok bool) {
 // Withdraws reports whether one of the secrets that a client had, and that was
 // good at now, is not good in this table. Whoever holds that secret is a client
 // no more, although the identifier may be one's.
-func (t *Table) Withdraws(had Secrets, id wire.Identifier, now time.Time) bool {
+func (t *KeyTable) Withdraws(had Secrets, id wire.Identifier, now time.Time) bool {
 	has, ok := t.Secrets(id)
 	good := func(k macKey) bool {
 		return ok && (k == has.key || now.Unix() < has.previous.until && k == has.previous.key)
@@ -134,7 +134,7 @@ func (t *Table) Withdraws(had Secrets, id wire.Identifier, now time.Time) bool {
 
 // Floor returns a client's, which lives as long as the table; nil if there is
 // no such client.
-func (t *Table) Floor(id wire.Identifier) *Floor {
+func (t *KeyTable) Floor(id wire.Identifier) *Floor {
 	row, ok := t.index[id]
 	if !ok {
 		return nil
@@ -143,17 +143,17 @@ func (t *Table) Floor(id wire.Identifier) *Floor {
 }
 
 // Identifiers returns those of all clients, in no order.
-func (t *Table) Identifiers() iter.Seq[wire.Identifier] { return maps.Keys(t.index) }
+func (t *KeyTable) Identifiers() iter.Seq[wire.Identifier] { return maps.Keys(t.index) }
 
 // find returns the row of a client.
-func (t *Table) find(id wire.Identifier) (row uint32, ok bool) {
+func (t *KeyTable) find(id wire.Identifier) (row uint32, ok bool) {
 	row, ok = t.index[id]
 	return row, ok
 }
 
 // verifies reports whether mac is the client's: under its secret or, for a
 // time after a rotation, under the one before.
-func (t *Table) verifies(s *macState, row uint32, signed, mac []byte, now int64) bool {
+func (t *KeyTable) verifies(s *macState, row uint32, signed, mac []byte, now int64) bool {
 	if s.verify(&t.rows[row].key, signed, mac) {
 		return true
 	}

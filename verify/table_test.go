@@ -14,11 +14,11 @@ func TestWithdraws(t *testing.T) {
 	now := time.Unix(start, 0)
 	soon, past := now.Add(time.Minute), now.Add(-time.Minute)
 	id := verifytest.ID("com1")
-	client := func(secret, previous string, until time.Time) verify.Client {
-		return verify.Client{Identifier: id, Secret: []byte(secret), Previous: []byte(previous), Until: until}
+	client := func(secret, previous string, until time.Time) verify.Key {
+		return verify.Key{Identifier: id, Secret: []byte(secret), Previous: []byte(previous), Until: until}
 	}
 	for name, row := range map[string]struct {
-		before, after verify.Client
+		before, after verify.Key
 		want          bool
 	}{
 		"nothing":                 {client("a", "", now), client("a", "", now), false},

@@ -9,7 +9,7 @@ import (
 
 // Rules are what knocks are held to. They are immutable and may be shared.
 type Rules struct {
-	Table     *Table
+	Table     *KeyTable
 	Ports     int           // n, 1 to 128: the knocks of a sequence
 	Tolerance time.Duration // how far a timestamp may lie from now; whole seconds
 }
@@ -17,7 +17,7 @@ type Rules struct {
 // Verifier authenticates datagrams for one worker; it is not safe for
 // concurrent use.
 type Verifier struct {
-	table     *Table
+	table     *KeyTable
 	maximum   int8
 	tolerance int64
 	mac       macState
@@ -42,7 +42,7 @@ func (v *Verifier) Use(r Rules) {
 // allocate and does not retain its arguments.
 func (v *Verifier) Verify(datagram []byte, places []schedule.Place, now int64) (Knock, Reason) {
 	var c Candidate
-	if reason := v.Screen(&c, datagram, places, now); reason != Authentic {
+	if reason := v.Precheck(&c, datagram, places, now); reason != Authentic {
 		return Knock{}, reason
 	}
 	return v.Authenticate(&c, now)
@@ -57,9 +57,9 @@ type Candidate struct {
 	datagram []byte
 }
 
-// Screen makes all checks that are cheap, and fills in c if they find nothing.
+// Precheck makes all checks that are cheap, and fills in c if they find nothing.
 // The datagram must not change before Authenticate.
-func (v *Verifier) Screen(c *Candidate, datagram []byte, places []schedule.Place, now int64) Reason {
+func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Place, now int64) Reason {
 	k, minute, reason := Shape(datagram, v.maximum, places)
 	if reason != Authentic {
 		return reason

@@ -134,7 +134,7 @@ func TestRotation(t *testing.T) {
 	until := start + 30
 	other := verifytest.ID("com2")
 	v := verify.New(verify.Rules{Ports: 3, Tolerance: time.Minute, Table: verifytest.Table(t,
-		verify.Client{Identifier: id, Secret: new, Previous: old, Until: time.Unix(until, 0)}, verify.Client{Identifier: other, Secret: new})})
+		verify.Key{Identifier: id, Secret: new, Previous: old, Until: time.Unix(until, 0)}, verify.Key{Identifier: other, Secret: new})})
 	for _, row := range []struct {
 		id     wire.Identifier
 		secret []byte
@@ -181,12 +181,12 @@ func TestFloor(t *testing.T) {
 
 func TestNewTableRefuses(t *testing.T) {
 	id, secret := verifytest.ID("com1"), []byte("secret")
-	for name, clients := range map[string][]verify.Client{
+	for name, clients := range map[string][]verify.Key{
 		"duplicate":      {{Identifier: id, Secret: secret}, {Identifier: id, Secret: secret}},
 		"empty secret":   {{Identifier: id}},
 		"bad identifier": {{Secret: secret}},
 	} {
-		if _, err := verify.NewTable(clients); err == nil {
+		if _, err := verify.NewKeyTable(clients); err == nil {
 			t.Errorf("%s accepted", name)
 		}
 	}

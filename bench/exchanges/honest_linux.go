@@ -26,7 +26,7 @@ func honest(o *exchange.Operation, from, server netip.Addr) (took time.Duration,
 	defer conn.Close()
 	var nonce [exchange.NonceSize]byte
 	rand.Read(nonce[:])
-	c, err := exchange.NewClient(o, from, server, nonce)
+	c, err := exchange.NewInitiator(o, from, server, nonce)
 	if err != nil {
 		return 0, err
 	}

@@ -158,7 +158,7 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 	if s.Requests > 0 {
 		r.Requests = r.Packets / float64(request)
 	}
-	r.Challenges, r.Limited = float64(grown("exchange_answered"))/seconds, float64(grown("exchange_limited"))/seconds
+	r.Challenges, r.Limited = float64(grown("exchange_answered"))/seconds, float64(grown("exchange_rate_limited"))/seconds
 	r.Missed, r.Evicted = grown("exchange_kernel"), grown("exchange_evicted")
 	r.Processor = (spent.Processor - used.Processor).Seconds() / seconds
 	r.Before, r.After = float64(used.Resident)/(1<<20), float64(spent.Resident)/(1<<20)

@@ -61,7 +61,7 @@ func (s Scenario) stream(link flood.Link, o *exchange.Operation) (all [][]byte, 
 	}
 	for len(all) < frames {
 		source := anywhere()
-		c, err := exchange.NewClient(o, source.Addr(), link.Host, [exchange.NonceSize]byte{})
+		c, err := exchange.NewInitiator(o, source.Addr(), link.Host, [exchange.NonceSize]byte{})
 		if err != nil {
 			return nil, 0, err
 		}

@@ -161,7 +161,7 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 		r.Sequences = (float64(sent.Frames)/ports - float64(r.Honest)) / seconds
 	}
 	grown := func(name string) float64 { return float64(after[name]-before[name]) / seconds }
-	r.Opened, r.Limited, r.Superseded, r.Unrecorded = grown("session_opened"), grown("session_limited"), grown("session_superseded"), grown("session_unrecorded")
+	r.Opened, r.Limited, r.Superseded, r.Unrecorded = grown("session_opened"), grown("session_rate_limited"), grown("session_superseded"), grown("session_unrecorded")
 	r.Missed = after["kernel"] - before["kernel"] + after["overrun"] - before["overrun"]
 	r.LogLines = spent.LogLines - used.LogLines
 	r.Processor = (spent.Processor - used.Processor).Seconds() / seconds

@@ -33,7 +33,7 @@ type kind struct {
 var (
 	now   = clock.System()
 	log   = slog.New(slog.DiscardHandler)
-	terms = gate.Terms{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
+	terms = gate.LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
 )
 
 var kinds = []kind{
@@ -49,7 +49,7 @@ var kinds = []kind{
 	{"firewall", behindFirewall},
 }
 
-func tcp(s gate.Server) access.Enforcer {
+func tcp(s gate.Handler) access.Enforcer {
 	return gate.NewTCP(gate.TCPConfig{Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Server: s, Clock: now, Log: log})
 }
 
@@ -114,7 +114,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 // closeAll revokes all clients of a gate with one service.
 func closeAll(g *gate.Services, s *gate.Service) error {
 	p, err := g.Prepare(gate.Update{
-		Terms: map[access.ServiceID]gate.Terms{s.ID(): terms}, IsClient: func(wire.Identifier) bool { return false },
+		Terms: map[access.ServiceID]gate.LeasePolicy{s.ID(): terms}, IsClient: func(wire.Identifier) bool { return false },
 	})
 	if err == nil {
 		p.Commit()
@@ -153,7 +153,7 @@ func behindFirewall(string) (access.Enforcer, func() error, error) {
 		})
 		ended <- err
 	}()
-	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
+	c, err := helper.NewConn(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
 	if err == nil {
 		err = c.Begin(context.Background(), helper.Digest{})
 	}

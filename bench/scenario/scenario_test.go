@@ -87,11 +87,11 @@ func aim(n int, now time.Time) Aim {
 }
 
 func verifier(t *testing.T, a Aim, n int) *verify.Verifier {
-	var clients []verify.Client
+	var clients []verify.Key
 	for _, p := range a.Profiles {
-		clients = append(clients, verify.Client{Identifier: p.Identifier, Secret: p.Secret})
+		clients = append(clients, verify.Key{Identifier: p.Identifier, Secret: p.Secret})
 	}
-	table, err := verify.NewTable(clients)
+	table, err := verify.NewKeyTable(clients)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"sallyport/bench/netns"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // TestHiddenByTheFirewall: ssh to a real sshd, a UDP service, HTTP and a proxy,
@@ -230,7 +230,7 @@ open_for = "4s"
 		t.Errorf("curl says %q", got)
 	}
 	look := "8443/tcp filtered"
-	if !screen.Allowed() {
+	if !sockfilter.Supported() {
 		look = "8443/tcp open"
 	}
 	if !strings.Contains(during, look) || !strings.Contains(during, "8053/udp open|filtered") {
@@ -267,7 +267,7 @@ func TestFilteredLook(t *testing.T) {
 	if after := scan(before); before != during || before != after {
 		t.Errorf("before:\n%s\nduring:\n%s\nafter:\n%s", before, during, after)
 	}
-	if screen.Allowed() {
+	if sockfilter.Supported() {
 		return
 	}
 	n.stop()

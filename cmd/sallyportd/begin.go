@@ -23,7 +23,7 @@ const holderWait = 5 * time.Second
 // the configuration requires a holder: else it does nothing. While another server has the directory, nothing
 // of the firewall is touched. If the directory cannot be taken for any other
 // reason, no server serves: everything is closed all the same.
-func begin(ctx context.Context, cfg *config.Config, host config.Host, left privilege.Resumed, c clock.Clock) (*helper.Client, *state.Lock, error) {
+func begin(ctx context.Context, cfg *config.Config, host config.Host, left privilege.Resumed, c clock.Clock) (*helper.Conn, *state.Lock, error) {
 	h, why := left.Client, cfg.NeedsFirewall(host)
 	if h == nil && why == "" {
 		return nil, nil, nil // the directory has time until all has been read
@@ -34,7 +34,7 @@ func begin(ctx context.Context, cfg *config.Config, host config.Host, left privi
 		return nil, nil, errors.Join(err, closeHolder(h))
 	}
 	if h == nil {
-		h = helper.NewReaching(helper.Dialer(cfg.FirewallSocket), c)
+		h = helper.NewDialingConn(helper.Dialer(cfg.FirewallSocket), c)
 	}
 	waits, cancel := context.WithTimeout(ctx, holderWait)
 	defer cancel()
@@ -72,7 +72,7 @@ func explain(err error, cfg *config.Config, why string, started bool) error {
 }
 
 // closeHolder leaves a holder that has not begun: it has touched nothing.
-func closeHolder(h *helper.Client) error {
+func closeHolder(h *helper.Conn) error {
 	if h == nil {
 		return nil
 	}

@@ -45,7 +45,7 @@ func clientListCommand(env cli.Env) *cobra.Command {
 				if err := c.CheckServices(cfg.ServiceNames()); err != nil {
 					fmt.Fprintf(env.Stderr, "warning: client %s: %s; %s\n", c.Identifier, terminal.Text(err.Error()), terminal.Text(c.HowToFix()))
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.Identifier, terminal.Text(services), max(c.Mark, record[c.Identifier].Mark), last, until, terminal.Text(c.Note))
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.Identifier, terminal.Text(services), max(c.Mark, record[c.Identifier].HighestNonce), last, until, terminal.Text(c.Note))
 			}
 			return w.Flush()
 		},

@@ -84,7 +84,7 @@ server runs, it is asked.`,
 			_, printErr := fmt.Fprintln(env.Stdout, "# identifier, largest nonce used, stamp, window")
 			for _, e := range contents.Entries {
 				if printErr == nil {
-					_, printErr = fmt.Fprintf(env.Stdout, "%s %d %s %016x\n", e.Identifier, e.Mark, time.Unix(int64(e.Stamp), 0).UTC().Format(time.RFC3339), e.Ring)
+					_, printErr = fmt.Fprintf(env.Stdout, "%s %d %s %016x\n", e.Identifier, e.HighestNonce, time.Unix(int64(e.Stamp), 0).UTC().Format(time.RFC3339), e.Ring)
 				}
 			}
 			return errors.Join(err, printErr)
@@ -192,7 +192,7 @@ func raiseMark(ctx context.Context, cfg *config.Config, c *clients.Client) error
 		return fmt.Errorf("find out which nonces client %s has used: %w", c.Identifier, err)
 	}
 	if e, used := record[c.Identifier]; used {
-		c.Mark = max(c.Mark, e.Mark, 1) // 0 would stand for none
+		c.Mark = max(c.Mark, e.HighestNonce, 1) // 0 would stand for none
 	}
 	return nil
 }

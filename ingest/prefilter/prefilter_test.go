@@ -76,7 +76,7 @@ func TestVerifierAgrees(t *testing.T) {
 		if r.Clients == nil || r.Table.Maximum == prefilter.AnyMaximum {
 			continue // no verifier has such rules
 		}
-		var clients []verify.Client
+		var clients []verify.Key
 		for _, id := range r.Clients {
 			clients = append(clients, verifytest.Client(id))
 		}

@@ -161,7 +161,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, seen *ex
 	if _, err := io.ReadFull(cfg.Random, nonce[:]); err != nil {
 		return Result{}, fmt.Errorf("draw a nonce: %w", err)
 	}
-	c, err := exchange.NewClient(cfg.Challenge.Operation, s.self, t.knock, nonce)
+	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.self, t.knock, nonce)
 	if err != nil {
 		return Result{}, err
 	}

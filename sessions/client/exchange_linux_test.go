@@ -16,7 +16,7 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/ingest/capture"
-	"sallyport/sessions/exchanges"
+	"sallyport/sessions/handshakes"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 )
@@ -25,14 +25,14 @@ import (
 // happens to a challenge on its way.
 type gate struct {
 	*testing.T
-	table   *exchanges.Table
+	table   *handshakes.Table
 	capture *capture.Capture
 	mangle  func(n int, payload []byte) [][]byte // of the n-th: what the client gets
 
 	challenges, responses atomic.Int64 // those are packets
 
 	mu      sync.Mutex
-	granted []exchange.Grant
+	granted []exchange.Proof
 	opened  net.Listener
 }
 
@@ -49,7 +49,7 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.table, err = exchanges.New(exchanges.Config{
+	g.table, err = handshakes.New(handshakes.Config{
 		Operations: ops, Slots: 64, Random: rand.Reader, Port: func(*exchange.Operation) uint16 { return 30000 },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
 			n := g.challenges.Add(1)
@@ -64,7 +64,7 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 			}
 			return nil
 		},
-		Grant: func(grant exchange.Grant, _ netip.Addr) {
+		Grant: func(grant exchange.Proof, _ netip.Addr) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			g.granted = append(g.granted, grant)
@@ -130,7 +130,7 @@ func (g *gate) Take(knocks []capture.Packet) {
 	}
 }
 
-func (g *gate) grants() []exchange.Grant {
+func (g *gate) grants() []exchange.Proof {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.granted

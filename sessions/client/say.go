@@ -79,7 +79,7 @@ func (s *speaker) knock(to netip.AddrPort) (err error) {
 
 // await waits for the challenge. What comes from elsewhere, or is not
 // authentic, is passed over: the right one may still come.
-func (s *speaker) await(c *exchange.Client, timeout time.Duration, seen *exchanged) (exchange.Answer, error) {
+func (s *speaker) await(c *exchange.Initiator, timeout time.Duration, seen *exchanged) (exchange.Answer, error) {
 	if err := s.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return exchange.Answer{}, err
 	}

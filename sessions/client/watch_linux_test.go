@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"sallyport/bench/netns"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // TestReachTriesAgain: a SYN that overtakes the grant meets silence, and the
@@ -37,7 +37,7 @@ func TestReachTriesAgain(t *testing.T) {
 
 // reachWhatOpens has reach begin before a door opens.
 func reachWhatOpens(t *testing.T) (*net.TCPConn, error) {
-	lc := net.ListenConfig{Control: screen.Closed}
+	lc := net.ListenConfig{Control: sockfilter.DenyAll}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -50,7 +50,7 @@ func reachWhatOpens(t *testing.T) (*net.TCPConn, error) {
 	}
 	opened := make(chan error, 1)
 	time.AfterFunc(50*time.Millisecond, func() {
-		_, err := screen.Attach(raw, screen.Set{All: true})
+		_, err := sockfilter.Attach(raw, sockfilter.Set{All: true})
 		opened <- err
 	})
 	c, err := reach(t.Context(), l.Addr().(*net.TCPAddr).AddrPort())
@@ -92,7 +92,7 @@ func TestWatchTellsWhatItSaw(t *testing.T) {
 		done <- err
 	}()
 	netns.Until(t, "a refusal", func() bool { return tcpCount(t, "AttemptFails") > 0 })
-	lc := net.ListenConfig{Control: screen.Closed}
+	lc := net.ListenConfig{Control: sockfilter.DenyAll}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(t.Context(), "tcp4", service.String())
 	if err != nil {

@@ -28,7 +28,7 @@ func BenchmarkWaitingGrants(b *testing.B) {
 		b.Skip(err)
 	}
 	defer host.Close()
-	terms := Terms{OpenFor: time.Minute, OpenMax: time.Minute, Addresses: 8}
+	terms := LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Addresses: 8}
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}}
 	var table *firewall.Table
 	if err := host.Do(func() (err error) {

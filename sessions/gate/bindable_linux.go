@@ -2,7 +2,7 @@ package gate
 
 import (
 	"sallyport/sessions/gate/heldport"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // Bindable tells whether a service could take the port host:port of a network,
@@ -11,13 +11,13 @@ import (
 // heldport.InUseError names the program that has the port.
 func Bindable(network, address string) error {
 	if network == "udp" {
-		u, err := heldport.BindUDP(address, screen.Closed)
+		u, err := heldport.BindUDP(address, sockfilter.DenyAll)
 		if err == nil {
 			u.Close()
 		}
 		return err
 	}
-	t, err := heldport.BindTCP(address, screen.Closed)
+	t, err := heldport.BindTCP(address, sockfilter.DenyAll)
 	if err == nil {
 		t.Close()
 	}

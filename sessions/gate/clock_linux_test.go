@@ -101,7 +101,7 @@ func TestSuspendedFlow(t *testing.T) {
 		return
 	}
 	host := clocktest.NewHost()
-	s, d, address := udpStage(t, Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: true, Addresses: 8}, time.Minute, host.Clock())
+	s, d, address := udpStage(t, LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Cut: true, Addresses: 8}, time.Minute, host.Clock())
 	running(t, s)
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestSuspendedFirewall(t *testing.T) {
 	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Claim: helper.Claimed(wall), Clock: host.Clock()})
 	defer helpertest.Stop(t, client, ended)
 	s := NewService(ServiceConfig{
-		Name: "ssh", PrefixLen6: 128, Terms: Terms{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
+		Name: "ssh", PrefixLen6: 128, Terms: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
 		Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: host.Clock(), Log: slog.New(slog.DiscardHandler),
 	})
 	running(t, s)

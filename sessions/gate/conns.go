@@ -9,7 +9,7 @@ import (
 
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/heldport"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // listener hands on only connections of peers that are let in.
@@ -75,7 +75,7 @@ func (t *TCP) enter(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
 	}
 	// The kernel screens it as it did the listener when it came: it would go
 	// silent, rather than live on or be reset, should it come to another one.
-	if tcp, ok := c.(*net.TCPConn); ok && (screen.Release(tcp) != nil || heldport.Accepted(tcp) != nil) {
+	if tcp, ok := c.(*net.TCPConn); ok && (sockfilter.Detach(tcp) != nil || heldport.Accepted(tcp) != nil) {
 		return nil, false
 	}
 	known := &conn{c, t, port, now, owned}

@@ -25,7 +25,7 @@ func TestBatchIsOneApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, service := range services {
-		service.update(t, Terms{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 2, Cut: true}, everybody)
+		service.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 2, Cut: true}, everybody)
 	}
 	s.openOne(grant("com1", "192.0.2.1"))
 	s.openOne(grant("com1", "192.0.2.2"))
@@ -57,11 +57,11 @@ func TestOnlyWhoGivesWayEndsSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.update(t, Terms{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1}, everybody)
+	one.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1}, everybody)
 	for i := range 4 {
 		s.openOne(grant("com1", fmt.Sprintf("192.0.2.%d", i)))
 	}
-	if err := s.Do(Order{Service: one.ID(), Grant: grant("com1", "192.0.2.3"), Action: Close}); err != nil {
+	if err := s.Execute(Command{Service: one.ID(), Grant: grant("com1", "192.0.2.3"), Action: Close}); err != nil {
 		t.Fatal(err)
 	}
 	s.openOne(grant("com1", "192.0.2.4"))
@@ -79,7 +79,7 @@ func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.update(t, Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2}, everybody)
+	one.update(t, LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2}, everybody)
 	before := system.Boot()
 	if errs := s.Open([]sessions.Grant{grant("com1", "192.0.2.1"), grant("com1", "192.0.2.1"), grant("com1", "192.0.2.2"), grant("com1", "192.0.2.3")}); errs != nil {
 		t.Fatal(errs)
@@ -102,7 +102,7 @@ func TestOneFailureFailsNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	both.update(t, Terms{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1, Cut: true}, everybody)
+	both.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1, Cut: true}, everybody)
 	s.openOne(grant("com1", "192.0.2.1"))
 	was := web.open[peer("192.0.2.1")]
 	wall.fail, wall.fails = errors.New("no room"), func(p access.Peer) bool { return p == peer("192.0.2.7") }
@@ -140,7 +140,7 @@ func TestEnforcersHaveWhatTheLeasesSay(t *testing.T) {
 			own[i] = &recorded{}
 			s := serviceOf(fmt.Sprint(i), 128, own[i], shared)
 			s.clock.Boot = stopped
-			s.terms = Terms{OpenFor: 10 * time.Second, OpenMax: 30 * time.Second, Addresses: 2, Anyone: anyone}
+			s.terms = LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 30 * time.Second, Addresses: 2, Anyone: anyone}
 			s.leases.SetTerms(10*time.Second, 30*time.Second, 2)
 			s.settle()
 			list = append(list, s)

@@ -18,8 +18,8 @@ const (
 	Close
 )
 
-// Order is what an authenticated operation asks of a service, for one address.
-type Order struct {
+// Command is what an authenticated operation asks of a service, for one address.
+type Command struct {
 	Service access.ServiceID
 	Grant   sessions.Grant // whose lease it is, and for which address
 	Action  Action
@@ -35,18 +35,18 @@ type Order struct {
 // ErrNotAllowed says that a client may not open a service.
 var ErrNotAllowed = errors.New("the client has no right to the service")
 
-// Do carries out an order of a client who has the right to the service. When it
+// Execute carries out an order of a client who has the right to the service. When it
 // fails, nothing is open that was not before. It may be called concurrently.
-func (s *Services) Do(o Order) error {
+func (s *Services) Execute(o Command) error {
 	i, err := s.place(o)
 	if err != nil {
 		return err
 	}
-	return s.list[i].Do(o)
+	return s.list[i].Execute(o)
 }
 
-// Do carries out an order; which service it names does not matter.
-func (s *Service) Do(o Order) error {
+// Execute carries out an order; which service it names does not matter.
+func (s *Service) Execute(o Command) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (s *Service) Do(o Order) error {
 	return r.err
 }
 
-func (o Order) validate() error {
+func (o Command) validate() error {
 	switch {
 	case o.Action > Close:
 		return fmt.Errorf("gate: there is no action %d", o.Action)

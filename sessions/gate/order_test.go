@@ -13,10 +13,10 @@ import (
 
 func TestOrderForAFixedTime(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
-		order := Order{Grant: grant("#001", "192.0.2.1"), For: 3 * time.Second}
+		order := Command{Grant: grant("#001", "192.0.2.1"), For: 3 * time.Second}
 		for _, step := range []struct{ fixed, lasts time.Duration }{{3, 3}, {20, 20}, {100, 25}} {
 			order.For = step.fixed * time.Second
-			if err := s.gate.Do(order); err != nil {
+			if err := s.gate.Execute(order); err != nil {
 				t.Fatal(err)
 			}
 			c := s.net.dial("192.0.2.1")
@@ -36,7 +36,7 @@ func TestOrderForAFixedTime(t *testing.T) {
 		// What is open for longer is not cut short.
 		s.gate.Open(grant("#001", "192.0.2.1"))
 		order.For = time.Second
-		s.gate.Do(order)
+		s.gate.Execute(order)
 		time.Sleep(10*time.Second - 1)
 		synctest.Wait()
 		if !s.net.listening.Load() {
@@ -48,10 +48,10 @@ func TestOrderForAFixedTime(t *testing.T) {
 func TestOrderToClose(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		bubble(t, false, func(t *testing.T, s stage) {
-			terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
+			terms := LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
 			s.gate.update(t, terms, everybody)
-			order := Order{Grant: grant("#001", "192.0.2.1"), Action: Close}
-			if err := s.gate.Do(order); err != nil {
+			order := Command{Grant: grant("#001", "192.0.2.1"), Action: Close}
+			if err := s.gate.Execute(order); err != nil {
 				t.Errorf("nothing to close: %v", err)
 			}
 			for _, g := range []sessions.Grant{order.Grant, grant("#001", "192.0.2.2"), grant("com1", "192.0.2.1")} {
@@ -61,12 +61,12 @@ func TestOrderToClose(t *testing.T) {
 			}
 			one, two := s.net.dial("192.0.2.1"), s.net.dial("192.0.2.2")
 			// Another client behind the address has a lease of his own.
-			s.gate.Do(order)
+			s.gate.Execute(order)
 			if get(one, "/test1.html") != 200 || get(two, "/test1.html") != 200 {
 				t.Error("somebody else's lease was ended")
 			}
 			order.Grant = grant("com1", "192.0.2.1")
-			s.gate.Do(order)
+			s.gate.Execute(order)
 			if got := get(one, "/test1.html"); (got == 200) == cut {
 				t.Errorf("cut %v: %d", cut, got)
 			}
@@ -93,23 +93,23 @@ func TestOrdersAreForWhatOneMay(t *testing.T) {
 	}
 	g := grant("com1", "192.0.2.1")
 	for _, a := range []Action{Open, Close} {
-		if err := s.Do(Order{Service: access.ID("web"), Grant: g, Action: a}); !errors.Is(err, ErrNotAllowed) {
+		if err := s.Execute(Command{Service: access.ID("web"), Grant: g, Action: a}); !errors.Is(err, ErrNotAllowed) {
 			t.Errorf("action %d without the right: %v", a, err)
 		}
 	}
-	if err := s.Do(Order{Service: access.ID("ssh"), Grant: g}); err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
+	if err := s.Execute(Command{Service: access.ID("ssh"), Grant: g}); err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
 		t.Errorf("with the right: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
-	if err := s.Do(Order{Service: access.ID("web"), Grant: grant("#001", "192.0.2.1")}); err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
+	if err := s.Execute(Command{Service: access.ID("web"), Grant: grant("#001", "192.0.2.1")}); err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
 		t.Errorf("unrestricted: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
-	for name, o := range map[string]Order{
+	for name, o := range map[string]Command{
 		"no such service": {Service: access.ID("mail"), Grant: g}, "no service": {Grant: g},
 		"no such action": {Service: access.ID("ssh"), Grant: g, Action: 2}, "a time before now": {Service: access.ID("ssh"), Grant: g, For: -1},
 		"without an address": {Service: access.ID("ssh")}, "closed by a port": {Service: access.ID("ssh"), Grant: g, Action: Close, Port: 4711},
 		"closed for a time": {Service: access.ID("ssh"), Grant: g, Action: Close, For: 1}, "a port where there are none": {Service: access.ID("ssh"), Grant: g, Port: 4711},
 	} {
-		if err := s.Do(o); err == nil {
+		if err := s.Execute(o); err == nil {
 			t.Errorf("%s: carried out", name)
 		}
 	}

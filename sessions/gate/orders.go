@@ -10,7 +10,7 @@ import (
 // those that close share one Apply of each enforcer, and then those that open. It
 // returns nil when all is well, and otherwise the error of each order. An order
 // that fails keeps no other from being carried out.
-func (s *Services) DoAll(orders []Order) []error {
+func (s *Services) DoAll(orders []Command) []error {
 	b := batch{orders: orders, errs: make([]error, len(orders)), places: make([]int, len(orders))}
 	used := make([]bool, len(s.list))
 	for i, o := range orders {
@@ -35,7 +35,7 @@ func (s *Services) DoAll(orders []Order) []error {
 }
 
 // place returns which service an order is for, if it may be carried out.
-func (s *Services) place(o Order) (int, error) {
+func (s *Services) place(o Command) (int, error) {
 	i, ok := s.places[o.Service]
 	if !ok {
 		return 0, fmt.Errorf("gate: no service has the identifier %s", o.Service)
@@ -48,13 +48,13 @@ func (s *Services) place(o Order) (int, error) {
 
 // batch is orders that are carried out together. The services are locked.
 type batch struct {
-	orders []Order
+	orders []Command
 	places []int // of their services
 	errs   []error
 }
 
 // each calls f with the orders that have not failed, and their services.
-func (b *batch) each(s *Services, f func(o Order, service *Service) error) {
+func (b *batch) each(s *Services, f func(o Command, service *Service) error) {
 	for i, o := range b.orders {
 		if b.errs[i] != nil {
 			continue
@@ -70,7 +70,7 @@ func (b *batch) each(s *Services, f func(o Order, service *Service) error) {
 
 func (b *batch) close(s *Services) {
 	peers := map[*Service][]access.Peer{}
-	b.each(s, func(o Order, service *Service) error {
+	b.each(s, func(o Command, service *Service) error {
 		if o.Action == Close {
 			if peer, some := service.forgetLease(o.Grant); some {
 				peers[service] = append(peers[service], peer)

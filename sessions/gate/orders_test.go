@@ -41,9 +41,9 @@ func TestOrdersTogether(t *testing.T) {
 		anyone := rapid.Bool().Draw(t, "anyone")
 		one, all := build(t, anyone), build(t, anyone)
 		for range rapid.IntRange(1, 5).Draw(t, "batches") {
-			var orders []Order
+			var orders []Command
 			for i := range rapid.IntRange(1, 12).Draw(t, "orders") {
-				o := Order{
+				o := Command{
 					Service: access.ID(rapid.SampledFrom([]string{"web", "ssh", "ftp"}).Draw(t, "service")),
 					Grant:   grant(fmt.Sprintf("com%d", rapid.IntRange(1, 3).Draw(t, "client")), fmt.Sprintf("192.0.2.%d", i)),
 				}
@@ -61,9 +61,9 @@ func TestOrdersTogether(t *testing.T) {
 			}
 			// Those that close come first.
 			inOrder := slices.Clone(orders)
-			slices.SortStableFunc(inOrder, func(a, b Order) int { return int(b.Action) - int(a.Action) })
+			slices.SortStableFunc(inOrder, func(a, b Command) int { return int(b.Action) - int(a.Action) })
 			for _, o := range inOrder {
-				want, i := one.Do(o), slices.Index(orders, o)
+				want, i := one.Execute(o), slices.Index(orders, o)
 				if (errs == nil || errs[i] == nil) != (want == nil) || want != nil && errs[i].Error() != want.Error() {
 					t.Fatalf("%+v: %v, want %v", o, errs, want)
 				}
@@ -85,14 +85,14 @@ func TestOrderThatFailsAmongOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	open := func(a string) Order { return Order{Service: one.ID(), Grant: grant("com1", a)} }
-	if errs := s.DoAll([]Order{open("192.0.2.1"), open("192.0.2.2")}); errs != nil {
+	open := func(a string) Command { return Command{Service: one.ID(), Grant: grant("com1", a)} }
+	if errs := s.DoAll([]Command{open("192.0.2.1"), open("192.0.2.2")}); errs != nil {
 		t.Fatal(errs)
 	}
 	wall.fail, wall.fails = errors.New("no room"), func(p access.Peer) bool { return p == peer("192.0.2.3") }
 	closing := open("192.0.2.1")
 	closing.Action = Close
-	errs := s.DoAll([]Order{closing, open("192.0.2.3"), open("192.0.2.4"), {Service: one.ID()}})
+	errs := s.DoAll([]Command{closing, open("192.0.2.3"), open("192.0.2.4"), {Service: one.ID()}})
 	if len(errs) != 4 || errs[0] != nil || !errors.Is(errs[1], wall.fail) || errs[2] != nil || errs[3] == nil {
 		t.Errorf("errors %v", errs)
 	}
@@ -102,7 +102,7 @@ func TestOrderThatFailsAmongOthers(t *testing.T) {
 		}
 	}
 	one.close()
-	if errs := s.DoAll([]Order{closing, open("192.0.2.3")}); !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
+	if errs := s.DoAll([]Command{closing, open("192.0.2.3")}); !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
 		t.Errorf("after the end: %v", errs)
 	}
 }

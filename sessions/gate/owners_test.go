@@ -56,7 +56,7 @@ func TestConnectionsBelongToClients(t *testing.T) {
 		defer tcp.Close()
 		s := NewService(ServiceConfig{
 			Name: "web", PrefixLen6: 128, Enforcers: []access.Enforcer{tcp}, Clock: tcp.cfg.Clock, Log: tcp.cfg.Log,
-			Terms: Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2, Anyone: rapid.Bool().Draw(t, "anyone")},
+			Terms: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2, Anyone: rapid.Bool().Draw(t, "anyone")},
 		})
 		type connection struct {
 			closed *bool

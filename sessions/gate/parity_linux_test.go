@@ -19,7 +19,7 @@ import (
 	"sallyport/sessions/gate/helper"
 	"sallyport/sessions/gate/helper/helpertest"
 	"sallyport/sessions/gate/relay"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // streets are two links from this host to one outside, which has all sources of
@@ -183,7 +183,7 @@ func (s *streets) socketFilter(t *testing.T) {
 		for _, p := range s.peersOf(r) {
 			in.Add(p)
 		}
-		if err := new(cover).draw(c, in.Len(), func() screen.Set { return screenSet(&in) }); err != nil {
+		if err := new(cover).draw(c, in.Len(), func() sockfilter.Set { return screenSet(&in) }); err != nil {
 			t.Fatal(err)
 		}
 		for _, source := range accesstest.Sources {

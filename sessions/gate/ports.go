@@ -135,7 +135,7 @@ func (p *ports) room(id wire.Identifier, peer access.Peer, most int) (replaced b
 }
 
 // openPort opens a random port.
-func (s *Service) openPort(o Order) error {
+func (s *Service) openPort(o Command) error {
 	if s.opener == nil {
 		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
 	}

@@ -81,7 +81,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 	ownPort := at(freePort(t))
 	for name, service := range map[string]struct {
 		listen string
-		server Server
+		server Handler
 		wrap   func(PortOpener) access.Enforcer
 		use    func(*testing.T, net.Conn)
 	}{
@@ -103,7 +103,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 			s := serviceOf(name, 128, enforcer)
 			defer s.close()
 			port := freePort(t)
-			if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port, For: time.Hour}); err != nil {
+			if err := s.Execute(Command{Grant: grant("#001", "127.0.0.1"), Port: port, For: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 			tcp.mu.Lock()
@@ -160,7 +160,7 @@ func TestRandomPortThatIsTaken(t *testing.T) {
 		s := serviceOf(name, 128, c.opener)
 		defer s.close()
 		port := netip.MustParseAddrPort(c.taken.String()).Port()
-		if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port}); !errors.Is(err, ErrPortTaken) {
+		if err := s.Execute(Command{Grant: grant("#001", "127.0.0.1"), Port: port}); !errors.Is(err, ErrPortTaken) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(s.ports) != 0 || s.leases.Len() != 0 {
@@ -169,7 +169,7 @@ func TestRandomPortThatIsTaken(t *testing.T) {
 		// The port of an order before is free for the same client's next.
 		port = freePort(t)
 		for range 2 {
-			if err := s.Do(Order{Grant: grant("#001", "127.0.0.1"), Port: port}); err != nil {
+			if err := s.Execute(Command{Grant: grant("#001", "127.0.0.1"), Port: port}); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -182,10 +182,10 @@ func TestRandomPortOfUDP(t *testing.T) {
 		return
 	}
 	for _, cut := range []bool{true, false} {
-		terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
+		terms := LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
 		s, d, own := udpStage(t, terms, time.Minute, system)
 		port := freePort(t)
-		if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+		if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 			t.Fatal(err)
 		}
 		stranger, first, second := talker(t, "127.0.0.2", at(port)), talker(t, "127.0.0.1", at(port)), talker(t, "127.0.0.1", at(port))
@@ -202,7 +202,7 @@ func TestRandomPortOfUDP(t *testing.T) {
 		// The lease of the address ends; what came by the port does not.
 		s.Open(grant("com2", "127.0.0.1"))
 		answered(t, "by the service's own port", talker(t, "127.0.0.1", own))
-		s.Do(Order{Grant: grant("com2", "127.0.0.1"), Action: Close})
+		s.Execute(Command{Grant: grant("com2", "127.0.0.1"), Action: Close})
 		answered(t, "the first flow after another lease", first)
 		if !silent(second) {
 			t.Error("after another lease: not the first flow alone")
@@ -232,7 +232,7 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 	}
 	s, d, _ := udpStage(t, harbourTerms, 300*time.Millisecond, system)
 	port := freePort(t)
-	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+	if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
 	}
 	c := talker(t, "127.0.0.1", at(port))
@@ -243,16 +243,16 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 	} else {
 		c.Close()
 	}
-	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+	if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
 	}
-	s.Do(Order{Grant: grant("com1", "127.0.0.1"), Action: Close})
+	s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Action: Close})
 	if !silent(talker(t, "127.0.0.1", at(port))) {
 		t.Error("answered after an order to close")
 	}
 	emptied(t, d)
 	// The enforcer's end is the port's.
-	if err := s.Do(Order{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
+	if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
 	}
 	s.close()

@@ -47,7 +47,7 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	number := uint16(0)
 	order := func(id wire.Identifier, a netip.Addr) error {
 		number++
-		return s.Do(Order{Grant: sessions.Grant{Identifier: id, Address: a}, Port: number, For: time.Duration(number) * time.Millisecond})
+		return s.Execute(Command{Grant: sessions.Grant{Identifier: id, Address: a}, Port: number, For: time.Duration(number) * time.Millisecond})
 	}
 	waiting := func() (all []uint16) {
 		for n, p := range enforcer.ports {
@@ -117,7 +117,7 @@ func (h harbour) listen(kind, address string) (net.Listener, error) {
 
 const mooring = "192.0.2.100:" // where the service of a harbour is
 
-func atHarbour(t *testing.T, terms Terms, perAddress int, f func(t *testing.T, s *Service, h harbour)) {
+func atHarbour(t *testing.T, terms LeasePolicy, perAddress int, f func(t *testing.T, s *Service, h harbour)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := harbour{}
 		log := slog.New(slog.DiscardHandler)
@@ -150,12 +150,12 @@ func (h harbour) port(number string) *network {
 	return &network{}
 }
 
-var harbourTerms = Terms{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Cut: true, Addresses: 8}
+var harbourTerms = LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Cut: true, Addresses: 8}
 
 func TestRandomPortThatNobodyUses(t *testing.T) {
 	atHarbour(t, harbourTerms, 8, func(t *testing.T, s *Service, h harbour) {
 		for _, step := range []struct{ fixed, lasts time.Duration }{{0, 10}, {3, 3}, {100, 25}} {
-			if err := s.Do(Order{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second}); err != nil {
+			if err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second}); err != nil {
 				t.Fatal(err)
 			}
 			if h.port("443").listening.Load() {
@@ -183,8 +183,8 @@ func TestConnectionByARandomPort(t *testing.T) {
 		terms := harbourTerms
 		terms.Cut = cut
 		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h harbour) {
-			s.Do(Order{Grant: grant("com2", "192.0.2.1"), For: 5 * time.Second})
-			if err := s.Do(Order{Grant: grant("com1", "192.0.2.1"), Port: 4711}); err != nil {
+			s.Execute(Command{Grant: grant("com2", "192.0.2.1"), For: 5 * time.Second})
+			if err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}); err != nil {
 				t.Fatal(err)
 			}
 			if stranger := h.port("4711").dial("192.0.2.2"); get(stranger, "/test1.html") != 0 {
@@ -235,13 +235,13 @@ func TestRandomPortIsClosedByOrder(t *testing.T) {
 		terms := harbourTerms
 		terms.Cut = cut
 		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h harbour) {
-			order := Order{Grant: grant("com1", "192.0.2.1"), Port: 4711}
-			s.Do(order)
+			order := Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}
+			s.Execute(order)
 			c := h.port("4711").dial("192.0.2.1")
 			order.Port = 4712
-			s.Do(order)
-			s.Do(Order{Grant: grant("com2", "192.0.2.1"), Port: 4713})
-			s.Do(Order{Grant: order.Grant, Action: Close})
+			s.Execute(order)
+			s.Execute(Command{Grant: grant("com2", "192.0.2.1"), Port: 4713})
+			s.Execute(Command{Grant: order.Grant, Action: Close})
 			if h.port("4712").listening.Load() {
 				t.Error("open after the order to close")
 			}
@@ -264,7 +264,7 @@ func TestRandomPortCountsConnections(t *testing.T) {
 		if got := get(own, "/test1.html"); got != 200 {
 			t.Fatalf("by the service's own port: %d", got)
 		}
-		s.Do(Order{Grant: grant("com1", "192.0.2.1"), Port: 4711})
+		s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711})
 		if c := h.port("4711").dial("192.0.2.1"); get(c, "/test1.html") != 0 {
 			t.Error("one too many was served")
 		}

@@ -41,7 +41,7 @@ func TestAbortCutsOnlyWhoCameInByIt(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	const at = "127.0.0.1:8080"
 	tcp := NewTCP(TCPConfig{Listen: at, PrefixLen6: 128, PerAddress: 9, Server: echo{}, Clock: c, Log: log})
-	terms := Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
+	terms := LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
 	list := []*Service{NewService(ServiceConfig{Name: "web", PrefixLen6: 128, Terms: terms, Enforcers: []access.Enforcer{tcp}, Clock: c, Log: log})}
 	g, err := NewServices(list, nil)
 	if err != nil {
@@ -85,7 +85,7 @@ func TestAbortCutsOnlyWhoCameInByIt(t *testing.T) {
 	now = now.Add(time.Second)
 	anyone := terms
 	anyone.Anyone = true
-	p, err := g.Prepare(Update{Terms: map[access.ServiceID]Terms{list[0].id: anyone}, IsClient: everybody})
+	p, err := g.Prepare(Update{Terms: map[access.ServiceID]LeasePolicy{list[0].id: anyone}, IsClient: everybody})
 	if err != nil {
 		t.Fatal(err)
 	}

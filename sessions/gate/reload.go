@@ -13,7 +13,7 @@ import (
 // prepare makes ready for other terms. Only one thing can fail: from the
 // knockers to anyone, or back, those whom the new terms let in have to be let in
 // before the others are not. It lets them in; until commit or abort both are.
-func (s *Service) prepare(t Terms) error {
+func (s *Service) prepare(t LeasePolicy) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -47,7 +47,7 @@ func (s *Service) prepare(t Terms) error {
 // commit has other terms in force for what is to come, and ends the leases and
 // random ports of all clients but those that stay. Others run on as they were
 // granted, and whoever is let in by the new terms stays connected.
-func (s *Service) commit(t Terms, stays func(wire.Identifier) bool) {
+func (s *Service) commit(t LeasePolicy, stays func(wire.Identifier) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	anyone := s.terms.Anyone

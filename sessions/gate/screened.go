@@ -7,11 +7,11 @@ import (
 	"syscall"
 
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // screenSet returns whom the kernel has to let through for an enforcer.
-func screenSet(in *access.Set) (s screen.Set) {
+func screenSet(in *access.Set) (s sockfilter.Set) {
 	for p := range in.Peers() {
 		switch {
 		case p.IsAnyone():
@@ -32,7 +32,7 @@ type cover struct {
 }
 
 // draw tells the kernel who may come in, of whom there are n.
-func (c *cover) draw(socket syscall.Conn, n int, set func() screen.Set) error {
+func (c *cover) draw(socket syscall.Conn, n int, set func() sockfilter.Set) error {
 	if c.full > 0 && n >= c.full {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (c *cover) draw(socket syscall.Conn, n int, set func() screen.Set) error {
 	if err != nil {
 		return err
 	}
-	fits, err := screen.Attach(raw, set())
+	fits, err := sockfilter.Attach(raw, set())
 	if err != nil {
 		return fmt.Errorf("screen the socket: %w", err)
 	}
@@ -52,13 +52,13 @@ func (c *cover) draw(socket syscall.Conn, n int, set func() screen.Set) error {
 
 // listenScreened listens for nobody as yet.
 func listenScreened(network, address string) (net.Listener, error) {
-	lc := net.ListenConfig{Control: screen.Closed}
+	lc := net.ListenConfig{Control: sockfilter.DenyAll}
 	lc.SetMultipathTCP(false) // such a socket takes no filter
 	return lc.Listen(context.Background(), network, address)
 }
 
 func listenPacketScreened(address string) (*net.UDPConn, error) {
-	c, err := (&net.ListenConfig{Control: screen.Closed}).ListenPacket(context.Background(), "udp", address)
+	c, err := (&net.ListenConfig{Control: sockfilter.DenyAll}).ListenPacket(context.Background(), "udp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -25,8 +25,8 @@ const (
 // ErrClosed is the answer to a grant when the gate has shut for good.
 var ErrClosed = access.ErrClosed
 
-// Terms are what a grant is worth. They may change while the gate runs.
-type Terms struct {
+// LeasePolicy are what a grant is worth. They may change while the gate runs.
+type LeasePolicy struct {
 	OpenFor   time.Duration // what each grant adds
 	OpenMax   time.Duration // what a lease may have left at the most
 	Anyone    bool          // while any lease runs, let every address in (the paper's way)
@@ -38,7 +38,7 @@ type Terms struct {
 type ServiceConfig struct {
 	Name       string
 	PrefixLen6 int // how many bits of an IPv6 address count: 128 or 64
-	Terms      Terms
+	Terms      LeasePolicy
 	// Enforcers make leases real. A grant goes to them in their order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
@@ -66,7 +66,7 @@ type Service struct {
 	wake       chan struct{} // a lease ends before Run would look again
 
 	mu     sync.Mutex
-	terms  Terms
+	terms  LeasePolicy
 	leases *Leases
 	// Whom leases let in: the peers that they are for, anyone, or, while the
 	// terms change from one to the other, both.
@@ -99,7 +99,7 @@ func NewService(cfg ServiceConfig) *Service {
 func (s *Service) ID() access.ServiceID { return s.id }
 
 // Open begins or extends a lease. If an enforcer fails, nothing opens.
-func (s *Service) Open(g sessions.Grant) error { return s.Do(Order{Grant: g}) }
+func (s *Service) Open(g sessions.Grant) error { return s.Execute(Command{Grant: g}) }
 
 // admits returns whom a lease for a peer lets in.
 func (s *Service) admits(p access.Peer) (peers []access.Peer) {

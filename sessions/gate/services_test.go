@@ -35,14 +35,14 @@ func only(of map[wire.Identifier][]string) Restricted {
 }
 
 // update is all of an update that goes well: terms of nil stay as they are.
-func (s *Services) update(t *testing.T, r Restricted, isClient func(wire.Identifier) bool, terms map[access.ServiceID]Terms) {
+func (s *Services) update(t *testing.T, r Restricted, isClient func(wire.Identifier) bool, terms map[access.ServiceID]LeasePolicy) {
 	t.Helper()
 	p := s.prepare(t, r, isClient, terms)
 	p.Restrict()
 	p.Commit()
 }
 
-func (s *Services) prepare(t *testing.T, r Restricted, isClient func(wire.Identifier) bool, terms map[access.ServiceID]Terms) *Prepared {
+func (s *Services) prepare(t *testing.T, r Restricted, isClient func(wire.Identifier) bool, terms map[access.ServiceID]LeasePolicy) *Prepared {
 	t.Helper()
 	if terms == nil {
 		terms = s.terms()
@@ -54,8 +54,8 @@ func (s *Services) prepare(t *testing.T, r Restricted, isClient func(wire.Identi
 	return p
 }
 
-func (s *Services) terms() map[access.ServiceID]Terms {
-	all := map[access.ServiceID]Terms{}
+func (s *Services) terms() map[access.ServiceID]LeasePolicy {
+	all := map[access.ServiceID]LeasePolicy{}
 	for _, service := range s.list {
 		all[service.id] = service.terms
 	}
@@ -63,7 +63,7 @@ func (s *Services) terms() map[access.ServiceID]Terms {
 }
 
 // update is a reload of one service.
-func (s *Service) update(t *testing.T, terms Terms, stays func(wire.Identifier) bool) {
+func (s *Service) update(t *testing.T, terms LeasePolicy, stays func(wire.Identifier) bool) {
 	t.Helper()
 	if err := s.prepare(terms); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func (r *recorded) has(a string) bool {
 
 func serviceOf(name string, prefixLen6 int, enforcers ...access.Enforcer) *Service {
 	return NewService(ServiceConfig{
-		Name: name, PrefixLen6: prefixLen6, Terms: Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8},
+		Name: name, PrefixLen6: prefixLen6, Terms: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8},
 		Enforcers: enforcers, Clock: system, Log: slog.New(slog.DiscardHandler),
 	})
 }

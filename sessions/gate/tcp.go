@@ -11,7 +11,7 @@ import (
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/heldport"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 	"sallyport/verify/wire"
 )
 
@@ -23,9 +23,9 @@ const (
 	acceptPause = 50 * time.Millisecond
 )
 
-// Server serves what a TCP enforcer lets in. Serve returns when the listener is
+// Handler serves what a TCP enforcer lets in. Serve returns when the listener is
 // closed; connections live on. It may be called again.
-type Server interface{ Serve(net.Listener) error }
+type Handler interface{ Serve(net.Listener) error }
 
 // TCPConfig is what NewTCP needs.
 type TCPConfig struct {
@@ -36,7 +36,7 @@ type TCPConfig struct {
 	Filtered   bool
 	PrefixLen6 int // how many bits of an IPv6 address count as one address
 	PerAddress int // connections of an address at a time
-	Server     Server
+	Server     Handler
 	Clock      clock.Clock // the one of the Service: the same axis
 	Log        *slog.Logger
 
@@ -85,7 +85,7 @@ func (t *TCP) Prepare() error {
 // hold takes the port.
 func (t *TCP) hold() (err error) {
 	if t.held == nil && t.cfg.ListenFunc == nil {
-		t.held, err = heldport.BindTCP(t.cfg.Listen, screen.Closed)
+		t.held, err = heldport.BindTCP(t.cfg.Listen, sockfilter.DenyAll)
 	}
 	return err
 }
@@ -263,7 +263,7 @@ func (t *TCP) screen() error {
 	if !ok {
 		return nil
 	}
-	if err := t.cover.draw(socket, t.in.Len(), func() screen.Set { return screenSet(&t.in) }); err != nil {
+	if err := t.cover.draw(socket, t.in.Len(), func() sockfilter.Set { return screenSet(&t.in) }); err != nil {
 		return err
 	}
 	if open := t.cover.full > 0; open != t.uncovered {

@@ -106,7 +106,7 @@ func bubble(t *testing.T, anyone bool, f func(t *testing.T, s stage)) {
 		host := clocktest.NewHost()
 		d := NewTCP(TCPConfig{PrefixLen6: 128, PerAddress: 64, Server: web, Clock: host.Clock(), Log: log, ListenFunc: n.listen})
 		w := NewService(ServiceConfig{
-			Name: "web", PrefixLen6: 128, Terms: Terms{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Cut: true, Addresses: 8},
+			Name: "web", PrefixLen6: 128, Terms: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Cut: true, Addresses: 8},
 			Enforcers: []access.Enforcer{d}, Clock: host.Clock(), Log: log,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -245,7 +245,7 @@ func TestWebUpdate(t *testing.T) {
 			t.Fatal("not served")
 		}
 		stays := func(id wire.Identifier) bool { return id.String() == "stay" }
-		gone := Terms{OpenFor: time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8}
+		gone := LeasePolicy{OpenFor: time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8}
 		w.update(t, gone, stays)
 		s.web.Update(Content{Handler: http.NotFoundHandler()})
 		if got := get(left, "/test1.html"); got != 0 {
@@ -272,7 +272,7 @@ func TestWebUpdate(t *testing.T) {
 		}
 		// From anyone to the knocker only: strangers are cut, he is not.
 		s.web.Update(Content{Handler: Pages()})
-		terms := Terms{OpenFor: time.Minute, OpenMax: time.Minute, Anyone: true, Cut: true, Addresses: 8}
+		terms := LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Anyone: true, Cut: true, Addresses: 8}
 		w.update(t, terms, stays)
 		w.Open(grant("stay", "192.0.2.1"))
 		stranger, knocker := n.dial("192.0.2.9"), n.dial("192.0.2.1")
@@ -304,7 +304,7 @@ func TestWebUpdate(t *testing.T) {
 func TestConnectionsThatAreKept(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
 		w, n := s.gate, s.net
-		terms := Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
+		terms := LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
 		w.update(t, terms, everybody)
 		w.Open(grant("com1", "192.0.2.1"))
 		c := n.dial("192.0.2.1")
@@ -439,7 +439,7 @@ func TestWebOnARealSocket(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	d := NewTCP(TCPConfig{Listen: address, PrefixLen6: 128, PerAddress: 64, Clock: system, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
 	w := NewService(ServiceConfig{
-		Name: "web", PrefixLen6: 128, Terms: Terms{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 8},
+		Name: "web", PrefixLen6: 128, Terms: LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		Enforcers: []access.Enforcer{d}, Clock: system, Log: log,
 	})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // tcpPort is a random port of a TCP enforcer: for its Server a listener with one
@@ -36,7 +36,7 @@ func (t *TCP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPo
 	p := &tcpPort{Listener: l, tcp: t}
 	p.in.Put(peer, until)
 	if socket, ok := l.(syscall.Conn); ok {
-		if err := new(cover).draw(socket, 1, func() screen.Set { return screenSet(&p.in) }); err != nil {
+		if err := new(cover).draw(socket, 1, func() sockfilter.Set { return screenSet(&p.in) }); err != nil {
 			l.Close()
 			return nil, err
 		}

@@ -11,7 +11,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/relay"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 	"sallyport/verify/wire"
 )
 
@@ -79,7 +79,7 @@ func (u *UDP) hold() (err error) {
 	if u.held != nil {
 		return nil
 	}
-	if u.held, err = heldport.BindUDP(u.cfg.Listen, screen.Closed); err != nil {
+	if u.held, err = heldport.BindUDP(u.cfg.Listen, sockfilter.DenyAll); err != nil {
 		u.held = nil
 		return err
 	}
@@ -272,7 +272,7 @@ func (u *UDP) hide() {
 // screen tells the kernel whose datagrams are worth reading. Strangers are not
 // answered without it either.
 func (u *UDP) screen() error {
-	return u.cover.draw(u.conn, u.in.Len()+len(u.lingering), func() screen.Set {
+	return u.cover.draw(u.conn, u.in.Len()+len(u.lingering), func() sockfilter.Set {
 		set := screenSet(&u.in)
 		set.Addresses = append(set.Addresses, u.lingering...)
 		return set

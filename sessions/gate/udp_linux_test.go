@@ -18,7 +18,7 @@ import (
 )
 
 // udpStage is a service that leads to an echo.
-func udpStage(t *testing.T, terms Terms, idle time.Duration, c clock.Clock) (*Service, *UDP, string) {
+func udpStage(t *testing.T, terms LeasePolicy, idle time.Duration, c clock.Clock) (*Service, *UDP, string) {
 	t.Helper()
 	echo, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -97,7 +97,7 @@ func TestUDP(t *testing.T) {
 		return
 	}
 	for _, cut := range []bool{true, false} {
-		terms := Terms{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
+		terms := LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
 		s, d, address := udpStage(t, terms, time.Minute, system)
 		if !silent(talker(t, "127.0.0.1", address)) {
 			t.Fatal("answered without a lease")
@@ -139,7 +139,7 @@ func TestUDPSocketOutlivesItsLease(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	s, d, address := udpStage(t, Terms{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8}, 300*time.Millisecond, system)
+	s, d, address := udpStage(t, LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8}, 300*time.Millisecond, system)
 	d.linger = 50 * time.Millisecond
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)

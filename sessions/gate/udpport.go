@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // udpPort is a random port of a UDP enforcer: a socket with one flow. The socket
@@ -38,7 +38,7 @@ func (u *UDP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPo
 	}
 	p := &udpPort{conn: conn, now: u.cfg.Clock.Boot}
 	p.in.Put(peer, until)
-	if err := new(cover).draw(conn, 1, func() screen.Set { return screenSet(&p.in) }); err != nil {
+	if err := new(cover).draw(conn, 1, func() sockfilter.Set { return screenSet(&p.in) }); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (u *UDP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPo
 }
 
 func (u *UDP) servePort(p *udpPort) {
-	u.relay.ServeOne(p.conn, p.allows, p.begins)
+	u.relay.ServeSingleFlow(p.conn, p.allows, p.begins)
 	p.set(PortOver)
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 // Update is what of a gate may change while it runs.
 type Update struct {
 	Restricted Restricted
-	Terms      map[access.ServiceID]Terms // of every service
+	Terms      map[access.ServiceID]LeasePolicy // of every service
 	// IsClient reports who is a client from now on. It is called by Restrict
 	// and Commit, and not before.
 	IsClient func(wire.Identifier) bool

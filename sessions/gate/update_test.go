@@ -12,8 +12,8 @@ import (
 // TestUpdateThatCannotBe changes nothing, whatever is wrong with it and wherever
 // it fails: whom services let in, for how long, and who may open what.
 func TestUpdateThatCannotBe(t *testing.T) {
-	terms := func(anyone bool) Terms {
-		return Terms{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
+	terms := func(anyone bool) LeasePolicy {
+		return LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
 	}
 	refused := errors.New("no")
 	for _, anyone := range []bool{false, true} {
@@ -63,7 +63,7 @@ func TestUpdateThatCannotBe(t *testing.T) {
 					}
 				}
 			}
-			u := Update{Terms: map[access.ServiceID]Terms{}, IsClient: func(id wire.Identifier) bool { return id != client(1) }}
+			u := Update{Terms: map[access.ServiceID]LeasePolicy{}, IsClient: func(id wire.Identifier) bool { return id != client(1) }}
 			for _, service := range list {
 				u.Terms[service.ID()] = terms(!anyone)
 			}
@@ -104,14 +104,14 @@ func TestGrantsWhileAnUpdateWaits(t *testing.T) {
 		for _, commit := range []bool{false, true} {
 			var enforcer recorded
 			one := serviceOf("web", 128, &enforcer)
-			terms := Terms{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
+			terms := LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
 			one.update(t, terms, everybody)
 			s, err := NewServices([]*Service{one}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			terms.Anyone = !anyone
-			p := s.prepare(t, nil, everybody, map[access.ServiceID]Terms{one.ID(): terms})
+			p := s.prepare(t, nil, everybody, map[access.ServiceID]LeasePolicy{one.ID(): terms})
 			if err := s.openOne(grant("com1", "192.0.2.1")); err != nil || len(enforcer.open) != 3 {
 				t.Errorf("anyone %v: meanwhile %v: %v", anyone, enforcer.open, err)
 			}

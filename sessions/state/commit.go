@@ -133,7 +133,7 @@ func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 				h.count++
 			} else if was, err := decodeRecord(e.Identifier[:], old); err != nil {
 				return &DamagedError{s.path, err}
-			} else if was.Mark >= e.Mark {
+			} else if was.HighestNonce >= e.HighestNonce {
 				continue
 			} else {
 				h.digest ^= sumOf(old)

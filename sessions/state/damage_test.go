@@ -98,13 +98,13 @@ func TestRaiseThatFails(t *testing.T) {
 	if err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketName).Put(bad[:], []byte("?")) }); err != nil {
 		t.Fatal(err)
 	}
-	clients := []sessions.Client{{Identifier: used('1', 0).Identifier, Mark: 7}, {Identifier: bad, Mark: 8}}
+	clients := []sessions.Client{{Identifier: used('1', 0).Identifier, HighestNonce: 7}, {Identifier: bad, HighestNonce: 8}}
 	var damaged *DamagedError
 	if err := s.Raise(clients); !errors.As(err, &damaged) {
 		t.Errorf("got %v", err)
 	}
-	if clients[0].Mark != 7 || clients[1].Mark != 8 {
-		t.Errorf("marks %d and %d", clients[0].Mark, clients[1].Mark)
+	if clients[0].HighestNonce != 7 || clients[1].HighestNonce != 8 {
+		t.Errorf("marks %d and %d", clients[0].HighestNonce, clients[1].HighestNonce)
 	}
 }
 

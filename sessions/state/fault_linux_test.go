@@ -123,7 +123,7 @@ func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 		}
 		found := map[wire.Identifier]uint32{}
 		for _, e := range c.Entries {
-			found[e.Identifier] = e.Mark
+			found[e.Identifier] = e.HighestNonce
 		}
 		for _, m := range marks {
 			if m.after <= i.After && found[m.id] < m.mark {

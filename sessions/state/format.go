@@ -92,7 +92,7 @@ const recordSize = 4 + 4 + 4*8 + 8
 
 func encodeRecord(e sessions.Entry) []byte {
 	b := make([]byte, 0, recordSize)
-	b = binary.BigEndian.AppendUint32(b, e.Mark)
+	b = binary.BigEndian.AppendUint32(b, e.HighestNonce)
 	b = binary.BigEndian.AppendUint32(b, e.Stamp)
 	for _, word := range e.Ring {
 		b = binary.BigEndian.AppendUint64(b, word)
@@ -119,12 +119,12 @@ func decodeRecord(key, b []byte) (e sessions.Entry, err error) {
 	if checksum(key, b[:recordSize-8]) != sumOf(b) {
 		return e, fmt.Errorf("the checksum of client %q is wrong", key)
 	}
-	e.Mark = binary.BigEndian.Uint32(b)
+	e.HighestNonce = binary.BigEndian.Uint32(b)
 	e.Stamp = binary.BigEndian.Uint32(b[4:])
 	for i := range e.Ring {
 		e.Ring[i] = binary.BigEndian.Uint64(b[8+8*i:])
 	}
-	if !e.Ring.Used(e.Mark) {
+	if !e.Ring.Used(e.HighestNonce) {
 		return e, fmt.Errorf("the record of client %q contradicts itself", key)
 	}
 	return e, nil

@@ -21,7 +21,7 @@ const (
 type entryOf map[wire.Identifier]sessions.Entry
 
 func (m entryOf) add(e sessions.Entry) {
-	if old, ok := m[e.Identifier]; !ok || e.Mark > old.Mark {
+	if old, ok := m[e.Identifier]; !ok || e.HighestNonce > old.HighestNonce {
 		m[e.Identifier] = e
 	}
 }
@@ -146,7 +146,7 @@ func (l *late) marks(clients []sessions.Client, marks []mark) {
 	for i := range clients {
 		for _, of := range []entryOf{l.waiting.entries, l.writing.entries} {
 			if e, ok := of[clients[i].Identifier]; ok {
-				marks[i].raise(e.Mark)
+				marks[i].raise(e.HighestNonce)
 			}
 		}
 	}

@@ -106,7 +106,7 @@ func TestWhatIsLostWasReserved(t *testing.T) {
 				t.Fatal(err)
 			}
 			for mark, g := range grants {
-				if (!c[0].Used || uint32(mark) > c[0].Mark) && time.Unix(int64(g.stamp), 0).After(s.Gap().Lost) {
+				if (!c[0].Used || uint32(mark) > c[0].HighestNonce) && time.Unix(int64(g.stamp), 0).After(s.Gap().Lost) {
 					fault = fmt.Sprintf("nonce %d, stamped %d, is lost; %+v", mark, g.stamp, s.Gap())
 				}
 			}
@@ -126,20 +126,20 @@ func TestLateKeepsTheHighest(t *testing.T) {
 		c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
 		var marks [1]mark
 		l.marks(c, marks[:])
-		c[0].Mark = marks[0].highest
+		c[0].HighestNonce = marks[0].highest
 		return c
 	}
 	l.take([]sessions.Entry{used('1', 5)}, nil)
-	if batch, _ := l.begin(); len(batch) != 1 || batch[0].Mark != 5 {
+	if batch, _ := l.begin(); len(batch) != 1 || batch[0].HighestNonce != 5 {
 		t.Fatalf("batch %v", batch)
 	}
-	if c := clients(); c[0].Mark != 5 {
-		t.Errorf("mark %d while it is written", c[0].Mark)
+	if c := clients(); c[0].HighestNonce != 5 {
+		t.Errorf("mark %d while it is written", c[0].HighestNonce)
 	}
 	l.take([]sessions.Entry{used('1', 9), used('2', 1)}, nil)
 	l.end(errNoDisk, math.MaxUint32)
-	if c := clients(); c[0].Mark != 9 {
-		t.Errorf("mark %d after a failure", c[0].Mark)
+	if c := clients(); c[0].HighestNonce != 9 {
+		t.Errorf("mark %d after a failure", c[0].HighestNonce)
 	}
 	if l.take([]sessions.Entry{used('1', 10)}, nil) {
 		t.Error("taken while flushes fail")

@@ -82,7 +82,7 @@ func readContents(file io.ReaderAt, size int64, name string, next func(header) h
 // Reset puts a new file in the place of the one in dir, with what is still
 // readable of it, unless keep is false. The old one stays beside it. The next
 // start refuses what may have been used by then, whatever the tolerance was.
-func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o Outcome, err error) {
+func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o ResetReport, err error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return o, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -96,7 +96,7 @@ func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o Outcome
 	return o, err
 }
 
-func reset(ctx context.Context, path string, now time.Time, keep bool) (o Outcome, err error) {
+func reset(ctx context.Context, path string, now time.Time, keep bool) (o ResetReport, err error) {
 	dir := filepath.Dir(path)
 	lock, err := takeLock(ctx, dir, lockWait)
 	if err != nil {
@@ -125,14 +125,14 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o Outcom
 	return o, nil
 }
 
-// Outcome is what Reset did.
-type Outcome struct {
+// ResetReport is what Reset did.
+type ResetReport struct {
 	Kept  int    // clients taken over
 	Aside string // where the old file is; empty: there was none
 }
 
 // forget gives the old file's second name up while it still has the first one.
-func (o Outcome) forget(path string) error {
+func (o ResetReport) forget(path string) error {
 	if o.Aside == "" {
 		return nil
 	}

@@ -19,7 +19,7 @@ func salvage(file io.ReaderAt, size int64) ([]sessions.Entry, []Lease) {
 			}
 		}
 		if record, err := decodeRecord(e.key, e.value); err == nil {
-			if old, ok := newest[record.Identifier]; !ok || record.Mark > old.Mark {
+			if old, ok := newest[record.Identifier]; !ok || record.HighestNonce > old.HighestNonce {
 				newest[record.Identifier] = record
 			}
 		}

@@ -40,7 +40,7 @@ type host struct {
 	clock *clocktest.Host
 	step  time.Duration // by how much the wall clock is ahead of what is right
 	cfg   Config
-	table *verify.Table
+	table *verify.KeyTable
 	leads map[wire.Identifier]time.Duration
 	next  map[wire.Identifier]uint32
 	heard []*sent

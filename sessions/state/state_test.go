@@ -71,7 +71,7 @@ func used(name byte, mark uint32) sessions.Entry {
 	for below := range min(mark, 2) + 1 {
 		w.Accept(mark - below)
 	}
-	return sessions.Entry{Identifier: wire.Identifier{'c', 'o', 'm', name}, Mark: mark, Ring: w.Ring(), Stamp: 1_800_000_000 + mark}
+	return sessions.Entry{Identifier: wire.Identifier{'c', 'o', 'm', name}, HighestNonce: mark, Ring: w.Ring(), Stamp: 1_800_000_000 + mark}
 }
 
 // crowd is a list of clients, in order, with one mark.
@@ -100,13 +100,13 @@ func marks(t testing.TB, s *Store, names string) (got []uint32) {
 	t.Helper()
 	var clients []sessions.Client
 	for _, name := range []byte(names) {
-		clients = append(clients, sessions.Client{Identifier: wire.Identifier{'c', 'o', 'm', name}, Mark: 7})
+		clients = append(clients, sessions.Client{Identifier: wire.Identifier{'c', 'o', 'm', name}, HighestNonce: 7})
 	}
 	if err := s.Raise(clients); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range clients {
-		got = append(got, c.Mark)
+		got = append(got, c.HighestNonce)
 	}
 	return got
 }
@@ -327,7 +327,7 @@ func TestMarkZeroIsUsed(t *testing.T) {
 			record(t, s, used('1', 0))
 			for range 2 {
 				c := []sessions.Client{{Identifier: used('1', 0).Identifier}, {Identifier: used('2', 0).Identifier}}
-				if err := s.Raise(c); err != nil || !c[0].Used || c[0].Mark != 0 || c[1].Used {
+				if err := s.Raise(c); err != nil || !c[0].Used || c[0].HighestNonce != 0 || c[1].Used {
 					t.Errorf("relaxed %t: %+v, %v", cfg.Relaxed, c, err)
 				}
 				closeStore(t, s)

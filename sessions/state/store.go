@@ -34,7 +34,7 @@ func (s *Store) Raise(clients []sessions.Client) error {
 			if err != nil {
 				return &DamagedError{s.path, err}
 			}
-			marks[i].raise(e.Mark)
+			marks[i].raise(e.HighestNonce)
 		}
 		return nil
 	}); err != nil {
@@ -42,7 +42,7 @@ func (s *Store) Raise(clients []sessions.Client) error {
 	}
 	for i := range clients {
 		if marks[i].used {
-			clients[i].Used, clients[i].Mark = true, max(clients[i].Mark, marks[i].highest)
+			clients[i].Used, clients[i].HighestNonce = true, max(clients[i].HighestNonce, marks[i].highest)
 		}
 	}
 	return nil

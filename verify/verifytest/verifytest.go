@@ -28,12 +28,12 @@ func ID(text string) wire.Identifier { return wire.Identifier([]byte(text)) }
 func Secret(id wire.Identifier) []byte { return []byte("secret of " + id.String()) }
 
 // Client returns a client's row for a key table, with its Secret.
-func Client(id wire.Identifier) verify.Client {
-	return verify.Client{Identifier: id, Secret: Secret(id)}
+func Client(id wire.Identifier) verify.Key {
+	return verify.Key{Identifier: id, Secret: Secret(id)}
 }
 
 // Clients returns the rows of several clients.
-func Clients(ids ...string) (clients []verify.Client) {
+func Clients(ids ...string) (clients []verify.Key) {
 	for _, id := range ids {
 		clients = append(clients, Client(ID(id)))
 	}
@@ -41,9 +41,9 @@ func Clients(ids ...string) (clients []verify.Client) {
 }
 
 // Table returns the key table of clients.
-func Table(t TB, clients ...verify.Client) *verify.Table {
+func Table(t TB, clients ...verify.Key) *verify.KeyTable {
 	t.Helper()
-	table, err := verify.NewTable(clients)
+	table, err := verify.NewKeyTable(clients)
 	if err != nil {
 		t.Fatalf("key table: %v", err)
 	}

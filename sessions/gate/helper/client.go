@@ -38,8 +38,8 @@ const (
 	dialPause = 250 * time.Millisecond
 )
 
-// Client is the server's end. Its methods may be called concurrently.
-type Client struct {
+// Conn is the server's end. Its methods may be called concurrently.
+type Conn struct {
 	clock clock.Clock
 	// dial reaches a holder that goes on by itself; nil: the holder is a child
 	// of the server, and there is no other.
@@ -53,23 +53,23 @@ type Client struct {
 	link *link // nil until Begin has reached a holder
 }
 
-// NewClient takes over the socket that leads to a holder that is a child of this
+// NewConn takes over the socket that leads to a holder that is a child of this
 // process, and the end of a pipe whose other end the holder has for as long as it
 // lives. The clock is the one of the services.
-func NewClient(socket *os.File, lifeline io.ReadCloser, c clock.Clock) (*Client, error) {
+func NewConn(socket *os.File, lifeline io.ReadCloser, c clock.Clock) (*Conn, error) {
 	defer socket.Close()
 	conn, err := net.FileConn(socket)
 	if err != nil {
 		lifeline.Close()
 		return nil, fmt.Errorf("reach the firewall's holder: %w", err)
 	}
-	return &Client{clock: c, buffer: make([]byte, 0, maxRequest), link: newLink(conn, lifeline)}, nil
+	return &Conn{clock: c, buffer: make([]byte, 0, maxRequest), link: newLink(conn, lifeline)}, nil
 }
 
-// NewReaching returns the client of a holder that goes on by itself, which dial
+// NewDialingConn returns the client of a holder that goes on by itself, which dial
 // reaches. The clock is the one of the services.
-func NewReaching(dial func(context.Context) (net.Conn, error), c clock.Clock) *Client {
-	return &Client{clock: c, dial: dial, buffer: make([]byte, 0, maxRequest)}
+func NewDialingConn(dial func(context.Context) (net.Conn, error), c clock.Clock) *Conn {
+	return &Conn{clock: c, dial: dial, buffer: make([]byte, 0, maxRequest)}
 }
 
 // Begin has the holder claim the firewall for a server that has read a
@@ -77,7 +77,7 @@ func NewReaching(dial func(context.Context) (net.Conn, error), c clock.Clock) *C
 // a holder that goes on by itself, it waits for one to answer until ctx
 // ends. Errors may be
 // ErrOtherConfiguration and ErrOtherRelease.
-func (c *Client) Begin(ctx context.Context, own Digest) error {
+func (c *Conn) Begin(ctx context.Context, own Digest) error {
 	c.mu.Lock()
 	c.digest = own
 	c.mu.Unlock()
@@ -98,7 +98,7 @@ func (c *Client) Begin(ctx context.Context, own Digest) error {
 }
 
 // reach connects to a holder that goes on by itself, and begins.
-func (c *Client) reach(ctx context.Context) error {
+func (c *Conn) reach(ctx context.Context) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return fmt.Errorf("reach the firewall's holder: %w", err)
@@ -114,7 +114,7 @@ func (c *Client) reach(ctx context.Context) error {
 }
 
 // hello is the first request of a link. If it fails, the link is given up.
-func (c *Client) hello(l *link) error {
+func (c *Conn) hello(l *link) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, err := l.ask(appendBegin(c.buffer[:0], c.digest), beginTime)
@@ -128,14 +128,14 @@ func (c *Client) hello(l *link) error {
 }
 
 // current is the link of now; nil: there has never been one.
-func (c *Client) current() *link {
+func (c *Conn) current() *link {
 	c.at.Lock()
 	defer c.at.Unlock()
 	return c.link
 }
 
 // Held reports whether there is a holder now, as far as is known.
-func (c *Client) Held() bool {
+func (c *Conn) Held() bool {
 	l := c.current()
 	if l == nil {
 		return false
@@ -159,7 +159,7 @@ type Events struct {
 // Run watches the holder until ctx ends, and then returns nil. If a child of this
 // process dies, it returns why. Of a holder that goes on by itself it reaches the
 // next one.
-func (c *Client) Run(ctx context.Context, events Events) error {
+func (c *Conn) Run(ctx context.Context, events Events) error {
 	for {
 		l := c.current()
 		select {
@@ -189,7 +189,7 @@ func (c *Client) Run(ctx context.Context, events Events) error {
 
 // apply has the holder carry out changes: those of a request in one transaction.
 // It returns the error of each, or nil if there is none. Zones are left out.
-func (c *Client) apply(changes []access.Change) []error {
+func (c *Conn) apply(changes []access.Change) []error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	errs := make([]error, 0, len(changes))
@@ -214,7 +214,7 @@ func (c *Client) apply(changes []access.Change) []error {
 	return errs
 }
 
-func (c *Client) applySome(changes []access.Change) ([]error, error) {
+func (c *Conn) applySome(changes []access.Change) ([]error, error) {
 	b, err := appendChanges(c.buffer[:0], changes, c.clock.Boot())
 	if err != nil {
 		return nil, err
@@ -223,7 +223,7 @@ func (c *Client) applySome(changes []access.Change) ([]error, error) {
 }
 
 // OpenKnockPorts has UDP ports take knocks for a time, from now.
-func (c *Client) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
+func (c *Conn) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for some := range slices.Chunk(ports, MaxChanges) {
@@ -241,7 +241,7 @@ func (c *Client) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
 // Reread has the holder read again from which ports knocks may come. Until settle
 // is called, those of before may take knocks as well; then the new ones alone, or
 // the old.
-func (c *Client) Reread() (settle func(commit bool) error, err error) {
+func (c *Conn) Reread() (settle func(commit bool) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, err := c.ask([]byte{byte(kindReread)}, 0); err != nil {
@@ -256,7 +256,7 @@ func (c *Client) Reread() (settle func(commit bool) error, err error) {
 }
 
 // ask sends a request with so many changes. The caller holds the lock.
-func (c *Client) ask(request []byte, changes int) ([]error, error) {
+func (c *Conn) ask(request []byte, changes int) ([]error, error) {
 	l := c.current()
 	if l == nil {
 		return nil, ErrDead
@@ -273,7 +273,7 @@ func (c *Client) ask(request []byte, changes int) ([]error, error) {
 }
 
 // lost gives the holder up.
-func (c *Client) lost(err error) error {
+func (c *Conn) lost(err error) error {
 	if l := c.current(); l != nil {
 		return l.lost(err)
 	}
@@ -282,7 +282,7 @@ func (c *Client) lost(err error) error {
 
 // Stop says that the server stops in order, and closes. Without an error, the
 // holder has closed everything.
-func (c *Client) Stop() error {
+func (c *Conn) Stop() error {
 	c.mu.Lock()
 	_, err := c.ask([]byte{byte(kindExit)}, 0)
 	c.mu.Unlock()
@@ -294,7 +294,7 @@ func (c *Client) Stop() error {
 
 // Close has the holder close everything. It waits for the end of one that is a
 // child of this process: in a container it would not outlive it.
-func (c *Client) Close() error {
+func (c *Conn) Close() error {
 	l := c.current()
 	if l == nil {
 		return nil

@@ -14,7 +14,7 @@ import (
 // Enforcer is the firewall, behind its holder, of all services that share it. It
 // implements access.Enforcer. It may be called concurrently.
 type Enforcer struct {
-	client *Client
+	client *Conn
 	// ends are the services whose connections the holder has to end: those of
 	// the others end by a rule of the firewall, or as the server's own.
 	ends map[access.ServiceID]bool
@@ -47,7 +47,7 @@ type opened struct {
 // NewEnforcer returns the firewall, which is closed. The holder ends the
 // connections of the services that are given: of others their end is not its
 // concern.
-func NewEnforcer(c *Client, ends ...access.ServiceID) *Enforcer {
+func NewEnforcer(c *Conn, ends ...access.ServiceID) *Enforcer {
 	e := &Enforcer{client: c, ends: make(map[access.ServiceID]bool, len(ends)), open: map[opened]time.Time{}, links: links{}, owed: map[opened]bool{}}
 	for _, id := range ends {
 		e.ends[id] = true

@@ -6,19 +6,19 @@ const MaxRequest = maxRequest
 
 // Kill closes the client's end, as the kernel does for a process that was
 // killed.
-func (c *Client) Kill() { c.current().conn.Close() }
+func (c *Conn) Kill() { c.current().conn.Close() }
 
 // Dead is closed when the holder of now is found to be gone, or given up.
-func (c *Client) Dead() <-chan struct{} { return c.current().gone }
+func (c *Conn) Dead() <-chan struct{} { return c.current().gone }
 
 // Err says why, once Dead is closed. It is ErrDead.
-func (c *Client) Err() error {
+func (c *Conn) Err() error {
 	<-c.current().gone
 	return c.current().why
 }
 
 // Ask sends a request as it stands.
-func (c *Client) Ask(request []byte) error {
+func (c *Conn) Ask(request []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, err := c.ask(request, 1)

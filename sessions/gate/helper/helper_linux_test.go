@@ -73,17 +73,17 @@ func (f *wall) Close() error {
 func (f *wall) last() []access.Change { return f.applied[len(f.applied)-1] }
 
 // serve runs a helper that has read a configuration with the digest 1.
-func serve(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Client, <-chan helpertest.Ended) {
+func serve(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Conn, <-chan helpertest.Ended) {
 	t.Helper()
 	return helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(f), Schedule: highPorts, Clock: now})
 }
 
-func ready(t *testing.T, f helper.Firewall) (*helper.Client, <-chan helpertest.Ended) {
+func ready(t *testing.T, f helper.Firewall) (*helper.Conn, <-chan helpertest.Ended) {
 	t.Helper()
 	return readyAt(t, f, running)
 }
 
-func readyAt(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Client, <-chan helpertest.Ended) {
+func readyAt(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Conn, <-chan helpertest.Ended) {
 	t.Helper()
 	c, done := serve(t, f, now)
 	if err := c.Begin(t.Context(), helper.Digest{1}); err != nil {

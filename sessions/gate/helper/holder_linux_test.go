@@ -75,8 +75,8 @@ func hold(t *testing.T, path string, cfg helper.Config) (h *helper.Holder, stop 
 	return h, stop
 }
 
-func reach(t *testing.T, path string, digest byte) (*helper.Client, error) {
-	c := helper.NewReaching(helper.Dialer(path), running)
+func reach(t *testing.T, path string, digest byte) (*helper.Conn, error) {
+	c := helper.NewDialingConn(helper.Dialer(path), running)
 	return c, c.Begin(t.Context(), helper.Digest{digest})
 }
 

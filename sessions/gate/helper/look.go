@@ -71,7 +71,7 @@ func (s *session) endLook() []byte {
 // Connected reports for each change whether something is connected from its peer
 // to its service, as the holder sees it. One goroutine at a time may call it. It
 // keeps no grant waiting.
-func (c *Client) Connected(ctx context.Context, changes []access.Change) (connected []bool, err error) {
+func (c *Conn) Connected(ctx context.Context, changes []access.Change) (connected []bool, err error) {
 	for some := range slices.Chunk(changes, MaxChanges) {
 		of, err := c.connectedSome(ctx, some)
 		if err != nil {
@@ -82,7 +82,7 @@ func (c *Client) Connected(ctx context.Context, changes []access.Change) (connec
 	return connected, nil
 }
 
-func (c *Client) connectedSome(ctx context.Context, changes []access.Change) ([]bool, error) {
+func (c *Conn) connectedSome(ctx context.Context, changes []access.Change) ([]bool, error) {
 	request, err := appendList([]byte{byte(kindLook)}, changes, c.clock.Boot())
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (c *Client) connectedSome(ctx context.Context, changes []access.Change) ([]
 }
 
 // seen asks what a look at so many changes has found.
-func (c *Client) seen(n int) (connected []bool, over bool, err error) {
+func (c *Conn) seen(n int) (connected []bool, over bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.current()
@@ -141,7 +141,7 @@ func parseSeen(b []byte, n int) (connected []bool, over bool, err error) {
 }
 
 // disconnect has the holder end the connections of the peers of changes, soon.
-func (c *Client) disconnect(changes []access.Change) error {
+func (c *Conn) disconnect(changes []access.Change) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for some := range slices.Chunk(changes, MaxChanges) {

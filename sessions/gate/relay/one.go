@@ -12,13 +12,13 @@ type one struct {
 	begun  bool
 }
 
-// ServeOne carries one flow: the first from an address that allows lets in. It
+// ServeSingleFlow carries one flow: the first from an address that allows lets in. It
 // counts as one of the relay's, but Cut leaves it alone: who closes the socket
 // ends it. From then on the socket hears nobody else. When the flow is over, or
-// the socket is closed before, ServeOne returns, and the socket is closed. Both
+// the socket is closed before, ServeSingleFlow returns, and the socket is closed. Both
 // functions are called under the relay's lock: they must be quick, and not call
 // back. begins is told that there is a flow; nil: nobody is.
-func (u *UDP) ServeOne(conn *net.UDPConn, allows func(netip.Addr) bool, begins func()) error {
+func (u *UDP) ServeSingleFlow(conn *net.UDPConn, allows func(netip.Addr) bool, begins func()) error {
 	defer conn.Close()
 	return u.serve(conn, &one{allows: allows, begins: begins})
 }

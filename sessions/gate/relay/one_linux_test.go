@@ -23,7 +23,7 @@ func TestOneFlowOfASocket(t *testing.T) {
 	served := make(chan error, 1)
 	go func() {
 		allowed := func(a netip.Addr) bool { return a == netip.MustParseAddr("127.0.0.2") }
-		served <- u.ServeOne(single, allowed, func() { begun.Add(1) })
+		served <- u.ServeSingleFlow(single, allowed, func() { begun.Add(1) })
 	}()
 	stranger, first, second := socketAt(t, "udp", "127.0.0.1:0"), socketAt(t, "udp", "127.0.0.2:0"), socketAt(t, "udp", "127.0.0.2:0")
 	asked := func(c, from *net.UDPConn) bool {
@@ -75,7 +75,7 @@ func TestSocketEndsWithItsFlow(t *testing.T) {
 	defer u.Close()
 	single, c := socketAt(t, "udp", "127.0.0.1:0"), socketAt(t, "udp", "127.0.0.1:0")
 	served := make(chan error, 1)
-	go func() { served <- u.ServeOne(single, func(netip.Addr) bool { return true }, nil) }()
+	go func() { served <- u.ServeSingleFlow(single, func(netip.Addr) bool { return true }, nil) }()
 	netns.Until(t, "the end of an idle flow's socket", func() bool {
 		c.WriteTo([]byte("?"), single.LocalAddr())
 		select {

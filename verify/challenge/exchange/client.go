@@ -7,8 +7,8 @@ import (
 	"net/netip"
 )
 
-// Client is a client's side of one exchange.
-type Client struct {
+// Initiator is a client's side of one exchange.
+type Initiator struct {
 	operation    *Operation
 	self, server netip.Addr
 	nonce        [NonceSize]byte
@@ -18,19 +18,19 @@ type Client struct {
 // another request: the right one may still come.
 var ErrNotAuthentic = errors.New("the challenge is not authentic")
 
-// NewClient begins an exchange: self is the address from which the client
+// NewInitiator begins an exchange: self is the address from which the client
 // sends (ID_A), server that to which it sends (PID_B), both of one family. The
 // nonce (N_B, of Algorithm 3 alone) has to be unpredictable and new.
-func NewClient(o *Operation, self, server netip.Addr, nonce [NonceSize]byte) (*Client, error) {
+func NewInitiator(o *Operation, self, server netip.Addr, nonce [NonceSize]byte) (*Initiator, error) {
 	self, server = proper(self), proper(server)
 	if !self.IsValid() || self.Is4() != server.Is4() {
 		return nil, fmt.Errorf("from %s to %s: both have to be addresses of one family", self, server)
 	}
-	return &Client{o, self, server, nonce}, nil
+	return &Initiator{o, self, server, nonce}, nil
 }
 
 // Request is the first message.
-func (c *Client) Request() []byte {
+func (c *Initiator) Request() []byte {
 	b := []byte(c.operation.id)
 	switch c.operation.algorithm {
 	case NATAware:
@@ -50,7 +50,7 @@ type Answer struct {
 
 // Answer reads a challenge and makes the response to it. With Algorithms 2 and
 // 3, and with a port, it does so only if the challenge is authentic.
-func (c *Client) Answer(challenge []byte) (Answer, error) {
+func (c *Initiator) Answer(challenge []byte) (Answer, error) {
 	o, rest := c.operation, challenge
 	if len(challenge) != o.ChallengeSize(c.self.Is6()) {
 		return Answer{}, fmt.Errorf("%w: it has %d bytes, where %d are due", ErrNotAuthentic, len(challenge), o.ChallengeSize(c.self.Is6()))

@@ -19,7 +19,7 @@ func Example_client() {
 	self, public := netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("203.0.113.9")
 	server := netip.MustParseAddr("198.51.100.1")
 	// Algorithm 2 needs no nonce of the client.
-	client, err := exchange.NewClient(operation, self, server, [exchange.NonceSize]byte{})
+	client, err := exchange.NewInitiator(operation, self, server, [exchange.NonceSize]byte{})
 	if err != nil {
 		panic(err)
 	}

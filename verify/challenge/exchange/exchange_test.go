@@ -61,9 +61,9 @@ func vectors(t testing.TB) []vector {
 	return file.Exchanges
 }
 
-func (v vector) client(t testing.TB) *Client {
+func (v vector) client(t testing.TB) *Initiator {
 	t.Helper()
-	c, err := NewClient(v.operation, v.Self, v.Server, v.nonceB)
+	c, err := NewInitiator(v.operation, v.Self, v.Server, v.nonceB)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestRefusals(t *testing.T) {
 	}
 	v4, v6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	for _, pair := range [][2]netip.Addr{{v4, v6}, {v6, v4}, {{}, v4}, {v4, {}}} {
-		if _, err := NewClient(o, pair[0], pair[1], [NonceSize]byte{}); err == nil {
+		if _, err := NewInitiator(o, pair[0], pair[1], [NonceSize]byte{}); err == nil {
 			t.Errorf("from %s to %s is accepted", pair[0], pair[1])
 		}
 	}
@@ -231,12 +231,12 @@ func TestEachExchangeIsItsOwn(t *testing.T) {
 		v.nonceA, v.nonceB = rapid.ByteRange(0, 1).Draw(t, "N_A"), rapid.ByteRange(0, 1).Draw(t, "N_B")
 		return v
 	}
-	run := func(t *rapid.T, v terms) ([]byte, Pending, *Client) {
+	run := func(t *rapid.T, v terms) ([]byte, Pending, *Initiator) {
 		o, err := NewOperation(v.id, v.secret, v.algorithm, v.random)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := NewClient(o, v.self, v.server, [NonceSize]byte{v.nonceB})
+		c, err := NewInitiator(o, v.self, v.server, [NonceSize]byte{v.nonceB})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +310,7 @@ func FuzzParseRequest(f *testing.F) {
 		if self.Is6() {
 			server = netip.IPv6Unspecified()
 		}
-		c, err := NewClient(o, self, server, r.nonce)
+		c, err := NewInitiator(o, self, server, r.nonce)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,7 +81,7 @@ func TestServerTakesOnlyOperations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &NewServers(1, ops)[0]
+	s := &NewResponders(1, ops)[0]
 	kind := ops.kinds[0][0]
 	port := func(place int, data byte) uint16 { return 1025 + uint16(place)<<8 + uint16(data) }
 	now := time.Unix(1_700_000_000, 0)
@@ -113,7 +113,7 @@ func FuzzServer(f *testing.F) {
 	}
 	f.Add(uint8(0), []byte("\x04\x01\x04\x74"))
 	f.Fuzz(func(t *testing.T, which uint8, packets []byte) {
-		s := &NewServers(1, ops)[0]
+		s := &NewResponders(1, ops)[0]
 		kind := ops.kinds[which%2][int(which/2)%len(ops.kinds[0])]
 		s.Begin(kind)
 		now := time.Unix(1_700_000_000, 0)

@@ -48,22 +48,22 @@ type Pending struct {
 	expected  [MACSize]byte
 }
 
-// Grant is what a client has proved to have the right to. Only Verify makes
+// Proof is what a client has proved to have the right to. Only Verify makes
 // one.
-type Grant struct {
+type Proof struct {
 	operation *Operation
 	client    netip.Addr
 	port      uint16
 }
 
 // Operation is what was asked for.
-func (g Grant) Operation() *Operation { return g.operation }
+func (g Proof) Operation() *Operation { return g.operation }
 
 // Client is the address that authenticated itself, PID_A.
-func (g Grant) Client() netip.Addr { return g.client }
+func (g Proof) Client() netip.Addr { return g.client }
 
 // Port is the one that the challenge carried; 0: none.
-func (g Grant) Port() uint16 { return g.port }
+func (g Proof) Port() uint16 { return g.port }
 
 // Challenge appends the challenge that answers a request, and returns with it
 // what is to be expected. The client is the address from which the request came
@@ -100,9 +100,9 @@ func (r Request) Challenge(dst []byte, client, server netip.Addr, nonce [NonceSi
 }
 
 // Verify says whether a response is the one, in constant time.
-func (p Pending) Verify(response []byte) (Grant, bool) {
+func (p Pending) Verify(response []byte) (Proof, bool) {
 	if p.operation == nil || !hmac.Equal(response, p.expected[:]) {
-		return Grant{}, false
+		return Proof{}, false
 	}
-	return Grant{p.operation, p.client, p.port}, true
+	return Proof{p.operation, p.client, p.port}, true
 }

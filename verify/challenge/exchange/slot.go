@@ -19,9 +19,9 @@ const (
 	Granted          // all of them, and they are the expected ones
 )
 
-// Server is the server's side of one exchange. Its memory is fixed. It belongs
+// Responder is the server's side of one exchange. Its memory is fixed. It belongs
 // to one goroutine; its zero value is of no use, NewServers makes them.
-type Server struct {
+type Responder struct {
 	state      State
 	kind       *Kind
 	candidates [MaxOperations / 64]uint64 // of the kind's operations, which it may be for
@@ -29,12 +29,12 @@ type Server struct {
 	decoder    challenge.Decoder
 	request    Request
 	pending    Pending
-	grant      Grant
+	grant      Proof
 }
 
-// NewServers makes n exchanges, each with room for any of the operations.
-func NewServers(n int, o *Operations) []Server {
-	servers := make([]Server, n)
+// NewResponders makes n exchanges, each with room for any of the operations.
+func NewResponders(n int, o *Operations) []Responder {
+	servers := make([]Responder, n)
 	for i, d := range challenge.NewDecoders(n, o.Codecs()...) {
 		servers[i].decoder = d
 	}
@@ -42,26 +42,26 @@ func NewServers(n int, o *Operations) []Server {
 }
 
 // State returns how far the exchange has come.
-func (s *Server) State() State { return s.state }
+func (s *Responder) State() State { return s.state }
 
 // Kind returns which requests it takes.
-func (s *Server) Kind() *Kind { return s.kind }
+func (s *Responder) Kind() *Kind { return s.kind }
 
 // Known returns how many bits have come that chance does not know: of an
 // operation's ID, while it is Requesting, of the response, while Challenged.
-func (s *Server) Known() int { return s.known }
+func (s *Responder) Known() int { return s.known }
 
 // Packets returns how many packets of the message that is due have come, without
 // duplicates.
-func (s *Server) Packets() int { return s.decoder.Count() }
+func (s *Responder) Packets() int { return s.decoder.Count() }
 
 // Reset frees the exchange.
-func (s *Server) Reset() {
-	*s = Server{decoder: s.decoder}
+func (s *Responder) Reset() {
+	*s = Responder{decoder: s.decoder}
 }
 
 // Begin has the exchange take a request of a kind.
-func (s *Server) Begin(k *Kind) {
+func (s *Responder) Begin(k *Kind) {
 	s.Reset()
 	s.state, s.kind = Requesting, k
 	for i := range k.operations {
@@ -71,7 +71,7 @@ func (s *Server) Begin(k *Kind) {
 }
 
 // Copy has the exchange go on from where another one is, which is Requesting.
-func (s *Server) Copy(from *Server) {
+func (s *Responder) Copy(from *Responder) {
 	decoder := s.decoder
 	decoder.Copy(&from.decoder)
 	*s = *from
@@ -82,7 +82,7 @@ func (s *Server) Copy(from *Server) {
 // operation for which it can be one, with those before it. If not, nothing has
 // changed. When it is the last one, and there is such an operation, the exchange
 // is Requested.
-func (s *Server) Request(port uint16, now time.Time) bool {
+func (s *Responder) Request(port uint16, now time.Time) bool {
 	if s.state != Requesting {
 		return false
 	}
@@ -116,7 +116,7 @@ func (s *Server) Request(port uint16, now time.Time) bool {
 }
 
 // parse finds the operation of a request that is complete.
-func (s *Server) parse() bool {
+func (s *Responder) parse() bool {
 	var buffer [challenge.MaxMessage]byte
 	message := s.decoder.AppendMessage(buffer[:0])
 	for i, o := range s.kind.operations {
@@ -132,11 +132,11 @@ func (s *Server) parse() bool {
 }
 
 // Requested returns what was asked for, when the exchange is Requested.
-func (s *Server) Requested() Request { return s.request }
+func (s *Responder) Requested() Request { return s.request }
 
 // Challenge answers the request: see Request.Challenge. From then on responses
 // are taken.
-func (s *Server) Challenge(dst []byte, client, server netip.Addr, nonce [NonceSize]byte, port uint16) ([]byte, error) {
+func (s *Responder) Challenge(dst []byte, client, server netip.Addr, nonce [NonceSize]byte, port uint16) ([]byte, error) {
 	dst, pending, err := s.request.Challenge(dst, client, server, nonce, port)
 	if err != nil {
 		return dst, err
@@ -149,7 +149,7 @@ func (s *Server) Challenge(dst []byte, client, server netip.Addr, nonce [NonceSi
 // Response takes a packet of a response. One that is not of the expected
 // response ends the exchange, and false is returned: who could try on would
 // find each packet by itself. With the last one the exchange is Granted.
-func (s *Server) Response(port uint16, now time.Time) bool {
+func (s *Responder) Response(port uint16, now time.Time) bool {
 	if s.state != Challenged || !s.decoder.Belongs(s.pending.expected[:], port, now) {
 		s.Reset()
 		return false
@@ -176,4 +176,4 @@ func (s *Server) Response(port uint16, now time.Time) bool {
 
 // Granted returns what was proved, when the exchange is Granted; else a Grant
 // of nothing.
-func (s *Server) Granted() Grant { return s.grant }
+func (s *Responder) Granted() Proof { return s.grant }

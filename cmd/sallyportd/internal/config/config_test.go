@@ -58,7 +58,7 @@ func TestReference(t *testing.T) {
 		Ports: 3, Generator: schedule.Algorithm1, PortSecret: PortSecret{Current: "sécret"}, Tolerance: time.Minute,
 		Services: []Service{{
 			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen6: 128, Connections: 64,
-			Terms: gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
+			Terms: gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
 		ReceiveBuffer: 1 << 20, KernelFilter: true, ClientsSettle: 5 * time.Second,
 	}
@@ -72,7 +72,7 @@ func TestReference(t *testing.T) {
 	}
 	got.Services[0].kind = web{}
 	want.Listen, want.User, want.StealthExcept = udp.Addresses{netip.IPv6Unspecified()}, "sallyport", []uint16{51820}
-	minute := gate.Terms{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
+	minute := gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
 	half := minute
 	half.OpenFor = 30 * time.Second
 	want.Services = append(want.Services,

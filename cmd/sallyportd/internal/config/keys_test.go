@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
-	"sallyport/sessions/exchanges"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/handshakes"
 	"sallyport/verify/schedule"
 )
 
@@ -332,8 +332,8 @@ func TestDeclarationsAgree(t *testing.T) {
 		"ports":                           {"range": fmt.Sprintf("1..%d", schedule.MaxPorts)},
 		"clock_tolerance":                 {"default": fmt.Sprintf("%.0fs", schedule.MaxTolerance.Seconds()), "range": fmt.Sprintf("5s..%.0fs", schedule.MaxTolerance.Seconds())},
 		"stealth_except":                  {"range": fmt.Sprintf("%d..%d", schedule.MinPort, schedule.MaxPort)},
-		"challenge.exchanges":             {"default": exchanges.DefaultSlots, "range": fmt.Sprintf("%d..%d", exchanges.MinSlots, exchanges.MaxSlots)},
-		"challenge.challenges_per_second": {"default": exchanges.DefaultRate},
+		"challenge.exchanges":             {"default": handshakes.DefaultSlots, "range": fmt.Sprintf("%d..%d", handshakes.MinSlots, handshakes.MaxSlots)},
+		"challenge.challenges_per_second": {"default": handshakes.DefaultRate},
 	} {
 		found := false
 		declared(reflect.ValueOf(new(raw)).Elem(), "", "", "", func(d declaration) error {

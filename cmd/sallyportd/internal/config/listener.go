@@ -50,7 +50,7 @@ func (listener) advice(s *Service, c *Config, h Host) string {
 }
 
 // listen has a server of this process listen for TCP.
-func (listener) listen(s *Service, server gate.Server, env Env) Live {
+func (listener) listen(s *Service, server gate.Handler, env Env) Live {
 	tcp := gate.NewTCP(gate.TCPConfig{
 		Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Server: server,
 		Clock: env.Clock, Log: env.Log,

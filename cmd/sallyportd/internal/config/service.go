@@ -21,7 +21,7 @@ type Service struct {
 	Name       string
 	UDP        bool
 	Listen     string // host:port, or :port
-	Terms      gate.Terms
+	Terms      gate.LeasePolicy
 	PrefixLen6 int // how many bits of an IPv6 address a grant lets in: 128 or 64
 
 	// Filtered and Connections are of services that listen themselves.

@@ -27,7 +27,7 @@ type walled struct {
 	dir  string
 	host *netns.Host
 	*Server
-	helper *helper.Client
+	helper *helper.Conn
 	stop   func()
 }
 

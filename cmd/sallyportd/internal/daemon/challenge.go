@@ -18,10 +18,10 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/ingest/capture"
 	"sallyport/sessions"
-	"sallyport/sessions/exchanges"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/handshakes"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -32,7 +32,7 @@ import (
 // capture -> exchanges -> proofs -> gate.
 type challenger struct {
 	capture    *capture.Capture
-	table      *exchanges.Table
+	table      *handshakes.Table
 	proofs     *proofs
 	operations atomic.Pointer[operations]
 	execute    func([]order) []error
@@ -43,7 +43,7 @@ type challenger struct {
 
 // order is what an operation asks for.
 type order struct {
-	gate.Order
+	gate.Command
 	service, operation string // their names
 }
 
@@ -54,14 +54,14 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, log: env.Log}
 	c.operations.Store(&o)
 	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
-	c.table, err = exchanges.New(exchanges.Config{
+	c.table, err = handshakes.New(handshakes.Config{
 		Operations: o.protocol, Slots: cfg.Challenge.Exchanges, Rate: cfg.Challenge.Rate,
 		Public4: cfg.Challenge.Public4, Public6: cfg.Challenge.Public6, Random: rand.Reader,
 		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return port() },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
-		Grant: func(g exchange.Grant, from netip.Addr) {
+		Grant: func(g exchange.Proof, from netip.Addr) {
 			if o, ok := c.operations.Load().byID[g.Operation().ID()]; ok {
 				c.proofs.put(o, proof{g, from})
 			}
@@ -193,7 +193,7 @@ func (c *challenger) executeProofs(all []proof) {
 }
 
 func (o operation) order(p proof) order {
-	do := order{service: o.Service, operation: o.ID, Order: gate.Order{
+	do := order{service: o.Service, operation: o.ID, Command: gate.Command{
 		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from}, For: o.OpenFor, Port: p.Port(),
 	}}
 	if o.Close {

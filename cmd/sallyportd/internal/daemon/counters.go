@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"sallyport/sessions"
-	"sallyport/sessions/exchanges"
+	"sallyport/sessions/handshakes"
 	"sallyport/verify"
 )
 
@@ -73,9 +73,9 @@ func (c *challenger) counters() (t counters) {
 	}
 	s := c.capture.Stats()
 	t = counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.proofs.counts.lost.Load()},
-		{"operation_limited", c.proofs.counts.limited.Load()}, {"operation_superseded", c.proofs.counts.superseded.Load()}}
+		{"operation_rate_limited", c.proofs.counts.limited.Load()}, {"operation_superseded", c.proofs.counts.superseded.Load()}}
 	for o, n := range c.table.Stats() {
-		t = append(t, counter{"exchange_" + exchanges.Outcome(o).String(), n})
+		t = append(t, counter{"exchange_" + handshakes.Outcome(o).String(), n})
 	}
 	return t
 }

@@ -175,7 +175,7 @@ func TestNothingOpens(t *testing.T) {
 		{"longer than a buffer", resize(sequence(p, 0), 1400), verify.Size, 0},
 		{"maximum beyond n-1", to(sequence(otherCount, 0)[:3], now...), verify.Maximum, 0},
 		{"one missing", sequence(p, 0)[:2], verify.Authentic, sessions.Recorded},
-		{"from two addresses", nil, verify.Authentic, sessions.Foreign},
+		{"from two addresses", nil, verify.Authentic, sessions.OtherSource},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			sent := w.capture.sent(t)
@@ -191,7 +191,7 @@ func TestNothingOpens(t *testing.T) {
 				w.send(t, "198.51.100.3", server4, packets[2:])
 				want.reasons[verify.Authentic] += 3
 				want.outcomes[sessions.Recorded] += 2
-				want.outcomes[sessions.Foreign]++
+				want.outcomes[sessions.OtherSource]++
 			} else {
 				w.send(t, "198.51.100.2", server4, row.packets)
 			}

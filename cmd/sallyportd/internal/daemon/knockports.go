@@ -43,7 +43,7 @@ type knockPorts struct {
 	lost    map[uint16]bool // ports where knocks come in vain
 }
 
-func newKnockPorts(taken []uint16, h *helper.Client, env Env) *knockPorts {
+func newKnockPorts(taken []uint16, h *helper.Conn, env Env) *knockPorts {
 	return &knockPorts{taken: taken, tell: h.OpenKnockPorts, clock: env.Clock, log: env.Log, told: map[uint16]time.Time{}, lost: map[uint16]bool{}, back: make(chan struct{}, 1)}
 }
 

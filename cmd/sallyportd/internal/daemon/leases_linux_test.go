@@ -127,7 +127,7 @@ open_max = "1s"
 }
 
 // inProcessHelper is the second process, in this one.
-func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Client, <-chan error) {
+func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Conn, <-chan error) {
 	t.Helper()
 	time := clock.System()
 	table, err := firewall.Claim(cfg.Firewall(), firewall.Owner{}, false, time)

@@ -45,7 +45,7 @@ func (s *Server) leave(p *plan, why request) (absent int) {
 		}
 	}
 	for i := range p.slots {
-		p.slots[i].Anew = anew[p.slots[i].Identifier]
+		p.slots[i].Readded = anew[p.slots[i].Identifier]
 	}
 	p.anew = anew
 	return absent

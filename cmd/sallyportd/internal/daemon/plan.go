@@ -15,9 +15,9 @@ import (
 // To make it changes nothing. It keeps neither the configuration nor a client's
 // secret.
 type plan struct {
-	terms    ingest.Terms
+	terms    ingest.Settings
 	slots    []sessions.Client
-	leases   map[access.ServiceID]gate.Terms
+	leases   map[access.ServiceID]gate.LeasePolicy
 	isClient map[wire.Identifier]bool
 	// Those who leave, and which of them are followed by another client of their
 	// identifier: see leave.
@@ -43,26 +43,26 @@ func Check(cfg *config.Config, list clients.List) error {
 }
 
 func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
-	keys := make([]verify.Client, len(list))
+	keys := make([]verify.Key, len(list))
 	p.slots = make([]sessions.Client, len(list))
 	p.isClient = make(map[wire.Identifier]bool, len(list))
 	for i, c := range list {
-		keys[i] = verify.Client{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until}
-		p.slots[i] = sessions.Client{Identifier: c.Identifier, Mark: c.Mark}
+		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until}
+		p.slots[i] = sessions.Client{Identifier: c.Identifier, HighestNonce: c.Mark}
 		p.isClient[c.Identifier] = true
 	}
-	table, err := verify.NewTable(keys)
+	table, err := verify.NewKeyTable(keys)
 	if err != nil {
 		return p, err
 	}
 	for i := range p.slots {
 		p.slots[i].Floor, p.slots[i].Table = table.Floor(p.slots[i].Identifier), table.Number()
 	}
-	p.terms = ingest.Terms{
+	p.terms = ingest.Settings{
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance},
 		Ports: cfg.PortLists(),
 	}
-	p.leases = make(map[access.ServiceID]gate.Terms, len(cfg.Services))
+	p.leases = make(map[access.ServiceID]gate.LeasePolicy, len(cfg.Services))
 	for i := range cfg.Services {
 		p.leases[cfg.Services[i].ID()] = cfg.Services[i].Terms
 	}

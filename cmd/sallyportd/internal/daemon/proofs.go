@@ -18,7 +18,7 @@ const proofsPerOperation = 256
 
 // proof is what an exchange has proved, and for which address.
 type proof struct {
-	exchange.Grant
+	exchange.Proof
 	from netip.Addr
 }
 

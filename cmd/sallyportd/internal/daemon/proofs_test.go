@@ -16,7 +16,7 @@ import (
 // proven is an operation, and what an exchange of it has proved.
 type proven struct {
 	operation
-	grant exchange.Grant
+	grant exchange.Proof
 }
 
 func prove(t *testing.T, id, client, service string) (p proven) {
@@ -26,7 +26,7 @@ func prove(t *testing.T, id, client, service string) (p proven) {
 		t.Fatal(err)
 	}
 	a, server := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	c, err := exchange.NewClient(o, a, server, [exchange.NonceSize]byte{})
+	c, err := exchange.NewInitiator(o, a, server, [exchange.NonceSize]byte{})
 	if err != nil {
 		t.Fatal(err)
 	}

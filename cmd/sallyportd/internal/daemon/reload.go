@@ -20,8 +20,8 @@ type reloads struct {
 	mu      sync.Mutex
 	current *config.Config
 	clients int
-	table   *verify.Table // of the clients in force
-	file    clients.State // that they are from
+	table   *verify.KeyTable // of the clients in force
+	file    clients.State    // that they are from
 	missing missing
 	failed  string // what the log has of a change that was tried by itself
 }

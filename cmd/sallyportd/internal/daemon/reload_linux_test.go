@@ -108,7 +108,7 @@ func startReloadableIn(t *testing.T, helped bool, env Env) *reloadable {
 	if err := state.Create(cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	var h *helper.Client
+	var h *helper.Conn
 	if helped {
 		h, _ = inProcessHelper(t, cfg)
 	}

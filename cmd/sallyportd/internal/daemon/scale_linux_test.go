@@ -98,7 +98,7 @@ func TestTenThousandKnock(t *testing.T) {
 	}
 	w.until(t, "all to be let in", func() bool { return w.opened() == number })
 	stats := w.server.Sessions()
-	if stats[sessions.Full]+stats[sessions.Unrecorded]+stats[sessions.Failed] != 0 {
+	if stats[sessions.QueueFull]+stats[sessions.Unrecorded]+stats[sessions.Failed] != 0 {
 		t.Errorf("outcomes %v", stats)
 	}
 }

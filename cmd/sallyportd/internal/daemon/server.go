@@ -27,13 +27,13 @@ const StateWait = 5 * time.Second
 // Server is the way of a datagram, wired: ingest -> sessions -> state -> gate.
 type Server struct {
 	env       Env
-	ingest    *ingest.Server
+	ingest    *ingest.Receiver
 	sessions  *sessions.Sessions
 	state     *state.Store
 	start     start
 	gate      announcing
 	services  []service
-	helper    *helper.Client // nil: none, and no firewall
+	helper    *helper.Conn // nil: none, and no firewall
 	firewall  *helper.Enforcer
 	knocks    *knockPorts
 	carried   *carried // nil: the kernel carries no connection
@@ -52,7 +52,7 @@ type service struct {
 // New makes everything that a configuration asks for. Nothing is open before
 // Run, which has to follow: the state directory is taken already. The holder, which
 // has begun, is nil if the configuration requires none.
-func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Client, env Env) (_ *Server, err error) {
+func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Conn, env Env) (_ *Server, err error) {
 	p, err := newPlan(cfg, list)
 	if err != nil {
 		if env.State != nil {
@@ -192,15 +192,15 @@ func (s *Server) execute(orders []order) []error {
 			errs := slices.Repeat([]error{err}, len(orders))
 			for i, o := range orders {
 				if o.Action == gate.Close {
-					errs[i] = s.gate.Do(o.Order)
+					errs[i] = s.gate.Execute(o.Command)
 				}
 			}
 			return errs
 		}
 	}
-	all := make([]gate.Order, len(orders))
+	all := make([]gate.Command, len(orders))
 	for i, o := range orders {
-		all[i] = o.Order
+		all[i] = o.Command
 	}
 	errs := s.gate.DoAll(all)
 	for i, o := range orders {

@@ -159,7 +159,7 @@ func (w *startWatch) look(s *Server) {
 	if newest := s.state.Newest(); newest.After(wall.Add(schedule.MaxTolerance)) {
 		s.env.Log.Warn("the wall clock is behind a knock that was accepted before: this clock is wrong, or was", "stamped", newest.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339))
 	}
-	refused := s.sessions.Stats()[sessions.Doubtful]
+	refused := s.sessions.Stats()[sessions.BeforeStart]
 	if n := refused - w.refused; n > 0 {
 		until := s.start.gap.Lost
 		if since := s.start.since(); !since.IsZero() {

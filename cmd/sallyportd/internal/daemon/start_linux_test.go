@@ -60,7 +60,7 @@ func TestStartIsAGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.sendUntil(t, "198.51.100.3", overheard, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	w.sendUntil(t, "198.51.100.3", overheard, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.BeforeStart] == 3 })
 	if w.opened() != 0 {
 		t.Error("what was overheard before the start opens")
 	}
@@ -84,7 +84,7 @@ func TestSleepIsAGap(t *testing.T) {
 	before := w.server.start.since()
 	w.clock.host.Suspend(10 * time.Second)
 	w.until(t, "the server to notice", func() bool { return w.server.start.since().After(before) })
-	w.sendUntil(t, "198.51.100.3", overheard, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	w.sendUntil(t, "198.51.100.3", overheard, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.BeforeStart] == 3 })
 	if w.opened() != 0 {
 		t.Error("what was overheard meanwhile opens")
 	}
@@ -123,7 +123,7 @@ func TestLostStamps(t *testing.T) {
 		var window replay.Window
 		window.Accept(5)
 		set.stateDir = served(t, true, true, sessions.Entry{
-			Identifier: wire.Identifier([]byte("com2")), Mark: 5, Ring: window.Ring(), Stamp: uint32(ahead.Unix()),
+			Identifier: wire.Identifier([]byte("com2")), HighestNonce: 5, Ring: window.Ring(), Stamp: uint32(ahead.Unix()),
 		})
 		set.keys = "durability = \"relaxed\""
 	})
@@ -131,7 +131,7 @@ func TestLostStamps(t *testing.T) {
 	if lost < 70 || lost > 140 {
 		t.Fatalf("lost until second %d", lost)
 	}
-	doubtful := func() uint64 { return w.server.sessions.Stats()[sessions.Doubtful] }
+	doubtful := func() uint64 { return w.server.sessions.Stats()[sessions.BeforeStart] }
 	for i, second := range []int{25, lost} {
 		w.clock.SetSecond(second)
 		w.moved(t)
@@ -174,7 +174,7 @@ func TestLossIsDoubted(t *testing.T) {
 		}
 		w.sendUntil(t, "198.51.100.2", packets, "the decision", func() bool {
 			now := w.server.sessions.Stats()
-			return now[sessions.Doubtful]-before[sessions.Doubtful] == 3 || now[sessions.Opened] > before[sessions.Opened]
+			return now[sessions.BeforeStart]-before[sessions.BeforeStart] == 3 || now[sessions.Opened] > before[sessions.Opened]
 		})
 		if got := w.opened(); got != row.opens {
 			t.Errorf("second %d: opened %d", row.second, got)
@@ -246,7 +246,7 @@ func TestStartIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.sendUntil(t, "198.51.100.3", packets, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.Doubtful] == 3 })
+	w.sendUntil(t, "198.51.100.3", packets, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.BeforeStart] == 3 })
 	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "refused=3") || !strings.Contains(got, "stamped_until=") {
 		t.Errorf("refused knocks: %q", got)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sallyport/sessions/gate/screen"
+	"sallyport/sessions/gate/sockfilter"
 )
 
 // Set is a set of capabilities, a bit each.
@@ -36,7 +36,7 @@ func (h Host) NetRaw() bool { return h.Held&NetRaw != 0 }
 
 // Probe asks the kernel. It starts a thread, which ends with the call.
 func Probe() (h Host, err error) {
-	h.FilterTCP, h.FirstOpenPort = screen.Allowed(), 1024
+	h.FilterTCP, h.FirstOpenPort = sockfilter.Supported(), 1024
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
 		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
 			h.FirstOpenPort = n

@@ -74,7 +74,7 @@ func answers(ctx context.Context, socket string, who *identity) bool {
 // Resumed is what Split has left.
 type Resumed struct {
 	// Client leads to a holder that Split has started; nil: it has not.
-	Client *helper.Client
+	Client *helper.Conn
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
 
@@ -97,7 +97,7 @@ func Resume(time clock.Clock) (r Resumed, err error) {
 		socket.Close()
 		return r, err
 	}
-	r.Client, err = helper.NewClient(socket, lifeline, time)
+	r.Client, err = helper.NewConn(socket, lifeline, time)
 	return r, err
 }
 

@@ -13,14 +13,14 @@ import (
 // Start starts a holder, and returns its client when the holder is ready. The
 // channel gets the error with which helper.Serve returns. The Log of cfg may be
 // nil.
-func Start(t testing.TB, cfg helper.Config) (*helper.Client, <-chan error) {
+func Start(t testing.TB, cfg helper.Config) (*helper.Conn, <-chan error) {
 	t.Helper()
 	return StartIn(t, func(f func() error) error { return f() }, cfg)
 }
 
 // StartIn is Start with a helper that runs inside in, such as the Do of a
 // netns.Host.
-func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Client, <-chan error) {
+func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Conn, <-chan error) {
 	t.Helper()
 	c, ended := serve(t, in, cfg)
 	if err := c.Begin(t.Context(), cfg.Digest); err != nil {
@@ -38,12 +38,12 @@ type Ended struct {
 }
 
 // Serve is Start, but does not begin: that is left to the test.
-func Serve(t testing.TB, cfg helper.Config) (*helper.Client, <-chan Ended) {
+func Serve(t testing.TB, cfg helper.Config) (*helper.Conn, <-chan Ended) {
 	t.Helper()
 	return serve(t, func(f func() error) error { return f() }, cfg)
 }
 
-func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Client, <-chan Ended) {
+func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Conn, <-chan Ended) {
 	t.Helper()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -66,7 +66,7 @@ func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helpe
 		})
 		ended <- e
 	}()
-	c, err := helper.NewClient(os.NewFile(uintptr(pair[0]), "helper"), lifeline, cfg.Clock)
+	c, err := helper.NewConn(os.NewFile(uintptr(pair[0]), "helper"), lifeline, cfg.Clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helpe
 }
 
 // Stop stops a helper in order, and waits for its end.
-func Stop(t testing.TB, c *helper.Client, ended <-chan error) {
+func Stop(t testing.TB, c *helper.Conn, ended <-chan error) {
 	t.Helper()
 	if err := c.Stop(); err != nil {
 		t.Error(err)

@@ -1,4 +1,4 @@
-package screen
+package sockfilter
 
 import (
 	"encoding/binary"
@@ -162,7 +162,7 @@ func TestKernelAgreesOnTheWorst(t *testing.T) {
 		return
 	}
 	p := newPeer(t)
-	c, err := (&net.ListenConfig{Control: Closed}).ListenPacket(t.Context(), "udp", "[::]:7")
+	c, err := (&net.ListenConfig{Control: DenyAll}).ListenPacket(t.Context(), "udp", "[::]:7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestRelease(t *testing.T) {
 	if n, err := c.Read(make([]byte, 1)); n != 0 {
 		t.Errorf("its filter lets all through: %v", err)
 	}
-	if err := Release(c.(*net.TCPConn)); err != nil {
+	if err := Detach(c.(*net.TCPConn)); err != nil {
 		t.Fatal(err)
 	}
 	if detach(t, theirs) {
@@ -278,7 +278,7 @@ func TestNoMultipath(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	l, err := (&net.ListenConfig{Control: Closed}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{Control: DenyAll}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,8 +313,8 @@ func TestWithoutPrivilege(t *testing.T) {
 	}
 	_, raw := listen(t, "127.0.0.1:7007")
 	fits, err := Attach(raw, addresses("127.0.0.1"))
-	if err != nil || fits != Allowed() {
-		t.Fatalf("fits %v, allowed %v, %v", fits, Allowed(), err)
+	if err != nil || fits != Supported() {
+		t.Fatalf("fits %v, allowed %v, %v", fits, Supported(), err)
 	}
 	end := soon()
 	if !fits {

@@ -19,4 +19,4 @@
 //
 // A UDP socket's filter sees each datagram; what is refused is not answered by
 // ICMP either.
-package screen
+package sockfilter

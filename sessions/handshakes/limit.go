@@ -1,4 +1,4 @@
-package exchanges
+package handshakes
 
 import (
 	"net/netip"

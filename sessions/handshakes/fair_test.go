@@ -1,4 +1,4 @@
-package exchanges
+package handshakes
 
 import (
 	"encoding/binary"
@@ -124,7 +124,7 @@ func TestAnExchangeHasAnEnd(t *testing.T) {
 		p.send([]uint16{port})
 		w.now = w.now.Add(responseTime / 2)
 	}
-	if len(w.granted) != 0 || w.Stats()[Taken] > uint64(len(p.requestPorts())+4) {
+	if len(w.granted) != 0 || w.Stats()[Accepted] > uint64(len(p.requestPorts())+4) {
 		t.Errorf("granted %v, %v", w.granted, w.Stats())
 	}
 }

@@ -1,4 +1,4 @@
-package screen
+package sockfilter
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 
 func listen(t testing.TB, address string) (*net.TCPListener, syscall.RawConn) {
 	t.Helper()
-	lc := net.ListenConfig{Control: Closed}
+	lc := net.ListenConfig{Control: DenyAll}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(t.Context(), "tcp", address)
 	if err != nil {
@@ -143,7 +143,7 @@ func TestScreenOnADatagramSocket(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	c, err := (&net.ListenConfig{Control: Closed}).ListenPacket(t.Context(), "udp", "127.0.0.1:7")
+	c, err := (&net.ListenConfig{Control: DenyAll}).ListenPacket(t.Context(), "udp", "127.0.0.1:7")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package screen
+package sockfilter
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package exchanges
+package handshakes
 
 import (
 	"bytes"
@@ -44,7 +44,7 @@ type world struct {
 	*Table
 	operations *exchange.Operations
 	sent       []sent
-	granted    []exchange.Grant
+	granted    []exchange.Proof
 	now        time.Time
 	public6    netip.Addr // of the server, if it has one
 }
@@ -63,7 +63,7 @@ func newWorld(t testing.TB, change func(*Config), list ...*exchange.Operation) *
 			w.sent = append(w.sent, sent{source, destination, bytes.Clone(payload)})
 			return nil
 		},
-		Grant: func(g exchange.Grant, _ netip.Addr) { w.granted = append(w.granted, g) },
+		Grant: func(g exchange.Proof, _ netip.Addr) { w.granted = append(w.granted, g) },
 	}
 	if change != nil {
 		change(&cfg)
@@ -83,7 +83,7 @@ func (w *world) send(source netip.AddrPort, port uint16) {
 type peer struct {
 	w         *world
 	operation *exchange.Operation
-	client    *exchange.Client
+	client    *exchange.Initiator
 	public    netip.Addr
 	port      func() uint16
 }
@@ -115,7 +115,7 @@ func (p *peer) begin(self string) {
 	var nonce [exchange.NonceSize]byte
 	rand.Read(nonce[:])
 	var err error
-	if p.client, err = exchange.NewClient(p.operation, netip.MustParseAddr(self), p.w.as(netip.MustParseAddr(self)), nonce); err != nil {
+	if p.client, err = exchange.NewInitiator(p.operation, netip.MustParseAddr(self), p.w.as(netip.MustParseAddr(self)), nonce); err != nil {
 		p.w.t.Fatal(err)
 	}
 }
@@ -189,7 +189,7 @@ func TestExchange(t *testing.T) {
 				if len(w.granted) != 1 || len(w.sent) != 1 {
 					t.Errorf("granted %v, sent %v", w.granted, w.sent)
 				}
-				if n := w.Stats()[Proved]; n != 1 {
+				if n := w.Stats()[Verified]; n != 1 {
 					t.Errorf("%d proved", n)
 				}
 			})
@@ -398,7 +398,7 @@ func TestPublicAddressAndRandomPort(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Public4 = public }, o)
 	p := w.peer(o, "10.0.0.7", "203.0.113.9", fixed(5000))
 	var err error
-	if p.client, err = exchange.NewClient(o, netip.MustParseAddr("10.0.0.7"), public, [exchange.NonceSize]byte{}); err != nil {
+	if p.client, err = exchange.NewInitiator(o, netip.MustParseAddr("10.0.0.7"), public, [exchange.NonceSize]byte{}); err != nil {
 		t.Fatal(err)
 	}
 	p.send(p.requestPorts())
@@ -443,7 +443,7 @@ func TestChallengesAreLimitedInSum(t *testing.T) {
 	if got := float64(len(w.sent)); got > 10+100*elapsed+1 || got < 100*elapsed-1 {
 		t.Errorf("%v challenges in %v seconds", got, elapsed)
 	}
-	if s := w.Stats(); s[Answered] != uint64(len(w.sent)) || s[Answered]+s[Limited] != 1000 {
+	if s := w.Stats(); s[Answered] != uint64(len(w.sent)) || s[Answered]+s[RateLimited] != 1000 {
 		t.Errorf("%v", s)
 	}
 }

@@ -18,4 +18,4 @@
 // the slot goes that least deserves to stay: see rank. Its client starts over.
 // No operation, and no /64, has more of the table than its share: see beyondShare
 // and bucketOf.
-package exchanges
+package handshakes

@@ -1,4 +1,4 @@
-package exchanges
+package handshakes
 
 import (
 	"sallyport/verify/challenge/exchange"
@@ -8,17 +8,17 @@ import (
 // each kind of requests. If that does not take it, it begins something, of each
 // kind for which it can be; else only where it says a part of an ID.
 func (t *Table) request(p packet) Outcome {
-	outcome := Stray
+	outcome := Unmatched
 	kinds := t.operations.Kinds(p.source.Addr())
 	for _, k := range kinds {
 		if own := t.find(exchange.Requesting, k, p.source.Port()); own != nil {
 			outcome = max(outcome, t.next(own, t.find(exchange.Requesting, k, anyPort), k, p))
 		}
 	}
-	if outcome > Taken {
+	if outcome > Accepted {
 		return outcome
 	}
-	taken := outcome == Taken
+	taken := outcome == Accepted
 	for _, k := range kinds {
 		if t.find(exchange.Requesting, k, p.source.Port()) != nil {
 			continue
@@ -41,7 +41,7 @@ func (t *Table) begin(k *exchange.Kind, p packet) Outcome {
 	}
 	own := t.acquire(k, p, p.source.Port(), shared)
 	if own == nil {
-		return Crowded
+		return NoSlot
 	}
 	own.Copy(&t.scratch)
 	return t.settle(own, shared, k, p)
@@ -51,7 +51,7 @@ func (t *Table) begin(k *exchange.Kind, p packet) Outcome {
 func (t *Table) next(own, shared *slot, k *exchange.Kind, p packet) Outcome {
 	before := own.Packets()
 	if !t.feed(own, k, p) {
-		return Stray
+		return Unmatched
 	}
 	own.touch(before, p.now)
 	return t.settle(own, shared, k, p)
@@ -65,7 +65,7 @@ func (t *Table) settle(own, shared *slot, k *exchange.Kind, p packet) Outcome {
 		return t.challenge(own, p)
 	}
 	if shared == nil {
-		return Taken
+		return Accepted
 	}
 	if before := shared.Packets(); t.feed(shared, k, p) {
 		shared.touch(before, p.now)
@@ -74,7 +74,7 @@ func (t *Table) settle(own, shared *slot, k *exchange.Kind, p packet) Outcome {
 			return t.challenge(shared, p)
 		}
 	}
-	return Taken
+	return Accepted
 }
 
 // spend ends all that a request has a part in which is now complete: no packet
@@ -115,7 +115,7 @@ func (t *Table) share(k *exchange.Kind, p packet) *slot {
 	if from == nil {
 		return nil
 	}
-	t.spare.Copy(&from.Server)
+	t.spare.Copy(&from.Responder)
 	s := t.acquire(k, p, anyPort, nil)
 	if s != nil {
 		s.Copy(&t.spare)
@@ -128,15 +128,15 @@ func (t *Table) share(k *exchange.Kind, p packet) *slot {
 func (t *Table) challenge(s *slot, p packet) Outcome {
 	if t.cfg.Allows != nil && !t.cfg.Allows(s.Requested().Operation(), p.source.Addr()) {
 		s.Reset()
-		return Stray
+		return Unmatched
 	}
 	if !t.limit.take(p.now) && !t.reserve.take(s.Requested().Operation(), p) {
 		s.Reset()
-		return Limited
+		return RateLimited
 	}
 	if !t.makeRoom(s.port) {
 		s.Reset()
-		return Crowded
+		return NoSlot
 	}
 	nonce, err := t.nonce()
 	var port uint16
@@ -153,7 +153,7 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 	}
 	if err != nil {
 		s.Reset()
-		return Unsent
+		return SendFailed
 	}
 	return Answered
 }

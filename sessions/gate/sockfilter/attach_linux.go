@@ -1,4 +1,4 @@
-package screen
+package sockfilter
 
 import (
 	"errors"
@@ -42,19 +42,19 @@ func Attach(c syscall.RawConn, s Set) (fits bool, err error) {
 
 var nobody, _ = Program(Set{})
 
-// Closed is for net.ListenConfig.Control: it lets nobody through, from before
+// DenyAll is for net.ListenConfig.Control: it lets nobody through, from before
 // the socket is bound. Where this process may not filter such a socket it does
 // nothing.
-func Closed(_, _ string, c syscall.RawConn) error {
+func DenyAll(_, _ string, c syscall.RawConn) error {
 	if err := attach(c, nobody); !errors.Is(err, unix.EPERM) {
 		return err
 	}
 	return nil
 }
 
-// Allowed reports whether a process without capabilities may filter a TCP
+// Supported reports whether a process without capabilities may filter a TCP
 // socket. Some kernels let only CAP_NET_ADMIN (Linux 6.18.44 is one of them).
-func Allowed() bool {
+func Supported() bool {
 	allowed := make(chan bool)
 	go func() {
 		// The thread ends with the goroutine, and the loss with the thread.
@@ -72,8 +72,8 @@ func Allowed() bool {
 	return <-allowed
 }
 
-// Release takes the filter off a connection that has it from its listener.
-func Release(c *net.TCPConn) error {
+// Detach takes the filter off a connection that has it from its listener.
+func Detach(c *net.TCPConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package exchanges
+package handshakes
 
 import (
 	"errors"
@@ -46,12 +46,12 @@ type Config struct {
 	Answer func(source, destination netip.AddrPort, payload []byte) error
 	// Grant is told who has proved what, and from which address, with the zone
 	// that a link-local one has here. It must not block.
-	Grant func(exchange.Grant, netip.Addr)
+	Grant func(exchange.Proof, netip.Addr)
 }
 
 // slot is room for one exchange.
 type slot struct {
-	exchange.Server
+	exchange.Responder
 	client  netip.Addr
 	port    uint16     // the source's; 0: any
 	server  netip.Addr // that the challenge came from
@@ -79,8 +79,8 @@ type room struct {
 	ways       int     // of a bucket
 	mine       []*slot // of the source of the packet at hand
 	reserve    reserve
-	scratch    exchange.Server // a packet alone
-	spare      exchange.Server // what is copied while its slot may go
+	scratch    exchange.Responder // a packet alone
+	spare      exchange.Responder // what is copied while its slot may go
 }
 
 // New makes all memory that exchanges will ever need, and writes to it: the
@@ -117,9 +117,9 @@ func (t *Table) roomFor(o *exchange.Operations) *room {
 		n *= 2
 	}
 	r := &room{operations: o, slots: make([]slot, n), ways: ways, mine: make([]*slot, 0, ways), reserve: newReserve(o, t.cfg.Rate)}
-	servers := exchange.NewServers(n+2, o)
+	servers := exchange.NewResponders(n+2, o)
 	for i := range r.slots {
-		r.slots[i].Server = servers[i]
+		r.slots[i].Responder = servers[i]
 	}
 	r.scratch, r.spare = servers[n], servers[n+1]
 	return r
@@ -179,7 +179,7 @@ func (t *Table) response(p packet) Outcome {
 	if t.find(exchange.Challenged, nil, port) == nil {
 		port = anyPort
 	}
-	outcome := Stray
+	outcome := Unmatched
 	for _, s := range t.mine {
 		if s.State() == exchange.Challenged && s.port == port && s.server == p.destination.Addr() {
 			outcome = better(outcome, t.respond(s, p))
@@ -196,19 +196,19 @@ func (t *Table) respond(s *slot, p packet) Outcome {
 	}
 	s.touch(before, p.now)
 	if s.State() != exchange.Granted {
-		return Taken
+		return Accepted
 	}
 	t.reserve.proved(s.Granted().Operation(), p)
 	t.cfg.Grant(s.Granted(), p.source.Addr())
 	s.Reset()
-	return Proved
+	return Verified
 }
 
 // better returns which outcome counts for a packet that several challenges wait
 // for: that it is right for one.
 func better(a, b Outcome) Outcome {
-	if a == Refused && b == Taken || a == Taken && b == Refused {
-		return Taken
+	if a == Refused && b == Accepted || a == Accepted && b == Refused {
+		return Accepted
 	}
 	return max(a, b)
 }
