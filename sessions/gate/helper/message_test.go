@@ -145,8 +145,8 @@ func FuzzParse(f *testing.F) {
 		}
 		again := []byte{byte(r.kind)}
 		switch r.kind {
-		case kindChanges:
-			again = encode(t, r.changes...)
+		case kindChanges, kindLook, kindDisconnect:
+			again, err = appendList(again, r.changes, epoch)
 		case kindKnockPorts:
 			again, err = appendPorts(nil, r.ports, r.lasts)
 		case kindSettle:
