@@ -75,7 +75,7 @@ func TestParseRefuses(t *testing.T) {
 		replace(`":22"`, `"\u001b[2J:22"`):                 "p.toml:6: service: ",
 		good + "generator = \"pcg\"":                       `p.toml:7: generator: expected "algorithm1" or "java"`,
 		good + "version = 2":                               "p.toml:7: version: expected 1",
-		good + "colour = 3":                                `p.toml:7: colour: "colour" is not known here; expected one of version, server,`,
+		good + "colour = 3":                                `p.toml:7: colour: unknown key "colour"; expected one of version, server,`,
 		good + "nonce = -1":                                "p.toml:7: nonce: expected the nonce to begin with",
 		good + "secret = ":                                 "p.toml:7: ",
 	} {
