@@ -38,7 +38,8 @@ func (c *Config) Check(h Host) error {
 	err := c.Firewall().Validate()
 	var port *firewall.PortError
 	if errors.As(err, &port) {
-		return c.file.Errorf(fmt.Sprintf("service.%d.listen", port.Place), "got %q; %s puts all services behind the firewall, but %v",
+		return c.file.Errorf(fmt.Sprintf("service.%d.listen", port.Place),
+			"got %q; %s puts all services behind the firewall, but %v",
 			c.Services[port.Place].Listen, why, err)
 	}
 	if err != nil {

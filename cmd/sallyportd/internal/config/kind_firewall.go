@@ -55,7 +55,8 @@ func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {
 	if c.Stealth && s.UDP && g.reject && s.Port() >= schedule.MinPort {
-		return fmt.Sprintf("service %s replies to strangers (policy = \"reject\"), but the ports next to it do not: policy = \"drop\" hides this difference", s.Name)
+		return fmt.Sprintf("service %s replies to strangers (policy = \"reject\"), "+
+			"but the ports next to it do not: policy = \"drop\" hides this difference", s.Name)
 	}
 	return ""
 }

@@ -150,9 +150,11 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, stealth bo
 	case !o.RandomPort:
 		return nil
 	case o.Close || s.Terms.Anyone:
-		return f.Errorf(at+"port", "got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
+		return f.Errorf(at+"port",
+			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
 	case s.Published():
-		return f.Errorf(at+"port", "got \"random\" for service %s with hook = \"forward\": random ports are only on this host itself", s.Name)
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s with hook = \"forward\": random ports are only on this host itself", s.Name)
 	case s.UDP && stealth:
 		return f.Errorf(at+"port", "got \"random\" for UDP service %s: stealth = true drops UDP to all other ports", s.Name)
 	}
@@ -163,7 +165,9 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, stealth bo
 // others: an operation is disabled if its client is revoked, or may not open its
 // service. rights returns the services that a client may open (nil: all), and
 // whether the client exists.
-func (c *Config) Usable(rights func(client string) (services []string, known bool)) (list []Operation, disabled []string) {
+func (c *Config) Usable(
+	rights func(client string) (services []string, known bool),
+) (list []Operation, disabled []string) {
 	for _, o := range c.Operations {
 		if o.Client == "" {
 			list = append(list, o)
@@ -172,9 +176,11 @@ func (c *Config) Usable(rights func(client string) (services []string, known boo
 		allowed, known := rights(o.Client)
 		switch {
 		case !known:
-			disabled = append(disabled, fmt.Sprintf("operation %q is disabled: there is no client %s in %s", o.ID, o.Client, c.ClientsPath))
+			disabled = append(disabled,
+				fmt.Sprintf("operation %q is disabled: there is no client %s in %s", o.ID, o.Client, c.ClientsPath))
 		case allowed != nil && !slices.Contains(allowed, o.Service):
-			disabled = append(disabled, fmt.Sprintf("operation %q is disabled: client %s may not open service %s", o.ID, o.Client, o.Service))
+			disabled = append(disabled,
+				fmt.Sprintf("operation %q is disabled: client %s may not open service %s", o.ID, o.Client, o.Service))
 		default:
 			list = append(list, o)
 		}
