@@ -138,7 +138,7 @@ from = ["192.0.2.0/24"]`))
 	if !strings.Contains(said.String(), "You knocked correctly") {
 		t.Errorf("connect says %q\n%s", said.String(), n.log())
 	}
-	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "no challenge came") {
+	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "received no challenge") {
 		t.Errorf("%v, %s", err, out)
 	}
 	// Who is revoked loses his operations.

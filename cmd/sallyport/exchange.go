@@ -23,10 +23,10 @@ func (o *knockOptions) second(p client.Profile) (bool, error) {
 		return false, fmt.Errorf("--protocol: expected %q or %q, got %q", protocolSequence, protocolChallenge, o.protocol)
 	case o.protocol == protocolChallenge && p.Challenge == nil:
 		return false, cli.WithHint(errors.New("the profile has no [challenge]"), "the server's administrator makes one: sallyportd operation profile ID")
-	case o.protocol == protocolSequence && !p.Knocks():
+	case o.protocol == protocolSequence && !p.HasSequence():
 		return false, cli.WithHint(errors.New("the profile has nothing but [challenge]"), "leave --protocol out, or ask the server's administrator for a profile of a client")
 	}
-	return o.protocol == protocolChallenge || !p.Knocks(), nil
+	return o.protocol == protocolChallenge || !p.HasSequence(), nil
 }
 
 // exchange knocks by the second protocol.

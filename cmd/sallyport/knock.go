@@ -152,7 +152,7 @@ func (o *knockOptions) print(env cli.Env, r client.Result, err error, elapsed ti
 	if o.json {
 		out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 		if err == nil {
-			out.Watched, out.Once = r.Service.IsValid() && !r.Once, r.Once
+			out.Watched, out.Once = r.Service.IsValid() && !r.SingleUse, r.SingleUse
 			out.Opened = out.Watched
 			out.Address = r.Address.String()
 			if r.Service.IsValid() {
@@ -175,7 +175,7 @@ func (o *knockOptions) print(env cli.Env, r client.Result, err error, elapsed ti
 		return nil
 	case !r.Service.IsValid():
 		_, err = fmt.Fprintf(env.Stdout, "knocked at %s; the profile names no service to watch\n", r.Address)
-	case r.Once:
+	case r.SingleUse:
 		_, err = fmt.Fprintf(env.Stdout, "open for one connection: %s\n", r.Service)
 	case r.Attempts == 1:
 		_, err = fmt.Fprintf(env.Stdout, "open: %s\n", r.Service)

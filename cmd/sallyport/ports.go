@@ -33,7 +33,7 @@ func portsCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if !p.Knocks() {
+			if !p.HasSequence() {
 				return cli.Misuse(errors.New("the profile has nothing but [challenge], whose ports do not change"))
 			}
 			ports, err := schedule.Ports(p.Generator, p.PortSecret, schedule.MinuteOf(t), p.Ports)

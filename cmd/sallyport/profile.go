@@ -111,7 +111,7 @@ func profileListCommand(env cli.Env) *cobra.Command {
 					continue
 				}
 				who, service := p.Identifier.String(), p.Service
-				if !p.Knocks() {
+				if !p.HasSequence() {
 					who, service = p.Challenge.Operation.ID(), p.Challenge.Service
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", terminal.Text(name), terminal.Text(p.Server), terminal.Text(who), terminal.Text(service))
