@@ -40,12 +40,12 @@ const (
 	ClockUnsynchronised
 )
 
-// hints returns hints for the user.
+// hints returns hints for the user. Times are in the location of now.
 func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
-	clock, tolerance := now.UTC().Format("2006-01-02 15:04:05"), schedule.MaxTolerance.Seconds()
+	clock, tolerance := now.Format("2006-01-02 15:04:05 -07:00"), schedule.MaxTolerance.Seconds()
 	if c == ClockUnsynchronised {
-		add("this computer's clock is not synchronised; it shows %s UTC. Set the clock: a server accepts a difference of at most %.0f seconds", clock, tolerance)
+		add("this computer's clock is not synchronised; it shows %s. Set the clock: a server accepts a difference of at most %.0f seconds", clock, tolerance)
 	}
 	if f.refused > 0 {
 		add("ICMP errors (port unreachable) for %d knocks: the host is up, but nothing listened on their ports. The server does not run, or port_secret, ports, generator or the clock differ from the server's", f.refused)
@@ -65,9 +65,9 @@ func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 	}
 	switch c {
 	case ClockSynchronised:
-		add("this computer's clock is synchronised (%s UTC), and therefore not the cause", clock)
+		add("this computer's clock is synchronised (%s), and therefore not the cause", clock)
 	case ClockUnknown:
-		add("compare this computer's clock with the server's: it shows %s UTC, and the difference must be at most %.0f seconds", clock, tolerance)
+		add("compare this computer's clock with the server's: it shows %s, and the difference must be at most %.0f seconds", clock, tolerance)
 	}
 	return hints
 }
