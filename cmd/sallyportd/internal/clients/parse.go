@@ -165,7 +165,8 @@ func parseClient(text string) (c Client, err error) {
 		case isName:
 			c.issue, c.Services = spaced, unreadable
 		default:
-			return c, fmt.Errorf("column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
+			return c, fmt.Errorf(
+				"column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
 		}
 	}
 	if (c.Previous == nil) != c.Until.IsZero() {
