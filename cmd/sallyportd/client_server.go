@@ -68,10 +68,13 @@ func (r *clientResult) printWarnings(env cli.Env) {
 // applyChange makes the running server, if there is one, apply a change of the
 // clients file, and waits. Change describes it in a few words, such as "client
 // k7Qx is registered".
-func applyChange(ctx context.Context, cfg *config.Config, change string, ask func(admin.Client) error) (running bool, err error) {
+func applyChange(
+	ctx context.Context, cfg *config.Config, change string, ask func(admin.Client) error,
+) (running bool, err error) {
 	running, err = askServer(ctx, cfg, ask)
 	if err != nil {
-		return running, cli.WithHint(fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPath, err),
+		err = fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPath, err)
+		return running, cli.WithHint(err,
 			"fix the cause; the server retries by itself, and \"sallyportd reload -c "+cfg.Path+"\" prints what it finds")
 	}
 	return running, nil

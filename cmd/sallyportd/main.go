@@ -36,7 +36,8 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or configuration, and nothing was
 changed; 130 interrupted.`,
 	})
 	root.AddCommand(
-		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env), initCommand(env), importCommand(env),
+		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env),
+		initCommand(env), importCommand(env),
 		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env),
 		firewallCommand(env), holderCommand(env), demoCommand(env),
 	)
