@@ -13,7 +13,7 @@ import (
 	"sallyport/sessions/state"
 )
 
-// What a running server has done with a change of the clients file.
+// The states of a change of the clients file in the running server.
 const (
 	serverApplied = "applied"
 	serverNone    = "none"    // no server runs: the change takes effect at the next start
@@ -27,7 +27,7 @@ type clientResult struct {
 	Identifier string `json:"identifier"`
 	Changed    bool   `json:"changed"`          // the clients file
 	Server     string `json:"server,omitempty"` // empty: the command does not ask the server
-	Reason     string `json:"reason,omitempty"` // why the server has not applied it
+	Reason     string `json:"reason,omitempty"` // why the server has not applied it, or not all of it
 	// Services are those that the client may open; null: all. Only of "allow".
 	Services *[]string `json:"services,omitempty"`
 	// PreviousUntil is how long the old secret stays valid. Only of "rotate".
@@ -40,9 +40,12 @@ type clientResult struct {
 func (r *clientResult) setServer(running bool, err error) {
 	var refused *admin.RefusedError
 	var partly *partlyRefusedError
+	var holderGone *holderGoneError
 	switch {
 	case errors.As(err, &refused), errors.As(err, &partly):
 		r.Server = serverRefused
+	case errors.As(err, &holderGone):
+		r.Server = serverApplied // but the kernel may still accept the client's packets
 	case err != nil:
 		r.Server = serverUnknown
 	case running:
