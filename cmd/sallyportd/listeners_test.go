@@ -9,8 +9,9 @@ import (
 	"sallyport/cmd/sallyportd/internal/config/configtest"
 )
 
-// TestProgramListensAtMoreAddresses asks the kernel about sockets of this process.
-func TestProgramListensAtMoreAddresses(t *testing.T) {
+// TestProgramListensOnMoreAddresses looks for sockets of this process in the
+// kernel's lists.
+func TestProgramListensOnMoreAddresses(t *testing.T) {
 	listen := func(network, at string) (port int) {
 		t.Helper()
 		if strings.HasPrefix(network, "udp") {
@@ -43,7 +44,7 @@ func TestProgramListensAtMoreAddresses(t *testing.T) {
 	} {
 		port := listen(row.network, row.at)
 		cfg := configtest.Parse(t, "", fmt.Sprintf("[[service]]\nname = \"one\"\ntype = \"firewall\"\nprotocol = %q\nlisten = \"%s:%d\"\n", row.network[:3], row.host, port))
-		got := strings.Join(checkListeners(cfg, procNet()), "\n")
+		got := texts(checkListeners(cfg, procNet()))
 		if (got != "") != row.warns || row.warns && !strings.Contains(got, fmt.Sprintf(`listen = ":%d"`, port)) {
 			t.Errorf("%s at %s, guarded at %q: %q", row.network, row.at, row.host, got)
 		}

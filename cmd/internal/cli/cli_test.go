@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// stuck is in the environment of a child that runs a command which does not
-// heed its context.
+// stuck is a variable in the environment of a child process, which runs a command
+// that does not end with its context.
 const stuck = "SALLYPORT_TEST_STUCK"
 
 func TestMain(m *testing.M) {
@@ -95,11 +95,11 @@ func TestSignals(t *testing.T) {
 					}
 				}
 				if got := line(); got != "running" {
-					t.Fatalf("it says %q", got)
+					t.Fatalf("it printed %q", got)
 				}
 				cmd.Process.Signal(signal)
 				if got := line(); got != "asked to stop" {
-					t.Fatalf("after a signal it says %q", got)
+					t.Fatalf("after a signal it printed %q", got)
 				}
 				if mode == "ignores" {
 					cmd.Process.Signal(signal)

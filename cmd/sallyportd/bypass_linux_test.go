@@ -13,9 +13,9 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// TestServeWarnsOfWaysAround: a server says at its start, once, which rules
-// lead clients past a service, and starts all the same.
-func TestServeWarnsOfWaysAround(t *testing.T) {
+// TestServeWarnsOfBypass: a server logs at its start, once, which rules lead
+// clients past a service, and starts nevertheless.
+func TestServeWarnsOfBypass(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
@@ -63,7 +63,7 @@ func TestServeWarnsOfWaysAround(t *testing.T) {
 	if !strings.Contains(all, "msg=serving") {
 		t.Fatalf("the server does not serve:\n%s", all)
 	}
-	if n := strings.Count(all, "lead packets around the guard"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
-		t.Errorf("said %d times:\n%s", n, all)
+	if n := strings.Count(all, "bypass the firewall table or a service"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
+		t.Errorf("logged %d times:\n%s", n, all)
 	}
 }
