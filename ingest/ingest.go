@@ -153,7 +153,7 @@ func (s *Receiver) release() {
 	}
 	for _, t := range s.tiers() {
 		if err := t.Close(); err != nil {
-			s.cfg.Log.Warn("cannot close a tier", "tier", t.Counts().Name, "error", err)
+			s.cfg.Log.Warn("failed to close a tier", "tier", t.Counts().Name, "error", err)
 		}
 	}
 }
