@@ -31,12 +31,12 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"com1 hunter2":                        "clients.txt:1: expected identifier, secret and nonce, divided by spaces; got 2 columns",
+		"com1 hunter2":                        "clients.txt:1: expected identifier, secret and nonce, separated by spaces; got 2 columns",
 		"com1 hunter2 0 web":                  "clients.txt:1: column 4: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once",
-		"com1 hunter2 0 services=a, hunter2":  "clients.txt:1: no space may stand between the names after services=: write services=web,ssh",
-		"com1 hunter2 0 services=a ,b c":      "clients.txt:1: no space may stand",
-		"com1 hunter2 0 services= a":          "clients.txt:1: no space may stand",
-		"com1 hunter2 0 services=":            "clients.txt:1: expected services= once, and names divided by commas after it, such as services=web,ssh",
+		"com1 hunter2 0 services=a, hunter2":  "clients.txt:1: expected no space between the names after services=, such as services=web,ssh",
+		"com1 hunter2 0 services=a ,b c":      "clients.txt:1: expected no space",
+		"com1 hunter2 0 services= a":          "clients.txt:1: expected no space",
+		"com1 hunter2 0 services=":            "clients.txt:1: expected services= once, followed by names separated by commas, such as services=web,ssh",
 		"com1 hunter2 0 services=a,":          "clients.txt:1: expected services= once",
 		"com1 hunter2 0 services=a services=": "clients.txt:1: expected services= once",
 		"com1 hunter2 0 services=a x=b c":     "clients.txt:1: column 5: expected old=SECRET",
@@ -45,7 +45,7 @@ func TestParseRefuses(t *testing.T) {
 		"com1 h 0 old=hunter2 old=hunter2":    "clients.txt:1: column 5: ",
 		"\nhunter2 com1 0":                    "clients.txt:2: an identifier is 4 printable ASCII characters; this is 7 bytes long",
 		"cöm hunter2 0":                       "clients.txt:1: an identifier is 4 printable ASCII characters; this holds others",
-		"com1 hunter2 0\n# c\ncom1 hunter2 1": "clients.txt:3: identifier com1 stands in line 1 already; expected each one once",
+		"com1 hunter2 0\n# c\ncom1 hunter2 1": "clients.txt:3: expected each identifier once, got com1, which is also in line 1",
 		"com1 hunter2 4294967296":             "clients.txt:1: expected a nonce from 0 to 4294967295 in the third column",
 		"com1 hunter2 -1":                     "clients.txt:1: expected a nonce",
 		"com1 0 hunter2":                      "clients.txt:1: expected a nonce",
