@@ -243,7 +243,7 @@ func TestTierThatFailsDuringAChange(t *testing.T) {
 			}
 			s.checkInForce(t, true, first, second)
 			s.stop()
-			if warned := strings.Contains(s.log.String(), "cannot narrow"); warned != row.warn {
+			if warned := strings.Contains(s.log.String(), "failed to narrow"); warned != row.warn {
 				t.Errorf("log:\n%s", s.log)
 			}
 		})

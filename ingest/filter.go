@@ -48,7 +48,7 @@ func (f *socketFilter) Set(t prefilter.Table) (prefilter.Level, error) {
 		// A new table can fit where the last one did not.
 		f.log.reset()
 		if level := t.Level(); f.hasTable && level != prefilter.Level(f.level.Load()) {
-			f.log.Info("the kernel's filter has changed", "kernel_filter", level)
+			f.log.Info("kernel filter changed", "kernel_filter", level)
 		}
 		f.level.Store(int32(t.Level()))
 	}
@@ -95,7 +95,8 @@ func (f *socketFilter) attach(fd int, port uint16, program []bpf.RawInstruction)
 		return
 	}
 	if ids := f.table.Identifiers; ids != nil {
-		f.log.once(slog.LevelWarn, "the kernel does not refuse unknown clients: if it has no room, raise net.core.optmem_max", "clients", ids.Len(), "error", err)
+		f.log.once(slog.LevelWarn, "kernel filter does not check client identifiers", "clients", ids.Len(), "error", err,
+			"hint", "if the kernel is out of memory, raise net.core.optmem_max")
 		f.level.Store(min(f.level.Load(), int32(prefilter.Shape)))
 		shape := f.table
 		shape.Identifiers = nil
@@ -103,7 +104,7 @@ func (f *socketFilter) attach(fd int, port uint16, program []bpf.RawInstruction)
 			return
 		}
 	}
-	f.log.once(slog.LevelWarn, "the kernel refuses nothing on its own", "error", err)
+	f.log.once(slog.LevelWarn, "kernel filter not attached", "error", err)
 	f.level.Store(int32(prefilter.None))
 }
 

@@ -134,8 +134,8 @@ func TestKernelThatRejectsLargeFilters(t *testing.T) {
 		log    string
 	}{
 		{"10000", prefilter.Clients, ""}, // room for one, not for two
-		{"4000", prefilter.Shape, "does not refuse unknown clients"},
-		{"100", prefilter.None, "refuses nothing on its own"},
+		{"4000", prefilter.Shape, "does not check client identifiers"},
+		{"100", prefilter.None, "kernel filter not attached"},
 	} {
 		if err := os.WriteFile(limit, []byte(row.bytes), 0o644); err != nil {
 			t.Skipf("this kernel has one net.core.optmem_max for all namespaces: %v", err)

@@ -166,7 +166,7 @@ func (r *Receiver) release() {
 	}
 	for _, t := range r.tiers() {
 		if err := t.Close(); err != nil {
-			r.cfg.Log.Warn("cannot close a tier", "tier", t.Counts().Name, "error", err)
+			r.cfg.Log.Warn("failed to close a tier", "tier", t.Counts().Name, "error", err)
 		}
 	}
 }

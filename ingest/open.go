@@ -103,10 +103,10 @@ type portChanges struct {
 func (c portChanges) log(log *slog.Logger) {
 	if c.failed != nil {
 		slices.SortFunc(c.failed, netip.AddrPort.Compare)
-		log.Warn("cannot open knock ports; trying again every second", "ports", c.failed, "error", c.why)
+		log.Warn("failed to open knock ports; retrying every second", "listen", c.failed, "error", c.why)
 	}
 	if c.regained != nil {
 		slices.SortFunc(c.regained, netip.AddrPort.Compare)
-		log.Info("opened knock ports after all", "ports", c.regained)
+		log.Info("knock ports opened on retry", "listen", c.regained)
 	}
 }

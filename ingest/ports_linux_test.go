@@ -110,7 +110,7 @@ func TestPortThatAnotherHolds(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	s.stop()
-	if log := s.log.String(); strings.Count(log, "cannot open") != 1 || strings.Count(log, "after all") != 1 {
+	if log := s.log.String(); strings.Count(log, "failed to open knock ports") != 1 || strings.Count(log, "opened on retry") != 1 {
 		t.Errorf("log:\n%s", log)
 	}
 }

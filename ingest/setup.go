@@ -30,13 +30,14 @@ func (s *setup) prepare(fd, n int) error {
 			return err
 		}
 		if given < s.buffer {
-			s.log.once(slog.LevelInfo, "receive buffers are smaller than asked for: net.core.rmem_max bounds them, or CAP_NET_ADMIN lifts it", "asked", s.buffer, "given", given)
+			s.log.once(slog.LevelInfo, "receive buffer smaller than requested", "requested", s.buffer, "actual", given,
+				"hint", "raise net.core.rmem_max")
 		}
 	}
 	// A group of sockets has one steering program. Its first socket attaches it.
 	if n == 0 && s.steer.Sockets > 1 {
 		if err := s.steer.Attach(fd); err != nil {
-			s.log.once(slog.LevelWarn, "the kernel does not steer datagrams by client: it will do so by source address", "error", err)
+			s.log.once(slog.LevelWarn, "failed to steer by client; steering by source address", "error", err)
 		}
 	}
 	return nil

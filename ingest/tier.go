@@ -56,7 +56,7 @@ func (f *front) set(t prefilter.Table, log *slog.Logger) error {
 		return err
 	case !f.logged:
 		f.logged = true
-		log.Warn("cannot narrow what is accepted before the sockets; trying again every second", "tier", f.Counts().Name, "error", err)
+		log.Warn("failed to narrow a tier; retrying every second", "tier", f.Counts().Name, "error", err)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func (r *recorder) open(grants []Grant) {
 	for i, err := range r.gate.Open(grants) {
 		if err != nil {
 			r.counts[Failed].Add(1)
-			r.log.Error("a correct sequence opened nothing", "client", grants[i].Identifier, "address", grants[i].Address, "error", err)
+			r.log.Error("failed to open services for an authenticated sequence", "client", grants[i].Identifier, "address", grants[i].Address, "error", err)
 		}
 	}
 }

@@ -20,9 +20,9 @@ func warnAround(cfg *config.Config, host config.Host, env cli.Env) {
 	log, _, stop := openLog(env)
 	defer stop()
 	for _, w := range warnings {
-		log.Warn("rules of other programs lead packets around the guard", "rule", w)
+		log.Warn("rule of another program bypasses the guard", "rule", w)
 	}
 	if err != nil {
-		log.Warn("rules of other programs cannot be read: what they lead around the guard is not known", "error", err)
+		log.Warn("failed to read rules of other programs", "error", err)
 	}
 }

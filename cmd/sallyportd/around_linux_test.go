@@ -63,7 +63,7 @@ func TestServeWarnsOfWaysAround(t *testing.T) {
 	if !strings.Contains(all, "msg=serving") {
 		t.Fatalf("the server does not serve:\n%s", all)
 	}
-	if n := strings.Count(all, "lead packets around the guard"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
+	if n := strings.Count(all, "bypasses the guard"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
 		t.Errorf("said %d times:\n%s", n, all)
 	}
 }

@@ -142,16 +142,16 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env dae
 	file.List = nil
 	if !file.Whole {
 		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}
-		env.Log.Warn("the clients file may not be whole: taken as it is at a start", "error", unfinished, "hint", unfinished.Hint())
+		env.Log.Warn("clients file may be incomplete; using it as it is", "error", unfinished, "hint", unfinished.Hint())
 	}
 	if os.Geteuid() == 0 {
-		env.Log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
+		env.Log.Warn("running as root without capabilities", "hint", "set \"user\" in the configuration: root can change files that root owns")
 	}
 	if err := checkServices(cfg, env.Log); err != nil {
 		return nil, loaded, err
 	}
 	if len(list) == 0 {
-		env.Log.Warn("the clients file names no client: nobody can get in")
+		env.Log.Warn("clients file names no client", "hint", "add one: sallyportd client add")
 	}
 	env.State = lock
 	s, err := daemon.New(ctx, cfg, list, h, env)
@@ -173,7 +173,7 @@ func checkServices(cfg *config.Config, log *slog.Logger) error {
 			continue // the server before this one may be stopping: Run finds out
 		}
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			log.Warn("a service's address is not there yet", "service", s.Name, "at", s.Listen)
+			log.Warn("service address not available yet", "service", s.Name, "listen", s.Listen)
 			continue
 		}
 		if err != nil {

@@ -109,7 +109,7 @@ func (c *captured) run(ctx context.Context) error {
 			case <-tick.C:
 				c.countDrops()
 				if err := c.own.look(); err != nil {
-					c.cfg.Log.Warn("the host's addresses cannot be read: those known are kept", "error", err)
+					c.cfg.Log.Warn("failed to read host addresses; keeping the last known", "error", err)
 				}
 			}
 		}

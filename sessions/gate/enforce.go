@@ -53,7 +53,7 @@ func enforce(enforcers []access.Enforcer, steps []*step) {
 		func(st *step) access.Change { return st.change(st.before, true) },
 		func(st *step, err error) {
 			if err != nil {
-				st.service.log.Error("lease not taken back", "service", st.service.Name, "peer", st.peer, "error", err)
+				st.service.log.Error("failed to roll back a lease change", "service", st.service.Name, "peer", st.peer, "error", err)
 			}
 		})
 }
@@ -97,7 +97,7 @@ func endFailed(enforcers []access.Enforcer, steps []*step) {
 		if st.err == nil || !st.ends {
 			continue
 		}
-		st.service.log.Error("lease not carried on", "service", st.service.Name, "peer", st.peer, "error", st.err)
+		st.service.log.Error("failed to shorten or end a lease", "service", st.service.Name, "peer", st.peer, "error", st.err)
 		if !st.after.IsZero() {
 			over = append(over, &step{service: st.service, peer: st.peer, ends: true, cut: st.cut, revoked: st.revoked})
 		}

@@ -94,7 +94,7 @@ func (s *Service) forgetLease(g sessions.Grant) (peer access.Peer, some bool) {
 	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
 	if some = s.leases.Remove(g.Identifier, peer); some {
 		s.fewer = true
-		s.log.Info("closed by order", "service", s.Name, "client", g.Identifier, "address", g.Address)
+		s.log.Info("closed on request", "service", s.Name, "client", g.Identifier, "address", g.Address)
 	}
 	return peer, some
 }

@@ -156,7 +156,7 @@ func (s *Service) openPort(o Command) error {
 	}
 	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, peer: peer, until: until})
 	if !replaced {
-		s.log.Info("opened by a random port", "service", s.Name, "client", id, "address", o.Grant.Address,
+		s.log.Info("opened through a random port", "service", s.Name, "client", id, "address", o.Grant.Address,
 			"for", open.Round(time.Second))
 	}
 	s.hurry()

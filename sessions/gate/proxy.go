@@ -49,7 +49,7 @@ func (p *Proxy) carry(c net.Conn) {
 	tcp, ok := below.(*net.TCPConn)
 	if !ok {
 		// A half-close and a reset are more than other connections can do.
-		p.log.Warn("connection not carried: it is not one of TCP", "type", fmt.Sprintf("%T", below))
+		p.log.Warn("connection rejected: not TCP", "type", fmt.Sprintf("%T", below))
 		return
 	}
 	r := *p.relay.Load()
@@ -57,6 +57,6 @@ func (p *Proxy) carry(c net.Conn) {
 	var unreachable *relay.UpstreamError
 	failed := errors.As(err, &unreachable)
 	if p.failed.Swap(failed) != failed && failed {
-		p.log.Warn("the upstream cannot be reached", "upstream", r.Upstream, "error", err)
+		p.log.Warn("upstream unreachable", "upstream", r.Upstream, "error", err)
 	}
 }

@@ -257,7 +257,7 @@ func (s *Service) close() {
 	s.shut = true
 	for _, e := range s.enforcers {
 		if err := e.Close(); err != nil {
-			s.log.Error("enforcer not closed in order", "service", s.Name, "error", err)
+			s.log.Error("failed to close an enforcer", "service", s.Name, "error", err)
 		}
 	}
 	s.ports = nil

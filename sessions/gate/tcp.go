@@ -196,7 +196,7 @@ func (t *TCP) settle() {
 	}
 	if err := t.screen(); err != nil {
 		// The old filter may let through those that have left.
-		t.cfg.Log.Error("the socket's filter cannot be changed: closed until the next grant", "at", t.cfg.Listen, "error", err)
+		t.cfg.Log.Error("failed to change the socket filter; closed until next grant", "listen", t.cfg.Listen, "error", err)
 		t.hide()
 	}
 }
@@ -245,7 +245,7 @@ func (t *TCP) hide() {
 	}
 	if err := t.held.Hide(); err != nil {
 		// It may listen still: the port is given up, and taken anew.
-		t.cfg.Log.Error("service port not kept while closed", "at", t.cfg.Listen, "error", err)
+		t.cfg.Log.Error("failed to keep the closed service port reserved", "listen", t.cfg.Listen, "error", err)
 		t.giveUp()
 	}
 }
@@ -268,7 +268,11 @@ func (t *TCP) screen() error {
 	}
 	if open := t.cover.full > 0; open != t.uncovered {
 		t.uncovered = open
-		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", t.in.Len(), "holds_them", !open)
+		if open {
+			t.cfg.Log.Info("socket filter full; the server checks addresses", "listen", t.cfg.Listen, "count", t.in.Len())
+		} else {
+			t.cfg.Log.Info("socket filter checks all addresses again", "listen", t.cfg.Listen, "count", t.in.Len())
+		}
 	}
 	return nil
 }

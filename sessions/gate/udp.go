@@ -93,7 +93,7 @@ func (u *UDP) follow() {
 	heldport.OnAddresses(u.done, func() {
 		err := u.followNow()
 		if err != nil && !failing {
-			u.cfg.Log.Error("service port not kept at a new address", "at", u.cfg.Listen, "error", err)
+			u.cfg.Log.Error("failed to reserve the service port at a new address", "listen", u.cfg.Listen, "error", err)
 		}
 		failing = err != nil
 	})
@@ -227,7 +227,7 @@ func (u *UDP) settle() {
 		return
 	}
 	if err := u.screen(); err != nil {
-		u.cfg.Log.Error("the socket's filter cannot be changed: closed until the next grant", "at", u.cfg.Listen, "error", err)
+		u.cfg.Log.Error("failed to change the socket filter; closed until next grant", "listen", u.cfg.Listen, "error", err)
 		u.hide()
 		return
 	}

@@ -181,7 +181,7 @@ func (u *UDP) reached(upstream string, err error, over bool) {
 		return
 	}
 	if failed := err != nil; u.failed.Swap(failed) != failed && failed {
-		u.cfg.Log.Debug("no way to the upstream", "upstream", upstream, "error", err)
+		u.cfg.Log.Debug("upstream unreachable", "upstream", upstream, "error", err)
 	}
 }
 

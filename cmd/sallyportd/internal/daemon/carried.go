@@ -195,7 +195,7 @@ func (s *Server) watchCarried(ctx context.Context) {
 	for failed := false; ; {
 		err := s.carried.look(ctx, s.gate.Services, s.entitled, s.helper.Connected)
 		if err != nil && !failed && ctx.Err() == nil {
-			s.env.Log.Warn("connections of the firewall's services not looked at: more addresses are kept than need be", "error", err)
+			s.env.Log.Warn("failed to list firewalled connections; keeping addresses", "error", err)
 		}
 		failed = err != nil
 		select {

@@ -185,10 +185,10 @@ func (c *challenger) executeProofs(all []proof) {
 	errs := c.execute(orders)
 	for i, o := range orders {
 		if errs != nil && errs[i] != nil {
-			c.log.Error("an operation was not carried out", "operation", o.operation, "address", o.Grant.Address, "error", errs[i])
+			c.log.Error("failed to execute an operation", "operation", o.operation, "address", o.Grant.Address, "error", errs[i])
 			continue
 		}
-		c.log.Info("carried out", "operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address)
+		c.log.Info("operation executed", "operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address)
 	}
 }
 

@@ -99,7 +99,7 @@ func (s *Server) preparePorts(ctx context.Context, c *change) error {
 			return err
 		}
 		if err := settle(true); err != nil {
-			s.env.Log.Warn("firewall's holder not told of the reload", "error", err)
+			s.env.Log.Warn("failed to notify the firewall holder of the reload", "error", err)
 		}
 		return nil
 	}

@@ -30,7 +30,7 @@ func (s *Server) control(ctx context.Context, c Control) error {
 	})
 	g.Go(func() error {
 		if err := s.onClientsChange(ctx, path); err != nil {
-			log.Warn("changes of the clients file go unnoticed until a reload", "error", err)
+			log.Warn("failed to watch the clients file", "error", err, "hint", "after each change, run: sallyportd reload")
 		}
 		return nil
 	})
@@ -39,7 +39,7 @@ func (s *Server) control(ctx context.Context, c Control) error {
 			Reload: s.settled(s.Reload), ReloadClients: s.settled(s.ReloadClients), Restrict: s.Restrict, Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters,
 		})
 		if err != nil {
-			log.Warn("no admin socket: \"sallyportd reload\" will not reach this server, SIGHUP will", "error", err)
+			log.Warn("failed to serve the admin socket", "socket", socket, "error", err, "hint", "to reload, send SIGHUP")
 		}
 		return nil
 	})
@@ -89,7 +89,7 @@ func (s *Server) follow(ctx context.Context, events <-chan fsnotify.Event, lost 
 			return nil
 		case err := <-lost:
 			// Some events were lost: look at the file rather than trust them.
-			s.env.Log.Warn("watching the clients file", "error", err)
+			s.env.Log.Warn("events of the clients file lost; reading the file", "error", err)
 		case _, ok := <-events:
 			if !ok {
 				return errors.New("watch the clients file: the watcher has stopped")

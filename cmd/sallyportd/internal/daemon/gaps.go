@@ -38,7 +38,7 @@ func (s *Server) watchGaps(ctx context.Context, slept time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-back:
-			s.missed(ctx, "firewall's knock ports were shut")
+			s.missed(ctx, "knock ports were closed in the firewall")
 			continue
 		case <-woken:
 		case <-tick.C:
@@ -67,5 +67,5 @@ func (s *Server) missed(ctx context.Context, why string) {
 		return // the end
 	}
 	s.start.began(since)
-	s.env.Log.Warn("knocks may have been lost; rejecting what is stamped up to now", "why", why)
+	s.env.Log.Warn("knocks may have been lost; rejecting older knocks", "reason", why)
 }

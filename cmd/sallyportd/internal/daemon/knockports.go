@@ -112,7 +112,7 @@ func (k *knockPorts) look() {
 		}
 	}
 	if failed != nil && !k.failing {
-		k.log.Error("knock ports not opened in the firewall; trying again every second", "error", failed)
+		k.log.Error("failed to open knock ports in the firewall; retrying", "error", failed)
 	}
 	if back || failed == nil && k.shut {
 		k.shut = k.shut && failed != nil

@@ -65,8 +65,8 @@ func (s *Server) settleMissing(p plan, why request, absent int, cfg *config.Conf
 		s.gate.Revoke(func(id wire.Identifier) bool { return said[id] })
 	}
 	if absent > 0 {
-		s.env.Log.Warn("clients are missing in the clients file: they get in no more, and are cut off if it stays so",
-			"clients", absent, "with_leases", len(s.reloads.missing.of), "after", cfg.ClientsSettle)
+		s.env.Log.Warn("clients missing from the clients file; rejecting knocks",
+			"clients", absent, "with_leases", len(s.reloads.missing.of), "clients_settle", cfg.ClientsSettle)
 	}
 }
 
@@ -78,7 +78,7 @@ func (s *Server) cutMissing(now, unchanged time.Time) {
 		return
 	}
 	s.gate.Revoke(func(id wire.Identifier) bool { return over[id] })
-	s.env.Log.Warn("cut off clients that are missing in the clients file", "clients", len(over))
+	s.env.Log.Warn("cut off clients missing from the clients file", "clients", len(over))
 }
 
 // narrowTo takes away the rights that a plan lacks, although it cannot be put in

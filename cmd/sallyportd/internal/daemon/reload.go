@@ -96,7 +96,7 @@ func (s *Server) change(ctx context.Context, why request, what string, read func
 	}
 	switch {
 	case errors.As(err, &stopping):
-		s.env.Log.Error("reload failed half-way; the server stops", "what", what, "error", err)
+		s.env.Log.Error("reload failed half-way; stopping", "what", what, "error", err)
 		return 0, err
 	case err != nil:
 		s.logFailure(why, what, err)

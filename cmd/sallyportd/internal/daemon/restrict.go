@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/secrets"
@@ -48,13 +49,14 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 			return done, err
 		}
 		done.Clients = s.reloads.clients
-		s.env.Log.Warn("rights taken from a client, though the clients file is refused", "client", id, "services", len(services))
+		s.env.Log.Warn("rights reduced despite a rejected clients file", "client", id, "services", strings.Join(r.Services, ","))
 		done.Less = len(services) > 0 && len(s.gate.Names(id)) < len(services)
 		return done, nil
 	}
 	if _, still := s.reloads.table.Secrets(id); still && len(services) == 0 {
 		if r.Named {
-			s.env.Log.Warn("client revoked until the clients file is read again, which names it", "client", id)
+			s.env.Log.Warn("client revoked until the next read of the clients file", "client", id,
+				"hint", "remove the client from the clients file")
 			return done, s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: nil})
 		}
 		return done, fmt.Errorf("%s still names client %s", s.reloads.current.ClientsPath, id)

@@ -153,7 +153,7 @@ func TestMissingInTheFile(t *testing.T) {
 	r.clients(t, "")
 	look(0)
 	look(time.Second)
-	if r.knocks(t, "left") || r.knocks(t, "stay") || !served() || !strings.Contains(log.String(), "clients=2 with_leases=1 after=5s") {
+	if r.knocks(t, "left") || r.knocks(t, "stay") || !served() || !strings.Contains(log.String(), "clients=2 with_leases=1 clients_settle=5s") {
 		t.Errorf("at once: served %v\n%s", served(), &log)
 	}
 	r.clients(t, old.clients)
@@ -178,7 +178,7 @@ func TestMissingInTheFile(t *testing.T) {
 		t.Error("cut off at once")
 	}
 	look(5 * time.Second)
-	if served() || !strings.Contains(log.String(), "cut off clients that are missing") {
+	if served() || !strings.Contains(log.String(), "cut off clients missing") {
 		t.Errorf("never cut off\n%s", &log)
 	}
 	// What fails is tried again, with one line of the log.

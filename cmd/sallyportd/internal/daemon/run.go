@@ -127,7 +127,7 @@ func (s *Server) holdPorts() error {
 		case errors.As(err, &used):
 			errs = append(errs, fmt.Errorf("service %s cannot listen: %w", service.name, err))
 		case err != nil:
-			s.env.Log.Warn("a service's port is not there yet: the next grant tries again", "service", service.name, "error", err)
+			s.env.Log.Warn("failed to reserve a service port; the next grant retries", "service", service.name, "error", err)
 		}
 	}
 	if len(errs) == 0 {
@@ -143,22 +143,22 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	log, last := s.env.Log, ""
 	err := s.helper.Run(ctx, helper.Events{
 		Lost: func(why error) {
-			log.Error("firewall's holder lost; all leases end, and nothing opens until there is another", "error", why)
+			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
 			s.gate.EndAll()
 		},
 		Tried: func(why error) {
 			if text := why.Error(); text != last {
 				last = text
-				log.Warn("firewall's holder not reached; trying again", "error", why)
+				log.Warn("firewall holder unreachable; retrying", "error", why)
 			}
 		},
 		Found: func() {
 			last = ""
 			s.knocks.again()
 			if err := s.firewall.Resume(); err != nil {
-				log.Error("connections of revoked clients may live on", "error", err)
+				log.Error("failed to cut connections of revoked clients", "error", err)
 			}
-			log.Info("firewall's holder found; everything is closed, and can be opened")
+			log.Info("firewall holder connected; everything is closed")
 		},
 	})
 	if err == nil {

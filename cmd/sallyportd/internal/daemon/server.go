@@ -213,7 +213,7 @@ func (s *Server) execute(orders []order) []error {
 
 func (s *Server) warnUnusable(p plan) {
 	for _, why := range p.operations.unusable {
-		s.env.Log.Warn(why)
+		s.env.Log.Warn("operation unavailable", "reason", why)
 	}
 }
 
@@ -231,7 +231,7 @@ func (s *Server) logServing() {
 	attrs := []any{"clients", s.reloads.clients, "ports", cfg.Ports, "generator", cfg.Generator, "clock_tolerance", cfg.Tolerance,
 		"services", strings.Join(cfg.ServiceNames(), ","), "firewall", s.helper != nil, "kernel_filter", stats.Filter}
 	if stats.Open == 0 {
-		s.env.Log.Warn("not one knock port could be opened", attrs...)
+		s.env.Log.Warn("no knock port is open", attrs...)
 		return
 	}
 	s.env.Log.Info("serving", attrs...)

@@ -30,10 +30,10 @@ func (s *start) of(wall func() time.Time) *sessions.Start {
 // tell logs what the start refuses beyond what each does.
 func (s *start) tell(now time.Time, log *slog.Logger) {
 	if s.gap.Doubt > 0 {
-		log.Warn("nonce record incomplete; rejecting knocks stamped up to the start and some time later", "later", s.gap.Doubt)
+		log.Warn("nonce record incomplete; rejecting older knocks", "margin", s.gap.Doubt)
 	}
 	if s.gap.Lost.After(now) {
-		log.Warn("nonce record incomplete; rejecting knocks stamped up to a client's clock", "stamped_until", s.gap.Lost.UTC().Format(time.RFC3339), "now", now.UTC().Format(time.RFC3339))
+		log.Warn("nonce record incomplete; rejecting older knocks", "stamped_until", s.gap.Lost.UTC().Format(time.RFC3339), "now", now.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -147,17 +147,18 @@ func (s *Server) watchStart() *startWatch {
 // is over.
 func (w *startWatch) look(s *Server) {
 	if err := s.state.Settle(); err != nil {
-		s.env.Log.Error("the state file cannot be written: the next start refuses knocks for longer", "error", err)
+		s.env.Log.Error("failed to write state; next start rejects knocks for longer", "error", err)
 	}
 	boot := s.env.Clock.Boot()
 	wall := s.env.Clock.Wall()
 	offset := wall.Sub(boot)
 	if step := offset - w.offset; step > notableStep || step < -notableStep {
-		s.env.Log.Warn("the wall clock was set", "by", step.Round(time.Millisecond), "now", wall.UTC().Format(time.RFC3339))
+		s.env.Log.Warn("wall clock stepped", "step", step.Round(time.Millisecond), "now", wall.UTC().Format(time.RFC3339))
 	}
 	w.offset = offset
 	if newest := s.state.Newest(); newest.After(wall.Add(schedule.MaxTolerance)) {
-		s.env.Log.Warn("the wall clock is behind a knock that was accepted before: this clock is wrong, or was", "stamped", newest.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339))
+		s.env.Log.Warn("wall clock is behind an accepted knock", "stamp", newest.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339),
+			"hint", "check this clock: it is wrong, or was wrong when the server accepted the knock")
 	}
 	refused := s.sessions.Stats()[sessions.BeforeStart]
 	if n := refused - w.refused; n > 0 {
@@ -167,8 +168,9 @@ func (w *startWatch) look(s *Server) {
 				until = t
 			}
 		}
-		s.env.Log.Warn("knocks refused that were stamped before the start, or before their client was added, or while knocks were lost; are the clocks right?",
-			"refused", n, "stamped_until", until.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339), "doubt", s.start.gap.Doubt, "clock_synchronised", client.ClockState() != client.ClockUnsynchronised)
+		s.env.Log.Warn("rejected knocks with old timestamps",
+			"refused", n, "stamped_until", until.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339), "margin", s.start.gap.Doubt,
+			"clock_synchronised", client.ClockState() != client.ClockUnsynchronised, "hint", "check the clocks of the server and of its clients")
 	}
 	w.refused = refused
 }

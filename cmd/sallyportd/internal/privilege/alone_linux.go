@@ -60,7 +60,7 @@ func (a *alone) guard(ctx context.Context) (*guard.Guard, error) {
 	if !errors.Is(err, guard.ErrTaken) {
 		return sign, err
 	}
-	a.log.Warn("another process guards the firewall's table; waiting for its end")
+	a.log.Warn("another process guards the firewall table; waiting")
 	notify("READY=1") // the table is there, and closed
 	if sign, err = guard.Take(ctx); ctx.Err() != nil {
 		return nil, nil
@@ -136,7 +136,7 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 		})
 	}
 	if err != nil {
-		a.log.Error("configuration not taken; the one before holds", "error", err)
+		a.log.Error("nothing reloaded", "what", "firewall", "error", err)
 		return fatal
 	}
 	a.log.Info("reloaded", "what", "firewall", "ports", len(a.held.Firewall.Ports), "stealth", a.held.Firewall.Stealth)

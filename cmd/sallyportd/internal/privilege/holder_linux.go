@@ -143,9 +143,9 @@ func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("claim the firewall's table: %w", err)
 	}
-	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "of", before.Owner.Config)
+	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "owner", before.Owner.Config)
 	if n := table.Strangers(); n > 0 {
-		log.Warn("connections without a grant ended: nothing guarded the ports before", "cut", n)
+		log.Warn("cut connections without a lease", "reason", "no table guarded the ports before", "cut", n)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	lost, ended := make(chan error, 1), make(chan struct{})
@@ -153,7 +153,7 @@ func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 		defer close(ended)
 		err := table.Keep(ctx, func(r firewall.Repair) { logRepair(log, r) })
 		if err != nil {
-			log.Error("firewall table is not looked after any more", "error", err)
+			log.Error("firewall table no longer guarded", "error", err)
 		}
 		lost <- err
 	}()
@@ -168,7 +168,7 @@ func logRepair(log *slog.Logger, r firewall.Repair) {
 		log.Warn("firewall table was changed by another program; restored", "fault", string(r.Fault), "took", r.Took, "cut", r.Cut)
 	}
 	if r.Err != nil {
-		log.Error("firewall table not restored in full; trying again", "error", r.Err)
+		log.Error("firewall table only partly restored; retrying", "error", r.Err)
 	}
 }
 
