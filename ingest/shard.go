@@ -33,7 +33,7 @@ type shard struct {
 	received atomic.Uint64 // written by the reader
 	dropped  atomic.Uint64 // written by the reader
 	_        cpu.CacheLinePad
-	reasons  [verify.Reasons]atomic.Uint64 // written by the task
+	reasons  [verify.NumReasons]atomic.Uint64 // written by the task
 
 	candidates [batchSize]verify.Candidate // the task's
 	places     [batchSize]int              // of the candidates in their batch
@@ -147,7 +147,7 @@ func (s *shard) drain() {
 func (s *shard) follow() {
 	if t := s.terms.Load(); t != s.inForce {
 		s.inForce = t
-		s.verifier.Use(t.Rules)
+		s.verifier.SetRules(t.Rules)
 		clear(s.candidates[:])
 	}
 }
@@ -157,7 +157,7 @@ func (s *shard) follow() {
 func (s *shard) check(b *batch) {
 	s.follow()
 	now := s.now().Unix()
-	var reasons [verify.Reasons]uint64
+	var reasons [verify.NumReasons]uint64
 	found := 0
 	for i := range b.n {
 		reason := s.verifier.Precheck(&s.candidates[found], b.datagram(i), b.places[i], now)
