@@ -1,7 +1,7 @@
 // Package prefilter is the one table of knock rules, and the forms that the
 // tiers need it in. A tier is a place where datagrams can be refused: the
 // firewall, the kernel at a socket, this process. Each tier refuses only what
-// verify.Shape or the key table would refuse as well, and the process checks
+// verify.CheckFormat or the key table would refuse as well, and the process checks
 // all rules again.
 //
 //	Table            what each port takes: places, maximum, identifiers
