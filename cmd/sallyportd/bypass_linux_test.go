@@ -13,9 +13,9 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// TestServeWarnsOfWaysAround: a server says at its start, once, which rules
-// lead clients past a service, and starts all the same.
-func TestServeWarnsOfWaysAround(t *testing.T) {
+// TestServeWarnsOfBypass: a server logs at its start, once, which rules lead
+// clients past a service, and starts nevertheless.
+func TestServeWarnsOfBypass(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
@@ -64,6 +64,6 @@ func TestServeWarnsOfWaysAround(t *testing.T) {
 		t.Fatalf("the server does not serve:\n%s", all)
 	}
 	if n := strings.Count(all, "bypasses the guard"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
-		t.Errorf("said %d times:\n%s", n, all)
+		t.Errorf("logged %d times:\n%s", n, all)
 	}
 }

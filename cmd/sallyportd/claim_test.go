@@ -10,11 +10,11 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// TestExplainARefusal: a holder that answers, and refuses, is not missing.
-func TestExplainARefusal(t *testing.T) {
+// TestExplainRefusal: a holder that answers, and refuses, is not reported as missing.
+func TestExplainRefusal(t *testing.T) {
 	t.Parallel()
 	refused := fmt.Errorf("%w: another server has the firewall", helper.ErrRefused)
-	err := explain(refused, &config.Config{FirewallSocket: "/run/holder.sock"}, "stealth = true", false)
+	err := explainHolder(refused, &config.Config{FirewallSocket: "/run/holder.sock"}, "stealth = true", false)
 	var hinted interface{ Hint() string }
 	if !errors.As(err, &hinted) {
 		t.Fatalf("no hint: %v", err)
