@@ -7,20 +7,23 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// fileChallenge is the [challenge] table of a profile.
-type fileChallenge struct {
-	Operation  string   `toml:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string   `toml:"secret" expect:"the operation's secret, as text in quotes"`
-	Algorithm  int      `toml:"algorithm" expect:"1, 2 or 3"`
-	RandomPort bool     `toml:"random_port,omitempty" expect:"true or false"`
-	Service    string   `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
-	Request    Encoding `toml:"request" expect:"a table with an encoding"`
-	Response   Encoding `toml:"response" expect:"a table with an encoding"`
+// FileChallenge is the [challenge] table of a profile's file.
+type FileChallenge struct {
+	Operation  string   `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret     string   `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	Algorithm  int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
+	RandomPort bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
+	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
+	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
 
+// defaultAlgorithm is the algorithm of a profile without the key.
+const defaultAlgorithm = exchange.NATAware
+
 // parse checks the [challenge] table.
-func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
-	algorithm := exchange.NATAware
+func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
+	algorithm := defaultAlgorithm
 	if f.Has("challenge.algorithm") {
 		algorithm = exchange.Algorithm(raw.Algorithm)
 		if raw.Algorithm < 1 || raw.Algorithm > 3 {
@@ -65,15 +68,15 @@ type Operation struct {
 	Request, Response  challenge.Encoding
 }
 
-func (o Operation) file() *fileChallenge {
-	return &fileChallenge{
+func (o Operation) file() *FileChallenge {
+	return &FileChallenge{
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
 		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
 
 // challengeOnly returns a profile without the sequence protocol.
-func (raw file) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Profile, error) {
+func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Profile, error) {
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}

@@ -10,12 +10,12 @@ import (
 // Encoding is the table, in profiles and configurations, of how a message is
 // encoded in ports.
 type Encoding struct {
-	Scheme       string `toml:"scheme" expect:"\"sequence\", \"differences\", \"ranges\" or \"delays\""`
-	Base         int    `toml:"base" expect:"the first port, a whole number from 1 to 65535"`
-	DataBits     int    `toml:"data_bits" expect:"a whole number from 1 to 16"`
-	SequenceBits int    `toml:"sequence_bits,omitempty" expect:"a whole number from 1 to 15, for the scheme \"sequence\" only"`
-	Restart      int    `toml:"restart,omitempty" expect:"after how many packets the numbers restart, a whole number from 3"`
-	Delay        string `toml:"delay,omitempty" expect:"a duration from \"1ms\" to \"1m\", for the scheme \"delays\" only"`
+	Scheme       string `toml:"scheme" json:"scheme" expect:"\"sequence\", \"differences\", \"ranges\" or \"delays\""`
+	Base         int    `toml:"base" json:"base" expect:"the first port, a whole number from 1 to 65535"`
+	DataBits     int    `toml:"data_bits" json:"data_bits" expect:"a whole number from 1 to 16"`
+	SequenceBits int    `toml:"sequence_bits,omitempty" json:"sequence_bits,omitempty" expect:"a whole number from 1 to 15, for the scheme \"sequence\" only"`
+	Restart      int    `toml:"restart,omitempty" json:"restart,omitempty" expect:"after how many packets the numbers restart, a whole number from 3"`
+	Delay        string `toml:"delay,omitempty" json:"delay,omitempty" expect:"a duration from \"1ms\" to \"1m\", for the scheme \"delays\" only"`
 }
 
 // Parse checks a table. at is the table's key followed by a dot. base is the

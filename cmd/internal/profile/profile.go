@@ -26,20 +26,21 @@ import (
 // Version is the version of the file format.
 const Version = 1
 
-type file struct {
-	Version    int    `toml:"version" expect:"1, the version of this file format"`
-	Server     string `toml:"server" expect:"the host name or address of the server, without a port"`
-	PortSecret string `toml:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
-	Ports      int    `toml:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
-	Generator  string `toml:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
-	Identifier string `toml:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
-	Secret     string `toml:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
-	Nonce      uint32 `toml:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
+// File is the content of a profile's file.
+type File struct {
+	Version    int    `toml:"version" json:"version" expect:"1, the version of this file format"`
+	Server     string `toml:"server" json:"server" expect:"the host name or address of the server, without a port"`
+	PortSecret string `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
+	Ports      int    `toml:"ports,omitempty" json:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator  string `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
+	Identifier string `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
+	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
 	// With the challenge–response protocol, the keys of the sequence protocol may
 	// be missing.
-	Challenge *fileChallenge `toml:"challenge,omitempty" expect:"a [challenge] table"`
+	Challenge *FileChallenge `toml:"challenge,omitempty" json:"challenge,omitempty" expect:"a [challenge] table"`
 }
 
 // Load reads a profile by the path of its file, or by its name. The file of a
@@ -53,36 +54,43 @@ func Load(nameOrPath string) (client.Profile, error) {
 	return Parse(path, data)
 }
 
-// hidden replaces a secret in the output.
-const hidden = "(hidden: --secrets shows it)"
-
-// Text returns a profile in its file format. Without secrets, hidden replaces
-// each of them.
-func Text(nameOrPath string, secrets bool) ([]byte, error) {
+// Read returns the content of a profile, which Load accepts.
+func Read(nameOrPath string) (File, error) {
 	path, data, err := read(nameOrPath)
 	if err != nil {
-		return nil, err
+		return File{}, err
 	}
 	if _, err := Parse(path, data); err != nil {
-		return nil, err
+		return File{}, err
 	}
-	raw := file{Version: Version}
-	if err := toml.Unmarshal(data, &raw); err != nil {
-		return nil, err
+	f := File{Version: Version}
+	if err := toml.Unmarshal(data, &f); err != nil {
+		return File{}, err
 	}
-	if !secrets {
-		fields := []*string{&raw.PortSecret, &raw.Secret}
-		if raw.Challenge != nil {
-			fields = append(fields, &raw.Challenge.Secret)
-		}
-		for _, s := range fields {
-			if *s != "" {
-				*s = hidden
-			}
-		}
+	if f.Challenge != nil && f.Challenge.Algorithm == 0 {
+		f.Challenge.Algorithm = int(defaultAlgorithm)
 	}
-	return toml.Marshal(raw)
+	return f, nil
 }
+
+// ReplaceSecrets returns the content with text in place of each secret.
+func (f File) ReplaceSecrets(text string) File {
+	secrets := []*string{&f.PortSecret, &f.Secret}
+	if f.Challenge != nil {
+		challenge := *f.Challenge
+		f.Challenge = &challenge
+		secrets = append(secrets, &f.Challenge.Secret)
+	}
+	for _, s := range secrets {
+		if *s != "" {
+			*s = text
+		}
+	}
+	return f
+}
+
+// TOML returns the text of a profile's file.
+func (f File) TOML() ([]byte, error) { return toml.Marshal(f) }
 
 func read(nameOrPath string) (path string, data []byte, err error) {
 	if path, err = locate(nameOrPath); err != nil {
@@ -113,7 +121,7 @@ func locate(nameOrPath string) (string, error) {
 // Parse reads the text of a profile. Errors name path, the line, the key and the
 // expected value.
 func Parse(path string, data []byte) (client.Profile, error) {
-	raw := file{Version: Version, Generator: schedule.Algorithm1.String()}
+	raw := File{Version: Version, Generator: schedule.Algorithm1.String()}
 	f, err := tomlfile.Decode(path, data, &raw)
 	if err != nil {
 		return client.Profile{}, err
@@ -177,7 +185,7 @@ func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\
 
 // Format returns the text of a profile, which Parse reads. It contains secrets.
 func Format(p client.Profile) ([]byte, error) {
-	return toml.Marshal(file{
+	return toml.Marshal(File{
 		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
 		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Nonce: p.FirstNonce,
 	})
@@ -186,7 +194,7 @@ func Format(p client.Profile) ([]byte, error) {
 // FormatOperation returns the text of an operation's profile, which Parse reads. It
 // contains the operation's secret.
 func FormatOperation(o Operation) ([]byte, error) {
-	return toml.Marshal(file{Version: Version, Server: o.Server, Challenge: o.file()})
+	return toml.Marshal(File{Version: Version, Server: o.Server, Challenge: o.file()})
 }
 
 // Nonces returns the nonce file of a profile, in the user's state directory.

@@ -16,16 +16,16 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
-// TestReachTriesAgain: a SYN that overtakes the grant meets silence, and the
-// kernel's own second one would come too late.
-func TestReachTriesAgain(t *testing.T) {
+// TestConnectRetries: the server drops a SYN that arrives before the grant, and the
+// kernel sends it again only after a second.
+func TestConnectRetries(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	// On a busy machine the door may open when reach has given up.
-	netns.Until(t, "a door that opened is found", func() bool {
-		c, err := reachWhatOpens(t)
+	// On a busy machine, the port may open only after connect has returned.
+	netns.Until(t, "a connection to the port that opens", func() bool {
+		c, err := connectBeforeOpening(t)
 		if err == nil {
 			c.Close()
 		} else if !timedOut(err) {
@@ -35,8 +35,8 @@ func TestReachTriesAgain(t *testing.T) {
 	})
 }
 
-// reachWhatOpens has reach begin before a door opens.
-func reachWhatOpens(t *testing.T) (*net.TCPConn, error) {
+// connectBeforeOpening calls connect before the port opens.
+func connectBeforeOpening(t *testing.T) (*net.TCPConn, error) {
 	lc := net.ListenConfig{Control: sockfilter.DenyAll}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -53,42 +53,42 @@ func reachWhatOpens(t *testing.T) (*net.TCPConn, error) {
 		_, err := sockfilter.Attach(raw, sockfilter.Set{All: true})
 		opened <- err
 	})
-	c, err := reach(t.Context(), l.Addr().(*net.TCPAddr).AddrPort())
+	c, err := connect(t.Context(), l.Addr().(*net.TCPAddr).AddrPort())
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}
 	return c, err
 }
 
-// endable is a context whose time is over when the test says so.
-type endable struct {
+// manualDeadline is a context whose deadline passes when the test closes expired.
+type manualDeadline struct {
 	context.Context
-	over chan struct{}
+	expired chan struct{}
 }
 
-func (c endable) Done() <-chan struct{} { return c.over }
+func (c manualDeadline) Done() <-chan struct{} { return c.expired }
 
-func (c endable) Err() error {
+func (c manualDeadline) Err() error {
 	select {
-	case <-c.over:
+	case <-c.expired:
 		return context.DeadlineExceeded
 	default:
 		return nil
 	}
 }
 
-// TestWatchTellsWhatItSaw: the service refuses, and is silent when the time is
-// over. That must not hide that it refused.
-func TestWatchTellsWhatItSaw(t *testing.T) {
+// TestWaitForServiceKeepsRefusal: the service refuses connections, and then drops
+// packets until the deadline. The error must be the refusal, not the timeout.
+func TestWaitForServiceKeepsRefusal(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	service := netip.MustParseAddrPort("127.0.0.1:8080")
-	ctx := endable{t.Context(), make(chan struct{})}
+	ctx := manualDeadline{t.Context(), make(chan struct{})}
 	done := make(chan error, 1)
 	go func() {
-		_, err := watch(ctx, service, time.Hour)
+		_, err := waitForService(ctx, service, time.Hour)
 		done <- err
 	}()
 	netns.Until(t, "a refusal", func() bool { return tcpCount(t, "AttemptFails") > 0 })
@@ -99,16 +99,16 @@ func TestWatchTellsWhatItSaw(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	// The second to come is certain to find the listener.
+	// The second attempt from now on begins after the listener exists.
 	before := tcpCount(t, "ActiveOpens")
-	netns.Until(t, "a try that meets silence", func() bool { return tcpCount(t, "ActiveOpens") >= before+2 })
-	close(ctx.over)
+	netns.Until(t, "an attempt without an answer", func() bool { return tcpCount(t, "ActiveOpens") >= before+2 })
+	close(ctx.expired)
 	if err := <-done; !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// tcpCount reads a counter of this namespace's TCP.
+// tcpCount reads a TCP counter of this namespace.
 func tcpCount(t *testing.T, name string) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/net/snmp")
