@@ -54,7 +54,7 @@ func (j *judgement) judge() {
 	}
 }
 
-// led judges a rule that redirects the service's packets.
+// judgeRedirect judges a rule that redirects the service's packets.
 func (j *judgement) judgeRedirect(p packet, l redirect) {
 	if l.source != "" {
 		return
