@@ -100,7 +100,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 // newServer reads everything, and makes a server. Of what is read, clients'
 // secrets live no longer than this call.
 func newServer(ctx context.Context, path string, left privilege.Resumed, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
-	defer daemon.Sparingly()()
+	defer daemon.LowMemoryGC()()
 	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
