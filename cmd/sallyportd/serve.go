@@ -101,7 +101,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 // newServer reads all files, and makes a server. The clients' secrets that it
 // reads do not outlive this call.
 func newServer(ctx context.Context, path string, resumed privilege.Resumed, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
-	defer daemon.Sparingly()()
+	defer daemon.LowMemoryGC()()
 	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)

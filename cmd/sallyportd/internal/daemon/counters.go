@@ -41,7 +41,7 @@ func (s *Server) logCounters(ctx context.Context) {
 			s.env.Log.Info("traffic", attrs...)
 		}
 		last = now
-		start.look(s)
+		start.check(s)
 	}
 }
 

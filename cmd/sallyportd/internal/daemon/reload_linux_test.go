@@ -280,7 +280,7 @@ func TestReloadFailsBeforeItChanges(t *testing.T) {
 				r.inForce(t, old, next)
 			}
 			r.steps = steps
-			if n, err := r.settled(r.Reload)(t.Context()); err != nil || n != 2 {
+			if n, err := r.awaitClients(r.Reload)(t.Context()); err != nil || n != 2 {
 				t.Fatalf("%d clients, %v", n, err)
 			}
 			r.inForce(t, next, old)

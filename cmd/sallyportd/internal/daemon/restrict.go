@@ -13,10 +13,9 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Restrict reads the clients file, which the administrator has changed, and takes
-// rights from a client whatever comes of that: a fault elsewhere in the file
-// keeps nobody from being revoked. What the server takes away so, no faulty file
-// gives back.
+// Restrict reads the clients file, which the administrator has changed, and removes
+// rights of a client even if it rejects the file: a fault elsewhere in the file
+// must not prevent a revocation. A faulty file does not give these rights back.
 func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.Restricted, err error) {
 	id, err := secrets.ParseIdentifier(r.Client)
 	if err != nil {
@@ -33,7 +32,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 		}
 		services = append(services, access.ID(name))
 	}
-	why := request{noticed: true}
+	why := cause{noticed: true}
 	if len(services) == 0 {
 		why.revoked = id
 	}
@@ -44,7 +43,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 	}
 	if err != nil {
 		done.Refused = err.Error()
-		s.reloads.missing.drop(id) // what it has ends now
+		s.reloads.missing.drop(id) // its leases end now
 		if err := s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: services}); err != nil {
 			return done, err
 		}

@@ -147,7 +147,7 @@ func TestMissingInTheFile(t *testing.T) {
 	path := filepath.Join(r.dir, config.ClientsName)
 	look := func(pass time.Duration) {
 		passed.Add(int64(pass))
-		r.look(t.Context(), &w, path)
+		r.checkClients(t.Context(), &w, path)
 	}
 	look(0)
 	r.clients(t, "")

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// translations are the chains that may lead a packet elsewhere at a hook, in
-// the order in which it comes to them. Filters may do so too: by tproxy, or by
+// translations are the chains that may redirect a packet at a hook, in the order
+// in which it reaches them. Filter chains may redirect too: by tproxy, or by
 // changing headers.
 func (r *ruleset) translations(hook uint32) (list []*chain) {
 	for _, c := range r.chains {
@@ -17,13 +17,13 @@ func (r *ruleset) translations(hook uint32) (list []*chain) {
 			list = append(list, c)
 		}
 	}
-	// The kernel has all translation of destinations in one place, and orders
-	// its chains there.
+	// The kernel translates all destinations at one priority, and orders the nat
+	// chains among themselves.
 	slices.SortStableFunc(list, func(a, b *chain) int { return a.place() - b.place() })
 	return list
 }
 
-// place is where packets come to a chain, in the order of one hook.
+// place is the position of a chain in the order of one hook.
 func (c *chain) place() int {
 	const step = 1 << 33 // more than priorities differ
 	switch {
@@ -37,33 +37,34 @@ func (c *chain) place() int {
 	return int(c.priority)
 }
 
-// leadsOf returns the rules that lead packets elsewhere, or give them another
-// source, at a hook. It ends where they are all dropped or led.
-func (r *ruleset) leadsOf(p packet, hook uint32) []lead {
+// redirectsOf returns the rules that redirect packets, or change their source
+// address, at a hook. It ends where all of them are dropped or redirected.
+func (r *ruleset) redirectsOf(p packet, hook uint32) []redirect {
 	asked := question{p, hook}
-	if leads, ok := r.known[asked]; ok {
-		return leads
+	if redirects, ok := r.known[asked]; ok {
+		return redirects
 	}
 	w := walk{ruleset: r, packet: p}
 	for _, c := range r.translations(hook) {
 		result := w.enter(c)
-		if result == led || result == dropped && !w.maybeAccepted || result == undecided && c.drops && !w.maybeAccepted {
+		drops := result == dropped || result == undecided && c.drops
+		if result == redirected || drops && !w.maybeAccepted {
 			break
 		}
 		w.maybeAccepted = false
 	}
-	r.known[asked] = w.leads
-	return w.leads
+	r.known[asked] = w.redirects
+	return w.redirects
 }
 
-// question is what leadsOf is asked: services may ask the same.
+// question is an argument of redirectsOf: several services may have the same.
 type question struct {
 	packet
 	hook uint32
 }
 
-// stopped reports whether a chain drops all packets that come to a hook.
-func (r *ruleset) stopped(p packet, hooks ...uint32) bool {
+// dropsAll reports whether one of the chains at some hooks drops all packets.
+func (r *ruleset) dropsAll(p packet, hooks ...uint32) bool {
 	for _, c := range r.chains {
 		if !c.filters() || c.ours() || !slices.Contains(hooks, c.hook) {
 			continue
@@ -76,21 +77,21 @@ func (r *ruleset) stopped(p packet, hooks ...uint32) bool {
 	return false
 }
 
-// String names the rule, with its text.
-func (l lead) String() string {
+// String returns the rule's text, chain and handle.
+func (l redirect) String() string {
 	return fmt.Sprintf("the rule \"%s\" of chain \"%s\" (handle %d)", l.text, l.chain.name, l.handle)
 }
 
-// leads is the verb for what the rule does.
-func (l lead) leads() string {
+// verb is what the rule does to packets.
+func (l redirect) verb() string {
 	if l.m == maybe {
-		return "may lead"
+		return "may redirect"
 	}
-	return "leads"
+	return "redirects"
 }
 
-// where is where packets to a port end up; 0: to several.
-func (l lead) where(port int) string {
+// where describes the target of packets to a port; 0: to several ports.
+func (l redirect) where(port int) string {
 	t := l.to
 	t.how = ""
 	if t.port == 0 && !t.unclear {
@@ -106,13 +107,13 @@ func (l lead) where(port int) string {
 		return fmt.Sprintf("port %d of this host", t.port)
 	}
 	if t.other {
-		return "an address that is not known"
+		return "an unknown address"
 	}
 	return t.String()[1:]
 }
 
-// port is where packets to a port come in the end; 0: not known.
-func (l lead) port(port int) int {
+// port is the port to which packets to a port are redirected; 0: not known.
+func (l redirect) port(port int) int {
 	switch {
 	case l.to.unclear:
 		return 0
@@ -123,12 +124,12 @@ func (l lead) port(port int) int {
 }
 
 // stays reports whether packets stay on this host.
-func (l lead) stays(a addresses) bool {
+func (l redirect) stays(a addresses) bool {
 	return !l.to.other && (!l.to.address.IsValid() || a.has(l.to.address))
 }
 
-// next is the packet of somebody who asks at once for where a rule leads to.
-func (l lead) next(p packet, a addresses) packet {
+// directPacket is a packet that a stranger sends directly to the rule's target.
+func (l redirect) directPacket(p packet, a addresses) packet {
 	p.address, p.local = l.to.address, l.stays(a)
 	p.elsewhere = !p.local
 	if p.address.IsValid() {
@@ -141,10 +142,10 @@ func (l lead) next(p packet, a addresses) packet {
 	return p
 }
 
-// translatedTo is the packet that the rule has led elsewhere.
-func (l lead) translatedTo(p packet, a addresses) packet {
-	p = l.next(p, a)
-	p.stranger = false // it is: but translated, which rules may ask for
+// translatedTo is the packet after the rule has redirected it.
+func (l redirect) translatedTo(p packet, a addresses) packet {
+	p = l.directPacket(p, a)
+	p.stranger = false // it still is one, but translated, and rules may match that
 	return p
 }
 
