@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"sallyport/bench/opening"
+	"sallyport/bench/opentime"
 	"sallyport/bench/report"
 )
 
@@ -89,7 +89,7 @@ func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 		return res, err
 	}
 	// Last, because it makes the kernel track this host's connections.
-	res.Openings, err = opening.Measure(openings)
+	res.Openings, err = opentime.Measure(openings)
 	return res, err
 }
 
