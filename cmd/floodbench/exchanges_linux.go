@@ -12,8 +12,9 @@ func exchangesTrial() trial[exchanges.Result] {
 		name:  "exchanges",
 		short: "Flood the challenge–response protocol with empty packets",
 		long: `Two hundred honest clients make one exchange each, without a retry, while the
-server receives random empty packets, or whole requests, from many addresses.
-Fails if the server does not grant access to all of them, or if its memory grows.`,
+server receives random empty packets, or whole requests, from random addresses.
+Fails if the server grants access to fewer than 95 % of them, or if its memory
+grows.`,
 		run: func(
 			ctx context.Context, server string, window time.Duration, progress func(int, int, string),
 		) ([]exchanges.Result, error) {
