@@ -68,7 +68,8 @@ func (res Result) rowTable() [][]string {
 		table = append(table, []string{
 			r.Scenario, r.Target, r.Load, rate(r.Offered.Median), rate(r.Arrived.Median), rate(r.Received.Median),
 			timely, atAll, p50, p99, most,
-			short(r.ServerNS.Median), short(r.ReceiveNS.Median), strconv.FormatUint(r.Resident>>20, 10), short(r.LogLines.Median), sums,
+			short(r.ServerNS.Median), short(r.ReceiveNS.Median), strconv.FormatUint(r.Resident>>20, 10),
+			short(r.LogLines.Median), sums,
 		})
 	}
 	return table

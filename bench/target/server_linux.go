@@ -143,8 +143,8 @@ func (s *Server) register() (err error) {
 	return w.Flush()
 }
 
-// portSecret draws a port secret that never opens a port while another server on
-// the host has it open.
+// portSecret draws a port secret whose ports are never open at the same time as
+// the same ports of another server on the host.
 func (s *Server) portSecret() (string, error) {
 	type opening struct {
 		minute schedule.Minute

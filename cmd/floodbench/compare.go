@@ -25,7 +25,8 @@ func compareCommand(env cli.Env) *cobra.Command {
 				results[i], err = report.Read(f)
 				f.Close()
 				if err != nil {
-					return cli.WithHint(cli.Misuse(fmt.Errorf("%s: %w", path, err)), `use a result.json that "floodbench run" has written`)
+					return cli.WithHint(cli.Misuse(fmt.Errorf("%s: %w", path, err)),
+						`use a result.json that "floodbench run" has written`)
 				}
 			}
 			return report.Compare(env.Stdout, results[0], results[1])

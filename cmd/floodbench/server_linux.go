@@ -39,7 +39,8 @@ func findServer(ctx context.Context, given string, stderr io.Writer) (path strin
 		path, err = filepath.Abs(path)
 		return path, done, err
 	}
-	return "", done, cli.WithHint(cli.Misuse(errors.New("found no "+serverName+" to test")), "give its path with --server")
+	return "", done, cli.WithHint(
+		cli.Misuse(errors.New("found no "+serverName+" to test")), "give its path with --server")
 }
 
 // build builds the server from its source, in the same way as the shipped one.
