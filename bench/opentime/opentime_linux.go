@@ -31,9 +31,9 @@ type kind struct {
 }
 
 var (
-	now   = clock.System()
-	log   = slog.New(slog.DiscardHandler)
-	terms = gate.LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
+	now    = clock.System()
+	log    = slog.New(slog.DiscardHandler)
+	policy = gate.LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
 )
 
 var kinds = []kind{
@@ -84,7 +84,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 	}()
 	first, further := histogram(), histogram()
 	service := gate.NewService(gate.ServiceConfig{
-		Name: k.name, PrefixLen6: 128, Terms: terms, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
+		Name: k.name, PrefixLen6: 128, Terms: policy, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
 	})
 	g, err := gate.NewServices([]*gate.Service{service}, nil)
 	if err != nil {
@@ -122,7 +122,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 // closeAll revokes all clients of a gate with one service.
 func closeAll(g *gate.Services, s *gate.Service) error {
 	p, err := g.Prepare(gate.Update{
-		Terms:    map[access.ServiceID]gate.LeasePolicy{s.ID(): terms},
+		Terms:    map[access.ServiceID]gate.LeasePolicy{s.ID(): policy},
 		IsClient: func(wire.Identifier) bool { return false },
 	})
 	if err == nil {

@@ -42,7 +42,7 @@ func (b *batch) receive(fd int) (n int, err error) {
 // packet returns the i-th packet, truncated to snapLength.
 func (b *batch) packet(i int) []byte { return b.data[i][:b.sizes[i]] }
 
-// source returns where the i-th datagram came from.
+// source returns the source of the i-th datagram.
 func (b *batch) source(i int) netip.AddrPort {
 	return netip.AddrPortFrom(b.names[i].Addr(), b.names[i].Port())
 }

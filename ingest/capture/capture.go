@@ -25,7 +25,7 @@ type Config struct {
 	First, Last uint16 // the range of ports, inclusive
 	Sockets     bool   // bind the ports instead of capturing packets
 	// Addresses are the addresses of this host whose packets are accepted; none:
-	// all. An unspecified one stands for many: see udp.Addresses.
+	// all. For an unspecified address see udp.Addresses.
 	Addresses []netip.Addr
 	// Mark is the mark (SO_MARK) of answers from raw sockets, by which a firewall
 	// recognises them; 0: none. Before Linux 5.17 a mark requires CAP_NET_ADMIN;

@@ -17,13 +17,13 @@ func (as Addresses) V6Only() bool { return slices.ContainsFunc(as, netip.Addr.Is
 // Families reports whether IPv4 and IPv6 datagrams are received.
 func (as Addresses) Families() (v4, v6 bool) {
 	v6 = len(as) == 0 || slices.ContainsFunc(as, netip.Addr.Is6)
-	return as.takesAll4() || as.V6Only(), v6
+	return as.coversIPv4() || as.V6Only(), v6
 }
 
 // Has reports whether a datagram to an address is received, provided that the
 // host has that address. It ignores zones.
 func (as Addresses) Has(a netip.Addr) bool {
-	if a = a.Unmap().WithZone(""); a.Is4() && as.takesAll4() {
+	if a = a.Unmap().WithZone(""); a.Is4() && as.coversIPv4() {
 		return true
 	}
 	return len(as) == 0 || slices.ContainsFunc(as, func(own netip.Addr) bool {
@@ -31,7 +31,7 @@ func (as Addresses) Has(a netip.Addr) bool {
 	})
 }
 
-// takesAll4 reports whether the unspecified IPv6 address stands for IPv4 too.
-func (as Addresses) takesAll4() bool {
+// coversIPv4 reports whether the unspecified IPv6 address stands for IPv4 too.
+func (as Addresses) coversIPv4() bool {
 	return len(as) == 0 || !as.V6Only() && slices.Contains(as, netip.IPv6Unspecified())
 }
