@@ -33,7 +33,7 @@ type shard struct {
 	received atomic.Uint64 // written by the reader
 	dropped  atomic.Uint64 // written by the reader
 	_        cpu.CacheLinePad
-	reasons  [verify.Reasons]atomic.Uint64 // written by the task
+	reasons  [verify.NumReasons]atomic.Uint64 // written by the task
 
 	candidates [batchSize]verify.Candidate // the task's
 	places     [batchSize]int              // of the candidates in their batch
@@ -149,7 +149,7 @@ func (s *shard) drain() {
 func (s *shard) applySettings() {
 	if current := s.settings.Load(); current != s.applied {
 		s.applied = current
-		s.verifier.Use(current.Rules)
+		s.verifier.SetRules(current.Rules)
 		clear(s.candidates[:])
 	}
 }
@@ -159,7 +159,7 @@ func (s *shard) applySettings() {
 func (s *shard) check(b *batch) {
 	s.applySettings()
 	now := s.now().Unix()
-	var reasons [verify.Reasons]uint64
+	var reasons [verify.NumReasons]uint64
 	found := 0
 	for i := range b.n {
 		reason := s.verifier.Precheck(&s.candidates[found], b.datagram(i), b.places[i], now)

@@ -16,12 +16,12 @@ type Stats struct {
 	// passes them. For the last one, the socket filter, Refused + Full + Either =
 	// Kernel.
 	Tiers    []TierCounts
-	Received uint64                 // datagrams read from the kernel
-	Dropped  uint64                 // datagrams dropped because the ring was full
-	Reasons  [verify.Reasons]uint64 // datagrams checked, by result
-	Open     int                    // ports open now, one at each address
-	Failures uint64                 // attempts to open a port that failed
-	Filter   prefilter.Level        // how much the socket filter refuses
+	Received uint64                    // datagrams read from the kernel
+	Dropped  uint64                    // datagrams dropped because the ring was full
+	Reasons  [verify.NumReasons]uint64 // datagrams checked, by what was found
+	Open     int                       // ports open now, one at each address
+	Failures uint64                    // attempts to open a port that failed
+	Filter   prefilter.Level           // how much the socket filter refuses
 }
 
 // Stats returns the counters. It is safe for concurrent use.

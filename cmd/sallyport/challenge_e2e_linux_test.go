@@ -143,7 +143,7 @@ from = ["192.0.2.0/24"]`))
 	}
 	// Who is revoked loses his operations.
 	n.run(nil, n.path("sallyportd"), "client", "revoke", "com1", "-c", n.path("gate/sallyportd.toml"))
-	n.await("the reload", func() bool { return strings.Contains(n.log(), "operation \\\"web-alice-\\\" is nobody's") })
+	n.await("the reload", func() bool { return strings.Contains(n.log(), "operation \\\"web-alice-\\\" is disabled") })
 	if out, err := n.knockBy(n.client, "web-alice-", "--attempts", "1", "--timeout", "2s"); err == nil {
 		t.Errorf("a revoked client's operation: %s", out)
 	}

@@ -1,8 +1,8 @@
 // Package prefilter has the table of knock rules, and converts it to the forms
 // that the tiers need. A tier is where a datagram can be refused: the firewall,
 // the kernel at a socket, this process. Each tier refuses only datagrams that
-// verify.Shape or the key table would refuse as well, and the process checks all
-// rules again.
+// verify.CheckFormat or the key table would refuse as well, and the process checks
+// all rules again.
 //
 //	Table            what each port accepts: places, maximum, identifiers
 //	 -> Accepts      the rules in Go

@@ -85,9 +85,9 @@ func TestVerifierAgrees(t *testing.T) {
 		for _, p := range prefiltertest.Packets() {
 			_, got := v.Verify(p.Datagram, r.Table.Ports[r.Port], minute.Start().Unix()+30)
 			want := r.Want(p.Datagram)
-			if early := want != verify.Authentic && want < verify.Clock; early && got != want ||
-				want == verify.Identifier && got != want && got != verify.Clock ||
-				want == verify.Authentic && got < verify.Clock {
+			if early := want != verify.Authentic && want < verify.ClockSkew; early && got != want ||
+				want == verify.Identifier && got != want && got != verify.ClockSkew ||
+				want == verify.Authentic && got < verify.ClockSkew {
 				t.Errorf("%s: %s: the verifier: %s, the table: %s", r.Name, p.Name, got, want)
 			}
 		}

@@ -36,7 +36,7 @@ func (t Table) Accepts(port uint16, datagram []byte) verify.Reason {
 	if maximum == AnyMaximum && len(datagram) > wire.OffsetMaximum {
 		maximum = int8(datagram[wire.OffsetMaximum])
 	}
-	k, _, reason := verify.Shape(datagram, maximum, t.Ports[port])
+	k, _, reason := verify.CheckFormat(datagram, maximum, t.Ports[port])
 	if reason == verify.Authentic && t.Identifiers != nil && !t.Identifiers.has(k.Identifier) {
 		return verify.Identifier
 	}

@@ -14,7 +14,8 @@ func TestKnocksAreAuthentic(t *testing.T) {
 	const minute = schedule.Minute(29_000_000)
 	s := verifytest.New(t, 3, "com1", "com2")
 	for sequence := range 3 {
-		if k := s.Knock(t, "com2", minute, 7, sequence); k.Base() != 7 || k.Minute() != minute || k.Identifier() != verifytest.ID("com2") {
+		k := s.Knock(t, "com2", minute, 7, sequence)
+		if k.Base() != 7 || k.Minute() != minute || k.Identifier() != verifytest.ID("com2") {
 			t.Errorf("%+v", k)
 		}
 	}

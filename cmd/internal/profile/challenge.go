@@ -7,7 +7,7 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// fileChallenge is [challenge] as it is written.
+// fileChallenge is the [challenge] table of a profile.
 type fileChallenge struct {
 	Operation  string   `toml:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
 	Secret     string   `toml:"secret" expect:"the operation's secret, as text in quotes"`
@@ -18,7 +18,7 @@ type fileChallenge struct {
 	Response   Encoding `toml:"response" expect:"a table with an encoding"`
 }
 
-// parse checks what a profile says of the second protocol.
+// parse checks the [challenge] table.
 func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	algorithm := exchange.NATAware
 	if f.Has("challenge.algorithm") {
@@ -36,7 +36,7 @@ func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	c := &client.Challenge{Service: raw.Service}
 	var err error
 	if c.Operation, err = exchange.NewOperation(raw.Operation, raw.Secret, algorithm, raw.RandomPort); err != nil {
-		return nil, f.Errorf("challenge.operation", "got what cannot be: %v", err)
+		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
 	if f.Has("challenge.service") {
 		if _, _, err := client.SplitService(raw.Service); err != nil {
@@ -50,12 +50,13 @@ func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
-		return nil, f.Errorf("challenge", "got what cannot be: %v", err)
+		return nil, f.Errorf("challenge", "got an invalid one: %v", err)
 	}
 	return c, nil
 }
 
-// Operation is what a profile is made of that has the second protocol alone.
+// Operation is the content of a profile that has the challenge–response protocol
+// only.
 type Operation struct {
 	Server, ID, Secret string
 	Algorithm          exchange.Algorithm
@@ -67,18 +68,18 @@ type Operation struct {
 func (o Operation) file() *fileChallenge {
 	return &fileChallenge{
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		Request: written(o.Request), Response: written(o.Response),
+		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
 
-// secondOnly is a profile without the sequence protocol.
-func (raw file) secondOnly(f *tomlfile.File, c *client.Challenge) (client.Profile, error) {
+// challengeOnly returns a profile without the sequence protocol.
+func (raw file) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Profile, error) {
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
 	for _, key := range []string{"generator", "nonce", "service"} {
 		if f.Has(key) {
-			return client.Profile{}, f.Errorf(key, "got it without the other keys of the sequence protocol; [challenge] has a service of its own")
+			return client.Profile{}, f.Errorf(key, "got it without the other keys of the sequence protocol; for [challenge], use the key service in that table")
 		}
 	}
 	return client.Profile{Server: raw.Server, Challenge: c}, nil

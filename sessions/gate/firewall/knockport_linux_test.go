@@ -9,14 +9,14 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestDrawnPorts: UDP flows through this host, and services that stealth leaves
-// alone, go on while their port takes knocks.
-func TestDrawnPorts(t *testing.T) {
+// TestKnockPorts: UDP flows through this host, and services that Stealth
+// excepts, continue while their port is a knock port.
+func TestKnockPorts(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	container := w.router()
 	w.nft(`table inet nat {
 		chain prerouting {
@@ -41,7 +41,10 @@ func TestDrawnPorts(t *testing.T) {
 		w.Cleanup(func() { c.Close() })
 		return c
 	}
-	for i, a := range [][2]netip.Addr{{stranger4, netip.MustParseAddr("172.17.0.2")}, {stranger6, netip.MustParseAddr("2001:db8:17::2")}} {
+	pairs := [][2]netip.Addr{
+		{stranger4, netip.MustParseAddr("172.17.0.2")}, {stranger6, netip.MustParseAddr("2001:db8:17::2")},
+	}
+	for i, a := range pairs {
 		servers = append(servers, open(w.outside, netip.AddrPortFrom(a[0], 5300).String()))
 		guests = append(guests, open(container, netip.AddrPortFrom(a[1], uint16(5010+i)).String()))
 	}
@@ -57,7 +60,8 @@ func TestDrawnPorts(t *testing.T) {
 					w.forget()
 				}
 				for i, server := range servers {
-					// The guest asks; what comes back is as long as a knock.
+					// The guest sends a request; the reply is as long as a
+					// knock.
 					_, err := guests[i].WriteTo([]byte("?"), server.LocalAddr())
 					w.must(err)
 					server.SetDeadline(netns.Deadline(t))

@@ -12,20 +12,20 @@ import (
 	"sallyport/bench/netns"
 )
 
-// forget has the kernel forget all connections, as conntrack -F does.
-func (w *world) forget() {
+// forget deletes all conntrack entries, as conntrack -F does.
+func (w *network) forget() {
 	w.Helper()
 	w.must(netlink.ConntrackTableFlush(netlink.ConntrackTable))
 }
 
-// TestForgotten has the kernel forget connections whose leases are over: they
-// need a grant as new ones do, even if this host speaks first.
+// TestForgotten deletes the conntrack entries of connections whose leases have
+// ended: they require a grant as new ones do, even if this host sends first.
 func TestForgotten(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	w.write("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "1") // as it is by default
 	l, err := net.Listen("tcp4", ":2000")
 	w.must(err)
@@ -64,7 +64,7 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// pending is how many bytes a connection has for its reader.
+// pending returns how many bytes of a connection are unread.
 func pending(t *testing.T, c *net.TCPConn) (n int) {
 	t.Helper()
 	raw, err := c.SyscallConn()
@@ -78,13 +78,13 @@ func pending(t *testing.T, c *net.TCPConn) (n int) {
 	return n
 }
 
-// TestForward guards a port that leads to a container.
+// TestForward guards a port that DNAT sends to a container.
 func TestForward(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	container := netns.NewHost(t)
 	netns.Connect(t, netns.End{Name: "bridge", Addresses: []string{"172.17.0.1/16"}}, container, netns.End{Name: "eth0", Addresses: []string{"172.17.0.2/16"}})
 	w.must(container.Do(func() error {
@@ -135,7 +135,8 @@ func TestForward(t *testing.T) {
 				t.Errorf("port %d is open after the lease", port)
 			}
 		}
-		// What the container begins is not ours, whatever the port.
+		// Connections that the container begins are not guarded, whatever the
+		// port.
 		w.must(container.Do(func() error {
 			c, err := (&net.Dialer{Deadline: netns.Deadline(t)}).Dial("tcp", outside.Addr().String())
 			if err != nil {
@@ -143,12 +144,12 @@ func TestForward(t *testing.T) {
 			}
 			return c.Close()
 		}))
-		w.forgottenThere(f, inside)
+		w.forgottenBehind(f, inside)
 	}
 }
 
-// forgottenThere is TestForgotten for a connection to the container.
-func (w *world) forgottenThere(f *Table, inside net.Listener) {
+// forgottenBehind is TestForgotten for a connection to the container.
+func (w *network) forgottenBehind(f *Table, inside net.Listener) {
 	w.Helper()
 	for _, ends := range []bool{false, true} {
 		w.must(f.grant(0, client4, time.Hour))
@@ -181,7 +182,7 @@ func (w *world) forgottenThere(f *Table, inside net.Listener) {
 	}
 }
 
-// acceptFrom passes over the half-open connections that probes have left.
+// acceptFrom skips the half-open connections that probes have left.
 func acceptFrom(l net.Listener, from net.Conn) (net.Conn, error) {
 	for {
 		c, err := l.Accept()

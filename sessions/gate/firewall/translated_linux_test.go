@@ -13,11 +13,12 @@ import (
 	"sallyport/bench/netns"
 )
 
-// elsewhere4 is no host's: it is routed here, and led to the container.
+// elsewhere4 is not the address of a host: it is routed here, and translated to
+// the container.
 var elsewhere4 = netip.MustParseAddr("198.51.100.9")
 
-// router makes this host one that forwards to a container, which it returns.
-func (w *world) router() *netns.Host {
+// router makes this host forward to a container, which it returns.
+func (w *network) router() *netns.Host {
 	w.Helper()
 	container := netns.NewHost(w)
 	netns.Connect(w, netns.End{Name: "bridge", Addresses: []string{"172.17.0.1/16", "2001:db8:17::1/64"}}, container,
@@ -36,7 +37,7 @@ func (w *world) router() *netns.Host {
 }
 
 // answering serves TCP and UDP on a port of a host; nil: of this one.
-func (w *world) answering(h *netns.Host, port uint16) {
+func (w *network) answering(h *netns.Host, port uint16) {
 	w.Helper()
 	on := func(f func() error) error { return f() }
 	if h != nil {
@@ -68,8 +69,8 @@ func (w *world) answering(h *netns.Host, port uint16) {
 	}))
 }
 
-// reaches reports whether a packet to an address and port is answered.
-func (w *world) reaches(protocol Protocol, from, to netip.Addr, port uint16) bool {
+// reaches reports whether a packet to an address and port gets an answer.
+func (w *network) reaches(protocol Protocol, from, to netip.Addr, port uint16) bool {
 	w.Helper()
 	if protocol == TCP {
 		w.source++
@@ -79,8 +80,9 @@ func (w *world) reaches(protocol Protocol, from, to netip.Addr, port uint16) boo
 	return w.answered(w.source, datagram(from, to, w.source, port, []byte("?")))
 }
 
-// reached is reaches where that is expected: programs that answer may be late.
-func (w *world) reached(protocol Protocol, from, to netip.Addr, port uint16) bool {
+// reached is reaches where an answer is expected: it retries, because a program
+// may answer late.
+func (w *network) reached(protocol Protocol, from, to netip.Addr, port uint16) bool {
 	w.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		if w.reaches(protocol, from, to, port) {
@@ -90,10 +92,10 @@ func (w *world) reached(protocol Protocol, from, to netip.Addr, port uint16) boo
 	return false
 }
 
-// answered reports whether an answer comes to the port that a packet comes from.
-// What is forwarded can come later than what this host answers, and so than the
-// end of a probe: so it asks again.
-func (w *world) answered(source uint16, packet []byte) bool {
+// answered reports whether an answer reaches the port that a packet was sent
+// from. A forwarded answer can arrive later than an answer of this host, and so
+// after the end of a probe: so it retries.
+func (w *network) answered(source uint16, packet []byte) bool {
 	w.Helper()
 	protocol := packet[9]
 	if packet[0]>>4 == 6 {
@@ -111,14 +113,14 @@ func (w *world) answered(source uint16, packet []byte) bool {
 	return false
 }
 
-// TestLedElsewhere: a port is guarded as clients ask for it, wherever rules of
-// translation lead it.
-func TestLedElsewhere(t *testing.T) {
+// TestTranslated: a port is guarded as clients address it, wherever rules of
+// translation send the packets.
+func TestTranslated(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	container := w.router()
 	w.nft(`
 		table inet nat {

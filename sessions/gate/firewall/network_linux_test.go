@@ -23,9 +23,9 @@ var (
 	host6, client6, stranger6 = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8:1::3")
 )
 
-// world is this host, which the table protects, and one outside, from whose
-// link a wire sends and hears bare packets.
-type world struct {
+// network is this host, which the table protects, and one outside, on whose
+// link a raw socket sends and receives packets.
+type network struct {
 	*testing.T
 	outside *netns.Host
 	wire    int
@@ -33,14 +33,14 @@ type world struct {
 	source  uint16 // the last port that a SYN came from
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{T: t, outside: netns.NewHost(t), source: 20000}
+func newNetwork(t *testing.T) *network {
+	w := &network{T: t, outside: netns.NewHost(t), source: 20000}
 	netns.Connect(t,
 		netns.End{Name: "inner", Addresses: []string{"198.51.100.1/24", "2001:db8::1/64", "2001:db8:1::1/64"}}, w.outside,
 		netns.End{Name: "outer", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "2001:db8:1::3/64"}})
 	inner, err := net.InterfaceByName("inner")
 	w.must(err)
-	// Nothing is answered less often because it was asked often.
+	// No rate limit on answers.
 	w.write("/proc/sys/net/ipv4/icmp_ratemask", "0")
 	w.write("/proc/sys/net/ipv6/icmp/ratemask", "129") // echo replies, which nobody asks for
 	w.must(w.outside.Do(func() error {
@@ -48,7 +48,8 @@ func newWorld(t *testing.T) *world {
 		if err != nil {
 			return err
 		}
-		if w.wire, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL))); err != nil {
+		w.wire, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
+		if err != nil {
 			return err
 		}
 		w.to = unix.SockaddrLinklayer{Ifindex: outer.Index, Halen: 6}
@@ -62,7 +63,7 @@ func newWorld(t *testing.T) *world {
 
 func htons(v uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v)) }
 
-func (w *world) must(err error) {
+func (w *network) must(err error) {
 	w.Helper()
 	if err != nil {
 		w.Fatal(err)
@@ -70,20 +71,20 @@ func (w *world) must(err error) {
 }
 
 // write sets a kernel variable.
-func (w *world) write(path, value string) {
+func (w *network) write(path, value string) {
 	if err := os.WriteFile(path, []byte(value), 0); err != nil {
 		w.Fatal(err)
 	}
 }
 
-func (w *world) claim(cfg Config) *Table {
+func (w *network) claim(cfg Config) *Table {
 	w.Helper()
 	f, err := Claim(withServices(cfg), tester, false, now)
 	w.must(err)
 	return f
 }
 
-func (w *world) nft(script string) {
+func (w *network) nft(script string) {
 	w.Helper()
 	c := exec.Command("nft", "-f", "-")
 	c.Stdin = strings.NewReader(script)
@@ -93,7 +94,7 @@ func (w *world) nft(script string) {
 }
 
 // send puts a packet on the link.
-func (w *world) send(packet []byte) {
+func (w *network) send(packet []byte) {
 	w.Helper()
 	w.to.Protocol = htons(unix.ETH_P_IP)
 	if packet[0]>>4 == 6 {
@@ -102,13 +103,14 @@ func (w *world) send(packet []byte) {
 	w.must(unix.Sendto(w.wire, packet, 0, &w.to))
 }
 
-// probeEnd is the port of the packets that end a probe: nothing listens there.
+// probeEnd is the port of the packets that end a probe: no socket is bound to
+// it.
 const probeEnd = 7
 
-// probe sends packets of one address, and returns what came back to it. It waits for no
-// time: what is sent after them is answered after them, for all go one way, by
-// one processor.
-func (w *world) probe(packets ...[]byte) (answers [][]byte) {
+// probe sends packets of one address, and returns the answers to it. It needs
+// no timeout: the last packets are answered last, because all packets take one
+// path, on one processor.
+func (w *network) probe(packets ...[]byte) (answers [][]byte) {
 	w.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -149,9 +151,9 @@ func (w *world) probe(packets ...[]byte) (answers [][]byte) {
 	}
 }
 
-// connect connects from an address outside to a port here that is open to it;
-// nil: silence or refusal, which probe tells apart.
-func (w *world) connect(from netip.Addr, port uint16) net.Conn {
+// connect connects from an address outside to a port here that is open to it.
+// It returns nil after silence or a refusal, which probe distinguishes.
+func (w *network) connect(from netip.Addr, port uint16) net.Conn {
 	w.Helper()
 	to := host4
 	if from.Is6() {
@@ -173,7 +175,7 @@ func (w *world) connect(from netip.Addr, port uint16) net.Conn {
 }
 
 // echo serves TCP or UDP on a port here.
-func (w *world) echo(port uint16) {
+func (w *network) echo(port uint16) {
 	w.Helper()
 	l, err := net.Listen("tcp", netip.AddrPortFrom(netip.IPv6Unspecified(), port).String())
 	w.must(err)
@@ -200,7 +202,7 @@ func (w *world) echo(port uint16) {
 }
 
 // alive reports whether an echo comes back, and not a reset.
-func (w *world) alive(c net.Conn) bool {
+func (w *network) alive(c net.Conn) bool {
 	c.SetDeadline(netns.Deadline(w))
 	if _, err := c.Write([]byte("?")); err != nil {
 		return false
@@ -209,9 +211,9 @@ func (w *world) alive(c net.Conn) bool {
 	return err == nil
 }
 
-// open reports whether a port lets a SYN from an address through, or answers
-// in another way.
-func (w *world) open(from netip.Addr, port uint16) bool {
+// open reports whether a port accepts a SYN from an address, or answers it in
+// another way.
+func (w *network) open(from netip.Addr, port uint16) bool {
 	w.Helper()
 	to := host4
 	if from.Is6() {
@@ -227,8 +229,8 @@ func (w *world) open(from netip.Addr, port uint16) bool {
 	return false
 }
 
-// connections is how many the kernel tracks.
-func (w *world) connections() int {
+// connections returns the number of tracked connections.
+func (w *network) connections() int {
 	w.Helper()
 	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
 	w.must(err)
