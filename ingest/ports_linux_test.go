@@ -110,7 +110,8 @@ func TestPortThatAnotherHolds(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	s.stop()
-	if log := s.log.String(); strings.Count(log, "failed to open knock ports") != 1 || strings.Count(log, "opened on retry") != 1 {
+	log := s.log.String()
+	if strings.Count(log, "failed to open knock ports") != 1 || strings.Count(log, "opened on retry") != 1 {
 		t.Errorf("log:\n%s", log)
 	}
 }

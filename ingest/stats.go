@@ -18,7 +18,7 @@ type Stats struct {
 	Tiers    []TierCounts
 	Received uint64                    // datagrams read from the kernel
 	Dropped  uint64                    // datagrams dropped because the ring was full
-	Reasons  [verify.NumReasons]uint64 // datagrams checked, by what was found
+	Reasons  [verify.NumReasons]uint64 // datagrams checked, by result
 	Open     int                       // ports open now, one at each address
 	Failures uint64                    // attempts to open a port that failed
 	Filter   prefilter.Level           // how much the socket filter refuses

@@ -10,15 +10,15 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// own is which addresses are the host's: a router hears packets that are for
-// others, too.
-type own struct {
-	given udp.Addresses // by the configuration
-	all   atomic.Pointer[[]netip.Addr]
+// localAddrs are the addresses of the host. A router also receives packets that
+// are for other hosts.
+type localAddrs struct {
+	configured udp.Addresses
+	all        atomic.Pointer[[]netip.Addr] // sorted
 }
 
-// look reads the host's addresses.
-func (o *own) look() error {
+// refresh reads the host's addresses.
+func (o *localAddrs) refresh() error {
 	list, err := net.InterfaceAddrs()
 	if err != nil {
 		return fmt.Errorf("read the host's addresses: %w", err)
@@ -36,8 +36,8 @@ func (o *own) look() error {
 	return nil
 }
 
-// is reports whether an address is the host's.
-func (o *own) is(a netip.Addr) bool {
+// has reports whether the host has an address.
+func (o *localAddrs) has(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
 	}
@@ -45,5 +45,5 @@ func (o *own) is(a netip.Addr) bool {
 	return found
 }
 
-// has reports whether packets to an address are taken.
-func (o *own) has(a netip.Addr) bool { return o.is(a) && o.given.Has(a) }
+// accepts reports whether packets to an address are accepted.
+func (o *localAddrs) accepts(a netip.Addr) bool { return o.has(a) && o.configured.Has(a) }

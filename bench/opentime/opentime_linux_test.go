@@ -1,4 +1,4 @@
-package opening
+package opentime
 
 import (
 	"testing"
@@ -29,7 +29,7 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if there, err := firewall.Present(); err != nil || there {
-		t.Errorf("the table is left: %v, %v", there, err)
+	if present, err := firewall.Present(); err != nil || present {
+		t.Errorf("the table still exists: %v, %v", present, err)
 	}
 }

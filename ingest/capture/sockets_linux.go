@@ -14,8 +14,8 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// bound hears by UDP sockets, one a port and address.
-type bound struct {
+// socketSource receives packets with UDP sockets, one for each port and address.
+type socketSource struct {
 	cfg     Config
 	counts  *counts
 	waiter  *udp.Waiter
@@ -32,11 +32,13 @@ type socket struct {
 	drops uint32
 }
 
-func bind(cfg Config, counts *counts) (_ medium, err error) {
+func newSocketSource(cfg Config, counts *counts) (_ source, err error) {
 	if n := int(cfg.Last) - int(cfg.First) + 1; n > MaxBound {
-		return nil, fmt.Errorf("bind ports %d to %d: they are %d, where %d are the most; with CAP_NET_RAW they can be captured instead", cfg.First, cfg.Last, n, MaxBound)
+		return nil, tooManyPortsError{
+			fmt.Errorf("bind UDP ports %d to %d: got %d ports, expected at most %d", cfg.First, cfg.Last, n, MaxBound),
+		}
 	}
-	b := &bound{cfg: cfg, counts: counts, sockets: map[int]*socket{}, byPort: map[uint16][]*socket{}}
+	b := &socketSource{cfg: cfg, counts: counts, sockets: map[int]*socket{}, byPort: map[uint16][]*socket{}}
 	if b.waiter, err = udp.NewWaiter(); err != nil {
 		return nil, err
 	}
@@ -59,17 +61,38 @@ func bind(cfg Config, counts *counts) (_ medium, err error) {
 	return b, nil
 }
 
-// lowPortError says what a port below 1024 takes.
+// tooManyPortsError is the error for a range of more than MaxBound ports.
+type tooManyPortsError struct{ error }
+
+func (e tooManyPortsError) Unwrap() error { return e.error }
+
+// Hint returns what the administrator can do.
+func (tooManyPortsError) Hint() string {
+	return "choose a smaller range of ports, or capture = \"packet\", which requires CAP_NET_RAW"
+}
+
+// openFilesError is the error for a range of more ports than descriptors.
+type openFilesError struct{ error }
+
+func (e openFilesError) Unwrap() error { return e.error }
+
+// Hint returns what the administrator can do.
+func (openFilesError) Hint() string {
+	return "raise the limit of open files (ulimit -n, LimitNOFILE=), or choose a smaller range of ports"
+}
+
+// lowPortError is the error for a port below 1024 without the privilege.
 type lowPortError struct{ error }
 
 func (e lowPortError) Unwrap() error { return e.error }
 
-// Hint says what to do about it.
+// Hint returns what the administrator can do.
 func (lowPortError) Hint() string {
-	return "start the server with CAP_NET_BIND_SERVICE, or let everybody bind such ports: sysctl net.ipv4.ip_unprivileged_port_start"
+	return "start the server with CAP_NET_BIND_SERVICE, " +
+		"or allow all processes to bind low ports: sysctl net.ipv4.ip_unprivileged_port_start"
 }
 
-func (b *bound) open(at netip.AddrPort, v6only bool) error {
+func (b *socketSource) open(at netip.AddrPort, v6only bool) error {
 	s := &socket{v6: at.Addr().Is6(), port: at.Port(), at: at.Addr()}
 	prepare := func(fd int) error {
 		level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
@@ -92,7 +115,9 @@ func (b *bound) open(at netip.AddrPort, v6only bool) error {
 	}
 	switch {
 	case errors.Is(err, unix.EMFILE):
-		return fmt.Errorf("bind ports %d to %d: it takes a file descriptor each: raise the limit of open files (ulimit -n, LimitNOFILE=), or choose a smaller range: %w", b.cfg.First, b.cfg.Last, err)
+		return openFilesError{
+			fmt.Errorf("bind UDP ports %d to %d: a file descriptor each: %w", b.cfg.First, b.cfg.Last, err),
+		}
 	case errors.Is(err, unix.EACCES):
 		return lowPortError{fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)}
 	case err != nil:
@@ -103,7 +128,7 @@ func (b *bound) open(at netip.AddrPort, v6only bool) error {
 	return nil
 }
 
-func (b *bound) run(ctx context.Context) error {
+func (b *socketSource) run(ctx context.Context) error {
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
@@ -111,7 +136,7 @@ func (b *bound) run(ctx context.Context) error {
 	})
 	defer func() {
 		if !stop() {
-			<-woken // or it would write to a descriptor that is closed
+			<-woken // otherwise Wake could write to a closed descriptor
 		}
 	}()
 	batch := newBatch()
@@ -121,7 +146,7 @@ func (b *bound) run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("hear packets: %w", err)
+			return fmt.Errorf("wait for packets: %w", err)
 		}
 		for fd, ok := b.waiter.Next(); ok; fd, ok = b.waiter.Next() {
 			b.read(b.sockets[fd], batch)
@@ -129,9 +154,9 @@ func (b *bound) run(ctx context.Context) error {
 	}
 }
 
-// read hands on what waits at a socket. An error is of no concern: the next
-// datagram comes all the same.
-func (b *bound) read(s *socket, batch *batch) {
+// read delivers the packets in the queue of a socket. An error is ignored: it
+// does not stop later datagrams.
+func (b *socketSource) read(s *socket, batch *batch) {
 	n, err := batch.receive(s.fd)
 	if err != nil {
 		return
@@ -144,7 +169,7 @@ func (b *bound) read(s *socket, batch *batch) {
 			s.drops = drops
 		}
 		from := batch.source(i)
-		if from.Port() == 0 || !possible(from.Addr(), to.IsLoopback()) || to.IsMulticast() || !to.IsValid() {
+		if from.Port() == 0 || !validPeer(from.Addr(), to.IsLoopback()) || to.IsMulticast() || !to.IsValid() {
 			b.counts.refused.Add(1)
 			continue
 		}
@@ -156,22 +181,22 @@ func (b *bound) read(s *socket, batch *batch) {
 	}
 }
 
-func (b *bound) answer(p Packet, payload []byte) error {
+func (b *socketSource) answer(p Packet, payload []byte) error {
 	from, to := p.Destination, p.Source
 	for _, s := range b.byPort[from.Port()] {
 		switch v4 := to.Addr().Is4(); {
 		case s.at != from.Addr() && !s.at.IsUnspecified():
 		case s.v6 && v4 && s.at.IsUnspecified():
-			// An IPv4 packet of a socket for both families.
+			// An IPv4 packet, received by a socket for both families.
 			return send(s.fd, payload, netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port()), from.Addr())
 		case s.v6 != v4:
 			return send(s.fd, payload, to, from.Addr())
 		}
 	}
-	return errors.New("no socket of ours has the port")
+	return errors.New("no socket is bound to the packet's destination")
 }
 
-func (b *bound) close() {
+func (b *socketSource) close() {
 	b.once.Do(func() {
 		for _, s := range b.sockets {
 			unix.Close(s.fd)

@@ -23,31 +23,33 @@ import (
 var (
 	serverAddress = netip.MustParseAddr("198.18.0.1")
 	sourceAddress = netip.MustParseAddr("198.18.0.2")
-	// Sources of the flood, and from where on each honest attempt has its own.
+	// The first source address of the flood, and of the honest attempts.
 	floodSources  = netip.MustParseAddr("198.18.1.0")
 	honestSources = netip.MustParseAddr("198.19.0.0")
 )
 
-// world is a server's host, which this process is on, and a host that floods
-// it. Nothing else is connected to either.
-type world struct {
+// network is the server's host, on which this process runs, and a host that
+// floods it. No other host is connected.
+type network struct {
 	away       *netns.Host
-	device     string // on the server's side
-	peer       string // on the other
+	device     string // the interface of the server's host
+	peer       string // the interface of the other host
 	link       flood.Link
 	generator  flood.Generator
 	serverCore int
 	floodCore  int
-	softirq    string // the ID of the thread that receives; "": the sender's
-	payer      string // who pays for what is received, in words
+	softirq    string // the ID of the thread that receives; "": that of the sender
+	receiver   string // the core that receives packets, as text
 	sysMounted bool
 }
 
-// Attributes are those of a process in namespaces of its own, in which Run
-// finds itself alone. Without the host's privileges it is root only there.
+// Attributes returns the attributes of a process for Run: it is alone in new
+// namespaces. Without privileges on the host it is root only in them.
 func Attributes() *syscall.SysProcAttr {
 	if netns.Privileged() {
-		return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+		return &syscall.SysProcAttr{
+			Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+		}
 	}
 	return &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
@@ -57,17 +59,17 @@ func Attributes() *syscall.SysProcAttr {
 	}
 }
 
-// ErrNotAlone means that this network was not made for the flood.
-var ErrNotAlone = errors.New("this is not a network of the flood's own: it has interfaces besides the loopback")
+// ErrNotAlone means that this network was not created for the flood.
+var ErrNotAlone = errors.New("refusing to flood: expected a network with only the loopback, found other interfaces")
 
-// newWorld makes the network. It refuses one in which there is anything.
-func newWorld() (w *world, err error) {
+// newNetwork creates the network. It refuses a namespace with other interfaces.
+func newNetwork() (w *network, err error) {
 	links, err := netlink.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("look at the network: %w", err)
+		return nil, fmt.Errorf("list the network interfaces: %w", err)
 	}
 	for _, l := range links {
-		// Kernels make some tunnels' stubs in every namespace; they are down.
+		// Kernels create unused tunnel interfaces in every namespace; they are down.
 		if l.Attrs().Flags&net.FlagLoopback == 0 && l.Attrs().Flags&net.FlagUp != 0 {
 			return nil, ErrNotAlone
 		}
@@ -77,9 +79,9 @@ func newWorld() (w *world, err error) {
 		return nil, err
 	}
 	if len(cores) < 2 {
-		return nil, errors.New("it takes two cores: one that floods and one that is flooded")
+		return nil, errors.New("got 1 processor core, expected 2: one for the flood and one for the server")
 	}
-	w = &world{serverCore: cores[0], floodCore: cores[1]}
+	w = &network{serverCore: cores[0], floodCore: cores[1]}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -90,25 +92,26 @@ func newWorld() (w *world, err error) {
 	}
 	// /sys shows the interfaces of the namespace in which it was mounted.
 	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return nil, fmt.Errorf("mount this network's /sys: %w", err)
+		return nil, fmt.Errorf("mount /sys of this network: %w", err)
 	}
 	w.sysMounted = true
 	if w.away, err = netns.New(); err != nil {
 		return nil, err
 	}
-	// The kernel's thread has the interface's name, and all hosts share one list.
+	// The kernel's thread is named after the interface, and all namespaces share
+	// one list of threads.
 	w.device, w.peer = "fb"+strconv.FormatInt(int64(os.Getpid()), 36), "flood"
 	if err := w.connect(); err != nil {
 		return nil, err
 	}
-	if err := w.charge(); err != nil {
+	if err := w.pinReceiver(); err != nil {
 		return nil, err
 	}
-	return w, w.choose()
+	return w, w.chooseGenerator()
 }
 
-// connect joins the two hosts. Answers to any source go to the other host.
-func (w *world) connect() error {
+// connect connects the two hosts. Answers to any source go to the other host.
+func (w *network) connect() error {
 	pair, err := netns.Join(netns.End{Name: w.device, Addresses: []string{serverAddress.String() + "/30"}}, w.away,
 		netns.End{Name: w.peer, Addresses: []string{sourceAddress.String() + "/30"}})
 	if err != nil {
@@ -116,44 +119,49 @@ func (w *world) connect() error {
 	}
 	here, err := net.InterfaceByName(w.device)
 	if err != nil {
-		return fmt.Errorf("look at the network: %w", err)
+		return fmt.Errorf("find the interface of the server: %w", err)
 	}
 	w.link = flood.Link{To: here.HardwareAddr, Host: serverAddress}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: pair.Attrs().Index, Gw: sourceAddress.AsSlice(),
-		Dst: &net.IPNet{IP: net.IPv4(198, 18, 0, 0), Mask: net.CIDRMask(15, 32)}}); err != nil {
-		return fmt.Errorf("route the answers: %w", err)
+	route := &netlink.Route{
+		LinkIndex: pair.Attrs().Index, Gw: sourceAddress.AsSlice(),
+		Dst: &net.IPNet{IP: net.IPv4(198, 18, 0, 0), Mask: net.CIDRMask(15, 32)},
+	}
+	if err := netlink.RouteAdd(route); err != nil {
+		return fmt.Errorf("add a route for the answers: %w", err)
 	}
 	for _, name := range []string{"all", w.device} {
-		if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv4/conf", name, "rp_filter"), []byte("0"), 0); err != nil {
-			return fmt.Errorf("let any source in: %w", err)
+		path := filepath.Join("/proc/sys/net/ipv4/conf", name, "rp_filter")
+		if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+			return fmt.Errorf("accept all source addresses: %w", err)
 		}
 	}
 	return nil
 }
 
-// charge has the server's core pay for what it receives.
-func (w *world) charge() error {
+// pinReceiver makes the server's core process the received packets.
+func (w *network) pinReceiver() error {
 	thread, err := netns.ReceiveByThread(w.device)
 	if err != nil {
-		// It still has a queue, which the sender's core works off.
-		w.payer = fmt.Sprintf("the sender's core: %v", err)
+		// The link still has a queue, which the sender's core processes.
+		w.receiver = fmt.Sprintf("the sender's core: %v", err)
 		return nil
 	}
 	w.softirq = strconv.Itoa(thread)
 	if err := clock.PinThread(thread, w.serverCore); err != nil {
-		w.payer = fmt.Sprintf("a thread of the kernel, on any core: %v", err)
+		w.receiver = fmt.Sprintf("a thread of the kernel, on any core: %v", err)
 		return nil
 	}
-	w.payer = fmt.Sprintf("the server's core (threaded NAPI of a veth, pinned to core %d, beside the server)", w.serverCore)
+	w.receiver = fmt.Sprintf(
+		"the server's core (threaded NAPI of a veth, pinned to core %d, with the server)", w.serverCore)
 	return nil
 }
 
-// choose takes the best generator that works here.
-func (w *world) choose() error {
+// chooseGenerator selects the fastest generator that this host supports.
+func (w *network) chooseGenerator() error {
 	return w.away.Do(func() (err error) {
 		there, err := net.InterfaceByName(w.peer)
 		if err != nil {
-			return fmt.Errorf("look at the network: %w", err)
+			return fmt.Errorf("find the interface of the flood: %w", err)
 		}
 		w.link.From = there.HardwareAddr
 		if err := netns.SendToQueue(w.peer); err != nil {
@@ -167,7 +175,7 @@ func (w *world) choose() error {
 	})
 }
 
-func (w *world) close() {
+func (w *network) close() {
 	if w.generator != nil {
 		w.generator.Close()
 	}
@@ -179,8 +187,8 @@ func (w *world) close() {
 	}
 }
 
-// play floods. Honest frames of the stream are stamped as they are sent.
-func (w *world) play(ctx context.Context, s flood.Stream) (sent flood.Sent, err error) {
+// play plays a stream, and returns the time at which each honest frame was sent.
+func (w *network) play(ctx context.Context, s flood.Stream) (sent flood.Sent, err error) {
 	err = w.away.Do(func() (err error) {
 		sent, err = w.generator.Play(ctx, s)
 		return err

@@ -35,7 +35,7 @@ func TestMatch(t *testing.T) {
 	if atAll, timely := w.survival(1); atAll != 0.75 || timely != 0.5 {
 		t.Errorf("survival %v, %v", atAll, timely)
 	}
-	// Of a sequence of several knocks, those that were authentic survived.
+	// In a sequence of several knocks, each authentic one survived.
 	w.counters = map[string]uint64{"authentic": 4}
 	if atAll, timely := w.survival(3); atAll != 1 || timely < 0.66 || timely > 0.67 {
 		t.Errorf("survival %v, %v", atAll, timely)
@@ -45,14 +45,16 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// aWindow has n honest knocks, of which so many opened something.
+// aWindow returns a window with n honest knocks, of which some opened a service.
 func aWindow(n, opened int, offered, arrived uint64) window {
-	return window{seconds: 1, honest: n, opened: opened, prompt: opened, host: counts{offered: offered, arrived: arrived},
-		received: arrived, latency: hdrhistogram.New(1, 1000, 3)}
+	return window{
+		seconds: 1, honest: n, opened: opened, prompt: opened, host: counts{offered: offered, arrived: arrived},
+		received: arrived, latency: hdrhistogram.New(1, 1000, 3),
+	}
 }
 
 func TestRatios(t *testing.T) {
-	var b books
+	var b results
 	b.add(0, sinkJunk, aWindow(0, 0, 100, 100))
 	b.add(0, readJunk, aWindow(0, 0, 100, 90))
 	b.add(0, capacity, aWindow(0, 0, 100, 20))
@@ -61,10 +63,10 @@ func TestRatios(t *testing.T) {
 	b.add(0, magicHalf, aWindow(100, 99, 10, 10))
 	stolen := aWindow(0, 0, 1, 1)
 	stolen.steal = report.MaxSteal + 0.01
-	if !b.add(0, wholeMAC, stolen) || b.windows != 7 || b.thrown != 1 {
-		t.Errorf("%d windows, %d thrown away", b.windows, b.thrown)
+	if !b.add(0, wholeMAC, stolen) || b.windows != 7 || b.discarded != 1 {
+		t.Errorf("%d windows, %d discarded", b.windows, b.discarded)
 	}
-	b.add(1, sinkJunk, aWindow(0, 0, 100, 100)) // its partner was thrown away
+	b.add(1, sinkJunk, aWindow(0, 0, 100, 100)) // the other window was discarded
 	res := b.result(Config{Rounds: 2, Window: time.Second}, map[string]*tested{})
 	for name, want := range map[string]float64{
 		"read_vs_sink": 0.9, "survival_badmagic": 1.5, "survival_badmagic_half": 0.99, "filter_gain": 3,
@@ -74,7 +76,7 @@ func TestRatios(t *testing.T) {
 		}
 	}
 	if got := res.Ratios["badmac_vs_sink"]; got.Kept != 0 {
-		t.Errorf("of windows that were thrown away: %+v", got)
+		t.Errorf("of discarded windows: %+v", got)
 	}
 	if len(res.Rows) != 6 || res.Conditions.ThrownAway != 1 {
 		t.Errorf("%d rows", len(res.Rows))
@@ -94,14 +96,14 @@ func TestFailures(t *testing.T) {
 		windows []window
 		want    string
 	}{
-		{"all well", []window{sound, sound}, ""},
-		{"a dead knock", []window{sound, dead}, "of 10 honest knocks only 90.0 % had an effect"},
-		{"a dead knock under overload", []window{sound, full}, ""},
+		{"no failure", []window{sound, sound}, ""},
+		{"a lost knock", []window{sound, dead}, "of 10 honest knocks only 90.0 % had an effect"},
+		{"a lost knock under overload", []window{sound, full}, ""},
 		{"overload at a light load", []window{full, full}, "2 of 2 windows with a light load were overloaded"},
-		{"no knock at all", []window{aWindow(0, 0, 5, 5)}, "not one honest knock was sent"},
+		{"no knock at all", []window{aWindow(0, 0, 5, 5)}, "no honest knock was sent"},
 		{"a sum", []window{wrong}, "the counters do not add up: arrived: 2"},
 	} {
-		var b books
+		var b results
 		for i, w := range row.windows {
 			b.add(i, gentle, w)
 		}
@@ -112,14 +114,15 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestNoFloodInSomebodysNetwork: a network with an interface that is up was
-// not made for it.
-func TestNoFloodInSomebodysNetwork(t *testing.T) {
+// TestNoFloodInAnotherNetwork: Run refuses a network with an interface that is
+// up.
+func TestNoFloodInAnotherNetwork(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
 	away := netns.NewHost(t)
-	netns.Connect(t, netns.End{Name: "eth0", Addresses: []string{"198.51.100.1/24"}}, away, netns.End{Name: "eth0", Addresses: []string{"198.51.100.2/24"}})
+	here := netns.End{Name: "eth0", Addresses: []string{"198.51.100.1/24"}}
+	netns.Connect(t, here, away, netns.End{Name: "eth0", Addresses: []string{"198.51.100.2/24"}})
 	if _, err := Run(t.Context(), Config{}); !errors.Is(err, ErrNotAlone) {
 		t.Errorf("got %v", err)
 	}

@@ -13,31 +13,31 @@ import (
 	"sallyport/bench/scenario"
 )
 
-// books are the windows of a run.
-type books struct {
-	entries []entry
-	windows int // measured
-	thrown  int // and thrown away
+// results are the windows of a run.
+type results struct {
+	entries   []entry
+	windows   int // measured
+	discarded int // of the measured ones
 }
 
 type entry struct {
-	run  int // each step's own come at about the same time
+	run  int // windows of the same run are measured at about the same time
 	step step
 	window
 }
 
-// add keeps a window, and reports whether it was thrown away instead.
-func (b *books) add(run int, s step, w window) (thrown bool) {
+// add adds a window, unless it must be discarded, and reports whether it was.
+func (b *results) add(run int, s step, w window) (discarded bool) {
 	b.windows++
 	if w.steal > report.MaxSteal {
-		b.thrown++
+		b.discarded++
 		return true
 	}
 	b.entries = append(b.entries, entry{run, s, w})
 	return false
 }
 
-func (b *books) find(run int, s step) (window, bool) {
+func (b *results) find(run int, s step) (window, bool) {
 	for _, e := range b.entries {
 		if e.run == run && e.step == s {
 			return e.window, true
@@ -46,14 +46,16 @@ func (b *books) find(run int, s step) (window, bool) {
 	return window{}, false
 }
 
-// overloaded reports whether anything had no room for what came.
+// overloaded reports whether any queue was full.
 func (w window) overloaded() bool {
-	return w.host.offered > w.host.arrived || w.host.full > 0 || w.counters["overrun"] > 0 || w.counters["session_queue_full"] > 0
+	return w.host.offered > w.host.arrived || w.host.full > 0 ||
+		w.counters["overrun"] > 0 || w.counters["session_queue_full"] > 0
 }
 
 func (w window) rate(n uint64) float64 { return float64(n) / w.seconds }
 
-// cost is the processor time a packet, of both who receive and who serve.
+// cost returns the processor time for a packet: of the server and of the thread
+// that receives.
 func (w window) cost() float64 { return float64(w.server+w.receive) / float64(w.host.arrived) }
 
 func knocks(s step) int {
@@ -63,8 +65,10 @@ func knocks(s step) int {
 	return 1
 }
 
-// ratio compares two windows of each run; without those that were thrown away.
-func (b *books) ratio(total int, above, below step, figure func(above, below window) float64) report.Spread {
+// ratio compares two windows of each run, if neither was discarded.
+func (b *results) ratio(
+	total int, above, below step, figure func(above, below window) float64,
+) report.Spread {
 	runs := make([]float64, total)
 	for i := range runs {
 		a, ok1 := b.find(i, above)
@@ -85,15 +89,15 @@ func arrived(above, below window) float64 {
 	return above.rate(above.host.arrived) / below.rate(below.host.arrived)
 }
 
-// survivalToPossible is the survival of honest knocks, in time, relative to
-// what a host of that capacity can let through.
+// survivalToPossible returns the survival of honest knocks, in time, relative to
+// the share of packets that a host of that capacity can receive.
 func survivalToPossible(w, capacity window) float64 {
 	_, timely := w.survival(1)
 	return timely / min(1, capacity.rate(capacity.host.arrived)/w.rate(w.host.offered))
 }
 
-// result makes up the report.
-func (b *books) result(cfg Config, targets map[string]*tested) report.Result {
+// result makes the report.
+func (b *results) result(cfg Config, targets map[string]*tested) report.Result {
 	n := 0
 	for _, e := range b.entries {
 		n = max(n, e.run+1)
@@ -103,7 +107,10 @@ func (b *books) result(cfg Config, targets map[string]*tested) report.Result {
 	}
 	res := report.Result{
 		Version: report.Version, Time: time.Now().UTC().Truncate(time.Second), Command: cfg.Command,
-		Conditions: report.Conditions{Rounds: cfg.Rounds, WindowSeconds: cfg.Window.Seconds(), Windows: b.windows, ThrownAway: b.thrown, Quick: cfg.Quick},
+		Conditions: report.Conditions{
+			Rounds: cfg.Rounds, WindowSeconds: cfg.Window.Seconds(), Quick: cfg.Quick,
+			Windows: b.windows, ThrownAway: b.discarded,
+		},
 		Ratios: map[string]report.Spread{
 			"read_vs_sink":           b.ratio(n, readJunk, sinkJunk, received),
 			"badmac_vs_sink":         b.ratio(n, wholeMAC, sinkMAC, received),
@@ -115,7 +122,9 @@ func (b *books) result(cfg Config, targets map[string]*tested) report.Result {
 				_, without := off.survival(1)
 				return with / without
 			}),
-			"million_vs_hundred": b.ratio(n, millionMAC, wholeMAC, func(m, h window) float64 { return m.cost() / h.cost() }),
+			"million_vs_hundred": b.ratio(n, millionMAC, wholeMAC, func(million, hundred window) float64 {
+				return million.cost() / hundred.cost()
+			}),
 		},
 		LatencyMS: map[string]report.Spread{"idle_p50": quantile(idleRelaxed, 50), "half_p99": quantile(magicHalf, 99)},
 		Failures:  b.failures(),
@@ -135,9 +144,12 @@ func (b *books) result(cfg Config, targets map[string]*tested) report.Result {
 
 func ms(µs int64) float64 { return float64(µs) / 1000 }
 
-// row sums up all windows of a step.
-func (b *books) row(s step) report.Row {
-	r := report.Row{Scenario: s.kind, Title: "honest knocks alone", Target: s.target, Load: string(s.load), Unfiltered: s.target == unfiltered || s.target == threeOpen, Sums: true, Counters: map[string]uint64{}}
+// row summarises all windows of a step.
+func (b *results) row(s step) report.Row {
+	r := report.Row{
+		Scenario: s.kind, Title: "honest knocks without a flood", Target: s.target, Load: string(s.load),
+		Unfiltered: s.target == unfiltered || s.target == threeOpen, Sums: true, Counters: map[string]uint64{},
+	}
 	if k, ok := scenario.ByName(s.kind); ok {
 		r.Title = k.Title
 	}
@@ -179,13 +191,15 @@ func (b *books) row(s step) report.Row {
 		timely := spread(func(w window) float64 { _, t := w.survival(knocks(s)); return t })
 		atAll := spread(func(w window) float64 { a, _ := w.survival(knocks(s)); return a })
 		r.InTime, r.Survival = &timely, &atAll
-		r.Latency = &report.Quantiles{P50: ms(latency.ValueAtQuantile(50)), P99: ms(latency.ValueAtQuantile(99)), Max: ms(latency.Max())}
+		r.Latency = &report.Quantiles{
+			P50: ms(latency.ValueAtQuantile(50)), P99: ms(latency.ValueAtQuantile(99)), Max: ms(latency.Max()),
+		}
 	}
 	return r
 }
 
-// failures are what no load excuses.
-func (b *books) failures() []string {
+// failures returns the errors that no load excuses.
+func (b *results) failures() []string {
 	failures := []string{}
 	gentle, over := 0, 0
 	for _, e := range b.entries {
@@ -203,11 +217,13 @@ func (b *books) failures() []string {
 			}
 		}
 		if e.honest == 0 {
-			failures = append(failures, fmt.Sprintf("%s: not one honest knock was sent", e.step))
+			failures = append(failures, fmt.Sprintf("%s: no honest knock was sent", e.step))
 			continue
 		}
 		if atAll, _ := e.survival(knocks(e.step)); atAll < 1 && !overloaded {
-			failures = append(failures, fmt.Sprintf("%s: of %d honest knocks only %.1f %% had an effect, though nothing was overloaded", e.step, e.honest, 100*atAll))
+			failures = append(failures, fmt.Sprintf(
+				"%s: of %d honest knocks only %.1f %% had an effect, although nothing was overloaded",
+				e.step, e.honest, 100*atAll))
 		}
 	}
 	if over*2 > gentle {

@@ -1,4 +1,4 @@
-package opening
+package opentime
 
 import (
 	"context"
@@ -24,16 +24,16 @@ import (
 	"sallyport/verify/wire"
 )
 
-// kind is a type of service, as it is measured.
+// kind is a type of service to measure.
 type kind struct {
 	name     string
 	enforcer func(upstream string) (e access.Enforcer, closes func() error, err error)
 }
 
 var (
-	now   = clock.System()
-	log   = slog.New(slog.DiscardHandler)
-	terms = gate.LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
+	now    = clock.System()
+	log    = slog.New(slog.DiscardHandler)
+	policy = gate.LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 1 << 20}
 )
 
 var kinds = []kind{
@@ -44,17 +44,22 @@ var kinds = []kind{
 		return tcp(gate.NewProxy(relay.TCP{Upstream: upstream}, log)), nil, nil
 	}},
 	{"proxy, UDP", func(upstream string) (access.Enforcer, func() error, error) {
-		return gate.NewUDP(gate.UDPConfig{Listen: "127.0.0.1:7002", PrefixLen6: 128, Clock: now, Log: log, Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 64, Log: log}}), nil, nil
+		return gate.NewUDP(gate.UDPConfig{
+			Listen: "127.0.0.1:7002", PrefixLen6: 128, Clock: now, Log: log,
+			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 64, Log: log},
+		}), nil, nil
 	}},
 	{"firewall", behindFirewall},
 }
 
 func tcp(s gate.Handler) access.Enforcer {
-	return gate.NewTCP(gate.TCPConfig{Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Server: s, Clock: now, Log: log})
+	return gate.NewTCP(gate.TCPConfig{
+		Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Server: s, Clock: now, Log: log,
+	})
 }
 
-// Measure opens each type so many times: when nobody has it open yet, and for
-// one address more. Afterwards nothing of it is left.
+// Measure opens a service of each type a number of times: while it is closed, and
+// for a second address. Afterwards it closes and removes everything.
 func Measure(times int) (all []report.Opening, err error) {
 	for _, k := range kinds {
 		openings, err := k.measure(times)
@@ -79,7 +84,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 	}()
 	first, further := histogram(), histogram()
 	service := gate.NewService(gate.ServiceConfig{
-		Name: k.name, PrefixLen6: 128, Terms: terms, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
+		Name: k.name, PrefixLen6: 128, Terms: policy, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
 	})
 	g, err := gate.NewServices([]*gate.Service{service}, nil)
 	if err != nil {
@@ -88,7 +93,10 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 	client := uint32(0)
 	open := func(h *hdrhistogram.Histogram) error {
 		client++
-		g := sessions.Grant{Identifier: wire.Identifier([]byte("open")), Address: netip.AddrFrom4([4]byte{127, 1, byte(client >> 8), byte(client)})}
+		g := sessions.Grant{
+			Identifier: wire.Identifier([]byte("open")),
+			Address:    netip.AddrFrom4([4]byte{127, 1, byte(client >> 8), byte(client)}),
+		}
 		began := time.Now()
 		if err := service.Open(g); err != nil {
 			return err
@@ -99,7 +107,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 		if err := errors.Join(open(first), open(further)); err != nil {
 			return nil, err
 		}
-		if closes == nil { // the firewall's leases end by themselves, at no cost
+		if closes == nil { // leases of the firewall expire by themselves, at no cost
 			if err := closeAll(g, service); err != nil {
 				return nil, err
 			}
@@ -114,7 +122,8 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 // closeAll revokes all clients of a gate with one service.
 func closeAll(g *gate.Services, s *gate.Service) error {
 	p, err := g.Prepare(gate.Update{
-		Terms: map[access.ServiceID]gate.LeasePolicy{s.ID(): terms}, IsClient: func(wire.Identifier) bool { return false },
+		Terms:    map[access.ServiceID]gate.LeasePolicy{s.ID(): policy},
+		IsClient: func(wire.Identifier) bool { return false },
 	})
 	if err == nil {
 		p.Commit()
@@ -131,11 +140,12 @@ func opening(name string, h *hdrhistogram.Histogram) report.Opening {
 	}}
 }
 
-// behindFirewall is an enforcer whose helper is in this process, behind the same
-// sockets as the server's.
+// behindFirewall returns an enforcer whose helper is in this process. They use
+// the same kinds of sockets as the server does.
 func behindFirewall(string) (access.Enforcer, func() error, error) {
 	id := access.ID("firewall")
-	table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.TCP, Port: 7004}}}, firewall.Owner{}, false, now)
+	ports := []firewall.Port{{Service: id, Protocol: firewall.TCP, Port: 7004}}
+	table, err := firewall.Claim(firewall.Config{Ports: ports}, firewall.Owner{}, false, now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -147,8 +157,9 @@ func behindFirewall(string) (access.Enforcer, func() error, error) {
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
+		services := []helper.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}
 		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
-			Policy: helper.Policy{Services: []helper.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}},
+			Policy: helper.Policy{Services: services},
 			Claim:  helper.Claimed(table), Clock: now, Log: log,
 		})
 		ended <- err
