@@ -19,7 +19,7 @@ func (s *Server) leave(p *plan, why request) (absent int) {
 	if s.reloads.table == nil {
 		return 0
 	}
-	anew, holders := map[wire.Identifier]bool{}, s.gate.Holders()
+	anew, holders := map[wire.Identifier]bool{}, s.gate.ActiveClients()
 	if s.carried != nil {
 		s.carried.holders(holders)
 	}

@@ -202,7 +202,7 @@ func (s *Server) execute(orders []order) []error {
 	for i, o := range orders {
 		all[i] = o.Command
 	}
-	errs := s.gate.DoAll(all)
+	errs := s.gate.ExecuteAll(all)
 	for i, o := range orders {
 		if o.Action == gate.Open && (errs == nil || errs[i] == nil) {
 			s.gate.announce(o.Grant, o.operation, []string{o.service})
