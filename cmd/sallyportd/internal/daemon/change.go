@@ -113,7 +113,7 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 		Restricted: maps.All(c.plan.restricted), Terms: c.plan.leases,
 		IsClient: func(id wire.Identifier) bool { return isClient[id] || kept && ownerless(id) },
 		Gone:     c.plan.gone,
-		Anew:     func(id wire.Identifier) bool { return c.plan.readded[id] },
+		Replaced: func(id wire.Identifier) bool { return c.plan.readded[id] },
 		Waits:    func(id wire.Identifier) bool { return !isClient[id] && s.reloads.missing.has(id) },
 	})
 	if err == nil {

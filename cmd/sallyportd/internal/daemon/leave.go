@@ -19,7 +19,7 @@ func (s *Server) leave(p *plan, why cause) (absent int) {
 	if s.reloads.table == nil {
 		return 0
 	}
-	readded, holders := map[wire.Identifier]bool{}, s.gate.Holders()
+	readded, holders := map[wire.Identifier]bool{}, s.gate.ActiveClients()
 	if s.carried != nil {
 		s.carried.holders(holders)
 	}

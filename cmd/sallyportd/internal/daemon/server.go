@@ -202,7 +202,7 @@ func (s *Server) execute(commands []command) []error {
 	for i, o := range commands {
 		all[i] = o.Command
 	}
-	errs := s.gate.DoAll(all)
+	errs := s.gate.ExecuteAll(all)
 	for i, o := range commands {
 		if o.Action == gate.Open && (errs == nil || errs[i] == nil) {
 			s.gate.announce(o.Grant, o.operation, []string{o.service})

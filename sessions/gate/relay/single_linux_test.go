@@ -11,9 +11,9 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestOneFlowOfASocket: the first of whom the socket allows. A client's port
-// may have another by another socket.
-func TestOneFlowOfASocket(t *testing.T) {
+// TestSingleFlow: the socket carries the first flow of an allowed address. A
+// client's port may have another flow on another socket.
+func TestSingleFlow(t *testing.T) {
 	t.Parallel()
 	u := newUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Idle: time.Minute, Allows: func(netip.Addr) bool { return true }})
 	defer u.Close()
@@ -54,7 +54,7 @@ func TestOneFlowOfASocket(t *testing.T) {
 		t.Errorf("not one flow, of the first: %d began", begun.Load())
 	}
 	heard("an answer by the other socket", first, many)
-	// To cut an address, or to look for those that have flows, leaves it alone.
+	// Cut and Peers ignore the flow.
 	u.Cut(func(netip.Addr, time.Time) bool { return true })
 	heard("an answer after a cut", first, single)
 	if len(u.Peers()) != 0 || u.Flows() != 1 {

@@ -14,10 +14,10 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TestOrdersTogether: whatever orders of different addresses come together, their
-// enforcers have afterwards what they would have had of one after the other, with
-// two calls each.
-func TestOrdersTogether(t *testing.T) {
+// TestCommandsTogether: commands of different addresses that are executed
+// together leave the enforcers in the same state as one after the other, with
+// two calls of each enforcer.
+func TestCommandsTogether(t *testing.T) {
 	type gateOf struct {
 		*Services
 		enforcers map[string]*recorded
@@ -55,11 +55,11 @@ func TestOrdersTogether(t *testing.T) {
 				orders = append(orders, o)
 			}
 			before := all.enforcers["wall"].calls
-			errs := all.DoAll(orders)
+			errs := all.ExecuteAll(orders)
 			if n := all.enforcers["wall"].calls - before; n > 2 {
 				t.Fatalf("%d calls for %d orders", n, len(orders))
 			}
-			// Those that close come first.
+			// Commands that close are executed first.
 			inOrder := slices.Clone(orders)
 			slices.SortStableFunc(inOrder, func(a, b Command) int { return int(b.Action) - int(a.Action) })
 			for _, o := range inOrder {
@@ -77,8 +77,8 @@ func TestOrdersTogether(t *testing.T) {
 	})
 }
 
-// TestOrderThatFailsAmongOthers keeps none of them from being carried out.
-func TestOrderThatFailsAmongOthers(t *testing.T) {
+// TestFailedCommandAmongOthers: a failed command does not prevent the others.
+func TestFailedCommandAmongOthers(t *testing.T) {
 	var web, wall recorded
 	one := serviceOf("web", 128, &web, &wall)
 	s, err := NewServices([]*Service{one}, nil)
@@ -86,13 +86,13 @@ func TestOrderThatFailsAmongOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := func(a string) Command { return Command{Service: one.ID(), Grant: grant("com1", a)} }
-	if errs := s.DoAll([]Command{open("192.0.2.1"), open("192.0.2.2")}); errs != nil {
+	if errs := s.ExecuteAll([]Command{open("192.0.2.1"), open("192.0.2.2")}); errs != nil {
 		t.Fatal(errs)
 	}
 	wall.fail, wall.fails = errors.New("no room"), func(p access.Peer) bool { return p == peer("192.0.2.3") }
 	closing := open("192.0.2.1")
 	closing.Action = Close
-	errs := s.DoAll([]Command{closing, open("192.0.2.3"), open("192.0.2.4"), {Service: one.ID()}})
+	errs := s.ExecuteAll([]Command{closing, open("192.0.2.3"), open("192.0.2.4"), {Service: one.ID()}})
 	if len(errs) != 4 || errs[0] != nil || !errors.Is(errs[1], wall.fail) || errs[2] != nil || errs[3] == nil {
 		t.Errorf("errors %v", errs)
 	}
@@ -102,7 +102,7 @@ func TestOrderThatFailsAmongOthers(t *testing.T) {
 		}
 	}
 	one.close()
-	if errs := s.DoAll([]Command{closing, open("192.0.2.3")}); !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
+	if errs := s.ExecuteAll([]Command{closing, open("192.0.2.3")}); !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
 		t.Errorf("after the end: %v", errs)
 	}
 }

@@ -12,35 +12,35 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// unruly is a socket whose filter cannot be changed for a while.
-type unruly struct {
+// failingFilter is a socket whose filter cannot be changed for a while.
+type failingFilter struct {
 	*net.TCPListener
 	broken *atomic.Bool
 }
 
-var errUnruly = errors.New("no filter")
+var errFilter = errors.New("no filter")
 
-func (u unruly) SyscallConn() (syscall.RawConn, error) {
+func (u failingFilter) SyscallConn() (syscall.RawConn, error) {
 	if u.broken.Load() {
-		return nil, errUnruly
+		return nil, errFilter
 	}
 	return u.TCPListener.SyscallConn()
 }
 
-// TestFilterThatCannotBeChanged: a new peer is not let in, another's lease is
-// made longer all the same, and as long as the filter may let through those that
-// have left there is no socket.
-func TestFilterThatCannotBeChanged(t *testing.T) {
+// TestFilterFails: a new peer is not admitted, the lease of another is extended
+// all the same, and there is no socket while the filter may let removed peers
+// through.
+func TestFilterFails(t *testing.T) {
 	var broken atomic.Bool
 	log := slog.New(slog.DiscardHandler)
 	d := NewTCP(TCPConfig{
 		Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Server: NewWeb(Content{Handler: Pages()}, log), Clock: system, Log: log,
 		ListenFunc: func(network, address string) (net.Listener, error) {
-			l, err := listenScreened(network, address)
+			l, err := listenDenyAll(network, address)
 			if err != nil {
 				return nil, err
 			}
-			return unruly{l.(*net.TCPListener), &broken}, nil
+			return failingFilter{l.(*net.TCPListener), &broken}, nil
 		},
 	})
 	defer d.Close()
@@ -52,12 +52,12 @@ func TestFilterThatCannotBeChanged(t *testing.T) {
 	broken.Store(true)
 	longer := until(time.Hour)
 	errs := d.Apply([]access.Change{{Peer: here, Until: longer}, {Peer: there, Until: longer}})
-	if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], errUnruly) {
+	if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], errFilter) {
 		t.Errorf("errors %v", errs)
 	}
 	d.mu.Lock()
-	if d.listener != nil || d.in.Has(there.Prefix.Addr()) || !d.in.Allows(here.Prefix.Addr(), longer.Add(-time.Second)) {
-		t.Errorf("a socket %v, lets in %v", d.listener, d.in)
+	if d.listener != nil || d.admitted.Has(there.Prefix.Addr()) || !d.admitted.Allows(here.Prefix.Addr(), longer.Add(-time.Second)) {
+		t.Errorf("a socket %v, lets in %v", d.listener, d.admitted)
 	}
 	d.mu.Unlock()
 	broken.Store(false)

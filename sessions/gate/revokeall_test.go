@@ -10,10 +10,10 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TestEndAll: what made leases real is gone. They end as by their own end: a client
-// that is revoked later is cut all the same, and new ones begin.
+// TestEndAll: the enforcer is lost. Leases end as if their time had ended: a
+// client that is revoked later is still cut, and new leases begin.
 func TestEndAll(t *testing.T) {
-	wall := &pretendedWall{in: map[access.Peer]bool{}}
+	wall := &fakeFirewall{in: map[access.Peer]bool{}}
 	service := func(name string, anyone bool) *Service {
 		return NewService(ServiceConfig{
 			Name: name, PrefixLen6: 128, Terms: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8, Anyone: anyone},
@@ -42,7 +42,7 @@ func TestEndAll(t *testing.T) {
 			t.Errorf("still open: %v", wall.in)
 		}
 	}
-	if past := one.leases.Keep(func(wire.Identifier) bool { return false }); len(past) != 2 {
+	if past := one.leases.RevokeExcept(func(wire.Identifier) bool { return false }); len(past) != 2 {
 		t.Errorf("whose connections a revocation cuts: %v", past)
 	}
 }

@@ -9,8 +9,9 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestAnswersLeaveTheWayThatDatagramsCame: on a host with several addresses.
-func TestAnswersLeaveTheWayThatDatagramsCame(t *testing.T) {
+// TestAnswersUsePktInfo: on a host with several addresses, answers leave from
+// the address that the datagram went to.
+func TestAnswersUsePktInfo(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -56,7 +57,7 @@ func TestAnswersLeaveTheWayThatDatagramsCame(t *testing.T) {
 	}
 }
 
-// asks expects the answer from where the question went.
+// asks sends a request, and expects the answer from its destination.
 func asks(c *net.UDPConn, at netip.AddrPort) error {
 	if _, err := c.WriteToUDPAddrPort([]byte("x"), at); err != nil {
 		return err

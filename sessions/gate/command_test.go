@@ -33,7 +33,7 @@ func TestOrderForAFixedTime(t *testing.T) {
 				t.Errorf("open for more than %v", order.For)
 			}
 		}
-		// What is open for longer is not cut short.
+		// A longer lease is not shortened.
 		s.gate.Open(grant("#001", "192.0.2.1"))
 		order.For = time.Second
 		s.gate.Execute(order)
@@ -60,7 +60,7 @@ func TestOrderToClose(t *testing.T) {
 				}
 			}
 			one, two := s.net.dial("192.0.2.1"), s.net.dial("192.0.2.2")
-			// Another client behind the address has a lease of his own.
+			// Another client behind the address has a separate lease.
 			s.gate.Execute(order)
 			if get(one, "/test1.html") != 200 || get(two, "/test1.html") != 200 {
 				t.Error("somebody else's lease was ended")
@@ -70,13 +70,13 @@ func TestOrderToClose(t *testing.T) {
 			if got := get(one, "/test1.html"); (got == 200) == cut {
 				t.Errorf("cut %v: %d", cut, got)
 			}
-			if anew := s.net.dial("192.0.2.1"); get(anew, "/test1.html") != 0 {
+			if newSocket := s.net.dial("192.0.2.1"); get(newSocket, "/test1.html") != 0 {
 				t.Error("closed, and a new connection was served")
 			}
 			if got := get(two, "/test1.html"); got != 200 {
 				t.Errorf("another address: %d", got)
 			}
-			// What lives on ends when the client is revoked.
+			// A continuing connection ends when the client is revoked.
 			s.gate.update(t, terms, func(id wire.Identifier) bool { return id != client(1) })
 			if got := get(one, "/test1.html"); got != 0 {
 				t.Errorf("revoked: %d", got)
@@ -87,7 +87,7 @@ func TestOrderToClose(t *testing.T) {
 
 func TestOrdersAreForWhatOneMay(t *testing.T) {
 	var web, ssh recorded
-	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, only(map[wire.Identifier][]string{client(1): {"ssh"}}))
+	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, restrict(map[wire.Identifier][]string{client(1): {"ssh"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestOrdersAreForWhatOneMay(t *testing.T) {
 	if len(web.open) != 1 || len(ssh.open) != 1 {
 		t.Errorf("something else is open: web %v, ssh %v", web.open, ssh.open)
 	}
-	// An operation that is no more keeps nothing open.
+	// A removed operation keeps no lease.
 	s.update(t, nil, func(id wire.Identifier) bool { return id == client(1) }, nil)
 	if len(web.open) != 0 || len(ssh.open) != 1 {
 		t.Errorf("after an operation is gone: web %v, ssh %v", web.open, ssh.open)
