@@ -43,7 +43,7 @@ func (t *Table) begin(k *exchange.Kind, p packet) Outcome {
 	if own == nil {
 		return NoSlot
 	}
-	own.Copy(&t.scratch)
+	own.CopyFrom(&t.scratch)
 	return t.settle(own, shared, k, p)
 }
 
@@ -115,10 +115,10 @@ func (t *Table) share(k *exchange.Kind, p packet) *slot {
 	if from == nil {
 		return nil
 	}
-	t.spare.Copy(&from.Responder)
+	t.spare.CopyFrom(&from.Responder)
 	s := t.acquire(k, p, anyPort, nil)
 	if s != nil {
-		s.Copy(&t.spare)
+		s.CopyFrom(&t.spare)
 		s.touched = p.now
 	}
 	return s

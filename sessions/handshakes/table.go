@@ -195,11 +195,11 @@ func (t *Table) respond(s *slot, p packet) Outcome {
 		return Refused
 	}
 	s.touch(before, p.now)
-	if s.State() != exchange.Granted {
+	if s.State() != exchange.Verified {
 		return Accepted
 	}
-	t.reserve.proved(s.Granted().Operation(), p)
-	t.cfg.Grant(s.Granted(), p.source.Addr())
+	t.reserve.proved(s.Proof().Operation(), p)
+	t.cfg.Grant(s.Proof(), p.source.Addr())
 	s.Reset()
 	return Verified
 }
