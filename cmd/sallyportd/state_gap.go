@@ -12,12 +12,12 @@ import (
 // does, and what the file tells of this host's clock.
 func gapWarnings(c state.Contents, now time.Time) (warnings []string) {
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	if c.Gap.Doubt > 0 {
-		warn("the record may lack nonces: a start refuses knocks stamped up to %s after it, until a server has run for that long", c.Gap.Doubt)
+	if c.Gap.NotBeforeMargin > 0 {
+		warn("the record may lack nonces: a start refuses knocks stamped up to %s after it, until a server has run for that long", c.Gap.NotBeforeMargin)
 	}
-	if c.Gap.Lost.After(now) {
+	if c.Gap.LostUntil.After(now) {
 		warn("the record lacks nonces: knocks stamped up to %s are refused, and this host's clock shows %s; if a client was let in whose clock was wrong, stop the server, and \"sallyportd state reset\" makes that a minute after the next start",
-			stamp(c.Gap.Lost), stamp(now))
+			stamp(c.Gap.LostUntil), stamp(now))
 	}
 	var newest time.Time
 	for _, e := range c.Entries {

@@ -18,9 +18,9 @@ func TestGapWarnings(t *testing.T) {
 	}{
 		{state.Contents{}, nil},
 		{state.Contents{Gap: state.Gap{Fresh: true}}, nil},
-		{state.Contents{Gap: state.Gap{Doubt: time.Minute}}, []string{"up to 1m0s after it"}},
-		{state.Contents{Gap: state.Gap{Lost: now}}, nil},
-		{state.Contents{Gap: state.Gap{Lost: now.Add(time.Hour)}}, []string{"up to 2027-01-15T09:00:00Z are refused"}},
+		{state.Contents{Gap: state.Gap{NotBeforeMargin: time.Minute}}, []string{"up to 1m0s after it"}},
+		{state.Contents{Gap: state.Gap{LostUntil: now}}, nil},
+		{state.Contents{Gap: state.Gap{LostUntil: now.Add(time.Hour)}}, []string{"up to 2027-01-15T09:00:00Z are refused"}},
 		{state.Contents{Entries: []sessions.Entry{{Stamp: at(time.Minute)}}}, nil},
 		{state.Contents{Entries: []sessions.Entry{{Stamp: at(61 * time.Second)}, {Stamp: at(0)}}}, []string{"stamped 2027-01-15T08:01:01Z"}},
 	} {

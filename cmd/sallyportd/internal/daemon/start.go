@@ -24,16 +24,16 @@ type start struct {
 }
 
 func (s *start) of(wall func() time.Time) *sessions.Start {
-	return &sessions.Start{Wall: wall, Fresh: s.gap.Fresh, Doubt: s.gap.Doubt, Lost: s.gap.Lost}
+	return &sessions.Start{Wall: wall, Fresh: s.gap.Fresh, NotBeforeMargin: s.gap.NotBeforeMargin, LostUntil: s.gap.LostUntil}
 }
 
 // tell logs what the start refuses beyond what each does.
 func (s *start) tell(now time.Time, log *slog.Logger) {
-	if s.gap.Doubt > 0 {
-		log.Warn("nonce record incomplete; rejecting knocks stamped up to the start and some time later", "later", s.gap.Doubt)
+	if s.gap.NotBeforeMargin > 0 {
+		log.Warn("nonce record incomplete; rejecting knocks stamped up to the start and some time later", "later", s.gap.NotBeforeMargin)
 	}
-	if s.gap.Lost.After(now) {
-		log.Warn("nonce record incomplete; rejecting knocks stamped up to a client's clock", "stamped_until", s.gap.Lost.UTC().Format(time.RFC3339), "now", now.UTC().Format(time.RFC3339))
+	if s.gap.LostUntil.After(now) {
+		log.Warn("nonce record incomplete; rejecting knocks stamped up to a client's clock", "stamped_until", s.gap.LostUntil.UTC().Format(time.RFC3339), "now", now.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -161,14 +161,14 @@ func (w *startWatch) look(s *Server) {
 	}
 	refused := s.sessions.Stats()[sessions.BeforeStart]
 	if n := refused - w.refused; n > 0 {
-		until := s.start.gap.Lost
+		until := s.start.gap.LostUntil
 		if since := s.start.since(); !since.IsZero() {
 			if t := time.Unix(sessions.Threshold(wall, boot, since), 0); t.After(until) {
 				until = t
 			}
 		}
 		s.env.Log.Warn("knocks refused that were stamped before the start, or before their client was added, or while knocks were lost; are the clocks right?",
-			"refused", n, "stamped_until", until.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339), "doubt", s.start.gap.Doubt, "clock_synchronised", client.ClockState() != client.ClockUnsynchronised)
+			"refused", n, "stamped_until", until.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339), "doubt", s.start.gap.NotBeforeMargin, "clock_synchronised", client.ClockState() != client.ClockUnsynchronised)
 	}
 	w.refused = refused
 }
