@@ -37,6 +37,9 @@ func TestReasons(t *testing.T) {
 		change(&k)
 		return verifytest.Sign(t, k)
 	}
+	at := func(timestamp int64) []byte {
+		return knock(func(k *wire.Knock) { k.Timestamp = uint32(timestamp) })
+	}
 	same := func(*wire.Knock) {}
 	for _, row := range []struct {
 		name     string
@@ -57,10 +60,10 @@ func TestReasons(t *testing.T) {
 		{"a port of no minute", knock(same), nil, now, verify.Sequence},
 		{"the minute before", knock(same), []schedule.Place{{Minute: minute - 1, Index: 1}}, now, verify.Minute},
 		{"the minute after", knock(same), []schedule.Place{{Minute: minute + 1, Index: 1}}, now, verify.Minute},
-		{"3 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 3) }), places, now, verify.Minute},
-		{"2 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 2) }), places, now, verify.Authentic},
-		{"2 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 61) }), places, now, verify.Authentic},
-		{"3 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 62) }), places, now, verify.Minute},
+		{"3 s before its minute", at(start - 3), places, now, verify.Minute},
+		{"2 s before its minute", at(start - 2), places, now, verify.Authentic},
+		{"2 s after its minute", at(start + 61), places, now, verify.Authentic},
+		{"3 s after its minute", at(start + 62), places, now, verify.Minute},
 		{"as old as may be", knock(same), places, now + 60, verify.Authentic},
 		{"too old", knock(same), places, now + 61, verify.ClockSkew},
 		{"as new as may be", knock(same), places, now - 60, verify.Authentic},
@@ -203,7 +206,9 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 	v := verifier(t)
 	places := []schedule.Place{{Minute: minute, Index: 1}}
 	badMAC := verifytest.SignUnder(t, good(), []byte("another"))
-	for name, d := range map[string][]byte{"good": verifytest.Sign(t, good()), "bad MAC": badMAC, "junk": make([]byte, 48), "short": nil} {
+	for name, d := range map[string][]byte{
+		"good": verifytest.Sign(t, good()), "bad MAC": badMAC, "junk": make([]byte, 48), "short": nil,
+	} {
 		if n := testing.AllocsPerRun(100, func() { v.Verify(d, places, start+30) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}

@@ -67,7 +67,7 @@ func (s server) receive(codec *challenge.Codec) (message []byte, k knocker, err 
 		}
 		received++
 		k = knocker{from, binary.BigEndian.Uint16(packet[udpSource:]), binary.BigEndian.Uint16(packet[udpDestination:])}
-		switch d.Take(k.to, time.Now()) {
+		switch d.Add(k.to, time.Now()) {
 		case challenge.Complete:
 			return d.AppendMessage(nil), k, nil
 		case challenge.Impossible:

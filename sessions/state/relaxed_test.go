@@ -42,7 +42,7 @@ func TestRelaxed(t *testing.T) {
 		closeStore(t, s)
 
 		// The first stamp was beyond what was reserved, so it was not late.
-		lost := Gap{Lost: time.Unix(1_800_000_012+reserveAhead, 0)}
+		lost := Gap{LostUntil: time.Unix(1_800_000_012+reserveAhead, 0)}
 		for name, row := range map[string]struct {
 			cfg  Config
 			mark uint32
@@ -106,7 +106,7 @@ func TestWhatIsLostWasReserved(t *testing.T) {
 				t.Fatal(err)
 			}
 			for mark, g := range grants {
-				if (!c[0].Used || uint32(mark) > c[0].HighestNonce) && time.Unix(int64(g.stamp), 0).After(s.Gap().Lost) {
+				if (!c[0].Used || uint32(mark) > c[0].HighestNonce) && time.Unix(int64(g.stamp), 0).After(s.Gap().LostUntil) {
 					fault = fmt.Sprintf("nonce %d, stamped %d, is lost; %+v", mark, g.stamp, s.Gap())
 				}
 			}

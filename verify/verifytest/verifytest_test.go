@@ -25,7 +25,8 @@ func TestKnocksAreAuthentic(t *testing.T) {
 // and an invalid one reaches the parser.
 func TestForgedIsAsItStands(t *testing.T) {
 	k := wire.Knock{Sequence: 1, Maximum: 2, Identifier: verifytest.ID("com1"), Timestamp: 60, Nonce: 8}
-	if signed := k.Sign(verifytest.Secret(k.Identifier)); !bytes.Equal(verifytest.Forge(signed), verifytest.Sign(t, k)) {
+	signed := k.Sign(verifytest.Secret(k.Identifier))
+	if !bytes.Equal(verifytest.Forge(signed), verifytest.Sign(t, k)) {
 		t.Error("a valid knock has other bytes")
 	}
 	k.Sequence = 3

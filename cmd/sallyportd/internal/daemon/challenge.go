@@ -60,7 +60,7 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
-		Grant: func(g exchange.Proof, from netip.Addr) {
+		OnProof: func(g exchange.Proof, from netip.Addr) {
 			if o, ok := c.operations.Load().byID[g.Operation().ID()]; ok {
 				c.proofs.put(o, proof{g, from})
 			}
@@ -143,7 +143,7 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 func (c *challenger) Take(packets []capture.Packet) {
 	now := c.now()
 	for _, p := range packets {
-		c.table.Take(p.Source, p.Destination, now)
+		c.table.Receive(p.Source, p.Destination, now)
 	}
 }
 

@@ -77,7 +77,7 @@ func receiverCounters(in ingest.Stats) counters {
 	return append(t, counter{"port_failures", in.Failures})
 }
 
-func sessionCounters(outcomes [sessions.Outcomes]uint64) (t counters) {
+func sessionCounters(outcomes [sessions.NumOutcomes]uint64) (t counters) {
 	for o, n := range outcomes {
 		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
 	}
@@ -100,7 +100,7 @@ func (p *proofs) counters() counters {
 	}
 }
 
-func exchangeCounters(outcomes [handshakes.Outcomes]uint64) (t counters) {
+func exchangeCounters(outcomes [handshakes.NumOutcomes]uint64) (t counters) {
 	for o, n := range outcomes {
 		t = append(t, counter{"exchange_" + handshakes.Outcome(o).String(), n})
 	}

@@ -150,7 +150,7 @@ func TestNothingOpens(t *testing.T) {
 
 	type counts struct {
 		reasons  [verify.NumReasons]uint64
-		outcomes [sessions.Outcomes]uint64
+		outcomes [sessions.NumOutcomes]uint64
 	}
 	count := func() counts { return counts{w.server.ingest.Stats().Reasons, w.server.sessions.Stats()} }
 	for _, row := range []struct {

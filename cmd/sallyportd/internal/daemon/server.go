@@ -223,7 +223,7 @@ func (s *Server) warnUnusable(p plan) {
 func (s *Server) Ready() <-chan struct{} { return s.start.ready }
 
 // Sessions returns how many knocks had which outcome.
-func (s *Server) Sessions() [sessions.Outcomes]uint64 { return s.sessions.Stats() }
+func (s *Server) Sessions() [sessions.NumOutcomes]uint64 { return s.sessions.Stats() }
 
 // logServing logs the settings in force.
 func (s *Server) logServing() {

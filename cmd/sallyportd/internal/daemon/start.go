@@ -24,17 +24,17 @@ type start struct {
 }
 
 func (s *start) of(wall func() time.Time) *sessions.Start {
-	return &sessions.Start{Wall: wall, Fresh: s.gap.Fresh, Doubt: s.gap.Doubt, Lost: s.gap.Lost}
+	return &sessions.Start{Wall: wall, Fresh: s.gap.Fresh, NotBeforeMargin: s.gap.NotBeforeMargin, LostUntil: s.gap.LostUntil}
 }
 
 // logGap warns of knocks that this start rejects beyond those that each start
 // rejects.
 func (s *start) logGap(now time.Time, log *slog.Logger) {
-	if s.gap.Doubt > 0 {
-		log.Warn("nonce record incomplete; rejecting older knocks", "margin", s.gap.Doubt)
+	if s.gap.NotBeforeMargin > 0 {
+		log.Warn("nonce record incomplete; rejecting older knocks", "margin", s.gap.NotBeforeMargin)
 	}
-	if s.gap.Lost.After(now) {
-		log.Warn("nonce record incomplete; rejecting older knocks", "stamped_until", s.gap.Lost.UTC().Format(time.RFC3339), "now", now.UTC().Format(time.RFC3339))
+	if s.gap.LostUntil.After(now) {
+		log.Warn("nonce record incomplete; rejecting older knocks", "stamped_until", s.gap.LostUntil.UTC().Format(time.RFC3339), "now", now.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -163,14 +163,14 @@ func (w *startWatch) check(s *Server) {
 	}
 	refused := s.sessions.Stats()[sessions.BeforeStart]
 	if n := refused - w.refused; n > 0 {
-		until := s.start.gap.Lost
+		until := s.start.gap.LostUntil
 		if since := s.start.since(); !since.IsZero() {
 			if t := time.Unix(sessions.Threshold(wall, boot, since), 0); t.After(until) {
 				until = t
 			}
 		}
 		s.env.Log.Warn("rejected knocks with old timestamps",
-			"refused", n, "stamped_until", until.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339), "margin", s.start.gap.Doubt,
+			"refused", n, "stamped_until", until.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339), "margin", s.start.gap.NotBeforeMargin,
 			"clock_synchronised", client.ClockState() != client.ClockUnsynchronised, "hint", "check the clocks of the server and of its clients")
 	}
 	w.refused = refused

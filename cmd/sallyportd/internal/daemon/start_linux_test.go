@@ -127,7 +127,7 @@ func TestLostStamps(t *testing.T) {
 		})
 		set.keys = "durability = \"relaxed\""
 	})
-	lost := int(w.server.start.gap.Lost.Sub(w.clock.base) / time.Second)
+	lost := int(w.server.start.gap.LostUntil.Sub(w.clock.base) / time.Second)
 	if lost < 70 || lost > 140 {
 		t.Fatalf("lost until second %d", lost)
 	}
