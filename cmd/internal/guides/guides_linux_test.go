@@ -129,7 +129,7 @@ func (r *run) block(b block) {
 	case "append":
 		err = s.appendTo(s.path(b.mark.of), r.ids.replace(b.text))
 	case "docker", "systemd":
-		err = namedIn("container/test", b.mark.of)
+		err = inContainerTest(b.mark.action, b.mark.of)
 		r.elsewhere += len(b.commands)
 	case "gate":
 		for _, c := range b.commands {
@@ -199,18 +199,17 @@ func (r *run) check(at string, b block) {
 	}
 }
 
-// namedIn reports whether a script has a step of a name.
-func namedIn(script, name string) error {
-	text, err := os.ReadFile(filepath.Join(root, script))
+// inContainerTest reports whether container/test runs the blocks of a kind and
+// a name.
+func inContainerTest(kind, name string) error {
+	text, err := os.ReadFile(filepath.Join(root, "container/test"))
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(text)) {
-		if !strings.HasPrefix(strings.TrimSpace(line), "#") && regexp.MustCompile(`(?:^|[\s"'])`+regexp.QuoteMeta(name)+`(?:[\s"')]|$)`).MatchString(line) {
-			return nil
-		}
+	if !regexp.MustCompile(`(?m)^[^#\n]*\bguide ` + kind + " " + regexp.QuoteMeta(name) + `(?:\s|$)`).Match(text) {
+		return fmt.Errorf("container/test does not run %s %s", kind, name)
 	}
-	return fmt.Errorf("%s has no step %s", script, name)
+	return nil
 }
 
 // inGate reports whether the gate, or the full run, has a step in which a

@@ -22,11 +22,10 @@ var (
 )
 
 // identifiers are the ones that guides show, and those that stand in their
-// place here. A new one is known by its form: four characters after the word
-// "client".
+// place here.
 type identifiers map[string]string
 
-var identifier = regexp.MustCompile(`\b[Cc]lient[= ]([0-9A-Za-z]{4})\b`)
+var word = regexp.MustCompile(`\b[0-9A-Za-z]{4}\b`)
 
 // replace puts the identifiers of this run in the place of those shown.
 func (ids identifiers) replace(text string) string {
@@ -47,9 +46,9 @@ func (ids identifiers) match(shown []string, output string) bool {
 			continue
 		}
 		names := map[string]bool{}
-		for _, m := range identifier.FindAllStringSubmatch(line, -1) {
-			if ids[m[1]] == "" && isRandom(m[1]) {
-				names[m[1]] = true
+		for _, w := range word.FindAllString(line, -1) {
+			if ids[w] == "" && looksRandom(w) {
+				names[w] = true
 			}
 		}
 		// An identifier stands alone between words: split the line there.
@@ -84,11 +83,12 @@ func (ids identifiers) match(shown []string, output string) bool {
 	return true
 }
 
-// isRandom reports whether a word looks like an identifier that the server
-// drew, and not like a word.
-func isRandom(word string) bool {
-	lower := strings.ToLower(word)
-	return strings.ContainsAny(word, "0123456789") || lower[1:] != word[1:]
+// looksRandom reports whether a word of four characters looks like an
+// identifier that the server drew: it has a small letter, and a digit or a
+// capital inside.
+func looksRandom(word string) bool {
+	return word != strings.ToUpper(word) && (strings.ContainsAny(word, "0123456789") || word[1:] != strings.ToLower(word[1:])) &&
+		!isDuration.MatchString(word)
 }
 
 // tolerant is a pattern for a piece of shown output.

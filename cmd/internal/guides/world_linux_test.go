@@ -27,7 +27,7 @@ type world struct {
 type needs struct {
 	programs bool // both programs are installed
 	ssh      bool // a real sshd on the server, to which root at the client has a key
-	gate     bool // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml
+	gate     bool // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml, and new.toml of the same client
 }
 
 const (
@@ -91,7 +91,6 @@ func newWorld(t *testing.T, n needs) *world {
 	}
 	if n.programs {
 		w.server.must("go build -o /usr/local/bin/ ./cmd/sallyport ./cmd/sallyportd")
-		w.server.must("cd")
 	}
 	if n.ssh {
 		w.sshd(path)
@@ -162,7 +161,8 @@ func (w *world) gate() {
 	w.t.Helper()
 	w.server.must("sallyportd init gate --server " + serverName)
 	w.server.must("sallyportd client add -c gate/sallyportd.toml --out alice.toml")
-	w.server.must("cp alice.toml '" + w.client.home + "/'")
+	w.server.must("sallyportd client profile $(sed -n \"s/^identifier = .\\(.*\\).$/\\1/p\" alice.toml) -c gate/sallyportd.toml --out new.toml")
+	w.server.must("cp alice.toml new.toml '" + w.client.home + "/'")
 	serves := func(out string) bool { return strings.Contains(out, "msg=serving ") }
 	if err := w.server.runOn("sallyportd serve -c gate/sallyportd.toml", serves); err != nil {
 		w.t.Fatalf("the server: %v", err)
