@@ -38,17 +38,18 @@
 //
 // The commands of a guide run in their order, in one session for each host, in
 // which "cd" and "export" last. The programs are those of this checkout. Each
-// command must exit with 0. If the shown output ends with the line "…", the
-// command runs on: the test waits for the shown lines, goes on, and ends the
-// command with SIGTERM when the guide ends. It must then exit with 0, or by the
-// signal.
+// command must exit with 0. "sallyportd serve", "watch", "firewall hold" and
+// "demo --stay" run on: the test waits for the shown lines, goes on, and ends
+// the command with SIGTERM when the guide ends. It must then exit with 0, or by
+// the signal.
 //
 // # Output
 //
 // If a guide shows output, all of it must match. A line "…" stands for any
-// number of lines. Numbers, times, durations and identifiers that look random
-// match others of their kind. The identifier that a guide shows for the first
-// time stands for the one that the test sees there, in later commands too.
+// number of lines, and "…" in a line for any text. Numbers, times, durations and
+// random identifiers (such as k7Qx) match others of their kind. The identifier
+// that a guide shows for the first time stands for the one that the test sees
+// there, in later commands too. /home/alice is the client's home.
 //
 // # Hosts
 //

@@ -50,6 +50,7 @@ var (
 	fence       = regexp.MustCompile("^```(.*)$")
 	placeholder = regexp.MustCompile(`\.\.\.(?:[^/]|$)|…|<[a-zA-Z][^<>]*>`)
 	goPattern   = regexp.MustCompile(`\./\.\.\.`)
+	runsOn      = regexp.MustCompile(`\bsallyportd (?:serve|watch|firewall hold|demo --stay)\b`)
 )
 
 // parse reads a guide.
@@ -142,7 +143,7 @@ func (b *block) readConsole(lines []string) error {
 			last.output = append(last.output, lines[i])
 			continue
 		}
-		c := command{line: b.line + 1 + i, text: text}
+		c := command{line: b.line + 1 + i, text: text, runsOn: runsOn.MatchString(text)}
 		for strings.HasSuffix(c.text, `\`) && i+1 < len(lines) {
 			i++
 			c.text += "\n" + lines[i]
@@ -154,10 +155,6 @@ func (b *block) readConsole(lines []string) error {
 	}
 	if len(b.commands) == 0 {
 		return fmt.Errorf("a console without a command")
-	}
-	for i := range b.commands {
-		c := &b.commands[i]
-		c.runsOn = len(c.output) > 0 && c.output[len(c.output)-1] == "…"
 	}
 	return nil
 }

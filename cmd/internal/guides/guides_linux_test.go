@@ -162,6 +162,7 @@ func (r *run) command(s *session, c command) {
 	}
 	r.here++
 	if c.runsOn {
+		shown = append(shown, "…")
 		if err := s.runOn(text, func(out string) bool { return r.ids.match(shown, out) }); err != nil {
 			r.t.Fatalf("%s: want the output\n%s\nThe command %v", at, strings.Join(c.output, "\n"), err)
 		}
@@ -185,8 +186,13 @@ func (r *run) check(at string, b block) {
 	}
 	dir := r.t.TempDir()
 	r.server.must(fmt.Sprintf("sallyportd init '%s/gate' --server %s", dir, serverName))
-	r.server.must(fmt.Sprintf("sallyportd client add com1 -c '%s/gate/sallyportd.toml' --out /dev/null", dir))
+	r.server.must(fmt.Sprintf("sallyportd client add com1 -c '%[1]s/gate/sallyportd.toml' --out '%[1]s/com1.toml'", dir))
 	text := b.text
+	for _, m := range regexp.MustCompile(`(?m)^service = "([^"]*)"`).FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(text, fmt.Sprintf("name = %q", m[1])) {
+			text += fmt.Sprintf("[[service]]\nname = %q\ntype = \"web\"\nlisten = \":8443\"\n", m[1])
+		}
+	}
 	if !strings.Contains(text, "version =") {
 		text = "version = 1\nports = 3\nport_secret_file = \"port_secret\"\nclients = \"clients.txt\"\n" + text
 	}

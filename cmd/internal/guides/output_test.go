@@ -11,7 +11,7 @@ var (
 		`|\b(?:[0-9a-f]{2}){8,}\b` + // hexadecimal
 		`|(?:\d+(?:\.\d+)?(?:h|ms|m|s|µs)\b)+|(?:\d+(?:\.\d+)?(?:h|ms|m|s|µs))+` + // a duration
 		`|\d+(?:\.\d+)*` + // a number, an address
-		`| +`)
+		`| +|…`)
 	timePattern     = `\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z| ?[+-]\d\d:?\d\d)?`
 	hexPattern      = `[0-9a-f]{16,}`
 	durationPattern = `(?:\d+(?:\.\d+)?(?:h|ms|m|s|µs))+`
@@ -104,6 +104,8 @@ func tolerant(text string) string {
 		switch t := text[loc[0]:loc[1]]; {
 		case t[0] == ' ':
 			b.WriteString(" +")
+		case t == "…":
+			b.WriteString(`[^\n]*`)
 		case isTime.MatchString(t):
 			b.WriteString(timePattern)
 		case isNumber.MatchString(t):
