@@ -153,11 +153,11 @@ func TestLogRules(t *testing.T) {
 // of the table is a counter.
 func TestCountersAreDocumented(t *testing.T) {
 	all := receiverCounters(ingest.Stats{Tiers: []ingest.TierCounts{{Name: "socket_filter", Counted: true}}})
-	all = append(all, sessionCounters([sessions.Outcomes]uint64{})...)
+	all = append(all, sessionCounters([sessions.NumOutcomes]uint64{})...)
 	all = append(all, processCounters(0, 0)...)
 	all = append(all, captureCounters(capture.Stats{})...)
 	all = append(all, new(proofs).counters()...)
-	all = append(all, exchangeCounters([handshakes.Outcomes]uint64{})...)
+	all = append(all, exchangeCounters([handshakes.NumOutcomes]uint64{})...)
 	known := documented(t, moduleRoot(t), "### Counters")
 	for _, c := range all {
 		if !known[c.name] {
