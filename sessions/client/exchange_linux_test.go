@@ -64,7 +64,7 @@ func newTestServer(t *testing.T, o *exchange.Operation, mangle func(n int, paylo
 			}
 			return nil
 		},
-		Grant: func(grant exchange.Proof, _ netip.Addr) {
+		OnProof: func(grant exchange.Proof, _ netip.Addr) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			g.granted = append(g.granted, grant)
@@ -129,7 +129,7 @@ func (g *testServer) Take(packets []capture.Packet) {
 		if k.Destination.Port() >= above.Base {
 			g.responses.Add(1)
 		}
-		g.table.Take(k.Source, k.Destination, time.Now())
+		g.table.Receive(k.Source, k.Destination, time.Now())
 	}
 }
 

@@ -36,7 +36,7 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	}
 	if ch.Sockets {
 		// Two sockets cannot be bound to one port; a capture leaves ports free.
-		ch.Plan.Taken = &challenge.Ports{First: schedule.MinPort, Last: schedule.MaxPort}
+		ch.Plan.Reserved = &challenge.Ports{First: schedule.MinPort, Last: schedule.MaxPort}
 	}
 	if err := in.publicAddresses(f, ch); err != nil {
 		return err
