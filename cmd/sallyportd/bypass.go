@@ -20,9 +20,9 @@ func warnBypass(cfg *config.Config, host config.Host, env cli.Env) {
 	log, _, stop := openLog(env)
 	defer stop()
 	for _, rule := range rules {
-		log.Warn("rules of other programs bypass the firewall table or a service", "rule", rule)
+		log.Warn("rule of another program bypasses the guard", "rule", rule)
 	}
 	if err != nil {
-		log.Warn("cannot read the rules of other programs; packets may bypass the firewall table", "error", err)
+		log.Warn("failed to read rules of other programs", "error", err)
 	}
 }

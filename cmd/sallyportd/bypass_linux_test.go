@@ -63,7 +63,7 @@ func TestServeWarnsOfBypass(t *testing.T) {
 	if !strings.Contains(all, "msg=serving") {
 		t.Fatalf("the server does not serve:\n%s", all)
 	}
-	if n := strings.Count(all, "bypass the firewall table or a service"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
+	if n := strings.Count(all, "bypasses the guard"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
 		t.Errorf("logged %d times:\n%s", n, all)
 	}
 }

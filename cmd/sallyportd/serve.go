@@ -104,7 +104,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 func newServer(
 	ctx context.Context, path string, resumed privilege.Resumed, env daemon.Env,
 ) (_ *daemon.Server, loaded clients.State, err error) {
-	defer daemon.Sparingly()()
+	defer daemon.LowMemoryGC()()
 	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
@@ -147,16 +147,16 @@ func newServer(
 	file.List = nil
 	if !file.Whole {
 		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}
-		env.Log.Warn("the clients file may be incomplete; accepted at the start", "error", unfinished, "hint", unfinished.Hint())
+		env.Log.Warn("clients file may be incomplete; using it as it is", "error", unfinished, "hint", unfinished.Hint())
 	}
 	if os.Geteuid() == 0 {
-		env.Log.Warn("running as root, without its privileges; can still change the files of root", "hint", "set \"user\" in the configuration")
+		env.Log.Warn("running as root without capabilities", "hint", "set \"user\" in the configuration: root can change files that root owns")
 	}
 	if err := checkServices(cfg, env.Log); err != nil {
 		return nil, loaded, err
 	}
 	if len(list) == 0 {
-		env.Log.Warn("the clients file names no client; all knocks will be rejected")
+		env.Log.Warn("clients file names no client", "hint", "add one: sallyportd client add")
 	}
 	env.State = lock
 	s, err := daemon.New(ctx, cfg, list, holder, env)
@@ -178,7 +178,7 @@ func checkServices(cfg *config.Config, log *slog.Logger) error {
 			continue // an earlier server may be stopping; Run reports it if not
 		}
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			log.Warn("the host does not have the address of a service yet", "service", s.Name, "listen", s.Listen)
+			log.Warn("service address not available yet", "service", s.Name, "listen", s.Listen)
 			continue
 		}
 		if err != nil {

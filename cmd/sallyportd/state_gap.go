@@ -12,14 +12,14 @@ import (
 // start does, and if the record shows that this host's clock is wrong.
 func gapFindings(c state.Contents, env cli.Env) (found []finding) {
 	now := env.Now()
-	if c.Gap.Doubt > 0 {
+	if c.Gap.NotBeforeMargin > 0 {
 		found = append(found, warn("nonce-record-gap", "",
-			"the record may lack nonces: the next start rejects knocks stamped up to %s after it, until a server has run for that long", c.Gap.Doubt))
+			"the record may lack nonces: the next start rejects knocks stamped up to %s after it, until a server has run for that long", c.Gap.NotBeforeMargin))
 	}
-	if c.Gap.Lost.After(now) {
+	if c.Gap.LostUntil.After(now) {
 		found = append(found, warn("nonce-record-gap",
 			"if the server accepted a client whose clock was wrong: stop the server, and run \"sallyportd state reset\"; the time is then a minute after the next start",
-			"the record lacks nonces: the server rejects knocks stamped up to %s, and this host's clock shows %s", env.Time(c.Gap.Lost), env.Time(now)))
+			"the record lacks nonces: the server rejects knocks stamped up to %s, and this host's clock shows %s", env.Time(c.Gap.LostUntil), env.Time(now)))
 	}
 	var newest time.Time
 	for _, e := range c.Entries {

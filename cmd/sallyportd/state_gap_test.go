@@ -18,9 +18,9 @@ func TestGapFindings(t *testing.T) {
 	}{
 		{state.Contents{}, nil},
 		{state.Contents{Gap: state.Gap{Fresh: true}}, nil},
-		{state.Contents{Gap: state.Gap{Doubt: time.Minute}}, []string{"up to 1m0s after it"}},
-		{state.Contents{Gap: state.Gap{Lost: now}}, nil},
-		{state.Contents{Gap: state.Gap{Lost: now.Add(time.Hour)}}, []string{"rejects knocks stamped up to 2027-01-15 09:00:00 +00:00"}},
+		{state.Contents{Gap: state.Gap{NotBeforeMargin: time.Minute}}, []string{"up to 1m0s after it"}},
+		{state.Contents{Gap: state.Gap{LostUntil: now}}, nil},
+		{state.Contents{Gap: state.Gap{LostUntil: now.Add(time.Hour)}}, []string{"rejects knocks stamped up to 2027-01-15 09:00:00 +00:00"}},
 		{state.Contents{Entries: []sessions.Entry{{Stamp: at(time.Minute)}}}, nil},
 		{state.Contents{Entries: []sessions.Entry{{Stamp: at(61 * time.Second)}, {Stamp: at(0)}}}, []string{"stamped 2027-01-15 08:01:01 +00:00"}},
 	} {

@@ -24,7 +24,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -246,11 +245,3 @@ func Misuse(err error) error { return hint.Misuse(err) }
 
 // WithHint is hint.With.
 func WithHint(err error, text string) error { return hint.With(err, text) }
-
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
-}
