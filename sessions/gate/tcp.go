@@ -244,7 +244,7 @@ func (t *TCP) closeSocket() {
 	if t.port == nil {
 		return
 	}
-	if err := t.port.Hide(); err != nil {
+	if err := t.port.StopListening(); err != nil {
 		// The port may still listen: release it, and bind it again.
 		t.cfg.Log.Error("service port not kept while closed", "at", t.cfg.Listen, "error", err)
 		t.releasePort()

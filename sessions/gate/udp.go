@@ -107,7 +107,7 @@ func (u *UDP) rebindNow() error {
 	if u.port == nil {
 		return nil
 	}
-	return u.port.Follow()
+	return u.port.UpdateAddresses()
 }
 
 // Update changes the upstream for new flows.
@@ -268,7 +268,7 @@ func (u *UDP) closeSocket() {
 	if u.conn != nil {
 		u.timer.Stop()
 		u.relay.Cut(func(netip.Addr, time.Time) bool { return true })
-		u.port.Hide()
+		u.port.StopListening()
 		u.conn = nil
 	}
 }
