@@ -97,10 +97,12 @@ func TestOrdersAreForWhatOneMay(t *testing.T) {
 			t.Errorf("action %d without the right: %v", a, err)
 		}
 	}
-	if err := s.Execute(Command{Service: access.ID("ssh"), Grant: g}); err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
+	err = s.Execute(Command{Service: access.ID("ssh"), Grant: g})
+	if err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
 		t.Errorf("with the right: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
-	if err := s.Execute(Command{Service: access.ID("web"), Grant: grant("#001", "192.0.2.1")}); err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
+	err = s.Execute(Command{Service: access.ID("web"), Grant: grant("#001", "192.0.2.1")})
+	if err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
 		t.Errorf("unrestricted: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
 	for name, o := range map[string]Command{

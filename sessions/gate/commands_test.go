@@ -32,7 +32,8 @@ func TestCommandsTogether(t *testing.T) {
 			list = append(list, s)
 		}
 		var err error
-		if g.Services, err = NewServices(list, maps.All(map[wire.Identifier][]access.ServiceID{client(3): {access.ID("web")}})); err != nil {
+		g.Services, err = NewServices(list, maps.All(map[wire.Identifier][]access.ServiceID{client(3): {access.ID("web")}}))
+		if err != nil {
 			t.Fatal(err)
 		}
 		return g
@@ -102,7 +103,8 @@ func TestFailedCommandAmongOthers(t *testing.T) {
 		}
 	}
 	one.close()
-	if errs := s.ExecuteAll([]Command{closing, open("192.0.2.3")}); !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
+	errs = s.ExecuteAll([]Command{closing, open("192.0.2.3")})
+	if !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
 		t.Errorf("after the end: %v", errs)
 	}
 }

@@ -236,7 +236,8 @@ func TestRevokedLater(t *testing.T) {
 	l.Expire(epoch.Add(time.Minute))
 	l.Add(client(1), address(3), epoch.Add(time.Minute), 0)
 	stays := func(id wire.Identifier) bool { return id == client(2) }
-	if got := l.RevokeExcept(stays); !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
+	got := l.RevokeExcept(stays)
+	if !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
 		t.Errorf("revoked: %v", got)
 	}
 	if got := l.RevokeExcept(stays); len(got) != 0 {

@@ -66,7 +66,8 @@ func TestOnlyDisplacedEndsSoon(t *testing.T) {
 	}
 	s.openOne(grant("com1", "192.0.2.4"))
 	one.revokeExcept(func(wire.Identifier) bool { return false }, false)
-	if want := []access.Peer{peer("192.0.2.0"), peer("192.0.2.1"), peer("192.0.2.2")}; !slices.Equal(wall.soon, want) || len(wall.open) != 0 {
+	want := []access.Peer{peer("192.0.2.0"), peer("192.0.2.1"), peer("192.0.2.2")}
+	if !slices.Equal(wall.soon, want) || len(wall.open) != 0 {
 		t.Errorf("soon %v, want %v; open %v", wall.soon, want, wall.open)
 	}
 }
@@ -81,14 +82,16 @@ func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	}
 	one.update(t, LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2}, everybody)
 	before := system.Boot()
-	if errs := s.Open([]sessions.Grant{grant("com1", "192.0.2.1"), grant("com1", "192.0.2.1"), grant("com1", "192.0.2.2"), grant("com1", "192.0.2.3")}); errs != nil {
+	errs := s.Open([]sessions.Grant{grant("com1", "192.0.2.1"), grant("com1", "192.0.2.1"), grant("com1", "192.0.2.2"), grant("com1", "192.0.2.3")})
+	if errs != nil {
 		t.Fatal(errs)
 	}
 	// 192.0.2.2 would have ended first when 192.0.2.3 came.
 	if !enforcer.has("192.0.2.1") || enforcer.has("192.0.2.2") || !enforcer.has("192.0.2.3") || one.leases.Len() != 2 {
 		t.Errorf("open %v", enforcer.open)
 	}
-	if left := enforcer.open[peer("192.0.2.1")].Sub(before); left < 20*time.Second || left > 21*time.Second+time.Since(before) {
+	left := enforcer.open[peer("192.0.2.1")].Sub(before)
+	if left < 20*time.Second || left > 21*time.Second+time.Since(before) {
 		t.Errorf("two grants last %s", left)
 	}
 }

@@ -74,7 +74,8 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	enforcer.ports[10].state = PortUsed
 	order(client(0), address(5))
 	order(client(0), address(9))
-	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || enforcer.ports[10].state != PortUsed {
+	got := waiting()
+	if !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || enforcer.ports[10].state != PortUsed {
 		t.Errorf("after two more orders wait %v", got)
 	}
 	// If the port cannot be bound, the command opens nothing, and the earlier
@@ -158,7 +159,8 @@ var harbourTerms = LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Sec
 func TestRandomPortThatNobodyUses(t *testing.T) {
 	atHarbour(t, harbourTerms, 8, func(t *testing.T, s *Service, h networks) {
 		for _, step := range []struct{ fixed, lasts time.Duration }{{0, 10}, {3, 3}, {100, 25}} {
-			if err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second}); err != nil {
+			err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second})
+			if err != nil {
 				t.Fatal(err)
 			}
 			if h.port("443").listening.Load() {

@@ -201,7 +201,8 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 			t.Error(name)
 		}
 	}
-	if _, err := NewServices([]*Service{serviceOf("web", 128)}, restrict(map[wire.Identifier][]string{client(1): {"ssh"}})); err == nil {
+	_, err = NewServices([]*Service{serviceOf("web", 128)}, restrict(map[wire.Identifier][]string{client(1): {"ssh"}}))
+	if err == nil {
 		t.Error("a right to a service that there is not")
 	}
 }
@@ -209,7 +210,8 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 func TestEnforcersOpenTogether(t *testing.T) {
 	first, second := &recorded{}, &recorded{fail: errors.New("no")}
 	s := serviceOf("both", 128, first, second)
-	if err := s.Open(grant("com1", "192.0.2.1")); !errors.Is(err, second.fail) || len(first.open) != 0 || s.leases.Len() != 0 {
+	err := s.Open(grant("com1", "192.0.2.1"))
+	if !errors.Is(err, second.fail) || len(first.open) != 0 || s.leases.Len() != 0 {
 		t.Errorf("half open: %v, %v", first.open, err)
 	}
 	second.fail = nil
