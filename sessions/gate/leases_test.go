@@ -41,7 +41,7 @@ func TestLeaseAddsUpToItsMaximum(t *testing.T) {
 	}
 	// A lease that has ended, and is not yet removed, begins again.
 	if until, fresh := l.Until(id, a, epoch.Add(time.Minute), 0); until.Sub(epoch) != 70*time.Second || !fresh {
-		t.Errorf("begun anew: until %v, fresh %v", until.Sub(epoch), fresh)
+		t.Errorf("begun again: until %v, fresh %v", until.Sub(epoch), fresh)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestBatchIsOneApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, service := range services {
-		service.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 2, Cut: true}, everybody)
+		service.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 2, Cut: true}, anyClient)
 	}
 	s.openOne(grant("com1", "192.0.2.1"))
 	s.openOne(grant("com1", "192.0.2.2"))
@@ -57,7 +57,7 @@ func TestOnlyDisplacedEndsSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1}, everybody)
+	one.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1}, anyClient)
 	for i := range 4 {
 		s.openOne(grant("com1", fmt.Sprintf("192.0.2.%d", i)))
 	}
@@ -80,7 +80,7 @@ func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.update(t, LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2}, everybody)
+	one.update(t, LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2}, anyClient)
 	before := system.Boot()
 	errs := s.Open([]sessions.Grant{grant("com1", "192.0.2.1"), grant("com1", "192.0.2.1"), grant("com1", "192.0.2.2"), grant("com1", "192.0.2.3")})
 	if errs != nil {
@@ -105,7 +105,7 @@ func TestFailureIsIndependent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	both.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1, Cut: true}, everybody)
+	both.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1, Cut: true}, anyClient)
 	s.openOne(grant("com1", "192.0.2.1"))
 	was := web.open[peer("192.0.2.1")]
 	wall.fail, wall.fails = errors.New("no room"), func(p access.Peer) bool { return p == peer("192.0.2.7") }

@@ -72,7 +72,7 @@ func (s *Service) update(t *testing.T, terms LeasePolicy, stays func(wire.Identi
 	s.commit(terms, stays)
 }
 
-func everybody(wire.Identifier) bool { return true }
+func anyClient(wire.Identifier) bool { return true }
 
 // TestRestrictedDuringUpdate: at no instant may a new or a removed client open
 // more than it is allowed to.
@@ -184,7 +184,7 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 		t.Errorf("names %v", got)
 	}
 	// A withdrawn right ends the leases that it allowed, and their connections.
-	s.update(t, restrict(map[wire.Identifier][]string{client(2): {"web"}}), everybody, nil)
+	s.update(t, restrict(map[wire.Identifier][]string{client(2): {"web"}}), anyClient, nil)
 	if !web.has(two) || ssh.has(two) || !slices.Contains(ssh.cut, peer(two)) || !ssh.has(one) {
 		t.Errorf("after: web %v, ssh %v, cut %v", web.open, ssh.open, ssh.cut)
 	}

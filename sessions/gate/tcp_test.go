@@ -198,7 +198,7 @@ func TestWebCutsOnlyWhoseLeaseIsOver(t *testing.T) {
 			t.Errorf("second, within its lease: %d", got)
 		}
 		if late := n.dial("192.0.2.1"); get(late, "/test1.html") != 0 {
-			t.Error("first, anew: served")
+			t.Error("first, again: served")
 		}
 	})
 }
@@ -307,7 +307,7 @@ func TestConnectionsThatAreKept(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
 		w, n := s.gate, s.net
 		terms := LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
-		w.update(t, terms, everybody)
+		w.update(t, terms, anyClient)
 		w.Open(grant("com1", "192.0.2.1"))
 		c := n.dial("192.0.2.1")
 		if got := get(c, "/test1.html"); got != 200 {

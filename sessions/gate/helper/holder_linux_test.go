@@ -312,7 +312,7 @@ func TestSocketsOfOtherUsers(t *testing.T) {
 		t.Errorf("a holder of a stranger: %v", err)
 	}
 	if helper.Answers(t.Context(), false4) || !helper.Answers(t.Context(), path) {
-		t.Error("whom to trust is not told")
+		t.Error("the trusted users are not named")
 	}
 }
 
@@ -324,7 +324,7 @@ func TestListen(t *testing.T) {
 	}
 	_, err = helper.Listen(t.Context(), path)
 	if err == nil || !strings.Contains(err.Error(), "another holder answers") {
-		t.Errorf("beside another: %v", err)
+		t.Errorf("next to another: %v", err)
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
