@@ -119,7 +119,8 @@ func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 		for _, flow := range flows {
 			source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
 			for _, p := range t.cfg.Ports {
-				if uint8(p.Protocol) != flow.Forward.Protocol || p.Port != flow.Forward.DstPort || at[p.Service] == nil {
+				reached := uint8(p.Protocol) == flow.Forward.Protocol && p.Port == flow.Forward.DstPort
+				if !reached || at[p.Service] == nil {
 					continue
 				}
 				for _, bits := range []int{access.PrefixNetwork, source.BitLen()} {

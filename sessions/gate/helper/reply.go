@@ -11,13 +11,13 @@ import (
 type answer uint8
 
 const (
-	answerReady              answer = iota + 1 // everything is closed, and the holder serves the server; its Version follows
+	answerReady              answer = iota + 1 // everything is closed; the Version of the holder follows
 	answerDone                                 // everything is done
 	answerRefused                              // nothing is done; the reason follows
 	answerFailed                               // some changes failed; their places and reasons follow
 	answerVersion                              // the holder uses another version, which follows
 	answerOtherConfiguration                   // the holder has read another configuration, whose Digest follows
-	answerConnected                            // the query has ended: a bit for each change follows, 1 if there are connections
+	answerConnected                            // the query has ended: a bit for each change follows, 1: connected
 	answerPending                              // the query is still running
 )
 
