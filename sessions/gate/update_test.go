@@ -19,7 +19,7 @@ func TestUpdateFails(t *testing.T) {
 	for _, anyone := range []bool{false, true} {
 		for name, row := range map[string]struct {
 			change func(u *Update)
-			fails  func(place, enforcer int) bool // of what the new terms let in
+			fails  func(place, enforcer int) bool // of changes that admit peers of the new policy
 			some   bool                           // of that only a part
 		}{
 			"no terms":   {change: func(u *Update) { delete(u.Terms, access.ID("ssh")) }},

@@ -150,7 +150,7 @@ func (b builder) acceptKnocks(cfg Config) {
 		b.rule(b.base.input, knock, accept)
 		return
 	}
-	// If no socket receives them, the kernel would answer.
+	// Require a socket: without one, the kernel would answer.
 	b.rule(b.base.input, knock, hasSocket(true), accept)
 	b.rule(b.base.input, knock, hasSocket(false), accept)
 }
