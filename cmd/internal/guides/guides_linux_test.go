@@ -1,0 +1,257 @@
+package guides
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sallyport/bench/netns"
+)
+
+func TestMain(m *testing.M) {
+	netns.Together(8)
+	os.Exit(m.Run())
+}
+
+// Each guide is run by one test. A guide that needs sshd needs the host's root.
+func TestReadme(t *testing.T)        { runGuides(t, needs{ssh: true}, "README.md") }
+func TestAdministrator(t *testing.T) { runGuides(t, needs{programs: true}, "cmd/sallyportd/README.md") }
+func TestColleague(t *testing.T) {
+	runGuides(t, needs{programs: true, ssh: true, gate: true}, "cmd/sallyport/README.md")
+}
+func TestOtherGuides(t *testing.T) {
+	runGuides(t, needs{programs: true, gate: true}, others(t)...)
+}
+
+// alone are the guides that have a test of their own.
+var alone = []string{"README.md", "cmd/sallyportd/README.md", "cmd/sallyport/README.md"}
+
+// others are all other guides of the repository.
+func others(t *testing.T) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		path, err = filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		switch name := entry.Name(); {
+		case entry.IsDir() && (name == ".git" || name == "testdata" || path == "bin"):
+			return fs.SkipDir
+		case name == "README.md", path == "SECURITY.md", path == filepath.Join(".github", "CONTRIBUTING.md"):
+			for _, a := range alone {
+				if a == path {
+					return nil
+				}
+			}
+			paths = append(paths, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+func load(t *testing.T, path string) guide {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := parse(path, string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// runGuides runs every command of guides, one after the other, on the same hosts.
+func runGuides(t *testing.T, n needs, paths ...string) {
+	t.Parallel()
+	if n.ssh {
+		if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
+			t.Skip("needs sshd")
+		}
+		if !netns.EnterPrivileged(t) {
+			return
+		}
+		if !canLogIn(t) {
+			t.Skip("root cannot log in on this host")
+		}
+	} else if !netns.Enter(t) {
+		return
+	}
+	w := newWorld(t, n)
+	ids := identifiers{}
+	for _, path := range paths {
+		g := load(t, path)
+		r := run{world: w, guide: g, ids: ids}
+		kept := len(w.server.running)
+		for _, b := range g.blocks {
+			r.block(b)
+		}
+		w.client.endFrom(0)
+		w.server.endFrom(kept)
+		if found := g.commands(); found != r.here+r.elsewhere {
+			t.Errorf("%s has %d commands: %d were run here, %d are run elsewhere", path, found, r.here, r.elsewhere)
+		}
+		t.Logf("%s: %d commands, %d run here, %d run elsewhere", path, g.commands(), r.here, r.elsewhere)
+	}
+}
+
+// run is a guide that is being run.
+type run struct {
+	*world
+	guide           guide
+	ids             identifiers
+	here, elsewhere int // commands that were run, or are run by a script
+}
+
+func (r *run) block(b block) {
+	r.t.Helper()
+	at := fmt.Sprintf("%s:%d", r.guide.path, b.line)
+	s := r.server
+	if b.mark.client {
+		s = r.client
+	}
+	var err error
+	switch b.mark.action {
+	case "file":
+		err = os.WriteFile(s.path(b.mark.of), []byte(r.ids.replace(b.text)), 0o600)
+	case "append":
+		err = s.appendTo(s.path(b.mark.of), r.ids.replace(b.text))
+	case "docker", "systemd":
+		err = inContainerTest(b.mark.action, b.mark.of)
+		r.elsewhere += len(b.commands)
+	case "gate":
+		for _, c := range b.commands {
+			if err = inGate(b.mark.of, c.text); err != nil {
+				break
+			}
+		}
+		r.elsewhere += len(b.commands)
+	default:
+		for _, c := range b.commands {
+			r.command(s, c)
+		}
+	}
+	if err != nil {
+		r.t.Fatalf("%s: %v", at, err)
+	}
+	if b.language == "toml" {
+		r.check(at, b)
+	}
+}
+
+// command runs a command, and compares its output with the one shown.
+func (r *run) command(s *session, c command) {
+	r.t.Helper()
+	at := fmt.Sprintf("%s:%d: %s", r.guide.path, c.line, c.text)
+	text := r.ids.replace(c.text)
+	shown := make([]string, len(c.output))
+	for i, line := range c.output {
+		shown[i] = strings.ReplaceAll(line, "/home/alice", r.client.home)
+	}
+	r.here++
+	if c.runsOn {
+		shown = append(shown, "…")
+		if err := s.runOn(text, func(out string) bool { return r.ids.match(shown, out) }); err != nil {
+			r.t.Fatalf("%s: want the output\n%s\nThe command %v", at, strings.Join(c.output, "\n"), err)
+		}
+		return
+	}
+	out, err := s.run(text)
+	if err != nil {
+		r.t.Fatalf("%s: %v\n%s", at, err, out)
+	}
+	if len(shown) > 0 && !r.ids.match(shown, out) {
+		r.t.Errorf("%s: the guide shows\n%s\nThe command printed\n%s", at, strings.Join(c.output, "\n"), out)
+	}
+}
+
+// check has a configuration checked. A block that was written or added to a
+// file is checked as that file, by the guide's own commands.
+func (r *run) check(at string, b block) {
+	r.t.Helper()
+	if b.mark.action != "" {
+		return
+	}
+	dir := r.t.TempDir()
+	r.server.must(fmt.Sprintf("sallyportd init '%s/gate' --server %s", dir, serverName))
+	r.server.must(fmt.Sprintf("sallyportd client add com1 -c '%[1]s/gate/sallyportd.toml' --out '%[1]s/com1.toml'", dir))
+	text := b.text
+	for _, m := range regexp.MustCompile(`(?m)^service = "([^"]*)"`).FindAllStringSubmatch(text, -1) {
+		if !strings.Contains(text, fmt.Sprintf("name = %q", m[1])) {
+			text += fmt.Sprintf("[[service]]\nname = %q\ntype = \"web\"\nlisten = \":8443\"\n", m[1])
+		}
+	}
+	if !strings.Contains(text, "version =") {
+		text = "version = 1\nports = 3\nport_secret_file = \"port_secret\"\nclients = \"clients.txt\"\n" + text
+	}
+	r.write(filepath.Join(dir, "gate/sallyportd.toml"), text)
+	for _, m := range regexp.MustCompile(`(?m)^secret_file = "([^"]*)"`).FindAllStringSubmatch(text, -1) {
+		r.write(filepath.Join(dir, "gate", m[1]), strings.Repeat("0123456789abcdef", 4)+"\n")
+	}
+	if out, err := r.server.run(fmt.Sprintf("sallyportd check -c '%s/gate/sallyportd.toml'", dir)); err != nil {
+		r.t.Errorf("%s: %v\n%s", at, err, out)
+	}
+}
+
+// inContainerTest reports whether container/test runs the blocks of a kind and
+// a name.
+func inContainerTest(kind, name string) error {
+	text, err := os.ReadFile(filepath.Join(root, "container/test"))
+	if err != nil {
+		return err
+	}
+	if !regexp.MustCompile(`(?m)^[^#\n]*\bguide ` + kind + " " + regexp.QuoteMeta(name) + `(?:\s|$)`).Match(text) {
+		return fmt.Errorf("container/test does not run %s %s", kind, name)
+	}
+	return nil
+}
+
+// inGate reports whether the gate, or the full run, has a step in which a
+// command is run, with whatever other words. Without a step, the command is
+// the gate itself.
+func inGate(step, text string) error {
+	words := strings.Fields(text)
+	if step == "" {
+		if info, err := os.Stat(filepath.Join(root, words[0])); err != nil || info.Mode()&0o111 == 0 || info.IsDir() {
+			return fmt.Errorf("%s is no program of this repository (%v)", words[0], err)
+		}
+		return nil
+	}
+	if len(words) > 2 && words[0] == "go" && words[1] == "run" {
+		words = append([]string{filepath.Base(words[2])}, words[3:]...)
+	}
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = `(?:^|[\s/"])` + regexp.QuoteMeta(word) + `(?:[\s")]|$)`
+	}
+	inOrder := regexp.MustCompile(strings.Join(quoted, `.*?`))
+	for _, script := range []string{".ci/run", ".ci/full"} {
+		out, err := os.ReadFile(filepath.Join(root, script))
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(string(out), `step "`+step+`"`) {
+			continue
+		}
+		for line := range strings.Lines(string(out)) {
+			// A separator stands at both sides of each word.
+			if inOrder.MatchString(strings.ReplaceAll(strings.TrimSpace(line), " ", "  ")) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s does not run %q", script, text)
+	}
+	return fmt.Errorf("neither .ci/run nor .ci/full has a step %q", step)
+}
