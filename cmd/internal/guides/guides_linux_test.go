@@ -218,9 +218,10 @@ func inContainerTest(kind, name string) error {
 	return nil
 }
 
-// inGate reports whether the gate, or the full run, has a step in which a
-// command is run, with whatever other words. Without a step, the command is
-// the gate itself.
+// inGate reports whether the gate, or the full run, has a step or function of
+// a name, and runs a command: a line must have the command's names and flags in
+// their order. Values and paths may differ there. Without a step, the command
+// is the gate itself.
 func inGate(step, text string) error {
 	words := strings.Fields(text)
 	if step == "" {
@@ -230,28 +231,35 @@ func inGate(step, text string) error {
 		return nil
 	}
 	if len(words) > 2 && words[0] == "go" && words[1] == "run" {
-		words = append([]string{filepath.Base(words[2])}, words[3:]...)
+		words = words[2:]
 	}
-	quoted := make([]string, len(words))
-	for i, word := range words {
-		quoted[i] = `(?:^|[\s/"])` + regexp.QuoteMeta(word) + `(?:[\s")]|$)`
+	words[0] = filepath.Base(words[0])
+	pattern := ""
+	for _, word := range words {
+		if nameOrFlag.MatchString(word) {
+			pattern += `[\s/"(]` + regexp.QuoteMeta(word) + `[\s")].*?`
+		}
 	}
-	inOrder := regexp.MustCompile(strings.Join(quoted, `.*?`))
-	for _, script := range []string{".ci/run", ".ci/full"} {
+	inOrder := regexp.MustCompile(pattern)
+	var scripts strings.Builder
+	for _, script := range []string{".ci/run", ".ci/full", ".ci/steps"} {
 		out, err := os.ReadFile(filepath.Join(root, script))
 		if err != nil {
 			return err
 		}
-		if !strings.Contains(string(out), `step "`+step+`"`) {
-			continue
-		}
-		for line := range strings.Lines(string(out)) {
-			// A separator stands at both sides of each word.
-			if inOrder.MatchString(strings.ReplaceAll(strings.TrimSpace(line), " ", "  ")) {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s does not run %q", script, text)
+		scripts.Write(out)
 	}
-	return fmt.Errorf("neither .ci/run nor .ci/full has a step %q", step)
+	if !strings.Contains(scripts.String(), `step "`+step+`"`) && !strings.Contains(scripts.String(), "\n"+step+"() {") {
+		return fmt.Errorf(".ci/run and .ci/full have no step %q", step)
+	}
+	for line := range strings.Lines(scripts.String()) {
+		// Each word needs a separator on both sides.
+		if inOrder.MatchString(" " + strings.ReplaceAll(line, " ", "  ")) {
+			return nil
+		}
+	}
+	return fmt.Errorf(".ci/run and .ci/full do not run %q", text)
 }
+
+// nameOrFlag is a word of a command that is the same in the gate.
+var nameOrFlag = regexp.MustCompile(`^(?:-{0,2}[a-z][a-z-]*|\./\.\.\.)$`)
