@@ -1,13 +1,21 @@
-# Builds from a clean checkout: docker build -t sallyport .
-# Both programs, static, in an image with nothing else that runs.
+# Builds the image from a checkout:
+#
+#   docker build -t sallyport --build-arg VERSION=v1.2.3 .
+#
+# The image holds both programs, static, their manual pages and completions, and
+# no other program. VERSION is what --version and the image's labels name.
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ENV CGO_ENABLED=0
-RUN go build -trimpath -ldflags="-s -w" -o /image/usr/bin/ ./cmd/sallyport ./cmd/sallyportd
-# Manual pages and completions come out of the programs themselves.
+# This compiles the packages. The step below only links them, so that another
+# VERSION builds in seconds.
+RUN go build -trimpath ./cmd/sallyport ./cmd/sallyportd
+ARG VERSION=devel
+RUN go build -trimpath -ldflags="-s -w -X sallyport/cmd/internal/cli.given=$VERSION" -o /image/usr/bin/ ./cmd/sallyport ./cmd/sallyportd
+# The programs write their manual pages and completions.
 RUN for p in sallyport sallyportd; do \
       b=/image/usr/bin/$p; s=/image/usr/share; \
       mkdir -p $s/bash-completion/completions $s/zsh/site-functions $s/fish/vendor_completions.d; \
@@ -22,6 +30,10 @@ RUN mkdir -p /image/etc/sallyport /image/var/lib/sallyport /image/home/sallyport
  && chmod 700 /image/var/lib/sallyport /image/home/sallyport
 
 FROM scratch
+ARG VERSION=devel
+LABEL org.opencontainers.image.title="Sallyport" \
+      org.opencontainers.image.description="A port-knocking server: hides services until a client has knocked" \
+      org.opencontainers.image.version="$VERSION"
 COPY --from=build /image/usr /usr
 COPY --from=build /image/etc /etc
 COPY --from=build --chown=65532:65532 /image/var/lib/sallyport /var/lib/sallyport

@@ -9,16 +9,16 @@ import (
 	"sallyport/bench/netns"
 )
 
-// counts are what the host of the server has counted.
+// counts are the counters of the server's host.
 type counts struct {
-	arrived uint64 // datagrams, off the link
-	offered uint64 // and those that found its queue full
-	closed  uint64 // UDP datagrams to ports that are closed
+	arrived uint64 // datagrams received from the link
+	offered uint64 // arrived, and those that found the link's queue full
+	closed  uint64 // UDP datagrams to closed ports
 	full    uint64 // UDP datagrams that found a socket's buffer full
 	ours    uint64 // frames that the host sent
 }
 
-func (w *world) count() (c counts, err error) {
+func (w *network) count() (c counts, err error) {
 	here, err := netns.Count(w.device)
 	if err != nil {
 		return c, err
@@ -30,8 +30,8 @@ func (w *world) count() (c counts, err error) {
 	}); err != nil {
 		return c, err
 	}
-	// XDP's frames that found it full are counted at both ends, others only
-	// where they came from.
+	// Frames of XDP that found the queue full are counted at both ends, others
+	// only at the sender.
 	c = counts{arrived: here.Received, offered: here.Received + max(here.Dropped, there.Unsent), ours: here.Sent}
 	snmp, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {
@@ -44,8 +44,8 @@ func (w *world) count() (c counts, err error) {
 	return c, err
 }
 
-// snmpValue reads a value from /proc/net/snmp: a line of names, then one of
-// values.
+// snmpValue returns a value of /proc/net/snmp, which has a line of names, then a
+// line of values.
 func snmpValue(text, protocol, name string) (uint64, error) {
 	var names []string
 	for line := range strings.Lines(text) {
@@ -63,7 +63,7 @@ func snmpValue(text, protocol, name string) (uint64, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("read the host's counters: no %s of %s", name, protocol)
+	return 0, fmt.Errorf("read the host's counters: /proc/net/snmp has no %s %s", protocol, name)
 }
 
 func (c counts) minus(d counts) counts {

@@ -1,16 +1,16 @@
-// Package bench floods the shipped server and measures what becomes of those
-// who knock honestly meanwhile.
+// Package bench floods the shipped server, and measures how many honest knocks
+// succeed during the flood.
 //
-//	Attributes  of a process that is alone in namespaces of its own; there:
-//	Run         makes a network, starts the servers and the bare references,
-//	            and plays the plan's windows, round by round, so that what is
-//	            compared is measured side by side
-//	  world     two hosts and the link between them; who pays for what
-//	  aimed     the frames of a window: scenario's datagrams from many sources
-//	  measure   a window: flood, settle, and the books before and after
-//	  books     windows by scenario, target and load -> report.Result
+//	Attributes  of a process that is alone in new namespaces; it calls:
+//	Run         creates a network, starts the servers and the bare references,
+//	            and plays the plan's windows, round by round, so that compared
+//	            cases are measured one after the other
+//	  network   two hosts and the link between them; which core receives
+//	  traffic   the frames of a window: scenario's datagrams from many sources
+//	  measure   a window: flood, settle, and the counters before and after
+//	  results   windows by scenario, target and load -> report.Result
 //
-// The parts are packages of their own: netns and clock (hosts, cores), flood
-// (generators), scenario (what comes), target (who is flooded), report (what
-// is told of it). Linux only, but for scenario and report.
+// The parts are separate packages: netns and clock (hosts, cores), flood
+// (generators), scenario (the datagrams), target (the flooded programs), report
+// (the results). Linux only, except for scenario and report.
 package bench

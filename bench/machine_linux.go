@@ -12,7 +12,7 @@ import (
 	"sallyport/bench/report"
 )
 
-// machine tells what it was measured on, without a name by which to find it.
+// machine describes this machine, without a name that identifies it.
 func machine() (m report.Machine, err error) {
 	cores, err := clock.Cores()
 	if err != nil {
@@ -21,12 +21,12 @@ func machine() (m report.Machine, err error) {
 	m.Cores = len(cores)
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
-		return m, fmt.Errorf("ask for the kernel: %w", err)
+		return m, fmt.Errorf("read the kernel's version: %w", err)
 	}
 	m.Kernel = "Linux " + unix.ByteSliceToString(u.Release[:])
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return m, fmt.Errorf("ask for the processor: %w", err)
+		return m, fmt.Errorf("read the processor's name: %w", err)
 	}
 	m.Processor = "unknown"
 	for line := range strings.Lines(string(text)) {
@@ -38,24 +38,24 @@ func machine() (m report.Machine, err error) {
 	return m, nil
 }
 
-// ticks is a core's time, by what it was spent on.
+// ticks is the time of a core: in total, and taken by other machines (steal).
 type ticks struct{ total, stolen uint64 }
 
-// coreTicks reads a core's time since the machine's start.
+// coreTicks reads the time of a core since the machine was started.
 func coreTicks(core int) (t ticks, err error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return t, fmt.Errorf("ask for the cores' time: %w", err)
+		return t, fmt.Errorf("read the times of the cores: %w", err)
 	}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		if len(fields) < 9 || fields[0] != "cpu"+strconv.Itoa(core) {
 			continue
 		}
-		for i, f := range fields[1:9] { // user to steal; guests' time is in user's
+		for i, f := range fields[1:9] { // user to steal; user includes the time of guests
 			v, err := strconv.ParseUint(f, 10, 64)
 			if err != nil {
-				return t, fmt.Errorf("ask for the cores' time: %w", err)
+				return t, fmt.Errorf("read the times of the cores: %w", err)
 			}
 			t.total += v
 			if i == 7 {
@@ -64,10 +64,10 @@ func coreTicks(core int) (t ticks, err error) {
 		}
 		return t, nil
 	}
-	return t, fmt.Errorf("ask for the cores' time: there is no core %d", core)
+	return t, fmt.Errorf("read the times of the cores: /proc/stat has no core %d", core)
 }
 
-// stolenShare is the share of the time since that others had.
+// stolenShare returns the share of the time since then that other machines took.
 func (t ticks) stolenShare(since ticks) float64 {
 	if t.total == since.total {
 		return 0

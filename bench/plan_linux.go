@@ -2,14 +2,14 @@ package bench
 
 import "sallyport/bench/scenario"
 
-// load is how much comes.
+// load is the rate of a flood.
 type load string
 
 const (
-	idle    load = "idle"             // honest knocks alone
-	light   load = "light"            // less than any server's capacity
+	idle    load = "idle"             // only honest knocks
+	light   load = "light"            // below the capacity of every server
 	half    load = "half of capacity" // of the shipped server, under bad magic
-	highest load = "highest"          // as much as the generator has
+	highest load = "highest"          // the maximum of the generator
 	atTurn  load = "half, at the turn of the minute"
 )
 
@@ -18,21 +18,21 @@ const (
 	lightRate = 20_000 // frames a second
 )
 
-// nothing is the kind of flood that is none.
+// nothing is the kind for no flood.
 const nothing = "nothing"
 
-// step is a window to be measured.
+// step describes a window: a kind of flood, at a target, with a load.
 type step struct {
 	kind   string // of flood
 	target string
 	load   load
-	honest bool // whether honest knocks ride in it
+	honest bool // the flood includes honest knocks
 }
 
 func (s step) String() string { return s.kind + " at " + s.target + ", " + string(s.load) }
 
-// plan is which windows a round has, on which servers: those that are compared
-// several times, the others once.
+// plan lists the windows of a round, and their servers. Compared windows are
+// measured several times, the others once.
 type plan struct {
 	servers  []string
 	compared []step
@@ -40,7 +40,7 @@ type plan struct {
 	repeats  int
 }
 
-// The steps that ratios are made of.
+// The steps that the ratios compare.
 var (
 	sinkJunk      = step{"junk", bareSink, highest, false}
 	sinkMAC       = step{"bad-mac", bareSink, highest, false}
@@ -53,11 +53,11 @@ var (
 	magic         = step{"bad-magic", shipped, highest, true}
 	magicOpen     = step{"bad-magic", unfiltered, highest, true}
 	magicHalf     = step{"bad-magic", shipped, half, true}
-	emptyHalf     = step{"bad-magic", refuseAllSink, half, false} // what the link itself loses
+	emptyHalf     = step{"bad-magic", refuseAllSink, half, false} // the loss of the link itself
 	idleRelaxed   = step{nothing, shipped, idle, true}
 )
 
-// fullPlan has what is compared next to each other.
+// fullPlan has compared steps next to each other.
 var fullPlan = plan{
 	servers: []string{shipped, unfiltered, three, threeOpen, twoReaders, strict, manyClients},
 	repeats: 3,
@@ -74,7 +74,7 @@ var fullPlan = plan{
 	}, others()...),
 }
 
-// others are the kinds of flood that no ratio has had, with the filter and
+// others returns the kinds of flood that no ratio uses, with the filter and
 // without.
 func others() (steps []step) {
 	for _, k := range scenario.All {
@@ -91,12 +91,13 @@ func others() (steps []step) {
 	return steps
 }
 
-// quickPlan asks whether everything still works, not how fast it is.
+// quickPlan checks that everything works. It does not measure speed.
 var quickPlan = plan{
 	servers: []string{shipped, unfiltered, three, threeOpen},
 	repeats: 1,
 	compared: []step{
-		idleRelaxed, sinkJunk, readJunk, sinkMAC, wholeMAC, refuseAll, filterUnknown, capacity, magic, magicOpen, magicHalf,
+		idleRelaxed, sinkJunk, readJunk, sinkMAC, wholeMAC, refuseAll, filterUnknown,
+		capacity, magic, magicOpen, magicHalf,
 	},
 	once: lightly(),
 }

@@ -7,21 +7,22 @@ import (
 	"slices"
 	"time"
 
-	"sallyport/bench/opening"
+	"sallyport/bench/opentime"
 	"sallyport/bench/report"
 )
 
 // openings is how often each type of service is opened.
 const openings = 300
 
-// Config is what Run needs.
+// Config configures Run.
 type Config struct {
 	Server  string // path of sallyportd
 	Command string // for the report
 	Rounds  int
 	Window  time.Duration
 	Quick   bool
-	// Progress is told before each window how many of how many are done.
+	// Progress is called before each window with the number of windows that are
+	// done, their total, and the name of the next one.
 	Progress func(done, of int, what string)
 }
 
@@ -29,32 +30,32 @@ type Config struct {
 type runner struct {
 	cfg     Config
 	dir     string
-	world   *world
+	network *network
 	targets map[string]*tested
 	began   time.Time
-	books   books
+	results results
 
-	// What the last windows have shown, for the next ones.
+	// Results of the last windows, by which the next ones are planned.
 	offered  float64 // frames a second at the highest load
-	capacity float64 // packets a second that the shipped server gets through
+	capacity float64 // packets a second that the shipped server receives
 }
 
-// Run measures. The process must be alone in namespaces of its own (see
-// Attributes); it floods nothing else, and stops with ctx.
+// Run measures. The process must be alone in its namespaces (see Attributes). Run
+// floods only the network that it creates there. It ends when ctx ends.
 func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &runner{cfg: cfg, targets: map[string]*tested{}, began: time.Now(), offered: 2e6, capacity: 1e6}
-	if r.world, err = newWorld(); err != nil {
+	if r.network, err = newNetwork(); err != nil {
 		return res, err
 	}
-	defer r.world.close()
+	defer r.network.close()
 	m, err := machine()
 	if err != nil {
 		return res, err
 	}
 	if r.dir, err = os.MkdirTemp("", "floodbench"); err != nil {
-		return res, fmt.Errorf("make room for the servers: %w", err)
+		return res, fmt.Errorf("create a directory for the servers: %w", err)
 	}
 	defer os.RemoveAll(r.dir)
 	p := fullPlan
@@ -81,21 +82,22 @@ func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 		}
 	}
 	cfg.Progress(steps, steps, "done")
-	res = r.books.result(cfg, r.targets)
+	res = r.results.result(cfg, r.targets)
 	res.Machine = m
-	res.Conditions.Generator, res.Conditions.ReceivePaidBy = r.world.generator.Name(), r.world.payer
+	res.Conditions.Generator, res.Conditions.ReceivePaidBy = r.network.generator.Name(), r.network.receiver
 	if err := r.stopServers(); err != nil {
 		return res, err
 	}
-	// Last: from then on the kernel tracks this host's connections.
-	res.Openings, err = opening.Measure(openings)
+	// Last, because it makes the kernel track this host's connections.
+	res.Openings, err = opentime.Measure(openings)
 	return res, err
 }
 
-// tries is how often a window is measured that has to be thrown away.
+// tries is how often a window is measured, at most, until one is kept.
 const tries = 3
 
-// step measures one window, again if the machine was not ours meanwhile.
+// step measures one window. It repeats a window in which other machines took too
+// much of a core.
 func (r *runner) step(ctx context.Context, run int, s step) (err error) {
 	t, err := r.target(ctx, s)
 	if err != nil {
@@ -117,12 +119,12 @@ func (r *runner) step(ctx context.Context, run int, s step) (err error) {
 		if err != nil {
 			return err
 		}
-		again := r.books.add(run, s, w)
+		again := r.results.add(run, s, w)
 		if !again {
 			break
 		}
 	}
-	w, ok := r.books.find(run, s)
+	w, ok := r.results.find(run, s)
 	if ok && s.load == highest && s.target == shipped && s.kind == "bad-magic" {
 		r.offered = float64(w.host.offered) / w.seconds
 		if !s.honest {

@@ -9,14 +9,15 @@ import (
 	"sallyport/bench/scenario"
 )
 
-// stream makes what a step plays.
+// stream makes the stream of a step.
 func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.Stream, attempts []attempt, err error) {
 	stream.For = r.cfg.Window
 	estimate := r.offered
 	wanted := float64(honestRate)
 	if s.load == highest {
-		// Short, so that what is compared is close together: other tenants of
-		// the machine come and go by the second. Few survive: more are sent.
+		// Short, so that compared windows are close together: the load of other
+		// machines on this host changes within seconds. Few honest knocks survive, so
+		// more are sent.
 		stream.For = stream.For * 2 / 5
 		wanted *= 5
 	}
@@ -43,9 +44,9 @@ func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.St
 			}
 		}
 		if t.sink != nil {
-			stream.Flood, err = forSink(r.world.link, kind, now)
+			stream.Flood, err = forSink(r.network.link, kind, now)
 		} else {
-			stream.Flood, err = t.aimed.flood(kind, now)
+			stream.Flood, err = t.traffic.flood(kind, now)
 		}
 		if err != nil {
 			return stream, nil, err
@@ -66,34 +67,36 @@ func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.St
 	if !flooded {
 		n = int(estimate*stream.For.Seconds()) / ports
 	}
-	stream.Honest, attempts, _, err = t.aimed.honest(min(n, maxHonest), kind.Others, func(int) time.Time { return now })
+	when := func(int) time.Time { return now }
+	stream.Honest, attempts, _, err = t.traffic.honest(min(n, maxHonest), kind.Others, when)
 	return stream, attempts, err
 }
 
-// honestEvery is how many frames of the flood there are to an honest one.
+// honestEvery returns the number of flood frames for each honest one.
 func honestEvery(rate, wanted float64) int { return max(1, int(rate/wanted)) }
 
-// maxHonest is how many attempts a window has at the most, each from an
-// address of its own.
+// maxHonest is the maximum number of attempts in a window, each from a different
+// address.
 const maxHonest = 1 << 16
 
-// replays has a server take honest knocks, which are then known to it.
+// replays sends honest knocks to a server. A flood then replays them.
 func (r *runner) replays(ctx context.Context, t *tested) error {
-	frames, _, shots, err := t.aimed.honest(floodFrames/8, false, func(int) time.Time { return time.Now() })
+	frames, _, shots, err := t.traffic.honest(floodFrames/8, false, func(int) time.Time { return time.Now() })
 	if err != nil {
 		return err
 	}
 	d := time.Second / 2
-	if _, err := r.world.play(ctx, flood.Stream{Honest: frames, Every: 1, Rate: float64(len(frames)) / (d.Seconds() * 0.9), For: d}); err != nil {
-		return fmt.Errorf("knock before the replays: %w", err)
+	s := flood.Stream{Honest: frames, Every: 1, Rate: float64(len(frames)) / (d.Seconds() * 0.9), For: d}
+	if _, err := r.network.play(ctx, s); err != nil {
+		return fmt.Errorf("send the knocks for the replays: %w", err)
 	}
-	time.Sleep(2 * inTime) // until the last is through
-	t.aimed.replays = shots
+	time.Sleep(2 * inTime) // until the server has processed the last one
+	t.traffic.replays = shots
 	return nil
 }
 
-// turn floods the ports of two minutes while one ends, and honest clients go
-// from one to the next.
+// turn makes a flood of the ports of two minutes around the turn of the minute.
+// The honest clients change to the ports of the second minute at the turn.
 func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts []attempt, err error) {
 	s.For = 2 * turnSide
 	s.Rate = r.capacity / 2
@@ -103,11 +106,11 @@ func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts 
 	}
 	begin := next.Add(-turnSide)
 	kind, _ := scenario.ByName("bad-magic")
-	before, err := t.aimed.flood(kind, next.Add(-time.Second))
+	before, err := t.traffic.flood(kind, next.Add(-time.Second))
 	if err != nil {
 		return s, nil, err
 	}
-	after, err := t.aimed.flood(kind, next)
+	after, err := t.traffic.flood(kind, next)
 	if err != nil {
 		return s, nil, err
 	}
@@ -116,7 +119,8 @@ func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts 
 	}
 	s.Every = honestEvery(s.Rate, honestRate)
 	interval := time.Duration(float64(s.Every+1) / s.Rate * 1e9)
-	s.Honest, attempts, _, err = t.aimed.honest(int(s.For/interval), false, func(i int) time.Time { return begin.Add(time.Duration(i) * interval) })
+	when := func(i int) time.Time { return begin.Add(time.Duration(i) * interval) }
+	s.Honest, attempts, _, err = t.traffic.honest(int(s.For/interval), false, when)
 	if err != nil {
 		return s, nil, err
 	}
@@ -128,6 +132,6 @@ func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts 
 	return s, attempts, err
 }
 
-// turnSide is how long a flood at the turn of a minute lasts before and after
+// turnSide is the duration of a flood before the turn of the minute, and after
 // it.
 const turnSide = 2 * time.Second

@@ -14,13 +14,13 @@ import (
 const (
 	hundred = 100
 	million = scenario.MaxClients
-	// sinkPort is none that a schedule draws.
+	// sinkPort is a port that no schedule draws.
 	sinkPort = 1024
 	// sinkBuffer is the server's default receive_buffer.
 	sinkBuffer = 1 << 20
 )
 
-// The targets, as results name them.
+// The names of the targets in results.
 const (
 	shipped       = "shipped"         // a hundred clients, the kernel's filter on
 	unfiltered    = "no-filter"       // the same without the filter
@@ -28,18 +28,18 @@ const (
 	three         = "three-knocks"    // sequences of three, filter on
 	threeOpen     = "three-knocks-no-filter"
 	twoReaders    = "two-readers" // on the one core
-	strict        = "strict"      // nonces on disk before anything opens
+	strict        = "strict"      // nonces are on disk before a grant
 	bareSink      = "sink"        // bare recvmmsg
 	refuseAllSink = "reject-all"  // a socket filter that is one return
 )
 
-// tested is a target and what is kept of it over the run.
+// tested is a target, and its data over the run.
 type tested struct {
-	name   string
-	server *target.Server // or
-	sink   *target.Sink
-	aimed  *aimed // at the server
-	memory report.Series
+	name    string
+	server  *target.Server // nil: sink is set
+	sink    *target.Sink
+	traffic *traffic // for the server
+	memory  report.Series
 }
 
 func (t *tested) process() *target.Process {
@@ -49,7 +49,7 @@ func (t *tested) process() *target.Process {
 	return t.sink.Process
 }
 
-// startServers starts the named ones.
+// startServers starts the servers with these names.
 func (r *runner) startServers(ctx context.Context, names ...string) error {
 	configs := map[string]target.ServerConfig{
 		shipped:     {Ports: 1, Clients: hundred},
@@ -64,30 +64,32 @@ func (r *runner) startServers(ctx context.Context, names ...string) error {
 	for i, name := range names {
 		cfg := configs[name]
 		cfg.Binary, cfg.Dir = r.cfg.Server, filepath.Join(r.dir, name)
-		cfg.Address, cfg.Web, cfg.Core = serverAddress.String(), 8000+i, r.world.serverCore
+		cfg.Address, cfg.Web, cfg.Core = serverAddress.String(), 8000+i, r.network.serverCore
 		cfg.Beside = running
 		s, err := target.StartServer(ctx, cfg)
 		if err != nil {
 			return fmt.Errorf("start the server %q: %w", name, err)
 		}
 		running = append(running, s)
-		r.targets[name] = &tested{name: name, server: s, aimed: aimAt(s, r.world.link), memory: report.Series{Target: name}}
+		r.targets[name] = &tested{
+			name: name, server: s, traffic: trafficFor(s, r.network.link), memory: report.Series{Target: name},
+		}
 	}
 	return nil
 }
 
-// startSink starts a bare receiver for the time of a window: two of them
-// cannot have the port.
+// startSink starts a bare receiver for one window: only one at a time can bind
+// the port.
 func (r *runner) startSink(ctx context.Context, name string) (*tested, error) {
 	cfg := target.SinkConfig{Port: sinkPort, Buffer: sinkBuffer, Refuse: name == refuseAllSink}
-	s, err := target.StartSink(ctx, r.world.serverCore, cfg.Arguments()...)
+	s, err := target.StartSink(ctx, r.network.serverCore, cfg.Arguments()...)
 	if err != nil {
 		return nil, fmt.Errorf("start the reference %q: %w", name, err)
 	}
 	return &tested{name: name, sink: s}, nil
 }
 
-// stopServers ends them in order, and removes what they kept.
+// stopServers stops the servers, and removes their files.
 func (r *runner) stopServers() error {
 	var first error
 	for _, t := range r.targets {

@@ -14,7 +14,7 @@ import (
 	"sallyport/bench/target"
 )
 
-// inTime is how soon an honest knock has to have its effect.
+// inTime is the time within which an honest knock must have its effect.
 const inTime = 50 * time.Millisecond
 
 // window is one flood of one target, measured.
@@ -26,21 +26,21 @@ type window struct {
 	server   time.Duration     // processor time
 	receive  time.Duration
 	steal    float64
-	resident uint64 // at the most
+	resident uint64 // the maximum
 	logLines uint64
 
 	sent    flood.Sent
 	honest  int // knocks sent
-	opened  int // attempts
+	opened  int // attempts that opened
 	prompt  int // of these, in time
 	latency *hdrhistogram.Histogram
-	// What did not add up, if anything.
+	// difference names the counters that do not add up; empty if all do.
 	difference string
 }
 
-// survival is the share of honest knocks that had their effect at all, and in
-// time. Where an attempt takes several knocks, a knock that was authentic had
-// its effect, and as many were late as attempts were.
+// survival returns the share of honest knocks that had their effect at all, and in
+// time. If an attempt has several knocks, an authentic knock had its effect, and
+// the share of late knocks is that of late attempts.
 func (w window) survival(knocks int) (atAll, timely float64) {
 	arrived := float64(w.opened)
 	if knocks > 1 {
@@ -53,7 +53,7 @@ func (w window) survival(knocks int) (atAll, timely float64) {
 	return atAll, atAll * float64(w.prompt) / float64(w.opened)
 }
 
-// state is what is read before and after.
+// state has the counters that are read before and after a window.
 type state struct {
 	host     counts
 	usage    target.Usage
@@ -64,18 +64,18 @@ type state struct {
 }
 
 func (r *runner) state(ctx context.Context, t *tested) (s state, err error) {
-	if s.host, err = r.world.count(); err != nil {
+	if s.host, err = r.network.count(); err != nil {
 		return s, err
 	}
 	if s.usage, err = t.process().Usage(); err != nil {
 		return s, err
 	}
-	if r.world.softirq != "" {
-		if s.receive, err = target.ThreadTime(r.world.softirq); err != nil {
+	if r.network.softirq != "" {
+		if s.receive, err = target.ThreadTime(r.network.softirq); err != nil {
 			return s, err
 		}
 	}
-	for i, core := range []int{r.world.serverCore, r.world.floodCore} {
+	for i, core := range []int{r.network.serverCore, r.network.floodCore} {
 		if s.cores[i], err = coreTicks(core); err != nil {
 			return s, err
 		}
@@ -91,21 +91,21 @@ func (r *runner) state(ctx context.Context, t *tested) (s state, err error) {
 	return s, nil
 }
 
-// measure plays a stream at a target.
+// measure plays a stream to a target, and returns the measured window.
 func (r *runner) measure(ctx context.Context, t *tested, s flood.Stream, attempts []attempt) (w window, err error) {
 	before, err := r.state(ctx, t)
 	if err != nil {
 		return w, err
 	}
 	if t.server != nil {
-		if _, err := t.server.Opened(); err != nil { // those of before
+		if _, err := t.server.Opened(); err != nil { // discards earlier grants
 			return w, err
 		}
 	}
 	offset := clock.Offset()
 	sampled := r.sampleMemory(t)
-	w.sent, err = r.world.play(ctx, s)
-	w.seconds = s.For.Seconds() // without the generator's preparations
+	w.sent, err = r.network.play(ctx, s)
+	w.seconds = s.For.Seconds() // without the preparation of the generator
 	w.resident = sampled()
 	if err != nil {
 		return w, fmt.Errorf("flood: %w", err)
@@ -133,8 +133,8 @@ func (r *runner) measure(ctx context.Context, t *tested, s flood.Stream, attempt
 	return w, nil
 }
 
-// settle waits until all that came has been counted everywhere: the kernel is
-// asked for its drops once a second. What then does not add up is noted.
+// settle waits until all counters include every packet: the server reads the
+// kernel's drops once a second. It records the counters that still do not add up.
 func (r *runner) settle(ctx context.Context, t *tested, before state, w *window) (after state, err error) {
 	const patience = 3 * time.Second
 	for end := time.Now().Add(patience); ; {
@@ -155,7 +155,7 @@ func (r *runner) settle(ctx context.Context, t *tested, before state, w *window)
 	}
 }
 
-// match finds out what became of honest attempts.
+// match finds the grants of the honest attempts.
 func (w *window) match(attempts []attempt, opened map[netip.Addr]time.Time, offset int64) {
 	w.latency = hdrhistogram.New(1, time.Minute.Microseconds(), 3)
 	for _, at := range w.sent.Honest {
@@ -178,8 +178,8 @@ func (w *window) match(attempts []attempt, opened map[netip.Addr]time.Time, offs
 	}
 }
 
-// sampleMemory looks at a target's memory until it is told to stop, which
-// returns the most that it was.
+// sampleMemory samples the memory of a target until stop is called. stop returns
+// the maximum.
 func (r *runner) sampleMemory(t *tested) (stop func() uint64) {
 	done, result := make(chan struct{}), make(chan uint64)
 	go func() {

@@ -7,23 +7,23 @@ import (
 
 const (
 	batchSize = udp.BatchSize
-	// bufferSize is what is kept of a datagram. One byte more than a knock
-	// is enough to see that it is too long.
+	// bufferSize is how many bytes of a datagram are kept. One byte more than a
+	// knock is enough to detect a datagram that is too long.
 	bufferSize = 64
-	// ringSize is how many batches wait for a worker at most.
+	// ringSize is the maximum number of batches that wait for a worker.
 	ringSize = 64
-	// crowd is how many batches may wait before the reader holds back those
-	// that are not full.
-	crowd = 4
+	// backlogLimit is the number of waiting batches from which the reader holds
+	// back a batch that is not full.
+	backlogLimit = 4
 )
 
-// batch is up to 64 datagrams, of one port or of several, from whatever source.
-// Its memory is made at start; the datagrams are valid until the batch is back
-// in the free list. A source writes entries from n on, then raises n.
+// batch holds up to 64 datagrams, of one port or of several. Its memory is
+// allocated at start. The datagrams are valid until the batch returns to the
+// free list. A source writes the entries from n on, then increases n.
 type batch struct {
 	n int
-	// keep says that the batch must not be dropped at a full ring: it has what
-	// was left in a socket that is being closed.
+	// keep is set if the batch must not be dropped at a full ring, because it
+	// has datagrams of a socket that is being closed.
 	keep bool
 
 	sizes   [batchSize]uint8 // at most bufferSize
@@ -32,5 +32,5 @@ type batch struct {
 	data    [batchSize][bufferSize]byte
 }
 
-// datagram returns the i-th datagram, cut to bufferSize.
+// datagram returns the i-th datagram, truncated to bufferSize.
 func (b *batch) datagram(i int) []byte { return b.data[i][:b.sizes[i]] }

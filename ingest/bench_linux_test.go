@@ -24,7 +24,7 @@ func (blackHole) Deliver(verify.Knock, netip.Addr) {}
 
 // BenchmarkHandOver compares checking batches in a pool's task, as shards do,
 // with checking them in the reader itself, with and without work for an HMAC.
-// Meant for -cpu 1: then what is not the hand-over is the same in both.
+// Meant for -cpu 1: then only the hand-over differs.
 func BenchmarkHandOver(b *testing.B) {
 	bad := knock(b, minute, 0, 0)
 	bad[47] ^= 1
@@ -32,19 +32,19 @@ func BenchmarkHandOver(b *testing.B) {
 		name     string
 		datagram []byte
 	}{{"magic=bad", make([]byte, 48)}, {"mac=bad", bad}} {
-		b.Run("checked-in=pool/"+row.name, func(b *testing.B) { handOver(b, row.datagram, (*shard).pushAlways) })
-		b.Run("checked-in=reader/"+row.name, func(b *testing.B) { handOver(b, row.datagram, (*shard).checkHere) })
+		b.Run("checked-in=pool/"+row.name, func(b *testing.B) { handOver(b, row.datagram, (*shard).pushAndRetry) })
+		b.Run("checked-in=reader/"+row.name, func(b *testing.B) { handOver(b, row.datagram, (*shard).checkInReader) })
 	}
 }
 
-func (s *shard) pushAlways(b *batch) *batch {
+func (s *shard) pushAndRetry(b *batch) *batch {
 	for !s.push(b) {
 		runtime.Gosched()
 	}
 	return s.next()
 }
 
-func (s *shard) checkHere(b *batch) *batch {
+func (s *shard) checkInReader(b *batch) *batch {
 	s.check(b)
 	return b
 }
@@ -55,7 +55,7 @@ func handOver(b *testing.B, datagram []byte, next func(*shard, *batch) *batch) {
 		b.Fatal(err)
 	}
 	defer pool.Release()
-	sh := newShard(pool, termsOf(b, 1), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, settingsOf(b, 1), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
 	places := []schedule.Place{{Minute: minute, Index: 0}}
 	current := sh.next()
 	b.ReportAllocs()
@@ -89,7 +89,7 @@ func BenchmarkReceive(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	src, err := newSockets()
+	src, err := newSocketSource()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func BenchmarkReceive(b *testing.B) {
 		batch.n = 0
 		b.StartTimer()
 		for batch.n < batchSize {
-			if err := src.receive(sockets[0], nil, batch); err != nil {
+			if err := src.recvInto(sockets[0], nil, batch); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -116,14 +116,14 @@ func BenchmarkReceive(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/batchSize, "ns/pkt")
 }
 
-// TestProfilesTellTheStages stops a datagram in each stage, and looks at the
-// goroutines' labels.
-func TestProfilesTellTheStages(t *testing.T) {
+// TestProfilesLabelTheStages stops a datagram in each stage, and reads the
+// labels of the goroutines.
+func TestProfilesLabelTheStages(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	blocked := make(sink) // nobody takes what is delivered
+	blocked := make(sink) // Deliver blocks
 	var slow atomic.Bool
 	release := make(chan struct{})
 	s := startWith(t, 1, func(c *Config) {

@@ -8,29 +8,30 @@ import (
 )
 
 var (
-	errEnded    = errors.New("ingest: the server has stopped")
-	errPrepared = errors.New("ingest: another change is prepared")
+	errEnded    = errors.New("ingest: the receiver has stopped")
+	errPrepared = errors.New("ingest: another change is already prepared")
 )
 
-// Prepare makes new terms ready while Run runs. All that can fail, fails here,
-// and leaves the old terms in force everywhere: drawing the ports, and each tier
-// before the sockets, which from here on lets in what the old or the new terms
-// accept. The new ports are opened, and take nothing yet; one that cannot be
-// opened is no error.
+// Prepare prepares new settings while Run runs. Every step that can fail is
+// done here: it draws the ports, opens the new ones, and sets each tier before
+// the sockets to accept what the old or the new settings accept. On an error the
+// old settings stay in force everywhere. The new ports accept nothing yet. A port
+// that cannot be opened is no error.
 //
 // Then call either commit or abort, once, from any goroutine. commit puts the
-// new terms in force. When it returns, the ports are those of the new terms, and
-// new clients are let in; ports that stay were not touched, and no knock that is
-// good under both terms is lost. It fails only if Run has ended, or ends by this
-// error. abort closes the new ports. Prepare fails while a change is prepared.
-func (s *Receiver) Prepare(ctx context.Context, t Settings) (commit func() error, abort func(), err error) {
-	if !t.complete() {
-		return nil, nil, errors.New("ingest: the new terms are incomplete")
+// new settings in force. When it returns, the open ports are those of the new
+// settings, and knocks of new clients are accepted. Ports that both settings
+// have stayed open, and no knock that is valid under both is lost. commit fails
+// only if Run has ended, or ends with this error. abort closes the new ports.
+// Prepare fails while another change is prepared.
+func (r *Receiver) Prepare(ctx context.Context, s Settings) (commit func() error, abort func(), err error) {
+	if !s.complete() {
+		return nil, nil, errors.New("ingest: the new settings are incomplete: rules and ports are required")
 	}
-	next := newSettings(t)
+	next := compile(s)
 	var refused error
-	err = s.change(ctx, func(r *rotation) (err error) {
-		refused, err = r.prepare(next)
+	err = r.runInRotation(ctx, func(rot *rotation) (err error) {
+		refused, err = rot.prepare(next)
 		return err
 	})
 	if err == nil {
@@ -41,60 +42,60 @@ func (s *Receiver) Prepare(ctx context.Context, t Settings) (commit func() error
 	}
 	var once sync.Once
 	commit = func() error {
-		err := errors.New("ingest: the change has been committed or aborted")
-		once.Do(func() { err = s.change(context.Background(), (*rotation).commit) })
+		err := errors.New("ingest: the change has already been committed or aborted")
+		once.Do(func() { err = r.runInRotation(context.Background(), (*rotation).commit) })
 		return err
 	}
 	abort = func() {
-		once.Do(func() { s.change(context.Background(), (*rotation).abort) })
+		once.Do(func() { r.runInRotation(context.Background(), (*rotation).abort) })
 	}
 	return commit, abort, nil
 }
 
-// change has the rotation's goroutine do something, and waits for it. An error
-// of it ends Run.
-func (s *Receiver) change(ctx context.Context, do func(*rotation) error) error {
+// runInRotation calls do in the rotation's goroutine, and waits for it. An error
+// that do returns ends Run.
+func (r *Receiver) runInRotation(ctx context.Context, do func(*rotation) error) error {
 	done := make(chan error, 1)
 	select {
-	case s.changes <- func(r *rotation) error {
-		err := do(r)
+	case r.changes <- func(rot *rotation) error {
+		err := do(rot)
 		done <- err
 		return err
 	}:
 		return <-done
-	case <-s.ended:
+	case <-r.ended:
 		return errEnded
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// prepare makes settings the next ones. If they are refused, all is as it was,
-// or there is an error that ends Run.
-func (r *rotation) prepare(next *settings) (refused, err error) {
+// prepare makes settings the next ones. If they are refused, it restores the
+// state from before; if that fails, err ends Run.
+func (r *rotation) prepare(next *compiled) (refused, err error) {
 	if r.next != nil {
 		return errPrepared, nil
 	}
 	r.next = next
-	if refused = r.look(); refused != nil {
-		return fmt.Errorf("prepare new terms: %w", refused), r.abort()
+	if refused = r.refresh(); refused != nil {
+		return fmt.Errorf("prepare the new settings: %w", refused), r.abort()
 	}
 	return nil, nil
 }
 
 // commit puts the next settings in force.
 func (r *rotation) commit() error {
-	r.terms.Store(&r.next.Settings)
+	r.settings.Store(&r.next.Settings)
 	r.current, r.next = r.next, nil
-	err := r.look()
+	err := r.refresh()
 	for _, sh := range r.shards {
-		sh.wake() // or the old terms live until the next datagram
+		sh.wake() // otherwise the old settings would stay in memory until the next datagram
 	}
 	return err
 }
 
-// abort gives the next settings up.
+// abort discards the next settings.
 func (r *rotation) abort() error {
 	r.next = nil
-	return r.look()
+	return r.refresh()
 }

@@ -20,7 +20,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// fakeTier stands before the sockets, and fails if fail says so.
+// fakeTier is a tier before the sockets. Set fails if fail returns true.
 type fakeTier struct {
 	name string
 	mu   sync.Mutex
@@ -49,7 +49,7 @@ func (f *fakeTier) failIf(fail func(prefilter.Table) bool) {
 	f.fail = fail
 }
 
-// The calls of Set during a change, by the table: that of either terms, of the
+// The calls of Set during a change, by the table: that of both settings, of the
 // new ones, and, if the change is refused, of the old ones again.
 func always(prefilter.Table) bool { return true }
 
@@ -66,10 +66,10 @@ func (f *fakeTier) table() prefilter.Table {
 	return f.last
 }
 
-// com2 is the client of the new terms, whose ports are others.
+// com2 is the client that only the new settings have. Their ports differ too.
 var com2 = verifytest.ID("com2")
 
-func newTerms(t testing.TB) Settings {
+func changedSettings(t testing.TB) Settings {
 	t.Helper()
 	return Settings{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, func(m schedule.Minute) ([][]uint16, error) {
 		ports, _ := portsOf(3)(m)
@@ -77,7 +77,7 @@ func newTerms(t testing.TB) Settings {
 	}}
 }
 
-// newPort is the one that only the new terms have.
+// newPort returns the port that only the new settings have.
 func newPort(m schedule.Minute) uint16 { return uint16(30_000 + m%100) }
 
 func knockOf(t testing.TB, id wire.Identifier) []byte {
@@ -85,18 +85,18 @@ func knockOf(t testing.TB, id wire.Identifier) []byte {
 	return verifytest.Sign(t, wire.Knock{Maximum: 2, Identifier: id, Timestamp: uint32(minute*60 + 30), Nonce: 100})
 }
 
-// startFronted is a server with tiers before its sockets.
-func startFronted(t *testing.T, tiers ...*fakeTier) testServer {
+// startWithTiers starts a receiver with tiers before its sockets.
+func startWithTiers(t *testing.T, tiers ...*fakeTier) testReceiver {
 	t.Helper()
-	return startServer(t, 3, func(*Config) {}, func(s *Receiver) {
+	return startReceiver(t, 3, func(*Config) {}, func(s *Receiver) {
 		for _, f := range tiers {
 			s.fronts = append(s.fronts, &front{tier: f})
 		}
 	}, loop4)
 }
 
-// holdsTo reports which of the two terms a server holds to, everywhere.
-func (ts testServer) holdsTo(t *testing.T, newOnes bool, tiers ...*fakeTier) {
+// checkInForce checks that the ports, the sockets and all tiers apply the old or the new settings.
+func (ts testReceiver) checkInForce(t *testing.T, newOnes bool, tiers ...*fakeTier) {
 	t.Helper()
 	old, _ := portsOf(3)(minute)
 	open := func(port uint16) bool {
@@ -124,7 +124,7 @@ func (ts testServer) holdsTo(t *testing.T, newOnes bool, tiers ...*fakeTier) {
 			t.Errorf("got %s", got.knock.Identifier())
 		}
 	} else {
-		if ts.look(t); ts.Stats().Kernel != before.Kernel+1 {
+		if ts.refresh(t); ts.Stats().Kernel != before.Kernel+1 {
 			t.Errorf("the new client was not refused: %+v", ts.Stats())
 		}
 	}
@@ -142,44 +142,45 @@ func TestPrepareThenCommit(t *testing.T) {
 		return
 	}
 	tier := &fakeTier{name: "tier"}
-	s := startFronted(t, tier)
-	s.holdsTo(t, false, tier)
-	commit, abort, err := s.Prepare(t.Context(), newTerms(t))
+	s := startWithTiers(t, tier)
+	s.checkInForce(t, false, tier)
+	commit, abort, err := s.Prepare(t.Context(), changedSettings(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The new port is open, but takes nothing, from any client. The old ports do.
+	// The new port is open, but accepts nothing from any client. The old ports do.
 	old, _ := portsOf(3)(minute)
 	before := s.Stats()
 	for i, id := range []wire.Identifier{com1, com2} {
 		send(t, loop4, newPort(minute), knockOf(t, id))
-		if s.look(t); s.Stats().Kernel != before.Kernel+uint64(i+1) {
+		if s.refresh(t); s.Stats().Kernel != before.Kernel+uint64(i+1) {
 			t.Errorf("%s was not refused: %+v", id, s.Stats())
 		}
 	}
 	send(t, loop4, old[0], knock(t, minute, 0, 2))
 	<-s.sink
-	if got := tier.table(); len(got.Ports[old[0]]) == 0 || len(got.Ports[newPort(minute)]) == 0 || got.Accepts(newPort(minute), knockOf(t, com2)) != verify.Authentic {
-		t.Errorf("the tier does not let in what either terms accept: %v", got)
+	got := tier.table()
+	if len(got.Ports[old[0]]) == 0 || len(got.Ports[newPort(minute)]) == 0 || got.Accepts(newPort(minute), knockOf(t, com2)) != verify.Authentic {
+		t.Errorf("the tier does not accept what either settings accept: %v", got)
 	}
-	if _, _, err := s.Prepare(t.Context(), newTerms(t)); !errors.Is(err, errPrepared) {
+	if _, _, err := s.Prepare(t.Context(), changedSettings(t)); !errors.Is(err, errPrepared) {
 		t.Errorf("a second change: %v", err)
 	}
-	// The minute may turn meanwhile.
+	// The minute may turn while a change is prepared.
 	s.clock.Set((minute + 1).Start())
-	if s.look(t); len(tier.table().Ports[newPort(minute+2)]) == 0 {
+	if s.refresh(t); len(tier.table().Ports[newPort(minute+2)]) == 0 {
 		t.Error("the new ports did not turn with the minute")
 	}
 	s.clock.Set(minute.Start().Add(30 * time.Second))
 	if err := commit(); err != nil {
 		t.Fatal(err)
 	}
-	s.holdsTo(t, true, tier)
+	s.checkInForce(t, true, tier)
 	if err := commit(); err == nil {
 		t.Error("committed twice")
 	}
 	abort() // too late
-	s.holdsTo(t, true, tier)
+	s.checkInForce(t, true, tier)
 }
 
 func TestPrepareThenAbort(t *testing.T) {
@@ -188,23 +189,23 @@ func TestPrepareThenAbort(t *testing.T) {
 		return
 	}
 	tier := &fakeTier{name: "tier"}
-	s := startFronted(t, tier)
-	commit, abort, err := s.Prepare(t.Context(), newTerms(t))
+	s := startWithTiers(t, tier)
+	commit, abort, err := s.Prepare(t.Context(), changedSettings(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	abort()
-	s.holdsTo(t, false, tier)
+	s.checkInForce(t, false, tier)
 	if err := commit(); err == nil {
-		t.Error("committed what was aborted")
+		t.Error("committed after abort")
 	}
-	if err := s.update(newTerms(t)); err != nil {
+	if err := s.apply(changedSettings(t)); err != nil {
 		t.Fatal(err)
 	}
-	s.holdsTo(t, true, tier)
+	s.checkInForce(t, true, tier)
 }
 
-// TestTierThatFailsDuringAChange, at each call: the old terms stay in force
+// TestTierThatFailsDuringAChange, at each call: the old settings stay in force
 // everywhere, or, where nothing but narrowing is left, the new ones are. A later
 // change succeeds.
 func TestTierThatFailsDuringAChange(t *testing.T) {
@@ -226,23 +227,23 @@ func TestTierThatFailsDuringAChange(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			first, second := &fakeTier{name: "first"}, &fakeTier{name: "second"}
-			s := startFronted(t, first, second)
+			s := startWithTiers(t, first, second)
 			first.failIf(row.first)
 			second.failIf(row.second)
-			err := s.update(newTerms(t))
+			err := s.apply(changedSettings(t))
 			if refused := errors.Is(err, errTier); refused != row.refused || !refused && err != nil {
 				t.Fatalf("got %v", err)
 			}
 			first.failIf(nil)
 			second.failIf(nil)
-			s.look(t) // as it does every second
-			s.holdsTo(t, !row.refused, first, second)
-			if err := s.update(newTerms(t)); err != nil {
+			s.refresh(t) // as the rotation does every second
+			s.checkInForce(t, !row.refused, first, second)
+			if err := s.apply(changedSettings(t)); err != nil {
 				t.Fatal(err)
 			}
-			s.holdsTo(t, true, first, second)
+			s.checkInForce(t, true, first, second)
 			s.stop()
-			if warned := strings.Contains(s.log.String(), "cannot narrow"); warned != row.warn {
+			if warned := strings.Contains(s.log.String(), "failed to narrow"); warned != row.warn {
 				t.Errorf("log:\n%s", s.log)
 			}
 		})
@@ -260,7 +261,7 @@ func TestKnockSetThatRefusesTheNewPorts(t *testing.T) {
 	var last map[uint16]time.Time
 	refuse := true
 	s := startWith(t, 3, func(c *Config) {
-		c.KnockPorts = func(open map[uint16]time.Time) error {
+		c.PortsChanged = func(open map[uint16]time.Time) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if _, has := open[newPort(minute)]; has && refuse {
@@ -271,20 +272,20 @@ func TestKnockSetThatRefusesTheNewPorts(t *testing.T) {
 		}
 	}, loop4)
 	before := maps.Clone(last)
-	if err := s.update(newTerms(t)); !errors.Is(err, errTier) {
+	if err := s.apply(changedSettings(t)); !errors.Is(err, errTier) {
 		t.Fatalf("got %v", err)
 	}
-	s.holdsTo(t, false)
+	s.checkInForce(t, false)
 	mu.Lock()
 	if !maps.Equal(last, before) {
 		t.Errorf("the firewall has %v, before it had %v", last, before)
 	}
 	refuse = false
 	mu.Unlock()
-	if err := s.update(newTerms(t)); err != nil {
+	if err := s.apply(changedSettings(t)); err != nil {
 		t.Fatal(err)
 	}
-	s.holdsTo(t, true)
+	s.checkInForce(t, true)
 	mu.Lock()
 	defer mu.Unlock()
 	if _, has := last[newPort(minute)]; !has {
@@ -298,7 +299,7 @@ func TestTierThatFailsWhenTheMinuteTurnsEndsRun(t *testing.T) {
 		return
 	}
 	c := &clock{now: minute.Start()}
-	s, err := New(Config{Terms: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Settings: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,14 +310,14 @@ func TestTierThatFailsWhenTheMinuteTurnsEndsRun(t *testing.T) {
 	<-s.Ready()
 	tier.failIf(always)
 	c.Set((minute + 1).Start())
-	// Unless the rotation has looked by itself before.
-	if err := s.change(t.Context(), (*rotation).look); !errors.Is(err, errTier) && !errors.Is(err, errEnded) {
+	// The rotation may have refreshed by itself before.
+	if err := s.runInRotation(t.Context(), (*rotation).refresh); !errors.Is(err, errTier) && !errors.Is(err, errEnded) {
 		t.Errorf("got %v", err)
 	}
 	if err := <-done; !errors.Is(err, errTier) {
 		t.Errorf("Run: got %v", err)
 	}
-	if _, _, err := s.Prepare(t.Context(), newTerms(t)); !errors.Is(err, errEnded) {
+	if _, _, err := s.Prepare(t.Context(), changedSettings(t)); !errors.Is(err, errEnded) {
 		t.Errorf("a change after the end: %v", err)
 	}
 }

@@ -10,57 +10,58 @@ import (
 	"sync/atomic"
 )
 
-// drops divides what the kernel has dropped at the sockets by why.
+// drops classifies the kernel's drops at the sockets by their cause.
 //
-// At a socket the kernel has one count for all (SK_MEMINFO_DROPS, the same as
-// SO_RXQ_OVFL): refused by the filter, a wrong checksum, a full queue. Only for
-// the whole network namespace does it count full queues on their own
-// (RcvbufErrors and MemErrors of UDP, in /proc/net/snmp and snmp6), those of
-// other programs among them. So between two looks, no more datagrams can have
-// found a full queue of ours than all queues of the namespace have turned away:
-// the rest was refused, for certain, or had a wrong checksum. While no queue
-// overflows, that is exact, give or take a datagram that is being dropped at
-// that instant. While one does, as many drops as the namespace has turned away
-// are of either kind; if no other program's queue overflows, they are the full
+// At a socket the kernel has a single count (SK_MEMINFO_DROPS, the same as
+// SO_RXQ_OVFL) of three causes: refused by the filter, a wrong checksum, a full
+// queue. It counts full queues separately only for the whole network namespace
+// (RcvbufErrors and MemErrors of UDP, in /proc/net/snmp and snmp6), which
+// includes the queues of other programs. So between two readings, the number of
+// our datagrams that found a full queue is at most the namespace's number. All
+// other drops were certainly refused, or had a wrong checksum. While no queue
+// overflows, the result is exact, except for a datagram that is being dropped at
+// that instant. While a queue overflows, as many drops as the namespace counts
+// can have either cause; if no other program's queue overflows, they are full
 // queues.
 //
-// Without a filter, no drop is a refusal: all are full queues.
+// Without a filter no drop is a refusal: all are full queues.
 type drops struct {
-	refused, full atomic.Uint64 // what is in neither is of either kind
+	refused, full atomic.Uint64 // a drop that is in neither can have either cause
 
-	divided   uint64 // how many drops have been divided
-	turned    uint64 // by the full queues of the namespace, before the look before this one
-	begun     uint64 // the same, before this look
-	known     bool   // turned is known
-	beginning bool   // begun is known
+	classified       uint64 // how many drops have been classified
+	overflowsBefore  uint64 // the namespace's overflows at begin of the previous reading
+	overflowsAtBegin uint64 // the same at begin of this reading
+	knownBefore      bool   // overflowsBefore is known
+	knownAtBegin     bool   // overflowsAtBegin is known
 
-	text [64 << 10]byte // for what the kernel says: up to 21 KiB, when it has seen every type of ICMPv6
+	text [64 << 10]byte // for the kernel's counters: up to 21 KiB, once it has received every type of ICMPv6
 }
 
 var errTooLong = errors.New("longer than expected")
 
-// begin is called before any socket is asked for its drops.
-func (d *drops) begin() { d.begun, d.beginning = d.turnedAway() }
+// begin must be called before the drops of any socket are read.
+func (d *drops) begin() { d.overflowsAtBegin, d.knownAtBegin = d.queueOverflows() }
 
-// end is called when all have been asked, with all the drops since the start.
+// end must be called when the drops of all sockets have been read. total is the
+// number of drops since the start.
 func (d *drops) end(total uint64, unfiltered bool) {
-	n := total - d.divided
-	d.divided = total
-	now, ok := d.turnedAway()
+	n := total - d.classified
+	d.classified = total
+	now, ok := d.queueOverflows()
 	switch {
 	case unfiltered:
 		d.full.Add(n)
-	case ok && d.known:
-		d.refused.Add(n - min(n, now-d.turned))
+	case ok && d.knownBefore:
+		d.refused.Add(n - min(n, now-d.overflowsBefore))
 	}
-	// A drop that comes while the sockets are asked may be counted in this look
-	// or in the next one: the next one reckons with all since this one began.
-	d.turned, d.known = d.begun, d.beginning
+	// A drop while the sockets are being read may be counted in this reading or
+	// in the next one, so the next one includes all overflows since this begin.
+	d.overflowsBefore, d.knownBefore = d.overflowsAtBegin, d.knownAtBegin
 }
 
-// turnedAway is how many datagrams have found a full UDP queue in this network
-// namespace: that of the thread, since tests have threads in others.
-func (d *drops) turnedAway() (n uint64, ok bool) {
+// queueOverflows returns how many datagrams have found a full UDP queue in the
+// network namespace of the thread: tests have threads in other namespaces.
+func (d *drops) queueOverflows() (n uint64, ok bool) {
 	v4, err := d.read("/proc/thread-self/net/snmp")
 	if err != nil {
 		return 0, false
@@ -73,8 +74,8 @@ func (d *drops) turnedAway() (n uint64, ok bool) {
 	return n + fullQueues6(v6), ok
 }
 
-// read returns a file's text, until the next call: once a second, there is to be
-// no garbage of it.
+// read returns the text of a file, valid until the next call. It reuses one
+// buffer, because it runs every second.
 func (d *drops) read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -84,14 +85,14 @@ func (d *drops) read(path string) ([]byte, error) {
 	n, err := io.ReadFull(f, d.text[:])
 	switch {
 	case err == nil:
-		return nil, errTooLong // the counter may be in what was left out
+		return nil, errTooLong // the counter may be behind the end of the buffer
 	case !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, err
 	}
 	return d.text[:n], nil
 }
 
-// fullQueues4 reads a table of lines in pairs: names, and values.
+// fullQueues4 parses /proc/net/snmp: pairs of lines, names and then values.
 func fullQueues4(text []byte) (n uint64, ok bool) {
 	var names []byte
 	for line := range bytes.Lines(text) {
@@ -115,7 +116,7 @@ func fullQueues4(text []byte) (n uint64, ok bool) {
 	return n, ok
 }
 
-// fullQueues6 reads a name and a value a line.
+// fullQueues6 parses /proc/net/snmp6: a name and a value on each line.
 func fullQueues6(text []byte) (n uint64) {
 	for line := range bytes.Lines(text) {
 		name, value, _ := bytes.Cut(line, []byte(" "))

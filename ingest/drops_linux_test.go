@@ -38,19 +38,20 @@ func TestRefusedApartFromFull(t *testing.T) {
 			}
 		}
 		bad(1000)
-		s.look(t)
-		if got := socketCounts(s.Receiver); got.Refused != 1000 || got.Full != 0 || got.Either != 0 || got.Level != prefilter.Clients || !got.Counted {
+		s.refresh(t)
+		got := socketCounts(s.Receiver)
+		if got.Refused != 1000 || got.Full != 0 || got.Either != 0 || got.Level != prefilter.Clients || !got.Counted {
 			t.Errorf("%s: %+v", address, got)
 		}
 		full := overflow(t, s, c)
 		bad(500)
-		s.look(t)
-		got := socketCounts(s.Receiver)
+		s.refresh(t)
+		got = socketCounts(s.Receiver)
 		if got.Refused != 1500 || got.Either != full || got.Full != 0 || s.Stats().Kernel != 1500+full {
 			t.Errorf("%s: %d found a full queue: %+v", address, full, got)
 		}
 		bad(100)
-		s.look(t)
+		s.refresh(t)
 		if got := socketCounts(s.Receiver); got.Refused != 1600 || got.Either != full {
 			t.Errorf("%s: after the overflow: %+v", address, got)
 		}
@@ -58,27 +59,26 @@ func TestRefusedApartFromFull(t *testing.T) {
 	}
 }
 
-// overflow fills the queue of a server's only reader, and returns how many
+// overflow fills the queue of a receiver's only reader, and returns how many
 // datagrams found no room.
-func overflow(t *testing.T, s testServer, c net.Conn) uint64 {
+func overflow(t *testing.T, s testReceiver, c net.Conn) uint64 {
 	t.Helper()
-	src := s.readers[0].source.(*sockets)
+	src := s.readers[0].source.(*socketSource)
 	// The reader waits for this lock before it reads another round.
 	src.mu.Lock()
-	before, _ := new(drops).turnedAway()
+	before, _ := new(drops).queueOverflows()
 	d := knock(t, minute, 0, 2)
 	d[wire.OffsetMAC] ^= 1
-	for full := before; full < before+100; full, _ = new(drops).turnedAway() {
+	for full := before; full < before+100; full, _ = new(drops).queueOverflows() {
 		for range 1000 {
 			c.Write(d)
 		}
 	}
 	src.mu.Unlock()
-	after, _ := new(drops).turnedAway()
+	after, _ := new(drops).queueOverflows()
 	return after - before
 }
 
-// TestWithoutAFilterAllFoundAFullQueue.
 func TestWithoutAFilterAllFoundAFullQueue(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -92,8 +92,9 @@ func TestWithoutAFilterAllFoundAFullQueue(t *testing.T) {
 	}
 	defer c.Close()
 	full := overflow(t, s, c)
-	s.look(t)
-	if got := socketCounts(s.Receiver); got.Full != full || got.Refused != 0 || got.Either != 0 || got.Level != prefilter.None {
+	s.refresh(t)
+	got := socketCounts(s.Receiver)
+	if got.Full != full || got.Refused != 0 || got.Either != 0 || got.Level != prefilter.None {
 		t.Errorf("%d found a full queue: %+v", full, got)
 	}
 }
@@ -112,12 +113,13 @@ func TestFullQueuesAreFound(t *testing.T) {
 			t.Errorf("%q: got %d", text, n)
 		}
 	}
-	if n := fullQueues6([]byte("Udp6InErrors 9\nUdp6RcvbufErrors   \t3\nUdp6MemErrors 4\nUdpLite6RcvbufErrors 7\n")); n != 7 {
+	n := fullQueues6([]byte("Udp6InErrors 9\nUdp6RcvbufErrors   \t3\nUdp6MemErrors 4\nUdpLite6RcvbufErrors 7\n"))
+	if n != 7 {
 		t.Errorf("got %d", n)
 	}
 }
 
-// TestCountersThatAreCutOff: what does not fit is an error, not a part of it.
+// TestCountersThatAreCutOff: a file that does not fit is an error, and is not read in part.
 func TestCountersThatAreCutOff(t *testing.T) {
 	var d drops
 	path := filepath.Join(t.TempDir(), "counters")

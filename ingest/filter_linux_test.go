@@ -22,7 +22,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// naming is a datagram in a client's name.
+// naming returns a datagram that names a client.
 func naming(t testing.TB, id wire.Identifier) []byte {
 	b := knock(t, minute, 0, 2)
 	copy(b[wire.OffsetIdentifier:], id[:])
@@ -57,7 +57,7 @@ func TestFloodInOneNameFillsOneQueue(t *testing.T) {
 	for round := range 4 {
 		m := minute + schedule.Minute(round)
 		s.clock.Set(m.Start().Add(30 * time.Second))
-		if err := s.update(*s.terms.Load()); err != nil {
+		if err := s.apply(*s.settings.Load()); err != nil {
 			t.Fatal(err)
 		}
 		ports, _ := portsOf(3)(m)
@@ -80,9 +80,9 @@ func TestFloodInOneNameFillsOneQueue(t *testing.T) {
 	}
 }
 
-// TestFilterFollowsTheTerms: when Update returns, the kernel lets in who is
-// new, and nobody else.
-func TestFilterFollowsTheTerms(t *testing.T) {
+// TestFilterAppliesSettings: when commit returns, the kernel accepts the new
+// clients, and no others.
+func TestFilterAppliesSettings(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -93,9 +93,9 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 		t.Errorf("filter %s", got)
 	}
 	for _, n := range []int{5, 6, 0, prefilter.MaxIdentifiers + 1, 4} {
-		terms := *s.terms.Load()
-		terms.Rules.Table = verifytest.Table(t, clientsUpTo(n)...)
-		if err := s.update(terms); err != nil {
+		next := *s.settings.Load()
+		next.Rules.Table = verifytest.Table(t, clientsUpTo(n)...)
+		if err := s.apply(next); err != nil {
 			t.Fatal(err)
 		}
 		want := prefilter.Clients
@@ -111,7 +111,7 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 		}
 		known := uint64(min(n, 10))
 		netns.Until(t, "all known ones checked", func() bool { return s.Stats().Reasons[verify.MAC] == before.Reasons[verify.MAC]+known })
-		if err := s.update(terms); err != nil { // counts the kernel's drops
+		if err := s.apply(next); err != nil { // counts the kernel's drops
 			t.Fatal(err)
 		}
 		if got := s.Stats(); got.Kernel != before.Kernel+10-known || got.Received != before.Received+known {
@@ -120,9 +120,9 @@ func TestFilterFollowsTheTerms(t *testing.T) {
 	}
 }
 
-// TestKernelThatTakesNoLargeFilter: then fewer rules, or none, and what is good
-// gets in all the same.
-func TestKernelThatTakesNoLargeFilter(t *testing.T) {
+// TestKernelThatRejectsLargeFilters: the filter has fewer rules, or none, and valid
+// knocks are accepted all the same.
+func TestKernelThatRejectsLargeFilters(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -134,14 +134,14 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 		log    string
 	}{
 		{"10000", prefilter.Clients, ""}, // room for one, not for two
-		{"4000", prefilter.Shape, "does not refuse unknown clients"},
-		{"100", prefilter.None, "refuses nothing on its own"},
+		{"4000", prefilter.Shape, "does not check client identifiers"},
+		{"100", prefilter.None, "kernel filter not attached"},
 	} {
 		if err := os.WriteFile(limit, []byte(row.bytes), 0o644); err != nil {
 			t.Skipf("this kernel has one net.core.optmem_max for all namespaces: %v", err)
 		}
 		clients := append(clientsUpTo(500), verifytest.Client(com1))
-		s := startWith(t, 3, func(c *Config) { c.Terms.Rules.Table = verifytest.Table(t, clients...) }, loop4)
+		s := startWith(t, 3, func(c *Config) { c.Settings.Rules.Table = verifytest.Table(t, clients...) }, loop4)
 		ports, _ := portsOf(3)(minute)
 		send(t, loop4, ports[0], knock(t, minute, 0, 2))
 		<-s.sink
@@ -149,9 +149,9 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 			t.Errorf("%s bytes: filter %s, want %s", row.bytes, got, row.filter)
 		}
 		// The same again, in place of what is there.
-		terms := *s.terms.Load()
-		terms.Rules.Table = verifytest.Table(t, clients...)
-		if err := s.update(terms); err != nil {
+		next := *s.settings.Load()
+		next.Rules.Table = verifytest.Table(t, clients...)
+		if err := s.apply(next); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.Stats().Filter; got != row.filter {
@@ -165,7 +165,7 @@ func TestKernelThatTakesNoLargeFilter(t *testing.T) {
 	}
 }
 
-// TestNoDatagramIsLostUncounted fills the queues of all sockets while nobody
+// TestNoDatagramIsLostUncounted fills the queues of all sockets while no reader
 // reads, and closes the ports: all that the queues held is read and checked,
 // though every processor reads, and the rest is the kernel's to count.
 func TestNoDatagramIsLostUncounted(t *testing.T) {
@@ -180,7 +180,7 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 	}
 	defer pool.Release()
 	for i := range readers {
-		sh := newShard(pool, termsOf(t, 3), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
+		sh := newShard(pool, settingsOf(t, 3), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
 		readers[i] = socketReader(t, sh)
 		defer readers[i].source.close()
 	}
@@ -242,7 +242,7 @@ func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
 		return
 	}
 	victims := clientsUpTo(20)
-	s := startWith(t, 1, func(c *Config) { c.Terms.Rules.Table = verifytest.Table(t, victims...) }, loop4)
+	s := startWith(t, 1, func(c *Config) { c.Settings.Rules.Table = verifytest.Table(t, victims...) }, loop4)
 	ports, _ := portsOf(1)(minute)
 	flooded := s.ports.setup.steer.Socket(clientNumber(0))
 	// As if the flood were more than its worker can check.
@@ -286,7 +286,7 @@ func TestReceiveBuffer(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	const gigabyte = 1 << 30 // nobody in a user namespace may have it
+	const gigabyte = 1 << 30 // not allowed in a user namespace
 	for _, size := range []int{0, 100_000, gigabyte} {
 		s := startWith(t, 1, func(c *Config) { c.ReceiveBuffer = size }, loop4)
 		var given int
@@ -297,7 +297,7 @@ func TestReceiveBuffer(t *testing.T) {
 		if size == 100_000 && given != 2*size {
 			t.Errorf("buffer %d, want %d", given, 2*size)
 		}
-		if told := strings.Contains(s.log.String(), "net.core.rmem_max"); told != (size == gigabyte) {
+		if logged := strings.Contains(s.log.String(), "net.core.rmem_max"); logged != (size == gigabyte) {
 			t.Errorf("%d bytes asked for, %d given, log %s", size, given, s.log)
 		}
 	}

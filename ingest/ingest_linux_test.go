@@ -50,8 +50,8 @@ func rules(t testing.TB, n int) verify.Rules {
 	return verify.Rules{Table: verifytest.Table(t, verifytest.Client(com1)), Ports: n, Tolerance: time.Minute}
 }
 
-// portsOf gives each minute n ports of its own, and one more, the last, that
-// all minutes share.
+// portsOf draws n ports for each minute. The last one is the same port in
+// all minutes.
 func portsOf(n int) func(schedule.Minute) ([]uint16, error) {
 	return func(m schedule.Minute) ([]uint16, error) {
 		ports := make([]uint16, n)
@@ -70,14 +70,14 @@ func listsOf(n int) func(schedule.Minute) ([][]uint16, error) {
 	}
 }
 
-// termsOf are what a shard of its own is given.
-func termsOf(t testing.TB, n int) *atomic.Pointer[Settings] {
+// settingsOf returns the settings for a shard without a receiver.
+func settingsOf(t testing.TB, n int) *atomic.Pointer[Settings] {
 	var p atomic.Pointer[Settings]
 	p.Store(&Settings{rules(t, n), listsOf(n)})
 	return &p
 }
 
-type testServer struct {
+type testReceiver struct {
 	*Receiver
 	clock *clock
 	sink  sink
@@ -85,22 +85,22 @@ type testServer struct {
 	stop  func()
 }
 
-func start(t *testing.T, n int, addresses ...netip.Addr) testServer {
+func start(t *testing.T, n int, addresses ...netip.Addr) testReceiver {
 	t.Helper()
 	return startWith(t, n, func(*Config) {}, addresses...)
 }
 
-func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Addr) testServer {
+func startWith(t *testing.T, n int, change func(*Config), addresses ...netip.Addr) testReceiver {
 	t.Helper()
-	return startServer(t, n, change, func(*Receiver) {}, addresses...)
+	return startReceiver(t, n, change, func(*Receiver) {}, addresses...)
 }
 
-// startServer runs a server that was changed after it was made.
-func startServer(t *testing.T, n int, change func(*Config), changeServer func(*Receiver), addresses ...netip.Addr) testServer {
+// startReceiver changes a receiver after New, and runs it.
+func startReceiver(t *testing.T, n int, change func(*Config), changeReceiver func(*Receiver), addresses ...netip.Addr) testReceiver {
 	t.Helper()
-	ts := testServer{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
+	ts := testReceiver{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
 	cfg := Config{
-		Addresses: addresses, Readers: 2, Terms: Settings{rules(t, n), listsOf(n)},
+		Addresses: addresses, Readers: 2, Settings: Settings{rules(t, n), listsOf(n)},
 		Sink: ts.sink, Now: ts.clock.Now, Log: slog.New(slog.NewTextHandler(ts.log, nil)),
 	}
 	change(&cfg)
@@ -108,7 +108,7 @@ func startServer(t *testing.T, n int, change func(*Config), changeServer func(*R
 	if err != nil {
 		t.Fatal(err)
 	}
-	changeServer(s)
+	changeReceiver(s)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -124,8 +124,8 @@ func startServer(t *testing.T, n int, change func(*Config), changeServer func(*R
 	return ts
 }
 
-// update changes the terms.
-func (ts testServer) update(t Settings) error {
+// apply changes the settings.
+func (ts testReceiver) apply(t Settings) error {
 	commit, _, err := ts.Prepare(context.Background(), t)
 	if err != nil {
 		return err
@@ -133,11 +133,11 @@ func (ts testServer) update(t Settings) error {
 	return commit()
 }
 
-// look has the rotation look now, and not up to a second later: at the clock, the
-// ports, and what the kernel has dropped.
-func (ts testServer) look(t *testing.T) {
+// refresh makes the rotation refresh now, and not up to a second later: the
+// ports, by the clock, and the count of the kernel's drops.
+func (ts testReceiver) refresh(t *testing.T) {
 	t.Helper()
-	if err := ts.change(t.Context(), (*rotation).look); err != nil {
+	if err := ts.runInRotation(t.Context(), (*rotation).refresh); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -248,20 +248,20 @@ func everyDatagramIsCounted(t *testing.T, filtered bool) {
 	}
 }
 
-// TestUpdateFreesTheOldTable since a million clients twice is a lot.
-func TestUpdateFreesTheOldTable(t *testing.T) {
+// TestChangeFreesTheOldTable, since a million clients twice is a lot.
+func TestChangeFreesTheOldTable(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	s := start(t, 3, loop4)
 	for range 2 {
-		old := weak.Make(s.terms.Load().Rules.Table)
+		old := weak.Make(s.settings.Load().Rules.Table)
 		// The verifier has it, too.
 		ports, _ := portsOf(3)(minute)
 		send(t, loop4, ports[0], knock(t, minute, 0, 2))
 		<-s.sink
-		if err := s.update(Settings{rules(t, 3), listsOf(3)}); err != nil {
+		if err := s.apply(Settings{rules(t, 3), listsOf(3)}); err != nil {
 			t.Fatal(err)
 		}
 		netns.Until(t, "the old table to go", func() bool {
@@ -271,9 +271,9 @@ func TestUpdateFreesTheOldTable(t *testing.T) {
 	}
 }
 
-// TestUpdate changes the terms while knocks come in: none of those that are
+// TestChangeOfSettings changes the settings while knocks arrive: none of those that are
 // good under both is lost, and another secret's ports open and close.
-func TestUpdate(t *testing.T) {
+func TestChangeOfSettings(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -303,8 +303,8 @@ func TestUpdate(t *testing.T) {
 		}
 	}()
 	for range 50 {
-		for _, terms := range []Settings{wide, narrow} {
-			if err := s.update(terms); err != nil {
+		for _, next := range []Settings{wide, narrow} {
+			if err := s.apply(next); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -314,7 +314,7 @@ func TestUpdate(t *testing.T) {
 	if got := s.Stats().Reasons[verify.Authentic]; got != uint64(n) {
 		t.Errorf("%d of %d knocks came through", got, n)
 	}
-	if err := s.update(wide); err != nil {
+	if err := s.apply(wide); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Stats().Open; got != 13 {
@@ -324,15 +324,16 @@ func TestUpdate(t *testing.T) {
 	if got := <-s.sink; got.knock.Identifier() != com2 {
 		t.Errorf("got %+v", got)
 	}
-	if err := s.update(Settings{}); err == nil {
-		t.Error("incomplete terms accepted")
+	if err := s.apply(Settings{}); err == nil {
+		t.Error("incomplete settings accepted")
 	}
 	broken := errors.New("broken")
-	if err := s.update(Settings{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }}); !errors.Is(err, broken) {
+	err := s.apply(Settings{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }})
+	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if got := s.Stats().Open; got != 13 {
-		t.Errorf("%d ports open after a refused update", got)
+		t.Errorf("%d ports open after a refused change", got)
 	}
 }
 
@@ -346,7 +347,7 @@ func TestRotationFailsWithItsSchedule(t *testing.T) {
 	broken := errors.New("broken")
 	s, err := New(Config{
 		Sink: make(sink, 1), Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Terms: Settings{rules(t, 1), func(schedule.Minute) ([][]uint16, error) { return nil, broken }},
+		Settings: Settings{rules(t, 1), func(schedule.Minute) ([][]uint16, error) { return nil, broken }},
 	})
 	if err != nil {
 		t.Fatal(err)

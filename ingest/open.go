@@ -11,8 +11,8 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// ensureOpen opens a port, if it is not open.
-func (ps *portSet) ensureOpen(at netip.AddrPort, places []schedule.Place, opened *changes) {
+// ensureOpen opens a port if it is closed.
+func (ps *portSet) ensureOpen(at netip.AddrPort, places []schedule.Place, opened *portChanges) {
 	if ps.open[at] != nil {
 		return
 	}
@@ -32,22 +32,23 @@ func (ps *portSet) ensureOpen(at netip.AddrPort, places []schedule.Place, opened
 	}
 }
 
-// openPort opens the sockets of all sources at a port, or none.
+// openPort opens a socket for each source at a port, or none of them.
 func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, error) {
 	p := new(port)
 	p.places.Store(&places)
-	// The kernel finds a socket of its own a tenth faster than one of a group.
+	// The kernel's lookup of a single socket is a tenth faster than that of a
+	// group (SO_REUSEPORT).
 	socketOf := udp.Socket{V6Only: ps.addresses.V6Only(), Shared: len(ps.sources) > 1}
 	if socketOf.Shared {
-		// Programs of the same user may share a port that allows it, and would
-		// then take each other's datagrams: a second server would, unnoticed.
-		// A socket that does not share finds out.
+		// Other programs of the same user can bind a shared port too, and would
+		// take part of its datagrams. A second server would do so unnoticed. An
+		// exclusive socket detects that.
 		fd, err := probe(at, socketOf.V6Only)
 		if err != nil {
 			return nil, err
 		}
 		s := &socket{fd: fd}
-		ps.kernel.Add(s.newDrops())
+		ps.kernelDrops.Add(s.newDrops())
 		closeSockets([]*socket{s})
 	}
 	program := ps.filter.program(at.Port())
@@ -59,11 +60,12 @@ func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, 
 			ps.filter.attach(fd, at.Port(), program)
 			return nil
 		}
-		// Bound in the order of the sources, which is how steering counts them.
+		// Steering numbers the sockets in the order in which they are bound: that
+		// of the sources.
 		fd, err := socketOf.Open(at)
 		if err != nil {
 			for _, s := range p.sockets {
-				ps.kernel.Add(s.newDrops())
+				ps.kernelDrops.Add(s.newDrops())
 			}
 			closeSockets(p.sockets)
 			return nil, err
@@ -84,27 +86,27 @@ func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, 
 	return p, nil
 }
 
-// probe binds a port alone, by a socket that takes nothing.
+// probe binds a port exclusively, with a socket that accepts nothing.
 func probe(at netip.AddrPort, v6only bool) (fd int, err error) {
 	return udp.Socket{V6Only: v6only, Prepare: func(fd int) error {
-		shut(fd) // if that fails, it takes a little
+		shut(fd) // if it fails, the socket may accept a few datagrams
 		return nil
 	}}.Open(at)
 }
 
-// changes are what one reconciliation has to log, on a line each.
-type changes struct {
+// portChanges are the results of a reconciliation, each logged on one line.
+type portChanges struct {
 	failed, regained []netip.AddrPort
 	why              error
 }
 
-func (c changes) log(log *slog.Logger) {
+func (c portChanges) log(log *slog.Logger) {
 	if c.failed != nil {
 		slices.SortFunc(c.failed, netip.AddrPort.Compare)
-		log.Warn("cannot open knock ports; trying again every second", "ports", c.failed, "error", c.why)
+		log.Warn("failed to open knock ports; retrying every second", "listen", c.failed, "error", c.why)
 	}
 	if c.regained != nil {
 		slices.SortFunc(c.regained, netip.AddrPort.Compare)
-		log.Info("opened knock ports after all", "ports", c.regained)
+		log.Info("knock ports opened on retry", "listen", c.regained)
 	}
 }

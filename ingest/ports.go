@@ -14,46 +14,49 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// port is a knock port that is open at one address. Its readers see its
-// places through the pointer, which is replaced whole when the minute turns.
+// port is a knock port that is open at one address. Its readers load its places
+// through the pointer, which is replaced as a whole when the minute turns.
 type port struct {
 	places  atomic.Pointer[[]schedule.Place]
-	sockets []*socket // one of each source
+	sockets []*socket // one for each source
 }
 
-// portSet is which ports are open, at which addresses. It belongs to the
-// rotation goroutine, except for its counts.
+// portSet is the set of open ports at all addresses. It belongs to the rotation
+// goroutine, except for its counts.
 type portSet struct {
 	addresses udp.Addresses
-	sources   []*sockets
+	sources   []*socketSource
 	setup     *setup
 	filter    *socketFilter
 	log       *slog.Logger
 	open      map[netip.AddrPort]*port
-	failed    map[netip.AddrPort]error // to be open, but not to be had; already logged
+	failed    map[netip.AddrPort]error // ports that could not be opened; already logged
 
-	openCount atomic.Int64
-	failures  atomic.Uint64
-	kernel    atomic.Uint64 // drops by the kernel at sockets that are open
+	openCount   atomic.Int64
+	failures    atomic.Uint64
+	kernelDrops atomic.Uint64 // drops by the kernel at sockets that are open
 }
 
-func newPortSet(addresses udp.Addresses, sources []*sockets, setup *setup, unfiltered bool, log *slog.Logger) *portSet {
+func newPortSet(
+	addresses udp.Addresses, sources []*socketSource, setup *setup, unfiltered bool, log *slog.Logger,
+) *portSet {
 	ps := &portSet{
 		addresses: addresses, sources: sources, setup: setup, log: log,
 		open: map[netip.AddrPort]*port{}, failed: map[netip.AddrPort]error{},
 	}
-	ps.filter = &socketFilter{off: unfiltered, sockets: len(addresses) * len(sources), ports: ps.open, log: newOnceLog(log)}
+	ps.filter = &socketFilter{
+		disabled: unfiltered, sockets: len(addresses) * len(sources), ports: ps.open, log: newOnceLog(log),
+	}
 	return ps
 }
 
-// reconcile opens the ports of the wider table that are not open, closes what
-// is not in it, and holds what comes to the table: its ports have the table's
-// places, all others none. A port that cannot be opened does not block the
-// others: it is logged once, counted each time, and tried again at the next
-// call.
+// reconcile opens the ports of the wider table, closes all others, and puts the
+// table in force: its ports get the table's places, all other ports none. A port
+// that cannot be opened does not block the others: it is logged once, counted
+// each time, and tried again at the next call.
 func (ps *portSet) reconcile(table, wider prefilter.Table) {
 	ps.filter.drops.begin()
-	// Closed before any is opened: a port may be wanted again at once.
+	// Close first, and wait for it: the next call may open the same port again.
 	ps.close(wider)
 	for at, p := range ps.open {
 		if places := table.Ports[at.Port()]; !slices.Equal(*p.places.Load(), places) {
@@ -61,7 +64,7 @@ func (ps *portSet) reconcile(table, wider prefilter.Table) {
 		}
 	}
 	ps.filter.Set(table)
-	var opened changes
+	var opened portChanges
 	for number := range wider.Ports {
 		for _, a := range ps.addresses {
 			ps.ensureOpen(netip.AddrPortFrom(a, number), table.Ports[number], &opened)
@@ -70,31 +73,31 @@ func (ps *portSet) reconcile(table, wider prefilter.Table) {
 	opened.log(ps.log)
 	for _, p := range ps.open {
 		for _, s := range p.sockets {
-			ps.kernel.Add(s.newDrops())
+			ps.kernelDrops.Add(s.newDrops())
 		}
 	}
 	ps.openCount.Store(int64(len(ps.open)))
-	ps.filter.drops.end(ps.dropped(), ps.filter.off)
+	ps.filter.drops.end(ps.dropped(), ps.filter.disabled)
 }
 
-// dropped is how many datagrams the kernel has dropped at the sockets, open or
-// closed, as far as it has been asked.
+// dropped returns how many datagrams the kernel has dropped at all sockets, open
+// and closed, as of the last reading.
 func (ps *portSet) dropped() uint64 {
-	n := ps.kernel.Load()
+	n := ps.kernelDrops.Load()
 	for _, src := range ps.sources {
 		n += src.drops.Load()
 	}
 	return n
 }
 
-// close closes the ports that are not in a table. When it returns, what they
-// held has been read.
+// close closes the ports that are not in a table. When it returns, the datagrams
+// in their queues have been read.
 func (ps *portSet) close(wider prefilter.Table) {
 	var closed sync.WaitGroup
 	for at, p := range ps.open {
 		if _, ok := wider.Ports[at.Port()]; !ok {
 			for _, s := range p.sockets {
-				ps.kernel.Add(s.newDrops())
+				ps.kernelDrops.Add(s.newDrops())
 				s.source.remove(s, &closed)
 			}
 			delete(ps.open, at)
@@ -108,9 +111,9 @@ func (ps *portSet) close(wider prefilter.Table) {
 	}
 }
 
-// ours reports whether a port is open, at one address at least, and at none of
-// them another program's.
-func (ps *portSet) ours(number uint16) bool {
+// heldByUs reports whether a port is open at one address or more, and no other
+// program has it at any of the addresses.
+func (ps *portSet) heldByUs(number uint16) bool {
 	open := false
 	for _, a := range ps.addresses {
 		at := netip.AddrPortFrom(a, number)

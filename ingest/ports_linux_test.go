@@ -25,7 +25,7 @@ func TestSecondServerTakesNoKnocks(t *testing.T) {
 		t.Errorf("the second server: %+v", got)
 	}
 	first.stop()
-	if second.look(t); second.Stats().Open != 7 {
+	if second.refresh(t); second.Stats().Open != 7 {
 		t.Errorf("the second did not take over: %+v", second.Stats())
 	}
 }
@@ -60,7 +60,7 @@ func TestTurnOfTheMinute(t *testing.T) {
 		}
 	}
 	s.clock.Set((minute + 1).Start())
-	s.look(t)
+	s.refresh(t)
 	if !open(at(minute+2, 0)) || open(at(minute-1, 0)) {
 		t.Error("the minute turned, and the ports did not")
 	}
@@ -98,11 +98,11 @@ func TestPortThatAnotherHolds(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
-	if s.look(t); s.Stats().Failures < 2 {
+	if s.refresh(t); s.Stats().Failures < 2 {
 		t.Error("it was not tried again")
 	}
 	held.Close()
-	if s.look(t); s.Stats().Open != 7 {
+	if s.refresh(t); s.Stats().Open != 7 {
 		t.Errorf("%d ports open, want 7", s.Stats().Open)
 	}
 	send(t, loop4, ports[1], knock(t, minute, 1, 2))
@@ -110,7 +110,8 @@ func TestPortThatAnotherHolds(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	s.stop()
-	if log := s.log.String(); strings.Count(log, "cannot open") != 1 || strings.Count(log, "after all") != 1 {
+	log := s.log.String()
+	if strings.Count(log, "failed to open knock ports") != 1 || strings.Count(log, "opened on retry") != 1 {
 		t.Errorf("log:\n%s", log)
 	}
 }
@@ -139,7 +140,7 @@ func TestAddressThatIsNotThere(t *testing.T) {
 	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(absent.AsSlice())}); err != nil {
 		t.Fatal(err)
 	}
-	if s.look(t); s.Stats().Open != 14 {
+	if s.refresh(t); s.Stats().Open != 14 {
 		t.Errorf("%d ports open, want 14", s.Stats().Open)
 	}
 	send(t, absent, ports[1], knock(t, minute, 1, 2))
@@ -148,8 +149,8 @@ func TestAddressThatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestItLooksByItself, every second.
-func TestItLooksByItself(t *testing.T) {
+// TestRotationRefreshesEverySecond, by itself.
+func TestRotationRefreshesEverySecond(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("waits for a second to pass")
@@ -174,7 +175,7 @@ func TestPause(t *testing.T) {
 	for _, row := range []struct {
 		second, tolerance, want time.Duration
 	}{
-		{0, time.Minute, tick}, {59*time.Second + 900*time.Millisecond, time.Minute, 100 * time.Millisecond},
+		{0, time.Minute, checkInterval}, {59*time.Second + 900*time.Millisecond, time.Minute, 100 * time.Millisecond},
 		{14*time.Second + 750*time.Millisecond, 45 * time.Second, 250 * time.Millisecond},
 		{44*time.Second + 750*time.Millisecond, 45 * time.Second, 250 * time.Millisecond},
 	} {

@@ -20,7 +20,7 @@ import (
 // socketReader is a reader of sockets, of a shard that the test made.
 func socketReader(t *testing.T, sh *shard) *reader {
 	t.Helper()
-	src, err := newSockets()
+	src, err := newSocketSource()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,22 +30,22 @@ func socketReader(t *testing.T, sh *shard) *reader {
 // portSetOf is one for readers of sockets.
 func portSetOf(buffer int, readers ...*reader) *portSet {
 	log := slog.New(slog.DiscardHandler)
-	var sources []*sockets
+	var sources []*socketSource
 	for _, r := range readers {
-		sources = append(sources, r.source.(*sockets))
+		sources = append(sources, r.source.(*socketSource))
 	}
 	return newPortSet(udp.Addresses{loop4}, sources, newSetup(buffer, len(readers), log), false, log)
 }
 
 // tableOf is what rules come to at ports.
 func tableOf(r verify.Rules, ports map[uint16][]schedule.Place) prefilter.Table {
-	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: newSettings(Settings{Rules: r}).identifiers}
+	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: compile(Settings{Rules: r}).identifiers}
 }
 
 // awaitRemovals waits until so many sockets are to be closed.
 func awaitRemovals(t *testing.T, r *reader, n int) {
 	t.Helper()
-	src := r.source.(*sockets)
+	src := r.source.(*socketSource)
 	netns.Until(t, "the removal", func() bool { src.mu.Lock(); defer src.mu.Unlock(); return len(src.removed) == n })
 }
 
@@ -69,7 +69,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 	for range 5 {
 		s := start(t, 3, loop4)
 		s.clock.Set((minute + 50).Start())
-		if err := s.update(*s.terms.Load()); err != nil {
+		if err := s.apply(*s.settings.Load()); err != nil {
 			t.Fatal(err)
 		}
 		s.stop()
@@ -83,7 +83,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Release()
-	r := socketReader(t, newShard(pool, termsOf(t, 1), make(sink, 1), time.Now))
+	r := socketReader(t, newShard(pool, settingsOf(t, 1), make(sink, 1), time.Now))
 	ps := portSetOf(0, r)
 	r.stop()
 	table := tableOf(rules(t, 1), map[uint16][]schedule.Place{20_000: {{Minute: minute}}})
@@ -109,7 +109,7 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 	}
 	defer pool.Release()
 	got := make(sink, 1024)
-	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, settingsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
 	r := socketReader(t, sh)
 	defer r.source.close()
 	ps := portSetOf(0, r)
@@ -145,7 +145,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 	}
 	defer pool.Release()
 	got := make(sink, 1024)
-	sh := newShard(pool, termsOf(t, 128), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, settingsOf(t, 128), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
 	r := socketReader(t, sh)
 	defer r.source.close()
 	ps := portSetOf(0, r)
@@ -180,7 +180,7 @@ func TestFullRingDropsAndCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Release()
-	sh := newShard(pool, termsOf(t, 1), make(sink, 1), time.Now)
+	sh := newShard(pool, settingsOf(t, 1), make(sink, 1), time.Now)
 	sh.active.Store(true) // as if a task were stuck: nothing is drained
 	b := sh.next()
 	for i := range ringSize + 5 {
@@ -218,10 +218,10 @@ func TestNoAllocationADatagram(t *testing.T) { // so it runs alone
 	}
 	defer pool.Release()
 	got := make(sink, 64*200)
-	sh := newShard(pool, termsOf(t, 1), got, func() time.Time { return minute.Start() })
+	sh := newShard(pool, settingsOf(t, 1), got, func() time.Time { return minute.Start() })
 	r := socketReader(t, sh)
 	defer r.source.close()
-	src := r.source.(*sockets)
+	src := r.source.(*socketSource)
 	if err := src.add(&socket{fd: fd, port: p, source: src}); err != nil {
 		t.Fatal(err)
 	}

@@ -9,39 +9,38 @@ import (
 )
 
 const (
-	// maxDrain bounds how often a socket that is being closed and cannot be shut
-	// is read, so that a flood cannot keep it open.
+	// maxDrain bounds how often a socket is read that must be closed but could
+	// not be shut, so that a flood cannot keep it open.
 	maxDrain = 64
-	// maxErrors is how many errors a socket may report before it is taken for
+	// maxErrors is the number of errors after which a socket is treated as
 	// broken.
 	maxErrors = 16
 )
 
-// removal is a socket that is to be closed without losing what it holds:
-// nothing more comes in (shut), then it is emptied, then the kernel's drops are
-// counted, and then it is emptied once more, of what was on its way when it was
-// shut.
+// removal is a socket that must be closed without losing its datagrams. The
+// source attaches a filter that refuses everything (shut), reads the queue until
+// it is empty, counts the kernel's drops, and then reads once more: datagrams
+// that passed the old filter may have arrived late.
 type removal struct {
 	*socket
-	closed *sync.WaitGroup // called when it is closed
+	closed *sync.WaitGroup // Done is called when the socket is closed
 
 	begun, shut, counted bool
 	reads, errors        int
 }
 
-// retire goes on with the sockets that are to be closed, until they are or the
-// batch is full.
-func (src *sockets) retire(b *batch) {
-	src.waiter.Skip() // no event of this round may name a socket that is closed
-	src.takeAdded()   // a socket may be removed before it was ever read
+// retire closes the removed sockets, until none is left or the batch is full.
+func (src *socketSource) retire(b *batch) {
+	src.waiter.Skip() // no event of this round may refer to a closed socket
+	src.takeAdded()   // a socket can be removed before it was ever read
 	src.mu.Lock()
 	src.leaving = append(src.leaving, src.removed...)
 	src.removed = nil
-	src.asked.Store(false)
+	src.hasRemovals.Store(false)
 	src.mu.Unlock()
 	for len(src.leaving) > 0 {
 		r := src.leaving[0]
-		if !src.empty(r, b) {
+		if !src.drainSocket(r, b) {
 			return // the batch is full
 		}
 		src.drops.Add(r.newDrops())
@@ -56,14 +55,13 @@ func (src *sockets) retire(b *batch) {
 	}
 }
 
-// empty reads what a socket holds, and reports whether that is all of it. A
-// socket that is shut has an end.
-func (src *sockets) empty(r *removal, b *batch) bool {
+// drainSocket reads the queue of a socket, and reports whether it is empty.
+func (src *socketSource) drainSocket(r *removal, b *batch) bool {
 	if !r.begun {
 		r.begun, r.shut = true, shut(r.fd) == nil
 	}
 	for b.n < batchSize {
-		switch err := src.receive(r.fd, *r.port.places.Load(), b); {
+		switch err := src.recvInto(r.fd, *r.port.places.Load(), b); {
 		case err == nil:
 			b.keep = true
 			if r.reads++; !r.shut && r.reads >= maxDrain {
@@ -72,11 +70,11 @@ func (src *sockets) empty(r *removal, b *batch) bool {
 		case err == unix.EAGAIN, r.errors >= maxErrors:
 			return true
 		default:
-			r.errors++ // of an earlier datagram; more may wait behind it
+			r.errors++ // from an earlier datagram; more datagrams may be queued behind it
 		}
 	}
 	return false
 }
 
-// shut has a socket refuse everything.
+// shut attaches a filter that refuses everything.
 func shut(fd int) error { return prefilter.Attach(fd, prefilter.RefuseAll()) }

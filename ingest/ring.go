@@ -6,7 +6,7 @@ import "sync/atomic"
 // takes no lock; each end writes only its own index.
 type ring struct {
 	slots []*batch // the length is a power of two
-	_     [64]byte // keeps the ends on cache lines of their own
+	_     [64]byte // puts the two ends on separate cache lines
 	head  atomic.Uint64
 	_     [56]byte
 	tail  atomic.Uint64
@@ -16,7 +16,7 @@ type ring struct {
 // newRing makes a ring for size batches, a power of two.
 func newRing(size int) *ring { return &ring{slots: make([]*batch, size)} }
 
-// push reports false if the ring is full.
+// push appends a batch. It returns false if the ring is full.
 func (r *ring) push(b *batch) bool {
 	tail := r.tail.Load()
 	if tail-r.head.Load() == uint64(len(r.slots)) {
@@ -27,7 +27,7 @@ func (r *ring) push(b *batch) bool {
 	return true
 }
 
-// pop returns nil if the ring is empty.
+// pop removes the oldest batch. It returns nil if the ring is empty.
 func (r *ring) pop() *batch {
 	head := r.head.Load()
 	if head == r.tail.Load() {

@@ -10,33 +10,33 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// tick is how often the rotation looks at the clock at least: a port that
-// another program held is tried again, and a clock that was set is noticed.
-const tick = time.Second
+// checkInterval is the longest time between two refreshes. Each one retries the
+// ports that another program held, and reads the clock, which may have been set.
+const checkInterval = time.Second
 
-// rotation keeps the ports of the live minutes open, and all tiers in line with
-// them. Its goroutine alone opens and closes ports and sets tables.
+// rotation keeps the ports of the live minutes open, and the tables of all tiers
+// up to date. Only its goroutine opens and closes ports and sets tables.
 type rotation struct {
 	*Receiver
-	current, next *settings // next is prepared, and not yet in force; or nil
+	current, next *compiled // next is prepared but not in force; may be nil
 }
 
-// settings are Terms, and what is made of them once.
-type settings struct {
+// compiled is Settings with the part of the filter that is compiled once.
+type compiled struct {
 	Settings
 	identifiers *prefilter.Identifiers
 }
 
-func newSettings(t Settings) *settings {
-	s := &settings{Settings: t}
+func compile(t Settings) *compiled {
+	s := &compiled{Settings: t}
 	if t.Rules.Table.Len() <= prefilter.MaxIdentifiers {
 		s.identifiers = prefilter.NewIdentifiers(slices.Collect(t.Rules.Table.Identifiers()))
 	}
 	return s
 }
 
-// table is the knock rules at now.
-func (s *settings) table(now time.Time) (prefilter.Table, error) {
+// table returns the knock rules at now.
+func (s *compiled) table(now time.Time) (prefilter.Table, error) {
 	ports, err := placesOf(schedule.Live(now, s.Rules.Tolerance), s.Ports)
 	if err != nil {
 		return prefilter.Table{}, fmt.Errorf("draw the ports: %w", err)
@@ -53,7 +53,7 @@ func (r *rotation) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for first := true; ; first = false {
-		do := (*rotation).look
+		do := (*rotation).refresh
 		select {
 		case <-ctx.Done():
 			return nil
@@ -67,15 +67,15 @@ func (r *rotation) run(ctx context.Context) error {
 		if first {
 			close(r.ready)
 		}
-		// From when we looked: what has changed since is due at once.
+		// The pause counts from before the refresh: a later change is due at once.
 		timer.Reset(r.pause(now) - r.cfg.Now().Sub(now))
 	}
 }
 
-// look computes the table of now, and brings the ports and all tiers in line
-// with it. While settings are prepared, their ports are open too, but take
-// nothing, and the tiers before the sockets let in what either settings accept.
-func (r *rotation) look() error {
+// refresh computes the table of now, and applies it to the ports and all tiers.
+// While new settings are prepared, their ports are open too, but accept nothing,
+// and the tiers before the sockets accept what either settings accept.
+func (r *rotation) refresh() error {
 	now := r.cfg.Now()
 	table, err := r.current.table(now)
 	if err != nil {
@@ -90,17 +90,17 @@ func (r *rotation) look() error {
 		wider = prefilter.Wider(table, next)
 	}
 	r.ports.reconcile(table, wider)
-	// Another program's ports are not ours to open, or to close.
-	ours := wider.Only(r.ports.ours)
+	// The firewall must not open a port that another program has.
+	held := wider.Only(r.ports.heldByUs)
 	for _, f := range r.fronts {
-		if err := f.set(ours, r.cfg.Log); err != nil {
+		if err := f.set(held, r.cfg.Log); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pause is the time until the ports have to be looked at again.
+// pause returns the time until the next refresh.
 func (r *rotation) pause(now time.Time) time.Duration {
 	p := pause(now, r.current.Rules.Tolerance)
 	if r.next != nil {
@@ -110,12 +110,14 @@ func (r *rotation) pause(now time.Time) time.Duration {
 }
 
 func pause(now time.Time, tolerance time.Duration) time.Duration {
-	return min(tick, schedule.NextChange(now, tolerance).Sub(now))
+	return min(checkInterval, schedule.NextChange(now, tolerance).Sub(now))
 }
 
-// placesOf returns the places of each port that is drawn for one of the live
-// minutes, in ascending order of the minutes.
-func placesOf(live []schedule.Minute, draw func(schedule.Minute) ([][]uint16, error)) (map[uint16][]schedule.Place, error) {
+// placesOf returns the places of each port that the live minutes draw, in
+// ascending order of the minutes.
+func placesOf(
+	live []schedule.Minute, draw func(schedule.Minute) ([][]uint16, error),
+) (map[uint16][]schedule.Place, error) {
 	places := make(map[uint16][]schedule.Place)
 	for _, m := range live {
 		lists, err := draw(m)

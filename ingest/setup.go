@@ -9,8 +9,8 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// setup prepares a socket before it is bound, but for its filter: receive
-// buffer, steering.
+// setup configures a socket before it is bound: receive buffer and steering. Its
+// filter comes from socketFilter.
 type setup struct {
 	buffer int // bytes; 0: the kernel's default
 	steer  prefilter.Steer
@@ -18,10 +18,11 @@ type setup struct {
 }
 
 func newSetup(buffer, readers int, log *slog.Logger) *setup {
-	return &setup{buffer: buffer, steer: prefilter.Steer{Seed: rand.Uint32() | 1, Sockets: readers}, log: newOnceLog(log)}
+	steer := prefilter.Steer{Seed: rand.Uint32() | 1, Sockets: readers}
+	return &setup{buffer: buffer, steer: steer, log: newOnceLog(log)}
 }
 
-// prepare sets up the socket of the n-th reader.
+// prepare configures the socket of the n-th reader.
 func (s *setup) prepare(fd, n int) error {
 	if s.buffer > 0 {
 		given, err := udp.SetBuffer(fd, s.buffer)
@@ -29,13 +30,14 @@ func (s *setup) prepare(fd, n int) error {
 			return err
 		}
 		if given < s.buffer {
-			s.log.once(slog.LevelInfo, "receive buffers are smaller than asked for: net.core.rmem_max bounds them, or CAP_NET_ADMIN lifts it", "asked", s.buffer, "given", given)
+			s.log.once(slog.LevelInfo, "receive buffer smaller than requested", "requested", s.buffer, "actual", given,
+				"hint", "raise net.core.rmem_max")
 		}
 	}
-	// The group of sockets has one program, which its first one brings.
+	// A group of sockets has one steering program. Its first socket attaches it.
 	if n == 0 && s.steer.Sockets > 1 {
 		if err := s.steer.Attach(fd); err != nil {
-			s.log.once(slog.LevelWarn, "the kernel does not steer datagrams by client: it will do so by source address", "error", err)
+			s.log.once(slog.LevelWarn, "failed to steer by client; steering by source address", "error", err)
 		}
 	}
 	return nil

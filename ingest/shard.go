@@ -13,49 +13,49 @@ import (
 	"sallyport/verify"
 )
 
-// shard is where a reader's batches wait and are checked. The reader calls
-// next and push, the drain task everything else; at most one task runs.
+// shard queues and checks the batches of one reader. The reader calls next, push
+// and pushWait, the drain task everything else. At most one task runs at a time.
 type shard struct {
-	full     *ring // reader -> task
+	queue    *ring // reader -> task
 	free     *ring // task -> reader
 	pool     *ants.Pool
 	task     func()
-	terms    *atomic.Pointer[Settings]
-	inForce  *Settings // what the verifier was told last; the task's
+	settings *atomic.Pointer[Settings]
+	applied  *Settings // the settings that the verifier uses; belongs to the task
 	verifier *verify.Verifier
 	sink     Sink
 	now      func() time.Time
 
-	// What is written often has cache lines of its own.
+	// Fields that are written often are on separate cache lines.
 	_        cpu.CacheLinePad
 	active   atomic.Bool // a drain task is submitted or running
 	_        cpu.CacheLinePad
 	received atomic.Uint64 // written by the reader
 	dropped  atomic.Uint64 // written by the reader
 	_        cpu.CacheLinePad
-	reasons  [verify.Reasons]atomic.Uint64 // written by the task
+	reasons  [verify.NumReasons]atomic.Uint64 // written by the task
 
 	candidates [batchSize]verify.Candidate // the task's
 	places     [batchSize]int              // of the candidates in their batch
 	_          cpu.CacheLinePad
 }
 
-func newShard(pool *ants.Pool, terms *atomic.Pointer[Settings], sink Sink, now func() time.Time) *shard {
+func newShard(pool *ants.Pool, settings *atomic.Pointer[Settings], sink Sink, now func() time.Time) *shard {
 	s := &shard{
-		full: newRing(ringSize), free: newRing(2 * ringSize), pool: pool,
-		terms: terms, inForce: terms.Load(), sink: sink, now: now,
+		queue: newRing(ringSize), free: newRing(2 * ringSize), pool: pool,
+		settings: settings, applied: settings.Load(), sink: sink, now: now,
 	}
-	s.verifier = verify.New(s.inForce.Rules)
+	s.verifier = verify.New(s.applied.Rules)
 	s.task = s.drain
-	// Beside a full ring, one batch is with the reader and one with the task,
-	// so that after a push there is always a free one.
+	// In addition to a full ring, the reader has one batch and the task one, so
+	// that a free batch is left after each push.
 	for range ringSize + 2 {
 		s.free.push(new(batch))
 	}
 	return s
 }
 
-// The stages as CPU profiles name them: see sessions for "session".
+// The labels of the stages in CPU profiles. Package sessions has "session".
 var (
 	labelReader = stage("reader")
 	labelCheck  = stage("check")
@@ -66,11 +66,11 @@ func stage(name string) context.Context {
 	return pprof.WithLabels(context.Background(), pprof.Labels("stage", name))
 }
 
-// next returns a batch to fill. There is one after each push that was taken.
+// next returns an empty batch. After each successful push there is one.
 func (s *shard) next() *batch { return s.free.pop() }
 
-// push hands a filled batch on and reports true; with a full ring it drops
-// the datagrams, counts them and leaves the batch with the reader.
+// push puts a batch into the ring and returns true. If the ring is full, it
+// counts the datagrams as dropped and returns false; the reader keeps the batch.
 func (s *shard) push(b *batch) bool {
 	s.received.Add(uint64(b.n))
 	if !s.offer(b) {
@@ -80,84 +80,86 @@ func (s *shard) push(b *batch) bool {
 	return true
 }
 
-// pushPatiently is push for batches that cannot follow each other without end:
-// it waits for room in the ring.
-func (s *shard) pushPatiently(b *batch) {
+// pushWait is push for batches whose number is bounded: it waits for room in the
+// ring.
+func (s *shard) pushWait(b *batch) {
 	s.received.Add(uint64(b.n))
 	for !s.offer(b) {
 		runtime.Gosched()
 	}
 }
 
-// offer puts a batch into the ring, if there is room, and has it drained.
+// offer puts a batch into the ring, if there is room, and starts the drain task.
 func (s *shard) offer(b *batch) bool {
-	// A reader that always finds datagrams never leaves its processor. Where
-	// there are as many readers as processors, the tasks need to be let in.
-	if s.full.len() >= ringSize/2 {
+	// A reader that always finds datagrams never leaves its processor. With as
+	// many readers as processors, the tasks would get no time.
+	if s.queue.len() >= ringSize/2 {
 		runtime.Gosched()
 	}
-	if !s.full.push(b) {
+	if !s.queue.push(b) {
 		return false
 	}
 	s.wake()
 	return true
 }
 
-// wake sees to it that a task runs which sees what was done before.
+// wake ensures that a task runs that sees every change made before the call.
 func (s *shard) wake() {
 	if s.active.CompareAndSwap(false, true) {
-		// A pool that was released means that we stop: what waits stays.
+		// Submit fails only after the pool was released, when the receiver stops:
+		// the batches stay in the ring.
 		if s.pool.Submit(s.task) != nil {
 			s.active.Store(false)
 		}
 	}
 }
 
-// letRun gives the processor up while a task has something to do.
-func (s *shard) letRun() {
+// yieldToTask yields the processor while a task is active.
+func (s *shard) yieldToTask() {
 	if s.active.Load() {
 		runtime.Gosched()
 	}
 }
 
-// crowded reports whether batches pile up in the ring. Then the reader should
-// fill its batch before it pushes it: with one datagram each, a short burst
-// over many ports would use up the ring.
-func (s *shard) crowded() bool { return s.full.len() >= crowd }
+// backlogged reports whether many batches wait in the ring. Then the reader
+// should fill its batch before it pushes it: with one datagram in each batch, a
+// short burst over many ports would fill the ring.
+func (s *shard) backlogged() bool { return s.queue.len() >= backlogLimit }
 
 // drain checks batches until none is left.
 func (s *shard) drain() {
 	pprof.SetGoroutineLabels(labelCheck)
 	for {
-		s.follow()
-		for b := s.full.pop(); b != nil; b = s.full.pop() {
+		s.applySettings()
+		for b := s.queue.pop(); b != nil; b = s.queue.pop() {
 			s.check(b)
 			s.free.push(b)
 		}
-		followed := s.inForce
+		applied := s.applied
 		s.active.Store(false)
-		// What was pushed or changed before the store has seen an active task.
-		if s.full.empty() && s.terms.Load() == followed || !s.active.CompareAndSwap(false, true) {
+		// A push or a change before the store found an active task, and started
+		// none: check again.
+		if s.queue.empty() && s.settings.Load() == applied || !s.active.CompareAndSwap(false, true) {
 			return
 		}
 	}
 }
 
-// follow holds what comes to the terms that are in force.
-func (s *shard) follow() {
-	if t := s.terms.Load(); t != s.inForce {
-		s.inForce = t
-		s.verifier.Use(t.Rules)
+// applySettings makes the verifier use the settings that are in force.
+func (s *shard) applySettings() {
+	if current := s.settings.Load(); current != s.applied {
+		s.applied = current
+		s.verifier.SetRules(current.Rules)
 		clear(s.candidates[:])
 	}
 }
 
-// check makes all cheap checks of a batch before the first HMAC: so each has
-// its code and data at hand, and a profile tells them apart.
+// check makes all cheap checks of a batch before the first HMAC. So the code and
+// data of each stage stay in the cache, and a profile shows the stages separately.
 func (s *shard) check(b *batch) {
-	s.follow()
+	s.applySettings()
 	now := s.now().Unix()
-	var reasons [verify.Reasons]uint64
+	var reasons [verify.NumReasons]uint64
 	found := 0
 	for i := range b.n {
 		reason := s.verifier.Precheck(&s.candidates[found], b.datagram(i), b.places[i], now)
@@ -186,7 +188,7 @@ func (s *shard) check(b *batch) {
 	}
 }
 
-// wait returns when no task is left. The reader must have stopped.
+// wait returns when no task is active. The reader must have stopped.
 func (s *shard) wait() {
 	for s.active.Load() {
 		runtime.Gosched()

@@ -11,35 +11,35 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// sockets is the source of datagrams that arrive at UDP sockets: one of each
-// port and address. The rotation adds and removes them; from add on, the
-// source's reader alone reads and closes them.
-type sockets struct {
+// socketSource is the source of datagrams that arrive at UDP sockets: one for
+// each port and address. The rotation adds and removes sockets. After add, only
+// the source's reader reads and closes them.
+type socketSource struct {
 	waiter   *udp.Waiter
 	messages *udp.Messages
-	into     *batch // where the messages point
+	into     *batch // the batch that the messages point into
 	open     map[int]*socket
-	leaving  []*removal // being emptied, the first one first
+	leaving  []*removal // being closed, in this order
 
-	drops atomic.Uint64 // by the kernel, at sockets that were closed
-	asked atomic.Bool   // there are removals
+	drops       atomic.Uint64 // by the kernel, at sockets that were closed
+	hasRemovals atomic.Bool   // there are removals
 
 	mu      sync.Mutex
 	removed []*removal
 	added   []*socket
-	failed  bool // nothing is read any more
+	failed  bool // the source has stopped reading
 }
 
-// socket is one of a port's sockets. Once added to its source it belongs to it.
+// socket is one socket of a port. It belongs to its source once it was added.
 type socket struct {
 	fd     int
 	port   *port
-	source *sockets
+	source *socketSource
 	drops  uint32 // by the kernel, when they were counted last
 }
 
-// newDrops counts what the kernel has dropped since the last call. Only the
-// rotation may call it, and only the source once remove was called.
+// newDrops returns how many datagrams the kernel has dropped since the last call.
+// Only the rotation may call it; after remove, only the source.
 func (s *socket) newDrops() uint64 {
 	drops, err := udp.Drops(s.fd)
 	if err != nil {
@@ -50,19 +50,19 @@ func (s *socket) newDrops() uint64 {
 	return uint64(n)
 }
 
-func newSockets() (*sockets, error) {
+func newSocketSource() (*socketSource, error) {
 	w, err := udp.NewWaiter()
 	if err != nil {
 		return nil, err
 	}
-	return &sockets{waiter: w, messages: udp.NewMessages(), open: map[int]*socket{}}, nil
+	return &socketSource{waiter: w, messages: udp.NewMessages(), open: map[int]*socket{}}, nil
 }
 
-// add hands a socket to the source, which from then on owns it. On an error it
-// stays with the caller.
-func (src *sockets) add(s *socket) error {
-	// The socket has to be known before its first event: fill takes the list of
-	// added ones before it looks at any event of theirs.
+// add adds a socket to the source, which then owns it. On an error the caller
+// still owns it.
+func (src *socketSource) add(s *socket) error {
+	// fill must know the socket before its first event. So the lock is held until
+	// the socket is in the list, which fill reads before any event.
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if err := src.waiter.Add(s.fd); err != nil {
@@ -72,26 +72,26 @@ func (src *sockets) add(s *socket) error {
 	return nil
 }
 
-// remove has the source read what the socket holds, close it, and then call
-// closed.Done.
-func (src *sockets) remove(s *socket, closed *sync.WaitGroup) {
+// remove asks the source to read the queue of the socket, close it, and then
+// call closed.Done. remove calls closed.Add.
+func (src *socketSource) remove(s *socket, closed *sync.WaitGroup) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if src.failed {
-		return // close will do it
+		return // close closes it
 	}
 	closed.Add(1)
 	src.removed = append(src.removed, &removal{socket: s, closed: closed})
-	src.asked.Store(true)
+	src.hasRemovals.Store(true)
 	src.wake()
 }
 
-func (src *sockets) wake() { src.waiter.Wake() }
+func (src *socketSource) wake() { src.waiter.Wake() }
 
-// fill implements source. Each socket that is ready is read once a round, so
-// that a flood at one does not keep the others waiting.
-func (src *sockets) fill(b *batch, wait time.Duration) error {
-	if src.asked.Load() || len(src.leaving) > 0 {
+// fill implements source. It reads each ready socket once a round, so that a
+// flood at one socket does not delay the others.
+func (src *socketSource) fill(b *batch, wait time.Duration) error {
+	if src.hasRemovals.Load() || len(src.leaving) > 0 {
 		src.retire(b)
 		return nil
 	}
@@ -105,17 +105,17 @@ func (src *sockets) fill(b *batch, wait time.Duration) error {
 		fd, ok = src.waiter.Next()
 	}
 	for ; ok; fd, ok = src.waiter.Next() {
-		// An error is of no concern: the next datagram comes all the same.
-		if s := src.open[fd]; s != nil && src.receive(s.fd, *s.port.places.Load(), b) == nil && b.n == batchSize {
-			return nil // the round goes on with the next fill
+		// An error is ignored: it does not stop later datagrams.
+		if s := src.open[fd]; s != nil && src.recvInto(s.fd, *s.port.places.Load(), b) == nil && b.n == batchSize {
+			return nil // the next fill continues the round
 		}
 	}
 	return nil
 }
 
-// receive adds what waits at a socket to a batch that has room. The kernel
-// writes straight into the batch.
-func (src *sockets) receive(fd int, places []schedule.Place, b *batch) error {
+// recvInto reads the queue of a socket into a batch, which must have room. The
+// kernel writes directly into the batch.
+func (src *socketSource) recvInto(fd int, places []schedule.Place, b *batch) error {
 	if src.into != b {
 		for i := range batchSize {
 			src.messages.Into(i, b.data[i][:], &b.origins[i])
@@ -134,8 +134,8 @@ func (src *sockets) receive(fd int, places []schedule.Place, b *batch) error {
 	return nil
 }
 
-// takeAdded takes over the sockets that were added.
-func (src *sockets) takeAdded() {
+// takeAdded moves the added sockets into the map of open ones.
+func (src *socketSource) takeAdded() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	for _, s := range src.added {
@@ -144,10 +144,10 @@ func (src *sockets) takeAdded() {
 	src.added = src.added[:0]
 }
 
-// fail releases those that wait for sockets to be closed: the source reads no
-// more. Its sockets stay open until close, since the rotation may still ask for
-// their drops.
-func (src *sockets) fail() {
+// fail marks the source as failed: it no longer reads. It releases every caller
+// that waits for a removal. The sockets stay open until close, because the
+// rotation may still read their drops.
+func (src *socketSource) fail() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.failed = true
@@ -158,9 +158,9 @@ func (src *sockets) fail() {
 	src.leaving, src.removed = nil, nil
 }
 
-// close implements source. What the sockets hold is lost; what the kernel has
-// dropped at them is counted.
-func (src *sockets) close() {
+// close implements source. Datagrams in the queues are lost. The kernel's drops
+// are counted.
+func (src *socketSource) close() {
 	src.takeAdded()
 	for _, s := range src.open {
 		src.drops.Add(s.newDrops())

@@ -74,7 +74,7 @@ func TestAnotherSource(t *testing.T) {
 	got := make(sink, 1024)
 	m := &memory{queue: make(chan arrival, 300), woken: make(chan struct{}, 1), shut: make(chan struct{})}
 	s, err := newReceiver(Config{
-		Addresses: []netip.Addr{loop4}, Terms: Settings{rules(t, 3), listsOf(3)}, Sink: got,
+		Addresses: []netip.Addr{loop4}, Settings: Settings{rules(t, 3), listsOf(3)}, Sink: got,
 		Now: func() time.Time { return minute.Start().Add(30 * time.Second) }, Log: slog.New(slog.DiscardHandler),
 	}, m)
 	if err != nil {
@@ -96,14 +96,15 @@ func TestAnotherSource(t *testing.T) {
 			t.Fatalf("got %+v", d)
 		}
 	}
-	// The sockets are read as ever.
+	// The sockets are still read.
 	ports, _ := portsOf(3)(minute)
 	send(t, loop4, ports[1], good)
 	if d := <-got; d.source != loop4 {
 		t.Errorf("got %+v", d)
 	}
 	netns.Until(t, "all to be checked", func() bool { return s.Stats().Reasons[verify.Size] == 100 })
-	if st := s.Stats(); st.Received != 301 || st.Reasons[verify.Authentic] != 101 || st.Reasons[verify.Sequence] != 100 {
+	st := s.Stats()
+	if st.Received != 301 || st.Reasons[verify.Authentic] != 101 || st.Reasons[verify.Sequence] != 100 {
 		t.Errorf("%+v", st)
 	}
 	cancel()

@@ -9,42 +9,44 @@ import (
 	"sallyport/ingest/prefilter"
 )
 
-// tier is a place where datagrams are refused by the table before this process
-// reads them. One goroutine at a time, the rotation's, calls Set and Close.
+// tier is a place where datagrams are refused, by the table, before this process
+// reads them. One goroutine at a time calls Set and Close: the rotation's, and at
+// the end that of Run.
 type tier interface {
-	// Set puts another table in force, in the place of the last one and without
-	// a gap, and returns how much of it the tier enforces. The tier may accept
-	// more than the table does, and must not accept less. If Set fails, the last
-	// table stays in force.
+	// Set replaces the table in force without a gap, and returns how much of the
+	// new one the tier enforces. The tier may accept more than the table does, but
+	// must not accept less. If Set fails, the last table stays in force.
 	Set(prefilter.Table) (prefilter.Level, error)
 	// Counts may be called by any goroutine.
 	Counts() TierCounts
-	// Close frees the tier. What it refuses from then on is its own affair.
+	// Close frees the tier. What it refuses afterwards is not specified.
 	Close() error
 }
 
-// TierCounts is what a tier has refused since the start. Refused + Full +
-// Either is all that it has not passed on.
+// TierCounts counts the datagrams that a tier has refused since the start.
+// Refused + Full + Either is the number that it has not passed on.
 type TierCounts struct {
 	Name string
 	// Level is how much of the rules the tier enforces.
 	Level prefilter.Level
-	// Counted is false of a tier that does not know how much it refuses.
+	// Counted is false for a tier that does not count.
 	Counted bool
 	Refused uint64 // datagrams that break a rule
 	Full    uint64 // datagrams that found a full queue
-	Either  uint64 // datagrams of which the kernel does not say which it was
+	// Either counts datagrams that were refused or found a full queue: the
+	// kernel's counts do not show which.
+	Either uint64
 }
 
-// front is a tier before the sockets, and the table that it was given last.
+// front is a tier before the sockets, and the last table that it accepted.
 type front struct {
 	tier
 	table  prefilter.Table
-	logged bool // that it could not be narrowed
+	logged bool // the failure to narrow it
 }
 
-// set puts a table in force. A tier that cannot be narrowed accepts more than
-// the table does, which is no failure: the next call tries again.
+// set puts a table in force. If the tier only fails to narrow, it accepts more
+// than the table does. That is no error: the next call tries again.
 func (f *front) set(t prefilter.Table, log *slog.Logger) error {
 	_, err := f.Set(t)
 	switch {
@@ -54,14 +56,13 @@ func (f *front) set(t prefilter.Table, log *slog.Logger) error {
 		return err
 	case !f.logged:
 		f.logged = true
-		log.Warn("cannot narrow what is accepted before the sockets; trying again every second", "tier", f.Counts().Name, "error", err)
+		log.Warn("failed to narrow a tier; retrying every second", "tier", f.Counts().Name, "error", err)
 	}
 	return nil
 }
 
-// knockSet is the firewall's set of ports that take knocks: the tier that knows
-// ports only. Datagrams to other ports do not reach the sockets, if the
-// firewall refuses them.
+// knockSet is the firewall's set of knock ports: a tier that knows only ports.
+// Datagrams to other ports do not reach the sockets if the firewall drops them.
 type knockSet struct {
 	set  func(map[uint16]time.Time) error
 	last map[uint16]time.Time

@@ -18,19 +18,19 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// told is what a server has said of its ports.
-type told struct {
+// announced records the calls of Config.PortsChanged.
+type announced struct {
 	mu   sync.Mutex
 	last map[uint16]time.Time
 	n    int
 }
 
-func (o *told) opened(ports map[uint16]time.Time) error {
+func (o *announced) portsChanged(ports map[uint16]time.Time) error {
 	// They are open by now, or closed.
 	for p := range ports {
 		if l, err := net.ListenUDP("udp4", &net.UDPAddr{IP: loop4.AsSlice(), Port: int(p)}); err == nil {
 			l.Close()
-			return errors.New("a port that nobody listens on")
+			return errors.New("a port without a listener")
 		}
 	}
 	o.mu.Lock()
@@ -40,7 +40,7 @@ func (o *told) opened(ports map[uint16]time.Time) error {
 	return nil
 }
 
-func (o *told) get() (map[uint16]time.Time, int) {
+func (o *announced) get() (map[uint16]time.Time, int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.last, o.n
@@ -69,30 +69,30 @@ func TestKnockSetHasOurPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	var o told
-	s := startWith(t, 3, func(c *Config) { c.KnockPorts = o.opened }, loop4, loop6)
-	own := want(minute - 1)
-	delete(own, held)
+	var o announced
+	s := startWith(t, 3, func(c *Config) { c.PortsChanged = o.portsChanged }, loop4, loop6)
+	ours := want(minute - 1)
+	delete(ours, held)
 	got, _ := o.get() // before it is ready
-	if !maps.Equal(got, own) {
-		t.Errorf("told of %v, want %v", got, own)
+	if !maps.Equal(got, ours) {
+		t.Errorf("announced %v, want %v", got, ours)
 	}
 	l.Close()
-	s.look(t)
+	s.refresh(t)
 	if got, _ := o.get(); !maps.Equal(got, want(minute-1)) {
-		t.Errorf("told of %v, want the port that was held besides: %v", got, want(minute-1))
+		t.Errorf("announced %v, want also the port that was held: %v", got, want(minute-1))
 	}
 	_, before := o.get()
-	if err := s.update(Settings{rules(t, 3), listsOf(3)}); err != nil {
+	if err := s.apply(Settings{rules(t, 3), listsOf(3)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, n := o.get(); n != before {
-		t.Errorf("told again of what had not changed")
+		t.Error("announced again without a change")
 	}
 	s.clock.Set((minute + 1).Start())
-	s.look(t)
+	s.refresh(t)
 	if got, _ := o.get(); !maps.Equal(got, want(minute)) {
-		t.Errorf("after the turn of the minute: told of %v, want %v", got, want(minute))
+		t.Errorf("after the turn of the minute: announced %v, want %v", got, want(minute))
 	}
 }
 
@@ -119,17 +119,17 @@ func TestTiersAgree(t *testing.T) {
 }
 
 func socketFilterAgrees(t *testing.T, row prefiltertest.Row, at netip.Addr) {
-	src, err := newSockets()
+	src, err := newSocketSource()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer src.close()
 	log := slog.New(slog.DiscardHandler)
 	// Of all ports of the table, but for one that is not in it.
-	ps := newPortSet(udp.Addresses{at}, []*sockets{src}, newSetup(4<<20, 1, log), false, log)
+	ps := newPortSet(udp.Addresses{at}, []*socketSource{src}, newSetup(4<<20, 1, log), false, log)
 	ps.reconcile(row.Table, row.Table)
 	if _, has := row.Table.Ports[row.Port]; !has {
-		if ps.ours(row.Port) {
+		if ps.heldByUs(row.Port) {
 			t.Errorf("%s: the port is open", row.Name)
 		}
 		return
@@ -161,16 +161,16 @@ func TestKnockSetThatFailsEndsRun(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	deaf := errors.New("deaf")
+	broken := errors.New("broken")
 	c := clock{now: minute.Start()}
 	s, err := New(Config{
-		Terms: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler),
-		KnockPorts: func(map[uint16]time.Time) error { return deaf },
+		Settings: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler),
+		PortsChanged: func(map[uint16]time.Time) error { return broken },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Run(t.Context()); !errors.Is(err, deaf) {
+	if err := s.Run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -10,9 +10,11 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// UnavailablePorts returns which ports of the live minutes could not be opened
-// now, and the reason for one of them. It opens them for a moment, each alone.
-func UnavailablePorts(addresses []netip.Addr, draw func(schedule.Minute) ([][]uint16, error), live []schedule.Minute) (unavailable []netip.AddrPort, why error) {
+// UnavailablePorts returns the ports of the live minutes that cannot be opened
+// now, and the error of one of them. It opens each port for a moment, exclusively.
+func UnavailablePorts(
+	addresses []netip.Addr, draw func(schedule.Minute) ([][]uint16, error), live []schedule.Minute,
+) (unavailable []netip.AddrPort, why error) {
 	places, err := placesOf(live, draw)
 	if err != nil {
 		return nil, err
@@ -33,7 +35,8 @@ func UnavailablePorts(addresses []netip.Addr, draw func(schedule.Minute) ([][]ui
 	return unavailable, why
 }
 
-// orAny returns the addresses, or the one that stands for all of the host's.
+// orAny returns the addresses, or if there are none, the unspecified one that
+// stands for all addresses of the host.
 func orAny(addresses []netip.Addr) udp.Addresses {
 	if len(addresses) == 0 {
 		return udp.Addresses{udp.AnyAddress()}

@@ -2,19 +2,19 @@ package sessions
 
 import "time"
 
-// What a client may open, unless Config says otherwise. A client program makes
-// three attempts within some seconds, over each family at the most, and every
-// process that knocks by one profile makes its own: Burst is room for several
-// at once, and Pause fills it again before a person would try by hand. The
-// dearest attempt displaces an address at every service, which the kernel does
-// in milliseconds: a client at its limit takes some percent of a core.
+// The default limit of a client's attempts. A client program makes at most three
+// attempts for each address family within some seconds, and several processes
+// can knock with one profile at the same time. Burst is enough for several of
+// them, and Pause refills it before a person tries again by hand. The most
+// expensive attempt displaces an address at every service, which takes the
+// kernel milliseconds, so a client at its limit uses some percent of a core.
 const (
 	DefaultPause = 200 * time.Millisecond
 	DefaultBurst = 20
 )
 
-// Limit is how often something may be done: Burst times at once, and once more
-// for each Pause that passes. Zero fields have their defaults.
+// Limit is the rate of a token bucket: at most Burst times at once, and once
+// more for each Pause that passes. Zero fields have their defaults.
 type Limit struct {
 	Pause time.Duration
 	Burst int
@@ -30,14 +30,13 @@ func (l Limit) orDefault() Limit {
 	return l
 }
 
-// Bucket is a token bucket, which the zero value fills. It belongs to one
-// goroutine.
+// Bucket is a token bucket. The zero value is full. It belongs to one goroutine.
 type Bucket struct {
-	full time.Duration // when it is full again, since the epoch of the clock
+	full time.Duration // the time, since the epoch of the clock, at which it is full again
 }
 
-// Take takes a token at a time of a clock that is never set, and reports whether
-// there was one.
+// Take takes a token, and reports whether there was one. Now is a time of a
+// clock that is never set.
 func (b *Bucket) Take(now time.Time, l Limit) bool {
 	l = l.orDefault()
 	at := time.Duration(now.UnixNano())

@@ -1,24 +1,25 @@
-// Package sessions turns authenticated knocks into decisions to open. It owns
-// all state of the clients: a replay window and a slot each, of fixed size,
-// made at start and at a change of the list of clients, never for a knock.
+// Package sessions turns authenticated knocks into grants. It owns all state of
+// the clients: a replay window and a slot for each client, of fixed size. It
+// allocates them at start and when the list of clients changes, never for a
+// knock.
 //
 //	verify.Knock, source address
 //	  -> Deliver        shard chosen by xxhash of the identifier; its queue
-//	  -> replay.Window  used before? dropped
-//	  -> threshold      stamped before the server knew all knocks of the client?
-//	                    dropped, and its nonce is used
-//	  -> slot           which knocks of the newest attempt are there
-//	  -> Bucket         all n: has the client opened too often just now?
-//	  -> waiting        one grant a client and family, the newest
-//	  -> recorder       the Journal makes it durable, for all grants that wait
-//	                    at a time
-//	  -> Grants         the gate opens for their source addresses, all at a time
+//	  -> replay.Window  nonce used before? dropped
+//	  -> threshold      stamped before the server received all knocks of the
+//	                    client? dropped, and its nonce counts as used
+//	  -> slot           which knocks of the newest attempt have arrived
+//	  -> Bucket         all n: has the client completed too many attempts lately?
+//	  -> grantQueue     one grant for each client and address family, the newest
+//	  -> recorder       the Journal makes all queued grants durable together
+//	  -> Gate           opens for their source addresses, all together
 //
-// A client belongs to one shard, a shard to one goroutine, so no state is
-// locked but the client's Floor, which verifiers read. Deliver is called by
-// ingest's workers and never blocks: a full queue drops the knock and counts
-// it. Nor does a shard ever wait: Journal and Gate are called by the recorder's
-// goroutine alone, and may take as long as they take. Meanwhile grants gather, at
-// most one a client and address family: the newest takes the place of the one
-// before. So no client can have the others wait, however often it knocks.
+// A client belongs to one shard, and a shard to one goroutine, so client state
+// needs no lock. Only a client's Floor is shared: verifiers read it. Ingest's
+// workers call Deliver, which never blocks: if the queue is full, it drops the
+// knock and counts it. A shard never waits for the Journal or the Gate either.
+// Only the recorder's goroutine calls them, and they may be slow. Meanwhile the
+// shards queue grants, at most one for each client and address family: a newer
+// grant replaces the one before. So a client cannot delay the others, however
+// often it knocks.
 package sessions

@@ -13,10 +13,10 @@ import (
 	"sallyport/verify/verifytest"
 )
 
-// TestInsiderDelaysNobody: a client completes an attempt from another address
-// each tenth of a millisecond, and the gate takes as long as a kernel that
-// removes elements. Every other client is granted within two calls of it.
-func TestInsiderDelaysNobody(t *testing.T) {
+// TestInsiderDelaysNoClient: a client completes an attempt from another address
+// each tenth of a millisecond, and the gate is as slow as a kernel that removes
+// elements. Every other client gets its grant within two calls of the gate.
+func TestInsiderDelaysNoClient(t *testing.T) {
 	const perCall, honest = 14 * time.Millisecond, 50
 	ids, list := []string{"evil"}, []Client{{Identifier: verifytest.ID("evil")}}
 	for i := range honest {
@@ -69,21 +69,22 @@ func TestInsiderDelaysNobody(t *testing.T) {
 			if n := stats[Unrecorded] + stats[QueueFull] + stats[Failed]; n != 0 {
 				t.Errorf("stats %v", stats)
 			}
-			if most := DefaultBurst + 6; limit == (Limit{}) && (insiders > most || stats[RateLimited] < 10_000-uint64(most)) {
+			const most = DefaultBurst + 6
+			if limit == (Limit{}) && (insiders > most || stats[RateLimited] < 10_000-most) {
 				t.Errorf("the insider was granted %d times in a second, stats %v", insiders, stats)
 			}
 		})
 	}
 }
 
-// TestCapturedKnockDrainsNobody: whoever plays a client's datagrams again, even
-// before the last of them has come, takes none of its tokens. Only a whole
-// attempt does.
-func TestCapturedKnockDrainsNobody(t *testing.T) {
+// TestReplayedKnockTakesNoToken: an attacker that replays a client's datagrams,
+// even before the last of them has arrived, takes none of the client's tokens.
+// Only a complete attempt takes a token.
+func TestReplayedKnockTakesNoToken(t *testing.T) {
 	f := verifytest.New(t, 3, "com1")
 	cfg := Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Limit: Limit{Pause: time.Hour, Burst: 2}}
 	grants, stats := run(t, cfg, func(s *Sessions) {
-		for range 1000 { // what was captured, and attempts that an attacker spoils
+		for range 1000 { // captured knocks, and attempts that an attacker spoils
 			for sequence := range 3 {
 				s.Deliver(f.Knock(t, "com1", minute, 0, sequence), alice)
 			}
@@ -110,7 +111,7 @@ func TestCapturedKnockDrainsNobody(t *testing.T) {
 }
 
 // TestHonestRetriesAreNeverLimited: four programs with one profile make three
-// attempts each, over both families, and again after a while.
+// attempts each, over both address families, two seconds apart, three times.
 func TestHonestRetriesAreNeverLimited(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	_, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}}, func(s *Sessions) {
@@ -131,11 +132,14 @@ func TestHonestRetriesAreNeverLimited(t *testing.T) {
 	}
 }
 
-// TestBucket compares a bucket with one that counts: never more than Burst in
-// an instant, nor more than Burst and one a Pause in any time.
+// TestBucket compares a bucket with one that counts tokens: at most Burst at
+// once, and one more for each Pause.
 func TestBucket(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := Limit{Pause: time.Duration(rapid.IntRange(1, 1000).Draw(t, "pause")), Burst: rapid.IntRange(1, 10).Draw(t, "burst")}
+		l := Limit{
+			Pause: time.Duration(rapid.IntRange(1, 1000).Draw(t, "pause")),
+			Burst: rapid.IntRange(1, 10).Draw(t, "burst"),
+		}
 		start := time.Unix(rapid.Int64Range(0, 2_000_000_000).Draw(t, "start"), 0)
 		now, at := start, start
 		var b Bucket
@@ -155,23 +159,24 @@ func TestBucket(t *testing.T) {
 	})
 }
 
-// TestWaitingIsBoundedByClients, in whatever order their grants come and are
-// taken: each time at most one a client and family, the newest.
-func TestWaitingIsBoundedByClients(t *testing.T) {
+// TestQueueIsBoundedByClients: in whatever order grants are put and taken, a take
+// returns at most one for each client and address family, the newest.
+func TestQueueIsBoundedByClients(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWaiting()
-		var spots [3][2]spot
+		q := newGrantQueue()
+		var positions [3][2]queuePosition
 		type key struct{ client, family int }
 		newest := map[key]netip.Addr{}
 		var order []key
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {
 			if rapid.IntRange(0, 9).Draw(t, "take") == 0 {
-				list := w.take()
+				list := q.take()
 				if len(list) != len(order) {
 					t.Fatalf("%d wait, of %d", len(list), len(order))
 				}
 				for i, p := range list {
-					if got := newest[order[i]]; p.grant.Address != got || int(p.grant.Identifier[0]) != order[i].client {
+					got := newest[order[i]]
+					if p.grant.Address != got || int(p.grant.Identifier[0]) != order[i].client {
 						t.Fatalf("%d: %v, want %s", i, p.grant, got)
 					}
 				}
@@ -184,24 +189,25 @@ func TestWaitingIsBoundedByClients(t *testing.T) {
 			if k.family == 1 {
 				a = netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.ByteMin(1), 16, 16).Draw(t, "address")))
 			}
-			p := pending{grant: Grant{Address: a}}
+			p := pendingGrant{grant: Grant{Address: a}}
 			p.grant.Identifier[0] = byte(k.client)
-			_, there := newest[k]
-			if superseded := w.put(&spots[k.client], p); superseded != there {
-				t.Fatalf("superseded %v, want %v", superseded, there)
+			_, pending := newest[k]
+			if superseded := q.put(&positions[k.client], p); superseded != pending {
+				t.Fatalf("superseded %v, want %v", superseded, pending)
 			}
-			if newest[k] = a; !there {
+			newest[k] = a
+			if !pending {
 				order = append(order, k)
 			}
 		}
 	})
 }
 
-// TestCompletingDoesNotAllocate: neither the attempt that waits, nor one that
-// takes its place, nor one that is limited.
+// TestCompletingDoesNotAllocate: neither an attempt that replaces a pending grant
+// allocates, nor one that is rate limited.
 func TestCompletingDoesNotAllocate(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
-	s := newLone(gateFunc(func(Grant) error { return nil }))
+	s := newTestShard(gateFunc(func(Grant) error { return nil }))
 	s.replace([]Client{{Identifier: verifytest.ID("com1")}})
 	knocks := make([]arrival, 300)
 	for i := range knocks {
@@ -211,7 +217,7 @@ func TestCompletingDoesNotAllocate(t *testing.T) {
 	next := 1
 	handle := func() { s.handle(knocks[next]); next++ }
 	if n := testing.AllocsPerRun(100, handle); n != 0 || s.counts[Superseded].Load() == 0 {
-		t.Errorf("%v allocations for one that takes another's place", n)
+		t.Errorf("%v allocations for one that replaces another", n)
 	}
 	s.limit = Limit{Pause: time.Hour, Burst: 1}
 	if n := testing.AllocsPerRun(100, handle); n != 0 || s.counts[RateLimited].Load() == 0 {

@@ -9,13 +9,12 @@ import (
 	"sallyport/verify/verifytest"
 )
 
-// TestOnPathAttacker: an attacker between client and server holds datagrams
-// back, reorders, drops and overtakes them, and plays them again from any
-// address. The invariant of verify/wire/PROTOCOL.md is what the server grants,
-// no more and no less: an address gets an attempt's one grant when each of its n
-// datagrams reached the server from that address before it did from any other,
-// and before any datagram of a later attempt. An attempt that has left its slot
-// leaves no nonce behind that is still good.
+// TestOnPathAttacker: an on-path attacker delays, reorders, drops and overtakes
+// datagrams, and replays them from any address. The server grants exactly what
+// the invariant of verify/wire/PROTOCOL.md allows: an address gets the one grant
+// of an attempt if each of its n datagrams reached the server from that address
+// before it did from any other, and before any datagram of a later attempt. When
+// an attempt has left its slot, all its nonces are used.
 func TestOnPathAttacker(t *testing.T) {
 	addresses := []netip.Addr{alice, netip.MustParseAddr("192.0.2.66"), bob}
 	forges := map[int]verifytest.Sequences{}
@@ -26,12 +25,12 @@ func TestOnPathAttacker(t *testing.T) {
 		n := rapid.IntRange(1, 5).Draw(t, "n")
 		f := forges[n]
 		var grants []Grant
-		s := newLone(gateFunc(func(g Grant) error { grants = append(grants, g); return nil }))
+		s := newTestShard(gateFunc(func(g Grant) error { grants = append(grants, g); return nil }))
 		list := []Client{{Identifier: verifytest.ID("com1")}}
 		s.replace(list)
 
-		// What the client has sent so far, and which address was the first to
-		// have each datagram delivered while its attempt was the newest.
+		// The attempts that the client has sent, and for each datagram the first
+		// address from which it was delivered while its attempt was the newest.
 		type attempt struct {
 			base  uint32
 			first []netip.Addr
@@ -74,7 +73,7 @@ func TestOnPathAttacker(t *testing.T) {
 			}
 			grants = nil
 			s.handle(arrival{f.Knock(t, "com1", minute, a.base, sequence), from})
-			s.next.pass()
+			s.recorder.drain()
 			if len(grants) != len(want) || len(want) == 1 && grants[0] != want[0] {
 				t.Fatalf("granted %v, want %v", grants, want)
 			}
@@ -84,7 +83,7 @@ func TestOnPathAttacker(t *testing.T) {
 			for sequence := range n {
 				w := s.clients[0].window
 				if nonce := sent[i].base + uint32(sequence); w.Accept(nonce) {
-					t.Fatalf("nonce %d is good, and its attempt is over", nonce)
+					t.Fatalf("nonce %d is unused, but its attempt is over", nonce)
 				}
 			}
 		}

@@ -1,30 +1,30 @@
 package sessions
 
-// Outcome says what became of an authenticated knock. Each is one counter.
+// Outcome is the result of an authenticated knock. Each outcome is one counter.
 type Outcome uint8
 
 // The outcomes.
 const (
-	Recorded    Outcome = iota // one of an attempt that is not yet complete
-	Opened                     // completed its attempt: it is in the journal, and the gate was asked to open
-	Replay                     // its nonce was used before, or lies below the window
+	Recorded    Outcome = iota // added to an attempt that is not complete yet
+	Opened                     // completed its attempt: the grant is in the journal, and the gate was called
+	Replay                     // its nonce was used before, or is below the window
 	Older                      // of an attempt older than the newest, or one that shares nonces with it
 	OtherSource                // of the newest attempt, but from another address or for another minute
 	Unknown                    // of a client that has no slot
 	QueueFull                  // dropped: the shard's queue was full
-	BeforeStart                // stamped before the start, or when nonces may have been used of which no record is left; its nonce is used
-	Unrecorded                 // completed its attempt, but the journal did not take it: nothing opened
+	BeforeStart                // stamped before the start, or when the record may lack nonces; its nonce counts as used
+	Unrecorded                 // completed its attempt, but the journal returned an error: nothing opened
 	Failed                     // completed its attempt, but the gate could not open; counted as Opened too
-	RateLimited                // completed its attempt, but its client has opened too often just now: nothing opened
-	Superseded                 // completed its attempt, but a newer one of its client came before it was recorded: that one counts
+	RateLimited                // completed its attempt, but its client is over its limit: nothing opened
+	Superseded                 // completed its attempt, but a newer grant of its client replaced the grant
 
-	// Outcomes is how many there are.
-	Outcomes = int(Superseded) + 1
+	// NumOutcomes is the number of outcomes.
+	NumOutcomes = int(Superseded) + 1
 )
 
-var outcomeNames = [Outcomes]string{
-	"recorded", "opened", "replay", "older", "other_source", "unknown", "queue_full", "before_start", "unrecorded", "failed",
-	"rate_limited", "superseded",
+var outcomeNames = [NumOutcomes]string{
+	"recorded", "opened", "replay", "older", "other_source", "unknown", "queue_full", "before_start", "unrecorded",
+	"failed", "rate_limited", "superseded",
 }
 
 func (o Outcome) String() string {

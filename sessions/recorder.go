@@ -6,51 +6,53 @@ import (
 	"sync/atomic"
 )
 
-// batchSize is how many grants share one call of the journal and of the gate at
-// the most.
+// batchSize is the maximum number of grants in one call of the journal and of
+// the gate.
 const batchSize = 8192
 
-// recorder carries grants out, each after its entry is in the journal. While
-// one call of the journal and the gate runs, the grants of all shards gather for
-// the next: however many come, each is called about once in the time that a
-// call takes.
+// recorder writes the entries of grants to the journal, and then calls the gate.
+// While these calls run, the grants of all shards collect for the next calls. So
+// each is called about once in the time that a call takes, however many grants
+// there are.
 type recorder struct {
-	sources []*waiting // of the shards
-	wake    chan struct{}
-	marks   chan chan<- struct{} // each is closed when all before it is dealt with; nil: the end
-	counts  [Outcomes]atomic.Uint64
-	journal Journal
-	gate    Gate
-	log     *slog.Logger
+	queues []*grantQueue // of the shards
+	wake   chan struct{}
+	// barriers: run closes each one when all grants queued before it have been
+	// carried out; nil stops run.
+	barriers chan chan<- struct{}
+	counts   [NumOutcomes]atomic.Uint64
+	journal  Journal
+	gate     Gate
+	log      *slog.Logger
 
-	batch   []pending
+	batch   []pendingGrant
 	entries []Entry
 	grants  []Grant
-	ended   chan struct{}
+	done    chan struct{}
 }
 
 func newRecorder(journal Journal, gate Gate, log *slog.Logger) *recorder {
 	return &recorder{
-		wake:    make(chan struct{}, 1),
-		marks:   make(chan chan<- struct{}),
-		journal: journal,
-		gate:    gate,
-		log:     log,
-		batch:   make([]pending, 0, batchSize),
-		entries: make([]Entry, 0, batchSize),
-		grants:  make([]Grant, 0, batchSize),
-		ended:   make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		barriers: make(chan chan<- struct{}),
+		journal:  journal,
+		gate:     gate,
+		log:      log,
+		batch:    make([]pendingGrant, 0, batchSize),
+		entries:  make([]Entry, 0, batchSize),
+		grants:   make([]Grant, 0, batchSize),
+		done:     make(chan struct{}),
 	}
 }
 
-// source returns where a shard puts its grants. It is called before run.
-func (r *recorder) source() *waiting {
-	w := newWaiting()
-	r.sources = append(r.sources, w)
-	return w
+// newQueue returns the queue for a shard's grants. It must be called before run.
+func (r *recorder) newQueue() *grantQueue {
+	q := newGrantQueue()
+	r.queues = append(r.queues, q)
+	return q
 }
 
-// notify has run look at the sources. It never blocks.
+// notify makes run read the queues. It never blocks.
 func (r *recorder) notify() {
 	select {
 	case r.wake <- struct{}{}:
@@ -58,36 +60,37 @@ func (r *recorder) notify() {
 	}
 }
 
-// settle waits until all that was put into the sources before is dealt with.
-func (r *recorder) settle(ctx context.Context) error {
+// flush waits until all grants queued before the call have been carried out, or
+// the recorder has stopped.
+func (r *recorder) flush(ctx context.Context) error {
 	passed := make(chan struct{})
 	select {
-	case r.marks <- passed:
-	case <-r.ended:
+	case r.barriers <- passed:
+	case <-r.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	select {
 	case <-passed:
-	case <-r.ended:
+	case <-r.done:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return nil
 }
 
-// stop has run work off what was put before, and end.
-func (r *recorder) stop() { r.marks <- nil }
+// stop makes run carry out the queued grants, and return.
+func (r *recorder) stop() { r.barriers <- nil }
 
 func (r *recorder) run() {
-	defer close(r.ended)
+	defer close(r.done)
 	for {
 		select {
 		case <-r.wake:
-			r.pass()
-		case passed := <-r.marks:
-			r.pass()
+			r.drain()
+		case passed := <-r.barriers:
+			r.drain()
 			if passed == nil {
 				return
 			}
@@ -96,46 +99,46 @@ func (r *recorder) run() {
 	}
 }
 
-// pass carries out what waits.
-func (r *recorder) pass() {
+// drain carries out all queued grants.
+func (r *recorder) drain() {
 	r.batch = r.batch[:0]
-	for _, source := range r.sources {
-		for list := source.take(); len(list) > 0; {
+	for _, queue := range r.queues {
+		for list := queue.take(); len(list) > 0; {
 			n := min(len(list), cap(r.batch)-len(r.batch))
 			r.batch = append(r.batch, list[:n]...)
 			list = list[n:]
 			if len(r.batch) == cap(r.batch) {
-				r.handle(r.batch)
+				r.recordAndOpen(r.batch)
 				r.batch = r.batch[:0]
 			}
 		}
 	}
 	if len(r.batch) > 0 {
-		r.handle(r.batch)
+		r.recordAndOpen(r.batch)
 	}
 }
 
-// handle deals with a batch.
-func (r *recorder) handle(batch []pending) {
+// recordAndOpen records a batch, and then calls the gate.
+func (r *recorder) recordAndOpen(batch []pendingGrant) {
 	r.entries, r.grants = r.entries[:0], r.grants[:0]
 	for _, p := range batch {
 		r.entries = append(r.entries, p.entry)
 		r.grants = append(r.grants, p.grant)
 	}
 	if r.journal.Record(r.entries) != nil {
-		r.counts[Unrecorded].Add(uint64(len(batch))) // why is the journal's to log
+		r.counts[Unrecorded].Add(uint64(len(batch))) // the journal logs the error
 		return
 	}
 	r.open(r.grants)
 }
 
-// open hands recorded grants to the gate, all at a time.
+// open passes recorded grants to the gate, all together.
 func (r *recorder) open(grants []Grant) {
 	r.counts[Opened].Add(uint64(len(grants)))
 	for i, err := range r.gate.Open(grants) {
 		if err != nil {
 			r.counts[Failed].Add(1)
-			r.log.Error("a correct sequence opened nothing", "client", grants[i].Identifier, "address", grants[i].Address, "error", err)
+			r.log.Error("failed to open services for an authenticated sequence", "client", grants[i].Identifier, "address", grants[i].Address, "error", err)
 		}
 	}
 }

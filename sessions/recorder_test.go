@@ -16,7 +16,7 @@ import (
 	"sallyport/verify/verifytest"
 )
 
-// slowJournal takes a while, as a disk does, and remembers what it was given.
+// slowJournal is slow, as a disk is, and keeps the entries.
 type slowJournal struct {
 	pause time.Duration
 	err   error
@@ -58,13 +58,14 @@ func TestGrantWaitsForItsRecord(t *testing.T) {
 		t.Fatalf("journal %v", journal.calls)
 	}
 	e := journal.calls[0][0]
-	if e.Identifier.String() != "com1" || e.HighestNonce != 9 || e.Stamp != uint32(minute*60) || !e.Ring.Used(8) || !e.Ring.Used(9) || e.Ring.Used(7) {
+	if e.Identifier.String() != "com1" || e.HighestNonce != 9 || e.Stamp != uint32(minute*60) ||
+		!e.Ring.Used(8) || !e.Ring.Used(9) || e.Ring.Used(7) {
 		t.Errorf("recorded %+v", e)
 	}
 }
 
-// TestGrantsShareARecord: while one call of the journal runs, the shards go on
-// and the grants gather for the next.
+// TestGrantsShareARecord: while one call of the journal runs, the shards continue
+// and the grants collect for the next call.
 func TestGrantsShareARecord(t *testing.T) {
 	const clients = 500
 	var ids []string
@@ -95,8 +96,8 @@ func TestGrantsShareARecord(t *testing.T) {
 	}
 }
 
-// TestBatchStaysABatch: what shares a record is handed to the gate together, and
-// one grant that fails keeps no other from opening.
+// TestBatchStaysABatch: grants that are recorded together reach the gate together,
+// and one grant that fails does not prevent the others.
 func TestBatchStaysABatch(t *testing.T) {
 	ids := []string{"com1", "com2", "com3", "com4"}
 	var list []Client
@@ -129,7 +130,7 @@ func TestBatchStaysABatch(t *testing.T) {
 	if len(batches) != 2 || len(batches[0]) != 1 || len(batches[1]) != 3 {
 		t.Errorf("batches %v", batches)
 	}
-	if want := ([Outcomes]uint64{Opened: 4, Failed: 1}); stats != want {
+	if want := ([NumOutcomes]uint64{Opened: 4, Failed: 1}); stats != want {
 		t.Errorf("stats %v, want %v", stats, want)
 	}
 }
@@ -141,20 +142,21 @@ func (f batchFunc) Open(grants []Grant) []error { return f(grants) }
 func TestNothingOpensWithoutItsRecord(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	journal := &slowJournal{err: errors.New("no room")}
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal}, func(s *Sessions) {
+	cfg := Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal}
+	grants, stats := run(t, cfg, func(s *Sessions) {
 		s.Deliver(f.Knock(t, "com1", minute, 1, 0), alice)
 		synctest.Wait()
 		journal.err = nil
-		s.Deliver(f.Knock(t, "com1", minute, 1, 0), alice) // its nonce is gone
+		s.Deliver(f.Knock(t, "com1", minute, 1, 0), alice) // its nonce is used
 		s.Deliver(f.Knock(t, "com1", minute, 2, 0), alice)
 	})
-	if want := ([Outcomes]uint64{Unrecorded: 1, Replay: 1, Opened: 1}); stats != want || len(grants) != 1 {
+	if want := ([NumOutcomes]uint64{Unrecorded: 1, Replay: 1, Opened: 1}); stats != want || len(grants) != 1 {
 		t.Errorf("%d grants, stats %v, want %v", len(grants), stats, want)
 	}
 }
 
-// TestShardNeverWaits: a journal that hangs costs no knocks. Of a client's
-// attempts that complete meanwhile the newest opens, of each family.
+// TestShardNeverWaits: while the journal hangs, no knock is lost. Of a client's
+// attempts that complete meanwhile, the newest of each address family opens.
 func TestShardNeverWaits(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	journal := &slowJournal{pause: time.Hour}
@@ -177,11 +179,12 @@ func TestShardNeverWaits(t *testing.T) {
 		}
 	})
 	id := verifytest.ID("com1")
-	// When it ends, what was decided is still carried out.
-	if want := []Grant{{id, alice}, {id, address(attempts - 2)}, {id, address(attempts - 1)}}; !slices.Equal(grants, want) {
+	// Pending grants are carried out when Run ends.
+	want := []Grant{{id, alice}, {id, address(attempts - 2)}, {id, address(attempts - 1)}}
+	if !slices.Equal(grants, want) {
 		t.Errorf("granted %v, want %v", grants, want)
 	}
-	if want := ([Outcomes]uint64{Opened: 3, Superseded: attempts - 2}); stats != want {
+	if want := ([NumOutcomes]uint64{Opened: 3, Superseded: attempts - 2}); stats != want {
 		t.Errorf("stats %v, want %v", stats, want)
 	}
 	if last := journal.calls[len(journal.calls)-1]; last[len(last)-1].HighestNonce != 1+attempts {
@@ -189,9 +192,9 @@ func TestShardNeverWaits(t *testing.T) {
 	}
 }
 
-// TestUpdateSettles: when the list has changed, no grant is on its way any
-// more, unless who asked gives up.
-func TestUpdateSettles(t *testing.T) {
+// TestUpdateFlushes: when an update of the list returns, no grant is pending,
+// unless its context has ended.
+func TestUpdateFlushes(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	journal := &slowJournal{pause: time.Second}
 	run(t, Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}, Journal: journal}, func(s *Sessions) {
@@ -211,8 +214,8 @@ func TestUpdateSettles(t *testing.T) {
 	})
 }
 
-// TestProfilesTellTheStages looks at the goroutines' labels.
-func TestProfilesTellTheStages(t *testing.T) {
+// TestProfilesNameTheStages reads the labels of the goroutines.
+func TestProfilesNameTheStages(t *testing.T) {
 	run(t, Config{}, func(*Sessions) {
 		synctest.Wait()
 		var text strings.Builder

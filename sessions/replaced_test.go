@@ -9,9 +9,9 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TestIdentifierOfAnother: of a client that is replaced by another one with its
-// identifier, nothing counts any more: neither a knock that an earlier key table
-// has authenticated and that still waits, nor half an attempt. Whoever stays
+// TestIdentifierOfAnother: when a new client gets the identifier of a removed
+// one, the knocks of the removed one no longer count: neither a queued knock that
+// an earlier key table authenticated, nor half an attempt. A client that stays
 // loses nothing.
 func TestIdentifierOfAnother(t *testing.T) {
 	before, after := verifytest.New(t, 2, "same", "stay"), verifytest.New(t, 2, "same", "stay")
@@ -24,7 +24,8 @@ func TestIdentifierOfAnother(t *testing.T) {
 		}
 		synctest.Wait()
 		next := after.Knock(t, "same", minute, 1, 0).Table()
-		if err := s.change(context.Background(), []Client{{Identifier: id("same"), Table: next, Readded: true}, {Identifier: id("stay"), Table: next}}); err != nil {
+		list := []Client{{Identifier: id("same"), Table: next, Readded: true}, {Identifier: id("stay"), Table: next}}
+		if err := s.change(context.Background(), list); err != nil {
 			t.Error(err)
 		}
 		for _, c := range []string{"same", "stay"} {
@@ -37,13 +38,13 @@ func TestIdentifierOfAnother(t *testing.T) {
 	if want := (Grant{id("stay"), alice}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v", grants)
 	}
-	if want := ([Outcomes]uint64{Recorded: 3, Opened: 1, Unknown: 1}); stats != want {
+	if want := ([NumOutcomes]uint64{Recorded: 3, Opened: 1, Unknown: 1}); stats != want {
 		t.Errorf("outcomes %v, want %v", stats, want)
 	}
 }
 
-// TestRevokedAndAdded: what a client knocked before it was revoked does not count
-// for the one that has its identifier afterwards.
+// TestRevokedAndAdded: the knocks that a client sent before it was revoked do not
+// count for a new client with the same identifier.
 func TestRevokedAndAdded(t *testing.T) {
 	before, after := verifytest.New(t, 1, "com1"), verifytest.New(t, 1, "com1")
 	id := verifytest.ID("com1")
@@ -53,7 +54,8 @@ func TestRevokedAndAdded(t *testing.T) {
 		}
 		s.Deliver(before.Knock(t, "com1", minute, 1, 0), alice)
 		synctest.Wait()
-		if err := s.change(context.Background(), []Client{{Identifier: id, Table: after.Knock(t, "com1", minute, 1, 0).Table()}}); err != nil {
+		list := []Client{{Identifier: id, Table: after.Knock(t, "com1", minute, 1, 0).Table()}}
+		if err := s.change(context.Background(), list); err != nil {
 			t.Error(err)
 		}
 		s.Deliver(before.Knock(t, "com1", minute, 2, 0), alice)
@@ -63,7 +65,7 @@ func TestRevokedAndAdded(t *testing.T) {
 	if want := (Grant{id, bob}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v", grants)
 	}
-	if want := ([Outcomes]uint64{Opened: 1, Unknown: 2}); stats != want {
+	if want := ([NumOutcomes]uint64{Opened: 1, Unknown: 2}); stats != want {
 		t.Errorf("outcomes %v, want %v", stats, want)
 	}
 }

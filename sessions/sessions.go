@@ -17,33 +17,37 @@ import (
 	"sallyport/verify/wire"
 )
 
-// queueSize is how many knocks wait for a shard at the most. Only authentic
-// ones get so far: it is long when thousands of clients knock in one instant.
+// queueSize is the maximum number of knocks in a shard's queue. Only authentic
+// knocks get so far; the queue is long when thousands of clients knock at the
+// same time.
 const queueSize = 16 << 10
 
-// Grant is a decision: the client has knocked correctly from the address.
+// Grant is the decision to open for a client and an address: the client has
+// completed an attempt from the address.
 type Grant struct {
 	Identifier wire.Identifier
-	Address    netip.Addr // an IPv4-mapped address is an IPv4 one
+	Address    netip.Addr // an IPv4-mapped address is stored as IPv4
 }
 
-// Gate opens what Grants are for. One goroutine calls it.
+// Gate carries out Grants. One goroutine calls it.
 type Gate interface {
-	// Open carries out grants together. It returns nil when all is well, and
-	// otherwise the error of each grant, in the place of the grant: one that
-	// fails keeps no other from opening. It must not retain the slice.
+	// Open carries out grants together. It returns nil if all succeed, and
+	// otherwise an error (or nil) for each grant, in the order of the grants. A
+	// grant that fails must not prevent the others. Open must not retain the
+	// slice.
 	Open([]Grant) []error
 }
 
-// Entry is what has to be remembered of a client before a Grant takes effect.
+// Entry is the record of a client's used nonces. It must be in the journal
+// before a Grant takes effect.
 type Entry struct {
 	Identifier   wire.Identifier
 	HighestNonce uint32      // the highest nonce used
-	Ring         replay.Ring // which ones up to it
+	Ring         replay.Ring // the used nonces up to HighestNonce
 	Stamp        uint32      // the timestamp of the knock that completed the attempt
 }
 
-// Journal remembers Entries over the end of the process.
+// Journal stores Entries so that they outlive the process.
 type Journal interface {
 	// Record returns nil when the grants of the entries may take effect. One
 	// goroutine calls it; it must not retain the slice.
@@ -53,19 +57,20 @@ type Journal interface {
 // Client is one registered client.
 type Client struct {
 	Identifier   wire.Identifier
-	HighestNonce uint32 // the largest nonce already used; 0: none, unless Used
-	Used         bool   // Mark is used, even if it is 0
-	// Table is the number of the key table that it came with, or stays in. Of a
-	// client that is new, knocks that an earlier table has authenticated are
-	// another client's, of the same identifier.
+	HighestNonce uint32 // the highest nonce already used; 0: none, unless Used
+	Used         bool   // HighestNonce is used, even if it is 0
+	// Table is the number of the key table that contains the client. For a new
+	// client, a knock that an earlier table authenticated belongs to a former
+	// client with the same identifier, and is refused.
 	Table uint32
-	// Readded says that the client is new, although one of its identifier was there
-	// before: of its attempt nothing counts any more.
+	// Readded: the client is new, although there was a client with its identifier
+	// before. The attempt of that client is discarded.
 	Readded bool
-	// Rekeyed says that knocks of it count that did not before: it has got another
-	// secret. What was stamped before Begin is refused, as of a client that is new.
+	// Rekeyed: the client has got another secret, so knocks are authentic that
+	// were not before. As for a new client, knocks stamped before Begin are
+	// refused.
 	Rekeyed bool
-	// Floor is told which nonces are too low to be worth an HMAC. nil: nobody.
+	// Floor, if not nil, is raised to the lowest nonce that the window accepts.
 	Floor *verify.Floor
 }
 
@@ -73,10 +78,11 @@ type Client struct {
 type Config struct {
 	Clients []Client // without duplicates
 	Shards  int      // 0: one
-	// Start says which knocks are refused because nonces may have been used that
-	// nobody knows of. With it, knocks count from Begin on only. nil: none are.
+	// Start defines which knocks are refused because their nonces may be used
+	// without the server knowing it. With a Start, no knock is accepted before
+	// Begin, except of clients of a Fresh start. nil: no knock is refused.
 	Start *Start
-	// Limit is how many attempts of one client open something.
+	// Limit is the rate at which one client's attempts get grants.
 	Limit   Limit
 	Gate    Gate
 	Journal Journal
@@ -91,9 +97,10 @@ type Sessions struct {
 	now      func() time.Time
 }
 
-// New makes all the memory that the clients will ever need.
+// New allocates all memory for the clients.
 func New(cfg Config) (*Sessions, error) {
-	if cfg.Gate == nil || cfg.Journal == nil || cfg.Now == nil || cfg.Log == nil || cfg.Start != nil && cfg.Start.Wall == nil {
+	if cfg.Gate == nil || cfg.Journal == nil || cfg.Now == nil || cfg.Log == nil ||
+		cfg.Start != nil && cfg.Start.Wall == nil {
 		return nil, errors.New("sessions: a gate, a journal, a clock and a log are required")
 	}
 	s := &Sessions{
@@ -114,12 +121,12 @@ func New(cfg Config) (*Sessions, error) {
 	return s, nil
 }
 
-// Prepare does all that can fail of replacing the list of clients while Run
-// runs: a list with duplicates is refused. Nothing changes before commit. A
-// client that stays keeps its window and slot. When commit returns nil, removed
-// clients get no grant any more, and all that they were granted is in the
-// journal. It only fails when ctx ends: then some shards may have the new list,
-// and others the old one.
+// Prepare checks a new list of clients; it refuses duplicates. The list takes
+// effect with commit, which may be called while Run runs. A client that stays
+// keeps its window and slot. When commit returns nil, removed clients get no
+// further grants, and all grants that they got are in the journal. commit returns
+// an error only when ctx ends: then some shards may have the new list, and others
+// the old one.
 func (s *Sessions) Prepare(clients []Client) (commit func(ctx context.Context) error, err error) {
 	lists, err := s.distribute(clients)
 	if err != nil {
@@ -128,8 +135,8 @@ func (s *Sessions) Prepare(clients []Client) (commit func(ctx context.Context) e
 	return func(ctx context.Context) error { return s.replace(ctx, lists) }, nil
 }
 
-// Remove removes the clients that are gone, while Run runs. It promises what
-// commit of Prepare does, and fails only when ctx ends.
+// Remove removes the clients that are gone, while Run runs. It has the guarantees
+// of Prepare's commit, and returns an error only when ctx ends.
 func (s *Sessions) Remove(ctx context.Context, gone func(wire.Identifier) bool) error {
 	return s.update(ctx, func(int) update { return update{gone: gone} })
 }
@@ -138,7 +145,7 @@ func (s *Sessions) replace(ctx context.Context, lists [][]Client) error {
 	return s.update(ctx, func(i int) update { return update{clients: lists[i]} })
 }
 
-// update has each shard take its update.
+// update makes each shard apply its update, and waits for the grants before it.
 func (s *Sessions) update(ctx context.Context, of func(shard int) update) error {
 	for i, sh := range s.shards {
 		u := of(i)
@@ -150,10 +157,10 @@ func (s *Sessions) update(ctx context.Context, of func(shard int) update) error 
 			return ctx.Err()
 		}
 	}
-	return s.recorder.settle(ctx)
+	return s.recorder.flush(ctx)
 }
 
-// distribute sorts clients by their shards.
+// distribute splits a list of clients by shard. It refuses duplicates.
 func (s *Sessions) distribute(clients []Client) ([][]Client, error) {
 	lists := make([][]Client, len(s.shards))
 	seen := make(map[wire.Identifier]bool, len(clients))
@@ -168,12 +175,12 @@ func (s *Sessions) distribute(clients []Client) ([][]Client, error) {
 	return lists, nil
 }
 
-// Run works off the knocks until ctx ends. Knocks that then still wait are
-// dropped; grants that were decided still go to the journal and the gate.
-// Run may be called once.
+// Run processes knocks until ctx ends. Knocks that are still queued then are
+// dropped; queued grants still go to the journal and the gate. Run may be called
+// once.
 func (s *Sessions) Run(ctx context.Context) error {
 	var shards, recorder sync.WaitGroup
-	// As CPU profiles name them, beside ingest's stages.
+	// The labels are the names of the stages in CPU profiles, as in ingest.
 	run := func(wg *sync.WaitGroup, stage string, f func()) {
 		wg.Go(func() { pprof.Do(ctx, pprof.Labels("stage", stage), func(context.Context) { f() }) })
 	}
@@ -187,19 +194,19 @@ func (s *Sessions) Run(ctx context.Context) error {
 	return nil
 }
 
-// Deliver hands a knock to the shard that owns its client. It does not block
-// or allocate; if the shard's queue is full, it drops the knock and counts it.
+// Deliver passes a knock to the shard that owns its client. It does not block
+// or allocate. If the shard's queue is full, it drops the knock and counts it.
 func (s *Sessions) Deliver(k verify.Knock, source netip.Addr) {
 	s.shards[s.shardOf(k.Identifier())].deliver(arrival{k, source})
 }
 
-// Stats returns how many knocks had each outcome since the start.
-func (s *Sessions) Stats() (sum [Outcomes]uint64) {
+// Stats returns the number of knocks with each outcome since the start.
+func (s *Sessions) Stats() (sum [NumOutcomes]uint64) {
 	for _, sh := range s.shards {
 		for o := range sum {
 			sum[o] += sh.counts[o].Load()
 		}
-		sum[QueueFull] += sh.full.Load()
+		sum[QueueFull] += sh.queueFull.Load()
 	}
 	for o := range sum {
 		sum[o] += s.recorder.counts[o].Load()

@@ -48,27 +48,27 @@ type journalFunc func([]Entry) error
 
 func (f journalFunc) Record(e []Entry) error { return f(e) }
 
-// forgetful takes every entry.
-var forgetful = journalFunc(func([]Entry) error { return nil })
+// discardJournal accepts and discards every entry.
+var discardJournal = journalFunc(func([]Entry) error { return nil })
 
-// newLone returns a shard of its own that no bucket limits, and its recorder,
-// which does not run.
-func newLone(gate Gate) *shard {
-	return newShard(newRecorder(forgetful, gate, slog.New(slog.DiscardHandler)), Config{Now: time.Now, Limit: unlimited})
+// newTestShard returns a single shard without a limit. Its recorder does not run.
+func newTestShard(gate Gate) *shard {
+	r := newRecorder(discardJournal, gate, slog.New(slog.DiscardHandler))
+	return newShard(r, Config{Now: time.Now, Limit: unlimited})
 }
 
-// unlimited is a Limit that nobody reaches.
+// unlimited is a Limit that no test reaches.
 var unlimited = Limit{Pause: 1, Burst: 1 << 30}
 
 // run delivers knocks to fresh sessions inside a bubble and returns the
 // grants and the outcomes.
-func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, stats [Outcomes]uint64) {
+func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, stats [NumOutcomes]uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		if cfg.Gate == nil {
 			cfg.Gate = gateFunc(func(g Grant) error { grants = append(grants, g); return nil })
 		}
 		if cfg.Journal == nil {
-			cfg.Journal = forgetful
+			cfg.Journal = discardJournal
 		}
 		cfg.Log, cfg.Now = slog.New(slog.DiscardHandler), time.Now
 		s, err := New(cfg)
@@ -106,7 +106,7 @@ func TestSequenceOpensForItsSource(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotOpen(t *testing.T) {
+func TestKnocksThatDoNotOpen(t *testing.T) {
 	f := verifytest.New(t, 3, "com1", "com2")
 	id := func(s string) wire.Identifier { return verifytest.ID(s) }
 	type step struct {
@@ -116,31 +116,33 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		sequence int
 		source   netip.Addr
 	}
+	first, second := step{"com1", minute, 0, 0, alice}, step{"com1", minute, 0, 1, alice}
+	third := step{"com1", minute, 0, 2, alice}
 	for _, row := range []struct {
 		name  string
-		mark  uint32
+		used  uint32 // the highest nonce that is used
 		steps []step
 		want  Outcome // of the last step
 	}{
-		{"one missing", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}}, Recorded},
-		{"one twice", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 1, alice}}, Replay},
-		{"below the mark", 9, []step{{"com1", minute, 7, 0, alice}}, Replay},
-		{"at the mark", 9, []step{{"com1", minute, 9, 0, alice}}, Replay},
-		{"another address", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 0, 2, bob}}, OtherSource},
-		{"another minute", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute + 1, 0, 2, alice}}, OtherSource},
-		{"an attempt that gave way", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Replay},
+		{"one missing", 0, []step{first, second}, Recorded},
+		{"one twice", 0, []step{first, second, second}, Replay},
+		{"below the highest nonce", 9, []step{{"com1", minute, 7, 0, alice}}, Replay},
+		{"the highest nonce", 9, []step{{"com1", minute, 9, 0, alice}}, Replay},
+		{"another address", 0, []step{first, second, {"com1", minute, 0, 2, bob}}, OtherSource},
+		{"another minute", 0, []step{first, second, {"com1", minute + 1, 0, 2, alice}}, OtherSource},
+		{"a replaced attempt", 0, []step{first, second, {"com1", minute, 3, 0, alice}, third}, Replay},
 		{"an older attempt", 0, []step{{"com1", minute, 3, 0, alice}, {"com1", minute, 0, 2, alice}}, Older},
-		{"knocks of two attempts", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 3, 2, alice}}, Recorded},
-		{"overlapping bases", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com1", minute, 1, 2, alice}}, Older},
-		{"another client's knock", 0, []step{{"com1", minute, 0, 0, alice}, {"com1", minute, 0, 1, alice}, {"com2", minute, 0, 2, alice}}, Recorded},
+		{"knocks of two attempts", 0, []step{first, second, {"com1", minute, 3, 2, alice}}, Recorded},
+		{"overlapping bases", 0, []step{first, second, {"com1", minute, 1, 2, alice}}, Older},
+		{"another client's knock", 0, []step{first, second, {"com2", minute, 0, 2, alice}}, Recorded},
 		{"no slot", 0, []step{{"com2", minute, 0, 0, alice}}, Unknown},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			clients := []Client{{Identifier: id("com1"), HighestNonce: row.mark}}
+			clients := []Client{{Identifier: id("com1"), HighestNonce: row.used}}
 			if row.want != Unknown {
 				clients = append(clients, Client{Identifier: id("com2")})
 			}
-			var before, after [Outcomes]uint64
+			var before, after [NumOutcomes]uint64
 			grants, _ := run(t, Config{Clients: clients}, func(s *Sessions) {
 				for i, st := range row.steps {
 					if i == len(row.steps)-1 {
@@ -180,7 +182,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 	s, err := New(Config{
 		Clients: []Client{{Identifier: verifytest.ID("com1")}},
 		Gate:    gateFunc(func(Grant) error { return nil }),
-		Journal: forgetful,
+		Journal: discardJournal,
 		Now:     time.Now,
 		Log:     slog.New(slog.DiscardHandler),
 	})
@@ -200,7 +202,8 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	s, err := New(Config{
 		Clients: []Client{{Identifier: verifytest.ID("com1")}},
-		Gate:    gateFunc(func(Grant) error { return nil }), Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Gate:    gateFunc(func(Grant) error { return nil }),
+		Journal: discardJournal, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -214,21 +217,24 @@ func TestDeliverDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestUpdate: who stays keeps what was used, who leaves gets nothing, who
-// comes begins anew.
+// TestUpdate: a client that stays keeps its used nonces, a removed client gets
+// nothing, and a new client has no state.
 func TestUpdate(t *testing.T) {
 	f := verifytest.New(t, 2, "stay", "left", "came")
 	id := func(s string) wire.Identifier { return verifytest.ID(s) }
-	grants, stats := run(t, Config{Clients: []Client{{Identifier: id("stay")}, {Identifier: id("left")}}, Shards: 3}, func(s *Sessions) {
+	cfg := Config{Clients: []Client{{Identifier: id("stay")}, {Identifier: id("left")}}, Shards: 3}
+	grants, stats := run(t, cfg, func(s *Sessions) {
 		// Half an attempt each, then the change, then the other half.
 		for _, c := range []string{"stay", "left", "came"} {
 			s.Deliver(f.Knock(t, c, minute, 10, 0), alice)
 		}
 		synctest.Wait()
-		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), HighestNonce: 5}, {Identifier: id("came")}}); err != nil {
+		list := []Client{{Identifier: id("stay"), HighestNonce: 5}, {Identifier: id("came")}}
+		if err := s.change(context.Background(), list); err != nil {
 			t.Error(err)
 		}
-		if err := s.change(context.Background(), []Client{{Identifier: id("stay")}, {Identifier: id("stay")}}); err == nil {
+		twice := []Client{{Identifier: id("stay")}, {Identifier: id("stay")}}
+		if err := s.change(context.Background(), twice); err == nil {
 			t.Error("a duplicate accepted")
 		}
 		for _, c := range []string{"stay", "left", "came"} {
@@ -236,8 +242,9 @@ func TestUpdate(t *testing.T) {
 		}
 		s.Deliver(f.Knock(t, "stay", minute, 10, 0), alice)
 		synctest.Wait()
-		// A mark ahead of what was used counts.
-		if err := s.change(context.Background(), []Client{{Identifier: id("stay"), HighestNonce: 100}, {Identifier: id("came")}}); err != nil {
+		// A HighestNonce above that of the window counts.
+		list[0].HighestNonce = 100
+		if err := s.change(context.Background(), list); err != nil {
 			t.Error(err)
 		}
 		s.Deliver(f.Knock(t, "stay", minute, 99, 1), alice)
@@ -245,14 +252,17 @@ func TestUpdate(t *testing.T) {
 	if want := (Grant{id("stay"), alice}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v", grants)
 	}
-	want := [Outcomes]uint64{Recorded: 3, Opened: 1, Replay: 2, Unknown: 2}
+	want := [NumOutcomes]uint64{Recorded: 3, Opened: 1, Replay: 2, Unknown: 2}
 	if stats != want {
 		t.Errorf("outcomes %v, want %v", stats, want)
 	}
 }
 
 func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
-	s, err := New(Config{Gate: gateFunc(func(Grant) error { return nil }), Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{
+		Gate:    gateFunc(func(Grant) error { return nil }),
+		Journal: discardJournal, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,11 +276,12 @@ func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	c := Client{Identifier: verifytest.ID("com1")}
 	gate := gateFunc(func(Grant) error { return nil })
+	log, twice := slog.New(slog.DiscardHandler), []Client{c, c}
 	for name, cfg := range map[string]Config{
-		"a duplicate": {Clients: []Client{c, c}, Shards: 4, Gate: gate, Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
-		"no gate":     {Journal: forgetful, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
-		"no clock":    {Gate: gate, Journal: forgetful, Log: slog.New(slog.DiscardHandler)},
-		"no journal":  {Gate: gate, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
+		"a duplicate": {Clients: twice, Shards: 4, Gate: gate, Journal: discardJournal, Now: time.Now, Log: log},
+		"no gate":     {Journal: discardJournal, Now: time.Now, Log: log},
+		"no clock":    {Gate: gate, Journal: discardJournal, Log: log},
+		"no journal":  {Gate: gate, Now: time.Now, Log: log},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s accepted", name)
@@ -280,7 +291,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestNeverOpensWithoutAll draws attempts of several clients, addresses and
 // minutes, and delivers their knocks in any order, with loss and duplication.
-// A model that knows only what was delivered says what may open.
+// A model of the delivered knocks decides which attempts may open.
 func TestNeverOpensWithoutAll(t *testing.T) {
 	ids := []string{"com1", "com2"}
 	forges := map[int]verifytest.Sequences{}
@@ -310,7 +321,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 		var opened *Grant
 		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
 		for _, id := range ids {
-			shards[id] = newLone(gate)
+			shards[id] = newTestShard(gate)
 			shards[id].replace([]Client{{Identifier: verifytest.ID(id)}})
 		}
 		type attempt struct {
@@ -329,7 +340,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 			delivered[a][d.sequence] = true
 			opened = nil
 			shards[d.id].handle(arrival{f.Knock(t, d.id, d.minute, d.base, d.sequence), d.source})
-			shards[d.id].next.pass()
+			shards[d.id].recorder.drain()
 			if opened == nil {
 				continue
 			}
@@ -350,14 +361,14 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 	})
 }
 
-// TestAlwaysOpensInAnyOrder: what reordering and duplication alone do to
-// consecutive attempts never keeps the last of them out.
+// TestAlwaysOpensInAnyOrder: with reordering and duplication, but no loss, at
+// least one of consecutive attempts opens.
 func TestAlwaysOpensInAnyOrder(t *testing.T) {
 	f := verifytest.New(t, 4, "com1")
 	rapid.Check(t, func(t *rapid.T) {
 		grants := 0
 		gate := gateFunc(func(Grant) error { grants++; return nil })
-		s := newLone(gate)
+		s := newTestShard(gate)
 		s.replace([]Client{{Identifier: verifytest.ID("com1")}})
 		var knocks []verify.Knock
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
@@ -372,7 +383,7 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 		}
 		for _, k := range rapid.Permutation(knocks).Draw(t, "order") {
 			s.handle(arrival{k, alice})
-			s.next.pass()
+			s.recorder.drain()
 		}
 		if grants < 1 || grants > attempts {
 			t.Fatalf("%d attempts opened %d times", attempts, grants)
@@ -385,7 +396,7 @@ func BenchmarkSession(b *testing.B) {
 	f := verifytest.New(b, 3, "com1")
 	for name, replayed := range map[string]bool{"knock=fresh": false, "knock=replay": true} {
 		b.Run(name, func(b *testing.B) {
-			s := newLone(gateFunc(func(Grant) error { return nil }))
+			s := newTestShard(gateFunc(func(Grant) error { return nil }))
 			s.replace([]Client{{Identifier: verifytest.ID("com1"), Floor: new(verify.Floor)}})
 			arrivals := make([]arrival, 4096)
 			for i := range arrivals {

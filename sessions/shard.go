@@ -14,73 +14,76 @@ import (
 	"sallyport/verify/wire"
 )
 
+// arrival is an authenticated knock and its source address.
 type arrival struct {
 	knock  verify.Knock
 	source netip.Addr
 }
 
+// client is the state of one client.
 type client struct {
 	window replay.Window
 	slot   slot
 	bucket Bucket
-	waits  [2]spot
-	table  uint32 // knocks of earlier key tables are not its own
-	since  int64  // from when on all its knocks are known, in nanoseconds of the clock that is never set
+	queued [2]queuePosition
+	table  uint32 // knocks that an earlier key table authenticated are not this client's
+	since  int64  // all knocks since this time have been received: nanoseconds of the boot clock
 	floor  *verify.Floor
 }
 
-// raiseFloor spares the verifiers what the window would refuse.
+// raiseFloor makes the verifiers refuse, without an HMAC, the nonces that the
+// window refuses.
 func (c *client) raiseFloor() {
 	if c.floor != nil {
 		c.floor.Raise(c.window.Floor())
 	}
 }
 
-// update is a new list of a shard's clients, or which of them are gone, or from
-// when on all knocks are known, of those that are new or of all.
+// update is one of: a Remove, a Begin, a Missed, or else a new list of the
+// shard's clients.
 type update struct {
 	clients []Client
-	gone    func(wire.Identifier) bool // nil: none of these
-	begin   time.Time                  // zero: none
-	began   *bool                      // is set with begin, if it matters to a client
-	missed  time.Time                  // zero: none
-	done    chan struct{}
+	gone    func(wire.Identifier) bool // nil: not a Remove
+	begin   time.Time                  // zero: not a Begin
+	began   *bool                      // set to true if begin counts for a client
+	missed  time.Time                  // zero: not a Missed
+	done    chan struct{}              // the shard closes it when the update is done
 }
 
 // shard owns the state of some of the clients. Once it runs, only its
-// goroutine touches them.
+// goroutine reads or writes that state.
 type shard struct {
-	index   map[wire.Identifier]uint32
-	clients []client
-	queue   chan arrival
-	updates chan update
-	next    *recorder
-	waiting *waiting // of next
-	limit   Limit
-	now     func() time.Time
+	index    map[wire.Identifier]uint32
+	clients  []client
+	queue    chan arrival
+	updates  chan update
+	recorder *recorder
+	grants   *grantQueue // of the recorder
+	limit    Limit
+	now      func() time.Time
 	threshold
-	_      cpu.CacheLinePad // what workers read is not beside what the shard writes
-	counts [Outcomes]atomic.Uint64
-	_      cpu.CacheLinePad
-	full   atomic.Uint64 // as counts[Full], written by the workers
-	_      cpu.CacheLinePad
+	_         cpu.CacheLinePad // the shard writes counts; the workers must not share a cache line with them
+	counts    [NumOutcomes]atomic.Uint64
+	_         cpu.CacheLinePad
+	queueFull atomic.Uint64 // the count of QueueFull, which the workers write
+	_         cpu.CacheLinePad
 }
 
-func newShard(next *recorder, cfg Config) *shard {
+func newShard(r *recorder, cfg Config) *shard {
 	return &shard{
-		queue:   make(chan arrival, queueSize),
-		updates: make(chan update),
-		next:    next,
-		waiting: next.source(),
-		limit:   cfg.Limit,
-		now:     cfg.Now,
+		queue:    make(chan arrival, queueSize),
+		updates:  make(chan update),
+		recorder: r,
+		grants:   r.newQueue(),
+		limit:    cfg.Limit,
+		now:      cfg.Now,
 
 		threshold: newThreshold(cfg),
 	}
 }
 
-// replace makes room for exactly these clients. Those that were there keep
-// their state, unless the new mark is ahead of it.
+// replace replaces the clients. A client that stays keeps its state, unless its
+// new HighestNonce is higher than that of its window.
 func (s *shard) replace(list []Client) {
 	index := make(map[wire.Identifier]uint32, len(list))
 	clients := make([]client, len(list))
@@ -89,7 +92,7 @@ func (s *shard) replace(list []Client) {
 		if c.Used || c.HighestNonce > 0 {
 			clients[i].window = replay.Restored(c.HighestNonce)
 		}
-		table, since := c.Table, s.came(s.index == nil)
+		table, since := c.Table, s.initialSince(s.index == nil)
 		if old, ok := s.index[c.Identifier]; ok {
 			before := s.clients[old]
 			if !c.Readded {
@@ -102,7 +105,7 @@ func (s *shard) replace(list []Client) {
 				clients[i] = before
 			} else {
 				before.slot.retire(&clients[i].window)
-				clients[i].bucket, clients[i].waits = before.bucket, before.waits
+				clients[i].bucket, clients[i].queued = before.bucket, before.queued
 			}
 		}
 		clients[i].table, clients[i].since = table, since
@@ -115,7 +118,7 @@ func (s *shard) replace(list []Client) {
 	s.index, s.clients = index, clients
 }
 
-// remove makes clients unknown. Their room is free at the next replace.
+// remove makes clients unknown. The next replace frees their memory.
 func (s *shard) remove(gone func(wire.Identifier) bool) {
 	maps.DeleteFunc(s.index, func(id wire.Identifier, _ uint32) bool { return gone(id) })
 }
@@ -124,7 +127,7 @@ func (s *shard) deliver(a arrival) {
 	select {
 	case s.queue <- a:
 	default:
-		s.full.Add(1)
+		s.queueFull.Add(1)
 	}
 }
 
@@ -151,7 +154,7 @@ func (s *shard) run(ctx context.Context) {
 }
 
 func (s *shard) handle(a arrival) {
-	s.look(len(s.queue))
+	s.readClocks(len(s.queue))
 	outcome, c := s.decide(a)
 	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
 		outcome = RateLimited
@@ -160,14 +163,15 @@ func (s *shard) handle(a arrival) {
 		s.counts[outcome].Add(1)
 		return
 	}
-	mark, _ := c.window.Highest()
-	if s.waiting.put(&c.waits, pending{
+	highest, _ := c.window.Highest()
+	superseded := s.grants.put(&c.queued, pendingGrant{
 		grant: Grant{a.knock.Identifier(), a.source.Unmap()},
-		entry: Entry{a.knock.Identifier(), mark, c.window.Ring(), a.knock.Timestamp()},
-	}) {
+		entry: Entry{a.knock.Identifier(), highest, c.window.Ring(), a.knock.Timestamp()},
+	})
+	if superseded {
 		s.counts[Superseded].Add(1)
 	}
-	s.next.notify()
+	s.recorder.notify()
 }
 
 func (s *shard) decide(a arrival) (Outcome, *client) {
@@ -177,14 +181,14 @@ func (s *shard) decide(a arrival) (Outcome, *client) {
 	}
 	c := &s.clients[i]
 	if a.knock.Table() < c.table {
-		return Unknown, nil // another client's, whose identifier this one has
+		return Unknown, nil // of a former client that had the same identifier
 	}
 	if !c.window.Accept(a.knock.Nonce()) {
 		return Replay, nil
 	}
 	c.raiseFloor()
 	if s.refuses(a.knock.Timestamp(), c.since) {
-		return BeforeStart, nil // and its nonce is used: a step of the clock must not make it good
+		return BeforeStart, nil // its nonce counts as used: a step of the clock must not make it valid
 	}
 	return c.slot.record(a.knock, a.source.Unmap(), &c.window), c
 }

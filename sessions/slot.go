@@ -9,23 +9,23 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// slot holds the newest attempt of a client: which of its n knocks have been
-// recorded. An attempt is a minute, a base nonce and a source address. The
-// zero value holds none.
+// slot holds the newest attempt of a client, and which of its n knocks have been
+// recorded. An attempt is identified by a minute, a base nonce and a source
+// address. The zero value holds no attempt.
 type slot struct {
 	minute schedule.Minute
 	source netip.Addr // zero: no attempt yet
 	base   uint32
-	last   uint8 // n-1
-	count  uint8
-	seen   [2]uint64 // a bit a sequence ID
+	last   uint8     // n-1
+	count  uint8     // knocks recorded
+	seen   [2]uint64 // a bit for each sequence ID
 }
 
-// record adds a fresh knock to the attempt that it belongs to. It answers
-// Opened for the knock that makes an attempt complete, once an attempt. The
-// attempt that gives way to a newer one takes all its nonces with it: they are
-// used in the client's window. A knock whose base lies among the nonces of the
-// slot's attempt belongs to no attempt of an honest client, and never to this.
+// record adds a knock with an unused nonce to its attempt. It returns Opened for
+// the knock that completes an attempt, which happens once. When a newer attempt
+// replaces the one in the slot, all nonces of the old one count as used in the
+// client's window. A knock whose base is one of the other nonces of the slot's
+// attempt does not come from an honest client, and is not added.
 func (s *slot) record(k verify.Knock, source netip.Addr, w *replay.Window) Outcome {
 	base := k.Base()
 	switch {
@@ -49,8 +49,8 @@ func (s *slot) record(k verify.Knock, source netip.Addr, w *replay.Window) Outco
 	return Recorded
 }
 
-// retire marks all nonces of the attempt as used, those that never came
-// included.
+// retire marks all nonces of the attempt as used, also those that have not
+// arrived.
 func (s *slot) retire(w *replay.Window) {
 	if !s.source.IsValid() {
 		return

@@ -6,103 +6,108 @@ import (
 	"time"
 )
 
-// Start says which nonces the server does not know of when it starts: those of
-// knocks that came while nobody listened, and those that were used without a
-// record. PROTOCOL.md of verify/wire has the rule and the argument.
+// Start describes the nonces that may be used without the server knowing it: the
+// nonces of knocks that were sent while the server did not run, and nonces that
+// were used without a record. PROTOCOL.md of verify/wire has the rule and the
+// argument.
 type Start struct {
-	// Wall is the clock by which knocks' timestamps are judged.
+	// Wall is the clock with which timestamps of knocks are compared.
 	Wall func() time.Time
 	// Fresh: no client of the first list has ever knocked.
 	Fresh bool
-	// Doubt: nonces may have been used without a record whose knocks were
-	// stamped up to the start and so much later.
-	Doubt time.Duration
-	// Lost: likewise up to this stamp, whatever the clock says. Zero: none.
-	Lost time.Time
+	// NotBeforeMargin: knocks are refused if they are stamped up to the start
+	// plus this margin, because their nonces may be used without a record.
+	NotBeforeMargin time.Duration
+	// LostUntil: knocks are also refused if they are stamped up to this time,
+	// whatever the clock shows. Zero: no such time.
+	LostUntil time.Time
 }
 
-// Threshold returns up to which stamp, in Unix seconds, knocks are refused at a
-// moment of both clocks, of clients of which all is known since a moment of the
-// second clock. The wall clock may be set meanwhile: what counts is how long ago
-// that moment was.
+// Threshold returns the highest timestamp, in Unix seconds, of knocks that are
+// refused. Wall and boot are the current time of both clocks. Since is the time
+// of the boot clock from which on the server has received all knocks of the
+// client. The wall clock may have been set since then, so only the time that has
+// passed since then counts.
 func Threshold(wall, boot, since time.Time) int64 { return wall.Add(since.Sub(boot)).Unix() }
 
-// The values of a client's since that are no moment.
+// The values of a client's since that are not times.
 const (
-	notYet = math.MaxInt64 // Begin has not been called since it came: no knock of it counts
-	always = math.MinInt64 // all was known from the beginning
+	notYet = math.MaxInt64 // Begin has not been called since the client was added: all its knocks are refused
+	always = math.MinInt64 // the server has received all knocks of the client
 )
 
-// Begin says that from now on the server receives each knock of each client in
-// the list. Clients that are new in it since the last call, or anew, or rekeyed,
-// get in by what is stamped after the second of the call; knocks of them that came
-// before it do not count. It returns the moment by Config.Now, and whether there
-// are any such clients, and fails only when ctx ends.
+// Begin declares that from now on the server receives every knock of every client
+// in the list. It counts for clients that are new, readded or rekeyed since the
+// last call: their knocks are accepted if they arrive after the call and are
+// stamped after its second (at the first call, after NotBeforeMargin more). Begin
+// returns the time of the call by Config.Now, and whether there are such clients.
+// It returns an error only when ctx ends.
 func (s *Sessions) Begin(ctx context.Context) (since time.Time, began bool, err error) {
 	since = s.now()
 	err = s.update(ctx, func(int) update { return update{begin: since, began: &began} })
 	return since, began, err
 }
 
-// Missed says that the server may have received nothing for a while, until now: of
-// what is stamped up to the second of the call nothing counts any more, as at a
-// start. It returns the moment by Config.Now, and fails only when ctx ends.
+// Missed declares that the server may have missed knocks until now, for example
+// while the host was suspended. As at a start, knocks are refused if they are
+// stamped up to the second of the call. Missed returns the time of the call by
+// Config.Now. It returns an error only when ctx ends.
 func (s *Sessions) Missed(ctx context.Context) (since time.Time, err error) {
 	since = s.now()
 	return since, s.update(ctx, func(int) update { return update{missed: since} })
 }
 
-// threshold is a shard's view of the clocks.
+// threshold decides for a shard which timestamps are too old.
 type threshold struct {
-	start  *Start // nil: nothing is refused
-	boot   func() time.Time
-	doubt  time.Duration // for the first begin
-	lost   int64         // Unix seconds
-	offset int64         // nanoseconds: the wall clock less the other one
-	good   int           // for how many arrivals
+	start     *Start // nil: no knock is refused
+	boot      func() time.Time
+	margin    time.Duration // for the first begin
+	lostUntil int64         // Unix seconds
+	offset    int64         // nanoseconds: the wall clock minus the boot clock
+	validFor  int           // the number of arrivals for which offset is still valid
 }
 
 func newThreshold(cfg Config) threshold {
-	t := threshold{start: cfg.Start, boot: cfg.Now, lost: math.MinInt64}
+	t := threshold{start: cfg.Start, boot: cfg.Now, lostUntil: math.MinInt64}
 	if t.start == nil {
 		return t
 	}
-	t.doubt = t.start.Doubt
-	if !t.start.Lost.IsZero() {
-		t.lost = t.start.Lost.Unix()
+	t.margin = t.start.NotBeforeMargin
+	if !t.start.LostUntil.IsZero() {
+		t.lostUntil = t.start.LostUntil.Unix()
 	}
 	return t
 }
 
-// came is the since of a client that is new in a list, which may be the first
-// one.
-func (t *threshold) came(first bool) int64 {
+// initialSince returns the since of a client that is new in a list. first: it is
+// the first list.
+func (t *threshold) initialSince(first bool) int64 {
 	if t.start == nil || first && t.start.Fresh {
 		return always
 	}
 	return notYet
 }
 
-// look reads the clocks for the arrival that was taken from a queue, and for
-// those that are left in it. They were all judged by the wall clock before: so a
-// step of it that let one of them pass is seen here. For what comes later the
-// clocks have to be read again.
-func (t *threshold) look(left int) {
+// readClocks reads the clocks for the arrival that was taken from the queue, and
+// for the arrivals that are left in it. The verifier compared all of them with
+// the wall clock before, so this reading sees every step of the clock that made
+// the verifier accept one of them. Later arrivals require another reading.
+func (t *threshold) readClocks(left int) {
 	if t.start == nil {
 		return
 	}
-	if t.good == 0 {
-		t.good = left + 1
+	if t.validFor == 0 {
+		t.validFor = left + 1
 		boot := t.boot().UnixNano() // first: a delay here raises the threshold
 		t.offset = t.start.Wall().UnixNano() - boot
 	}
-	t.good--
+	t.validFor--
 }
 
 // refuses is Threshold, without a division.
 func (t *threshold) refuses(stamp uint32, since int64) bool {
 	switch {
-	case int64(stamp) <= t.lost:
+	case int64(stamp) <= t.lostUntil:
 		return true
 	case since == always:
 		return false
@@ -112,10 +117,10 @@ func (t *threshold) refuses(stamp uint32, since int64) bool {
 	return int64(stamp)*int64(time.Second) <= t.offset+since
 }
 
-// begin is Begin for a shard, and reports whether it has such clients.
+// begin is Begin for a shard. It reports whether the shard has such clients.
 func (s *shard) begin(since time.Time) (began bool) {
-	at := since.Add(s.doubt).UnixNano()
-	s.doubt = 0 // is about the start only
+	at := since.Add(s.margin).UnixNano()
+	s.margin = 0 // it is for the start only
 	for i := range s.clients {
 		if c := &s.clients[i]; c.since == notYet {
 			c.since, began = at, true
@@ -124,7 +129,7 @@ func (s *shard) begin(since time.Time) (began bool) {
 	return began
 }
 
-// missed is Missed for a shard. No threshold falls by it.
+// missed is Missed for a shard. It never lowers a threshold.
 func (s *shard) missed(until time.Time) {
 	for i := range s.clients {
 		if c := &s.clients[i]; c.since != notYet {

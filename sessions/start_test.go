@@ -16,10 +16,12 @@ import (
 	"sallyport/verify/wire"
 )
 
-// stamped is an authentic knock, alone in its sequence, of the client "com1".
+// stamped returns an authentic knock of the client "com1", the only one of its
+// sequence.
 func stamped(t verifytest.TB, nonce uint32, at time.Time) verify.Knock {
 	t.Helper()
-	v := verify.New(verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1")...), Ports: 1, Tolerance: time.Minute})
+	table := verifytest.Table(t, verifytest.Clients("com1")...)
+	v := verify.New(verify.Rules{Table: table, Ports: 1, Tolerance: time.Minute})
 	minute := schedule.MinuteOf(at)
 	k, reason := v.Verify(verifytest.Sign(t, wire.Knock{
 		Identifier: verifytest.ID("com1"), Timestamp: uint32(at.Unix()), Nonce: nonce,
@@ -30,13 +32,14 @@ func stamped(t verifytest.TB, nonce uint32, at time.Time) verify.Knock {
 	return k
 }
 
-// started runs sessions of the client "com1" on a host, until its test ends.
+// started runs sessions of the client "com1" on a host until the test ends.
 func started(t *testing.T, host *clocktest.Host, start Start) (s *Sessions, granted func() bool) {
 	t.Helper()
 	clock, grants := host.Clock(), 0
 	start.Wall = clock.Wall
 	s, err := New(Config{
-		Clients: []Client{{Identifier: verifytest.ID("com1")}}, Start: &start, Journal: forgetful, Now: clock.Boot, Log: slog.New(slog.DiscardHandler), Limit: unlimited,
+		Clients: []Client{{Identifier: verifytest.ID("com1")}}, Start: &start, Journal: discardJournal,
+		Now: clock.Boot, Log: slog.New(slog.DiscardHandler), Limit: unlimited,
 		Gate: gateFunc(func(Grant) error { grants++; return nil }),
 	})
 	if err != nil {
@@ -53,9 +56,10 @@ func started(t *testing.T, host *clocktest.Host, start Start) (s *Sessions, gran
 	}
 }
 
-// TestStart: what is stamped up to the second of the start is refused, by
-// whatever the wall clock shows later, and what comes before Begin in any case.
+// TestStart: knocks stamped up to the second of the start are refused, whatever
+// the wall clock shows later, and all knocks that arrive before Begin.
 func TestStart(t *testing.T) {
+	margin := Start{NotBeforeMargin: time.Minute}
 	lost := time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC) // an hour after a bubble begins
 	for _, row := range []struct {
 		name  string
@@ -68,16 +72,16 @@ func TestStart(t *testing.T) {
 		{"its second", Start{}, 0, 0, false},
 		{"the next second", Start{}, 0, time.Second, true},
 		{"fresh", Start{Fresh: true}, 0, -30 * time.Second, true},
-		{"doubt", Start{Doubt: time.Minute}, 0, time.Minute, false},
-		{"after the doubt", Start{Doubt: time.Minute}, 0, 61 * time.Second, true},
+		{"in the margin", margin, 0, time.Minute, false},
+		{"after the margin", margin, 0, 61 * time.Second, true},
 		{"a clock that was behind", Start{}, time.Hour, time.Hour, false},
 		{"and is right", Start{}, time.Hour, time.Hour + time.Second, true},
 		{"a clock that was ahead", Start{}, -time.Hour, -time.Hour, false},
 		{"and is right again", Start{}, -time.Hour, -time.Hour + time.Second, true},
-		{"a clock that was ahead at a start that doubts", Start{Doubt: time.Minute}, -time.Hour, -time.Hour + 61*time.Second, true},
-		{"a stamp that was lost", Start{Lost: lost}, time.Hour, time.Hour, false},
-		{"one after it", Start{Lost: lost}, time.Hour, time.Hour + time.Second, true},
-		{"a lost one of a fresh start", Start{Lost: lost, Fresh: true}, 0, time.Minute, false},
+		{"a clock that was ahead, with a margin", margin, -time.Hour, -time.Hour + 61*time.Second, true},
+		{"lost until this stamp", Start{LostUntil: lost}, time.Hour, time.Hour, false},
+		{"the stamp after it", Start{LostUntil: lost}, time.Hour, time.Hour + time.Second, true},
+		{"lost, and a fresh start", Start{LostUntil: lost, Fresh: true}, 0, time.Minute, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -97,19 +101,19 @@ func TestStart(t *testing.T) {
 				if got := granted(); got != row.want {
 					t.Errorf("opened: %t", got)
 				}
-				// What was refused is used, should the clock be set back.
+				// The nonce of a refused knock is used, also if the clock is set back.
 				host.Step(-4 * time.Hour)
 				s.Deliver(stamped(t, 2, second.Add(row.stamp)), alice)
 				if granted() {
-					t.Error("after a step back it is good")
+					t.Error("accepted after a step back")
 				}
 			})
 		})
 	}
 }
 
-// TestNewInTheList: a client that is added, once more or with another secret,
-// gets in by what is stamped after that; whoever stays is not held up.
+// TestNewInTheList: of a client that is added, readded or rekeyed, knocks stamped
+// after that are accepted. A client that stays is not delayed.
 func TestNewInTheList(t *testing.T) {
 	for name, lists := range map[string][][]Client{
 		"once more":      {{}, {{Identifier: verifytest.ID("com1")}}},
@@ -141,7 +145,7 @@ func TestNewInTheList(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			if s.Deliver(captured, bob); granted() != (name == "stays") {
-				t.Errorf("%s: what was captured before", name)
+				t.Errorf("%s: a knock that was captured before", name)
 			}
 			if s.Deliver(stamped(t, 11, time.Now()), alice); !granted() {
 				t.Errorf("%s: refused a second later", name)
@@ -150,14 +154,14 @@ func TestNewInTheList(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.Deliver(stamped(t, 12, time.Now()), alice); !granted() {
-				t.Errorf("%s: held up by somebody else's change", name)
+				t.Errorf("%s: delayed by a change of another client", name)
 			}
 		})
 	}
 }
 
-// TestMarkZero: nonce 0 is good once, if it is recorded as used.
-func TestMarkZero(t *testing.T) {
+// TestNonceZero: nonce 0 is accepted, unless it is recorded as used.
+func TestNonceZero(t *testing.T) {
 	for _, used := range []bool{false, true} {
 		client := Client{Identifier: verifytest.ID("com1"), Used: used}
 		_, stats := run(t, Config{Clients: []Client{client}}, func(s *Sessions) {
@@ -169,16 +173,21 @@ func TestMarkZero(t *testing.T) {
 	}
 }
 
-// TestThresholdIsWhatIsRefused compares the integers with the times.
+// TestThresholdIsWhatIsRefused compares refuses, which uses integers, with
+// Threshold, which uses times.
 func TestThresholdIsWhatIsRefused(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		moment := func(name string) time.Time {
-			return time.Unix(rapid.Int64Range(0, 1<<32-1).Draw(t, name), rapid.Int64Range(0, 999_999_999).Draw(t, name+", nanoseconds"))
+			seconds := rapid.Int64Range(0, 1<<32-1).Draw(t, name)
+			return time.Unix(seconds, rapid.Int64Range(0, 999_999_999).Draw(t, name+", nanoseconds"))
 		}
 		wall, since := moment("wall"), moment("since")
 		boot := since.Add(time.Duration(rapid.Int64Range(0, int64(24*time.Hour)).Draw(t, "elapsed")))
-		th := newThreshold(Config{Start: &Start{Wall: func() time.Time { return wall }}, Now: func() time.Time { return boot }})
-		th.look(0)
+		th := newThreshold(Config{
+			Start: &Start{Wall: func() time.Time { return wall }},
+			Now:   func() time.Time { return boot },
+		})
+		th.readClocks(0)
 		want := Threshold(wall, boot, since)
 		stamp := uint32(max(want+rapid.Int64Range(-2, 2).Draw(t, "from there"), 0))
 		if got := th.refuses(stamp, since.UnixNano()); got != (int64(stamp) <= want) {
@@ -187,14 +196,17 @@ func TestThresholdIsWhatIsRefused(t *testing.T) {
 	})
 }
 
-// TestClocksAreReadInTime: for what came after a step, whatever was in the queue
-// before it.
+// TestClocksAreReadInTime: the clocks are read again for knocks that arrive after
+// a reading, even if the queue was not empty then.
 func TestClocksAreReadInTime(t *testing.T) {
 	reads := 0
 	now := time.Unix(1_800_000_000, 0)
-	th := newThreshold(Config{Start: &Start{Wall: func() time.Time { reads++; return now }}, Now: func() time.Time { return now }})
-	for _, left := range []int{3, 9, 9, 9, 0, 1, 0} { // others come meanwhile
-		th.look(left)
+	th := newThreshold(Config{
+		Start: &Start{Wall: func() time.Time { reads++; return now }},
+		Now:   func() time.Time { return now },
+	})
+	for _, left := range []int{3, 9, 9, 9, 0, 1, 0} { // others arrive meanwhile
+		th.readClocks(left)
 	}
 	if reads != 3 {
 		t.Errorf("%d reads for batches of 4, 1 and 2", reads)
@@ -203,7 +215,8 @@ func TestClocksAreReadInTime(t *testing.T) {
 
 func TestStartDoesNotAllocate(t *testing.T) {
 	clock := clocktest.NewHost().Clock()
-	s := newShard(newRecorder(forgetful, gateFunc(func(Grant) error { return nil }), slog.New(slog.DiscardHandler)), Config{
+	gate := gateFunc(func(Grant) error { return nil })
+	s := newShard(newRecorder(discardJournal, gate, slog.New(slog.DiscardHandler)), Config{
 		Now: clock.Boot, Limit: unlimited, Start: &Start{Wall: clock.Wall},
 	})
 	s.replace([]Client{{Identifier: verifytest.ID("com1")}})
@@ -217,8 +230,8 @@ func TestStartDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestMissed: of what may not have been received nothing counts, of any client, and
-// no threshold falls by it.
+// TestMissed: knocks of a time for which the server may have missed knocks are
+// refused, of every client. Missed never lowers a threshold.
 func TestMissed(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -232,8 +245,8 @@ func TestMissed(t *testing.T) {
 		{"the next second", Start{}, true, time.Second, true},
 		{"fresh", Start{Fresh: true}, true, 0, false},
 		{"fresh, and the next second", Start{Fresh: true}, true, time.Second, true},
-		{"doubt goes on", Start{Doubt: time.Minute}, true, 50 * time.Second, false},
-		{"before the start it is none", Start{}, false, time.Second, false},
+		{"the margin stays", Start{NotBeforeMargin: time.Minute}, true, 50 * time.Second, false},
+		{"before Begin", Start{}, false, time.Second, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

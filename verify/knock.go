@@ -6,8 +6,8 @@ import (
 )
 
 // Knock is an authenticated knock: a client that holds the secret of
-// Identifier made it for its place in the schedule. Only a Verifier fills one
-// in. It may still be a replay, and where it came from is not authenticated.
+// Identifier made it for its place in the schedule. Only a Verifier makes one.
+// It may still be a replay, and its source address is not authenticated.
 type Knock struct {
 	identifier wire.Identifier
 	sequence   int8
@@ -21,7 +21,7 @@ type Knock struct {
 // Identifier names the client.
 func (k Knock) Identifier() wire.Identifier { return k.identifier }
 
-// Sequence is the place of the knock in its sequence, 0 to Maximum.
+// Sequence is the index of the knock in its sequence, 0 to Maximum.
 func (k Knock) Sequence() int8 { return k.sequence }
 
 // Maximum is the sequence ID of the last knock, n-1.
@@ -33,11 +33,12 @@ func (k Knock) Nonce() uint32 { return k.nonce }
 // Base is the nonce of the first knock of the sequence. It does not wrap.
 func (k Knock) Base() uint32 { return k.nonce - uint32(k.sequence) }
 
-// Timestamp is when the client made it, by its own clock, in Unix seconds.
+// Timestamp is the time of the client's clock at which the client made the
+// knock, in Unix seconds.
 func (k Knock) Timestamp() uint32 { return k.timestamp }
 
-// Minute is the minute for whose port the knock was made.
+// Minute is the minute of the port for which the knock was made.
 func (k Knock) Minute() schedule.Minute { return k.minute }
 
-// Table is the number of the key table that has authenticated it.
+// Table is the number of the key table that authenticated the knock.
 func (k Knock) Table() uint32 { return k.table }

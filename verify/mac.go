@@ -9,9 +9,9 @@ import (
 	"hash"
 )
 
-// A marshalled SHA-256 state after one whole block: four bytes that say what
-// it is, the chaining value, and what is the same for every key: an empty
-// block and the length so far.
+// Layout of a marshalled SHA-256 state after one whole block: four bytes that
+// identify the format, the chaining value, then an empty block and the length
+// so far. Only the chaining value depends on the key.
 const (
 	stateSize  = 108
 	chainStart = 4
@@ -19,9 +19,9 @@ const (
 )
 
 // macKey is a client's key as HMAC uses it (RFC 2104): the chaining values of
-// the inner and the outer hash after their padded key block. Restoring them
-// saves two of the four compressions of an HMAC over 16 bytes; and they fit
-// into one cache line.
+// the inner and the outer hash after their padded key block. An HMAC over 16
+// bytes takes four compressions; restoring these values saves two of them. Both
+// values fit into one cache line.
 type macKey struct {
 	inner, outer [chainSize]byte
 }
@@ -32,7 +32,7 @@ func stateOfBlock(block []byte) (state [stateSize]byte, err error) {
 	h.Write(block)
 	b, err := h.(encoding.BinaryMarshaler).MarshalBinary()
 	if err == nil && copy(state[:], b) != len(b) {
-		err = fmt.Errorf("expected %d bytes, got %d", stateSize, len(b))
+		err = fmt.Errorf("expected %d bytes, got %d bytes", stateSize, len(b))
 	}
 	if err != nil {
 		err = fmt.Errorf("save the hash state: %w", err)
@@ -61,10 +61,11 @@ func newMACKey(secret []byte, template *[stateSize]byte) (k macKey, err error) {
 			return macKey{}, err
 		}
 		*half.chain = [chainSize]byte(state[chainStart:])
-		// What is left out has to be the same for every key.
+		// A macKey drops the rest of the state, so the rest must be the same
+		// for every key.
 		*(*[chainSize]byte)(state[chainStart:]) = [chainSize]byte(template[chainStart:])
 		if state != *template {
-			return macKey{}, errors.New("save the hash state: its form is not the expected one")
+			return macKey{}, errors.New("save the hash state: unexpected format")
 		}
 	}
 	return k, nil
@@ -81,7 +82,7 @@ type macState struct {
 func newMACState() macState {
 	h := sha256.New()
 	s := macState{hash: h, restore: h.(encoding.BinaryUnmarshaler)}
-	// If this fails no state can be restored, and nothing is ever verified.
+	// If this fails, no state can be restored, and verify accepts no MAC.
 	s.state, _ = stateOfBlock(make([]byte, sha256.BlockSize))
 	return s
 }
@@ -93,7 +94,7 @@ func (s *macState) begin(chain *[chainSize]byte) bool {
 }
 
 // verify reports, in constant time, whether mac is the HMAC of signed under
-// the key. A state that cannot be restored verifies nothing.
+// the key. If a state cannot be restored, verify returns false.
 func (s *macState) verify(key *macKey, signed, mac []byte) bool {
 	if !s.begin(&key.inner) {
 		return false

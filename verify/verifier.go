@@ -7,11 +7,12 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Rules are what knocks are held to. They are immutable and may be shared.
+// Rules are the rules that a knock must obey. They are immutable and may be
+// shared.
 type Rules struct {
 	Table     *KeyTable
-	Ports     int           // n, 1 to 128: the knocks of a sequence
-	Tolerance time.Duration // how far a timestamp may lie from now; whole seconds
+	Ports     int           // n, 1 to 128: the number of knocks in a sequence
+	Tolerance time.Duration // the maximum distance of a timestamp from now; whole seconds
 }
 
 // Verifier authenticates datagrams for one worker; it is not safe for
@@ -23,23 +24,23 @@ type Verifier struct {
 	mac       macState
 }
 
-// New returns a Verifier with memory of its own.
+// New returns a Verifier, and allocates its memory.
 func New(r Rules) *Verifier {
 	v := &Verifier{mac: newMACState()}
-	v.Use(r)
+	v.SetRules(r)
 	return v
 }
 
-// Use holds the datagrams from now on to other rules. It does not allocate.
-func (v *Verifier) Use(r Rules) {
+// SetRules replaces the rules, from the next datagram on. It does not allocate.
+func (v *Verifier) SetRules(r Rules) {
 	v.table = r.Table
 	v.maximum = int8(r.Ports - 1)
 	v.tolerance = int64(r.Tolerance / time.Second)
 }
 
-// Verify checks a datagram that came to a port with the given places at now,
-// in Unix seconds. Only with Authentic is the Knock of any worth. It does not
-// allocate and does not retain its arguments.
+// Verify checks a datagram that arrived on a port with the given places at now,
+// in Unix seconds. The Knock is valid only if the Reason is Authentic. Verify
+// does not allocate and does not retain its arguments.
 func (v *Verifier) Verify(datagram []byte, places []schedule.Place, now int64) (Knock, Reason) {
 	var c Candidate
 	if reason := v.Precheck(&c, datagram, places, now); reason != Authentic {
@@ -48,33 +49,33 @@ func (v *Verifier) Verify(datagram []byte, places []schedule.Place, now int64) (
 	return v.Authenticate(&c, now)
 }
 
-// Candidate is a knock of which everything was checked but its HMAC. It is not
-// authenticated.
+// Candidate is a knock that has passed all checks except that of its HMAC. It
+// is not authenticated.
 type Candidate struct {
 	knock    wire.Knock
 	minute   schedule.Minute
-	row      uint32
+	row      uint32 // of the client in the key table
 	datagram []byte
 }
 
-// Precheck makes all checks that are cheap, and fills in c if they find nothing.
-// The datagram must not change before Authenticate.
+// Precheck makes all cheap checks. If the datagram passes, Precheck fills in c
+// and returns Authentic. The datagram must not change before Authenticate.
 func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Place, now int64) Reason {
-	k, minute, reason := Shape(datagram, v.maximum, places)
+	k, minute, reason := CheckFormat(datagram, v.maximum, places)
 	if reason != Authentic {
 		return reason
 	}
 	if d := int64(k.Timestamp) - now; d > v.tolerance || d < -v.tolerance {
-		return Clock
+		return ClockSkew
 	}
 	row, ok := v.table.find(k.Identifier)
 	switch {
 	case !ok:
 		return Identifier
 	case k.Nonce < uint32(k.Sequence):
-		return Nonce
+		return NonceUnderflow
 	case k.Nonce < v.table.rows[row].floor.lowest.Load():
-		return Below
+		return BelowWindow
 	}
 	c.knock, c.minute, c.row, c.datagram = k, minute, row, datagram
 	return Authentic
@@ -96,10 +97,10 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 	}, Authentic
 }
 
-// Shape makes the checks that need to know neither the clients nor the time:
-// the form, the maximum, and the place among those of the port. It returns the
-// minute for which the knock was made.
-func Shape(datagram []byte, maximum int8, places []schedule.Place) (wire.Knock, schedule.Minute, Reason) {
+// CheckFormat makes the checks that require neither the key table nor the time:
+// the encoding, the maximum, and the knock's place, which must be one of the
+// port's places. It returns the minute for which the knock was made.
+func CheckFormat(datagram []byte, maximum int8, places []schedule.Place) (wire.Knock, schedule.Minute, Reason) {
 	k, err := wire.Parse(datagram)
 	if err != nil {
 		return k, 0, reasonOf(err)
@@ -111,9 +112,10 @@ func Shape(datagram []byte, maximum int8, places []schedule.Place) (wire.Knock, 
 	return k, minute, reason
 }
 
-// locate finds the minute for which a knock was made: that of a place with
-// its sequence ID, in whose minute its timestamp lies. In the seconds where
-// the slack of two minutes overlaps, the one that really holds it wins.
+// locate finds the minute for which a knock was made: the minute of the place
+// that has the knock's sequence ID and whose minute contains the timestamp. In
+// the seconds where the slack of two minutes overlaps, locate returns the minute
+// that contains the timestamp without slack.
 func locate(k wire.Knock, places []schedule.Place) (schedule.Minute, Reason) {
 	reason := Sequence
 	var minute schedule.Minute

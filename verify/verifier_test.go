@@ -16,7 +16,8 @@ const (
 )
 
 func verifier(t testing.TB) *verify.Verifier {
-	return verify.New(verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1")...), Ports: 3, Tolerance: time.Minute})
+	table := verifytest.Table(t, verifytest.Clients("com1")...)
+	return verify.New(verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute})
 }
 
 func good() wire.Knock {
@@ -35,6 +36,9 @@ func TestReasons(t *testing.T) {
 		k := good()
 		change(&k)
 		return verifytest.Sign(t, k)
+	}
+	at := func(timestamp int64) []byte {
+		return knock(func(k *wire.Knock) { k.Timestamp = uint32(timestamp) })
 	}
 	same := func(*wire.Knock) {}
 	for _, row := range []struct {
@@ -56,16 +60,16 @@ func TestReasons(t *testing.T) {
 		{"a port of no minute", knock(same), nil, now, verify.Sequence},
 		{"the minute before", knock(same), []schedule.Place{{Minute: minute - 1, Index: 1}}, now, verify.Minute},
 		{"the minute after", knock(same), []schedule.Place{{Minute: minute + 1, Index: 1}}, now, verify.Minute},
-		{"3 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 3) }), places, now, verify.Minute},
-		{"2 s before its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start - 2) }), places, now, verify.Authentic},
-		{"2 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 61) }), places, now, verify.Authentic},
-		{"3 s after its minute", knock(func(k *wire.Knock) { k.Timestamp = uint32(start + 62) }), places, now, verify.Minute},
+		{"3 s before its minute", at(start - 3), places, now, verify.Minute},
+		{"2 s before its minute", at(start - 2), places, now, verify.Authentic},
+		{"2 s after its minute", at(start + 61), places, now, verify.Authentic},
+		{"3 s after its minute", at(start + 62), places, now, verify.Minute},
 		{"as old as may be", knock(same), places, now + 60, verify.Authentic},
-		{"too old", knock(same), places, now + 61, verify.Clock},
+		{"too old", knock(same), places, now + 61, verify.ClockSkew},
 		{"as new as may be", knock(same), places, now - 60, verify.Authentic},
-		{"too new", knock(same), places, now - 61, verify.Clock},
+		{"too new", knock(same), places, now - 61, verify.ClockSkew},
 		{"unknown client", knock(func(k *wire.Knock) { k.Identifier[3] = '2' }), places, now, verify.Identifier},
-		{"begins below nonce 0", knock(func(k *wire.Knock) { k.Nonce = 0 }), places, now, verify.Nonce},
+		{"begins below nonce 0", knock(func(k *wire.Knock) { k.Nonce = 0 }), places, now, verify.NonceUnderflow},
 		{"begins at nonce 0", knock(func(k *wire.Knock) { k.Nonce = 1 }), places, now, verify.Authentic},
 		{"MAC", append(knock(same)[:47], knock(same)[47]^1), places, now, verify.MAC},
 		{"nonce not covered", append(append(knock(same)[:15:15], 9), knock(same)[16:]...), places, now, verify.MAC},
@@ -87,7 +91,8 @@ func TestKnockCarriesWhatWasVerified(t *testing.T) {
 	if reason != verify.Authentic {
 		t.Fatal(reason)
 	}
-	if k.Identifier().String() != "com1" || k.Sequence() != 1 || k.Maximum() != 2 || k.Nonce() != 8 || k.Base() != 7 || k.Minute() != minute {
+	if k.Identifier().String() != "com1" || k.Sequence() != 1 || k.Maximum() != 2 ||
+		k.Nonce() != 8 || k.Base() != 7 || k.Minute() != minute {
 		t.Errorf("got %+v", k)
 	}
 }
@@ -115,26 +120,28 @@ func TestPortOfTwoMinutes(t *testing.T) {
 		}
 	}
 	// The same index in both minutes: within the slack, the minute that
-	// really holds the timestamp wins, wherever it stands.
+	// contains the timestamp wins, whatever the order of the places.
 	k.Sequence, k.Timestamp = 1, uint32(start-1)
 	for _, places := range [][]schedule.Place{
 		{{Minute: minute - 1, Index: 1}, {Minute: minute, Index: 1}},
 		{{Minute: minute, Index: 1}, {Minute: minute - 1, Index: 1}},
 	} {
-		if got, reason := v.Verify(verifytest.Sign(t, k), places, start); reason != verify.Authentic || got.Minute() != minute-1 {
+		got, reason := v.Verify(verifytest.Sign(t, k), places, start)
+		if reason != verify.Authentic || got.Minute() != minute-1 {
 			t.Errorf("%v: %s of minute %d", places, reason, got.Minute())
 		}
 	}
 }
 
-// TestRotation: both secrets are good until the date, then only the new one.
+// TestRotation: both secrets are valid until the date, then only the new one.
 func TestRotation(t *testing.T) {
 	old, new := []byte("old"), []byte("new")
 	id := verifytest.ID("com1")
 	until := start + 30
 	other := verifytest.ID("com2")
 	v := verify.New(verify.Rules{Ports: 3, Tolerance: time.Minute, Table: verifytest.Table(t,
-		verify.Key{Identifier: id, Secret: new, Previous: old, Until: time.Unix(until, 0)}, verify.Key{Identifier: other, Secret: new})})
+		verify.Key{Identifier: id, Secret: new, Previous: old, Until: time.Unix(until, 0)},
+		verify.Key{Identifier: other, Secret: new})})
 	for _, row := range []struct {
 		id     wire.Identifier
 		secret []byte
@@ -148,18 +155,21 @@ func TestRotation(t *testing.T) {
 	} {
 		k := good()
 		k.Identifier = row.id
-		if _, got := v.Verify(verifytest.SignUnder(t, k, row.secret), []schedule.Place{{Minute: minute, Index: 1}}, row.now); got != row.want {
+		datagram := verifytest.SignUnder(t, k, row.secret)
+		_, got := v.Verify(datagram, []schedule.Place{{Minute: minute, Index: 1}}, row.now)
+		if got != row.want {
 			t.Errorf("%s with %s at %+d: %s, want %s", row.id, row.secret, row.now-until, got, row.want)
 		}
 	}
-	v.Use(verify.Rules{Ports: 4, Tolerance: time.Minute, Table: verifytest.Table(t)})
-	if _, got := v.Verify(verifytest.SignUnder(t, good(), new), []schedule.Place{{Minute: minute, Index: 1}}, start); got != verify.Maximum {
+	v.SetRules(verify.Rules{Ports: 4, Tolerance: time.Minute, Table: verifytest.Table(t)})
+	datagram := verifytest.SignUnder(t, good(), new)
+	if _, got := v.Verify(datagram, []schedule.Place{{Minute: minute, Index: 1}}, start); got != verify.Maximum {
 		t.Errorf("under other rules: %s", got)
 	}
 }
 
-// TestFloor: what lies below a client's floor is refused without its HMAC,
-// what lies on it is not, and other clients have theirs.
+// TestFloor: a nonce below the client's floor is refused without an HMAC. A
+// nonce that equals the floor is not.
 func TestFloor(t *testing.T) {
 	tab := verifytest.Table(t, verifytest.Client(good().Identifier))
 	v := verify.New(verify.Rules{Table: tab, Ports: 3, Tolerance: time.Minute})
@@ -169,17 +179,17 @@ func TestFloor(t *testing.T) {
 	if _, got := v.Verify(verifytest.Sign(t, k), places, start); got != verify.Authentic {
 		t.Errorf("on the floor: %s", got)
 	}
-	tab.Floor(k.Identifier).Raise(k.Nonce - 1) // it never sinks
+	tab.Floor(k.Identifier).Raise(k.Nonce - 1) // it never falls
 	k.Nonce--
-	if _, got := v.Verify(verifytest.Forge(k), places, start); got != verify.Below {
+	if _, got := v.Verify(verifytest.Forge(k), places, start); got != verify.BelowWindow {
 		t.Errorf("below the floor: %s", got)
 	}
 	if tab.Floor(verifytest.ID("none")) != nil {
-		t.Error("a floor of nobody")
+		t.Error("an unknown client has a floor")
 	}
 }
 
-func TestNewTableRefuses(t *testing.T) {
+func TestNewKeyTableRefuses(t *testing.T) {
 	id, secret := verifytest.ID("com1"), []byte("secret")
 	for name, clients := range map[string][]verify.Key{
 		"duplicate":      {{Identifier: id, Secret: secret}, {Identifier: id, Secret: secret}},
@@ -196,7 +206,9 @@ func TestVerifyDoesNotAllocate(t *testing.T) {
 	v := verifier(t)
 	places := []schedule.Place{{Minute: minute, Index: 1}}
 	badMAC := verifytest.SignUnder(t, good(), []byte("another"))
-	for name, d := range map[string][]byte{"good": verifytest.Sign(t, good()), "bad MAC": badMAC, "junk": make([]byte, 48), "short": nil} {
+	for name, d := range map[string][]byte{
+		"good": verifytest.Sign(t, good()), "bad MAC": badMAC, "junk": make([]byte, 48), "short": nil,
+	} {
 		if n := testing.AllocsPerRun(100, func() { v.Verify(d, places, start+30) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}

@@ -1,5 +1,5 @@
-// Package clock is the time and the processors, as measurements need them: the
-// kernel's own clocks, and which core does what. Linux only.
+// Package clock gives measurements access to the kernel's clocks, and binds
+// threads to cores. Linux only.
 package clock
 
 import (
@@ -11,28 +11,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Monotonic is the kernel's monotonic clock in nanoseconds, by which BPF
-// programs tell the time too.
+// Monotonic returns the kernel's monotonic clock in nanoseconds. BPF programs use
+// the same clock.
 func Monotonic() int64 {
 	var t unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // cannot fail
 	return t.Nano()
 }
 
-// Offset is what has to be added to the monotonic clock to have Unix time, in
-// nanoseconds. It holds until somebody sets the clock.
+// Offset returns the difference of Unix time and the monotonic clock, in
+// nanoseconds. It is valid until the clock is set.
 func Offset() int64 {
 	before := Monotonic()
 	now := time.Now().UnixNano()
 	return now - (before+Monotonic())/2
 }
 
-// Pin keeps the thread, which the goroutine must be locked to, on one core
-// until unpin. What the thread starts meanwhile begins there too.
+// Pin binds the thread to one core until unpin. The goroutine must be locked to
+// the thread. Processes and threads that it starts inherit the core.
 func Pin(core int) (unpin func(), err error) {
 	var before unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return nil, fmt.Errorf("ask for the thread's cores: %w", os.NewSyscallError("sched_getaffinity", err))
+		return nil, fmt.Errorf("read the cores of the thread: %w", os.NewSyscallError("sched_getaffinity", err))
 	}
 	if err := PinThread(0, core); err != nil {
 		return nil, err
@@ -40,17 +40,17 @@ func Pin(core int) (unpin func(), err error) {
 	return func() { unix.SchedSetaffinity(0, &before) }, nil
 }
 
-// PinThread keeps any thread on one core; 0 is the calling one.
+// PinThread binds any thread to one core; 0 is the calling thread.
 func PinThread(thread, core int) error {
 	var only unix.CPUSet
 	only.Set(core)
 	if err := unix.SchedSetaffinity(thread, &only); err != nil {
-		return fmt.Errorf("keep a thread on core %d: %w", core, os.NewSyscallError("sched_setaffinity", err))
+		return fmt.Errorf("bind a thread to core %d: %w", core, os.NewSyscallError("sched_setaffinity", err))
 	}
 	return nil
 }
 
-// OnCore runs f on a thread that stays on one core.
+// OnCore runs f on a thread that is bound to one core.
 func OnCore(core int, f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -66,7 +66,7 @@ func OnCore(core int, f func() error) error {
 func Cores() ([]int, error) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return nil, fmt.Errorf("ask for the cores: %w", os.NewSyscallError("sched_getaffinity", err))
+		return nil, fmt.Errorf("read the cores of the process: %w", os.NewSyscallError("sched_getaffinity", err))
 	}
 	var cores []int
 	for i := range 1024 {

@@ -13,15 +13,15 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// patience is how long an honest client waits for the challenge.
-const patience = time.Second
+// challengeTimeout is how long an honest client waits for the challenge.
+const challengeTimeout = time.Second
 
-// honest does one exchange from an address, and returns how long the challenge
-// took; 0: none came. It tries once.
+// honest makes one exchange from an address, without a retry, and returns the time
+// until the challenge; 0: it did not arrive.
 func honest(o *exchange.Operation, from, server netip.Addr) (took time.Duration, err error) {
 	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
 	if err != nil {
-		return 0, fmt.Errorf("make a client: %w", err)
+		return 0, fmt.Errorf("open the client's socket: %w", err)
 	}
 	defer conn.Close()
 	var nonce [exchange.NonceSize]byte
@@ -30,11 +30,11 @@ func honest(o *exchange.Operation, from, server netip.Addr) (took time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	if err := say(conn, plan.Request, server, c.Request()); err != nil {
+	if err := sendMessage(conn, plan.Request, server, c.Request()); err != nil {
 		return 0, err
 	}
-	asked := time.Now()
-	if err := conn.SetReadDeadline(asked.Add(patience)); err != nil {
+	requested := time.Now()
+	if err := conn.SetReadDeadline(requested.Add(challengeTimeout)); err != nil {
 		return 0, err
 	}
 	b := make([]byte, exchange.MaxChallenge)
@@ -50,11 +50,11 @@ func honest(o *exchange.Operation, from, server netip.Addr) (took time.Duration,
 		if err != nil {
 			continue
 		}
-		return max(time.Since(asked), 1), say(conn, plan.Response, server, answer.Response)
+		return max(time.Since(requested), 1), sendMessage(conn, plan.Response, server, answer.Response)
 	}
 }
 
-func say(conn *net.UDPConn, e challenge.Encoding, server netip.Addr, message []byte) error {
+func sendMessage(conn *net.UDPConn, e challenge.Encoding, server netip.Addr, message []byte) error {
 	codec, err := e.Codec(len(message))
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func say(conn *net.UDPConn, e challenge.Encoding, server netip.Addr, message []b
 	}
 	for _, p := range ports {
 		if _, err := conn.WriteToUDPAddrPort(nil, netip.AddrPortFrom(server, p)); err != nil {
-			return fmt.Errorf("knock: %w", err)
+			return fmt.Errorf("send a packet: %w", err)
 		}
 	}
 	return nil

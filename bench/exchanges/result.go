@@ -6,16 +6,15 @@ import (
 	"text/tabwriter"
 )
 
-// Result is what came of a scenario.
+// Result is the result of a scenario.
 type Result struct {
 	Scenario string  `json:"scenario"`
-	Beyond   bool    `json:"beyond"`        // more than is asked for: some may be lost
-	Packets  float64 `json:"packets_per_s"` // that were sent
+	Beyond   bool    `json:"beyond"`        // beyond the goal: exchanges may be lost
+	Packets  float64 `json:"packets_per_s"` // sent
 	Requests float64 `json:"requests_per_s"`
 	Honest   int     `json:"honest"`
 	Granted  int     `json:"granted"`
-	// From the last packet of a request to the challenge; those without one
-	// left out.
+	// From the last packet of a request to the challenge, if it arrived.
 	P50ms      float64 `json:"challenge_p50_ms"`
 	P99ms      float64 `json:"challenge_p99_ms"`
 	Challenges float64 `json:"challenges_per_s"`
@@ -27,13 +26,13 @@ type Result struct {
 	After      float64 `json:"memory_after_mib"`
 }
 
-// What a run must not show.
+// The limits of a run.
 const (
 	leastGranted = 0.95
 	mostGrowth   = 4 // MiB
 )
 
-// Failure says what of the result must not be; empty: nothing.
+// Failure returns the limit that the result exceeds; empty: none.
 func (r Result) Failure() string {
 	switch {
 	case !r.Beyond && float64(r.Granted) < leastGranted*float64(r.Honest):
@@ -47,10 +46,12 @@ func (r Result) Failure() string {
 // WriteText writes results as a table.
 func WriteText(w io.Writer, results []Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "flood\tpackets/s\trequests/s\thonest\tgranted\tchallenge p50 ms\tp99 ms\tchallenges/s\tlimited/s\tkernel drops\tevicted\tserver's core\tMiB before\tafter")
+	fmt.Fprintln(t, "flood\tpackets/s\trequests/s\thonest\tgranted\tchallenge p50 ms\tp99 ms\t"+
+		"challenges/s\tlimited/s\tkernel drops\tevicted\tserver's core\tMiB before\tafter")
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\t%.1f\t%.1f\n", r.Scenario, r.Packets, r.Requests, r.Honest,
-			100*float64(r.Granted)/float64(r.Honest), r.P50ms, r.P99ms, r.Challenges, r.Limited, r.Missed, r.Evicted, 100*r.Processor, r.Before, r.After)
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\t%.1f\t%.1f\n",
+			r.Scenario, r.Packets, r.Requests, r.Honest, 100*float64(r.Granted)/float64(r.Honest), r.P50ms, r.P99ms,
+			r.Challenges, r.Limited, r.Missed, r.Evicted, 100*r.Processor, r.Before, r.After)
 	}
 	return t.Flush()
 }

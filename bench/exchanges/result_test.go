@@ -20,10 +20,11 @@ func TestFailure(t *testing.T) {
 	}
 	fewer.Beyond = true
 	if f := fewer.Failure(); f != "" {
-		t.Errorf("beyond what is asked for: %s", f)
+		t.Errorf("beyond the goal: %s", f)
 	}
 	var text strings.Builder
-	if err := WriteText(&text, []Result{good}); err != nil || !strings.Contains(text.String(), "a flood") || !strings.Contains(text.String(), "95.0 %") {
+	err := WriteText(&text, []Result{good})
+	if err != nil || !strings.Contains(text.String(), "a flood") || !strings.Contains(text.String(), "95.0 %") {
 		t.Errorf("%v, %s", err, text.String())
 	}
 }

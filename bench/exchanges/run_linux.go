@@ -15,7 +15,7 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// Config is what Run needs.
+// Config configures Run.
 type Config struct {
 	Server   string        // sallyportd
 	Window   time.Duration // for each scenario
@@ -23,9 +23,9 @@ type Config struct {
 }
 
 const (
-	clients   = 200 // honest ones, an address each
+	clients   = 200 // honest clients, each with its own address
 	prefixLen = 16
-	settling  = 1500 * time.Millisecond // till the table is as full as it gets
+	settling  = 1500 * time.Millisecond // until the server's table is full
 
 	// For steady.
 	pause      = time.Second
@@ -37,25 +37,25 @@ var (
 	serverAddress = netip.MustParseAddr("198.18.0.1")
 	nextHop       = netip.MustParseAddr("198.18.0.2")
 	firstClient   = netip.MustParseAddr("198.18.1.0")
-	honestOnes    = netip.PrefixFrom(firstClient, 24)
+	honestPrefix  = netip.PrefixFrom(firstClient, 24)
 )
 
-// world is the two hosts, and what runs on them.
-type world struct {
+// testbed is the two hosts, and the server on one of them.
+type testbed struct {
 	away      *flood.Neighbour
 	server    *target.Server
 	operation *exchange.Operation
 	cores     []int
 }
 
-// Run measures in the namespaces that the caller is alone in, as their root.
+// Run measures. The caller must be root in its namespaces, and alone in them.
 func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	dir, err := os.MkdirTemp("", "floodbench")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	w := new(world)
+	w := new(testbed)
 	if w.operation, err = exchange.NewOperation(operationID, secret, exchange.NATAware, false); err != nil {
 		return nil, err
 	}
@@ -68,11 +68,12 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 		each = append(each, a)
 	}
 	if w.away, err = flood.NewNeighbour(serverAddress, nextHop, prefixLen, each...); err != nil {
-		return nil, fmt.Errorf("make the network: %w", err)
+		return nil, fmt.Errorf("create the network: %w", err)
 	}
 	defer w.away.Close()
 	if w.server, err = target.StartServer(ctx, target.ServerConfig{
-		Binary: cfg.Server, Dir: filepath.Join(dir, "server"), Address: serverAddress.String(), Web: 8080, Ports: 3, Clients: 1, Core: w.cores[0],
+		Binary: cfg.Server, Dir: filepath.Join(dir, "server"), Address: serverAddress.String(), Web: 8080,
+		Ports: 3, Clients: 1, Core: w.cores[0],
 		More: fmt.Sprintf("[challenge]\n[[operation]]\nid = %q\nsecret = %q\nservice = \"web\"\n", operationID, secret),
 	}); err != nil {
 		return nil, err
@@ -91,8 +92,8 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	return results, nil
 }
 
-// play floods for a window, in which the honest clients take their turns.
-func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
+// play floods for a window, in which the honest clients take turns.
+func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
 	r.Scenario, r.Beyond = s.Name, s.Beyond
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -149,7 +150,7 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 	}
 	r.Honest = clients
 	for a := range opened {
-		if honestOnes.Contains(a) {
+		if honestPrefix.Contains(a) {
 			r.Granted++
 		}
 	}
@@ -158,7 +159,8 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 	if s.Requests > 0 {
 		r.Requests = r.Packets / float64(request)
 	}
-	r.Challenges, r.Limited = float64(grown("exchange_answered"))/seconds, float64(grown("exchange_rate_limited"))/seconds
+	r.Challenges = float64(grown("exchange_answered")) / seconds
+	r.Limited = float64(grown("exchange_rate_limited")) / seconds
 	r.Missed, r.Evicted = grown("exchange_kernel"), grown("exchange_evicted")
 	r.Processor = (spent.Processor - used.Processor).Seconds() / seconds
 	r.Before, r.After = float64(used.Resident)/(1<<20), float64(spent.Resident)/(1<<20)
@@ -170,10 +172,10 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 	return r, nil
 }
 
-// steady waits until the server's memory stands still, for a while at the most:
-// between two runs the collector leaves garbage, up to as much again as is in
-// use. Memory that a flood takes for good grows on.
-func (w *world) steady() error {
+// steady waits until the server's memory no longer grows, for a limited time.
+// Between two garbage collections, garbage can reach the size of the memory in
+// use. Memory that the flood makes the server keep would continue to grow.
+func (w *testbed) steady() error {
 	last, err := w.server.Usage()
 	for i := 0; i < mostPauses && err == nil; i++ {
 		time.Sleep(pause)
@@ -186,8 +188,8 @@ func (w *world) steady() error {
 	return err
 }
 
-// state asks the server.
-func (w *world) state(ctx context.Context) (map[string]uint64, target.Usage, error) {
+// state reads the server's counters and usage.
+func (w *testbed) state(ctx context.Context) (map[string]uint64, target.Usage, error) {
 	counters, err := w.server.Counters(ctx)
 	if err != nil {
 		return nil, target.Usage{}, err
@@ -196,8 +198,8 @@ func (w *world) state(ctx context.Context) (map[string]uint64, target.Usage, err
 	return counters, used, err
 }
 
-// turns has each honest client do its exchange, spread over the window.
-func (w *world) turns(ctx context.Context, window time.Duration) (took []time.Duration, err error) {
+// turns runs the exchanges of the honest clients, spread over the window.
+func (w *testbed) turns(ctx context.Context, window time.Duration) (took []time.Duration, err error) {
 	type outcome struct {
 		took time.Duration
 		err  error
@@ -229,7 +231,7 @@ func (w *world) turns(ctx context.Context, window time.Duration) (took []time.Du
 			took = append(took, o.took)
 		}
 	}
-	// The server hears the last response, and tells of the last grant.
+	// Time for the last response, and for the report of the last grant.
 	time.Sleep(100 * time.Millisecond)
 	return took, nil
 }

@@ -10,33 +10,32 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// The operations' secret, which guards nothing: only the networks made here
-// reach the server.
+// The operation's secret. It need not be secret: the server is reachable only from
+// the networks created here.
 const (
 	operationID = "bench-open"
 	secret      = "floodbench floodbench floodbench"
 )
 
-// plan is the server's by default.
+// plan is the server's default.
 var plan = challenge.Plan{
 	Request:  challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8},
 	Response: challenge.Encoding{Scheme: challenge.Ranges, Base: 25600, DataBits: 8},
 	Ports:    challenge.Ports{First: 16384, Last: 30719},
 }
 
-// frames is how many a flood has before it begins again.
+// frames is the number of frames in a flood, which repeats them.
 const frames = 1 << 16
 
 // Scenario is a flood.
 type Scenario struct {
 	Name     string
 	Requests float64 // a second; 0: random packets
-	Packets  float64 // a second, of random ones; 0: none
-	Beyond   bool    // to see what becomes of it; nothing is promised
+	Packets  float64 // random packets a second; 0: none
+	Beyond   bool    // beyond the goal: it cannot fail by its grants
 }
 
-// Scenarios are those that are asked for of the server, and what it is like
-// without.
+// Scenarios returns all scenarios. The first one has no flood.
 func Scenarios() []Scenario {
 	return []Scenario{
 		{Name: "none"},
@@ -46,12 +45,13 @@ func Scenarios() []Scenario {
 	}
 }
 
-// stream makes a flood's frames, and says how many make a request.
+// stream makes the frames of a flood, and returns the number of frames in a
+// request.
 func (s Scenario) stream(link flood.Link, o *exchange.Operation) (all [][]byte, request int, err error) {
 	if s.Requests == 0 {
 		span := int(plan.Ports.Last-plan.Ports.First) + 1
 		for range frames {
-			all = append(all, link.Frame(anywhere(), plan.Ports.First+uint16(rand.IntN(span)), nil))
+			all = append(all, link.Frame(randomSource(), plan.Ports.First+uint16(rand.IntN(span)), nil))
 		}
 		return all, 1, nil
 	}
@@ -60,7 +60,7 @@ func (s Scenario) stream(link flood.Link, o *exchange.Operation) (all [][]byte, 
 		return nil, 0, err
 	}
 	for len(all) < frames {
-		source := anywhere()
+		source := randomSource()
 		c, err := exchange.NewInitiator(o, source.Addr(), link.Host, [exchange.NonceSize]byte{})
 		if err != nil {
 			return nil, 0, err
@@ -76,8 +76,9 @@ func (s Scenario) stream(link flood.Link, o *exchange.Operation) (all [][]byte, 
 	return all, codec.Packets(), nil
 }
 
-// anywhere is an address that nobody here has.
-func anywhere() netip.AddrPort {
+// randomSource returns a random address that neither host has.
+func randomSource() netip.AddrPort {
 	n := rand.Uint32()
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{20 + byte(n>>24)%100, byte(n >> 16), byte(n >> 8), byte(n)}), uint16(1024+rand.IntN(60000)))
+	address := netip.AddrFrom4([4]byte{20 + byte(n>>24)%100, byte(n >> 16), byte(n >> 8), byte(n)})
+	return netip.AddrPortFrom(address, uint16(1024+rand.IntN(60000)))
 }

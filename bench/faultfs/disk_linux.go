@@ -10,20 +10,20 @@ import (
 
 const pageSize = 4096
 
-// disk is what the file system's objects share: the count of changes, and the
-// images.
+// disk is shared by all objects of the file system: it has the count of changes,
+// and the images.
 type disk struct {
 	mu     sync.Mutex
 	root   *directory
-	armed  *directory // of which images are made; nil: none
+	armed  *directory // the directory of the images; nil: no images
 	count  int
-	fail   int // 0: none
+	fail   int // the number of the change that fails; 0: none
 	errno  syscall.Errno
 	images []image
 }
 
-// change counts a change and carries it out, or has it fail. A sync that fails
-// is told so, since it loses what it was for.
+// change counts a change, and makes it or fails. If it fails, change calls lost,
+// which a sync uses to discard its data.
 func (d *disk) change(do func(), lost func()) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -47,17 +47,17 @@ func (d *disk) change(do func(), lost func()) syscall.Errno {
 	return errno
 }
 
-// survival decides of each part that was not synced whether it is in an image:
-// by chance, if there is one.
+// survival decides whether a part that was not synced is in an image: none, all,
+// or a random part.
 type survival struct {
-	all    bool // even what a failed sync has lost
+	all    bool // includes the data that a failed sync has lost
 	chance *rand.Rand
 }
 
 func (s survival) spares() bool { return s.all || s.chance != nil && s.chance.IntN(2) == 0 }
 
-// keep adds an image, unless one of the last three is the same: then that stands
-// for the later moment too.
+// keep adds an image. If one of the last three is the same, it stands for the later
+// change too.
 func (d *disk) keep(i image) {
 	for back := 1; back <= min(3, len(d.images)); back++ {
 		if last := &d.images[len(d.images)-back]; same(last.root, i.root) {
@@ -68,8 +68,7 @@ func (d *disk) keep(i image) {
 	d.images = append(d.images, i)
 }
 
-// same compares images of directories and files. Pages that are the same share
-// their memory.
+// same compares images of directories and files. Equal pages share their memory.
 func same(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
@@ -77,16 +76,17 @@ func same(a, b any) bool {
 		return ok && maps.EqualFunc(a, b, same)
 	case content:
 		b, ok := b.(content)
-		return ok && a.size == b.size && maps.EqualFunc(a.pages, b.pages, func(p, q []byte) bool { return &p[0] == &q[0] })
+		samePage := func(p, q []byte) bool { return &p[0] == &q[0] }
+		return ok && a.size == b.size && maps.EqualFunc(a.pages, b.pages, samePage)
 	}
 	return false
 }
 
-// file is the content of a file, as programs see it and as the disk holds it.
-// Pages are never changed in place, so that images can share them.
+// file is the content of a file: as programs read it (now), and as the disk has it
+// (stable). Pages are never changed in place, so that images can share them.
 type file struct {
 	now, stable content
-	dirty       map[int64]bool // pages that the next sync is for
+	dirty       map[int64]bool // pages that the next sync writes
 	resized     bool
 }
 
@@ -158,7 +158,7 @@ func (f *file) sync() {
 	f.forget()
 }
 
-// forget leaves what was written since the last sync to chance for ever.
+// forget makes a later sync ignore the writes since the last sync.
 func (f *file) forget() {
 	f.dirty, f.resized = map[int64]bool{}, false
 }
@@ -187,7 +187,8 @@ func (c *content) set(i int64, page []byte) {
 	}
 }
 
-// directory holds names, as programs see them and as the disk does.
+// directory has the names: as programs read them (now), and as the disk has them
+// (stable).
 type directory struct{ now, stable map[string]any }
 
 func newDirectory() *directory {

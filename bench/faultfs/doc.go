@@ -1,16 +1,16 @@
 // Package faultfs gives tests a file system whose k-th change fails, and which
-// tells what a power failure would have left at every moment.
+// makes images of the data that a power failure after each change would leave.
 //
-//	Start   mounts one, served by a process of its own
-//	Arm     from here on changes are counted, and the k-th fails
-//	Images  what a disk would hold if the power had failed after each change
+//	Start   mounts one, served by a separate process
+//	Arm     counts changes from here on; the k-th one fails
+//	Images  the content of the disk if the power had failed after each change
 //
 // A change is anything that a crash can lose: a write, a new size, a sync, a
-// new or removed name, a rename. A file's content is durable once it is synced,
-// and a name once its directory is. A sync that fails loses what it was for:
-// it stays visible, but no later sync makes it durable, as with Linux's page
-// cache. Of what was never synced an image holds nothing, a random part, or
-// all: as if not the power had failed, but the process been killed.
+// new or removed name, a rename. The content of a file is durable once the file
+// is synced, and a name once its directory is. If a sync fails, its data stays
+// visible, but no later sync makes it durable, as with Linux's page cache. An
+// image has none of the data that was never synced, or a random part of it, or
+// all of it: the last is the result of a killed process, not of a power failure.
 //
-// Linux only; needs /dev/fuse.
+// Linux only; requires /dev/fuse.
 package faultfs

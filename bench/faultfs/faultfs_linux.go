@@ -27,8 +27,8 @@ type FS struct {
 	out    *json.Decoder
 }
 
-// Main serves a file system, and does not return, in a process that Start has
-// started. TestMain calls it first.
+// Main serves a file system in a process that Start has started, and does not
+// return there. In other processes it does nothing. TestMain must call it first.
 func Main() {
 	path := os.Getenv(serving)
 	if path == "" {
@@ -50,7 +50,7 @@ func Main() {
 		var r request
 		if requests.Decode(&r) != nil {
 			if err := server.Unmount(); err != nil {
-				// Still in use somewhere: the namespace's end ends it.
+				// Still in use: it is unmounted when the namespace ends.
 				syscall.Unmount(path, syscall.MNT_DETACH)
 			}
 			os.Exit(0)
@@ -65,7 +65,7 @@ func (d *disk) answer(r request) (a answer) {
 	if r.Arm != "" {
 		armed, ok := d.root.now[r.Arm].(*directory)
 		if !ok {
-			a.Error = "there is no such directory"
+			a.Error = "no such directory"
 		}
 		d.armed = armed
 		d.count, d.fail, d.errno, d.images = 0, r.Fail, r.Errno, nil
@@ -75,20 +75,21 @@ func (d *disk) answer(r request) (a answer) {
 		if r.Images == "" {
 			break
 		}
-		if err := writeImage(filepath.Join(r.Images, fmt.Sprintf("%d-%s-%d", i.after, i.kind, n)), i.root); err != nil {
+		path := filepath.Join(r.Images, fmt.Sprintf("%d-%s-%d", i.after, i.kind, n))
+		if err := writeImage(path, i.root); err != nil {
 			a.Error = err.Error()
 		}
 	}
 	return a
 }
 
-// Start mounts a file system for as long as the test lasts. The test must be
-// in a namespace of its own (see netns.Enter); it is skipped, with the reason,
-// where file systems cannot be mounted.
+// Start mounts a file system until the end of the test. The test must be in its
+// own namespace (see netns.Enter). Where file systems cannot be mounted, the test
+// is skipped, with the reason.
 func Start(t testing.TB) *FS {
 	t.Helper()
 	f := &FS{Path: t.TempDir(), images: t.TempDir(), t: t}
-	// Real disks are slow at making and removing thousands of files.
+	// A real disk would be slow at creating and removing thousands of files.
 	if err := syscall.Mount("images", f.images, "tmpfs", 0, ""); err != nil {
 		t.Skipf("file systems cannot be mounted here: %v", err)
 	}
@@ -127,17 +128,18 @@ func Start(t testing.TB) *FS {
 func (f *FS) ask(r request) int {
 	f.t.Helper()
 	if err := f.in.Encode(r); err != nil {
-		f.t.Fatalf("ask the file system: %v", err)
+		f.t.Fatalf("send a request to the file system: %v", err)
 	}
 	var a answer
 	if err := f.out.Decode(&a); err != nil || a.Error != "" {
-		f.t.Fatalf("ask the file system: %v %s", err, a.Error)
+		f.t.Fatalf("read the answer of the file system: %v %s", err, a.Error)
 	}
 	return a.Count
 }
 
-// Arm makes a directory, counts changes from here on, and has the fail-th one
-// fail with errno; 0: none. Images begin here, and show the directory.
+// Arm creates a directory, and counts changes from here on. The change with the
+// number fail fails with errno; 0: none. Images begin here, and have the content
+// of the directory.
 func (f *FS) Arm(fail int, errno syscall.Errno) (dir string) {
 	f.t.Helper()
 	dir, err := os.MkdirTemp(f.Path, "")
@@ -148,20 +150,20 @@ func (f *FS) Arm(fail int, errno syscall.Errno) (dir string) {
 	return dir
 }
 
-// Count returns how many changes there were since Arm.
+// Count returns the number of changes since Arm.
 func (f *FS) Count() int { return f.ask(request{}) }
 
-// Image is a directory with what a power failure would have left.
+// Image is a directory with the data that a power failure would have left.
 type Image struct {
 	Path string
-	// "synced": only what was; "random": a part of the rest as well; "killed":
-	// all, as if only the process had ended.
+	// Kind is "synced": only synced data; "random": also a random part of the
+	// rest; or "killed": all data, as if only the process had ended.
 	Kind  string
-	After int // the last change since Arm of which it is true
+	After int // the last change since Arm after which the disk has this content
 }
 
-// Images returns those since Arm, up to three for each change. They are gone when use
-// returns.
+// Images calls use with each image since Arm, up to three for each change. It
+// removes an image after use has returned for all.
 func (f *FS) Images(use func(Image)) {
 	f.t.Helper()
 	dir, err := os.MkdirTemp(f.images, "")

@@ -5,11 +5,11 @@ import (
 	"path/filepath"
 )
 
-// image is what the power failure after a change leaves.
+// image is the data that a power failure after a change leaves.
 type image struct {
 	after int
 	kind  string
-	root  map[string]any // of content and of such maps
+	root  map[string]any // values: content, or map[string]any for a directory
 }
 
 func writeImage(path string, root map[string]any) error {

@@ -8,7 +8,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// fileNode and directoryNode are the disk's objects as go-fuse wants them.
+// fileNode and directoryNode implement the interfaces of go-fuse for the objects
+// of the disk.
 type fileNode struct {
 	fs.Inode
 	disk *disk
@@ -75,29 +76,36 @@ func (n *fileNode) Setattr(ctx context.Context, h fs.FileHandle, in *fuse.SetAtt
 	return n.Getattr(ctx, h, out)
 }
 
-func (n *directoryNode) Create(ctx context.Context, name string, _ uint32, _ uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+func (n *directoryNode) Create(
+	ctx context.Context, name string, _ uint32, _ uint32, out *fuse.EntryOut,
+) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
 	f := newFile()
 	if errno := n.disk.change(func() { n.directory.now[name] = f }, nil); errno != 0 {
 		return nil, nil, 0, errno
 	}
-	out.Mode, out.Nlink = syscall.S_IFREG|0o600, 1 // or it could not be linked
+	out.Mode, out.Nlink = syscall.S_IFREG|0o600, 1 // otherwise it could not be linked
 	return n.NewPersistentInode(ctx, &fileNode{disk: n.disk, file: f}, fs.StableAttr{Mode: syscall.S_IFREG}), nil, 0, 0
 }
 
-func (n *directoryNode) Mkdir(ctx context.Context, name string, _ uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+func (n *directoryNode) Mkdir(
+	ctx context.Context, name string, _ uint32, out *fuse.EntryOut,
+) (*fs.Inode, syscall.Errno) {
 	d := newDirectory()
 	if errno := n.disk.change(func() { n.directory.now[name] = d }, nil); errno != 0 {
 		return nil, errno
 	}
 	out.Mode = syscall.S_IFDIR | 0o700
-	return n.NewPersistentInode(ctx, &directoryNode{disk: n.disk, directory: d}, fs.StableAttr{Mode: syscall.S_IFDIR}), 0
+	node := &directoryNode{disk: n.disk, directory: d}
+	return n.NewPersistentInode(ctx, node, fs.StableAttr{Mode: syscall.S_IFDIR}), 0
 }
 
 func (n *directoryNode) Unlink(_ context.Context, name string) syscall.Errno {
 	return n.disk.change(func() { delete(n.directory.now, name) }, nil)
 }
 
-func (n *directoryNode) Link(_ context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+func (n *directoryNode) Link(
+	_ context.Context, target fs.InodeEmbedder, name string, out *fuse.EntryOut,
+) (*fs.Inode, syscall.Errno) {
 	f, ok := target.(*fileNode)
 	if !ok {
 		return nil, syscall.EPERM
@@ -105,11 +113,13 @@ func (n *directoryNode) Link(_ context.Context, target fs.InodeEmbedder, name st
 	if errno := n.disk.change(func() { n.directory.now[name] = f.file }, nil); errno != 0 {
 		return nil, errno
 	}
-	out.Mode, out.Nlink = syscall.S_IFREG|0o600, 1 // or it could not be linked
+	out.Mode, out.Nlink = syscall.S_IFREG|0o600, 1 // otherwise it could not be linked
 	return f.EmbeddedInode(), 0
 }
 
-func (n *directoryNode) Rename(_ context.Context, name string, parent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+func (n *directoryNode) Rename(
+	_ context.Context, name string, parent fs.InodeEmbedder, newName string, flags uint32,
+) syscall.Errno {
 	if parent != fs.InodeEmbedder(n) || flags != 0 {
 		return syscall.ENOTSUP
 	}
@@ -119,7 +129,7 @@ func (n *directoryNode) Rename(_ context.Context, name string, parent fs.InodeEm
 	}, nil)
 }
 
-// OpendirHandle gives a directory a handle that can be synced.
+// OpendirHandle returns a handle of a directory, which can be synced.
 func (n *directoryNode) OpendirHandle(context.Context, uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	return &directoryHandle{n}, 0, 0
 }

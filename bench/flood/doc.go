@@ -1,17 +1,18 @@
-// Package flood plays streams of datagrams into a link, as fast as it goes or
-// at a rate.
+// Package flood sends streams of datagrams over a link, at the maximum speed or at
+// a given rate.
 //
-//	Link.Frame      one datagram as it crosses the link, from any source
-//	Stream          frames that are sent over and over; among them, picked by
-//	                their count alone, honest ones that are sent once each
+//	Link.Frame      a datagram as a frame on the link, from any source
+//	Stream          frames that are sent repeatedly, and honest frames among them
+//	                that are sent once each, at positions that depend only on
+//	                the number of frames
 //	Generator       plays a Stream: NewPacket with sendmmsg on a packet socket,
-//	                NewXDP in the kernel (takes real privileges)
+//	                NewXDP in the kernel (requires privileges of the host)
 //
-// Honest frames ride in the same queue as the others and have no better chance:
-// a client of its own, or a timer, would send in the flood's pauses.
+// Honest frames go through the same queue as the others, without an advantage. A
+// separate client or a timer would send in the pauses of the flood.
 //
-// What a generator has sent says nothing about what arrived: that is for the
-// receiver to count. Nothing here knows a network that the caller did not name
-// by an interface index; callers name only interfaces that they made (see
-// package netns). Linux only, but for the frames.
+// The number of frames that a generator has sent is not the number that arrived:
+// the receiver must count those. The package uses only networks whose interface
+// index the caller gives, and callers give only interfaces that they created (see
+// package netns). Linux only, except for the frames.
 package flood

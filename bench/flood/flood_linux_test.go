@@ -15,8 +15,8 @@ import (
 
 const port = 4000
 
-// world is a receiver here, and a generator on another host.
-type world struct {
+// network is a receiver here, and a generator on another host.
+type network struct {
 	t      *testing.T
 	away   *netns.Host
 	link   Link
@@ -24,8 +24,8 @@ type world struct {
 	socket *net.UDPConn
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{t: t, away: netns.NewHost(t)}
+func newNetwork(t *testing.T) *network {
+	w := &network{t: t, away: netns.NewHost(t)}
 	netns.Connect(t, netns.End{Name: "here", Addresses: []string{"198.18.0.1/15"}}, w.away, netns.End{Name: "there", Addresses: []string{"198.18.0.2/15"}})
 	if err := netns.ReceiveByQueue("here"); err != nil {
 		t.Fatal(err)
@@ -53,18 +53,19 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// frame has a payload of a kind, a number and four bytes that may vary.
-func (w *world) frame(kind byte, number, size int) []byte {
+// frame returns a frame whose payload has a kind, a number and four variable
+// bytes.
+func (w *network) frame(kind byte, number, size int) []byte {
 	payload := make([]byte, size)
 	payload[0], payload[1] = kind, byte(number)
 	source := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 1, byte(number)}), uint16(1000+number))
 	return w.link.Frame(source, port, payload)
 }
 
-// play plays a stream, and returns the payloads that came, in order. On a busy
-// machine fewer frames than wanted may fit into the stream's time: then it plays
-// for longer.
-func (w *world) play(g Generator, s Stream, wanted int) (sent Sent, got [][]byte) {
+// play plays a stream, and returns the received payloads, in order. On a busy
+// machine the generator may send fewer frames than wanted in the stream's time:
+// then play repeats it with more time.
+func (w *network) play(g Generator, s Stream, wanted int) (sent Sent, got [][]byte) {
 	w.t.Helper()
 	for ; len(got) < wanted; s.For = min(2*s.For, maxFor) {
 		err := w.away.Do(func() (err error) {
@@ -79,8 +80,8 @@ func (w *world) play(g Generator, s Stream, wanted int) (sent Sent, got [][]byte
 	return sent, got
 }
 
-// receive returns so many payloads. The link loses none, and the queue has room.
-func (w *world) receive(n int) (got [][]byte) {
+// receive returns n payloads. The link loses none, and the queue has room.
+func (w *network) receive(n int) (got [][]byte) {
 	w.t.Helper()
 	for len(got) < n {
 		b := make([]byte, 1500)
@@ -97,7 +98,7 @@ func (w *world) receive(n int) (got [][]byte) {
 }
 
 func playEverything(t *testing.T, make func(index, core int) (Generator, error)) {
-	w := newWorld(t)
+	w := newNetwork(t)
 	cores, err := clock.Cores()
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +171,7 @@ func playEverything(t *testing.T, make func(index, core int) (Generator, error))
 			t.Errorf("%d different ones of %d", len(seen), len(got))
 		}
 	})
-	t.Run("as fast as it goes, until it is stopped", func(t *testing.T) {
+	t.Run("at the maximum speed, until it is stopped", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := w.away.Do(func() error {
@@ -208,11 +209,11 @@ func TestXDP(t *testing.T) {
 	}
 }
 
-func TestXDPSaysWhatItNeeds(t *testing.T) {
+func TestXDPRequiresPrivileges(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
 	if _, err := NewXDP(1, 0); err == nil {
-		t.Error("it works without the host's privileges")
+		t.Error("it works without privileges of the host")
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// Sizes of what stands before the payload.
+// Sizes of the headers.
 const (
 	ethernetSize = 14
 	ipSize       = 20
@@ -15,14 +15,14 @@ const (
 	HeaderSize = ethernetSize + ipSize + udpSize
 )
 
-// Link is where frames go: from one end of a link to a host at the other.
+// Link is the path of frames: from one end of a link to a host at the other end.
 type Link struct {
 	From, To net.HardwareAddr
 	Host     netip.Addr // IPv4
 }
 
 // Frame returns an Ethernet frame with a UDP datagram over IPv4 to a port of
-// the host. The UDP checksum is left out, which IPv4 allows (RFC 768).
+// the host. It has no UDP checksum, which IPv4 allows (RFC 768).
 func (l Link) Frame(source netip.AddrPort, port uint16, payload []byte) []byte {
 	f := make([]byte, HeaderSize, HeaderSize+len(payload))
 	copy(f, l.To)
@@ -44,7 +44,7 @@ func (l Link) Frame(source netip.AddrPort, port uint16, payload []byte) []byte {
 	return append(f, payload...)
 }
 
-// checksum is the internet checksum (RFC 1071) of an even number of bytes.
+// checksum returns the internet checksum (RFC 1071) of an even number of bytes.
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for ; len(b) > 0; b = b[2:] {

@@ -8,15 +8,15 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// maps are what the program shares with us.
+// maps are the memory that the program shares with this process.
 type maps struct {
-	progress *ebpf.Map // one progress
+	progress *ebpf.Map // one value of type progress
 	flood    *ebpf.Map // frames
 	honest   *ebpf.Map // frames
 	stamps   *ebpf.Map // when each honest frame was sent
 }
 
-// mapsOf makes the maps of a stream, each frame padded to a size.
+// mapsOf creates the maps of a stream, with each frame padded to a size.
 func mapsOf(s Stream, size int) (m maps, err error) {
 	defer func() {
 		if err != nil {
@@ -37,9 +37,11 @@ func mapsOf(s Stream, size int) (m maps, err error) {
 }
 
 func array(name string, size, n int) (*ebpf.Map, error) {
-	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: uint32(max(n, 1))})
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: uint32(max(n, 1)),
+	})
 	if err != nil {
-		return nil, fmt.Errorf("make the generator's memory: %w", err)
+		return nil, fmt.Errorf("create the generator's map %s: %w", name, err)
 	}
 	return m, nil
 }
@@ -54,7 +56,7 @@ func frames(name string, list [][]byte, size int) (*ebpf.Map, error) {
 		clear(padded[copy(padded, f):])
 		if err := m.Put(uint32(i), padded); err != nil {
 			m.Close()
-			return nil, fmt.Errorf("fill the generator's memory: %w", err)
+			return nil, fmt.Errorf("fill the generator's map %s: %w", name, err)
 		}
 	}
 	return m, nil
@@ -68,7 +70,7 @@ func (m maps) close() {
 	}
 }
 
-// result reads what the program has done.
+// result reads the program's result.
 func (m maps) result(s Stream) (Sent, error) {
 	var p progress
 	if err := m.progress.Lookup(uint32(0), &p); err != nil {

@@ -11,18 +11,18 @@ import (
 	"sallyport/bench/netns"
 )
 
-// Neighbour is the other host of a cable, from which packets come: the server's
-// host is the namespace that the caller is alone in. What the server sends to
-// addresses that nobody has goes there too, and is lost.
+// Neighbour is a host that sends packets to the server's host over a virtual
+// cable. The server's host is the caller's namespace, in which it must be alone.
+// Packets of the server to addresses that no host has also go to the neighbour,
+// and are lost.
 type Neighbour struct {
 	Host  *netns.Host
 	Link  Link
 	index int // of its interface
 }
 
-// NewNeighbour makes the other host, and the cable. Both hosts have their first
-// address in a network of the given length, and the other one has the further
-// addresses too.
+// NewNeighbour creates the host and the cable. The addresses have the prefix
+// length bits. The new host has the address other, and the further addresses.
 func NewNeighbour(server, other netip.Addr, bits int, further ...netip.Addr) (n *Neighbour, err error) {
 	n = new(Neighbour)
 	if n.Host, err = netns.New(); err != nil {
@@ -38,7 +38,8 @@ func NewNeighbour(server, other netip.Addr, bits int, further ...netip.Addr) (n 
 	for _, a := range further {
 		addresses = append(addresses, within(a))
 	}
-	if _, err := netns.Join(netns.End{Name: "server", Addresses: []string{within(server)}}, n.Host, netns.End{Name: "away", Addresses: addresses}); err != nil {
+	near := netns.End{Name: "server", Addresses: []string{within(server)}}
+	if _, err := netns.Join(near, n.Host, netns.End{Name: "away", Addresses: addresses}); err != nil {
 		return nil, err
 	}
 	here, err := net.InterfaceByName("server")
@@ -46,7 +47,7 @@ func NewNeighbour(server, other netip.Addr, bits int, further ...netip.Addr) (n 
 		return nil, err
 	}
 	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: here.Index, Gw: other.AsSlice()}); err != nil {
-		return nil, fmt.Errorf("route everything to the other host: %w", err)
+		return nil, fmt.Errorf("add a default route to the other host: %w", err)
 	}
 	n.Link.To, n.Link.Host = here.HardwareAddr, server
 	return n, n.Host.Do(func() error {
@@ -59,7 +60,7 @@ func NewNeighbour(server, other netip.Addr, bits int, further ...netip.Addr) (n 
 	})
 }
 
-// Play sends a stream from there, by a core.
+// Play plays a stream from the host, with one core.
 func (n *Neighbour) Play(ctx context.Context, core int, s Stream) (sent Sent, err error) {
 	err = n.Host.Do(func() error {
 		g, err := NewPacket(n.index, core)
@@ -73,5 +74,5 @@ func (n *Neighbour) Play(ctx context.Context, core int, s Stream) (sent Sent, er
 	return sent, err
 }
 
-// Close ends the other host, and with it the cable.
+// Close removes the host, and with it the cable.
 func (n *Neighbour) Close() { n.Host.Close() }

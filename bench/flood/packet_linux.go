@@ -15,7 +15,7 @@ import (
 	"sallyport/bench/clock"
 )
 
-// batchSize is how many frames one call of the kernel takes.
+// batchSize is the number of frames in one system call.
 const batchSize = 64
 
 // packet plays streams with sendmmsg on a packet socket.
@@ -24,21 +24,21 @@ type packet struct {
 	core int
 }
 
-// NewPacket returns a Generator that sends out of an interface of the thread's
-// network namespace, and from one core. It needs CAP_NET_RAW there.
+// NewPacket returns a Generator that sends over an interface of the thread's
+// network namespace, from one core. It requires CAP_NET_RAW there.
 func NewPacket(index, core int) (Generator, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make a packet socket: %w", os.NewSyscallError("socket", err))
+		return nil, fmt.Errorf("open a packet socket: %w", os.NewSyscallError("socket", err))
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("bind a packet socket: %w", os.NewSyscallError("bind", err))
 	}
-	// Past the queues of the interface: frames go or are dropped at once.
+	// Bypass the queues of the interface: a frame is sent or dropped immediately.
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("set up a packet socket: %w", os.NewSyscallError("setsockopt", err))
+		return nil, fmt.Errorf("configure a packet socket: %w", os.NewSyscallError("setsockopt", err))
 	}
 	return &packet{fd, core}, nil
 }
@@ -63,9 +63,9 @@ type sender struct {
 	messages [batchSize]message
 	vectors  [batchSize]unix.Iovec
 	varied   [batchSize][maxFrame]byte
-	next     int // of the flood
-	left     int // frames of the flood up to the next honest one
-	honest   int // how many were sent
+	next     int // the index of the next flood frame
+	left     int // flood frames until the next honest one
+	honest   int // honest frames sent
 }
 
 func (p *packet) Play(ctx context.Context, s Stream) (Sent, error) {
@@ -98,7 +98,7 @@ func (p *packet) Play(ctx context.Context, s Stream) (Sent, error) {
 			return snd.result, err
 		}
 		if n == 0 {
-			break // there is nothing left
+			break // no frame is left
 		}
 		if s.Rate > 0 {
 			due = max(due, now-int64(burst)) + int64(float64(n)/s.Rate*1e9)
@@ -107,19 +107,19 @@ func (p *packet) Play(ctx context.Context, s Stream) (Sent, error) {
 	return snd.result, nil
 }
 
-// pause waits, and does not sleep through what is due soon.
+// pause sleeps for a time, but not if that is short.
 func pause(ns int64) {
 	if ns > int64(200*time.Microsecond) {
 		time.Sleep(time.Duration(ns) - 100*time.Microsecond)
 	}
 }
 
-// batch sends the next frames. An honest one may have any place among them:
-// at the beginning it would find the room that the pause between two calls has
-// made. Its time is that of the call, up to a batch too early.
+// batch sends the next frames. An honest frame can be at any position among them:
+// at the beginning it would profit from the pause between two calls, in which the
+// queue gets shorter. Its time is that of the call, up to a batch too early.
 func (s *sender) batch() (n int, err error) {
 	room := batchSize
-	if s.stream.Rate > 0 { // a slow stream is not sent in lumps
+	if s.stream.Rate > 0 { // smaller batches for a slow stream
 		room = min(batchSize, 1+int(s.stream.Rate*50e-6))
 	}
 	flood := s.stream.Flood
@@ -162,7 +162,7 @@ func (s *sender) vary(i int, frame []byte) []byte {
 	return s.varied[i][:len(frame)]
 }
 
-// send hands over n frames. One for which the other end had no room counts as
+// send sends n frames. A frame that found the other end's queue full counts as
 // sent: it is lost, as on a real network.
 func (s *sender) send(n int, stamps *[batchSize]*int64) error {
 	now := clock.Monotonic()
@@ -172,7 +172,8 @@ func (s *sender) send(n int, stamps *[batchSize]*int64) error {
 		}
 	}
 	for at := 0; at < n; {
-		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.packet.fd), uintptr(unsafe.Pointer(&s.messages[at])), uintptr(n-at), 0, 0, 0)
+		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.packet.fd),
+			uintptr(unsafe.Pointer(&s.messages[at])), uintptr(n-at), 0, 0, 0)
 		switch errno {
 		case 0:
 			at += int(sent)

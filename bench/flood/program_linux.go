@@ -8,7 +8,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// Registers of the program that calls leave alone.
+// Registers that are preserved across calls.
 const (
 	rPacket = asm.R6
 	rState  = asm.R7
@@ -16,11 +16,11 @@ const (
 	rFrame  = asm.R9
 )
 
-// XDP's verdict.
+// The verdict of XDP.
 const xdpDrop = 1
 
-// program writes the next frame of the stream over the one that it is given,
-// and sends it out of an interface. While none is due, it drops.
+// program returns a program that overwrites its frame with the next frame of the
+// stream, and sends it over an interface. While none is due, it drops the frame.
 func (m maps) program(s Stream, index, size int) asm.Instructions {
 	const (
 		next     = int16(unsafe.Offsetof(progress{}.Next))
@@ -35,11 +35,13 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 		sent     = int16(unsafe.Offsetof(progress{}.Frames))
 		key      = int16(-4)
 	)
-	load := func(to asm.Register, field int16) asm.Instruction { return asm.LoadMem(to, rState, field, asm.DWord) }
+	load := func(to asm.Register, field int16) asm.Instruction {
+		return asm.LoadMem(to, rState, field, asm.DWord)
+	}
 	store := func(field int16, from asm.Register) asm.Instruction {
 		return asm.StoreMem(rState, field, from, asm.DWord)
 	}
-	// lookup leaves in R0 the entry of a map whose key is in R1.
+	// lookup loads into R0 the address of the map's entry with the key in R1.
 	lookup := func(of *ebpf.Map) asm.Instructions {
 		return asm.Instructions{
 			asm.StoreMem(asm.RFP, key, asm.R1, asm.Word),
@@ -52,7 +54,7 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 	var p asm.Instructions
 	add := func(more ...asm.Instruction) { p = append(p, more...) }
 
-	// The frame, if it is as long as it was promised.
+	// The frame, if it has the expected length.
 	add(
 		asm.LoadMem(rPacket, asm.R1, 0, asm.Word),
 		asm.LoadMem(asm.R2, asm.R1, 4, asm.Word),
@@ -63,7 +65,7 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 	add(lookup(m.progress)...)
 	add(asm.Mov.Reg(rState, asm.R0))
 
-	// Is one due?
+	// Is a frame due?
 	add(
 		asm.FnKtimeGetNs.Call(),
 		asm.Mov.Reg(rNow, asm.R0),
@@ -74,14 +76,14 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 		asm.Mov.Reg(asm.R2, rNow), asm.Mul.Imm(asm.R2, ticks),
 		load(asm.R1, next),
 		asm.JLT.Reg(asm.R2, asm.R1, "drop"),
-		asm.Sub.Imm(asm.R2, int32(burst)*ticks), // not later than that
+		asm.Sub.Imm(asm.R2, int32(burst)*ticks), // the earliest time to catch up from
 		asm.JGE.Reg(asm.R1, asm.R2, "soon enough"),
 		asm.Mov.Reg(asm.R1, asm.R2),
 		asm.Add.Reg(asm.R1, asm.R3).WithSymbol("soon enough"),
 		store(next, asm.R1),
 	)
 
-	// Of the flood, or an honest one?
+	// A flood frame, or an honest one?
 	add(
 		load(asm.R1, honest).WithSymbol("choose"),
 		load(asm.R2, honests),
@@ -101,7 +103,7 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 		asm.Mov.Reg(asm.R2, asm.R1), asm.Add.Imm(asm.R2, 1),
 		store(honest, asm.R2),
 	)
-	add(lookup(m.stamps)...) // R1 is its place in the list
+	add(lookup(m.stamps)...) // R1 is the index of the honest frame
 	add(
 		asm.StoreMem(asm.R0, 0, rNow, asm.DWord),
 		load(asm.R1, honest), asm.Sub.Imm(asm.R1, 1),
@@ -113,7 +115,7 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 
 	add(
 		load(asm.R3, floods).WithSymbol("flood"),
-		asm.JEq.Imm(asm.R3, 0, "drop"), // all honest ones are through
+		asm.JEq.Imm(asm.R3, 0, "drop"), // all honest frames were sent
 		load(asm.R3, left),
 		asm.JEq.Imm(asm.R3, 0, "counted"),
 		asm.Sub.Imm(asm.R3, 1),
@@ -151,12 +153,14 @@ func (m maps) program(s Stream, index, size int) asm.Instructions {
 	return p
 }
 
-// copyFrame copies a frame from the map over the packet.
+// copyFrame returns the code that copies a frame from the map over the packet.
 func copyFrame(size int) (p asm.Instructions) {
 	at := 0
 	for _, word := range []asm.Size{asm.DWord, asm.Word, asm.Half, asm.Byte} {
 		for ; size-at >= word.Sizeof(); at += word.Sizeof() {
-			p = append(p, asm.LoadMem(asm.R1, rFrame, int16(at), word), asm.StoreMem(rPacket, int16(at), asm.R1, word))
+			p = append(p,
+				asm.LoadMem(asm.R1, rFrame, int16(at), word),
+				asm.StoreMem(rPacket, int16(at), asm.R1, word))
 		}
 	}
 	return p

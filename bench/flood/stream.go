@@ -3,47 +3,48 @@ package flood
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
-// Stream is what a Generator plays. Frames of different lengths are allowed.
+// Stream is the input of a Generator. Frames may have different lengths.
 type Stream struct {
-	// Flood is sent over and over, in order. None means that only the honest
-	// frames are sent.
+	// Flood frames are sent repeatedly, in order. If there are none, only the
+	// honest frames are sent.
 	Flood [][]byte
-	// Vary changes each frame of the flood before it is sent. Its zero value
-	// changes nothing.
+	// Vary changes each flood frame before it is sent. The zero value changes
+	// nothing.
 	Vary Vary
-	// Honest frames are sent once each, in order, with Every of the flood
-	// between two on average: 1 to 2*Every-1 at random, since what one of them
-	// makes the host do may be over just when the next comes after a fixed
-	// number. When they are through, the flood goes on alone.
+	// Honest frames are sent once each, in order. Between two of them there are
+	// Every flood frames on average: 1 to 2*Every-1 at random, because after a
+	// fixed number the host could always be in the same state. After the last
+	// honest frame, the flood continues.
 	Honest [][]byte
 	Every  int
-	// Rate is how many frames a second there are in all; 0: as many as it goes.
+	// Rate is the number of all frames a second; 0: the maximum.
 	Rate float64
-	// For is how long it plays, at most maxFor.
+	// For is the duration, at most maxFor.
 	For time.Duration
 }
 
-// Vary overwrites four bytes of a payload with Base | (random & Mask), where
-// Mask is not 0; both as they stand in the payload.
+// Vary overwrites four bytes of a payload with Base | (random & Mask), if Mask is
+// not 0. Both are in the byte order of the payload.
 type Vary struct {
 	Offset     int
 	Base, Mask [4]byte
 }
 
-// Sent is what a Generator has done.
+// Sent is the result of a Generator.
 type Sent struct {
 	Frames uint64
-	// Honest is when each honest frame was sent, on the monotonic clock in
-	// nanoseconds; 0: not at all.
+	// Honest is the time at which each honest frame was sent, on the monotonic
+	// clock in nanoseconds; 0: it was not sent.
 	Honest []int64
 }
 
 // Generator plays streams.
 type Generator interface {
-	// Play returns when the stream has been played or ctx ends.
+	// Play plays a stream. It returns at its end, or when ctx ends.
 	Play(ctx context.Context, s Stream) (Sent, error)
 	Name() string
 	Close() error
@@ -52,34 +53,34 @@ type Generator interface {
 const (
 	maxFor   = time.Minute
 	maxFrame = 512
-	// burst is how far a generator that was held up may run ahead of its rate
-	// to catch up.
+	// burst is the longest delay that a generator makes up for by exceeding its
+	// rate.
 	burst = time.Millisecond
 )
 
-// check refuses what no generator can play.
+// check returns an error for a stream that no generator can play.
 func (s Stream) check() error {
 	switch {
 	case s.For <= 0 || s.For > maxFor:
-		return errors.New("a stream plays for a minute at most")
+		return fmt.Errorf("stream: got a duration of %s, expected at most %s", s.For, maxFor)
 	case len(s.Flood)+len(s.Honest) == 0:
-		return errors.New("a stream without frames")
+		return errors.New("stream: it has no frames")
 	case len(s.Honest) > 0 && s.Every < 1:
-		return errors.New("a stream that does not say where its honest frames are")
+		return fmt.Errorf("stream: got Every = %d with honest frames, expected at least 1", s.Every)
 	case len(s.Flood) == 0 && s.Rate <= 0:
-		return errors.New("a stream of honest frames alone needs a rate")
+		return errors.New("stream: a stream of only honest frames requires a rate")
 	}
 	for _, list := range [][][]byte{s.Flood, s.Honest} {
 		for _, f := range list {
 			if len(f) < HeaderSize || len(f) > maxFrame {
-				return errors.New("a stream with a frame that is too short or too long")
+				return fmt.Errorf("stream: got a frame of %d bytes, expected %d to %d", len(f), HeaderSize, maxFrame)
 			}
 		}
 	}
 	return nil
 }
 
-// longest is the length of the longest frame.
+// longest returns the length of the longest frame.
 func (s Stream) longest() (n int) {
 	for _, list := range [][][]byte{s.Flood, s.Honest} {
 		for _, f := range list {

@@ -17,24 +17,24 @@ import (
 	"sallyport/bench/clock"
 )
 
-// liveFrames has a test run of an XDP program send what it redirects
+// liveFrames makes a test run of an XDP program send the frames that it redirects
 // (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18).
 const liveFrames = 1 << 1
 
-// xdp plays streams inside the kernel: a program writes each frame itself and
-// keeps the pace, in one long call.
+// xdp plays streams inside the kernel: a program writes each frame and controls
+// the rate, in one long system call.
 type xdp struct {
 	index int
 	core  int
 }
 
-// NewXDP returns a Generator that sends out of an interface, and from one core.
-// It needs CAP_BPF and CAP_NET_ADMIN in the first user namespace; the error
-// says what is missing. Play must run in the interface's network namespace. A
-// veth takes such frames only if its other end has a receive queue.
+// NewXDP returns a Generator that sends over an interface, from one core. It
+// requires CAP_BPF and CAP_NET_ADMIN in the initial user namespace; the error
+// wraps that of the missing one. Play must run in the interface's network
+// namespace. A veth accepts such frames only if its other end has a receive queue.
 func NewXDP(index, core int) (Generator, error) {
 	x := &xdp{index, core}
-	// A run of nothing tells whether all of it works here.
+	// A very short run checks that this host supports it.
 	s := Stream{Flood: [][]byte{make([]byte, HeaderSize)}, For: time.Microsecond}
 	if _, err := x.Play(context.Background(), s); err != nil {
 		return nil, fmt.Errorf("send live frames from XDP: %w", err)
@@ -51,16 +51,17 @@ type progress struct {
 	Next     uint64 // when the next frame is due, in ticks of the monotonic clock
 	Interval uint64 // between two frames, in ticks; 0: none
 	Until    uint64 // nanoseconds on the monotonic clock
-	Left     uint64 // frames of the flood up to the next honest one
+	Left     uint64 // flood frames until the next honest one
 	Every    uint64
-	Flood    uint64 // the next one of the flood
-	Floods   uint64
-	Honest   uint64 // the next honest one
-	Honests  uint64
+	Flood    uint64 // the index of the next flood frame
+	Floods   uint64 // their number
+	Honest   uint64 // the index of the next honest frame
+	Honests  uint64 // their number
 	Frames   uint64 // sent
 }
 
-// ticks divide a nanosecond, for the rates at which a frame takes few of them.
+// ticks is the number of ticks in a nanosecond: at high rates, a frame has only
+// few nanoseconds.
 const ticks = 64
 
 func (x *xdp) Play(ctx context.Context, s Stream) (Sent, error) {
@@ -105,9 +106,9 @@ func (x *xdp) Play(ctx context.Context, s Stream) (Sent, error) {
 	return maps.result(s)
 }
 
-// runUntil runs a program again and again in one call, until a time has passed
-// or ctx ends. The ebpf package's own Run goes on after a signal, which is what
-// ends this call.
+// runUntil runs a program repeatedly in one system call, until a time has passed
+// or ctx ends. A signal ends the call. Run of package ebpf is not used, because it
+// continues after a signal.
 func runUntil(ctx context.Context, program *ebpf.Program, frame []byte, d time.Duration) error {
 	runContext := make([]byte, 24) // struct xdp_md
 	binary.NativeEndian.PutUint32(runContext[4:], uint32(len(frame)))
@@ -119,9 +120,11 @@ func runUntil(ctx context.Context, program *ebpf.Program, frame []byte, d time.D
 		context, _            uint64
 		flags, cpu, batch, _1 uint32
 	}{
-		program: uint32(program.FD()), size: uint32(len(frame)), data: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(frame)))),
-		repeat: 1 << 31, contextSize: uint32(len(runContext)), context: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(runContext)))),
-		flags: liveFrames, batch: batchSize,
+		program: uint32(program.FD()), size: uint32(len(frame)),
+		data:   uint64(uintptr(unsafe.Pointer(unsafe.SliceData(frame)))),
+		repeat: 1 << 31, contextSize: uint32(len(runContext)),
+		context: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(runContext)))),
+		flags:   liveFrames, batch: batchSize,
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -132,14 +135,15 @@ func runUntil(ctx context.Context, program *ebpf.Program, frame []byte, d time.D
 		defer close(interrupted)
 		<-ctx.Done()
 		for !over.Load() {
-			// Go's own signal for the preemption of threads: harmless.
+			// Go's runtime uses this signal to preempt threads, so it is harmless.
 			unix.Tgkill(unix.Getpid(), thread, unix.SIGURG)
 			time.Sleep(time.Millisecond)
 		}
 	}()
 	var errno unix.Errno
 	for ctx.Err() == nil && (errno == 0 || errno == unix.EINTR) {
-		_, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_TEST_RUN, uintptr(unsafe.Pointer(&attributes)), unsafe.Sizeof(attributes))
+		_, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_TEST_RUN,
+			uintptr(unsafe.Pointer(&attributes)), unsafe.Sizeof(attributes))
 	}
 	over.Store(true)
 	cancel()

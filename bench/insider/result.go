@@ -6,18 +6,18 @@ import (
 	"text/tabwriter"
 )
 
-// Result is what came of a scenario.
+// Result is the result of a scenario.
 type Result struct {
 	Scenario  string  `json:"scenario"`
-	Firewall  bool    `json:"firewall"` // with firewall services; else a web service alone
-	Beyond    bool    `json:"beyond"`   // more than is asked for: some may be late
+	Firewall  bool    `json:"firewall"` // with firewall services; otherwise only a web service
+	Beyond    bool    `json:"beyond"`   // beyond the goal: grants may be late
 	Sequences float64 `json:"sequences_per_s"`
 	Honest    int     `json:"honest"`
 	Granted   int     `json:"granted"`
-	// From the last knock to the grant; those without one left out.
+	// From the last knock to the grant, if there was one.
 	P50ms float64 `json:"p50_ms"`
 	P99ms float64 `json:"p99_ms"`
-	// What the server counted, a second.
+	// The server's counters, a second.
 	Opened     float64 `json:"opened_per_s"`
 	Limited    float64 `json:"limited_per_s"`
 	Superseded float64 `json:"superseded_per_s"`
@@ -27,24 +27,25 @@ type Result struct {
 	Processor  float64 `json:"server_core"` // of one core
 }
 
-// What a run has to show. Time is what the machine makes of it, so a run that is
-// slow does not fail: the table says whether the goal was reached.
+// The goal and the limit of a run. Times depend on the machine, so a slow run does
+// not fail: the table shows whether it has reached the goal.
 const (
 	goalP99ms = 50
-	// mostLines is beyond what the honest clients' grants are told with.
+	// mostLines is the limit of log lines, in addition to those about the grants of
+	// the honest clients.
 	mostLines = 500
 )
 
-// Share is the part of the honest clients that were granted.
+// Share returns the share of the honest clients that were granted.
 func (r Result) Share() float64 { return float64(r.Granted) / float64(max(r.Honest, 1)) }
 
-// Failure says what of the result must not be; empty: nothing.
+// Failure returns the limit that the result exceeds; empty: none.
 func (r Result) Failure() string {
 	setup := "without a firewall"
 	if r.Firewall {
 		setup = "with a firewall"
 	}
-	lost := r.Missed > 0 // the machine was too busy to take all: that is no unfairness
+	lost := r.Missed > 0 // the machine was too busy: lost packets are not the attack's effect
 	switch {
 	case r.Beyond:
 		return ""
@@ -56,18 +57,21 @@ func (r Result) Failure() string {
 	return ""
 }
 
-// WriteText writes results as a table. The ratios are to the first result of the
-// same setup, which is the one without an attack.
+// WriteText writes results as a table. The ratios compare with the first result of
+// the same setup, which is the one without an attack.
 func WriteText(w io.Writer, results []Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "attack\tfirewall\tsequences/s\thonest\tgranted\tp50 ms\tp99 ms\tp99 < 50\tp99 ÷ alone\topened/s\tlimited/s\tsuperseded/s\tunrecorded/s\tkernel drops\tlog lines\tserver's core")
+	fmt.Fprintln(t, "attack\tfirewall\tsequences/s\thonest\tgranted\tp50 ms\tp99 ms\tp99 < 50\tp99 ÷ alone\t"+
+		"opened/s\tlimited/s\tsuperseded/s\tunrecorded/s\tkernel drops\tlog lines\tserver's core")
 	alone := map[bool]Result{}
 	for _, r := range results {
 		if _, ok := alone[r.Firewall]; !ok {
 			alone[r.Firewall] = r
 		}
-		fmt.Fprintf(t, "%s\t%v\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%s\t%s\t%.0f\t%.0f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\n", r.Scenario, r.Firewall, r.Sequences, r.Honest, 100*r.Share(),
-			r.P50ms, r.P99ms, reached(r.P99ms), ratio(r.P99ms, alone[r.Firewall].P99ms), r.Opened, r.Limited, r.Superseded, r.Unrecorded, r.Missed, r.LogLines, 100*r.Processor)
+		fmt.Fprintf(t, "%s\t%v\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%s\t%s\t%.0f\t%.0f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\n",
+			r.Scenario, r.Firewall, r.Sequences, r.Honest, 100*r.Share(),
+			r.P50ms, r.P99ms, reached(r.P99ms), ratio(r.P99ms, alone[r.Firewall].P99ms),
+			r.Opened, r.Limited, r.Superseded, r.Unrecorded, r.Missed, r.LogLines, 100*r.Processor)
 	}
 	return t.Flush()
 }

@@ -33,7 +33,9 @@ func TestFailure(t *testing.T) {
 	slower := good
 	slower.P99ms = 122.5
 	var text strings.Builder
-	if err := WriteText(&text, []Result{good, slower}); err != nil || !strings.Contains(text.String(), "2.5") || !strings.Contains(text.String(), "100.0 %") || strings.Count(text.String(), "missed") != 1 || strings.Count(text.String(), "reached") != 1 {
+	err := WriteText(&text, []Result{good, slower})
+	if err != nil || !strings.Contains(text.String(), "2.5") || !strings.Contains(text.String(), "100.0 %") ||
+		strings.Count(text.String(), "missed") != 1 || strings.Count(text.String(), "reached") != 1 {
 		t.Errorf("%v, %s", err, text.String())
 	}
 }

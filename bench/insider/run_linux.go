@@ -15,7 +15,7 @@ import (
 	"sallyport/bench/target"
 )
 
-// Config is what Run needs.
+// Config configures Run.
 type Config struct {
 	Server   string        // sallyportd
 	Window   time.Duration // for each scenario
@@ -24,7 +24,7 @@ type Config struct {
 
 const (
 	prefixLen = 15
-	settling  = time.Second // till the last grants are told
+	settling  = time.Second // until the last grants are reported
 )
 
 var (
@@ -32,8 +32,8 @@ var (
 	nextHop       = netip.MustParseAddr("198.18.0.2")
 )
 
-// behindFirewall are services that another program would listen on: the
-// insiders may open one, the others both.
+// behindFirewall configures services of another program. The insiders have rights
+// to one of them, the honest clients to both.
 const behindFirewall = `[[service]]
 name = "wiki"
 type = "firewall"
@@ -46,46 +46,47 @@ listen = ":22"
 open_for = "1m"
 `
 
-// world is the two hosts, and what runs on them.
-type world struct {
+// testbed is the two hosts, and the server on one of them.
+type testbed struct {
 	away   *flood.Neighbour
 	server *target.Server
 	nonces nonces
 	cores  []int
 }
 
-// Run measures in the namespaces that the caller is alone in, as their root.
+// Run measures. The caller must be root in its namespaces, and alone in them.
 func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	dir, err := os.MkdirTemp("", "floodbench")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	w := new(world)
+	w := new(testbed)
 	if w.cores, err = clock.Cores(); err != nil {
 		return nil, err
 	}
 	if err := netns.LoopbackUp(); err != nil {
 		return nil, err
 	}
-	// Packets may come from any address of its own.
+	// The other host can send packets from any address.
 	if w.away, err = flood.NewNeighbour(serverAddress, nextHop, prefixLen); err != nil {
-		return nil, fmt.Errorf("make the network: %w", err)
+		return nil, fmt.Errorf("create the network: %w", err)
 	}
 	defer w.away.Close()
 	all := Scenarios()
 	for i, firewall := range []bool{false, true} {
 		server := target.ServerConfig{
-			Binary: cfg.Server, Dir: filepath.Join(dir, fmt.Sprintf("server-%d", i)), Address: serverAddress.String(), Web: 8080, Ports: ports,
+			Binary: cfg.Server, Dir: filepath.Join(dir, fmt.Sprintf("server-%d", i)),
+			Address: serverAddress.String(), Web: 8080, Ports: ports,
 			Clients: maxInsiders + clients, Honest: maxInsiders + clients, Core: w.cores[0], Strict: true,
 		}
-		may := "web"
+		services := "web" // of the insiders
 		if firewall {
-			server.More, may = behindFirewall, "wiki"
+			server.More, services = behindFirewall, "wiki"
 		}
 		server.Services = func(i int) string {
 			if i < maxInsiders {
-				return may
+				return services
 			}
 			return ""
 		}
@@ -112,7 +113,7 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 }
 
 // play attacks for a window, in which each honest client makes its attempt.
-func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
+func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r Result, err error) {
 	stream, err := s.stream(w.away.Link, w.server.Profiles, w.nonces, window)
 	if err != nil {
 		return r, err
@@ -155,13 +156,14 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 		}
 	}
 	if r.Honest == 0 {
-		return r, fmt.Errorf("%s: not one honest attempt was sent", s.Name)
+		return r, fmt.Errorf("%s: no honest attempt was sent", s.Name)
 	}
 	if s.Sequences > 0 {
 		r.Sequences = (float64(sent.Frames)/ports - float64(r.Honest)) / seconds
 	}
 	grown := func(name string) float64 { return float64(after[name]-before[name]) / seconds }
-	r.Opened, r.Limited, r.Superseded, r.Unrecorded = grown("session_opened"), grown("session_rate_limited"), grown("session_superseded"), grown("session_unrecorded")
+	r.Opened, r.Limited = grown("session_opened"), grown("session_rate_limited")
+	r.Superseded, r.Unrecorded = grown("session_superseded"), grown("session_unrecorded")
 	r.Missed = after["kernel"] - before["kernel"] + after["overrun"] - before["overrun"]
 	r.LogLines = spent.LogLines - used.LogLines
 	r.Processor = (spent.Processor - used.Processor).Seconds() / seconds
@@ -173,8 +175,8 @@ func (w *world) play(ctx context.Context, s Scenario, window time.Duration) (r R
 	return r, nil
 }
 
-// state asks the server.
-func (w *world) state(ctx context.Context) (map[string]uint64, target.Usage, error) {
+// state reads the server's counters and usage.
+func (w *testbed) state(ctx context.Context) (map[string]uint64, target.Usage, error) {
 	counters, err := w.server.Counters(ctx)
 	if err != nil {
 		return nil, target.Usage{}, err

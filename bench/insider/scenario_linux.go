@@ -15,13 +15,13 @@ type Scenario struct {
 	Name      string
 	Insiders  int
 	Sequences float64 // a second, of all insiders together
-	Beyond    bool    // to see what becomes of it; nothing is promised
+	Beyond    bool    // beyond the goal: it cannot fail
 }
 
-// maxInsiders is of how many clients the secrets are known to attackers.
+// maxInsiders is the number of clients whose secrets the attacker has.
 const maxInsiders = 50
 
-// Scenarios are what is asked for of the server, and what it is like without.
+// Scenarios returns all scenarios. The first one has no attack.
 func Scenarios() []Scenario {
 	return []Scenario{
 		{Name: "none"},
@@ -33,8 +33,8 @@ func Scenarios() []Scenario {
 
 const (
 	ports     = 3
-	clients   = 200 // honest ones, an address each
-	addresses = 200 // that insiders come from
+	clients   = 200 // honest clients, each with its own address
+	addresses = 200 // source addresses of the insiders
 )
 
 var (
@@ -42,16 +42,18 @@ var (
 	firstInsider = netip.MustParseAddr("198.19.0.0")
 )
 
-// nonces are the next ones of all clients.
+// nonces are the next nonces of all clients.
 type nonces []uint32
 
-// attempt makes the frames of a client's next attempt.
-func (n nonces) attempt(link flood.Link, profiles []client.Profile, who int, from netip.AddrPort, now time.Time) (frames [][]byte, err error) {
-	knocks, err := scenario.Knocks(profiles[who], now, n[who])
+// attempt makes the frames of the next attempt of client i.
+func (n nonces) attempt(
+	link flood.Link, profiles []client.Profile, i int, from netip.AddrPort, now time.Time,
+) (frames [][]byte, err error) {
+	knocks, err := scenario.Knocks(profiles[i], now, n[i])
 	if err != nil {
 		return nil, err
 	}
-	n[who] += uint32(len(knocks))
+	n[i] += uint32(len(knocks))
 	for _, k := range knocks {
 		frames = append(frames, link.Frame(from, k.Port, k.Payload))
 	}
@@ -59,7 +61,9 @@ func (n nonces) attempt(link flood.Link, profiles []client.Profile, who int, fro
 }
 
 // stream makes all frames of a window. Each honest client makes one attempt.
-func (s Scenario) stream(link flood.Link, profiles []client.Profile, n nonces, window time.Duration) (stream flood.Stream, err error) {
+func (s Scenario) stream(
+	link flood.Link, profiles []client.Profile, n nonces, window time.Duration,
+) (stream flood.Stream, err error) {
 	now := time.Now()
 	stream.For = window
 	from := firstClient
@@ -71,7 +75,8 @@ func (s Scenario) stream(link flood.Link, profiles []client.Profile, n nonces, w
 		}
 		stream.Honest = append(stream.Honest, frames...)
 	}
-	honest := float64(len(stream.Honest)) / (0.9 * window.Seconds()) // a second: the last ones get in before the end
+	// Honest frames a second: the last one is sent before the end.
+	honest := float64(len(stream.Honest)) / (0.9 * window.Seconds())
 	stream.Every = 1
 	stream.Rate = honest
 	if s.Sequences == 0 {
@@ -81,7 +86,7 @@ func (s Scenario) stream(link flood.Link, profiles []client.Profile, n nonces, w
 	stream.Rate += attack
 	stream.Every = max(int(attack/honest), 1)
 	from = firstInsider
-	for i := range int(s.Sequences * window.Seconds() * 1.1) { // so many that none comes twice
+	for i := range int(s.Sequences * window.Seconds() * 1.1) { // enough to send each only once
 		if i%addresses == 0 {
 			from = firstInsider
 		}

@@ -11,7 +11,7 @@ import (
 	"sallyport/verify/challenge"
 )
 
-// client knocks from one port, to which the challenge comes.
+// client knocks from one port, on which it receives the challenge.
 type client struct{ socket *net.UDPConn }
 
 func (l *Link) openClient() (c client, err error) {
@@ -25,8 +25,8 @@ func (l *Link) openClient() (c client, err error) {
 	return c, err
 }
 
-// withoutChecksum leaves out what a veth would leave to the network card that
-// it is not: behind the relay the checksums would be wrong.
+// withoutChecksum disables UDP checksums. A veth leaves them to the network card,
+// which it does not have, so behind the relay they would be wrong.
 func withoutChecksum(c *net.UDPConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -60,9 +60,9 @@ func (c client) exchange(codecs codecs, m messages) (challenge []byte, err error
 	return buffer[:n], nil
 }
 
-// knock sends a message. Without a delay the link's queue spaces the packets.
-// With one, its pause begins when the link has sent the packet before, which
-// the socket does not tell: it is the time of the packet's bits later.
+// knock sends a message. Without a delay, the queue of the link paces the packets.
+// A delay begins when the link has sent the previous packet. The socket does not
+// report that, so the client adds the transmission time of a packet.
 func (c client) knock(codec *challenge.Codec, ports []uint16) error {
 	next := time.Now()
 	for _, p := range ports {

@@ -13,13 +13,14 @@ import (
 	"sallyport/verify/challenge"
 )
 
-// messages are an exchange's: Algorithm 2's lengths, with random contents.
+// messages are the messages of an exchange, with the lengths of Algorithm 2 and
+// random contents.
 type messages struct {
 	request, challenge, response []byte
 	requestPorts, responsePorts  []uint16
 }
 
-// codecs are an encoding's for the two messages that knocks carry.
+// codecs are the codecs of an encoding for the two messages sent by knocks.
 type codecs struct{ request, response *challenge.Codec }
 
 func newCodecs(e challenge.Encoding) (c codecs, err error) {
@@ -44,8 +45,8 @@ func (c codecs) draw() (m messages, err error) {
 	return m, nil
 }
 
-// draw draws a message and appends the rest to it. Few of them would knock at
-// port 0, which the kernel does not send to: those are drawn again.
+// draw draws a random message and appends the rest to it. It draws again if a
+// packet would go to port 0, to which the kernel does not send. That is rare.
 func draw(c *challenge.Codec, random int, rest []byte) (message []byte, ports []uint16, err error) {
 	for range 100 {
 		message = make([]byte, random, random+len(rest))
@@ -58,13 +59,13 @@ func draw(c *challenge.Codec, random int, rest []byte) (message []byte, ports []
 	return nil, nil, err
 }
 
-// patience is how many times as long as the model's an exchange may take,
-// besides a second, before something of it counts as lost.
-const patience = 3
+// timeoutFactor times the model's time, plus a second, is the time after which a
+// packet of an exchange counts as lost.
+const timeoutFactor = 3
 
-// Exchange sends a request and a response by knocks in a row's encoding, with
-// the challenge between them, and tells how long that took: from just before
-// the first knock until the server has the response.
+// Exchange sends a request and a response by knocks in an encoding of the row,
+// with the challenge between them. It returns the duration: from just before the
+// first knock until the server has the response.
 func (l *Link) Exchange(ctx context.Context, r Row, e challenge.Encoding) (took time.Duration, err error) {
 	c, err := newCodecs(e)
 	if err != nil {
@@ -85,9 +86,10 @@ func (l *Link) Exchange(ctx context.Context, r Row, e challenge.Encoding) (took 
 	}
 	defer server.socket.Close()
 
-	deadline := time.Now().Add(time.Second + patience*r.Model().Time)
-	// The server's ends first: it can tell how much has come.
-	if err := errors.Join(server.socket.SetDeadline(deadline), client.socket.SetDeadline(deadline.Add(time.Second))); err != nil {
+	deadline := time.Now().Add(time.Second + timeoutFactor*r.Model().Time)
+	// The server's deadline is earlier: its error has the number of packets.
+	err = errors.Join(server.socket.SetDeadline(deadline), client.socket.SetDeadline(deadline.Add(time.Second)))
+	if err != nil {
 		return 0, err
 	}
 	var began, ended time.Time
@@ -118,8 +120,9 @@ func (l *Link) Exchange(ctx context.Context, r Row, e challenge.Encoding) (took 
 	if err != nil {
 		return 0, errors.Join(err, l.relay.failure())
 	}
-	if !bytes.Equal(got.request, sent.request) || !bytes.Equal(challenged, sent.challenge) || !bytes.Equal(got.response, sent.response) {
-		return 0, errors.New("what was received is not what was sent")
+	if !bytes.Equal(got.request, sent.request) || !bytes.Equal(challenged, sent.challenge) ||
+		!bytes.Equal(got.response, sent.response) {
+		return 0, errors.New("a received message differs from the sent one")
 	}
 	return ended.Sub(began), nil
 }

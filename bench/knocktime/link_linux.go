@@ -13,7 +13,7 @@ import (
 	"sallyport/bench/netns"
 )
 
-// The link's addresses: for benchmarks (RFC 2544).
+// The addresses of the link are those for benchmarks (RFC 2544).
 var (
 	clientAddress = netip.MustParseAddr("198.18.0.2")
 	nearAddress   = netip.MustParseAddr("198.18.0.1")
@@ -21,15 +21,15 @@ var (
 	serverAddress = netip.MustParseAddr("198.18.0.6")
 )
 
-// Link is two hosts, and between them a line with the paper's bandwidth and
-// delay. Nothing else is connected to either.
+// Link is two hosts, and a line between them with the bandwidth and the delay of
+// the paper. No other host is connected.
 type Link struct {
 	client, middle, server *netns.Host
 	relay                  *relay
 }
 
-// NewLink makes a link. It takes namespaces' root, and touches nothing of the
-// namespace that the caller is in.
+// NewLink creates a link. It requires root in the caller's namespaces, and changes
+// nothing in the caller's network namespace.
 func NewLink() (l *Link, err error) {
 	l = &Link{}
 	defer func() {
@@ -60,16 +60,16 @@ func NewLink() (l *Link, err error) {
 		return nil
 	})
 	if err != nil {
-		return l, fmt.Errorf("make a link: %w", err)
+		return l, fmt.Errorf("create a link: %w", err)
 	}
-	// The server is silent to knocks: no port unreachable may load the line.
-	// After one message to an address the next may follow in an hour, and an
-	// address that has not been heard of has a minute to its credit.
+	// The server must not answer knocks: a "port unreachable" would load the line.
+	// The limit is one message an hour to an address. A new address has a credit of
+	// a minute, which is not enough for a message.
 	err = l.server.Do(func() error { return sysctl("net/ipv4/icmp_ratelimit", "3600000") })
 	return l, err
 }
 
-// Close ends the link; what is on its way is lost.
+// Close removes the link. Packets on the way are lost.
 func (l *Link) Close() error {
 	if l.relay != nil {
 		l.relay.close()
@@ -83,8 +83,8 @@ func (l *Link) Close() error {
 	return errors.Join(errs...)
 }
 
-// join joins a host to the relay's, in which the thread is. The host sends at
-// the link's rate, packets of up to burst bytes.
+// join connects a host with the relay's namespace, in which the thread must be.
+// The host sends at the rate of the link, with packets of up to burst bytes.
 func join(h *netns.Host, here, there string, hereAddress, thereAddress netip.Addr, burst int) (port, error) {
 	const prefix = "/30"
 	pair, err := netns.Join(netns.End{Name: here, Addresses: []string{hereAddress.String() + prefix}}, h,
@@ -94,7 +94,7 @@ func join(h *netns.Host, here, there string, hereAddress, thereAddress netip.Add
 	}
 	ours, err := net.InterfaceByIndex(pair.Attrs().Index)
 	if err != nil {
-		return port{}, fmt.Errorf("look at %s: %w", here, err)
+		return port{}, fmt.Errorf("find the interface %s: %w", here, err)
 	}
 	var header [ethernetBytes]byte
 	copy(header[6:], ours.HardwareAddr)
@@ -102,11 +102,12 @@ func join(h *netns.Host, here, there string, hereAddress, thereAddress netip.Add
 	err = h.Do(func() error {
 		theirs, err := netlink.LinkByName(there)
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", there, err)
+			return fmt.Errorf("find the interface %s: %w", there, err)
 		}
 		copy(header[:6], theirs.Attrs().HardwareAddr)
-		if err := netlink.RouteAdd(&netlink.Route{LinkIndex: theirs.Attrs().Index, Gw: hereAddress.AsSlice()}); err != nil {
-			return fmt.Errorf("route %s: %w", there, err)
+		route := &netlink.Route{LinkIndex: theirs.Attrs().Index, Gw: hereAddress.AsSlice()}
+		if err := netlink.RouteAdd(route); err != nil {
+			return fmt.Errorf("add a route over %s: %w", there, err)
 		}
 		return limitRate(there, burst)
 	})
@@ -116,7 +117,7 @@ func join(h *netns.Host, here, there string, hereAddress, thereAddress netip.Add
 	return openPort(ours.Index, header)
 }
 
-// sysctl sets what belongs to the namespace that the thread is in.
+// sysctl sets a sysctl of the thread's network namespace.
 func sysctl(key, value string) error {
 	if err := os.WriteFile("/proc/sys/"+key, []byte(value), 0); err != nil {
 		return fmt.Errorf("set %s to %s: %w", key, value, err)

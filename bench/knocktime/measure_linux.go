@@ -11,14 +11,17 @@ import (
 	"sallyport/verify/challenge"
 )
 
-// again is how often a row is measured once more when it is off: what shares
-// the processor may have disturbed it.
-const again = 2
+// retries is how often a row that is off is measured again: another program on
+// the same processor may have disturbed it.
+const retries = 2
 
-// Measure measures the rows one after the other, each so many times, and
-// returns their medians. A row of two encodings has that of the worse one.
-// Progress is told before each row how many of how many are done.
-func Measure(ctx context.Context, rows []Row, rounds int, progress func(done, of int, what string)) ([]time.Duration, error) {
+// Measure measures the rows one after the other, each for a number of rounds, and
+// returns their medians. If a row has two encodings, its time is that of the
+// encoding that differs more from the model. Measure calls progress before each
+// row with the number of rows that are done, their total, and the row's name.
+func Measure(
+	ctx context.Context, rows []Row, rounds int, progress func(done, of int, what string),
+) ([]time.Duration, error) {
 	l, err := NewLink()
 	if err != nil {
 		return nil, err
@@ -32,7 +35,8 @@ func Measure(ctx context.Context, rows []Row, rounds int, progress func(done, of
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", r, e.Scheme, err)
 			}
-			if model := r.Model().Time; (took-model).Abs() >= (measured[i]-model).Abs() || measured[i] == 0 {
+			model := r.Model().Time
+			if (took-model).Abs() >= (measured[i]-model).Abs() || measured[i] == 0 {
 				measured[i] = took
 			}
 		}
@@ -43,10 +47,10 @@ func Measure(ctx context.Context, rows []Row, rounds int, progress func(done, of
 
 func (l *Link) measure(ctx context.Context, r Row, e challenge.Encoding, rounds int) (time.Duration, error) {
 	var all []time.Duration
-	for n := 0; n < rounds || n < rounds+again && r.off(median(all)); n++ {
+	for n := 0; n < rounds || n < rounds+retries && r.off(median(all)); n++ {
 		took, err := l.Exchange(ctx, r, e)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("an exchange did not end in time, something of it was lost: %w", err)
+			err = fmt.Errorf("the exchange timed out, a packet was lost: %w", err)
 		}
 		if err != nil {
 			return 0, err
@@ -56,7 +60,8 @@ func (l *Link) measure(ctx context.Context, r Row, e challenge.Encoding, rounds 
 	return median(all), nil
 }
 
-// median is the lower one of two in the middle.
+// median returns the median; of an even number, the lower one of the two in the
+// middle.
 func median(all []time.Duration) time.Duration {
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[(len(sorted)-1)/2]

@@ -12,7 +12,7 @@ import (
 	"sallyport/bench/netns"
 )
 
-// Exchange itself fails unless every message arrives as it was sent.
+// TestExchange: Exchange fails if a received message differs from the sent one.
 func TestExchange(t *testing.T) {
 	if !netns.Enter(t) {
 		return
@@ -36,17 +36,18 @@ func TestExchange(t *testing.T) {
 				continue
 			}
 			t.Logf("%s: %v, by the model %v", r, took, r.Model().Time)
-			// Nothing else is on the line, such as the refusal of a closed port.
+			// The line carries no other packet, such as the refusal of a closed port.
 			request, response := r.packets()
 			after := l.sent(t)
-			if knocks, answers := after[0]-before[0], after[1]-before[1]; knocks != uint64(request+response) || answers != 1 {
+			knocks, answers := after[0]-before[0], after[1]-before[1]
+			if knocks != uint64(request+response) || answers != 1 {
 				t.Errorf("%s: %d knocks and %d answers were sent, want %d and 1", r, knocks, answers, request+response)
 			}
 		}
 	}
 }
 
-// limited tells whether the interface sends at the paper's rate.
+// limited returns an error unless the interface sends at the paper's rate.
 func limited(name string) error {
 	l, err := netlink.LinkByName(name)
 	if err != nil {
@@ -64,7 +65,7 @@ func limited(name string) error {
 	return fmt.Errorf("%s sends by %v", name, qdiscs)
 }
 
-// sent is how many packets client and server have sent.
+// sent returns how many packets client and server have sent.
 func (l *Link) sent(t *testing.T) (packets [2]uint64) {
 	for i, end := range []struct {
 		host *netns.Host

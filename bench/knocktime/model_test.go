@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// slip is a figure of the paper's which its own assumptions do not give.
+// slip is a figure of the paper that does not follow from its assumptions.
 type slip struct {
 	table, dataBits int
 	delay           time.Duration
@@ -65,7 +65,7 @@ func TestModelIsExact(t *testing.T) {
 	}
 }
 
-// Each row's encodings are of the row's packets and ports.
+// TestEncodingsAreTheRows: each encoding has the packets and ports of its row.
 func TestEncodingsAreTheRows(t *testing.T) {
 	for _, r := range Rows() {
 		m := r.Model()

@@ -4,7 +4,7 @@ import "time"
 
 const ms = time.Millisecond
 
-// Rows are the paper's, with its slips.
+// Rows returns the rows of the paper, with its errors.
 func Rows() []Row {
 	rows := []Row{
 		{1, 12, 0, Figures{4, 65536, 243 * ms}},

@@ -7,25 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prompt keeps the goroutine on a thread of its own, which comes before others
-// when it wakes: as a real-time one, or for those who may not have that, by a
-// short time slice. Where there is neither it is a thread like any other. It
-// ends with the goroutine.
+// prompt locks the goroutine to a thread that runs soon after it wakes: with a
+// real-time priority, or, if that is not permitted, with a short time slice. If
+// the kernel has neither, the thread is an ordinary one. It ends with the
+// goroutine.
 func prompt() {
 	runtime.LockOSThread()
-	if unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0) == nil {
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+	if unix.SchedSetAttr(0, attr, 0) == nil {
 		return
 	}
 	const slice = 100 * time.Microsecond
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Runtime: uint64(slice)}, 0)
+	attr = &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Runtime: uint64(slice)}
+	_ = unix.SchedSetAttr(0, attr, 0)
 }
 
-// sleepUntil is finer than the runtime's timers, which may be late by a
-// millisecond. It holds a thread, and is only for short times.
+// sleepUntil is more precise than the runtime's timers, which can be late by a
+// millisecond. It occupies a thread, so it is only for short times.
 func sleepUntil(t time.Time) {
 	for left := time.Until(t); left > 0; left = time.Until(t) {
 		wait := unix.NsecToTimespec(left.Nanoseconds())
-		// A signal ends it early.
+		// A signal may end the sleep early.
 		_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &wait, nil)
 	}
 }

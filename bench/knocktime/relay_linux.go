@@ -12,39 +12,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// port is the relay's side of a link: it takes in the host's frames, and gives
-// it those that are for it.
+// port is the relay's end of a link: it receives the frames of a host, and sends
+// frames to it.
 type port struct {
 	frames *os.File
 	header [ethernetBytes]byte // of a frame to the host
 }
 
-// openPort is for the namespace that the thread is in. The kernel gives it what
-// comes in, and does nothing else with that: it does not forward.
+// openPort opens an interface of the thread's namespace. The kernel delivers all
+// received frames to the port, and does not forward them.
 func openPort(index int, header [ethernetBytes]byte) (port, error) {
 	const protocol = unix.ETH_P_IP
 	bigEndian := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol))
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return port{}, fmt.Errorf("take frames in: %w", os.NewSyscallError("socket", err))
+		return port{}, fmt.Errorf("open a packet socket: %w", os.NewSyscallError("socket", err))
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian, Ifindex: index}); err != nil {
 		unix.Close(fd)
-		return port{}, fmt.Errorf("take frames in: %w", os.NewSyscallError("bind", err))
+		return port{}, fmt.Errorf("open a packet socket: %w", os.NewSyscallError("bind", err))
 	}
 	return port{os.NewFile(uintptr(fd), "frames"), header}, nil
 }
 
-// relay carries frames between two ports, each one later by the time that it
-// is on its way.
+// relay forwards frames between two ports, each with the delay of the line.
 type relay struct {
 	near, far port
 	running   sync.WaitGroup
 	failed    chan error
 }
 
-// onTheWay are the frames that wait in the relay at most; a message has fewer.
-const onTheWay = 256
+// maxQueued is the maximum number of frames that wait in the relay. A message has
+// fewer.
+const maxQueued = 256
 
 type frame struct {
 	due   time.Time
@@ -53,8 +53,8 @@ type frame struct {
 
 func startRelay(near, far port) *relay {
 	r := &relay{near: near, far: far, failed: make(chan error, 4)}
-	r.carry(near, far)
-	r.carry(far, near)
+	r.forward(near, far)
+	r.forward(far, near)
 	return r
 }
 
@@ -64,7 +64,7 @@ func (r *relay) close() {
 	r.running.Wait()
 }
 
-// failure is what a direction died of, if one did.
+// failure returns the error that has ended a direction, if any.
 func (r *relay) failure() error {
 	select {
 	case err := <-r.failed:
@@ -74,8 +74,8 @@ func (r *relay) failure() error {
 	}
 }
 
-func (r *relay) carry(from, to port) {
-	frames := make(chan frame, onTheWay)
+func (r *relay) forward(from, to port) {
+	frames := make(chan frame, maxQueued)
 	run := func(what string, f func() error) {
 		r.running.Go(func() {
 			prompt()
@@ -84,16 +84,17 @@ func (r *relay) carry(from, to port) {
 			}
 		})
 	}
-	run("take frames in", func() error {
+	run("receive frames", func() error {
 		defer close(frames)
-		return takeIn(from.frames, frames)
+		return receive(from.frames, frames)
 	})
 	run("deliver frames", func() error { return to.deliver(frames) })
 }
 
-// takeIn stamps each frame. tbf lets it go all at once, when its first bit may
-// leave: its last one arrives later by its transmission and half a round trip.
-func takeIn(from io.Reader, frames chan<- frame) error {
+// receive sets the time at which each frame is due. tbf sends a frame as a whole,
+// when its first bit may leave. Its last bit arrives later by the transmission
+// time and half a round trip.
+func receive(from io.Reader, frames chan<- frame) error {
 	var buffer [2048]byte
 	for {
 		n, err := from.Read(buffer[:])
@@ -108,7 +109,8 @@ func takeIn(from io.Reader, frames chan<- frame) error {
 	}
 }
 
-// deliver goes on taking frames off when it cannot write, so that takeIn ends.
+// deliver sends the frames when they are due. After an error it discards them, so
+// that receive can end.
 func (p port) deliver(frames <-chan frame) (err error) {
 	for f := range frames {
 		if err != nil {

@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// tolerance is how far from the model a measured row may be, in hundredths.
+// tolerance is the maximum difference of a measured row from the model, in per
+// cent.
 const tolerance = 10
 
-// Result is a row and how long it took over the line; 0: it was not measured.
+// Result is a row and its measured time; 0: it was not measured.
 type Result struct {
 	Row
 	Measured time.Duration
 }
 
-// Results are the rows with what was measured of each. Without measured it is
-// the model alone.
+// Results returns the rows with their measured times. If measured is nil, they
+// have only the model.
 func Results(measured []time.Duration) []Result {
 	rows := Rows()
 	all := make([]Result, len(rows))
@@ -30,7 +31,7 @@ func Results(measured []time.Duration) []Result {
 	return all
 }
 
-// Off tells whether what was measured is too far from the model.
+// Off reports whether the measured time differs too much from the model.
 func (r Result) Off() bool { return r.Measured != 0 && r.off(r.Measured) }
 
 func (r Row) off(measured time.Duration) bool {
@@ -38,7 +39,8 @@ func (r Row) off(measured time.Duration) bool {
 	return (measured-model).Abs()*100 > model*tolerance
 }
 
-// difference is that of the measured time from the model's, as a share of it.
+// difference returns the difference of the measured time from the model's, as a
+// share of the latter.
 func (r Result) difference() float64 {
 	model := r.Model().Time
 	return float64(r.Measured-model) / float64(model)
@@ -59,15 +61,16 @@ type jsonResult struct {
 	DelayMS      int64    `json:"delay_ms"`
 	Range        int      `json:"range"`
 	PaperS       float64  `json:"paper_s"`
-	ModelS       float64  `json:"model_s"` // rounded as the paper's
+	ModelS       float64  `json:"model_s"` // rounded like the paper's
 	MeasuredS    *float64 `json:"measured_s"`
 }
 
-// MarshalJSON is the row by the model, with the paper's time beside it.
+// MarshalJSON returns the row by the model, and the paper's time.
 func (r Result) MarshalJSON() ([]byte, error) {
 	m := r.Model()
 	j := jsonResult{
-		Table: r.Table, DataBits: r.DataBits, SequenceBits: m.SequenceBits, DelayMS: r.Delay.Milliseconds(), Range: m.Range,
+		Table: r.Table, DataBits: r.DataBits, SequenceBits: m.SequenceBits,
+		DelayMS: r.Delay.Milliseconds(), Range: m.Range,
 		PaperS: r.Paper.Time.Seconds(), ModelS: millisecond(m.Time).Seconds(),
 	}
 	if r.Measured != 0 {
@@ -77,7 +80,7 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// WriteJSON writes an array, a row a line.
+// WriteJSON writes an array, with one row on each line.
 func WriteJSON(w io.Writer, results []Result) error {
 	for i, r := range results {
 		line, err := json.Marshal(r)

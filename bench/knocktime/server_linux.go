@@ -9,8 +9,7 @@ import (
 	"sallyport/verify/challenge"
 )
 
-// server takes knocks at any port: a raw socket has them all, though no port
-// is open.
+// server receives knocks at all ports, with a raw socket: no port is open.
 type server struct{ socket *net.IPConn }
 
 func (l *Link) openServer() (s server, err error) {
@@ -29,55 +28,55 @@ const (
 	udpSource      = 0
 	udpDestination = 2
 	udpLength      = 4
-	udpHeaderBytes = 8 // the last two are the checksum; 0 is none
+	udpHeaderBytes = 8 // the last two are the checksum; 0 means none
 )
 
-// knocker is where the last knock came from, and the port that it went to.
+// knocker is the source of the last knock, and its destination port.
 type knocker struct {
 	address *net.IPAddr
-	from    uint16
-	to      uint16
+	from    uint16 // port
+	to      uint16 // port
 }
 
 func (s server) exchange(c codecs, answer []byte) (got messages, err error) {
 	var k knocker
-	if got.request, k, err = s.take(c.request); err != nil {
-		return got, fmt.Errorf("take the request: %w", err)
+	if got.request, k, err = s.receive(c.request); err != nil {
+		return got, fmt.Errorf("receive the request: %w", err)
 	}
 	if err := s.answer(k, answer); err != nil {
 		return got, fmt.Errorf("send the challenge: %w", err)
 	}
-	if got.response, _, err = s.take(c.response); err != nil {
-		return got, fmt.Errorf("take the response: %w", err)
+	if got.response, _, err = s.receive(c.response); err != nil {
+		return got, fmt.Errorf("receive the response: %w", err)
 	}
 	return got, nil
 }
 
-// take takes knocks until they are a message.
-func (s server) take(codec *challenge.Codec) (message []byte, k knocker, err error) {
+// receive receives knocks until they are a complete message.
+func (s server) receive(codec *challenge.Codec) (message []byte, k knocker, err error) {
 	var d challenge.Decoder
 	d.Reset(codec)
-	var packet [headerBytes + 1]byte // ReadFromIP takes the IP header off in place
-	for taken := 0; ; {
+	var packet [headerBytes + 1]byte // ReadFromIP removes the IP header in place
+	for received := 0; ; {
 		n, from, err := s.socket.ReadFromIP(packet[:])
 		if err != nil {
-			return nil, k, fmt.Errorf("%d of %d knocks have come: %w", taken, codec.Packets(), err)
+			return nil, k, fmt.Errorf("got %d of %d knocks: %w", received, codec.Packets(), err)
 		}
 		if n != udpHeaderBytes {
-			return nil, k, fmt.Errorf("a packet of %d bytes of UDP is no knock", n)
+			return nil, k, fmt.Errorf("got a UDP packet of %d bytes, expected an empty one of %d", n, udpHeaderBytes)
 		}
-		taken++
+		received++
 		k = knocker{from, binary.BigEndian.Uint16(packet[udpSource:]), binary.BigEndian.Uint16(packet[udpDestination:])}
-		switch d.Take(k.to, time.Now()) {
+		switch d.Add(k.to, time.Now()) {
 		case challenge.Complete:
 			return d.AppendMessage(nil), k, nil
 		case challenge.Impossible:
-			return nil, k, fmt.Errorf("port %d cannot be knock %d of %d", k.to, taken, codec.Packets())
+			return nil, k, fmt.Errorf("port %d is impossible as knock %d of %d", k.to, received, codec.Packets())
 		}
 	}
 }
 
-// answer answers the last knock from the port that it went to.
+// answer answers a knock from its destination port.
 func (s server) answer(k knocker, payload []byte) error {
 	packet := make([]byte, udpHeaderBytes, udpHeaderBytes+len(payload))
 	binary.BigEndian.PutUint16(packet[udpSource:], k.to)

@@ -14,17 +14,20 @@ var titles = map[int]string{
 	3: "Table 3: enforced delays",
 }
 
-// WriteText writes the tables with the arithmetic of each row. Where the
-// paper's figures are others than the model's, a mark leads to the reason.
+// WriteText writes the tables with the arithmetic of each row. Where the paper's
+// figures differ from the model's, a mark refers to a note with the reason.
 func WriteText(w io.Writer, results []Result) error {
-	fmt.Fprintf(w, "%d kbit/s, round trip %s; request %d bits, challenge %d, response %d.\n", bitsPerSecond/1000, inMS(roundTrip), 8*requestBytes, 8*challengeBytes, 8*responseBytes)
-	fmt.Fprintf(w, "A knock is a packet of %d bytes: %s. The challenge is one of %d: %s. One and a half round trips: %s.\n",
+	fmt.Fprintf(w, "%d kbit/s, round trip %s; request %d bits, challenge %d, response %d.\n",
+		bitsPerSecond/1000, inMS(roundTrip), 8*requestBytes, 8*challengeBytes, 8*responseBytes)
+	fmt.Fprintf(w,
+		"A knock is a packet of %d bytes: %s. The challenge is one of %d: %s. One and a half round trips: %s.\n",
 		headerBytes, inMS(knockTime), headerBytes+challengeBytes, inMS(challengeTime), inMS(ways))
 	var notes []string
 	for table := 1; table <= len(titles); table++ {
 		fmt.Fprintf(w, "\n%s\n", titles[table])
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "data bits\tsequence bits\tdelay\tports\tpaper's\tmilliseconds by the model\tseconds\tpaper's\tmeasured")
+		fmt.Fprintln(t, "data bits\tsequence bits\tdelay\tports\tpaper's\t"+
+			"milliseconds by the model\tseconds\tpaper's\tmeasured")
 		for _, r := range results {
 			if r.Table != table {
 				continue
@@ -66,10 +69,13 @@ func (r Result) line(mark string) string {
 	if r.Paper.Time != millisecond(m.Time) {
 		seconds += " " + mark
 	}
-	return strings.Join([]string{fmt.Sprint(r.DataBits), sequence, delay, fmt.Sprint(m.Range), ports, r.arithmetic(), inSeconds(millisecond(m.Time)), seconds, measured}, "\t")
+	return strings.Join([]string{
+		fmt.Sprint(r.DataBits), sequence, delay, fmt.Sprint(m.Range), ports,
+		r.arithmetic(), inSeconds(millisecond(m.Time)), seconds, measured,
+	}, "\t")
 }
 
-// arithmetic is the model's, with the row's numbers.
+// arithmetic returns the model's calculation with the numbers of the row.
 func (r Row) arithmetic() string {
 	request, response := r.packets()
 	s := fmt.Sprintf("(%d + %d) × %s + %s + %s", request, response, bare(knockTime), bare(challengeTime), bare(ways))
@@ -79,14 +85,18 @@ func (r Row) arithmetic() string {
 	return s + " = " + bare(r.Model().Time)
 }
 
-// note tells why the paper's figures are not the model's.
+// note explains why the paper's figures differ from the model's; empty: they do
+// not.
 func (r Row) note() string {
 	m, paper := r.Model(), r.Paper
 	request, response := r.packets()
 	var notes []string
 	if paper.SequenceBits != m.SequenceBits || paper.Range != m.Range {
-		notes = append(notes, fmt.Sprintf("%d packets of %d bits hold the response's %d; %d sequence bits number 2^%d = %d packets, and 2^(%d + %d) = %d ports do; the paper has %d bits, for 2^(%d + %d) = %d",
-			response, r.DataBits, 8*responseBytes, m.SequenceBits, m.SequenceBits, 1<<m.SequenceBits, r.DataBits, m.SequenceBits, m.Range,
+		notes = append(notes, fmt.Sprintf("%d packets of %d bits hold the %d bits of the response; "+
+			"%d sequence bits number 2^%d = %d packets, and 2^(%d + %d) = %d ports are enough; "+
+			"the paper has %d bits, for 2^(%d + %d) = %d",
+			response, r.DataBits, 8*responseBytes,
+			m.SequenceBits, m.SequenceBits, 1<<m.SequenceBits, r.DataBits, m.SequenceBits, m.Range,
 			paper.SequenceBits, r.DataBits, paper.SequenceBits, paper.Range))
 	}
 	if model := millisecond(m.Time); paper.Time != model {
@@ -94,8 +104,10 @@ func (r Row) note() string {
 		for millisecond(r.takes(fewer+1)) < paper.Time {
 			fewer++
 		}
-		notes = append(notes, fmt.Sprintf("⌈%d / %d⌉ + ⌈%d / %d⌉ = %d + %d packets; %s ms, so %s s; no number of packets takes the paper's %s: %d take %s, %d take %s",
-			8*requestBytes, r.DataBits, 8*responseBytes, r.DataBits, request, response, r.arithmetic(), inSeconds(model), inSeconds(paper.Time),
+		notes = append(notes, fmt.Sprintf("⌈%d / %d⌉ + ⌈%d / %d⌉ = %d + %d packets; %s ms, so %s s; "+
+			"no number of packets takes the paper's %s: %d take %s, %d take %s",
+			8*requestBytes, r.DataBits, 8*responseBytes, r.DataBits, request, response,
+			r.arithmetic(), inSeconds(model), inSeconds(paper.Time),
 			fewer, inSeconds(millisecond(r.takes(fewer))), fewer+1, inSeconds(millisecond(r.takes(fewer+1)))))
 	}
 	return strings.Join(notes, "; ")

@@ -1,16 +1,17 @@
-// Package netns gives tests and benchmarks networks of their own: traffic
-// goes nowhere but into namespaces that the caller made.
+// Package netns gives tests and benchmarks private networks: traffic goes only
+// to namespaces that the caller created.
 //
 //	Enter      runs the calling test again, alone in a new user, mount and network
 //	           namespace, where it is root over its own network
-//	New        one more network namespace: another host; for tests, NewHost
-//	Join       a veth pair between this namespace and a Host; for tests, Connect
-//	Count      what crossed an end of it
-//	Until      waits for progress, as long as the test may take
-//	Deadline   is the deadline of a socket from which a test expects something
-//	Together   lets more tests that wait run side by side
+//	New        creates another network namespace: a host; for tests, NewHost
+//	Join       creates a veth pair between this namespace and a Host; for tests,
+//	           Connect
+//	Count      reads the packet counters of an end of the pair
+//	Until      waits for a condition, for as long as the test may take
+//	Deadline   returns the deadline for a socket from which a test reads
+//	Together   lets more waiting tests run in parallel
 //
-// ReceiveByThread says which core pays for what is received.
+// ReceiveByThread controls which core processes received packets.
 //
-// Linux only, but for Until, Deadline and Together.
+// Linux only, except for Until, Deadline and Together.
 package netns

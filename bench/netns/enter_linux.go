@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inside marks the environment of a test that runs in its own namespace.
+// inside is the environment variable that names a test in its own namespace.
 const inside = "SALLYPORT_TEST_NETNS"
 
-// Enter reports true if the calling test runs in a network namespace of its
-// own, with its loopback up. If not, it runs the test again in one, reports
-// what came of it as the test's own result, and returns false: the caller
-// returns. The test is skipped, with the reason, where the host forbids
-// namespaces. A top-level test must call it first, but for t.Parallel: tests
-// in namespaces of their own may run side by side, unless they measure. The
-// second run obeys -short, and ends shortly before the deadline of the first.
+// Enter returns true if the calling test runs in its own network namespace, with
+// its loopback up. If not, Enter runs the test again in a new one, reports its
+// result as that of the test, and returns false: then the caller must return.
+// Where the host forbids namespaces, the test is skipped, with the reason. A
+// top-level test must call Enter first; only t.Parallel may come before. Tests in
+// separate namespaces can run in parallel, unless they measure. The second run
+// obeys -short, and ends shortly before the deadline of the first.
 func Enter(t *testing.T) bool {
 	t.Helper()
 	return enter(t, &syscall.SysProcAttr{
@@ -34,8 +34,8 @@ func Enter(t *testing.T) bool {
 	})
 }
 
-// EnterPrivileged is Enter for tests that need the privileges of the host's
-// own root, who keeps them there; for others they are skipped.
+// EnterPrivileged is Enter for tests that require the privileges of the host's
+// root, which they keep in the namespace. Without them the test is skipped.
 func EnterPrivileged(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(inside) != t.Name() && !Privileged() {
@@ -46,8 +46,8 @@ func EnterPrivileged(t *testing.T) bool {
 	})
 }
 
-// Privileged reports whether this process may do with network and kernel what
-// the host's root may.
+// Privileged reports whether this process has the privileges of the host's root
+// over network and kernel.
 func Privileged() bool {
 	const all = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_NET_ADMIN | 1<<(unix.CAP_BPF%32)<<32
 	users, err := os.ReadFile("/proc/self/uid_map")
@@ -88,7 +88,8 @@ func enter(t *testing.T, attributes *syscall.SysProcAttr) bool {
 		t.Logf("in its own namespace:\n%s", out)
 	case errors.As(err, &exit):
 		t.Fatalf("in its own namespace: %v\n%s", err, out)
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EACCES):
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ENOSPC),
+		errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EACCES):
 		t.Skipf("this host forbids user and network namespaces: %v", err)
 	default:
 		t.Fatalf("run the test in its own namespace: %v", err)
@@ -96,18 +97,20 @@ func enter(t *testing.T, attributes *syscall.SysProcAttr) bool {
 	return false
 }
 
-// again returns the arguments with which the test runs once more.
+// again returns the arguments that run the test again.
 func again(t *testing.T) []string {
-	arguments := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.count=1", fmt.Sprintf("-test.short=%t", testing.Short())}
+	arguments := []string{
+		"-test.run=^" + t.Name() + "$", "-test.v", "-test.count=1", fmt.Sprintf("-test.short=%t", testing.Short()),
+	}
 	timeout := time.Duration(0) // none
 	if deadline, ok := t.Deadline(); ok {
-		// The report of a test that ran out of time still has to get here.
+		// Leave time for the report of a test that timed out.
 		timeout = max(time.Until(deadline)-5*time.Second, time.Second)
 	}
 	return append(arguments, "-test.timeout="+timeout.String())
 }
 
-// LoopbackUp brings up the loopback of the namespace that the thread is in.
+// LoopbackUp brings up the loopback of the thread's namespace.
 func LoopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

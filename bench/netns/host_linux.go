@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Host is another network namespace: a host of its own on the test's network.
+// Host is another network namespace: a separate host on the test's network.
 type Host struct{ namespace *os.File }
 
-// New makes a network namespace with its loopback up. It lives until it is
+// New creates a network namespace with its loopback up. It exists until it is
 // closed and nothing in it is left.
 func New() (*Host, error) {
 	var h Host
@@ -31,16 +31,16 @@ func New() (*Host, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make a network namespace: %w", err)
+		return nil, fmt.Errorf("create a network namespace: %w", err)
 	}
 	return &h, nil
 }
 
-// Close gives the namespace up.
+// Close releases the namespace.
 func (h *Host) Close() error { return h.namespace.Close() }
 
-// NewHost is New for tests: the host lives as long as the test. The caller
-// must be in a namespace of its own (see Enter).
+// NewHost is New for tests: the host exists as long as the test. The test must
+// run in its own namespace (see Enter).
 func NewHost(t testing.TB) *Host {
 	t.Helper()
 	h, err := New()
@@ -51,8 +51,8 @@ func NewHost(t testing.TB) *Host {
 	return h
 }
 
-// Do runs f on a thread inside the host's namespace. Sockets that f makes and
-// processes that it starts belong there; goroutines that it starts do not.
+// Do runs f on a thread in the host's namespace. Sockets that f opens and
+// processes that it starts are in that namespace; goroutines are not.
 func (h *Host) Do(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(h.namespace.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -62,8 +62,8 @@ func (h *Host) Do(f func() error) error {
 	})
 }
 
-// onThread runs f on a thread that ends afterwards, with whatever namespace
-// it is then in.
+// onThread runs f on a thread that ends afterwards, because it may have changed
+// its namespace.
 func onThread(f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -83,7 +83,7 @@ type End struct {
 	Addresses []string // with their prefix lengths
 }
 
-// Connect is Join for tests, which fail if it does.
+// Connect is Join for tests. An error fails the test.
 func Connect(t testing.TB, here End, h *Host, there End) {
 	t.Helper()
 	pair, err := Join(here, h, there)
@@ -93,18 +93,21 @@ func Connect(t testing.TB, here End, h *Host, there End) {
 	t.Cleanup(func() { netlink.LinkDel(pair) })
 }
 
-// Join joins this namespace and a host by a veth pair, which lives as long as
-// both do. The ends know each other's link addresses beforehand, so that
-// nothing crosses the link but what the caller sends, and the reports with
-// which the kernel joins multicast groups. MTU and queues are the kernel's.
+// Join connects this namespace and a host by a veth pair, which exists as long as
+// both do. Each end has a permanent neighbour entry for the other, so the link
+// carries only the caller's packets, and the reports with which the kernel joins
+// multicast groups. MTU and queues are the kernel's defaults.
 func Join(here End, h *Host, there End) (netlink.Link, error) {
-	pair := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: there.Name, PeerNamespace: netlink.NsFd(int(h.namespace.Fd()))}
+	pair := &netlink.Veth{
+		LinkAttrs: netlink.NewLinkAttrs(), PeerName: there.Name,
+		PeerNamespace: netlink.NsFd(int(h.namespace.Fd())),
+	}
 	pair.Name = here.Name
-	// The net package remembers names of interfaces by their index, for the
-	// process and not a namespace: no index may stand for two names.
+	// Package net caches the names of interfaces by index, for the process and not
+	// for each namespace: so each index must have only one name.
 	pair.Index = int(nextIndex.Add(1))
 	if err := netlink.LinkAdd(pair); err != nil {
-		return nil, fmt.Errorf("make a veth pair: %w", err)
+		return nil, fmt.Errorf("create a veth pair: %w", err)
 	}
 	var ours, theirs net.HardwareAddr
 	link := func(e End, mac *net.HardwareAddr) error {
@@ -122,10 +125,10 @@ func Join(here End, h *Host, there End) (netlink.Link, error) {
 		return nil, fmt.Errorf("configure %s: %w", there.Name, err)
 	}
 	if err := neighbours(here.Name, there.Addresses, theirs); err != nil {
-		return nil, fmt.Errorf("name the neighbours of %s: %w", here.Name, err)
+		return nil, fmt.Errorf("set the neighbours of %s: %w", here.Name, err)
 	}
 	if err := h.Do(func() error { return neighbours(there.Name, here.Addresses, ours) }); err != nil {
-		return nil, fmt.Errorf("name the neighbours of %s: %w", there.Name, err)
+		return nil, fmt.Errorf("set the neighbours of %s: %w", there.Name, err)
 	}
 	return pair, nil
 }
@@ -133,7 +136,9 @@ func Join(here End, h *Host, there End) (netlink.Link, error) {
 func configure(l netlink.Link, addresses []string) error {
 	// No link-local address, hence no router solicitation and no MLD report.
 	name := l.Attrs().Name
-	for key, value := range map[string]string{"addr_gen_mode": "1", "accept_dad": "0", "accept_ra": "0", "router_solicitations": "0"} {
+	for key, value := range map[string]string{
+		"addr_gen_mode": "1", "accept_dad": "0", "accept_ra": "0", "router_solicitations": "0",
+	} {
 		if err := os.WriteFile(fmt.Sprintf("/proc/sys/net/ipv6/conf/%s/%s", name, key), []byte(value), 0); err != nil {
 			return err
 		}

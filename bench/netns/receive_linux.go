@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReceiveByThread has a veth's datagrams received by a kernel thread of its
-// own, as a network card's would be by the core that the card interrupts:
-// otherwise the sender's core pays for it. It returns the thread's ID. The
-// interface must be up, and /sys must show the namespace's interfaces.
+// ReceiveByThread makes a separate kernel thread process the packets that a veth
+// receives, as a network card's packets are processed by the core that the card
+// interrupts. Otherwise the sender's core processes them. It returns the thread's
+// ID. The interface must be up, and /sys must show the namespace's interfaces.
 func ReceiveByThread(name string) (thread int, err error) {
 	if err := ReceiveByQueue(name); err != nil {
 		return 0, err
 	}
 	if err := os.WriteFile(filepath.Join("/sys/class/net", name, "threaded"), []byte("1"), 0); err != nil {
-		return 0, fmt.Errorf("give %s a thread: %w", name, err)
+		return 0, fmt.Errorf("enable threaded receiving of %s: %w", name, err)
 	}
 	commands, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
@@ -33,24 +33,25 @@ func ReceiveByThread(name string) (thread int, err error) {
 			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		}
 	}
-	return 0, fmt.Errorf("give %s a thread: the kernel has made none", name)
+	return 0, fmt.Errorf("enable threaded receiving of %s: the kernel has created no thread", name)
 }
 
-// ReceiveByQueue gives a veth a receive queue like a network card's, without
-// which it takes no frames from XDP. The driver has one only while GRO is on;
-// UDP datagrams are not coalesced by that, unless a socket asks for it.
+// ReceiveByQueue gives a veth a receive queue like that of a network card. Without
+// one it accepts no frames from XDP. The driver has a queue only while GRO is on.
+// GRO does not coalesce UDP datagrams unless a socket requests it.
 func ReceiveByQueue(name string) error {
 	if err := ethtool(name, unix.ETHTOOL_SGRO, 1); err != nil {
-		return fmt.Errorf("turn on %s's receive queue: %w", name, err)
+		return fmt.Errorf("enable the receive queue of %s: %w", name, err)
 	}
 	return nil
 }
 
-// SendToQueue has all that a veth sends go to the other end's receive queue.
-// What could be one of many segments passes it by; so there are none.
+// SendToQueue makes all packets that a veth sends go to the receive queue of the
+// other end. A packet that could be segmented would bypass it, so segmentation is
+// disabled.
 func SendToQueue(name string) error {
 	if err := ethtool(name, unix.ETHTOOL_STSO, 0); err != nil {
-		return fmt.Errorf("turn off %s's segmentation: %w", name, err)
+		return fmt.Errorf("disable the segmentation of %s: %w", name, err)
 	}
 	return nil
 }
@@ -68,21 +69,22 @@ func ethtool(name string, command, data uint32) error {
 		_     [16]byte
 	}{value: unsafe.Pointer(&value)}
 	copy(request.name[:unix.IFNAMSIZ-1], name)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+	if errno != 0 {
 		return os.NewSyscallError("ioctl", errno)
 	}
 	return nil
 }
 
-// Counters are an interface's, since it was made.
+// Counters are the counters of an interface since it was created.
 type Counters struct {
 	Received uint64 // packets
 	Dropped  uint64 // packets that found the receive queue full
 	Sent     uint64
-	Unsent   uint64 // packets that the other end's queue had no room for
+	Unsent   uint64 // packets that found the other end's queue full
 }
 
-// Count reads an interface's counters, in the namespace that the thread is in.
+// Count reads the counters of an interface in the thread's namespace.
 func Count(name string) (Counters, error) {
 	l, err := netlink.LinkByName(name)
 	if err != nil {

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// Until waits until ok reports true. It gives up only shortly before the
-// test's own deadline, so a busy machine fails no test. The notes are called
-// then; what they return explains the failure. ok is called on the test's
-// goroutine.
+// Until waits until ok returns true. It fails the test only shortly before the
+// test's deadline, so that a busy machine fails no test. Then it calls the notes,
+// whose results explain the failure. It calls ok on the test's goroutine.
 func Until(t testing.TB, what string, ok func() bool, notes ...func() string) {
 	t.Helper()
 	end := Deadline(t)
@@ -25,8 +24,8 @@ func Until(t testing.TB, what string, ok func() bool, notes ...func() string) {
 }
 
 // Deadline returns the time at which a test should stop waiting: shortly before
-// its own deadline. It is zero if the test has none, which sockets and dialers
-// take for no deadline.
+// its deadline. It is zero if the test has none; sockets and dialers interpret
+// that as no deadline.
 func Deadline(t testing.TB) time.Time {
 	if d, has := t.(interface{ Deadline() (time.Time, bool) }); has {
 		if end, limited := d.Deadline(); limited {
@@ -37,8 +36,8 @@ func Deadline(t testing.TB) time.Time {
 }
 
 const (
-	// pollPause is how often Until looks.
+	// pollPause is the time between two calls of ok.
 	pollPause = 10 * time.Millisecond
-	// spare is the time that a test has to report its failure.
+	// spare is the time in which a test reports its failure.
 	spare = 10 * time.Second
 )

@@ -7,19 +7,19 @@ import (
 	"text/tabwriter"
 )
 
-// Compare prints what changed from one result to another. A change counts as
-// one when the ranges of the runs do not overlap.
+// Compare prints the changes from result a to result b. A change is significant
+// if the ranges of the runs do not overlap.
 func Compare(w io.Writer, a, b Result) error {
 	for _, difference := range [][3]string{
 		{"processor", a.Machine.Processor, b.Machine.Processor},
 		{"kernel", a.Machine.Kernel, b.Machine.Kernel},
-		{"cores", fmt.Sprint(a.Machine.Cores), fmt.Sprint(b.Machine.Cores)},
+		{"number of cores", fmt.Sprint(a.Machine.Cores), fmt.Sprint(b.Machine.Cores)},
 		{"generator", a.Conditions.Generator, b.Conditions.Generator},
-		{"receiving paid by", a.Conditions.ReceivePaidBy, b.Conditions.ReceivePaidBy},
-		{"seconds a window", fmt.Sprint(a.Conditions.WindowSeconds), fmt.Sprint(b.Conditions.WindowSeconds)},
+		{"receiver of packets", a.Conditions.ReceivePaidBy, b.Conditions.ReceivePaidBy},
+		{"window length in seconds", fmt.Sprint(a.Conditions.WindowSeconds), fmt.Sprint(b.Conditions.WindowSeconds)},
 	} {
 		if difference[1] != difference[2] {
-			fmt.Fprintf(w, "not the same %s: %s, then %s\n", difference[0], difference[1], difference[2])
+			fmt.Fprintf(w, "the %s differs: %s, then %s\n", difference[0], difference[1], difference[2])
 		}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -57,12 +57,12 @@ func verdict(x, y Spread, lessIsBetter bool) string {
 	case x.Kept == 0 || y.Kept == 0:
 		return "not measured in both"
 	case x.Kept < 3 || y.Kept < 3:
-		return "too few runs to tell"
+		return "too few runs"
 	case y.Min > x.Max && !lessIsBetter, y.Max < x.Min && lessIsBetter:
 		return "better"
 	case y.Max < x.Min, y.Min > x.Max:
 		return "worse"
 	default:
-		return "no difference to be seen"
+		return "no significant change"
 	}
 }

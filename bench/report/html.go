@@ -15,7 +15,7 @@ var page string
 
 var pageTemplate = template.Must(template.New("report").Parse(page))
 
-// HTML writes the report as a page that needs nothing else.
+// HTML writes the report as a single page without external parts.
 func (res Result) HTML(w io.Writer) error {
 	plots, err := res.Plots()
 	if err != nil {
@@ -23,11 +23,12 @@ func (res Result) HTML(w io.Writer) error {
 	}
 	return pageTemplate.Execute(w, map[string]any{
 		"Result": res, "Time": res.Time.Format(time.RFC1123), "Plots": plots,
-		"Figures": res.figures(), "Rows": res.rowTable(), "Openings": res.openingTable(), "Counters": res.counters(), "MaxSteal": share(MaxSteal),
+		"Figures": res.figures(), "Rows": res.rowTable(), "Openings": res.openingTable(),
+		"Counters": res.counters(), "MaxSteal": share(MaxSteal),
 	})
 }
 
-// figure is a line of the page's first table.
+// figure is a row of the page's first table.
 type figure struct {
 	Ratio
 	Median, Range string
@@ -43,8 +44,8 @@ func (res Result) figures() (figures []figure) {
 	return figures
 }
 
-// counted is where the packets of one row have gone.
-type counted struct {
+// rowCounters are the counters of one row.
+type rowCounters struct {
 	Row   string
 	Parts []part
 }
@@ -54,9 +55,9 @@ type part struct {
 	N    uint64
 }
 
-func (res Result) counters() (all []counted) {
+func (res Result) counters() (all []rowCounters) {
 	for _, r := range res.Rows {
-		c := counted{Row: r.key()}
+		c := rowCounters{Row: r.key()}
 		for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
 			if n := r.Counters[name]; n > 0 {
 				c.Parts = append(c.Parts, part{name, n})

@@ -15,12 +15,12 @@ import (
 
 // Plot is a picture of the report.
 type Plot struct {
-	Name  string // of a file, without what it ends in
+	Name  string // of a file, without extension
 	Title string
-	SVG   []byte // a document of its own
+	SVG   []byte // a complete document
 }
 
-// Inline is the picture as a part of a page.
+// Inline returns the picture as a part of a page.
 func (p Plot) Inline() template.HTML {
 	return template.HTML(p.SVG[max(0, bytes.Index(p.SVG, []byte("<svg"))):])
 }
@@ -36,8 +36,8 @@ func (res Result) Plots() (plots []Plot, err error) {
 		name, title string
 		onto        func(*plot.Plot) error
 	}{
-		{"survival", "Honest knocks that had their effect within 50 ms, per cent, by the flood that they rode in", res.drawSurvival},
-		{"cost", "Processor time a packet that arrived, nanoseconds: server, and on top of it the kernel's receive thread", res.drawCost},
+		{"survival", "Honest knocks that had their effect within 50 ms, per cent, by flood", res.drawSurvival},
+		{"cost", "Processor time for each packet that arrived, nanoseconds: server, and above it the kernel's receive thread", res.drawCost},
 		{"latency", "Last knock to open, milliseconds: median and 99th percentile", res.drawLatency},
 		{"memory", "Resident memory over the run, MiB", res.drawMemory},
 	} {
@@ -62,7 +62,7 @@ func (res Result) Plots() (plots []Plot, err error) {
 	return plots, nil
 }
 
-// pairs are the rows whose honest knocks can be shown side by side: floods
+// pairs returns the rows whose honest knocks can be shown side by side: floods
 // with the kernel's filter and without.
 func (res Result) pairs() (names []string, on, off []Row) {
 	for _, r := range res.Rows {
@@ -204,7 +204,7 @@ func bars(p *plot.Plot, names []string, all ...series) error {
 	return nil
 }
 
-// slanted writes names under the bars.
+// slanted adds slanted names under the bars.
 func slanted(p *plot.Plot, names []string) {
 	p.NominalX(names...)
 	p.X.Tick.Label.Rotation = 0.6

@@ -1,28 +1,28 @@
 package report
 
-// Ratio is what one of the figures means.
+// Ratio describes one figure, and its goal.
 type Ratio struct {
 	Name    string
 	Title   string
-	Reach   float64 // what is to be reached
-	AtMost  bool    // the figure is to be at most that; else at least
-	Latency bool    // it is in milliseconds, of Result.LatencyMS
+	Limit   float64
+	AtMost  bool // the figure must be at most Limit; otherwise at least
+	Latency bool // the figure is from Result.LatencyMS, in milliseconds
 }
 
-// Ratios are all, in the order in which they are told.
+// Ratios are all figures, in the order of the report.
 var Ratios = []Ratio{
-	{Name: "read_vs_sink", Title: "read path on junk, without the filter ÷ bare sink, packets a second", Reach: 0.95},
-	{Name: "badmac_vs_sink", Title: "whole path, bad HMAC in a known name ÷ bare sink, packets a second", Reach: 0.75},
-	{Name: "filter_vs_reject_all", Title: "the kernel's filter with all rules ÷ one that refuses everything, packets a second", Reach: 0.85},
-	{Name: "survival_badmagic", Title: "honest knocks that survive bad magic ÷ what capacity allows", Reach: 0.95},
-	{Name: "survival_badmagic_half", Title: "the same at half of capacity", Reach: 0.99},
-	{Name: "filter_gain", Title: "survival with the filter ÷ without, at the highest rate", Reach: 4},
-	{Name: "million_vs_hundred", Title: "processor time a packet at a million clients ÷ at a hundred", Reach: 2, AtMost: true},
-	{Name: "idle_p50", Title: "last knock to open, idle, median, ms", Reach: 0.3, AtMost: true, Latency: true},
-	{Name: "half_p99", Title: "last knock to open, half of capacity, 99th percentile, ms", Reach: 5, AtMost: true, Latency: true},
+	{Name: "read_vs_sink", Title: "packets a second: receive path with junk, without the filter ÷ bare sink", Limit: 0.95},
+	{Name: "badmac_vs_sink", Title: "packets a second: whole path with bad HMACs of known clients ÷ bare sink", Limit: 0.75},
+	{Name: "filter_vs_reject_all", Title: "packets a second: the kernel's filter with all rules ÷ one that refuses everything", Limit: 0.85},
+	{Name: "survival_badmagic", Title: "honest knocks that survive bad magic ÷ the share that the capacity allows", Limit: 0.95},
+	{Name: "survival_badmagic_half", Title: "the same at half of capacity", Limit: 0.99},
+	{Name: "filter_gain", Title: "survival with the filter ÷ without, at the highest rate", Limit: 4},
+	{Name: "million_vs_hundred", Title: "processor time for a packet: a million clients ÷ a hundred", Limit: 2, AtMost: true},
+	{Name: "idle_p50", Title: "last knock to open, idle, median, ms", Limit: 0.3, AtMost: true, Latency: true},
+	{Name: "half_p99", Title: "last knock to open, half of capacity, 99th percentile, ms", Limit: 5, AtMost: true, Latency: true},
 }
 
-// Of finds the figure in a result.
+// Of returns the figure of a result.
 func (r Ratio) Of(res Result) Spread {
 	if r.Latency {
 		return res.LatencyMS[r.Name]
@@ -30,15 +30,15 @@ func (r Ratio) Of(res Result) Spread {
 	return res.Ratios[r.Name]
 }
 
-// Reached reports whether a figure is good enough.
+// Reached reports whether a figure reaches its goal.
 func (r Ratio) Reached(s Spread) bool {
 	if s.Kept == 0 {
 		return false
 	}
 	if r.AtMost {
-		return s.Median <= r.Reach
+		return s.Median <= r.Limit
 	}
-	return s.Median >= r.Reach
+	return s.Median >= r.Limit
 }
 
 func (r Ratio) verdict(s Spread) string {
@@ -52,10 +52,10 @@ func (r Ratio) verdict(s Spread) string {
 	}
 }
 
-// Goal is what is to be reached, in words.
+// Goal returns the goal as text.
 func (r Ratio) Goal() string {
 	if r.AtMost {
-		return "≤ " + short(r.Reach)
+		return "≤ " + short(r.Limit)
 	}
-	return "≥ " + short(r.Reach)
+	return "≥ " + short(r.Limit)
 }

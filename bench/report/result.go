@@ -10,46 +10,46 @@ import (
 	"time"
 )
 
-// Version is that of result.json's form.
+// Version is the version of the format of result.json.
 const Version = 1
 
-// Result is all that a run has found, as result.json holds it.
+// Result is the result of a run: the content of result.json.
 type Result struct {
 	Version    int        `json:"version"`
 	Time       time.Time  `json:"time"`
 	Command    string     `json:"command"`
 	Machine    Machine    `json:"machine"`
 	Conditions Conditions `json:"conditions"`
-	// Ratios compare two windows of the same round. Which ones: see Ratios.
+	// Ratios compare two windows of the same round; the variable Ratios lists them.
 	Ratios    map[string]Spread `json:"ratios"`
 	LatencyMS map[string]Spread `json:"latency_ms"`
 	Rows      []Row             `json:"rows"`
 	Memory    []Series          `json:"memory"`
 	Openings  []Opening         `json:"openings"`
-	// Failures are what must not happen, whatever the speed.
+	// Failures are errors that no load and no speed excuses.
 	Failures []string `json:"failures"`
 }
 
-// Machine is what it was measured on.
+// Machine is the machine on which the run measured.
 type Machine struct {
 	Processor string `json:"processor"`
 	Kernel    string `json:"kernel"`
 	Cores     int    `json:"cores"`
 }
 
-// Conditions are how it was measured.
+// Conditions are the conditions of the measurement.
 type Conditions struct {
 	Generator     string  `json:"generator"`
 	ReceivePaidBy string  `json:"receive_paid_by"`
 	Rounds        int     `json:"rounds"`
 	WindowSeconds float64 `json:"window_seconds"`
 	Windows       int     `json:"windows"`
-	ThrownAway    int     `json:"windows_thrown_away"` // more than MaxSteal
+	ThrownAway    int     `json:"windows_thrown_away"` // discarded, because of more than MaxSteal
 	Quick         bool    `json:"quick"`
 }
 
-// MaxSteal is the share of a core's time that others may have had in a window
-// that is kept.
+// MaxSteal is the largest share of a core's time that other machines may take
+// (steal time) in a window that is kept.
 const MaxSteal = 0.12
 
 // Spread is a figure over several rounds.
@@ -79,7 +79,7 @@ func SpreadOf(runs []float64) (s Spread) {
 	return s
 }
 
-// Row is what one scenario did to one target, over all rounds.
+// Row is the result of one scenario at one target, over all rounds.
 type Row struct {
 	Scenario string `json:"scenario"`
 	Title    string `json:"title"`
@@ -88,17 +88,17 @@ type Row struct {
 	// Unfiltered means that the target is a server without the kernel's filter.
 	Unfiltered bool `json:"unfiltered"`
 	Kept       int  `json:"runs_kept"`
-	// Packets a second: offered to the host, of these off the link, of these
-	// in the program.
+	// Packets a second: offered to the host, received from the link, and received
+	// by the program.
 	Offered  Spread `json:"offered_pps"`
 	Arrived  Spread `json:"arrived_pps"`
 	Received Spread `json:"received_pps"`
-	// Honest knocks that had their effect, as shares of those sent.
+	// Honest knocks that had their effect, as shares of the number sent.
 	Honest   int        `json:"honest_knocks"`
 	InTime   *Spread    `json:"survival_50ms,omitempty"`
 	Survival *Spread    `json:"survival,omitempty"`
 	Latency  *Quantiles `json:"last_knock_to_open_ms,omitempty"`
-	// Processor time a packet that arrived, in nanoseconds.
+	// Processor time for each packet that arrived, in nanoseconds.
 	ServerNS  Spread            `json:"server_ns_per_packet"`
 	ReceiveNS Spread            `json:"receive_ns_per_packet"`
 	Resident  uint64            `json:"resident_bytes_max"`
@@ -115,7 +115,7 @@ type Quantiles struct {
 	Max float64 `json:"max"`
 }
 
-// Opening is how long a service took from the decision to the open door.
+// Opening is the time from the grant of a service until it is open.
 type Opening struct {
 	Type      string    `json:"type"`
 	Times     int       `json:"times"`
@@ -132,13 +132,13 @@ type Series struct {
 // Read reads a result.json.
 func Read(r io.Reader) (res Result, err error) {
 	if err := json.NewDecoder(r).Decode(&res); err != nil {
-		return res, fmt.Errorf("it is not a result: %w", err)
+		return res, fmt.Errorf("not a result of floodbench: %w", err)
 	}
 	switch {
 	case res.Version == 0:
-		return res, errors.New("it is not a result: it has no version")
+		return res, errors.New("not a result of floodbench: it has no version")
 	case res.Version != Version:
-		return res, fmt.Errorf("it is of version %d, this program knows %d", res.Version, Version)
+		return res, fmt.Errorf("got version %d, expected %d", res.Version, Version)
 	}
 	return res, nil
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Since returns by how much counters have grown.
+// Since returns the growth of each counter.
 func Since(now, before map[string]uint64) map[string]uint64 {
 	grown := make(map[string]uint64, len(now))
 	for name, n := range now {
@@ -14,16 +14,18 @@ func Since(now, before map[string]uint64) map[string]uint64 {
 	return grown
 }
 
-// Counters that say nothing of a datagram's fate.
-var apart = map[string]bool{"kernel": true, "received": true, "overrun": true, "port_failures": true, "state_failures": true}
+// Counters that are neither a reason nor an outcome.
+var otherCounters = map[string]bool{
+	"kernel": true, "received": true, "overrun": true, "port_failures": true, "state_failures": true,
+}
 
-// filter is how the names of counters begin into which the kernel's is divided.
+// filter is the prefix of the counters whose sum is "kernel".
 const filter = "socket_filter_"
 
-// Differences says what of a server's counters does not add up; empty: all
-// does. Of the datagrams that arrived, those not for a closed port were either
-// dropped or refused by the kernel, by its filter or at a full queue, or received;
-// of these each was dropped, or has one reason; and each authentic knock had one
+// Differences returns which counters of a server do not add up; empty: all do.
+// Each datagram that arrived was for a closed port, or was not queued by the
+// kernel (refused by its filter, or at a full queue), or was received. Each
+// received one was dropped, or has one reason. Each authentic knock had one
 // outcome.
 func Differences(counters map[string]uint64, arrived, closed uint64) string {
 	var different []string
@@ -37,7 +39,7 @@ func Differences(counters map[string]uint64, arrived, closed uint64) string {
 	reasons, outcomes := counters["overrun"], uint64(0)
 	for name, n := range counters {
 		switch {
-		case apart[name], strings.HasPrefix(name, filter):
+		case otherCounters[name], strings.HasPrefix(name, filter):
 		case strings.HasPrefix(name, "session_"):
 			outcomes += n
 		default:

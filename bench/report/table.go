@@ -12,8 +12,10 @@ import (
 // Table prints the result for a terminal.
 func (res Result) Table(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %d cores, %s\n", res.Machine.Processor, res.Machine.Cores, res.Machine.Kernel)
-	fmt.Fprintf(w, "flooded by %s; receiving is paid by %s\n", res.Conditions.Generator, res.Conditions.ReceivePaidBy)
-	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of it at the highest load), %d of %d thrown away\n\n", res.Conditions.Rounds, res.Conditions.WindowSeconds, res.Conditions.ThrownAway, res.Conditions.Windows)
+	c := res.Conditions
+	fmt.Fprintf(w, "flood by %s; packets are received by %s\n", c.Generator, c.ReceivePaidBy)
+	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of that at the highest load), %d of %d discarded\n\n",
+		c.Rounds, c.WindowSeconds, c.ThrownAway, c.Windows)
 	for _, table := range [][][]string{res.ratioTable(), res.rowTable(), res.openingTable()} {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, line := range table {
@@ -28,15 +30,16 @@ func (res Result) Table(w io.Writer) error {
 }
 
 func (res Result) openingTable() [][]string {
-	table := [][]string{{"from the decision to the open service", "times", "p50 ms", "p99 ms", "max ms"}}
+	table := [][]string{{"from the grant to the open service", "times", "p50 ms", "p99 ms", "max ms"}}
 	for _, o := range res.Openings {
-		table = append(table, []string{o.Type, strconv.Itoa(o.Times), short(o.Quantiles.P50), short(o.Quantiles.P99), short(o.Quantiles.Max)})
+		q := o.Quantiles
+		table = append(table, []string{o.Type, strconv.Itoa(o.Times), short(q.P50), short(q.P99), short(q.Max)})
 	}
 	return table
 }
 
 func (res Result) ratioTable() [][]string {
-	table := [][]string{{"figure", "median", "range", "runs", "to reach", ""}}
+	table := [][]string{{"figure", "median", "range", "runs", "goal", ""}}
 	for _, r := range Ratios {
 		s := r.Of(res)
 		table = append(table, []string{r.Name, s.text(), s.span(), strconv.Itoa(s.Kept), r.Goal(), r.verdict(s)})
@@ -45,7 +48,10 @@ func (res Result) ratioTable() [][]string {
 }
 
 func (res Result) rowTable() [][]string {
-	table := [][]string{{"flood", "at", "load", "offered/s", "arrived/s", "received/s", "in time", "at all", "p50 ms", "p99 ms", "max ms", "server ns", "receive ns", "MiB", "log/s", "adds up"}}
+	table := [][]string{{
+		"flood", "target", "load", "offered/s", "arrived/s", "received/s", "in time", "at all",
+		"p50 ms", "p99 ms", "max ms", "server ns", "receive ns", "MiB", "log/s", "adds up",
+	}}
 	for _, r := range res.Rows {
 		timely, atAll, p50, p99, most := "", "", "", "", ""
 		if r.InTime != nil {
@@ -56,12 +62,14 @@ func (res Result) rowTable() [][]string {
 		if !r.Sums {
 			sums = "NO"
 		}
-		if len(r.Counters) <= 2 { // the host's own
+		if len(r.Counters) <= 2 { // only those of the host
 			sums = ""
 		}
 		table = append(table, []string{
-			r.Scenario, r.Target, r.Load, rate(r.Offered.Median), rate(r.Arrived.Median), rate(r.Received.Median), timely, atAll, p50, p99, most,
-			short(r.ServerNS.Median), short(r.ReceiveNS.Median), strconv.FormatUint(r.Resident>>20, 10), short(r.LogLines.Median), sums,
+			r.Scenario, r.Target, r.Load, rate(r.Offered.Median), rate(r.Arrived.Median), rate(r.Received.Median),
+			timely, atAll, p50, p99, most,
+			short(r.ServerNS.Median), short(r.ReceiveNS.Median), strconv.FormatUint(r.Resident>>20, 10),
+			short(r.LogLines.Median), sums,
 		})
 	}
 	return table
@@ -81,7 +89,7 @@ func (s Spread) span() string {
 	return short(s.Min) + "–" + short(s.Max)
 }
 
-// short is a number with three digits that count.
+// short formats a number with three significant digits.
 func short(f float64) string {
 	switch a := math.Abs(f); {
 	case a == 0:

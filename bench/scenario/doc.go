@@ -1,8 +1,8 @@
-// Package scenario says what comes: the datagrams of each kind of flood, and
-// the honest knocks that ride in it. It sends nothing, and builds everywhere.
+// Package scenario makes the datagrams of each kind of flood, and the honest
+// knocks in it. It sends nothing, and builds on all systems.
 //
 //	All          the kinds of flood
-//	Aim          where a server is hit: its clients, its ports of this minute
-//	Kind.Shots   a kind's datagrams, each with the port that it goes to
-//	Knocks       honest knocks, by the client library
+//	Aim          the attacked server: its clients, its ports of this minute
+//	Kind.Shots   the datagrams of a kind, each with its destination port
+//	Knocks       honest knocks, made by the client library
 package scenario

@@ -11,20 +11,20 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Shot is a datagram and the port that it goes to.
+// Shot is a datagram and its destination port.
 type Shot struct {
 	Port    uint16
 	Payload []byte
 }
 
-// Aim is what an attacker knows of a server: at the worst, everything but its
-// clients' secrets.
+// Aim is an attacker's knowledge of a server: in the worst case, everything
+// except the secrets of its clients.
 type Aim struct {
-	Profiles []client.Profile // those of honest clients
-	Clients  int              // how many there are in all
+	Profiles []client.Profile // of honest clients
+	Clients  int              // the number of all clients
 	Now      time.Time
 	Random   *rand.Rand
-	// Replays are datagrams that the server has taken already.
+	// Replays are datagrams that the server has already received.
 	Replays []Shot
 }
 
@@ -32,40 +32,47 @@ type Aim struct {
 type Kind struct {
 	Name  string // in results; of a-z and -
 	Title string
-	// Ports is how many knocks a sequence has, where that matters; 0: it
-	// does not.
+	// Ports is the number of knocks in a sequence; 0: any.
 	Ports int
-	// Reasons are the server's counters under which it is refused.
+	// Reasons are the server's counters for its datagrams.
 	Reasons []string
-	// Replayed kinds need an Aim with Replays.
+	// Replayed kinds require an Aim with Replays.
 	Replayed bool
-	// Others means that the first client does not knock honestly: the flood
-	// comes in its name.
+	// Others means that the first client does not knock honestly: the flood names
+	// it.
 	Others bool
-	// Varied kinds name any of all clients, at random.
+	// Varied kinds name all clients, at random.
 	Varied bool
 
-	knock    func(*draft) // spoils a knock that is right but for its HMAC
-	datagram func(*draft) // spoils the datagram made of it
+	knock    func(*draft) // changes a knock that is valid except for its HMAC
+	datagram func(*draft) // changes the datagram made from it
 }
 
-// All kinds of flood, in the order of the checks that refuse them.
+// All are all kinds of flood, in the order of the checks that refuse them.
 var All = []Kind{
 	{Name: "closed", Title: "closed ports", datagram: func(d *draft) { d.port = d.closed() }},
 	{Name: "junk", Title: "junk of random length", Reasons: []string{"size"}, datagram: junk},
-	{Name: "wrong-length", Title: "wrong length", Reasons: []string{"size"}, datagram: func(d *draft) { d.raw = append(d.raw, 0) }},
-	{Name: "bad-magic", Title: "bad magic", Reasons: []string{"magic"}, datagram: func(d *draft) { d.raw[wire.OffsetMagic] ^= 0x20 }},
-	{Name: "wrong-sequence", Title: "wrong sequence for the port", Ports: 3, Reasons: []string{"sequence"}, knock: func(d *draft) {
-		d.knock.Sequence = (d.knock.Sequence + 1) % (d.knock.Maximum + 1)
+	{Name: "wrong-length", Title: "wrong length", Reasons: []string{"size"}, datagram: func(d *draft) {
+		d.raw = append(d.raw, 0)
 	}},
-	{Name: "stale", Title: "stale timestamp", Reasons: []string{"minute"}, knock: func(d *draft) { d.knock.Timestamp -= 300 }},
+	{Name: "bad-magic", Title: "bad magic", Reasons: []string{"magic"}, datagram: func(d *draft) {
+		d.raw[wire.OffsetMagic] ^= 0x20
+	}},
+	{
+		Name: "wrong-sequence", Title: "wrong sequence for the port", Ports: 3, Reasons: []string{"sequence"},
+		knock: func(d *draft) { d.knock.Sequence = (d.knock.Sequence + 1) % (d.knock.Maximum + 1) },
+	},
+	{Name: "stale", Title: "stale timestamp", Reasons: []string{"minute"}, knock: func(d *draft) {
+		d.knock.Timestamp -= 300
+	}},
 	{Name: "unknown", Title: "unknown identifier", Reasons: []string{"identifier"}, knock: func(d *draft) {
-		d.knock.Identifier[3] = '0' + byte(d.random.IntN(10)) // no client's
+		d.knock.Identifier[3] = '0' + byte(d.random.IntN(10)) // no client has it
 	}},
 	{Name: "bad-mac", Title: "known identifier, bad HMAC", Reasons: []string{"mac"}, Varied: true},
-	{Name: "one-client", Title: "bad HMAC, all in one client's name", Reasons: []string{"mac"}, Others: true, knock: func(d *draft) {
-		d.knock.Identifier = ClientID(0)
-	}},
+	{
+		Name: "one-client", Title: "bad HMAC, all in one client's name", Reasons: []string{"mac"}, Others: true,
+		knock: func(d *draft) { d.knock.Identifier = ClientID(0) },
+	},
 	{Name: "replay", Title: "replays of real knocks", Reasons: []string{"below", "session_replay"}, Replayed: true},
 }
 
@@ -79,8 +86,8 @@ func ByName(name string) (Kind, bool) {
 	return Kind{}, false
 }
 
-// ClientID is the identifier of the i-th client: five bits of i a byte, so that
-// a generator can name any of them at random (see Vary).
+// ClientID returns the identifier of the i-th client. Each byte has five bits of
+// i, so that a generator can name any client at random (see flood.Vary).
 func ClientID(i int) (id wire.Identifier) {
 	for k := range id {
 		id[k] = '@' | byte(i>>(5*k))&0x1f
@@ -88,10 +95,10 @@ func ClientID(i int) (id wire.Identifier) {
 	return id
 }
 
-// MaxClients is how many identifiers ClientID has.
+// MaxClients is the number of identifiers that ClientID has.
 const MaxClients = 1 << 20
 
-// draft is a datagram in the making.
+// draft is a datagram under construction.
 type draft struct {
 	knock  wire.Knock
 	raw    []byte
@@ -99,12 +106,12 @@ type draft struct {
 	random *rand.Rand
 }
 
-// Shots returns n datagrams of the kind. Those of a Varied kind name the
-// first clients; see ClientID for the others.
+// Shots returns n datagrams of the kind. Those of a Varied kind name the first
+// clients; see ClientID for the others.
 func (k Kind) Shots(a Aim, n int) ([]Shot, error) {
 	if k.Replayed {
 		if len(a.Replays) == 0 {
-			return nil, errors.New("a flood of replays needs something to replay")
+			return nil, errors.New("a flood of replays requires datagrams to replay")
 		}
 		return a.Replays, nil
 	}
@@ -141,7 +148,7 @@ func (k Kind) Shots(a Aim, n int) ([]Shot, error) {
 func Knocks(p client.Profile, now time.Time, base uint32) ([]Shot, error) {
 	packets, err := client.Sequence(p, now, base)
 	if err != nil {
-		return nil, fmt.Errorf("knock honestly: %w", err)
+		return nil, fmt.Errorf("make honest knocks: %w", err)
 	}
 	shots := make([]Shot, len(packets))
 	for i, p := range packets {
@@ -150,7 +157,7 @@ func Knocks(p client.Profile, now time.Time, base uint32) ([]Shot, error) {
 	return shots, nil
 }
 
-// junk is of any length but a knock's.
+// junk makes a random datagram of any length except that of a knock.
 func junk(d *draft) {
 	n := 1 + d.random.IntN(80)
 	if n >= wire.Size {
@@ -162,5 +169,5 @@ func junk(d *draft) {
 	}
 }
 
-// closed returns a port below those that are ever drawn.
+// closed returns a port below those that a schedule can draw.
 func (d *draft) closed() uint16 { return uint16(1 + d.random.IntN(schedule.MinPort-2)) }

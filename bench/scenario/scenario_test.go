@@ -12,8 +12,8 @@ import (
 	"sallyport/verify/wire"
 )
 
-// reasons are those of verify, as the server names them.
-func TestEachKindIsRefusedForWhatItIs(t *testing.T) {
+// TestEachKindIsRefusedForItsReason, by the reasons of package verify.
+func TestEachKindIsRefusedForItsReason(t *testing.T) {
 	now := time.Unix(1_760_000_030, 0)
 	for _, k := range All {
 		n := max(k.Ports, 2)
@@ -36,7 +36,7 @@ func TestEachKindIsRefusedForWhatItIs(t *testing.T) {
 				continue
 			}
 			_, reason := v.Verify(s.Payload, at, now.Unix())
-			want := verify.Authentic // a replay is nothing else
+			want := verify.Authentic // a replay is authentic
 			if !k.Replayed {
 				if k.Reasons == nil {
 					t.Fatalf("%s: to port %d, which is open", k.Name, s.Port)
@@ -49,14 +49,14 @@ func TestEachKindIsRefusedForWhatItIs(t *testing.T) {
 			}
 		}
 		if !regexp.MustCompile(`^[a-z-]+$`).MatchString(k.Name) || k.Title == "" {
-			t.Errorf("%q is called %q", k.Name, k.Title)
+			t.Errorf("%q has the title %q", k.Name, k.Title)
 		}
 		if got, ok := ByName(k.Name); !ok || got.Title != k.Title {
-			t.Errorf("%s is not to be found", k.Name)
+			t.Errorf("did not find %s", k.Name)
 		}
 	}
 	if _, ok := ByName("nothing"); ok {
-		t.Error("found nothing")
+		t.Error(`found "nothing"`)
 	}
 }
 
@@ -98,7 +98,7 @@ func verifier(t *testing.T, a Aim, n int) *verify.Verifier {
 	return verify.New(verify.Rules{Table: table, Ports: n, Tolerance: time.Minute})
 }
 
-func TestClientsHaveIdentifiersOfTheirOwn(t *testing.T) {
+func TestClientsHaveDifferentIdentifiers(t *testing.T) {
 	seen := make(map[wire.Identifier]bool, MaxClients)
 	for i := range MaxClients {
 		id := ClientID(i)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// get asks the server on its admin socket.
+// get sends a request to the server's admin socket.
 func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.socket)
@@ -21,16 +21,16 @@ func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
 	}
 	response, err := (&http.Transport{DisableKeepAlives: true, DialContext: dial}).RoundTrip(request)
 	if err != nil {
-		return nil, fmt.Errorf("ask the server for %s: %w", path, err)
+		return nil, fmt.Errorf("get %s from the server: %w", path, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		response.Body.Close()
-		return nil, fmt.Errorf("ask the server for %s: %s", path, response.Status)
+		return nil, fmt.Errorf("get %s from the server: %s", path, response.Status)
 	}
 	return response, nil
 }
 
-// Counters are all that the server counts, since its start.
+// Counters returns all counters of the server.
 func (s *Server) Counters(ctx context.Context) (map[string]uint64, error) {
 	response, err := s.get(ctx, "/traffic")
 	if err != nil {
@@ -46,7 +46,7 @@ func (s *Server) Counters(ctx context.Context) (map[string]uint64, error) {
 
 // watch collects the grants until the server stops.
 func (s *Server) watch(ctx context.Context) error {
-	// The socket comes a moment after the server serves.
+	// The server opens the socket a moment after it logs "serving".
 	var response *http.Response
 	var err error
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -83,18 +83,18 @@ func (s *Server) watch(ctx context.Context) error {
 	return nil
 }
 
-// Opened returns for which addresses the server has opened since the last
-// call, and when first. The error says that some were not told.
+// Opened returns the addresses with grants since the last call, and the time of
+// the first grant of each. It returns an error if the server left out grants.
 func (s *Server) Opened() (map[netip.Addr]time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	opened := s.opened
 	s.opened = map[netip.Addr]time.Time{}
 	if s.missed > 0 {
-		return nil, fmt.Errorf("the server has not told of %d grants", s.missed)
+		return nil, fmt.Errorf("the server has left out %d grants", s.missed)
 	}
 	if s.watcher != nil {
-		return nil, fmt.Errorf("hear of the server's grants: %w", s.watcher)
+		return nil, fmt.Errorf("watch the server's grants: %w", s.watcher)
 	}
 	return opened, nil
 }

@@ -1,9 +1,9 @@
-// Package target is what a flood is aimed at: the shipped server in a process
-// of its own, and the bare references that it is compared with.
+// Package target runs the targets of a flood: the shipped server, in a separate
+// process, and the bare references that it is compared with.
 //
 //	StartServer     sallyportd with a configuration made for the test
 //	StartSink       a bare recvmmsg loop, or a socket that refuses everything
-//	Process         what either has used: processor time, memory, lines of log
+//	Process         the usage of either: processor time, memory, log lines
 //
-// Each runs on the core that it is given. Linux only.
+// Each runs on a given core. Linux only.
 package target

@@ -20,13 +20,13 @@ import (
 	"sallyport/bench/clock"
 )
 
-// Process is a program under test. What it writes to stderr counts as its log.
+// Process is a program under test. Its stderr counts as its log.
 type Process struct {
 	cmd  *exec.Cmd
 	core int
 	log  logCounter
 	done chan struct{}
-	err  error // of the process; to be read when done is closed
+	err  error // of the process; valid after done is closed
 }
 
 // start runs a program on one core. It ends with ctx, and with this process.
@@ -37,8 +37,8 @@ func start(ctx context.Context, core int, cmd *exec.Cmd) (*Process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
-		// The process dies with the thread that started it, which therefore has
-		// to live as long.
+		// The kernel kills the process when the thread that started it ends, so the
+		// thread must live as long.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := clock.OnCore(core, cmd.Start)
@@ -55,7 +55,7 @@ func start(ctx context.Context, core int, cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// await waits until a line of the log, or the process's end.
+// await waits until the log contains a text, or the process has ended.
 func (p *Process) await(ctx context.Context, line string) error {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -65,7 +65,8 @@ func (p *Process) await(ctx context.Context, line string) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s has stopped: %w\n%s", filepath.Base(p.cmd.Path), errors.Join(p.err, errors.New("before it was ready")), p.log.text())
+			return fmt.Errorf("%s ended before it was ready: %s\n%s",
+				filepath.Base(p.cmd.Path), p.cmd.ProcessState, p.log.text())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticker.C:
@@ -73,7 +74,7 @@ func (p *Process) await(ctx context.Context, line string) error {
 	}
 }
 
-// Stop ends the process in order.
+// Stop ends the process with SIGTERM, and waits for it.
 func (p *Process) Stop() error {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	<-p.done
@@ -83,25 +84,25 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// Usage is what a process has used since its start.
+// Usage is the usage of a process since its start.
 type Usage struct {
 	Processor time.Duration
 	Resident  uint64 // bytes, now
 	LogLines  uint64
 }
 
-// Usage asks the kernel.
+// Usage reads the usage from the kernel.
 func (p *Process) Usage() (u Usage, err error) {
 	u.LogLines = p.log.lines.Load()
 	root := fmt.Sprintf("/proc/%d", p.cmd.Process.Pid)
 	threads, err := os.ReadDir(filepath.Join(root, "task"))
 	if err != nil {
-		return u, fmt.Errorf("ask what a process has used: %w", err)
+		return u, fmt.Errorf("list the threads of a process: %w", err)
 	}
 	for _, t := range threads {
 		used, err := ThreadTime(t.Name())
 		if errors.Is(err, os.ErrNotExist) {
-			continue // it has ended
+			continue // the thread has ended
 		}
 		if err != nil {
 			return u, err
@@ -116,33 +117,32 @@ func (p *Process) Usage() (u Usage, err error) {
 func Resident(pid int) (uint64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
-		return 0, fmt.Errorf("ask for the memory of a process: %w", err)
+		return 0, fmt.Errorf("read the memory of a process: %w", err)
 	}
 	pages, err := field(string(text), 1)
 	return pages * uint64(os.Getpagesize()), err
 }
 
-// ThreadTime is the processor time that any thread has had, the kernel's own
-// included.
+// ThreadTime returns the processor time of any thread, including kernel threads.
 func ThreadTime(id string) (time.Duration, error) {
 	text, err := os.ReadFile(filepath.Join("/proc", id, "schedstat"))
 	if err != nil {
-		return 0, fmt.Errorf("ask for the time of a thread: %w", err)
+		return 0, fmt.Errorf("read the time of a thread: %w", err)
 	}
 	ns, err := field(string(text), 0)
 	return time.Duration(ns), err
 }
 
-// field reads a number of a line from /proc.
+// field parses a number in a line of /proc.
 func field(line string, i int) (uint64, error) {
 	fields := strings.Fields(line)
 	if i >= len(fields) {
-		return 0, fmt.Errorf("a line of /proc has %d fields", len(fields))
+		return 0, fmt.Errorf("a line of /proc has %d fields, expected at least %d", len(fields), i+1)
 	}
 	return strconv.ParseUint(fields[i], 10, 64)
 }
 
-// logCounter counts lines, and keeps the first ones.
+// logCounter counts the lines of a log, and keeps the first ones.
 type logCounter struct {
 	lines atomic.Uint64
 

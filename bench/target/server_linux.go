@@ -18,23 +18,23 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// ServerConfig is what differs between the servers under test; the rest is as
-// shipped.
+// ServerConfig has the settings that differ between the servers under test. All
+// others have their defaults.
 type ServerConfig struct {
 	Binary     string // sallyportd
-	Dir        string // to be made
-	Address    string // by which clients reach it
-	Web        int    // the port of the service that it hides
+	Dir        string // created by StartServer
+	Address    string // by which clients reach the server
+	Web        int    // the port of its web service
 	Ports      int
 	Clients    int
 	Unfiltered bool
 	Strict     bool
-	Readers    int // 0: one a core, which is one
+	Readers    int // 0: one for each core, which is one
 	Core       int
-	Honest     int                // how many clients may knock honestly; 0: 100
-	Services   func(i int) string // which a client may open, if not all; nil: all may
-	More       string             // to stand at the end of the configuration
-	// Beside are servers on the same host, with which it shares no port.
+	Honest     int                // the number of clients with a profile; 0: 100
+	Services   func(i int) string // the services of client i, "": all; nil: all for each
+	More       string             // added at the end of the configuration
+	// Beside are servers on the same host. The server shares no port with them.
 	Beside []*Server
 }
 
@@ -42,7 +42,7 @@ type ServerConfig struct {
 type Server struct {
 	*Process
 	Config   ServerConfig
-	Profiles []client.Profile // of clients that may knock honestly
+	Profiles []client.Profile // of clients that can knock honestly
 	socket   string
 
 	mu      sync.Mutex
@@ -52,21 +52,24 @@ type Server struct {
 }
 
 const (
-	// honest is how many clients knock honestly at the most, by default.
+	// honest is the default number of clients with a profile.
 	honest = 100
-	// ahead is for how many minutes servers have to have ports of their own.
+	// ahead is the number of minutes for which servers must have different ports.
 	ahead = 60
 )
 
-// StartServer makes a configuration and serves it. It returns when the server
-// does.
+// StartServer makes a configuration, and starts a server with it. It returns when
+// the server is ready.
 func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
-	s := &Server{Config: cfg, socket: filepath.Join(cfg.Dir, "sallyportd.sock"), opened: map[netip.Addr]time.Time{}}
+	s := &Server{
+		Config: cfg, socket: filepath.Join(cfg.Dir, "sallyportd.sock"), opened: map[netip.Addr]time.Time{},
+	}
 	path := cfg.Dir + ".toml"
 	if err := os.WriteFile(path, []byte(cfg.text()), 0o600); err != nil {
 		return nil, fmt.Errorf("configure the server: %w", err)
 	}
-	if out, err := exec.CommandContext(ctx, cfg.Binary, "init", cfg.Dir, "--from", path, "--server", cfg.Address).CombinedOutput(); err != nil {
+	initialise := exec.CommandContext(ctx, cfg.Binary, "init", cfg.Dir, "--from", path, "--server", cfg.Address)
+	if out, err := initialise.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("configure the server: %w\n%s", err, out)
 	}
 	if err := s.register(); err != nil {
@@ -105,8 +108,7 @@ open_max = "1s"
 %s`, c.Address, c.Ports, !c.Unfiltered, durability, c.Readers, c.Web, c.More)
 }
 
-// register writes the clients file and the port secret, with secrets of their
-// own.
+// register writes the clients file and the port secret, with random secrets.
 func (s *Server) register() (err error) {
 	secret, err := s.portSecret()
 	if err != nil {
@@ -125,30 +127,32 @@ func (s *Server) register() (err error) {
 	for i := range s.Config.Clients {
 		rand.Read(random)
 		id := scenario.ClientID(i)
-		own := hex.EncodeToString(random)
+		key := hex.EncodeToString(random)
 		may := ""
 		if s.Config.Services != nil && s.Config.Services(i) != "" {
 			may = " services=" + s.Config.Services(i)
 		}
-		fmt.Fprintf(w, "%s %s 0%s\n", id, own, may)
+		fmt.Fprintf(w, "%s %s 0%s\n", id, key, may)
 		if i < max(s.Config.Honest, honest) {
 			s.Profiles = append(s.Profiles, client.Profile{
-				Server: s.Config.Address, PortSecret: secret, Ports: s.Config.Ports, Identifier: id, Secret: []byte(own),
+				Server: s.Config.Address, PortSecret: secret, Ports: s.Config.Ports,
+				Identifier: id, Secret: []byte(key),
 			})
 		}
 	}
 	return w.Flush()
 }
 
-// portSecret draws one under which no port is another server's while it is
-// open.
+// portSecret draws a port secret whose ports are never open at the same time as
+// the same ports of another server on the host.
 func (s *Server) portSecret() (string, error) {
 	type opening struct {
 		minute schedule.Minute
 		port   uint16
 	}
 	now := schedule.MinuteOf(time.Now())
-	// each calls f with the ports that a server has open, until it returns false.
+	// each calls f with each port that a server opens, and when, until f returns
+	// false.
 	each := func(secret string, ports int, f func(opening) bool) error {
 		for m := now - 2; m < now+ahead; m++ {
 			drawn, err := schedule.Ports(schedule.Algorithm1, secret, m, ports)

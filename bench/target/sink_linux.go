@@ -18,15 +18,15 @@ import (
 	"sallyport/ingest/prefilter"
 )
 
-// sinkBatch is how many datagrams the sink takes in one call, as the server's
-// readers do.
+// sinkBatch is the number of datagrams that the sink reads with one system call:
+// as many as the server's readers.
 const sinkBatch = 64
 
-// SinkConfig is what a bare receiver does.
+// SinkConfig configures a bare receiver.
 type SinkConfig struct {
 	Port   int
-	Buffer int  // bytes, of the receive buffer
-	Refuse bool // by a socket filter, everything
+	Buffer int  // size of the receive buffer in bytes
+	Refuse bool // refuse everything by a socket filter
 }
 
 // Sink is a running bare receiver.
@@ -36,7 +36,7 @@ type Sink struct {
 	out *bufio.Scanner
 }
 
-// StartSink runs a bare receiver in a process of its own: this program again,
+// StartSink starts a bare receiver in a separate process: this program again,
 // with arguments that make it call RunSink.
 func StartSink(ctx context.Context, core int, arguments ...string) (*Sink, error) {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", arguments...)
@@ -53,17 +53,17 @@ func StartSink(ctx context.Context, core int, arguments ...string) (*Sink, error
 		return nil, err
 	}
 	s := &Sink{p, in, bufio.NewScanner(out)}
-	_, err = s.Received() // it answers when it is ready
+	_, err = s.Received() // the sink answers when it is ready
 	return s, err
 }
 
-// Received is how many datagrams came up to the program.
+// Received returns the number of datagrams that the program has received.
 func (s *Sink) Received() (uint64, error) {
 	if _, err := io.WriteString(s.in, "?\n"); err != nil {
-		return 0, fmt.Errorf("ask a sink: %w", err)
+		return 0, fmt.Errorf("read the count of a sink: %w", err)
 	}
 	if !s.out.Scan() {
-		return 0, fmt.Errorf("ask a sink: it has stopped\n%s", s.log.text())
+		return 0, fmt.Errorf("read the count of a sink: the process has ended\n%s", s.log.text())
 	}
 	return strconv.ParseUint(s.out.Text(), 10, 64)
 }
@@ -75,8 +75,8 @@ func (s *Sink) Stop() error {
 	return s.err
 }
 
-// RunSink receives, and answers each line of in with the number of datagrams
-// so far. It returns when in ends.
+// RunSink receives datagrams, and answers each line of in with their number so
+// far. It returns when in ends.
 func RunSink(cfg SinkConfig, in io.Reader, out io.Writer) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -112,7 +112,7 @@ func RunSink(cfg SinkConfig, in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-// drain is the least that a receiver of datagrams can do.
+// drain receives datagrams, and does nothing else.
 func drain(fd int, received *atomic.Uint64) error {
 	runtime.LockOSThread()
 	type message struct {
@@ -135,7 +135,8 @@ func drain(fd int, received *atomic.Uint64) error {
 		for i := range messages {
 			messages[i].header.Namelen = unix.SizeofSockaddrInet4
 		}
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&messages)), sinkBatch, unix.MSG_WAITFORONE, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd),
+			uintptr(unsafe.Pointer(&messages)), sinkBatch, unix.MSG_WAITFORONE, 0, 0)
 		switch errno {
 		case 0:
 			received.Add(uint64(n))
@@ -146,15 +147,15 @@ func drain(fd int, received *atomic.Uint64) error {
 	}
 }
 
-// Arguments are those of a hidden command that calls RunSink.
+// Arguments returns the arguments of the hidden command that calls RunSink.
 func (c SinkConfig) Arguments() []string {
 	return []string{"sink", strconv.Itoa(c.Port), strconv.Itoa(c.Buffer), strconv.FormatBool(c.Refuse)}
 }
 
-// ParseSink reads what Arguments returned, without the command's name.
+// ParseSink parses the result of Arguments, without the command's name.
 func ParseSink(arguments []string) (c SinkConfig, err error) {
 	if len(arguments) != 3 {
-		return c, fmt.Errorf("want 3 arguments, got %q", strings.Join(arguments, " "))
+		return c, fmt.Errorf("expected 3 arguments, got %q", strings.Join(arguments, " "))
 	}
 	if c.Port, err = strconv.Atoi(arguments[0]); err != nil {
 		return c, err

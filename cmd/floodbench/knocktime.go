@@ -12,38 +12,38 @@ import (
 	"sallyport/cmd/internal/cli"
 )
 
-// timing are the flags of knocktime.
-type timing struct {
+// knocktimeOptions are the flags of knocktime.
+type knocktimeOptions struct {
 	modelOnly bool
 	json      bool
 	rounds    int
 }
 
-func (o timing) check() error {
+func (o knocktimeOptions) check() error {
 	const most = 100
 	if o.rounds < 1 || o.rounds > most {
-		return fmt.Errorf("--rounds %d: it is 1 to %d", o.rounds, most)
+		return fmt.Errorf("--rounds: got %d, expected 1 to %d", o.rounds, most)
 	}
 	return nil
 }
 
 func knocktimeCommand(env cli.Env) *cobra.Command {
-	var o timing
+	var o knocktimeOptions
 	c := &cobra.Command{
 		Use:   "knocktime",
-		Short: "Time exchanges of knocks and a challenge on a slow line",
-		Long: `Time exchanges of knocks and a challenge on a slow line.
+		Short: "Measure challenge–response exchanges on a slow line",
+		Long: `Measure challenge–response exchanges on a slow line.
 
 Prints Tables 1 to 3 of "Improved Port Knocking with Strong Authentication"
-(2005): how long a request and a response by knocks take, with a challenge
-between them, at 64 kbit/s and a round trip of 100 ms. Each row is calculated,
-and measured between two hosts of network namespaces that are joined by such a
-line. Fails if a row's median is more than 10 % off the model, after two more
-rounds for that row. Takes about 20 seconds a round.`,
+(2005): the time for a request and a response by knocks, with a challenge between
+them, at 64 kbit/s and a round trip of 100 ms. Each row is calculated, and
+measured between two network namespaces that are joined by such a line. Fails if
+the median of a row differs by more than 10 % from the model, after two more
+rounds for that row. A round takes about 20 seconds.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.modelOnly && c.Flags().Changed("rounds") {
-				return cli.Misuse(errors.New("--model-only measures nothing: it has no --rounds"))
+				return cli.Misuse(errors.New("--model-only and --rounds exclude each other"))
 			}
 			if err := o.check(); err != nil {
 				return cli.Misuse(err)
@@ -51,13 +51,13 @@ rounds for that row. Takes about 20 seconds a round.`,
 			return timeKnocks(c, env, o)
 		},
 	}
-	c.Flags().BoolVar(&o.modelOnly, "model-only", false, "calculate, measure nothing: needs no Linux and no namespaces")
-	c.Flags().BoolVar(&o.json, "json", false, "print the rows as an array of JSON")
-	c.Flags().IntVar(&o.rounds, "rounds", 1, "how often each row is measured; the median counts")
+	c.Flags().BoolVar(&o.modelOnly, "model-only", false, "only calculate the model: requires neither Linux nor namespaces")
+	c.Flags().BoolVar(&o.json, "json", false, "print the rows as a JSON array")
+	c.Flags().IntVar(&o.rounds, "rounds", 1, "how often to measure each row; the result is the median")
 	return c
 }
 
-func timeKnocks(c *cobra.Command, env cli.Env, o timing) error {
+func timeKnocks(c *cobra.Command, env cli.Env, o knocktimeOptions) error {
 	var measured []time.Duration
 	if !o.modelOnly {
 		var err error
@@ -80,8 +80,9 @@ func timeKnocks(c *cobra.Command, env cli.Env, o timing) error {
 		}
 	}
 	if len(off) > 0 {
-		return cli.WithHint(fmt.Errorf("measured more than 10 %% off the model:\n  %s", strings.Join(off, "\n  ")),
-			"if something else has the processor, try again, or with more --rounds")
+		return cli.WithHint(
+			fmt.Errorf("results differ by more than 10 %% from the model:\n  %s", strings.Join(off, "\n  ")),
+			"if other programs used the processor, run it again, or with more --rounds")
 	}
 	return nil
 }

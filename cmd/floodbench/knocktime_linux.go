@@ -13,23 +13,22 @@ import (
 	"sallyport/cmd/internal/cli"
 )
 
-const modelHint = `the model alone needs no network: "floodbench knocktime --model-only"`
+const modelHint = `to calculate the model without a network, run "floodbench knocktime --model-only"`
 
-// measureKnocks measures in a process of its own, which is root in its
-// namespaces.
+// measureKnocks measures in a separate process, which is root in its namespaces.
 func measureKnocks(c *cobra.Command, env cli.Env, rounds int) (measured []time.Duration, err error) {
-	out, err := alone(c, env, "\n"+modelHint, "knocktime-inside", strconv.Itoa(rounds))
+	out, err := runIsolated(c, env, "\n"+modelHint, "knocktime-inside", strconv.Itoa(rounds))
 	if err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(out, &measured); err != nil {
-		return nil, fmt.Errorf("read what was measured: %w", err)
+		return nil, fmt.Errorf("read the measured times: %w", err)
 	}
 	return measured, nil
 }
 
-// knocktimeInsideCommand measures, when knocktime started it. It makes networks
-// of its own wherever it is.
+// knocktimeInsideCommand is the process that knocktime starts to measure. It
+// creates its own networks, wherever it runs.
 func knocktimeInsideCommand(env cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:    "knocktime-inside ROUNDS",
@@ -37,7 +36,7 @@ func knocktimeInsideCommand(env cli.Env) *cobra.Command {
 		Args:   cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			rounds, err := strconv.Atoi(args[0])
-			if err := errors.Join(err, timing{rounds: rounds}.check()); err != nil {
+			if err := errors.Join(err, knocktimeOptions{rounds: rounds}.check()); err != nil {
 				return cli.Misuse(err)
 			}
 			progress, clear := progressOn(env.Stderr)

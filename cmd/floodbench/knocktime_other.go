@@ -12,5 +12,6 @@ import (
 )
 
 func measureKnocks(*cobra.Command, cli.Env, int) ([]time.Duration, error) {
-	return nil, cli.WithHint(cli.Misuse(errors.New("measuring takes Linux's namespaces")), "calculate with --model-only")
+	return nil, cli.WithHint(
+		cli.Misuse(errors.New("measuring requires Linux")), "use --model-only to calculate the model")
 }

@@ -1,5 +1,5 @@
-// Command floodbench floods the shipped server, in networks of its own, and
-// tells what becomes of honest knocks meanwhile.
+// Command floodbench floods the shipped server, in networks that it creates, and
+// measures how many honest knocks succeed during the flood.
 package main
 
 import (
@@ -16,8 +16,8 @@ func command(env cli.Env) *cobra.Command {
 		Short: "Load-test the server",
 		Long: `Load-test the server.
 
-It floods only networks that it makes itself, for the time that it says; there
-is no way to give it a target.`,
+It floods only networks that it creates itself, for a limited time. No command
+accepts a target.`,
 	})
 	root.AddCommand(commands(env)...)
 	return root

@@ -8,7 +8,7 @@ import (
 	"sallyport/cmd/internal/cli"
 )
 
-// commands leave out what floods: it needs Linux's namespaces.
+// commands returns the commands that do not flood: floods require Linux.
 func commands(env cli.Env) []*cobra.Command {
 	return []*cobra.Command{compareCommand(env), knocktimeCommand(env)}
 }

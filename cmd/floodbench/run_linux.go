@@ -23,13 +23,16 @@ import (
 
 func commands(env cli.Env) []*cobra.Command {
 	return slices.Concat(
-		[]*cobra.Command{runCommand(env), compareCommand(env), knocktimeCommand(env), insideCommand(env), knocktimeInsideCommand(env), sinkCommand(env)},
+		[]*cobra.Command{
+			runCommand(env), compareCommand(env), knocktimeCommand(env),
+			insideCommand(env), knocktimeInsideCommand(env), sinkCommand(env),
+		},
 		exchangesTrial().commands(env), insiderTrial().commands(env),
 	)
 }
 
-// options are the flags of run.
-type options struct {
+// runOptions are the flags of run.
+type runOptions struct {
 	out    string
 	server string
 	rounds int
@@ -44,17 +47,21 @@ const (
 	maxWindow = 20 * time.Second
 )
 
-func (o options) check() error {
+func (o runOptions) check() error {
 	if o.rounds < minRounds || o.rounds > maxRounds {
-		return fmt.Errorf("--rounds %d: it is %d to %d", o.rounds, minRounds, maxRounds)
+		return fmt.Errorf("--rounds: got %d, expected %d to %d", o.rounds, minRounds, maxRounds)
 	}
-	if o.window < minWindow || o.window > maxWindow {
-		return fmt.Errorf("--window %s: it is %s to %s", o.window, minWindow, maxWindow)
+	return checkWindow(o.window)
+}
+
+func checkWindow(window time.Duration) error {
+	if window < minWindow || window > maxWindow {
+		return fmt.Errorf("--window: got %s, expected %s to %s", window, minWindow, maxWindow)
 	}
 	return nil
 }
 
-func (o options) command() string {
+func (o runOptions) command() string {
 	if o.quick {
 		return "floodbench run --quick"
 	}
@@ -62,26 +69,28 @@ func (o options) command() string {
 }
 
 func runCommand(env cli.Env) *cobra.Command {
-	var o options
+	var o runOptions
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Flood the server in every way, and report",
-		Long: `Flood the server in every way, and report.
+		Short: "Flood the server in every way, and write a report",
+		Long: `Flood the server in every way, and write a report.
 
-Makes two hosts of network namespaces, joined by a virtual cable; runs the
-server and bare references on one core of the first, and floods it from another
-core. As root it has the server's core pay for what it receives and floods from
-inside the kernel; as another user it does what it can, and says so.
+Creates two hosts from network namespaces, joined by a virtual cable. Runs the
+server and simple reference receivers on one core of the first host, and floods
+them from another core. As root it makes the server's core process the received
+packets, and floods from inside the kernel. Without root, or without kernel
+support, it uses the best method available; the report names it.
 
-Writes report.html, its plots, and result.json to the directory of --out, and a
-table to the terminal. Fails if counters do not add up, or if honest knocks die though
-nothing is overloaded. Takes about 9 minutes; with --quick half of one.`,
+Writes report.html, its plots and result.json to the directory of --out, and a
+table to the terminal. Fails if counters do not add up, or if honest knocks are
+lost although nothing is overloaded. Takes about 9 minutes; with --quick half a
+minute.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.quick {
 				for _, name := range []string{"rounds", "window"} {
 					if c.Flags().Changed(name) {
-						return cli.Misuse(fmt.Errorf("--quick has a --%s of its own", name))
+						return cli.Misuse(fmt.Errorf("--quick and --%s exclude each other", name))
 					}
 				}
 				o.rounds, o.window = 1, 400*time.Millisecond
@@ -92,31 +101,35 @@ nothing is overloaded. Takes about 9 minutes; with --quick half of one.`,
 			return run(c, env, o)
 		},
 	}
-	c.Flags().StringVar(&o.out, "out", "floodbench-result", "the `directory` for the report; made if it is not there")
-	c.Flags().StringVar(&o.server, "server", "", "the sallyportd to test (default: beside this program, or built from the module here, or in PATH)")
-	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often all of it is measured, what is compared three times in each")
-	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each lasts; at the highest load two fifths of it")
-	c.Flags().BoolVar(&o.quick, "quick", false, "one short round: does everything still work?")
+	c.Flags().StringVar(&o.out, "out", "floodbench-result", "the `directory` for the report; created if it does not exist")
+	c.Flags().StringVar(&o.server, "server", "", serverUsage)
+	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often to measure everything; each round measures compared cases three times")
+	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each flood lasts; at the highest load two fifths of that")
+	c.Flags().BoolVar(&o.quick, "quick", false, "make one short round that only checks that everything works")
 	return c
 }
 
-// run measures in a process of its own, which is alone in its namespaces.
-func run(c *cobra.Command, env cli.Env, o options) error {
+const serverUsage = "the `path` of the sallyportd to test " +
+	"(default: next to this program, built from the module of the current directory, or in PATH)"
+
+// run measures in a separate process, which is alone in its namespaces.
+func run(c *cobra.Command, env cli.Env, o runOptions) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
-		return cli.Misuse(fmt.Errorf("make room for the report: %w", err))
+		return cli.Misuse(fmt.Errorf("create the directory for the report: %w", err))
 	}
 	server, done, err := findServer(c.Context(), o.server, env.Stderr)
 	if err != nil {
 		return err
 	}
 	defer done()
-	out, err := alone(c, env, "", "inside", server, strconv.Itoa(o.rounds), o.window.String(), strconv.FormatBool(o.quick), o.command())
+	out, err := runIsolated(c, env, "",
+		"inside", server, strconv.Itoa(o.rounds), o.window.String(), strconv.FormatBool(o.quick), o.command())
 	if err != nil {
 		return err
 	}
 	res, err := report.Read(strings.NewReader(string(out)))
 	if err != nil {
-		return fmt.Errorf("read what was measured: %w", err)
+		return fmt.Errorf("read the result: %w", err)
 	}
 	if err := save(o.out, res); err != nil {
 		return err
@@ -126,17 +139,17 @@ func run(c *cobra.Command, env cli.Env, o options) error {
 	}
 	fmt.Fprintf(env.Stdout, "\nreport: %s\n", filepath.Join(o.out, "report.html"))
 	if len(res.Failures) > 0 {
-		return fmt.Errorf("what must not happen has happened:\n  %s", strings.Join(res.Failures, "\n  "))
+		return fmt.Errorf("the run failed:\n  %s", strings.Join(res.Failures, "\n  "))
 	}
 	return nil
 }
 
-// quiet is an exit code of which all has been said.
-type quiet int
+// silentExit is an exit code whose error was already printed.
+type silentExit int
 
-func (q quiet) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
+func (q silentExit) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
 
-func (q quiet) ExitCode() int { return int(q) }
+func (q silentExit) ExitCode() int { return int(q) }
 
 func save(dir string, res report.Result) error {
 	files := map[string]func(io.Writer) error{"result.json": res.Write, "report.html": res.HTML}
@@ -166,7 +179,7 @@ func save(dir string, res report.Result) error {
 	return nil
 }
 
-// insideCommand measures, when run started it.
+// insideCommand is the process that run starts to measure.
 func insideCommand(env cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:    "inside SERVER ROUNDS WINDOW QUICK COMMAND",
@@ -176,7 +189,7 @@ func insideCommand(env cli.Env) *cobra.Command {
 			rounds, err1 := strconv.Atoi(args[1])
 			window, err2 := time.ParseDuration(args[2])
 			quick, err3 := strconv.ParseBool(args[3])
-			if err := errors.Join(err1, err2, err3, (options{rounds: rounds, window: window}).check()); err != nil {
+			if err := errors.Join(err1, err2, err3, (runOptions{rounds: rounds, window: window}).check()); err != nil {
 				return cli.Misuse(err)
 			}
 			progress, clear := progressOn(env.Stderr)
@@ -192,7 +205,7 @@ func insideCommand(env cli.Env) *cobra.Command {
 	}
 }
 
-// progressOn shows a bar on a terminal, and elsewhere nothing.
+// progressOn shows a progress bar, on a terminal only.
 func progressOn(w io.Writer) (progress func(done, of int, what string), clear func()) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -207,7 +220,7 @@ func progressOn(w io.Writer) (progress func(done, of int, what string), clear fu
 	}, func() { bar.Clear() }
 }
 
-// sinkCommand is the bare reference, when a run started it.
+// sinkCommand is the process of a simple reference receiver.
 func sinkCommand(env cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:    "sink PORT BUFFER REFUSE",

@@ -15,8 +15,8 @@ import (
 
 const serverName = "sallyportd"
 
-// findServer returns the path of the server to test, and what to do when it is
-// no longer needed.
+// findServer returns the path of the server to test. The caller must call done
+// when it no longer needs the server.
 func findServer(ctx context.Context, given string, stderr io.Writer) (path string, done func(), err error) {
 	done = func() {}
 	if given != "" {
@@ -31,17 +31,19 @@ func findServer(ctx context.Context, given string, stderr io.Writer) (path strin
 			return beside, done, nil
 		}
 	}
-	if module, err := exec.CommandContext(ctx, "go", "list", "-m").Output(); err == nil && strings.TrimSpace(string(module)) == "sallyport" {
+	module, err := exec.CommandContext(ctx, "go", "list", "-m").Output()
+	if err == nil && strings.TrimSpace(string(module)) == "sallyport" {
 		return build(ctx, stderr)
 	}
 	if path, err = exec.LookPath(serverName); err == nil {
 		path, err = filepath.Abs(path)
 		return path, done, err
 	}
-	return "", done, cli.WithHint(cli.Misuse(errors.New("there is no "+serverName+" to test")), "give its path with --server")
+	return "", done, cli.WithHint(
+		cli.Misuse(errors.New("found no "+serverName+" to test")), "give its path with --server")
 }
 
-// build makes the server from its source, as it is shipped.
+// build builds the server from its source, in the same way as the shipped one.
 func build(ctx context.Context, stderr io.Writer) (path string, done func(), err error) {
 	dir, err := os.MkdirTemp("", "floodbench-server")
 	if err != nil {

@@ -13,16 +13,18 @@ import (
 	"sallyport/cmd/internal/cli"
 )
 
-// trial is a benchmark in which honest clients take their turns for a time, while
-// the server is attacked. Its results are of a type R.
+// trial is a benchmark in which honest clients take turns for a time while the
+// server is attacked. Its results have the type R.
 type trial[R interface{ Failure() string }] struct {
 	name, short, long string
-	run               func(ctx context.Context, server string, window time.Duration, progress func(done, all int, what string)) ([]R, error)
 	write             func(io.Writer, []R) error
+	run               func(
+		ctx context.Context, server string, window time.Duration, progress func(done, all int, what string),
+	) ([]R, error)
 }
 
-// commands are the command that a user calls, and the one that it starts to
-// measure.
+// commands returns the command that a user calls, and the hidden one that it
+// starts to measure.
 func (t trial[R]) commands(env cli.Env) []*cobra.Command {
 	return []*cobra.Command{t.outside(env), t.inside(env)}
 }
@@ -37,8 +39,8 @@ func (t trial[R]) outside(env cli.Env) *cobra.Command {
 		Long:  t.short + ".\n\n" + t.long,
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if window < minWindow || window > maxWindow {
-				return cli.Misuse(fmt.Errorf("--window %s: it is %s to %s", window, minWindow, maxWindow))
+			if err := checkWindow(window); err != nil {
+				return cli.Misuse(err)
 			}
 			path, done, err := findServer(c.Context(), server, env.Stderr)
 			if err != nil {
@@ -61,31 +63,32 @@ func (t trial[R]) outside(env cli.Env) *cobra.Command {
 				}
 			}
 			if len(failures) > 0 {
-				return fmt.Errorf("what must not happen has happened:\n  %s", strings.Join(failures, "\n  "))
+				return fmt.Errorf("the run failed:\n  %s", strings.Join(failures, "\n  "))
 			}
 			return err
 		},
 	}
-	c.Flags().StringVar(&server, "server", "", "the sallyportd to test (default: beside this program, or built from the module here, or in PATH)")
-	c.Flags().DurationVar(&window, "window", 5*time.Second, "how long the honest clients take their turns, under each attack")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the results as an array of JSON")
+	c.Flags().StringVar(&server, "server", "", serverUsage)
+	c.Flags().DurationVar(&window, "window", 5*time.Second, "how long the honest clients take turns under each attack")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the results as a JSON array")
 	return c
 }
 
-// measure measures in a process of its own, which is root in its
-// namespaces.
-func (t trial[R]) measure(c *cobra.Command, env cli.Env, server string, window time.Duration) (results []R, err error) {
-	out, err := alone(c, env, "", t.name+"-inside", server, window.String())
+// measure measures in a separate process, which is root in its namespaces.
+func (t trial[R]) measure(
+	c *cobra.Command, env cli.Env, server string, window time.Duration,
+) (results []R, err error) {
+	out, err := runIsolated(c, env, "", t.name+"-inside", server, window.String())
 	if err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(out, &results); err != nil {
-		return nil, fmt.Errorf("read what was measured: %w", err)
+		return nil, fmt.Errorf("read the results: %w", err)
 	}
 	return results, nil
 }
 
-// inside measures, when outside started it.
+// inside is the process that outside starts to measure.
 func (t trial[R]) inside(env cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:    t.name + "-inside SERVER WINDOW",

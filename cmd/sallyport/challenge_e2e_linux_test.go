@@ -73,7 +73,7 @@ from = ["192.0.2.0/24"]`))
 	n.serve()
 	page := "http://" + net.JoinHostPort(asClient, "8080") + "/test1.html"
 	for _, id := range []string{"plain-web", "web-alice-", "mutual-web"} {
-		if out, err := n.knockBy(n.client, id); err != nil || !strings.Contains(out, "open: "+asClient+":8080") || !strings.Contains(out, "this computer is 198.51.100.2 to the server") {
+		if out, err := n.knockBy(n.client, id); err != nil || !strings.Contains(out, "open: "+asClient+":8080") || !strings.Contains(out, "the server sees this computer as 198.51.100.2") {
 			t.Fatalf("%s: %v, %s\n%s", id, err, out, n.log())
 		}
 		if got := n.run(n.client, "curl", "-sS", page); !strings.Contains(got, "You knocked correctly") {
@@ -89,13 +89,13 @@ from = ["192.0.2.0/24"]`))
 	if err != nil || !strings.Contains(out, "names no service to watch") {
 		t.Errorf("%v, %s", err, out)
 	}
-	n.await("the close", func() bool { return strings.Contains(n.log(), "closed by order") })
+	n.await("the close", func() bool { return strings.Contains(n.log(), "closed on request") })
 	n.opens(n.client, asClient+":8080") // another's lease is not closed
 	if out, err := n.knockBy(n.client, "shut-web-"); err != nil {
 		t.Errorf("%v, %s", err, out)
 	}
 	n.await("the other close", func() bool {
-		return strings.Count(n.log(), "closed by order") == 2 && !n.reaches(n.client, asClient+":8080")
+		return strings.Count(n.log(), "closed on request") == 2 && !n.reaches(n.client, asClient+":8080")
 	})
 	// IPv6.
 	out, err = n.knockBy(n.client, "web-alice-", "-6")
@@ -138,12 +138,12 @@ from = ["192.0.2.0/24"]`))
 	if !strings.Contains(said.String(), "You knocked correctly") {
 		t.Errorf("connect says %q\n%s", said.String(), n.log())
 	}
-	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "no challenge came") {
+	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "received no challenge") {
 		t.Errorf("%v, %s", err, out)
 	}
 	// Who is revoked loses his operations.
 	n.run(nil, n.path("sallyportd"), "client", "revoke", "com1", "-c", n.path("gate/sallyportd.toml"))
-	n.await("the reload", func() bool { return strings.Contains(n.log(), "operation \\\"web-alice-\\\" is nobody's") })
+	n.await("the reload", func() bool { return strings.Contains(n.log(), "operation \\\"web-alice-\\\" is disabled") })
 	if out, err := n.knockBy(n.client, "web-alice-", "--attempts", "1", "--timeout", "2s"); err == nil {
 		t.Errorf("a revoked client's operation: %s", out)
 	}
@@ -209,7 +209,7 @@ open_for = "60s"
 			for h, id := range map[*netns.Host]string{alice: "web-alice-", bob: "web-bob-"} {
 				go func() {
 					out, err := n.knockBy(h, id, "--attempts", "20", "--timeout", "2s")
-					if err == nil && strings.Contains(out, "this computer is 198.51.100.2 to the server") {
+					if err == nil && strings.Contains(out, "the server sees this computer as 198.51.100.2") {
 						out = ""
 					}
 					done <- out

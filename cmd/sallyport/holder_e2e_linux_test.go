@@ -81,7 +81,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	n.server.Process.Kill()
 	n.server.Wait()
 	n.server = nil
-	n.await("the holder to close everything", func() bool { return n.said("server gone; everything is closed") == 1 })
+	n.await("the holder to close everything", func() bool { return n.said("server connection lost; everything is closed") == 1 })
 	closed("after the server was killed")
 	flush("after the server was killed")
 	n.serve()
@@ -90,7 +90,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	// The holder dies: nothing opens, and the server takes up with the next one.
 	holder.Process.Kill()
 	holder.Wait()
-	n.await("the server to notice", func() bool { return n.said("firewall's holder lost") == 1 })
+	n.await("the server to notice", func() bool { return n.said("firewall holder lost") == 1 })
 	if n.reaches(n.stranger, asStranger+":5400") {
 		t.Error("open to a stranger without a holder")
 	}
@@ -110,7 +110,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 		t.Errorf("a revocation without a holder: %v\n%s", err, out)
 	}
 	holder = n.hold()
-	n.await("the next holder", func() bool { return n.said("firewall's holder found") == 1 })
+	n.await("the next holder", func() bool { return n.said("firewall holder connected") == 1 })
 	closed("with the next holder")
 	opens("with the next holder")
 	// Each stops in order.
@@ -147,9 +147,9 @@ func TestHolderReadsItsConfigurationAgain(t *testing.T) {
 		if err := os.WriteFile(path, []byte(next), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		taken, refused := n.said("msg=reloaded"), n.said("configuration not taken")
+		taken, refused := n.said("msg=reloaded"), n.said(`nothing reloaded" what=firewall`)
 		holder.Process.Signal(syscall.SIGHUP)
-		n.await("the holder to read", func() bool { return n.said("msg=reloaded")+n.said("configuration not taken") > taken+refused })
+		n.await("the holder to read", func() bool { return n.said("msg=reloaded")+n.said(`nothing reloaded" what=firewall`) > taken+refused })
 		if (next == edited) != (n.said("msg=reloaded") > taken) {
 			t.Fatalf("read %q:\n%s", next, n.log())
 		}
@@ -189,7 +189,7 @@ func TestHolderThatHasWaited(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { holder.Process.Kill() })
-	n.await("the holder to wait", func() bool { return n.said("waiting for its end") > 0 })
+	n.await("the holder to wait", func() bool { return n.said("guards the firewall table; waiting") > 0 })
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -301,7 +301,7 @@ func TestRolledSecretUnderStealth(t *testing.T) {
 		n.within(profile, func() { open = n.reaches(n.client, asClient+":5400") }, func() bool { return open })
 		n.closes("pour")
 	}
-	if n.said("knock ports not opened") > 0 {
+	if n.said("failed to open knock ports") > 0 {
 		t.Errorf("the holder refused ports:\n%s", n.log())
 	}
 }

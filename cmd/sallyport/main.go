@@ -1,5 +1,5 @@
-// Command sallyport is the client: it knocks at a server and tells whether
-// the hidden service opened.
+// Command sallyport is the client: it knocks at a server, and reports whether the
+// hidden service opened.
 package main
 
 import (
@@ -16,8 +16,8 @@ func command(env cli.Env) *cobra.Command {
 		Short: "Open a hidden service by knocking",
 		Long: `Open a hidden service by knocking.
 
-A profile is a TOML file that the server's administrator gives you. Commands
-take its path, or its name if it lies in your config directory as
+A profile is a TOML file from the server's administrator. Commands take the path
+of a profile, or its name if the profile is in your config directory, as
 sallyport/NAME.toml.
 
 Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile or

@@ -15,11 +15,18 @@ import (
 	"sallyport/verify/schedule"
 )
 
+// minutePorts is the result of ports --json.
+type minutePorts struct {
+	Minute string   `json:"minute"` // its beginning, in UTC (RFC 3339)
+	Ports  []uint16 `json:"ports"`  // in the order of the knocks
+}
+
 func portsCommand(env cli.Env) *cobra.Command {
 	var at string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "ports PROFILE",
-		Short: "Print a minute's ports in the order in which they are knocked",
+		Short: "Print the ports of a minute, in the order of the knocks",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			t := env.Now()
@@ -33,27 +40,28 @@ func portsCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if !p.Knocks() {
-				return cli.Misuse(errors.New("the profile has nothing but [challenge], whose ports do not change"))
+			if !p.HasSequence() {
+				return cli.Misuse(errors.New("expected a profile with the sequence protocol, got one that has only [challenge], whose ports do not change"))
 			}
-			ports, err := schedule.Ports(p.Generator, p.PortSecret, schedule.MinuteOf(t), p.Ports)
+			minute := schedule.MinuteOf(t)
+			ports, err := schedule.Ports(p.Generator, p.PortSecret, minute, p.Ports)
 			if err != nil {
 				return err
 			}
-			text := make([]string, len(ports))
-			for i, port := range ports {
-				text[i] = strconv.Itoa(int(port))
+			if asJSON {
+				return env.Out().JSON(minutePorts{minute.Start().UTC().Format(time.RFC3339), ports})
 			}
-			_, err = fmt.Fprintln(env.Stdout, strings.Join(text, ","))
-			return err
+			text := joined(ports, func(port uint16) string { return strconv.Itoa(int(port)) })
+			return env.Out().Printf("%s\n", text)
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "a time in the minute, as 2026-01-02T15:04:05Z or @UNIXSECONDS (default now)")
+	cli.AddJSONFlag(c, &asJSON)
 	return c
 }
 
-// parseTime reads RFC 3339 or @ and Unix seconds, within what a knock's
-// timestamp can hold.
+// parseTime parses RFC 3339, or @ and Unix seconds. The time must fit into the
+// timestamp of a knock.
 func parseTime(s string) (time.Time, error) {
 	var t time.Time
 	if digits, ok := strings.CutPrefix(s, "@"); ok {

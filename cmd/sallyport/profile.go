@@ -6,13 +6,13 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
-	"sallyport/cmd/internal/terminal"
+	"sallyport/sessions/client"
 	"sallyport/sessions/durable"
 )
 
@@ -22,22 +22,29 @@ func profileCommand(env cli.Env) *cobra.Command {
 		Short: "Add, list, show and remove profiles",
 		Long: `Add, list, show and remove profiles.
 
-A profile is for one device: a second device needs a client of its own, from
-the server's administrator.`,
+A profile is for one device. For a second device, ask the server's administrator
+for another client.`,
 	})
 	group.AddCommand(profileAddCommand(env), profileListCommand(env), profileShowCommand(env), profileRemoveCommand(env))
 	return group
 }
 
-func profileAddCommand(env cli.Env) *cobra.Command {
-	return &cobra.Command{
-		Use:   "add FILE|- [NAME]",
-		Short: "Keep a profile under a name, for this user only",
-		Long: `Keep a profile under a name, for this user only.
+// storedProfile is the result of profile add and profile remove with --json.
+type storedProfile struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+}
 
-The profile is read from a file, or from standard input, and checked. Without
-a NAME it is called after its file, or after the server. One that is there
-already is never overwritten.`,
+func profileAddCommand(env cli.Env) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "add FILE|- [NAME]",
+		Short: "Store a profile under a name, for this user only",
+		Long: `Store a profile under a name, for this user only.
+
+The command reads the profile from a file, or from standard input, and checks it.
+The default of NAME is the name of the file, or the server of the profile. The
+command never overwrites a profile.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			data, err := readProfile(env, args[0])
@@ -59,16 +66,22 @@ already is never overwritten.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "added %s as %s\nIt is for this device alone. Try: sallyport knock %s\n", terminal.Text(path), name, name)
+			if asJSON {
+				return env.Out().JSON(storedProfile{name, path})
+			}
+			err = env.Out().Printf("added %s as %s\nThis profile is for this device only. Try: sallyport knock %s\n", path, name, name)
 			if err == nil && args[0] != "-" {
-				fmt.Fprintf(env.Stderr, "hint: %s holds the same secrets, and is no longer needed\n", terminal.Text(args[0]))
+				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
+					args[0]+" contains the same secrets, and is no longer needed")
 			}
 			return err
 		},
 	}
+	cli.AddJSONFlag(c, &asJSON)
+	return c
 }
 
-// maxProfile bounds what is read as a profile.
+// maxProfile is the maximum size of a profile, in bytes.
 const maxProfile = 64 << 10
 
 func readProfile(env cli.Env, name string) ([]byte, error) {
@@ -86,13 +99,30 @@ func readProfile(env cli.Env, name string) ([]byte, error) {
 		return nil, fmt.Errorf("read the profile: %w", err)
 	}
 	if len(data) > maxProfile {
-		return nil, fmt.Errorf("%s: expected a profile of up to %d bytes", name, maxProfile)
+		return nil, fmt.Errorf("%s: expected a profile of at most %d bytes, got more", name, maxProfile)
 	}
 	return data, nil
 }
 
+// listedProfile is a profile in profile list --json.
+type listedProfile struct {
+	Name      string `json:"name"`
+	Server    string `json:"server"`
+	Client    string `json:"client,omitempty"`    // the identifier
+	Operation string `json:"operation,omitempty"` // the ID, if the profile has only [challenge]
+	Service   string `json:"service,omitempty"`
+}
+
+func listed(name string, p client.Profile) listedProfile {
+	if p.HasSequence() {
+		return listedProfile{Name: name, Server: p.Server, Client: p.Identifier.String(), Service: p.Service}
+	}
+	return listedProfile{Name: name, Server: p.Server, Operation: p.Challenge.Operation.ID(), Service: p.Challenge.Service}
+}
+
 func profileListCommand(env cli.Env) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the profiles, without secrets",
 		Args:  cobra.NoArgs,
@@ -101,61 +131,89 @@ func profileListCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "PROFILE\tSERVER\tCLIENT\tSERVICE")
-			var broken []error
+			out := env.Out()
+			rows := [][]output.Cell{output.Header("PROFILE", "SERVER", "CLIENT", "SERVICE")}
+			var errs []error
 			for _, name := range names {
 				p, err := profile.Load(name)
 				if err != nil {
-					broken = append(broken, err)
+					errs = append(errs, err)
 					continue
 				}
-				who, service := p.Identifier.String(), p.Service
-				if !p.Knocks() {
-					who, service = p.Challenge.Operation.ID(), p.Challenge.Service
+				l := listed(name, p)
+				if !asJSON {
+					rows = append(rows, output.Row(l.Name, l.Server, l.Client+l.Operation, l.Service))
+				} else if err := out.JSON(l); err != nil {
+					return err
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", terminal.Text(name), terminal.Text(p.Server), terminal.Text(who), terminal.Text(service))
 			}
-			return errors.Join(append(broken, w.Flush())...)
+			if !asJSON {
+				errs = append(errs, out.Columns().Print(rows...))
+			}
+			return errors.Join(errs...)
 		},
 	}
+	cli.AddJSONFlag(c, &asJSON)
+	return c
 }
 
+// hidden replaces a secret in the output.
+const hidden = "(hidden: --secrets shows it)"
+
 func profileShowCommand(env cli.Env) *cobra.Command {
-	var secrets bool
+	var secrets, asJSON bool
 	c := &cobra.Command{
 		Use:   "show PROFILE",
-		Short: "Print a profile, its secrets only if asked for",
+		Short: "Print a profile, with its secrets only on request",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			text, err := profile.Text(args[0], secrets)
+			f, err := profile.Read(args[0])
 			if err != nil {
 				return cli.Misuse(err)
+			}
+			switch {
+			case asJSON && secrets:
+				return env.Out().JSON(f)
+			case asJSON:
+				return env.Out().JSON(f.ReplaceSecrets(""))
+			case !secrets:
+				f = f.ReplaceSecrets(hidden)
+			}
+			text, err := f.TOML()
+			if err != nil {
+				return err
 			}
 			_, err = env.Stdout.Write(text)
 			return err
 		},
 	}
 	c.Flags().BoolVar(&secrets, "secrets", false, "print the secrets too")
+	cli.AddJSONFlag(c, &asJSON)
 	return c
 }
 
 func profileRemoveCommand(env cli.Env) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "remove NAME",
-		Short: "Remove a profile; its nonces are kept",
+		Short: "Remove a profile, and keep its nonces",
 		Long: `Remove a profile.
 
-Its nonces are kept: if it is added again, it goes on where it was. Whoever
-has a copy of it still gets in, until the administrator revokes the client.`,
+The nonces stay: if you add the profile again, the client continues with the next
+nonce. A copy of the profile still works, until the server's administrator revokes
+the client.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			path, err := profile.Remove(args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "removed %s\n", terminal.Text(path))
-			return err
+			if asJSON {
+				return env.Out().JSON(storedProfile{args[0], path})
+			}
+			return env.Out().Printf("removed %s\n", path)
 		},
 	}
+	cli.AddJSONFlag(c, &asJSON)
+	return c
 }

@@ -4,19 +4,23 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// advise says what strangers can see of the services, and what would show them
-// less.
-func advise(cfg *config.Config, host config.Host) (advice []string) {
+// adviceFor returns what strangers can see of the services and the knock ports,
+// and which setting hides it.
+func adviceFor(cfg *config.Config, host config.Host) (list []finding) {
 	for i := range cfg.Services {
-		if a := cfg.Services[i].Advice(cfg, host); a != "" {
-			advice = append(advice, a)
+		if text := cfg.Services[i].Advice(cfg, host); text != "" {
+			list = append(list, finding{advice, "service-visible", text, ""})
 		}
 	}
+	const visible = "strangers can distinguish the knock ports from other ports, which answer with ICMP"
 	switch {
-	case !cfg.Stealth && cfg.NeedsFirewall(host) != "":
-		advice = append(advice, "the knock ports can be told from others, which answer with ICMP, and a flood of UDP to any port takes up room in the kernel's connection table: stealth = true ends both")
-	case !cfg.Stealth && host.NetAdmin():
-		advice = append(advice, "the knock ports can be told from others, which answer with ICMP: stealth = true hides them, since CAP_NET_ADMIN is there")
+	case cfg.Stealth:
+	case cfg.NeedsFirewall(host) != "":
+		list = append(list, finding{advice, "knock-ports-visible",
+			visible + ", and a flood of UDP to any port fills the kernel's connection table", "stealth = true prevents both"})
+	case host.NetAdmin():
+		list = append(list, finding{advice, "knock-ports-visible",
+			visible, "stealth = true hides them; CAP_NET_ADMIN, which it requires, is available"})
 	}
-	return advice
+	return list
 }

@@ -14,7 +14,6 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/terminal"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -25,22 +24,33 @@ import (
 	"sallyport/ingest"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
-	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/state"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
 )
 
+// checked is the result of "check" for programs.
+type checked struct {
+	Valid         bool      `json:"valid"`
+	Configuration effective `json:"configuration"`
+	Findings      []finding `json:"findings"`
+}
+
 func checkCommand(env cli.Env) *cobra.Command {
 	var path string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Say whether the configuration is valid, what would run, and what bites",
-		Long: `Say whether the configuration is valid, what would run, and what bites.
+		Short: "Check the configuration, and warn about common mistakes",
+		Long: `Check the configuration, print the effective settings, and warn about common
+mistakes.
 
-Rules of other programs are followed as a stranger's packet would: which drop
-what the server has to receive, and which lead it elsewhere. That requires
-CAP_NET_ADMIN. Nothing is changed. Exit code 2: it is not valid; 0: it is, warnings or not.`,
+With CAP_NET_ADMIN, "check" also reads the firewall rules of other programs, and
+warns about rules that drop knocks or packets of services, or lead them
+elsewhere. It changes nothing.
+
+Exit codes: 0 the configuration is valid, with or without warnings; 2 it is not
+valid.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			host, err := privilege.Probe()
@@ -57,131 +67,106 @@ CAP_NET_ADMIN. Nothing is changed. Exit code 2: it is not valid; 0: it is, warni
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			describe(env, cfg, list, host)
-			for _, a := range advise(cfg, host) {
-				fmt.Fprintf(env.Stdout, "advice: %s\n", terminal.Lines(a))
+			settings := effectiveSettings(cfg, len(list), host, env.Now())
+			if !asJSON {
+				if err := settings.print(env); err != nil {
+					return err
+				}
 			}
-			stateWarning, err := checkState(c.Context(), cfg, env.Now())
+			found, err := checkState(c.Context(), cfg, env)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			warnings := append(stateWarning, check(c.Context(), cfg, list, host, env.Now())...)
-			for _, w := range warnings {
-				fmt.Fprintf(env.Stdout, "warning: %s\n", terminal.Lines(w))
+			found = append(found, check(c.Context(), cfg, list, host, env)...)
+			all := append(adviceFor(cfg, host), found...)
+			if asJSON {
+				return env.Out().JSON(checked{true, settings, orEmpty(all)})
 			}
-			_, err = fmt.Fprintf(env.Stdout, "valid, %d warnings\n", len(warnings))
-			return err
+			if err := printFindings(env.Out(), all); err != nil {
+				return err
+			}
+			return env.Out().Printf("valid, %s\n", count(len(found), "warning"))
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
-// describe says what would run.
-func describe(env cli.Env, cfg *config.Config, list clients.List, host config.Host) {
-	say := func(what, format string, args ...any) {
-		fmt.Fprintf(env.Stdout, "%-10s %s\n", what, terminal.Text(fmt.Sprintf(format, args...)))
-	}
-	at := "all addresses"
-	if len(cfg.Listen) > 0 {
-		at = strings.Trim(fmt.Sprint(cfg.Listen), "[]")
-	}
-	say("knocks", "%d to UDP ports that change every minute (%s), at %s", cfg.Ports, cfg.Generator, at)
-	if cfg.PortSecret.Previous != "" && env.Now().Before(cfg.PortSecret.Until) {
-		say("", "and to those of the previous port secret until %s", cfg.PortSecret.Until.UTC().Format(time.RFC3339))
-	}
-	say("clocks", "may be off by %s", cfg.Tolerance)
-	say("clients", "%d, in %s", len(list), cfg.ClientsPath)
-	when := "before anything opens"
-	if cfg.Relaxed {
-		when = "100 ms after it opens at the latest"
-	}
-	say("nonces", "on disk %s, in %s", when, cfg.StateDir)
-	for i := range cfg.Services {
-		say("service", "%s", cfg.Services[i].Describe())
-	}
-	if cfg.Challenge != nil {
-		how := "captured"
-		if cfg.Challenge.Sockets {
-			how = "bound"
-		}
-		say("challenge", "requests and responses to UDP ports %s, %s", cfg.Challenge.Plan.Ports, how)
-	}
-	for _, o := range cfg.Operations {
-		say("operation", "%s", o.Describe())
-	}
-	if cfg.NeedsFirewall(host) != "" {
-		before := ""
-		if cfg.Stealth {
-			before = fmt.Sprintf(", and before all unsolicited UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
-		}
-		say("firewall", "table inet %s before every service%s", firewall.Name, before)
-		if host.NetAdmin() {
-			now, err := standing()
-			if err != nil {
-				now = err.Error()
-			}
-			say("", "now there is %s", now)
-		}
-	}
-}
-
-// check returns what bites.
-func check(ctx context.Context, cfg *config.Config, list clients.List, host config.Host, now time.Time) (warnings []string) {
-	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+// check returns warnings about everything but the record of used nonces.
+func check(ctx context.Context, cfg *config.Config, list clients.List, host config.Host, env cli.Env) (found []finding) {
+	add := func(code, hint, format string, args ...any) { found = append(found, warn(code, hint, format, args...)) }
+	now := env.Now()
 	if len(list) == 0 {
-		warn("the clients file names no client: nobody can get in; \"sallyportd client add\" makes one")
+		add("no-clients", "\"sallyportd client add\" makes a client", "the clients file names no client, so the server accepts no knock")
 	}
-	if w := secrets.Weakness(cfg.PortSecret.Current); w != "" {
-		warn("the port secret is weak, %s; \"sallyportd port-secret roll\" makes a good one", w)
-	}
-	if w := secrets.Weakness(cfg.PortSecret.Previous); cfg.PortSecret.Previous != "" && now.Before(cfg.PortSecret.Until) && w != "" {
-		warn("the previous port secret, good until %s, is weak, %s", cfg.PortSecret.Until.UTC().Format(time.RFC3339), w)
-	}
+	found = append(found, checkSecrets(cfg, list, env)...)
 	if cfg.Generator == schedule.Java {
-		warn("the generator java has 32 bits: who has seen a minute's ports can find its seed, though not the port secret; use algorithm1 unless a client needs it")
-	}
-	for _, c := range list {
-		if w := secrets.Weakness(string(c.Secret)); w != "" {
-			warn("the secret of client %s is weak, %s from one sniffed knock; \"sallyportd client rotate %s\" makes a good one", c.Identifier, w, c.Identifier)
-		}
-	}
-	for _, c := range list {
-		if w := secrets.Weakness(string(c.Previous)); c.Previous != nil && now.Before(c.Until) && w != "" {
-			warn("the old secret of client %s, good until %s, is weak, %s from one sniffed knock", c.Identifier, c.Until.UTC().Format(time.RFC3339), w)
-		}
+		add("generator-java", "use algorithm1, unless a client requires java",
+			"the seed of the generator java has 32 bits: an attacker who has seen the ports of a minute can compute the seed of that minute, but not the port secret")
 	}
 	if client.ClockState() == client.ClockUnsynchronised {
-		warn("this host's clock is not synchronised (it shows %s): knocks stop working when it is off by more than %s; run chrony, ntpd or systemd-timesyncd", now.UTC().Format(time.RFC3339), cfg.Tolerance)
+		add("clock-unsynchronised", "run chrony, ntpd or systemd-timesyncd",
+			"this host's clock, which shows %s, is not synchronised: the server rejects all knocks when the clock is wrong by more than %s", env.Time(now), cfg.Tolerance)
 	}
 	if why := cfg.NeedsFirewall(host); why != "" && !host.NetAdmin() {
-		warn("%s takes CAP_NET_ADMIN, which this command does not have: \"serve\" has to be started with it", why)
+		add("missing-capability", "start \"serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it", "%s requires CAP_NET_ADMIN, which this command does not have", why)
 	}
 	if cfg.Challenge != nil && !cfg.Challenge.Sockets && !host.NetRaw() {
-		warn("[challenge] with capture = \"packet\" takes CAP_NET_RAW, which this command does not have: \"serve\" has to be started with it")
+		add("missing-capability", "start \"serve\" with CAP_NET_RAW", "[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this command does not have")
 	}
 	_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
-	warnings = append(warnings, unusable...)
+	found = append(found, warnings("operation-unusable", unusable)...)
 	for _, o := range cfg.Operations {
-		if w := secrets.Weakness(o.Secret); w != "" {
-			warn("the secret of operation %q is weak, %s from one sniffed exchange", o.ID, w)
-		}
 		if o.Algorithm == exchange.Unilateral {
-			warn("operation %q uses Algorithm 1: who is behind a NAT does not get in, and anybody can pass for the server", o.ID)
+			add("operation-algorithm1", "use Algorithm 2 or 3", "operation %q uses Algorithm 1: a client behind a NAT cannot use it, and an attacker can pose as the server", o.ID)
 		}
 	}
-	warnings = append(warnings, abandoned(cfg, host)...)
-	warnings = append(warnings, exposed(cfg, host)...)
-	warnings = append(warnings, checkPorts(ctx, cfg, now)...)
-	warnings = append(warnings, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
-	warnings = append(warnings, checkListeners(cfg, procNet())...)
-	warnings = append(warnings, checkFamilies(ctx, cfg)...)
-	return append(warnings, nftcheck.Check(cfg, host)...)
+	found = append(found, checkTable(cfg, host)...)
+	found = append(found, checkPorts(ctx, cfg, now)...)
+	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
+	found = append(found, checkListeners(cfg, procNet())...)
+	found = append(found, checkFamilies(ctx, cfg)...)
+	return append(found, warnings("foreign-rules", nftcheck.Check(cfg, host))...)
 }
 
-// checkState reads the record of used nonces. The error is what would keep
-// the server from serving.
-func checkState(ctx context.Context, cfg *config.Config, now time.Time) (warnings []string, err error) {
+// checkSecrets warns about secrets that an attacker can guess.
+func checkSecrets(cfg *config.Config, list clients.List, env cli.Env) (found []finding) {
+	add := func(code, hint, format string, args ...any) { found = append(found, warn(code, hint, format, args...)) }
+	now := env.Now()
+	if weakness := secrets.Weakness(cfg.PortSecret.Current); weakness != "" {
+		add("weak-port-secret", "\"sallyportd port-secret roll\" makes a strong one", "the port secret is weak, %s", weakness)
+	}
+	if cfg.PortSecret.Previous != "" && now.Before(cfg.PortSecret.Until) {
+		if weakness := secrets.Weakness(cfg.PortSecret.Previous); weakness != "" {
+			add("weak-previous-port-secret", "", "the previous port secret, valid until %s, is weak, %s", env.Time(cfg.PortSecret.Until), weakness)
+		}
+	}
+	for _, c := range list {
+		if weakness := secrets.Weakness(string(c.Secret)); weakness != "" {
+			add("weak-client-secret", fmt.Sprintf("\"sallyportd client rotate %s\" makes a strong one", c.Identifier),
+				"the secret of client %s is weak, %s from one captured knock", c.Identifier, weakness)
+		}
+	}
+	for _, c := range list {
+		if c.Previous == nil || !now.Before(c.Until) {
+			continue
+		}
+		if weakness := secrets.Weakness(string(c.Previous)); weakness != "" {
+			add("weak-old-client-secret", "", "the old secret of client %s, valid until %s, is weak, %s from one captured knock", c.Identifier, env.Time(c.Until), weakness)
+		}
+	}
+	for _, o := range cfg.Operations {
+		if weakness := secrets.Weakness(o.Secret); weakness != "" {
+			add("weak-operation-secret", "\"openssl rand -hex 32\" makes a strong one", "the secret of operation %q is weak, %s from one captured exchange", o.ID, weakness)
+		}
+	}
+	return found
+}
+
+// checkState reads the record of used nonces. It returns an error if the server
+// would refuse the record.
+func checkState(ctx context.Context, cfg *config.Config, env cli.Env) ([]finding, error) {
 	contents, err := readState(ctx, cfg)
 	var damaged *state.DamagedError
 	var newer *state.NewerError
@@ -189,17 +174,19 @@ func checkState(ctx context.Context, cfg *config.Config, now time.Time) (warning
 	case errors.As(err, &damaged), errors.As(err, &newer):
 		return nil, err
 	case errors.Is(err, fs.ErrNotExist):
-		return []string{fmt.Sprintf("there is no record of used nonces in %s yet: \"serve\" makes one, and refuses knocks for the first minute, since it may have been lost; \"init\" makes one without that", cfg.StateDir)}, nil
+		return []finding{warn("no-nonce-record", "\"sallyportd init\" makes one for a server that has never run",
+			"%s holds no record of used nonces yet: \"serve\" makes one, and rejects knocks for the first minute, since an earlier record may be lost", cfg.StateDir)}, nil
 	case err != nil:
-		return []string{fmt.Sprintf("the record of used nonces: %v", err)}, nil
+		return []finding{warn("nonce-record-unreadable", "", "cannot read the record of used nonces: %v", err)}, nil
 	}
-	return gapWarnings(contents, now), nil
+	return gapFindings(contents, env), nil
 }
 
-// checkPorts tries to bind what the server would, unless one runs already.
-func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (warnings []string) {
-	if runs, _ := holdsState(ctx, cfg); runs || admin.Running(cfg.AdminSocket) {
-		return nil // the ports are the running server's
+// checkPorts tries to bind the ports of the server, unless a server runs: then
+// the ports belong to it.
+func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found []finding) {
+	if runs, _ := serverHoldsState(ctx, cfg); runs || admin.Running(cfg.AdminSocket) {
+		return nil
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -207,54 +194,58 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (warning
 			continue
 		}
 		if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-			warnings = append(warnings, fmt.Sprintf("service %s: its address %s is not (yet) one of this host's", s.Name, s.Listen))
+			found = append(found, warn("service-address-missing", "", "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
 		} else if err != nil {
-			warnings = append(warnings, fmt.Sprintf("service %s cannot listen at %s: %v", s.Name, s.Listen, err))
+			found = append(found, warn("service-cannot-listen", "", "service %s cannot listen on %s: %v", s.Name, s.Listen, err))
 		}
 	}
 	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
 	if len(busy) > 0 {
-		warnings = append(warnings, fmt.Sprintf("knock ports of now that cannot be opened: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
+		found = append(found, warn("knock-ports-unavailable", "", "cannot open these knock ports of the current minute: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
 	}
-	return warnings
+	return found
 }
 
-// checkFamilies warns of clients that knock over one family and connect over
-// the other: the lease is for the address that knocked.
-func checkFamilies(ctx context.Context, cfg *config.Config) (warnings []string) {
-	takes4, takes6 := cfg.Listen.Families()
+// checkFamilies warns about services that a client may reach over another family
+// than that of its knocks: a lease is for the address that knocked.
+func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
+	knocks4, knocks6 := cfg.Listen.Families()
 	bothServed := "" // a service that both families reach, for the knocker only
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if a := s.Host(); a.IsLoopback() && cfg.Server != "" {
-			warnings = append(warnings, fmt.Sprintf("service %s listens at %s only, where clients from elsewhere cannot reach it", s.Name, s.Listen))
+			found = append(found, warn("service-loopback", "", "service %s listens on %s only, where clients on other hosts cannot reach it", s.Name, s.Listen))
 		}
 		serves4, serves6 := s.Addresses().Families()
-		if serves6 && !takes6 {
-			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv6, but knocks are taken over IPv4 only: who connects over IPv6 does not get in", s.Name))
-		}
-		if serves4 && !takes4 {
-			warnings = append(warnings, fmt.Sprintf("service %s listens on IPv4, but knocks are taken over IPv6 only: who connects over IPv4 does not get in", s.Name))
+		for _, family := range []struct {
+			name, other    string
+			serves, knocks bool
+		}{{"IPv6", "IPv4", serves6, knocks6}, {"IPv4", "IPv6", serves4, knocks4}} {
+			if family.serves && !family.knocks {
+				found = append(found, warn("family-without-knocks", "", "service %s listens on %s, but the server accepts knocks over %s only: connections over %s are refused",
+					s.Name, family.name, family.other, family.name))
+			}
 		}
 		if serves4 && serves6 && !s.Terms.Anyone && bothServed == "" {
 			bothServed = s.Name
 		}
 	}
 	if cfg.Server == "" || bothServed == "" {
-		return warnings
+		return found
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.Server)
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.Server)
 	if err != nil {
-		return append(warnings, fmt.Sprintf("server = %q, by which clients are told to reach this host, cannot be resolved here: %v", cfg.Server, hint.Cause(err)))
+		return append(found, warn("server-unresolved", "", "cannot resolve server = %q, the name by which clients reach this host: %v", cfg.Server, hint.Cause(err)))
 	}
 	has4, has6 := false, false
-	for _, a := range found {
+	for _, a := range addresses {
 		has4, has6 = has4 || a.Unmap().Is4(), has6 || !a.Unmap().Is4()
 	}
 	if has4 && has6 {
-		warnings = append(warnings, fmt.Sprintf("%s has IPv4 and IPv6 addresses: a client that knocks over one and connects to service %s over the other does not get in; \"sallyport knock\" says which it has opened, -4 and -6 choose", cfg.Server, bothServed))
+		found = append(found, warn("server-two-families", "clients can choose a family with -4 or -6; \"sallyport knock\" prints which address it has opened",
+			"%s has IPv4 and IPv6 addresses: a client that knocks over one family, and connects to service %s over the other, is refused", cfg.Server, bothServed))
 	}
-	return warnings
+	return found
 }

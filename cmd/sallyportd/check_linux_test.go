@@ -21,22 +21,22 @@ func TestCheckPorts(t *testing.T) {
 	now := time.Unix(1_800_000_030, 0)
 	warnings := func(listen, service string) string {
 		cfg := configtest.Parse(t, "/nonexistent", fmt.Sprintf("listen = [%s]\n%s", listen, strings.Replace(configtest.Web, "127.0.0.1:8080", service, 1)))
-		return strings.Join(checkPorts(t.Context(), cfg, now), "\n")
+		return texts(checkPorts(t.Context(), cfg, now))
 	}
 	if got := warnings(`"127.0.0.1"`, "127.0.0.1:8080"); got != "" {
 		t.Errorf("all free: %q", got)
 	}
 	got := warnings(`"127.0.0.1", "192.0.2.1"`, "192.0.2.1:8080")
-	if !strings.Contains(got, "192.0.2.1:8080 is not (yet) one of this host's") || strings.Count(got, "192.0.2.1:") != 11 || strings.Contains(got, "127.0.0.1") {
+	if !strings.Contains(got, "service web: this host does not have the address 192.0.2.1:8080") || strings.Count(got, "192.0.2.1:") != 11 || strings.Contains(got, "127.0.0.1") {
 		t.Errorf("an absent address: %q", got)
 	}
-	if got := warnings(`"2001:db8::1"`, "127.0.0.1:8080"); !strings.Contains(got, "cannot be opened: [2001:db8::1]:") {
+	if got := warnings(`"2001:db8::1"`, "127.0.0.1:8080"); !strings.Contains(got, "cannot open these knock ports of the current minute: [2001:db8::1]:") {
 		t.Errorf("an absent address of IPv6: %q", got)
 	}
 }
 
-// TestCheckPrivilege: what requires CAP_NET_ADMIN is said where it is not there,
-// and is no mistake of the configuration.
+// TestCheckPrivilege: a configuration that requires CAP_NET_ADMIN is valid for a
+// command without it, and gets a warning.
 func TestCheckPrivilege(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -54,8 +54,9 @@ func TestCheckPrivilege(t *testing.T) {
 		cfg := configtest.Parse(t, "/nonexistent", row.keys)
 		for held, want := range map[privilege.Set][]string{0: row.want, privilege.NetAdmin: nil} {
 			var found []string
-			for _, w := range check(t.Context(), cfg, nil, config.Host{FilterTCP: true, FirstOpenPort: 1024, Held: held}, now) {
-				if subject, _, ok := strings.Cut(w, ` takes CAP_NET_ADMIN, which this command does not have: "serve" has to be started with it`); ok {
+			for _, f := range check(t.Context(), cfg, nil, config.Host{FilterTCP: true, FirstOpenPort: 1024, Held: held}, envAt(now)) {
+				subject, _, ok := strings.Cut(f.Text, " requires CAP_NET_ADMIN, which this command does not have")
+				if ok && f.Code == "missing-capability" {
 					found = append(found, subject)
 				}
 			}
@@ -66,8 +67,8 @@ func TestCheckPrivilege(t *testing.T) {
 	}
 }
 
-// TestAdviceUnderStealth: only what was told to answer can stand out among
-// ports that do not, and is told of.
+// TestAdviceUnderStealth: among ports that do not answer, only a service whose
+// policy is to answer stands out, and gets advice.
 func TestAdviceUnderStealth(t *testing.T) {
 	const vpn, proxy = "type = \"firewall\"\nprotocol = \"udp\"\n", "type = \"proxy\"\nupstream = \"192.0.2.1:7\"\nprotocol = \"udp\"\n"
 	const rejects = "policy = \"reject\"\n"
@@ -91,12 +92,12 @@ func TestAdviceUnderStealth(t *testing.T) {
 		if got := cfg.Firewall().Ports[0].Reject; got != row.answers {
 			t.Errorf("%+v: answers strangers: %t", row, got)
 		}
-		advice := advise(cfg, config.Host{FilterTCP: true})
-		advised := slices.ContainsFunc(advice, func(a string) bool {
-			return strings.HasPrefix(a, "service one answers strangers") && strings.Contains(a, `policy = "drop"`)
+		found := adviceFor(cfg, config.Host{FilterTCP: true})
+		advised := slices.ContainsFunc(found, func(f finding) bool {
+			return strings.HasPrefix(f.Text, "service one answers strangers") && strings.Contains(f.Text, `policy = "drop"`)
 		})
 		if advised != row.advised {
-			t.Errorf("%+v: %q", row, advice)
+			t.Errorf("%+v: %q", row, found)
 		}
 	}
 }

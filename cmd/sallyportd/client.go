@@ -13,7 +13,8 @@ import (
 
 func clientCommand(env cli.Env) *cobra.Command {
 	group := cli.Group(&cobra.Command{Use: "client", Short: "Add, list, restrict, rotate and revoke clients"})
-	group.AddCommand(clientAddCommand(env), clientListCommand(env), clientProfileCommand(env), clientAllowCommand(env), clientRotateCommand(env), clientRevokeCommand(env))
+	group.AddCommand(clientAddCommand(env), clientListCommand(env), clientProfileCommand(env),
+		clientAllowCommand(env), clientRotateCommand(env), clientRevokeCommand(env))
 	return group
 }
 
@@ -22,21 +23,25 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 	var out profileOutput
 	c := &cobra.Command{
 		Use:   "profile IDENTIFIER",
-		Short: "Print a client's profile again, with the port secret of now",
+		Short: "Print a client's profile again, with the current port secret",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, existing, err := loadClient(path, args[0], config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if err := raiseMark(c.Context(), cfg, &existing); err != nil {
+			if err := raiseHighestNonce(c.Context(), cfg, &existing); err != nil {
 				return err
 			}
-			return out.deliver(env, cfg, existing, func() error { return nil })
+			printed, err := out.deliver(env, cfg, existing, func() error { return nil })
+			if err != nil {
+				return err
+			}
+			return out.report(env, clientResult{Identifier: existing.Identifier.String(), profileResult: printed})
 		},
 	}
 	out.flags(c)
-	addConfigFlag(c, &path)
+	addConfigFlag(c, env, &path)
 	return c
 }
 

@@ -23,12 +23,13 @@ func clientAddCommand(env cli.Env) *cobra.Command {
 		Short: "Register a client with a random secret, and print its profile",
 		Long: `Register a client with a random secret, and print its profile.
 
-Without an identifier a random one is made; hard to guess is better, since
-knocks in the name of nobody cost the server next to nothing. Make one client
-a device: two devices with one profile take each other's nonces.
+Without an identifier, the command makes a random one. That is better than a
+name that can be guessed: the server rejects a knock with an unknown identifier
+at almost no cost. Add one client for each device: two devices with the same
+profile use each other's nonces.
 
-Waits until the running server, if there is one, has taken the client. If the
-server refuses, the exit code is 1 and the error says why.`,
+The command waits until the running server, if there is one, has applied the
+change. If the server refuses it, the exit code is 1, and the error is the reason.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if strings.ContainsAny(note, "\r\n") {
@@ -40,7 +41,7 @@ server refuses, the exit code is 1 and the error says why.`,
 			}
 			added := clients.Client{Secret: []byte(secrets.Random()), Note: strings.TrimSpace(note)}
 			added.Allow(services)
-			if err := allowable(cfg, added); err != nil {
+			if err := checkServiceNames(cfg, added); err != nil {
 				return cli.Misuse(err)
 			}
 			if len(args) == 1 {
@@ -50,13 +51,13 @@ server refuses, the exit code is 1 and the error says why.`,
 			} else {
 				added.Identifier = unusedIdentifier(list)
 			}
-			if err := raiseMark(c.Context(), cfg, &added); err != nil {
+			if err := raiseHighestNonce(c.Context(), cfg, &added); err != nil {
 				return err
 			}
-			err = out.deliver(env, cfg, added, func() error {
+			printed, err := out.deliver(env, cfg, added, func() error {
 				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 					if _, err := clients.Find(lines, added.Identifier); err == nil {
-						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s is there already", added.Identifier), "choose another identifier, or leave it out for a random one"))
+						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s exists already", added.Identifier), "choose another identifier, or give none, for a random one"))
 					}
 					return append(lines, clients.Line{Client: &added}), nil
 				})
@@ -64,16 +65,18 @@ server refuses, the exit code is 1 and the error says why.`,
 			if err != nil {
 				return err
 			}
-			return sayInForce(c.Context(), env, cfg, fmt.Sprintf("client %s is registered", added.Identifier))
+			result := clientResult{Identifier: added.Identifier.String(), Changed: true, profileResult: printed}
+			return out.finish(c.Context(), env, cfg, fmt.Sprintf("client %s is registered", added.Identifier), result)
 		},
 	}
-	c.Flags().StringVar(&note, "note", "", "whose device it is, for the list")
-	c.Flags().StringSliceVar(&services, "services", nil, "the `names` of the services that it may open, divided by commas (default all)")
+	c.Flags().StringVar(&note, "note", "", "a note for the list, such as the owner of the device")
+	c.Flags().StringSliceVar(&services, "services", nil, "the `names` of the services that it may open, separated by commas (default all)")
 	out.flags(c)
-	addConfigFlag(c, &path)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
+// unusedIdentifier makes a random identifier that no client has.
 func unusedIdentifier(list clients.List) wire.Identifier {
 	used := map[wire.Identifier]bool{}
 	for _, c := range list {

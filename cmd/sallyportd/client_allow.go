@@ -16,16 +16,17 @@ import (
 
 func clientAllowCommand(env cli.Env) *cobra.Command {
 	var path string
-	var all bool
+	var all, asJSON bool
 	c := &cobra.Command{
 		Use:   "allow IDENTIFIER [SERVICE…]",
-		Short: "Say which services a client may open",
-		Long: `Say which services a client may open: those named, and no others.
+		Short: "Set which services a client may open",
+		Long: `Set which services a client may open: the named ones, and no others.
 
-Waits until the running server, if there is one, has taken it: what the client
-has open of other services ends. That it ends, no fault elsewhere in the clients
-file prevents; to open more takes a file that the server does not refuse. If it
-refuses, and the client may open less than it should, the exit code is 1.`,
+The command waits until the running server, if there is one, has applied the
+change. The server then ends the client's leases and connections of all other
+services, even if it refuses the clients file because of another line. To open
+more services, it must accept the file. If the server refuses the file, and the
+client may open less than it should, the exit code is 1.`,
 		Example: "  sallyportd client allow k7Qx web ssh\n  sallyportd client allow k7Qx --all",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -37,7 +38,7 @@ refuses, and the client may open less than it should, the exit code is 1.`,
 				return cli.Misuse(err)
 			}
 			client.Allow(args[1:])
-			if err := allowable(cfg, client); err != nil {
+			if err := checkServiceNames(cfg, client); err != nil {
 				return cli.Misuse(err)
 			}
 			err = clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
@@ -50,61 +51,76 @@ refuses, and the client may open less than it should, the exit code is 1.`,
 			if err != nil {
 				return err
 			}
-			what := "every service"
-			if !all {
-				what = strings.Join(args[1:], ", ")
-			}
+			result := clientResult{Identifier: client.Identifier.String(), Changed: true}
+			services := "every service"
 			ask := reloadClients(c.Context())
+			result.Services = new([]string)
 			if !all {
-				ask = restrict(c.Context(), env, admin.Restriction{Client: client.Identifier.String(), Services: args[1:]})
+				*result.Services = args[1:]
+				services = strings.Join(args[1:], ", ")
+				ask = restrict(c.Context(), admin.Restriction{Client: client.Identifier.String(), Services: args[1:]}, result.warn)
 			}
-			said, err := inForce(c.Context(), cfg, fmt.Sprintf("client %s may open %s", client.Identifier, what), ask)
+			running, err := applyChange(c.Context(), cfg, fmt.Sprintf("client %s may open %s", client.Identifier, services), ask)
+			if asJSON {
+				result.setServer(running, err)
+				return errors.Join(env.Out().JSON(result), err)
+			}
+			result.printWarnings(env)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "%s may open %s.\n%s\n", client.Identifier, what, said)
-			return err
+			return env.Out().Printf("%s may open %s.\n%s\n", client.Identifier, services, serverLine(cfg, running))
 		},
 	}
-	c.Flags().BoolVar(&all, "all", false, "every service, those to come included")
-	addConfigFlag(c, &path)
+	c.Flags().BoolVar(&all, "all", false, "every service, including future ones")
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
-// restrict has the server take rights from a client, whether it refuses the
-// clients file or not. It is an error if it refuses, and the client lacks rights
-// that it should have.
-func restrict(ctx context.Context, env cli.Env, r admin.Restriction) func(admin.Client) error {
+// restrict returns a request that takes rights from a client, whether the server
+// accepts the clients file or not. It fails if the server refuses the file, and
+// the client lacks rights that it should have.
+func restrict(ctx context.Context, r admin.Restriction, warn func(string)) func(admin.Client) error {
 	return func(c admin.Client) error {
 		done, err := c.Restrict(ctx, r)
 		switch {
 		case err != nil:
 			return err
 		case done.Less:
-			return fmt.Errorf("the server has taken from it what it may no longer open, and refuses the file otherwise: %s", done.Refused)
+			return &partlyRefusedError{done.Refused}
 		case done.Refused != "":
-			fmt.Fprintf(env.Stderr, "warning: the running server refuses the clients file otherwise, and goes on as it was: %s\n", done.Refused)
+			warn("the running server refuses the rest of the clients file, and keeps its earlier content: " + done.Refused)
 		}
 		if done.Owed {
-			return &owedError{}
+			return &holderGoneError{}
 		}
 		return nil
 	}
 }
 
-// owedError says that a client has lost its rights, and perhaps not what the
-// kernel still lets in.
-type owedError struct{}
+// partlyRefusedError reports that the server has revoked rights, but granted
+// none, because it refuses the clients file.
+type partlyRefusedError struct{ reason string }
 
-func (*owedError) Error() string {
-	return "what the client has open behind the firewall ends when there is a holder again: the firewall's holder is gone"
+func (e *partlyRefusedError) Error() string {
+	return "the server has revoked what the client may no longer open, and refuses the rest of the file: " + e.reason
 }
 
-// Hint says what to do.
-func (*owedError) Hint() string { return "start \"sallyportd firewall hold\" again" }
+// holderGoneError reports that a client has lost its rights, but the kernel may
+// still accept its packets.
+type holderGoneError struct{}
 
-// allowable refuses services that are not configured.
-func allowable(cfg *config.Config, c clients.Client) error {
+func (*holderGoneError) Error() string {
+	return "the firewall's holder is gone: the client's open services behind the firewall close when a holder runs again"
+}
+
+// Hint returns what to do.
+func (*holderGoneError) Hint() string { return "start \"sallyportd firewall hold\" again" }
+
+// checkServiceNames returns an error if a client may open services that are not
+// configured.
+func checkServiceNames(cfg *config.Config, c clients.Client) error {
 	if err := c.CheckServices(cfg.ServiceNames()); err != nil {
 		return cli.WithHint(err, "the services are in "+cfg.Path)
 	}

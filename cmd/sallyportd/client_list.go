@@ -2,54 +2,101 @@ package main
 
 import (
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/terminal"
+	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
+// listed is a client in the list, for programs.
+type listed struct {
+	Identifier    string     `json:"identifier"`
+	Services      []string   `json:"services"`       // that it may open; null: all
+	Nonce         uint32     `json:"nonce"`          // the largest one used
+	LastOpened    *time.Time `json:"last_opened"`    // the stamp of the last knock that opened something; null: none did
+	PreviousUntil *time.Time `json:"previous_until"` // how long the old secret is valid; null: there is none
+	Note          string     `json:"note"`
+	Fault         string     `json:"fault,omitempty"` // what is wrong with the services
+	Hint          string     `json:"hint,omitempty"`
+}
+
 func clientListCommand(env cli.Env) *cobra.Command {
 	var path string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the clients, without secrets",
-		Args:  cobra.NoArgs,
+		Long: `List the clients, without secrets.
+
+LAST OPENED is when the client stamped its last knock that opened something.
+With --json there is one object for each client, with times in UTC.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, list, err := loadLenient(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 			record, err := nonceRecord(c.Context(), cfg)
 			if err != nil {
-				fmt.Fprintf(env.Stderr, "warning: the record of used nonces is not whole: %s\n", terminal.Lines(err.Error()))
+				env.Err().Warning("cannot read all of the record of used nonces: "+err.Error(), "")
 			}
-			fmt.Fprintln(w, "CLIENT\tSERVICES\tNONCE\tLAST IN\tOLD SECRET UNTIL\tNOTE")
+			rows := [][]output.Cell{output.Header("CLIENT", "SERVICES", "NONCE", "LAST OPENED", "OLD SECRET UNTIL", "NOTE")}
 			for _, c := range list {
-				until := "-"
+				entry, used := record[c.Identifier]
+				l := listed{
+					Identifier: c.Identifier.String(), Services: c.Allowed(), Nonce: max(c.Mark, entry.HighestNonce), Note: c.Note,
+				}
+				if used {
+					l.LastOpened = utc(time.Unix(int64(entry.Stamp), 0))
+				}
 				if c.Previous != nil && env.Now().Before(c.Until) {
-					until = c.Until.UTC().Format(time.RFC3339)
-				}
-				last := "-"
-				if e, ok := record[c.Identifier]; ok {
-					last = time.Unix(int64(e.Stamp), 0).UTC().Format(time.RFC3339)
-				}
-				services := c.Services
-				if services == "" {
-					services = "all"
+					l.PreviousUntil = utc(c.Until)
 				}
 				if err := c.CheckServices(cfg.ServiceNames()); err != nil {
-					fmt.Fprintf(env.Stderr, "warning: client %s: %s; %s\n", c.Identifier, terminal.Text(err.Error()), terminal.Text(c.HowToFix()))
+					l.Fault, l.Hint = err.Error(), c.HowToFix()
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", c.Identifier, terminal.Text(services), max(c.Mark, record[c.Identifier].HighestNonce), last, until, terminal.Text(c.Note))
+				if asJSON {
+					if err := env.Out().JSON(l); err != nil {
+						return err
+					}
+					continue
+				}
+				services := output.Cell{Text: c.Services}
+				if c.Services == "" {
+					services.Text = "all"
+				}
+				if l.Fault != "" {
+					services.Colour = output.Yellow
+					env.Err().Warning(fmt.Sprintf("client %s: %s", c.Identifier, l.Fault), l.Hint)
+				}
+				rows = append(rows, []output.Cell{
+					{Text: l.Identifier}, services, {Text: fmt.Sprint(l.Nonce)},
+					{Text: timeOrNone(env, l.LastOpened)}, {Text: timeOrNone(env, l.PreviousUntil)}, {Text: l.Note},
+				})
 			}
-			return w.Flush()
+			if asJSON {
+				return nil
+			}
+			return env.Out().Columns().Print(rows...)
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
+}
+
+func utc(t time.Time) *time.Time {
+	t = t.UTC()
+	return &t
+}
+
+// timeOrNone formats a time for a column.
+func timeOrNone(env cli.Env, t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return env.Time(*t)
 }

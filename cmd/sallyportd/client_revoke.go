@@ -17,78 +17,98 @@ import (
 
 func clientRevokeCommand(env cli.Env) *cobra.Command {
 	var path string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "revoke IDENTIFIER",
-		Short: "Remove a client; a running server cuts it off",
-		Long: `Remove a client, and wait until the running server has cut it off: its leases
-and connections end.
+		Short: "Remove a client; a running server ends its leases and connections",
+		Long: `Remove a client from the clients file, and wait until the running server has
+ended its leases and connections.
 
-Neither a fault elsewhere in the clients file nor one in the configuration
-prevents that. If the server has not cut the client off all the same, or its line
-cannot be removed, as on a full disk, the exit code is 1 and the error says why,
-and what the server has done.`,
+A fault elsewhere in the clients file, or in the configuration, does not prevent
+that. If the server has not revoked the client, or the line cannot be removed,
+for example on a full disk, the exit code is 1. The error is the reason, and
+reports what the server has done.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := secrets.ParseIdentifier(args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			cfg, err := locate(env, path)
+			result := clientResult{Identifier: id.String()}
+			cfg, err := loadOrLocate(path, result.warn)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			found, err := clients.Remove(c.Context(), cfg.ClientsPath, id)
-			if err != nil {
-				return revokeNamed(c.Context(), env, cfg, id, err)
-			}
-			// Also of a client that has gone from the file already: it may have gone
-			// from there by a way that has not reached the server.
-			running, err := askServer(c.Context(), cfg, restrict(c.Context(), env, admin.Restriction{Client: id.String()}))
-			var owed *owedError
-			switch {
-			case errors.As(err, &owed) && found:
-				return fmt.Errorf("removed %s from %s, and it is granted nothing more, but %w", id, cfg.ClientsPath, err)
-			case err != nil && found:
-				return cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not cut it off: %w", id, cfg.ClientsPath, err),
-					"the client may keep its access until the server reads the file: fix the cause, then sallyportd reload -c "+cfg.Path)
-			case err != nil:
+			running, err := revoke(c.Context(), cfg, id, &result)
+			if asJSON {
+				if result.Changed {
+					err = errors.Join(env.Out().JSON(result), err)
+				}
 				return err
-			case !found:
-				return cli.Misuse(cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+path))
 			}
-			done := "The running server has cut it off."
+			result.printWarnings(env)
+			if err != nil {
+				return err
+			}
+			done := "The running server has ended its leases and connections."
 			if !running {
-				done = "No server answers at " + cfg.AdminSocket + ", so there was none to cut it off."
+				done = "No server answers at " + cfg.AdminSocket + ", so no lease was open."
 			}
-			_, err = fmt.Fprintf(env.Stdout, `Revoked %s. %s
-Its owner still knows the port secret: the ports, not the way in. To
-change that too, for all clients:
+			return env.Out().Printf(`Revoked %s. %s
+Its owner still knows the port secret, and so the ports, but cannot open
+anything. To change the port secret too, for all clients:
   sallyportd port-secret roll -c %s
 `, id, done, cfg.Path)
-			return err
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
-// revokeNamed has the running server cut a client off that could not be removed
-// from the clients file, as on a full disk. It returns why, and what came of it.
-func revokeNamed(ctx context.Context, env cli.Env, cfg *config.Config, id wire.Identifier, why error) error {
-	running, err := askServer(ctx, cfg, restrict(ctx, env, admin.Restriction{Client: id.String(), Named: true}))
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w\nnor has the running server cut it off: %w", why, err)
-	case running:
-		return cli.WithHint(fmt.Errorf("%w\nthe running server has cut %s off, but only until it reads the file again, or starts", why, id),
-			"fix the cause, then revoke it again")
+// revoke removes a client from the file and from the running server.
+func revoke(ctx context.Context, cfg *config.Config, id wire.Identifier, result *clientResult) (running bool, err error) {
+	found, err := clients.Remove(ctx, cfg.ClientsPath, id)
+	if err != nil {
+		return false, revokeInServer(ctx, cfg, id, err, result)
 	}
-	return why
+	// The server is asked also about a client that the file does not name: it may
+	// have been removed from the file in a way that the server has not noticed.
+	running, err = askServer(ctx, cfg, restrict(ctx, admin.Restriction{Client: id.String()}, result.warn))
+	result.Changed = found
+	result.setServer(running, err)
+	var holderGone *holderGoneError
+	switch {
+	case errors.As(err, &holderGone) && found:
+		return running, fmt.Errorf("removed %s from %s, and the server grants it nothing further, but %w", id, cfg.ClientsPath, err)
+	case err != nil && found:
+		return running, cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not revoked it: %w", id, cfg.ClientsPath, err),
+			"the client may keep its access until the server reads the file: fix the cause, then run \"sallyportd reload -c "+cfg.Path+"\"")
+	case err != nil:
+		return running, err
+	case !found:
+		return running, cli.Misuse(cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+cfg.Path))
+	}
+	return running, nil
 }
 
-// locate reads the configuration, or, with a warning, no more of it than where
-// the files are.
-func locate(env cli.Env, path string) (*config.Config, error) {
+// revokeInServer makes the running server revoke a client whose line could not be
+// removed, as on a full disk. It returns the reason, and what the server has done.
+func revokeInServer(ctx context.Context, cfg *config.Config, id wire.Identifier, reason error, result *clientResult) error {
+	running, err := askServer(ctx, cfg, restrict(ctx, admin.Restriction{Client: id.String(), Named: true}, result.warn))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w\nand the running server has not revoked it: %w", reason, err)
+	case running:
+		return cli.WithHint(fmt.Errorf("%w\nthe running server has revoked %s, but only until it reads the file again, or restarts", reason, id),
+			"fix the cause, then revoke the client again")
+	}
+	return reason
+}
+
+// loadOrLocate reads the configuration. If it is not valid, it reads only where
+// the files are, and warns.
+func loadOrLocate(path string, warn func(string)) (*config.Config, error) {
 	cfg, err := config.Load(path, config.Alone)
 	if err == nil {
 		return cfg, nil
@@ -97,6 +117,6 @@ func locate(env cli.Env, path string) (*config.Config, error) {
 	if locateErr != nil {
 		return nil, err
 	}
-	fmt.Fprintf(env.Stderr, "warning: %v\n", err)
+	warn(err.Error())
 	return cfg, nil
 }

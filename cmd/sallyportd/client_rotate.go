@@ -12,8 +12,8 @@ import (
 	"sallyport/cmd/sallyportd/internal/secrets"
 )
 
-// rotationTime is how long a client's old secret, or the old port secret,
-// stays good by default.
+// rotationTime is how long a client's old secret, or the old port secret, stays
+// valid by default.
 const rotationTime = 7 * 24 * time.Hour
 
 func clientRotateCommand(env cli.Env) *cobra.Command {
@@ -25,12 +25,13 @@ func clientRotateCommand(env cli.Env) *cobra.Command {
 		Short: "Give a client a new secret, and print its new profile",
 		Long: `Give a client a new secret, and print its new profile.
 
-The old secret stays good for a while, so that the client can move in peace.
-Waits until the running server, if there is one, has taken the new one. If the
-server refuses, the exit code is 1 and the error says why.`,
+The old secret stays valid for a while, so that the client has time to switch.
+
+The command waits until the running server, if there is one, has applied the
+change. If the server refuses it, the exit code is 1, and the error is the reason.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			until, err := valid.end(env.Now())
+			until, err := valid.end(env)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -38,53 +39,57 @@ server refuses, the exit code is 1 and the error says why.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if err := raiseMark(c.Context(), cfg, &rotated); err != nil {
+			if err := raiseHighestNonce(c.Context(), cfg, &rotated); err != nil {
 				return err
 			}
 			secret := []byte(secrets.Random())
 			rotated.Previous, rotated.Until, rotated.Secret = rotated.Secret, until, secret
-			err = out.deliver(env, cfg, rotated, func() error {
-				err := clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
+			printed, err := out.deliver(env, cfg, rotated, func() error {
+				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 					i, err := clients.Find(lines, rotated.Identifier)
 					if err != nil {
 						return nil, err
 					}
 					current := lines[i].Client
 					if current.Previous != nil && env.Now().Before(current.Until) {
-						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s is in the midst of a rotation, until %s", current.Identifier, current.Until.Format(time.RFC3339)), "\"client profile\" prints its new profile again; \"client revoke\" ends both secrets"))
+						return nil, cli.Misuse(cli.WithHint(
+							fmt.Errorf("the last rotation of client %s has not ended: its old secret is valid until %s", current.Identifier, env.Time(current.Until)),
+							"\"client profile\" prints the new profile again; \"client revoke\" ends both secrets"))
 					}
 					current.Previous, current.Until, current.Secret = current.Secret, until, secret
 					return lines, nil
 				})
-				if err == nil {
-					fmt.Fprintf(env.Stderr, "The old secret of %s is good until %s.\n", rotated.Identifier, until.Format(time.RFC3339))
-				}
-				return err
 			})
 			if err != nil {
 				return err
 			}
-			return sayInForce(c.Context(), env, cfg, fmt.Sprintf("client %s has its new secret", rotated.Identifier))
+			if !out.asJSON {
+				env.Err().Printf("The old secret of %s is valid until %s.\n", rotated.Identifier, env.Time(until))
+			}
+			result := clientResult{Identifier: rotated.Identifier.String(), Changed: true, PreviousUntil: &until, profileResult: printed}
+			return out.finish(c.Context(), env, cfg, fmt.Sprintf("client %s has its new secret", rotated.Identifier), result)
 		},
 	}
 	valid.flags(c)
 	out.flags(c)
-	addConfigFlag(c, &path)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
-// validity is until when something old stays good.
+// validity is how long an old secret stays valid.
 type validity struct {
 	duration time.Duration
 	until    string
 }
 
 func (v *validity) flags(c *cobra.Command) {
-	c.Flags().DurationVar(&v.duration, "for", rotationTime, "how long the old secret stays good")
-	c.Flags().StringVar(&v.until, "until", "", "the `time` until when it stays good, such as 2026-12-01T00:00:00Z, instead of --for")
+	c.Flags().DurationVar(&v.duration, "for", rotationTime, "how long the old secret stays valid")
+	c.Flags().StringVar(&v.until, "until", "", "the `time` until which it stays valid, such as 2026-12-01T00:00:00Z, instead of --for")
 }
 
-func (v *validity) end(now time.Time) (time.Time, error) {
+// end returns the time at which the old secret expires.
+func (v *validity) end(env cli.Env) (time.Time, error) {
+	now := env.Now()
 	end := now.Add(v.duration)
 	if v.until != "" {
 		var err error
@@ -93,7 +98,7 @@ func (v *validity) end(now time.Time) (time.Time, error) {
 		}
 	}
 	if end.Before(now) {
-		return end, fmt.Errorf("the old secret would have ended at %s: expected a time to come", end.UTC().Format(time.RFC3339))
+		return end, fmt.Errorf("expected a future time for the end of the old secret, got %s", env.Time(end))
 	}
 	return end.UTC().Truncate(time.Second), nil
 }

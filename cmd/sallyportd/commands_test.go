@@ -4,11 +4,30 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config/configtest"
 	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/sessions/clock"
 )
+
+// texts joins findings, a line each.
+func texts(list []finding) string {
+	var b strings.Builder
+	for _, f := range list {
+		fmt.Fprintf(&b, "%s: %s; %s\n", f.Code, f.Text, f.Hint)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// envAt is an environment with a clock that has stopped.
+func envAt(now time.Time) cli.Env {
+	c := clock.System()
+	c.Wall = func() time.Time { return now }
+	return cli.Env{Clock: c}
+}
 
 func TestUnusedIdentifier(t *testing.T) {
 	used := clients.List{{Identifier: secrets.RandomIdentifier()}}
@@ -21,12 +40,12 @@ func TestCheckFamilies(t *testing.T) {
 	for _, row := range []struct{ listen, service, want string }{
 		{"", "[::]:80", ""}, {"", ":80", ""}, {"", "0.0.0.0:80", ""},
 		{`"::"`, ":80", ""}, {`"0.0.0.0", "::"`, ":80", ""},
-		{`"0.0.0.0"`, ":80", "connects over IPv6 does not get in"},
+		{`"0.0.0.0"`, ":80", "connections over IPv6 are refused"},
 		{`"0.0.0.0"`, "0.0.0.0:80", ""},
-		{`"2001:db8::1"`, "192.0.2.1:80", "connects over IPv4 does not get in"},
+		{`"2001:db8::1"`, "192.0.2.1:80", "connections over IPv4 are refused"},
 	} {
 		cfg := configtest.Parse(t, t.TempDir(), fmt.Sprintf("listen = [%s]\n%s", row.listen, strings.Replace(configtest.Web, "127.0.0.1:8080", row.service, 1)))
-		got := strings.Join(checkFamilies(t.Context(), cfg), "\n")
+		got := texts(checkFamilies(t.Context(), cfg))
 		if (got == "") != (row.want == "") || !strings.Contains(got, row.want) {
 			t.Errorf("%v, %s: %q", row.listen, row.service, got)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ import (
 
 const (
 	demoLease = 5 * time.Second
-	// demoLimit bounds the wait for anything that the demo expects.
+	// demoLimit is how long the demo waits for each step.
 	demoLimit = 30 * time.Second
 )
 
@@ -39,11 +40,11 @@ func demoCommand(env cli.Env) *cobra.Command {
 	var stay bool
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show a hidden web server appear, serve and vanish, on this computer's loopback",
-		Long: `Show a hidden web server appear, serve and vanish.
+		Short: "Show how a knock opens a hidden web server, on the loopback of this computer",
+		Long: `Show how a knock opens a hidden web server, and how the server hides again.
 
-Server and client run in this process, on the loopback, with secrets that are
-thrown away. It needs no privilege and leaves nothing behind.`,
+Server and client run in this process, on the loopback, with random secrets that
+the demo discards. The demo needs no privileges, and removes its files.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := os.MkdirTemp("", "sallyport-demo-")
@@ -54,11 +55,11 @@ thrown away. It needs no privilege and leaves nothing behind.`,
 			return runDemo(c.Context(), env, dir, stay)
 		},
 	}
-	c.Flags().BoolVar(&stay, "stay", false, "keep the server running, and print what to try")
+	c.Flags().BoolVar(&stay, "stay", false, "keep the server running, and print a command to try")
 	return c
 }
 
-// demo is the stage: a server, a client, and the page that is hidden.
+// demo is a server, a client, and the address of the hidden page.
 type demo struct {
 	env     cli.Env
 	server  *daemon.Server
@@ -77,10 +78,10 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	}
 	log := slog.New(slog.DiscardHandler)
 	if stay {
-		// A terminal that is held (Ctrl-S) must not hold the server.
-		var end func()
-		log, _, end = openLog(env)
-		defer end()
+		// A terminal that is stopped (Ctrl-S) must not stop the server.
+		var stopLog func()
+		log, _, stopLog = openLog(env)
+		defer stopLog()
 	}
 	s, err := daemon.New(ctx, cfg, list, nil, daemon.Env{Clock: env.Clock, Log: log})
 	if err != nil {
@@ -97,7 +98,7 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 		env: env, server: s, profile: demoProfile(cfg, list[0]), url: "http://" + cfg.Services[0].Listen + "/test1.html",
 		nonces: client.NonceFile{Path: filepath.Join(dir, "nonce")},
 	}
-	err = d.play(ctx)
+	err = d.run(ctx)
 	if err == nil && stay {
 		err = d.stay(ctx, dir, demoProfile(cfg, list[1]))
 	}
@@ -105,8 +106,8 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	return errors.Join(err, <-stopped)
 }
 
-// demoConfig is a server for two throw-away clients, the second one for the
-// user.
+// demoConfig makes a server with two clients: the first is for the demo, the
+// second for the user.
 func demoConfig(dir string) (*config.Config, clients.List, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -142,14 +143,14 @@ func demoProfile(cfg *config.Config, c clients.Client) client.Profile {
 	}
 }
 
-// play shows the acts, and fails at the first that is not as it should be.
-func (d *demo) play(ctx context.Context) error {
+// run runs the steps, and fails at the first one with an unexpected result.
+func (d *demo) run(ctx context.Context) error {
 	select {
 	case <-d.server.Ready():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	d.say("a server runs, and hides %s", d.url)
+	d.print("the server runs, and hides %s", d.url)
 	if err := d.refused(ctx, "before the knock"); err != nil {
 		return err
 	}
@@ -160,32 +161,32 @@ func (d *demo) play(ctx context.Context) error {
 			switch e := e.(type) {
 			case client.Sent:
 				sent = e
-				d.say("knocking: %d datagrams of %d bytes to UDP ports %s", len(e.Packets), wire.Size, demoPorts(e.Packets))
+				d.print("knocking: %d datagrams of %d bytes to UDP ports %s", len(e.Packets), wire.Size, demoPorts(e.Packets))
 			case client.Waiting:
-				d.say("another program holds one of the ports; waiting %s for the next minute's", e.For.Round(time.Second))
+				d.print("another program uses one of the ports; waiting %s for the ports of the next minute", e.For.Round(time.Second))
 			}
 		},
 	})
 	if err != nil {
 		return err
 	}
-	d.say("open: %s answers", result.Service)
+	d.print("open: %s answers", result.Service)
 	status, err := d.get(ctx)
 	if err != nil {
 		return fmt.Errorf("get the page after the knock: %w", err)
 	}
-	d.say("GET /test1.html: %s", status)
+	d.print("GET /test1.html: %s", status)
 	if err := d.replay(ctx, sent); err != nil {
 		return err
 	}
-	d.say("waiting for the lease of %s to end", demoLease)
-	if err := d.vanish(ctx); err != nil {
+	d.print("waiting until the lease of %s expires", demoLease)
+	if err := d.waitClosed(ctx); err != nil {
 		return err
 	}
 	return d.refused(ctx, "after the lease")
 }
 
-// refused shows that nobody listens.
+// refused prints that the port refuses a connection.
 func (d *demo) refused(ctx context.Context, when string) error {
 	status, err := d.get(ctx)
 	if err == nil {
@@ -194,12 +195,12 @@ func (d *demo) refused(ctx context.Context, when string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	d.say("GET /test1.html %s: %v", when, hint.Cause(err))
+	d.print("GET /test1.html %s: %v", when, hint.Cause(err))
 	return nil
 }
 
-// replay sends the same datagrams again, to the same ports, and waits until
-// the server has refused each of them as a replay.
+// replay sends the same datagrams again, to the same ports, and waits until the
+// server has rejected each one as a replay.
 func (d *demo) replay(ctx context.Context, sent client.Sent) error {
 	before := d.server.Sessions()
 	for _, p := range sent.Packets {
@@ -214,29 +215,29 @@ func (d *demo) replay(ctx context.Context, sent client.Sent) error {
 		}
 	}
 	want := uint64(len(sent.Packets))
-	refused := func() bool {
+	rejected := func() bool {
 		return d.server.Sessions()[sessions.Replay]-before[sessions.Replay] == want
 	}
-	if err := wait(ctx, "the replay to be refused", refused); err != nil {
+	if err := wait(ctx, "the server to reject the replay", rejected); err != nil {
 		return err
 	}
 	if after := d.server.Sessions(); after[sessions.Opened] != before[sessions.Opened] {
-		return errors.New("the replay opened the gate")
+		return errors.New("the replay opened a service")
 	}
-	d.say("replaying the same %d datagrams: all refused; the lease stays as it was", want)
+	d.print("replaying the same %d datagrams: all rejected; the lease does not change", want)
 	return nil
 }
 
-// vanish waits until the page is gone.
-func (d *demo) vanish(ctx context.Context) error {
-	return wait(ctx, "the page to vanish", func() bool {
-		// Who connects in the moment of closing is reset.
+// waitClosed waits until the page is hidden again.
+func (d *demo) waitClosed(ctx context.Context) error {
+	return wait(ctx, "the server to hide the page", func() bool {
+		// A connection during the close is reset.
 		_, err := d.get(ctx)
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
 }
 
-// stay keeps the server running for a client of the user's own.
+// stay keeps the server running, for the second client.
 func (d *demo) stay(ctx context.Context, dir string, guest client.Profile) error {
 	text, err := profile.Format(guest)
 	if err != nil {
@@ -246,12 +247,12 @@ func (d *demo) stay(ctx context.Context, dir string, guest client.Profile) error
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		return fmt.Errorf("write a profile: %w", err)
 	}
-	fmt.Fprintf(d.env.Stdout, "\nThe server stays. Try, in another terminal:\n\n  XDG_STATE_HOME='%s' go run ./cmd/sallyport knock '%s' && curl %s\n\nCtrl-C ends it.\n", dir, path, d.url)
+	fmt.Fprintf(d.env.Stdout, "\nThe server keeps running. Try this in another terminal:\n\n  XDG_STATE_HOME='%s' go run ./cmd/sallyport knock '%s' && curl %s\n\nCtrl-C ends the server.\n", dir, path, d.url)
 	<-ctx.Done()
 	return nil
 }
 
-// get fetches the page on a connection of its own.
+// get fetches the page over a new connection.
 func (d *demo) get(ctx context.Context) (status string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, demoLimit)
 	defer cancel()
@@ -274,11 +275,12 @@ func (d *demo) get(ctx context.Context) (status string, err error) {
 	return resp.Status, nil
 }
 
-func (d *demo) say(format string, args ...any) {
-	fmt.Fprintf(d.env.Stdout, "%s  %s\n", d.env.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
+func (d *demo) print(format string, args ...any) {
+	zone := cmp.Or(d.env.Zone, time.UTC)
+	d.env.Out().Printf("%s  %s\n", d.env.Now().In(zone).Format("15:04:05.000"), fmt.Sprintf(format, args...))
 }
 
-// wait polls for something that happens elsewhere in this process.
+// wait polls until another part of this process has done something.
 func wait(ctx context.Context, what string, ok func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, demoLimit, fmt.Errorf("waited %s for %s", demoLimit, what))
 	defer cancel()

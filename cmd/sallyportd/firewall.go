@@ -10,88 +10,115 @@ import (
 	"sallyport/sessions/gate/firewall"
 )
 
+// tableResult is the result of a command that changes the firewall's table, for
+// programs.
+type tableResult struct {
+	Table   string `json:"table"`
+	Changed bool   `json:"changed"`
+	State   string `json:"state"`            // closed, or absent
+	Before  string `json:"before,omitempty"` // the table that existed before; empty: there was none
+}
+
+func newTableResult(state string, before firewall.Standing) tableResult {
+	r := tableResult{Table: "inet " + firewall.Name, Changed: true, State: state}
+	if before.Kind != firewall.Absent {
+		r.Before = tableName(before)
+	}
+	return r
+}
+
 func firewallCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "firewall", Short: "Hold the firewall's table, or close or remove it by hand"})
+	group := cli.Group(&cobra.Command{Use: "firewall", Short: "Hold the firewall's table, or load or remove it by hand"})
 	group.AddCommand(firewallHoldCommand(env), firewallLoadCommand(env), firewallClearCommand(env))
 	return group
 }
 
 func firewallLoadCommand(env cli.Env) *cobra.Command {
 	var path string
-	var takeOver bool
+	var takeOver, asJSON bool
 	c := &cobra.Command{
 		Use:   "load",
-		Short: "Hide the services behind the firewall, before the server or the network is up",
-		Long: `Hide the services behind the firewall, before the server or the network is up.
+		Short: "Hide the services behind the firewall, before the server or the network starts",
+		Long: `Hide the services behind the firewall, before the server or the network starts.
 
-It takes CAP_NET_ADMIN, and reads the configuration only, neither secrets nor
-clients. The table stays until "firewall clear"; "serve" and "firewall hold" take
-it over. Until then nothing keeps another program from removing it: "firewall
-hold" does.`,
+The command requires CAP_NET_ADMIN. It reads only the configuration, neither
+secrets nor clients. The table stays until "firewall clear"; "serve" and
+"firewall hold" take it over. Until then no process restores it if another
+program removes it; "firewall hold" does.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := loadFirewall(path)
 			if err != nil {
 				return err
 			}
-			if err := refuseGuarded(cfg); err != nil {
+			if err := checkUnguarded(cfg); err != nil {
 				return err
 			}
-			found, err := firewall.Inspect()
+			before, err := firewall.Inspect()
 			if err != nil {
 				return fmt.Errorf("load the firewall's table: %w", err)
 			}
 			if _, err := firewall.Claim(cfg.Firewall(), ownerOf(cfg), takeOver, env.Clock); err != nil {
-				return fmt.Errorf("load the firewall's table: %w", whose(err))
+				return fmt.Errorf("load the firewall's table: %w", withTakeOverHint(err))
 			}
-			if found.Kind != firewall.Absent {
-				fmt.Fprintf(env.Stdout, "found: table inet %s%s; another takes its place\n", firewall.Name, of(found))
+			if asJSON {
+				return env.Out().JSON(newTableResult("closed", before))
 			}
-			_, err = fmt.Fprintf(env.Stdout, "loaded: table inet %s, everything closed\n", firewall.Name)
-			return err
+			replaced := ""
+			if before.Kind != firewall.Absent {
+				replaced = fmt.Sprintf("replaced: %s\n", tableName(before))
+			}
+			return env.Out().Printf("%sloaded: table inet %s; every service behind the firewall is closed\n", replaced, firewall.Name)
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
 	return c
 }
 
 func firewallClearCommand(env cli.Env) *cobra.Command {
 	var path string
-	var takeOver bool
+	var takeOver, asJSON bool
 	c := &cobra.Command{
 		Use:   "clear",
-		Short: "Remove the firewall's table: the services behind it are open to everybody then",
+		Short: "Remove the firewall's table: the services behind it are then open to anyone",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			found, err := firewall.Inspect()
+			before, err := firewall.Inspect()
 			if err != nil {
 				return fmt.Errorf("remove the firewall's table: %w", err)
 			}
-			// With a configuration that cannot be read, this is still the way out
-			// for a table that names it, or none.
-			cfg, unread := config.Load(path, config.Alone)
-			if unread != nil {
+			// If the configuration is not valid, its path alone still identifies its
+			// table.
+			cfg, loadErr := config.Load(path, config.Alone)
+			if loadErr != nil {
 				cfg = &config.Config{Path: path}
 			}
-			if err := refuseGuarded(cfg); err != nil {
+			if err := checkUnguarded(cfg); err != nil {
 				return err
 			}
-			if err := refuseOthers(found, cfg); err != nil && !takeOver {
+			if err := checkOwner(before, cfg); err != nil && !takeOver {
 				return fmt.Errorf("remove the firewall's table: %w", err)
 			}
-			if found.Kind == firewall.Absent {
-				_, err = fmt.Fprintf(env.Stdout, "there is no table inet %s\n", firewall.Name)
-				return err
+			result := newTableResult("absent", before)
+			result.Changed = before.Kind != firewall.Absent
+			if result.Changed {
+				if err := firewall.Clear(); err != nil {
+					return fmt.Errorf("remove the firewall's table: %w", err)
+				}
 			}
-			if err := firewall.Clear(); err != nil {
-				return fmt.Errorf("remove the firewall's table: %w", err)
+			switch {
+			case asJSON:
+				return env.Out().JSON(result)
+			case !result.Changed:
+				return env.Out().Printf("there is no table inet %s\n", firewall.Name)
 			}
-			_, err = fmt.Fprintf(env.Stdout, "removed: table inet %s%s; what it hid is open to everybody now\n", firewall.Name, of(found))
-			return err
+			return env.Out().Printf("removed: %s; the services that it hid are now open to anyone\n", tableName(before))
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
 	return c
 }

@@ -19,11 +19,11 @@ func holderCommand(env cli.Env) *cobra.Command {
 	var takeOver bool
 	c := &cobra.Command{
 		Use:    helperName,
-		Short:  "Hold the firewall for a server, which starts this by itself",
+		Short:  "Hold the firewall for a server; the server starts this command itself",
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(*cobra.Command, []string) error {
-			h, err := holding(path, takeOver, env)
+			h, err := holderSettings(path, takeOver, env)
 			if err != nil {
 				return err
 			}
@@ -32,7 +32,7 @@ func holderCommand(env cli.Env) *cobra.Command {
 			return privilege.HoldFor(h, log)
 		},
 	}
-	addConfigFlag(c, &path)
+	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
 	return c
 }
@@ -45,21 +45,24 @@ func firewallHoldCommand(env cli.Env) *cobra.Command {
 		Short: "Hold the firewall closed, and change it for the server",
 		Long: `Hold the firewall closed, and change it for the server.
 
-Closes what is behind the firewall, keeps it closed whether a server runs or
-not, and makes the table anew if another program removes it. The server reaches
-this process at firewall_socket. If the server ends, however, everything is
-closed for new connections; the next server takes over. It takes CAP_NET_ADMIN,
-drops everything else, and reads neither clients nor their secrets. SIGHUP has
-it read the configuration again, without a moment in which anything is open; a
-server that runs by the configuration before has to be restarted. (user and
-firewall_socket take a restart of this process.) SIGINT and SIGTERM end it: the
-table stays, closed, unless on_exit is "clear".
+The holder closes the services behind the firewall, keeps them closed whether a
+server runs or not, and restores the table if another program removes it. The
+server connects to the holder at firewall_socket. When the server ends, for any
+reason, the holder closes everything for new connections; the next server takes
+over.
 
-Exit codes: 0 the table is there and closed, or gone as on_exit says; 1 or 2:
-it may be open.`,
+The holder requires CAP_NET_ADMIN, drops all other privileges, and reads neither
+clients nor their secrets. On SIGHUP it reads the configuration again; nothing is
+open at any moment meanwhile, and a server that runs with the earlier
+configuration must be restarted. A change of user or firewall_socket requires a
+restart of the holder. SIGINT and SIGTERM end the holder: the table stays,
+closed, unless on_exit is "clear".
+
+Exit codes: 0 the table exists and is closed, or is removed because on_exit is
+"clear"; 1 or 2 it may be open.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			h, err := holding(path, takeOver, env)
+			h, err := holderSettings(path, takeOver, env)
 			if err != nil {
 				return err
 			}
@@ -68,13 +71,13 @@ it may be open.`,
 			return privilege.HoldAlone(c.Context(), h, log)
 		},
 	}
-	addConfigFlag(c, &path)
+	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
 	return c
 }
 
-// holding is what a holder needs, by the configuration at a path.
-func holding(path string, takeOver bool, env cli.Env) (h privilege.Holding, err error) {
+// holderSettings returns what a holder needs, from the configuration at a path.
+func holderSettings(path string, takeOver bool, env cli.Env) (h privilege.Holding, err error) {
 	cfg, err := loadFirewall(path)
 	if err != nil {
 		return h, err
@@ -87,13 +90,15 @@ func holding(path string, takeOver bool, env cli.Env) (h privilege.Holding, err 
 				return privilege.Held{}, privilege.Unreadable(err)
 			}
 			return privilege.Held{
-				Owner: ownerOf(cfg), Firewall: cfg.Firewall(), Policy: cfg.Policy(), Schedule: scheduleOf(path), ClearOnExit: cfg.ClearOnExit,
+				Owner: ownerOf(cfg), Firewall: cfg.Firewall(), Policy: cfg.Policy(), Schedule: scheduleOf(path),
+				ClearOnExit: cfg.ClearOnExit,
 			}, nil
 		},
 	}, nil
 }
 
-// scheduleOf reads from which ports knocks may come, each time anew.
+// scheduleOf returns a function that reads the schedule of the knock ports from the
+// configuration, again at each call.
 func scheduleOf(path string) func() (helper.Schedule, error) {
 	return func() (helper.Schedule, error) {
 		cfg, err := config.Load(path, config.PortSecrets)
@@ -104,7 +109,7 @@ func scheduleOf(path string) func() (helper.Schedule, error) {
 	}
 }
 
-// loadFirewall reads a configuration that has something for the firewall.
+// loadFirewall reads a configuration that requires the firewall.
 func loadFirewall(path string) (*config.Config, error) {
 	cfg, err := config.Load(path, config.Alone)
 	if err != nil {
@@ -118,7 +123,8 @@ func loadFirewall(path string) (*config.Config, error) {
 		return nil, cli.Misuse(err)
 	}
 	if cfg.NeedsFirewall(host) == "" {
-		return nil, cli.Misuse(cli.WithHint(fmt.Errorf("%s has nothing for the firewall", path), "it is for services of type \"firewall\", and for stealth"+left(cfg)))
+		return nil, cli.Misuse(cli.WithHint(fmt.Errorf("%s does not require the firewall", path),
+			"services of type \"firewall\" and stealth = true require it"+leftoverHint(cfg)))
 	}
 	return cfg, nil
 }

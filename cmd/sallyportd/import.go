@@ -1,26 +1,31 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/terminal"
 	"sallyport/cmd/sallyportd/internal/legacy"
 )
 
+// importResult is the result of "import" for programs.
+type importResult struct {
+	Files    []string `json:"files"`
+	Warnings []string `json:"warnings"`
+}
+
 func importCommand(env cli.Env) *cobra.Command {
 	var out string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "import DIR",
-		Short: "Turn the files of the protocol's first implementation into ours",
-		Long: `Turn the files of the protocol's first implementation into ours.
+		Short: "Convert the files of the protocol's first implementation",
+		Long: `Convert the files of the protocol's first implementation.
 
 DIR holds server.properties, service.properties and trusted_clients.txt, or
-client.properties, or all of them (paper, Listings 1 to 4). They stay as they
-are; files that are there already are never overwritten.`,
+client.properties, or all of them (paper, Listings 1 to 4). The command does not
+change them, and never overwrites a file.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if out == "" {
@@ -33,15 +38,27 @@ are; files that are there already are never overwritten.`,
 			if err := writeNew(out, files); err != nil {
 				return cli.Misuse(err)
 			}
+			result := importResult{Files: []string{}, Warnings: orEmpty(warnings)}
 			for _, f := range files {
-				fmt.Fprintf(env.Stdout, "made %s\n", filepath.Join(out, f.Name))
+				result.Files = append(result.Files, filepath.Join(out, f.Name))
 			}
-			for _, w := range warnings {
-				fmt.Fprintf(env.Stdout, "warning: %s\n", terminal.Lines(w))
+			if asJSON {
+				return env.Out().JSON(result)
+			}
+			for _, path := range result.Files {
+				if err := env.Out().Printf("made %s\n", path); err != nil {
+					return err
+				}
+			}
+			for _, text := range result.Warnings {
+				if err := env.Out().Warning(text, ""); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
 	}
-	c.Flags().StringVar(&out, "out", "", "the `directory` for our files (default DIR)")
+	c.Flags().StringVar(&out, "out", "", "the `directory` for the new files (default DIR)")
+	cli.AddJSONFlag(c, &asJSON)
 	return c
 }

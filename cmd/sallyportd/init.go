@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/legacy"
@@ -19,32 +20,52 @@ import (
 	"sallyport/sessions/state"
 )
 
-const clientsHeader = `# The clients of sallyportd, one a line: identifier, secret, largest nonce
-# already used (0: none). Then, if wanted: services=NAME,NAME, which it may open
-# (without it, all); old=SECRET until=TIME, the secret before a rotation; and
-# note=TEXT, the rest of the line.
-# "sallyportd client" adds, lists, rotates and revokes them; a running server
-# notices. Secrets: nobody else may read this file.
+const clientsHeader = `# The clients of sallyportd, one on each line:
+#
+#   IDENTIFIER SECRET NONCE [services=NAME,NAME] [old=SECRET until=TIME] [note=TEXT]
+#
+# NONCE      the largest nonce that the client has used; 0: none
+# services=  the services that the client may open; without it, all
+# old=       the secret before a rotation
+# until=     the time until which the old secret stays valid, such as
+#            2026-12-01T00:00:00Z
+# note=      a note for the list; it takes the rest of the line
+#
+# "sallyportd client" adds, lists, restricts, rotates and revokes clients. A
+# running server notices changes. This file contains secrets: only the server's
+# user may read it.
 `
+
+// initResult is the result of "init" for programs.
+type initResult struct {
+	Config        string `json:"configuration"`
+	PortSecret    string `json:"port_secret_file"`
+	Clients       string `json:"clients"`
+	StateDir      string `json:"state_dir"`
+	StateKept     bool   `json:"state_kept"` // there was a record of nonces already
+	Server        string `json:"server"`
+	ServerGuessed bool   `json:"server_guessed"`
+}
 
 func initCommand(env cli.Env) *cobra.Command {
 	var server, from string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Make a configuration, a port secret, an empty clients file and a state file",
 		Long: `Make a configuration, a port secret, an empty clients file and a state file in
 DIR.
 
-The configuration is what "serve" takes, with every key explained. The secret
-is random, 256 bits. The state file is where the server records which nonces
-were used. Files that are there already are never overwritten.`,
+The configuration explains every key. The port secret is random, with 256 bits.
+In the state file the server records used nonces. The command never overwrites a
+file.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			guessed := server == ""
 			if guessed {
 				var err error
 				if server, err = os.Hostname(); err != nil {
-					return cli.Misuse(cli.WithHint(fmt.Errorf("find this host's name: %w", err), "say it with --server"))
+					return cli.Misuse(cli.WithHint(fmt.Errorf("find this host's name: %w", err), "give it with --server"))
 				}
 			}
 			if !profile.ValidServer(server) {
@@ -74,49 +95,75 @@ were used. Files that are there already are never overwritten.`,
 				return cli.Misuse(err)
 			}
 			made := filepath.Join(dir, config.FileName)
-			// Now it is known that no nonce was used; later a missing record
-			// may be a lost one.
-			if err := state.Create(cfg.StateDir); errors.Is(err, fs.ErrExist) {
-				fmt.Fprintf(env.Stderr, "note: the record of used nonces in %s is kept\n", cfg.StateDir)
-			} else if err != nil {
+			// At this moment no nonce was used. A record that is missing later may be
+			// lost.
+			err = state.Create(cfg.StateDir)
+			kept := errors.Is(err, fs.ErrExist)
+			if err != nil && !kept {
 				return fmt.Errorf("make the state file: %w", err)
 			}
-			fmt.Fprintf(env.Stdout, `Made in %s:
-  %-16s what to hide and how; every key is explained
-  %-16s 256 random bits, from which the ports are drawn
-  %-16s nobody yet
-  %-16s where it is recorded which nonces were used
-`, dir, config.FileName, config.PortSecretName, config.ClientsName, relative(dir, cfg.StateDir))
-			if guessed {
-				fmt.Fprintf(env.Stdout, "\nClients will reach this host as %s. If not, change \"server\" in the configuration.\n", server)
+			if asJSON {
+				return env.Out().JSON(initResult{
+					Config: made, PortSecret: filepath.Join(dir, config.PortSecretName), Clients: filepath.Join(dir, config.ClientsName),
+					StateDir: cfg.StateDir, StateKept: kept, Server: server, ServerGuessed: guessed,
+				})
 			}
-			fmt.Fprintf(env.Stdout, `
-Next:
-  sallyportd client add -c %[1]s     a profile for each device of each colleague
-  sallyportd check -c %[1]s          what would run, and what bites
-  sallyportd serve -c %[1]s
-`, made)
-			return nil
+			if kept {
+				env.Err().Printf("note: %s holds a record of used nonces already; it is kept\n", cfg.StateDir)
+			}
+			return printInit(env.Out(), dir, made, relative(dir, cfg.StateDir), server, guessed)
 		},
 	}
-	c.Flags().StringVar(&from, "from", "", "take this `file` for the configuration, instead of one that explains every key")
+	c.Flags().StringVar(&from, "from", "", "copy this `file` as the configuration, instead of one that explains every key")
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which clients reach this server (default this host's name)")
+	cli.AddJSONFlag(c, &asJSON)
 	return c
 }
 
-// named gives a configuration the name by which clients reach the server.
+// printInit prints for people the files that were made, and the next commands.
+func printInit(out *output.Printer, dir, made, state, server string, guessed bool) error {
+	if err := out.Printf("Made in %s:\n", dir); err != nil {
+		return err
+	}
+	err := out.Columns().Print(
+		output.Row("  "+config.FileName, "the configuration, in which every key is explained"),
+		output.Row("  "+config.PortSecretName, "256 random bits, from which the ports are computed"),
+		output.Row("  "+config.ClientsName, "the clients; none yet"),
+		output.Row("  "+state, "the record of used nonces"),
+	)
+	if err != nil {
+		return err
+	}
+	if guessed {
+		err := out.Printf("\nProfiles will name this host as %s. If clients reach it by another name, change \"server\" in the configuration.\n", server)
+		if err != nil {
+			return err
+		}
+	}
+	if err := out.Printf("\nNext:\n"); err != nil {
+		return err
+	}
+	return out.Columns().Print(
+		output.Row("  sallyportd client add -c "+made, "make a profile for each device of each colleague"),
+		output.Row("  sallyportd check -c "+made, "print the effective settings, and warn about mistakes"),
+		output.Row("  sallyportd serve -c "+made, "start the server"),
+	)
+}
+
+// named sets "server" in the text of a configuration: the name by which clients
+// reach the server.
 func named(template, server, dir string) (text string, cfg *config.Config, err error) {
 	line := fmt.Sprintf("server = %q", server)
 	text = strings.Replace(template, "# server = \"gate.example.org\"", line, 1)
 	path := filepath.Join(dir, config.FileName)
 	if cfg, err = config.Parse(path, []byte(text)); err == nil && cfg.Server == "" {
-		text = line + "\n" + text // a file of the user's own has no such place
+		text = line + "\n" + text // another template has no such line
 		cfg, err = config.Parse(path, []byte(text))
 	}
 	return text, cfg, err
 }
 
-// relative is a path as a file in dir names it.
+// relative returns a path as a file in dir names it.
 func relative(dir, path string) string {
 	if r, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(r) {
 		return r
@@ -124,13 +171,13 @@ func relative(dir, path string) string {
 	return path
 }
 
-// writeNew makes a directory, if need be, and files in it for this user only:
-// all of them, or none if one is there already.
+// writeNew makes files that only this user can read, and their directory if it
+// does not exist: all files, or none if one exists already.
 func writeNew(dir string, files []legacy.File) error {
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name)
 		if _, err := os.Lstat(path); err == nil {
-			return cli.WithHint(fmt.Errorf("%s is there already, and is not overwritten; nothing was made", path), "choose another directory, or move the file away")
+			return cli.WithHint(fmt.Errorf("%s exists already; nothing was made", path), "choose another directory, or move the file away")
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

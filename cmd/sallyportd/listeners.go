@@ -10,22 +10,25 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// checkListeners warns of services behind the firewall that name one address,
-// where the program that they guard listens at all.
-func checkListeners(cfg *config.Config, proc fs.FS) (warnings []string) {
+// checkListeners warns about services behind the firewall that name one address,
+// where the program behind the firewall listens on all addresses.
+func checkListeners(cfg *config.Config, proc fs.FS) (found []finding) {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if s.Binds() || !s.Host().IsValid() || !listensEverywhere(proc, s.Protocol(), s.Port()) {
 			continue
 		}
-		warnings = append(warnings, fmt.Sprintf("service %s guards %s port %d at %s only, where a program listens at all addresses: strangers reach it at the others without a knock: name no address, listen = \":%d\", or have the program listen at that address",
-			s.Name, s.Protocol(), s.Port(), s.Host(), s.Port()))
+		found = append(found, warn("listens-elsewhere",
+			fmt.Sprintf("name no address, listen = \":%d\", or make the program listen on that address only", s.Port()),
+			"service %s guards %s port %d on %s only, but a program listens on all addresses: strangers reach it on the other addresses without a knock",
+			s.Name, s.Protocol(), s.Port(), s.Host()))
 	}
-	return warnings
+	return found
 }
 
-// listensEverywhere reports whether a socket takes what comes to a port at any
-// address, by what the kernel lists in /proc/net. What is not there is no socket.
+// listensEverywhere reports whether a socket receives from a port on every
+// address, according to the lists in /proc/net. A list that is missing counts as
+// empty.
 func listensEverywhere(proc fs.FS, protocol string, port uint16) bool {
 	const listening, unconnected = "0A", "07" // of TCP, and of UDP
 	for _, name := range []string{protocol, protocol + "6"} {
@@ -50,5 +53,6 @@ func listensEverywhere(proc fs.FS, protocol string, port uint16) bool {
 	return false
 }
 
-// procNet is where the kernel lists this network namespace's sockets.
+// procNet is the directory in which the kernel lists the sockets of this network
+// namespace.
 func procNet() fs.FS { return os.DirFS("/proc/self/net") }

@@ -43,7 +43,7 @@ func TestProgramListensAtMoreAddresses(t *testing.T) {
 	} {
 		port := listen(row.network, row.at)
 		cfg := configtest.Parse(t, "", fmt.Sprintf("[[service]]\nname = \"one\"\ntype = \"firewall\"\nprotocol = %q\nlisten = \"%s:%d\"\n", row.network[:3], row.host, port))
-		got := strings.Join(checkListeners(cfg, procNet()), "\n")
+		got := texts(checkListeners(cfg, procNet()))
 		if (got != "") != row.warns || row.warns && !strings.Contains(got, fmt.Sprintf(`listen = ":%d"`, port)) {
 			t.Errorf("%s at %s, guarded at %q: %q", row.network, row.at, row.host, got)
 		}

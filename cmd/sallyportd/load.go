@@ -1,10 +1,11 @@
 package main
 
 import (
-	"os"
+	"cmp"
 
 	"github.com/spf13/cobra"
 
+	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 )
@@ -14,19 +15,12 @@ const (
 	configVariable = "SALLYPORTD_CONFIG"
 )
 
-// configPath is where the configuration is, if no flag says so.
-func configPath() string {
-	if path := os.Getenv(configVariable); path != "" {
-		return path
-	}
-	return defaultConfig
+func addConfigFlag(c *cobra.Command, env cli.Env, path *string) {
+	c.Flags().StringVarP(path, "config", "c", cmp.Or(env.Variable(configVariable), defaultConfig),
+		"the configuration `file`; without the flag, the variable "+configVariable+" of the environment names it")
 }
 
-func addConfigFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVarP(path, "config", "c", configPath(), "the configuration `file`; "+configVariable+" in the environment names it too")
-}
-
-// loadAll reads a configuration, so much of what it refers to, and its clients.
+// loadAll reads a configuration, the files that need names, and the clients.
 func loadAll(path string, need config.Need) (*config.Config, clients.List, error) {
 	cfg, err := config.Load(path, need)
 	if err != nil {
@@ -36,8 +30,8 @@ func loadAll(path string, need config.Need) (*config.Config, clients.List, error
 	return cfg, list, err
 }
 
-// loadLenient is loadAll, but for what the clients file says of services:
-// commands that fix it have to read it, whatever that is.
+// loadLenient is loadAll, but accepts unknown and unreadable services in the
+// clients file: the commands that fix them must read the file too.
 func loadLenient(path string, need config.Need) (*config.Config, clients.List, error) {
 	cfg, err := config.Load(path, need)
 	if err != nil {

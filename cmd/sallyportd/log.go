@@ -12,16 +12,17 @@ import (
 	"sallyport/cmd/sallyportd/internal/logqueue"
 )
 
-// lastLines is how long the end of a process waits until its log is written.
-const lastLines = time.Second
+// flushTime is how long a process that ends waits until its log is written.
+const flushTime = time.Second
 
-// openLog returns the log of a process that must not wait for it, and that grows
-// by no more than a bounded number of lines a second of each kind; with the number
-// of lines that were lost so far, and what ends it. From now on, a reader of the
-// log that has gone away does not end this process (SIGPIPE).
+// openLog returns a log that never makes its process wait, and that writes a
+// bounded number of lines a second of each kind; with dropped, which returns the
+// number of lines lost so far, and stop, which ends the log. From now on, the
+// process continues if the reader of its log goes away (SIGPIPE).
 func openLog(env cli.Env) (log *slog.Logger, dropped func() uint64, stop func()) {
-	// Caught and not ignored: programs that are started do not inherit it.
+	// The signal is caught and not ignored, because a program that this process
+	// starts would inherit the latter.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	log, q := logqueue.New(env.Stderr)
-	return loglimit.New(log, env.Clock.Monotonic), q.Dropped, func() { q.Close(lastLines) }
+	return loglimit.New(log, env.Clock.Monotonic), q.Dropped, func() { q.Close(flushTime) }
 }

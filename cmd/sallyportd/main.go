@@ -1,5 +1,17 @@
-// Command sallyportd is the server: it hides services until a client has
-// knocked correctly.
+// Command sallyportd is the server: it hides services, and opens them for clients
+// that have knocked correctly.
+//
+//	serve                       the server
+//	check, watch, reload        what an administrator does with a running server
+//	init, import                make a configuration
+//	client, operation,          change clients, secrets and the record of nonces
+//	port-secret, state
+//	firewall                    the holder of the firewall's table
+//	demo                        server and client in one process
+//
+// Each command has a file. It reads the configuration (load.go), calls
+// packages below internal, and prints the result: for people in words, or with
+// --json an object for programs. findings.go has the warnings of "check".
 package main
 
 import (
@@ -16,10 +28,17 @@ func command(env cli.Env) *cobra.Command {
 		Short: "Hide services until clients have knocked",
 		Long: `Hide services until clients have knocked.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or configuration, nothing was
-done; 130 stopped at once by a second signal.`,
+Most commands have the flag --json: they print JSON on standard output, for
+programs, and an error as {"error":…, "hint":…, "exit_code":…}. For people, times
+are in the local time zone, and a terminal shows colours unless NO_COLOR is set.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage or configuration, and nothing was
+changed; 130 interrupted.`,
 	})
-	root.AddCommand(watchCommand(env), initCommand(env), importCommand(env), checkCommand(env), clientCommand(env), operationCommand(env), portSecretCommand(env),
-		stateCommand(env), serveCommand(env), firewallCommand(env), holderCommand(env), reloadCommand(env), demoCommand(env))
+	root.AddCommand(
+		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env), initCommand(env), importCommand(env),
+		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env),
+		firewallCommand(env), holderCommand(env), demoCommand(env),
+	)
 	return root
 }

@@ -13,20 +13,28 @@ import (
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "operation", Short: "Hand out what clients need for the challenge–response protocol"})
+	group := cli.Group(&cobra.Command{Use: "operation", Short: "Print profiles for the challenge–response protocol"})
 	group.AddCommand(operationProfileCommand(env))
 	return group
 }
 
+// operationResult is the result of "operation profile" for programs.
+type operationResult struct {
+	Operation string `json:"operation"`
+	profileResult
+	Warnings []string `json:"warnings,omitempty"` // about operations that no client can use
+}
+
 func operationProfileCommand(env cli.Env) *cobra.Command {
 	var path, server, out string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "profile ID",
-		Short: "Print the profile with which a client asks for an operation",
-		Long: `Print the profile with which a client asks for an operation.
+		Short: "Print the profile with which a client requests an operation",
+		Long: `Print the profile with which a client requests an operation.
 
-It holds the operation's secret. "sallyport knock" takes it as it is; to have
-both protocols in one profile, put its [challenge] tables into a client's.`,
+It contains the operation's secret. "sallyport knock" accepts it unchanged; for a
+profile with both protocols, copy its [challenge] tables into a client's profile.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, list, err := loadAll(path, config.Secrets)
@@ -37,36 +45,43 @@ both protocols in one profile, put its [challenge] tables into a client's.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
-			for _, why := range unusable {
-				fmt.Fprintf(env.Stderr, "warning: %s\n", why)
+			result := operationResult{Operation: args[0], profileResult: profileResult{Profile: string(text)}}
+			_, result.Warnings = cfg.Usable(list.Rights(cfg.OperationClients()))
+			if out != "" {
+				result.profileResult = profileResult{File: out}
+				if err := secretfile.Create(out, text); err != nil {
+					return cli.Misuse(fmt.Errorf("--out: %w", err))
+				}
+			}
+			if asJSON {
+				return env.Out().JSON(result)
+			}
+			for _, text := range result.Warnings {
+				env.Err().Warning(text, "")
 			}
 			if out == "" {
 				_, err = env.Stdout.Write(text)
-				return err
 			}
-			if err := secretfile.Create(out, text); err != nil {
-				return cli.Misuse(fmt.Errorf("--out: %w", err))
-			}
-			return nil
+			return err
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which the client reaches the server (default \"server\" of the configuration)")
-	c.Flags().StringVar(&out, "out", "", "write the profile to a new `file`, for this user only, instead of printing it")
-	addConfigFlag(c, &path)
+	c.Flags().StringVar(&out, "out", "", "write the profile to a new `file`, which only this user can read, instead of printing it")
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
+// operationProfile returns the profile of an operation as a file.
 func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
-	if server == "" {
-		server = cfg.Server
-	}
-	if server == "" {
-		return nil, cli.WithHint(fmt.Errorf("the profile has to name the server, and %s does not say how clients reach it", cfg.Path), "give --server NAME, or set \"server\" there")
+	server, err := serverName(server, cfg)
+	if err != nil {
+		return nil, err
 	}
 	var known []string
 	for _, o := range cfg.Operations {
-		if known = append(known, o.ID); o.ID != id {
+		known = append(known, o.ID)
+		if o.ID != id {
 			continue
 		}
 		p := profile.Operation{
@@ -80,11 +95,10 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("write the profile: %w", err)
 		}
-		// What is handed out must be readable.
-		if _, err := profile.Parse("profile", text); err != nil {
-			return nil, fmt.Errorf("the profile would not be valid: %w", err)
-		}
-		return text, nil
+		return text, checkProfile(text)
 	}
-	return nil, fmt.Errorf("there is no operation %q in %s, but %s", id, cfg.Path, strings.Join(known, ", "))
+	if known == nil {
+		return nil, fmt.Errorf("%s has no operations, expected %q", cfg.Path, id)
+	}
+	return nil, fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
 }

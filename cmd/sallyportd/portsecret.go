@@ -19,20 +19,28 @@ import (
 	"sallyport/sessions/durable"
 )
 
+// rollResult is the result of "port-secret roll" for programs.
+type rollResult struct {
+	Changed       bool      `json:"changed"`
+	PreviousUntil time.Time `json:"previous_until"` // the ports of the old secret stay open
+	Clients       []string  `json:"clients"`        // that need a new profile
+}
+
 func portSecretCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "port-secret", Short: "Change the secret from which the ports are drawn"})
+	group := cli.Group(&cobra.Command{Use: "port-secret", Short: "Change the secret from which the knock ports are computed"})
 	var path string
 	var valid validity
+	var asJSON bool
 	roll := &cobra.Command{
 		Use:   "roll",
 		Short: "Make a new port secret; the ports of the old one stay open for a while",
 		Long: `Make a new port secret; the ports of the old one stay open for a while.
 
-Every client needs a new profile until then. The server takes the change at
-the next reload.`,
+Every client needs a new profile by then. The server applies the change at the
+next reload.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			until, err := valid.end(env.Now())
+			until, err := valid.end(env)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -45,47 +53,57 @@ the next reload.`,
 				return fmt.Errorf("lock the configuration: %w", err)
 			}
 			defer unlock()
-			cfg, list, err := loadAll(path, config.Secrets) // what another roll has left
+			cfg, list, err := loadAll(path, config.Secrets) // again, because another roll may have changed it
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if err := rollPortSecret(cfg, env.Now(), until); err != nil {
+			if err := rollPortSecret(cfg, env, until); err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, `Made a new port secret. The ports of the old one stay open until %s.
+			result := rollResult{Changed: true, PreviousUntil: until, Clients: []string{}}
+			next := ""
+			for _, c := range list {
+				result.Clients = append(result.Clients, c.Identifier.String())
+				next += fmt.Sprintf("  sallyportd client profile %s -c %s\n", c.Identifier, cfg.Path)
+			}
+			if asJSON {
+				return env.Out().JSON(result)
+			}
+			return env.Out().Printf(`Made a new port secret. The ports of the old one stay open until %s.
 
 Next:
-  sallyportd reload -c %[2]s
-`, until.Format(time.RFC3339), cfg.Path)
-			for _, c := range list {
-				fmt.Fprintf(env.Stdout, "  sallyportd client profile %s -c %s\n", c.Identifier, cfg.Path)
-			}
-			return nil
+  sallyportd reload -c %s
+%s`, env.Time(until), cfg.Path, next)
 		},
 	}
 	valid.flags(roll)
-	addConfigFlag(roll, &path)
+	cli.AddJSONFlag(roll, &asJSON)
+	addConfigFlag(roll, env, &path)
 	group.AddCommand(roll)
 	return group
 }
 
-// rollPortSecret replaces the port secret in steps of which each leaves a
-// configuration that serves: the secret of now is kept as the previous one,
-// then named as such, and only then replaced.
-func rollPortSecret(cfg *config.Config, now, until time.Time) error {
-	if cfg.PortSecret.Path == "" {
-		return cli.Misuse(cli.WithHint(fmt.Errorf("%s holds the port secret itself", cfg.Path), "move it to a file of its own, and name that with port_secret_file"))
+// rollPortSecret replaces the port secret in steps, each of which leaves a valid
+// configuration: it copies the current secret to a file, names the copy as the
+// previous secret in the configuration, and only then replaces the current one.
+func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
+	secret := cfg.PortSecret
+	if secret.Path == "" {
+		return cli.Misuse(cli.WithHint(fmt.Errorf("%s contains the port secret itself; expected it in another file", cfg.Path),
+			"move it to another file, and name that file with port_secret_file"))
 	}
-	// With both the same, a roll was cut short before its last step: it is done
-	// again, so that the date is that of now.
-	if cfg.PortSecret.Previous != "" && cfg.PortSecret.Previous != cfg.PortSecret.Current && now.Before(cfg.PortSecret.Until) {
-		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll still goes on: the ports of the secret before stay open until %s", cfg.PortSecret.Until.UTC().Format(time.RFC3339)), "wait until then, or remove the port_secret_previous keys from "+cfg.Path))
+	// If both secrets are equal, an earlier roll was interrupted before its last
+	// step: this one does it again, with its own date.
+	interrupted := secret.Previous == secret.Current
+	if secret.Previous != "" && !interrupted && env.Now().Before(secret.Until) {
+		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll has not ended: the ports of the previous secret stay open until %s", env.Time(secret.Until)),
+			"wait until then, or remove the port_secret_previous keys from "+cfg.Path))
 	}
 	text, info, err := readWhole(cfg.Path)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	previousPath := cfg.PortSecret.Path + ".previous"
+	previousPath := secret.Path + ".previous"
 	edited, err := setKeys(string(text), "port_secret_file", [][2]string{
 		{"port_secret_previous", ""},
 		{"port_secret_previous_file", fmt.Sprintf("%q", relative(filepath.Dir(cfg.Path), previousPath))},
@@ -97,20 +115,20 @@ func rollPortSecret(cfg *config.Config, now, until time.Time) error {
 	if _, err := config.Parse(cfg.Path, []byte(edited)); err != nil {
 		return fmt.Errorf("the change would make the configuration unreadable: %w", err)
 	}
-	if err := durable.WriteFileLike(previousPath, cfg.PortSecret.Path, []byte(cfg.PortSecret.Current+"\n"), 0o600); err != nil {
+	if err := durable.WriteFileLike(previousPath, secret.Path, []byte(secret.Current+"\n"), 0o600); err != nil {
 		return fmt.Errorf("keep the old port secret: %w", err)
 	}
-	// The links of config management stay: what they lead to is replaced.
+	// A link, as of a configuration manager, stays: its target is replaced.
 	if err := durable.WriteFile(cfg.Path, []byte(edited), info.Mode().Perm()); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	if err := durable.WriteFile(cfg.PortSecret.Path, []byte(secrets.Random()+"\n"), 0o600); err != nil {
-		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), "nothing has changed yet for the clients; the same command tries again")
+	if err := durable.WriteFile(secret.Path, []byte(secrets.Random()+"\n"), 0o600); err != nil {
+		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), "the clients' ports have not changed; run the same command again")
 	}
 	return nil
 }
 
-// readWhole reads a file, and tells its mode.
+// readWhole reads a file, and returns its mode too.
 func readWhole(path string) (text []byte, info fs.FileInfo, err error) {
 	f, err := durable.Open(path)
 	if err != nil {
@@ -123,9 +141,9 @@ func readWhole(path string) (text []byte, info fs.FileInfo, err error) {
 	return text, info, err
 }
 
-// setKeys sets keys of the outermost table in a TOML text, each on a line: in
-// place of the line that has it, or after the line of another key. A key with
-// no value is removed. Comments and all else stay.
+// setKeys sets keys of the top-level table in a TOML text, one on a line. It
+// replaces the line of the key, or inserts a line after that of another key. It
+// removes a key that has no value. Comments and all other lines stay.
 func setKeys(text, after string, keys [][2]string) (string, error) {
 	lines := strings.Split(text, "\n")
 	at := func(key string) int {

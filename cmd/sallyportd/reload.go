@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
@@ -10,16 +8,23 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
+// reloadResult is the result of "reload" for programs.
+type reloadResult struct {
+	Reloaded bool `json:"reloaded"`
+	Clients  int  `json:"clients"`
+}
+
 func reloadCommand(env cli.Env) *cobra.Command {
 	var path string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "reload",
-		Short: "Have the running server read its configuration and clients again",
-		Long: `Have the running server read its configuration and clients again.
+		Short: "Make the running server read its configuration and clients again",
+		Long: `Make the running server read its configuration and clients again.
 
-Everything is checked before anything changes; if something is wrong, the
-server goes on as it was, and the error is printed here. SIGHUP does the same.
-A change of the clients file is noticed without either.`,
+The server checks everything before it changes anything. On an error, the running
+configuration stays in force, and the command prints the error. SIGHUP does the
+same. The server notices a change of the clients file without either.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -30,10 +35,13 @@ A change of the clients file is noticed without either.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "reloaded: %d clients\n", clients)
-			return err
+			if asJSON {
+				return env.Out().JSON(reloadResult{true, clients})
+			}
+			return env.Out().Printf("reloaded: %s\n", count(clients, "client"))
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
 }

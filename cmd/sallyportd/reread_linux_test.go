@@ -14,10 +14,10 @@ import (
 	"sallyport/cmd/sallyportd/internal/config/configtest"
 )
 
-// TestConfigurationThatChangesMeanwhile: the server reads its configuration again
-// once it has dropped its privileges. If that requires the firewall, and what was
-// read before did not, no process keeps CAP_NET_ADMIN: the server does not start.
-func TestConfigurationThatChangesMeanwhile(t *testing.T) {
+// TestConfigurationChangesAtStart: the server reads its configuration again after it
+// has dropped its privileges. If only the second version requires the firewall, no
+// process keeps CAP_NET_ADMIN, and the server does not start.
+func TestConfigurationChangesAtStart(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -31,7 +31,7 @@ func TestConfigurationThatChangesMeanwhile(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, config.FileName)
-	// next puts a pipe in the place of the file, which is there for one reading.
+	// next replaces the file with a pipe, which can be read once.
 	next := func() {
 		t.Helper()
 		if err := syscall.Mkfifo(path+".next", 0o600); err != nil {
@@ -61,7 +61,7 @@ func TestConfigurationThatChangesMeanwhile(t *testing.T) {
 		}
 	}
 	if err := cmd.Wait(); err == nil || strings.Contains(out.String(), "msg=serving") ||
-		!strings.Contains(out.String(), `service ssh, of type "firewall", takes the firewall, and no process was started`) {
+		!strings.Contains(out.String(), `service ssh, of type "firewall", requires the firewall, and no process was started`) {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }

@@ -24,25 +24,27 @@ func serveCommand(env cli.Env) *cobra.Command {
 	var takeOver bool
 	c := &cobra.Command{
 		Use:   "serve",
-		Short: "Take knocks, and open services for those who knock correctly",
-		Long: `Take knocks, and open services for those who knock correctly.
+		Short: "Accept knocks, and open services for clients that knock correctly",
+		Long: `Accept knocks, and open services for clients that knock correctly.
 
-Needs no privileges, and drops any that it was started with. Services of type
-"firewall", and stealth, require a holder of CAP_NET_ADMIN: "sallyportd firewall
-hold", if that answers at firewall_socket; else a second process, which this one
-starts first. Nothing of the firewall is touched before the state directory is
-this server's. Started with CAP_NET_ADMIN, it first warns of rules of other
-programs that lead packets around the guard, as "check" does. SIGINT and SIGTERM
-close everything in order, the second one at once.
+The server needs no privileges, and drops any that it was started with. Services
+of type "firewall", and stealth, require a holder of CAP_NET_ADMIN: "sallyportd
+firewall hold", if it answers at firewall_socket, or else a second process, which
+the server starts first. The server does not change the firewall before it has
+locked its state directory. If it was started with CAP_NET_ADMIN, it first warns
+about rules of other programs by which packets bypass the firewall's table, as
+"check" does. SIGHUP makes the server read its configuration and clients again.
+SIGINT and SIGTERM close everything in order; a second one ends the server at
+once.
 
-Exit codes: 0 stopped in order, and what is behind the firewall is closed; 1
-failed; 2 wrong usage or configuration, nothing was done.`,
+Exit codes: 0 stopped in order, and the services behind the firewall are closed;
+1 failed; 2 wrong usage or configuration, and nothing was changed.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			// SIGHUP means reload, from the first moment on; it is heard when
-			// the server serves.
+			// SIGHUP requests a reload from the first moment on; the server does it
+			// when it serves.
 			privilege.IgnoreHangups()
-			left, err := dropPrivileges(c.Context(), path, takeOver, env)
+			resumed, err := dropPrivileges(c.Context(), path, takeOver, env)
 			if err != nil {
 				return err
 			}
@@ -50,7 +52,7 @@ failed; 2 wrong usage or configuration, nothing was done.`,
 			signal.Notify(hangups, syscall.SIGHUP)
 			log, dropped, stop := openLog(env)
 			defer stop()
-			s, loaded, err := newServer(c.Context(), path, left, daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped})
+			s, loaded, err := newServer(c.Context(), path, resumed, daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped})
 			if err != nil {
 				return privilege.Unreadable(err)
 			}
@@ -59,53 +61,52 @@ failed; 2 wrong usage or configuration, nothing was done.`,
 			return err
 		},
 	}
-	addConfigFlag(c, &path)
+	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
 	return c
 }
 
-// dropPrivileges returns in a process that has dropped its privileges, with the
-// connection to the holder, if it has started one.
+// dropPrivileges drops the privileges of this process. It returns the connection
+// to the holder, if it has started one. It starts the program again for that, and
+// returns only in the process that has dropped its privileges.
 func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env) (privilege.Resumed, error) {
-	left, err := privilege.Resume(env.Clock)
-	if left.Dropped || err != nil {
-		return left, err
+	resumed, err := privilege.Resume(env.Clock)
+	if resumed.Dropped || err != nil {
+		return resumed, err
 	}
 	cfg, err := config.Load(path, config.Alone)
 	if err != nil {
-		return left, cli.Misuse(err)
+		return resumed, cli.Misuse(err)
 	}
 	host, err := privilege.Probe()
 	if err != nil {
-		return left, err
+		return resumed, err
 	}
 	if err := cfg.Check(host); err != nil {
-		return left, cli.Misuse(err)
+		return resumed, cli.Misuse(err)
 	}
-	for _, w := range abandoned(cfg, host) {
-		fmt.Fprintf(env.Stderr, "sallyportd: warning: %s\n", w)
-	}
-	warnAround(cfg, host, env)
+	printFindings(env.Err(), checkLeftTable(cfg, host))
+	warnBypass(cfg, host, env)
 	needs := cfg.Needs(host)
 	command := []string{helperName, "-c", path}
 	if takeOver {
 		command = append(command, "--"+takeOverName)
 	}
-	return left, privilege.Split(ctx, privilege.Plan{
+	return resumed, privilege.Split(ctx, privilege.Plan{
 		User: cfg.User, Helper: needs.Helper, Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: needs.Capture,
 	}, host)
 }
 
-// newServer reads everything, and makes a server. Of what is read, clients'
-// secrets live no longer than this call.
-func newServer(ctx context.Context, path string, left privilege.Resumed, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
-	defer daemon.Sparingly()()
+// newServer reads all files, and makes a server. The clients' secrets that it
+// reads do not outlive this call.
+func newServer(ctx context.Context, path string, resumed privilege.Resumed, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
+	defer daemon.LowMemoryGC()()
 	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
-	if err := left.VerifyUser(fixed.User); err != nil {
+	if err := resumed.VerifyUser(fixed.User); err != nil {
 		return nil, loaded, err
 	}
 	host, err := privilege.Probe()
@@ -116,22 +117,22 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env dae
 		return nil, loaded, cli.Misuse(err)
 	}
 	env.Host = host
-	h, lock, err := begin(ctx, fixed, host, left, env.Clock)
+	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env.Clock)
 	if err != nil {
 		return nil, loaded, err
 	}
 	defer func() {
-		if err != nil && h != nil {
-			err = errors.Join(err, h.Close()) // which the holder takes for a crash
+		if err != nil && holder != nil {
+			err = errors.Join(err, holder.Close()) // to the holder this is a crash
 		}
 	}()
-	// Everything is closed from here on, whatever else is wrong.
+	// From here on everything is closed, also if this function fails.
 	cfg, err := config.Load(path, config.All)
 	if err != nil {
 		return nil, loaded, cli.Misuse(err)
 	}
 	if cfg.Digest() != fixed.Digest() || cfg.StateDir != fixed.StateDir {
-		return nil, loaded, cli.WithHint(fmt.Errorf("%s has changed while the server started", path), "start it again")
+		return nil, loaded, cli.WithHint(fmt.Errorf("%s changed while the server started", path), "start the server again")
 	}
 	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
 	if err != nil {
@@ -142,26 +143,26 @@ func newServer(ctx context.Context, path string, left privilege.Resumed, env dae
 	file.List = nil
 	if !file.Whole {
 		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}
-		env.Log.Warn("the clients file may not be whole: taken as it is at a start", "error", unfinished, "hint", unfinished.Hint())
+		env.Log.Warn("clients file may be incomplete; using it as it is", "error", unfinished, "hint", unfinished.Hint())
 	}
 	if os.Geteuid() == 0 {
-		env.Log.Warn("runs as root, though without root's privileges: it may still change what root owns; set \"user\" in the configuration")
+		env.Log.Warn("running as root without capabilities", "hint", "set \"user\" in the configuration: root can change files that root owns")
 	}
 	if err := checkServices(cfg, env.Log); err != nil {
 		return nil, loaded, err
 	}
 	if len(list) == 0 {
-		env.Log.Warn("the clients file names no client: nobody can get in")
+		env.Log.Warn("clients file names no client", "hint", "add one: sallyportd client add")
 	}
 	env.State = lock
-	s, err := daemon.New(ctx, cfg, list, h, env)
+	s, err := daemon.New(ctx, cfg, list, holder, env)
 	if err != nil {
 		return nil, loaded, fmt.Errorf("start: %w", err)
 	}
 	return s, loaded, nil
 }
 
-// checkServices finds early what the first grant would find.
+// checkServices finds services that cannot listen, before the first grant does.
 func checkServices(cfg *config.Config, log *slog.Logger) error {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -170,14 +171,15 @@ func checkServices(cfg *config.Config, log *slog.Logger) error {
 		}
 		err := gate.Bindable(s.Protocol(), s.Listen)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			continue // the server before this one may be stopping: Run finds out
+			continue // an earlier server may be stopping; Run reports it if not
 		}
 		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			log.Warn("a service's address is not there yet", "service", s.Name, "at", s.Listen)
+			log.Warn("service address not available yet", "service", s.Name, "listen", s.Listen)
 			continue
 		}
 		if err != nil {
-			return cli.WithHint(fmt.Errorf("service %s cannot listen at %s: %w", s.Name, s.Listen, err), "another program holds the port, or it takes a privilege; see its \"listen\" in "+cfg.Path)
+			return cli.WithHint(fmt.Errorf("service %s cannot listen on %s: %w", s.Name, s.Listen, err),
+				"another program has the port, or the port requires a privilege; see \"listen\" of the service in "+cfg.Path)
 		}
 	}
 	return nil

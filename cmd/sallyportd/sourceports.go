@@ -9,14 +9,15 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// sourcePorts are those from which the kernel takes one for a connection that
-// this host begins.
+// sourcePorts is the range from which the kernel takes the source port of a
+// connection that this host opens.
 type sourcePorts struct {
 	first, last uint64
-	reserved    string // of them, those that it leaves alone: "8080,9000-9010"
+	reserved    string // ports that the kernel does not take: "8080,9000-9010"
 }
 
-// readSourcePorts asks the kernel, for IPv4 and IPv6 together; zero: unknown.
+// readSourcePorts reads the kernel's range, which holds for IPv4 and IPv6; zero:
+// it is unknown.
 func readSourcePorts() (p sourcePorts) {
 	text, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if f := strings.Fields(string(text)); len(f) == 2 {
@@ -28,7 +29,7 @@ func readSourcePorts() (p sourcePorts) {
 	return p
 }
 
-// takes reports whether the kernel may take a port.
+// takes reports whether the kernel may take a port as a source port.
 func (p sourcePorts) takes(port uint16) bool {
 	n := uint64(port)
 	if n < p.first || n > p.last {
@@ -48,33 +49,36 @@ func (p sourcePorts) takes(port uint16) bool {
 	return true
 }
 
-// checkSourcePorts warns of services whose port the kernel may give to a
-// connection that this host begins.
-func checkSourcePorts(cfg *config.Config, guarded bool, p sourcePorts) (warnings []string) {
+// checkSourcePorts warns about services whose port the kernel may take for a
+// connection that this host opens. Firewall: there is a table of the firewall.
+func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found []finding) {
 	var ports []string
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if !p.takes(s.Port()) {
 			continue
 		}
-		what := "the service then cannot listen"
+		effect := "the service then cannot listen"
 		if !s.Binds() {
-			what = "the program behind the guard then cannot listen"
+			effect = "the program behind the firewall then cannot listen"
 		}
-		if guarded && s.UDP && s.Terms.Cut { // else the guard knows what the host began
-			what += ", and answers to that connection are dropped"
+		// In every other case the table recognises the connection, and accepts the answers.
+		if firewall && s.UDP && s.Terms.Cut {
+			effect += ", and answers to that connection are dropped"
 		}
 		ports = append(ports, fmt.Sprint(s.Port()))
-		warnings = append(warnings, fmt.Sprintf("service %s: this host may give port %d to a connection of its own (net.ipv4.ip_local_port_range is %d to %d): %s", s.Name, s.Port(), p.first, p.last, what))
+		found = append(found, warn("source-port-range", "", "service %s: this host may use port %d as the source port of a connection (net.ipv4.ip_local_port_range is %d to %d): %s",
+			s.Name, s.Port(), p.first, p.last, effect))
 	}
-	for i := range warnings {
-		warnings[i] += fmt.Sprintf("; \"sysctl -w net.ipv4.ip_local_reserved_ports=%s\" keeps them for the services, and a file in /etc/sysctl.d after the next boot as well", strings.Join(p.kept(ports), ","))
+	for i := range found {
+		found[i].Hint = fmt.Sprintf("\"sysctl -w net.ipv4.ip_local_reserved_ports=%s\" reserves the ports of the services; a file in /etc/sysctl.d also does after the next boot",
+			strings.Join(p.withReserved(ports), ","))
 	}
-	return warnings
+	return found
 }
 
-// kept are what is reserved already, and more.
-func (p sourcePorts) kept(more []string) []string {
+// withReserved returns the ports that are reserved already, and more.
+func (p sourcePorts) withReserved(more []string) []string {
 	if p.reserved == "" {
 		return more
 	}

@@ -18,14 +18,14 @@ func TestSourcePorts(t *testing.T) {
 		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":40000\"\n", "40000", ""},
 		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":40000\"\n", "1,39000-41000", ""},
 		{"type = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = \":2222\"\n", "", ""},
-		{"type = \"firewall\"\nlisten = \":40000\"\n", "", "the program behind the guard then cannot listen; "},
-		{"type = \"firewall\"\nprotocol = \"udp\"\nlisten = \":40000\"\n", "", "the program behind the guard then cannot listen; "},
+		{"type = \"firewall\"\nlisten = \":40000\"\n", "", "the program behind the firewall then cannot listen; "},
+		{"type = \"firewall\"\nprotocol = \"udp\"\nlisten = \":40000\"\n", "", "the program behind the firewall then cannot listen; "},
 		{"type = \"firewall\"\nprotocol = \"udp\"\nlisten = \":40000\"\n" + cut, "", "cannot listen, and answers to that connection are dropped; "},
 		{"type = \"firewall\"\nlisten = \":60999\"\n", "", "cannot listen"},
 		{"type = \"firewall\"\nlisten = \":61000\"\n", "", ""},
 	} {
 		cfg := configtest.Parse(t, "", "[[service]]\nname = \"one\"\n"+row.service)
-		got := strings.Join(checkSourcePorts(cfg, true, sourcePorts{32768, 60999, row.reserved}), "\n")
+		got := texts(checkSourcePorts(cfg, true, sourcePorts{32768, 60999, row.reserved}))
 		if (got != "") != (row.warns != "") || !strings.Contains(got, row.warns) {
 			t.Errorf("%s, reserved %q: %q", row.service, row.reserved, got)
 		}

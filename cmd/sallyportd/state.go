@@ -26,16 +26,26 @@ func stateCommand(env cli.Env) *cobra.Command {
 	return group
 }
 
+// verified is the result of "state verify" for programs.
+type verified struct {
+	Sound    bool      `json:"sound"`
+	File     string    `json:"file"`
+	Format   uint32    `json:"format"`
+	Clients  int       `json:"clients"` // with nonces
+	Findings []finding `json:"findings"`
+}
+
 func stateVerifyCommand(env cli.Env) *cobra.Command {
 	var path string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "verify",
-		Short: "Read the whole state file and check all of it",
-		Long: `Read the whole state file and check all of it.
+		Short: "Read the whole state file, and check all of it",
+		Long: `Read the whole state file, and check all of it.
 
-While a server runs, a copy is checked that it makes. A warning says if the next
-start refuses knocks for longer than until its second is over, and if what was
-recorded shows that this host's clock is wrong, or was.`,
+While a server runs, the server makes a copy, and the command checks the copy.
+The command warns if the next start will reject knocks for longer than every
+start does, and if the record shows that this host's clock is wrong, or was.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -46,30 +56,43 @@ recorded shows that this host's clock is wrong, or was.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "sound: %s, form %d, with the nonces of %d clients\n", filepath.Join(cfg.StateDir, state.FileName), contents.Version, len(contents.Entries))
-			for _, w := range gapWarnings(contents, env.Now()) {
-				if err == nil {
-					_, err = fmt.Fprintf(env.Stdout, "warning: %s\n", w)
-				}
+			file := filepath.Join(cfg.StateDir, state.FileName)
+			found := gapFindings(contents, env)
+			if asJSON {
+				return env.Out().JSON(verified{true, file, contents.Version, len(contents.Entries), orEmpty(found)})
 			}
-			return err
+			err = env.Out().Printf("sound: %s, format %d, with the nonces of %s\n", file, contents.Version, count(len(contents.Entries), "client"))
+			if err != nil {
+				return err
+			}
+			return printFindings(env.Out(), found)
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
+}
+
+// exported is an entry of the record for programs.
+type exported struct {
+	Identifier string    `json:"identifier"`
+	Nonce      uint32    `json:"nonce"`
+	Stamp      time.Time `json:"stamp"`
+	Window     []string  `json:"window"`
 }
 
 func stateExportCommand(env cli.Env) *cobra.Command {
 	var path string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "export",
 		Short: "Print the record of used nonces, as far as it is readable",
-		Long: `Print the record of used nonces: of each client the identifier, the largest
-nonce that opened something, when that knock was stamped, and the window: a
+		Long: `Print the record of used nonces. For each client: the identifier, the largest
+nonce that opened something, the stamp of that knock (in UTC), and the window: a
 bitmap of 256 bits in hex, in which nonce n has bit n%64 of word n/64%4.
 
-Of a damaged file what is still readable is printed, with exit code 1. While a
-server runs, it is asked.`,
+If the file is damaged, the command prints what is still readable, and the exit
+code is 1. While a server runs, the record comes from the server.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -81,37 +104,60 @@ server runs, it is asked.`,
 			if err != nil && !errors.As(err, &damaged) {
 				return err
 			}
-			_, printErr := fmt.Fprintln(env.Stdout, "# identifier, largest nonce used, stamp, window")
-			for _, e := range contents.Entries {
-				if printErr == nil {
-					_, printErr = fmt.Fprintf(env.Stdout, "%s %d %s %016x\n", e.Identifier, e.HighestNonce, time.Unix(int64(e.Stamp), 0).UTC().Format(time.RFC3339), e.Ring)
+			out := env.Out()
+			if !asJSON {
+				if err := out.Printf("# identifier, largest nonce used, stamp, window\n"); err != nil {
+					return err
 				}
 			}
-			return errors.Join(err, printErr)
+			for _, e := range contents.Entries {
+				entry := exported{e.Identifier.String(), e.HighestNonce, time.Unix(int64(e.Stamp), 0).UTC(), nil}
+				for _, word := range e.Ring {
+					entry.Window = append(entry.Window, fmt.Sprintf("%016x", word))
+				}
+				printErr := error(nil)
+				if asJSON {
+					printErr = out.JSON(entry)
+				} else {
+					printErr = out.Printf("%s %d %s %s\n", entry.Identifier, entry.Nonce, entry.Stamp.Format(time.RFC3339), entry.Window)
+				}
+				if printErr != nil {
+					return errors.Join(err, printErr)
+				}
+			}
+			return err
 		},
 	}
-	addConfigFlag(c, &path)
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
+}
+
+// resetResult is the result of "state reset" for programs.
+type resetResult struct {
+	File    string `json:"file"`
+	Clients int    `json:"clients"`            // whose nonces were kept
+	OldFile string `json:"old_file,omitempty"` // empty: there was none
 }
 
 func stateResetCommand(env cli.Env) *cobra.Command {
 	var path string
-	var empty bool
+	var empty, asJSON bool
 	c := &cobra.Command{
 		Use:   "reset",
-		Short: "Begin a new state file with what is still readable of the old one",
-		Long: `Begin a new state file with what is still readable of the old one.
+		Short: "Make a new state file from the readable part of the old one",
+		Long: `Make a new state file from the readable part of the old one.
 
-The old one is kept beside it. Knocks stamped up to a minute after the next
-start will be refused, since nonces may be lost. The server has to be stopped
-first.`,
+The command keeps the old file beside the new one. Since nonces may be lost, the
+server will reject knocks that are stamped up to a minute after its next start.
+Stop the server first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			o, err := state.Reset(c.Context(), cfg.StateDir, env.Now(), !empty)
+			report, err := state.Reset(c.Context(), cfg.StateDir, env.Now(), !empty)
 			var locked *state.LockedError
 			if errors.As(err, &locked) {
 				return cli.WithHint(errors.New(locked.Error()), "stop the server first")
@@ -119,21 +165,26 @@ first.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, "a new state file with the nonces of %d clients: %s\n", o.Kept, filepath.Join(cfg.StateDir, state.FileName))
-			if o.Aside != "" {
-				fmt.Fprintf(env.Stdout, "the old one: %s\n", o.Aside)
+			result := resetResult{filepath.Join(cfg.StateDir, state.FileName), report.Kept, report.Aside}
+			if asJSON {
+				return env.Out().JSON(result)
 			}
-			_, err = fmt.Fprintln(env.Stdout, "knocks stamped up to a minute after the next start will be refused")
-			return err
+			old := ""
+			if result.OldFile != "" {
+				old = fmt.Sprintf("the old file: %s\n", result.OldFile)
+			}
+			return env.Out().Printf("new state file with the nonces of %s: %s\n%sthe server will reject knocks stamped up to a minute after its next start\n",
+				count(result.Clients, "client"), result.File, old)
 		},
 	}
-	c.Flags().BoolVar(&empty, "empty", false, "take nothing over from the old file: the marks of the clients file then count alone")
-	addConfigFlag(c, &path)
+	c.Flags().BoolVar(&empty, "empty", false, "keep nothing of the old file; only the nonces in the clients file count then")
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
-// readState reads the state file, or the copy that a running server makes.
-// With a state.DamagedError comes what is still readable.
+// readState reads the state file, or the copy that a running server makes. With a
+// state.DamagedError it returns what is still readable.
 func readState(ctx context.Context, cfg *config.Config) (state.Contents, error) {
 	contents, err := state.ReadDir(ctx, cfg.StateDir)
 	var locked *state.LockedError
@@ -145,23 +196,24 @@ func readState(ctx context.Context, cfg *config.Config) (state.Contents, error) 
 		}
 		return state.Read(bytes.NewReader(copied), int64(len(copied)), "of the server")
 	case errors.Is(err, fs.ErrNotExist):
-		return contents, cli.WithHint(fmt.Errorf("read the state file: %w", err), "no server has run with this configuration yet, or its state_dir was lost; \"serve\" makes one")
+		return contents, cli.WithHint(fmt.Errorf("read the state file: %w", err),
+			"no server has run with this configuration yet, or its state_dir was lost; \"serve\" makes a new file")
 	}
 	return contents, err
 }
 
-// unansweredError says that a server runs that cannot be asked. It wraps nothing:
-// that its socket is not there does not mean that there is no state file.
+// unansweredError reports that a server runs, but does not answer. It wraps no
+// error: a missing socket must not be taken for a missing state file.
 type unansweredError struct {
 	dir string
 	err error
 }
 
 func (e *unansweredError) Error() string {
-	return fmt.Sprintf("a process holds %s, and no server answers for it: %v", e.dir, e.err)
+	return fmt.Sprintf("a process holds %s, but no server answers for it: %v", e.dir, e.err)
 }
 
-// Hint says where to look.
+// Hint returns what to do.
 func (e *unansweredError) Hint() string {
 	var hinted interface{ Hint() string }
 	if errors.As(e.err, &hinted) {
@@ -170,8 +222,8 @@ func (e *unansweredError) Hint() string {
 	return "stop that process, and start the server again"
 }
 
-// nonceRecord is what is recorded of the clients' nonces: nothing, if there is
-// no record yet. With an error comes what is still readable.
+// nonceRecord returns the recorded nonces of the clients; empty: there is no
+// record yet. With an error it returns what is still readable.
 func nonceRecord(ctx context.Context, cfg *config.Config) (map[wire.Identifier]sessions.Entry, error) {
 	contents, err := readState(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,15 +236,15 @@ func nonceRecord(ctx context.Context, cfg *config.Config) (map[wire.Identifier]s
 	return record, err
 }
 
-// raiseMark has a client that is about to get a profile begin above the nonces
-// that it has used.
-func raiseMark(ctx context.Context, cfg *config.Config, c *clients.Client) error {
+// raiseHighestNonce raises the highest nonce of a client to that in the record, so
+// that a new profile begins above all nonces that the client has used.
+func raiseHighestNonce(ctx context.Context, cfg *config.Config, c *clients.Client) error {
 	record, err := nonceRecord(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("find out which nonces client %s has used: %w", c.Identifier, err)
+		return fmt.Errorf("find the nonces that client %s has used: %w", c.Identifier, err)
 	}
 	if e, used := record[c.Identifier]; used {
-		c.Mark = max(c.Mark, e.HighestNonce, 1) // 0 would stand for none
+		c.Mark = max(c.Mark, e.HighestNonce, 1) // 0 means that none was used
 	}
 	return nil
 }

@@ -1,23 +1,25 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
+	"sallyport/cmd/internal/cli"
 	"sallyport/sessions/state"
 	"sallyport/verify/schedule"
 )
 
-// gapWarnings says what a start with a state file refuses beyond what each start
-// does, and what the file tells of this host's clock.
-func gapWarnings(c state.Contents, now time.Time) (warnings []string) {
-	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	if c.Gap.Doubt > 0 {
-		warn("the record may lack nonces: a start refuses knocks stamped up to %s after it, until a server has run for that long", c.Gap.Doubt)
+// gapFindings warns if a start with this record rejects more knocks than every
+// start does, and if the record shows that this host's clock is wrong.
+func gapFindings(c state.Contents, env cli.Env) (found []finding) {
+	now := env.Now()
+	if c.Gap.NotBeforeMargin > 0 {
+		found = append(found, warn("nonce-record-gap", "",
+			"the record may lack nonces: the next start rejects knocks stamped up to %s after it, until a server has run for that long", c.Gap.NotBeforeMargin))
 	}
-	if c.Gap.Lost.After(now) {
-		warn("the record lacks nonces: knocks stamped up to %s are refused, and this host's clock shows %s; if a client was let in whose clock was wrong, stop the server, and \"sallyportd state reset\" makes that a minute after the next start",
-			stamp(c.Gap.Lost), stamp(now))
+	if c.Gap.LostUntil.After(now) {
+		found = append(found, warn("nonce-record-gap",
+			"if the server accepted a client whose clock was wrong: stop the server, and run \"sallyportd state reset\"; the time is then a minute after the next start",
+			"the record lacks nonces: the server rejects knocks stamped up to %s, and this host's clock shows %s", env.Time(c.Gap.LostUntil), env.Time(now)))
 	}
 	var newest time.Time
 	for _, e := range c.Entries {
@@ -26,9 +28,8 @@ func gapWarnings(c state.Contents, now time.Time) (warnings []string) {
 		}
 	}
 	if newest.After(now.Add(schedule.MaxTolerance)) {
-		warn("this host's clock shows %s, but a knock was accepted that was stamped %s: this clock is wrong, or was", stamp(now), stamp(newest))
+		found = append(found, warn("clock-wrong", "set this host's clock",
+			"this host's clock shows %s, but the server has accepted a knock stamped %s: the clock is wrong now, or was wrong then", env.Time(now), env.Time(newest)))
 	}
-	return warnings
+	return found
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

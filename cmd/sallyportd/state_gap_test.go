@@ -9,7 +9,7 @@ import (
 	"sallyport/sessions/state"
 )
 
-func TestGapWarnings(t *testing.T) {
+func TestGapFindings(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	at := func(d time.Duration) uint32 { return uint32(now.Add(d).Unix()) }
 	for _, row := range []struct {
@@ -18,14 +18,14 @@ func TestGapWarnings(t *testing.T) {
 	}{
 		{state.Contents{}, nil},
 		{state.Contents{Gap: state.Gap{Fresh: true}}, nil},
-		{state.Contents{Gap: state.Gap{Doubt: time.Minute}}, []string{"up to 1m0s after it"}},
-		{state.Contents{Gap: state.Gap{Lost: now}}, nil},
-		{state.Contents{Gap: state.Gap{Lost: now.Add(time.Hour)}}, []string{"up to 2027-01-15T09:00:00Z are refused"}},
+		{state.Contents{Gap: state.Gap{NotBeforeMargin: time.Minute}}, []string{"up to 1m0s after it"}},
+		{state.Contents{Gap: state.Gap{LostUntil: now}}, nil},
+		{state.Contents{Gap: state.Gap{LostUntil: now.Add(time.Hour)}}, []string{"rejects knocks stamped up to 2027-01-15 09:00:00 +00:00"}},
 		{state.Contents{Entries: []sessions.Entry{{Stamp: at(time.Minute)}}}, nil},
-		{state.Contents{Entries: []sessions.Entry{{Stamp: at(61 * time.Second)}, {Stamp: at(0)}}}, []string{"stamped 2027-01-15T08:01:01Z"}},
+		{state.Contents{Entries: []sessions.Entry{{Stamp: at(61 * time.Second)}, {Stamp: at(0)}}}, []string{"stamped 2027-01-15 08:01:01 +00:00"}},
 	} {
-		got := gapWarnings(row.contents, now)
-		if len(got) != len(row.want) || len(got) > 0 && !strings.Contains(got[0], row.want[0]) {
+		got := gapFindings(row.contents, envAt(now))
+		if len(got) != len(row.want) || len(got) > 0 && !strings.Contains(got[0].Text, row.want[0]) {
 			t.Errorf("%+v: %q, want %q", row.contents, got, row.want)
 		}
 	}

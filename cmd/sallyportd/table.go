@@ -18,73 +18,79 @@ import (
 const takeOverName = "take-over"
 
 func addTakeOverFlag(c *cobra.Command, takeOver *bool) {
-	c.Flags().BoolVar(takeOver, takeOverName, false, "take the place of the firewall's table of another configuration: what that hides is open then")
+	c.Flags().BoolVar(takeOver, takeOverName, false, "replace the firewall table of another configuration; what that table hides is then open")
 }
 
-// ownerOf is whose the table of a configuration is: the file tells configurations
-// apart, its content what the table was made from.
+// ownerOf returns the owner that a configuration writes into its table: the path
+// of the file distinguishes configurations, and the digest of the content the
+// versions of one.
 func ownerOf(cfg *config.Config) firewall.Owner {
 	path, err := filepath.Abs(cfg.Path)
 	if err != nil {
-		path = cfg.Path // the working directory is gone: as good as another name
+		path = cfg.Path // the working directory was removed; the relative path distinguishes as well
 	}
 	digest := cfg.Digest()
 	return firewall.Owner{Config: path, Generation: fmt.Sprintf("%x", digest[:8])}
 }
 
-// of says whose a table is, for after its name.
-func of(s firewall.Standing) string {
+// tableName returns the name of a table that exists, with its owner.
+func tableName(s firewall.Standing) string {
+	name := "table inet " + firewall.Name
 	switch s.Kind {
 	case firewall.Owned:
-		return " of " + s.Owner.Config
+		return name + " of " + s.Owner.Config
 	case firewall.Earlier:
-		return " of an earlier release"
+		return name + " of an earlier release"
 	case firewall.Foreign:
-		return ", which sallyportd has not made"
+		return name + ", which another program made"
 	}
-	return ""
+	return name
 }
 
-// whose adds what to do to the refusal of another's table.
-func whose(err error) error {
-	if taken := (*firewall.OwnedError)(nil); errors.As(err, &taken) {
+// withTakeOverHint adds what to do to the error about a table of another owner.
+func withTakeOverHint(err error) error {
+	var owned *firewall.OwnedError
+	if errors.As(err, &owned) {
 		return cli.WithHint(err, privilege.TakeOverHint)
 	}
 	return err
 }
 
-// refuseOthers leaves another's table alone.
-func refuseOthers(found firewall.Standing, cfg *config.Config) error {
-	if found.Kind == firewall.Foreign || found.Kind == firewall.Owned && found.Owner.Config != ownerOf(cfg).Config {
-		return cli.WithHint(&firewall.OwnedError{Kind: found.Kind, Owner: found.Owner}, "--take-over removes it all the same, and opens what it hides")
+// checkOwner returns an error if the table that exists belongs to another owner.
+func checkOwner(found firewall.Standing, cfg *config.Config) error {
+	otherConfig := found.Kind == firewall.Owned && found.Owner.Config != ownerOf(cfg).Config
+	if found.Kind == firewall.Foreign || otherConfig {
+		return cli.WithHint(&firewall.OwnedError{Kind: found.Kind, Owner: found.Owner},
+			"--take-over removes it nevertheless, and opens what it hides")
 	}
 	return nil
 }
 
-// refuseGuarded leaves the table to whoever guards it.
-func refuseGuarded(cfg *config.Config) error {
+// checkUnguarded returns an error if a process restores the table.
+func checkUnguarded(cfg *config.Config) error {
 	guarded, err := guard.Alive()
 	if err != nil {
 		return err
 	}
 	if guarded || admin.Running(cfg.AdminSocket) {
-		return cli.WithHint(errors.New("a process guards the firewall's table, and would make it anew"), "stop it first: the server, or \"sallyportd firewall hold\"")
+		return cli.WithHint(errors.New("a process guards the firewall's table, and would restore it"), "stop that process first: the server, or \"sallyportd firewall hold\"")
 	}
 	return nil
 }
 
-// left says what to do about a table that a configuration has left behind, which
-// has nothing for the firewall any more; empty: none is known.
-func left(cfg *config.Config) string {
+// leftoverHint returns what to do about the table of a configuration that no
+// longer requires the firewall; empty: there is no such table.
+func leftoverHint(cfg *config.Config) string {
 	found, err := firewall.Inspect()
-	if err != nil || found.Kind == firewall.Absent || refuseOthers(found, cfg) != nil {
+	if err != nil || found.Kind == firewall.Absent || checkOwner(found, cfg) != nil {
 		return ""
 	}
-	return fmt.Sprintf("; the table inet %s%s stands here all the same, and hides what it did: \"sallyportd firewall clear\" removes it", firewall.Name, of(found))
+	return fmt.Sprintf("\n%s still exists, and hides what it did before: \"sallyportd firewall clear\" removes it", tableName(found))
 }
 
-// standing says what stands there, whose it is, and whether a process guards it.
-func standing() (string, error) {
+// tableState describes the table that exists, its owner, and whether a process
+// guards it.
+func tableState() (string, error) {
 	found, err := firewall.Inspect()
 	if err != nil {
 		return "", err
@@ -93,66 +99,78 @@ func standing() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	by := "nothing guards it"
-	if guarded {
-		by = "a process guards it"
-	}
-	switch {
-	case found.Kind == firewall.Absent:
+	if found.Kind == firewall.Absent {
 		return "no table", nil
-	case found.Kind == firewall.Owned && found.Intact:
-		by = "as it was made; " + by
-	case found.Kind == firewall.Owned:
-		by = "not as it was made; " + by
 	}
-	return fmt.Sprintf("table inet %s%s, %s", firewall.Name, of(found), by), nil
+	text := tableName(found)
+	if found.Kind == firewall.Owned && found.Intact {
+		text += ", unchanged"
+	} else if found.Kind == firewall.Owned {
+		text += ", changed by another program"
+	}
+	if guarded {
+		return text + "; a process guards it", nil
+	}
+	return text + "; no process guards it", nil
 }
 
-// exposed says that what the configuration hides is open, if no table stands
-// there, as far as this process may look.
-func exposed(cfg *config.Config, host config.Host) (warnings []string) {
+// checkTable warns about the table that exists, and about one that does not, as
+// far as this process can read it.
+func checkTable(cfg *config.Config, host config.Host) []finding {
+	return append(checkLeftTable(cfg, host), checkMissingTable(cfg, host)...)
+}
+
+// checkMissingTable warns if the configuration requires a table, and there is
+// none.
+func checkMissingTable(cfg *config.Config, host config.Host) []finding {
 	if !host.NetAdmin() || cfg.NeedsFirewall(host) == "" {
 		return nil
 	}
-	if there, err := firewall.Present(); err != nil || there {
-		return nil // abandoned says what is wrong
+	if exists, err := firewall.Present(); err != nil || exists {
+		return nil // checkLeftTable reports what is wrong
 	}
-	return []string{fmt.Sprintf("there is no table inet %s now: what it is to hide is open to everybody until a server or \"sallyportd firewall hold\" begins; \"sallyportd firewall load\" closes it", firewall.Name)}
+	return []finding{warn("firewall-table-missing", "\"sallyportd firewall load\" closes them now",
+		"there is no table inet %s: the services behind the firewall are open to anyone until a server or \"sallyportd firewall hold\" starts", firewall.Name)}
 }
 
-// abandoned says what of the firewall's table that stands there is wrong, as far as
-// this process may look.
-func abandoned(cfg *config.Config, host config.Host) (warnings []string) {
+// checkLeftTable warns if the table that exists does not match the configuration,
+// as far as this process can read it.
+func checkLeftTable(cfg *config.Config, host config.Host) []finding {
+	needed := cfg.NeedsFirewall(host) != ""
 	guarded, err := guard.Alive()
 	if err != nil {
-		return []string{err.Error()}
+		return []finding{warn("firewall-table-unreadable", "", "%v", err)}
 	}
 	if !host.NetAdmin() {
-		if guarded && cfg.NeedsFirewall(host) == "" {
-			return []string{fmt.Sprintf("a process guards the firewall's table inet %s, though this configuration has nothing for the firewall: if the table is this one's, from before, services, and with stealth knocks, do not get through; \"sallyportd check\" with CAP_NET_ADMIN says whose it is", firewall.Name)}
+		if guarded && !needed {
+			return []finding{warn("firewall-table-unneeded", "\"sallyportd check\" with CAP_NET_ADMIN shows which configuration the table belongs to",
+				"a process guards the firewall's table inet %s, but this configuration does not require the firewall: if the table remains from this configuration, it blocks services, and knocks if stealth was set", firewall.Name)}
 		}
 		return nil
 	}
 	found, err := firewall.Inspect()
 	if err != nil {
-		return []string{fmt.Sprintf("the firewall's table cannot be read: %v", err)}
+		return []finding{warn("firewall-table-unreadable", "", "cannot read the firewall's table: %v", err)}
 	}
-	needed := cfg.NeedsFirewall(host) != ""
-	others := refuseOthers(found, cfg) != nil
-	name := fmt.Sprintf("the firewall's table inet %s%s", firewall.Name, of(found))
+	others := checkOwner(found, cfg) != nil
+	name := "the firewall's " + tableName(found)
 	switch {
 	case found.Kind == firewall.Absent:
 		return nil
 	case others && guarded:
-		return []string{name + " stands here, and a process guards it: the services of both configurations cannot be behind it"}
+		return []finding{warn("firewall-table-foreign", "", "%s exists, and a process guards it: one table cannot guard the services of two configurations", name)}
 	case others:
-		return []string{name + " stands here, and nothing guards it: what it hides stays hidden, whoever needs it; \"sallyportd firewall clear --take-over\" removes it"}
+		return []finding{warn("firewall-table-foreign", "\"sallyportd firewall clear --take-over\" removes it",
+			"%s exists, and no process guards it: what it hides stays hidden", name)}
 	case !needed && guarded:
-		return []string{name + " stands here, and a process guards it, though this configuration has nothing for the firewall any more: stop that process, and then \"sallyportd firewall clear\" removes the table"}
+		return []finding{warn("firewall-table-unneeded", "stop that process, then \"sallyportd firewall clear\" removes the table",
+			"%s exists, and a process guards it, but this configuration no longer requires the firewall", name)}
 	case !needed:
-		return []string{name + " stands here, though this configuration has nothing for the firewall any more: services, and with stealth knocks, do not get through; \"sallyportd firewall clear\" removes it"}
+		return []finding{warn("firewall-table-unneeded", "\"sallyportd firewall clear\" removes it",
+			"%s exists, but this configuration no longer requires the firewall: the table blocks services, and knocks if stealth was set", name)}
 	case found.Kind == firewall.Owned && !found.Intact && !guarded:
-		return []string{name + " is not as it was made, and nothing guards it: what it is to hide may be open; \"sallyportd firewall load\" makes it anew"}
+		return []finding{warn("firewall-table-changed", "\"sallyportd firewall load\" restores it",
+			"another program has changed %s, and no process guards it: services behind the firewall may be open", name)}
 	}
 	return nil
 }

@@ -1,18 +1,16 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/terminal"
+	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify/wire"
 )
 
 func watchCommand(env cli.Env) *cobra.Command {
@@ -20,49 +18,42 @@ func watchCommand(env cli.Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "watch",
-		Short: "Tell who gets in, as it happens",
-		Long: `Tell who gets in, as it happens: a line for each time that the running server
-opens something, until interrupted.`,
+		Short: "Print each grant of the running server, as it happens",
+		Long: `Print each grant of the running server, as it happens, until interrupted: the
+time, the client, its address, and the services that it opens.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			print := printGrant
+			out := env.Out()
+			columns := out.Columns(len(output.TimeFormat), len(wire.Identifier{}), len("255.255.255.255"))
+			print := func(g admin.Grant) error { return printGrant(out, columns, g) }
 			if asJSON {
-				print = func(w io.Writer, g admin.Grant) error { return json.NewEncoder(w).Encode(plain(g)) }
+				print = func(g admin.Grant) error { return out.JSON(g) }
 			}
 			return admin.Client{Socket: cfg.AdminSocket}.Watch(c.Context(),
-				func() { fmt.Fprintln(env.Stderr, "watching until interrupted") },
-				func(g admin.Grant) error { return print(env.Stdout, g) })
+				func() {
+					env.Err().Printf("watching until interrupted\n")
+					if !asJSON {
+						columns.Print(output.Header("TIME", "CLIENT", "ADDRESS", "SERVICES", "OPERATION"))
+					}
+				}, print)
 		},
 	}
-	addConfigFlag(c, &path)
-	c.Flags().BoolVar(&asJSON, "json", false, "an object of JSON a line")
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
 	return c
 }
 
-// plain is a grant as it may be printed: the server is another process.
-func plain(g admin.Grant) admin.Grant {
-	g.Client, g.Operation = terminal.Text(g.Client), terminal.Text(g.Operation)
-	for i, s := range g.Services {
-		g.Services[i] = terminal.Text(s)
-	}
-	return g
-}
-
-func printGrant(w io.Writer, g admin.Grant) error {
-	g = plain(g)
+// printGrant prints a grant as a row.
+func printGrant(out *output.Printer, columns *output.Columns, g admin.Grant) error {
 	if g.Missed > 0 {
-		if _, err := fmt.Fprintf(w, "(%d were not told)\n", g.Missed); err != nil {
+		err := out.Warning(fmt.Sprintf("%d grants are missing here: this command read too slowly", g.Missed), "")
+		if err != nil {
 			return err
 		}
 	}
-	operation := ""
-	if g.Operation != "" {
-		operation = " by operation " + g.Operation
-	}
-	_, err := fmt.Fprintf(w, "%s %s %s %s%s\n", g.Time.Format(time.RFC3339), g.Client, terminal.Text(g.Address.String()), strings.Join(g.Services, ","), operation)
-	return err
+	return columns.Print(output.Row(out.Time(g.Time), g.Client, g.Address.String(), strings.Join(g.Services, ","), g.Operation))
 }

@@ -11,12 +11,12 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// raw sends datagrams from any port, without having it: what else comes to
-// the port is answered by the kernel as ever.
-type raw struct{ v4, v6 int }
+// rawSockets send datagrams from any port without binding it: the kernel still
+// answers all other packets to that port.
+type rawSockets struct{ v4, v6 int }
 
-func newRaw(mark uint32) (*raw, error) {
-	r := &raw{-1, -1}
+func newRawSockets(mark uint32) (*rawSockets, error) {
+	r := &rawSockets{-1, -1}
 	for fd, family := range map[*int]int{&r.v4: unix.AF_INET, &r.v6: unix.AF_INET6} {
 		s, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
 		if err == unix.EAFNOSUPPORT {
@@ -30,7 +30,7 @@ func newRaw(mark uint32) (*raw, error) {
 		if mark != 0 {
 			unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
 		}
-		// It would hear all UDP that comes.
+		// A raw socket would otherwise receive all UDP packets of the host.
 		if err := prefilter.Attach(s, prefilter.RefuseAll()); err != nil {
 			r.close()
 			return nil, err
@@ -39,7 +39,7 @@ func newRaw(mark uint32) (*raw, error) {
 	return r, nil
 }
 
-func (r *raw) close() {
+func (r *rawSockets) close() {
 	for _, fd := range []*int{&r.v4, &r.v6} {
 		if *fd >= 0 {
 			unix.Close(*fd)
@@ -48,13 +48,13 @@ func (r *raw) close() {
 	}
 }
 
-func (r *raw) send(p Packet, payload []byte) error {
+func (r *rawSockets) send(p Packet, payload []byte) error {
 	from, to := p.Destination, p.Source
 	fd := r.v6
 	if to.Addr().Is4() {
 		fd = r.v4
 	}
-	// A raw socket's destination has no port: that is in the header.
+	// The destination address of a raw socket has no port: it is in the header.
 	return send(fd, datagram(from, to, payload), netip.AddrPortFrom(to.Addr(), 0), from.Addr())
 }
 
@@ -78,7 +78,8 @@ func send(fd int, b []byte, to netip.AddrPort, from netip.Addr) error {
 	return os.NewSyscallError("sendmsg", err)
 }
 
-// datagram is one of UDP, with its header (RFC 768; RFC 8200, section 8.1).
+// datagram returns a UDP datagram with its header (RFC 768; RFC 8200, section
+// 8.1).
 func datagram(from, to netip.AddrPort, payload []byte) []byte {
 	b := make([]byte, udpHeader, udpHeader+len(payload))
 	binary.BigEndian.PutUint16(b, from.Port())
@@ -103,7 +104,7 @@ func datagram(from, to netip.AddrPort, payload []byte) []byte {
 		sum = sum>>16 + sum&0xffff
 	}
 	if sum = ^sum & 0xffff; sum == 0 {
-		sum = 0xffff // 0 says that there is none
+		sum = 0xffff // 0 means no checksum
 	}
 	binary.BigEndian.PutUint16(b[6:], uint16(sum))
 	return b

@@ -6,12 +6,12 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// controlSize is room for the address that a datagram went to, and the count of
+// controlSize is room for the destination address of a datagram and the count of
 // drops.
 const controlSize = 128
 
-// batch is up to 64 packets, as the kernel writes them. It must not be copied.
-// What it returns is valid until the next receive.
+// batch holds up to 64 packets, as the kernel writes them. It must not be copied.
+// The slices that it returns are valid until the next receive.
 type batch struct {
 	messages *udp.Messages
 	sizes    [udp.BatchSize]int
@@ -30,8 +30,7 @@ func newBatch() *batch {
 	return b
 }
 
-// receive reads what waits at a socket, up to a batch, without waiting for
-// more.
+// receive reads the queue of a socket, up to a batch. It does not block.
 func (b *batch) receive(fd int) (n int, err error) {
 	n, err = b.messages.Receive(fd, 0)
 	for i := range n {
@@ -40,16 +39,16 @@ func (b *batch) receive(fd int) (n int, err error) {
 	return n, err
 }
 
-// packet returns the i-th packet, cut to snapLength.
+// packet returns the i-th packet, truncated to snapLength.
 func (b *batch) packet(i int) []byte { return b.data[i][:b.sizes[i]] }
 
-// source returns where the i-th datagram came from.
+// source returns the source of the i-th datagram.
 func (b *batch) source(i int) netip.AddrPort {
 	return netip.AddrPortFrom(b.names[i].Addr(), b.names[i].Port())
 }
 
-// destination returns to which address the i-th datagram went, and how many the
-// socket had dropped until then.
+// destination returns the destination address of the i-th datagram, and how many
+// datagrams the socket had dropped before it.
 func (b *batch) destination(i int) (to netip.Addr, drops uint32) {
 	return udp.ParseControl(b.control[i][:b.messages.ControlLen(i)])
 }

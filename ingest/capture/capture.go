@@ -9,27 +9,27 @@ import (
 	"sync/atomic"
 )
 
-// Packet is an empty UDP packet: its source and its destination are all that it
-// says. It is parsed, and authenticated by nothing.
+// Packet is an empty UDP packet: source and destination are its only content. It
+// was parsed, but not authenticated.
 type Packet struct{ Source, Destination netip.AddrPort }
 
-// Sink takes packets. The slice is valid until Take returns; one goroutine
-// calls it at a time.
+// Sink receives packets. The slice is valid until Take returns. One goroutine at
+// a time calls Take.
 type Sink interface{ Take([]Packet) }
 
-// MaxBound is how many ports can be bound at the most.
+// MaxBound is the maximum number of ports that are bound (Config.Sockets).
 const MaxBound = 4096
 
-// Config is what Open needs. Ports, Sink and Log are required.
+// Config configures a Capture. Ports, Sink and Log are required.
 type Config struct {
-	First, Last uint16 // the ports, both included
-	Sockets     bool   // bind them, instead of capturing
-	// Addresses of this host that are knocked at; none, or an unspecified one:
-	// all it has.
+	First, Last uint16 // the range of ports, inclusive
+	Sockets     bool   // bind the ports instead of capturing packets
+	// Addresses are the addresses of this host whose packets are accepted; none:
+	// all. For an unspecified address see udp.Addresses.
 	Addresses []netip.Addr
-	// Mark is that of answers (SO_MARK), by which a firewall knows them; 0:
-	// none. Kernels before 5.17 let only CAP_NET_ADMIN set one: then there is
-	// none, either.
+	// Mark is the mark (SO_MARK) of answers from raw sockets, by which a firewall
+	// recognises them; 0: none. Before Linux 5.17 a mark requires CAP_NET_ADMIN;
+	// without it answers have no mark.
 	Mark uint32
 	Sink Sink
 	Log  *slog.Logger
@@ -37,30 +37,32 @@ type Config struct {
 
 // Stats are counts since the start.
 type Stats struct {
-	Received uint64 // packets that the kernel let through
-	Dropped  uint64 // by the kernel, at a full queue; bound, also what is not empty
-	Refused  uint64 // of those received: from or to addresses that cannot be
-	Answers  uint64
+	Received uint64 // packets that passed the kernel's filter
+	// Dropped counts packets that the kernel dropped at a full queue; with
+	// Config.Sockets also those that are not empty.
+	Dropped  uint64
+	Refused  uint64 // received packets that the process refused: impossible addresses
+	Answers  uint64 // answers sent
 	Failures uint64 // answers that could not be sent
 }
 
 type counts struct{ received, dropped, refused, answers, failures atomic.Uint64 }
 
-// medium is how packets are heard, and answers sent.
-type medium interface {
+// source receives packets and sends answers.
+type source interface {
 	run(ctx context.Context) error
 	answer(p Packet, payload []byte) error
 	close()
 }
 
-// Capture hears packets.
+// Capture receives empty packets, and sends answers to them.
 type Capture struct {
-	medium medium
+	source source
 	counts *counts
 }
 
-// Open takes what hearing needs. Nothing is handed on before Run; whoever does
-// not call Run, calls Close.
+// Open opens the sockets. No packet is delivered before Run. A caller that does
+// not call Run must call Close.
 func Open(cfg Config) (*Capture, error) {
 	if cfg.Sink == nil || cfg.Log == nil || cfg.First == 0 || cfg.Last < cfg.First {
 		return nil, errors.New("capture: ports, a sink and a log are required")
@@ -68,9 +70,9 @@ func Open(cfg Config) (*Capture, error) {
 	c := &Capture{counts: new(counts)}
 	var err error
 	if cfg.Sockets {
-		c.medium, err = bind(cfg, c.counts)
+		c.source, err = newSocketSource(cfg, c.counts)
 	} else {
-		c.medium, err = listen(cfg, c.counts)
+		c.source, err = newPacketSource(cfg, c.counts)
 	}
 	if err != nil {
 		return nil, err
@@ -78,19 +80,19 @@ func Open(cfg Config) (*Capture, error) {
 	return c, nil
 }
 
-// Run hears until ctx ends, and closes everything.
+// Run receives until ctx ends, and closes everything.
 func (c *Capture) Run(ctx context.Context) error {
 	defer c.Close()
-	return c.medium.run(ctx)
+	return c.source.run(ctx)
 }
 
-// Close gives everything up. It may be called more than once.
-func (c *Capture) Close() { c.medium.close() }
+// Close closes all sockets. It may be called more than once.
+func (c *Capture) Close() { c.source.close() }
 
 // Answer sends a datagram to the source of a packet, from its destination. It
 // may be called concurrently.
 func (c *Capture) Answer(p Packet, payload []byte) error {
-	if err := c.medium.answer(p, payload); err != nil {
+	if err := c.source.answer(p, payload); err != nil {
 		c.counts.failures.Add(1)
 		return fmt.Errorf("answer %s: %w", p.Source, err)
 	}
@@ -100,12 +102,13 @@ func (c *Capture) Answer(p Packet, payload []byte) error {
 
 // Stats returns the counts.
 func (c *Capture) Stats() Stats {
-	return Stats{c.counts.received.Load(), c.counts.dropped.Load(), c.counts.refused.Load(), c.counts.answers.Load(), c.counts.failures.Load()}
+	n := c.counts
+	return Stats{n.received.Load(), n.dropped.Load(), n.refused.Load(), n.answers.Load(), n.failures.Load()}
 }
 
-// possible reports whether an address can be the other end of a packet that
-// came over a link, the loopback or another.
-func possible(a netip.Addr, loopback bool) bool {
+// validPeer reports whether an address is possible in a packet that arrived over
+// a link: the loopback, or another one.
+func validPeer(a netip.Addr, loopback bool) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast && (loopback || !a.IsLoopback())
 }
 

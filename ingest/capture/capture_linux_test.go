@@ -21,38 +21,38 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// world is this host, which captures, and one outside.
-type world struct {
+// network is this host, which captures, and one outside.
+type network struct {
 	*testing.T
 	*Capture
 	outside *netns.Host
 	mu      sync.Mutex
-	knocks  []Packet
+	packets []Packet
 	stop    func()
 }
 
-func (w *world) Take(k []Packet) {
+func (w *network) Take(p []Packet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.knocks = append(w.knocks, k...)
+	w.packets = append(w.packets, p...)
 }
 
-func (w *world) heard() []Packet {
+func (w *network) received() []Packet {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]Packet(nil), w.knocks...)
+	return append([]Packet(nil), w.packets...)
 }
 
-func (w *world) must(err error) {
+func (w *network) must(err error) {
 	w.Helper()
 	if err != nil {
 		w.Fatal(err)
 	}
 }
 
-func newWorld(t *testing.T, sockets bool) *world {
+func newNetwork(t *testing.T, sockets bool) *network {
 	t.Helper()
-	w := &world{T: t, outside: netns.NewHost(t)}
+	w := &network{T: t, outside: netns.NewHost(t)}
 	netns.Connect(t, netns.End{Name: "inner", Addresses: []string{"198.51.100.1/24", "198.51.100.9/24", "2001:db8::1/64"}}, w.outside,
 		netns.End{Name: "outer", Addresses: []string{"198.51.100.2/24", "2001:db8::2/64"}})
 	for path, value := range map[string]string{"/proc/sys/net/ipv4/icmp_ratemask": "0", "/proc/sys/net/ipv6/icmp/ratemask": "129"} {
@@ -62,7 +62,7 @@ func newWorld(t *testing.T, sockets bool) *world {
 	return w
 }
 
-func (w *world) open(sockets bool) {
+func (w *network) open(sockets bool) {
 	w.Helper()
 	var err error
 	w.Capture, err = Open(Config{First: 20000, Last: 20099, Sockets: sockets, Sink: w, Log: slog.New(slog.DiscardHandler)})
@@ -79,13 +79,13 @@ func (w *world) open(sockets bool) {
 	w.Cleanup(w.stop)
 }
 
-func (w *world) await(what string, ok func() bool) {
+func (w *network) await(what string, ok func() bool) {
 	w.Helper()
 	netns.Until(w, what, ok, func() string { return fmt.Sprintf("%+v", w.Stats()) })
 }
 
 // send puts a packet on the link, from outside.
-func (w *world) send(packet []byte) {
+func (w *network) send(packet []byte) {
 	w.Helper()
 	w.must(w.outside.Do(func() error {
 		outer, err := net.InterfaceByName("outer")
@@ -115,7 +115,7 @@ func (w *world) send(packet []byte) {
 	}))
 }
 
-func (w *world) dial(to string) *net.UDPConn {
+func (w *network) dial(to string) *net.UDPConn {
 	w.Helper()
 	var c net.Conn
 	w.must(w.outside.Do(func() (err error) {
@@ -128,13 +128,13 @@ func (w *world) dial(to string) *net.UDPConn {
 
 var mark = ip(netip.AddrPortFrom(there4, 7), netip.AddrPortFrom(here4, 20007), nil, 0)
 
-// TestKernelFollowsTheRule has every sample come over a link.
+// TestKernelFollowsTheRule sends every sample over a link.
 func TestKernelFollowsTheRule(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t, false)
+	w := newNetwork(t, false)
 	for _, s := range samples() {
 		if len(s.packet) < 20 || s.name == "neither" {
 			continue // no link carries it
@@ -148,7 +148,7 @@ func TestKernelFollowsTheRule(t *testing.T) {
 		}
 		w.await(s.name, func() bool { return w.Stats().Received >= want })
 		if got := w.Stats().Received; got != want {
-			t.Errorf("%s: %d heard, want %d", s.name, got-before, want-before)
+			t.Errorf("%s: received %d, want %d", s.name, got-before, want-before)
 		}
 	}
 	if s := w.Stats(); s.Refused != 0 || s.Dropped != 0 {
@@ -161,41 +161,41 @@ func TestImpossibleSources(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t, false)
+	w := newNetwork(t, false)
 	for i, a := range []string{"127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "198.51.100.9"} {
 		w.send(ip(netip.AddrPortFrom(netip.MustParseAddr(a), 5000), netip.AddrPortFrom(here4, 20000), nil, 0))
 		w.await(a, func() bool { return w.Stats().Refused == uint64(i+1) })
 	}
-	// And what a router would hand on.
+	// And a packet that a router would forward.
 	w.send(ip(netip.AddrPortFrom(there4, 5000), netip.MustParseAddrPort("203.0.113.1:20000"), nil, 0))
 	w.await("a packet for another host", func() bool { return w.Stats().Refused == 6 })
-	if got := w.heard(); len(got) != 0 {
-		t.Errorf("heard %v", got)
+	if got := w.received(); len(got) != 0 {
+		t.Errorf("received %v", got)
 	}
 }
 
-// TestKnocksAndAnswers, of both media, over both families.
-func TestKnocksAndAnswers(t *testing.T) {
+// TestPacketsAndAnswers, of both sources, over both families.
+func TestPacketsAndAnswers(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	for _, sockets := range []bool{false, true} {
 		t.Run(fmt.Sprintf("sockets=%v", sockets), func(t *testing.T) {
-			w := newWorld(t, sockets)
+			w := newNetwork(t, sockets)
 			for _, to := range []string{"198.51.100.1:20010", "198.51.100.9:20011", "[2001:db8::1]:20012"} {
 				c := w.dial(to)
-				before := len(w.heard())
+				before := len(w.received())
 				_, err := c.Write(nil)
 				w.must(err)
-				w.await("the knock", func() bool { return len(w.heard()) > before })
-				k := w.heard()[before]
-				if k.Source != c.LocalAddr().(*net.UDPAddr).AddrPort() || k.Destination != netip.MustParseAddrPort(to) {
-					t.Errorf("heard %v, from %s to %s", k, c.LocalAddr(), to)
+				w.await("the packet", func() bool { return len(w.received()) > before })
+				p := w.received()[before]
+				if p.Source != c.LocalAddr().(*net.UDPAddr).AddrPort() || p.Destination != netip.MustParseAddrPort(to) {
+					t.Errorf("received %v, from %s to %s", p, c.LocalAddr(), to)
 				}
-				// The client's socket is connected: only the very port can answer.
+				// The client's socket is connected: only the destination port can answer.
 				for _, payload := range []string{"challenge", "an odd one"} {
-					w.must(w.Answer(k, []byte(payload)))
+					w.must(w.Answer(p, []byte(payload)))
 					w.must(c.SetReadDeadline(netns.Deadline(w)))
 					b := make([]byte, 100)
 					n, err := c.Read(b)
@@ -214,15 +214,15 @@ func TestKnocksAndAnswers(t *testing.T) {
 	}
 }
 
-// TestPortsStayClosed: the kernel answers as for their neighbours; bound ones
-// are silent, whatever comes.
+// TestPortsStayClosed: the kernel answers as for other closed ports; bound ones
+// never answer.
 func TestPortsStayClosed(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	// refused waits for the kernel's answer, until a time.
-	refused := func(w *world, port int, payload []byte, end time.Time) bool {
+	refused := func(w *network, port int, payload []byte, end time.Time) bool {
 		c := w.dial(fmt.Sprintf("198.51.100.1:%d", port))
 		_, err := c.Write(payload)
 		w.must(err)
@@ -230,7 +230,7 @@ func TestPortsStayClosed(t *testing.T) {
 		_, err = c.Read(make([]byte, 1))
 		return errors.Is(err, unix.ECONNREFUSED)
 	}
-	w := newWorld(t, false)
+	w := newNetwork(t, false)
 	for _, payload := range [][]byte{nil, []byte("x")} {
 		for _, port := range []int{20000, 20100} {
 			if !refused(w, port, payload, netns.Deadline(t)) {
@@ -252,7 +252,7 @@ func TestPortsStayClosed(t *testing.T) {
 	}
 }
 
-// TestThroughTranslation: an answer finds its way through a NAT that knows of
+// TestThroughTranslation: an answer passes a NAT that has a mapping for
 // one port only.
 func TestThroughTranslation(t *testing.T) {
 	t.Parallel()
@@ -262,7 +262,7 @@ func TestThroughTranslation(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
 	}
-	w := newWorld(t, false)
+	w := newNetwork(t, false)
 	inside := netns.NewHost(t)
 	w.must(w.outside.Do(func() error {
 		_, err := netns.Join(netns.End{Name: "lan", Addresses: []string{"10.0.0.1/24"}}, inside, netns.End{Name: "wan", Addresses: []string{"10.0.0.2/24"}})
@@ -294,17 +294,17 @@ func TestThroughTranslation(t *testing.T) {
 	for port := range 5 {
 		_, err := c.WriteToUDPAddrPort(nil, netip.AddrPortFrom(here4, uint16(20000+port)))
 		w.must(err)
-		w.await("the knock", func() bool { return len(w.heard()) == port+1 })
-		k := w.heard()[port]
-		if k.Source.Addr() != there4 {
-			t.Fatalf("it came from %s", k.Source)
+		w.await("the packet", func() bool { return len(w.received()) == port+1 })
+		p := w.received()[port]
+		if p.Source.Addr() != there4 {
+			t.Fatalf("it came from %s", p.Source)
 		}
-		ports = append(ports, k.Source.Port())
+		ports = append(ports, p.Source.Port())
 	}
 	if ports[0] == ports[1] && ports[1] == ports[2] {
 		t.Errorf("the NAT gave the packets the ports %v", ports)
 	}
-	w.must(w.Answer(w.heard()[4], []byte("challenge")))
+	w.must(w.Answer(w.received()[4], []byte("challenge")))
 	w.must(c.SetReadDeadline(netns.Deadline(w)))
 	b := make([]byte, 100)
 	n, from, err := c.ReadFromUDPAddrPort(b)
@@ -323,26 +323,26 @@ func TestBoundPortsThatAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	w := &world{T: t}
+	w := &network{T: t}
 	cfg := Config{First: 20000, Last: 20099, Sockets: true, Sink: w, Log: slog.New(slog.DiscardHandler)}
 	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "port 20050") {
 		t.Errorf("got %v", err)
 	}
 	cfg.Last = 30000
-	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "4096 are the most") {
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "at most 4096") {
 		t.Errorf("got %v", err)
 	}
 	cfg.First, cfg.Last = 20000, 20010
 	c, err := Open(cfg)
 	if err != nil {
-		t.Fatalf("those before were not given back: %v", err)
+		t.Fatalf("the ports bound before the error were not released: %v", err)
 	}
 	c.Close()
 }
 
-// TestItTakesOnlyRawPackets: CAP_NET_RAW is all that capturing takes; without
-// it the error says so.
-func TestItTakesOnlyRawPackets(t *testing.T) {
+// TestOnlyNetRawIsRequired: capturing requires CAP_NET_RAW and nothing else; without
+// it the error names it.
+func TestOnlyNetRawIsRequired(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -350,7 +350,7 @@ func TestItTakesOnlyRawPackets(t *testing.T) {
 	open := func(keep uint32) error {
 		done := make(chan error)
 		go func() {
-			// The thread ends with what it has shed.
+			// The thread ends with the goroutine, since it has lost its capabilities.
 			runtime.LockOSThread()
 			header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 			data := [2]unix.CapUserData{{Effective: keep, Permitted: keep}}
@@ -358,7 +358,7 @@ func TestItTakesOnlyRawPackets(t *testing.T) {
 				done <- err
 				return
 			}
-			c, err := Open(Config{First: 20000, Last: 20099, Sink: &world{T: t}, Log: slog.New(slog.DiscardHandler)})
+			c, err := Open(Config{First: 20000, Last: 20099, Sink: &network{T: t}, Log: slog.New(slog.DiscardHandler)})
 			if err == nil {
 				c.Close()
 			}
@@ -382,7 +382,7 @@ func TestBurstIsCounted(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t, false)
+	w := newNetwork(t, false)
 	const n = 20_000
 	w.must(w.outside.Do(func() error {
 		c, err := net.ListenUDP("udp4", nil)
@@ -396,20 +396,20 @@ func TestBurstIsCounted(t *testing.T) {
 		return nil
 	}))
 	w.await("all", func() bool { s := w.Stats(); return s.Received+s.Dropped == n })
-	if got := uint64(len(w.heard())); got != w.Stats().Received {
-		t.Errorf("%d of %d were handed on", got, w.Stats().Received)
+	if got := uint64(len(w.received())); got != w.Stats().Received {
+		t.Errorf("%d of %d were delivered", got, w.Stats().Received)
 	}
 }
 
-// none takes packets, and forgets them.
-type none struct{ n int }
+// discard counts packets, and discards them.
+type discard struct{ n int }
 
-func (s *none) Take(k []Packet) { s.n += len(k) }
+func (s *discard) Take(p []Packet) { s.n += len(p) }
 
 func TestNothingIsAllocated(t *testing.T) {
-	c := &captured{rule: inTest, counts: new(counts), own: own{}, cfg: Config{Sink: new(none)}}
+	c := &packetSource{rule: inTest, counts: new(counts), local: localAddrs{}, cfg: Config{Sink: new(discard)}}
 	all := []netip.Addr{here4, here6}
-	c.own.all.Store(&all)
+	c.local.all.Store(&all)
 	b := newBatch()
 	for i := range udp.BatchSize {
 		from, to := there4, here4
@@ -419,25 +419,25 @@ func TestNothingIsAllocated(t *testing.T) {
 		p := ip(netip.AddrPortFrom(from, 5000), netip.AddrPortFrom(to, 20000), nil, 0)
 		b.sizes[i] = copy(b.data[i][:], p)
 	}
-	if n := testing.AllocsPerRun(100, func() { c.take(b, udp.BatchSize) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { c.deliver(b, udp.BatchSize) }); n != 0 {
 		t.Errorf("%v for a batch", n)
 	}
-	if got := c.cfg.Sink.(*none).n; got != 101*udp.BatchSize {
-		t.Errorf("%d handed on", got)
+	if got := c.cfg.Sink.(*discard).n; got != 101*udp.BatchSize {
+		t.Errorf("%d delivered", got)
 	}
 }
 
-func BenchmarkTake(b *testing.B) {
-	c := &captured{rule: inTest, counts: new(counts), own: own{}, cfg: Config{Sink: new(none)}}
+func BenchmarkDeliver(b *testing.B) {
+	c := &packetSource{rule: inTest, counts: new(counts), local: localAddrs{}, cfg: Config{Sink: new(discard)}}
 	all := []netip.Addr{here4}
-	c.own.all.Store(&all)
+	c.local.all.Store(&all)
 	batch := newBatch()
 	p := ip(netip.AddrPortFrom(there4, 5000), netip.AddrPortFrom(here4, 20000), nil, 0)
 	for i := range udp.BatchSize {
 		batch.sizes[i] = copy(batch.data[i][:], p)
 	}
 	for b.Loop() {
-		c.take(batch, udp.BatchSize)
+		c.deliver(batch, udp.BatchSize)
 	}
 	b.ReportMetric(float64(b.N)*udp.BatchSize/b.Elapsed().Seconds(), "pkts/s")
 }

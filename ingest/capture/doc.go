@@ -1,23 +1,25 @@
-// Package capture hears the empty UDP packets of the challenge–response
+// Package capture receives the empty UDP packets of the challenge–response
 // protocol, and sends its challenges (deGraaf, Aycock, Jacobson 2005, sections 3
 // and 6.3).
 //
-//	captured  AF_PACKET, for IPv4 and IPv6 each; the kernel's filter
-//	          (Program) lets through what the rule does: whole and empty UDP
-//	          packets, for this host, to the range. The ports stay closed
-//	bound     or a UDP socket a port, whose filter lets empty datagrams through
+//	packetSource  AF_PACKET sockets, one for IPv4 and one for IPv6. The kernel's
+//	              filter (rule.program) accepts what the rule does: whole and
+//	              empty UDP packets, for this host, to the range. The ports stay
+//	              closed
+//	socketSource  or a UDP socket for each port, whose filter accepts empty
+//	              datagrams
 //	  -> recvmmsg  up to 64 at a time (udp)
-//	  -> parse     the same rule again; sources that cannot be; Packet
+//	  -> parse     the same rule again; impossible addresses; Packet
 //	  -> Sink
-//	Answer <-      one datagram back, from the very port: by a raw socket, or
-//	               the bound one
+//	Answer <-      one datagram back, from the port that received the packet: by a
+//	               raw socket, or the bound one
 //
-// A capture hears what the host's own rules then drop or refuse: it takes
-// nothing away, and changes no answer of the kernel's. Nothing is ever sent but
-// by Answer.
+// A packetSource also receives packets that the host's firewall drops or rejects
+// later. It removes no packet, and changes no answer of the kernel. Only Answer
+// sends anything.
 //
-// Each socket that captures has a goroutine; all that are bound share one. The
-// Sink is called by one at a time. What comes while it is busy waits in the
-// sockets, which drop what they have no room for: Stats counts that. Nothing is
-// allocated for a packet.
+// Each packet socket has a goroutine; all bound sockets share one. One goroutine
+// at a time calls the Sink. Packets that arrive meanwhile wait in the queues of
+// the sockets, which drop packets when they are full: Stats counts them. Nothing
+// is allocated for a packet.
 package capture

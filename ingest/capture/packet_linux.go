@@ -18,98 +18,104 @@ import (
 )
 
 const (
-	// queueSize is what a socket's queue holds, in bytes: some thousand packets.
+	// queueSize is the size of a socket's queue, in bytes: some thousand packets.
 	// The kernel's net.core.rmem_max bounds it.
 	queueSize = 4 << 20
-	// lookPause is the time between two looks at the host's addresses, and at
-	// what the kernel has dropped.
-	lookPause = time.Second
+	// refreshInterval is the time between two readings of the host's addresses, and
+	// of the kernel's count of drops.
+	refreshInterval = time.Second
 )
 
-// captured hears by packet sockets.
-type captured struct {
+// packetSource receives with packet sockets, and answers with raw sockets.
+type packetSource struct {
 	cfg    Config
 	rule   rule
 	counts *counts
 	conns  []*packet.Conn
-	raw    *raw
-	own    own
-	sink   sync.Mutex // both sockets have one sink
+	raw    *rawSockets
+	local  localAddrs
+	sink   sync.Mutex // held while Sink.Take runs: the goroutines share it
 	once   sync.Once
 }
 
-func listen(cfg Config, counts *counts) (_ medium, err error) {
-	c := &captured{cfg: cfg, rule: rule{cfg.First, cfg.Last}, counts: counts, own: own{given: cfg.Addresses}}
+func newPacketSource(cfg Config, counts *counts) (_ source, err error) {
+	c := &packetSource{
+		cfg: cfg, rule: rule{cfg.First, cfg.Last}, counts: counts, local: localAddrs{configured: cfg.Addresses},
+	}
 	defer func() {
 		if err != nil {
 			c.close()
 		}
 	}()
-	if err := c.own.look(); err != nil {
+	if err := c.local.refresh(); err != nil {
 		return nil, err
 	}
 	for _, family := range []struct {
 		protocol int
 		v6       bool
 	}{{unix.ETH_P_IP, false}, {unix.ETH_P_IPV6, true}} {
-		// Index 0 stands for all interfaces. What is sent is not heard by
-		// sockets of one protocol.
-		conn, err := packet.Listen(&net.Interface{}, packet.Datagram, family.protocol, &packet.Config{Filter: prefilter.Assemble(c.rule.program(family.v6, true))})
+		// Index 0 stands for all interfaces. A socket of one protocol does not
+		// receive packets that this host sends.
+		filter := prefilter.Assemble(c.rule.program(family.v6, true))
+		conn, err := packet.Listen(&net.Interface{}, packet.Datagram, family.protocol, &packet.Config{Filter: filter})
 		if err != nil {
-			return nil, explain(fmt.Errorf("capture packets: %w", err))
+			return nil, withHint(fmt.Errorf("capture packets: %w", err))
 		}
 		c.conns = append(c.conns, conn)
 		rc, err := conn.SyscallConn()
 		if err == nil {
-			err = rc.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, queueSize) })
+			err = rc.Control(func(fd uintptr) {
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, queueSize)
+			})
 		}
 		if err != nil {
 			return nil, fmt.Errorf("capture packets: %w", err)
 		}
 	}
-	if c.raw, err = newRaw(cfg.Mark); err != nil {
-		return nil, explain(fmt.Errorf("make a raw socket to answer from: %w", err))
+	if c.raw, err = newRawSockets(cfg.Mark); err != nil {
+		return nil, withHint(fmt.Errorf("open a raw socket for answers: %w", err))
 	}
 	return c, nil
 }
 
-// deniedError says which capability is missing.
+// deniedError is the error for a missing capability.
 type deniedError struct{ error }
 
 func (e deniedError) Unwrap() error { return e.error }
 
-// Hint says what to do about it.
+// Hint returns what the administrator can do.
 func (deniedError) Hint() string {
-	return "start the server with CAP_NET_RAW, as root or as container/sallyportd.service shows; or, with a small range of ports, capture = \"sockets\""
+	return "start the server with CAP_NET_RAW, as root or as container/sallyportd.service shows; " +
+		"or choose a small range of ports and capture = \"sockets\""
 }
 
-func explain(err error) error {
+func withHint(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return deniedError{fmt.Errorf("%w: it takes CAP_NET_RAW", err)}
+		return deniedError{fmt.Errorf("%w: CAP_NET_RAW is required", err)}
 	}
 	return err
 }
 
-func (c *captured) run(ctx context.Context) error {
+func (c *packetSource) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, conn := range c.conns {
-		g.Go(func() error { return c.hear(ctx, conn) })
+		g.Go(func() error { return c.receive(ctx, conn) })
 	}
 	g.Go(func() error {
-		tick := time.NewTicker(lookPause)
+		tick := time.NewTicker(refreshInterval)
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				for _, conn := range c.conns {
-					conn.SetReadDeadline(time.Unix(1, 0)) // who waits, waits no more
+					conn.SetReadDeadline(time.Unix(1, 0)) // ends the waiting reads
 				}
 				c.countDrops()
 				return nil
 			case <-tick.C:
 				c.countDrops()
-				if err := c.own.look(); err != nil {
-					c.cfg.Log.Warn("the host's addresses cannot be read: those known are kept", "error", err)
+				if err := c.local.refresh(); err != nil {
+					c.cfg.Log.Warn("failed to read host addresses; keeping the last known", "error", err)
 				}
 			}
 		}
@@ -117,8 +123,8 @@ func (c *captured) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// countDrops asks the kernel, which begins anew with each question.
-func (c *captured) countDrops() {
+// countDrops adds the kernel's counts of drops, which each reading resets.
+func (c *packetSource) countDrops() {
 	for _, conn := range c.conns {
 		if s, err := conn.Stats(); err == nil {
 			c.counts.dropped.Add(uint64(s.Drops))
@@ -126,16 +132,16 @@ func (c *captured) countDrops() {
 	}
 }
 
-// hear reads until ctx ends.
-func (c *captured) hear(ctx context.Context, conn *packet.Conn) error {
+// receive reads from a socket until ctx ends.
+func (c *packetSource) receive(ctx context.Context, conn *packet.Conn) error {
 	rc, err := conn.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("hear packets: %w", err)
+		return fmt.Errorf("read packets: %w", err)
 	}
 	b := newBatch()
 	var n int
 	var failure error
-	// Made once: in the loop, it would be garbage for each batch.
+	// Made once: in the loop, it would be allocated for each batch.
 	receive := func(fd uintptr) bool {
 		n, failure = b.receive(int(fd))
 		return failure != unix.EAGAIN
@@ -146,24 +152,25 @@ func (c *captured) hear(ctx context.Context, conn *packet.Conn) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			return fmt.Errorf("hear packets: %w", err)
-		case failure == unix.EINTR, failure == unix.ENETDOWN: // an interface went; the others are there
+			return fmt.Errorf("read packets: %w", err)
+		case failure == unix.EINTR, failure == unix.ENETDOWN: // an interface went down; the others still work
 			continue
 		case failure != nil:
-			return fmt.Errorf("hear packets: %w", failure)
+			return fmt.Errorf("read packets: %w", failure)
 		}
-		c.take(b, n)
+		c.deliver(b, n)
 	}
 }
 
-// take hands on the packets of a batch that keep the rule.
-func (c *captured) take(b *batch, n int) {
+// deliver delivers the packets of a batch that the rule accepts.
+func (c *packetSource) deliver(b *batch, n int) {
 	packets := b.packets[:0]
 	for i := range n {
 		p, ok := c.rule.parse(b.packet(i))
 		link, loopback := b.names[i].Link()
 		from, to := p.Source.Addr(), p.Destination.Addr()
-		if !ok || !possible(from, loopback) || !possible(to, loopback) || !c.own.has(to) || !loopback && c.own.is(from) {
+		if !ok || !validPeer(from, loopback) || !validPeer(to, loopback) ||
+			!c.local.accepts(to) || !loopback && c.local.has(from) {
 			c.counts.refused.Add(1)
 			continue
 		}
@@ -179,9 +186,9 @@ func (c *captured) take(b *batch, n int) {
 	}
 }
 
-func (c *captured) answer(p Packet, payload []byte) error { return c.raw.send(p, payload) }
+func (c *packetSource) answer(p Packet, payload []byte) error { return c.raw.send(p, payload) }
 
-func (c *captured) close() {
+func (c *packetSource) close() {
 	c.once.Do(func() {
 		for _, conn := range c.conns {
 			conn.Close()

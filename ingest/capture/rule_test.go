@@ -14,7 +14,7 @@ var (
 	inTest        = rule{20000, 20099}
 )
 
-// ip is a whole packet of UDP.
+// ip returns a whole UDP packet.
 func ip(from, to netip.AddrPort, payload []byte, options int) []byte {
 	d := datagram(from, to, payload)
 	if from.Addr().Is6() {
@@ -93,18 +93,18 @@ func samples() (all []sample) {
 	return all
 }
 
-// TestRule has Go and the VM agree. The VM knows no packet types.
+// TestRule: Go and the VM agree. The VM has no packet types.
 func TestRule(t *testing.T) {
 	for _, s := range samples() {
 		if _, ok := inTest.parse(s.packet); ok != s.knock {
-			t.Errorf("%s: Go says %v", s.name, ok)
+			t.Errorf("%s: Go: %v", s.name, ok)
 		}
 		vm, err := bpf.NewVM(inTest.program(s.packet[0]>>4 == 6, false))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n, err := vm.Run(s.packet); err != nil || n > 0 != s.knock {
-			t.Errorf("%s: the VM says %d, %v", s.name, n, err)
+			t.Errorf("%s: the VM: %d, %v", s.name, n, err)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func FuzzRule(f *testing.F) {
 		n4, _ := v4.Run(packet)
 		n6, _ := v6.Run(packet)
 		if vm := n4 > 0 || n6 > 0; vm != ok {
-			t.Errorf("Go says %v, the VM %v", ok, vm)
+			t.Errorf("Go: %v, the VM: %v", ok, vm)
 		}
 	})
 }

@@ -1,20 +1,20 @@
-// Package prefilter is the one table of knock rules, and the forms that the
-// tiers need it in. A tier is a place where datagrams can be refused: the
-// firewall, the kernel at a socket, this process. Each tier refuses only what
-// verify.Shape or the key table would refuse as well, and the process checks
+// Package prefilter has the table of knock rules, and converts it to the forms
+// that the tiers need. A tier is where a datagram can be refused: the firewall,
+// the kernel at a socket, this process. Each tier refuses only datagrams that
+// verify.CheckFormat or the key table would refuse as well, and the process checks
 // all rules again.
 //
-//	Table            what each port takes: places, maximum, identifiers
+//	Table            what each port accepts: places, maximum, identifiers
 //	 -> Accepts      the rules in Go
 //	 -> Program      the rules of one port as classic BPF, for its sockets
 //	     head        length, magic, maximum and sequence ID, timestamp
 //	     Identifiers a binary decision tree, the same for all ports
-//	 -> Ends         the ports, and the end of the time for which each is drawn:
-//	                 for a tier that knows ports only
+//	 -> Ends         the ports, and when each expires: for a tier that knows only
+//	                 ports
 //	Wider            a table that accepts what either of two tables accepts
 //
-// A knock counts only at a port of its own minute, so the program of a port
-// needs no clock: the bounds of the minute are constants in it.
+// A knock is valid only at a port of its minute, so the program of a port needs
+// no clock: the bounds of the minute are constants in it.
 //
-// The package prefiltertest has the rows that every tier must agree on.
+// Package prefiltertest has the rows on which all tiers must agree.
 package prefilter

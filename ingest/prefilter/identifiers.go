@@ -9,26 +9,26 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Identifiers are those of all clients, and the part of a program that knows
-// them. They are immutable.
+// Identifiers are the identifiers of all clients, and the part of a program that
+// compares with them. They are immutable.
 type Identifiers struct {
-	sorted []uint32 // as they lie in a datagram, big-endian
+	sorted []uint32 // the bytes of the datagram as a big-endian number
 	tree   []bpf.Instruction
 	raw    []bpf.RawInstruction // the same, assembled
 }
 
-// Len is how many there are.
+// Len returns the number of identifiers.
 func (s *Identifiers) Len() int { return len(s.sorted) }
 
-// Instructions is how many a program has for them.
+// Instructions returns the number of instructions that they need in a program.
 func (s *Identifiers) Instructions() int { return len(s.raw) }
 
-// MaxIdentifiers is how many a program can hold: the kernel takes 4,096
-// instructions, and the tree has one and a half of them a client.
+// MaxIdentifiers is the maximum number of identifiers in a program: the kernel
+// accepts 4,096 instructions, and the tree has one and a half for each client.
 const MaxIdentifiers = 2500
 
-// NewIdentifiers makes the tree once for all ports. It returns nil if there
-// are too many for one: then a program takes every identifier.
+// NewIdentifiers compiles the tree, once for all ports. It returns nil for more
+// than MaxIdentifiers: then a program accepts every identifier.
 func NewIdentifiers(ids []wire.Identifier) *Identifiers {
 	if len(ids) > MaxIdentifiers {
 		return nil

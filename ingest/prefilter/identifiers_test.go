@@ -10,8 +10,8 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TestTreeKnowsItsOwn draws clients and looks for them and for others.
-func TestTreeKnowsItsOwn(t *testing.T) {
+// TestTreeFindsItsIdentifiers draws clients, and searches for them and for others.
+func TestTreeFindsItsIdentifiers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		drawn := rapid.SliceOfNDistinct(rapid.Uint32(), 0, 600, rapid.ID).Draw(t, "clients")
 		ids := make([]wire.Identifier, len(drawn))
@@ -40,7 +40,7 @@ func TestTreeKnowsItsOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := n > 0; got != known[i] || set.has(i) != known[i] {
-				t.Fatalf("%x: the program knows it: %v, Go: %v, want %v", x, got, set.has(i), known[i])
+				t.Fatalf("%x: the program finds it: %v, Go: %v, want %v", x, got, set.has(i), known[i])
 			}
 		}
 	})

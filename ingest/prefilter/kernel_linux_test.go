@@ -79,7 +79,8 @@ func attachTo(t *testing.T, c syscall.Conn, program []bpf.RawInstruction) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if controlErr := raw.Control(func(fd uintptr) { err = prefilter.AttachRaw(int(fd), program) }); controlErr != nil || err != nil {
+	controlErr := raw.Control(func(fd uintptr) { err = prefilter.AttachRaw(int(fd), program) })
+	if controlErr != nil || err != nil {
 		t.Fatal(controlErr, err)
 	}
 }

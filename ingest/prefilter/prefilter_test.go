@@ -31,7 +31,8 @@ func many(n int) *prefilter.Identifiers {
 	return prefilter.NewIdentifiers(prefiltertest.Identifiers(n))
 }
 
-// withHeader is what the kernel runs a filter on.
+// withHeader returns the datagram with its UDP header, on which the kernel runs a
+// filter.
 func withHeader(datagram []byte) []byte {
 	b := make([]byte, 8, 8+len(datagram))
 	binary.BigEndian.PutUint16(b[4:], uint16(8+len(datagram)))
@@ -69,8 +70,8 @@ func TestGoAgrees(t *testing.T) {
 	}
 }
 
-// TestVerifierAgrees: what a tier refuses, the verifier refuses too, and for
-// the same reason, unless the clock comes first.
+// TestVerifierAgrees: the verifier refuses every datagram that a tier refuses, for
+// the same reason, unless it checks the clock before.
 func TestVerifierAgrees(t *testing.T) {
 	for _, r := range prefiltertest.Rows() {
 		if r.Clients == nil || r.Table.Maximum == prefilter.AnyMaximum {
@@ -84,10 +85,10 @@ func TestVerifierAgrees(t *testing.T) {
 		for _, p := range prefiltertest.Packets() {
 			_, got := v.Verify(p.Datagram, r.Table.Ports[r.Port], minute.Start().Unix()+30)
 			want := r.Want(p.Datagram)
-			if early := want != verify.Authentic && want < verify.Clock; early && got != want ||
-				want == verify.Identifier && got != want && got != verify.Clock ||
-				want == verify.Authentic && got < verify.Clock {
-				t.Errorf("%s: %s: the verifier says %s, the table %s", r.Name, p.Name, got, want)
+			if early := want != verify.Authentic && want < verify.ClockSkew; early && got != want ||
+				want == verify.Identifier && got != want && got != verify.ClockSkew ||
+				want == verify.Authentic && got < verify.ClockSkew {
+				t.Errorf("%s: %s: the verifier: %s, the table: %s", r.Name, p.Name, got, want)
 			}
 		}
 	}
@@ -111,13 +112,13 @@ func TestMachineAgrees(t *testing.T) {
 	}
 }
 
-// TestLengthIsTheHeaders: what lies behind a datagram in the buffer is not its.
+// TestLengthIsTheHeaders: bytes behind a datagram in the buffer do not count.
 func TestLengthIsTheHeaders(t *testing.T) {
 	r := prefiltertest.Rows()[0]
 	vm := machine(t, r.Table.Program(r.Port))
 	packet := withHeader(prefiltertest.Plain(nil))
 	if run(t, vm, append(packet, packet...)) == 0 {
-		t.Error("refused for what lies behind it")
+		t.Error("refused because of the bytes behind it")
 	}
 	packet[5]++
 	if run(t, vm, append(packet, 0)) != 0 {
@@ -140,7 +141,7 @@ func TestProgramsFitTheKernel(t *testing.T) {
 		}
 	}
 	if prefilter.NewIdentifiers(make([]wire.Identifier, prefilter.MaxIdentifiers+1)) != nil {
-		t.Error("too many taken")
+		t.Error("too many accepted")
 	}
 }
 
@@ -154,7 +155,7 @@ func TestSteer(t *testing.T) {
 			want = s.Socket(wire.Identifier(datagram[wire.OffsetIdentifier:]))
 		}
 		if got != want || got >= s.Sockets {
-			t.Fatalf("socket %d of %d, Go says %d", got, s.Sockets, want)
+			t.Fatalf("socket %d of %d, Go: %d", got, s.Sockets, want)
 		}
 	})
 	// Clients spread over the sockets.
@@ -169,7 +170,7 @@ func TestSteer(t *testing.T) {
 	}
 }
 
-// FuzzAgree holds Go and the machine equal, for any rules and any datagram.
+// FuzzAgree compares Go with the BPF machine, for any rules and any datagram.
 func FuzzAgree(f *testing.F) {
 	for _, p := range prefiltertest.Packets() {
 		f.Add(int8(2), int64(0), int8(1), int64(1), int8(0), uint16(3), p.Datagram)
@@ -186,7 +187,7 @@ func FuzzAgree(f *testing.F) {
 			t.Errorf("%+v: the program accepts it: %v, Go: %v", places, got, want)
 		}
 		if raw, _ := bpf.Assemble(r.Program(port)); !slices.Equal(raw, r.Raw(port)) {
-			t.Error("assembled in parts it is another program")
+			t.Error("assembled in parts, the program differs")
 		}
 		if r.Accepts(port+1, datagram) == verify.Authentic || run(t, machine(t, r.Program(port+1)), withHeader(datagram)) > 0 {
 			t.Error("accepted at a port that is not in the table")

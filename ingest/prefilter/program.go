@@ -14,18 +14,18 @@ const (
 	// udpHeader is where the payload begins: the kernel runs a UDP socket's
 	// filter on the datagram with its header.
 	udpHeader = 8
-	// udpLength is where the header says how long the datagram is, itself
-	// included. The length of the buffer says nothing: several datagrams may
-	// share one (GRO).
+	// udpLength is the offset of the header's length field: the length of the
+	// datagram with its header. The length of the buffer is useless: several
+	// datagrams may share a buffer (GRO).
 	udpLength = 4
 
-	// keep is how much of an accepted datagram is kept: all.
+	// keep is the number of bytes of an accepted datagram that are kept: all.
 	keep = math.MaxUint16
-	// leaf is how many identifiers are compared one after the other.
+	// leaf is the number of identifiers that are compared one after the other.
 	leaf = 8
 )
 
-// Program returns the rules of a port as classic BPF for a filter of its UDP
+// Program returns the rules of a port as a classic BPF filter for its UDP
 // sockets. The program of a port without a place refuses everything.
 func (t Table) Program(port uint16) []bpf.Instruction {
 	if t.Identifiers == nil {
@@ -34,8 +34,8 @@ func (t Table) Program(port uint16) []bpf.Instruction {
 	return append(t.head(port), t.Identifiers.tree...)
 }
 
-// Raw is Program, assembled. The tree, which is most of it, was assembled once
-// for all ports: its jumps are relative.
+// Raw returns Program, assembled. The tree, which is the largest part, was
+// assembled once for all ports: its jumps are relative.
 func (t Table) Raw(port uint16) []bpf.RawInstruction {
 	if t.Identifiers == nil {
 		return Assemble(t.Program(port))
@@ -43,8 +43,8 @@ func (t Table) Raw(port uint16) []bpf.RawInstruction {
 	return append(Assemble(t.head(port)), t.Identifiers.raw...)
 }
 
-// Assemble returns a program as the kernel takes it. It panics if a field of an
-// instruction is invalid: programs are made by code, not from input.
+// Assemble assembles a program for the kernel. It panics if a field of an
+// instruction is invalid: code makes the programs, not input.
 func Assemble(p []bpf.Instruction) []bpf.RawInstruction {
 	raw, err := bpf.Assemble(p)
 	if err != nil {
@@ -53,8 +53,8 @@ func Assemble(p []bpf.Instruction) []bpf.RawInstruction {
 	return raw
 }
 
-// head is the program up to the identifier, which it has in register A at the
-// end if there are clients to compare it with.
+// head returns the program up to the identifier. If the table has identifiers, it
+// ends by loading that of the datagram into register A.
 func (t Table) head(port uint16) []bpf.Instruction {
 	p := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: udpLength, Size: 2},
@@ -75,22 +75,22 @@ func (t Table) head(port uint16) []bpf.Instruction {
 	return p
 }
 
-// RefuseAll is the program that takes nothing.
+// RefuseAll returns the program that refuses everything.
 func RefuseAll() []bpf.Instruction { return []bpf.Instruction{refuse} }
 
 var refuse = bpf.RetConstant{Val: 0}
 
-// place checks a datagram against one place. If the datagram belongs to another
-// place, the program goes on with the next of the places that follow. If it
-// belongs to this one, the program goes on behind the last place and its
-// refusal.
+// place returns the code that checks a datagram against one place; follow is the
+// number of places after it. If the datagram belongs to another place, the
+// program continues with the next place. If it belongs to this one, the program
+// continues behind the last place and its refusal.
 func (t Table) place(p schedule.Place, follow int) []bpf.Instruction {
 	first, last := p.Minute.Bounds()
 	first, last = max(first, 0), min(last, math.MaxUint32)
 	if last < first || p.Index > t.highest() || p.Index < 0 {
-		first, last = 1, 0 // no timestamp lies there
+		first, last = 1, 0 // an empty range
 	}
-	// Sequence ID and maximum stand side by side.
+	// Sequence ID and maximum are adjacent bytes.
 	pair := func(maximum int8) uint32 { return uint32(uint8(p.Index))<<8 | uint32(uint8(maximum)) }
 	code := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: udpHeader + wire.OffsetSequence, Size: 2},
@@ -107,7 +107,7 @@ func (t Table) place(p schedule.Place, follow int) []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: uint32(last), SkipTrue: uint8(follow*(len(code)+3) + 1)})
 }
 
-// highest is the largest sequence ID, and maximum, that a knock can have.
+// highest returns the largest sequence ID, and maximum, that a knock can have.
 func (t Table) highest() int8 {
 	if t.Maximum == AnyMaximum {
 		return math.MaxInt8
@@ -115,7 +115,8 @@ func (t Table) highest() int8 {
 	return t.Maximum
 }
 
-// printable takes identifiers of printable ASCII, as the codec does.
+// printable returns the code that accepts identifiers of printable ASCII, as the
+// codec does.
 func printable() (p []bpf.Instruction) {
 	for i := range uint32(len(wire.Identifier{})) {
 		p = append(p,
@@ -128,8 +129,9 @@ func printable() (p []bpf.Instruction) {
 	return append(p, bpf.RetConstant{Val: keep})
 }
 
-// tree finds the identifier in register A among sorted ones. Conditional jumps
-// reach 255 instructions, so a far half is reached by a jump of its own.
+// tree returns the code that searches for the identifier in register A among
+// sorted ones. A conditional jump reaches 255 instructions, so a longer one needs
+// an unconditional jump.
 func tree(ids []uint32) []bpf.Instruction {
 	if len(ids) <= leaf {
 		var p []bpf.Instruction
@@ -144,7 +146,9 @@ func tree(ids []uint32) []bpf.Instruction {
 	if len(low) <= math.MaxUint8 {
 		p = append(p, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: ids[middle], SkipTrue: uint8(len(low))})
 	} else {
-		p = append(p, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: ids[middle], SkipFalse: 1}, bpf.Jump{Skip: uint32(len(low))})
+		p = append(p,
+			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: ids[middle], SkipFalse: 1},
+			bpf.Jump{Skip: uint32(len(low))})
 	}
 	return append(append(p, low...), high...)
 }

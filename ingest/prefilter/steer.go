@@ -6,25 +6,25 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Steer is how the sockets of a port divide datagrams among them: by the
-// client that they name, so that a flood in one client's name fills one
-// socket's queue. Which one is unknown to strangers.
+// Steer distributes datagrams over the sockets of a port by the client that they
+// name, so that a flood in one client's name fills the queue of one socket. An
+// attacker does not know which one.
 type Steer struct {
 	Seed    uint32 // odd; random
 	Sockets int    // 1 to 65,536
 }
 
-// Socket returns which of the sockets gets the datagrams that name a client:
-// the high half of the identifier times the seed, scaled to the number of
-// sockets (multiply-shift).
+// Socket returns the number of the socket for datagrams that name a client: the
+// high half of the identifier times the seed, scaled to the number of sockets
+// (multiply-shift).
 func (s Steer) Socket(id wire.Identifier) int {
 	x := uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3])
 	return int((x * s.Seed >> 16) * uint32(s.Sockets) >> 16)
 }
 
-// Program is the same for SO_ATTACH_REUSEPORT_CBPF, where the payload begins
-// at 0: other than in a socket's filter, the header is gone. A datagram that
-// is too short for an identifier goes to the first socket.
+// Program returns the same as a program for SO_ATTACH_REUSEPORT_CBPF. There the
+// payload begins at 0: unlike a socket's filter, it runs without the UDP header.
+// A datagram that is too short for an identifier goes to the first socket.
 func (s Steer) Program() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: wire.OffsetIdentifier, Size: 4},

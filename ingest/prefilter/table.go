@@ -9,48 +9,48 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Table is the rules that knocks are held to, for all ports. It is immutable.
+// Table has the rules for knocks, for all ports. It is immutable.
 type Table struct {
 	// Maximum is n-1, or AnyMaximum.
 	Maximum int8
 	// Tolerance is how long a port is open before and after its minutes.
 	Tolerance time.Duration
 	// Ports has the places of each port, in ascending order of their minutes. A
-	// port without a place, or that is not there, accepts nothing.
+	// port without a place, or that is not in the map, accepts nothing.
 	Ports map[uint16][]schedule.Place
-	// Identifiers are those of all clients; nil: any that is printable.
+	// Identifiers are those of all clients; nil: any printable identifier.
 	Identifiers *Identifiers
 }
 
 // AnyMaximum stands for every maximum that a knock can have, in a table that
-// has to accept knocks of sequences of two lengths.
+// must accept knocks of sequences of two lengths.
 const AnyMaximum int8 = -1
 
-// Accepts holds a datagram, given without its UDP header, to the rules of the
-// port that it arrived on. It returns verify.Authentic if none is broken, which
-// does not make it authentic: its HMAC has not been checked. Otherwise it
-// returns the first rule that is broken. It does not allocate, and does not
-// retain the datagram.
+// Accepts checks a datagram, without its UDP header, by the rules of the port
+// that it arrived on. It returns the first rule that is broken. It returns
+// verify.Authentic if none is, but the datagram is not authenticated: its HMAC
+// has not been checked. Accepts does not allocate, and does not retain the
+// datagram.
 func (t Table) Accepts(port uint16, datagram []byte) verify.Reason {
 	maximum := t.Maximum
 	if maximum == AnyMaximum && len(datagram) > wire.OffsetMaximum {
 		maximum = int8(datagram[wire.OffsetMaximum])
 	}
-	k, _, reason := verify.Shape(datagram, maximum, t.Ports[port])
+	k, _, reason := verify.CheckFormat(datagram, maximum, t.Ports[port])
 	if reason == verify.Authentic && t.Identifiers != nil && !t.Identifiers.has(k.Identifier) {
 		return verify.Identifier
 	}
 	return reason
 }
 
-// Level says how many of the rules a tier enforces.
+// Level is how many of the rules a tier enforces.
 type Level int32
 
 // The levels.
 const (
-	None    Level = iota // none: ports at most
-	Shape                // all but unknown identifiers
-	Clients              // unknown identifiers too
+	None    Level = iota // no rule, or only which ports are open
+	Shape                // all rules except unknown identifiers
+	Clients              // all rules
 )
 
 var levelNames = [...]string{"none", "shape", "clients"}
@@ -62,7 +62,7 @@ func (l Level) String() string {
 	return "unknown"
 }
 
-// Level returns how much a tier enforces that enforces all of the table.
+// Level returns the level of a tier that enforces the whole table.
 func (t Table) Level() Level {
 	if t.Identifiers == nil {
 		return Shape
@@ -70,8 +70,8 @@ func (t Table) Level() Level {
 	return Clients
 }
 
-// Ends returns the ports that have a place, each with the end of the time for
-// which it is drawn. The caller owns the map.
+// Ends returns the ports that have a place, and when each expires: the end of its
+// last minute, plus the tolerance. The caller owns the map.
 func (t Table) Ends() map[uint16]time.Time {
 	ends := make(map[uint16]time.Time, len(t.Ports))
 	for port, places := range t.Ports {
@@ -82,7 +82,7 @@ func (t Table) Ends() map[uint16]time.Time {
 	return ends
 }
 
-// Only returns the table of those of its ports that keep reports true for.
+// Only returns the table with only the ports for which keep returns true.
 func (t Table) Only(keep func(port uint16) bool) Table {
 	ports := make(map[uint16][]schedule.Place, len(t.Ports))
 	for port, places := range t.Ports {
@@ -94,7 +94,8 @@ func (t Table) Only(keep func(port uint16) bool) Table {
 	return t
 }
 
-// Wider returns a table that accepts whatever a or b accepts, and perhaps more.
+// Wider returns a table that accepts everything that a or b accepts, and perhaps
+// more.
 func Wider(a, b Table) Table {
 	w := Table{Maximum: a.Maximum, Tolerance: max(a.Tolerance, b.Tolerance), Identifiers: a.Identifiers}
 	if a.Maximum != b.Maximum {
@@ -124,9 +125,8 @@ func merge(a, b []schedule.Place) []schedule.Place {
 	return slices.Compact(all)
 }
 
-// Covers reports whether t accepts whatever b accepts, as far as that can be
-// seen without comparing identifiers one by one: it may be false of a table
-// that does.
+// Covers reports whether t accepts everything that b accepts. It does not compare
+// identifiers one by one, so it may return false although t does.
 func (t Table) Covers(b Table) bool {
 	if t.Maximum != b.Maximum && t.Maximum != AnyMaximum || t.Tolerance < b.Tolerance ||
 		t.Identifiers != b.Identifiers && t.Identifiers != nil {

@@ -33,8 +33,9 @@ func TestWiderAcceptsWhatEitherAccepts(t *testing.T) {
 	}
 }
 
-// TestCoversIsNotTrueOfLess: what covers a table accepts all that it accepts.
-func TestCoversIsNotTrueOfLess(t *testing.T) {
+// TestCoveringTableAcceptsAll: a table that covers another accepts everything
+// that the other accepts.
+func TestCoveringTableAcceptsAll(t *testing.T) {
 	rows, covered := prefiltertest.Rows(), 0
 	for _, a := range rows {
 		for _, b := range rows {

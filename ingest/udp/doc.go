@@ -1,15 +1,16 @@
-// Package udp is what all receivers of datagrams share: sockets, their
-// addresses, waiting, and recvmmsg. It knows nothing of knocks.
+// Package udp has the parts that all receivers of datagrams share: sockets, their
+// addresses, waiting, and recvmmsg. It is independent of knocks.
 //
-//	Addresses   where to receive, and what "::" means beside others; pure
+//	Addresses   where to receive, and what "::" means in a list; pure
 //	AnyAddress  probes which families the host has
-//	Socket      binds a socket, and prepares it before that
+//	Socket      configures a socket, and binds it
 //	Waiter      epoll over sockets, and an eventfd that wakes it
-//	Messages    up to 64 datagrams in one system call (recvmmsg), straight into
-//	            memory of the caller's; Name: where each came from
+//	Messages    up to 64 datagrams in one system call (recvmmsg), directly into
+//	            memory of the caller; Name: the source of each
 //
 // Nothing is allocated for a datagram. A Waiter and Messages belong to one
-// goroutine, but for Waiter.Add and Waiter.Wake.
+// goroutine, except for Waiter.Add and Waiter.Wake.
 //
-// All unsafe code of ingest is in messages_linux.go. Linux only, but for Addresses.
+// All unsafe code of ingest is in messages_linux.go. Linux only, except for
+// Addresses.
 package udp

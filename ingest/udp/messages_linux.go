@@ -12,7 +12,7 @@ import (
 
 // All unsafe code and raw system calls of ingest are in this file.
 
-// BatchSize is how many datagrams Messages take. More bring nothing.
+// BatchSize is the number of datagrams in Messages. A larger one gains nothing.
 const BatchSize = 64
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -26,11 +26,11 @@ type mmsghdr struct {
 type Messages struct {
 	headers [BatchSize]mmsghdr
 	vectors [BatchSize]unix.Iovec
-	control [BatchSize]uint32 // how much room there is for it
+	control [BatchSize]uint32 // the size of each control buffer
 }
 
-// NewMessages returns messages without memory: Into has to be called for each
-// before Receive.
+// NewMessages returns messages without buffers: the caller must call Into for
+// each before Receive.
 func NewMessages() *Messages {
 	m := new(Messages)
 	for i := range m.headers {
@@ -42,7 +42,7 @@ func NewMessages() *Messages {
 }
 
 // Into sets where the kernel writes the i-th datagram, and the name of its
-// sender. The caller owns both. A datagram that is longer than data is cut.
+// sender. The caller owns both. A datagram that is longer than data is truncated.
 func (m *Messages) Into(i int, data []byte, name *Name) {
 	m.vectors[i].Base = &data[0]
 	m.vectors[i].SetLen(len(data))
@@ -56,10 +56,10 @@ func (m *Messages) Control(i int, b []byte) {
 	m.control[i] = uint32(len(b))
 }
 
-// Receive reads what waits at a socket into the messages from the given one on,
-// without waiting for more, and returns how many datagrams it has read: at least
-// one, or an error (EAGAIN: none waits). It does not allocate. The call cannot
-// block, so the scheduler is not told.
+// Receive reads the queue of a socket into the messages from index from on, and
+// returns how many datagrams it has read: at least one, or an error (EAGAIN: the
+// queue is empty). It does not allocate. It never blocks, so the system call does
+// not inform the scheduler (RawSyscall).
 func (m *Messages) Receive(fd, from int) (n int, err error) {
 	free := m.headers[from:]
 	for i := range free {
@@ -74,28 +74,30 @@ func (m *Messages) Receive(fd, from int) (n int, err error) {
 	return int(r), nil
 }
 
-// Len returns how much of the i-th datagram was written.
+// Len returns the number of bytes written for the i-th datagram.
 func (m *Messages) Len(i int) int { return int(m.headers[i].len) }
 
-// ControlLen returns how much was written of its control messages.
+// ControlLen returns the number of bytes written for its control messages.
 func (m *Messages) ControlLen(i int) int { return int(m.headers[i].hdr.Controllen) }
 
-// Name is where a datagram came from, as the kernel writes it: room for an
-// address of IPv4, of IPv6, or of a link.
+// Name is the source of a datagram, as the kernel writes it. It has room for an
+// IPv4, IPv6 or link-layer address.
 type Name struct{ raw unix.RawSockaddrInet6 }
 
 // NameOf returns the name of an address without a zone.
 func NameOf(a netip.AddrPort) (n Name) {
 	if a.Addr().Is4() {
-		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&n.raw)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: Swap(a.Port()), Addr: a.Addr().As4()}
+		v4 := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: Swap(a.Port()), Addr: a.Addr().As4()}
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&n.raw)) = v4
 		return n
 	}
 	n.raw = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: Swap(a.Port()), Addr: a.Addr().As16()}
 	return n
 }
 
-// Addr returns the IP address, or the zero Addr if it is none. The zone of a
-// link-local address is the number of the interface; only such a one allocates.
+// Addr returns the IP address, or the zero Addr if the name is no IP address. The
+// zone of a link-local address is the number of the interface; only a zone
+// allocates.
 func (n *Name) Addr() netip.Addr {
 	switch n.raw.Family {
 	case unix.AF_INET:
@@ -137,9 +139,9 @@ func Swap(n uint16) uint16 {
 	return binary.BigEndian.Uint16(b[:])
 }
 
-// ParseControl reads control messages: to which of the host's addresses a
-// datagram went (IP_PKTINFO, IPV6_RECVPKTINFO), and how many the socket has
-// dropped until then (SO_RXQ_OVFL).
+// ParseControl parses control messages: the destination address of a datagram
+// (IP_PKTINFO, IPV6_RECVPKTINFO), and how many datagrams the socket had dropped
+// before it (SO_RXQ_OVFL).
 func ParseControl(b []byte) (to netip.Addr, drops uint32) {
 	for len(b) >= unix.SizeofCmsghdr {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
@@ -161,9 +163,9 @@ func ParseControl(b []byte) (to netip.Addr, drops uint32) {
 	return to, drops
 }
 
-// Drops returns how many datagrams the kernel has not queued at a socket, since
-// a filter refused them, their checksum was wrong or the queue was full; modulo
-// 2^32. The kernel counts them all as one, here as in SO_RXQ_OVFL.
+// Drops returns how many datagrams the kernel has not queued at a socket, because
+// a filter refused them, their checksum was wrong, or the queue was full; modulo
+// 2^32. The kernel has one count for all causes, here as in SO_RXQ_OVFL.
 func Drops(fd int) (uint32, error) {
 	var info [unix.SK_MEMINFO_VARS]uint32
 	size := uint32(unsafe.Sizeof(info))

@@ -10,17 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket says how Open binds.
+// Socket is how Open configures and binds a socket.
 type Socket struct {
-	V6Only bool // an unspecified IPv6 address does not take IPv4 (Addresses.V6Only)
+	V6Only bool // an unspecified IPv6 address does not receive IPv4 (Addresses.V6Only)
 	Shared bool // other sockets of this user may bind the same address (SO_REUSEPORT)
-	// Prepare, if set, is called before bind: what it does to the socket is done
+	// Prepare, if set, is called before bind, so that the socket is configured
 	// before the first datagram can arrive.
 	Prepare func(fd int) error
 }
 
-// Open binds a UDP socket that does not block. The caller closes it. The error
-// wraps that of the system call: EADDRINUSE, EACCES, EMFILE and others.
+// Open binds a non-blocking UDP socket. The caller must close it. The error wraps
+// that of the system call: EADDRINUSE, EACCES, EMFILE and others.
 func (s Socket) Open(at netip.AddrPort) (fd int, err error) {
 	name, err := Sockaddr(at)
 	if err != nil {
@@ -58,9 +58,9 @@ func (s Socket) Open(at netip.AddrPort) (fd int, err error) {
 	return fd, nil
 }
 
-// SetBuffer asks for a receive buffer, in bytes, and returns what the kernel
-// gives. The kernel accounts for twice as much as it was asked for, its own
-// overhead included.
+// SetBuffer requests a receive buffer of a size in bytes, and returns the size
+// that the kernel has set. The kernel itself counts twice the requested size,
+// because it includes its own overhead.
 func SetBuffer(fd, size int) (given int, err error) {
 	// More than net.core.rmem_max requires CAP_NET_ADMIN.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) != nil {
@@ -72,7 +72,7 @@ func SetBuffer(fd, size int) (given int, err error) {
 	return given / 2, os.NewSyscallError("getsockopt SO_RCVBUF", err)
 }
 
-// Sockaddr returns an address as system calls take it.
+// Sockaddr converts an address for a system call.
 func Sockaddr(at netip.AddrPort) (unix.Sockaddr, error) {
 	if at.Addr().Is4() {
 		return &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}, nil
@@ -84,7 +84,7 @@ func Sockaddr(at netip.AddrPort) (unix.Sockaddr, error) {
 	return &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16(), ZoneId: link}, nil
 }
 
-// Link returns the index of the interface that an address's zone names; 0
+// Link returns the index of the interface that the zone of an address names; 0
 // without a zone.
 func Link(a netip.Addr) (index uint32, err error) {
 	if a.Zone() == "" {
@@ -100,7 +100,7 @@ func Link(a netip.Addr) (index uint32, err error) {
 	return uint32(i.Index), nil
 }
 
-// AnyAddress returns the unspecified address that takes all families that the
+// AnyAddress returns the unspecified address that receives all families that the
 // host has. It probes the kernel.
 func AnyAddress() netip.Addr {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)

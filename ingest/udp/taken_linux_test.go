@@ -11,10 +11,10 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestNobodyElseBinds: while a knock port is open, a program of another user
-// gets it neither by a more specific address, nor by a less specific one, nor by
-// an interface, nor by an option.
-func TestNobodyElseBinds(t *testing.T) {
+// TestOtherUsersCannotBind: while a knock port is open, a program of another user
+// cannot bind it by a more specific address, by a less specific one, by an
+// interface, or by an option.
+func TestOtherUsersCannotBind(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
@@ -43,7 +43,7 @@ func TestNobodyElseBinds(t *testing.T) {
 					other := netip.AddrPortFrom(netip.MustParseAddr(address), at.Port())
 					a, b := at.Addr(), other.Addr()
 					if a != b && !a.IsUnspecified() && !b.IsUnspecified() || a.Is4() != b.Is4() && at.Addr() != netip.IPv6Unspecified() {
-						continue // another address is anybody's
+						continue // another address is free
 					}
 					for _, options := range [][]int{nil, {unix.SO_REUSEADDR}, {unix.SO_REUSEPORT}, {unix.SO_REUSEADDR, unix.SO_REUSEPORT}} {
 						for _, device := range []string{"", lo.Name} {

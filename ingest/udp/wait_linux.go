@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Waiter waits until any of its sockets has something to read. One goroutine
-// calls Wait, Next and Skip; any may call Add and Wake.
+// Waiter waits until any of its sockets is readable. One goroutine calls Wait,
+// Next and Skip; any goroutine may call Add and Wake.
 type Waiter struct {
 	epoll, wake int
-	n, next     int // the events of this round, and which is next
+	n, next     int // the number of events of this round, and the index of the next one
 	events      [256]unix.EpollEvent
 }
 
@@ -35,14 +35,14 @@ func NewWaiter() (*Waiter, error) {
 	return w, nil
 }
 
-// Add has the Waiter watch a socket, until the socket is closed.
+// Add adds a socket, which stays until it is closed.
 func (w *Waiter) Add(fd int) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &event))
 }
 
-// Wait begins a round: it waits for at most timeout, or without end if timeout
-// is negative, until a socket is ready or Wake is called. An interrupted Wait
+// Wait begins a round: it waits until a socket is ready or Wake is called, for at
+// most timeout, or without limit if timeout is negative. An interrupted Wait
 // begins an empty round.
 func (w *Waiter) Wait(timeout time.Duration) error {
 	milliseconds := -1
@@ -71,7 +71,8 @@ func (w *Waiter) Next() (fd int, ok bool) {
 	return -1, false
 }
 
-// Skip ends the round. Sockets that were not reached are ready in the next one.
+// Skip ends the round. Sockets that Next has not returned are ready in the next
+// round.
 func (w *Waiter) Skip() {
 	for {
 		if _, ok := w.Next(); !ok {
@@ -80,8 +81,8 @@ func (w *Waiter) Skip() {
 	}
 }
 
-// Wake ends the Wait that is running, or else the next one. It cannot fail: the
-// counter of an eventfd is full only at 2^64.
+// Wake ends the running Wait, or else the next one. It cannot fail: the counter
+// of an eventfd overflows only at 2^64.
 func (w *Waiter) Wake() {
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)

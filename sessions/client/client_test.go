@@ -113,7 +113,7 @@ func TestNoncesNeverRepeat(t *testing.T) {
 	}
 }
 
-func TestNonceIsDurableBeforeItIsUsed(t *testing.T) {
+func TestNonceIsOnDiskBeforeUse(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	for want := uint32(0); want < 9; want += 3 {
 		base, err := f.Reserve(t.Context(), "com1", 3, 0)
@@ -122,11 +122,11 @@ func TestNonceIsDurableBeforeItIsUsed(t *testing.T) {
 		}
 		text, err := os.ReadFile(f.Path)
 		if err != nil || string(text) != formatNonce(uint64(want)+3) {
-			t.Fatalf("the file says %q, %v", text, err)
+			t.Fatalf("the file has %q, %v", text, err)
 		}
 	}
-	if base, err := f.Reserve(t.Context(), "com1", 3, jump); err != nil || base != 9+65_536 {
-		t.Errorf("jump: got %d, %v", base, err)
+	if base, err := f.Reserve(t.Context(), "com1", 3, nonceSkip); err != nil || base != 9+65_536 {
+		t.Errorf("skip: got %d, %v", base, err)
 	}
 }
 
@@ -139,9 +139,9 @@ func TestExhaustedNonces(t *testing.T) {
 		}
 		return text
 	}
-	// Too few are left for a jump: it is left out.
+	// Too few nonces are left to skip any.
 	write(1<<32 - 3)
-	if base, err := f.Reserve(t.Context(), "com1", 3, jump); err != nil || base != 1<<32-3 {
+	if base, err := f.Reserve(t.Context(), "com1", 3, nonceSkip); err != nil || base != 1<<32-3 {
 		t.Errorf("the last three: %d, %v", base, err)
 	}
 	for _, next := range []uint64{1<<32 - 2, 1 << 32} {
@@ -156,7 +156,7 @@ func TestExhaustedNonces(t *testing.T) {
 	}
 }
 
-func TestDamagedNonceFileIsNotMadeAnew(t *testing.T) {
+func TestDamagedNonceFileStays(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	for _, text := range []string{
 		"", "5\n", "next 5\n", "sallyport-nonce 1\n", "sallyport-nonce 1\nnext 5", "sallyport-nonce 1\nnext 05\n", "sallyport-nonce 1\nnext -1\n",
@@ -181,7 +181,7 @@ func TestNoNonceWithoutItsRecord(t *testing.T) {
 	if _, err := f.Reserve(t.Context(), "com1", 3, 0); err != nil {
 		t.Fatal(err)
 	}
-	// A directory stands where the new file would be written.
+	// A directory has the name of the temporary file.
 	if err := os.MkdirAll(filepath.Join(f.Path+".new", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestNoNonceWithoutItsRecord(t *testing.T) {
 		t.Errorf("reserved %d without a record", base)
 	}
 	if text, _ := os.ReadFile(f.Path); string(text) != formatNonce(3) {
-		t.Errorf("the file says %q", text)
+		t.Errorf("the file has %q", text)
 	}
 }
 
@@ -199,7 +199,7 @@ func FuzzParseNonce(f *testing.F) {
 	}
 	f.Add("sallyport-nonce 1\nnext 00\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if n, err := parseNonce(text); err == nil && (n > nonces || formatNonce(n) != text) {
+		if n, err := parseNonce(text); err == nil && (n > nonceCount || formatNonce(n) != text) {
 			t.Fatalf("%q became %d", text, n)
 		}
 	})
@@ -217,7 +217,7 @@ func FuzzSplitService(f *testing.F) {
 	})
 }
 
-// TestLastAttemptWaitsForTheNextMinute runs in a bubble where the time flies.
+// TestLastAttemptWaitsForTheNextMinute runs in a bubble of synctest.
 func TestLastAttemptWaitsForTheNextMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -231,7 +231,7 @@ func TestLastAttemptWaitsForTheNextMinute(t *testing.T) {
 		if schedule.MinuteOf(time.Now()) != minute+1 || waited != (minute+1).Start().Sub(start.Add(40*time.Second)) {
 			t.Errorf("waited %v until %v", waited, time.Now())
 		}
-		// The minute has turned by itself: no wait.
+		// The next minute has begun already: no wait.
 		waited = 0
 		if err := nextMinute(t.Context(), cfg, minute); err != nil || waited != 0 {
 			t.Errorf("waited %v, %v", waited, err)
@@ -244,8 +244,8 @@ func TestLastAttemptWaitsForTheNextMinute(t *testing.T) {
 	})
 }
 
-// TestKnockThatOpens listens where the knocks go, and opens the service when
-// the second sequence is complete.
+// TestKnockThatOpens listens on the knock port, and opens the service after the
+// second sequence.
 func TestKnockThatOpens(t *testing.T) {
 	p := profile()
 	p.Ports = 1
@@ -293,10 +293,22 @@ func TestKnockThatOpens(t *testing.T) {
 		}
 	}()
 	var sent []Sent
+	var resolved Resolved
+	var unanswered int
 	result, err := Knock(t.Context(), Config{
 		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
-		Attempts: 100, // on a busy machine it may take more than two
-		Now:      func() time.Time { return clock }, Report: func(e Event) { sent = append(sent, e.(Sent)) },
+		Attempts: 100, // a busy machine may need more than two
+		Now:      func() time.Time { return clock },
+		Report: func(e Event) {
+			switch e := e.(type) {
+			case Resolved:
+				resolved = e
+			case Sent:
+				sent = append(sent, e)
+			case Unanswered:
+				unanswered++
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -308,6 +320,9 @@ func TestKnockThatOpens(t *testing.T) {
 	if len(sent) != result.Attempts || sent[0].Base != 0 || sent[1].Base != 1 || sent[1].Packets[0].Port != port {
 		t.Errorf("sent %+v", sent)
 	}
+	if len(resolved.Addresses) != 1 || resolved.Addresses[0] != result.Address || unanswered != len(sent)-1 {
+		t.Errorf("resolved %+v, %d unanswered", resolved, unanswered)
+	}
 	for base := range uint32(2) {
 		want, _ := Sequence(p, clock, base)
 		if got := <-datagrams; !bytes.Equal(got, want[0].Datagram) {
@@ -316,10 +331,10 @@ func TestKnockThatOpens(t *testing.T) {
 	}
 }
 
-func TestKnockInVain(t *testing.T) {
+func TestKnockWithoutServer(t *testing.T) {
 	t.Parallel()
 	p := profile()
-	// Nobody listens: the host refuses knocks and connections.
+	// Nothing listens: the host refuses knocks and connections.
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -329,7 +344,17 @@ func TestKnockInVain(t *testing.T) {
 	var bases []uint32
 	_, err = Knock(t.Context(), Config{
 		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: time.Second, NoWait: true,
-		Now: func() time.Time { return now }, Report: func(e Event) { bases = append(bases, e.(Sent).Base) },
+		Now: func() time.Time { return now },
+		Report: func(e Event) {
+			switch e := e.(type) {
+			case Sent:
+				bases = append(bases, e.Base)
+			case Unanswered:
+				if e.Refused != 3 || !errors.Is(e.Err, syscall.ECONNREFUSED) || e.Service.String() != p.Service {
+					t.Errorf("unanswered %+v", e)
+				}
+			}
+		},
 	})
 	var offline *OfflineError
 	if !errors.As(err, &offline) || offline.Attempts != 3 || !errors.Is(err, syscall.ECONNREFUSED) {
@@ -339,13 +364,13 @@ func TestKnockInVain(t *testing.T) {
 		t.Errorf("bases %v, want %v", bases, want)
 	}
 	hints := strings.Join(offline.Hints, "\n")
-	for _, want := range []string{"9 knocks were refused by ICMP", "refuses connections", "clock"} {
+	for _, want := range []string{"port unreachable) for 9 knocks", "refuses connections", "clock"} {
 		if !strings.Contains(hints, want) {
 			t.Errorf("no hint of %q in:\n%s", want, hints)
 		}
 	}
 	if strings.Contains(hints+err.Error(), "com1_secret") {
-		t.Error("a secret in the hints")
+		t.Error("the hints contain a secret")
 	}
 }
 
@@ -374,7 +399,7 @@ func TestKnockRefusesAnIncompleteProfile(t *testing.T) {
 			t.Errorf("%s accepted", name)
 		}
 		if _, err := os.Stat(f.Path); err == nil {
-			t.Errorf("%s: nonces were taken", name)
+			t.Errorf("%s: nonces were reserved", name)
 		}
 	}
 }
@@ -383,7 +408,7 @@ func TestResolve(t *testing.T) {
 	for _, row := range []struct {
 		server, service string
 		family          Family
-		knock, watch    string
+		knock, watched  string
 	}{
 		{"127.0.0.1", "127.0.0.1:22", AnyFamily, "127.0.0.1", "127.0.0.1:22"},
 		{"127.0.0.1", ":22", IPv4, "127.0.0.1", "127.0.0.1:22"},
@@ -394,7 +419,7 @@ func TestResolve(t *testing.T) {
 		p := profile()
 		p.Server, p.Service = row.server, row.service
 		targets, err := resolve(t.Context(), p, row.family)
-		if err != nil || len(targets) != 1 || targets[0].knock.String() != row.knock || targets[0].service.String() != row.watch {
+		if err != nil || len(targets) != 1 || targets[0].knock.String() != row.knock || targets[0].service.String() != row.watched {
 			t.Errorf("%+v: %+v, %v", row, targets, err)
 		}
 	}
@@ -405,7 +430,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-func TestAttemptsGoThroughTheAddresses(t *testing.T) {
+func TestAttemptsUseAllAddresses(t *testing.T) {
 	targets := []target{{knock: netip.MustParseAddr("2001:db8::1")}, {knock: netip.MustParseAddr("192.0.2.1")}}
 	for i, want := range []string{"2001:db8::1", "192.0.2.1", "2001:db8::1"} {
 		got := rotated(targets, i)
@@ -415,7 +440,7 @@ func TestAttemptsGoThroughTheAddresses(t *testing.T) {
 	}
 }
 
-func TestProbeSeesAConnectionClosedAtOnce(t *testing.T) {
+func TestProbeDetectsClosedConnection(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -437,16 +462,16 @@ func TestProbeSeesAConnectionClosedAtOnce(t *testing.T) {
 	f := findings{}
 	f.add(map[syscall.Errno]int{syscall.EHOSTUNREACH: 2}, err)
 	hints := strings.Join(f.hints(profile(), ClockUnsynchronised, now), "\n")
-	for _, want := range []string{"open for another address", "2 knocks were turned away", "not synchronised"} {
+	for _, want := range []string{"open for another address", "blocked on the way) for 2 knocks", "not synchronised"} {
 		if !strings.Contains(hints, want) {
 			t.Errorf("no hint of %q in:\n%s", want, hints)
 		}
 	}
 }
 
-func TestNoRoute(t *testing.T) {
-	for errno, want := range map[syscall.Errno]string{syscall.ENETUNREACH: "no route", syscall.EPERM: "own firewall", syscall.EINVAL: "could not leave"} {
-		if got := hintSend(errno); !strings.Contains(got, want) {
+func TestSendHint(t *testing.T) {
+	for errno, want := range map[syscall.Errno]string{syscall.ENETUNREACH: "no route", syscall.EPERM: "own firewall", syscall.EINVAL: "could not send"} {
+		if got := sendHint(errno); !strings.Contains(got, want) {
 			t.Errorf("%v: %s", errno, got)
 		}
 	}

@@ -2,9 +2,9 @@ package client
 
 import "golang.org/x/sys/unix"
 
-// ClockState asks the kernel whether a time service keeps the clock right.
+// ClockState returns whether a time service synchronises the clock, from the kernel.
 func ClockState() Clock {
-	var t unix.Timex // asks without setting anything
+	var t unix.Timex // reads only
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
 		return ClockUnknown

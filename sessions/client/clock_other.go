@@ -2,5 +2,5 @@
 
 package client
 
-// ClockState cannot be asked without starting another program.
+// ClockState is unknown here: only another program could report it.
 func ClockState() Clock { return ClockUnknown }

@@ -1,14 +1,16 @@
-// Package client knocks. It builds on Linux, macOS and Windows.
+// Package client implements the client of both protocols. It builds on Linux, macOS
+// and Windows.
 //
-//	Profile, now
-//	  -> NonceFile.Reserve  n nonces, durable before any of them is sent
-//	  -> Sequence           the minute's ports and n signed datagrams (pure)
-//	  -> send               one socket, back to back
-//	  -> watch              does the service answer at the knocked address?
-//	     yes: Result        no: again, three attempts in all
-//	  -> OfflineError       with what was found out about the reason
+//	Knock                    the sequence protocol: Profile, time of day
+//	  -> NonceFile.Reserve   n nonces, durable before the client sends any of them
+//	  -> Sequence            the minute's ports and n signed datagrams (pure)
+//	  -> send                sends all datagrams from one socket, back to back
+//	  -> waitForService      connects to the service until it answers
+//	     yes: Result         no: the next attempt, three in all
+//	  -> OfflineError        with hints about the cause
+//	Exchange                 the challenge–response protocol
 //
-// The server never answers, so the service itself is the only proof. A Client
-// may be used from several goroutines and processes at a time: nonces are
-// handed out under a file lock.
+// The server never replies to a knock: only the service shows that a sequence was
+// accepted. Several goroutines and processes may use one NonceFile at a time: it
+// reserves nonces under a file lock.
 package client

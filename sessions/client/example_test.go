@@ -15,8 +15,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// A client sends one sequence of knocks. Here a socket on the loopback stands
-// for the server.
+// A client sends one sequence of knocks. A socket on the loopback receives them.
 func ExampleKnock() {
 	profile := client.Profile{
 		Server: "127.0.0.1", PortSecret: "portSecret", Ports: 1, Generator: schedule.Algorithm1,
@@ -30,8 +29,8 @@ func ExampleKnock() {
 	}
 	defer os.RemoveAll(dir)
 
-	// Without a service to watch, Knock returns when the sequence has left.
-	// The next nonce is on disk before that.
+	// Without a service to watch, Knock returns after it sent the sequence. The
+	// next nonce is on disk before that.
 	result, err := client.Knock(context.Background(), client.Config{
 		Profile: profile, Nonces: client.NonceFile{Path: filepath.Join(dir, "nonce")},
 		Now: func() time.Time { return now },

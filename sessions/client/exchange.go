@@ -15,17 +15,17 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Challenge is what a client knows of an operation of a server, by the
-// challenge–response protocol.
+// Challenge is a client's configuration for an operation of a server, which it
+// requests by the challenge–response protocol.
 type Challenge struct {
 	Operation         *exchange.Operation
 	Request, Response challenge.Encoding
-	// Service is Profile's, for what the operation opens. With a random port it
-	// does not count.
+	// Service is the service that the operation opens, as in Profile. With a random
+	// port, it is not used.
 	Service string
 }
 
-// Check says what of it cannot be.
+// Check returns an error if the fields do not fit together.
 func (c Challenge) Check() error {
 	for _, v6 := range []bool{false, true} {
 		if _, _, err := c.codecs(v6); err != nil {
@@ -43,12 +43,13 @@ func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err er
 	if c.Operation == nil {
 		return nil, nil, errors.New("the operation is missing")
 	}
-	// Which ports the server watches, only the server knows.
+	// Only the server knows on which ports it receives.
 	any := challenge.Ports{First: 1, Last: schedule.MaxPort}
-	return challenge.Plan{Request: c.Request, Response: c.Response, Ports: any}.Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
+	plan := challenge.Plan{Request: c.Request, Response: c.Response, Ports: any}
+	return plan.Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
 }
 
-// ExchangeConfig is what Exchange needs. Server, Challenge and Random are
+// ExchangeConfig is the configuration of Exchange. Server, Challenge and Random are
 // required.
 type ExchangeConfig struct {
 	Server    string
@@ -56,23 +57,23 @@ type ExchangeConfig struct {
 	Attempts  int           // 0: DefaultAttempts
 	Timeout   time.Duration // for the challenge, and then for the service; 0: DefaultTimeout
 	Family    Family
-	Keep      bool // keep the connection that proves the service open
+	Keep      bool // return the connection to the service
 	Random    io.Reader
-	Report    func(Event) // told what goes on; may be nil
+	Report    func(Event) // receives each step; may be nil
 }
 
-// Requested says that a request has left.
+// Requested: the client sent a request.
 type Requested struct {
 	Attempt int
 	Address netip.Addr
 	Packets int
-	First   uint16 // the lowest port that requests go to
-	Last    uint16
+	First   uint16 // the lowest port of requests
+	Last    uint16 // the highest port of requests
 }
 
-// Answered says that the challenge has come, and the response has left.
+// Answered: the client received the challenge and sent the response.
 type Answered struct {
-	Public  netip.Addr // this computer's address as the server sees it
+	Public  netip.Addr // this computer's address, as seen by the server
 	Packets int
 	Took    time.Duration // from the request's last packet to the challenge
 }
@@ -80,10 +81,10 @@ type Answered struct {
 func (Requested) isEvent() {}
 func (Answered) isEvent()  {}
 
-// Exchange asks for an operation, and answers the challenge, until the service
-// answers. With a random port the only connection there is not used up by
-// watching: it is kept, or left to the caller. It fails with an
-// OfflineError when all attempts were in vain, or the end of ctx.
+// Exchange requests an operation and responds to the challenge, until the service
+// answers. A random port accepts only one connection: Exchange returns it with Keep,
+// and does not connect without Keep. It returns an OfflineError if all attempts
+// failed, a ResolveError, or the error of ctx.
 func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err := cfg.Challenge.Check(); err != nil {
 		return Result{}, fmt.Errorf("profile: challenge: %w", err)
@@ -101,7 +102,8 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	var seen exchanged
+	cfg.Report(resolved(cfg.Server, targets))
+	var found exchangeFindings
 	for attempt := 1; attempt <= cfg.Attempts; attempt++ {
 		if attempt > 1 {
 			if err := pause(ctx, cfg.Random); err != nil {
@@ -109,7 +111,7 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 			}
 		}
 		t := rotated(targets, attempt-1)[0]
-		result, err := cfg.attempt(ctx, t, attempt, &seen)
+		result, err := cfg.attempt(ctx, t, attempt, &found)
 		var sending *sendError
 		switch {
 		case err == nil:
@@ -117,40 +119,42 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()
 		case errors.As(err, &sending) && attempt >= len(targets):
-			return Result{}, &OfflineError{Server: cfg.Server, Attempts: attempt, Hints: []string{hintSend(err)}, err: err}
+			return Result{}, &OfflineError{Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err}
 		}
+		cfg.Report(Unanswered{Attempt: attempt, Service: result.Service, Err: err})
 	}
-	return Result{}, &OfflineError{Server: cfg.Server, Attempts: cfg.Attempts, Hints: seen.hints(cfg), err: seen.service}
+	return Result{}, &OfflineError{Server: cfg.Server, Attempts: cfg.Attempts, Hints: found.hints(cfg), err: found.service}
 }
 
-// Pauses between attempts: longer than a server keeps half a request, and not
-// the same for two clients behind one address, which disturb each other if
-// their NAT gives each packet another port.
+// The pause between attempts is longer than a server keeps an incomplete request. It
+// is random, since two clients behind one address disturb each other if their NAT
+// gives each packet another source port.
 const (
-	leastPause = 1200 * time.Millisecond
-	morePause  = 800 * time.Millisecond
+	minPause    = 1200 * time.Millisecond
+	randomPause = 800 * time.Millisecond // the maximum that is added
 )
 
 func pause(ctx context.Context, random io.Reader) error {
-	more, err := rand.Int(random, big.NewInt(int64(morePause)))
+	more, err := rand.Int(random, big.NewInt(int64(randomPause)))
 	if err != nil {
 		return fmt.Errorf("draw a pause: %w", err)
 	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(leastPause + time.Duration(more.Int64())):
+	case <-time.After(minPause + time.Duration(more.Int64())):
 		return nil
 	}
 }
 
-// attempt is one exchange, with a socket of its own.
-func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, seen *exchanged) (Result, error) {
+// attempt makes one exchange, with a new socket. If the service did not answer, the
+// result has its address.
+func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, found *exchangeFindings) (Result, error) {
 	requests, responses, err := cfg.Challenge.codecs(t.knock.Is6())
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := dialKnocks(t.knock)
+	s, err := newExchangeConn(t.knock)
 	if err != nil {
 		return Result{}, &sendError{err}
 	}
@@ -165,29 +169,29 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, seen *ex
 	if err != nil {
 		return Result{}, err
 	}
-	if err := s.say(ctx, requests, c.Request()); err != nil {
+	if err := s.sendMessage(ctx, requests, c.Request()); err != nil {
 		return Result{}, &sendError{err}
 	}
 	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last()})
-	asked := time.Now()
-	answer, err := s.await(c, cfg.Timeout, seen)
+	requested := time.Now()
+	answer, err := s.awaitChallenge(c, cfg.Timeout, found)
 	if err != nil {
 		return Result{}, err
 	}
-	took := time.Since(asked)
-	if err := s.say(ctx, responses, answer.Response); err != nil {
+	took := time.Since(requested)
+	if err := s.sendMessage(ctx, responses, answer.Response); err != nil {
 		return Result{}, &sendError{err}
 	}
 	cfg.Report(Answered{answer.Public, responses.Packets(), took})
 	result := Result{Address: t.knock, Service: t.service, Attempts: n}
 	if answer.Port != 0 {
-		result.Service, result.Once = netip.AddrPortFrom(t.knock, answer.Port), true
+		result.Service, result.SingleUse = netip.AddrPortFrom(t.knock, answer.Port), true
 	}
 	if !result.Service.IsValid() {
 		return result, nil
 	}
-	if result.Once && !cfg.Keep {
-		// The response is still on its way.
+	if result.SingleUse && !cfg.Keep {
+		// The response needs time to arrive.
 		select {
 		case <-ctx.Done():
 			return Result{}, ctx.Err()
@@ -195,10 +199,10 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, seen *ex
 			return result, nil
 		}
 	}
-	conn, err := watch(ctx, result.Service, cfg.Timeout)
+	conn, err := waitForService(ctx, result.Service, cfg.Timeout)
 	if err != nil {
-		seen.service = err
-		return Result{}, err
+		found.service = err
+		return Result{Service: result.Service}, err
 	}
 	if result.Conn = conn; !cfg.Keep {
 		conn.Close()
@@ -207,30 +211,30 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, seen *ex
 	return result, nil
 }
 
-// openTime is what a server may need to open a port.
+// openTime is how long a server may need to open a port.
 const openTime = 50 * time.Millisecond
 
-// sendError says that packets could not leave.
+// sendError is the error of packets that this computer could not send.
 type sendError struct{ error }
 
 func (e *sendError) Unwrap() error { return e.error }
 
-// exchanged is what all attempts together have shown.
-type exchanged struct {
-	forged     int // challenges that were not authentic
-	challenged int
-	service    error
+// exchangeFindings collects the observations of all attempts.
+type exchangeFindings struct {
+	forged     int   // challenges that were not authentic
+	challenged int   // authentic challenges
+	service    error // of the last attempt to connect to the service
 }
 
-func (e exchanged) hints(cfg ExchangeConfig) (hints []string) {
+func (e exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
 	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
 	switch {
 	case e.challenged == 0 && e.forged > 0:
-		add("%d challenges came that are not the server's, by this profile: the secret or the algorithm of operation %q is not the server's own, or somebody else answers", e.forged, cfg.Challenge.Operation.ID())
+		add("%d challenges were not authentic: the secret or the algorithm of operation %q differs from the server's, or an attacker sent them", e.forged, cfg.Challenge.Operation.ID())
 	case e.challenged == 0:
-		add("no challenge came: the server does not know operation %q or not from here, has other encodings or ports, or does not run; or a firewall on the way stops UDP to ports %d and above, or what comes back", cfg.Challenge.Operation.ID(), cfg.Challenge.Request.Base)
+		add("the client received no challenge: the server does not have operation %q, does not allow it from this address, uses other encodings or ports, or does not run; or a firewall blocks UDP to ports %d and above, or the challenge", cfg.Challenge.Operation.ID(), cfg.Challenge.Request.Base)
 	case e.service != nil:
-		add("%d challenges were answered, but the service did not open: the responses were lost, the secret is not the server's own, or this computer connects from another address than it knocks from: %v", e.challenged, e.service)
+		add("the client responded to %d challenges, but the service did not open: the responses were lost, the secret differs from the server's, or this computer connects from another address than it sends packets from: %v", e.challenged, e.service)
 	}
 	return hints
 }

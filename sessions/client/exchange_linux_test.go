@@ -21,15 +21,15 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// gate is a server of the second protocol, on the loopback. Its knobs are what
-// happens to a challenge on its way.
-type gate struct {
+// testServer is a server of the challenge–response protocol, on the loopback.
+type testServer struct {
 	*testing.T
 	table   *handshakes.Table
 	capture *capture.Capture
-	mangle  func(n int, payload []byte) [][]byte // of the n-th: what the client gets
+	mangle  func(n int, payload []byte) [][]byte // returns what the client receives of the n-th challenge
 
-	challenges, responses atomic.Int64 // those are packets
+	challenges atomic.Int64
+	responses  atomic.Int64 // the number of their packets
 
 	mu      sync.Mutex
 	granted []exchange.Proof
@@ -41,9 +41,9 @@ var (
 	above  = challenge.Encoding{Scheme: challenge.Ranges, Base: 21200, DataBits: 4}
 )
 
-func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []byte) [][]byte) *gate {
+func newTestServer(t *testing.T, o *exchange.Operation, mangle func(n int, payload []byte) [][]byte) *testServer {
 	t.Helper()
-	g := &gate{T: t, mangle: mangle}
+	g := &testServer{T: t, mangle: mangle}
 	ports := challenge.Ports{First: 20000, Last: 21839}
 	ops, err := exchange.NewOperations([]*exchange.Operation{o}, challenge.Plan{Request: narrow, Response: above, Ports: ports})
 	if err != nil {
@@ -64,7 +64,7 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 			}
 			return nil
 		},
-		Grant: func(grant exchange.Proof, _ netip.Addr) {
+		OnProof: func(grant exchange.Proof, _ netip.Addr) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			g.granted = append(g.granted, grant)
@@ -81,7 +81,7 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The capture binds, as nobody else wants the ports.
+	// The capture binds the ports: no other program uses them.
 	if g.capture, err = capture.Open(capture.Config{First: ports.First, Last: ports.Last, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
@@ -102,11 +102,11 @@ func newGate(t *testing.T, o *exchange.Operation, mangle func(n int, payload []b
 	return g
 }
 
-// open serves who comes.
-func (g *gate) open(at string) {
+// open listens, and accepts connections.
+func (g *testServer) open(at string) {
 	l, err := net.Listen("tcp", at)
 	if err != nil {
-		return // it is there already
+		return // it listens already
 	}
 	g.opened = l
 	go func() {
@@ -121,16 +121,16 @@ func (g *gate) open(at string) {
 	}()
 }
 
-func (g *gate) Take(knocks []capture.Packet) {
-	for _, k := range knocks {
+func (g *testServer) Take(packets []capture.Packet) {
+	for _, k := range packets {
 		if k.Destination.Port() >= above.Base {
 			g.responses.Add(1)
 		}
-		g.table.Take(k.Source, k.Destination, time.Now())
+		g.table.Receive(k.Source, k.Destination, time.Now())
 	}
 }
 
-func (g *gate) grants() []exchange.Proof {
+func (g *testServer) grants() []exchange.Proof {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.granted
@@ -145,7 +145,7 @@ func newOperation(t *testing.T, a exchange.Algorithm, random bool) *exchange.Ope
 	return o
 }
 
-func asking(o *exchange.Operation, server string) ExchangeConfig {
+func exchangeConfig(o *exchange.Operation, server string) ExchangeConfig {
 	return ExchangeConfig{
 		Server: server, Challenge: Challenge{Operation: o, Request: narrow, Response: above, Service: ":8080"},
 		Timeout: time.Minute, Random: rand.Reader,
@@ -161,27 +161,27 @@ func TestExchange(t *testing.T) {
 		for _, server := range []string{"127.0.0.1", "::1"} {
 			t.Run(server, func(t *testing.T) {
 				o := newOperation(t, a, false)
-				g := newGate(t, o, nil)
+				g := newTestServer(t, o, nil)
 				var events []Event
-				cfg := asking(o, server)
+				cfg := exchangeConfig(o, server)
 				cfg.Report = func(e Event) { events = append(events, e) }
 				r, err := Exchange(t.Context(), cfg)
-				if err != nil || r.Service != netip.AddrPortFrom(netip.MustParseAddr(server), 8080) || r.Attempts != 1 || r.Once {
+				if err != nil || r.Service != netip.AddrPortFrom(netip.MustParseAddr(server), 8080) || r.Attempts != 1 || r.SingleUse {
 					t.Fatalf("%+v, %v", r, err)
 				}
 				if got := g.grants(); len(got) != 1 || got[0].Client() != netip.MustParseAddr(server) {
 					t.Errorf("granted %v", got)
 				}
-				if len(events) != 2 {
-					t.Errorf("told of %v", events)
+				if len(events) != 3 {
+					t.Errorf("events %v", events)
 				}
 			})
 		}
 	}
 }
 
-// TestStartingOver: the first challenge is lost, or somebody else's.
-func TestStartingOver(t *testing.T) {
+// TestExchangeRetries: the first challenge is lost or forged.
+func TestExchangeRetries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits between attempts")
 	}
@@ -200,29 +200,30 @@ func TestStartingOver(t *testing.T) {
 		"forged": func(n int, p []byte) [][]byte { return map[bool][][]byte{true: {forge(p)}, false: {p}}[n == 1] },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGate(t, o, mangle)
-			cfg := asking(o, "127.0.0.1")
-			// On a busy machine it may take more attempts than two.
+			g := newTestServer(t, o, mangle)
+			cfg := exchangeConfig(o, "127.0.0.1")
+			// A busy machine may need more than two attempts.
 			cfg.Attempts, cfg.Timeout = 100, time.Second
 			r, err := Exchange(t.Context(), cfg)
-			if err != nil || r.Attempts < 2 || int(g.challenges.Load()) != r.Attempts || len(g.grants()) != 1 {
-				t.Errorf("%+v, %v; %d challenges, %d grants", r, err, g.challenges.Load(), len(g.grants()))
+			challenges, grants := int(g.challenges.Load()), len(g.grants())
+			if err != nil || r.Attempts < 2 || challenges != r.Attempts || grants != 1 {
+				t.Errorf("%+v, %v; %d challenges, %d grants", r, err, challenges, grants)
 			}
 		})
 	}
-	// Those that are not the server's are passed over, and the right one is
-	// answered.
+	// The client ignores forged challenges, and responds to the authentic one.
 	t.Run("among others", func(t *testing.T) {
-		newGate(t, o, func(_ int, p []byte) [][]byte {
+		newTestServer(t, o, func(_ int, p []byte) [][]byte {
 			return [][]byte{nil, []byte("nonsense"), forge(p), make([]byte, 500), p}
 		})
-		if r, err := Exchange(t.Context(), asking(o, "127.0.0.1")); err != nil || r.Attempts != 1 {
+		if r, err := Exchange(t.Context(), exchangeConfig(o, "127.0.0.1")); err != nil || r.Attempts != 1 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
 }
 
-// TestImpersonatedServer gets not one packet of a response.
+// TestImpersonatedServer: the client sends no packet of a response to a forged
+// challenge of Algorithm 3.
 func TestImpersonatedServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits between attempts")
@@ -232,11 +233,11 @@ func TestImpersonatedServer(t *testing.T) {
 		return
 	}
 	o := newOperation(t, exchange.Mutual, false)
-	g := newGate(t, o, func(_ int, p []byte) [][]byte {
+	g := newTestServer(t, o, func(_ int, p []byte) [][]byte {
 		rand.Read(p[4:])
 		return [][]byte{p}
 	})
-	cfg := asking(o, "127.0.0.1")
+	cfg := exchangeConfig(o, "127.0.0.1")
 	cfg.Attempts, cfg.Timeout = 2, 500*time.Millisecond
 	netns.Until(t, "both challenges in time", func() bool {
 		_, err := Exchange(t.Context(), cfg)
@@ -244,46 +245,50 @@ func TestImpersonatedServer(t *testing.T) {
 		if !errors.As(err, &offline) {
 			t.Fatalf("got %v", err)
 		}
-		return strings.Contains(offline.Hint(), "2 challenges came that are not the server's")
+		return strings.Contains(offline.Hint(), "2 challenges were not authentic")
 	})
 	if g.responses.Load() != 0 || len(g.grants()) != 0 {
 		t.Errorf("%d packets of a response, granted %v", g.responses.Load(), g.grants())
 	}
 }
 
-func TestNobodyThere(t *testing.T) {
+func TestExchangeWithoutServer(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	cfg := asking(newOperation(t, exchange.NATAware, false), "127.0.0.1")
+	cfg := exchangeConfig(newOperation(t, exchange.NATAware, false), "127.0.0.1")
 	cfg.Attempts, cfg.Timeout = 1, 50*time.Millisecond
 	_, err := Exchange(t.Context(), cfg)
 	var offline *OfflineError
-	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "no challenge came") {
+	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "received no challenge") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg.Timeout = time.Minute
-	cfg.Report = func(Event) { cancel() }
+	cfg.Report = func(e Event) {
+		if _, ok := e.(Requested); ok {
+			cancel()
+		}
+	}
 	if _, err := Exchange(ctx, cfg); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
 
-// TestRandomPort: nobody tries it but who keeps the connection.
+// TestRandomPort: without Keep, Exchange does not connect to a random port.
 func TestRandomPort(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	o := newOperation(t, exchange.NATAware, true)
-	newGate(t, o, nil)
-	r, err := Exchange(t.Context(), asking(o, "127.0.0.1"))
-	if err != nil || !r.Once || r.Service.Port() != 30000 || r.Conn != nil {
+	newTestServer(t, o, nil)
+	r, err := Exchange(t.Context(), exchangeConfig(o, "127.0.0.1"))
+	if err != nil || !r.SingleUse || r.Service.Port() != 30000 || r.Conn != nil {
 		t.Errorf("%+v, %v", r, err)
 	}
-	cfg := asking(o, "127.0.0.1")
+	cfg := exchangeConfig(o, "127.0.0.1")
 	cfg.Keep = true
 	if r, err = Exchange(t.Context(), cfg); err != nil || r.Conn == nil {
 		t.Fatalf("%+v, %v", r, err)

@@ -13,14 +13,13 @@ import (
 
 func TestMain(m *testing.M) {
 	faultfs.Main()
-	netns.Together(4) // most of them wait, for a disk or a network
+	netns.Together(4) // most tests wait for a disk or a network
 	os.Exit(m.Run())
 }
 
-// TestNonceFileFaults lets each change to the disk fail in turn while nonces
-// are reserved; and after each change of each of these runs, the power. A
-// nonce that was handed out never is again, and when the fault is over nonces
-// are handed out again.
+// TestNonceFileFaults makes each change to the disk fail in turn while nonces are
+// reserved. In each of these runs, it also simulates a power failure after each
+// change. Reserve never returns a nonce twice, and works again after the fault.
 func TestNonceFileFaults(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -31,7 +30,7 @@ func TestNonceFileFaults(t *testing.T) {
 		last := 1
 		for k := 0; k <= last; k++ {
 			dir := disk.Arm(k, errno)
-			out := reserve(t, disk, dir, k)
+			reserved := reserve(t, disk, dir, k)
 			if k == 0 {
 				last = disk.Count()
 				t.Logf("%d changes, each of which fails with %v", last, errno)
@@ -42,9 +41,9 @@ func TestNonceFileFaults(t *testing.T) {
 				if err != nil {
 					t.Errorf("%s: %v", after, err)
 				}
-				for _, o := range out {
+				for _, o := range reserved {
 					if o.after <= i.After && base < o.end {
-						t.Errorf("%s: nonce %d, but those up to %d were handed out after %d", after, base, o.end-1, o.after)
+						t.Errorf("%s: nonce %d, but those up to %d were reserved after %d", after, base, o.end-1, o.after)
 					}
 				}
 			})
@@ -52,8 +51,9 @@ func TestNonceFileFaults(t *testing.T) {
 	}
 }
 
-// handedOut says that all nonces below end are gone, and after which change.
-type handedOut struct {
+// reservation is a successful Reserve: all nonces below end are used, and the record
+// of them was complete after a number of changes to the disk.
+type reservation struct {
 	end   uint32
 	after int
 }
@@ -62,7 +62,7 @@ func nonceFile(dir string) NonceFile {
 	return NonceFile{Path: filepath.Join(dir, "sallyport", "work.nonce")}
 }
 
-func reserve(t *testing.T, disk *faultfs.FS, dir string, k int) (out []handedOut) {
+func reserve(t *testing.T, disk *faultfs.FS, dir string, k int) (reserved []reservation) {
 	t.Helper()
 	failed, end := 0, uint32(0)
 	for range 4 {
@@ -74,10 +74,10 @@ func reserve(t *testing.T, disk *faultfs.FS, dir string, k int) (out []handedOut
 			continue
 		}
 		if base < end {
-			t.Fatalf("fault %d: nonce %d, but those up to %d were handed out", k, base, end-1)
+			t.Fatalf("fault %d: nonce %d, but those up to %d were reserved", k, base, end-1)
 		}
 		end = base + 3
-		out = append(out, handedOut{end, disk.Count()})
+		reserved = append(reserved, reservation{end, disk.Count()})
 	}
-	return out
+	return reserved
 }

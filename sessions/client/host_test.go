@@ -11,7 +11,7 @@ func TestValidHost(t *testing.T) {
 		"fe80::1", "fe80::1%eth0", "fe80::1%br-lan.7", "fe80::1%wlan_0", "fe80::1%3", "fe80::1%" + strings.Repeat("x", 15),
 	} {
 		if !ValidHost(good) {
-			t.Errorf("%q is refused", good)
+			t.Errorf("%q is rejected", good)
 		}
 	}
 	for _, bad := range []string{
@@ -19,7 +19,7 @@ func TestValidHost(t *testing.T) {
 		"::1%eth0", "2001:db8::1%eth0", "fe80::1%$(id)", "fe80::1%a b", "fe80::1%;id", "fe80::1%{port}", "fe80::1%é", "fe80::1%" + strings.Repeat("x", 16), "127.0.0.1%eth0", "fe80::1%",
 	} {
 		if ValidHost(bad) {
-			t.Errorf("%q is taken", bad)
+			t.Errorf("%q is accepted", bad)
 		}
 	}
 }

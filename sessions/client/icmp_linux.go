@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wantRefusals has the kernel keep what routers and the host say by ICMP. On
-// failure there will be none to tell of.
-func (s *sender) wantRefusals(ipv4 bool) {
+// enableICMPErrors makes the kernel queue the ICMP errors of routers and the host at
+// the socket. If that fails, the hints lack them.
+func (s *sender) enableICMPErrors(ipv4 bool) {
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return
@@ -22,9 +22,9 @@ func (s *sender) wantRefusals(ipv4 bool) {
 	})
 }
 
-// collect counts the ICMP errors that have come back since the last call, and
+// readICMPErrors counts the ICMP errors that arrived since the last call, and
 // reports whether there were any.
-func (s *sender) collect() (any bool) {
+func (s *sender) readICMPErrors() (any bool) {
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return false
@@ -43,7 +43,7 @@ func (s *sender) collect() (any bool) {
 			}
 			for _, m := range messages {
 				if errno, ok := icmpError(m); ok {
-					s.refused[errno]++
+					s.icmpErrors[errno]++
 					any = true
 				}
 			}
@@ -52,7 +52,7 @@ func (s *sender) collect() (any bool) {
 	return any
 }
 
-// icmpError reads the struct sock_extended_err of ip(7).
+// icmpError parses a struct sock_extended_err (ip(7)).
 func icmpError(m unix.SocketControlMessage) (unix.Errno, bool) {
 	v4 := m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR
 	v6 := m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_RECVERR

@@ -15,9 +15,9 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestTurnedAwayOnTheWay has a router forbid the way to the server: that is
-// one more thing to tell of, and no reason to give up.
-func TestTurnedAwayOnTheWay(t *testing.T) {
+// TestBlockedOnTheWay: a router rejects the knocks by ICMP. The hints name this, and
+// all attempts are made.
+func TestBlockedOnTheWay(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -49,7 +49,7 @@ func TestTurnedAwayOnTheWay(t *testing.T) {
 	p := profile()
 	p.Server, p.Service = "203.0.113.1", ":80"
 	var offline *OfflineError
-	netns.Until(t, "an answer by ICMP in time", func() bool {
+	netns.Until(t, "an ICMP error in time", func() bool {
 		_, err := Knock(t.Context(), Config{
 			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 50 * time.Millisecond,
 			NoWait: true, Now: time.Now,
@@ -57,12 +57,12 @@ func TestTurnedAwayOnTheWay(t *testing.T) {
 		if !errors.As(err, &offline) || offline.Attempts != 3 {
 			t.Fatalf("got %v", err)
 		}
-		return strings.Contains(offline.Hint(), "turned away by ICMP")
+		return strings.Contains(offline.Hint(), "blocked on the way")
 	})
 	if hint := offline.Hint(); strings.Contains(hint, "no route to the server") {
 		t.Errorf("hints:\n%s", hint)
 	}
-	// Without any route the knocks cannot even leave: one attempt is enough.
+	// Without a route, this computer cannot send: one attempt is enough.
 	p.Server = "192.0.2.1"
 	_, err = Knock(t.Context(), Config{Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Now: time.Now})
 	if !errors.As(err, &offline) || offline.Attempts != 1 || !strings.Contains(offline.Hint(), "no route to the server") {

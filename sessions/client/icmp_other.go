@@ -2,8 +2,8 @@
 
 package client
 
-// Elsewhere an unconnected socket does not learn of ICMP errors.
+// On other systems, an unconnected socket does not receive ICMP errors.
 
-func (*sender) wantRefusals(bool) {}
+func (*sender) enableICMPErrors(bool) {}
 
-func (*sender) collect() bool { return false }
+func (*sender) readICMPErrors() bool { return false }

@@ -18,34 +18,41 @@ const (
 	DefaultTimeout  = 3 * time.Second
 )
 
-// Config is what Knock needs. Profile, Nonces and Now are required.
+// Config is the configuration of Knock. Profile, Nonces and Now are required.
 type Config struct {
 	Profile  Profile
 	Nonces   NonceFile
-	Attempts int           // sequences in all; 0: DefaultAttempts
-	Timeout  time.Duration // how long to watch after each; 0: DefaultTimeout
+	Attempts int           // the maximum number of sequences; 0: DefaultAttempts
+	Timeout  time.Duration // how long to wait for the service after each; 0: DefaultTimeout
 	Family   Family
 	NoWait   bool // do not wait for the next minute's ports
-	Keep     bool // keep the connection that proves the service open
+	Keep     bool // return the connection to the service
 	Now      func() time.Time
-	Report   func(Event) // told what goes on; may be nil
+	Report   func(Event) // receives each step; may be nil
 }
 
-// Result says what opened.
+// Result is the result of Knock or Exchange.
 type Result struct {
-	Address  netip.Addr     // where the knocks went
-	Service  netip.AddrPort // what answered; invalid if nothing is watched
-	Attempts int            // how many it took
+	Address  netip.Addr     // of the server, to which the packets went
+	Service  netip.AddrPort // the service that answered; invalid: there is no service to watch
+	Attempts int            // how many were necessary
 	Conn     *Conn          // to the service, with Keep; the caller closes it
-	// Once: the service is there for one connection, which nobody has tried.
-	// Only Exchange opens so.
-	Once bool
+	// SingleUse: the service accepts one connection, and the client has not tried
+	// it. Only Exchange returns this, for a random port.
+	SingleUse bool
 }
 
-// Event is a step of Knock: Sent or Waiting.
+// Event is a step of Knock (Resolved, Sent, Unanswered, Waiting) or of Exchange
+// (Resolved, Requested, Answered, Unanswered).
 type Event interface{ isEvent() }
 
-// Sent says that a sequence has left.
+// Resolved: the addresses of the server are known, in the order of the attempts.
+type Resolved struct {
+	Server    string
+	Addresses []netip.Addr
+}
+
+// Sent: the client sent a sequence.
 type Sent struct {
 	Attempt int
 	Address netip.Addr
@@ -53,15 +60,27 @@ type Sent struct {
 	Base    uint32 // the first nonce
 }
 
-// Waiting says that the last attempt waits for the next minute's ports.
+// Unanswered: an attempt failed.
+type Unanswered struct {
+	Attempt int
+	Service netip.AddrPort // invalid: the client did not try to connect to it
+	Err     error          // of the last attempt to connect, or to receive a challenge
+	Refused int            // the number of ICMP errors "port unreachable" for knocks
+	Blocked int            // the number of other ICMP errors for knocks
+}
+
+// Waiting: the last attempt waits for the next minute's ports.
 type Waiting struct{ For time.Duration }
 
-func (Sent) isEvent()    {}
-func (Waiting) isEvent() {}
+func (Resolved) isEvent()   {}
+func (Sent) isEvent()       {}
+func (Unanswered) isEvent() {}
+func (Waiting) isEvent()    {}
 
-// Knock sends sequences until the service answers. Without a service to watch
-// it sends one. It fails with an OfflineError when all attempts were in vain,
-// an ExhaustedError or DamagedError for the nonces, or the end of ctx.
+// Knock sends sequences until the service answers. Without a service to watch, it
+// sends one sequence. It returns an OfflineError if all attempts failed, an
+// ExhaustedError, DamagedError or NonceError of the nonce file, a ResolveError, or
+// the error of ctx.
 func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if err := cfg.Profile.validate(); err != nil {
 		return Result{}, err
@@ -79,14 +98,15 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	cfg.Report(resolved(cfg.Profile.Server, targets))
 	var found findings
 	var minute schedule.Minute
 	for attempt := 1; attempt <= cfg.Attempts; attempt++ {
 		skip := uint32(0)
 		if attempt == cfg.Attempts && attempt > 1 {
-			// What failed till now may be a port that another program holds,
-			// or nonces that the server knows already.
-			skip = jump
+			// Another program may hold one of this minute's ports, or the server
+			// may have accepted these nonces before.
+			skip = nonceSkip
 			if !cfg.NoWait {
 				if err := nextMinute(ctx, cfg, minute); err != nil {
 					return Result{}, err
@@ -105,7 +125,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		}
 		t, s, err := sendFirst(rotated(targets, attempt-1), knocks)
 		if err != nil {
-			return Result{}, &OfflineError{Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{hintSend(err)}, err: err}
+			return Result{}, &OfflineError{Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err}
 		}
 		cfg.Report(Sent{Attempt: attempt, Address: t.knock, Packets: knocks, Base: base})
 		result := Result{Address: t.knock, Service: t.service, Attempts: attempt}
@@ -113,20 +133,25 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 			s.Close()
 			return result, nil
 		}
-		conn, watchErr := watch(ctx, t.service, cfg.Timeout)
-		s.collect()
-		found.add(s.refused, watchErr)
+		conn, serviceErr := waitForService(ctx, t.service, cfg.Timeout)
+		s.readICMPErrors()
+		before := found
+		found.add(s.icmpErrors, serviceErr)
 		s.Close()
 		switch {
-		case watchErr == nil && cfg.Keep:
+		case serviceErr == nil && cfg.Keep:
 			result.Conn = conn
 			return result, nil
-		case watchErr == nil:
+		case serviceErr == nil:
 			conn.Close()
 			return result, nil
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()
 		}
+		cfg.Report(Unanswered{
+			Attempt: attempt, Service: t.service, Err: serviceErr,
+			Refused: found.refused - before.refused, Blocked: found.prohibited - before.prohibited,
+		})
 	}
 	return Result{}, &OfflineError{
 		Server: cfg.Profile.Server, Attempts: cfg.Attempts,
@@ -134,11 +159,11 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	}
 }
 
-// OfflineError says that no attempt opened the service.
+// OfflineError is the error if no attempt opened the service.
 type OfflineError struct {
 	Server   string
 	Attempts int
-	Hints    []string // what was found out, most telling first
+	Hints    []string // about the cause, the most likely one first
 	err      error
 }
 
@@ -152,10 +177,10 @@ func (e *OfflineError) Error() string {
 
 func (e *OfflineError) Unwrap() error { return e.err }
 
-// Hint returns the hints, one a line.
+// Hint returns the hints, one on each line.
 func (e *OfflineError) Hint() string { return strings.Join(e.Hints, "\n") }
 
-// nextMinute returns when the minute of the last attempt is over.
+// nextMinute waits until the minute of the previous attempt is over.
 func nextMinute(ctx context.Context, cfg Config, last schedule.Minute) error {
 	for {
 		now := cfg.Now()
@@ -172,14 +197,23 @@ func nextMinute(ctx context.Context, cfg Config, last schedule.Minute) error {
 	}
 }
 
-// rotated begins the list with its i-th target: if the first address leads
-// nowhere, the next attempt goes to the next one.
+// resolved returns the event of targets.
+func resolved(server string, targets []target) Resolved {
+	e := Resolved{Server: server}
+	for _, t := range targets {
+		e.Addresses = append(e.Addresses, t.knock)
+	}
+	return e
+}
+
+// rotated returns the targets beginning with the i-th one: if the first address does
+// not lead to the server, the next attempt goes to the next one.
 func rotated(targets []target, i int) []target {
 	i %= len(targets)
 	return slices.Concat(targets[i:], targets[:i])
 }
 
-// sendFirst sends the sequence to the first target that can be reached at all.
+// sendFirst sends the sequence to the first target to which this computer can send.
 func sendFirst(targets []target, knocks []Packet) (target, *sender, error) {
 	var errs []error
 	for _, t := range targets {

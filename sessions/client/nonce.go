@@ -14,27 +14,27 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// jump is how far the last attempt moves the nonce ahead: further than a
-// restored or copied profile is likely to have fallen behind.
-const jump = 1 << 16
+// nonceSkip is how many nonces the last attempt skips: more than a restored or copied
+// profile is likely to lack.
+const nonceSkip = 1 << 16
 
-// nonces is how many there are in the life of a secret.
-const nonces = 1 << 32
+// nonceCount is the number of nonces of a secret.
+const nonceCount = 1 << 32
 
-// ExhaustedError says that a client's nonces are used up.
+// ExhaustedError is the error of a client that has used all nonces.
 type ExhaustedError struct{ Client string }
 
 func (e *ExhaustedError) Error() string {
-	return fmt.Sprintf("the nonces of client %s are used up: all 4,294,967,296 belong to the past", e.Client)
+	return fmt.Sprintf("client %s has used all 4,294,967,296 nonces of its secret", e.Client)
 }
 
-// Hint says what to do.
+// Hint returns what to do.
 func (e *ExhaustedError) Hint() string {
-	return "ask the administrator for a new identifier and secret; nothing was sent"
+	return "nothing was sent; ask the administrator for a new identifier and secret"
 }
 
-// NonceError says that a nonce file cannot be read or written. Nothing was
-// sent.
+// NonceError is the error of a nonce file that cannot be read or written. Nothing
+// was sent.
 type NonceError struct {
 	Path string
 	err  error
@@ -44,24 +44,23 @@ func (e *NonceError) Error() string { return fmt.Sprintf("nonce file: %v", e.err
 
 func (e *NonceError) Unwrap() error { return e.err }
 
-// Hint says what to do.
+// Hint returns what to do.
 func (e *NonceError) Hint() string {
-	return "a knock needs its nonce on disk before it is sent: make " + filepath.Dir(e.Path) + " writable for this user"
+	return "the nonces of a knock must be on disk before it is sent: make " + filepath.Dir(e.Path) + " writable for this user"
 }
 
-// NonceFile keeps the next nonce of one client of one server. It may be used
-// by several processes at a time.
+// NonceFile is the file with the next nonce of one client of one server. Several
+// processes may use it at a time.
 type NonceFile struct {
 	Path  string
-	First uint32 // what a file that is not there yet stands for
+	First uint32 // the next nonce if the file does not exist
 }
 
-// Reserve hands out n consecutive nonces that were never handed out before,
-// and returns the first. When it returns, the file on stable storage says so:
-// a crash at any moment loses nonces, and never repeats one. A skip moves
-// ahead as far, if as many are left. An ExhaustedError leaves the file as it
-// is, and so does a DamagedError. Every other error is a NonceError, or the end
-// of ctx.
+// Reserve reserves n consecutive nonces that it never returned before, and returns the
+// first. When it returns, the record is on stable storage: a crash at any time can
+// lose nonces, but never repeats one. It skips the next skip nonces, if enough are
+// left. An ExhaustedError or a DamagedError leaves the file unchanged. All other
+// errors are a NonceError or the error of ctx.
 func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint32) (base uint32, err error) {
 	if _, err := os.Stat(f.Path); err != nil {
 		if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
@@ -73,17 +72,17 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint3
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
-		return 0, &NonceError{f.Path, fmt.Errorf("lock it: %w", err)}
+		return 0, &NonceError{f.Path, fmt.Errorf("lock the file: %w", err)}
 	}
 	defer lock.Close()
 	next, err := f.read()
 	if err != nil {
 		return 0, err
 	}
-	if next+uint64(skip)+uint64(n) <= nonces {
+	if next+uint64(skip)+uint64(n) <= nonceCount {
 		next += uint64(skip)
 	}
-	if next+uint64(n) > nonces {
+	if next+uint64(n) > nonceCount {
 		return 0, &ExhaustedError{Client: client}
 	}
 	if err := durable.WriteFile(f.Path, []byte(formatNonce(next+uint64(n))), 0o600); err != nil {
@@ -92,7 +91,7 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, skip uint3
 	return uint32(next), nil
 }
 
-// read returns the next nonce, or the first if there is no file yet.
+// read returns the next nonce, or First if the file does not exist.
 func (f NonceFile) read() (uint64, error) {
 	text, err := durable.ReadFile(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,7 +107,7 @@ func (f NonceFile) read() (uint64, error) {
 	return next, nil
 }
 
-// DamagedError says that a nonce file is not what Reserve wrote.
+// DamagedError is the error of a nonce file that Reserve did not write.
 type DamagedError struct {
 	Path string
 	err  error
@@ -116,12 +115,13 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string { return e.Path + ": " + e.err.Error() }
 
-// Hint says what to do.
+// Hint returns what to do.
 func (e *DamagedError) Hint() string {
 	if errors.Is(e.err, errNewer) {
 		return "update sallyport; the file is not damaged"
 	}
-	return "restore it from a backup; or have the administrator make a new profile, which begins above all nonces used (\"sallyportd client profile\"), and then remove the file"
+	return "restore the file from a backup; or ask the administrator for a new profile, which begins above all used nonces " +
+		"(\"sallyportd client profile\"), and then remove the file"
 }
 
 const nonceHeader = "sallyport-nonce 1\n"
@@ -133,7 +133,7 @@ func formatNonce(next uint64) string {
 var errNewer = errors.New("a newer version of sallyport wrote this nonce file")
 
 func parseNonce(text string) (uint64, error) {
-	const expected = "this is not a nonce file: expected the lines %q and \"next NUMBER\""
+	const expected = "not a nonce file: expected the lines %q and \"next NUMBER\""
 	version, rest, ok := strings.Cut(text, "\n")
 	if !ok || !strings.HasPrefix(version, "sallyport-nonce ") {
 		return 0, fmt.Errorf(expected, strings.TrimSpace(nonceHeader))
@@ -142,7 +142,7 @@ func parseNonce(text string) (uint64, error) {
 		return 0, errNewer
 	}
 	next, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(rest, "next "), "\n"), 10, 64)
-	if err != nil || next > nonces || formatNonce(next) != text {
+	if err != nil || next > nonceCount || formatNonce(next) != text {
 		return 0, fmt.Errorf(expected, strings.TrimSpace(nonceHeader))
 	}
 	return next, nil

@@ -10,7 +10,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Profile is what a client knows of one server.
+// Profile is a client's configuration for one server.
 type Profile struct {
 	Server     string // host name or address
 	PortSecret string
@@ -18,19 +18,19 @@ type Profile struct {
 	Generator  schedule.Generator
 	Identifier wire.Identifier
 	Secret     []byte
-	// Service is the host:port to watch. An empty host, or that of Server,
-	// stands for the address that was knocked. Empty: nothing is watched.
+	// Service is the host:port to watch. If the host is empty or that of Server, it
+	// is the address to which the knocks went. Empty: there is no service to watch.
 	Service string
-	// FirstNonce is where the nonces begin on a device that has no record of
-	// its own yet: a profile that comes from elsewhere may have used some.
+	// FirstNonce is the first nonce on a device without a nonce file: the client may
+	// have used nonces on another device.
 	FirstNonce uint32
-	// Challenge is the second protocol; nil: none. With it, PortSecret and the
-	// rest of the first one may be missing.
+	// Challenge is for the challenge–response protocol; nil: the profile does not
+	// have it. With it, the fields of the sequence protocol may be empty.
 	Challenge *Challenge
 }
 
-// Knocks reports whether the profile has the sequence protocol.
-func (p Profile) Knocks() bool { return p.PortSecret != "" }
+// HasSequence reports whether the profile has the sequence protocol.
+func (p Profile) HasSequence() bool { return p.PortSecret != "" }
 
 func (p Profile) validate() error {
 	switch {
@@ -50,7 +50,7 @@ func (p Profile) validate() error {
 	return err
 }
 
-// SplitService reads host:port, or :port. The port is a number from 1.
+// SplitService parses host:port, or :port. The port is a number from 1.
 func SplitService(s string) (host string, port uint16, err error) {
 	host, name, err := net.SplitHostPort(s)
 	if err != nil {

@@ -8,23 +8,23 @@ import (
 	"net/netip"
 )
 
-// Family restricts which addresses of a server are knocked.
+// Family restricts the addresses of a server to which knocks are sent.
 type Family string
 
-// The families.
+// The address families.
 const (
 	AnyFamily Family = ""
 	IPv4      Family = "4"
 	IPv6      Family = "6"
 )
 
-// target is an address to knock, and what to watch then.
+// target is an address to which knocks are sent, and the service that then opens.
 type target struct {
 	knock   netip.Addr
-	service netip.AddrPort // invalid: nothing
+	service netip.AddrPort // invalid: no service to watch
 }
 
-// ResolveError says that a name has no address of the wanted family.
+// ResolveError is the error of a host without an address of the required family.
 type ResolveError struct {
 	Host   string
 	Family Family
@@ -41,13 +41,13 @@ func (e *ResolveError) Error() string {
 
 func (e *ResolveError) Unwrap() error { return e.err }
 
-// Hint says what to do.
+// Hint returns what to do.
 func (e *ResolveError) Hint() string {
-	return "check the name in the profile, and that this computer is online and can resolve names"
+	return "check the name in the profile, and whether this computer is online and can resolve names"
 }
 
-// resolve finds the targets in the resolver's order of preference. A service
-// on another host is watched at an address of the same family.
+// resolve returns the targets in the resolver's order of preference. If the service
+// is on another host, it uses that host's first address of the same family.
 func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 	addresses, err := lookup(ctx, p.Server, family)
 	if err != nil {
@@ -83,7 +83,7 @@ func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 }
 
 func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, error) {
-	// An address needs no resolver, which would also drop its zone.
+	// The resolver would drop the zone of an address.
 	if a, err := netip.ParseAddr(host); err == nil {
 		a = a.Unmap()
 		if family == IPv4 && !a.Is4() || family == IPv6 && a.Is4() {
@@ -93,7 +93,7 @@ func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, erro
 	}
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+string(family), host)
 	if err == nil && len(found) == 0 {
-		err = errors.New("it has none")
+		err = errors.New("the name has none")
 	}
 	if err != nil {
 		return nil, &ResolveError{Host: host, Family: family, err: err}

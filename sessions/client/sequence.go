@@ -15,12 +15,12 @@ type Packet struct {
 	Datagram []byte
 }
 
-// Sequence makes the n knocks for now, in the order of their ports, with
-// nonces from base on. All carry the same timestamp, which lies in the minute
-// whose ports they go to.
+// Sequence returns the n knocks for a time, in the order of their ports, with nonces
+// from base on. All have the same timestamp, which is in the minute of their ports.
 func Sequence(p Profile, now time.Time, base uint32) ([]Packet, error) {
 	if now.Unix() < 0 || now.Unix() > math.MaxUint32 {
-		return nil, fmt.Errorf("the clock shows %s: a timestamp has 32 bits, 1970 to 2106", now.UTC().Format(time.RFC3339))
+		return nil, fmt.Errorf("the clock shows %s; expected a time from 1970 to 2106, since a timestamp has 32 bits",
+			now.UTC().Format(time.RFC3339))
 	}
 	if uint64(base)+uint64(p.Ports) > 1<<32 {
 		return nil, &ExhaustedError{Client: p.Identifier.String()}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// boottime is the time since the host started, suspension included.
+// boottime returns the time since the host started, suspensions included.
 func boottime() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {

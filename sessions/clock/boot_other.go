@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// boottime is the time since the program started: only the server needs that
-// of the host, and it runs on Linux.
+// boottime returns the time since the program started. Only the server requires
+// the time since the host started, and it runs on Linux.
 func boottime() time.Duration { return time.Since(started) }
 
 // onJump never calls f.

@@ -1,5 +1,6 @@
-// Package clock hands time to the parts of the server that decide by it, so
-// that tests can step, suspend and stop it. The shipped programs use System.
+// Package clock provides the clocks of a host to the parts of the server that
+// require a time, so that tests can set, suspend and stop them. The shipped
+// programs use System.
 package clock
 
 import (
@@ -7,27 +8,29 @@ import (
 	"time"
 )
 
-// Clock is the time of one host, on three axes. Its functions may be called
+// Clock has the three clocks of one host. Its functions may be called
 // concurrently.
 type Clock struct {
-	// Wall is the time of day, as clients and files have it. It can be set
-	// forward and back at any moment. Knocks, minutes and logs go by it.
+	// Wall is the time of day, which clients and files use. It can be set
+	// forward and back at any moment. Knocks, minutes and logs use it.
 	Wall func() time.Time
-	// Monotonic is never set, and stands still while the host is suspended: the
-	// kernel's own timeouts (nftables, sockets) go by it.
+	// Monotonic is never set, and stops while the host is suspended. The
+	// timeouts of the kernel (nftables, sockets) use it.
 	Monotonic func() time.Time
-	// Boot is never set, and runs on while the host is suspended
-	// (CLOCK_BOOTTIME). Leases go by it: a lid that is closed must not
-	// lengthen one.
+	// Boot is never set, and continues while the host is suspended
+	// (CLOCK_BOOTTIME). Leases use it, so that a suspension does not make a
+	// lease longer.
 	Boot func() time.Time
-	// OnJump calls f when the host has woken up, or the time of day was set,
-	// until ctx ends: timers have stood still, and what goes by Boot or Wall may
-	// be due. It may return early, if the host cannot tell. nil: it never can.
+	// OnJump calls f each time that the host resumes from a suspension, or the
+	// time of day is set, until ctx ends: timers have stopped meanwhile, so an
+	// event at a time of Boot or Wall may be due. It returns before ctx ends if
+	// the host cannot detect jumps. nil: the host never can.
 	OnJump func(ctx context.Context, f func())
 }
 
 // System returns the clocks of this host. Monotonic and Boot begin at the wall
-// time of the call; only the difference of two of their readings has a meaning.
+// time of the call; only the difference between two of their readings has a
+// meaning.
 func System() Clock {
 	start := time.Now()
 	wall, boot := start.Round(0), boottime()

@@ -14,7 +14,7 @@ func TestSystemClocksRun(t *testing.T) {
 	for name, now := range map[string]func() time.Time{"wall": c.Wall, "monotonic": c.Monotonic, "boot": c.Boot} {
 		before := now()
 		if off := time.Since(before.Round(0)); off < -time.Minute || off > time.Minute {
-			t.Errorf("%s begins %s from the time of day", name, off)
+			t.Errorf("%s is %s away from the time of day", name, off)
 		}
 		for !now().After(before) {
 			time.Sleep(time.Millisecond)

@@ -9,12 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// farAhead is when the timer would expire that is there to be cancelled.
+// farAhead is the timeout of the timer. The timer never expires: the kernel
+// cancels it when the clock jumps.
 const farAhead = 100 * 365 * 24 * time.Hour
 
-// onJump calls f each time that the kernel's wall clock and its monotonic one
-// come apart: the time was set, or the host was suspended and is awake again. It
-// returns when ctx ends, or if the kernel cannot tell.
+// onJump calls f each time that the difference between the kernel's wall clock
+// and its monotonic clock changes: the time was set, or the host has resumed from
+// a suspension. It returns when ctx ends, or if the kernel cannot detect jumps.
 func onJump(ctx context.Context, f func()) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err != nil {
@@ -26,10 +27,11 @@ func onJump(ctx context.Context, f func()) {
 	defer stop()
 	for {
 		end := unix.ItimerSpec{Value: unix.NsecToTimespec(time.Now().Add(farAhead).UnixNano())}
-		if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &end, nil); err != nil && !errors.Is(err, unix.ECANCELED) {
+		err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &end, nil)
+		if err != nil && !errors.Is(err, unix.ECANCELED) {
 			return
 		}
-		_, err := timer.Read(make([]byte, 8))
+		_, err = timer.Read(make([]byte, 8))
 		switch {
 		case ctx.Err() != nil:
 			return

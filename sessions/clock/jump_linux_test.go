@@ -8,8 +8,8 @@ import (
 	"sallyport/sessions/clock"
 )
 
-// TestNoJump: a host that runs on, with its time unset, does not jump; who
-// listens for it stops in time.
+// TestNoJump: a host that is not suspended, and whose time is not set, does not
+// jump. OnJump returns when its context ends.
 func TestNoJump(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	jumps, done := make(chan struct{}, 16), make(chan struct{})
@@ -19,7 +19,7 @@ func TestNoJump(t *testing.T) {
 	}()
 	select {
 	case <-done:
-		t.Fatal("the kernel cannot tell")
+		t.Fatal("the kernel cannot detect jumps")
 	case <-time.After(50 * time.Millisecond):
 	}
 	cancel()

@@ -5,10 +5,10 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
-// Bindable tells whether a service could take the port host:port of a network,
-// "tcp" or "udp": it takes it, closed, and gives it up. Nobody outside can see
-// that. The host is empty, for all addresses, or an IP address. A
-// heldport.InUseError names the program that has the port.
+// Bindable reports whether a service could bind the port host:port of a
+// network, "tcp" or "udp": it binds the port, closed, and releases it. Other
+// hosts cannot observe that. The host is empty, for all addresses, or an IP
+// address. A heldport.InUseError names the program that has the port.
 func Bindable(network, address string) error {
 	if network == "udp" {
 		u, err := heldport.BindUDP(address, sockfilter.DenyAll)

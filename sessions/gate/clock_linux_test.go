@@ -15,7 +15,7 @@ import (
 	"sallyport/sessions/gate/helper/helpertest"
 )
 
-// TestStepsOfTheWallClock change no lease.
+// TestStepsOfTheWallClock: steps of the wall clock change no lease.
 func TestStepsOfTheWallClock(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		bubble(t, false, func(t *testing.T, s stage) {
@@ -35,8 +35,8 @@ func TestStepsOfTheWallClock(t *testing.T) {
 	}
 }
 
-// TestSuspendedListener lets nobody in whose lease is over when the host wakes,
-// and is closed within a second.
+// TestSuspendedListener: when the host resumes, the enforcer admits no peer
+// whose lease has ended, and the listener closes within a second.
 func TestSuspendedListener(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
 		s.gate.Open(grant("com1", "192.0.2.1"))
@@ -66,8 +66,9 @@ func TestSuspendedListener(t *testing.T) {
 	})
 }
 
-// TestClosedAtOnce: when the host wakes, nothing waits for a timer.
-func TestClosedAtOnce(t *testing.T) {
+// TestClosedOnResume: when the host resumes, leases end without waiting for a
+// timer.
+func TestClosedOnResume(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
 		s.gate.Open(grant("com1", "192.0.2.1"))
 		synctest.Wait()
@@ -82,11 +83,11 @@ func TestClosedAtOnce(t *testing.T) {
 	})
 }
 
-// TestPauseBefore: the look that ends a lease is neither late nor too soon.
+// TestPauseBefore: the check that ends a lease is neither late nor early.
 func TestPauseBefore(t *testing.T) {
 	for left, want := range map[time.Duration]time.Duration{
-		-time.Hour: sweepPause, 0: sweepPause, time.Millisecond: sweepPause, 300 * time.Millisecond: 300 * time.Millisecond,
-		time.Second: time.Second, time.Second + 3*time.Millisecond: 993 * time.Millisecond, time.Hour: lookPause,
+		-time.Hour: minPause, 0: minPause, time.Millisecond: minPause, 300 * time.Millisecond: 300 * time.Millisecond,
+		time.Second: time.Second, time.Second + 3*time.Millisecond: 993 * time.Millisecond, time.Hour: maxPause,
 	} {
 		if got := pauseBefore(left); got != want {
 			t.Errorf("%s before the end: %s, want %s", left, got, want)
@@ -94,7 +95,7 @@ func TestPauseBefore(t *testing.T) {
 	}
 }
 
-// TestSuspendedFlow ends when the host wakes.
+// TestSuspendedFlow: a flow ends when the host resumes.
 func TestSuspendedFlow(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -106,7 +107,7 @@ func TestSuspendedFlow(t *testing.T) {
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
-	answered(t, "within the lease", talker(t, "127.0.0.1", address))
+	answered(t, "within the lease", udpClient(t, "127.0.0.1", address))
 	host.Suspend(2 * time.Hour)
 	netns.Until(t, "flow and socket end", func() bool {
 		d.mu.Lock()
@@ -115,13 +116,13 @@ func TestSuspendedFlow(t *testing.T) {
 	})
 }
 
-// pretendedWall remembers whom it lets in.
-type pretendedWall struct {
+// fakeFirewall records the admitted peers.
+type fakeFirewall struct {
 	mu sync.Mutex
 	in map[access.Peer]bool
 }
 
-func (w *pretendedWall) Apply(changes []access.Change) []error {
+func (w *fakeFirewall) Apply(changes []access.Change) []error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range changes {
@@ -132,24 +133,24 @@ func (w *pretendedWall) Apply(changes []access.Change) []error {
 	return nil
 }
 
-func (*pretendedWall) OpenKnockPorts([]uint16, time.Duration) error { return nil }
+func (*fakeFirewall) OpenKnockPorts([]uint16, time.Duration) error { return nil }
 
-func (*pretendedWall) Disconnect([]access.Change) error { return nil }
+func (*fakeFirewall) Disconnect([]access.Change) error { return nil }
 
-func (*pretendedWall) Close() error { return nil }
+func (*fakeFirewall) Close() error { return nil }
 
-func (w *pretendedWall) has(a string) bool {
+func (w *fakeFirewall) has(a string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.in[peer(a)]
 }
 
-// TestSuspendedFirewall is told to close when the host wakes: the kernel would
-// still let in those whose leases are over.
+// TestSuspendedFirewall: when the host resumes, the service closes the firewall
+// for peers whose leases have ended: the kernel would still admit them.
 func TestSuspendedFirewall(t *testing.T) {
 	t.Parallel()
 	host := clocktest.NewHost()
-	wall := &pretendedWall{in: map[access.Peer]bool{}}
+	wall := &fakeFirewall{in: map[access.Peer]bool{}}
 	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
 	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Claim: helper.Claimed(wall), Clock: host.Clock()})
 	defer helpertest.Stop(t, client, ended)
@@ -170,7 +171,7 @@ func TestSuspendedFirewall(t *testing.T) {
 	netns.Until(t, "the firewall is closed", func() bool { return !wall.has("192.0.2.1") })
 }
 
-// running is a service that runs as long as the test.
+// running returns a service that runs as long as the test.
 func running(t *testing.T, s *Service) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)

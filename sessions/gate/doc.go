@@ -1,59 +1,62 @@
-// Package gate opens what a correct sequence is for. The way of a grant, from
-// the decision to the kernel:
+// Package gate turns grants into leases. The path of a grant, from the decision
+// to the kernel:
 //
-//	sessions.Grant, of knocks: a batch of them, for all services that each
-//	client may open                       Order, of an operation: one service
-//	  -> Services.Open  rights.go: which services           -> Services.DoAll
-//	  -> open           open.go: each request is a lease; what gives way to it
+//	sessions.Grant, of knocks: a batch, for all services that each client may
+//	open                                  Command, of an operation: one service
+//	  -> Services.Open  rights.go: which services           -> Services.ExecuteAll
+//	  -> open           open.go: each request is a lease, and may displace others
 //	       Leases       leases.go: until when, as a pure function of grants
-//	       step         what is to become of one peer of one service
+//	       step         one change for one peer of one service
 //	  -> enforce        enforce.go: one Apply for each enforcer, and the only
-//	                    place that takes anything back
+//	                    place that undoes a change
 //	  -> access.Enforcer
 //	       TCP          a listener, with a Web server behind it or a Proxy
 //	       UDP          a socket whose datagrams go to an upstream
 //	       and helper.Enforcer, of all services: the firewall, in one transaction
 //	         -> package helper -> package firewall -> nf_tables
 //	  or RandomPort     of the enforcer that is a PortOpener, instead of a lease
-//	       tcpPort      a listener for one connection, to the enforcer's Server
+//	       tcpPort      a listener for one connection, to the enforcer's Handler
 //	       udpPort      a socket for one flow, to the enforcer's upstream
 //
-// A grant that fails at one enforcer of a service opens nothing there, and keeps
-// no other grant or service from opening.
+// If an enforcer of a service fails to carry out a grant, the grant opens nothing
+// at that service. It does not prevent other grants, nor the other services.
 //
-// A lease ends by Service.Run, or by the operation or the reload that ends it.
-// Leases go by clock.Boot: the wall clock can be set, and timers stand still while
-// the host is suspended, so Run looks when the host wakes, and at least once a
+// Service.Run ends a lease, or an operation or a reload does. Leases use
+// clock.Boot: the wall clock can be set, and timers stand still while the host is
+// suspended. So Run checks the leases when the host resumes, and at least once a
 // second while there are any.
 //
-// A TCP or UDP enforcer has its port from Prepare to Close, open or not (package
-// heldport): another program there would be the service for its clients.
+// A TCP or UDP enforcer holds its port from Prepare to Close, open or not (package
+// heldport): otherwise another program could bind the port, and the clients would
+// take it for the service.
 //
-// A connection or flow of an enforcer in this process belongs to the clients by
-// whose leases it came in (access.Owners); a revocation ends those of the client.
-// Of the firewall, which knows addresses alone, all from the addresses that the
-// client had end, which the caller remembers (ServiceConfig.Past).
+// A connection or flow of an enforcer in this process belongs to the clients whose
+// leases let it in (access.Owners); a revocation ends the connections of the
+// client. The firewall knows only addresses: there a revocation ends all
+// connections from the addresses that the client had, which the caller records
+// (ServiceConfig.Past).
 //
 // A reload is decided before anything changes (update.go, reload.go):
 //
-//	Services.Prepare  all that can fail; whom the new terms let in is let in
-//	  Restrict        new clients have their restrictions before they can knock,
-//	                  and those that are gone open nothing
-//	  Commit          the new terms are in force; removed clients lose everything
-//	  Abort           instead of both: the old terms stay
+//	Services.Prepare  does all that can fail, and lets in the peers of the new policy
+//	  Restrict        restricts new clients before they can knock; removed clients
+//	                  can open nothing from here on
+//	  Commit          applies the new policy; removed clients lose everything
+//	  Abort           instead of both: the old policy stays
 //
-// A random port is for one peer, by the order's time; the kernel filters it as it
-// does the service's own. It is closed before the first byte of its connection is
-// served, and a second one finds nothing. The connection belongs to the order: it
-// ends with its time, or lives on, by the service's terms, whatever becomes of
-// other leases of its peer; and with its client, when that is revoked. Each that
-// waits has a goroutine, of UDP with 64 KiB to read into, and each flow's socket
-// as well.
+// A random port is for one peer and the time of its command; the kernel filters it
+// like the service's own port. The server closes it before it serves the first
+// byte of its connection; a second connection is refused. The connection belongs
+// to the command: it ends, or continues after the command's time, by the service's
+// policy, whatever happens to other leases of its peer; it ends if its client is
+// revoked. Each waiting port has a goroutine, and for UDP a read buffer of 64 KiB,
+// as has the socket of each flow.
 //
-// An enforcer is closed at every moment except while a change says otherwise: it
-// begins closed, a change that fails leaves it as it was, and Run closes it when
-// it returns. A Service calls its enforcers under its own lock, and a batch under
-// those of all services that it is for, in their order: once for a batch of
-// grants, never for a knock. An enforcer's lock is taken for a connection too.
-// Leases, addresses a client, random ports, connections and flows are bounded.
+// An enforcer is closed at every moment except while a change opens it: it is
+// closed when created, a failed change leaves it as it was, and Run closes it
+// before it returns. A Service calls its enforcers under its own lock. A batch
+// holds the locks of all its services, in the order of the list: the locks are
+// taken once per batch of grants, never per knock. A connection also takes the
+// enforcer's lock. Leases, addresses per client, random ports, connections and
+// flows are bounded.
 package gate

@@ -8,39 +8,42 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// step is what is to become of one peer of a service, at all its enforcers.
+// step is one change for one peer of a service, at all its enforcers.
 type step struct {
 	service *Service
 	peer    access.Peer
-	before  time.Time // until when the peer has been let in; zero: it was not
-	after   time.Time // and from now on
-	ends    bool      // it makes a lease shorter, or ends it: there is no way back
-	cut     bool      // of a step that ends: connections end too
-	revoked bool      // of a step that ends: its client has lost the right
-	since   time.Time // of those that are cut: that began then or later; zero: all
-	soon    bool      // of a step that ends: it may take access.SoonTime
+	before  time.Time // until when the peer was admitted; zero: it was not
+	after   time.Time // until when it must be admitted
+	ends    bool      // it shortens or ends a lease: it cannot be undone
+	cut     bool      // if it ends: connections end too
+	revoked bool      // if it ends: its client has lost the right
+	since   time.Time // if it cuts: only connections that began then or later; zero: all
+	soon    bool      // if it ends: it may take access.SoonTime
 
-	accepted int   // how many of the service's enforcers have carried it out
-	err      error // of one that has not
+	accepted int   // number of the service's enforcers that carried it out
+	err      error // of the enforcers that failed
 }
 
 func (st *step) change(until time.Time, cut bool) access.Change {
 	c := access.Change{
-		Service: st.service.id, Peer: st.peer, Until: until, Cut: st.revoked || cut && until.IsZero(), Revoked: st.revoked && !cut,
+		Service: st.service.id, Peer: st.peer, Until: until,
+		Cut: st.revoked || cut && until.IsZero(), Revoked: st.revoked && !cut,
 		Since: st.since, Soon: st.soon && until.IsZero(),
 	}
 	if !until.IsZero() {
-		c.Holders = st.service.leases.holdersOf(st.peer)
+		c.LeaseOwners = st.service.leases.leaseOwners(st.peer)
 	}
 	return c
 }
 
-// enforce carries steps out, with one Apply for each enforcer. It is the only
-// place that takes anything back: a step that an enforcer fails is not handed to
-// those after it, and those before it are told to have it as it was. A step that
-// ends a lease goes to all of them. The caller holds the locks of the services.
+// enforce carries out steps, with one Apply for each enforcer. It is the only
+// place that undoes a change: if an enforcer fails to carry out a step, enforce
+// does not pass the step to later enforcers, and restores the earlier state at
+// the previous ones. A step that ends a lease goes to all of them. The caller
+// holds the locks of the services.
 func enforce(enforcers []access.Enforcer, steps []*step) {
-	applyTo(enforcers, steps, func(st *step, _ int) bool { return st.err == nil || st.ends },
+	applyTo(enforcers, steps,
+		func(st *step, _ int) bool { return st.err == nil || st.ends },
 		func(st *step) access.Change { return st.change(st.after, st.cut) },
 		func(st *step, err error) {
 			if err == nil {
@@ -49,23 +52,27 @@ func enforce(enforcers []access.Enforcer, steps []*step) {
 				st.err = errors.Join(st.err, err)
 			}
 		})
-	applyTo(enforcers, steps, func(st *step, place int) bool { return st.err != nil && !st.ends && place < st.accepted },
+	applyTo(enforcers, steps,
+		func(st *step, place int) bool { return st.err != nil && !st.ends && place < st.accepted },
 		func(st *step) access.Change { return st.change(st.before, true) },
 		func(st *step, err error) {
 			if err != nil {
-				st.service.log.Error("lease not taken back", "service", st.service.Name, "peer", st.peer, "error", err)
+				st.service.log.Error("failed to roll back a lease change", "service", st.service.Name, "peer", st.peer, "error", err)
 			}
 		})
 }
 
-// applyTo hands each enforcer the changes of those steps of its services that
-// it is for.
-func applyTo(enforcers []access.Enforcer, steps []*step, is func(st *step, place int) bool, change func(*step) access.Change, done func(*step, error)) {
+// applyTo passes to each enforcer the changes of the selected steps of its
+// services.
+func applyTo(
+	enforcers []access.Enforcer, steps []*step, selects func(st *step, place int) bool,
+	change func(*step) access.Change, done func(*step, error),
+) {
 	for _, e := range enforcers {
 		var changes []access.Change
 		var of []*step
 		for _, st := range steps {
-			if place := slices.Index(st.service.enforcers, e); place >= 0 && is(st, place) {
+			if place := slices.Index(st.service.enforcers, e); place >= 0 && selects(st, place) {
 				changes, of = append(changes, change(st)), append(of, st)
 			}
 		}
@@ -83,26 +90,29 @@ func applyTo(enforcers []access.Enforcer, steps []*step, is func(st *step, place
 	}
 }
 
-// end carries out steps that end leases, or make them shorter.
-func end(enforcers []access.Enforcer, steps []*step) {
+// applyRevocations carries out steps that end leases, or shorten them.
+func applyRevocations(enforcers []access.Enforcer, steps []*step) {
 	enforce(enforcers, steps)
-	endFailed(enforcers, steps)
+	revokeFailed(enforcers, steps)
 }
 
-// endFailed deals with steps that end and have failed. A lease that cannot go on
-// with less is over: its peer is let in no more.
-func endFailed(enforcers []access.Enforcer, steps []*step) {
-	var over []*step
+// revokeFailed handles steps that end or shorten a lease and have failed. A
+// lease that cannot be shortened ends: its peer is no longer admitted.
+func revokeFailed(enforcers []access.Enforcer, steps []*step) {
+	var ended []*step
 	for _, st := range steps {
 		if st.err == nil || !st.ends {
 			continue
 		}
-		st.service.log.Error("lease not carried on", "service", st.service.Name, "peer", st.peer, "error", st.err)
+		st.service.log.Error("failed to shorten or end a lease", "service", st.service.Name, "peer", st.peer, "error", st.err)
 		if !st.after.IsZero() {
-			over = append(over, &step{service: st.service, peer: st.peer, ends: true, cut: st.cut, revoked: st.revoked})
+			ended = append(ended, &step{
+				service: st.service, peer: st.peer,
+				ends: true, cut: st.cut, revoked: st.revoked,
+			})
 		}
 	}
-	if len(over) > 0 {
-		end(enforcers, over)
+	if len(ended) > 0 {
+		applyRevocations(enforcers, ended)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"sallyport/sessions/gate/relay"
 )
 
-// TestEnforcersKeepTheirPorts: from Prepare to Close, before a lease, in it and
-// after it, again and again; and nothing says otherwise in the log.
+// TestEnforcersKeepTheirPorts: enforcers hold their ports from Prepare to
+// Close, before, during and after a lease, repeatedly, and log no failure.
 func TestEnforcersKeepTheirPorts(t *testing.T) {
 	if !netns.Enter(t) {
 		return
@@ -70,7 +70,7 @@ func TestEnforcersKeepTheirPorts(t *testing.T) {
 	}
 }
 
-// counting is a writer that counts.
+// counting counts what is written to it.
 type counting int
 
 func (c *counting) Write(b []byte) (int, error) {

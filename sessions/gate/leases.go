@@ -10,31 +10,32 @@ import (
 	"sallyport/verify/wire"
 )
 
-// lease lets the connections of one peer in until a time.
+// lease admits the connections of one peer until a time.
 type lease struct {
 	client wire.Identifier
 	peer   access.Peer
 	until  time.Time
-	from   time.Time // of the last grant
-	place  int       // in the heap
+	from   time.Time // time of the last grant
+	index  int       // in the heap
 }
 
-// Leases says which peers may come in. Its methods are pure functions of the
-// grants so far and now. It is not safe for concurrent use.
+// Leases computes which peers are admitted. Its methods are pure functions of
+// the grants so far and now. It is not safe for concurrent use.
 type Leases struct {
 	openFor, openMax time.Duration
 	addresses        int
-	byPeer           map[access.Peer][]*lease // one a client behind it
+	byPeer           map[access.Peer][]*lease // one per client behind it
 	byClient         map[wire.Identifier][]*lease
-	past             map[wire.Identifier][]access.Peer // that had leases, the latest last
-	ends             ends
-	last             time.Time // when the last of all ends
-	stale            bool      // the lease that last was of is gone
+	past             map[wire.Identifier][]access.Peer // peers that had leases, the latest last
+	byEnd            leaseHeap
+	last             time.Time // when the last lease ends
+	stale            bool      // the lease that last came from is gone
 }
 
-// NewLeases returns no leases. Each grant will add openFor to its lease; what
-// is left of a lease never exceeds openMax. A client has leases for at most so
-// many addresses: with one more, the lease that ends first gives way.
+// NewLeases returns an empty set of leases. Each grant adds openFor to its
+// lease; the remaining time of a lease never exceeds openMax. A client has
+// leases for at most so many addresses: a further one displaces the lease that
+// ends first.
 func NewLeases(openFor, openMax time.Duration, addresses int) *Leases {
 	return &Leases{
 		openFor: openFor, openMax: openMax, addresses: addresses,
@@ -43,11 +44,13 @@ func NewLeases(openFor, openMax time.Duration, addresses int) *Leases {
 	}
 }
 
-// Until returns when a grant of now would have the lease of a client and a
-// peer end, and whether it would begin one. A fixed time, if not zero, is
-// how long the lease is to last from now on, whatever grants add; a lease that
-// lasts longer stays as it is.
-func (l *Leases) Until(id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration) (until time.Time, fresh bool) {
+// Until returns when the lease of a client and a peer would end after a grant
+// of now, and whether the grant would begin a lease. A fixed time, if not zero,
+// is how long the lease lasts from now on, instead of what grants add; a longer
+// lease stays as it is.
+func (l *Leases) Until(
+	id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration,
+) (until time.Time, fresh bool) {
 	from, fresh := now, true
 	if le := l.find(id, p); le != nil && now.Before(le.until) {
 		from, fresh = le.until, false
@@ -57,13 +60,14 @@ func (l *Leases) Until(id wire.Identifier, p access.Peer, now time.Time, fixed t
 	}
 	until = earlier(now.Add(fixed), now.Add(l.openMax))
 	if from.After(until) {
-		until = from // not cut short, even by a maximum that has come since
+		until = from // not shortened, even by a later maximum
 	}
 	return until, fresh
 }
 
-// GivesWay returns the peers whose leases end, if a client gets one for a peer.
-func (l *Leases) GivesWay(id wire.Identifier, p access.Peer) (peers []access.Peer) {
+// Displaced returns the peers whose leases end if a client gets a lease for a
+// peer.
+func (l *Leases) Displaced(id wire.Identifier, p access.Peer) (peers []access.Peer) {
 	if l.find(id, p) != nil {
 		return nil
 	}
@@ -73,8 +77,8 @@ func (l *Leases) GivesWay(id wire.Identifier, p access.Peer) (peers []access.Pee
 	return peers
 }
 
-// surplus returns the leases of a client that leave no room for another: those
-// that end first.
+// surplus returns the leases of a client that must end to make room for
+// another: those that end first.
 func (l *Leases) surplus(id wire.Identifier) []*lease {
 	over := len(l.byClient[id]) - l.addresses + 1
 	if over <= 0 {
@@ -84,9 +88,9 @@ func (l *Leases) surplus(id wire.Identifier) []*lease {
 	return of[:min(over, len(of))]
 }
 
-// Add begins or extends a lease, as Until says; GivesWay says which ones end.
-// It can be undone, of several the last one first; what a later one has ended
-// stays ended.
+// Add begins or extends a lease, as Until describes; Displaced returns the
+// leases that it ends. Several calls must be undone in reverse order; undo does
+// not restore a lease that a later Add has ended.
 func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration) (undo func()) {
 	until, _ := l.Until(id, p, now, fixed)
 	if le := l.find(id, p); le != nil {
@@ -102,7 +106,7 @@ func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed tim
 	}
 	gone := l.surplus(id)
 	for _, le := range gone {
-		l.remember(le)
+		l.recordPast(le)
 		l.drop(le)
 	}
 	le := &lease{client: id, peer: p, until: until, from: now}
@@ -123,15 +127,15 @@ func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed tim
 func (l *Leases) insert(le *lease) {
 	l.byPeer[le.peer] = append(l.byPeer[le.peer], le)
 	l.byClient[le.client] = append(l.byClient[le.client], le)
-	heap.Push(&l.ends, le)
-	l.reach(le.until)
+	heap.Push(&l.byEnd, le)
+	l.addEnd(le.until)
 }
 
 func (l *Leases) set(le *lease, until time.Time) {
-	l.leave(le.until)
-	l.reach(until)
+	l.removeEnd(le.until)
+	l.addEnd(until)
 	le.until = until
-	heap.Fix(&l.ends, le.place)
+	heap.Fix(&l.byEnd, le.index)
 }
 
 // Latest returns when the last lease of a peer ends; zero: it has none.
@@ -142,18 +146,19 @@ func (l *Leases) Latest(p access.Peer) (until time.Time) {
 	return until
 }
 
-// holdersOf returns by whose leases a peer is let in, or, with one more than
-// access.MaxHolders, that it is by many. Anyone is let in by all of them.
-func (l *Leases) holdersOf(p access.Peer) *access.Holders {
-	var holders access.Holders
+// leaseOwners returns the clients whose leases admit a peer; one entry more
+// than access.MaxLeaseOwners means that there may be further ones. All leases
+// admit anyone.
+func (l *Leases) leaseOwners(p access.Peer) *access.LeaseOwners {
+	var owners access.LeaseOwners
 	of := l.byPeer[p]
 	if p.IsAnyone() {
-		of = l.ends
+		of = l.byEnd
 	}
-	for _, le := range of[:min(len(of), access.MaxHolders+1)] {
-		holders = append(holders, access.Holder{Client: le.client, Granted: le.from, Until: le.until, From: le.peer})
+	for _, le := range of[:min(len(of), access.MaxLeaseOwners+1)] {
+		owners = append(owners, access.LeaseOwner{Client: le.client, Granted: le.from, Until: le.until, From: le.peer})
 	}
-	return &holders
+	return &owners
 }
 
 // Peers returns every peer with a lease.
@@ -163,7 +168,7 @@ func (l *Leases) Peers() []access.Peer { return slices.Collect(maps.Keys(l.byPee
 func (l *Leases) Last() time.Time {
 	if l.stale {
 		l.last, l.stale = time.Time{}, false
-		for _, le := range l.ends {
+		for _, le := range l.byEnd {
 			l.last = later(l.last, le.until)
 		}
 	}
@@ -172,18 +177,18 @@ func (l *Leases) Last() time.Time {
 
 // Next returns the end of the lease that ends first; false if there is none.
 func (l *Leases) Next() (next time.Time, ok bool) {
-	if len(l.ends) == 0 {
+	if len(l.byEnd) == 0 {
 		return next, false
 	}
-	return l.ends[0].until, true
+	return l.byEnd[0].until, true
 }
 
-// Expire forgets the leases that are over, and returns the peers that have none
-// any more.
+// Expire removes the leases that have ended, and returns the peers that no
+// longer have one.
 func (l *Leases) Expire(now time.Time) (over []access.Peer) {
-	for len(l.ends) > 0 && !now.Before(l.ends[0].until) {
-		le := l.ends[0]
-		l.remember(le)
+	for len(l.byEnd) > 0 && !now.Before(l.byEnd[0].until) {
+		le := l.byEnd[0]
+		l.recordPast(le)
 		if l.drop(le); len(l.byPeer[le.peer]) == 0 {
 			over = append(over, le.peer)
 		}
@@ -198,7 +203,7 @@ func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
 	if le == nil {
 		return false
 	}
-	l.remember(le)
+	l.recordPast(le)
 	l.drop(le)
 	return true
 }
@@ -206,7 +211,7 @@ func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
 // Keep ends the leases of all clients but those that stay, and returns their
 // peers, with those of which a lease of theirs has ended before: as many of the
 // latest as a client may have at a time.
-func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended []access.Peer) {
+func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (ended []access.Peer) {
 	for id, of := range l.byClient {
 		if stays(id) {
 			continue
@@ -225,17 +230,17 @@ func (l *Leases) Keep(stays func(wire.Identifier) bool) (ended []access.Peer) {
 	return ended
 }
 
-// remember keeps the peer of a lease that ends: what was connected by it may
-// live on, but not longer than its client may.
-func (l *Leases) remember(le *lease) {
+// recordPast records the peer of a lease that ends: its connections may
+// continue, but only as long as the client is not revoked.
+func (l *Leases) recordPast(le *lease) {
 	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == le.peer })
 	past = append(past, le.peer)
 	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
 }
 
-// holders adds the clients that have a lease, or had one by which something may
-// be connected.
-func (l *Leases) holders(all map[wire.Identifier]bool) {
+// addClients adds the clients that have a lease, or had one whose connections
+// may continue.
+func (l *Leases) addClients(all map[wire.Identifier]bool) {
 	for id := range l.byClient {
 		all[id] = true
 	}
@@ -244,23 +249,23 @@ func (l *Leases) holders(all map[wire.Identifier]bool) {
 	}
 }
 
-// SetTerms changes what grants add from now on.
+// SetTerms changes what later grants add.
 func (l *Leases) SetTerms(openFor, openMax time.Duration, addresses int) {
 	l.openFor, l.openMax, l.addresses = openFor, openMax, addresses
 }
 
-// Len returns the number of leases, those that are over and not yet forgotten
-// included.
-func (l *Leases) Len() int { return len(l.ends) }
+// Len returns the number of leases, including those that have ended and that
+// Expire has not removed.
+func (l *Leases) Len() int { return len(l.byEnd) }
 
-// reach and leave keep account of the end of the last lease.
-func (l *Leases) reach(until time.Time) {
-	if !until.Before(l.last) { // none was ever later than that
+// addEnd and removeEnd maintain the end of the last lease.
+func (l *Leases) addEnd(until time.Time) {
+	if !until.Before(l.last) { // no lease was ever later
 		l.last, l.stale = until, false
 	}
 }
 
-func (l *Leases) leave(until time.Time) { l.stale = l.stale || until.Equal(l.last) }
+func (l *Leases) removeEnd(until time.Time) { l.stale = l.stale || until.Equal(l.last) }
 
 func (l *Leases) find(id wire.Identifier, p access.Peer) *lease {
 	for _, le := range l.byClient[id] {
@@ -272,13 +277,13 @@ func (l *Leases) find(id wire.Identifier, p access.Peer) *lease {
 }
 
 func (l *Leases) drop(le *lease) {
-	l.leave(le.until)
-	heap.Remove(&l.ends, le.place)
-	without(l.byPeer, le.peer, le)
-	without(l.byClient, le.client, le)
+	l.removeEnd(le.until)
+	heap.Remove(&l.byEnd, le.index)
+	removeFrom(l.byPeer, le.peer, le)
+	removeFrom(l.byClient, le.client, le)
 }
 
-func without[K comparable](m map[K][]*lease, k K, le *lease) {
+func removeFrom[K comparable](m map[K][]*lease, k K, le *lease) {
 	if left := slices.DeleteFunc(m[k], func(of *lease) bool { return of == le }); len(left) == 0 {
 		delete(m, k)
 	} else {

@@ -21,7 +21,7 @@ func grant(id, address string) sessions.Grant {
 	return sessions.Grant{Identifier: wire.Identifier([]byte(id)), Address: netip.MustParseAddr(address)}
 }
 
-// peer is whom a lease of an address lets in.
+// peer returns the peer that a lease of an address admits.
 func peer(a string) access.Peer { return access.PeerOf(netip.MustParseAddr(a), access.PrefixHost) }
 
 func client(i int) wire.Identifier { return wire.Identifier([]byte(fmt.Sprintf("com%d", i))) }
@@ -39,7 +39,7 @@ func TestLeaseAddsUpToItsMaximum(t *testing.T) {
 			t.Errorf("grant %d: added until %v", i, latest.Sub(epoch))
 		}
 	}
-	// Over but not yet forgotten, it begins anew.
+	// A lease that has ended, and is not yet removed, begins again.
 	if until, fresh := l.Until(id, a, epoch.Add(time.Minute), 0); until.Sub(epoch) != 70*time.Second || !fresh {
 		t.Errorf("begun anew: until %v, fresh %v", until.Sub(epoch), fresh)
 	}
@@ -54,7 +54,7 @@ func TestLeaseForAFixedTime(t *testing.T) {
 		{2, 3, 21},   // not shorter
 		{2, 40, 27},  // not beyond the maximum
 		{20, 0, 37},  // a grant adds to it
-		{50, 10, 60}, // anew
+		{50, 10, 60}, // newSocket
 	} {
 		now := epoch.Add(step.at * time.Second)
 		until, fresh := l.Until(id, a, now, step.fixed*time.Second)
@@ -65,7 +65,7 @@ func TestLeaseForAFixedTime(t *testing.T) {
 			t.Errorf("step %d: added until %v", i, latest.Sub(epoch))
 		}
 	}
-	// A maximum that has become less does not shorten it either.
+	// A reduced maximum does not shorten it either.
 	l.SetTerms(time.Second, time.Second, 8)
 	if until, _ := l.Until(id, a, epoch.Add(51*time.Second), time.Second); until.Sub(epoch) != time.Minute {
 		t.Errorf("with less of a maximum: until %v", until.Sub(epoch))
@@ -82,7 +82,7 @@ func TestOneAddressTooMany(t *testing.T) {
 	l.Add(client(2), address(0), epoch, 0)
 	l.Add(client(1), address(0), epoch, 0) // no longer the first to end
 	another := peer("2001:db8::1")
-	if gone := l.GivesWay(client(1), another); len(gone) != 1 || gone[0] != address(1) {
+	if gone := l.Displaced(client(1), another); len(gone) != 1 || gone[0] != address(1) {
 		t.Errorf("gives way: %v", gone)
 	}
 	l.Add(client(1), another, epoch.Add(time.Second), 0)
@@ -94,9 +94,9 @@ func TestOneAddressTooMany(t *testing.T) {
 			t.Errorf("%s has a lease: %v", address(i), got)
 		}
 	}
-	// With fewer allowed, several give way.
+	// With fewer addresses allowed, several leases end.
 	l.SetTerms(time.Second, time.Second, 2)
-	if gone := l.GivesWay(client(1), address(9)); len(gone) != most-1 {
+	if gone := l.Displaced(client(1), address(9)); len(gone) != most-1 {
 		t.Errorf("gives way to smaller terms: %v", gone)
 	}
 	if l.Add(client(1), address(9), epoch.Add(time.Second), 0); l.Len() != 3 {
@@ -104,9 +104,9 @@ func TestOneAddressTooMany(t *testing.T) {
 	}
 }
 
-// TestLeasesAgainstModel: an address has a lease exactly while a grant that
-// was neither displaced nor revoked covers it, and nothing is kept of what is
-// over.
+// TestLeasesAgainstModel: an address has a lease exactly while a grant covers
+// it that was neither displaced nor revoked, and Leases keeps nothing of ended
+// ones.
 func TestLeasesAgainstModel(t *testing.T) {
 	type key struct {
 		client wire.Identifier
@@ -141,7 +141,7 @@ func TestLeasesAgainstModel(t *testing.T) {
 				}
 			case 1:
 				stays := client(rapid.IntRange(1, 3).Draw(t, "stays"))
-				l.Keep(func(id wire.Identifier) bool { return id == stays })
+				l.RevokeExcept(func(id wire.Identifier) bool { return id == stays })
 				maps.DeleteFunc(model, func(k key, _ time.Time) bool { return k.client != stays })
 			case 2:
 				k := draw(t)
@@ -152,7 +152,7 @@ func TestLeasesAgainstModel(t *testing.T) {
 			default:
 				k := draw(t)
 				fixed := time.Duration(rapid.IntRange(0, 40).Draw(t, "fixed"))
-				gone := l.GivesWay(k.client, k.peer)
+				gone := l.Displaced(k.client, k.peer)
 				undo := l.Add(k.client, k.peer, now, fixed)
 				if rapid.IntRange(0, 3).Draw(t, "undo") == 0 {
 					undo()
@@ -216,14 +216,15 @@ func TestLeasesAgainstModel(t *testing.T) {
 				t.Fatalf("%d addresses of client %s are remembered", len(addresses), id)
 			}
 		}
-		l.Keep(func(wire.Identifier) bool { return false })
+		l.RevokeExcept(func(wire.Identifier) bool { return false })
 		if len(l.past) != 0 || l.Len() != 0 || len(l.byPeer) != 0 || len(l.byClient) != 0 {
 			t.Fatalf("something is left: %+v", l)
 		}
 	})
 }
 
-// TestRevokedLater: who is revoked after his lease is known by his addresses.
+// TestRevokedLater: when a client is revoked after its lease, its former
+// addresses are still known.
 func TestRevokedLater(t *testing.T) {
 	l := NewLeases(time.Second, time.Second, 2)
 	address := func(i int) access.Peer { return peer(fmt.Sprintf("192.0.2.%d", i)) }
@@ -235,10 +236,10 @@ func TestRevokedLater(t *testing.T) {
 	l.Expire(epoch.Add(time.Minute))
 	l.Add(client(1), address(3), epoch.Add(time.Minute), 0)
 	stays := func(id wire.Identifier) bool { return id == client(2) }
-	if got := l.Keep(stays); !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
+	if got := l.RevokeExcept(stays); !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
 		t.Errorf("revoked: %v", got)
 	}
-	if got := l.Keep(stays); len(got) != 0 {
+	if got := l.RevokeExcept(stays); len(got) != 0 {
 		t.Errorf("a second time: %v", got)
 	}
 }

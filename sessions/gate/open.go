@@ -11,7 +11,7 @@ import (
 // request is a grant at one service.
 type request struct {
 	grant sessions.Grant
-	fixed time.Duration // how long the lease lasts from now on; 0: by the terms
+	fixed time.Duration // how long the lease lasts from now on; 0: by the policy
 
 	service *Service
 	steps   []*step // of the grant's own peers
@@ -21,12 +21,12 @@ type request struct {
 	err     error
 }
 
-// opening is the requests of a batch, and the steps that they come to. A peer of
-// a service has one step, however many requests are for it.
-type opening struct {
+// grantBatch is the requests of a batch, and their steps. A peer of a service
+// has one step, however many requests concern it.
+type grantBatch struct {
 	requests []*request
 	steps    []*step
-	of       map[target]*step
+	byTarget map[target]*step
 }
 
 type target struct {
@@ -34,43 +34,46 @@ type target struct {
 	peer    access.Peer
 }
 
-// open begins or extends leases, with one Apply for each of the enforcers, which
-// are those of the services. Each request has its own error. The caller holds the
-// locks of the services.
+// open begins or extends leases, with one Apply for each of the services'
+// enforcers. Each request has its own error. The caller holds the locks of the
+// services.
 func open(enforcers []access.Enforcer, requests []*request) {
-	o := opening{requests: requests, of: make(map[target]*step, len(requests))}
+	b := grantBatch{requests: requests, byTarget: make(map[target]*step, len(requests))}
 	for _, r := range requests {
-		o.plan(r)
+		b.plan(r)
 	}
-	for _, st := range o.steps {
+	for _, st := range b.steps {
 		st.after = st.service.until(st.peer)
 		st.ends = st.after.Before(st.before)
 	}
-	enforce(enforcers, o.steps)
-	endFailed(enforcers, o.steps)
-	if o.undo() {
-		// What gave way to a lease that did not come about is there again.
-		var again []*step
-		for _, st := range o.steps {
+	enforce(enforcers, b.steps)
+	revokeFailed(enforcers, b.steps)
+	if b.undo() {
+		// A lease that was displaced by a failed one is restored.
+		var restored []*step
+		for _, st := range b.steps {
 			now := st.after
 			if st.err != nil {
 				now = st.before
 			}
 			if want := st.service.until(st.peer); !want.Equal(now) {
-				again = append(again, &step{service: st.service, peer: st.peer, before: now, after: want, ends: true})
+				restored = append(restored, &step{
+					service: st.service, peer: st.peer,
+					before: now, after: want, ends: true,
+				})
 			}
 		}
-		end(enforcers, again)
+		applyRevocations(enforcers, restored)
 	}
 	for _, r := range requests {
 		r.finish()
 	}
 }
 
-// plan takes down a request's lease, and what has to be done for it.
-func (o *opening) plan(r *request) {
+// plan adds a request's lease, and its steps.
+func (b *grantBatch) plan(r *request) {
 	s := r.service
-	if s.shut {
+	if s.closed {
 		r.err = ErrClosed
 		return
 	}
@@ -82,42 +85,43 @@ func (o *opening) plan(r *request) {
 	}
 	r.until, r.fresh = s.leases.Until(id, peer, now, r.fixed)
 	for _, p := range s.admits(peer) {
-		r.steps = append(r.steps, o.step(s, p))
+		r.steps = append(r.steps, b.step(s, p))
 	}
-	for _, gone := range s.leases.GivesWay(id, peer) {
-		for _, p := range s.admits(gone) {
-			st := o.step(s, p)
+	for _, displaced := range s.leases.Displaced(id, peer) {
+		for _, p := range s.admits(displaced) {
+			st := b.step(s, p)
 			st.cut, st.soon = s.terms.Cut, true
 		}
 	}
 	r.undo = s.leases.Add(id, peer, now, r.fixed)
 }
 
-// step returns the one step of a peer. It is made before the leases change.
-func (o *opening) step(s *Service, p access.Peer) *step {
-	st := o.of[target{s, p}]
+// step returns the one step of a peer. It must be called before the leases
+// change.
+func (b *grantBatch) step(s *Service, p access.Peer) *step {
+	st := b.byTarget[target{s, p}]
 	if st == nil {
 		st = &step{service: s, peer: p, before: s.until(p)}
-		o.of[target{s, p}] = st
-		o.steps = append(o.steps, st)
+		b.byTarget[target{s, p}] = st
+		b.steps = append(b.steps, st)
 	}
 	return st
 }
 
-// undo takes back the leases of requests of which a step has failed, and
-// reports whether there are any.
-func (o *opening) undo() (some bool) {
-	for i := len(o.requests) - 1; i >= 0; i-- {
-		r := o.requests[i]
+// undo removes the leases of requests of which a step failed, and reports
+// whether there are any.
+func (b *grantBatch) undo() (undone bool) {
+	for i := len(b.requests) - 1; i >= 0; i-- {
+		r := b.requests[i]
 		for _, st := range r.steps {
 			if st.err != nil && r.err == nil {
 				r.err = fmt.Errorf("open %s: %w", r.service.Name, st.err)
 				r.undo()
-				some = true
+				undone = true
 			}
 		}
 	}
-	return some
+	return undone
 }
 
 func (r *request) finish() {
@@ -131,5 +135,5 @@ func (r *request) finish() {
 		r.service.log.Info("opened", "service", r.service.Name, "client", r.grant.Identifier, "address", r.grant.Address,
 			"for", r.until.Sub(r.service.clock.Boot()).Round(time.Second))
 	}
-	r.service.hurry()
+	r.service.reschedule()
 }

@@ -15,8 +15,8 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TestBatchIsOneApply: of every enforcer, whichever services share it, with what
-// gives way in it.
+// TestBatchIsOneApply: a batch is one Apply of each enforcer, whichever
+// services share it, including displaced leases.
 func TestBatchIsOneApply(t *testing.T) {
 	var web, ssh, wall recorded
 	services := []*Service{serviceOf("web", 128, &web, &wall), serviceOf("ssh", 128, &ssh, &wall), serviceOf("vpn", 128, &wall)}
@@ -41,7 +41,7 @@ func TestBatchIsOneApply(t *testing.T) {
 	if web.calls != 1 || ssh.calls != 1 || wall.calls != 1 {
 		t.Errorf("calls: web %d, ssh %d, wall %d", web.calls, ssh.calls, wall.calls)
 	}
-	// The first address of the first client has given way, at once.
+	// The first address of the first client was displaced in the same call.
 	for name, r := range map[string]*recorded{"web": &web, "ssh": &ssh, "wall": &wall} {
 		if r.has("192.0.2.1") || !r.has("192.0.2.2") || !r.has("192.0.2.100") || !slices.Contains(r.cut, peer("192.0.2.1")) {
 			t.Errorf("%s: open %v, cut %v", name, r.open, r.cut)
@@ -49,8 +49,8 @@ func TestBatchIsOneApply(t *testing.T) {
 	}
 }
 
-// TestOnlyWhoGivesWayEndsSoon: all other ends take effect at once.
-func TestOnlyWhoGivesWayEndsSoon(t *testing.T) {
+// TestOnlyDisplacedEndsSoon: all other revocations take effect immediately.
+func TestOnlyDisplacedEndsSoon(t *testing.T) {
 	var wall recorded
 	one := serviceOf("web", 128, &wall)
 	s, err := NewServices([]*Service{one}, nil)
@@ -65,13 +65,13 @@ func TestOnlyWhoGivesWayEndsSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.openOne(grant("com1", "192.0.2.4"))
-	one.revoke(func(wire.Identifier) bool { return false })
+	one.revokeExcept(func(wire.Identifier) bool { return false }, false)
 	if want := []access.Peer{peer("192.0.2.0"), peer("192.0.2.1"), peer("192.0.2.2")}; !slices.Equal(wall.soon, want) || len(wall.open) != 0 {
 		t.Errorf("soon %v, want %v; open %v", wall.soon, want, wall.open)
 	}
 }
 
-// TestBatchWithGrantsOfOneClient: each counts as if it came alone.
+// TestBatchWithGrantsOfOneClient: each grant counts as if it came alone.
 func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	var enforcer recorded
 	one := serviceOf("web", 128, &enforcer)
@@ -84,7 +84,7 @@ func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	if errs := s.Open([]sessions.Grant{grant("com1", "192.0.2.1"), grant("com1", "192.0.2.1"), grant("com1", "192.0.2.2"), grant("com1", "192.0.2.3")}); errs != nil {
 		t.Fatal(errs)
 	}
-	// 192.0.2.2 was the first to end when 192.0.2.3 came.
+	// 192.0.2.2 would have ended first when 192.0.2.3 came.
 	if !enforcer.has("192.0.2.1") || enforcer.has("192.0.2.2") || !enforcer.has("192.0.2.3") || one.leases.Len() != 2 {
 		t.Errorf("open %v", enforcer.open)
 	}
@@ -93,9 +93,9 @@ func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	}
 }
 
-// TestOneFailureFailsNoOther: a grant whose address cannot be let in opens
-// nothing, and what gave way to it is there again; all others are open.
-func TestOneFailureFailsNoOther(t *testing.T) {
+// TestFailureIsIndependent: a grant whose address cannot be admitted opens
+// nothing, and the lease that it displaced is restored; all others are open.
+func TestFailureIsIndependent(t *testing.T) {
 	var web, wall recorded
 	both := serviceOf("web", 128, &web, &wall)
 	s, err := NewServices([]*Service{both, serviceOf("ssh", 128)}, nil)
@@ -120,16 +120,16 @@ func TestOneFailureFailsNoOther(t *testing.T) {
 	}
 }
 
-// discarding lets all in.
+// discarding accepts all changes.
 type discarding struct{}
 
 func (*discarding) Apply([]access.Change) []error { return nil }
 
 func (*discarding) Close() error { return nil }
 
-// TestEnforcersHaveWhatTheLeasesSay, in whatever batches grants come and
-// whichever fail: no enforcer lets anyone in without a lease.
-func TestEnforcersHaveWhatTheLeasesSay(t *testing.T) {
+// TestEnforcersMatchLeases: whatever the batches of grants, and whichever
+// changes fail, no enforcer admits a peer without a lease.
+func TestEnforcersMatchLeases(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		anyone := rapid.Bool().Draw(t, "anyone")
 		now := epoch
@@ -142,7 +142,7 @@ func TestEnforcersHaveWhatTheLeasesSay(t *testing.T) {
 			s.clock.Boot = stopped
 			s.terms = LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 30 * time.Second, Addresses: 2, Anyone: anyone}
 			s.leases.SetTerms(10*time.Second, 30*time.Second, 2)
-			s.settle()
+			s.setAudience()
 			list = append(list, s)
 		}
 		gate, err := NewServices(list, nil)
@@ -181,7 +181,7 @@ func TestEnforcersHaveWhatTheLeasesSay(t *testing.T) {
 					}
 				}
 				for p := range want {
-					// What cannot be made shorter is closed.
+					// A lease that cannot be shortened is closed.
 					if _, ok := own[i].open[p]; !ok && !wasBroken[p] {
 						t.Fatalf("service %d lets in %v, want %v", i, own[i].open, want)
 					}

@@ -17,7 +17,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// fromAddress is a connection that comes from an address.
+// fromAddress is a connection from an address.
 type fromAddress struct {
 	net.Conn
 	from   netip.Addr
@@ -33,17 +33,17 @@ func (c fromAddress) Close() error {
 	return nil
 }
 
-// deaf is a listener to which nobody comes by itself.
+// deaf is a listener that never accepts.
 type deaf struct{ net.Listener }
 
 func (deaf) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (deaf) Close() error              { return nil }
 
-// TestConnectionsBelongToClients compares a service with a model, over any grants,
-// connections, ends of leases and revocations: a revocation ends what the client
-// alone can have opened, and nothing that it cannot have opened, whatever
-// addresses it had since. A client that is revoked has nothing left that could be
-// its own.
+// TestConnectionsBelongToClients compares a service with a model, over any
+// grants, connections, ends of leases and revocations: a revocation ends the
+// connections that only this client can have opened, and none that it cannot
+// have opened, whatever addresses it had since. A revoked client has no
+// connection left.
 func TestConnectionsBelongToClients(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := epoch
@@ -80,39 +80,39 @@ func TestConnectionsBelongToClients(t *testing.T) {
 				}
 			case 2, 3, 4:
 				from := drawAddress()
-				holders := map[wire.Identifier]bool{}
+				may := map[wire.Identifier]bool{}
 				for id, leases := range s.leases.byClient {
 					for _, le := range leases {
 						if s.terms.Anyone || le.peer == access.PeerOf(from, 128) {
-							holders[id] = true
+							may[id] = true
 						}
 					}
 				}
 				closed := new(bool)
-				known, ok := tcp.take(fromAddress{from: from, closed: closed})
-				if ok != (len(holders) > 0) {
-					t.Fatalf("let in: %v, by %v", ok, holders)
+				known, ok := tcp.admit(fromAddress{from: from, closed: closed})
+				if ok != (len(may) > 0) {
+					t.Fatalf("let in: %v, by %v", ok, may)
 				}
 				if !ok {
 					continue
 				}
-				c := &connection{closed: closed, may: holders}
-				if len(holders) == 1 {
-					c.surely = slices.Collect(maps.Keys(holders))[0]
+				c := &connection{closed: closed, may: may}
+				if len(may) == 1 {
+					c.surely = slices.Collect(maps.Keys(may))[0]
 				}
 				owners := 0
-				known.owned.Each(func(id wire.Identifier) {
-					if owners++; !holders[id] {
+				known.owners.Each(func(id wire.Identifier) {
+					if owners++; !may[id] {
 						t.Fatalf("a connection of %s belongs to %s", from, id)
 					}
 				})
 				if owners == 0 {
-					t.Fatalf("a connection of %s belongs to nobody", from)
+					t.Fatalf("a connection of %s has no owner", from)
 				}
 				all = append(all, c)
 			default:
 				gone := drawClient()
-				s.end(func(id wire.Identifier) bool { return id == gone })
+				s.revokeClients(func(id wire.Identifier) bool { return id == gone })
 				for _, c := range all {
 					if *c.closed && !c.may[gone] {
 						t.Fatalf("%s is revoked, and a connection has ended that only %v can have opened", gone, c.may)
@@ -123,26 +123,26 @@ func TestConnectionsBelongToClients(t *testing.T) {
 				}
 				all = slices.DeleteFunc(all, func(c *connection) bool { return *c.closed })
 				left := map[wire.Identifier]bool{}
-				s.holders(left)
+				s.addClients(left)
 				tcp.Owners(func(id wire.Identifier) { left[id] = true })
 				if left[gone] {
-					t.Fatalf("%s is revoked, and has something left", gone)
+					t.Fatalf("%s is revoked, and still has a lease or connection", gone)
 				}
 			}
 		}
 	})
 }
 
-// TestCrowdBehindAnAddress: a connection that more clients can have opened than are
-// told apart ends with any of them.
-func TestCrowdBehindAnAddress(t *testing.T) {
+// TestManyClientsBehindAnAddress: a connection with more possible owners than
+// MaxLeaseOwners ends with any of them.
+func TestManyClientsBehindAnAddress(t *testing.T) {
 	var set access.Set
-	var holders access.Holders
+	var leaseOwners access.LeaseOwners
 	p := peer("192.0.2.1")
-	for i := range access.MaxHolders + 1 {
-		holders = append(holders, access.Holder{Client: wire.Identifier{byte(i)}, Until: epoch.Add(time.Minute), From: p})
+	for i := range access.MaxLeaseOwners + 1 {
+		leaseOwners = append(leaseOwners, access.LeaseOwner{Client: wire.Identifier{byte(i)}, Until: epoch.Add(time.Minute), From: p})
 	}
-	set.Begin([]access.Change{{Peer: p, Until: epoch.Add(time.Minute), Holders: &holders}})
+	set.Begin([]access.Change{{Peer: p, Until: epoch.Add(time.Minute), LeaseOwners: &leaseOwners}})
 	owners, ok := set.Enter(p.Prefix.Addr(), epoch)
 	nobody := func(wire.Identifier) bool { return false }
 	if !ok || !owners.Lose(nobody, true) || owners.Lose(nobody, false) {

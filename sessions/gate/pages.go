@@ -30,7 +30,7 @@ func Pages() http.Handler {
 	return mux
 }
 
-// endless sends a repeated pattern until the client goes or is cut.
+// endless sends a repeated pattern until the client disconnects or is cut off.
 func endless(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if r.Method == http.MethodHead {
@@ -44,8 +44,8 @@ func endless(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Directory serves the files of a directory, and nothing outside of it,
-// symbolic links included.
+// Directory serves the files of a directory, and none outside of it, including
+// targets of symbolic links.
 func Directory(path string) (http.Handler, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {

@@ -22,9 +22,9 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
-// streets are two links from this host to one outside, which has all sources of
-// the parity table and one that is always let in.
-type streets struct {
+// links are two links from this host to one outside, which has all sources of
+// the parity table and one that is always admitted.
+type links struct {
 	*testing.T
 	outside *netns.Host
 	links   *strings.Replacer // the table's links -> this host's
@@ -37,8 +37,8 @@ var (
 	here4  = netip.MustParseAddr("198.51.100.1")
 )
 
-func newStreets(t *testing.T) *streets {
-	s := &streets{T: t, outside: netns.NewHost(t)}
+func newStreets(t *testing.T) *links {
+	s := &links{T: t, outside: netns.NewHost(t)}
 	netns.Connect(t,
 		netns.End{Name: "in1", Addresses: []string{"198.51.100.1/24", "2001:db8::1/64", "2001:db8:0:1::1/64", "fe80::1/64"}}, s.outside,
 		netns.End{Name: "out1", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "198.51.100.9/24", "2001:db8::2/64", "2001:db8::3/64", "2001:db8:0:1::2/64", "fe80::2/64", "fe80::3/64"}})
@@ -56,9 +56,9 @@ func newStreets(t *testing.T) *streets {
 	return s
 }
 
-// settle waits until every source is heard: the kernel takes a link for up some
-// time after it is.
-func (s *streets) settle() {
+// settle waits until every source is received: the kernel uses a link some time
+// after it is up.
+func (s *links) settle() {
 	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: parityPort})
 	if err != nil {
 		s.Fatal(err)
@@ -69,8 +69,8 @@ func (s *streets) settle() {
 	}
 }
 
-// from returns where a source sends from outside, and to where.
-func (s *streets) from(source netip.Addr) (local, to netip.AddrPort) {
+// from returns the outside address of a source, and the destination.
+func (s *links) from(source netip.Addr) (local, to netip.AddrPort) {
 	here := here4
 	switch {
 	case source.Is6() && source.IsLinkLocalUnicast():
@@ -83,9 +83,10 @@ func (s *streets) from(source netip.Addr) (local, to netip.AddrPort) {
 	return netip.AddrPortFrom(source, 0), netip.AddrPortFrom(here, parityPort)
 }
 
-// say has a source send a datagram, and then the one that is always let in, the
-// same way: by one processor, so that they come in this order.
-func (s *streets) say(source netip.Addr) {
+// say sends a datagram from a source, and then one from the source that is
+// always admitted, the same way: by one processor, so that they arrive in this
+// order.
+func (s *links) say(source netip.Addr) {
 	s.Helper()
 	err := s.outside.Do(func() error {
 		var before, one unix.CPUSet
@@ -119,9 +120,9 @@ func (s *streets) say(source netip.Addr) {
 	}
 }
 
-// heard reports whether a socket hears a source before the one that is always
-// let in.
-func (s *streets) heard(c *net.UDPConn, source netip.Addr) (in bool) {
+// heard reports whether a socket receives a source before the one that is
+// always admitted.
+func (s *links) heard(c *net.UDPConn, source netip.Addr) (in bool) {
 	s.Helper()
 	s.say(source)
 	for {
@@ -137,8 +138,9 @@ func (s *streets) heard(c *net.UDPConn, source netip.Addr) (in bool) {
 	}
 }
 
-// peersOf are whom a row lets in on these links, and the one that always is.
-func (s *streets) peersOf(r accesstest.Row) []access.Peer {
+// peersOf returns the peers that a row admits on these links, and the one that
+// is always admitted.
+func (s *links) peersOf(r accesstest.Row) []access.Peer {
 	if r.Anyone {
 		return r.Peers()
 	}
@@ -146,7 +148,7 @@ func (s *streets) peersOf(r accesstest.Row) []access.Peer {
 	return append(r.Peers(), access.PeerOf(always, r.PrefixLen6))
 }
 
-func (s *streets) apply(e access.Enforcer, r accesstest.Row, id access.ServiceID, until time.Time) {
+func (s *links) apply(e access.Enforcer, r accesstest.Row, id access.ServiceID, until time.Time) {
 	s.Helper()
 	var changes []access.Change
 	for _, p := range s.peersOf(r) {
@@ -159,8 +161,8 @@ func (s *streets) apply(e access.Enforcer, r accesstest.Row, id access.ServiceID
 	}
 }
 
-// TestEveryEnforcerLetsInTheSame runs the table through real sockets and rules.
-func TestEveryEnforcerLetsInTheSame(t *testing.T) {
+// TestEnforcersAgree runs the table through real sockets and rules.
+func TestEnforcersAgree(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -172,10 +174,10 @@ func TestEveryEnforcerLetsInTheSame(t *testing.T) {
 	t.Run("firewall", func(t *testing.T) { s.firewall(t) })
 }
 
-func (s *streets) socketFilter(t *testing.T) {
+func (s *links) socketFilter(t *testing.T) {
 	s.T = t
 	for _, r := range accesstest.Rows {
-		c, err := listenPacketScreened("[::]:" + strconv.Itoa(parityPort))
+		c, err := listenPacketDenyAll("[::]:" + strconv.Itoa(parityPort))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +185,7 @@ func (s *streets) socketFilter(t *testing.T) {
 		for _, p := range s.peersOf(r) {
 			in.Add(p)
 		}
-		if err := new(cover).draw(c, in.Len(), func() sockfilter.Set { return screenSet(&in) }); err != nil {
+		if err := new(filterState).apply(c, in.Len(), func() sockfilter.Set { return filterSet(&in) }); err != nil {
 			t.Fatal(err)
 		}
 		for _, source := range accesstest.Sources {
@@ -195,8 +197,8 @@ func (s *streets) socketFilter(t *testing.T) {
 	}
 }
 
-// listener has no filter before it: strangers come as far as to be reset.
-func (s *streets) listener(t *testing.T) {
+// listener has no filter: strangers' connections reach it and are reset.
+func (s *links) listener(t *testing.T) {
 	s.T = t
 	for _, r := range accesstest.Rows {
 		hold := make(chan net.Conn, 1)
@@ -243,7 +245,7 @@ func (s *streets) listener(t *testing.T) {
 	}
 }
 
-func (s *streets) udp(t *testing.T) {
+func (s *links) udp(t *testing.T) {
 	s.T = t
 	upstream, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -258,8 +260,8 @@ func (s *streets) udp(t *testing.T) {
 		s.apply(u, r, access.ServiceID{}, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {
 			s.say(source)
-			// One goroutine reads: when it has made the second flow, it has made
-			// the first, or not.
+			// One goroutine reads: after the second flow exists, the first
+			// exists, or never will.
 			for !peersHave(u, always) {
 				upstream.SetReadDeadline(netns.Deadline(t))
 				if _, _, err := upstream.ReadFrom(make([]byte, 10)); err != nil {
@@ -284,7 +286,7 @@ func peersHave(u *UDP, a netip.Addr) bool {
 	return false
 }
 
-func (s *streets) firewall(t *testing.T) {
+func (s *links) firewall(t *testing.T) {
 	s.T = t
 	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: parityPort})
 	if err != nil {

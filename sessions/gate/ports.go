@@ -13,24 +13,24 @@ import (
 	"sallyport/verify/wire"
 )
 
-// maxPorts is how many random ports of a service wait at a time.
+// maxPorts is the number of random ports of a service that may wait at a time.
 const maxPorts = 256
 
-// ErrPortTaken says that a random port is another socket's.
-var ErrPortTaken = errors.New("the port is taken")
+// ErrPortTaken means that another socket has a random port.
+var ErrPortTaken = errors.New("the port is in use")
 
 var (
 	errNoPorts      = errors.New("the service has no random ports")
-	errTooManyPorts = errors.New("too many random ports wait")
+	errTooManyPorts = fmt.Errorf("%d random ports of the service wait for a connection, which is the limit", maxPorts)
 )
 
-// PortOpener is an enforcer to whose service other ports can lead as well.
+// PortOpener is an enforcer that can open other ports for its service too.
 type PortOpener interface {
 	access.Enforcer
 	// OpenPort binds a port of the enforcer's host. The first connection, or
-	// flow, that comes from the peer until a time of clock.Boot is one of the
-	// service, and the port's last. If it fails, nothing is bound; ErrPortTaken
-	// may be why.
+	// flow, that comes from the peer until a time of clock.Boot reaches the
+	// service; it is the port's only one. If OpenPort fails, for example with
+	// ErrPortTaken, nothing is bound.
 	OpenPort(port uint16, p access.Peer, until time.Time) (RandomPort, error)
 }
 
@@ -39,43 +39,45 @@ type PortOpener interface {
 // concurrently.
 type RandomPort interface {
 	State() PortState
-	// End closes the port, if nobody has come. Cut: the connection ends too.
+	// End closes the port, if no connection has come. Cut: the connection ends
+	// too.
 	End(cut bool)
 }
 
-// PortState is how far a random port has come.
+// PortState is the state of a random port.
 type PortState uint8
 
 // The states, in their order.
 const (
-	PortWaiting PortState = iota // bound, for nobody has come
-	PortUsed                     // closed, and its connection lives
+	PortWaiting PortState = iota // bound; no connection has come
+	PortUsed                     // closed; its connection continues
 	PortOver
 )
 
-// PortsOnly returns an enforcer for a service whose own port another program
-// listens on: leases do not open it, random ports lead through it. The given one
-// must not be prepared; of what it listens on, the host counts.
+// PortsOnly returns an enforcer for a service on whose own port another program
+// listens: leases do not open that port, random ports lead through the
+// enforcer. The given one must not be prepared; only the host of its address is
+// used.
 func PortsOnly(o PortOpener) access.Enforcer { return portsOnly{o} }
 
 type portsOnly struct{ PortOpener }
 
 func (portsOnly) Apply([]access.Change) []error { return nil }
 
-// openPort is a random port and whose it is.
+// openPort is a random port and its client.
 type openPort struct {
 	RandomPort
 	client wire.Identifier
 	peer   access.Peer
 	until  time.Time
-	ended  bool // a connection may live on
+	ended  bool // its connection may continue
 }
 
-// ports are those of a service, until their connections are over: who is
-// revoked loses these too.
+// ports are the random ports of a service, until their connections are over: a
+// revoked client loses these too.
 type ports []*openPort
 
-// end has ports end. Cut: their connections end with them.
+// end ends ports. Cut: their connections end with them.
 func (p *ports) end(which func(*openPort) bool, cut bool) {
 	for _, o := range *p {
 		if which(o) {
@@ -90,7 +92,7 @@ func (p *ports) prune() {
 	*p = slices.DeleteFunc(*p, func(o *openPort) bool { return o.State() == PortOver })
 }
 
-// next is when the first of them ends; false if none does.
+// next returns when the first port ends; false if there is none.
 func (p ports) next() (next time.Time, ok bool) {
 	for _, o := range p {
 		if !o.ended && (!ok || o.until.Before(next)) {
@@ -100,10 +102,10 @@ func (p ports) next() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// room makes room for one more that waits: the one before of the same client
-// and address gives way, and of a client with too many the first to end. Nobody
-// else's does.
-func (p *ports) room(id wire.Identifier, peer access.Peer, most int) (replaced bool, err error) {
+// makeRoom makes room for another waiting port: it ends the earlier port of the
+// same client and address, and of a client with too many ports the one that
+// ends first. It never ends a port of another client.
+func (p *ports) makeRoom(id wire.Identifier, peer access.Peer, most int) (replaced bool, err error) {
 	p.prune()
 	var own []*openPort
 	waiting := 0
@@ -135,36 +137,36 @@ func (p *ports) room(id wire.Identifier, peer access.Peer, most int) (replaced b
 }
 
 // openPort opens a random port.
-func (s *Service) openPort(o Command) error {
+func (s *Service) openPort(c Command) error {
 	if s.opener == nil {
 		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
 	}
-	id, peer := o.Grant.Identifier, access.PeerOf(o.Grant.Address, s.prefixLen6)
+	id, peer := c.Grant.Identifier, access.PeerOf(c.Grant.Address, s.prefixLen6)
 	open := s.terms.OpenFor
-	if o.For != 0 {
-		open = o.For
+	if c.For != 0 {
+		open = c.For
 	}
 	open = min(open, s.terms.OpenMax)
 	until := s.clock.Boot().Add(open)
-	replaced, err := s.ports.room(id, peer, s.terms.Addresses)
+	replaced, err := s.ports.makeRoom(id, peer, s.terms.Addresses)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.Name, err)
 	}
-	port, err := s.opener.OpenPort(o.Port, peer, until)
+	port, err := s.opener.OpenPort(c.Port, peer, until)
 	if err != nil {
 		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
 	}
 	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, peer: peer, until: until})
 	if !replaced {
-		s.log.Info("opened by a random port", "service", s.Name, "client", id, "address", o.Grant.Address,
+		s.log.Info("opened through a random port", "service", s.Name, "client", id, "address", c.Grant.Address,
 			"for", open.Round(time.Second))
 	}
-	s.hurry()
+	s.reschedule()
 	return nil
 }
 
-// beside returns a port of the host of an address.
-func beside(listen string, port uint16) (string, error) {
+// withPort returns the host of an address with another port.
+func withPort(listen string, port uint16) (string, error) {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return "", err
@@ -172,8 +174,8 @@ func beside(listen string, port uint16) (string, error) {
 	return net.JoinHostPort(host, strconv.Itoa(int(port))), nil
 }
 
-// taken tells why a port cannot be bound.
-func taken(err error) error {
+// wrapBindError wraps the error of a failed bind.
+func wrapBindError(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w: %w", ErrPortTaken, err)
 	}

@@ -17,7 +17,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// freePort is one that nobody uses.
+// freePort returns an unused port.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,8 +36,8 @@ func dialFrom(from string, port uint16, end time.Time) (net.Conn, error) {
 	return d.Dial("tcp", at(port))
 }
 
-// lastWords is an upstream that answers when all has been said.
-func lastWords(t *testing.T) string {
+// replyAtEOF is an upstream that answers after the client's end of file.
+func replyAtEOF(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -67,7 +67,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 		return
 	}
 	log := slog.New(slog.DiscardHandler)
-	upstream := lastWords(t)
+	upstream := replyAtEOF(t)
 	proxy := NewProxy(relay.TCP{Upstream: upstream}, log)
 	viaProxy := func(t *testing.T, c net.Conn) {
 		io.WriteString(c, "all")
@@ -111,7 +111,8 @@ func TestRandomPortOfTCP(t *testing.T) {
 				t.Error("the service's own port is open")
 			}
 			tcp.mu.Unlock()
-			// The kernel lets him wait, or, where it may not be told to, he is reset.
+			// The kernel lets the stranger wait, or, where the process may not
+			// set the filter, the enforcer resets the connection.
 			if stranger, err := dialFrom("127.0.0.2", port, time.Now().Add(200*time.Millisecond)); err == nil {
 				if n, err := stranger.Read(make([]byte, 1)); n != 0 || err == nil {
 					t.Errorf("a stranger read %d bytes, %v", n, err)
@@ -127,7 +128,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 			if again, err := dialFrom("127.0.0.1", port, netns.Deadline(t)); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("a second connection: %v, %v", again, err)
 			}
-			// A lease has its own way in.
+			// A lease admits its connections separately.
 			if err := s.Open(grant("#001", "127.0.0.1")); err != nil {
 				t.Error(err)
 			}
@@ -166,7 +167,8 @@ func TestRandomPortThatIsTaken(t *testing.T) {
 		if len(s.ports) != 0 || s.leases.Len() != 0 {
 			t.Errorf("%s: something is open", name)
 		}
-		// The port of an order before is free for the same client's next.
+		// The port of an earlier command is free for the next command of the
+		// same client.
 		port = freePort(t)
 		for range 2 {
 			if err := s.Execute(Command{Grant: grant("#001", "127.0.0.1"), Port: port}); err != nil {
@@ -188,7 +190,7 @@ func TestRandomPortOfUDP(t *testing.T) {
 		if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 			t.Fatal(err)
 		}
-		stranger, first, second := talker(t, "127.0.0.2", at(port)), talker(t, "127.0.0.1", at(port)), talker(t, "127.0.0.1", at(port))
+		stranger, first, second := udpClient(t, "127.0.0.2", at(port)), udpClient(t, "127.0.0.1", at(port)), udpClient(t, "127.0.0.1", at(port))
 		if !silent(stranger) {
 			t.Error("a stranger is answered")
 		}
@@ -196,18 +198,18 @@ func TestRandomPortOfUDP(t *testing.T) {
 		if !silent(second) || !silent(stranger) {
 			t.Error("answered: not the first flow alone")
 		}
-		if !silent(talker(t, "127.0.0.1", own)) {
+		if !silent(udpClient(t, "127.0.0.1", own)) {
 			t.Error("the service's own port is open")
 		}
-		// The lease of the address ends; what came by the port does not.
+		// The lease of the address ends; the port's connection does not.
 		s.Open(grant("com2", "127.0.0.1"))
-		answered(t, "by the service's own port", talker(t, "127.0.0.1", own))
+		answered(t, "by the service's own port", udpClient(t, "127.0.0.1", own))
 		s.Execute(Command{Grant: grant("com2", "127.0.0.1"), Action: Close})
 		answered(t, "the first flow after another lease", first)
 		if !silent(second) {
 			t.Error("after another lease: not the first flow alone")
 		}
-		// Its time is over.
+		// The time of the port is over.
 		s.mu.Lock()
 		s.ports.end(func(*openPort) bool { return true }, terms.Cut)
 		s.mu.Unlock()
@@ -220,12 +222,12 @@ func TestRandomPortOfUDP(t *testing.T) {
 		if !silent(first) {
 			t.Errorf("cut %v: answered after the revocation", cut)
 		}
-		emptied(t, d)
+		noPortsLeft(t, d)
 	}
 }
 
-// TestRandomPortOfUDPIsGivenBack: with the flow, or when nobody comes.
-func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
+// TestRandomPortOfUDPIsReleased: with the flow, or when no flow begins.
+func TestRandomPortOfUDPIsReleased(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -235,9 +237,9 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 	if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
 	}
-	c := talker(t, "127.0.0.1", at(port))
+	c := udpClient(t, "127.0.0.1", at(port))
 	netns.Until(t, "an answer, or the end of a flow that was idle before it", func() bool { return asked(c) || noPorts(d) })
-	emptied(t, d)
+	noPortsLeft(t, d)
 	if c, err := net.ListenPacket("udp", at(port)); err != nil {
 		t.Errorf("after an idle flow: %v", err)
 	} else {
@@ -247,20 +249,20 @@ func TestRandomPortOfUDPIsGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Action: Close})
-	if !silent(talker(t, "127.0.0.1", at(port))) {
+	if !silent(udpClient(t, "127.0.0.1", at(port))) {
 		t.Error("answered after an order to close")
 	}
-	emptied(t, d)
-	// The enforcer's end is the port's.
+	noPortsLeft(t, d)
+	// Closing the enforcer closes the port.
 	if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)
 	}
 	s.close()
-	emptied(t, d)
+	noPortsLeft(t, d)
 }
 
-// emptied waits until no random port is left.
-func emptied(t *testing.T, d *UDP) {
+// noPortsLeft waits until there is no random port.
+func noPortsLeft(t *testing.T, d *UDP) {
 	t.Helper()
 	netns.Until(t, "no random port is left", func() bool { return noPorts(d) })
 }

@@ -16,7 +16,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// opener is an enforcer whose random ports are known by their numbers.
+// opener is an enforcer that records random ports by their numbers.
 type opener struct {
 	recorded
 	ports map[uint16]*pretended
@@ -59,7 +59,8 @@ func TestRandomPortsAreBounded(t *testing.T) {
 		return all
 	}
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
-	// As many wait as a client may have addresses: the first to end gives way.
+	// As many ports wait as a client may have addresses: a further one
+	// displaces the first to end.
 	for i := range 10 {
 		if err := order(client(0), address(i)); err != nil {
 			t.Fatal(err)
@@ -68,21 +69,23 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 6, 7, 8, 9, 10}) {
 		t.Errorf("of a client wait %v", got)
 	}
-	// One of the same address gives way to the next one, but not one that is used.
+	// A port of the same address is displaced by the next one, unless it is in
+	// use.
 	enforcer.ports[10].state = PortUsed
 	order(client(0), address(5))
 	order(client(0), address(9))
 	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || enforcer.ports[10].state != PortUsed {
 		t.Errorf("after two more orders wait %v", got)
 	}
-	// If it cannot be bound, nothing is open by the order, nor the one before.
+	// If the port cannot be bound, the command opens nothing, and the earlier
+	// port is closed.
 	enforcer.fail = errors.New("no")
 	if err := order(client(0), address(9)); !errors.Is(err, enforcer.fail) || enforcer.ports[12].state != PortOver {
 		t.Errorf("before a port that cannot be bound: state %d, %v", enforcer.ports[12].state, err)
 	}
 	enforcer.fail = nil
 	order(client(0), address(9))
-	// In all.
+	// The limit for all clients.
 	for i := range maxPorts - 8 {
 		if err := order(wire.Identifier{1, byte(i)}, address(1)); err != nil {
 			t.Fatalf("port %d: %v", 8+i, err)
@@ -95,7 +98,7 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	if err := order(client(2), address(1)); err != nil {
 		t.Errorf("after one was used: %v", err)
 	}
-	// What is over is forgotten.
+	// Ports that are over are removed.
 	s.update(t, s.terms, func(wire.Identifier) bool { return false })
 	for n, p := range enforcer.ports {
 		if p.state != PortOver {
@@ -107,19 +110,19 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	}
 }
 
-// harbour is networks in memory, by what is listened on.
-type harbour map[string]*network
+// networks are networks in memory, by listening address.
+type networks map[string]*network
 
-func (h harbour) listen(kind, address string) (net.Listener, error) {
+func (h networks) listen(kind, address string) (net.Listener, error) {
 	h[address] = &network{}
 	return h[address].listen(kind, address)
 }
 
-const mooring = "192.0.2.100:" // where the service of a harbour is
+const mooring = "192.0.2.100:" // where the service of a networks is
 
-func atHarbour(t *testing.T, terms LeasePolicy, perAddress int, f func(t *testing.T, s *Service, h harbour)) {
+func atHarbour(t *testing.T, terms LeasePolicy, perAddress int, f func(t *testing.T, s *Service, h networks)) {
 	synctest.Test(t, func(t *testing.T) {
-		h := harbour{}
+		h := networks{}
 		log := slog.New(slog.DiscardHandler)
 		d := NewTCP(TCPConfig{
 			Listen: mooring + "443", PrefixLen6: 128, PerAddress: perAddress, Server: NewWeb(Content{Handler: Pages()}, log),
@@ -143,7 +146,7 @@ func atHarbour(t *testing.T, terms LeasePolicy, perAddress int, f func(t *testin
 	})
 }
 
-func (h harbour) port(number string) *network {
+func (h networks) port(number string) *network {
 	if n := h[mooring+number]; n != nil {
 		return n
 	}
@@ -153,7 +156,7 @@ func (h harbour) port(number string) *network {
 var harbourTerms = LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Cut: true, Addresses: 8}
 
 func TestRandomPortThatNobodyUses(t *testing.T) {
-	atHarbour(t, harbourTerms, 8, func(t *testing.T, s *Service, h harbour) {
+	atHarbour(t, harbourTerms, 8, func(t *testing.T, s *Service, h networks) {
 		for _, step := range []struct{ fixed, lasts time.Duration }{{0, 10}, {3, 3}, {100, 25}} {
 			if err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second}); err != nil {
 				t.Fatal(err)
@@ -175,14 +178,14 @@ func TestRandomPortThatNobodyUses(t *testing.T) {
 	})
 }
 
-// TestConnectionByARandomPort: it ends with the order's time and by nothing
-// else of the same address; without Cut it lives on, until its client is
-// revoked.
+// TestConnectionByARandomPort: it ends with the time of the command, whatever
+// happens to other leases of the address; without Cut it continues until its
+// client is revoked.
 func TestConnectionByARandomPort(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		terms := harbourTerms
 		terms.Cut = cut
-		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h harbour) {
+		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h networks) {
 			s.Execute(Command{Grant: grant("com2", "192.0.2.1"), For: 5 * time.Second})
 			if err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}); err != nil {
 				t.Fatal(err)
@@ -213,7 +216,7 @@ func TestConnectionByARandomPort(t *testing.T) {
 				t.Errorf("cut %v: after the order's time: %d", cut, got)
 			}
 			if !cut {
-				// It lives on as it was granted, whatever the terms are now.
+				// It continues as it was granted, whatever the policy is now.
 				terms.Cut = true
 				s.update(t, terms, everybody)
 				time.Sleep(10 * time.Second)
@@ -234,7 +237,7 @@ func TestRandomPortIsClosedByOrder(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		terms := harbourTerms
 		terms.Cut = cut
-		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h harbour) {
+		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h networks) {
 			order := Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}
 			s.Execute(order)
 			c := h.port("4711").dial("192.0.2.1")
@@ -255,10 +258,10 @@ func TestRandomPortIsClosedByOrder(t *testing.T) {
 	}
 }
 
-// TestRandomPortCountsConnections: as one of the service's, and who is refused
-// for that has not used the port.
+// TestRandomPortCountsConnections: they count as the service's connections; a
+// connection refused because of the limit has not used the port.
 func TestRandomPortCountsConnections(t *testing.T) {
-	atHarbour(t, harbourTerms, 1, func(t *testing.T, s *Service, h harbour) {
+	atHarbour(t, harbourTerms, 1, func(t *testing.T, s *Service, h networks) {
 		s.Open(grant("com1", "192.0.2.1"))
 		own := h.port("443").dial("192.0.2.1")
 		if got := get(own, "/test1.html"); got != 200 {

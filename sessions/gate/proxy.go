@@ -12,11 +12,11 @@ import (
 )
 
 // Proxy carries connections to an upstream, byte for byte. It implements
-// Server.
+// Handler.
 type Proxy struct {
 	log    *slog.Logger
 	relay  atomic.Pointer[relay.TCP]
-	failed atomic.Bool // the upstream did, when it was last asked
+	failed atomic.Bool // the last connection to the upstream failed
 }
 
 // NewProxy returns a proxy.
@@ -26,10 +26,10 @@ func NewProxy(r relay.TCP, log *slog.Logger) *Proxy {
 	return p
 }
 
-// Update changes where connections go from the next one on.
+// Update changes the upstream for new connections.
 func (p *Proxy) Update(r relay.TCP) { p.relay.Store(&r) }
 
-// Serve implements Server.
+// Serve implements Handler.
 func (p *Proxy) Serve(l net.Listener) error {
 	for {
 		c, err := l.Accept()
@@ -41,15 +41,15 @@ func (p *Proxy) Serve(l net.Listener) error {
 }
 
 func (p *Proxy) carry(c net.Conn) {
-	defer c.Close() // the relay has closed what is below: the enforcer forgets it
+	defer c.Close() // the relay has closed the connection below: this removes it from the enforcer
 	below := c
-	if known, ok := c.(*conn); ok {
-		below = known.Conn
+	if tracked, ok := c.(*conn); ok {
+		below = tracked.Conn
 	}
 	tcp, ok := below.(*net.TCPConn)
 	if !ok {
-		// A half-close and a reset are more than other connections can do.
-		p.log.Warn("connection not carried: it is not one of TCP", "type", fmt.Sprintf("%T", below))
+		// Other connections support neither a half-close nor a reset.
+		p.log.Warn("connection rejected: not TCP", "type", fmt.Sprintf("%T", below))
 		return
 	}
 	r := *p.relay.Load()
@@ -57,6 +57,6 @@ func (p *Proxy) carry(c net.Conn) {
 	var unreachable *relay.UpstreamError
 	failed := errors.As(err, &unreachable)
 	if p.failed.Swap(failed) != failed && failed {
-		p.log.Warn("the upstream cannot be reached", "upstream", r.Upstream, "error", err)
+		p.log.Warn("upstream unreachable", "upstream", r.Upstream, "error", err)
 	}
 }

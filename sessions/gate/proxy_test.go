@@ -9,7 +9,7 @@ import (
 	"sallyport/sessions/gate/relay"
 )
 
-// TestProxyOfAnotherListener closes what it cannot carry.
+// TestProxyOfAnotherListener: a proxy closes connections that it cannot carry.
 func TestProxyOfAnotherListener(t *testing.T) {
 	n := &network{}
 	l, err := n.listen("", "")

@@ -27,10 +27,10 @@ func (echo) Serve(l net.Listener) error {
 	}
 }
 
-// TestAbortCutsOnlyWhoCameInByIt: from the knockers to anyone, both are let in
-// until it is decided. If it is not to be, those who came in by it are cut; what
-// was connected before, by a lease that is over, lives on.
-func TestAbortCutsOnlyWhoCameInByIt(t *testing.T) {
+// TestAbortCutsOnlyItsConnections: during a change from the knockers to anyone,
+// both are admitted until the decision. Abort cuts the connections that only
+// the new policy let in; earlier connections, even of ended leases, continue.
+func TestAbortCutsOnlyItsConnections(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return

@@ -8,16 +8,17 @@ import (
 	"sallyport/verify/wire"
 )
 
-// A change of a service's terms, whose every step that can fail is in prepare.
+// A change of a service's policy. Each step that can fail is in prepare.
 
-// prepare makes ready for other terms. Only one thing can fail: from the
-// knockers to anyone, or back, those whom the new terms let in have to be let in
-// before the others are not. It lets them in; until commit or abort both are.
+// prepare prepares a service for another policy. Only one step can fail: if the
+// policy changes from the knockers to anyone, or back, the new peers must be
+// admitted before the old ones are removed. prepare admits them; until commit
+// or abort both are admitted.
 func (s *Service) prepare(t LeasePolicy) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.shut:
+	case s.closed:
 		return ErrClosed
 	case s.terms.Anyone == t.Anyone:
 		return nil
@@ -33,8 +34,8 @@ func (s *Service) prepare(t LeasePolicy) error {
 	enforce(s.enforcers, steps)
 	for _, st := range steps {
 		if st.err != nil {
-			s.forget(added, s.prepared)
-			return fmt.Errorf("change whom %s is open to: %w", s.Name, st.err)
+			s.evict(added, s.prepared)
+			return fmt.Errorf("change open_to of the service %s: %w", s.Name, st.err)
 		}
 	}
 	s.knockers, s.anyone = true, true
@@ -44,42 +45,42 @@ func (s *Service) prepare(t LeasePolicy) error {
 	return nil
 }
 
-// commit has other terms in force for what is to come, and ends the leases and
-// random ports of all clients but those that stay. Others run on as they were
-// granted, and whoever is let in by the new terms stays connected.
+// commit applies another policy to later grants, and ends the leases and random
+// ports of all clients except those that stay. Other leases continue as they
+// were granted, and connections that the new policy admits continue.
 func (s *Service) commit(t LeasePolicy, stays func(wire.Identifier) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	anyone := s.terms.Anyone
 	s.terms = t
 	s.leases.SetTerms(t.OpenFor, t.OpenMax, t.Addresses)
-	s.revoke(stays)
+	s.revokeExcept(stays, false)
 	if anyone != t.Anyone {
-		s.forget(s.peersOf(anyone), time.Time{})
+		s.evict(s.peersOf(anyone), time.Time{})
 	}
-	s.settle()
+	s.setAudience()
 }
 
-// abort takes back what prepare has let in, and those who came in by it. What was
-// connected before lives on.
+// abort undoes prepare, and ends connections that prepare let in. Earlier
+// connections continue.
 func (s *Service) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.knockers && s.anyone {
-		s.forget(s.peersOf(!s.terms.Anyone), s.prepared)
+		s.evict(s.peersOf(!s.terms.Anyone), s.prepared)
 	}
-	s.settle()
+	s.setAudience()
 }
 
-// settle has leases let in whom the terms say, and no others.
-func (s *Service) settle() {
+// setAudience makes leases admit exactly the peers of the policy.
+func (s *Service) setAudience() {
 	s.knockers, s.anyone = !s.terms.Anyone, s.terms.Anyone
 	if !s.anyone {
 		s.anyoneUntil = time.Time{}
 	}
 }
 
-// peersOf returns whom the leases let in, to anyone or not.
+// peersOf returns the peers that the leases admit, to anyone or not.
 func (s *Service) peersOf(anyone bool) []access.Peer {
 	if anyone {
 		return []access.Peer{access.Anyone4, access.Anyone6}
@@ -87,12 +88,12 @@ func (s *Service) peersOf(anyone bool) []access.Peer {
 	return s.leases.Peers()
 }
 
-// forget has peers let in no more, whatever the leases say, and cuts those of
-// their connections since a time that nothing else lets in.
-func (s *Service) forget(peers []access.Peer, since time.Time) {
+// evict removes peers, even if leases admit them, and cuts their connections
+// since a time, except those that another lease admits.
+func (s *Service) evict(peers []access.Peer, since time.Time) {
 	steps := make([]*step, len(peers))
 	for i, p := range peers {
 		steps[i] = &step{service: s, peer: p, ends: true, cut: true, since: since}
 	}
-	end(s.enforcers, steps)
+	applyRevocations(s.enforcers, steps)
 }

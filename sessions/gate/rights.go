@@ -8,12 +8,12 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Restricted is the clients that may not open every service, each with those
-// that it may open. Its slices are not retained. nil: there are none.
+// Restricted are the clients that may not open every service, each with the
+// services that it may open. Its slices are not retained. nil: there are none.
 type Restricted = iter.Seq2[wire.Identifier, []access.ServiceID]
 
-// rights says which services a client may open: bit i stands for the i-th. A
-// million clients may be restricted.
+// rights are the services that a client may open: bit i stands for the i-th. A
+// bit set is small enough for a million restricted clients.
 type rights uint64
 
 const allServices = ^rights(0)
@@ -30,7 +30,7 @@ func (s *Services) compile(r Restricted) (map[wire.Identifier]rights, error) {
 		for _, service := range services {
 			i, ok := s.places[service]
 			if !ok {
-				return nil, fmt.Errorf("gate: client %s may open a service that there is not, %s", id, service)
+				return nil, fmt.Errorf("gate: client %s may open the service %s, which does not exist", id, service)
 			}
 			may |= 1 << i
 		}
@@ -53,11 +53,11 @@ func (s *Services) Names(id wire.Identifier) (names []string) {
 func (s *Services) rights(id wire.Identifier) rights {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.of(id)
+	return s.rightsOf(id)
 }
 
-// of is rights. The caller holds the lock.
-func (s *Services) of(id wire.Identifier) rights {
+// rightsOf is rights. The caller holds the lock.
+func (s *Services) rightsOf(id wire.Identifier) rights {
 	if r, ok := s.restricted[id]; ok {
 		return r
 	}

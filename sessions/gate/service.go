@@ -13,46 +13,48 @@ import (
 )
 
 const (
-	// sweepPause is the least time between two looks at the leases, so that
-	// thousands of them ending one by one cost little.
-	sweepPause = 10 * time.Millisecond
-	// lookPause is the most: timers stand still while the host is suspended,
-	// and leases do not. Should the kernel not tell that it is awake again, this
-	// bounds what that costs.
-	lookPause = time.Second
+	// minPause is the minimum time between two checks of the leases, so that
+	// thousands of them ending one after another cost little.
+	minPause = 10 * time.Millisecond
+	// maxPause is the maximum: timers stand still while the host is suspended,
+	// and leases do not. If the kernel does not report the resume, this limits
+	// the delay.
+	maxPause = time.Second
 )
 
-// ErrClosed is the answer to a grant when the gate has shut for good.
+// ErrClosed is the error of a grant after the gate has closed for good.
 var ErrClosed = access.ErrClosed
 
-// LeasePolicy are what a grant is worth. They may change while the gate runs.
+// LeasePolicy describes the leases of a service. It may change while the gate
+// runs.
 type LeasePolicy struct {
-	OpenFor   time.Duration // what each grant adds
-	OpenMax   time.Duration // what a lease may have left at the most
-	Anyone    bool          // while any lease runs, let every address in (the paper's way)
+	OpenFor   time.Duration // time that each grant adds
+	OpenMax   time.Duration // maximum remaining time of a lease
+	Anyone    bool          // while any lease runs, admit every address (as in the paper)
 	Cut       bool          // running connections end with the lease
-	Addresses int           // that a client may have open at a time
+	Addresses int           // maximum number of addresses per client at a time
 }
 
-// ServiceConfig is what NewService needs. All but Enforcers is required.
+// ServiceConfig configures NewService. All fields except Enforcers are
+// required.
 type ServiceConfig struct {
 	Name       string
-	PrefixLen6 int // how many bits of an IPv6 address count: 128 or 64
+	PrefixLen6 int // number of significant bits of an IPv6 address: 128 or 64
 	Terms      LeasePolicy
-	// Enforcers make leases real. A grant goes to them in their order. The first
+	// Enforcers make leases real. They receive a grant in this order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
-	// Past returns the peers that clients had leases for who do not stay, as far as
-	// something may be connected that no enforcer knows to be theirs. It is called
+	// Past returns the peers of earlier leases of clients that do not stay, if
+	// connections may exist of which no enforcer knows the owner. It is called
 	// under the service's lock. nil: there are none.
 	Past func(stays func(wire.Identifier) bool) []access.Peer
-	// Clock is the one of all services and enforcers of a process: they compare
-	// its times.
+	// Clock must be the same for all services and enforcers of a process: they
+	// compare its times.
 	Clock clock.Clock
 	Log   *slog.Logger
 }
 
-// Service is one thing that clients open. NewService makes a closed one.
+// Service is a service that clients open. NewService returns a closed one.
 type Service struct {
 	Name string
 
@@ -63,29 +65,31 @@ type Service struct {
 	past       func(stays func(wire.Identifier) bool) []access.Peer
 	clock      clock.Clock
 	log        *slog.Logger
-	wake       chan struct{} // a lease ends before Run would look again
+	wake       chan struct{} // a lease ends before Run's next check
 
 	mu     sync.Mutex
 	terms  LeasePolicy
 	leases *Leases
-	// Whom leases let in: the peers that they are for, anyone, or, while the
-	// terms change from one to the other, both.
+	// Which peers leases admit: the peers that they are for, anyone, or, while
+	// the policy changes from one to the other, both.
 	knockers, anyone bool
-	anyoneUntil      time.Time // as the enforcers have it
-	fewer            bool      // a lease has ended before its time: who lets anyone in is known anew
-	prepared         time.Time // when that change was prepared
+	anyoneUntil      time.Time // as the enforcers know it
+	shortened        bool      // a lease has ended early: the owners of anyone's lease must be updated
+	prepared         time.Time // when the change was prepared
 	ports            ports
-	due              time.Time // when Run looks again; zero: when it is woken
-	shut             bool
+	due              time.Time // time of Run's next check; zero: when it is woken
+	closed           bool
 }
 
-// NewService returns a service without leases. Run must run for them to end.
+// NewService returns a service without leases. Run must run, to end them.
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Terms
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, enforcers: cfg.Enforcers, past: cfg.Past,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6,
+		enforcers: cfg.Enforcers, past: cfg.Past,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
-		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses), knockers: !t.Anyone, anyone: t.Anyone,
+		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
+		knockers: !t.Anyone, anyone: t.Anyone,
 	}
 	for _, e := range cfg.Enforcers {
 		if o, ok := e.(PortOpener); ok && s.opener == nil {
@@ -101,7 +105,7 @@ func (s *Service) ID() access.ServiceID { return s.id }
 // Open begins or extends a lease. If an enforcer fails, nothing opens.
 func (s *Service) Open(g sessions.Grant) error { return s.Execute(Command{Grant: g}) }
 
-// admits returns whom a lease for a peer lets in.
+// admits returns the peers that a lease for a peer admits.
 func (s *Service) admits(p access.Peer) (peers []access.Peer) {
 	if s.knockers {
 		peers = append(peers, p)
@@ -112,7 +116,8 @@ func (s *Service) admits(p access.Peer) (peers []access.Peer) {
 	return peers
 }
 
-// until is how long the leases let a peer in. Several clients may have it.
+// until returns until when the leases admit a peer. Several clients may have a
+// lease for it.
 func (s *Service) until(p access.Peer) time.Time {
 	if p.IsAnyone() {
 		return s.leases.Last()
@@ -120,23 +125,24 @@ func (s *Service) until(p access.Peer) time.Time {
 	return s.leases.Latest(p)
 }
 
-// hurry wakes Run if something ends before it would look again.
-func (s *Service) hurry() {
+// reschedule wakes Run if a lease or port ends before Run's next check.
+func (s *Service) reschedule() {
 	if next, ok := s.next(); ok && (s.due.IsZero() || next.Before(s.due)) {
 		s.due = next
-		s.look()
+		s.wakeRun()
 	}
 }
 
-// look wakes Run.
-func (s *Service) look() {
+// wakeRun wakes Run.
+func (s *Service) wakeRun() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it is about to look
+	default: // Run is already about to check
 	}
 }
 
-// next is when the first lease or random port ends; false if there is none.
+// next returns when the first lease or random port ends; false if there is
+// none.
 func (s *Service) next() (next time.Time, ok bool) {
 	next, ok = s.leases.Next()
 	if port, some := s.ports.next(); some && (!ok || port.Before(next)) {
@@ -145,52 +151,53 @@ func (s *Service) next() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// ended brings the enforcers in line after leases of these peers have ended.
-// Whom another lease lets in stays in.
-func (s *Service) ended(peers []access.Peer, cut bool) { s.endedFor(peers, cut, false) }
+// revokeExpired updates the enforcers after leases of these peers have ended. A
+// peer that another lease admits stays admitted.
+func (s *Service) revokeExpired(peers []access.Peer, cut bool) { s.revokeAndLog(peers, cut, false) }
 
-// endedFor is ended, with a line of the log if that was all. Revoked: the peers'
-// clients have lost the right to the service.
-func (s *Service) endedFor(peers []access.Peer, cut, revoked bool) {
-	s.endedBy(peers, cut, revoked)
+// revokeAndLog is revokeExpired, and logs if that was the last lease. Revoked:
+// the peers' clients have lost the right to the service.
+func (s *Service) revokeAndLog(peers []access.Peer, cut, revoked bool) {
+	s.revokePeers(peers, cut, revoked)
 	if len(peers) > 0 {
 		s.logClosed()
 	}
 }
 
-// endedBy is endedFor, without a word.
-func (s *Service) endedBy(peers []access.Peer, cut, revoked bool) {
+// revokePeers is revokeAndLog without the log.
+func (s *Service) revokePeers(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
 	}
-	end(s.enforcers, s.endings(peers, cut, revoked))
+	applyRevocations(s.enforcers, s.revocationSteps(peers, cut, revoked))
 }
 
-// endings are the steps that bring the enforcers in line after leases of these
-// peers have ended.
-func (s *Service) endings(peers []access.Peer, cut, revoked bool) (steps []*step) {
+// revocationSteps returns the steps that update the enforcers after leases of
+// these peers have ended.
+func (s *Service) revocationSteps(peers []access.Peer, cut, revoked bool) (steps []*step) {
 	add := func(p access.Peer) {
 		st := &step{service: s, peer: p, ends: true, cut: cut}
 		if s.knockers || p.IsAnyone() {
 			st.after = s.until(p)
 		}
-		// While others let anyone in, it is no client's end that ends everybody's.
+		// While leases of other clients admit anyone, the end of one client
+		// must not end the connections of all.
 		st.revoked = revoked && (!p.IsAnyone() || st.after.IsZero())
 		steps = append(steps, st)
 	}
 	seen := make(map[access.Peer]bool, len(peers))
 	for _, p := range peers {
-		if (s.knockers || revoked) && !seen[p] { // open to anyone, it still is where a client was connected from
+		if (s.knockers || revoked) && !seen[p] { // even if open to anyone: the client connected from there
 			seen[p] = true
 			add(p)
 		}
 	}
-	if last := s.leases.Last(); s.anyone && (s.fewer || !last.Equal(s.anyoneUntil)) {
+	if last := s.leases.Last(); s.anyone && (s.shortened || !last.Equal(s.anyoneUntil)) {
 		s.anyoneUntil = last
 		add(access.Anyone4)
 		add(access.Anyone6)
 	}
-	s.fewer = false
+	s.shortened = false
 	return steps
 }
 
@@ -200,14 +207,14 @@ func (s *Service) logClosed() {
 	}
 }
 
-// Run ends leases and random ports when they are over. When ctx ends it closes
-// the enforcers for good and returns nil.
+// Run ends leases and random ports at their time. When ctx ends, it closes the
+// enforcers for good and returns nil.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.close()
-	// Timers stand still while the host is suspended, the kernel's timeouts of
-	// what it lets in among them: nobody waits for one when it wakes.
+	// Timers stand still while the host is suspended, as do the kernel's
+	// timeouts of its elements: check immediately after the resume.
 	if s.clock.OnJump != nil {
-		go s.clock.OnJump(ctx, s.look)
+		go s.clock.OnJump(ctx, s.wakeRun)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -224,13 +231,13 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// sweep ends what is over, and returns after what time to look again; false if
-// there is nothing to look at.
+// sweep ends expired leases and ports, and returns the time until the next
+// check; false if there is nothing to check.
 func (s *Service) sweep() (pause time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Boot()
-	s.ended(s.leases.Expire(now), s.terms.Cut)
+	s.revokeExpired(s.leases.Expire(now), s.terms.Cut)
 	s.ports.end(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut)
 	next, ok := s.next()
 	if !ok {
@@ -242,54 +249,52 @@ func (s *Service) sweep() (pause time.Duration, ok bool) {
 	return pause, true
 }
 
-// pauseBefore is how long to rest before something ends, in so much time.
+// pauseBefore returns the pause before the next check, if the first end is so
+// far away.
 func pauseBefore(left time.Duration) time.Duration {
-	if left > lookPause {
-		// Not so close to the end that sweepPause would delay it.
-		left = min(left-sweepPause, lookPause)
+	if left > maxPause {
+		// Not so close to the end that minPause would delay it.
+		left = min(left-minPause, maxPause)
 	}
-	return max(left, sweepPause)
+	return max(left, minPause)
 }
 
 func (s *Service) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shut = true
+	s.closed = true
 	for _, e := range s.enforcers {
 		if err := e.Close(); err != nil {
-			s.log.Error("enforcer not closed in order", "service", s.Name, "error", err)
+			s.log.Error("failed to close an enforcer", "service", s.Name, "error", err)
 		}
 	}
 	s.ports = nil
 }
 
-// revoke ends all that clients have, but for those that stay: leases, random
-// ports, and connections, whatever lease let them in.
-func (s *Service) revoke(stays func(wire.Identifier) bool) { s.revokeFrom(stays, false) }
-
-// revokeFrom is revoke. Some says that a client is gone; what may be anyone's ends
-// then.
-func (s *Service) revokeFrom(stays func(wire.Identifier) bool, some bool) {
+// revokeExcept ends all that clients have, except those that stay: leases, random
+// ports, and connections, whichever lease let them in. someGone reports that a
+// client is gone: connections that may be of any client end then.
+func (s *Service) revokeExcept(stays func(wire.Identifier) bool, someGone bool) {
 	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
-	peers := s.leases.Keep(stays)
-	s.fewer = true
+	peers := s.leases.RevokeExcept(stays)
+	s.shortened = true
 	if s.past != nil {
 		peers = append(peers, s.past(stays)...)
 	}
-	s.endedFor(peers, s.terms.Cut, true)
+	s.revokeAndLog(peers, s.terms.Cut, true)
 	for _, e := range s.enforcers {
-		if o, ok := e.(owner); ok {
-			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, some || len(peers) > 0)
+		if o, ok := e.(connOwners); ok {
+			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, someGone || len(peers) > 0)
 		}
 	}
 }
 
-// owner is an enforcer that knows whose its connections are.
-type owner interface {
-	// CutOff ends the connections that clients have opened who are gone. Some
-	// says that there are such clients.
-	CutOff(gone func(wire.Identifier) bool, some bool)
-	// Owners calls f with each client that has a connection, if it is known. It
-	// may call f more than once with one.
+// connOwners is an enforcer that knows the owners of its connections.
+type connOwners interface {
+	// CutOff ends the connections of clients for which gone returns true.
+	// someGone reports that there are such clients.
+	CutOff(gone func(wire.Identifier) bool, someGone bool)
+	// Owners calls f with each known owner of a connection. It may call f
+	// several times with one client.
 	Owners(f func(wire.Identifier))
 }

@@ -14,21 +14,22 @@ import (
 	"sallyport/verify/wire"
 )
 
-// MaxServices is how many services a gate has at the most.
+// MaxServices is the maximum number of services of a gate.
 const MaxServices = 64
 
 // Services is a gate of several services. It implements sessions.Gate.
 type Services struct {
 	list      []*Service
 	places    map[access.ServiceID]int // in the list
-	enforcers []access.Enforcer        // of all of them, each once
+	enforcers []access.Enforcer        // of all services, each once
 
 	mu         sync.RWMutex
 	restricted map[wire.Identifier]rights
 }
 
-// NewServices returns a gate. Services may share enforcers, which each lists in
-// the same order: a batch of grants is then one Apply of a shared one.
+// NewServices returns a gate. Services may share enforcers, which each must
+// list in the same order: a batch of grants is then one Apply of a shared
+// enforcer.
 func NewServices(list []*Service, r Restricted) (*Services, error) {
 	if len(list) > MaxServices {
 		return nil, fmt.Errorf("gate: expected at most %d services, got %d", MaxServices, len(list))
@@ -52,7 +53,7 @@ func NewServices(list []*Service, r Restricted) (*Services, error) {
 	return s, nil
 }
 
-// inOrder returns all enforcers, each after those that come before it at any
+// inOrder returns all enforcers, each after those that precede it at any
 // service.
 func inOrder(list []*Service) (all []access.Enforcer, err error) {
 	rank := map[access.Enforcer]int{}
@@ -66,21 +67,23 @@ func inOrder(list []*Service) (all []access.Enforcer, err error) {
 	}
 	slices.SortStableFunc(all, func(a, b access.Enforcer) int { return rank[a] - rank[b] })
 	for _, s := range list {
-		if !slices.IsSortedFunc(s.enforcers, func(a, b access.Enforcer) int { return slices.Index(all, a) - slices.Index(all, b) }) {
+		byIndex := func(a, b access.Enforcer) int { return slices.Index(all, a) - slices.Index(all, b) }
+		if !slices.IsSortedFunc(s.enforcers, byIndex) {
 			return nil, errors.New("gate: services share enforcers in different orders")
 		}
 	}
 	return all, nil
 }
 
-// Open has each grant open all services that its client may open, with one Apply
-// of each enforcer. It returns nil when all is well, and otherwise the error of
-// each grant: a service that fails keeps no other from opening, nor does a grant.
+// Open makes each grant open all services that its client may open, with one
+// Apply of each enforcer. It returns nil if all succeed, and otherwise the
+// error of each grant. A failed service does not prevent the others, nor does a
+// failed grant.
 func (s *Services) Open(grants []sessions.Grant) []error {
 	may := make([]rights, len(grants))
 	s.mu.RLock()
 	for i, g := range grants {
-		may[i] = s.of(g.Identifier)
+		may[i] = s.rightsOf(g.Identifier)
 	}
 	s.mu.RUnlock()
 	var requests []*request
@@ -110,8 +113,8 @@ func (s *Services) Open(grants []sessions.Grant) []error {
 	return errs
 }
 
-// Run ends leases when they are over. When ctx ends it closes everything for
-// good and returns nil.
+// Run ends leases at their time. When ctx ends, it closes everything for good
+// and returns nil.
 func (s *Services) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, service := range s.list {

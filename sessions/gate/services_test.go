@@ -16,11 +16,12 @@ import (
 	"sallyport/verify/wire"
 )
 
-// system is the clock of tests that move none: in a bubble it is the bubble's.
+// system is the clock of tests that do not move one: in a bubble it is the
+// bubble's.
 var system = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
 
-// only restricts clients to services, by their names.
-func only(of map[wire.Identifier][]string) Restricted {
+// restrict restricts clients to services, by their names.
+func restrict(of map[wire.Identifier][]string) Restricted {
 	return func(yield func(wire.Identifier, []access.ServiceID) bool) {
 		for id, names := range of {
 			var services []access.ServiceID
@@ -34,7 +35,7 @@ func only(of map[wire.Identifier][]string) Restricted {
 	}
 }
 
-// update is all of an update that goes well: terms of nil stay as they are.
+// update is a complete, successful update: a policy of nil stays as it is.
 func (s *Services) update(t *testing.T, r Restricted, isClient func(wire.Identifier) bool, terms map[access.ServiceID]LeasePolicy) {
 	t.Helper()
 	p := s.prepare(t, r, isClient, terms)
@@ -62,7 +63,7 @@ func (s *Services) terms() map[access.ServiceID]LeasePolicy {
 	return all
 }
 
-// update is a reload of one service.
+// update reloads one service.
 func (s *Service) update(t *testing.T, terms LeasePolicy, stays func(wire.Identifier) bool) {
 	t.Helper()
 	if err := s.prepare(terms); err != nil {
@@ -73,16 +74,16 @@ func (s *Service) update(t *testing.T, terms LeasePolicy, stays func(wire.Identi
 
 func everybody(wire.Identifier) bool { return true }
 
-// TestRestrictedInEveryStepOfAChange: neither who comes nor who goes may open
-// more than he may for an instant.
-func TestRestrictedInEveryStepOfAChange(t *testing.T) {
-	s, err := NewServices([]*Service{serviceOf("web", 128), serviceOf("ssh", 128)}, only(map[wire.Identifier][]string{client(1): {"web"}, client(2): {"web"}, client(3): {"web"}}))
+// TestRestrictedDuringUpdate: at no instant may a new or a removed client open
+// more than it is allowed to.
+func TestRestrictedDuringUpdate(t *testing.T) {
+	s, err := NewServices([]*Service{serviceOf("web", 128), serviceOf("ssh", 128)}, restrict(map[wire.Identifier][]string{client(1): {"web"}, client(2): {"web"}, client(3): {"web"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first leaves, the second may open all from now on, the third stays as
-	// he was, and the fourth is new.
-	next := only(map[wire.Identifier][]string{client(3): {"web"}, client(4): {"web"}})
+	// The first client leaves, the second may now open all services, the third
+	// is unchanged, and the fourth is new.
+	next := restrict(map[wire.Identifier][]string{client(3): {"web"}, client(4): {"web"}})
 	isClient := func(id wire.Identifier) bool { return id != client(1) }
 	p := s.prepare(t, next, isClient, nil)
 	if got := s.Names(client(4)); len(got) != 2 {
@@ -104,15 +105,15 @@ func TestRestrictedInEveryStepOfAChange(t *testing.T) {
 	}
 }
 
-// recorded is an enforcer that remembers what it was told.
+// recorded is an enforcer that records its changes.
 type recorded struct {
-	open  map[access.Peer]time.Time
-	cut   []access.Peer
-	soon  []access.Peer
-	calls int
-	fail  error                  // of what lets a peer in
-	fails func(access.Peer) bool // nil: for all
-	shut  bool
+	open   map[access.Peer]time.Time
+	cut    []access.Peer
+	soon   []access.Peer
+	calls  int
+	fail   error                  // of what lets a peer in
+	fails  func(access.Peer) bool // nil: for all
+	closed bool
 }
 
 func (r *recorded) Apply(changes []access.Change) (errs []error) {
@@ -142,7 +143,7 @@ func (r *recorded) Apply(changes []access.Change) (errs []error) {
 }
 
 func (r *recorded) Close() error {
-	r.shut = true
+	r.closed = true
 	return nil
 }
 
@@ -158,14 +159,14 @@ func serviceOf(name string, prefixLen6 int, enforcers ...access.Enforcer) *Servi
 	})
 }
 
-// openOne is a batch of one grant.
+// openOne opens a batch of one grant.
 func (s *Services) openOne(g sessions.Grant) error {
 	return errors.Join(s.Open([]sessions.Grant{g})...)
 }
 
 func TestClientsOpenWhatTheyMay(t *testing.T) {
 	var web, ssh recorded
-	restricted := only(map[wire.Identifier][]string{client(1): {"ssh"}, client(3): nil})
+	restricted := restrict(map[wire.Identifier][]string{client(1): {"ssh"}, client(3): nil})
 	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, restricted)
 	if err != nil {
 		t.Fatal(err)
@@ -182,12 +183,12 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 	if got := s.Names(client(1)); !slices.Equal(got, []string{"ssh"}) {
 		t.Errorf("names %v", got)
 	}
-	// A right that is withdrawn ends what was opened by it, and its connections.
-	s.update(t, only(map[wire.Identifier][]string{client(2): {"web"}}), everybody, nil)
+	// A withdrawn right ends the leases that it allowed, and their connections.
+	s.update(t, restrict(map[wire.Identifier][]string{client(2): {"web"}}), everybody, nil)
 	if !web.has(two) || ssh.has(two) || !slices.Contains(ssh.cut, peer(two)) || !ssh.has(one) {
 		t.Errorf("after: web %v, ssh %v, cut %v", web.open, ssh.open, ssh.cut)
 	}
-	// One that fails keeps no other closed.
+	// A failed service does not prevent the others from opening.
 	web.fail = errors.New("no")
 	if err := s.openOne(grant("com4", "192.0.2.4")); !errors.Is(err, web.fail) || !ssh.has("192.0.2.4") {
 		t.Errorf("ssh %v: %v", ssh.open, err)
@@ -200,7 +201,7 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 			t.Error(name)
 		}
 	}
-	if _, err := NewServices([]*Service{serviceOf("web", 128)}, only(map[wire.Identifier][]string{client(1): {"ssh"}})); err == nil {
+	if _, err := NewServices([]*Service{serviceOf("web", 128)}, restrict(map[wire.Identifier][]string{client(1): {"ssh"}})); err == nil {
 		t.Error("a right to a service that there is not")
 	}
 }
@@ -215,7 +216,7 @@ func TestEnforcersOpenTogether(t *testing.T) {
 	if err := s.Open(grant("com1", "192.0.2.1")); err != nil || len(first.open) != 1 || len(second.open) != 1 {
 		t.Errorf("not open: %v, %v, %v", first.open, second.open, err)
 	}
-	// What is open stays, if it cannot be made longer.
+	// An open lease stays if it cannot be extended.
 	second.fail = errors.New("no")
 	if err := s.Open(grant("com1", "192.0.2.1")); err == nil || len(first.open) != 1 || len(second.open) != 1 {
 		t.Errorf("after a failure: %v, %v, %v", first.open, second.open, err)
@@ -249,8 +250,8 @@ func TestServiceClosesItsEnforcers(t *testing.T) {
 		go func() { done <- s.Run(ctx) }()
 		defer func() {
 			stop()
-			if err := <-done; err != nil || !enforcer.shut {
-				t.Errorf("shut %v, %v", enforcer.shut, err)
+			if err := <-done; err != nil || !enforcer.closed {
+				t.Errorf("shut %v, %v", enforcer.closed, err)
 			}
 		}()
 		s.Open(grant("com1", "192.0.2.1"))
@@ -266,8 +267,8 @@ func TestServiceClosesItsEnforcers(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		s.mu.Lock()
-		if len(enforcer.open) != 0 || enforcer.shut {
-			t.Errorf("open %v, shut %v", enforcer.open, enforcer.shut)
+		if len(enforcer.open) != 0 || enforcer.closed {
+			t.Errorf("open %v, shut %v", enforcer.open, enforcer.closed)
 		}
 		s.mu.Unlock()
 	})

@@ -16,76 +16,77 @@ import (
 )
 
 const (
-	// maxConnections is how many connections an enforcer serves at a time.
+	// maxConnections is the number of connections that an enforcer serves at a
+	// time.
 	maxConnections = 4096
-	// acceptPause is how long accepting rests after a failure, such as too
-	// many open files.
+	// acceptPause is the pause after a failed accept, such as for too many open
+	// files.
 	acceptPause = 50 * time.Millisecond
 )
 
-// Handler serves what a TCP enforcer lets in. Serve returns when the listener is
-// closed; connections live on. It may be called again.
+// Handler serves the connections that a TCP enforcer admits. Serve returns when
+// the listener is closed; connections continue. It may be called again.
 type Handler interface{ Serve(net.Listener) error }
 
-// TCPConfig is what NewTCP needs.
+// TCPConfig configures NewTCP.
 type TCPConfig struct {
 	Listen string // host:port
-	// Filtered has the socket listen all the time, mute for all but those that
-	// are let in. Otherwise it listens only while there are any; its port is
-	// this process's all the same.
+	// Filtered makes the socket listen all the time, without an answer to peers
+	// that are not admitted. Otherwise it listens only while a peer is
+	// admitted; the enforcer holds the port in both cases.
 	Filtered   bool
-	PrefixLen6 int // how many bits of an IPv6 address count as one address
-	PerAddress int // connections of an address at a time
+	PrefixLen6 int // number of significant bits of an IPv6 address
+	PerAddress int // maximum number of connections per address at a time
 	Server     Handler
-	Clock      clock.Clock // the one of the Service: the same axis
+	Clock      clock.Clock // the clock of the Service
 	Log        *slog.Logger
 
-	// ListenFunc stands in for a screened socket of the kernel's, if not nil.
+	// ListenFunc replaces a filtered socket of the kernel, if not nil.
 	ListenFunc func(network, address string) (net.Listener, error)
 }
 
-// TCP is the enforcer of a server of this process. The kernel drops what
-// strangers send, without an answer; those that come past, because its filter is
-// full, are reset without a byte of payload.
+// TCP is the enforcer of a server in this process. The kernel drops strangers'
+// packets without an answer. If its filter is full, it lets strangers'
+// connections through, and the enforcer resets them before a byte of payload.
 type TCP struct {
 	cfg TCPConfig
 
-	mu        sync.Mutex
-	in        access.Set
-	held      *heldport.TCP // nil: not this process's yet
-	listener  *listener     // nil: not listening
-	cover     cover
-	uncovered bool                 // as was logged
-	conns     map[*conn]netip.Addr // by where they come from
-	of        map[access.Peer]int  // how many connections an address has
-	ports     map[*tcpPort]bool    // random ones that wait
-	shut      bool
+	mu             sync.Mutex
+	admitted       access.Set
+	port           *heldport.TCP // not bound yet
+	listener       *listener     // nil: not listening
+	filter         filterState
+	filterOverflow bool                 // as logged last
+	conns          map[*conn]netip.Addr // by remote address
+	perPeer        map[access.Peer]int  // number of connections per address
+	ports          map[*tcpPort]bool    // random ports that wait
+	closed         bool
 }
 
 // NewTCP returns a closed enforcer.
 func NewTCP(cfg TCPConfig) *TCP {
-	return &TCP{cfg: cfg, conns: map[*conn]netip.Addr{}, of: map[access.Peer]int{}, ports: map[*tcpPort]bool{}}
+	return &TCP{cfg: cfg, conns: map[*conn]netip.Addr{}, perPeer: map[access.Peer]int{}, ports: map[*tcpPort]bool{}}
 }
 
-// Prepare takes the port, and has a filtered enforcer listen, for nobody. If it
-// fails, Apply tries again; a heldport.InUseError says that another program has
-// the port.
+// Prepare binds the port, and makes a filtered enforcer listen, without
+// admitting a peer. If it fails, Apply retries; a heldport.InUseError means
+// that another program has the port.
 func (t *TCP) Prepare() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.shut:
+	case t.closed:
 		return nil
 	case t.cfg.Filtered:
 		return t.listen()
 	}
-	return t.hold()
+	return t.bind()
 }
 
-// hold takes the port.
-func (t *TCP) hold() (err error) {
-	if t.held == nil && t.cfg.ListenFunc == nil {
-		t.held, err = heldport.BindTCP(t.cfg.Listen, sockfilter.DenyAll)
+// bind binds the port.
+func (t *TCP) bind() (err error) {
+	if t.port == nil && t.cfg.ListenFunc == nil {
+		t.port, err = heldport.BindTCP(t.cfg.Listen, sockfilter.DenyAll)
 	}
 	return err
 }
@@ -93,21 +94,21 @@ func (t *TCP) hold() (err error) {
 // Apply implements access.Enforcer. It may be called concurrently.
 func (t *TCP) Apply(changes []access.Change) []error {
 	t.mu.Lock()
-	if t.shut {
+	if t.closed {
 		t.mu.Unlock()
 		return access.Failed(changes, ErrClosed)
 	}
-	tx := t.in.Begin(changes)
+	tx := t.admitted.Begin(changes)
 	if !t.listenFor(tx) {
-		t.settle()
+		t.reconcile()
 	}
 	var ending []*conn
 	if gone, since := tx.Cut(); gone.Len() > 0 {
 		now := t.cfg.Clock.Boot()
 		for c, from := range t.conns {
-			if c.port == nil && !c.began.Before(since) && gone.Has(from) && !t.in.Allows(from, now) {
+			if c.port == nil && !c.began.Before(since) && gone.Has(from) && !t.admitted.Allows(from, now) {
 				ending = append(ending, c)
-				t.forget(c)
+				t.untrack(c)
 			}
 		}
 	}
@@ -116,46 +117,46 @@ func (t *TCP) Apply(changes []access.Change) []error {
 	return tx.Errs()
 }
 
-// CutOff ends the connections of clients who are gone. A random port's are its
-// order's.
+// CutOff implements connOwners. The connection of a random port belongs to its
+// command.
 func (t *TCP) CutOff(gone func(wire.Identifier) bool, some bool) {
 	t.mu.Lock()
 	var ending []*conn
 	for c := range t.conns {
-		if c.port == nil && c.owned.Lose(gone, some) {
+		if c.port == nil && c.owners.Lose(gone, some) {
 			ending = append(ending, c)
-			t.forget(c)
+			t.untrack(c)
 		}
 	}
 	t.mu.Unlock()
 	resetAll(ending)
 }
 
-// Owners calls f with the clients whose the connections are.
+// Owners implements connOwners.
 func (t *TCP) Owners(f func(wire.Identifier)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := range t.conns {
-		c.owned.Each(f)
+		c.owners.Each(f)
 	}
 }
 
-// listenFor has the socket there, and open to those that a transaction lets in.
-// It reports whether the socket is in line with it.
+// listenFor opens the socket for the peers that a transaction admits. It
+// reports whether the socket's filter matches the transaction.
 func (t *TCP) listenFor(tx *access.Transaction) bool {
 	if !tx.Opens() {
 		return false
 	}
-	anew := t.listener == nil // and so for nobody as yet
+	newSocket := t.listener == nil // its filter lets no peer through yet
 	if err := t.listen(); err != nil {
 		tx.Fail(err)
 		return false
 	}
-	if !anew && !tx.Adds() {
+	if !newSocket && !tx.Adds() {
 		return !tx.Revokes()
 	}
-	if err := t.screen(); err != nil {
-		if anew {
+	if err := t.updateFilter(); err != nil {
+		if newSocket {
 			tx.Fail(err)
 		} else {
 			tx.FailAdded(err)
@@ -168,36 +169,36 @@ func (t *TCP) listenFor(tx *access.Transaction) bool {
 // Close implements access.Enforcer.
 func (t *TCP) Close() error {
 	t.mu.Lock()
-	t.shut = true
-	t.in.Clear()
-	t.hide()
-	t.giveUp()
+	t.closed = true
+	t.admitted.Clear()
+	t.closeSocket()
+	t.releasePort()
 	for p := range t.ports {
 		p.stop()
 	}
 	var ending []*conn
 	for c := range t.conns {
 		ending = append(ending, c)
-		t.forget(c)
+		t.untrack(c)
 	}
 	t.mu.Unlock()
 	resetAll(ending)
 	return nil
 }
 
-// settle brings the socket in line with those that are let in.
-func (t *TCP) settle() {
+// reconcile makes the socket and its filter match the admitted peers.
+func (t *TCP) reconcile() {
 	if t.listener == nil {
 		return
 	}
-	if t.in.Len() == 0 && !t.cfg.Filtered {
-		t.hide()
+	if t.admitted.Len() == 0 && !t.cfg.Filtered {
+		t.closeSocket()
 		return
 	}
-	if err := t.screen(); err != nil {
-		// The old filter may let through those that have left.
-		t.cfg.Log.Error("the socket's filter cannot be changed: closed until the next grant", "at", t.cfg.Listen, "error", err)
-		t.hide()
+	if err := t.updateFilter(); err != nil {
+		// The old filter may let removed peers through.
+		t.cfg.Log.Error("failed to change the socket filter; closed until next grant", "listen", t.cfg.Listen, "error", err)
+		t.closeSocket()
 	}
 }
 
@@ -205,70 +206,75 @@ func (t *TCP) listen() error {
 	if t.listener != nil {
 		return nil
 	}
-	if err := t.hold(); err != nil {
+	if err := t.bind(); err != nil {
 		return err
 	}
 	l, err := t.open()
 	if err != nil {
 		return err
 	}
-	t.cover = cover{}
+	t.filter = filterState{}
 	t.listener = &listener{Listener: l, tcp: t}
 	go t.cfg.Server.Serve(t.listener) // ends when hide closes the listener
 	return nil
 }
 
-// open has the port listen.
+// open makes the port listen.
 func (t *TCP) open() (net.Listener, error) {
-	if t.held == nil {
+	if t.port == nil {
 		return t.listenAt(t.cfg.Listen)
 	}
-	return t.held.Listen()
+	return t.port.Listen()
 }
 
 func (t *TCP) listenAt(address string) (net.Listener, error) {
 	if t.cfg.ListenFunc != nil {
 		return t.cfg.ListenFunc("tcp", address)
 	}
-	return listenScreened("tcp", address)
+	return listenDenyAll("tcp", address)
 }
 
-// hide stops listening, and keeps the port. Connections live on.
-func (t *TCP) hide() {
+// closeSocket stops listening, and keeps the port. Connections continue.
+func (t *TCP) closeSocket() {
 	if t.listener == nil {
 		return
 	}
 	t.listener.Close()
 	t.listener = nil
-	if t.held == nil {
+	if t.port == nil {
 		return
 	}
-	if err := t.held.Hide(); err != nil {
-		// It may listen still: the port is given up, and taken anew.
-		t.cfg.Log.Error("service port not kept while closed", "at", t.cfg.Listen, "error", err)
-		t.giveUp()
+	if err := t.port.Hide(); err != nil {
+		// The port may still listen: release it, and bind it again.
+		t.cfg.Log.Error("failed to keep the closed service port reserved", "listen", t.cfg.Listen, "error", err)
+		t.releasePort()
 	}
 }
 
-func (t *TCP) giveUp() {
-	if t.held != nil {
-		t.held.Close()
-		t.held = nil
+func (t *TCP) releasePort() {
+	if t.port != nil {
+		t.port.Close()
+		t.port = nil
 	}
 }
 
-// screen tells the kernel who may come in.
-func (t *TCP) screen() error {
+// updateFilter sets the socket's filter for the admitted peers.
+func (t *TCP) updateFilter() error {
 	socket, ok := t.listener.Listener.(syscall.Conn)
 	if !ok {
 		return nil
 	}
-	if err := t.cover.draw(socket, t.in.Len(), func() sockfilter.Set { return screenSet(&t.in) }); err != nil {
+	err := t.filter.apply(socket, t.admitted.Len(), func() sockfilter.Set { return filterSet(&t.admitted) })
+	if err != nil {
 		return err
 	}
-	if open := t.cover.full > 0; open != t.uncovered {
-		t.uncovered = open
-		t.cfg.Log.Info("socket filter", "at", t.cfg.Listen, "addresses", t.in.Len(), "holds_them", !open)
+	if open := t.filter.overflowAt > 0; open != t.filterOverflow {
+		t.filterOverflow = open
+		if open {
+			t.cfg.Log.Info("socket filter full; the server checks addresses", "listen", t.cfg.Listen, "count", t.admitted.Len())
+		} else {
+			t.cfg.Log.Info("socket filter checks all addresses again", "listen", t.cfg.Listen, "count", t.admitted.Len())
+		}
 	}
 	return nil
 }

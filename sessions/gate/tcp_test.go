@@ -65,7 +65,7 @@ func (l *memoryListener) Close() error {
 
 func (l *memoryListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// dial connects from an address; nil if nobody listens.
+// dial connects from an address; nil if nothing listens.
 func (n *network) dial(from string) net.Conn {
 	if !n.listening.Load() {
 		return nil
@@ -76,7 +76,8 @@ func (n *network) dial(from string) net.Conn {
 	return ours
 }
 
-// get asks for a page on a connection: its status, or 0 if it was cut.
+// get requests a page on a connection, and returns its status, or 0 if the
+// connection was cut.
 func get(c net.Conn, path string) int {
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		return 0
@@ -264,13 +265,14 @@ func TestWebUpdate(t *testing.T) {
 		if n.listening.Load() {
 			t.Error("a new lease took the old terms")
 		}
-		// With the last lease gone, nobody listens, at once.
+		// After the last lease nothing listens, immediately.
 		w.Open(grant("stay", "192.0.2.1"))
 		w.update(t, gone, func(wire.Identifier) bool { return false })
 		if n.listening.Load() {
 			t.Error("listens without a lease")
 		}
-		// From anyone to the knocker only: strangers are cut, he is not.
+		// From anyone to the knocker only: strangers are cut off, the knocker
+		// is not.
 		s.web.Update(Content{Handler: Pages()})
 		terms := LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Anyone: true, Cut: true, Addresses: 8}
 		w.update(t, terms, stays)
@@ -287,7 +289,7 @@ func TestWebUpdate(t *testing.T) {
 		if got := get(knocker, "/test1.html"); got != 200 {
 			t.Errorf("no longer anyone, the knocker: %d", got)
 		}
-		// And back again.
+		// And back.
 		terms.Anyone = true
 		w.update(t, terms, stays)
 		if got := get(n.dial("192.0.2.9"), "/test1.html"); got != 200 {
@@ -319,7 +321,7 @@ func TestConnectionsThatAreKept(t *testing.T) {
 		if got := get(c, "/test2.html"); got != 200 {
 			t.Errorf("a connection from before: %d", got)
 		}
-		// Whoever is revoked loses it all the same.
+		// A revoked client loses it all the same.
 		w.Open(grant("com1", "192.0.2.1"))
 		w.update(t, terms, func(wire.Identifier) bool { return false })
 		if got := get(c, "/test3.html"); got != 0 {
@@ -339,7 +341,7 @@ func TestAddressOfTwoClients(t *testing.T) {
 		if got := get(c, "/test1.html"); got != 200 {
 			t.Fatalf("granted: %d", got)
 		}
-		// The first client's longer lease ends with him: the other's runs on.
+		// The first client's longer lease ends with it: the other's continues.
 		w.update(t, s.gate.terms, func(id wire.Identifier) bool { return id == client(2) })
 		if got := get(c, "/test1.html"); got != 200 {
 			t.Errorf("of the client that stays: %d", got)
@@ -396,7 +398,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 	}
 }
 
-// holding hands on what it is to serve.
+// holding passes on the connections that it must serve.
 type holding chan net.Conn
 
 func (h holding) Serve(l net.Listener) error {
@@ -449,12 +451,13 @@ func TestWebOnARealSocket(t *testing.T) {
 		c.Close()
 		t.Fatal("listens without a lease")
 	}
-	// Open for another address only: a stranger gets not one byte.
+	// Open for another address only: a stranger gets no byte.
 	if err := w.Open(grant("com1", "192.0.2.1")); err != nil {
 		t.Fatal(err)
 	}
-	// The kernel lets him wait, or, where it may not be told to, he is reset,
-	// maybe before the connection is reported.
+	// The kernel lets the stranger wait, or, where the process may not set the
+	// filter, the enforcer resets the connection, perhaps before it is
+	// reported.
 	if stranger, err := net.DialTimeout("tcp", address, 200*time.Millisecond); err == nil {
 		if n, err := stranger.Read(make([]byte, 1)); n != 0 || err == nil {
 			t.Errorf("a stranger read %d bytes, %v", n, err)
@@ -467,14 +470,14 @@ func TestWebOnARealSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What the client's own kernel may hold for it is bounded by this.
+	// This limits what the client's kernel may buffer.
 	if err := c.(*net.TCPConn).SetReadBuffer(1 << 20); err != nil {
 		t.Fatal(err)
 	}
 	if got := get(c, "/test1.html"); got != 200 {
 		t.Errorf("status %d", got)
 	}
-	// An endless download ends with the gate.
+	// An endless download ends when the gate closes.
 	io.WriteString(c, "GET /testData.dat HTTP/1.1\r\nHost: x\r\n\r\n")
 	if _, err := io.CopyN(io.Discard, c, 10<<20); err != nil {
 		t.Fatal(err)
@@ -483,7 +486,8 @@ func TestWebOnARealSocket(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	// What the kernel still held for the client does not come after the end.
+	// Bytes that the kernel still held for the client do not arrive after the
+	// end.
 	if n, err := io.Copy(io.Discard, c); err == nil || n > 4<<20 {
 		t.Errorf("%d bytes after the end, then %v", n, err)
 	}
@@ -493,9 +497,8 @@ func TestWebOnARealSocket(t *testing.T) {
 	}
 }
 
-// TestSocketThatWasLost: made anew for a client who is in already, it is for
-// him again.
-func TestSocketThatWasLost(t *testing.T) {
+// TestLostSocket: a socket that is made again for an admitted client admits it.
+func TestLostSocket(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	d := NewTCP(TCPConfig{Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Clock: system, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
 	defer d.Close()
@@ -515,7 +518,7 @@ func TestSocketThatWasLost(t *testing.T) {
 		}
 		c.Close()
 		d.mu.Lock()
-		d.hide()
+		d.closeSocket()
 		d.mu.Unlock()
 	}
 }

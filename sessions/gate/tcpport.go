@@ -9,34 +9,35 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
-// tcpPort is a random port of a TCP enforcer: for its Server a listener with one
-// connection. The enforcer's lock guards it.
+// tcpPort is a random port of a TCP enforcer. Its Handler gets it as a listener
+// with one connection. The enforcer's lock guards it.
 type tcpPort struct {
 	net.Listener
-	tcp  *TCP
-	in   access.Set // the one peer
-	conn *conn      // nil: none has come
+	tcp      *TCP
+	admitted access.Set // the one peer
+	conn     *conn      // no connection has come
 }
 
 // OpenPort implements PortOpener.
 func (t *TCP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPort, error) {
-	address, err := beside(t.cfg.Listen, port)
+	address, err := withPort(t.cfg.Listen, port)
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.shut {
+	if t.closed {
 		return nil, ErrClosed
 	}
 	l, err := t.listenAt(address)
 	if err != nil {
-		return nil, taken(err)
+		return nil, wrapBindError(err)
 	}
 	p := &tcpPort{Listener: l, tcp: t}
-	p.in.Put(peer, until)
+	p.admitted.Put(peer, until)
 	if socket, ok := l.(syscall.Conn); ok {
-		if err := new(cover).draw(socket, 1, func() sockfilter.Set { return screenSet(&p.in) }); err != nil {
+		err := new(filterState).apply(socket, 1, func() sockfilter.Set { return filterSet(&p.admitted) })
+		if err != nil {
 			l.Close()
 			return nil, err
 		}
@@ -46,22 +47,22 @@ func (t *TCP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPo
 	return p, nil
 }
 
-// Accept implements net.Listener: the port is closed before its connection is
-// served.
-func (p *tcpPort) Accept() (net.Conn, error) { return accept(p.Listener, p.take) }
+// Accept implements net.Listener. It closes the port before it returns the
+// connection.
+func (p *tcpPort) Accept() (net.Conn, error) { return accept(p.Listener, p.admit) }
 
-func (p *tcpPort) take(c net.Conn) (*conn, bool) {
+func (p *tcpPort) admit(c net.Conn) (*conn, bool) {
 	p.tcp.mu.Lock()
 	defer p.tcp.mu.Unlock()
 	if !p.tcp.ports[p] {
 		return nil, false
 	}
-	known, ok := p.tcp.enter(c, &p.in, p)
+	tracked, ok := p.tcp.admitFrom(c, &p.admitted, p)
 	if ok {
-		p.conn = known
+		p.conn = tracked
 		p.stop()
 	}
-	return known, ok
+	return tracked, ok
 }
 
 // stop closes the port, once. The caller holds the lock.
@@ -99,7 +100,7 @@ func (p *tcpPort) End(cut bool) {
 	p.stop()
 	_, lives := p.tcp.conns[p.conn]
 	if cut = cut && lives; cut {
-		p.tcp.forget(p.conn)
+		p.tcp.untrack(p.conn)
 	}
 	p.tcp.mu.Unlock()
 	if cut {

@@ -15,11 +15,11 @@ import (
 	"sallyport/verify/wire"
 )
 
-// lingerPause is how often a socket that only serves flows from before is
-// looked at.
+// lingerPause is the time between two checks of a socket that is only open for
+// earlier flows.
 const lingerPause = 5 * time.Second
 
-// UDPConfig is what NewUDP needs.
+// UDPConfig configures NewUDP.
 type UDPConfig struct {
 	Listen     string          // host:port
 	Filtered   bool            // as in TCPConfig
@@ -29,26 +29,26 @@ type UDPConfig struct {
 	Log        *slog.Logger
 }
 
-// UDP is the enforcer of an upstream that speaks UDP. A socket is mute towards
-// strangers by itself; the kernel's filter spares the work of reading what they
-// send.
+// UDP is the enforcer of a UDP upstream. It never answers a stranger, even
+// without a filter; the kernel's filter saves the work of reading strangers'
+// datagrams.
 type UDP struct {
 	cfg    UDPConfig
 	relay  *relay.UDP
 	linger time.Duration // lingerPause; shorter in tests
 
-	who sync.RWMutex // taken last, also while the relay holds its own lock
-	in  access.Set
+	inMu     sync.RWMutex // locked last, even while the relay holds its lock
+	admitted access.Set
 
 	mu        sync.Mutex
-	lingering []netip.Addr  // no longer let in, but with flows that live on
-	held      *heldport.UDP // nil: not this process's yet
-	conn      *net.UDPConn  // nil: not there
-	cover     cover
-	timer     *time.Timer       // looks after those that linger
-	ports     map[*udpPort]bool // random ones, waiting or with their flow
-	done      chan struct{}     // closed when the port is given up
-	shut      bool
+	lingering []netip.Addr  // no longer admitted, but with flows that continue
+	port      *heldport.UDP // not bound yet
+	conn      *net.UDPConn  // nil: no socket
+	filter    filterState
+	timer     *time.Timer       // rechecks lingering peers
+	ports     map[*udpPort]bool // random ports, waiting or with their flow
+	done      chan struct{}     // closed when the port is released
+	closed    bool
 }
 
 // NewUDP returns a closed enforcer.
@@ -61,99 +61,101 @@ func NewUDP(cfg UDPConfig) *UDP {
 	return u
 }
 
-// Prepare is TCP's.
+// Prepare binds the port, and makes a filtered enforcer listen: see
+// TCP.Prepare.
 func (u *UDP) Prepare() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
-	case u.shut:
+	case u.closed:
 		return nil
 	case u.cfg.Filtered:
 		return u.listen()
 	}
-	return u.hold()
+	return u.bind()
 }
 
-// hold takes the port, and follows the host's addresses from then on.
-func (u *UDP) hold() (err error) {
-	if u.held != nil {
+// bind binds the port, and from then on binds it at addresses that the host
+// gets.
+func (u *UDP) bind() (err error) {
+	if u.port != nil {
 		return nil
 	}
-	if u.held, err = heldport.BindUDP(u.cfg.Listen, sockfilter.DenyAll); err != nil {
-		u.held = nil
+	if u.port, err = heldport.BindUDP(u.cfg.Listen, sockfilter.DenyAll); err != nil {
+		u.port = nil
 		return err
 	}
-	go u.follow()
+	go u.followAddresses()
 	return nil
 }
 
-// follow takes the port at the addresses that the host gets.
-func (u *UDP) follow() {
+// followAddresses binds the port at addresses that the host gets.
+func (u *UDP) followAddresses() {
 	failing := false
 	heldport.OnAddresses(u.done, func() {
-		err := u.followNow()
+		err := u.rebindNow()
 		if err != nil && !failing {
-			u.cfg.Log.Error("service port not kept at a new address", "at", u.cfg.Listen, "error", err)
+			u.cfg.Log.Error("failed to reserve the service port at a new address", "listen", u.cfg.Listen, "error", err)
 		}
 		failing = err != nil
 	})
 }
 
-func (u *UDP) followNow() error {
+func (u *UDP) rebindNow() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.held == nil {
+	if u.port == nil {
 		return nil
 	}
-	return u.held.Follow()
+	return u.port.Follow()
 }
 
-// Update changes where flows go from the next one on.
+// Update changes the upstream for new flows.
 func (u *UDP) Update(upstream string) { u.relay.SetUpstream(upstream) }
 
 // Apply implements access.Enforcer. It may be called concurrently.
 func (u *UDP) Apply(changes []access.Change) []error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.shut {
+	if u.closed {
 		return access.Failed(changes, ErrClosed)
 	}
-	u.who.Lock()
-	tx := u.in.Begin(changes)
-	u.who.Unlock()
-	inLine := u.listenFor(tx)
+	u.inMu.Lock()
+	tx := u.admitted.Begin(changes)
+	u.inMu.Unlock()
+	matches := u.listenFor(tx)
 	if gone, since := tx.Cut(); gone.Len() > 0 {
 		u.relay.Cut(func(from netip.Addr, began time.Time) bool {
 			return !began.Before(since) && gone.Has(access.Numbered(from)) && !u.allows(from)
 		})
 	}
-	if !inLine {
-		u.settle()
+	if !matches {
+		u.reconcile()
 	}
 	return tx.Errs()
 }
 
-// listenFor has the socket there, and open to those that a transaction lets in.
-// It reports whether the socket is in line with it.
+// listenFor opens the socket for the peers that a transaction admits. It
+// reports whether the socket's filter matches the transaction.
 func (u *UDP) listenFor(tx *access.Transaction) bool {
 	if !tx.Opens() {
 		return false
 	}
 	fail := func(f func(error), err error) {
-		u.who.Lock()
-		defer u.who.Unlock()
+		u.inMu.Lock()
+		defer u.inMu.Unlock()
 		f(err)
 	}
-	anew := u.conn == nil // and so for nobody as yet
+	newSocket := u.conn == nil // its filter lets no peer through yet
 	if err := u.listen(); err != nil {
 		fail(tx.Fail, err)
 		return false
 	}
-	if !anew && !tx.Adds() {
+	if !newSocket && !tx.Adds() {
 		return !tx.Revokes()
 	}
-	if err := u.screen(); err != nil {
-		if anew {
+	if err := u.updateFilter(); err != nil {
+		if newSocket {
 			fail(tx.Fail, err)
 		} else {
 			fail(tx.FailAdded, err)
@@ -167,14 +169,14 @@ func (u *UDP) listenFor(tx *access.Transaction) bool {
 func (u *UDP) Close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.shut = true
-	u.who.Lock()
-	u.in.Clear()
-	u.who.Unlock()
-	u.hide()
-	if u.held != nil {
-		u.held.Close()
-		u.held = nil
+	u.closed = true
+	u.inMu.Lock()
+	u.admitted.Clear()
+	u.inMu.Unlock()
+	u.closeSocket()
+	if u.port != nil {
+		u.port.Close()
+		u.port = nil
 		close(u.done)
 	}
 	for p := range u.ports {
@@ -184,35 +186,37 @@ func (u *UDP) Close() error {
 	return nil
 }
 
-// allows is asked by the relay for each new flow.
+// allows reports whether an address may begin a flow. The relay calls it for
+// each new flow.
 func (u *UDP) allows(from netip.Addr) bool {
-	u.who.RLock()
-	defer u.who.RUnlock()
-	return u.in.Allows(access.Numbered(from), u.cfg.Clock.Boot())
+	u.inMu.RLock()
+	defer u.inMu.RUnlock()
+	return u.admitted.Allows(access.Numbered(from), u.cfg.Clock.Boot())
 }
 
-// enter is asked by the relay for a flow that begins.
+// enter returns the owners of a flow that begins. The relay calls it.
 func (u *UDP) enter(from netip.Addr) access.Owners {
-	u.who.Lock()
-	defer u.who.Unlock()
-	owned, _ := u.in.Enter(access.Numbered(from), u.cfg.Clock.Boot())
-	return owned
+	u.inMu.Lock()
+	defer u.inMu.Unlock()
+	owners, _ := u.admitted.Enter(access.Numbered(from), u.cfg.Clock.Boot())
+	return owners
 }
 
-// CutOff ends the flows of clients who are gone. A random port's is its order's.
+// CutOff implements connOwners. The flow of a random port belongs to its
+// command.
 func (u *UDP) CutOff(gone func(wire.Identifier) bool, some bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.relay.CutOwned(func(o access.Owners) bool { return o.Lose(gone, some) })
-	u.settle()
+	u.reconcile()
 }
 
-// Owners calls f with the clients whose the flows are.
+// Owners implements connOwners.
 func (u *UDP) Owners(f func(wire.Identifier)) { u.relay.Owners(f) }
 
-// settle brings the socket in line with those that are let in, and those whose
-// flows live on.
-func (u *UDP) settle() {
+// reconcile makes the socket and its filter match the admitted peers, and those
+// whose flows continue.
+func (u *UDP) reconcile() {
 	if u.conn == nil {
 		return
 	}
@@ -222,13 +226,13 @@ func (u *UDP) settle() {
 			u.lingering = append(u.lingering, peer)
 		}
 	}
-	if u.in.Len()+len(u.lingering) == 0 && !u.cfg.Filtered {
-		u.hide()
+	if u.admitted.Len()+len(u.lingering) == 0 && !u.cfg.Filtered {
+		u.closeSocket()
 		return
 	}
-	if err := u.screen(); err != nil {
-		u.cfg.Log.Error("the socket's filter cannot be changed: closed until the next grant", "at", u.cfg.Listen, "error", err)
-		u.hide()
+	if err := u.updateFilter(); err != nil {
+		u.cfg.Log.Error("failed to change the socket filter; closed until next grant", "listen", u.cfg.Listen, "error", err)
+		u.closeSocket()
 		return
 	}
 	if len(u.lingering) > 0 {
@@ -240,40 +244,40 @@ func (u *UDP) listen() error {
 	if u.conn != nil {
 		return nil
 	}
-	if err := u.hold(); err != nil {
+	if err := u.bind(); err != nil {
 		return err
 	}
-	conn, err := u.held.Listen()
+	conn, err := u.port.Listen()
 	if err != nil {
 		return err
 	}
-	u.conn, u.cover = conn, cover{}
+	u.conn, u.filter = conn, filterState{}
 	if u.timer == nil {
 		u.timer = time.AfterFunc(u.linger, func() {
 			u.mu.Lock()
 			defer u.mu.Unlock()
-			u.settle()
+			u.reconcile()
 		})
 	}
-	go u.relay.Serve(conn) // ends when hide closes the socket
+	go u.relay.Serve(conn) // ends when closeSocket closes the socket
 	return nil
 }
 
-// hide ends the socket; without one flows end too.
-func (u *UDP) hide() {
+// closeSocket closes the socket, and ends all flows.
+func (u *UDP) closeSocket() {
 	if u.conn != nil {
 		u.timer.Stop()
 		u.relay.Cut(func(netip.Addr, time.Time) bool { return true })
-		u.held.Hide()
+		u.port.Hide()
 		u.conn = nil
 	}
 }
 
-// screen tells the kernel whose datagrams are worth reading. Strangers are not
-// answered without it either.
-func (u *UDP) screen() error {
-	return u.cover.draw(u.conn, u.in.Len()+len(u.lingering), func() sockfilter.Set {
-		set := screenSet(&u.in)
+// updateFilter sets the kernel's filter to the peers whose datagrams are read.
+// Without it, strangers get no answer either.
+func (u *UDP) updateFilter() error {
+	return u.filter.apply(u.conn, u.admitted.Len()+len(u.lingering), func() sockfilter.Set {
+		set := filterSet(&u.admitted)
 		set.Addresses = append(set.Addresses, u.lingering...)
 		return set
 	})

@@ -47,8 +47,8 @@ func udpStage(t *testing.T, terms LeasePolicy, idle time.Duration, c clock.Clock
 	return s, d, address
 }
 
-// talker is a socket of an address.
-func talker(t *testing.T, from, to string) *net.UDPConn {
+// udpClient is a socket of an address.
+func udpClient(t *testing.T, from, to string) *net.UDPConn {
 	t.Helper()
 	at := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to))
 	c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(from)}, at)
@@ -59,13 +59,13 @@ func talker(t *testing.T, from, to string) *net.UDPConn {
 	return c
 }
 
-// answered asks until it is answered.
+// answered sends until it gets an answer.
 func answered(t *testing.T, what string, c *net.UDPConn) {
 	t.Helper()
 	netns.Until(t, "an answer: "+what, func() bool { return asked(c) })
 }
 
-// silent asks twice: what has no flow is not answered, however long one waits.
+// silent sends twice: without a flow there is no answer, however long it waits.
 func silent(c *net.UDPConn) bool {
 	for range 2 {
 		if asked(c) {
@@ -77,7 +77,7 @@ func silent(c *net.UDPConn) bool {
 
 var questions atomic.Uint32
 
-// asked asks once, and waits a moment for the answer to that.
+// asked sends once, and waits a moment for the answer to that.
 func asked(c *net.UDPConn) bool {
 	question := binary.BigEndian.AppendUint32(nil, questions.Add(1))
 	c.Write(question)
@@ -99,30 +99,30 @@ func TestUDP(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		terms := LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
 		s, d, address := udpStage(t, terms, time.Minute, system)
-		if !silent(talker(t, "127.0.0.1", address)) {
+		if !silent(udpClient(t, "127.0.0.1", address)) {
 			t.Fatal("answered without a lease")
 		}
 		if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 			t.Fatal(err)
 		}
-		mine, stranger := talker(t, "127.0.0.1", address), talker(t, "127.0.0.2", address)
+		mine, stranger := udpClient(t, "127.0.0.1", address), udpClient(t, "127.0.0.2", address)
 		answered(t, "to the one with a lease", mine)
 		if !silent(stranger) {
 			t.Error("a stranger is answered")
 		}
-		// The lease ends as it does by itself.
+		// The lease ends at its time.
 		s.mu.Lock()
-		s.ended(s.leases.Expire(system.Boot().Add(2*time.Hour)), terms.Cut)
+		s.revokeExpired(s.leases.Expire(system.Boot().Add(2*time.Hour)), terms.Cut)
 		s.mu.Unlock()
 		if !cut {
 			answered(t, "to a flow from before", mine)
 		} else if !silent(mine) {
 			t.Error("cut, and a flow from before is answered")
 		}
-		if !silent(talker(t, "127.0.0.1", address)) || !silent(stranger) {
+		if !silent(udpClient(t, "127.0.0.1", address)) || !silent(stranger) {
 			t.Errorf("cut %v: a new flow is answered", cut)
 		}
-		// Who is revoked later loses that, too.
+		// A client that is revoked later loses that, too.
 		s.update(t, terms, func(wire.Identifier) bool { return false })
 		d.mu.Lock()
 		there := d.conn != nil
@@ -133,7 +133,7 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// TestUDPSocketOutlivesItsLease: until the last flow is idle.
+// TestUDPSocketOutlivesItsLease: the socket stays until the last flow is idle.
 func TestUDPSocketOutlivesItsLease(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -144,9 +144,9 @@ func TestUDPSocketOutlivesItsLease(t *testing.T) {
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
-	answered(t, "within the lease", talker(t, "127.0.0.1", address))
+	answered(t, "within the lease", udpClient(t, "127.0.0.1", address))
 	s.mu.Lock()
-	s.ended(s.leases.Expire(system.Boot().Add(2*time.Hour)), false)
+	s.revokeExpired(s.leases.Expire(system.Boot().Add(2*time.Hour)), false)
 	s.mu.Unlock()
 	netns.Until(t, "the end of the socket", func() bool {
 		d.mu.Lock()

@@ -10,40 +10,40 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
-// udpPort is a random port of a UDP enforcer: a socket with one flow. The socket
-// lasts as long as the flow, and hears nobody else.
+// udpPort is a random port of a UDP enforcer: a socket with one flow. The
+// socket lasts as long as the flow, and receives only its datagrams.
 type udpPort struct {
-	conn *net.UDPConn
-	in   access.Set // the one peer; it does not change
-	now  func() time.Time
+	conn     *net.UDPConn
+	admitted access.Set // the one peer; it never changes
+	now      func() time.Time
 
-	mu    sync.Mutex // taken last, also while the relay holds its own lock
+	mu    sync.Mutex // locked last, even while the relay holds its lock
 	state PortState
 }
 
 // OpenPort implements PortOpener.
 func (u *UDP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPort, error) {
-	address, err := beside(u.cfg.Listen, port)
+	address, err := withPort(u.cfg.Listen, port)
 	if err != nil {
 		return nil, err
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.shut {
+	if u.closed {
 		return nil, ErrClosed
 	}
-	conn, err := listenPacketScreened(address)
+	conn, err := listenPacketDenyAll(address)
 	if err != nil {
-		return nil, taken(err)
+		return nil, wrapBindError(err)
 	}
 	p := &udpPort{conn: conn, now: u.cfg.Clock.Boot}
-	p.in.Put(peer, until)
-	if err := new(cover).draw(conn, 1, func() sockfilter.Set { return screenSet(&p.in) }); err != nil {
+	p.admitted.Put(peer, until)
+	if err := new(filterState).apply(conn, 1, func() sockfilter.Set { return filterSet(&p.admitted) }); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	u.ports[p] = true
-	go u.servePort(p) // ends with the socket, and that with its flow
+	go u.servePort(p) // ends with the socket, which ends with its flow
 	return p, nil
 }
 
@@ -55,15 +55,16 @@ func (u *UDP) servePort(p *udpPort) {
 	delete(u.ports, p)
 }
 
-// allows is asked by the relay for the first flow.
+// allows reports whether an address may begin the flow. The relay calls it.
 func (p *udpPort) allows(from netip.Addr) bool {
-	return p.State() == PortWaiting && p.in.Allows(access.Numbered(from), p.now())
+	return p.State() == PortWaiting && p.admitted.Allows(access.Numbered(from), p.now())
 }
 
 func (p *udpPort) begins() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// Should it have ended since allows was asked, the socket ends the flow.
+	// If the port has ended since the call of allows, closing the socket ends
+	// the flow.
 	if p.state == PortWaiting {
 		p.state = PortUsed
 	}

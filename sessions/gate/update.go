@@ -9,20 +9,20 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Update is what of a gate may change while it runs.
+// Update has the settings of a gate that may change while it runs.
 type Update struct {
 	Restricted Restricted
 	Terms      map[access.ServiceID]LeasePolicy // of every service
-	// IsClient reports who is a client from now on. It is called by Restrict
-	// and Commit, and not before.
+	// IsClient reports whether an identifier belongs to a client from now on.
+	// Restrict and Commit call it; Prepare does not.
 	IsClient func(wire.Identifier) bool
-	// Gone are those who were clients and are none from Restrict on, and Anew
-	// which of them is followed by another client of its identifier: it loses
-	// all that it has. nil: none is.
-	Gone []wire.Identifier
-	Anew func(wire.Identifier) bool
-	// Waits reports who is no client any more and keeps what it has until it is
-	// revoked. nil: nobody.
+	// Gone are the clients that are removed from Restrict on. Replaced reports
+	// which of them are followed by another client of the same identifier: such
+	// a client loses all that it has. nil: none is.
+	Gone     []wire.Identifier
+	Replaced func(wire.Identifier) bool
+	// Waits reports which identifiers are no longer clients, but keep what they
+	// have until they are revoked. nil: none.
 	Waits func(wire.Identifier) bool
 }
 
@@ -31,11 +31,11 @@ func (u Update) stays(id wire.Identifier, allowed bool) bool {
 	if u.Waits != nil && u.Waits(id) {
 		return true
 	}
-	return u.IsClient(id) && allowed && (u.Anew == nil || !u.Anew(id))
+	return u.IsClient(id) && allowed && (u.Replaced == nil || !u.Replaced(id))
 }
 
-// Prepared is an Update that can be carried out without fail, by Restrict and
-// then Commit, or left, by Abort.
+// Prepared is an Update of which the remaining steps cannot fail: Restrict and
+// then Commit, or Abort.
 type Prepared struct {
 	services   *Services
 	restricted map[wire.Identifier]rights
@@ -43,22 +43,22 @@ type Prepared struct {
 	over       bool
 }
 
-// Prepare does all of an update that can fail. If it fails, the gate is as it
-// was. One update is prepared at a time. When whom a service is open to
-// changes, both the old and the new are let in until Commit or Abort: so
-// Prepare is the last step before a reload is decided, after all others that
-// can fail.
+// Prepare does all of an update that can fail. If it fails, the gate is as
+// before. One update is prepared at a time. If the peers that a service is open
+// to change, both the old and the new ones are admitted until Commit or Abort:
+// so Prepare must be the last step before a reload is decided, after all others
+// that can fail.
 func (s *Services) Prepare(u Update) (*Prepared, error) {
 	restricted, err := s.compile(u.Restricted)
 	if err != nil {
 		return nil, err
 	}
 	if u.IsClient == nil {
-		return nil, errors.New("gate: an update without a list of clients")
+		return nil, errors.New("gate: an update requires IsClient")
 	}
 	for _, service := range s.list {
 		if _, ok := u.Terms[service.id]; !ok {
-			return nil, fmt.Errorf("gate: an update without terms for %s", service.Name)
+			return nil, fmt.Errorf("gate: an update requires a policy for the service %s", service.Name)
 		}
 	}
 	for i, service := range s.list {
@@ -72,10 +72,11 @@ func (s *Services) Prepare(u Update) (*Prepared, error) {
 	return &Prepared{services: s, restricted: restricted, update: u}, nil
 }
 
-// Restrict changes who may open what, before clients that are new can knock.
-// Clients that are gone open nothing, also while shards have not dropped them,
-// nor does one whose identifier another client takes, before Commit. Others that
-// are no clients keep their restrictions until then.
+// Restrict changes which services clients may open, before new clients can
+// knock. Removed clients can open nothing, even while shards have not yet
+// dropped them, nor can a client whose identifier another client gets, before
+// Commit. Other identifiers that are not clients keep their restrictions until
+// then.
 func (p *Prepared) Restrict() {
 	s := p.services
 	s.mu.Lock()
@@ -92,9 +93,9 @@ func (p *Prepared) Restrict() {
 	s.restricted = both
 }
 
-// Commit has the update in force, when removed clients can knock no more. Leases
-// of theirs, and of those that may no longer open a service, end with their
-// connections.
+// Commit completes the update, when removed clients can no longer knock. It
+// ends leases and connections of removed clients, and of clients that may no
+// longer open a service.
 func (p *Prepared) Commit() {
 	if p.over {
 		return
@@ -109,12 +110,12 @@ func (p *Prepared) Commit() {
 			return p.update.stays(id, s.rights(id).allow(i))
 		})
 		if len(p.update.Gone) > 0 {
-			service.end(func(wire.Identifier) bool { return false }) // what may be anyone's
+			service.revokeClients(func(wire.Identifier) bool { return false }) // connections that may be of any client
 		}
 	}
 }
 
-// Abort leaves the update, before Restrict. After Commit it does nothing.
+// Abort abandons the update, before Restrict. After Commit it does nothing.
 func (p *Prepared) Abort() {
 	if p.over {
 		return

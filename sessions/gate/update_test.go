@@ -9,9 +9,9 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TestUpdateThatCannotBe changes nothing, whatever is wrong with it and wherever
-// it fails: whom services let in, for how long, and who may open what.
-func TestUpdateThatCannotBe(t *testing.T) {
+// TestUpdateFails: a failed update changes nothing, whatever its fault and
+// wherever it fails: neither admitted peers, nor times, nor rights.
+func TestUpdateFails(t *testing.T) {
 	terms := func(anyone bool) LeasePolicy {
 		return LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
 	}
@@ -25,7 +25,7 @@ func TestUpdateThatCannotBe(t *testing.T) {
 			"no terms":   {change: func(u *Update) { delete(u.Terms, access.ID("ssh")) }},
 			"no clients": {change: func(u *Update) { u.IsClient = nil }},
 			"a right to what is not there": {change: func(u *Update) {
-				u.Restricted = only(map[wire.Identifier][]string{client(1): {"mail"}})
+				u.Restricted = restrict(map[wire.Identifier][]string{client(1): {"mail"}})
 			}},
 			"the first service, first enforcer":   {fails: func(place, enforcer int) bool { return place == 0 && enforcer == 0 }},
 			"the first service, second enforcer":  {fails: func(place, enforcer int) bool { return place == 0 && enforcer == 1 }},
@@ -40,7 +40,7 @@ func TestUpdateThatCannotBe(t *testing.T) {
 				list = append(list, serviceOf(name, 128, enforcers[i][0], enforcers[i][1]))
 				list[i].update(t, terms(anyone), everybody)
 			}
-			s, err := NewServices(list, only(map[wire.Identifier][]string{client(3): {"ssh"}}))
+			s, err := NewServices(list, restrict(map[wire.Identifier][]string{client(3): {"ssh"}}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +89,7 @@ func TestUpdateThatCannotBe(t *testing.T) {
 			if got := s.Names(client(3)); len(got) != 1 || list[0].terms != terms(anyone) || list[0].leases.Len() != 2 {
 				t.Errorf("%s: %v may be opened, terms %+v, %d leases", name, got, list[0].terms, list[0].leases.Len())
 			}
-			// And what comes then goes by the old terms.
+			// Later grants follow the old policy.
 			if err := s.openOne(grant("com4", "192.0.2.4")); err != nil || enforcers[0][1].has("192.0.2.4") == anyone {
 				t.Errorf("%s, anyone %v: afterwards %v: %v", name, anyone, enforcers[0][1].open, err)
 			}
@@ -97,9 +97,9 @@ func TestUpdateThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestGrantsWhileAnUpdateWaits are let in by both terms until it is decided, and
-// then by those in force.
-func TestGrantsWhileAnUpdateWaits(t *testing.T) {
+// TestGrantsDuringUpdate: grants follow both policies until the decision, and
+// then the policy in force.
+func TestGrantsDuringUpdate(t *testing.T) {
 	for _, anyone := range []bool{false, true} {
 		for _, commit := range []bool{false, true} {
 			var enforcer recorded
@@ -135,8 +135,8 @@ func TestGrantsWhileAnUpdateWaits(t *testing.T) {
 	}
 }
 
-// TestPrepareWhenShut is refused.
-func TestPrepareWhenShut(t *testing.T) {
+// TestPrepareAfterClose: Prepare fails after Close.
+func TestPrepareAfterClose(t *testing.T) {
 	one := serviceOf("web", 128, &recorded{})
 	one.close()
 	s, err := NewServices([]*Service{one}, nil)

@@ -18,30 +18,30 @@ const (
 	maxHeaderBytes    = 16 << 10
 )
 
-// Content is what a Web serves, and how.
+// Content is the content that a Web serves.
 type Content struct {
 	Handler     http.Handler     // see Pages and Directory
 	Certificate *tls.Certificate // nil: without TLS
 }
 
-// Web is a web server. It implements Server.
+// Web is a web server. It implements Handler.
 type Web struct {
 	log     *slog.Logger
 	content atomic.Pointer[Content]
 }
 
-// NewWeb returns a web server that logs what clients do wrong at debug level.
+// NewWeb returns a web server that logs clients' errors at debug level.
 func NewWeb(c Content, log *slog.Logger) *Web {
 	w := &Web{log: log}
 	w.Update(c)
 	return w
 }
 
-// Update changes what is served from the next request on, and the certificate
-// from the next connection on. Whether there is one cannot change.
+// Update changes the content for later requests, and the certificate for later
+// connections. It cannot turn TLS on or off.
 func (w *Web) Update(c Content) { w.content.Store(&c) }
 
-// Serve implements Server.
+// Serve implements Handler.
 func (w *Web) Serve(l net.Listener) error {
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

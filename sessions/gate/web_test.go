@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// certificate makes one for a name, and reads it as the server does.
+// certificate makes a certificate for a name, and reads it as the server does.
 func certificate(t *testing.T, name string) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -52,8 +52,8 @@ func certificate(t *testing.T, name string) *tls.Certificate {
 	return c
 }
 
-// TestWebOverTLS: with HTTP/2, and another certificate from one connection to
-// the next.
+// TestWebOverTLS: with HTTP/2, and with another certificate for later
+// connections.
 func TestWebOverTLS(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

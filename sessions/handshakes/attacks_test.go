@@ -12,22 +12,23 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// These are attacks of the paper (sections 2, 5 and 6.2.1). The attacker hears
-// and holds back what he likes, and sends from any address; he has no secret.
+// The tests in this file are attacks of the paper (sections 2, 5 and 6.2.1). The
+// attacker reads and delays any packet, and sends from any address, but has no
+// secret.
 
 const (
 	victim   = "203.0.113.9"
 	attacker = "203.0.113.66"
 )
 
-// overheard is an exchange of a client, to its end, as the attacker knows it.
+// overheard is a complete exchange of a client, as the attacker knows it.
 type overheard struct {
 	operation         *exchange.Operation
 	request, response []uint16
 	challenge         []byte
 }
 
-func (p *peer) overhear() (o overheard) {
+func (p *testClient) overhear() (o overheard) {
 	p.w.t.Helper()
 	o.operation = p.operation
 	o.request = p.requestPorts()
@@ -38,60 +39,61 @@ func (p *peer) overhear() (o overheard) {
 	return o
 }
 
-// from sends packets in somebody's name.
-func (w *world) from(source string, port uint16, ports []uint16) {
+// from sends packets with a spoofed source.
+func (w *harness) from(source string, port uint16, ports []uint16) {
 	for _, p := range ports {
 		w.send(netip.AddrPortFrom(netip.MustParseAddr(source), port), p)
 	}
 }
 
-// begin is an exchange that was granted once, and listened to.
-func (w *world) listenedTo(o *exchange.Operation) overheard {
+// listenedTo completes an exchange, and returns what the attacker has overheard.
+func (w *harness) listenedTo(o *exchange.Operation) overheard {
 	w.t.Helper()
 	a := o.Algorithm()
 	self := "10.0.0.7"
 	if a == exchange.Unilateral {
 		self = victim
 	}
-	heard := w.peer(o, self, victim, fixed(5000)).overhear()
-	if len(w.granted) != 1 {
-		w.t.Fatalf("granted %v", w.granted)
+	heard := w.newClient(o, self, victim, fixed(5000)).overhear()
+	if len(w.proofs) != 1 {
+		w.t.Fatalf("proofs %v", w.proofs)
 	}
-	w.granted = nil
+	w.proofs = nil
 	return heard
 }
 
-func everyAlgorithm(t *testing.T, test func(t *testing.T, a exchange.Algorithm, w *world, heard overheard)) {
+func everyAlgorithm(t *testing.T, test func(t *testing.T, a exchange.Algorithm, w *harness, heard overheard)) {
 	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
 		o := operation(t, "ssh-alice", a, false)
-		w := newWorld(t, nil, o)
+		w := newHarness(t, nil, o)
 		test(t, a, w, w.listenedTo(o))
 	}
 }
 
-// TestReplayedRequest gets a challenge, which is no good to who has no secret:
-// the response to another one is not the response to it.
+// TestReplayedRequest: a replayed request gets a new challenge. The attacker
+// cannot answer it without the secret; the overheard response is refused.
 func TestReplayedRequest(t *testing.T) {
-	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *world, heard overheard) {
+	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *harness, heard overheard) {
 		for _, source := range []string{attacker, victim} {
 			before := len(w.sent)
 			w.from(source, 6000, heard.request)
-			if len(w.sent) != before+1 || bytes.Contains(w.sent[before].payload, heard.challenge[len(heard.challenge)-exchange.NonceSize:]) {
+			nonce := heard.challenge[len(heard.challenge)-exchange.NonceSize:]
+			if len(w.sent) != before+1 || bytes.Contains(w.sent[before].payload, nonce) {
 				t.Fatalf("algorithm %d: the challenge is not new", a)
 			}
 			w.from(source, 6000, heard.response)
-			if len(w.granted) != 0 {
-				t.Errorf("algorithm %d: %s was let in", a, source)
+			if len(w.proofs) != 0 {
+				t.Errorf("algorithm %d: %s has a proof", a, source)
 			}
 		}
 	})
 }
 
-// TestReplayedResponse: plain-text and one-time tokens that are still good are
-// the flaw of systems that the paper examines, time windows as Barham's among
-// them. Here nothing waits for it, whenever it comes.
+// TestReplayedResponse: in systems that the paper examines, plain-text and
+// one-time tokens are valid for some time, such as Barham's time windows. Here no
+// challenge waits for a replayed response, at any time.
 func TestReplayedResponse(t *testing.T) {
-	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *world, heard overheard) {
+	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *harness, heard overheard) {
 		for _, after := range []time.Duration{0, time.Millisecond, time.Second, time.Minute, 24 * time.Hour} {
 			w.now = w.now.Add(after)
 			for _, source := range []string{attacker, victim} {
@@ -99,49 +101,54 @@ func TestReplayedResponse(t *testing.T) {
 				w.from(source, 5000, slices.Concat(heard.request, heard.response))
 			}
 		}
-		if len(w.granted) != 0 {
-			t.Errorf("algorithm %d: granted %v", a, w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("algorithm %d: proofs %v", a, w.proofs)
 		}
 	})
 }
 
-// TestReplayedCommand: Doyle's system decrypts what comes, and does it, so who
-// takes a client's address can play its commands again, to open or to close.
+// TestReplayedCommand: Doyle's system executes each command that it decrypts, so
+// an attacker that takes a client's address can replay its commands, to open or to
+// close. Here it cannot.
 func TestReplayedCommand(t *testing.T) {
-	open, shut := operation(t, "ssh-open-", exchange.NATAware, false), operation(t, "ssh-close", exchange.NATAware, false)
-	w := newWorld(t, nil, open, shut)
-	opened, closed := w.peer(open, "10.0.0.7", victim, fixed(5000)).overhear(), w.peer(shut, "10.0.0.7", victim, fixed(5001)).overhear()
-	if len(w.granted) != 2 {
-		t.Fatalf("granted %v", w.granted)
+	open := operation(t, "ssh-open-", exchange.NATAware, false)
+	shut := operation(t, "ssh-close", exchange.NATAware, false)
+	w := newHarness(t, nil, open, shut)
+	opened := w.newClient(open, "10.0.0.7", victim, fixed(5000)).overhear()
+	closed := w.newClient(shut, "10.0.0.7", victim, fixed(5001)).overhear()
+	if len(w.proofs) != 2 {
+		t.Fatalf("proofs %v", w.proofs)
 	}
 	for _, o := range []overheard{opened, closed} {
 		for _, p := range []overheard{opened, closed} {
 			w.from(victim, 5002, slices.Concat(o.request, p.response))
 		}
 	}
-	if len(w.granted) != 2 {
-		t.Errorf("granted %v", w.granted[2:])
+	if len(w.proofs) != 2 {
+		t.Errorf("proofs %v", w.proofs[2:])
 	}
 }
 
-// TestGlobalSecretReaches no further than what it is for: each operation has
-// its own, and a client can ask for nothing that is not configured.
-func TestGlobalSecretReaches(t *testing.T) {
-	mine, other := operation(t, "web-for-all", exchange.NATAware, false), operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newWorld(t, nil, mine, other)
-	// Who knows the secret of one asks for the other with it, and for a third.
+// TestSecretOpensItsOperationOnly: each operation has another secret, and a client
+// can request only operations that are configured.
+func TestSecretOpensItsOperationOnly(t *testing.T) {
+	known := operation(t, "web-for-all", exchange.NATAware, false)
+	other := operation(t, "ssh-alice", exchange.NATAware, false)
+	w := newHarness(t, nil, known, other)
+	// An attacker with the secret of one operation requests the other with it, and
+	// a third that does not exist.
 	for _, id := range []string{"ssh-alice", "root-shell"} {
 		stolen, err := exchange.NewOperation(id, "secret of web-for-all", exchange.NATAware, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := w.peer(stolen, "10.0.0.7", attacker, fixed(5000))
+		p := w.newClient(stolen, "10.0.0.7", attacker, fixed(5000))
 		p.send(p.requestPorts())
 		for _, s := range w.sent {
 			if _, err := p.client.Answer(s.payload); !errors.Is(err, exchange.ErrNotAuthentic) {
 				t.Errorf("%s: %v", id, err)
 			}
-			// He answers all the same.
+			// The attacker answers the challenge with this secret.
 			last := s.payload[len(s.payload)-exchange.NonceSize:]
 			r, err := exchange.ParseRequest(stolen, false, p.client.Request())
 			if err != nil {
@@ -159,23 +166,23 @@ func TestGlobalSecretReaches(t *testing.T) {
 		}
 		w.sent = nil
 	}
-	if len(w.granted) != 0 {
-		t.Errorf("granted %v", w.granted)
+	if len(w.proofs) != 0 {
+		t.Errorf("proofs %v", w.proofs)
 	}
 }
 
-// TestGrandmaster (section 6.2.1): the attacker asks, and has the client answer
-// his challenge in its own exchange.
+// TestGrandmaster (section 6.2.1): the attacker sends a request, and passes the
+// challenge to the client, which answers it as its own.
 func TestGrandmaster(t *testing.T) {
 	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
 		o := operation(t, "ssh-alice", a, false)
-		w := newWorld(t, nil, o)
+		w := newHarness(t, nil, o)
 		self := "10.0.0.7"
 		if a == exchange.Unilateral {
 			self = victim
 		}
-		p := w.peer(o, self, victim, fixed(5000))
-		request := p.requestPorts() // held back
+		p := w.newClient(o, self, victim, fixed(5000))
+		request := p.requestPorts() // the attacker delays it
 		w.from(attacker, 6000, request)
 		if len(w.sent) != 1 {
 			t.Fatalf("%d challenges", len(w.sent))
@@ -183,38 +190,39 @@ func TestGrandmaster(t *testing.T) {
 		answer, err := p.client.Answer(w.sent[0].payload)
 		switch {
 		case a == exchange.Unilateral && err != nil:
-			t.Fatal(err) // it covers the addresses in the response instead
+			t.Fatal(err) // here the response covers the addresses
 		case a == exchange.Unilateral:
 			w.from(attacker, 6000, p.ports(plan.Response, answer.Response))
 		case a != exchange.Unilateral && err == nil && answer.Public.String() == attacker:
-			// The challenge names the attacker's address, by the server's own
-			// word: to a client it is a NAT's. What it opens is open for that
-			// address, as the paper says; the attacker cannot make it the client's.
+			// The challenge is authentic and has the attacker's address; to the
+			// client that is the address of a NAT. The response opens for that
+			// address, as the paper says; it is not valid for the client's.
 			w.from(victim, 5000, p.ports(plan.Response, answer.Response))
-			if len(w.granted) != 0 {
-				t.Errorf("algorithm %d: granted %v", a, w.granted)
+			if len(w.proofs) != 0 {
+				t.Errorf("algorithm %d: proofs %v", a, w.proofs)
 			}
 			continue
 		default:
 			t.Errorf("algorithm %d: %v, %v", a, answer, err)
 		}
-		if len(w.granted) != 0 {
-			t.Errorf("algorithm %d: granted %v", a, w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("algorithm %d: proofs %v", a, w.proofs)
 		}
 	}
 }
 
-// TestSubstitutedChallenge: the attacker holds a challenge back, and puts his
-// own in its place, or parts of it.
+// TestSubstitutedChallenge: the attacker replaces a challenge, or parts of it,
+// with another one.
 func TestSubstitutedChallenge(t *testing.T) {
 	for a := exchange.NATAware; a <= exchange.Mutual; a++ {
 		o := operation(t, "ssh-alice", a, false)
-		w := newWorld(t, nil, o)
-		p := w.peer(o, "10.0.0.7", victim, fixed(5000))
+		w := newHarness(t, nil, o)
+		p := w.newClient(o, "10.0.0.7", victim, fixed(5000))
 		p.send(p.requestPorts())
-		// The attacker's exchange is for another client behind his own address.
-		his := w.peer(o, "10.0.0.8", attacker, fixed(6000))
-		his.send(his.requestPorts())
+		// The attacker's exchange is for another client behind the attacker's
+		// address.
+		second := w.newClient(o, "10.0.0.8", attacker, fixed(6000))
+		second.send(second.requestPorts())
 		if len(w.sent) != 2 {
 			t.Fatalf("%d challenges", len(w.sent))
 		}
@@ -222,12 +230,13 @@ func TestSubstitutedChallenge(t *testing.T) {
 		if _, err := p.client.Answer(other); !errors.Is(err, exchange.ErrNotAuthentic) {
 			t.Errorf("algorithm %d: the attacker's challenge is answered: %v", a, err)
 		}
-		// His address, with the MAC for the client's.
-		if _, err := p.client.Answer(slices.Concat(other[:4], real[4:])); !errors.Is(err, exchange.ErrNotAuthentic) {
+		// The attacker's address, with the MAC for the client's.
+		forged := slices.Concat(other[:4], real[4:])
+		if _, err := p.client.Answer(forged); !errors.Is(err, exchange.ErrNotAuthentic) {
 			t.Errorf("algorithm %d: an address without its MAC: %v", a, err)
 		}
-		// His nonce in the client's challenge: the response is for the client's
-		// address, and good for nothing of his.
+		// The attacker's nonce in the client's challenge: the response is for the
+		// client's address, and not valid for the attacker's.
 		mixed := slices.Concat(real[:len(real)-exchange.NonceSize], other[len(other)-exchange.NonceSize:])
 		answer, err := p.client.Answer(mixed)
 		if err != nil {
@@ -235,30 +244,31 @@ func TestSubstitutedChallenge(t *testing.T) {
 		}
 		w.from(attacker, 6000, p.ports(plan.Response, answer.Response))
 		w.from(victim, 5000, p.ports(plan.Response, answer.Response))
-		if len(w.granted) != 0 {
-			t.Errorf("algorithm %d: granted %v", a, w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("algorithm %d: proofs %v", a, w.proofs)
 		}
 	}
 }
 
-// TestImpersonatedServer: a challenge that the server once made is played to a
-// client. Algorithm 2 answers it, to no harm; Algorithm 3 says nothing to who
-// has not proved to be the server, now. Cryptknock, whose key exchange nobody
-// authenticates, gives its secret to whoever stands between.
+// TestImpersonatedServer: an attacker replays an old challenge to a client. With
+// Algorithm 2 the client answers it, and the response is refused; with Algorithm 3
+// the client does not answer, because the server has not proved itself in this
+// exchange. Cryptknock, whose key exchange is not authenticated, gives its secret
+// to an on-path attacker.
 func TestImpersonatedServer(t *testing.T) {
-	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *world, heard overheard) {
+	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *harness, heard overheard) {
 		o := operation(t, "ssh-alice", a, false)
 		self := "10.0.0.7"
 		if a == exchange.Unilateral {
 			self = victim
 		}
-		p := w.peer(o, self, victim, fixed(5003))
+		p := w.newClient(o, self, victim, fixed(5003))
 		answer, err := p.client.Answer(heard.challenge)
 		if a == exchange.Mutual {
 			if !errors.Is(err, exchange.ErrNotAuthentic) || answer.Response != nil {
 				t.Errorf("an old challenge is answered: %v, %v", answer, err)
 			}
-			// Nor to one that he makes without the secret.
+			// Nor does the client answer a challenge made without the secret.
 			invented := make([]byte, o.ChallengeSize(false))
 			rand.Read(invented)
 			copy(invented, p.public.AsSlice())
@@ -270,21 +280,21 @@ func TestImpersonatedServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The server has other challenges by now.
+		// The server has sent other challenges since.
 		w.from(victim, 5000, heard.request)
 		w.from(victim, 5000, p.ports(plan.Response, answer.Response))
-		if len(w.granted) != 0 {
-			t.Errorf("algorithm %d: granted %v", a, w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("algorithm %d: proofs %v", a, w.proofs)
 		}
 	})
 }
 
-// TestReflection: what the server says is played back to it.
+// TestReflection: an attacker sends fields of the challenge back to the server.
 func TestReflection(t *testing.T) {
 	for a := exchange.NATAware; a <= exchange.Mutual; a++ {
 		o := operation(t, "ssh-alice", a, false)
-		w := newWorld(t, nil, o)
-		p := w.peer(o, "10.0.0.7", victim, fixed(5000))
+		w := newHarness(t, nil, o)
+		p := w.newClient(o, "10.0.0.7", victim, fixed(5000))
 		p.send(p.requestPorts())
 		payload := w.sent[0].payload
 		for _, field := range [][]byte{payload[4 : 4+exchange.MACSize], payload[4+exchange.MACSize:]} {
@@ -292,17 +302,17 @@ func TestReflection(t *testing.T) {
 			p.begin("10.0.0.7")
 			p.send(p.requestPorts())
 		}
-		if len(w.granted) != 0 {
-			t.Errorf("algorithm %d: granted %v", a, w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("algorithm %d: proofs %v", a, w.proofs)
 		}
 	}
 }
 
-// TestRandomPacketsPolluteNothing: systems that carry out what they decrypt make
-// rules of noise. Here noise is never granted, whatever the encoding.
-func TestRandomPacketsPolluteNothing(t *testing.T) {
+// TestRandomPacketsOpenNothing: systems that execute what they decrypt make rules
+// of random packets. Here random packets never make a proof.
+func TestRandomPacketsOpenNothing(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newWorld(t, nil, o, operation(t, "web-alice", exchange.Mutual, true))
+	w := newHarness(t, nil, o, operation(t, "web-alice", exchange.Mutual, true))
 	for range 50 {
 		randomPackets(w, 2000)
 		for port := range uint16(2000) {
@@ -310,7 +320,7 @@ func TestRandomPacketsPolluteNothing(t *testing.T) {
 		}
 		w.now = w.now.Add(time.Second)
 	}
-	if len(w.granted) != 0 || len(w.sent) != 0 {
-		t.Errorf("granted %v, %d challenges", w.granted, len(w.sent))
+	if len(w.proofs) != 0 || len(w.sent) != 0 {
+		t.Errorf("proofs %v, %d challenges", w.proofs, len(w.sent))
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// TestNarrowPacketsHideNoGuess: with a bit a packet, every packet is as good as
-// guessed. One that is wrong ends the exchange all the same, so the whole has to
-// be guessed at once, from whatever ports, in however many exchanges.
+// TestNarrowPacketsHideNoGuess: with one bit a packet, an attacker guesses each
+// packet easily. But a wrong packet ends the exchange, so the attacker must guess
+// the whole response at once, from any ports and in any number of exchanges.
 func TestNarrowPacketsHideNoGuess(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
 	narrow := challenge.Plan{
@@ -24,9 +24,9 @@ func TestNarrowPacketsHideNoGuess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(c *Config) { c.Operations = ops }, o)
+	w := newHarness(t, func(c *Config) { c.Operations = ops }, o)
 	for round := range 20 {
-		p := w.peer(o, "10.0.0.7", attacker, fixed(5000))
+		p := w.newClient(o, "10.0.0.7", attacker, fixed(5000))
 		request := p.ports(narrow.Request, p.client.Request())
 		for source := range uint16(4) {
 			w.from(attacker, 5000+source, request)
@@ -43,41 +43,41 @@ func TestNarrowPacketsHideNoGuess(t *testing.T) {
 		}
 		w.now = w.now.Add(time.Minute)
 	}
-	if len(w.granted) != 0 {
-		t.Errorf("granted %v", w.granted)
+	if len(w.proofs) != 0 {
+		t.Errorf("proofs %v", w.proofs)
 	}
 	if n := w.Stats()[Answered]; n < 20 {
 		t.Errorf("%d challenges: the attacker had nothing to guess at", n)
 	}
 }
 
-// FuzzTable has anything come, from a few addresses and ports, at any time: nobody
-// is granted anything who has no secret, and the table holds.
+// FuzzTable sends any packets, from a few addresses and ports, at any time:
+// without a secret there is no proof, and the table does not panic.
 func FuzzTable(f *testing.F) {
 	f.Add([]byte("\x01\x01\x00\x73\x01\x01\x01\x73\x02\x00\x24\x00"))
 	all := several(f)
 	f.Fuzz(func(t *testing.T, packets []byte) {
-		w := newWorld(t, func(c *Config) { c.Slots = MinSlots }, all...)
+		w := newHarness(t, func(c *Config) { c.Slots = MinSlots }, all...)
 		for ; len(packets) >= 4; packets = packets[4:] {
 			source := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, packets[0] & 7}), 1000+uint16(packets[0]>>3))
 			w.now = w.now.Add(time.Duration(packets[1]) * 10 * time.Millisecond)
 			port := plan.Ports.First + (uint16(packets[2])<<8|uint16(packets[3]))%14336
-			w.Take(source, netip.AddrPortFrom(server, port), w.now)
+			w.Receive(source, netip.AddrPortFrom(server, port), w.now)
 		}
-		if len(w.granted) != 0 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("proofs %v", w.proofs)
 		}
 	})
 }
 
-// TestNothingIsAmplified: in whatever way packets come from an address, what is
-// sent there has no more bytes, headers included.
+// TestNothingIsAmplified: in whatever way packets arrive from an address, the
+// challenges to it have at most as many bytes, headers included.
 func TestNothingIsAmplified(t *testing.T) {
 	const headers = 20 + 8
 	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
 		o := operation(t, "ssh-alice", a, true)
-		w := newWorld(t, nil, append(several(t)[1:], o)...)
-		request := w.peer(o, victim, victim, fixed(5000)).requestPorts()
+		w := newHarness(t, nil, append(several(t)[1:], o)...)
+		request := w.newClient(o, victim, victim, fixed(5000)).requestPorts()
 		in := 0
 		send := func(source uint16, ports ...uint16) {
 			in += len(ports) * headers
@@ -122,11 +122,11 @@ func TestNothingIsAmplified(t *testing.T) {
 	}
 }
 
-// TestAnswersAreNotDisturbed: whoever plays a client's request again, in its name,
-// ends none of its exchanges: not as often as it likes once the response has
-// begun, nor twice before that.
+// TestAnswersAreNotDisturbed: an attacker that replays a client's request, with
+// the client's address, does not end the client's exchange: any number of times
+// after the response has begun, and twice before that.
 func TestAnswersAreNotDisturbed(t *testing.T) {
-	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *world, heard overheard) {
+	everyAlgorithm(t, func(t *testing.T, a exchange.Algorithm, w *harness, heard overheard) {
 		o := heard.operation
 		self := "10.0.0.7"
 		if a == exchange.Unilateral {
@@ -134,22 +134,22 @@ func TestAnswersAreNotDisturbed(t *testing.T) {
 		}
 		for name, nat := range map[string]func() uint16{"one port": fixed(5000), "symmetric": symmetric(5000)} {
 			for begun := range exchange.ResponseSize {
-				w.granted = nil
-				p := w.peer(o, self, victim, nat)
+				w.proofs = nil
+				p := w.newClient(o, self, victim, nat)
 				request := p.requestPorts()
 				p.send(request)
 				response := p.responsePorts()
 				p.send(response[:begun])
 				replays := 30
 				if begun == 0 {
-					replays = perPort - 1
+					replays = challengesPerPort - 1
 				}
 				for range replays {
 					p.send(request)
 				}
 				p.send(response[begun:])
-				if len(w.granted) != 1 {
-					t.Errorf("algorithm %d, %s, after %d packets: granted %v", a, name, begun, w.granted)
+				if len(w.proofs) != 1 {
+					t.Errorf("algorithm %d, %s, after %d packets: proofs %v", a, name, begun, w.proofs)
 				}
 				w.now = w.now.Add(time.Minute)
 			}
@@ -169,8 +169,8 @@ func TestSlowResponse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(c *Config) { c.Operations = ops }, o)
-	p := w.peer(o, "10.0.0.7", victim, fixed(5000))
+	w := newHarness(t, func(c *Config) { c.Operations = ops }, o)
+	p := w.newClient(o, "10.0.0.7", victim, fixed(5000))
 	send := func(ports []uint16) {
 		for _, port := range ports {
 			p.send([]uint16{port})
@@ -179,7 +179,7 @@ func TestSlowResponse(t *testing.T) {
 	}
 	send(p.ports(slow.Request, p.client.Request()))
 	send(p.ports(slow.Response, p.answer().Response))
-	if len(w.granted) != 1 {
-		t.Errorf("granted %v", w.granted)
+	if len(w.proofs) != 1 {
+		t.Errorf("proofs %v", w.proofs)
 	}
 }

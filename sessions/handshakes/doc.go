@@ -1,21 +1,21 @@
-// Package exchanges holds the exchanges of the challenge–response protocol on
-// the server's side, in a table of fixed size.
+// Package handshakes holds the server's unfinished exchanges of the
+// challenge–response protocol, in a table of fixed size.
 //
 //	an empty packet's source and destination, now
-//	  -> bucket      by xxhash of the source address, or its /64, under a random seed
+//	  -> bucket      by xxhash of the source address, or its /64, with a random seed
 //	  to a port of requests
-//	    -> slot      of the address and source port; and one for any port, once
-//	                 an address has used two: some NATs give each packet another
-//	    -> Requested -> limit, or the reserve of addresses that were proved before
+//	    -> slot      of the address and source port; and one for any port, once an
+//	                 address has used two: some NATs change the port with each packet
+//	    -> Requested -> rateLimit, or the reserve for addresses of known clients
 //	                 -> challenge: the nonce, the port -> Answer
 //	  to a port of responses
-//	    -> slots     that hold a challenge, of the source port, or of any
-//	    -> Granted   -> Grant
+//	    -> slots     that wait for a response, of the source port, or of any
+//	    -> Verified  -> OnProof
 //
-// What a slot comes to is package exchange's; here is who gets one. A Table
-// belongs to the goroutine that calls Take; only Stats and Update may be called
-// by others. A packet makes nothing that lasts, and takes no lock. When a bucket is full,
-// the slot goes that least deserves to stay: see rank. Its client starts over.
-// No operation, and no /64, has more of the table than its share: see beyondShare
-// and bucketOf.
+// Package exchange decodes the packets and verifies the messages; this package
+// decides which exchanges get a slot. A Table belongs to the goroutine that calls
+// Receive; other goroutines may call only Stats and Update. A packet allocates
+// nothing and takes no lock. When a bucket is full, the slot with the lowest
+// priority is evicted (see priority), and its client must start over. An operation
+// and a /64 have at most a share of the table: see oldestBeyondShare and bucketOf.
 package handshakes

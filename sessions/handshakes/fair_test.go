@@ -12,12 +12,12 @@ import (
 // hold is an exchange of an insider, with all packets of the response but the
 // last one sent.
 type hold struct {
-	p     *peer
+	p     *testClient
 	first []uint16
 }
 
-func (w *world) hold(o *exchange.Operation, from string) (h hold) {
-	h.p = w.peer(o, "2001:db8:1::7", from, fixed(5000))
+func (w *harness) hold(o *exchange.Operation, from string) (h hold) {
+	h.p = w.newClient(o, "2001:db8:1::7", from, fixed(5000))
 	w.sent = nil
 	h.p.send(h.p.requestPorts())
 	if len(w.sent) == 0 {
@@ -37,50 +37,52 @@ func fromNetwork(network, address uint32) string {
 	return netip.AddrFrom16(b).String()
 }
 
-// letIn has honest clients of an operation do an exchange each, from addresses
-// of their own.
-func (w *world) letIn(o *exchange.Operation, n int) (granted int) {
+// runExchanges runs n exchanges of honest clients of an operation, each from
+// another address, and returns the number of proofs.
+func (w *harness) runExchanges(o *exchange.Operation, n int) (proved int) {
 	for i := range n {
-		w.sent, w.granted = nil, nil
-		p := w.peer(o, "10.0.0.7", netip.AddrFrom4([4]byte{203, 0, byte(113 + i/200), byte(1 + i%200)}).String(), fixed(5000))
+		w.sent, w.proofs = nil, nil
+		from := netip.AddrFrom4([4]byte{203, 0, byte(113 + i/200), byte(1 + i%200)})
+		p := w.newClient(o, "10.0.0.7", from.String(), fixed(5000))
 		p.send(p.requestPorts())
 		if len(w.sent) == 0 {
 			continue
 		}
 		p.send(p.responsePorts())
-		granted += len(w.granted)
+		proved += len(w.proofs)
 		w.now = w.now.Add(10 * time.Millisecond)
 	}
-	return granted
+	return proved
 }
 
-func fairWorld(t *testing.T, slots int) (w *world, mine, theirs *exchange.Operation) {
-	mine, theirs = operation(t, "ssh-insider", exchange.NATAware, false), operation(t, "ssh-honest-", exchange.NATAware, false)
+func newFairHarness(t *testing.T, slots int) (w *harness, mine, theirs *exchange.Operation) {
+	mine = operation(t, "ssh-insider", exchange.NATAware, false)
+	theirs = operation(t, "ssh-honest-", exchange.NATAware, false)
 	self := netip.MustParseAddr("2001:db8::1")
-	w = newWorld(t, func(c *Config) { c.Slots = slots; c.Public6 = self }, mine, theirs)
+	w = newHarness(t, func(c *Config) { c.Slots = slots; c.Public6 = self }, mine, theirs)
 	w.public6 = self
 	return w, mine, theirs
 }
 
-// TestOneNetworkDoesNotFillTheTable: whoever has an operation's secret and a /64
-// has a bucket, and no more; and duplicates hold nothing for ever.
+// TestOneNetworkDoesNotFillTheTable: a client with an operation's secret and a /64
+// has at most one bucket; and duplicates do not prevent a slot from expiring.
 func TestOneNetworkDoesNotFillTheTable(t *testing.T) {
-	w, mine, theirs := fairWorld(t, 64)
+	w, mine, theirs := newFairHarness(t, 64)
 	var held []hold
 	for i := range uint32(64) {
 		held = append(held, w.hold(mine, fromNetwork(1, i)))
 	}
 	used := map[int]int{}
 	for i := range w.slots {
-		if s := &w.slots[i]; s.State() == exchange.Challenged && !s.stale(w.now) {
+		if s := &w.slots[i]; s.State() == exchange.Challenged && !s.expired(w.now) {
 			used[i/w.ways]++
 		}
 	}
 	if len(used) != 1 {
 		t.Errorf("a /64 has slots of %d buckets: %v", len(used), used)
 	}
-	if got := w.letIn(theirs, 50); got != 50 {
-		t.Errorf("%d of 50 honest clients were let in", got)
+	if got := w.runExchanges(theirs, 50); got != 50 {
+		t.Errorf("%d of 50 honest clients completed an exchange", got)
 	}
 	// An hour of one duplicate for each, as often as it takes.
 	for range 720 {
@@ -90,64 +92,66 @@ func TestOneNetworkDoesNotFillTheTable(t *testing.T) {
 		}
 	}
 	for i := range w.slots {
-		if s := &w.slots[i]; s.State() == exchange.Challenged && !s.stale(w.now) {
+		if s := &w.slots[i]; s.State() == exchange.Challenged && !s.expired(w.now) {
 			t.Fatalf("slot %d is held by duplicates", i)
 		}
 	}
 }
 
-// TestOneOperationDoesNotFillTheTable: whoever has one operation's secret, and
-// any number of networks, keeps no other operation's clients out, while it begins
-// new exchanges all the time.
+// TestOneOperationDoesNotFillTheTable: a client with one operation's secret, and
+// any number of networks, does not keep the clients of another operation out,
+// while it begins new exchanges all the time.
 func TestOneOperationDoesNotFillTheTable(t *testing.T) {
-	w, mine, theirs := fairWorld(t, 64)
+	w, mine, theirs := newFairHarness(t, 64)
 	network := uint32(0)
 	for range 40 {
 		for range 200 {
 			network++
 			w.hold(mine, fromNetwork(network, 1))
 		}
-		if got := w.letIn(theirs, 5); got != 5 {
-			t.Errorf("after %d networks %d of 5 honest clients were let in", network, got)
+		if got := w.runExchanges(theirs, 5); got != 5 {
+			t.Errorf("after %d networks %d of 5 honest clients completed an exchange", network, got)
 		}
 	}
 }
 
-// TestAnExchangeHasAnEnd: also one of which a new packet comes now and then.
+// TestAnExchangeHasAnEnd: an exchange ends even if new packets arrive now and then.
 func TestAnExchangeHasAnEnd(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newWorld(t, nil, o)
-	p := w.peer(o, "10.0.0.7", victim, fixed(5000))
+	w := newHarness(t, nil, o)
+	p := w.newClient(o, "10.0.0.7", victim, fixed(5000))
 	p.send(p.requestPorts())
 	response := p.responsePorts()
 	for _, port := range response {
 		p.send([]uint16{port})
 		w.now = w.now.Add(responseTime / 2)
 	}
-	if len(w.granted) != 0 || w.Stats()[Accepted] > uint64(len(p.requestPorts())+4) {
-		t.Errorf("granted %v, %v", w.granted, w.Stats())
+	if len(w.proofs) != 0 || w.Stats()[Accepted] > uint64(len(p.requestPorts())+4) {
+		t.Errorf("proofs %v, %v", w.proofs, w.Stats())
 	}
 }
 
-// TestReserve: while strangers use all challenges up, an address that has proved
-// itself gets one. Whoever imitates it takes from its share alone.
+// TestReserve: while strangers use up all challenges, an address from which an
+// operation was proved gets one. An attacker that spoofs this address uses up the
+// share of this address only.
 func TestReserve(t *testing.T) {
-	o, other := operation(t, "ssh-alice", exchange.NATAware, false), operation(t, "web-alice-", exchange.NATAware, false)
-	w := newWorld(t, func(c *Config) { c.Rate = 100; c.Slots = 1 << 14 }, o, other)
+	o := operation(t, "ssh-alice", exchange.NATAware, false)
+	other := operation(t, "web-alice-", exchange.NATAware, false)
+	w := newHarness(t, func(c *Config) { c.Rate = 100; c.Slots = 1 << 14 }, o, other)
 	strangers := func(n int) {
 		for range n {
-			p := w.peer(o, "10.0.0.7", anyAddress().String(), fixed(4000))
+			p := w.newClient(o, "10.0.0.7", anyAddress().String(), fixed(4000))
 			for _, port := range p.requestPorts() {
-				w.Take(p.source(), netip.AddrPortFrom(server, port), w.now)
+				w.Receive(p.source(), netip.AddrPortFrom(server, port), w.now)
 			}
 		}
 	}
 	ask := func(o *exchange.Operation, from string) (answered bool) {
 		strangers(200) // 20 challenges leave at once
 		before := len(w.sent)
-		p := w.peer(o, "10.0.0.7", from, fixed(5000))
+		p := w.newClient(o, "10.0.0.7", from, fixed(5000))
 		for _, port := range p.requestPorts() {
-			w.Take(p.source(), netip.AddrPortFrom(server, port), w.now)
+			w.Receive(p.source(), netip.AddrPortFrom(server, port), w.now)
 		}
 		if len(w.sent) == before {
 			return false
@@ -157,49 +161,49 @@ func TestReserve(t *testing.T) {
 	}
 	const another = "198.51.100.77"
 	for _, from := range []string{victim, another} {
-		p := w.peer(o, "10.0.0.7", from, fixed(5000))
+		p := w.newClient(o, "10.0.0.7", from, fixed(5000))
 		p.send(p.requestPorts())
 		p.send(p.responsePorts())
 	}
-	if len(w.granted) != 2 {
-		t.Fatalf("granted %v", w.granted)
+	if len(w.proofs) != 2 {
+		t.Fatalf("proofs %v", w.proofs)
 	}
-	if !ask(o, victim) || len(w.granted) != 3 {
-		t.Errorf("who has proved itself is not answered: %v", w.Stats())
+	if !ask(o, victim) || len(w.proofs) != 3 {
+		t.Errorf("no challenge for an address in the reserve: %v", w.Stats())
 	}
 	if ask(o, attacker) {
-		t.Error("who has proved nothing is answered")
+		t.Error("a challenge for a stranger")
 	}
 	if ask(other, victim) {
-		t.Error("who has proved another operation is answered")
+		t.Error("a challenge for an address that has proved another operation")
 	}
-	// Requests in the victim's name.
+	// Requests with the victim's address.
 	before := len(w.sent)
 	for range 100 {
-		p := w.peer(o, "10.0.0.7", victim, fixed(6000))
+		p := w.newClient(o, "10.0.0.7", victim, fixed(6000))
 		for _, port := range p.requestPorts() {
-			w.Take(p.source(), netip.AddrPortFrom(server, port), w.now)
+			w.Receive(p.source(), netip.AddrPortFrom(server, port), w.now)
 		}
 	}
-	if n := len(w.sent) - before; n > perProved.Burst {
+	if n := len(w.sent) - before; n > prefixLimit.Burst {
 		t.Errorf("%d challenges to one address", n)
 	}
 	w.now = w.now.Add(time.Second)
 	if !ask(o, another) {
-		t.Errorf("another one that has proved itself is not answered: %v", w.Stats())
+		t.Errorf("no challenge for another address in the reserve: %v", w.Stats())
 	}
 }
 
-// TestReserveIsOfOneOperation: many addresses that prove one take no place of
-// another's.
+// TestReserveIsOfOneOperation: many addresses that prove one operation displace no
+// address of another.
 func TestReserveIsOfOneOperation(t *testing.T) {
-	w, mine, theirs := fairWorld(t, 1<<12)
+	w, mine, theirs := newFairHarness(t, 1<<12)
 	at := func(a netip.Addr) packet { return packet{source: netip.AddrPortFrom(a, 5000), now: w.now} }
 	honest := at(netip.MustParseAddr(victim))
-	w.reserve.proved(theirs, honest)
+	w.reserve.add(theirs, honest)
 	for i := range uint32(10_000) {
 		w.now = w.now.Add(time.Microsecond)
-		w.reserve.proved(mine, at(netip.MustParseAddr(fromNetwork(i, 1))))
+		w.reserve.add(mine, at(netip.MustParseAddr(fromNetwork(i, 1))))
 	}
 	if !w.reserve.take(theirs, honest) {
 		t.Error("the honest client's place is gone")
@@ -207,7 +211,8 @@ func TestReserveIsOfOneOperation(t *testing.T) {
 	if last := at(netip.MustParseAddr(fromNetwork(9999, 77))); !w.reserve.take(mine, last) {
 		t.Error("another address of the same /64 is not known")
 	}
-	if n := testing.AllocsPerRun(100, func() { w.reserve.take(theirs, honest); w.reserve.proved(theirs, honest) }); n != 0 {
+	n := testing.AllocsPerRun(100, func() { w.reserve.take(theirs, honest); w.reserve.add(theirs, honest) })
+	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

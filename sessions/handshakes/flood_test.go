@@ -16,33 +16,33 @@ func anyAddress() netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// flood is what comes between two packets of an honest client.
-type flood func(w *world, n int)
+// flood sends n packets between two packets of an honest client.
+type flood func(w *harness, n int)
 
-// randomPackets come from everywhere, to any of the ports.
-func randomPackets(w *world, n int) {
+// randomPackets sends packets from random addresses to random ports.
+func randomPackets(w *harness, n int) {
 	for range n {
 		p := plan.Ports.First + uint16(mrand.IntN(int(plan.Ports.Last-plan.Ports.First)+1))
-		w.Take(netip.AddrPortFrom(anyAddress(), uint16(1+mrand.IntN(65535))), netip.AddrPortFrom(server, p), w.now)
+		w.Receive(netip.AddrPortFrom(anyAddress(), uint16(1+mrand.IntN(65535))), netip.AddrPortFrom(server, p), w.now)
 	}
 }
 
-// requests are good ones, from addresses that never asked: n packets of them.
+// requests sends valid requests from spoofed addresses, n packets in all.
 func requests(o *exchange.Operation) flood {
-	return func(w *world, n int) {
+	return func(w *harness, n int) {
 		for n > 0 {
-			p := w.peer(o, "10.0.0.7", anyAddress().String(), fixed(4000))
+			p := w.newClient(o, "10.0.0.7", anyAddress().String(), fixed(4000))
 			ports := p.requestPorts()
 			for _, port := range ports {
-				w.Take(p.source(), netip.AddrPortFrom(server, port), w.now)
+				w.Receive(p.source(), netip.AddrPortFrom(server, port), w.now)
 			}
 			n -= len(ports)
 		}
 	}
 }
 
-// TestExchangesSurviveFloods has honest clients, on a line of 64 kbit/s and with
-// a round trip of 100 ms, speak while strangers send.
+// TestExchangesSurviveFloods runs exchanges of honest clients, on a line of 64
+// kbit/s and with a round trip of 100 ms, during a flood.
 func TestExchangesSurviveFloods(t *testing.T) {
 	all := several(t)
 	o := all[0]
@@ -53,28 +53,31 @@ func TestExchangesSurviveFloods(t *testing.T) {
 		"100,000 random packets a second": {randomPackets, 100_000},
 		"10,000 requests a second":        {requests(o), 10_000 * 13},
 	} {
-		for nat, port := range map[string]func() func() uint16{"one port": func() func() uint16 { return fixed(5000) }, "symmetric": func() func() uint16 { return symmetric(5000) }} {
+		for nat, port := range map[string]func() func() uint16{
+			"one port":  func() func() uint16 { return fixed(5000) },
+			"symmetric": func() func() uint16 { return symmetric(5000) },
+		} {
 			t.Run(name+", "+nat, func(t *testing.T) {
-				w := newWorld(t, func(c *Config) { c.Slots = DefaultSlots }, all...)
+				w := newHarness(t, func(c *Config) { c.Slots = DefaultSlots }, all...)
 				wait := func(d time.Duration) {
 					for range d / time.Millisecond {
 						f.flood(w, f.rate/1000)
 						w.now = w.now.Add(time.Millisecond)
 					}
 				}
-				// Till the table is as full as it gets.
+				// Fill the table.
 				wait(time.Second)
 				const honest = 4
-				granted := 0
+				proved := 0
 				for range honest {
-					p := w.peer(o, "10.0.0.7", anyAddress().String(), port())
+					p := w.newClient(o, "10.0.0.7", anyAddress().String(), port())
 					send := func(ports []uint16) {
 						for _, port := range ports {
 							p.send([]uint16{port})
 							wait(4 * time.Millisecond)
 						}
 					}
-					w.sent, w.granted = nil, nil
+					w.sent, w.proofs = nil, nil
 					send(p.requestPorts())
 					mine := slices.IndexFunc(w.sent, func(s sent) bool { return s.to.Addr() == p.public })
 					if mine < 0 {
@@ -84,10 +87,10 @@ func TestExchangesSurviveFloods(t *testing.T) {
 					response := p.responsePorts()
 					wait(100 * time.Millisecond)
 					send(response)
-					granted += len(w.granted)
+					proved += len(w.proofs)
 				}
-				if granted != honest {
-					t.Errorf("%d of %d were let in; %v", granted, honest, w.Stats())
+				if proved != honest {
+					t.Errorf("%d of %d clients completed an exchange; %v", proved, honest, w.Stats())
 				}
 			})
 		}
@@ -96,8 +99,8 @@ func TestExchangesSurviveFloods(t *testing.T) {
 
 func TestNothingIsAllocatedForPackets(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newWorld(t, nil, o)
-	p := w.peer(o, "10.0.0.7", "203.0.113.9", fixed(5000))
+	w := newHarness(t, nil, o)
+	p := w.newClient(o, "10.0.0.7", "203.0.113.9", fixed(5000))
 	ports := p.requestPorts()
 	for i, port := range ports[:len(ports)-1] {
 		if n := testing.AllocsPerRun(100, func() { w.send(p.source(), port) }); n != 0 {
@@ -119,16 +122,16 @@ func TestNothingIsAllocatedForPackets(t *testing.T) {
 	}
 }
 
-// TestNothingIsAllocatedForRequests: a flood of requests, each of which is
-// answered, leaves no garbage, and so does not let the heap grow.
+// TestNothingIsAllocatedForRequests: a flood of requests, each of which gets a
+// challenge, makes no garbage, so the heap does not grow.
 func TestNothingIsAllocatedForRequests(t *testing.T) {
 	for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
 		o := operation(t, "ssh-alice", a, false)
-		w := newWorld(t, func(c *Config) {
+		w := newHarness(t, func(c *Config) {
 			c.Rate = 1 << 30
 			c.Answer = func(netip.AddrPort, netip.AddrPort, []byte) error { return nil }
 		}, o)
-		p := w.peer(o, "203.0.113.9", "203.0.113.9", fixed(5000))
+		p := w.newClient(o, "203.0.113.9", "203.0.113.9", fixed(5000))
 		ports := p.requestPorts()
 		if n := testing.AllocsPerRun(100, func() {
 			for _, port := range ports {
@@ -143,8 +146,8 @@ func TestNothingIsAllocatedForRequests(t *testing.T) {
 	}
 }
 
-// BenchmarkTake is the way of a packet, under each flood.
-func BenchmarkTake(b *testing.B) {
+// BenchmarkReceive measures Receive during each flood.
+func BenchmarkReceive(b *testing.B) {
 	for _, n := range []int{1, 16, 256} {
 		var list []*exchange.Operation
 		for i := range n {
@@ -152,21 +155,22 @@ func BenchmarkTake(b *testing.B) {
 		}
 		for _, name := range []string{"random", "requests"} {
 			b.Run(fmt.Sprintf("%s/operations=%d", name, n), func(b *testing.B) {
-				w := newWorld(b, func(c *Config) {
+				w := newHarness(b, func(c *Config) {
 					c.Slots = DefaultSlots
 					c.Answer = func(netip.AddrPort, netip.AddrPort, []byte) error { return nil }
 				}, list...)
-				// What makes the packets is not what is measured.
+				// The packets are made before the measurement.
 				type arrival struct{ from, to netip.AddrPort }
 				var arrivals []arrival
 				for range 1 << 16 {
 					from := netip.AddrPortFrom(anyAddress(), 4000)
-					arrivals = append(arrivals, arrival{from, netip.AddrPortFrom(server, plan.Ports.First+uint16(mrand.IntN(14336)))})
+					port := plan.Ports.First + uint16(mrand.IntN(14336))
+					arrivals = append(arrivals, arrival{from, netip.AddrPortFrom(server, port)})
 				}
 				if name == "requests" {
 					arrivals = arrivals[:0]
 					for len(arrivals) < 1<<16 {
-						p := w.peer(list[mrand.IntN(n)], "10.0.0.7", anyAddress().String(), fixed(4000))
+						p := w.newClient(list[mrand.IntN(n)], "10.0.0.7", anyAddress().String(), fixed(4000))
 						for _, port := range p.requestPorts() {
 							arrivals = append(arrivals, arrival{p.source(), netip.AddrPortFrom(server, port)})
 						}
@@ -177,7 +181,7 @@ func BenchmarkTake(b *testing.B) {
 				for b.Loop() {
 					now = now.Add(10 * time.Microsecond)
 					a := arrivals[i%len(arrivals)]
-					w.Take(a.from, a.to, now)
+					w.Receive(a.from, a.to, now)
 					i++
 				}
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pkts/s")

@@ -8,15 +8,15 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// limit is a bucket of tokens, one for each challenge: those of a tenth of a
-// second at the most.
-type limit struct {
-	rate, tokens float64
-	at           time.Time
+// rateLimit is a token bucket, with a token for each challenge. It holds at most
+// the tokens of a tenth of a second.
+type rateLimit struct {
+	rate, tokens float64   // rate: tokens a second
+	at           time.Time // of tokens
 }
 
-// take reports whether one more may leave now.
-func (l *limit) take(now time.Time) bool {
+// take reports whether one more challenge may be sent now.
+func (l *rateLimit) take(now time.Time) bool {
 	burst := max(l.rate/10, 1)
 	if l.at.IsZero() {
 		l.tokens = burst
@@ -31,46 +31,51 @@ func (l *limit) take(now time.Time) bool {
 	return true
 }
 
-// A reserve is for those who have proved themselves: when strangers' requests use
-// up the challenges, an address from which an operation was proved before gets
-// some all the same.
+// Limits of the reserve.
 const (
-	// provedPrefixes is how many are remembered of an operation, the latest.
-	// One operation's clients displace no other's.
-	provedPrefixes = 64
-	// reserveOf is the part of the challenges a second that there are besides, for
-	// all of them together: a quarter.
-	reserveOf = 4
+	// prefixesPerOperation is the number of prefixes that the reserve keeps for an
+	// operation, the latest ones. The clients of one operation displace no prefix
+	// of another.
+	prefixesPerOperation = 64
+	// reserveDivisor: the reserve has a quarter of the challenges a second, in
+	// addition to them, for all prefixes together.
+	reserveDivisor = 4
 )
 
-// perProved is how many one of them has: whoever imitates its address takes from
-// its own share alone.
-var perProved = sessions.Limit{Pause: 200 * time.Millisecond, Burst: 10}
+// prefixLimit is the limit of each prefix in the reserve. An attacker that spoofs
+// an address of a prefix uses up the share of that prefix only.
+var prefixLimit = sessions.Limit{Pause: 200 * time.Millisecond, Burst: 10}
 
-// reserve belongs to the table's goroutine. Its memory is made at once.
+// reserve holds challenges for the addresses of known clients: while requests of
+// strangers use up the limit, an address from which an operation was proved
+// before still gets challenges. It belongs to the table's goroutine. Its memory is
+// allocated when it is made.
 type reserve struct {
-	limit limit
-	known map[*exchange.Operation]*[provedPrefixes]proved
+	limit    rateLimit
+	prefixes map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix
 }
 
-// proved is an address, or a /64, from which an operation was proved.
-type proved struct {
+// reservedPrefix is an address, or a /64, from which an operation was proved.
+type reservedPrefix struct {
 	prefix netip.Prefix // zero: none
-	at     time.Time
+	at     time.Time    // of the latest proof
 	bucket sessions.Bucket
 }
 
 func newReserve(o *exchange.Operations, rate int) reserve {
-	r := reserve{limit: limit{rate: float64(rate) / reserveOf}, known: map[*exchange.Operation]*[provedPrefixes]proved{}}
+	r := reserve{
+		limit:    rateLimit{rate: float64(rate) / reserveDivisor},
+		prefixes: map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix{},
+	}
 	for _, op := range o.List() {
-		r.known[op] = new([provedPrefixes]proved)
+		r.prefixes[op] = new([prefixesPerOperation]reservedPrefix)
 	}
 	return r
 }
 
-// proved takes down where an operation was proved from.
-func (r *reserve) proved(o *exchange.Operation, p packet) {
-	known := r.known[o]
+// add records the address from which an operation was proved.
+func (r *reserve) add(o *exchange.Operation, p packet) {
+	known := r.prefixes[o]
 	if known == nil {
 		return
 	}
@@ -86,30 +91,31 @@ func (r *reserve) proved(o *exchange.Operation, p packet) {
 			oldest = e
 		}
 	}
-	*oldest = proved{prefix: prefix, at: p.now}
+	*oldest = reservedPrefix{prefix: prefix, at: p.now}
 }
 
-// take reports whether one more challenge may leave to an address by the reserve.
+// take reports whether the reserve has one more challenge for an address.
 func (r *reserve) take(o *exchange.Operation, p packet) bool {
-	known := r.known[o]
+	known := r.prefixes[o]
 	if known == nil {
 		return false
 	}
 	prefix := prefixOf(p.source.Addr())
 	for i := range known {
 		if e := &known[i]; e.prefix == prefix {
-			return e.bucket.Take(p.now, perProved) && r.limit.take(p.now)
+			return e.bucket.Take(p.now, prefixLimit) && r.limit.take(p.now)
 		}
 	}
 	return false
 }
 
-// prefixOf is whom an address stands for: itself, or its /64.
+// prefixOf returns the /64 of an IPv6 address, unless it is link-local; otherwise
+// the address as a prefix.
 func prefixOf(a netip.Addr) netip.Prefix {
 	bits := a.BitLen()
 	if a.Is6() && !a.IsLinkLocalUnicast() {
 		bits = 64
 	}
-	p, _ := a.WithZone("").Prefix(bits) // of a valid address it does not fail
+	p, _ := a.WithZone("").Prefix(bits) // no error for a valid address
 	return p
 }

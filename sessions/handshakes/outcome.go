@@ -2,10 +2,11 @@ package handshakes
 
 import "fmt"
 
-// Outcome is what became of a packet, or of a slot.
+// Outcome is the result of a packet, or Evicted for a slot. Each outcome is one
+// counter.
 type Outcome uint8
 
-// The outcomes, of a packet in the order in which the greater one counts.
+// The outcomes. If a packet has several, the greatest counts.
 const (
 	Unmatched   Outcome = iota // it continues nothing, and begins nothing
 	NoSlot                     // no slot gave way
@@ -16,23 +17,25 @@ const (
 	Answered                   // a request, and its challenge was sent
 	Verified                   // a response, which is right
 	Evicted                    // a slot that gave way to another address, or request
-	Outcomes    = iota
+	NumOutcomes = iota
 )
 
-var names = [Outcomes]string{"unmatched", "no_slot", "accepted", "refused", "rate_limited", "send_failed", "answered", "verified", "evicted"}
+var outcomeNames = [NumOutcomes]string{
+	"unmatched", "no_slot", "accepted", "refused", "rate_limited", "send_failed", "answered", "verified", "evicted",
+}
 
-// String returns the outcome's name, as counters have it.
+// String returns the name of the outcome's counter.
 func (o Outcome) String() string {
-	if int(o) < len(names) {
-		return names[o]
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
 	}
 	return fmt.Sprintf("outcome %d", uint8(o))
 }
 
 func (t *Table) count(o Outcome) { t.counts[o].Add(1) }
 
-// Stats returns how often there was each outcome.
-func (t *Table) Stats() (sum [Outcomes]uint64) {
+// Stats returns the number of packets, or slots, with each outcome.
+func (t *Table) Stats() (sum [NumOutcomes]uint64) {
 	for o := range sum {
 		sum[o] = t.counts[o].Load()
 	}

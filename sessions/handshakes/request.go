@@ -4,84 +4,90 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// request takes a packet of a request. It goes to what its source has begun, of
-// each kind of requests. If that does not take it, it begins something, of each
-// kind for which it can be; else only where it says a part of an ID.
-func (t *Table) request(p packet) Outcome {
+// receiveRequest handles a packet of a request. For each kind of requests, the
+// packet is added to the request that its source port has begun. If the source
+// port has begun none, the packet begins one; but if another kind has accepted
+// the packet, only if it has a part of an ID.
+func (t *Table) receiveRequest(p packet) Outcome {
 	outcome := Unmatched
 	kinds := t.operations.Kinds(p.source.Addr())
 	for _, k := range kinds {
-		if own := t.find(exchange.Requesting, k, p.source.Port()); own != nil {
-			outcome = max(outcome, t.next(own, t.find(exchange.Requesting, k, anyPort), k, p))
+		if portSlot := t.find(exchange.Requesting, k, p.source.Port()); portSlot != nil {
+			outcome = max(outcome, t.continueRequest(portSlot, t.find(exchange.Requesting, k, anyPort), k, p))
 		}
 	}
 	if outcome > Accepted {
 		return outcome
 	}
-	taken := outcome == Accepted
+	accepted := outcome == Accepted
 	for _, k := range kinds {
 		if t.find(exchange.Requesting, k, p.source.Port()) != nil {
 			continue
 		}
-		t.scratch.Begin(k)
-		if !t.scratch.Request(p.destination.Port(), p.now) || taken && t.scratch.Known() == 0 {
+		t.single.Begin(k)
+		if !t.single.Request(p.destination.Port(), p.now) || accepted && t.single.Known() == 0 {
 			continue
 		}
-		outcome = max(outcome, t.begin(k, p))
+		outcome = max(outcome, t.beginRequest(k, p))
 	}
 	return outcome
 }
 
-// begin takes a packet of a source port that has begun nothing yet: scratch
-// has it.
-func (t *Table) begin(k *exchange.Kind, p packet) Outcome {
-	shared := t.find(exchange.Requesting, k, anyPort)
-	if shared == nil {
-		shared = t.share(k, p)
+// beginRequest begins a request of a source port with a packet, which t.single
+// has decoded.
+func (t *Table) beginRequest(k *exchange.Kind, p packet) Outcome {
+	anySlot := t.find(exchange.Requesting, k, anyPort)
+	if anySlot == nil {
+		anySlot = t.newAnyPortSlot(k, p)
 	}
-	own := t.acquire(k, p, p.source.Port(), shared)
-	if own == nil {
+	portSlot := t.acquire(k, p, p.source.Port(), anySlot)
+	if portSlot == nil {
 		return NoSlot
 	}
-	own.Copy(&t.scratch)
-	return t.settle(own, shared, k, p)
+	portSlot.CopyFrom(&t.single)
+	return t.challengeIfComplete(portSlot, anySlot, k, p)
 }
 
-// next takes a packet of a source port that has begun something.
-func (t *Table) next(own, shared *slot, k *exchange.Kind, p packet) Outcome {
-	before := own.Packets()
-	if !t.feed(own, k, p) {
+// continueRequest adds a packet to the request that its source port has begun.
+// anySlot is the slot for any port, or nil.
+func (t *Table) continueRequest(portSlot, anySlot *slot, k *exchange.Kind, p packet) Outcome {
+	before := portSlot.Packets()
+	if !t.addPacket(portSlot, k, p) {
 		return Unmatched
 	}
-	own.touch(before, p.now)
-	return t.settle(own, shared, k, p)
+	portSlot.renew(before, p.now)
+	return t.challengeIfComplete(portSlot, anySlot, k, p)
 }
 
-// settle answers whichever has all packets first: what its own source port has
-// sent, or any.
-func (t *Table) settle(own, shared *slot, k *exchange.Kind, p packet) Outcome {
-	if own.State() == exchange.Requested {
-		t.spend(own, k)
-		return t.challenge(own, p)
+// challengeIfComplete sends the challenge if the request is complete: first the
+// one in portSlot, which now has the packet; else the one in anySlot, to which it
+// adds the packet.
+func (t *Table) challengeIfComplete(portSlot, anySlot *slot, k *exchange.Kind, p packet) Outcome {
+	if portSlot.State() == exchange.Requested {
+		t.dropSiblings(portSlot, k)
+		return t.sendChallenge(portSlot, p)
 	}
-	if shared == nil {
+	if anySlot == nil {
 		return Accepted
 	}
-	if before := shared.Packets(); t.feed(shared, k, p) {
-		shared.touch(before, p.now)
-		if shared.State() == exchange.Requested {
-			t.spend(shared, k)
-			return t.challenge(shared, p)
-		}
+	before := anySlot.Packets()
+	if !t.addPacket(anySlot, k, p) {
+		return Accepted
+	}
+	anySlot.renew(before, p.now)
+	if anySlot.State() == exchange.Requested {
+		t.dropSiblings(anySlot, k)
+		return t.sendChallenge(anySlot, p)
 	}
 	return Accepted
 }
 
-// spend ends all that a request has a part in which is now complete: no packet
-// counts for two challenges, or they would have more bytes than what asks for
-// them. A slot for any port has a part in every port's of its kind.
-func (t *Table) spend(complete *slot, k *exchange.Kind) {
-	for _, s := range t.mine {
+// dropSiblings resets the slots that have packets of the complete request. Each
+// packet counts for at most one challenge; otherwise challenges could have more
+// bytes than the packets of their requests. A slot for any port shares packets
+// with the slots of all ports, of its kind.
+func (t *Table) dropSiblings(complete *slot, k *exchange.Kind) {
+	for _, s := range t.bySource {
 		if s != complete && s.State() == exchange.Requesting &&
 			(s.port == anyPort || s.port == complete.port || complete.port == anyPort && s.Kind() == k) {
 			s.Reset()
@@ -89,9 +95,11 @@ func (t *Table) spend(complete *slot, k *exchange.Kind) {
 	}
 }
 
-// feed has a slot take a packet. What came before is given up if it cannot be
-// of one request with that.
-func (t *Table) feed(s *slot, k *exchange.Kind, p packet) bool {
+// addPacket adds a packet to the request of a slot. If the packet does not fit
+// the packets before it, they are discarded and the packet begins a new request.
+// If no request begins with the packet, the slot is reset, and addPacket returns
+// false.
+func (t *Table) addPacket(s *slot, k *exchange.Kind, p packet) bool {
 	if s.Request(p.destination.Port(), p.now) {
 		return true
 	}
@@ -103,29 +111,29 @@ func (t *Table) feed(s *slot, k *exchange.Kind, p packet) bool {
 	return false
 }
 
-// share makes the slot for any port, if the address has sent from another port
-// before. It begins with what came from there.
-func (t *Table) share(k *exchange.Kind, p packet) *slot {
+// newAnyPortSlot makes the slot for any port if the address has sent from another
+// port before. It begins with a copy of the latest request of such a port.
+func (t *Table) newAnyPortSlot(k *exchange.Kind, p packet) *slot {
 	var from *slot
-	for _, s := range t.mine {
-		if s.State() == exchange.Requesting && s.Kind() == k && (from == nil || s.touched.After(from.touched)) {
+	for _, s := range t.bySource {
+		if s.State() == exchange.Requesting && s.Kind() == k && (from == nil || s.lastPacket.After(from.lastPacket)) {
 			from = s
 		}
 	}
 	if from == nil {
 		return nil
 	}
-	t.spare.Copy(&from.Responder)
+	t.spare.CopyFrom(&from.Responder)
 	s := t.acquire(k, p, anyPort, nil)
 	if s != nil {
-		s.Copy(&t.spare)
-		s.touched = p.now
+		s.CopyFrom(&t.spare)
+		s.lastPacket = p.now
 	}
 	return s
 }
 
-// challenge answers the request that a slot has.
-func (t *Table) challenge(s *slot, p packet) Outcome {
+// sendChallenge answers the complete request of a slot.
+func (t *Table) sendChallenge(s *slot, p packet) Outcome {
 	if t.cfg.Allows != nil && !t.cfg.Allows(s.Requested().Operation(), p.source.Addr()) {
 		s.Reset()
 		return Unmatched
@@ -134,7 +142,7 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 		s.Reset()
 		return RateLimited
 	}
-	if !t.makeRoom(s.port) {
+	if !t.makeRoomForChallenge(s.port) {
 		s.Reset()
 		return NoSlot
 	}
@@ -145,10 +153,10 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 	}
 	payload := t.payload[:0]
 	if err == nil {
-		payload, err = s.Challenge(payload, p.source.Addr(), t.public(p.destination.Addr()), nonce, port)
+		payload, err = s.Challenge(payload, p.source.Addr(), t.publicAddress(p.destination.Addr()), nonce, port)
 	}
 	if err == nil {
-		s.server, s.touched, s.challenged = p.destination.Addr(), p.now, p.now
+		s.server, s.lastPacket, s.challengedAt = p.destination.Addr(), p.now, p.now
 		err = t.cfg.Answer(p.source, p.destination, payload)
 	}
 	if err != nil {
@@ -158,23 +166,24 @@ func (t *Table) challenge(s *slot, p packet) Outcome {
 	return Answered
 }
 
-// makeRoom makes room for one more challenge to the packet's source: of those that
-// wait the oldest gives way, but none whose response has begun. So a client's
-// request that is played again in its name, even before the first packet of its
-// response, does not end its exchange.
-func (t *Table) makeRoom(port uint16) bool {
+// makeRoomForChallenge reports whether a source port may have one more challenge.
+// At its limit, the oldest challenge is reset of which no packet of the response
+// has arrived; if there is none, it returns false. So a replayed request of a
+// client does not end the client's exchange, even before the first packet of the
+// response.
+func (t *Table) makeRoomForChallenge(port uint16) bool {
 	var oldest *slot
 	n := 0
-	for _, s := range t.mine {
+	for _, s := range t.bySource {
 		if s.State() != exchange.Challenged || s.port != port {
 			continue
 		}
 		n++
-		if !s.answering() && (oldest == nil || s.challenged.Before(oldest.challenged)) {
+		if !s.answering() && (oldest == nil || s.challengedAt.Before(oldest.challengedAt)) {
 			oldest = s
 		}
 	}
-	if n < perPort {
+	if n < challengesPerPort {
 		return true
 	}
 	if oldest == nil {

@@ -18,96 +18,98 @@ const (
 	DefaultSlots = 16384
 	MinSlots     = 8
 	MaxSlots     = 1 << 20
-	// DefaultRate is how many challenges leave in a second, to all addresses
-	// together. They are smaller than what asks for them.
+	// DefaultRate is the maximum number of challenges a second, to all addresses
+	// together. A challenge has fewer bytes than the packets of its request.
 	DefaultRate = 20_000
-	// perKind is how many slots an address has at the most, of one kind of
-	// requests and each with a source port of its own.
-	perKind = 3
-	// waysPerKind is how many slots a bucket has for each kind: the addresses
-	// that share it have room for more than one of them to be at work.
+	// slotsPerKind is the maximum number of slots of an address for requests of
+	// one kind, each with another source port.
+	slotsPerKind = 3
+	// waysPerKind is the number of slots of a bucket for each kind. It is larger
+	// than slotsPerKind, so that several addresses of a bucket can have exchanges
+	// at the same time.
 	waysPerKind = 8
 )
 
-// Config is what New needs. Operations, Random, Answer and Grant are required.
+// Config is the configuration of a Table. Operations, Random, Answer and OnProof
+// are required.
 type Config struct {
 	Operations *exchange.Operations
 	Slots      int // rounded up to a power of two; 0: DefaultSlots
 	Rate       int // challenges a second; 0: DefaultRate
-	// Public4 and Public6 are the addresses by which clients know this host, if
-	// it does not have them itself (PID_B); zero: it has.
+	// Public4 and Public6 are the addresses under which clients know this host
+	// (PID_B), if a translator changes them. Zero: the destination address.
 	Public4, Public6 netip.Addr
 	Random           io.Reader
-	// Allows says whether an address may ask for an operation; nil: all may.
+	// Allows reports whether an address may request an operation. nil: any may.
 	Allows func(*exchange.Operation, netip.Addr) bool
-	// Port chooses the port of an operation with a random one; 0: there is none.
+	// Port chooses the port for an operation with RandomPort. 0: none is free.
 	Port func(*exchange.Operation) uint16
 	// Answer sends a challenge. The payload is valid until it returns.
 	Answer func(source, destination netip.AddrPort, payload []byte) error
-	// Grant is told who has proved what, and from which address, with the zone
-	// that a link-local one has here. It must not block.
-	Grant func(exchange.Proof, netip.Addr)
+	// OnProof receives each proof, and the client's address, with its zone if it
+	// is a link-local one. It must not block.
+	OnProof func(exchange.Proof, netip.Addr)
 }
 
-// slot is room for one exchange.
+// slot holds one exchange.
 type slot struct {
 	exchange.Responder
-	client  netip.Addr
-	port    uint16     // the source's; 0: any
-	server  netip.Addr // that the challenge came from
-	touched time.Time  // when its last new packet came
-	// challenged is when its challenge was sent.
-	challenged time.Time
+	client     netip.Addr
+	port       uint16     // the source port; 0: any
+	server     netip.Addr // the source address of the challenge
+	lastPacket time.Time  // when its last new packet came
+	// challengedAt is when its challenge was sent.
+	challengedAt time.Time
 }
 
-// Table holds all exchanges.
+// Table holds all exchanges. It belongs to the goroutine that calls Receive.
 type Table struct {
 	cfg Config
-	room
-	update  atomic.Pointer[room]
-	seed    [8]byte
-	limit   limit
-	drawn   [exchange.NonceSize]byte
-	payload [exchange.MaxChallenge]byte
-	counts  [Outcomes]atomic.Uint64
+	storage
+	update      atomic.Pointer[storage]
+	seed        [8]byte
+	limit       rateLimit
+	nonceBuffer [exchange.NonceSize]byte
+	payload     [exchange.MaxChallenge]byte
+	counts      [NumOutcomes]atomic.Uint64
 }
 
-// room is all that depends on the operations.
-type room struct {
+// storage is the part of a Table that depends on the operations.
+type storage struct {
 	operations *exchange.Operations
 	slots      []slot
-	ways       int     // of a bucket
-	mine       []*slot // of the source of the packet at hand
+	ways       int     // slots of a bucket
+	bySource   []*slot // the slots of the current packet's source address
 	reserve    reserve
-	scratch    exchange.Responder // a packet alone
-	spare      exchange.Responder // what is copied while its slot may go
+	single     exchange.Responder // decodes a packet alone
+	spare      exchange.Responder // keeps a copy of a slot that may be evicted
 }
 
-// New makes all memory that exchanges will ever need, and writes to it: the
-// process does not grow when packets come.
+// New allocates all memory for exchanges, and writes to it, so that the process
+// does not grow when packets arrive.
 func New(cfg Config) (*Table, error) {
-	if cfg.Operations == nil || cfg.Random == nil || cfg.Answer == nil || cfg.Grant == nil {
-		return nil, errors.New("exchanges: operations, randomness, a way to answer and one to grant are required")
+	if cfg.Operations == nil || cfg.Random == nil || cfg.Answer == nil || cfg.OnProof == nil {
+		return nil, errors.New("handshakes: Operations, Random, Answer and OnProof are required")
 	}
 	if cfg.Slots == 0 {
 		cfg.Slots = DefaultSlots
 	}
 	if cfg.Slots < MinSlots || cfg.Slots > MaxSlots {
-		return nil, fmt.Errorf("exchanges: %d slots: there are %d to %d", cfg.Slots, MinSlots, MaxSlots)
+		return nil, fmt.Errorf("handshakes: expected %d to %d slots, got %d", MinSlots, MaxSlots, cfg.Slots)
 	}
 	if cfg.Rate == 0 {
 		cfg.Rate = DefaultRate
 	}
-	t := &Table{cfg: cfg, limit: limit{rate: float64(cfg.Rate)}}
+	t := &Table{cfg: cfg, limit: rateLimit{rate: float64(cfg.Rate)}}
 	if _, err := io.ReadFull(cfg.Random, t.seed[:]); err != nil {
-		return nil, fmt.Errorf("exchanges: draw a seed: %w", err)
+		return nil, fmt.Errorf("handshakes: draw a seed: %w", err)
 	}
-	t.room = *t.roomFor(cfg.Operations)
+	t.storage = *t.newStorage(cfg.Operations)
 	return t, nil
 }
 
-// roomFor makes room for operations. Each slot is written to.
-func (t *Table) roomFor(o *exchange.Operations) *room {
+// newStorage allocates the storage for operations, and writes to each slot.
+func (t *Table) newStorage(o *exchange.Operations) *storage {
 	ways := waysPerKind
 	for ways < waysPerKind*o.MaxKinds() {
 		ways *= 2
@@ -116,50 +118,61 @@ func (t *Table) roomFor(o *exchange.Operations) *room {
 	for n < t.cfg.Slots {
 		n *= 2
 	}
-	r := &room{operations: o, slots: make([]slot, n), ways: ways, mine: make([]*slot, 0, ways), reserve: newReserve(o, t.cfg.Rate)}
-	servers := exchange.NewResponders(n+2, o)
-	for i := range r.slots {
-		r.slots[i].Responder = servers[i]
+	r := &storage{
+		operations: o,
+		slots:      make([]slot, n),
+		ways:       ways,
+		bySource:   make([]*slot, 0, ways),
+		reserve:    newReserve(o, t.cfg.Rate),
 	}
-	r.scratch, r.spare = servers[n], servers[n+1]
+	responders := exchange.NewResponders(n+2, o)
+	for i := range r.slots {
+		r.slots[i].Responder = responders[i]
+	}
+	r.single, r.spare = responders[n], responders[n+1]
 	return r
 }
 
-// Update changes the operations from the next packet on. Nobody completes an
-// exchange that was begun before. The memory for them is made here, so that no
-// packet waits for it.
-func (t *Table) Update(o *exchange.Operations) { t.update.Store(t.roomFor(o)) }
+// Update replaces the operations from the next packet on. It discards all
+// unfinished exchanges. It allocates the new memory in the caller's goroutine, so
+// that no packet waits for it.
+func (t *Table) Update(o *exchange.Operations) { t.update.Store(t.newStorage(o)) }
 
-// Take takes an empty packet.
-func (t *Table) Take(source, destination netip.AddrPort, now time.Time) {
+// Receive handles an empty packet.
+func (t *Table) Receive(source, destination netip.AddrPort, now time.Time) {
 	if r := t.update.Swap(nil); r != nil {
-		t.room = *r
+		t.storage = *r
 	}
-	p := packet{netip.AddrPortFrom(source.Addr().Unmap(), source.Port()), netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port()), now, nil}
+	p := packet{
+		source:      netip.AddrPortFrom(source.Addr().Unmap(), source.Port()),
+		destination: netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port()),
+		now:         now,
+	}
 	p.bucket = t.bucketOf(p.source.Addr())
-	t.mine = t.mine[:0]
+	t.bySource = t.bySource[:0]
 	for i := range p.bucket {
-		if s := &p.bucket[i]; s.client == p.source.Addr() && !s.stale(now) {
-			t.mine = append(t.mine, s)
+		if s := &p.bucket[i]; s.client == p.source.Addr() && !s.expired(now) {
+			t.bySource = append(t.bySource, s)
 		}
 	}
 	if t.operations.IsResponse(destination.Port()) {
-		t.count(t.response(p))
+		t.count(t.receiveResponse(p))
 		return
 	}
-	t.count(t.request(p))
+	t.count(t.receiveRequest(p))
 }
 
-// packet is what Take has been given, and where it belongs.
+// packet holds the arguments of Receive, and the bucket of the source address.
 type packet struct {
 	source, destination netip.AddrPort
 	now                 time.Time
 	bucket              []slot
 }
 
-// bucketOf returns the slots of an address, which are those of its /64: whoever
-// has one, and so any number of addresses, has one bucket. An attacker that does
-// not know the seed cannot aim at another's.
+// bucketOf returns the bucket of an IPv4 address, or of the /64 of an IPv6
+// address: an attacker with a /64, which is any number of addresses, has one
+// bucket. An attacker that does not know the seed cannot choose addresses of a
+// given client's bucket.
 func (t *Table) bucketOf(a netip.Addr) []slot {
 	var key [24]byte
 	copy(key[:], t.seed[:])
@@ -173,61 +186,62 @@ func (t *Table) bucketOf(a netip.Addr) []slot {
 	return t.slots[i*t.ways : (i+1)*t.ways]
 }
 
-// response takes a packet of a response.
-func (t *Table) response(p packet) Outcome {
+// receiveResponse handles a packet of a response.
+func (t *Table) receiveResponse(p packet) Outcome {
 	port := p.source.Port()
 	if t.find(exchange.Challenged, nil, port) == nil {
 		port = anyPort
 	}
 	outcome := Unmatched
-	for _, s := range t.mine {
+	for _, s := range t.bySource {
 		if s.State() == exchange.Challenged && s.port == port && s.server == p.destination.Addr() {
-			outcome = better(outcome, t.respond(s, p))
+			outcome = betterOutcome(outcome, t.checkResponse(s, p))
 		}
 	}
 	return outcome
 }
 
-// respond holds a packet of a response against one challenge.
-func (t *Table) respond(s *slot, p packet) Outcome {
+// checkResponse adds a packet to the response to one challenge.
+func (t *Table) checkResponse(s *slot, p packet) Outcome {
 	before := s.Packets()
 	if !s.Response(p.destination.Port(), p.now) {
 		return Refused
 	}
-	s.touch(before, p.now)
-	if s.State() != exchange.Granted {
+	s.renew(before, p.now)
+	if s.State() != exchange.Verified {
 		return Accepted
 	}
-	t.reserve.proved(s.Granted().Operation(), p)
-	t.cfg.Grant(s.Granted(), p.source.Addr())
+	t.reserve.add(s.Proof().Operation(), p)
+	t.cfg.OnProof(s.Proof(), p.source.Addr())
 	s.Reset()
 	return Verified
 }
 
-// better returns which outcome counts for a packet that several challenges wait
-// for: that it is right for one.
-func better(a, b Outcome) Outcome {
+// betterOutcome returns the outcome of a packet that was compared with several
+// challenges: if the packet is right for one of them, that counts.
+func betterOutcome(a, b Outcome) Outcome {
 	if a == Refused && b == Accepted || a == Accepted && b == Refused {
 		return Accepted
 	}
 	return max(a, b)
 }
 
-// nonce draws one. It is read into the table's own memory: what is passed to an
-// interface would be allocated.
+// nonce draws a nonce. It reads into the table's memory, because a local variable
+// that is passed to an interface is allocated.
 func (t *Table) nonce() ([exchange.NonceSize]byte, error) {
-	_, err := io.ReadFull(t.cfg.Random, t.drawn[:])
-	return t.drawn, err
+	_, err := io.ReadFull(t.cfg.Random, t.nonceBuffer[:])
+	return t.nonceBuffer, err
 }
 
-// public is the server's address as its clients know it.
-func (t *Table) public(a netip.Addr) netip.Addr {
-	known := t.cfg.Public4
-	if a.Is6() {
-		known = t.cfg.Public6
+// publicAddress returns the server's address as clients know it. The argument is
+// the destination address of a packet.
+func (t *Table) publicAddress(destination netip.Addr) netip.Addr {
+	public := t.cfg.Public4
+	if destination.Is6() {
+		public = t.cfg.Public6
 	}
-	if known.IsValid() {
-		return known
+	if public.IsValid() {
+		return public
 	}
-	return a
+	return destination
 }

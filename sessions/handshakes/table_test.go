@@ -38,20 +38,20 @@ type sent struct {
 	payload  []byte
 }
 
-// world is a table, and what it has done.
-type world struct {
+// harness is a table, with the challenges that it has sent and its proofs.
+type harness struct {
 	t testing.TB
 	*Table
 	operations *exchange.Operations
 	sent       []sent
-	granted    []exchange.Proof
+	proofs     []exchange.Proof
 	now        time.Time
 	public6    netip.Addr // of the server, if it has one
 }
 
-func newWorld(t testing.TB, change func(*Config), list ...*exchange.Operation) *world {
+func newHarness(t testing.TB, change func(*Config), list ...*exchange.Operation) *harness {
 	t.Helper()
-	w := &world{t: t, now: start}
+	w := &harness{t: t, now: start}
 	var err error
 	if w.operations, err = exchange.NewOperations(list, plan); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func newWorld(t testing.TB, change func(*Config), list ...*exchange.Operation) *
 			w.sent = append(w.sent, sent{source, destination, bytes.Clone(payload)})
 			return nil
 		},
-		Grant: func(g exchange.Proof, _ netip.Addr) { w.granted = append(w.granted, g) },
+		OnProof: func(g exchange.Proof, _ netip.Addr) { w.proofs = append(w.proofs, g) },
 	}
 	if change != nil {
 		change(&cfg)
@@ -74,14 +74,14 @@ func newWorld(t testing.TB, change func(*Config), list ...*exchange.Operation) *
 	return w
 }
 
-func (w *world) send(source netip.AddrPort, port uint16) {
+func (w *harness) send(source netip.AddrPort, port uint16) {
 	w.now = w.now.Add(100 * time.Microsecond)
-	w.Take(source, netip.AddrPortFrom(w.as(source.Addr()), port), w.now)
+	w.Receive(source, netip.AddrPortFrom(w.serverAddress(source.Addr()), port), w.now)
 }
 
-// peer is a client, with the ports that its NAT gives to its packets.
-type peer struct {
-	w         *world
+// testClient is a client behind a NAT, which chooses the source ports.
+type testClient struct {
+	w         *harness
 	operation *exchange.Operation
 	client    *exchange.Initiator
 	public    netip.Addr
@@ -95,15 +95,15 @@ func symmetric(from uint16) func() uint16 {
 	return func() uint16 { from++; return from }
 }
 
-func (w *world) peer(o *exchange.Operation, self, public string, port func() uint16) *peer {
+func (w *harness) newClient(o *exchange.Operation, self, public string, port func() uint16) *testClient {
 	w.t.Helper()
-	p := &peer{w: w, operation: o, public: netip.MustParseAddr(public), port: port}
+	p := &testClient{w: w, operation: o, public: netip.MustParseAddr(public), port: port}
 	p.begin(self)
 	return p
 }
 
-// as is the server's address as a client with that address knows it.
-func (w *world) as(self netip.Addr) netip.Addr {
+// serverAddress returns the server's address of the family of a client's address.
+func (w *harness) serverAddress(self netip.Addr) netip.Addr {
 	if self.Is6() {
 		return w.public6
 	}
@@ -111,16 +111,18 @@ func (w *world) as(self netip.Addr) netip.Addr {
 }
 
 // begin starts over.
-func (p *peer) begin(self string) {
+func (p *testClient) begin(self string) {
 	var nonce [exchange.NonceSize]byte
 	rand.Read(nonce[:])
 	var err error
-	if p.client, err = exchange.NewInitiator(p.operation, netip.MustParseAddr(self), p.w.as(netip.MustParseAddr(self)), nonce); err != nil {
+	address := netip.MustParseAddr(self)
+	p.client, err = exchange.NewInitiator(p.operation, address, p.w.serverAddress(address), nonce)
+	if err != nil {
 		p.w.t.Fatal(err)
 	}
 }
 
-func (p *peer) ports(e challenge.Encoding, message []byte) []uint16 {
+func (p *testClient) ports(e challenge.Encoding, message []byte) []uint16 {
 	p.w.t.Helper()
 	c, err := e.Codec(len(message))
 	if err != nil {
@@ -133,12 +135,12 @@ func (p *peer) ports(e challenge.Encoding, message []byte) []uint16 {
 	return ports
 }
 
-func (p *peer) requestPorts() []uint16 { return p.ports(plan.Request, p.client.Request()) }
+func (p *testClient) requestPorts() []uint16 { return p.ports(plan.Request, p.client.Request()) }
 
-// source is where the next packet comes from.
-func (p *peer) source() netip.AddrPort { return netip.AddrPortFrom(p.public, p.port()) }
+// source returns the source of the next packet.
+func (p *testClient) source() netip.AddrPort { return netip.AddrPortFrom(p.public, p.port()) }
 
-func (p *peer) send(ports []uint16) (last netip.AddrPort) {
+func (p *testClient) send(ports []uint16) (last netip.AddrPort) {
 	for _, port := range ports {
 		last = p.source()
 		p.w.send(last, port)
@@ -146,8 +148,8 @@ func (p *peer) send(ports []uint16) (last netip.AddrPort) {
 	return last
 }
 
-// answer reads the last challenge, which has to be for this peer.
-func (p *peer) answer() exchange.Answer {
+// answer answers the last challenge, which must be for this client.
+func (p *testClient) answer() exchange.Answer {
 	p.w.t.Helper()
 	if len(p.w.sent) == 0 {
 		p.w.t.Fatal("no challenge was sent")
@@ -163,31 +165,33 @@ func (p *peer) answer() exchange.Answer {
 	return a
 }
 
-func (p *peer) responsePorts() []uint16 { return p.ports(plan.Response, p.answer().Response) }
+func (p *testClient) responsePorts() []uint16 { return p.ports(plan.Response, p.answer().Response) }
 
 func TestExchange(t *testing.T) {
 	for name, port := range map[string]func() uint16{"one port": fixed(5000), "symmetric": symmetric(5000)} {
 		for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
 			t.Run(name, func(t *testing.T) {
 				o := operation(t, "ssh-alice", a, false)
-				w := newWorld(t, nil, operation(t, "ssh-bob-1", a, false), o, operation(t, "web-alice-", a, false))
+				w := newHarness(t, nil, operation(t, "ssh-bob-1", a, false), o, operation(t, "web-alice-", a, false))
 				self := "10.0.0.7"
 				if a == exchange.Unilateral {
 					self = "203.0.113.9"
 				}
-				p := w.peer(o, self, "203.0.113.9", port)
-				last := p.send(p.requestPorts())
-				if len(w.sent) != 1 || w.sent[0].to != last || w.sent[0].from != netip.AddrPortFrom(server, p.requestPorts()[len(p.requestPorts())-1]) {
+				p := w.newClient(o, self, "203.0.113.9", port)
+				request := p.requestPorts()
+				last := p.send(request)
+				from := netip.AddrPortFrom(server, request[len(request)-1])
+				if len(w.sent) != 1 || w.sent[0].to != last || w.sent[0].from != from {
 					t.Fatalf("sent %v after %s", w.sent, last)
 				}
 				p.send(p.responsePorts())
-				if len(w.granted) != 1 || w.granted[0].Client() != p.public || w.granted[0].Operation() != o {
-					t.Fatalf("granted %v", w.granted)
+				if len(w.proofs) != 1 || w.proofs[0].Client() != p.public || w.proofs[0].Operation() != o {
+					t.Fatalf("proofs %v", w.proofs)
 				}
-				// It was good once.
+				// A response is accepted once.
 				p.send(p.responsePorts())
-				if len(w.granted) != 1 || len(w.sent) != 1 {
-					t.Errorf("granted %v, sent %v", w.granted, w.sent)
+				if len(w.proofs) != 1 || len(w.sent) != 1 {
+					t.Errorf("proofs %v, sent %v", w.proofs, w.sent)
 				}
 				if n := w.Stats()[Verified]; n != 1 {
 					t.Errorf("%d proved", n)
@@ -197,7 +201,7 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// several are operations whose requests are of several kinds.
+// several returns operations whose requests have several kinds.
 func several(t testing.TB) []*exchange.Operation {
 	return []*exchange.Operation{
 		operation(t, "ssh-alice", exchange.NATAware, false), operation(t, "ssh-bob-at-home", exchange.NATAware, false),
@@ -210,7 +214,7 @@ func TestAnyOrder(t *testing.T) {
 	for i := range 300 {
 		all := several(t)
 		o := all[i%len(all)]
-		w := newWorld(t, nil, all...)
+		w := newHarness(t, nil, all...)
 		port := fixed(5000)
 		if mrand.IntN(2) == 0 {
 			port = symmetric(5000)
@@ -219,7 +223,7 @@ func TestAnyOrder(t *testing.T) {
 		if o.Algorithm() == exchange.Unilateral {
 			self = "203.0.113.9"
 		}
-		p := w.peer(o, self, "203.0.113.9", port)
+		p := w.newClient(o, self, "203.0.113.9", port)
 		shuffled := func(ports []uint16) []uint16 {
 			twice := slices.Concat(ports, ports[:len(ports)/2])
 			mrand.Shuffle(len(twice), func(i, j int) { twice[i], twice[j] = twice[j], twice[i] })
@@ -230,25 +234,25 @@ func TestAnyOrder(t *testing.T) {
 			t.Fatalf("%s: %d challenges", o.ID(), len(w.sent))
 		}
 		p.send(shuffled(p.responsePorts()))
-		if len(w.granted) != 1 || w.granted[0].Operation() != o {
-			t.Fatalf("%s: granted %v", o.ID(), w.granted)
+		if len(w.proofs) != 1 || w.proofs[0].Operation() != o {
+			t.Fatalf("%s: proofs %v", o.ID(), w.proofs)
 		}
 	}
 }
 
-// TestLossStartsOver has each packet be lost once.
+// TestLossStartsOver loses each packet once.
 func TestLossStartsOver(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
 	for _, stable := range []bool{true, false} {
-		w := newWorld(t, nil, o)
+		w := newHarness(t, nil, o)
 		sockets := uint16(5000)
-		attempt := func() *peer {
+		attempt := func() *testClient {
 			sockets += 100
 			port := fixed(sockets)
 			if !stable {
 				port = symmetric(sockets)
 			}
-			return w.peer(o, "10.0.0.7", "203.0.113.9", port)
+			return w.newClient(o, "10.0.0.7", "203.0.113.9", port)
 		}
 		for lost := range len(attempt().requestPorts()) {
 			p := attempt()
@@ -268,21 +272,23 @@ func TestLossStartsOver(t *testing.T) {
 			p = attempt()
 			p.send(p.requestPorts())
 			p.send(p.responsePorts())
-			if len(w.granted) != 1 {
-				t.Fatalf("stable %v, packet %d: %d grants", stable, lost, len(w.granted))
+			if len(w.proofs) != 1 {
+				t.Fatalf("stable %v, packet %d: %d grants", stable, lost, len(w.proofs))
 			}
-			w.sent, w.granted = nil, nil
+			w.sent, w.proofs = nil, nil
 			w.now = w.now.Add(time.Minute)
 		}
 	}
 }
 
-// TestTwoBehindOneAddress speak at the same time.
+// TestTwoBehindOneAddress: two clients behind one address have exchanges at the
+// same time.
 func TestTwoBehindOneAddress(t *testing.T) {
-	alice, bob := operation(t, "ssh-alice", exchange.NATAware, false), operation(t, "ssh-bob-1", exchange.NATAware, false)
-	w := newWorld(t, nil, alice, bob)
-	a := w.peer(alice, "10.0.0.7", "203.0.113.9", fixed(5000))
-	b := w.peer(bob, "10.0.0.8", "203.0.113.9", fixed(6000))
+	alice := operation(t, "ssh-alice", exchange.NATAware, false)
+	bob := operation(t, "ssh-bob-1", exchange.NATAware, false)
+	w := newHarness(t, nil, alice, bob)
+	a := w.newClient(alice, "10.0.0.7", "203.0.113.9", fixed(5000))
+	b := w.newClient(bob, "10.0.0.8", "203.0.113.9", fixed(6000))
 	both := func(pa, pb []uint16) {
 		for i := range pa {
 			a.send(pa[i : i+1])
@@ -298,18 +304,19 @@ func TestTwoBehindOneAddress(t *testing.T) {
 	pa := a.responsePorts()
 	w.sent = append(w.sent, second)
 	both(pa, b.responsePorts())
-	if len(w.granted) != 2 || w.granted[0].Operation() != alice || w.granted[1].Operation() != bob {
-		t.Errorf("granted %v", w.granted)
+	if len(w.proofs) != 2 || w.proofs[0].Operation() != alice || w.proofs[1].Operation() != bob {
+		t.Errorf("proofs %v", w.proofs)
 	}
 }
 
-// TestWrongPacketsEndIt: of a response each packet counts, and another address,
-// port of the server or operation does not.
+// TestWrongPacketsEndIt: each wrong packet of a response ends the exchange. A
+// response from another address, to another address of the server or for another
+// operation is not accepted.
 func TestWrongPacketsEndIt(t *testing.T) {
 	o, other := operation(t, "ssh-alice", exchange.NATAware, false), operation(t, "ssh-bob-1", exchange.NATAware, false)
-	begin := func() (*world, *peer, []uint16) {
-		w := newWorld(t, nil, o, other)
-		p := w.peer(o, "10.0.0.7", "203.0.113.9", fixed(5000))
+	begin := func() (*harness, *testClient, []uint16) {
+		w := newHarness(t, nil, o, other)
+		p := w.newClient(o, "10.0.0.7", "203.0.113.9", fixed(5000))
 		p.send(p.requestPorts())
 		return w, p, p.responsePorts()
 	}
@@ -318,8 +325,8 @@ func TestWrongPacketsEndIt(t *testing.T) {
 		p.send(response[:5])
 		p.send([]uint16{response[5] ^ 1})
 		p.send(response)
-		if len(w.granted) != 0 || w.Stats()[Refused] != 1 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 0 || w.Stats()[Refused] != 1 {
+			t.Errorf("proofs %v", w.proofs)
 		}
 	})
 	t.Run("all ports", func(t *testing.T) {
@@ -327,63 +334,63 @@ func TestWrongPacketsEndIt(t *testing.T) {
 		for port := 1; port < 65536; port++ {
 			p.send([]uint16{uint16(port)})
 		}
-		if len(w.granted) != 0 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("proofs %v", w.proofs)
 		}
 	})
 	t.Run("another address", func(t *testing.T) {
 		w, _, response := begin()
-		thief := w.peer(o, "10.0.0.7", "203.0.113.10", fixed(5000))
+		thief := w.newClient(o, "10.0.0.7", "203.0.113.10", fixed(5000))
 		thief.send(thief.requestPorts())
 		thief.send(response)
-		if len(w.granted) != 0 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("proofs %v", w.proofs)
 		}
 	})
 	t.Run("another operation", func(t *testing.T) {
 		w, p, response := begin()
-		q := w.peer(other, "10.0.0.7", p.public.String(), fixed(6000))
+		q := w.newClient(other, "10.0.0.7", p.public.String(), fixed(6000))
 		q.send(q.requestPorts())
 		q.send(response)
-		if len(w.granted) != 0 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("proofs %v", w.proofs)
 		}
-		// From one port each response is held against its own challenge.
-		q = w.peer(other, "10.0.0.7", p.public.String(), fixed(5000))
+		// A response from one port is compared with each challenge to that port.
+		q = w.newClient(other, "10.0.0.7", p.public.String(), fixed(5000))
 		q.send(q.requestPorts())
 		p.send(response)
-		if len(w.granted) != 1 || w.granted[0].Operation() != o {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 1 || w.proofs[0].Operation() != o {
+			t.Errorf("proofs %v", w.proofs)
 		}
 	})
 	t.Run("another address of the server", func(t *testing.T) {
 		w, p, response := begin()
 		for _, port := range response {
-			w.Take(p.source(), netip.AddrPortFrom(server.Next(), port), w.now)
+			w.Receive(p.source(), netip.AddrPortFrom(server.Next(), port), w.now)
 		}
-		if len(w.granted) != 0 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("proofs %v", w.proofs)
 		}
 		p.send(response)
-		if len(w.granted) != 1 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 1 {
+			t.Errorf("proofs %v", w.proofs)
 		}
 	})
 	t.Run("too late", func(t *testing.T) {
 		w, p, response := begin()
 		w.now = w.now.Add(responseTime)
 		p.send(response)
-		if len(w.granted) != 0 {
-			t.Errorf("granted %v", w.granted)
+		if len(w.proofs) != 0 {
+			t.Errorf("proofs %v", w.proofs)
 		}
 	})
 }
 
 func TestUnknownRequestsAreNotAnswered(t *testing.T) {
 	known := operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newWorld(t, nil, known)
+	w := newHarness(t, nil, known)
 	for _, id := range []string{"ssh-alicf", "tsh-alice", "ssh-a", "ssh-bob-12"} {
-		p := w.peer(operation(t, id, exchange.NATAware, false), "10.0.0.7", "203.0.113.9", fixed(5000))
+		p := w.newClient(operation(t, id, exchange.NATAware, false), "10.0.0.7", "203.0.113.9", fixed(5000))
 		p.send(p.requestPorts())
 		w.now = w.now.Add(requestTime)
 	}
@@ -395,10 +402,11 @@ func TestUnknownRequestsAreNotAnswered(t *testing.T) {
 func TestPublicAddressAndRandomPort(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, true)
 	public := netip.MustParseAddr("192.0.2.80")
-	w := newWorld(t, func(c *Config) { c.Public4 = public }, o)
-	p := w.peer(o, "10.0.0.7", "203.0.113.9", fixed(5000))
+	w := newHarness(t, func(c *Config) { c.Public4 = public }, o)
+	p := w.newClient(o, "10.0.0.7", "203.0.113.9", fixed(5000))
 	var err error
-	if p.client, err = exchange.NewInitiator(o, netip.MustParseAddr("10.0.0.7"), public, [exchange.NonceSize]byte{}); err != nil {
+	self := netip.MustParseAddr("10.0.0.7")
+	if p.client, err = exchange.NewInitiator(o, self, public, [exchange.NonceSize]byte{}); err != nil {
 		t.Fatal(err)
 	}
 	p.send(p.requestPorts())
@@ -406,37 +414,38 @@ func TestPublicAddressAndRandomPort(t *testing.T) {
 		t.Errorf("port %d", got)
 	}
 	p.send(p.responsePorts())
-	if len(w.granted) != 1 || w.granted[0].Port() != 40000 {
-		t.Errorf("granted %v", w.granted)
+	if len(w.proofs) != 1 || w.proofs[0].Port() != 40000 {
+		t.Errorf("proofs %v", w.proofs)
 	}
 }
 
 func TestUpdateEndsWhatHasBegun(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newWorld(t, nil, o)
-	p := w.peer(o, "10.0.0.7", "203.0.113.9", fixed(5000))
+	w := newHarness(t, nil, o)
+	p := w.newClient(o, "10.0.0.7", "203.0.113.9", fixed(5000))
 	p.send(p.requestPorts())
 	response := p.responsePorts()
-	none, err := exchange.NewOperations([]*exchange.Operation{operation(t, "ssh-bob-1", exchange.NATAware, false)}, plan)
+	list := []*exchange.Operation{operation(t, "ssh-bob-1", exchange.NATAware, false)}
+	others, err := exchange.NewOperations(list, plan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Update(none)
+	w.Update(others)
 	p.send(response)
 	p.begin("10.0.0.7")
 	p.send(p.requestPorts())
-	if len(w.granted) != 0 || len(w.sent) != 1 {
-		t.Errorf("granted %v, sent %d", w.granted, len(w.sent))
+	if len(w.proofs) != 0 || len(w.sent) != 1 {
+		t.Errorf("proofs %v, sent %d", w.proofs, len(w.sent))
 	}
 }
 
 func TestChallengesAreLimitedInSum(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newWorld(t, func(c *Config) { c.Rate = 100 }, o)
+	w := newHarness(t, func(c *Config) { c.Rate = 100 }, o)
 	a := netip.MustParseAddr("203.0.113.0")
 	for range 1000 {
 		a = a.Next()
-		p := w.peer(o, "10.0.0.7", a.String(), fixed(5000))
+		p := w.newClient(o, "10.0.0.7", a.String(), fixed(5000))
 		p.send(p.requestPorts())
 	}
 	elapsed := w.now.Sub(start).Seconds()

@@ -14,13 +14,13 @@ type Gap struct {
 	// Fresh: the file was made by Create, and no server has had it. No knock
 	// was ever sent, so a start refuses none.
 	Fresh bool
-	// Doubt: used nonces may have no record that were stamped so long after the
+	// NotBeforeMargin: used nonces may have no record that were stamped so long after the
 	// start, at the most. 0: none were.
-	Doubt time.Duration
-	// Lost: used nonces may have no record that were stamped up to then. This
+	NotBeforeMargin time.Duration
+	// LostUntil: used nonces may have no record that were stamped up to then. This
 	// is a stamp, of a client that was let in, and no time of this host's
 	// clock. Zero: none were.
-	Lost time.Time
+	LostUntil time.Time
 }
 
 // headerAfterLoss is that of a file whose predecessor is lost: what was used is
@@ -29,9 +29,9 @@ var headerAfterLoss = header{served: true, doubt: uint32(schedule.MaxTolerance /
 
 func gapOf(h header) (g Gap) {
 	g.Fresh = !h.served
-	g.Doubt = time.Duration(h.doubt) * time.Second
+	g.NotBeforeMargin = time.Duration(h.doubt) * time.Second
 	if h.lost > 0 {
-		g.Lost = time.Unix(int64(h.lost), 0)
+		g.LostUntil = time.Unix(int64(h.lost), 0)
 	}
 	return g
 }

@@ -165,11 +165,11 @@ func (t *trouble) report(log *slog.Logger, now time.Time, err error, grants int)
 	case err != nil:
 		t.refused += grants
 		if t.last.IsZero() || now.Sub(t.last) >= logPause {
-			log.Error("nothing opens: nonces cannot be recorded", "error", err, "refused", t.refused)
+			log.Error("failed to record nonces; rejecting all grants", "error", err, "refused", t.refused)
 			t.last, t.told, t.refused = now, true, 0
 		}
 	case t.told:
-		log.Info("the state file can be written again", "refused", t.refused)
+		log.Info("state file writable again", "refused", t.refused)
 		t.told, t.refused = false, 0
 	}
 }

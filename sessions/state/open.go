@@ -128,7 +128,7 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	c, err := readFile(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		s.log.Warn("there is no state file: a new one is made, and knocks that may have been used before are refused", "file", s.path)
+		s.log.Warn("state file missing; creating one, rejecting older knocks", "file", s.path)
 		c = &contents{version: version, header: headerAfterLoss}
 		if err := write(s.path, c.header, nil, nil); err != nil {
 			return header{}, fmt.Errorf("make the state file: %w", err)
@@ -143,7 +143,7 @@ func (s *Store) prepare(cfg Config) (header, error) {
 		if c, err = readFile(s.path); err != nil {
 			return header{}, err
 		}
-		s.log.Info("the state file has a new form", "file", s.path, "form", version)
+		s.log.Info("state file converted", "file", s.path, "version", version)
 	}
 	s.header = c.header
 	s.leases.reset(c.leases)

@@ -62,7 +62,7 @@ func (h *host) start() {
 	var err error
 	if h.sessions, err = sessions.New(sessions.Config{
 		Clients: h.clients(), Now: c.Boot, Gate: h, Journal: h, Log: slog.New(slog.DiscardHandler),
-		Start: &sessions.Start{Wall: c.Wall, Fresh: gap.Fresh, Doubt: gap.Doubt, Lost: gap.Lost},
+		Start: &sessions.Start{Wall: c.Wall, Fresh: gap.Fresh, NotBeforeMargin: gap.NotBeforeMargin, LostUntil: gap.LostUntil},
 		Limit: sessions.Limit{Pause: 1, Burst: 1000},
 	}); err != nil {
 		h.t.Fatal(err)

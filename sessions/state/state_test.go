@@ -169,7 +169,7 @@ func TestMissingIsDoubted(t *testing.T) {
 		cfg.Boot = func() time.Time { return boot }
 		for _, open1 := range []time.Duration{0, 59 * time.Second, time.Minute} {
 			s := open(t, cfg)
-			if want := (Gap{Doubt: time.Minute}); s.Gap() != want {
+			if want := (Gap{NotBeforeMargin: time.Minute}); s.Gap() != want {
 				t.Errorf("%s: %+v, want %+v", row.name, s.Gap(), want)
 			}
 			cfg.Now = cfg.Now.Add(time.Hour)
@@ -278,9 +278,9 @@ func TestEarlierFormIsWrittenAnew(t *testing.T) {
 	}{
 		{"form1.db", 0, Gap{}},
 		{"form1.db", uint32(start.Unix()), Gap{}},
-		{"form1.db", uint32(start.Unix()) + 1, Gap{Doubt: time.Minute}},
-		{"form1.db", uint32(start.Unix()) + 8*3600, Gap{Doubt: time.Minute}},
-		{"form1-open.db", 0, Gap{Doubt: time.Minute}},
+		{"form1.db", uint32(start.Unix()) + 1, Gap{NotBeforeMargin: time.Minute}},
+		{"form1.db", uint32(start.Unix()) + 8*3600, Gap{NotBeforeMargin: time.Minute}},
+		{"form1-open.db", 0, Gap{NotBeforeMargin: time.Minute}},
 	} {
 		dir := t.TempDir()
 		text, err := os.ReadFile(filepath.Join("testdata", row.file))
@@ -383,7 +383,7 @@ func TestReset(t *testing.T) {
 		t.Errorf("the old file is lost: %v", err)
 	}
 	s = open(t, config(dir))
-	if want := (Gap{Doubt: schedule.MaxTolerance}); s.Gap() != want {
+	if want := (Gap{NotBeforeMargin: schedule.MaxTolerance}); s.Gap() != want {
 		t.Errorf("%+v, want %+v", s.Gap(), want)
 	}
 	got, _, err := s.records()

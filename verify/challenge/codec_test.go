@@ -13,13 +13,18 @@ func TestPaperRanges(t *testing.T) {
 		return max(codec(t, e, 14).Span(), codec(t, e, 20).Span())
 	}
 	// With 10 data bits the paper has 5 sequence bits, and so 32768 ports: 16
-	// packets take 4.
-	for bits, want := range map[[2]int]int{{12, 4}: 65536, {10, 5}: 32768, {10, 4}: 16384, {9, 5}: 16384, {8, 5}: 8192, {7, 5}: 4096, {6, 5}: 2048, {5, 5}: 1024, {3, 6}: 512} {
+	// packets require 4.
+	for bits, want := range map[[2]int]int{
+		{12, 4}: 65536, {10, 5}: 32768, {10, 4}: 16384, {9, 5}: 16384, {8, 5}: 8192,
+		{7, 5}: 4096, {6, 5}: 2048, {5, 5}: 1024, {3, 6}: 512,
+	} {
 		if got := span(Encoding{Scheme: Sequence, DataBits: bits[0], SequenceBits: bits[1]}); got != want {
 			t.Errorf("Table 1, %d and %d bits: %d, want %d", bits[0], bits[1], got, want)
 		}
 	}
-	for bits, want := range map[int]int{12: 57344, 11: 30720, 10: 16384, 9: 9216, 8: 5120, 7: 2944, 6: 1728, 5: 1024, 4: 640, 3: 432, 2: 320, 1: 320} {
+	for bits, want := range map[int]int{
+		12: 57344, 11: 30720, 10: 16384, 9: 9216, 8: 5120, 7: 2944, 6: 1728, 5: 1024, 4: 640, 3: 432, 2: 320, 1: 320,
+	} {
 		for _, s := range []Scheme{Differences, Ranges} {
 			if got := span(Encoding{Scheme: s, Base: 1, DataBits: bits}); got != want {
 				t.Errorf("Table 2, %d bits, %s: %d, want %d", bits, s, got, want)
@@ -33,8 +38,8 @@ func TestPaperRanges(t *testing.T) {
 	}
 }
 
-// TestPaperRestart: footnote 5's 20 packets have the longer request of
-// Algorithm 3 fit into the ports of Table 2.
+// TestPaperRestart: with footnote 5's restart after 20 packets, the longer
+// request of Algorithm 3 requires no more ports than Table 2 has.
 func TestPaperRestart(t *testing.T) {
 	c := codec(t, Encoding{Scheme: Ranges, Base: 1024, DataBits: 8, Restart: 20}, 30)
 	if c.Packets() != 30 || c.Span() != 5120 {
@@ -48,7 +53,7 @@ func TestPortZero(t *testing.T) {
 	if _, err := c.AppendPorts(nil, message); err == nil || !strings.Contains(err.Error(), "port 0") {
 		t.Errorf("got %v", err)
 	}
-	// Only the first packet has the number 0, with which it could be there.
+	// Only the first packet has the number 0, so only it can require port 0.
 	message[0] = 1
 	if ports, err := c.AppendPorts([]uint16{7}, message); err != nil || len(ports) != 1+c.Packets() {
 		t.Errorf("%v, %v", ports, err)
@@ -63,7 +68,7 @@ func TestMessageOfAnotherSize(t *testing.T) {
 		}
 	}
 	if _, err := c.Prefix(make([]byte, 6)); err == nil {
-		t.Error("a beginning longer than the message")
+		t.Error("a prefix longer than the message")
 	}
 }
 
@@ -94,6 +99,9 @@ func TestPlan(t *testing.T) {
 	if err != nil || requests.Packets() != 14 || responses.Packets() != 20 {
 		t.Fatalf("%v", err)
 	}
+	early := Encoding{Scheme: Ranges, Base: 19999, DataBits: 8}
+	late := Encoding{Scheme: Sequence, Base: 25121, DataBits: 8, SequenceBits: 4}
+	touching := Encoding{Scheme: Ranges, Base: 24095, DataBits: 8}
 	rotating, below, backwards := Ports{1025, 65535}, Ports{1025, 20000}, Ports{10, 5}
 	low, lower := response, response
 	low.Base, low.DataBits = 600, 2
@@ -104,14 +112,14 @@ func TestPlan(t *testing.T) {
 	}{
 		"a request of":      {Plan{Encoding{}, response, watched, nil}, "request: encoding"},
 		"a response of":     {Plan{request, Encoding{Scheme: Delays}, watched, nil}, "response: encoding"},
-		"below the range":   {Plan{request, Encoding{Scheme: Ranges, Base: 19999, DataBits: 8}, watched, nil}, "are watched"},
-		"above the range":   {Plan{Encoding{Scheme: Sequence, Base: 25121, DataBits: 8, SequenceBits: 4}, response, watched, nil}, "25121 to 29216"},
-		"one late packet":   {Plan{request, Encoding{Scheme: Ranges, Base: 24095, DataBits: 8}, watched, nil}, "responses to 24095 to 29214: a late packet"},
-		"port 0":            {Plan{request, response, Ports{0, 65535}, nil}, "begin at 1"},
-		"the wrong way":     {Plan{request, response, Ports{2000, 1000}, nil}, "end there"},
-		"the rotating ones": {Plan{request, response, watched, &rotating}, "1025 to 65535 can be taken"},
-		"those below":       {Plan{request, response, watched, &below}, "1025 to 20000 can be taken"},
-		"backwards":         {Plan{request, response, watched, &backwards}, "below their beginning"},
+		"below the range":   {Plan{request, early, watched, nil}, "are watched"},
+		"above the range":   {Plan{late, response, watched, nil}, "25121 to 29216"},
+		"one late packet":   {Plan{request, touching, watched, nil}, "responses, 24095 to 29214: a late packet"},
+		"port 0":            {Plan{request, response, Ports{0, 65535}, nil}, "expected ports from 1"},
+		"the wrong way":     {Plan{request, response, Ports{2000, 1000}, nil}, "in ascending order"},
+		"the rotating ones": {Plan{request, response, watched, &rotating}, "1025 to 65535, which are reserved"},
+		"those below":       {Plan{request, response, watched, &below}, "1025 to 20000, which are reserved"},
+		"backwards":         {Plan{request, response, watched, &backwards}, "reserved ports in ascending order"},
 	} {
 		if _, _, err := p.Codecs(14, 20); err == nil || !strings.Contains(err.Error(), p.want) {
 			t.Errorf("%s: %v", what, err)
@@ -121,6 +129,6 @@ func TestPlan(t *testing.T) {
 		t.Errorf("below the rotating ports: %v", err)
 	}
 	if _, _, err := (Plan{request, response, watched, &Ports{1, 19999}}).Codecs(14, 20); err != nil {
-		t.Errorf("above what is taken: %v", err)
+		t.Errorf("above the reserved ports: %v", err)
 	}
 }

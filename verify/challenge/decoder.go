@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Verdict is what packets have come to.
+// Verdict is the result of all packets that a Decoder has received.
 type Verdict uint8
 
 // The verdicts.
 const (
 	Incomplete Verdict = iota
 	Complete
-	Impossible // no message has these packets, in an order that is promised to survive
+	Impossible // no message has these packets, in any order that the scheme survives
 )
 
 // String returns the verdict's name.
@@ -23,26 +23,25 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict %d", uint8(v))
 }
 
-// Decoder puts a message together. Its memory is fixed. It belongs to one
-// goroutine.
+// Decoder assembles a message. Its memory is fixed. It belongs to one goroutine.
 type Decoder struct {
-	c       *Codec
+	codec   *Codec
 	verdict Verdict
 	count   int // packets, without duplicates
 	missing int // the first place without one; of Differences the first of the block
 	// places holds each packet's data, in the message's order, or absent. Of
 	// the block that Differences is in it holds the ports' offsets, in
 	// ascending order.
-	places []uint32
-	port   uint16    // of Delays: the last one
-	at     time.Time // of Delays: when that came
+	places   []uint32
+	lastPort uint16    // of Delays: the last one
+	lastTime time.Time // of Delays: when that came
 }
 
 const absent = 1 << 31
 
-// NewDecoders makes n decoders, each with room for any of the codecs. They
-// share one piece of memory, which is all that decoding ever takes. It is
-// written here, so that the kernel has given all of it before a packet comes.
+// NewDecoders makes n decoders, each with memory for any of the codecs. Decoding
+// allocates no other memory. NewDecoders writes to all of it, so that the kernel
+// maps its pages now, and not when packets arrive.
 func NewDecoders(n int, codecs ...*Codec) []Decoder {
 	room := 0
 	for _, c := range codecs {
@@ -59,121 +58,125 @@ func NewDecoders(n int, codecs ...*Codec) []Decoder {
 	return decoders
 }
 
-// Reset begins a message of one of the codecs that there is room for.
+// Reset begins a message of a codec. It allocates only if the decoder was not
+// made for this codec.
 func (d *Decoder) Reset(c *Codec) {
 	if cap(d.places) < c.packets {
 		d.places = make([]uint32, c.packets)
 	}
-	*d = Decoder{c: c, places: d.places[:c.packets]}
+	*d = Decoder{codec: c, places: d.places[:c.packets]}
 	for i := range d.places {
 		d.places[i] = absent
 	}
 }
 
-// Take takes a packet that has come to a port, and says what all of them come
-// to. Once that is not Incomplete, nothing changes it. Only Delays asks for the
+// Add adds a packet that arrived on a port, and returns the verdict on all
+// packets so far. A verdict other than Incomplete is final. Only Delays uses the
 // time.
-func (d *Decoder) Take(port uint16, now time.Time) Verdict {
+func (d *Decoder) Add(port uint16, now time.Time) Verdict {
 	if d.verdict != Incomplete {
 		return d.verdict
 	}
-	if port < d.c.First() || port > d.c.Last() {
-		return d.end(Impossible)
+	if port < d.codec.First() || port > d.codec.Last() {
+		return d.finish(Impossible)
 	}
-	if d.c.e.Scheme == Differences {
-		return d.insert(uint32(port - d.c.e.Base))
+	if d.codec.encoding.Scheme == Differences {
+		return d.insert(uint32(port - d.codec.encoding.Base))
 	}
 	place, data := d.locate(port, now)
 	if place < 0 {
-		return d.end(Impossible)
+		return d.finish(Impossible)
 	}
 	if !d.fits(place, data) {
-		return d.end(Impossible)
+		return d.finish(Impossible)
 	}
 	if d.places[place] == data {
 		return d.verdict
 	}
 	d.places[place] = data
-	d.port, d.at = port, now
+	d.lastPort, d.lastTime = port, now
 	d.count++
-	for d.missing < d.c.packets && d.places[d.missing] != absent {
+	for d.missing < d.codec.packets && d.places[d.missing] != absent {
 		d.missing++
 	}
-	if d.count == d.c.packets {
-		return d.end(Complete)
+	if d.count == d.codec.packets {
+		return d.finish(Complete)
 	}
 	return d.verdict
 }
 
-// Count returns how many packets have been taken, without duplicates.
+// Count returns the number of packets added, without duplicates.
 func (d *Decoder) Count() int { return d.count }
 
-// Copy has the decoder go on from where another one is, in its own memory.
-func (d *Decoder) Copy(from *Decoder) {
-	d.Reset(from.c)
+// CopyFrom copies the state of another decoder. The two share no memory.
+func (d *Decoder) CopyFrom(from *Decoder) {
+	d.Reset(from.codec)
 	places := d.places
 	copy(places, from.places)
 	*d = *from
 	d.places = places
 }
 
-func (d *Decoder) end(v Verdict) Verdict {
+func (d *Decoder) finish(v Verdict) Verdict {
 	d.verdict = v
 	return v
 }
 
-// fits reports whether a place can have the data. Not for Differences.
+// fits reports whether the packet at a place can have the data. Not for
+// Differences.
 func (d *Decoder) fits(place int, data uint32) bool {
 	if known := d.places[place]; known != absent {
 		return known == data
 	}
-	return place < d.c.packets-1 || int(data)&d.c.padding() == 0
+	return place < d.codec.packets-1 || int(data)&d.codec.padding() == 0
 }
 
-// locate returns the place of a packet in the message, and what it says; -1 if
-// it has none. Not for Differences.
+// locate returns the place of a packet in the message, and its data. The place
+// is -1 if the message has no such packet. Not for Differences.
 func (d *Decoder) locate(port uint16, now time.Time) (place int, data uint32) {
-	offset := uint32(port - d.c.e.Base)
-	switch bits := d.c.e; bits.Scheme {
+	offset := uint32(port - d.codec.encoding.Base)
+	switch bits := d.codec.encoding; bits.Scheme {
 	case Sequence:
 		return d.nearest(int(offset & (1<<bits.SequenceBits - 1))), offset >> bits.SequenceBits
 	case Ranges:
 		return d.nearest(int(offset >> bits.DataBits)), offset & (1<<bits.DataBits - 1)
 	}
-	// The same port in a row comes a delay apart, a duplicate at once.
-	if d.count > 0 && port == d.port && now.Sub(d.at) < d.c.e.Delay/2 {
+	// The next packet of the message can have the same port, but it arrives about
+	// a delay later; a duplicate arrives sooner.
+	if d.count > 0 && port == d.lastPort && now.Sub(d.lastTime) < d.codec.encoding.Delay/2 {
 		return d.count - 1, offset
 	}
 	return d.count, offset
 }
 
-// nearest returns which of the places of a number is meant: the only one in a
-// window of a block around the first that is missing. Half of it lies before,
-// where only duplicates come from.
+// nearest returns the place that a sequence number means, and -1 if there is
+// none. With restarts several places have the same number. The place is the only
+// one of them in a window of one block around the first missing packet. Half of
+// the window is before that packet; only duplicates have those places.
 func (d *Decoder) nearest(number int) int {
-	if number >= d.c.block {
+	if number >= d.codec.block {
 		return -1
 	}
-	first := min(max(d.missing-d.c.block/2, 0), d.c.packets-d.c.block)
-	place := first - first%d.c.block + number
+	first := min(max(d.missing-d.codec.block/2, 0), d.codec.packets-d.codec.block)
+	place := first - first%d.codec.block + number
 	if place < first {
-		place += d.c.block
+		place += d.codec.block
 	}
 	return place
 }
 
-// Belongs reports whether a packet is one of a message of the codec's size: a
-// new one or a duplicate, as far as packets tell.
+// Belongs reports whether a packet can be one of a message's, given the packets
+// added so far. A packet that Belongs may be a duplicate.
 func (d *Decoder) Belongs(message []byte, port uint16, now time.Time) bool {
-	c := d.c
+	c := d.codec
 	if port < c.First() || port > c.Last() {
 		return false
 	}
-	if c.e.Scheme != Differences {
+	if c.encoding.Scheme != Differences {
 		place, data := d.locate(port, now)
 		return place >= 0 && place < c.packets && int(data) == c.data(message, place)
 	}
-	offset, next := int(port-c.e.Base), 0
+	offset, next := int(port-c.encoding.Base), 0
 	for i := d.missing; i < min(d.missing+c.block, c.packets); i++ {
 		if next += c.data(message, i); next >= offset {
 			return next == offset
@@ -183,14 +186,15 @@ func (d *Decoder) Belongs(message []byte, port uint16, now time.Time) bool {
 	return false
 }
 
-// AppendMessage appends the message, once it is Complete.
+// AppendMessage appends the message. The verdict must be Complete.
 func (d *Decoder) AppendMessage(dst []byte) []byte {
 	start := len(dst)
-	dst = append(dst, make([]byte, d.c.bytes)...)
-	message := dst[start:]
+	dst = append(dst, make([]byte, d.codec.bytes)...)
+	message, bits := dst[start:], d.codec.encoding.DataBits
 	for i, data := range d.places {
-		for bit := range d.c.e.DataBits {
-			if at := i*d.c.e.DataBits + bit; at < 8*len(message) && data>>(d.c.e.DataBits-1-bit)&1 != 0 {
+		for bit := range bits {
+			at := i*bits + bit
+			if at < 8*len(message) && data>>(bits-1-bit)&1 != 0 {
 				message[at/8] |= 1 << (7 - at%8)
 			}
 		}

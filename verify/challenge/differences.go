@@ -2,10 +2,10 @@ package challenge
 
 import "slices"
 
-// insert takes a packet of Differences: its port's distance from the base, in
-// the block that is not complete yet.
+// insert is Add for Differences. The offset is the port's distance from the
+// base; the packet belongs to the block that is not complete.
 func (d *Decoder) insert(offset uint32) Verdict {
-	size := min(d.c.block, d.c.packets-d.missing)
+	size := min(d.codec.block, d.codec.packets-d.missing)
 	here := d.count - d.missing
 	block := d.places[d.missing : d.missing+size]
 	i, duplicate := slices.BinarySearch(block[:here], offset)
@@ -16,15 +16,14 @@ func (d *Decoder) insert(offset uint32) Verdict {
 	block[i] = offset
 	d.count++
 	here++
-	// Each gap that is too wide for one packet's data takes more of those that
-	// are missing.
+	// A gap that is too wide for one packet's data must contain missing packets.
 	need, next := 0, uint32(0)
 	for _, o := range block[:here] {
-		need += int(o-next) >> d.c.e.DataBits
+		need += int(o-next) >> d.codec.encoding.DataBits
 		next = o + 1
 	}
 	if need > size-here {
-		return d.end(Impossible)
+		return d.finish(Impossible)
 	}
 	if here < size {
 		return d.verdict
@@ -35,11 +34,11 @@ func (d *Decoder) insert(offset uint32) Verdict {
 		next = o + 1
 	}
 	d.missing += size
-	if d.missing < d.c.packets {
+	if d.missing < d.codec.packets {
 		return d.verdict
 	}
-	if int(d.places[d.c.packets-1])&d.c.padding() != 0 {
-		return d.end(Impossible)
+	if int(d.places[d.codec.packets-1])&d.codec.padding() != 0 {
+		return d.finish(Impossible)
 	}
-	return d.end(Complete)
+	return d.finish(Complete)
 }

@@ -1,15 +1,16 @@
-// Package challenge says data in the ports of empty packets (deGraaf, Aycock,
-// Jacobson 2005, section 6.3). PROTOCOL.md beside this file is the
-// specification, testdata/vectors.json its test vectors.
+// Package challenge encodes messages in the destination ports of empty packets
+// (deGraaf, Aycock, Jacobson 2005, section 6.3). PROTOCOL.md beside this file is
+// the specification, testdata/vectors.json its test vectors.
 //
-//	Plan      the encodings of requests and responses, against the ports there are
+//	Plan      the encodings of requests and responses, and the ports that they may use
 //	Encoding  one of four schemes, and its numbers -> Codec, for one size of message
 //	  message -> AppendPorts -> ports, in the order of sending
-//	  ports, as they come -> Decoder.Take -> incomplete, complete, impossible
-//	                      -> AppendMessage -> message
-//	Prefix    which packets can belong to messages that begin in some way
+//	  ports, in the order of arrival -> Decoder.Add -> incomplete, complete, impossible
+//	                                 -> AppendMessage -> message
+//	Prefix    which packets can belong to a message with a given beginning
 //
-// Nothing here sends, receives or looks at a clock. A Codec and a Prefix are
-// immutable. A Decoder belongs to one goroutine; its memory is fixed when it is
-// made, and a packet makes none. What is decoded is authenticated by nothing.
+// This package does not send, receive or read a clock. A Codec and a Prefix are
+// immutable. A Decoder belongs to one goroutine; its memory is allocated when it
+// is made, and a packet allocates nothing. A decoded message is not
+// authenticated.
 package challenge

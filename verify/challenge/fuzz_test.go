@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
-// codecOf makes what can be made of numbers.
+// codecOf makes a codec of arbitrary numbers; nil: they break a rule.
 func codecOf(scheme, data, sequence, restart, size uint8, base uint16) *Codec {
-	e := Encoding{Scheme: Scheme(scheme%4) + Sequence, Base: base, DataBits: int(data%17) + 1, SequenceBits: int(sequence % 16), Restart: int(restart)}
+	e := Encoding{
+		Scheme: Scheme(scheme%4) + Sequence, Base: base,
+		DataBits: int(data%17) + 1, SequenceBits: int(sequence % 16), Restart: int(restart),
+	}
 	if e.Scheme == Delays {
 		e.Delay = 10 * time.Millisecond
 	}
@@ -29,7 +32,8 @@ func FuzzDecoder(f *testing.F) {
 		for _, p := range v.Ports {
 			packets = append(binary.BigEndian.AppendUint16(packets, p), 10)
 		}
-		f.Add(uint8(e.Scheme-Sequence), uint8(e.DataBits-1), uint8(e.SequenceBits), uint8(e.Restart), uint8(len(v.Message)/2), e.Base, packets)
+		f.Add(uint8(e.Scheme-Sequence), uint8(e.DataBits-1), uint8(e.SequenceBits), uint8(e.Restart),
+			uint8(len(v.Message)/2), e.Base, packets)
 	}
 	f.Fuzz(func(t *testing.T, scheme, data, sequence, restart, size uint8, base uint16, packets []byte) {
 		c := codecOf(scheme, data, sequence, restart, size, base)
@@ -45,7 +49,7 @@ func FuzzDecoder(f *testing.F) {
 			port := binary.BigEndian.Uint16(packets)
 			now = now.Add(time.Duration(packets[2]) * time.Millisecond)
 			before := v
-			if v = d.Take(port, now); before != Incomplete && v != before {
+			if v = d.Add(port, now); before != Incomplete && v != before {
 				t.Fatalf("%s, and then %s", before, v)
 			}
 			if before == Incomplete && v != Impossible {
@@ -55,7 +59,7 @@ func FuzzDecoder(f *testing.F) {
 		if v != Complete {
 			return
 		}
-		// What is complete is a message that would have been sent so.
+		// The sender of a complete message would have used the same ports.
 		message := d.AppendMessage(nil)
 		ports, err := c.AppendPorts(nil, message)
 		if err != nil {
@@ -101,7 +105,7 @@ func FuzzMessage(f *testing.F) {
 		now, v := start, Incomplete
 		for _, p := range ports {
 			now = now.Add(c.Delay())
-			v = d.Take(p, now)
+			v = d.Add(p, now)
 		}
 		if v != Complete || !bytes.Equal(d.AppendMessage(nil), message) {
 			t.Errorf("%s: %x", v, d.AppendMessage(nil))

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawCodec draws an encoding that can be, and the size of its messages.
+// drawCodec draws a valid encoding, and the size of its messages.
 func drawCodec(t *rapid.T, schemes ...Scheme) *Codec {
 	for {
 		e := Encoding{
@@ -50,11 +50,11 @@ func portsOf(t *rapid.T, c *Codec, message []byte) []uint16 {
 	return ports
 }
 
-// arrivals draws an order in which packets come, duplicates among them, that
-// the scheme promises to survive. Each is the index of a packet.
+// arrivals draws an order of arrival, with duplicates, that the scheme survives.
+// Each number is the index of a packet.
 func arrivals(t *rapid.T, c *Codec) (order []int) {
 	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0))
-	if c.e.Scheme == Delays {
+	if c.encoding.Scheme == Delays {
 		for i := range c.packets {
 			order = append(order, i)
 			for range r.IntN(3) {
@@ -63,7 +63,7 @@ func arrivals(t *rapid.T, c *Codec) (order []int) {
 		}
 		return order
 	}
-	if c.block == c.packets || c.e.Scheme == Differences {
+	if c.block == c.packets || c.encoding.Scheme == Differences {
 		for first := 0; first < c.packets; first += c.block {
 			var block []int
 			for i := first; i < min(first+c.block, c.packets); i++ {
@@ -72,7 +72,8 @@ func arrivals(t *rapid.T, c *Codec) (order []int) {
 				}
 			}
 			r.Shuffle(len(block), func(i, j int) { block[i], block[j] = block[j], block[i] })
-			// No duplicate comes behind the end of a block but the last.
+			// No duplicate arrives after its block is complete, except in the last
+			// block.
 			if first+c.block < c.packets {
 				seen := map[int]bool{}
 				for i, p := range block {
@@ -86,7 +87,7 @@ func arrivals(t *rapid.T, c *Codec) (order []int) {
 		}
 		return order
 	}
-	// The first that has not come is at most half a block from each that comes.
+	// Each packet arrives at most half a block from the first missing packet.
 	come := make([]bool, c.packets)
 	for missing := 0; missing < c.packets; {
 		low, high := max(missing-c.block/2, 0), min(missing+(c.block+1)/2, c.packets)
@@ -100,7 +101,8 @@ func arrivals(t *rapid.T, c *Codec) (order []int) {
 	return order
 }
 
-// times are when packets come that were sent a delay apart: duplicates at once.
+// times returns the arrival times of packets that are sent a delay apart;
+// duplicates arrive at once.
 func times(c *Codec, order []int) []time.Time {
 	var at []time.Time
 	now, last := start, -1
@@ -115,10 +117,10 @@ func times(c *Codec, order []int) []time.Time {
 	return at
 }
 
-// feed hands packets over as they come, and returns the last verdict.
+// feed adds the packets in an order, and returns the last verdict.
 func feed(d *Decoder, c *Codec, ports []uint16, order []int) (v Verdict) {
 	for n, at := range times(c, order) {
-		v = d.Take(ports[order[n]], at)
+		v = d.Add(ports[order[n]], at)
 	}
 	return v
 }
@@ -139,14 +141,14 @@ func TestAnyPromisedOrder(t *testing.T) {
 			t.Errorf("%x, want %x", got, message)
 		}
 		// Late duplicates change nothing.
-		if v := d.Take(ports[0], start.Add(time.Hour)); v != Complete {
+		if v := d.Add(ports[0], start.Add(time.Hour)); v != Complete {
 			t.Errorf("then %s", v)
 		}
 	})
 }
 
-// TestLoss: what has lost a packet, and had duplicates of others, is never
-// complete.
+// TestLoss: a message of which a packet is lost is never complete, even with
+// duplicates of the other packets.
 func TestLoss(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawCodec(t, all...)
@@ -158,19 +160,20 @@ func TestLoss(t *testing.T) {
 		v := feed(&d, c, ports, order)
 		switch {
 		case c.block < c.packets:
-			// Over a restart others may be read in its place; they are then
-			// missing in theirs, unless duplicates are read there.
-			if seen := slices.Compact(slices.Sorted(slices.Values(order))); v == Complete && len(order) == len(seen) {
+			// With restarts another packet may be read in its place, and is then
+			// missing in its own, unless a duplicate is read there.
+			seen := slices.Compact(slices.Sorted(slices.Values(order)))
+			if v == Complete && len(order) == len(seen) {
 				t.Errorf("complete without packet %d", lost)
 			}
-		case v == Complete || v == Impossible && c.e.Scheme != Delays:
+		case v == Complete || v == Impossible && c.encoding.Scheme != Delays:
 			t.Errorf("%s without packet %d", v, lost)
 		}
 	})
 }
 
-// TestForged: with Sequence and Ranges, whoever adds a packet of a place that is
-// taken is noticed.
+// TestForged: with Sequence and Ranges, the decoder detects a forged packet with
+// the place of a packet that has arrived.
 func TestForged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawCodec(t, Sequence, Ranges)
@@ -186,30 +189,31 @@ func TestForged(t *testing.T) {
 		}
 		strange := rapid.Uint16Range(c.First(), c.Last()).Draw(t, "strange")
 		number := func(port uint16) int {
-			if c.e.Scheme == Sequence {
-				return int(port-c.e.Base) % (1 << c.e.SequenceBits)
+			if c.encoding.Scheme == Sequence {
+				return int(port-c.encoding.Base) % (1 << c.encoding.SequenceBits)
 			}
-			return int(port-c.e.Base) >> c.e.DataBits
+			return int(port-c.encoding.Base) >> c.encoding.DataBits
 		}
 		taken := slices.ContainsFunc(order[:cut], func(i int) bool { return number(ports[i]) == number(strange) })
+		duplicate := slices.ContainsFunc(order[:cut], func(i int) bool { return ports[i] == strange })
 		want := Incomplete
 		switch {
-		case number(strange) >= c.packets, taken && !slices.ContainsFunc(order[:cut], func(i int) bool { return ports[i] == strange }):
+		case number(strange) >= c.packets, taken && !duplicate:
 			want = Impossible
 		case !taken:
 			return
 		}
-		if got := d.Take(strange, start); got != want {
+		if got := d.Add(strange, start); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-		if want == Impossible && d.Take(ports[0], start) != Impossible {
+		if want == Impossible && d.Add(ports[0], start) != Impossible {
 			t.Error("and then it was possible again")
 		}
 	})
 }
 
-// TestPrefix: a beginning admits the packets of its messages in every order
-// that is promised, and none that contradicts it.
+// TestPrefix: a prefix admits the packets of its messages in every order that
+// the scheme survives, and does not admit all packets of another message.
 func TestPrefix(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawCodec(t, all...)
@@ -228,14 +232,14 @@ func TestPrefix(t *testing.T) {
 			}
 			port := ports[order[n]]
 			if _, ok := p.Admits(&d, port, now); !ok {
-				t.Fatalf("packet %d of its own is not admitted", order[n])
+				t.Fatalf("packet %d of the message is not admitted", order[n])
 			}
 			if !d.Belongs(message, port, now) {
 				t.Fatalf("packet %d does not belong to its message", order[n])
 			}
-			d.Take(port, now)
+			d.Add(port, now)
 		}
-		// Others are admitted until they say something else.
+		// The packets of another message are admitted until they differ.
 		other := drawMessage(t, c)
 		if bytes.Equal(other[:n], message[:n]) {
 			return
@@ -248,7 +252,7 @@ func TestPrefix(t *testing.T) {
 			if _, ok := p.Admits(&d, port, now); !ok {
 				return
 			}
-			d.Take(port, now)
+			d.Add(port, now)
 		}
 		t.Errorf("%x is admitted as a message that begins with %x", other, message[:n])
 	})
@@ -281,7 +285,7 @@ func TestNothingIsAllocated(t *testing.T) {
 			for _, p := range ports {
 				now = now.Add(c.Delay())
 				if _, ok := prefix.Admits(d, p, now); ok && d.Belongs(message, p, now) {
-					d.Take(p, now)
+					d.Add(p, now)
 				}
 			}
 			buffer = d.AppendMessage(buffer[:0])
@@ -294,8 +298,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
-// TestBelongs: what takes only packets that belong to a message comes to that
-// message, or to none.
+// TestBelongs: not all packets of another message belong to a message.
 func TestBelongs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawCodec(t, all...)
@@ -313,7 +316,7 @@ func TestBelongs(t *testing.T) {
 				belong = false
 				break
 			}
-			d.Take(port, now)
+			d.Add(port, now)
 		}
 		if belong {
 			t.Errorf("all packets of %x belong to %x", other, message)

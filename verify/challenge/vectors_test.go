@@ -64,10 +64,10 @@ func readVectors(t testing.TB) (v vectors) {
 	return v
 }
 
-// start is when the first packet of a test comes.
+// start is the arrival time of the first packet of a test.
 var start = time.Unix(1_700_000_000, 0)
 
-// codec fails the test if there is none.
+// codec returns the codec of an encoding, or fails the test.
 func codec(t testing.TB, e Encoding, bytes int) *Codec {
 	t.Helper()
 	c, err := e.Codec(bytes)
@@ -97,7 +97,7 @@ func TestVectorsOfMessages(t *testing.T) {
 				if i == len(v.Ports)-1 {
 					want = Complete
 				}
-				if got := d.Take(p, now); got != want {
+				if got := d.Add(p, now); got != want {
 					t.Fatalf("packet %d: %s", i, got)
 				}
 				now = now.Add(c.Delay())
@@ -116,7 +116,7 @@ func TestVectorsOfArrivals(t *testing.T) {
 			d.Reset(codec(t, v.Encoding.encoding(), v.Bytes))
 			var got Verdict
 			for _, a := range v.Arrivals {
-				got = d.Take(a.Port, start.Add(time.Duration(a.At)*time.Millisecond))
+				got = d.Add(a.Port, start.Add(time.Duration(a.At)*time.Millisecond))
 			}
 			if got.String() != v.Result {
 				t.Fatalf("%s, want %s", got, v.Result)
@@ -131,12 +131,13 @@ func TestVectorsOfArrivals(t *testing.T) {
 	}
 }
 
-// rules are what an error about each rule of the vectors says.
+// rules holds, for each rule of the vectors, a part of the error.
 var rules = map[string]string{
-	"scheme": "there are", "size": "message of", "data": "a port has room for", "port bits": "a port has 16",
-	"other's sequence bits": "only \"sequence\" has", "numbers": "sequence bits number", "span": "the last one is 65535",
-	"delay": "keeps the packets in order", "other's delay": "only \"delays\" has", "other's restart": "nothing that could begin again",
-	"restart": "none could overtake",
+	"scheme": "one of the schemes", "size": "expected a message of", "data": "1 to 16 data bits",
+	"port bits": "the size of a port", "other's sequence bits": "only \"sequence\" has",
+	"numbers": "the numbers of", "span": "up to 65535", "delay": "keeps the packets in order",
+	"other's delay": "only \"delays\" has", "other's restart": "\"delays\" cannot have",
+	"restart": "can overtake another",
 }
 
 func TestVectorsOfEncodings(t *testing.T) {

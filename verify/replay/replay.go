@@ -1,43 +1,43 @@
 // Package replay is the anti-replay window of a client, after RFC 6479: a
-// ring of bitmap blocks, so that reordered nonces pass, no nonce passes
-// twice, and moving the window never shifts a bit.
+// ring of bitmap blocks. It accepts reordered nonces, and no nonce twice. To
+// move the window it shifts no bit.
 //
-//	nonce -> Accept: above the highest: the window moves, fresh
-//	                 inside the window: fresh once
-//	                 below it:          used
+//	nonce -> Accept: above the highest: accepted, and the window moves
+//	                 inside the window: accepted once
+//	                 below the window:  counts as used
 package replay
 
 const (
 	blockBits = 64
 	blocks    = 4 // a power of two
 
-	// Size is how far below the highest nonce an unused one is still
-	// accepted. A whole sequence of 128 knocks fits in, in any order. One
-	// block of the ring is always being reused, so it does not count.
+	// Size is how far below the highest nonce an unused nonce is still
+	// accepted. The knocks of the longest sequence, 128, fit in, in any order.
+	// One block of the ring is always being reused, so it does not count.
 	Size = (blocks - 1) * blockBits
 )
 
-// Window remembers which nonces of a client were used. The zero value has
-// seen none, and takes nonce 0. It belongs to one goroutine.
+// Window records which nonces of a client were used. In the zero value no nonce
+// is used, not even nonce 0. A Window belongs to one goroutine.
 type Window struct {
 	next uint64 // the highest nonce used, plus 1; 0 if none was
 	ring Ring
 }
 
-// Restored returns a window in which mark and all nonces below it count as
+// Restored returns a window in which highest and all nonces below it count as
 // used.
-func Restored(mark uint32) Window {
-	w := Window{next: uint64(mark) + 1}
+func Restored(highest uint32) Window {
+	w := Window{next: uint64(highest) + 1}
 	for i := range w.ring {
 		w.ring[i] = ^uint64(0)
 	}
-	// What lies above the mark in its own block is still fresh.
-	w.ring[block(mark)] = ^uint64(0) >> (blockBits - 1 - mark%blockBits)
+	// Nonces above highest are unused, also in the block that they share with it.
+	w.ring[block(highest)] = ^uint64(0) >> (blockBits - 1 - highest%blockBits)
 	return w
 }
 
-// Accept reports whether a nonce is fresh, and records it as used. It must
-// only be called with a nonce that was authenticated.
+// Accept reports whether a nonce is unused, and records it as used. The nonce
+// must be authenticated.
 func (w *Window) Accept(nonce uint32) bool {
 	n := uint64(nonce)
 	if n+Size < w.next {
@@ -60,7 +60,8 @@ func (w *Window) Highest() (uint32, bool) {
 	return uint32(w.next - 1), w.next > 0
 }
 
-// Floor returns the lowest nonce that Accept could still take.
+// Floor returns the lowest nonce that can still be unused: Accept refuses every
+// nonce below it.
 func (w *Window) Floor() uint32 {
 	if w.next <= Size {
 		return 0
@@ -71,8 +72,8 @@ func (w *Window) Floor() uint32 {
 // Ring is the memory of a Window: nonce n has bit n%64 of word n/64%4.
 type Ring [blocks]uint64
 
-// Ring returns what the window remembers of its highest nonce and of the Size
-// below it. Bits of nonces further below mean nothing.
+// Ring returns the bits of the window's highest nonce and of the Size nonces
+// below it. The bits of lower nonces have no meaning.
 func (w *Window) Ring() Ring { return w.ring }
 
 // Used reports whether a nonce is marked.

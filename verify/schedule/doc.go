@@ -5,5 +5,5 @@
 //	now -> MinuteOf -> Ports(generator, port secret, minute, n) -> n distinct ports
 //	now -> Live(tolerance) -> the minutes whose ports are open
 //
-// All of it is pure and safe for concurrent use.
+// All functions are pure and safe for concurrent use.
 package schedule

@@ -7,14 +7,14 @@ import (
 	"math/rand/v2"
 )
 
-// Generator names the way from a digest to ports. Client and server must use
-// the same one. The zero value is the default.
+// Generator is the algorithm that draws ports from a digest. Client and server
+// must use the same one. The zero value is the default.
 type Generator uint8
 
 const (
-	// Algorithm1 is ours, after the paper's Algorithm 1.
+	// Algorithm1 follows the paper's Algorithm 1.
 	Algorithm1 Generator = iota
-	// Java is what the protocol's first implementation really does.
+	// Java does what the protocol's first implementation does.
 	Java
 )
 
@@ -53,9 +53,9 @@ const (
 	lcgMask       = 1<<48 - 1
 )
 
-// java repeats the first implementation to the bit: the product d0·256·d1 in
-// its seed, where shifts were surely meant, and bounds that leave out 1025
-// and 65535.
+// java repeats the first implementation bit by bit, with its errors: its seed
+// has the product d0·256·d1 where it most likely intended shifts, and its bounds
+// exclude 1025 and 65535.
 func java(digest [md5.Size]byte) func() (uint16, bool) {
 	half := func(i int) int32 {
 		d := func(j int) int32 { return int32(int8(digest[i+j])) }

@@ -3,19 +3,19 @@ package schedule
 import "time"
 
 const (
-	// MaxTolerance is the largest tolerance that a server may have.
+	// MaxTolerance is the maximum tolerance of a server.
 	MaxTolerance = time.Minute
-	// MaxLive is how many minutes are live at a time, at most.
+	// MaxLive is the maximum number of minutes that are live at a time.
 	MaxLive = 3
-	// MaxOpen is how long a minute's ports are open at most: the minute, and
-	// the largest tolerance before and after it.
+	// MaxOpen is the maximum time for which a minute's ports are open: the
+	// minute, and the maximum tolerance before and after it.
 	MaxOpen = time.Minute + 2*MaxTolerance
 )
 
-// Live returns the minutes whose ports are open at now: a minute's ports open
-// tolerance before it begins and close tolerance after it ends, so that a
-// client whose clock is off by as much still meets them. There are one to
-// MaxLive of them for a tolerance up to MaxTolerance, in ascending order.
+// Live returns the minutes whose ports are open at now, in ascending order. The
+// ports of a minute open tolerance before it begins and close tolerance after
+// it ends, so that a client whose clock is wrong by up to tolerance still finds
+// them open. With a tolerance up to MaxTolerance, 1 to MaxLive minutes are live.
 func Live(now time.Time, tolerance time.Duration) []Minute {
 	var live []Minute
 	last := MinuteOf(now.Add(tolerance))
@@ -25,8 +25,8 @@ func Live(now time.Time, tolerance time.Duration) []Minute {
 	return live
 }
 
-// NextChange returns the first instant after now at which Live returns
-// something else.
+// NextChange returns the first instant after now at which Live returns other
+// minutes.
 func NextChange(now time.Time, tolerance time.Duration) time.Time {
 	opens := (MinuteOf(now.Add(tolerance)) + 1).Start().Add(-tolerance)
 	closes := (MinuteOf(now.Add(-tolerance)) + 1).Start().Add(tolerance)

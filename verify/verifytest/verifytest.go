@@ -1,8 +1,8 @@
-// Package verifytest makes knocks for tests: signed ones, ones that are
-// authenticated as a server would, and ones that no client could make.
+// Package verifytest makes knocks for tests: signed ones, authenticated ones,
+// and forged ones that no client could make.
 //
 //	Sign      a datagram that a client would send
-//	Forge     a datagram with any fields at all, and no MAC
+//	Forge     a datagram with any fields, and any MAC
 //	New       clients and a verifier; Sequences.Knock is an authenticated knock
 package verifytest
 
@@ -15,7 +15,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TB is what testing.TB and rapid.TB have in common.
+// TB has the common methods of testing.TB and rapid.TB.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -27,36 +27,36 @@ func ID(text string) wire.Identifier { return wire.Identifier([]byte(text)) }
 // Secret returns the secret that belongs to a client in tests.
 func Secret(id wire.Identifier) []byte { return []byte("secret of " + id.String()) }
 
-// Client returns a client's row for a key table, with its Secret.
+// Client returns the key of a client, with its Secret.
 func Client(id wire.Identifier) verify.Key {
 	return verify.Key{Identifier: id, Secret: Secret(id)}
 }
 
-// Clients returns the rows of several clients.
-func Clients(ids ...string) (clients []verify.Key) {
+// Clients returns the keys of several clients.
+func Clients(ids ...string) (keys []verify.Key) {
 	for _, id := range ids {
-		clients = append(clients, Client(ID(id)))
+		keys = append(keys, Client(ID(id)))
 	}
-	return clients
+	return keys
 }
 
-// Table returns the key table of clients.
-func Table(t TB, clients ...verify.Key) *verify.KeyTable {
+// Table returns a key table.
+func Table(t TB, keys ...verify.Key) *verify.KeyTable {
 	t.Helper()
-	table, err := verify.NewKeyTable(clients)
+	table, err := verify.NewKeyTable(keys)
 	if err != nil {
 		t.Fatalf("key table: %v", err)
 	}
 	return table
 }
 
-// Sign returns the datagram of a knock, signed under its client's Secret.
+// Sign returns the datagram of a knock, signed with its client's Secret.
 func Sign(t TB, k wire.Knock) []byte {
 	t.Helper()
 	return SignUnder(t, k, Secret(k.Identifier))
 }
 
-// SignUnder returns the datagram of a knock, signed under a secret.
+// SignUnder returns the datagram of a knock, signed with a secret.
 func SignUnder(t TB, k wire.Knock, secret []byte) []byte {
 	t.Helper()
 	b, err := k.Sign(secret).AppendBinary(nil)
@@ -66,9 +66,8 @@ func SignUnder(t TB, k wire.Knock, secret []byte) []byte {
 	return b
 }
 
-// Forge returns a datagram with the fields of k as they stand, the MAC
-// included. Unlike AppendBinary it refuses nothing, so the fields may break
-// every rule.
+// Forge returns a datagram with the fields of k, the MAC included, unchanged.
+// Unlike AppendBinary it refuses nothing, so the fields may break every rule.
 func Forge(k wire.Knock) []byte {
 	b := make([]byte, wire.Size)
 	copy(b, wire.Magic)
@@ -80,20 +79,22 @@ func Forge(k wire.Knock) []byte {
 	return b
 }
 
-// Sequences are those that a server's clients send.
+// Sequences makes authenticated knocks of a server's clients.
 type Sequences struct {
 	verifier *verify.Verifier
 	ports    int
 }
 
-// New returns the sequences of n knocks of clients that have their Secrets.
+// New returns the Sequences of clients with their Secrets; a sequence has n
+// knocks.
 func New(t TB, n int, ids ...string) Sequences {
 	t.Helper()
-	return Sequences{verify.New(verify.Rules{Table: Table(t, Clients(ids...)...), Ports: n, Tolerance: time.Minute}), n}
+	rules := verify.Rules{Table: Table(t, Clients(ids...)...), Ports: n, Tolerance: time.Minute}
+	return Sequences{verify.New(rules), n}
 }
 
-// Knock returns the authenticated knock at a place of a sequence, stamped with
-// the start of the minute. The sequence has the nonces from base on.
+// Knock returns an authenticated knock with a sequence ID, stamped with the
+// start of the minute. The nonces of the sequence begin with base.
 func (s Sequences) Knock(t TB, id string, m schedule.Minute, base uint32, sequence int) verify.Knock {
 	t.Helper()
 	datagram := Sign(t, wire.Knock{

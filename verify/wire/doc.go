@@ -7,6 +7,6 @@
 //
 // A Knock is only parsed: nothing in it may be trusted before package verify
 // has checked its MAC and turned it into a verify.Knock. The package does no
-// I/O, keeps no state and holds on to nothing of its input, so everything in
-// it is safe for concurrent use.
+// I/O, has no state and does not retain its input, so all of it is safe for
+// concurrent use.
 package wire

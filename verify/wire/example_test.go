@@ -20,7 +20,8 @@ func ExampleParse() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Printf("knock %d of 0 to %d from %s, stamped %d, nonce %d\n", k.Sequence, k.Maximum, k.Identifier, k.Timestamp, k.Nonce)
+	fmt.Printf("knock %d of 0 to %d from %s, stamped %d, nonce %d\n",
+		k.Sequence, k.Maximum, k.Identifier, k.Timestamp, k.Nonce)
 	signed := k.Sign([]byte("com1_secret"))
 	fmt.Println("authentic:", hmac.Equal(k.MAC[:], signed.MAC[:]))
 	// Output:
@@ -35,8 +36,8 @@ func ExampleParse_rule() {
 	_, err = wire.Parse(make([]byte, wire.Size-1))
 	fmt.Println(err)
 	// Output:
-	// not a knock: breaks the rule of magic
-	// not a knock: breaks the rule of size
+	// not a knock: breaks rule magic
+	// not a knock: breaks rule size
 }
 
 // A client fills in a knock, signs it, and sends the bytes as one datagram.

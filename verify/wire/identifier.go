@@ -1,6 +1,9 @@
 package wire
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // The bounds of printable ASCII.
 const (
@@ -9,18 +12,18 @@ const (
 )
 
 // Identifier names the client whose secret signs a knock: 4 printable ASCII
-// bytes (0x20 to 0x7E). It is public: it travels in clear.
+// bytes (0x20 to 0x7E). It is public: knocks carry it in clear text.
 type Identifier [4]byte
 
-// ParseIdentifier reads an identifier as users write it. Its error does not
-// repeat the text, which may be a secret that stands in the wrong place.
+// ParseIdentifier parses an identifier as users write it. Its error does not
+// contain the text, because a user may have put a secret in its place.
 func ParseIdentifier(s string) (Identifier, error) {
 	if len(s) != len(Identifier{}) {
-		return Identifier{}, fmt.Errorf("an identifier is 4 printable ASCII characters; this is %d bytes long", len(s))
+		return Identifier{}, fmt.Errorf("expected an identifier of 4 printable ASCII characters, got %d bytes", len(s))
 	}
 	id := Identifier([]byte(s))
 	if !id.Valid() {
-		return Identifier{}, fmt.Errorf("an identifier is 4 printable ASCII characters; this holds others")
+		return Identifier{}, errors.New("expected an identifier of 4 printable ASCII characters, got other characters")
 	}
 	return id, nil
 }

@@ -18,7 +18,8 @@ const (
 
 	// Size is the exact length of a datagram.
 	Size = 48
-	// SignedSize is the length of what the MAC covers: all before it.
+	// SignedSize is the length of the part that the MAC covers: all bytes
+	// before the MAC.
 	SignedSize = OffsetMAC
 	// MACSize is the length of an HMAC-SHA256.
 	MACSize = sha256.Size
@@ -27,13 +28,13 @@ const (
 	MaxKnocks = 128
 )
 
-// Magic opens every knock: "PK" for port knocking.
+// Magic is the beginning of every knock: "PK" for port knocking.
 const Magic = "PK"
 
 // Knock is one decoded message (paper, section 4). It is parsed, not
 // authenticated. The zero value is not a valid knock.
 type Knock struct {
-	Sequence   int8 // 0 to Maximum: the place of this knock in its sequence
+	Sequence   int8 // 0 to Maximum: the index of this knock in its sequence
 	Maximum    int8 // the sequence ID of the last knock, n-1
 	Identifier Identifier
 	Timestamp  uint32 // Unix seconds
@@ -41,7 +42,7 @@ type Knock struct {
 	MAC        [MACSize]byte
 }
 
-// Parse decodes a datagram. The error, if any, is a Rule: the first that the
+// Parse decodes a datagram. The error, if any, is the first Rule that the
 // datagram breaks. Parse does not check the MAC, does not allocate and does
 // not retain b.
 func Parse(b []byte) (Knock, error) {
@@ -65,8 +66,8 @@ func Parse(b []byte) (Knock, error) {
 	return k, nil
 }
 
-// AppendBinary appends the 48 bytes of k to b, MAC included as it stands
-// (see Sign). It refuses, with a Rule, what Parse would refuse.
+// AppendBinary appends the 48 bytes of k to b, with the MAC that k has (see
+// Sign). If Parse would refuse those bytes, it returns the Rule that they break.
 func (k Knock) AppendBinary(b []byte) ([]byte, error) {
 	if err := k.validate(); err != nil {
 		return b, err

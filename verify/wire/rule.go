@@ -1,7 +1,7 @@
 package wire
 
-// Rule names what makes 48 bytes a knock. As an error it says which rule a
-// datagram breaks. The names are those of PROTOCOL.md and of the vectors.
+// Rule is a rule of the encoding. As an error it is the rule that a datagram
+// breaks. The names are those of PROTOCOL.md and of the vectors.
 type Rule uint8
 
 // The rules, in the order in which Parse applies them.
@@ -9,7 +9,7 @@ const (
 	RuleSize       Rule = iota + 1 // exactly 48 bytes
 	RuleMagic                      // begins with "PK"
 	RuleMaximum                    // the maximum sequence ID is not negative
-	RuleSequence                   // the sequence ID lies in 0…maximum
+	RuleSequence                   // the sequence ID is in 0…maximum
 	RuleIdentifier                 // the identifier is printable ASCII
 )
 
@@ -22,4 +22,4 @@ func (r Rule) String() string {
 	return "unknown"
 }
 
-func (r Rule) Error() string { return "not a knock: breaks the rule of " + r.String() }
+func (r Rule) Error() string { return "not a knock: breaks rule " + r.String() }

@@ -1,8 +1,20 @@
-// Package cli is what both commands have in common: how they start, stop, and
-// tell of errors.
+// Package cli is the shell of both commands: how they start, stop, and report
+// errors.
 //
-// Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or file, nothing
-// was done; 130 interrupted.
+// Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or file, and nothing
+// was changed; 130 interrupted.
+//
+// An error goes to standard error, as text, with a hint below it. If the
+// arguments ask for --json, the error goes to standard output instead, as the
+// last line there, and nothing of it to standard error:
+//
+//	{"error":"…","hint":"…","exit_code":2}
+//
+// The hint is empty if there is none. This holds also for an error in the
+// arguments themselves, before the command starts, for --json with a command
+// that has no such flag, and for a command that is interrupted. It does not hold
+// if a second signal ends the program at once, or for a command that ends with
+// the exit code of another program that it has started: these print nothing.
 package cli
 
 import (
@@ -12,7 +24,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +33,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/terminal"
 	"sallyport/sessions/clock"
 )
@@ -32,20 +46,49 @@ const (
 	Interrupted = 130
 )
 
-// Env is what a command may touch of the world.
+// Env is the environment of a command: all that it uses of the process.
 type Env struct {
 	Args   []string // without the name of the program
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 	Clock  clock.Clock
-	// HandOver gives signals back to the command, which from then on sees to
-	// them itself: its context no longer ends with one.
+
+	// Getenv returns a variable of the environment; nil: none is set.
+	Getenv func(name string) string
+	// Zone is the time zone in which people read times; nil: UTC.
+	Zone *time.Location
+	// StdoutTerminal and StderrTerminal report whether the stream is a terminal.
+	StdoutTerminal, StderrTerminal bool
+
+	// HandOver gives signals back to the command, which handles them itself from
+	// then on: a signal no longer ends its context.
 	HandOver func()
 }
 
 // Now is the time of day.
 func (e Env) Now() time.Time { return e.Clock.Wall() }
+
+// Time formats a time for people.
+func (e Env) Time(t time.Time) string { return output.Time(t, e.Zone) }
+
+// Variable returns a variable of the environment; empty: it is not set.
+func (e Env) Variable(name string) string {
+	if e.Getenv == nil {
+		return ""
+	}
+	return e.Getenv(name)
+}
+
+// Out returns a printer to standard output.
+func (e Env) Out() *output.Printer {
+	return output.New(e.Stdout, output.Coloured(e.StdoutTerminal, e.Getenv), e.Zone)
+}
+
+// Err returns a printer to standard error.
+func (e Env) Err() *output.Printer {
+	return output.New(e.Stderr, output.Coloured(e.StderrTerminal, e.Getenv), e.Zone)
+}
 
 // Main runs the program and exits. SIGINT and SIGTERM end the context of the
 // command; the second one ends the program at once.
@@ -59,8 +102,12 @@ func Main(command func(Env) *cobra.Command) {
 		<-signals
 		os.Exit(Interrupted)
 	}()
-	env := Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: terminal.Wrap(os.Stdout), Stderr: terminal.Wrap(os.Stderr), Clock: clock.System(),
-		HandOver: func() { signal.Stop(signals) }}
+	env := Env{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: terminal.Wrap(os.Stdout), Stderr: terminal.Wrap(os.Stderr),
+		Clock: clock.System(), Getenv: os.Getenv, Zone: time.Local,
+		StdoutTerminal: terminal.Is(os.Stdout), StderrTerminal: terminal.Is(os.Stderr),
+		HandOver: func() { signal.Stop(signals) },
+	}
 	os.Exit(Run(ctx, env, command(env)))
 }
 
@@ -78,57 +125,110 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	if err == nil {
 		return Done
 	}
-	var text strings.Builder
-	defer func() { printInTime(env.Stderr, text.String()) }()
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintf(&text, "%s: interrupted\n", root.Name())
-		return Interrupted
+	f, silent := failureOf(ctx, err)
+	if silent {
+		return f.ExitCode
 	}
-	// A command that ran another one ends as that one did, without a word.
-	var quiet interface{ ExitCode() int }
-	if errors.As(err, &quiet) {
-		return quiet.ExitCode()
+	if !started {
+		f.ExitCode = Misused
+		f.Hint = strings.TrimPrefix(f.Hint+"\n"+command.CommandPath()+" --help", "\n")
 	}
-	// Errors repeat what files, servers and other programs say.
-	fmt.Fprintf(&text, "%s: %s\n", root.Name(), terminal.Lines(err.Error()))
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		for line := range strings.Lines(hinted.Hint()) {
-			fmt.Fprintf(&text, "hint: %s\n", terminal.Text(strings.TrimSpace(line)))
-		}
+	if jsonAsked(env.Args, command, started) {
+		printInTime(env.Out(), func(p *output.Printer) { p.JSON(f) })
+	} else {
+		printInTime(env.Err(), func(p *output.Printer) { f.print(p, root.Name()) })
 	}
-	var misuse interface{ Misuse() }
-	switch {
-	case !started:
-		fmt.Fprintf(&text, "hint: %s --help\n", command.CommandPath())
-		return Misused
-	case errors.As(err, &misuse):
-		return Misused
-	}
-	return Failed
+	return f.ExitCode
 }
 
-// lastWords is how long the end of a command waits for its error to be read.
-const lastWords = 5 * time.Second
+// failure is how a command has ended with an error.
+type failure struct {
+	Error    string `json:"error"`
+	Hint     string `json:"hint"`
+	ExitCode int    `json:"exit_code"`
+}
 
-// printInTime prints how a command has ended. A reader that takes nothing does
-// not keep the process from ending.
-func printInTime(w io.Writer, text string) {
-	if text == "" {
-		return
+// failureOf returns what an error means for the command. With silent, nothing is
+// to be printed: the command ran another program, and ends as that one did.
+func failureOf(ctx context.Context, err error) (f failure, silent bool) {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return failure{Error: "interrupted", ExitCode: Interrupted}, false
 	}
+	var quiet interface{ ExitCode() int }
+	if errors.As(err, &quiet) {
+		return failure{ExitCode: quiet.ExitCode()}, true
+	}
+	f = failure{Error: err.Error(), ExitCode: Failed}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		f.Hint = strings.TrimSpace(hinted.Hint())
+	}
+	var misuse interface{ Misuse() }
+	if errors.As(err, &misuse) {
+		f.ExitCode = Misused
+	}
+	return f, false
+}
+
+// print prints the error for people: a line that begins with the name of the
+// program, and a line for each line of the hint.
+func (f failure) print(p *output.Printer, program string) {
+	p.Labelled(output.Cell{Text: program, Colour: output.Red}, f.Error)
+	for line := range strings.Lines(f.Hint) {
+		p.Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, strings.TrimSpace(line))
+	}
+}
+
+// jsonFlag is the name of the flag that asks for JSON.
+const jsonFlag = "json"
+
+// AddJSONFlag adds --json to a command that can print its result as JSON.
+func AddJSONFlag(c *cobra.Command, asJSON *bool) {
+	c.Flags().BoolVar(asJSON, jsonFlag, false, "print JSON, for programs: one object a line, and an error as an object too")
+}
+
+// jsonAsked reports whether --json was given. If the arguments could not be
+// parsed, it looks for the flag among them.
+func jsonAsked(args []string, c *cobra.Command, started bool) bool {
+	if flag := c.Flags().Lookup(jsonFlag); flag != nil && flag.Changed {
+		return flag.Value.String() == "true"
+	}
+	if started {
+		return false
+	}
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i]
+	}
+	asked := false
+	for _, arg := range args {
+		if arg == "--"+jsonFlag {
+			asked = true
+		} else if value, ok := strings.CutPrefix(arg, "--"+jsonFlag+"="); ok {
+			parsed, err := strconv.ParseBool(value)
+			asked = parsed || err != nil
+		}
+	}
+	return asked
+}
+
+// errorTime is how long the end of a command waits for its error to be read.
+const errorTime = 5 * time.Second
+
+// printInTime prints how a command has ended. A reader that does not read must
+// not keep the process from ending.
+func printInTime(p *output.Printer, print func(*output.Printer)) {
 	printed := make(chan struct{})
 	go func() {
 		defer close(printed)
-		io.WriteString(w, text)
+		print(p)
 	}()
 	select {
 	case <-printed:
-	case <-time.After(lastWords):
+	case <-time.After(errorTime):
 	}
 }
 
-// Group makes a command that only has subcommands, and says so.
+// Group makes a command that has only subcommands: without one it prints its help.
 func Group(c *cobra.Command) *cobra.Command {
 	c.Args = cobra.ArbitraryArgs
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -145,11 +245,3 @@ func Misuse(err error) error { return hint.Misuse(err) }
 
 // WithHint is hint.With.
 func WithHint(err error, text string) error { return hint.With(err, text) }
-
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
-}

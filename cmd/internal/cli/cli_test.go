@@ -113,17 +113,76 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestErrorThatNobodyReads: a command ends, although the reader of its error
+// TestErrorWithStalledReader: a command ends, although the reader of its error
 // stalls.
-func TestErrorThatNobodyReads(t *testing.T) {
+func TestErrorWithStalledReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stalled, goOn := io.Pipe()
 		defer stalled.Close()
 		root := &cobra.Command{Use: "tool", RunE: func(*cobra.Command, []string) error { return errors.New("broken") }}
 		start := time.Now()
 		code := Run(t.Context(), Env{Stderr: goOn}, root)
-		if took := time.Since(start); code != Failed || took > lastWords {
+		if took := time.Since(start); code != Failed || took > errorTime {
 			t.Errorf("code %d after %s", code, took)
 		}
 	})
+}
+
+// TestJSONErrors: where --json was asked for, the error is the last line on
+// standard output, and standard error is empty.
+func TestJSONErrors(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	broken := WithHint(errors.New("broken \x1b[2J"), "one\ntwo")
+	for _, row := range []struct {
+		ctx    context.Context
+		args   string
+		err    error
+		stdout string
+	}{
+		{t.Context(), "do --json", broken, `{"error":"broken \u001b[2J","hint":"one\ntwo","exit_code":1}`},
+		{t.Context(), "do --json=true", Misuse(errors.New("bad file")), `{"error":"bad file","hint":"","exit_code":2}`},
+		{cancelled, "do --json", fmt.Errorf("wait: %w", context.Canceled), `{"error":"interrupted","hint":"","exit_code":130}`},
+		{t.Context(), "do --json --x", nil, `{"error":"unknown flag: --x","hint":"tool do --help","exit_code":2}`},
+		{t.Context(), "do --x --json", nil, `{"error":"unknown flag: --x","hint":"tool do --help","exit_code":2}`},
+		{t.Context(), "do --json=x", nil, `"exit_code":2}`},
+		{t.Context(), "do --json extra", nil, `"hint":"tool do --help","exit_code":2}`},
+		{t.Context(), "undo --json", nil, `"exit_code":2}`},
+		{t.Context(), "plain --json", nil, `{"error":"unknown flag: --json","hint":"tool plain --help","exit_code":2}`},
+		{t.Context(), "do --json=false", broken, ""},
+		{t.Context(), "do --json --json=false", broken, ""},
+		{t.Context(), "do --x -- --json", nil, ""},
+		{t.Context(), "do --note --json", broken, ""},
+	} {
+		t.Run(row.args, func(t *testing.T) {
+			var out, stderr strings.Builder
+			root := Group(&cobra.Command{Use: "tool", Short: "A tool"})
+			do := &cobra.Command{Use: "do", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return row.err }}
+			var asJSON bool
+			AddJSONFlag(do, &asJSON)
+			do.Flags().String("note", "", "")
+			root.AddCommand(do, &cobra.Command{Use: "plain", RunE: func(*cobra.Command, []string) error { return row.err }})
+			Run(row.ctx, Env{Args: strings.Fields(row.args), Stdout: &out, Stderr: &stderr}, root)
+			if row.stdout == "" {
+				if out.String() != "" || stderr.String() == "" {
+					t.Errorf("stdout %q, stderr %q", out.String(), stderr.String())
+				}
+				return
+			}
+			if got := out.String(); !strings.HasSuffix(got, row.stdout+"\n") || strings.Count(got, "\n") != 1 || stderr.String() != "" {
+				t.Errorf("stdout %q, stderr %q", got, stderr.String())
+			}
+		})
+	}
+}
+
+// TestColouredError: on a terminal the name of the program is red, and what the
+// error repeats from elsewhere is escaped.
+func TestColouredError(t *testing.T) {
+	root := &cobra.Command{Use: "tool", RunE: func(*cobra.Command, []string) error { return WithHint(errors.New("a\x1b[2J"), "b") }}
+	var stderr strings.Builder
+	Run(t.Context(), Env{Stderr: &stderr, StderrTerminal: true, Getenv: func(string) string { return "" }}, root)
+	if want := "\x1b[31mtool:\x1b[0m a\\x1b[2J\n\x1b[36mhint:\x1b[0m b\n"; stderr.String() != want {
+		t.Errorf("got %q, want %q", stderr.String(), want)
+	}
 }

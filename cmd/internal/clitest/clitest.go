@@ -1,8 +1,8 @@
-// Package clitest runs the scripts of the commands' tests, with a few words
-// more than testscript has:
+// Package clitest runs the scripts of the commands' tests. It adds commands to
+// those of testscript:
 //
 //	await PATTERN FILE   wait until a line of a file matches
-//	signal TERM|HUP      send a signal to what runs in the background
+//	signal TERM|HUP      send a signal to the programs that run in the background
 package clitest
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Run runs scripts, given by their paths, at the same time. If setup is not
-// nil, it may change the environment of each.
+// Run runs the scripts whose paths match a pattern, in parallel. The local zone is
+// UTC. Setup, if it is not nil, may change the environment of each script.
 func Run(t *testing.T, pattern string, setup func(*testscript.Env) error) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -32,7 +32,13 @@ func Run(t *testing.T, pattern string, setup func(*testscript.Env) error) {
 		Files:               files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               setup,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TZ", "UTC")
+			if setup == nil {
+				return nil
+			}
+			return setup(env)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":  awaitUntil(deadline),
 			"signal": signal,
@@ -40,11 +46,12 @@ func Run(t *testing.T, pattern string, setup func(*testscript.Env) error) {
 	})
 }
 
-// reportTime is what a script that ran out of time has left to say so.
+// reportTime is how long before the deadline of the test a script fails, so that
+// there is time to report why.
 const reportTime = 10 * time.Second
 
-// awaitUntil is the command await. It gives up only shortly before the test's
-// deadline, so a busy machine fails no script.
+// awaitUntil is the command await. It fails only shortly before the deadline of the
+// test, so that scripts also pass on a busy machine.
 func awaitUntil(deadline time.Time) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 2 {
@@ -63,6 +70,7 @@ func awaitUntil(deadline time.Time) func(*testscript.TestScript, bool, []string)
 	}
 }
 
+// signal is the command signal.
 func signal(ts *testscript.TestScript, neg bool, args []string) {
 	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
 	if neg || len(args) != 1 || signals[args[0]] == 0 {

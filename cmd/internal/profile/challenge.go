@@ -7,20 +7,23 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// fileChallenge is [challenge] as it is written.
-type fileChallenge struct {
-	Operation  string   `toml:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string   `toml:"secret" expect:"the operation's secret, as text in quotes"`
-	Algorithm  int      `toml:"algorithm" expect:"1, 2 or 3"`
-	RandomPort bool     `toml:"random_port,omitempty" expect:"true or false"`
-	Service    string   `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
-	Request    Encoding `toml:"request" expect:"a table with an encoding"`
-	Response   Encoding `toml:"response" expect:"a table with an encoding"`
+// FileChallenge is the [challenge] table of a profile's file.
+type FileChallenge struct {
+	Operation  string   `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret     string   `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	Algorithm  int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
+	RandomPort bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
+	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
+	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
 
-// parse checks what a profile says of the second protocol.
-func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
-	algorithm := exchange.NATAware
+// defaultAlgorithm is the algorithm of a profile without the key.
+const defaultAlgorithm = exchange.NATAware
+
+// parse checks the [challenge] table.
+func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
+	algorithm := defaultAlgorithm
 	if f.Has("challenge.algorithm") {
 		algorithm = exchange.Algorithm(raw.Algorithm)
 		if raw.Algorithm < 1 || raw.Algorithm > 3 {
@@ -36,7 +39,7 @@ func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	c := &client.Challenge{Service: raw.Service}
 	var err error
 	if c.Operation, err = exchange.NewOperation(raw.Operation, raw.Secret, algorithm, raw.RandomPort); err != nil {
-		return nil, f.Errorf("challenge.operation", "got what cannot be: %v", err)
+		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
 	if f.Has("challenge.service") {
 		if _, _, err := client.SplitService(raw.Service); err != nil {
@@ -50,12 +53,13 @@ func (raw fileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
-		return nil, f.Errorf("challenge", "got what cannot be: %v", err)
+		return nil, f.Errorf("challenge", "got an invalid one: %v", err)
 	}
 	return c, nil
 }
 
-// Operation is what a profile is made of that has the second protocol alone.
+// Operation is the content of a profile that has the challenge–response protocol
+// only.
 type Operation struct {
 	Server, ID, Secret string
 	Algorithm          exchange.Algorithm
@@ -64,21 +68,21 @@ type Operation struct {
 	Request, Response  challenge.Encoding
 }
 
-func (o Operation) file() *fileChallenge {
-	return &fileChallenge{
+func (o Operation) file() *FileChallenge {
+	return &FileChallenge{
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		Request: written(o.Request), Response: written(o.Response),
+		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
 
-// secondOnly is a profile without the sequence protocol.
-func (raw file) secondOnly(f *tomlfile.File, c *client.Challenge) (client.Profile, error) {
+// challengeOnly returns a profile without the sequence protocol.
+func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Profile, error) {
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
 	for _, key := range []string{"generator", "nonce", "service"} {
 		if f.Has(key) {
-			return client.Profile{}, f.Errorf(key, "got it without the other keys of the sequence protocol; [challenge] has a service of its own")
+			return client.Profile{}, f.Errorf(key, "got it without the other keys of the sequence protocol; for [challenge], use the key service in that table")
 		}
 	}
 	return client.Profile{Server: raw.Server, Challenge: c}, nil

@@ -7,20 +7,20 @@ import (
 	"sallyport/verify/challenge"
 )
 
-// Encoding is how a message becomes ports, as profiles and configurations
-// write it.
+// Encoding is the table, in profiles and configurations, of how a message is
+// encoded in ports.
 type Encoding struct {
-	Scheme       string `toml:"scheme" expect:"\"sequence\", \"differences\", \"ranges\" or \"delays\""`
-	Base         int    `toml:"base" expect:"the first port, a whole number from 1 to 65535"`
-	DataBits     int    `toml:"data_bits" expect:"a whole number from 1 to 16"`
-	SequenceBits int    `toml:"sequence_bits,omitempty" expect:"a whole number from 1 to 15, of the scheme \"sequence\" alone"`
-	Restart      int    `toml:"restart,omitempty" expect:"after how many packets to begin again, a whole number from 3"`
-	Delay        string `toml:"delay,omitempty" expect:"a duration from \"1ms\" to \"1m\", of the scheme \"delays\" alone"`
+	Scheme       string `toml:"scheme" json:"scheme" expect:"\"sequence\", \"differences\", \"ranges\" or \"delays\""`
+	Base         int    `toml:"base" json:"base" expect:"the first port, a whole number from 1 to 65535"`
+	DataBits     int    `toml:"data_bits" json:"data_bits" expect:"a whole number from 1 to 16"`
+	SequenceBits int    `toml:"sequence_bits,omitempty" json:"sequence_bits,omitempty" expect:"a whole number from 1 to 15, for the scheme \"sequence\" only"`
+	Restart      int    `toml:"restart,omitempty" json:"restart,omitempty" expect:"after how many packets the numbers restart, a whole number from 3"`
+	Delay        string `toml:"delay,omitempty" json:"delay,omitempty" expect:"a duration from \"1ms\" to \"1m\", for the scheme \"delays\" only"`
 }
 
-// Parse checks what a table says, which stands at a key with a dot behind it.
-// Without a base it is the one given; 0: there has to be one. Whether the rest
-// goes together is known with the messages that it is for.
+// Parse checks a table. at is the table's key followed by a dot. base is the
+// default of the key base; 0: the table must have one. Whether an encoding fits
+// its messages depends on their sizes: challenge.Plan checks that.
 func (raw Encoding) Parse(f *tomlfile.File, at string, base uint16) (e challenge.Encoding, err error) {
 	if err := e.Scheme.UnmarshalText([]byte(raw.Scheme)); err != nil {
 		return e, f.Errorf(at+"scheme", "got %q", raw.Scheme)
@@ -38,15 +38,15 @@ func (raw Encoding) Parse(f *tomlfile.File, at string, base uint16) (e challenge
 	if raw.Restart < 0 || f.Has(at+"restart") && raw.Restart < challenge.MinRestart {
 		return e, f.Errorf(at+"restart", "got %d", raw.Restart)
 	}
-	// Any message has a byte.
+	// Every message has at least one byte.
 	if _, err := e.Codec(1); err != nil {
 		return e, f.Errorf(strings.TrimSuffix(at, "."), "%v", err)
 	}
 	return e, nil
 }
 
-// written is what Parse reads.
-func written(e challenge.Encoding) Encoding {
+// encodingOf is the reverse of Parse.
+func encodingOf(e challenge.Encoding) Encoding {
 	raw := Encoding{Scheme: e.Scheme.String(), Base: int(e.Base), DataBits: e.DataBits, SequenceBits: e.SequenceBits, Restart: e.Restart}
 	if e.Delay > 0 {
 		raw.Delay = e.Delay.String()

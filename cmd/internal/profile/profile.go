@@ -1,5 +1,5 @@
-// Package profile reads a client's profiles from TOML files, and knows where
-// the client keeps them and its nonces.
+// Package profile reads and writes a client's profiles, which are TOML files, and
+// defines where the client stores them and its nonces.
 package profile
 
 import (
@@ -23,27 +23,29 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Version is that of the file's form.
+// Version is the version of the file format.
 const Version = 1
 
-type file struct {
-	Version    int    `toml:"version" expect:"1, the version of this form"`
-	Server     string `toml:"server" expect:"the host name or address of the server, without a port"`
-	PortSecret string `toml:"port_secret,omitempty" expect:"the secret from which the ports are drawn, as text in quotes"`
-	Ports      int    `toml:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
-	Generator  string `toml:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
-	Identifier string `toml:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
-	Secret     string `toml:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string `toml:"service,omitempty" expect:"host:port or :port of the service to watch"`
-	Nonce      uint32 `toml:"nonce,omitempty" expect:"the nonce to begin with on a device that has none recorded, a whole number from 0 to 4294967295"`
+// File is the content of a profile's file.
+type File struct {
+	Version    int    `toml:"version" json:"version" expect:"1, the version of this file format"`
+	Server     string `toml:"server" json:"server" expect:"the host name or address of the server, without a port"`
+	PortSecret string `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
+	Ports      int    `toml:"ports,omitempty" json:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator  string `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
+	Identifier string `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
+	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
-	// The second protocol. With it, all of the first may be missing.
-	Challenge *fileChallenge `toml:"challenge,omitempty" expect:"a [challenge] table"`
+	// With the challenge–response protocol, the keys of the sequence protocol may
+	// be missing.
+	Challenge *FileChallenge `toml:"challenge,omitempty" json:"challenge,omitempty" expect:"a [challenge] table"`
 }
 
-// Load reads a profile by the path of its file, or by its name: then it is
-// NAME.toml in the user's config directory. A path has a separator in it or
-// ends in .toml.
+// Load reads a profile by the path of its file, or by its name. The file of a
+// name is NAME.toml in the user's config directory. A path contains a separator
+// or ends in .toml.
 func Load(nameOrPath string) (client.Profile, error) {
 	path, data, err := read(nameOrPath)
 	if err != nil {
@@ -52,35 +54,43 @@ func Load(nameOrPath string) (client.Profile, error) {
 	return Parse(path, data)
 }
 
-// hidden stands for a secret that is not shown.
-const hidden = "(hidden: --secrets shows it)"
-
-// Text is a profile as its file says it, its secrets only if asked for.
-func Text(nameOrPath string, secrets bool) ([]byte, error) {
+// Read returns the content of a profile, which Load accepts.
+func Read(nameOrPath string) (File, error) {
 	path, data, err := read(nameOrPath)
 	if err != nil {
-		return nil, err
+		return File{}, err
 	}
 	if _, err := Parse(path, data); err != nil {
-		return nil, err
+		return File{}, err
 	}
-	raw := file{Version: Version}
-	if err := toml.Unmarshal(data, &raw); err != nil {
-		return nil, err
+	f := File{Version: Version}
+	if err := toml.Unmarshal(data, &f); err != nil {
+		return File{}, err
 	}
-	if !secrets {
-		of := []*string{&raw.PortSecret, &raw.Secret}
-		if raw.Challenge != nil {
-			of = append(of, &raw.Challenge.Secret)
-		}
-		for _, s := range of {
-			if *s != "" {
-				*s = hidden
-			}
-		}
+	if f.Challenge != nil && f.Challenge.Algorithm == 0 {
+		f.Challenge.Algorithm = int(defaultAlgorithm)
 	}
-	return toml.Marshal(raw)
+	return f, nil
 }
+
+// ReplaceSecrets returns the content with text in place of each secret.
+func (f File) ReplaceSecrets(text string) File {
+	secrets := []*string{&f.PortSecret, &f.Secret}
+	if f.Challenge != nil {
+		challenge := *f.Challenge
+		f.Challenge = &challenge
+		secrets = append(secrets, &f.Challenge.Secret)
+	}
+	for _, s := range secrets {
+		if *s != "" {
+			*s = text
+		}
+	}
+	return f
+}
+
+// TOML returns the text of a profile's file.
+func (f File) TOML() ([]byte, error) { return toml.Marshal(f) }
 
 func read(nameOrPath string) (path string, data []byte, err error) {
 	if path, err = locate(nameOrPath); err != nil {
@@ -88,7 +98,8 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	}
 	f, err := secretfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
-		return "", nil, hint.With(fmt.Errorf("no profile %q: %w", nameOrPath, err), "names are looked up in "+filepath.Dir(path)+"; for a file elsewhere give its path, such as ./"+nameOrPath)
+		return "", nil, hint.With(fmt.Errorf("no profile %q: %w", nameOrPath, err),
+			"profiles with a name are in "+filepath.Dir(path)+"; for a file elsewhere, give its path, such as ./"+nameOrPath)
 	}
 	if err != nil {
 		return "", nil, err
@@ -104,27 +115,27 @@ func locate(nameOrPath string) (string, error) {
 	if isPath(nameOrPath) {
 		return nameOrPath, nil
 	}
-	return named(nameOrPath)
+	return pathOf(nameOrPath)
 }
 
-// Parse reads a profile's text, which came from path. An error says which
-// line is wrong and what was expected.
+// Parse reads the text of a profile. Errors name path, the line, the key and the
+// expected value.
 func Parse(path string, data []byte) (client.Profile, error) {
-	raw := file{Version: Version, Generator: schedule.Algorithm1.String()}
+	raw := File{Version: Version, Generator: schedule.Algorithm1.String()}
 	f, err := tomlfile.Decode(path, data, &raw)
 	if err != nil {
 		return client.Profile{}, err
 	}
 	if raw.Version != Version {
-		return client.Profile{}, f.Errorf("version", "got %d: was it written for a newer sallyport?", raw.Version)
+		return client.Profile{}, f.Errorf("version", "got %d, which requires a newer sallyport", raw.Version)
 	}
-	var second *client.Challenge
+	var challenge *client.Challenge
 	if raw.Challenge != nil {
-		if second, err = raw.Challenge.parse(f); err != nil {
+		if challenge, err = raw.Challenge.parse(f); err != nil {
 			return client.Profile{}, err
 		}
 		if !f.Has("port_secret") && !f.Has("ports") && !f.Has("identifier") && !f.Has("secret") {
-			return raw.secondOnly(f, second)
+			return raw.challengeOnly(f, challenge)
 		}
 	}
 	for _, required := range []struct {
@@ -140,7 +151,7 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	}
 	p := client.Profile{
 		Server: raw.Server, PortSecret: raw.PortSecret, Ports: raw.Ports,
-		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce, Challenge: second,
+		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce, Challenge: challenge,
 	}
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
@@ -149,13 +160,14 @@ func Parse(path string, data []byte) (client.Profile, error) {
 		return client.Profile{}, f.Errorf("ports", "got %d", p.Ports)
 	}
 	if p.Generator, err = schedule.ParseGenerator(raw.Generator); err != nil {
-		return client.Profile{}, f.Errorf("generator", "got something else")
+		return client.Profile{}, f.Errorf("generator", "got another text")
 	}
-	if p.Identifier, err = wire.ParseIdentifier(raw.Identifier); err != nil || strings.Contains(raw.Identifier, " ") || raw.Identifier[0] == '#' {
-		return client.Profile{}, f.Errorf("identifier", "got something else of %d bytes", len(raw.Identifier))
+	p.Identifier, err = wire.ParseIdentifier(raw.Identifier)
+	if err != nil || strings.Contains(raw.Identifier, " ") || raw.Identifier[0] == '#' {
+		return client.Profile{}, f.Errorf("identifier", "got another text, of %d bytes", len(raw.Identifier))
 	}
 	if strings.ContainsFunc(raw.Secret, isSpace) {
-		return client.Profile{}, f.Errorf("secret", "got one with a space in it, which the server's clients file cannot hold")
+		return client.Profile{}, f.Errorf("secret", "got a secret with a space, which the server's clients file cannot contain")
 	}
 	if f.Has("service") {
 		if _, _, err := client.SplitService(raw.Service); err != nil {
@@ -165,28 +177,28 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	return p, nil
 }
 
-// ValidServer reports whether a text can be a server's host name or address,
+// ValidServer reports whether s is a valid host name or address of a server,
 // without a port.
 func ValidServer(s string) bool { return client.ValidHost(s) }
 
 func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }
 
-// Format writes a profile as Parse reads it, secrets included.
+// Format returns the text of a profile, which Parse reads. It contains secrets.
 func Format(p client.Profile) ([]byte, error) {
-	return toml.Marshal(file{
-		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports,
-		Generator: p.Generator.String(), Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Nonce: p.FirstNonce,
+	return toml.Marshal(File{
+		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
+		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Nonce: p.FirstNonce,
 	})
 }
 
-// FormatOperation writes the profile of an operation alone, as Parse reads it, its
-// secret included.
+// FormatOperation returns the text of an operation's profile, which Parse reads. It
+// contains the operation's secret.
 func FormatOperation(o Operation) ([]byte, error) {
-	return toml.Marshal(file{Version: Version, Server: o.Server, Challenge: o.file()})
+	return toml.Marshal(File{Version: Version, Server: o.Server, Challenge: o.file()})
 }
 
-// Nonces returns the file of a profile's nonces in the user's state
-// directory. Profiles of one client of one server share it.
+// Nonces returns the nonce file of a profile, in the user's state directory.
+// Profiles with the same client and server share it.
 func Nonces(p client.Profile) (client.NonceFile, error) {
 	dir, err := stateDir()
 	if err != nil {
@@ -196,12 +208,12 @@ func Nonces(p client.Profile) (client.NonceFile, error) {
 	return client.NonceFile{Path: filepath.Join(dir, "sallyport", name+".nonce"), First: p.FirstNonce}, nil
 }
 
-// stateDir is what the XDG base directory specification calls
-// XDG_STATE_HOME, and its like elsewhere.
+// stateDir returns XDG_STATE_HOME (XDG Base Directory Specification), or the
+// equivalent of other systems.
 func stateDir() (string, error) {
 	switch runtime.GOOS {
 	case "windows":
-		return os.UserCacheDir() // %LocalAppData%: of this computer, not roaming
+		return os.UserCacheDir() // %LocalAppData%: local, not roaming
 	case "darwin", "ios":
 		return os.UserConfigDir()
 	}

@@ -52,7 +52,7 @@ func TestParseRefuses(t *testing.T) {
 		replace(`ports = 3`, `ports = 129`):                "p.toml:3: ports: ",
 		replace(`ports = 3`, `ports = "3"`):                "p.toml:3: ports: expected the number of knocks",
 		replace(`ports = 3`, ``):                           "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
-		replace(`"com1"`, `"com"`):                         "p.toml:4: identifier: expected 4 printable ASCII characters in quotes, no space, no # in front, got something else of 3 bytes",
+		replace(`"com1"`, `"com"`):                         "p.toml:4: identifier: expected 4 printable ASCII characters in quotes, no space, no # in front, got another text, of 3 bytes",
 		replace(`"com1"`, `"co 1"`):                        "p.toml:4: identifier: ",
 		replace(`"com1"`, `"é12"`):                         "p.toml:4: identifier: ",
 		replace(`"hunter2"`, `""`):                         "p.toml:5: secret: expected the client's secret",
@@ -75,8 +75,8 @@ func TestParseRefuses(t *testing.T) {
 		replace(`":22"`, `"\u001b[2J:22"`):                 "p.toml:6: service: ",
 		good + "generator = \"pcg\"":                       `p.toml:7: generator: expected "algorithm1" or "java"`,
 		good + "version = 2":                               "p.toml:7: version: expected 1",
-		good + "colour = 3":                                `p.toml:7: colour: "colour" is not known here; expected one of version, server,`,
-		good + "nonce = -1":                                "p.toml:7: nonce: expected the nonce to begin with",
+		good + "colour = 3":                                `p.toml:7: colour: unknown key "colour"; expected one of version, server,`,
+		good + "nonce = -1":                                "p.toml:7: nonce: expected the first nonce of a device",
 		good + "secret = ":                                 "p.toml:7: ",
 	} {
 		_, err := Parse("p.toml", []byte(text))

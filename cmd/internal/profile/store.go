@@ -15,45 +15,46 @@ import (
 
 const suffix = ".toml"
 
-// Add keeps a profile's text under a name. It returns the path of its file,
-// which is new and this user's only.
+// Add stores the text of a profile under a name. It returns the path of the new
+// file, which only this user can read.
 func Add(name string, text []byte) (path string, err error) {
-	path, err = named(name)
+	path, err = pathOf(name)
 	if err != nil {
 		return "", err
 	}
-	// The name of a file or a server, both from elsewhere, may be the profile's;
-	// it is printed as a word of commands.
+	// The name may come from outside, as the name of a file or of a server, and the
+	// client prints it as a part of commands.
 	if strings.ContainsFunc(name, notInName) {
 		return "", fmt.Errorf("expected a name of letters, digits and - _ . @ +, got %q", name)
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return "", hint.With(fmt.Errorf("there is a profile %q already, and it is not overwritten", name), "choose another name, or remove it first: sallyport profile remove "+name)
+		return "", hint.With(fmt.Errorf("profile %q already exists", name),
+			"choose another name, or remove it first: sallyport profile remove "+name)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", fmt.Errorf("make the config directory: %w", err)
+		return "", fmt.Errorf("create the config directory: %w", err)
 	}
 	if err := durable.WriteFile(path, text, 0o600); err != nil {
-		return "", fmt.Errorf("keep the profile: %w", err)
+		return "", fmt.Errorf("write the profile: %w", err)
 	}
 	return path, nil
 }
 
-// Remove removes the profile of a name, and returns the path that it had.
+// Remove removes the profile of a name, and returns the path of its file.
 func Remove(name string) (path string, err error) {
-	path, err = named(name)
+	path, err = pathOf(name)
 	if err != nil {
 		return "", err
 	}
 	if err := durable.Remove(path); err != nil {
-		return "", hint.With(fmt.Errorf("no profile %q: %w", name, err), "sallyport profile list")
+		return "", hint.With(fmt.Errorf("no profile %q: %w", name, err), "list the names: sallyport profile list")
 	}
 	return path, nil
 }
 
-// Names returns the names of all profiles that are kept, sorted.
+// Names returns the names of all stored profiles, sorted.
 func Names() ([]string, error) {
 	dir, err := configDir()
 	if err != nil {
@@ -72,11 +73,11 @@ func Names() ([]string, error) {
 	return names, nil
 }
 
-// named returns the path of the profile of a name. A name is no path: it has
-// no separators, and does not begin with a dot or a dash.
-func named(name string) (string, error) {
+// pathOf returns the path of the profile of a name. A name has no separators, and
+// does not begin with a dot or a dash.
+func pathOf(name string) (string, error) {
 	if isPath(name) || name == "" || name[0] == '.' || name[0] == '-' || strings.ContainsAny(name, "/\\: \t\r\n") {
-		return "", fmt.Errorf("expected a name such as \"work\", without spaces, separators or an ending, got %q", name)
+		return "", fmt.Errorf("expected a name such as \"work\", without spaces, separators or .toml, got %q", name)
 	}
 	dir, err := configDir()
 	return filepath.Join(dir, name+suffix), err
@@ -93,7 +94,7 @@ func isPath(nameOrPath string) bool {
 func configDir() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", hint.With(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile instead of its name")
+		return "", hint.With(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile, not its name")
 	}
 	return filepath.Join(dir, "sallyport"), nil
 }

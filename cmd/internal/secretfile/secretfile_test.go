@@ -39,7 +39,7 @@ func TestReadOne(t *testing.T) {
 }
 
 func TestDirectory(t *testing.T) {
-	if _, err := ReadOne(t.TempDir()); err == nil || !strings.Contains(err.Error(), "expected a file") {
+	if _, err := ReadOne(t.TempDir()); err == nil || !strings.Contains(err.Error(), "got a directory") {
 		t.Errorf("got %v", err)
 	}
 }

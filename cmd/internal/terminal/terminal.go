@@ -1,10 +1,11 @@
-// Package terminal prints text of others, such as files, servers and other
-// processes, so that it cannot control a terminal: neither by escape sequences,
-// nor by characters that reorder or hide what stands beside them.
+// Package terminal escapes text from files, servers and other processes, so that
+// it cannot control a terminal: neither by escape sequences, nor by characters
+// that reorder or hide the text beside them.
 //
 //	Text    a value, on one line: a column, a name
 //	Lines   text of several lines: an error
 //	Wrap    a stream, if it is a terminal
+//	Is      whether a file is a terminal, for colours
 package terminal
 
 import (
@@ -14,16 +15,20 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
-// Text returns a text on one line, with all that is not printable escaped as Go
-// does: control characters (C0 and C1), line ends and tabs among them; marks of
-// direction, and others that take no room; and bytes that are no UTF-8.
+// Text returns a text on one line. It escapes, as Go does, every character that
+// is not printable: control characters (C0 and C1), including line ends and tabs;
+// marks of direction, and other characters without a width; and bytes that are
+// not UTF-8.
 func Text(s string) string { return escape(s, "") }
 
-// Lines is Text that leaves line ends and tabs.
+// Lines is Text, but keeps line ends and tabs.
 func Lines(s string) string { return escape(s, "\n\t") }
 
+// escape escapes all that is not printable, except for some characters.
 func escape(s, except string) string {
 	harmless := func(r rune) bool { return unicode.IsPrint(r) || strings.ContainsRune(except, r) }
 	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !harmless(r) }) {
@@ -49,9 +54,9 @@ func escape(s, except string) string {
 	return b.String()
 }
 
-// Wrap returns a writer that has Lines of all that is written, if w is a
-// terminal, and else w itself: what a file or another program gets stays as it
-// is.
+// Wrap returns a writer that applies Lines to all that is written, if w is a
+// terminal. Otherwise it returns w itself: a file or another program receives the
+// bytes unchanged.
 func Wrap(w io.Writer) io.Writer {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -63,8 +68,8 @@ func Wrap(w io.Writer) io.Writer {
 	return &writer{w: w}
 }
 
-// Raw undoes Wrap: for the bytes of a program or a connection that the user
-// asked for.
+// Raw returns the writer below Wrap: for the bytes of a program or a connection
+// that the user asked for, and for text that is escaped already.
 func Raw(w io.Writer) io.Writer {
 	if wrapped, ok := w.(*writer); ok {
 		return wrapped.w
@@ -72,7 +77,19 @@ func Raw(w io.Writer) io.Writer {
 	return w
 }
 
-// writer keeps the beginning of a character until the rest of it comes.
+// Is reports whether a file is a terminal. Wrap also escapes for other character
+// devices, where that does no harm.
+func Is(f *os.File) (is bool) {
+	// f.Fd would make the file blocking, also for a process that shares it.
+	c, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = c.Control(func(fd uintptr) { is = term.IsTerminal(int(fd)) })
+	return is && err == nil
+}
+
+// writer keeps the first bytes of a character until the others are written.
 type writer struct {
 	w    io.Writer
 	part []byte

@@ -9,23 +9,24 @@ import (
 )
 
 // lines maps the dotted keys of a valid TOML text to their lines. The tables
-// of a list are numbered from 0; the empty key is the last line.
+// of a list are numbered from 0. The empty key maps to the last line.
 func lines(data []byte) map[string]int {
-	w := walker{data: data, lines: map[string]int{"": 1 + bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))}, lists: map[string]int{}}
+	lastLine := 1 + bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))
+	w := walker{data: data, lines: map[string]int{"": lastLine}, lists: map[string]int{}}
 	table := ""
 	p := unstable.Parser{}
 	p.Reset(data)
 	for p.NextExpression() {
 		switch e := p.Expression(); e.Kind {
 		case unstable.Table:
-			table = w.note("", e.Key()) + "."
+			table = w.record("", e.Key()) + "."
 		case unstable.ArrayTable:
-			name, at := w.key(e.Key())
+			name, line := w.key(e.Key())
 			table = name + "." + strconv.Itoa(w.lists[name]) + "."
 			w.lists[name]++
-			w.lines[strings.TrimSuffix(table, ".")] = at
+			w.lines[strings.TrimSuffix(table, ".")] = line
 		case unstable.KeyValue:
-			w.value(w.note(table, e.Key()), e.Value())
+			w.value(w.record(table, e.Key()), e.Value())
 		}
 	}
 	return w.lines
@@ -34,22 +35,22 @@ func lines(data []byte) map[string]int {
 type walker struct {
 	data  []byte
 	lines map[string]int
-	lists map[string]int
+	lists map[string]int // the number of tables so far, by the name of their list
 }
 
-// key returns a key with its dots, and its line.
+// key returns a dotted key and its line.
 func (w *walker) key(it unstable.Iterator) (name string, line int) {
 	var parts []string
-	at := uint32(0)
+	offset := uint32(0)
 	for it.Next() {
 		parts = append(parts, string(it.Node().Data))
-		at = it.Node().Raw.Offset
+		offset = it.Node().Raw.Offset
 	}
-	return strings.Join(parts, "."), 1 + bytes.Count(w.data[:at], []byte("\n"))
+	return strings.Join(parts, "."), 1 + bytes.Count(w.data[:offset], []byte("\n"))
 }
 
-// note records where a key of a table stands, and returns its full name.
-func (w *walker) note(table string, it unstable.Iterator) string {
+// record stores the line of a table's key, and returns the full key.
+func (w *walker) record(table string, it unstable.Iterator) string {
 	name, line := w.key(it)
 	name = table + name
 	if w.lines[name] == 0 {
@@ -58,13 +59,13 @@ func (w *walker) note(table string, it unstable.Iterator) string {
 	return name
 }
 
-// value looks for keys inside a value.
+// value records the keys inside a value.
 func (w *walker) value(name string, v *unstable.Node) {
 	switch v.Kind {
 	case unstable.InlineTable:
 		for it := v.Children(); it.Next(); {
 			if e := it.Node(); e.Kind == unstable.KeyValue {
-				w.value(w.note(name+".", e.Key()), e.Value())
+				w.value(w.record(name+".", e.Key()), e.Value())
 			}
 		}
 	case unstable.Array:

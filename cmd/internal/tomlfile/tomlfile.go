@@ -1,12 +1,12 @@
-// Package tomlfile reads TOML files strictly: whatever is wrong is an error
-// that names the file, the line, the key and what was expected there.
+// Package tomlfile reads TOML files strictly. An error names the file, the line,
+// the key, the expected value, and the kind of value found.
 //
 //	type raw struct {
 //		Ports int `toml:"ports" expect:"a whole number from 1 to 128"`
 //	}
 //
-// The text of the expect tag serves for values of a wrong type here, and for
-// values that the caller refuses, by File.Errorf.
+// Decode uses the text of the expect tag in errors about values of a wrong type.
+// File.Errorf uses it in errors about values that the caller rejects.
 package tomlfile
 
 import (
@@ -20,12 +20,12 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Error says what is wrong where. It never repeats a value: it may be a
-// secret.
+// Error is an error at a line of a file. Decode never repeats a value in it: the
+// value may be a secret.
 type Error struct {
 	Path string
 	Line int
-	Key  string // dotted; empty where the text is no TOML
+	Key  string // dotted; empty where the text is not valid TOML
 	Text string
 }
 
@@ -37,7 +37,7 @@ func (e *Error) Error() string {
 	return where + e.Text
 }
 
-// File knows the lines of a file that was decoded.
+// File is a decoded file, with the lines of its keys.
 type File struct {
 	path  string
 	typ   reflect.Type
@@ -60,38 +60,42 @@ func Decode(path string, data []byte, v any) (*File, error) {
 		return nil, f.unknown(e.Key(), line)
 	case errors.As(err, &wrong):
 		line, _ := wrong.Position()
-		key, text := f.wrong(wrong, data, line)
+		key, text := f.explain(wrong, data, line)
 		return nil, &Error{path, line, key, text}
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	f.lines = lines(data)
-	return f, f.exact()
+	return f, f.checkCase()
 }
 
-// exact finds keys that the library took for ours although their letters are
-// of another case.
-func (f *File) exact() error {
-	first, at := "", 0
+// checkCase rejects keys that differ from ours only in upper or lower case, which the
+// library accepts.
+func (f *File) checkCase() error {
+	first, firstLine := "", 0
 	for key, line := range f.lines {
-		if _, ok := f.field(split(key)); !ok && key != "" && (at == 0 || line < at || line == at && key < first) {
-			first, at = key, line
+		if _, ok := f.field(split(key)); ok || key == "" {
+			continue
+		}
+		if firstLine == 0 || line < firstLine || line == firstLine && key < first {
+			first, firstLine = key, line
 		}
 	}
-	if at == 0 {
+	if firstLine == 0 {
 		return nil
 	}
-	return f.unknown(split(first), at)
+	return f.unknown(split(first), firstLine)
 }
 
 func (f *File) unknown(key []string, line int) error {
 	parent, name := key[:len(key)-1], key[len(key)-1]
-	return &Error{f.path, line, strings.Join(key, "."), fmt.Sprintf("%q is not known here; expected one of %s", name, strings.Join(f.known(parent), ", "))}
+	text := fmt.Sprintf("unknown key %q; expected one of %s", name, strings.Join(f.known(parent), ", "))
+	return &Error{f.path, line, strings.Join(key, "."), text}
 }
 
-// Errorf returns an Error for a key such as "service.0.listen": what the
-// key's expect tag says, and what was found instead. A key that the file does
-// not have is reported at its end.
+// Errorf returns an Error for a key such as "service.0.listen": "expected", the
+// text of the key's expect tag, and the formatted text, which begins with "got".
+// If the file does not have the key, the line is the last one of the file.
 func (f *File) Errorf(key, format string, args ...any) error {
 	line, text := f.lines[key], "expected "
 	if expect := f.expect(split(key)); expect != "" {
@@ -106,11 +110,11 @@ func (f *File) Errorf(key, format string, args ...any) error {
 // Has reports whether the file sets a key.
 func (f *File) Has(key string) bool { return f.lines[key] != 0 }
 
-// wrong says which key's value is wrong, and what was expected. The library's
-// own text serves only for keys: what it says of a value may repeat it.
-func (f *File) wrong(e *toml.DecodeError, data []byte, line int) (key, text string) {
+// explain returns the key of a value that the library rejects, and the text of
+// the Error. It does not use the library's text, which may repeat the value.
+func (f *File) explain(e *toml.DecodeError, data []byte, line int) (key, text string) {
 	if strings.HasSuffix(e.Error(), "already defined") {
-		return strings.Join(e.Key(), "."), "stands here for the second time"
+		return strings.Join(e.Key(), "."), "expected each key once, got it a second time"
 	}
 	lines := bytes.Split(data, []byte("\n"))
 	name, value, assigns := strings.Cut(string(lines[min(line, len(lines))-1]), "=")
@@ -123,17 +127,17 @@ func (f *File) wrong(e *toml.DecodeError, data []byte, line int) (key, text stri
 			return name, "expected " + field.Tag.Get("expect") + ", got " + kindOf(value)
 		}
 	}
-	return "", "expected KEY = VALUE, or a [table], as TOML has it: text stands in quotes"
+	return "", "expected KEY = VALUE or [TABLE], as in TOML, with quotes around text"
 }
 
-// kindOf says what a value is, as it begins in the file. It does not repeat it.
+// kindOf names the kind of a value by its beginning. It does not repeat the value.
 func kindOf(value string) string {
 	value = strings.TrimSpace(value)
 	switch {
 	case value == "" || value[0] == '#':
 		return "nothing"
 	case value[0] == '"' || value[0] == '\'':
-		return "a text"
+		return "text"
 	case value[0] == '[':
 		return "a list"
 	case value[0] == '{':
@@ -143,21 +147,22 @@ func kindOf(value string) string {
 	case value[0] >= '0' && value[0] <= '9', value[0] == '-', value[0] == '+':
 		return "a number or a time"
 	}
-	return "something that is no value of TOML"
+	return "a value that is not valid TOML"
 }
 
-// tables returns a struct type and those of its tables.
+// tables returns a struct type and the types of the tables in it.
 func tables(typ reflect.Type) []reflect.Type {
 	all := []reflect.Type{typ}
 	for _, field := range reflect.VisibleFields(typ) {
-		if inner := tableOf(field.Type); inner.Kind() == reflect.Struct && inner.NumField() > 0 && inner.Field(0).IsExported() {
+		inner := tableOf(field.Type)
+		if inner.Kind() == reflect.Struct && inner.NumField() > 0 && inner.Field(0).IsExported() {
 			all = append(all, tables(inner)...)
 		}
 	}
 	return all
 }
 
-// tableOf looks through lists and pointers.
+// tableOf returns the element type of lists and pointers.
 func tableOf(typ reflect.Type) reflect.Type {
 	for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
@@ -165,7 +170,7 @@ func tableOf(typ reflect.Type) reflect.Type {
 	return typ
 }
 
-// keyOf is a field's name in the file, without options.
+// keyOf returns a field's key in the file, without the options of the tag.
 func keyOf(field reflect.StructField) string {
 	name, _, _ := strings.Cut(field.Tag.Get("toml"), ",")
 	return name
@@ -180,7 +185,7 @@ func fieldOf(typ reflect.Type, name string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
-// field finds the struct field of a key; list indices are passed over.
+// field finds the struct field of a key. It skips the indices of lists.
 func (f *File) field(key []string) (field reflect.StructField, ok bool) {
 	typ := f.typ
 	for _, name := range key {
@@ -203,8 +208,8 @@ func (f *File) expect(key []string) string {
 	return field.Tag.Get("expect")
 }
 
-// known lists the keys of a table; of the outermost one if the table is none
-// of ours.
+// known returns the keys of a table. For an unknown table, it returns the keys of
+// the file's outermost table.
 func (f *File) known(table []string) (names []string) {
 	typ := f.typ
 	if field, ok := f.field(table); ok {

@@ -29,7 +29,7 @@ func TestDecode(t *testing.T) {
 	for key, want := range map[string]string{
 		"ports":            "x.toml:2: ports: expected a whole number from 1 to 128, got 0",
 		"service.1.listen": "x.toml:9: service.1.listen: expected host:port, got 0",
-		"name":             "x.toml:9: name: expected text, got 0", // not there: the end of the file
+		"name":             "x.toml:9: name: expected text, got 0", // not in the file: its last line
 	} {
 		if got := f.Errorf(key, "got %d", 0).Error(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -52,11 +52,11 @@ func TestDuration(t *testing.T) {
 	if d, err := f.Duration("missing", "", time.Second); d != time.Second || err != nil {
 		t.Errorf("default: got %v, %v", d, err)
 	}
-	if _, err := f.Duration("for", c.For, 0); err == nil || err.Error() != `x.toml:2: for: expected a duration such as "10s", got no duration` {
+	if _, err := f.Duration("for", c.For, 0); err == nil || err.Error() != `x.toml:2: for: expected a duration such as "10s", got text that is not a duration` {
 		t.Errorf("got %v", err)
 	}
 	if _, err := f.Duration("for", "", 0); err == nil {
-		t.Error("an empty text that is there was taken for the default")
+		t.Error("an empty value in the file became the default")
 	}
 }
 
@@ -72,17 +72,17 @@ func TestDecodeRefuses(t *testing.T) {
 		"for = 10":                          `x.toml:1: for: expected a duration such as "10s"`,
 		"service = 3":                       "x.toml:1: service: expected a [[service]] table",
 		"[[service]]\non = 'yes'":           "x.toml:2: service.on: expected true or false",
-		"port = 3":                          `x.toml:1: port: "port" is not known here; expected one of ports, name, list, for, service`,
-		"[[service]]\nlisten='a'\nopen=''":  `x.toml:3: service.open: "open" is not known here; expected one of listen, on`,
-		"Ports = 3":                         `x.toml:1: Ports: "Ports" is not known here; expected one of ports, name`,
-		"service = [{listen='a', ON=true}]": `x.toml:1: service.0.ON: "ON" is not known here; expected one of listen, on`,
+		"port = 3":                          `x.toml:1: port: unknown key "port"; expected one of ports, name, list, for, service`,
+		"[[service]]\nlisten='a'\nopen=''":  `x.toml:3: service.open: unknown key "open"; expected one of listen, on`,
+		"Ports = 3":                         `x.toml:1: Ports: unknown key "Ports"; expected one of ports, name`,
+		"service = [{listen='a', ON=true}]": `x.toml:1: service.0.ON: unknown key "ON"; expected one of listen, on`,
 		"[[service]]\n[[SERVICE]]":          `x.toml:2: SERVICE`,
-		"ports = 1\nports = 2":              "x.toml:2: ports: stands here for the second time",
+		"ports = 1\nports = 2":              "x.toml:2: ports: expected each key once, got it a second time",
 		"ports = ":                          "x.toml:1: ports: expected a whole number from 1 to 128",
 		"name = 'a\n":                       "x.toml:1: name: expected text",
 		"name = bare":                       "x.toml:1: name: expected text",
 		"[[service]]\nlisten = bare":        "x.toml:2: listen: expected host:port",
-		"what is this":                      "x.toml:1: expected KEY = VALUE, or a [table], as TOML has it: text stands in quotes",
+		"what is this":                      "x.toml:1: expected KEY = VALUE or [TABLE], as in TOML, with quotes around text",
 	} {
 		var c config
 		_, err := Decode("x.toml", []byte(text), &c)
@@ -115,7 +115,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		for key, line := range file.lines {
 			if field, ok := file.field(split(key)); key != "" && (!ok || field.Tag.Get("expect") == "") {
-				t.Fatalf("%q is not one of ours", key)
+				t.Fatalf("unknown key %q accepted", key)
 			}
 			if line < 1 || line > 1+strings.Count(string(data), "\n") {
 				t.Fatalf("%q at line %d", key, line)

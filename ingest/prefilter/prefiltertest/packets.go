@@ -10,9 +10,10 @@ import (
 // Start is the first second of Minute.
 const Start = uint32(Minute * 60)
 
-// Plain returns a knock that most rows accept, with a change; its HMAC is zero.
+// Plain returns a knock that most rows accept, after a change; its HMAC is zero.
 func Plain(change func(*wire.Knock)) []byte {
-	k := wire.Knock{Sequence: 1, Maximum: 2, Identifier: wire.Identifier([]byte("com1")), Timestamp: Start + 30, Nonce: 8}
+	com1 := wire.Identifier([]byte("com1"))
+	k := wire.Knock{Sequence: 1, Maximum: 2, Identifier: com1, Timestamp: Start + 30, Nonce: 8}
 	if change != nil {
 		change(&k)
 	}
@@ -25,8 +26,7 @@ type Packet struct {
 	Datagram []byte
 }
 
-// Packets returns datagrams of all kinds, of which each row accepts some at
-// most.
+// Packets returns datagrams of all kinds. No row accepts all of them.
 func Packets() (all []Packet) {
 	add := func(name string, datagram []byte) { all = append(all, Packet{name, datagram}) }
 	knock := func(name string, change func(*wire.Knock)) { add(name, Plain(change)) }
@@ -56,10 +56,15 @@ func Packets() (all []Packet) {
 	}
 	for _, at := range []int64{-63, -62, -61, -60, -3, -2, -1, 0, 59, 60, 61, 62, 119, 120, 121, 122} {
 		for _, sequence := range []int8{0, 1, 2} {
-			knock(fmt.Sprintf("at %d, sequence %d", at, sequence), func(k *wire.Knock) { k.Timestamp, k.Sequence = uint32(int64(Start)+at), sequence })
+			knock(fmt.Sprintf("at %d, sequence %d", at, sequence), func(k *wire.Knock) {
+				k.Timestamp, k.Sequence = uint32(int64(Start)+at), sequence
+			})
 		}
 	}
-	for _, name := range []string{"com0", "com2", "com3", "0002", "0007", "0008", "0999", "2499", "2500", "    ", "~~~~", "com\x00", "\x7fcom", "co\x1fm", "\xff\xff\xff\xff", "\x00\x00\x00\x00"} {
+	for _, name := range []string{
+		"com0", "com2", "com3", "0002", "0007", "0008", "0999", "2499", "2500", "    ", "~~~~",
+		"com\x00", "\x7fcom", "co\x1fm", "\xff\xff\xff\xff", "\x00\x00\x00\x00",
+	} {
 		knock(fmt.Sprintf("client %q", name), func(k *wire.Knock) { k.Identifier = wire.Identifier([]byte(name)) })
 	}
 	return all

@@ -14,10 +14,10 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Minute is the one that most of the tables are for.
+// Minute is the minute of most tables.
 const Minute = schedule.Minute(29_000_000)
 
-// Port is the one of the rows that say nothing else.
+// Port is the port of the rows that do not set another one.
 const Port uint16 = 20_000
 
 // Row is a port of a table.
@@ -26,16 +26,15 @@ type Row struct {
 	Table   prefilter.Table
 	Clients []wire.Identifier // those of the table; nil: any
 	Port    uint16
-	Plain   verify.Reason // what is wrong with Plain(nil) there; Authentic: nothing
+	Plain   verify.Reason // the rule that Plain(nil) breaks there, or Authentic
 }
 
-// Open reports whether the port takes knocks at all. A tier that knows ports
-// only, such as the firewall, lets in every packet to an open port, and none to
-// another.
+// Open reports whether the port accepts any knock. A tier that knows only ports,
+// such as the firewall, accepts every packet to an open port, and no other.
 func (r Row) Open() bool { return len(r.Table.Ports[r.Port]) > 0 }
 
 // Want returns the first rule that a datagram to the port breaks, or Authentic.
-// It states the rules once more, as plainly as possible.
+// It implements the rules again, as simply as possible.
 func (r Row) Want(datagram []byte) verify.Reason {
 	if len(datagram) != 48 {
 		return verify.Size
@@ -84,30 +83,34 @@ func Rows() []Row {
 	one := at(Minute, 1)
 	several := map[uint16][]schedule.Place{Port: one, Port + 1: at(Minute, 0), Port + 2: at(Minute-1, 1), Port + 3: {}}
 	rows := []Row{
-		alone("one minute, few clients", 2, one, 3, verify.Authentic),
-		alone("no client", 2, one, 0, verify.Identifier),
-		alone("a full leaf", 2, one, 8, verify.Authentic),
-		alone("two leaves", 2, one, 9, verify.Authentic),
-		alone("far jumps", 2, one, 1000, verify.Authentic),
-		alone("as many clients as fit", 2, one, prefilter.MaxIdentifiers, verify.Authentic),
-		alone("any client", 2, one, anyClient, verify.Authentic),
-		alone("two minutes", 2, append(at(Minute-1, 0), one...), 2, verify.Authentic),
-		alone("two minutes, one index", 2, append(at(Minute, 1), at(Minute+1, 1)...), 2, verify.Authentic),
-		alone("six places", 2, []schedule.Place{
+		singlePort("one minute, few clients", 2, one, 3, verify.Authentic),
+		singlePort("no client", 2, one, 0, verify.Identifier),
+		singlePort("a full leaf", 2, one, 8, verify.Authentic),
+		singlePort("two leaves", 2, one, 9, verify.Authentic),
+		singlePort("far jumps", 2, one, 1000, verify.Authentic),
+		singlePort("as many clients as fit", 2, one, prefilter.MaxIdentifiers, verify.Authentic),
+		singlePort("any client", 2, one, anyClient, verify.Authentic),
+		singlePort("two minutes", 2, append(at(Minute-1, 0), one...), 2, verify.Authentic),
+		singlePort("two minutes, one index", 2, append(at(Minute, 1), at(Minute+1, 1)...), 2, verify.Authentic),
+		singlePort("six places", 2, []schedule.Place{
 			{Minute: Minute - 1, Index: 0}, {Minute: Minute - 1, Index: 2}, {Minute: Minute, Index: 2},
 			{Minute: Minute, Index: 0}, {Minute: Minute, Index: 1}, {Minute: Minute + 1, Index: 1},
 		}, anyClient, verify.Authentic),
-		alone("no place", 2, nil, 2, verify.Sequence),
-		alone("another maximum", 127, one, 2, verify.Maximum),
-		alone("any maximum", prefilter.AnyMaximum, one, 2, verify.Authentic),
-		alone("any maximum, two places", prefilter.AnyMaximum, append(at(Minute-1, 0), one...), anyClient, verify.Authentic),
-		alone("any maximum, the last index", prefilter.AnyMaximum, at(Minute, 127), 2, verify.Sequence),
-		alone("the first minute of all", 2, at(0, 1), anyClient, verify.Minute),
-		alone("the last minute of all", 2, at((1<<32-1)/60, 1), anyClient, verify.Minute),
-		alone("before all time", 2, at(-9, 1), anyClient, verify.Minute),
+		singlePort("no place", 2, nil, 2, verify.Sequence),
+		singlePort("another maximum", 127, one, 2, verify.Maximum),
+		singlePort("any maximum", prefilter.AnyMaximum, one, 2, verify.Authentic),
+		singlePort("any maximum, two places", prefilter.AnyMaximum, append(at(Minute-1, 0), one...),
+			anyClient, verify.Authentic),
+		singlePort("any maximum, the last index", prefilter.AnyMaximum, at(Minute, 127), 2, verify.Sequence),
+		singlePort("the first minute of all", 2, at(0, 1), anyClient, verify.Minute),
+		singlePort("the last minute of all", 2, at((1<<32-1)/60, 1), anyClient, verify.Minute),
+		singlePort("before all time", 2, at(-9, 1), anyClient, verify.Minute),
 	}
-	for port, plain := range map[uint16]verify.Reason{Port: verify.Authentic, Port + 1: verify.Sequence, Port + 2: verify.Minute, Port + 3: verify.Sequence, Port + 4: verify.Sequence} {
-		r := alone(fmt.Sprintf("several ports, at %d", port), 2, nil, 3, plain)
+	for port, plain := range map[uint16]verify.Reason{
+		Port: verify.Authentic, Port + 1: verify.Sequence, Port + 2: verify.Minute,
+		Port + 3: verify.Sequence, Port + 4: verify.Sequence,
+	} {
+		r := singlePort(fmt.Sprintf("several ports, at %d", port), 2, nil, 3, plain)
 		r.Table.Ports, r.Port = several, port
 		rows = append(rows, r)
 	}
@@ -117,9 +120,10 @@ func Rows() []Row {
 // anyClient stands for a table without identifiers.
 const anyClient = -1
 
-// alone is a row whose table has one port.
-func alone(name string, maximum int8, places []schedule.Place, clients int, plain verify.Reason) Row {
-	r := Row{Name: name, Port: Port, Plain: plain, Table: prefilter.Table{Maximum: maximum, Ports: map[uint16][]schedule.Place{Port: places}}}
+// singlePort returns a row whose table has one port.
+func singlePort(name string, maximum int8, places []schedule.Place, clients int, plain verify.Reason) Row {
+	ports := map[uint16][]schedule.Place{Port: places}
+	r := Row{Name: name, Port: Port, Plain: plain, Table: prefilter.Table{Maximum: maximum, Ports: ports}}
 	if clients != anyClient {
 		r.Clients = Identifiers(clients)
 		r.Table.Identifiers = prefilter.NewIdentifiers(r.Clients)
@@ -127,7 +131,7 @@ func alone(name string, maximum int8, places []schedule.Place, clients int, plai
 	return r
 }
 
-// Identifiers returns n of them, com1 and com2 first.
+// Identifiers returns n identifiers; the first two are com1 and com2.
 func Identifiers(n int) []wire.Identifier {
 	ids := []wire.Identifier{wire.Identifier([]byte("com1")), wire.Identifier([]byte("com2"))}
 	for i := len(ids); i < n; i++ {

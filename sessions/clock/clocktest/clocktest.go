@@ -1,4 +1,4 @@
-// Package clocktest is the clock of a host whose time tests move.
+// Package clocktest provides the clocks of a host whose time a test controls.
 package clocktest
 
 import (
@@ -11,31 +11,32 @@ import (
 	"sallyport/sessions/clock"
 )
 
-// Host is a host's time. It runs as the time of the test does: in a bubble of
-// testing/synctest, as the bubble's. Its methods may be called concurrently.
+// Host is the time of a host. It runs with the time of the test: in a bubble of
+// testing/synctest, with the bubble's time. Its methods may be called
+// concurrently.
 type Host struct {
 	start time.Time
 
 	mu              sync.Mutex
 	step, suspended time.Duration
 	passed          time.Duration
-	jumped          map[*func()]bool // what Clock.OnJump calls
+	jumped          map[*func()]bool // the functions that Clock.OnJump calls
 }
 
-// NewHost returns a host whose clocks all show the test's time.
+// NewHost returns a host. Its clocks all show the time of the test.
 func NewHost() *Host { return &Host{start: time.Now(), jumped: map[*func()]bool{}} }
 
 // Step sets the wall clock forward, or back, by d.
 func (h *Host) Step(d time.Duration) { h.jump(func() { h.step += d }) }
 
-// Suspend has the host sleep for d: timers and the monotonic clock stand still
-// meanwhile, the others do not.
+// Suspend suspends the host for d: the monotonic clock stops meanwhile, the others
+// do not. The call returns at once.
 func (h *Host) Suspend(d time.Duration) { h.jump(func() { h.suspended += d }) }
 
-// Pass has the time of the host run ahead by d.
+// Pass moves all clocks of the host forward by d.
 func (h *Host) Pass(d time.Duration) { h.jump(func() { h.passed += d }) }
 
-// jump moves the clocks, and tells those who wait for it.
+// jump moves the clocks, and calls the functions of OnJump.
 func (h *Host) jump(move func()) {
 	h.mu.Lock()
 	move()

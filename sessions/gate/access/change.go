@@ -42,9 +42,9 @@ type Change struct {
 	Peer    Peer
 	// Until is a time of clock.Boot. Zero revokes: the peer is let in no more.
 	Until time.Time
-	// Holders are the clients by whose leases the peer is let in, as far as they
+	// LeaseOwners are the clients by whose leases the peer is let in, as far as they
 	// are known; nil: nobody is.
-	Holders *Holders
+	LeaseOwners *LeaseOwners
 	// Cut says that connections of the peer end too: if the change revokes, unless
 	// another peer lets them in. If it does not, a client has lost the right to the
 	// service that it had for this peer, now or before, and others have it still:

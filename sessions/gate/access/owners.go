@@ -8,21 +8,21 @@ import (
 	"sallyport/verify/wire"
 )
 
-// MaxHolders is how many clients a connection may belong to. One that more could
+// MaxLeaseOwners is how many clients a connection may belong to. One that more could
 // have opened belongs to all clients.
-const MaxHolders = 8
+const MaxLeaseOwners = 8
 
-// Holder is a client with a lease that lets a peer in.
-type Holder struct {
+// LeaseOwner is a client with a lease that lets a peer in.
+type LeaseOwner struct {
 	Client  wire.Identifier
 	Granted time.Time // when it was last let in
 	Until   time.Time
 	From    Peer // whom the lease is for: of a service that is open to anyone, who has opened it
 }
 
-// Holders are by whose leases a peer is let in: MaxHolders and one more stand for
+// LeaseOwners are by whose leases a peer is let in: MaxLeaseOwners and one more stand for
 // any number.
-type Holders []Holder
+type LeaseOwners []LeaseOwner
 
 // Owners are the clients that may have opened a connection: one, if it can be
 // told. The zero value is nobody.
@@ -52,7 +52,7 @@ func (o Owners) Each(f func(wire.Identifier)) {
 // it cannot be told, and it belongs to all of them, and ends with the first that is
 // revoked.
 func (s *Set) Enter(a netip.Addr, now time.Time) (o Owners, ok bool) {
-	var holders []Holder
+	var owners []LeaseOwner
 	used, peers := now, peersOf(a)
 	for _, p := range peers {
 		m := s.of[p]
@@ -64,34 +64,34 @@ func (s *Set) Enter(a netip.Addr, now time.Time) (o Owners, ok bool) {
 		}
 		m.used = now
 		s.of[p] = m
-		if m.holders != nil {
-			holders = append(holders, *m.holders...)
+		if m.owners != nil {
+			owners = append(owners, *m.owners...)
 		}
 	}
-	holders = slices.DeleteFunc(holders, func(h Holder) bool { return !now.Before(h.Until) })
-	holders = narrowed(holders, func(h Holder) bool { return slices.Contains(peers[:], h.From) })
+	owners = slices.DeleteFunc(owners, func(h LeaseOwner) bool { return !now.Before(h.Until) })
+	owners = narrowed(owners, func(h LeaseOwner) bool { return slices.Contains(peers[:], h.From) })
 	var last time.Time
-	for _, h := range holders {
+	for _, h := range owners {
 		if h.Granted.After(used) && h.Granted.After(last) {
 			last = h.Granted
 		}
 	}
-	holders = narrowed(holders, func(h Holder) bool { return h.Granted.Equal(last) })
-	for _, h := range holders {
+	owners = narrowed(owners, func(h LeaseOwner) bool { return h.Granted.Equal(last) })
+	for _, h := range owners {
 		if !slices.Contains(o.ids, h.Client) {
 			o.ids = append(o.ids, h.Client)
 		}
 	}
-	if len(o.ids) > MaxHolders {
+	if len(o.ids) > MaxLeaseOwners {
 		o = Owners{all: true}
 	}
 	return o, ok
 }
 
-// narrowed returns the holders of which something is true, or all if it is of
+// narrowed returns the owners of which something is true, or all if it is of
 // none.
-func narrowed(all []Holder, is func(Holder) bool) []Holder {
-	if some := slices.DeleteFunc(slices.Clone(all), func(h Holder) bool { return !is(h) }); len(some) > 0 {
+func narrowed(all []LeaseOwner, is func(LeaseOwner) bool) []LeaseOwner {
+	if some := slices.DeleteFunc(slices.Clone(all), func(h LeaseOwner) bool { return !is(h) }); len(some) > 0 {
 		return some
 	}
 	return all

@@ -13,9 +13,9 @@ type Set struct{ of map[Peer]member }
 
 // member is a peer that is let in.
 type member struct {
-	until   time.Time
-	holders *Holders  // by whose leases
-	used    time.Time // when something was opened from there
+	until  time.Time
+	owners *LeaseOwners // by whose leases
+	used   time.Time    // when something was opened from there
 }
 
 // Put has a peer let in until a time; zero: no more. It returns until when the

@@ -14,7 +14,7 @@ type Transaction struct {
 func (s *Set) Begin(changes []Change) *Transaction {
 	t := &Transaction{set: s, changes: changes, before: make([]member, len(changes))}
 	for i, c := range changes {
-		t.before[i] = s.put(c.Peer, member{c.Until, c.Holders, s.of[c.Peer].used})
+		t.before[i] = s.put(c.Peer, member{c.Until, c.LeaseOwners, s.of[c.Peer].used})
 	}
 	return t
 }

@@ -9,8 +9,9 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// BenchmarkOpen is one grant in a transaction of its own, BenchmarkApply 64 in
-// one; "again" extends what is there. They need the right to make a namespace.
+// BenchmarkOpen is one grant per transaction, BenchmarkApply 64; "again"
+// extends existing grants. They require the right to create a network
+// namespace.
 func BenchmarkOpen(b *testing.B)  { benchmarkChanges(b, 1) }
 func BenchmarkApply(b *testing.B) { benchmarkChanges(b, 64) }
 

@@ -20,7 +20,7 @@ func TestClaimAndClear(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	present := func(want bool) {
 		t.Helper()
 		if got, err := Present(); err != nil || got != want {
@@ -29,7 +29,7 @@ func TestClaimAndClear(t *testing.T) {
 	}
 	present(false)
 	w.must(Clear())
-	// What is called as ours, and is not, is refused.
+	// A table of our name that we did not make is refused.
 	w.nft(`add table ip sallyport
 		add chain ip sallyport input { type filter hook input priority 0; }
 		add table inet other
@@ -60,8 +60,8 @@ func TestClaimAndClear(t *testing.T) {
 	if found, err := Inspect(); err != nil || found.Kind != Foreign {
 		t.Errorf("a foreign table: %+v, %v", found, err)
 	}
-	taken := (*OwnedError)(nil)
-	if _, err := Claim(withServices(Config{}), tester, false, now); !errors.As(err, &taken) || taken.Kind != Foreign {
+	otherOwner := (*OwnedError)(nil)
+	if _, err := Claim(withServices(Config{}), tester, false, now); !errors.As(err, &otherOwner) || otherOwner.Kind != Foreign {
 		t.Errorf("a foreign table: %v", err)
 	}
 	if _, err := Claim(withServices(Config{}), tester, true, now); err != nil {
@@ -92,14 +92,14 @@ func TestClaimAndClear(t *testing.T) {
 	w.nft("delete table ip sallyport\ndelete table inet other\n") // they are there
 }
 
-// TestClaimWithoutAGap has a stranger send without pause while the table is
+// TestClaimHasNoGap has a stranger send packets continuously while the table is
 // claimed again and again.
-func TestClaimWithoutAGap(t *testing.T) {
-	// Alone: a flood takes what others send, too.
+func TestClaimHasNoGap(t *testing.T) {
+	// Not parallel: a flood also displaces the packets of other tests.
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	here, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 3000})
 	w.must(err)
 	defer here.Close()
@@ -122,7 +122,7 @@ func TestClaimWithoutAGap(t *testing.T) {
 	}
 	done.Store(true)
 	w.must(<-sent)
-	// What got in came before this.
+	// Packets that got in arrived before this.
 	f := w.claim(Config{Ports: ports})
 	w.must(f.grant(0, client4, time.Hour))
 	w.probe(datagram(client4, host4, 4000, 3000, []byte("client")))
@@ -155,13 +155,13 @@ func TestMostPorts(t *testing.T) {
 	}
 }
 
-func TestConfigurationsThatCannotBe(t *testing.T) {
+func TestInvalidConfigurations(t *testing.T) {
 	good := Port{Service: serviceOf(0), Protocol: TCP, Port: 22}
 	for says, change := range map[string]func(*Port){
 		"protocol 1 port 22": func(p *Port) { p.Protocol = 1 },
-		"no such port":       func(p *Port) { p.Port = 0 },
+		"got 0":              func(p *Port) { p.Port = 0 },
 		"224.0.0.1":          func(p *Port) { p.Address = netip.MustParseAddr("224.0.0.1") },
-		"leave it out":       func(p *Port) { p.Address = netip.IPv6Unspecified() },
+		"omit it":            func(p *Port) { p.Address = netip.IPv6Unspecified() },
 		"::ffff:192.0.2.1":   func(p *Port) { p.Address = netip.MustParseAddr("::ffff:192.0.2.1") },
 		"tcp port 22: it is": func(p *Port) { p.Address = host4 }, // the same again
 	} {
@@ -186,7 +186,7 @@ func TestConfigurationsThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestWithoutPrivilege takes the capability away from a thread.
+// TestWithoutPrivilege removes the capability from a thread.
 func TestWithoutPrivilege(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -209,13 +209,13 @@ func TestWithoutPrivilege(t *testing.T) {
 	}
 }
 
-// TestLoopback has what this host sends to itself pass.
+// TestLoopback: the table accepts packets that this host sends to itself.
 func TestLoopback(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	w.echo(2000)
 	w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Cut: true}}, Stealth: true})
 	for _, a := range []netip.Addr{host4, host6, netip.IPv6Loopback()} {

@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// Close implements access.Enforcer: it ends all grants, and no port takes knocks
-// any more. Where nobody listens any more, knocks that came through would be
-// answered by ICMP. The table stays: without an error it is there, as it was
-// made, and closed.
+// Close implements access.Enforcer: it ends all grants and closes all knock
+// ports. Without a socket for them, the kernel would answer knocks that pass
+// with ICMP. If Close returns nil, the table exists, unchanged and closed.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	clear(t.open) // if the table is made anew, nothing is open
+	clear(t.confirmed) // if Keep makes the table again, it opens nothing
 	if err := t.close(); err != nil {
 		return fmt.Errorf("close the firewall: %w", err)
 	}
@@ -23,29 +22,29 @@ func (t *Table) Close() error {
 
 func (t *Table) close() error {
 	for range attempts {
-		fault, c, err := t.fault()
+		fault, c, err := t.findFault()
 		switch {
 		case err != nil:
 			return err
-		case fault == "" && t.closed():
-			return nil // as seen just now
+		case fault == "" && t.nothingOpen():
+			return nil // as findFault has just seen
 		case fault == "":
-			err = t.empty()
+			err = t.flush()
 		default:
-			if t.untold, err = t.repair(fault, c); err == nil {
-				err = t.untold.Err
+			if t.unreported, err = t.repair(fault, c); err == nil {
+				err = t.unreported.Err
 			}
 		}
-		if err != nil && !disturbed(err) {
+		if err != nil && !isConflict(err) {
 			return err
 		}
 	}
-	return errors.New("another program changes the table without a pause")
+	return errors.New("another program keeps changing the table")
 }
 
-// closed reports whether nothing can be there that lets a packet in.
-func (t *Table) closed() bool {
-	for e := range t.ends {
+// nothingOpen reports whether no element can exist that lets a packet in.
+func (t *Table) nothingOpen() bool {
+	for e := range t.latestEnd {
 		if e.set != settlingSet {
 			return false
 		}
@@ -53,13 +52,13 @@ func (t *Table) closed() bool {
 	return true
 }
 
-// empty removes what lets packets in.
-func (t *Table) empty() error {
+// flush removes all elements that let packets in.
+func (t *Table) flush() error {
 	batch, err := t.batch()
 	if err != nil {
 		return err
 	}
-	for _, s := range t.sets.timed() {
+	for _, s := range t.sets.withTimeouts() {
 		if s.Name != settlingSet {
 			batch.FlushSet(s)
 		}
@@ -67,7 +66,7 @@ func (t *Table) empty() error {
 	if err := t.commit(batch); err != nil {
 		return err
 	}
-	maps.DeleteFunc(t.ends, func(e element, _ time.Time) bool { return e.set != settlingSet })
+	maps.DeleteFunc(t.latestEnd, func(e element, _ time.Time) bool { return e.set != settlingSet })
 	t.incomplete = false
 	return nil
 }

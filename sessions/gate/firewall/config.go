@@ -9,7 +9,8 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// Name is the name of the table, of the family inet. What is called so is ours.
+// Name is the name of the table, of the family inet. A table of this name is
+// ours.
 const Name = "sallyport"
 
 // Protocol is TCP or UDP, by its number in the IP header.
@@ -34,62 +35,62 @@ func (p Protocol) String() string {
 
 // Port is a guarded port of this host.
 type Port struct {
-	Service  access.ServiceID // whose grants open it
+	Service  access.ServiceID // whose grants open the port
 	Protocol Protocol
-	Address  netip.Addr // of this host, as clients reach it; zero: all
+	Address  netip.Addr // of this host, as clients address it; zero: all
 	Port     uint16
-	Hook     Hook // where packets to it are judged
-	// Reject answers strangers as a closed port does, by a TCP reset or ICMP
+	Hook     Hook // where packets to it are filtered
+	// Reject answers strangers as a closed port does, with a TCP reset or ICMP
 	// port unreachable. Otherwise there is no answer.
 	Reject bool
 	// Cut ends running connections with the lease: every packet to the port
-	// needs the grant, over UDP even of an exchange that this host began.
-	// Otherwise a connection that a grant has let in lives on.
+	// requires the grant, and over UDP even a reply to a datagram of this host
+	// does. Otherwise a connection that a grant let in may continue.
 	Cut bool
 }
 
-// Hook is where packets to a port are judged.
+// Hook is where packets to a port are filtered.
 type Hook uint8
 
-// The hooks. Each guards what those after it guard, and more.
+// The hooks. Each guards all packets that the later ones guard, and more.
 const (
-	// HookPrerouting guards the port as clients ask for it, before any
-	// translation, wherever it leads: to a socket of this host, or by DNAT or
-	// redirect to another port or host. It also guards what arrives at the
-	// port by the translation of another one.
+	// HookPrerouting guards the port as clients address it, before any
+	// translation, whether the packet goes to a socket of this host, or by DNAT
+	// or redirect to another port or host. It also guards packets that the
+	// translation of another port sends to this one.
 	HookPrerouting Hook = iota
-	// HookForward guards what arrives at sockets of this host, and what DNAT
-	// leads away from the port.
+	// HookForward guards packets that arrive at sockets of this host, and
+	// packets that DNAT forwards from the port to another host.
 	HookForward
-	// HookInput guards only what arrives at sockets of this host.
+	// HookInput guards only packets that arrive at sockets of this host.
 	HookInput
 )
 
-// name is what the port's chain is called.
+// name returns the name of the port's chain.
 func (p Port) name() string { return fmt.Sprintf("%s_%d", p.Protocol, p.Port) }
 
-// Config is what the table does, but for how it tells the time.
+// Config describes the table.
 type Config struct {
 	Ports []Port // at most MaxPorts
-	// Stealth drops all unsolicited UDP from elsewhere to ports from
-	// schedule.MinPort that neither take knocks nor are guarded, so that knock ports are as
-	// silent as their neighbours.
+	// Stealth drops all unsolicited UDP from other hosts to ports from
+	// schedule.MinPort that are neither knock ports nor guarded, so that knock
+	// ports are as silent as their neighbours.
 	Stealth bool
 	Except  []uint16 // ports that Stealth leaves alone: other UDP services of this host
 	// Captured are UDP ports of this host, the first and the last; zero: none.
-	// Empty packets to them are captured, whatever becomes of them, and make
-	// no connections. Nor do answers with AnswerMark.
+	// The server captures empty packets to them before any filter, and
+	// conntrack does not track these packets, nor the answers with AnswerMark.
 	Captured [2]uint16
 }
 
 // AnswerMark is the mark (SO_MARK) of packets that answer captured ones.
 const AnswerMark = 0x5a11
 
-// MaxPorts is how many ports a table guards. A packet to none of them is
-// compared with each.
+// MaxPorts is the number of ports that a table can guard. A packet to no
+// guarded port is compared with each.
 const MaxPorts = 64
 
-// PortError says what is wrong with the port in a place of Config.Ports.
+// PortError is an error of the port at the index Place of Config.Ports.
 type PortError struct {
 	Place int
 	Port  Port
@@ -102,10 +103,11 @@ func (e *PortError) Error() string {
 
 func (e *PortError) Unwrap() error { return e.Err }
 
-// Validate says what of the configuration cannot be: of a port, by a PortError.
+// Validate returns an error if the configuration is invalid, a PortError if a
+// port is.
 func (c Config) Validate() error {
 	if len(c.Ports) > MaxPorts {
-		return fmt.Errorf("%d ports are to be guarded, where %d are the most", len(c.Ports), MaxPorts)
+		return fmt.Errorf("expected at most %d guarded ports, got %d", MaxPorts, len(c.Ports))
 	}
 	seen := make(map[string]bool, len(c.Ports))
 	services := make([]access.ServiceID, len(c.Ports))
@@ -114,9 +116,9 @@ func (c Config) Validate() error {
 		if err := p.validate(); err != nil {
 			return &PortError{i, p, err}
 		}
-		// Grants know a port by its protocol and number alone.
+		// A grant names a port by its protocol and number only.
 		if seen[p.name()] {
-			return &PortError{i, p, errors.New("it is guarded twice, at whichever address: guard it once, for all of them")}
+			return &PortError{i, p, errors.New("it is guarded twice, at one address or at several: guard it once, for all addresses")}
 		}
 		seen[p.name()] = true
 	}
@@ -126,15 +128,15 @@ func (c Config) Validate() error {
 func (p Port) validate() error {
 	switch {
 	case p.Protocol != TCP && p.Protocol != UDP:
-		return errors.New("the protocol is neither TCP nor UDP")
+		return fmt.Errorf("expected TCP or UDP, got %s", p.Protocol)
 	case p.Port == 0:
-		return errors.New("there is no such port")
+		return errors.New("expected a port from 1 to 65535, got 0")
 	case p.Hook > HookInput:
-		return errors.New("there is no such hook")
+		return fmt.Errorf("unknown hook %d", p.Hook)
 	case p.Address.IsMulticast() || p.Address.Is4In6():
-		return fmt.Errorf("%s is no address of a host", p.Address)
+		return fmt.Errorf("expected the address of a host, got %s", p.Address)
 	case p.Address.IsUnspecified():
-		return fmt.Errorf("%s stands for no packet's address: leave it out", p.Address)
+		return fmt.Errorf("no packet has the address %s: omit it for all addresses", p.Address)
 	}
 	return nil
 }
@@ -154,9 +156,9 @@ func (c Config) forwards() bool {
 	return slices.ContainsFunc(c.Ports, func(p Port) bool { return p.Hook != HookInput })
 }
 
-// judgesReplies reports whether packets to the port are not let in for being
-// replies. A connection that the kernel has forgotten is tracked anew from
-// the next packet of either end (nf_conntrack_tcp_loose): if that is this
-// host's, what the client sends would be replies for ever. Of TCP a SYN proves
-// who began. UDP has no such proof.
-func (p Port) judgesReplies() bool { return p.Protocol == TCP || p.Cut }
+// filtersReplies reports whether replies to the port require a grant too. If
+// conntrack has forgotten a connection, it tracks it again from the next packet
+// of either end (nf_conntrack_tcp_loose): if this host sends that packet, all
+// later packets of the client count as replies. For TCP a SYN proves which end
+// began. UDP has no such proof.
+func (p Port) filtersReplies() bool { return p.Protocol == TCP || p.Cut }

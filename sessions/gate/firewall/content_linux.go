@@ -12,21 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownerChain has a rule without effect for each line of the table's mark. No
-// packet comes there.
+// ownerChain has a rule without effect for each line of the table's ownership.
+// No packet reaches it.
 const ownerChain = "owner"
 
-// content is all that the table has, but for the elements of sets that come and
-// go.
+// content is the whole table, without the elements of sets that come and go.
 type content struct {
 	table         []object // one, or none
 	chains, rules []object
-	sets, others  []object // others: what we never make
-	excepted      []byte   // what is in the set of that name
+	sets, foreign []object // foreign: objects that we never make
+	excepted      []byte   // elements of the set of that name
 }
 
-// read reads the table. Transactions of others may run beside: whoever has to
-// know compares the kernel's generation.
+// read reads the table. Other programs may commit transactions at the same
+// time: a caller that must exclude them compares the kernel's generation.
 func read() (content, error) {
 	k, err := openKernel()
 	if err != nil {
@@ -42,7 +41,7 @@ func (k kernel) content() (c content, err error) {
 		into    *[]object
 	}{
 		{unix.NFT_MSG_GETTABLE, &c.table}, {unix.NFT_MSG_GETCHAIN, &c.chains}, {unix.NFT_MSG_GETRULE, &c.rules},
-		{unix.NFT_MSG_GETSET, &c.sets}, {unix.NFT_MSG_GETOBJ, &c.others}, {unix.NFT_MSG_GETFLOWTABLE, &c.others},
+		{unix.NFT_MSG_GETSET, &c.sets}, {unix.NFT_MSG_GETOBJ, &c.foreign}, {unix.NFT_MSG_GETFLOWTABLE, &c.foreign},
 	} {
 		found, err := k.list(ask.message)
 		if err != nil {
@@ -53,7 +52,7 @@ func (k kernel) content() (c content, err error) {
 		}
 	}
 	for _, s := range c.sets {
-		if bytes.Equal(s[unix.NFTA_SET_USERDATA], noOrder) {
+		if bytes.Equal(s[unix.NFTA_SET_USERDATA], noByteOrder) {
 			delete(s, unix.NFTA_SET_USERDATA)
 		}
 	}
@@ -75,16 +74,16 @@ func (k kernel) content() (c content, err error) {
 	return c, nil
 }
 
-// noOrder is what nft says of the byte order of keys that are one byte long. The
-// library says nothing.
-var noOrder = userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, 0)
+// noByteOrder is the byte order that nft writes for keys of one byte. The
+// library writes none.
+var noByteOrder = userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, 0)
 
 func (c content) hasSet(name string) bool {
 	return slices.ContainsFunc(c.sets, func(s object) bool { return s.text(unix.NFTA_SET_NAME) == name })
 }
 
-// mark is what the table says of itself.
-func (c content) mark() (mark, bool) {
+// ownership returns the description that the table contains of itself.
+func (c content) ownership() (ownership, bool) {
 	var lines []string
 	for _, r := range c.rules {
 		if r.text(unix.NFTA_RULE_CHAIN) == ownerChain {
@@ -92,14 +91,14 @@ func (c content) mark() (mark, bool) {
 			lines = append(lines, line)
 		}
 	}
-	return parseMark(lines)
+	return parseOwnership(lines)
 }
 
-// digest is the same for two tables that do the same: it has no handles, and
-// not what the table says of itself.
+// digest is equal for two tables that filter equally: it excludes handles and
+// the ownership.
 func (c content) digest() string { return c.sum(false) }
 
-// identity differs also if something was removed and made anew.
+// identity also differs if an object was removed and made again.
 func (c content) identity() string { return c.sum(true) }
 
 func (c content) sum(identity bool) string {
@@ -115,29 +114,34 @@ func (c content) sum(identity bool) string {
 	}
 	rules := c.rules
 	if !identity {
-		rules = slices.DeleteFunc(slices.Clone(rules), func(r object) bool { return r.text(unix.NFTA_RULE_CHAIN) == ownerChain })
+		owner := func(r object) bool { return r.text(unix.NFTA_RULE_CHAIN) == ownerChain }
+		rules = slices.DeleteFunc(slices.Clone(rules), owner)
 	}
-	// The order of rules in a chain counts, that of chains and sets does not.
+	// The order of rules in a chain matters; that of chains and sets does not.
 	sorted := func(all []object, by uint16) []object {
 		return slices.SortedStableFunc(slices.Values(all), func(a, b object) int { return bytes.Compare(a[by], b[by]) })
 	}
 	add('t', c.table, tableHandle, unix.NFTA_TABLE_FLAGS, tableUserdata)
-	add('c', sorted(c.chains, unix.NFTA_CHAIN_NAME), unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE, chainFlags, chainUserdata)
-	add('r', sorted(rules, unix.NFTA_RULE_CHAIN), unix.NFTA_RULE_HANDLE, unix.NFTA_RULE_CHAIN, unix.NFTA_RULE_EXPRESSIONS, unix.NFTA_RULE_COMPAT, unix.NFTA_RULE_USERDATA)
-	add('s', sorted(c.sets, unix.NFTA_SET_NAME), setHandle, unix.NFTA_SET_NAME, unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_TYPE, unix.NFTA_SET_KEY_LEN,
-		unix.NFTA_SET_DATA_TYPE, unix.NFTA_SET_DATA_LEN, unix.NFTA_SET_POLICY, unix.NFTA_SET_DESC, unix.NFTA_SET_TIMEOUT,
+	add('c', sorted(c.chains, unix.NFTA_CHAIN_NAME), unix.NFTA_CHAIN_HANDLE,
+		unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE, chainFlags, chainUserdata)
+	add('r', sorted(rules, unix.NFTA_RULE_CHAIN), unix.NFTA_RULE_HANDLE,
+		unix.NFTA_RULE_CHAIN, unix.NFTA_RULE_EXPRESSIONS, unix.NFTA_RULE_COMPAT, unix.NFTA_RULE_USERDATA)
+	add('s', sorted(c.sets, unix.NFTA_SET_NAME), setHandle,
+		unix.NFTA_SET_NAME, unix.NFTA_SET_FLAGS, unix.NFTA_SET_KEY_TYPE, unix.NFTA_SET_KEY_LEN,
+		unix.NFTA_SET_DATA_TYPE, unix.NFTA_SET_DATA_LEN, unix.NFTA_SET_POLICY,
+		unix.NFTA_SET_DESC, unix.NFTA_SET_TIMEOUT,
 		unix.NFTA_SET_GC_INTERVAL, unix.NFTA_SET_USERDATA, unix.NFTA_SET_OBJ_TYPE, setExpr, setExprs)
-	add('o', c.others, attributeName, attributeName)
+	add('o', c.foreign, attributeName, attributeName)
 	h.Write(c.excepted)
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// standing says what the table is.
+// standing classifies the table.
 func (c content) standing() Standing {
 	if len(c.table) == 0 {
 		return Standing{Kind: Absent}
 	}
-	m, ok := c.mark()
+	m, ok := c.ownership()
 	s := Standing{Kind: Foreign, digest: c.digest()}
 	switch {
 	case ok:
@@ -148,8 +152,8 @@ func (c content) standing() Standing {
 	return s
 }
 
-// isEarlier reports whether an earlier release has made the table: one that
-// wrote no mark. It had these sets, and a rule in each of these chains.
+// isEarlier reports whether an earlier release made the table, which wrote no
+// ownership. It had these sets, and a rule in each of these chains.
 func (c content) isEarlier() bool {
 	for _, name := range []string{"granted4", "granted6", "granted6net", "anyone4", "anyone6", "knock", "except"} {
 		if !c.hasSet(name) {
@@ -157,14 +161,16 @@ func (c content) isEarlier() bool {
 		}
 	}
 	for _, name := range []string{"prerouting", "input"} {
-		if !slices.ContainsFunc(c.chains, func(o object) bool { return o.text(unix.NFTA_CHAIN_NAME) == name && o[unix.NFTA_CHAIN_HOOK] != nil }) {
+		base := func(o object) bool { return o.text(unix.NFTA_CHAIN_NAME) == name && o[unix.NFTA_CHAIN_HOOK] != nil }
+		if !slices.ContainsFunc(c.chains, base) {
 			return false
 		}
 	}
 	return true
 }
 
-// Inspect says what stands in the kernel under our name. It needs CAP_NET_ADMIN.
+// Inspect returns what table of our name the kernel has. It requires
+// CAP_NET_ADMIN.
 func Inspect() (Standing, error) {
 	c, err := read()
 	if err != nil {

@@ -12,17 +12,18 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// cut ends connections to guarded ports that no grant has let in, and says how
-// many there were: they were made while the table was not there.
+// endUngranted ends connections to guarded ports that no grant let in, and
+// returns their number: they were made while the table was missing.
 //
-// The rules alone keep them out: only what a grant has let in has the label by
-// which a connection lives on. So a connection of TCP is forgotten, and its next
-// packet needs a grant as a new one does, from whichever end it comes. A flow of
-// UDP stays tracked: the kernel remembers in that way who began it; forgotten,
-// it would be taken for the host's own as soon as the host sends. Where the
-// kernel has no labels, both are forgotten, and so are connections whose lease
-// is over: nothing tells them apart.
-func (t *Table) cut() (int, error) {
+// The rules alone already exclude them: a connection continues only if it has
+// the label of a grant. endUngranted deletes the conntrack entry of a TCP
+// connection, so that the next packet of either end requires a grant as a new
+// connection does. A UDP flow stays tracked: the entry is the only record of
+// which end began it; without it, the kernel would take the flow for one of
+// this host as soon as this host sends. If the kernel has no labels,
+// endUngranted deletes both kinds, and also connections whose lease has ended,
+// because it cannot distinguish them.
+func (t *Table) endUngranted() (int, error) {
 	s := &strangers{table: t, local: map[netip.Addr]bool{}}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -36,7 +37,7 @@ func (t *Table) cut() (int, error) {
 	}
 	total := 0
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if err := forget(family, s); err != nil && !t.can.labels {
+		if err := deleteFlows(family, s); err != nil && !t.can.labels {
 			return total, err
 		}
 		total += s.found
@@ -44,13 +45,15 @@ func (t *Table) cut() (int, error) {
 	return total, nil
 }
 
-// forget has the kernel forget connections. It begins anew with its count.
-func forget(family netlink.InetFamily, which netlink.CustomConntrackFilter) (err error) {
-	for range looks {
+// deleteFlows deletes the conntrack entries that match. It counts again from
+// zero after an interrupted dump.
+func deleteFlows(family netlink.InetFamily, which netlink.CustomConntrackFilter) (err error) {
+	for range dumpAttempts {
 		if s, ok := which.(*strangers); ok {
 			s.found = 0
 		}
-		if _, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, which); !errors.Is(err, netlink.ErrDumpInterrupted) {
+		_, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, which)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
 	}
@@ -60,7 +63,7 @@ func forget(family netlink.InetFamily, which netlink.CustomConntrackFilter) (err
 	return nil
 }
 
-// strangers are connections to guarded ports that no grant has let in.
+// strangers matches connections to guarded ports that no grant let in.
 type strangers struct {
 	table *Table
 	local map[netip.Addr]bool // addresses of this host
@@ -75,7 +78,8 @@ func (s *strangers) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		}
 		source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
 		source = source.Unmap()
-		if s.local[source] || source.IsLoopback() || has(flow.Labels, labelGranted) || s.table.lets(p, source) {
+		granted := hasLabelBit(flow.Labels, labelGranted) || s.table.grants(p, source)
+		if granted || s.local[source] || source.IsLoopback() {
 			return false
 		}
 		s.found++
@@ -84,19 +88,20 @@ func (s *strangers) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	return false
 }
 
-// reaches reports whether a connection is one to a port, as its client asked
-// for it, or as it arrives.
+// reaches reports whether a connection leads to a port, as its client addressed
+// it, or after translation.
 func (s *strangers) reaches(p Port, flow *netlink.ConntrackFlow) bool {
-	at := func(ip net.IP, port uint16) bool {
+	isPort := func(ip net.IP, port uint16) bool {
 		a, _ := netip.AddrFromSlice(ip)
 		a = a.Unmap()
 		return port == p.Port && (a == p.Address || !p.Address.IsValid() && s.local[a])
 	}
-	return p.Hook != HookInput && at(flow.Forward.DstIP, flow.Forward.DstPort) || at(flow.Reverse.SrcIP, flow.Reverse.SrcPort)
+	return p.Hook != HookInput && isPort(flow.Forward.DstIP, flow.Forward.DstPort) ||
+		isPort(flow.Reverse.SrcIP, flow.Reverse.SrcPort)
 }
 
-// has reports whether a label of the kernel has a bit.
-func has(label []byte, l label) bool {
+// hasLabelBit reports whether a connection's labels include l.
+func hasLabelBit(label []byte, l label) bool {
 	for i, b := range l.bits() {
 		if b != 0 {
 			return i < len(label) && label[i]&b != 0
@@ -105,18 +110,19 @@ func has(label []byte, l label) bool {
 	return false
 }
 
-// lets reports whether a grant lets a source reach a port now.
-func (t *Table) lets(p Port, source netip.Addr) bool {
+// grants reports whether a grant lets a source reach a port now.
+func (t *Table) grants(p Port, source netip.Addr) bool {
 	if !source.IsValid() {
 		return false
 	}
-	now, own := t.clock.Monotonic(), t.ports[p.Service]
+	now, sets := t.clock.Monotonic(), t.ports[p.Service]
 	anyone := access.Anyone6
 	if source.Is4() {
 		anyone = access.Anyone4
 	}
-	for _, peer := range []access.Peer{anyone, access.PeerOf(source, access.PrefixHost), access.PeerOf(source, access.PrefixNetwork)} {
-		if end, ok := t.open[own.grant(peer)]; ok && now.Before(end) {
+	host, network := access.PeerOf(source, access.PrefixHost), access.PeerOf(source, access.PrefixNetwork)
+	for _, peer := range []access.Peer{anyone, host, network} {
+		if end, ok := t.confirmed[sets.grant(peer)]; ok && now.Before(end) {
 			return true
 		}
 	}

@@ -14,40 +14,42 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// looks is how often the table of connections is read, if it changes meanwhile
-// so that something may have been missed.
-const looks = 3
+// dumpAttempts is how often the conntrack table is read if it changes during
+// the dump, which may then lack entries.
+const dumpAttempts = 3
 
-// Disconnect ends what is connected from the peers of changes to their services:
-// the kernel forgets that there were connections, so that what comes needs a
-// grant as new ones do. It may take seconds, and run beside Apply.
+// Disconnect ends connections from the peers of changes to their services: it
+// deletes their conntrack entries, so that further packets require a grant as
+// new connections do. It may take seconds, and may run at the same time as
+// Apply.
 func (t *Table) Disconnect(changes []access.Change) error {
-	gone := forgotten{ports: t.cfg.Ports, of: map[access.ServiceID]*access.Set{}}
+	ended := flowMatcher{ports: t.cfg.Ports, of: map[access.ServiceID]*access.Set{}}
 	families := map[netlink.InetFamily]bool{}
 	for _, c := range changes {
-		gone.add(c)
+		ended.add(c)
 		families[tableOf(c.Peer)] = true
 	}
 	for family := range families {
-		if err := forget(family, gone); err != nil {
+		if err := deleteFlows(family, ended); err != nil {
 			return err
 		}
 	}
-	return gone.reset()
+	return ended.reset()
 }
 
-// reset ends the TCP connections of this host's own sockets. Where another lease
-// lets the address in, the kernel would track them anew from the next packet on.
-func (f forgotten) reset() error {
+// reset ends the TCP connections of this host's sockets. If another lease lets
+// the address in, conntrack would otherwise track them again from the next
+// packet on.
+func (m flowMatcher) reset() error {
 	var failed []error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} { // also mapped addresses
 		sockets, err := netlink.SocketDiagTCP(family)
 		if err != nil {
-			return fmt.Errorf("look for sockets: %w", err)
+			return fmt.Errorf("list TCP sockets: %w", err)
 		}
 		for _, s := range sockets {
 			local, remote := socketEnd(s.ID.Source, s.ID.SourcePort), socketEnd(s.ID.Destination, s.ID.DestinationPort)
-			if !f.ends(uint8(TCP), local.Port(), remote.Addr()) {
+			if !m.ends(uint8(TCP), local.Port(), remote.Addr()) {
 				continue
 			}
 			err := destroy(local, remote, s.ID.Interface)
@@ -62,10 +64,10 @@ func (f forgotten) reset() error {
 	return errors.Join(failed...)
 }
 
-// destroy ends the connection of one of this host's sockets (sock_diag(7)). The
-// netlink package can do so for IPv4 alone.
+// destroy ends the connection of a socket of this host (sock_diag(7)). The
+// netlink package can do so only for IPv4.
 func destroy(local, remote netip.AddrPort, link uint32) error {
-	// A struct inet_diag_req_v2, with a cookie that fits each socket.
+	// A struct inet_diag_req_v2, with a cookie that matches each socket.
 	request := []byte{unix.AF_INET, unix.IPPROTO_TCP, 0, 0, 0, 0, 0, 0}
 	if local.Addr().Is6() {
 		request[0] = unix.AF_INET6
@@ -90,7 +92,7 @@ func socketEnd(ip net.IP, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
-// Connected implements helper.Watching: it reads the kernel's table of connections.
+// Connected implements helper.Watching: it reads the conntrack table.
 func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 	connected := make([]bool, len(changes))
 	at := map[access.ServiceID]map[netip.Prefix][]int{}
@@ -105,13 +107,14 @@ func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 	for family := range families {
 		var flows []*netlink.ConntrackFlow
 		var err error
-		for range looks {
-			if flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, family); !errors.Is(err, netlink.ErrDumpInterrupted) {
+		for range dumpAttempts {
+			flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, family)
+			if !errors.Is(err, netlink.ErrDumpInterrupted) {
 				break
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("look for connections: %w", err)
+			return nil, fmt.Errorf("list connections: %w", err)
 		}
 		for _, flow := range flows {
 			source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
@@ -138,32 +141,32 @@ func tableOf(p access.Peer) netlink.InetFamily {
 	return unix.AF_INET6
 }
 
-// forgotten are connections to end, by their services and peers.
-type forgotten struct {
+// flowMatcher matches connections to end, by their services and peers.
+type flowMatcher struct {
 	ports []Port
 	of    map[access.ServiceID]*access.Set
 }
 
-func (f forgotten) add(c access.Change) {
-	if f.of[c.Service] == nil {
-		f.of[c.Service] = new(access.Set)
+func (m flowMatcher) add(c access.Change) {
+	if m.of[c.Service] == nil {
+		m.of[c.Service] = new(access.Set)
 	}
-	f.of[c.Service].Add(access.Peer{Prefix: c.Peer.Prefix}) // as packets have it
+	m.of[c.Service].Add(access.Peer{Prefix: c.Peer.Prefix}) // packets have no zone
 }
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (f forgotten) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+func (m flowMatcher) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to := flow.Forward
 	source, _ := netip.AddrFromSlice(to.SrcIP)
-	return f.ends(to.Protocol, to.DstPort, source)
+	return m.ends(to.Protocol, to.DstPort, source)
 }
 
-// ends reports whether what comes from an address to a port ends.
-func (f forgotten) ends(protocol uint8, port uint16, source netip.Addr) bool {
-	for _, p := range f.ports {
+// ends reports whether a connection from an address to a port ends.
+func (m flowMatcher) ends(protocol uint8, port uint16, source netip.Addr) bool {
+	for _, p := range m.ports {
 		if uint8(p.Protocol) == protocol && p.Port == port {
-			gone := f.of[p.Service]
-			return gone != nil && gone.Has(source)
+			peers := m.of[p.Service]
+			return peers != nil && peers.Has(source)
 		}
 	}
 	return false

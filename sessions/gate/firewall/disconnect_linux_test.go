@@ -10,14 +10,14 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// TestDisconnect: connections of this host's sockets end, although the address
-// stays let in for another client.
+// TestDisconnect: connections of this host's sockets end, although another
+// client's lease still lets the address in.
 func TestDisconnect(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	const port = 2000
 	for _, listen := range []string{"0.0.0.0:2000", "[::]:2000"} { // the latter's are mapped addresses for IPv4
 		l, err := net.Listen("tcp", listen)

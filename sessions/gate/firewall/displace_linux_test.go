@@ -9,8 +9,8 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// BenchmarkDisplace is a grant for which another peer gives way: removed, or with
-// a timeout made so short that the kernel removes it.
+// BenchmarkDisplace is a grant that displaces another peer: the old element is
+// removed, or its timeout is made so short that the kernel removes it.
 func BenchmarkDisplace(b *testing.B) {
 	host, err := netns.New()
 	if err != nil {

@@ -29,30 +29,30 @@ const (
 // object is a table, chain, rule or set, as the kernel describes it.
 type object map[uint16][]byte
 
-// text is an attribute that ends with a zero byte.
+// text returns an attribute that ends with a zero byte.
 func (o object) text(of uint16) string { return string(bytes.TrimRight(o[of], "\x00")) }
 
-// kernel asks nf_tables, with a socket of its own.
+// kernel is a socket for requests to nf_tables.
 type kernel struct{ conn *netlink.Conn }
 
 func openKernel() (kernel, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return kernel{}, fmt.Errorf("speak to nf_tables: %w", explain(err))
+		return kernel{}, fmt.Errorf("open an nf_tables socket: %w", explain(err))
 	}
 	return kernel{conn}, nil
 }
 
 func (k kernel) close() { k.conn.Close() }
 
-// list returns the objects of a kind in our table. There may be none.
+// list returns the objects of a kind in our table, which may be none.
 func (k kernel) list(message uint16) ([]object, error) {
 	data, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: attributeTable, Data: []byte(Name + "\x00")}})
 	if err != nil {
 		return nil, err
 	}
 	if message == unix.NFT_MSG_GETTABLE || message == unix.NFT_MSG_GETCHAIN {
-		data = nil // their names would be asked for alone
+		data = nil // the kernel would return only the object of that name
 	}
 	replies, err := k.ask(message, netlink.Dump, data)
 	if errors.Is(err, unix.ENOENT) {
@@ -74,7 +74,8 @@ func (k kernel) list(message uint16) ([]object, error) {
 	return all, nil
 }
 
-// generation is the number of the last transaction in this network.
+// generation returns the number of the last transaction in this network
+// namespace.
 func (k kernel) generation() (uint32, error) {
 	replies, err := k.ask(unix.NFT_MSG_GETGEN, 0, nil)
 	if err != nil {
@@ -85,7 +86,7 @@ func (k kernel) generation() (uint32, error) {
 			return binary.BigEndian.Uint32(o[unix.NFTA_GEN_ID]), nil
 		}
 	}
-	return 0, errors.New("ask nf_tables for its generation: no answer")
+	return 0, errors.New("request the generation of nf_tables: the reply has none")
 }
 
 func (k kernel) ask(message uint16, flags netlink.HeaderFlags, data []byte) ([]netlink.Message, error) {
@@ -94,19 +95,19 @@ func (k kernel) ask(message uint16, flags netlink.HeaderFlags, data []byte) ([]n
 		Data:   append([]byte{byte(table.Family), unix.NFNETLINK_V0, 0, 0}, data...),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ask nf_tables: %w", explain(err))
+		return nil, fmt.Errorf("request to nf_tables: %w", explain(err))
 	}
 	return replies, nil
 }
 
-// parseObject reads what follows the header of nfnetlink.
+// parseObject parses the attributes after the header of nfnetlink.
 func parseObject(data []byte) (object, error) {
 	if len(data) < 4 {
-		return nil, errors.New("a message of nf_tables is too short")
+		return nil, fmt.Errorf("expected at least 4 bytes from nf_tables, got %d", len(data))
 	}
 	attributes, err := netlink.UnmarshalAttributes(data[4:])
 	if err != nil {
-		return nil, fmt.Errorf("read what nf_tables says: %w", err)
+		return nil, fmt.Errorf("parse a message of nf_tables: %w", err)
 	}
 	o := object{}
 	for _, a := range attributes {
@@ -115,7 +116,8 @@ func parseObject(data []byte) (object, error) {
 	return o, nil
 }
 
-// append adds attributes to b, so that two objects differ there if they do.
+// append adds attributes to b. The result differs if one of these attributes
+// differs.
 func (o object) append(b []byte, of ...uint16) []byte {
 	for _, t := range of {
 		b = binary.AppendUvarint(append(b, byte(t)), uint64(len(o[t])))

@@ -12,12 +12,12 @@ import (
 	"sallyport/bench/netns"
 )
 
-// tracking is another program's table, because of which the kernel goes on
-// tracking connections while ours is gone.
+// tracking is another program's table, because of which the kernel continues to
+// track connections while ours is missing.
 const tracking = "table inet tracking { chain c { type filter hook prerouting priority 0; ct state new accept; }; }\n"
 
-// gap removes the table, and all others, but for tracking.
-func (w *world) gap(tracked bool) {
+// gap removes all tables except tracking.
+func (w *network) gap(tracked bool) {
 	w.Helper()
 	script := "flush ruleset\n"
 	if tracked {
@@ -26,15 +26,15 @@ func (w *world) gap(tracked bool) {
 	w.nft(script)
 }
 
-// TestGap: while the table was not there, a stranger has connected. It is cut
-// off when the table is there again, whether it was kept meanwhile or not; who
-// was let in by a grant that has ended is not.
+// TestGap: a stranger connected while the table was missing. Claim and Keep end
+// this connection. They keep a connection that a grant let in, even if the
+// grant has ended.
 func TestGap(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	w.write("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "1") // as it is by default
 	l, err := net.Listen("tcp", ":2000")
 	w.must(err)
@@ -93,14 +93,14 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// TestGapUDP is TestGap for UDP, where this host answers what came in the gap
+// TestGapUDP is TestGap for UDP, where this host answers a datagram of the gap
 // only after it.
 func TestGapUDP(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	here, err := net.ListenUDP("udp", &net.UDPAddr{Port: 2000})
 	w.must(err)
 	defer here.Close()
@@ -116,7 +116,9 @@ func TestGapUDP(t *testing.T) {
 		_, err := here.WriteToUDPAddrPort([]byte("!"), netip.AddrPortFrom(to, port))
 		w.must(err)
 	}
-	for _, of := range []struct{ client, stranger, host netip.Addr }{{client4, stranger4, host4}, {client6, stranger6, netip.MustParseAddr("2001:db8:1::1")}} {
+	for _, of := range []struct{ client, stranger, host netip.Addr }{
+		{client4, stranger4, host4}, {client6, stranger6, netip.MustParseAddr("2001:db8:1::1")},
+	} {
 		for _, cut := range []bool{false, true} {
 			for _, tracked := range []bool{true, false} {
 				w.nft("flush ruleset\n" + tracking)
@@ -165,14 +167,14 @@ func TestGapUDP(t *testing.T) {
 	}
 }
 
-// TestBegunHere: connections that this host begins from a guarded port work, and
-// so do those of a container; nobody gets in by their tuples.
-func TestBegunHere(t *testing.T) {
+// TestOutgoing: connections that this host, or a container, begins from a
+// guarded port work; a stranger does not get in by their tuples.
+func TestOutgoing(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	container := w.router()
 	w.nft(`table ip nat { chain postrouting { type nat hook postrouting priority srcnat; ip saddr 172.17.0.0/16 oifname "inner" masquerade; }; }`)
 	var outside net.Listener
@@ -221,12 +223,13 @@ func TestBegunHere(t *testing.T) {
 				t.Errorf("cut %v, hook %d: this host: %v", cut, hook, err)
 			}
 			w.forget()
-			if err := container.Do(func() error { return dial(netip.AddrPortFrom(netip.MustParseAddr("172.17.0.2"), port).String()) }); err != nil {
+			from := netip.AddrPortFrom(netip.MustParseAddr("172.17.0.2"), port).String()
+			if err := container.Do(func() error { return dial(from) }); err != nil {
 				t.Errorf("cut %v, hook %d: a container: %v", cut, hook, err)
 			}
 			w.forget()
-			// The SYN of this host is not answered; what listens at its port
-			// afterwards is not open to whoever was asked.
+			// The SYN of this host gets no answer; the remote host must not
+			// reach a program that listens at the port afterwards.
 			syn := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(host4, port)), Timeout: 50 * time.Millisecond}
 			if c, err := syn.Dial("tcp", netip.AddrPortFrom(elsewhere4, 9).String()); err == nil {
 				c.Close()

@@ -22,7 +22,7 @@ func TestGrants(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	const ssh, web = 2000, 2001
 	w.echo(ssh)
 	w.echo(web)
@@ -35,7 +35,7 @@ func TestGrants(t *testing.T) {
 			for _, b := range want {
 				in = in || a == b
 			}
-			// A neighbour that there is not cannot hear the answer.
+			// A neighbour that does not exist cannot receive the answer.
 			if a == neighbour6 {
 				continue
 			}
@@ -74,7 +74,7 @@ func TestGrants(t *testing.T) {
 	w.must(f.revoke(0, netip.MustParseAddr("fe80::1%2")))
 	granted(t, f, 1)
 
-	// What nobody ends, ends.
+	// Grants that no call ends, end by their timeouts.
 	w.must(f.grant(0, client4, 50*time.Millisecond))
 	netns.Until(t, "a grant ends", func() bool { return !w.open(client4, ssh) })
 	w.must(f.grant(0, client4, time.Hour))
@@ -82,13 +82,14 @@ func TestGrants(t *testing.T) {
 	netns.Until(t, "a grant that was shortened ends", func() bool { return !w.open(client4, ssh) })
 }
 
-// TestEstablished has a connection outlive its lease, or not.
+// TestEstablished: a connection outlives its lease, or ends with it if Cut is
+// set.
 func TestEstablished(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	const lives, ends = 2000, 2001
 	w.echo(lives)
 	w.echo(ends)
@@ -118,25 +119,25 @@ func TestEstablished(t *testing.T) {
 	}
 }
 
-// TestExtended has a client send without pause while its grant is extended
-// without pause: nothing is lost.
+// TestExtended has a client send continuously while its grant is extended again
+// and again: no datagram is lost.
 func TestExtended(t *testing.T) {
-	// Alone: a flood takes what others send, too.
+	// Not parallel: a flood also displaces the packets of other tests.
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	here, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 3000})
 	w.must(err)
 	defer here.Close()
-	// With Cut every datagram is judged.
+	// With Cut every datagram requires the grant.
 	f := w.claim(Config{Ports: []Port{{Protocol: UDP, Port: 3000, Cut: true}}})
-	for _, f.renews = range []bool{f.renews, false} { // false: as before Linux 6.12
+	for _, f.canUpdateTimeout = range []bool{f.canUpdateTimeout, false} { // false: as before Linux 6.12
 		w.extended(f, here)
 	}
 }
 
-func (w *world) extended(f *Table, here *net.UDPConn) {
+func (w *network) extended(f *Table, here *net.UDPConn) {
 	w.must(f.grant(0, client4, time.Hour))
 	var done atomic.Bool
 	extended := make(chan error)
@@ -164,16 +165,16 @@ func (w *world) extended(f *Table, here *net.UDPConn) {
 	w.must(<-extended)
 }
 
-// TestExtendedByTheSameTime: a grant that is given again for as long as the last
-// time begins anew.
+// TestExtendedByTheSameTime: a grant that is repeated with the same duration
+// lasts for that duration from then on.
 func TestExtendedByTheSameTime(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
-	for _, f.renews = range []bool{f.renews, false} { // false: as before Linux 6.12
+	for _, f.canUpdateTimeout = range []bool{f.canUpdateTimeout, false} { // false: as before Linux 6.12
 		w.must(f.grant(0, client4, time.Hour))
 		for range 3 {
 			time.Sleep(200 * time.Millisecond)
@@ -183,22 +184,22 @@ func TestExtendedByTheSameTime(t *testing.T) {
 			elements, err := batch.GetSetElements(f.ports[serviceOf(0)].granted4)
 			w.must(err)
 			if len(elements) != 1 || elements[0].Expires < time.Hour-150*time.Millisecond {
-				t.Errorf("renews %v: %+v ends as if nobody had granted it again", f.renews, elements)
+				t.Errorf("canUpdateTimeout %v: %+v ends as if it had not been granted again", f.canUpdateTimeout, elements)
 			}
 		}
 	}
 }
 
-// TestTimes opens, extends, shortens and closes in any order, often in the
+// TestTimes opens, extends, shortens and revokes in any order, often at the
 // instant in which a grant ends by itself.
 func TestTimes(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
-	for _, f.renews = range []bool{f.renews, false} { // false: as before Linux 6.12
+	for _, f.canUpdateTimeout = range []bool{f.canUpdateTimeout, false} { // false: as before Linux 6.12
 		times(w, f)
 		if testing.Short() {
 			return
@@ -206,7 +207,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-func times(w *world, f *Table) {
+func times(w *network, f *Table) {
 	peers := []access.Peer{access.Anyone4}
 	for _, a := range []netip.Addr{client4, stranger4, client6, stranger6} {
 		peers = append(peers, access.PeerOf(a, access.PrefixNetwork))
@@ -257,7 +258,7 @@ func TestManyGrants(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	many := 100_000
 	if testing.Short() {
@@ -281,13 +282,14 @@ func TestManyGrants(t *testing.T) {
 	granted(t, f, 0)
 }
 
-// TestChangesThatCannotBe: each has its error, and keeps no other from opening.
-func TestChangesThatCannotBe(t *testing.T) {
+// TestInvalidChanges: each invalid change has an error, and does not prevent
+// the others.
+func TestInvalidChanges(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: UDP, Port: 2000}}})
 	good := change(0, client4, time.Hour)
 	bad := []access.Change{change(1, client4, time.Hour), {Service: serviceOf(0), Until: now.Boot().Add(time.Hour)}, change(7, client4, 0)}
@@ -309,14 +311,14 @@ func TestChangesThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestSetThatIsFull: what has no room fails alone, in one transaction or in
+// TestFullSet: only the elements without room fail, in one transaction or in
 // several.
-func TestSetThatIsFull(t *testing.T) {
+func TestFullSet(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	const room, many = 100, 300
 	set := func(name, key string, size int) string {
@@ -333,7 +335,7 @@ func TestSetThatIsFull(t *testing.T) {
 		a = a.Next()
 		changes = append(changes, change(0, a, time.Hour))
 		if i%10 == 0 {
-			// Of another set, which has room.
+			// An element of another set, which has room.
 			changes = append(changes, change(0, netip.AddrFrom16(append16("2001:db8:9::", a)), 0), changeOf(0, access.PeerOf(netip.AddrFrom16(append16("2001:db8:9::", a)), 128), time.Hour))
 		}
 	}

@@ -14,16 +14,16 @@ import (
 	"sallyport/bench/netns"
 )
 
-// keep has a table kept. Its repairs come over the channel; stop ends it, and
-// returns why.
-func (w *world) keep(f *Table) (repairs chan Repair, stop func() error) {
+// keep runs Keep. It sends the repairs to the channel; stop ends Keep, and
+// returns its error.
+func (w *network) keep(f *Table) (repairs chan Repair, stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	repairs, ended := make(chan Repair, 1000), make(chan error, 1)
 	go func() { ended <- f.Keep(ctx, func(r Repair) { repairs <- r }) }()
 	netns.Until(w, "Keep hears", func() bool {
-		f.own.mu.Lock()
-		defer f.own.mu.Unlock()
-		return f.own.watched
+		f.pending.mu.Lock()
+		defer f.pending.mu.Unlock()
+		return f.pending.watched
 	})
 	stop = func() error {
 		cancel()
@@ -35,8 +35,8 @@ func (w *world) keep(f *Table) (repairs chan Repair, stop func() error) {
 	return repairs, stop
 }
 
-// repaired waits for a repair.
-func (w *world) repaired(repairs chan Repair) Repair {
+// repaired waits for a repair, and returns it.
+func (w *network) repaired(repairs chan Repair) Repair {
 	w.Helper()
 	select {
 	case r := <-repairs:
@@ -50,14 +50,14 @@ func (w *world) repaired(repairs chan Repair) Repair {
 	}
 }
 
-// TestKeep: whatever another program does to the table, it is there again, with
-// what is granted and nothing else, and says what was wrong.
+// TestKeep: after each change by another program the table is restored, with
+// exactly the grants, and Keep reports the fault.
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	w.echo(2000)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}, {Protocol: UDP, Port: 2001}}, Stealth: true, Except: []uint16{5353}})
 	w.must(f.do(change(0, client4, time.Hour), change(0, client6, time.Hour)))
@@ -103,7 +103,7 @@ func TestKeep(t *testing.T) {
 		if r := w.repaired(repairs); r.Fault != row.fault {
 			t.Errorf("%s: repaired %+v, want %s", row.script, r, row.fault)
 		}
-		// A script can be several transactions to nft; each is repaired.
+		// A script can be several transactions of nft; each is repaired.
 		netns.Until(w, "quiet", func() bool {
 			r, err := f.Restore()
 			w.must(err)
@@ -113,7 +113,7 @@ func TestKeep(t *testing.T) {
 			<-repairs
 		}
 		f.mu.Lock()
-		same, err := f.elementsAsMade()
+		same, err := f.elementsIntact()
 		f.mu.Unlock()
 		if err != nil || !same {
 			t.Errorf("%s: elements are missing, or there are more: %v", row.script, err)
@@ -126,7 +126,7 @@ func TestKeep(t *testing.T) {
 		}
 	}
 
-	// What is ours is no fault, nor is what is another's.
+	// Our own changes are no fault, nor are those to other tables.
 	for range 200 {
 		w.must(f.grant(0, stranger4, time.Hour))
 		w.must(f.revoke(0, stranger4))
@@ -142,20 +142,21 @@ func TestKeep(t *testing.T) {
 	w.must(stop())
 }
 
-// TestKeepLoses: a table that another process claims is its own from then on. A
-// copy of it, loaded by whomever, is none.
+// TestKeepLoses: a table that another process claims belongs to it from then
+// on. A loaded copy of the table is no claim.
 func TestKeepLoses(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	ports := []Port{{Protocol: TCP, Port: 2000}}
 	other := Owner{Config: "/etc/sallyport/other.toml"}
 	w.must(claimFor(other, nil, true))
 	copied := string(w.run(nil, "list", "ruleset"))
-	taken := (*OwnedError)(nil)
-	if err := claimFor(tester, ports, false); !errors.As(err, &taken) || taken.Owner != other || !strings.Contains(err.Error(), other.Config) {
+	otherOwner := (*OwnedError)(nil)
+	err := claimFor(tester, ports, false)
+	if !errors.As(err, &otherOwner) || otherOwner.Owner != other || !strings.Contains(err.Error(), other.Config) {
 		t.Fatalf("another's table: %v", err)
 	}
 	f, err := Claim(withServices(Config{Ports: ports}), tester, true, now)
@@ -172,18 +173,19 @@ func TestKeepLoses(t *testing.T) {
 	for _, owner := range []Owner{other, tester} {
 		w.must(claimFor(owner, ports, true))
 		netns.Until(w, "Keep has lost the table", func() bool {
-			return errors.As(f.grant(0, client4, time.Hour), &taken)
+			return errors.As(f.grant(0, client4, time.Hour), &otherOwner)
 		})
-		if err := stop(); !errors.As(err, &taken) || taken.Owner != owner {
+		if err := stop(); !errors.As(err, &otherOwner) || otherOwner.Owner != owner {
 			t.Errorf("Keep ends with %v", err)
 		}
-		if err := f.Close(); !errors.As(err, &taken) {
+		if err := f.Close(); !errors.As(err, &otherOwner) {
 			t.Errorf("Close says %v of another's table", err)
 		}
 		if found, err := Inspect(); err != nil || found.Owner != owner || !found.Intact {
 			t.Errorf("%+v, %v", found, err)
 		}
-		// The next one of the same configuration takes over, and loses it too.
+		// The next process of the same configuration takes over, and loses the
+		// table too.
 		f, err = Claim(withServices(Config{Ports: ports}), tester, true, now)
 		w.must(err)
 		_, stop = w.keep(f)
@@ -195,18 +197,18 @@ func claimFor(owner Owner, ports []Port, force bool) error {
 	return err
 }
 
-// TestKeepOverflow: the kernel tells of more than there is room for, all of it
-// ours. Something may have been left out: that is a reason to look.
+// TestKeepOverflow: the kernel has more events than the buffer has room for,
+// all of them ours. Some may be lost: Keep must read the table.
 func TestKeepOverflow(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	a := netip.MustParseAddr("10.0.0.0")
 	hear := func(overflow bool) bool {
-		f.own.watch(true)
+		f.pending.watch(true)
 		events, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
 		w.must(err)
 		if overflow {
@@ -218,15 +220,15 @@ func TestKeepOverflow(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		changed, ended := make(chan struct{}, 1), make(chan error)
-		go func() { ended <- f.hear(ctx, events, changed) }()
+		go func() { ended <- f.receiveEvents(ctx, events, changed) }()
 		if overflow {
 			<-changed
 		} else {
-			// All that was ours has been heard.
+			// All events of our transactions have been received.
 			netns.Until(w, "the end", func() bool {
-				f.own.mu.Lock()
-				defer f.own.mu.Unlock()
-				return len(f.own.expected) == 0
+				f.pending.mu.Lock()
+				defer f.pending.mu.Unlock()
+				return len(f.pending.expected) == 0
 			})
 		}
 		cancel()

@@ -21,7 +21,7 @@ func TestKnocksAreNotTracked(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Stealth: true, Except: []uint16{3002}})
 	w.must(f.OpenKnockPorts([]uint16{3001}, time.Hour))
 	const flood = 4000
@@ -37,7 +37,7 @@ func TestKnocksAreNotTracked(t *testing.T) {
 			if i%2 == 1 {
 				from, to = netip.AddrFrom16(append16("2001:db8:9::", a)), host6
 			}
-			w.untilHeard(here, datagram(from, to, 1000+i, port, knock(i)))
+			w.sendUntilReceived(here, datagram(from, to, 1000+i, port, knock(i)))
 			received++
 		}
 		return received
@@ -49,27 +49,28 @@ func TestKnocksAreNotTracked(t *testing.T) {
 	if after := w.connections(); after > before {
 		t.Errorf("%d connections are tracked, and were %d", after, before)
 	}
-	// Others are, or nothing would have been shown.
+	// Other packets are tracked, otherwise the test would prove nothing.
 	sink(3002)
 	if after := w.connections(); after < before+flood {
 		t.Errorf("%d connections are tracked, and were %d, where all are to be", after, before)
 	}
 }
 
-// knock is a payload that looks like one.
+// knock returns a payload that looks like a knock.
 func knock(i uint16) []byte {
 	return fmt.Appendf(make([]byte, 0, wire.Size), "%s%*d", wire.Magic, wire.Size-len(wire.Magic), i)
 }
 
-// TestCapturedPacketsAreNotTracked: nor are the answers to them, to wherever they
-// go; what the host sends and receives besides is.
+// TestCapturedPacketsAreNotTracked: nor are the answers to them, to any
+// destination; other packets of the host are tracked.
 func TestCapturedPacketsAreNotTracked(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
-	// A connection is only made of what gets through: to ports that listen.
+	w := newNetwork(t)
+	// Conntrack keeps a connection only of packets that pass all hooks: to
+	// ports with a socket.
 	w.claim(Config{Stealth: true, Except: []uint16{3001, 3002, 4000}, Captured: [2]uint16{3000, 3999}})
 	for _, port := range []int{3001, 3002, 4000} {
 		here, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
@@ -113,9 +114,9 @@ func TestCapturedPacketsAreNotTracked(t *testing.T) {
 	}
 }
 
-// untilHeard sends a datagram until a socket has heard it: other tests fill the
-// queues of the processor too.
-func (w *world) untilHeard(c *net.UDPConn, packet []byte) {
+// sendUntilReceived sends a datagram until a socket receives it: other tests
+// also fill the queues of the processor.
+func (w *network) sendUntilReceived(c *net.UDPConn, packet []byte) {
 	w.Helper()
 	b := make([]byte, 100)
 	netns.Until(w, fmt.Sprintf("%x is heard", packet), func() bool {
@@ -136,15 +137,15 @@ func append16(prefix string, a netip.Addr) (b [16]byte) {
 	return b
 }
 
-// TestStealth has knock ports, their neighbours, and ports where something
-// listens be silent alike.
+// TestStealth: knock ports, their neighbours, and ports with a socket are
+// equally silent.
 func TestStealth(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
-	// Nobody listens at deaf any more, or not yet.
+	w := newNetwork(t)
+	// No socket is bound to deaf, as before and after its minute.
 	const knock, guarded, bound, except, deaf, first = 3000, 3001, 3002, 3003, 3004, schedule.MinPort
 	for _, port := range []int{knock, guarded, bound} {
 		here, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
@@ -190,15 +191,15 @@ func TestStealth(t *testing.T) {
 		return len(elements) == 2
 	})
 	local := func(f func() error) error { return f() }
-	w.exchange(host4, client4, w.outside.Do)
-	w.exchange(host6, client6, w.outside.Do)
-	w.exchange(host4, host4, local)
-	w.exchange(netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2"), local)
+	w.exchangeUDP(host4, client4, w.outside.Do)
+	w.exchangeUDP(host6, client6, w.outside.Do)
+	w.exchangeUDP(host4, host4, local)
+	w.exchangeUDP(netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2"), local)
 }
 
-// exchange has a socket here, at a port that the kernel chose, ask one
-// somewhere, which answers.
-func (w *world) exchange(here, there netip.Addr, somewhere func(func() error) error) {
+// exchangeUDP sends a request from a socket of this host, at a port that the
+// kernel chose, to a socket elsewhere, which answers.
+func (w *network) exchangeUDP(here, there netip.Addr, somewhere func(func() error) error) {
 	w.Helper()
 	var server net.PacketConn
 	w.must(somewhere(func() (err error) {

@@ -16,7 +16,7 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// forms are tables of all kinds.
+// forms returns tables of all kinds.
 func forms() map[string]Config {
 	forms := map[string]Config{
 		"stealth":           {Stealth: true},
@@ -41,8 +41,8 @@ func forms() map[string]Config {
 	return forms
 }
 
-// run has nft do something.
-func (w *world) run(input []byte, arguments ...string) []byte {
+// run runs nft.
+func (w *network) run(input []byte, arguments ...string) []byte {
 	w.Helper()
 	c := exec.Command("nft", arguments...)
 	c.Stdin = bytes.NewReader(input)
@@ -53,17 +53,17 @@ func (w *world) run(input []byte, arguments ...string) []byte {
 	return out
 }
 
-// expiry is what differs between two listings of one table.
+// expiry is the only part that differs between two listings of one table.
 var expiry = regexp.MustCompile(`( expires [0-9a-z]+|"expires": [0-9]+)`)
 
-// TestListedAndLoaded: what nft prints of a table, as text or JSON, it loads as
-// the same table, down to each byte that the kernel has of it.
+// TestListedAndLoaded: nft loads its own listing of a table, as text or JSON,
+// as the same table, down to each byte that the kernel reports.
 func TestListedAndLoaded(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	some := 0
 	for name, cfg := range forms() {
 		if some++; testing.Short() && some > 12 { // others each time
@@ -101,14 +101,14 @@ func TestListedAndLoaded(t *testing.T) {
 			if found.Kind != Owned || found.Owner != tester || !found.Intact {
 				t.Errorf("%s, JSON %v: a loaded copy is %+v", name, json, found)
 			}
-			if same, err := f.elementsAsMade(); err != nil || !same {
+			if same, err := f.elementsIntact(); err != nil || !same {
 				t.Errorf("%s, JSON %v: the loaded copy has other elements: %v\n%s", name, json, err, again)
 			}
 		}
 	}
 }
 
-// different says in which rules and sets two tables differ.
+// different describes in which rules and sets two tables differ.
 func different(a, b content) (s string) {
 	for _, kind := range []struct {
 		name   string

@@ -14,22 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// claims is how often the table is made, while other programs change rules in
-// the same instant.
-const claims = 50
+// createAttempts is how often the table is made, while other programs
+// change rules at the same instant.
+const createAttempts = 50
 
-// first makes the table for the first time, and finds out what the kernel can,
-// and how it describes the content of the table from now on: by a look after
-// which the generation of the kernel's rules is the very next one, so that
-// nobody else can have changed anything.
-func (t *Table) first() error {
+// createFirst makes the table for the first time. It finds out which abilities
+// the kernel has, and how it describes the content of the table: it reads the
+// content, and accepts the result only if the generation of the kernel's rules
+// is the very next one, so that no other program can have changed anything.
+func (t *Table) createFirst() error {
 	k, err := openKernel()
 	if err != nil {
 		return err
 	}
 	defer k.close()
 	var c content
-	for i := range claims {
+	for i := range createAttempts {
 		before, err := k.generation()
 		if err != nil {
 			return err
@@ -37,9 +37,11 @@ func (t *Table) first() error {
 		if c, err = k.content(); err != nil {
 			return err
 		}
-		if err := t.build(nil, c); disturbed(err) && i < attempts || errors.Is(err, unix.EOPNOTSUPP) && t.can.less() {
+		err = t.createOnce(nil, c)
+		if isConflict(err) && i < attempts || errors.Is(err, unix.EOPNOTSUPP) && t.can.reduce() {
 			continue
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 		if c, err = k.content(); err != nil {
@@ -54,11 +56,11 @@ func (t *Table) first() error {
 			return nil
 		}
 	}
-	return errors.New("other programs change the rules of this network without a pause")
+	return errors.New("other programs keep changing the rules of this network namespace")
 }
 
-// less gives up an ability. It reports whether there was one.
-func (a *abilities) less() bool {
+// reduce gives up an ability. It reports whether there was one to give up.
+func (a *abilities) reduce() bool {
 	switch {
 	case a.labels && a.earlyReject:
 		a.earlyReject = false
@@ -72,13 +74,13 @@ func (a *abilities) less() bool {
 	return true
 }
 
-// make makes the table anew, in place of what has been read, with elements and
-// the time that they have left, as many as a transaction has room for. It takes
-// down what the kernel made of it.
-func (t *Table) make(elements outcome, c content) error {
-	for i := range claims {
-		err := t.build(elements, c)
-		if err != nil && (i >= attempts || !disturbed(err)) {
+// create makes the table again, in place of old, with elements and the time
+// that they have left, at most MaxChanges of them. It records the kernel's
+// handles.
+func (t *Table) create(elements targets, c content) error {
+	for i := range createAttempts {
+		err := t.createOnce(elements, c)
+		if err != nil && (i >= attempts || !isConflict(err)) {
 			return err
 		}
 		var failed error
@@ -88,31 +90,32 @@ func (t *Table) make(elements outcome, c content) error {
 		if err != nil {
 			continue
 		}
-		// If another program was there first, once more.
-		if m, ok := c.mark(); ok && m == t.mark() && c.digest() == t.digest {
+		// If another program has changed it already, make it again.
+		if m, ok := c.ownership(); ok && m == t.ownership() && c.digest() == t.digest {
 			t.identity = c.identity()
 			return nil
 		}
 	}
-	return errors.New("another program changes it as soon as it is made")
+	return errors.New("another program changes it immediately after it is made")
 }
 
-// disturbed reports whether a transaction failed since somebody has changed the
-// table after it was read: what was to be removed is gone, or there is more.
-func disturbed(err error) bool {
+// isConflict reports whether a transaction failed because another program
+// changed the table after it was read: an object to remove does not exist, or
+// there are further objects.
+func isConflict(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
 
-func (t *Table) mark() mark { return mark{t.owner, t.made, t.digest} }
+func (t *Table) ownership() ownership { return ownership{t.owner, t.made, t.digest} }
 
-// build is the transaction that makes the table anew, in place of an old one.
-func (t *Table) build(elements outcome, old content) error {
+// createOnce is one transaction that makes the table, in place of an old one.
+func (t *Table) createOnce(elements targets, old content) error {
 	batch, err := t.batch()
 	if err != nil {
 		return err
 	}
 	b := builder{batch, newBase(), t.sets, t.can}
-	b.replace(old)
+	b.removeOld(old)
 	for _, c := range b.base.all() {
 		batch.AddChain(c)
 	}
@@ -124,25 +127,26 @@ func (t *Table) build(elements outcome, old content) error {
 	if err := addPorts(batch, t.sets.except, t.cfg.Except); err != nil {
 		return fmt.Errorf("except ports from stealth: %w", err)
 	}
-	b.build(t.cfg)
+	b.addRules(t.cfg)
 	t.made = stampNow()
-	b.sign(t.mark())
-	if err := t.put(batch, elements); err != nil {
+	b.sign(t.ownership())
+	if err := t.addElements(batch, elements); err != nil {
 		return err
 	}
 	return t.commit(batch)
 }
 
-// replace empties a table whose base chains are ours, and deletes another. The
-// base chains stay: a new one would be asked before the old one, and a packet
-// that comes to the first before the transaction, and to the second after it,
-// would find both empty (nf_hook_entries_grow in net/netfilter/core.c).
-func (b builder) replace(old content) {
-	b.batch.AddTable(table) // awake, if it is asleep
+// removeOld empties a table whose base chains are ours, and deletes another.
+// Our base chains stay: the kernel would run a new one before the old one, and
+// a packet that reaches the new one before the transaction, and the old one
+// after it, would find both empty (nf_hook_entries_grow in
+// net/netfilter/core.c).
+func (b builder) removeOld(old content) {
+	b.batch.AddTable(table) // also clears the flag "dormant"
 	if len(old.table) == 0 {
 		return
 	}
-	if !b.base.keeps(old) {
+	if !b.base.allReusable(old) {
 		b.batch.DelTable(table)
 		b.batch.AddTable(table)
 		return
@@ -154,27 +158,29 @@ func (b builder) replace(old content) {
 		}
 	}
 	for _, s := range old.sets {
-		if flags := s[unix.NFTA_SET_FLAGS]; len(flags) < 4 || flags[3]&unix.NFT_SET_ANONYMOUS == 0 { // those go with their rules
+		flags := s[unix.NFTA_SET_FLAGS]
+		if anonymous := len(flags) >= 4 && flags[3]&unix.NFT_SET_ANONYMOUS != 0; !anonymous {
 			b.batch.DelSet(&nftables.Set{Table: table, Name: s.text(unix.NFTA_SET_NAME)})
 		}
 	}
 }
 
-// keeps reports whether all that emptying a table leaves is as ours is.
-func (b base) keeps(old content) bool {
-	if len(old.others) > 0 || old.table[0][tableUserdata] != nil {
+// allReusable reports whether everything that remains in an emptied table is
+// the same as in ours.
+func (b base) allReusable(old content) bool {
+	if len(old.foreign) > 0 || old.table[0][tableUserdata] != nil {
 		return false
 	}
 	for _, c := range old.chains {
-		if c[unix.NFTA_CHAIN_HOOK] != nil && !b.has(c) {
+		if c[unix.NFTA_CHAIN_HOOK] != nil && !b.reusable(c) {
 			return false
 		}
 	}
 	return true
 }
 
-// has reports whether a chain is as a base chain of ours.
-func (b base) has(c object) bool {
+// reusable reports whether a chain is the same as one of our base chains.
+func (b base) reusable(c object) bool {
 	hook, err := netlink.UnmarshalAttributes(c[unix.NFTA_CHAIN_HOOK])
 	if err != nil {
 		return false
@@ -189,11 +195,12 @@ func (b base) has(c object) bool {
 	for _, a := range hook {
 		numbers[a.Type&attributeTypeMask] = number(a.Data)
 	}
-	const baseChain = 1 // in the flags, since Linux 5.7: and nothing else
+	const baseChain = 1 // the only flag, since Linux 5.7
 	for _, own := range b.all() {
 		if c.text(unix.NFTA_CHAIN_NAME) == own.Name {
 			return c.text(unix.NFTA_CHAIN_TYPE) == string(own.Type) && len(hook) == 2 &&
-				numbers[unix.NFTA_HOOK_HOOKNUM] == uint32(*own.Hooknum) && int32(numbers[unix.NFTA_HOOK_PRIORITY]) == int32(*own.Priority) &&
+				numbers[unix.NFTA_HOOK_HOOKNUM] == uint32(*own.Hooknum) &&
+				int32(numbers[unix.NFTA_HOOK_PRIORITY]) == int32(*own.Priority) &&
 				number(c[unix.NFTA_CHAIN_POLICY]) == uint32(*own.Policy) && c[chainUserdata] == nil &&
 				(c[chainFlags] == nil || number(c[chainFlags]) == baseChain)
 		}
@@ -201,18 +208,18 @@ func (b base) has(c object) bool {
 	return false
 }
 
-// sign writes the mark.
-func (b builder) sign(m mark) {
+// sign writes the ownership.
+func (b builder) sign(m ownership) {
 	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: ownerChain})
 	for _, line := range m.lines() {
 		b.batch.AddRule(&nftables.Rule{
-			Table: table, Chain: c, Exprs: rule(back), UserData: userdata.AppendString(nil, userdata.TypeComment, line),
+			Table: table, Chain: c, Exprs: rule(ret), UserData: userdata.AppendString(nil, userdata.TypeComment, line),
 		})
 	}
 }
 
-// stampNow is the time of the kernel that a table is stamped with. It is not
-// that of a clock that is handed in: other processes compare it.
+// stampNow returns the kernel's time for a stamp. It does not use an injected
+// clock, because other processes compare it.
 func stampNow() stamp {
 	var at unix.Timespec
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -222,7 +229,7 @@ func stampNow() stamp {
 	return stamp{strings.TrimSpace(string(id)), time.Duration(at.Nano())}
 }
 
-// addPorts adds elements to a set of ports, as many a message as fit into one.
+// addPorts adds elements to a set of ports, as many per message as fit.
 func addPorts(batch *nftables.Conn, s *nftables.Set, ports []uint16) error {
 	elements := make([]nftables.SetElement, len(ports))
 	for i, p := range ports {

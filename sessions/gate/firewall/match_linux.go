@@ -13,11 +13,11 @@ import (
 	"sallyport/verify/wire"
 )
 
-// match is a part of a rule. A packet of which one part is not true, or not
-// there, goes on to the next rule.
+// match is a part of a rule. If a packet does not match a part, or lacks the
+// field, the kernel continues with the next rule.
 type match []expr.Any
 
-// rule joins parts.
+// rule concatenates parts.
 func rule(parts ...match) (exprs []expr.Any) {
 	for _, p := range parts {
 		exprs = append(exprs, p...)
@@ -47,7 +47,7 @@ func family(nfproto byte) match {
 	return match{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, equal(nfproto)}
 }
 
-// loopback is true of what this host sends to itself.
+// loopback matches packets that this host sends to itself.
 func loopback() match {
 	return match{&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: 1},
 		equal(binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK)...)}
@@ -61,7 +61,7 @@ func destinationPort(op expr.CmpOp, port uint16) match {
 	return match{loadDestinationPort(), compare(op, binary.BigEndian.AppendUint16(nil, port))}
 }
 
-// destinationPorts is true of ports from the first to the last.
+// destinationPorts matches ports from the first to the last.
 func destinationPorts(first, last uint16) match {
 	return append(destinationPort(expr.CmpOpGte, first), compare(expr.CmpOpLte, binary.BigEndian.AppendUint16(nil, last)))
 }
@@ -74,23 +74,24 @@ func loadSourcePort() expr.Any {
 	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2}
 }
 
-// empty is true of datagrams without a payload.
-func empty() match {
+// noPayload matches datagrams without a payload.
+func noPayload() match {
 	return match{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, udpHeader)}
 }
 
-// udpHeader is the length of that, and tcpFlags where a TCP header has them.
+// udpHeader is the length of a UDP header, and tcpFlags the offset of the flags
+// in a TCP header.
 const (
 	udpHeader = 8
 	tcpFlags  = 13
 )
 
-// The flags.
+// The flags of TCP.
 const (
 	flagFIN, flagSYN, flagRST, flagACK = 1, 2, 4, 16
 )
 
-// flags compares some of a TCP segment's flags.
+// flags compares some flags of a TCP segment.
 func flags(mask byte, op expr.CmpOp, value byte) match {
 	return match{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlags, Len: 1},
@@ -111,7 +112,7 @@ func in(s *nftables.Set) expr.Any {
 	return &expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID}
 }
 
-// isGranted is true of packets whose source a grant lets reach the port.
+// isGranted matches packets whose source a grant lets reach the port.
 func (s portSets) isGranted() []match {
 	source4 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
 	source6 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
@@ -119,11 +120,12 @@ func (s portSets) isGranted() []match {
 	for i := range access.PrefixNetwork / 8 {
 		network[i] = 0xff
 	}
+	toNetwork := &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: network, Xor: make([]byte, 16)}
 	four, six := family(unix.NFPROTO_IPV4), family(unix.NFPROTO_IPV6)
 	return []match{
 		append(four, source4, in(s.granted4)),
 		append(six, source6, in(s.granted6)),
-		append(family(unix.NFPROTO_IPV6), source6, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: network, Xor: make([]byte, 16)}, in(s.granted6net)),
+		append(family(unix.NFPROTO_IPV6), source6, toNetwork, in(s.granted6net)),
 		{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, in(s.anyone)},
 	}
 }
@@ -135,7 +137,8 @@ func familyOf(a netip.Addr) match {
 	return family(unix.NFPROTO_IPV6)
 }
 
-// destination is true of packets to an address; to any, if there is none.
+// destination matches packets to an address; all packets, if the address is
+// zero.
 func destination(a netip.Addr) match {
 	if !a.IsValid() {
 		return nil
@@ -147,22 +150,22 @@ func destination(a netip.Addr) match {
 	return append(familyOf(a), field, equal(a.AsSlice()...))
 }
 
-// local is true of packets to an address of this host.
+// local matches packets to an address of this host.
 func local() match {
 	return match{addressType(), equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)...)}
 }
 
-// toHost is true of packets to this host, by whichever address: broadcasts and
-// multicast are for it, too.
+// toHost matches packets to this host, at any address, including broadcast and
+// multicast.
 func toHost() match {
 	return match{addressType(), compare(expr.CmpOpNeq, binaryutil.NativeEndian.PutUint32(unix.RTN_UNICAST))}
 }
 
 func addressType() expr.Any { return &expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true} }
 
-// heard is true of packets that a socket of this host takes, which is bound to
-// all addresses, or to one. nft has no word for both.
-func heard(allAddresses bool) match {
+// hasSocket matches packets for which this host has a socket, bound to all
+// addresses or to one. One nft expression cannot match both.
+func hasSocket(allAddresses bool) match {
 	m := match{&expr.Socket{Key: expr.SocketKeyWildcard, Register: 1}, equal(0)}
 	if allAddresses {
 		m[1] = equal(1)
@@ -170,11 +173,14 @@ func heard(allAddresses bool) match {
 	return m
 }
 
-// likeKnock is true of UDP whose length and first bytes are those of a knock.
+// likeKnock matches UDP whose length and first bytes are those of a knock.
 func likeKnock() match {
 	return match{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, udpHeader+wire.Size),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: udpHeader + wire.OffsetMagic, Len: uint32(len(wire.Magic))}, equal([]byte(wire.Magic)...),
+		&expr.Payload{
+			DestRegister: 1, Base: expr.PayloadBaseTransportHeader,
+			Offset: udpHeader + wire.OffsetMagic, Len: uint32(len(wire.Magic)),
+		}, equal([]byte(wire.Magic)...),
 	}
 }
 
@@ -182,10 +188,10 @@ func direction(d byte) match {
 	return match{&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1}, equal(d)}
 }
 
-// state is true of packets in one of the states.
+// state matches packets in one of the states.
 func state(bits uint32) match { return anyBit(expr.CtKeySTATE, bits) }
 
-// status is true of packets of connections with one of the bits.
+// status matches packets of connections with one of the bits.
 func status(bits uint32) match { return anyBit(expr.CtKeySTATUS, bits) }
 
 func anyBit(key expr.CtKey, bits uint32) match {
@@ -196,10 +202,10 @@ func anyBit(key expr.CtKey, bits uint32) match {
 	}
 }
 
-// aimed is true of connections whose packets of a direction are sent to a port,
-// as they come in. The kernel takes the direction from the first byte of what
-// the library sends as four, the highest one first.
-func aimed(d byte, port uint16) match {
+// ctDestination matches connections whose packets of a direction had a port as
+// their destination before translation. The library sends the direction as four
+// bytes, the highest first; the kernel reads the first one.
+func ctDestination(d byte, port uint16) match {
 	return match{
 		&expr.Ct{Key: expr.CtKeyPROTODST, Direction: uint32(d) << 24, Register: 1},
 		equal(binary.BigEndian.AppendUint16(nil, port)...),
@@ -207,22 +213,24 @@ func aimed(d byte, port uint16) match {
 }
 
 // label is a bit of a connection's label (connlabel), which has room for many
-// programs, whereas a mark is one number, and policy routing compares all of it.
+// programs. A mark is one number, and policy routing compares it as a whole.
 type label uint8
 
 // The labels.
 const (
-	// labelGranted is on connections that a grant has let in.
+	// labelGranted is on connections that a grant let in.
 	labelGranted label = 101
 	// labelBegun is on TCP connections whose SYN left this host, or a host
 	// behind it, from a guarded port.
 	labelBegun label = 102
-	// labelStray is on UDP flows from a guarded port that seem to have begun
-	// on this side, but shortly after a gap, in which a stranger may have asked.
+	// labelStray is on UDP flows from a guarded port that appear to have begun
+	// on this side, but shortly after a gap, in which a stranger may have sent
+	// the first datagram.
 	labelStray label = 103
 )
 
-// bits is the label as the kernel has it: 128 bits in the order of the host.
+// bits returns the label as the kernel has it: 128 bits in the byte order of
+// the host.
 func (l label) bits() []byte {
 	b := make([]byte, 16)
 	place := int(l) / 8
@@ -241,8 +249,8 @@ func labelled(l label) match {
 	}
 }
 
-// put labels the packet's connection. Other labels stay.
-func put(l label) match {
+// setLabel labels the packet's connection. Other labels stay.
+func setLabel(l label) match {
 	return match{
 		&expr.Immediate{Register: 1, Data: l.bits()},
 		&expr.Ct{Key: expr.CtKeyLABELS, SourceRegister: true, Register: 1},
@@ -253,7 +261,7 @@ func put(l label) match {
 var (
 	accept  = match{&expr.Verdict{Kind: expr.VerdictAccept}}
 	drop    = match{&expr.Verdict{Kind: expr.VerdictDrop}}
-	back    = match{&expr.Verdict{Kind: expr.VerdictReturn}}
+	ret     = match{&expr.Verdict{Kind: expr.VerdictReturn}}
 	notrack = match{&expr.Notrack{}}
 )
 
@@ -261,7 +269,7 @@ func goTo(c *nftables.Chain) match {
 	return match{&expr.Verdict{Kind: expr.VerdictGoto, Chain: c.Name}}
 }
 
-// refuse is the end of strangers' packets.
+// refuse is the verdict on strangers' packets.
 func (p Port) refuse() match {
 	switch {
 	case !p.Reject:

@@ -9,14 +9,15 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestOlderKernels does without what older kernels lack: labels of connections,
-// and to refuse before routing. The port is closed and opens as ever.
+// TestOlderKernels runs without features that older kernels lack: labels of
+// connections, and reject before routing. The port closes and opens all the
+// same.
 func TestOlderKernels(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	w.write("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "1")
 	container := w.router()
 	w.answering(container, 80)
@@ -76,8 +77,8 @@ func TestOlderKernels(t *testing.T) {
 			if !lives() {
 				t.Errorf("%s: a connection does not outlive its lease", name)
 			}
-			// Without labels nothing tells a connection that was let in from
-			// one that a stranger has made meanwhile.
+			// Without labels the kernel cannot distinguish a connection that a
+			// grant let in from one that a stranger made in the gap.
 			w.nft("flush ruleset\n" + nat)
 			stranger := w.connect(stranger4, 2000)
 			r, err := f.Restore()

@@ -7,26 +7,27 @@ import (
 	"time"
 )
 
-// Owner says whose the table is. It is written into the table itself, so that
-// "nft list ruleset" shows it, and a saved and loaded copy keeps it.
+// Owner identifies the owner of a table. It is written into the table itself,
+// so that "nft list ruleset" shows it, and a copy that is saved and loaded
+// keeps it.
 type Owner struct {
-	// Config tells configurations of one host apart, such as the file's absolute
-	// path. A table belongs to the configuration, not to a process.
+	// Config identifies a configuration of this host, such as by the file's
+	// absolute path. A table belongs to the configuration, not to a process.
 	Config string
-	// Generation says what the table was made from, such as a digest of the
-	// configuration's content.
+	// Generation identifies the content from which the table was made, such as
+	// by a digest of the configuration.
 	Generation string
 }
 
-// Kind is what stands in the kernel under our name.
+// Kind describes the table of our name that the kernel has.
 type Kind uint8
 
 // The kinds.
 const (
 	Absent  Kind = iota
 	Owned        // a table with an owner
-	Earlier      // a table that an earlier release has made, which wrote no owner
-	Foreign      // a table that is not ours
+	Earlier      // a table of an earlier release, which wrote no owner
+	Foreign      // a table that sallyportd did not make
 )
 
 func (k Kind) String() string {
@@ -43,19 +44,20 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Standing is what Inspect has found in the kernel.
+// Standing is the result of Inspect.
 type Standing struct {
 	Kind  Kind
 	Owner Owner // of Owned
-	// Intact reports that rules, chains and sets of an Owned table are what its
-	// owner made. It says nothing of grants, which come and go.
+	// Intact reports that rules, chains and sets of an Owned table are as its
+	// owner made them. It does not concern grants, which come and go.
 	Intact bool
 
 	made   stamp
-	digest string // of its content, as it is
+	digest string // of the current content
 }
 
-// OwnedError refuses a table that is another owner's, or not ours at all.
+// OwnedError means that the table has another owner, or that sallyportd did not
+// make it.
 type OwnedError struct {
 	Kind  Kind  // Owned or Foreign
 	Owner Owner // of Owned
@@ -65,31 +67,33 @@ func (e *OwnedError) Error() string {
 	if e.Kind == Owned {
 		return fmt.Sprintf("the table inet %s belongs to the configuration %s", Name, e.Owner.Config)
 	}
-	return fmt.Sprintf("there is a table inet %s that sallyportd has not made", Name)
+	return fmt.Sprintf("the table inet %s exists, and sallyportd did not make it", Name)
 }
 
-// stamp is when a table was made: it tells a table that a process has just made
-// from a copy that was saved before.
+// stamp is the time at which a table was made. It distinguishes a table that a
+// process has just made from a copy that was saved before.
 type stamp struct {
 	boot string        // of the kernel
-	at   time.Duration // since then, suspension included
+	at   time.Duration // since the boot, including suspension
 }
 
-// mark is what the table says of itself.
-type mark struct {
+// ownership is the description that the table contains of itself.
+type ownership struct {
 	owner   Owner
 	made    stamp
-	content string // digest of rules, chains and sets
+	content string // digest of rules, chains and sets, without this description
 }
 
-// format is what the first line of a mark says.
+// format is the first line of a description.
 const format = "sallyport table, format 2"
 
-// maxComment is how many bytes of a value a line has. nft takes 128 for a comment.
+// maxComment is the number of bytes of a value in one line. nft accepts 128 for
+// a comment.
 const maxComment = 96
 
-// lines writes the mark as comments, each of which nft prints and reads again.
-func (m mark) lines() []string {
+// lines returns the description as comments, each of which nft prints and reads
+// again.
+func (m ownership) lines() []string {
 	lines := []string{format}
 	for _, field := range [][2]string{
 		{"config", m.owner.Config}, {"generation", m.owner.Generation},
@@ -105,11 +109,11 @@ func (m mark) lines() []string {
 	return lines
 }
 
-// parseMark reads what lines has written. What follows is another mark, if a copy
-// was loaded over the table: it does not count.
-func parseMark(lines []string) (m mark, ok bool) {
+// parseOwnership is the inverse of lines. If a copy was loaded over the table,
+// the lines of another description follow; they are ignored.
+func parseOwnership(lines []string) (m ownership, ok bool) {
 	if len(lines) == 0 || lines[0] != format {
-		return mark{}, false
+		return ownership{}, false
 	}
 	fields := map[string]string{}
 	for _, line := range lines[1:] {
@@ -128,8 +132,8 @@ func parseMark(lines []string) (m mark, ok bool) {
 	return m, true
 }
 
-// escape writes what nft, or its JSON, could not print and read again, and
-// spaces, as percent signs and two digits.
+// escape replaces spaces, and bytes that nft or its JSON cannot print and read
+// again, by a percent sign and two hexadecimal digits.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

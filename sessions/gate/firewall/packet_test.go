@@ -11,7 +11,7 @@ const (
 	sequence, acknowledgment = 0x01020304, 0x05060708
 )
 
-// segment is a TCP packet.
+// segment returns a TCP packet.
 func segment(from, to netip.Addr, source, port uint16, flags byte, payload []byte) []byte {
 	h := make([]byte, 20)
 	binary.BigEndian.PutUint16(h, source)
@@ -25,7 +25,7 @@ func segment(from, to netip.Addr, source, port uint16, flags byte, payload []byt
 	return packet(from, to, 6, append(h, payload...), 16)
 }
 
-// datagram is a UDP packet.
+// datagram returns a UDP packet.
 func datagram(from, to netip.Addr, source, port uint16, payload []byte) []byte {
 	h := make([]byte, 8)
 	binary.BigEndian.PutUint16(h, source)
@@ -34,7 +34,8 @@ func datagram(from, to netip.Addr, source, port uint16, payload []byte) []byte {
 	return packet(from, to, 17, append(h, payload...), 6)
 }
 
-// packet puts an IP header before a segment, whose checksum it fills in.
+// packet prepends an IP header to a segment, and sets the checksum of the
+// segment.
 func packet(from, to netip.Addr, protocol byte, segment []byte, checksum int) []byte {
 	pseudo := append(append(from.AsSlice(), to.AsSlice()...), 0, protocol, byte(len(segment)>>8), byte(len(segment)))
 	total := sum(append(pseudo, segment...))
@@ -45,11 +46,11 @@ func packet(from, to netip.Addr, protocol byte, segment []byte, checksum int) []
 	return header(from, to, protocol, 0, segment)
 }
 
-// identification is that of the last packet that was cut into fragments.
+// identification is the field of the last fragmented packet.
 var identification uint16
 
-// header puts an IP header before a payload: for IPv4 with the fragment field
-// as given, for IPv6 with an extension header if that is not 0.
+// header prepends an IP header to a payload: for IPv4 with the given fragment
+// field, for IPv6 with an extension header if that is not 0.
 func header(from, to netip.Addr, protocol byte, fragment uint16, payload []byte) []byte {
 	if from.Is4() {
 		h := make([]byte, 20)
@@ -76,8 +77,8 @@ func header(from, to netip.Addr, protocol byte, fragment uint16, payload []byte)
 	return append(h, payload...)
 }
 
-// fragments cuts a packet in two, after so many bytes of its payload, a
-// multiple of 8.
+// fragments splits a packet in two, after some bytes of its payload, a multiple
+// of 8.
 func fragments(from, to netip.Addr, p []byte, after int) [][]byte {
 	identification++
 	protocol := p[9]
@@ -91,7 +92,7 @@ func fragments(from, to netip.Addr, p []byte, after int) [][]byte {
 	}
 }
 
-// transport is what follows the IP header.
+// transport returns the bytes after the IP header.
 func transport(p []byte) []byte {
 	if p[0]>>4 == 6 {
 		return p[40:]
@@ -113,7 +114,7 @@ func destinationOf(p []byte) netip.Addr {
 	return netip.AddrFrom4([4]byte(p[16:]))
 }
 
-// sum is the checksum of RFC 1071.
+// sum returns the checksum of RFC 1071.
 func sum(b []byte) uint16 {
 	var s uint32
 	for len(b) > 1 {

@@ -9,15 +9,15 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// TestRemovedBeforeAChange: another program removes the table, and before it is
-// looked after, something has to change. Whatever that is, the table is there
-// afterwards, with what is granted and nothing else; and after Close with nothing.
+// TestRemovedBeforeAChange: another program removes the table, and a method is
+// called before Keep repairs it. Afterwards the table exists, with exactly the
+// grants; after Close with none.
 func TestRemovedBeforeAChange(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}, Stealth: true})
 	w.must(f.grant(0, client4, time.Hour))
 	for _, row := range []struct {
@@ -46,16 +46,17 @@ func TestRemovedBeforeAChange(t *testing.T) {
 	}
 }
 
-// TestRestoredIsWhatWasGranted: what the kernel has refused, or what somebody
-// wanted closed in vain, does not come with the restored table.
-func TestRestoredIsWhatWasGranted(t *testing.T) {
+// TestRestoresOnlyGrants: a restored table does not contain elements that the
+// kernel refused, or whose revocation failed.
+func TestRestoresOnlyGrants(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
-	// Another's table of our name refuses a second grant, and is then gone.
+	// A table of another program with our name refuses a second grant, and is
+	// then removed.
 	w.nft(`flush ruleset
 		table inet ` + Name + ` { set tcp_2000_granted4 { type ipv4_addr; flags timeout; size 1; }; }`)
 	w.must(f.grant(0, client4, time.Hour))
@@ -73,28 +74,28 @@ func TestRestoredIsWhatWasGranted(t *testing.T) {
 		}
 	}
 	restored(1)
-	f.remember(outcome{grantOf(f, client4): 0}, false) // the kernel did not answer
+	f.record(targets{grantOf(f, client4): 0}, false) // the kernel did not answer
 	restored(0)
 }
 
-// TestRestoredInParts: the kernel refuses a part of what was granted, once. The
-// next look brings it.
+// TestRestoredInParts: the kernel once refuses a part of the grants. The next
+// comparison restores it.
 func TestRestoredInParts(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	w.must(f.grant(0, client4, time.Hour))
 	w.must(f.grant(0, client6, time.Hour))
 	refused := element{f.ports[serviceOf(0)].granted4.Name, "no key"}
-	f.open[refused] = f.clock.Monotonic().Add(time.Hour)
+	f.confirmed[refused] = f.clock.Monotonic().Add(time.Hour)
 	w.nft("flush ruleset")
 	if r, err := f.Restore(); err != nil || r.Fault != Removed || r.Err == nil {
 		t.Fatalf("the kernel took an element that cannot be: %+v, %v", r, err)
 	}
-	delete(f.open, refused)
+	delete(f.confirmed, refused)
 	for _, want := range []Fault{Lacking, ""} {
 		if r, err := f.Restore(); err != nil || r.Err != nil || r.Fault != want {
 			t.Errorf("restored: %+v, want %q; %v", r, want, err)
@@ -105,7 +106,7 @@ func TestRestoredInParts(t *testing.T) {
 	}
 }
 
-// grantOf is a client's element, for the first port.
+// grantOf returns a client's element of the first port.
 func grantOf(f *Table, client netip.Addr) element {
 	return f.ports[serviceOf(0)].grant(access.PeerOf(client, access.PrefixNetwork))
 }

@@ -9,15 +9,15 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestResetConnectionStaysClosed: the kernel keeps the entry of a connection
-// that the service has reset, and takes a new SYN by the same ports for one of
-// it. Without a lease that SYN opens nothing.
+// TestResetConnectionStaysClosed: conntrack keeps the entry of a connection
+// that the service has reset, and assigns a new SYN of the same ports to it.
+// Without a lease that SYN opens nothing.
 func TestResetConnectionStaysClosed(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	const port = 2000
 	l, err := net.Listen("tcp", netip.AddrPortFrom(netip.IPv6Unspecified(), port).String())
 	w.must(err)

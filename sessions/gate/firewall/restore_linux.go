@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Repair says what was wrong with the table, and what came of it.
+// Repair reports a fault of the table, and its repair.
 type Repair struct {
 	Fault Fault
-	Cut   int           // connections that were made meanwhile, without a grant, and have ended
-	Took  time.Duration // until the table was there again, with what was granted
-	Err   error         // what has failed: Keep tries again
+	Cut   int           // ungranted connections made during the fault, which have ended
+	Took  time.Duration // until the table and its grants were restored
+	Err   error         // the first attempt failed: Keep retries
 }
 
-// Fault is what somebody else has done to the table.
+// Fault is a change to the table by another program.
 type Fault string
 
 // The faults. None is the zero value.
@@ -26,20 +26,21 @@ const (
 	Removed  Fault = "removed"
 	Replaced Fault = "replaced" // by another table, or a saved copy
 	Changed  Fault = "changed"  // rules, chains or sets
-	Elements Fault = "elements" // of sets: some are missing, or nobody granted them
-	Lacking  Fault = "lacking"  // of what was granted, since the kernel refused it before
+	Elements Fault = "elements" // of sets: some are missing, or were never granted
+	Lacking  Fault = "lacking"  // some grants are missing, because the kernel refused them before
 )
 
-// Restore makes the table anew if somebody has removed or changed it, as "nft
-// flush ruleset" does, with what was granted and takes knocks. It reports what
-// was wrong: nothing, if Fault is empty. Until then the ports were open. A table
-// that another owner has claimed meanwhile stays, with an *OwnedError.
+// Restore makes the table again if another program has removed or changed it,
+// as "nft flush ruleset" does, with the grants and the knock ports that were
+// open. It reports the fault; an empty Fault means that the table was intact.
+// Until then the ports were open. If another owner has claimed the table, it
+// stays, and Restore returns an *OwnedError.
 func (t *Table) Restore() (Repair, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r, err := t.restore()
-	if before := t.untold; before.Fault != "" {
-		t.untold = Repair{}
+	if before := t.unreported; before.Fault != "" {
+		t.unreported = Repair{}
 		before.Cut, before.Err = before.Cut+r.Cut, r.Err
 		return before, err
 	}
@@ -48,108 +49,109 @@ func (t *Table) Restore() (Repair, error) {
 
 // restore is Restore. The caller holds the lock.
 func (t *Table) restore() (Repair, error) {
-	fault, c, err := t.fault()
+	fault, c, err := t.findFault()
 	if err != nil || fault == "" {
 		return Repair{}, err
 	}
 	return t.repair(fault, c)
 }
 
-// repair mends a fault of a table, as it has been read.
+// repair repairs a fault of a table, of which c is the content.
 func (t *Table) repair(fault Fault, c content) (Repair, error) {
 	start := time.Now()
 	r := Repair{Fault: fault}
 	gap := fault != Lacking && fault != Elements
 	if fault != Lacking {
-		if err := t.remake(gap, c); err != nil {
+		if err := t.recreate(gap, c); err != nil {
 			return Repair{}, err
 		}
 	}
-	r.Err = t.complete()
+	r.Err = t.addMissing()
 	r.Took = time.Since(start)
 	if gap {
-		cut, err := t.cut()
+		cut, err := t.endUngranted()
 		r.Cut, r.Err = cut, errors.Join(r.Err, err)
 	}
 	return r, nil
 }
 
-// settle is how long after a gap UDP that leaves a guarded port may be the
-// answer to a stranger who asked in the gap, which conntrack has not seen.
-const settle = 10 * time.Second
+// settlingTime is the time after a gap in which UDP that leaves a guarded port
+// may be the answer to a stranger's datagram of the gap, which conntrack has
+// not tracked.
+const settlingTime = 10 * time.Second
 
-// remake makes the table anew, with as much of what is open as a transaction
-// has room for. The rest is for complete.
-func (t *Table) remake(gap bool, c content) error {
-	t.ends, t.incomplete = map[element]time.Time{}, true
+// recreate makes the table again, with at most MaxChanges of the confirmed
+// elements. addMissing adds the rest.
+func (t *Table) recreate(gap bool, c content) error {
+	t.latestEnd, t.incomplete = map[element]time.Time{}, true
 	now := t.clock.Monotonic()
 	if gap && t.can.labels {
 		for _, p := range t.cfg.Ports {
-			if p.Protocol == UDP && !p.judgesReplies() {
-				t.open[p.settling()] = now.Add(settle + slack)
+			if p.Protocol == UDP && !p.filtersReplies() {
+				t.confirmed[p.settling()] = now.Add(settlingTime + slack)
 			}
 		}
 	}
-	o, all := outcome{}, true
-	for e, end := range t.open {
+	want, all := targets{}, true
+	for e, end := range t.confirmed {
 		if left := end.Sub(now) - slack; left <= 0 {
 			continue
-		} else if len(o) == MaxChanges {
+		} else if len(want) == MaxChanges {
 			all = false
 		} else {
-			o[e] = left
+			want[e] = left
 		}
 	}
-	err := t.make(o, c)
+	err := t.create(want, c)
 	if err == nil || errors.Is(err, unix.EPERM) {
-		t.remember(o, err == nil)
+		t.record(want, err == nil)
 		t.incomplete = err != nil || !all
 		return err
 	}
-	// The kernel refuses some element: the table comes first.
-	return t.make(nil, c)
+	// The kernel refuses an element: restore the table first.
+	return t.create(nil, c)
 }
 
-// complete grants again what is open, if not all of it is there.
-func (t *Table) complete() error {
+// addMissing adds the confirmed elements again, if some are missing.
+func (t *Table) addMissing() error {
 	if !t.incomplete {
 		return nil
 	}
 	now := t.clock.Monotonic()
-	for some := range slices.Chunk(slices.Collect(maps.Keys(t.open)), MaxChanges) {
-		o := outcome{}
-		for _, e := range some {
-			if left := t.open[e].Sub(now) - slack; left > 0 {
-				o[e] = left
+	for chunk := range slices.Chunk(slices.Collect(maps.Keys(t.confirmed)), MaxChanges) {
+		want := targets{}
+		for _, e := range chunk {
+			if left := t.confirmed[e].Sub(now) - slack; left > 0 {
+				want[e] = left
 			}
 		}
-		if len(o) == 0 {
+		if len(want) == 0 {
 			continue
 		}
-		err := t.apply(o)
-		t.remember(o, err == nil)
+		err := t.apply(want)
+		t.record(want, err == nil)
 		if err != nil {
-			return fmt.Errorf("grant again what was granted: %w", err)
+			return fmt.Errorf("restore earlier grants: %w", err)
 		}
 	}
 	t.incomplete = false
 	return nil
 }
 
-// fault looks at the table, and says what is wrong with it, and what it is.
-// Somebody who changes it during the look makes Keep look again.
-func (t *Table) fault() (Fault, content, error) {
-	if t.lost != nil {
-		return "", content{}, t.lost
+// findFault reads the table, and returns its fault and its content. A change
+// during the read causes an event, after which Keep reads it again.
+func (t *Table) findFault() (Fault, content, error) {
+	if t.lostError != nil {
+		return "", content{}, t.lostError
 	}
 	c, err := read()
 	if err != nil {
 		return "", content{}, err
 	}
 	if c.identity() == t.identity {
-		switch same, err := t.elementsAsMade(); {
+		switch same, err := t.elementsIntact(); {
 		case errors.Is(err, unix.ENOENT):
-			return Removed, content{}, nil // at this instant
+			return Removed, content{}, nil // removed after the first read
 		case err != nil:
 			return "", c, err
 		case !same:
@@ -160,35 +162,35 @@ func (t *Table) fault() (Fault, content, error) {
 		return "", c, nil
 	}
 	s := c.standing()
-	if s.Kind == Owned && s.newer(t.made) {
-		t.lost = &OwnedError{Owned, s.Owner}
-		return "", c, t.lost
+	if s.Kind == Owned && s.claimedAfter(t.made) {
+		t.lostError = &OwnedError{Owned, s.Owner}
+		return "", c, t.lostError
 	}
-	m, _ := c.mark()
+	m, _ := c.ownership()
 	switch {
 	case s.Kind == Absent:
 		return Removed, c, nil
-	case m != t.mark() || s.digest == t.digest:
+	case m != t.ownership() || s.digest == t.digest:
 		return Replaced, c, nil
 	}
 	return Changed, c, nil
 }
 
-// newer reports whether another process has made the table after a time, and not
-// loaded a copy.
-func (s Standing) newer(than stamp) bool {
+// claimedAfter reports whether another process made the table after a time. It
+// is false for a loaded copy.
+func (s Standing) claimedAfter(than stamp) bool {
 	now := stampNow()
 	return s.made.boot == now.boot && s.made.boot == than.boot && s.made.at > than.at && s.made.at <= now.at
 }
 
-// elementsAsMade reports whether the sets have what they are to have.
-func (t *Table) elementsAsMade() (bool, error) {
+// elementsIntact reports whether the sets contain the expected elements.
+func (t *Table) elementsIntact() (bool, error) {
 	batch, err := newBatch()
 	if err != nil {
 		return false, err
 	}
 	there := map[element]bool{}
-	for _, set := range t.sets.timed() {
+	for _, set := range t.sets.withTimeouts() {
 		elements, err := batch.GetSetElements(set)
 		if err != nil {
 			return false, fmt.Errorf("list the set %s: %w", set.Name, explain(err))
@@ -197,8 +199,8 @@ func (t *Table) elementsAsMade() (bool, error) {
 		for _, found := range elements {
 			e := element{set.Name, string(found.Key)}
 			there[e] = true
-			if found.Timeout == 0 || now.Add(found.Expires).After(t.ends[e].Add(slack)) {
-				return false, nil // nobody granted it, or not for so long
+			if found.Timeout == 0 || now.Add(found.Expires).After(t.latestEnd[e].Add(slack)) {
+				return false, nil // not granted, or not for so long
 			}
 		}
 	}
@@ -206,7 +208,7 @@ func (t *Table) elementsAsMade() (bool, error) {
 		return true, nil
 	}
 	now := t.clock.Monotonic()
-	for e, end := range t.open {
+	for e, end := range t.confirmed {
 		if !there[e] && now.Add(2*slack).Before(end) {
 			return false, nil
 		}

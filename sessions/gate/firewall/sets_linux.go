@@ -10,29 +10,31 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// MaxGrants is how many elements each set of grants has room for. Only clients
-// that knocked correctly fill it; beyond it Apply fails with ENFILE.
+// MaxGrants is the number of elements that each set of grants has room for.
+// Only clients that knocked correctly fill it; a further element makes Apply
+// fail with ENFILE.
 const MaxGrants = 1 << 20
 
 // The sets that belong to no single port.
 const (
-	knockSet    = "knock"    // UDP ports that take knocks
+	knockSet    = "knock"    // UDP ports that are open for knocks
 	exceptSet   = "except"   // UDP ports that Stealth leaves alone
 	settlingSet = "settling" // guarded UDP ports, shortly after a gap
 )
 
-// sets are those of one table. Rules and elements name them by table and name.
-// Each port has its own: nft 1.0.6 cannot print a rule that compares anything
-// but parts of a packet with a concatenation, or masks one of them.
+// sets are the sets of one table. Rules and elements identify them by table and
+// name. Each port has separate sets: nft 1.0.6 cannot print a rule that
+// compares anything but parts of a packet with a concatenation, or masks one of
+// them.
 type sets struct {
 	named                   map[string]*nftables.Set
 	order                   []*nftables.Set // as they are made
 	knock, except, settling *nftables.Set
 }
 
-// portSets say who may reach a port.
+// portSets are the sets of sources that may reach a port.
 type portSets struct {
-	granted4, granted6, granted6net *nftables.Set // source; of the last one its network
+	granted4, granted6, granted6net *nftables.Set // source address; granted6net: its network
 	anyone                          *nftables.Set // family
 }
 
@@ -77,8 +79,8 @@ func (p Port) sets() portSets {
 	}
 }
 
-// timed are the sets whose elements come and go: all but one.
-func (s sets) timed() []*nftables.Set {
+// withTimeouts returns the sets whose elements come and go: all but one.
+func (s sets) withTimeouts() []*nftables.Set {
 	var timed []*nftables.Set
 	for _, set := range s.order {
 		if set.HasTimeout {
@@ -89,7 +91,7 @@ func (s sets) timed() []*nftables.Set {
 }
 
 // grant returns the element that lets a peer reach the port. Packets have no
-// zone: a link-local address counts on every link.
+// zone: a link-local address matches on every link.
 func (s portSets) grant(to access.Peer) element {
 	a := to.Prefix.Addr()
 	switch {
@@ -105,7 +107,8 @@ func (s portSets) grant(to access.Peer) element {
 	return element{s.granted6net.Name, string(a.AsSlice())}
 }
 
-// settling is the element of a port for whose answers it is too early.
+// settling returns the element of a port whose answers may still belong to a
+// gap.
 func (p Port) settling() element {
 	return element{settlingSet, string(binary.BigEndian.AppendUint16(nil, p.Port))}
 }

@@ -11,7 +11,7 @@ import (
 	"sallyport/bench/netns"
 )
 
-// scans is what a stranger may send to a port.
+// scans returns the packets that a stranger may send to a port.
 func scans(from, to netip.Addr, port uint16) map[string][][]byte {
 	s := map[string][][]byte{}
 	for name, flags := range map[string]byte{
@@ -21,7 +21,7 @@ func scans(from, to netip.Addr, port uint16) map[string][][]byte {
 		s["TCP "+name] = [][]byte{segment(from, to, 30000, port, flags, nil)}
 	}
 	s["TCP data"] = [][]byte{segment(from, to, 30001, port, flagPSH|flagACK, []byte("GET / HTTP/1.0\r\n\r\n"))}
-	// IPv6 wants all headers in the first fragment (RFC 7112).
+	// IPv6 requires all headers in the first fragment (RFC 7112).
 	after := 8
 	if from.Is6() {
 		after = 24
@@ -44,7 +44,7 @@ func TestStrangersSeeNoDifference(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newWorld(t)
+	w := newNetwork(t)
 	const dropped, rejected, closed = 2000, 2001, 2002 // nothing listens at the last, and nobody guards it
 	for _, port := range []uint16{dropped, rejected} {
 		w.echo(port)
@@ -75,7 +75,7 @@ func TestStrangersSeeNoDifference(t *testing.T) {
 				}
 			}
 		}
-		// UDP to the closed port, which nobody guards, is tracked: from two
+		// UDP to the closed port, which is not guarded, is tracked: from two
 		// source ports of two addresses.
 		if n := w.connections(); n > tracked+4 {
 			t.Errorf("%s: %d connections are tracked, and were %d", when, n, tracked)
@@ -100,9 +100,9 @@ func TestStrangersSeeNoDifference(t *testing.T) {
 	check("after")
 }
 
-// normal writes answers without what differs between any two packets: the
-// port, checksums, and the label by which a closed port's TCP reset of IPv6
-// names its flow, a hash, where nf_reject_ipv6 puts 0.
+// normal formats answers without the fields that differ between any two
+// packets: the port, checksums, and the flow label of a closed port's TCP reset
+// over IPv6, a hash, where nf_reject_ipv6 writes 0.
 func normal(answers [][]byte, port uint16) (s string) {
 	for _, a := range answers {
 		a = bytes.Clone(a)

@@ -16,9 +16,9 @@ import (
 )
 
 // Table is the table that Claim made. It is an access.Enforcer. Its methods may
-// be called concurrently; one transaction runs at a time. One that finds the
-// table removed makes it anew first: what the table hides must not stay open.
-// Keep makes it anew whatever becomes of it.
+// be called concurrently; one transaction runs at a time. A method that finds
+// the table removed first makes it again, because the ports must not stay open.
+// Keep makes it again after every change of another program.
 type Table struct {
 	cfg   Config
 	owner Owner
@@ -26,63 +26,65 @@ type Table struct {
 	ports map[access.ServiceID]portSets
 	sets  sets
 	can   abilities
-	// renews: adding an element that is there changes its timeout, as it does
-	// since Linux 6.12.
-	renews    bool
-	digest    string // of the content of the table
-	strangers int    // that Claim has cut off
+	// canUpdateTimeout: adding an existing element changes its timeout, as it
+	// does since Linux 6.12.
+	canUpdateTimeout bool
+	digest           string // of the table's content
+	strangers        int    // connections that Claim ended
 
-	own own // transactions that Keep is still to hear of
+	pending pendingTransactions // transactions of which Keep has not received the events
 
 	mu sync.Mutex
-	// When what was opened ends, as clock.Monotonic has it: ends has what may be
-	// there, at the latest; open has what the kernel has confirmed, and nobody
-	// wanted closed since. A table that is made anew gets open, and no more.
-	ends, open map[element]time.Time
-	timeouts   outcome   // that the kernel was given last
-	prune      time.Time // when to forget what has ended
-	incomplete bool      // a table that was made anew lacks some of open
-	identity   string    // of the table that was made last
-	made       stamp     // when
-	untold     Repair    // made by a method that has found the table gone; Keep reports it
-	lost       error     // the table is another owner's now
+	// When elements end, by clock.Monotonic. latestEnd has every element that
+	// may exist, with the latest time at which it ends. confirmed has the
+	// elements that the kernel has confirmed and that were not revoked since:
+	// if the table is made again, it gets these.
+	latestEnd, confirmed map[element]time.Time
+	timeouts             targets   // that the kernel got last
+	nextPrune            time.Time // when to delete ended elements from the maps
+	incomplete           bool      // the table was made again, and lacks some of confirmed
+	identity             string    // of the table that was made last
+	made                 stamp     // when
+	unreported           Repair    // by a method that found the table removed; Keep reports it
+	lostError            error     // set if another owner has claimed the table
 }
 
-// element is one of a set.
+// element identifies an element of a set.
 type element struct {
-	set string // its name: a table that is restored has other sets
+	set string // its name: a restored table has other sets
 	key string
 }
 
 const (
-	// MaxChanges is how many changes one transaction has room for.
+	// MaxChanges is the number of changes that one transaction has room for.
 	MaxChanges = 1024
-	// MinTime is what a shorter time counts as. A kernel may take less than a
-	// tick of its clock for eternity.
+	// MinTime replaces shorter times. A kernel may interpret less than a tick
+	// of its clock as no timeout.
 	MinTime = 10 * time.Millisecond
-	// slack is how much longer an element may be there than its time: it ends
-	// by the kernel's clock, which has ticks.
+	// slack is how much longer than its time an element may exist: it ends by
+	// the kernel's clock, which has ticks.
 	slack = time.Second
-	// pruneEvery is the time between two looks for what has ended.
+	// pruneEvery is the time between two deletions of ended elements.
 	pruneEvery = 10 * time.Second
-	// elementsPerMessage is how many elements fit into an attribute's 64 KiB.
+	// elementsPerMessage is the number of elements that fit into an attribute
+	// of 64 KiB.
 	elementsPerMessage = 512
-	// attempts is how often a transaction is tried that the end of an element
-	// has disturbed.
+	// attempts is how often a transaction is tried if the end of an element
+	// disturbs it.
 	attempts = 4
 )
 
-// Apply implements access.Enforcer. MaxChanges go into a transaction, which is
-// split if it fails. Afterwards exactly the time asked for is left, whatever was
-// before, and nothing open has been closed for an instant. Cut is not for Apply:
-// see Disconnect.
+// Apply implements access.Enforcer. One transaction carries out at most
+// MaxChanges, and Apply splits it if it fails. Afterwards each element has
+// exactly the requested time left, whatever it had before, and no element was
+// removed for an instant in between. Apply ignores Cut: see Disconnect.
 func (t *Table) Apply(changes []access.Change) []error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	errs := make([]error, 0, len(changes))
 	failed := false
-	for some := range slices.Chunk(changes, MaxChanges) {
-		for _, err := range t.applySome(some) {
+	for chunk := range slices.Chunk(changes, MaxChanges) {
+		for _, err := range t.applySome(chunk) {
 			failed = failed || err != nil
 			errs = append(errs, err)
 		}
@@ -93,27 +95,29 @@ func (t *Table) Apply(changes []access.Change) []error {
 	return errs
 }
 
-// applySome is Apply for as many changes as a transaction has room for. It
-// always returns an error, or nil, for each.
+// applySome is Apply for at most MaxChanges. It always returns an entry, an
+// error or nil, for each change.
 func (t *Table) applySome(changes []access.Change) []error {
 	errs := make([]error, len(changes))
 	now := t.clock.Boot()
-	last := make(outcome, len(changes)) // of several to one thing the last counts
-	of := make([]element, len(changes))
+	last := make(targets, len(changes)) // the last of several changes to one element counts
+	elements := make([]element, len(changes))
 	for i, c := range changes {
-		own, ok := t.ports[c.Service]
+		sets, ok := t.ports[c.Service]
 		if !ok || !c.Peer.IsValid() {
-			errs[i] = fmt.Errorf("change the firewall: expected a guarded service and a peer, got service %s and peer %s", c.Service, c.Peer)
+			errs[i] = fmt.Errorf(
+				"change the firewall: expected a guarded service and a peer, got service %s and peer %s",
+				c.Service, c.Peer)
 			continue
 		}
-		of[i] = own.grant(c.Peer)
-		last[of[i]] = 0
+		elements[i] = sets.grant(c.Peer)
+		last[elements[i]] = 0
 		if !c.Revokes() {
-			last[of[i]] = max(c.Until.Sub(now), MinTime)
+			last[elements[i]] = max(c.Until.Sub(now), MinTime)
 		}
 	}
-	failed := t.transact(last)
-	for i, e := range of {
+	failed := t.applySplit(last)
+	for i, e := range elements {
 		if err := failed[e]; err != nil {
 			errs[i] = fmt.Errorf("change the firewall: %w", err)
 		}
@@ -121,116 +125,119 @@ func (t *Table) applySome(changes []access.Change) []error {
 	return errs
 }
 
-// OpenKnockPorts has UDP ports take knocks for d from now, in whole milliseconds
-// above 0, in a transaction for each MaxChanges of them.
+// OpenKnockPorts opens UDP ports for knocks for d from now, in whole
+// milliseconds above 0, with one transaction per MaxChanges ports.
 func (t *Table) OpenKnockPorts(ports []uint16, d time.Duration) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for some := range slices.Chunk(ports, MaxChanges) {
-		o := make(outcome, len(some))
-		for _, p := range some {
+	for chunk := range slices.Chunk(ports, MaxChanges) {
+		want := make(targets, len(chunk))
+		for _, p := range chunk {
 			if d <= 0 || p == 0 || t.cfg.guards(p) {
-				return fmt.Errorf("open the knock ports: UDP port %d cannot take knocks for %s", p, d)
+				return fmt.Errorf("open the knock ports: cannot open UDP port %d for %s", p, d)
 			}
-			o[element{knockSet, string(binary.BigEndian.AppendUint16(nil, p))}] = max(d, MinTime)
+			want[element{knockSet, string(binary.BigEndian.AppendUint16(nil, p))}] = max(d, MinTime)
 		}
-		if err := t.try(o); err != nil {
+		if err := t.applyOrRestore(want); err != nil {
 			return fmt.Errorf("open the knock ports: %w", err)
 		}
 	}
 	return nil
 }
 
-// remember takes down what is there, or may be, for as long as it lasts.
-func (t *Table) remember(o outcome, certain bool) {
+// record records which elements exist, or may exist, and until when.
+func (t *Table) record(want targets, certain bool) {
 	now := t.clock.Monotonic()
-	for e, left := range o {
+	for e, left := range want {
 		end := now.Add(left + slack)
 		switch {
 		case left == 0:
-			delete(t.open, e)
+			delete(t.confirmed, e)
 			if certain {
-				delete(t.ends, e)
+				delete(t.latestEnd, e)
 			}
 		case certain:
-			t.ends[e], t.open[e] = end, end
-		case end.After(t.ends[e]):
-			t.ends[e] = end
+			t.latestEnd[e], t.confirmed[e] = end, end
+		case end.After(t.latestEnd[e]):
+			t.latestEnd[e] = end
 		}
 	}
-	if now.After(t.prune) {
+	if now.After(t.nextPrune) {
 		ended := func(_ element, end time.Time) bool { return now.After(end) }
-		maps.DeleteFunc(t.ends, ended)
-		maps.DeleteFunc(t.open, ended)
-		maps.DeleteFunc(t.timeouts, func(e element, _ time.Duration) bool { return t.ends[e].IsZero() })
-		t.prune = now.Add(pruneEvery)
+		maps.DeleteFunc(t.latestEnd, ended)
+		maps.DeleteFunc(t.confirmed, ended)
+		maps.DeleteFunc(t.timeouts, func(e element, _ time.Duration) bool { return t.latestEnd[e].IsZero() })
+		t.nextPrune = now.Add(pruneEvery)
 	}
 }
 
-// outcome is the time that elements are to have left; 0: they are gone.
-type outcome map[element]time.Duration
+// targets has the time that elements must have left; 0: they must not exist.
+type targets map[element]time.Duration
 
-// apply makes it so. What is not there is added. What is there is added again,
-// where that changes its timeout; elsewhere it is added, since it may have
-// ended and to remove what is not there fails, removed, and added anew: packets
-// see only the end of that. A removal is dear: the kernel has the transaction
-// after it wait until no packet can see any more what was removed.
-func (t *Table) apply(o outcome) error {
+// apply carries out want. It adds elements that do not exist. It adds existing
+// ones again, if that changes their timeout. Otherwise it adds such an element
+// (because it may have ended, and removing a missing element fails), removes
+// it, and adds it with the new timeout: packets see only the result. A removal
+// is expensive: the kernel delays the next transaction until no packet can
+// still see the removed element.
+func (t *Table) apply(want targets) error {
 	now := t.clock.Monotonic()
 	batch, err := t.batch()
 	if err != nil {
 		return err
 	}
-	type changes struct{ there, stay []nftables.SetElement }
-	of := map[string]*changes{}
-	for e, left := range o {
-		c := of[e.set]
+	type changes struct{ remove, add []nftables.SetElement }
+	bySet := map[string]*changes{}
+	for e, left := range want {
+		c := bySet[e.set]
 		if c == nil {
 			c = new(changes)
-			of[e.set] = c
+			bySet[e.set] = c
 		}
-		one := nftables.SetElement{Key: []byte(e.key), Timeout: max(left, MinTime)}
-		switch there := now.Before(t.ends[e]); {
-		case there && (left == 0 || !t.renews):
-			c.there = append(c.there, one)
-		case there:
-			one.Timeout = another(one.Timeout, t.timeouts[e])
+		added := nftables.SetElement{Key: []byte(e.key), Timeout: max(left, MinTime)}
+		switch exists := now.Before(t.latestEnd[e]); {
+		case exists && (left == 0 || !t.canUpdateTimeout):
+			c.remove = append(c.remove, added)
+		case exists:
+			added.Timeout = differentTimeout(added.Timeout, t.timeouts[e])
 		}
-		t.timeouts[e] = one.Timeout
+		t.timeouts[e] = added.Timeout
 		if left > 0 {
-			c.stay = append(c.stay, one)
+			c.add = append(c.add, added)
 		}
 	}
-	for name, c := range of {
+	for name, c := range bySet {
 		set := t.sets.named[name]
 		add := func(e []nftables.SetElement) error { return batch.SetAddElements(set, e) }
 		remove := func(e []nftables.SetElement) error { return batch.SetDeleteElements(set, e) }
-		if err := errors.Join(inMessages(c.there, add), inMessages(c.there, remove), inMessages(c.stay, add)); err != nil {
+		err := errors.Join(inMessages(c.remove, add), inMessages(c.remove, remove), inMessages(c.add, add))
+		if err != nil {
 			return err
 		}
 	}
 	return t.commit(batch)
 }
 
-// another is a timeout in place of the last one. The kernel takes one that is
-// the same, in ticks of its clock, for no change, and what ends does not begin
-// anew.
-func another(timeout, last time.Duration) time.Duration {
+// differentTimeout returns a timeout that differs from the last one. If it were
+// equal, in ticks of the kernel's clock, the kernel would change nothing, and
+// the element would end at its old time.
+func differentTimeout(timeout, last time.Duration) time.Duration {
 	if d := timeout - last; -MinTime < d && d < MinTime {
 		return last + MinTime
 	}
 	return timeout
 }
 
-// put adds elements to a batch that makes their sets.
-func (t *Table) put(batch *nftables.Conn, o outcome) error {
-	of := map[string][]nftables.SetElement{}
-	for e, left := range o {
+// addElements adds elements to a batch that makes their sets.
+func (t *Table) addElements(batch *nftables.Conn, want targets) error {
+	bySet := map[string][]nftables.SetElement{}
+	for e, left := range want {
 		t.timeouts[e] = max(left, MinTime)
-		of[e.set] = append(of[e.set], nftables.SetElement{Key: []byte(e.key), Timeout: t.timeouts[e]})
+		bySet[e.set] = append(bySet[e.set], nftables.SetElement{Key: []byte(e.key), Timeout: t.timeouts[e]})
 	}
-	for name, all := range of {
-		if err := inMessages(all, func(e []nftables.SetElement) error { return batch.SetAddElements(t.sets.named[name], e) }); err != nil {
+	for name, all := range bySet {
+		add := func(e []nftables.SetElement) error { return batch.SetAddElements(t.sets.named[name], e) }
+		if err := inMessages(all, add); err != nil {
 			return err
 		}
 	}
@@ -239,16 +246,16 @@ func (t *Table) put(batch *nftables.Conn, o outcome) error {
 
 // inMessages calls f with as many elements at a time as fit into a message.
 func inMessages(elements []nftables.SetElement, f func([]nftables.SetElement) error) error {
-	for some := range slices.Chunk(elements, elementsPerMessage) {
-		if err := f(some); err != nil {
+	for chunk := range slices.Chunk(elements, elementsPerMessage) {
+		if err := f(chunk); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tryRenewal tries whether the timeout of an element can be changed.
-func (t *Table) tryRenewal() (bool, error) {
+// tryUpdateTimeout tests whether the timeout of an element can be changed.
+func (t *Table) tryUpdateTimeout() (bool, error) {
 	batch, err := t.batch()
 	if err != nil {
 		return false, err

@@ -10,13 +10,13 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// now is a clock that nothing moves.
+// now is a clock that stands still.
 var now = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
 
-// serviceOf is the service of the port in a place of Config.Ports.
+// serviceOf returns the service of the port at an index of Config.Ports.
 func serviceOf(place int) access.ServiceID { return access.ID(fmt.Sprint(place)) }
 
-// withServices gives each port the service of its place.
+// withServices sets the service of each port to that of its index.
 func withServices(cfg Config) Config {
 	for i := range cfg.Ports {
 		cfg.Ports[i].Service = serviceOf(i)
@@ -24,8 +24,8 @@ func withServices(cfg Config) Config {
 	return cfg
 }
 
-// change is one that lets an address in for a time, with its network if it is
-// one of IPv6, or revokes that, after the time 0.
+// change returns a change that lets in an address for a time, for IPv6 with its
+// network; the time 0 revokes it.
 func change(place int, a netip.Addr, d time.Duration) access.Change {
 	return changeOf(place, access.PeerOf(a, access.PrefixNetwork), d)
 }
@@ -46,12 +46,12 @@ func (t *Table) grant(place int, a netip.Addr, d time.Duration) error {
 
 func (t *Table) revoke(place int, a netip.Addr) error { return t.do(change(place, a, 0)) }
 
-// anyone lets every address in for a time, or with 0 no more.
+// anyone lets in every address for a time; 0 revokes.
 func (t *Table) anyone(place int, d time.Duration) error {
 	return t.do(changeOf(place, access.Anyone4, d), changeOf(place, access.Anyone6, d))
 }
 
-// granted returns how many grants there are, those to anyone included.
+// granted returns the number of grants, including those to anyone.
 func (t *Table) granted() (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,7 +59,7 @@ func (t *Table) granted() (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, s := range t.sets.timed() {
+	for _, s := range t.sets.withTimeouts() {
 		if s == t.sets.knock || s == t.sets.settling {
 			continue
 		}
@@ -72,5 +72,5 @@ func (t *Table) granted() (n int, err error) {
 	return n, nil
 }
 
-// tester owns the tables of tests.
+// tester is the owner of the tables of tests.
 var tester = Owner{Config: "/etc/sallyport/test.toml", Generation: "1"}

@@ -6,101 +6,108 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSplits is how many transactions one that fails is split into, at most. The
-// kernel takes milliseconds to give one up. What is left then fails together.
+// maxSplits is the number of transactions that a failed one is split into, at
+// most. The kernel needs milliseconds to abort one. The remaining elements then
+// fail together.
 const maxSplits = 100
 
-// splitting is a transaction that is split if it fails.
-type splitting struct {
-	table  *Table
-	left   int              // transactions
-	there  map[element]bool // what has been there before
-	full   map[string]bool  // sets without room for one more element
-	failed map[element]error
+// splitter splits a transaction that fails.
+type splitter struct {
+	table    *Table
+	left     int              // transactions
+	existing map[element]bool // elements that existed before
+	fullSets map[string]bool  // sets without room for a further element
+	failed   map[element]error
 }
 
-// transact makes an outcome so, in one transaction. If that fails it is split in
-// two, and so on. It returns the error of each element that has failed.
-func (t *Table) transact(o outcome) map[element]error {
-	s := splitting{table: t, left: maxSplits, there: map[element]bool{}, full: map[string]bool{}, failed: map[element]error{}}
+// applySplit carries out want in one transaction. If that fails, it splits it
+// in two halves, and so on. It returns the error of each element that failed.
+func (t *Table) applySplit(want targets) map[element]error {
+	s := splitter{
+		table: t, left: maxSplits,
+		existing: map[element]bool{}, fullSets: map[string]bool{}, failed: map[element]error{},
+	}
 	now := t.clock.Monotonic()
-	for e := range o {
-		if now.Before(t.ends[e]) {
-			s.there[e] = true
+	for e := range want {
+		if now.Before(t.latestEnd[e]) {
+			s.existing[e] = true
 		}
 	}
-	s.run(o)
+	s.run(want)
 	return s.failed
 }
 
-func (s *splitting) run(o outcome) {
-	for e, left := range o {
-		if s.full[e.set] && left > 0 && !s.there[e] {
+func (s *splitter) run(want targets) {
+	for e, left := range want {
+		if s.fullSets[e.set] && left > 0 && !s.existing[e] {
 			s.failed[e] = unix.ENFILE
-			delete(o, e)
+			delete(want, e)
 		}
 	}
-	if len(o) == 0 {
+	if len(want) == 0 {
 		return
 	}
 	s.left--
-	err := s.table.try(o)
+	err := s.table.applyOrRestore(want)
 	if err == nil {
 		return
 	}
-	if len(o) > 1 && s.left > 0 && concernsSome(err) {
-		for _, half := range halves(o) {
+	if len(want) > 1 && s.left > 0 && mayBePartial(err) {
+		for _, half := range halves(want) {
 			s.run(half)
 		}
 		return
 	}
-	for e := range o {
+	for e := range want {
 		s.failed[e] = err
-		if len(o) == 1 && errors.Is(err, unix.ENFILE) {
-			s.full[e.set] = true
+		if len(want) == 1 && errors.Is(err, unix.ENFILE) {
+			s.fullSets[e.set] = true
 		}
 	}
 }
 
-// try makes an outcome so, or leaves all as it is.
-func (t *Table) try(o outcome) (err error) {
-	if t.lost != nil {
-		return t.lost
+// applyOrRestore carries out want in one transaction, or changes nothing. If
+// another program has removed the table, it restores it first.
+func (t *Table) applyOrRestore(want targets) (err error) {
+	if t.lostError != nil {
+		return t.lostError
 	}
 	for range attempts {
-		if err = t.apply(o); !errors.Is(err, unix.ENOENT) {
+		if err = t.apply(want); !errors.Is(err, unix.ENOENT) {
 			break
 		}
-		// Another program may have removed the table: what it hides is open.
+		// Another program may have removed the table: the ports are open.
 		done, failed := t.restore()
-		if failed != nil && !disturbed(failed) {
+		if failed != nil && !isConflict(failed) {
 			return failed
 		}
 		if done.Fault != "" {
-			t.untold = done
+			t.unreported = done
 		}
 	}
-	// After an error it may be there all the same, if only the answer was lost.
-	t.remember(o, err == nil)
+	// After an error the elements may exist all the same, if only the reply was
+	// lost.
+	t.record(want, err == nil)
 	return err
 }
 
-// concernsSome reports whether a transaction may have failed because of some of
-// its elements. Without the table, or the right to change it, all fail.
-func concernsSome(err error) bool {
-	taken := (*OwnedError)(nil)
-	if errors.Is(err, unix.EPERM) || errors.As(err, &taken) {
+// mayBePartial reports whether a transaction may have failed because of some of
+// its elements. Without the table, or without the privilege to change it, all
+// fail.
+func mayBePartial(err error) bool {
+	otherOwner := (*OwnedError)(nil)
+	if errors.Is(err, unix.EPERM) || errors.As(err, &otherOwner) {
 		return false
 	}
 	there, err := Present()
 	return err == nil && there
 }
 
-func halves(o outcome) [2]outcome {
-	two := [2]outcome{{}, {}}
-	for e, left := range o {
+func halves(want targets) [2]targets {
+	two := [2]targets{{}, {}}
+	for e, left := range want {
 		half := two[0]
-		if len(half) >= (len(o)+1)/2 {
+		if len(half) >= (len(want)+1)/2 {
 			half = two[1]
 		}
 		half[e] = left

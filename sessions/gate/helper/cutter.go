@@ -27,7 +27,7 @@ func newCutter(f Firewall, log *slog.Logger) cutter {
 				changes = append(changes, <-c.queue...)
 			}
 			if err := f.Disconnect(changes); err != nil {
-				log.Error("connections may live on whose client has lost the right to them", "error", err)
+				log.Error("failed to cut connections of revoked clients", "error", err)
 			}
 		}
 	}()

@@ -109,9 +109,9 @@ func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
 	case ordered && err == nil:
 		s.Log.Info("server stopped; everything is closed")
 	case err == nil || errors.Is(err, net.ErrClosed):
-		s.Log.Warn("server gone; everything is closed")
+		s.Log.Warn("server connection lost; everything is closed")
 	default:
-		s.Log.Error("server gone", "error", err)
+		s.Log.Error("server connection failed", "error", err)
 	}
 }
 
@@ -162,6 +162,6 @@ func (h *Holder) refuse(conn net.Conn, why error) {
 	defer h.mu.Unlock()
 	if now := h.cfg.Clock.Monotonic(); h.logged.IsZero() || now.Sub(h.logged) >= logPause {
 		h.logged = now
-		h.cfg.Log.Warn("server refused", "error", why)
+		h.cfg.Log.Warn("server rejected", "error", why)
 	}
 }

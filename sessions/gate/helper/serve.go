@@ -206,7 +206,7 @@ func (s *session) begin(r request) []byte {
 	s.firewall, s.cuts = f, newCutter(f, s.Log)
 	if s.current, err = s.read(); err != nil {
 		// The server may serve once that is mended: until then nobody can knock.
-		s.Log.Error("knock ports unknown to the firewall's holder", "error", err)
+		s.Log.Error("failed to read the knock port schedule; knock ports closed", "error", err)
 	}
 	return []byte{byte(answerReady), Version}
 }

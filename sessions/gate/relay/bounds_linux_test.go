@@ -19,8 +19,8 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// TestFlowsInAll: when all are taken, a new client gets none, and one that has
-// some makes room by its own.
+// TestFlowsInAll: at the limit, a new client gets no flow, and a client with
+// flows displaces one of its flows.
 func TestFlowsInAll(t *testing.T) {
 	u, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), MaxFlows: 3}, "127.0.0.1:0")
 	early, later, other := client(t, "127.0.0.2", at), client(t, "127.0.0.2", at), client(t, "127.0.0.3", at)
@@ -37,8 +37,8 @@ func TestFlowsInAll(t *testing.T) {
 	}
 }
 
-// TestFlowsAreBounded: whatever comes, the bounds hold, and nobody's datagram
-// ends another's flow.
+// TestFlowsAreBounded: whatever arrives, the bounds hold, and no datagram ends
+// a flow of another address.
 func TestFlowsAreBounded(t *testing.T) {
 	upstream := echo(t, "127.0.0.1:0").LocalAddr().String()
 	s, err := newSocket(socketAt(t, "udp", "127.0.0.1:0"))
@@ -61,7 +61,7 @@ func TestFlowsAreBounded(t *testing.T) {
 				k := key{socket: s, client: netip.AddrPortFrom(a, rapid.Uint16Range(1000, 1008).Draw(t, "port"))}
 				before := others(u, a)
 				had := u.flows[k] != nil
-				f := u.flow(k)
+				f := u.flowOf(k)
 				if others(u, a) != before {
 					t.Fatal("another's flow ended")
 				}
@@ -83,7 +83,7 @@ func TestFlowsAreBounded(t *testing.T) {
 				u.mu.Lock()
 				defer u.mu.Unlock()
 				all, running := 0, 0
-				for a, of := range u.shares {
+				for a, of := range u.byAddress {
 					if len(of.flows) > u.cfg.PerAddress || of.running > 2*u.cfg.PerAddress || of.running == 0 {
 						t.Fatalf("%s: %d flows, %d running", a, len(of.flows), of.running)
 					}
@@ -98,7 +98,7 @@ func TestFlowsAreBounded(t *testing.T) {
 	})
 }
 
-// others is how many flows are not the address's.
+// others returns the number of flows of other addresses.
 func others(u *UDP, a netip.Addr) (n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -110,8 +110,9 @@ func others(u *UDP, a netip.Addr) (n int) {
 	return n
 }
 
-// TestNothingIsLeft: of 2000 flows, idle or cut or orphaned.
-func TestNothingIsLeft(t *testing.T) {
+// TestFlowsAreReleased: nothing remains of 2000 flows, idle or cut or without a
+// socket.
+func TestFlowsAreReleased(t *testing.T) {
 	upstream := echo(t, "127.0.0.1:0").LocalAddr().String()
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	for name, idle := range map[string]time.Duration{"idle": 200 * time.Millisecond, "cut": time.Hour, "closed": time.Hour, "without a socket": time.Hour} {
@@ -155,8 +156,8 @@ func openFiles(t *testing.T) int {
 	return len(entries)
 }
 
-// TestWaitingIsBounded: what comes before the upstream is found goes there in
-// its order, as much as has room.
+// TestWaitingIsBounded: datagrams that arrive before the upstream is found are
+// sent to it in order, up to the limit.
 func TestWaitingIsBounded(t *testing.T) {
 	upstream := socketAt(t, "udp", "127.0.0.1:0")
 	s, err := newSocket(socketAt(t, "udp", "127.0.0.1:0"))
@@ -167,7 +168,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		u := newUDP(UDPConfig{Upstream: upstream.LocalAddr().String()})
 		f := newFlow(u, key{socket: s, client: netip.MustParseAddrPort("127.0.0.2:1")})
 		for i := range 2 * maxWaiting {
-			f.ask(bytes.Repeat([]byte{byte(i)}, size))
+			f.forward(bytes.Repeat([]byte{byte(i)}, size))
 		}
 		want := min(maxWaiting, readBuffer/size)
 		if len(f.waiting) != want || f.size != want*size {
@@ -186,8 +187,8 @@ func TestWaitingIsBounded(t *testing.T) {
 	}
 }
 
-// TestSlowNameServer: who waits for a name keeps nobody waiting, however many
-// ports he asks from.
+// TestSlowNameServer: a client whose flows wait for a name does not delay
+// others, however many ports it uses.
 func TestSlowNameServer(t *testing.T) {
 	known := net.DefaultResolver
 	defer func() { net.DefaultResolver = known }()
@@ -201,25 +202,25 @@ func TestSlowNameServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waits := u.flow(key{socket: s, client: netip.MustParseAddrPort("127.0.0.2:1")})
+	waits := u.flowOf(key{socket: s, client: netip.MustParseAddrPort("127.0.0.2:1")})
 	for port := range uint16(500) {
-		if f := u.flow(key{socket: s, client: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), port)}); f != nil {
-			f.ask([]byte("x"))
+		if f := u.flowOf(key{socket: s, client: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), port)}); f != nil {
+			f.forward([]byte("x"))
 		}
 		u.mu.Lock()
-		if of := u.shares[u.cfg.Share(netip.MustParseAddr("127.0.0.3"))]; len(of.flows) > 3 || of.running > 6 {
+		if of := u.byAddress[u.cfg.Share(netip.MustParseAddr("127.0.0.3"))]; len(of.flows) > 3 || of.running > 6 {
 			t.Errorf("%d flows, %d running", len(of.flows), of.running)
 		}
 		u.mu.Unlock()
 	}
-	waits.ask([]byte("x"))
-	if waits.mu.Lock(); waits.up != nil || waits.over || waits.ctx.Err() != nil {
+	waits.forward([]byte("x"))
+	if waits.mu.Lock(); waits.up != nil || waits.ended || waits.ctx.Err() != nil {
 		t.Error("the first did not wait for the name")
 	}
 	waits.mu.Unlock()
 }
 
-// TestSteadyFlowsAllocateNothing covers the relay, and the test's own sockets.
+// TestSteadyFlowsAllocateNothing covers the relay, and the test's sockets.
 func TestSteadyFlowsAllocateNothing(t *testing.T) {
 	_, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String()}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
@@ -238,8 +239,8 @@ func TestSteadyFlowsAllocateNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkUDP takes turns between the relay and its upstream, with as many
-// datagrams on the way as a small window has.
+// BenchmarkUDP alternates between the relay and its upstream, with a small
+// window of datagrams in flight.
 func BenchmarkUDP(b *testing.B) {
 	upstream := echo(b, "127.0.0.1:0").LocalAddr().(*net.UDPAddr).AddrPort()
 	_, _, at := serve(b, UDPConfig{Upstream: upstream.String()}, "127.0.0.1:0")
@@ -272,8 +273,8 @@ func BenchmarkUDP(b *testing.B) {
 	b.ReportMetric(float64(spent[0])/float64(spent[1]), "relay/direct")
 }
 
-// TestSharedAddresses: a client that goes through the addresses of its network
-// has the flows of one.
+// TestSharedAddresses: a client that uses many addresses of its network has the
+// flows of one address.
 func TestSharedAddresses(t *testing.T) {
 	network := func(a netip.Addr) access.Peer {
 		p, _ := a.Prefix(24)

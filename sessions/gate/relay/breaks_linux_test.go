@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// TestResetAfterHalfClose: who has said all, and then breaks, breaks the other,
-// though that one neither reads from it nor writes to it.
+// TestResetAfterHalfClose: a side that sends an end of file and then resets
+// also resets the other side, even if that one neither reads from it nor writes
+// to it.
 func TestResetAfterHalfClose(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	for name, ends := range map[string]func(carried) (first, second *net.TCPConn){
@@ -32,7 +33,7 @@ func TestResetAfterHalfClose(t *testing.T) {
 			if err := c.wait(t); err == nil {
 				t.Error("a broken connection was carried well")
 			}
-			// What is left to see of a reset after a FIN is EPIPE.
+			// After a FIN, a reset shows only as EPIPE.
 			if _, err := second.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the other side: %v", err)
 			}
@@ -40,8 +41,8 @@ func TestResetAfterHalfClose(t *testing.T) {
 	}
 }
 
-// TestEndWhileTheUpstreamIsSought: nobody dials for a client that is not there.
-func TestEndWhileTheUpstreamIsSought(t *testing.T) {
+// TestEndDuringDial: the relay stops dialing when the client disconnects.
+func TestEndDuringDial(t *testing.T) {
 	front := listen(t, "127.0.0.1:0")
 	for name, end := range map[string]func(client, middle *net.TCPConn){
 		"the client": func(client, _ *net.TCPConn) { abort(client) },
@@ -72,9 +73,9 @@ func TestEndWhileTheUpstreamIsSought(t *testing.T) {
 	}
 }
 
-// TestFoundTooLate: an upstream that took the connection of a client that is
-// gone by then sees a reset.
-func TestFoundTooLate(t *testing.T) {
+// TestDialedTooLate: an upstream that accepted the connection of a client that
+// has disconnected sees a reset.
+func TestDialedTooLate(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	dial(t, front.Addr().String())
 	middle := accept(t, front)
@@ -92,8 +93,8 @@ func TestFoundTooLate(t *testing.T) {
 	}
 }
 
-// TestSlowReader: what the reader leaves is left with the writer, but for the
-// kernel's buffers.
+// TestSlowReader: bytes that the reader does not read stay with the writer,
+// except those in the kernel's buffers.
 func TestSlowReader(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	c := carry(t, TCP{}, front, back)

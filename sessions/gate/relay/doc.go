@@ -1,17 +1,18 @@
-// Package relay carries what comes to a hidden service on to its upstream.
+// Package relay carries connections and datagrams from the clients of a hidden
+// service to its upstream.
 //
 //	TCP.Carry  an accepted connection: connect, then copy both ways, each
 //	           direction in a goroutine, until both are done or one breaks;
-//	           whoever has said all is watched, lest its reset go unseen
-//	UDP.Serve  a socket: one goroutine reads what clients send; each flow, a
-//	           client's address and port and which of our addresses it asked,
-//	           has a socket of its own towards the upstream, and a goroutine
+//	           after a side's end of file, a goroutine watches it for a reset
+//	UDP.Serve  a socket: one goroutine reads what clients send; each flow, which
+//	           is a client's address and port and the local address that it
+//	           uses, has a separate socket towards the upstream, and a goroutine
 //	           that finds the upstream and reads the answers
-//	UDP.ServeOne  a socket of one flow, the first, with which it ends
+//	UDP.ServeSingleFlow  a socket of one flow, the first; it closes with the flow
 //
-// Who may come in is the caller's to say. Nothing is made for anybody else:
-// no connection, flow, goroutine or line in the log. A relay's flows are
-// bounded, in all and for an address, and so are those that end; each holds
-// 64 KiB to read into, and as much while its upstream is looked up; so does each
-// socket of clients.
+// The caller decides which addresses may begin a flow. For other addresses, the
+// relay makes no connection, flow, goroutine or log line. A relay's flows are
+// bounded, in all and per address, and so are flows that are ending; each has a
+// read buffer of 64 KiB, and stores up to as much while its upstream is looked up;
+// each socket of clients has a read buffer of 64 KiB too.
 package relay

@@ -14,34 +14,34 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// key tells flows apart. One client may ask two of our addresses, or two of our
+// key identifies a flow. One client may use two of our addresses, or two of our
 // sockets, from one port, and expects the answers from each.
 type key struct {
 	socket *socket
 	client netip.AddrPort
-	way    way
+	info   pktInfo
 }
 
-// flow is what goes between one port of a client and the upstream.
+// flow is the datagrams between one port of a client and the upstream.
 type flow struct {
 	key
 	relay  *UDP
-	owned  access.Owners
-	began  time.Time    // as clock.Boot has it
-	answer []byte       // the control message with which answers leave
-	last   atomic.Int64 // when a datagram came, since the relay began
+	owners access.Owners
+	began  time.Time    // by clock.Boot
+	answer []byte       // control message for answers
+	last   atomic.Int64 // time of the last datagram, since the relay began
 	ctx    context.Context
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	up      *sender  // nil: not found yet
-	waiting [][]byte // what came before the upstream was found
-	size    int      // of what waits
-	over    bool
+	waiting [][]byte // datagrams that came before the upstream was found
+	size    int      // total bytes in waiting
+	ended   bool
 }
 
 func newFlow(u *UDP, k key) *flow {
-	f := &flow{key: k, relay: u, began: u.cfg.Clock.Boot(), answer: k.socket.control(k.way)}
+	f := &flow{key: k, relay: u, began: u.cfg.Clock.Boot(), answer: k.socket.control(k.info)}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.touch()
 	return f
@@ -49,22 +49,22 @@ func newFlow(u *UDP, k key) *flow {
 
 func (f *flow) touch() { f.last.Store(int64(f.relay.now())) }
 
-// deadline is after so much time: deadlines go by the timers of this process,
-// and so by its own clock.
+// deadline returns a deadline after d. Deadlines use the timers of this
+// process, and so time.Now.
 func deadline(d time.Duration) time.Time { return time.Now().Add(d) }
 
-// left is how long the flow may stay silent from now on.
+// left returns how long the flow may stay silent from now on.
 func (f *flow) left(now time.Duration) time.Duration {
 	return f.relay.cfg.Idle - (now - time.Duration(f.last.Load()))
 }
 
-// ask sends what the client said. It may be lost, as datagrams may; it does not
-// block.
-func (f *flow) ask(b []byte) {
+// forward sends a client's datagram to the upstream. It may be lost, as
+// datagrams may; forward does not block.
+func (f *flow) forward(b []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case f.over:
+	case f.ended:
 	case f.up != nil:
 		f.up.send(b)
 	case len(f.waiting) < maxWaiting && f.size+len(b) <= readBuffer:
@@ -73,13 +73,14 @@ func (f *flow) ask(b []byte) {
 	}
 }
 
-// run finds the upstream, and carries its answers until the flow is over.
+// run finds the upstream, and relays its answers until the flow ends.
 func (f *flow) run(upstream string) {
 	defer f.relay.finished(f)
 	conn, err := f.connect(upstream)
-	f.relay.reached(upstream, err, f.ctx.Err() != nil)
+	f.relay.logUpstream(upstream, err, f.ctx.Err() != nil)
 	if err != nil {
-		// The client's next datagrams find this flow, and ask no name server.
+		// Until then the client's datagrams belong to this flow, and cause no
+		// further name lookup.
 		select {
 		case <-f.ctx.Done():
 		case <-time.After(retryPause):
@@ -101,13 +102,14 @@ func (f *flow) run(upstream string) {
 				return
 			}
 		default:
-			// ICMP says that nobody is there: he may come back.
+			// ICMP reports that the upstream does not listen; it may listen
+			// again later.
 			time.Sleep(pause)
 		}
 	}
 }
 
-// connect finds the upstream, and sends it what has come meanwhile.
+// connect finds the upstream, and sends it the waiting datagrams.
 func (f *flow) connect(upstream string) (*net.UDPConn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	c, err := dialer.DialContext(f.ctx, "udp", upstream)
@@ -121,7 +123,7 @@ func (f *flow) connect(upstream string) (*net.UDPConn, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err == nil && f.over {
+	if err == nil && f.ended {
 		err = net.ErrClosed
 	}
 	if err != nil {
@@ -141,7 +143,7 @@ func (f *flow) stop() {
 	f.cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = true
+	f.ended = true
 	f.waiting = nil
 	if f.up != nil {
 		f.up.conn.Close()

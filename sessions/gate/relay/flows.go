@@ -5,20 +5,21 @@ import (
 	"slices"
 )
 
-// share is what of the flows is one address's.
-type share struct {
-	flows   []*flow // that are not over
-	running int     // goroutines of flows, over or not
+// addressFlows are the flows of one address.
+type addressFlows struct {
+	flows   []*flow // that have not ended
+	running int     // goroutines of flows, including ended ones
 }
 
-// usage is how many flows there are. Those that end take a moment for it, and
-// may not be outrun by those that begin: they count as running.
+// usage counts flows. An ended flow needs a moment to stop: it still counts as
+// running, so that new flows cannot exhaust resources faster than old ones
+// release them.
 type usage struct {
-	own, ownRunning int // of the address that asks
+	own, ownRunning int // of the address of the datagram
 	all, allRunning int
 }
 
-// verdict is what becomes of a datagram without a flow.
+// verdict is the decision on a datagram without a flow.
 type verdict uint8
 
 const (
@@ -27,10 +28,11 @@ const (
 	replace         // a new flow, in place of one of the same address
 )
 
-// admit decides on a new flow. Nobody makes room by another address's flow. By
-// its own it does: a client that goes through many ports, as some NAT do, needs
-// the new one more than the one that was silent for longest.
-func (c UDPConfig) admit(n usage) verdict {
+// decide decides on a new flow. A flow never displaces that of another address.
+// It may displace one of the same address: a client that uses many ports, as
+// with some NATs, needs the new flow more than the one that was silent for
+// longest.
+func (c UDPConfig) decide(n usage) verdict {
 	full := n.all >= c.MaxFlows
 	switch {
 	case n.ownRunning >= 2*c.PerAddress || n.allRunning >= 2*c.MaxFlows:
@@ -43,9 +45,9 @@ func (c UDPConfig) admit(n usage) verdict {
 	return begin
 }
 
-// flow returns the flow of a datagram, which begins with it if it may; nil: it
-// may not.
-func (u *UDP) flow(k key) *flow {
+// flowOf returns the flow of a datagram, and begins one if it may; nil: it may
+// not.
+func (u *UDP) flowOf(k key) *flow {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if f := u.flows[k]; f != nil {
@@ -56,51 +58,52 @@ func (u *UDP) flow(k key) *flow {
 		return nil
 	}
 	a := u.cfg.Share(k.client.Addr())
-	of := cmp.Or(u.shares[a], new(share))
-	switch u.cfg.admit(usage{len(of.flows), of.running, len(u.flows), u.running}) {
+	flows := cmp.Or(u.byAddress[a], new(addressFlows))
+	switch u.cfg.decide(usage{len(flows.flows), flows.running, len(u.flows), u.running}) {
 	case refuse:
 		return nil
 	case replace:
-		u.end(slices.MinFunc(of.flows, func(a, b *flow) int { return cmp.Compare(a.last.Load(), b.last.Load()) }))
+		byLast := func(a, b *flow) int { return cmp.Compare(a.last.Load(), b.last.Load()) }
+		u.endFlow(slices.MinFunc(flows.flows, byLast))
 	}
 	f := newFlow(u, k)
-	if u.cfg.Owners != nil && k.socket.one == nil {
-		f.owned = u.cfg.Owners(k.client.Addr())
+	if u.cfg.Owners != nil && k.socket.single == nil {
+		f.owners = u.cfg.Owners(k.client.Addr())
 	}
 	u.flows[k] = f
 	k.socket.begins()
-	u.shares[a] = of
-	of.flows = append(of.flows, f)
-	of.running++
+	u.byAddress[a] = flows
+	flows.flows = append(flows.flows, f)
+	flows.running++
 	u.running++
-	u.ended.Add(1)
+	u.goroutines.Add(1)
 	go f.run(*u.upstream.Load())
 	return f
 }
 
-// end has a flow end. The caller holds the lock.
-func (u *UDP) end(f *flow) {
+// endFlow ends a flow. The caller holds the lock.
+func (u *UDP) endFlow(f *flow) {
 	if u.flows[f.key] != f {
 		return
 	}
 	delete(u.flows, f.key)
-	of := u.shares[u.cfg.Share(f.client.Addr())]
+	of := u.byAddress[u.cfg.Share(f.client.Addr())]
 	of.flows = slices.DeleteFunc(of.flows, func(other *flow) bool { return other == f })
 	f.stop()
 	f.socket.ends()
 }
 
-// finished is for a flow whose goroutine ends.
+// finished releases a flow whose goroutine ends.
 func (u *UDP) finished(f *flow) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.end(f)
+	u.endFlow(f)
 	u.running--
 	a := u.cfg.Share(f.client.Addr())
-	if of := u.shares[a]; of.running > 1 {
+	if of := u.byAddress[a]; of.running > 1 {
 		of.running--
 	} else {
-		delete(u.shares, a)
+		delete(u.byAddress, a)
 	}
-	u.ended.Done()
+	u.goroutines.Done()
 }

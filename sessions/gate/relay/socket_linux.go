@@ -10,19 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is what clients send to. On a host with several addresses the kernel
-// would choose one to answer from, which a client might not know.
+// socket is a socket to which clients send. On a host with several addresses
+// the kernel would choose the source of an answer, which might be an address
+// that the client does not know.
 type socket struct {
-	conn *net.UDPConn
-	oob  []byte
-	six  bool // an IPv6 socket, which may take IPv4 too
-	one  *one // nil: for any number of flows
+	conn   *net.UDPConn
+	oob    []byte
+	six    bool        // an IPv6 socket, which may receive IPv4 too
+	single *singleFlow // nil: for any number of flows
 }
 
-// way is how a datagram came: answers go back by it.
-type way struct {
-	to   netip.Addr // which of this host's addresses; of an IPv6 socket in 16 bytes
-	link uint32     // the index of the interface, for link-local addresses
+// pktInfo is the local address and interface of a datagram. Answers leave by
+// the same.
+type pktInfo struct {
+	local netip.Addr // address of this host; of an IPv6 socket in 16 bytes
+	link  uint32     // the index of the interface, for link-local addresses
 }
 
 func newSocket(conn *net.UDPConn) (*socket, error) {
@@ -49,64 +51,65 @@ func newSocket(conn *net.UDPConn) (*socket, error) {
 	return s, err
 }
 
-// read returns a datagram's client, an IPv4-mapped one as IPv4. One goroutine
-// calls it.
-func (s *socket) read(b []byte) (n int, client netip.AddrPort, w way, err error) {
+// read returns a datagram, its client (an IPv4-mapped address as IPv4) and its
+// pktInfo. Only one goroutine may call it.
+func (s *socket) read(b []byte) (n int, client netip.AddrPort, info pktInfo, err error) {
 	n, oobn, _, client, err := s.conn.ReadMsgUDPAddrPort(b, s.oob)
 	if err != nil {
-		return n, client, w, err
+		return n, client, info, err
 	}
-	return n, netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), s.way(s.oob[:oobn]), nil
+	return n, netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), s.parsePktInfo(s.oob[:oobn]), nil
 }
 
-// way reads the one control message that was asked for.
-func (s *socket) way(oob []byte) (w way) {
+// parsePktInfo parses the one control message that newSocket has requested.
+func (s *socket) parsePktInfo(oob []byte) (info pktInfo) {
 	head := unix.CmsgLen(0)
 	if len(oob) < head {
-		return w
+		return info
 	}
 	switch body := oob[head:]; {
 	case s.six && len(body) >= unix.SizeofInet6Pktinfo:
-		w.to = netip.AddrFrom16([16]byte(body))
-		if w.to.IsLinkLocalUnicast() {
-			w.link = binary.NativeEndian.Uint32(body[16:])
+		info.local = netip.AddrFrom16([16]byte(body))
+		if info.local.IsLinkLocalUnicast() {
+			info.link = binary.NativeEndian.Uint32(body[16:])
 		}
 	case !s.six && len(body) >= unix.SizeofInet4Pktinfo:
-		// ipi_spec_dst is ours even if the datagram went to a broadcast address.
-		// It is not there if it came before it was asked for; ipi_addr is, which
-		// is where it went (ip(7)).
-		if w.to = netip.AddrFrom4([4]byte(body[4:])); w.to.IsUnspecified() {
-			w.to = netip.AddrFrom4([4]byte(body[8:]))
+		// ipi_spec_dst is an address of this host even if the datagram went to
+		// a broadcast address. It is missing if the datagram arrived before the
+		// option was set; ipi_addr, the destination, is then present (ip(7)).
+		if info.local = netip.AddrFrom4([4]byte(body[4:])); info.local.IsUnspecified() {
+			info.local = netip.AddrFrom4([4]byte(body[8:]))
 		}
 	}
-	return w
+	return info
 }
 
-// control is the message that has an answer leave the way that a datagram
-// came. The route decides on the interface, but for link-local addresses.
-func (s *socket) control(w way) []byte {
+// control returns the control message with which an answer leaves from the
+// address that the datagram went to. The route chooses the interface, except
+// for link-local addresses.
+func (s *socket) control(info pktInfo) []byte {
 	switch {
-	case !w.to.IsValid() || w.to.Unmap().IsMulticast():
+	case !info.local.IsValid() || info.local.Unmap().IsMulticast():
 		return nil
 	case s.six:
-		return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: w.to.As16(), Ifindex: w.link})
+		return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: info.local.As16(), Ifindex: info.link})
 	}
-	return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: w.to.As4()})
+	return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: info.local.As4()})
 }
 
-// write sends an answer. It may be lost, as datagrams may. Many goroutines
-// call it.
+// write sends an answer. It may be lost, as datagrams may. It may be called
+// concurrently.
 func (s *socket) write(b []byte, client netip.AddrPort, control []byte) {
 	s.conn.WriteMsgUDPAddrPort(b, control, client)
 }
 
-// sender writes to a flow's socket, towards the upstream. Nobody waits for
-// that: neither who reads for all clients, nor who cuts one.
+// sender writes to a flow's socket, towards the upstream. It never blocks:
+// neither the goroutine that reads for all clients, nor one that cuts a flow.
 type sender struct {
-	conn *net.UDPConn
-	raw  syscall.RawConn
-	once func(fd uintptr) bool // made here, lest each datagram make one
-	b    []byte
+	conn      *net.UDPConn
+	raw       syscall.RawConn
+	writeOnce func(fd uintptr) bool // made once, so that no datagram allocates one
+	b         []byte
 }
 
 func newSender(conn *net.UDPConn) (*sender, error) {
@@ -115,9 +118,9 @@ func newSender(conn *net.UDPConn) (*sender, error) {
 		return nil, err
 	}
 	s := &sender{conn: conn, raw: raw}
-	s.once = func(fd uintptr) bool {
-		// The first try may only report what ICMP said of an earlier datagram.
-		// With no room to send, this one is lost.
+	s.writeOnce = func(fd uintptr) bool {
+		// The first attempt may only return an ICMP error of an earlier
+		// datagram. If the send buffer is full, the datagram is lost.
 		if _, err := unix.Write(int(fd), s.b); err != nil && err != unix.EAGAIN {
 			unix.Write(int(fd), s.b)
 		}
@@ -126,9 +129,9 @@ func newSender(conn *net.UDPConn) (*sender, error) {
 	return s, nil
 }
 
-// send does not keep b. One goroutine at a time calls it.
+// send does not retain b. Only one goroutine at a time may call it.
 func (s *sender) send(b []byte) {
 	s.b = b
-	s.raw.Write(s.once)
+	s.raw.Write(s.writeOnce)
 	s.b = nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// bytesRead is what the process has read by read(2) and its like, see proc(5).
-// What splice(2) moves does not count.
+// bytesRead returns the number of bytes that the process has read with read(2)
+// and similar calls, see proc(5). It does not include splice(2).
 func bytesRead(t *testing.T) (n int64) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/io")
@@ -27,8 +27,9 @@ func bytesRead(t *testing.T) (n int64) {
 	return 0
 }
 
-// TestCarryCopiesNothing: with splice(2), the bytes do not pass through memory
-// of ours. The same through a copy shows that one would be seen.
+// TestCarryCopiesNothing: with splice(2), the bytes do not pass through the
+// process's memory. The same transfer through a copy shows that the test would
+// detect one.
 func TestCarryCopiesNothing(t *testing.T) {
 	const n = 32 << 20
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
@@ -44,7 +45,7 @@ func TestCarryCopiesNothing(t *testing.T) {
 	}{{"carried", spliced, false}, {"copied", copied, true}} {
 		before := bytesRead(t)
 		transfer(t, way.ends.client, way.ends.upstream, n)
-		// The receiver reads them all; a copy in between reads them once more.
+		// The receiver reads all bytes; a copy in between reads them again.
 		if read := bytesRead(t) - before; (read >= n+n/2) != way.copies {
 			t.Errorf("%s: %d bytes read for %d", way.name, read, n)
 		}
@@ -60,8 +61,8 @@ func transfer(t testing.TB, from, to *net.TCPConn, n int64) {
 	}
 }
 
-// BenchmarkCarry takes turns between the relay and a direct connection, so that
-// both meet the same load, and tells the ratio of their times.
+// BenchmarkCarry alternates between the relay and a direct connection, so that
+// both have the same load, and reports the ratio of their times.
 func BenchmarkCarry(b *testing.B) {
 	const n = 8 << 20
 	front, back := listen(b, "127.0.0.1:0"), listen(b, "127.0.0.1:0")

@@ -12,25 +12,25 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// dialTimeout is how long an upstream has to take a connection.
+// dialTimeout is the time in which an upstream must accept a connection.
 const dialTimeout = 10 * time.Second
 
-var errGone = errors.New("the client is gone")
+var errGone = errors.New("the client has disconnected")
 
-// TCP carries connections to an upstream. The zero value of what is optional
-// will do. Its methods may be called concurrently.
+// TCP carries connections to an upstream. Optional fields may be zero. Its
+// methods may be called concurrently.
 type TCP struct {
-	Upstream string // host:port, resolved anew for each connection
-	// ProxyProtocol begins with a header that tells the upstream who connects,
-	// and to where (PROXY protocol, version 2).
+	Upstream string // host:port, resolved for each connection
+	// ProxyProtocol sends a header to the upstream first, with the client's
+	// address and the local one (PROXY protocol, version 2).
 	ProxyProtocol bool
 	DialTimeout   time.Duration // 0: 10 s
-	// Dial connects to the upstream; nil: a net.Dialer. What it returns must be
-	// a *net.TCPConn.
+	// Dial connects to the upstream; nil: a net.Dialer. It must return a
+	// *net.TCPConn.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// UpstreamError says that the upstream did not take a connection.
+// UpstreamError means that the upstream did not accept a connection.
 type UpstreamError struct {
 	Upstream string
 	err      error
@@ -40,13 +40,13 @@ func (e *UpstreamError) Error() string { return fmt.Sprintf("reach %s: %v", e.Up
 
 func (e *UpstreamError) Unwrap() error { return e.err }
 
-// Carry connects to the upstream and copies both ways until both have said
-// all. One side that has no more to say still hears the other; one that breaks
-// breaks the other. Where the kernel can, bytes do not leave it (splice(2)).
-// There is no limit to how long a connection is idle: the keepalive probes of
-// the net package find out who is gone. Carry closes conn in every case; so may
-// the caller at any time, to end it, but its deadlines are Carry's. An
-// UpstreamError means that the upstream is why it never began.
+// Carry connects to the upstream and copies both ways until both sides have
+// sent an end of file. A side that has sent it can still receive; a reset of
+// one side resets the other. Where the kernel supports splice(2), bytes do not
+// leave the kernel. There is no idle timeout: the keepalive probes of the net
+// package detect dead peers. Carry always closes conn; the caller may close it
+// at any time, to end the connection, but must not set its deadlines. An
+// UpstreamError means that the upstream did not accept the connection.
 func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) error {
 	up, err := t.connect(ctx, conn)
 	if err != nil {
@@ -62,10 +62,10 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) error {
 			return fmt.Errorf("send the PROXY header to %s: %w", t.Upstream, err)
 		}
 	}
-	return both(conn, up)
+	return copyBoth(conn, up)
 }
 
-// connect dials the upstream, for as long as the client is there to be carried.
+// connect dials the upstream, until the client disconnects.
 func (t TCP) connect(ctx context.Context, conn *net.TCPConn) (*net.TCPConn, error) {
 	dialing, cancel := context.WithTimeout(ctx, cmp.Or(t.DialTimeout, dialTimeout))
 	defer cancel()
@@ -73,32 +73,33 @@ func (t TCP) connect(ctx context.Context, conn *net.TCPConn) (*net.TCPConn, erro
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	broke := false
-	unwatch := watch(conn, func() {
-		broke = true
+	clientGone := false
+	stopWatch := watchForReset(conn, func() {
+		clientGone = true
 		cancel()
 	})
 	c, err := dial(dialing, "tcp", t.Upstream)
-	unwatch()
+	stopWatch()
 	up, ok := c.(*net.TCPConn)
 	switch {
-	case broke || ctx.Err() != nil:
+	case clientGone || ctx.Err() != nil:
 		if ok {
 			abort(up)
 		}
-		// That a client gave up, or was cut, says nothing of the upstream.
+		// A client that disconnected, or was cut off, is no fault of the
+		// upstream.
 		return nil, fmt.Errorf("connect to %s: %w", t.Upstream, cmp.Or(ctx.Err(), errGone))
 	case err != nil:
 		return nil, &UpstreamError{t.Upstream, err}
 	case !ok:
 		c.Close()
-		return nil, fmt.Errorf("connect to %s: %T is no TCP connection", t.Upstream, c)
+		return nil, fmt.Errorf("connect to %s: expected a TCP connection, got %T", t.Upstream, c)
 	}
 	return up, nil
 }
 
-// both copies both ways, and then closes both in order.
-func both(conn, up *net.TCPConn) error {
+// copyBoth copies both ways, and then closes both connections in order.
+func copyBoth(conn, up *net.TCPConn) error {
 	type end struct {
 		from *net.TCPConn
 		err  error
@@ -106,14 +107,15 @@ func both(conn, up *net.TCPConn) error {
 	defer conn.Close()
 	defer up.Close()
 	ends := make(chan end, 2)
-	go func() { ends <- end{conn, oneWay(up, conn)} }()
-	go func() { ends <- end{up, oneWay(conn, up)} }()
+	go func() { ends <- end{conn, copyOneWay(up, conn)} }()
+	go func() { ends <- end{up, copyOneWay(conn, up)} }()
 	first := <-ends
 	if first.err == nil {
-		// Nobody reads from it any more, so nobody else would hear of its reset
-		// while the other side is silent. The watch ends before they are closed,
-		// or it would take that for a break.
-		defer watch(first.from, func() { abort(conn, up) })()
+		// No goroutine reads from it any longer: without the watch its reset
+		// would go unnoticed while the other side is silent. The watch ends
+		// before the connections are closed, because it would report that as a
+		// reset.
+		defer watchForReset(first.from, func() { abort(conn, up) })()
 	}
 	second := <-ends
 	if err := errors.Join(first.err, second.err); err != nil {
@@ -122,9 +124,9 @@ func both(conn, up *net.TCPConn) error {
 	return nil
 }
 
-// oneWay copies until the source has no more to say, and passes that on. When
-// it cannot, it breaks both, and the other direction with them.
-func oneWay(to, from *net.TCPConn) error {
+// copyOneWay copies until the source's end of file, and passes that on. If it
+// cannot, it resets both connections, which also ends the other direction.
+func copyOneWay(to, from *net.TCPConn) error {
 	_, err := io.Copy(to, from)
 	if err == nil {
 		err = to.CloseWrite()
@@ -135,7 +137,8 @@ func oneWay(to, from *net.TCPConn) error {
 	return err
 }
 
-// abort resets connections: closed in order, they would pass for complete.
+// abort resets connections: after an orderly close, incomplete data would pass
+// for complete.
 func abort(conns ...*net.TCPConn) {
 	for _, c := range conns {
 		c.SetLinger(0)

@@ -17,7 +17,7 @@ import (
 	"sallyport/bench/netns"
 )
 
-// listen is a TCP listener of the test's own.
+// listen returns a TCP listener.
 func listen(t testing.TB, address string) *net.TCPListener {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -82,7 +82,7 @@ func (c carried) wait(t testing.TB) error {
 	return err
 }
 
-// greet has each end hear the other, so that both are carried.
+// greet sends a message each way, so that both ends are connected.
 func greet(t testing.TB, ends ...*net.TCPConn) {
 	t.Helper()
 	for _, end := range ends {
@@ -97,7 +97,8 @@ func greet(t testing.TB, ends ...*net.TCPConn) {
 	}
 }
 
-// TestHalfClose: who has said all still hears the other, whoever begins.
+// TestHalfClose: a side that has sent an end of file still receives, whichever
+// side begins.
 func TestHalfClose(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	question, answer := make([]byte, 5<<20), make([]byte, 3<<20)
@@ -140,8 +141,8 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// TestBreaks: a reset of one side is one for the other, and nothing passes for
-// complete that is not.
+// TestBreaks: a reset of one side resets the other, and no incomplete transfer
+// looks complete.
 func TestBreaks(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	for name, breaks := range map[string]func(c carried) (whole *net.TCPConn){
@@ -170,7 +171,7 @@ func TestBreaks(t *testing.T) {
 	}
 }
 
-func TestCutInTheMidstOfATransfer(t *testing.T) {
+func TestCutDuringTransfer(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	c := carry(t, TCP{}, front, back)
 	go io.Copy(c.upstream, endless{})
@@ -190,7 +191,7 @@ type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
-func TestUpstreamThatIsNotThere(t *testing.T) {
+func TestUnreachableUpstream(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	address := back.Addr().String()
 	back.Close()

@@ -17,42 +17,45 @@ import (
 )
 
 const (
-	// MaxFlows is how many flows there are at a time.
+	// MaxFlows is the default number of flows at a time.
 	MaxFlows = 1024
-	// PerAddress is how many of them are one address's.
+	// PerAddress is the default number of flows per address.
 	PerAddress = 64
-	// Idle is how long a flow lives without a datagram either way: the five
-	// minutes that RFC 4787 recommends (REQ-5), so that the keepalives of
-	// clients behind NAT will do.
+	// Idle is the default time after which a flow without a datagram either way
+	// ends: the five minutes that RFC 4787 recommends (REQ-5), so that the
+	// keepalives of clients behind NAT are frequent enough.
 	Idle = 5 * time.Minute
 
-	// readBuffer holds the largest datagram.
+	// readBuffer is enough for the largest datagram.
 	readBuffer = 1 << 16
-	// maxWaiting is how many datagrams of a flow wait for its upstream to be
-	// found, of readBuffer bytes in all: clients begin with a burst.
+	// maxWaiting is the number of datagrams of a flow that may wait while its
+	// upstream is looked up, of readBuffer bytes in all: clients begin with a
+	// burst.
 	maxWaiting = 64
-	// pause is how long reading rests after a failure.
+	// pause is the pause after a failed read.
 	pause = 50 * time.Millisecond
-	// retryPause is when a client's port that found no upstream may try anew.
+	// retryPause is the time after which a client's port may retry after its
+	// upstream was not found.
 	retryPause = time.Second
 )
 
-// UDPConfig is what NewUDP needs.
+// UDPConfig configures NewUDP.
 type UDPConfig struct {
-	Upstream string // host:port, resolved anew for each flow
-	// Allows is whether an address may begin a flow; IPv4 is never mapped. Serve
-	// calls it under the relay's lock: it must be quick, and not call back.
+	Upstream string // host:port, resolved for each flow
+	// Allows reports whether an address may begin a flow; IPv4 is never mapped.
+	// Serve calls it under the relay's lock: it must be quick, and not call
+	// back.
 	Allows func(netip.Addr) bool
-	// Owners is whose a flow from an address is that begins, which Allows has let
-	// in; nil: nobody's. It is called as Allows is.
+	// Owners returns the owners of a new flow from an address, which Allows has
+	// accepted; nil: none. It is called as Allows is.
 	Owners func(netip.Addr) access.Owners
-	// Share is as whose an address is counted: a client may have all those of an
-	// IPv6 network. nil: its own.
+	// Share returns the peer to which a flow of an address is counted: a client
+	// may have all addresses of an IPv6 network. nil: the address alone.
 	Share      func(netip.Addr) access.Peer
 	MaxFlows   int           // at a time; 0: MaxFlows
 	PerAddress int           // of an address at a time; 0: PerAddress
 	Idle       time.Duration // 0: Idle
-	Clock      clock.Clock   // flows are idle by its monotonic time; required
+	Clock      clock.Clock   // its monotonic time measures idle flows; required
 	Log        *slog.Logger  // nil: none
 }
 
@@ -62,14 +65,14 @@ type UDP struct {
 	cfg      UDPConfig
 	upstream atomic.Pointer[string]
 	began    time.Time
-	failed   atomic.Bool // there was no way to the upstream, when last sought
+	failed   atomic.Bool // the upstream was not reachable, when last tried
 
-	mu      sync.Mutex
-	flows   map[key]*flow // that are not over
-	shares  map[access.Peer]*share
-	running int // goroutines of flows, over or not
-	closed  bool
-	ended   sync.WaitGroup
+	mu         sync.Mutex
+	flows      map[key]*flow // that have not ended
+	byAddress  map[access.Peer]*addressFlows
+	running    int // goroutines of flows, including ended ones
+	closed     bool
+	goroutines sync.WaitGroup
 }
 
 // NewUDP returns a relay without flows.
@@ -83,32 +86,36 @@ func NewUDP(cfg UDPConfig) *UDP {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	u := &UDP{cfg: cfg, began: cfg.Clock.Monotonic(), flows: map[key]*flow{}, shares: map[access.Peer]*share{}}
+	u := &UDP{
+		cfg: cfg, began: cfg.Clock.Monotonic(),
+		flows: map[key]*flow{}, byAddress: map[access.Peer]*addressFlows{},
+	}
 	u.SetUpstream(cfg.Upstream)
 	return u
 }
 
-// now is the time since the relay began.
+// now returns the time since the relay began.
 func (u *UDP) now() time.Duration { return u.cfg.Clock.Monotonic().Sub(u.began) }
 
-// SetUpstream changes where flows go from the next one on.
+// SetUpstream changes the upstream for new flows.
 func (u *UDP) SetUpstream(address string) { u.upstream.Store(&address) }
 
-// Serve carries datagrams until the socket is closed; then it ends the flows
-// that it began, and returns nil. It fails only before it has read any.
+// Serve relays datagrams until the socket is closed; then it ends the flows
+// that it began, and returns nil. It returns an error only before it has read a
+// datagram.
 func (u *UDP) Serve(conn *net.UDPConn) error { return u.serve(conn, nil) }
 
-func (u *UDP) serve(conn *net.UDPConn, o *one) error {
+func (u *UDP) serve(conn *net.UDPConn, single *singleFlow) error {
 	socket, err := newSocket(conn)
 	if err != nil {
 		return fmt.Errorf("prepare the socket: %w", err)
 	}
-	socket.one = o
-	// Answers could not leave any more.
-	defer u.endThose(func(f *flow) bool { return f.socket == socket })
+	socket.single = single
+	// Without the socket, answers cannot be sent.
+	defer u.endWhere(func(f *flow) bool { return f.socket == socket })
 	buffer := make([]byte, readBuffer)
 	for {
-		n, client, w, err := socket.read(buffer)
+		n, client, info, err := socket.read(buffer)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
@@ -116,48 +123,49 @@ func (u *UDP) serve(conn *net.UDPConn, o *one) error {
 			time.Sleep(pause)
 			continue
 		}
-		if f := u.flow(key{socket, client, w}); f != nil {
-			f.ask(buffer[:n])
+		if f := u.flowOf(key{socket, client, info}); f != nil {
+			f.forward(buffer[:n])
 		}
 	}
 }
 
-// Cut ends the flows that are to go, by their address and when they began
-// (clock.Boot), but for those of
-// ServeOne. When it returns they are over, and if Allows refuses those
-// addresses, none comes after them. It calls goes under the relay's lock.
+// Cut ends flows for which goes returns true, by their address and begin
+// (clock.Boot), except those of ServeSingleFlow. When Cut returns they have
+// ended, and if Allows refuses those addresses, no new ones begin. It calls
+// goes under the relay's lock.
 func (u *UDP) Cut(goes func(from netip.Addr, began time.Time) bool) {
-	u.endThose(func(f *flow) bool { return f.socket.one == nil && goes(f.client.Addr(), f.began) })
+	u.endWhere(func(f *flow) bool { return f.socket.single == nil && goes(f.client.Addr(), f.began) })
 }
 
 // CutOwned is Cut for the flows whose owners lose them.
 func (u *UDP) CutOwned(lose func(access.Owners) bool) {
-	u.endThose(func(f *flow) bool { return f.socket.one == nil && lose(f.owned) })
+	u.endWhere(func(f *flow) bool { return f.socket.single == nil && lose(f.owners) })
 }
 
-// Owners calls f with the clients whose the flows are.
+// Owners calls f with each known owner of a flow.
 func (u *UDP) Owners(f func(wire.Identifier)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, of := range u.flows {
-		of.owned.Each(f)
+	for _, flow := range u.flows {
+		flow.owners.Each(f)
 	}
 }
 
-// Flows is how many flows there are.
+// Flows returns the number of flows.
 func (u *UDP) Flows() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return len(u.flows)
 }
 
-// Peers returns the addresses that have flows, but for those of ServeOne.
+// Peers returns the addresses that have flows, without those of
+// ServeSingleFlow.
 func (u *UDP) Peers() (all []netip.Addr) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	seen := map[netip.Addr]bool{}
 	for _, f := range u.flows {
-		if a := f.client.Addr(); f.socket.one == nil && !seen[a] {
+		if a := f.client.Addr(); f.socket.single == nil && !seen[a] {
 			seen[a] = true
 			all = append(all, a)
 		}
@@ -165,32 +173,33 @@ func (u *UDP) Peers() (all []netip.Addr) {
 	return all
 }
 
-// Close ends all flows, for good, and waits until nothing of them is left.
-// Serve returns when its socket is closed.
+// Close ends all flows, for good, and waits for their goroutines. Serve returns
+// when its socket is closed.
 func (u *UDP) Close() {
 	u.mu.Lock()
 	u.closed = true
 	u.mu.Unlock()
-	u.endThose(func(*flow) bool { return true })
-	u.ended.Wait()
+	u.endWhere(func(*flow) bool { return true })
+	u.goroutines.Wait()
 }
 
-// reached logs when the way to the upstream is lost, not each time it is sought.
-func (u *UDP) reached(upstream string, err error, over bool) {
-	if over {
+// logUpstream logs the first failure to reach the upstream after a success, not
+// each.
+func (u *UDP) logUpstream(upstream string, err error, ended bool) {
+	if ended {
 		return
 	}
 	if failed := err != nil; u.failed.Swap(failed) != failed && failed {
-		u.cfg.Log.Debug("no way to the upstream", "upstream", upstream, "error", err)
+		u.cfg.Log.Debug("upstream unreachable", "upstream", upstream, "error", err)
 	}
 }
 
-func (u *UDP) endThose(which func(*flow) bool) {
+func (u *UDP) endWhere(which func(*flow) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, f := range u.flows {
 		if which(f) {
-			u.end(f)
+			u.endFlow(f)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func socketAt(t testing.TB, network, address string) *net.UDPConn {
 	return c.(*net.UDPConn)
 }
 
-// echo answers every datagram with itself.
+// echo returns every datagram.
 func echo(t testing.TB, address string) *net.UDPConn {
 	c := socketAt(t, "udp", address)
 	c.SetDeadline(time.Time{})
@@ -43,7 +43,7 @@ func echo(t testing.TB, address string) *net.UDPConn {
 	return c
 }
 
-// gate is whom a relay allows.
+// gate decides which addresses a relay allows.
 type gate struct {
 	sync.Mutex
 	refused map[netip.Addr]bool
@@ -61,7 +61,7 @@ func (g *gate) refuse(a string) {
 	g.refused[netip.MustParseAddr(a)] = true
 }
 
-// newUDP goes by the time of the test.
+// newUDP uses the test's clock.
 func newUDP(cfg UDPConfig) *UDP {
 	cfg.Clock = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
 	return NewUDP(cfg)
@@ -89,7 +89,7 @@ func serve(t testing.TB, cfg UDPConfig, address string) (*UDP, *gate, netip.Addr
 	return u, g, conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// client is a socket of an address that talks to the relay.
+// client returns a socket of an address that sends to the relay.
 func client(t testing.TB, from string, to netip.AddrPort) *net.UDPConn {
 	t.Helper()
 	c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(from)}, net.UDPAddrFromAddrPort(to))
@@ -110,8 +110,7 @@ func exchange(c *net.UDPConn, b []byte) ([]byte, error) {
 	return got[:n], err
 }
 
-// talk is an exchange for which patience is needed: flows that end hold others
-// up for a moment.
+// talk is an exchange with retries: flows that end delay others for a moment.
 func talk(t testing.TB, what string, c *net.UDPConn) {
 	t.Helper()
 	netns.Until(t, what, func() bool {
@@ -122,7 +121,7 @@ func talk(t testing.TB, what string, c *net.UDPConn) {
 	c.SetDeadline(netns.Deadline(t))
 }
 
-// has is whether a client's port has a flow.
+// has reports whether a client's port has a flow.
 func has(u *UDP, c *net.UDPConn) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -134,7 +133,7 @@ func has(u *UDP, c *net.UDPConn) bool {
 	return false
 }
 
-func TestDatagramsComeAsTheyWere(t *testing.T) {
+func TestDatagramsAreUnchanged(t *testing.T) {
 	upstream := echo(t, "127.0.0.1:0").LocalAddr().String()
 	_, _, at := serve(t, UDPConfig{Upstream: upstream}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
@@ -147,8 +146,8 @@ func TestDatagramsComeAsTheyWere(t *testing.T) {
 	}
 }
 
-// TestEarlyDatagrams: what came before anybody served the socket begins the
-// flow to which the rest belongs.
+// TestEarlyDatagrams: datagrams that arrived before Serve belong to the same
+// flow as the later ones.
 func TestEarlyDatagrams(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		conn := socketAt(t, "udp", address)
@@ -169,14 +168,14 @@ func TestEarlyDatagrams(t *testing.T) {
 	}
 }
 
-func TestStrangersMakeNothing(t *testing.T) {
+func TestStrangersBeginNoFlow(t *testing.T) {
 	u, g, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String()}, "127.0.0.1:0")
 	g.refuse("127.0.0.9")
 	stranger, friend := client(t, "127.0.0.9", at), client(t, "127.0.0.2", at)
 	for range 100 {
 		stranger.Write([]byte("x"))
 	}
-	// They are read in their order.
+	// The relay reads them in order.
 	if _, err := exchange(friend, []byte("y")); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +188,8 @@ func TestStrangersMakeNothing(t *testing.T) {
 	}
 }
 
-// TestFlowsOfAnAddress: too many of one push out its own, and nobody else's.
+// TestFlowsOfAnAddress: at its limit, an address displaces its own flows, and
+// none of another address.
 func TestFlowsOfAnAddress(t *testing.T) {
 	u, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), PerAddress: 3}, "127.0.0.1:0")
 	other := client(t, "127.0.0.3", at)
@@ -223,7 +223,7 @@ func TestCutFlows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A lease that is over ends no flow by itself.
+	// The end of a lease does not end flows.
 	g.refuse("127.0.0.2")
 	if _, err := exchange(gone, []byte("x")); err != nil {
 		t.Errorf("a flow from before: %v", err)
@@ -251,8 +251,8 @@ func TestCutFlows(t *testing.T) {
 	talk(t, "an answer to the other, behind what still waits", stays)
 }
 
-// TestUpstreamThatComesLater: an ICMP error ends nothing.
-func TestUpstreamThatComesLater(t *testing.T) {
+// TestUpstreamStartsLater: an ICMP error ends no flow.
+func TestUpstreamStartsLater(t *testing.T) {
 	address := freeAddress(t)
 	u, _, at := serve(t, UDPConfig{Upstream: address}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
@@ -261,7 +261,7 @@ func TestUpstreamThatComesLater(t *testing.T) {
 		if _, err := c.Write([]byte("too early")); err != nil {
 			t.Fatal(err)
 		}
-		netns.Until(t, "a flow", func() bool { early = only(u); return early != nil })
+		netns.Until(t, "a flow", func() bool { early = singleFlowOf(u); return early != nil })
 		time.Sleep(10 * time.Millisecond)
 	}
 	echo(t, address)
@@ -270,12 +270,13 @@ func TestUpstreamThatComesLater(t *testing.T) {
 		got, err := exchange(c, []byte("now"))
 		return err == nil && string(got) == "now"
 	})
-	if only(u) != early {
+	if singleFlowOf(u) != early {
 		t.Error("another flow's")
 	}
 }
 
-// TestSendAfterRefusal: what ICMP says of a datagram costs the next one nothing.
+// TestSendAfterRefusal: an ICMP error for a datagram does not lose the next
+// one.
 func TestSendAfterRefusal(t *testing.T) {
 	address := freeAddress(t)
 	c, err := net.Dial("udp", address)
@@ -296,7 +297,7 @@ func TestSendAfterRefusal(t *testing.T) {
 	}
 }
 
-// freeAddress is one at which nobody listens.
+// freeAddress returns an unused address.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	c := socketAt(t, "udp", "127.0.0.77:0")
@@ -304,8 +305,8 @@ func freeAddress(t testing.TB) string {
 	return c.LocalAddr().String()
 }
 
-// only returns the one flow, or nil.
-func only(u *UDP) *flow {
+// singleFlowOf returns the only flow, or nil.
+func singleFlowOf(u *UDP) *flow {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, f := range u.flows {

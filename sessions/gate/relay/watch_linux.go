@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch calls f, once, if conn is reset or closed while nobody reads from it,
-// and until it is told to stop; then f is not called any more, nor running. It
-// may not be stopped by f. It takes conn's read deadline.
-func watch(conn *net.TCPConn, f func()) (stop func()) {
+// watchForReset calls f, once, if conn is reset or closed while no goroutine
+// reads from it, until stop is called; after stop, f neither runs nor is
+// called. f must not call stop. watchForReset uses conn's read deadline.
+func watchForReset(conn *net.TCPConn, f func()) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if broken(conn) {
+		if waitForReset(conn) {
 			f()
 		}
 	}()
@@ -26,10 +26,10 @@ func watch(conn *net.TCPConn, f func()) (stop func()) {
 	}
 }
 
-// broken waits until conn is reset or closed: true. Once both sides have ended
-// it in order, or its read deadline is over, it is false. Data and a FIN are
-// left for who reads next.
-func broken(conn *net.TCPConn) bool {
+// waitForReset waits until conn is reset or closed, and returns true. It
+// returns false after both sides have ended the connection in order, or after
+// its read deadline. It leaves data and a FIN for the next reader.
+func waitForReset(conn *net.TCPConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return true
@@ -37,15 +37,15 @@ func broken(conn *net.TCPConn) bool {
 	var events int16
 	err = raw.Read(func(fd uintptr) bool {
 		var end error
-		events, end = ended(int32(fd))
+		events, end = pollEvents(int32(fd))
 		return events != 0 || end != nil
 	})
 	return events&unix.POLLERR != 0 || errors.Is(err, net.ErrClosed)
 }
 
-// ended asks for nothing but what poll(2) always tells: POLLERR after a reset,
-// POLLHUP alone when both directions are shut.
-func ended(fd int32) (int16, error) {
+// pollEvents requests only the events that poll(2) always reports: POLLERR
+// after a reset, POLLHUP alone when both directions are shut.
+func pollEvents(fd int32) (int16, error) {
 	fds := []unix.PollFd{{Fd: fd}}
 	for {
 		_, err := unix.Poll(fds, 0)

@@ -3,13 +3,17 @@
 // I/O. PROTOCOL.md beside this file is the specification,
 // testdata/vectors.json its test vectors.
 //
-//	Operation   what can be asked for: an ID, an algorithm, keys
-//	  client                              server
-//	  NewClient -> Request        ---->   ParseRequest
-//	  Answer    <- challenge      <----     -> Challenge -> Pending
-//	            -> response       ---->   Pending.Verify -> Grant
+//	Operation   what a client can request: an ID, an algorithm, keys
+//	  client                                 server
+//	  NewInitiator -> Request        ---->   ParseRequest
+//	  Answer       <- challenge      <----     -> Challenge -> Pending
+//	               -> response       ---->   Pending.Verify -> Proof
 //
-// Types carry trust: a Request is parsed, and proves nothing; a Grant is what
-// somebody has proved, and only Verify makes one. Randomness is handed in. All
-// values are immutable, and safe for concurrent use.
+// A Responder is the server's side with the packets of request and response: it
+// decodes their ports, and goes through the states Free, Requesting, Requested,
+// Challenged and Verified. It belongs to one goroutine.
+//
+// Types carry trust: a Request is parsed, and proves nothing; only Verify makes
+// a Proof. The caller passes the nonces. All values but the Responder are
+// immutable, and safe for concurrent use.
 package exchange

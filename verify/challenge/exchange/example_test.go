@@ -18,7 +18,7 @@ func Example_client() {
 	}
 	self, public := netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("203.0.113.9")
 	server := netip.MustParseAddr("198.51.100.1")
-	// Algorithm 2 needs no nonce of the client.
+	// Algorithm 2 uses no nonce of the client.
 	client, err := exchange.NewInitiator(operation, self, server, [exchange.NonceSize]byte{})
 	if err != nil {
 		panic(err)
@@ -36,11 +36,11 @@ func Example_client() {
 
 	// The server draws a nonce and makes the challenge for the address that it
 	// sees, which is that of the client's NAT.
-	asked, err := exchange.ParseRequest(operation, false, request)
+	parsed, err := exchange.ParseRequest(operation, false, request)
 	if err != nil {
 		panic(err)
 	}
-	datagram, pending, err := asked.Challenge(nil, public, server, [exchange.NonceSize]byte{1, 2, 3}, 0)
+	datagram, pending, err := parsed.Challenge(nil, public, server, [exchange.NonceSize]byte{1, 2, 3}, 0)
 	if err != nil {
 		panic(err)
 	}
@@ -50,10 +50,10 @@ func Example_client() {
 		panic(err)
 	}
 	fmt.Println("this computer is", answer.Public)
-	grant, ok := pending.Verify(answer.Response)
-	fmt.Println("granted:", ok, grant.Operation().ID(), grant.Client())
+	proof, ok := pending.Verify(answer.Response)
+	fmt.Println("verified:", ok, proof.Operation().ID(), proof.Client())
 	// Output:
 	// request of 13 bytes, to ports 16499, 16755, …, 19463
 	// this computer is 203.0.113.9
-	// granted: true ssh-alice 203.0.113.9
+	// verified: true ssh-alice 203.0.113.9
 }

@@ -94,9 +94,9 @@ func TestVectors(t *testing.T) {
 			if !bytes.Equal(a.Response, v.wantsResponse) || a.Public != v.Public || a.Port != v.Port {
 				t.Errorf("answer %x, %s, %d", a.Response, a.Public, a.Port)
 			}
-			g, ok := pending.Verify(v.wantsResponse)
-			if !ok || g.Client() != v.Public || g.Operation() != v.operation || g.Port() != v.Port {
-				t.Errorf("grant %+v, %v", g, ok)
+			p, ok := pending.Verify(v.wantsResponse)
+			if !ok || p.Client() != v.Public || p.Operation() != v.operation || p.Port() != v.Port {
+				t.Errorf("proof %+v, %v", p, ok)
 			}
 		})
 	}
@@ -147,8 +147,8 @@ func TestNothingElseIsAccepted(t *testing.T) {
 			}
 			for bit := range 8 * len(v.challenge) {
 				a, err := c.Answer(flip(v.challenge, bit))
-				// The nonce is not covered by the paper's MAC; the response to
-				// another one is no good here.
+				// The paper's MAC does not cover the nonce; but a response to
+				// another nonce is refused.
 				if inNonce := bit/8 >= nonce && bit/8 < nonce+NonceSize; inNonce && v.Port == 0 {
 					if _, ok := pending.Verify(a.Response); err != nil || ok {
 						t.Errorf("challenge with bit %d flipped: %v", bit, err)
@@ -202,12 +202,12 @@ func TestRefusals(t *testing.T) {
 		t.Error("a challenge without its port is made")
 	}
 	if _, ok := (Pending{}).Verify(make([]byte, MACSize)); ok {
-		t.Error("nothing is pending, and something is granted")
+		t.Error("a zero Pending verifies a response")
 	}
 }
 
-// TestEachExchangeIsItsOwn: what differs in anything but chance gives
-// responses that are good for nothing else.
+// TestEachExchangeIsItsOwn: a response is valid for another exchange only if all
+// values that the response depends on are the same.
 func TestEachExchangeIsItsOwn(t *testing.T) {
 	address := rapid.Custom(func(t *rapid.T) netip.Addr {
 		return netip.AddrFrom4([4]byte{10, 0, 0, rapid.Byte().Draw(t, "last byte")})
@@ -266,8 +266,10 @@ func TestEachExchangeIsItsOwn(t *testing.T) {
 		if _, ok := other.Verify(a.Response); ok != same {
 			t.Errorf("%+v is good for %+v: %v", one, two, ok)
 		}
-		// And one that impersonates the server, without the secret, gets nothing.
-		if got, err := stranger.Answer(challenge); one.secret != two.secret && (two.algorithm != Unilateral || two.random) && err == nil {
+		// A server without the client's secret gets no response.
+		got, err := stranger.Answer(challenge)
+		authenticated := two.algorithm != Unilateral || two.random
+		if one.secret != two.secret && authenticated && err == nil {
 			t.Errorf("a challenge by another secret is answered: %x", got.Response)
 		}
 	})
@@ -301,7 +303,7 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What is accepted is what a client would have sent.
+		// A client sends the same bytes as those of an accepted request.
 		self := r.client
 		if !self.IsValid() {
 			self = netip.IPv4Unspecified()

@@ -10,13 +10,14 @@ import (
 	"net/netip"
 )
 
-// maxMACInput is the most that a MAC covers: a nonce and two addresses.
+// maxMACInput is the maximum number of bytes that a MAC covers: a nonce and two
+// addresses.
 const maxMACInput = NonceSize + 2*16
 
-// mac is HMAC-SHA256, cut to 160 bits, over fields of fixed sizes: nonces as
-// they are, addresses with 16 bytes each, an IPv4 address as a mapped one. The
-// keys are as long as the hash, and so less than a block. Nothing is allocated:
-// a flood of requests must leave nothing behind.
+// mac is HMAC-SHA256, truncated to 160 bits, over fields of fixed sizes: a nonce,
+// and addresses of 16 bytes each, an IPv4 address as an IPv4-mapped one. The keys
+// are as long as the hash, so shorter than a block. mac does not allocate, so
+// that a flood of requests makes no work for the garbage collector.
 func mac(key []byte, nonce []byte, addresses ...netip.Addr) (m [MACSize]byte) {
 	var inner [sha256.BlockSize + maxMACInput]byte
 	var outer [sha256.BlockSize + sha256.Size]byte
@@ -40,9 +41,9 @@ func mac(key []byte, nonce []byte, addresses ...netip.Addr) (m [MACSize]byte) {
 	return m
 }
 
-// sealer is the cipher of a port: AES-256-GCM with a key for this challenge
-// alone, so that the cipher's own nonce may be the same for all.
-func (o *Operation) sealer(nonce [NonceSize]byte) (cipher.AEAD, error) {
+// portCipher returns the cipher of a challenge's port: AES-256-GCM. Its key is
+// used for this challenge only, so the cipher's nonce may be the same for all.
+func (o *Operation) portCipher(nonce [NonceSize]byte) (cipher.AEAD, error) {
 	h := hmac.New(sha256.New, o.portKey)
 	h.Write(nonce[:])
 	block, err := aes.NewCipher(h.Sum(nil))
@@ -52,28 +53,32 @@ func (o *Operation) sealer(nonce [NonceSize]byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// bound is what a port is good for alone.
-func bound(nonce [NonceSize]byte, client, server netip.Addr) []byte {
+// portBinding returns the additional data of the cipher, which binds a port to
+// the exchange: N_A, PID_A and PID_B.
+func portBinding(nonce [NonceSize]byte, client, server netip.Addr) []byte {
 	a, b := client.As16(), server.As16()
 	return append(append(nonce[:], a[:]...), b[:]...)
 }
 
-func (o *Operation) sealPort(dst []byte, port uint16, nonce [NonceSize]byte, client, server netip.Addr) ([]byte, error) {
-	c, err := o.sealer(nonce)
+func (o *Operation) sealPort(
+	dst []byte, port uint16, nonce [NonceSize]byte, client, server netip.Addr,
+) ([]byte, error) {
+	c, err := o.portCipher(nonce)
 	if err != nil {
 		return dst, err
 	}
-	return c.Seal(dst, make([]byte, c.NonceSize()), binary.BigEndian.AppendUint16(nil, port), bound(nonce, client, server)), nil
+	plain := binary.BigEndian.AppendUint16(nil, port)
+	return c.Seal(dst, make([]byte, c.NonceSize()), plain, portBinding(nonce, client, server)), nil
 }
 
 func (o *Operation) openPort(sealed []byte, nonce [NonceSize]byte, client, server netip.Addr) (uint16, error) {
-	c, err := o.sealer(nonce)
+	c, err := o.portCipher(nonce)
 	if err != nil {
 		return 0, err
 	}
-	b, err := c.Open(nil, make([]byte, c.NonceSize()), sealed, bound(nonce, client, server))
+	b, err := c.Open(nil, make([]byte, c.NonceSize()), sealed, portBinding(nonce, client, server))
 	if err != nil || len(b) != 2 || binary.BigEndian.Uint16(b) == 0 {
-		return 0, errors.New("the port in it is not authentic")
+		return 0, errors.New("its port is not authentic")
 	}
 	return binary.BigEndian.Uint16(b), nil
 }

@@ -15,7 +15,7 @@ type Algorithm uint8
 const (
 	Unilateral Algorithm = 1 + iota // 1: without network address translation
 	NATAware                        // 2
-	Mutual                          // 3: the server proves itself first
+	Mutual                          // 3: the server authenticates itself first
 )
 
 // Sizes in bytes.
@@ -31,7 +31,7 @@ const (
 	MaxChallenge = 16 + MACSize + NonceSize + portSize
 )
 
-// Operation is what a request names, and the keys that come with it (section
+// Operation is an ID, which requests name, with an algorithm and keys (section
 // 6.1). It is immutable, and safe for concurrent use.
 type Operation struct {
 	id         string
@@ -42,19 +42,21 @@ type Operation struct {
 }
 
 // NewOperation derives an operation's keys from its secret: one for each
-// purpose, algorithm and ID, so that no message is good for another one. With
-// randomPort a challenge carries a port (section 7.1).
+// purpose, algorithm and ID, so that no message is valid for another purpose,
+// algorithm or operation. With randomPort, challenges carry a port (section 7.1).
 func NewOperation(id, secret string, a Algorithm, randomPort bool) (*Operation, error) {
 	switch {
 	case len(id) < MinID || len(id) > MaxID:
-		return nil, fmt.Errorf("an ID of %d bytes: it has %d to %d", len(id), MinID, MaxID)
+		return nil, fmt.Errorf("expected an ID of %d to %d bytes, got %d bytes", MinID, MaxID, len(id))
 	case secret == "":
-		return nil, errors.New("an empty secret")
+		return nil, errors.New("the secret is empty")
 	case a < Unilateral || a > Mutual:
-		return nil, fmt.Errorf("algorithm %d: there are 1, 2 and 3", a)
+		return nil, fmt.Errorf("expected algorithm 1, 2 or 3, got %d", a)
 	}
 	o := &Operation{id: id, algorithm: a, randomPort: randomPort}
-	for purpose, key := range map[string]*[]byte{"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey} {
+	for purpose, key := range map[string]*[]byte{
+		"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey,
+	} {
 		info := fmt.Sprintf("sallyport challenge-response 1, algorithm %d, %s, %s", a, purpose, id)
 		var err error
 		if *key, err = hkdf.Key(sha256.New, []byte(secret), nil, info, sha256.Size); err != nil {
@@ -67,13 +69,13 @@ func NewOperation(id, secret string, a Algorithm, randomPort bool) (*Operation, 
 // ID is the operation's public name.
 func (o *Operation) ID() string { return o.id }
 
-// Algorithm is how its clients and the server prove themselves.
+// Algorithm is the algorithm by which client and server authenticate themselves.
 func (o *Operation) Algorithm() Algorithm { return o.algorithm }
 
-// RandomPort reports whether its challenges carry a port.
+// RandomPort reports whether challenges of the operation carry a port.
 func (o *Operation) RandomPort() bool { return o.randomPort }
 
-// addressSize is how long an address is as a field of a message.
+// addressSize is the size of an address as a field of a message.
 func addressSize(v6 bool) int {
 	if v6 {
 		return 16
@@ -81,7 +83,7 @@ func addressSize(v6 bool) int {
 	return 4
 }
 
-// RequestSize is how long a request is, from an IPv6 or an IPv4 address.
+// RequestSize is the size of a request from an IPv6 or an IPv4 address.
 func (o *Operation) RequestSize(v6 bool) int {
 	switch o.algorithm {
 	case NATAware:
@@ -92,7 +94,7 @@ func (o *Operation) RequestSize(v6 bool) int {
 	return len(o.id)
 }
 
-// ChallengeSize is how long a challenge is, to an IPv6 or an IPv4 address.
+// ChallengeSize is the size of a challenge to an IPv6 or an IPv4 address.
 func (o *Operation) ChallengeSize(v6 bool) int {
 	n := NonceSize
 	if o.algorithm != Unilateral {
@@ -104,5 +106,6 @@ func (o *Operation) ChallengeSize(v6 bool) int {
 	return n
 }
 
-// proper is an address as both ends have to see it alike.
-func proper(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+// canonical returns an address in the form that both ends use: an IPv4-mapped
+// address as IPv4, and no zone.
+func canonical(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

@@ -10,40 +10,43 @@ import (
 	"sallyport/verify/challenge"
 )
 
-// MaxOperations is how many a server has. Each packet of a request is compared
-// with those that it may still be for.
+// MaxOperations is the maximum number of operations of a server. It bounds the
+// work for a packet: each packet of a request is compared with all operations
+// that the request may be for.
 const MaxOperations = 256
 
-// Operations are all that a server has, by the requests that ask for them. It is
-// immutable, and safe for concurrent use.
+// Operations are all operations of a server, by the size of their requests. They
+// are immutable, and safe for concurrent use.
 type Operations struct {
 	kinds     [2][]*Kind // over IPv4, IPv6
 	responses *challenge.Codec
 }
 
-// Kind are the operations whose requests have one size.
+// Kind is the set of operations whose requests have the same size.
 type Kind struct {
 	requests, responses *challenge.Codec
 	v6                  bool
 	operations          []*Operation
-	prefixes            []*challenge.Prefix // of each the ID
+	prefixes            []*challenge.Prefix // the ID of each operation
 }
 
-// NewOperations checks operations and the plan by which clients speak against
-// each other.
+// NewOperations checks that the operations do not conflict with each other, and
+// that the plan has ports for all of them.
 func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) {
 	if len(list) > MaxOperations {
-		return nil, fmt.Errorf("%d operations, where %d are the most", len(list), MaxOperations)
+		return nil, fmt.Errorf("expected at most %d operations, got %d", MaxOperations, len(list))
 	}
 	o := new(Operations)
 	for i, op := range list {
 		for _, other := range list[:i] {
 			switch {
 			case op.id == other.id:
-				return nil, fmt.Errorf("operation %q: there are two of that ID", op.id)
+				return nil, fmt.Errorf("operation %q: the ID occurs twice", op.id)
 			case strings.HasPrefix(op.id, other.id), strings.HasPrefix(other.id, op.id):
-				// A request for the longer one may be all that the shorter takes.
-				return nil, fmt.Errorf("operations %q and %q: one ID is the beginning of the other", other.id, op.id)
+				// The beginning of a request for the longer ID could be a whole
+				// request for the shorter one.
+				return nil, fmt.Errorf("operations %q and %q: one ID must not be the beginning of the other",
+					other.id, op.id)
 			}
 		}
 		for family, v6 := range []bool{false, true} {
@@ -75,10 +78,10 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 	return nil
 }
 
-// Delay is the pause after each packet of a request; 0: there is none.
+// Delay is the pause after each packet of a request. 0: no pause.
 func (k *Kind) Delay() time.Duration { return k.requests.Delay() }
 
-// Kinds returns the kinds of requests that come from an address.
+// Kinds returns the kinds of requests that a client can send from an address.
 func (o *Operations) Kinds(client netip.Addr) []*Kind {
 	if client.Unmap().Is6() {
 		return o.kinds[1]
@@ -86,29 +89,30 @@ func (o *Operations) Kinds(client netip.Addr) []*Kind {
 	return o.kinds[0]
 }
 
-// ResponsePackets is how many packets a response has.
+// ResponsePackets is the number of packets of a response.
 func (k *Kind) ResponsePackets() int { return k.responses.Packets() }
 
-// ResponseDelay is that after each packet of a response.
+// ResponseDelay is the pause after each packet of a response. 0: no pause.
 func (k *Kind) ResponseDelay() time.Duration { return k.responses.Delay() }
 
-// MaxKinds returns of how many kinds a packet can be at the most.
+// MaxKinds returns the maximum number of kinds that a packet can belong to.
 func (o *Operations) MaxKinds() int { return max(len(o.kinds[0]), len(o.kinds[1]), 1) }
 
-// List returns all operations, in no order.
+// List returns all operations, in no particular order.
 func (o *Operations) List() (all []*Operation) {
-	for _, k := range o.kinds[0] { // each is asked for over both families
+	for _, k := range o.kinds[0] { // both families have all operations
 		all = append(all, k.operations...)
 	}
 	return all
 }
 
-// IsResponse reports whether responses go to a port. Requests then do not.
+// IsResponse reports whether a port is one of responses. Such a port is never
+// one of requests.
 func (o *Operations) IsResponse(port uint16) bool {
 	return o.responses != nil && port >= o.responses.First() && port <= o.responses.Last()
 }
 
-// Codecs returns all that a Server needs room for.
+// Codecs returns all codecs for which a Responder must have memory.
 func (o *Operations) Codecs() (all []*challenge.Codec) {
 	for _, k := range slices.Concat(o.kinds[0], o.kinds[1]) {
 		all = append(all, k.requests, k.responses)

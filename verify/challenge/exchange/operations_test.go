@@ -28,9 +28,10 @@ func mustOperation(t testing.TB, id string, a Algorithm, random bool) *Operation
 
 func TestOperationsAgainstEachOther(t *testing.T) {
 	one := mustOperation(t, "ssh-alice", NATAware, false)
-	wide, meets, narrow := plan(8), plan(8), plan(8)
+	longer := mustOperation(t, "ssh-alice-home", NATAware, false)
+	wide, overlapping, narrow := plan(8), plan(8), plan(8)
 	wide.Response.DataBits = 12
-	meets.Response.Base = 1100
+	overlapping.Response.Base = 1100
 	narrow.Ports.Last = 40100
 	many := make([]*Operation, MaxOperations+1)
 	for i := range many {
@@ -40,12 +41,12 @@ func TestOperationsAgainstEachOther(t *testing.T) {
 		list []*Operation
 		plan challenge.Plan
 	}{
-		"there are two of that ID":      {[]*Operation{one, mustOperation(t, "ssh-alice", Mutual, false)}, plan(8)},
-		"is the beginning of the other": {[]*Operation{one, mustOperation(t, "ssh-alice-home", NATAware, false)}, plan(8)},
-		"would be one of a response":    {[]*Operation{one}, meets},
-		"where 1025 to 40100 are":       {[]*Operation{one}, narrow},
-		"where 256 are the most":        {many, plan(8)},
-		"takes 57344 ports from 40000":  {[]*Operation{one}, wide},
+		"the ID occurs twice":         {[]*Operation{one, mustOperation(t, "ssh-alice", Mutual, false)}, plan(8)},
+		"the beginning of the other":  {[]*Operation{one, longer}, plan(8)},
+		"would count as one of a":     {[]*Operation{one}, overlapping},
+		"only 1025 to 40100 are":      {[]*Operation{one}, narrow},
+		"at most 256 operations":      {many, plan(8)},
+		"got 57344 ports from 40000,": {[]*Operation{one}, wide},
 	} {
 		if _, err := NewOperations(c.list, c.plan); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
@@ -53,8 +54,8 @@ func TestOperationsAgainstEachOther(t *testing.T) {
 	}
 }
 
-// TestNothingIsAmplified: whatever the operation and the encoding, a challenge
-// has no more bytes than the request that it answers, headers included.
+// TestNothingIsAmplified: with every operation and encoding, a challenge has at
+// most as many bytes as the packets of its request, headers included.
 func TestNothingIsAmplified(t *testing.T) {
 	for a := Unilateral; a <= Mutual; a++ {
 		for n := MinID; n <= MaxID; n++ {
@@ -64,7 +65,7 @@ func TestNothingIsAmplified(t *testing.T) {
 				if v6 {
 					headers = 40 + 8
 				}
-				packets := (8*o.RequestSize(v6) + 15) / 16 // the fewest
+				packets := (8*o.RequestSize(v6) + 15) / 16 // at 16 bits a packet, the maximum
 				if in, out := packets*headers, headers+o.ChallengeSize(v6); out > in {
 					t.Errorf("algorithm %d, ID of %d bytes, IPv6 %v: %d bytes answer %d", a, n, v6, out, in)
 				}
@@ -73,49 +74,52 @@ func TestNothingIsAmplified(t *testing.T) {
 	}
 }
 
-// TestServerTakesOnlyOperations: a request is taken while it continues a
-// configured ID at its place.
-func TestServerTakesOnlyOperations(t *testing.T) {
+// TestResponderAcceptsOnlyOperations: a Responder accepts packets as long as they
+// continue the ID of an operation.
+func TestResponderAcceptsOnlyOperations(t *testing.T) {
 	alice, bob := mustOperation(t, "ssh-alice", NATAware, false), mustOperation(t, "ssh-bobby", NATAware, false)
 	ops, err := NewOperations([]*Operation{alice, bob}, plan(8))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &NewResponders(1, ops)[0]
+	r := &NewResponders(1, ops)[0]
 	kind := ops.kinds[0][0]
 	port := func(place int, data byte) uint16 { return 1025 + uint16(place)<<8 + uint16(data) }
 	now := time.Unix(1_700_000_000, 0)
 	for _, c := range []struct {
-		say   string
-		taken bool
+		id       string
+		accepted bool
 	}{{"ssh-alice", true}, {"ssh-bobby", true}, {"ssh-blice", false}, {"tsh", false}, {"ssh-aobby", false}} {
-		s.Begin(kind)
-		taken := true
-		for i := range len(c.say) {
-			taken = taken && s.Request(port(i, c.say[i]), now)
+		r.Begin(kind)
+		accepted := true
+		for i := range len(c.id) {
+			accepted = accepted && r.Request(port(i, c.id[i]), now)
 		}
-		if taken != c.taken {
-			t.Errorf("%q: %v", c.say, taken)
+		if accepted != c.accepted {
+			t.Errorf("%q: %v", c.id, accepted)
 		}
 	}
-	s.Begin(kind)
-	// What lies behind the ID may come first: that is no ID's.
-	if !s.Request(port(12, 7), now) || s.Known() != 0 || !s.Request(port(0, 's'), now) || s.Known() != 8 {
-		t.Errorf("%d bits known", s.Known())
+	r.Begin(kind)
+	// Packets after the ID may arrive first; they have no bits of an ID.
+	if !r.Request(port(12, 7), now) || r.Known() != 0 || !r.Request(port(0, 's'), now) || r.Known() != 8 {
+		t.Errorf("%d bits known", r.Known())
 	}
 }
 
-func FuzzServer(f *testing.F) {
-	list := []*Operation{mustOperation(f, "ssh-alice", NATAware, false), mustOperation(f, "ssh-bob", Mutual, true), mustOperation(f, "web-x", Unilateral, false)}
+func FuzzResponder(f *testing.F) {
+	list := []*Operation{
+		mustOperation(f, "ssh-alice", NATAware, false), mustOperation(f, "ssh-bob", Mutual, true),
+		mustOperation(f, "web-x", Unilateral, false),
+	}
 	ops, err := NewOperations(list, plan(8))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(uint8(0), []byte("\x04\x01\x04\x74"))
 	f.Fuzz(func(t *testing.T, which uint8, packets []byte) {
-		s := &NewResponders(1, ops)[0]
+		r := &NewResponders(1, ops)[0]
 		kind := ops.kinds[which%2][int(which/2)%len(ops.kinds[0])]
-		s.Begin(kind)
+		r.Begin(kind)
 		now := time.Unix(1_700_000_000, 0)
 		server := netip.IPv4Unspecified()
 		if kind.v6 {
@@ -123,21 +127,21 @@ func FuzzServer(f *testing.F) {
 		}
 		for ; len(packets) >= 2; packets = packets[2:] {
 			port := uint16(packets[0])<<8 | uint16(packets[1])
-			switch s.State() {
+			switch r.State() {
 			case Requesting:
-				if !s.Request(port, now) {
-					s.Begin(kind)
+				if !r.Request(port, now) {
+					r.Begin(kind)
 				}
 			case Requested:
-				if _, err := s.Challenge(nil, server, server, [NonceSize]byte{byte(port)}, 2000); err != nil {
+				if _, err := r.Challenge(nil, server, server, [NonceSize]byte{byte(port)}, 2000); err != nil {
 					t.Fatal(err)
 				}
 			case Challenged:
-				s.Response(port, now)
-			case Granted:
-				t.Fatal("granted without the secret")
+				r.Response(port, now)
+			case Verified:
+				t.Fatal("verified without the secret")
 			case Free:
-				s.Begin(kind)
+				r.Begin(kind)
 			}
 		}
 	})

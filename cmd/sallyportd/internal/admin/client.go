@@ -18,29 +18,29 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// What a command reads of a server at the most: it may be another process that
-// answers there.
+// Bounds of what a command reads: the process that answers at the socket may be
+// another one than the server.
 const (
-	maxAnswer = 64 << 10  // an answer, or a line of one without end
+	maxAnswer = 64 << 10  // a response, or a line of one that does not end
 	maxState  = 512 << 20 // the state file
 )
 
-// Client asks the running server whose admin socket is at a path.
+// Client sends requests to the server whose admin socket is at a path.
 type Client struct {
 	Socket string
 
 	stateLimit int // 0: maxState
 }
 
-// RefusedError is the server's reason against a request.
+// RefusedError is the server's reason for rejecting a request.
 type RefusedError struct {
 	text      string
-	unchanged bool // the server goes on as it was
+	unchanged bool // the old settings are in force
 }
 
 func (e *RefusedError) Error() string { return e.text }
 
-// UnreachableError says that no server answers at the socket.
+// UnreachableError means that no server answers at the socket.
 type UnreachableError struct {
 	socket string
 	err    error
@@ -54,9 +54,9 @@ func (e *UnreachableError) Stopped() bool {
 	return errors.Is(e.err, syscall.ECONNREFUSED) || errors.Is(e.err, fs.ErrNotExist)
 }
 
-// Hint says where to look.
+// Hint returns what to check.
 func (e *UnreachableError) Hint() string {
-	return "is it running, with this configuration and as this user? Its admin socket is " + e.socket
+	return "check that the server runs, with this configuration and as this user; its admin socket is " + e.socket
 }
 
 // Running reports whether a server answers at an admin socket.
@@ -65,8 +65,8 @@ func Running(socket string) bool {
 	return running
 }
 
-// dial reports whether a server answers; without an error, it is known that
-// none does.
+// dial reports whether a server answers. If it returns false and no error, it is
+// certain that none does.
 func dial(socket string) (running bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -80,8 +80,8 @@ func dial(socket string) (running bool, err error) {
 	return false, err
 }
 
-// dialSocket connects to a socket with no more rights than the owner of its
-// directory has, who could have led its name to another one.
+// dialSocket connects to a socket with at most the rights of the owner of its
+// directory: that user could have replaced it by a link to another socket.
 func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
 	err = durable.AsOwner(socket, func(path string) error {
 		c, err = new(net.Dialer).DialContext(ctx, "unix", path)
@@ -90,11 +90,11 @@ func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
 	return c, err
 }
 
-// Reload has the server read everything again, and returns how many clients it
-// has. When it returns nil, what was read is in force.
+// Reload makes the server read all its files again, and returns how many clients
+// it has. When it returns nil, their content is in force.
 func (c Client) Reload(ctx context.Context) (clients int, err error) { return c.change(ctx, "/reload") }
 
-// ReloadClients is Reload for the clients file alone.
+// ReloadClients is Reload for the clients file only.
 func (c Client) ReloadClients(ctx context.Context) (clients int, err error) {
 	return c.change(ctx, "/reload/clients")
 }
@@ -103,7 +103,7 @@ func (c Client) change(ctx context.Context, path string) (int, error) {
 	body, err := c.ask(ctx, http.MethodPost, path, nil)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.unchanged {
-		return 0, fmt.Errorf("the server goes on as it was: %w", refused)
+		return 0, fmt.Errorf("the server rejected the change, and keeps its old settings: %w", refused)
 	}
 	if err != nil {
 		return 0, err
@@ -129,13 +129,13 @@ func (c Client) State(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("read the server's copy: %w", err)
 	}
 	if len(copied) > limit {
-		return nil, fmt.Errorf("read the server's copy: expected a state file of up to %d bytes, it sends more", limit)
+		return nil, fmt.Errorf("read the server's copy: expected a state file of up to %d bytes, got more", limit)
 	}
 	return copied, nil
 }
 
 // Watch calls f with each grant as it takes effect, until ctx ends, f fails, or
-// the server stops. Watching is called once it has begun.
+// the server stops. It calls watching when it has begun.
 func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error) error {
 	body, err := c.ask(ctx, http.MethodGet, "/grants", nil)
 	if err != nil {
@@ -149,7 +149,7 @@ func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error)
 		var g Grant
 		if err := json.Unmarshal(lines.Bytes(), &g); err != nil && ctx.Err() == nil {
 			if !strings.HasSuffix(lines.Text(), "}") {
-				break // cut short
+				break // truncated
 			}
 			return fmt.Errorf("read the server's answer: %w", err)
 		}
@@ -170,12 +170,16 @@ func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error)
 	}
 }
 
-// ask calls the server. The answer has to be closed.
+// ask sends a request to the server. The caller must close the response.
 func (c Client) ask(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
 	client := http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: timeout, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialSocket(ctx, c.Socket)
-		}},
+		Transport: &http.Transport{
+			DisableKeepAlives:     true,
+			ResponseHeaderTimeout: timeout,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialSocket(ctx, c.Socket)
+			},
+		},
 	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://sallyportd"+path, body)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Package admin is the way from the administrator's commands to the running
-// server: HTTP on a Unix socket that only the server's user can open.
+// Package admin connects the administrator's commands to the running server: HTTP
+// on a Unix socket that only the server's user can open.
 //
-//	POST /reload          everything is read again: 200 and the number of clients; 422
-//	                      and the error, if nothing has changed; 500, if it has, and
-//	                      the server stops
-//	POST /reload/clients  the same for the clients file alone
+//	POST /reload          the server reads all its files again: 200 and the number of
+//	                      clients; 422 and the error, if nothing has changed; 500, if
+//	                      something has, and the server stops
+//	POST /reload/clients  the same for the clients file only
 //	POST /restrict        the same, and a client loses rights, or is revoked, at once,
-//	                      even if the server refuses the file: 200 says so
+//	                      even if the server rejects the file: then 200 and the reason
 //	GET  /grants          a line of JSON for each grant as it takes effect
 //	GET  /state           a copy of the state file
 //	GET  /traffic         all counters, as JSON

@@ -10,12 +10,11 @@ import (
 )
 
 const (
-	// maxWatchers is how many may watch at a time.
+	// maxWatchers is how many watchers there may be at a time.
 	maxWatchers = 8
-	// watchQueue is how many grants wait for a watcher; it misses those for
-	// which there is no room.
+	// watchQueue is how many grants may wait for a watcher; it misses further ones.
 	watchQueue = 8192
-	// watchDelay is how long after a grant watchers may see it.
+	// watchDelay is how long a grant may wait for others before it is sent.
 	watchDelay = 20 * time.Millisecond
 )
 
@@ -24,28 +23,29 @@ type Grant struct {
 	Time    time.Time  `json:"time"`
 	Client  string     `json:"client"`
 	Address netip.Addr `json:"address"`
-	// What the client may open; what of it could not be opened is in the log.
+	// Services that the client may open. If one could not be opened, that is in
+	// the log.
 	Services []string `json:"services"`
-	// What was asked for, if it was not a sequence of knocks.
+	// The operation, if the grant is not for a sequence of knocks.
 	Operation string `json:"operation,omitempty"`
-	Missed    uint64 `json:"missed,omitempty"` // how many before it this watcher has missed
+	Missed    uint64 `json:"missed,omitempty"` // how many grants this watcher has missed just before
 }
 
-// Feed hands grants to all that watch. Its methods may be called concurrently,
-// and Publish never waits.
+// Feed sends grants to all watchers. Its methods may be called concurrently, and
+// Publish never waits.
 type Feed struct {
 	mu       sync.Mutex
-	watchers map[chan Grant]*uint64 // how many each has missed
+	watchers map[chan Grant]*uint64 // how many grants each has missed
 }
 
-// Watched reports whether there is a watcher, so that a grant is worth its line.
+// Watched reports whether there is a watcher.
 func (f *Feed) Watched() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.watchers) > 0
 }
 
-// Publish hands a grant to all that watch.
+// Publish sends a grant to all watchers.
 func (f *Feed) Publish(g Grant) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -60,12 +60,12 @@ func (f *Feed) Publish(g Grant) {
 	}
 }
 
-// subscribe begins to watch, until cancel.
+// subscribe adds a watcher, until cancel is called.
 func (f *Feed) subscribe() (grants <-chan Grant, cancel func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.watchers) == maxWatchers {
-		return nil, nil, errors.New("too many watch already")
+		return nil, nil, errors.New("too many watchers")
 	}
 	if f.watchers == nil {
 		f.watchers = map[chan Grant]*uint64{}
@@ -88,7 +88,7 @@ func (f *Feed) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	defer cancel()
 	stream := http.NewResponseController(rw)
-	if err := stream.SetReadDeadline(time.Time{}); err != nil { // it is silent from now on
+	if err := stream.SetReadDeadline(time.Time{}); err != nil { // the client sends no further data
 		http.Error(rw, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -97,19 +97,19 @@ func (f *Feed) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	encoder := json.NewEncoder(rw)
-	// Many that come at a time go out at a time.
-	var late <-chan time.Time
+	// Grants that come together are sent together.
+	var due <-chan time.Time
 	for {
 		select {
 		case g := <-grants:
-			if late == nil {
-				late = time.After(watchDelay)
+			if due == nil {
+				due = time.After(watchDelay)
 			}
 			if stream.SetWriteDeadline(time.Now().Add(timeout)) != nil || encoder.Encode(g) != nil {
 				return
 			}
-		case <-late:
-			late = nil
+		case <-due:
+			due = nil
 			if stream.Flush() != nil {
 				return
 			}

@@ -14,28 +14,30 @@ const maxRestriction = 64 << 10
 // Restriction takes rights from a client.
 type Restriction struct {
 	Client   string   `json:"client"`
-	Services []string `json:"services"` // that it may go on opening; none: it is revoked
-	// Named says that the clients file could not be changed: a client that is
-	// revoked goes although the file names it, until that is read again.
+	Services []string `json:"services"` // that it may still open; none: it is revoked
+	// Named means that the clients file could not be changed: the client is
+	// revoked although the file names it, until the server reads the file again.
 	Named bool `json:"named,omitempty"`
 }
 
-// Restricted is what came of a Restriction: it is in force.
+// Restricted is the result of a Restriction, which is in force.
 type Restricted struct {
 	Clients int `json:"clients"` // how many there are
-	// Refused is why the server does not take the clients file; empty: it has.
+	// Refused is why the server rejects the clients file; empty: it accepts it.
 	Refused string `json:"refused,omitempty"`
-	// Less says that the client may open less than the Restriction would leave:
-	// to get a right takes a file that the server does not refuse.
+	// Less means that the client may open less than the Restriction allows: a
+	// client gains rights only by a file that the server accepts.
 	Less bool `json:"less,omitempty"`
-	// Owed says that what the kernel lets in may go on: the firewall's holder is
-	// gone, and the next one ends it as it begins, or its time does.
+	// Owed means that connections which the kernel forwards may continue: the
+	// firewall's holder is gone. The next one cuts them when it begins, unless they
+	// end with their lease before.
 	Owed bool `json:"owed,omitempty"`
 }
 
-// Restrict has the server read the clients file again, and take rights from a
-// client whatever comes of that. When it returns nil, the client has no other
-// rights, and nothing open that it has no right to, but for what is owed.
+// Restrict makes the server read the clients file again, and take rights from a
+// client, even if it rejects the file. When it returns nil, the client has no
+// other rights, and nothing open without a right to it, except as Restricted.Owed
+// reports.
 func (c Client) Restrict(ctx context.Context, r Restriction) (done Restricted, err error) {
 	asked, err := json.Marshal(r)
 	if err != nil {

@@ -16,24 +16,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// timeout bounds a call, on both sides.
+// timeout bounds a request, on both sides.
 const timeout = 30 * time.Second
 
-// Handlers are what the server does for the commands. They may be called
-// concurrently.
+// Handlers execute the requests of the commands. They may be called concurrently.
 type Handlers struct {
 	Reload        func(context.Context) (clients int, err error)
 	ReloadClients func(context.Context) (clients int, err error)
-	// Restrict is ReloadClients, and takes rights from a client whatever comes of
-	// that.
+	// Restrict is ReloadClients, and takes rights from a client even if that
+	// fails.
 	Restrict func(context.Context, Restriction) (Restricted, error)
 	Grants   *Feed
 	State    func(io.Writer) error
 	Counters func() map[string]uint64
 }
 
-// Serve answers the administrator's commands on a socket at path until ctx
-// ends.
+// Serve serves the administrator's commands on a socket at path until ctx ends.
 func Serve(ctx context.Context, path string, h Handlers) error {
 	if err := removeStale(path); err != nil {
 		return err
@@ -43,8 +41,8 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	// Not under the request's context: a command that ends early must not leave
-	// the change half done.
+	// Not with the request's context: a command that ends early must not leave the
+	// change half done.
 	change := func(reload func(context.Context) (int, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			n, err := reload(ctx)
@@ -56,7 +54,7 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	mux.HandleFunc("POST /restrict", func(w http.ResponseWriter, r *http.Request) {
 		var asked Restriction
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRestriction)).Decode(&asked); err != nil {
-			http.Error(w, "expected a restriction, as JSON", http.StatusBadRequest)
+			http.Error(w, "expected a restriction as JSON: "+err.Error(), http.StatusBadRequest)
 			return
 		}
 		answer(w)(h.Restrict(ctx, asked))
@@ -72,7 +70,7 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 		if err != nil && copied.n == 0 {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		} else if err != nil {
-			panic(http.ErrAbortHandler) // or half a copy would pass for a whole one
+			panic(http.ErrAbortHandler) // so that the reader notices that the copy is incomplete
 		}
 	})
 	server := &http.Server{Handler: mux, ReadTimeout: timeout, WriteTimeout: timeout}
@@ -84,13 +82,13 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	return nil
 }
 
-// reloaded is the answer to a reload.
+// reloaded is the response to a reload.
 type reloaded struct {
 	Clients int `json:"clients"`
 }
 
-// StoppingError says that a change has failed after it had begun to take effect:
-// the server ends by it.
+// StoppingError means that a change failed after a part of it had taken effect, so
+// that the server stops.
 type StoppingError struct{ Err error }
 
 func (e *StoppingError) Error() string { return "the server stops: " + e.Err.Error() }
@@ -112,8 +110,8 @@ func answer(w http.ResponseWriter) func(result any, err error) {
 	}
 }
 
-// listen makes a socket that is closed to others before it is there: a file's
-// mode that is set afterwards is set too late.
+// listen makes a socket that only its owner can open, from the moment at which
+// it exists: to set the file's mode afterwards would be too late.
 func listen(ctx context.Context, path string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
@@ -125,7 +123,7 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	return lc.Listen(ctx, "unix", path)
 }
 
-// countingWriter knows whether anything was written.
+// countingWriter counts the bytes that were written.
 type countingWriter struct {
 	w io.Writer
 	n int64
@@ -137,8 +135,8 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// removeStale removes a socket that a crash has left. One that a server still
-// answers on stays.
+// removeStale removes a socket that a crash has left. It fails if a server still
+// answers there.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if os.IsNotExist(err) {
@@ -148,12 +146,12 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s: there is something else in the socket's place", path)
+		return fmt.Errorf("%s: expected no file or a socket, got a file of another type", path)
 	}
 	running, err := dial(path)
 	switch {
 	case running:
-		return fmt.Errorf("%s: another server answers there", path)
+		return fmt.Errorf("%s: another server answers at this socket", path)
 	case err != nil:
 		return err
 	}

@@ -54,7 +54,7 @@ func TestCommands(t *testing.T) {
 	if info, err := os.Stat(c.Socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket's mode: %v, %v", info.Mode(), err)
 	}
-	if _, err := c.Reload(t.Context()); err == nil || err.Error() != "the server goes on as it was: "+refusal.Error() {
+	if _, err := c.Reload(t.Context()); err == nil || err.Error() != "the server rejected the change, and keeps its old settings: "+refusal.Error() {
 		t.Errorf("reload: %v", err)
 	}
 	if n, err := c.ReloadClients(t.Context()); err != nil || n != 7 {
@@ -113,14 +113,14 @@ func TestNoServer(t *testing.T) {
 func TestStaleSockets(t *testing.T) {
 	dir := t.TempDir()
 	running := serve(t, Handlers{})
-	if err := Serve(t.Context(), running.Socket, Handlers{}); err == nil || !strings.Contains(err.Error(), "another server answers there") {
+	if err := Serve(t.Context(), running.Socket, Handlers{}); err == nil || !strings.Contains(err.Error(), "another server answers at this socket") {
 		t.Errorf("a second server: %v", err)
 	}
 	text := filepath.Join(dir, "text")
 	if err := os.WriteFile(text, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Serve(t.Context(), text, Handlers{}); err == nil || !strings.Contains(err.Error(), "something else in the socket's place") {
+	if err := Serve(t.Context(), text, Handlers{}); err == nil || !strings.Contains(err.Error(), "expected no file or a socket") {
 		t.Errorf("a file: %v", err)
 	}
 	if got, err := os.ReadFile(text); err != nil || string(got) != "x" {
@@ -163,7 +163,7 @@ func TestAnswersHaveAnEnd(t *testing.T) {
 	go server.Serve(l)
 	defer server.Close()
 	c := Client{Socket: path, stateLimit: 4 << 20}
-	if _, err := c.State(t.Context()); err == nil || !strings.Contains(err.Error(), "sends more") {
+	if _, err := c.State(t.Context()); err == nil || !strings.Contains(err.Error(), "got more") {
 		t.Errorf("state: %v", err)
 	}
 	if _, err := c.Reload(t.Context()); err == nil {

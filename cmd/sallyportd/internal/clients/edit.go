@@ -15,12 +15,11 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Edit changes the clients file under a lock: what other commands do
-// at the same time is neither lost nor mixed in. A file whose last line has no
-// newline is refused. Comments stay. If change or
-// anything else fails, the file stays as it is.
+// Edit changes the clients file under a lock: concurrent changes by other commands
+// are neither lost nor mixed. Comments stay. A file whose last line has no newline
+// is an UnfinishedError. If change or another step fails, the file stays as it is.
 func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
-	// A link stays one: what it leads to is replaced.
+	// A symbolic link stays: its target is replaced.
 	return durable.AsOwner(path, func(path string) error { return edit(ctx, path, change) })
 }
 
@@ -34,7 +33,7 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	if err != nil {
 		return fmt.Errorf("read the clients: %w", err)
 	}
-	before, err := whole(path, f)
+	before, err := readWhole(path, f)
 	f.Close()
 	if err != nil {
 		return err
@@ -49,17 +48,13 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	var text strings.Builder
 	for _, l := range lines {
 		if l.Client != nil {
-			if before, err := parseClient(l.Text); err != nil || !reflect.DeepEqual(before, *l.Client) {
-				// Without its restriction the client could open everything.
-				if err := l.Client.issue.err(); err != nil {
-					return hint.With(fmt.Errorf("client %s: %w", l.Client.Identifier, err), l.Client.HowToFix())
-				}
-				l.Text = l.Client.String()
+			if l.Text, err = l.rewritten(); err != nil {
+				return err
 			}
 		}
 		text.WriteString(l.Text + "\n")
 	}
-	// What is written must be readable again.
+	// The new text must be valid.
 	if _, err := parseLenient(path, strings.NewReader(text.String())); err != nil {
 		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
 	}
@@ -69,10 +64,24 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	return nil
 }
 
-// Remove removes a client's line from the clients file, under the lock, and
-// leaves all else as it is, whatever is wrong with it: a line that cannot be
-// read, an end that is missing, a mode that lets others read. It reports whether
-// there was such a line.
+// rewritten returns the text of a client's line: unchanged, if the client is.
+func (l Line) rewritten() (string, error) {
+	before, err := parseClient(l.Text)
+	if err == nil && reflect.DeepEqual(before, *l.Client) {
+		return l.Text, nil
+	}
+	// An unreadable restriction cannot be written again, and without it the client
+	// could open all services.
+	if err := l.Client.issue.err(); err != nil {
+		return "", hint.With(fmt.Errorf("client %s: %w", l.Client.Identifier, err), l.Client.HowToFix())
+	}
+	return l.Client.String(), nil
+}
+
+// Remove removes a client's line from the clients file, under the lock. All other
+// lines stay as they are, even if the file is invalid: a line may be unreadable,
+// the last newline may be missing, and other users may have the permission to read
+// the file. Remove reports whether there was such a line.
 func Remove(ctx context.Context, path string, id wire.Identifier) (found bool, err error) {
 	err = durable.AsOwner(path, func(path string) error {
 		found, err = remove(ctx, path, id)
@@ -91,7 +100,7 @@ func remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 	if err != nil {
 		return false, err
 	}
-	before, err := whole(path, f)
+	before, err := readWhole(path, f)
 	f.Close()
 	var unfinished *UnfinishedError
 	if err != nil && !errors.As(err, &unfinished) {
@@ -99,7 +108,7 @@ func remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 	}
 	var after strings.Builder
 	for line := range strings.Lines(before) {
-		if first, _, _ := strings.Cut(strings.Join(strings.Fields(line), " "), " "); first == id.String() {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == id.String() {
 			found = true
 			continue
 		}
@@ -114,8 +123,8 @@ func remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 	return true, nil
 }
 
-// Lock takes the lock of a file, as durable.TakeLock does. It belongs to the file's owner,
-// whoever makes it first.
+// Lock takes the lock of a file, as durable.TakeLock does. The lock file belongs to
+// the owner of the file, regardless of the user that creates it.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	lock, err := durable.TakeLock(ctx, path+".lock", path, 10*time.Millisecond)
 	if err != nil {
@@ -124,7 +133,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	return func() { lock.Close() }, nil
 }
 
-// Find returns the place of a client's line.
+// Find returns the index of a client's line.
 func Find(lines []Line, id wire.Identifier) (int, error) {
 	i := slices.IndexFunc(lines, func(l Line) bool { return l.Client != nil && l.Client.Identifier == id })
 	if i < 0 {

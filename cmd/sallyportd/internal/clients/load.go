@@ -12,50 +12,52 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// Loaded is a clients file as it was read.
+// Loaded is the content of a clients file.
 type Loaded struct {
 	List  List
-	State State // of the file, before and after it was read
-	// Whole says that the last line has its end. Without it, whoever writes the
-	// file may not be done: the rest of the line may restrict its client.
+	State State // of the file; the same before and after Read read it
+	// Whole reports whether the file ends with a newline. If it does not, another
+	// program may still write the last line, and its rest may restrict the client.
 	Whole bool
 }
 
-// UnfinishedError says that a clients file does not end with a newline.
+// UnfinishedError is the error of a clients file that does not end with a newline.
 type UnfinishedError struct{ Path string }
 
 func (e *UnfinishedError) Error() string {
-	return e.Path + ": the last line has no newline at its end: is it whole?"
+	return e.Path + ": the last line does not end with a newline, and may be incomplete"
 }
 
-// Hint says what to do.
+// Hint returns what to do.
 func (e *UnfinishedError) Hint() string {
-	return "if nobody is writing the file, end its last line: echo >>'" + e.Path + "'"
+	return "if no program is writing the file, add the newline: echo >>'" + e.Path + "'"
 }
 
-// errChanges says that a file was never the same before and after it was read.
-var errChanges = errors.New("it changes while it is read")
+// errChanging is the error of a file that changed during each attempt to read it.
+var errChanging = errors.New("the file changes while it is read")
 
-// reads is how often Read tries to find the file at rest.
-const reads = 3
+// maxReads is how often Read tries to read a file that changes.
+const maxReads = 3
 
-// Load is Read for the clients alone, whether the file is whole or not.
+// Load is Read, but returns only the clients. It accepts a file without a newline at
+// its end.
 func Load(path string, known []string) (List, error) {
 	l, err := Read(path, known)
 	return l.List, err
 }
 
-// Read reads the clients file, which only its owner may read. Services
-// that it names have to be readable and among those known, if any are. A file
-// that changes meanwhile is read again, and is an error if it does not rest.
+// Read reads the clients file, which only its owner may read. The services of the
+// clients must be in known, unless known is nil. If the file changes while it is
+// read, Read tries again, at most maxReads times.
 func Read(path string, known []string) (l Loaded, err error) {
-	for range reads {
+	for range maxReads {
 		l.State = StateOf(path)
-		if l.List, l.Whole, err = read(path, known); l.State == StateOf(path) {
+		l.List, l.Whole, err = read(path, known)
+		if l.State == StateOf(path) {
 			return l, err
 		}
 		if err == nil {
-			err = fmt.Errorf("read the clients: %s: %w", path, errChanges)
+			err = fmt.Errorf("read the clients: %s: %w", path, errChanging)
 		}
 	}
 	return Loaded{State: l.State}, err
@@ -71,8 +73,8 @@ func read(path string, known []string) (list List, whole bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("read the clients: %w", err)
 	}
-	// A guess at their number spares copies of a long list.
-	list = make(List, 0, info.Size()/usualLine)
+	// An estimate of the number of clients avoids copies of a long list.
+	list = make(List, 0, info.Size()/typicalLine)
 	end := &lastByte{r: f, last: '\n'}
 	err = scan(path, end, func(l Line) error {
 		if l.Client == nil {
@@ -87,10 +89,10 @@ func read(path string, known []string) (list List, whole bool, err error) {
 	return slices.Clip(list), end.last == '\n', err
 }
 
-// usualLine is the length of a line with a secret of 256 bits in hex.
-const usualLine = 72
+// typicalLine is the length of a line with a secret of 256 bits in hex.
+const typicalLine = 72
 
-// lastByte knows the last byte that was read.
+// lastByte is a reader that stores the last byte it returned.
 type lastByte struct {
 	r    io.Reader
 	last byte
@@ -104,9 +106,10 @@ func (l *lastByte) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// whole returns a file's text. If its last line has no end, the text comes with
-// an UnfinishedError: to end the line might widen the rights of its client.
-func whole(path string, f io.Reader) (string, error) {
+// readWhole returns the text of a file. If the text does not end with a newline, it
+// returns the text and an UnfinishedError: a newline there could widen the rights
+// of the last client.
+func readWhole(path string, f io.Reader) (string, error) {
 	text, err := io.ReadAll(f)
 	if err != nil {
 		return "", fmt.Errorf("read the clients: %w", err)
@@ -118,7 +121,7 @@ func whole(path string, f io.Reader) (string, error) {
 	return string(text), nil
 }
 
-// open opens the clients file for an edit, whoever may read it.
+// open opens the clients file for Remove, even if other users may read it.
 func open(path string) (*os.File, os.FileInfo, error) {
 	f, err := durable.Open(path)
 	if err != nil {
@@ -126,7 +129,7 @@ func open(path string) (*os.File, os.FileInfo, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: expected a file, this is something else", path)
+		err = fmt.Errorf("%s: expected a regular file", path)
 	}
 	if err != nil {
 		f.Close()

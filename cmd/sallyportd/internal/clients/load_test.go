@@ -10,7 +10,7 @@ import (
 func TestLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients.txt")
 	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "clients.txt: no such file") {
-		t.Errorf("no file: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("com1 hunter2 0 services=web\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -21,10 +21,10 @@ func TestLoad(t *testing.T) {
 	}
 	_, err = Load(path, []string{"ssh"})
 	if err == nil || !strings.Contains(err.Error(), `clients.txt:1: service "web" is not configured; expected ssh`) {
-		t.Errorf("a service that is not there: %v", err)
+		t.Errorf("a service that is not configured: %v", err)
 	}
 	if _, err := Load(path, nil); err != nil {
-		t.Errorf("whatever the services: %v", err)
+		t.Errorf("without known services: %v", err)
 	}
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)

@@ -14,25 +14,24 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Client is a client that is Client: a line of the clients file.
+// Client is a line of the clients file.
 type Client struct {
 	Identifier wire.Identifier
 	Secret     []byte
 	Mark       uint32    // the largest nonce already used; 0: none
 	Previous   []byte    // the secret before a rotation; nil: none
-	Until      time.Time // of the previous secret
-	Services   string    // that it may open, divided by commas, as the file has them; empty: all
+	Until      time.Time // when the previous secret expires
+	Services   string    // the services that the client may open, separated by commas; empty: all
 	Note       string
 
-	issue issue // with what stands after services=, which then cannot be read
+	issue issue // of the column services=, if it cannot be parsed
 }
 
-// List are the clients of a file. It holds their secrets: who has made tables
-// of its own from it lets go of it.
+// List is the clients of a file. It contains their secrets: a caller that has copied
+// what it needs must not keep the List.
 type List []Client
 
-// Line is a line of the clients file as it stands there: a client, or text
-// that names none.
+// Line is a line of the clients file: a client, or other text.
 type Line struct {
 	Text   string
 	Client *Client
@@ -49,14 +48,13 @@ func Of(lines []Line) List {
 	return list
 }
 
-// Parse returns all lines, as Load does its clients, but for whether the
-// services are known.
+// Parse returns all lines. It does not check whether the services are configured.
 func Parse(path string, r io.Reader) (lines []Line, err error) {
 	return readLines(path, r, func(c Client) error { return c.issue.err() })
 }
 
-// parseLenient is Parse, but for unreadable services: commands that mend them
-// have to read past them.
+// parseLenient is Parse, but accepts a column services= that cannot be parsed, for
+// commands that fix it.
 func parseLenient(path string, r io.Reader) ([]Line, error) {
 	return readLines(path, r, func(Client) error { return nil })
 }
@@ -76,14 +74,14 @@ func readLines(path string, r io.Reader, check func(Client) error) (lines []Line
 	return lines, err
 }
 
-// scan reads lines of identifier, secret and largest nonce used,
-// divided by white space (paper, Listing 4), and of further columns of the
-// form key=value. Empty lines, and lines that begin with #, name no client. The
-// client of a line that take is given is valid only during the call. An error
-// names the line and never repeats what it holds, but for names: it may be a
-// secret in the wrong place. A key that is not known is refused: a later form may restrict
-// its client there.
-func scan(path string, r io.Reader, take func(Line) error) error {
+// scan calls f for each line. A client's line has an identifier, a secret and the
+// largest nonce used, separated by white space (paper, Listing 4), and further
+// columns of the form key=value. Empty lines, and lines that begin with #, contain
+// no client. Line.Client is valid only during the call of f. An error names the
+// line, and repeats only identifiers and names of services: any other text may be a
+// secret in the wrong column. An unknown key is an error: a later version of the
+// format may use it to restrict the client.
+func scan(path string, r io.Reader, f func(Line) error) error {
 	lineOf := map[wire.Identifier]uint32{}
 	scanner := bufio.NewScanner(r)
 	number := uint32(0)
@@ -97,12 +95,13 @@ func scan(path string, r io.Reader, take func(Line) error) error {
 				return fmt.Errorf("%s:%d: %w", path, number, err)
 			}
 			if first, ok := lineOf[c.Identifier]; ok {
-				return fmt.Errorf("%s:%d: identifier %s stands in line %d already; expected each one once", path, number, c.Identifier, first)
+				return fmt.Errorf("%s:%d: expected each identifier once, got %s, which is also in line %d",
+					path, number, c.Identifier, first)
 			}
 			lineOf[c.Identifier] = number
 			l.Client = &c
 		}
-		if err := take(l); err != nil {
+		if err := f(l); err != nil {
 			return fmt.Errorf("%s:%d: %w", path, number, err)
 		}
 	}
@@ -112,7 +111,7 @@ func scan(path string, r io.Reader, take func(Line) error) error {
 	return nil
 }
 
-// cutNote divides a line before its note, which is the rest of it.
+// cutNote splits a line into its columns and its note, which is the rest of the line.
 func cutNote(text string) (columns, note string) {
 	const key = "note="
 	for from := 0; ; {
@@ -136,7 +135,7 @@ func parseClient(text string) (c Client, err error) {
 	c.Note = strings.Clone(c.Note)
 	fields := strings.Fields(text)
 	if len(fields) < 3 {
-		return c, fmt.Errorf("expected identifier, secret and nonce, divided by spaces; got %d columns", len(fields))
+		return c, fmt.Errorf("expected identifier, secret and nonce, separated by spaces; got %d columns", len(fields))
 	}
 	if c.Identifier, err = wire.ParseIdentifier(fields[0]); err != nil {
 		return c, err
@@ -147,11 +146,11 @@ func parseClient(text string) (c Client, err error) {
 		return c, errors.New("expected a nonce from 0 to 4294967295 in the third column")
 	}
 	c.Mark = uint32(mark)
-	names := false // whether the column before is of services
+	afterServices := false // whether the previous columns are services= and names
 	for i, field := range fields[3:] {
 		key, value, pair := strings.Cut(field, "=")
-		after := names
-		names = key == "services" || after && !pair
+		isName := afterServices && !pair
+		afterServices = key == "services" || isName
 		switch {
 		case key == "old" && value != "" && c.Previous == nil:
 			c.Previous = []byte(value)
@@ -160,22 +159,22 @@ func parseClient(text string) (c Client, err error) {
 				return c, fmt.Errorf("column %d: expected until= and a time such as 2026-12-01T00:00:00Z", i+4)
 			}
 		case key == "services" && c.Services == "" && !slices.Contains(strings.Split(value, ","), ""):
-			c.Services = strings.Clone(value) // or it would keep the line, with its secrets
+			c.Services = strings.Clone(value) // a substring would keep the line, with its secrets
 		case key == "services":
 			c.issue, c.Services = max(c.issue, malformed), unreadable
-		case after && !pair:
+		case isName:
 			c.issue, c.Services = spaced, unreadable
 		default:
 			return c, fmt.Errorf("column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
 		}
 	}
 	if (c.Previous == nil) != c.Until.IsZero() {
-		return c, errors.New("expected old= and until= together: the secret before a rotation, and until when it is good")
+		return c, errors.New("expected old= and until= together: the previous secret, and when it expires")
 	}
 	return c, nil
 }
 
-// String is the client's line, as parseClient reads it. It holds secrets.
+// String returns the client's line, which parseClient parses. It contains secrets.
 func (c Client) String() string {
 	text := fmt.Sprintf("%s %s %d", c.Identifier, c.Secret, c.Mark)
 	if c.Previous != nil {
@@ -190,17 +189,17 @@ func (c Client) String() string {
 	return text
 }
 
-// Rights returns which services a client may open, nil for all, and whether it
-// is one. It keeps what it needs of the clients that are asked for, and nothing
-// else of the list.
-func (l List) Rights(asked []string) func(client string) (services []string, known bool) {
-	wanted := make(map[string]bool, len(asked))
-	for _, id := range asked {
-		wanted[id] = true
+// Rights returns a function that returns the services that a client may open (nil:
+// all), and whether the client exists. The function knows only the clients in ids,
+// and keeps nothing else of the list.
+func (l List) Rights(ids []string) func(client string) (services []string, known bool) {
+	include := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		include[id] = true
 	}
 	rights := map[string][]string{}
 	for _, c := range l {
-		if id := c.Identifier.String(); wanted[id] {
+		if id := c.Identifier.String(); include[id] {
 			rights[id] = c.Allowed()
 		}
 	}

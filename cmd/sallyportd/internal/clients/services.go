@@ -7,25 +7,25 @@ import (
 	"strings"
 )
 
-// issue is what is wrong with a column services=. Commands that fix it read
-// past it; to every other reader it is an error.
+// issue is a problem with the column services=. It is an error, except for commands
+// that fix it.
 type issue uint8
 
 const (
-	noIssue issue = iota
-	malformed
-	spaced
+	noIssue   issue = iota
+	malformed       // more than one column, or an empty name
+	spaced          // spaces between the names
 )
 
-// unreadable stands for services that cannot be read. No service has this name.
+// unreadable replaces services that cannot be parsed. No service has this name.
 const unreadable = "?"
 
 func (i issue) err() error {
 	switch i {
 	case malformed:
-		return errors.New("expected services= once, and names divided by commas after it, such as services=web,ssh")
+		return errors.New("expected services= once, followed by names separated by commas, such as services=web,ssh")
 	case spaced:
-		return errors.New("no space may stand between the names after services=: write services=web,ssh")
+		return errors.New("expected no space between the names after services=, such as services=web,ssh")
 	}
 	return nil
 }
@@ -38,13 +38,13 @@ func (c Client) Allowed() []string {
 	return strings.Split(c.Services, ",")
 }
 
-// Allow changes the services that the client may open; none: all.
+// Allow sets the services that the client may open; nil: all.
 func (c *Client) Allow(services []string) {
 	c.Services, c.issue = strings.Join(services, ","), noIssue
 }
 
-// CheckServices refuses what cannot be read, and names of services that are not
-// configured: a restriction must not come to nothing by a spelling mistake.
+// CheckServices returns an error if the services cannot be parsed, or are not in
+// known: a misspelt name must not widen or void a restriction.
 func (c Client) CheckServices(known []string) error {
 	if err := c.issue.err(); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (c Client) CheckServices(known []string) error {
 	return nil
 }
 
-// HowToFix says how to give a client services that are configured.
+// HowToFix returns the command that sets the client's services.
 func (c Client) HowToFix() string {
 	return fmt.Sprintf("\"sallyportd client allow %s SERVICE…\", or --all, fixes it", c.Identifier)
 }

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// State tells one state of a file from another: what is in it, whose it is, and
-// who may read it.
+// State is the state of a file. It changes with the content, the owner and the mode
+// of the file.
 type State struct {
 	mode     os.FileMode
 	exists   bool
 	size     int64
 	modified time.Time
-	changed  syscall.Timespec // ctime: no program can set it
+	changed  syscall.Timespec // ctime, which no program can set
 	inode    uint64
 	uid, gid uint32
 }
 
-// StateOf returns the state of a file; zero: it is not there.
+// StateOf returns the state of a file; zero: the file does not exist.
 func StateOf(path string) (s State) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -3,43 +3,45 @@ package clients
 import "time"
 
 const (
-	// settleTime is how long the file has to be left alone before it is read:
-	// editors and copies write in steps.
+	// settleTime is how long the file must remain unchanged before it is read:
+	// editors and copies write in several steps.
 	settleTime = 200 * time.Millisecond
-	// LookTime is how long a change may go unnoticed that makes no event, and how
-	// long a reading that has failed rests before it is tried again.
+	// LookTime is the interval of looks at the file, for changes that make no event,
+	// and the pause after a failed attempt to read it.
 	LookTime = 2 * time.Second
 )
 
-// Watch decides when a clients file is to be read. It is a function of what is
-// seen of the file and of the time, and not safe for concurrent use.
+// Watch decides when to read a clients file. It depends only on the states of the
+// file and the times that it receives. It is not safe for concurrent use.
 type Watch struct {
-	seen  State
-	since time.Time // when it was first seen so
-	tried time.Time // when it was last read so, in vain; zero: it was not
+	seen   State
+	since  time.Time // when the file was first in this state
+	failed time.Time // when the last attempt to read this state failed; zero: none failed
 }
 
-// Look takes the state of the file, and the one that is in force. It returns
-// whether to read the file now, and else how long it may rest.
-func (w *Watch) Look(now time.Time, file, inForce State) (read bool, rest time.Duration) {
+// Look receives the present state of the file, and the state whose clients the
+// server applies. It returns whether to read the file now, and otherwise how long
+// to wait for the next look.
+func (w *Watch) Look(now time.Time, file, applied State) (read bool, wait time.Duration) {
 	if w.since.IsZero() || file != w.seen {
 		*w = Watch{seen: file, since: now}
 	}
 	from, pause := w.since, settleTime
 	switch {
-	case file == inForce:
+	case file == applied:
 		return false, LookTime
-	case !w.tried.IsZero():
-		from, pause = w.tried, LookTime
+	case !w.failed.IsZero():
+		from, pause = w.failed, LookTime
 	}
-	if rest = pause - now.Sub(from); rest > 0 {
-		return false, rest
+	if wait = pause - now.Sub(from); wait > 0 {
+		return false, wait
 	}
 	return true, 0
 }
 
-// Failed says that the file could not be put in force.
-func (w *Watch) Failed(now time.Time) { w.tried = now }
+// Failed records that the server could not read or apply the file.
+func (w *Watch) Failed(now time.Time) { w.failed = now }
 
-// Since is when the file was first seen as it is; zero: it was never looked at.
+// Since returns when the file was first in its present state; zero: before the first
+// Look.
 func (w *Watch) Since() time.Time { return w.since }

@@ -7,36 +7,36 @@ import (
 	"time"
 )
 
-// TestWatch: a file is read when it has been left alone, and once more at each
-// look while that fails.
+// TestWatch: a file is read when it remained unchanged for settleTime, and again
+// after each LookTime while that fails.
 func TestWatch(t *testing.T) {
 	start := time.Unix(1_800_000_000, 0)
 	at := func(d time.Duration) time.Time { return start.Add(d) }
 	old, half, next := State{size: 1}, State{size: 2}, State{size: 3}
 	var w Watch
 	for i, step := range []struct {
-		at       time.Duration
-		file     State
-		inForce  State
-		read     bool
-		rest     time.Duration
-		readFail bool
+		at      time.Duration
+		file    State
+		applied State
+		read    bool
+		wait    time.Duration
+		fails   bool
 	}{
-		{at: 0, file: old, inForce: old, rest: LookTime},
-		{at: time.Second, file: half, inForce: old, rest: settleTime},
-		{at: time.Second + 150*time.Millisecond, file: half, inForce: old, rest: 50 * time.Millisecond},
-		{at: time.Second + 150*time.Millisecond, file: next, inForce: old, rest: settleTime}, // it changes
-		{at: time.Second + 350*time.Millisecond, file: next, inForce: old, read: true, readFail: true},
-		{at: time.Second + 360*time.Millisecond, file: next, inForce: old, rest: LookTime - 10*time.Millisecond},
-		{at: time.Second + 350*time.Millisecond + LookTime, file: next, inForce: old, read: true, readFail: true},
-		{at: time.Second + 350*time.Millisecond + 2*LookTime, file: next, inForce: old, read: true},
-		{at: 6 * time.Second, file: next, inForce: next, rest: LookTime},
+		{at: 0, file: old, applied: old, wait: LookTime},
+		{at: time.Second, file: half, applied: old, wait: settleTime},
+		{at: time.Second + 150*time.Millisecond, file: half, applied: old, wait: 50 * time.Millisecond},
+		{at: time.Second + 150*time.Millisecond, file: next, applied: old, wait: settleTime}, // it changes again
+		{at: time.Second + 350*time.Millisecond, file: next, applied: old, read: true, fails: true},
+		{at: time.Second + 360*time.Millisecond, file: next, applied: old, wait: LookTime - 10*time.Millisecond},
+		{at: time.Second + 350*time.Millisecond + LookTime, file: next, applied: old, read: true, fails: true},
+		{at: time.Second + 350*time.Millisecond + 2*LookTime, file: next, applied: old, read: true},
+		{at: 6 * time.Second, file: next, applied: next, wait: LookTime},
 	} {
-		read, rest := w.Look(at(step.at), step.file, step.inForce)
-		if read != step.read || rest != step.rest {
-			t.Errorf("step %d: read %v, rest %s", i, read, rest)
+		read, wait := w.Look(at(step.at), step.file, step.applied)
+		if read != step.read || wait != step.wait {
+			t.Errorf("step %d: read %v, wait %s", i, read, wait)
 		}
-		if step.readFail {
+		if step.fails {
 			w.Failed(at(step.at))
 		}
 	}
@@ -45,11 +45,11 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestStateOf: whatever decides over whether a file can be read is part of it.
+// TestStateOf: the state contains all that decides whether a file can be read.
 func TestStateOf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients.txt")
 	if StateOf(path) != (State{}) {
-		t.Error("the state of a file that is not there")
+		t.Error("the state of a missing file is not zero")
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -58,13 +58,14 @@ func TestStateOf(t *testing.T) {
 	if err := os.Chtimes(path, time.Time{}, was.modified); err != nil { // only the ctime
 		t.Fatal(err)
 	}
-	if now := StateOf(path); now == was || now.modified != was.modified || now.uid != uint32(os.Getuid()) || now.gid != uint32(os.Getgid()) {
+	now := StateOf(path)
+	if now == was || now.modified != was.modified || now.uid != uint32(os.Getuid()) || now.gid != uint32(os.Getgid()) {
 		t.Errorf("%+v, and then %+v", was, now)
 	}
 }
 
-// TestHalfAFile: what has no newline at its end may not be whole.
-func TestHalfAFile(t *testing.T) {
+// TestUnfinishedFile: a file without a newline at its end may be incomplete.
+func TestUnfinishedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients.txt")
 	for text, whole := range map[string]bool{
 		"": true, "\n": true, "com1 s 0\n": true, "com1 s 0 services=web\ncom2 s 0": false, "# x": false,
@@ -83,8 +84,8 @@ func TestHalfAFile(t *testing.T) {
 	}
 }
 
-// TestRemove: a client's line goes, whatever is wrong with it and with the others,
-// and nothing else does.
+// TestRemove: Remove removes a client's line and nothing else, even if this line or
+// others are invalid.
 func TestRemove(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients.txt")
 	for text, want := range map[string]string{

@@ -11,20 +11,20 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Challenge is [challenge]: everything checked, nothing default.
+// Challenge is the [challenge] table, validated, with all defaults filled in.
 type Challenge struct {
 	Plan             challenge.Plan
-	Sockets          bool       // its ports are bound; else what comes to closed ones is captured
-	Public4, Public6 netip.Addr // by which clients know this host; zero: by its own
-	Exchanges        int        // for which there is room
+	Sockets          bool       // the server binds the ports; else it captures packets to closed ones
+	Public4, Public6 netip.Addr // by which clients reach this host; zero: its own addresses
+	Exchanges        int        // how many can be in progress
 	Rate             int        // challenges a second
 }
 
-// challenge checks [challenge] and the operations.
+// challenge checks the [challenge] table and the operations.
 func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if !f.Has("challenge") {
 		if len(r.Operation) > 0 {
-			return f.Errorf("challenge", "got operations, and no [challenge] that says how clients ask for them")
+			return f.Errorf("challenge", "got [[operation]] tables without it")
 		}
 		return nil
 	}
@@ -35,8 +35,8 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 		return f.Errorf("challenge.ports", "got %q", in.Ports)
 	}
 	if ch.Sockets {
-		// Two sockets cannot have one port; a capture takes nothing away.
-		ch.Plan.Taken = &challenge.Ports{First: schedule.MinPort, Last: schedule.MaxPort}
+		// Two sockets cannot be bound to one port; a capture leaves ports free.
+		ch.Plan.Reserved = &challenge.Ports{First: schedule.MinPort, Last: schedule.MaxPort}
 	}
 	if err := in.publicAddresses(f, ch); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if ch.Plan.Request, err = in.Request.Parse(f, "challenge.request.", ch.Plan.Ports.First); err != nil {
 		return err
 	}
-	// The longest request is a whole one of all that there can be.
+	// By default, responses begin above the ports of the longest request.
 	next := ch.Plan.Ports.First
 	if codec, err := ch.Plan.Request.Codec(exchange.MaxRequest); err == nil && codec.Last() < ch.Plan.Ports.Last {
 		next = codec.Last() + 1
@@ -52,8 +52,8 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if ch.Plan.Response, err = in.Response.Parse(f, "challenge.response.", next); err != nil {
 		return err
 	}
-	if s := c.overlaps(ch.Plan.Ports); s != nil {
-		return f.Errorf("challenge.ports", "got %q, among which is UDP port %d of service %s", in.Ports, s.Port(), s.Name)
+	if s := c.udpServiceIn(ch.Plan.Ports); s != nil {
+		return f.Errorf("challenge.ports", "got %q, which contains UDP port %d of service %s", in.Ports, s.Port(), s.Name)
 	}
 	c.Challenge = ch
 	return r.operations(f, c)
@@ -63,7 +63,8 @@ func portRange(text string) (p challenge.Ports, ok bool) {
 	first, last, ok := strings.Cut(text, "-")
 	low, err1 := strconv.ParseUint(first, 10, 16)
 	high, err2 := strconv.ParseUint(last, 10, 16)
-	return challenge.Ports{First: uint16(low), Last: uint16(high)}, ok && err1 == nil && err2 == nil && low > 0 && high >= low
+	ok = ok && err1 == nil && err2 == nil && low > 0 && high >= low
+	return challenge.Ports{First: uint16(low), Last: uint16(high)}, ok
 }
 
 func (in *rawChallenge) publicAddresses(f *tomlfile.File, ch *Challenge) error {
@@ -75,7 +76,7 @@ func (in *rawChallenge) publicAddresses(f *tomlfile.File, ch *Challenge) error {
 			field = &ch.Public6
 		}
 		if err != nil || field.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
-			return f.Errorf("challenge.public_address", "got %q in place %d", text, i+1)
+			return f.Errorf("challenge.public_address", "got %q (entry %d)", text, i+1)
 		}
 		*field = a
 	}

@@ -7,18 +7,18 @@ import (
 	"sallyport/cmd/internal/hint"
 )
 
-// setting is a key that a reload does not change, with its value as text.
+// setting is the value, as text, of a key that a reload cannot change.
 type setting struct {
 	key, value string
 	service    string // the name of the service; empty: none
-	helped     bool   // only while a helper runs
+	withHelper bool   // a reload can change it unless a helper runs
 }
 
-// settings are the keys of the reload classes restart and helper. No secret is
-// among them: those are live.
+// settings returns the keys with the reload classes restart and helper. They
+// include no secret: the class of secrets is live.
 func (r *raw) settings() (fixed []setting) {
 	for _, t := range r.tables() {
-		declared(reflect.ValueOf(t.fields).Elem(), "", t.class, "", func(d declaration) error {
+		walkKeys(reflect.ValueOf(t.fields).Elem(), "", t.class, "", func(d declaration) error {
 			if d.class != classLive {
 				fixed = append(fixed, setting{d.path, d.text(), t.name, d.class == classHelper})
 			}
@@ -28,16 +28,16 @@ func (r *raw) settings() (fixed []setting) {
 	return fixed
 }
 
-// table is one of the file: the outermost, or an entry of its lists.
+// table is a table of the file: the outermost one, or an entry of its lists.
 type table struct {
 	fields any    // a pointer to its struct
-	at     string // where its keys stand
+	at     string // the prefix of its keys, such as "service.0."
 	name   string // of a service
 	kind   string // of a service
-	class  string // of reload, for keys that declare none
+	class  string // the reload class of keys that declare none
 }
 
-// tables are those of the file, but for those inside of others.
+// tables returns the tables of the file, without the tables inside them.
 func (r *raw) tables() []table {
 	class := func(list string) string {
 		field, _ := reflect.TypeFor[raw]().FieldByName(list)
@@ -46,7 +46,9 @@ func (r *raw) tables() []table {
 	all := []table{{fields: r}}
 	for i := range r.Service {
 		s := &r.Service[i]
-		all = append(all, table{fields: s, at: fmt.Sprintf("service.%d.", i), name: s.Name, kind: s.Type, class: class("Service")})
+		all = append(all, table{
+			fields: s, at: fmt.Sprintf("service.%d.", i), name: s.Name, kind: s.Type, class: class("Service"),
+		})
 	}
 	for i := range r.Operation {
 		all = append(all, table{fields: &r.Operation[i], at: fmt.Sprintf("operation.%d.", i), class: class("Operation")})
@@ -57,15 +59,17 @@ func (r *raw) tables() []table {
 // The reload classes.
 const (
 	classLive    = "live"    // a reload applies a change
-	classRestart = "restart" // only a restart does
-	classHelper  = "helper"  // a reload, unless a privileged helper holds to what it read
+	classRestart = "restart" // a change requires a restart
+	classHelper  = "helper"  // a reload applies a change, unless a privileged helper runs
 )
 
-// Changed refuses a configuration that a running server with this one cannot
-// take without a restart. Helped: a privileged helper holds to this one.
-func (c *Config) Changed(next *Config, helped bool) error {
-	refuse := func(what string) error {
-		return hint.With(fmt.Errorf("%s: %s has changed, which a reload cannot carry out", next.Path, what), "restart the server, or change it back")
+// Changed returns an error if a running server requires a restart to replace this
+// configuration by next. withHelper: a privileged helper runs, which keeps what it
+// read of this one.
+func (c *Config) Changed(next *Config, withHelper bool) error {
+	refuse := func(key string) error {
+		return hint.With(fmt.Errorf("%s: %s has changed, which requires a restart", next.Path, key),
+			"restart the server, or undo the change")
 	}
 	if len(c.Services) != len(next.Services) {
 		return refuse("the number of services")
@@ -74,7 +78,7 @@ func (c *Config) Changed(next *Config, helped bool) error {
 		return refuse("challenge")
 	}
 	for i, was := range c.fixed {
-		if was.helped && !helped || was.value == next.fixed[i].value {
+		if was.withHelper && !withHelper || was.value == next.fixed[i].value {
 			continue
 		}
 		if was.service != "" {

@@ -5,26 +5,26 @@ import (
 	"testing"
 )
 
-// TestChanged: what needs a restart is refused by its key, with what to do.
+// TestChanged: a change that requires a restart is an error with its key.
 func TestChanged(t *testing.T) {
-	old := minimal + second("ssh", ":22", "firewall")
+	old := minimal + serviceText("ssh", ":22", "firewall")
 	for _, row := range []struct{ old, new, want string }{
 		{"ports = 3", "ports = 9\ngenerator = \"java\"", ""},
 		{`type = "web"`, "type = \"web\"\nopen_for = \"20s\"\nroot = \"/x\"", ""},
 		{`type = "web"`, "type = \"web\"\nmax_connections = 65", "max_connections of service web"},
-		{`type = "web"`, "type = \"web\"\nmax_connections = 64", ""}, // as without it
-		{`type = "web"`, "type = \"web\"\nopen_max = \"60s\"", ""},   // as well
+		{`type = "web"`, "type = \"web\"\nmax_connections = 64", ""}, // the default
+		{`type = "web"`, "type = \"web\"\nopen_max = \"60s\"", ""},   // the default
 		{`type = "web"`, "type = \"web\"\nopen_max = \"61s\"", "open_max of service web"},
-		{`type = "web"`, "type = \"web\"\ntls_cert = \"c\"\ntls_key = \"k\"", "whether there is TLS of service web"},
+		{`type = "web"`, "type = \"web\"\ntls_cert = \"c\"\ntls_key = \"k\"", "the use of TLS of service web"},
 		{`name = "web"`, `name = "x"`, "name of service web"},
-		{second("ssh", ":22", "firewall"), "", "the number of services"},
+		{serviceText("ssh", ":22", "firewall"), "", "the number of services"},
 		{"ports = 3", "ports = 3\nlisten = [\"0.0.0.0\"]", "listen"},
 		{`listen = ":22"`, `listen = ":23"`, "listen of service ssh"},
 		{"[[service]]", "[challenge]\n[[operation]]\nid = \"ssh-alice\"\nsecret = \"x\"\nservice = \"web\"\n[[service]]", "challenge"},
 	} {
 		changed := strings.Replace(old, row.old, row.new, 1)
 		if changed == old {
-			t.Fatalf("%q is not there", row.old)
+			t.Fatalf("the text does not contain %q", row.old)
 		}
 		var both [2]*Config
 		for i, text := range []string{old, changed} {
@@ -34,7 +34,8 @@ func TestChanged(t *testing.T) {
 			}
 		}
 		err := both[0].Changed(both[1], true)
-		if (err != nil) != (row.want != "") || err != nil && err.Error() != "c.toml: "+row.want+" has changed, which a reload cannot carry out" {
+		text := "c.toml: " + row.want + " has changed, which requires a restart"
+		if (err != nil) != (row.want != "") || err != nil && err.Error() != text {
 			t.Errorf("%s: got %v, want %s", row.new, err, row.want)
 		}
 	}

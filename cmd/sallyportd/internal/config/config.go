@@ -8,56 +8,56 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Config is what the server runs with: everything checked, nothing default. It
-// is immutable.
+// Config is a validated configuration, with all defaults filled in. It is
+// immutable.
 type Config struct {
-	Path   string // of the file; other paths are relative to its directory no more
-	Server string // by which clients reach it; empty: not said
+	Path   string // of the file; the other paths are already resolved against its directory
+	Server string // the name or address by which clients reach the server; empty: not set
 	Listen udp.Addresses
 
-	Ports      int // knocks of a sequence
+	Ports      int // the number of knocks of a sequence
 	Generator  schedule.Generator
 	PortSecret PortSecret
-	Tolerance  time.Duration // how far a client's clock may be off
+	Tolerance  time.Duration // how far a client's clock may differ
 
-	Readers       int // threads; 0: one a processor
-	ReceiveBuffer int // of a socket, in bytes; 0: the kernel's default
+	Readers       int // the number of threads; 0: one for each processor
+	ReceiveBuffer int // of each socket, in bytes; 0: the kernel's default
 	KernelFilter  bool
 
 	Services   []Service
-	Challenge  *Challenge // nil: there is no challenge–response protocol
+	Challenge  *Challenge // nil: the challenge–response protocol is off
 	Operations []Operation
 
 	ClientsPath string
-	// ClientsSettle is how long the clients file has to stand as it is before
-	// clients that are missing in it are cut off.
+	// ClientsSettle is how long the clients file must remain unchanged before the
+	// server revokes the leases of clients that are missing in it.
 	ClientsSettle time.Duration
 	StateDir      string
 	Relaxed       bool // a grant takes effect before its nonces are on disk
 	AdminSocket   string
-	// FirewallSocket is where a holder of the firewall answers that goes on by
-	// itself, if there is one.
+	// FirewallSocket is the socket of a holder that runs independently of the
+	// server, if there is one.
 	FirewallSocket string
 
-	User          string   // empty: none
-	Stealth       bool     // unsolicited UDP gets no answer, wherever it goes
-	StealthExcept []uint16 // but there
-	ClearOnExit   bool     // the firewall's table goes when the server stops in order
+	User          string   // to which the server switches; empty: none
+	Stealth       bool     // no UDP port replies to unsolicited packets
+	StealthExcept []uint16 // UDP ports that stealth excludes
+	ClearOnExit   bool     // the firewall's table is removed when its holder stops in order
 
-	file  *tomlfile.File // where its keys stand
+	file  *tomlfile.File // for errors: the lines of the keys
 	fixed []setting
 }
 
-// PortSecret is what the ports are drawn from, as text.
+// PortSecret is the secret from which the ports are derived, as text.
 type PortSecret struct {
 	Current  string
-	Path     string    // of its file; empty: it stands in the configuration itself
-	Previous string    // whose ports stay open; empty: none
-	Until    time.Time // of the previous one
+	Path     string    // of its file; empty: the secret is in the configuration itself
+	Previous string    // its ports stay open too; empty: none
+	Until    time.Time // when the ports of Previous close
 }
 
-// lists draws the ports of a minute: those of the port secret and, until its
-// date, those of the one before.
+// lists returns the ports of a minute: a list for the port secret and, until its
+// date, a list for the previous one.
 func (s PortSecret) lists(m schedule.Minute, g schedule.Generator, n int) ([][]uint16, error) {
 	secrets := []string{s.Current}
 	if s.Previous != "" && m.Start().Before(s.Until) {
@@ -73,14 +73,14 @@ func (s PortSecret) lists(m schedule.Minute, g schedule.Generator, n int) ([][]u
 	return lists, nil
 }
 
-// PortLists returns what draws the ports of a minute, each list in the order of
-// the knocks. It keeps nothing else of the configuration.
+// PortLists returns a function that returns the ports of a minute, each list in
+// the order of the knocks. The function keeps nothing else of the configuration.
 func (c *Config) PortLists() func(schedule.Minute) ([][]uint16, error) {
 	secret, generator, n := c.PortSecret, c.Generator, c.Ports
 	return func(m schedule.Minute) ([][]uint16, error) { return secret.lists(m, generator, n) }
 }
 
-// ServiceNames returns the services' names, in their order.
+// ServiceNames returns the names of the services, in the order of the file.
 func (c *Config) ServiceNames() []string {
 	names := make([]string, len(c.Services))
 	for i, s := range c.Services {
@@ -89,7 +89,7 @@ func (c *Config) ServiceNames() []string {
 	return names
 }
 
-// Service returns the service of a name; nil if there is none.
+// Service returns the service with a name, or nil.
 func (c *Config) Service(name string) *Service {
 	for i := range c.Services {
 		if c.Services[i].Name == name {

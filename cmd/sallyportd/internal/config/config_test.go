@@ -17,7 +17,7 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// files writes files into a new directory, readable by their owner only.
+// files writes files into a new directory. Only their owner can read them.
 func files(t *testing.T, texts map[string]string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -29,8 +29,8 @@ func files(t *testing.T, texts map[string]string) (dir string) {
 	return dir
 }
 
-// TestReference: the documentation is a valid configuration, and what it says
-// of defaults is so.
+// TestReference: the reference is a valid configuration, and its defaults are those
+// of the code.
 func TestReference(t *testing.T) {
 	load := func(text string) Config {
 		t.Helper()
@@ -44,7 +44,10 @@ func TestReference(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := *cfg
-		for path, want := range map[*string]string{&c.Path: "c.toml", &c.ClientsPath: "clients.txt", &c.PortSecret.Path: "port_secret", &c.AdminSocket: "sallyportd.sock", &c.FirewallSocket: "firewall.sock", &c.StateDir: "state"} {
+		for path, want := range map[*string]string{
+			&c.Path: "c.toml", &c.ClientsPath: "clients.txt", &c.PortSecret.Path: "port_secret",
+			&c.AdminSocket: "sallyportd.sock", &c.FirewallSocket: "firewall.sock", &c.StateDir: "state",
+		} {
 			if *path != filepath.Join(dir, want) {
 				t.Errorf("%s, want %s", *path, want)
 			}
@@ -65,8 +68,8 @@ func TestReference(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	// With every default written out, nothing changes but what has no default.
-	got = load(spelledOut())
+	// With every commented key in force, only keys without a default change.
+	got = load(uncommented())
 	if w := got.Services[0].kind.(web); w.root == "" || w.cert == "" || w.key == "" {
 		t.Errorf("the web server's files are not in the reference: %+v", w)
 	}
@@ -82,7 +85,10 @@ func TestReference(t *testing.T) {
 	want.PortSecret.Previous, want.PortSecret.Until = "before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}
 	want.Challenge = &Challenge{
-		Plan:    challenge.Plan{Request: ranges, Response: challenge.Encoding{Scheme: challenge.Ranges, Base: 25600, DataBits: 8}, Ports: challenge.Ports{First: 16384, Last: 30719}},
+		Plan: challenge.Plan{
+			Request: ranges, Response: challenge.Encoding{Scheme: challenge.Ranges, Base: 25600, DataBits: 8},
+			Ports: challenge.Ports{First: 16384, Last: 30719},
+		},
 		Public4: netip.MustParseAddr("203.0.113.5"), Exchanges: 16384, Rate: 20000,
 	}
 	want.Operations = []Operation{{
@@ -90,19 +96,19 @@ func TestReference(t *testing.T) {
 		Client: "com1", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 	}}
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("spelled out:\ngot  %+v\nwant %+v", got, want)
+		t.Errorf("uncommented:\ngot  %+v\nwant %+v", got, want)
 	}
 }
 
-// spelledOut is the reference with every default written out.
-func spelledOut() string {
+// uncommented is the reference with every commented key in force.
+func uncommented() string {
 	var lines []string
 	for line := range strings.Lines(Reference) {
-		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "# "), " = "); ok && strings.HasPrefix(line, "# ") && !strings.Contains(key, " ") && !strings.HasSuffix(line, "\"…\"\n") {
-			line = strings.TrimPrefix(line, "# ")
-		}
-		if strings.HasPrefix(line, "# [") {
-			line = strings.TrimPrefix(line, "# ")
+		text, commented := strings.CutPrefix(line, "# ")
+		key, _, assigns := strings.Cut(text, " = ")
+		isKey := assigns && !strings.Contains(key, " ") && !strings.HasSuffix(line, "\"…\"\n")
+		if commented && (isKey || strings.HasPrefix(text, "[")) {
+			line = text
 		}
 		lines = append(lines, line)
 	}
@@ -118,8 +124,8 @@ type = "web"
 listen = "127.0.0.1:8080"
 `
 
-// second is one more service.
-func second(name, listen, kind string) string {
+// serviceText is the text of a [[service]].
+func serviceText(name, listen, kind string) string {
 	return fmt.Sprintf("[[service]]\nname = %q\nlisten = %q\ntype = %q\n", name, listen, kind)
 }
 
@@ -127,69 +133,69 @@ func TestConfigRefuses(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(minimal, old, new, 1) }
 	before := func(line string) string { return line + "\n" + minimal }
 	for text, want := range map[string]string{
-		before("version = 2"):                                       "c.toml:1: version: expected 1, the version of this form, got 2",
-		before(`listen = ["localhost"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes`,
-		before(`listen = "::"`):                                     `c.toml:1: listen: expected a list`,
-		before(`listen = ["::1", "ff02::1"]`):                       `c.toml:1: listen: expected a list of IP addresses in quotes, such as ["0.0.0.0", "::"], got "ff02::1" in place 2, which is a group's`,
-		before(`listen = ["fe80::1"]`):                              `got "fe80::1" in place 1, which needs its interface behind it, such as fe80::1%eth0`,
-		replace("ports = 3", "ports = 0"):                           "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
-		replace("ports = 3", "ports = 129"):                         "c.toml:1: ports: ",
-		replace("ports = 3", ""):                                    "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
-		before(`generator = "pcg"`):                                 `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
-		before(`port_secret_file = "x"`):                            "c.toml:1: port_secret_file: ",
-		replace(`port_secret = "hunter2"`, ""):                      "port_secret: expected the secret",
-		replace(`clients = "clients.txt"`, ""):                      "clients: expected the path of the clients file, got nothing",
-		before(`clock_tolerance = "4s"`):                            `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
-		before(`clock_tolerance = "61s"`):                           "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = "5500ms"`):                        "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = 60`):                              "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = "soon"`):                          "c.toml:1: clock_tolerance: ",
-		before(`port_secret_previous = "hunter2"`):                  "port_secret_previous_until: expected a time such as 2026-12-01T00:00:00Z, together with the previous port secret, got one without the other",
-		before("port_secret_previous_until = 2026-12-01T00:00:00Z"): "c.toml:1: port_secret_previous_until: ",
-		before(`port_secret_previous_until = "soon"`):               "c.toml:1: port_secret_previous_until: expected a time such as",
-		before(`state_dir = ""`):                                    "c.toml:1: state_dir: ",
-		before(`receive_buffer = 100`):                              "c.toml:1: receive_buffer: ",
-		before(`kernel_filter = "yes"`):                             "c.toml:1: kernel_filter: expected true or false",
-		before(`durability = "hopeful"`):                            "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
-		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
-		before(`readers = 65`):                                      "c.toml:1: readers: ",
-		before(`port = 3`):                                          `c.toml:1: port: "port" is not known here; expected one of version, server, listen, ports`,
-		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service.colour: "colour" is not known here; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy`,
-		minimal[:strings.Index(minimal, "[[")]:                      "c.toml:3: service: expected a [[service]] table for each service, 1 to 64, got 0",
-		minimal + "[[service]]\nname = \"two\"\n":                   `service.1.type: expected "web", "proxy" or "firewall", got nothing`,
-		minimal + second("web", ":81", "firewall"):                  `c.toml:9: service.1.name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web" a second time`,
-		minimal + second("two", ":8080", "firewall"):                `c.toml:10: service.1.listen: expected host:port or :port, with an IP address for a host, got ":8080", which service web has already`,
-		minimal + second("two", ":81", "proxy"):                     `service.1.upstream: expected host:port, to which connections are carried, got ""`,
-		minimal + second("two", ":81", "firewall") + `root = "/x"`:  `c.toml:12: service.1.root: expected the path of a directory, got it for a service of type "firewall", which has no such key`,
-		minimal + `policy = "drop"`:                                 `c.toml:8: service.0.policy: `,
-		minimal + `protocol = "udp"`:                                `c.toml:8: service.0.protocol: `,
-		minimal + `protocol = "icmp"`:                               `c.toml:8: service.0.protocol: `,
-		minimal + `on_close = "maybe"`:                              `c.toml:8: service.0.on_close: expected "keep" or "cut", got "maybe"`,
-		minimal + `look = "open"`:                                   `c.toml:8: service.0.look: `,
-		minimal + `max_addresses = 0`:                               `c.toml:8: service.0.max_addresses: `,
-		minimal + `max_connections = 5000`:                          `c.toml:8: service.0.max_connections: `,
-		minimal + `grant_prefix6 = 48`:                              `c.toml:8: service.0.grant_prefix6: expected 128 or 64, got 48`,
-		minimal + `tls_cert = "x"`:                                  `service.0.tls_key: expected the path of a PEM file with the certificate's key, together with tls_cert, got one without the other`,
-		minimal + `root = ""`:                                       `c.toml:8: service.0.root: `,
-		replace(`"web"`, `"my web"`):                                `c.toml:5: service.0.name: `,
-		before("stealth_except = [53]"):                             `c.toml:1: stealth_except: expected a list of UDP ports from 1025 to 65535, got 53`,
-		before(`on_exit = "open"`):                                  `c.toml:1: on_exit: `,
-		minimal + second("two", ":81", "firewall") + `hook = "x"`:   `c.toml:12: service.1.hook: `,
-		minimal + second("two", ":81", "firewall") + `policy = "x"`: `c.toml:12: service.1.policy: `,
-		replace(`name = "web"`, ""):                                 "service.0.name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got nothing",
-		replace(`type = "web"`, `type = "ftp"`):                     `c.toml:6: service.0.type: expected "web", "proxy" or "firewall", got "ftp"`,
-		replace(`127.0.0.1:8080`, `8080`):                           `c.toml:7: service.0.listen: expected host:port or :port, with an IP address for a host, got "8080"`,
-		replace(`127.0.0.1:8080`, `www.example:8080`):               "c.toml:7: service.0.listen: ",
-		replace(`127.0.0.1:8080`, `:99999`):                         "c.toml:7: service.0.listen: ",
-		replace(`127.0.0.1:8080`, `[::ffff:224.0.0.1]:80`):          `got "[::ffff:224.0.0.1]:80": the address is a group's`,
-		replace(`127.0.0.1:8080`, `255.255.255.255:80`):             `got "255.255.255.255:80": the address is everybody's`,
-		replace(`127.0.0.1:8080`, `[fe80::1]:80`):                   `the address needs its interface behind it, such as fe80::1%eth0`,
-		minimal + `open_for = "0s"`:                                 "c.toml:8: service.0.open_for: ",
-		minimal + `open_for = 10`:                                   `c.toml:8: service.open_for: expected a duration such as "10s", from 1s to 1000h`,
-		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":          `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, 1000h at most, got "10s"`,
-		minimal + `open_to = "all"`:                                 `c.toml:8: service.0.open_to: expected "knocker" or "anyone", got "all"`,
-		minimal + `root = "nowhere"`:                                `c.toml:8: service.0.root: expected the path of a directory`,
-		minimal + `root = `:                                         "c.toml:8: ",
+		before("version = 2"):                                            "c.toml:1: version: expected 1, the version of this file format, got 2",
+		before(`listen = ["localhost"]`):                                 `c.toml:1: listen: expected a list of IP addresses in quotes`,
+		before(`listen = "::"`):                                          `c.toml:1: listen: expected a list`,
+		before(`listen = ["::1", "ff02::1"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes, such as ["0.0.0.0", "::"], got "ff02::1" (entry 2), a multicast address`,
+		before(`listen = ["fe80::1"]`):                                   `got "fe80::1" (entry 1), a link-local address without its interface, such as fe80::1%eth0`,
+		replace("ports = 3", "ports = 0"):                                "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
+		replace("ports = 3", "ports = 129"):                              "c.toml:1: ports: ",
+		replace("ports = 3", ""):                                         "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
+		before(`generator = "pcg"`):                                      `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
+		before(`port_secret_file = "x"`):                                 "c.toml:1: port_secret_file: ",
+		replace(`port_secret = "hunter2"`, ""):                           "port_secret: expected the secret",
+		replace(`clients = "clients.txt"`, ""):                           "clients: expected the path of the clients file, got nothing",
+		before(`clock_tolerance = "4s"`):                                 `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
+		before(`clock_tolerance = "61s"`):                                "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "5500ms"`):                             "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = 60`):                                   "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "soon"`):                               "c.toml:1: clock_tolerance: ",
+		before(`port_secret_previous = "hunter2"`):                       "port_secret_previous_until: expected a time such as 2026-12-01T00:00:00Z, together with a previous port secret, got one without the other",
+		before("port_secret_previous_until = 2026-12-01T00:00:00Z"):      "c.toml:1: port_secret_previous_until: ",
+		before(`port_secret_previous_until = "soon"`):                    "c.toml:1: port_secret_previous_until: expected a time such as",
+		before(`state_dir = ""`):                                         "c.toml:1: state_dir: ",
+		before(`receive_buffer = 100`):                                   "c.toml:1: receive_buffer: ",
+		before(`kernel_filter = "yes"`):                                  "c.toml:1: kernel_filter: expected true or false",
+		before(`durability = "hopeful"`):                                 "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
+		before(`admin_socket = ""`):                                      "c.toml:1: admin_socket: ",
+		before(`readers = 65`):                                           "c.toml:1: readers: ",
+		before(`port = 3`):                                               `c.toml:1: port: unknown key "port"; expected one of version, server, listen, ports`,
+		replace("[[service]]", "[[service]]\ncolour=3"):                  `c.toml:5: service.colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy`,
+		minimal[:strings.Index(minimal, "[[")]:                           "c.toml:3: service: expected a [[service]] table for each service, 1 to 64, got 0",
+		minimal + "[[service]]\nname = \"two\"\n":                        `service.1.type: expected "web", "proxy" or "firewall", got nothing`,
+		minimal + serviceText("web", ":81", "firewall"):                  `c.toml:9: service.1.name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,
+		minimal + serviceText("two", ":8080", "firewall"):                `c.toml:10: service.1.listen: expected host:port or :port, with an IP address as the host, got ":8080", which service web already uses`,
+		minimal + serviceText("two", ":81", "proxy"):                     `service.1.upstream: expected host:port, to which connections are forwarded, got ""`,
+		minimal + serviceText("two", ":81", "firewall") + `root = "/x"`:  `c.toml:12: service.1.root: expected the path of a directory, got it for a service of type "firewall", which does not have this key`,
+		minimal + `policy = "drop"`:                                      `c.toml:8: service.0.policy: `,
+		minimal + `protocol = "udp"`:                                     `c.toml:8: service.0.protocol: `,
+		minimal + `protocol = "icmp"`:                                    `c.toml:8: service.0.protocol: `,
+		minimal + `on_close = "maybe"`:                                   `c.toml:8: service.0.on_close: expected "keep" or "cut", got "maybe"`,
+		minimal + `look = "open"`:                                        `c.toml:8: service.0.look: `,
+		minimal + `max_addresses = 0`:                                    `c.toml:8: service.0.max_addresses: `,
+		minimal + `max_connections = 5000`:                               `c.toml:8: service.0.max_connections: `,
+		minimal + `grant_prefix6 = 48`:                                   `c.toml:8: service.0.grant_prefix6: expected 128 or 64, got 48`,
+		minimal + `tls_cert = "x"`:                                       `service.0.tls_key: expected the path of a PEM file with the certificate's key, together with tls_cert, got one without the other`,
+		minimal + `root = ""`:                                            `c.toml:8: service.0.root: `,
+		replace(`"web"`, `"my web"`):                                     `c.toml:5: service.0.name: `,
+		before("stealth_except = [53]"):                                  `c.toml:1: stealth_except: expected a list of UDP ports from 1025 to 65535, got 53`,
+		before(`on_exit = "open"`):                                       `c.toml:1: on_exit: `,
+		minimal + serviceText("two", ":81", "firewall") + `hook = "x"`:   `c.toml:12: service.1.hook: `,
+		minimal + serviceText("two", ":81", "firewall") + `policy = "x"`: `c.toml:12: service.1.policy: `,
+		replace(`name = "web"`, ""):                                      "service.0.name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got nothing",
+		replace(`type = "web"`, `type = "ftp"`):                          `c.toml:6: service.0.type: expected "web", "proxy" or "firewall", got "ftp"`,
+		replace(`127.0.0.1:8080`, `8080`):                                `c.toml:7: service.0.listen: expected host:port or :port, with an IP address as the host, got "8080"`,
+		replace(`127.0.0.1:8080`, `www.example:8080`):                    "c.toml:7: service.0.listen: ",
+		replace(`127.0.0.1:8080`, `:99999`):                              "c.toml:7: service.0.listen: ",
+		replace(`127.0.0.1:8080`, `[::ffff:224.0.0.1]:80`):               `got "[::ffff:224.0.0.1]:80", with a multicast address`,
+		replace(`127.0.0.1:8080`, `255.255.255.255:80`):                  `got "255.255.255.255:80", with the broadcast address`,
+		replace(`127.0.0.1:8080`, `[fe80::1]:80`):                        `with a link-local address without its interface, such as fe80::1%eth0`,
+		minimal + `open_for = "0s"`:                                      "c.toml:8: service.0.open_for: ",
+		minimal + `open_for = 10`:                                        `c.toml:8: service.open_for: expected a duration such as "10s", from 1s to 1000h`,
+		minimal + "open_for = \"20s\"\nopen_max = \"10s\"":               `c.toml:9: service.0.open_max: expected a duration such as "1m", not shorter than open_for, at most 1000h, got "10s"`,
+		minimal + `open_to = "all"`:                                      `c.toml:8: service.0.open_to: expected "knocker" or "anyone", got "all"`,
+		minimal + `root = "nowhere"`:                                     `c.toml:8: service.0.root: expected the path of a directory`,
+		minimal + `root = `:                                              "c.toml:8: ",
 	} {
 		dir := files(t, map[string]string{"c.toml": text, "clients.txt": "com1 hunter2 0\n"})
 		_, err := Load(filepath.Join(dir, "c.toml"), All)
@@ -202,16 +208,16 @@ func TestConfigRefuses(t *testing.T) {
 	}
 }
 
-// TestUpstreams: what leads back to itself would carry its own connections
-// until there is no more room for them.
-func TestUpstreams(t *testing.T) {
+// TestUpstreamLoops: a service whose upstream leads back to it would open
+// connections to itself until the server's limits are reached.
+func TestUpstreamLoops(t *testing.T) {
 	proxy := func(name, listen, upstream string) Service {
 		return Service{Name: name, kind: proxy{to: upstream}, Listen: listen}
 	}
 	udp := func(s Service) Service { s.UDP = true; return s }
 	for _, row := range []struct {
 		services []Service
-		way      string // from the first one's upstream back to it
+		loop     string // from the first service's upstream back to the service
 	}{
 		{[]Service{proxy("a", ":5432", "127.0.0.1:5432")}, "a"},
 		{[]Service{proxy("a", ":5432", "127.0.0.2:5432")}, "a"},
@@ -223,7 +229,7 @@ func TestUpstreams(t *testing.T) {
 		{[]Service{proxy("a", "192.0.2.1:5432", "[::ffff:192.0.2.1]:5432")}, "a"},
 		{[]Service{udp(proxy("a", ":53", "127.0.0.1:53"))}, "a"},
 		{[]Service{proxy("a", ":1", "127.0.0.1:2"), proxy("b", ":2", "localhost:3"), proxy("c", ":3", "127.0.0.1:1")}, "b c a"},
-		// One name may be two services.
+		// A name may have the addresses of two services.
 		{[]Service{proxy("a", ":1", "localhost:2"), proxy("b", "127.0.0.1:2", "10.0.0.5:1"), proxy("c", "[::1]:2", "127.0.0.1:1")}, "c a"},
 
 		{[]Service{proxy("a", ":5432", "127.0.0.1:5433")}, ""},
@@ -234,11 +240,12 @@ func TestUpstreams(t *testing.T) {
 		{[]Service{proxy("a", "0.0.0.0:5432", "[::1]:5432")}, ""},
 		{[]Service{proxy("a", ":53", "127.0.0.1:54"), udp(proxy("b", ":54", "127.0.0.1:53"))}, ""},
 		{[]Service{proxy("a", ":1", "127.0.0.1:2"), {Name: "b", kind: guarded{}, Listen: ":2"}}, ""},
-		// It leads into a loop, which others are to blame for.
+		// It leads into a loop of other services.
 		{[]Service{proxy("a", ":1", "127.0.0.1:2"), proxy("b", ":2", "127.0.0.1:3"), proxy("c", ":3", "127.0.0.1:2")}, ""},
 	} {
-		if way := strings.Join(loop(row.services, 0, 0, make([]bool, len(row.services))), " "); way != row.way {
-			t.Errorf("%s at %s to %s: leads back by %q, want %q", row.services[0].Name, row.services[0].Listen, row.services[0].kind.upstream(), way, row.way)
+		loop := strings.Join(upstreamLoop(row.services, 0, 0, make([]bool, len(row.services))), " ")
+		if first := row.services[0]; loop != row.loop {
+			t.Errorf("%s at %s to %s: loop %q, want %q", first.Name, first.Listen, first.kind.upstream(), loop, row.loop)
 		}
 	}
 }
@@ -258,7 +265,8 @@ func TestExposedSecretsAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
-		if got := err != nil && strings.Contains(err.Error(), "others may read") && strings.Contains(err.Error(), row.exposed); got != row.want || !got && err != nil {
+		got := err != nil && strings.Contains(err.Error(), "others may read") && strings.Contains(err.Error(), row.exposed)
+		if got != row.want || !got && err != nil {
 			t.Errorf("%s: %v", row.exposed, err)
 		}
 	}
@@ -267,7 +275,7 @@ func TestExposedSecretsAreRefused(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(Reference))
-	f.Add([]byte(spelledOut()))
+	f.Add([]byte(uncommented()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cfg, err := Parse("c.toml", data)
 		if err != nil {
@@ -285,7 +293,7 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		if err := cfg.Changed(cfg, true); err != nil {
-			t.Fatalf("it differs from itself: %v", err)
+			t.Fatalf("a configuration differs from itself: %v", err)
 		}
 	})
 }

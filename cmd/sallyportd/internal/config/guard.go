@@ -8,8 +8,8 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// Firewall is what the firewall's table guards, if there is one: every service,
-// each in the place that it has in the configuration.
+// Firewall returns the configuration of the firewall's table, if there is one. It
+// guards all services, in the order of the configuration.
 func (c *Config) Firewall() (f firewall.Config) {
 	f.Stealth, f.Except = c.Stealth, c.StealthExcept
 	if c.Challenge != nil {
@@ -27,7 +27,7 @@ func (c *Config) Firewall() (f firewall.Config) {
 	return f
 }
 
-// Policy is what the server may ask of the firewall's holder.
+// Policy returns what the server may request from the firewall's holder.
 func (c *Config) Policy() helper.Policy {
 	p := helper.Policy{Taken: c.UDPPorts()}
 	for i := range c.Services {
@@ -39,17 +39,18 @@ func (c *Config) Policy() helper.Policy {
 	return p
 }
 
-// Schedule is how the ports of knocks are drawn, for the firewall's holder. The
-// configuration must have its port secrets.
+// Schedule returns the schedule of knock ports for the firewall's holder. The
+// configuration must contain its port secrets.
 func (c *Config) Schedule() helper.Schedule {
 	return helper.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance}
 }
 
-// Digest is that of what the server and the holder must both have read.
+// Digest returns the digest of the settings on which the server and the holder must
+// agree.
 func (c *Config) Digest() helper.Digest { return helper.DigestOf(c.Policy(), c.Firewall()) }
 
-// CutByHelper are the services whose connections only the holder can end: they
-// are neither the server's own, nor does a rule of the firewall end them.
+// CutByHelper returns the services whose connections only the holder can cut: the
+// server does not carry them, and no rule of the firewall cuts them.
 func (c *Config) CutByHelper() (ids []access.ServiceID) {
 	for i := range c.Services {
 		if s := &c.Services[i]; !s.Binds() && !s.Terms.Cut {
@@ -69,7 +70,8 @@ func (c *Config) Carried() (ids []access.ServiceID) {
 	return ids
 }
 
-// UDPPorts are those of services. Strangers' datagrams do not come there.
+// UDPPorts returns the UDP ports of services, which strangers' datagrams do not
+// reach.
 func (c *Config) UDPPorts() (ports []uint16) {
 	for i := range c.Services {
 		if c.Services[i].UDP {
@@ -79,7 +81,7 @@ func (c *Config) UDPPorts() (ports []uint16) {
 	return ports
 }
 
-// ServicePorts are those of all services, of whichever protocol.
+// ServicePorts returns the ports of all services, TCP and UDP.
 func (c *Config) ServicePorts() []uint16 {
 	ports := make([]uint16, len(c.Services))
 	for i := range c.Services {

@@ -9,12 +9,12 @@ import (
 	"sallyport/verify/challenge"
 )
 
-// Host is what of a host decides whether a configuration can run there. In
-// tests it is a literal; privilege.Probe asks the kernel.
+// Host has the properties of a host that decide whether a configuration can run
+// there. privilege.Probe finds them; in tests, Host is a literal.
 type Host = privilege.Host
 
-// NeedsFirewall says what of the configuration requires the firewall on a host,
-// as the subject of a sentence; empty: nothing does.
+// NeedsFirewall returns what in the configuration requires the firewall on a host,
+// as the subject of a sentence; empty: nothing.
 func (c *Config) NeedsFirewall(h Host) string {
 	if c.Stealth {
 		return "stealth = true"
@@ -27,41 +27,48 @@ func (c *Config) NeedsFirewall(h Host) string {
 	return ""
 }
 
-// Check holds a configuration against a host: whether the firewall, where the
-// host makes it necessary, can guard all services. An error names the line.
+// Check checks a configuration against a host: if the host makes the firewall
+// necessary, the firewall must be able to guard all services. An error names the
+// line.
 func (c *Config) Check(h Host) error {
 	why := c.NeedsFirewall(h)
 	if why == "" {
 		return nil
 	}
 	err := c.Firewall().Validate()
-	if wrong := (*firewall.PortError)(nil); errors.As(err, &wrong) {
-		return c.file.Errorf(fmt.Sprintf("service.%d.listen", wrong.Place), "got %q, but %s has all services stand behind the firewall; %v", c.Services[wrong.Place].Listen, why, err)
-	} else if err != nil {
-		return c.file.Errorf("service", "got too much for the firewall: %v", err)
+	var port *firewall.PortError
+	if errors.As(err, &port) {
+		return c.file.Errorf(fmt.Sprintf("service.%d.listen", port.Place),
+			"got %q; %s puts all services behind the firewall, but %v",
+			c.Services[port.Place].Listen, why, err)
+	}
+	if err != nil {
+		return c.file.Errorf("service", "got services that the firewall cannot guard: %v", err)
 	}
 	return nil
 }
 
-// Needs are the capabilities that the server requires.
+// Needs has the capabilities that the server requires.
 type Needs struct {
-	Helper   string // why a privileged helper with CAP_NET_ADMIN; empty: none
+	Helper   string // what requires a helper with CAP_NET_ADMIN; empty: nothing
 	LowPorts bool   // CAP_NET_BIND_SERVICE
 	Capture  bool   // CAP_NET_RAW
 }
 
-// Needs says which capabilities the configuration requires on a host.
+// Needs returns the capabilities that the configuration requires on a host.
 func (c *Config) Needs(h Host) Needs {
 	n := Needs{Helper: c.NeedsFirewall(h), Capture: c.Challenge != nil && !c.Challenge.Sockets}
 	for i := range c.Services {
 		n.LowPorts = n.LowPorts || c.Services[i].Binds() && int(c.Services[i].Port()) < h.FirstOpenPort
 	}
-	n.LowPorts = n.LowPorts || c.Challenge != nil && c.Challenge.Sockets && int(c.Challenge.Plan.Ports.First) < h.FirstOpenPort
+	if c.Challenge != nil && c.Challenge.Sockets && int(c.Challenge.Plan.Ports.First) < h.FirstOpenPort {
+		n.LowPorts = true
+	}
 	return n
 }
 
-// overlaps reports whether a UDP service has one of the ports.
-func (c *Config) overlaps(p challenge.Ports) *Service {
+// udpServiceIn returns a UDP service whose port is one of p, or nil.
+func (c *Config) udpServiceIn(p challenge.Ports) *Service {
 	for i := range c.Services {
 		if s := &c.Services[i]; s.UDP && p.First <= s.Port() && s.Port() <= p.Last {
 			return s

@@ -10,34 +10,35 @@ import (
 	"sallyport/cmd/internal/tomlfile"
 )
 
-// declaration is a key as its field declares it, at its place in a file.
+// declaration is the declaration of a key by a struct field.
 type declaration struct {
-	path  string // such as "service.0.listen"
-	name  string // such as "listen"
-	field reflect.StructField
-	value reflect.Value
-	class string // of reload; a table's own one counts for its keys
-	given string // the default that the table has for it
+	path         string // such as "service.0.listen"
+	name         string // such as "listen"
+	field        reflect.StructField
+	value        reflect.Value
+	class        string // the reload class: the field's, or else the table's
+	tableDefault string // the default of this key in the declaration of its table
 }
 
-// declared calls f with each key of a table, those of the tables in it
-// included, but not those in its lists of tables.
-func declared(table reflect.Value, at, class, defaults string, f func(declaration) error) error {
+// walkKeys calls f for each key of a table and of the tables in it, but not for
+// the keys of its lists of tables. at is the key of the table followed by a dot,
+// class its reload class, and defaults its list of KEY=DEFAULT.
+func walkKeys(table reflect.Value, at, class, defaults string, f func(declaration) error) error {
 	for i := range table.NumField() {
 		field, value := table.Type().Field(i), table.Field(i)
-		d := declaration{path: at + field.Tag.Get("toml"), name: field.Tag.Get("toml"), field: field, value: value, class: class}
-		d.name, _, _ = strings.Cut(d.name, ",")
+		d := declaration{field: field, value: value, class: class}
+		d.name, _, _ = strings.Cut(field.Tag.Get("toml"), ",")
 		d.path = at + d.name
-		if own, ok := field.Tag.Lookup("reload"); ok {
-			d.class = own
+		if fieldClass, ok := field.Tag.Lookup("reload"); ok {
+			d.class = fieldClass
 		}
-		d.given = named(defaults, d.name)
+		d.tableDefault = entry(defaults, d.name)
 		var err error
 		switch {
 		case field.Anonymous:
-			err = declared(value, at, class, defaults, f)
+			err = walkKeys(value, at, class, defaults, f)
 		case field.Type.Kind() == reflect.Struct && field.Type != reflect.TypeFor[time.Time]():
-			err = declared(value, d.path+".", d.class, field.Tag.Get("default"), f)
+			err = walkKeys(value, d.path+".", d.class, field.Tag.Get("default"), f)
 		case field.Type.Kind() == reflect.Slice && field.Type.Elem().Kind() == reflect.Struct:
 			continue
 		default:
@@ -50,39 +51,39 @@ func declared(table reflect.Value, at, class, defaults string, f func(declaratio
 	return nil
 }
 
-// fill gives the keys of a table that the file does not set their defaults, and
-// refuses values that are not as declared. Kind is the type of a service.
+// fill sets the keys that are not in the file to their defaults, and rejects
+// values that do not match their declarations. kind is the type of a service.
 func fill(f *tomlfile.File, table any, at, kind string) error {
-	return declared(reflect.ValueOf(table).Elem(), at, "", "", func(d declaration) error {
+	return walkKeys(reflect.ValueOf(table).Elem(), at, "", "", func(d declaration) error {
 		if !f.Has(d.path) {
 			if d.field.Tag.Get("required") != "" {
 				return f.Errorf(d.path, "got nothing")
 			}
-			d.set(d.byDefault(kind))
+			d.set(d.defaultText(kind))
 			return nil
 		}
 		if kinds := d.field.Tag.Get("kinds"); kinds != "" && !contains(kinds, ",", kind) {
-			return f.Errorf(d.path, "got it for a service of type %q, which has no such key", kind)
+			return f.Errorf(d.path, "got it for a service of type %q, which does not have this key", kind)
 		}
 		return d.check(f)
 	})
 }
 
-// byDefault is the text of the default; empty: there is none.
-func (d declaration) byDefault(kind string) string {
-	if d.given != "" {
-		return d.given
+// defaultText returns the default as text; empty: the key has none.
+func (d declaration) defaultText(kind string) string {
+	if d.tableDefault != "" {
+		return d.tableDefault
 	}
 	all := d.field.Tag.Get("default")
-	if own := named(all, kind); own != "" {
-		return own
+	if text := entry(all, kind); text != "" {
+		return text
 	}
 	first, _, _ := strings.Cut(all, ",")
 	return first
 }
 
-// named finds NAME=TEXT in a list.
-func named(list, name string) string {
+// entry returns TEXT of NAME=TEXT in a comma-separated list.
+func entry(list, name string) string {
 	for part := range strings.SplitSeq(list, ",") {
 		if n, text, ok := strings.Cut(part, "="); ok && n == name {
 			return text
@@ -100,8 +101,8 @@ func contains(list, separator, word string) bool {
 	return false
 }
 
-// set gives a key its default. What a declaration says of itself is tested, so
-// that it cannot be wrong here.
+// set sets a key to its default. It panics on a default that does not fit the type
+// of the field; the tests check all declarations.
 func (d declaration) set(text string) {
 	if text == "" {
 		return
@@ -118,11 +119,11 @@ func (d declaration) set(text string) {
 		}
 		d.value.SetInt(n)
 	default:
-		panic("config: a default of " + d.path + ", which can have none")
+		panic("config: a default of " + d.path + ", whose type cannot have one")
 	}
 }
 
-// check refuses a value that is not as declared.
+// check rejects a value that does not match its declaration.
 func (d declaration) check(f *tomlfile.File) error {
 	if choices := d.field.Tag.Get("oneof"); choices != "" && !contains(choices, "|", d.value.String()) {
 		return f.Errorf(d.path, "got %q", d.value.String())
@@ -140,28 +141,28 @@ func (d declaration) check(f *tomlfile.File) error {
 	}
 	for _, v := range values {
 		if v.Kind() != reflect.String {
-			if !within(ranges, v.Int()) {
+			if !inRange(ranges, v.Int()) {
 				return f.Errorf(d.path, "got %d", v.Int())
 			}
 			continue
 		}
 		n, err := time.ParseDuration(v.String())
 		if err != nil {
-			return f.Errorf(d.path, "got no duration")
+			return f.Errorf(d.path, "got text that is not a duration")
 		}
-		if !within(ranges, int64(n)) {
+		if !inRange(ranges, int64(n)) {
 			return f.Errorf(d.path, "got %q", v.String())
 		}
 	}
 	return nil
 }
 
-// within reports whether a number, or a duration in nanoseconds, lies in one of
-// the declared ranges.
-func within(ranges string, n int64) bool {
+// inRange reports whether a number, or a duration in nanoseconds, is in one of the
+// declared ranges.
+func inRange(ranges string, n int64) bool {
 	for part := range strings.SplitSeq(ranges, "|") {
-		low, high, between := strings.Cut(part, "..")
-		if !between {
+		low, high, isRange := strings.Cut(part, "..")
+		if !isRange {
 			high = low
 		}
 		if (low == "" || n >= bound(low)) && (high == "" || n <= bound(high)) {
@@ -182,8 +183,8 @@ func bound(text string) int64 {
 	return int64(d)
 }
 
-// text is a value in a form in which equal ones are alike, however they were
-// written.
+// text returns the value in a canonical form: equal durations have equal texts,
+// such as 60s and 1m.
 func (d declaration) text() string {
 	if d.field.Tag.Get("range") != "" && d.value.Kind() == reflect.String {
 		if n, err := time.ParseDuration(d.value.String()); err == nil {

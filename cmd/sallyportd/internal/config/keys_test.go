@@ -15,50 +15,50 @@ import (
 )
 
 const (
-	head     = "ports = 3\nport_secret = \"x\"\nclients = \"c\"\n"
-	services = head + "[[service]]\nname = \"one\"\nlisten = \":80\"\n"
-	asked    = services + "type = \"web\"\n[challenge]\n[[operation]]\nid = \"ssh-alice\"\nsecret = \"x\"\nservice = \"one\"\n"
+	general  = "ports = 3\nport_secret = \"x\"\nclients = \"c\"\n"
+	services = general + "[[service]]\nname = \"one\"\nlisten = \":80\"\n"
+	operated = services + "type = \"web\"\n[challenge]\n[[operation]]\nid = \"ssh-alice\"\nsecret = \"x\"\nservice = \"one\"\n"
 )
 
-// text is a valid file up to and including the table's head; a key follows.
+// text is a valid file that ends with this table, to which a test adds a key.
 func (t table) text() string {
 	switch {
 	case t.kind != "":
 		return services + "type = \"" + t.kind + "\"\n"
 	case t.at != "":
-		return asked
+		return operated
 	}
-	return head
+	return general
 }
 
 func reference(t *testing.T) (*raw, *tomlfile.File) {
 	t.Helper()
 	r := new(raw)
-	f, err := tomlfile.Decode("reference.toml", []byte(spelledOut()), r)
+	f, err := tomlfile.Decode("reference.toml", []byte(uncommented()), r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r, f
 }
 
-// TestKeys holds every key to its declaration: it has a reload class, an
-// expectation, and a line in the reference, with its default if it has one; a
-// wrong value is refused with file, line, what was expected and what was found;
-// and of two configurations that differ in it, a reload obeys its class.
+// TestKeys checks each key against its declaration. The key has a reload class, an
+// expected value, and a line in the reference with its default. A wrong value is an
+// error with the file, the line, the expected value and the value found. A reload
+// applies or rejects a change as its reload class requires.
 func TestKeys(t *testing.T) {
 	r, f := reference(t)
 	for _, b := range r.tables() {
-		err := declared(reflect.ValueOf(b.fields).Elem(), b.at, b.class, "", func(d declaration) error {
+		err := walkKeys(reflect.ValueOf(b.fields).Elem(), b.at, b.class, "", func(d declaration) error {
 			if kinds := d.field.Tag.Get("kinds"); kinds != "" && !contains(kinds, ",", b.kind) {
 				return nil
 			}
 			if d.class != classLive && d.class != classRestart && d.class != classHelper {
 				t.Errorf("%s: reload class %q", d.path, d.class)
 			}
-			expected(t, d)
-			documented(t, d, b.kind, f)
-			refused(t, d, b)
-			obeyed(t, d, b)
+			checkExpect(t, d)
+			checkReference(t, d, b.kind, f)
+			checkErrors(t, d, b)
+			checkReloadClass(t, d, b)
 			return nil
 		})
 		if err != nil {
@@ -67,29 +67,29 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// expected checks that what is said to be expected names every bound and every
-// choice of the declaration.
-func expected(t *testing.T, d declaration) {
+// checkExpect checks that the expected value names all bounds and choices of the
+// declaration.
+func checkExpect(t *testing.T, d declaration) {
 	t.Helper()
 	expect := d.field.Tag.Get("expect")
 	if expect == "" {
-		t.Errorf("%s: has no expectation", d.path)
+		t.Errorf("%s: has no tag expect", d.path)
 	}
 	for _, tag := range []string{"range", "oneof"} {
-		for part := range strings.FieldsFuncSeq(strings.ReplaceAll(d.field.Tag.Get(tag), "..", "|"), func(r rune) bool { return r == '|' }) {
+		parts := strings.ReplaceAll(d.field.Tag.Get(tag), "..", "|")
+		for part := range strings.FieldsFuncSeq(parts, func(r rune) bool { return r == '|' }) {
 			if !strings.Contains(expect, part) {
-				t.Errorf("%s: %s has %s, which is not expected: %s", d.path, tag, part, expect)
+				t.Errorf("%s: %s has %s, which the expected value does not name: %s", d.path, tag, part, expect)
 			}
 		}
 	}
 }
 
-// documented checks a key's lines in the reference: in one of the tables of its
-// kind at least, and where it has a default, one with that.
-func documented(t *testing.T, d declaration, kind string, f *tomlfile.File) {
+// checkReference checks that the reference has the key in at least one table of its
+// kind and, if the key has a default, a line with this default.
+func checkReference(t *testing.T, d declaration, kind string, f *tomlfile.File) {
 	t.Helper()
-	name := d.path
-	text := d.byDefault(kind)
+	text := d.defaultText(kind)
 	places := []string{d.path}
 	if strings.HasPrefix(d.path, "service.") {
 		for i := range 3 {
@@ -97,14 +97,15 @@ func documented(t *testing.T, d declaration, kind string, f *tomlfile.File) {
 		}
 	}
 	if prefix, last, ok := strings.Cut(d.path, ".response."); ok {
-		places = append(places, prefix+".request."+last) // explained for requests
+		places = append(places, prefix+".request."+last) // the reference explains it for requests
 	}
-	there := false
+	found := false
 	for _, p := range places {
-		there = there || f.Has(p)
+		found = found || f.Has(p)
 	}
-	if !there && !strings.Contains(Reference, "(with "+d.name+")") && !strings.Contains(Reference, "\n# "+d.name+" = \"…\"\n") {
-		t.Errorf("%s: is not in the reference", name)
+	found = found || strings.Contains(Reference, "(with "+d.name+")") || strings.Contains(Reference, "\n# "+d.name+" = \"…\"\n")
+	if !found {
+		t.Errorf("%s: is not in the reference", d.path)
 	}
 	if text == "" {
 		return
@@ -112,14 +113,14 @@ func documented(t *testing.T, d declaration, kind string, f *tomlfile.File) {
 	for line := range strings.Lines(Reference) {
 		key, value, _ := strings.Cut(strings.TrimPrefix(line, "# "), " = ")
 		value, _, _ = strings.Cut(strings.TrimSpace(value), "  ")
-		if key == d.name && same(d, strings.Trim(strings.TrimSpace(value), `"`), text) {
+		if key == d.name && sameValue(d, strings.Trim(strings.TrimSpace(value), `"`), text) {
 			return
 		}
 	}
-	t.Errorf("%s: the reference does not give %s as its default", name, text)
+	t.Errorf("%s: the reference does not have its default %s", d.path, text)
 }
 
-func same(d declaration, a, b string) bool {
+func sameValue(d declaration, a, b string) bool {
 	if a == b {
 		return true
 	}
@@ -128,10 +129,9 @@ func same(d declaration, a, b string) bool {
 	return d.value.Kind() == reflect.String && err1 == nil && err2 == nil && x == y
 }
 
-// refused gives a key values that are not as declared.
-func refused(t *testing.T, d declaration, b table) {
+// checkErrors sets a key to values that do not match its declaration.
+func checkErrors(t *testing.T, d declaration, b table) {
 	t.Helper()
-	name := d.path
 	wrong := []string{"5"}
 	switch d.value.Kind() {
 	case reflect.Int, reflect.Bool, reflect.Struct:
@@ -149,7 +149,7 @@ func refused(t *testing.T, d declaration, b table) {
 	}
 	before, key := b.text(), d.path[len(b.at):]
 	table, last, nested := cutLast(key)
-	if nested { // of [challenge] and its tables
+	if nested { // in [challenge] and its tables
 		before, key = services+"type = \"web\"\n["+table+"]\n", last
 	}
 	for _, value := range wrong {
@@ -160,8 +160,10 @@ func refused(t *testing.T, d declaration, b table) {
 		line := strings.Count(text[:strings.LastIndex("\n"+text, "\n"+key+" = ")], "\n") + 1
 		_, err := Parse("c.toml", []byte(text))
 		want := fmt.Sprintf("c.toml:%d: ", line)
-		if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), d.name+": expected "+d.field.Tag.Get("expect")) || !strings.Contains(err.Error(), ", got ") {
-			t.Errorf("%s = %s:\ngot  %v\nwant %s…: expected %s, got …", name, value, err, want, d.field.Tag.Get("expect"))
+		expected := d.name + ": expected " + d.field.Tag.Get("expect")
+		if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), expected) ||
+			!strings.Contains(err.Error(), ", got ") {
+			t.Errorf("%s = %s:\ngot  %v\nwant %s…%s, got …", d.path, value, err, want, expected)
 		}
 	}
 }
@@ -184,15 +186,14 @@ func replaceLine(text, key, value string) string {
 	return strings.Join(lines, "")
 }
 
-// obeyed changes a key alone, and asks whether a reload takes it.
-func obeyed(t *testing.T, d declaration, b table) {
+// checkReloadClass changes a single key, and checks whether a reload accepts it.
+func checkReloadClass(t *testing.T, d declaration, b table) {
 	t.Helper()
-	name := d.path
-	changed, before := differing(d.value), reflect.ValueOf(d.value.Interface())
+	changed, before := otherValue(d.value), reflect.ValueOf(d.value.Interface())
 	config := func() *Config {
 		r, _ := reference(t)
 		for _, other := range r.tables() {
-			err := declared(reflect.ValueOf(other.fields).Elem(), other.at, other.class, "", func(other declaration) error {
+			err := walkKeys(reflect.ValueOf(other.fields).Elem(), other.at, other.class, "", func(other declaration) error {
 				if other.path == d.path {
 					other.value.Set(before)
 				}
@@ -207,17 +208,17 @@ func obeyed(t *testing.T, d declaration, b table) {
 	old := config()
 	before = changed
 	next := config()
-	for _, helped := range []bool{false, true} {
-		err := old.Changed(next, helped)
-		needs := d.class == classRestart || d.class == classHelper && helped
-		if (err != nil) != needs || err != nil && !strings.Contains(err.Error(), d.name) {
-			t.Errorf("%s, of class %s, has changed; with a helper %t: %v", name, d.class, helped, err)
+	for _, withHelper := range []bool{false, true} {
+		err := old.Changed(next, withHelper)
+		restart := d.class == classRestart || d.class == classHelper && withHelper
+		if (err != nil) != restart || err != nil && !strings.Contains(err.Error(), d.name) {
+			t.Errorf("%s, of class %s, has changed; with a helper %t: %v", d.path, d.class, withHelper, err)
 		}
 	}
 }
 
-// differing returns another value of the same type.
-func differing(v reflect.Value) reflect.Value {
+// otherValue returns a different value of the same type.
+func otherValue(v reflect.Value) reflect.Value {
 	other := reflect.New(v.Type()).Elem()
 	switch v.Kind() {
 	case reflect.String:
@@ -234,7 +235,7 @@ func differing(v reflect.Value) reflect.Value {
 	return other
 }
 
-// TestDefaults: what is declared is what a file without the key gets.
+// TestDefaults: a key that is not in the file has its declared default.
 func TestDefaults(t *testing.T) {
 	r := new(raw)
 	f, err := tomlfile.Decode("c.toml", []byte(minimal), r)
@@ -250,7 +251,7 @@ func TestDefaults(t *testing.T) {
 		"true":                 {r.KernelFilter, true},
 		"of a table":           {r.Challenge.Request.DataBits, 8},
 		"none":                 {r.User, ""},
-		"what the file has":    {r.Ports, 3},
+		"set in the file":      {r.Ports, 3},
 		"none, in a table":     {r.Challenge.Request.SequenceBits, 0},
 		"a text, in one of it": {r.Challenge.Response.Scheme, "ranges"},
 	} {
@@ -260,9 +261,9 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestLoadReadsWhatIsNeeded: a configuration alone is read whatever has become
-// of the files that it names.
-func TestLoadReadsWhatIsNeeded(t *testing.T) {
+// TestLoadReadsOnlyNeededFiles: Load with Alone does not read the files that the
+// configuration names.
+func TestLoadReadsOnlyNeededFiles(t *testing.T) {
 	text := strings.Replace(minimal, `port_secret = "hunter2"`, `port_secret_file = "gone"`, 1)
 	path := filepath.Join(files(t, map[string]string{"c.toml": text}), "c.toml")
 	if _, err := Load(path, Alone); err != nil {
@@ -280,27 +281,28 @@ func TestLoadReadsWhatIsNeeded(t *testing.T) {
 	}
 }
 
-// TestCheck holds configurations against hosts that are literals.
+// TestCheck checks configurations against hosts that are literals.
 func TestCheck(t *testing.T) {
-	filters, does := Host{FirstOpenPort: 1024}, Host{FilterTCP: true, FirstOpenPort: 1024}
+	withoutFilter, withFilter := Host{FirstOpenPort: 1024}, Host{FilterTCP: true, FirstOpenPort: 1024}
 	filtered := minimal + "look = \"filtered\"\n"
-	twice := filtered + second("two", "127.0.0.2:8080", "web")
+	twice := filtered + serviceText("two", "127.0.0.2:8080", "web")
 	for _, row := range []struct {
 		text  string
 		host  Host
 		needs Needs
 		err   string
 	}{
-		{minimal, filters, Needs{}, ""},
-		{strings.Replace(minimal, ":8080", ":80", 1), filters, Needs{LowPorts: true}, ""},
+		{minimal, withoutFilter, Needs{}, ""},
+		{strings.Replace(minimal, ":8080", ":80", 1), withoutFilter, Needs{LowPorts: true}, ""},
 		{strings.Replace(minimal, ":8080", ":80", 1), Host{FirstOpenPort: 80}, Needs{}, ""},
-		{filtered, does, Needs{}, ""},
-		{filtered, filters, Needs{Helper: `service web, with look = "filtered", which this kernel lets nobody else have,`}, ""},
-		{"stealth = true\n" + minimal, does, Needs{Helper: "stealth = true"}, ""},
-		{minimal + second("ssh", ":22", "firewall"), does, Needs{Helper: `service ssh, of type "firewall",`}, ""},
-		// The firewall knows a port by its number alone; sockets do not.
-		{twice, does, Needs{}, ""},
-		{twice, filters, Needs{Helper: `service web, with look = "filtered", which this kernel lets nobody else have,`}, `c.toml:11: service.1.listen: `},
+		{filtered, withFilter, Needs{}, ""},
+		{filtered, withoutFilter, Needs{Helper: `service web, with look = "filtered", which requires the firewall with this kernel,`}, ""},
+		{"stealth = true\n" + minimal, withFilter, Needs{Helper: "stealth = true"}, ""},
+		{minimal + serviceText("ssh", ":22", "firewall"), withFilter, Needs{Helper: `service ssh, of type "firewall",`}, ""},
+		// The firewall identifies a service by its port alone; a socket also has an
+		// address.
+		{twice, withFilter, Needs{}, ""},
+		{twice, withoutFilter, Needs{Helper: `service web, with look = "filtered", which requires the firewall with this kernel,`}, `c.toml:11: service.1.listen: `},
 	} {
 		cfg, err := Parse("c.toml", []byte(row.text))
 		if err != nil {
@@ -309,7 +311,8 @@ func TestCheck(t *testing.T) {
 		if got := cfg.Needs(row.host); got != row.needs {
 			t.Errorf("%s\non %+v: needs %+v, want %+v", row.text, row.host, got, row.needs)
 		}
-		if err := cfg.Check(row.host); (err != nil) != (row.err != "") || err != nil && !strings.HasPrefix(err.Error(), row.err) {
+		err = cfg.Check(row.host)
+		if (err != nil) != (row.err != "") || err != nil && !strings.HasPrefix(err.Error(), row.err) {
 			t.Errorf("%s\non %+v: got %v, want %s", row.text, row.host, err, row.err)
 		}
 	}
@@ -325,18 +328,19 @@ func TestPortLists(t *testing.T) {
 	}
 }
 
-// TestDeclarationsAgree: the numbers that a declaration repeats, since a tag is a
-// constant text, are those of the parts that they are for.
+// TestDeclarationsAgree: the numbers in tags, which are constant texts, are those of
+// the packages that define them.
 func TestDeclarationsAgree(t *testing.T) {
+	tolerance := fmt.Sprintf("%.0fs", schedule.MaxTolerance.Seconds())
 	for path, want := range map[string]map[string]any{
 		"ports":                           {"range": fmt.Sprintf("1..%d", schedule.MaxPorts)},
-		"clock_tolerance":                 {"default": fmt.Sprintf("%.0fs", schedule.MaxTolerance.Seconds()), "range": fmt.Sprintf("5s..%.0fs", schedule.MaxTolerance.Seconds())},
+		"clock_tolerance":                 {"default": tolerance, "range": "5s.." + tolerance},
 		"stealth_except":                  {"range": fmt.Sprintf("%d..%d", schedule.MinPort, schedule.MaxPort)},
 		"challenge.exchanges":             {"default": handshakes.DefaultSlots, "range": fmt.Sprintf("%d..%d", handshakes.MinSlots, handshakes.MaxSlots)},
 		"challenge.challenges_per_second": {"default": handshakes.DefaultRate},
 	} {
 		found := false
-		declared(reflect.ValueOf(new(raw)).Elem(), "", "", "", func(d declaration) error {
+		walkKeys(reflect.ValueOf(new(raw)).Elem(), "", "", "", func(d declaration) error {
 			if d.path == path {
 				found = true
 				for tag, text := range want {

@@ -9,72 +9,73 @@ import (
 	"sallyport/sessions/gate/firewall"
 )
 
-// kind is what a type of services has of its own. Each has a file; nothing
-// outside of it compares types.
+// kind is the part of a service that depends on its type. Each kind has a file; no
+// code outside of these files compares types.
 type kind interface {
-	// describe says what the service is, in words.
+	// describe describes the service in a few words.
 	describe(s *Service) string
 	// binds reports whether the server itself listens on the service's port.
 	binds() bool
-	// published reports whether clients reach the service through this host's
-	// translation of addresses, and not on it.
+	// published reports whether clients reach the service only through address
+	// translation by this host.
 	published() bool
-	// upstream is where connections are carried, as host:port; empty: nowhere.
+	// upstream returns the host:port to which connections are forwarded; empty: none.
 	upstream() string
-	// firewall says what of the service requires the firewall, on this host;
-	// empty: nothing does.
+	// firewall returns what in the service requires the firewall on a host, as the
+	// subject of a sentence; empty: nothing.
 	firewall(s *Service, h Host) string
-	// guard completes how the firewall, if there is one, guards the port.
+	// guard completes the firewall's rules for the port.
 	guard(s *Service, stealth bool, p *firewall.Port)
-	// advice says what about the service would show strangers less; empty: nothing.
+	// advice returns a change that would reveal less to strangers; empty: none.
 	advice(s *Service, c *Config, h Host) string
-	// missing says which key names a file that is not there, and what is found
-	// instead; empty: all are.
+	// missing returns a key that names a missing file, and the text about the value;
+	// empty: all files exist.
 	missing() (key, found string)
-	// fixed is what of the kind only a restart changes beside its keys, and as
-	// what it is; empty: nothing.
-	fixed() (what, value string)
-	// live makes the service, closed.
+	// fixed returns the name and value of a property of the kind that only a
+	// restart changes, in addition to its keys; empty: none.
+	fixed() (key, value string)
+	// live creates the service, closed.
 	live(s *Service, env Env) (Live, error)
 }
 
-// kinds read the keys that only one type of services has, by the type.
+// kinds has, by type, the function that reads the keys of a kind.
 var kinds = map[string]func(r *rawService, f *tomlfile.File, at, dir string, s *Service) (kind, error){
 	"web": readWeb, "proxy": readProxy, "firewall": readFirewall,
 }
 
-// Env is what a service that runs may touch.
+// Env is the environment of running services.
 type Env struct {
 	Clock clock.Clock
 	Log   *slog.Logger
 }
 
-// Live is a service that runs.
+// Live is a running service.
 type Live struct {
 	Enforcers []access.Enforcer
-	// Prepare opens what strangers see at all times.
+	// Prepare opens the sockets that are open without a lease as well.
 	Prepare func() error
-	// Load reads what the service leads to by a changed configuration. All that
-	// can be wrong with it is found; Apply then takes it into use.
+	// Load prepares the content or upstream of a changed configuration, and returns
+	// all errors of it. apply then uses it, and cannot fail.
 	Load func(*Service) (apply func(), err error)
 }
 
-// Live makes the service, closed. Errors are of the files that it names.
+// Live creates the service, closed. It returns errors of the files that the service
+// names.
 func (s *Service) Live(env Env) (Live, error) { return s.kind.live(s, env) }
 
 // Binds reports whether the server itself listens on the service's port.
 func (s *Service) Binds() bool { return s.kind.binds() }
 
-// Published reports whether clients reach the service through this host's
-// translation of addresses, and not on it.
+// Published reports whether clients reach the service only through address
+// translation by this host.
 func (s *Service) Published() bool { return s.kind.published() }
 
-// Advice says what about the service would show strangers less; empty: nothing.
+// Advice returns a change that would reveal less to strangers; empty: none.
 func (s *Service) Advice(c *Config, h Host) string { return s.kind.advice(s, c, h) }
 
 func nothing() error { return nil }
 
-// Readable finds what is wrong with the files that the service names.
+// Readable returns an error if the files that the service names are invalid.
 func (s *Service) Readable() error {
 	_, err := s.Live(Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
 	return err

@@ -12,14 +12,14 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// rawFirewall are the keys of a port that another program has.
+// rawFirewall has the keys of services of type "firewall".
 type rawFirewall struct {
 	Hook   string `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
 	Policy string `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
 }
 
-// guarded is a port that another program listens on, or that this host
-// publishes for another one, behind the firewall.
+// guarded is a port behind the firewall, on which another program listens, or
+// which this host forwards to another host.
 type guarded struct {
 	hook   firewall.Hook
 	reject bool
@@ -39,7 +39,7 @@ func (guarded) binds() bool { return false }
 
 func (g guarded) published() bool { return g.hook == firewall.HookForward }
 
-func (guarded) fixed() (what, value string) { return "", "" }
+func (guarded) fixed() (key, value string) { return "", "" }
 
 func (guarded) missing() (key, found string) { return "", "" }
 
@@ -55,13 +55,14 @@ func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {
 	if c.Stealth && s.UDP && g.reject && s.Port() >= schedule.MinPort {
-		return fmt.Sprintf("service %s answers strangers, by policy = \"reject\", where its neighbours are silent: policy = \"drop\" does not stand out", s.Name)
+		return fmt.Sprintf("service %s replies to strangers (policy = \"reject\"), "+
+			"but the ports next to it do not: policy = \"drop\" hides this difference", s.Name)
 	}
 	return ""
 }
 
-// live has random ports lead to what the other program listens on. The
-// service's own port opens by the firewall alone.
+// live forwards random ports to the port of the other program. The firewall alone
+// opens the service's own port.
 func (guarded) live(s *Service, env Env) (Live, error) {
 	host := "127.0.0.1"
 	if a := s.Host(); a.IsValid() {
@@ -72,13 +73,13 @@ func (guarded) live(s *Service, env Env) (Live, error) {
 	if s.UDP {
 		l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
 			Listen: s.Listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
-			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log}, // a random port has one flow
+			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log}, // a random port carries one flow
 		}))}
 		return l, nil
 	}
 	l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
-		Listen: s.Listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Server: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log),
-		Clock: env.Clock, Log: env.Log,
+		Listen: s.Listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
+		Server: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log), Clock: env.Clock, Log: env.Log,
 	}))}
 	return l, nil
 }

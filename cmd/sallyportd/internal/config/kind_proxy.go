@@ -8,17 +8,17 @@ import (
 	"sallyport/sessions/gate/relay"
 )
 
-// rawProxy are the keys of a proxy.
+// rawProxy has the keys of a proxy.
 type rawProxy struct {
-	Upstream      string `toml:"upstream" kinds:"proxy" reload:"live" expect:"host:port, to which connections are carried"`
+	Upstream      string `toml:"upstream" kinds:"proxy" reload:"live" expect:"host:port, to which connections are forwarded"`
 	ProxyProtocol bool   `toml:"proxy_protocol" kinds:"proxy" default:"false" reload:"live" expect:"true or false, for TCP"`
 }
 
-// proxy carries connections, or datagrams, to another program or host.
+// proxy forwards connections, or datagrams, to another program or host.
 type proxy struct {
 	listener
-	to       string // host:port
-	protocol bool   // the PROXY protocol says who comes
+	to          string // host:port
+	proxyHeader bool   // the PROXY protocol sends the client's address to the upstream
 }
 
 func readProxy(r *rawService, f *tomlfile.File, at, _ string, s *Service) (kind, error) {
@@ -26,14 +26,14 @@ func readProxy(r *rawService, f *tomlfile.File, at, _ string, s *Service) (kind,
 		return nil, f.Errorf(at+"upstream", "got %q", r.Upstream)
 	}
 	if r.ProxyProtocol && s.UDP {
-		return nil, f.Errorf(at+"proxy_protocol", "got it for UDP")
+		return nil, f.Errorf(at+"proxy_protocol", "got true for UDP")
 	}
-	return proxy{to: r.Upstream, protocol: r.ProxyProtocol}, nil
+	return proxy{to: r.Upstream, proxyHeader: r.ProxyProtocol}, nil
 }
 
 func (p proxy) describe(s *Service) string { return s.Protocol() + " proxy to " + p.to }
 
-func (proxy) fixed() (what, value string) { return "", "" }
+func (proxy) fixed() (key, value string) { return "", "" }
 
 func (proxy) missing() (key, found string) { return "", "" }
 
@@ -52,11 +52,11 @@ func (p proxy) live(s *Service, env Env) (l Live, err error) {
 			},
 		}, nil
 	}
-	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.protocol}, env.Log)
+	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.proxyHeader}, env.Log)
 	l = p.listen(s, server, env)
 	l.Load = func(next *Service) (func(), error) {
 		p := next.kind.(proxy)
-		return func() { server.Update(relay.TCP{Upstream: p.to, ProxyProtocol: p.protocol}) }, nil
+		return func() { server.Update(relay.TCP{Upstream: p.to, ProxyProtocol: p.proxyHeader}) }, nil
 	}
 	return l, nil
 }

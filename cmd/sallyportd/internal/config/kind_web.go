@@ -9,14 +9,14 @@ import (
 	"sallyport/sessions/gate"
 )
 
-// rawWeb are the keys of a web server.
+// rawWeb has the keys of a web server.
 type rawWeb struct {
 	Root    string `toml:"root" kinds:"web" reload:"live" expect:"the path of a directory"`
-	TLSCert string `toml:"tls_cert" kinds:"web" reload:"live" expect:"the path of a PEM file with a certificate and those that vouch for it, together with tls_key"`
+	TLSCert string `toml:"tls_cert" kinds:"web" reload:"live" expect:"the path of a PEM file with a certificate and its chain, together with tls_key"`
 	TLSKey  string `toml:"tls_key" kinds:"web" reload:"live" expect:"the path of a PEM file with the certificate's key, together with tls_cert"`
 }
 
-// web is a web server of this process.
+// web is a web server in this process.
 type web struct {
 	listener
 	root      string // empty: the test pages
@@ -53,14 +53,17 @@ func (w web) describe(*Service) string {
 
 func (web) upstream() string { return "" }
 
-// fixed: whether a listener has TLS is decided when it is made.
-func (w web) fixed() (what, value string) {
-	return "whether there is TLS", fmt.Sprint(w.cert != "")
+// fixed: a listener is created with or without TLS.
+func (w web) fixed() (key, value string) {
+	return "the use of TLS", fmt.Sprint(w.cert != "")
 }
 
 func (w web) missing() (key, found string) {
-	if info, err := os.Stat(w.root); w.root != "" && (err != nil || !info.IsDir()) {
-		return "root", fmt.Sprintf("got %q, which is none", w.root)
+	if w.root == "" {
+		return "", ""
+	}
+	if info, err := os.Stat(w.root); err != nil || !info.IsDir() {
+		return "root", fmt.Sprintf("got %q, which is not a directory", w.root)
 	}
 	return "", ""
 }
@@ -79,7 +82,7 @@ func (w web) live(s *Service, env Env) (l Live, err error) {
 	return l, nil
 }
 
-// content is what it serves.
+// content returns what the web server serves.
 func (w web) content(s *Service) (c gate.Content, err error) {
 	var h http.Handler = gate.Pages()
 	if w.root != "" {

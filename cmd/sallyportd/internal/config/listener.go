@@ -9,14 +9,13 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// rawListener are the keys of services that listen themselves.
+// rawListener has the keys of services for which the server itself listens.
 type rawListener struct {
 	Look           string `toml:"look" kinds:"web,proxy" default:"closed" oneof:"filtered|closed" reload:"restart" expect:"\"filtered\" or \"closed\""`
 	MaxConnections int    `toml:"max_connections" kinds:"web,proxy" default:"64" range:"1..4096" reload:"restart" expect:"how many connections an address may have, a whole number from 1 to 4096"`
 }
 
-// listener is what the kinds have in common for which the server itself
-// listens.
+// listener is the common part of the kinds for which the server itself listens.
 type listener struct{}
 
 func (listener) binds() bool { return true }
@@ -25,31 +24,32 @@ func (listener) published() bool { return false }
 
 func (listener) firewall(s *Service, h Host) string {
 	if s.Filtered && !s.UDP && !h.FilterTCP {
-		return fmt.Sprintf("service %s, with look = \"filtered\", which this kernel lets nobody else have,", s.Name)
+		return fmt.Sprintf("service %s, with look = \"filtered\", which requires the firewall with this kernel,", s.Name)
 	}
 	return ""
 }
 
-// guard leaves ending connections to the server. The port looks as if nothing
-// were there, which is silent with stealth; or as if it were always filtered.
+// guard leaves the cutting of connections to the server. To strangers, the port
+// looks closed: it replies with a rejection, or not at all with stealth. With look =
+// "filtered", it never replies.
 func (listener) guard(s *Service, stealth bool, p *firewall.Port) {
 	p.Reject = !s.Filtered && !(stealth && s.UDP && p.Port >= schedule.MinPort)
 }
 
 func (listener) advice(s *Service, c *Config, h Host) string {
-	const closed = "service %s looks closed, but not while somebody has it open: "
+	const visible = "strangers can detect service %s while a client has a lease: "
 	switch {
 	case c.NeedsFirewall(h) != "" || s.Filtered:
 		return ""
 	case h.NetAdmin():
-		return fmt.Sprintf(closed+"stealth = true hides that, since CAP_NET_ADMIN is there", s.Name)
+		return fmt.Sprintf(visible+"stealth = true hides it, since CAP_NET_ADMIN is available", s.Name)
 	case !s.UDP && !h.FilterTCP:
-		return fmt.Sprintf(closed+"with this kernel it takes CAP_NET_ADMIN, and stealth = true, to hide that", s.Name)
+		return fmt.Sprintf(visible+"with this kernel, hiding it requires CAP_NET_ADMIN and stealth = true", s.Name)
 	}
-	return fmt.Sprintf(closed+"look = \"filtered\" looks the same at all times", s.Name)
+	return fmt.Sprintf(visible+"look = \"filtered\" looks the same at all times", s.Name)
 }
 
-// listen has a server of this process listen for TCP.
+// listen returns a TCP service of this process.
 func (listener) listen(s *Service, server gate.Handler, env Env) Live {
 	tcp := gate.NewTCP(gate.TCPConfig{
 		Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Server: server,

@@ -9,19 +9,19 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// Need is how much of what a configuration refers to has to be read.
+// Need is which files Load reads in addition to the configuration itself.
 type Need int
 
-// What Load reads beside the configuration itself.
+// The values of Need. Each includes those before it.
 const (
-	Alone       Need = iota // nothing
-	PortSecrets             // the secrets of ports
-	Secrets                 // and of operations
-	All                     // and whether the directories to serve are there: to serve, and to check
+	Alone       Need = iota // no other file
+	PortSecrets             // the files of port secrets
+	Secrets                 // the files of operations' secrets
+	All                     // check that the directories of web servers exist
 )
 
-// Load reads a configuration, and of the files that it names those that are
-// needed, and only those.
+// Load reads a configuration, and of the files that it names only those that need
+// requires.
 func Load(path string, need Need) (*Config, error) {
 	text, err := durable.ReadFile(path)
 	if err != nil {
@@ -35,7 +35,8 @@ func Load(path string, need Need) (*Config, error) {
 		return nil, fmt.Errorf("read the port secret: %w", err)
 	}
 	if r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "" {
-		if c.PortSecret.Previous, err = readSecret(path, r.PortSecretPrevious, r.PortSecretPreviousFile); err != nil {
+		c.PortSecret.Previous, err = readSecret(path, r.PortSecretPrevious, r.PortSecretPreviousFile)
+		if err != nil {
 			return nil, fmt.Errorf("read the previous port secret: %w", err)
 		}
 	}
@@ -58,8 +59,8 @@ func Load(path string, need Need) (*Config, error) {
 	return c, nil
 }
 
-// readSecret returns a secret that stands in the configuration, which then
-// nobody else may read, or in a file of its own.
+// readSecret returns the secret in the configuration itself (inline), or in another
+// file. Only the owner may read the file that contains the secret.
 func readSecret(configPath, inline, file string) (string, error) {
 	if inline == "" {
 		return secretfile.ReadOne(resolve(filepath.Dir(configPath), file))

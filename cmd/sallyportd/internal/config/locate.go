@@ -10,10 +10,10 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// Locate finds the clients file, the state directory and the admin socket in a
-// configuration that cannot be read otherwise: each in a line of its own, before
-// the first table. Of the result only their paths and Path count. What has to
-// be done whatever is wrong with the rest can be done with them.
+// Locate finds the paths of the clients file, the state directory and the admin
+// socket in a configuration with errors. Each must be on a separate line before
+// the first table. Only these paths and Path of the result are set. Commands that
+// must work despite an invalid configuration use it.
 func Locate(path string) (*Config, error) {
 	text, err := durable.ReadFile(path)
 	if err != nil {
@@ -29,16 +29,17 @@ func Locate(path string) (*Config, error) {
 		if strings.HasPrefix(strings.TrimSpace(line), "[") {
 			break
 		}
-		one := paths
-		if toml.Unmarshal([]byte(line), &one) == nil {
-			paths = one
+		withLine := paths
+		if toml.Unmarshal([]byte(line), &withLine) == nil {
+			paths = withLine
 		}
 	}
 	if paths.Clients == "" {
-		return nil, fmt.Errorf("%s: no line says where the clients file is", path)
+		return nil, fmt.Errorf("%s: expected a line clients = \"PATH\" before the first table, found none", path)
 	}
 	dir := filepath.Dir(path)
 	return &Config{
-		Path: path, ClientsPath: resolve(dir, paths.Clients), StateDir: resolve(dir, paths.StateDir), AdminSocket: resolve(dir, paths.AdminSocket),
+		Path: path, ClientsPath: resolve(dir, paths.Clients),
+		StateDir: resolve(dir, paths.StateDir), AdminSocket: resolve(dir, paths.AdminSocket),
 	}, nil
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestLocate: the paths are found in whatever else is wrong.
+// TestLocate: Locate finds the paths in a configuration with other errors.
 func TestLocate(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, FileName)
@@ -29,6 +29,6 @@ func TestLocate(t *testing.T) {
 		}
 	}
 	if _, err := Locate(path + ".none"); err == nil {
-		t.Error("a file that is not there")
+		t.Error("a missing file is no error")
 	}
 }

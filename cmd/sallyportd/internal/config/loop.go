@@ -10,46 +10,49 @@ import (
 	"sallyport/sessions/client"
 )
 
-// refuseLoops refuses upstreams that lead back to their own service: each
-// connection would open the next one, until there is no more room for them.
-func refuseLoops(f *tomlfile.File, services []Service) error {
+// checkLoops rejects upstreams that form a loop: each connection would open
+// another one, until the server's limits are reached.
+func checkLoops(f *tomlfile.File, services []Service) error {
 	for i := range services {
-		if way := loop(services, i, i, make([]bool, len(services))); way != nil {
-			return f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which leads back: to service %s", services[i].kind.upstream(), strings.Join(way, ", then to service "))
+		loop := upstreamLoop(services, i, i, make([]bool, len(services)))
+		if loop != nil {
+			return f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which forms a loop: %s -> %s",
+				services[i].kind.upstream(), services[i].Name, strings.Join(loop, " -> "))
 		}
 	}
 	return nil
 }
 
-// loop returns by which services the upstream of one leads to the first, that
-// one included; none: it does not.
-func loop(services []Service, at, first int, seen []bool) []string {
+// upstreamLoop returns the names of the services from the upstream of services[at]
+// to services[first], inclusive; nil if there is no such path. visited marks the
+// services that the search has visited.
+func upstreamLoop(services []Service, at, first int, visited []bool) []string {
 	for i := range services {
 		s := &services[i]
-		if seen[i] || !services[at].leadsTo(s) {
+		if visited[i] || !services[at].connectsTo(s) {
 			continue
 		}
 		if i == first {
 			return []string{s.Name}
 		}
-		seen[i] = true
-		if way := loop(services, i, first, seen); way != nil {
-			return append([]string{s.Name}, way...)
+		visited[i] = true
+		if rest := upstreamLoop(services, i, first, visited); rest != nil {
+			return append([]string{s.Name}, rest...)
 		}
 	}
 	return nil
 }
 
-// leadsTo reports whether the upstream is where another of our services
-// listens, as far as the file tells.
-func (s *Service) leadsTo(other *Service) bool {
+// connectsTo reports whether the upstream is an address and port on which another
+// of our services listens. It uses the configuration only, and resolves no name.
+func (s *Service) connectsTo(other *Service) bool {
 	host, port, err := client.SplitService(s.kind.upstream())
 	return err == nil && other.Binds() && s.UDP == other.UDP && port == other.Port() &&
 		slices.ContainsFunc(upstreamAddresses(host), other.listensAt)
 }
 
-// upstreamAddresses are those that an upstream's host stands for. Of names only
-// one is known without asking.
+// upstreamAddresses returns the addresses of an upstream's host. The only name
+// with known addresses is localhost.
 func upstreamAddresses(host string) []netip.Addr {
 	ipv4, ipv6 := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
 	if strings.EqualFold(host, "localhost") {
@@ -59,7 +62,7 @@ func upstreamAddresses(host string) []netip.Addr {
 	switch a = a.Unmap(); {
 	case err != nil:
 		return nil
-	case a == netip.IPv4Unspecified(): // to connect there is to connect to oneself
+	case a == netip.IPv4Unspecified(): // a connection to it goes to the loopback
 		return []netip.Addr{ipv4}
 	case a == netip.IPv6Unspecified():
 		return []netip.Addr{ipv6}
@@ -67,21 +70,22 @@ func upstreamAddresses(host string) []netip.Addr {
 	return []netip.Addr{a}
 }
 
-// listensAt reports whether the service listens at an address; if it does at
-// all of this host's, only the loopback's are known to be among them.
+// listensAt reports whether the service listens on an address. If it listens on
+// all addresses of this host, only the loopback addresses are known.
 func (s *Service) listensAt(a netip.Addr) bool {
 	return (s.Host().IsValid() || a.IsLoopback()) && s.Addresses().Has(a)
 }
 
-// unlistenable says why no host has an address for itself; empty: one may.
-func unlistenable(a netip.Addr) string {
+// whyNotBindable returns what an address is that a socket cannot be bound to;
+// empty: it is another one.
+func whyNotBindable(a netip.Addr) string {
 	switch a = a.Unmap(); {
 	case a.IsMulticast():
-		return "is a group's"
+		return "a multicast address"
 	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return "is everybody's"
+		return "the broadcast address"
 	case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "":
-		return "needs its interface behind it, such as " + a.String() + "%eth0"
+		return "a link-local address without its interface, such as " + a.String() + "%eth0"
 	}
 	return ""
 }

@@ -12,55 +12,57 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// maxOperations is how many a configuration may have.
+// maxOperations is how many operations a configuration may have.
 const maxOperations = 256
 
-// Operation is an [[operation]]: what clients can ask for by the
+// Operation is an [[operation]]: what clients can request by the
 // challenge–response protocol.
 type Operation struct {
 	ID, Secret string
 	Algorithm  exchange.Algorithm
 	Service    string
 	Close      bool
-	OpenFor    time.Duration // 0: as the service says
+	OpenFor    time.Duration // 0: the OpenFor of the service
 	RandomPort bool
-	Client     string         // empty: every one that has the secret
-	From       []netip.Prefix // none: everywhere
+	Client     string         // empty: any client that has the secret
+	From       []netip.Prefix // empty: all addresses
 }
 
-// Allows reports whether an address may use it.
+// Allows reports whether a client may use the operation from an address.
 func (o Operation) Allows(a netip.Addr) bool {
-	return len(o.From) == 0 || slices.ContainsFunc(o.From, func(p netip.Prefix) bool { return p.Contains(a.WithZone("")) })
+	contains := func(p netip.Prefix) bool { return p.Contains(a.WithZone("")) }
+	return len(o.From) == 0 || slices.ContainsFunc(o.From, contains)
 }
 
-// Describe says what an operation is, in a line.
+// Describe describes the operation in a line.
 func (o Operation) Describe() string {
-	what := "opens service " + o.Service
+	action := "opens service " + o.Service
 	switch {
 	case o.Close:
-		what = "closes service " + o.Service
+		action = "closes service " + o.Service
 	case o.OpenFor != 0:
-		what += " for " + o.OpenFor.String()
+		action += " for " + o.OpenFor.String()
 	}
 	if o.RandomPort {
-		what += ", at a random port"
+		action += ", on a random port"
 	}
-	who := "whoever has its secret"
+	users := "any client that has its secret"
 	if o.Client != "" {
-		who = "client " + o.Client
+		users = "client " + o.Client
 	}
 	if len(o.From) > 0 {
-		who += ", from " + strings.Trim(fmt.Sprint(o.From), "[]")
+		users += ", from " + strings.Trim(fmt.Sprint(o.From), "[]")
 	}
-	return fmt.Sprintf("%s: %s, by Algorithm %d, for %s", o.ID, what, o.Algorithm, who)
+	return fmt.Sprintf("%s: %s, by Algorithm %d, for %s", o.ID, action, o.Algorithm, users)
 }
 
-// Protocol returns operations as the protocol knows them.
+// Protocol returns the operations in the form of package exchange.
 func Protocol(list []Operation) ([]*exchange.Operation, error) {
 	all := make([]*exchange.Operation, len(list))
 	for i, o := range list {
 		var err error
-		if all[i], err = exchange.NewOperation(o.ID, o.Secret, o.Algorithm, o.RandomPort); err != nil {
+		all[i], err = exchange.NewOperation(o.ID, o.Secret, o.Algorithm, o.RandomPort)
+		if err != nil {
 			return nil, fmt.Errorf("operation %q: %w", o.ID, err)
 		}
 	}
@@ -69,7 +71,7 @@ func Protocol(list []Operation) ([]*exchange.Operation, error) {
 
 func (r *raw) operations(f *tomlfile.File, c *Config) error {
 	if len(r.Operation) == 0 {
-		return f.Errorf("operation", "got none, which clients could ask for")
+		return f.Errorf("operation", "got none")
 	}
 	if len(r.Operation) > maxOperations {
 		return f.Errorf("operation", "got %d", len(r.Operation))
@@ -81,7 +83,8 @@ func (r *raw) operations(f *tomlfile.File, c *Config) error {
 		}
 		c.Operations = append(c.Operations, o)
 	}
-	// What is wrong with them beside each other does not depend on their secrets.
+	// Conflicts between operations do not depend on their secrets, which are read
+	// later.
 	trial := slices.Clone(c.Operations)
 	for i := range trial {
 		trial[i].Secret = "any"
@@ -101,27 +104,29 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 		return o, err
 	}
 	o = Operation{
-		ID: r.ID, Secret: r.Secret, Algorithm: exchange.Algorithm(r.Algorithm), Service: r.Service, Close: r.Action == "close",
-		OpenFor: duration(r.OpenFor), RandomPort: r.Port == "random", Client: r.Client,
+		ID: r.ID, Secret: r.Secret, Algorithm: exchange.Algorithm(r.Algorithm), Service: r.Service,
+		Close: r.Action == "close", OpenFor: duration(r.OpenFor), RandomPort: r.Port == "random", Client: r.Client,
 	}
 	if len(r.ID) < exchange.MinID || len(r.ID) > exchange.MaxID {
-		return o, f.Errorf(at+"id", "got %q, of %d bytes", r.ID, len(r.ID))
+		return o, f.Errorf(at+"id", "got %q, with %d bytes", r.ID, len(r.ID))
 	}
 	switch {
 	case r.Secret != "" && r.SecretFile != "":
-		return o, f.Errorf(at+"secret_file", "got secret as well: one of the two is enough")
+		return o, f.Errorf(at+"secret_file", "got secret as well; only one of the two is allowed")
 	case r.Secret == "" && r.SecretFile == "":
 		return o, f.Errorf(at+"secret", "got neither")
 	}
-	at0 := slices.IndexFunc(c.Services, func(s Service) bool { return s.Name == r.Service })
-	if at0 < 0 {
-		return o, f.Errorf(at+"service", "got %q; there are %s", r.Service, strings.Join(c.ServiceNames(), ", "))
+	s := c.Service(r.Service)
+	if s == nil {
+		return o, f.Errorf(at+"service", "got %q; the services are %s", r.Service, strings.Join(c.ServiceNames(), ", "))
 	}
-	s := &c.Services[at0]
-	if f.Has(at+"open_for") && (o.Close || o.OpenFor > s.Terms.OpenMax) {
-		return o, f.Errorf(at+"open_for", "got %q, of an operation on service %s, whose open_max is %s", r.OpenFor, s.Name, s.Terms.OpenMax)
+	if f.Has(at+"open_for") && o.Close {
+		return o, f.Errorf(at+"open_for", "got %q for an operation with action = \"close\"", r.OpenFor)
 	}
-	if err := o.port(f, at, s, c.Stealth); err != nil {
+	if o.OpenFor > s.Terms.OpenMax {
+		return o, f.Errorf(at+"open_for", "got %q for service %s, whose open_max is %s", r.OpenFor, s.Name, s.Terms.OpenMax)
+	}
+	if err := o.checkPort(f, at, s, c.Stealth); err != nil {
 		return o, err
 	}
 	if f.Has(at + "client") {
@@ -132,33 +137,37 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	for i, text := range r.From {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return o, f.Errorf(at+"from", "got %q in place %d", text, i+1)
+			return o, f.Errorf(at+"from", "got %q (entry %d)", text, i+1)
 		}
 		o.From = append(o.From, p.Masked())
 	}
 	return o, nil
 }
 
-// port refuses random ports where there can be none.
-func (o Operation) port(f *tomlfile.File, at string, s *Service, stealth bool) error {
+// checkPort rejects a random port where the server cannot open one.
+func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, stealth bool) error {
 	switch {
 	case !o.RandomPort:
 		return nil
 	case o.Close || s.Terms.Anyone:
-		return f.Errorf(at+"port", "got \"random\" for what opens nothing to one address alone")
+		return f.Errorf(at+"port",
+			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
 	case s.Published():
-		return f.Errorf(at+"port", "got \"random\" for service %s, which is published by this host and not reached through it", s.Name)
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s with hook = \"forward\": random ports are only on this host itself", s.Name)
 	case s.UDP && stealth:
-		return f.Errorf(at+"port", "got \"random\" for UDP service %s: stealth = true lets no UDP to other ports in", s.Name)
+		return f.Errorf(at+"port", "got \"random\" for UDP service %s: stealth = true drops UDP to all other ports", s.Name)
 	}
 	return nil
 }
 
-// Usable returns the operations that some client may use, and says why others
-// may not: revoking a client, or its right to a service, takes its operations
-// with it. Rights returns the services that a client may open, all if there are
-// none, and whether there is that client.
-func (c *Config) Usable(rights func(client string) (services []string, known bool)) (list []Operation, why []string) {
+// Usable returns the operations that a client may use, and a reason for each of the
+// others: an operation is disabled if its client is revoked, or may not open its
+// service. rights returns the services that a client may open (nil: all), and
+// whether the client exists.
+func (c *Config) Usable(
+	rights func(client string) (services []string, known bool),
+) (list []Operation, disabled []string) {
 	for _, o := range c.Operations {
 		if o.Client == "" {
 			list = append(list, o)
@@ -167,17 +176,19 @@ func (c *Config) Usable(rights func(client string) (services []string, known boo
 		allowed, known := rights(o.Client)
 		switch {
 		case !known:
-			why = append(why, fmt.Sprintf("operation %q is nobody's: there is no client %s in %s", o.ID, o.Client, c.ClientsPath))
+			disabled = append(disabled,
+				fmt.Sprintf("operation %q is disabled: there is no client %s in %s", o.ID, o.Client, c.ClientsPath))
 		case allowed != nil && !slices.Contains(allowed, o.Service):
-			why = append(why, fmt.Sprintf("operation %q is nobody's: client %s may not open service %s", o.ID, o.Client, o.Service))
+			disabled = append(disabled,
+				fmt.Sprintf("operation %q is disabled: client %s may not open service %s", o.ID, o.Client, o.Service))
 		default:
 			list = append(list, o)
 		}
 	}
-	return list, why
+	return list, disabled
 }
 
-// OperationClients are the clients that operations belong to.
+// OperationClients returns the clients of the operations.
 func (c *Config) OperationClients() (ids []string) {
 	for _, o := range c.Operations {
 		if o.Client != "" {

@@ -11,20 +11,20 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// version is that of the file's form. A file without one has the first.
+// version is the version of the file format, and the default of the key.
 const version = 1
 
-// Names of the files that "sallyportd init" makes.
+// Names of the files that "sallyportd init" creates.
 const (
 	FileName       = "sallyportd.toml"
 	PortSecretName = "port_secret"
 	ClientsName    = "clients.txt"
 )
 
-// Parse checks a configuration as far as its text goes. It is a function of the
-// text: it reads no file, makes no system call, and asks no kernel. Secrets are
-// those that stand in the text itself. Paths are relative to the directory of
-// path. Errors name the file, the line, the key, and what was expected.
+// Parse checks the text of a configuration. It reads no file, makes no system call,
+// and does not probe the kernel. The Config contains only the secrets that are in
+// the text itself. Relative paths are resolved against the directory of path.
+// Errors name the file, the line, the key, and the expected value.
 func Parse(path string, text []byte) (*Config, error) {
 	_, c, err := parse(path, text)
 	return c, err
@@ -37,7 +37,7 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		return nil, nil, err
 	}
 	if f.Has("version") && r.Version > version {
-		return nil, nil, f.Errorf("version", "got %d: was it written for a newer sallyportd?", r.Version)
+		return nil, nil, f.Errorf("version", "got %d, which requires a newer sallyportd", r.Version)
 	}
 	if err := fill(f, r, "", ""); err != nil {
 		return nil, nil, err
@@ -58,8 +58,8 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 	}
 	c.fixed = r.settings()
 	for i := range c.Services {
-		what, value := c.Services[i].kind.fixed()
-		c.fixed = append(c.fixed, setting{key: what, value: value, service: c.Services[i].Name})
+		key, value := c.Services[i].kind.fixed()
+		c.fixed = append(c.fixed, setting{key: key, value: value, service: c.Services[i].Name})
 	}
 	return r, c, nil
 }
@@ -68,10 +68,10 @@ func (r *raw) general(f *tomlfile.File, c *Config) (err error) {
 	for i, text := range r.Listen {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
-			return f.Errorf("listen", "got %q in place %d", text, i+1)
+			return f.Errorf("listen", "got %q (entry %d)", text, i+1)
 		}
-		if why := unlistenable(a); why != "" {
-			return f.Errorf("listen", "got %q in place %d, which %s", text, i+1, why)
+		if why := whyNotBindable(a); why != "" {
+			return f.Errorf("listen", "got %q (entry %d), %s", text, i+1, why)
 		}
 		c.Listen = append(c.Listen, a.Unmap())
 	}
@@ -91,11 +91,11 @@ func (r *raw) general(f *tomlfile.File, c *Config) (err error) {
 func (r *raw) secrets(f *tomlfile.File, _ *Config) error {
 	switch {
 	case r.PortSecret != "" && r.PortSecretFile != "":
-		return f.Errorf("port_secret_file", "got port_secret as well: one of the two is enough")
+		return f.Errorf("port_secret_file", "got port_secret as well; only one of the two is allowed")
 	case r.PortSecret == "" && r.PortSecretFile == "":
 		return f.Errorf("port_secret", "got neither")
 	case r.PortSecretPrevious != "" && r.PortSecretPreviousFile != "":
-		return f.Errorf("port_secret_previous_file", "got port_secret_previous as well: one of the two is enough")
+		return f.Errorf("port_secret_previous_file", "got port_secret_previous as well; only one of the two is allowed")
 	case (r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "") == r.PortSecretPreviousUntil.IsZero():
 		return f.Errorf("port_secret_previous_until", "got one without the other")
 	}
@@ -108,8 +108,8 @@ func (r *raw) paths(f *tomlfile.File, c *Config) error {
 		key, text string
 		path      *string
 	}{
-		{"clients", r.Clients, &c.ClientsPath}, {"state_dir", r.StateDir, &c.StateDir}, {"admin_socket", r.AdminSocket, &c.AdminSocket},
-		{"firewall_socket", r.FirewallSocket, &c.FirewallSocket},
+		{"clients", r.Clients, &c.ClientsPath}, {"state_dir", r.StateDir, &c.StateDir},
+		{"admin_socket", r.AdminSocket, &c.AdminSocket}, {"firewall_socket", r.FirewallSocket, &c.FirewallSocket},
 	} {
 		if p.text == "" {
 			return f.Errorf(p.key, "got nothing")
@@ -131,7 +131,7 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 		if err != nil {
 			return err
 		}
-		if err := s.beside(f, fmt.Sprintf("service.%d.", i), c.Services); err != nil {
+		if err := s.conflicts(f, fmt.Sprintf("service.%d.", i), c.Services); err != nil {
 			return err
 		}
 		c.Services = append(c.Services, s)
@@ -143,16 +143,16 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 	if err := access.Distinct(ids); err != nil {
 		return f.Errorf("service", "%v", err)
 	}
-	return refuseLoops(f, c.Services)
+	return checkLoops(f, c.Services)
 }
 
-// duration reads a text that was checked.
+// duration parses a text that was checked before.
 func duration(text string) time.Duration {
 	d, _ := time.ParseDuration(text)
 	return d
 }
 
-// resolve finds a path of a file in dir.
+// resolve resolves a path against dir. An empty path stays empty.
 func resolve(dir, path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path

@@ -6,47 +6,48 @@ import (
 	"sallyport/cmd/internal/profile"
 )
 
-// A field of these structs declares a key of the configuration, once:
+// Each field of these structs declares a key of the configuration, by its tags:
 //
-//	toml      its name
-//	expect    what is expected of its value, for errors
-//	default   its value where the file does not set it; "keep,web=cut": another
-//	          one for services of a type. Without the tag there is none
+//	toml      the name of the key
+//	expect    the expected value, for errors
+//	default   the value if the file does not set the key; "keep,web=cut": "cut"
+//	          for services of type "web". Without the tag, there is no default
 //	range     of numbers and durations: "1..128", "5s..60s", "..1000h"; with
 //	          alternatives: "0|4096..268435456"
-//	oneof     of texts, "closed|clear"
-//	required  the file has to set it
-//	kinds     the types of services that have it; without the tag, all
-//	reload    "live": a reload applies a change; "restart": only a restart does;
-//	          "helper": a restart, if a privileged helper holds to what it read
+//	oneof     the possible texts: "closed|clear"
+//	required  the file must set the key
+//	kinds     the types of services that have the key; without the tag, all
+//	reload    "live": a reload applies a change; "restart": a change requires a
+//	          restart; "helper": it requires one if a privileged helper runs,
+//	          since the helper does not read the file again
 //
-// A table's reload class and defaults are those of its keys. reference.toml
-// explains each key.
+// The reload class and the defaults of a table are those of its keys.
+// reference.toml explains each key.
 
-// raw is the file.
+// raw is the configuration file.
 type raw struct {
-	Version        int      `toml:"version" default:"1" range:"1" reload:"live" expect:"1, the version of this form"`
+	Version        int      `toml:"version" default:"1" range:"1" reload:"live" expect:"1, the version of this file format"`
 	Server         string   `toml:"server" reload:"live" expect:"the host name or address by which clients reach this server"`
 	Listen         []string `toml:"listen" reload:"restart" expect:"a list of IP addresses in quotes, such as [\"0.0.0.0\", \"::\"]"`
 	Ports          int      `toml:"ports" required:"yes" range:"1..128" reload:"live" expect:"the number of knocks, a whole number from 1 to 128"`
 	Generator      string   `toml:"generator" default:"algorithm1" oneof:"algorithm1|java" reload:"live" expect:"\"algorithm1\" or \"java\""`
-	PortSecret     string   `toml:"port_secret" reload:"live" expect:"the secret from which the ports are drawn, as text in quotes; or port_secret_file instead"`
+	PortSecret     string   `toml:"port_secret" reload:"live" expect:"the secret from which the ports are derived, as text in quotes; or port_secret_file instead"`
 	PortSecretFile string   `toml:"port_secret_file" reload:"live" expect:"the path of a file with the port secret"`
-	// The secret before the last change, whose ports stay open until a date.
-	PortSecretPrevious      string       `toml:"port_secret_previous" reload:"live" expect:"the port secret before the last change, as text in quotes; or port_secret_previous_file instead"`
-	PortSecretPreviousFile  string       `toml:"port_secret_previous_file" reload:"live" expect:"the path of a file with the port secret before the last change"`
-	PortSecretPreviousUntil time.Time    `toml:"port_secret_previous_until" reload:"live" expect:"a time such as 2026-12-01T00:00:00Z, together with the previous port secret"`
+	// The ports of the previous port secret stay open until a date.
+	PortSecretPrevious      string       `toml:"port_secret_previous" reload:"live" expect:"the previous port secret, as text in quotes; or port_secret_previous_file instead"`
+	PortSecretPreviousFile  string       `toml:"port_secret_previous_file" reload:"live" expect:"the path of a file with the previous port secret"`
+	PortSecretPreviousUntil time.Time    `toml:"port_secret_previous_until" reload:"live" expect:"a time such as 2026-12-01T00:00:00Z, together with a previous port secret"`
 	Clients                 string       `toml:"clients" required:"yes" reload:"restart" expect:"the path of the clients file"`
 	ClientsSettle           string       `toml:"clients_settle" default:"5s" range:"100ms..1m" reload:"live" expect:"a duration from \"100ms\" to \"1m\""`
 	ClockTolerance          string       `toml:"clock_tolerance" default:"60s" range:"5s..60s" reload:"live" expect:"a duration from \"5s\" to \"60s\" in whole seconds"`
 	StateDir                string       `toml:"state_dir" default:"state" reload:"restart" expect:"the path of a directory"`
 	Durability              string       `toml:"durability" default:"strict" oneof:"strict|relaxed" reload:"restart" expect:"\"strict\" or \"relaxed\""`
 	AdminSocket             string       `toml:"admin_socket" default:"sallyportd.sock" reload:"restart" expect:"the path of a socket for the administrator's commands"`
-	FirewallSocket          string       `toml:"firewall_socket" default:"firewall.sock" reload:"restart" expect:"the path of a socket, at which \"sallyportd firewall hold\" serves the server"`
-	Readers                 int          `toml:"readers" default:"0" range:"0..64" reload:"restart" expect:"a whole number from 0 (one a processor) to 64"`
+	FirewallSocket          string       `toml:"firewall_socket" default:"firewall.sock" reload:"restart" expect:"the path of the socket of \"sallyportd firewall hold\""`
+	Readers                 int          `toml:"readers" default:"0" range:"0..64" reload:"restart" expect:"a whole number from 0 (one for each processor) to 64"`
 	ReceiveBuffer           int          `toml:"receive_buffer" default:"1048576" range:"0|4096..268435456" reload:"restart" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
 	KernelFilter            bool         `toml:"kernel_filter" default:"true" reload:"restart" expect:"true or false"`
-	User                    string       `toml:"user" reload:"restart" expect:"the name or number of the user that the server becomes when root starts it"`
+	User                    string       `toml:"user" reload:"restart" expect:"the name or number of the user to which the server switches when root starts it"`
 	Stealth                 bool         `toml:"stealth" default:"false" reload:"restart" expect:"true or false"`
 	StealthExcept           []int        `toml:"stealth_except" range:"1025..65535" reload:"restart" expect:"a list of UDP ports from 1025 to 65535"`
 	OnExit                  string       `toml:"on_exit" default:"closed" oneof:"closed|clear" reload:"restart" expect:"\"closed\" or \"clear\""`
@@ -56,17 +57,17 @@ type raw struct {
 	Operation []rawOperation `toml:"operation" reload:"live" expect:"an [[operation]] table for each operation, 1 to 256"`
 }
 
-// rawService is a [[service]]: what all have, and what its kind has.
+// rawService is a [[service]]: the keys of all services, and those of the kinds.
 type rawService struct {
 	Name         string `toml:"name" required:"yes" reload:"restart" expect:"a name of letters, digits, dots, hyphens and underscores, in quotes"`
 	Type         string `toml:"type" required:"yes" reload:"restart" expect:"\"web\", \"proxy\" or \"firewall\""`
-	Protocol     string `toml:"protocol" default:"tcp" oneof:"tcp|udp" reload:"restart" expect:"\"tcp\" or \"udp\"; of a web server \"tcp\""`
-	Listen       string `toml:"listen" required:"yes" reload:"restart" expect:"host:port or :port, with an IP address for a host"`
+	Protocol     string `toml:"protocol" default:"tcp" oneof:"tcp|udp" reload:"restart" expect:"\"tcp\" or \"udp\"; a web server requires \"tcp\""`
+	Listen       string `toml:"listen" required:"yes" reload:"restart" expect:"host:port or :port, with an IP address as the host"`
 	OpenFor      string `toml:"open_for" default:"10s" range:"1s..1000h" reload:"live" expect:"a duration such as \"10s\", from 1s to 1000h"`
-	OpenMax      string `toml:"open_max" default:"1m" range:"..1000h" reload:"helper" expect:"a duration such as \"1m\", not shorter than open_for, 1000h at most"`
+	OpenMax      string `toml:"open_max" default:"1m" range:"..1000h" reload:"helper" expect:"a duration such as \"1m\", not shorter than open_for, at most 1000h"`
 	OpenTo       string `toml:"open_to" default:"knocker" oneof:"knocker|anyone" reload:"helper" expect:"\"knocker\" or \"anyone\""`
 	OnClose      string `toml:"on_close" default:"keep,web=cut" oneof:"keep|cut" reload:"helper" expect:"\"keep\" or \"cut\""`
-	MaxAddresses int    `toml:"max_addresses" default:"8" range:"1..1024" reload:"live" expect:"how many addresses a client may have open, a whole number from 1 to 1024"`
+	MaxAddresses int    `toml:"max_addresses" default:"8" range:"1..1024" reload:"live" expect:"how many addresses a client may hold leases for, a whole number from 1 to 1024"`
 	GrantPrefix6 int    `toml:"grant_prefix6" default:"128" range:"128|64" reload:"restart" expect:"128 or 64"`
 
 	rawListener
@@ -75,18 +76,18 @@ type rawService struct {
 	rawFirewall
 }
 
-// rawChallenge is [challenge].
+// rawChallenge is the [challenge] table.
 type rawChallenge struct {
 	Ports         string           `toml:"ports" default:"16384-30719" expect:"a range of UDP ports in quotes, such as \"16384-30719\""`
 	Capture       string           `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
-	PublicAddress []string         `toml:"public_address" expect:"a list of the addresses by which clients know this host, at most one of IPv4 and one of IPv6"`
-	Exchanges     int              `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges there is room for, a whole number from 8 to 1048576"`
+	PublicAddress []string         `toml:"public_address" expect:"a list of the addresses by which clients reach this host, at most one of IPv4 and one of IPv6"`
+	Exchanges     int              `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges can be in progress, a whole number from 8 to 1048576"`
 	Rate          int              `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`
 	Request       profile.Encoding `toml:"request" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
 	Response      profile.Encoding `toml:"response" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
 }
 
-// rawOperation is an [[operation]].
+// rawOperation is an [[operation]] table.
 type rawOperation struct {
 	ID         string   `toml:"id" required:"yes" expect:"a public name of 5 to 16 bytes, in quotes"`
 	Secret     string   `toml:"secret" expect:"the operation's secret, as text in quotes; or secret_file instead"`

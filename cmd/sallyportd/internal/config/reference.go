@@ -2,8 +2,8 @@ package config
 
 import _ "embed"
 
-// Reference is a configuration with every key, explained: what "sallyportd init"
-// writes.
+// Reference is a configuration with all keys and their explanations. "sallyportd
+// init" writes it.
 //
 //go:embed reference.toml
 var Reference string

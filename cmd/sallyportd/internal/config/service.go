@@ -15,18 +15,18 @@ import (
 // maxServices is how many services a configuration may have.
 const maxServices = gate.MaxServices
 
-// Service is a [[service]]: everything checked, nothing default. What it is
-// beyond that its kind knows, in a file of its own.
+// Service is a [[service]], validated, with all defaults filled in. kind has the
+// part that depends on its type.
 type Service struct {
 	Name       string
 	UDP        bool
 	Listen     string // host:port, or :port
 	Terms      gate.LeasePolicy
-	PrefixLen6 int // how many bits of an IPv6 address a grant lets in: 128 or 64
+	PrefixLen6 int // how many bits of an IPv6 address a lease covers: 128 or 64
 
-	// Filtered and Connections are of services that listen themselves.
-	Filtered    bool // the socket is there all the time, and mute; else only while somebody is let in
-	Connections int  // of an address at a time
+	// Filtered and Connections are for services for which the server listens.
+	Filtered    bool // it always listens, and never replies to strangers; else only while a lease is in force
+	Connections int  // how many an address may have at a time
 
 	kind kind
 }
@@ -34,11 +34,11 @@ type Service struct {
 // service checks a [[service]].
 func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err error) {
 	if r.Name == "" || strings.ContainsFunc(r.Name, notInName) {
-		return s, f.Errorf(at+"name", "got %s", quoted(r.Name))
+		return s, f.Errorf(at+"name", "got %s", orNothing(r.Name))
 	}
 	read, ok := kinds[r.Type]
 	if !ok {
-		return s, f.Errorf(at+"type", "got %s", quoted(r.Type))
+		return s, f.Errorf(at+"type", "got %s", orNothing(r.Type))
 	}
 	if err := fill(f, r, at, r.Type); err != nil {
 		return s, err
@@ -48,8 +48,8 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 	if err != nil {
 		return s, f.Errorf(at+"listen", "got %q", r.Listen)
 	}
-	if a, err := netip.ParseAddr(host); err == nil && unlistenable(a) != "" {
-		return s, f.Errorf(at+"listen", "got %q: the address %s", r.Listen, unlistenable(a))
+	if a, err := netip.ParseAddr(host); err == nil && whyNotBindable(a) != "" {
+		return s, f.Errorf(at+"listen", "got %q, with %s", r.Listen, whyNotBindable(a))
 	} else if err != nil && host != "" {
 		return s, f.Errorf(at+"listen", "got %q", r.Listen)
 	}
@@ -74,50 +74,56 @@ func (r *rawService) terms(f *tomlfile.File, at string, s *Service) error {
 	return nil
 }
 
-// beside refuses what two services cannot both have.
-func (s *Service) beside(f *tomlfile.File, at string, others []Service) error {
+// conflicts returns an error if another service has the same name, or the same
+// address and port.
+func (s *Service) conflicts(f *tomlfile.File, at string, others []Service) error {
 	for i := range others {
 		other := &others[i]
 		switch {
 		case other.Name == s.Name:
-			return f.Errorf(at+"name", "got %q a second time", s.Name)
-		case other.UDP == s.UDP && other.Port() == s.Port() && (!s.Host().IsValid() || !other.Host().IsValid() || s.Host() == other.Host()):
-			return f.Errorf(at+"listen", "got %q, which service %s has already", s.Listen, other.Name)
+			return f.Errorf(at+"name", "got %q, the name of another service", s.Name)
+		case other.UDP == s.UDP && other.Port() == s.Port() && s.sharesAddress(other):
+			return f.Errorf(at+"listen", "got %q, which service %s already uses", s.Listen, other.Name)
 		}
 	}
 	return nil
 }
 
-// ID is how both processes name the service.
+// sharesAddress reports whether both services listen on one address.
+func (s *Service) sharesAddress(other *Service) bool {
+	return !s.Host().IsValid() || !other.Host().IsValid() || s.Host() == other.Host()
+}
+
+// ID returns the service's identifier in messages between server and holder.
 func (s *Service) ID() access.ServiceID { return access.ID(s.Name) }
 
-// Port is the one that the service listens on.
+// Port returns the port on which the service listens.
 func (s *Service) Port() uint16 {
-	_, port, _ := client.SplitService(s.Listen) // it was checked
+	_, port, _ := client.SplitService(s.Listen) // checked before
 	return port
 }
 
-// Host is the address that it listens on; zero: all of this host's.
+// Host returns the address on which the service listens; zero: all of this host.
 func (s *Service) Host() netip.Addr {
 	host, _, _ := client.SplitService(s.Listen)
-	a, _ := netip.ParseAddr(host) // no host: all
+	a, _ := netip.ParseAddr(host) // no host: zero, all addresses
 	if a.IsUnspecified() {
 		return netip.Addr{}
 	}
 	return a.Unmap()
 }
 
-// Addresses are those that it listens on.
+// Addresses returns the addresses on which the service listens.
 func (s *Service) Addresses() udp.Addresses {
 	host, _, _ := client.SplitService(s.Listen)
 	a, err := netip.ParseAddr(host)
 	if err != nil || a == netip.IPv6Unspecified() {
-		return nil // no host, or one that stands for all
+		return nil // no host, or the one for all addresses
 	}
 	return udp.Addresses{a.Unmap()}
 }
 
-// Protocol is "tcp" or "udp".
+// Protocol returns "tcp" or "udp".
 func (s *Service) Protocol() string {
 	if s.UDP {
 		return "udp"
@@ -125,28 +131,28 @@ func (s *Service) Protocol() string {
 	return "tcp"
 }
 
-// Describe says what a service is, in a line.
+// Describe describes the service in a line.
 func (s *Service) Describe() string {
-	who := "the address that knocked"
+	peer := "the address that knocked"
 	if s.Terms.Anyone {
-		who = "anyone"
+		peer = "anyone"
 	} else if s.PrefixLen6 == access.PrefixNetwork {
-		who += ", of IPv6 its /64"
+		peer += " (IPv6: its /64)"
 	}
 	then := "keeps connections"
 	if s.Terms.Cut {
 		then = "cuts connections"
 	}
 	return fmt.Sprintf("%s: %s, at %s, for %s (at most %s) open to %s, then %s",
-		s.Name, s.kind.describe(s), s.Listen, s.Terms.OpenFor, s.Terms.OpenMax, who, then)
+		s.Name, s.kind.describe(s), s.Listen, s.Terms.OpenFor, s.Terms.OpenMax, peer, then)
 }
 
 func notInName(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_')
 }
 
-// quoted is a text as an error repeats it.
-func quoted(text string) string {
+// orNothing returns a quoted text for an error; "nothing" for an empty one.
+func orNothing(text string) string {
 	if text == "" {
 		return "nothing"
 	}

@@ -13,20 +13,21 @@ import (
 	"sallyport/verify/wire"
 )
 
-// carriedPause is the time between two looks at what the kernel carries.
-const carriedPause = time.Minute
+// carriedInterval is the time between two checks of the connections that the
+// kernel forwards.
+const carriedInterval = time.Minute
 
-// addressRecord is the part of the state file that says which addresses clients had.
+// addressRecord is the part of the state file with the addresses that clients had.
 type addressRecord interface {
 	RecordLeases([]sessions.Entry, []state.Lease) (displaced []state.Lease, err error)
 	Leases() []state.Lease
 	Forget([]state.Lease) error
 }
 
-// carried is which addresses clients had at services whose connections the kernel
-// carries: the client of such a connection is known by nothing but its address. An
-// address is recorded before it is let in, and kept, over restarts too, for as
-// long as something is connected from there. Its methods may be called
+// carried records which addresses clients had at services whose connections the
+// kernel forwards: only the address shows to which client such a connection
+// belongs. An address is recorded before it is let in, and kept, also over
+// restarts, as long as something is connected from there. Its methods may be called
 // concurrently.
 type carried struct {
 	record addressRecord
@@ -34,17 +35,17 @@ type carried struct {
 	wall   func() time.Time
 
 	mu       sync.Mutex
-	services map[access.ServiceID]lends
+	services map[access.ServiceID]carriedService
 	open     map[address]time.Time // until when a lease may last, by clock.Boot
 }
 
-// lends is what of a service's terms counts here.
-type lends struct {
+// carriedService is the part of a service's terms that matters here.
+type carriedService struct {
 	prefixLen6 int
 	openMax    time.Duration
 }
 
-// address is one that a client had at a service.
+// address is an address that a client had at a service.
 type address struct {
 	client  wire.Identifier
 	service access.ServiceID
@@ -58,24 +59,25 @@ func (a address) lease() state.Lease {
 func addressOf(l state.Lease) address { return address{l.Client, l.Service, l.Peer} }
 
 func newCarried(r addressRecord, boot, wall func() time.Time) *carried {
-	c := &carried{record: r, boot: boot, wall: wall, services: map[access.ServiceID]lends{}, open: map[address]time.Time{}}
+	c := &carried{record: r, boot: boot, wall: wall, services: map[access.ServiceID]carriedService{}, open: map[address]time.Time{}}
 	for _, l := range r.Leases() {
 		c.open[addressOf(l)] = time.Time{} // no lease is in force after a start
 	}
 	return c
 }
 
-// lend says that a service's connections are carried by the kernel, and for how
-// long it opens at the most.
-func (c *carried) lend(id access.ServiceID, prefixLen6 int, openMax time.Duration) {
+// addService adds a service whose connections the kernel forwards, and the longest
+// time for which it opens.
+func (c *carried) addService(id access.ServiceID, prefixLen6 int, openMax time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.services[id] = lends{prefixLen6, openMax}
+	c.services[id] = carriedService{prefixLen6, openMax}
 }
 
-// admit records the addresses that grants are about to let in, as far as they are
-// not recorded. Addresses that had to give way are no longer recorded, also after
-// an error: their connections have to end. After an error nothing may be let in.
+// admit records the addresses that grants will let in, unless they are recorded
+// already. If the record is full, it displaces other addresses, also if it fails
+// then: the caller must cut their connections. If admit fails, the caller must not
+// let any of the addresses in.
 func (c *carried) admit(grants []sessions.Grant, may func(wire.Identifier, access.ServiceID) bool) (displaced []state.Lease, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,8 +112,8 @@ func (c *carried) admit(grants []sessions.Grant, may func(wire.Identifier, acces
 	return displaced, err
 }
 
-// past returns the addresses that clients had at a service who do not stay, and
-// have no lease there from now on.
+// past returns the addresses, at a service, of clients that do not stay; they have
+// no lease there from now on.
 func (c *carried) past(id access.ServiceID, stays func(wire.Identifier) bool) (peers []access.Peer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,8 +148,8 @@ func (c *carried) idle() (idle []address) {
 	return idle
 }
 
-// forget gives up addresses from which nothing was connected at a look, but for
-// those that have been let in again since it began.
+// forget removes addresses from which nothing was connected at the time of a
+// check, except those that were let in again since that check began.
 func (c *carried) forget(gone []address, looked time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,9 +163,10 @@ func (c *carried) forget(gone []address, looked time.Time) error {
 	return c.record.Forget(leases)
 }
 
-// look has what is connected end if its client has lost its right, or was lost
-// while no server ran, and gives up addresses from which nothing is connected.
-func (c *carried) look(ctx context.Context, g *gate.Services, entitled func(address) bool, connected func(context.Context, []access.Change) ([]bool, error)) error {
+// check cuts connections of addresses without a right: of clients that lost it, or
+// were removed while no server ran. It forgets addresses from which nothing is
+// connected.
+func (c *carried) check(ctx context.Context, g *gate.Services, entitled func(address) bool, connected func(context.Context, []access.Change) ([]bool, error)) error {
 	looked, idle := c.boot(), c.idle()
 	gone := map[access.ServiceID][]access.Peer{}
 	changes := make([]access.Change, len(idle))
@@ -189,25 +192,26 @@ func (c *carried) look(ctx context.Context, g *gate.Services, entitled func(addr
 	return c.forget(over, looked)
 }
 
-// watchCarried looks at what the kernel carries, at once and then from time to
-// time, until ctx ends.
+// watchCarried checks the connections that the kernel forwards, at once and then
+// every carriedInterval, until ctx ends.
 func (s *Server) watchCarried(ctx context.Context) {
 	for failed := false; ; {
-		err := s.carried.look(ctx, s.gate.Services, s.entitled, s.helper.Connected)
+		err := s.carried.check(ctx, s.gate.Services, s.entitled, s.helper.Connected)
 		if err != nil && !failed && ctx.Err() == nil {
-			s.env.Log.Warn("connections of the firewall's services not looked at: more addresses are kept than need be", "error", err)
+			s.env.Log.Warn("failed to list firewalled connections; keeping addresses", "error", err)
 		}
 		failed = err != nil
 		select {
-		case <-time.After(carriedPause):
+		case <-time.After(carriedInterval):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// entitled reports whether a client may have an address at a service: it is one,
-// or waits, and has the right to it.
+// entitled reports whether the client of an address keeps its connections there:
+// it is missing and waits, or it is a client and may open the service. For
+// addresses without a client, an operation must open the service.
 func (s *Server) entitled(a address) bool {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
@@ -218,9 +222,8 @@ func (s *Server) entitled(a address) bool {
 	return s.reloads.missing.has(a.client) || is && s.gate.May(a.client, a.service)
 }
 
-// admit records the addresses of grants before they are let in. What has to give
-// way to them is cut: an address is recorded while something may be connected from
-// there.
+// admit records the addresses of grants before they are let in. Addresses that they
+// displace from the record are cut: no address may be connected without a record.
 func (s *Server) admit(grants []sessions.Grant) error {
 	displaced, err := s.carried.admit(grants, s.gate.May)
 	for _, l := range displaced {

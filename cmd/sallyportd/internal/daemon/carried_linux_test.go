@@ -263,7 +263,7 @@ func TestAddressesAreForgotten(t *testing.T) {
 		t.Fatalf("%d addresses are recorded", n)
 	}
 	look := func() int {
-		if err := w.carried.look(t.Context(), w.gate.Services, w.entitled, w.helper.Connected); err != nil {
+		if err := w.carried.check(t.Context(), w.gate.Services, w.entitled, w.helper.Connected); err != nil {
 			t.Fatal(err)
 		}
 		return len(w.state.Leases())

@@ -29,28 +29,27 @@ import (
 )
 
 // challenger is the challenge–response protocol, wired:
-// capture -> exchanges -> proofs -> gate.
+// capture -> handshakes -> proofs -> gate.
 type challenger struct {
 	capture    *capture.Capture
 	table      *handshakes.Table
 	proofs     *proofs
 	operations atomic.Pointer[operations]
-	execute    func([]order) []error
+	execute    func([]command) []error
 	now        func() time.Time
 	log        *slog.Logger
-	mu         sync.Mutex // while proofs are carried out
+	mu         sync.Mutex // held while proofs are executed
 }
 
-// order is what an operation asks for.
-type order struct {
+// command is what an operation requests.
+type command struct {
 	gate.Command
 	service, operation string // their names
 }
 
-// newChallenger takes the ports, from which nothing is heard before run. What
-// operations ask for is done by execute, all that waits at a time; it returns nil,
-// or the error of each.
-func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]order) []error, env Env) (c *challenger, err error) {
+// newChallenger opens the ports, of which nothing is read before run. It calls
+// execute with all commands that wait; execute returns nil, or an error for each.
+func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]command) []error, env Env) (c *challenger, err error) {
 	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, log: env.Log}
 	c.operations.Store(&o)
 	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
@@ -61,7 +60,7 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
-		Grant: func(g exchange.Proof, from netip.Addr) {
+		OnProof: func(g exchange.Proof, from netip.Addr) {
 			if o, ok := c.operations.Load().byID[g.Operation().ID()]; ok {
 				c.proofs.put(o, proof{g, from})
 			}
@@ -80,28 +79,28 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 		Addresses: cfg.Listen, Sink: c, Log: env.Log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("watch the ports of requests and responses: %w", err)
+		return nil, fmt.Errorf("capture requests and responses: %w", err)
 	}
 	return c, nil
 }
 
-// update changes the operations. When it returns, nothing is carried out any
-// more that was proved by those before.
+// update changes the operations. When it returns, no proof of the old operations is
+// executed.
 func (c *challenger) update(o operations) {
-	c.mu.Lock() // what was being carried out is done
+	c.mu.Lock() // executeProofs has ended
 	defer c.mu.Unlock()
 	c.operations.Store(&o)
 	c.proofs.keepClients(o)
 	c.table.Update(o.protocol)
 }
 
-// narrow takes operations away whose client may not open their service any
-// more: each that is given keeps those services. nil: there is no protocol.
+// narrow removes operations whose client may no longer open their service: each
+// client in less keeps the services there. It may be called on nil.
 func (c *challenger) narrow(less map[wire.Identifier][]access.ServiceID) {
 	if c == nil {
 		return
 	}
-	c.mu.Lock() // what was being carried out is done
+	c.mu.Lock() // executeProofs has ended
 	defer c.mu.Unlock()
 	next := *c.operations.Load()
 	next.byID = maps.Clone(next.byID)
@@ -115,8 +114,8 @@ func (c *challenger) narrow(less map[wire.Identifier][]access.ServiceID) {
 	c.operations.Store(&next)
 }
 
-// opensOwnerless reports whether there is an operation that belongs to no client,
-// and opens a service.
+// opensOwnerless reports whether an operation that belongs to no client is for a
+// service.
 func (c *challenger) opensOwnerless(id access.ServiceID) bool {
 	if c == nil {
 		return false
@@ -129,7 +128,7 @@ func (c *challenger) opensOwnerless(id access.ServiceID) bool {
 	return false
 }
 
-// keepsOwnerless reports whether leases that belong to no client go on under the
+// keepsOwnerless reports whether leases that belong to no client continue under the
 // next operations.
 func (c *challenger) keepsOwnerless(next operations) bool {
 	return c != nil && c.operations.Load().keepsOwnerless(next)
@@ -144,11 +143,11 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 func (c *challenger) Take(packets []capture.Packet) {
 	now := c.now()
 	for _, p := range packets {
-		c.table.Take(p.Source, p.Destination, now)
+		c.table.Receive(p.Source, p.Destination, now)
 	}
 }
 
-// run watches until ctx ends.
+// run captures until ctx ends, and then executes the proofs that wait.
 func (c *challenger) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error {
@@ -165,35 +164,34 @@ func (c *challenger) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// executeProofs does what addresses have proved to have the right to, all at a
-// time.
+// executeProofs executes the commands of proofs, all in one call.
 func (c *challenger) executeProofs(all []proof) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	operations := c.operations.Load()
-	orders := make([]order, 0, len(all))
+	commands := make([]command, 0, len(all))
 	for _, p := range all {
 		o, ok := operations.byID[p.Operation().ID()]
 		if !ok || o.protocol != p.Operation() || !o.Allows(p.from) {
-			continue // it has gone meanwhile
+			continue // the operation was removed meanwhile
 		}
-		orders = append(orders, o.order(p))
+		commands = append(commands, o.command(p))
 	}
-	if len(orders) == 0 {
+	if len(commands) == 0 {
 		return
 	}
-	errs := c.execute(orders)
-	for i, o := range orders {
+	errs := c.execute(commands)
+	for i, o := range commands {
 		if errs != nil && errs[i] != nil {
-			c.log.Error("an operation was not carried out", "operation", o.operation, "address", o.Grant.Address, "error", errs[i])
+			c.log.Error("failed to execute an operation", "operation", o.operation, "address", o.Grant.Address, "error", errs[i])
 			continue
 		}
-		c.log.Info("carried out", "operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address)
+		c.log.Info("operation executed", "operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address)
 	}
 }
 
-func (o operation) order(p proof) order {
-	do := order{service: o.Service, operation: o.ID, Command: gate.Command{
+func (o operation) command(p proof) command {
+	do := command{service: o.Service, operation: o.ID, Command: gate.Command{
 		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from}, For: o.OpenFor, Port: p.Port(),
 	}}
 	if o.Close {
@@ -202,8 +200,8 @@ func (o operation) order(p proof) order {
 	return do
 }
 
-// randomPort chooses ports that nothing of ours may have: none of requests and
-// responses, none where knocks begin below, and no service's.
+// randomPort returns a function that draws a random port: not below the first knock
+// port, not one of requests and responses, and not a service's.
 func randomPort(requests challenge.Ports, services []uint16) func() uint16 {
 	return func() uint16 {
 		for {

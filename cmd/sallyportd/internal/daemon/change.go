@@ -13,38 +13,38 @@ import (
 	"sallyport/verify/wire"
 )
 
-// change is a reload on its way: what each step has prepared.
+// change is a reload in progress: what each step has prepared.
 type change struct {
 	cfg  *config.Config
 	plan plan
 
-	contents []func()                    // what services lead to
-	clients  func(context.Context) error // who may knock
-	ports    func() error                // where, and by which secrets
-	access   *gate.Prepared              // who may open what, and for how long
+	contents []func()                    // the content or upstream of services
+	clients  func(context.Context) error // the clients that may knock
+	ports    func() error                // the knock ports, and the secrets of knocks
+	access   *gate.Prepared              // the services that each client may open, and for how long
 
 	undo []func()
 }
 
-// abort takes back what was prepared, the last step first.
+// abort undoes all that was prepared, the last step first.
 func (c *change) abort() {
 	for _, undo := range slices.Backward(c.undo) {
 		undo()
 	}
 }
 
-// step is a part's share in a reload. Its prepare finds all that can fail, and
-// changes nothing that is in force.
+// step is one part's share in a reload. Its prepare does everything that can fail,
+// and changes nothing that is in force.
 type step struct {
 	name    string
 	prepare func(context.Context, *change) error
 }
 
-// reloadSteps are those of a server, in their order. The gate's is the last:
-// while it is prepared, whom the old and the new terms let in are both let in.
+// reloadSteps returns the steps in their order. The gate's is the last: while it is
+// prepared, peers are let in by the old and by the new terms.
 func (s *Server) reloadSteps() []step {
 	return []step{
-		{"read what services lead to", s.prepareContents},
+		{"read the content of services", s.prepareContents},
 		{"write to the state file", s.prepareState},
 		{"change the clients", s.prepareClients},
 		{"change the ports", s.preparePorts},
@@ -63,8 +63,8 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 	return nil
 }
 
-// prepareState leaves a record that is more careful than it has to be, should
-// the reload be aborted.
+// prepareState raises marks in the record. If the reload is aborted, the record
+// stays more careful than necessary.
 func (s *Server) prepareState(_ context.Context, c *change) error {
 	s.markRekeyed(&c.plan)
 	return s.state.Raise(c.plan.slots)
@@ -75,8 +75,8 @@ func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
 	return err
 }
 
-// preparePorts has the firewall's holder read from which ports knocks may come, and
-// then opens them.
+// preparePorts makes the firewall's holder read which ports may receive knocks, and
+// prepares to open them.
 func (s *Server) preparePorts(ctx context.Context, c *change) error {
 	settle := func(bool) error { return nil }
 	if s.helper != nil && c.cfg != s.reloads.current {
@@ -99,7 +99,7 @@ func (s *Server) preparePorts(ctx context.Context, c *change) error {
 			return err
 		}
 		if err := settle(true); err != nil {
-			s.env.Log.Warn("firewall's holder not told of the reload", "error", err)
+			s.env.Log.Warn("failed to notify the firewall holder of the reload", "error", err)
 		}
 		return nil
 	}
@@ -113,7 +113,7 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 		Restricted: maps.All(c.plan.restricted), Terms: c.plan.leases,
 		IsClient: func(id wire.Identifier) bool { return isClient[id] || kept && ownerless(id) },
 		Gone:     c.plan.gone,
-		Anew:     func(id wire.Identifier) bool { return c.plan.anew[id] },
+		Replaced: func(id wire.Identifier) bool { return c.plan.readded[id] },
 		Waits:    func(id wire.Identifier) bool { return !isClient[id] && s.reloads.missing.has(id) },
 	})
 	if err == nil {
@@ -122,10 +122,10 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 	return err
 }
 
-// commit puts a prepared change in force. A client that is new is restricted
-// before its knocks are accepted; one that has left opens nothing from the first
-// step on, and loses its leases once it cannot knock any more. An error means that
-// the server ends.
+// commit puts a prepared change in force. A new client is restricted before its
+// knocks are accepted. A removed client opens nothing from the first step on, and
+// loses its leases once it can no longer knock. An error means that the server
+// stops.
 func (s *Server) commit(ctx context.Context, c change) (err error) {
 	defer func() {
 		if err != nil {

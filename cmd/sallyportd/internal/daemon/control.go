@@ -15,9 +15,8 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 )
 
-// control carries out what comes from outside until ctx ends: SIGHUP, the
-// admin socket, and changes of the clients file. None of it keeps the server
-// from serving when it fails.
+// control handles SIGHUP, the admin socket, and changes of the clients file, until
+// ctx ends. If one of them fails, the server serves nevertheless.
 func (s *Server) control(ctx context.Context, c Control) error {
 	s.reloads.mu.Lock()
 	s.reloads.file = c.Clients
@@ -30,16 +29,17 @@ func (s *Server) control(ctx context.Context, c Control) error {
 	})
 	g.Go(func() error {
 		if err := s.onClientsChange(ctx, path); err != nil {
-			log.Warn("changes of the clients file go unnoticed until a reload", "error", err)
+			log.Warn("failed to watch the clients file", "error", err, "hint", "after each change, run: sallyportd reload")
 		}
 		return nil
 	})
 	g.Go(func() error {
 		err := admin.Serve(ctx, socket, admin.Handlers{
-			Reload: s.settled(s.Reload), ReloadClients: s.settled(s.ReloadClients), Restrict: s.Restrict, Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters,
+			Reload: s.awaitClients(s.Reload), ReloadClients: s.awaitClients(s.ReloadClients), Restrict: s.Restrict,
+			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters,
 		})
 		if err != nil {
-			log.Warn("no admin socket: \"sallyportd reload\" will not reach this server, SIGHUP will", "error", err)
+			log.Warn("failed to serve the admin socket", "socket", socket, "error", err, "hint", "to reload, send SIGHUP")
 		}
 		return nil
 	})
@@ -50,15 +50,15 @@ func (s *Server) onHangup(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-hangups:
-			s.Reload(ctx) // what comes of it is in the log
+			s.Reload(ctx) // which logs its result
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// onClientsChange watches the directories of the file, since the file itself
-// may be replaced: by rename, or through a link that is set anew.
+// onClientsChange watches the directories of the file, because the file itself may
+// be replaced: by a rename, or by a change of a symbolic link to it.
 func (s *Server) onClientsChange(ctx context.Context, path string) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -69,47 +69,47 @@ func (s *Server) onClientsChange(ctx context.Context, path string) error {
 		return fmt.Errorf("watch the clients file: %w", err)
 	}
 	var watch clients.Watch
-	return s.follow(ctx, w.Events, w.Errors, func() time.Duration {
-		// Best effort: a link may lead to a directory that is replaced whole.
+	return s.watchFile(ctx, w.Events, w.Errors, func() time.Duration {
+		// Best effort: the directory that a link leads to may itself be replaced.
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			w.Add(filepath.Dir(target))
 		}
-		return s.look(ctx, &watch, path)
+		return s.checkClients(ctx, &watch, path)
 	})
 }
 
-// follow calls look at each event, and after the time that it returns: not every
-// way to replace a file makes an event where we watch.
-func (s *Server) follow(ctx context.Context, events <-chan fsnotify.Event, lost <-chan error, look func() time.Duration) error {
-	timer := time.NewTimer(0) // it may have changed since it was loaded
+// watchFile calls check at each event, and again after the time that it returns:
+// not every way to replace a file makes an event in the watched directories.
+func (s *Server) watchFile(ctx context.Context, events <-chan fsnotify.Event, lost <-chan error, check func() time.Duration) error {
+	timer := time.NewTimer(0) // the file may have changed since it was loaded
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-lost:
-			// Some events were lost: look at the file rather than trust them.
-			s.env.Log.Warn("watching the clients file", "error", err)
+			// Some events were lost: check the file itself.
+			s.env.Log.Warn("events of the clients file lost; reading the file", "error", err)
 		case _, ok := <-events:
 			if !ok {
 				return errors.New("watch the clients file: the watcher has stopped")
 			}
 		case <-timer.C:
 		}
-		timer.Reset(look())
+		timer.Reset(check())
 	}
 }
 
-// look does what the state of the clients file asks for, and returns after what
-// time to look again.
-func (s *Server) look(ctx context.Context, w *clients.Watch, path string) (rest time.Duration) {
+// checkClients reads the clients file if it has changed, cuts off clients that are
+// missing, and returns after what time to check again.
+func (s *Server) checkClients(ctx context.Context, w *clients.Watch, path string) (rest time.Duration) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
 	now, file := s.env.Clock.Monotonic(), clients.StateOf(path)
 	read, rest := w.Look(now, file, s.reloads.file)
 	if read {
 		rest = clients.LookTime
-		if _, err := s.change(ctx, request{noticed: true}, "clients", readClients); err != nil { // which is in the log
+		if _, err := s.change(ctx, cause{noticed: true}, "clients", readClients); err != nil { // it is in the log
 			w.Failed(now)
 		}
 	}
@@ -119,11 +119,11 @@ func (s *Server) look(ctx context.Context, w *clients.Watch, path string) (rest 
 	}
 	s.cutMissing(now, unchanged)
 	if len(s.reloads.missing.of) > 0 {
-		rest = min(rest, missingLook)
+		rest = min(rest, missingInterval)
 	}
 	return rest
 }
 
-// missingLook is how often it is looked whether the clients file stands
-// unchanged, while clients are missing.
-const missingLook = 100 * time.Millisecond
+// missingInterval is how often the clients file is checked while clients are
+// missing.
+const missingInterval = 100 * time.Millisecond

@@ -5,13 +5,15 @@ import (
 	"log/slog"
 	"time"
 
+	"sallyport/ingest"
+	"sallyport/ingest/capture"
 	"sallyport/sessions"
 	"sallyport/sessions/handshakes"
 	"sallyport/verify"
 )
 
-// countersPause is the time between two lines about traffic: however much
-// comes, the log grows by a line a minute.
+// countersPause is the time between two lines about traffic: whatever the number
+// of datagrams, the log grows by one line a minute.
 const countersPause = time.Minute
 
 // counters is a list of counters, each with its name in the log.
@@ -22,8 +24,8 @@ type counter struct {
 	value uint64
 }
 
-// logCounters logs what was received since the last line, until ctx ends, and
-// then once more.
+// logCounters logs the counters that grew since the last line, until ctx ends,
+// and then once more.
 func (s *Server) logCounters(ctx context.Context) {
 	ticker := time.NewTicker(countersPause)
 	defer ticker.Stop()
@@ -39,15 +41,30 @@ func (s *Server) logCounters(ctx context.Context) {
 			s.env.Log.Info("traffic", attrs...)
 		}
 		last = now
-		start.look(s)
+		start.check(s)
 	}
 }
 
 func (s *Server) counters() counters {
-	in := s.ingest.Stats()
+	var dropped uint64
+	if s.env.LogDropped != nil {
+		dropped = s.env.LogDropped()
+	}
+	t := receiverCounters(s.ingest.Stats())
+	t = append(t, sessionCounters(s.sessions.Stats())...)
+	t = append(t, processCounters(s.state.Failures(), dropped)...)
+	if c := s.challenge; c != nil {
+		t = append(t, captureCounters(c.capture.Stats())...)
+		t = append(t, c.proofs.counters()...)
+		t = append(t, exchangeCounters(c.table.Stats())...)
+	}
+	return t
+}
+
+func receiverCounters(in ingest.Stats) counters {
 	t := counters{{"kernel", in.Kernel}}
-	// Of what the kernel has not queued, how much a filter refused and how much
-	// found a full queue, as far as the kernel tells them apart.
+	// Of the datagrams that the kernel did not queue: how many a filter refused,
+	// and how many found a full queue, as far as the kernel reports it.
 	for _, tier := range in.Tiers {
 		if tier.Counted {
 			t = append(t, counter{tier.Name + "_refused", tier.Refused}, counter{tier.Name + "_full", tier.Full}, counter{tier.Name + "_either", tier.Either})
@@ -57,30 +74,40 @@ func (s *Server) counters() counters {
 	for r, n := range in.Reasons {
 		t = append(t, counter{verify.Reason(r).String(), n})
 	}
-	for o, n := range s.sessions.Stats() {
-		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
-	}
-	t = append(t, counter{"port_failures", in.Failures}, counter{"state_failures", s.state.Failures()})
-	if s.env.LogDropped != nil {
-		t = append(t, counter{"log_dropped", s.env.LogDropped()})
-	}
-	return append(t, s.challenge.counters()...)
+	return append(t, counter{"port_failures", in.Failures})
 }
 
-func (c *challenger) counters() (t counters) {
-	if c == nil {
-		return nil
+func sessionCounters(outcomes [sessions.NumOutcomes]uint64) (t counters) {
+	for o, n := range outcomes {
+		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
 	}
-	s := c.capture.Stats()
-	t = counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_lost", c.proofs.counts.lost.Load()},
-		{"operation_rate_limited", c.proofs.counts.limited.Load()}, {"operation_superseded", c.proofs.counts.superseded.Load()}}
-	for o, n := range c.table.Stats() {
+	return t
+}
+
+func processCounters(stateFailures, logDropped uint64) counters {
+	return counters{{"state_failures", stateFailures}, {"log_dropped", logDropped}}
+}
+
+func captureCounters(s capture.Stats) counters {
+	return counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}}
+}
+
+func (p *proofs) counters() counters {
+	return counters{
+		{"exchange_lost", p.counts.lost.Load()},
+		{"operation_rate_limited", p.counts.limited.Load()},
+		{"operation_superseded", p.counts.superseded.Load()},
+	}
+}
+
+func exchangeCounters(outcomes [handshakes.NumOutcomes]uint64) (t counters) {
+	for o, n := range outcomes {
 		t = append(t, counter{"exchange_" + handshakes.Outcome(o).String(), n})
 	}
 	return t
 }
 
-// since returns what has grown, by how much; nil if nothing has.
+// since returns the counters that grew, and by how much; nil if none did.
 func (t counters) since(last counters) (attrs []any) {
 	for i, c := range t {
 		if n := c.value - last[i].value; n > 0 {

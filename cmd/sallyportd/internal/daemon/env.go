@@ -8,13 +8,12 @@ import (
 	"sallyport/sessions/state"
 )
 
-// Env is what the server may touch of the world beside its files and the
-// network.
+// Env is the server's environment, apart from its files and the network.
 type Env struct {
 	Host  config.Host
 	Clock clock.Clock
 	Log   *slog.Logger
-	State *state.Lock // of the state directory, which New takes over; nil: New takes it
-	// LogDropped returns how many lines the log has lost. nil: it loses none.
+	State *state.Lock // of the state directory; New takes it over. nil: New locks the directory
+	// LogDropped returns how many lines the log has dropped. nil: it drops none.
 	LogDropped func() uint64
 }

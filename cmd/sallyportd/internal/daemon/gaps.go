@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// gapLook is how often it is looked whether the host was suspended, should it not
-// tell.
-const gapLook = time.Second
+// gapInterval is how often the server checks whether the host was suspended, in
+// case the kernel does not notify it.
+const gapInterval = time.Second
 
-// notableSleep is how long the host has to have been suspended: two clocks cannot
-// be read in one instant.
-const notableSleep = 50 * time.Millisecond
+// minSuspension is the shortest suspension that counts: two clocks cannot be read
+// at the same instant.
+const minSuspension = 50 * time.Millisecond
 
-// watchGaps tells the sessions when knocks may have been lost that are good
-// otherwise, until ctx ends: whoever has overheard them could play them now. Slept
-// is what it was at the start.
-func (s *Server) watchGaps(ctx context.Context, slept time.Duration) {
+// watchGaps makes the sessions reject older knocks, whenever valid knocks may have
+// been lost: an attacker who overheard them could replay them now. It returns when
+// ctx ends. Suspended is the value of s.suspended at the start.
+func (s *Server) watchGaps(ctx context.Context, suspended time.Duration) {
 	woken := make(chan struct{}, 1)
 	if s.env.Clock.OnJump != nil {
 		go s.env.Clock.OnJump(ctx, func() {
@@ -27,45 +27,45 @@ func (s *Server) watchGaps(ctx context.Context, slept time.Duration) {
 			}
 		})
 	}
-	var back chan struct{}
+	var reopened chan struct{}
 	if s.knocks != nil {
-		back = s.knocks.back
+		reopened = s.knocks.reopened
 	}
-	tick := time.NewTicker(gapLook)
+	tick := time.NewTicker(gapInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-back:
-			s.missed(ctx, "firewall's knock ports were shut")
+		case <-reopened:
+			s.rejectOlder(ctx, "knock ports were closed in the firewall")
 			continue
 		case <-woken:
 		case <-tick.C:
 		}
-		if now := s.slept(); now-slept > notableSleep {
-			slept = now
-			s.missed(ctx, "host was suspended")
+		if now := s.suspended(); now-suspended > minSuspension {
+			suspended = now
+			s.rejectOlder(ctx, "host was suspended")
 		}
 	}
 }
 
-// slept is how long the host was suspended, from some moment on.
-func (s *Server) slept() time.Duration {
+// suspended is how long the host has been suspended since some fixed moment.
+func (s *Server) suspended() time.Duration {
 	least := time.Duration(math.MaxInt64)
-	for range 3 { // whatever delays the second reading makes it more
+	for range 3 { // a delay before the second reading only makes it larger
 		mono := s.env.Clock.Monotonic()
 		least = min(least, s.env.Clock.Boot().Sub(mono))
 	}
 	return least
 }
 
-// missed has nothing count that was stamped until now.
-func (s *Server) missed(ctx context.Context, why string) {
+// rejectOlder makes the sessions reject all knocks that are stamped up to now.
+func (s *Server) rejectOlder(ctx context.Context, why string) {
 	since, err := s.sessions.Missed(ctx)
 	if err != nil {
-		return // the end
+		return // ctx has ended
 	}
-	s.start.began(since)
-	s.env.Log.Warn("knocks may have been lost; rejecting what is stamped up to now", "why", why)
+	s.start.record(since)
+	s.env.Log.Warn("knocks may have been lost; rejecting older knocks", "reason", why)
 }

@@ -14,8 +14,8 @@ type announcing struct {
 	*gate.Services
 	feed *admin.Feed
 	now  func() time.Time
-	// admit is called with grants before they are carried out, which they are
-	// only if it succeeds. nil: they are.
+	// admit, if set, is called with grants before they are executed. If it fails,
+	// they are not.
 	admit func([]sessions.Grant) error
 }
 

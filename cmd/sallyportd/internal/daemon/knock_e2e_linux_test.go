@@ -149,8 +149,8 @@ func TestNothingOpens(t *testing.T) {
 	w.until(t, "the end of the lease", func() bool { return !w.listening() })
 
 	type counts struct {
-		reasons  [verify.Reasons]uint64
-		outcomes [sessions.Outcomes]uint64
+		reasons  [verify.NumReasons]uint64
+		outcomes [sessions.NumOutcomes]uint64
 	}
 	count := func() counts { return counts{w.server.ingest.Stats().Reasons, w.server.sessions.Stats()} }
 	for _, row := range []struct {
@@ -166,9 +166,9 @@ func TestNothingOpens(t *testing.T) {
 		{"unknown identifier", sequence(otherClient, 0), verify.Identifier, 0},
 		{"old timestamp", restamp(-61 * time.Second), verify.Minute, 0},
 		{"old sequence", to(sequence(p, -2*time.Minute), now...), verify.Minute, 0},
-		{"older than the tolerance", sequence(p, -62*time.Second), verify.Clock, 0},
+		{"older than the tolerance", sequence(p, -62*time.Second), verify.ClockSkew, 0},
 		{"future timestamp", restamp(62 * time.Second), verify.Minute, 0},
-		{"newer than the tolerance", sequence(p, 62*time.Second), verify.Clock, 0},
+		{"newer than the tolerance", sequence(p, 62*time.Second), verify.ClockSkew, 0},
 		{"truncated", resize(sequence(p, 0), 47), verify.Size, 0},
 		{"empty", resize(sequence(p, 0), 0), verify.Size, 0},
 		{"over-long", resize(sequence(p, 0), 49), verify.Size, 0},

@@ -23,19 +23,19 @@ func (s *stopped) Clock() clock.Clock {
 
 // wall is the firewall's set of knock ports, by the host's own timeouts.
 type wall struct {
-	host *stopped
-	ends map[uint16]time.Time // by clock.Monotonic
-	told int
-	fail error
+	host   *stopped
+	ends   map[uint16]time.Time // by clock.Monotonic
+	opened int
+	fail   error
 }
 
-func (w *wall) tell(ports []uint16, lasts time.Duration) error {
+func (w *wall) openPorts(ports []uint16, lasts time.Duration) error {
 	if w.fail != nil {
 		return w.fail
 	}
 	for _, p := range ports {
 		w.ends[p] = w.host.Clock().Monotonic().Add(lasts)
-		w.told++
+		w.opened++
 	}
 	return nil
 }
@@ -46,7 +46,7 @@ func newWall() (*wall, *knockPorts, *strings.Builder) {
 	w := &wall{host: &stopped{time.Unix(1_800_000_020, 0), time.Unix(5000, 0)}, ends: map[uint16]time.Time{}}
 	var log strings.Builder
 	return w, &knockPorts{
-		taken: []uint16{53}, tell: w.tell, clock: w.host.Clock(), told: map[uint16]time.Time{}, lost: map[uint16]bool{}, back: make(chan struct{}, 1),
+		servicePorts: []uint16{53}, openPorts: w.openPorts, clock: w.host.Clock(), heldUntil: map[uint16]time.Time{}, missed: map[uint16]bool{}, reopened: make(chan struct{}, 1),
 		log: slog.New(slog.NewTextHandler(&log, nil)),
 	}, &log
 }
@@ -66,14 +66,14 @@ func TestKnockPortsFollowTheClock(t *testing.T) {
 		w.host.Advance(10 * time.Second)
 		w.host.wall = w.host.wall.Add(step)
 		for range 400 {
-			k.look() // as each second
+			k.refresh() // as each second
 			if left := until.Sub(w.host.Clock().Wall()); left > knockSlack && !w.takes(2000) {
 				t.Fatalf("the clock was stepped by %s: shut with %s left", step, left)
 			}
 			w.host.Advance(time.Second)
 		}
-		if step == 0 && w.told != 1 {
-			t.Errorf("told %d times", w.told)
+		if step == 0 && w.opened != 1 {
+			t.Errorf("told %d times", w.opened)
 		}
 	}
 }
@@ -88,35 +88,35 @@ func TestKnockPortsAreToldAgain(t *testing.T) {
 	if err := k.set(maps.Clone(open)); err != nil {
 		t.Errorf("a failure ends the server: %v", err)
 	}
-	k.look()
+	k.refresh()
 	if n := strings.Count(log.String(), "no table"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 	w.fail = nil
-	if len(k.back) != 0 {
+	if len(k.reopened) != 0 {
 		t.Error("knocks come in before the firewall was told")
 	}
-	if k.look(); !w.takes(2000) || !w.takes(2001) || w.told != 2 {
-		t.Errorf("told %d times", w.told)
+	if k.refresh(); !w.takes(2000) || !w.takes(2001) || w.opened != 2 {
+		t.Errorf("told %d times", w.opened)
 	}
-	if len(k.back) != 1 {
+	if len(k.reopened) != 1 {
 		t.Error("nobody knows that knocks were lost meanwhile")
 	}
-	<-k.back
-	if k.look(); w.told != 2 || len(k.back) != 0 {
-		t.Errorf("told %d times", w.told)
+	<-k.reopened
+	if k.refresh(); w.opened != 2 || len(k.reopened) != 0 {
+		t.Errorf("told %d times", w.opened)
 	}
 	clear(w.ends)
 	w.fail = errors.New("not yet")
-	if k.again(); len(k.back) != 0 {
+	if k.reopenAll(); len(k.reopened) != 0 {
 		t.Error("knocks come in before the next holder was told")
 	}
 	w.fail = nil
-	if k.look(); !w.takes(2000) || !w.takes(2001) || w.told != 4 || len(k.back) != 1 {
-		t.Errorf("told %d times", w.told)
+	if k.refresh(); !w.takes(2000) || !w.takes(2001) || w.opened != 4 || len(k.reopened) != 1 {
+		t.Errorf("told %d times", w.opened)
 	}
 	// What closes in this instant is not worth a word.
-	if k.set(map[uint16]time.Time{2002: w.host.Clock().Wall()}); w.told != 4 {
-		t.Errorf("told %d times", w.told)
+	if k.set(map[uint16]time.Time{2002: w.host.Clock().Wall()}); w.opened != 4 {
+		t.Errorf("told %d times", w.opened)
 	}
 }

@@ -2,10 +2,10 @@ package daemon
 
 import "runtime/debug"
 
-// Sparingly has a list of clients be read with little memory, at the price of
-// more time for the collector: a million of them would take twice the memory
-// that they need. Done gives back what is left over.
-func Sparingly() (done func()) {
+// LowMemoryGC makes the garbage collector run more often, while a list of clients
+// is read: a million clients would otherwise take twice the memory that they need.
+// Done restores the usual rate, and returns free memory to the kernel.
+func LowMemoryGC() (done func()) {
 	usual := debug.SetGCPercent(20)
 	return func() {
 		debug.SetGCPercent(usual)

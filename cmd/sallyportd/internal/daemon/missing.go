@@ -8,25 +8,25 @@ import (
 	"sallyport/verify/wire"
 )
 
-// missingLongest is how many times the time that the clients file has to stand
-// unchanged a client may be missing in it, however often it changes.
-const missingLongest = 10
+// maxMissingFactor bounds how long a client may be missing, however often the
+// clients file changes: so many times the time for which it must stay unchanged.
+const maxMissingFactor = 10
 
-// missing are clients that the clients file names no more, without a word of the
-// administrator, and that have something open: they get nothing new, and lose
-// what they have when it is certain that the file is as it is to be. The zero
-// value is none. It is a function of what was read and of the time.
+// missing are clients with leases that an edit of the clients file has removed,
+// without a command of the administrator. They get no new grant, and lose their
+// leases when the file is certainly complete. The zero value is empty. Its content
+// depends only on the files that were read and on the time.
 type missing struct {
 	of map[wire.Identifier]absence
 }
 
 type absence struct {
 	since time.Time      // of clock.Monotonic
-	had   verify.Secrets // when it was there
+	had   verify.Secrets // of the client, before
 }
 
-// add is for a client that has gone missing now. One that was missing before
-// stays so since then.
+// add adds a client that is missing from now on. One that was missing before keeps
+// its earlier time.
 func (m *missing) add(id wire.Identifier, had verify.Secrets, now time.Time) {
 	if m.of == nil {
 		m.of = map[wire.Identifier]absence{}
@@ -42,25 +42,27 @@ func (m *missing) has(id wire.Identifier) bool {
 	return ok
 }
 
-// back forgets those that are clients again.
+// back removes those that are clients again.
 func (m *missing) back(is map[wire.Identifier]bool) {
 	maps.DeleteFunc(m.of, func(id wire.Identifier, _ absence) bool { return is[id] })
 }
 
-// drop forgets a client, and reports whether it was missing.
+// drop removes a client, and reports whether it was missing.
 func (m *missing) drop(id wire.Identifier) bool {
 	was := m.has(id)
 	delete(m.of, id)
 	return was
 }
 
-// due takes out who is cut off now: everybody who is missing, if the file that
-// lacks them stands unchanged since the time; else those who were missing for
-// long. settle is how long it has to stand.
+// due removes and returns the clients that must be cut off now: all, if the file
+// has been unchanged for the duration settle; otherwise those that have been
+// missing for maxMissingFactor times that long. Unchanged is since when the file
+// is unchanged; zero: that is not known.
 func (m *missing) due(now, unchanged time.Time, settle time.Duration) map[wire.Identifier]bool {
 	over := map[wire.Identifier]bool{}
 	for id, a := range m.of {
-		if !unchanged.IsZero() && now.Sub(unchanged) >= settle || now.Sub(a.since) >= missingLongest*settle {
+		settled := !unchanged.IsZero() && now.Sub(unchanged) >= settle
+		if settled || now.Sub(a.since) >= maxMissingFactor*settle {
 			over[id] = true
 			delete(m.of, id)
 		}

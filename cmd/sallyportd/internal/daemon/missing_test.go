@@ -84,7 +84,7 @@ func TestFollow(t *testing.T) {
 		s := &Server{env: Env{Log: slog.New(slog.DiscardHandler)}}
 		done := make(chan error, 1)
 		go func() {
-			done <- s.follow(ctx, events, lost, func() time.Duration {
+			done <- s.watchFile(ctx, events, lost, func() time.Duration {
 				looks = append(looks, time.Since(start))
 				return time.Duration(len(looks)) * time.Second
 			})

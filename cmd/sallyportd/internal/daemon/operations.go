@@ -11,20 +11,20 @@ import (
 	"sallyport/verify/wire"
 )
 
-// operation is one that clients may ask for, with its secret's form for the
-// protocol.
+// operation is an operation that clients may request, with the protocol's form of
+// it, which has the secret.
 type operation struct {
 	config.Operation
 	service  access.ServiceID
 	protocol *exchange.Operation
 }
 
-// operations are those that some client may use. Zero: there is no
+// operations are those that some client may use. The zero value: there is no
 // challenge–response protocol.
 type operations struct {
 	byID     map[string]operation
 	protocol *exchange.Operations
-	unusable []string // why others may not be used, a sentence each
+	unusable []string // why the other operations may not be used, a sentence each
 }
 
 func operationsOf(cfg *config.Config, list clients.List) (o operations, err error) {
@@ -45,18 +45,18 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 	return o, err
 }
 
-// leaseOwner is the name under which a lease runs that an operation opens.
-// Operations that belong to no client have one for each address, so that one
-// closes what another has opened, and the limit of addresses for a client does
-// not count for all addresses together. Which addresses share a name is decided by
-// a seed that nobody knows: whoever has such an operation's secret cannot choose
-// addresses whose leases take the place of another address's.
+// leaseOwner is the identifier that owns a lease which an operation opens. For
+// operations that belong to no client it depends on the address, so that one such
+// operation closes what another has opened, and the limit of addresses for a
+// client does not count for all addresses together. A secret seed decides which
+// addresses share an identifier: so a host with the secret of such an operation
+// cannot choose addresses whose leases replace those of another address.
 func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
 	if o.Client != "" {
 		copy(id[:], o.Client)
 		return id
 	}
-	// No client's identifier in a clients file begins so.
+	// In a clients file, no identifier begins with this.
 	n := maphash.Comparable(ownerSeed, a)
 	id[0] = '#'
 	for i := 1; i < len(id); i++ {
@@ -74,8 +74,9 @@ var ownerSeed = maphash.MakeSeed()
 // ownerless reports whether a lease belongs to no client.
 func ownerless(id wire.Identifier) bool { return id[0] == '#' }
 
-// keepsOwnerless reports whether all operations that belong to no client are
-// among the next ones as they were: then the leases that they have opened go on.
+// keepsOwnerless reports whether the next operations include, unchanged, all
+// operations that belong to no client: then the leases that these have opened
+// continue.
 func (o operations) keepsOwnerless(next operations) bool {
 	for id, was := range o.byID {
 		if was.Client != "" {

@@ -11,25 +11,25 @@ import (
 	"sallyport/verify/wire"
 )
 
-// plan is what a configuration and its clients come to, a part for each stage.
-// To make it changes nothing. It keeps neither the configuration nor a client's
+// plan is the result of a configuration and its clients, a part for each stage. To
+// make one changes nothing. It keeps neither the configuration nor a client's
 // secret.
 type plan struct {
 	terms    ingest.Settings
 	slots    []sessions.Client
 	leases   map[access.ServiceID]gate.LeasePolicy
 	isClient map[wire.Identifier]bool
-	// Those who leave, and which of them are followed by another client of their
-	// identifier: see leave.
-	gone []wire.Identifier
-	anew map[wire.Identifier]bool
+	// The clients that leave, and those whose identifier another client gets: see
+	// leave.
+	gone    []wire.Identifier
+	readded map[wire.Identifier]bool
 	// The clients that may not open every service.
 	restricted map[wire.Identifier][]access.ServiceID
 	operations operations
 }
 
-// Check finds what would keep a server from starting with a configuration and
-// its clients, as far as it is known without starting one.
+// Check fails if a server could not start with a configuration and its clients, as
+// far as that is known without starting one.
 func Check(cfg *config.Config, list clients.List) error {
 	if _, err := newPlan(cfg, list); err != nil {
 		return err
@@ -73,8 +73,8 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	return p, err
 }
 
-// restrictions says which clients may not open everything. Clients with the same
-// services share their list.
+// restrictions returns the clients that may not open every service, with their
+// services. Clients with the same services share a list.
 func restrictions(names []string, list clients.List) (map[wire.Identifier][]access.ServiceID, error) {
 	restricted := map[wire.Identifier][]access.ServiceID{}
 	shared := map[string][]access.ServiceID{}

@@ -16,20 +16,21 @@ import (
 // more is dropped, and its client starts over.
 const proofsPerOperation = 256
 
-// proof is what an exchange has proved, and for which address.
+// proof is the result of a verified exchange, and the address that it is for.
 type proof struct {
 	exchange.Proof
 	from netip.Addr
 }
 
-// prover is whose proofs count together: a client; of an operation that belongs
-// to none the operation, with the address or the /64. Nobody delays the others, as
-// package sessions has it for knocks: one proof waits of a prover for a service
-// and family, the newest, and each prover has a bucket.
+// prover identifies the proofs that count together: those of a client or, for an
+// operation that belongs to no client, those of the operation from an address or
+// /64. No prover delays the others, as with knocks in package sessions: for each
+// prover, service and family only the newest proof waits, and each prover has a
+// bucket.
 type prover struct {
-	client string
-	nobody string // the operation
-	from   netip.Prefix
+	client    string
+	operation string // if it belongs to no client
+	from      netip.Prefix
 }
 
 func (o operation) prover(a netip.Addr) prover {
@@ -41,17 +42,17 @@ func (o operation) prover(a netip.Addr) prover {
 		bits = access.PrefixNetwork
 	}
 	prefix, _ := a.WithZone("").Prefix(bits) // of a valid address it does not fail
-	return prover{nobody: o.ID, from: prefix}
+	return prover{operation: o.ID, from: prefix}
 }
 
-// spot is where a prover's proof waits.
-type spot struct {
+// slot is where a prover's proof waits for one service and family.
+type slot struct {
 	prover
 	service access.ServiceID
 	ipv6    bool
 }
 
-// proofs are those that wait for the gate. One goroutine puts, another one takes.
+// proofs wait for the gate. One goroutine calls put, another one take.
 type proofs struct {
 	now    func() time.Time
 	wake   chan struct{} // closed at the end
@@ -59,11 +60,11 @@ type proofs struct {
 
 	mu      sync.Mutex
 	list    []proof
-	at      map[spot]int
+	at      map[slot]int
 	waiting map[string]int // by operation
-	// The buckets of clients, of which there are as many as have operations; and
-	// those of nobody's operations, which share a fixed number, hashed by a seed
-	// that nobody knows.
+	// The buckets of clients, one for each client with operations; and the buckets
+	// of operations that belong to no client, a fixed number, hashed with a secret
+	// seed.
 	clients map[string]*sessions.Bucket
 	others  [4096]sessions.Bucket
 	seed    maphash.Seed
@@ -71,7 +72,7 @@ type proofs struct {
 
 func newProofs(now func() time.Time) *proofs {
 	return &proofs{
-		now: now, wake: make(chan struct{}, 1), at: map[spot]int{}, waiting: map[string]int{},
+		now: now, wake: make(chan struct{}, 1), at: map[slot]int{}, waiting: map[string]int{},
 		clients: map[string]*sessions.Bucket{}, seed: maphash.MakeSeed(),
 	}
 }
@@ -85,7 +86,7 @@ func (p *proofs) put(o operation, next proof) {
 		p.counts.limited.Add(1)
 		return
 	}
-	s := spot{who, o.service, next.from.Is6()}
+	s := slot{who, o.service, next.from.Is6()}
 	if i, ok := p.at[s]; ok {
 		p.waiting[p.list[i].Operation().ID()]--
 		p.waiting[o.ID]++
@@ -118,7 +119,7 @@ func (p *proofs) bucket(who prover) *sessions.Bucket {
 	return b
 }
 
-// take returns all that waits.
+// take returns all proofs that wait.
 func (p *proofs) take() []proof {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +130,7 @@ func (p *proofs) take() []proof {
 	return list
 }
 
-// keepClients forgets the buckets of clients that have no operation any more.
+// keepClients removes the buckets of clients without an operation.
 func (p *proofs) keepClients(o operations) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,32 +14,32 @@ import (
 	"sallyport/verify/wire"
 )
 
-// reloads are the changes of a running server. One runs at a time; each is all
-// or nothing, but for rights that are taken away.
+// reloads are the changes of a running server. One runs at a time. Each takes
+// effect as a whole or not at all, except for rights that are removed.
 type reloads struct {
 	mu      sync.Mutex
 	current *config.Config
 	clients int
 	table   *verify.KeyTable // of the clients in force
-	file    clients.State    // that they are from
+	file    clients.State    // that they were read from
 	missing missing
-	failed  string // what the log has of a change that was tried by itself
+	failed  string // the error, in the log already, of the last change without a command
 }
 
-// request is why a change is tried. The zero value is the administrator's order,
-// who has made the files as they are to be.
-type request struct {
-	noticed bool            // the clients file has changed, and whoever changes it may not be done
-	revoked wire.Identifier // but this client is to leave; zero: none
+// cause is why a change is tried. The zero value is a command of the administrator,
+// who has made the files as they should be.
+type cause struct {
+	noticed bool            // the clients file has changed, and may be incomplete
+	revoked wire.Identifier // but this client must leave; zero: none
 }
 
-// Reload reads the configuration and all that it refers to, and returns how many
-// clients there are. An error leaves the old configuration in force everywhere,
-// unless it is an admin.StoppingError.
+// Reload reads the configuration and all files that it names, and returns how many
+// clients there are. If it fails, the old configuration is in force everywhere,
+// unless the error is an admin.StoppingError.
 func (s *Server) Reload(ctx context.Context) (n int, err error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
-	return s.change(ctx, request{}, "configuration", func(current *config.Config) (*config.Config, clients.Loaded, error) {
+	return s.change(ctx, cause{}, "configuration", func(current *config.Config) (*config.Config, clients.Loaded, error) {
 		next, err := config.Load(current.Path, config.All)
 		if err == nil {
 			err = next.Check(s.env.Host)
@@ -55,12 +55,12 @@ func (s *Server) Reload(ctx context.Context) (n int, err error) {
 	})
 }
 
-// ReloadClients is Reload for the clients file alone. Clients that it lacks are
-// not cut off at once: another program may be writing it.
+// ReloadClients is Reload for the clients file only. Clients that it lacks are not
+// cut off at once: another program may still be writing the file.
 func (s *Server) ReloadClients(ctx context.Context) (n int, err error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
-	return s.change(ctx, request{noticed: true}, "clients", readClients)
+	return s.change(ctx, cause{noticed: true}, "clients", readClients)
 }
 
 func readClients(current *config.Config) (*config.Config, clients.Loaded, error) {
@@ -68,10 +68,10 @@ func readClients(current *config.Config) (*config.Config, clients.Loaded, error)
 	return current, loaded, err
 }
 
-// change applies what read makes of the current configuration, and logs it. The
-// caller holds the lock.
-func (s *Server) change(ctx context.Context, why request, what string, read func(*config.Config) (*config.Config, clients.Loaded, error)) (int, error) {
-	defer Sparingly()()
+// change applies the configuration and clients that read returns, and logs the
+// result. The caller holds the lock.
+func (s *Server) change(ctx context.Context, why cause, what string, read func(*config.Config) (*config.Config, clients.Loaded, error)) (int, error) {
+	defer LowMemoryGC()()
 	cfg, loaded, err := read(s.reloads.current)
 	if err == nil && !loaded.Whole {
 		err = &clients.UnfinishedError{Path: cfg.ClientsPath}
@@ -82,7 +82,7 @@ func (s *Server) change(ctx context.Context, why request, what string, read func
 		p, err = newPlan(cfg, loaded.List)
 	}
 	n := len(loaded.List)
-	loaded.List = nil // its secrets are in tables of their own
+	loaded.List = nil // its secrets are in the plan's tables
 	if err == nil {
 		absent := s.leave(&p, why)
 		switch err = s.apply(ctx, cfg, p); {
@@ -90,13 +90,14 @@ func (s *Server) change(ctx context.Context, why request, what string, read func
 			s.reloads.missing.back(p.isClient)
 			s.settleMissing(p, why, absent, cfg)
 		case why.noticed && !errors.As(err, &stopping):
-			// A part of the server refuses: what the file takes away is taken.
+			// A part of the server rejects the change: the rights that the file
+			// removes are removed nevertheless.
 			err = errors.Join(err, s.narrowTo(ctx, p))
 		}
 	}
 	switch {
 	case errors.As(err, &stopping):
-		s.env.Log.Error("reload failed half-way; the server stops", "what", what, "error", err)
+		s.env.Log.Error("reload failed half-way; stopping", "what", what, "error", err)
 		return 0, err
 	case err != nil:
 		s.logFailure(why, what, err)
@@ -107,9 +108,9 @@ func (s *Server) change(ctx context.Context, why request, what string, read func
 	return n, nil
 }
 
-// logFailure logs why nothing was reloaded: what is tried again and again, and
-// fails as before, has its line already.
-func (s *Server) logFailure(why request, what string, err error) {
+// logFailure logs why nothing was reloaded. A change that is tried again without a
+// command, and fails as before, makes no second line.
+func (s *Server) logFailure(why cause, what string, err error) {
 	text := err.Error()
 	if why.noticed && text == s.reloads.failed {
 		return
@@ -123,9 +124,9 @@ func (s *Server) logFailure(why request, what string, err error) {
 	s.env.Log.Log(context.Background(), level, "nothing reloaded", attrs...)
 }
 
-// apply brings a running server in line with a plan. It is decided whole before
-// anything changes: what can fail, fails in a step's prepare, and then the old
-// configuration is in force everywhere.
+// apply puts a plan in force. It is decided before anything changes: everything
+// that can fail does so in the prepare of a step, and then the old configuration
+// stays in force everywhere.
 func (s *Server) apply(ctx context.Context, cfg *config.Config, p plan) error {
 	c := change{cfg: cfg, plan: p}
 	for _, step := range s.steps {

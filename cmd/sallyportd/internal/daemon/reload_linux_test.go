@@ -280,7 +280,7 @@ func TestReloadFailsBeforeItChanges(t *testing.T) {
 				r.inForce(t, old, next)
 			}
 			r.steps = steps
-			if n, err := r.settled(r.Reload)(t.Context()); err != nil || n != 2 {
+			if n, err := r.awaitClients(r.Reload)(t.Context()); err != nil || n != 2 {
 				t.Fatalf("%d clients, %v", n, err)
 			}
 			r.inForce(t, next, old)
@@ -307,7 +307,7 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 		"a restart":         {func(v *version) { v.keys += "\nreaders = 2" }, "readers has changed"},
 		"clients twice":     {func(v *version) { v.clients += v.clients }, "already"},
 		"a service unknown": {func(v *version) { v.clients = "stay x 0 services=three\n" }, `service "three" is not configured`},
-		"TLS that comes":    {func(v *version) { v.web += "\ntls_cert = \"c\"\ntls_key = \"k\"" }, "whether there is TLS of service web has changed"},
+		"TLS that comes":    {func(v *version) { v.web += "\ntls_cert = \"c\"\ntls_key = \"k\"" }, "the use of TLS of service web has changed"},
 	} {
 		v := next
 		row.change(&v)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/secrets"
@@ -12,10 +13,9 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Restrict reads the clients file, which the administrator has changed, and takes
-// rights from a client whatever comes of that: a fault elsewhere in the file
-// keeps nobody from being revoked. What the server takes away so, no faulty file
-// gives back.
+// Restrict reads the clients file, which the administrator has changed, and removes
+// rights of a client even if it rejects the file: a fault elsewhere in the file
+// must not prevent a revocation. A faulty file does not give these rights back.
 func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.Restricted, err error) {
 	id, err := secrets.ParseIdentifier(r.Client)
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 		}
 		services = append(services, access.ID(name))
 	}
-	why := request{noticed: true}
+	why := cause{noticed: true}
 	if len(services) == 0 {
 		why.revoked = id
 	}
@@ -43,18 +43,19 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 	}
 	if err != nil {
 		done.Refused = err.Error()
-		s.reloads.missing.drop(id) // what it has ends now
+		s.reloads.missing.drop(id) // its leases end now
 		if err := s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: services}); err != nil {
 			return done, err
 		}
 		done.Clients = s.reloads.clients
-		s.env.Log.Warn("rights taken from a client, though the clients file is refused", "client", id, "services", len(services))
+		s.env.Log.Warn("rights reduced despite a rejected clients file", "client", id, "services", strings.Join(r.Services, ","))
 		done.Less = len(services) > 0 && len(s.gate.Names(id)) < len(services)
 		return done, nil
 	}
 	if _, still := s.reloads.table.Secrets(id); still && len(services) == 0 {
 		if r.Named {
-			s.env.Log.Warn("client revoked until the clients file is read again, which names it", "client", id)
+			s.env.Log.Warn("client revoked until the next read of the clients file", "client", id,
+				"hint", "remove the client from the clients file")
 			return done, s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: nil})
 		}
 		return done, fmt.Errorf("%s still names client %s", s.reloads.current.ClientsPath, id)

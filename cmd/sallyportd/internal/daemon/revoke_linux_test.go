@@ -147,13 +147,13 @@ func TestMissingInTheFile(t *testing.T) {
 	path := filepath.Join(r.dir, config.ClientsName)
 	look := func(pass time.Duration) {
 		passed.Add(int64(pass))
-		r.look(t.Context(), &w, path)
+		r.checkClients(t.Context(), &w, path)
 	}
 	look(0)
 	r.clients(t, "")
 	look(0)
 	look(time.Second)
-	if r.knocks(t, "left") || r.knocks(t, "stay") || !served() || !strings.Contains(log.String(), "clients=2 with_leases=1 after=5s") {
+	if r.knocks(t, "left") || r.knocks(t, "stay") || !served() || !strings.Contains(log.String(), "clients=2 with_leases=1 clients_settle=5s") {
 		t.Errorf("at once: served %v\n%s", served(), &log)
 	}
 	r.clients(t, old.clients)
@@ -178,7 +178,7 @@ func TestMissingInTheFile(t *testing.T) {
 		t.Error("cut off at once")
 	}
 	look(5 * time.Second)
-	if served() || !strings.Contains(log.String(), "cut off clients that are missing") {
+	if served() || !strings.Contains(log.String(), "cut off clients missing") {
 		t.Errorf("never cut off\n%s", &log)
 	}
 	// What fails is tried again, with one line of the log.

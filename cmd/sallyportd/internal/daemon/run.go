@@ -14,14 +14,13 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// Control is what reaches a server from outside while it runs.
+// Control is how a running server is controlled, apart from the admin socket.
 type Control struct {
 	Hangups <-chan os.Signal // each asks for a reload; one that came before Run counts
-	Clients clients.State    // what the clients file was when it was read
+	Clients clients.State    // of the clients file when it was read
 }
 
-// Serve is Run, and does what comes by Control and by the admin socket once the
-// first ports are open.
+// Serve is Run and, once the server is ready, handles Control and the admin socket.
 func (s *Server) Serve(ctx context.Context, c Control) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -42,8 +41,8 @@ func (s *Server) Serve(ctx context.Context, c Control) error {
 	return g.Wait()
 }
 
-// Run serves until ctx ends or a part fails. Then the parts stop in the order
-// of a datagram's way, each when nothing can come from the one before it.
+// Run serves until ctx ends or a part fails. Then the parts stop in the order of a
+// datagram's way, each when the one before it has ended.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, fail := context.WithCancel(ctx)
 	defer fail()
@@ -61,8 +60,8 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 		return next
 	}
-	// The state directory is this server's, so that the one before it has ended,
-	// and has given up its ports.
+	// This server has the state directory, so the previous one has ended and has
+	// released its ports.
 	if err := s.holdPorts(); err != nil {
 		g.Go(func() error {
 			fail()
@@ -80,10 +79,10 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	g.Go(func() error { return s.become(ctx) })
-	slept := s.slept()
+	g.Go(func() error { return s.awaitServing(ctx) })
+	suspended := s.suspended()
 	g.Go(func() error {
-		s.watchGaps(ctx, slept)
+		s.watchGaps(ctx, suspended)
 		return nil
 	})
 	ingestEnded := stage(ctx, s.ingest.Run)
@@ -113,11 +112,11 @@ func (s *Server) Run(ctx context.Context) error {
 	case err == nil:
 		return s.helper.Stop()
 	}
-	return errors.Join(err, s.helper.Close()) // which the holder takes for a crash
+	return errors.Join(err, s.helper.Close()) // which the holder treats as a crash
 }
 
-// holdPorts takes the ports of the services, closed. It fails if another program
-// has one: its users' passwords would go there.
+// holdPorts reserves the ports of the services, closed. It fails if another program
+// has one: that program would receive the passwords of the service's users.
 func (s *Server) holdPorts() error {
 	var errs []error
 	for _, service := range s.services {
@@ -127,7 +126,7 @@ func (s *Server) holdPorts() error {
 		case errors.As(err, &used):
 			errs = append(errs, fmt.Errorf("service %s cannot listen: %w", service.name, err))
 		case err != nil:
-			s.env.Log.Warn("a service's port is not there yet: the next grant tries again", "service", service.name, "error", err)
+			s.env.Log.Warn("failed to reserve a service port; the next grant retries", "service", service.name, "error", err)
 		}
 	}
 	if len(errs) == 0 {
@@ -136,29 +135,29 @@ func (s *Server) holdPorts() error {
 	return hint.With(errors.Join(errs...), "stop that program, or change \"listen\" of the service")
 }
 
-// watchHolder fails when a holder dies that the server has started: nothing can be
-// opened any more, and there is no other. Of one that goes on by itself it waits
-// for the next.
+// watchHolder fails when a holder that this server has started dies: there is no
+// other one, and nothing can be opened. If "firewall hold" dies, it waits for the
+// next.
 func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	log, last := s.env.Log, ""
 	err := s.helper.Run(ctx, helper.Events{
 		Lost: func(why error) {
-			log.Error("firewall's holder lost; all leases end, and nothing opens until there is another", "error", why)
+			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
 			s.gate.EndAll()
 		},
 		Tried: func(why error) {
 			if text := why.Error(); text != last {
 				last = text
-				log.Warn("firewall's holder not reached; trying again", "error", why)
+				log.Warn("firewall holder unreachable; retrying", "error", why)
 			}
 		},
 		Found: func() {
 			last = ""
-			s.knocks.again()
+			s.knocks.reopenAll()
 			if err := s.firewall.Resume(); err != nil {
-				log.Error("connections of revoked clients may live on", "error", err)
+				log.Error("failed to cut connections of revoked clients", "error", err)
 			}
-			log.Info("firewall's holder found; everything is closed, and can be opened")
+			log.Info("firewall holder connected; everything is closed")
 		},
 	})
 	if err == nil {

@@ -24,7 +24,7 @@ import (
 // StateWait is how long the server before this one may take to stop.
 const StateWait = 5 * time.Second
 
-// Server is the way of a datagram, wired: ingest -> sessions -> state -> gate.
+// Server wires the way of a datagram: ingest -> sessions -> state -> gate.
 type Server struct {
 	env       Env
 	ingest    *ingest.Receiver
@@ -49,9 +49,9 @@ type service struct {
 	config.Live
 }
 
-// New makes everything that a configuration asks for. Nothing is open before
-// Run, which has to follow: the state directory is taken already. The holder, which
-// has begun, is nil if the configuration requires none.
+// New makes all parts of a server. Nothing is open before Run, which the caller must
+// call: New has locked the state directory. The holder, which has begun, is nil if
+// the configuration requires none.
 func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Conn, env Env) (_ *Server, err error) {
 	p, err := newPlan(cfg, list)
 	if err != nil {
@@ -88,18 +88,18 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 	if err != nil {
 		return nil, err
 	}
-	var tellKnockPorts func(map[uint16]time.Time) error
+	var openKnockPorts func(map[uint16]time.Time) error
 	if h != nil {
 		s.knocks = newKnockPorts(cfg.UDPPorts(), h, env)
-		tellKnockPorts = s.knocks.set
+		openKnockPorts = s.knocks.set
 	}
 	s.ingest, err = ingest.New(ingest.Config{
 		Addresses:     cfg.Listen,
 		Readers:       workers,
 		ReceiveBuffer: cfg.ReceiveBuffer,
 		Unfiltered:    !cfg.KernelFilter,
-		Terms:         p.terms,
-		KnockPorts:    tellKnockPorts,
+		Settings:      p.terms,
+		PortsChanged:  openKnockPorts,
 		Sink:          s.sessions,
 		Now:           env.Clock.Wall,
 		Log:           env.Log,
@@ -116,8 +116,8 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 	return s, nil
 }
 
-// openState takes the state directory, and raises the clients' marks to what is
-// recorded there.
+// openState opens the state directory, and raises the clients' marks to those that
+// are recorded there.
 func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (err error) {
 	now := s.env.Clock.Wall()
 	s.state, err = state.Open(ctx, state.Config{
@@ -128,7 +128,7 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 		return err
 	}
 	s.start.gap = s.state.Gap()
-	s.start.tell(now, s.env.Log)
+	s.start.logGap(now, s.env.Log)
 	if err := s.state.Raise(p.slots); err != nil {
 		s.state.Close()
 		return err
@@ -136,9 +136,9 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 	return nil
 }
 
-// makeGate makes the services, closed. With a holder the firewall, which all
-// share, stands before each, whatever it is: for strangers its port is then the
-// same at all times.
+// makeGate makes the services, closed. With a holder, the firewall protects every
+// service, whatever its type: its port then looks the same to strangers at all
+// times.
 func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	var shared []access.Enforcer
 	if s.helper != nil {
@@ -167,30 +167,30 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	return err
 }
 
-// pastOf has a service know which addresses clients had, if the kernel carries its
-// connections.
+// pastOf returns the function by which a service finds the addresses that clients
+// had, if the kernel forwards its connections; otherwise nil.
 func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []access.Peer {
 	if s.carried == nil || c.Binds() || c.Terms.Cut { // with Cut, connections end with their leases
 		return nil
 	}
 	id := c.ID()
-	s.carried.lend(id, c.PrefixLen6, c.Terms.OpenMax)
+	s.carried.addService(id, c.PrefixLen6, c.Terms.OpenMax)
 	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
 }
 
-// execute does what operations ask for, as far as the addresses that it lets in
-// are recorded.
-func (s *Server) execute(orders []order) []error {
+// execute executes commands. If the addresses that they let in cannot be recorded,
+// it executes only those that close.
+func (s *Server) execute(commands []command) []error {
 	if s.gate.admit != nil {
 		var grants []sessions.Grant
-		for _, o := range orders {
+		for _, o := range commands {
 			if o.Action == gate.Open && o.Port == 0 {
 				grants = append(grants, o.Grant)
 			}
 		}
 		if err := s.gate.admit(grants); err != nil {
-			errs := slices.Repeat([]error{err}, len(orders))
-			for i, o := range orders {
+			errs := slices.Repeat([]error{err}, len(commands))
+			for i, o := range commands {
 				if o.Action == gate.Close {
 					errs[i] = s.gate.Execute(o.Command)
 				}
@@ -198,12 +198,12 @@ func (s *Server) execute(orders []order) []error {
 			return errs
 		}
 	}
-	all := make([]gate.Command, len(orders))
-	for i, o := range orders {
+	all := make([]gate.Command, len(commands))
+	for i, o := range commands {
 		all[i] = o.Command
 	}
-	errs := s.gate.DoAll(all)
-	for i, o := range orders {
+	errs := s.gate.ExecuteAll(all)
+	for i, o := range commands {
 		if o.Action == gate.Open && (errs == nil || errs[i] == nil) {
 			s.gate.announce(o.Grant, o.operation, []string{o.service})
 		}
@@ -213,25 +213,25 @@ func (s *Server) execute(orders []order) []error {
 
 func (s *Server) warnUnusable(p plan) {
 	for _, why := range p.operations.unusable {
-		s.env.Log.Warn(why)
+		s.env.Log.Warn("operation unavailable", "reason", why)
 	}
 }
 
-// Ready is closed once Run has opened, or tried to open, the first knock ports,
-// and the second is over up to whose end a start refuses knocks: a client with a
-// right clock that knocks from then on gets in, unless the start doubts more.
+// Ready is closed once Run has opened, or tried to open, the first knock ports, and
+// the second is over up to whose end a start rejects knocks. From then on a client
+// with a correct clock gets in, unless the nonce record is incomplete.
 func (s *Server) Ready() <-chan struct{} { return s.start.ready }
 
 // Sessions returns how many knocks had which outcome.
-func (s *Server) Sessions() [sessions.Outcomes]uint64 { return s.sessions.Stats() }
+func (s *Server) Sessions() [sessions.NumOutcomes]uint64 { return s.sessions.Stats() }
 
-// logServing says what runs.
+// logServing logs the settings in force.
 func (s *Server) logServing() {
 	cfg, stats := s.reloads.current, s.ingest.Stats()
 	attrs := []any{"clients", s.reloads.clients, "ports", cfg.Ports, "generator", cfg.Generator, "clock_tolerance", cfg.Tolerance,
 		"services", strings.Join(cfg.ServiceNames(), ","), "firewall", s.helper != nil, "kernel_filter", stats.Filter}
 	if stats.Open == 0 {
-		s.env.Log.Warn("not one knock port could be opened", attrs...)
+		s.env.Log.Warn("no knock port is open", attrs...)
 		return
 	}
 	s.env.Log.Info("serving", attrs...)

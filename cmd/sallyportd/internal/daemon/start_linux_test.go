@@ -127,7 +127,7 @@ func TestLostStamps(t *testing.T) {
 		})
 		set.keys = "durability = \"relaxed\""
 	})
-	lost := int(w.server.start.gap.Lost.Sub(w.clock.base) / time.Second)
+	lost := int(w.server.start.gap.LostUntil.Sub(w.clock.base) / time.Second)
 	if lost < 70 || lost > 140 {
 		t.Fatalf("lost until second %d", lost)
 	}
@@ -224,14 +224,14 @@ func TestStartIsTold(t *testing.T) {
 	watch := w.server.watchStart()
 	look := func() string {
 		text.take()
-		watch.look(w.server)
+		watch.check(w.server)
 		return text.take()
 	}
-	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "is behind a knock") {
+	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "is behind an accepted knock") {
 		t.Errorf("a clock that is behind: %q", got)
 	}
 	w.clock.host.Step(2 * time.Hour)
-	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "was set") || !strings.Contains(got, "by=2h0m0") {
+	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "clock stepped") || !strings.Contains(got, "step=2h0m0") {
 		t.Errorf("a step: %q", got)
 	}
 	if got := look(); got != "" {

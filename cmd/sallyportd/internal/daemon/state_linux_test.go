@@ -47,7 +47,7 @@ func TestFullDisk(t *testing.T) {
 		window.Accept(0)
 		err = w.server.state.Record([]sessions.Entry{{Identifier: wire.Identifier{'x', 'x', byte(n >> 8), byte(n)}, Ring: window.Ring()}})
 	}
-	stats := func() [sessions.Outcomes]uint64 { return w.server.sessions.Stats() }
+	stats := func() [sessions.NumOutcomes]uint64 { return w.server.sessions.Stats() }
 	w.sendSequence(t, "com1", 0)
 	w.until(t, "a knock on a full disk", func() bool { return stats()[sessions.Unrecorded] > 0 })
 	if w.listening() || stats()[sessions.Opened] != 0 {

@@ -1,5 +1,5 @@
-// Package legacy turns the files of the protocol's first implementation into
-// ours (paper, Listings 1 to 4).
+// Package legacy converts the files of the protocol's first implementation (paper,
+// Listings 1 to 4) into our files.
 package legacy
 
 import (
@@ -24,13 +24,13 @@ import (
 	"sallyport/verify/wire"
 )
 
-// clientKeys are those of client.properties (paper, Listing 1).
+// clientKeys are the keys of client.properties (paper, Listing 1).
 var clientKeys = []string{"server-address", "port-secret", "ports", "client-identifier", "client-shared-secret", "nonce"}
 
-// File is a file that is to be written, with its name alone.
+// File is a file to write. Name has no directory.
 type File struct{ Name, Text string }
 
-// Read reads the files in dir and returns ours, with warnings for their owner.
+// Read reads the files in dir and returns our files, with warnings for their owner.
 func Read(dir string) (files []File, warnings []string, err error) {
 	im := importer{dir: dir}
 	files, err = im.read()
@@ -47,7 +47,7 @@ func (im *importer) warn(format string, args ...any) {
 	im.warnings = append(im.warnings, fmt.Sprintf(format, args...))
 }
 
-// read returns our files.
+// read returns the converted files.
 func (im *importer) read() (files []File, err error) {
 	server, err := im.open("server.properties", "bind-address", "port-secret", "ports", "trusted-clients-path", "open-timeout")
 	if err != nil {
@@ -58,19 +58,20 @@ func (im *importer) read() (files []File, err error) {
 			return nil, err
 		}
 	}
-	own, err := im.open("client.properties", clientKeys...)
+	clientFile, err := im.open("client.properties", clientKeys...)
 	if err != nil {
 		return nil, err
 	}
-	if own != nil {
-		f, err := im.client(own)
+	if clientFile != nil {
+		f, err := im.client(clientFile)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, f)
 	}
 	if len(files) == 0 {
-		return nil, hint.With(fmt.Errorf("%s: expected server.properties or client.properties there", im.dir), "give the directory that holds the first implementation's files")
+		return nil, hint.With(fmt.Errorf("%s: expected server.properties or client.properties, found neither", im.dir),
+			"give the directory with the files of the first implementation")
 	}
 	return files, nil
 }
@@ -104,13 +105,13 @@ func (im *importer) server(s *source) ([]File, error) {
 		im.warn("the port secret is weak, %s", w)
 	}
 	text := fmt.Sprintf(`# Made from the files of the protocol's first implementation.
-# Every key is explained in the file that "sallyportd init" makes.
+# The file that "sallyportd init" writes explains every key.
 version = 1
 
 listen = [%q]
 ports = %d
-# How the first implementation draws its ports. Once no client of it is left,
-# "algorithm1" is the better choice, on both sides.
+# The generator of the first implementation. When no client of it is left, change
+# this to "algorithm1", on both sides.
 generator = "java"
 port_secret_file = %q
 clients = %q
@@ -119,7 +120,7 @@ clients = %q
 	return []File{{config.PortSecretName, portSecret + "\n"}, {config.ClientsName, list}, {config.FileName, text}}, nil
 }
 
-// address reads an IP address, or finds that of a host name.
+// address returns an IP address, or resolves a host name.
 func (im *importer) address(s *source, key, byDefault string) (string, error) {
 	text := s.text(key, byDefault)
 	if a, err := netip.ParseAddr(text); err == nil {
@@ -127,13 +128,13 @@ func (im *importer) address(s *source, key, byDefault string) (string, error) {
 	}
 	found, err := net.ResolveIPAddr("ip", text)
 	if err != nil {
-		return "", fmt.Errorf("%s: %s: expected an IP address, or a host name that can be resolved here, got %q", s.path, key, text)
+		return "", fmt.Errorf("%s: %s: expected an IP address, or a host name that this host can resolve, got %q", s.path, key, text)
 	}
-	im.warn("%s: %s: %s is written as %s, its address now", s.path, key, text, found)
+	im.warn("%s: %s: %s is replaced by its present address %s", s.path, key, text, found)
 	return found.String(), nil
 }
 
-// clients reads the trusted clients, whose file has our form.
+// clients reads the file of trusted clients, which has our format.
 func (im *importer) clients(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(im.dir, path)
@@ -154,14 +155,14 @@ func (im *importer) clients(path string) (string, error) {
 	return strings.TrimRight(string(text), "\n") + "\n", nil
 }
 
-// service makes the [[service]] table.
+// service returns the text of the [[service]] table.
 func (im *importer) service(timeout int) (string, error) {
 	s, err := im.open("service.properties", "use-embedded-webserver", "service-bind", "service-port", "proxy-address", "proxy-port")
 	if err != nil {
 		return "", err
 	}
 	if s == nil {
-		im.warn("there is no service.properties: the service is the embedded web server at 127.0.0.1:8080, as the first implementation has it")
+		im.warn("there is no service.properties: the service is the embedded web server at 127.0.0.1:8080, the default of the first implementation")
 		s = &source{path: filepath.Join(im.dir, "service.properties"), p: properties.NewProperties()}
 	}
 	bind, err := im.address(s, "service-bind", "127.0.0.1")
@@ -190,18 +191,18 @@ func (im *importer) service(timeout int) (string, error) {
 		kind = fmt.Sprintf("type = \"proxy\"\nupstream = %q", net.JoinHostPort(host, strconv.Itoa(port)))
 		name = "proxy"
 	}
-	im.warn("the first implementation let everyone in while it was open; now only the address that knocked gets in, unless you set open_to = \"anyone\"")
+	im.warn("the first implementation opened for all addresses; now the service opens only for the address that knocked, unless you set open_to = \"anyone\"")
 	return fmt.Sprintf(`[[service]]
 name = %q
 %s
 listen = %q
 open_for = "%ds"
-# The first implementation let everyone in while it was open:
+# The first implementation opened for all addresses:
 # open_to = "anyone"
 `, name, kind, listen, timeout), nil
 }
 
-// client makes a profile.
+// client returns a profile.
 func (im *importer) client(s *source) (f File, err error) {
 	p := client.Profile{Generator: schedule.Java, Server: s.text("server-address", "localhost")}
 	if p.PortSecret, err = im.secret(s, "port-secret"); err != nil {
@@ -227,19 +228,19 @@ func (im *importer) client(s *source) (f File, err error) {
 		return f, fmt.Errorf("%s: nonce: expected a whole number from 0 to 4294967295", s.path)
 	}
 	if p.FirstNonce = uint32(nonce); nonce > 0 && nonce < 1<<32-1 {
-		p.FirstNonce++ // whether it was the last one used or the next one: this one is good
+		p.FirstNonce++ // unused, whether the file has the last nonce used or the next one
 	}
 	if w := secrets.Weakness(secret); w != "" {
 		im.warn("the secret of client %s is weak, %s from one sniffed knock", p.Identifier, w)
 	}
-	im.warn("client.properties does not name the service to watch: add service = \"host:port\" to the profile, and \"sallyport knock\" sees whether it opens")
+	im.warn("client.properties does not name a service to watch: if you add service = \"host:port\" to the profile, \"sallyport knock\" checks whether it opens")
 	text, err := profile.Format(p)
 	if err != nil {
 		return f, fmt.Errorf("write the profile: %w", err)
 	}
 	name := "profile.toml"
 	if _, err := profile.Parse(name, text); err != nil {
-		return f, fmt.Errorf("%s does not make a valid profile: %w", s.path, err)
+		return f, fmt.Errorf("%s: the profile made of it is invalid: %w", s.path, err)
 	}
 	return File{name, string(text)}, nil
 }

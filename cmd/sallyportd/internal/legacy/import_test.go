@@ -6,8 +6,8 @@ import (
 	"sallyport/cmd/internal/profile"
 )
 
-// FuzzImport feeds the text of a properties file: what is made of it is a
-// valid profile.
+// FuzzImport imports the text of a properties file: the result must be a valid
+// profile.
 func FuzzImport(f *testing.F) {
 	f.Add("server-address=localhost\nport-secret=portSecret\nports=3\nclient-identifier=com1\nclient-shared-secret=com1_secret\nnonce=0\n")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -16,7 +16,7 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// open reads a properties file; nil if there is none.
+// open reads a properties file; nil: it does not exist.
 func (im *importer) open(name string, known ...string) (*source, error) {
 	path := filepath.Join(im.dir, name)
 	text, err := durable.ReadFile(path)
@@ -29,15 +29,15 @@ func (im *importer) open(name string, known ...string) (*source, error) {
 	return im.parse(path, text, known...)
 }
 
-// parse reads a properties file's text. Keys that the first implementation
-// does not have are reported.
+// parse parses the text of a properties file. It warns about keys that the first
+// implementation does not have.
 func (im *importer) parse(path string, text []byte, known ...string) (*source, error) {
 	loader := properties.Loader{Encoding: properties.UTF8, DisableExpansion: true}
 	if !utf8.Valid(text) {
 		loader.Encoding = properties.ISO_8859_1
 	}
 	if bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		im.warn("%s holds characters beyond ASCII, which Java may have read otherwise: if a secret has one, replace it on both sides", path)
+		im.warn("%s contains non-ASCII characters, which Java may have read differently: if a secret has one, replace the secret on both sides", path)
 	}
 	p, err := loader.LoadBytes(text)
 	if err != nil {
@@ -45,7 +45,7 @@ func (im *importer) parse(path string, text []byte, known ...string) (*source, e
 	}
 	for _, key := range p.Keys() {
 		if !slices.Contains(known, key) {
-			im.warn("%s: %q is not a key of the first implementation, and is left out", path, key)
+			im.warn("%s: %q is not a key of the first implementation, and is ignored", path, key)
 		}
 	}
 	return &source{path: path, p: p}, nil
@@ -76,17 +76,17 @@ func (s *source) number(key, byDefault string, low, high int) (int, error) {
 	return n, nil
 }
 
-// secret reads a value as Java does: what stands behind it counts.
+// secret returns a value as Java reads it, with spaces at its end.
 func (im *importer) secret(s *source, key string) (string, error) {
 	if _, err := s.required(key); err != nil {
 		return "", err
 	}
 	v := s.p.GetString(key, "")
 	if strings.ContainsAny(v, "\r\n") {
-		return "", fmt.Errorf("%s: %s: expected a secret on a single line", s.path, key)
+		return "", fmt.Errorf("%s: %s: expected a secret on a single line, got several lines", s.path, key)
 	}
 	if v != strings.TrimSpace(v) {
-		im.warn("%s: %s has spaces at its end, which are part of it", s.path, key)
+		im.warn("%s: %s has spaces at its end, which are part of the secret", s.path, key)
 	}
 	return v, nil
 }

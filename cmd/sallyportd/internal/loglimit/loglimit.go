@@ -87,7 +87,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	for _, l := range h.overdue() {
 		line := slog.NewRecord(r.Time, slog.LevelWarn, "log lines left out", 0)
-		line.AddAttrs(slog.String("kind", l.kind), slog.Uint64("left_out", l.left))
+		line.AddAttrs(slog.String("message", l.kind), slog.Uint64("left_out", l.left))
 		if err := h.next.Handle(ctx, line); err != nil {
 			return err
 		}

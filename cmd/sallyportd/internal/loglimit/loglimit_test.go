@@ -57,11 +57,13 @@ func TestOneClientHidesNoOther(t *testing.T) {
 // TestKindIsBounded: many clients, or lines that name none.
 func TestKindIsBounded(t *testing.T) {
 	for name, log := range map[string]func(w *world, i int){
-		"clients": func(w *world, i int) { w.Error("a correct sequence opened nothing", "client", i, "error", "no") },
-		"no client": func(w *world, i int) {
-			w.Error("lease not carried on", "peer", i)
+		"clients": func(w *world, i int) {
+			w.Error("failed to open services for an authenticated sequence", "client", i, "error", "no")
 		},
-		"with": func(w *world, i int) { w.With("client", i).WithGroup("x").Error("carried out") },
+		"no client": func(w *world, i int) {
+			w.Error("failed to shorten or end a lease", "peer", i)
+		},
+		"with": func(w *world, i int) { w.With("client", i).WithGroup("x").Error("operation executed") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
@@ -104,7 +106,7 @@ func TestWhatWasLeftOutIsTold(t *testing.T) {
 	w.now = w.now.Add(1)
 	w.out.Reset()
 	w.Info("traffic")
-	if text := w.out.String(); !strings.Contains(text, `level=WARN msg="log lines left out" kind=opened left_out=80`) || w.lines() != 2 {
+	if text := w.out.String(); !strings.Contains(text, `level=WARN msg="log lines left out" message=opened left_out=80`) || w.lines() != 2 {
 		t.Error(text)
 	}
 	w.Info("traffic")

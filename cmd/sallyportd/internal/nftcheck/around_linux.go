@@ -7,9 +7,9 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// Around looks for rules that lead packets elsewhere, past the guard or past a
-// service, as Check does; it is for the start of a server. An error says that
-// the rules cannot be read, or not as a whole.
+// Around warns of rules that redirect packets past the guard or past a service,
+// as Check does; it is for the start of a server. It returns an error if it
+// cannot read the rules, or not all of them.
 func Around(cfg *config.Config, host config.Host) (warnings []string, err error) {
 	err = use(func(r *ruleset) {
 		warnings = r.around(cfg, host, thisHost())
@@ -21,16 +21,17 @@ func Around(cfg *config.Config, host config.Host) (warnings []string, err error)
 	return warnings, err
 }
 
-// reach is where our table sees the packets of a service; nothing: nowhere.
+// reach is where our table sees the packets of a service. The zero value is
+// nowhere.
 type reach struct {
-	before  bool // they are translated, if they are to this host's addresses
-	input   bool // as they are after translation
-	forward bool // by the port that they had before translation
+	before  bool // before translation, packets to this host's addresses
+	input   bool // after translation
+	forward bool // forwarded packets, by the port that they had before translation
 }
 
 func (g reach) any() bool { return g.before || g.input || g.forward }
 
-// around is what leads around the guard.
+// around warns of rules that redirect packets around the guard.
 func (r *ruleset) around(cfg *config.Config, host config.Host, a addresses) (warnings []string) {
 	guarded := cfg.NeedsFirewall(host) != ""
 	for i := range cfg.Services {
@@ -41,13 +42,13 @@ func (r *ruleset) around(cfg *config.Config, host config.Host, a addresses) (war
 		}
 		w := judgement{ruleset: r, cfg: cfg, addresses: a, service: s, reach: g}
 		w.judge()
-		warnings = append(warnings, w.warnings[:min(len(w.warnings), mostLeads)]...)
-		if more := len(w.warnings) - mostLeads; more > 0 {
-			warnings = append(warnings, fmt.Sprintf("service %s: %d more rules lead its packets elsewhere", s.Name, more))
+		warnings = append(warnings, w.warnings[:min(len(w.warnings), maxRedirects)]...)
+		if more := len(w.warnings) - maxRedirects; more > 0 {
+			warnings = append(warnings, fmt.Sprintf("service %s: %d more rules redirect its packets", s.Name, more))
 		}
 	}
 	return append(warnings, r.knocksElsewhere(cfg, a, guarded)...)
 }
 
-// mostLeads is how many rules are named for a service.
-const mostLeads = 8
+// maxRedirects is how many rules are named for one service.
+const maxRedirects = 8

@@ -2,8 +2,8 @@ package nftcheck
 
 import "encoding/binary"
 
-// attributes are those of a netlink message, or nested in one. Attributes that
-// are cut off, and all after them, are missing: whole says whether any is.
+// attributes are those of a netlink message, or nested in one. An attribute that
+// is truncated is missing, and so are all after it; then whole is false.
 type attributes struct {
 	list  []attribute
 	whole bool
@@ -16,7 +16,7 @@ type attribute struct {
 
 const attributeHeader = 4
 
-// parse never fails: what can be read is read.
+// parse never fails: it returns all attributes that it can read.
 func parse(b []byte) (a attributes) {
 	for len(b) > 0 {
 		if len(b) < attributeHeader {

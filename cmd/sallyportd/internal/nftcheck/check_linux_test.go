@@ -109,31 +109,31 @@ hook = "forward"
 		table, rule string
 		warns       []string // beginnings
 	}{
-		{"filter", "tcp dport 22 drop", []string{`the firewall chain "inet filter input" drops what is for service ssh: nft insert rule inet filter input tcp dport 22 accept`}},
-		{"filter", "tcp dport 1-1024 reject", []string{`the firewall chain "inet filter input" drops what is for service ssh`}},
-		{"filter", "udp dport 53 drop", []string{`the firewall chain "inet filter input" drops what is for service vpn: nft insert rule inet filter input udp dport 53 accept`}},
+		{"filter", "tcp dport 22 drop", []string{`the firewall chain "inet filter input" drops packets for service ssh: to accept them, run: nft insert rule inet filter input tcp dport 22 accept`}},
+		{"filter", "tcp dport 1-1024 reject", []string{`the firewall chain "inet filter input" drops packets for service ssh`}},
+		{"filter", "udp dport 53 drop", []string{`the firewall chain "inet filter input" drops packets for service vpn: to accept them, run: nft insert rule inet filter input udp dport 53 accept`}},
 		{"filter", "tcp dport { 80, 8080 } drop", nil},
 		{"filter", "tcp dport 23 drop", nil},
 		{"filter", "udp dport 22 drop", nil},
 		{"sallyport", "tcp dport 22 drop", nil},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; policy drop; }\nadd rule inet filter forward tcp dport 80 accept",
-			[]string{`the firewall chain "inet filter forward" drops by default what is forwarded: make sure that a rule of it accepts what is for service published`}},
+			[]string{`the firewall chain "inet filter forward" drops forwarded packets by default: make sure that one of its rules accepts packets for service published`}},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward meta l4proto tcp drop",
-			[]string{`the firewall chain "inet filter forward" drops all tcp that is forwarded, and so what is for service published`}},
+			[]string{`the firewall chain "inet filter forward" drops all forwarded tcp packets, also those for service published`}},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward meta l4proto udp drop", nil},
 		{"filter", "accept\nadd chain inet filter early { type filter hook prerouting priority -300; }\nadd rule inet filter early tcp dport 8080 drop",
-			[]string{`the firewall chain "inet filter early" drops what is for service published`}},
+			[]string{`the firewall chain "inet filter early" drops packets for service published`}},
 		// By then it has the port of whoever it is published for.
 		{"filter", "accept\nadd chain inet filter late { type filter hook prerouting priority 0; }\nadd rule inet filter late tcp dport 8080 drop", nil},
 		{"filter", "accept\nadd chain inet filter late { type filter hook prerouting priority -100; }\nadd rule inet filter late tcp dport 8080 drop", nil},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward tcp dport 25 drop", nil},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; policy drop; }\nadd rule inet filter forward tcp dport 25 drop",
-			[]string{`the firewall chain "inet filter forward" drops by default what is forwarded`}},
+			[]string{`the firewall chain "inet filter forward" drops forwarded packets by default`}},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; policy drop; }\nadd rule inet filter forward tcp dport 25 drop\nadd rule inet filter forward accept", nil},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward ct status dnat accept\nadd rule inet filter forward reject",
-			[]string{`the firewall chain "inet filter forward" drops what is forwarded, but for what its earlier rules accept: make sure that they accept what is for service published`}},
+			[]string{`the firewall chain "inet filter forward" drops forwarded packets, except those that its earlier rules accept: make sure that these rules accept packets for service published`}},
 		{"filter", "accept\nadd chain inet filter zones\nadd rule inet filter zones iifname eth0 tcp dport 80 accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward jump zones\nadd rule inet filter forward reject",
-			[]string{`the firewall chain "inet filter forward" drops what is forwarded, but for what its earlier rules accept: make sure that they accept what is for service published`}},
+			[]string{`the firewall chain "inet filter forward" drops forwarded packets, except those that its earlier rules accept: make sure that these rules accept packets for service published`}},
 	} {
 		cmd := exec.Command(nft, "-f", "-")
 		cmd.Stdin = strings.NewReader(fmt.Sprintf(table, row.table, row.rule) + "\n")

@@ -1,16 +1,17 @@
 // Package nftcheck follows packets through the nftables rules of other
-// programs. It says which rules drop what the server has to receive, and which
-// lead packets elsewhere, so that strangers get around the guard, or clients
-// never reach a service.
+// programs. It warns of rules that drop packets which the server must receive,
+// and of rules that redirect packets, so that strangers bypass the guard, or
+// clients never reach a service.
 //
-//	dump       asks the kernel, and again if the rules change meanwhile
-//	ruleset    chains and rules; sets are read when a rule asks for them
+//	dump       reads the rules from the kernel, and again if they change meanwhile
+//	ruleset    chains and rules; a set is read when a rule uses it
 //	evaluate   one rule, expression by expression, for packets of which a part
 //	           is known: whether it applies always, to some ports, maybe, never
-//	walk       chains, jumps included: what becomes of the packets
-//	check      what is dropped, and what cannot be read
-//	around     what is led elsewhere
+//	walk       chains, jumps included: the verdict on the packets
+//	check      warns of rules that drop, and of parts that cannot be read
+//	around     warns of rules that redirect
 //
-// The rules are somebody else's: nothing in them may stop the reading. What
-// cannot be read may do anything: it is named, and everything else is judged.
+// Other programs write the rules, so no rule may stop the reading. A part that
+// cannot be read may do anything: a warning names it, and all other parts are
+// judged.
 package nftcheck

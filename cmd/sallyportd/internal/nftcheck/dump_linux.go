@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	// attempts is how often a ruleset is read that changes meanwhile.
+	// attempts is how often a ruleset is read, if it changes meanwhile.
 	attempts = 5
-	// patience bounds one reading of the ruleset, and one judgement of it.
-	patience = 2 * time.Second
-	// maxElements bounds what is looked at of one set.
+	// timeLimit bounds one reading of the ruleset, and one judgement of it.
+	timeLimit = 2 * time.Second
+	// maxElements bounds the elements that are read of one set.
 	maxElements = 1 << 18
 )
 
-// errChanging says that the ruleset changed while it was read.
+// errChanging means that the ruleset changed during each reading.
 var errChanging = errors.New("the ruleset keeps changing while it is read")
 
-// source reads from the kernel, or in tests from elsewhere.
+// source reads from the kernel, or in tests from a list of messages.
 type source interface {
 	// dump returns the messages that answer a request, without their headers.
 	dump(kind uint16, family byte, request []byte) ([][]byte, error)
@@ -44,7 +44,7 @@ func dial() (*kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeLimit)); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (k *kernel) dump(kind uint16, family byte, request []byte) ([][]byte, error
 	messages := make([][]byte, 0, len(answers))
 	for _, a := range answers {
 		if len(a.Data) < headerLen {
-			return nil, fmt.Errorf("got %d bytes, where a header has %d", len(a.Data), headerLen)
+			return nil, fmt.Errorf("expected a header of %d bytes, got %d bytes", headerLen, len(a.Data))
 		}
 		generation := binary.BigEndian.Uint16(a.Data[2:])
 		if a.Header.Flags&netlink.DumpInterrupted != 0 || k.asked && generation != k.generation {
@@ -84,9 +84,10 @@ func (k *kernel) dump(kind uint16, family byte, request []byte) ([][]byte, error
 	return messages, nil
 }
 
-// use reads the ruleset, and has f judge it. A ruleset that changed meanwhile
-// is read and judged again, a few times: the last judgement stands, with
-// errChanging. Other errors are those of reading.
+// use reads the ruleset, and calls f to judge it. A ruleset that changed
+// meanwhile is read and judged again, up to attempts times; then the last
+// judgement stands, and use returns errChanging. Other errors are those of
+// reading.
 func use(f func(*ruleset)) error {
 	begin := time.Now()
 	for i := 1; ; i++ {
@@ -97,7 +98,7 @@ func use(f func(*ruleset)) error {
 		if !changed {
 			return nil
 		}
-		if i == attempts || time.Since(begin) > patience {
+		if i == attempts || time.Since(begin) > timeLimit {
 			if err != nil {
 				return err
 			}
@@ -115,12 +116,12 @@ func useOnce(f func(*ruleset)) (changed bool, err error) {
 	r, err := read(k)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("the kernel took longer than %s", patience)
+			err = fmt.Errorf("the kernel took longer than %s", timeLimit)
 		}
 		return k.changed, err
 	}
-	end := time.Now().Add(patience)
-	r.late = func() bool { return time.Now().After(end) }
+	end := time.Now().Add(timeLimit)
+	r.expired = func() bool { return time.Now().After(end) }
 	f(r)
 	return k.changed, nil
 }

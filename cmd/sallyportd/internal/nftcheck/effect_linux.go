@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// verdict is what a rule decides, by the kernel's number of it.
+// verdict is the verdict of a rule, by the kernel's number of it.
 type verdict struct {
 	code  int32
 	chain string // to jump to
 }
 
-// The verdicts that decide something here.
+// The verdicts that matter here.
 const (
 	verdictDrop   = 0
 	verdictAccept = 1
@@ -30,15 +30,15 @@ func readVerdict(a attributes) verdict {
 // effect is what a rule does to a packet.
 type effect struct {
 	verdict *verdict
-	target  *target // the packet is led elsewhere
-	source  string  // the packet gets another source address: how
+	target  *target // where the packet is redirected to
+	source  string  // how the packet's source address is changed; empty: it is not
 	passes  bool    // later rules see the packet too
 }
 
-// target is where packets are led.
+// target is where packets are redirected to.
 type target struct {
 	how     string     // "dnat to", "redirect to", "tproxy to", "rewritten to"
-	address netip.Addr // invalid: this host's
+	address netip.Addr // invalid: an address of this host
 	other   bool       // the address is not known
 	port    int        // 0: as before
 	unclear bool       // the port is not known
@@ -65,7 +65,7 @@ func (t target) String() string {
 	return t.how + " " + port
 }
 
-// translate reads "nat", by what the rule has loaded.
+// translate reads "nat", with the values that the rule has loaded.
 func (s *state) translate(a attributes) effect {
 	if a.number(unix.NFTA_NAT_TYPE) != unix.NFT_NAT_DNAT {
 		return effect{source: "snat"}

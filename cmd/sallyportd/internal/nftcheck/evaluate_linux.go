@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// evaluate goes through a rule's expressions, and emits what the rule does, to
-// which packets. It may emit several effects, or none.
+// evaluate goes through a rule's expressions, and emits the rule's effects, each
+// with the packets that it applies to. It may emit several effects, or none.
 func (r *ruleset) evaluate(c *chain, number int, s state, emit func(state, effect)) {
 	r.expressions(c, number, c.rules[number].expressions, s, emit)
 }
@@ -21,7 +21,7 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 		}
 		switch e.name {
 		case "counter", "log", "notrack", "last", "dup", "flow_offload":
-			// They let a packet pass as it is.
+			// They do not change a packet.
 		case "limit", "quota", "connlimit", "dynset":
 			s.worse(maybe)
 		case "objref":
@@ -73,7 +73,7 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 			emit(s, effect{verdict: &verdict{code: verdictDrop}})
 			return
 		case "fwd":
-			emit(s, effect{target: &target{how: hands, other: true}})
+			emit(s, effect{target: &target{how: sends, other: true}})
 			return
 		case "queue", "synproxy":
 			s.worse(maybe)
@@ -116,7 +116,8 @@ const (
 	tproxyPort    = 3 // NFTA_TPROXY_REG_PORT
 )
 
-// rewrite reads "payload" as it changes a packet: nil, if not where it goes.
+// rewrite reads "payload" as it changes a packet. It returns nil if the packet's
+// destination stays the same.
 func (s *state) rewrite(a attributes) *target {
 	base, at, n := a.number(unix.NFTA_PAYLOAD_BASE), int(a.number(unix.NFTA_PAYLOAD_OFFSET)), int(a.number(unix.NFTA_PAYLOAD_LEN))
 	value, _, whole := s.get(a.number(payloadSource), n)
@@ -143,11 +144,11 @@ func (r *ruleset) cannotReadRule(c *chain, number int, what string) {
 	r.cannotRead("rule %d (handle %d) of chain %q: %s", number+1, c.rules[number].handle, c.name, what)
 }
 
-// written is what a rule asks for, as short as nft would write it.
+// written is the rule's text, as short as nft would write it.
 func (s *state) written(f effect) string {
 	var words []string
 	for i, word := range s.text {
-		// The port says the protocol as well.
+		// The port's word names the protocol too.
 		port := func(later string) bool {
 			return strings.Contains(later, word+" dport") || strings.Contains(later, word+" sport")
 		}

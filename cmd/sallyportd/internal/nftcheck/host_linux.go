@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addresses are those of a host by which others know it, and whether it
-// forwards to others.
+// addresses are the addresses of this host that are not loopback, and whether it
+// forwards packets.
 type addresses struct {
 	list     []netip.Addr
 	forwards map[byte]bool // by the family
 }
 
-// maxAddresses is how many addresses of a family are looked at one by one.
+// maxAddresses is how many addresses of a family are judged one by one.
 const maxAddresses = 32
 
-// thisHost asks the kernel. What it does not tell is missing; a host of which
-// it is not known whether it forwards, forwards.
+// thisHost reads the addresses from the kernel; those that it cannot read are
+// missing. If it cannot read whether the host forwards, it assumes so.
 func thisHost() addresses {
 	a := addresses{forwards: map[byte]bool{
 		unix.NFPROTO_IPV4: isOn("/proc/sys/net/ipv4/ip_forward"),
@@ -57,12 +57,13 @@ func familyOf(a netip.Addr) byte {
 	return unix.NFPROTO_IPV6
 }
 
-// packets returns those from strangers to the host, at an address of it or, if
-// that is invalid, at all of a family or of both.
+// packets returns packets from strangers to the host: to one of its addresses
+// or, if that is invalid, to all of a family or of both.
 func (a addresses) packets(p packet, at netip.Addr, v4, v6 bool) (to []packet) {
 	p.local, p.stranger = true, true
 	if at.IsValid() {
-		// An address that is not the host's may be another host's, or may come.
+		// An address that the host does not have may be another host's, or the host
+		// may get it later.
 		p.family, p.address, p.local = familyOf(at), at, a.has(at)
 		return []packet{p}
 	}
@@ -77,7 +78,7 @@ func (a addresses) packets(p packet, at netip.Addr, v4, v6 bool) (to []packet) {
 				to, n = append(to, p), n+1
 			}
 		}
-		if n == 0 || n == maxAddresses { // others come and go
+		if n == 0 || n == maxAddresses { // the host may have other addresses
 			p.family, p.address = family, netip.Addr{}
 			to = append(to, p)
 		}

@@ -19,7 +19,7 @@ type judgement struct {
 }
 
 // warn adds a warning of a rule, once.
-func (j *judgement) warn(key string, l lead, format string, args ...any) {
+func (j *judgement) warn(key string, l redirect, format string, args ...any) {
 	key = fmt.Sprint(key, l.chain.name, l.handle, l.to)
 	if j.seen == nil {
 		j.seen = map[string]bool{}
@@ -31,31 +31,31 @@ func (j *judgement) warn(key string, l lead, format string, args ...any) {
 	j.warnings = append(j.warnings, "service "+j.service.Name+": "+fmt.Sprintf(format, args...))
 }
 
-// judge follows packets to the service, of each family that it takes.
+// judge follows packets to the service, of each family that it accepts.
 func (j *judgement) judge() {
 	s := j.service
 	if s.Host().IsLoopback() {
-		return // strangers' packets do not come there
+		return // strangers' packets do not get there
 	}
 	v4, v6 := s.Addresses().Families()
 	p := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
 	for _, p := range j.packets(p, s.Host(), v4, v6) {
-		for _, l := range j.leadsOf(p, atPrerouting) {
-			j.led(p, l)
+		for _, l := range j.redirectsOf(p, atPrerouting) {
+			j.judgeRedirect(p, l)
 		}
-		for _, l := range j.leadsOf(p, atInput) {
+		for _, l := range j.redirectsOf(p, atInput) {
 			if l.source != "" {
-				j.warn("source", l, "%s gives its clients another source address, by which leases are judged: who appears with an address that is let in, is let in: remove it", l)
+				j.warn("source", l, "%s changes the source address of clients before leases are checked: every host that gets an address with a lease is let in: remove the rule", l)
 			}
 		}
 	}
 	if !s.Binds() {
-		j.namedByTarget(v4, v6)
+		j.judgeTargetPort(v4, v6)
 	}
 }
 
-// led judges a rule that leads the service's packets elsewhere.
-func (j *judgement) led(p packet, l lead) {
+// judgeRedirect judges a rule that redirects the service's packets.
+func (j *judgement) judgeRedirect(p packet, l redirect) {
 	if l.source != "" {
 		return
 	}
@@ -66,35 +66,37 @@ func (j *judgement) led(p packet, l lead) {
 		hook = atInput
 	}
 	if !j.closes(p, l) && !j.guardedElsewhere(l, port) {
-		if j.stopped(l.translatedTo(p, j.addresses), hook) {
+		if j.dropsAll(l.translatedTo(p, j.addresses), hook) {
 			return
 		}
 		switch {
 		case !j.reach.any():
-			j.warn("open", l, "%s %s its port to %s: strangers are let in there without a knock, and clients do not reach the service: remove the rule, have the service listen on another port, or guard the port with a service of type = \"firewall\"", l, l.leads(), where)
-		case l.to.how == rewrites || l.to.how == hands:
-			j.warn("open", l, "%s %s its port to %s, before the guard sees the packet: strangers are let in there without a knock: remove the rule, or have it translate (dnat) instead", l, l.leads(), where)
+			j.warn("open", l, "%s %s its port to %s: strangers get in there without a knock, and clients do not reach the service: remove the rule, let the service listen on another port, or guard the port with a service of type = \"firewall\"", l, l.verb(), where)
+		case l.to.how == rewrites || l.to.how == sends:
+			j.warn("open", l, "%s %s its port to %s, before the guard sees the packet: strangers get in there without a knock: remove the rule, or let it translate (dnat) instead", l, l.verb(), where)
 		default:
-			j.warn("open", l, "%s %s its port past the guard, to %s: strangers are let in there without a knock: %s", l, l.leads(), where, cureOfHook)
+			j.warn("open", l, "%s %s its port past the guard, to %s: strangers get in there without a knock: %s", l, l.verb(), where, hookFix)
 		}
 		return
 	}
 	if s.Binds() && l.to.how != tproxies {
-		j.warn("never asked", l, "%s %s its port to %s: who has knocked gets there, and never to the service: remove the rule, or have the service listen on another port", l, l.leads(), where)
+		j.warn("never asked", l, "%s %s its port to %s: clients that have knocked get there, and never reach the service: remove the rule, or let the service listen on another port", l, l.verb(), where)
 	}
-	j.askedDirectly(p, l, hook)
+	j.judgeDirectAccess(p, l, hook)
 }
 
-// closes reports whether the guard stops strangers that a rule leads away.
-func (j *judgement) closes(p packet, l lead) bool {
+// closes reports whether the guard stops strangers whose packets a rule
+// redirects.
+func (j *judgement) closes(p packet, l redirect) bool {
 	port, stays := int(j.service.Port()), l.stays(j.addresses)
-	asNamed := stays && l.port(port) == port && (!j.service.Host().IsValid() || !l.to.address.IsValid() || l.to.address == j.service.Host())
+	sameAddress := !j.service.Host().IsValid() || !l.to.address.IsValid() || l.to.address == j.service.Host()
+	asNamed := stays && l.port(port) == port && sameAddress
 	switch {
 	case !j.reach.any():
 		return false
 	case l.to.how == tproxies:
 		return true // the packet stays as it is
-	case l.to.how == hands:
+	case l.to.how == sends:
 		return false
 	case l.to.how == rewrites:
 		return j.reach.before && !l.ingress && l.priority > guardPriority || j.reach.input && asNamed
@@ -104,19 +106,24 @@ func (j *judgement) closes(p packet, l lead) bool {
 	return j.reach.input && asNamed
 }
 
-// guardedElsewhere reports whether a rule leads to a port that is guarded by
-// itself, as another service.
-func (j *judgement) guardedElsewhere(l lead, port int) bool {
+// guardedElsewhere reports whether a rule redirects to a port that is guarded
+// as another service.
+func (j *judgement) guardedElsewhere(l redirect, port int) bool {
 	if !l.stays(j.addresses) {
 		return false
 	}
 	return j.guards(j.service.UDP, l.port(port), func(g reach) bool { return g.input })
 }
 
-// guards reports whether a service stands at a port of this host.
+// guards reports whether a service has a port of this host: with a guard that
+// sees its packets as required or, without a guard, as a listener.
 func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 	for i := range j.cfg.Services {
-		if s := &j.cfg.Services[i]; s.UDP == udp && int(s.Port()) == port && (j.reach.any() && as(reachOf(j.cfg, i)) || !j.reach.any() && s.Binds()) {
+		s := &j.cfg.Services[i]
+		if s.UDP != udp || int(s.Port()) != port {
+			continue
+		}
+		if j.reach.any() && as(reachOf(j.cfg, i)) || !j.reach.any() && s.Binds() {
 			return true
 		}
 	}
@@ -128,29 +135,31 @@ func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 func (j *judgement) guardsOther(p packet) bool {
 	for i := range j.cfg.Services {
 		s := &j.cfg.Services[i]
-		if !s.Binds() && number(s) == p.protocol && s.Host() == p.address && int(s.Port()) == p.low && p.low == p.high && reachOf(j.cfg, i).forward {
+		same := number(s) == p.protocol && s.Host() == p.address && int(s.Port()) == p.low && p.low == p.high
+		if same && !s.Binds() && reachOf(j.cfg, i).forward {
 			return true
 		}
 	}
 	return false
 }
 
-// askedDirectly judges who asks at once for where a guarded port leads.
-func (j *judgement) askedDirectly(p packet, l lead, hook uint32) {
+// judgeDirectAccess judges strangers that connect directly to the target of a
+// rule that redirects a guarded port.
+func (j *judgement) judgeDirectAccess(p packet, l redirect, hook uint32) {
 	port := int(j.service.Port())
-	next := l.next(p, j.addresses)
-	if l.to.how == tproxies || l.to.address.IsLoopback() || j.stopped(next, atPrerouting, hook) {
+	next := l.directPacket(p, j.addresses)
+	if l.to.how == tproxies || l.to.address.IsLoopback() || j.dropsAll(next, atPrerouting, hook) {
 		return
 	}
 	if hook == atForward {
 		if j.forwards[next.family] && !l.to.other && !j.guardsOther(next) {
-			j.warn("direct", l, "it stands for %s, by %s: strangers to whom this host is a router ask there directly, and are let in without a knock: have a chain at hook forward drop \"%s daddr %s %s ct status ! dnat\" (Docker does so by itself, from version 28 on), or guard that address too",
+			j.warn("direct", l, "clients reach %s by %s, but strangers that use this host as a router reach it directly, without a knock: let a chain at hook forward drop \"%s daddr %s %s ct status ! dnat\" (Docker does so since version 28), or guard that address too",
 				l.where(port), l, familyName(next.family), l.to.address, portsText(next))
 		}
 		return
 	}
 	if next.low == next.high && next.low != port && !j.guards(j.service.UDP, next.low, reach.any) {
-		j.warn("direct", l, "it stands for %s, by %s: strangers ask there directly, and are let in without a knock: have a chain at hook input drop \"%s ct status ! dnat\", or guard that port too", l.where(port), l, portsText(next))
+		j.warn("direct", l, "clients reach %s by %s, but strangers reach it directly, without a knock: let a chain at hook input drop \"%s ct status ! dnat\", or guard that port too", l.where(port), l, portsText(next))
 	}
 }
 
@@ -161,17 +170,17 @@ func portsText(p packet) string {
 	return fmt.Sprintf("%s dport %d", p.protocolName(), p.low)
 }
 
-// namedByTarget warns of a service that names the port where a rule leads to,
-// and not the one that clients ask for.
-func (j *judgement) namedByTarget(v4, v6 bool) {
+// judgeTargetPort warns of a service that names the port to which a rule
+// redirects, and not the one that clients connect to.
+func (j *judgement) judgeTargetPort(v4, v6 bool) {
 	s, port := j.service, int(j.service.Port())
 	for _, p := range j.packets(packet{protocol: number(s), low: 1, high: 1<<16 - 1}, netip.Addr{}, v4, v6) {
-		for _, l := range j.leadsOf(p, atPrerouting) {
+		for _, l := range j.redirectsOf(p, atPrerouting) {
 			if l.source != "" || l.to.port != port || l.low <= port && port <= l.high {
 				continue
 			}
 			if l.stays(j.addresses) && j.reach.input {
-				continue // it is seen as it comes in the end
+				continue // the guard sees the port after translation
 			}
 			if !l.stays(j.addresses) && s.Host().IsValid() && (s.Host() != l.to.address || j.reach.forward) {
 				continue // another host's, or guarded as such
@@ -183,8 +192,8 @@ func (j *judgement) namedByTarget(v4, v6 bool) {
 			if l.low != l.high {
 				asked = fmt.Sprintf("ports %d to %d", l.low, l.high)
 			}
-			j.warn("named", l, "%s %s %s of this host to %s: if that is what the service stands for, strangers are let in there without a knock, since it guards port %d as packets ask for it: name the port that clients ask for, listen = \":%d\"",
-				l, l.leads(), asked, l.where(port), port, l.low)
+			j.warn("named", l, "%s %s %s of this host to %s: if the service is meant to hide that program, strangers get in there without a knock, because the guard checks the port that packets had before translation, and guards port %d: name the port that clients connect to, listen = \":%d\"",
+				l, l.verb(), asked, l.where(port), port, l.low)
 		}
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// knocksElsewhere warns of rules that lead knocks away from the server.
+// knocksElsewhere warns of rules that redirect knocks away from the server.
 func (r *ruleset) knocksElsewhere(cfg *config.Config, a addresses, guarded bool) (warnings []string) {
 	if guarded && !cfg.Stealth {
-		return nil // our table has knocks stay untracked: nothing translates them
+		return nil // our table exempts knocks from conntrack: no rule translates them
 	}
 	j := judgement{ruleset: r, cfg: cfg, addresses: a}
 	ports := packet{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort}
@@ -30,30 +30,31 @@ func (r *ruleset) knocksElsewhere(cfg *config.Config, a addresses, guarded bool)
 	}
 	seen := map[string]bool{}
 	for _, p := range to {
-		for _, l := range slices.Concat(j.leadsOf(p, atPrerouting), j.leadsOf(p, atInput)) {
+		for _, l := range slices.Concat(j.redirectsOf(p, atPrerouting), j.redirectsOf(p, atInput)) {
 			key := fmt.Sprint(l.chain.name, l.handle)
-			if (l.high-l.low+1)*few < p.high-p.low || seen[key] || l.source != "" && l.hook != atInput {
+			if (l.high-l.low+1)*ignoredShare < p.high-p.low || seen[key] || l.source != "" && l.hook != atInput {
 				continue
 			}
 			seen[key] = true
 			switch {
 			case guarded && l.source == "":
-				warnings = append(warnings, fmt.Sprintf("%s %s UDP ports %d to %d to %s, where stealth does not reach: what answers there can be told from knock ports, which are silent: have the rule name only the ports that it needs",
-					l, l.leads(), l.low, l.high, l.where(0)))
+				warnings = append(warnings, fmt.Sprintf("%s %s UDP ports %d to %d to %s, where stealth has no effect: a scanner can distinguish a port that answers there from knock ports, which are silent: let the rule name only the ports that it needs",
+					l, l.verb(), l.low, l.high, l.where(0)))
 				continue
 			case guarded:
 				continue // not knocks
 			case l.source != "":
-				warnings = append(warnings, fmt.Sprintf("%s gives knocks another source address, to which leases are then given: who appears with it, is let in: remove it", l))
+				warnings = append(warnings, fmt.Sprintf("%s changes the source address of knocks, and leases are granted to the new address: every host that gets this address is let in: remove the rule", l))
 				continue
 			}
-			warnings = append(warnings, fmt.Sprintf("%s %s knocks to ports %d to %d to %s: they do not reach the server: have the rule except this host's knocks, or set stealth = true, with which nothing translates them",
-				l, l.leads(), l.low, l.high, l.where(0)))
+			warnings = append(warnings, fmt.Sprintf("%s %s knocks to ports %d to %d to %s: they do not reach the server: let the rule exclude knocks to this host, or set stealth = true, so that no rule translates them",
+				l, l.verb(), l.low, l.high, l.where(0)))
 		}
 	}
 	return warnings
 }
 
-// few is the part of the knock ports that may be led elsewhere without a word:
-// of so many ports one. Attempts hardly ever meet it, and the next has others.
-const few = 100
+// ignoredShare: a rule gets no warning if it redirects at most one in so many of
+// the knock ports. An attempt hardly ever draws such a port, and the next attempt
+// draws others.
+const ignoredShare = 100

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// meta reads "meta", of which a packet's protocols and interface are known.
+// meta reads "meta". Known are a packet's protocols and, in part, its interface.
 func (s *state) meta(a attributes) {
 	register := a.number(unix.NFTA_META_DREG)
 	host := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
@@ -49,7 +49,7 @@ func (s *state) meta(a attributes) {
 	}
 }
 
-// connection reads "ct", of which a stranger's first packet is known.
+// connection reads "ct". Known are the values for a stranger's first packet.
 func (s *state) connection(a attributes) {
 	register := a.number(unix.NFTA_CT_DREG)
 	if a.has(unix.NFTA_CT_SREG) {
@@ -75,7 +75,7 @@ func (s *state) connection(a attributes) {
 	}
 }
 
-// route reads "fib", of which the destination's type is known.
+// route reads "fib". Known is the type of the destination.
 func (s *state) route(a attributes) {
 	const result, flags = unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR
 	kind, known := uint32(unix.RTN_LOCAL), mask(0)

@@ -8,19 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBranches is how many elements of a map are followed, where it is not
-// known which one applies.
+// maxBranches is how many elements of a map are followed if it is not known
+// which one applies.
 const maxBranches = 128
 
-// branch is one way on from a lookup.
+// branch is one possible result of a lookup.
 type branch struct {
 	state
 	verdict *verdict // of a map to verdicts
 }
 
-// lookup reads "lookup": a set that has to have what is loaded, or a map that
-// replaces it. Where that is not known, there are several ways on; none: the
-// rule does not apply.
+// lookup reads "lookup": a set that must contain the loaded value, or a map that
+// replaces it. If the value is not known, there are several branches; with none,
+// the rule does not apply.
 func (r *ruleset) lookup(c *chain, s state, a attributes) []branch {
 	isMap, inverted := a.has(unix.NFTA_LOOKUP_DREG), a.number(unix.NFTA_LOOKUP_FLAGS)&unix.NFT_LOOKUP_F_INV != 0
 	called := a.text(unix.NFTA_LOOKUP_SET)
@@ -34,14 +34,14 @@ func (r *ruleset) lookup(c *chain, s state, a attributes) []branch {
 	if isMap {
 		shown = "map " + shown
 	}
-	s.say(op, shown)
-	set, ok := r.look(c, called)
+	s.addText(op, shown)
+	set, ok := r.setOf(c, called)
 	if !ok {
 		return unknown(s, a)
 	}
 	register := a.number(unix.NFTA_LOOKUP_SREG)
 	var matches []branch
-	var all bool // every packet is in
+	var all bool // every packet matches
 	switch got, known, whole := s.get(register, set.keyLen); {
 	case s.holdsPort(register, set.keyLen):
 		matches, all = set.byPort(s, a)
@@ -76,7 +76,7 @@ func (r *ruleset) lookup(c *chain, s state, a attributes) []branch {
 	return matches
 }
 
-// unknown is a lookup of which nothing can be said.
+// unknown is the result of a lookup that may do anything.
 func unknown(s state, a attributes) []branch {
 	s.worse(maybe)
 	if a.has(unix.NFTA_LOOKUP_DREG) {
@@ -88,7 +88,7 @@ func unknown(s state, a attributes) []branch {
 	return []branch{{state: s}}
 }
 
-// take goes on with an element, and what it maps to.
+// take returns the branch of an element, with the value that it maps to.
 func (set *set) take(s state, a attributes, e element) branch {
 	b := branch{state: s, verdict: e.verdict}
 	b.text = slices.Clone(s.text)
@@ -116,7 +116,7 @@ func (set *set) element(key []byte) (e element, found bool) {
 	return e, false
 }
 
-// covers reports whether an element may be for a key of which some bytes are
+// covers reports whether an element may match a key of which some bytes are
 // known. It is not for sets whose elements are beginnings and ends.
 func (set *set) covers(e element, key []byte, known uint64) bool {
 	if e.end == nil {
@@ -136,7 +136,7 @@ func (set *set) covers(e element, key []byte, known uint64) bool {
 	return true
 }
 
-// compatible returns the ways on where only a part of the key is known.
+// compatible returns the branches if only a part of the key is known.
 func (set *set) compatible(s state, a attributes, key []byte, known uint64) (ways []branch) {
 	at, _ := offset(a.number(unix.NFTA_LOOKUP_SREG))
 	port := s.port - at // in the key
@@ -163,7 +163,7 @@ func (set *set) compatible(s state, a attributes, key []byte, known uint64) (way
 	return ways
 }
 
-// byPort returns the ways on for ports, of which there are several.
+// byPort returns the branches for several ports.
 func (set *set) byPort(s state, a attributes) (ways []branch, all bool) {
 	of := set.ranges()
 	if !a.has(unix.NFTA_LOOKUP_DREG) {
@@ -201,7 +201,7 @@ func merged(of []elementRange) (out []elementRange) {
 	return out
 }
 
-// nativeUint32 reads what the kernel stores in its own order.
+// nativeUint32 reads a number in the byte order of this machine.
 func nativeUint32(b []byte) uint32 {
 	if len(b) < 4 {
 		return 0

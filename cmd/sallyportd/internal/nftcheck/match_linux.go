@@ -14,25 +14,25 @@ type match int
 
 const (
 	always match = iota
-	some         // to those to some ports
-	maybe        // it asks for what we do not know
+	some         // to packets to some ports
+	maybe        // it matches something that we do not know
 	never
 )
 
-// state is how far a packet has come in a rule.
+// state is what is known of packets at an expression of a rule.
 type state struct {
 	registers
 	to        packet
 	low, high int // the ports that the rule applies to, so far
 	m         match
-	labels    []string // of what is loaded and not compared yet
+	labels    []string // of values that are loaded and not compared yet
 	show      func([]byte) string
-	text      []string // what the rule asks for, as nft would write it
+	text      []string // the matches of the rule, as nft would write them
 }
 
 func (s *state) worse(with match) { s.m = max(s.m, with) }
 
-// narrow has the rule apply to some ports only.
+// narrow restricts the rule to some ports.
 func (s *state) narrow(low, high int) {
 	s.low, s.high = max(s.low, low), min(s.high, high)
 	switch {
@@ -49,12 +49,12 @@ func (s *state) loaded(label string, show func([]byte) string) {
 	s.labels, s.show = append(s.labels, label), show
 }
 
-// say adds a comparison to the text.
-func (s *state) say(op, value string) {
+// addText adds a comparison to the rule's text.
+func (s *state) addText(op, value string) {
 	what := strings.Join(s.labels, " . ")
 	s.labels = nil
 	if what == "nfproto" {
-		return // the table or the address say it as well
+		return // the table or the address imply it
 	}
 	if n := len(s.text); op == "<=" && n > 1 && s.text[n-2] == ">=" && what == "" {
 		s.text = append(slices.Clone(s.text[:n-2]), s.text[n-1]+"-"+value)
@@ -85,7 +85,7 @@ func (s *state) compare(a attributes) {
 		return
 	}
 	label := strings.Join(s.labels, " ")
-	s.say(operators[op], s.shown(want))
+	s.addText(operators[op], s.shown(want))
 	if label == "iif" || label == "iifname" {
 		s.compareInterface(op, want)
 		return
@@ -109,8 +109,8 @@ func (s *state) compare(a attributes) {
 	}
 }
 
-// compareInterface judges by where a packet came in. Another host's does not
-// come by the loopback; of other interfaces it may be any.
+// compareInterface compares the interface on which a packet came in. A packet of
+// another host does not come in on the loopback; it may come in on any other.
 func (s *state) compareInterface(op uint64, want []byte) {
 	loopback := bytes.Equal(want, binary.NativeEndian.AppendUint32(nil, 1)) || string(bytes.TrimRight(want, "\x00")) == "lo"
 	switch {
@@ -139,7 +139,7 @@ func (s *state) comparePort(op uint64, port int) {
 	}
 }
 
-// except has the rule apply to other ports only.
+// except restricts the rule to all other ports.
 func (s *state) except(low, high int) {
 	switch {
 	case high < s.low || low > s.high:
@@ -163,7 +163,7 @@ func (s *state) within(a attributes) {
 	if inverted {
 		op = "!="
 	}
-	s.say(op, s.shown(from)+"-"+s.shown(to))
+	s.addText(op, s.shown(from)+"-"+s.shown(to))
 	got, _, whole := s.get(register, len(from))
 	switch {
 	case s.holdsPort(register, len(from)) && inverted:
@@ -177,7 +177,7 @@ func (s *state) within(a attributes) {
 	}
 }
 
-// differ reports whether what is known of got is other than in want.
+// differ reports whether a known byte of got differs from want.
 func differ(got, want []byte, known uint64) bool {
 	for i := range min(len(got), len(want)) {
 		if known>>i&1 != 0 && got[i] != want[i] {

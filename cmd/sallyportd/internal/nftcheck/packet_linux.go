@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packet is what comes in: of a protocol, to one of a range of ports. What of
-// it is not given is not known.
+// packet is a packet of a protocol, to one of a range of ports. A zero field is
+// not known.
 type packet struct {
 	protocol  byte // unix.IPPROTO_TCP or IPPROTO_UDP
 	low, high int
-	somewhere bool       // to one of the ports, and we do not know which
+	somewhere bool       // to one of the ports, and it is not known which
 	family    byte       // unix.NFPROTO_IPV4 or NFPROTO_IPV6; 0: of either
-	address   netip.Addr // where to; invalid: not known
+	address   netip.Addr // the destination; invalid: not known
 	local     bool       // to an address of this host
 	elsewhere bool       // to an address of another host
 	// stranger is the first packet of a connection from another host, which
@@ -28,8 +28,8 @@ func (p packet) protocolName() string {
 	return "tcp"
 }
 
-// in returns the packet as a chain of a family sees it; ok is false if it sees
-// none.
+// in returns the packet as a chain of a family sees it; ok is false if the chain
+// does not see it.
 func (p packet) in(family byte) (_ packet, ok bool) {
 	switch family {
 	case unix.NFPROTO_INET, unix.NFPROTO_NETDEV:

@@ -5,18 +5,19 @@ import (
 	"sallyport/sessions/gate/firewall"
 )
 
-// How rules lead packets elsewhere, beside translation, which is tracked.
+// How rules redirect packets without translation (which conntrack follows).
 const (
 	rewrites = "rewritten to"
 	tproxies = "tproxy to"
-	hands    = "fwd to"
+	sends    = "fwd to"
 )
 
-// guardPriority is that of the chain that sees packets before translation.
+// guardPriority is the priority of our chain that sees packets before
+// translation.
 const guardPriority = -190
 
-// cureOfHook is what closes a way past a guard that sees packets too late.
-const cureOfHook = `leave "hook" out, so that the guard stands before translation`
+// hookFix is how to close a way past a guard that sees packets too late.
+const hookFix = `remove "hook" from the service, so that the guard comes before translation`
 
 // reachOf returns where our table, if there is one, sees the packets of a
 // service, by its place in the configuration.

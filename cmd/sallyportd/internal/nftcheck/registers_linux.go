@@ -7,15 +7,16 @@ import (
 // registerBytes is how much the registers of a rule hold.
 const registerBytes = 64
 
-// registers are what a rule has loaded of a packet, as far as it is known.
+// registers are the values that a rule has loaded of a packet, as far as they
+// are known.
 type registers struct {
 	bytes [registerBytes]byte
 	known uint64 // a bit for each byte
-	port  int    // where the port lies, if it is one of several; -1: nowhere
+	port  int    // the offset of the port, if it is one of several; -1: it is not loaded
 }
 
-// offset returns where a register begins: there are 4 of 16 bytes, and 16 of 4
-// in the same place.
+// offset returns where a register begins: there are 4 registers of 16 bytes, and
+// 16 of 4 bytes in the same memory.
 func offset(register uint64) (at int, ok bool) {
 	switch {
 	case register >= unix.NFT_REG_1 && register <= unix.NFT_REG_4:
@@ -26,8 +27,8 @@ func offset(register uint64) (at int, ok bool) {
 	return 0, false
 }
 
-// set stores a value, of which some bytes may not be known: those not in the
-// mask. A value that does not fit is not known.
+// set stores a value; the bytes outside the mask are not known. If the value
+// does not fit, no register is known afterwards.
 func (r *registers) set(register uint64, value []byte, mask uint64) {
 	at, ok := offset(register)
 	if !ok || at+len(value) > registerBytes {
@@ -49,7 +50,7 @@ func (r *registers) set(register uint64, value []byte, mask uint64) {
 	}
 }
 
-// forget is for what loads values that are not followed here.
+// forget is for expressions that load values which this package does not follow.
 func (r *registers) forget() { r.known, r.port = 0, -1 }
 
 // get returns n bytes; whole is false if some are not known.
@@ -62,7 +63,7 @@ func (r *registers) get(register uint64, n int) (value []byte, known uint64, who
 	return r.bytes[at : at+n], known, known == mask(n)
 }
 
-// holdsPort reports whether a register holds the port, where that is one of
+// holdsPort reports whether a register holds the port, if that is one of
 // several, and nothing else.
 func (r *registers) holdsPort(register uint64, n int) bool {
 	at, ok := offset(register)

@@ -6,21 +6,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ruleset is what nftables does on this host. What of it cannot be read may do
-// anything, and hides nothing else.
+// ruleset is the nftables ruleset of this host. A part that cannot be read may do
+// anything; all other parts are read nevertheless.
 type ruleset struct {
-	from   source
-	chains []*chain // in the kernel's order
-	byName map[name]*chain
-	sets   map[name]*set
-	unread []string // what cannot be read, a clause each
-	told   map[string]bool
-	known  map[question][]lead // answers of leadsOf
-	late   func() bool         // whether the judgement has to end; nil: never
-	steps  int                 // rules that were looked at
+	from     source
+	chains   []*chain // in the kernel's order
+	byName   map[name]*chain
+	sets     map[name]*set
+	unread   []string // the parts that cannot be read, a clause each
+	reported map[string]bool
+	known    map[question][]redirect // results of redirectsOf
+	expired  func() bool             // whether the time for the judgement is over; nil: never
+	steps    int                     // rules that were evaluated
 }
 
-// name is that of a chain or a set.
+// name is the name of a chain or a set.
 type name struct {
 	family      byte
 	table, name string
@@ -36,7 +36,7 @@ type chain struct {
 	rules    []rule
 }
 
-// rule is a rule with its expressions as the kernel tells them.
+// rule is a rule with its expressions as the kernel reports them.
 type rule struct {
 	handle      uint64
 	expressions []expression
@@ -67,10 +67,10 @@ func familyName(family byte) string {
 	return "inet"
 }
 
-// read reads all chains and rules, and which sets there are: their elements
-// are read when a rule asks for them.
+// read reads all chains and rules, and the list of sets. The elements of a set
+// are read when a rule uses it.
 func read(from source) (*ruleset, error) {
-	r := &ruleset{from: from, byName: map[name]*chain{}, sets: map[name]*set{}, told: map[string]bool{}, known: map[question][]lead{}}
+	r := &ruleset{from: from, byName: map[name]*chain{}, sets: map[name]*set{}, reported: map[string]bool{}, known: map[question][]redirect{}}
 	messages, err := from.dump(unix.NFT_MSG_GETCHAIN, unix.NFPROTO_UNSPEC, nil)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func read(from source) (*ruleset, error) {
 		a := parse(m[headerLen:])
 		c := r.byName[name{m[0], a.text(unix.NFTA_RULE_TABLE), a.text(unix.NFTA_RULE_CHAIN)}]
 		if c == nil {
-			continue // made since
+			continue // the chain was added after the chains were read
 		}
 		c.rules = append(c.rules, readRule(a))
 	}
@@ -126,7 +126,7 @@ func readRule(a attributes) rule {
 	return r
 }
 
-// find returns the chain of a name beside another.
+// find returns the chain of a name in the table of another chain.
 func (r *ruleset) find(beside *chain, to string) *chain {
 	return r.byName[name{beside.family, beside.table, to}]
 }
@@ -134,8 +134,8 @@ func (r *ruleset) find(beside *chain, to string) *chain {
 // cannotRead remembers a clause, once.
 func (r *ruleset) cannotRead(format string, args ...any) {
 	clause := fmt.Sprintf(format, args...)
-	if !r.told[clause] {
-		r.told[clause] = true
+	if !r.reported[clause] {
+		r.reported[clause] = true
 		r.unread = append(r.unread, clause)
 	}
 }

@@ -8,20 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// set is a set or a map, its elements read when they are asked for.
+// set is a set or a map. Its elements are read when a rule uses it.
 type set struct {
 	name
 	flags    uint64
 	keyLen   int
-	fields   []int // how long each part of a concatenation is; empty: no concatenation
+	fields   []int // the length of each part of a concatenation; empty: it is none
 	read     bool
 	fault    string // why its elements are not known
 	elements []element
 }
 
-// element is one of a set. In a set of intervals without concatenation one
-// begins an interval, or ends one before its key; in one with, end is the last
-// key of it.
+// element is one element of a set. In a set of intervals without concatenation,
+// an element begins an interval, or ends one before its key. With concatenation,
+// end is the last key of the interval.
 type element struct {
 	key, end       []byte
 	ends, catchAll bool
@@ -58,18 +58,19 @@ func readSet(m []byte) *set {
 		}
 	}
 	if s.keyLen <= 0 || s.keyLen > registerBytes || !a.whole {
-		s.read, s.fault = true, "its type is not known"
+		s.read, s.fault = true, "its type is unknown"
 	}
 	return s
 }
 
 func (s *set) has(flag uint64) bool { return s.flags&flag != 0 }
 
-// look returns the elements; ok is false if they are not known.
-func (r *ruleset) look(beside *chain, to string) (s *set, ok bool) {
+// setOf returns the set of a name in the table of a chain, with its elements. It
+// returns false if they are not known.
+func (r *ruleset) setOf(beside *chain, to string) (s *set, ok bool) {
 	s = r.sets[name{beside.family, beside.table, to}]
 	if s == nil {
-		r.cannotRead("set %q, which chain %q asks, is not there", to, beside.name)
+		r.cannotRead("set %q, which chain %q uses, does not exist", to, beside.name)
 		return nil, false
 	}
 	if !s.read {
@@ -95,7 +96,7 @@ func (r *ruleset) readElements(s *set) {
 		for _, x := range list.list {
 			e, ok := readElement(s, parse(x.data))
 			if !ok || len(s.elements) == maxElements {
-				s.fault, s.elements = "it has elements that cannot be read, or too many", nil
+				s.fault, s.elements = "some of its elements cannot be read, or it has too many", nil
 				return
 			}
 			s.elements = append(s.elements, e)
@@ -128,11 +129,11 @@ func readElement(s *set, a attributes) (e element, ok bool) {
 	return e, ok
 }
 
-// intervals reports whether the elements are beginnings and ends.
+// intervals reports whether the elements are beginnings and ends of intervals.
 func (s *set) intervals() bool { return s.has(unix.NFT_SET_INTERVAL) && len(s.fields) == 0 }
 
-// ranges returns the intervals of a set of ports, without what is inside of
-// others, first and last.
+// ranges returns the intervals of a set of ports, each with its first and its
+// last port, without those inside of others.
 func (s *set) ranges() (of []elementRange) {
 	for i, e := range s.elements {
 		switch {
@@ -156,7 +157,7 @@ type elementRange struct {
 	element
 }
 
-// catchAll returns the element for what no other is for.
+// catchAll returns the element that matches all keys without another element.
 func (s *set) catchAll() (e element, ok bool) {
 	for _, e := range s.elements {
 		if e.catchAll {

@@ -140,9 +140,9 @@ func TestWhatCannotBeRead(t *testing.T) {
 		want string
 	}{
 		{"a new expression", of("teleport", attr(1, 0, 0, 0, 1)...), `rule 1 (handle 1) of chain "inet f in": expression "teleport"`},
-		{"a cut expression", of("cmp", 40, 0, 1, 0, 9), `rule 1 (handle 1) of chain "inet f in": an expression is cut off`},
+		{"a cut expression", of("cmp", 40, 0, 1, 0, 9), `rule 1 (handle 1) of chain "inet f in": an expression is truncated`},
 		{"a set that is not there", join(of("payload", join(attr(unix.NFTA_PAYLOAD_DREG, 0, 0, 0, 1), attr(unix.NFTA_PAYLOAD_BASE, 0, 0, 0, 2), attr(unix.NFTA_PAYLOAD_OFFSET, 0, 0, 0, 2), attr(unix.NFTA_PAYLOAD_LEN, 0, 0, 0, 2))...),
-			of("lookup", join(attrText(unix.NFTA_LOOKUP_SET, "gone"), attr(unix.NFTA_LOOKUP_SREG, 0, 0, 0, 1))...)), `set "gone", which chain "inet f in" asks, is not there`},
+			of("lookup", join(attrText(unix.NFTA_LOOKUP_SET, "gone"), attr(unix.NFTA_LOOKUP_SREG, 0, 0, 0, 1))...)), `set "gone", which chain "inet f in" uses, does not exist`},
 		{"a target of iptables", of("target", attrText(unix.NFTA_TARGET_NAME, "TELEPORT")...), `target "TELEPORT" of iptables`},
 	} {
 		r, err := read(unknownRules(row.list))
@@ -150,7 +150,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		drops := strings.Join(r.drops(cfg, addresses{}), "\n")
-		if !strings.Contains(drops, `"inet f in" drops knocks`) || !strings.Contains(drops, `"inet f in" drops what is for service site`) {
+		if !strings.Contains(drops, `"inet f in" drops knocks`) || !strings.Contains(drops, `"inet f in" drops packets for service site`) {
 			t.Errorf("%s: hides the next rule: %q", row.name, drops)
 		}
 		if got := r.unreadable(); len(got) != 1 || !strings.HasSuffix(got[0], row.want) {
@@ -169,7 +169,7 @@ func TestManyPlacesThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.drops(configtest.Parse(t, "", guard(":22", input)), addresses{})
-	if got := r.unreadable(); len(got) != mostUnread+1 || !strings.Contains(got[mostUnread], "15 more places") {
+	if got := r.unreadable(); len(got) != maxUnread+1 || !strings.Contains(got[maxUnread], "15 more parts") {
 		t.Errorf("%q", got)
 	}
 }
@@ -213,7 +213,7 @@ func TestChangingRuleset(t *testing.T) {
 	change := func(r *ruleset) {
 		judged++
 		nftAdd(t, "add rule inet f input counter")
-		r.look(r.chains[0], "s")
+		r.setOf(r.chains[0], "s")
 	}
 	if err := use(change); !errors.Is(err, errChanging) || judged != attempts {
 		t.Errorf("changes each time: %v, after %d readings", err, judged)
@@ -223,7 +223,7 @@ func TestChangingRuleset(t *testing.T) {
 		if judged++; judged == 1 {
 			nftAdd(t, "add rule inet f input counter")
 		}
-		r.look(r.chains[0], "s")
+		r.setOf(r.chains[0], "s")
 	}); err != nil || judged != 2 {
 		t.Errorf("changes once: %v, after %d readings", err, judged)
 	}

@@ -1,47 +1,47 @@
 package nftcheck
 
-// outcome is what becomes of packets in a chain.
+// outcome is the result of a chain for packets.
 type outcome int
 
 const (
-	undecided outcome = iota // they leave it as they came
+	undecided outcome = iota // the packets pass on unchanged
 	accepted
 	dropped
-	someDropped // those to some ports are dropped
-	led         // elsewhere
+	someDropped // packets to some ports are dropped
+	redirected  // to another port or host
 )
 
-// maxDepth is how deep chains may jump; the kernel allows 16. The clock is
-// looked at once in so many steps.
+// maxDepth is how deep chains may jump; the kernel allows 16. The time is checked
+// once in stepsPerTimeCheck steps.
 const (
-	maxDepth       = 16
-	stepsPerGlance = 1 << 10
+	maxDepth          = 16
+	stepsPerTimeCheck = 1 << 10
 )
 
-// lead is a rule that leads packets elsewhere, or gives them another source.
-type lead struct {
+// redirect is a rule that redirects packets, or changes their source address.
+type redirect struct {
 	chain     *chain // of the rule
 	handle    uint64
 	text      string
 	to        target
 	source    string
-	low, high int   // the ports that are led
-	m         match // whether they are: always, some or maybe
-	priority  int32 // of the chain that the packet came to by itself
+	low, high int   // the ports that are redirected
+	m         match // how surely: always, some or maybe
+	priority  int32 // of the base chain
 	hook      uint32
 	ingress   bool
 }
 
-// walk is the way of packets through chains.
+// walk follows packets through chains.
 type walk struct {
 	*ruleset
 	packet
-	maybeAccepted bool // a rule that is not understood may have accepted them
-	leads         []lead
+	maybeAccepted bool // a rule that is not fully understood may have accepted them
+	redirects     []redirect
 	base          *chain
 }
 
-// enter goes through a chain that packets come to by themselves.
+// enter goes through a base chain.
 func (w *walk) enter(c *chain) outcome {
 	p, ok := w.packet.in(c.family)
 	if !ok {
@@ -51,20 +51,20 @@ func (w *walk) enter(c *chain) outcome {
 	return w.follow(c, p, always, 0)
 }
 
-// follow goes through a chain's rules in their order, with packets of which
-// it is known, or not, that they come here.
-func (w *walk) follow(c *chain, p packet, come match, depth int) outcome {
+// follow goes through a chain's rules in their order. Reached is how surely the
+// packets reach this chain.
+func (w *walk) follow(c *chain, p packet, reached match, depth int) outcome {
 	if c == nil || depth > maxDepth {
 		return undecided
 	}
 	for i := range c.rules {
-		if w.steps++; w.steps%stepsPerGlance == 0 && w.late != nil && w.late() {
-			w.steps-- // the next step looks again
+		if w.steps++; w.steps%stepsPerTimeCheck == 0 && w.expired != nil && w.expired() {
+			w.steps-- // the next step checks again
 			w.cannotRead("it has too many rules and jumps to follow all of them")
 			return undecided
 		}
 		if c.rules[i].broken {
-			w.cannotReadRule(c, i, "an expression is cut off")
+			w.cannotReadRule(c, i, "an expression is truncated")
 			w.maybeAccepted = true
 			continue
 		}
@@ -73,7 +73,7 @@ func (w *walk) follow(c *chain, p packet, come match, depth int) outcome {
 			if done {
 				return
 			}
-			done, result = w.apply(c, c.rules[i].handle, p, s, f, come, depth)
+			done, result = w.apply(c, c.rules[i].handle, p, s, f, reached, depth)
 		})
 		if done {
 			return result
@@ -82,22 +82,22 @@ func (w *walk) follow(c *chain, p packet, come match, depth int) outcome {
 	return undecided
 }
 
-// apply does to packets what a rule does. Done is true if the chain ends here
+// apply applies a rule's effect to packets. Done is true if the chain ends here
 // for all of them.
-func (w *walk) apply(c *chain, handle uint64, p packet, s state, f effect, come match, depth int) (done bool, result outcome) {
+func (w *walk) apply(c *chain, handle uint64, p packet, s state, f effect, reached match, depth int) (done bool, result outcome) {
 	result = undecided
 	switch {
 	case f.target != nil || f.source != "":
-		l := lead{chain: c, handle: handle, text: s.written(f), source: f.source, low: s.low, high: s.high,
-			m: max(s.m, come), priority: w.base.priority, hook: w.base.hook, ingress: w.base.ingress()}
+		l := redirect{chain: c, handle: handle, text: s.written(f), source: f.source, low: s.low, high: s.high,
+			m: max(s.m, reached), priority: w.base.priority, hook: w.base.hook, ingress: w.base.ingress()}
 		if f.target != nil {
 			l.to = *f.target
 		}
-		w.leads = append(w.leads, l)
+		w.redirects = append(w.redirects, l)
 		if f.passes {
 			return false, undecided
 		}
-		result = led
+		result = redirected
 	case f.verdict != nil:
 		switch v := f.verdict; v.code {
 		case verdictAccept:
@@ -109,7 +109,7 @@ func (w *walk) apply(c *chain, handle uint64, p packet, s state, f effect, come 
 		case verdictJump, verdictGoto:
 			inner := p
 			inner.low, inner.high = s.low, s.high
-			result = w.follow(w.find(c, v.chain), inner, max(s.m, come), depth+1)
+			result = w.follow(w.find(c, v.chain), inner, max(s.m, reached), depth+1)
 			if result == undecided && v.code == verdictGoto && s.m == always {
 				return true, undecided
 			}

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// matchExtension reads a match of iptables, as iptables-nft keeps it.
+// matchExtension reads a match of iptables, as iptables-nft stores it.
 func (s *state) matchExtension(a attributes) {
 	info, _ := a.get(unix.NFTA_MATCH_INFO)
 	switch called := a.text(unix.NFTA_MATCH_NAME); called {
@@ -74,7 +74,7 @@ func (s *state) matchSeveralPorts(revision uint64, info []byte) {
 	for i := 0; i < min(int(info[1]), most); i++ {
 		low := int(binary.NativeEndian.Uint16(info[portsAt+2*i:]))
 		high := low
-		if info[rangesAt+i] != 0 && i+1 < most { // the next is the end
+		if info[rangesAt+i] != 0 && i+1 < most { // the next one is the end of the range
 			i++
 			high = int(binary.NativeEndian.Uint16(info[portsAt+2*i:]))
 		}
@@ -114,7 +114,7 @@ func (s *state) matchType(revision uint64, info []byte) {
 }
 
 // targetExtension reads a target of iptables. Ends is false if the packet goes
-// on to what follows.
+// on to the next expression or rule.
 func (r *ruleset) targetExtension(c *chain, number int, s *state, a attributes) (f effect, ends bool) {
 	info, _ := a.get(unix.NFTA_TARGET_INFO)
 	switch called := a.text(unix.NFTA_TARGET_NAME); called {
@@ -148,7 +148,7 @@ func (r *ruleset) targetExtension(c *chain, number int, s *state, a attributes) 
 }
 
 // destinationOf reads struct nf_nat_ipv4_multi_range_compat, nf_nat_range and
-// nf_nat_range2. What it cannot read is not known.
+// nf_nat_range2. An address or a port that it cannot read is not known.
 func destinationOf(t *target, family byte, revision uint64, info []byte) *target {
 	const mapsAddresses, hasPorts = 1, 2
 	var flags uint32

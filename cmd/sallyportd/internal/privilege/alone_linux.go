@@ -14,7 +14,7 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// alone is a holder that goes on by itself.
+// alone is a holder that runs independently of servers.
 type alone struct {
 	Holding
 	log    *slog.Logger
@@ -23,11 +23,12 @@ type alone struct {
 	holder *helper.Holder
 }
 
-// HoldAlone is the holder that goes on by itself: with CAP_NET_ADMIN and nothing
-// else it owns the firewall's table, server or no server, until ctx ends. SIGHUP
-// has it read the configuration again. With more privileges than that it drops
-// them first, and executes the same program again. Its last act leaves the table
-// there and closed, or is an error.
+// HoldAlone runs the holder that is independent of servers ("firewall hold"): with
+// CAP_NET_ADMIN and no other privilege it owns the firewall's table until ctx ends,
+// whether a server runs or not. On SIGHUP it reads the configuration again. With
+// more privileges it first drops them, and executes the same program again. When
+// it returns nil, the table is there and closed, or removed as the configuration
+// requires.
 func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 	if _, err := h.drop(); err != nil {
 		return err
@@ -35,12 +36,12 @@ func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	a := &alone{Holding: h, log: log}
-	sign, err := a.guard(ctx)
-	if err != nil || sign == nil {
+	lock, err := a.guard(ctx)
+	if err != nil || lock == nil {
 		return err
 	}
-	defer sign.Close()
-	// Not before: it may have waited for hours.
+	defer lock.Close()
+	// Only now: guard may have waited for hours.
 	if a.held, err = h.Load(); err != nil {
 		return err
 	}
@@ -51,21 +52,21 @@ func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 	return errors.Join(err, a.kept.close(a.held.ClearOnExit))
 }
 
-// guard takes its turn as the one that guards the table: while a server has a
-// holder of its own, that guards it. It returns nil if ctx ends before.
+// guard waits until no other process guards the table, such as the holder that a
+// server has started, and then guards it. It returns nil if ctx ends first.
 func (a *alone) guard(ctx context.Context) (*guard.Guard, error) {
 	now, cancel := context.WithCancel(ctx)
 	cancel()
-	sign, err := guard.Take(now)
+	lock, err := guard.Take(now)
 	if !errors.Is(err, guard.ErrTaken) {
-		return sign, err
+		return lock, err
 	}
-	a.log.Warn("another process guards the firewall's table; waiting for its end")
+	a.log.Warn("another process guards the firewall table; waiting")
 	notify("READY=1") // the table is there, and closed
-	if sign, err = guard.Take(ctx); ctx.Err() != nil {
+	if lock, err = guard.Take(ctx); ctx.Err() != nil {
 		return nil, nil
 	}
-	return sign, err
+	return lock, err
 }
 
 func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
@@ -75,7 +76,7 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	}
 	users := []uint32{uint32(os.Geteuid())}
 	if a.User != "" {
-		who, err := find(a.User)
+		who, err := findUser(a.User)
 		if err != nil {
 			l.Close()
 			return err
@@ -112,9 +113,9 @@ func (a *alone) config() helper.Config {
 	}
 }
 
-// reload has another configuration hold. The table is replaced in one
-// transaction, in which nothing that both hide is open. An error means that
-// nobody looks after the table any more.
+// reload puts another configuration in force. The table is replaced in one
+// transaction: what both configurations hide stays closed. An error means that
+// this process no longer guards the table.
 func (a *alone) reload(ctx context.Context) (fatal error) {
 	next, err := a.Load()
 	switch {
@@ -136,14 +137,14 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 		})
 	}
 	if err != nil {
-		a.log.Error("configuration not taken; the one before holds", "error", err)
+		a.log.Error("nothing reloaded", "what", "firewall", "error", err)
 		return fatal
 	}
 	a.log.Info("reloaded", "what", "firewall", "ports", len(a.held.Firewall.Ports), "stealth", a.held.Firewall.Stealth)
 	return nil
 }
 
-// notify tells systemd, if that has started this process, how far it is.
+// notify reports a state to systemd, if systemd has started this process.
 func notify(state string) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
@@ -151,7 +152,7 @@ func notify(state string) {
 	}
 	conn, err := net.Dial("unixgram", path)
 	if err != nil {
-		return // systemd finds that out by itself
+		return // systemd runs into its own timeout
 	}
 	defer conn.Close()
 	conn.Write([]byte(state))

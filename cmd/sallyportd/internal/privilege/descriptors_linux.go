@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// variable holds the descriptors that a program has been handed, as
-	// NAME=NUMBER pairs with spaces between.
+	// variable holds the descriptors that this program inherits, as NAME=NUMBER
+	// pairs with spaces between.
 	variable = "SALLYPORTD_DESCRIPTORS"
-	// droppedVariable is there if this process has dropped its privileges: with
-	// one of the values below.
+	// droppedVariable is set, to one of the values below, if this process has
+	// dropped its privileges.
 	droppedVariable = "SALLYPORTD_DROPPED"
-	droppedSwitched = "switched" // and become the user of the configuration
-	droppedStayed   = "stayed"   // and is the user that started it
+	droppedSwitched = "switched" // and switched to the user of the configuration
+	droppedStayed   = "stayed"   // and kept the user that started it
 )
 
 // The names of descriptors.
@@ -32,10 +32,11 @@ const (
 	lifelineName = "lifeline" // a pipe: the holder has one end as long as it lives
 )
 
-// descriptors are open files by their names.
+// descriptors are open files, by name.
 type descriptors map[string]int
 
-// environment is this process's, with the descriptors for the next program.
+// environment returns this process's environment, with the descriptors for the
+// next program.
 func (d descriptors) environment() []string {
 	pairs := make([]string, 0, len(d))
 	for _, name := range slices.Sorted(maps.Keys(d)) {
@@ -44,23 +45,24 @@ func (d descriptors) environment() []string {
 	return append(os.Environ(), variable+"="+strings.Join(pairs, " "))
 }
 
-// inheritance is what the program before has left to this one.
+// inheritance is what this program inherits from the one that executed or
+// started it.
 type inheritance struct {
 	descriptors
 	dropped  bool // this process has dropped its privileges
-	switched bool // and become the user of the configuration
+	switched bool // and switched to the user of the configuration
 }
 
-// inherited takes over what the program before has left. No other program
-// inherits any of it. Dropped is true only of a process that has at most the
-// privileges to keep, and no way to gain any.
+// inherited takes over the inheritance; no other program inherits it again.
+// Dropped is true only if this process has no other privileges than those to keep,
+// and no way to gain any.
 func inherited(keep Set) (in inheritance, err error) {
 	text := os.Getenv(variable)
 	how, dropped := os.LookupEnv(droppedVariable)
 	os.Unsetenv(variable)
 	os.Unsetenv(droppedVariable)
 	if dropped {
-		// Anyone may set a variable.
+		// Any program can set a variable.
 		if err := verifyDropped(keep); err != nil {
 			return in, err
 		}
@@ -79,11 +81,13 @@ func inherited(keep Set) (in inheritance, err error) {
 	return in, nil
 }
 
-// nameProcess has this process show by the name of its program, and not by that of
-// the link by which it executed it again. Without it, only lists are less clear.
+// nameProcess gives this process the name of its program in lists of processes,
+// instead of the name of the link by which it was executed again. A failure
+// matters to those lists only.
 func nameProcess() { os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0) }
 
-// verifyDropped holds this process to what drop leaves of privileges.
+// verifyDropped fails if this process has more privileges than dropAndReexec
+// leaves.
 func verifyDropped(keep Set) error {
 	has, err := held()
 	if err != nil {
@@ -91,23 +95,23 @@ func verifyDropped(keep Set) error {
 	}
 	stays, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	if err != nil {
-		return fmt.Errorf("ask whether privileges can be gained: %w", err)
+		return fmt.Errorf("read PR_GET_NO_NEW_PRIVS: %w", err)
 	}
 	if has&^keep != 0 || stays != 1 {
-		return hint.With(fmt.Errorf("%s is set, but this process has privileges", droppedVariable), howDropped)
+		return hint.With(fmt.Errorf("%s is set, but this process has privileges, or can gain some", droppedVariable), howDropped)
 	}
 	return nil
 }
 
-const howDropped = "unset it: the server sets it for itself"
+const howDropped = "unset this variable: the server sets it itself"
 
-// verifyUser holds this process to the user of the configuration: drop leaves no
-// other user, and the user's own groups if it has switched.
+// verifyUser fails if this process does not run as the user of the configuration
+// or, if it has switched users, has other groups than that user.
 func (in inheritance) verifyUser(name string) error {
 	if name == "" || !in.dropped {
 		return nil
 	}
-	who, err := find(name)
+	who, err := findUser(name)
 	if err != nil {
 		return err
 	}
@@ -116,11 +120,14 @@ func (in inheritance) verifyUser(name string) error {
 		return err
 	}
 	if is.uids != [3]int{who.uid, who.uid, who.uid} {
-		return hint.With(fmt.Errorf("%s is set, but this process is not user %s: expected user ID %d, got %v", droppedVariable, name, who.uid, is.uids), howDropped)
+		return hint.With(fmt.Errorf("%s is set, but this process is not user %s: expected user ID %d, got %v",
+			droppedVariable, name, who.uid, is.uids), howDropped)
 	}
 	slices.Sort(who.groups)
-	if in.switched && (is.gids != [3]int{who.gid, who.gid, who.gid} || !slices.Equal(is.groups, who.groups)) {
-		return hint.With(fmt.Errorf("%s is set, but this process has not the groups of user %s: expected %d and %v, got %v and %v", droppedVariable, name, who.gid, who.groups, is.gids, is.groups), howDropped)
+	sameGroups := is.gids == [3]int{who.gid, who.gid, who.gid} && slices.Equal(is.groups, who.groups)
+	if in.switched && !sameGroups {
+		return hint.With(fmt.Errorf("%s is set, but this process does not have the groups of user %s: expected %d and %v, got %v and %v",
+			droppedVariable, name, who.gid, who.groups, is.gids, is.groups), howDropped)
 	}
 	return nil
 }
@@ -135,8 +142,8 @@ func (d descriptors) file(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// hand gives files to a command by their names.
-func hand(cmd *exec.Cmd, files map[string]*os.File) {
+// passFiles passes files to a command, by name.
+func passFiles(cmd *exec.Cmd, files map[string]*os.File) {
 	d := descriptors{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		d[name] = 3 + len(cmd.ExtraFiles) // os/exec: entry i becomes descriptor 3+i
@@ -145,7 +152,7 @@ func hand(cmd *exec.Cmd, files map[string]*os.File) {
 	cmd.Env = d.environment()
 }
 
-// keepOpen has a descriptor survive the execution of the next program.
+// keepOpen lets the next program inherit a descriptor.
 func keepOpen(fd int) error {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	return os.NewSyscallError("fcntl", err)

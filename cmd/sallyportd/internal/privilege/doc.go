@@ -1,17 +1,19 @@
-// Package privilege drops what the server was started with, and keeps apart what
-// needs more.
+// Package privilege drops the privileges that the server was started with, and
+// puts the parts that require privileges into other processes.
 //
 //	serve, as root
 //	  Split    starts a holder, if the configuration requires one and none answers
 //	    -> the holder      sallyportd firewall-helper: drop to CAP_NET_ADMIN,
 //	                       HoldFor waits until the server begins, and then owns
 //	                       the firewall's table until the server ends
-//	  drop     executes the same program again, with the capabilities that the
+//	  dropAndReexec
+//	           executes the same program again, with the capabilities that the
 //	           server keeps (most often none), and as the configured user, with
 //	           the user's groups
 //	-> serve, again
-//	  Resume   takes over the descriptors that lead to the holder, by their names,
-//	           and verifies what was dropped; VerifyUser the user
+//	  Resume   takes over the descriptors that connect it to the holder, by their
+//	           names, and verifies that privileges were dropped; VerifyUser
+//	           verifies the user
 //
 //	firewall hold
 //	  HoldAlone  drop to CAP_NET_ADMIN; owns the firewall's table at once, and

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drop executes the same program again in this process, with no other
+// dropAndReexec executes the same program again in this process, with no other
 // capabilities than those to keep, no way to gain any, and as another user, with
 // that user's groups, if one is given. It returns only if that fails.
-func drop(keep Set, who *identity, d descriptors) error {
+func dropAndReexec(keep Set, who *identity, d descriptors) error {
 	for _, fd := range d {
 		if err := keepOpen(fd); err != nil {
 			return err
 		}
 	}
-	// What a thread holds when it executes a program, the process has then.
+	// After an execve, the process has the credentials of the thread that called it.
 	runtime.LockOSThread()
 	step := func(what string, err error) error {
 		if err != nil {
@@ -34,12 +34,13 @@ func drop(keep Set, who *identity, d descriptors) error {
 		if err := step("PR_SET_KEEPCAPS", unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)); err != nil {
 			return err
 		}
-		// Of this thread alone: the syscall package's functions are for all.
-		groups := make([]uint32, len(who.groups)+1) // one more, so that there is a first
+		// For this thread only: the syscall package's functions change all threads.
+		groups := make([]uint32, len(who.groups)+1) // one more, so that &groups[0] exists
 		for i, g := range who.groups {
 			groups[i] = uint32(g)
 		}
-		if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(who.groups)), uintptr(unsafe.Pointer(&groups[0])), 0); e != 0 {
+		first := uintptr(unsafe.Pointer(&groups[0]))
+		if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(who.groups)), first, 0); e != 0 {
 			return step("setgroups", e)
 		}
 		for _, call := range []struct {
@@ -61,14 +62,17 @@ func drop(keep Set, who *identity, d descriptors) error {
 	if err := step("capset", unix.Capset(&header, &data[0])); err != nil {
 		return err
 	}
-	if err := step("PR_CAP_AMBIENT_CLEAR_ALL", unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)); err != nil {
-		return err
+	err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	if err != nil {
+		return step("PR_CAP_AMBIENT_CLEAR_ALL", err)
 	}
 	for c := range 64 {
-		if keep&(1<<c) != 0 {
-			if err := step("PR_CAP_AMBIENT_RAISE", unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0)); err != nil {
-				return err
-			}
+		if keep&(1<<c) == 0 {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0)
+		if err != nil {
+			return step("PR_CAP_AMBIENT_RAISE", err)
 		}
 	}
 	how := droppedStayed

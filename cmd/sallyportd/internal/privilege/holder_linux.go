@@ -18,43 +18,42 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// Holding is what a holder needs.
+// Holding is what HoldFor and HoldAlone need.
 type Holding struct {
 	User   string // to run as; empty: as now
-	Socket string // of a holder that goes on by itself
-	// Load reads from the configuration what the holder holds to. Each of its
-	// callers reads it again.
+	Socket string // at which HoldAlone serves
+	// Load reads the holder's part of the configuration. Each call reads the file
+	// again.
 	Load     func() (Held, error)
-	TakeOver bool // another's table
+	TakeOver bool // also a table of another owner
 	Clock    clock.Clock
 }
 
-// Held is what a holder holds to, by the configuration.
+// Held is the holder's part of the configuration.
 type Held struct {
 	Owner    firewall.Owner // of the table
 	Firewall firewall.Config
 	Policy   helper.Policy
-	// Schedule reads from which ports knocks may come.
+	// Schedule reads which ports may receive knocks.
 	Schedule    func() (helper.Schedule, error)
-	ClearOnExit bool // the table goes when the holder stops in order
+	ClearOnExit bool // the table is removed when the holder stops in order
 }
 
 func (h Held) digest() helper.Digest { return helper.DigestOf(h.Policy, h.Firewall) }
 
-// guardTime is how long a holder that a server has started waits for the one
-// before it to end.
+// guardTime is how long HoldFor waits for another process that guards the table.
 const guardTime = 10 * time.Second
 
-// HoldFor is the holder that a server has started: with CAP_NET_ADMIN and nothing
-// else it owns the firewall's table from when the server begins, and carries out
-// what the server asks for, until the server is gone. With more privileges than
-// that it drops them first, and executes the same program again.
+// HoldFor runs the holder that a server has started: with CAP_NET_ADMIN and no
+// other privilege it owns the firewall's table from the moment at which the server
+// begins, and executes the server's requests, until the server has ended. With more
+// privileges it first drops them, and executes the same program again.
 func HoldFor(h Holding, log *slog.Logger) error {
 	in, err := h.drop()
 	if err != nil {
 		return err
 	}
-	// It ends when the server does, and not before.
+	// It ends with the server, and not before.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	socket, err := in.file(socketName)
 	if err != nil {
@@ -83,7 +82,7 @@ func HoldFor(h Holding, log *slog.Logger) error {
 		}
 		go func() {
 			if <-k.lost != nil {
-				end() // the server is told by that
+				end() // which the server notices
 			}
 		}()
 		return k.table, nil
@@ -101,7 +100,7 @@ func HoldFor(h Holding, log *slog.Logger) error {
 	return err
 }
 
-// drop returns in a process that holds CAP_NET_ADMIN and nothing else.
+// drop returns in a process that has CAP_NET_ADMIN and no other capability.
 func (h Holding) drop() (inheritance, error) {
 	IgnoreHangups()
 	in, err := inherited(NetAdmin)
@@ -111,41 +110,46 @@ func (h Holding) drop() (inheritance, error) {
 	if in.dropped {
 		return in, in.verifyUser(h.User)
 	}
-	who, err := becomes(h.User)
+	who, err := lookupUser(h.User)
 	if err != nil {
 		return in, err
 	}
-	return in, drop(NetAdmin, who, in.descriptors)
+	return in, dropAndReexec(NetAdmin, who, in.descriptors)
 }
 
-// kept is a table that is made anew whenever another program removes or changes
-// it.
+// kept is a table that this process guards: it restores the table whenever another
+// program removes or changes it.
 type kept struct {
 	table *firewall.Table
-	// lost gets the error after which nobody looks after the table any more, or
-	// nil once stop was called.
+	// lost receives the error after which the table is no longer guarded, or nil
+	// once stop was called.
 	lost <-chan error
-	stop func() // waits until nobody looks after it any more; may be called again
+	stop func() // returns when the table is no longer guarded; may be called again
 }
 
-// TakeOverHint says what to do about a table that is another's.
-const TakeOverHint = "if nothing needs it any more, \"sallyportd firewall clear --take-over\" removes it; --take-over here takes its place, and opens what it hides"
+// TakeOverHint is what to do about a table of another owner.
+const TakeOverHint = "if no program needs the table, \"sallyportd firewall clear --take-over\" removes it; --take-over here replaces it, which opens the services that it hides"
 
-// keep claims the table, and looks after it until it is told to stop.
+// keep claims the table, and guards it until stop is called.
 func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 	before, err := firewall.Inspect()
 	if err != nil {
-		return nil, fmt.Errorf("look at the firewall's table: %w", err)
+		return nil, fmt.Errorf("inspect the firewall's table: %w", err)
 	}
 	table, err := firewall.Claim(held.Firewall, held.Owner, h.TakeOver, h.Clock)
-	if taken := (*firewall.OwnedError)(nil); errors.As(err, &taken) {
-		return nil, hint.With(fmt.Errorf("claim the firewall's table: %w", err), TakeOverHint)
-	} else if err != nil {
-		return nil, fmt.Errorf("claim the firewall's table: %w", err)
+	if err != nil {
+		err = fmt.Errorf("claim the firewall's table: %w", err)
 	}
-	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "of", before.Owner.Config)
+	var owned *firewall.OwnedError
+	if errors.As(err, &owned) {
+		err = hint.With(err, TakeOverHint)
+	}
+	if err != nil {
+		return nil, err
+	}
+	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "owner", before.Owner.Config)
 	if n := table.Strangers(); n > 0 {
-		log.Warn("connections without a grant ended: nothing guarded the ports before", "cut", n)
+		log.Warn("cut connections without a lease", "reason", "no table guarded the ports before", "cut", n)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	lost, ended := make(chan error, 1), make(chan struct{})
@@ -153,7 +157,7 @@ func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 		defer close(ended)
 		err := table.Keep(ctx, func(r firewall.Repair) { logRepair(log, r) })
 		if err != nil {
-			log.Error("firewall table is not looked after any more", "error", err)
+			log.Error("firewall table no longer guarded", "error", err)
 		}
 		lost <- err
 	}()
@@ -168,12 +172,11 @@ func logRepair(log *slog.Logger, r firewall.Repair) {
 		log.Warn("firewall table was changed by another program; restored", "fault", string(r.Fault), "took", r.Took, "cut", r.Cut)
 	}
 	if r.Err != nil {
-		log.Error("firewall table not restored in full; trying again", "error", r.Err)
+		log.Error("firewall table only partly restored; retrying", "error", r.Err)
 	}
 }
 
-// close is the last act: everything is closed, or the table is gone if the
-// configuration says so.
+// close leaves the table closed, or removes it if clear is set.
 func (k *kept) close(clear bool) error {
 	k.stop()
 	if err := k.table.Close(); err != nil || !clear {

@@ -21,10 +21,10 @@ const (
 	BindLow  Set = 1 << unix.CAP_NET_BIND_SERVICE
 )
 
-// Host is what of a host decides whether a configuration can run there.
+// Host is what decides whether a configuration can run on a host.
 type Host struct {
 	FilterTCP     bool // sockets can filter TCP handshakes, without privileges
-	FirstOpenPort int  // from which on ports can be bound without privileges
+	FirstOpenPort int  // ports from this one on can be bound without privileges
 	Held          Set  // by this process
 }
 
@@ -34,7 +34,8 @@ func (h Host) NetAdmin() bool { return h.Held&NetAdmin != 0 }
 // NetRaw reports whether this process could capture packets.
 func (h Host) NetRaw() bool { return h.Held&NetRaw != 0 }
 
-// Probe asks the kernel. It starts a thread, which ends with the call.
+// Probe reads this host's properties from the kernel. It starts a thread, which
+// ends before Probe returns.
 func Probe() (h Host, err error) {
 	h.FilterTCP, h.FirstOpenPort = sockfilter.Supported(), 1024
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {

@@ -20,7 +20,7 @@ func TestDescriptorsGoByName(t *testing.T) {
 	}
 	first, second := file(t, "the first"), file(t, "the second")
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestDescriptorsGoByName$", "-test.v")
-	hand(cmd, map[string]*os.File{"b": first, "a": second})
+	passFiles(cmd, map[string]*os.File{"b": first, "a": second})
 	cmd.Env = append(cmd.Env, "TEST_INHERITS=1")
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
 		t.Errorf("%v\n%s", err, out)

@@ -18,32 +18,32 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Plan is what a configuration requires of privileges.
+// Plan lists what a configuration requires privileges for.
 type Plan struct {
 	User     string   // to run as; empty: as now
-	Helper   string   // why a holder of the firewall is required; empty: none is
-	Socket   string   // where a holder answers that goes on by itself, if there is one
-	Command  []string // how one is started otherwise: the arguments of this program
+	Helper   string   // what requires a holder of the firewall; empty: nothing does
+	Socket   string   // at which "firewall hold" answers, if it runs
+	Command  []string // the arguments with which this program starts a holder otherwise
 	LowPorts bool     // ports are bound that require CAP_NET_BIND_SERVICE
 	Capture  bool     // packets are captured, which requires CAP_NET_RAW
 }
 
-// Split starts the holder, if the plan has one and none answers, and drops every
-// privilege of this process: it executes the same program again, in which Resume
-// then takes the place of this. It returns only with an error.
+// Split starts the holder, if the plan requires one and none answers, and drops
+// every privilege of this process that the plan does not require: it executes the
+// same program again, which calls Resume instead. It returns only if it fails.
 func Split(ctx context.Context, p Plan, h Host) error {
-	who, err := becomes(p.User)
+	who, err := lookupUser(p.User)
 	if err != nil {
 		return err
 	}
 	starts := p.Helper != "" && !answers(ctx, p.Socket, who)
 	if starts && !h.NetAdmin() {
-		return hint.Misuse(hint.With(fmt.Errorf("%s takes CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Helper, p.Socket),
-			"start \"sallyportd firewall hold\" first; or start this as root, or with that capability alone: container/sallyportd-firewall.service and container/compose.firewall.yaml show how"))
+		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Helper, p.Socket),
+			"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
 	}
 	if p.Capture && !h.NetRaw() {
-		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" takes CAP_NET_RAW, which this process does not have"),
-			fmt.Sprintf("start it as root or with that capability; or, with a range of ports below %d, capture = \"sockets\"", schedule.MinPort)))
+		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this process does not have"),
+			fmt.Sprintf("start the server as root or with that capability; or set capture = \"sockets\", with a range of ports below %d", schedule.MinPort)))
 	}
 	var keep Set
 	if p.LowPorts {
@@ -58,10 +58,10 @@ func Split(ctx context.Context, p Plan, h Host) error {
 			return fmt.Errorf("start the firewall's holder: %w", err)
 		}
 	}
-	return drop(keep, who, left)
+	return dropAndReexec(keep, who, left)
 }
 
-// answers reports whether a holder answers that goes on by itself.
+// answers reports whether "firewall hold" answers at a socket.
 func answers(ctx context.Context, socket string, who *identity) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -71,9 +71,10 @@ func answers(ctx context.Context, socket string, who *identity) bool {
 	return helper.Answers(ctx, socket, uint32(who.uid))
 }
 
-// Resumed is what Split has left.
+// Resumed is what Split passes to the program that it executes.
 type Resumed struct {
-	// Client leads to a holder that Split has started; nil: it has not.
+	// Client is the connection to the holder that Split has started; nil: it has
+	// started none.
 	Client *helper.Conn
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
@@ -81,7 +82,7 @@ type Resumed struct {
 	from inheritance
 }
 
-// Resume takes over what Split has left.
+// Resume takes over what Split passes on.
 func Resume(time clock.Clock) (r Resumed, err error) {
 	in, err := inherited(BindLow | NetRaw)
 	r = Resumed{Dropped: in.dropped, from: in}
@@ -101,11 +102,12 @@ func Resume(time clock.Clock) (r Resumed, err error) {
 	return r, err
 }
 
-// VerifyUser holds this process to the user of the configuration.
+// VerifyUser fails if this process, having dropped its privileges, does not run
+// as the user of the configuration.
 func (r Resumed) VerifyUser(name string) error { return r.from.verifyUser(name) }
 
-// startHolder starts the second process, and returns the descriptors that lead
-// to it. It waits for nothing.
+// startHolder starts the holder, and returns the descriptors that are connected
+// to it. It does not wait for the holder to be ready.
 func startHolder(command []string) (descriptors, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -121,8 +123,8 @@ func startHolder(command []string) (descriptors, error) {
 	cmd := exec.Command("/proc/self/exe", command...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stderr = os.Stderr
-	hand(cmd, map[string]*os.File{socketName: theirs, lifelineName: lifeline})
-	// A key at the terminal is for the server, which ends the holder in time.
+	passFiles(cmd, map[string]*os.File{socketName: theirs, lifelineName: lifeline})
+	// A signal from the terminal is for the server, which ends the holder in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err

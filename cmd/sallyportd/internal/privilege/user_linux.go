@@ -18,11 +18,11 @@ import (
 // identity is a user to run as.
 type identity struct {
 	uid, gid int
-	groups   []int // all of the user's, as the host's list of groups has them
+	groups   []int // all groups of the user, by the host's list of groups
 }
 
-// find looks a user up, by name or number.
-func find(name string) (who identity, err error) {
+// findUser looks a user up, by name or number.
+func findUser(name string) (who identity, err error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		u, err = user.LookupId(name)
@@ -61,22 +61,25 @@ func identityOf(u *user.User) (who identity, err error) {
 	return who, nil
 }
 
-// becomes finds the user of the configuration; nil: this process runs as it.
-func becomes(name string) (*identity, error) {
+// lookupUser finds the user of the configuration, to which this process must
+// switch; nil: it need not, because none is configured or it runs as that user.
+func lookupUser(name string) (*identity, error) {
 	if name == "" {
 		return nil, nil
 	}
-	who, err := find(name)
+	who, err := findUser(name)
 	if err != nil || who.uid == os.Geteuid() {
 		return nil, err
 	}
 	if os.Geteuid() != 0 {
-		return nil, hint.Misuse(hint.With(fmt.Errorf("user = %q: only root can become another user", name), "start the server as root or as that user, or leave the key out"))
+		return nil, hint.Misuse(hint.With(fmt.Errorf("user = %q: only root can switch to another user", name),
+			"start the server as root or as that user, or remove the key"))
 	}
 	return &who, nil
 }
 
-// credentials are those of this process: real, effective and saved.
+// credentials are the real, effective and saved IDs of this process, and its
+// groups.
 type credentials struct {
 	uids, gids [3]int
 	groups     []int // in ascending order
@@ -92,8 +95,9 @@ func current() (c credentials, err error) {
 	return c, nil
 }
 
-// Unreadable adds to an error of permissions as which user and groups this
-// process runs: not those that an administrator tries a file with.
+// Unreadable adds a hint to a permission error: the user and groups of this
+// process, which are not those with which an administrator may have tested the
+// file.
 func Unreadable(err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
@@ -125,5 +129,6 @@ func Unreadable(err error) error {
 	if u, err := user.LookupId(who); err == nil {
 		who = name(is.uids[1], u.Username, nil)
 	}
-	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: one of them must have the right to it", who, strings.Join(groups, ", ")))
+	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: give one of them access to the file",
+		who, strings.Join(groups, ", ")))
 }

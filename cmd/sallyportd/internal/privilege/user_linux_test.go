@@ -22,12 +22,12 @@ func TestUserKeepsGroups(t *testing.T) {
 	switch os.Getenv(stage) {
 	case "":
 	case "root":
-		who, err := becomes(name)
+		who, err := lookupUser(name)
 		if err != nil || who == nil {
 			t.Fatalf("%+v, %v", who, err)
 		}
 		os.Setenv(stage, "user")
-		t.Fatal(drop(0, who, descriptors{}))
+		t.Fatal(dropAndReexec(0, who, descriptors{}))
 	case "user":
 		in, err := inherited(0)
 		if err != nil || !in.dropped || !in.switched {
@@ -47,7 +47,7 @@ func TestUserKeepsGroups(t *testing.T) {
 		return
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("only root can become another user")
+		t.Skip("only root can switch to another user")
 	}
 	// A list of users of our own: sally is in two groups more.
 	dir := t.TempDir()
@@ -127,7 +127,7 @@ func TestWhatWasPromisedIsVerified(t *testing.T) {
 		}
 		done <- in.verifyUser("4242")
 	}()
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "has not the groups of user 4242") {
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "does not have the groups of user 4242") {
 		t.Errorf("with root's groups: %v", err)
 	}
 }

@@ -1,4 +1,5 @@
-// Package secrets makes secrets and identifiers, and says how long weak ones last.
+// Package secrets generates secrets and identifiers, and estimates how long a weak
+// secret withstands guessing.
 package secrets
 
 import (
@@ -10,24 +11,25 @@ import (
 	"sallyport/verify/wire"
 )
 
-// Random returns 256 random bits as text.
+// Random returns 256 random bits in hex.
 func Random() string {
 	var b [32]byte
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 
-// identifierLetters leave out what is mistaken for something else when read.
+// identifierLetters excludes characters that readers confuse, such as l and 1.
 const identifierLetters = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
-// RandomIdentifier returns an identifier that is hard to guess: an attacker
-// who does not know one cannot even make the server compute an HMAC.
+// RandomIdentifier returns an identifier that is hard to guess: without a valid
+// identifier, an attacker cannot make the server compute an HMAC.
 func RandomIdentifier() (id wire.Identifier) {
-	const fair = 256 - 256%len(identifierLetters) // beyond, the first letters would be likelier
+	// A byte from limit on would make the first letters more likely.
+	const limit = 256 - 256%len(identifierLetters)
 	for i := 0; i < len(id); {
 		var b [1]byte
 		rand.Read(b[:])
-		if int(b[0]) < fair {
+		if int(b[0]) < limit {
 			id[i] = identifierLetters[int(b[0])%len(identifierLetters)]
 			i++
 		}
@@ -35,7 +37,7 @@ func RandomIdentifier() (id wire.Identifier) {
 	return id
 }
 
-// ParseIdentifier reads an identifier that a line of the clients file can hold.
+// ParseIdentifier parses an identifier that a line of the clients file can contain.
 func ParseIdentifier(s string) (wire.Identifier, error) {
 	id, err := wire.ParseIdentifier(s)
 	if err == nil && (strings.Contains(s, " ") || s[0] == '#') {

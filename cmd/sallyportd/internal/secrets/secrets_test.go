@@ -19,13 +19,14 @@ func TestStrength(t *testing.T) {
 			t.Errorf("%q: %.0f bits: %s", secret, strength(secret), w)
 		}
 		if secret != "a" && secret != "" && strings.Contains(w, secret) {
-			t.Errorf("the secret is in %q", w)
+			t.Errorf("the text contains the secret: %q", w)
 		}
 	}
 	for seconds, want := range map[float64]string{
-		0.5: "less than a second", 5: "less than an hour", 4000: "less than a day", 86400 * 3: "some 3 days", 86400 * 365 * 7: "some 7 years",
+		0.5: "less than a second", 5: "less than an hour", 4000: "less than a day",
+		86400 * 3: "about 3 days", 86400 * 365 * 7: "about 7 years",
 	} {
-		if got := span(seconds); got != want {
+		if got := duration(seconds); got != want {
 			t.Errorf("%v s: %s", seconds, got)
 		}
 	}
@@ -45,7 +46,7 @@ func TestRandomIdentifiers(t *testing.T) {
 	}
 	for _, wrong := range []string{"", "abc", "abcde", "a bc", "#abc"} {
 		if _, err := ParseIdentifier(wrong); err == nil {
-			t.Errorf("%q is one", wrong)
+			t.Errorf("%q is accepted", wrong)
 		}
 	}
 }

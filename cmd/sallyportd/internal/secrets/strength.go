@@ -9,39 +9,40 @@ import (
 	"github.com/ccojocar/zxcvbn-go"
 )
 
-// weakBits is where a secret begins to be called weak. One sniffed knock lets
-// anybody try guesses offline, at some 10^10 a second on one machine: 80 bits
-// last such a machine two million years, 50 bits a day.
+// weakBits is the strength below which a secret is weak. With one sniffed knock, an
+// attacker can test guesses offline, about 10^10 a second on one machine. Such a
+// machine needs two million years for 80 bits, and a day for 50 bits.
 const weakBits = 80
 
-// strength estimates, in bits, how many guesses a secret takes from one who
-// tries words, names, dates and patterns before all else.
+// strength estimates, in bits, how many guesses an attacker needs who tries words,
+// names, dates and patterns first.
 func strength(secret string) float64 {
-	// What only repeats itself is no longer than what it repeats.
+	// A repeated text is as strong as the text itself.
 	for period := 1; period <= len(secret)/2; period++ {
 		if strings.HasPrefix(strings.Repeat(secret[:period], len(secret)/period+1), secret) {
 			secret = secret[:period]
 		}
 	}
-	// A key as we make them needs no looking up in dictionaries.
+	// A random key in hex, as Random makes it, needs no search in dictionaries.
 	if len(secret) >= 40 {
 		if b, err := hex.DecodeString(secret); err == nil && variety(b) {
 			return float64(4 * len(secret))
 		}
 	}
-	// The estimate takes long for long texts: what begins well is good, and
-	// of the rest 100 characters say enough.
+	// The estimate is slow for long texts. A strong beginning is enough, and 100
+	// characters are enough in any case.
 	bits := 0.0
 	for _, length := range []int{24, 100} {
-		if bits = zxcvbn.PasswordStrength(secret[:min(length, len(secret))], nil).Entropy; bits >= weakBits {
+		bits = zxcvbn.PasswordStrength(secret[:min(length, len(secret))], nil).Entropy
+		if bits >= weakBits {
 			break
 		}
 	}
 	return math.Max(0, bits)
 }
 
-// variety reports whether bytes look drawn at random: of so many, few are
-// alike.
+// variety reports whether bytes look random: whether more than three quarters of
+// them, or of 64 if there are more, have different values.
 func variety(b []byte) bool {
 	seen := map[byte]bool{}
 	for _, c := range b {
@@ -50,7 +51,8 @@ func variety(b []byte) bool {
 	return 4*len(seen) > 3*min(len(b), 64)
 }
 
-// Weakness says how long a weak secret lasts; it is empty for a strong one.
+// Weakness describes how long a weak secret withstands guessing; empty: the secret is
+// strong.
 func Weakness(secret string) string {
 	bits := strength(secret)
 	if bits >= weakBits {
@@ -58,10 +60,10 @@ func Weakness(secret string) string {
 	}
 	const guesses = 1e10 // a second
 	seconds := math.Exp2(bits-1) / guesses
-	return fmt.Sprintf("about %.0f bits: offline guessing finds it in %s", bits, span(seconds))
+	return fmt.Sprintf("about %.0f bits: offline guessing finds it in %s", bits, duration(seconds))
 }
 
-func span(seconds float64) string {
+func duration(seconds float64) string {
 	switch {
 	case seconds < 1:
 		return "less than a second"
@@ -70,7 +72,7 @@ func span(seconds float64) string {
 	case seconds < 86400:
 		return "less than a day"
 	case seconds < 365*86400:
-		return fmt.Sprintf("some %.0f days", seconds/86400)
+		return fmt.Sprintf("about %.0f days", seconds/86400)
 	}
-	return fmt.Sprintf("some %.0f years", seconds/(365*86400))
+	return fmt.Sprintf("about %.0f years", seconds/(365*86400))
 }

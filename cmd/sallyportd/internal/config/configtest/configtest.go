@@ -1,5 +1,4 @@
-// Package configtest makes configurations for tests, by the constructor that the
-// commands use.
+// Package configtest makes configurations for tests, with config.Parse.
 package configtest
 
 import (
@@ -9,10 +8,10 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// PortSecret is that of the configurations that Parse makes.
+// PortSecret is the port secret of the configurations that Parse makes.
 const PortSecret = "the port secret"
 
-// Web is a web server for the loopback.
+// Web is a web server on the loopback.
 const Web = `
 [[service]]
 name = "web"
@@ -20,8 +19,8 @@ type = "web"
 listen = "127.0.0.1:8080"
 `
 
-// Parse makes a configuration of three knocks whose files are in dir. Keys is
-// what it has besides, its services included.
+// Parse makes a configuration with three knocks, whose files are in dir. keys is
+// the rest of its text, with its services.
 func Parse(t testing.TB, dir, keys string) *config.Config {
 	t.Helper()
 	cfg, err := config.Parse(filepath.Join(dir, config.FileName), []byte(Text(keys)))
@@ -31,7 +30,7 @@ func Parse(t testing.TB, dir, keys string) *config.Config {
 	return cfg
 }
 
-// Text is what Parse parses.
+// Text returns the text that Parse parses.
 func Text(keys string) string {
 	return "ports = 3\nport_secret = \"" + PortSecret + "\"\nclients = \"" + config.ClientsName + "\"\n" + keys
 }

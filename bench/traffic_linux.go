@@ -1,0 +1,141 @@
+package bench
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"sallyport/bench/flood"
+	"sallyport/bench/scenario"
+	"sallyport/bench/target"
+	"sallyport/sessions/client"
+	"sallyport/verify/wire"
+)
+
+const (
+	// floodFrames is the number of different datagrams in a flood, each with a
+	// different source. The flood repeats them.
+	floodFrames = 4096
+	// honestRate is the approximate number of honest attempts a second in a flood.
+	honestRate = 200
+)
+
+// traffic makes the frames for one server.
+type traffic struct {
+	server  *target.Server
+	link    flood.Link
+	random  *rand.Rand
+	nonces  []uint32 // the next nonce of each profile
+	next    int      // the index of the next attempt
+	replays []scenario.Shot
+}
+
+func trafficFor(s *target.Server, l flood.Link) *traffic {
+	return &traffic{
+		server: s, link: l, random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		nonces: make([]uint32, len(s.Profiles)),
+	}
+}
+
+func (a *traffic) aim(now time.Time) scenario.Aim {
+	return scenario.Aim{
+		Profiles: a.server.Profiles, Clients: a.server.Config.Clients, Now: now, Random: a.random, Replays: a.replays,
+	}
+}
+
+// attempt is an attempt of an honest client. Its frames are among the honest
+// frames of a stream.
+type attempt struct {
+	source netip.Addr
+	last   int // index of its last frame
+}
+
+// honest makes the frames of n attempts, with the times at which they will be
+// sent. Each attempt has its own source address, which identifies its grant.
+func (a *traffic) honest(
+	n int, others bool, when func(i int) time.Time,
+) (frames [][]byte, attempts []attempt, shots []scenario.Shot, err error) {
+	source := honestSources
+	for i := range n {
+		if others && a.next%len(a.nonces) == 0 {
+			a.next++ // not the first client
+		}
+		profile := a.next % len(a.nonces)
+		a.next++
+		knocks, err := scenario.Knocks(a.server.Profiles[profile], when(i), a.nonces[profile])
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		a.nonces[profile] += uint32(len(knocks))
+		from := netip.AddrPortFrom(source, uint16(1024+a.random.IntN(60000)))
+		for _, k := range knocks {
+			frames = append(frames, a.link.Frame(from, k.Port, k.Payload))
+		}
+		shots = append(shots, knocks...)
+		attempts = append(attempts, attempt{source, len(frames) - 1})
+		source = source.Next()
+	}
+	return frames, attempts, shots, nil
+}
+
+// flood makes the frames of a kind.
+func (a *traffic) flood(k scenario.Kind, now time.Time) ([][]byte, error) {
+	shots, err := k.Shots(a.aim(now), floodFrames)
+	if err != nil {
+		return nil, err
+	}
+	return a.frames(shots), nil
+}
+
+func (a *traffic) frames(shots []scenario.Shot) [][]byte { return framesTo(a.link, a.random, shots) }
+
+// framesTo makes a frame for each shot, each with a different source.
+func framesTo(l flood.Link, random *rand.Rand, shots []scenario.Shot) [][]byte {
+	frames := make([][]byte, len(shots))
+	source := floodSources
+	for i, s := range shots {
+		frames[i] = l.Frame(netip.AddrPortFrom(source, uint16(1024+random.IntN(60000))), s.Port, s.Payload)
+		source = source.Next()
+	}
+	return frames
+}
+
+// atPort returns the shots with one port as their destination: a sink has only
+// one.
+func atPort(shots []scenario.Shot, port uint16) []scenario.Shot {
+	moved := make([]scenario.Shot, len(shots))
+	for i, s := range shots {
+		moved[i] = scenario.Shot{Port: port, Payload: s.Payload}
+	}
+	return moved
+}
+
+// forSink makes the frames of a kind for a bare sink.
+func forSink(l flood.Link, k scenario.Kind, now time.Time) ([][]byte, error) {
+	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	unregistered := client.Profile{
+		PortSecret: "unused", Ports: 1, Server: l.Host.String(),
+		Identifier: scenario.ClientID(0), Secret: []byte("unused"),
+	}
+	shots, err := k.Shots(scenario.Aim{
+		Profiles: []client.Profile{unregistered}, Clients: scenario.MaxClients, Now: now, Random: random,
+	}, floodFrames)
+	if err != nil {
+		return nil, fmt.Errorf("make the datagrams for the sink: %w", err)
+	}
+	return framesTo(l, random, atPort(shots, sinkPort)), nil
+}
+
+// varied returns the variation by which the frames name all of n clients.
+func varied(n int) flood.Vary {
+	if n < scenario.MaxClients {
+		return flood.Vary{} // the frames already name enough clients
+	}
+	first, last := scenario.ClientID(0), scenario.ClientID(scenario.MaxClients-1)
+	v := flood.Vary{Offset: wire.OffsetIdentifier, Base: first}
+	for i := range v.Mask {
+		v.Mask[i] = first[i] ^ last[i]
+	}
+	return v
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/client"
+)
+
+// The values of --protocol.
+const (
+	protocolSequence  = "sequence"
+	protocolChallenge = "challenge"
+)
+
+// usesChallenge reports whether the client uses the challenge–response protocol.
+func (o *knockOptions) usesChallenge(p client.Profile) (bool, error) {
+	switch {
+	case o.protocol != "" && o.protocol != protocolSequence && o.protocol != protocolChallenge:
+		return false, fmt.Errorf("--protocol: expected %q or %q, got %q", protocolSequence, protocolChallenge, o.protocol)
+	case o.protocol == protocolChallenge && p.Challenge == nil:
+		return false, cli.WithHint(errors.New("--protocol challenge: the profile has no [challenge]"),
+			"ask the server's administrator for such a profile (\"sallyportd operation profile ID\")")
+	case o.protocol == protocolSequence && !p.HasSequence():
+		return false, cli.WithHint(errors.New("--protocol sequence: the profile has only [challenge]"),
+			"omit --protocol, or ask the server's administrator for a client's profile")
+	}
+	return o.protocol == protocolChallenge || !p.HasSequence(), nil
+}
+
+// exchange knocks by the challenge–response protocol.
+func (o *knockOptions) exchange(
+	ctx context.Context, p client.Profile, keep bool, report func(client.Event),
+) (client.Result, error) {
+	cfg := client.ExchangeConfig{
+		Server: p.Server, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(), Keep: keep,
+		Random: rand.Reader, Report: report,
+	}
+	if cfg.Challenge.Service == "" {
+		cfg.Challenge.Service = p.Service
+	}
+	return client.Exchange(ctx, cfg)
+}

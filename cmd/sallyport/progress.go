@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/output"
+	"sallyport/sessions/client"
+)
+
+// progress prints on standard error what the client does: everything with
+// --verbose, otherwise only a long wait. It prints no secrets.
+type progress struct {
+	env     cli.Env
+	options *knockOptions
+	printer *output.Printer
+	events  *output.Columns // time and text
+}
+
+func newProgress(env cli.Env, o *knockOptions) *progress {
+	p := env.Err()
+	return &progress{env: env, options: o, printer: p, events: p.Columns(len(output.TimeFormat))}
+}
+
+// details prints the versions, the clock, and the settings of the profile that are
+// not secret.
+func (p *progress) details(version string, profile client.Profile, challenge bool) {
+	settings := []string{"server " + profile.Server}
+	service := profile.Service
+	if challenge {
+		c := profile.Challenge
+		settings = append(settings, "protocol challenge", fmt.Sprintf("algorithm %d", c.Operation.Algorithm()),
+			fmt.Sprintf("requests %s from port %d", c.Request.Scheme, c.Request.Base),
+			fmt.Sprintf("responses %s from port %d", c.Response.Scheme, c.Response.Base))
+		if c.Service != "" {
+			service = c.Service
+		}
+	} else {
+		settings = append(settings, "protocol sequence", fmt.Sprintf("%d ports", profile.Ports),
+			"generator "+profile.Generator.String())
+	}
+	if service == "" {
+		service = "none"
+	}
+	settings = append(settings, "service "+service)
+	p.printer.Columns().Print(
+		detail("version", fmt.Sprintf("sallyport %s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)),
+		detail("clock", p.env.Time(p.env.Now())+", "+clockText(client.ClockState())),
+		detail("profile", strings.Join(settings, ", ")),
+	)
+}
+
+func detail(name, text string) []output.Cell {
+	return []output.Cell{{Text: name, Colour: output.Bold}, {Text: text}}
+}
+
+func clockText(c client.Clock) string {
+	switch c {
+	case client.ClockSynchronised:
+		return "synchronised"
+	case client.ClockUnsynchronised:
+		return "not synchronised"
+	}
+	return "synchronisation unknown"
+}
+
+// report prints an event.
+func (p *progress) report(e client.Event) {
+	text := p.text(e)
+	if p.options.verbose {
+		p.events.Print(output.Row(p.env.Time(p.env.Now()), text))
+	} else if _, waits := e.(client.Waiting); waits {
+		p.printer.Printf("%s\n", text)
+	}
+}
+
+func (p *progress) text(e client.Event) string {
+	switch e := e.(type) {
+	case client.Resolved:
+		return fmt.Sprintf("%s has the addresses %s", e.Server, joined(e.Addresses, netip.Addr.String))
+	case client.Sent:
+		ports := joined(e.Packets, func(p client.Packet) string { return strconv.Itoa(int(p.Port)) })
+		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s, nonces from %d",
+			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, e.Base)
+	case client.Requested:
+		return fmt.Sprintf("attempt %d of %d: a request of %d packets to %s, UDP ports %d to %d",
+			e.Attempt, p.options.attempts, e.Packets, e.Address, e.First, e.Last)
+	case client.Answered:
+		return fmt.Sprintf("challenge received after %s; the server sees this computer as %s; a response of %d packets",
+			e.Took.Round(time.Millisecond), e.Public, e.Packets)
+	case client.Unanswered:
+		return unanswered(e)
+	case client.Waiting:
+		return fmt.Sprintf("no answer yet; waiting %s for the next minute's ports (--no-wait skips this)", e.For.Round(time.Second))
+	}
+	return ""
+}
+
+func unanswered(e client.Unanswered) string {
+	text := fmt.Sprintf("attempt %d: ", e.Attempt)
+	if e.Service.IsValid() {
+		text += "no answer from " + e.Service.String() + ": "
+	}
+	text += hint.Cause(e.Err).Error()
+	if e.Refused+e.Blocked > 0 {
+		text += fmt.Sprintf("; ICMP errors for knocks: %d port unreachable, %d others", e.Refused, e.Blocked)
+	}
+	return text
+}
+
+func joined[T any](list []T, text func(T) string) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = text(v)
+	}
+	return strings.Join(texts, ",")
+}
+
+// printResult prints the result for people.
+func printResult(env cli.Env, r client.Result) error {
+	open := output.Cell{Text: "open", Colour: output.Green}
+	switch {
+	case !r.Service.IsValid():
+		return env.Out().Printf("knocked at %s; the profile names no service to watch\n", r.Address)
+	case r.SingleUse:
+		open.Text = "open for one connection"
+		return env.Out().Labelled(open, r.Service.String())
+	case r.Attempts == 1:
+		return env.Out().Labelled(open, r.Service.String())
+	}
+	return env.Out().Labelled(open, fmt.Sprintf("%s (attempt %d)", r.Service, r.Attempts))
+}

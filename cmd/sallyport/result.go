@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/client"
+)
+
+// outcome is the result of knock --json, also if it is an error. Later versions may
+// add fields.
+type outcome struct {
+	Opened    bool     `json:"opened"`   // the service answered
+	Watched   bool     `json:"watched"`  // false: the profile names no service, so the client cannot check
+	Address   string   `json:"address"`  // of the server, to which the packets went
+	Service   string   `json:"service"`  // address and port that answered
+	Attempts  int      `json:"attempts"` // how many were made
+	ElapsedMS int64    `json:"elapsed_ms"`
+	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, which the client has not used
+	Error     string   `json:"error,omitempty"`
+	Hints     []string `json:"hints,omitempty"` // about the cause, the most likely one first
+	Hint      string   `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line
+	ExitCode  int      `json:"exit_code,omitempty"`
+}
+
+// printJSON prints the result, or the error, as one object. For an error, it returns
+// an exitError, so that the error is not printed again.
+func printJSON(ctx context.Context, env cli.Env, r client.Result, err error, elapsed time.Duration) error {
+	out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
+	if err == nil {
+		out.SingleUse = r.SingleUse
+		out.Watched = r.Service.IsValid() && !r.SingleUse
+		out.Opened = out.Watched
+		out.Address = r.Address.String()
+		if r.Service.IsValid() {
+			out.Service = r.Service.String()
+		}
+	} else {
+		out.setError(ctx, err)
+	}
+	if printErr := env.Out().JSON(out); printErr != nil {
+		return errors.Join(err, fmt.Errorf("print the result: %w", printErr))
+	}
+	if err != nil {
+		return &exitError{out.ExitCode}
+	}
+	return nil
+}
+
+func (out *outcome) setError(ctx context.Context, err error) {
+	var misuse interface{ Misuse() }
+	var hinted interface{ Hint() string }
+	var offline *client.OfflineError
+	out.Error, out.ExitCode = err.Error(), cli.Failed
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		out.Error, out.ExitCode = "interrupted", cli.Interrupted
+		return
+	case errors.As(err, &misuse):
+		out.ExitCode = cli.Misused
+	case errors.As(err, &offline):
+		out.Watched, out.Attempts, out.Hints = true, offline.Attempts, offline.Hints
+	}
+	if errors.As(err, &hinted) {
+		out.Hint = hinted.Hint()
+	}
+}
+
+// exitError ends the program with an exit code, and without an error message.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("ended with exit code %d", e.code) }
+
+// ExitCode returns the exit code. Package cli prints no error that has this method.
+func (e *exitError) ExitCode() int { return e.code }

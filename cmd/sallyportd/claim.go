@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/state"
+)
+
+// holderWait is how long a server that starts waits for a holder that another
+// program has started: the holder may be restarting.
+const holderWait = 5 * time.Second
+
+// claimFirewall takes the lock of the state directory, and then has the holder
+// close everything. If the configuration requires no holder, it does nothing.
+// While another server has the directory, the firewall stays untouched. If the
+// directory cannot be locked for another reason, no server serves, so the holder
+// closes everything all the same.
+func claimFirewall(ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, c clock.Clock) (*helper.Conn, *state.Lock, error) {
+	conn, reason := resumed.Client, cfg.NeedsFirewall(host)
+	if conn == nil && reason == "" {
+		return nil, nil, nil // the server locks the directory later
+	}
+	lock, err := state.TakeLock(ctx, cfg.StateDir, daemon.StateWait)
+	var locked *state.LockedError
+	if errors.As(err, &locked) {
+		return nil, nil, errors.Join(err, closeHolder(conn))
+	}
+	if conn == nil {
+		conn = helper.NewDialingConn(helper.Dialer(cfg.FirewallSocket), c)
+	}
+	waiting, cancel := context.WithTimeout(ctx, holderWait)
+	defer cancel()
+	if failed := conn.Begin(waiting, cfg.Digest()); failed != nil {
+		err = errors.Join(err, explainHolder(failed, cfg, reason, resumed.Client != nil))
+	}
+	if err != nil {
+		conn.Close()
+		if lock != nil {
+			lock.Close()
+		}
+		return nil, nil, err
+	}
+	return conn, lock, nil
+}
+
+// explainHolder adds what to do to the error of a holder that does not begin.
+// Reason is why the configuration requires the firewall, and started whether this
+// server has started the holder.
+func explainHolder(err error, cfg *config.Config, reason string, started bool) error {
+	switch {
+	case errors.Is(err, helper.ErrOtherConfiguration) && started:
+		return cli.WithHint(err, "the configuration has changed while the server started: start it again")
+	case errors.Is(err, helper.ErrOtherConfiguration):
+		return cli.WithHint(err, "make the holder read this configuration: systemctl reload sallyportd-firewall, or send SIGHUP to \"sallyportd firewall hold\"")
+	case errors.Is(err, helper.ErrOtherRelease):
+		return cli.WithHint(err, "restart the holder: systemctl restart sallyportd-firewall; everything stays closed meanwhile")
+	case started && errors.Is(err, helper.ErrRefused):
+		return cli.WithHint(fmt.Errorf("start the firewall's holder: %w", err), "if the table belongs to another configuration: "+privilege.TakeOverHint)
+	case started:
+		return fmt.Errorf("start the firewall's holder: %w", err)
+	case errors.Is(err, helper.ErrRefused):
+		return cli.WithHint(err, fmt.Sprintf("a holder answers at %s; it accepts one server at a time, which must run as root, as the holder's user, or as \"user\"", cfg.FirewallSocket))
+	}
+	return cli.WithHint(fmt.Errorf("%s requires the firewall, and no process was started that keeps CAP_NET_ADMIN for it: %w", reason, err),
+		fmt.Sprintf("start \"sallyportd firewall hold\", which answers at %s\n"+
+			"or, if the configuration has changed while the server started, or SALLYPORTD_DROPPED was in its environment, which only the server may set: start the server again, without that variable", cfg.FirewallSocket))
+}
+
+// closeHolder closes the connection to a holder that has not begun, and so has
+// changed nothing.
+func closeHolder(conn *helper.Conn) error {
+	if conn == nil {
+		return nil
+	}
+	return conn.Close()
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/state"
+)
+
+// What a running server has done with a change of the clients file.
+const (
+	serverApplied = "applied"
+	serverNone    = "none"    // no server runs: the change takes effect at the next start
+	serverRefused = "refused" // the server goes on without the change, or with a part of it
+	serverUnknown = "unknown" // the server did not answer, or the wait was interrupted
+)
+
+// clientResult is the result of a command that changes a client, for programs.
+// If the server has not applied the change, an error follows it.
+type clientResult struct {
+	Identifier string `json:"identifier"`
+	Changed    bool   `json:"changed"`          // the clients file
+	Server     string `json:"server,omitempty"` // empty: the command does not ask the server
+	Reason     string `json:"reason,omitempty"` // why the server has not applied it
+	// Services are those that the client may open; null: all. Only of "allow".
+	Services *[]string `json:"services,omitempty"`
+	// PreviousUntil is how long the old secret stays valid. Only of "rotate".
+	PreviousUntil *time.Time `json:"previous_until,omitempty"`
+	Warnings      []string   `json:"warnings,omitempty"`
+	*profileResult
+}
+
+// setServer records what the server has done; err is that of applyChange.
+func (r *clientResult) setServer(running bool, err error) {
+	var refused *admin.RefusedError
+	var partly *partlyRefusedError
+	switch {
+	case errors.As(err, &refused), errors.As(err, &partly):
+		r.Server = serverRefused
+	case err != nil:
+		r.Server = serverUnknown
+	case running:
+		r.Server = serverApplied
+	default:
+		r.Server = serverNone
+	}
+	if err != nil {
+		r.Reason = err.Error()
+	}
+}
+
+// warn adds a warning to the result.
+func (r *clientResult) warn(text string) { r.Warnings = append(r.Warnings, text) }
+
+// printWarnings prints the warnings for people.
+func (r *clientResult) printWarnings(env cli.Env) {
+	for _, text := range r.Warnings {
+		env.Err().Warning(text, "")
+	}
+}
+
+// applyChange makes the running server, if there is one, apply a change of the
+// clients file, and waits. Change describes it in a few words, such as "client
+// k7Qx is registered".
+func applyChange(ctx context.Context, cfg *config.Config, change string, ask func(admin.Client) error) (running bool, err error) {
+	running, err = askServer(ctx, cfg, ask)
+	if err != nil {
+		return running, cli.WithHint(fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPath, err),
+			"fix the cause; the server retries by itself, and \"sallyportd reload -c "+cfg.Path+"\" prints what it finds")
+	}
+	return running, nil
+}
+
+// serverLine returns for people what the server has done.
+func serverLine(cfg *config.Config, running bool) string {
+	if !running {
+		return "No server answers at " + cfg.AdminSocket + ": the change takes effect at the next start."
+	}
+	return "The running server has applied the change."
+}
+
+// reloadClients makes the server read the clients file again.
+func reloadClients(ctx context.Context) func(admin.Client) error {
+	return func(c admin.Client) error {
+		_, err := c.ReloadClients(ctx)
+		return err
+	}
+}
+
+// askServer sends a request to the running server. If it returns no error, the
+// server has done it, or certainly no server runs.
+func askServer(ctx context.Context, cfg *config.Config, ask func(admin.Client) error) (running bool, err error) {
+	err = ask(admin.Client{Socket: cfg.AdminSocket})
+	var unreachable *admin.UnreachableError
+	if !errors.As(err, &unreachable) || !unreachable.Stopped() {
+		return true, err
+	}
+	// A server may run without its socket: it was removed, or could not be made.
+	runs, stateErr := serverHoldsState(ctx, cfg)
+	switch {
+	case stateErr != nil:
+		return true, fmt.Errorf("no server answers, but one may run: %w", stateErr)
+	case runs:
+		return true, &unansweredError{cfg.StateDir, err}
+	}
+	return false, nil
+}
+
+// serverHoldsState reports whether a server runs with the state directory.
+func serverHoldsState(ctx context.Context, cfg *config.Config) (bool, error) {
+	_, err := state.ReadDir(ctx, cfg.StateDir)
+	var locked *state.LockedError
+	var damaged *state.DamagedError
+	var newer *state.NewerError
+	switch {
+	case errors.As(err, &locked):
+		return true, nil
+	// An error about the file shows that no process held the lock.
+	case err == nil, errors.Is(err, fs.ErrNotExist), errors.As(err, &damaged), errors.As(err, &newer):
+		return false, nil
+	}
+	return false, err
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/firewall"
+	"sallyport/verify/schedule"
+)
+
+// effective are the settings by which a server would run.
+type effective struct {
+	Path          string              `json:"path"`
+	Ports         int                 `json:"ports"`
+	Generator     string              `json:"generator"`
+	Listen        []netip.Addr        `json:"listen"`                              // empty: all addresses
+	PreviousUntil *time.Time          `json:"port_secret_previous_until,omitzero"` // the ports of that secret are open too
+	Tolerance     string              `json:"clock_tolerance"`
+	ClientsPath   string              `json:"clients"`
+	Clients       int                 `json:"client_count"`
+	StateDir      string              `json:"state_dir"`
+	Durability    string              `json:"durability"`
+	Services      []described         `json:"services"`
+	Challenge     *effectiveChallenge `json:"challenge,omitempty"`
+	Operations    []described         `json:"operations"`
+	Firewall      *effectiveFirewall  `json:"firewall,omitempty"` // none: nothing requires it
+}
+
+// described is a part of the configuration with a name, and what it does, in
+// words.
+type described struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+}
+
+// effectiveChallenge is how the server receives the challenge protocol.
+type effectiveChallenge struct {
+	Ports   string `json:"ports"`
+	Capture string `json:"capture"`
+}
+
+// effectiveFirewall is the server's table of the firewall.
+type effectiveFirewall struct {
+	Table   string `json:"table"`
+	Stealth bool   `json:"stealth"`
+	Now     string `json:"now,omitempty"` // the table that exists now; empty: this process cannot read it
+}
+
+// effectiveSettings returns the settings of a configuration, without secrets.
+func effectiveSettings(cfg *config.Config, clients int, host config.Host, now time.Time) effective {
+	e := effective{
+		Path: cfg.Path, Ports: cfg.Ports, Generator: fmt.Sprint(cfg.Generator), Listen: orEmpty([]netip.Addr(cfg.Listen)),
+		Tolerance: cfg.Tolerance.String(), ClientsPath: cfg.ClientsPath, Clients: clients, StateDir: cfg.StateDir, Durability: "strict",
+		Services: []described{}, Operations: []described{},
+	}
+	if cfg.PortSecret.Previous != "" && now.Before(cfg.PortSecret.Until) {
+		until := cfg.PortSecret.Until.UTC()
+		e.PreviousUntil = &until
+	}
+	if cfg.Relaxed {
+		e.Durability = "relaxed"
+	}
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		e.Services = append(e.Services, described{s.Name, strings.TrimPrefix(s.Describe(), s.Name+": ")})
+	}
+	if cfg.Challenge != nil {
+		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Capture: "packet"}
+		if cfg.Challenge.Sockets {
+			e.Challenge.Capture = "sockets"
+		}
+	}
+	for _, o := range cfg.Operations {
+		e.Operations = append(e.Operations, described{o.ID, strings.TrimPrefix(o.Describe(), o.ID+": ")})
+	}
+	if cfg.NeedsFirewall(host) != "" {
+		e.Firewall = &effectiveFirewall{Table: "inet " + firewall.Name, Stealth: cfg.Stealth}
+		if host.NetAdmin() {
+			var err error
+			if e.Firewall.Now, err = tableState(); err != nil {
+				e.Firewall.Now = err.Error()
+			}
+		}
+	}
+	return e
+}
+
+// print prints the settings for people.
+func (e effective) print(env cli.Env) error {
+	var rows [][]output.Cell
+	add := func(label, format string, args ...any) {
+		rows = append(rows, []output.Cell{{Text: label, Colour: output.Bold}, {Text: fmt.Sprintf(format, args...)}})
+	}
+	listen := "all addresses"
+	if len(e.Listen) > 0 {
+		listen = strings.Trim(fmt.Sprint(e.Listen), "[]")
+	}
+	add("knocks", "%d to UDP ports that change every minute (%s), on %s", e.Ports, e.Generator, listen)
+	if e.PreviousUntil != nil {
+		add("", "and to the ports of the previous port secret until %s", env.Time(*e.PreviousUntil))
+	}
+	add("clocks", "a client's clock may be wrong by %s", e.Tolerance)
+	add("clients", "%d, in %s", e.Clients, e.ClientsPath)
+	when := "before a service opens"
+	if e.Durability == "relaxed" {
+		when = "at most 100 ms after a service opens"
+	}
+	add("nonces", "on disk %s, in %s", when, e.StateDir)
+	for _, s := range e.Services {
+		add("service", "%s: %s", s.Name, s.Description)
+	}
+	if e.Challenge != nil {
+		capture := map[string]string{"packet": "captured", "sockets": "bound"}[e.Challenge.Capture]
+		add("challenge", "requests and responses to UDP ports %s, %s", e.Challenge.Ports, capture)
+	}
+	for _, o := range e.Operations {
+		add("operation", "%s: %s", o.Name, o.Description)
+	}
+	if e.Firewall != nil {
+		stealth := ""
+		if e.Firewall.Stealth {
+			stealth = fmt.Sprintf(", and before all unsolicited UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
+		}
+		add("firewall", "table %s before every service%s", e.Firewall.Table, stealth)
+		if e.Firewall.Now != "" {
+			add("", "now: %s", e.Firewall.Now)
+		}
+	}
+	return env.Out().Columns().Print(rows...)
+}

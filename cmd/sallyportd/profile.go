@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/mdp/qrterminal/v3"
+	"github.com/spf13/cobra"
+	"rsc.io/qr"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/client"
+	"sallyport/sessions/durable"
+)
+
+// profileOutput is where a command writes a client's profile.
+type profileOutput struct {
+	server string
+	out    string
+	qr     bool
+	asJSON bool
+}
+
+func (o *profileOutput) flags(c *cobra.Command) {
+	c.Flags().StringVar(&o.server, "server", "", "the host `name` or address by which this client reaches the server (default \"server\" of the configuration)")
+	c.Flags().StringVar(&o.out, "out", "", "write the profile to a new `file`, which only this user can read, instead of printing it")
+	c.Flags().BoolVar(&o.qr, "qr", false, "draw the profile as a QR code in the terminal")
+	cli.AddJSONFlag(c, &o.asJSON)
+}
+
+// profileResult is a profile for programs: its text, or the file that holds it.
+type profileResult struct {
+	Profile string `json:"profile,omitempty"`
+	File    string `json:"profile_file,omitempty"`
+}
+
+// deliver makes a client's profile, registers the client, and only then prints
+// the profile, or leaves that to report if JSON was asked for. If something
+// fails, it leaves no file behind.
+func (o *profileOutput) deliver(env cli.Env, cfg *config.Config, c clients.Client, register func() error) (*profileResult, error) {
+	if o.qr && o.asJSON {
+		return nil, cli.Misuse(errors.New("expected either --qr or --json, got both"))
+	}
+	text, err := o.text(cfg, c)
+	if err != nil {
+		return nil, cli.Misuse(err)
+	}
+	if o.qr {
+		if _, err := qr.Encode(string(text), qr.L); err != nil {
+			return nil, cli.Misuse(cli.WithHint(fmt.Errorf("--qr: the profile is too long for a QR code: %w", err), "use --out, or a shorter port secret"))
+		}
+	}
+	result := &profileResult{Profile: string(text)}
+	if o.out != "" {
+		result = &profileResult{File: o.out}
+		if err := secretfile.Create(o.out, text); err != nil {
+			return nil, cli.Misuse(fmt.Errorf("--out: %w", err))
+		}
+	}
+	if err := register(); err != nil {
+		if o.out != "" {
+			durable.Remove(o.out)
+		}
+		return nil, err
+	}
+	if o.asJSON {
+		return result, nil
+	}
+	next := "sallyport profile add " + o.out
+	if o.qr {
+		qrterminal.GenerateHalfBlock(string(text), qrterminal.L, env.Stdout)
+	} else if o.out == "" {
+		if _, err := env.Stdout.Write(text); err != nil {
+			return nil, fmt.Errorf("print the profile: %w", err)
+		}
+	}
+	if o.out == "" {
+		next = "sallyport profile add - NAME"
+	}
+	return result, env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n"+
+		"The profile contains secrets: transfer it over a secure channel. On the device, run: %s\n", c.Identifier, next)
+}
+
+// report prints a result for programs.
+func (o *profileOutput) report(env cli.Env, r clientResult) error {
+	if !o.asJSON {
+		return nil
+	}
+	return env.Out().JSON(r)
+}
+
+// finish makes the running server apply a change, and reports the result: also if
+// the server has not applied it, because the profile is valid then as well.
+func (o *profileOutput) finish(ctx context.Context, env cli.Env, cfg *config.Config, change string, r clientResult) error {
+	running, err := applyChange(ctx, cfg, change, reloadClients(ctx))
+	if o.asJSON {
+		r.setServer(running, err)
+		return errors.Join(env.Out().JSON(r), err)
+	}
+	if err != nil {
+		return err
+	}
+	return env.Err().Printf("%s\n", serverLine(cfg, running))
+}
+
+// observableService returns the first service of a client whose opening its
+// device can observe; nil: there is none.
+func observableService(cfg *config.Config, c clients.Client) *config.Service {
+	allowed := c.Allowed()
+	for i := range cfg.Services {
+		if s := &cfg.Services[i]; !s.UDP && (allowed == nil || slices.Contains(allowed, s.Name)) {
+			return s
+		}
+	}
+	return nil
+}
+
+// serverName returns the name of the server for a profile.
+func serverName(flag string, cfg *config.Config) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if cfg.Server == "" {
+		return "", cli.WithHint(fmt.Errorf("the profile must name the server, but %s does not set \"server\"", cfg.Path), "give --server NAME, or set \"server\" there")
+	}
+	return cfg.Server, nil
+}
+
+// text is the profile as a file.
+func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, error) {
+	server, err := serverName(o.server, cfg)
+	if err != nil {
+		return nil, err
+	}
+	service := ""
+	if s := observableService(cfg, c); s != nil {
+		service = fmt.Sprintf(":%d", s.Port())
+	}
+	var first uint32
+	if c.Mark > 0 && c.Mark < math.MaxUint32 {
+		first = c.Mark + 1
+	}
+	text, err := profile.Format(client.Profile{
+		FirstNonce: first,
+		Server:     server, PortSecret: cfg.PortSecret.Current, Ports: cfg.Ports, Generator: cfg.Generator,
+		Identifier: c.Identifier, Secret: c.Secret, Service: service,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write the profile: %w", err)
+	}
+	return text, checkProfile(text)
+}
+
+// checkProfile returns an error if a client could not read the profile.
+func checkProfile(text []byte) error {
+	if _, err := profile.Parse("profile", text); err != nil {
+		return fmt.Errorf("the profile would not be valid: %w", err)
+	}
+	return nil
+}

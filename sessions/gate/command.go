@@ -1,0 +1,102 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
+)
+
+// Action is what a Command does with a service.
+type Action uint8
+
+// The actions.
+const (
+	Open Action = iota
+	Close
+)
+
+// Command is the request of an authenticated operation to one service, for one
+// address.
+type Command struct {
+	Service access.ServiceID
+	Grant   sessions.Grant // the client and address of the lease
+	Action  Action
+	// For is, of Open, how long from now on the service is open, at most
+	// OpenMax; a longer lease stays as it is. 0: as after a knock.
+	For time.Duration
+	// Port is, of Open, a random port that leads to the service for one
+	// connection from the address, or one flow of UDP, which must begin within
+	// the time. The service's own port stays as it is. 0: open that port.
+	Port uint16
+}
+
+// ErrNotAllowed means that a client may not open a service.
+var ErrNotAllowed = errors.New("the client may not open the service")
+
+// Execute carries out a command of a client, if the client may open the
+// service. If it fails, it has opened nothing. It may be called concurrently.
+func (s *Services) Execute(c Command) error {
+	i, err := s.place(c)
+	if err != nil {
+		return err
+	}
+	return s.list[i].Execute(c)
+}
+
+// Execute carries out a command, whichever service the command names.
+func (s *Service) Execute(c Command) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case c.Action == Close:
+		s.closeLease(c.Grant)
+		return nil
+	case c.Port != 0:
+		return s.openPort(c)
+	}
+	r := &request{service: s, grant: c.Grant, fixed: c.For}
+	open(s.enforcers, []*request{r})
+	return r.err
+}
+
+func (c Command) validate() error {
+	switch {
+	case c.Action > Close:
+		return fmt.Errorf("gate: unknown action %d", c.Action)
+	case !c.Grant.Address.IsValid():
+		return errors.New("gate: a command requires an address")
+	case c.For < 0:
+		return fmt.Errorf("gate: expected a duration of at least 0, got %s", c.For)
+	case c.Action == Close && (c.For != 0 || c.Port != 0):
+		return errors.New("gate: a command to close cannot have a time or a port")
+	}
+	return nil
+}
+
+// closeLease ends a client's lease and random ports at an address, as if their
+// time had ended.
+func (s *Service) closeLease(g sessions.Grant) {
+	if peer, some := s.removeLease(g); some {
+		s.revokeExpired([]access.Peer{peer}, s.terms.Cut)
+	}
+}
+
+// removeLease is the part of closeLease that does not involve the enforcers. It
+// reports whether a lease has ended, and of which peer.
+func (s *Service) removeLease(g sessions.Grant) (peer access.Peer, some bool) {
+	peer = access.PeerOf(g.Address, s.prefixLen6)
+	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
+	if some = s.leases.Remove(g.Identifier, peer); some {
+		s.shortened = true
+		s.log.Info("closed on request", "service", s.Name, "client", g.Identifier, "address", g.Address)
+	}
+	return peer, some
+}

@@ -1,0 +1,110 @@
+package exchange
+
+import (
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// Request is a parsed request. It is not authenticated.
+type Request struct {
+	operation *Operation
+	client    netip.Addr      // ID_A, the address as the client sees it; of Algorithm 2
+	nonce     [NonceSize]byte // N_B; of Algorithm 3
+}
+
+// Operation is the requested operation.
+func (r Request) Operation() *Operation { return r.operation }
+
+// ParseRequest parses a request for an operation from an IPv6 or an IPv4
+// address. It does not retain b.
+func ParseRequest(o *Operation, v6 bool, b []byte) (Request, error) {
+	if len(b) != o.RequestSize(v6) {
+		return Request{}, fmt.Errorf("expected a request of %d bytes, got %d bytes", o.RequestSize(v6), len(b))
+	}
+	if string(b[:len(o.id)]) != o.id {
+		return Request{}, errors.New("the request is for another operation")
+	}
+	r, rest := Request{operation: o}, b[len(o.id):]
+	switch o.algorithm {
+	case NATAware:
+		r.client, _ = netip.AddrFromSlice(rest)
+		if r.client.Is4In6() {
+			return Request{}, errors.New("expected an IPv6 address, got an IPv4-mapped one")
+		}
+	case Mutual:
+		copy(r.nonce[:], rest)
+	}
+	return r, nil
+}
+
+// Pending is the server's state of an exchange between challenge and response.
+// It has a fixed size. The expected response is its only secret.
+type Pending struct {
+	operation *Operation
+	client    netip.Addr
+	port      uint16
+	expected  [MACSize]byte
+}
+
+// Proof is the result of a correct response: a client at an address has proved
+// that it holds the secret of an operation. Only Verify makes one.
+type Proof struct {
+	operation *Operation
+	client    netip.Addr
+	port      uint16
+}
+
+// Operation is the requested operation.
+func (p Proof) Operation() *Operation { return p.operation }
+
+// Client is the authenticated address, PID_A.
+func (p Proof) Client() netip.Addr { return p.client }
+
+// Port is the port that the challenge carried. 0: none.
+func (p Proof) Port() uint16 { return p.port }
+
+// Challenge appends the challenge that answers a request, and returns the
+// Pending that verifies the response. The client is the source address of the
+// request (PID_A); the server is its destination address, as clients see it
+// (PID_B). The nonce must be unpredictable and new. The port is used only if the
+// operation has RandomPort, and must then not be 0.
+func (r Request) Challenge(
+	dst []byte, client, server netip.Addr, nonce [NonceSize]byte, port uint16,
+) ([]byte, Pending, error) {
+	o := r.operation
+	client, server = canonical(client), canonical(server)
+	p := Pending{operation: o, client: client}
+	switch o.algorithm {
+	case NATAware:
+		dst = append(dst, client.AsSlice()...)
+		m := mac(o.challengeKey, nil, client, r.client)
+		dst = append(dst, m[:]...)
+	case Mutual:
+		dst = append(dst, client.AsSlice()...)
+		m := mac(o.challengeKey, r.nonce[:], server, client)
+		dst = append(dst, m[:]...)
+	}
+	dst = append(dst, nonce[:]...)
+	if o.randomPort {
+		if port == 0 {
+			return dst, p, errors.New("the operation requires a port, got none")
+		}
+		var err error
+		if dst, err = o.sealPort(dst, port, nonce, client, server); err != nil {
+			return dst, p, fmt.Errorf("encrypt the port: %w", err)
+		}
+		p.port = port
+	}
+	p.expected = mac(o.responseKey, nonce[:], client, server)
+	return dst, p, nil
+}
+
+// Verify reports, in constant time, whether a response is the expected one.
+func (p Pending) Verify(response []byte) (Proof, bool) {
+	if p.operation == nil || !hmac.Equal(response, p.expected[:]) {
+		return Proof{}, false
+	}
+	return Proof{p.operation, p.client, p.port}, true
+}
