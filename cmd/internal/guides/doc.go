@@ -59,4 +59,9 @@
 // 203.0.113.9; each has a network namespace and a home. The tests count the
 // commands that they find, and those that are run, here or elsewhere. Nothing
 // is left out.
+//
+// # Tables
+//
+// The tables "| command | |" and "| flag | |" of the two programs' guides are
+// compared with the programs' help.
 package guides
