@@ -48,7 +48,7 @@ func TestOneClientHidesNoOther(t *testing.T) {
 	// One each Pause, which tells of those before.
 	w.now = w.now.Add(perClient.Pause)
 	w.Info("opened", "service", "web", "client", "evil")
-	// Some of those that were left out were told of with the others' lines.
+	// Some of those that were left out were reported with the lines of others.
 	if text := w.out.String(); !strings.Contains(text, " left_out=999") {
 		t.Error(text)
 	}
@@ -73,8 +73,8 @@ func TestKindIsBounded(t *testing.T) {
 			if n := w.lines(); n != perKind.Burst {
 				t.Errorf("%d lines at once", n)
 			}
-			if len(w.l.owns) > maxOwn {
-				t.Errorf("%d buckets", len(w.l.owns))
+			if len(w.l.owners) > maxOwners {
+				t.Errorf("%d buckets", len(w.l.owners))
 			}
 			w.now = w.now.Add(time.Second)
 			for i := range 1000 {
@@ -111,21 +111,21 @@ func TestWhatWasLeftOutIsTold(t *testing.T) {
 	}
 	w.Info("traffic")
 	if w.lines() != 1 {
-		t.Error("told twice")
+		t.Error("reported twice")
 	}
 }
 
 // TestBucketsAreGivenBack: clients of before take no room.
 func TestBucketsAreGivenBack(t *testing.T) {
 	w := newWorld()
-	for i := range maxOwn {
+	for i := range maxOwners {
 		w.Info("opened", "client", i)
 	}
 	w.now = w.now.Add(time.Hour)
 	for range 100 {
 		w.Info("opened", "client", "evil")
 	}
-	if len(w.l.owns) != 1 {
-		t.Errorf("%d buckets", len(w.l.owns))
+	if len(w.l.owners) != 1 {
+		t.Errorf("%d buckets", len(w.l.owners))
 	}
 }
