@@ -30,8 +30,8 @@ func (w *world) lines() (n int) {
 	return n
 }
 
-// TestOneClientHidesNoOther: a client that has the same thing done over and over
-// gets some lines, and every other client its own.
+// TestOneClientHidesNoOther: a client that causes the same event again and again
+// gets some lines, and every other client gets all of its lines.
 func TestOneClientHidesNoOther(t *testing.T) {
 	w := newWorld()
 	for i := range 10_000 {
@@ -45,7 +45,7 @@ func TestOneClientHidesNoOther(t *testing.T) {
 	if n := w.lines(); n != perClient.Burst+20 {
 		t.Errorf("%d lines", n)
 	}
-	// One each Pause, which tells of those before.
+	// One line each Pause, which reports those before.
 	w.now = w.now.Add(perClient.Pause)
 	w.Info("opened", "service", "web", "client", "evil")
 	// Some of those that were left out were reported with the lines of others.
@@ -80,7 +80,10 @@ func TestKindIsBounded(t *testing.T) {
 			for i := range 1000 {
 				log(w, i+200_000)
 			}
-			if text := w.out.String(); !strings.Contains(text, fmt.Sprintf("left_out=%d ", 100_000-perKind.Burst)) && !strings.Contains(text, fmt.Sprintf("left_out=%d\n", 100_000-perKind.Burst)) || w.lines() != int(time.Second/perKind.Pause) {
+			text := w.out.String()
+			left := fmt.Sprintf("left_out=%d", 100_000-perKind.Burst)
+			reported := strings.Contains(text, left+" ") || strings.Contains(text, left+"\n")
+			if !reported || w.lines() != int(time.Second/perKind.Pause) {
 				t.Error(text)
 			}
 			w.Info("another kind")
@@ -91,8 +94,8 @@ func TestKindIsBounded(t *testing.T) {
 	}
 }
 
-// TestWhatWasLeftOutIsTold, also if nothing of its kind comes any more.
-func TestWhatWasLeftOutIsTold(t *testing.T) {
+// TestLeftOutIsReported: also if no further line of the kind comes.
+func TestLeftOutIsReported(t *testing.T) {
 	w := newWorld()
 	for range 100 {
 		w.Info("opened", "client", "evil")
@@ -106,7 +109,8 @@ func TestWhatWasLeftOutIsTold(t *testing.T) {
 	w.now = w.now.Add(1)
 	w.out.Reset()
 	w.Info("traffic")
-	if text := w.out.String(); !strings.Contains(text, `level=WARN msg="log lines left out" message=opened left_out=80`) || w.lines() != 2 {
+	text := w.out.String()
+	if !strings.Contains(text, `level=WARN msg="log lines left out" message=opened left_out=80`) || w.lines() != 2 {
 		t.Error(text)
 	}
 	w.Info("traffic")

@@ -108,7 +108,9 @@ func TestReaderIsGone(t *testing.T) {
 		r.fail(nil)
 		log.Info("back")
 		synctest.Wait()
-		if text := r.read(); q.Dropped() != 3 || !strings.Contains(text, "msg=\"log lines dropped\" lines=3\n") || !strings.HasSuffix(text, "msg=back\n") || strings.Contains(text, "msg=lost") {
+		text := r.read()
+		reported := strings.Contains(text, "msg=\"log lines dropped\" lines=3\n")
+		if q.Dropped() != 3 || !reported || !strings.HasSuffix(text, "msg=back\n") || strings.Contains(text, "msg=lost") {
 			t.Errorf("dropped %d, and wrote:\n%s", q.Dropped(), text)
 		}
 		q.Close(time.Second)
