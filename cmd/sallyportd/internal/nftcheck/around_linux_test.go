@@ -21,8 +21,8 @@ import (
 	"sallyport/sessions/gate/firewall"
 )
 
-// world is this host, which forwards, between a stranger, who uses it as a
-// router too, and a host behind it, as a container is.
+// world is this host, which forwards, between a stranger, which also uses it as a
+// router, and a host behind it, such as a container.
 //
 //	stranger 10.71.0.2 - 10.71.0.1 this host 10.72.0.1 - 10.72.0.2 behind
 type world struct {

@@ -77,8 +77,8 @@ func TestCheckKnocks(t *testing.T) {
 	}
 }
 
-// TestCheckServices: what another table drops stays dropped, and
-// that is said; what our own drops is meant so.
+// TestCheckServices: packets that another table drops stay dropped, so there is a
+// warning; our own table is meant to drop.
 func TestCheckServices(t *testing.T) {
 	t.Parallel()
 	nft, err := exec.LookPath("nft")
