@@ -30,7 +30,8 @@ func TestCheckPorts(t *testing.T) {
 	if !strings.Contains(got, "service web: this host does not have the address 192.0.2.1:8080") || strings.Count(got, "192.0.2.1:") != 11 || strings.Contains(got, "127.0.0.1") {
 		t.Errorf("an absent address: %q", got)
 	}
-	if got := warnings(`"2001:db8::1"`, "127.0.0.1:8080"); !strings.Contains(got, "cannot open these knock ports of the current minute: [2001:db8::1]:") {
+	got = warnings(`"2001:db8::1"`, "127.0.0.1:8080")
+	if !strings.Contains(got, "cannot open these knock ports of the current minute: [2001:db8::1]:") {
 		t.Errorf("an absent address of IPv6: %q", got)
 	}
 }
@@ -94,7 +95,7 @@ func TestAdviceUnderStealth(t *testing.T) {
 		}
 		found := adviceFor(cfg, config.Host{FilterTCP: true})
 		advised := slices.ContainsFunc(found, func(f finding) bool {
-			return strings.HasPrefix(f.Text, "service one answers strangers") && strings.Contains(f.Text, `policy = "drop"`)
+			return strings.HasPrefix(f.Text, "service one replies to strangers") && strings.Contains(f.Text, `policy = "drop"`)
 		})
 		if advised != row.advised {
 			t.Errorf("%+v: %q", row, found)

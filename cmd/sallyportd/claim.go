@@ -19,11 +19,11 @@ import (
 // program has started: the holder may be restarting.
 const holderWait = 5 * time.Second
 
-// claimFirewall takes the lock of the state directory, and then has the holder
+// claimFirewall takes the lock of the state directory, and then makes the holder
 // close everything. If the configuration requires no holder, it does nothing.
-// While another server has the directory, the firewall stays untouched. If the
-// directory cannot be locked for another reason, no server serves, so the holder
-// closes everything all the same.
+// While another server holds the lock, it does not change the firewall. If the lock
+// fails for another reason, no server serves, so the holder closes everything
+// nevertheless.
 func claimFirewall(
 	ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, c clock.Clock,
 ) (*helper.Conn, *state.Lock, error) {

@@ -17,7 +17,7 @@ import (
 const (
 	serverApplied = "applied"
 	serverNone    = "none"    // no server runs: the change takes effect at the next start
-	serverRefused = "refused" // the server goes on without the change, or with a part of it
+	serverRefused = "refused" // the server continues without the change, or with a part of it
 	serverUnknown = "unknown" // the server did not answer, or the wait was interrupted
 )
 

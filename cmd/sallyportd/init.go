@@ -148,7 +148,7 @@ func printInit(out *output.Printer, dir, made, state, server string, guessed boo
 	return out.Columns().Print(
 		output.Row("  sallyportd client add -c "+made, "make a profile for each device of each colleague"),
 		output.Row("  sallyportd check -c "+made, "print the effective settings, and warn about mistakes"),
-		output.Row("  sallyportd serve -c "+made, "start the server"),
+		output.Row("  sallyportd serve -c "+made),
 	)
 }
 

@@ -52,7 +52,7 @@ func TestRun(t *testing.T) {
 		{"done", t.Context(), []string{"do"}, nil, Done, nil},
 		{"failed", t.Context(), []string{"do"}, errors.New("broken"), Failed, []string{"tool: broken"}},
 		{"hints", t.Context(), []string{"do"}, fmt.Errorf("wrapped: %w", WithHint(errors.New("broken"), "one\ntwo")), Failed, []string{"tool: wrapped: broken", "hint: one", "hint: two"}},
-		{"misused", t.Context(), []string{"do"}, Misuse(WithHint(errors.New("bad file"), "mend it")), Misused, []string{"tool: bad file", "hint: mend it"}},
+		{"misused", t.Context(), []string{"do"}, Misuse(WithHint(errors.New("bad file"), "fix it")), Misused, []string{"tool: bad file", "hint: fix it"}},
 		{"interrupted", cancelled, []string{"do"}, fmt.Errorf("wait: %w", context.Canceled), Interrupted, []string{"tool: interrupted"}},
 		{"unknown flag", t.Context(), []string{"do", "--x"}, nil, Misused, []string{"tool: unknown flag: --x", "hint: tool do --help"}},
 		{"too many arguments", t.Context(), []string{"do", "x"}, nil, Misused, []string{"hint: tool do --help"}},
@@ -65,7 +65,9 @@ func TestRun(t *testing.T) {
 			root.AddCommand(&cobra.Command{Use: "do", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return row.err }})
 			code := Run(row.ctx, Env{Args: row.args, Stdout: &out, Stderr: &stderr}, root)
 			want := strings.Join(row.stderr, "\n")
-			if got := strings.TrimSpace(stderr.String()); code != row.code || got != want && !(strings.HasSuffix(got, want) && want != "") {
+			got := strings.TrimSpace(stderr.String())
+			printed := got == want || want != "" && strings.HasSuffix(got, want)
+			if code != row.code || !printed {
 				t.Errorf("code %d, stderr:\n%s\nwant %d:\n%s", code, got, row.code, want)
 			}
 		})
@@ -169,7 +171,9 @@ func TestJSONErrors(t *testing.T) {
 				}
 				return
 			}
-			if got := out.String(); !strings.HasSuffix(got, row.stdout+"\n") || strings.Count(got, "\n") != 1 || stderr.String() != "" {
+			got := out.String()
+			oneLine := strings.HasSuffix(got, row.stdout+"\n") && strings.Count(got, "\n") == 1
+			if !oneLine || stderr.String() != "" {
 				t.Errorf("stdout %q, stderr %q", got, stderr.String())
 			}
 		})

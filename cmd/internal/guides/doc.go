@@ -25,13 +25,15 @@
 //	server, client   the host; the server's if it is left out
 //	file PATH        the reader writes the block to a file
 //	append PATH      the reader adds the block to a file
-//	docker NAME      container/test runs this block, in the step NAME
-//	systemd NAME     container/test runs this block, in the step NAME
+//	docker NAME      container/test runs this block under NAME
+//	systemd NAME     container/test runs this block under NAME
 //	gate             the command is the gate itself, and must be executable
-//	gate STEP        .ci/run or .ci/full runs this command in the step STEP
+//	gate STEP        .ci/run or .ci/full runs this command in the step or
+//	                 function STEP
 //
-// The test checks that container/test names NAME, and that the words of a
-// command of a gate's step stand in that order in a line of the script. An
+// The test checks that container/test runs "guide docker NAME", which reads the
+// block from the guide. It checks that the names and flags of a gate's command
+// stand in that order in a line of the scripts; values and paths may differ. An
 // unknown mark is an error.
 //
 // # Commands
@@ -57,4 +59,9 @@
 // 203.0.113.9; each has a network namespace and a home. The tests count the
 // commands that they find, and those that are run, here or elsewhere. Nothing
 // is left out.
+//
+// # Tables
+//
+// The tables "| command | |" and "| flag | |" of the two programs' guides are
+// compared with the programs' help.
 package guides

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,31 +34,45 @@ var alone = []string{"README.md", "cmd/sallyportd/README.md", "cmd/sallyport/REA
 // others are all other guides of the repository.
 func others(t *testing.T) (paths []string) {
 	t.Helper()
+	walk(t, func(path string) {
+		guide := filepath.Base(path) == "README.md" || path == "SECURITY.md" || path == ".github/CONTRIBUTING.md"
+		if guide && !slices.Contains(alone, path) {
+			paths = append(paths, path)
+		}
+	})
+	return paths
+}
+
+// walk visits the files of the checkout.
+func walk(t *testing.T, visit func(path string)) {
+	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		path, err = filepath.Rel(root, path)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		switch name := entry.Name(); {
-		case entry.IsDir() && (name == ".git" || name == "testdata" || path == "bin"):
+		case entry.IsDir() && (path == ".git" || path == "bin" || entry.Name() == "testdata"):
 			return fs.SkipDir
-		case name == "README.md", path == "SECURITY.md", path == filepath.Join(".github", "CONTRIBUTING.md"):
-			for _, a := range alone {
-				if a == path {
-					return nil
-				}
-			}
-			paths = append(paths, path)
+		case entry.Type().IsRegular():
+			visit(path)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return paths
+}
+
+// dependOnAll makes the cached result of this test depend on each file of the
+// checkout: the test itself reads none of them in this process.
+func dependOnAll(t *testing.T) {
+	t.Helper()
+	walk(t, func(path string) {
+		os.Stat(filepath.Join(root, path)) // which "go test" records
+	})
 }
 
 func load(t *testing.T, path string) guide {
@@ -76,6 +91,10 @@ func load(t *testing.T, path string) guide {
 // runGuides runs every command of guides, one after the other, on the same hosts.
 func runGuides(t *testing.T, n needs, paths ...string) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds the programs, and waits for leases")
+	}
+	dependOnAll(t)
 	if n.ssh {
 		if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
 			t.Skip("needs sshd")
@@ -97,6 +116,12 @@ func runGuides(t *testing.T, n needs, paths ...string) {
 		kept := len(w.server.running)
 		for _, b := range g.blocks {
 			r.block(b)
+		}
+		switch path {
+		case "cmd/sallyportd/README.md":
+			r.synopses("sallyportd", "serve")
+		case "cmd/sallyport/README.md":
+			r.synopses("sallyport", "knock")
 		}
 		w.client.endFrom(0)
 		w.server.endFrom(kept)
@@ -218,9 +243,10 @@ func inContainerTest(kind, name string) error {
 	return nil
 }
 
-// inGate reports whether the gate, or the full run, has a step in which a
-// command is run, with whatever other words. Without a step, the command is
-// the gate itself.
+// inGate reports whether the gate, or the full run, has a step or function of
+// a name, and runs a command: a line must have the command's names and flags in
+// their order. Values and paths may differ there. Without a step, the command
+// is the gate itself.
 func inGate(step, text string) error {
 	words := strings.Fields(text)
 	if step == "" {
@@ -230,28 +256,35 @@ func inGate(step, text string) error {
 		return nil
 	}
 	if len(words) > 2 && words[0] == "go" && words[1] == "run" {
-		words = append([]string{filepath.Base(words[2])}, words[3:]...)
+		words = words[2:]
 	}
-	quoted := make([]string, len(words))
-	for i, word := range words {
-		quoted[i] = `(?:^|[\s/"])` + regexp.QuoteMeta(word) + `(?:[\s")]|$)`
+	words[0] = filepath.Base(words[0])
+	pattern := ""
+	for _, word := range words {
+		if nameOrFlag.MatchString(word) {
+			pattern += `[\s/"(]` + regexp.QuoteMeta(word) + `[\s")].*?`
+		}
 	}
-	inOrder := regexp.MustCompile(strings.Join(quoted, `.*?`))
-	for _, script := range []string{".ci/run", ".ci/full"} {
+	inOrder := regexp.MustCompile(pattern)
+	var scripts strings.Builder
+	for _, script := range []string{".ci/run", ".ci/full", ".ci/steps"} {
 		out, err := os.ReadFile(filepath.Join(root, script))
 		if err != nil {
 			return err
 		}
-		if !strings.Contains(string(out), `step "`+step+`"`) {
-			continue
-		}
-		for line := range strings.Lines(string(out)) {
-			// A separator stands at both sides of each word.
-			if inOrder.MatchString(strings.ReplaceAll(strings.TrimSpace(line), " ", "  ")) {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s does not run %q", script, text)
+		scripts.Write(out)
 	}
-	return fmt.Errorf("neither .ci/run nor .ci/full has a step %q", step)
+	if !strings.Contains(scripts.String(), `step "`+step+`"`) && !strings.Contains(scripts.String(), "\n"+step+"() {") {
+		return fmt.Errorf(".ci/run and .ci/full have no step %q", step)
+	}
+	for line := range strings.Lines(scripts.String()) {
+		// Each word needs a separator on both sides.
+		if inOrder.MatchString(" " + strings.ReplaceAll(line, " ", "  ")) {
+			return nil
+		}
+	}
+	return fmt.Errorf(".ci/run and .ci/full do not run %q", text)
 }
+
+// nameOrFlag is a word of a command that is the same in the gate.
+var nameOrFlag = regexp.MustCompile(`^(?:-{0,2}[a-z][a-z-]*|\./\.\.\.)$`)

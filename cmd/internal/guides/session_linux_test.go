@@ -35,8 +35,12 @@ type background struct {
 	err    error         // after done
 }
 
-// commandTime is the longest that a command may take.
-const commandTime = time.Minute
+// commandTime is the longest that a command may take: it may have to compile all.
+const commandTime = 5 * time.Minute
+
+// outputTime is how long a command that runs on may take to print what the
+// guide shows, and to end.
+const outputTime = time.Minute
 
 func newSession(t *testing.T, host *netns.Host, home, cwd string, environment []string) *session {
 	t.Helper()
@@ -144,7 +148,7 @@ func (s *session) runOn(text string, right func(output string) bool) error {
 	s.t.Helper()
 	b := s.begin(context.Background(), text, true)
 	s.running = append(s.running, b)
-	for end := time.Now().Add(commandTime); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(outputTime); ; time.Sleep(10 * time.Millisecond) {
 		ended := false
 		select {
 		case <-b.done:
@@ -182,7 +186,7 @@ func (b *background) stop() error {
 	}
 	select {
 	case <-b.done:
-	case <-time.After(commandTime):
+	case <-time.After(outputTime):
 		b.cmd.Process.Kill()
 		return errors.New("did not end after SIGTERM")
 	}
