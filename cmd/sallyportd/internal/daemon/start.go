@@ -146,7 +146,7 @@ func (s *Server) watchStart() *startWatch {
 // look logs at most a line of each kind, and has the state file know when a doubt
 // is over.
 func (w *startWatch) look(s *Server) {
-	if err := s.state.Settle(); err != nil {
+	if err := s.state.ClearMargin(); err != nil {
 		s.env.Log.Error("the state file cannot be written: the next start refuses knocks for longer", "error", err)
 	}
 	boot := s.env.Clock.Boot()
@@ -156,7 +156,7 @@ func (w *startWatch) look(s *Server) {
 		s.env.Log.Warn("the wall clock was set", "by", step.Round(time.Millisecond), "now", wall.UTC().Format(time.RFC3339))
 	}
 	w.offset = offset
-	if newest := s.state.Newest(); newest.After(wall.Add(schedule.MaxTolerance)) {
+	if newest := s.state.NewestStamp(); newest.After(wall.Add(schedule.MaxTolerance)) {
 		s.env.Log.Warn("the wall clock is behind a knock that was accepted before: this clock is wrong, or was", "stamped", newest.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339))
 	}
 	refused := s.sessions.Stats()[sessions.BeforeStart]
