@@ -227,7 +227,7 @@ func TestSecondServerChangesNothing(t *testing.T) {
 	}
 	rules := n.run(nil, "nft", "list", "chain", "inet", "sallyport", "owner")
 	out, err := n.try(nil, n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml"))
-	if err == nil || !strings.Contains(out, "belongs to another process") {
+	if err == nil || !strings.Contains(out, "is in use by another process") {
 		t.Errorf("a second server: %v\n%s", err, out)
 	}
 	if !n.reaches(n.client, asClient+":5400") {
