@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,10 +20,12 @@ func TestMain(m *testing.M) {
 }
 
 // Each guide is run by one test. A guide that needs sshd needs the host's root.
-func TestReadme(t *testing.T)        { runGuides(t, needs{ssh: true}, "README.md") }
-func TestAdministrator(t *testing.T) { runGuides(t, needs{programs: true}, "cmd/sallyportd/README.md") }
+func TestReadme(t *testing.T) { runGuides(t, needs{ssh: true}, "README.md") }
+func TestAdministrator(t *testing.T) {
+	runGuides(t, needs{programs: true, tools: "nft openssl"}, "cmd/sallyportd/README.md")
+}
 func TestColleague(t *testing.T) {
-	runGuides(t, needs{programs: true, ssh: true, gate: true}, "cmd/sallyport/README.md")
+	runGuides(t, needs{programs: true, ssh: true, gate: true, tools: "curl"}, "cmd/sallyport/README.md")
 }
 func TestOtherGuides(t *testing.T) {
 	runGuides(t, needs{programs: true, gate: true}, others(t)...)
@@ -96,9 +99,14 @@ func runGuides(t *testing.T, n needs, paths ...string) {
 	}
 	dependOnAll(t)
 	if n.ssh {
-		if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
-			t.Skip("needs sshd")
+		n.tools += " /usr/sbin/sshd ssh scp ssh-keygen"
+	}
+	for _, tool := range strings.Fields(n.tools) {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s", tool)
 		}
+	}
+	if n.ssh {
 		if !netns.EnterPrivileged(t) {
 			return
 		}

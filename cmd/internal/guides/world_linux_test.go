@@ -25,9 +25,10 @@ type world struct {
 
 // What a guide finds on its hosts.
 type needs struct {
-	programs bool // both programs are installed
-	ssh      bool // a real sshd on the server, to which root at the client has a key
-	gate     bool // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml, and new.toml of the same client
+	tools    string // programs of other projects; without one, the test is skipped
+	programs bool   // both programs are installed
+	ssh      bool   // a real sshd on the server, to which root at the client has a key
+	gate     bool   // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml, and new.toml of the same client
 }
 
 const (
