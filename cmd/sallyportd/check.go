@@ -94,7 +94,9 @@ valid.`,
 }
 
 // check returns warnings about everything but the record of used nonces.
-func check(ctx context.Context, cfg *config.Config, list clients.List, host config.Host, env cli.Env) (found []finding) {
+func check(
+	ctx context.Context, cfg *config.Config, list clients.List, host config.Host, env cli.Env,
+) (found []finding) {
 	add := func(code, hint, format string, args ...any) { found = append(found, warn(code, hint, format, args...)) }
 	now := env.Now()
 	if len(list) == 0 {
@@ -196,7 +198,8 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 		if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
 			found = append(found, warn("service-address-missing", "", "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
 		} else if err != nil {
-			found = append(found, warn("service-cannot-listen", "", "service %s cannot listen on %s: %v", s.Name, s.Listen, err))
+			found = append(found, warn("service-cannot-listen", "",
+				"service %s cannot listen on %s: %v", s.Name, s.Listen, err))
 		}
 	}
 	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))

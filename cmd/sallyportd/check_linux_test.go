@@ -94,7 +94,7 @@ func TestAdviceUnderStealth(t *testing.T) {
 		}
 		found := adviceFor(cfg, config.Host{FilterTCP: true})
 		advised := slices.ContainsFunc(found, func(f finding) bool {
-			return strings.HasPrefix(f.Text, "service one answers strangers") && strings.Contains(f.Text, `policy = "drop"`)
+			return strings.HasPrefix(f.Text, "service one replies to strangers") && strings.Contains(f.Text, `policy = "drop"`)
 		})
 		if advised != row.advised {
 			t.Errorf("%+v: %q", row, found)

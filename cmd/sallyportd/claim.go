@@ -19,12 +19,14 @@ import (
 // program has started: the holder may be restarting.
 const holderWait = 5 * time.Second
 
-// claimFirewall takes the lock of the state directory, and then has the holder
+// claimFirewall takes the lock of the state directory, and then makes the holder
 // close everything. If the configuration requires no holder, it does nothing.
-// While another server has the directory, the firewall stays untouched. If the
-// directory cannot be locked for another reason, no server serves, so the holder
-// closes everything all the same.
-func claimFirewall(ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, c clock.Clock) (*helper.Conn, *state.Lock, error) {
+// While another server holds the lock, it does not change the firewall. If the lock
+// fails for another reason, no server serves, so the holder closes everything
+// nevertheless.
+func claimFirewall(
+	ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, c clock.Clock,
+) (*helper.Conn, *state.Lock, error) {
 	conn, reason := resumed.Client, cfg.NeedsFirewall(host)
 	if conn == nil && reason == "" {
 		return nil, nil, nil // the server locks the directory later
@@ -64,7 +66,8 @@ func explainHolder(err error, cfg *config.Config, reason string, started bool) e
 	case errors.Is(err, helper.ErrOtherRelease):
 		return cli.WithHint(err, "restart the holder: systemctl restart sallyportd-firewall; everything stays closed meanwhile")
 	case started && errors.Is(err, helper.ErrRefused):
-		return cli.WithHint(fmt.Errorf("start the firewall's holder: %w", err), "if the table belongs to another configuration: "+privilege.TakeOverHint)
+		return cli.WithHint(fmt.Errorf("start the firewall's holder: %w", err),
+			"if the table belongs to another configuration: "+privilege.TakeOverHint)
 	case started:
 		return fmt.Errorf("start the firewall's holder: %w", err)
 	case errors.Is(err, helper.ErrRefused):

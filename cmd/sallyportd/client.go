@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/verify/wire"
 )
 
 func clientCommand(env cli.Env) *cobra.Command {
@@ -45,6 +46,11 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 	return c
 }
 
+// unknownClient is the error about a client that the clients file does not name.
+func unknownClient(cfg *config.Config, id wire.Identifier) error {
+	return cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+cfg.Path)
+}
+
 // loadClient reads the configuration, and finds a client in it.
 func loadClient(path, name string, need config.Need) (*config.Config, clients.Client, error) {
 	cfg, list, err := loadLenient(path, need)
@@ -60,5 +66,5 @@ func loadClient(path, name string, need config.Need) (*config.Config, clients.Cl
 			return cfg, c, nil
 		}
 	}
-	return nil, clients.Client{}, cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+path)
+	return nil, clients.Client{}, unknownClient(cfg, id)
 }

@@ -58,9 +58,11 @@ client may open less than it should, the exit code is 1.`,
 			if !all {
 				*result.Services = args[1:]
 				services = strings.Join(args[1:], ", ")
-				ask = restrict(c.Context(), admin.Restriction{Client: client.Identifier.String(), Services: args[1:]}, result.warn)
+				restriction := admin.Restriction{Client: client.Identifier.String(), Services: args[1:]}
+				ask = restrict(c.Context(), restriction, result.warn)
 			}
-			running, err := applyChange(c.Context(), cfg, fmt.Sprintf("client %s may open %s", client.Identifier, services), ask)
+			change := fmt.Sprintf("client %s may open %s", client.Identifier, services)
+			running, err := applyChange(c.Context(), cfg, change, ask)
 			if asJSON {
 				result.setServer(running, err)
 				return errors.Join(env.Out().JSON(result), err)
@@ -69,7 +71,7 @@ client may open less than it should, the exit code is 1.`,
 			if err != nil {
 				return err
 			}
-			return env.Out().Printf("%s may open %s.\n%s\n", client.Identifier, services, serverLine(cfg, running))
+			return env.Out().Printf("Client %s may open %s.\n%s\n", client.Identifier, services, serverLine(cfg, running))
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every service, including future ones")

@@ -16,8 +16,8 @@ type listed struct {
 	Identifier    string     `json:"identifier"`
 	Services      []string   `json:"services"`       // that it may open; null: all
 	Nonce         uint32     `json:"nonce"`          // the largest one used
-	LastOpened    *time.Time `json:"last_opened"`    // the stamp of the last knock that opened something; null: none did
-	PreviousUntil *time.Time `json:"previous_until"` // how long the old secret is valid; null: there is none
+	LastOpened    *time.Time `json:"last_opened"`    // the stamp of the last knock that opened; null: none
+	PreviousUntil *time.Time `json:"previous_until"` // the end of the old secret; null: there is none
 	Note          string     `json:"note"`
 	Fault         string     `json:"fault,omitempty"` // what is wrong with the services
 	Hint          string     `json:"hint,omitempty"`
@@ -43,11 +43,14 @@ With --json there is one object for each client, with times in UTC.`,
 			if err != nil {
 				env.Err().Warning("cannot read all of the record of used nonces: "+err.Error(), "")
 			}
-			rows := [][]output.Cell{output.Header("CLIENT", "SERVICES", "NONCE", "LAST OPENED", "OLD SECRET UNTIL", "NOTE")}
+			rows := [][]output.Cell{
+				output.Header("CLIENT", "SERVICES", "NONCE", "LAST OPENED", "OLD SECRET UNTIL", "NOTE"),
+			}
 			for _, c := range list {
 				entry, used := record[c.Identifier]
 				l := listed{
-					Identifier: c.Identifier.String(), Services: c.Allowed(), Nonce: max(c.Mark, entry.HighestNonce), Note: c.Note,
+					Identifier: c.Identifier.String(), Services: c.Allowed(), Note: c.Note,
+					Nonce: max(c.Mark, entry.HighestNonce),
 				}
 				if used {
 					l.LastOpened = utc(time.Unix(int64(entry.Stamp), 0))

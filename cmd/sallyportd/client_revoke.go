@@ -67,7 +67,9 @@ anything. To change the port secret too, for all clients:
 }
 
 // revoke removes a client from the file and from the running server.
-func revoke(ctx context.Context, cfg *config.Config, id wire.Identifier, result *clientResult) (running bool, err error) {
+func revoke(
+	ctx context.Context, cfg *config.Config, id wire.Identifier, result *clientResult,
+) (running bool, err error) {
 	found, err := clients.Remove(ctx, cfg.ClientsPath, id)
 	if err != nil {
 		return false, revokeInServer(ctx, cfg, id, err, result)
@@ -87,14 +89,16 @@ func revoke(ctx context.Context, cfg *config.Config, id wire.Identifier, result 
 	case err != nil:
 		return running, err
 	case !found:
-		return running, cli.Misuse(cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+cfg.Path))
+		return running, cli.Misuse(unknownClient(cfg, id))
 	}
 	return running, nil
 }
 
 // revokeInServer makes the running server revoke a client whose line could not be
 // removed, as on a full disk. It returns the reason, and what the server has done.
-func revokeInServer(ctx context.Context, cfg *config.Config, id wire.Identifier, reason error, result *clientResult) error {
+func revokeInServer(
+	ctx context.Context, cfg *config.Config, id wire.Identifier, reason error, result *clientResult,
+) error {
 	running, err := askServer(ctx, cfg, restrict(ctx, admin.Restriction{Client: id.String(), Named: true}, result.warn))
 	switch {
 	case err != nil:

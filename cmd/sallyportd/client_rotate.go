@@ -66,8 +66,11 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if !out.asJSON {
 				env.Err().Printf("The old secret of %s is valid until %s.\n", rotated.Identifier, env.Time(until))
 			}
-			result := clientResult{Identifier: rotated.Identifier.String(), Changed: true, PreviousUntil: &until, profileResult: printed}
-			return out.finish(c.Context(), env, cfg, fmt.Sprintf("client %s has its new secret", rotated.Identifier), result)
+			result := clientResult{
+				Identifier: rotated.Identifier.String(), Changed: true, PreviousUntil: &until, profileResult: printed,
+			}
+			change := fmt.Sprintf("client %s has its new secret", rotated.Identifier)
+			return out.finish(c.Context(), env, cfg, change, result)
 		},
 	}
 	valid.flags(c)

@@ -13,11 +13,11 @@ import (
 	"sallyport/sessions/state"
 )
 
-// What a running server has done with a change of the clients file.
+// The states of a change of the clients file in the running server.
 const (
 	serverApplied = "applied"
 	serverNone    = "none"    // no server runs: the change takes effect at the next start
-	serverRefused = "refused" // the server goes on without the change, or with a part of it
+	serverRefused = "refused" // the server continues without the change, or with a part of it
 	serverUnknown = "unknown" // the server did not answer, or the wait was interrupted
 )
 
@@ -27,7 +27,7 @@ type clientResult struct {
 	Identifier string `json:"identifier"`
 	Changed    bool   `json:"changed"`          // the clients file
 	Server     string `json:"server,omitempty"` // empty: the command does not ask the server
-	Reason     string `json:"reason,omitempty"` // why the server has not applied it
+	Reason     string `json:"reason,omitempty"` // why the server has not applied it, or not all of it
 	// Services are those that the client may open; null: all. Only of "allow".
 	Services *[]string `json:"services,omitempty"`
 	// PreviousUntil is how long the old secret stays valid. Only of "rotate".
@@ -40,9 +40,12 @@ type clientResult struct {
 func (r *clientResult) setServer(running bool, err error) {
 	var refused *admin.RefusedError
 	var partly *partlyRefusedError
+	var holderGone *holderGoneError
 	switch {
 	case errors.As(err, &refused), errors.As(err, &partly):
 		r.Server = serverRefused
+	case errors.As(err, &holderGone):
+		r.Server = serverApplied // but the kernel may still accept the client's packets
 	case err != nil:
 		r.Server = serverUnknown
 	case running:
@@ -68,10 +71,13 @@ func (r *clientResult) printWarnings(env cli.Env) {
 // applyChange makes the running server, if there is one, apply a change of the
 // clients file, and waits. Change describes it in a few words, such as "client
 // k7Qx is registered".
-func applyChange(ctx context.Context, cfg *config.Config, change string, ask func(admin.Client) error) (running bool, err error) {
+func applyChange(
+	ctx context.Context, cfg *config.Config, change string, ask func(admin.Client) error,
+) (running bool, err error) {
 	running, err = askServer(ctx, cfg, ask)
 	if err != nil {
-		return running, cli.WithHint(fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPath, err),
+		err = fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPath, err)
+		return running, cli.WithHint(err,
 			"fix the cause; the server retries by itself, and \"sallyportd reload -c "+cfg.Path+"\" prints what it finds")
 	}
 	return running, nil

@@ -95,7 +95,8 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 		stopped <- s.Run(ctx)
 	}()
 	d := demo{
-		env: env, server: s, profile: demoProfile(cfg, list[0]), url: "http://" + cfg.Services[0].Listen + "/test1.html",
+		env: env, server: s, profile: demoProfile(cfg, list[0]),
+		url:    "http://" + cfg.Services[0].Listen + "/test1.html",
 		nonces: client.NonceFile{Path: filepath.Join(dir, "nonce")},
 	}
 	err = d.run(ctx)

@@ -19,7 +19,7 @@ type effective struct {
 	Ports         int                 `json:"ports"`
 	Generator     string              `json:"generator"`
 	Listen        []netip.Addr        `json:"listen"`                              // empty: all addresses
-	PreviousUntil *time.Time          `json:"port_secret_previous_until,omitzero"` // the ports of that secret are open too
+	PreviousUntil *time.Time          `json:"port_secret_previous_until,omitzero"` // while its ports are open too
 	Tolerance     string              `json:"clock_tolerance"`
 	ClientsPath   string              `json:"clients"`
 	Clients       int                 `json:"client_count"`
@@ -55,7 +55,8 @@ type effectiveFirewall struct {
 func effectiveSettings(cfg *config.Config, clients int, host config.Host, now time.Time) effective {
 	e := effective{
 		Path: cfg.Path, Ports: cfg.Ports, Generator: fmt.Sprint(cfg.Generator), Listen: orEmpty([]netip.Addr(cfg.Listen)),
-		Tolerance: cfg.Tolerance.String(), ClientsPath: cfg.ClientsPath, Clients: clients, StateDir: cfg.StateDir, Durability: "strict",
+		Tolerance: cfg.Tolerance.String(), ClientsPath: cfg.ClientsPath, Clients: clients,
+		StateDir: cfg.StateDir, Durability: "strict",
 		Services: []described{}, Operations: []described{},
 	}
 	if cfg.PortSecret.Previous != "" && now.Before(cfg.PortSecret.Until) {

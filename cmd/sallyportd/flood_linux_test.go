@@ -19,15 +19,15 @@ import (
 	"sallyport/verify/wire"
 )
 
-// server4 is the server's address of the test's link.
+// server4 is the address of the server on the link of the test.
 const server4 = "198.51.100.1"
 
-// floodVariable asks for a longer flood than that of the gate, such as "60s".
+// floodVariable sets a longer flood than the default, such as "60s".
 const floodVariable = "SALLYPORT_TEST_FLOOD"
 
-// TestFloodLeavesMemoryAlone floods a server with datagrams from random
-// addresses in random names, as far as its HMACs: its resident memory stays
-// what it was.
+// TestFloodLeavesMemoryAlone floods a server with datagrams from random addresses and
+// with random identifiers, some of which reach its HMACs. Its resident memory does
+// not grow.
 func TestFloodLeavesMemoryAlone(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -54,8 +54,8 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 	host := netns.NewHost(t)
 	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24"}}, host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24"}})
 	v := startVictim(t, dir)
-	// Until whatever is made once is made, and has been touched: a busy machine
-	// needs longer for that.
+	// At first the server allocates memory once, and touches it. On a busy machine
+	// that takes longer.
 	const limit = 1 << 20
 	before := resident(t, v)
 	for range 10 {
@@ -66,8 +66,8 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 			break
 		}
 	}
-	// What every datagram leaves behind, every flood does. The race detector has
-	// memory of its own, which grows once in a while.
+	// Memory that each datagram uses grows with each flood. The memory of the race
+	// detector grows only sometimes.
 	grown, floods := int64(limit), 1
 	if underRace {
 		floods = 3
@@ -88,8 +88,8 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 	}
 }
 
-// flood sends datagrams to the live ports, in many names and from addresses of
-// all kinds.
+// flood sends datagrams to the live ports, from random addresses, most of them with
+// random identifiers.
 func flood(t *testing.T, host *netns.Host, length time.Duration) (sent int) {
 	t.Helper()
 	err := host.Do(func() error {

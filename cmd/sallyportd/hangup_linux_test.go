@@ -16,9 +16,9 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// TestHangupsWhileStarting: SIGHUP means reload from the first moment on. One
-// that comes before the server serves neither ends it nor is lost.
-func TestHangupsWhileStarting(t *testing.T) {
+// TestHangupsAtStart: SIGHUP requests a reload from the first moment on. One that
+// arrives before the server serves does not end it, and is not lost.
+func TestHangupsAtStart(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -78,7 +78,7 @@ func TestHangupsWhileStarting(t *testing.T) {
 	}
 }
 
-// ignoresHangups reports whether a process has SIGHUP ignored.
+// ignoresHangups reports whether a process ignores SIGHUP.
 func ignoresHangups(t *testing.T, pid int) bool {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -52,11 +52,10 @@ reason, the holder closes everything for new connections; the next server takes
 over.
 
 The holder requires CAP_NET_ADMIN, drops all other privileges, and reads neither
-clients nor their secrets. On SIGHUP it reads the configuration again; nothing is
-open at any moment meanwhile, and a server that runs with the earlier
-configuration must be restarted. A change of user or firewall_socket requires a
-restart of the holder. SIGINT and SIGTERM end the holder: the table stays,
-closed, unless on_exit is "clear".
+clients nor their secrets. On SIGHUP it reads the configuration again. Nothing opens
+during that; a server that runs with the earlier configuration must be restarted.
+A change of user or firewall_socket requires a restart of the holder. SIGINT and
+SIGTERM end the holder: the table stays, closed, unless on_exit is "clear".
 
 Exit codes: 0 the table exists and is closed, or is removed because on_exit is
 "clear"; 1 or 2 it may be open.`,

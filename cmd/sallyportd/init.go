@@ -65,7 +65,8 @@ file.`,
 			if guessed {
 				var err error
 				if server, err = os.Hostname(); err != nil {
-					return cli.Misuse(cli.WithHint(fmt.Errorf("find this host's name: %w", err), "give it with --server"))
+					err = fmt.Errorf("find this host's name: %w", err)
+					return cli.Misuse(cli.WithHint(err, "give it with --server"))
 				}
 			}
 			if !profile.ValidServer(server) {
@@ -104,7 +105,8 @@ file.`,
 			}
 			if asJSON {
 				return env.Out().JSON(initResult{
-					Config: made, PortSecret: filepath.Join(dir, config.PortSecretName), Clients: filepath.Join(dir, config.ClientsName),
+					Config:     made,
+					PortSecret: filepath.Join(dir, config.PortSecretName), Clients: filepath.Join(dir, config.ClientsName),
 					StateDir: cfg.StateDir, StateKept: kept, Server: server, ServerGuessed: guessed,
 				})
 			}
@@ -146,7 +148,7 @@ func printInit(out *output.Printer, dir, made, state, server string, guessed boo
 	return out.Columns().Print(
 		output.Row("  sallyportd client add -c "+made, "make a profile for each device of each colleague"),
 		output.Row("  sallyportd check -c "+made, "print the effective settings, and warn about mistakes"),
-		output.Row("  sallyportd serve -c "+made, "start the server"),
+		output.Row("  sallyportd serve -c "+made),
 	)
 }
 
@@ -177,7 +179,8 @@ func writeNew(dir string, files []legacy.File) error {
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name)
 		if _, err := os.Lstat(path); err == nil {
-			return cli.WithHint(fmt.Errorf("%s exists already; nothing was made", path), "choose another directory, or move the file away")
+			return cli.WithHint(fmt.Errorf("%s exists already; nothing was made", path),
+				"choose another directory, or move the file away")
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -22,24 +22,24 @@ import (
 	"sallyport/verify/wire"
 )
 
-// killsVariable asks for another number of kills than a hundred.
+// killsVariable sets another number of kills than a hundred.
 const killsVariable = "SALLYPORT_TEST_KILLS"
 
-// victim is a server in a process of its own, and what its log says.
+// victim is a server in another process, with its log.
 type victim struct {
 	cmd *exec.Cmd
 
 	mu     sync.Mutex
 	cond   sync.Cond
-	opened map[string]bool // the addresses for which something was
+	opened map[string]bool // the addresses for which a service was opened
 	lines  []string
 	ended  bool
 }
 
-// TestKilledAtRandom kills servers at random moments while clients knock. Each
-// time they start again; no attempt that has opened something opens again, and no
-// client is locked out. Several servers share the kills: a start is mostly a wait
-// for the end of a second.
+// TestKilledAtRandom kills servers at random moments while clients knock. After
+// each kill the server starts again; no attempt that has opened a service opens it
+// again, and every client can still open it. Several servers share the kills,
+// because a start waits for the end of a second.
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -68,19 +68,19 @@ func killAtRandom(t *testing.T, host string, kills int) {
 	replayed := 0
 	for i := range kills + 1 {
 		v := startVictim(t, dir)
-		// What has opened something, from another address.
+		// Replay the attempts that have opened a service, from another address.
 		granted = recent(granted)
 		for _, a := range granted {
-			a.send(t, thief)
+			a.send(t, replayer)
 			replayed += len(a.packets)
 		}
-		// Nobody is locked out.
+		// Clients can still open it.
 		honest := guests[i%len(guests)]
 		a := honest.attempt(t)
 		a.send(t, a.from)
-		netns.Until(t, "a client gets in, or the server ends", func() bool { return v.has(a.from) || v.over() }, v.log)
+		netns.Until(t, "a client gets in, or the server ends", func() bool { return v.has(a.from) || v.hasEnded() }, v.log)
 		if !v.has(a.from) {
-			t.Fatalf("kill %d: client %s does not get in any more:\n%s", i, honest.name(), v.log())
+			t.Fatalf("kill %d: client %s can no longer open the service:\n%s", i, honest.name(), v.log())
 		}
 		granted = append(granted, a)
 		if i == kills {
@@ -88,24 +88,24 @@ func killAtRandom(t *testing.T, host string, kills int) {
 			v.stop(t, len(granted))
 			break
 		}
-		granted = append(granted, v.killUnder(t, guests)...)
-		if v.has(thief) {
-			t.Fatalf("kill %d: a nonce was good twice:\n%s", i, v.log())
+		granted = append(granted, v.killDuring(t, guests)...)
+		if v.has(replayer) {
+			t.Fatalf("kill %d: a nonce was accepted twice:\n%s", i, v.log())
 		}
 	}
-	t.Logf("%d kills; %d datagrams of attempts that had opened something were played again", kills, replayed)
+	t.Logf("%d kills; %d datagrams of attempts that had opened the service were replayed", kills, replayed)
 	if replayed == 0 {
-		t.Error("nothing was played again")
+		t.Error("nothing was replayed")
 	}
 }
 
-// thief is the address from which attempts are played again. Honest ones have
-// an address each, so that the log tells which of them opened something.
-const thief = "127.0.0.2"
+// replayer is the address from which attempts are replayed. Each original attempt
+// has another address, so that the log shows which of them opened the service.
+const replayer = "127.0.0.2"
 
-// killUnder kills the server while the guests knock, and returns the attempts
-// that opened something.
-func (v *victim) killUnder(t *testing.T, guests []*guest) (granted []attempt) {
+// killDuring kills the server while the guests knock, and returns the attempts
+// that opened the service.
+func (v *victim) killDuring(t *testing.T, guests []*guest) (granted []attempt) {
 	sent := make([][]attempt, len(guests))
 	var wg sync.WaitGroup
 	for i, g := range guests {
@@ -148,7 +148,7 @@ func startVictim(t *testing.T, dir string) *victim {
 	serving := make(chan bool, 1)
 	go v.read(bufio.NewScanner(out), serving)
 	if !<-serving {
-		t.Fatalf("the server does not start any more:\n%s", v.log())
+		t.Fatalf("the server no longer starts:\n%s", v.log())
 	}
 	return v
 }
@@ -175,7 +175,7 @@ func (v *victim) read(lines *bufio.Scanner, serving chan<- bool) {
 	close(serving)
 }
 
-// await waits until something is open for an address; false: the server ended.
+// await waits until the service is open for an address; false: the server ended.
 func (v *victim) await(address string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -185,8 +185,8 @@ func (v *victim) await(address string) bool {
 	return v.opened[address]
 }
 
-// over reports whether the server has ended.
-func (v *victim) over() bool {
+// hasEnded reports whether the server has ended.
+func (v *victim) hasEnded() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.ended
@@ -204,8 +204,8 @@ func (v *victim) log() string {
 	return strings.Join(v.lines, "\n")
 }
 
-// stop ends the server in order: its last line of traffic tells that it has
-// refused all that was played again.
+// stop ends the server in order. Its last line of traffic shows that it has
+// rejected the replayed attempts.
 func (v *victim) stop(t *testing.T, attempts int) {
 	t.Helper()
 	v.cmd.Process.Signal(os.Interrupt)
@@ -218,11 +218,11 @@ func (v *victim) stop(t *testing.T, attempts int) {
 		t.Errorf("the server ends with %v", err)
 	}
 	if attempts > 1 && !strings.Contains(v.log(), "session_replay=") {
-		t.Errorf("nothing was refused as a replay:\n%s", v.log())
+		t.Errorf("nothing was rejected as a replay:\n%s", v.log())
 	}
 }
 
-// guest is a client that keeps no more than its nonce file.
+// guest is a client whose only state is its nonce file.
 type guest struct {
 	profile client.Profile
 	nonces  client.NonceFile
@@ -314,13 +314,13 @@ func (a attempt) send(t *testing.T, from string) {
 	}
 }
 
-// recent drops what is so old that its time alone has it refused.
+// recent removes attempts that the server rejects because of their age alone.
 func recent(attempts []attempt) (kept []attempt) {
 	for _, a := range attempts {
 		if time.Since(a.at) < 50*time.Second {
 			kept = append(kept, a)
 		}
 	}
-	// A queue of the kernel holds some hundreds of datagrams.
+	// A socket queue of the kernel holds only some hundred datagrams.
 	return kept[max(0, len(kept)-100):]
 }

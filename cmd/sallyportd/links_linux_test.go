@@ -18,13 +18,13 @@ import (
 	"sallyport/sessions/clock"
 )
 
-// theServersUser owns the server's directory in this test.
-const theServersUser = 65534
+// serverUser owns the directory of the server in this test.
+const serverUser = 65534
 
 // runCommand runs a command as this process, and returns what it prints.
 func runCommand(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
-	// What blocks has failed.
+	// A command that blocks has failed.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var text strings.Builder
@@ -33,10 +33,10 @@ func runCommand(t *testing.T, args ...string) (code int, out string) {
 	return code, text.String()
 }
 
-// TestRootsCommandsFollowNobody: the server's user puts something of its own in
-// the place of each file that root's commands use. They touch, read and make
-// nothing of root's.
-func TestRootsCommandsFollowNobody(t *testing.T) {
+// TestRootFollowsNoLinks: the server's user replaces each file that the commands of
+// root use, with a link or a FIFO. The commands change, read and make no file
+// outside of the directory.
+func TestRootFollowsNoLinks(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
@@ -47,14 +47,14 @@ func TestRootsCommandsFollowNobody(t *testing.T) {
 	defer os.RemoveAll(top)
 	roots, gate := filepath.Join(top, "root"), filepath.Join(top, "gate")
 	secret := filepath.Join(roots, "shadow")
-	if err := errors.Join(os.Chmod(top, 0o755), os.Mkdir(roots, 0o755), os.WriteFile(secret, []byte("hunter2 of root's\n"), 0o600)); err != nil {
+	if err := errors.Join(os.Chmod(top, 0o755), os.Mkdir(roots, 0o755), os.WriteFile(secret, []byte("hunter2 of root\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	config := filepath.Join(gate, "sallyportd.toml")
 	fresh := func() {
 		t.Helper()
 		os.RemoveAll(gate)
-		if err := errors.Join(os.Mkdir(gate, 0o755), os.Chown(gate, theServersUser, theServersUser)); err != nil {
+		if err := errors.Join(os.Mkdir(gate, 0o755), os.Chown(gate, serverUser, serverUser)); err != nil {
 			t.Fatal(err)
 		}
 		if code, out := runCommand(t, "init", gate, "--server", "gate.example"); code != 0 {
@@ -70,8 +70,8 @@ func TestRootsCommandsFollowNobody(t *testing.T) {
 			return err
 		}
 		info, err := d.Info()
-		if err == nil && info.Sys().(*syscall.Stat_t).Uid != theServersUser {
-			t.Errorf("%s is not the directory's owner's", path)
+		if err == nil && info.Sys().(*syscall.Stat_t).Uid != serverUser {
+			t.Errorf("%s does not belong to the owner of the directory", path)
 		}
 		return err
 	})
@@ -108,7 +108,7 @@ func TestRootsCommandsFollowNobody(t *testing.T) {
 				}
 			}
 			if what != "hard link" {
-				if err := os.Lchown(path, theServersUser, theServersUser); err != nil {
+				if err := os.Lchown(path, serverUser, serverUser); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -123,11 +123,11 @@ func TestRootsCommandsFollowNobody(t *testing.T) {
 				t.Fatalf("%s at %s: %v", what, name, err)
 			}
 			text, _ := os.ReadFile(secret)
-			if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 0 || info.Mode() != 0o600 || string(text) != "hunter2 of root's\n" {
-				t.Fatalf("%s at %s: the file is %d's, %v, %q", what, name, uid, info.Mode(), text)
+			if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 0 || info.Mode() != 0o600 || string(text) != "hunter2 of root\n" {
+				t.Fatalf("%s at %s: the file belongs to %d, %v, %q", what, name, uid, info.Mode(), text)
 			}
 			if entries, _ := os.ReadDir(roots); len(entries) != 1 {
-				t.Fatalf("%s at %s: made in root's directory: %v", what, name, entries)
+				t.Fatalf("%s at %s: made in the directory of root: %v", what, name, entries)
 			}
 			leaked := filepath.WalkDir(gate, func(path string, d fs.DirEntry, err error) error {
 				if err != nil || !d.Type().IsRegular() {
@@ -145,7 +145,7 @@ func TestRootsCommandsFollowNobody(t *testing.T) {
 	}
 }
 
-// TestReadersMakeNoLock: what only reads leaves nothing behind.
+// TestReadersMakeNoLock: a command that only reads leaves no lock file behind.
 func TestReadersMakeNoLock(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "gate")
 	config := filepath.Join(gate, "sallyportd.toml")

@@ -9,8 +9,9 @@ import (
 	"sallyport/cmd/sallyportd/internal/config/configtest"
 )
 
-// TestProgramListensAtMoreAddresses asks the kernel about sockets of this process.
-func TestProgramListensAtMoreAddresses(t *testing.T) {
+// TestProgramListensOnMoreAddresses looks for sockets of this process in the
+// kernel's lists.
+func TestProgramListensOnMoreAddresses(t *testing.T) {
 	listen := func(network, at string) (port int) {
 		t.Helper()
 		if strings.HasPrefix(network, "udp") {

@@ -19,7 +19,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
-// logged is a server whose log goes into a small pipe. It is read until the
+// logged is a server that logs into a small pipe. The test reads the pipe until the
 // server serves.
 type logged struct {
 	cmd    *exec.Cmd
@@ -82,7 +82,7 @@ func startLogged(t *testing.T, before ...string) *logged {
 	return s
 }
 
-// reload has the server write n lines, and expects that it goes on.
+// reload makes the server write n lines, and expects that it continues.
 func (s *logged) reload(t *testing.T, n int) {
 	t.Helper()
 	for range n {
@@ -116,8 +116,8 @@ func (s *logged) stop(t *testing.T) {
 	}
 }
 
-// TestLogReaderGoesAway: the server serves without anybody who reads its log,
-// whatever its parent made of SIGPIPE.
+// TestLogReaderGoesAway: the server serves without a reader of its log, whether its
+// parent ignored SIGPIPE or not.
 func TestLogReaderGoesAway(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -137,8 +137,8 @@ func TestLogReaderGoesAway(t *testing.T) {
 	}
 }
 
-// TestLogReaderStalls: with a log that nobody reads leases begin, end with their
-// connections, the server reloads, and stops.
+// TestLogReaderStalls: while the reader of the log does not read, leases begin, and
+// end with their connections, and the server reloads and stops.
 func TestLogReaderStalls(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

@@ -29,14 +29,17 @@ func command(env cli.Env) *cobra.Command {
 		Long: `Hide services until clients have knocked.
 
 Most commands have the flag --json: they print JSON on standard output, for
-programs, and an error as {"error":…, "hint":…, "exit_code":…}. For people, times
-are in the local time zone, and a terminal shows colours unless NO_COLOR is set.
+programs, and an error as {"error":…, "hint":…, "exit_code":…}. If a command has
+changed a file, but the running server refuses the change, it prints the result,
+and then the error. For people, times are in the local time zone, and a terminal
+shows colours unless NO_COLOR is set.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration, and nothing was
 changed; 130 interrupted.`,
 	})
 	root.AddCommand(
-		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env), initCommand(env), importCommand(env),
+		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env),
+		initCommand(env), importCommand(env),
 		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env),
 		firewallCommand(env), holderCommand(env), demoCommand(env),
 	)

@@ -2,5 +2,5 @@
 
 package main
 
-// underRace is explained in race_test.go.
+// underRace is documented in race_test.go.
 const underRace = false

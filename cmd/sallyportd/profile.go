@@ -44,7 +44,9 @@ type profileResult struct {
 // deliver makes a client's profile, registers the client, and only then prints
 // the profile, or leaves that to report if JSON was asked for. If something
 // fails, it leaves no file behind.
-func (o *profileOutput) deliver(env cli.Env, cfg *config.Config, c clients.Client, register func() error) (*profileResult, error) {
+func (o *profileOutput) deliver(
+	env cli.Env, cfg *config.Config, c clients.Client, register func() error,
+) (*profileResult, error) {
 	if o.qr && o.asJSON {
 		return nil, cli.Misuse(errors.New("expected either --qr or --json, got both"))
 	}
@@ -54,7 +56,8 @@ func (o *profileOutput) deliver(env cli.Env, cfg *config.Config, c clients.Clien
 	}
 	if o.qr {
 		if _, err := qr.Encode(string(text), qr.L); err != nil {
-			return nil, cli.Misuse(cli.WithHint(fmt.Errorf("--qr: the profile is too long for a QR code: %w", err), "use --out, or a shorter port secret"))
+			err = fmt.Errorf("--qr: the profile is too long for a QR code: %w", err)
+			return nil, cli.Misuse(cli.WithHint(err, "use --out, or a shorter port secret"))
 		}
 	}
 	result := &profileResult{Profile: string(text)}
@@ -98,7 +101,9 @@ func (o *profileOutput) report(env cli.Env, r clientResult) error {
 
 // finish makes the running server apply a change, and reports the result: also if
 // the server has not applied it, because the profile is valid then as well.
-func (o *profileOutput) finish(ctx context.Context, env cli.Env, cfg *config.Config, change string, r clientResult) error {
+func (o *profileOutput) finish(
+	ctx context.Context, env cli.Env, cfg *config.Config, change string, r clientResult,
+) error {
 	running, err := applyChange(ctx, cfg, change, reloadClients(ctx))
 	if o.asJSON {
 		r.setServer(running, err)

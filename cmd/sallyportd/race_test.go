@@ -2,5 +2,6 @@
 
 package main
 
-// underRace: this program, which tests also run as the server, has the race detector.
+// underRace reports that this program, which the tests also run as the server, has
+// the race detector.
 const underRace = true

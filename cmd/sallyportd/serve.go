@@ -52,7 +52,8 @@ Exit codes: 0 stopped in order, and the services behind the firewall are closed;
 			signal.Notify(hangups, syscall.SIGHUP)
 			log, dropped, stop := openLog(env)
 			defer stop()
-			s, loaded, err := newServer(c.Context(), path, resumed, daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped})
+			serverEnv := daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped}
+			s, loaded, err := newServer(c.Context(), path, resumed, serverEnv)
 			if err != nil {
 				return privilege.Unreadable(err)
 			}
@@ -100,7 +101,9 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 
 // newServer reads all files, and makes a server. The clients' secrets that it
 // reads do not outlive this call.
-func newServer(ctx context.Context, path string, resumed privilege.Resumed, env daemon.Env) (_ *daemon.Server, loaded clients.State, err error) {
+func newServer(
+	ctx context.Context, path string, resumed privilege.Resumed, env daemon.Env,
+) (_ *daemon.Server, loaded clients.State, err error) {
 	defer daemon.LowMemoryGC()()
 	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
@@ -132,7 +135,8 @@ func newServer(ctx context.Context, path string, resumed privilege.Resumed, env 
 		return nil, loaded, cli.Misuse(err)
 	}
 	if cfg.Digest() != fixed.Digest() || cfg.StateDir != fixed.StateDir {
-		return nil, loaded, cli.WithHint(fmt.Errorf("%s changed while the server started", path), "start the server again")
+		err := fmt.Errorf("%s changed while the server started", path)
+		return nil, loaded, cli.WithHint(err, "start the server again")
 	}
 	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -61,7 +62,8 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 			if asJSON {
 				return env.Out().JSON(verified{true, file, contents.Version, len(contents.Entries), orEmpty(found)})
 			}
-			err = env.Out().Printf("sound: %s, format %d, with the nonces of %s\n", file, contents.Version, count(len(contents.Entries), "client"))
+			err = env.Out().Printf("sound: %s, format %d, with the nonces of %s\n",
+				file, contents.Version, count(len(contents.Entries), "client"))
 			if err != nil {
 				return err
 			}
@@ -79,6 +81,11 @@ type exported struct {
 	Nonce      uint32    `json:"nonce"`
 	Stamp      time.Time `json:"stamp"`
 	Window     []string  `json:"window"`
+}
+
+// print prints the entry for people.
+func (e exported) print(out *output.Printer) error {
+	return out.Printf("%s %d %s %s\n", e.Identifier, e.Nonce, e.Stamp.Format(time.RFC3339), e.Window)
 }
 
 func stateExportCommand(env cli.Env) *cobra.Command {
@@ -115,13 +122,11 @@ code is 1. While a server runs, the record comes from the server.`,
 				for _, word := range e.Ring {
 					entry.Window = append(entry.Window, fmt.Sprintf("%016x", word))
 				}
-				printErr := error(nil)
+				print := entry.print
 				if asJSON {
-					printErr = out.JSON(entry)
-				} else {
-					printErr = out.Printf("%s %d %s %s\n", entry.Identifier, entry.Nonce, entry.Stamp.Format(time.RFC3339), entry.Window)
+					print = func(out *output.Printer) error { return out.JSON(entry) }
 				}
-				if printErr != nil {
+				if printErr := print(out); printErr != nil {
 					return errors.Join(err, printErr)
 				}
 			}

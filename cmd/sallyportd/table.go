@@ -61,7 +61,7 @@ func checkOwner(found firewall.Standing, cfg *config.Config) error {
 	otherConfig := found.Kind == firewall.Owned && found.Owner.Config != ownerOf(cfg).Config
 	if found.Kind == firewall.Foreign || otherConfig {
 		return cli.WithHint(&firewall.OwnedError{Kind: found.Kind, Owner: found.Owner},
-			"--take-over removes it nevertheless, and opens what it hides")
+			"--take-over removes it nevertheless, and opens the services that it hides")
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func leftoverHint(cfg *config.Config) string {
 	if err != nil || found.Kind == firewall.Absent || checkOwner(found, cfg) != nil {
 		return ""
 	}
-	return fmt.Sprintf("\n%s still exists, and hides what it did before: \"sallyportd firewall clear\" removes it", tableName(found))
+	return fmt.Sprintf("\n%s still exists, and hides the same services as before: \"sallyportd firewall clear\" removes it", tableName(found))
 }
 
 // tableState describes the table that exists, its owner, and whether a process
@@ -161,7 +161,7 @@ func checkLeftTable(cfg *config.Config, host config.Host) []finding {
 		return []finding{warn("firewall-table-foreign", "", "%s exists, and a process guards it: one table cannot guard the services of two configurations", name)}
 	case others:
 		return []finding{warn("firewall-table-foreign", "\"sallyportd firewall clear --take-over\" removes it",
-			"%s exists, and no process guards it: what it hides stays hidden", name)}
+			"%s exists, and no process guards it: the services that it hides stay hidden", name)}
 	case !needed && guarded:
 		return []finding{warn("firewall-table-unneeded", "stop that process, then \"sallyportd firewall clear\" removes the table",
 			"%s exists, and a process guards it, but this configuration no longer requires the firewall", name)}

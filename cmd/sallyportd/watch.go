@@ -55,5 +55,6 @@ func printGrant(out *output.Printer, columns *output.Columns, g admin.Grant) err
 			return err
 		}
 	}
-	return columns.Print(output.Row(out.Time(g.Time), g.Client, g.Address.String(), strings.Join(g.Services, ","), g.Operation))
+	services := strings.Join(g.Services, ",")
+	return columns.Print(output.Row(out.Time(g.Time), g.Client, g.Address.String(), services, g.Operation))
 }

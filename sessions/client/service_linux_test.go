@@ -50,7 +50,7 @@ func connectBeforeOpening(t *testing.T) (*net.TCPConn, error) {
 	}
 	opened := make(chan error, 1)
 	time.AfterFunc(50*time.Millisecond, func() {
-		_, err := sockfilter.Attach(raw, sockfilter.Set{All: true})
+		_, err := sockfilter.Attach(raw, sockfilter.Set{Anyone: true})
 		opened <- err
 	})
 	c, err := connect(t.Context(), l.Addr().(*net.TCPAddr).AddrPort())

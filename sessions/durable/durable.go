@@ -1,5 +1,7 @@
-// Package durable replaces files so that a crash at any moment leaves the old
-// one or the new one, whole, and so that what was written stays written.
+// Package durable replaces files so that a crash at any moment leaves either the
+// complete old file or the complete new one, and so that written content
+// survives a power failure. For root, it uses files with the rights of the user
+// that controls their directory: see AsOwner.
 package durable
 
 import (
@@ -10,9 +12,9 @@ import (
 	"syscall"
 )
 
-// MkdirAll makes a directory and those above it, as os.MkdirAll does, as the
-// user of AsOwner. When it returns nil, all of them are on stable storage, also
-// those that an earlier call has made and not lived to sync.
+// MkdirAll makes a directory and its parents, as os.MkdirAll does, with the rights
+// of AsOwner. When it returns nil, all of them are on stable storage, also those
+// that an earlier call made without syncing them, because it crashed.
 func MkdirAll(path string, mode os.FileMode) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -24,7 +26,7 @@ func MkdirAll(path string, mode os.FileMode) error {
 		}
 		for path != filepath.Dir(path) {
 			path = filepath.Dir(path)
-			if err := system.syncDirectory(path); err != nil && !notOurs(err) {
+			if err := system.syncDirectory(path); err != nil && !cannotBeOurs(err) {
 				return err
 			}
 		}
@@ -32,27 +34,26 @@ func MkdirAll(path string, mode os.FileMode) error {
 	})
 }
 
-// notOurs reports whether a directory could not be synced in which this user
-// can have made none.
-func notOurs(err error) bool {
+// cannotBeOurs reports whether an error shows that this user cannot have made a
+// directory there.
+func cannotBeOurs(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
 }
 
-// WriteFile puts a file with the given content and mode in the place of path,
-// as the user of AsOwner; a link there stays, and what it leads to is replaced.
-// It keeps the owner of the file that it replaces, where that is possible:
-// what root edits stays readable for the user that it belongs to.
-// When it returns nil, the content is on stable storage. An error leaves path
-// as it was, but for one of the very last step: then the new content is there,
-// and may not survive a power failure. Writers of one path must exclude each
-// other: the new file grows beside it under a fixed name, so that crashes
-// leave one at the most.
+// WriteFile replaces the file at path by one with the given content and mode, with
+// the rights of AsOwner. A link at path stays, and its target is replaced. The new
+// file keeps the owner of the old one, if possible, so that a user can still read
+// a file that root has edited. When WriteFile returns nil, the content is on
+// stable storage. An error leaves path unchanged, except an error of the last
+// step: then the new content is there, but may not survive a power failure.
+// Writers of one path must exclude each other: the new file is written next to it
+// under a fixed name, so that crashes leave at most one such file.
 func WriteFile(path string, content []byte, mode os.FileMode) error {
 	return WriteFileLike(path, path, content, mode)
 }
 
-// WriteFileLike is WriteFile for a file that is to have the owner of another,
-// like, if that is there.
+// WriteFileLike is WriteFile for a file that gets the owner of another file, like,
+// if that exists.
 func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 	old, _ := os.Stat(like)
 	p, err := locate(path)
@@ -60,9 +61,9 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 		return err
 	}
 	defer p.close()
-	return p.do(func() (err error) {
+	return p.runAsUser(func() (err error) {
 		temporary := p.path + ".new"
-		// What a crash has left may have another mode.
+		// A file that a crash has left may have another mode.
 		if err := os.Remove(temporary); err != nil && !os.IsNotExist(err) {
 			return err
 		}
@@ -70,9 +71,9 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 		if err != nil {
 			return err
 		}
-		f.Chmod(mode) // the umask may have taken from it
+		f.Chmod(mode) // the umask may have removed bits
 		if old != nil {
-			p.giveTo(f, old)
+			p.chownLike(f, old)
 		}
 		_, err = f.Write(content)
 		if err == nil {
@@ -86,15 +87,15 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 			return err
 		}
 		if err = Rename(temporary, p.path); err != nil {
-			os.Remove(temporary) // if it still has this name
+			os.Remove(temporary) // if the file still has this name
 		}
 		return err
 	})
 }
 
-// Rename renames a file whose content is on stable storage already; when it
-// returns nil, so is its name. Both paths must lie in one directory. It acts as
-// this user: see AsOwner.
+// Rename renames a file whose content is already on stable storage. When it
+// returns nil, the new name is too. Both paths must be in one directory. Rename
+// has the rights of the caller: see AsOwner.
 func Rename(from, to string) error {
 	if err := system.rename(from, to); err != nil {
 		return err
@@ -105,16 +106,16 @@ func Rename(from, to string) error {
 // SyncDirectory puts the names in a directory on stable storage.
 func SyncDirectory(path string) error { return system.syncDirectory(path) }
 
-// CreateFile makes a file that is not there yet, as the user of AsOwner, on
-// stable storage when it returns nil. One that is there stays as it is, and is
-// an error, and so is a link.
+// CreateFile makes a file, with the rights of AsOwner. When it returns nil, the
+// file is on stable storage. If the path exists, even as a link, CreateFile
+// returns an error and does not change it.
 func CreateFile(path string, content []byte, mode os.FileMode) error {
 	p, err := locateName(path)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	return p.do(func() error {
+	return p.runAsUser(func() error {
 		f, err := os.OpenFile(p.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			return err
@@ -136,7 +137,7 @@ func CreateFile(path string, content []byte, mode os.FileMode) error {
 	})
 }
 
-// system is what makes a file durable; tests watch it.
+// system holds the operations that make a file durable; tests replace them.
 var system = struct {
 	sync          func(*os.File) error
 	rename        func(from, to string) error

@@ -10,7 +10,7 @@ import (
 
 func TestWriteFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	// A crash has left a new file, half written and open to others.
+	// A crash has left a new file, incomplete and readable for other users.
 	if err := os.WriteFile(path+".new", []byte("half"), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestWriteFile(t *testing.T) {
 }
 
 // TestOrder: the content is on stable storage before the name changes, and the
-// change of the name before WriteFile returns. A step that fails ends it.
+// new name before WriteFile returns. After a step that fails, no other follows.
 func TestOrder(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
@@ -84,8 +84,9 @@ func TestOrder(t *testing.T) {
 	if err := MkdirAll(filepath.Join(dir, "a", "b"), 0o700); err != nil {
 		t.Error(err)
 	}
-	// All above it, since an earlier call may have made them and crashed.
-	if want := []string{"directory " + filepath.Join(dir, "a"), "directory " + dir}; !slices.Equal(steps[:2], want) || steps[len(steps)-1] != "directory /" {
+	// All parents, because an earlier call may have made them and crashed.
+	want := []string{"directory " + filepath.Join(dir, "a"), "directory " + dir}
+	if !slices.Equal(steps[:2], want) || steps[len(steps)-1] != "directory /" {
 		t.Errorf("directories: %v", steps)
 	}
 	breaks = "directory " + filepath.Dir(dir)
@@ -104,7 +105,7 @@ func TestWriteFileThatFails(t *testing.T) {
 	if err := WriteFile(path, []byte("one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Something that is not a file stands in the new one's way.
+	// A directory has the name of the new file.
 	if err := os.MkdirAll(filepath.Join(path+".new", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func TestWriteFileThatFails(t *testing.T) {
 	if err := WriteFile(filepath.Join(dir, "none", "file"), nil, 0o600); err == nil {
 		t.Error("a missing directory: no error")
 	}
-	// The new file cannot take the place of a directory.
+	// The new file cannot replace a directory.
 	if err := os.MkdirAll(filepath.Join(dir, "full", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}

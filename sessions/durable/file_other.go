@@ -9,14 +9,14 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// There are neither FIFOs nor the links of others to be wary of.
+// The flags have no equivalent here.
 const noWait, noFollow = 0, 0
 
 func keepOwner(*os.File, os.FileInfo) {}
 
-func singleName(*os.File) error { return nil }
+func requireSingleName(*os.File) error { return nil }
 
-// tryLock takes the lock of a file, unless another has it: then release is nil.
+// tryLock takes the lock of a file. If another process has it, release is nil.
 func tryLock(f *os.File) (release func() error, err error) {
 	lock := flock.New(f.Name())
 	if taken, err := lock.TryLock(); err != nil || !taken {
@@ -26,6 +26,6 @@ func tryLock(f *os.File) (release func() error, err error) {
 	return func() error { return errors.Join(lock.Close(), f.Close()) }, nil
 }
 
-// syncDirectory does nothing: there is no such thing as a directory's handle
-// to flush. NTFS journals the rename.
+// syncDirectory does nothing: a directory cannot be flushed here. NTFS journals
+// the rename.
 func syncDirectory(string) error { return nil }

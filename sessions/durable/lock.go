@@ -9,27 +9,29 @@ import (
 	"time"
 )
 
-// Lock is an exclusive lock, of all processes that take it by its file.
+// Lock is an exclusive lock on a file, among all processes that use it.
 type Lock struct{ release func() error }
 
-// Close gives the lock up. The file stays.
+// Close releases the lock. The file stays.
 func (l *Lock) Close() error { return l.release() }
 
-// TakeLock takes the lock of the file at a path, and tries again at so long a
-// distance until ctx ends. A file that is not there is made; it then has the
-// owner of another, like, if that is there. What is no regular file with one
-// name, a link among others, is an error.
+// TakeLock takes the lock of the file at a path. If another process has it,
+// TakeLock retries after each pause until ctx ends. If the file does not exist,
+// TakeLock makes it, with the owner of another file, like, if that exists. The
+// file must be a regular file with one name, and not a link.
 func TakeLock(ctx context.Context, path, like string, pause time.Duration) (*Lock, error) {
-	return takeLock(ctx, path, pause, func(p *place) (*os.File, error) { return p.lockFile(like) })
+	return takeLock(ctx, path, pause, func(p *target) (*os.File, error) { return p.lockFile(like) })
 }
 
-// TakeLockThere is TakeLock for a file that is there: if it is not, nothing
-// holds the lock, and the error is fs.ErrNotExist. Nothing is made.
-func TakeLockThere(ctx context.Context, path string, pause time.Duration) (*Lock, error) {
-	return takeLock(ctx, path, pause, (*place).openNamed)
+// TakeExistingLock is TakeLock for a file that exists. If it does not, no process
+// has the lock, and the error is fs.ErrNotExist. TakeExistingLock makes no file.
+func TakeExistingLock(ctx context.Context, path string, pause time.Duration) (*Lock, error) {
+	return takeLock(ctx, path, pause, (*target).openNamed)
 }
 
-func takeLock(ctx context.Context, path string, pause time.Duration, open func(*place) (*os.File, error)) (*Lock, error) {
+func takeLock(
+	ctx context.Context, path string, pause time.Duration, open func(*target) (*os.File, error),
+) (*Lock, error) {
 	p, err := locateName(path)
 	if err != nil {
 		return nil, err
@@ -57,15 +59,15 @@ func takeLock(ctx context.Context, path string, pause time.Duration, open func(*
 	}
 }
 
-// lockFile opens the file of a lock, or makes it.
-func (p *place) lockFile(like string) (f *os.File, err error) {
+// lockFile opens or makes the file of a lock.
+func (p *target) lockFile(like string) (f *os.File, err error) {
 	for range 3 { // another process may make or remove it meanwhile
 		if f, err = p.openNamed(); !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
 		if f, err = p.create(0o600); err == nil {
 			if old, err := os.Stat(like); err == nil {
-				p.giveTo(f, old)
+				p.chownLike(f, old)
 			}
 			return f, nil
 		}
@@ -76,26 +78,29 @@ func (p *place) lockFile(like string) (f *os.File, err error) {
 	return nil, err
 }
 
-// openNamed opens a regular file that has this name and no other.
-func (p *place) openNamed() (f *os.File, err error) {
-	err = p.do(func() error {
+// openNamed opens a regular file that has only this name.
+func (p *target) openNamed() (f *os.File, err error) {
+	err = p.runAsUser(func() error {
 		f, err = os.OpenFile(p.path, os.O_RDONLY|noWait|noFollow, 0)
-		if info, lerr := os.Lstat(p.path); err != nil && lerr == nil && info.Mode()&fs.ModeSymlink != 0 {
-			err = fmt.Errorf("%s: expected a file, this is a link", p.path)
+		if err == nil {
+			return nil
+		}
+		if info, lerr := os.Lstat(p.path); lerr == nil && info.Mode()&fs.ModeSymlink != 0 {
+			err = fmt.Errorf("%s: expected a file, got a link", p.path)
 		}
 		return err
 	})
 	if errors.Is(err, fs.ErrPermission) {
-		// Root's own file in the user's directory.
-		if own, ok := p.openRoots(); ok {
+		// The file may be root's, in the user's directory.
+		if own, ok := p.openRootsFile(); ok {
 			f, err = own, nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err = regular(f); err == nil {
-		err = singleName(f)
+	if err = requireRegular(f); err == nil {
+		err = requireSingleName(f)
 	}
 	if err != nil {
 		f.Close()
@@ -104,9 +109,9 @@ func (p *place) openNamed() (f *os.File, err error) {
 	return f, nil
 }
 
-// create makes a new file, which nothing else names.
-func (p *place) create(mode os.FileMode) (f *os.File, err error) {
-	err = p.do(func() error {
+// create makes a new file.
+func (p *target) create(mode os.FileMode) (f *os.File, err error) {
+	err = p.runAsUser(func() error {
 		f, err = os.OpenFile(p.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		return err
 	})

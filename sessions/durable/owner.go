@@ -8,24 +8,25 @@ import (
 	"os"
 )
 
-// MixedOwnerError says that a path leads through links of more than one user:
-// no single user vouches for what it leads to.
+// MixedOwnerError is the error for a path that leads through links of more than
+// one user: each of them can change where it leads.
 type MixedOwnerError struct {
 	Path string
 	IDs  [2]int
 }
 
 func (e *MixedOwnerError) Error() string {
-	return fmt.Sprintf("%s: links of two users lead there (user IDs %d and %d), and either could lead it elsewhere", e.Path, e.IDs[0], e.IDs[1])
+	return fmt.Sprintf("%s: expected links of one user, got links of two (user IDs %d and %d), "+
+		"and each of them can change the path", e.Path, e.IDs[0], e.IDs[1])
 }
 
-// Hint says what to do.
+// Hint returns a remedy.
 func (e *MixedOwnerError) Hint() string {
-	return "give the path that the links lead to"
+	return "use the path to which the links lead"
 }
 
-// CannotActError says that this process of root's may not act as the user who
-// controls a path: it has dropped the privilege to.
+// CannotActError is the error of a process of root that cannot act as the user
+// that controls a path, because it has dropped the privilege.
 type CannotActError struct {
 	Path string
 	UID  int
@@ -33,39 +34,41 @@ type CannotActError struct {
 }
 
 func (e *CannotActError) Error() string {
-	return fmt.Sprintf("%s: act as user ID %d, who owns its directory: %v", e.Path, e.UID, e.err)
+	return fmt.Sprintf("%s: act as user ID %d, the owner of its directory: %v", e.Path, e.UID, e.err)
 }
 
 func (e *CannotActError) Unwrap() error { return e.err }
 
-// Hint says what to do.
+// Hint returns a remedy.
 func (e *CannotActError) Hint() string {
-	return fmt.Sprintf("the server has dropped root's privileges: set user = \"%d\" in its configuration, or give the directory to root", e.UID)
+	return fmt.Sprintf("the server has dropped root's privileges: set user = \"%d\" in its configuration, "+
+		"or change the owner of the directory to root", e.UID)
 }
 
-// AsOwner runs f, which uses a file or directory at a path, with no more rights
-// than the user has who could put something else in its place. For root that
-// is the owner of the directory that holds it, or of a link on the way: the
-// kernel then checks each step of f as that user, so that a link, a name or a
-// directory that this user swaps, at any moment, leads f nowhere that the user
-// could not go alone. For all others it is this user.
+// AsOwner runs f, which uses a file or directory at a path. If this process is
+// root's, f has only the rights of the user that can replace that file or
+// directory: the owner of the directory that contains it, or of a link on the
+// path. The kernel checks each access of f as that user. So if this user replaces
+// a link, a name or a directory, at any moment, f still has access only to files
+// to which the user has access. If this process is not root's, f has the rights
+// of this process.
 //
-// f is called once, with the path to use: all links of the path's directories
-// and of its last component are followed. f must not start goroutines that use
-// the path, and must not outlive the call. A file that f opens keeps the rights
-// that it was opened with.
+// f is called once, with the path to use: all links of the path's directories and
+// of its last component are followed. f must not start goroutines that use the
+// path, and must not use it after the call. A file that f opens keeps the rights
+// with which it was opened.
 func AsOwner(path string, f func(path string) error) error {
 	p, err := locate(path)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	return p.do(func() error { return f(p.path) })
+	return p.runAsUser(func() error { return f(p.path) })
 }
 
-// Open opens a file for reading, as the user of AsOwner. Where that is another
-// user than this one, or others can write to a directory on the way, it is a
-// regular file: Open waits for no other end, as a FIFO has one.
+// Open opens a file for reading, with the rights of AsOwner. If those are the
+// rights of another user, or if other users can write to a directory of the path,
+// the file must be a regular file: Open does not wait for the writer of a FIFO.
 func Open(path string) (f *os.File, err error) {
 	p, err := locate(path)
 	if err != nil {
@@ -73,33 +76,33 @@ func Open(path string) (f *os.File, err error) {
 	}
 	defer p.close()
 	flags := p.flags
-	if p.foreign {
+	if p.othersCanReplace {
 		flags |= noWait
 	}
-	err = p.do(func() error {
+	err = p.runAsUser(func() error {
 		f, err = os.OpenFile(p.path, os.O_RDONLY|flags, 0)
 		return err
 	})
 	if errors.Is(err, fs.ErrPermission) {
-		// Root's own file in the user's directory.
-		if own, ok := p.openRoots(); ok {
+		// The file may be root's, in the user's directory.
+		if own, ok := p.openRootsFile(); ok {
 			f, err = own, nil
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !p.foreign {
+	if !p.othersCanReplace {
 		return f, nil
 	}
-	if err := regular(f); err != nil {
+	if err := requireRegular(f); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// ReadFile reads what Open opens.
+// ReadFile reads a file, which it opens as Open does.
 func ReadFile(path string) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -109,32 +112,31 @@ func ReadFile(path string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// Remove removes a file, as the user of AsOwner. A link is removed
-// itself.
+// Remove removes a file, or a link, with the rights of AsOwner.
 func Remove(path string) error {
 	p, err := locateName(path)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	return p.do(func() error { return os.Remove(p.path) })
+	return p.runAsUser(func() error { return os.Remove(p.path) })
 }
 
-// regular refuses devices, FIFOs, sockets and directories.
-func regular(f *os.File) error {
+// requireRegular refuses devices, FIFOs, sockets and directories.
+func requireRegular(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: expected a file, this is something else", f.Name())
+		return fmt.Errorf("%s: expected a regular file, got a file of mode %s", f.Name(), info.Mode())
 	}
 	return nil
 }
 
-// KeepOwner gives a file that was just made the owner of another, if that is
-// there, where that is possible. A link, and a file with a second name, are
-// errors.
+// KeepOwner gives a new file the owner of another file, if that exists and if it
+// is possible. If path is a link, or a file with a second name, KeepOwner returns
+// an error.
 func KeepOwner(path, of string) error {
 	old, err := os.Stat(of)
 	if err != nil {
@@ -150,6 +152,6 @@ func KeepOwner(path, of string) error {
 		return err
 	}
 	defer f.Close()
-	p.giveTo(f, old)
+	p.chownLike(f, old)
 	return nil
 }

@@ -15,30 +15,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where a path leads, and as whom to go there.
-type place struct {
-	path    string   // to use
-	flags   int      // to open it with: no link is followed where all were
-	dir     *os.File // that the path leads to; nil: not looked at
-	given   string   // as it was given, for errors
-	foreign bool     // others than this user can put something else there
-	acts    bool     // as another user than this one
-	who     identity
-	as      int  // the user that do acts as, if it is not this one; else 0
-	owner   int  // of the directory
-	linked  bool // a link of a user's led there
+// target is the file to which a path leads, and the user with whose rights to use
+// it.
+type target struct {
+	path             string   // the path to use
+	flags            int      // for open: O_NOFOLLOW, because all links are already followed
+	dir              *os.File // the directory that contains the file; nil: unknown
+	given            string   // the path as the caller knows it, for errors
+	othersCanReplace bool     // another user than this one can replace the file
+	impersonates     bool     // runAsUser changes to user
+	user             fileUser // valid if impersonates
+	uid              int      // the user of runAsUser; 0: this process's user
+	owner            int      // of the directory
+	linked           bool     // a link of a user other than root is on the path
 }
 
-// identity is a user as the kernel checks access to files.
-type identity struct {
+// fileUser is the user for whom the kernel checks access to files.
+type fileUser struct {
 	uid, gid int
 	groups   []int
 }
 
-// do runs f as the place's user.
-func (p *place) do(f func() error) error {
-	if !p.acts {
-		return p.named(f())
+// runAsUser runs f with the rights of the target's user.
+func (p *target) runAsUser(f func() error) error {
+	if !p.impersonates {
+		return p.withGivenPath(f())
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -49,22 +50,22 @@ func (p *place) do(f func() error) error {
 		var err error
 		defer func() {
 			if !ended {
-				err = fmt.Errorf("%s: not carried out", p.path)
+				err = fmt.Errorf("%s: the operation was aborted", p.path)
 			}
 			done <- err
 		}()
-		if err = p.who.assume(); err == nil {
+		if err = p.user.assume(); err == nil {
 			err = f()
 		} else {
-			err = &CannotActError{p.path, p.who.uid, err}
+			err = &CannotActError{p.path, p.user.uid, err}
 		}
 		ended = true
 	}()
-	return p.named(<-done)
+	return p.withGivenPath(<-done)
 }
 
-// named has an error name the path as others know it.
-func (p *place) named(err error) error {
+// withGivenPath replaces the path in an error by the path that the caller knows.
+func (p *target) withGivenPath(err error) error {
 	var of *os.PathError
 	if errors.As(err, &of) && p.path != p.given {
 		if rest, ok := strings.CutPrefix(of.Path, p.path); ok {
@@ -74,20 +75,21 @@ func (p *place) named(err error) error {
 	return err
 }
 
-// assume has the kernel check this thread's access to files as that user's.
-// Changing the user ID for files drops the capabilities that go with root's,
-// CAP_DAC_OVERRIDE and CAP_CHOWN among them; the others stay, and no process of
-// the user can signal or trace the thread (credentials(7), setfsuid(2)).
-func (w identity) assume() error {
-	groups := make([]uint32, len(w.groups)+1) // with room, so that there is a first one
+// assume makes the kernel check this thread's access to files as that user's.
+// The change of the file system user ID drops the capabilities for files, such as
+// CAP_DAC_OVERRIDE and CAP_CHOWN. The others stay, and no process of the user can
+// signal or trace the thread (credentials(7), setfsuid(2)).
+func (w fileUser) assume() error {
+	groups := make([]uint32, len(w.groups)+1) // one more, so that groups[0] exists
 	for i, g := range w.groups {
 		groups[i] = uint32(g)
 	}
-	// Of this thread alone: the syscall package's functions are for all.
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(w.groups)), uintptr(unsafe.Pointer(&groups[0])), 0); e != 0 {
+	// For this thread only: the functions of package syscall change all threads.
+	first := uintptr(unsafe.Pointer(&groups[0]))
+	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(w.groups)), first, 0); e != 0 {
 		return e
 	}
-	// Neither reports an error: what is in force has to be asked for.
+	// These calls report no errors, so read the IDs back.
 	unix.SetfsgidRetGid(w.gid)
 	unix.SetfsuidRetUid(w.uid)
 	uid, _ := unix.SetfsuidRetUid(-1)
@@ -98,16 +100,17 @@ func (w identity) assume() error {
 	return nil
 }
 
-// acting is the user that this thread of root's acts as.
-func acting() (uid int) {
+// actingUID returns the user for whom the kernel checks this thread's access to
+// files.
+func actingUID() (uid int) {
 	uid, _ = unix.SetfsuidRetUid(-1)
 	return uid
 }
 
-// identify finds the groups of a user. A number needs no entry in the list of
-// users, which images often lack: its group is then that of the same number.
-func identify(uid int) identity {
-	w := identity{uid: uid, gid: uid}
+// lookupFileUser finds the groups of a user. A user ID without an entry in the
+// list of users, which images often lack, has the group with the same number.
+func lookupFileUser(uid int) fileUser {
+	w := fileUser{uid: uid, gid: uid}
 	u, err := user.LookupId(strconv.Itoa(uid))
 	if err != nil {
 		return w
@@ -117,7 +120,7 @@ func identify(uid int) identity {
 	}
 	ids, _ := u.GroupIds()
 	for _, id := range ids {
-		// setgroups(2) takes no more.
+		// setgroups(2) accepts at most 65536 groups.
 		if gid, err := strconv.Atoi(id); err == nil && len(w.groups) < 1<<16 {
 			w.groups = append(w.groups, gid)
 		}
@@ -125,21 +128,22 @@ func identify(uid int) identity {
 	return w
 }
 
-func (p *place) close() {
+func (p *target) close() {
 	if p.dir != nil {
 		p.dir.Close()
 	}
 }
 
-// openRoots opens a file of root's that lies in the user's own directory: it is
-// there because root has put it there. A link that the user made, and a second
-// name of a file elsewhere, do not count.
-func (p *place) openRoots() (f *os.File, ok bool) {
-	if p.as == 0 || p.linked || p.owner != p.as {
+// openRootsFile opens a file of root in a directory of the target's user: only
+// root can have put it there. It does not follow a link of the user, and does not
+// open a file with a second name, because the user can have made those.
+func (p *target) openRootsFile() (f *os.File, ok bool) {
+	if p.uid == 0 || p.linked || p.owner != p.uid {
 		return nil, false
 	}
 	asRoot(func() {
-		fd, err := unix.Openat(int(p.dir.Fd()), filepath.Base(p.path), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+		fd, err := unix.Openat(int(p.dir.Fd()), filepath.Base(p.path), flags, 0)
 		if err != nil {
 			return
 		}
@@ -153,15 +157,15 @@ func (p *place) openRoots() (f *os.File, ok bool) {
 	return f, ok
 }
 
-// giveTo gives a new file the owner of another. While root acts as a user, it
-// gives the user's file to nobody but to itself.
-func (p *place) giveTo(f *os.File, of os.FileInfo) {
-	if uid, _, ok := ownerOf(of); ok && (p.as == 0 || uid == 0) {
+// chownLike gives a new file the owner of another. While root acts as a user, the
+// new owner can only be root.
+func (p *target) chownLike(f *os.File, of os.FileInfo) {
+	if uid, _, ok := ownerOf(of); ok && (p.uid == 0 || uid == 0) {
 		asRoot(func() { keepOwner(f, of) })
 	}
 }
 
-// asRoot runs f in a thread that acts as nobody else.
+// asRoot runs f in a thread that does not act as a user.
 func asRoot(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -181,7 +185,8 @@ func mapped(uid int) bool {
 	return false
 }
 
-// userRanges are the user IDs of this user namespace: first and how many.
+// userRanges returns the ranges of user IDs of this user namespace: the first ID,
+// and the number of IDs.
 var userRanges = sync.OnceValue(func() (ranges [][2]int) {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {

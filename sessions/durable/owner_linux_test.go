@@ -16,15 +16,15 @@ import (
 	"sallyport/bench/netns"
 )
 
-// The users of these tests, besides root.
+// The users of these tests, other than root.
 const (
 	mallory = 65534
 	other   = 65533
 )
 
-// twoRooms returns a directory of root's, which holds a file that only root may
-// read, and one of a user's. Others can pass through both.
-func twoRooms(t *testing.T) (roots, users, secret string) {
+// twoDirectories makes a directory of root, with a file that only root may read,
+// and a directory of a user. Other users can enter both.
+func twoDirectories(t *testing.T) (roots, users, secret string) {
 	t.Helper()
 	top, err := os.MkdirTemp("", "durable-") // below /tmp, which is root's
 	if err != nil {
@@ -33,7 +33,8 @@ func twoRooms(t *testing.T) (roots, users, secret string) {
 	t.Cleanup(func() { os.RemoveAll(top) })
 	roots, users = filepath.Join(top, "root"), filepath.Join(top, "mallory")
 	for path, owner := range map[string]int{top: 0, roots: 0, users: mallory} {
-		if err := errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, 0o755), os.Lchown(path, owner, owner)); err != nil {
+		err := errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, 0o755), os.Lchown(path, owner, owner))
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -44,7 +45,7 @@ func twoRooms(t *testing.T) (roots, users, secret string) {
 	return roots, users, secret
 }
 
-// untouched fails if a file of root's is not what it was.
+// untouched fails the test if a file of root has changed.
 func untouched(t *testing.T, path string) {
 	t.Helper()
 	info, err := os.Lstat(path)
@@ -53,7 +54,8 @@ func untouched(t *testing.T, path string) {
 		return
 	}
 	text, err := os.ReadFile(path)
-	if st := info.Sys().(*syscall.Stat_t); st.Uid != 0 || info.Mode() != 0o600 || string(text) != "root's" || err != nil {
+	st := info.Sys().(*syscall.Stat_t)
+	if st.Uid != 0 || info.Mode() != 0o600 || string(text) != "root's" || err != nil {
 		t.Errorf("%s: owner %d, %v, %q, %v", path, st.Uid, info.Mode(), text, err)
 	}
 }
@@ -67,7 +69,7 @@ func uidOf(t *testing.T, path string) int {
 	return int(st.Uid)
 }
 
-// plant has mallory put something in the place of a name.
+// plant makes a file or link of mallory at a path.
 func plant(t *testing.T, what, path, secret string) {
 	t.Helper()
 	var err error
@@ -97,10 +99,10 @@ func plant(t *testing.T, what, path, secret string) {
 
 var plants = []string{"link", "dangling link", "hard link", "FIFO", "device", "directory"}
 
-// TestRootFollowsNobody: whatever a user puts in the place of a name in a
-// directory of its own, root's call touches, reads and makes nothing elsewhere,
-// and does not wait.
-func TestRootFollowsNobody(t *testing.T) {
+// TestRootFollowsNoUser: whatever a user puts at a path in the user's directory,
+// a call of root does not change, read or make a file elsewhere, and does not
+// block.
+func TestRootFollowsNoUser(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
@@ -113,7 +115,7 @@ func TestRootFollowsNobody(t *testing.T) {
 			return err
 		},
 		"lock that is there": func(path string) error {
-			l, err := TakeLockThere(t.Context(), path, time.Millisecond)
+			l, err := TakeExistingLock(t.Context(), path, time.Millisecond)
 			if err == nil {
 				l.Close()
 			}
@@ -129,11 +131,12 @@ func TestRootFollowsNobody(t *testing.T) {
 	for name, call := range calls {
 		for _, what := range plants {
 			t.Run(name+"/"+what, func(t *testing.T) {
-				roots, users, secret := twoRooms(t)
+				roots, users, secret := twoDirectories(t)
 				path := filepath.Join(users, "file")
 				plant(t, what, path, secret)
 				err := call(path)
-				if err == nil && name != "write" && name != "remove" && !(what == "directory" && name == "make directory") {
+				directory := what == "directory" && name == "make directory"
+				if err == nil && name != "write" && name != "remove" && !directory {
 					t.Errorf("no error")
 				}
 				untouched(t, secret)
@@ -145,13 +148,13 @@ func TestRootFollowsNobody(t *testing.T) {
 	}
 }
 
-// TestNewFileUnderWay: the name under which a new file grows is no way either.
+// TestNewFileUnderWay: nor does a file at the temporary path of a new file.
 func TestNewFileUnderWay(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
 	for _, what := range plants {
-		roots, users, secret := twoRooms(t)
+		roots, users, secret := twoDirectories(t)
 		path := filepath.Join(users, "file")
 		plant(t, what, path+".new", secret)
 		if err := WriteFile(path, []byte("x"), 0o600); err != nil {
@@ -164,23 +167,26 @@ func TestNewFileUnderWay(t *testing.T) {
 	}
 }
 
-// TestFilesBelongToTheirDirectory: what root makes in a user's directory is the
-// user's; what it edits keeps its owner.
+// TestFilesBelongToTheirDirectory: a file that root makes in a user's directory
+// belongs to the user; a file that root edits keeps its owner.
 func TestFilesBelongToTheirDirectory(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	roots, users, secret := twoRooms(t)
+	roots, users, secret := twoDirectories(t)
 	made := filepath.Join(users, "made")
-	if err := errors.Join(CreateFile(made, nil, 0o600), MkdirAll(filepath.Join(users, "a", "b"), 0o700), WriteFile(filepath.Join(users, "a", "b", "c"), nil, 0o600)); err != nil {
+	a := filepath.Join(users, "a")
+	b := filepath.Join(a, "b")
+	c := filepath.Join(b, "c")
+	if err := errors.Join(CreateFile(made, nil, 0o600), MkdirAll(b, 0o700), WriteFile(c, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{made, filepath.Join(users, "a"), filepath.Join(users, "a", "b"), filepath.Join(users, "a", "b", "c")} {
+	for _, path := range []string{made, a, b, c} {
 		if uid := uidOf(t, path); uid != mallory {
 			t.Errorf("%s belongs to %d", path, uid)
 		}
 	}
-	// Root's own file there: read, and still root's after an edit.
+	// A file of root there: root can read it, and it is still root's after an edit.
 	own := filepath.Join(users, "own")
 	if err := os.WriteFile(own, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
@@ -191,7 +197,7 @@ func TestFilesBelongToTheirDirectory(t *testing.T) {
 	if err := WriteFile(own, []byte("edited"), 0o600); err != nil || uidOf(t, own) != 0 {
 		t.Errorf("%v, owner %d", err, uidOf(t, own))
 	}
-	// Within one act as the user, too.
+	// The same while this process acts as the user.
 	err := AsOwner(own, func(path string) error {
 		text, err := ReadFile(path)
 		if string(text) != "edited" {
@@ -207,7 +213,9 @@ func TestFilesBelongToTheirDirectory(t *testing.T) {
 	}
 	// A user's file in root's directory stays the user's, and so is its lock.
 	theirs := filepath.Join(roots, "theirs")
-	if err := errors.Join(os.WriteFile(theirs, nil, 0o600), os.Chown(theirs, other, other), WriteFile(theirs, []byte("x"), 0o600)); err != nil {
+	err = errors.Join(os.WriteFile(theirs, nil, 0o600), os.Chown(theirs, other, other),
+		WriteFile(theirs, []byte("x"), 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
 	l, err := TakeLock(t.Context(), theirs+".lock", theirs, time.Millisecond)
@@ -223,17 +231,18 @@ func TestFilesBelongToTheirDirectory(t *testing.T) {
 	}
 }
 
-// TestLinksOfTheAdministrator are followed, and stay.
+// TestLinksOfTheAdministrator: links of root are followed, and stay.
 func TestLinksOfTheAdministrator(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	roots, users, _ := twoRooms(t)
+	roots, users, _ := twoDirectories(t)
 	link := filepath.Join(roots, "to-mallory")
 	if err := os.Symlink("../mallory", link); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteFile(filepath.Join(link, "x"), []byte("1"), 0o600); err != nil || uidOf(t, filepath.Join(users, "x")) != mallory {
+	err := WriteFile(filepath.Join(link, "x"), []byte("1"), 0o600)
+	if err != nil || uidOf(t, filepath.Join(users, "x")) != mallory {
 		t.Errorf("through a directory: %v", err)
 	}
 	file := filepath.Join(roots, "file")
@@ -249,34 +258,40 @@ func TestLinksOfTheAdministrator(t *testing.T) {
 	untouched(t, filepath.Join(roots, "shadow"))
 }
 
-// TestLinksOfTwoUsers: nobody vouches for them.
+// TestLinksOfTwoUsers: a path through links of two users is refused.
 func TestLinksOfTwoUsers(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	_, users, _ := twoRooms(t)
+	_, users, _ := twoDirectories(t)
 	theirs := filepath.Join(filepath.Dir(users), "other")
-	if err := errors.Join(os.Mkdir(theirs, 0o755), os.Symlink("../mallory", filepath.Join(theirs, "link")), os.Symlink("../other/link", filepath.Join(users, "link")),
-		os.Lchown(theirs, other, other), os.Lchown(filepath.Join(theirs, "link"), other, other), os.Lchown(filepath.Join(users, "link"), mallory, mallory)); err != nil {
+	theirLink, link := filepath.Join(theirs, "link"), filepath.Join(users, "link")
+	err := errors.Join(
+		os.Mkdir(theirs, 0o755), os.Symlink("../mallory", theirLink), os.Symlink("../other/link", link),
+		os.Lchown(theirs, other, other), os.Lchown(theirLink, other, other), os.Lchown(link, mallory, mallory))
+	if err != nil {
 		t.Fatal(err)
 	}
 	var mixed *MixedOwnerError
-	if err := CreateFile(filepath.Join(users, "link", "file"), nil, 0o600); !errors.As(err, &mixed) || mixed.Hint() == "" {
+	err = CreateFile(filepath.Join(link, "file"), nil, 0o600)
+	if !errors.As(err, &mixed) || mixed.Hint() == "" {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestDirectorySwapped: a user swaps directories with links to root's while
-// root works there.
+// TestDirectorySwapped: a user swaps a directory with a link to root's directory
+// while root uses it.
 func TestDirectorySwapped(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	roots, users, secret := twoRooms(t)
-	// One directory is the user's own, one root has made in the user's.
+	roots, users, secret := twoDirectories(t)
+	// Once the directory belongs to the user, once root has made it there.
 	for _, owner := range []int{mallory, 0} {
-		room := filepath.Join(users, "room")
-		if err := errors.Join(os.Mkdir(room, 0o700), os.Chown(room, owner, owner), os.Symlink(roots, filepath.Join(users, "trap")), os.Lchown(filepath.Join(users, "trap"), mallory, mallory)); err != nil {
+		room, trap := filepath.Join(users, "room"), filepath.Join(users, "trap")
+		err := errors.Join(os.Mkdir(room, 0o700), os.Chown(room, owner, owner),
+			os.Symlink(roots, trap), os.Lchown(trap, mallory, mallory))
+		if err != nil {
 			t.Fatal(err)
 		}
 		stop, stopped := make(chan struct{}), make(chan struct{})
@@ -287,7 +302,7 @@ func TestDirectorySwapped(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					unix.Renameat2(unix.AT_FDCWD, room, unix.AT_FDCWD, filepath.Join(users, "trap"), unix.RENAME_EXCHANGE)
+					unix.Renameat2(unix.AT_FDCWD, room, unix.AT_FDCWD, trap, unix.RENAME_EXCHANGE)
 				}
 			}
 		}()
@@ -313,30 +328,31 @@ func TestDirectorySwapped(t *testing.T) {
 			t.Errorf("made in root's directory: %v", entries)
 		}
 		os.RemoveAll(room)
-		os.RemoveAll(filepath.Join(users, "trap"))
+		os.RemoveAll(trap)
 	}
 }
 
-// TestErrorsNameThePath: also where the descriptor of its directory is used.
+// TestErrorsNameThePath: also if the descriptor of its directory is used.
 func TestErrorsNameThePath(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	_, users, _ := twoRooms(t)
+	_, users, _ := twoDirectories(t)
 	inner := filepath.Join(users, "roots")
 	if err := os.Mkdir(inner, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	_, err := ReadFile(filepath.Join(inner, "file"))
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), inner) || strings.Contains(err.Error(), "/proc") {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), inner) ||
+		strings.Contains(err.Error(), "/proc") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestOthersLocks: a lock is held by one process at a time, of any user.
+// TestLock: at most one holder has the lock at a time.
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	if _, err := TakeLockThere(t.Context(), path, time.Millisecond); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := TakeExistingLock(t.Context(), path, time.Millisecond); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no lock: %v", err)
 	}
 	l, err := TakeLock(t.Context(), path, path, time.Millisecond)
@@ -345,7 +361,7 @@ func TestLock(t *testing.T) {
 	}
 	for _, take := range []func(context.Context) (*Lock, error){
 		func(ctx context.Context) (*Lock, error) { return TakeLock(ctx, path, path, time.Millisecond) },
-		func(ctx context.Context) (*Lock, error) { return TakeLockThere(ctx, path, time.Millisecond) },
+		func(ctx context.Context) (*Lock, error) { return TakeExistingLock(ctx, path, time.Millisecond) },
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		if _, err := take(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -354,7 +370,7 @@ func TestLock(t *testing.T) {
 		cancel()
 	}
 	l.Close()
-	if l, err = TakeLockThere(t.Context(), path, time.Millisecond); err != nil {
+	if l, err = TakeExistingLock(t.Context(), path, time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
@@ -363,14 +379,16 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestErrorsNameThePathToAll: also to those who are not root.
+// TestErrorsNameThePathToAll: also if the process is not root's.
 func TestErrorsNameThePathToAll(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	_, users, secret := twoRooms(t)
+	_, users, secret := twoDirectories(t)
 	for _, uid := range []int{0, mallory} {
-		for path, why := range map[string]error{filepath.Join(users, "none"): fs.ErrNotExist, secret: fs.ErrPermission} {
+		for path, why := range map[string]error{
+			filepath.Join(users, "none"): fs.ErrNotExist, secret: fs.ErrPermission,
+		} {
 			if uid == 0 && path == secret {
 				continue
 			}

@@ -4,22 +4,23 @@ package durable
 
 import "os"
 
-// place is where a path leads, and as whom to go there: as this user.
-type place struct {
+// target is the file to which a path leads. It is used with the rights of this
+// process.
+type target struct {
 	path  string
 	flags int
 
-	foreign bool // false
+	othersCanReplace bool // false
 }
 
-func locate(path string) (*place, error) { return &place{path: path}, nil }
+func locate(path string) (*target, error) { return &target{path: path}, nil }
 
-func (p *place) do(f func() error) error { return f() }
+func (p *target) runAsUser(f func() error) error { return f() }
 
-func (p *place) close() {}
+func (p *target) close() {}
 
-func (p *place) openRoots() (*os.File, bool) { return nil, false }
+func (p *target) openRootsFile() (*os.File, bool) { return nil, false }
 
-func (p *place) giveTo(f *os.File, of os.FileInfo) { keepOwner(f, of) }
+func (p *target) chownLike(f *os.File, of os.FileInfo) { keepOwner(f, of) }
 
-func locateName(path string) (*place, error) { return locate(path) }
+func locateName(path string) (*target, error) { return locate(path) }

@@ -12,36 +12,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// others stands for whoever may write to a directory beside its owner.
+// others stands for the users, other than its owner, that may write to a directory.
 const others = -1
 
-// maxLinks is how many links a path may lead through, as the kernel has it.
+// maxLinks is the maximum number of links on a path, as in the kernel.
 const maxLinks = 40
 
-// walk goes along a path, a component at a time, and notes who could have led
-// it elsewhere.
+// walk follows a path, one component at a time, and records the users that can
+// change where it leads.
 type walk struct {
 	path   string
-	dir    int    // of the directory reached, opened with O_PATH
-	name   string // of the directory reached
-	owner  int    // of that directory
-	shared bool   // others than its owner can rename what is in it
-	linker int    // who made a link on the way, or could have; 0: root alone
+	dir    int    // the current directory, opened with O_PATH
+	name   string // of the current directory
+	owner  int    // of the current directory
+	shared bool   // users other than its owner can rename files in it
+	linker int    // the user that made, or could have made, a link on the path; 0: only root
 	above  []int  // the owners of the directories before it
-	links  int
-	magic  bool // the path goes on with a link of the kernel's own
+	links  int    // followed so far
+	magic  bool   // the next component is a link of /proc
 }
 
-// locate finds out where a path leads, and as whom to go there.
-func locate(path string) (*place, error) { return locateBy(path, true) }
+// locate resolves a path, and finds the user with whose rights to use it.
+func locate(path string) (*target, error) { return locateBy(path, true) }
 
-// locateName is locate for a name in a directory: if it is a link, the name is
-// meant, and not what it leads to.
-func locateName(path string) (*place, error) { return locateBy(path, false) }
+// locateName is locate, but does not follow a link in the last component.
+func locateName(path string) (*target, error) { return locateBy(path, false) }
 
-func locateBy(path string, follow bool) (*place, error) {
+func locateBy(path string, follow bool) (*target, error) {
 	if os.Geteuid() != 0 {
-		return &place{path: path, given: path}, nil
+		return &target{path: path, given: path}, nil
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -49,25 +48,26 @@ func locateBy(path string, follow bool) (*place, error) {
 	}
 	w := &walk{path: path, dir: -1}
 	defer func() { unix.Close(w.dir) }()
-	rest, err := w.along(absolute, follow)
+	rest, err := w.resolve(absolute, follow)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return w.place(rest)
+	return w.target(rest)
 }
 
-// place is the end of a walk, with the components that remain.
-func (w *walk) place(rest []string) (*place, error) {
-	p := &place{path: w.path, given: w.path, owner: w.owner, linked: w.linker != 0, as: w.owner}
+// target returns the result of a walk. rest are the remaining components.
+func (w *walk) target(rest []string) (*target, error) {
+	p := &target{path: w.path, given: w.path, owner: w.owner, linked: w.linker != 0, uid: w.owner}
 	if p.linked {
-		p.as = w.linker
+		p.uid = w.linker
 	}
-	if already := acting(); already != 0 {
-		p.as = already
-	} else if p.as != 0 {
-		p.acts, p.who = true, identify(p.as)
+	if already := actingUID(); already != 0 {
+		p.uid = already
+	} else if p.uid != 0 {
+		p.impersonates, p.user = true, lookupFileUser(p.uid)
 	}
-	p.foreign = p.as != 0 || w.shared || slices.ContainsFunc(w.above, func(above int) bool { return above != 0 })
+	p.othersCanReplace = p.uid != 0 || w.shared ||
+		slices.ContainsFunc(w.above, func(above int) bool { return above != 0 })
 	if !w.magic {
 		p.flags = unix.O_NOFOLLOW
 	}
@@ -79,23 +79,24 @@ func (w *walk) place(rest []string) (*place, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	p.dir = os.NewFile(uintptr(fd), w.name)
-	// A directory of one user in that of another: the name may lead elsewhere in
-	// the next moment, the descriptor does not.
-	if slices.ContainsFunc(w.above, func(above int) bool { return above != 0 && above != p.as }) {
+	// In a directory of one user below the directory of another, the name can lead
+	// elsewhere at any moment; a descriptor cannot.
+	if slices.ContainsFunc(w.above, func(above int) bool { return above != 0 && above != p.uid }) {
 		held := filepath.Join("/proc/self/fd", strconv.Itoa(fd))
 		p.path = filepath.Join(append([]string{held}, rest...)...)
 		if _, err := os.Stat(held); err != nil {
 			p.close()
-			return nil, fmt.Errorf("%s: its directory lies in another user's, and to use it takes /proc: %w", w.path, err)
+			return nil, fmt.Errorf("%s: its directory is in another user's directory, which requires /proc: %w",
+				w.path, err)
 		}
 	}
 	return p, nil
 }
 
-// along goes as far as there is anything, and returns the components that are
-// left: the last one, which is no link, and those of directories that are not
-// there yet.
-func (w *walk) along(absolute string, follow bool) (rest []string, err error) {
+// resolve follows a path as far as it exists, and returns the remaining
+// components: the last one, which is not a link, and those of directories that do
+// not exist yet.
+func (w *walk) resolve(absolute string, follow bool) (rest []string, err error) {
 	if err := w.root(); err != nil {
 		return nil, err
 	}
@@ -119,12 +120,12 @@ func (w *walk) along(absolute string, follow bool) (rest []string, err error) {
 			unix.Close(fd)
 			return rest, nil
 		case kind == unix.S_IFLNK && isProc(fd):
-			// The kernel's own links, such as those of open files, are no paths.
+			// The links of /proc, such as those to open files, are not paths.
 			unix.Close(fd)
 			w.magic = true
 			return rest, nil
 		case kind == unix.S_IFLNK:
-			rest, err = w.follow(fd, rest[1:], trusted(st.Uid))
+			rest, err = w.follow(fd, rest[1:], mappedOwner(st.Uid))
 			unix.Close(fd)
 			if err != nil {
 				return nil, err
@@ -143,7 +144,7 @@ func (w *walk) along(absolute string, follow bool) (rest []string, err error) {
 	return []string{"."}, nil // the root itself
 }
 
-// follow puts what a link says in the place of the link.
+// follow replaces a link by the components of its target.
 func (w *walk) follow(link int, rest []string, owner int) ([]string, error) {
 	if w.links++; w.links > maxLinks {
 		return nil, unix.ELOOP
@@ -153,7 +154,7 @@ func (w *walk) follow(link int, rest []string, owner int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A link of root's in a user's directory: the user can put another there.
+	// A user can replace a link of root in the user's directory.
 	if owner == 0 {
 		owner = w.owner
 	}
@@ -171,6 +172,7 @@ func (w *walk) follow(link int, rest []string, owner int) ([]string, error) {
 	return append(components(string(target[:n])), rest...), nil
 }
 
+// root goes to the root directory.
 func (w *walk) root() error {
 	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -186,6 +188,7 @@ func (w *walk) root() error {
 	return nil
 }
 
+// enter goes to a directory.
 func (w *walk) enter(fd int, name string, st *unix.Stat_t) {
 	if w.dir >= 0 {
 		unix.Close(w.dir)
@@ -194,22 +197,23 @@ func (w *walk) enter(fd int, name string, st *unix.Stat_t) {
 	if w.shared {
 		w.above = append(w.above, others)
 	}
-	w.dir, w.name, w.owner = fd, name, trusted(st.Uid)
+	w.dir, w.name, w.owner = fd, name, mappedOwner(st.Uid)
 	w.shared = st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0
 }
 
-// trusted is an owner's user ID. One that this user namespace does not have
-// shows as a number that stands for all such: they are beyond its root, who
-// could not act as them, and gains nothing over them.
-func trusted(uid uint32) int {
+// mappedOwner returns an owner's user ID, or 0 if this user namespace does not
+// have it: the kernel reports one number for all such IDs. Such a user is outside
+// of the namespace: its root cannot act as that user, and has no rights over that
+// user's files.
+func mappedOwner(uid uint32) int {
 	if !mapped(int(uid)) {
 		return 0
 	}
 	return int(uid)
 }
 
-// components are those of a path, ".." among them: after a link it is not what
-// stands before it.
+// components splits a path. It keeps "..", because after a link ".." is not the
+// component before it.
 func components(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(c string) bool { return c == "" || c == "." })
 }

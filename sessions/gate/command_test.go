@@ -11,32 +11,32 @@ import (
 	"sallyport/verify/wire"
 )
 
-func TestOrderForAFixedTime(t *testing.T) {
+func TestOpenForAFixedTime(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
-		order := Command{Grant: grant("#001", "192.0.2.1"), For: 3 * time.Second}
+		command := Command{Grant: grant("#001", "192.0.2.1"), For: 3 * time.Second}
 		for _, step := range []struct{ fixed, lasts time.Duration }{{3, 3}, {20, 20}, {100, 25}} {
-			order.For = step.fixed * time.Second
-			if err := s.gate.Execute(order); err != nil {
+			command.For = step.fixed * time.Second
+			if err := s.gate.Execute(command); err != nil {
 				t.Fatal(err)
 			}
 			c := s.net.dial("192.0.2.1")
 			if got := get(c, "/test1.html"); got != 200 {
-				t.Fatalf("for %v: %d", order.For, got)
+				t.Fatalf("for %v: %d", command.For, got)
 			}
 			time.Sleep(step.lasts*time.Second - 1)
 			if got := get(c, "/test1.html"); got != 200 {
-				t.Errorf("for %v, just before the end: %d", order.For, got)
+				t.Errorf("for %v, just before the end: %d", command.For, got)
 			}
 			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if s.net.listening.Load() || get(c, "/test1.html") != 0 {
-				t.Errorf("open for more than %v", order.For)
+				t.Errorf("open for more than %v", command.For)
 			}
 		}
 		// A longer lease is not shortened.
 		s.gate.Open(grant("#001", "192.0.2.1"))
-		order.For = time.Second
-		s.gate.Execute(order)
+		command.For = time.Second
+		s.gate.Execute(command)
 		time.Sleep(10*time.Second - 1)
 		synctest.Wait()
 		if !s.net.listening.Load() {
@@ -45,28 +45,28 @@ func TestOrderForAFixedTime(t *testing.T) {
 	})
 }
 
-func TestOrderToClose(t *testing.T) {
+func TestClose(t *testing.T) {
 	for _, cut := range []bool{true, false} {
 		bubble(t, false, func(t *testing.T, s stage) {
 			terms := LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Cut: cut, Addresses: 8}
-			s.gate.update(t, terms, everybody)
-			order := Command{Grant: grant("#001", "192.0.2.1"), Action: Close}
-			if err := s.gate.Execute(order); err != nil {
+			s.gate.update(t, terms, anyClient)
+			command := Command{Grant: grant("#001", "192.0.2.1"), Action: Close}
+			if err := s.gate.Execute(command); err != nil {
 				t.Errorf("nothing to close: %v", err)
 			}
-			for _, g := range []sessions.Grant{order.Grant, grant("#001", "192.0.2.2"), grant("com1", "192.0.2.1")} {
+			for _, g := range []sessions.Grant{command.Grant, grant("#001", "192.0.2.2"), grant("com1", "192.0.2.1")} {
 				if err := s.gate.Open(g); err != nil {
 					t.Fatal(err)
 				}
 			}
 			one, two := s.net.dial("192.0.2.1"), s.net.dial("192.0.2.2")
 			// Another client behind the address has a separate lease.
-			s.gate.Execute(order)
+			s.gate.Execute(command)
 			if get(one, "/test1.html") != 200 || get(two, "/test1.html") != 200 {
-				t.Error("somebody else's lease was ended")
+				t.Error("another client's lease was ended")
 			}
-			order.Grant = grant("com1", "192.0.2.1")
-			s.gate.Execute(order)
+			command.Grant = grant("com1", "192.0.2.1")
+			s.gate.Execute(command)
 			if got := get(one, "/test1.html"); (got == 200) == cut {
 				t.Errorf("cut %v: %d", cut, got)
 			}
@@ -85,7 +85,7 @@ func TestOrderToClose(t *testing.T) {
 	}
 }
 
-func TestOrdersAreForWhatOneMay(t *testing.T) {
+func TestCommandsRequireRights(t *testing.T) {
 	var web, ssh recorded
 	s, err := NewServices([]*Service{serviceOf("web", 128, &web), serviceOf("ssh", 128, &ssh)}, restrict(map[wire.Identifier][]string{client(1): {"ssh"}}))
 	if err != nil {
@@ -97,10 +97,12 @@ func TestOrdersAreForWhatOneMay(t *testing.T) {
 			t.Errorf("action %d without the right: %v", a, err)
 		}
 	}
-	if err := s.Execute(Command{Service: access.ID("ssh"), Grant: g}); err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
+	err = s.Execute(Command{Service: access.ID("ssh"), Grant: g})
+	if err != nil || len(ssh.open) != 1 || len(web.open) != 0 {
 		t.Errorf("with the right: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
-	if err := s.Execute(Command{Service: access.ID("web"), Grant: grant("#001", "192.0.2.1")}); err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
+	err = s.Execute(Command{Service: access.ID("web"), Grant: grant("#001", "192.0.2.1")})
+	if err != nil || len(web.open) != 1 || len(ssh.open) != 1 {
 		t.Errorf("unrestricted: web %v, ssh %v, %v", web.open, ssh.open, err)
 	}
 	for name, o := range map[string]Command{

@@ -32,7 +32,8 @@ func TestCommandsTogether(t *testing.T) {
 			list = append(list, s)
 		}
 		var err error
-		if g.Services, err = NewServices(list, maps.All(map[wire.Identifier][]access.ServiceID{client(3): {access.ID("web")}})); err != nil {
+		g.Services, err = NewServices(list, maps.All(map[wire.Identifier][]access.ServiceID{client(3): {access.ID("web")}}))
+		if err != nil {
 			t.Fatal(err)
 		}
 		return g
@@ -41,8 +42,8 @@ func TestCommandsTogether(t *testing.T) {
 		anyone := rapid.Bool().Draw(t, "anyone")
 		one, all := build(t, anyone), build(t, anyone)
 		for range rapid.IntRange(1, 5).Draw(t, "batches") {
-			var orders []Command
-			for i := range rapid.IntRange(1, 12).Draw(t, "orders") {
+			var commands []Command
+			for i := range rapid.IntRange(1, 12).Draw(t, "commands") {
 				o := Command{
 					Service: access.ID(rapid.SampledFrom([]string{"web", "ssh", "ftp"}).Draw(t, "service")),
 					Grant:   grant(fmt.Sprintf("com%d", rapid.IntRange(1, 3).Draw(t, "client")), fmt.Sprintf("192.0.2.%d", i)),
@@ -52,18 +53,18 @@ func TestCommandsTogether(t *testing.T) {
 				} else {
 					o.For = time.Duration(rapid.IntRange(-1, 90).Draw(t, "for")) * time.Second
 				}
-				orders = append(orders, o)
+				commands = append(commands, o)
 			}
 			before := all.enforcers["wall"].calls
-			errs := all.ExecuteAll(orders)
+			errs := all.ExecuteAll(commands)
 			if n := all.enforcers["wall"].calls - before; n > 2 {
-				t.Fatalf("%d calls for %d orders", n, len(orders))
+				t.Fatalf("%d calls for %d commands", n, len(commands))
 			}
 			// Commands that close are executed first.
-			inOrder := slices.Clone(orders)
+			inOrder := slices.Clone(commands)
 			slices.SortStableFunc(inOrder, func(a, b Command) int { return int(b.Action) - int(a.Action) })
 			for _, o := range inOrder {
-				want, i := one.Execute(o), slices.Index(orders, o)
+				want, i := one.Execute(o), slices.Index(commands, o)
 				if (errs == nil || errs[i] == nil) != (want == nil) || want != nil && errs[i].Error() != want.Error() {
 					t.Fatalf("%+v: %v, want %v", o, errs, want)
 				}
@@ -102,7 +103,8 @@ func TestFailedCommandAmongOthers(t *testing.T) {
 		}
 	}
 	one.close()
-	if errs := s.ExecuteAll([]Command{closing, open("192.0.2.3")}); !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
+	errs = s.ExecuteAll([]Command{closing, open("192.0.2.3")})
+	if !errors.Is(errs[0], ErrClosed) || !errors.Is(errs[1], ErrClosed) {
 		t.Errorf("after the end: %v", errs)
 	}
 }

@@ -19,7 +19,7 @@ type listener struct {
 	closed sync.Once
 }
 
-// servers also close it, after the enforcer did
+// Close implements net.Listener. Both the enforcer and the server may call it.
 func (l *listener) Close() (err error) {
 	l.closed.Do(func() { err = l.Listener.Close() })
 	return err

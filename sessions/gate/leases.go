@@ -208,8 +208,8 @@ func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
 	return true
 }
 
-// Keep ends the leases of all clients but those that stay, and returns their
-// peers, with those of which a lease of theirs has ended before: as many of the
+// RevokeExcept ends the leases of all clients except those that stay. It
+// returns their peers, and the peers of their earlier leases: as many of the
 // latest as a client may have at a time.
 func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (ended []access.Peer) {
 	for id, of := range l.byClient {

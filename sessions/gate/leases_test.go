@@ -41,7 +41,7 @@ func TestLeaseAddsUpToItsMaximum(t *testing.T) {
 	}
 	// A lease that has ended, and is not yet removed, begins again.
 	if until, fresh := l.Until(id, a, epoch.Add(time.Minute), 0); until.Sub(epoch) != 70*time.Second || !fresh {
-		t.Errorf("begun anew: until %v, fresh %v", until.Sub(epoch), fresh)
+		t.Errorf("begun again: until %v, fresh %v", until.Sub(epoch), fresh)
 	}
 }
 
@@ -236,7 +236,8 @@ func TestRevokedLater(t *testing.T) {
 	l.Expire(epoch.Add(time.Minute))
 	l.Add(client(1), address(3), epoch.Add(time.Minute), 0)
 	stays := func(id wire.Identifier) bool { return id == client(2) }
-	if got := l.RevokeExcept(stays); !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
+	got := l.RevokeExcept(stays)
+	if !slices.Contains(got, address(3)) || !slices.Contains(got, address(2)) || slices.Contains(got, address(9)) {
 		t.Errorf("revoked: %v", got)
 	}
 	if got := l.RevokeExcept(stays); len(got) != 0 {

@@ -25,7 +25,7 @@ func TestBatchIsOneApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, service := range services {
-		service.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 2, Cut: true}, everybody)
+		service.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 2, Cut: true}, anyClient)
 	}
 	s.openOne(grant("com1", "192.0.2.1"))
 	s.openOne(grant("com1", "192.0.2.2"))
@@ -57,7 +57,7 @@ func TestOnlyDisplacedEndsSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1}, everybody)
+	one.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1}, anyClient)
 	for i := range 4 {
 		s.openOne(grant("com1", fmt.Sprintf("192.0.2.%d", i)))
 	}
@@ -66,7 +66,8 @@ func TestOnlyDisplacedEndsSoon(t *testing.T) {
 	}
 	s.openOne(grant("com1", "192.0.2.4"))
 	one.revokeExcept(func(wire.Identifier) bool { return false }, false)
-	if want := []access.Peer{peer("192.0.2.0"), peer("192.0.2.1"), peer("192.0.2.2")}; !slices.Equal(wall.soon, want) || len(wall.open) != 0 {
+	want := []access.Peer{peer("192.0.2.0"), peer("192.0.2.1"), peer("192.0.2.2")}
+	if !slices.Equal(wall.soon, want) || len(wall.open) != 0 {
 		t.Errorf("soon %v, want %v; open %v", wall.soon, want, wall.open)
 	}
 }
@@ -79,16 +80,18 @@ func TestBatchWithGrantsOfOneClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.update(t, LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2}, everybody)
+	one.update(t, LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2}, anyClient)
 	before := system.Boot()
-	if errs := s.Open([]sessions.Grant{grant("com1", "192.0.2.1"), grant("com1", "192.0.2.1"), grant("com1", "192.0.2.2"), grant("com1", "192.0.2.3")}); errs != nil {
+	errs := s.Open([]sessions.Grant{grant("com1", "192.0.2.1"), grant("com1", "192.0.2.1"), grant("com1", "192.0.2.2"), grant("com1", "192.0.2.3")})
+	if errs != nil {
 		t.Fatal(errs)
 	}
 	// 192.0.2.2 would have ended first when 192.0.2.3 came.
 	if !enforcer.has("192.0.2.1") || enforcer.has("192.0.2.2") || !enforcer.has("192.0.2.3") || one.leases.Len() != 2 {
 		t.Errorf("open %v", enforcer.open)
 	}
-	if left := enforcer.open[peer("192.0.2.1")].Sub(before); left < 20*time.Second || left > 21*time.Second+time.Since(before) {
+	left := enforcer.open[peer("192.0.2.1")].Sub(before)
+	if left < 20*time.Second || left > 21*time.Second+time.Since(before) {
 		t.Errorf("two grants last %s", left)
 	}
 }
@@ -102,7 +105,7 @@ func TestFailureIsIndependent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	both.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1, Cut: true}, everybody)
+	both.update(t, LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 1, Cut: true}, anyClient)
 	s.openOne(grant("com1", "192.0.2.1"))
 	was := web.open[peer("192.0.2.1")]
 	wall.fail, wall.fails = errors.New("no room"), func(p access.Peer) bool { return p == peer("192.0.2.7") }

@@ -61,7 +61,7 @@ func TestConnectionsBelongToClients(t *testing.T) {
 		type connection struct {
 			closed *bool
 			may    map[wire.Identifier]bool // who can have opened it
-			surely wire.Identifier          // who has, if it was let in alone; zero: nobody
+			surely wire.Identifier          // the owner, if only one client can be; zero: unknown
 		}
 		var all []*connection
 		drawAddress := func() netip.Addr {

@@ -232,7 +232,7 @@ func TestRandomPortOfUDPIsReleased(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	s, d, _ := udpStage(t, harbourTerms, 300*time.Millisecond, system)
+	s, d, _ := udpStage(t, networksPolicy, 300*time.Millisecond, system)
 	port := freePort(t)
 	if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port}); err != nil {
 		t.Fatal(err)

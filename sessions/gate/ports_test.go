@@ -45,7 +45,7 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	enforcer := &opener{ports: map[uint16]*pretended{}}
 	s := serviceOf("web", 128, enforcer)
 	number := uint16(0)
-	order := func(id wire.Identifier, a netip.Addr) error {
+	command := func(id wire.Identifier, a netip.Addr) error {
 		number++
 		return s.Execute(Command{Grant: sessions.Grant{Identifier: id, Address: a}, Port: number, For: time.Duration(number) * time.Millisecond})
 	}
@@ -62,7 +62,7 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	// As many ports wait as a client may have addresses: a further one
 	// displaces the first to end.
 	for i := range 10 {
-		if err := order(client(0), address(i)); err != nil {
+		if err := command(client(0), address(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -72,30 +72,31 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	// A port of the same address is displaced by the next one, unless it is in
 	// use.
 	enforcer.ports[10].state = PortUsed
-	order(client(0), address(5))
-	order(client(0), address(9))
-	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || enforcer.ports[10].state != PortUsed {
-		t.Errorf("after two more orders wait %v", got)
+	command(client(0), address(5))
+	command(client(0), address(9))
+	got := waiting()
+	if !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || enforcer.ports[10].state != PortUsed {
+		t.Errorf("after two more commands wait %v", got)
 	}
 	// If the port cannot be bound, the command opens nothing, and the earlier
 	// port is closed.
 	enforcer.fail = errors.New("no")
-	if err := order(client(0), address(9)); !errors.Is(err, enforcer.fail) || enforcer.ports[12].state != PortOver {
+	if err := command(client(0), address(9)); !errors.Is(err, enforcer.fail) || enforcer.ports[12].state != PortOver {
 		t.Errorf("before a port that cannot be bound: state %d, %v", enforcer.ports[12].state, err)
 	}
 	enforcer.fail = nil
-	order(client(0), address(9))
+	command(client(0), address(9))
 	// The limit for all clients.
 	for i := range maxPorts - 8 {
-		if err := order(wire.Identifier{1, byte(i)}, address(1)); err != nil {
+		if err := command(wire.Identifier{1, byte(i)}, address(1)); err != nil {
 			t.Fatalf("port %d: %v", 8+i, err)
 		}
 	}
-	if err := order(client(2), address(1)); !errors.Is(err, errTooManyPorts) || len(waiting()) != maxPorts {
+	if err := command(client(2), address(1)); !errors.Is(err, errTooManyPorts) || len(waiting()) != maxPorts {
 		t.Errorf("one too many, where %d wait: %v", len(waiting()), err)
 	}
 	enforcer.ports[3].state = PortUsed
-	if err := order(client(2), address(1)); err != nil {
+	if err := command(client(2), address(1)); err != nil {
 		t.Errorf("after one was used: %v", err)
 	}
 	// Ports that are over are removed.
@@ -120,7 +121,7 @@ func (h networks) listen(kind, address string) (net.Listener, error) {
 
 const mooring = "192.0.2.100:" // where the service of a networks is
 
-func atHarbour(t *testing.T, terms LeasePolicy, perAddress int, f func(t *testing.T, s *Service, h networks)) {
+func withNetworks(t *testing.T, terms LeasePolicy, perAddress int, f func(t *testing.T, s *Service, h networks)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := networks{}
 		log := slog.New(slog.DiscardHandler)
@@ -129,7 +130,7 @@ func atHarbour(t *testing.T, terms LeasePolicy, perAddress int, f func(t *testin
 			Clock: system, Log: log, ListenFunc: h.listen,
 		})
 		s := serviceOf("web", 128, d)
-		s.update(t, terms, everybody)
+		s.update(t, terms, anyClient)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- s.Run(ctx) }()
@@ -153,12 +154,13 @@ func (h networks) port(number string) *network {
 	return &network{}
 }
 
-var harbourTerms = LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Cut: true, Addresses: 8}
+var networksPolicy = LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Cut: true, Addresses: 8}
 
 func TestRandomPortThatNobodyUses(t *testing.T) {
-	atHarbour(t, harbourTerms, 8, func(t *testing.T, s *Service, h networks) {
+	withNetworks(t, networksPolicy, 8, func(t *testing.T, s *Service, h networks) {
 		for _, step := range []struct{ fixed, lasts time.Duration }{{0, 10}, {3, 3}, {100, 25}} {
-			if err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second}); err != nil {
+			err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711, For: step.fixed * time.Second})
+			if err != nil {
 				t.Fatal(err)
 			}
 			if h.port("443").listening.Load() {
@@ -183,9 +185,9 @@ func TestRandomPortThatNobodyUses(t *testing.T) {
 // client is revoked.
 func TestConnectionByARandomPort(t *testing.T) {
 	for _, cut := range []bool{true, false} {
-		terms := harbourTerms
+		terms := networksPolicy
 		terms.Cut = cut
-		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h networks) {
+		withNetworks(t, terms, 8, func(t *testing.T, s *Service, h networks) {
 			s.Execute(Command{Grant: grant("com2", "192.0.2.1"), For: 5 * time.Second})
 			if err := s.Execute(Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}); err != nil {
 				t.Fatal(err)
@@ -204,7 +206,7 @@ func TestConnectionByARandomPort(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
 			if got := get(c, "/test1.html"); got != 200 {
-				t.Errorf("after somebody else's lease: %d", got)
+				t.Errorf("after another client's lease: %d", got)
 			}
 			if got := get(own, "/test1.html"); (got == 200) == cut {
 				t.Errorf("cut %v: by the service's own port: %d", cut, got)
@@ -213,12 +215,12 @@ func TestConnectionByARandomPort(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
 			if got := get(c, "/test1.html"); (got == 200) == cut {
-				t.Errorf("cut %v: after the order's time: %d", cut, got)
+				t.Errorf("cut %v: after the command's time: %d", cut, got)
 			}
 			if !cut {
 				// It continues as it was granted, whatever the policy is now.
 				terms.Cut = true
-				s.update(t, terms, everybody)
+				s.update(t, terms, anyClient)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				if got := get(c, "/test1.html"); got != 200 {
@@ -233,23 +235,23 @@ func TestConnectionByARandomPort(t *testing.T) {
 	}
 }
 
-func TestRandomPortIsClosedByOrder(t *testing.T) {
+func TestCloseEndsRandomPorts(t *testing.T) {
 	for _, cut := range []bool{true, false} {
-		terms := harbourTerms
+		terms := networksPolicy
 		terms.Cut = cut
-		atHarbour(t, terms, 8, func(t *testing.T, s *Service, h networks) {
-			order := Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}
-			s.Execute(order)
+		withNetworks(t, terms, 8, func(t *testing.T, s *Service, h networks) {
+			command := Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}
+			s.Execute(command)
 			c := h.port("4711").dial("192.0.2.1")
-			order.Port = 4712
-			s.Execute(order)
+			command.Port = 4712
+			s.Execute(command)
 			s.Execute(Command{Grant: grant("com2", "192.0.2.1"), Port: 4713})
-			s.Execute(Command{Grant: order.Grant, Action: Close})
+			s.Execute(Command{Grant: command.Grant, Action: Close})
 			if h.port("4712").listening.Load() {
-				t.Error("open after the order to close")
+				t.Error("open after the command to close")
 			}
 			if !h.port("4713").listening.Load() {
-				t.Error("somebody else's is closed")
+				t.Error("another client's port is closed")
 			}
 			if got := get(c, "/test1.html"); (got == 200) == cut {
 				t.Errorf("cut %v: its connection: %d", cut, got)
@@ -261,7 +263,7 @@ func TestRandomPortIsClosedByOrder(t *testing.T) {
 // TestRandomPortCountsConnections: they count as the service's connections; a
 // connection refused because of the limit has not used the port.
 func TestRandomPortCountsConnections(t *testing.T) {
-	atHarbour(t, harbourTerms, 1, func(t *testing.T, s *Service, h networks) {
+	withNetworks(t, networksPolicy, 1, func(t *testing.T, s *Service, h networks) {
 		s.Open(grant("com1", "192.0.2.1"))
 		own := h.port("443").dial("192.0.2.1")
 		if got := get(own, "/test1.html"); got != 200 {

@@ -85,7 +85,7 @@ func TestAbortCutsOnlyItsConnections(t *testing.T) {
 	now = now.Add(time.Second)
 	anyone := terms
 	anyone.Anyone = true
-	p, err := g.Prepare(Update{Terms: map[access.ServiceID]LeasePolicy{list[0].id: anyone}, IsClient: everybody})
+	p, err := g.Prepare(Update{Terms: map[access.ServiceID]LeasePolicy{list[0].id: anyone}, IsClient: anyClient})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (s *Services) ActiveClients() map[wire.Identifier]bool {
 	return all
 }
 
-// end revokes clients.
+// revokeClients revokes the clients for which gone returns true.
 func (s *Service) revokeClients(gone func(wire.Identifier) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

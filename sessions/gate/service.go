@@ -35,7 +35,7 @@ type LeasePolicy struct {
 	Addresses int           // maximum number of addresses per client at a time
 }
 
-// ServiceConfig configures NewService. All fields except Enforcers are
+// ServiceConfig configures NewService. All fields except Enforcers and Past are
 // required.
 type ServiceConfig struct {
 	Name       string

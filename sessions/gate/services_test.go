@@ -72,7 +72,7 @@ func (s *Service) update(t *testing.T, terms LeasePolicy, stays func(wire.Identi
 	s.commit(terms, stays)
 }
 
-func everybody(wire.Identifier) bool { return true }
+func anyClient(wire.Identifier) bool { return true }
 
 // TestRestrictedDuringUpdate: at no instant may a new or a removed client open
 // more than it is allowed to.
@@ -184,7 +184,7 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 		t.Errorf("names %v", got)
 	}
 	// A withdrawn right ends the leases that it allowed, and their connections.
-	s.update(t, restrict(map[wire.Identifier][]string{client(2): {"web"}}), everybody, nil)
+	s.update(t, restrict(map[wire.Identifier][]string{client(2): {"web"}}), anyClient, nil)
 	if !web.has(two) || ssh.has(two) || !slices.Contains(ssh.cut, peer(two)) || !ssh.has(one) {
 		t.Errorf("after: web %v, ssh %v, cut %v", web.open, ssh.open, ssh.cut)
 	}
@@ -201,7 +201,8 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 			t.Error(name)
 		}
 	}
-	if _, err := NewServices([]*Service{serviceOf("web", 128)}, restrict(map[wire.Identifier][]string{client(1): {"ssh"}})); err == nil {
+	_, err = NewServices([]*Service{serviceOf("web", 128)}, restrict(map[wire.Identifier][]string{client(1): {"ssh"}}))
+	if err == nil {
 		t.Error("a right to a service that there is not")
 	}
 }
@@ -209,7 +210,8 @@ func TestClientsOpenWhatTheyMay(t *testing.T) {
 func TestEnforcersOpenTogether(t *testing.T) {
 	first, second := &recorded{}, &recorded{fail: errors.New("no")}
 	s := serviceOf("both", 128, first, second)
-	if err := s.Open(grant("com1", "192.0.2.1")); !errors.Is(err, second.fail) || len(first.open) != 0 || s.leases.Len() != 0 {
+	err := s.Open(grant("com1", "192.0.2.1"))
+	if !errors.Is(err, second.fail) || len(first.open) != 0 || s.leases.Len() != 0 {
 		t.Errorf("half open: %v, %v", first.open, err)
 	}
 	second.fail = nil

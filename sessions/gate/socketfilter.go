@@ -16,7 +16,7 @@ func filterSet(in *access.Set) (s sockfilter.Set) {
 		switch {
 		case p.IsAnyone():
 			// The filter does not distinguish families; the enforcer does.
-			s.All = true
+			s.Anyone = true
 		case p.Prefix.IsSingleIP():
 			s.Addresses = append(s.Addresses, p.Prefix.Addr())
 		default:

@@ -53,7 +53,7 @@ type TCP struct {
 
 	mu             sync.Mutex
 	admitted       access.Set
-	port           *heldport.TCP // not bound yet
+	heldPort       *heldport.TCP // nil: not bound yet
 	listener       *listener     // nil: not listening
 	filter         filterState
 	filterOverflow bool                 // as logged last
@@ -85,8 +85,8 @@ func (t *TCP) Prepare() error {
 
 // bind binds the port.
 func (t *TCP) bind() (err error) {
-	if t.port == nil && t.cfg.ListenFunc == nil {
-		t.port, err = heldport.BindTCP(t.cfg.Listen, sockfilter.DenyAll)
+	if t.heldPort == nil && t.cfg.ListenFunc == nil {
+		t.heldPort, err = heldport.BindTCP(t.cfg.Listen, sockfilter.DenyAll)
 	}
 	return err
 }
@@ -221,10 +221,10 @@ func (t *TCP) listen() error {
 
 // open makes the port listen.
 func (t *TCP) open() (net.Listener, error) {
-	if t.port == nil {
+	if t.heldPort == nil {
 		return t.listenAt(t.cfg.Listen)
 	}
-	return t.port.Listen()
+	return t.heldPort.Listen()
 }
 
 func (t *TCP) listenAt(address string) (net.Listener, error) {
@@ -241,10 +241,10 @@ func (t *TCP) closeSocket() {
 	}
 	t.listener.Close()
 	t.listener = nil
-	if t.port == nil {
+	if t.heldPort == nil {
 		return
 	}
-	if err := t.port.Hide(); err != nil {
+	if err := t.heldPort.StopListening(); err != nil {
 		// The port may still listen: release it, and bind it again.
 		t.cfg.Log.Error("failed to keep the closed service port reserved", "listen", t.cfg.Listen, "error", err)
 		t.releasePort()
@@ -252,9 +252,9 @@ func (t *TCP) closeSocket() {
 }
 
 func (t *TCP) releasePort() {
-	if t.port != nil {
-		t.port.Close()
-		t.port = nil
+	if t.heldPort != nil {
+		t.heldPort.Close()
+		t.heldPort = nil
 	}
 }
 

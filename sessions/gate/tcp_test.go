@@ -198,7 +198,7 @@ func TestWebCutsOnlyWhoseLeaseIsOver(t *testing.T) {
 			t.Errorf("second, within its lease: %d", got)
 		}
 		if late := n.dial("192.0.2.1"); get(late, "/test1.html") != 0 {
-			t.Error("first, anew: served")
+			t.Error("first, again: served")
 		}
 	})
 }
@@ -307,7 +307,7 @@ func TestConnectionsThatAreKept(t *testing.T) {
 	bubble(t, false, func(t *testing.T, s stage) {
 		w, n := s.gate, s.net
 		terms := LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
-		w.update(t, terms, everybody)
+		w.update(t, terms, anyClient)
 		w.Open(grant("com1", "192.0.2.1"))
 		c := n.dial("192.0.2.1")
 		if got := get(c, "/test1.html"); got != 200 {
@@ -361,8 +361,9 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 	defer d.Close()
 	until := system.Boot().Add(time.Hour)
 	for _, a := range []string{"2001:db8::", "192.0.2.1"} {
-		if err := d.Apply([]access.Change{{Peer: access.PeerOf(netip.MustParseAddr(a), 64), Until: until}}); err != nil {
-			t.Fatal(err)
+		change := access.Change{Peer: access.PeerOf(netip.MustParseAddr(a), 64), Until: until}
+		if errs := d.Apply([]access.Change{change}); errs != nil {
+			t.Fatal(errs)
 		}
 	}
 	served := func(from string) (net.Conn, bool) {
@@ -503,8 +504,9 @@ func TestLostSocket(t *testing.T) {
 	d := NewTCP(TCPConfig{Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Clock: system, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
 	defer d.Close()
 	for range 2 {
-		if err := d.Apply([]access.Change{{Peer: peer("127.0.0.1"), Until: system.Boot().Add(time.Minute)}}); err != nil {
-			t.Fatal(err)
+		change := access.Change{Peer: peer("127.0.0.1"), Until: system.Boot().Add(time.Minute)}
+		if errs := d.Apply([]access.Change{change}); errs != nil {
+			t.Fatal(errs)
 		}
 		d.mu.Lock()
 		address := d.listener.Addr().String()

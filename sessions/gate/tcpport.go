@@ -15,7 +15,7 @@ type tcpPort struct {
 	net.Listener
 	tcp      *TCP
 	admitted access.Set // the one peer
-	conn     *conn      // no connection has come
+	conn     *conn      // nil: no connection has come
 }
 
 // OpenPort implements PortOpener.

@@ -42,7 +42,7 @@ type UDP struct {
 
 	mu        sync.Mutex
 	lingering []netip.Addr  // no longer admitted, but with flows that continue
-	port      *heldport.UDP // not bound yet
+	heldPort  *heldport.UDP // nil: not bound yet
 	conn      *net.UDPConn  // nil: no socket
 	filter    filterState
 	timer     *time.Timer       // rechecks lingering peers
@@ -78,11 +78,11 @@ func (u *UDP) Prepare() error {
 // bind binds the port, and from then on binds it at addresses that the host
 // gets.
 func (u *UDP) bind() (err error) {
-	if u.port != nil {
+	if u.heldPort != nil {
 		return nil
 	}
-	if u.port, err = heldport.BindUDP(u.cfg.Listen, sockfilter.DenyAll); err != nil {
-		u.port = nil
+	if u.heldPort, err = heldport.BindUDP(u.cfg.Listen, sockfilter.DenyAll); err != nil {
+		u.heldPort = nil
 		return err
 	}
 	go u.followAddresses()
@@ -104,10 +104,10 @@ func (u *UDP) followAddresses() {
 func (u *UDP) rebindNow() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.port == nil {
+	if u.heldPort == nil {
 		return nil
 	}
-	return u.port.Follow()
+	return u.heldPort.UpdateAddresses()
 }
 
 // Update changes the upstream for new flows.
@@ -174,9 +174,9 @@ func (u *UDP) Close() error {
 	u.admitted.Clear()
 	u.inMu.Unlock()
 	u.closeSocket()
-	if u.port != nil {
-		u.port.Close()
-		u.port = nil
+	if u.heldPort != nil {
+		u.heldPort.Close()
+		u.heldPort = nil
 		close(u.done)
 	}
 	for p := range u.ports {
@@ -247,7 +247,7 @@ func (u *UDP) listen() error {
 	if err := u.bind(); err != nil {
 		return err
 	}
-	conn, err := u.port.Listen()
+	conn, err := u.heldPort.Listen()
 	if err != nil {
 		return err
 	}
@@ -268,7 +268,7 @@ func (u *UDP) closeSocket() {
 	if u.conn != nil {
 		u.timer.Stop()
 		u.relay.Cut(func(netip.Addr, time.Time) bool { return true })
-		u.port.Hide()
+		u.heldPort.StopListening()
 		u.conn = nil
 	}
 }

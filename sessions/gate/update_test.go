@@ -19,7 +19,7 @@ func TestUpdateFails(t *testing.T) {
 	for _, anyone := range []bool{false, true} {
 		for name, row := range map[string]struct {
 			change func(u *Update)
-			fails  func(place, enforcer int) bool // of what the new terms let in
+			fails  func(place, enforcer int) bool // of changes that admit peers of the new policy
 			some   bool                           // of that only a part
 		}{
 			"no terms":   {change: func(u *Update) { delete(u.Terms, access.ID("ssh")) }},
@@ -38,7 +38,7 @@ func TestUpdateFails(t *testing.T) {
 			var list []*Service
 			for i, name := range []string{"web", "ssh"} {
 				list = append(list, serviceOf(name, 128, enforcers[i][0], enforcers[i][1]))
-				list[i].update(t, terms(anyone), everybody)
+				list[i].update(t, terms(anyone), anyClient)
 			}
 			s, err := NewServices(list, restrict(map[wire.Identifier][]string{client(3): {"ssh"}}))
 			if err != nil {
@@ -105,13 +105,13 @@ func TestGrantsDuringUpdate(t *testing.T) {
 			var enforcer recorded
 			one := serviceOf("web", 128, &enforcer)
 			terms := LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Anyone: anyone, Addresses: 8, Cut: true}
-			one.update(t, terms, everybody)
+			one.update(t, terms, anyClient)
 			s, err := NewServices([]*Service{one}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			terms.Anyone = !anyone
-			p := s.prepare(t, nil, everybody, map[access.ServiceID]LeasePolicy{one.ID(): terms})
+			p := s.prepare(t, nil, anyClient, map[access.ServiceID]LeasePolicy{one.ID(): terms})
 			if err := s.openOne(grant("com1", "192.0.2.1")); err != nil || len(enforcer.open) != 3 {
 				t.Errorf("anyone %v: meanwhile %v: %v", anyone, enforcer.open, err)
 			}
@@ -143,7 +143,7 @@ func TestPrepareAfterClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Prepare(Update{Terms: s.terms(), IsClient: everybody}); !errors.Is(err, ErrClosed) {
+	if _, err := s.Prepare(Update{Terms: s.terms(), IsClient: anyClient}); !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -169,7 +169,7 @@ func takeLock(ctx context.Context, dir string, wait time.Duration) (*durable.Loc
 // and none is made.
 func lockThere(ctx context.Context, dir string, wait time.Duration) (*durable.Lock, error) {
 	return lockBy(ctx, dir, wait, func(ctx context.Context, path string) (*durable.Lock, error) {
-		return durable.TakeLockThere(ctx, path, lockPause)
+		return durable.TakeExistingLock(ctx, path, lockPause)
 	})
 }
 

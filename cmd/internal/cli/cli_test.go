@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// stuck is in the environment of a child that runs a command which does not
-// heed its context.
+// stuck is a variable in the environment of a child process, which runs a command
+// that does not end with its context.
 const stuck = "SALLYPORT_TEST_STUCK"
 
 func TestMain(m *testing.M) {
@@ -52,7 +52,7 @@ func TestRun(t *testing.T) {
 		{"done", t.Context(), []string{"do"}, nil, Done, nil},
 		{"failed", t.Context(), []string{"do"}, errors.New("broken"), Failed, []string{"tool: broken"}},
 		{"hints", t.Context(), []string{"do"}, fmt.Errorf("wrapped: %w", WithHint(errors.New("broken"), "one\ntwo")), Failed, []string{"tool: wrapped: broken", "hint: one", "hint: two"}},
-		{"misused", t.Context(), []string{"do"}, Misuse(WithHint(errors.New("bad file"), "mend it")), Misused, []string{"tool: bad file", "hint: mend it"}},
+		{"misused", t.Context(), []string{"do"}, Misuse(WithHint(errors.New("bad file"), "fix it")), Misused, []string{"tool: bad file", "hint: fix it"}},
 		{"interrupted", cancelled, []string{"do"}, fmt.Errorf("wait: %w", context.Canceled), Interrupted, []string{"tool: interrupted"}},
 		{"unknown flag", t.Context(), []string{"do", "--x"}, nil, Misused, []string{"tool: unknown flag: --x", "hint: tool do --help"}},
 		{"too many arguments", t.Context(), []string{"do", "x"}, nil, Misused, []string{"hint: tool do --help"}},
@@ -95,11 +95,11 @@ func TestSignals(t *testing.T) {
 					}
 				}
 				if got := line(); got != "running" {
-					t.Fatalf("it says %q", got)
+					t.Fatalf("it printed %q", got)
 				}
 				cmd.Process.Signal(signal)
 				if got := line(); got != "asked to stop" {
-					t.Fatalf("after a signal it says %q", got)
+					t.Fatalf("after a signal it printed %q", got)
 				}
 				if mode == "ignores" {
 					cmd.Process.Signal(signal)

@@ -43,7 +43,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// TestCreateLeavesNothing lets each change to the disk fail in turn.
+// TestCreateLeavesNothing makes each change to the disk fail in turn.
 func TestCreateLeavesNothing(t *testing.T) {
 	if !netns.Enter(t) {
 		return

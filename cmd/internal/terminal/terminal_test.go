@@ -41,7 +41,7 @@ func TestWriter(t *testing.T) {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 	if Raw(w) != &out {
-		t.Error("not undone")
+		t.Error("Raw does not return the writer below")
 	}
 	if f, err := os.CreateTemp(t.TempDir(), ""); err != nil || Wrap(f) != f || Raw(f) != f {
 		t.Errorf("a file is wrapped, %v", err)

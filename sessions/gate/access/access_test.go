@@ -39,7 +39,7 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// TestPeerHasOneForm: all addresses that a peer lets in have it as theirs.
+// TestPeerHasOneForm: all addresses that a peer admits have it as their peer.
 func TestPeerHasOneForm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var a netip.Addr
@@ -52,13 +52,14 @@ func TestPeerHasOneForm(t *testing.T) {
 		if !p.IsValid() || !p.Prefix.Contains(a.Unmap()) {
 			t.Fatalf("%s is let in by %s", a, p)
 		}
-		if again := access.PeerOf(p.Prefix.Addr().WithZone(p.Zone), p.Prefix.Bits()); p.Prefix.Addr().Is6() && again != p {
+		again := access.PeerOf(p.Prefix.Addr().WithZone(p.Zone), p.Prefix.Bits())
+		if p.Prefix.Addr().Is6() && again != p {
 			t.Fatalf("%s, and then %s", p, again)
 		}
 	})
 }
 
-func TestWhatIsNoPeer(t *testing.T) {
+func TestInvalidPeers(t *testing.T) {
 	a := netip.MustParseAddr("2001:db8::1")
 	for name, p := range map[string]access.Peer{
 		"nothing": {}, "no address": access.PeerOf(netip.Addr{}, 128), "56 bits": access.PeerOf(a, 56),
@@ -89,7 +90,7 @@ func TestServiceIDs(t *testing.T) {
 	}
 }
 
-func TestTransactionIsTakenBack(t *testing.T) {
+func TestTransactionIsUndone(t *testing.T) {
 	failure := errors.New("no")
 	peer := func(a string) access.Peer { return access.PeerOf(netip.MustParseAddr(a), 128) }
 	there, fresh, gone := peer("192.0.2.1"), peer("192.0.2.2"), peer("192.0.2.3")
@@ -112,14 +113,16 @@ func TestTransactionIsTakenBack(t *testing.T) {
 			t.Errorf("%s: opens %v, adds %v, revokes %v", row.name, tx.Opens(), tx.Adds(), tx.Revokes())
 		}
 		row.fail(tx, failure)
-		if cut, since := tx.Cut(); !since.IsZero() || !slices.Equal(tx.Errs(), row.errs) || cut.Len() != 1 || !cut.Has(gone.Prefix.Addr()) {
+		cut, since := tx.Cut()
+		if !since.IsZero() || !slices.Equal(tx.Errs(), row.errs) || cut.Len() != 1 || !cut.Has(gone.Prefix.Addr()) {
 			t.Errorf("%s: errors %v, cut %v", row.name, tx.Errs(), cut)
 		}
 		if !s.Put(there, time.Time{}).Equal(row.until[0]) || !s.Put(fresh, time.Time{}).Equal(row.until[1]) || !s.Put(gone, later).IsZero() {
 			t.Errorf("%s: not as it was", row.name)
 		}
 	}
-	if errs := access.Failed(changes, failure); !slices.Equal(errs, []error{failure, failure, nil}) || access.Failed(changes[2:], failure) != nil {
+	errs := access.Failed(changes, failure)
+	if !slices.Equal(errs, []error{failure, failure, nil}) || access.Failed(changes[2:], failure) != nil {
 		t.Errorf("failed: %v", errs)
 	}
 }

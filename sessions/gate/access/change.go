@@ -13,8 +13,8 @@ import (
 type ServiceID [8]byte
 
 // ID returns the identifier of a service: the first 64 bits of the SHA-256 of
-// its name. Two names of one configuration with the same one are found by
-// Distinct, before anything is open.
+// its name. Distinct finds two names of one configuration with the same
+// identifier, before anything is open.
 func ID(name string) ServiceID {
 	sum := sha256.Sum256([]byte(name))
 	return ServiceID(sum[:])
@@ -35,61 +35,65 @@ func Distinct(ids []ServiceID) error {
 	return nil
 }
 
-// Change says what is to be, whatever was before: who is let in to a service,
-// and until when.
+// Change describes the access of a peer to a service, whatever it was before:
+// until when the service admits the peer.
 type Change struct {
 	Service ServiceID
 	Peer    Peer
-	// Until is a time of clock.Boot. Zero revokes: the peer is let in no more.
+	// Until is a time of clock.Boot. Zero revokes: the peer is no longer
+	// admitted.
 	Until time.Time
-	// LeaseOwners are the clients by whose leases the peer is let in, as far as they
-	// are known; nil: nobody is.
+	// LeaseOwners are the clients whose leases admit the peer, as far as they
+	// are known; nil: none is known.
 	LeaseOwners *LeaseOwners
-	// Cut says that connections of the peer end too: if the change revokes, unless
-	// another peer lets them in. If it does not, a client has lost the right to the
-	// service that it had for this peer, now or before, and others have it still:
-	// only an enforcer that does not know whose its connections are ends them, all.
+	// Cut also ends connections of the peer: if the change revokes, unless
+	// another peer admits them. If it does not revoke, a client has lost the
+	// right to the service that it had for this peer, now or earlier, and other
+	// clients still have it: then only an enforcer that does not know the
+	// owners of its connections ends all of them.
 	Cut bool
-	// Revoked is for a Cut that is not by the service's terms, but for a client that
-	// has lost its right. An enforcer that knows whose its connections are leaves
-	// them to those who end what is the client's.
+	// Revoked marks a Cut that is not due to the service's policy, but to a
+	// client that has lost its right. An enforcer that knows the owners of its
+	// connections ignores such a Cut: a separate call ends the connections of
+	// the client.
 	Revoked bool
-	// Since bounds a Cut to connections that began then or later, in clock.Boot;
-	// zero: all. Only what was let in for a moment is taken back so.
+	// Since limits a Cut to connections that began then or later, by
+	// clock.Boot; zero: all. It is used to undo an admission that lasted only
+	// for a moment.
 	Since time.Time
-	// Soon is for a Change that revokes without a Cut: the peer may be let in for
-	// SoonTime more. Its client has given it up for another one, and is a client
-	// still.
+	// Soon is for a Change that revokes without a Cut: the peer may be admitted
+	// for SoonTime more. Its client has replaced it by another peer, and is
+	// still a client.
 	Soon bool
 }
 
-// SoonTime is what Soon allows. To shorten a timeout costs the kernel a small
-// part of what it takes to remove an element, where it renews timeouts.
+// SoonTime is the time that Soon allows. Where the kernel can update timeouts,
+// shortening one costs it a small part of the cost of removing an element.
 const SoonTime = 20 * time.Millisecond
 
-// Revokes reports whether the change lets the peer in no more.
+// Revokes reports whether the change revokes the access of the peer.
 func (c Change) Revokes() bool { return c.Until.IsZero() }
 
-// Enforcer makes changes real. One goroutine calls it at a time, unless it
-// says otherwise.
+// Enforcer makes changes real. Only one goroutine may call it at a time, unless
+// the implementation documents otherwise.
 type Enforcer interface {
 	// Apply carries out changes in one transaction, which it splits only if
 	// that fails: no change fails because of another. A peer of a service may
-	// occur once. Apply returns nil when all is well, and otherwise the error
-	// of each change, in the place of the change. A peer whose change fails is
-	// let in as it was before. A revocation cannot fail in part: an enforcer that cannot carry
-	// one out lets nobody in any more. Apply does not retain the slice.
+	// occur once. Apply returns nil if all succeed, and otherwise the error of
+	// each change, at the index of the change. A peer whose change fails keeps
+	// its earlier access. A revocation cannot fail in part: an enforcer that
+	// cannot carry one out closes entirely. Apply does not retain the slice.
 	Apply([]Change) []error
-	// Close lets nobody in any more, for good, and ends all connections that
-	// are the enforcer's own. It may be called again.
+	// Close admits no peer from then on, and ends the enforcer's connections.
+	// It may be called again.
 	Close() error
 }
 
 // ErrClosed is the error of a change after Close.
-var ErrClosed = errors.New("the gate is shut")
+var ErrClosed = errors.New("the gate is closed")
 
-// Failed returns what Apply returns if nothing can be opened, for one reason,
-// and what is revoked is closed in any case.
+// Failed returns the errors of an Apply that can open nothing, for one reason,
+// but carries out all revocations.
 func Failed(changes []Change, err error) (errs []error) {
 	for i, c := range changes {
 		if c.Revokes() {

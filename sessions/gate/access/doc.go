@@ -1,14 +1,14 @@
-// Package access is the one form in which the gate says who is let in, to what
-// and until when, from the decision down to the kernel.
+// Package access defines how the gate describes access: which peer is admitted to
+// which service until when, from the decision down to the kernel.
 //
 //	netip.Addr, of a grant
-//	  -> PeerOf    whom the lease lets in: the only place that knows of /64,
-//	               of link-local addresses, and of anyone
+//	  -> PeerOf    the peer that the lease admits: the only place that knows of
+//	               /64, of link-local addresses, and of anyone
 //	  -> Change    a service, a peer, and until when
 //	  -> Enforcer  makes it real: the listener, its socket filter, the flows of
 //	               UDP, the firewall
-//	       Set     what an enforcer in this process lets in
+//	       Set     the peers that an enforcer in this process admits
 //
-// A Change is absolute: it says what is to be, not what is to be added. So it
-// can be repeated, and the last one counts.
+// A Change is absolute: it describes the resulting state, not a difference. So it
+// can be repeated, and the last change of a peer counts.
 package access

@@ -7,36 +7,38 @@ import (
 	"strconv"
 )
 
-// The lengths of an IPv6 prefix that a lease may let in.
+// The lengths of an IPv6 prefix that a lease may admit.
 const (
-	// PrefixHost lets in one address.
+	// PrefixHost admits one address.
 	PrefixHost = 128
-	// PrefixNetwork lets in a network of 64 bits: hosts change the rest of
-	// their addresses for privacy (RFC 8981).
+	// PrefixNetwork admits a network of 64 bits: hosts change the rest of their
+	// addresses for privacy (RFC 8981).
 	PrefixNetwork = 64
 )
 
-// Peer is whom a lease lets in. Peers are comparable: each has one form.
+// Peer is the address or network that a lease admits. Peers are comparable:
+// each has one form.
 type Peer struct {
 	Prefix netip.Prefix
 	// Zone is the link of a link-local address, as the decimal index of its
-	// interface. A Prefix has no room for it.
+	// interface. A Prefix cannot contain it.
 	Zone string
 }
 
-// Anyone4 and Anyone6 let in every address of their family. A service that is
+// Anyone4 and Anyone6 admit every address of their family. A service that is
 // open to anyone has both.
 var (
 	Anyone4 = Peer{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
 	Anyone6 = Peer{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 )
 
-// PeerOf returns whom a lease of an address lets in: an IPv4 address, mapped or
-// not, counts alone; of an IPv6 address prefixLen6 bits count, PrefixHost or
-// PrefixNetwork. Link-local addresses count whole, with their link: the first
-// half of theirs is the same everywhere. The address has its zone as a number
-// (see Numbered). Of an invalid address, or another length, the result is the
-// zero Peer, which is nobody.
+// PeerOf returns the peer that a lease of an address admits. For an IPv4
+// address, mapped or not, it is that address; for IPv6, prefixLen6 bits are
+// significant, PrefixHost or PrefixNetwork. Link-local addresses are
+// significant as a whole, with their link: their first half is the same on
+// every link. The address must have its zone as a number (see Numbered). For an
+// invalid address, or another length, the result is the zero Peer, which admits
+// no address.
 func PeerOf(a netip.Addr, prefixLen6 int) Peer {
 	a = a.Unmap()
 	switch {
@@ -90,8 +92,8 @@ func peersOf(a netip.Addr) [3]Peer {
 	return [3]Peer{PeerOf(a, PrefixHost), PeerOf(a, PrefixNetwork), anyone}
 }
 
-// Numbered returns a remote address as grants have it: an IPv4-mapped one as
-// IPv4, the zone of a link-local one as the index of the interface.
+// Numbered returns a remote address in the form of grants: an IPv4-mapped one
+// as IPv4, the zone of a link-local one as the index of the interface.
 func Numbered(a netip.Addr) netip.Addr {
 	a = a.Unmap()
 	if a.Zone() == "" {

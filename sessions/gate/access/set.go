@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Set is whom an enforcer of this process lets in, and until when. The zero
-// value is nobody. It is not safe for concurrent use.
+// Set is the peers that an enforcer of this process admits, and until when. The
+// zero value is empty. It is not safe for concurrent use.
 type Set struct{ of map[Peer]member }
 
-// member is a peer that is let in.
+// member is the state of an admitted peer.
 type member struct {
 	until  time.Time
-	owners *LeaseOwners // by whose leases
-	used   time.Time    // when something was opened from there
+	owners *LeaseOwners // clients whose leases admit it
+	used   time.Time    // time of the last connection from there
 }
 
-// Put has a peer let in until a time; zero: no more. It returns until when the
-// peer was let in before; zero: it was not. The zero Peer is never let in.
+// Put admits a peer until a time; zero: removes it. It returns until when the
+// peer was admitted before; zero: it was not. The zero Peer is never admitted.
 func (s *Set) Put(p Peer, until time.Time) (before time.Time) {
 	return s.put(p, member{until: until}).until
 }
@@ -37,10 +37,10 @@ func (s *Set) put(p Peer, m member) (before member) {
 	return before
 }
 
-// Add has a peer be one of the set, for ever.
+// Add admits a peer without a time limit.
 func (s *Set) Add(p Peer) { s.Put(p, endless) }
 
-// Allows reports whether an address may come in now, as clock.Boot has it.
+// Allows reports whether an address is admitted now, by clock.Boot.
 func (s *Set) Allows(a netip.Addr, now time.Time) bool {
 	for _, p := range peersOf(a) {
 		if now.Before(s.of[p].until) {
@@ -67,5 +67,5 @@ func (s *Set) Len() int { return len(s.of) }
 // Peers returns all peers, in any order.
 func (s *Set) Peers() iter.Seq[Peer] { return maps.Keys(s.of) }
 
-// Clear lets nobody in any more.
+// Clear removes all peers.
 func (s *Set) Clear() { clear(s.of) }

@@ -2,7 +2,7 @@ package access
 
 import "time"
 
-// Transaction is one Apply to a Set, parts of which can be taken back.
+// Transaction is one Apply to a Set, parts of which can be undone.
 type Transaction struct {
 	set     *Set
 	changes []Change
@@ -19,27 +19,27 @@ func (s *Set) Begin(changes []Change) *Transaction {
 	return t
 }
 
-// Opens reports whether a change lets a peer in, or lets it in for longer.
+// Opens reports whether a change admits a peer, or extends its time.
 func (t *Transaction) Opens() bool { return t.any(func(i int) bool { return !t.changes[i].Revokes() }) }
 
-// Revokes reports whether a change lets a peer in no more.
+// Revokes reports whether a change removes a peer.
 func (t *Transaction) Revokes() bool {
 	return t.any(func(i int) bool { return t.changes[i].Revokes() })
 }
 
-// Adds reports whether a change lets in a peer that was not let in before.
+// Adds reports whether a change admits a peer that was not admitted before.
 func (t *Transaction) Adds() bool { return t.any(t.adds) }
 
-// Fail takes back what lets a peer in, for a reason: all of it.
+// Fail undoes all changes that admit a peer, and sets err as their error.
 func (t *Transaction) Fail(err error) {
 	t.fail(err, func(i int) bool { return !t.changes[i].Revokes() })
 }
 
-// FailAdded takes back only what lets in peers that were not let in before.
+// FailAdded undoes only changes that admit peers that were not admitted before.
 func (t *Transaction) FailAdded(err error) { t.fail(err, t.adds) }
 
-// Cut returns the peers whose connections are to end, whosever they are, of those
-// that began at a time or later.
+// Cut returns the peers whose connections must end, independently of their
+// owners, if they began at since or later.
 func (t *Transaction) Cut() (gone Set, since time.Time) {
 	for _, c := range t.changes {
 		if !c.Revokes() || !c.Cut || c.Revoked {
@@ -53,10 +53,10 @@ func (t *Transaction) Cut() (gone Set, since time.Time) {
 	return gone, since
 }
 
-// Errs returns what Apply returns.
+// Errs returns the result of Apply.
 func (t *Transaction) Errs() []error { return t.errs }
 
-// endless is after every other time.
+// endless is later than every other time.
 var endless = time.Unix(1<<40, 0)
 
 func (t *Transaction) adds(i int) bool { return !t.changes[i].Revokes() && t.before[i].until.IsZero() }

@@ -61,7 +61,8 @@ func TestClaimAndClear(t *testing.T) {
 		t.Errorf("a foreign table: %+v, %v", found, err)
 	}
 	otherOwner := (*OwnedError)(nil)
-	if _, err := Claim(withServices(Config{}), tester, false, now); !errors.As(err, &otherOwner) || otherOwner.Kind != Foreign {
+	_, err := Claim(withServices(Config{}), tester, false, now)
+	if !errors.As(err, &otherOwner) || otherOwner.Kind != Foreign {
 		t.Errorf("a foreign table: %v", err)
 	}
 	if _, err := Claim(withServices(Config{}), tester, true, now); err != nil {

@@ -123,7 +123,8 @@ func (c content) sum(identity bool) string {
 	}
 	add('t', c.table, tableHandle, unix.NFTA_TABLE_FLAGS, tableUserdata)
 	add('c', sorted(c.chains, unix.NFTA_CHAIN_NAME), unix.NFTA_CHAIN_HANDLE,
-		unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE, chainFlags, chainUserdata)
+		unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE,
+		chainFlags, chainUserdata)
 	add('r', sorted(rules, unix.NFTA_RULE_CHAIN), unix.NFTA_RULE_HANDLE,
 		unix.NFTA_RULE_CHAIN, unix.NFTA_RULE_EXPRESSIONS, unix.NFTA_RULE_COMPAT, unix.NFTA_RULE_USERDATA)
 	add('s', sorted(c.sets, unix.NFTA_SET_NAME), setHandle,

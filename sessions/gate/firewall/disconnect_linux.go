@@ -92,7 +92,7 @@ func socketEnd(ip net.IP, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
-// Connected implements helper.Watching: it reads the conntrack table.
+// Connected implements helper.ConnTracker: it reads the conntrack table.
 func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 	connected := make([]bool, len(changes))
 	at := map[access.ServiceID]map[netip.Prefix][]int{}
@@ -119,7 +119,8 @@ func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 		for _, flow := range flows {
 			source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
 			for _, p := range t.cfg.Ports {
-				if uint8(p.Protocol) != flow.Forward.Protocol || p.Port != flow.Forward.DstPort || at[p.Service] == nil {
+				reached := uint8(p.Protocol) == flow.Forward.Protocol && p.Port == flow.Forward.DstPort
+				if !reached || at[p.Service] == nil {
 					continue
 				}
 				for _, bits := range []int{access.PrefixNetwork, source.BitLen()} {

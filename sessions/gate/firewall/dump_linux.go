@@ -91,8 +91,11 @@ func (k kernel) generation() (uint32, error) {
 
 func (k kernel) ask(message uint16, flags netlink.HeaderFlags, data []byte) ([]netlink.Message, error) {
 	replies, err := k.conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message), Flags: netlink.Request | flags},
-		Data:   append([]byte{byte(table.Family), unix.NFNETLINK_V0, 0, 0}, data...),
+		Header: netlink.Header{
+			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message),
+			Flags: netlink.Request | flags,
+		},
+		Data: append([]byte{byte(table.Family), unix.NFNETLINK_V0, 0, 0}, data...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("request to nf_tables: %w", explain(err))

@@ -102,7 +102,7 @@ func TestEstablished(t *testing.T) {
 			t.Fatalf("%s was granted and cannot connect", client)
 		}
 		for range 2 {
-			f = w.claim(cfg) // over a table that nobody has cleared away
+			f = w.claim(cfg) // replaces the table, which was not cleared
 			granted(t, f, 0)
 			for _, port := range []uint16{lives, ends} {
 				if w.open(client, port) {

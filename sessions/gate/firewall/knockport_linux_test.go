@@ -83,7 +83,7 @@ func TestKnockPorts(t *testing.T) {
 				}
 			}
 			if stealth && w.reaches(UDP, stranger4, host4, 5001) {
-				t.Error("a port that nobody excepted answers")
+				t.Error("a port that is not excepted answers")
 			}
 		}
 	}

@@ -74,9 +74,9 @@ func (a *abilities) reduce() bool {
 	return true
 }
 
-// create makes the table again, in place of old, with elements and the time
-// that they have left, at most MaxChanges of them. It records the kernel's
-// handles.
+// create makes the table again, in place of one with the content c, with
+// elements and the time that they have left, at most MaxChanges of them. It
+// records the kernel's handles.
 func (t *Table) create(elements targets, c content) error {
 	for i := range createAttempts {
 		err := t.createOnce(elements, c)

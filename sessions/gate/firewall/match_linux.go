@@ -63,7 +63,8 @@ func destinationPort(op expr.CmpOp, port uint16) match {
 
 // destinationPorts matches ports from the first to the last.
 func destinationPorts(first, last uint16) match {
-	return append(destinationPort(expr.CmpOpGte, first), compare(expr.CmpOpLte, binary.BigEndian.AppendUint16(nil, last)))
+	atMost := compare(expr.CmpOpLte, binary.BigEndian.AppendUint16(nil, last))
+	return append(destinationPort(expr.CmpOpGte, first), atMost)
 }
 
 func sourcePort(port uint16) match {
@@ -76,7 +77,11 @@ func loadSourcePort() expr.Any {
 
 // noPayload matches datagrams without a payload.
 func noPayload() match {
-	return match{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, udpHeader)}
+	return match{loadUDPLength(), equal(0, udpHeader)}
+}
+
+func loadUDPLength() expr.Any {
+	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}
 }
 
 // udpHeader is the length of a UDP header, and tcpFlags the offset of the flags
@@ -176,7 +181,7 @@ func hasSocket(allAddresses bool) match {
 // likeKnock matches UDP whose length and first bytes are those of a knock.
 func likeKnock() match {
 	return match{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 4, Len: 2}, equal(0, udpHeader+wire.Size),
+		loadUDPLength(), equal(0, udpHeader+wire.Size),
 		&expr.Payload{
 			DestRegister: 1, Base: expr.PayloadBaseTransportHeader,
 			Offset: udpHeader + wire.OffsetMagic, Len: uint32(len(wire.Magic)),
@@ -197,7 +202,10 @@ func status(bits uint32) match { return anyBit(expr.CtKeySTATUS, bits) }
 func anyBit(key expr.CtKey, bits uint32) match {
 	return match{
 		&expr.Ct{Key: key, Register: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4)},
+		&expr.Bitwise{
+			SourceRegister: 1, DestRegister: 1, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4),
+		},
 		compare(expr.CmpOpNeq, make([]byte, 4)),
 	}
 }

@@ -42,7 +42,7 @@ func newNetwork(t *testing.T) *network {
 	w.must(err)
 	// No rate limit on answers.
 	w.write("/proc/sys/net/ipv4/icmp_ratemask", "0")
-	w.write("/proc/sys/net/ipv6/icmp/ratemask", "129") // echo replies, which nobody asks for
+	w.write("/proc/sys/net/ipv6/icmp/ratemask", "129") // echo replies, which no test requests
 	w.must(w.outside.Do(func() error {
 		outer, err := net.InterfaceByName("outer")
 		if err != nil {

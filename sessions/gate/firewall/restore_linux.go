@@ -18,7 +18,8 @@ type Repair struct {
 	Err   error         // the first attempt failed: Keep retries
 }
 
-// Fault is a change to the table by another program.
+// Fault is a difference of the table from what it should be, usually a change
+// by another program.
 type Fault string
 
 // The faults. None is the zero value.

@@ -139,7 +139,8 @@ func (b builder) labelOutgoing(cfg Config) {
 			b.rule(b.base.postrouting, TCP.match(), sourcePort(p.Port), bareSYN, setLabel(labelBegun))
 		}
 	}
-	b.rule(b.base.postrouting, UDP.match(), sourcePortIn(b.sets.settling), state(expr.CtStateBitNEW), setLabel(labelStray))
+	b.rule(b.base.postrouting,
+		UDP.match(), sourcePortIn(b.sets.settling), state(expr.CtStateBitNEW), setLabel(labelStray))
 }
 
 // acceptKnocks accepts knocks, before all other rules.
@@ -149,7 +150,7 @@ func (b builder) acceptKnocks(cfg Config) {
 		b.rule(b.base.input, knock, accept)
 		return
 	}
-	// If no socket receives them, the kernel would answer.
+	// Require a socket: without one, the kernel would answer.
 	b.rule(b.base.input, knock, hasSocket(true), accept)
 	b.rule(b.base.input, knock, hasSocket(false), accept)
 }
@@ -169,7 +170,8 @@ func notBareSYN() match { return flags(flagSYN|flagACK, expr.CmpOpNeq, flagSYN) 
 // filtersEarly reports whether packets to a port are filtered before
 // translation.
 func (b builder) filtersEarly(p Port) bool {
-	return (p.Hook == HookPrerouting || p.Hook == HookForward && p.Address.IsValid()) && (b.can.earlyReject || !p.Reject)
+	beforeTranslation := p.Hook == HookPrerouting || p.Hook == HookForward && p.Address.IsValid()
+	return beforeTranslation && (b.can.earlyReject || !p.Reject)
 }
 
 // toPort sends packets to a port, as they arrive, to its chain.
@@ -203,7 +205,8 @@ func (b builder) published(p Port, c *nftables.Chain) {
 	}
 	// DNAT may send the packet to this host.
 	for _, from := range []*nftables.Chain{b.base.input, b.base.forward} {
-		b.rule(from, p.Protocol.match(), direction(original), status(statusDNAT), ctDestination(original, p.Port), goTo(c))
+		b.rule(from,
+			p.Protocol.match(), direction(original), status(statusDNAT), ctDestination(original, p.Port), goTo(c))
 	}
 }
 
@@ -215,7 +218,8 @@ func (b builder) reverseNAT(p Port, c *nftables.Chain) {
 	if p.Hook == HookInput || p.Address.IsValid() && b.filtersEarly(p) {
 		return
 	}
-	b.rule(b.base.forward, p.Protocol.match(), direction(reply), status(statusSNAT), ctDestination(reply, p.Port), goTo(c))
+	b.rule(b.base.forward,
+		p.Protocol.match(), direction(reply), status(statusSNAT), ctDestination(reply, p.Port), goTo(c))
 }
 
 // port makes the chain of a port. The chain decides on every packet that

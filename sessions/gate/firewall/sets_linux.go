@@ -64,7 +64,10 @@ func (s *sets) add(all ...*nftables.Set) {
 }
 
 func grantSet(name string, key nftables.SetDatatype) *nftables.Set {
-	return &nftables.Set{Table: table, Name: name, KeyType: key, HasTimeout: true, Size: MaxGrants, KeyByteOrder: binaryutil.BigEndian}
+	return &nftables.Set{
+		Table: table, Name: name, KeyType: key, KeyByteOrder: binaryutil.BigEndian,
+		HasTimeout: true, Size: MaxGrants,
+	}
 }
 
 // sets are the descriptions of a port's sets.

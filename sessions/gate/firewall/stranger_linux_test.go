@@ -45,7 +45,7 @@ func TestStrangersSeeNoDifference(t *testing.T) {
 		return
 	}
 	w := newNetwork(t)
-	const dropped, rejected, closed = 2000, 2001, 2002 // nothing listens at the last, and nobody guards it
+	const dropped, rejected, closed = 2000, 2001, 2002 // the last has no socket, and is not guarded
 	for _, port := range []uint16{dropped, rejected} {
 		w.echo(port)
 	}

@@ -16,26 +16,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTaken says that another process guards the table.
+// ErrTaken means that another process guards the table.
 var ErrTaken = errors.New("another process guards the firewall's table")
 
 const (
-	// base and random bits are the netlink port of a guard.
+	// base and spread are the range of a guard's netlink port.
 	base   = 0x53500000
 	spread = 1 << 20
-	// group is NFNLGRP_NFTABLES, as a bit. What comes by it is dropped: another
-	// socket watches the table.
+	// group is NFNLGRP_NFTABLES, as a bit. The socket drops all messages:
+	// another socket watches the table.
 	group = 1 << (unix.NFNLGRP_NFTABLES - 1)
 
-	binds     = 16 // attempts to find a free port
-	look      = 100 * time.Millisecond
-	netlinkOf = "/proc/thread-self/net/netlink"
+	maxBinds  = 16 // attempts to find a free port
+	retryTime = 100 * time.Millisecond
+	procFile  = "/proc/thread-self/net/netlink"
 )
 
-// Guard is the sign that this process guards the table.
+// Guard is the sign of this process.
 type Guard struct{ fd int }
 
-// Take gives the sign. While another process gives it, Take waits until ctx
+// Take opens the sign. While another process has one, Take waits until ctx
 // ends, and then returns ErrTaken. It requires CAP_NET_ADMIN.
 func Take(ctx context.Context) (*Guard, error) {
 	for {
@@ -43,11 +43,12 @@ func Take(ctx context.Context) (*Guard, error) {
 		if !errors.Is(err, ErrTaken) {
 			return g, err
 		}
-		// Two that begin at once both give way, and not in step.
+		// Two processes that begin at the same time both close their signs, and
+		// retry after different pauses.
 		select {
 		case <-ctx.Done():
 			return nil, err
-		case <-time.After(look/2 + rand.N(look)):
+		case <-time.After(retryTime/2 + rand.N(retryTime)):
 		}
 	}
 }
@@ -60,13 +61,13 @@ func try() (*Guard, error) {
 	if len(others) > 0 {
 		return nil, ErrTaken
 	}
-	fd, own, err := open()
+	fd, ourPort, err := open()
 	if err != nil {
 		return nil, err
 	}
 	if others, err = ports(); err == nil {
 		for _, p := range others {
-			if p != own {
+			if p != ourPort {
 				err = ErrTaken
 			}
 		}
@@ -89,49 +90,51 @@ func open() (fd int, port uint32, err error) {
 			unix.Close(fd)
 		}
 	}()
-	nothing, err := bpf.RetConstant{Val: 0}.Assemble()
+	dropAll, err := bpf.RetConstant{Val: 0}.Assemble()
 	if err != nil {
 		return -1, 0, err
 	}
-	program := []unix.SockFilter{{Code: nothing.Op, Jt: nothing.Jt, Jf: nothing.Jf, K: nothing.K}}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &program[0]}); err != nil {
+	program := []unix.SockFilter{{Code: dropAll.Op, Jt: dropAll.Jt, Jf: dropAll.Jf, K: dropAll.K}}
+	fprog := unix.SockFprog{Len: 1, Filter: &program[0]}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog); err != nil {
 		return -1, 0, os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err)
 	}
-	for range binds {
+	for range maxBinds {
 		port = base + rand.Uint32N(spread)
-		if err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: port, Groups: group}); !errors.Is(err, unix.EADDRINUSE) {
+		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: port, Groups: group})
+		if !errors.Is(err, unix.EADDRINUSE) {
 			break
 		}
 	}
 	if errors.Is(err, unix.EPERM) {
-		return -1, 0, fmt.Errorf("guard the firewall's table: it takes CAP_NET_ADMIN: %w", err)
+		return -1, 0, fmt.Errorf("guard the firewall's table: CAP_NET_ADMIN is required: %w", err)
 	}
 	return fd, port, os.NewSyscallError("bind", err)
 }
 
-// Close takes the sign back.
+// Close removes the sign.
 func (g *Guard) Close() error { return os.NewSyscallError("close", unix.Close(g.fd)) }
 
-// Alive reports whether some process of this network namespace guards the table.
-// It needs no privilege.
+// Alive reports whether some process of this network namespace guards the
+// table. It requires no privilege.
 func Alive() (bool, error) {
 	found, err := ports()
 	return len(found) > 0, err
 }
 
-// ports returns those of all guards.
+// ports returns the netlink ports of all guards.
 func ports() ([]uint32, error) {
-	f, err := os.Open(netlinkOf)
+	f, err := os.Open(procFile)
 	if err != nil {
-		return nil, fmt.Errorf("find who guards the firewall's table: %w", err)
+		return nil, fmt.Errorf("find the guard of the firewall's table: %w", err)
 	}
 	defer f.Close()
 	return parse(f)
 }
 
-// parse reads a list of netlink sockets: a line each, after one with the names
-// of the columns, of which the second to the fourth are the protocol, the port,
-// and the groups.
+// parse parses a list of netlink sockets: after a line with the names of the
+// columns, one line for each, of which the second to the fourth column are the
+// protocol, the port, and the groups.
 func parse(r io.Reader) (found []uint32, err error) {
 	lines := bufio.NewScanner(r)
 	for first := true; lines.Scan(); first = false {
@@ -143,7 +146,7 @@ func parse(r io.Reader) (found []uint32, err error) {
 		port, err2 := strconv.ParseUint(fields[2], 10, 32)
 		groups, err3 := strconv.ParseUint(fields[3], 16, 32)
 		if err := errors.Join(err1, err2, err3); err != nil {
-			return nil, fmt.Errorf("find who guards the firewall's table: %s: %w", netlinkOf, err)
+			return nil, fmt.Errorf("find the guard of the firewall's table: %s: %w", procFile, err)
 		}
 		if protocol == unix.NETLINK_NETFILTER && port >= base && port < base+spread && groups&group != 0 {
 			found = append(found, uint32(port))

@@ -25,7 +25,7 @@ func alive(t *testing.T) bool {
 	return is
 }
 
-// now ends at once.
+// now returns a context that has ended.
 func now(t *testing.T) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -50,7 +50,7 @@ func TestOneGuardAtATime(t *testing.T) {
 	if _, err := Take(now(t)); !errors.Is(err, ErrTaken) {
 		t.Errorf("a second guard: %v", err)
 	}
-	// It waits for the end of the first.
+	// The second Take waits for the end of the first guard.
 	next := make(chan error, 1)
 	go func() {
 		g, err := Take(t.Context())
@@ -62,7 +62,7 @@ func TestOneGuardAtATime(t *testing.T) {
 	select {
 	case err := <-next:
 		t.Errorf("did not wait: %v", err)
-	case <-time.After(3 * look):
+	case <-time.After(3 * retryTime):
 	}
 	if err := g.Close(); err != nil {
 		t.Error(err)
@@ -73,7 +73,7 @@ func TestOneGuardAtATime(t *testing.T) {
 	if alive(t) {
 		t.Error("the sign outlives its guard")
 	}
-	// Of many that begin at once, each has its turn, alone.
+	// Of many concurrent calls, each succeeds in turn, alone.
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for range 8 {
@@ -93,7 +93,7 @@ func TestOneGuardAtATime(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Another namespace has its own.
+	// Another namespace has a separate guard.
 	host := netns.NewHost(t)
 	if g, err = Take(t.Context()); err != nil {
 		t.Fatal(err)
@@ -110,8 +110,8 @@ func TestOneGuardAtATime(t *testing.T) {
 	}
 }
 
-// TestLocalUsersCannotGuard: without CAP_NET_ADMIN nobody can give the sign, nor
-// keep a guard from giving it by taking a port.
+// TestLocalUsersCannotGuard: without CAP_NET_ADMIN, a process can neither fake
+// the sign, nor prevent a guard by occupying a port.
 func TestLocalUsersCannotGuard(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -139,7 +139,8 @@ func TestLocalUsersCannotGuard(t *testing.T) {
 		if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: base + i}); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES); !errors.Is(err, unix.EPERM) {
+		err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTABLES)
+		if !errors.Is(err, unix.EPERM) {
 			t.Fatalf("joins a group without CAP_NET_ADMIN: %v", err)
 		}
 	}
@@ -171,7 +172,7 @@ func TestParse(t *testing.T) {
 	if _, err := parse(strings.NewReader(strings.ReplaceAll(list, "1443", "x"))); err == nil {
 		t.Error("a port that is no number")
 	}
-	if text, err := os.ReadFile(netlinkOf); err != nil || len(text) == 0 {
+	if text, err := os.ReadFile(procFile); err != nil || len(text) == 0 {
 		t.Errorf("%q, %v", text, err)
 	}
 }

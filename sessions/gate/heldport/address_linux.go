@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InUseError says that another socket has a port. It wraps EADDRINUSE.
+// InUseError means that another socket has a port. It wraps EADDRINUSE.
 type InUseError struct {
 	Address string
-	By      string // empty: nothing tells
+	By      string // empty: unknown
 	err     error
 }
 
@@ -28,16 +28,16 @@ func (e *InUseError) Error() string {
 
 func (e *InUseError) Unwrap() error { return e.err }
 
-// inUse names who has a port, if that is what an error is about.
-func inUse(network string, at netip.AddrPort, err error) error {
+// inUse names the program that has a port, if the error is EADDRINUSE.
+func inUse(network string, addr netip.AddrPort, err error) error {
 	if errors.Is(err, unix.EADDRINUSE) {
-		return &InUseError{at.String(), users(network, at), err}
+		return &InUseError{addr.String(), users(network, addr), err}
 	}
-	return fmt.Errorf("%s: %w", at, err)
+	return fmt.Errorf("%s: %w", addr, err)
 }
 
-// parse reads host:port. The host is empty or an IP address; an unspecified one
-// is, as net.Listen has it, all addresses of both families.
+// parse parses host:port. The host is empty or an IP address; an unspecified
+// one means all addresses of both families, as for net.Listen.
 func parse(address string) (netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
@@ -60,17 +60,17 @@ func parse(address string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a, uint16(port)), nil
 }
 
-// socket makes a socket and its address. One for all addresses is of IPv4 alone
-// where the host has no IPv6.
-func socket(kind int, at netip.AddrPort) (fd int, name unix.Sockaddr, err error) {
-	a := at.Addr()
+// socket returns a socket and its address. A socket for all addresses is for
+// IPv4 only if the host has no IPv6.
+func socket(kind int, addr netip.AddrPort) (fd int, name unix.Sockaddr, err error) {
+	a := addr.Addr()
 	if a.Is4() {
 		fd, err = unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-		return fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: a.As4()}, os.NewSyscallError("socket", err)
+		return fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: a.As4()}, os.NewSyscallError("socket", err)
 	}
 	fd, err = unix.Socket(unix.AF_INET6, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if errors.Is(err, unix.EAFNOSUPPORT) && a.IsUnspecified() {
-		return socket(kind, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()))
+		return socket(kind, netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()))
 	}
 	if err != nil {
 		return -1, nil, os.NewSyscallError("socket", err)
@@ -83,7 +83,7 @@ func socket(kind int, at netip.AddrPort) (fd int, name unix.Sockaddr, err error)
 		unix.Close(fd)
 		return -1, nil, os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
 	}
-	in6 := &unix.SockaddrInet6{Port: int(at.Port()), Addr: a.As16()}
+	in6 := &unix.SockaddrInet6{Port: int(addr.Port()), Addr: a.As16()}
 	if zone := a.Zone(); zone != "" {
 		i, err := net.InterfaceByName(zone)
 		if err != nil {
@@ -99,11 +99,11 @@ func set(fd, option, value int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, value))
 }
 
-// raw is a descriptor for functions that set options.
-type raw int
+// rawFD is a descriptor for functions that set options.
+type rawFD int
 
-func (r raw) Control(f func(uintptr)) error { f(uintptr(r)); return nil }
+func (r rawFD) Control(f func(uintptr)) error { f(uintptr(r)); return nil }
 
-func (raw) Read(func(uintptr) bool) error { return syscall.ENOTSUP }
+func (rawFD) Read(func(uintptr) bool) error { return syscall.ENOTSUP }
 
-func (raw) Write(func(uintptr) bool) error { return syscall.ENOTSUP }
+func (rawFD) Write(func(uintptr) bool) error { return syscall.ENOTSUP }

@@ -1,19 +1,21 @@
-// Package heldport keeps the ports of hidden services from other programs of
-// the host while the services are closed. Whoever listened there would be the
-// service for its clients, and learn their passwords.
+// Package heldport keeps other programs of the host from using the ports of
+// hidden services while the services are closed. Clients would take a program that
+// listens there for the service, and send it their passwords.
 //
 //	TCP  a socket that is bound and does not listen: strangers get the reset of
-//	     a closed port. Listen opens it, Hide closes it and keeps it bound.
+//	     a closed port. Listen opens the port, StopListening closes it and keeps
+//	     it bound.
 //	UDP  a socket for each address of the host, bound and connected to itself:
-//	     the kernel hands it nobody's datagrams, and answers them with ICMP, as
-//	     at a closed port. Listen adds the socket that takes datagrams.
+//	     the kernel delivers no datagram to it, and answers datagrams with ICMP,
+//	     as at a closed port. Listen adds the socket that receives datagrams.
 //
-// Nobody else can bind such a port or listen at it, nor does the kernel choose
-// it for an outgoing connection. SO_REUSEADDR, which would let others in while
-// a TCP socket does not listen, is off but beside what an earlier run of the
-// server has left. SO_REUSEPORT is on: sockets of one user share a port by it,
-// and those of others do not. So connections that live on do not keep the
-// socket from listening again, and the two kinds of UDP sockets bear each other.
+// No other program can bind such a port or listen at it, nor does the kernel choose
+// it for an outgoing connection. SO_REUSEADDR, which would admit others while a TCP
+// socket does not listen, is off, except while BindTCP binds next to sockets that
+// an earlier run of the server has left. SO_REUSEPORT is on: it lets sockets of one
+// user share a port, and excludes those of other users. So earlier connections do
+// not prevent the socket from listening again, and the two kinds of UDP sockets can
+// share the port.
 //
-// A port is used by one goroutine at a time.
+// Only one goroutine at a time may use a port.
 package heldport

@@ -13,48 +13,48 @@ import (
 // Control sets options of a socket, as net.ListenConfig.Control does.
 type Control func(network, address string, c syscall.RawConn) error
 
-// TCP is a port of TCP that is this process's.
+// TCP is a TCP port that this process holds.
 type TCP struct {
 	fd       int
 	address  string
-	at       netip.AddrPort
+	addr     netip.AddrPort
 	control  Control
 	listener net.Listener // nil: closed
 }
 
-// BindTCP takes a port, closed. The host is empty, for all addresses, or an IP
+// BindTCP binds a port, closed. The host is empty, for all addresses, or an IP
 // address. Control is called before the port is bound, and each time before it
-// listens. The error is an InUseError if another program has it.
+// listens. The error is an InUseError if another program has the port.
 func BindTCP(address string, control Control) (*TCP, error) {
-	at, err := parse(address)
+	addr, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	t := &TCP{address: address, at: at, control: control}
+	t := &TCP{address: address, addr: addr, control: control}
 	err = t.bind(false)
 	if errors.Is(err, unix.EADDRINUSE) {
-		// By connections of an earlier run, if they are all that is there: they
-		// have SO_REUSEADDR on. Others' sockets may have it, too.
-		if others := users("tcp", at); others != "" {
-			return nil, &InUseError{at.String(), others, err}
+		// Perhaps only connections of an earlier run use the port: they have
+		// SO_REUSEADDR on. But other programs' sockets may have it, too.
+		if others := users("tcp", addr); others != "" {
+			return nil, &InUseError{addr.String(), others, err}
 		}
 		err = t.bind(true)
 	}
 	if err != nil {
-		return nil, inUse("tcp", at, err)
+		return nil, inUse("tcp", addr, err)
 	}
 	return t, nil
 }
 
-// bind makes the socket. Between the bind and the end of reuse nobody else can
-// listen: that takes a socket that was bound before, of which there is none.
+// bind makes the socket. Between the bind and the end of reuse no other program
+// can listen: it would need a socket that was bound before, and there is none.
 func (t *TCP) bind(reuse bool) error {
-	fd, name, err := socket(unix.SOCK_STREAM, t.at)
+	fd, name, err := socket(unix.SOCK_STREAM, t.addr)
 	if err != nil {
 		return err
 	}
 	t.fd = fd
-	if err = t.control("tcp", t.address, raw(fd)); err == nil && reuse {
+	if err = t.control("tcp", t.address, rawFD(fd)); err == nil && reuse {
 		err = set(fd, unix.SO_REUSEADDR, 1)
 	}
 	if err == nil {
@@ -72,24 +72,24 @@ func (t *TCP) bind(reuse bool) error {
 	return err
 }
 
-// backlog is more than net.core.somaxconn most often is, which bounds it.
+// backlog is more than the usual value of net.core.somaxconn, which limits it.
 const backlog = 1<<16 - 1
 
-// Listen opens the port, until Hide: to close the listener alone leaves the
-// port open, without anybody to accept.
+// Listen opens the port, until StopListening: closing only the listener leaves
+// the port open, with no program that accepts.
 func (t *TCP) Listen() (net.Listener, error) {
 	if t.listener != nil {
 		return t.listener, nil
 	}
-	if err := t.control("tcp", t.address, raw(t.fd)); err != nil {
+	if err := t.control("tcp", t.address, rawFD(t.fd)); err != nil {
 		return nil, err
 	}
 	err := unix.Listen(t.fd, backlog)
 	if errors.Is(err, unix.EADDRINUSE) {
-		err = t.listenBesideOld()
+		err = t.listenReusing()
 	}
 	if err != nil {
-		return nil, inUse("tcp", t.at, os.NewSyscallError("listen", err))
+		return nil, inUse("tcp", t.addr, os.NewSyscallError("listen", err))
 	}
 	if t.listener, err = t.wrap(); err != nil {
 		unix.Shutdown(t.fd, unix.SHUT_RD)
@@ -98,9 +98,9 @@ func (t *TCP) Listen() (net.Listener, error) {
 	return t.listener, nil
 }
 
-// listenBesideOld is for what an earlier run has left as another user, or an
-// earlier release: it does not share the port by SO_REUSEPORT.
-func (t *TCP) listenBesideOld() error {
+// listenReusing listens despite connections of an earlier run as another user,
+// or of an earlier release: they do not share the port by SO_REUSEPORT.
+func (t *TCP) listenReusing() error {
 	if err := set(t.fd, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
@@ -115,31 +115,32 @@ func (t *TCP) wrap() (net.Listener, error) {
 	}
 	f := os.NewFile(uintptr(fd), t.address)
 	defer f.Close()
-	return net.FileListener(f) // with a descriptor of its own
+	return net.FileListener(f) // duplicates the descriptor
 }
 
-// Hide closes the port, and keeps it. Connections live on that were accepted.
-func (t *TCP) Hide() error {
+// StopListening closes the port, and keeps it bound. Accepted connections
+// continue.
+func (t *TCP) StopListening() error {
 	if t.listener == nil {
 		return nil
 	}
 	err := t.listener.Close()
 	if errors.Is(err, net.ErrClosed) {
-		err = nil // whoever accepts may have closed it already
+		err = nil // the caller of Accept may have closed it already
 	}
 	t.listener = nil
-	// A socket that does not listen any more keeps its port (tcp_disconnect).
+	// A socket that no longer listens keeps its port (tcp_disconnect).
 	return errors.Join(err, os.NewSyscallError("shutdown", unix.Shutdown(t.fd, unix.SHUT_RD)))
 }
 
-// Close gives the port up.
+// Close releases the port.
 func (t *TCP) Close() error {
-	err := t.Hide()
+	err := t.StopListening()
 	return errors.Join(err, unix.Close(t.fd))
 }
 
-// Accepted has a connection that was accepted at a held port not keep the next
-// run of the server from taking the port.
+// Accepted sets up a connection that was accepted at a held port, so that it
+// does not prevent the next run of the server from binding the port.
 func Accepted(c syscall.Conn) error {
 	r, err := c.SyscallConn()
 	if err != nil {

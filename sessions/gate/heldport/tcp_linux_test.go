@@ -19,19 +19,19 @@ import (
 	"sallyport/bench/netns"
 )
 
-const stranger = 65534
+const otherUser = 65534
 
-func none(string, string, syscall.RawConn) error { return nil }
+func noControl(string, string, syscall.RawConn) error { return nil }
 
-// asStranger runs f in a thread whose sockets are another user's.
-func asStranger(t *testing.T, f func()) {
+// asOtherUser runs f in a thread whose sockets belong to another user.
+func asOtherUser(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and ends with the goroutine
-		unix.SetfsuidRetUid(stranger)
+		unix.SetfsuidRetUid(otherUser)
 		uid, _ := unix.SetfsuidRetUid(-1)
-		if uid != stranger {
+		if uid != otherUser {
 			done <- fmt.Errorf("acts as %d", uid)
 			return
 		}
@@ -43,10 +43,10 @@ func asStranger(t *testing.T, f func()) {
 	}
 }
 
-// take tries to get a port as a program of another user would, in all ways.
-func take(t *testing.T, kind int, port uint16) (how []string) {
+// tryPort tries to use a port as a program of another user would, in all ways.
+func tryPort(t *testing.T, kind int, port uint16) (how []string) {
 	t.Helper()
-	asStranger(t, func() {
+	asOtherUser(t, func() {
 		for _, a := range []string{"0.0.0.0", "127.0.0.1", "::", "::1", "192.0.2.1", "127.0.0.9"} {
 			for _, options := range [][]int{nil, {unix.SO_REUSEADDR}, {unix.SO_REUSEPORT}, {unix.SO_REUSEADDR, unix.SO_REUSEPORT}} {
 				fd, name, err := socket(kind, netip.AddrPortFrom(netip.MustParseAddr(a), port))
@@ -73,7 +73,18 @@ func take(t *testing.T, kind int, port uint16) (how []string) {
 	return how
 }
 
-// loopback has the addresses that take tries.
+// concerns reports whether a result of tryPort is about a held address.
+func concerns(how string, a netip.Addr) bool {
+	switch {
+	case a.IsUnspecified() || strings.Contains(how, " "+a.String()+" "):
+		return true
+	case a.Is6():
+		return strings.Contains(how, " :: ")
+	}
+	return strings.Contains(how, " 0.0.0.0 ")
+}
+
+// loopback adds the addresses that tryPort tries.
 func loopback(t *testing.T) {
 	t.Helper()
 	lo, err := netlink.LinkByName("lo")
@@ -99,29 +110,29 @@ func dial(address string) (net.Conn, error) {
 	return net.DialTimeout("tcp", address, 10*time.Second)
 }
 
-// TestTCPIsNobodyElses: over opening, closing, and a restart beside connections
-// that live on and that wait for their end.
-func TestTCPIsNobodyElses(t *testing.T) {
+// TestTCPIsExclusive: while the port opens and closes, and over a restart with
+// connections that continue and connections in TIME_WAIT.
+func TestTCPIsExclusive(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
 	loopback(t)
 	for _, address := range []string{":8080", "[::1]:8081", "127.0.0.1:8082", "192.0.2.1:8083"} {
 		t.Run(address, func(t *testing.T) {
-			held, err := BindTCP(address, none)
+			held, err := BindTCP(address, noControl)
 			if err != nil {
 				t.Fatal(err)
 			}
-			at := held.at
-			target := at.String()
-			if at.Addr().IsUnspecified() {
-				target = net.JoinHostPort("192.0.2.1", fmt.Sprint(at.Port()))
+			addr := held.addr
+			target := addr.String()
+			if addr.Addr().IsUnspecified() {
+				target = net.JoinHostPort("192.0.2.1", fmt.Sprint(addr.Port()))
 			}
 			check := func(when string, open bool) {
 				t.Helper()
-				for _, how := range take(t, unix.SOCK_STREAM, at.Port()) {
-					// At an address that is not ours anybody may.
-					if at.Addr().IsUnspecified() || strings.Contains(how, " "+at.Addr().String()+" ") || strings.Contains(how, " :: ") && at.Addr().Is6() || strings.Contains(how, " 0.0.0.0 ") && at.Addr().Is4() {
+				for _, how := range tryPort(t, unix.SOCK_STREAM, addr.Port()) {
+					// Any program may use an address that is not held.
+					if concerns(how, addr.Addr()) {
 						t.Errorf("%s: another user %s", when, how)
 					}
 				}
@@ -153,7 +164,7 @@ func TestTCPIsNobodyElses(t *testing.T) {
 				}
 				live = append(live, c, s)
 				check("open", true)
-				if err := held.Hide(); err != nil {
+				if err := held.StopListening(); err != nil {
 					t.Fatal(err)
 				}
 				check("closed", false)
@@ -167,16 +178,16 @@ func TestTCPIsNobodyElses(t *testing.T) {
 			for range 3 {
 				connect()
 			}
-			// This side closes first, and waits for its end (TIME_WAIT).
+			// This side closes first, and enters TIME_WAIT.
 			live[1].Close()
 			live[0].Close()
 			held.Close()
-			if held, err = BindTCP(address, none); err != nil {
+			if held, err = BindTCP(address, noControl); err != nil {
 				t.Fatalf("restart: %v", err)
 			}
 			check("after a restart", false)
 			connect()
-			// Another server of the same user is refused, whatever the state.
+			// Another server of the same user is refused, in every state.
 			for _, listens := range []bool{false, true} {
 				if listens {
 					if _, err := held.Listen(); err != nil {
@@ -184,7 +195,7 @@ func TestTCPIsNobodyElses(t *testing.T) {
 					}
 				}
 				var used *InUseError
-				if second, err := BindTCP(address, none); !errors.As(err, &used) {
+				if second, err := BindTCP(address, noControl); !errors.As(err, &used) {
 					t.Errorf("a second server: %v, %v", second, err)
 				} else if !strings.Contains(used.By, fmt.Sprintf("process %d", os.Getpid())) {
 					t.Errorf("by %q", used.By)
@@ -199,14 +210,14 @@ func TestTCPIsNobodyElses(t *testing.T) {
 }
 
 // TestBoundBefore: a program that has bound the port, and does not listen yet,
-// is found, although SO_REUSEADDR would bear it.
+// is found, although SO_REUSEADDR would tolerate it.
 func TestBoundBefore(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
 	for _, listens := range []bool{false, true} {
 		var fd int
-		asStranger(t, func() {
+		asOtherUser(t, func() {
 			fd, _ = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 			if err := unix.Bind(fd, &unix.SockaddrInet4{Port: 8080}); err != nil {
@@ -219,16 +230,17 @@ func TestBoundBefore(t *testing.T) {
 			}
 		})
 		var used *InUseError
-		if held, err := BindTCP(":8080", none); !errors.As(err, &used) || !strings.Contains(used.By, "65534") || !strings.Contains(used.By, fmt.Sprint(os.Getpid())) {
+		held, err := BindTCP(":8080", noControl)
+		if !errors.As(err, &used) || !strings.Contains(used.By, "65534") || !strings.Contains(used.By, fmt.Sprint(os.Getpid())) {
 			t.Errorf("listens %t: %v, %v", listens, held, err)
 		}
 		unix.Close(fd)
 	}
 }
 
-// TestNoOutgoingConnectionTakesIt: with one port left for outgoing connections,
-// which is held, there is none.
-func TestNoOutgoingConnectionTakesIt(t *testing.T) {
+// TestNotUsedForOutgoingConnections: if the only port for outgoing connections
+// is held, connecting fails.
+func TestNotUsedForOutgoingConnections(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
@@ -241,12 +253,12 @@ func TestNoOutgoingConnectionTakesIt(t *testing.T) {
 	}
 	defer l.Close()
 	for _, port := range []string{":40000", ":40001"} {
-		held, err := BindTCP(port, none)
+		held, err := BindTCP(port, noControl)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer held.Close()
-		udp, err := BindUDP(port, none)
+		udp, err := BindUDP(port, noControl)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +272,7 @@ func TestNoOutgoingConnectionTakesIt(t *testing.T) {
 	}
 }
 
-// refused reports whether a datagram is answered as at a closed port.
+// refused reports whether a datagram gets the answer of a closed port.
 func refused(t *testing.T, address string) bool {
 	t.Helper()
 	c, err := net.Dial("udp", address)

@@ -13,37 +13,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UDP is a port of UDP that is this process's, at one address or at all that
-// the host has.
+// UDP is a UDP port that this process holds, at one address or at all addresses
+// of the host.
 type UDP struct {
 	address string
-	at      netip.AddrPort
+	addr    netip.AddrPort
 	control Control
-	held    map[netip.Addr]int // the sockets that keep the port
+	held    map[netip.Addr]int // sockets that hold the port
 	conn    *net.UDPConn       // nil: closed
 }
 
-// BindUDP takes a port, closed, as BindTCP does. At all addresses, it is taken
-// at those that the host has now: see Follow.
+// BindUDP binds a port, closed, as BindTCP does. For all addresses, it binds
+// the port at the current addresses of the host: see UpdateAddresses.
 func BindUDP(address string, control Control) (*UDP, error) {
-	at, err := parse(address)
+	addr, err := parse(address)
 	if err != nil {
 		return nil, err
 	}
-	u := &UDP{address: address, at: at, control: control, held: map[netip.Addr]int{}}
-	if err := u.Follow(); err != nil {
+	u := &UDP{address: address, addr: addr, control: control, held: map[netip.Addr]int{}}
+	if err := u.UpdateAddresses(); err != nil {
 		u.Close()
 		return nil, err
 	}
 	return u, nil
 }
 
-// Follow takes the port at addresses that the host has got since, and gives it
-// up at those that are gone. The error tells where it could not be taken; it is
-// held at all others.
-func (u *UDP) Follow() error {
-	want := []netip.Addr{u.at.Addr()}
-	if u.at.Addr().IsUnspecified() {
+// UpdateAddresses binds the port at new addresses of the host, and releases it
+// at removed ones. The error names the addresses at which that failed; the port
+// is bound at all others.
+func (u *UDP) UpdateAddresses() error {
+	want := []netip.Addr{u.addr.Addr()}
+	if u.addr.Addr().IsUnspecified() {
 		var err error
 		if want, err = hostAddresses(); err != nil {
 			return fmt.Errorf("list this host's addresses: %w", err)
@@ -60,23 +60,24 @@ func (u *UDP) Follow() error {
 		if _, ok := u.held[a]; ok {
 			continue
 		}
-		fd, err := u.hold(netip.AddrPortFrom(a, u.at.Port()))
+		fd, err := u.bindClosed(netip.AddrPortFrom(a, u.addr.Port()))
 		switch {
 		case err == nil:
 			u.held[a] = fd
-		case errors.Is(err, unix.EADDRNOTAVAIL) && u.at.Addr().IsUnspecified():
-			// It is gone again, or not yet this host's: an event will follow.
+		case errors.Is(err, unix.EADDRNOTAVAIL) && u.addr.Addr().IsUnspecified():
+			// The address was removed again, or is not yet usable: an event
+			// will follow.
 		default:
-			errs = append(errs, inUse("udp", netip.AddrPortFrom(a, u.at.Port()), err))
+			errs = append(errs, inUse("udp", netip.AddrPortFrom(a, u.addr.Port()), err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// hold binds a socket that nobody's datagrams come to: it is connected to
+// bindClosed binds a socket that receives no datagrams: it is connected to
 // itself.
-func (u *UDP) hold(at netip.AddrPort) (fd int, err error) {
-	fd, name, err := socket(unix.SOCK_DGRAM, at)
+func (u *UDP) bindClosed(addr netip.AddrPort) (fd int, err error) {
+	fd, name, err := socket(unix.SOCK_DGRAM, addr)
 	if err != nil {
 		return -1, err
 	}
@@ -85,14 +86,15 @@ func (u *UDP) hold(at netip.AddrPort) (fd int, err error) {
 			unix.Close(fd)
 		}
 	}()
-	// Beside the socket that takes datagrams. Without it nobody's is borne, not
-	// even another server's of the same user.
+	// It must share the port with the socket that receives datagrams. If there
+	// is none, no other socket is tolerated, not even of another server of the
+	// same user.
 	if u.conn != nil {
 		if err = set(fd, unix.SO_REUSEPORT, 1); err != nil {
 			return -1, err
 		}
 	}
-	if err = u.control("udp", at.String(), raw(fd)); err != nil {
+	if err = u.control("udp", addr.String(), rawFD(fd)); err != nil {
 		return -1, err
 	}
 	if err = os.NewSyscallError("bind", unix.Bind(fd, name)); err != nil {
@@ -104,7 +106,7 @@ func (u *UDP) hold(at netip.AddrPort) (fd int, err error) {
 	return fd, set(fd, unix.SO_REUSEPORT, 1)
 }
 
-// Listen opens the port. Hide closes the connection.
+// Listen opens the port. StopListening closes the connection.
 func (u *UDP) Listen() (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
 		var err error
@@ -115,19 +117,19 @@ func (u *UDP) Listen() (*net.UDPConn, error) {
 	}}
 	c, err := lc.ListenPacket(context.Background(), "udp", u.address)
 	if err != nil {
-		return nil, inUse("udp", u.at, err)
+		return nil, inUse("udp", u.addr, err)
 	}
 	conn, ok := c.(*net.UDPConn)
 	if !ok {
 		c.Close()
-		return nil, fmt.Errorf("%s: not a UDP socket", u.address)
+		return nil, fmt.Errorf("listen at %s: expected a UDP socket, got %T", u.address, c)
 	}
 	u.conn = conn
 	return conn, nil
 }
 
-// Hide closes the port, and keeps it.
-func (u *UDP) Hide() error {
+// StopListening closes the port, and keeps it bound.
+func (u *UDP) StopListening() error {
 	if u.conn == nil {
 		return nil
 	}
@@ -136,16 +138,17 @@ func (u *UDP) Hide() error {
 	return err
 }
 
-// Close gives the port up.
+// Close releases the port.
 func (u *UDP) Close() {
-	u.Hide()
+	u.StopListening()
 	for _, fd := range u.held {
 		unix.Close(fd)
 	}
 	clear(u.held)
 }
 
-// hostAddresses lists the addresses of this host, those of a link with its zone.
+// hostAddresses returns the addresses of this host, link-local ones with their
+// zone.
 func hostAddresses() (all []netip.Addr, err error) {
 	links, err := net.Interfaces()
 	if err != nil {
@@ -154,7 +157,7 @@ func hostAddresses() (all []netip.Addr, err error) {
 	for _, link := range links {
 		addresses, err := link.Addrs()
 		if err != nil {
-			continue // it is gone
+			continue // the interface was removed
 		}
 		for _, of := range addresses {
 			n, ok := of.(*net.IPNet)

@@ -16,30 +16,30 @@ import (
 	"sallyport/bench/netns"
 )
 
-func TestUDPIsNobodyElses(t *testing.T) {
+func TestUDPIsExclusive(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
 	loopback(t)
 	for _, address := range []string{":8080", "[::1]:8081", "127.0.0.1:8082", "192.0.2.1:8083"} {
 		t.Run(address, func(t *testing.T) {
-			held, err := BindUDP(address, none)
+			held, err := BindUDP(address, noControl)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer func() { held.Close() }()
-			at := held.at
-			targets := []string{at.String()}
-			if at.Addr().IsUnspecified() {
+			addr := held.addr
+			targets := []string{addr.String()}
+			if addr.Addr().IsUnspecified() {
 				targets = nil
 				for _, a := range []string{"127.0.0.1", "::1", "192.0.2.1", "127.0.0.9"} {
-					targets = append(targets, net.JoinHostPort(a, fmt.Sprint(at.Port())))
+					targets = append(targets, net.JoinHostPort(a, fmt.Sprint(addr.Port())))
 				}
 			}
 			check := func(when string, open bool) {
 				t.Helper()
-				for _, how := range take(t, unix.SOCK_DGRAM, at.Port()) {
-					if at.Addr().IsUnspecified() || strings.Contains(how, " "+at.Addr().String()+" ") || strings.Contains(how, " :: ") && at.Addr().Is6() || strings.Contains(how, " 0.0.0.0 ") && at.Addr().Is4() {
+				for _, how := range tryPort(t, unix.SOCK_DGRAM, addr.Port()) {
+					if concerns(how, addr.Addr()) {
 						t.Errorf("%s: another user %s", when, how)
 					}
 				}
@@ -62,17 +62,18 @@ func TestUDPIsNobodyElses(t *testing.T) {
 						t.Errorf("a datagram does not come: %v", err)
 					}
 				}
-				if err := held.Hide(); err != nil {
+				if err := held.StopListening(); err != nil {
 					t.Fatal(err)
 				}
 				check("closed", false)
 			}
 			var used *InUseError
-			if second, err := BindUDP(address, none); !errors.As(err, &used) || !strings.Contains(used.By, fmt.Sprint(os.Getpid())) {
+			second, err := BindUDP(address, noControl)
+			if !errors.As(err, &used) || !strings.Contains(used.By, fmt.Sprint(os.Getpid())) {
 				t.Errorf("a second server: %v, %v", second, err)
 			}
 			held.Close()
-			if held, err = BindUDP(address, none); err != nil {
+			if held, err = BindUDP(address, noControl); err != nil {
 				t.Fatalf("restart: %v", err)
 			}
 			check("after a restart", false)
@@ -80,13 +81,13 @@ func TestUDPIsNobodyElses(t *testing.T) {
 	}
 }
 
-// TestNewAddress: the port is taken there, too, open or closed, and given up
-// where an address is gone.
+// TestNewAddress: the port is held at a new address, too, open or closed, and
+// released at a removed one.
 func TestNewAddress(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
-	held, err := BindUDP(":8080", none)
+	held, err := BindUDP(":8080", noControl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func TestNewAddress(t *testing.T) {
 		for !ok() {
 			select {
 			case <-events:
-				if err := held.Follow(); err != nil {
+				if err := held.UpdateAddresses(); err != nil {
 					t.Fatal(err)
 				}
 			case <-t.Context().Done():
@@ -124,7 +125,7 @@ func TestNewAddress(t *testing.T) {
 			}
 		}
 		a := fmt.Sprintf("192.0.2.%d", i+1)
-		time.Sleep(50 * time.Millisecond) // for the watcher to be there; else lookPause
+		time.Sleep(50 * time.Millisecond) // for the watcher to be there; else pollInterval
 		if err := addAddress(lo, a+"/32"); err != nil {
 			t.Fatal(err)
 		}

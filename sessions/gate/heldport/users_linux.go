@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The states of sockets that keep a port from others, as sock_diag(7) has them:
-// TCP_LISTEN, and TCP_BOUND_INACTIVE (since Linux 6.8), which /proc/net/tcp does
-// not show; of UDP TCP_CLOSE and TCP_ESTABLISHED.
+// The states of sockets that prevent others from using a port, as in
+// sock_diag(7): TCP_LISTEN, and TCP_BOUND_INACTIVE (since Linux 6.8), which
+// /proc/net/tcp does not show; for UDP TCP_CLOSE and TCP_ESTABLISHED.
 const (
 	established   = 1
 	closed        = 7
@@ -26,9 +26,9 @@ const (
 	diagMessageSize = 72
 )
 
-// users names the sockets that keep a port from others, as far as the kernel and
-// /proc tell: at most three.
-func users(network string, at netip.AddrPort) string {
+// users names the sockets that prevent others from using a port, as far as the
+// kernel and /proc show them: at most three.
+func users(network string, addr netip.AddrPort) string {
 	protocol, states := unix.IPPROTO_TCP, 1<<listening|1<<boundInactive
 	if network == "udp" {
 		protocol, states = unix.IPPROTO_UDP, 1<<closed|1<<established
@@ -40,7 +40,7 @@ func users(network string, at netip.AddrPort) string {
 			continue
 		}
 		for _, s := range sockets {
-			if s.keeps(at) && len(found) < 3 {
+			if s.blocks(addr) && len(found) < 3 {
 				found = append(found, s.String())
 			}
 		}
@@ -48,19 +48,19 @@ func users(network string, at netip.AddrPort) string {
 	return strings.Join(found, "; ")
 }
 
-// user is a socket, and whose it is.
-type user struct {
-	at         netip.AddrPort
+// boundSocket is a socket and its user.
+type boundSocket struct {
+	addr       netip.AddrPort
 	uid, inode uint32
 }
 
-// keeps reports whether a socket keeps an address from others. Of an unspecified
-// IPv6 address it is not known whether it stands for IPv4 too: it does, by
-// default.
-func (u user) keeps(at netip.AddrPort) bool {
-	a, b := at.Addr().WithZone(""), u.at.Addr()
+// blocks reports whether a socket prevents others from using an address. For an
+// unspecified IPv6 address it is unknown whether it includes IPv4: blocks
+// assumes so, which is the default.
+func (s boundSocket) blocks(addr netip.AddrPort) bool {
+	a, b := addr.Addr().WithZone(""), s.addr.Addr()
 	switch {
-	case at.Port() != u.at.Port():
+	case addr.Port() != s.addr.Port():
 		return false
 	case b.IsUnspecified():
 		return b.Is6() || a.Is4() || a.IsUnspecified()
@@ -68,15 +68,15 @@ func (u user) keeps(at netip.AddrPort) bool {
 	return a.IsUnspecified() || a == b
 }
 
-func (u user) String() string {
-	if name := program(u.inode); name != "" {
-		return fmt.Sprintf("%s of user ID %d", name, u.uid)
+func (s boundSocket) String() string {
+	if name := program(s.inode); name != "" {
+		return fmt.Sprintf("%s of user ID %d", name, s.uid)
 	}
-	return fmt.Sprintf("a program of user ID %d", u.uid)
+	return fmt.Sprintf("a program of user ID %d", s.uid)
 }
 
-// dump lists sockets of a family (inet_diag).
-func dump(family, protocol int, states uint32) (all []user, err error) {
+// dump returns the sockets of a family (inet_diag).
+func dump(family, protocol int, states uint32) (all []boundSocket, err error) {
 	c, err := netlink.Dial(unix.NETLINK_INET_DIAG, nil)
 	if err != nil {
 		return nil, err
@@ -98,16 +98,16 @@ func dump(family, protocol int, states uint32) (all []user, err error) {
 			if m.Data[0] == unix.AF_INET6 {
 				a = netip.AddrFrom16([16]byte(m.Data[8:])).Unmap()
 			}
-			all = append(all, user{
-				at:  netip.AddrPortFrom(a, binary.BigEndian.Uint16(m.Data[4:])),
-				uid: binary.NativeEndian.Uint32(m.Data[64:]), inode: binary.NativeEndian.Uint32(m.Data[68:]),
+			all = append(all, boundSocket{
+				addr: netip.AddrPortFrom(a, binary.BigEndian.Uint16(m.Data[4:])),
+				uid:  binary.NativeEndian.Uint32(m.Data[64:]), inode: binary.NativeEndian.Uint32(m.Data[68:]),
 			})
 		}
 	}
 	return all, nil
 }
 
-// program finds the process that has a socket, if this one may look.
+// program returns the process that has a socket, if this process may read it.
 func program(inode uint32) string {
 	want := "socket:[" + strconv.FormatUint(uint64(inode), 10) + "]"
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")

@@ -8,22 +8,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addressGroups are the events of addresses that come and go.
+// addressGroups are the events of added and removed addresses.
 const addressGroups = unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR
 
-// lookPause is how long a change of the host's addresses may go unnoticed that
-// the kernel did not report.
-const lookPause = 10 * time.Second
+// pollInterval is the maximum time until OnAddresses detects a change of
+// addresses that the kernel did not report.
+const pollInterval = 10 * time.Second
 
-// OnAddresses calls f when the host's addresses may have changed, and each
-// lookPause, until done is closed.
+// OnAddresses calls f when the host's addresses may have changed, and every
+// pollInterval, until done is closed.
 func OnAddresses(done <-chan struct{}, f func()) {
 	events := make(chan struct{}, 1)
 	if c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: addressGroups}); err == nil {
 		defer c.Close()
 		go func() {
 			for {
-				if _, err := c.Receive(); err != nil && !lost(err) {
+				if _, err := c.Receive(); err != nil && !eventsLost(err) {
 					return // closed
 				}
 				select {
@@ -33,7 +33,7 @@ func OnAddresses(done <-chan struct{}, f func()) {
 			}
 		}()
 	}
-	tick := time.NewTicker(lookPause)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -46,5 +46,6 @@ func OnAddresses(done <-chan struct{}, f func()) {
 	}
 }
 
-// lost reports whether an error says that events were lost: more will come.
-func lost(err error) bool { return errors.Is(err, unix.ENOBUFS) }
+// eventsLost reports whether an error means that events were lost; further ones
+// will follow.
+func eventsLost(err error) bool { return errors.Is(err, unix.ENOBUFS) }

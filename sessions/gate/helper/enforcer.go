@@ -11,26 +11,26 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// Enforcer is the firewall, behind its holder, of all services that share it. It
-// implements access.Enforcer. It may be called concurrently.
+// Enforcer is the firewall, through its holder, of all services that share it.
+// It implements access.Enforcer. It may be called concurrently.
 type Enforcer struct {
-	client *Conn
-	// ends are the services whose connections the holder has to end: those of
-	// the others end by a rule of the firewall, or as the server's own.
-	ends map[access.ServiceID]bool
-	// carried are the services whose connections the kernel carries. Of an address
-	// that stays let in, for another client, only the holder can end them.
+	conn *Conn
+	// cuts are the services whose connections the holder must end: those of
+	// other services end by a rule of the firewall, or in the server.
+	cuts map[access.ServiceID]bool
+	// carried are the services whose connections the kernel forwards. If the
+	// address stays admitted for another client, only the holder can end them.
 	carried map[access.ServiceID]bool
 
-	mu    sync.Mutex
-	open  map[opened]time.Time // when the kernel closes it by itself, as clock.Monotonic has it
-	links links
-	owed  map[opened]bool // whose connections no holder could be told to end
-	shut  bool
+	mu     sync.Mutex
+	open   map[target]time.Time // when the kernel removes it by itself, by clock.Monotonic
+	links  linkLeases
+	owed   map[target]bool // whose connections must end, and no holder has been reached
+	closed bool
 }
 
-// Carry says for which services the kernel carries the connections. It is called
-// before Apply.
+// Carry sets the services whose connections the kernel forwards. It must be
+// called before Apply.
 func (e *Enforcer) Carry(ids ...access.ServiceID) {
 	e.carried = make(map[access.ServiceID]bool, len(ids))
 	for _, id := range ids {
@@ -38,180 +38,184 @@ func (e *Enforcer) Carry(ids ...access.ServiceID) {
 	}
 }
 
-// opened is what the firewall lets in: it knows of no zones.
-type opened struct {
+// target is what the firewall admits: a prefix to a service, without a zone.
+type target struct {
 	service access.ServiceID
 	prefix  netip.Prefix
 }
 
 // NewEnforcer returns the firewall, which is closed. The holder ends the
-// connections of the services that are given: of others their end is not its
-// concern.
-func NewEnforcer(c *Conn, ends ...access.ServiceID) *Enforcer {
-	e := &Enforcer{client: c, ends: make(map[access.ServiceID]bool, len(ends)), open: map[opened]time.Time{}, links: links{}, owed: map[opened]bool{}}
-	for _, id := range ends {
-		e.ends[id] = true
+// connections of the given services, and does not end those of other services.
+func NewEnforcer(c *Conn, cuts ...access.ServiceID) *Enforcer {
+	e := &Enforcer{
+		conn: c, cuts: make(map[access.ServiceID]bool, len(cuts)),
+		open: map[target]time.Time{}, links: linkLeases{}, owed: map[target]bool{},
+	}
+	for _, id := range cuts {
+		e.cuts[id] = true
 	}
 	return e
 }
 
-// Apply implements access.Enforcer. What the kernel has closed by itself needs no
-// word, but for what is connected. A lease goes by clock.Boot and the kernel by
-// clock.Monotonic: after the host was suspended the kernel would still let in
-// those whose lease is over, and is told.
+// Apply implements access.Enforcer. It sends no request for elements that the
+// kernel has removed by itself, unless connections must end. A lease uses
+// clock.Boot and the kernel uses clock.Monotonic: after the host was suspended,
+// the kernel would still admit peers whose lease has ended, so Apply revokes them.
 func (e *Enforcer) Apply(changes []access.Change) []error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.shut {
+	if e.closed {
 		return access.Failed(changes, access.ErrClosed)
 	}
-	asked := make([]access.Change, 0, len(changes))
-	of := make([][]int, 0, len(changes)) // the places of each
-	at := make(map[opened]int, len(changes))
-	cut := make([]bool, 0, len(changes)) // by one of the links, if not by all
+	requested := make([]access.Change, 0, len(changes))
+	places := make([][]int, 0, len(changes)) // of each requested change, in changes
+	index := make(map[target]int, len(changes))
+	cut := make([]bool, 0, len(changes)) // at least one of the links is cut
 	undo := make([]func(), len(changes))
-	var shared []access.Change // whose connections end, though the peer stays let in
-	now, kernel := e.client.clock.Boot(), e.client.clock.Monotonic()
+	var shared []access.Change // connections end, though the peer stays admitted
+	now, kernel := e.conn.clock.Boot(), e.conn.clock.Monotonic()
 	for i, c := range changes {
 		if c.Until.Sub(now) < time.Millisecond {
-			c.Until = time.Time{} // it is over
+			c.Until = time.Time{} // it has ended
 		}
-		c, undo[i] = e.links.put(c, now)
-		j, again := at[key(c)] // by another link
-		wanted := c.Cut || again && cut[j]
-		if wanted && !c.Revokes() && e.carried[c.Service] { // let in for another client
+		c, undo[i] = e.links.record(c, now)
+		j, merged := index[targetOf(c)] // with a change for another link
+		cuts := c.Cut || merged && cut[j]
+		if cuts && !c.Revokes() && e.carried[c.Service] { // admitted for another client
 			shared = append(shared, access.Change{Service: c.Service, Peer: c.Peer})
 		}
-		c.Cut = wanted && c.Revokes() && e.ends[c.Service]
-		if c.Revokes() && !c.Cut && !again && !kernel.Before(e.open[key(c)]) {
-			delete(e.open, key(c))
+		c.Cut = cuts && c.Revokes() && e.cuts[c.Service]
+		if c.Revokes() && !c.Cut && !merged && !kernel.Before(e.open[targetOf(c)]) {
+			delete(e.open, targetOf(c))
 			continue
 		}
-		c.Soon = c.Soon && c.Revokes() && !c.Cut && !again && e.open[key(c)].Sub(kernel) > access.SoonTime
+		c.Soon = c.Soon && c.Revokes() && !c.Cut && !merged && e.open[targetOf(c)].Sub(kernel) > access.SoonTime
 		if c.Soon {
-			c.Until = now.Add(access.SoonTime) // the kernel closes it by itself
+			c.Until = now.Add(access.SoonTime) // the kernel then removes it by itself
 		}
-		if again {
-			asked[j], of[j], cut[j] = c, append(of[j], i), wanted
+		if merged {
+			requested[j], places[j], cut[j] = c, append(places[j], i), cuts
 			continue
 		}
-		at[key(c)] = len(asked)
-		asked, of, cut = append(asked, c), append(of, []int{i}), append(cut, wanted)
+		index[targetOf(c)] = len(requested)
+		requested, places, cut = append(requested, c), append(places, []int{i}), append(cut, cuts)
 	}
-	if len(asked) == 0 {
+	if len(requested) == 0 {
 		return nil
 	}
 	if len(shared) > 0 {
-		if err := e.client.disconnect(shared); err != nil {
+		if err := e.conn.disconnect(shared); err != nil {
 			for _, c := range shared {
-				e.owed[key(c)] = true
+				e.owed[targetOf(c)] = true
 			}
 		}
 	}
-	failed := e.client.apply(asked)
+	failed := e.conn.apply(requested)
 	var errs []error
-	for i, c := range asked {
+	for i, c := range requested {
 		switch {
 		case failed != nil && c.Revokes() && !c.Cut && errors.Is(failed[i], ErrDead):
-			delete(e.open, key(c)) // void already: whoever holds the firewall next closes it first
+			delete(e.open, targetOf(c)) // void already: the next holder begins by closing everything
 		case failed != nil && failed[i] != nil:
 			if errs == nil {
 				errs = make([]error, len(changes))
 			}
-			for _, place := range of[i] {
+			for _, place := range places[i] {
 				errs[place] = failed[i]
 				if !changes[place].Revokes() {
-					undo[place]() // let in as it was before
+					undo[place]() // admitted as before
 				}
 			}
 			switch {
 			case !c.Revokes() && !c.Soon:
 			case errors.Is(failed[i], ErrDead):
-				delete(e.open, key(c))
-				e.owed[key(c)] = true
+				delete(e.open, targetOf(c))
+				e.owed[targetOf(c)] = true
 			default:
-				// What cannot be closed alone is closed with everything: the holder
-				// does that when it is given up.
-				e.client.lost(fmt.Errorf("close the firewall for %s: %w", c.Peer, failed[i]))
+				// If revoking one peer fails, give up the holder, which closes
+				// everything.
+				e.conn.fail(fmt.Errorf("close the firewall for %s: %w", c.Peer, failed[i]))
 			}
 		case c.Revokes():
-			delete(e.open, key(c))
+			delete(e.open, targetOf(c))
 		default:
-			e.open[key(c)] = kernel.Add(c.Until.Sub(now))
+			e.open[targetOf(c)] = kernel.Add(c.Until.Sub(now))
 		}
 	}
 	return errs
 }
 
-// Resume tells a holder that has just been found to end the connections that no
-// holder could be told to end before.
+// Resume makes a new holder end the connections whose end no earlier holder has
+// carried out.
 func (e *Enforcer) Resume() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var changes, shared []access.Change
 	for o := range e.owed {
 		c := access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}, Cut: true}
-		if _, again := e.open[o]; again {
-			shared = append(shared, c) // a grant has come since: it stays
+		if _, granted := e.open[o]; granted {
+			shared = append(shared, c) // granted again since: the lease stays
 		} else {
 			changes = append(changes, c)
 		}
 	}
-	errs := e.client.apply(changes)
+	errs := e.conn.apply(changes)
 	for i, c := range changes {
 		if errs == nil || !errors.Is(errs[i], ErrDead) {
-			delete(e.owed, key(c))
+			delete(e.owed, targetOf(c))
 		}
 	}
-	if err := e.client.disconnect(shared); err != nil {
+	if err := e.conn.disconnect(shared); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
 	for _, c := range shared {
-		delete(e.owed, key(c))
+		delete(e.owed, targetOf(c))
 	}
 	return errors.Join(errs...)
 }
 
-// Owes reports whether connections have ended for their clients, and live on: no
-// holder could be told so far.
+// Owes reports whether connections must still end: no holder has been reached
+// so far.
 func (e *Enforcer) Owes() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.owed) > 0
 }
 
-// Close implements access.Enforcer. Connections live on that are not the
-// server's own.
+// Close implements access.Enforcer. Connections that are not the server's
+// continue.
 func (e *Enforcer) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.shut = true
+	e.closed = true
 	var changes []access.Change
 	for o := range e.open {
 		changes = append(changes, access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}})
 	}
 	clear(e.open)
-	failed := slices.DeleteFunc(e.client.apply(changes), func(err error) bool { return err == nil || errors.Is(err, ErrDead) })
+	closed := func(err error) bool { return err == nil || errors.Is(err, ErrDead) }
+	failed := slices.DeleteFunc(e.conn.apply(changes), closed)
 	if len(failed) > 0 {
-		return e.client.lost(fmt.Errorf("close the firewall: %w", failed[0]))
+		return e.conn.fail(fmt.Errorf("close the firewall: %w", failed[0]))
 	}
 	return nil
 }
 
-func key(c access.Change) opened { return opened{c.Service, c.Peer.Prefix} }
+func targetOf(c access.Change) target { return target{c.Service, c.Peer.Prefix} }
 
-// links are the leases of link-local addresses, by their links. The firewall does
-// not tell links apart: an address is let in until the last of its leases ends.
-type links map[opened]map[string]time.Time
+// linkLeases are the leases of link-local addresses, by their links. The
+// firewall does not distinguish links: it admits an address until the last of
+// its leases ends.
+type linkLeases map[target]map[string]time.Time
 
-// put takes down a change, and returns it as the firewall has to have it, with
-// what takes it back.
-func (l links) put(c access.Change, now time.Time) (_ access.Change, undo func()) {
+// record records a change, and returns it in the form for the firewall, with a
+// function that undoes the record.
+func (l linkLeases) record(c access.Change, now time.Time) (_ access.Change, undo func()) {
 	zone := c.Peer.Zone
 	if c.Peer.Zone = ""; zone == "" {
 		return c, func() {}
 	}
-	k := key(c)
+	k := targetOf(c)
 	before := l[k][zone]
 	l.set(k, zone, c.Until)
 	undo = func() { l.set(k, zone, before) }
@@ -226,8 +230,8 @@ func (l links) put(c access.Change, now time.Time) (_ access.Change, undo func()
 	return c, undo
 }
 
-// set sets until when a link's lease lasts; zero: there is none.
-func (l links) set(k opened, zone string, until time.Time) {
+// set sets the end of a link's lease; zero: there is none.
+func (l linkLeases) set(k target, zone string, until time.Time) {
 	switch {
 	case !until.IsZero() && l[k] == nil:
 		l[k] = map[string]time.Time{zone: until}

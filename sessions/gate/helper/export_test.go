@@ -1,26 +1,27 @@
 package helper
 
-// What the tests of package helper_test need besides what is exported.
+// Exports for the tests of package helper_test.
 
 const MaxRequest = maxRequest
 
-// Kill closes the client's end, as the kernel does for a process that was
+// Kill closes the server's end, as the kernel does for a process that was
 // killed.
 func (c *Conn) Kill() { c.current().conn.Close() }
 
-// Dead is closed when the holder of now is found to be gone, or given up.
+// Dead returns a channel that closes when the current holder is gone, or was
+// given up.
 func (c *Conn) Dead() <-chan struct{} { return c.current().gone }
 
-// Err says why, once Dead is closed. It is ErrDead.
+// Err returns the error, an ErrDead, once Dead is closed.
 func (c *Conn) Err() error {
 	<-c.current().gone
-	return c.current().why
+	return c.current().err
 }
 
-// Ask sends a request as it stands.
+// Ask sends a request unchanged.
 func (c *Conn) Ask(request []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, err := c.ask(request, 1)
+	_, err := c.call(request, 1)
 	return err
 }

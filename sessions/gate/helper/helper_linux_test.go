@@ -16,7 +16,7 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// running is a clock that nothing moves.
+// running is the system's clock.
 var running = clock.Clock{Wall: time.Now, Monotonic: time.Now, Boot: time.Now}
 
 var (
@@ -26,19 +26,19 @@ var (
 
 func peer(a string) access.Peer { return access.PeerOf(netip.MustParseAddr(a), access.PrefixHost) }
 
-// wall remembers what was done to it.
-type wall struct {
+// fakeFirewall records the calls of its methods.
+type fakeFirewall struct {
 	applied [][]access.Change
 	ports   []uint16
-	ended   chan []access.Change // by one look each
+	ended   chan []access.Change // one for each call of Disconnect
 	closed  int
-	// refusesToClose is how often Close still fails.
+	// refusesToClose is the number of calls of Close that still fail.
 	refusesToClose int
 	fail           error
 	fails          func(access.Change) bool // nil: for all
 }
 
-func (f *wall) Apply(changes []access.Change) (errs []error) {
+func (f *fakeFirewall) Apply(changes []access.Change) (errs []error) {
 	f.applied = append(f.applied, slices.Clone(changes))
 	for i, c := range changes {
 		if f.fail != nil && (f.fails == nil || f.fails(c)) {
@@ -51,17 +51,17 @@ func (f *wall) Apply(changes []access.Change) (errs []error) {
 	return errs
 }
 
-func (f *wall) OpenKnockPorts(ports []uint16, _ time.Duration) error {
+func (f *fakeFirewall) OpenKnockPorts(ports []uint16, _ time.Duration) error {
 	f.ports = append(f.ports, ports...)
 	return f.fail
 }
 
-func (f *wall) Disconnect(c []access.Change) error {
+func (f *fakeFirewall) Disconnect(c []access.Change) error {
 	f.ended <- c
 	return nil
 }
 
-func (f *wall) Close() error {
+func (f *fakeFirewall) Close() error {
 	f.closed++
 	if f.refusesToClose > 0 {
 		f.refusesToClose--
@@ -70,9 +70,9 @@ func (f *wall) Close() error {
 	return nil
 }
 
-func (f *wall) last() []access.Change { return f.applied[len(f.applied)-1] }
+func (f *fakeFirewall) last() []access.Change { return f.applied[len(f.applied)-1] }
 
-// serve runs a helper that has read a configuration with the digest 1.
+// serve runs a holder that has read a configuration with the digest 1.
 func serve(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Conn, <-chan helpertest.Ended) {
 	t.Helper()
 	return helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(f), Schedule: highPorts, Clock: now})
@@ -113,13 +113,13 @@ func revokes(p access.Peer, cut bool) access.Change {
 	return access.Change{Service: ssh, Peer: p, Cut: cut}
 }
 
-// one is Apply of one change.
+// one is Apply for one change.
 func one(e access.Enforcer, c access.Change) error {
 	return errors.Join(e.Apply([]access.Change{c})...)
 }
 
-func TestHelperDoesWhatItMay(t *testing.T) {
-	f := wall{ended: make(chan []access.Change)}
+func TestHolderFollowsPolicy(t *testing.T) {
+	f := fakeFirewall{ended: make(chan []access.Change)}
 	c, done := ready(t, &f)
 	a := peer("192.0.2.1")
 	e := helper.NewEnforcer(c, ssh)
@@ -127,20 +127,24 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 	if err := one(e, opened); err != nil {
 		t.Fatal(err)
 	}
-	// The time that is left goes over the wire: it begins anew when it comes.
-	if got := f.last()[0]; len(f.applied) != 1 || got.Service != ssh || got.Peer != a || got.Until.Sub(running.Boot()) > 30*time.Minute || got.Until.Before(opened.Until.Add(-time.Second)) {
+	// Messages have the remaining time: it counts from the arrival.
+	got := f.last()[0]
+	if len(f.applied) != 1 || got.Service != ssh || got.Peer != a {
 		t.Errorf("applied %+v", f.applied)
 	}
-	// More than is configured is refused, and the server lives on. What stands
-	// beside it in the request is done.
+	if got.Until.Sub(running.Boot()) > 30*time.Minute || got.Until.Before(opened.Until.Add(-time.Second)) {
+		t.Errorf("applied %+v", f.applied)
+	}
+	// The holder refuses more than the configuration allows, and the session
+	// continues. It carries out the other changes of the request.
 	errs := e.Apply([]access.Change{opens(a, 2*time.Hour), opens(peer("192.0.2.7"), time.Hour), {Service: web, Peer: a, Until: running.Boot().Add(time.Hour)}})
 	if len(errs) != 3 || errs[0] == nil || !strings.Contains(errs[0].Error(), "at most") || errs[1] != nil || errs[2] == nil || errors.Is(errs[0], helper.ErrDead) {
 		t.Errorf("two hours: %v", errs)
 	}
 	if got := f.last(); len(got) != 1 || got[0].Peer != peer("192.0.2.7") {
-		t.Errorf("beside what is refused: %+v", got)
+		t.Errorf("in a request with refused changes: %+v", got)
 	}
-	// What fails has its own error.
+	// A failed change has a separate error.
 	f.fail, f.fails = errors.New("no room"), func(c access.Change) bool { return c.Peer == peer("192.0.2.2") }
 	errs = e.Apply([]access.Change{opens(peer("192.0.2.1"), time.Hour), opens(peer("192.0.2.2"), time.Hour), opens(peer("192.0.2.3"), time.Hour)})
 	if len(errs) != 3 || errs[0] != nil || errs[1] == nil || errs[2] != nil || !strings.Contains(errs[1].Error(), "no room") {
@@ -155,19 +159,20 @@ func TestHelperDoesWhatItMay(t *testing.T) {
 		t.Errorf("%d ports announced, want %d: %v", len(f.ports), len(ports), err)
 	}
 	if err := c.OpenKnockPorts([]uint16{80}, time.Minute); err == nil {
-		t.Error("a port that may take no knocks")
+		t.Error("a port that is not a knock port")
 	}
 	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
-	if e := <-done; !e.Ordered || e.Err != nil || f.closed != 1 {
+	if e := <-done; !e.Orderly || e.Err != nil || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 }
 
-// TestWhatTheKernelHasEnded needs no word, but for what is connected.
-func TestWhatTheKernelHasEnded(t *testing.T) {
-	f := wall{ended: make(chan []access.Change)}
+// TestEndedByTheKernel: elements that the kernel has removed need no request,
+// unless connections must end.
+func TestEndedByTheKernel(t *testing.T) {
+	f := fakeFirewall{ended: make(chan []access.Change)}
 	now := epoch
 	stopped := func() time.Time { return now }
 	c, done := readyAt(t, &f, clock.Clock{Wall: stopped, Monotonic: stopped, Boot: stopped})
@@ -198,12 +203,13 @@ func TestWhatTheKernelHasEnded(t *testing.T) {
 	if ended := <-f.ended; !slices.Equal(ended, cut) {
 		t.Errorf("ended %+v", ended)
 	}
-	// What is over when it is to open does not.
+	// A lease that has ended does not open.
 	before = len(f.applied)
-	if err := one(lives, access.Change{Service: ssh, Peer: a, Until: now.Add(-time.Hour)}); err != nil || len(f.applied) != before {
+	err := one(lives, access.Change{Service: ssh, Peer: a, Until: now.Add(-time.Hour)})
+	if err != nil || len(f.applied) != before {
 		t.Errorf("what is over: applied %+v, %v", f.applied[before:], err)
 	}
-	// A link-local address counts on every link.
+	// A link-local address is admitted on every link.
 	if open(lives, onLink); f.last()[0].Peer != peer("fe80::1") {
 		t.Errorf("applied %+v", f.last())
 	}
@@ -217,10 +223,10 @@ func TestWhatTheKernelHasEnded(t *testing.T) {
 	<-done
 }
 
-// TestSuspended: when the host wakes, the kernel still lets in for as long as it
-// did before. A lease that is over meanwhile has to be closed.
+// TestSuspended: when the host resumes, the kernel's elements have as much time
+// left as before the suspension. Leases that have ended must be revoked.
 func TestSuspended(t *testing.T) {
-	var f wall
+	var f fakeFirewall
 	host := clocktest.NewHost()
 	c, done := readyAt(t, &f, host.Clock())
 	e := helper.NewEnforcer(c)
@@ -238,9 +244,9 @@ func TestSuspended(t *testing.T) {
 	<-done
 }
 
-// TestConnectionsEndInTheirTime has the table of connections be a long one.
-func TestConnectionsEndInTheirTime(t *testing.T) {
-	f := wall{ended: make(chan []access.Change)}
+// TestDisconnects: requests do not wait for a slow Disconnect.
+func TestDisconnects(t *testing.T) {
+	f := fakeFirewall{ended: make(chan []access.Change)}
 	c, done := ready(t, &f)
 	e := helper.NewEnforcer(c, ssh)
 	var asked []access.Change
@@ -251,32 +257,32 @@ func TestConnectionsEndInTheirTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The first waits at f.ended; those behind it are one look.
+	// The first request waits at f.ended; those after it share one call.
 	for range 10 {
 		cut()
 	}
 	if err := one(e, opens(peer("192.0.2.1"), time.Hour)); err != nil {
 		t.Errorf("a grant meanwhile: %v", err)
 	}
-	// Nothing that was asked for is forgotten when the server stops.
+	// The holder carries out all requests even if the server stops.
 	go c.Stop()
 	<-c.Dead()
-	looks := 0
-	for left := asked; len(left) > 0; looks++ {
+	calls := 0
+	for left := asked; len(left) > 0; calls++ {
 		ended := <-f.ended
 		if len(ended) == 0 || !slices.Equal(ended, left[:len(ended)]) {
 			t.Fatalf("ended %+v, where %+v are left", ended, left)
 		}
 		left = left[len(ended):]
 	}
-	if looks > 2 {
-		t.Errorf("%d looks", looks)
+	if calls > 2 {
+		t.Errorf("%d calls", calls)
 	}
 	<-done
 }
 
-func TestWhatCannotBeClosedEndsTheHelper(t *testing.T) {
-	var f wall
+func TestFailedRevocationGivesUpTheHolder(t *testing.T) {
+	var f fakeFirewall
 	c, done := ready(t, &f)
 	e := helper.NewEnforcer(c)
 	a := peer("192.0.2.1")
@@ -288,16 +294,16 @@ func TestWhatCannotBeClosedEndsTheHelper(t *testing.T) {
 	if err := c.Err(); !errors.Is(err, helper.ErrDead) || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("got %v", err)
 	}
-	if e := <-done; e.Ordered || f.closed != 1 {
+	if e := <-done; e.Orderly || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 }
 
-// TestLinksShareAnElement: the firewall does not tell links apart. What one link's
-// lease ends, another one's keeps open, whichever stands first in the batch; and a
-// grant that fails leaves nothing behind.
+// TestLinksShareAnElement: the firewall does not distinguish links. An element
+// stays while a lease of another link admits the address, whatever the order in
+// the batch; and a failed grant leaves no record.
 func TestLinksShareAnElement(t *testing.T) {
-	f := wall{ended: make(chan []access.Change, 4)} // nobody looks at it
+	f := fakeFirewall{ended: make(chan []access.Change, 4)} // not read
 	c, done := ready(t, &f)
 	e := helper.NewEnforcer(c, ssh)
 	until := func(d time.Duration) time.Time { return running.Boot().Add(d) }
@@ -334,7 +340,8 @@ func TestLinksShareAnElement(t *testing.T) {
 	if errs := apply(at("3", time.Time{})); errs != nil || !last()[0].Revokes() {
 		t.Errorf("the last lease has ended: %v, %v", last(), errs)
 	}
-	// One link's connections are to be ended, the other's lease is just over.
+	// The connections of one link must end, and the lease of the other has just
+	// ended.
 	ended := at("2", time.Time{})
 	ended.Cut = true
 	for _, batch := range [][]access.Change{{ended, at("3", time.Time{})}, {at("3", time.Time{}), ended}} {

@@ -9,35 +9,37 @@ import (
 )
 
 const (
-	// maxWaiting is how many connections wait for their turn. More are closed.
+	// maxWaiting is the number of connections that may wait for their turn. The
+	// holder closes further ones.
 	maxWaiting = 8
-	// turnTime is how long one waits: the server before may still be about to end.
+	// turnTime is how long a connection waits: the server before may not have
+	// ended yet.
 	turnTime = 2 * time.Second
-	// logPause is the least time between two lines of the log about connections
-	// that were refused.
+	// logPause is the minimum time between two log lines about refused
+	// connections.
 	logPause = time.Minute
 )
 
-// Holder goes on by itself, and serves one server after another. Its methods may
-// be called concurrently.
+// Holder runs independently of a server, and serves one server after another.
+// Its methods may be called concurrently.
 type Holder struct {
-	users []uint32 // beside root, whose servers it serves
+	users []uint32 // users whose servers it serves, in addition to root
 	turn  chan struct{}
 
 	mu     sync.Mutex
 	cfg    Config
-	conn   net.Conn // of the server whose turn it is
-	closed bool     // no server has a turn: another configuration is on its way, or the end
+	conn   net.Conn // of the current server
+	closed bool     // no server may begin: during Replace, and at the end
 	logged time.Time
 }
 
-// NewHolder returns a holder that serves servers of root and of these users.
+// NewHolder returns a holder for servers of root and of these users.
 func NewHolder(cfg Config, users ...uint32) *Holder {
 	return &Holder{cfg: cfg, users: users, turn: make(chan struct{}, 1)}
 }
 
-// Serve serves servers that connect, until ctx ends; then the firewall is closed
-// for the last of them. It takes over the listener.
+// Serve serves servers that connect, until ctx ends; then it closes the
+// firewall for the last of them. It takes ownership of the listener.
 func (h *Holder) Serve(ctx context.Context, l *net.UnixListener) error {
 	defer l.Close()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
@@ -52,7 +54,7 @@ func (h *Holder) Serve(ctx context.Context, l *net.UnixListener) error {
 			if err == nil {
 				conn.Close()
 			}
-			h.dismiss()
+			h.disconnectServer()
 			return nil
 		case err != nil:
 			return err
@@ -61,7 +63,7 @@ func (h *Holder) Serve(ctx context.Context, l *net.UnixListener) error {
 		case waiting <- struct{}{}:
 			all.Go(func() {
 				defer conn.Close()
-				h.one(ctx, conn, func() { <-waiting })
+				h.serveOne(ctx, conn, func() { <-waiting })
 			})
 		default:
 			conn.Close()
@@ -69,11 +71,12 @@ func (h *Holder) Serve(ctx context.Context, l *net.UnixListener) error {
 	}
 }
 
-// one serves a server, when it is its turn.
-func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
+// serveOne serves a server when its turn comes. It calls leaveQueue when the
+// connection no longer waits.
+func (h *Holder) serveOne(ctx context.Context, conn net.Conn, leaveQueue func()) {
 	if err := mayServe(conn, h.users); err != nil {
 		h.refuse(conn, err)
-		turned()
+		leaveQueue()
 		return
 	}
 	timer := time.NewTimer(turnTime)
@@ -82,18 +85,18 @@ func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
 	case h.turn <- struct{}{}:
 	case <-timer.C:
 		h.refuse(conn, errors.New("another server has the firewall"))
-		turned()
+		leaveQueue()
 		return
 	case <-ctx.Done():
-		turned()
+		leaveQueue()
 		return
 	}
-	turned()
+	leaveQueue()
 	defer func() { <-h.turn }()
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		return // it may come again
+		return // the server may connect again
 	}
 	h.conn = conn
 	s := session{Config: h.cfg, conn: conn}
@@ -103,10 +106,10 @@ func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
 		h.conn = nil
 		h.mu.Unlock()
 	}()
-	ordered, err := s.serve(time.Now().Add(answerTime))
+	orderly, err := s.serve(time.Now().Add(answerTime))
 	switch {
 	case s.firewall == nil:
-	case ordered && err == nil:
+	case orderly && err == nil:
 		s.Log.Info("server stopped; everything is closed")
 	case err == nil || errors.Is(err, net.ErrClosed):
 		s.Log.Warn("server connection lost; everything is closed")
@@ -115,9 +118,9 @@ func (h *Holder) one(ctx context.Context, conn net.Conn, turned func()) {
 	}
 }
 
-// dismiss ends the connection of the server whose turn it is, and lets no other
-// one have its turn.
-func (h *Holder) dismiss() {
+// disconnectServer ends the connection of the current server, and lets no other
+// one begin.
+func (h *Holder) disconnectServer() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
@@ -126,11 +129,11 @@ func (h *Holder) dismiss() {
 	}
 }
 
-// Replace has another configuration hold: change puts it in force while no server
-// has the firewall, which closes everything. If change fails, the one before
-// holds.
+// Replace replaces the configuration: it calls change while no server has the
+// firewall, and everything is closed. If change fails, the old configuration
+// stays.
 func (h *Holder) Replace(ctx context.Context, change func() (Config, error)) error {
-	h.dismiss()
+	h.disconnectServer()
 	defer func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -152,9 +155,10 @@ func (h *Holder) Replace(ctx context.Context, change func() (Config, error)) err
 	return nil
 }
 
-// refuse says why to a connection, and to the log once in a while.
+// refuse sends the reason to a connection, and logs it at most once per
+// logPause.
 func (h *Holder) refuse(conn net.Conn, why error) {
-	// A connection that closes with something unread loses what was sent.
+	// Closing a connection with unread data would discard the reply.
 	conn.SetReadDeadline(time.Now().Add(time.Second))
 	conn.Read(make([]byte, maxRequest))
 	send(conn, refusal(why))

@@ -20,22 +20,22 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// shared is a wall that several goroutines use.
+// shared is a fakeFirewall for concurrent use.
 type shared struct {
 	mu sync.Mutex
-	wall
+	fakeFirewall
 }
 
 func (f *shared) Apply(c []access.Change) []error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.wall.Apply(c)
+	return f.fakeFirewall.Apply(c)
 }
 
 func (f *shared) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.wall.Close()
+	return f.fakeFirewall.Close()
 }
 
 func (f *shared) closes() int {
@@ -54,7 +54,7 @@ func configOf(f helper.Firewall, digest byte) helper.Config {
 	return helper.Config{Policy: oneService, Digest: helper.Digest{digest}, Claim: helper.Claimed(f), Schedule: highPorts, Clock: running, Log: slog.New(slog.DiscardHandler)}
 }
 
-// hold starts a holder at a socket of its own.
+// hold starts a holder at a separate socket.
 func hold(t *testing.T, path string, cfg helper.Config) (h *helper.Holder, stop func()) {
 	t.Helper()
 	l, err := helper.Listen(t.Context(), path)
@@ -80,7 +80,7 @@ func reach(t *testing.T, path string, digest byte) (*helper.Conn, error) {
 	return c, c.Begin(t.Context(), helper.Digest{digest})
 }
 
-// TestHolderServesOneServerAfterAnother, and one at a time.
+// TestHolderServesOneServerAfterAnother: one at a time.
 func TestHolderServesOneServerAfterAnother(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	var f shared
@@ -101,7 +101,7 @@ func TestHolderServesOneServerAfterAnother(t *testing.T) {
 	if err := first.Stop(); err != nil || f.closes() != 1 {
 		t.Errorf("stopped with %v, closed %d times", err, f.closes())
 	}
-	// One that waits has its turn when the one before dies.
+	// A waiting server has its turn when the one before dies.
 	second, err := reach(t, path, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -130,8 +130,8 @@ func TestHolderServesOneServerAfterAnother(t *testing.T) {
 	}
 }
 
-// TestServerOutlivesItsHolder: what was open is void, nothing opens meanwhile,
-// and the next holder serves the same server.
+// TestServerOutlivesItsHolder: all leases are void, nothing opens until the
+// next holder, and that one serves the same server.
 func TestServerOutlivesItsHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	var f shared
@@ -142,7 +142,8 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	}
 	e := helper.NewEnforcer(c, ssh)
 	a, b, shares := peer("192.0.2.1"), peer("192.0.2.2"), peer("192.0.2.3")
-	if err := errors.Join(one(e, opens(a, time.Hour)), one(e, opens(b, time.Hour)), one(e, opens(shares, time.Hour))); err != nil {
+	err = errors.Join(one(e, opens(a, time.Hour)), one(e, opens(b, time.Hour)), one(e, opens(shares, time.Hour)))
+	if err != nil {
 		t.Fatal(err)
 	}
 	events := make(chan string, 100)
@@ -191,7 +192,7 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	next.ended = make(chan []access.Change, 1)
 	hold(t, path, configOf(&next, 1))
 	expect("found")
-	// A neighbour's grant before that does not save them.
+	// An earlier grant of a neighbour does not save them.
 	if err := errors.Join(one(e, opens(shares, time.Hour)), e.Resume()); err != nil {
 		t.Error(err)
 	}
@@ -217,9 +218,9 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	}
 }
 
-// TestHolderReadsAnotherConfiguration: the server with the old one is dismissed, and
-// everything is closed before the new one holds.
-func TestHolderReadsAnotherConfiguration(t *testing.T) {
+// TestHolderReplacesConfiguration: the holder disconnects the server of the old
+// configuration, and closes everything before it uses the new one.
+func TestHolderReplacesConfiguration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	var f, g shared
 	h, _ := hold(t, path, configOf(&f, 1))
@@ -240,7 +241,8 @@ func TestHolderReadsAnotherConfiguration(t *testing.T) {
 		t.Errorf("the old one: %v", err)
 	}
 	fails := errors.New("no")
-	if err := h.Replace(t.Context(), func() (helper.Config, error) { return helper.Config{}, fails }); !errors.Is(err, fails) {
+	err = h.Replace(t.Context(), func() (helper.Config, error) { return helper.Config{}, fails })
+	if !errors.Is(err, fails) {
 		t.Error(err)
 	}
 	if c, err = reach(t, path, 2); err != nil {
@@ -251,8 +253,8 @@ func TestHolderReadsAnotherConfiguration(t *testing.T) {
 	}
 }
 
-// TestSocketsOfOthers: neither end trusts a stranger's.
-func TestSocketsOfOthers(t *testing.T) {
+// TestSocketsOfOtherUsers: neither end accepts a connection of another user.
+func TestSocketsOfOtherUsers(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {
 		return
@@ -262,7 +264,8 @@ func TestSocketsOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for d := dir; d != "/"; d = filepath.Dir(d) {
-		if info, err := os.Stat(d); err != nil || info.Mode().Perm()&0o011 != 0o011 && os.Chmod(d, info.Mode().Perm()|0o011) != nil {
+		info, err := os.Stat(d)
+		if err != nil || info.Mode().Perm()&0o011 != 0o011 && os.Chmod(d, info.Mode().Perm()|0o011) != nil {
 			t.Fatal(d, err)
 		}
 	}
@@ -281,7 +284,8 @@ func TestSocketsOfOthers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go helper.NewHolder(configOf(&f, 1), 65533).Serve(ctx, l)
-	if err := asUser(65534, func() error { _, err := reach(t, path, 1); return err }); err == nil || !strings.Contains(err.Error(), "got one of user 65534") {
+	err = asUser(65534, func() error { _, err := reach(t, path, 1); return err })
+	if err == nil || !strings.Contains(err.Error(), "got one of user 65534") {
 		t.Errorf("a server of a stranger: %v", err)
 	}
 	if err := asUser(65533, func() error {
@@ -293,7 +297,7 @@ func TestSocketsOfOthers(t *testing.T) {
 	}); err != nil {
 		t.Errorf("a server of the user: %v", err)
 	}
-	// A holder of a stranger.
+	// A holder of another user.
 	false4 := filepath.Join(dir, "false")
 	var stranger *net.UnixListener
 	if err := asUser(65534, func() (err error) {
@@ -303,11 +307,12 @@ func TestSocketsOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stranger.Close()
-	if _, err := helper.Dialer(false4)(t.Context()); err == nil || !strings.Contains(err.Error(), "got one of user 65534") {
+	_, err = helper.Dialer(false4)(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "got one of user 65534") {
 		t.Errorf("a holder of a stranger: %v", err)
 	}
 	if helper.Answers(t.Context(), false4) || !helper.Answers(t.Context(), path) {
-		t.Error("whom to trust is not told")
+		t.Error("the trusted users are not named")
 	}
 }
 
@@ -317,8 +322,9 @@ func TestListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := helper.Listen(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another holder answers") {
-		t.Errorf("beside another: %v", err)
+	_, err = helper.Listen(t.Context(), path)
+	if err == nil || !strings.Contains(err.Error(), "another holder answers") {
+		t.Errorf("next to another: %v", err)
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
@@ -330,7 +336,7 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := helper.Listen(t.Context(), path); err == nil || !strings.Contains(err.Error(), "not a socket") {
+	if _, err := helper.Listen(t.Context(), path); err == nil || !strings.Contains(err.Error(), "expected a socket") {
 		t.Errorf("a file: %v", err)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// answerTime is how long the holder may take: it does milliseconds of work.
+// answerTime is the time in which the holder must answer: its work takes
+// milliseconds.
 const answerTime = 5 * time.Second
 
 // link is a connection to one holder, until either end gives it up.
@@ -18,13 +19,13 @@ type link struct {
 	conn    net.Conn
 	replies chan []byte
 	once    sync.Once
-	gone    chan struct{} // closed when it is given up
-	why     error         // set before gone is closed
-	ended   chan struct{} // the holder is no more, or of one that goes on: the connection
+	gone    chan struct{} // closed when the link is given up
+	err     error         // set before gone is closed
+	ended   chan struct{} // closed when the holder has ended, or the connection to an independent one
 }
 
-// newLink begins to read. The lifeline ends with the holder's process; nil: the
-// connection tells.
+// newLink starts reading. The lifeline ends with the holder's process; nil:
+// only the connection shows its end.
 func newLink(conn net.Conn, lifeline io.ReadCloser) *link {
 	l := &link{conn: conn, replies: make(chan []byte), gone: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
@@ -37,14 +38,14 @@ func newLink(conn net.Conn, lifeline io.ReadCloser) *link {
 		go func() {
 			defer lifeline.Close()
 			defer close(l.ended)
-			lifeline.Read(make([]byte, 1)) // nothing ever comes but the end
+			lifeline.Read(make([]byte, 1)) // the only event is the end
 		}()
 	}
 	return l
 }
 
-// read hands replies on, until the connection ends: the end is noticed when it
-// comes, and not with the next request.
+// read passes on replies until the connection ends: so the server notices the
+// end immediately, and not with the next request.
 func (l *link) read() {
 	buffer := make([]byte, maxReply+1)
 	for {
@@ -53,7 +54,7 @@ func (l *link) read() {
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			l.lost(err)
+			l.fail(err)
 			return
 		}
 		select {
@@ -64,30 +65,31 @@ func (l *link) read() {
 	}
 }
 
-// ask sends a request and returns the reply. One caller at a time.
-func (l *link) ask(request []byte, within time.Duration) ([]byte, error) {
-	// Deadlines go by the timers of this process, and so by its own clock.
+// call sends a request and returns the reply. Only one caller at a time.
+func (l *link) call(request []byte, within time.Duration) ([]byte, error) {
+	// Deadlines use the timers of this process, and so time.Now.
 	if err := l.conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
-		l.lost(err)
-		return nil, l.why // of before, if it was given up
+		l.fail(err)
+		return nil, l.err // the earlier error, if the link was already given up
 	}
 	timer := time.NewTimer(within)
 	defer timer.Stop()
-	// If this fails because the other end has closed, it may have said why before.
+	// If the write fails because the holder has closed the connection, its last
+	// reply may have the reason.
 	l.conn.Write(request)
 	select {
 	case b := <-l.replies:
 		return b, nil
 	case <-l.gone:
-		return nil, l.why
+		return nil, l.err
 	case <-timer.C:
-		return nil, l.lost(fmt.Errorf("no answer within %s", within))
+		return nil, l.fail(fmt.Errorf("no reply within %s", within))
 	}
 }
 
-// lost gives the link up: after half an exchange, answers would be taken for
-// those to other requests. The holder then closes everything.
-func (l *link) lost(err error) error {
+// fail gives up the link: after an incomplete call, a reply would be taken for
+// that of another request. The holder then closes everything.
+func (l *link) fail(err error) error {
 	if err == nil {
 		err = ErrDead
 	} else {
@@ -95,7 +97,7 @@ func (l *link) lost(err error) error {
 	}
 	l.once.Do(func() {
 		l.conn.Close()
-		l.why = err
+		l.err = err
 		close(l.gone)
 	})
 	return err

@@ -16,27 +16,27 @@ type kind uint8
 
 const (
 	kindChanges    kind = iota + 1 // a list of changes
-	kindKnockPorts                 // UDP ports take knocks for a time, from now
+	kindKnockPorts                 // open UDP ports for knocks for a time, from now
 	kindExit                       // the server stops in order
-	kindBegin                      // the first one: the server's Version and Digest
-	kindReread                     // read again from which ports knocks may come
-	kindSettle                     // what was read is in force, or left
+	kindBegin                      // the first request: the server's
+	kindReread                     // read the schedule of the knock ports again
+	kindCommit                     // apply the schedule that was read, or discard it
 
-	kindLook       kind = 32 // a list of changes: look for connections of their peers
-	kindSeen       kind = 33 // what that look has found
-	kindDisconnect kind = 34 // a list of changes: end the connections of their peers, whoever lets them in
+	kindQuery       kind = 32 // a list of changes: query connections of their peers
+	kindQueryResult kind = 33 // the result of that query
+	kindDisconnect  kind = 34 // a list of changes: end the connections of their peers, even if other leases admit them
 )
 
-// Version is that of the messages. The first request and its answer have it in
-// their second byte, in every version.
+// Version is the version of the messages. The first request and its reply have
+// it in their second byte, in every version.
 const Version = 2
 
 const (
-	// MaxChanges is how many changes, or ports, a request has at most.
+	// MaxChanges is the maximum number of changes, or ports, of a request.
 	MaxChanges = 1024
-	// changeSize is service, milliseconds from now (0: revoke), family (4 or 6),
-	// bits of the prefix, flags, a zero byte, address. A peer has no zone here:
-	// the firewall knows of none.
+	// changeSize is the size of a change: service, milliseconds from now (0:
+	// revoke), family (4 or 6), bits of the prefix, flags, a zero byte,
+	// address. A peer has no zone here, because the firewall has none.
 	changeSize = 8 + 4 + 4 + 16
 	portsHead  = 4 // milliseconds, before the ports of two bytes each
 	maxRequest = 1 + MaxChanges*changeSize
@@ -44,18 +44,18 @@ const (
 	flagCut = 1
 )
 
-// request is what the server asks for.
+// request is a parsed request of the server.
 type request struct {
 	kind    kind
 	changes []access.Change
 	ports   []uint16
 	lasts   time.Duration // of the ports
-	version byte          // of the server's messages; of another one nothing else is known
-	digest  Digest        // of what the server has read
-	commit  bool          // what was read again is in force
+	version byte          // of the server's messages; if it differs, nothing else is parsed
+	digest  Digest        // of the server's configuration
+	commit  bool          // apply the schedule that was read
 }
 
-// milliseconds returns how long something lasts, as requests have it.
+// milliseconds returns a duration in the unit of requests.
 func milliseconds(d time.Duration) (uint32, error) {
 	ms := d.Milliseconds()
 	if ms < 0 || ms > math.MaxUint32 {
@@ -64,9 +64,9 @@ func milliseconds(d time.Duration) (uint32, error) {
 	return uint32(ms), nil
 }
 
-// appendChanges appends a request. Times are relative on the wire: the other
-// process has clocks of its own. A lease with less than a millisecond left is
-// over.
+// appendChanges appends a request. Times are relative in messages, because the
+// other process has its own clocks. A lease with less than a millisecond left
+// has ended.
 func appendChanges(b []byte, changes []access.Change, now time.Time) ([]byte, error) {
 	return appendList(append(b, byte(kindChanges)), changes, now)
 }
@@ -114,23 +114,28 @@ func appendBegin(b []byte, own Digest) []byte {
 	return append(append(b, byte(kindBegin), Version), own[:]...)
 }
 
-func appendSettle(b []byte, commit bool) []byte {
+func appendCommit(b []byte, commit bool) []byte {
 	if commit {
-		return append(b, byte(kindSettle), 1)
+		return append(b, byte(kindCommit), 1)
 	}
-	return append(b, byte(kindSettle), 0)
+	return append(b, byte(kindCommit), 0)
 }
 
-// parse reads a request that came now. Nothing of b is retained.
+// listsChanges reports whether a request of the kind is a list of changes.
+func (k kind) listsChanges() bool {
+	return k == kindChanges || k == kindQuery || k == kindDisconnect
+}
+
+// parse parses a request that arrived at now. It does not retain b.
 func parse(b []byte, now time.Time) (r request, err error) {
 	if len(b) == 0 || len(b) > maxRequest {
-		return r, fmt.Errorf("a request of %d bytes", len(b))
+		return r, fmt.Errorf("expected a request of 1 to %d bytes, got %d", maxRequest, len(b))
 	}
 	r.kind, b = kind(b[0]), b[1:]
 	switch {
-	case (r.kind == kindExit || r.kind == kindReread || r.kind == kindSeen) && len(b) == 0:
+	case (r.kind == kindExit || r.kind == kindReread || r.kind == kindQueryResult) && len(b) == 0:
 		return r, nil
-	case r.kind == kindSettle && len(b) == 1 && b[0] <= 1:
+	case r.kind == kindCommit && len(b) == 1 && b[0] <= 1:
 		r.commit = b[0] == 1
 		return r, nil
 	case r.kind == kindBegin && len(b) > 0 && b[0] != Version:
@@ -145,7 +150,7 @@ func parse(b []byte, now time.Time) (r request, err error) {
 			r.ports = append(r.ports, binary.BigEndian.Uint16(b))
 		}
 		return r, nil
-	case (r.kind == kindChanges || r.kind == kindLook || r.kind == kindDisconnect) && len(b) > 0 && len(b)%changeSize == 0:
+	case r.kind.listsChanges() && len(b) > 0 && len(b)%changeSize == 0:
 		r.changes = make([]access.Change, 0, len(b)/changeSize)
 		for ; len(b) > 0; b = b[changeSize:] {
 			c, err := parseChange(b[:changeSize], now)
@@ -156,7 +161,7 @@ func parse(b []byte, now time.Time) (r request, err error) {
 		}
 		return r, nil
 	}
-	return r, fmt.Errorf("a request of kind %d with %d bytes", r.kind, len(b))
+	return r, fmt.Errorf("a request of kind %d cannot have %d bytes", r.kind, len(b))
 }
 
 func parseChange(b []byte, now time.Time) (c access.Change, err error) {
@@ -169,20 +174,20 @@ func parseChange(b []byte, now time.Time) (c access.Change, err error) {
 	switch family {
 	case 4:
 		if [12]byte(address[4:]) != [12]byte{} {
-			return c, errors.New("something stands behind the address")
+			return c, errors.New("expected zero bytes after an IPv4 address")
 		}
 		c.Peer.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte(address[:])), bits)
 	case 6:
 		c.Peer.Prefix = netip.PrefixFrom(netip.AddrFrom16(address), bits)
 	default:
-		return c, fmt.Errorf("an address of family %d", family)
+		return c, fmt.Errorf("expected the address family 4 or 6, got %d", family)
 	}
 	c.Cut = flags == flagCut
 	switch {
 	case !c.Peer.IsValid():
-		return c, fmt.Errorf("%s, %d bits, is no peer", c.Peer.Prefix.Addr(), bits)
+		return c, fmt.Errorf("expected a peer, got %s with %d bits", c.Peer.Prefix.Addr(), bits)
 	case flags > flagCut || zero != 0 || c.Cut && !c.Revokes():
-		return c, errors.New("a change with flags that there are not")
+		return c, fmt.Errorf("a change cannot have the flags %d", flags)
 	}
 	return c, nil
 }

@@ -46,7 +46,7 @@ func encode(t testing.TB, changes ...access.Change) []byte {
 	return b
 }
 
-func TestRequestsComeAsTheyWere(t *testing.T) {
+func TestRequestsRoundTrip(t *testing.T) {
 	got, err := parse(encode(t, examples...), epoch)
 	if err != nil || got.kind != kindChanges || !reflect.DeepEqual(got.changes, examples) {
 		t.Errorf("got %+v, %v", got, err)
@@ -55,26 +55,32 @@ func TestRequestsComeAsTheyWere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := parse(b, epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindKnockPorts, ports: []uint16{1025, 65535}, lasts: 3 * time.Minute}) {
+	want := request{kind: kindKnockPorts, ports: []uint16{1025, 65535}, lasts: 3 * time.Minute}
+	if got, err := parse(b, epoch); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err := parse(appendBegin(nil, Digest{7}), epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindBegin, version: Version, digest: Digest{7}}) {
+	want = request{kind: kindBegin, version: Version, digest: Digest{7}}
+	if got, err := parse(appendBegin(nil, Digest{7}), epoch); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	// Of another version nothing is read but that.
-	if got, err := parse([]byte{byte(kindBegin), Version + 1, 9, 9}, epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindBegin, version: Version + 1}) {
+	// Of another version, only the version is parsed.
+	want = request{kind: kindBegin, version: Version + 1}
+	got, err = parse([]byte{byte(kindBegin), Version + 1, 9, 9}, epoch)
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err := parse(appendSettle(nil, true), epoch); err != nil || !reflect.DeepEqual(got, request{kind: kindSettle, commit: true}) {
+	want = request{kind: kindCommit, commit: true}
+	if got, err := parse(appendCommit(nil, true), epoch); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if got, err := parse([]byte{byte(kindExit)}, epoch); err != nil || got.kind != kindExit {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := appendChanges(nil, []access.Change{{Peer: peer("192.0.2.1"), Until: epoch.Add(50 * 24 * time.Hour)}}, epoch); err == nil {
+	tooLong := []access.Change{{Peer: peer("192.0.2.1"), Until: epoch.Add(50 * 24 * time.Hour)}}
+	if _, err := appendChanges(nil, tooLong, epoch); err == nil {
 		t.Error("a time too long for the message was cut short")
 	}
-	// What is over is closed.
+	// A lease that has ended is a revocation.
 	over, err := parse(encode(t, access.Change{Service: web, Peer: peer("192.0.2.1"), Until: epoch.Add(-time.Hour)}), epoch)
 	if err != nil || !over.changes[0].Revokes() {
 		t.Errorf("what is over: %+v, %v", over, err)
@@ -105,7 +111,7 @@ func TestParseRefuses(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing": nil, "no changes": good[:1], "half a change": good[:changeSize], "a byte too many": append(bytes.Clone(good), 0),
 		"too many changes": append(good[:1:1], bytes.Repeat(good[1:], MaxChanges+1)...),
-		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(kindSettle)+1),
+		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(kindCommit)+1),
 		"a family that is none": broken(13, 5), "an address of no family": broken(13, 0),
 		"something behind the address": broken(changeSize, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
 		"bits that are no peer's": of(6, 56, "2001:db8::"), "an address and 64 bits": of(6, 64, "2001:db8::1"),
@@ -114,7 +120,7 @@ func TestParseRefuses(t *testing.T) {
 		"another flag":           broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
 		"no ports": ports(0), "half a port": append(ports(1), 0), "too many ports": ports(MaxChanges + 1),
 		"an exit with more": {byte(kindExit), 0}, "another reading with more": {byte(kindReread), 0},
-		"half a decision": {byte(kindSettle)}, "a decision that is none": {byte(kindSettle), 2}, "a decision with more": {byte(kindSettle), 1, 0},
+		"half a decision": {byte(kindCommit)}, "a decision that is none": {byte(kindCommit), 2}, "a decision with more": {byte(kindCommit), 1, 0},
 		"a beginning of no version": {byte(kindBegin)}, "half a digest": appendBegin(nil, Digest{})[:20], "a beginning with more": append(appendBegin(nil, Digest{}), 0),
 	} {
 		if got, err := parse(b, epoch); err == nil {
@@ -135,7 +141,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(ports)
 	f.Add([]byte{byte(kindExit)})
 	f.Add([]byte{byte(kindReread)})
-	f.Add(appendSettle(nil, true))
+	f.Add(appendCommit(nil, true))
 	f.Add(appendBegin(nil, Digest{1, 2, 3}))
 	f.Add([]byte{byte(kindBegin), Version + 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -145,12 +151,12 @@ func FuzzParse(f *testing.F) {
 		}
 		again := []byte{byte(r.kind)}
 		switch r.kind {
-		case kindChanges, kindLook, kindDisconnect:
+		case kindChanges, kindQuery, kindDisconnect:
 			again, err = appendList(again, r.changes, epoch)
 		case kindKnockPorts:
 			again, err = appendPorts(nil, r.ports, r.lasts)
-		case kindSettle:
-			again = appendSettle(nil, r.commit)
+		case kindCommit:
+			again = appendCommit(nil, r.commit)
 		case kindBegin:
 			if r.version != Version {
 				return // the rest is another release's affair
@@ -163,7 +169,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestRepliesComeAsTheyWere(t *testing.T) {
+func TestRepliesRoundTrip(t *testing.T) {
 	one, two := errors.New("no room"), errors.New("no table")
 	for name, errs := range map[string][]error{
 		"all well": make([]error, 3), "one": {nil, one, nil}, "two alike": {one, nil, one}, "all": {one, two, one},
@@ -181,7 +187,7 @@ func TestRepliesComeAsTheyWere(t *testing.T) {
 			}
 		}
 	}
-	// The longest is bounded, and still says of each change that it failed.
+	// The longest reply is bounded, and still reports each failed change.
 	errs := make([]error, MaxChanges)
 	for i := range errs {
 		errs[i] = fmt.Errorf("%d: %s", i, strings.Repeat("x", 1000))
@@ -211,7 +217,7 @@ func TestRepliesComeAsTheyWere(t *testing.T) {
 	}
 }
 
-func TestHelloTellsWhatIsWrong(t *testing.T) {
+func TestBeginReply(t *testing.T) {
 	own := Digest{1}
 	for name, row := range map[string]struct {
 		reply []byte
@@ -221,20 +227,20 @@ func TestHelloTellsWhatIsWrong(t *testing.T) {
 		"another version":       {[]byte{byte(answerVersion), Version + 1}, ErrOtherRelease},
 		"ready by another one":  {[]byte{byte(answerReady), Version + 1}, errReply},
 		"the first version":     {append([]byte{byte(answerReady)}, own[:]...), ErrOtherRelease},
-		"another configuration": {append([]byte{byte(answerOther)}, make([]byte, len(own))...), ErrOtherConfiguration},
+		"another configuration": {append([]byte{byte(answerOtherConfiguration)}, make([]byte, len(own))...), ErrOtherConfiguration},
 		"a refusal":             {refusal(errors.New("no")), ErrRefused},
 		"nothing":               {nil, errReply},
 		"done":                  {results(nil), errReply},
-		"half a digest":         {[]byte{byte(answerOther), 1}, errReply},
+		"half a digest":         {[]byte{byte(answerOtherConfiguration), 1}, errReply},
 	} {
-		if err := parseHello(row.reply, own); !errors.Is(err, row.want) {
+		if err := parseBeginReply(row.reply, own); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// TestOtherReleases: a server of another release hears which version the holder
-// speaks, and nothing is touched.
+// TestOtherReleases: a server of another release gets the holder's version as
+// the reply, and the firewall stays untouched.
 func TestOtherReleases(t *testing.T) {
 	claims := 0
 	s := session{Config: Config{Digest: Digest{1}, Clock: clock.System(), Claim: func() (Firewall, error) {
@@ -245,7 +251,7 @@ func TestOtherReleases(t *testing.T) {
 		"a later version": {byte(kindBegin), Version + 1, 1, 2, 3}, "an earlier one": {byte(kindBegin), Version - 1},
 	} {
 		reply, _, _ := s.handle(b)
-		if err := parseHello(reply, Digest{1}); !errors.Is(err, ErrOtherRelease) || claims != 0 {
+		if err := parseBeginReply(reply, Digest{1}); !errors.Is(err, ErrOtherRelease) || claims != 0 {
 			t.Errorf("%s: %v, claimed %d times", name, err, claims)
 		}
 	}
@@ -259,7 +265,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(results([]error{nil, errors.New("no room"), errors.New("no table")}))
 	f.Add(refusal(errors.New("no")))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		parseHello(b, Digest{})
+		parseBeginReply(b, Digest{})
 		if errs, err := parseReply(b, 3); err == nil && errs != nil && len(errs) != 3 {
 			t.Errorf("%d errors of 3 changes", len(errs))
 		}
@@ -287,18 +293,18 @@ func TestPolicy(t *testing.T) {
 		{access.Change{Service: ssh, Until: epoch.Add(time.Minute + 1), Peer: knocker}, "at most"},
 		{access.Change{Service: ssh, Until: epoch, Peer: knocker}, "at most"},
 		{access.Change{Service: access.ID("mail"), Until: soon, Peer: knocker}, "no service"},
-		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone4}, "not open to 0.0.0.0/0"},
-		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone6}, "not open to ::/0"},
+		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone4}, "does not open the service ssh to 0.0.0.0/0"},
+		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone6}, "does not open the service ssh to ::/0"},
 		{access.Change{Service: web, Until: epoch.Add(time.Hour), Peer: access.Anyone6}, ""},
-		{access.Change{Service: web, Until: epoch.Add(time.Hour), Peer: knocker}, "not open"},
+		{access.Change{Service: web, Until: epoch.Add(time.Hour), Peer: knocker}, "does not open"},
 		{access.Change{Service: ssh, Until: soon, Peer: peer("2001:db8::1")}, ""},
 		{access.Change{Service: ssh, Until: soon, Peer: network("2001:db8::1")}, "128 bits"},
 		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: network("2001:db8::1")}, ""},
 		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: peer("2001:db8::1")}, "64 bits"},
 		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: peer("fe80::1")}, ""},
 		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: knocker}, ""},
-		{access.Change{Service: ssh, Until: soon, Peer: peer("::")}, "no address"},
-		{access.Change{Service: ssh, Until: soon, Peer: peer("224.0.0.1")}, "no address"},
+		{access.Change{Service: ssh, Until: soon, Peer: peer("::")}, "expected the address of a client"},
+		{access.Change{Service: ssh, Until: soon, Peer: peer("224.0.0.1")}, "expected the address of a client"},
 		{access.Change{Service: ssh, Peer: knocker}, ""},
 		{access.Change{Service: ssh, Peer: access.Anyone4}, ""},
 		{access.Change{Service: ssh, Peer: knocker, Cut: true}, ""},
@@ -309,7 +315,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%+v: %v", row.change, err)
 		}
 	}
-	// Only what is drawn for now takes knocks, until its own end.
+	// Only ports that are drawn for now may open, until their end.
 	drawn := Schedule{Tolerance: 5 * time.Second, Ports: func(m schedule.Minute) ([][]uint16, error) {
 		return [][]uint16{{uint16(2000 + m%60), 1024, 51820}}, nil
 	}}
@@ -357,15 +363,15 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-func TestDigestsTellConfigurationsApart(t *testing.T) {
+func TestDigests(t *testing.T) {
 	policy := func() Policy {
 		return Policy{Services: []Service{{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}, Taken: []uint16{53}}
 	}
-	wall := func() firewall.Config {
+	guarded := func() firewall.Config {
 		return firewall.Config{Ports: []firewall.Port{{Service: ssh, Protocol: firewall.TCP, Port: 22}}, Except: []uint16{53}}
 	}
-	own := DigestOf(policy(), wall())
-	if again := DigestOf(policy(), wall()); again != own {
+	own := DigestOf(policy(), guarded())
+	if again := DigestOf(policy(), guarded()); again != own {
 		t.Error("one configuration has two digests")
 	}
 	seen := map[Digest]string{own: "as it was"}
@@ -376,7 +382,7 @@ func TestDigestsTellConfigurationsApart(t *testing.T) {
 		"cut": func(_ *Policy, f *firewall.Config) { f.Ports[0].Cut = true }, "stealth": func(_ *Policy, f *firewall.Config) { f.Stealth = true },
 		"captured": func(_ *Policy, f *firewall.Config) { f.Captured[1] = 5000 },
 	} {
-		p, f := policy(), wall()
+		p, f := policy(), guarded()
 		change(&p, &f)
 		d := DigestOf(p, f)
 		if before, ok := seen[d]; ok {

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketKind is SOCK_SEQPACKET, which keeps messages apart.
+// socketKind is SOCK_SEQPACKET, which preserves message boundaries.
 const socketKind = "unixpacket"
 
-// Listen makes the socket at which servers reach a Holder. It is closed to other
-// users before it is there. One that a crash has left is replaced; one at which a
-// holder answers is not.
+// Listen makes the socket at which servers connect to a Holder. No other user
+// can ever connect to it. Listen replaces a socket that a crash has left, but
+// not one at which a holder answers.
 func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	info, err := os.Lstat(path)
 	switch {
@@ -25,7 +25,7 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() != os.ModeSocket:
-		return nil, fmt.Errorf("%s: not a socket", path)
+		return nil, fmt.Errorf("%s: expected a socket or no file, got %s", path, info.Mode())
 	default:
 		conn, err := net.Dial(socketKind, path)
 		if err == nil {
@@ -53,9 +53,9 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	return l.(*net.UnixListener), nil
 }
 
-// Dialer reaches the holder at a path. The holder must belong to root, or to the
-// user that this process runs as, or to one of these: another one could claim
-// that all is closed.
+// Dialer returns a function that connects to the holder at a path. The holder
+// must run as root, as the user of this process, or as one of these users:
+// another user's process could falsely report that everything is closed.
 func Dialer(path string, users ...uint32) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, socketKind, path)
@@ -74,7 +74,7 @@ func Dialer(path string, users ...uint32) func(context.Context) (net.Conn, error
 	}
 }
 
-// Answers reports whether a holder that this process may trust answers at a path.
+// Answers reports whether a trusted holder (see Dialer) answers at a path.
 func Answers(ctx context.Context, path string, users ...uint32) bool {
 	conn, err := Dialer(path, users...)(ctx)
 	if err != nil {
@@ -84,7 +84,8 @@ func Answers(ctx context.Context, path string, users ...uint32) bool {
 	return true
 }
 
-// userOf returns the user at the other end: as which it has connected, or listens.
+// userOf returns the user of the other end: at the time of its connect or
+// listen.
 func userOf(conn net.Conn) (uid uint32, err error) {
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
@@ -92,16 +93,19 @@ func userOf(conn net.Conn) (uid uint32, err error) {
 	}
 	var found *unix.Ucred
 	var failed error
-	if err := raw.Control(func(fd uintptr) { found, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+	err = raw.Control(func(fd uintptr) {
+		found, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err != nil {
 		return 0, err
 	}
 	if failed != nil {
-		return 0, fmt.Errorf("find whose the other end is: %w", failed)
+		return 0, fmt.Errorf("read the credentials of the other end: %w", failed)
 	}
 	return found.Uid, nil
 }
 
-// mayServe says what is wrong with the user of a server.
+// mayServe returns an error if the server's user is not allowed.
 func mayServe(conn net.Conn, users []uint32) error {
 	uid, err := userOf(conn)
 	if err == nil && uid != 0 && !slices.Contains(users, uid) {

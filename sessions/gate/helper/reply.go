@@ -11,33 +11,33 @@ import (
 type answer uint8
 
 const (
-	answerReady   answer = iota + 1 // everything is closed, and the holder hears us; its Version follows
-	answerDone                      // all is done
-	answerRefused                   // nothing is done; why follows
-	answerFailed                    // some changes are not done; which, and why, follows
-	answerVersion                   // the holder speaks another version, which follows
-	answerOther                     // the holder has read another configuration, whose Digest follows
-	answerSeen                      // a look has ended: a bit for each change follows, 1 if there are connections
-	answerLooks                     // a look goes on
+	answerReady              answer = iota + 1 // everything is closed; the Version of the holder follows
+	answerDone                                 // everything is done
+	answerRefused                              // nothing is done; the reason follows
+	answerFailed                               // some changes failed; their places and reasons follow
+	answerVersion                              // the holder uses another version, which follows
+	answerOtherConfiguration                   // the holder has read another configuration, whose Digest follows
+	answerConnected                            // the query has ended: a bit for each change follows, 1: connected
+	answerPending                              // the query is still running
 )
 
 const (
-	// maxReasons is how many different reasons a reply gives; what has another
-	// one gets the last of them.
+	// maxReasons is the number of different reasons in a reply; a change with a
+	// further reason gets the last of them.
 	maxReasons = 8
 	maxReason  = 256 // bytes
 	maxReply   = 1 + 2 + 3*MaxChanges + maxReasons*(2+maxReason)
 )
 
-var errReply = errors.New("a reply that cannot be understood")
+var errReply = errors.New("the reply is malformed")
 
-// refusal is the reply to a request of which nothing is done.
+// refusal returns the reply to a request of which nothing is done.
 func refusal(why error) []byte { return append([]byte{byte(answerRefused)}, reason(why)...) }
 
 func reason(err error) []byte { return []byte(err.Error())[:min(len(err.Error()), maxReason)] }
 
-// parseHello reads the reply to the first request.
-func parseHello(b []byte, own Digest) error {
+// parseBeginReply parses the reply to the first request.
+func parseBeginReply(b []byte, own Digest) error {
 	if len(b) == 0 {
 		return errReply
 	}
@@ -45,20 +45,22 @@ func parseHello(b []byte, own Digest) error {
 	case kind == answerReady && len(b) == 1 && b[0] == Version:
 		return nil
 	case kind == answerVersion && len(b) > 0:
-		return fmt.Errorf("%w: it speaks version %d, expected %d", ErrOtherRelease, b[0], Version)
-	case kind == answerReady && len(b) == len(own): // as the first version has it
-		return fmt.Errorf("%w: it speaks version 1, expected %d", ErrOtherRelease, Version)
-	case kind == answerOther && len(b) == len(own):
-		return fmt.Errorf("%w: the digest of its policy and firewall is %x, expected %x", ErrOtherConfiguration, b[:8], own[:8])
+		return fmt.Errorf("%w: it uses version %d, expected %d", ErrOtherRelease, b[0], Version)
+	case kind == answerReady && len(b) == len(own): // the form of the first version
+		return fmt.Errorf("%w: it uses version 1, expected %d", ErrOtherRelease, Version)
+	case kind == answerOtherConfiguration && len(b) == len(own):
+		return fmt.Errorf("%w: expected the digest %x of policy and firewall, got %x",
+			ErrOtherConfiguration, own[:8], b[:8])
 	case kind == answerRefused:
 		return fmt.Errorf("the firewall's holder: %w: %s", ErrRefused, b)
 	}
 	return errReply
 }
 
-// results is the reply to changes, of which each has an error or nil; none at
-// all: all is done. It is: how many have failed, for each its place and its
-// reason's, and the reasons, each after its length.
+// results returns the reply to changes, of which each has an error or nil; no
+// errors at all: everything is done. Its format: the number of failed changes,
+// for each its place and the index of its reason, and the reasons, each after
+// its length.
 func results(errs []error) []byte {
 	var reasons []string
 	var failed []byte
@@ -89,8 +91,8 @@ func results(errs []error) []byte {
 	return b
 }
 
-// parseReply reads the reply to a request with n changes: the error of each, or
-// nil, and whether nothing is done at all.
+// parseReply parses the reply to a request with n changes. It returns the error
+// of each, or nil, and an error if nothing is done.
 func parseReply(b []byte, n int) (errs []error, err error) {
 	if len(b) == 0 {
 		return nil, errReply
@@ -108,7 +110,7 @@ func parseReply(b []byte, n int) (errs []error, err error) {
 	return nil, errReply
 }
 
-// ErrRefused says that the holder has done nothing of a request.
+// ErrRefused means that the holder has done nothing of a request.
 var ErrRefused = errors.New("refused")
 
 func parseFailed(b []byte, n int) ([]error, error) {

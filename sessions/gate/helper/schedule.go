@@ -6,21 +6,21 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Schedule is what the holder has read of how ports are drawn. Its zero value
-// draws none.
+// Schedule is the schedule of the knock ports, as the holder has read it. Its
+// zero value draws none.
 type Schedule struct {
-	// Ports draws the port lists of a minute: one for each port secret.
+	// Ports returns the port lists of a minute: one for each port secret.
 	Ports     func(schedule.Minute) ([][]uint16, error)
 	Tolerance time.Duration // how long before and after their minute they are open
 }
 
-// slack is how far the server's reading of the time of day may lie from the
-// holder's, when a request has been under way and the clock was set meanwhile.
+// slack is the tolerated difference between the server's and the holder's wall
+// clock reading: a request takes time, and the clock may be set meanwhile.
 const slack = 5 * time.Second
 
-// drawn returns the ports that may take knocks at now, or were about to, and the
-// end of the time for which each is drawn. Of several schedules, the server goes
-// by the largest tolerance while it changes from one to the other.
+// drawn returns the ports that may be open for knocks at now, or at most slack
+// earlier or later, and the end of each port's time. During a change of
+// schedules, the server uses the largest tolerance of them.
 func drawn(now time.Time, schedules []Schedule) (map[uint16]time.Time, error) {
 	var tolerance time.Duration
 	for _, s := range schedules {

@@ -13,45 +13,45 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// Firewall is what the holder changes. It is *firewall.Table. Apply leaves
-// connections alone: to end them is Disconnect's.
+// Firewall is the firewall that the holder changes, a *firewall.Table. Apply
+// ignores connections: Disconnect ends them.
 type Firewall interface {
 	access.Enforcer
-	// OpenKnockPorts has UDP ports take knocks for a time, from now.
+	// OpenKnockPorts opens UDP ports for knocks for a time, from now.
 	OpenKnockPorts(ports []uint16, lasts time.Duration) error
-	// Disconnect ends what is connected from the peers of the changes to their
-	// services. It may take seconds, and run beside Apply.
+	// Disconnect ends connections from the peers of the changes to their
+	// services. It may take seconds, and run concurrently with Apply.
 	Disconnect([]access.Change) error
 }
 
-// Config is what Serve needs. Exit may be nil, and so may Schedule: then no port
-// may take knocks.
+// Config configures Serve. Exit may be nil, and so may Schedule: then no knock
+// port may open.
 type Config struct {
 	Policy Policy
-	Digest Digest // of what this process has read: see DigestOf
-	// Claim returns the firewall, closed. It is called when a server begins that
-	// has read the same configuration, and not before: a server that does not
-	// get its state directory has touched nothing.
+	Digest Digest // of this process's configuration: see DigestOf
+	// Claim returns the firewall, closed. It is called when a server begins
+	// that has read the same configuration, and not before: a server that
+	// cannot lock its state directory does not touch the firewall.
 	Claim func() (Firewall, error)
-	// Schedule reads from which ports knocks may come, whenever a server begins
+	// Schedule reads the schedule of the knock ports, whenever a server begins
 	// or reloads.
 	Schedule func() (Schedule, error)
-	// Exit is called after a server has stopped in order and everything is
+	// Exit is called after an orderly stop of a server, when everything is
 	// closed.
 	Exit  func() error
 	Clock clock.Clock
 	Log   *slog.Logger
 }
 
-// Claimed is the Config.Claim of a firewall that is there.
+// Claimed returns a Config.Claim for an existing firewall.
 func Claimed(f Firewall) func() (Firewall, error) {
 	return func() (Firewall, error) { return f, nil }
 }
 
-// Serve carries out what the server asks for over the socket, until its end
-// closes. Then it closes everything. It reports whether the server stopped in
-// order. What goes wrong after an answer is logged.
-func Serve(socket *os.File, cfg Config) (ordered bool, err error) {
+// Serve carries out the server's requests from the socket, until the server
+// closes it. Then it closes everything. It reports whether the server stopped
+// in order. Errors after a reply are logged.
+func Serve(socket *os.File, cfg Config) (orderly bool, err error) {
 	defer socket.Close()
 	conn, err := net.FileConn(socket)
 	if err != nil {
@@ -61,20 +61,20 @@ func Serve(socket *os.File, cfg Config) (ordered bool, err error) {
 	return s.serve(time.Time{})
 }
 
-// session is one server's time with the holder.
+// session is the session of one server.
 type session struct {
 	Config
-	conn     net.Conn
-	firewall Firewall // nil until the server has begun
-	cuts     cutter
-	look     <-chan seen // nil: nothing was looked for
-	current  Schedule
-	next     Schedule // read again, and not yet in force
+	conn        net.Conn
+	firewall    Firewall // nil until the server has begun
+	disconnects disconnector
+	query       <-chan queryResult // nil: no query
+	current     Schedule
+	next        Schedule // read again, not yet applied
 }
 
-// serve hears a server until its end, or its orderly stop. The first request has
-// to come by a time; zero: whenever.
-func (s *session) serve(first time.Time) (ordered bool, err error) {
+// serve serves a server until the connection ends, or its orderly stop. The
+// first request must arrive before a time; zero: no limit.
+func (s *session) serve(first time.Time) (orderly bool, err error) {
 	defer s.conn.Close()
 	if err := s.Policy.validate(); err != nil {
 		return false, fmt.Errorf("the policy: %w", err)
@@ -83,10 +83,10 @@ func (s *session) serve(first time.Time) (ordered bool, err error) {
 		if s.firewall == nil {
 			return
 		}
-		if !ordered {
+		if !orderly {
 			err = errors.Join(err, s.firewall.Close())
 		}
-		s.cuts.end()
+		s.disconnects.wait()
 	}()
 	if err := s.conn.SetReadDeadline(first); err != nil {
 		return false, err
@@ -94,17 +94,17 @@ func (s *session) serve(first time.Time) (ordered bool, err error) {
 	buffer := make([]byte, maxRequest+1)
 	for {
 		n, err := s.conn.Read(buffer)
-		// An end of file, or a message without a byte, which nobody sends.
+		// An end of file, or an empty message, which a server never sends.
 		if errors.Is(err, io.EOF) || err == nil && n == 0 {
 			return false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("hear the server: %w", err)
+			return false, fmt.Errorf("read a request: %w", err)
 		}
 		began := s.firewall != nil
 		reply, cut, exit := s.handle(buffer[:n])
 		if exit && s.firewall != nil {
-			// The last word is an answer: closed, or why not.
+			// The last message is a reply: closed, or why not.
 			if err := s.exit(); err != nil {
 				send(s.conn, refusal(err))
 				return false, err
@@ -116,14 +116,14 @@ func (s *session) serve(first time.Time) (ordered bool, err error) {
 		}
 		switch {
 		case s.firewall == nil:
-			return false, nil // what does not begin is over
+			return false, nil // the session has not begun
 		case !began:
 			if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
 				return false, err
 			}
 		}
 		if len(cut) > 0 {
-			s.cuts.add(cut)
+			s.disconnects.add(cut)
 		}
 	}
 }
@@ -136,8 +136,8 @@ func (s *session) exit() error {
 	return s.Exit()
 }
 
-// handle deals with one request, but for ending connections, which takes longer
-// than the server waits: those of cut are still to end.
+// handle carries out one request, except for ending the connections of cut:
+// that takes longer than the server waits.
 func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool) {
 	now := s.Clock.Boot()
 	r, err := parse(b, now)
@@ -151,13 +151,13 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 	case kindExit:
 		return results(nil), nil, true
 	case kindReread:
-		next, err := s.read()
+		next, err := s.readSchedule()
 		if err != nil {
 			return refusal(err), nil, false
 		}
 		s.next = next
 		return results(nil), nil, false
-	case kindSettle:
+	case kindCommit:
 		if r.commit && s.next.Ports != nil {
 			s.current = s.next
 		}
@@ -165,10 +165,10 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		return results(nil), nil, false
 	case kindDisconnect:
 		return results(nil), r.changes, false
-	case kindLook:
-		return s.beginLook(r.changes), nil, false
-	case kindSeen:
-		return s.endLook(), nil, false
+	case kindQuery:
+		return s.beginQuery(r.changes), nil, false
+	case kindQueryResult:
+		return s.queryReply(), nil, false
 	case kindKnockPorts:
 		if err := s.Policy.checkPorts(r.ports, r.lasts, s.Clock.Wall(), s.current, s.next); err != nil {
 			return refusal(err), nil, false
@@ -187,66 +187,68 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 	return results(errs), cut, false
 }
 
-// begin answers the first request. Unless it begins, nothing is touched.
+// begin answers the first request. If it returns without a firewall, it has
+// changed nothing.
 func (s *session) begin(r request) []byte {
 	switch {
 	case r.kind != kindBegin:
-		return refusal(errors.New("a request before the first one"))
+		return refusal(errors.New("expected a begin request first"))
 	case r.version != Version:
 		return []byte{byte(answerVersion), Version}
 	case s.firewall != nil:
-		return refusal(errors.New("it has begun before"))
+		return refusal(errors.New("the session has already begun"))
 	case r.digest != s.Digest:
-		return append([]byte{byte(answerOther)}, s.Digest[:]...)
+		return append([]byte{byte(answerOtherConfiguration)}, s.Digest[:]...)
 	}
 	f, err := s.Claim()
 	if err != nil {
 		return refusal(err)
 	}
-	s.firewall, s.cuts = f, newCutter(f, s.Log)
-	if s.current, err = s.read(); err != nil {
-		// The server may serve once that is mended: until then nobody can knock.
+	s.firewall, s.disconnects = f, newDisconnector(f, s.Log)
+	if s.current, err = s.readSchedule(); err != nil {
+		// The server may continue. Until a reload fixes the error, no knock
+		// port opens.
 		s.Log.Error("failed to read the knock port schedule; knock ports closed", "error", err)
 	}
 	return []byte{byte(answerReady), Version}
 }
 
-func (s *session) read() (Schedule, error) {
+func (s *session) readSchedule() (Schedule, error) {
 	if s.Schedule == nil {
 		return Schedule{}, nil
 	}
 	return s.Schedule()
 }
 
-// apply carries out those changes that are in line with the configuration. It
-// returns the error of each, or nil.
+// apply carries out the changes that the configuration allows. It returns the
+// error of each, or nil.
 func (s *session) apply(changes []access.Change, now time.Time) []error {
 	errs := make([]error, len(changes))
-	may := make([]access.Change, 0, len(changes))
-	of := make([]int, 0, len(changes)) // the place of each
+	allowed := make([]access.Change, 0, len(changes))
+	places := make([]int, 0, len(changes)) // place of each in changes
 	for i, c := range changes {
 		if err := s.Policy.checkChange(c, now); err != nil {
 			errs[i] = fmt.Errorf("%w: %w", ErrRefused, err)
 			continue
 		}
-		may, of = append(may, c), append(of, i)
+		allowed, places = append(allowed, c), append(places, i)
 	}
-	if len(may) == 0 {
+	if len(allowed) == 0 {
 		return errs
 	}
-	for i, err := range s.firewall.Apply(may) {
-		errs[of[i]] = err
+	for i, err := range s.firewall.Apply(allowed) {
+		errs[places[i]] = err
 	}
 	return errs
 }
 
 func send(conn net.Conn, message []byte) error {
-	// Deadlines go by the timers of this process, and so by its own clock.
+	// Deadlines use the timers of this process, and so time.Now.
 	if err := conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
 		return err
 	}
 	if _, err := conn.Write(message); err != nil {
-		return fmt.Errorf("answer the server: %w", err)
+		return fmt.Errorf("reply to the server: %w", err)
 	}
 	return nil
 }

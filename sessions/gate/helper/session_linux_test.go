@@ -11,35 +11,37 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// TestHelperOfAnotherConfiguration: neither of the two knows whose is right, and
-// nothing is touched.
-func TestHelperOfAnotherConfiguration(t *testing.T) {
-	var f wall
+// TestOtherConfiguration: the processes cannot know which configuration is
+// right, and the firewall stays untouched.
+func TestOtherConfiguration(t *testing.T) {
+	var f fakeFirewall
 	c, done := serve(t, &f, running)
-	if err := c.Begin(t.Context(), helper.Digest{2}); !errors.Is(err, helper.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected 0200") {
+	err := c.Begin(t.Context(), helper.Digest{2})
+	if !errors.Is(err, helper.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected the digest 0200") {
 		t.Errorf("got %v", err)
 	}
-	if e := <-done; e.Ordered || f.closed != 0 {
+	if e := <-done; e.Orderly || f.closed != 0 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
-	if err := one(helper.NewEnforcer(c), opens(peer("192.0.2.1"), time.Hour)); !errors.Is(err, helper.ErrDead) || len(f.applied) != 0 {
+	err = one(helper.NewEnforcer(c), opens(peer("192.0.2.1"), time.Hour))
+	if !errors.Is(err, helper.ErrDead) || len(f.applied) != 0 {
 		t.Errorf("afterwards: %v, applied %v", err, f.applied)
 	}
 }
 
-// TestNothingIsTouchedBeforeTheServerBegins: a server that does not get its state
+// TestFirewallUntouchedBeforeBegin: a server that cannot lock its state
 // directory leaves the firewall as it is.
-func TestNothingIsTouchedBeforeTheServerBegins(t *testing.T) {
+func TestFirewallUntouchedBeforeBegin(t *testing.T) {
 	claimed := 0
 	cfg := helper.Config{Policy: oneService, Digest: helper.Digest{1}, Clock: running, Claim: func() (helper.Firewall, error) {
 		claimed++
-		return &wall{}, nil
+		return &fakeFirewall{}, nil
 	}}
 	c, done := helpertest.Serve(t, cfg)
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if e := <-done; e.Ordered || e.Err != nil || claimed != 0 {
+	if e := <-done; e.Orderly || e.Err != nil || claimed != 0 {
 		t.Errorf("ended %+v, claimed %d times", e, claimed)
 	}
 	c, done = helpertest.Serve(t, cfg)
@@ -49,28 +51,29 @@ func TestNothingIsTouchedBeforeTheServerBegins(t *testing.T) {
 	if e := <-done; claimed != 0 {
 		t.Errorf("ended %+v, claimed %d times", e, claimed)
 	}
-	// What the claim fails by is what the server hears.
+	// The server gets the error of Claim.
 	cfg.Claim = func() (helper.Firewall, error) { return nil, errors.New("another one's table") }
 	c, done = helpertest.Serve(t, cfg)
-	if err := c.Begin(t.Context(), helper.Digest{1}); err == nil || !strings.Contains(err.Error(), "another one's table") {
+	err := c.Begin(t.Context(), helper.Digest{1})
+	if err == nil || !strings.Contains(err.Error(), "another one's table") {
 		t.Errorf("got %v", err)
 	}
 	<-done
 }
 
-// TestTheLastActIsHeard: a server that stops in order hears that everything is
-// closed, or why not.
-func TestTheLastActIsHeard(t *testing.T) {
-	f := wall{refusesToClose: 1}
+// TestReplyToStop: a server that stops in order gets the reply that everything
+// is closed, or why not.
+func TestReplyToStop(t *testing.T) {
+	f := fakeFirewall{refusesToClose: 1}
 	c, done := ready(t, &f)
 	if err := c.Stop(); err == nil || !strings.Contains(err.Error(), "no table") {
 		t.Errorf("stopped with %v", err)
 	}
-	// It has tried again since.
-	if e := <-done; e.Ordered || e.Err == nil || f.closed != 2 {
+	// The holder has retried since.
+	if e := <-done; e.Orderly || e.Err == nil || f.closed != 2 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
-	f = wall{}
+	f = fakeFirewall{}
 	exits := 0
 	c, done = helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Exit: func() error {
 		if exits++; f.closed != 1 {
@@ -81,15 +84,15 @@ func TestTheLastActIsHeard(t *testing.T) {
 	if err := errors.Join(c.Begin(t.Context(), helper.Digest{1}), c.Stop()); err != nil {
 		t.Error(err)
 	}
-	if e := <-done; !e.Ordered || exits != 1 {
+	if e := <-done; !e.Orderly || exits != 1 {
 		t.Errorf("ended %+v, %d exits", e, exits)
 	}
 }
 
-// TestKnockPortsAreRead: which ports may take knocks is what the holder reads when
-// the server begins, and when it reloads.
-func TestKnockPortsAreRead(t *testing.T) {
-	var f wall
+// TestScheduleIsRead: the holder reads the schedule of the knock ports when the
+// server begins, and when it reloads.
+func TestScheduleIsRead(t *testing.T) {
+	var f fakeFirewall
 	port, reads := uint16(2000), 0
 	c, done := helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Schedule: func() (helper.Schedule, error) {
 		reads++
@@ -140,11 +143,11 @@ func TestKnockPortsAreRead(t *testing.T) {
 	<-done
 }
 
-func TestHelperClosesWhenTheServerDies(t *testing.T) {
-	var f wall
+func TestHolderClosesWhenTheServerDies(t *testing.T) {
+	var f fakeFirewall
 	c, done := ready(t, &f)
 	c.Kill()
-	if e := <-done; e.Ordered || e.Err != nil || f.closed != 1 {
+	if e := <-done; e.Orderly || e.Err != nil || f.closed != 1 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 	<-c.Dead()
@@ -153,10 +156,10 @@ func TestHelperClosesWhenTheServerDies(t *testing.T) {
 	}
 }
 
-func TestHelperRefusesNonsense(t *testing.T) {
-	var f wall
+func TestHolderRefusesMalformedRequests(t *testing.T) {
+	var f fakeFirewall
 	c, done := ready(t, &f)
-	// A message that is too long is refused, not cut short.
+	// A message that is too long is refused, not truncated.
 	for name, b := range map[string][]byte{"nonsense": []byte("GET / HTTP/1.0\r\n\r\n"), "a long message": make([]byte, 2*helper.MaxRequest)} {
 		if err := c.Ask(b); !errors.Is(err, helper.ErrRefused) {
 			t.Errorf("%s: %v", name, err)

@@ -10,10 +10,10 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// TestSoonIsAShorterTime: who gives way is not removed, which is dear, but lasts
-// an instant longer; and that opens nothing.
-func TestSoonIsAShorterTime(t *testing.T) {
-	f := wall{ended: make(chan []access.Change, 8)}
+// TestSoonShortensTheTimeout: the element of a displaced peer is not removed,
+// which is expensive, but gets a short timeout; and that opens nothing.
+func TestSoonShortensTheTimeout(t *testing.T) {
+	f := fakeFirewall{ended: make(chan []access.Change, 8)}
 	now := epoch
 	stopped := func() time.Time { return now }
 	c, done := readyAt(t, &f, clock.Clock{Wall: stopped, Monotonic: stopped, Boot: stopped})
@@ -26,7 +26,7 @@ func TestSoonIsAShorterTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// expect is what the firewall has been told since the last look.
+	// expect compares the changes that the firewall got since the last call.
 	told := 0
 	expect := func(what string, left ...time.Duration) {
 		t.Helper()
@@ -63,7 +63,7 @@ func TestSoonIsAShorterTime(t *testing.T) {
 	do(cuts, soon(true))
 	expect("what is cut is removed", time.Hour, 0)
 
-	// As a revocation that fails it gives the helper up.
+	// Like a failed revocation, it gives up the holder.
 	do(plain, open)
 	f.fail = errors.New("no room")
 	if err := one(plain, soon(false)); err == nil {

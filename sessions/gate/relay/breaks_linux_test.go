@@ -34,7 +34,8 @@ func TestResetAfterHalfClose(t *testing.T) {
 				t.Error("a broken connection was carried well")
 			}
 			// After a FIN, a reset shows only as EPIPE.
-			if _, err := second.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			_, err := second.Write([]byte("x"))
+			if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the other side: %v", err)
 			}
 		})

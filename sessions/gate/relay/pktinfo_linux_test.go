@@ -34,7 +34,7 @@ func TestAnswersUsePktInfo(t *testing.T) {
 		{"[::]:0", six.Port(), []string{"2001:db8::1", "2001:db8::9", "2001:db8::1"}},
 		{"[::]:0", six.Port(), []string{"2001:db8::9"}},
 		{"[::]:0", six.Port(), []string{"fe80::1%right", "2001:db8::9"}},
-		{"[2001:db8::2]:0", six.Port(), []string{"fe80::1%right"}}, // only the interface tells which link
+		{"[2001:db8::2]:0", six.Port(), []string{"fe80::1%right"}}, // only the interface shows which link
 	} {
 		err := h.Do(func() error {
 			c, err := net.ListenPacket("udp", test.client)

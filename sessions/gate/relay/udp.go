@@ -137,7 +137,7 @@ func (u *UDP) Cut(goes func(from netip.Addr, began time.Time) bool) {
 	u.endWhere(func(f *flow) bool { return f.socket.single == nil && goes(f.client.Addr(), f.began) })
 }
 
-// CutOwned is Cut for the flows whose owners lose them.
+// CutOwned is Cut for flows of which the owners lose the right, by lose.
 func (u *UDP) CutOwned(lose func(access.Owners) bool) {
 	u.endWhere(func(f *flow) bool { return f.socket.single == nil && lose(f.owners) })
 }

@@ -12,17 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attach puts a set in force in place of the one before, in one step. If it
+// Attach replaces the socket's filter by one for a set, in one step. If the set
 // does not fit into a program, or into net.core.optmem_max, or if this process
-// may not filter such a socket, everybody is let through, and fits is false:
-// the caller has to refuse strangers himself. With an error nothing has
-// changed.
+// may not filter such a socket, all packets pass, and fits is false: the caller
+// must then refuse strangers. After an error the old filter is still attached.
 func Attach(c syscall.RawConn, s Set) (fits bool, err error) {
 	program, fits := Program(s)
 	if fits {
 		if err = attach(c, program); errors.Is(err, unix.ENOMEM) {
-			// There has to be room for the old one and the new one.
-			if err = attach(c, nobody); err == nil {
+			// Both the old and the new program must fit.
+			if err = attach(c, denyAll); err == nil {
 				err = attach(c, program)
 			}
 		}
@@ -33,31 +32,32 @@ func Attach(c syscall.RawConn, s Set) (fits bool, err error) {
 	case fits && !errors.Is(err, unix.ENOMEM):
 		return err == nil, err
 	}
-	program, _ = Program(Set{All: true})
+	program, _ = Program(Set{Anyone: true})
 	if err = attach(c, program); errors.Is(err, unix.EPERM) {
 		return false, nil
 	}
 	return false, err
 }
 
-var nobody, _ = Program(Set{})
+var denyAll, _ = Program(Set{})
 
-// DenyAll is for net.ListenConfig.Control: it lets nobody through, from before
-// the socket is bound. Where this process may not filter such a socket it does
+// DenyAll is for net.ListenConfig.Control: no packet passes, from before the
+// socket is bound. If this process may not filter such a socket, DenyAll does
 // nothing.
 func DenyAll(_, _ string, c syscall.RawConn) error {
-	if err := attach(c, nobody); !errors.Is(err, unix.EPERM) {
+	if err := attach(c, denyAll); !errors.Is(err, unix.EPERM) {
 		return err
 	}
 	return nil
 }
 
 // Supported reports whether a process without capabilities may filter a TCP
-// socket. Some kernels let only CAP_NET_ADMIN (Linux 6.18.44 is one of them).
+// socket. Some kernels require CAP_NET_ADMIN (Linux 6.18.44 is one of them).
 func Supported() bool {
 	allowed := make(chan bool)
 	go func() {
-		// The thread ends with the goroutine, and the loss with the thread.
+		// The thread ends with the goroutine, so only this thread loses its
+		// capabilities.
 		runtime.LockOSThread()
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
@@ -67,12 +67,12 @@ func Supported() bool {
 			return
 		}
 		defer unix.Close(fd)
-		allowed <- unix.Capset(&header, &none[0]) == nil && attachTo(fd, nobody) == nil
+		allowed <- unix.Capset(&header, &none[0]) == nil && attachTo(fd, denyAll) == nil
 	}()
 	return <-allowed
 }
 
-// Detach takes the filter off a connection that has it from its listener.
+// Detach removes the filter that a connection has from its listener.
 func Detach(c *net.TCPConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -81,7 +81,7 @@ func Detach(c *net.TCPConn) error {
 	return control(raw, func(fd int) error {
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 		if errors.Is(err, unix.ENOENT) {
-			return nil // its listener has none
+			return nil // the listener has none
 		}
 		return os.NewSyscallError("setsockopt SO_DETACH_FILTER", err)
 	})
@@ -100,7 +100,8 @@ func attachTo(fd int, program []bpf.Instruction) error {
 	for i, r := range raw {
 		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	fprog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &fprog)
 	return os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err)
 }
 

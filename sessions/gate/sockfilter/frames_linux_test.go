@@ -13,8 +13,8 @@ import (
 	"sallyport/bench/netns"
 )
 
-// peer is another host, whose frames a test makes and reads itself: its kernel
-// has none of the addresses, and keeps silent.
+// peer is another host, whose frames a test writes and reads itself: its kernel
+// has none of the addresses, and sends nothing.
 type peer struct {
 	fd           int
 	ours, theirs net.HardwareAddr // of the ends of the link
@@ -53,13 +53,13 @@ func newPeer(t *testing.T, addresses ...netip.Addr) *peer {
 	for _, a := range addresses {
 		ok(netlink.NeighSet(&netlink.Neigh{LinkIndex: left.Attrs().Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: p.theirs}))
 	}
-	// A way back to every source, should the kernel want one.
+	// A route back to every source, in case the kernel requires one.
 	ok(netlink.RouteAdd(&netlink.Route{LinkIndex: left.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4(128, 0, 0, 0).To4(), Mask: net.CIDRMask(1, 32)}}))
 	return &p
 }
 
-// send sends a segment or datagram from an address. Extended: with an option
-// or extension header before it.
+// send sends a segment or datagram from an address. Extended: with an option or
+// extension header before it.
 func (p *peer) send(t *testing.T, from netip.Addr, protocol byte, payload []byte, extended bool) {
 	t.Helper()
 	payload = append([]byte(nil), payload...)
@@ -103,14 +103,14 @@ func (p *peer) send(t *testing.T, from netip.Addr, protocol byte, payload []byte
 	}
 }
 
-// answer is a packet of the server's.
+// answer is a packet of the server.
 type answer struct {
 	to       netip.Addr
 	protocol byte
 	payload  []byte
 }
 
-// next returns the next one to any of the peer's addresses.
+// next returns the next answer to any of the peer's addresses.
 func (p *peer) next(t *testing.T) answer {
 	t.Helper()
 	b := make([]byte, 2000)
@@ -137,7 +137,7 @@ func (p *peer) next(t *testing.T) answer {
 	return answer{}
 }
 
-// segment is TCP without options.
+// segment returns a TCP segment without options.
 func segment(fromPort, toPort uint16, seq, ack uint32, flags byte) []byte {
 	b := make([]byte, 20)
 	binary.BigEndian.PutUint16(b, fromPort)

@@ -37,7 +37,7 @@ func mustAttach(t *testing.T, c syscall.RawConn, s Set) {
 	}
 }
 
-// TestProbes sends what a port scanner sends.
+// TestProbes sends the probes of a port scanner.
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -53,7 +53,8 @@ func TestProbes(t *testing.T) {
 		l, raw := listen(t, to.address)
 		for _, six := range to.families {
 			for _, extended := range []bool{false, true} {
-				// answered returns which of the probes from an address are.
+				// answered returns which of the probes from an address get an
+				// answer.
 				answered := func(from netip.Addr) (flags []byte) {
 					sent := map[uint16]byte{}
 					for _, f := range probes {
@@ -85,14 +86,14 @@ func TestProbes(t *testing.T) {
 				if flags := answered(stranger[six]); flags != nil {
 					t.Errorf("%s: a stranger's flags %x are answered", what, flags)
 				}
-				// The same probes are answered where nobody is refused.
+				// The same probes get answers if all sources pass.
 				want := []byte{syn, ack, synAck}
 				if flags := answered(friend[six]); !containsAll(flags, want) {
 					t.Errorf("%s: of a friend's, only flags %x are answered", what, flags)
 				}
-				mustAttach(t, raw, Set{All: true})
+				mustAttach(t, raw, Set{Anyone: true})
 				if flags := answered(stranger[six]); !containsAll(flags, want) {
-					t.Errorf("%s: without a screen, only flags %x are answered", what, flags)
+					t.Errorf("%s: without a filter, only flags %x are answered", what, flags)
 				}
 			}
 		}
@@ -104,8 +105,8 @@ func containsAll(all, some []byte) bool {
 	return !slices.ContainsFunc(some, func(x byte) bool { return !slices.Contains(all, x) })
 }
 
-// TestLastACK: who leaves the set in the middle of a handshake does not come
-// in; should he be back in time, he does.
+// TestLastACK: a client that is removed from the set during a handshake is not
+// admitted, unless it is added again in time.
 func TestLastACK(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -154,9 +155,9 @@ func TestLastACK(t *testing.T) {
 	accepted(1001)
 }
 
-// TestKernelAgreesOnTheWorst: the real kernel takes each of as many as fit, and
-// none that differs in a bit.
-func TestKernelAgreesOnTheWorst(t *testing.T) {
+// TestKernelRunsTheLargest: the kernel lets each address of the largest set
+// through, and none that differs in one bit.
+func TestKernelRunsTheLargest(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -195,8 +196,8 @@ func TestKernelAgreesOnTheWorst(t *testing.T) {
 	}
 }
 
-// TestRoomForTwo: a full program takes the place of another in one step.
-func TestRoomForTwo(t *testing.T) {
+// TestReplaceFullProgram: a full program replaces another in one step.
+func TestReplaceFullProgram(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -212,9 +213,9 @@ func TestRoomForTwo(t *testing.T) {
 	}
 }
 
-// TestRelease: a connection may have a filter that refuses its own peer, if
-// the listener's changed while it began.
-func TestRelease(t *testing.T) {
+// TestDetach: a connection may have a filter that refuses its own peer, if the
+// listener's filter changed while it began.
+func TestDetach(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -261,7 +262,7 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// detach takes a socket's filter off, and reports whether it had one.
+// detach removes a socket's filter, and reports whether it had one.
 func detach(t *testing.T, c syscall.RawConn) bool {
 	t.Helper()
 	err := control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
@@ -271,8 +272,8 @@ func detach(t *testing.T, c syscall.RawConn) bool {
 	return err == nil
 }
 
-// TestNoMultipath: the kernel filters nothing of Multipath TCP's, so no
-// screened socket speaks it, which it would by net's default.
+// TestNoMultipath: the kernel does not filter Multipath TCP, so no filtered
+// socket may use it, although it is net's default.
 func TestNoMultipath(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -298,8 +299,8 @@ func TestNoMultipath(t *testing.T) {
 	}
 }
 
-// TestWithoutPrivilege: who may not filter a TCP socket has one that is open,
-// and hears of it.
+// TestWithoutPrivilege: if the process may not filter a TCP socket, all packets
+// pass, and Attach reports it.
 func TestWithoutPrivilege(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -325,7 +326,7 @@ func TestWithoutPrivilege(t *testing.T) {
 		c.Close()
 	}
 	if (err == nil) == fits {
-		t.Errorf("a stranger, where the screen fits (%v): %v", fits, err)
+		t.Errorf("a stranger, where the filter fits (%v): %v", fits, err)
 	}
 	if fits, err := Attach(raw, Set{Addresses: spread(Max+1, false)}); err != nil || fits {
 		t.Errorf("too many: %v, %v", fits, err)

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Where the source address is, from the network header on.
+// Offsets in a packet, from the network header.
 const (
 	network    = 1<<32 - 0x100000 // SKF_NET_OFF of linux/filter.h
 	version    = 0
@@ -15,19 +15,19 @@ const (
 	sourceIPv6 = 8
 )
 
-// leaf is how many values are compared one after the other.
+// leaf is the number of values that are compared one after the other.
 const leaf = 4
 
-// A program returns how much of a packet is kept.
+// A program returns the number of bytes of a packet to keep.
 var (
 	refuse = bpf.RetConstant{Val: 0}
 	accept = bpf.RetConstant{Val: math.MaxUint32}
 )
 
-// Program returns the program for a set. It is false if there are more than
-// Max entries, or networks that are none of 64 bits of IPv6.
+// Program returns the program for a set. It returns false if the set has more
+// than Max entries, or networks other than IPv6 networks of 64 bits.
 func Program(s Set) ([]bpf.Instruction, bool) {
-	if s.All {
+	if s.Anyone {
 		return []bpf.Instruction{accept}, true
 	}
 	v4, v6, ok := s.keys()
@@ -38,21 +38,23 @@ func Program(s Set) ([]bpf.Instruction, bool) {
 }
 
 func program(v4, v6 []key) []bpf.Instruction {
-	b := backward{rets: [2]label{none, none}}
+	b := assembler{verdicts: [2]label{none, none}}
 	isIPv6 := refused
 	if len(v6) > 0 {
 		isIPv6 = b.tree(v6, 0)
-		// Scratch memory is read for every address, by an instruction; what is
-		// read from the packet, by a call.
+		// Reading scratch memory is an instruction, reading the packet is a
+		// call: so the words are read from the packet once, and from scratch
+		// memory for each comparison.
 		for i := range 4 {
 			if i > 0 {
 				b.emit(bpf.StoreScratch{Src: bpf.RegA, N: i})
 			}
 			isIPv6 = b.emit(bpf.LoadAbsolute{Off: network + sourceIPv6 + 4*uint32(i), Size: 4})
 		}
-		// The kernel refuses a program that reads scratch memory behind what is
-		// reached without it having been written, be that a verdict.
-		b.rets = [2]label{none, none}
+		// The kernel refuses a program in which a read of scratch memory can
+		// follow code that did not write it, even if that code is only a
+		// verdict.
+		b.verdicts = [2]label{none, none}
 	}
 	isIPv4 := refused
 	if len(v4) > 0 {
@@ -66,9 +68,9 @@ func program(v4, v6 []key) []bpf.Instruction {
 	return b.code
 }
 
-// tree looks for what register A holds, which is word i of an address, among
-// that word of sorted keys, and goes on with the next where it has to.
-func (b *backward) tree(keys []key, i int) label {
+// tree searches sorted keys for the value of register A, which is word i of an
+// address, and continues with the next word where necessary.
+func (b *assembler) tree(keys []key, i int) label {
 	var groups [][]key // by word i
 	for len(keys) > 0 {
 		n := slices.IndexFunc(keys, func(k key) bool { return k.words[i] != keys[0].words[i] })
@@ -80,7 +82,7 @@ func (b *backward) tree(keys []key, i int) label {
 	return b.search(groups, i)
 }
 
-func (b *backward) search(groups [][]key, i int) label {
+func (b *assembler) search(groups [][]key, i int) label {
 	if len(groups) > leaf {
 		middle := len(groups) / 2
 		high := b.search(groups[middle:], i)

@@ -9,10 +9,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// failer is a test, or one of many within it.
+// failer is a test, or a subtest.
 type failer interface{ Fatal(...any) }
 
-// run passes the header of a packet through a program.
+// run runs a program on the header of a packet.
 func run(t failer, program []bpf.Instruction, source netip.Addr) bool {
 	n, err := machine(t, program).Run(header(source))
 	if err != nil {
@@ -34,9 +34,9 @@ func header(source netip.Addr) []byte {
 	return b
 }
 
-// contains is what a program has to decide.
+// contains is the expected result of a program.
 func (s Set) contains(a netip.Addr) bool {
-	if s.All {
+	if s.Anyone {
 		return true
 	}
 	for _, e := range s.Addresses {
@@ -52,7 +52,7 @@ func (s Set) contains(a netip.Addr) bool {
 	return false
 }
 
-// near are addresses that differ from one in a single bit.
+// near returns the addresses that differ from one in a single bit.
 func near(a netip.Addr) (all []netip.Addr) {
 	for i := range a.BitLen() {
 		b := a.AsSlice()
@@ -66,7 +66,7 @@ func near(a netip.Addr) (all []netip.Addr) {
 func TestProgram(t *testing.T) {
 	one, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	for name, s := range map[string]Set{
-		"nobody": {}, "everybody": {All: true}, "one": {Addresses: []netip.Addr{one}}, "of IPv6": {Addresses: []netip.Addr{six}},
+		"empty": {}, "anyone": {Anyone: true}, "one": {Addresses: []netip.Addr{one}}, "of IPv6": {Addresses: []netip.Addr{six}},
 		"mapped": {Addresses: []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.1")}},
 		"zone":   {Addresses: []netip.Addr{netip.MustParseAddr("fe80::1%2")}},
 		"a net":  {Nets: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")}},
@@ -85,18 +85,18 @@ func TestProgram(t *testing.T) {
 			}
 		}
 	}
-	// What is neither IPv4 nor IPv6 is refused.
+	// Packets of other protocols are refused.
 	program, _ := Program(Set{Addresses: []netip.Addr{one, netip.IPv4Unspecified(), netip.IPv6Unspecified()}})
 	if run(t, program, netip.Addr{}) {
 		t.Error("a packet of no version was let through")
 	}
 }
 
-// TestProgramAgainstModel: whoever is in the set is let through, and nobody
-// near him.
+// TestProgramAgainstModel: each source in the set passes, and none that differs
+// in one bit.
 func TestProgramAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		// Few values a byte, so that entries share words.
+		// Few values per byte, so that entries share words.
 		address := rapid.Custom(func(t *rapid.T) netip.Addr {
 			if rapid.Bool().Draw(t, "four") {
 				return netip.AddrFrom4([4]byte{192, 0, byte(rapid.IntRange(0, 9).Draw(t, "c")), byte(rapid.IntRange(0, 20).Draw(t, "d"))})
@@ -132,7 +132,7 @@ func TestProgramAgainstModel(t *testing.T) {
 	})
 }
 
-// spread returns addresses that share nothing, the dearest kind.
+// spread returns addresses that share no words, the most expensive kind.
 func spread(n int, six bool) (all []netip.Addr) {
 	for i := range n {
 		x := uint32(i+1) * 2654435761

@@ -7,30 +7,31 @@ import (
 	"slices"
 )
 
-// Max is how many entries a program holds, whichever they are: four words of
-// 32 bits are compared for an IPv6 address, within the 4096 instructions that
-// the kernel takes (BPF_MAXINSNS). The program and the one before it fit into
-// 131,072 bytes of socket memory (net.core.optmem_max).
+// Max is the number of entries that a program can always have: an IPv6 address
+// needs comparisons of four words of 32 bits, within the 4096 instructions that
+// the kernel accepts (BPF_MAXINSNS). Two such programs, the old and the new
+// one, fit into 131,072 bytes of socket memory (net.core.optmem_max).
 const Max = 512
 
-// Set is what a screen lets through. The zero value is nobody.
+// Set is the set of sources that a filter lets through. The zero value is
+// empty.
 type Set struct {
 	// Addresses may be IPv4 or IPv6. IPv4-mapped ones count as IPv4; zones are
-	// ignored; the zero Addr is nobody's.
+	// ignored; the zero Addr matches no source.
 	Addresses []netip.Addr
 	// Nets are IPv6 networks of 64 bits; a set with others has no program.
-	Nets []netip.Prefix
-	All  bool // everybody, whatever the rest says
+	Nets   []netip.Prefix
+	Anyone bool // every source, whatever the other fields are
 }
 
-// key is the words that the source of a packet has to begin with.
+// key is the words with which the source of a packet must begin.
 type key struct {
 	words [4]uint32
-	n     int // of them count
+	n     int // number of significant words
 }
 
-// keys returns a set's keys by family, sorted, none of them within another.
-// False: it has none that say the same.
+// keys returns a set's keys by family, sorted, none of them within another. ok
+// is false if a network has no key.
 func (s Set) keys() (v4, v6 []key, ok bool) {
 	for _, a := range s.Addresses {
 		switch a = a.Unmap(); {
@@ -62,7 +63,7 @@ func distinct(keys []key) []key {
 	slices.SortFunc(keys, func(a, b key) int {
 		return cmp.Or(slices.Compare(a.words[:], b.words[:]), cmp.Compare(a.n, b.n))
 	})
-	// A network comes before what lies within it: the rest of its words is zero.
+	// A network sorts before addresses within it: its remaining words are zero.
 	return slices.CompactFunc(keys, func(before, k key) bool {
 		return before.n <= k.n && slices.Equal(before.words[:before.n], k.words[:before.n])
 	})

@@ -9,9 +9,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// worst returns Max addresses of the dearest kind: no two share a word, and
-// each word takes the kernel two instructions of its own for being above 2^31.
-// A host may have each of them.
+// worst returns Max addresses of the most expensive kind: no two share a word,
+// and each word requires two further instructions because it is above 2^31. A
+// host may have each of them.
 func worst(six bool) (all []netip.Addr) {
 	for i := range uint32(Max) {
 		word := func(n uint32) uint32 { return 1<<31 | (i*4+n+1)*2654435761%(1<<28) }
@@ -28,8 +28,8 @@ func worst(six bool) (all []netip.Addr) {
 	return all
 }
 
-// machine runs a program on packets that begin with the network's header: the
-// VM knows no offset for it.
+// machine returns a VM for a program on packets that begin with the network
+// header: the VM does not support the offset for it.
 func machine(t failer, program []bpf.Instruction) *bpf.VM {
 	moved := make([]bpf.Instruction, len(program))
 	for i, in := range program {
@@ -46,8 +46,8 @@ func machine(t failer, program []bpf.Instruction) *bpf.VM {
 	return vm
 }
 
-// TestWorst: with as many as fit, each is let through, and none that differs
-// in a bit.
+// TestWorst: in the largest set, each address passes, and none that differs in
+// one bit.
 func TestWorst(t *testing.T) {
 	for _, six := range []bool{false, true} {
 		all := worst(six)
@@ -75,8 +75,8 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// TestAlwaysFits: no Max entries, however they share words, have a program
-// that the kernel would find too long.
+// TestAlwaysFits: for any Max entries, however they share words, the program is
+// short enough for the kernel.
 func TestAlwaysFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s Set
@@ -112,8 +112,8 @@ func TestAlwaysFits(t *testing.T) {
 	})
 }
 
-// FuzzProgram holds the program and what it has to decide equal, whatever
-// begins where the network's header should.
+// FuzzProgram compares the program with contains, for any bytes in the place of
+// the network header.
 func FuzzProgram(f *testing.F) {
 	one, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	s := Set{Addresses: []netip.Addr{one, six}, Nets: []netip.Prefix{netip.MustParsePrefix("2001:db8:0:1::/64")}}

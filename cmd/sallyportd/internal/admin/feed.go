@@ -2,7 +2,7 @@ package admin
 
 import (
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -65,7 +65,7 @@ func (f *Feed) subscribe() (grants <-chan Grant, cancel func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.watchers) == maxWatchers {
-		return nil, nil, errors.New("too many watchers")
+		return nil, nil, fmt.Errorf("too many watchers: expected at most %d", maxWatchers)
 	}
 	if f.watchers == nil {
 		f.watchers = map[chan Grant]*uint64{}

@@ -54,7 +54,8 @@ func TestCommands(t *testing.T) {
 	if info, err := os.Stat(c.Socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket's mode: %v, %v", info.Mode(), err)
 	}
-	if _, err := c.Reload(t.Context()); err == nil || err.Error() != "the server rejected the change, and keeps its old settings: "+refusal.Error() {
+	_, err := c.Reload(t.Context())
+	if err == nil || err.Error() != "the server rejected the change, and keeps its old settings: "+refusal.Error() {
 		t.Errorf("reload: %v", err)
 	}
 	if n, err := c.ReloadClients(t.Context()); err != nil || n != 7 {
@@ -68,7 +69,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("state: %q, %v", copied, err)
 	}
 	enough := errors.New("enough")
-	err := c.Watch(t.Context(), func() { feed.Publish(Grant{Client: "com1"}) }, func(g Grant) error {
+	err = c.Watch(t.Context(), func() { feed.Publish(Grant{Client: "com1"}) }, func(g Grant) error {
 		if g.Client != "com1" {
 			t.Errorf("watched %+v", g)
 		}
@@ -113,14 +114,16 @@ func TestNoServer(t *testing.T) {
 func TestStaleSockets(t *testing.T) {
 	dir := t.TempDir()
 	running := serve(t, Handlers{})
-	if err := Serve(t.Context(), running.Socket, Handlers{}); err == nil || !strings.Contains(err.Error(), "another server answers at this socket") {
+	err := Serve(t.Context(), running.Socket, Handlers{})
+	if err == nil || !strings.Contains(err.Error(), "another server answers at this socket") {
 		t.Errorf("a second server: %v", err)
 	}
 	text := filepath.Join(dir, "text")
 	if err := os.WriteFile(text, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Serve(t.Context(), text, Handlers{}); err == nil || !strings.Contains(err.Error(), "expected no file or a socket") {
+	err = Serve(t.Context(), text, Handlers{})
+	if err == nil || !strings.Contains(err.Error(), "expected no file or a socket") {
 		t.Errorf("a file: %v", err)
 	}
 	if got, err := os.ReadFile(text); err != nil || string(got) != "x" {
@@ -169,7 +172,8 @@ func TestAnswersHaveAnEnd(t *testing.T) {
 	if _, err := c.Reload(t.Context()); err == nil {
 		t.Error("reload")
 	}
-	if err := c.Watch(t.Context(), func() {}, func(Grant) error { return nil }); err == nil || errors.Is(err, context.Canceled) {
+	err = c.Watch(t.Context(), func() {}, func(Grant) error { return nil })
+	if err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("watch: %v", err)
 	}
 	if _, err := c.change(t.Context(), "/refused"); err == nil || len(err.Error()) > maxAnswer+100 {
@@ -192,11 +196,13 @@ func TestRestrict(t *testing.T) {
 	}
 	refusal = errors.New("there is no such service")
 	var refused *RefusedError
-	if _, err := c.Restrict(t.Context(), Restriction{Client: "com1"}); !errors.As(err, &refused) || err.Error() != refusal.Error() || asked.Services != nil {
+	_, err = c.Restrict(t.Context(), Restriction{Client: "com1"})
+	if !errors.As(err, &refused) || err.Error() != refusal.Error() || asked.Services != nil {
 		t.Errorf("asked %+v, %v", asked, err)
 	}
 	asked = Restriction{}
-	if _, err := c.Restrict(t.Context(), Restriction{Client: strings.Repeat("x", maxRestriction)}); !errors.As(err, &refused) || asked.Client != "" {
+	_, err = c.Restrict(t.Context(), Restriction{Client: strings.Repeat("x", maxRestriction)})
+	if !errors.As(err, &refused) || asked.Client != "" {
 		t.Errorf("a request without bounds: %v", err)
 	}
 }

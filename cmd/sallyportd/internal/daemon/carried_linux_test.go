@@ -208,8 +208,9 @@ func TestRevokedWhileNoServerRuns(t *testing.T) {
 	w.dies("of a client that is revoked two starts later", other)
 }
 
-// TestRevokedBehindASharedAddress: the kernel cannot tell whose a connection is, so
-// all from the address end, though another client has it open.
+// TestRevokedBehindASharedAddress: the kernel does not know to which client a
+// connection belongs, so all connections from the address end, though another
+// client has it open.
 func TestRevokedBehindASharedAddress(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -226,11 +227,11 @@ func TestRevokedBehindASharedAddress(t *testing.T) {
 	w.keep("com2 secret-of-two 0")
 	w.dies("of a revoked client, behind an address that is open", c)
 	if !lives(w.dial(2)) {
-		t.Error("the other client cannot connect anew")
+		t.Error("the other client cannot connect again")
 	}
 }
 
-// TestSecretReplaced: whoever has a client's secret no more is cut off.
+// TestSecretReplaced: a device without the client's new secret is cut off.
 func TestSecretReplaced(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -247,7 +248,7 @@ func TestSecretReplaced(t *testing.T) {
 	w.dies("of a client whose secret is withdrawn", c)
 }
 
-// TestAddressesAreForgotten when nothing is connected from there any more.
+// TestAddressesAreForgotten when nothing is connected from there.
 func TestAddressesAreForgotten(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

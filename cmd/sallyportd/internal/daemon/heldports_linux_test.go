@@ -18,7 +18,7 @@ import (
 )
 
 // TestPortsAreHeldFromTheStart: of closed services of both kinds; a start beside
-// another program fails, and says which one it is.
+// another program fails, and the error names that program.
 func TestPortsAreHeldFromTheStart(t *testing.T) {
 	if !netns.Enter(t) {
 		return

@@ -11,7 +11,7 @@ import (
 	"sallyport/sessions/clock"
 )
 
-// stopped is a host whose time passes only as the test says.
+// stopped is a host whose clocks only the test advances.
 type stopped struct{ wall, mono time.Time }
 
 func (s *stopped) Advance(d time.Duration) { s.wall, s.mono = s.wall.Add(d), s.mono.Add(d) }
@@ -73,15 +73,15 @@ func TestKnockPortsFollowTheClock(t *testing.T) {
 			w.host.Advance(time.Second)
 		}
 		if step == 0 && w.opened != 1 {
-			t.Errorf("told %d times", w.opened)
+			t.Errorf("opened %d times", w.opened)
 		}
 	}
 }
 
-// TestKnockPortsAreToldAgain: what the firewall could not be told of is told later,
-// and all of it if there is another holder. A failure ends nothing, and is said
-// once.
-func TestKnockPortsAreToldAgain(t *testing.T) {
+// TestKnockPortsAreSentAgain: ports that the firewall could not open are sent again
+// later, and all of them if there is another holder. A failure stops nothing, and
+// is logged once.
+func TestKnockPortsAreSentAgain(t *testing.T) {
 	w, k, log := newWall()
 	w.fail = errors.New("no table")
 	open := map[uint16]time.Time{2000: w.host.Clock().Wall().Add(time.Minute), 2001: w.host.Clock().Wall().Add(2 * time.Minute)}
@@ -97,14 +97,14 @@ func TestKnockPortsAreToldAgain(t *testing.T) {
 		t.Error("knocks come in before the firewall was told")
 	}
 	if k.refresh(); !w.takes(2000) || !w.takes(2001) || w.opened != 2 {
-		t.Errorf("told %d times", w.opened)
+		t.Errorf("opened %d times", w.opened)
 	}
 	if len(k.reopened) != 1 {
 		t.Error("nobody knows that knocks were lost meanwhile")
 	}
 	<-k.reopened
 	if k.refresh(); w.opened != 2 || len(k.reopened) != 0 {
-		t.Errorf("told %d times", w.opened)
+		t.Errorf("opened %d times", w.opened)
 	}
 	clear(w.ends)
 	w.fail = errors.New("not yet")
@@ -113,10 +113,10 @@ func TestKnockPortsAreToldAgain(t *testing.T) {
 	}
 	w.fail = nil
 	if k.refresh(); !w.takes(2000) || !w.takes(2001) || w.opened != 4 || len(k.reopened) != 1 {
-		t.Errorf("told %d times", w.opened)
+		t.Errorf("opened %d times", w.opened)
 	}
-	// What closes in this instant is not worth a word.
+	// A port that closes at this instant is not sent.
 	if k.set(map[uint16]time.Time{2002: w.host.Clock().Wall()}); w.opened != 4 {
-		t.Errorf("told %d times", w.opened)
+		t.Errorf("opened %d times", w.opened)
 	}
 }

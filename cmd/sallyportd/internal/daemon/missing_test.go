@@ -16,9 +16,9 @@ import (
 	"sallyport/verify/wire"
 )
 
-// TestMissingClients over any changes of a file: who is missing is cut off when the
-// file has stood unchanged for the time, or after ten times as long, and never
-// before; who is back before is not.
+// TestMissingClients over any changes of a file: a missing client is cut off when
+// the file has been unchanged for the time, or after ten times as long, and never
+// before; a client that is back before is not.
 func TestMissingClients(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const settle = 5 * time.Second
@@ -40,7 +40,7 @@ func TestMissingClients(t *testing.T) {
 				unchanged = now
 				m.back(map[wire.Identifier]bool{id: true})
 				delete(since, id)
-			case 2: // the administrator says so
+			case 2: // the administrator confirms it
 				if _, was := since[id]; m.drop(id) != was {
 					t.Fatalf("%s was missing: %v", id, !was)
 				}
@@ -73,9 +73,9 @@ func TestMissingClients(t *testing.T) {
 	})
 }
 
-// TestFollow: it is looked at each event, and after the time that the last look
-// asked for.
-func TestFollow(t *testing.T) {
+// TestWatchFile: it checks at each event, and after the time that the last check
+// returned.
+func TestWatchFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		events, lost := make(chan fsnotify.Event), make(chan error)

@@ -27,7 +27,7 @@ func TestFirewallAgreesWithTheTable(t *testing.T) {
 	}
 	host := netns.NewHost(t)
 	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24", server6 + "/64"}}, host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "2001:db8::2/64"}})
-	// What ends each row: it gets through, whatever the firewall thinks of ports.
+	// The marker that ends each row: the firewall always lets it through.
 	const marker = 65_535
 	packets := prefiltertest.Packets()
 	like := 0
@@ -44,7 +44,7 @@ func TestFirewallAgreesWithTheTable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// As ingest does: the tier is told of the ports that the table has.
+		// As ingest does: the tier gets the ports that the table has.
 		var open []uint16
 		for port := range row.Table.Ends() {
 			open = append(open, port)
@@ -58,7 +58,7 @@ func TestFirewallAgreesWithTheTable(t *testing.T) {
 			}
 		}
 		for _, address := range []string{server4, server6} {
-			got := arrivals(t, host, netip.MustParseAddr(address), row.Port, marker, packets)
+			got := received(t, host, netip.MustParseAddr(address), row.Port, marker, packets)
 			want := 0
 			if row.Open() {
 				want = like
@@ -73,8 +73,8 @@ func TestFirewallAgreesWithTheTable(t *testing.T) {
 	}
 }
 
-// arrivals sends datagrams to a port, and returns how many came in.
-func arrivals(t *testing.T, host *netns.Host, to netip.Addr, port, marker uint16, packets []prefiltertest.Packet) (n int) {
+// received sends datagrams to a port, and returns how many arrived.
+func received(t *testing.T, host *netns.Host, to netip.Addr, port, marker uint16, packets []prefiltertest.Packet) (n int) {
 	t.Helper()
 	listen := func(port uint16) *net.UDPConn {
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, port)))

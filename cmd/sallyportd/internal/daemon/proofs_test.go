@@ -57,9 +57,9 @@ func anAddress(network, host uint32) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// TestProofsWaitFairly: whoever proves operations over and over, from addresses
-// that change, has one proof wait for each service and family, and no more than a
-// bucket allows; every other prover's waits as well.
+// TestProofsWaitFairly: of a prover that proves operations again and again, from
+// changing addresses, one proof waits for each service and family, and at most as
+// many as a bucket allows; the proofs of every other prover wait as well.
 func TestProofsWaitFairly(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for name, c := range map[string]struct {
@@ -70,7 +70,7 @@ func TestProofsWaitFairly(t *testing.T) {
 			prove(t, "ssh-evil-", "evil", "ssh"), prove(t, "ssh-evil-close", "evil", "ssh"), prove(t, "ssh-alice", "alic", "ssh"),
 			func(i uint32) netip.Addr { return anAddress(i, i) },
 		},
-		"an operation of nobody's, and a /64": {
+		"an operation without a client, and a /64": {
 			prove(t, "web-for-all", "", "web"), prove(t, "web-closes-all", "", "web"), prove(t, "web-for-some", "", "web"),
 			func(i uint32) netip.Addr { return anAddress(7, i) },
 		},
@@ -78,8 +78,8 @@ func TestProofsWaitFairly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newProofs(func() time.Time { return now })
 			carriedOut, honest := 0, 0
-			// Addresses that ask for nobody's operations share buckets by chance,
-			// of which there are four thousand: the honest ones have others.
+			// Addresses share buckets of operations without a client by chance. There
+			// are four thousand: the honest addresses have other buckets.
 			taken := map[*sessions.Bucket]bool{}
 			for _, o := range []proven{c.insider, c.closes} {
 				taken[p.bucket(o.operation.prover(c.from(0)))] = true
@@ -111,7 +111,7 @@ func TestProofsWaitFairly(t *testing.T) {
 					}
 				}
 			}
-			// Two provers' worth at the most: each operation of nobody's has its own.
+			// At most two buckets: each operation without a client has one.
 			if most := 2 * (sessions.DefaultBurst + 6); carriedOut > most || carriedOut == 0 {
 				t.Errorf("%d of the insider were carried out", carriedOut)
 			}
@@ -147,8 +147,8 @@ func TestTheNewestProofWaits(t *testing.T) {
 	}
 }
 
-// TestProofsAreBounded: an operation of nobody's has room for some, from however
-// many networks, and the others have theirs.
+// TestProofsAreBounded: of an operation without a client a bounded number of proofs
+// waits, from any number of networks; other operations have their own bound.
 func TestProofsAreBounded(t *testing.T) {
 	p := newProofs(time.Now)
 	shared, alice := prove(t, "web-for-all", "", "web"), prove(t, "ssh-alice", "alic", "ssh")
@@ -156,7 +156,8 @@ func TestProofsAreBounded(t *testing.T) {
 		p.put(shared.operation, proof{shared.grant, anAddress(i, 1)})
 	}
 	p.put(alice.operation, proof{alice.grant, netip.MustParseAddr("192.0.2.1")})
-	if got := p.take(); len(got) != proofsPerOperation+1 || p.counts.lost.Load()+p.counts.limited.Load() != 2*proofsPerOperation {
+	got := p.take()
+	if len(got) != proofsPerOperation+1 || p.counts.lost.Load()+p.counts.limited.Load() != 2*proofsPerOperation {
 		t.Errorf("%d wait, %d lost, %d limited", len(got), p.counts.lost.Load(), p.counts.limited.Load())
 	}
 	p.keepClients(operations{})
@@ -165,9 +166,9 @@ func TestProofsAreBounded(t *testing.T) {
 	}
 }
 
-// TestOwnersOfNobodysLeases are the same for an address, and few addresses share
+// TestOwnersOfOwnerlessLeases are the same for one address, and few addresses share
 // one.
-func TestOwnersOfNobodysLeases(t *testing.T) {
+func TestOwnersOfOwnerlessLeases(t *testing.T) {
 	o := prove(t, "web-for-all", "", "web").operation
 	names := map[string]bool{}
 	const addresses = 2000

@@ -70,7 +70,7 @@ func record(t *testing.T, h *netns.Host, link string) *recording {
 const marker = 0x88B5 // an EtherType for local experiments (IEEE 802)
 
 // sent returns how many packets the server's host has sent so far. To know
-// that the capture has seen all of them, it sends a frame of its own after
+// that the capture has seen all of them, it sends another frame after
 // them, which does not count.
 func (c *recording) sent(t *testing.T) int {
 	t.Helper()

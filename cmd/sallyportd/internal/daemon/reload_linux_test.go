@@ -209,7 +209,8 @@ func (r *reloadable) inForce(t *testing.T, v, other version) {
 		}
 	}
 	if r.helped {
-		if ids := slices.Collect(maps.Keys(r.challenge.operations.Load().byID)); !slices.Equal(ids, []string{"web-" + v.name + "-op"}) {
+		ids := slices.Collect(maps.Keys(r.challenge.operations.Load().byID))
+		if !slices.Equal(ids, []string{"web-" + v.name + "-op"}) {
 			t.Errorf("operations %v", ids)
 		}
 	}

@@ -31,9 +31,9 @@ func (r *reloadable) knocks(t *testing.T, id string) bool {
 	return r.opens(t, id, old.secret, old.portSecret, old.ports)
 }
 
-// TestRevocationWhateverFails: a part of the server that refuses its share, or a
-// line that nobody can read, keeps no client from being revoked; and nothing but a
-// good file gives a right back.
+// TestRevocationWhateverFails: neither a part of the server that rejects its share
+// nor a line that cannot be read prevents a revocation; and only a file without
+// faults gives a right back.
 func TestRevocationWhateverFails(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -74,7 +74,8 @@ func TestRevocationWhateverFails(t *testing.T) {
 	if _, err := r.ReloadClients(t.Context()); err == nil || r.knocks(t, "left") || r.knocks(t, "stay") {
 		t.Errorf("let in by a faulty file: %v", err)
 	}
-	if done, err := r.Restrict(t.Context(), admin.Restriction{Client: "stay"}); err != nil || done.Refused == "" || served() {
+	done, err = r.Restrict(t.Context(), admin.Restriction{Client: "stay"})
+	if err != nil || done.Refused == "" || served() {
 		t.Errorf("%+v, %v; served %v", done, err, served())
 	}
 	r.clients(t, left+stay)
@@ -93,7 +94,8 @@ func TestRevocationWhateverFails(t *testing.T) {
 	}
 	// A file that cannot be changed, and names them: they go until it is read.
 	for _, id := range []string{"left", "stay"} {
-		if done, err := r.Restrict(t.Context(), admin.Restriction{Client: id, Named: true}); err != nil || done.Refused != "" {
+		done, err := r.Restrict(t.Context(), admin.Restriction{Client: id, Named: true})
+		if err != nil || done.Refused != "" {
 			t.Errorf("%+v, %v", done, err)
 		}
 	}
@@ -111,10 +113,12 @@ func TestRevocationWhateverFails(t *testing.T) {
 	}
 	// Rights alone.
 	r.clients(t, left+stay+"what is this\n")
-	if done, err := r.Restrict(t.Context(), admin.Restriction{Client: "left", Services: []string{"two"}}); err != nil || done.Less {
+	done, err = r.Restrict(t.Context(), admin.Restriction{Client: "left", Services: []string{"two"}})
+	if err != nil || done.Less {
 		t.Errorf("%+v, %v", done, err)
 	}
-	if done, err := r.Restrict(t.Context(), admin.Restriction{Client: "stay", Services: []string{"two"}}); err != nil || !done.Less || served() {
+	done, err = r.Restrict(t.Context(), admin.Restriction{Client: "stay", Services: []string{"two"}})
+	if err != nil || !done.Less || served() {
 		t.Errorf("%+v, %v", done, err)
 	}
 	if _, err := r.Restrict(t.Context(), admin.Restriction{Client: "stay", Services: []string{"three"}}); err == nil {
@@ -122,8 +126,9 @@ func TestRevocationWhateverFails(t *testing.T) {
 	}
 }
 
-// TestMissingInTheFile: who is missing without a word of the administrator gets in
-// no more, keeps what it has until the file has stood, and is told of.
+// TestMissingInTheFile: a client that is missing without a command of the
+// administrator gets no new grant, keeps its lease until the file has been unchanged
+// for a while, and is logged.
 func TestMissingInTheFile(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -163,12 +168,13 @@ func TestMissingInTheFile(t *testing.T) {
 	if !served() {
 		t.Error("one that came back was cut off")
 	}
-	// Half a line waits, however long, and says so once.
+	// Half a line waits, however long, and is logged once.
 	r.clients(t, "left the-old-secret-of-a-client 0\nstay the-old-secret-of-a-client 0")
 	for range 5 {
 		look(time.Minute)
 	}
-	if got := r.gate.Names([4]byte([]byte("stay"))); !slices.Equal(got, []string{"web"}) || strings.Count(log.String(), "the last line has no newline") != 1 {
+	got := r.gate.Names([4]byte([]byte("stay")))
+	if !slices.Equal(got, []string{"web"}) || strings.Count(log.String(), "the last line has no newline") != 1 {
 		t.Errorf("may open %v\n%s", got, &log)
 	}
 	r.clients(t, "stay the-old-secret-of-a-client 0 services=web\n")

@@ -129,8 +129,8 @@ func (s *Server) markRekeyed(p *plan) {
 	}
 }
 
-// startWatch logs, once a minute, steps of the clock, and knocks that were rejected because of
-// their timestamps.
+// startWatch logs, once a minute, steps of the clock, and knocks that were rejected
+// because of their timestamps.
 type startWatch struct {
 	offset  time.Duration // of the wall clock from the boot-time clock
 	refused uint64

@@ -47,7 +47,7 @@ func served(t *testing.T, relaxed, crash bool, entries ...sessions.Entry) (dir s
 }
 
 // TestStartIsAGap: a sequence that was sent while no server listened opens
-// nothing for whoever plays it after the start, and a client that knocks once the
+// nothing if it is replayed after the start, and a client that knocks once the
 // server is ready gets in by its first attempt.
 func TestStartIsAGap(t *testing.T) {
 	t.Parallel()
@@ -68,9 +68,9 @@ func TestStartIsAGap(t *testing.T) {
 	w.until(t, "the opening", func() bool { return w.opened() == 1 })
 }
 
-// TestSleepIsAGap: what was sent while the host was suspended opens nothing for
-// whoever plays it when the host is awake, and a client that knocks then gets in
-// from the next second on.
+// TestSleepIsAGap: a sequence that was sent while the host was suspended opens
+// nothing if it is replayed when the host is awake, and a client that knocks then
+// gets in from the next second on.
 func TestSleepIsAGap(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -149,7 +149,7 @@ func TestLostStamps(t *testing.T) {
 
 // TestLossIsDoubted: a server whose state is missing refuses what is stamped up
 // to a minute after its start, by whatever its clock shows then: one that was set
-// back by hours locks nobody out for hours.
+// back by hours locks no client out for hours.
 func TestLossIsDoubted(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -209,9 +209,9 @@ func (l *logText) take() string {
 	return l.text.String()
 }
 
-// TestStartIsTold: once a minute, while knocks are refused because of it; and if
-// the clock was set, or is behind what it has shown before.
-func TestStartIsTold(t *testing.T) {
+// TestStartIsLogged: once a minute, while knocks are rejected because of it; and if
+// the clock was set, or shows less than before.
+func TestStartIsLogged(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -231,7 +231,8 @@ func TestStartIsTold(t *testing.T) {
 		t.Errorf("a clock that is behind: %q", got)
 	}
 	w.clock.host.Step(2 * time.Hour)
-	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "clock stepped") || !strings.Contains(got, "step=2h0m0") {
+	got := look()
+	if strings.Count(got, "\n") != 1 || !strings.Contains(got, "clock stepped") || !strings.Contains(got, "step=2h0m0") {
 		t.Errorf("a step: %q", got)
 	}
 	if got := look(); got != "" {
@@ -247,7 +248,8 @@ func TestStartIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.sendUntil(t, "198.51.100.3", packets, "the refusals", func() bool { return w.server.sessions.Stats()[sessions.BeforeStart] == 3 })
-	if got := look(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "refused=3") || !strings.Contains(got, "stamped_until=") {
+	got = look()
+	if strings.Count(got, "\n") != 1 || !strings.Contains(got, "refused=3") || !strings.Contains(got, "stamped_until=") {
 		t.Errorf("refused knocks: %q", got)
 	}
 	if got := look(); got != "" {

@@ -163,7 +163,7 @@ func (w *world) knock(ctx context.Context, p client.Profile, off time.Duration) 
 	return r, err
 }
 
-// send sends datagrams from the client's host, from an address of its own.
+// send sends datagrams from the client's host, from one of its addresses.
 func (w *world) send(t *testing.T, from, to string, packets []client.Packet) {
 	t.Helper()
 	err := w.host.Do(func() error {
@@ -173,7 +173,8 @@ func (w *world) send(t *testing.T, from, to string, packets []client.Packet) {
 		}
 		defer c.Close()
 		for _, p := range packets {
-			if _, err := c.WriteToUDPAddrPort(p.Datagram, netip.AddrPortFrom(netip.MustParseAddr(to), p.Port)); err != nil {
+			_, err := c.WriteToUDPAddrPort(p.Datagram, netip.AddrPortFrom(netip.MustParseAddr(to), p.Port))
+			if err != nil {
 				return err
 			}
 		}
@@ -224,7 +225,7 @@ func (w *world) getBy(d *net.Dialer, server, path string) (status int, err error
 
 func (w *world) opened() uint64 { return w.server.sessions.Stats()[sessions.Opened] }
 
-// listening tells whether the web server listens, without a packet on the
+// listening reports whether the web server listens, without a packet on the
 // wire. Its port is the server's at all times.
 func (w *world) listening() bool {
 	port, err := strconv.Atoi(web)

@@ -1,14 +1,16 @@
 // Package loglimit bounds how fast a log grows, whatever clients do. A client
-// that attacks with its own secret can have the server do the same thing over and
-// over; its lines must fill no disk, and hide no other client's.
+// that attacks with its own secret can make the server log the same event again
+// and again; its lines must not fill the disk, and must not hide other clients'
+// lines.
 //
 //	slog.Record -> kind: the message, which is a fixed phrase
 //	  -> bucket of the kind, client and service, for lines that name a client
 //	  -> bucket of the kind
 //	  -> the next handler; or left out, and counted
 //
-// The next line of the kind says how many were left out (left_out). If none
-// comes for a minute, a line of its own does, with the next line of any kind.
+// The next line of the kind reports how many were left out (left_out). If there is
+// none for a minute, a separate line reports it, together with the next line of any
+// kind.
 package loglimit
 
 import (
@@ -27,30 +29,30 @@ var (
 )
 
 const (
-	// maxOwn is how many buckets of clients there are. If all are in use, lines
-	// count for their kind alone.
-	maxOwn = 4096
-	// overdue is how long what was left out may wait for the next line.
+	// maxOwners is how many buckets of clients there are. If all are in use, a line
+	// counts only for its kind.
+	maxOwners = 4096
+	// overdue is how long the number of lines left out may wait for the next line.
 	overdue = time.Minute
 )
 
 // handler is a slog.Handler with a limiter that all its copies share.
 type handler struct {
-	next slog.Handler
-	own  own // by WithAttrs
+	next  slog.Handler
+	owner owner // from WithAttrs
 	*limiter
 }
 
-// New returns a logger that passes on what is within the limits. It goes by a
-// clock that is never set. It may be used concurrently.
+// New returns a logger that passes on the lines within the limits. Now is a clock
+// that is never set. The logger may be used concurrently.
 func New(next *slog.Logger, now func() time.Time) *slog.Logger {
-	return slog.New(&handler{next.Handler(), own{}, &limiter{now: now, kinds: map[string]*kind{}, owns: map[own]*sessions.Bucket{}}})
+	return slog.New(&handler{next.Handler(), owner{}, &limiter{now: now, kinds: map[string]*kind{}, owners: map[owner]*sessions.Bucket{}}})
 }
 
-// own is whose line of a kind it is.
-type own struct{ kind, client, service string }
+// owner is the kind of a line, with the client and service that it names.
+type owner struct{ kind, client, service string }
 
-func (o *own) add(a slog.Attr) {
+func (o *owner) add(a slog.Attr) {
 	switch a.Key {
 	case "client", "operation":
 		o.client = a.Value.String()
@@ -64,7 +66,7 @@ func (h *handler) Enabled(ctx context.Context, l slog.Level) bool { return h.nex
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *h
 	for _, a := range attrs {
-		c.own.add(a)
+		c.owner.add(a)
 	}
 	c.next = h.next.WithAttrs(attrs)
 	return &c
@@ -78,10 +80,10 @@ func (h *handler) WithGroup(name string) slog.Handler {
 
 // Handle implements slog.Handler.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
-	whose := h.own
-	whose.kind = r.Message
-	r.Attrs(func(a slog.Attr) bool { whose.add(a); return true })
-	left, ok := h.pass(whose)
+	of := h.owner
+	of.kind = r.Message
+	r.Attrs(func(a slog.Attr) bool { of.add(a); return true })
+	left, ok := h.pass(of)
 	if !ok {
 		return nil
 	}
@@ -103,22 +105,22 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 type limiter struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	kinds map[string]*kind
-	owns  map[own]*sessions.Bucket
-	swept time.Time // when owns was last looked through
-	late  int       // kinds of which lines were left out since the last one
+	mu      sync.Mutex
+	kinds   map[string]*kind
+	owners  map[owner]*sessions.Bucket
+	swept   time.Time // when owners were last checked for full buckets
+	pending int       // kinds with lines that were left out since their last line
 }
 
 // kind is the lines with one message.
 type kind struct {
 	bucket sessions.Bucket
-	left   uint64    // left out since the last line
-	since  time.Time // when the first of them was
+	left   uint64    // lines left out since the last line
+	since  time.Time // when the first of them was left out
 }
 
-// pass reports whether a line passes, and how many before it did not.
-func (l *limiter) pass(o own) (left uint64, ok bool) {
+// pass reports whether a line passes, and how many of its kind before it did not.
+func (l *limiter) pass(o owner) (left uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
@@ -130,65 +132,67 @@ func (l *limiter) pass(o own) (left uint64, ok bool) {
 	if b := l.of(o, now); b != nil && !b.Take(now, perClient) || !k.bucket.Take(now, perKind) {
 		if k.left == 0 {
 			k.since = now
-			l.late++
+			l.pending++
 		}
 		k.left++
 		return 0, false
 	}
-	return l.tell(k), true
+	return l.takeLeft(k), true
 }
 
-// tell returns how many lines of a kind were left out, and begins anew.
-func (l *limiter) tell(k *kind) (left uint64) {
+// takeLeft returns how many lines of a kind were left out, and resets the number.
+func (l *limiter) takeLeft(k *kind) (left uint64) {
 	if left = k.left; left > 0 {
 		k.left = 0
-		l.late--
+		l.pending--
 	}
 	return left
 }
 
-// of returns the bucket of a client's lines; nil: it has none.
-func (l *limiter) of(o own, now time.Time) *sessions.Bucket {
+// of returns the bucket of a client's lines; nil: the line names no client, or all
+// buckets are in use.
+func (l *limiter) of(o owner, now time.Time) *sessions.Bucket {
 	if o.client == "" {
 		return nil
 	}
-	b := l.owns[o]
+	b := l.owners[o]
 	if b != nil {
 		return b
 	}
-	if len(l.owns) >= maxOwn && now.Sub(l.swept) >= perClient.Pause {
+	if len(l.owners) >= maxOwners && now.Sub(l.swept) >= perClient.Pause {
 		l.swept = now
-		for other, b := range l.owns {
+		for other, b := range l.owners {
 			if b.Full(now) {
-				delete(l.owns, other)
+				delete(l.owners, other)
 			}
 		}
 	}
-	if len(l.owns) >= maxOwn {
+	if len(l.owners) >= maxOwners {
 		return nil
 	}
 	b = new(sessions.Bucket)
-	l.owns[o] = b
+	l.owners[o] = b
 	return b
 }
 
-// untold is how many lines of a kind were left out.
-type untold struct {
+// leftOut is how many lines of a kind were left out.
+type leftOut struct {
 	kind string
 	left uint64
 }
 
-// overdue returns what was left out a while ago, and of which no line has told.
-func (l *limiter) overdue() (all []untold) {
+// overdue returns the kinds of which lines were left out at least a minute ago,
+// without a line since.
+func (l *limiter) overdue() (all []leftOut) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.late == 0 {
+	if l.pending == 0 {
 		return nil
 	}
 	now := l.now()
 	for message, k := range l.kinds {
 		if k.left > 0 && now.Sub(k.since) >= overdue {
-			all = append(all, untold{message, l.tell(k)})
+			all = append(all, leftOut{message, l.takeLeft(k)})
 		}
 	}
 	return all

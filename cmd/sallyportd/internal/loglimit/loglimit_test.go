@@ -30,8 +30,8 @@ func (w *world) lines() (n int) {
 	return n
 }
 
-// TestOneClientHidesNoOther: a client that has the same thing done over and over
-// gets some lines, and every other client its own.
+// TestOneClientHidesNoOther: a client that causes the same event again and again
+// gets some lines, and every other client gets all of its lines.
 func TestOneClientHidesNoOther(t *testing.T) {
 	w := newWorld()
 	for i := range 10_000 {
@@ -45,10 +45,10 @@ func TestOneClientHidesNoOther(t *testing.T) {
 	if n := w.lines(); n != perClient.Burst+20 {
 		t.Errorf("%d lines", n)
 	}
-	// One each Pause, which tells of those before.
+	// One line each Pause, which reports those before.
 	w.now = w.now.Add(perClient.Pause)
 	w.Info("opened", "service", "web", "client", "evil")
-	// Some of those that were left out were told of with the others' lines.
+	// Some of those that were left out were reported with the lines of others.
 	if text := w.out.String(); !strings.Contains(text, " left_out=999") {
 		t.Error(text)
 	}
@@ -73,14 +73,17 @@ func TestKindIsBounded(t *testing.T) {
 			if n := w.lines(); n != perKind.Burst {
 				t.Errorf("%d lines at once", n)
 			}
-			if len(w.l.owns) > maxOwn {
-				t.Errorf("%d buckets", len(w.l.owns))
+			if len(w.l.owners) > maxOwners {
+				t.Errorf("%d buckets", len(w.l.owners))
 			}
 			w.now = w.now.Add(time.Second)
 			for i := range 1000 {
 				log(w, i+200_000)
 			}
-			if text := w.out.String(); !strings.Contains(text, fmt.Sprintf("left_out=%d ", 100_000-perKind.Burst)) && !strings.Contains(text, fmt.Sprintf("left_out=%d\n", 100_000-perKind.Burst)) || w.lines() != int(time.Second/perKind.Pause) {
+			text := w.out.String()
+			left := fmt.Sprintf("left_out=%d", 100_000-perKind.Burst)
+			reported := strings.Contains(text, left+" ") || strings.Contains(text, left+"\n")
+			if !reported || w.lines() != int(time.Second/perKind.Pause) {
 				t.Error(text)
 			}
 			w.Info("another kind")
@@ -91,8 +94,8 @@ func TestKindIsBounded(t *testing.T) {
 	}
 }
 
-// TestWhatWasLeftOutIsTold, also if nothing of its kind comes any more.
-func TestWhatWasLeftOutIsTold(t *testing.T) {
+// TestLeftOutIsReported: also if no further line of the kind comes.
+func TestLeftOutIsReported(t *testing.T) {
 	w := newWorld()
 	for range 100 {
 		w.Info("opened", "client", "evil")
@@ -106,26 +109,27 @@ func TestWhatWasLeftOutIsTold(t *testing.T) {
 	w.now = w.now.Add(1)
 	w.out.Reset()
 	w.Info("traffic")
-	if text := w.out.String(); !strings.Contains(text, `level=WARN msg="log lines left out" message=opened left_out=80`) || w.lines() != 2 {
+	text := w.out.String()
+	if !strings.Contains(text, `level=WARN msg="log lines left out" message=opened left_out=80`) || w.lines() != 2 {
 		t.Error(text)
 	}
 	w.Info("traffic")
 	if w.lines() != 1 {
-		t.Error("told twice")
+		t.Error("reported twice")
 	}
 }
 
 // TestBucketsAreGivenBack: clients of before take no room.
 func TestBucketsAreGivenBack(t *testing.T) {
 	w := newWorld()
-	for i := range maxOwn {
+	for i := range maxOwners {
 		w.Info("opened", "client", i)
 	}
 	w.now = w.now.Add(time.Hour)
 	for range 100 {
 		w.Info("opened", "client", "evil")
 	}
-	if len(w.l.owns) != 1 {
-		t.Errorf("%d buckets", len(w.l.owns))
+	if len(w.l.owners) != 1 {
+		t.Errorf("%d buckets", len(w.l.owners))
 	}
 }

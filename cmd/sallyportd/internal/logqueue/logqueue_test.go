@@ -61,7 +61,7 @@ func (r *reader) read() string {
 }
 
 // TestReaderStalls: a log call returns, however long the reader takes no line;
-// the queue holds Capacity, and what was lost is counted and told of.
+// the queue holds Capacity, and lost lines are counted and reported.
 func TestReaderStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r reader
@@ -108,7 +108,9 @@ func TestReaderIsGone(t *testing.T) {
 		r.fail(nil)
 		log.Info("back")
 		synctest.Wait()
-		if text := r.read(); q.Dropped() != 3 || !strings.Contains(text, "msg=\"log lines dropped\" lines=3\n") || !strings.HasSuffix(text, "msg=back\n") || strings.Contains(text, "msg=lost") {
+		text := r.read()
+		reported := strings.Contains(text, "msg=\"log lines dropped\" lines=3\n")
+		if q.Dropped() != 3 || !reported || !strings.HasSuffix(text, "msg=back\n") || strings.Contains(text, "msg=lost") {
 			t.Errorf("dropped %d, and wrote:\n%s", q.Dropped(), text)
 		}
 		q.Close(time.Second)
@@ -154,10 +156,10 @@ func TestClose(t *testing.T) {
 
 // TestEveryLineIsWrittenOrCounted: in whatever order lines, stalls and failures
 // come, the lines that are written are whole and in order, and those that are not
-// are counted and told of exactly.
+// are counted and reported exactly.
 func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		out, told, sent := &flaky{}, 0, 0
+		out, reported, sent := &flaky{}, 0, 0
 		q := &Queue{out: out, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 		t.Repeat(map[string]func(*rapid.T){
 			"line": func(t *rapid.T) {
@@ -181,13 +183,13 @@ func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 				last, written = n, written+1
 			} else if _, notice, ok := strings.Cut(line, "lines="); ok {
 				fmt.Sscanf(notice, "%d", &n)
-				told += n
+				reported += n
 			} else {
 				t.Fatalf("half a line: %.80q", line)
 			}
 		}
-		if written+told != sent || uint64(told) != q.Dropped() {
-			t.Fatalf("%d lines: %d written, %d told of as lost, %d counted", sent, written, told, q.Dropped())
+		if written+reported != sent || uint64(reported) != q.Dropped() {
+			t.Fatalf("%d lines: %d written, %d reported as lost, %d counted", sent, written, reported, q.Dropped())
 		}
 	})
 }

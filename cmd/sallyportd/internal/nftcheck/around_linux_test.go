@@ -21,8 +21,8 @@ import (
 	"sallyport/sessions/gate/firewall"
 )
 
-// world is this host, which forwards, between a stranger, who uses it as a
-// router too, and a host behind it, as a container is.
+// world is this host, which forwards, between a stranger, which also uses it as a
+// router, and a host behind it, such as a container.
 //
 //	stranger 10.71.0.2 - 10.71.0.1 this host 10.72.0.1 - 10.72.0.2 behind
 type world struct {
@@ -69,7 +69,7 @@ func routeBy(gateways ...string) error {
 	return nil
 }
 
-// serveAll greets whoever comes to the ports, by TCP and UDP.
+// serveAll greets all peers at the ports, by TCP and UDP.
 func serveAll(t *testing.T, ports ...string) error {
 	for _, port := range ports {
 		l, err := net.Listen("tcp", ":"+port)
@@ -110,7 +110,7 @@ func (w *world) gets(at string) (in bool) {
 	w.Helper()
 	network, to, _ := strings.Cut(at, " ")
 	w.must(w.stranger.Do(func() error {
-		// Whoever is not let in is told so: the test waits for nobody.
+		// Rejected peers get an answer, so that the test need not wait.
 		c, err := net.DialTimeout(network, to, 10*time.Second)
 		if err != nil {
 			return refusedOr(err)
@@ -167,7 +167,7 @@ func proxy(listen string, keys ...string) string {
 	return fmt.Sprintf("[[service]]\nname = \"site\"\ntype = \"proxy\"\nupstream = \"127.0.0.1:22\"\nlisten = %q\n%s\n", listen, strings.Join(keys, "\n"))
 }
 
-// TestWaysAroundTheGuard holds what is said to what a stranger's packets do.
+// TestWaysAroundTheGuard compares the warnings with what a stranger's packets do.
 func TestWaysAroundTheGuard(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("nft"); err != nil {
@@ -209,7 +209,8 @@ func TestWaysAroundTheGuard(t *testing.T) {
 				}
 			}
 			all := Check(cfg, host)
-			if i := slices.IndexFunc(all, func(s string) bool { return strings.Contains(s, "cannot be read") }); i >= 0 {
+			i := slices.IndexFunc(all, func(s string) bool { return strings.Contains(s, "cannot be read") })
+			if i >= 0 {
 				t.Errorf("our own table and others': %s", all[i])
 			}
 		})
@@ -231,7 +232,7 @@ const (
 )
 
 // waysAround are configurations and rulesets; what of this host is open to
-// strangers with them, and closed; and what is said.
+// strangers with them, and closed; and the warnings.
 var waysAround = []struct {
 	name, rules, service string
 	open, closed         []string

@@ -11,7 +11,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config/configtest"
 )
 
-// TestCheckKnocks makes real rulesets with nft, in a namespace of its own.
+// TestCheckKnocks makes real rulesets with nft, in a separate namespace.
 func TestCheckKnocks(t *testing.T) {
 	t.Parallel()
 	nft, err := exec.LookPath("nft")
@@ -77,8 +77,8 @@ func TestCheckKnocks(t *testing.T) {
 	}
 }
 
-// TestCheckServices: what another table drops stays dropped, and
-// that is said; what our own drops is meant so.
+// TestCheckServices: packets that another table drops stay dropped, so there is a
+// warning; our own table is meant to drop.
 func TestCheckServices(t *testing.T) {
 	t.Parallel()
 	nft, err := exec.LookPath("nft")
@@ -123,7 +123,7 @@ hook = "forward"
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward meta l4proto udp drop", nil},
 		{"filter", "accept\nadd chain inet filter early { type filter hook prerouting priority -300; }\nadd rule inet filter early tcp dport 8080 drop",
 			[]string{`the firewall chain "inet filter early" drops packets for service published`}},
-		// By then it has the port of whoever it is published for.
+		// By then it has the port of the program for which it is published.
 		{"filter", "accept\nadd chain inet filter late { type filter hook prerouting priority 0; }\nadd rule inet filter late tcp dport 8080 drop", nil},
 		{"filter", "accept\nadd chain inet filter late { type filter hook prerouting priority -100; }\nadd rule inet filter late tcp dport 8080 drop", nil},
 		{"filter", "accept\nadd chain inet filter forward { type filter hook forward priority 0; }\nadd rule inet filter forward tcp dport 25 drop", nil},

@@ -30,7 +30,7 @@ var expressions = []string{
 }
 
 // TestEveryKindOfExpression: whatever a rule asks for, the rule after it is
-// judged, and nothing is said to be unreadable.
+// judged, and no warning calls a part unreadable.
 func TestEveryKindOfExpression(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("nft"); err != nil {
@@ -174,7 +174,7 @@ func TestManyPlacesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// FuzzRuleset: what the kernel tells is somebody else's text.
+// FuzzRuleset: other programs write what the kernel reports.
 func FuzzRuleset(f *testing.F) {
 	f.Add([]byte{}, []byte{}, uint16(22))
 	for kind := range uint16(8) {

@@ -129,6 +129,6 @@ func Unreadable(err error) error {
 	if u, err := user.LookupId(who); err == nil {
 		who = name(is.uids[1], u.Username, nil)
 	}
-	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: give one of them access to the file",
+	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: give the user or one of the groups access to that path",
 		who, strings.Join(groups, ", ")))
 }

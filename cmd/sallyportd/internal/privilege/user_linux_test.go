@@ -65,7 +65,8 @@ func TestUserKeepsGroups(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "groups: [4344 4345 4347], <nil>") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if want := "runs as user sally (4343), with the groups sally (4344), cert (4345), web (4347) and no privilege"; !strings.Contains(string(out), want) {
+	want := "runs as user sally (4343), with the groups sally (4344), cert (4345), web (4347) and no privilege"
+	if !strings.Contains(string(out), want) {
 		t.Errorf("expected %q in\n%s", want, out)
 	}
 	// A number that no list has.
@@ -113,7 +114,8 @@ func TestWhatWasPromisedIsVerified(t *testing.T) {
 			t.Errorf("%+v: %v", row, err)
 		}
 	}
-	// The user's number is not enough: who has switched has the user's groups.
+	// The user's number is not enough: a process that has switched has the user's
+	// groups.
 	if os.Geteuid() != 0 {
 		return
 	}

@@ -1,5 +1,5 @@
-// Package accesstest is the table of who is let in by whose grant, which the
-// rule itself and every enforcer of it are tested by.
+// Package accesstest has a table of grants and the sources that each admits. It
+// tests the rule itself and every enforcer of it.
 package accesstest
 
 import (
@@ -9,8 +9,8 @@ import (
 	"sallyport/sessions/gate/access"
 )
 
-// Link1 and Link2 are the interfaces of this host that link-local sources come
-// by, as zones name them: by their indices.
+// Link1 and Link2 are the interfaces of this host on which link-local sources
+// arrive, in the form of zones: their indices.
 const (
 	Link1 = "1001"
 	Link2 = "1002"
@@ -26,12 +26,12 @@ var Sources = []netip.Addr{
 // Row is one grant.
 type Row struct {
 	Name       string
-	Grant      string // whose address, as the source of a packet has it
+	Grant      string // the client's address, as the source of a packet has it
 	PrefixLen6 int
 	Anyone     bool
-	In         []string // the sources that are let in
-	// OnAnyLink are those that are besides where packets have no zone: in the
-	// firewall and in the filter of a socket.
+	In         []string // the admitted sources
+	// OnAnyLink are the sources that are also admitted where packets have no
+	// zone: in the firewall and in the filter of a socket.
 	OnAnyLink []string
 }
 
@@ -50,13 +50,13 @@ var Rows = []Row{
 	{Name: "anyone", Grant: "198.51.100.2", PrefixLen6: 64, Anyone: true, In: []string{
 		"198.51.100.2", "198.51.100.3", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::2", "fe80::2%" + Link1, "fe80::3%" + Link1, "fe80::2%" + Link2,
 	}},
-	{Name: "nobody of these", Grant: "192.0.2.1", PrefixLen6: 64},
+	{Name: "another address", Grant: "192.0.2.1", PrefixLen6: 64},
 }
 
 // Address is the address of the grant.
 func (r Row) Address() netip.Addr { return netip.MustParseAddr(r.Grant) }
 
-// Peers are whom the grant lets in.
+// Peers returns the peers that the grant admits.
 func (r Row) Peers() []access.Peer {
 	if r.Anyone {
 		return []access.Peer{access.Anyone4, access.Anyone6}
@@ -64,7 +64,7 @@ func (r Row) Peers() []access.Peer {
 	return []access.Peer{access.PeerOf(r.Address(), r.PrefixLen6)}
 }
 
-// Has reports whether a source is let in.
+// Has reports whether a source is admitted.
 func (r Row) Has(source netip.Addr) bool { return slices.Contains(r.In, source.String()) }
 
 // HasOnAnyLink is Has where packets have no zone.

@@ -1,10 +1,10 @@
-// Package helpertest runs a helper in the process of a test, instead of in a
-// process of its own. Client and helper are connected as they always are: by a
-// socket pair, and by a pipe that closes when the helper ends.
+// Package helpertest runs a holder in the process of a test, instead of in a
+// separate process. Server and holder are connected as usual: by a socket pair,
+// and by a pipe that closes when the holder ends.
 //
-//	Start      a helper that is ready, and its client
-//	StartIn    a helper in another namespace
-//	Serve      a helper whose first answer the test reads itself
+//	Start      a holder that is ready, and the connection to it
+//	StartIn    a holder in another namespace
+//	Serve      a holder whose first reply the test reads itself
 //	Stop       an orderly end
 //
 // Linux only.

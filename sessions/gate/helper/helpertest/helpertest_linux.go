@@ -10,15 +10,14 @@ import (
 	"sallyport/sessions/gate/helper"
 )
 
-// Start starts a holder, and returns its client when the holder is ready. The
-// channel gets the error with which helper.Serve returns. The Log of cfg may be
-// nil.
+// Start starts a holder, and returns the connection when the holder is ready.
+// The channel gets the error of helper.Serve. The Log of cfg may be nil.
 func Start(t testing.TB, cfg helper.Config) (*helper.Conn, <-chan error) {
 	t.Helper()
 	return StartIn(t, func(f func() error) error { return f() }, cfg)
 }
 
-// StartIn is Start with a helper that runs inside in, such as the Do of a
+// StartIn is Start with a holder that runs inside in, such as the Do of a
 // netns.Host.
 func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Conn, <-chan error) {
 	t.Helper()
@@ -31,13 +30,13 @@ func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*hel
 	return c, done
 }
 
-// Ended is what helper.Serve has returned.
+// Ended is the result of helper.Serve.
 type Ended struct {
-	Ordered bool
+	Orderly bool
 	Err     error
 }
 
-// Serve is Start, but does not begin: that is left to the test.
+// Serve is Start without the begin request, which the test sends.
 func Serve(t testing.TB, cfg helper.Config) (*helper.Conn, <-chan Ended) {
 	t.Helper()
 	return serve(t, func(f func() error) error { return f() }, cfg)
@@ -61,7 +60,7 @@ func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helpe
 		defer held.Close()
 		var e Ended
 		e.Err = in(func() (err error) {
-			e.Ordered, err = helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg)
+			e.Orderly, err = helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg)
 			return err
 		})
 		ended <- e
@@ -73,7 +72,7 @@ func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helpe
 	return c, ended
 }
 
-// Stop stops a helper in order, and waits for its end.
+// Stop stops a holder in order, and waits for its end.
 func Stop(t testing.TB, c *helper.Conn, ended <-chan error) {
 	t.Helper()
 	if err := c.Stop(); err != nil {

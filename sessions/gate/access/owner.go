@@ -8,34 +8,34 @@ import (
 	"sallyport/verify/wire"
 )
 
-// MaxLeaseOwners is how many clients a connection may belong to. One that more could
-// have opened belongs to all clients.
+// MaxLeaseOwners is the number of clients that a connection may belong to. A
+// connection with more possible owners belongs to all clients.
 const MaxLeaseOwners = 8
 
-// LeaseOwner is a client with a lease that lets a peer in.
+// LeaseOwner is a client with a lease that admits a peer.
 type LeaseOwner struct {
 	Client  wire.Identifier
-	Granted time.Time // when it was last let in
+	Granted time.Time // time of its last grant
 	Until   time.Time
-	From    Peer // whom the lease is for: of a service that is open to anyone, who has opened it
+	From    Peer // the peer that the lease is for: for a service that is open to anyone, the peer that opened it
 }
 
-// LeaseOwners are by whose leases a peer is let in: MaxLeaseOwners and one more stand for
-// any number.
+// LeaseOwners are the clients whose leases admit a peer: MaxLeaseOwners and one
+// more stand for any number.
 type LeaseOwners []LeaseOwner
 
-// Owners are the clients that may have opened a connection: one, if it can be
-// told. The zero value is nobody.
+// Owners are the clients that may have opened a connection: one, if it is
+// known. The zero value is no client.
 type Owners struct {
 	ids []wire.Identifier
 	all bool
 }
 
-// Lose reports whether a connection of these owners ends, since the clients that
-// are gone have no right to it any more. Some says that there are such clients: a
-// connection that may be anyone's may be theirs.
-func (o Owners) Lose(gone func(wire.Identifier) bool, some bool) bool {
-	return o.all && some || slices.ContainsFunc(o.ids, gone)
+// Lose reports whether a connection of these owners ends because the clients
+// that are gone have lost the right to it. someGone reports that there are such
+// clients: a connection that may be of any client may be theirs.
+func (o Owners) Lose(gone func(wire.Identifier) bool, someGone bool) bool {
+	return o.all && someGone || slices.ContainsFunc(o.ids, gone)
 }
 
 // Each calls f with each client, if they are known.
@@ -45,12 +45,12 @@ func (o Owners) Each(f func(wire.Identifier)) {
 	}
 }
 
-// Enter is Allows for an address that comes in now, and says to whom what it
-// opens belongs: to the client whose lease lets it in. If several clients have a
-// lease for the address, it is the one that was granted last, since clients connect
-// after they have knocked. But a grant counts so for one connection: of another one
-// it cannot be told, and it belongs to all of them, and ends with the first that is
-// revoked.
+// Enter is Allows for an address that connects now. It also returns the owners
+// of the connection: the client whose lease admits it. If several clients have
+// a lease for the address, the owner is the client of the last grant, since
+// clients connect after they have knocked. But a grant identifies the owner of
+// one connection only: a further connection may be of any of these clients, so
+// it belongs to all of them, and ends with the first that is revoked.
 func (s *Set) Enter(a netip.Addr, now time.Time) (o Owners, ok bool) {
 	var owners []LeaseOwner
 	used, peers := now, peersOf(a)
@@ -88,8 +88,8 @@ func (s *Set) Enter(a netip.Addr, now time.Time) (o Owners, ok bool) {
 	return o, ok
 }
 
-// narrowed returns the owners of which something is true, or all if it is of
-// none.
+// narrowed returns the lease owners for which is returns true, or all of them
+// if it does so for none.
 func narrowed(all []LeaseOwner, is func(LeaseOwner) bool) []LeaseOwner {
 	if some := slices.DeleteFunc(slices.Clone(all), func(h LeaseOwner) bool { return !is(h) }); len(some) > 0 {
 		return some

@@ -41,16 +41,16 @@ func addresses(all ...string) (s Set) {
 	return s
 }
 
-// soon is when a test that expects silence has waited long enough.
+// soon returns the end of the time in which a test that expects silence waits.
 func soon() time.Time { return time.Now().Add(300 * time.Millisecond) }
 
-// dial connects from an address: an answer of any kind, or silence until then.
+// dial connects from an address: an answer of any kind, or silence until end.
 func dial(from, to string, end time.Time) (net.Conn, error) {
 	d := net.Dialer{Deadline: end, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	return d.DialContext(context.Background(), "tcp", to)
 }
 
-func TestScreenOnAListener(t *testing.T) {
+func TestListener(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -59,7 +59,7 @@ func TestScreenOnAListener(t *testing.T) {
 	netns.Connect(t, netns.End{Name: "left", Addresses: []string{"198.51.100.1/24", "2001:db8::1/64"}}, h,
 		netns.End{Name: "right", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "2001:db8::3/64"}})
 	_, raw := listen(t, "[::]:7")
-	// Everybody is silence to a stranger: a reset would be ECONNREFUSED.
+	// A stranger gets no answer: a reset would be ECONNREFUSED.
 	want := func(set string, answers map[string]bool) {
 		t.Helper()
 		for from, answered := range answers {
@@ -90,26 +90,26 @@ func TestScreenOnAListener(t *testing.T) {
 		}
 	}
 	none := map[string]bool{"198.51.100.2": false, "2001:db8::2": false}
-	want("nobody", none)
+	want("denyAll", none)
 	attach(addresses("198.51.100.2", "2001:db8::3"))
 	want("two", map[string]bool{"198.51.100.2": true, "198.51.100.3": false, "2001:db8::2": false, "2001:db8::3": true})
 	attach(Set{Nets: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")}})
 	want("a net", map[string]bool{"198.51.100.2": false, "2001:db8::2": true, "2001:db8::3": true})
-	attach(Set{All: true})
+	attach(Set{Anyone: true})
 	want("all", map[string]bool{"198.51.100.2": true, "2001:db8::2": true})
 	attach(Set{})
-	want("nobody again", none)
-	// Too many: whoever is there has to be refused later.
+	want("denyAll again", none)
+	// Too many entries: the caller must refuse strangers later.
 	if fits, err := Attach(raw, Set{Addresses: spread(Max+1, false)}); err != nil || fits {
 		t.Errorf("too many: fits %v, %v", fits, err)
 	}
 	want("too many", map[string]bool{"198.51.100.2": true, "2001:db8::2": true})
 	attach(Set{})
-	want("nobody in the end", none)
+	want("denyAll in the end", none)
 }
 
-// TestLittleRoom: with a small net.core.optmem_max everybody is let through,
-// and the caller hears of it.
+// TestLittleRoom: with a small net.core.optmem_max all packets pass, and Attach
+// reports it.
 func TestLittleRoom(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -127,7 +127,7 @@ func TestLittleRoom(t *testing.T) {
 	}
 	c, err := dial("127.0.0.2", "127.0.0.1:7", netns.Deadline(t))
 	if err != nil {
-		t.Fatalf("nobody is let through: %v", err)
+		t.Fatalf("denyAll is let through: %v", err)
 	}
 	c.Close()
 	if fits, err := Attach(raw, addresses("127.0.0.1")); err != nil || !fits {
@@ -138,7 +138,7 @@ func TestLittleRoom(t *testing.T) {
 	}
 }
 
-func TestScreenOnADatagramSocket(t *testing.T) {
+func TestDatagramSocket(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -161,7 +161,7 @@ func TestScreenOnADatagramSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		// The second one would tell of an ICMP answer to the first.
+		// The second send would return an ICMP error for the first.
 		for range 2 {
 			if _, err := io.WriteString(s, from); errors.Is(err, unix.ECONNREFUSED) {
 				t.Errorf("%s was answered", from)
