@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"sallyport/bench/netns"
@@ -16,8 +17,36 @@ import (
 
 func TestMain(m *testing.M) {
 	netns.Together(8)
-	os.Exit(m.Run())
+	inherited := os.Getenv(programs) != ""
+	code := m.Run()
+	if dir := os.Getenv(programs); dir != "" && !inherited {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
+
+// programs names the environment variable with the directory of the built
+// programs. Tests that run again in a namespace inherit it.
+const programs = "SALLYPORT_TEST_PROGRAMS"
+
+// buildOnce builds the programs once for all guides. That also compiles what
+// the "go build" of a guide then finds in Go's cache.
+var buildOnce = sync.OnceValue(func() error {
+	if os.Getenv(programs) != "" {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "sallyport-programs")
+	if err != nil {
+		return err
+	}
+	os.Setenv(programs, dir)
+	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "./cmd/sallyport", "./cmd/sallyportd")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+})
 
 // Each guide is run by one test. A guide that needs sshd needs the host's root.
 func TestReadme(t *testing.T) { runGuides(t, needs{ssh: true}, "README.md") }
@@ -98,6 +127,9 @@ func runGuides(t *testing.T, n needs, paths ...string) {
 		t.Skip("builds the programs, and waits for leases")
 	}
 	dependOnAll(t)
+	if err := buildOnce(); err != nil {
+		t.Fatalf("build the programs: %v", err)
+	}
 	if n.ssh {
 		n.tools += " /usr/sbin/sshd ssh scp ssh-keygen"
 	}

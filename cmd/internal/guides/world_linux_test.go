@@ -91,7 +91,7 @@ func newWorld(t *testing.T, n needs) *world {
 		s.write(s.path("~/.ssh/config"), "")
 	}
 	if n.programs {
-		w.server.must("go build -o /usr/local/bin/ ./cmd/sallyport ./cmd/sallyportd")
+		w.server.must("install '" + os.Getenv(programs) + "'/* /usr/local/bin/")
 	}
 	if n.ssh {
 		w.sshd(path)
