@@ -285,15 +285,16 @@ func inContainerTest(kind, name string) error {
 
 // inGate reports whether the gate, or the full run, has a step or function of
 // a name, and runs a command: a line must have the command's names and flags in
-// their order. Values and paths may differ there. Without a step, the command
-// is the gate itself.
+// their order. Values and paths may differ there. The gate itself must be
+// executable.
 func inGate(step, text string) error {
 	words := strings.Fields(text)
-	if step == "" {
-		if info, err := os.Stat(filepath.Join(root, words[0])); err != nil || info.Mode()&0o111 == 0 || info.IsDir() {
-			return fmt.Errorf("%s is no program of this repository (%v)", words[0], err)
+	if strings.HasPrefix(words[0], ".ci/") {
+		info, err := os.Stat(filepath.Join(root, words[0]))
+		if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0) {
+			err = fmt.Errorf("%s is not executable", words[0])
 		}
-		return nil
+		return err
 	}
 	if len(words) > 2 && words[0] == "go" && words[1] == "run" {
 		words = words[2:]
