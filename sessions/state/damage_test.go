@@ -66,7 +66,8 @@ func TestNoDamagedByteIsTrusted(t *testing.T) {
 				refused++
 			} else if !slices.Equal(c.entries, want.entries) || !slices.Equal(c.leases, want.leases) ||
 				c.header != want.header {
-				t.Fatalf("byte %d changed by %#x: %d entries, header %+v", at, flip, len(c.entries), c.header)
+				t.Fatalf("byte %d changed by %#x: %d entries, %d leases, header %+v; want header %+v; entries equal: %t, leases equal: %t", at, flip,
+					len(c.entries), len(c.leases), c.header, want.header, slices.Equal(c.entries, want.entries), slices.Equal(c.leases, want.leases))
 			}
 			text[at] ^= flip
 		}
