@@ -149,7 +149,7 @@ func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 				return err
 			}
 		}
-		return b.Put(headerKey, h.encode())
+		return putHeader(b, h)
 	})
 	if err == nil {
 		s.header = h

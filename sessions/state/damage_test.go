@@ -78,6 +78,46 @@ func TestNoDamagedByteIsTrusted(t *testing.T) {
 	}
 }
 
+// TestEarlierTransactionIsRefused points the bucket to each page of the file. The
+// tree of an earlier transaction is intact, and must not be taken for the last one.
+func TestEarlierTransactionIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := Create(dir); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, config(dir))
+	record(t, s, crowd(300, 1)...)
+	record(t, s, used('1', 7))
+	closeStore(t, s)
+	text := fileOf(t, dir)
+	want, err := read(bytes.NewReader(text), int64(len(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pointers := 0
+	for at := 0; ; at += len(bucketName) {
+		next := bytes.Index(text[at:], bucketName)
+		if next < 0 {
+			break
+		}
+		at += next
+		pointer := text[at+len(bucketName):][:8]
+		before := native.Uint64(pointer)
+		for page := range uint64(len(text) / pageSize) {
+			native.PutUint64(pointer, page)
+			c, err := read(bytes.NewReader(text), int64(len(text)))
+			if err == nil && (!slices.Equal(c.entries, want.entries) || c.header != want.header) {
+				t.Errorf("page %d in place of %d: %d entries, header %+v", page, before, len(c.entries), c.header)
+			}
+		}
+		native.PutUint64(pointer, before)
+		pointers++
+	}
+	if pointers == 0 {
+		t.Error("no pointer found")
+	}
+}
+
 func TestCutFileIsRefused(t *testing.T) {
 	text := grown(t)
 	for size := 0; size < len(text); size += pageSize / 2 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
+	bolt "go.etcd.io/bbolt"
 
 	"sallyport/sessions"
 	"sallyport/verify/wire"
@@ -36,10 +37,11 @@ type header struct {
 	margin        uint32 // seconds; see Gap.NotBeforeMargin
 	count         uint64 // of records and leases
 	digest        uint64 // the checksums of all of them, combined by exclusive or
+	transaction   uint64 // the number of the transaction that wrote the header
 }
 
 const (
-	headerSize = 1 + 4 + 4 + 4 + 8 + 8 + 8
+	headerSize = 1 + 4 + 4 + 4 + 8 + 8 + 8 + 8
 	openFlag   = 1
 	servedFlag = 2
 )
@@ -57,7 +59,20 @@ func (h header) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, h.margin)
 	b = binary.BigEndian.AppendUint64(b, h.count)
 	b = binary.BigEndian.AppendUint64(b, h.digest)
+	b = binary.BigEndian.AppendUint64(b, h.transaction)
 	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
+}
+
+// putHeader writes the header, and the number of the transaction into the bucket.
+// bbolt has no checksum for the pointer to the bucket's tree: a damaged one may
+// point to the intact tree of an earlier transaction, whose header has a lower
+// number.
+func putHeader(b *bolt.Bucket, h header) error {
+	h.transaction = uint64(b.Tx().ID())
+	if err := b.SetSequence(h.transaction); err != nil {
+		return err
+	}
+	return b.Put(headerKey, h.encode())
 }
 
 func decodeHeader(b []byte) (h header, err error) {
@@ -72,6 +87,7 @@ func decodeHeader(b []byte) (h header, err error) {
 		margin:        binary.BigEndian.Uint32(b[9:]),
 		count:         binary.BigEndian.Uint64(b[13:]),
 		digest:        binary.BigEndian.Uint64(b[21:]),
+		transaction:   binary.BigEndian.Uint64(b[29:]),
 	}, nil
 }
 

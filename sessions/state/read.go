@@ -146,6 +146,11 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
+	// After a write that failed, the next one has the same number, and may replace
+	// pages of the first: an equal number is enough.
+	if form == version && c.header.transaction < native.Uint64(bucket[8:]) {
+		return nil, errors.New("its records are those of an earlier transaction")
+	}
 	c.version = form
 	return &c, nil
 }

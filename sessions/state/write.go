@@ -114,7 +114,7 @@ func fill(db *bolt.DB, h header, entries []sessions.Entry, leases []Lease) error
 			if err := b.Put(versionKey, binary.BigEndian.AppendUint32(nil, version)); err != nil {
 				return err
 			}
-			return b.Put(headerKey, h.encode())
+			return putHeader(b, h)
 		})
 		if err != nil {
 			return fmt.Errorf("write the records: %w", err)

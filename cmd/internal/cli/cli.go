@@ -90,18 +90,32 @@ func (e Env) Err() *output.Printer {
 	return output.New(e.Stderr, output.Coloured(e.StderrTerminal, e.Getenv), e.Zone)
 }
 
+// repeatTime is the time in which further signals count as the first one:
+// timeout(1) sends each signal to its child, and then to the process group too.
+const repeatTime = 250 * time.Millisecond
+
+// handleSignals calls stop after the first signal, and exit after the first one
+// that comes later than repeatTime.
+func handleSignals(signals <-chan os.Signal, stop, exit func()) {
+	<-signals
+	stop()
+	begin := time.Now()
+	for range signals {
+		if time.Since(begin) > repeatTime {
+			exit()
+			return
+		}
+	}
+}
+
 // Main runs the program and exits. SIGINT and SIGTERM end the context of the
-// command; the second one ends the program at once.
+// command; a second one ends the program at once, unless it comes together with
+// the first.
 func Main(command func(Env) *cobra.Command) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(Interrupted)
-	}()
+	go handleSignals(signals, cancel, func() { os.Exit(Interrupted) })
 	env := Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: terminal.Wrap(os.Stdout), Stderr: terminal.Wrap(os.Stderr),
 		Clock: clock.System(), Getenv: os.Getenv, Zone: time.Local,

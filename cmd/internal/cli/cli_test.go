@@ -103,10 +103,20 @@ func TestSignals(t *testing.T) {
 				if got := line(); got != "asked to stop" {
 					t.Fatalf("after a signal it printed %q", got)
 				}
-				if mode == "ignores" {
-					cmd.Process.Signal(signal)
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					cmd.Wait()
+				}()
+				for again := mode == "ignores"; again; {
+					select {
+					case <-ended:
+						again = false
+					case <-time.After(repeatTime / 10):
+						cmd.Process.Signal(signal)
+					}
 				}
-				cmd.Wait()
+				<-ended
 				if got := cmd.ProcessState.ExitCode(); got != want {
 					t.Errorf("exit code %d, want %d", got, want)
 				}
@@ -189,4 +199,32 @@ func TestColouredError(t *testing.T) {
 	if want := "\x1b[31mtool:\x1b[0m a\\x1b[2J\n\x1b[36mhint:\x1b[0m b\n"; stderr.String() != want {
 		t.Errorf("got %q, want %q", stderr.String(), want)
 	}
+}
+
+// TestSignalsThatComeTogether: a signal that is sent twice at once, as timeout(1)
+// does, ends a command in order. Only a later one ends the program at once.
+func TestSignalsThatComeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		signals := make(chan os.Signal, 2)
+		defer close(signals)
+		var stopped, exited int
+		go handleSignals(signals, func() { stopped++ }, func() { exited++ })
+		expect := func(wantStopped, wantExited int) {
+			t.Helper()
+			synctest.Wait()
+			if stopped != wantStopped || exited != wantExited {
+				t.Errorf("stopped %d, exited %d times; expected %d and %d", stopped, exited, wantStopped, wantExited)
+			}
+		}
+		expect(0, 0)
+		signals <- syscall.SIGTERM
+		signals <- syscall.SIGTERM
+		expect(1, 0)
+		time.Sleep(repeatTime)
+		signals <- syscall.SIGTERM
+		expect(1, 0)
+		time.Sleep(time.Millisecond)
+		signals <- syscall.SIGTERM
+		expect(1, 1)
+	})
 }
