@@ -20,7 +20,8 @@ const (
 func (o *knockOptions) usesChallenge(p client.Profile) (bool, error) {
 	switch {
 	case o.protocol != "" && o.protocol != protocolSequence && o.protocol != protocolChallenge:
-		return false, fmt.Errorf("--protocol: expected %q or %q, got %q", protocolSequence, protocolChallenge, o.protocol)
+		return false, fmt.Errorf("--protocol: expected %q or %q, got %q",
+			protocolSequence, protocolChallenge, o.protocol)
 	case o.protocol == protocolChallenge && p.Challenge == nil:
 		return false, cli.WithHint(errors.New("--protocol challenge: the profile has no [challenge]"),
 			"ask the server's administrator for such a profile (\"sallyportd operation profile ID\")")
@@ -36,8 +37,8 @@ func (o *knockOptions) exchange(
 	ctx context.Context, p client.Profile, keep bool, report func(client.Event),
 ) (client.Result, error) {
 	cfg := client.ExchangeConfig{
-		Server: p.Server, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(), Keep: keep,
-		Random: rand.Reader, Report: report,
+		Server: p.Server, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		Keep: keep, Random: rand.Reader, Report: report,
 	}
 	if cfg.Challenge.Service == "" {
 		cfg.Challenge.Service = p.Service

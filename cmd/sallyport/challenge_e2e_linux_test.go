@@ -17,25 +17,26 @@ import (
 // operation writes the secret of an operation, and returns its table.
 func (n *network) operation(id, more string) string {
 	n.t.Helper()
-	if err := os.WriteFile(n.path("secret-"+id), []byte("a secret of "+id+" that is long enough 0123456789\n"), 0o600); err != nil {
+	secret := "a secret of " + id + " that is long enough 0123456789\n"
+	if err := os.WriteFile(n.path("secret-"+id), []byte(secret), 0o600); err != nil {
 		n.t.Fatal(err)
 	}
 	return fmt.Sprintf("[[operation]]\nid = %q\nsecret_file = %q\n%s\n", id, n.path("secret-"+id), more)
 }
 
-// operationProfile has the server make a profile.
+// operationProfile creates the profile of an operation.
 func (n *network) operationProfile(id string) {
 	n.t.Helper()
 	n.run(nil, n.path("sallyportd"), "operation", "profile", id, "-c", n.path("gate/sallyportd.toml"), "--out", n.path(id+".toml"))
 }
 
-// knockBy asks for an operation from a host, and returns what is printed.
+// knockBy requests an operation from a host, and returns the output.
 func (n *network) knockBy(on *netns.Host, id string, args ...string) (string, error) {
 	return n.try(on, n.path("sallyport"), append([]string{"knock", n.path(id + ".toml"), "-v", "--timeout", "20s"}, args...)...)
 }
 
-// TestOperations: each algorithm, over both families, opens for the client's
-// address and for nobody else; to a fixed time, to close, and at a random port.
+// TestOperations: each algorithm opens for the client's address only, over both
+// families; operations with open_for, that close, and with a random port.
 func TestOperations(t *testing.T) {
 	if !enter(t) {
 		return
@@ -64,7 +65,8 @@ action = "close"`) + n.operation("random-page", `service = "page"
 port = "random"
 algorithm = 3`) + n.operation("not-from-here", `service = "web"
 from = ["192.0.2.0/24"]`))
-	if err := os.WriteFile(n.path("gate/clients.txt"), []byte("com1 0123456789abcdef0123456789abcdef 0\n"), 0o600); err != nil {
+	client := []byte("com1 0123456789abcdef0123456789abcdef 0\n")
+	if err := os.WriteFile(n.path("gate/clients.txt"), client, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"plain-web", "web-alice-", "mutual-web", "close-web", "shut-web-", "random-page", "not-from-here"} {
@@ -73,24 +75,26 @@ from = ["192.0.2.0/24"]`))
 	n.serve()
 	page := "http://" + net.JoinHostPort(asClient, "8080") + "/test1.html"
 	for _, id := range []string{"plain-web", "web-alice-", "mutual-web"} {
-		if out, err := n.knockBy(n.client, id); err != nil || !strings.Contains(out, "open: "+asClient+":8080") || !strings.Contains(out, "the server sees this computer as 198.51.100.2") {
+		out, err := n.knockBy(n.client, id)
+		if err != nil || !strings.Contains(out, "open: "+asClient+":8080") ||
+			!strings.Contains(out, "the server sees this computer as 198.51.100.2") {
 			t.Fatalf("%s: %v, %s\n%s", id, err, out, n.log())
 		}
 		if got := n.run(n.client, "curl", "-sS", page); !strings.Contains(got, "You knocked correctly") {
-			t.Errorf("curl says %q", got)
+			t.Errorf("curl printed %q", got)
 		}
 		if n.reaches(n.stranger, asStranger+":8080") {
 			t.Error("open to a stranger")
 		}
 	}
-	// What com1's knocks or operations open, its operation closes; what others
-	// of nobody have opened, one of nobody closes.
+	// An operation of com1 closes the leases of com1; an operation without a client
+	// closes those of operations without a client.
 	out, err := n.knockBy(n.client, "close-web")
 	if err != nil || !strings.Contains(out, "names no service to watch") {
 		t.Errorf("%v, %s", err, out)
 	}
 	n.await("the close", func() bool { return strings.Contains(n.log(), "closed on request") })
-	n.opens(n.client, asClient+":8080") // another's lease is not closed
+	n.opens(n.client, asClient+":8080") // the lease of an operation without a client remains
 	if out, err := n.knockBy(n.client, "shut-web-"); err != nil {
 		t.Errorf("%v, %s", err, out)
 	}
@@ -106,7 +110,7 @@ from = ["192.0.2.0/24"]`))
 	if out, err := n.knockBy(n.client, "six"); err != nil || !strings.Contains(out, "open: [2001:db8::1]:8080") {
 		t.Errorf("%v, %s\n%s", err, out, n.log())
 	}
-	// A random port is for one connection.
+	// A random port accepts one connection.
 	out = n.run(n.client, n.path("sallyport"), "knock", n.path("random-page.toml"), "--json")
 	var result struct {
 		Once    bool `json:"one_connection"`
@@ -119,29 +123,30 @@ from = ["192.0.2.0/24"]`))
 		t.Error("a stranger uses the random port")
 	}
 	if c, err := n.dialUntil(netns.Deadline(t), n.client, "tcp", result.Service); err != nil || !answers(c) {
-		t.Errorf("nobody at %s: %v\n%s", result.Service, err, n.log())
+		t.Errorf("no answer from %s: %v\n%s", result.Service, err, n.log())
 	}
 	if n.reaches(n.client, result.Service) {
-		t.Error("the random port takes a second connection")
+		t.Error("the random port accepts a second connection")
 	}
 	if n.reaches(n.client, asClient+":8400") {
 		t.Error("the service's own port is open")
 	}
 	cmd := exec.Command(n.path("sallyport"), "connect", n.path("random-page.toml"))
 	cmd.Stdin = strings.NewReader("GET /test1.html HTTP/1.0\r\n\r\n")
-	var said strings.Builder
-	cmd.Stdout, cmd.Stderr = &said, &said
+	var output strings.Builder
+	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := n.client.Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	if !strings.Contains(said.String(), "You knocked correctly") {
-		t.Errorf("connect says %q\n%s", said.String(), n.log())
+	if !strings.Contains(output.String(), "You knocked correctly") {
+		t.Errorf("connect printed %q\n%s", output.String(), n.log())
 	}
-	if out, err := n.knockBy(n.client, "not-from-here", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "received no challenge") {
+	out, err = n.knockBy(n.client, "not-from-here", "--attempts", "1", "--timeout", "2s")
+	if err == nil || !strings.Contains(out, "received no challenge") {
 		t.Errorf("%v, %s", err, out)
 	}
-	// Who is revoked loses his operations.
+	// The revocation of a client disables its operations.
 	n.run(nil, n.path("sallyportd"), "client", "revoke", "com1", "-c", n.path("gate/sallyportd.toml"))
 	n.await("the reload", func() bool { return strings.Contains(n.log(), "operation \\\"web-alice-\\\" is disabled") })
 	if out, err := n.knockBy(n.client, "web-alice-", "--attempts", "1", "--timeout", "2s"); err == nil {
@@ -164,8 +169,8 @@ func (n *network) restart() {
 	n.serve()
 }
 
-// TestTranslation: clients behind a NAT that keeps ports, and behind one that
-// gives each packet another; two of them behind one address.
+// TestTranslation: two clients behind one address, with a NAT that keeps source ports,
+// and with one that gives each packet another source port.
 func TestTranslation(t *testing.T) {
 	long(t)
 	if !enter(t) {
@@ -198,11 +203,12 @@ open_for = "60s"
 	for _, kind := range []string{"masquerade", "masquerade fully-random"} {
 		t.Run(kind, func(t *testing.T) {
 			n.run(n.client, "sh", "-c", "nft flush ruleset; nft 'table ip nat { chain post { type nat hook postrouting priority 100; ip saddr 10.0.0.0/16 oifname client "+kind+"; }; }'")
-			// Algorithm 1 cannot work here.
+			// Algorithm 1 does not work behind a NAT.
 			if strings.Contains(n.log(), "msg=opened") {
 				n.restart()
 			}
-			if out, err := n.knockBy(alice, "plain-web", "--attempts", "1", "--timeout", "2s"); err == nil || !strings.Contains(out, "1 challenges were answered, but the service did not open") {
+			out, err := n.knockBy(alice, "plain-web", "--attempts", "1", "--timeout", "2s")
+			if err == nil || !strings.Contains(out, "responded to 1 challenges, but the service did not open") {
 				t.Errorf("Algorithm 1 behind a NAT: %v, %s", err, out)
 			}
 			done := make(chan string)
@@ -225,15 +231,14 @@ open_for = "60s"
 			}
 		})
 	}
-	// Both are one address to the server: that is what it opened for.
+	// The server opened for the address of the NAT.
 	if got := strings.Count(n.log(), "address=198.51.100.2"); got == 0 || strings.Contains(n.log(), "address=10.0.") {
-		t.Errorf("opened for somebody else:\n%s", n.log())
+		t.Errorf("opened for another address:\n%s", n.log())
 	}
 }
 
-// TestNoiseMakesNoRule: random packets, to all ports of both messages, end in no
-// grant, whatever they hit.
-func TestNoiseMakesNoRule(t *testing.T) {
+// TestNoiseGrantsNothing: random packets to all ports of both messages cause no grant.
+func TestNoiseGrantsNothing(t *testing.T) {
 	if !enterPrivileged(t) {
 		return
 	}
@@ -275,18 +280,19 @@ listen = ":22"
 	if got := sets(); strings.Contains(got, "elements") {
 		t.Errorf("noise was granted: %s", got)
 	}
-	// What is meant is.
-	if out, err := n.knockBy(n.client, "ssh-alice-", "--attempts", "1", "--timeout", "300ms"); err == nil || !strings.Contains(out, "1 challenges were answered") {
-		t.Errorf("%v, %s", err, out) // nobody listens there
+	// A real exchange is granted.
+	out, err := n.knockBy(n.client, "ssh-alice-", "--attempts", "1", "--timeout", "300ms")
+	if err == nil || !strings.Contains(out, "responded to 1 challenges") {
+		t.Errorf("%v, %s", err, out) // there is no sshd
 	}
 	n.await("the grant", func() bool { return strings.Contains(sets(), "198.51.100.2") })
 	if got := sets(); strings.Contains(got, "203.0.113.2") {
-		t.Errorf("the stranger is among those granted: %s", got)
+		t.Errorf("the stranger has a grant: %s", got)
 	}
 }
 
-// TestBoundPorts: without CAP_NET_RAW, requests and responses go to ports that
-// are bound, below those that take knocks.
+// TestBoundPorts: without CAP_NET_RAW, requests and responses go to bound ports, which
+// are below the knock ports.
 func TestBoundPorts(t *testing.T) {
 	if !enter(t) {
 		return
@@ -313,12 +319,12 @@ data_bits = 2
 		t.Errorf("%v, %s\n%s", err, out, n.log())
 	}
 	if got := n.scan(nil, []int{299, 300, 639, 640, 999}); strings.Contains(got, " open ") {
-		t.Errorf("a scanner is answered: %s", got)
+		t.Errorf("a scanner received an answer: %s", got)
 	}
 }
 
-// TestPublicAddress: a translator stands before the server, which knows by what
-// address its clients know it.
+// TestPublicAddress: the server is behind a NAT, and public_address has the address by
+// which its clients reach it.
 func TestPublicAddress(t *testing.T) {
 	if !enter(t) {
 		return
@@ -345,14 +351,15 @@ public_address = ["` + public + `"]
 		}
 		n.restart()
 	}
-	// By its own address it is not the one that they know.
+	// Without public_address, the server uses its own address, which the clients do
+	// not use.
 	if err := n.stop(); err != nil {
 		t.Fatal(err)
 	}
-	own := strings.Replace(config, "public_address", "# public_address", 1)
+	without := strings.Replace(config, "public_address", "# public_address", 1)
 	text, err := os.ReadFile(n.path("gate/sallyportd.toml"))
 	if err == nil {
-		err = os.WriteFile(n.path("gate/sallyportd.toml"), []byte(strings.Replace(string(text), config, own, 1)), 0o600)
+		err = os.WriteFile(n.path("gate/sallyportd.toml"), []byte(strings.Replace(string(text), config, without, 1)), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)

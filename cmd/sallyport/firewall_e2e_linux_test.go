@@ -14,9 +14,9 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
-// TestHiddenByTheFirewall: ssh to a real sshd, a UDP service, HTTP and a proxy,
-// all behind the firewall, with stealth; and what nmap sees of it from
-// elsewhere before, during and after another's lease.
+// TestHiddenByTheFirewall: ssh to a real sshd, a UDP service, HTTP and a proxy, all
+// behind the firewall, with stealth. To a stranger, nmap must report the same before,
+// during and after a client's lease.
 func TestHiddenByTheFirewall(t *testing.T) {
 	long(t)
 	if !enterPrivileged(t) {
@@ -67,7 +67,7 @@ open_for = "4s"
 	tcp := []int{21, 22, 23, 5399, 5400, 5401, 8022, 8080, 8081}
 	udp := append([]int{5399, 5400, 5401, 8053, 8054}, n.knockPorts("all")...)
 	scan := func(want string) string { return n.scanAs(want, tcp, udp) }
-	// The same host under the same policy, without us.
+	// The same host with the same policy, without Sallyport.
 	plain := n.path("plain.nft")
 	if err := os.WriteFile(plain, []byte(`table inet plain {
 	chain input {
@@ -88,19 +88,22 @@ open_for = "4s"
 	n.serve()
 	before := scan(baseline)
 	if before != baseline || strings.Contains(before, " open ") {
-		t.Errorf("a stranger sees that we are there:\n%s\nwithout us:\n%s", before, baseline)
+		t.Errorf("a stranger detects the server:\n%s\nwithout it:\n%s", before, baseline)
 	}
 	var during string
 	n.within("all", func() { during = scan(before) }, func() bool { return n.reaches(n.client, asClient+":22") })
 	n.knock("all")
-	if got := n.run(n.client, "ssh", append(options, asClient, "echo", "through the firewall")...); !strings.Contains(got, "through the firewall") {
-		t.Errorf("ssh says %q", got)
+	got := n.run(n.client, "ssh", append(options, asClient, "echo", "through the firewall")...)
+	if !strings.Contains(got, "through the firewall") {
+		t.Errorf("ssh printed %q", got)
 	}
-	if got := n.run(n.client, "ssh", append(options, "-p", "8022", asClient, "echo", "through the proxy")...); !strings.Contains(got, "through the proxy") {
-		t.Errorf("ssh says %q", got)
+	got = n.run(n.client, "ssh", append(options, "-p", "8022", asClient, "echo", "through the proxy")...)
+	if !strings.Contains(got, "through the proxy") {
+		t.Errorf("ssh printed %q", got)
 	}
-	if got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html"); !strings.Contains(got, "You knocked correctly") {
-		t.Errorf("curl says %q", got)
+	got = n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html")
+	if !strings.Contains(got, "You knocked correctly") {
+		t.Errorf("curl printed %q", got)
 	}
 	n.opensUDP(n.client, asClient+":5400")
 	n.opensUDP(n.client, asClient+":8053")
@@ -112,16 +115,18 @@ open_for = "4s"
 	if before != during || before != after {
 		t.Errorf("a stranger sees a difference:\nbefore:\n%s\nduring:\n%s\nafter:\n%s", before, during, after)
 	}
-	// Two clients, two rights.
+	// A client with fewer rights.
 	open := false
-	n.within("some", func() { open = n.reaches(n.client, asClient+":8080") && n.echoes(n.client, asClient+":5400") }, func() bool { return open })
+	n.within("some", func() {
+		open = n.reaches(n.client, asClient+":8080") && n.echoes(n.client, asClient+":5400")
+	}, func() bool { return open })
 	if n.reaches(n.client, asClient+":22") || n.reaches(n.client, asClient+":8022") {
-		t.Error("what the client may not open is open")
+		t.Error("a service is open that the client may not open")
 	}
 }
 
-// TestPublishedPort: what DNAT leads to a container passes by the input chain,
-// and is hidden with hook = "forward".
+// TestPublishedPort: packets that DNAT forwards to a container do not pass the input
+// chain; hook = "forward" hides the port.
 func TestPublishedPort(t *testing.T) {
 	if !enter(t) {
 		return
@@ -166,7 +171,7 @@ table inet filter {
 		t.Fatal(err)
 	}
 	n.run(nil, "nft", "-f", rules)
-	n.opens(n.stranger, asStranger+":8080") // the input chain has no say
+	n.opens(n.stranger, asStranger+":8080") // the input chain does not apply
 	n.configure("[[service]]\nname = \"site\"\ntype = \"firewall\"\nlisten = \":8080\"\nhook = \"forward\"\nopen_for = \"2s\"\n", "all")
 	n.serve()
 	if n.reaches(n.stranger, asStranger+":8080") {
@@ -182,8 +187,8 @@ table inet filter {
 	n.await("the end of the lease", func() bool { return !n.reaches(n.client, asClient+":8080") })
 }
 
-// TestWithoutPrivileges: HTTPS through the proxy and UDP, from a server that
-// holds no privilege; and what SECURITY.md says that strangers see of it.
+// TestWithoutPrivileges: HTTPS through the proxy and UDP, from a server without
+// privileges; and what a stranger can detect, according to SECURITY.md.
 func TestWithoutPrivileges(t *testing.T) {
 	long(t)
 	if !enter(t) {
@@ -216,7 +221,7 @@ open_for = "4s"
 	}
 	var during string
 	n.within("all", func() {
-		// In no case is there a byte for a stranger.
+		// A stranger never receives a byte.
 		if c, err := n.dial(n.stranger, "tcp", asStranger+":8443"); err == nil {
 			if m, err := c.Read(make([]byte, 1)); m > 0 || err == nil {
 				t.Errorf("a stranger read %d bytes, %v", m, err)
@@ -227,7 +232,7 @@ open_for = "4s"
 	}, func() bool { return n.echoes(n.client, asClient+":8053") })
 	n.knock("all")
 	if got := n.run(n.client, "curl", "-sS", "-k", "https://"+asClient+":8443/"); got != "over TLS" {
-		t.Errorf("curl says %q", got)
+		t.Errorf("curl printed %q", got)
 	}
 	look := "8443/tcp filtered"
 	if !sockfilter.Supported() {
@@ -242,8 +247,8 @@ open_for = "4s"
 	}
 }
 
-// TestFilteredLook: the same at all times, by the socket's filter, or, where
-// the kernel keeps that for CAP_NET_ADMIN, by the firewall.
+// TestFilteredLook: the port looks the same at all times, by the socket's filter, or
+// by the firewall if the kernel requires CAP_NET_ADMIN for such filters.
 func TestFilteredLook(t *testing.T) {
 	long(t)
 	if !enter(t) {
@@ -260,8 +265,9 @@ func TestFilteredLook(t *testing.T) {
 	var during string
 	n.within("all", func() { during = scan(before) }, func() bool { return n.reaches(n.client, asClient+":8080") })
 	n.knock("all")
-	if got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html"); !strings.Contains(got, "You knocked correctly") {
-		t.Errorf("curl says %q", got)
+	got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html")
+	if !strings.Contains(got, "You knocked correctly") {
+		t.Errorf("curl printed %q", got)
 	}
 	n.closes("web")
 	if after := scan(before); before != during || before != after {
@@ -271,12 +277,15 @@ func TestFilteredLook(t *testing.T) {
 		return
 	}
 	n.stop()
-	if out, err := n.try(nil, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml")); err == nil || !strings.Contains(out, "look = \"filtered\"") {
-		t.Errorf("served without the privilege that this look takes here: %v\n%s", err, out)
+	out, err := n.try(nil, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin",
+		n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml"))
+	if err == nil || !strings.Contains(out, "look = \"filtered\"") {
+		t.Errorf("served without the privilege that this look requires here: %v\n%s", err, out)
 	}
 }
 
-// TestOpenToAnyone: the paper's way, behind the firewall, over both families.
+// TestOpenToAnyone: open_to = "anyone", as in the paper, behind the firewall, over both
+// families.
 func TestOpenToAnyone(t *testing.T) {
 	long(t)
 	if !enter(t) {
@@ -293,7 +302,9 @@ func TestOpenToAnyone(t *testing.T) {
 		}
 	}
 	open := false
-	n.within("all", func() { open = n.reaches(n.stranger, strangers[0]) && n.reaches(n.stranger, strangers[1]) }, func() bool { return open })
+	n.within("all", func() {
+		open = n.reaches(n.stranger, strangers[0]) && n.reaches(n.stranger, strangers[1])
+	}, func() bool { return open })
 	n.closes("pour")
 	for _, address := range strangers {
 		if n.reaches(n.stranger, address) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// hold starts "sallyportd firewall hold", and waits until it holds.
+// hold starts "sallyportd firewall hold", and waits until it has the table.
 func (n *network) hold() *exec.Cmd {
 	n.t.Helper()
 	log, err := os.OpenFile(n.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -28,13 +28,14 @@ func (n *network) hold() *exec.Cmd {
 	return holder
 }
 
-// said counts what the log says.
+// said counts the occurrences of a text in the log.
 func (n *network) said(what string) int { return strings.Count(n.log(), what) }
 
 const pour = "[[service]]\nname = \"pour\"\ntype = \"firewall\"\nlisten = \":5400\"\nopen_for = \"%s\"\n"
 
-// TestHolderOutlivesServers: with a holder of its own, the firewall is closed
-// whatever becomes of the server, and of the rules; and a server outlives holders.
+// TestHolderOutlivesServers: with a separate holder, the firewall stays closed when the
+// server stops or is killed, and when the rules are flushed; and a server continues
+// with the next holder.
 func TestHolderOutlivesServers(t *testing.T) {
 	long(t)
 	if !enter(t) {
@@ -70,14 +71,16 @@ func TestHolderOutlivesServers(t *testing.T) {
 	holder := n.hold()
 	closed("without a server")
 	flush("without a server")
-	// The server needs no privilege, and starts no other process.
+	// The server requires no privileges, and starts no other process.
 	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
-	if children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", n.server.Process.Pid, n.server.Process.Pid)); err != nil || len(children) != 0 {
+	server := n.server.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", server, server))
+	if err != nil || len(children) != 0 {
 		t.Errorf("the server has started %s, %v", children, err)
 	}
 	closed("before the knock")
 	opens("with a server")
-	// The server dies: closed at once, and the next one takes over.
+	// The server is killed: everything closes at once, and the next server takes over.
 	n.server.Process.Kill()
 	n.server.Wait()
 	n.server = nil
@@ -87,7 +90,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	n.serve()
 	closed("with the next server")
 	opens("with the next server")
-	// The holder dies: nothing opens, and the server takes up with the next one.
+	// The holder is killed: nothing opens, and the server connects to the next holder.
 	holder.Process.Kill()
 	holder.Wait()
 	n.await("the server to notice", func() bool { return n.said("firewall holder lost") == 1 })
@@ -113,7 +116,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	n.await("the next holder", func() bool { return n.said("firewall holder connected") == 1 })
 	closed("with the next holder")
 	opens("with the next holder")
-	// Each stops in order.
+	// Both stop in order.
 	if err := n.stop(); err != nil {
 		t.Errorf("the server stopped with %v", err)
 	}
@@ -126,9 +129,9 @@ func TestHolderOutlivesServers(t *testing.T) {
 	closed("after the holder has stopped")
 }
 
-// TestHolderReadsItsConfigurationAgain: another configuration is taken without a
-// moment in which anything is open, and a server by the one before is refused.
-func TestHolderReadsItsConfigurationAgain(t *testing.T) {
+// TestHolderReloads: the holder applies a new configuration without opening anything,
+// and rejects a server with the previous one.
+func TestHolderReloads(t *testing.T) {
 	if !enter(t) {
 		return
 	}
@@ -156,7 +159,7 @@ func TestHolderReadsItsConfigurationAgain(t *testing.T) {
 	}
 	n.await("the server to be refused", func() bool { return n.said("has read another configuration") > 0 })
 	if err := n.stop(); err == nil {
-		t.Error("the server, which could not close the firewall, says that all is well")
+		t.Error("the server could not close the firewall, and reported no error")
 	}
 	n.serve()
 	n.echo("[::]:5401")
@@ -167,9 +170,9 @@ func TestHolderReadsItsConfigurationAgain(t *testing.T) {
 	}
 }
 
-// TestHolderThatHasWaited: one that had to wait, until a server with a holder of its
-// own has stopped, holds to what the configuration says then.
-func TestHolderThatHasWaited(t *testing.T) {
+// TestHolderAfterWait: a holder that waited until a server with its own holder stopped
+// uses the configuration of that time.
+func TestHolderAfterWait(t *testing.T) {
 	if !enter(t) {
 		return
 	}
@@ -194,7 +197,8 @@ func TestHolderThatHasWaited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, append(text, "[[service]]\nname = \"more\"\ntype = \"firewall\"\nlisten = \":5401\"\n"...), 0o600); err != nil {
+	text = append(text, "[[service]]\nname = \"more\"\ntype = \"firewall\"\nlisten = \":5401\"\n"...)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.stop(); err != nil {
@@ -202,14 +206,14 @@ func TestHolderThatHasWaited(t *testing.T) {
 	}
 	n.await("the holder", func() bool { return n.said("holding the firewall") > 0 })
 	if n.reaches(n.stranger, asStranger+":5401") {
-		t.Error("what the configuration hides by now is open")
+		t.Error("a port is open that the new configuration hides")
 	}
 	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
 }
 
-// TestSecondServerTouchesNothing: it finds the state directory taken before it
-// touches anything of the firewall.
-func TestSecondServerTouchesNothing(t *testing.T) {
+// TestSecondServerChangesNothing: a second server finds the state directory in use
+// before it changes the firewall.
+func TestSecondServerChangesNothing(t *testing.T) {
 	if !enter(t) {
 		return
 	}
@@ -223,24 +227,24 @@ func TestSecondServerTouchesNothing(t *testing.T) {
 	}
 	rules := n.run(nil, "nft", "list", "chain", "inet", "sallyport", "owner")
 	out, err := n.try(nil, n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml"))
-	if err == nil || !strings.Contains(out, "belongs to another process") {
+	if err == nil || !strings.Contains(out, "is in use by another process") {
 		t.Errorf("a second server: %v\n%s", err, out)
 	}
 	if !n.reaches(n.client, asClient+":5400") {
-		t.Error("the second server has ended what the first one granted")
+		t.Error("the second server revoked a lease of the first one")
 	}
 	if now := n.run(nil, "nft", "list", "chain", "inet", "sallyport", "owner"); now != rules {
-		t.Errorf("the second server has made the table anew:\n%s\nbefore:\n%s", now, rules)
+		t.Errorf("the second server replaced the table:\n%s\nbefore:\n%s", now, rules)
 	}
-	// Nor has it closed the knock ports.
+	// The knock ports are still open.
 	n.knock("all")
 	if err := n.stop(); err != nil {
 		t.Errorf("stopped with %v", err)
 	}
 }
 
-// TestFlushAndStop: the last act of whoever owns the table is that it is there, and
-// closed, or an error.
+// TestFlushAndStop: after an orderly stop, the table exists and is closed; otherwise
+// the server reports an error.
 func TestFlushAndStop(t *testing.T) {
 	long(t)
 	if !enter(t) {
@@ -257,7 +261,7 @@ func TestFlushAndStop(t *testing.T) {
 			continue
 		}
 		if out, err := n.try(nil, "nft", "list", "table", "inet", "sallyport"); err != nil {
-			t.Errorf("%d: stopped in order, and left no table: %s", i, out)
+			t.Errorf("%d: no table after an orderly stop: %s", i, out)
 		}
 		if n.reaches(n.stranger, asStranger+":5400") {
 			t.Errorf("%d: open", i)
@@ -265,8 +269,8 @@ func TestFlushAndStop(t *testing.T) {
 	}
 }
 
-// TestRolledSecretUnderStealth: the holder, which draws the ports by itself, reads
-// a new port secret with the server, and takes the ports of both.
+// TestRolledSecretUnderStealth: the holder derives the ports itself. It reads a new port
+// secret when the server does, and opens the ports of both secrets.
 func TestRolledSecretUnderStealth(t *testing.T) {
 	long(t)
 	if !enter(t) {

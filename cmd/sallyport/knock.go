@@ -76,7 +76,8 @@ func (o *knockOptions) flags(c *cobra.Command) {
 	f.IntVar(&o.attempts, "attempts", client.DefaultAttempts, "the maximum number of attempts")
 	f.DurationVar(&o.timeout, "timeout", client.DefaultTimeout, "how long to wait for the service after each attempt")
 	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the next minute's ports")
-	f.StringVar(&o.protocol, "protocol", "", "\"sequence\" or \"challenge\" (default \"sequence\", if the profile has it)")
+	f.StringVar(&o.protocol, "protocol", "",
+		"\"sequence\" or \"challenge\" (default \"sequence\", if the profile has it)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print details for a bug report, without secrets")
 	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "use IPv4 only")
 	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "use IPv6 only")
@@ -102,7 +103,7 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 	case o.timeout <= 0:
 		return client.Result{}, cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
 	case o.ipv4 && o.ipv6:
-		return client.Result{}, cli.Misuse(errors.New("expected -4 or -6, got both; without them, both families are used"))
+		return client.Result{}, cli.Misuse(errors.New("expected -4 or -6, got both; omit both to use both families"))
 	}
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
@@ -127,8 +128,8 @@ func (o *knockOptions) sequence(
 		return client.Result{}, cli.Misuse(err)
 	}
 	result, err := client.Knock(ctx, client.Config{
-		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(), NoWait: o.noWait, Keep: keep,
-		Now: env.Now, Report: report,
+		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(), NoWait: o.noWait,
+		Keep: keep, Now: env.Now, Report: report,
 	})
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError

@@ -12,11 +12,11 @@ import (
 	"sallyport/bench/netns"
 )
 
-// network is a server's host, a client's and a stranger's:
+// network has the hosts of a server, a client and a stranger:
 //
 //	client 198.51.100.2 --- 198.51.100.1 server 203.0.113.1 --- 203.0.113.2 stranger
 //
-// with IPv6 beside it (2001:db8::/64 and 2001:db8:1::/64).
+// and IPv6 on the same links (2001:db8::/64 and 2001:db8:1::/64).
 type network struct {
 	t                *testing.T
 	client, stranger *netns.Host
@@ -25,13 +25,12 @@ type network struct {
 }
 
 const (
-	asClient   = "198.51.100.1" // the server, as they reach it
-	asStranger = "203.0.113.1"
+	asClient   = "198.51.100.1" // the server's address for the client
+	asStranger = "203.0.113.1"  // and for the stranger
 )
 
-// newNetwork makes the network, in which the test is the server's host, and
-// has both programs. Who is privileged is the host's root; others are root in a
-// namespace of their own.
+// newNetwork makes the network. The test itself is the server's host. After
+// enterPrivileged it is the host's root, otherwise root in a user namespace.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	n := &network{t: t, client: netns.NewHost(t), stranger: netns.NewHost(t), dir: t.TempDir()}
@@ -53,7 +52,7 @@ func newNetwork(t *testing.T) *network {
 
 func (n *network) path(name string) string { return filepath.Join(n.dir, name) }
 
-// run runs a command on a host, nil for the server's, and returns what it says.
+// run runs a command on a host (nil: the server's), and returns its output.
 func (n *network) run(on *netns.Host, name string, args ...string) string {
 	n.t.Helper()
 	out, err := n.try(on, name, args...)
@@ -79,8 +78,8 @@ func (n *network) try(on *netns.Host, name string, args ...string) (string, erro
 	return out.String(), err
 }
 
-// configure makes a server's files: these services, and a client for each of
-// the names.
+// configure creates the files of a server with these keys, and a client for each
+// name. NAME=SERVICE,SERVICE restricts the client.
 func (n *network) configure(text string, clients ...string) {
 	n.t.Helper()
 	n.run(nil, n.path("sallyportd"), "init", n.path("gate"), "--server", asClient)
@@ -98,8 +97,8 @@ func (n *network) configure(text string, clients ...string) {
 	}
 }
 
-// serve starts the server, by way of a command if one is given, and waits
-// until it is there.
+// serve starts the server, with a command in front of it if there is one, and waits
+// until it serves.
 func (n *network) serve(by ...string) {
 	n.t.Helper()
 	log, err := os.OpenFile(n.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -118,7 +117,7 @@ func (n *network) serve(by ...string) {
 	n.await("the server", func() bool { return strings.Count(n.log(), "msg=serving") > before })
 }
 
-// stop ends the server in order.
+// stop stops the server in order.
 func (n *network) stop() error {
 	if n.server == nil {
 		return nil

@@ -41,7 +41,8 @@ func portsCommand(env cli.Env) *cobra.Command {
 				return cli.Misuse(err)
 			}
 			if !p.HasSequence() {
-				return cli.Misuse(errors.New("expected a profile with the sequence protocol, got one that has only [challenge], whose ports do not change"))
+				return cli.Misuse(errors.New("expected a profile with the sequence protocol, " +
+					"got one that has only [challenge], whose ports do not change"))
 			}
 			minute := schedule.MinuteOf(t)
 			ports, err := schedule.Ports(p.Generator, p.PortSecret, minute, p.Ports)

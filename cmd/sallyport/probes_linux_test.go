@@ -21,14 +21,13 @@ import (
 	"sallyport/bench/netns"
 )
 
-// knock has a client knock, and watch the service of its profile or another.
+// knock makes the client knock, and wait for the service of its profile.
 func (n *network) knock(profile string) {
 	n.t.Helper()
 	n.run(n.client, n.path("sallyport"), "knock", n.path(profile+".toml"))
 }
 
-// dial connects to a port of the server. It takes silence for an answer after
-// a second.
+// dial connects to a port of the server, with a timeout of a second.
 func (n *network) dial(on *netns.Host, protocol, address string) (net.Conn, error) {
 	return n.dialUntil(time.Now().Add(time.Second), on, protocol, address)
 }
@@ -41,15 +40,15 @@ func (n *network) dialUntil(end time.Time, on *netns.Host, protocol, address str
 	return c, err
 }
 
-// reaches reports whether a TCP service answers. Each service of these tests
-// speaks first, or speaks HTTP, so there is always an answer or an end. A SYN
-// that is dropped takes a second; see opens for what should be open.
+// reaches reports whether a TCP service answers. Each service of these tests sends
+// first, or is an HTTP server, so the connection always has data or an end. A dropped
+// SYN takes a second; for a service that should be open, use opens.
 func (n *network) reaches(on *netns.Host, address string) bool {
 	c, err := n.dial(on, "tcp", address)
 	return err == nil && answers(c)
 }
 
-// answers reports whether a service says something. It closes the connection.
+// answers reports whether a service sends data. It closes the connection.
 func answers(c net.Conn) bool {
 	defer c.Close()
 	if _, err := io.WriteString(c, "GET /test1.html HTTP/1.0\r\n\r\n"); err != nil {
@@ -71,7 +70,7 @@ func (n *network) opensUDP(on *netns.Host, address string) {
 	n.await(address+" to be open over UDP", func() bool { return n.echoes(on, address) })
 }
 
-// closes waits until the server has closed services that it has opened.
+// closes waits until the server has closed services that it opened.
 func (n *network) closes(services ...string) {
 	n.t.Helper()
 	n.await("the end of the leases", func() bool {
@@ -82,10 +81,10 @@ func (n *network) closes(services ...string) {
 	})
 }
 
-// within has something happen while a client's lease is kept up by knocking
-// again and again. held is asked at the end whether the lease was there: if a
-// busy machine has let it end meanwhile, everything happens once more.
-func (n *network) within(profile string, happens func(), held func() bool) {
+// within calls during while a client renews its lease by knocking repeatedly. At the
+// end, held reports whether the lease was in force: if it expired on a busy machine,
+// within repeats everything.
+func (n *network) within(profile string, during func(), held func() bool) {
 	n.t.Helper()
 	n.await("a lease that lasts", func() bool {
 		n.knock(profile)
@@ -97,12 +96,12 @@ func (n *network) within(profile string, happens func(), held func() bool) {
 				case <-over:
 					return
 				case <-time.After(500 * time.Millisecond):
-					// One that fails is made up for by the next.
+					// If a knock fails, the next one renews the lease.
 					n.try(n.client, n.path("sallyport"), "knock", n.path(profile+".toml"), "--no-wait")
 				}
 			}
 		}()
-		happens()
+		during()
 		ok := held()
 		close(over)
 		<-stopped
@@ -128,7 +127,7 @@ func (n *network) echoes(on *netns.Host, address string) bool {
 	return false
 }
 
-// echo answers UDP, and pours without end to who connects over TCP.
+// echo starts a service that echoes UDP, and sends endless data over TCP.
 func (n *network) echo(address string) {
 	n.t.Helper()
 	u, err := net.ListenPacket("udp", address)
@@ -172,9 +171,9 @@ func (endless) Read(b []byte) (int, error) {
 	return min(len(b), 4096), nil
 }
 
-// runForSSHD mounts a /run of its own, with the directory that the service of
-// sshd makes when it starts: on this host it may never have run. The test must
-// be in a mount namespace of its own.
+// runForSSHD mounts a new /run with the directory that sshd requires: on this host,
+// the service of sshd may never have created it. The test must be in a new mount
+// namespace.
 func runForSSHD(t *testing.T) {
 	t.Helper()
 	err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755")
@@ -186,8 +185,7 @@ func runForSSHD(t *testing.T) {
 	}
 }
 
-// sshd starts a real one on a port, and returns the options with which ssh
-// logs in there.
+// sshd starts a real sshd on a port, and returns the options for ssh to log in.
 func (n *network) sshd(port int) (options []string) {
 	n.t.Helper()
 	runForSSHD(n.t)
@@ -219,9 +217,8 @@ func (n *network) sshd(port int) (options []string) {
 		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "BatchMode=yes", "-l", me.Username}
 }
 
-// scan is what nmap reports of ports to the stranger, by four kinds of TCP scans
-// and one over UDP. All run at a time, since most of it is waiting for answers
-// that never come.
+// scan returns what nmap reports about ports to the stranger, by four kinds of TCP
+// scans and a UDP scan. All run at a time, since they mostly wait for answers.
 func (n *network) scan(tcp, udp []int) string {
 	n.t.Helper()
 	kinds := []string{"-sS", "-sA", "-sF", "-sX", "-sU"}
@@ -245,8 +242,8 @@ func (n *network) scan(tcp, udp []int) string {
 	return strings.Join(reports, "\n")
 }
 
-// scanAs scans, again if the report is not as expected: on a busy machine nmap
-// may miss answers. What differs for a reason differs each time.
+// scanAs scans, and repeats the scan if the report is not as expected: on a busy
+// machine, nmap may miss answers. A real difference occurs each time.
 func (n *network) scanAs(want string, tcp, udp []int) (got string) {
 	n.t.Helper()
 	for range 3 {
@@ -257,13 +254,14 @@ func (n *network) scanAs(want string, tcp, udp []int) (got string) {
 	return got
 }
 
-// nmap is a scan of one kind, without what differs from run to run.
+// nmap returns a scan of one kind, without the parts that differ from run to run.
 func (n *network) nmap(kind string, ports []int) (string, error) {
 	list := make([]string, len(ports))
 	for i, p := range ports {
 		list[i] = strconv.Itoa(p)
 	}
-	out, err := n.try(n.stranger, "nmap", "-n", "-Pn", "--reason", "-vv", "--max-retries", "2", "-T4", "--max-rtt-timeout", "300ms", kind, "-p", strings.Join(list, ","), asStranger)
+	out, err := n.try(n.stranger, "nmap", "-n", "-Pn", "--reason", "-vv", "--max-retries", "2", "-T4",
+		"--max-rtt-timeout", "300ms", kind, "-p", strings.Join(list, ","), asStranger)
 	if err != nil {
 		return "", fmt.Errorf("nmap %s: %w\n%s", kind, err, out)
 	}
@@ -274,8 +272,7 @@ func (n *network) nmap(kind string, ports []int) (string, error) {
 	return kind + "\n" + strings.Join(lines, "\n"), nil
 }
 
-// knockPorts are those of now and the minutes beside it, with their
-// neighbours.
+// knockPorts returns the knock ports of now, with the ports next to them.
 func (n *network) knockPorts(profile string) (ports []int) {
 	n.t.Helper()
 	out := n.run(nil, n.path("sallyport"), "ports", n.path(profile+".toml"))
@@ -287,5 +284,5 @@ func (n *network) knockPorts(profile string) (ports []int) {
 	return ports
 }
 
-// alive reports whether a process is there.
+// alive reports whether a process exists.
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }

@@ -25,7 +25,9 @@ func profileCommand(env cli.Env) *cobra.Command {
 A profile is for one device. For a second device, ask the server's administrator
 for another client.`,
 	})
-	group.AddCommand(profileAddCommand(env), profileListCommand(env), profileShowCommand(env), profileRemoveCommand(env))
+	group.AddCommand(
+		profileAddCommand(env), profileListCommand(env), profileShowCommand(env), profileRemoveCommand(env),
+	)
 	return group
 }
 
@@ -69,7 +71,8 @@ command never overwrites a profile.`,
 			if asJSON {
 				return env.Out().JSON(storedProfile{name, path})
 			}
-			err = env.Out().Printf("added %s as %s\nThis profile is for this device only. Try: sallyport knock %s\n", path, name, name)
+			err = env.Out().Printf("added %s as %s\nThis profile is for this device only. Try: sallyport knock %s\n",
+				path, name, name)
 			if err == nil && args[0] != "-" {
 				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
 					args[0]+" contains the same secrets, and is no longer needed")
@@ -117,7 +120,8 @@ func listed(name string, p client.Profile) listedProfile {
 	if p.HasSequence() {
 		return listedProfile{Name: name, Server: p.Server, Client: p.Identifier.String(), Service: p.Service}
 	}
-	return listedProfile{Name: name, Server: p.Server, Operation: p.Challenge.Operation.ID(), Service: p.Challenge.Service}
+	c := p.Challenge
+	return listedProfile{Name: name, Server: p.Server, Operation: c.Operation.ID(), Service: c.Service}
 }
 
 func profileListCommand(env cli.Env) *cobra.Command {

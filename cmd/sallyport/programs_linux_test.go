@@ -10,14 +10,14 @@ import (
 	"sallyport/bench/netns"
 )
 
-// programs names the environment variable with the directory of the built
-// programs: client/sallyport and server/sallyportd. Tests that run again in a
-// namespace inherit it.
+// programs is the environment variable with the directory of the built programs,
+// client/sallyport and server/sallyportd. Tests that run again in a namespace inherit
+// it.
 const programs = "SALLYPORT_TEST_PROGRAMS"
 
-// together is how many end-to-end tests run at a time: most of their time they
-// wait for the network, or for a lease to end.
-const together = 8
+// maxParallel is how many end-to-end tests run at a time. They mostly wait, for the
+// network or the end of a lease.
+const maxParallel = 8
 
 var buildOnce = sync.OnceValue(func() error {
 	if os.Getenv(programs) != "" {
@@ -28,7 +28,7 @@ var buildOnce = sync.OnceValue(func() error {
 		return err
 	}
 	os.Setenv(programs, dir)
-	// Other users start them, too.
+	// Tests start them as other users too.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ var buildOnce = sync.OnceValue(func() error {
 	return nil
 })
 
-// build builds both programs, once for all tests.
+// build builds both programs once, for all tests.
 func build(t *testing.T) {
 	t.Helper()
 	if err := buildOnce(); err != nil {
@@ -50,9 +50,9 @@ func build(t *testing.T) {
 	}
 }
 
-// runTests removes what the tests built.
+// runTests runs the tests, and removes the built programs.
 func runTests(m *testing.M) int {
-	netns.Together(together)
+	netns.Together(maxParallel)
 	inherited := os.Getenv(programs) != ""
 	code := m.Run()
 	if dir := os.Getenv(programs); dir != "" && !inherited {
@@ -61,8 +61,7 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// enter is netns.Enter for a test that runs beside others, with the programs
-// built.
+// enter is netns.Enter for a parallel test that requires the programs.
 func enter(t *testing.T) bool {
 	t.Helper()
 	t.Parallel()
@@ -70,7 +69,7 @@ func enter(t *testing.T) bool {
 	return netns.Enter(t)
 }
 
-// enterPrivileged is enter for tests that need the host's root.
+// enterPrivileged is enter for tests that require the host's root.
 func enterPrivileged(t *testing.T) bool {
 	t.Helper()
 	t.Parallel()
@@ -78,10 +77,10 @@ func enterPrivileged(t *testing.T) bool {
 	return netns.EnterPrivileged(t)
 }
 
-// long leaves a test out of a short run: it waits for leases to end, or scans.
+// long skips a test in a short run, since it waits for leases to end, or scans.
 func long(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("waits for long")
+		t.Skip("takes long")
 	}
 }

@@ -49,8 +49,9 @@ func (p *progress) details(version string, profile client.Profile, challenge boo
 		service = "none"
 	}
 	settings = append(settings, "service "+service)
+	program := fmt.Sprintf("sallyport %s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	p.printer.Columns().Print(
-		detail("version", fmt.Sprintf("sallyport %s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)),
+		detail("version", program),
 		detail("clock", p.env.Time(p.env.Now())+", "+clockText(client.ClockState())),
 		detail("profile", strings.Join(settings, ", ")),
 	)
@@ -97,7 +98,8 @@ func (p *progress) text(e client.Event) string {
 	case client.Unanswered:
 		return unanswered(e)
 	case client.Waiting:
-		return fmt.Sprintf("no answer yet; waiting %s for the next minute's ports (--no-wait skips this)", e.For.Round(time.Second))
+		return fmt.Sprintf("no answer yet; waiting %s for the next minute's ports (--no-wait skips this)",
+			e.For.Round(time.Second))
 	}
 	return ""
 }

@@ -19,7 +19,7 @@ type outcome struct {
 	Service   string   `json:"service"`  // address and port that answered
 	Attempts  int      `json:"attempts"` // how many were made
 	ElapsedMS int64    `json:"elapsed_ms"`
-	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, which the client has not used
+	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
 	Error     string   `json:"error,omitempty"`
 	Hints     []string `json:"hints,omitempty"` // about the cause, the most likely one first
 	Hint      string   `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line

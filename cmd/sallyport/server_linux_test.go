@@ -10,20 +10,20 @@ import (
 	"sallyport/cmd/internal/clitest"
 )
 
-func TestKnockScript(t *testing.T)    { long(t); runWithServer(t, "knock") }
-func TestReloadScript(t *testing.T)   { long(t); runWithServer(t, "reload") }
-func TestFirewallScript(t *testing.T) { runWithServer(t, "firewall") }
-func TestStateScript(t *testing.T)    { long(t); runWithServer(t, "state") }
-func TestWalkScript(t *testing.T)     { long(t); runWithServer(t, "walk") }
+func TestKnockScript(t *testing.T)          { long(t); runWithServer(t, "knock") }
+func TestReloadScript(t *testing.T)         { long(t); runWithServer(t, "reload") }
+func TestFirewallScript(t *testing.T)       { runWithServer(t, "firewall") }
+func TestStateScript(t *testing.T)          { long(t); runWithServer(t, "state") }
+func TestGettingStartedScript(t *testing.T) { long(t); runWithServer(t, "getting_started") }
 
-// runWithServer runs a script in which the client meets the real server in a
-// network of its own.
+// runWithServer runs a script with the real client and server, in a new network
+// namespace.
 func runWithServer(t *testing.T, script string) {
 	if !enter(t) {
 		return
 	}
 	clitest.Run(t, "testdata/server/"+script+".txtar", func(env *testscript.Env) error {
-		env.Setenv("GORACE", "atexit_sleep_ms=0") // or each knock takes a second of its lease
+		env.Setenv("GORACE", "atexit_sleep_ms=0") // without it, each knock takes a second of its lease
 		list := string(filepath.ListSeparator)
 		env.Setenv("PATH", filepath.Join(os.Getenv(programs), "server")+list+env.Getenv("PATH"))
 		return nil

@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// transfer is a connection that loads down, and one that loads up.
+// transfer is a connection that downloads, and one that uploads.
 type transfer struct {
 	name                 string
 	downloaded, uploaded atomic.Int64
 }
 
-// transfer begins one. It ends without a word if it is not let in.
+// transfer begins a transfer. A connection that is refused ends without an error.
 func (n *network) transfer(name, address string) *transfer {
 	tr := &transfer{name: name}
 	begin := func(run func(net.Conn)) {
@@ -56,9 +56,10 @@ func (n *network) transfer(name, address string) *transfer {
 	return tr
 }
 
-// TestLeaseThatEndsInATransfer: with "keep" it goes on, both ways; with "cut"
-// it ends, both ways. A new connection finds nothing in either case.
-func TestLeaseThatEndsInATransfer(t *testing.T) {
+// TestLeaseEndsDuringTransfer: a lease expires during transfers. With "keep" they
+// continue in both directions; with "cut" they end. New connections are refused in
+// both cases.
+func TestLeaseEndsDuringTransfer(t *testing.T) {
 	long(t)
 	if !enter(t) {
 		return
@@ -87,13 +88,15 @@ func TestLeaseThatEndsInATransfer(t *testing.T) {
 		for name, port := range ports {
 			transfers = append(transfers, n.transfer(name, asClient+":"+port))
 		}
-		time.Sleep(100 * time.Millisecond) // not a condition: none has to move by then
+		time.Sleep(100 * time.Millisecond) // not a condition: they may begin later
 	}, func() bool {
-		return !slices.ContainsFunc(transfers, func(tr *transfer) bool { return tr.downloaded.Load() == 0 || tr.uploaded.Load() == 0 })
+		return !slices.ContainsFunc(transfers, func(tr *transfer) bool {
+			return tr.downloaded.Load() == 0 || tr.uploaded.Load() == 0
+		})
 	})
-	standsStill := func(tr *transfer) bool {
+	stopped := func(tr *transfer) bool {
 		before, beforeUp := tr.downloaded.Load(), tr.uploaded.Load()
-		time.Sleep(time.Second) // long enough for one that moves
+		time.Sleep(time.Second) // long enough for one that continues
 		return tr.downloaded.Load() == before && tr.uploaded.Load() == beforeUp
 	}
 	n.closes("firewall-keep", "firewall-cut", "proxy-keep", "proxy-cut")
@@ -105,14 +108,16 @@ func TestLeaseThatEndsInATransfer(t *testing.T) {
 	for _, tr := range transfers {
 		keeps := strings.HasSuffix(tr.name, "keep")
 		if !keeps {
-			// What was on its way may still arrive.
-			n.await(tr.name+" to stand still", func() bool { return standsStill(tr) })
+			// Data on the way may still arrive.
+			n.await(tr.name+" to stop", func() bool { return stopped(tr) })
 			continue
 		}
 		down, up := tr.downloaded.Load(), tr.uploaded.Load()
-		n.await(tr.name+" to move after the lease", func() bool { return tr.downloaded.Load() > down && tr.uploaded.Load() > up })
+		n.await(tr.name+" to continue after the lease", func() bool {
+			return tr.downloaded.Load() > down && tr.uploaded.Load() > up
+		})
 	}
-	// Revoked, nobody keeps anything, though the lease was over before.
+	// The revocation of a client ends its connections, although the leases expired before.
 	text, err := os.ReadFile(n.path("gate/clients.txt"))
 	if err != nil {
 		t.Fatal(err)
@@ -121,13 +126,14 @@ func TestLeaseThatEndsInATransfer(t *testing.T) {
 	n.run(nil, n.path("sallyportd"), "client", "revoke", id, "-c", n.path("gate/sallyportd.toml"))
 	n.await("the revocation", func() bool { return strings.Contains(n.log(), "what=clients clients=0") })
 	for _, tr := range transfers {
-		n.await(tr.name+" of a revoked client to stand still", func() bool { return standsStill(tr) })
+		n.await(tr.name+" of a revoked client to stop", func() bool { return stopped(tr) })
 	}
 }
 
-// TestEitherProcessIsKilled: what is open stays so for its lease at the most,
-// and nobody new comes in; what is hidden stays hidden.
-func TestEitherProcessIsKilled(t *testing.T) {
+// TestKilledProcess: when the server or the helper is killed, open services close at
+// the latest when their leases expire, new clients are not accepted, and hidden ports
+// stay hidden.
+func TestKilledProcess(t *testing.T) {
 	long(t)
 	if !enter(t) {
 		return
@@ -168,12 +174,12 @@ func TestEitherProcessIsKilled(t *testing.T) {
 			t.Errorf("%s: open to a stranger", killed)
 		}
 		n.await("the end of the lease, by the kernel alone", func() bool { return !n.reaches(n.client, port) })
-		// Who was in stays connected.
+		// The client stays connected.
 		if _, err := io.CopyN(io.Discard, running, 1<<20); err != nil {
 			t.Errorf("%s: a connection from before: %v", killed, err)
 		}
 	}
-	// A table that was left behind is taken over.
+	// The next server takes over the table.
 	n.serve()
 	if n.reaches(n.client, port) {
 		t.Error("open after a new start")
@@ -188,14 +194,14 @@ func TestEitherProcessIsKilled(t *testing.T) {
 	}
 }
 
-// helperOf finds the second process of a server.
+// helperOf returns the process of a server's helper.
 func (n *network) helperOf(server int) int {
 	n.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", server, server))
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	// Threads of the former program are gone; children are the process's.
+	// After the re-execution, the main thread is the only one with children.
 	fields := strings.Fields(string(text))
 	if len(fields) != 1 {
 		n.t.Fatalf("the server has children %q", text)
@@ -207,8 +213,8 @@ func (n *network) helperOf(server int) int {
 	return pid
 }
 
-// TestPrivilegesAreShed looks at what the kernel says of the two processes.
-func TestPrivilegesAreShed(t *testing.T) {
+// TestPrivilegesAreDropped checks the privileges of both processes in /proc.
+func TestPrivilegesAreDropped(t *testing.T) {
 	if !enterPrivileged(t) {
 		return
 	}
@@ -236,8 +242,9 @@ func TestPrivilegesAreShed(t *testing.T) {
 		}
 	}
 	n.knock("all")
-	if got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html"); !strings.Contains(got, "You knocked correctly") {
-		t.Errorf("curl says %q", got)
+	got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html")
+	if !strings.Contains(got, "You knocked correctly") {
+		t.Errorf("curl printed %q", got)
 	}
 	if err := n.stop(); err != nil {
 		t.Errorf("stopped with %v", err)
@@ -247,8 +254,8 @@ func TestPrivilegesAreShed(t *testing.T) {
 	}
 }
 
-// TestNobodyGainsPrivileges has a user without any start the server.
-func TestNobodyGainsPrivileges(t *testing.T) {
+// TestUnprivilegedStart: a user without privileges starts the server.
+func TestUnprivilegedStart(t *testing.T) {
 	if !enterPrivileged(t) {
 		return
 	}
@@ -271,9 +278,9 @@ func TestNobodyGainsPrivileges(t *testing.T) {
 	}
 }
 
-// TestOnlyPacketsAreLeft: who captures packets keeps the right to do that, and
-// nothing else.
-func TestOnlyPacketsAreLeft(t *testing.T) {
+// TestCaptureKeepsOneCapability: a server that captures packets keeps CAP_NET_RAW and
+// no other capability.
+func TestCaptureKeepsOneCapability(t *testing.T) {
 	if !enterPrivileged(t) {
 		return
 	}
@@ -300,7 +307,7 @@ func TestOnlyPacketsAreLeft(t *testing.T) {
 	}
 }
 
-// status is what the kernel says of a process.
+// status returns a value of /proc/PID/status.
 func (n *network) status(pid int, key string) string {
 	n.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -310,9 +317,9 @@ func (n *network) status(pid int, key string) string {
 	return strings.Join(strings.Fields(regexp.MustCompile(`(?m)^` + key + `:(.*)$`).FindStringSubmatch(string(text))[1]), " ")
 }
 
-// TestTableIsTakenAway: whoever loads other rules by flushing all of them opens
-// nothing for long, and ends no lease.
-func TestTableIsTakenAway(t *testing.T) {
+// TestTableIsRestored: when another program flushes the ruleset, the table is restored
+// soon, and no lease ends.
+func TestTableIsRestored(t *testing.T) {
 	if !enter(t) {
 		return
 	}
@@ -329,7 +336,7 @@ func TestTableIsTakenAway(t *testing.T) {
 		}
 		n.opens(n.client, asClient+":5400") // the lease is not lost
 	}
-	// The knock ports are known again, too: nothing was announced meanwhile.
+	// The knock ports are restored as well, although no minute began meanwhile.
 	if got := n.run(nil, "nft", "list", "set", "inet", "sallyport", "knock"); strings.Count(got, "timeout") < 3 {
 		t.Errorf("the knock ports are lost: %s", got)
 	}
@@ -339,7 +346,7 @@ func TestTableIsTakenAway(t *testing.T) {
 	if n.reaches(n.client, asClient+":5400") {
 		t.Error("open after the stop")
 	}
-	// The server has waited for the helper.
+	// The server waited for the helper.
 	if got := n.run(nil, "nft", "list", "set", "inet", "sallyport", "knock"); strings.Contains(got, "elements") {
 		t.Errorf("ports take knocks after the stop: %s", got)
 	}

@@ -13,9 +13,9 @@ import (
 	"sallyport/bench/netns"
 )
 
-// TestSSHThroughProxyCommand runs a real sshd and a real ssh, which reaches it
-// only through "sallyport connect". All is on the loopback. The sshd of root
-// needs root's privileges to change users; that of another user has none.
+// TestSSHThroughProxyCommand runs a real sshd and a real ssh with the ProxyCommand
+// "sallyport connect", on the loopback. As root, sshd requires root's privileges to
+// change users; as another user, it requires none.
 func TestSSHThroughProxyCommand(t *testing.T) {
 	sshd, err := exec.LookPath("/usr/sbin/sshd")
 	if err != nil {
@@ -34,8 +34,9 @@ func TestSSHThroughProxyCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// sshd lets in whom login would.
-	if entry, err := exec.Command("getent", "passwd", me.Uid).Output(); err != nil || strings.Contains(string(entry), "nologin") || strings.Contains(string(entry), "/false") {
+	// sshd accepts only users with a login shell.
+	entry, err := exec.Command("getent", "passwd", me.Uid).Output()
+	if err != nil || strings.Contains(string(entry), "nologin") || strings.Contains(string(entry), "/false") {
 		t.Skipf("the user %s cannot log in: %s", me.Username, entry)
 	}
 	dir := t.TempDir()
@@ -123,12 +124,13 @@ func TestSSHThroughProxyCommand(t *testing.T) {
 	}, sshd, "-D", "-e", "-f", path("sshd_config"))
 	write("ssh_config", "Host work\n  HostName 127.0.0.1\n  Port %d\n  User %s\n  IdentityFile %s\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  ProxyCommand %s connect %s %%h %%p\n",
 		sshPort, me.Username, path("user_key"), path("sallyport"), path("work.toml"))
-	if got := run("ssh", "-F", path("ssh_config"), "work", "echo", "hello from behind"); !strings.Contains(got, "hello from behind") {
-		t.Errorf("ssh says %q", got)
+	got := run("ssh", "-F", path("ssh_config"), "work", "echo", "hello from behind")
+	if !strings.Contains(got, "hello from behind") {
+		t.Errorf("ssh printed %q", got)
 	}
-	// One login is one connection: none that only looks whether sshd answers.
+	// One login is one connection: the client makes no other one to check sshd.
 	if text, _ := os.ReadFile(path("sshd.log")); strings.Contains(string(text), "preauth") {
-		t.Errorf("sshd has seen more than the login:\n%s", text)
+		t.Errorf("sshd received more than the login:\n%s", text)
 	}
 	log, _ := os.ReadFile(path("sallyportd.log"))
 	if !strings.Contains(string(log), "msg=opened") {

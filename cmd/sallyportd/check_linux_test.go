@@ -30,7 +30,8 @@ func TestCheckPorts(t *testing.T) {
 	if !strings.Contains(got, "service web: this host does not have the address 192.0.2.1:8080") || strings.Count(got, "192.0.2.1:") != 11 || strings.Contains(got, "127.0.0.1") {
 		t.Errorf("an absent address: %q", got)
 	}
-	if got := warnings(`"2001:db8::1"`, "127.0.0.1:8080"); !strings.Contains(got, "cannot open these knock ports of the current minute: [2001:db8::1]:") {
+	got = warnings(`"2001:db8::1"`, "127.0.0.1:8080")
+	if !strings.Contains(got, "cannot open these knock ports of the current minute: [2001:db8::1]:") {
 		t.Errorf("an absent address of IPv6: %q", got)
 	}
 }

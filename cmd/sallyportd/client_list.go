@@ -50,7 +50,7 @@ With --json there is one object for each client, with times in UTC.`,
 				entry, used := record[c.Identifier]
 				l := listed{
 					Identifier: c.Identifier.String(), Services: c.Allowed(), Note: c.Note,
-					Nonce: max(c.Mark, entry.HighestNonce),
+					Nonce: max(c.HighestNonce, entry.HighestNonce),
 				}
 				if used {
 					l.LastOpened = utc(time.Unix(int64(entry.Stamp), 0))

@@ -114,7 +114,8 @@ func flood(t *testing.T, host *netns.Host, length time.Duration) (sent int) {
 				if now.After(end) {
 					return nil
 				}
-				if ports, err = schedule.Ports(schedule.Algorithm1, "the port secret", schedule.MinuteOf(now), 2); err != nil {
+				ports, err = schedule.Ports(schedule.Algorithm1, "the port secret", schedule.MinuteOf(now), 2)
+				if err != nil {
 					return err
 				}
 				binary.BigEndian.PutUint32(knock[wire.OffsetTimestamp:], uint32(now.Unix()))

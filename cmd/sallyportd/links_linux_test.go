@@ -47,7 +47,8 @@ func TestRootFollowsNoLinks(t *testing.T) {
 	defer os.RemoveAll(top)
 	roots, gate := filepath.Join(top, "root"), filepath.Join(top, "gate")
 	secret := filepath.Join(roots, "shadow")
-	if err := errors.Join(os.Chmod(top, 0o755), os.Mkdir(roots, 0o755), os.WriteFile(secret, []byte("hunter2 of root\n"), 0o600)); err != nil {
+	err = errors.Join(os.Chmod(top, 0o755), os.Mkdir(roots, 0o755), os.WriteFile(secret, []byte("hunter2 of root\n"), 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
 	config := filepath.Join(gate, "sallyportd.toml")
@@ -123,7 +124,8 @@ func TestRootFollowsNoLinks(t *testing.T) {
 				t.Fatalf("%s at %s: %v", what, name, err)
 			}
 			text, _ := os.ReadFile(secret)
-			if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 0 || info.Mode() != 0o600 || string(text) != "hunter2 of root\n" {
+			uid := info.Sys().(*syscall.Stat_t).Uid
+			if uid != 0 || info.Mode() != 0o600 || string(text) != "hunter2 of root\n" {
 				t.Fatalf("%s at %s: the file belongs to %d, %v, %q", what, name, uid, info.Mode(), text)
 			}
 			if entries, _ := os.ReadDir(roots); len(entries) != 1 {

@@ -149,8 +149,8 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 		service = fmt.Sprintf(":%d", s.Port())
 	}
 	var first uint32
-	if c.Mark > 0 && c.Mark < math.MaxUint32 {
-		first = c.Mark + 1
+	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {
+		first = c.HighestNonce + 1
 	}
 	text, err := profile.Format(client.Profile{
 		FirstNonce: first,

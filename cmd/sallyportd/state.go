@@ -249,7 +249,7 @@ func raiseHighestNonce(ctx context.Context, cfg *config.Config, c *clients.Clien
 		return fmt.Errorf("find the nonces that client %s has used: %w", c.Identifier, err)
 	}
 	if e, used := record[c.Identifier]; used {
-		c.Mark = max(c.Mark, e.HighestNonce, 1) // 0 means that none was used
+		c.HighestNonce = max(c.HighestNonce, e.HighestNonce, 1) // 0 means that none was used
 	}
 	return nil
 }

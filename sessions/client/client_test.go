@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -166,7 +167,8 @@ func TestDamagedNonceFileStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		var damaged *DamagedError
-		if _, err := f.Reserve(t.Context(), "com1", 3, 0); !errors.As(err, &damaged) || !strings.Contains(err.Error(), f.Path) {
+		_, err := f.Reserve(t.Context(), "com1", 3, 0)
+		if !errors.As(err, &damaged) || !strings.Contains(err.Error(), f.Path) {
 			t.Errorf("%q: %v", text, err)
 		}
 		if got, _ := os.ReadFile(f.Path); string(got) != text {
@@ -360,7 +362,7 @@ func TestKnockWithoutServer(t *testing.T) {
 	if !errors.As(err, &offline) || offline.Attempts != 3 || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Fatalf("got %v", err)
 	}
-	if want := []uint32{0, 3, 6 + 65_536}; len(bases) != 3 || bases[0] != want[0] || bases[1] != want[1] || bases[2] != want[2] {
+	if want := []uint32{0, 3, 6 + 65_536}; !slices.Equal(bases, want) {
 		t.Errorf("bases %v, want %v", bases, want)
 	}
 	hints := strings.Join(offline.Hints, "\n")

@@ -45,21 +45,27 @@ func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
 	clock, tolerance := now.Format("2006-01-02 15:04:05 -07:00"), schedule.MaxTolerance.Seconds()
 	if c == ClockUnsynchronised {
-		add("this computer's clock is not synchronised; it shows %s. Set the clock: a server accepts a difference of at most %.0f seconds", clock, tolerance)
+		add("this computer's clock is not synchronised; it shows %s. Set the clock: "+
+			"a server accepts a difference of at most %.0f seconds", clock, tolerance)
 	}
 	if f.refused > 0 {
-		add("ICMP errors (port unreachable) for %d knocks: the host is up, but nothing listened on their ports. The server does not run, or port_secret, ports, generator or the clock differ from the server's", f.refused)
+		add("ICMP errors (port unreachable) for %d knocks: the host is up, but nothing listened on their ports. "+
+			"The server does not run, or port_secret, ports, generator or the clock differ from the server's", f.refused)
 	}
 	if f.prohibited > 0 {
-		add("ICMP errors (blocked on the way) for %d knocks: a firewall or router between this computer and the server blocks UDP to high ports", f.prohibited)
+		add("ICMP errors (blocked on the way) for %d knocks: "+
+			"a firewall or router between this computer and the server blocks UDP to high ports", f.prohibited)
 	}
 	switch {
 	case errors.Is(f.service, errClosedAtOnce):
-		add("%s accepts connections, but closes them at once: it is open for another address. This computer may send knocks and connections from different addresses", p.Service)
+		add("%s accepts connections, but closes them at once: it is open for another address. "+
+			"This computer may send knocks and connections from different addresses", p.Service)
 	case errors.Is(f.service, syscall.ECONNREFUSED):
-		add("%s refuses connections, so the host is up: the knocks were lost or not accepted. Compare identifier, secret, port_secret and ports with the server's", p.Service)
+		add("%s refuses connections, so the host is up: the knocks were lost or not accepted. "+
+			"Compare identifier, secret, port_secret and ports with the server's", p.Service)
 	case timedOut(f.service):
-		add("%s does not answer: the host is down, a firewall drops the knocks, or the server did not accept them", p.Service)
+		add("%s does not answer: "+
+			"the host is down, a firewall drops the knocks, or the server did not accept them", p.Service)
 	case f.service != nil:
 		add("%v", f.service)
 	}
@@ -67,7 +73,8 @@ func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 	case ClockSynchronised:
 		add("this computer's clock is synchronised (%s), and therefore not the cause", clock)
 	case ClockUnknown:
-		add("compare this computer's clock with the server's: it shows %s, and the difference must be at most %.0f seconds", clock, tolerance)
+		add("compare this computer's clock with the server's: "+
+			"it shows %s, and the difference must be at most %.0f seconds", clock, tolerance)
 	}
 	return hints
 }
@@ -76,7 +83,8 @@ func (f *findings) hints(p Profile, c Clock, now time.Time) (hints []string) {
 func sendHint(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "there is no route to the server: is this computer online? If the server has addresses of both families, try -4 or -6"
+		return "there is no route to the server: is this computer online? " +
+			"If the server has addresses of both families, try -4 or -6"
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return fmt.Sprintf("this computer's own firewall blocks the knocks: allow outgoing UDP to ports %d to %d",
 			schedule.MinPort, schedule.MaxPort)

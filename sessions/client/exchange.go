@@ -119,11 +119,15 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()
 		case errors.As(err, &sending) && attempt >= len(targets):
-			return Result{}, &OfflineError{Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err}
+			return Result{}, &OfflineError{
+				Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err,
+			}
 		}
 		cfg.Report(Unanswered{Attempt: attempt, Service: result.Service, Err: err})
 	}
-	return Result{}, &OfflineError{Server: cfg.Server, Attempts: cfg.Attempts, Hints: found.hints(cfg), err: found.service}
+	return Result{}, &OfflineError{
+		Server: cfg.Server, Attempts: cfg.Attempts, Hints: found.hints(cfg), err: found.service,
+	}
 }
 
 // The pause between attempts is longer than a server keeps an incomplete request. It
@@ -228,13 +232,20 @@ type exchangeFindings struct {
 
 func (e exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
 	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
+	id := cfg.Challenge.Operation.ID()
 	switch {
 	case e.challenged == 0 && e.forged > 0:
-		add("%d challenges were not authentic: the secret or the algorithm of operation %q differs from the server's, or an attacker sent them", e.forged, cfg.Challenge.Operation.ID())
+		add("%d challenges were not authentic: "+
+			"the secret or the algorithm of operation %q differs from the server's, "+
+			"or an attacker sent them", e.forged, id)
 	case e.challenged == 0:
-		add("the client received no challenge: the server does not have operation %q, does not allow it from this address, uses other encodings or ports, or does not run; or a firewall blocks UDP to ports %d and above, or the challenge", cfg.Challenge.Operation.ID(), cfg.Challenge.Request.Base)
+		add("the client received no challenge: the server does not have operation %q, "+
+			"does not allow it from this address, uses other encodings or ports, or does not run; "+
+			"or a firewall blocks UDP to ports %d and above, or the challenge", id, cfg.Challenge.Request.Base)
 	case e.service != nil:
-		add("the client responded to %d challenges, but the service did not open: the responses were lost, the secret differs from the server's, or this computer connects from another address than it sends packets from: %v", e.challenged, e.service)
+		add("the client responded to %d challenges, but the service did not open: "+
+			"the responses were lost, the secret differs from the server's, "+
+			"or this computer connects from another address than it sends packets from: %v", e.challenged, e.service)
 	}
 	return hints
 }

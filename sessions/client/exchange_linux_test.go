@@ -82,7 +82,10 @@ func newTestServer(t *testing.T, o *exchange.Operation, mangle func(n int, paylo
 		t.Fatal(err)
 	}
 	// The capture binds the ports: no other program uses them.
-	if g.capture, err = capture.Open(capture.Config{First: ports.First, Last: ports.Last, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	g.capture, err = capture.Open(capture.Config{
+		First: ports.First, Last: ports.Last, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -125,7 +125,9 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		}
 		t, s, err := sendFirst(rotated(targets, attempt-1), knocks)
 		if err != nil {
-			return Result{}, &OfflineError{Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err}
+			return Result{}, &OfflineError{
+				Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err,
+			}
 		}
 		cfg.Report(Sent{Attempt: attempt, Address: t.knock, Packets: knocks, Base: base})
 		result := Result{Address: t.knock, Service: t.service, Attempts: attempt}

@@ -46,7 +46,8 @@ func (e *NonceError) Unwrap() error { return e.err }
 
 // Hint returns what to do.
 func (e *NonceError) Hint() string {
-	return "the nonces of a knock must be on disk before it is sent: make " + filepath.Dir(e.Path) + " writable for this user"
+	return "the nonces of a knock must be on disk before it is sent: make " + filepath.Dir(e.Path) +
+		" writable for this user"
 }
 
 // NonceFile is the file with the next nonce of one client of one server. Several
@@ -120,8 +121,8 @@ func (e *DamagedError) Hint() string {
 	if errors.Is(e.err, errNewer) {
 		return "update sallyport; the file is not damaged"
 	}
-	return "restore the file from a backup; or ask the administrator for a new profile, which begins above all used nonces " +
-		"(\"sallyportd client profile\"), and then remove the file"
+	return "restore the file from a backup; or ask the administrator for a new profile, " +
+		"which begins above all used nonces (\"sallyportd client profile\"), and then remove the file"
 }
 
 const nonceHeader = "sallyport-nonce 1\n"

@@ -87,7 +87,7 @@ func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, erro
 	if a, err := netip.ParseAddr(host); err == nil {
 		a = a.Unmap()
 		if family == IPv4 && !a.Is4() || family == IPv6 && a.Is4() {
-			return nil, &ResolveError{Host: host, Family: family, err: errors.New("it is an address of the other family")}
+			return nil, &ResolveError{host, family, errors.New("it is an address of the other family")}
 		}
 		return []netip.Addr{a}, nil
 	}
@@ -96,7 +96,7 @@ func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, erro
 		err = errors.New("the name has none")
 	}
 	if err != nil {
-		return nil, &ResolveError{Host: host, Family: family, err: err}
+		return nil, &ResolveError{host, family, err}
 	}
 	for i, a := range found {
 		found[i] = a.Unmap()

@@ -107,9 +107,9 @@ func TestNothingIsAmplified(t *testing.T) {
 		}
 		check("the last packet from new ports")
 		for range 50 {
-			for place := range request {
+			for index := range request {
 				for source := range uint16(3) {
-					send(1000+source, request[place])
+					send(1000+source, request[index])
 				}
 			}
 		}

@@ -206,7 +206,7 @@ func TestReserveIsOfOneOperation(t *testing.T) {
 		w.reserve.add(mine, at(netip.MustParseAddr(fromNetwork(i, 1))))
 	}
 	if !w.reserve.take(theirs, honest) {
-		t.Error("the honest client's place is gone")
+		t.Error("the honest client's prefix is no longer in the reserve")
 	}
 	if last := at(netip.MustParseAddr(fromNetwork(9999, 77))); !w.reserve.take(mine, last) {
 		t.Error("another address of the same /64 is not known")

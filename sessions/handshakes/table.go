@@ -54,12 +54,11 @@ type Config struct {
 // slot holds one exchange.
 type slot struct {
 	exchange.Responder
-	client     netip.Addr
-	port       uint16     // the source port; 0: any
-	server     netip.Addr // the source address of the challenge
-	lastPacket time.Time  // when its last new packet came
-	// challengedAt is when its challenge was sent.
-	challengedAt time.Time
+	client       netip.Addr
+	port         uint16     // the source port; 0: any
+	server       netip.Addr // the source address of the challenge
+	lastPacket   time.Time  // the arrival time of the last new packet
+	challengedAt time.Time  // the time at which the challenge was sent
 }
 
 // Table holds all exchanges. It belongs to the goroutine that calls Receive.

@@ -19,7 +19,7 @@ import (
 	"sallyport/verify/verifytest"
 )
 
-// stopwatch is a gate that notes when each grant takes effect.
+// stopwatch is a gate that records the time at which each grant takes effect.
 type stopwatch struct{ opened []time.Time }
 
 func (s *stopwatch) Open(grants []sessions.Grant) []error {
@@ -47,13 +47,15 @@ func (c *counting) Record(e []sessions.Entry) error {
 func BenchmarkKnockToOpen(b *testing.B) {
 	for _, durability := range []string{"strict", "relaxed"} {
 		for _, rate := range []int{0, 1000, 5000} { // 0: each after the one before
-			b.Run(fmt.Sprintf("durability=%s/rate=%d", durability, rate), func(b *testing.B) { knockToOpen(b, durability == "relaxed", rate) })
+			b.Run(fmt.Sprintf("durability=%s/rate=%d", durability, rate), func(b *testing.B) {
+				knockToOpen(b, durability == "relaxed", rate)
+			})
 		}
 	}
 }
 
 func knockToOpen(b *testing.B, relaxed bool, rate int) {
-	const clients = 20_000 // so many that none has two grants waiting, which would be one
+	const clients = 20_000 // so many that no client has two pending grants, of which one would be superseded
 	dir := b.TempDir()
 	disk := fdatasyncs(b, dir)
 	if err := state.Create(dir); err != nil {
@@ -72,7 +74,10 @@ func knockToOpen(b *testing.B, relaxed bool, rate int) {
 		list[i].Identifier = verifytest.ID(ids[i])
 	}
 	gate, journal := &stopwatch{opened: make([]time.Time, 0, b.N)}, &counting{Journal: store}
-	s, err := sessions.New(sessions.Config{Clients: list, Shards: 2, Gate: gate, Journal: journal, Now: time.Now, Limit: sessions.Limit{Pause: 1, Burst: 1 << 30}, Log: slog.New(slog.DiscardHandler)})
+	s, err := sessions.New(sessions.Config{
+		Clients: list, Shards: 2, Gate: gate, Journal: journal, Now: time.Now,
+		Limit: sessions.Limit{Pause: 1, Burst: 1 << 30}, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -87,7 +92,7 @@ func knockToOpen(b *testing.B, relaxed bool, rate int) {
 	start := time.Now()
 	for i, k := range knocks {
 		if rate > 0 {
-			// Waking up takes longer than the gap: those that are due go together.
+			// Waking up takes longer than the pause: send all knocks that are due.
 			if wait := time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))); wait > 0 {
 				time.Sleep(wait)
 			}
@@ -110,8 +115,8 @@ func knockToOpen(b *testing.B, relaxed bool, rate int) {
 	if err := store.Close(); err != nil {
 		b.Fatal(err)
 	}
-	// Grants of two shards may pass each other by a little: the order of the
-	// moments is that of the knocks all the same.
+	// Grants of two shards may overtake each other a little; the times are
+	// compared in order anyway.
 	late := make([]time.Duration, b.N)
 	for i := range late {
 		late[i] = gate.opened[i].Sub(sent[i])
@@ -137,7 +142,7 @@ func sequences(b *testing.B, ids []string, n int) []verify.Knock {
 	return knocks
 }
 
-// fdatasyncs returns, sorted, how long the disk takes for a page.
+// fdatasyncs returns, sorted, the times that the disk takes to sync a page.
 func fdatasyncs(b *testing.B, dir string) []time.Duration {
 	f, err := os.Create(filepath.Join(dir, "page"))
 	if err != nil {

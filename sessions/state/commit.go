@@ -12,23 +12,23 @@ import (
 	"sallyport/sessions"
 )
 
-// reserveAhead is by how much a relaxed store's reservation goes beyond the
-// stamp that needs it: so often, at the most, a grant waits for the disk.
+// reserveAhead is how far a relaxed store reserves beyond the stamp that requires
+// a new reservation. So a grant waits for the disk at most once in that time.
 const reserveAhead = 5 // seconds
 
-// Record makes it known that nonces were used. A strict store has it on stable
-// storage when it returns nil; a relaxed one has it in memory, and on stable
-// storage within flushPause, unless the last attempt at that failed, or a stamp
-// is beyond what is reserved: then it is as a strict one.
+// Record records used nonces. When it returns nil, a strict store has them on
+// stable storage. A relaxed store has them in memory, and on stable storage within
+// flushPause; but if the last flush failed, or a stamp is later than the reserved
+// ones, it writes them as a strict store does.
 func (s *Store) Record(entries []sessions.Entry) error {
 	_, err := s.RecordLeases(entries, nil)
 	return err
 }
 
-// RecordLeases is Record, and keeps leases in the same transaction: a grant may
-// take effect when it has returned nil. A lease that is kept already gets a new
-// end. Leases that had to give way are kept no longer, also after an error; who
-// calls has to cut what is connected by them.
+// RecordLeases is Record, and stores leases in the same transaction: a grant may
+// take effect when it has returned nil. A lease that is stored already gets a new
+// end. It returns the leases that were removed to stay within the limits, also
+// with an error; the caller must cut the connections of these.
 func (s *Store) RecordLeases(entries []sessions.Entry, leases []Lease) (displaced []Lease, err error) {
 	for _, l := range leases {
 		if err := l.check(); err != nil {
@@ -36,31 +36,31 @@ func (s *Store) RecordLeases(entries []sessions.Entry, leases []Lease) (displace
 		}
 	}
 	for _, e := range entries {
-		s.seen(e)
+		s.noteStamp(e)
 	}
-	begun, displaced := s.leases.put(leases)
+	added, displaced := s.leases.put(leases)
 	touched := idsOf(leases, displaced)
-	if s.relaxed && s.late.take(entries, touched) {
+	if s.relaxed && s.behind.add(entries, touched) {
 		return displaced, nil
 	}
 	if err = s.flush(entries, touched); err != nil {
-		s.leases.remove(begun)
+		s.leases.remove(added)
 	}
 	return displaced, err
 }
 
-// Forget gives leases up, whatever their end. A strict store has that on stable
-// storage when it returns nil; after an error, or a crash, the next start may
-// find them again.
+// Forget removes leases, whatever their end. When it returns nil, a strict store
+// has removed them on stable storage. After an error, or a crash, the next start
+// may find them again.
 func (s *Store) Forget(leases []Lease) error {
 	touched := idsOf(s.leases.remove(leases))
-	if len(touched) == 0 || s.relaxed && s.late.take(nil, touched) {
+	if len(touched) == 0 || s.relaxed && s.behind.add(nil, touched) {
 		return nil
 	}
 	return s.flush(nil, touched)
 }
 
-// Leases returns all leases that are kept, in a fixed order.
+// Leases returns all stored leases, in a fixed order.
 func (s *Store) Leases() []Lease { return s.leases.all() }
 
 func idsOf(lists ...[]Lease) (ids []leaseID) {
@@ -72,33 +72,33 @@ func idsOf(lists ...[]Lease) (ids []leaseID) {
 	return ids
 }
 
-// flush makes entries durable, and what has become of leases, and all that is
-// late with them.
+// flush writes entries and changed leases, together with all entries and leases
+// of writeBehind, to stable storage.
 func (s *Store) flush(entries []sessions.Entry, touched []leaseID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	batch, ids := s.late.begin()
+	batch, ids := s.behind.beginFlush()
 	batch, ids = append(batch, entries...), append(ids, touched...)
 	if len(batch)+len(ids) == 0 {
 		return nil
 	}
-	err := s.renew()
+	err := s.repairFile()
 	if err == nil {
 		err = s.update(batch, ids)
 	}
-	s.late.end(err, s.header.reserved)
+	s.behind.endFlush(err, s.header.reservedUntil)
 	if err != nil {
 		s.failures.Add(1)
 	}
-	s.trouble.report(s.log, s.monotonic(), err, len(entries))
+	s.errorLog.report(s.log, s.monotonic(), err, len(entries))
 	return err
 }
 
-// change makes a change of the header durable.
+// change changes the header, and writes it to stable storage.
 func (s *Store) change(f func(*header)) error {
 	before := s.header
 	f(&s.header)
-	err := s.renew()
+	err := s.repairFile()
 	if err == nil {
 		err = s.update(nil, nil)
 	}
@@ -109,8 +109,8 @@ func (s *Store) change(f func(*header)) error {
 	return err
 }
 
-// update writes entries, what the table has of leases, and the header in one
-// transaction. A mark never falls.
+// update writes entries, the current state of the touched leases, and the header
+// in one transaction. It never lowers the HighestNonce of a record.
 func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 	if s.db == nil {
 		return errors.New("the state file is closed")
@@ -118,13 +118,13 @@ func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 	h := s.header
 	if s.relaxed {
 		for _, e := range entries {
-			if e.Stamp > h.reserved {
-				h.reserved = ahead(e.Stamp)
+			if e.Stamp > h.reservedUntil {
+				h.reservedUntil = reserveFor(e.Stamp)
 			}
 		}
 	}
-	if h.doubt > 0 && s.doubtIsOver() {
-		h.doubt = 0
+	if h.margin > 0 && s.marginIsOver() {
+		h.margin = 0
 	}
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketName)
@@ -145,7 +145,7 @@ func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 			}
 		}
 		for _, id := range touched {
-			if err := s.follow(b, id, &h); err != nil {
+			if err := s.writeLease(b, id, &h); err != nil {
 				return err
 			}
 		}
@@ -156,19 +156,19 @@ func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 		return nil
 	}
 	// A write that failed has changed nothing on disk, but a mapped page may
-	// show it. After anything else, a sync above all, the disk may lack what
-	// the whole system sees.
+	// show it. After any other error, above all of a sync, the disk may lack
+	// data that the page cache has.
 	var system *fs.PathError
 	if errors.As(err, &system) && system.Op == "write" {
-		s.doubts = max(s.doubts, aboutMemory)
+		s.repair = max(s.repair, reread)
 	} else {
-		s.doubts = aboutDisk
+		s.repair = rewrite
 	}
 	return err
 }
 
-// follow has the file keep of a lease what the table keeps.
-func (s *Store) follow(b *bolt.Bucket, id leaseID, h *header) error {
+// writeLease writes a lease to the file as it is in the table, or deletes it.
+func (s *Store) writeLease(b *bolt.Bucket, id leaseID, h *header) error {
 	key := id.key()
 	old := b.Get(key)
 	if old != nil {
@@ -191,33 +191,35 @@ func (s *Store) follow(b *bolt.Bucket, id leaseID, h *header) error {
 	return nil
 }
 
-func ahead(stamp uint32) uint32 { return stamp + min(reserveAhead, math.MaxUint32-stamp) }
+// reserveFor returns the reservation for a stamp.
+func reserveFor(stamp uint32) uint32 { return stamp + min(reserveAhead, math.MaxUint32-stamp) }
 
-// doubts are about what of the file can be trusted after an error.
-type doubts int
+// repairKind is the action that is required after an error, before the file can
+// be used again.
+type repairKind int
 
 const (
-	none        doubts = iota
-	aboutMemory        // read it again
-	aboutDisk          // write it anew
+	noRepair repairKind = iota
+	reread              // open and check the file again
+	rewrite             // write a new file, then reread
 )
 
-// renew gets rid of doubts.
-func (s *Store) renew() error {
-	if s.doubts == none {
+// repairFile repairs the file if an error requires it.
+func (s *Store) repairFile() error {
+	if s.repair == noRepair {
 		return nil
 	}
-	if s.doubts == aboutDisk && s.db != nil {
-		entries, leases, err := s.records()
+	if s.repair == rewrite && s.db != nil {
+		entries, leases, err := s.readAll()
 		if err != nil {
 			return err
 		}
 		if err := write(s.path, s.header, entries, leases); err != nil {
 			return fmt.Errorf("write a new state file: %w", err)
 		}
-		s.doubts = aboutMemory
+		s.repair = reread
 	}
-	s.replace(nil)
+	s.setDB(nil)
 	c, err := readFile(s.path)
 	if err != nil {
 		return err
@@ -226,13 +228,13 @@ func (s *Store) renew() error {
 	if err != nil {
 		return fmt.Errorf("open the state file again: %w", err)
 	}
-	s.replace(db)
+	s.setDB(db)
 	s.header.count, s.header.digest = c.header.count, c.header.digest
-	s.doubts = none
+	s.repair = noRepair
 	return nil
 }
 
-func (s *Store) replace(db *bolt.DB) {
+func (s *Store) setDB(db *bolt.DB) {
 	s.swap.Lock()
 	defer s.swap.Unlock()
 	if s.db != nil {
@@ -241,8 +243,8 @@ func (s *Store) replace(db *bolt.DB) {
 	s.db = db
 }
 
-// records returns all that is recorded, in the order of the keys.
-func (s *Store) records() (entries []sessions.Entry, leases []Lease, err error) {
+// readAll returns all records and leases, in the order of their keys.
+func (s *Store) readAll() (entries []sessions.Entry, leases []Lease, err error) {
 	err = s.view(func(b *bolt.Bucket) error {
 		return b.ForEach(func(key, value []byte) (err error) {
 			switch {

@@ -13,8 +13,7 @@ import (
 	"sallyport/sessions"
 )
 
-// grown returns a file that has pages of all kinds, and entries that were
-// written over.
+// grown returns a file that has pages of all kinds, and overwritten entries.
 func grown(t testing.TB) []byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -46,8 +45,8 @@ func fileOf(t testing.TB, dir string) []byte {
 	return text[:r.pages*pageSize]
 }
 
-// TestNoDamagedByteIsTrusted changes bytes of a file, one at a time: either it
-// is refused, or what was recorded is all there.
+// TestNoDamagedByteIsTrusted changes bytes of a file, one at a time: either the
+// file is refused, or all records are there.
 func TestNoDamagedByteIsTrusted(t *testing.T) {
 	text := grown(t)
 	want, err := read(bytes.NewReader(text), int64(len(text)))
@@ -62,10 +61,13 @@ func TestNoDamagedByteIsTrusted(t *testing.T) {
 		for _, flip := range []byte{1 << (at % 8), 0xff} {
 			text[at] ^= flip
 			tried++
-			if c, err := read(bytes.NewReader(text), int64(len(text))); err != nil {
+			c, err := read(bytes.NewReader(text), int64(len(text)))
+			if err != nil {
 				refused++
-			} else if !slices.Equal(c.entries, want.entries) || !slices.Equal(c.leases, want.leases) || c.header != want.header {
-				t.Fatalf("byte %d changed by %#x: %d entries, header %+v", at, flip, len(c.entries), c.header)
+			} else if !slices.Equal(c.entries, want.entries) || !slices.Equal(c.leases, want.leases) ||
+				c.header != want.header {
+				t.Fatalf("byte %d changed by %#x: %d entries, %d leases, header %+v; want header %+v; entries equal: %t, leases equal: %t", at, flip,
+					len(c.entries), len(c.leases), c.header, want.header, slices.Equal(c.entries, want.entries), slices.Equal(c.leases, want.leases))
 			}
 			text[at] ^= flip
 		}
@@ -95,12 +97,15 @@ func TestRaiseThatFails(t *testing.T) {
 	defer s.Close()
 	record(t, s, used('1', 50), used('2', 60))
 	bad := used('2', 0).Identifier
-	if err := s.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketName).Put(bad[:], []byte("?")) }); err != nil {
+	damage := func(tx *bolt.Tx) error { return tx.Bucket(bucketName).Put(bad[:], []byte("?")) }
+	if err := s.db.Update(damage); err != nil {
 		t.Fatal(err)
 	}
-	clients := []sessions.Client{{Identifier: used('1', 0).Identifier, HighestNonce: 7}, {Identifier: bad, HighestNonce: 8}}
+	clients := []sessions.Client{
+		{Identifier: used('1', 0).Identifier, HighestNonce: 7}, {Identifier: bad, HighestNonce: 8},
+	}
 	var damaged *DamagedError
-	if err := s.Raise(clients); !errors.As(err, &damaged) {
+	if err := s.RaiseNonces(clients); !errors.As(err, &damaged) {
 		t.Errorf("got %v", err)
 	}
 	if clients[0].HighestNonce != 7 || clients[1].HighestNonce != 8 {
@@ -108,7 +113,7 @@ func TestRaiseThatFails(t *testing.T) {
 	}
 }
 
-// FuzzRead: no file can do more than be refused.
+// FuzzRead: a file is read, or refused with an error.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(grown(f))

@@ -23,8 +23,8 @@ func tmpfs(t *testing.T, options string) (dir string) {
 	return dir
 }
 
-// TestFullDisk: nothing is taken while there is no room, and all as soon as
-// there is. What was taken before is never lost.
+// TestFullDisk: no entry is accepted while the disk is full, and all are as soon as
+// it is not. Accepted entries are never lost.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -61,7 +61,7 @@ func TestFullDisk(t *testing.T) {
 		record(t, s, crowd(100, 60)...)
 		closeStore(t, s)
 		s = open(t, cfg(dir))
-		got, _, err := s.records()
+		got, _, err := s.readAll()
 		if err != nil || len(got) < 100 || !slices.Contains(got, crowd(100, 60)[42]) {
 			t.Errorf("%s: %d entries, %v", name, len(got), err)
 		}
@@ -72,7 +72,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// fillUp takes all the room there is.
+// fillUp fills the disk.
 func fillUp(t *testing.T, dir string) (path string) {
 	t.Helper()
 	path = filepath.Join(dir, "fill")

@@ -19,12 +19,12 @@ import (
 
 func TestMain(m *testing.M) {
 	faultfs.Main()
-	netns.Together(4) // most of them wait, for a disk or a network
+	netns.Together(4) // most tests wait for a disk or a network
 	os.Exit(m.Run())
 }
 
-// known is a mark that was reported durable, with a lease, and after which
-// change.
+// known is a mark, with a lease, that was reported durable, and the number of
+// changes to the disk before that report.
 type known struct {
 	id    wire.Identifier
 	mark  uint32
@@ -32,10 +32,10 @@ type known struct {
 	after int
 }
 
-// TestFaults lets each change to the disk fail in turn while a store is made,
-// used and closed; and after each change of each of these runs, the power.
-// What Record has reported durable is always there, the file is always sound,
-// and when the fault is over the store works again.
+// TestFaults makes each change to the disk fail in turn while a store is made,
+// used and closed; and simulates a power failure after each change of each of
+// these runs. Entries that Record has reported durable are always there, the file
+// is never damaged, and the store works again after the fault.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -74,7 +74,7 @@ func useStore(t *testing.T, disk *faultfs.FS, dir string, k int) (marks []known)
 				return s
 			}
 			if failed++; failed > 1 {
-				t.Fatalf("fault %d: the store does not open any more: %v", k, err)
+				t.Fatalf("fault %d: the store does not open again: %v", k, err)
 			}
 		}
 	}
@@ -113,7 +113,7 @@ func useStore(t *testing.T, disk *faultfs.FS, dir string, k int) (marks []known)
 	return marks
 }
 
-// checkImages looks at what the disk would hold if the power had failed.
+// checkImages checks the content of the disk after each power failure.
 func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 	disk.Images(func(i faultfs.Image) {
 		c, err := ReadDir(t.Context(), i.Path)
@@ -127,7 +127,8 @@ func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 		}
 		for _, m := range marks {
 			if m.after <= i.After && found[m.id] < m.mark {
-				t.Errorf("fault %d, power failure after %d (%s): %s has mark %d, %d was durable after %d", k, i.After, i.Kind, m.id, found[m.id], m.mark, m.after)
+				t.Errorf("fault %d, power failure after %d (%s): %s has mark %d, %d was durable after %d",
+					k, i.After, i.Kind, m.id, found[m.id], m.mark, m.after)
 			}
 			if m.after <= i.After && !slices.Contains(c.Leases, m.lease) {
 				t.Errorf("fault %d, power failure after %d (%s): %+v is lost", k, i.After, i.Kind, m.lease)
@@ -136,8 +137,8 @@ func checkImages(t *testing.T, disk *faultfs.FS, k int, marks []known) {
 	})
 }
 
-// TestResetFaults lets each change to the disk fail in turn while a store is
-// reset, and after each the power: at no moment is the old file lost.
+// TestResetFaults makes each change to the disk fail in turn while a store is
+// reset, and simulates a power failure after each: the old file is never lost.
 func TestResetFaults(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

@@ -7,11 +7,12 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Form 1 had records as form 2 has, no leases, and another header:
+// Format 1 has the records of format 2, no leases, and another header:
 //
-//	open, doubt, tolerance, count, digest, checksum
+//	open, doubted until, tolerance, count, digest, checksum
 //
-// Its doubt was a time of the clock of the start that made it.
+// "doubted until" is a time of the wall clock: up to it, a start that found a gap
+// refused knocks.
 const headerSize1 = 1 + 4 + 4 + 8 + 8 + 8
 
 func decodeForm1(headerValue []byte, raw []entry) (c contents, err error) {
@@ -24,16 +25,15 @@ func decodeForm1(headerValue []byte, raw []entry) (c contents, err error) {
 		count:  binary.BigEndian.Uint64(headerValue[9:]),
 		digest: binary.BigEndian.Uint64(headerValue[17:]),
 	}
-	c.until1 = binary.BigEndian.Uint32(headerValue[1:])
+	c.form1Until = binary.BigEndian.Uint32(headerValue[1:])
 	return c, c.fill(raw, false)
 }
 
-// fromForm1 says in this form's terms what a start with a file of form 1 has to
-// refuse: as much as it can be, if there was a crash, or a doubt that is not
-// over.
+// fromForm1 converts the header of a file of format 1. After a crash, or if the
+// time up to which the file was doubted is not over, it sets the maximum margin.
 func (c *contents) fromForm1(now time.Time) {
-	if c.header.open || c.until1 > seconds(now) {
-		c.header.doubt = uint32(schedule.MaxTolerance / time.Second)
+	if c.header.open || c.form1Until > seconds(now) {
+		c.header.margin = uint32(schedule.MaxTolerance / time.Second)
 	}
 	c.header.open = false
 }

@@ -11,30 +11,31 @@ import (
 	"sallyport/verify/wire"
 )
 
-// version is that of the file's form. Open refuses later ones; for earlier
-// ones, forms says how to read them, and Open writes them anew.
+// version is the version of the file's format. Open refuses later versions. It
+// reads earlier ones with decoders, and writes the file again in this format.
 //
-//	1  one record a client; the header has a time up to which knocks are refused
-//	2  leases; the header says what a start has to refuse, by no clock's time
+//	1  one record for each client; the header has a time up to which knocks are refused
+//	2  also leases; the header has the gap of a start, without times of a clock
 const version = 2
 
-// The bucket's keys: four bytes name a client, and a lease's begin with 0.
+// The bucket's keys. A record's key is the 4 bytes of a client's identifier; a
+// lease's key begins with a 0.
 var (
 	bucketName = []byte("sallyport")
-	versionKey = []byte("version") // uint32; every form has it
+	versionKey = []byte("version") // uint32; in every format
 	headerKey  = []byte("header")
 )
 
-// header says of the records as a whole what none can say of itself. All
-// numbers in the file are big-endian.
+// header has the data about all records together. All numbers in the file are
+// big-endian.
 type header struct {
-	open     bool   // a relaxed store is in use, or was until it crashed
-	served   bool   // a server has had the file
-	lost     uint32 // Unix seconds: nonces of knocks stamped up to then may be used without a record
-	reserved uint32 // Unix seconds: no knock stamped later is in the part that a relaxed store has yet to write
-	doubt    uint32 // seconds: knocks stamped up to a start and that much later may be used without a record
-	count    uint64 // of records and leases
-	digest   uint64 // the checksums of all of them, combined by exclusive or
+	open          bool   // a relaxed store is in use, or has crashed
+	served        bool   // a server has used the file
+	lostUntil     uint32 // Unix seconds; see Gap.LostUntil; 0: none
+	reservedUntil uint32 // Unix seconds: no unwritten entry of a relaxed store has a later stamp
+	margin        uint32 // seconds; see Gap.NotBeforeMargin
+	count         uint64 // of records and leases
+	digest        uint64 // the checksums of all of them, combined by exclusive or
 }
 
 const (
@@ -51,9 +52,9 @@ func (h header) encode() []byte {
 	if h.served {
 		b[0] |= servedFlag
 	}
-	b = binary.BigEndian.AppendUint32(b, h.lost)
-	b = binary.BigEndian.AppendUint32(b, h.reserved)
-	b = binary.BigEndian.AppendUint32(b, h.doubt)
+	b = binary.BigEndian.AppendUint32(b, h.lostUntil)
+	b = binary.BigEndian.AppendUint32(b, h.reservedUntil)
+	b = binary.BigEndian.AppendUint32(b, h.margin)
 	b = binary.BigEndian.AppendUint64(b, h.count)
 	b = binary.BigEndian.AppendUint64(b, h.digest)
 	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
@@ -64,20 +65,20 @@ func decodeHeader(b []byte) (h header, err error) {
 		return h, err
 	}
 	return header{
-		open:     b[0]&openFlag != 0,
-		served:   b[0]&servedFlag != 0,
-		lost:     binary.BigEndian.Uint32(b[1:]),
-		reserved: binary.BigEndian.Uint32(b[5:]),
-		doubt:    binary.BigEndian.Uint32(b[9:]),
-		count:    binary.BigEndian.Uint64(b[13:]),
-		digest:   binary.BigEndian.Uint64(b[21:]),
+		open:          b[0]&openFlag != 0,
+		served:        b[0]&servedFlag != 0,
+		lostUntil:     binary.BigEndian.Uint32(b[1:]),
+		reservedUntil: binary.BigEndian.Uint32(b[5:]),
+		margin:        binary.BigEndian.Uint32(b[9:]),
+		count:         binary.BigEndian.Uint64(b[13:]),
+		digest:        binary.BigEndian.Uint64(b[21:]),
 	}, nil
 }
 
 // checkHeader checks a header's size, flags and checksum.
 func checkHeader(b []byte, size int, flags byte) error {
 	if len(b) != size {
-		return fmt.Errorf("the header has %d bytes, expected %d", len(b), size)
+		return fmt.Errorf("expected a header of %d bytes, got %d bytes", size, len(b))
 	}
 	if xxhash.Sum64(b[:size-8]) != sumOf(b) || b[0]&^flags != 0 {
 		return errors.New("the header's checksum is wrong")
@@ -85,9 +86,9 @@ func checkHeader(b []byte, size int, flags byte) error {
 	return nil
 }
 
-// A record is the value of a client's key: mark, stamp, ring, and a checksum
-// of all this and the key. That there is one says that the mark is used, even
-// if it is 0.
+// A record is the value of a client's key: highest nonce, stamp, ring, and a
+// checksum of these and the key. The highest nonce of a record is used, even if it
+// is 0.
 const recordSize = 4 + 4 + 4*8 + 8
 
 func encodeRecord(e sessions.Entry) []byte {
@@ -108,12 +109,13 @@ func checksum(key, body []byte) uint64 {
 	return d.Sum64()
 }
 
-// sumOf returns the checksum that a sound value ends with.
+// sumOf returns the checksum at the end of a value.
 func sumOf(value []byte) uint64 { return binary.BigEndian.Uint64(value[len(value)-8:]) }
 
 func decodeRecord(key, b []byte) (e sessions.Entry, err error) {
 	if !isClient(key) || len(b) != recordSize {
-		return e, fmt.Errorf("a record of %d bytes under a key of %d", len(b), len(key))
+		return e, fmt.Errorf("expected a record of %d bytes under a key of 4, got %d bytes under a key of %d",
+			recordSize, len(b), len(key))
 	}
 	e.Identifier = wire.Identifier(key)
 	if checksum(key, b[:recordSize-8]) != sumOf(b) {
@@ -125,7 +127,7 @@ func decodeRecord(key, b []byte) (e sessions.Entry, err error) {
 		e.Ring[i] = binary.BigEndian.Uint64(b[8+8*i:])
 	}
 	if !e.Ring.Used(e.HighestNonce) {
-		return e, fmt.Errorf("the record of client %q contradicts itself", key)
+		return e, fmt.Errorf("the record of client %q is inconsistent: its highest nonce is not marked as used", key)
 	}
 	return e, nil
 }

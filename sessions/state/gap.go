@@ -7,58 +7,58 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// Gap says which nonces a start cannot know of, beside those of knocks that
-// were stamped up to it and came while nobody listened. PROTOCOL.md of
-// verify/wire has the rule.
+// Gap describes the used nonces that may have no record at a start, in addition to
+// the nonces of knocks that were sent before the start while no server ran.
+// PROTOCOL.md of verify/wire has the rule.
 type Gap struct {
-	// Fresh: the file was made by Create, and no server has had it. No knock
-	// was ever sent, so a start refuses none.
+	// Fresh: Create made the file, and no server has used it. No client has ever
+	// knocked, so the start refuses no knock.
 	Fresh bool
-	// NotBeforeMargin: used nonces may have no record that were stamped so long after the
-	// start, at the most. 0: none were.
+	// NotBeforeMargin: nonces may be used without a record if they are stamped up
+	// to the start plus this margin. 0: there are none after the start.
 	NotBeforeMargin time.Duration
-	// LostUntil: used nonces may have no record that were stamped up to then. This
-	// is a stamp, of a client that was let in, and no time of this host's
-	// clock. Zero: none were.
+	// LostUntil: nonces may be used without a record if they are stamped up to
+	// this time. It is the time of a client's clock, not of this host's. Zero:
+	// there are none.
 	LostUntil time.Time
 }
 
-// headerAfterLoss is that of a file whose predecessor is lost: what was used is
-// not known, nor which tolerance there was.
-var headerAfterLoss = header{served: true, doubt: uint32(schedule.MaxTolerance / time.Second)}
+// headerAfterLoss is the header of a new file after the loss of the old one. The
+// used nonces, and the tolerance with which they were accepted, are unknown.
+var headerAfterLoss = header{served: true, margin: uint32(schedule.MaxTolerance / time.Second)}
 
 func gapOf(h header) (g Gap) {
 	g.Fresh = !h.served
-	g.NotBeforeMargin = time.Duration(h.doubt) * time.Second
-	if h.lost > 0 {
-		g.LostUntil = time.Unix(int64(h.lost), 0)
+	g.NotBeforeMargin = time.Duration(h.margin) * time.Second
+	if h.lostUntil > 0 {
+		g.LostUntil = time.Unix(int64(h.lostUntil), 0)
 	}
 	return g
 }
 
-// next is what a start finds: the crash of a relaxed store may have lost what
-// was reserved.
-func (h header) next() header {
+// atStart returns the header that the next start uses: if a relaxed store has
+// crashed, entries with reserved stamps may be lost.
+func (h header) atStart() header {
 	if h.open {
-		h.lost, h.open = max(h.lost, h.reserved), false
+		h.lostUntil, h.open = max(h.lostUntil, h.reservedUntil), false
 	}
 	return h
 }
 
-// Gap returns what this start has to refuse.
+// Gap returns the gap of this start.
 func (s *Store) Gap() Gap { return s.gap }
 
-// Newest returns the latest stamp of all knocks that have opened something; the
-// clock of this host has once shown about that, or has been set back since. Zero:
-// there was none.
-func (s *Store) Newest() time.Time {
+// NewestStamp returns the latest stamp of all entries. The clock of this host has
+// shown about that time when the knock arrived; if it shows a much earlier time
+// now, it has been set back since. Zero: there is no entry.
+func (s *Store) NewestStamp() time.Time {
 	if n := s.newest.Load(); n > 0 {
 		return time.Unix(int64(n), 0)
 	}
 	return time.Time{}
 }
 
-func (s *Store) seen(e sessions.Entry) {
+func (s *Store) noteStamp(e sessions.Entry) {
 	for {
 		n := s.newest.Load()
 		if e.Stamp <= n || s.newest.CompareAndSwap(n, e.Stamp) {
@@ -67,18 +67,19 @@ func (s *Store) seen(e sessions.Entry) {
 	}
 }
 
-// Settle writes down that a doubt is over, once it is. It is called now and then.
-func (s *Store) Settle() error {
+// ClearMargin removes the margin from the file once it is over. The server calls it
+// periodically.
+func (s *Store) ClearMargin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.header.doubt == 0 || !s.doubtIsOver() {
+	if s.header.margin == 0 || !s.marginIsOver() {
 		return nil
 	}
 	return s.change(func(*header) {}) // update does it
 }
 
-// doubtIsOver reports whether the store has been open for as long as its header
-// doubts: what a start that comes later doubts by itself covers it.
-func (s *Store) doubtIsOver() bool {
-	return s.boot().Sub(s.opened) >= time.Duration(s.header.doubt)*time.Second
+// marginIsOver reports whether the store has been open for as long as the margin of
+// its header: every later start refuses the knocks of that time anyway.
+func (s *Store) marginIsOver() bool {
+	return s.boot().Sub(s.opened) >= time.Duration(s.header.margin)*time.Second
 }

@@ -12,18 +12,19 @@ import (
 	"sallyport/verify/wire"
 )
 
-// How many leases are kept: of one client, and of all.
+// Maximum numbers of stored leases: of one client, and of all clients.
 const (
 	MaxClientLeases = 256
 	MaxLeases       = 65_536
 )
 
-// maxZone is the longest zone that a lease may have. The longest that there is
-// is an interface's index.
+// maxZone is the maximum length of a lease's zone, which is the index of an
+// interface.
 const maxZone = 16
 
-// Lease is an address that a client was let in from. It is kept until Forget,
-// also when it has ended: what was connected meanwhile may live on.
+// Lease is a lease of a client: an address from which the client has access, or
+// had it. It is stored until Forget, also after its end, because connections may
+// outlive it.
 type Lease struct {
 	Client  wire.Identifier
 	Service access.ServiceID
@@ -31,7 +32,7 @@ type Lease struct {
 	Until   time.Time // when it ends, or ended, by the wall clock; whole seconds are kept
 }
 
-// leaseID is what tells leases apart.
+// leaseID identifies a lease.
 type leaseID struct {
 	client  wire.Identifier
 	service access.ServiceID
@@ -42,14 +43,14 @@ func (l Lease) id() leaseID { return leaseID{l.Client, l.Service, l.Peer} }
 
 func (l Lease) check() error {
 	if !l.Peer.IsValid() || len(l.Peer.Zone) > maxZone {
-		return fmt.Errorf("a lease of client %s is for no peer: %s", l.Client, l.Peer)
+		return fmt.Errorf("the lease of client %s has an invalid peer: %s", l.Client, l.Peer)
 	}
 	return nil
 }
 
-// A lease's key is a 0, client, service, and the peer: bits of the prefix,
-// address in 4 or 16 bytes, zone after the latter. Its value is when it ends,
-// in Unix seconds, and a checksum of this and the key.
+// A lease's key is a 0, the client, the service, and the peer: the bits of the
+// prefix, the address in 4 or 16 bytes, and after 16 bytes the zone. Its value is
+// the end of the lease, in Unix seconds, and a checksum of this and the key.
 const (
 	leaseMark      = 0
 	leaseKeySize   = 1 + 4 + 8 + 1
@@ -77,7 +78,8 @@ func (l Lease) encode(key []byte) []byte {
 
 func decodeLease(key, value []byte) (l Lease, err error) {
 	if !isLease(key) || len(value) != leaseValueSize {
-		return l, fmt.Errorf("a lease of %d bytes under a key of %d", len(value), len(key))
+		return l, fmt.Errorf("expected a lease of %d bytes under a key, got %d bytes under a key of %d",
+			leaseValueSize, len(value), len(key))
 	}
 	if checksum(key, value[:8]) != sumOf(value) {
 		return l, fmt.Errorf("the checksum of a lease of client %q is wrong", key[1:5])
@@ -87,7 +89,8 @@ func decodeLease(key, value []byte) (l Lease, err error) {
 	address, bits := key[leaseKeySize:], int(key[leaseKeySize-1])
 	if len(address) > 4 {
 		if len(address) < 16 {
-			return l, fmt.Errorf("a lease of client %q has an address of %d bytes", key[1:5], len(address))
+			return l, fmt.Errorf("a lease of client %q has an address of %d bytes, expected 4 or 16",
+				key[1:5], len(address))
 		}
 		l.Peer.Prefix = netip.PrefixFrom(netip.AddrFrom16([16]byte(address)), bits)
 		l.Peer.Zone = string(address[16:])
@@ -96,7 +99,7 @@ func decodeLease(key, value []byte) (l Lease, err error) {
 	}
 	l.Until = time.Unix(int64(binary.BigEndian.Uint64(value)), 0)
 	if err := l.check(); err != nil || !bytes.Equal(l.id().key(), key) {
-		return l, fmt.Errorf("a lease of client %q is for no peer", key[1:5])
+		return l, fmt.Errorf("a lease of client %q has an invalid peer", key[1:5])
 	}
 	return l, nil
 }

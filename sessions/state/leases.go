@@ -7,76 +7,78 @@ import (
 	"sallyport/verify/wire"
 )
 
-// leaseTable is all leases that are kept. What is on disk follows it.
+// leaseTable holds all stored leases. The file is updated from it.
 type leaseTable struct {
-	mu    sync.Mutex
-	of    map[wire.Identifier][]Lease
-	count int
+	mu       sync.Mutex
+	byClient map[wire.Identifier][]Lease
+	count    int
 }
 
-// reset has the table hold just these.
+// reset replaces the content of the table.
 func (t *leaseTable) reset(leases []Lease) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.of, t.count = map[wire.Identifier][]Lease{}, 0
+	t.byClient, t.count = map[wire.Identifier][]Lease{}, 0
 	for _, l := range leases {
 		t.set(l)
 	}
 }
 
-// put keeps leases, and returns those that had to give way: of a client with
-// MaxClientLeases the one that ends, or ended, first; with MaxLeases of all,
-// also one of the same client, or if it has none, the first of all. Of begun
-// nothing was kept before.
-func (t *leaseTable) put(leases []Lease) (begun, displaced []Lease) {
+// put stores leases. It returns the added ones, which were not stored before, and
+// the displaced ones, which it removed to stay within the limits. If a client has
+// MaxClientLeases, or if there are MaxLeases, the lease of the same client that
+// ends, or ended, first is displaced; if the client has no other, the one of all
+// clients that ends first.
+func (t *leaseTable) put(leases []Lease) (added, displaced []Lease) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range leases {
 		if t.set(l) {
-			begun = append(begun, l)
+			added = append(added, l)
 		}
 	}
-	for _, l := range begun {
-		for len(t.of[l.Client]) > MaxClientLeases || t.count > MaxLeases {
-			first := t.first(l)
+	for _, l := range added {
+		for len(t.byClient[l.Client]) > MaxClientLeases || t.count > MaxLeases {
+			first := t.firstToEnd(l)
 			t.drop(first.id())
 			displaced = append(displaced, first)
 		}
 	}
-	return begun, displaced
+	return added, displaced
 }
 
-// set returns whether the lease is a new one.
+// set stores a lease, and reports whether it is new.
 func (t *leaseTable) set(l Lease) bool {
-	of := t.of[l.Client]
-	if i := place(of, l.id()); i >= 0 {
+	of := t.byClient[l.Client]
+	if i := indexOf(of, l.id()); i >= 0 {
 		of[i] = l
 		return false
 	}
-	t.of[l.Client] = append(of, l)
+	t.byClient[l.Client] = append(of, l)
 	t.count++
 	return true
 }
 
-// first returns the lease that gives way to one that was put.
-func (t *leaseTable) first(put Lease) (first Lease) {
+// firstToEnd returns the lease that is displaced by an added one.
+func (t *leaseTable) firstToEnd(added Lease) (first Lease) {
 	found := false
-	look := func(of []Lease) {
-		for _, l := range of {
-			if l.id() != put.id() && (!found || l.Until.Before(first.Until)) {
+	search := func(leases []Lease) {
+		for _, l := range leases {
+			if l.id() != added.id() && (!found || l.Until.Before(first.Until)) {
 				first, found = l, true
 			}
 		}
 	}
-	if look(t.of[put.Client]); !found {
-		for _, of := range t.of {
-			look(of)
+	search(t.byClient[added.Client])
+	if !found {
+		for _, leases := range t.byClient {
+			search(leases)
 		}
 	}
 	return first
 }
 
-// remove returns those that were kept.
+// remove removes leases, and returns those that were stored.
 func (t *leaseTable) remove(leases []Lease) (gone []Lease) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,15 +91,15 @@ func (t *leaseTable) remove(leases []Lease) (gone []Lease) {
 }
 
 func (t *leaseTable) drop(id leaseID) bool {
-	of := t.of[id.client]
-	i := place(of, id)
+	of := t.byClient[id.client]
+	i := indexOf(of, id)
 	if i < 0 {
 		return false
 	}
 	if of = slices.Delete(of, i, i+1); len(of) == 0 {
-		delete(t.of, id.client)
+		delete(t.byClient, id.client)
 	} else {
-		t.of[id.client] = of
+		t.byClient[id.client] = of
 	}
 	t.count--
 	return true
@@ -106,8 +108,8 @@ func (t *leaseTable) drop(id leaseID) bool {
 func (t *leaseTable) get(id leaseID) (Lease, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	of := t.of[id.client]
-	if i := place(of, id); i >= 0 {
+	of := t.byClient[id.client]
+	if i := indexOf(of, id); i >= 0 {
 		return of[i], true
 	}
 	return Lease{}, false
@@ -116,13 +118,13 @@ func (t *leaseTable) get(id leaseID) (Lease, bool) {
 func (t *leaseTable) all() (leases []Lease) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, of := range t.of {
+	for _, of := range t.byClient {
 		leases = append(leases, of...)
 	}
 	sortLeases(leases)
 	return leases
 }
 
-func place(of []Lease, id leaseID) int {
+func indexOf(of []Lease, id leaseID) int {
 	return slices.IndexFunc(of, func(l Lease) bool { return l.id() == id })
 }

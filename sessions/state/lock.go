@@ -8,13 +8,13 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// Lock is the right to a state directory: one process at a time has it.
+// Lock is the lock of a state directory: one process at a time has it.
 type Lock struct{ lock *durable.Lock }
 
-// TakeLock takes a directory for this process before Open, for a server that must
-// touch nothing else while another one runs. The directory is made if need be. If
-// another process has it, TakeLock waits for it so long; the error is then a
-// LockedError.
+// TakeLock takes the lock of a directory before Open, for a server that must not
+// change anything else while another one runs. It makes the directory if it does
+// not exist. If another process has the lock, TakeLock waits for at most wait, and
+// then returns a LockedError.
 func TakeLock(ctx context.Context, dir string, wait time.Duration) (*Lock, error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
@@ -26,5 +26,5 @@ func TakeLock(ctx context.Context, dir string, wait time.Duration) (*Lock, error
 	return &Lock{lock}, nil
 }
 
-// Close gives the directory back.
+// Close releases the lock.
 func (l *Lock) Close() error { return l.lock.Close() }

@@ -7,15 +7,14 @@ import (
 	"hash/fnv"
 )
 
-// The form of bbolt's files, version 2: pages of pageSize bytes, the first two
-// of which say where the tree of buckets is. Numbers have the byte order of
-// the machine.
+// The format of bbolt's files, version 2: pages of pageSize bytes. The first two
+// pages point to the tree of buckets. Numbers have the byte order of the machine.
 const (
 	pageSize       = 4096
 	pageHeaderSize = 16
 	elementSize    = 16
 	metaSize       = 64
-	bucketSize     = 16 // of the value that leads to a bucket
+	bucketSize     = 16 // of the value that points to a bucket
 
 	boltMagic   = 0xED0CDAED
 	boltVersion = 2
@@ -27,10 +26,10 @@ const (
 
 var native = binary.NativeEndian
 
-// errForeign says that a file is none of bbolt's.
-var errForeign = errors.New("this is not a state file")
+// errForeign is the error for a file that bbolt has not written.
+var errForeign = errors.New("not a state file")
 
-// meta is one of the first two pages: where a transaction left the tree.
+// meta is one of the first two pages: the root of the tree after a transaction.
 type meta struct{ root, pages, transaction uint64 }
 
 func parseMeta(page []byte) (m meta, err error) {
@@ -44,7 +43,7 @@ func parseMeta(page []byte) (m meta, err error) {
 		return m, errors.New("its checksum is wrong")
 	}
 	if size := native.Uint32(b[8:]); size != pageSize {
-		return m, fmt.Errorf("pages have %d bytes, expected %d", size, pageSize)
+		return m, fmt.Errorf("expected pages of %d bytes, got %d bytes", pageSize, size)
 	}
 	return meta{root: native.Uint64(b[16:]), pages: native.Uint64(b[40:]), transaction: native.Uint64(b[48:])}, nil
 }

@@ -17,18 +17,18 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// Config is what Open needs. All fields but Relaxed, Lock and the clocks are
-// required.
+// Config is the configuration of Open. All fields except Relaxed, Lock and the
+// clocks are required.
 type Config struct {
-	Dir     string // made if need be
+	Dir     string // Open makes it if it does not exist
 	Relaxed bool   // Record returns before the entries are durable
 	Now     time.Time
-	Wait    time.Duration // for a process that has the directory
-	Lock    *Lock         // of the directory, which Open takes over; nil: Open takes it
+	Wait    time.Duration // how long to wait for another process that has the lock
+	Lock    *Lock         // the lock of the directory, which the Store releases; nil: Open takes it
 	Log     *slog.Logger
-	// Monotonic and Boot are clock.Clock's: lines of the log about one trouble
-	// keep their distance by the first, a doubt ends by the second. nil: this
-	// host's.
+	// Monotonic and Boot are as in clock.Clock. Monotonic limits the rate of log
+	// messages about errors; the margin of a gap ends by Boot. nil: the clocks of
+	// this host.
 	Monotonic, Boot func() time.Time
 }
 
@@ -47,35 +47,35 @@ type Store struct {
 
 	failures atomic.Uint64
 
-	mu      sync.Mutex // one transaction at a time
-	header  header
-	doubts  doubts
-	trouble trouble
+	mu       sync.Mutex // one transaction at a time
+	header   header
+	repair   repairKind
+	errorLog errorLog
 
-	swap sync.RWMutex // for db, which only changes under mu as well
-	db   *bolt.DB     // nil: closed, or to be opened again
+	swap sync.RWMutex // protects db, which changes only while mu is held too
+	db   *bolt.DB     // nil: closed, or an error requires a repair
 
-	late   late
+	behind writeBehind
 	leases leaseTable
 }
 
-// LockedError says that another process has the directory.
+// LockedError is the error if another process has the lock of the directory.
 type LockedError struct{ Dir string }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("the state directory %s belongs to another process", e.Dir)
+	return fmt.Sprintf("the state directory %s is in use by another process", e.Dir)
 }
 
-// Hint says what to do.
+// Hint returns a remedy.
 func (e *LockedError) Hint() string {
-	return "one server at a time: stop the other one, or give this one a state_dir of its own"
+	return "stop the other server, or set another state_dir for this one"
 }
 
-// Open takes a directory for this process and reads what is in it; Gap then says
-// what the start has to refuse. A file that is not there is made, and doubted:
-// it may have been lost. An earlier form is
-// written anew in this one. Errors are DamagedError, NewerError, LockedError,
-// or the system's.
+// Open takes the lock of a directory and reads the state file. The Gap then
+// describes which knocks the start must refuse. If the file does not exist, Open
+// makes it, with the margin of a lost file. If the file has an earlier format,
+// Open writes it again in this one. Errors are DamagedError, NewerError,
+// LockedError, or errors of the system.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.Monotonic == nil {
 		cfg.Monotonic = clock.System().Monotonic
@@ -102,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whoever made the file may not have lived to sync its name.
+	// The process that made the file may have crashed before it synced the name.
 	if err := durable.SyncDirectory(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("sync the state directory: %w", err)
 	}
@@ -117,13 +117,14 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		}
 	}
 	if cfg.Relaxed {
-		s.late.start(s.header.reserved, func() { s.flush(nil, nil) }) // what comes of it is in the log
+		s.behind.start(s.header.reservedUntil, func() { s.flush(nil, nil) }) // flush logs errors
 	}
 	return s, nil
 }
 
-// prepare sees to it that there is a sound file of this form, fills in its
-// header, and returns the one that it has to have while the store is open.
+// prepare reads the file, or makes it, or writes it again in this format. It sets
+// s.header to the header of the file, and returns the header that the file must
+// have while the store is open.
 func (s *Store) prepare(cfg Config) (header, error) {
 	c, err := readFile(s.path)
 	switch {
@@ -138,7 +139,7 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	case c.version < version:
 		c.fromForm1(cfg.Now)
 		if err := write(s.path, c.header, c.entries, c.leases); err != nil {
-			return header{}, fmt.Errorf("bring the state file to form %d: %w", version, err)
+			return header{}, fmt.Errorf("convert the state file to format %d: %w", version, err)
 		}
 		if c, err = readFile(s.path); err != nil {
 			return header{}, err
@@ -148,32 +149,34 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	s.header = c.header
 	s.leases.reset(c.leases)
 	for _, e := range c.entries {
-		s.seen(e)
+		s.noteStamp(e)
 	}
-	h := c.header.next()
+	h := c.header.atStart()
 	s.gap = gapOf(h)
 	h.open, h.served = cfg.Relaxed, true
 	return h, nil
 }
 
-// lockPause is how long to wait before the next try to take a lock.
+// lockPause is the time between two attempts to take a lock.
 const lockPause = 20 * time.Millisecond
 
 func takeLock(ctx context.Context, dir string, wait time.Duration) (*durable.Lock, error) {
-	return lockBy(ctx, dir, wait, func(ctx context.Context, path string) (*durable.Lock, error) {
+	return lockWith(ctx, dir, wait, func(ctx context.Context, path string) (*durable.Lock, error) {
 		return durable.TakeLock(ctx, path, dir, lockPause)
 	})
 }
 
-// lockThere is takeLock for readers: if there is no lock, no server holds it,
-// and none is made.
-func lockThere(ctx context.Context, dir string, wait time.Duration) (*durable.Lock, error) {
-	return lockBy(ctx, dir, wait, func(ctx context.Context, path string) (*durable.Lock, error) {
+// takeExistingLock is takeLock for readers: if the lock's file does not exist, no
+// server has the lock, and takeExistingLock makes no file.
+func takeExistingLock(ctx context.Context, dir string, wait time.Duration) (*durable.Lock, error) {
+	return lockWith(ctx, dir, wait, func(ctx context.Context, path string) (*durable.Lock, error) {
 		return durable.TakeExistingLock(ctx, path, lockPause)
 	})
 }
 
-func lockBy(ctx context.Context, dir string, wait time.Duration, take func(context.Context, string) (*durable.Lock, error)) (*durable.Lock, error) {
+func lockWith(
+	ctx context.Context, dir string, wait time.Duration, take func(context.Context, string) (*durable.Lock, error),
+) (*durable.Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	lock, err := take(ctx, filepath.Join(dir, FileName+".lock"))

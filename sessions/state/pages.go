@@ -7,21 +7,21 @@ import (
 	"io"
 )
 
-// reader reads the pages of a file that may be damaged in any way. It ends on
-// every input, since it takes no page twice.
+// reader reads the pages of a file that may be damaged in any way. It terminates
+// on every input, because it reads no page twice.
 type reader struct {
-	file  io.ReaderAt
-	pages uint64
-	taken []bool
+	file    io.ReaderAt
+	pages   uint64
+	visited []bool
 }
 
-// newReader checks both meta pages. A crash leaves both whole; bbolt would
-// take one for the other, and so forget a transaction.
+// newReader checks both meta pages. A crash never damages one of them. bbolt would
+// use the other one instead, and so lose the last transaction.
 func newReader(file io.ReaderAt, size int64) (*reader, uint64, error) {
 	head := make([]byte, 2*pageSize)
 	if n, err := file.ReadAt(head, 0); n < len(head) {
 		if errors.Is(err, io.EOF) {
-			err = fmt.Errorf("the file has only %d bytes", n)
+			err = fmt.Errorf("expected a file of %d bytes or more, got %d bytes", len(head), n)
 		}
 		return nil, 0, err
 	}
@@ -36,15 +36,15 @@ func newReader(file io.ReaderAt, size int64) (*reader, uint64, error) {
 		}
 	}
 	if newest.pages > uint64(size)/pageSize {
-		return nil, 0, fmt.Errorf("the file has %d bytes, expected %d pages of %d", size, newest.pages, pageSize)
+		return nil, 0, fmt.Errorf("expected a file of %d pages of %d bytes, got %d bytes", newest.pages, pageSize, size)
 	}
 	return &reader{file, newest.pages, make([]bool, newest.pages)}, newest.root, nil
 }
 
-// page reads a page and those that it runs over into.
+// page reads a page and its overflow pages.
 func (r *reader) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= r.pages {
-		return nil, fmt.Errorf("page %d is none of the %d", id, r.pages)
+		return nil, fmt.Errorf("page %d does not exist: the file has %d pages", id, r.pages)
 	}
 	head := make([]byte, pageHeaderSize)
 	if _, err := r.file.ReadAt(head, int64(id)*pageSize); err != nil {
@@ -55,10 +55,10 @@ func (r *reader) page(id uint64) ([]byte, error) {
 		return nil, fmt.Errorf("page %d has a wrong header", id)
 	}
 	for i := id; i <= last; i++ {
-		if r.taken[i] {
-			return nil, fmt.Errorf("page %d belongs to two places", i)
+		if r.visited[i] {
+			return nil, fmt.Errorf("page %d is in the tree twice", i)
 		}
-		r.taken[i] = true
+		r.visited[i] = true
 	}
 	page := make([]byte, (last-id+1)*pageSize)
 	_, err := r.file.ReadAt(page, int64(id)*pageSize)
@@ -71,8 +71,8 @@ type entry struct {
 	bucket     bool
 }
 
-// walk visits the entries of the tree below a page in the order of their keys,
-// which must rise and lie from low to below high (nil: no bound).
+// walk visits the entries of the tree below a page in the order of their keys. The
+// keys must be in ascending order, from low to below high (nil: no bound).
 func (r *reader) walk(id uint64, low, high []byte, visit func(entry) error) error {
 	page, err := r.page(id)
 	if err != nil {
@@ -93,7 +93,7 @@ func (r *reader) walkPage(page, low, high []byte, visit func(entry) error) error
 			if !within(e.key, low, high) {
 				return errOrder
 			}
-			low = append(append([]byte(nil), e.key...), 0) // the least that is greater
+			low = append(append([]byte(nil), e.key...), 0) // the lowest key after this one
 			return visit(e)
 		})
 	case branchPage:
@@ -115,7 +115,7 @@ func (r *reader) walkPage(page, low, high []byte, visit func(entry) error) error
 		}
 		return nil
 	}
-	return errors.New("it is neither branch nor leaf")
+	return errors.New("it is neither a branch nor a leaf")
 }
 
 func within(key, low, high []byte) bool {
@@ -163,23 +163,24 @@ func branches(page []byte) (keys [][]byte, children []uint64, err error) {
 		keys, children = append(keys, key), append(children, native.Uint64(b[8:]))
 	}
 	if len(children) == 0 {
-		return nil, nil, errors.New("it leads nowhere")
+		return nil, nil, errors.New("it is a branch without children")
 	}
 	return keys, children, nil
 }
 
-// element is a page from its i-th element on: its positions count from there.
+// element returns a page from its i-th element on. The offsets in the element
+// count from there.
 func element(page []byte, i int) ([]byte, error) {
 	at := pageHeaderSize + i*elementSize
 	if at+elementSize > len(page) {
-		return nil, errors.New("it has more entries than room")
+		return nil, errors.New("it has more entries than fit")
 	}
 	return page[at:], nil
 }
 
 func slice(b []byte, from, length uint64) ([]byte, error) {
 	if from+length > uint64(len(b)) {
-		return nil, errors.New("an entry leads out of it")
+		return nil, errors.New("an entry is beyond its end")
 	}
 	return b[from : from+length], nil
 }

@@ -11,23 +11,23 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// forms read what a file of each form holds. Open writes one of an earlier
-// form anew.
-var forms = map[uint32]func(header []byte, raw []entry) (contents, error){
+// decoders decode a file of each format. Open writes a file of an earlier format
+// again.
+var decoders = map[uint32]func(header []byte, raw []entry) (contents, error){
 	1:       decodeForm1,
 	version: decodeForm,
 }
 
-// contents is what a sound file holds.
+// contents is the content of a file that has passed all checks.
 type contents struct {
-	version uint32
-	header  header
-	until1  uint32           // a file of form 1 has: up to when it was doubted
-	entries []sessions.Entry // in the order of their identifiers
-	leases  []Lease          // in the order of their keys
+	version    uint32
+	header     header
+	form1Until uint32           // of format 1: the time up to which the file was doubted
+	entries    []sessions.Entry // in the order of their identifiers
+	leases     []Lease          // in the order of their keys
 }
 
-// DamagedError says that a state file cannot be trusted.
+// DamagedError is the error for a state file that has not passed the checks.
 type DamagedError struct {
 	Path string
 	err  error
@@ -39,28 +39,32 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.err }
 
-// Hint says what to do.
+// Hint returns a remedy.
 func (e *DamagedError) Hint() string {
-	return "\"sallyportd state export\" prints what is still readable, and \"sallyportd state reset\" begins a new file with it, and keeps this one beside it\nor put back a copy from a backup, and start a minute after the server last ran: nonces used since then are not in it"
+	return "\"sallyportd state export\" prints all readable records, and \"sallyportd state reset\" " +
+		"makes a new file with them and keeps this one\n" +
+		"or restore the file from a backup, and start a minute after the server last ran: " +
+		"the backup lacks the nonces used since"
 }
 
-// NewerError says that a later release wrote the file.
+// NewerError is the error for a file that a later release wrote.
 type NewerError struct {
 	Path    string
 	Version uint32
 }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("the state file %s has form %d, this release knows forms up to %d", e.Path, e.Version, version)
+	return fmt.Sprintf("the state file %s has format %d, this release reads formats up to %d",
+		e.Path, e.Version, version)
 }
 
-// Hint says what to do.
+// Hint returns a remedy.
 func (e *NewerError) Hint() string {
-	return "run the release that wrote it, or a later one; \"sallyportd state reset --empty\" begins without its nonces"
+	return "run the release that wrote the file, or a later one; " +
+		"\"sallyportd state reset --empty\" makes a new file without its nonces"
 }
 
-// readFile reads a file whole and checks all of it. The file must not change
-// meanwhile.
+// readFile reads and checks a whole file. The file must not change meanwhile.
 func readFile(path string) (c *contents, err error) {
 	err = withFile(path, func(f io.ReaderAt, size int64) error {
 		c, err = inspect(f, size, path)
@@ -82,19 +86,19 @@ func withFile(path string, use func(io.ReaderAt, int64) error) error {
 	return use(f, info.Size())
 }
 
-// inspect is read, with errors that name the file.
+// inspect is read, with the name of the file in errors.
 func inspect(file io.ReaderAt, size int64, name string) (*contents, error) {
 	c, err := read(file, size)
 	switch newer := (*NewerError)(nil); {
 	case errors.As(err, &newer):
 		newer.Path = name
-	case err != nil: // what the disk does not give back is damaged, too
+	case err != nil: // a file that the disk cannot read is damaged too
 		err = &DamagedError{name, err}
 	}
 	return c, err
 }
 
-// read checks all of a file's content.
+// read reads and checks the whole content of a file.
 func read(file io.ReaderAt, size int64) (*contents, error) {
 	r, root, err := newReader(file, size)
 	if err != nil {
@@ -115,7 +119,7 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 	if err := r.walkBucket(bucket, func(e entry) error {
 		switch {
 		case e.bucket:
-			return errors.New("there is a bucket where none belongs")
+			return errors.New("it has an unexpected bucket")
 		case bytes.Equal(e.key, versionKey):
 			versionValue = e.value
 		case bytes.Equal(e.key, headerKey):
@@ -128,15 +132,15 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 		return nil, err
 	}
 	if len(versionValue) != 4 {
-		return nil, errors.New("it does not say which form it has")
+		return nil, errors.New("it has no format version")
 	}
 	form := binary.BigEndian.Uint32(versionValue)
-	decode, known := forms[form]
+	decode, known := decoders[form]
 	switch {
 	case form > version:
 		return nil, &NewerError{Version: form}
 	case !known:
-		return nil, fmt.Errorf("it has form %d, which there never was", form)
+		return nil, fmt.Errorf("it has the unknown format %d", form)
 	}
 	c, err := decode(headerValue, raw)
 	if err != nil {
@@ -146,7 +150,7 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 	return &c, nil
 }
 
-// decodeForm reads a file of this form.
+// decodeForm decodes a file of this format.
 func decodeForm(headerValue []byte, raw []entry) (c contents, err error) {
 	if c.header, err = decodeHeader(headerValue); err != nil {
 		return c, err
@@ -174,13 +178,14 @@ func (c *contents) fill(raw []entry, leases bool) error {
 		digest ^= sumOf(e.value)
 	}
 	if uint64(len(raw)) != c.header.count || digest != c.header.digest {
-		return fmt.Errorf("its %d records are not the %d that its header counts", len(raw), c.header.count)
+		return fmt.Errorf("its %d records do not match the count (%d) or the digest of its header",
+			len(raw), c.header.count)
 	}
 	return nil
 }
 
-// walkBucket visits a bucket's entries. A small one is a page within the value
-// that else leads to its page.
+// walkBucket visits a bucket's entries. The value of a small bucket contains its
+// page; other values point to a page.
 func (r *reader) walkBucket(bucket []byte, visit func(entry) error) error {
 	if len(bucket) < bucketSize {
 		return errors.New("it has no bucket")
@@ -190,7 +195,7 @@ func (r *reader) walkBucket(bucket []byte, visit func(entry) error) error {
 	}
 	page := bucket[bucketSize:]
 	if len(page) < pageHeaderSize || native.Uint16(page[8:]) != leafPage {
-		return errors.New("its bucket is cut short")
+		return errors.New("its bucket is truncated")
 	}
 	return r.walkPage(page, nil, nil, visit)
 }

@@ -15,10 +15,9 @@ import (
 	"sallyport/sessions"
 )
 
-// TestRelaxed: what was recorded is on disk after a while, and known at once.
-// After a crash all stamps that were reserved are doubted, also by the start
-// after that, and also if the store is then a strict one; after a clean stop
-// none.
+// TestRelaxed: an entry has effect at once, and is on disk after a flush. After a
+// crash the gap has all reserved stamps, also at the start after the next, and also
+// if the store is then a strict one; after a clean stop there is no gap.
 func TestRelaxed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -41,7 +40,8 @@ func TestRelaxed(t *testing.T) {
 		record(t, s, used('1', 14), used('1', 20), used('1', 15))
 		closeStore(t, s)
 
-		// The first stamp was beyond what was reserved, so it was not late.
+		// The first stamp was later than the reserved ones, so it was written at
+		// once.
 		lost := Gap{LostUntil: time.Unix(1_800_000_012+reserveAhead, 0)}
 		for name, row := range map[string]struct {
 			cfg  Config
@@ -71,11 +71,11 @@ func TestRelaxed(t *testing.T) {
 	})
 }
 
-// TestWhatIsLostWasReserved: whatever a crash loses, its stamp is not later than
-// the next start says, in whatever order stamps come.
-func TestWhatIsLostWasReserved(t *testing.T) {
+// TestLostEntriesWereReserved: the stamp of an entry that a crash loses is not
+// later than the LostUntil of the next start, in whatever order stamps come.
+func TestLostEntriesWereReserved(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		// Drawn, and told, outside of the bubble: rapid stops a check by a panic.
+		// Draw and report outside of the bubble: rapid stops a check by a panic.
 		type grant struct {
 			stamp uint32
 			pause int // ms
@@ -102,11 +102,12 @@ func TestWhatIsLostWasReserved(t *testing.T) {
 			s = open(t, cfg)
 			defer closeStore(t, s)
 			c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
-			if err := s.Raise(c); err != nil {
+			if err := s.RaiseNonces(c); err != nil {
 				t.Fatal(err)
 			}
 			for mark, g := range grants {
-				if (!c[0].Used || uint32(mark) > c[0].HighestNonce) && time.Unix(int64(g.stamp), 0).After(s.Gap().LostUntil) {
+				lost := !c[0].Used || uint32(mark) > c[0].HighestNonce
+				if lost && time.Unix(int64(g.stamp), 0).After(s.Gap().LostUntil) {
 					fault = fmt.Sprintf("nonce %d, stamped %d, is lost; %+v", mark, g.stamp, s.Gap())
 				}
 			}
@@ -117,50 +118,50 @@ func TestWhatIsLostWasReserved(t *testing.T) {
 	})
 }
 
-// TestLateKeepsTheHighest: whatever order entries and failing flushes come in,
-// no mark is lost, and while flushes fail nothing is taken.
-func TestLateKeepsTheHighest(t *testing.T) {
-	var l late
-	l.waiting, l.reserved = nothing(), math.MaxUint32
+// TestWriteBehindKeepsTheHighest: in whatever order entries and failing flushes
+// come, no mark is lost, and no entry is added while flushes fail.
+func TestWriteBehindKeepsTheHighest(t *testing.T) {
+	var l writeBehind
+	l.waiting, l.reserved = newUnwritten(), math.MaxUint32
 	clients := func() []sessions.Client {
 		c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
 		var marks [1]mark
-		l.marks(c, marks[:])
+		l.raiseMarks(c, marks[:])
 		c[0].HighestNonce = marks[0].highest
 		return c
 	}
-	l.take([]sessions.Entry{used('1', 5)}, nil)
-	if batch, _ := l.begin(); len(batch) != 1 || batch[0].HighestNonce != 5 {
+	l.add([]sessions.Entry{used('1', 5)}, nil)
+	if batch, _ := l.beginFlush(); len(batch) != 1 || batch[0].HighestNonce != 5 {
 		t.Fatalf("batch %v", batch)
 	}
 	if c := clients(); c[0].HighestNonce != 5 {
 		t.Errorf("mark %d while it is written", c[0].HighestNonce)
 	}
-	l.take([]sessions.Entry{used('1', 9), used('2', 1)}, nil)
-	l.end(errNoDisk, math.MaxUint32)
+	l.add([]sessions.Entry{used('1', 9), used('2', 1)}, nil)
+	l.endFlush(errNoDisk, math.MaxUint32)
 	if c := clients(); c[0].HighestNonce != 9 {
 		t.Errorf("mark %d after a failure", c[0].HighestNonce)
 	}
-	if l.take([]sessions.Entry{used('1', 10)}, nil) {
-		t.Error("taken while flushes fail")
+	if l.add([]sessions.Entry{used('1', 10)}, nil) {
+		t.Error("added while flushes fail")
 	}
-	batch, _ := l.begin()
+	batch, _ := l.beginFlush()
 	sortEntries(batch)
 	if want := []sessions.Entry{used('1', 9), used('2', 1)}; !slices.Equal(batch, want) {
 		t.Errorf("batch %v, want %v", batch, want)
 	}
-	l.end(nil, math.MaxUint32)
-	if batch, _ := l.begin(); !l.take(nil, nil) || len(batch) != 0 {
+	l.endFlush(nil, math.MaxUint32)
+	if batch, _ := l.beginFlush(); !l.add(nil, nil) || len(batch) != 0 {
 		t.Error("not clean after a flush")
 	}
 }
 
-// TestTroubleIsLoggedOnceAMinute, and once when it is over.
-func TestTroubleIsLoggedOnceAMinute(t *testing.T) {
+// TestErrorsAreLoggedOnceAMinute: and once when they are over.
+func TestErrorsAreLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder
 		log := textLog(&text)
-		var tr trouble
+		var tr errorLog
 		for range 150 {
 			tr.report(log, time.Now(), errNoDisk, 2)
 			time.Sleep(time.Second)
@@ -187,7 +188,7 @@ func TestTroubleIsLoggedOnceAMinute(t *testing.T) {
 	})
 }
 
-// TestChangeAfterTheEnd: a reload that meets the end of the server gets an error.
+// TestChangeAfterTheEnd: a reload during the end of the server gets an error.
 func TestChangeAfterTheEnd(t *testing.T) {
 	s, err := Open(t.Context(), Config{
 		Dir: t.TempDir(), Relaxed: true, Now: time.Now(), Wait: time.Second, Log: slog.New(slog.DiscardHandler),
@@ -201,7 +202,7 @@ func TestChangeAfterTheEnd(t *testing.T) {
 	if _, err := s.RecordLeases([]sessions.Entry{used('1', 5)}, nil); err == nil {
 		t.Error("a closed file was changed")
 	}
-	if err := s.Raise(nil); err == nil {
+	if err := s.RaiseNonces(nil); err == nil {
 		t.Error("a closed file was read")
 	}
 }

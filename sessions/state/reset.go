@@ -14,24 +14,24 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// lockWait is how long a command waits for a directory that a server holds.
+// lockWait is how long a command waits for the lock of a directory.
 const lockWait = 200 * time.Millisecond
 
-// Contents is what a file holds: one entry a client, in the order of their
-// identifiers, and the leases that are kept.
+// Contents is the content of a file: one entry for each client, in the order of
+// their identifiers, and the leases.
 type Contents struct {
 	Version uint32
 	Entries []sessions.Entry
 	Leases  []Lease
-	Gap     Gap // what the next start has to refuse
+	Gap     Gap // of the next start
 }
 
 // ReadDir reads and checks the file in a directory. Errors are DamagedError,
-// NewerError, LockedError while a server uses it, or the system's. With a
-// DamagedError comes what is still readable.
+// NewerError, LockedError while a server uses it, or errors of the system. With a
+// DamagedError, the Contents are all readable records.
 func ReadDir(ctx context.Context, dir string) (Contents, error) {
 	path := filepath.Join(dir, FileName)
-	lock, err := lockThere(ctx, dir, lockWait)
+	lock, err := takeExistingLock(ctx, dir, lockWait)
 	switch {
 	case err == nil:
 		defer lock.Close()
@@ -40,9 +40,9 @@ func ReadDir(ctx context.Context, dir string) (Contents, error) {
 		return Contents{}, err
 	}
 	c, err := ReadFile(path)
-	// A server makes the lock before it writes: one that has started meanwhile
-	// may have changed what was read.
-	if lock, now := lockThere(ctx, dir, lockWait); now == nil {
+	// A server makes the lock before it writes. If there is one now, a server has
+	// started meanwhile, and may have changed the file during the read.
+	if lock, now := takeExistingLock(ctx, dir, lockWait); now == nil {
 		defer lock.Close()
 		return ReadFile(path)
 	} else if !errors.Is(now, fs.ErrNotExist) {
@@ -51,17 +51,17 @@ func ReadDir(ctx context.Context, dir string) (Contents, error) {
 	return c, err
 }
 
-// ReadFile is ReadDir for a file that nobody writes.
+// ReadFile is ReadDir for a file that no process writes.
 func ReadFile(path string) (c Contents, err error) {
 	err = withFile(path, func(f io.ReaderAt, size int64) error {
-		c, err = readContents(f, size, path, header.next)
+		c, err = readContents(f, size, path, header.atStart)
 		return err
 	})
 	return c, err
 }
 
-// Read is ReadFile for what a Snapshot has written; the name is for errors. Its
-// Gap is that of a start after an orderly end.
+// Read is ReadFile for a file that Snapshot has written; the name is for errors.
+// Its Gap is that of a start after a clean stop.
 func Read(file io.ReaderAt, size int64, name string) (Contents, error) {
 	return readContents(file, size, name, func(h header) header { return h })
 }
@@ -79,9 +79,10 @@ func readContents(file io.ReaderAt, size int64, name string, next func(header) h
 	return Contents{}, err
 }
 
-// Reset puts a new file in the place of the one in dir, with what is still
-// readable of it, unless keep is false. The old one stays beside it. The next
-// start refuses what may have been used by then, whatever the tolerance was.
+// Reset replaces the file in dir by a new one: with all readable records, or, if
+// keep is false, without records. The old file is kept under another name. The
+// next start refuses all knocks whose nonces may have been used before, whatever
+// the tolerance was.
 func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o ResetReport, err error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return o, fmt.Errorf("make the state directory: %w", err)
@@ -120,19 +121,20 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o ResetR
 	}
 	o.Kept = len(c.Entries)
 	if err := write(path, headerAfterLoss, c.Entries, c.Leases); err != nil {
-		return o, fmt.Errorf("write a new state file: %w", errors.Join(err, o.forget(path)))
+		return o, fmt.Errorf("write a new state file: %w", errors.Join(err, o.removeAside(path)))
 	}
 	return o, nil
 }
 
-// ResetReport is what Reset did.
+// ResetReport is the result of Reset.
 type ResetReport struct {
-	Kept  int    // clients taken over
-	Aside string // where the old file is; empty: there was none
+	Kept  int    // clients whose records are in the new file
+	Aside string // the path of the old file; empty: there was none
 }
 
-// forget gives the old file's second name up while it still has the first one.
-func (o ResetReport) forget(path string) error {
+// removeAside removes the second name of the old file, if the file still has its
+// first one.
+func (o ResetReport) removeAside(path string) error {
 	if o.Aside == "" {
 		return nil
 	}
@@ -143,5 +145,5 @@ func (o ResetReport) forget(path string) error {
 	if now, err := os.Lstat(path); err == nil && os.SameFile(old, now) {
 		return os.Remove(o.Aside)
 	}
-	return fmt.Errorf("the old one is %s", o.Aside)
+	return fmt.Errorf("the old file is %s", o.Aside)
 }

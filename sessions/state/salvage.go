@@ -6,9 +6,9 @@ import (
 	"sallyport/sessions"
 )
 
-// salvage returns what is still readable of a file, sound or not: the highest
-// mark of each client, and of each lease the end that is the latest. Pages that
-// are no longer in use may have leases that were forgotten; they do no harm.
+// salvage returns all readable records of a file that may be damaged: for each
+// client the record with the highest nonce, and each lease with its latest end.
+// Unused pages may still have leases that Forget removed; they do no harm.
 func salvage(file io.ReaderAt, size int64) ([]sessions.Entry, []Lease) {
 	newest := map[[4]byte]sessions.Entry{}
 	latest := map[leaseID]Lease{}
@@ -24,7 +24,7 @@ func salvage(file io.ReaderAt, size int64) ([]sessions.Entry, []Lease) {
 			}
 		}
 	}
-	// Every page on its own, wherever the damaged tree may lead.
+	// It reads each page by itself, because the tree may be damaged.
 	page := make([]byte, pageSize)
 	for at := int64(2 * pageSize); at+pageSize <= size; at += pageSize {
 		if _, err := file.ReadAt(page, at); err != nil {
@@ -50,7 +50,7 @@ func salvagePage(page []byte, take func(entry)) {
 	if native.Uint16(page[8:]) != leafPage {
 		return
 	}
-	// What is wrong with one entry does not spoil the others.
+	// A damaged entry does not affect the others.
 	for i := range int(native.Uint16(page[10:])) {
 		e, err := leafEntry(page, i)
 		if err != nil {

@@ -22,35 +22,35 @@ import (
 	"sallyport/verify/wire"
 )
 
-// sent is a knock, alone in its sequence, as whoever listens has it.
+// sent is a knock, the only one of its sequence, as an attacker overhears it.
 type sent struct {
 	client wire.Identifier
 	nonce  uint32
-	at     time.Time     // by a clock that is right
+	at     time.Time     // the correct time
 	lead   time.Duration // of the client's clock
 	opened bool
 }
 
-// host is one on which a server runs, now and then, and which has clients and an
-// attacker who hears all that they send, holds back what they like, and plays any
-// of it at any time. Time is the bubble's; the clock of the host is stepped.
+// host runs a server from time to time. It has clients, and an on-path attacker
+// that overhears all their knocks, delays them and replays them at any time. Time
+// is the bubble's; the clock of the host is stepped.
 type host struct {
 	t     *testing.T
-	wrong []string // what must not be
+	wrong []string // errors found
 	clock *clocktest.Host
-	step  time.Duration // by how much the wall clock is ahead of what is right
+	step  time.Duration // by how much the wall clock is ahead of the correct time
 	cfg   Config
 	table *verify.KeyTable
 	leads map[wire.Identifier]time.Duration
 	next  map[wire.Identifier]uint32
 	heard []*sent
-	full  bool // the disk is
+	full  bool // the disk is full
 
 	store    *Store // nil: no server runs
 	sessions *sessions.Sessions
 	stop     func()
-	since    map[wire.Identifier]time.Time // from when on the server hears a client
-	now      *sent                         // what is delivered
+	since    map[wire.Identifier]time.Time // the server receives all knocks of a client since then
+	now      *sent                         // the knock that is delivered
 }
 
 // start starts a server.
@@ -62,7 +62,9 @@ func (h *host) start() {
 	var err error
 	if h.sessions, err = sessions.New(sessions.Config{
 		Clients: h.clients(), Now: c.Boot, Gate: h, Journal: h, Log: slog.New(slog.DiscardHandler),
-		Start: &sessions.Start{Wall: c.Wall, Fresh: gap.Fresh, NotBeforeMargin: gap.NotBeforeMargin, LostUntil: gap.LostUntil},
+		Start: &sessions.Start{
+			Wall: c.Wall, Fresh: gap.Fresh, NotBeforeMargin: gap.NotBeforeMargin, LostUntil: gap.LostUntil,
+		},
 		Limit: sessions.Limit{Pause: 1, Burst: 1000},
 	}); err != nil {
 		h.t.Fatal(err)
@@ -91,13 +93,13 @@ func (h *host) clients() (list []sessions.Client) {
 	for id := range h.leads {
 		list = append(list, sessions.Client{Identifier: id, Floor: h.table.Floor(id)})
 	}
-	if err := h.store.Raise(list); err != nil {
+	if err := h.store.RaiseNonces(list); err != nil {
 		h.t.Fatal(err)
 	}
 	return list
 }
 
-// end ends the server in order, or by a crash that loses what is not on disk.
+// end stops the server, or crashes it, which loses the entries not on disk.
 func (h *host) end(crashes bool) {
 	if crashes {
 		h.cfg.Dir = crash(h.t, h.store)
@@ -143,20 +145,21 @@ func (h *host) fail(format string, args ...any) {
 	h.wrong = append(h.wrong, fmt.Sprintf(format, args...))
 }
 
-// Open implements sessions.Gate: here it shows what was promised.
+// Open implements sessions.Gate. It checks each grant.
 func (h *host) Open(grants []sessions.Grant) []error {
 	s, now := h.now, time.Now()
 	switch {
 	case s.opened:
 		h.fail("nonce %d of %s opens twice", s.nonce, s.client)
 	case !s.at.After(h.since[s.client]) && s.lead <= h.step:
-		h.fail("what %s sent at %s opens at %s, and is known since %s", s.client, s.at, now, h.since[s.client])
+		h.fail("the knock that %s sent at %s opens at %s; the server receives all since %s",
+			s.client, s.at, now, h.since[s.client])
 	}
 	s.opened = true
 	return nil
 }
 
-// deliver has the server get a knock, and returns whether it opens something.
+// deliver delivers a knock to the server, and reports whether it opens something.
 func (h *host) deliver(s *sent, from string) bool {
 	if h.store == nil {
 		return false
@@ -175,7 +178,7 @@ func (h *host) deliver(s *sent, from string) bool {
 	return h.sessions.Stats()[sessions.Opened] > before
 }
 
-// knock has a client send its next knock, which an attacker may hold back.
+// knock sends the next knock of a client, which the attacker may hold back.
 func (h *host) knock(id wire.Identifier, held bool) bool {
 	s := &sent{client: id, nonce: h.next[id], at: time.Now(), lead: h.leads[id]}
 	h.next[id]++
@@ -183,13 +186,14 @@ func (h *host) knock(id wire.Identifier, held bool) bool {
 	return !held && h.deliver(s, "192.0.2.1")
 }
 
-// TestStartsAreGaps lets a server start, stop, crash and lose its disk, and its
-// clock be stepped, in any order: no nonce opens twice, nothing opens that a
-// client sent before the server knew all that it sends, unless its clock is ahead
-// of the server's; and when the host's is right for some time, whose own is gets in.
+// TestStartsAreGaps starts, stops and crashes a server, loses its disk and steps
+// its clock, in any order. No nonce opens twice. No knock opens that a client sent
+// before the server received all its knocks, unless the client's clock is ahead of
+// the server's. And when the host's clock has been correct for some time, clients
+// whose clocks are correct get in.
 func TestStartsAreGaps(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		// All is drawn before: a bubble has goroutines of its own.
+		// Draw and report outside of the bubble: rapid stops a check by a panic.
 		d := draws{
 			loses:   rapid.Bool().Draw(rt, "loses its state"),
 			relaxed: rapid.Bool().Draw(rt, "relaxed"),
@@ -210,10 +214,10 @@ func TestStartsAreGaps(t *testing.T) {
 	})
 }
 
-// draws are what a test is made of.
+// draws are the drawn values of a test.
 type draws struct {
-	// Where the whole record may get lost, no clock is stepped: then nothing is
-	// left that says what was accepted by a clock that was ahead.
+	// If the whole record may get lost, no clock is stepped: then the server cannot
+	// know what it accepted while its clock was ahead.
 	loses, relaxed bool
 	lead           time.Duration // of one client's clock
 	err            time.Duration // of the host's clock, if it is not stepped
@@ -287,24 +291,24 @@ func (d draws) play(t *testing.T) (wrong []string) {
 	time.Sleep(2*time.Minute + time.Second)
 	for _, id := range ids {
 		if h.leads[id].Abs() <= time.Minute && !h.knock(id, false) {
-			h.fail("%s does not get in, after two minutes: %+v, %v", id, h.store.Gap(), h.sessions.Stats())
+			h.fail("the server refuses %s after two minutes: %+v, %v", id, h.store.Gap(), h.sessions.Stats())
 		}
 	}
 	h.end(false)
 	return h.wrong
 }
 
-// TestStartsByName are those that a drawn one seldom meets.
+// TestStartsByName runs cases that TestStartsAreGaps rarely draws.
 func TestStartsByName(t *testing.T) {
 	knock := func(which int) draw { return draw{kind: 0, which: which} }
 	held := func(which int) draw { return draw{kind: 0, which: which, first: true} }
-	play := draw{kind: 3} // the latest
+	play := draw{kind: 3} // replays the latest knock
 	clock := func(which int) draw { return draw{kind: 6, which: which} }
 	wait := draw{kind: 5, which: 3} // five seconds
 	stop, crash, loss, start := draw{kind: 8}, draw{kind: 8, first: true}, draw{kind: 8, second: true}, draw{kind: 8}
 	const behind, right, ahead = 9, 0, 8
 	for name, d := range map[string]draws{
-		// A client whose clock is as wrong has the server read its own.
+		// A knock of a client whose clock is as wrong makes the server read its clock.
 		"a clock that is behind at the start": {lead: -time.Hour, steps: []draw{
 			stop, held(0), clock(behind), start, knock(1), clock(right), {kind: 3, which: 1},
 		}},

@@ -65,16 +65,19 @@ func closeStore(t testing.TB, s *Store) {
 	}
 }
 
-// used is what a client has recorded whose mark it is.
+// used returns the entry of a client whose highest nonce is mark.
 func used(name byte, mark uint32) sessions.Entry {
 	w := replay.Window{}
 	for below := range min(mark, 2) + 1 {
 		w.Accept(mark - below)
 	}
-	return sessions.Entry{Identifier: wire.Identifier{'c', 'o', 'm', name}, HighestNonce: mark, Ring: w.Ring(), Stamp: 1_800_000_000 + mark}
+	return sessions.Entry{
+		Identifier:   wire.Identifier{'c', 'o', 'm', name},
+		HighestNonce: mark, Ring: w.Ring(), Stamp: 1_800_000_000 + mark,
+	}
 }
 
-// crowd is a list of clients, in order, with one mark.
+// crowd returns the entries of n clients, in order, with the same mark.
 func crowd(n int, mark uint32) []sessions.Entry {
 	entries := make([]sessions.Entry, n)
 	for i := range entries {
@@ -85,8 +88,8 @@ func crowd(n int, mark uint32) []sessions.Entry {
 	return entries
 }
 
-// crash returns a directory with what the store's process would leave if it
-// were killed now.
+// crash returns a directory with the files that the store's process would leave if
+// it were killed now.
 func crash(t testing.TB, s *Store) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -102,7 +105,7 @@ func marks(t testing.TB, s *Store, names string) (got []uint32) {
 	for _, name := range []byte(names) {
 		clients = append(clients, sessions.Client{Identifier: wire.Identifier{'c', 'o', 'm', name}, HighestNonce: 7})
 	}
-	if err := s.Raise(clients); err != nil {
+	if err := s.RaiseNonces(clients); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range clients {
@@ -142,17 +145,17 @@ func TestRecordIsThereAfterACrash(t *testing.T) {
 	}
 }
 
-// TestMissingIsDoubted: it may have been lost. That is not forgotten by a
-// restart, until a store was open for as long as the doubt lasts, whatever the
-// wall clock says and however it ends then.
-func TestMissingIsDoubted(t *testing.T) {
+// TestMissingFileHasAMargin: a missing file may have been lost. The margin stays
+// over restarts until a store has been open for as long, whatever the wall clock
+// shows and however the store ends then.
+func TestMissingFileHasAMargin(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		end  func(*testing.T, *Store, *Config)
 	}{
 		{"a stop", func(t *testing.T, s *Store, _ *Config) { closeStore(t, s) }},
 		{"a crash after a look", func(t *testing.T, s *Store, cfg *Config) {
-			if err := s.Settle(); err != nil {
+			if err := s.ClearMargin(); err != nil {
 				t.Fatal(err)
 			}
 			cfg.Dir = crash(t, s)
@@ -203,8 +206,8 @@ func TestOneProcessAtATime(t *testing.T) {
 	closeStore(t, open(t, config(dir)))
 }
 
-// TestReadsWhatBoltWrites draws batches of entries, and reads the file that
-// comes of them in both ways.
+// TestReadsWhatBoltWrites draws batches of entries, and reads the resulting file
+// with bbolt and with read.
 func TestReadsWhatBoltWrites(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -215,7 +218,7 @@ func TestReadsWhatBoltWrites(t *testing.T) {
 		}
 		s := open(t, config(dir))
 		defer s.Close()
-		model := entryOf{}
+		model := entryMap{}
 		for range rapid.IntRange(0, 6).Draw(rt, "batches") {
 			batch := crowd(rapid.IntRange(0, 1000).Draw(rt, "clients"), rapid.Uint32().Draw(rt, "mark"))
 			batch = batch[rapid.IntRange(0, len(batch)).Draw(rt, "from"):]
@@ -229,7 +232,7 @@ func TestReadsWhatBoltWrites(t *testing.T) {
 			want = append(want, e)
 		}
 		sortEntries(want)
-		byBolt, _, err := s.records()
+		byBolt, _, err := s.readAll()
 		if err != nil || !slices.Equal(byBolt, want) {
 			rt.Errorf("bbolt reads %d entries, %v; want %d", len(byBolt), err, len(want))
 		}
@@ -241,19 +244,21 @@ func TestReadsWhatBoltWrites(t *testing.T) {
 		if err := s.Snapshot(&snapshot); err != nil {
 			rt.Error(err)
 		}
-		if c, err := read(bytes.NewReader(snapshot.Bytes()), int64(snapshot.Len())); err != nil || !slices.Equal(c.entries, want) {
+		copied, err := read(bytes.NewReader(snapshot.Bytes()), int64(snapshot.Len()))
+		if err != nil || !slices.Equal(copied.entries, want) {
 			rt.Errorf("the snapshot: %v", err)
 		}
 	})
 }
 
-func TestLaterFormIsRefused(t *testing.T) {
+func TestLaterFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	closeStore(t, open(t, config(dir)))
 	setVersion(t, dir, version+1)
 	before, _ := os.ReadFile(filepath.Join(dir, FileName))
 	var newer *NewerError
-	if _, err := Open(t.Context(), config(dir)); !errors.As(err, &newer) || newer.Version != version+1 || newer.Path == "" {
+	_, err := Open(t.Context(), config(dir))
+	if !errors.As(err, &newer) || newer.Version != version+1 || newer.Path == "" {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Reset(t.Context(), dir, start, true); !errors.As(err, &newer) {
@@ -267,9 +272,9 @@ func TestLaterFormIsRefused(t *testing.T) {
 	}
 }
 
-// TestEarlierFormIsWrittenAnew reads files that the releases with form 1 wrote:
-// one that was closed, and one of a relaxed store that crashed.
-func TestEarlierFormIsWrittenAnew(t *testing.T) {
+// TestEarlierFormatIsConverted reads files that releases with format 1 wrote: one
+// that was closed, and one of a relaxed store that crashed.
+func TestEarlierFormatIsConverted(t *testing.T) {
 	want := []sessions.Entry{used('1', 12), used('2', 0), used('3', 4_000_000_000)}
 	for _, row := range []struct {
 		file  string
@@ -316,7 +321,7 @@ func TestEarlierFormIsWrittenAnew(t *testing.T) {
 	}
 }
 
-// TestMarkZeroIsUsed: a record says that its mark is used, even if that is 0.
+// TestMarkZeroIsUsed: the highest nonce of a record is used, even if it is 0.
 func TestMarkZeroIsUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, cfg := range []Config{config(t.TempDir()), relaxed(t.TempDir())} {
@@ -327,7 +332,7 @@ func TestMarkZeroIsUsed(t *testing.T) {
 			record(t, s, used('1', 0))
 			for range 2 {
 				c := []sessions.Client{{Identifier: used('1', 0).Identifier}, {Identifier: used('2', 0).Identifier}}
-				if err := s.Raise(c); err != nil || !c[0].Used || c[0].HighestNonce != 0 || c[1].Used {
+				if err := s.RaiseNonces(c); err != nil || !c[0].Used || c[0].HighestNonce != 0 || c[1].Used {
 					t.Errorf("relaxed %t: %+v, %v", cfg.Relaxed, c, err)
 				}
 				closeStore(t, s)
@@ -365,7 +370,7 @@ func TestReset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One record is spoiled.
+	// Damage one record.
 	text[bytes.Index(text, want[500].Identifier[:])+10] ^= 1
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
@@ -386,9 +391,10 @@ func TestReset(t *testing.T) {
 	if want := (Gap{NotBeforeMargin: schedule.MaxTolerance}); s.Gap() != want {
 		t.Errorf("%+v, want %+v", s.Gap(), want)
 	}
-	got, _, err := s.records()
+	got, _, err := s.readAll()
 	sound := slices.Delete(slices.Clone(want), 500, 501)
-	if err != nil || !reflect.DeepEqual(slices.DeleteFunc(got, func(e sessions.Entry) bool { return e.Identifier == want[500].Identifier }), sound) {
+	damagedEntry := func(e sessions.Entry) bool { return e.Identifier == want[500].Identifier }
+	if err != nil || !reflect.DeepEqual(slices.DeleteFunc(got, damagedEntry), sound) {
 		t.Errorf("%d entries, %v", len(got), err)
 	}
 	closeStore(t, s)
@@ -401,7 +407,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// badBlock is a file of which a part cannot be read.
+// badBlock is a file with a block that cannot be read.
 type badBlock struct {
 	io.ReaderAt
 	at int64

@@ -11,18 +11,19 @@ import (
 	"sallyport/sessions"
 )
 
-// FileName is the state file's, in its directory.
+// FileName is the name of the state file in its directory.
 const FileName = "nonces.db"
 
-// Failures is how often the file could not be written.
+// Failures returns how many writes of the file have failed.
 func (s *Store) Failures() uint64 { return s.failures.Load() }
 
-// Raise raises the mark of each client to what is recorded, if that is higher,
-// and says which marks are used: a recorded one is, even if it is 0. After an
-// error nothing has changed. A reload calls it before it changes anything.
-func (s *Store) Raise(clients []sessions.Client) error {
+// RaiseNonces raises the HighestNonce of each client to the recorded one, if that
+// is higher, and sets Used for clients with a record: the highest nonce of a record
+// is used, even if it is 0. After an error nothing has changed. A reload calls it
+// before it changes anything.
+func (s *Store) RaiseNonces(clients []sessions.Client) error {
 	marks := make([]mark, len(clients))
-	s.late.marks(clients, marks) // first: what a flush takes from there meanwhile is in the file
+	s.behind.raiseMarks(clients, marks) // first: an entry that a flush writes meanwhile is then in the file
 	if err := s.view(func(b *bolt.Bucket) error {
 		for i := range clients {
 			id := clients[i].Identifier
@@ -48,7 +49,7 @@ func (s *Store) Raise(clients []sessions.Client) error {
 	return nil
 }
 
-// mark is the highest nonce that a client has used, if it has used one.
+// mark is the highest nonce that a client has used, if there is one.
 type mark struct {
 	highest uint32
 	used    bool
@@ -56,13 +57,13 @@ type mark struct {
 
 func (m *mark) raise(nonce uint32) { m.highest, m.used = max(m.highest, nonce), true }
 
-// Snapshot writes a copy of the file, as ReadFile reads it. A writer that is
-// slow keeps no grant waiting.
+// Snapshot writes a copy of the file, in the format that ReadFile reads. A slow
+// writer does not delay grants.
 func (s *Store) Snapshot(w io.Writer) error {
 	if err := s.flush(nil, nil); err != nil {
 		return err
 	}
-	// In memory first: while it is read, the file cannot be replaced.
+	// Copy to memory first: the file cannot be replaced while it is read.
 	var copied bytes.Buffer
 	if err := s.view(func(b *bolt.Bucket) error {
 		copied.Grow(int(b.Tx().Size()))
@@ -84,14 +85,14 @@ func (s *Store) view(f func(*bolt.Bucket) error) error {
 	return s.db.View(func(tx *bolt.Tx) error { return f(tx.Bucket(bucketName)) })
 }
 
-// Close writes what is left and gives the directory back. After an error the
-// next start takes this for a crash.
+// Close writes all unwritten entries and releases the lock of the directory. After
+// an error, the next start assumes a crash.
 func (s *Store) Close() error {
-	s.late.stop()
+	s.behind.stop()
 	err := s.flush(nil, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil && (s.relaxed || s.header.doubt > 0 && s.doubtIsOver()) {
+	if err == nil && (s.relaxed || s.header.margin > 0 && s.marginIsOver()) {
 		err = s.change(func(h *header) { h.open = false })
 	}
 	s.swap.Lock()

@@ -17,12 +17,13 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// portion is how many records one transaction takes when a file is written.
-const portion = 10_000
+// recordsPerTransaction is the number of records in a transaction when a file is
+// written.
+const recordsPerTransaction = 10_000
 
-// Create makes a file in which no nonce is used, for a server that has never
-// run: its first start refuses nothing. See Open for what a missing file else means. If one is there, the error
-// is fs.ErrExist.
+// Create makes a file without used nonces, for a server that has never run: its
+// first start refuses no knock. Without this file, Open assumes that the file was
+// lost. If the file exists, the error is fs.ErrExist.
 func Create(dir string) error {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -37,15 +38,16 @@ func Create(dir string) error {
 	})
 }
 
-// write puts a new file with these entries and leases, which are sorted, in the place of
-// path, as this user: see durable.AsOwner. After an error path is as it was, unless only the directory could not
-// be synced: then it may be either.
+// write replaces the file at path by a new one with these entries and leases, which
+// must be sorted. It has the rights of the caller: see durable.AsOwner. After an
+// error the old file is unchanged, unless only the sync of the directory failed:
+// then path may have either file.
 func write(path string, h header, entries []sessions.Entry, leases []Lease) (err error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	temporary := path + ".new"
-	// What a crash has left is of no use.
+	// A file that a crash has left is useless.
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -55,7 +57,7 @@ func write(path string, h header, entries []sessions.Entry, leases []Lease) (err
 		}
 	}()
 	fresh := options(time.Second)
-	// Nobody else's file: neither one that was there, nor where a link leads.
+	// Open only a new file: neither an existing one, nor the target of a link.
 	fresh.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		return os.OpenFile(name, flag|os.O_CREATE|os.O_EXCL, mode)
 	}
@@ -73,28 +75,27 @@ func write(path string, h header, entries []sessions.Entry, leases []Lease) (err
 	if err != nil {
 		return err
 	}
-	// Root's commands leave the file to the server's user.
+	// A command of root gives the file to the server's user.
 	if err := durable.KeepOwner(temporary, path); err != nil {
 		return err
 	}
 	return durable.Rename(temporary, path)
 }
 
-// fill writes a database's whole content. Nothing of it needs to be durable
-// before the end.
+// fill writes the whole content of a database. The caller syncs it at the end.
 func fill(db *bolt.DB, h header, entries []sessions.Entry, leases []Lease) error {
 	db.NoSync = true
 	h.count, h.digest = uint64(len(leases)+len(entries)), 0
 	for first := true; first || len(leases)+len(entries) > 0; first = false {
 		// Leases first: that is the order of the keys.
-		l := min(len(leases), portion)
-		n := min(len(entries), portion-l)
+		l := min(len(leases), recordsPerTransaction)
+		n := min(len(entries), recordsPerTransaction-l)
 		err := db.Update(func(tx *bolt.Tx) error {
 			b, err := tx.CreateBucketIfNotExists(bucketName)
 			if err != nil {
 				return err
 			}
-			b.FillPercent = 0.9 // they come in order
+			b.FillPercent = 0.9 // the keys are sorted
 			put := func(key, value []byte) error {
 				h.digest ^= sumOf(value)
 				return b.Put(key, value)
@@ -123,9 +124,9 @@ func fill(db *bolt.DB, h header, entries []sessions.Entry, leases []Lease) error
 	return nil
 }
 
-// options are those of every database: it has no list of free pages to be
-// damaged, and is mapped so far ahead that a long read never holds up a
-// transaction that needs more of it.
+// options returns the options of every database: the file has no list of free
+// pages that could be damaged, and the mapping is so large that a transaction that
+// grows the file does not wait for a long read.
 func options(wait time.Duration) *bolt.Options {
 	return &bolt.Options{
 		Timeout:         wait,

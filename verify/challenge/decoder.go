@@ -28,32 +28,33 @@ type Decoder struct {
 	codec   *Codec
 	verdict Verdict
 	count   int // packets, without duplicates
-	missing int // the first place without one; of Differences the first of the block
-	// places holds each packet's data, in the message's order, or absent. Of
-	// the block that Differences is in it holds the ports' offsets, in
-	// ascending order.
-	places   []uint32
-	lastPort uint16    // of Delays: the last one
-	lastTime time.Time // of Delays: when that came
+	missing int // the index of the first missing packet; of Differences, of the first in the block
+	// packets holds the data of each packet, by its index in the message, or
+	// absent. Of the current block of Differences it holds the offsets of the
+	// ports, in ascending order.
+	packets  []uint32
+	lastPort uint16    // of Delays: the port of the last packet
+	lastTime time.Time // of Delays: the arrival time of the last packet
 }
 
+// absent is the data of a packet that has not arrived.
 const absent = 1 << 31
 
 // NewDecoders makes n decoders, each with memory for any of the codecs. Decoding
 // allocates no other memory. NewDecoders writes to all of it, so that the kernel
 // maps its pages now, and not when packets arrive.
 func NewDecoders(n int, codecs ...*Codec) []Decoder {
-	room := 0
+	size := 0
 	for _, c := range codecs {
-		room = max(room, c.packets)
+		size = max(size, c.packets)
 	}
-	slab := make([]uint32, n*room)
+	slab := make([]uint32, n*size)
 	for i := range slab {
 		slab[i] = absent
 	}
 	decoders := make([]Decoder, n)
 	for i := range decoders {
-		decoders[i].places = slab[i*room : i*room : (i+1)*room]
+		decoders[i].packets = slab[i*size : i*size : (i+1)*size]
 	}
 	return decoders
 }
@@ -61,12 +62,12 @@ func NewDecoders(n int, codecs ...*Codec) []Decoder {
 // Reset begins a message of a codec. It allocates only if the decoder was not
 // made for this codec.
 func (d *Decoder) Reset(c *Codec) {
-	if cap(d.places) < c.packets {
-		d.places = make([]uint32, c.packets)
+	if cap(d.packets) < c.packets {
+		d.packets = make([]uint32, c.packets)
 	}
-	*d = Decoder{codec: c, places: d.places[:c.packets]}
-	for i := range d.places {
-		d.places[i] = absent
+	*d = Decoder{codec: c, packets: d.packets[:c.packets]}
+	for i := range d.packets {
+		d.packets[i] = absent
 	}
 }
 
@@ -83,20 +84,20 @@ func (d *Decoder) Add(port uint16, now time.Time) Verdict {
 	if d.codec.encoding.Scheme == Differences {
 		return d.insert(uint32(port - d.codec.encoding.Base))
 	}
-	place, data := d.locate(port, now)
-	if place < 0 {
+	index, data := d.locate(port, now)
+	if index < 0 {
 		return d.finish(Impossible)
 	}
-	if !d.fits(place, data) {
+	if !d.fits(index, data) {
 		return d.finish(Impossible)
 	}
-	if d.places[place] == data {
+	if d.packets[index] == data {
 		return d.verdict
 	}
-	d.places[place] = data
+	d.packets[index] = data
 	d.lastPort, d.lastTime = port, now
 	d.count++
-	for d.missing < d.codec.packets && d.places[d.missing] != absent {
+	for d.missing < d.codec.packets && d.packets[d.missing] != absent {
 		d.missing++
 	}
 	if d.count == d.codec.packets {
@@ -111,10 +112,10 @@ func (d *Decoder) Count() int { return d.count }
 // CopyFrom copies the state of another decoder. The two share no memory.
 func (d *Decoder) CopyFrom(from *Decoder) {
 	d.Reset(from.codec)
-	places := d.places
-	copy(places, from.places)
+	packets := d.packets
+	copy(packets, from.packets)
 	*d = *from
-	d.places = places
+	d.packets = packets
 }
 
 func (d *Decoder) finish(v Verdict) Verdict {
@@ -122,18 +123,18 @@ func (d *Decoder) finish(v Verdict) Verdict {
 	return v
 }
 
-// fits reports whether the packet at a place can have the data. Not for
+// fits reports whether the packet at an index can have the data. Not for
 // Differences.
-func (d *Decoder) fits(place int, data uint32) bool {
-	if known := d.places[place]; known != absent {
+func (d *Decoder) fits(index int, data uint32) bool {
+	if known := d.packets[index]; known != absent {
 		return known == data
 	}
-	return place < d.codec.packets-1 || int(data)&d.codec.padding() == 0
+	return index < d.codec.packets-1 || int(data)&d.codec.padding() == 0
 }
 
-// locate returns the place of a packet in the message, and its data. The place
+// locate returns the index of a packet in the message, and its data. The index
 // is -1 if the message has no such packet. Not for Differences.
-func (d *Decoder) locate(port uint16, now time.Time) (place int, data uint32) {
+func (d *Decoder) locate(port uint16, now time.Time) (index int, data uint32) {
 	offset := uint32(port - d.codec.encoding.Base)
 	switch bits := d.codec.encoding; bits.Scheme {
 	case Sequence:
@@ -149,20 +150,20 @@ func (d *Decoder) locate(port uint16, now time.Time) (place int, data uint32) {
 	return d.count, offset
 }
 
-// nearest returns the place that a sequence number means, and -1 if there is
-// none. With restarts several places have the same number. The place is the only
-// one of them in a window of one block around the first missing packet. Half of
-// the window is before that packet; only duplicates have those places.
+// nearest returns the index of the packet with a number, and -1 if there is none.
+// With restarts several packets have the same number. nearest returns the only one
+// of them in a window of one block around the first missing packet. In the half of
+// the window before that packet, only duplicates can arrive.
 func (d *Decoder) nearest(number int) int {
 	if number >= d.codec.block {
 		return -1
 	}
 	first := min(max(d.missing-d.codec.block/2, 0), d.codec.packets-d.codec.block)
-	place := first - first%d.codec.block + number
-	if place < first {
-		place += d.codec.block
+	index := first - first%d.codec.block + number
+	if index < first {
+		index += d.codec.block
 	}
-	return place
+	return index
 }
 
 // Belongs reports whether a packet can be one of a message's, given the packets
@@ -173,8 +174,8 @@ func (d *Decoder) Belongs(message []byte, port uint16, now time.Time) bool {
 		return false
 	}
 	if c.encoding.Scheme != Differences {
-		place, data := d.locate(port, now)
-		return place >= 0 && place < c.packets && int(data) == c.data(message, place)
+		index, data := d.locate(port, now)
+		return index >= 0 && index < c.packets && int(data) == c.data(message, index)
 	}
 	offset, next := int(port-c.encoding.Base), 0
 	for i := d.missing; i < min(d.missing+c.block, c.packets); i++ {
@@ -191,7 +192,7 @@ func (d *Decoder) AppendMessage(dst []byte) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, d.codec.bytes)...)
 	message, bits := dst[start:], d.codec.encoding.DataBits
-	for i, data := range d.places {
+	for i, data := range d.packets {
 		for bit := range bits {
 			at := i*bits + bit
 			if at < 8*len(message) && data>>(bits-1-bit)&1 != 0 {

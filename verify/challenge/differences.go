@@ -7,7 +7,7 @@ import "slices"
 func (d *Decoder) insert(offset uint32) Verdict {
 	size := min(d.codec.block, d.codec.packets-d.missing)
 	here := d.count - d.missing
-	block := d.places[d.missing : d.missing+size]
+	block := d.packets[d.missing : d.missing+size]
 	i, duplicate := slices.BinarySearch(block[:here], offset)
 	if duplicate {
 		return d.verdict
@@ -37,7 +37,7 @@ func (d *Decoder) insert(offset uint32) Verdict {
 	if d.missing < d.codec.packets {
 		return d.verdict
 	}
-	if int(d.places[d.codec.packets-1])&d.codec.padding() != 0 {
+	if int(d.packets[d.codec.packets-1])&d.codec.padding() != 0 {
 		return d.finish(Impossible)
 	}
 	return d.finish(Complete)

@@ -62,19 +62,19 @@ func (p *Prefix) Admits(d *Decoder, port uint16, now time.Time) (bits int, ok bo
 	if p.codec.encoding.Scheme == Differences {
 		return p.admitsOffset(d, uint32(port-p.codec.encoding.Base))
 	}
-	place, data := d.locate(port, now)
+	index, data := d.locate(port, now)
 	switch {
-	case place < 0 || !d.fits(place, data):
+	case index < 0 || !d.fits(index, data):
 		return 0, false
-	case place < len(p.data):
-		return p.codec.encoding.DataBits, data == p.data[place]
-	case place == len(p.data) && p.more > 0:
+	case index < len(p.data):
+		return p.codec.encoding.DataBits, data == p.data[index]
+	case index == len(p.data) && p.more > 0:
 		return p.codec.encoding.DataBits - p.more, data>>p.more == p.partial
 	}
 	return 0, true
 }
 
-// admitsOffset is Admits for Differences. A port does not determine the place of
+// admitsOffset is Admits for Differences. A port does not determine the index of
 // its packet. So admitsOffset compares with the ports that the beginning
 // determines in the block, and checks that the missing packets can fill the gaps.
 func (p *Prefix) admitsOffset(d *Decoder, offset uint32) (bits int, ok bool) {
@@ -89,7 +89,7 @@ func (p *Prefix) admitsOffset(d *Decoder, offset uint32) (bits int, ok bool) {
 		_, found := slices.BinarySearch(determined, offset)
 		return p.codec.encoding.DataBits, found
 	}
-	here := d.places[d.missing:d.count]
+	here := d.packets[d.missing:d.count]
 	n, _ := slices.BinarySearch(here, next)
 	after := here[n:]
 	at, known := slices.BinarySearch(after, offset)

@@ -173,7 +173,7 @@ func TestLoss(t *testing.T) {
 }
 
 // TestForged: with Sequence and Ranges, the decoder detects a forged packet with
-// the place of a packet that has arrived.
+// the number of a packet that has arrived.
 func TestForged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawCodec(t, Sequence, Ranges)

@@ -27,9 +27,8 @@
 //	append PATH      the reader adds the block to a file
 //	docker NAME      container/test runs this block under NAME
 //	systemd NAME     container/test runs this block under NAME
-//	gate             the command is the gate itself, and must be executable
 //	gate STEP        .ci/run or .ci/full runs this command in the step or
-//	                 function STEP
+//	                 function STEP, or the command is one of these scripts
 //
 // The test checks that container/test runs "guide docker NAME", which reads the
 // block from the guide. It checks that the names and flags of a gate's command

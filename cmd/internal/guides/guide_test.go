@@ -176,6 +176,9 @@ func parseMark(text string) (m mark, err error) {
 			return m, fmt.Errorf("mark %q: got %d words after %s, want 1", text, count, m.action)
 		}
 	case "gate":
+		if count == 0 {
+			return m, fmt.Errorf("mark %q: a gate needs a step", text)
+		}
 	default:
 		return m, fmt.Errorf("mark %q: unknown", text)
 	}

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"sallyport/bench/netns"
@@ -15,14 +17,44 @@ import (
 
 func TestMain(m *testing.M) {
 	netns.Together(8)
-	os.Exit(m.Run())
+	inherited := os.Getenv(programs) != ""
+	code := m.Run()
+	if dir := os.Getenv(programs); dir != "" && !inherited {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
+// programs names the environment variable with the directory of the built
+// programs. Tests that run again in a namespace inherit it.
+const programs = "SALLYPORT_TEST_PROGRAMS"
+
+// buildOnce builds the programs once for all guides. That also compiles what
+// the "go build" of a guide then finds in Go's cache.
+var buildOnce = sync.OnceValue(func() error {
+	if os.Getenv(programs) != "" {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "sallyport-programs")
+	if err != nil {
+		return err
+	}
+	os.Setenv(programs, dir)
+	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "./cmd/sallyport", "./cmd/sallyportd")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+})
+
 // Each guide is run by one test. A guide that needs sshd needs the host's root.
-func TestReadme(t *testing.T)        { runGuides(t, needs{ssh: true}, "README.md") }
-func TestAdministrator(t *testing.T) { runGuides(t, needs{programs: true}, "cmd/sallyportd/README.md") }
+func TestReadme(t *testing.T) { runGuides(t, needs{ssh: true}, "README.md") }
+func TestAdministrator(t *testing.T) {
+	runGuides(t, needs{programs: true, tools: "nft openssl"}, "cmd/sallyportd/README.md")
+}
 func TestColleague(t *testing.T) {
-	runGuides(t, needs{programs: true, ssh: true, gate: true}, "cmd/sallyport/README.md")
+	runGuides(t, needs{programs: true, ssh: true, gate: true, tools: "curl"}, "cmd/sallyport/README.md")
 }
 func TestOtherGuides(t *testing.T) {
 	runGuides(t, needs{programs: true, gate: true}, others(t)...)
@@ -95,10 +127,18 @@ func runGuides(t *testing.T, n needs, paths ...string) {
 		t.Skip("builds the programs, and waits for leases")
 	}
 	dependOnAll(t)
+	if err := buildOnce(); err != nil {
+		t.Fatalf("build the programs: %v", err)
+	}
 	if n.ssh {
-		if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
-			t.Skip("needs sshd")
+		n.tools += " /usr/sbin/sshd ssh scp ssh-keygen"
+	}
+	for _, tool := range strings.Fields(n.tools) {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s", tool)
 		}
+	}
+	if n.ssh {
 		if !netns.EnterPrivileged(t) {
 			return
 		}
@@ -245,15 +285,16 @@ func inContainerTest(kind, name string) error {
 
 // inGate reports whether the gate, or the full run, has a step or function of
 // a name, and runs a command: a line must have the command's names and flags in
-// their order. Values and paths may differ there. Without a step, the command
-// is the gate itself.
+// their order. Values and paths may differ there. The gate itself must be
+// executable.
 func inGate(step, text string) error {
 	words := strings.Fields(text)
-	if step == "" {
-		if info, err := os.Stat(filepath.Join(root, words[0])); err != nil || info.Mode()&0o111 == 0 || info.IsDir() {
-			return fmt.Errorf("%s is no program of this repository (%v)", words[0], err)
+	if strings.HasPrefix(words[0], ".ci/") {
+		info, err := os.Stat(filepath.Join(root, words[0]))
+		if err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0) {
+			err = fmt.Errorf("%s is not executable", words[0])
 		}
-		return nil
+		return err
 	}
 	if len(words) > 2 && words[0] == "go" && words[1] == "run" {
 		words = words[2:]

@@ -43,6 +43,7 @@ func TestParseRejects(t *testing.T) {
 		"  ```console\n$ ls\n```\n":                         "beginning of the line",
 		"~~~console\n$ ls\n~~~\n":                           "beginning of the line",
 		"<!-- run: docker -->\n```console\n$ ls\n```\n":     "want 1",
+		"<!-- run: gate -->\n```console\n$ ls\n```\n":       "needs a step",
 		"<!-- run: kubernetes x -->\n```console\n$ ls\n```": "unknown",
 		"<!-- run: client -->\n\n```console\n$ ls\n```\n":   "on the line before a fence",
 		"<!-- run client -->\n```console\n$ ls\n```\n":      "want",

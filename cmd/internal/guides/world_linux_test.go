@@ -25,9 +25,10 @@ type world struct {
 
 // What a guide finds on its hosts.
 type needs struct {
-	programs bool // both programs are installed
-	ssh      bool // a real sshd on the server, to which root at the client has a key
-	gate     bool // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml, and new.toml of the same client
+	tools    string // programs of other projects; without one, the test is skipped
+	programs bool   // both programs are installed
+	ssh      bool   // a real sshd on the server, to which root at the client has a key
+	gate     bool   // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml, and new.toml of the same client
 }
 
 const (
@@ -90,7 +91,7 @@ func newWorld(t *testing.T, n needs) *world {
 		s.write(s.path("~/.ssh/config"), "")
 	}
 	if n.programs {
-		w.server.must("go build -o /usr/local/bin/ ./cmd/sallyport ./cmd/sallyportd")
+		w.server.must("install '" + os.Getenv(programs) + "'/* /usr/local/bin/")
 	}
 	if n.ssh {
 		w.sshd(path)

@@ -82,7 +82,9 @@ func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Pro
 	}
 	for _, key := range []string{"generator", "nonce", "service"} {
 		if f.Has(key) {
-			return client.Profile{}, f.Errorf(key, "got it without the other keys of the sequence protocol; for [challenge], use the key service in that table")
+			return client.Profile{}, f.Errorf(key,
+				"got it without the other keys of the sequence protocol; "+
+					"for [challenge], use the key service in that table")
 		}
 	}
 	return client.Profile{Server: raw.Server, Challenge: c}, nil

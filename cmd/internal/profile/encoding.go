@@ -47,7 +47,10 @@ func (raw Encoding) Parse(f *tomlfile.File, at string, base uint16) (e challenge
 
 // encodingOf is the reverse of Parse.
 func encodingOf(e challenge.Encoding) Encoding {
-	raw := Encoding{Scheme: e.Scheme.String(), Base: int(e.Base), DataBits: e.DataBits, SequenceBits: e.SequenceBits, Restart: e.Restart}
+	raw := Encoding{
+		Scheme: e.Scheme.String(), Base: int(e.Base), DataBits: e.DataBits, SequenceBits: e.SequenceBits,
+		Restart: e.Restart,
+	}
 	if e.Delay > 0 {
 		raw.Delay = e.Delay.String()
 	}

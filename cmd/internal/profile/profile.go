@@ -99,7 +99,8 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	f, err := secretfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
 		return "", nil, hint.With(fmt.Errorf("no profile %q: %w", nameOrPath, err),
-			"profiles with a name are in "+filepath.Dir(path)+"; for a file elsewhere, give its path, such as ./"+nameOrPath)
+			"profiles with a name are in "+filepath.Dir(path)+
+				"; for a file elsewhere, give its path, such as ./"+nameOrPath)
 	}
 	if err != nil {
 		return "", nil, err
@@ -167,7 +168,8 @@ func Parse(path string, data []byte) (client.Profile, error) {
 		return client.Profile{}, f.Errorf("identifier", "got another text, of %d bytes", len(raw.Identifier))
 	}
 	if strings.ContainsFunc(raw.Secret, isSpace) {
-		return client.Profile{}, f.Errorf("secret", "got a secret with a space, which the server's clients file cannot contain")
+		return client.Profile{}, f.Errorf("secret",
+			"got a secret with a space, which the server's clients file cannot contain")
 	}
 	if f.Has("service") {
 		if _, _, err := client.SplitService(raw.Service); err != nil {

@@ -125,7 +125,8 @@ func TestNonces(t *testing.T) {
 	}
 	t.Setenv("XDG_STATE_HOME", "relative")
 	t.Setenv("HOME", "/home/x")
-	if f, err := Nonces(client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))}); err != nil || f.Path != "/home/x/.local/state/sallyport/com1%40s.nonce" {
+	f, err := Nonces(client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))})
+	if err != nil || f.Path != "/home/x/.local/state/sallyport/com1%40s.nonce" {
 		t.Errorf("%s, %v", f.Path, err)
 	}
 }

@@ -88,13 +88,15 @@ func notInName(r rune) bool {
 }
 
 func isPath(nameOrPath string) bool {
-	return strings.ContainsRune(nameOrPath, '/') || strings.ContainsRune(nameOrPath, filepath.Separator) || strings.HasSuffix(nameOrPath, suffix)
+	return strings.ContainsRune(nameOrPath, '/') || strings.ContainsRune(nameOrPath, filepath.Separator) ||
+		strings.HasSuffix(nameOrPath, suffix)
 }
 
 func configDir() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", hint.With(fmt.Errorf("find the user's config directory: %w", err), "give the path of the profile, not its name")
+		return "", hint.With(fmt.Errorf("find the user's config directory: %w", err),
+			"give the path of the profile, not its name")
 	}
 	return filepath.Join(dir, "sallyport"), nil
 }

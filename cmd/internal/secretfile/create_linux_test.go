@@ -34,7 +34,8 @@ func TestCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, taken := range []string{path, link} {
-		if err := Create(taken, []byte("hunter3\n")); !errors.Is(err, fs.ErrExist) || strings.Contains(err.Error(), "hunter3") {
+		err := Create(taken, []byte("hunter3\n"))
+		if !errors.Is(err, fs.ErrExist) || strings.Contains(err.Error(), "hunter3") {
 			t.Errorf("%s: %v", taken, err)
 		}
 	}

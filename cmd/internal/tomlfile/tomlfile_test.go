@@ -52,7 +52,8 @@ func TestDuration(t *testing.T) {
 	if d, err := f.Duration("missing", "", time.Second); d != time.Second || err != nil {
 		t.Errorf("default: got %v, %v", d, err)
 	}
-	if _, err := f.Duration("for", c.For, 0); err == nil || err.Error() != `x.toml:2: for: expected a duration such as "10s", got text that is not a duration` {
+	_, err = f.Duration("for", c.For, 0)
+	if err == nil || err.Error() != `x.toml:2: for: expected a duration such as "10s", got text that is not a duration` {
 		t.Errorf("got %v", err)
 	}
 	if _, err := f.Duration("for", "", 0); err == nil {

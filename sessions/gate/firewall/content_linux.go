@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -32,8 +33,15 @@ func read() (content, error) {
 		return content{}, err
 	}
 	defer k.close()
-	return k.content()
+	c, err := k.content()
+	for tries := 1; tries < maxReads && errors.Is(err, unix.ENOENT); tries++ {
+		c, err = k.content() // another program has removed the table meanwhile
+	}
+	return c, err
 }
+
+// maxReads limits the attempts to read a table that others remove and make.
+const maxReads = 10
 
 func (k kernel) content() (c content, err error) {
 	for _, ask := range []struct {
@@ -63,9 +71,9 @@ func (k kernel) content() (c content, err error) {
 	if err != nil {
 		return content{}, err
 	}
-	elements, err := batch.GetSetElements(&nftables.Set{Table: table, Name: exceptSet})
+	elements, err := elementsOf(batch, &nftables.Set{Table: table, Name: exceptSet})
 	if err != nil {
-		return content{}, fmt.Errorf("list the set %s: %w", exceptSet, explain(err))
+		return content{}, err
 	}
 	slices.SortFunc(elements, func(a, b nftables.SetElement) int { return bytes.Compare(a.Key, b.Key) })
 	for _, e := range elements {

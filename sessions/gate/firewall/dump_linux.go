@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -72,6 +74,22 @@ func (k kernel) list(message uint16) ([]object, error) {
 		}
 	}
 	return all, nil
+}
+
+// elementsOf returns the elements of a set. The error satisfies
+// errors.Is(err, unix.ENOENT) if the set or its table does not exist: the
+// library reports the kernel's error as text only.
+func elementsOf(batch *nftables.Conn, set *nftables.Set) ([]nftables.SetElement, error) {
+	elements, err := batch.GetSetElements(set)
+	if err == nil {
+		return elements, nil
+	}
+	for _, errno := range []unix.Errno{unix.ENOENT, unix.EPERM} {
+		if !errors.Is(err, errno) && strings.HasSuffix(err.Error(), errno.Error()) {
+			err = errno
+		}
+	}
+	return nil, fmt.Errorf("list the set %s: %w", set.Name, explain(err))
 }
 
 // generation returns the number of the last transaction in this network

@@ -1,9 +1,13 @@
 package firewall
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
 	"sallyport/sessions/gate/access"
@@ -43,6 +47,66 @@ func TestRemovedBeforeAChange(t *testing.T) {
 		if n, err := f.granted(); err != nil || n != row.granted {
 			t.Errorf("%s: %d grants, want %d; %v", row.name, n, row.granted, err)
 		}
+	}
+}
+
+// TestMissingSet: the error for a set that does not exist is the kernel's.
+func TestMissingSet(t *testing.T) {
+	t.Parallel()
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	batch, err := newBatch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := elementsOf(batch, &nftables.Set{Table: table, Name: exceptSet}); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestReadWhileOthersRemove: a table that another program removes while it is
+// read is there or not there, and no error.
+func TestReadWhileOthersRemove(t *testing.T) {
+	t.Parallel()
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	w := newNetwork(t)
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}, Stealth: true})
+	done := make(chan struct{})
+	removed := make(chan error, 1)
+	go func() {
+		defer close(done)
+		for range 40 {
+			batch, err := newBatch()
+			if err == nil {
+				batch.DelTable(table)
+				err = batch.Flush()
+			}
+			if err == nil {
+				_, err = f.Restore()
+			}
+			if err != nil {
+				removed <- err
+				return
+			}
+		}
+	}()
+	for running := true; running; {
+		if _, err := read(); err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+	}
+	select {
+	case err := <-removed:
+		t.Error(err)
+	default:
 	}
 }
 

@@ -192,9 +192,9 @@ func (t *Table) elementsIntact() (bool, error) {
 	}
 	there := map[element]bool{}
 	for _, set := range t.sets.withTimeouts() {
-		elements, err := batch.GetSetElements(set)
+		elements, err := elementsOf(batch, set)
 		if err != nil {
-			return false, fmt.Errorf("list the set %s: %w", set.Name, explain(err))
+			return false, err
 		}
 		now := t.clock.Monotonic()
 		for _, found := range elements {

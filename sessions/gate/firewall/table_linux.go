@@ -273,9 +273,9 @@ func (t *Table) tryUpdateTimeout() (bool, error) {
 			return false, err
 		}
 	}
-	elements, err := batch.GetSetElements(set)
+	elements, err := elementsOf(batch, set)
 	if err != nil {
-		return false, explain(err)
+		return false, err
 	}
 	batch.DelSet(set)
 	return len(elements) == 1 && elements[0].Timeout == second, t.commit(batch)

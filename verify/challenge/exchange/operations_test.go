@@ -84,7 +84,7 @@ func TestResponderAcceptsOnlyOperations(t *testing.T) {
 	}
 	r := &NewResponders(1, ops)[0]
 	kind := ops.kinds[0][0]
-	port := func(place int, data byte) uint16 { return 1025 + uint16(place)<<8 + uint16(data) }
+	port := func(index int, data byte) uint16 { return 1025 + uint16(index)<<8 + uint16(data) }
 	now := time.Unix(1_700_000_000, 0)
 	for _, c := range []struct {
 		id       string

@@ -48,7 +48,7 @@ func Load(path string, known []string) (List, error) {
 
 // Read reads the clients file, which only its owner may read. The services of the
 // clients must be in known, unless known is nil. If the file changes while it is
-// read, Read tries again, at most maxReads times.
+// read, Read reads it again, at most maxReads times in all.
 func Read(path string, known []string) (l Loaded, err error) {
 	for range maxReads {
 		l.State = StateOf(path)

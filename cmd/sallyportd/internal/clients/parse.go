@@ -16,13 +16,13 @@ import (
 
 // Client is a line of the clients file.
 type Client struct {
-	Identifier wire.Identifier
-	Secret     []byte
-	Mark       uint32    // the largest nonce already used; 0: none
-	Previous   []byte    // the secret before a rotation; nil: none
-	Until      time.Time // when the previous secret expires
-	Services   string    // the services that the client may open, separated by commas; empty: all
-	Note       string
+	Identifier   wire.Identifier
+	Secret       []byte
+	HighestNonce uint32    // the largest nonce already used; 0: none
+	Previous     []byte    // the secret before a rotation; nil: none
+	Until        time.Time // when the previous secret expires
+	Services     string    // the services that the client may open, separated by commas; empty: all
+	Note         string
 
 	issue issue // of the column services=, if it cannot be parsed
 }
@@ -141,11 +141,11 @@ func parseClient(text string) (c Client, err error) {
 		return c, err
 	}
 	c.Secret = []byte(fields[1])
-	mark, err := strconv.ParseUint(fields[2], 10, 32)
+	nonce, err := strconv.ParseUint(fields[2], 10, 32)
 	if err != nil {
 		return c, errors.New("expected a nonce from 0 to 4294967295 in the third column")
 	}
-	c.Mark = uint32(mark)
+	c.HighestNonce = uint32(nonce)
 	afterServices := false // whether the previous columns are services= and names
 	for i, field := range fields[3:] {
 		key, value, pair := strings.Cut(field, "=")
@@ -165,7 +165,8 @@ func parseClient(text string) (c Client, err error) {
 		case isName:
 			c.issue, c.Services = spaced, unreadable
 		default:
-			return c, fmt.Errorf("column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
+			return c, fmt.Errorf(
+				"column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
 		}
 	}
 	if (c.Previous == nil) != c.Until.IsZero() {
@@ -176,7 +177,7 @@ func parseClient(text string) (c Client, err error) {
 
 // String returns the client's line, which parseClient parses. It contains secrets.
 func (c Client) String() string {
-	text := fmt.Sprintf("%s %s %d", c.Identifier, c.Secret, c.Mark)
+	text := fmt.Sprintf("%s %s %d", c.Identifier, c.Secret, c.HighestNonce)
 	if c.Previous != nil {
 		text += fmt.Sprintf(" old=%s until=%s", c.Previous, c.Until.UTC().Format(time.RFC3339))
 	}

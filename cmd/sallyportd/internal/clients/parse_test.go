@@ -19,9 +19,9 @@ func TestParse(t *testing.T) {
 	id := func(s string) wire.Identifier { return wire.Identifier([]byte(s)) }
 	want := List{
 		{Identifier: id("com1"), Secret: []byte("com1_secret")},
-		{Identifier: id("com2"), Secret: []byte("sécret#2"), Mark: 14},
-		{Identifier: id("com4"), Secret: []byte("s"), Mark: 1<<32 - 1},
-		{Identifier: id("com5"), Secret: []byte("new"), Mark: 7, Previous: []byte("before"), Until: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Note: "Eve's laptop, the note=blue one"},
+		{Identifier: id("com2"), Secret: []byte("sécret#2"), HighestNonce: 14},
+		{Identifier: id("com4"), Secret: []byte("s"), HighestNonce: 1<<32 - 1},
+		{Identifier: id("com5"), Secret: []byte("new"), HighestNonce: 7, Previous: []byte("before"), Until: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Note: "Eve's laptop, the note=blue one"},
 		{Identifier: id("com6"), Secret: []byte("s"), Note: "x"},
 	}
 	if !reflect.DeepEqual(clients, want) {

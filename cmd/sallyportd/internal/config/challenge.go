@@ -53,7 +53,8 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 		return err
 	}
 	if s := c.udpServiceIn(ch.Plan.Ports); s != nil {
-		return f.Errorf("challenge.ports", "got %q, which contains UDP port %d of service %s", in.Ports, s.Port(), s.Name)
+		return f.Errorf("challenge.ports", "got %q, which contains UDP port %d of service %s",
+			in.Ports, s.Port(), s.Name)
 	}
 	c.Challenge = ch
 	return r.operations(f, c)

@@ -51,7 +51,9 @@ func (r *raw) tables() []table {
 		})
 	}
 	for i := range r.Operation {
-		all = append(all, table{fields: &r.Operation[i], at: fmt.Sprintf("operation.%d.", i), class: class("Operation")})
+		all = append(all, table{
+			fields: &r.Operation[i], at: fmt.Sprintf("operation.%d.", i), class: class("Operation"),
+		})
 	}
 	return all
 }

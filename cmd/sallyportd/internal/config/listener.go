@@ -24,7 +24,8 @@ func (listener) published() bool { return false }
 
 func (listener) firewall(s *Service, h Host) string {
 	if s.Filtered && !s.UDP && !h.FilterTCP {
-		return fmt.Sprintf("service %s, with look = \"filtered\", which requires the firewall with this kernel,", s.Name)
+		return fmt.Sprintf(
+			"service %s, with look = \"filtered\", which requires the firewall with this kernel,", s.Name)
 	}
 	return ""
 }

@@ -124,7 +124,8 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 		return o, f.Errorf(at+"open_for", "got %q for an operation with action = \"close\"", r.OpenFor)
 	}
 	if o.OpenFor > s.Terms.OpenMax {
-		return o, f.Errorf(at+"open_for", "got %q for service %s, whose open_max is %s", r.OpenFor, s.Name, s.Terms.OpenMax)
+		return o, f.Errorf(at+"open_for",
+			"got %q for service %s, whose open_max is %s", r.OpenFor, s.Name, s.Terms.OpenMax)
 	}
 	if err := o.checkPort(f, at, s, c.Stealth); err != nil {
 		return o, err
@@ -156,7 +157,8 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, stealth bo
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s with hook = \"forward\": random ports are only on this host itself", s.Name)
 	case s.UDP && stealth:
-		return f.Errorf(at+"port", "got \"random\" for UDP service %s: stealth = true drops UDP to all other ports", s.Name)
+		return f.Errorf(at+"port",
+			"got \"random\" for UDP service %s: stealth = true drops UDP to all other ports", s.Name)
 	}
 	return nil
 }

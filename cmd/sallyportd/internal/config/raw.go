@@ -19,7 +19,7 @@ import (
 //	kinds     the types of services that have the key; without the tag, all
 //	reload    "live": a reload applies a change; "restart": a change requires a
 //	          restart; "helper": it requires one if a privileged helper runs,
-//	          since the helper does not read the file again
+//	          since the helper keeps the settings that it read
 //
 // The reload class and the defaults of a table are those of its keys.
 // reference.toml explains each key.

@@ -67,7 +67,7 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 // stays more careful than necessary.
 func (s *Server) prepareState(_ context.Context, c *change) error {
 	s.markRekeyed(&c.plan)
-	return s.state.Raise(c.plan.slots)
+	return s.state.RaiseNonces(c.plan.slots)
 }
 
 func (s *Server) prepareClients(_ context.Context, c *change) (err error) {

@@ -48,7 +48,7 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	p.isClient = make(map[wire.Identifier]bool, len(list))
 	for i, c := range list {
 		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until}
-		p.slots[i] = sessions.Client{Identifier: c.Identifier, HighestNonce: c.Mark}
+		p.slots[i] = sessions.Client{Identifier: c.Identifier, HighestNonce: c.HighestNonce}
 		p.isClient[c.Identifier] = true
 	}
 	table, err := verify.NewKeyTable(keys)

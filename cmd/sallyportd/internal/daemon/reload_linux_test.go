@@ -306,7 +306,7 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 	}{
 		"no configuration":  {func(v *version) { v.ports = 0 }, "ports: expected"},
 		"a restart":         {func(v *version) { v.keys += "\nreaders = 2" }, "readers has changed"},
-		"clients twice":     {func(v *version) { v.clients += v.clients }, "already"},
+		"clients twice":     {func(v *version) { v.clients += v.clients }, "expected each identifier once"},
 		"a service unknown": {func(v *version) { v.clients = "stay x 0 services=three\n" }, `service "three" is not configured`},
 		"TLS that comes":    {func(v *version) { v.web += "\ntls_cert = \"c\"\ntls_key = \"k\"" }, "the use of TLS of service web has changed"},
 	} {

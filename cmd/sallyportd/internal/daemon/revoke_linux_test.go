@@ -174,7 +174,7 @@ func TestMissingInTheFile(t *testing.T) {
 		look(time.Minute)
 	}
 	got := r.gate.Names([4]byte([]byte("stay")))
-	if !slices.Equal(got, []string{"web"}) || strings.Count(log.String(), "the last line has no newline") != 1 {
+	if !slices.Equal(got, []string{"web"}) || strings.Count(log.String(), "the last line does not end with a newline") != 1 {
 		t.Errorf("may open %v\n%s", got, &log)
 	}
 	r.clients(t, "stay the-old-secret-of-a-client 0 services=web\n")

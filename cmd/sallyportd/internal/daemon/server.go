@@ -129,7 +129,7 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 	}
 	s.start.gap = s.state.Gap()
 	s.start.logGap(now, s.env.Log)
-	if err := s.state.Raise(p.slots); err != nil {
+	if err := s.state.RaiseNonces(p.slots); err != nil {
 		s.state.Close()
 		return err
 	}

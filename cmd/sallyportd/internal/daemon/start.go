@@ -147,7 +147,7 @@ func (s *Server) watchStart() *startWatch {
 // check logs at most one line of each kind, and records in the state file when a
 // doubt is over.
 func (w *startWatch) check(s *Server) {
-	if err := s.state.Settle(); err != nil {
+	if err := s.state.ClearMargin(); err != nil {
 		s.env.Log.Error("failed to write state; next start rejects knocks for longer", "error", err)
 	}
 	boot := s.env.Clock.Boot()
@@ -157,7 +157,7 @@ func (w *startWatch) check(s *Server) {
 		s.env.Log.Warn("wall clock stepped", "step", step.Round(time.Millisecond), "now", wall.UTC().Format(time.RFC3339))
 	}
 	w.offset = offset
-	if newest := s.state.Newest(); newest.After(wall.Add(schedule.MaxTolerance)) {
+	if newest := s.state.NewestStamp(); newest.After(wall.Add(schedule.MaxTolerance)) {
 		s.env.Log.Warn("wall clock is behind an accepted knock", "stamp", newest.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339),
 			"hint", "check this clock: it is wrong, or was wrong when the server accepted the knock")
 	}

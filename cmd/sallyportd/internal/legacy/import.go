@@ -25,7 +25,9 @@ import (
 )
 
 // clientKeys are the keys of client.properties (paper, Listing 1).
-var clientKeys = []string{"server-address", "port-secret", "ports", "client-identifier", "client-shared-secret", "nonce"}
+var clientKeys = []string{
+	"server-address", "port-secret", "ports", "client-identifier", "client-shared-secret", "nonce",
+}
 
 // File is a file to write. Name has no directory.
 type File struct{ Name, Text string }
@@ -49,7 +51,8 @@ func (im *importer) warn(format string, args ...any) {
 
 // read returns the converted files.
 func (im *importer) read() (files []File, err error) {
-	server, err := im.open("server.properties", "bind-address", "port-secret", "ports", "trusted-clients-path", "open-timeout")
+	server, err := im.open("server.properties",
+		"bind-address", "port-secret", "ports", "trusted-clients-path", "open-timeout")
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +131,8 @@ func (im *importer) address(s *source, key, byDefault string) (string, error) {
 	}
 	found, err := net.ResolveIPAddr("ip", text)
 	if err != nil {
-		return "", fmt.Errorf("%s: %s: expected an IP address, or a host name that this host can resolve, got %q", s.path, key, text)
+		return "", fmt.Errorf("%s: %s: expected an IP address, or a host name that this host can resolve, got %q",
+			s.path, key, text)
 	}
 	im.warn("%s: %s: %s is replaced by its present address %s", s.path, key, text, found)
 	return found.String(), nil
@@ -157,12 +161,14 @@ func (im *importer) clients(path string) (string, error) {
 
 // service returns the text of the [[service]] table.
 func (im *importer) service(timeout int) (string, error) {
-	s, err := im.open("service.properties", "use-embedded-webserver", "service-bind", "service-port", "proxy-address", "proxy-port")
+	s, err := im.open("service.properties",
+		"use-embedded-webserver", "service-bind", "service-port", "proxy-address", "proxy-port")
 	if err != nil {
 		return "", err
 	}
 	if s == nil {
-		im.warn("there is no service.properties: the service is the embedded web server at 127.0.0.1:8080, the default of the first implementation")
+		im.warn("there is no service.properties: " +
+			"the service is the embedded web server at 127.0.0.1:8080, the default of the first implementation")
 		s = &source{path: filepath.Join(im.dir, "service.properties"), p: properties.NewProperties()}
 	}
 	bind, err := im.address(s, "service-bind", "127.0.0.1")
@@ -191,7 +197,8 @@ func (im *importer) service(timeout int) (string, error) {
 		kind = fmt.Sprintf("type = \"proxy\"\nupstream = %q", net.JoinHostPort(host, strconv.Itoa(port)))
 		name = "proxy"
 	}
-	im.warn("the first implementation opened for all addresses; now the service opens only for the address that knocked, unless you set open_to = \"anyone\"")
+	im.warn("the first implementation opened for all addresses; " +
+		"now the service opens only for the address that knocked, unless you set open_to = \"anyone\"")
 	return fmt.Sprintf(`[[service]]
 name = %q
 %s
@@ -233,7 +240,8 @@ func (im *importer) client(s *source) (f File, err error) {
 	if w := secrets.Weakness(secret); w != "" {
 		im.warn("the secret of client %s is weak, %s from one sniffed knock", p.Identifier, w)
 	}
-	im.warn("client.properties does not name a service to watch: if you add service = \"host:port\" to the profile, \"sallyport knock\" checks whether it opens")
+	im.warn("client.properties does not name a service to watch: " +
+		"if you add service = \"host:port\" to the profile, \"sallyport knock\" checks whether it opens")
 	text, err := profile.Format(p)
 	if err != nil {
 		return f, fmt.Errorf("write the profile: %w", err)

@@ -37,7 +37,8 @@ func (im *importer) parse(path string, text []byte, known ...string) (*source, e
 		loader.Encoding = properties.ISO_8859_1
 	}
 	if bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		im.warn("%s contains non-ASCII characters, which Java may have read differently: if a secret has one, replace the secret on both sides", path)
+		im.warn("%s contains non-ASCII characters, which Java may have read differently: "+
+			"if a secret has one, replace the secret on both sides", path)
 	}
 	p, err := loader.LoadBytes(text)
 	if err != nil {

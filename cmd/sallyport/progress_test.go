@@ -1,0 +1,41 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/client"
+)
+
+// TestResult: on a terminal the result has a colour, unless NO_COLOR is set.
+func TestResult(t *testing.T) {
+	service := netip.MustParseAddrPort("192.0.2.1:22")
+	server := service.Addr()
+	for _, row := range []struct {
+		result   client.Result
+		terminal bool
+		noColour string
+		want     string
+	}{
+		{client.Result{Address: server, Service: service, Attempts: 1}, false, "", "open: 192.0.2.1:22\n"},
+		{client.Result{Address: server, Service: service, Attempts: 2}, false, "", "open: 192.0.2.1:22 (attempt 2)\n"},
+		{client.Result{Address: server, Service: service, Attempts: 1}, true, "", "\x1b[32mopen:\x1b[0m 192.0.2.1:22\n"},
+		{client.Result{Address: server, Service: service, Attempts: 1}, true, "1", "open: 192.0.2.1:22\n"},
+		{client.Result{Address: server, Service: service, SingleUse: true}, false, "", "open for one connection: 192.0.2.1:22\n"},
+		{client.Result{Address: server}, true, "", "knocked at 192.0.2.1; the profile names no service to watch\n"},
+	} {
+		var out strings.Builder
+		getenv := func(name string) string {
+			if name == "NO_COLOR" {
+				return row.noColour
+			}
+			return "xterm"
+		}
+		err := printResult(cli.Env{Stdout: &out, StdoutTerminal: row.terminal, Getenv: getenv}, row.result)
+		if err != nil || out.String() != row.want {
+			t.Errorf("%+v: got %q, %v, want %q", row.result, out.String(), err, row.want)
+		}
+	}
+}
