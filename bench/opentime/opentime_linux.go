@@ -54,7 +54,7 @@ var kinds = []kind{
 
 func tcp(s gate.Handler) access.Enforcer {
 	return gate.NewTCP(gate.TCPConfig{
-		Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Server: s, Clock: now, Log: log,
+		Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Handler: s, Clock: now, Log: log,
 	})
 }
 
@@ -84,7 +84,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 	}()
 	first, further := histogram(), histogram()
 	service := gate.NewService(gate.ServiceConfig{
-		Name: k.name, PrefixLen6: 128, Terms: policy, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
+		Name: k.name, PrefixLen6: 128, Policy: policy, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
 	})
 	g, err := gate.NewServices([]*gate.Service{service}, nil)
 	if err != nil {
@@ -122,7 +122,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 // closeAll revokes all clients of a gate with one service.
 func closeAll(g *gate.Services, s *gate.Service) error {
 	p, err := g.Prepare(gate.Update{
-		Terms:    map[access.ServiceID]gate.LeasePolicy{s.ID(): policy},
+		Policies: map[access.ServiceID]gate.LeasePolicy{s.ID(): policy},
 		IsClient: func(wire.Identifier) bool { return false },
 	})
 	if err == nil {

@@ -40,7 +40,7 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	client, ended := helpertest.StartIn(b, host.Do, helper.Config{Policy: policy, Claim: helper.Claimed(table), Clock: system})
 	defer helpertest.Stop(b, client, ended)
 	ssh := NewService(ServiceConfig{
-		Name: "ssh", PrefixLen6: 64, Terms: terms, Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: system,
+		Name: "ssh", PrefixLen6: 64, Policy: terms, Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: system,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	gate, err := NewServices([]*Service{ssh}, nil)

@@ -155,7 +155,7 @@ func TestSuspendedFirewall(t *testing.T) {
 	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Claim: helper.Claimed(wall), Clock: host.Clock()})
 	defer helpertest.Stop(t, client, ended)
 	s := NewService(ServiceConfig{
-		Name: "ssh", PrefixLen6: 128, Terms: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
+		Name: "ssh", PrefixLen6: 128, Policy: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
 		Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: host.Clock(), Log: slog.New(slog.DiscardHandler),
 	})
 	running(t, s)

@@ -203,7 +203,7 @@ func (s *links) listener(t *testing.T) {
 	for _, r := range accesstest.Rows {
 		hold := make(chan net.Conn, 1)
 		l := NewTCP(TCPConfig{
-			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, PerAddress: 64, Server: holding(hold), Clock: system,
+			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, PerAddress: 64, Handler: holding(hold), Clock: system,
 			Log: slog.New(slog.DiscardHandler), ListenFunc: func(network, address string) (net.Listener, error) {
 				l, err := net.Listen(network, address)
 				return struct{ net.Listener }{l}, err

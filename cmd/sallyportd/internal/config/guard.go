@@ -33,7 +33,7 @@ func (c *Config) Policy() helper.Policy {
 	for i := range c.Services {
 		s := &c.Services[i]
 		p.Services = append(p.Services, helper.Service{
-			ID: s.ID(), Name: s.Name, OpenMax: s.Terms.OpenMax, Anyone: s.Terms.Anyone, PrefixLen6: s.PrefixLen6,
+			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen6: s.PrefixLen6,
 		})
 	}
 	return p
@@ -53,7 +53,7 @@ func (c *Config) Digest() helper.Digest { return helper.DigestOf(c.Policy(), c.F
 // server does not carry them, and no rule of the firewall cuts them.
 func (c *Config) CutByHelper() (ids []access.ServiceID) {
 	for i := range c.Services {
-		if s := &c.Services[i]; !s.Binds() && !s.Terms.Cut {
+		if s := &c.Services[i]; !s.Binds() && !s.Policy.Cut {
 			ids = append(ids, s.ID())
 		}
 	}

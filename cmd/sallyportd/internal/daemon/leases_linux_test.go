@@ -73,7 +73,7 @@ open_max = "1s"
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	client, ended := inProcessHelper(t, cfg)
 	log := slog.New(slog.DiscardHandler)
-	server := &Server{env: Env{Clock: clock.System(), Log: log}, helper: client}
+	server := &Server{env: Env{Clock: clock.System(), Log: log}, holder: client}
 	if err := server.makeGate(cfg, plan{}); err != nil {
 		t.Fatal(err)
 	}

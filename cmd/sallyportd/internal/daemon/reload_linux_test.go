@@ -285,7 +285,7 @@ func TestReloadFailsBeforeItChanges(t *testing.T) {
 				t.Fatalf("%d clients, %v", n, err)
 			}
 			r.inForce(t, next, old)
-			if terms := r.reloads.current.Services[0].Terms; terms.OpenFor != 20*time.Minute {
+			if terms := r.reloads.current.Services[0].Policy; terms.OpenFor != 20*time.Minute {
 				t.Errorf("terms %+v", terms)
 			}
 		})

@@ -21,7 +21,7 @@ import (
 // Plan lists what a configuration requires privileges for.
 type Plan struct {
 	User     string   // to run as; empty: as now
-	Helper   string   // what requires a holder of the firewall; empty: nothing does
+	Holder   string   // what requires a holder of the firewall; empty: nothing does
 	Socket   string   // at which "firewall hold" answers, if it runs
 	Command  []string // the arguments with which this program starts a holder otherwise
 	LowPorts bool     // ports are bound that require CAP_NET_BIND_SERVICE
@@ -36,9 +36,9 @@ func Split(ctx context.Context, p Plan, h Host) error {
 	if err != nil {
 		return err
 	}
-	starts := p.Helper != "" && !answers(ctx, p.Socket, who)
+	starts := p.Holder != "" && !answers(ctx, p.Socket, who)
 	if starts && !h.NetAdmin() {
-		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Helper, p.Socket),
+		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Holder, p.Socket),
 			"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
 	}
 	if p.Capture && !h.NetRaw() {
