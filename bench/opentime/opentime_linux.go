@@ -19,7 +19,7 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/relay"
 	"sallyport/verify/wire"
 )
@@ -140,7 +140,7 @@ func opening(name string, h *hdrhistogram.Histogram) report.Opening {
 	}}
 }
 
-// behindFirewall returns an enforcer whose helper is in this process. They use
+// behindFirewall returns an enforcer whose holder is in this process. They use
 // the same kinds of sockets as the server does.
 func behindFirewall(string) (access.Enforcer, func() error, error) {
 	id := access.ID("firewall")
@@ -157,19 +157,19 @@ func behindFirewall(string) (access.Enforcer, func() error, error) {
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		services := []helper.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
-			Policy: helper.Policy{Services: services},
-			Claim:  helper.Claimed(table), Clock: now, Log: log,
+		services := []holder.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}
+		_, err := holder.Serve(os.NewFile(uintptr(pair[1]), "server"), holder.Config{
+			Policy: holder.Policy{Services: services},
+			Claim:  holder.Claimed(table), Clock: now, Log: log,
 		})
 		ended <- err
 	}()
-	c, err := helper.NewConn(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
+	c, err := holder.NewConn(os.NewFile(uintptr(pair[0]), "holder"), lifeline, now)
 	if err == nil {
-		err = c.Begin(context.Background(), helper.Digest{})
+		err = c.Begin(context.Background(), holder.Digest{})
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return helper.NewEnforcer(c), func() error { return errors.Join(c.Stop(), <-ended, firewall.Clear()) }, nil
+	return holder.NewEnforcer(c), func() error { return errors.Join(c.Stop(), <-ended, firewall.Clear()) }, nil
 }

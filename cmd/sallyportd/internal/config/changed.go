@@ -14,7 +14,7 @@ type setting struct {
 	withHolder bool   // a reload can change it unless a holder runs
 }
 
-// settings returns the keys with the reload classes restart and helper. They
+// settings returns the keys with the reload classes restart and holder. They
 // include no secret: the class of secrets is live.
 func (r *raw) settings() (fixed []setting) {
 	for _, t := range r.tables() {

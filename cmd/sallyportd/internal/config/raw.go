@@ -18,8 +18,8 @@ import (
 //	required  the file must set the key
 //	kinds     the types of services that have the key; without the tag, all
 //	reload    "live": a reload applies a change; "restart": a change requires a
-//	          restart; "helper": it requires one if a privileged holder runs,
-//	          since the helper keeps the settings that it read
+//	          restart; "holder": it requires one if a privileged holder runs,
+//	          since the holder keeps the settings that it read
 //
 // The reload class and the defaults of a table are those of its keys.
 // reference.toml explains each key.

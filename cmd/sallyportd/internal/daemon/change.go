@@ -9,7 +9,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/gate"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/verify/wire"
 )
 
@@ -85,7 +85,7 @@ func (s *Server) preparePorts(ctx context.Context, c *change) error {
 		case err == nil:
 			settle = f
 			c.undo = append(c.undo, func() { settle(false) })
-		case !errors.Is(err, helper.ErrDead): // the next holder reads it when it begins
+		case !errors.Is(err, holder.ErrDead): // the next holder reads it when it begins
 			return err
 		}
 	}

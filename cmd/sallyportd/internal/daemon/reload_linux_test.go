@@ -24,7 +24,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/client"
 	"sallyport/sessions/clock"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
@@ -108,7 +108,7 @@ func startReloadableIn(t *testing.T, helped bool, env Env) *reloadable {
 	if err := state.Create(cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	var h *helper.Conn
+	var h *holder.Conn
 	if helped {
 		h, _ = inProcessHelper(t, cfg)
 	}

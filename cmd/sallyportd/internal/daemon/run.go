@@ -11,7 +11,7 @@ import (
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/sessions/gate/heldport"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // Control is how a running server is controlled, apart from the admin socket.
@@ -140,7 +140,7 @@ func (s *Server) holdPorts() error {
 // next.
 func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	log, last := s.env.Log, ""
-	err := s.holder.Run(ctx, helper.Events{
+	err := s.holder.Run(ctx, holder.Events{
 		Lost: func(why error) {
 			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
 			s.gate.EndAll()

@@ -16,7 +16,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -33,8 +33,8 @@ type Server struct {
 	start     start
 	gate      announcing
 	services  []service
-	holder    *helper.Conn // nil: none, and no firewall
-	firewall  *helper.Enforcer
+	holder    *holder.Conn // nil: none, and no firewall
+	firewall  *holder.Enforcer
 	knocks    *knockPorts
 	carried   *carried // nil: the kernel carries no connection
 	feed      admin.Feed
@@ -52,7 +52,7 @@ type service struct {
 // New makes all parts of a server. Nothing is open before Run, which the caller must
 // call: New has locked the state directory. The holder, which has begun, is nil if
 // the configuration requires none.
-func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Conn, env Env) (_ *Server, err error) {
+func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.Conn, env Env) (_ *Server, err error) {
 	p, err := newPlan(cfg, list)
 	if err != nil {
 		if env.State != nil {
@@ -142,7 +142,7 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	var shared []access.Enforcer
 	if s.holder != nil {
-		s.firewall = helper.NewEnforcer(s.holder, cfg.CutByHelper()...)
+		s.firewall = holder.NewEnforcer(s.holder, cfg.CutByHelper()...)
 		s.firewall.Carry(cfg.Carried()...)
 		shared = append(shared, s.firewall)
 	}

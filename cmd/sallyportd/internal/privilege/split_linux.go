@@ -14,7 +14,7 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/clock"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/verify/schedule"
 )
 
@@ -66,16 +66,16 @@ func answers(ctx context.Context, socket string, who *identity) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if who == nil {
-		return helper.Answers(ctx, socket)
+		return holder.Answers(ctx, socket)
 	}
-	return helper.Answers(ctx, socket, uint32(who.uid))
+	return holder.Answers(ctx, socket, uint32(who.uid))
 }
 
 // Resumed is what Split passes to the program that it executes.
 type Resumed struct {
 	// Client is the connection to the holder that Split has started; nil: it has
 	// started none.
-	Client *helper.Conn
+	Client *holder.Conn
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
 
@@ -98,7 +98,7 @@ func Resume(time clock.Clock) (r Resumed, err error) {
 		socket.Close()
 		return r, err
 	}
-	r.Client, err = helper.NewConn(socket, lifeline, time)
+	r.Client, err = holder.NewConn(socket, lifeline, time)
 	return r, err
 }
 
