@@ -27,13 +27,14 @@
 //	append PATH      the reader adds the block to a file
 //	docker NAME      container/test runs this block under NAME
 //	systemd NAME     container/test runs this block under NAME
-//	gate STEP        .ci/run or .ci/full runs this command in the step or
-//	                 function STEP, or the command is one of these scripts
+//	gate NAME        .ci/run runs this block under NAME
 //
-// The test checks that container/test runs "guide docker NAME", which reads the
-// block from the guide. It checks that the names and flags of a gate's command
-// stand in that order in a line of the scripts; values and paths may differ. An
-// unknown mark is an error.
+// The two scripts read a block's commands from the guide, by .ci/guide, run
+// exactly these, and fail if they have not run a block that is marked for them.
+// The one exception is the block "tests": .ci/run compares its commands with two
+// known ones, adds flags to the first, and is the second. Here the test checks
+// that the scripts run each name, and that the gate's commands parse. No script
+// compares output, so these blocks must not show any. An unknown mark is an error.
 //
 // # Commands
 //
@@ -61,6 +62,20 @@
 //
 // # Tables
 //
-// The tables "| command | |" and "| flag | |" of the two programs' guides are
-// compared with the programs' help.
+// The tables "| command | …" and "| flag | …" of the three programs' guides are
+// compared with the programs' help, and so is the sentence that lists the commands
+// without --json.
+//
+// # Text
+//
+// In the text, commands of floodbench and go test between backticks are checked
+// as those of the measurements are. Another phrase of lower-case words between
+// backticks must be a command, or occur in the code.
+//
+// # Measurements
+//
+// The commands of bench/RESULTS.md take minutes or hours, so the tests check them
+// and do not run them: floodbench must parse its flags; each package of a go test
+// must have a test that matches each pattern. No other Markdown file may have
+// commands.
 package guides

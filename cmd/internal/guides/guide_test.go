@@ -25,7 +25,7 @@ type block struct {
 type mark struct {
 	client bool   // on the client's host
 	action string // "", "file", "append", "docker", "systemd" or "gate"
-	of     string // PATH, NAME or STEP
+	of     string // PATH or NAME
 }
 
 // command is a command, and the output that the guide shows.
@@ -49,6 +49,7 @@ var (
 	marked      = regexp.MustCompile(`^<!-- run: (.+) -->$`)
 	fence       = regexp.MustCompile("^```(.*)$")
 	placeholder = regexp.MustCompile(`\.\.\.(?:[^/]|$)|…|<[a-zA-Z][^<>]*>`)
+	prompt      = regexp.MustCompile(`^\s*[#%>] ?(?:\w+=\S+ )*(?:go|docker|sallyportd?|systemctl|\S*floodbench|bin/\S+|\.ci/\S+) `)
 	goPattern   = regexp.MustCompile(`\./\.\.\.`)
 	runsOn      = regexp.MustCompile(`\bsallyportd (?:serve|watch|firewall hold|demo --stay)\b`)
 )
@@ -103,13 +104,26 @@ func parse(path, text string) (guide, error) {
 }
 
 func (b *block) read(lines []string) error {
+	for _, l := range lines {
+		if (b.language == "console" || b.language == "" || b.language == "text") && prompt.MatchString(l) {
+			return fmt.Errorf(`%q is a command: the prompt must be "$ "`, l)
+		}
+	}
 	written := b.mark.action == "file" || b.mark.action == "append"
 	switch b.language {
 	case "console":
 		if written {
 			return fmt.Errorf("a console cannot be written to a file")
 		}
-		return b.readConsole(lines)
+		if err := b.readConsole(lines); err != nil {
+			return err
+		}
+		for _, c := range b.commands {
+			if b.mark.action != "" && len(c.output) > 0 {
+				return fmt.Errorf("%q shows output, which nothing compares: a script runs this block", c.text)
+			}
+		}
+		return nil
 	case "toml", "sshconfig":
 		if !written && b.mark.action != "" {
 			return fmt.Errorf("a block of %s can be marked only as a file", b.language)
@@ -171,13 +185,9 @@ func parseMark(text string) (m mark, err error) {
 	m.action, m.of = words[0], strings.Join(words[1:], " ")
 	count := len(words) - 1
 	switch m.action {
-	case "file", "append", "docker", "systemd":
+	case "file", "append", "docker", "systemd", "gate":
 		if count != 1 {
 			return m, fmt.Errorf("mark %q: got %d words after %s, want 1", text, count, m.action)
-		}
-	case "gate":
-		if count == 0 {
-			return m, fmt.Errorf("mark %q: a gate needs a step", text)
 		}
 	default:
 		return m, fmt.Errorf("mark %q: unknown", text)

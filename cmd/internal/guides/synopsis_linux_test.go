@@ -9,11 +9,11 @@ import (
 
 var (
 	synopsis = regexp.MustCompile("`([a-z][a-z-]*(?: [a-z][a-z-]*)*)(?: [^`]*)?`")
-	flag     = regexp.MustCompile("`(--[a-z-]+|-[0-9a-z])\\b[^`]*`")
+	flagName = regexp.MustCompile("`(--[a-z-]+|-[0-9a-z])\\b[^`]*`")
 )
 
-// synopses checks a guide's tables of commands and flags ("| command | |" and
-// "| flag | |") against the help of the program: each command exists, and has
+// synopses checks a guide's tables of commands and flags ("| command | …" and
+// "| flag | …") against the help of the program: each command exists, and has
 // the flags that its row names. The flags of the other table are those of one
 // command.
 func (r *run) synopses(program, flagsOf string) {
@@ -28,7 +28,7 @@ func (r *run) synopses(program, flagsOf string) {
 		case !strings.HasPrefix(line, "|"):
 			table = ""
 			continue
-		case strings.HasPrefix(line, "| command | |"), strings.HasPrefix(line, "| flag | |"):
+		case strings.HasPrefix(line, "| command |"), strings.HasPrefix(line, "| flag |"):
 			table = strings.Fields(line)[1]
 			continue
 		case table == "", strings.HasPrefix(line, "|---"):
@@ -40,7 +40,7 @@ func (r *run) synopses(program, flagsOf string) {
 		if table == "command" {
 			commands = nil
 			for _, m := range synopsis.FindAllStringSubmatch(cells[1], -1) {
-				commands = append(commands, m[1])
+				commands = append(commands, strings.TrimPrefix(m[1], program+" "))
 			}
 		}
 		help := ""
@@ -51,7 +51,7 @@ func (r *run) synopses(program, flagsOf string) {
 			}
 			help += out
 		}
-		for _, m := range flag.FindAllStringSubmatch(line, -1) {
+		for _, m := range flagName.FindAllStringSubmatch(line, -1) {
 			if !regexp.MustCompile(`[\s,]` + m[1] + `\b`).MatchString(help) {
 				r.t.Errorf("%s: %q has no flag %s", r.guide.path, commands, m[1])
 			}
