@@ -26,8 +26,8 @@ type Config struct {
 	Progress func(done, of int, what string)
 }
 
-// runner is a run in progress.
-type runner struct {
+// benchRun is a run in progress.
+type benchRun struct {
 	cfg     Config
 	dir     string
 	network *network
@@ -45,7 +45,7 @@ type runner struct {
 func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := &runner{cfg: cfg, targets: map[string]*tested{}, began: time.Now(), offered: 2e6, capacity: 1e6}
+	r := &benchRun{cfg: cfg, targets: map[string]*tested{}, began: time.Now(), offered: 2e6, capacity: 1e6}
 	if r.network, err = newNetwork(); err != nil {
 		return res, err
 	}
@@ -98,7 +98,7 @@ const tries = 3
 
 // step measures one window. It repeats a window in which other machines took too
 // much of a core.
-func (r *runner) step(ctx context.Context, run int, s step) (err error) {
+func (r *benchRun) step(ctx context.Context, run int, s step) (err error) {
 	t, err := r.target(ctx, s)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (r *runner) step(ctx context.Context, run int, s step) (err error) {
 	return nil
 }
 
-func (r *runner) target(ctx context.Context, s step) (*tested, error) {
+func (r *benchRun) target(ctx context.Context, s step) (*tested, error) {
 	if s.target == bareSink || s.target == refuseAllSink {
 		return r.startSink(ctx, s.target)
 	}

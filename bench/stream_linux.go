@@ -10,7 +10,7 @@ import (
 )
 
 // stream makes the stream of a step.
-func (r *runner) stream(ctx context.Context, t *tested, s step) (stream flood.Stream, attempts []attempt, err error) {
+func (r *benchRun) stream(ctx context.Context, t *tested, s step) (stream flood.Stream, attempts []attempt, err error) {
 	stream.For = r.cfg.Window
 	estimate := r.offered
 	wanted := float64(honestRate)
@@ -80,7 +80,7 @@ func honestEvery(rate, wanted float64) int { return max(1, int(rate/wanted)) }
 const maxHonest = 1 << 16
 
 // replays sends honest knocks to a server. A flood then replays them.
-func (r *runner) replays(ctx context.Context, t *tested) error {
+func (r *benchRun) replays(ctx context.Context, t *tested) error {
 	frames, _, shots, err := t.traffic.honest(floodFrames/8, false, func(int) time.Time { return time.Now() })
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (r *runner) replays(ctx context.Context, t *tested) error {
 
 // turn makes a flood of the ports of two minutes around the turn of the minute.
 // The honest clients change to the ports of the second minute at the turn.
-func (r *runner) turn(ctx context.Context, t *tested) (s flood.Stream, attempts []attempt, err error) {
+func (r *benchRun) turn(ctx context.Context, t *tested) (s flood.Stream, attempts []attempt, err error) {
 	s.For = 2 * turnSide
 	s.Rate = r.capacity / 2
 	next := time.Now().Truncate(time.Minute).Add(time.Minute)

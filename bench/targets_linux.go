@@ -50,7 +50,7 @@ func (t *tested) process() *target.Process {
 }
 
 // startServers starts the servers with these names.
-func (r *runner) startServers(ctx context.Context, names ...string) error {
+func (r *benchRun) startServers(ctx context.Context, names ...string) error {
 	configs := map[string]target.ServerConfig{
 		shipped:     {Ports: 1, Clients: hundred},
 		unfiltered:  {Ports: 1, Clients: hundred, Unfiltered: true},
@@ -80,7 +80,7 @@ func (r *runner) startServers(ctx context.Context, names ...string) error {
 
 // startSink starts a bare receiver for one window: only one at a time can bind
 // the port.
-func (r *runner) startSink(ctx context.Context, name string) (*tested, error) {
+func (r *benchRun) startSink(ctx context.Context, name string) (*tested, error) {
 	cfg := target.SinkConfig{Port: sinkPort, Buffer: sinkBuffer, Refuse: name == refuseAllSink}
 	s, err := target.StartSink(ctx, r.network.serverCore, cfg.Arguments()...)
 	if err != nil {
@@ -90,7 +90,7 @@ func (r *runner) startSink(ctx context.Context, name string) (*tested, error) {
 }
 
 // stopServers stops the servers, and removes their files.
-func (r *runner) stopServers() error {
+func (r *benchRun) stopServers() error {
 	var first error
 	for _, t := range r.targets {
 		if err := t.server.Stop(); err != nil && first == nil {

@@ -63,7 +63,7 @@ type state struct {
 	counters map[string]uint64
 }
 
-func (r *runner) state(ctx context.Context, t *tested) (s state, err error) {
+func (r *benchRun) state(ctx context.Context, t *tested) (s state, err error) {
 	if s.host, err = r.network.count(); err != nil {
 		return s, err
 	}
@@ -92,7 +92,7 @@ func (r *runner) state(ctx context.Context, t *tested) (s state, err error) {
 }
 
 // measure plays a stream to a target, and returns the measured window.
-func (r *runner) measure(ctx context.Context, t *tested, s flood.Stream, attempts []attempt) (w window, err error) {
+func (r *benchRun) measure(ctx context.Context, t *tested, s flood.Stream, attempts []attempt) (w window, err error) {
 	before, err := r.state(ctx, t)
 	if err != nil {
 		return w, err
@@ -135,7 +135,7 @@ func (r *runner) measure(ctx context.Context, t *tested, s flood.Stream, attempt
 
 // settle waits until all counters include every packet: the server reads the
 // kernel's drops once a second. It records the counters that still do not add up.
-func (r *runner) settle(ctx context.Context, t *tested, before state, w *window) (after state, err error) {
+func (r *benchRun) settle(ctx context.Context, t *tested, before state, w *window) (after state, err error) {
 	const patience = 3 * time.Second
 	for end := time.Now().Add(patience); ; {
 		select {
@@ -180,7 +180,7 @@ func (w *window) match(attempts []attempt, opened map[netip.Addr]time.Time, offs
 
 // sampleMemory samples the memory of a target until stop is called. stop returns
 // the maximum.
-func (r *runner) sampleMemory(t *tested) (stop func() uint64) {
+func (r *benchRun) sampleMemory(t *tested) (stop func() uint64) {
 	done, result := make(chan struct{}), make(chan uint64)
 	go func() {
 		ticker := time.NewTicker(50 * time.Millisecond)

@@ -19,7 +19,7 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/relay"
 	"sallyport/verify/wire"
 )
@@ -54,7 +54,7 @@ var kinds = []kind{
 
 func tcp(s gate.Handler) access.Enforcer {
 	return gate.NewTCP(gate.TCPConfig{
-		Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Server: s, Clock: now, Log: log,
+		Listen: "127.0.0.1:7001", PrefixLen6: 128, PerAddress: 64, Handler: s, Clock: now, Log: log,
 	})
 }
 
@@ -84,7 +84,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 	}()
 	first, further := histogram(), histogram()
 	service := gate.NewService(gate.ServiceConfig{
-		Name: k.name, PrefixLen6: 128, Terms: policy, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
+		Name: k.name, PrefixLen6: 128, Policy: policy, Enforcers: []access.Enforcer{enforcer}, Clock: now, Log: log,
 	})
 	g, err := gate.NewServices([]*gate.Service{service}, nil)
 	if err != nil {
@@ -122,7 +122,7 @@ func (k kind) measure(times int) (all []report.Opening, err error) {
 // closeAll revokes all clients of a gate with one service.
 func closeAll(g *gate.Services, s *gate.Service) error {
 	p, err := g.Prepare(gate.Update{
-		Terms:    map[access.ServiceID]gate.LeasePolicy{s.ID(): policy},
+		Policies: map[access.ServiceID]gate.LeasePolicy{s.ID(): policy},
 		IsClient: func(wire.Identifier) bool { return false },
 	})
 	if err == nil {
@@ -140,7 +140,7 @@ func opening(name string, h *hdrhistogram.Histogram) report.Opening {
 	}}
 }
 
-// behindFirewall returns an enforcer whose helper is in this process. They use
+// behindFirewall returns an enforcer whose holder is in this process. They use
 // the same kinds of sockets as the server does.
 func behindFirewall(string) (access.Enforcer, func() error, error) {
 	id := access.ID("firewall")
@@ -157,19 +157,19 @@ func behindFirewall(string) (access.Enforcer, func() error, error) {
 	ended := make(chan error, 1)
 	go func() {
 		defer held.Close()
-		services := []helper.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}
-		_, err := helper.Serve(os.NewFile(uintptr(pair[1]), "server"), helper.Config{
-			Policy: helper.Policy{Services: services},
-			Claim:  helper.Claimed(table), Clock: now, Log: log,
+		services := []holder.Service{{ID: id, Name: "firewall", OpenMax: time.Minute, PrefixLen6: 128}}
+		_, err := holder.Serve(os.NewFile(uintptr(pair[1]), "server"), holder.Config{
+			Policy: holder.Policy{Services: services},
+			Claim:  holder.Claimed(table), Clock: now, Log: log,
 		})
 		ended <- err
 	}()
-	c, err := helper.NewConn(os.NewFile(uintptr(pair[0]), "helper"), lifeline, now)
+	c, err := holder.NewConn(os.NewFile(uintptr(pair[0]), "holder"), lifeline, now)
 	if err == nil {
-		err = c.Begin(context.Background(), helper.Digest{})
+		err = c.Begin(context.Background(), holder.Digest{})
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return helper.NewEnforcer(c), func() error { return errors.Join(c.Stop(), <-ended, firewall.Clear()) }, nil
+	return holder.NewEnforcer(c), func() error { return errors.Join(c.Stop(), <-ended, firewall.Clear()) }, nil
 }

@@ -109,7 +109,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 		}
 	}
 	out, err := n.try(nil, n.path("sallyportd"), "client", "revoke", "-c", n.path("gate/sallyportd.toml"), spare)
-	if err == nil || !strings.Contains(out, "is granted nothing more, but") || !strings.Contains(out, "when there is a holder again") {
+	if err == nil || !strings.Contains(out, "grants it nothing further, but") || !strings.Contains(out, "when a holder runs again") {
 		t.Errorf("a revocation without a holder: %v\n%s", err, out)
 	}
 	holder = n.hold()

@@ -130,7 +130,7 @@ func TestLeaseEndsDuringTransfer(t *testing.T) {
 	}
 }
 
-// TestKilledProcess: when the server or the helper is killed, open services close at
+// TestKilledProcess: when the server or the holder is killed, open services close at
 // the latest when their leases expire, new clients are not accepted, and hidden ports
 // stay hidden.
 func TestKilledProcess(t *testing.T) {
@@ -142,7 +142,7 @@ func TestKilledProcess(t *testing.T) {
 	n.echo("[::]:5400")
 	n.configure("[[service]]\nname = \"pour\"\ntype = \"firewall\"\nlisten = \":5400\"\nopen_for = \"4s\"\n", "all")
 	port := asClient + ":5400"
-	for _, killed := range []string{"the server", "the helper"} {
+	for _, killed := range []string{"the server", "the holder"} {
 		n.serve()
 		helper := n.helperOf(n.server.Process.Pid)
 		if n.reaches(n.client, port) {
@@ -152,7 +152,7 @@ func TestKilledProcess(t *testing.T) {
 		n.within("all", func() { running, _ = n.dial(n.client, "tcp", port) }, func() bool { return running != nil })
 		defer running.Close()
 		victim := n.server.Process.Pid
-		if killed == "the helper" {
+		if killed == "the holder" {
 			victim = helper
 		}
 		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
@@ -160,12 +160,12 @@ func TestKilledProcess(t *testing.T) {
 		}
 		err := n.server.Wait()
 		n.server = nil
-		if killed == "the helper" {
+		if killed == "the holder" {
 			if err == nil || !strings.Contains(n.log(), "the firewall's holder is gone") {
 				t.Errorf("the server without its helper: %v\n%s", err, n.log())
 			}
 		} else {
-			n.await("the end of the helper", func() bool { return !alive(helper) })
+			n.await("the end of the holder", func() bool { return !alive(helper) })
 			if n.reaches(n.client, port) {
 				t.Error("open after the server was killed")
 			}
@@ -238,7 +238,7 @@ func TestPrivilegesAreDropped(t *testing.T) {
 		{helper, "CapPrm", "0000000000001000"}, {helper, "CapEff", "0000000000001000"}, {helper, "NoNewPrivs", "1"},
 	} {
 		if got := n.status(row.pid, row.key); got != row.want {
-			t.Errorf("%s of %s: %s, want %s", row.key, map[int]string{server: "the server", helper: "the helper"}[row.pid], got, row.want)
+			t.Errorf("%s of %s: %s, want %s", row.key, map[int]string{server: "the server", helper: "the holder"}[row.pid], got, row.want)
 		}
 	}
 	n.knock("all")
@@ -250,7 +250,7 @@ func TestPrivilegesAreDropped(t *testing.T) {
 		t.Errorf("stopped with %v", err)
 	}
 	if alive(helper) {
-		n.await("the end of the helper", func() bool { return !alive(helper) })
+		n.await("the end of the holder", func() bool { return !alive(helper) })
 	}
 }
 
@@ -346,7 +346,7 @@ func TestTableIsRestored(t *testing.T) {
 	if n.reaches(n.client, asClient+":5400") {
 		t.Error("open after the stop")
 	}
-	// The server waited for the helper.
+	// The server waited for the holder.
 	if got := n.run(nil, "nft", "list", "set", "inet", "sallyport", "knock"); strings.Contains(got, "elements") {
 		t.Errorf("ports take knocks after the stop: %s", got)
 	}

@@ -229,7 +229,7 @@ func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
 					s.Name, family.name, family.other, family.name))
 			}
 		}
-		if serves4 && serves6 && !s.Terms.Anyone && bothServed == "" {
+		if serves4 && serves6 && !s.Policy.Anyone && bothServed == "" {
 			bothServed = s.Name
 		}
 	}

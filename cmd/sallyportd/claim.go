@@ -11,7 +11,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/clock"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 )
 
@@ -26,7 +26,7 @@ const holderWait = 5 * time.Second
 // nevertheless.
 func claimFirewall(
 	ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, c clock.Clock,
-) (*helper.Conn, *state.Lock, error) {
+) (*holder.Conn, *state.Lock, error) {
 	conn, reason := resumed.Client, cfg.NeedsFirewall(host)
 	if conn == nil && reason == "" {
 		return nil, nil, nil // the server locks the directory later
@@ -37,7 +37,7 @@ func claimFirewall(
 		return nil, nil, errors.Join(err, closeHolder(conn))
 	}
 	if conn == nil {
-		conn = helper.NewDialingConn(helper.Dialer(cfg.FirewallSocket), c)
+		conn = holder.NewDialingConn(holder.Dialer(cfg.FirewallSocket), c)
 	}
 	waiting, cancel := context.WithTimeout(ctx, holderWait)
 	defer cancel()
@@ -59,18 +59,18 @@ func claimFirewall(
 // server has started the holder.
 func explainHolder(err error, cfg *config.Config, reason string, started bool) error {
 	switch {
-	case errors.Is(err, helper.ErrOtherConfiguration) && started:
+	case errors.Is(err, holder.ErrOtherConfiguration) && started:
 		return cli.WithHint(err, "the configuration has changed while the server started: start it again")
-	case errors.Is(err, helper.ErrOtherConfiguration):
+	case errors.Is(err, holder.ErrOtherConfiguration):
 		return cli.WithHint(err, "make the holder read this configuration: systemctl reload sallyportd-firewall, or send SIGHUP to \"sallyportd firewall hold\"")
-	case errors.Is(err, helper.ErrOtherRelease):
+	case errors.Is(err, holder.ErrOtherRelease):
 		return cli.WithHint(err, "restart the holder: systemctl restart sallyportd-firewall; everything stays closed meanwhile")
-	case started && errors.Is(err, helper.ErrRefused):
+	case started && errors.Is(err, holder.ErrRefused):
 		return cli.WithHint(fmt.Errorf("start the firewall's holder: %w", err),
 			"if the table belongs to another configuration: "+privilege.TakeOverHint)
 	case started:
 		return fmt.Errorf("start the firewall's holder: %w", err)
-	case errors.Is(err, helper.ErrRefused):
+	case errors.Is(err, holder.ErrRefused):
 		return cli.WithHint(err, fmt.Sprintf("a holder answers at %s; it accepts one server at a time, which must run as root, as the holder's user, or as \"user\"", cfg.FirewallSocket))
 	}
 	return cli.WithHint(fmt.Errorf("%s requires the firewall, and no process was started that keeps CAP_NET_ADMIN for it: %w", reason, err),
@@ -80,7 +80,7 @@ func explainHolder(err error, cfg *config.Config, reason string, started bool) e
 
 // closeHolder closes the connection to a holder that has not begun, and so has
 // changed nothing.
-func closeHolder(conn *helper.Conn) error {
+func closeHolder(conn *holder.Conn) error {
 	if conn == nil {
 		return nil
 	}

@@ -7,13 +7,13 @@ import (
 	"testing"
 
 	"sallyport/cmd/sallyportd/internal/config"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // TestExplainRefusal: a holder that answers, and refuses, is not reported as missing.
 func TestExplainRefusal(t *testing.T) {
 	t.Parallel()
-	refused := fmt.Errorf("%w: another server has the firewall", helper.ErrRefused)
+	refused := fmt.Errorf("%w: another server has the firewall", holder.ErrRefused)
 	err := explainHolder(refused, &config.Config{FirewallSocket: "/run/holder.sock"}, "stealth = true", false)
 	var hinted interface{ Hint() string }
 	if !errors.As(err, &hinted) {

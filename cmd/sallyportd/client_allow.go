@@ -83,8 +83,8 @@ client may open less than it should, the exit code is 1.`,
 // restrict returns a request that takes rights from a client, whether the server
 // accepts the clients file or not. It fails if the server refuses the file, and
 // the client lacks rights that it should have.
-func restrict(ctx context.Context, r admin.Restriction, warn func(string)) func(admin.Client) error {
-	return func(c admin.Client) error {
+func restrict(ctx context.Context, r admin.Restriction, warn func(string)) func(admin.Conn) error {
+	return func(c admin.Conn) error {
 		done, err := c.Restrict(ctx, r)
 		switch {
 		case err != nil:

@@ -72,7 +72,7 @@ func (r *clientResult) printWarnings(env cli.Env) {
 // clients file, and waits. Change describes it in a few words, such as "client
 // k7Qx is registered".
 func applyChange(
-	ctx context.Context, cfg *config.Config, change string, ask func(admin.Client) error,
+	ctx context.Context, cfg *config.Config, change string, ask func(admin.Conn) error,
 ) (running bool, err error) {
 	running, err = askServer(ctx, cfg, ask)
 	if err != nil {
@@ -92,8 +92,8 @@ func serverLine(cfg *config.Config, running bool) string {
 }
 
 // reloadClients makes the server read the clients file again.
-func reloadClients(ctx context.Context) func(admin.Client) error {
-	return func(c admin.Client) error {
+func reloadClients(ctx context.Context) func(admin.Conn) error {
+	return func(c admin.Conn) error {
 		_, err := c.ReloadClients(ctx)
 		return err
 	}
@@ -101,8 +101,8 @@ func reloadClients(ctx context.Context) func(admin.Client) error {
 
 // askServer sends a request to the running server. If it returns no error, the
 // server has done it, or certainly no server runs.
-func askServer(ctx context.Context, cfg *config.Config, ask func(admin.Client) error) (running bool, err error) {
-	err = ask(admin.Client{Socket: cfg.AdminSocket})
+func askServer(ctx context.Context, cfg *config.Config, ask func(admin.Conn) error) (running bool, err error) {
+	err = ask(admin.Conn{Socket: cfg.AdminSocket})
 	var unreachable *admin.UnreachableError
 	if !errors.As(err, &unreachable) || !unreachable.Stopped() {
 		return true, err

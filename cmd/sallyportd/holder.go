@@ -8,7 +8,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/privilege"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 const helperName = "firewall-helper"
@@ -98,11 +98,11 @@ func holderSettings(path string, takeOver bool, env cli.Env) (h privilege.Holdin
 
 // scheduleOf returns a function that reads the schedule of the knock ports from the
 // configuration, again at each call.
-func scheduleOf(path string) func() (helper.Schedule, error) {
-	return func() (helper.Schedule, error) {
+func scheduleOf(path string) func() (holder.Schedule, error) {
+	return func() (holder.Schedule, error) {
 		cfg, err := config.Load(path, config.PortSecrets)
 		if err != nil {
-			return helper.Schedule{}, privilege.Unreadable(err)
+			return holder.Schedule{}, privilege.Unreadable(err)
 		}
 		return cfg.Schedule(), nil
 	}

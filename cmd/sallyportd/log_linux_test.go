@@ -24,14 +24,14 @@ import (
 type logged struct {
 	cmd    *exec.Cmd
 	out    *os.File
-	admin  admin.Client
+	admin  admin.Conn
 	guests []*guest
 }
 
 func startLogged(t *testing.T, before ...string) *logged {
 	t.Helper()
 	dir := t.TempDir()
-	s := &logged{guests: makeGuests(t, dir), admin: admin.Client{Socket: filepath.Join(dir, "sallyportd.sock")}}
+	s := &logged{guests: makeGuests(t, dir), admin: admin.Conn{Socket: filepath.Join(dir, "sallyportd.sock")}}
 	path := filepath.Join(dir, config.FileName)
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {

@@ -31,7 +31,7 @@ same. The server notices a change of the clients file without either.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			clients, err := admin.Client{Socket: cfg.AdminSocket}.Reload(c.Context())
+			clients, err := admin.Conn{Socket: cfg.AdminSocket}.Reload(c.Context())
 			if err != nil {
 				return err
 			}

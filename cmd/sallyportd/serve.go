@@ -94,7 +94,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 		command = append(command, "--"+takeOverName)
 	}
 	return resumed, privilege.Split(ctx, privilege.Plan{
-		User: cfg.User, Helper: needs.Helper, Socket: cfg.FirewallSocket, Command: command,
+		User: cfg.User, Holder: needs.Holder, Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: needs.Capture,
 	}, host)
 }

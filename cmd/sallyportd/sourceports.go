@@ -63,7 +63,7 @@ func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found [
 			effect = "the program behind the firewall then cannot listen"
 		}
 		// In every other case the table recognises the connection, and accepts the answers.
-		if firewall && s.UDP && s.Terms.Cut {
+		if firewall && s.UDP && s.Policy.Cut {
 			effect += ", and answers to that connection are dropped"
 		}
 		ports = append(ports, fmt.Sprint(s.Port()))

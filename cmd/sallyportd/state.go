@@ -195,7 +195,7 @@ func readState(ctx context.Context, cfg *config.Config) (state.Contents, error) 
 	var locked *state.LockedError
 	switch {
 	case errors.As(err, &locked):
-		copied, err := admin.Client{Socket: cfg.AdminSocket}.State(ctx)
+		copied, err := admin.Conn{Socket: cfg.AdminSocket}.State(ctx)
 		if err != nil {
 			return contents, &unansweredError{cfg.StateDir, err}
 		}

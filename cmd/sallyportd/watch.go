@@ -33,7 +33,7 @@ time, the client, its address, and the services that it opens.`,
 			if asJSON {
 				print = func(g admin.Grant) error { return out.JSON(g) }
 			}
-			return admin.Client{Socket: cfg.AdminSocket}.Watch(c.Context(),
+			return admin.Conn{Socket: cfg.AdminSocket}.Watch(c.Context(),
 				func() {
 					env.Err().Printf("watching until interrupted\n")
 					if !asJSON {

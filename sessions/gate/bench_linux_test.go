@@ -12,8 +12,8 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/sessions/gate/helper"
-	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/wire"
 )
 
@@ -29,7 +29,7 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	}
 	defer host.Close()
 	terms := LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Addresses: 8}
-	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}}
+	policy := holder.Policy{Services: []holder.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}}
 	var table *firewall.Table
 	if err := host.Do(func() (err error) {
 		table, err = firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: access.ID("ssh"), Protocol: firewall.TCP, Port: 22}}}, firewall.Owner{}, false, system)
@@ -37,10 +37,10 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	client, ended := helpertest.StartIn(b, host.Do, helper.Config{Policy: policy, Claim: helper.Claimed(table), Clock: system})
-	defer helpertest.Stop(b, client, ended)
+	client, ended := holdertest.StartIn(b, host.Do, holder.Config{Policy: policy, Claim: holder.Claimed(table), Clock: system})
+	defer holdertest.Stop(b, client, ended)
 	ssh := NewService(ServiceConfig{
-		Name: "ssh", PrefixLen6: 64, Terms: terms, Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: system,
+		Name: "ssh", PrefixLen6: 64, Policy: terms, Enforcers: []access.Enforcer{holder.NewEnforcer(client)}, Clock: system,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	gate, err := NewServices([]*Service{ssh}, nil)

@@ -11,8 +11,8 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/helper"
-	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/holder/holdertest"
 )
 
 // TestStepsOfTheWallClock: steps of the wall clock change no lease.
@@ -151,12 +151,12 @@ func TestSuspendedFirewall(t *testing.T) {
 	t.Parallel()
 	host := clocktest.NewHost()
 	wall := &fakeFirewall{in: map[access.Peer]bool{}}
-	policy := helper.Policy{Services: []helper.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
-	client, ended := helpertest.Start(t, helper.Config{Policy: policy, Claim: helper.Claimed(wall), Clock: host.Clock()})
-	defer helpertest.Stop(t, client, ended)
+	policy := holder.Policy{Services: []holder.Service{{ID: access.ID("ssh"), Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
+	client, ended := holdertest.Start(t, holder.Config{Policy: policy, Claim: holder.Claimed(wall), Clock: host.Clock()})
+	defer holdertest.Stop(t, client, ended)
 	s := NewService(ServiceConfig{
-		Name: "ssh", PrefixLen6: 128, Terms: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
-		Enforcers: []access.Enforcer{helper.NewEnforcer(client)}, Clock: host.Clock(), Log: slog.New(slog.DiscardHandler),
+		Name: "ssh", PrefixLen6: 128, Policy: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8},
+		Enforcers: []access.Enforcer{holder.NewEnforcer(client)}, Clock: host.Clock(), Log: slog.New(slog.DiscardHandler),
 	})
 	running(t, s)
 	if err := s.Open(grant("com1", "192.0.2.1")); err != nil || !wall.has("192.0.2.1") {

@@ -12,8 +12,8 @@
 //	  -> access.Enforcer
 //	       TCP          a listener, with a Web server behind it or a Proxy
 //	       UDP          a socket whose datagrams go to an upstream
-//	       and helper.Enforcer, of all services: the firewall, in one transaction
-//	         -> package helper -> package firewall -> nf_tables
+//	       and holder.Enforcer, of all services: the firewall, in one transaction
+//	         -> package holder -> package firewall -> nf_tables
 //	  or RandomPort     of the enforcer that is a PortOpener, instead of a lease
 //	       tcpPort      a listener for one connection, to the enforcer's Handler
 //	       udpPort      a socket for one flow, to the enforcer's upstream

@@ -25,7 +25,7 @@ func TestEnforcersKeepTheirPorts(t *testing.T) {
 	var failed counting
 	log := slog.New(slog.NewTextHandler(&failed, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	for _, filtered := range []bool{false, true} {
-		tcp := NewTCP(TCPConfig{Listen: ":8080", Filtered: filtered, PrefixLen6: 128, PerAddress: 4, Server: NewWeb(Content{Handler: Pages()}, log), Clock: clock.System(), Log: log})
+		tcp := NewTCP(TCPConfig{Listen: ":8080", Filtered: filtered, PrefixLen6: 128, PerAddress: 4, Handler: NewWeb(Content{Handler: Pages()}, log), Clock: clock.System(), Log: log})
 		udp := NewUDP(UDPConfig{Listen: ":8080", Filtered: filtered, PrefixLen6: 128, Relay: relay.UDPConfig{Upstream: "127.0.0.1:9"}, Clock: clock.System(), Log: log})
 		if err := errors.Join(tcp.Prepare(), udp.Prepare()); err != nil {
 			t.Fatal(err)

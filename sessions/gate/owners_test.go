@@ -50,13 +50,13 @@ func TestConnectionsBelongToClients(t *testing.T) {
 		time1 := func() time.Time { return now }
 		tcp := NewTCP(TCPConfig{
 			PrefixLen6: 128, PerAddress: 1 << 20, Clock: clock.Clock{Wall: time1, Monotonic: time1, Boot: time1},
-			Server: holding(nil), Log: slog.New(slog.DiscardHandler),
+			Handler: holding(nil), Log: slog.New(slog.DiscardHandler),
 			ListenFunc: func(string, string) (net.Listener, error) { return deaf{}, nil },
 		})
 		defer tcp.Close()
 		s := NewService(ServiceConfig{
 			Name: "web", PrefixLen6: 128, Enforcers: []access.Enforcer{tcp}, Clock: tcp.cfg.Clock, Log: tcp.cfg.Log,
-			Terms: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2, Anyone: rapid.Bool().Draw(t, "anyone")},
+			Policy: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 2, Anyone: rapid.Bool().Draw(t, "anyone")},
 		})
 		type connection struct {
 			closed *bool

@@ -16,8 +16,8 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/access/accesstest"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/sessions/gate/helper"
-	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/sessions/gate/relay"
 	"sallyport/sessions/gate/sockfilter"
 )
@@ -203,7 +203,7 @@ func (s *links) listener(t *testing.T) {
 	for _, r := range accesstest.Rows {
 		hold := make(chan net.Conn, 1)
 		l := NewTCP(TCPConfig{
-			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, PerAddress: 64, Server: holding(hold), Clock: system,
+			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, PerAddress: 64, Handler: holding(hold), Clock: system,
 			Log: slog.New(slog.DiscardHandler), ListenFunc: func(network, address string) (net.Listener, error) {
 				l, err := net.Listen(network, address)
 				return struct{ net.Listener }{l}, err
@@ -299,14 +299,14 @@ func (s *links) firewall(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		policy := helper.Policy{Services: []helper.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
-		client, ended := helpertest.Start(t, helper.Config{Policy: policy, Claim: helper.Claimed(table), Clock: system})
-		s.apply(helper.NewEnforcer(client), r, id, system.Boot().Add(time.Hour))
+		policy := holder.Policy{Services: []holder.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
+		client, ended := holdertest.Start(t, holder.Config{Policy: policy, Claim: holder.Claimed(table), Clock: system})
+		s.apply(holder.NewEnforcer(client), r, id, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {
 			if got := s.heard(c, source); got != r.HasOnAnyLink(source) {
 				t.Errorf("%s: %s is let in: %v", r.Name, source, got)
 			}
 		}
-		helpertest.Stop(t, client, ended)
+		holdertest.Stop(t, client, ended)
 	}
 }

@@ -95,7 +95,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 		"firewall": {upstream, proxy, PortsOnly, viaProxy},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tcp := NewTCP(TCPConfig{Listen: service.listen, PrefixLen6: 128, Clock: system, PerAddress: 8, Server: service.server, Log: log})
+			tcp := NewTCP(TCPConfig{Listen: service.listen, PrefixLen6: 128, Clock: system, PerAddress: 8, Handler: service.server, Log: log})
 			enforcer := access.Enforcer(tcp)
 			if service.wrap != nil {
 				enforcer = service.wrap(tcp)
@@ -142,7 +142,7 @@ func TestRandomPortThatIsTaken(t *testing.T) {
 		return
 	}
 	log := slog.New(slog.DiscardHandler)
-	d := NewTCP(TCPConfig{Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, PerAddress: 8, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	d := NewTCP(TCPConfig{Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, PerAddress: 8, Handler: NewWeb(Content{Handler: Pages()}, log), Log: log})
 	u := NewUDP(UDPConfig{Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, Log: log, Relay: relay.UDPConfig{Upstream: "127.0.0.1:9"}})
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

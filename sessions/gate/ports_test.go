@@ -126,7 +126,7 @@ func withNetworks(t *testing.T, terms LeasePolicy, perAddress int, f func(t *tes
 		h := networks{}
 		log := slog.New(slog.DiscardHandler)
 		d := NewTCP(TCPConfig{
-			Listen: mooring + "443", PrefixLen6: 128, PerAddress: perAddress, Server: NewWeb(Content{Handler: Pages()}, log),
+			Listen: mooring + "443", PrefixLen6: 128, PerAddress: perAddress, Handler: NewWeb(Content{Handler: Pages()}, log),
 			Clock: system, Log: log, ListenFunc: h.listen,
 		})
 		s := serviceOf("web", 128, d)

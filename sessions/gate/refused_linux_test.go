@@ -40,9 +40,9 @@ func TestAbortCutsOnlyItsConnections(t *testing.T) {
 	c.Boot = func() time.Time { return now }
 	log := slog.New(slog.DiscardHandler)
 	const at = "127.0.0.1:8080"
-	tcp := NewTCP(TCPConfig{Listen: at, PrefixLen6: 128, PerAddress: 9, Server: echo{}, Clock: c, Log: log})
+	tcp := NewTCP(TCPConfig{Listen: at, PrefixLen6: 128, PerAddress: 9, Handler: echo{}, Clock: c, Log: log})
 	terms := LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
-	list := []*Service{NewService(ServiceConfig{Name: "web", PrefixLen6: 128, Terms: terms, Enforcers: []access.Enforcer{tcp}, Clock: c, Log: log})}
+	list := []*Service{NewService(ServiceConfig{Name: "web", PrefixLen6: 128, Policy: terms, Enforcers: []access.Enforcer{tcp}, Clock: c, Log: log})}
 	g, err := NewServices(list, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestAbortCutsOnlyItsConnections(t *testing.T) {
 	now = now.Add(time.Second)
 	anyone := terms
 	anyone.Anyone = true
-	p, err := g.Prepare(Update{Terms: map[access.ServiceID]LeasePolicy{list[0].id: anyone}, IsClient: anyClient})
+	p, err := g.Prepare(Update{Policies: map[access.ServiceID]LeasePolicy{list[0].id: anyone}, IsClient: anyClient})
 	if err != nil {
 		t.Fatal(err)
 	}

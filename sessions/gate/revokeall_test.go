@@ -16,7 +16,7 @@ func TestEndAll(t *testing.T) {
 	wall := &fakeFirewall{in: map[access.Peer]bool{}}
 	service := func(name string, anyone bool) *Service {
 		return NewService(ServiceConfig{
-			Name: name, PrefixLen6: 128, Terms: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8, Anyone: anyone},
+			Name: name, PrefixLen6: 128, Policy: LeasePolicy{OpenFor: time.Hour, OpenMax: time.Hour, Addresses: 8, Anyone: anyone},
 			Enforcers: []access.Enforcer{wall}, Clock: clocktest.NewHost().Clock(), Log: slog.New(slog.DiscardHandler),
 		})
 	}

@@ -40,7 +40,7 @@ type LeasePolicy struct {
 type ServiceConfig struct {
 	Name       string
 	PrefixLen6 int // number of significant bits of an IPv6 address: 128 or 64
-	Terms      LeasePolicy
+	Policy     LeasePolicy
 	// Enforcers make leases real. They receive a grant in this order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
@@ -83,7 +83,7 @@ type Service struct {
 
 // NewService returns a service without leases. Run must run, to end them.
 func NewService(cfg ServiceConfig) *Service {
-	t := cfg.Terms
+	t := cfg.Policy
 	s := &Service{
 		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6,
 		enforcers: cfg.Enforcers, past: cfg.Past,

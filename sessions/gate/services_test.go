@@ -48,7 +48,7 @@ func (s *Services) prepare(t *testing.T, r Restricted, isClient func(wire.Identi
 	if terms == nil {
 		terms = s.terms()
 	}
-	p, err := s.Prepare(Update{Restricted: r, Terms: terms, IsClient: isClient})
+	p, err := s.Prepare(Update{Restricted: r, Policies: terms, IsClient: isClient})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func (r *recorded) has(a string) bool {
 
 func serviceOf(name string, prefixLen6 int, enforcers ...access.Enforcer) *Service {
 	return NewService(ServiceConfig{
-		Name: name, PrefixLen6: prefixLen6, Terms: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8},
+		Name: name, PrefixLen6: prefixLen6, Policy: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8},
 		Enforcers: enforcers, Clock: system, Log: slog.New(slog.DiscardHandler),
 	})
 }

@@ -34,7 +34,7 @@ func TestFilterFails(t *testing.T) {
 	var broken atomic.Bool
 	log := slog.New(slog.DiscardHandler)
 	d := NewTCP(TCPConfig{
-		Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Server: NewWeb(Content{Handler: Pages()}, log), Clock: system, Log: log,
+		Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Handler: NewWeb(Content{Handler: Pages()}, log), Clock: system, Log: log,
 		ListenFunc: func(network, address string) (net.Listener, error) {
 			l, err := listenDenyAll(network, address)
 			if err != nil {

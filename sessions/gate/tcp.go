@@ -37,7 +37,7 @@ type TCPConfig struct {
 	Filtered   bool
 	PrefixLen6 int // number of significant bits of an IPv6 address
 	PerAddress int // maximum number of connections per address at a time
-	Server     Handler
+	Handler    Handler
 	Clock      clock.Clock // the clock of the Service
 	Log        *slog.Logger
 
@@ -215,7 +215,7 @@ func (t *TCP) listen() error {
 	}
 	t.filter = filterState{}
 	t.listener = &listener{Listener: l, tcp: t}
-	go t.cfg.Server.Serve(t.listener) // ends when hide closes the listener
+	go t.cfg.Handler.Serve(t.listener) // ends when hide closes the listener
 	return nil
 }
 

@@ -105,9 +105,9 @@ func bubble(t *testing.T, anyone bool, f func(t *testing.T, s stage)) {
 		log := slog.New(slog.DiscardHandler)
 		web := NewWeb(Content{Handler: Pages()}, log)
 		host := clocktest.NewHost()
-		d := NewTCP(TCPConfig{PrefixLen6: 128, PerAddress: 64, Server: web, Clock: host.Clock(), Log: log, ListenFunc: n.listen})
+		d := NewTCP(TCPConfig{PrefixLen6: 128, PerAddress: 64, Handler: web, Clock: host.Clock(), Log: log, ListenFunc: n.listen})
 		w := NewService(ServiceConfig{
-			Name: "web", PrefixLen6: 128, Terms: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Cut: true, Addresses: 8},
+			Name: "web", PrefixLen6: 128, Policy: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: 25 * time.Second, Anyone: anyone, Cut: true, Addresses: 8},
 			Enforcers: []access.Enforcer{d}, Clock: host.Clock(), Log: log,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -357,7 +357,7 @@ func TestAddressOfTwoClients(t *testing.T) {
 func TestConnectionsOfAnAddress(t *testing.T) {
 	n := &network{}
 	hold := make(chan net.Conn)
-	d := NewTCP(TCPConfig{PrefixLen6: 64, PerAddress: 2, Clock: system, Server: holding(hold), Log: slog.New(slog.DiscardHandler), ListenFunc: n.listen})
+	d := NewTCP(TCPConfig{PrefixLen6: 64, PerAddress: 2, Clock: system, Handler: holding(hold), Log: slog.New(slog.DiscardHandler), ListenFunc: n.listen})
 	defer d.Close()
 	until := system.Boot().Add(time.Hour)
 	for _, a := range []string{"2001:db8::", "192.0.2.1"} {
@@ -440,9 +440,9 @@ func TestWebOnARealSocket(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	log := slog.New(slog.DiscardHandler)
-	d := NewTCP(TCPConfig{Listen: address, PrefixLen6: 128, PerAddress: 64, Clock: system, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	d := NewTCP(TCPConfig{Listen: address, PrefixLen6: 128, PerAddress: 64, Clock: system, Handler: NewWeb(Content{Handler: Pages()}, log), Log: log})
 	w := NewService(ServiceConfig{
-		Name: "web", PrefixLen6: 128, Terms: LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 8},
+		Name: "web", PrefixLen6: 128, Policy: LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		Enforcers: []access.Enforcer{d}, Clock: system, Log: log,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -501,7 +501,7 @@ func TestWebOnARealSocket(t *testing.T) {
 // TestLostSocket: a socket that is made again for an admitted client admits it.
 func TestLostSocket(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	d := NewTCP(TCPConfig{Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Clock: system, Server: NewWeb(Content{Handler: Pages()}, log), Log: log})
+	d := NewTCP(TCPConfig{Listen: "127.0.0.1:0", PrefixLen6: 128, PerAddress: 64, Clock: system, Handler: NewWeb(Content{Handler: Pages()}, log), Log: log})
 	defer d.Close()
 	for range 2 {
 		change := access.Change{Peer: peer("127.0.0.1"), Until: system.Boot().Add(time.Minute)}

@@ -43,7 +43,7 @@ func (t *TCP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPo
 		}
 	}
 	t.ports[p] = true
-	go t.cfg.Server.Serve(p) // ends with the listener
+	go t.cfg.Handler.Serve(p) // ends with the listener
 	return p, nil
 }
 

@@ -12,7 +12,7 @@ import (
 // Update has the settings of a gate that may change while it runs.
 type Update struct {
 	Restricted Restricted
-	Terms      map[access.ServiceID]LeasePolicy // of every service
+	Policies   map[access.ServiceID]LeasePolicy // of every service
 	// IsClient reports whether an identifier belongs to a client from now on.
 	// Restrict and Commit call it; Prepare does not.
 	IsClient func(wire.Identifier) bool
@@ -57,12 +57,12 @@ func (s *Services) Prepare(u Update) (*Prepared, error) {
 		return nil, errors.New("gate: an update requires IsClient")
 	}
 	for _, service := range s.list {
-		if _, ok := u.Terms[service.id]; !ok {
+		if _, ok := u.Policies[service.id]; !ok {
 			return nil, fmt.Errorf("gate: an update requires a policy for the service %s", service.Name)
 		}
 	}
 	for i, service := range s.list {
-		if err := service.prepare(u.Terms[service.id]); err != nil {
+		if err := service.prepare(u.Policies[service.id]); err != nil {
 			for _, before := range s.list[:i] {
 				before.abort()
 			}
@@ -106,7 +106,7 @@ func (p *Prepared) Commit() {
 	s.restricted = p.restricted
 	s.mu.Unlock()
 	for i, service := range s.list {
-		service.commit(p.update.Terms[service.id], func(id wire.Identifier) bool {
+		service.commit(p.update.Policies[service.id], func(id wire.Identifier) bool {
 			return p.update.stays(id, s.rights(id).allow(i))
 		})
 		if len(p.update.Gone) > 0 {

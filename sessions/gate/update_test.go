@@ -22,7 +22,7 @@ func TestUpdateFails(t *testing.T) {
 			fails  func(place, enforcer int) bool // of changes that admit peers of the new policy
 			some   bool                           // of that only a part
 		}{
-			"no terms":   {change: func(u *Update) { delete(u.Terms, access.ID("ssh")) }},
+			"no terms":   {change: func(u *Update) { delete(u.Policies, access.ID("ssh")) }},
 			"no clients": {change: func(u *Update) { u.IsClient = nil }},
 			"a right to what is not there": {change: func(u *Update) {
 				u.Restricted = restrict(map[wire.Identifier][]string{client(1): {"mail"}})
@@ -63,9 +63,9 @@ func TestUpdateFails(t *testing.T) {
 					}
 				}
 			}
-			u := Update{Terms: map[access.ServiceID]LeasePolicy{}, IsClient: func(id wire.Identifier) bool { return id != client(1) }}
+			u := Update{Policies: map[access.ServiceID]LeasePolicy{}, IsClient: func(id wire.Identifier) bool { return id != client(1) }}
 			for _, service := range list {
-				u.Terms[service.ID()] = terms(!anyone)
+				u.Policies[service.ID()] = terms(!anyone)
 			}
 			if row.change != nil {
 				row.change(&u)
@@ -143,7 +143,7 @@ func TestPrepareAfterClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Prepare(Update{Terms: s.terms(), IsClient: anyClient}); !errors.Is(err, ErrClosed) {
+	if _, err := s.Prepare(Update{Policies: s.terms(), IsClient: anyClient}); !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -92,7 +92,7 @@ func socketEnd(ip net.IP, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), port)
 }
 
-// Connected implements helper.ConnTracker: it reads the conntrack table.
+// Connected implements holder.ConnTracker: it reads the conntrack table.
 func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 	connected := make([]bool, len(changes))
 	at := map[access.ServiceID]map[netip.Prefix][]int{}

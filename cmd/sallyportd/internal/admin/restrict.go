@@ -38,7 +38,7 @@ type Restricted struct {
 // client, even if it rejects the file. When it returns nil, the client has no
 // other rights, and nothing open without a right to it, except as Restricted.Owed
 // reports.
-func (c Client) Restrict(ctx context.Context, r Restriction) (done Restricted, err error) {
+func (c Conn) Restrict(ctx context.Context, r Restriction) (done Restricted, err error) {
 	asked, err := json.Marshal(r)
 	if err != nil {
 		return done, err

@@ -14,7 +14,7 @@ import (
 )
 
 // serve runs a server until the test ends, with what it does for the commands.
-func serve(t *testing.T, h Handlers) Client {
+func serve(t *testing.T, h Handlers) Conn {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	if h.Grants == nil {
@@ -36,7 +36,7 @@ func serve(t *testing.T, h Handlers) Client {
 			t.Error(err)
 		}
 	})
-	return Client{Socket: path}
+	return Conn{Socket: path}
 }
 
 func TestCommands(t *testing.T) {
@@ -101,7 +101,7 @@ func TestNoServer(t *testing.T) {
 	l.Close() // as after a crash
 	for _, path := range []string{path, path + ".none"} {
 		var unreachable *UnreachableError
-		_, err := Client{Socket: path}.Reload(t.Context())
+		_, err := Conn{Socket: path}.Reload(t.Context())
 		if !errors.As(err, &unreachable) || !unreachable.Stopped() || !strings.Contains(unreachable.Hint(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -165,7 +165,7 @@ func TestAnswersHaveAnEnd(t *testing.T) {
 	})}
 	go server.Serve(l)
 	defer server.Close()
-	c := Client{Socket: path, stateLimit: 4 << 20}
+	c := Conn{Socket: path, stateLimit: 4 << 20}
 	if _, err := c.State(t.Context()); err == nil || !strings.Contains(err.Error(), "got more") {
 		t.Errorf("state: %v", err)
 	}

@@ -11,16 +11,16 @@ import (
 type setting struct {
 	key, value string
 	service    string // the name of the service; empty: none
-	withHelper bool   // a reload can change it unless a helper runs
+	withHolder bool   // a reload can change it unless a holder runs
 }
 
-// settings returns the keys with the reload classes restart and helper. They
+// settings returns the keys with the reload classes restart and holder. They
 // include no secret: the class of secrets is live.
 func (r *raw) settings() (fixed []setting) {
 	for _, t := range r.tables() {
 		walkKeys(reflect.ValueOf(t.fields).Elem(), "", t.class, "", func(d declaration) error {
 			if d.class != classLive {
-				fixed = append(fixed, setting{d.path, d.text(), t.name, d.class == classHelper})
+				fixed = append(fixed, setting{d.path, d.text(), t.name, d.class == classHolder})
 			}
 			return nil
 		})
@@ -62,13 +62,13 @@ func (r *raw) tables() []table {
 const (
 	classLive    = "live"    // a reload applies a change
 	classRestart = "restart" // a change requires a restart
-	classHelper  = "helper"  // a reload applies a change, unless a privileged helper runs
+	classHolder  = "holder"  // a reload applies a change, unless a privileged holder runs
 )
 
 // Changed returns an error if a running server requires a restart to replace this
-// configuration by next. withHelper: a privileged helper runs, which keeps what it
+// configuration by next. withHolder: a privileged holder runs, which keeps what it
 // read of this one.
-func (c *Config) Changed(next *Config, withHelper bool) error {
+func (c *Config) Changed(next *Config, withHolder bool) error {
 	refuse := func(key string) error {
 		return hint.With(fmt.Errorf("%s: %s has changed, which requires a restart", next.Path, key),
 			"restart the server, or undo the change")
@@ -80,7 +80,7 @@ func (c *Config) Changed(next *Config, withHelper bool) error {
 		return refuse("challenge")
 	}
 	for i, was := range c.fixed {
-		if was.withHelper && !withHelper || was.value == next.fixed[i].value {
+		if was.withHolder && !withHolder || was.value == next.fixed[i].value {
 			continue
 		}
 		if was.service != "" {

@@ -61,7 +61,7 @@ func TestReference(t *testing.T) {
 		Ports: 3, Generator: schedule.Algorithm1, PortSecret: PortSecret{Current: "sécret"}, Tolerance: time.Minute,
 		Services: []Service{{
 			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen6: 128, Connections: 64,
-			Terms: gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
+			Policy: gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
 		ReceiveBuffer: 1 << 20, KernelFilter: true, ClientsSettle: 5 * time.Second,
 	}
@@ -79,8 +79,8 @@ func TestReference(t *testing.T) {
 	half := minute
 	half.OpenFor = 30 * time.Second
 	want.Services = append(want.Services,
-		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen6: 128, Connections: 64, Terms: minute},
-		Service{Name: "ssh", kind: guarded{}, Listen: ":22", PrefixLen6: 128, Connections: 64, Terms: half})
+		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen6: 128, Connections: 64, Policy: minute},
+		Service{Name: "ssh", kind: guarded{}, Listen: ":22", PrefixLen6: 128, Connections: 64, Policy: half})
 	want.Server = "gate.example.org"
 	want.PortSecret.Previous, want.PortSecret.Until = "before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}
@@ -288,7 +288,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%+v", cfg)
 		}
 		for _, s := range cfg.Services {
-			if s.Terms.OpenMax < s.Terms.OpenFor || s.Terms.Addresses < 1 || s.Connections < 1 || s.Port() == 0 {
+			if s.Policy.OpenMax < s.Policy.OpenFor || s.Policy.Addresses < 1 || s.Connections < 1 || s.Port() == 0 {
 				t.Fatalf("%+v", s)
 			}
 		}

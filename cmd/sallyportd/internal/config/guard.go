@@ -5,7 +5,7 @@ import (
 
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // Firewall returns the configuration of the firewall's table, if there is one. It
@@ -28,12 +28,12 @@ func (c *Config) Firewall() (f firewall.Config) {
 }
 
 // Policy returns what the server may request from the firewall's holder.
-func (c *Config) Policy() helper.Policy {
-	p := helper.Policy{Taken: c.UDPPorts()}
+func (c *Config) Policy() holder.Policy {
+	p := holder.Policy{Taken: c.UDPPorts()}
 	for i := range c.Services {
 		s := &c.Services[i]
-		p.Services = append(p.Services, helper.Service{
-			ID: s.ID(), Name: s.Name, OpenMax: s.Terms.OpenMax, Anyone: s.Terms.Anyone, PrefixLen6: s.PrefixLen6,
+		p.Services = append(p.Services, holder.Service{
+			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen6: s.PrefixLen6,
 		})
 	}
 	return p
@@ -41,19 +41,19 @@ func (c *Config) Policy() helper.Policy {
 
 // Schedule returns the schedule of knock ports for the firewall's holder. The
 // configuration must contain its port secrets.
-func (c *Config) Schedule() helper.Schedule {
-	return helper.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance}
+func (c *Config) Schedule() holder.Schedule {
+	return holder.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance}
 }
 
 // Digest returns the digest of the settings on which the server and the holder must
 // agree.
-func (c *Config) Digest() helper.Digest { return helper.DigestOf(c.Policy(), c.Firewall()) }
+func (c *Config) Digest() holder.Digest { return holder.DigestOf(c.Policy(), c.Firewall()) }
 
 // CutByHelper returns the services whose connections only the holder can cut: the
 // server does not carry them, and no rule of the firewall cuts them.
 func (c *Config) CutByHelper() (ids []access.ServiceID) {
 	for i := range c.Services {
-		if s := &c.Services[i]; !s.Binds() && !s.Terms.Cut {
+		if s := &c.Services[i]; !s.Binds() && !s.Policy.Cut {
 			ids = append(ids, s.ID())
 		}
 	}

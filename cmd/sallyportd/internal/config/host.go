@@ -50,14 +50,14 @@ func (c *Config) Check(h Host) error {
 
 // Needs has the capabilities that the server requires.
 type Needs struct {
-	Helper   string // what requires a helper with CAP_NET_ADMIN; empty: nothing
+	Holder   string // what requires a holder with CAP_NET_ADMIN; empty: nothing
 	LowPorts bool   // CAP_NET_BIND_SERVICE
 	Capture  bool   // CAP_NET_RAW
 }
 
 // Needs returns the capabilities that the configuration requires on a host.
 func (c *Config) Needs(h Host) Needs {
-	n := Needs{Helper: c.NeedsFirewall(h), Capture: c.Challenge != nil && !c.Challenge.Sockets}
+	n := Needs{Holder: c.NeedsFirewall(h), Capture: c.Challenge != nil && !c.Challenge.Sockets}
 	for i := range c.Services {
 		n.LowPorts = n.LowPorts || c.Services[i].Binds() && int(c.Services[i].Port()) < h.FirstOpenPort
 	}

@@ -52,7 +52,7 @@ func TestKeys(t *testing.T) {
 			if kinds := d.field.Tag.Get("kinds"); kinds != "" && !contains(kinds, ",", b.kind) {
 				return nil
 			}
-			if d.class != classLive && d.class != classRestart && d.class != classHelper {
+			if d.class != classLive && d.class != classRestart && d.class != classHolder {
 				t.Errorf("%s: reload class %q", d.path, d.class)
 			}
 			checkExpect(t, d)
@@ -208,11 +208,11 @@ func checkReloadClass(t *testing.T, d declaration, b table) {
 	old := config()
 	before = changed
 	next := config()
-	for _, withHelper := range []bool{false, true} {
-		err := old.Changed(next, withHelper)
-		restart := d.class == classRestart || d.class == classHelper && withHelper
+	for _, withHolder := range []bool{false, true} {
+		err := old.Changed(next, withHolder)
+		restart := d.class == classRestart || d.class == classHolder && withHolder
 		if (err != nil) != restart || err != nil && !strings.Contains(err.Error(), d.name) {
-			t.Errorf("%s, of class %s, has changed; with a helper %t: %v", d.path, d.class, withHelper, err)
+			t.Errorf("%s, of class %s, has changed; with a helper %t: %v", d.path, d.class, withHolder, err)
 		}
 	}
 }
@@ -296,13 +296,13 @@ func TestCheck(t *testing.T) {
 		{strings.Replace(minimal, ":8080", ":80", 1), withoutFilter, Needs{LowPorts: true}, ""},
 		{strings.Replace(minimal, ":8080", ":80", 1), Host{FirstOpenPort: 80}, Needs{}, ""},
 		{filtered, withFilter, Needs{}, ""},
-		{filtered, withoutFilter, Needs{Helper: `service web, with look = "filtered", which requires the firewall with this kernel,`}, ""},
-		{"stealth = true\n" + minimal, withFilter, Needs{Helper: "stealth = true"}, ""},
-		{minimal + serviceText("ssh", ":22", "firewall"), withFilter, Needs{Helper: `service ssh, of type "firewall",`}, ""},
+		{filtered, withoutFilter, Needs{Holder: `service web, with look = "filtered", which requires the firewall with this kernel,`}, ""},
+		{"stealth = true\n" + minimal, withFilter, Needs{Holder: "stealth = true"}, ""},
+		{minimal + serviceText("ssh", ":22", "firewall"), withFilter, Needs{Holder: `service ssh, of type "firewall",`}, ""},
 		// The firewall identifies a service by its port alone; a socket also has an
 		// address.
 		{twice, withFilter, Needs{}, ""},
-		{twice, withoutFilter, Needs{Helper: `service web, with look = "filtered", which requires the firewall with this kernel,`}, `c.toml:11: service.1.listen: `},
+		{twice, withoutFilter, Needs{Holder: `service web, with look = "filtered", which requires the firewall with this kernel,`}, `c.toml:11: service.1.listen: `},
 	} {
 		cfg, err := Parse("c.toml", []byte(row.text))
 		if err != nil {

@@ -50,7 +50,7 @@ func (guarded) firewall(s *Service, _ Host) string {
 }
 
 func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
-	p.Hook, p.Reject, p.Cut = g.hook, g.reject, s.Terms.Cut
+	p.Hook, p.Reject, p.Cut = g.hook, g.reject, s.Policy.Cut
 }
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {
@@ -79,7 +79,7 @@ func (guarded) live(s *Service, env Env) (Live, error) {
 	}
 	l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
 		Listen: s.Listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
-		Server: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log), Clock: env.Clock, Log: env.Log,
+		Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log), Clock: env.Clock, Log: env.Log,
 	}))}
 	return l, nil
 }

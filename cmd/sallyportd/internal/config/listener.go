@@ -53,7 +53,7 @@ func (listener) advice(s *Service, c *Config, h Host) string {
 // listen returns a TCP service of this process.
 func (listener) listen(s *Service, server gate.Handler, env Env) Live {
 	tcp := gate.NewTCP(gate.TCPConfig{
-		Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Server: server,
+		Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
 		Clock: env.Clock, Log: env.Log,
 	})
 	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare}

@@ -123,9 +123,9 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	if f.Has(at+"open_for") && o.Close {
 		return o, f.Errorf(at+"open_for", "got %q for an operation with action = \"close\"", r.OpenFor)
 	}
-	if o.OpenFor > s.Terms.OpenMax {
+	if o.OpenFor > s.Policy.OpenMax {
 		return o, f.Errorf(at+"open_for",
-			"got %q for service %s, whose open_max is %s", r.OpenFor, s.Name, s.Terms.OpenMax)
+			"got %q for service %s, whose open_max is %s", r.OpenFor, s.Name, s.Policy.OpenMax)
 	}
 	if err := o.checkPort(f, at, s, c.Stealth); err != nil {
 		return o, err
@@ -150,7 +150,7 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, stealth bo
 	switch {
 	case !o.RandomPort:
 		return nil
-	case o.Close || s.Terms.Anyone:
+	case o.Close || s.Policy.Anyone:
 		return f.Errorf(at+"port",
 			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
 	case s.Published():

@@ -18,8 +18,8 @@ import (
 //	required  the file must set the key
 //	kinds     the types of services that have the key; without the tag, all
 //	reload    "live": a reload applies a change; "restart": a change requires a
-//	          restart; "helper": it requires one if a privileged helper runs,
-//	          since the helper keeps the settings that it read
+//	          restart; "holder": it requires one if a privileged holder runs,
+//	          since the holder keeps the settings that it read
 //
 // The reload class and the defaults of a table are those of its keys.
 // reference.toml explains each key.
@@ -64,9 +64,9 @@ type rawService struct {
 	Protocol     string `toml:"protocol" default:"tcp" oneof:"tcp|udp" reload:"restart" expect:"\"tcp\" or \"udp\"; a web server requires \"tcp\""`
 	Listen       string `toml:"listen" required:"yes" reload:"restart" expect:"host:port or :port, with an IP address as the host"`
 	OpenFor      string `toml:"open_for" default:"10s" range:"1s..1000h" reload:"live" expect:"a duration such as \"10s\", from 1s to 1000h"`
-	OpenMax      string `toml:"open_max" default:"1m" range:"..1000h" reload:"helper" expect:"a duration such as \"1m\", not shorter than open_for, at most 1000h"`
-	OpenTo       string `toml:"open_to" default:"knocker" oneof:"knocker|anyone" reload:"helper" expect:"\"knocker\" or \"anyone\""`
-	OnClose      string `toml:"on_close" default:"keep,web=cut" oneof:"keep|cut" reload:"helper" expect:"\"keep\" or \"cut\""`
+	OpenMax      string `toml:"open_max" default:"1m" range:"..1000h" reload:"holder" expect:"a duration such as \"1m\", not shorter than open_for, at most 1000h"`
+	OpenTo       string `toml:"open_to" default:"knocker" oneof:"knocker|anyone" reload:"holder" expect:"\"knocker\" or \"anyone\""`
+	OnClose      string `toml:"on_close" default:"keep,web=cut" oneof:"keep|cut" reload:"holder" expect:"\"keep\" or \"cut\""`
 	MaxAddresses int    `toml:"max_addresses" default:"8" range:"1..1024" reload:"live" expect:"how many addresses a client may hold leases for, a whole number from 1 to 1024"`
 	GrantPrefix6 int    `toml:"grant_prefix6" default:"128" range:"128|64" reload:"restart" expect:"128 or 64"`
 

@@ -21,7 +21,7 @@ type Service struct {
 	Name       string
 	UDP        bool
 	Listen     string // host:port, or :port
-	Terms      gate.LeasePolicy
+	Policy     gate.LeasePolicy
 	PrefixLen6 int // how many bits of an IPv6 address a lease covers: 128 or 64
 
 	// Filtered and Connections are for services for which the server listens.
@@ -62,7 +62,7 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 }
 
 func (r *rawService) terms(f *tomlfile.File, at string, s *Service) error {
-	t := &s.Terms
+	t := &s.Policy
 	if t.OpenFor, t.OpenMax = duration(r.OpenFor), duration(r.OpenMax); !f.Has(at + "open_max") {
 		t.OpenMax = max(t.OpenMax, t.OpenFor)
 		r.OpenMax = t.OpenMax.String()
@@ -134,17 +134,17 @@ func (s *Service) Protocol() string {
 // Describe describes the service in a line.
 func (s *Service) Describe() string {
 	peer := "the address that knocked"
-	if s.Terms.Anyone {
+	if s.Policy.Anyone {
 		peer = "anyone"
 	} else if s.PrefixLen6 == access.PrefixNetwork {
 		peer += " (IPv6: its /64)"
 	}
 	then := "keeps connections"
-	if s.Terms.Cut {
+	if s.Policy.Cut {
 		then = "cuts connections"
 	}
 	return fmt.Sprintf("%s: %s, at %s, for %s (at most %s) open to %s, then %s",
-		s.Name, s.kind.describe(s), s.Listen, s.Terms.OpenFor, s.Terms.OpenMax, peer, then)
+		s.Name, s.kind.describe(s), s.Listen, s.Policy.OpenFor, s.Policy.OpenMax, peer, then)
 }
 
 func notInName(r rune) bool {

@@ -196,7 +196,7 @@ func (c *carried) check(ctx context.Context, g *gate.Services, entitled func(add
 // every carriedInterval, until ctx ends.
 func (s *Server) watchCarried(ctx context.Context) {
 	for failed := false; ; {
-		err := s.carried.check(ctx, s.gate.Services, s.entitled, s.helper.Connected)
+		err := s.carried.check(ctx, s.gate.Services, s.entitled, s.holder.Connected)
 		if err != nil && !failed && ctx.Err() == nil {
 			s.env.Log.Warn("failed to list firewalled connections; keeping addresses", "error", err)
 		}

@@ -16,7 +16,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions"
 	"sallyport/sessions/clock"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -27,7 +27,7 @@ type walled struct {
 	dir  string
 	host *netns.Host
 	*Server
-	helper *helper.Conn
+	helper *holder.Conn
 	stop   func()
 }
 

@@ -9,7 +9,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/gate"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/verify/wire"
 )
 
@@ -79,17 +79,17 @@ func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
 // prepares to open them.
 func (s *Server) preparePorts(ctx context.Context, c *change) error {
 	settle := func(bool) error { return nil }
-	if s.helper != nil && c.cfg != s.reloads.current {
-		f, err := s.helper.Reread()
+	if s.holder != nil && c.cfg != s.reloads.current {
+		f, err := s.holder.Reread()
 		switch {
 		case err == nil:
 			settle = f
 			c.undo = append(c.undo, func() { settle(false) })
-		case !errors.Is(err, helper.ErrDead): // the next holder reads it when it begins
+		case !errors.Is(err, holder.ErrDead): // the next holder reads it when it begins
 			return err
 		}
 	}
-	commit, abort, err := s.ingest.Prepare(ctx, c.plan.terms)
+	commit, abort, err := s.ingest.Prepare(ctx, c.plan.settings)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 	kept := s.challenge.keepsOwnerless(c.plan.operations)
 	isClient := c.plan.isClient
 	c.access, err = s.gate.Prepare(gate.Update{
-		Restricted: maps.All(c.plan.restricted), Terms: c.plan.leases,
+		Restricted: maps.All(c.plan.restricted), Policies: c.plan.leases,
 		IsClient: func(id wire.Identifier) bool { return isClient[id] || kept && ownerless(id) },
 		Gone:     c.plan.gone,
 		Replaced: func(id wire.Identifier) bool { return c.plan.readded[id] },

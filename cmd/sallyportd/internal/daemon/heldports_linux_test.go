@@ -26,7 +26,7 @@ func TestPortsAreHeldFromTheStart(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	for _, filtered := range []bool{false, true} {
 		server := func() (*Server, func()) {
-			tcp := gate.NewTCP(gate.TCPConfig{Listen: ":8080", Filtered: filtered, PrefixLen6: 128, PerAddress: 1, Server: gate.NewWeb(gate.Content{Handler: gate.Pages()}, log), Clock: clock.System(), Log: log})
+			tcp := gate.NewTCP(gate.TCPConfig{Listen: ":8080", Filtered: filtered, PrefixLen6: 128, PerAddress: 1, Handler: gate.NewWeb(gate.Content{Handler: gate.Pages()}, log), Clock: clock.System(), Log: log})
 			udp := gate.NewUDP(gate.UDPConfig{Listen: ":8080", Filtered: filtered, PrefixLen6: 128, Relay: relay.UDPConfig{Upstream: "127.0.0.1:9"}, Clock: clock.System(), Log: log})
 			return &Server{env: Env{Log: log}, services: []service{{"web", config.Live{Prepare: tcp.Prepare}}, {"vpn", config.Live{Prepare: udp.Prepare}}}}, func() {
 				tcp.Close()

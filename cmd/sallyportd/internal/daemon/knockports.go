@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"sallyport/sessions/clock"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/verify/schedule"
 )
 
@@ -43,7 +43,7 @@ type knockPorts struct {
 	missed         map[uint16]bool // ports where the firewall may drop knocks
 }
 
-func newKnockPorts(servicePorts []uint16, h *helper.Conn, env Env) *knockPorts {
+func newKnockPorts(servicePorts []uint16, h *holder.Conn, env Env) *knockPorts {
 	return &knockPorts{servicePorts: servicePorts, openPorts: h.OpenKnockPorts, clock: env.Clock, log: env.Log, heldUntil: map[uint16]time.Time{}, missed: map[uint16]bool{}, reopened: make(chan struct{}, 1)}
 }
 

@@ -19,8 +19,8 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/sessions/gate/helper"
-	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/wire"
 )
 
@@ -73,7 +73,7 @@ open_max = "1s"
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	client, ended := inProcessHelper(t, cfg)
 	log := slog.New(slog.DiscardHandler)
-	server := &Server{env: Env{Clock: clock.System(), Log: log}, helper: client}
+	server := &Server{env: Env{Clock: clock.System(), Log: log}, holder: client}
 	if err := server.makeGate(cfg, plan{}); err != nil {
 		t.Fatal(err)
 	}
@@ -127,14 +127,14 @@ open_max = "1s"
 }
 
 // inProcessHelper is the second process, in this one.
-func inProcessHelper(t *testing.T, cfg *config.Config) (*helper.Conn, <-chan error) {
+func inProcessHelper(t *testing.T, cfg *config.Config) (*holder.Conn, <-chan error) {
 	t.Helper()
 	time := clock.System()
 	table, err := firewall.Claim(cfg.Firewall(), firewall.Owner{}, false, time)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return helpertest.Start(t, helper.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Claim: helper.Claimed(table), Clock: time, Schedule: func() (helper.Schedule, error) { return cfg.Schedule(), nil }})
+	return holdertest.Start(t, holder.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Claim: holder.Claimed(table), Clock: time, Schedule: func() (holder.Schedule, error) { return cfg.Schedule(), nil }})
 }
 
 // elements is how many grants the firewall has.

@@ -15,7 +15,7 @@ import (
 // that is missing without a command of the administrator, and has a lease, waits.
 // leave returns how many clients are missing that way.
 func (s *Server) leave(p *plan, why cause) (absent int) {
-	table, wall, now := p.terms.Rules.Table, s.env.Clock.Wall(), s.env.Clock.Monotonic()
+	table, wall, now := p.settings.Rules.Table, s.env.Clock.Wall(), s.env.Clock.Monotonic()
 	if s.reloads.table == nil {
 		return 0
 	}

@@ -33,7 +33,7 @@ var logExceptions = map[string]string{
 	"cmd/sallyportd/internal/daemon/counters.go: slog.Uint64":        "the names of counters: TestCountersAreDocumented checks them",
 	"ingest/setup.go: l.Log":                                         "a wrapper: the messages of its callers are checked, as calls of once",
 	"ingest/setup.go: l.Log ...":                                     "a wrapper: the attributes of its callers are checked, as calls of once",
-	"sessions/gate/helper/helpertest/helpertest_linux.go: t.Error":   "the method of a test",
+	"sessions/gate/holder/holdertest/holdertest_linux.go: t.Error":   "the method of a test",
 	"sessions/gate/web.go: slog.NewLogLogger":                        "messages of net/http; they are of level debug, which the log leaves out",
 }
 

@@ -15,7 +15,7 @@ import (
 // make one changes nothing. It keeps neither the configuration nor a client's
 // secret.
 type plan struct {
-	terms    ingest.Settings
+	settings ingest.Settings
 	slots    []sessions.Client
 	leases   map[access.ServiceID]gate.LeasePolicy
 	isClient map[wire.Identifier]bool
@@ -58,13 +58,13 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	for i := range p.slots {
 		p.slots[i].Floor, p.slots[i].Table = table.Floor(p.slots[i].Identifier), table.Number()
 	}
-	p.terms = ingest.Settings{
+	p.settings = ingest.Settings{
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance},
 		Ports: cfg.PortLists(),
 	}
 	p.leases = make(map[access.ServiceID]gate.LeasePolicy, len(cfg.Services))
 	for i := range cfg.Services {
-		p.leases[cfg.Services[i].ID()] = cfg.Services[i].Terms
+		p.leases[cfg.Services[i].ID()] = cfg.Services[i].Policy
 	}
 	if p.restricted, err = restrictions(cfg.ServiceNames(), list); err != nil {
 		return p, err

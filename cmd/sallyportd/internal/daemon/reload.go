@@ -45,7 +45,7 @@ func (s *Server) Reload(ctx context.Context) (n int, err error) {
 			err = next.Check(s.env.Host)
 		}
 		if err == nil {
-			err = current.Changed(next, s.helper != nil)
+			err = current.Changed(next, s.holder != nil)
 		}
 		if err != nil {
 			return nil, clients.Loaded{}, err
@@ -103,7 +103,7 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 		s.logFailure(why, what, err)
 		return 0, err
 	}
-	s.reloads.current, s.reloads.clients, s.reloads.table, s.reloads.file, s.reloads.failed = cfg, n, p.terms.Rules.Table, loaded.State, ""
+	s.reloads.current, s.reloads.clients, s.reloads.table, s.reloads.file, s.reloads.failed = cfg, n, p.settings.Rules.Table, loaded.State, ""
 	s.env.Log.Info("reloaded", "what", what, "clients", n, "kernel_filter", s.ingest.Stats().Filter)
 	return n, nil
 }

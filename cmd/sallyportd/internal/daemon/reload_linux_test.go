@@ -24,7 +24,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/client"
 	"sallyport/sessions/clock"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
@@ -108,7 +108,7 @@ func startReloadableIn(t *testing.T, helped bool, env Env) *reloadable {
 	if err := state.Create(cfg.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	var h *helper.Conn
+	var h *holder.Conn
 	if helped {
 		h, _ = inProcessHelper(t, cfg)
 	}
@@ -285,7 +285,7 @@ func TestReloadFailsBeforeItChanges(t *testing.T) {
 				t.Fatalf("%d clients, %v", n, err)
 			}
 			r.inForce(t, next, old)
-			if terms := r.reloads.current.Services[0].Terms; terms.OpenFor != 20*time.Minute {
+			if terms := r.reloads.current.Services[0].Policy; terms.OpenFor != 20*time.Minute {
 				t.Errorf("terms %+v", terms)
 			}
 		})

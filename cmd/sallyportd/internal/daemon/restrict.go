@@ -23,7 +23,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 	}
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
-	defer func() { done.Owed = s.firewall != nil && (!s.helper.Held() || s.firewall.Owes()) }()
+	defer func() { done.Owed = s.firewall != nil && (!s.holder.Held() || s.firewall.Owes()) }()
 	var services []access.ServiceID
 	known := s.reloads.current.ServiceNames()
 	for _, name := range r.Services {

@@ -11,7 +11,7 @@ import (
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/sessions/gate/heldport"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // Control is how a running server is controlled, apart from the admin socket.
@@ -68,7 +68,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return err
 		})
 	}
-	if s.helper != nil {
+	if s.holder != nil {
 		g.Go(func() error { return s.watchHolder(ctx, fail) })
 		g.Go(func() error {
 			s.knocks.run(ctx)
@@ -107,12 +107,12 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	err := errors.Join(g.Wait(), s.state.Close())
 	switch {
-	case s.helper == nil:
+	case s.holder == nil:
 		return err
 	case err == nil:
-		return s.helper.Stop()
+		return s.holder.Stop()
 	}
-	return errors.Join(err, s.helper.Close()) // which the holder treats as a crash
+	return errors.Join(err, s.holder.Close()) // which the holder treats as a crash
 }
 
 // holdPorts reserves the ports of the services, closed. It fails if another program
@@ -140,7 +140,7 @@ func (s *Server) holdPorts() error {
 // next.
 func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	log, last := s.env.Log, ""
-	err := s.helper.Run(ctx, helper.Events{
+	err := s.holder.Run(ctx, holder.Events{
 		Lost: func(why error) {
 			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
 			s.gate.EndAll()

@@ -16,7 +16,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -33,8 +33,8 @@ type Server struct {
 	start     start
 	gate      announcing
 	services  []service
-	helper    *helper.Conn // nil: none, and no firewall
-	firewall  *helper.Enforcer
+	holder    *holder.Conn // nil: none, and no firewall
+	firewall  *holder.Enforcer
 	knocks    *knockPorts
 	carried   *carried // nil: the kernel carries no connection
 	feed      admin.Feed
@@ -52,7 +52,7 @@ type service struct {
 // New makes all parts of a server. Nothing is open before Run, which the caller must
 // call: New has locked the state directory. The holder, which has begun, is nil if
 // the configuration requires none.
-func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.Conn, env Env) (_ *Server, err error) {
+func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.Conn, env Env) (_ *Server, err error) {
 	p, err := newPlan(cfg, list)
 	if err != nil {
 		if env.State != nil {
@@ -60,10 +60,10 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		}
 		return nil, err
 	}
-	s := &Server{env: env, helper: h}
+	s := &Server{env: env, holder: h}
 	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
-	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.terms.Rules.Table
+	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *helper.C
 		Readers:       workers,
 		ReceiveBuffer: cfg.ReceiveBuffer,
 		Unfiltered:    !cfg.KernelFilter,
-		Settings:      p.terms,
+		Settings:      p.settings,
 		PortsChanged:  openKnockPorts,
 		Sink:          s.sessions,
 		Now:           env.Clock.Wall,
@@ -141,8 +141,8 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 // times.
 func (s *Server) makeGate(cfg *config.Config, p plan) error {
 	var shared []access.Enforcer
-	if s.helper != nil {
-		s.firewall = helper.NewEnforcer(s.helper, cfg.CutByHelper()...)
+	if s.holder != nil {
+		s.firewall = holder.NewEnforcer(s.holder, cfg.CutByHelper()...)
 		s.firewall.Carry(cfg.Carried()...)
 		shared = append(shared, s.firewall)
 	}
@@ -155,7 +155,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		}
 		s.services = append(s.services, service{c.Name, live})
 		list = append(list, gate.NewService(gate.ServiceConfig{
-			Name: c.Name, PrefixLen6: c.PrefixLen6, Terms: c.Terms, Enforcers: append(live.Enforcers, shared...),
+			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: append(live.Enforcers, shared...),
 			Past: s.pastOf(c), Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
@@ -170,11 +170,11 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 // pastOf returns the function by which a service finds the addresses that clients
 // had, if the kernel forwards its connections; otherwise nil.
 func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []access.Peer {
-	if s.carried == nil || c.Binds() || c.Terms.Cut { // with Cut, connections end with their leases
+	if s.carried == nil || c.Binds() || c.Policy.Cut { // with Cut, connections end with their leases
 		return nil
 	}
 	id := c.ID()
-	s.carried.addService(id, c.PrefixLen6, c.Terms.OpenMax)
+	s.carried.addService(id, c.PrefixLen6, c.Policy.OpenMax)
 	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
 }
 
@@ -229,7 +229,7 @@ func (s *Server) Sessions() [sessions.NumOutcomes]uint64 { return s.sessions.Sta
 func (s *Server) logServing() {
 	cfg, stats := s.reloads.current, s.ingest.Stats()
 	attrs := []any{"clients", s.reloads.clients, "ports", cfg.Ports, "generator", cfg.Generator, "clock_tolerance", cfg.Tolerance,
-		"services", strings.Join(cfg.ServiceNames(), ","), "firewall", s.helper != nil, "kernel_filter", stats.Filter}
+		"services", strings.Join(cfg.ServiceNames(), ","), "firewall", s.holder != nil, "kernel_filter", stats.Filter}
 	if stats.Open == 0 {
 		s.env.Log.Warn("no knock port is open", attrs...)
 		return

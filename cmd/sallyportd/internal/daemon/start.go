@@ -123,7 +123,7 @@ func (s *Server) markRekeyed(p *plan) {
 	}
 	for i := range p.slots {
 		id := p.slots[i].Identifier
-		if has, ok := p.terms.Rules.Table.Secrets(id); ok {
+		if has, ok := p.settings.Rules.Table.Secrets(id); ok {
 			p.slots[i].Rekeyed = before.Withdraws(has, id, wall)
 		}
 	}

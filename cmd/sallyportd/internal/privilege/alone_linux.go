@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	"sallyport/sessions/gate/guard"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // alone is a holder that runs independently of servers.
@@ -20,7 +20,7 @@ type alone struct {
 	log    *slog.Logger
 	held   Held
 	kept   *kept
-	holder *helper.Holder
+	holder *holder.Holder
 }
 
 // HoldAlone runs the holder that is independent of servers ("firewall hold"): with
@@ -70,7 +70,7 @@ func (a *alone) guard(ctx context.Context) (*guard.Guard, error) {
 }
 
 func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
-	l, err := helper.Listen(ctx, a.Socket)
+	l, err := holder.Listen(ctx, a.Socket)
 	if err != nil {
 		return fmt.Errorf("listen for servers: %w", Unreadable(err))
 	}
@@ -83,7 +83,7 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		}
 		users = append(users, uint32(who.uid))
 	}
-	a.holder = helper.NewHolder(a.config(), users...)
+	a.holder = holder.NewHolder(a.config(), users...)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -106,10 +106,10 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	}
 }
 
-func (a *alone) config() helper.Config {
-	return helper.Config{
+func (a *alone) config() holder.Config {
+	return holder.Config{
 		Policy: a.held.Policy, Digest: a.held.digest(), Schedule: a.held.Schedule,
-		Claim: helper.Claimed(a.kept.table), Clock: a.Clock, Log: a.log,
+		Claim: holder.Claimed(a.kept.table), Clock: a.Clock, Log: a.log,
 	}
 }
 
@@ -122,7 +122,7 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 	case err == nil && next.digest() == a.held.digest():
 		a.held = next
 	case err == nil:
-		err = a.holder.Replace(ctx, func() (cfg helper.Config, err error) {
+		err = a.holder.Replace(ctx, func() (cfg holder.Config, err error) {
 			a.kept.stop()
 			k, err := a.keep(next, a.log)
 			if err != nil {

@@ -15,7 +15,7 @@ import (
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/guard"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // Holding is what HoldFor and HoldAlone need.
@@ -33,13 +33,13 @@ type Holding struct {
 type Held struct {
 	Owner    firewall.Owner // of the table
 	Firewall firewall.Config
-	Policy   helper.Policy
+	Policy   holder.Policy
 	// Schedule reads which ports may receive knocks.
-	Schedule    func() (helper.Schedule, error)
+	Schedule    func() (holder.Schedule, error)
 	ClearOnExit bool // the table is removed when the holder stops in order
 }
 
-func (h Held) digest() helper.Digest { return helper.DigestOf(h.Policy, h.Firewall) }
+func (h Held) digest() holder.Digest { return holder.DigestOf(h.Policy, h.Firewall) }
 
 // guardTime is how long HoldFor waits for another process that guards the table.
 const guardTime = 10 * time.Second
@@ -69,8 +69,8 @@ func HoldFor(h Holding, log *slog.Logger) error {
 	}
 	end := func() { raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) }) }
 	var k *kept
-	cfg := helper.Config{Policy: held.Policy, Digest: held.digest(), Schedule: held.Schedule, Clock: h.Clock, Log: log}
-	cfg.Claim = func() (helper.Firewall, error) {
+	cfg := holder.Config{Policy: held.Policy, Digest: held.digest(), Schedule: held.Schedule, Clock: h.Clock, Log: log}
+	cfg.Claim = func() (holder.Firewall, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), guardTime)
 		defer cancel()
 		_, err := guard.Take(ctx) // until this process ends
@@ -93,7 +93,7 @@ func HoldFor(h Holding, log *slog.Logger) error {
 			return firewall.Clear()
 		}
 	}
-	_, err = helper.Serve(socket, cfg)
+	_, err = holder.Serve(socket, cfg)
 	if k != nil {
 		k.stop()
 	}

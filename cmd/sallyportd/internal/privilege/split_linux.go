@@ -14,14 +14,14 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/clock"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 	"sallyport/verify/schedule"
 )
 
 // Plan lists what a configuration requires privileges for.
 type Plan struct {
 	User     string   // to run as; empty: as now
-	Helper   string   // what requires a holder of the firewall; empty: nothing does
+	Holder   string   // what requires a holder of the firewall; empty: nothing does
 	Socket   string   // at which "firewall hold" answers, if it runs
 	Command  []string // the arguments with which this program starts a holder otherwise
 	LowPorts bool     // ports are bound that require CAP_NET_BIND_SERVICE
@@ -36,9 +36,9 @@ func Split(ctx context.Context, p Plan, h Host) error {
 	if err != nil {
 		return err
 	}
-	starts := p.Helper != "" && !answers(ctx, p.Socket, who)
+	starts := p.Holder != "" && !answers(ctx, p.Socket, who)
 	if starts && !h.NetAdmin() {
-		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Helper, p.Socket),
+		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Holder, p.Socket),
 			"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
 	}
 	if p.Capture && !h.NetRaw() {
@@ -66,16 +66,16 @@ func answers(ctx context.Context, socket string, who *identity) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if who == nil {
-		return helper.Answers(ctx, socket)
+		return holder.Answers(ctx, socket)
 	}
-	return helper.Answers(ctx, socket, uint32(who.uid))
+	return holder.Answers(ctx, socket, uint32(who.uid))
 }
 
 // Resumed is what Split passes to the program that it executes.
 type Resumed struct {
 	// Client is the connection to the holder that Split has started; nil: it has
 	// started none.
-	Client *helper.Conn
+	Client *holder.Conn
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
 
@@ -98,7 +98,7 @@ func Resume(time clock.Clock) (r Resumed, err error) {
 		socket.Close()
 		return r, err
 	}
-	r.Client, err = helper.NewConn(socket, lifeline, time)
+	r.Client, err = holder.NewConn(socket, lifeline, time)
 	return r, err
 }
 

@@ -1,4 +1,4 @@
-package helper_test
+package holder_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // shared is a fakeFirewall for concurrent use.
@@ -50,18 +50,18 @@ func (f *shared) changes() (n int) {
 	return len(f.applied)
 }
 
-func configOf(f helper.Firewall, digest byte) helper.Config {
-	return helper.Config{Policy: oneService, Digest: helper.Digest{digest}, Claim: helper.Claimed(f), Schedule: highPorts, Clock: running, Log: slog.New(slog.DiscardHandler)}
+func configOf(f holder.Firewall, digest byte) holder.Config {
+	return holder.Config{Policy: oneService, Digest: holder.Digest{digest}, Claim: holder.Claimed(f), Schedule: highPorts, Clock: running, Log: slog.New(slog.DiscardHandler)}
 }
 
 // hold starts a holder at a separate socket.
-func hold(t *testing.T, path string, cfg helper.Config) (h *helper.Holder, stop func()) {
+func hold(t *testing.T, path string, cfg holder.Config) (h *holder.Holder, stop func()) {
 	t.Helper()
-	l, err := helper.Listen(t.Context(), path)
+	l, err := holder.Listen(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h = helper.NewHolder(cfg, uint32(os.Geteuid()))
+	h = holder.NewHolder(cfg, uint32(os.Geteuid()))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(ctx, l) }()
@@ -75,9 +75,9 @@ func hold(t *testing.T, path string, cfg helper.Config) (h *helper.Holder, stop 
 	return h, stop
 }
 
-func reach(t *testing.T, path string, digest byte) (*helper.Conn, error) {
-	c := helper.NewDialingConn(helper.Dialer(path), running)
-	return c, c.Begin(t.Context(), helper.Digest{digest})
+func reach(t *testing.T, path string, digest byte) (*holder.Conn, error) {
+	c := holder.NewDialingConn(holder.Dialer(path), running)
+	return c, c.Begin(t.Context(), holder.Digest{digest})
 }
 
 // TestHolderServesOneServerAfterAnother: one at a time.
@@ -89,7 +89,7 @@ func TestHolderServesOneServerAfterAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := one(helper.NewEnforcer(first), opens(peer("192.0.2.1"), time.Hour)); err != nil {
+	if err := one(holder.NewEnforcer(first), opens(peer("192.0.2.1"), time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := reach(t, path, 1); err == nil || !strings.Contains(err.Error(), "another server has the firewall") {
@@ -122,7 +122,7 @@ func TestHolderServesOneServerAfterAnother(t *testing.T) {
 	if f.closes() != 3 {
 		t.Errorf("closed %d times", f.closes())
 	}
-	if _, err := reach(t, path, 2); !errors.Is(err, helper.ErrOtherConfiguration) {
+	if _, err := reach(t, path, 2); !errors.Is(err, holder.ErrOtherConfiguration) {
 		t.Errorf("of another configuration: %v", err)
 	}
 	if f.closes() != 3 {
@@ -140,7 +140,7 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := helper.NewEnforcer(c, ssh)
+	e := holder.NewEnforcer(c, ssh)
 	a, b, shares := peer("192.0.2.1"), peer("192.0.2.2"), peer("192.0.2.3")
 	err = errors.Join(one(e, opens(a, time.Hour)), one(e, opens(b, time.Hour)), one(e, opens(shares, time.Hour)))
 	if err != nil {
@@ -151,9 +151,9 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- c.Run(ctx, helper.Events{
+		ended <- c.Run(ctx, holder.Events{
 			Lost: func(why error) {
-				if !errors.Is(why, helper.ErrDead) {
+				if !errors.Is(why, holder.ErrDead) {
 					t.Error(why)
 				}
 				events <- "lost"
@@ -174,7 +174,7 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 	if f.closes() != 1 {
 		t.Errorf("closed %d times", f.closes())
 	}
-	if err := one(e, opens(a, time.Hour)); !errors.Is(err, helper.ErrDead) || errors.Is(err, net.ErrClosed) {
+	if err := one(e, opens(a, time.Hour)); !errors.Is(err, holder.ErrDead) || errors.Is(err, net.ErrClosed) {
 		t.Errorf("a grant without a holder: %v", err)
 	}
 	if err := one(e, revokes(a, false)); err != nil {
@@ -184,7 +184,7 @@ func TestServerOutlivesItsHolder(t *testing.T) {
 		t.Error("owes without a cause")
 	}
 	for _, p := range []access.Peer{b, shares} {
-		if err := one(e, revokes(p, true)); !errors.Is(err, helper.ErrDead) || !e.Owes() {
+		if err := one(e, revokes(p, true)); !errors.Is(err, holder.ErrDead) || !e.Owes() {
 			t.Errorf("connections without a holder: %v", err)
 		}
 	}
@@ -228,7 +228,7 @@ func TestHolderReplacesConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Replace(t.Context(), func() (helper.Config, error) {
+	if err := h.Replace(t.Context(), func() (holder.Config, error) {
 		if f.closes() != 1 {
 			t.Error("open for the old server")
 		}
@@ -237,11 +237,11 @@ func TestHolderReplacesConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-c.Dead()
-	if _, err := reach(t, path, 1); !errors.Is(err, helper.ErrOtherConfiguration) {
+	if _, err := reach(t, path, 1); !errors.Is(err, holder.ErrOtherConfiguration) {
 		t.Errorf("the old one: %v", err)
 	}
 	fails := errors.New("no")
-	err = h.Replace(t.Context(), func() (helper.Config, error) { return helper.Config{}, fails })
+	err = h.Replace(t.Context(), func() (holder.Config, error) { return holder.Config{}, fails })
 	if !errors.Is(err, fails) {
 		t.Error(err)
 	}
@@ -271,7 +271,7 @@ func TestSocketsOfOtherUsers(t *testing.T) {
 	}
 	path := filepath.Join(dir, "s")
 	var f shared
-	l, err := helper.Listen(t.Context(), path)
+	l, err := holder.Listen(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestSocketsOfOtherUsers(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go helper.NewHolder(configOf(&f, 1), 65533).Serve(ctx, l)
+	go holder.NewHolder(configOf(&f, 1), 65533).Serve(ctx, l)
 	err = asUser(65534, func() error { _, err := reach(t, path, 1); return err })
 	if err == nil || !strings.Contains(err.Error(), "got one of user 65534") {
 		t.Errorf("a server of a stranger: %v", err)
@@ -301,34 +301,34 @@ func TestSocketsOfOtherUsers(t *testing.T) {
 	false4 := filepath.Join(dir, "false")
 	var stranger *net.UnixListener
 	if err := asUser(65534, func() (err error) {
-		stranger, err = helper.Listen(t.Context(), false4)
+		stranger, err = holder.Listen(t.Context(), false4)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	defer stranger.Close()
-	_, err = helper.Dialer(false4)(t.Context())
+	_, err = holder.Dialer(false4)(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "got one of user 65534") {
 		t.Errorf("a holder of a stranger: %v", err)
 	}
-	if helper.Answers(t.Context(), false4) || !helper.Answers(t.Context(), path) {
+	if holder.Answers(t.Context(), false4) || !holder.Answers(t.Context(), path) {
 		t.Error("the trusted users are not named")
 	}
 }
 
 func TestListen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := helper.Listen(t.Context(), path)
+	l, err := holder.Listen(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = helper.Listen(t.Context(), path)
+	_, err = holder.Listen(t.Context(), path)
 	if err == nil || !strings.Contains(err.Error(), "another holder answers") {
 		t.Errorf("next to another: %v", err)
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	if l, err = helper.Listen(t.Context(), path); err != nil {
+	if l, err = holder.Listen(t.Context(), path); err != nil {
 		t.Errorf("after a crash: %v", err)
 	} else {
 		l.Close()
@@ -336,7 +336,7 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := helper.Listen(t.Context(), path); err == nil || !strings.Contains(err.Error(), "expected a socket") {
+	if _, err := holder.Listen(t.Context(), path); err == nil || !strings.Contains(err.Error(), "expected a socket") {
 		t.Errorf("a file: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package helper
+package holder
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package helper_test
+package holder_test
 
 import (
 	"errors"
@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"sallyport/sessions/gate/helper"
-	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/schedule"
 )
 
@@ -16,15 +16,15 @@ import (
 func TestOtherConfiguration(t *testing.T) {
 	var f fakeFirewall
 	c, done := serve(t, &f, running)
-	err := c.Begin(t.Context(), helper.Digest{2})
-	if !errors.Is(err, helper.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected the digest 0200") {
+	err := c.Begin(t.Context(), holder.Digest{2})
+	if !errors.Is(err, holder.ErrOtherConfiguration) || !strings.Contains(err.Error(), "expected the digest 0200") {
 		t.Errorf("got %v", err)
 	}
 	if e := <-done; e.Orderly || f.closed != 0 {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
-	err = one(helper.NewEnforcer(c), opens(peer("192.0.2.1"), time.Hour))
-	if !errors.Is(err, helper.ErrDead) || len(f.applied) != 0 {
+	err = one(holder.NewEnforcer(c), opens(peer("192.0.2.1"), time.Hour))
+	if !errors.Is(err, holder.ErrDead) || len(f.applied) != 0 {
 		t.Errorf("afterwards: %v, applied %v", err, f.applied)
 	}
 }
@@ -33,28 +33,28 @@ func TestOtherConfiguration(t *testing.T) {
 // directory leaves the firewall as it is.
 func TestFirewallUntouchedBeforeBegin(t *testing.T) {
 	claimed := 0
-	cfg := helper.Config{Policy: oneService, Digest: helper.Digest{1}, Clock: running, Claim: func() (helper.Firewall, error) {
+	cfg := holder.Config{Policy: oneService, Digest: holder.Digest{1}, Clock: running, Claim: func() (holder.Firewall, error) {
 		claimed++
 		return &fakeFirewall{}, nil
 	}}
-	c, done := helpertest.Serve(t, cfg)
+	c, done := holdertest.Serve(t, cfg)
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
 	if e := <-done; e.Orderly || e.Err != nil || claimed != 0 {
 		t.Errorf("ended %+v, claimed %d times", e, claimed)
 	}
-	c, done = helpertest.Serve(t, cfg)
-	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, helper.ErrRefused) {
+	c, done = holdertest.Serve(t, cfg)
+	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, holder.ErrRefused) {
 		t.Errorf("before it begins: %v", err)
 	}
 	if e := <-done; claimed != 0 {
 		t.Errorf("ended %+v, claimed %d times", e, claimed)
 	}
 	// The server gets the error of Claim.
-	cfg.Claim = func() (helper.Firewall, error) { return nil, errors.New("another one's table") }
-	c, done = helpertest.Serve(t, cfg)
-	err := c.Begin(t.Context(), helper.Digest{1})
+	cfg.Claim = func() (holder.Firewall, error) { return nil, errors.New("another one's table") }
+	c, done = holdertest.Serve(t, cfg)
+	err := c.Begin(t.Context(), holder.Digest{1})
 	if err == nil || !strings.Contains(err.Error(), "another one's table") {
 		t.Errorf("got %v", err)
 	}
@@ -75,13 +75,13 @@ func TestReplyToStop(t *testing.T) {
 	}
 	f = fakeFirewall{}
 	exits := 0
-	c, done = helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Exit: func() error {
+	c, done = holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(&f), Clock: running, Exit: func() error {
 		if exits++; f.closed != 1 {
 			t.Error("the exit came before the end")
 		}
 		return nil
 	}})
-	if err := errors.Join(c.Begin(t.Context(), helper.Digest{1}), c.Stop()); err != nil {
+	if err := errors.Join(c.Begin(t.Context(), holder.Digest{1}), c.Stop()); err != nil {
 		t.Error(err)
 	}
 	if e := <-done; !e.Orderly || exits != 1 {
@@ -94,15 +94,15 @@ func TestReplyToStop(t *testing.T) {
 func TestScheduleIsRead(t *testing.T) {
 	var f fakeFirewall
 	port, reads := uint16(2000), 0
-	c, done := helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(&f), Clock: running, Schedule: func() (helper.Schedule, error) {
+	c, done := holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(&f), Clock: running, Schedule: func() (holder.Schedule, error) {
 		reads++
 		if port == 0 {
-			return helper.Schedule{}, errors.New("no secret")
+			return holder.Schedule{}, errors.New("no secret")
 		}
 		p := port
-		return helper.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
+		return holder.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
 	}})
-	if err := c.Begin(t.Context(), helper.Digest{1}); err != nil {
+	if err := c.Begin(t.Context(), holder.Digest{1}); err != nil {
 		t.Fatal(err)
 	}
 	may := func(when string, want map[uint16]bool) {
@@ -151,7 +151,7 @@ func TestHolderClosesWhenTheServerDies(t *testing.T) {
 		t.Errorf("ended %+v, closed %d times", e, f.closed)
 	}
 	<-c.Dead()
-	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, helper.ErrDead) {
+	if err := c.OpenKnockPorts([]uint16{2000}, time.Second); !errors.Is(err, holder.ErrDead) {
 		t.Errorf("after its death: %v", err)
 	}
 }
@@ -160,8 +160,8 @@ func TestHolderRefusesMalformedRequests(t *testing.T) {
 	var f fakeFirewall
 	c, done := ready(t, &f)
 	// A message that is too long is refused, not truncated.
-	for name, b := range map[string][]byte{"nonsense": []byte("GET / HTTP/1.0\r\n\r\n"), "a long message": make([]byte, 2*helper.MaxRequest)} {
-		if err := c.Ask(b); !errors.Is(err, helper.ErrRefused) {
+	for name, b := range map[string][]byte{"nonsense": []byte("GET / HTTP/1.0\r\n\r\n"), "a long message": make([]byte, 2*holder.MaxRequest)} {
+		if err := c.Ask(b); !errors.Is(err, holder.ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package helpertest
+package holdertest
 
 import (
 	"log/slog"
@@ -7,19 +7,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // Start starts a holder, and returns the connection when the holder is ready.
-// The channel gets the error of helper.Serve. The Log of cfg may be nil.
-func Start(t testing.TB, cfg helper.Config) (*helper.Conn, <-chan error) {
+// The channel gets the error of holder.Serve. The Log of cfg may be nil.
+func Start(t testing.TB, cfg holder.Config) (*holder.Conn, <-chan error) {
 	t.Helper()
 	return StartIn(t, func(f func() error) error { return f() }, cfg)
 }
 
 // StartIn is Start with a holder that runs inside in, such as the Do of a
 // netns.Host.
-func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Conn, <-chan error) {
+func StartIn(t testing.TB, in func(func() error) error, cfg holder.Config) (*holder.Conn, <-chan error) {
 	t.Helper()
 	c, ended := serve(t, in, cfg)
 	if err := c.Begin(t.Context(), cfg.Digest); err != nil {
@@ -30,19 +30,19 @@ func StartIn(t testing.TB, in func(func() error) error, cfg helper.Config) (*hel
 	return c, done
 }
 
-// Ended is the result of helper.Serve.
+// Ended is the result of holder.Serve.
 type Ended struct {
 	Orderly bool
 	Err     error
 }
 
 // Serve is Start without the begin request, which the test sends.
-func Serve(t testing.TB, cfg helper.Config) (*helper.Conn, <-chan Ended) {
+func Serve(t testing.TB, cfg holder.Config) (*holder.Conn, <-chan Ended) {
 	t.Helper()
 	return serve(t, func(f func() error) error { return f() }, cfg)
 }
 
-func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helper.Conn, <-chan Ended) {
+func serve(t testing.TB, in func(func() error) error, cfg holder.Config) (*holder.Conn, <-chan Ended) {
 	t.Helper()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -60,12 +60,12 @@ func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helpe
 		defer held.Close()
 		var e Ended
 		e.Err = in(func() (err error) {
-			e.Orderly, err = helper.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg)
+			e.Orderly, err = holder.Serve(os.NewFile(uintptr(pair[1]), "server"), cfg)
 			return err
 		})
 		ended <- e
 	}()
-	c, err := helper.NewConn(os.NewFile(uintptr(pair[0]), "helper"), lifeline, cfg.Clock)
+	c, err := holder.NewConn(os.NewFile(uintptr(pair[0]), "holder"), lifeline, cfg.Clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func serve(t testing.TB, in func(func() error) error, cfg helper.Config) (*helpe
 }
 
 // Stop stops a holder in order, and waits for its end.
-func Stop(t testing.TB, c *helper.Conn, ended <-chan error) {
+func Stop(t testing.TB, c *holder.Conn, ended <-chan error) {
 	t.Helper()
 	if err := c.Stop(); err != nil {
 		t.Error(err)

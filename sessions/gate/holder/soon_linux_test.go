@@ -1,4 +1,4 @@
-package helper_test
+package holder_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/helper"
+	"sallyport/sessions/gate/holder"
 )
 
 // TestSoonShortensTheTimeout: the element of a displaced peer is not removed,
@@ -17,10 +17,10 @@ func TestSoonShortensTheTimeout(t *testing.T) {
 	now := epoch
 	stopped := func() time.Time { return now }
 	c, done := readyAt(t, &f, clock.Clock{Wall: stopped, Monotonic: stopped, Boot: stopped})
-	plain, cuts := helper.NewEnforcer(c), helper.NewEnforcer(c, ssh)
+	plain, cuts := holder.NewEnforcer(c), holder.NewEnforcer(c, ssh)
 	a := peer("192.0.2.1")
 	soon := func(cut bool) access.Change { return access.Change{Service: ssh, Peer: a, Soon: true, Cut: cut} }
-	do := func(e *helper.Enforcer, c access.Change) {
+	do := func(e *holder.Enforcer, c access.Change) {
 		t.Helper()
 		if err := one(e, c); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestSoonShortensTheTimeout(t *testing.T) {
 	select {
 	case <-c.Dead():
 	default:
-		t.Error("the helper lives on")
+		t.Error("the holder lives on")
 	}
 	<-done
 }

@@ -25,8 +25,8 @@ const (
 	maxState  = 512 << 20 // the state file
 )
 
-// Client sends requests to the server whose admin socket is at a path.
-type Client struct {
+// Conn sends requests to the server whose admin socket is at a path.
+type Conn struct {
 	Socket string
 
 	stateLimit int // 0: maxState
@@ -92,14 +92,14 @@ func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
 
 // Reload makes the server read all its files again, and returns how many clients
 // it has. When it returns nil, their content is in force.
-func (c Client) Reload(ctx context.Context) (clients int, err error) { return c.change(ctx, "/reload") }
+func (c Conn) Reload(ctx context.Context) (clients int, err error) { return c.change(ctx, "/reload") }
 
 // ReloadClients is Reload for the clients file only.
-func (c Client) ReloadClients(ctx context.Context) (clients int, err error) {
+func (c Conn) ReloadClients(ctx context.Context) (clients int, err error) {
 	return c.change(ctx, "/reload/clients")
 }
 
-func (c Client) change(ctx context.Context, path string) (int, error) {
+func (c Conn) change(ctx context.Context, path string) (int, error) {
 	body, err := c.ask(ctx, http.MethodPost, path, nil)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.unchanged {
@@ -117,7 +117,7 @@ func (c Client) change(ctx context.Context, path string) (int, error) {
 }
 
 // State reads a copy of the state file.
-func (c Client) State(ctx context.Context) ([]byte, error) {
+func (c Conn) State(ctx context.Context) ([]byte, error) {
 	body, err := c.ask(ctx, http.MethodGet, "/state", nil)
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (c Client) State(ctx context.Context) ([]byte, error) {
 
 // Watch calls f with each grant as it takes effect, until ctx ends, f fails, or
 // the server stops. It calls watching when it has begun.
-func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error) error {
+func (c Conn) Watch(ctx context.Context, watching func(), f func(Grant) error) error {
 	body, err := c.ask(ctx, http.MethodGet, "/grants", nil)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (c Client) Watch(ctx context.Context, watching func(), f func(Grant) error)
 }
 
 // ask sends a request to the server. The caller must close the response.
-func (c Client) ask(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
+func (c Conn) ask(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
 	client := http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives:     true,

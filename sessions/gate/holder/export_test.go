@@ -1,6 +1,6 @@
-package helper
+package holder
 
-// Exports for the tests of package helper_test.
+// Exports for the tests of package holder_test.
 
 const MaxRequest = maxRequest
 

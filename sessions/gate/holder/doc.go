@@ -1,4 +1,4 @@
-// Package helper keeps the privilege to change the firewall in a small separate
+// Package holder keeps the privilege to change the firewall in a small separate
 // process, the holder, apart from the server, which parses strangers' packets.
 //
 //	the server, without privileges            the holder, CAP_NET_ADMIN only
@@ -44,4 +44,4 @@
 // When the holder dies, the kernel's timeouts end what is open, the server treats
 // all of it as void, and nothing opens until there is another holder, which begins
 // by closing everything.
-package helper
+package holder

@@ -1,4 +1,4 @@
-// Package helpertest runs a holder in the process of a test, instead of in a
+// Package holdertest runs a holder in the process of a test, instead of in a
 // separate process. Server and holder are connected as usual: by a socket pair,
 // and by a pipe that closes when the holder ends.
 //
@@ -8,4 +8,4 @@
 //	Stop       an orderly end
 //
 // Linux only.
-package helpertest
+package holdertest

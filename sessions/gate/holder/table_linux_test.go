@@ -1,4 +1,4 @@
-package helper_test
+package holder_test
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 	"sallyport/sessions/clock"
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
-	"sallyport/sessions/gate/helper"
-	"sallyport/sessions/gate/helper/helpertest"
+	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/schedule"
 )
 
@@ -73,28 +73,28 @@ func (f *fakeFirewall) Close() error {
 func (f *fakeFirewall) last() []access.Change { return f.applied[len(f.applied)-1] }
 
 // serve runs a holder that has read a configuration with the digest 1.
-func serve(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Conn, <-chan helpertest.Ended) {
+func serve(t *testing.T, f holder.Firewall, now clock.Clock) (*holder.Conn, <-chan holdertest.Ended) {
 	t.Helper()
-	return helpertest.Serve(t, helper.Config{Policy: oneService, Digest: helper.Digest{1}, Claim: helper.Claimed(f), Schedule: highPorts, Clock: now})
+	return holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(f), Schedule: highPorts, Clock: now})
 }
 
-func ready(t *testing.T, f helper.Firewall) (*helper.Conn, <-chan helpertest.Ended) {
+func ready(t *testing.T, f holder.Firewall) (*holder.Conn, <-chan holdertest.Ended) {
 	t.Helper()
 	return readyAt(t, f, running)
 }
 
-func readyAt(t *testing.T, f helper.Firewall, now clock.Clock) (*helper.Conn, <-chan helpertest.Ended) {
+func readyAt(t *testing.T, f holder.Firewall, now clock.Clock) (*holder.Conn, <-chan holdertest.Ended) {
 	t.Helper()
 	c, done := serve(t, f, now)
-	if err := c.Begin(t.Context(), helper.Digest{1}); err != nil {
+	if err := c.Begin(t.Context(), holder.Digest{1}); err != nil {
 		t.Fatal(err)
 	}
 	return c, done
 }
 
 // highPorts draws all ports from 2000 for every minute.
-func highPorts() (helper.Schedule, error) {
-	return helper.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) {
+func highPorts() (holder.Schedule, error) {
+	return holder.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) {
 		list := make([]uint16, 0, 1<<16)
 		for p := 2000; p < 1<<16; p++ {
 			list = append(list, uint16(p))
@@ -103,7 +103,7 @@ func highPorts() (helper.Schedule, error) {
 	}}, nil
 }
 
-var oneService = helper.Policy{Services: []helper.Service{{ID: ssh, Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
+var oneService = holder.Policy{Services: []holder.Service{{ID: ssh, Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128}}}
 
 func opens(p access.Peer, d time.Duration) access.Change {
 	return access.Change{Service: ssh, Peer: p, Until: running.Boot().Add(d)}
@@ -122,7 +122,7 @@ func TestHolderFollowsPolicy(t *testing.T) {
 	f := fakeFirewall{ended: make(chan []access.Change)}
 	c, done := ready(t, &f)
 	a := peer("192.0.2.1")
-	e := helper.NewEnforcer(c, ssh)
+	e := holder.NewEnforcer(c, ssh)
 	opened := opens(a, 30*time.Minute)
 	if err := one(e, opened); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestHolderFollowsPolicy(t *testing.T) {
 	// The holder refuses more than the configuration allows, and the session
 	// continues. It carries out the other changes of the request.
 	errs := e.Apply([]access.Change{opens(a, 2*time.Hour), opens(peer("192.0.2.7"), time.Hour), {Service: web, Peer: a, Until: running.Boot().Add(time.Hour)}})
-	if len(errs) != 3 || errs[0] == nil || !strings.Contains(errs[0].Error(), "at most") || errs[1] != nil || errs[2] == nil || errors.Is(errs[0], helper.ErrDead) {
+	if len(errs) != 3 || errs[0] == nil || !strings.Contains(errs[0].Error(), "at most") || errs[1] != nil || errs[2] == nil || errors.Is(errs[0], holder.ErrDead) {
 		t.Errorf("two hours: %v", errs)
 	}
 	if got := f.last(); len(got) != 1 || got[0].Peer != peer("192.0.2.7") {
@@ -176,9 +176,9 @@ func TestEndedByTheKernel(t *testing.T) {
 	now := epoch
 	stopped := func() time.Time { return now }
 	c, done := readyAt(t, &f, clock.Clock{Wall: stopped, Monotonic: stopped, Boot: stopped})
-	lives, ends := helper.NewEnforcer(c), helper.NewEnforcer(c, ssh)
+	lives, ends := holder.NewEnforcer(c), holder.NewEnforcer(c, ssh)
 	a, onLink := peer("192.0.2.1"), access.PeerOf(netip.MustParseAddr("fe80::1%2"), 128)
-	open := func(e *helper.Enforcer, p access.Peer) {
+	open := func(e *holder.Enforcer, p access.Peer) {
 		t.Helper()
 		if err := one(e, access.Change{Service: ssh, Peer: p, Until: now.Add(time.Second)}); err != nil {
 			t.Fatal(err)
@@ -229,7 +229,7 @@ func TestSuspended(t *testing.T) {
 	var f fakeFirewall
 	host := clocktest.NewHost()
 	c, done := readyAt(t, &f, host.Clock())
-	e := helper.NewEnforcer(c)
+	e := holder.NewEnforcer(c)
 	a := peer("192.0.2.1")
 	if err := one(e, access.Change{Service: ssh, Peer: a, Until: host.Clock().Boot().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
@@ -248,7 +248,7 @@ func TestSuspended(t *testing.T) {
 func TestDisconnects(t *testing.T) {
 	f := fakeFirewall{ended: make(chan []access.Change)}
 	c, done := ready(t, &f)
-	e := helper.NewEnforcer(c, ssh)
+	e := holder.NewEnforcer(c, ssh)
 	var asked []access.Change
 	cut := func() {
 		change := revokes(access.PeerOf(netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + len(asked))}), 128), true)
@@ -284,14 +284,14 @@ func TestDisconnects(t *testing.T) {
 func TestFailedRevocationGivesUpTheHolder(t *testing.T) {
 	var f fakeFirewall
 	c, done := ready(t, &f)
-	e := helper.NewEnforcer(c)
+	e := holder.NewEnforcer(c)
 	a := peer("192.0.2.1")
 	if err := one(e, opens(a, time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	f.fail = errors.New("no room")
 	one(e, revokes(a, false))
-	if err := c.Err(); !errors.Is(err, helper.ErrDead) || !strings.Contains(err.Error(), "no room") {
+	if err := c.Err(); !errors.Is(err, holder.ErrDead) || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("got %v", err)
 	}
 	if e := <-done; e.Orderly || f.closed != 1 {
@@ -305,7 +305,7 @@ func TestFailedRevocationGivesUpTheHolder(t *testing.T) {
 func TestLinksShareAnElement(t *testing.T) {
 	f := fakeFirewall{ended: make(chan []access.Change, 4)} // not read
 	c, done := ready(t, &f)
-	e := helper.NewEnforcer(c, ssh)
+	e := holder.NewEnforcer(c, ssh)
 	until := func(d time.Duration) time.Time { return running.Boot().Add(d) }
 	at := func(zone string, until time.Time) access.Change {
 		return access.Change{Service: ssh, Peer: access.PeerOf(netip.MustParseAddr("fe80::1%"+zone), access.PrefixHost), Until: until}
