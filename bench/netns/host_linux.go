@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -130,7 +131,38 @@ func Join(here End, h *Host, there End) (netlink.Link, error) {
 	if err := h.Do(func() error { return neighbours(there.Name, here.Addresses, ours) }); err != nil {
 		return nil, fmt.Errorf("set the neighbours of %s: %w", there.Name, err)
 	}
+	if err := awaitAddresses(here); err != nil {
+		return nil, err
+	}
+	if err := h.Do(func() error { return awaitAddresses(there) }); err != nil {
+		return nil, err
+	}
 	return pair, nil
+}
+
+// addressTime limits the wait for addresses.
+const addressTime = time.Minute
+
+// awaitAddresses waits until the kernel accepts packets to the addresses. For an
+// IPv6 address it adds the local route later, in a work queue; a packet that
+// arrives before is lost.
+func awaitAddresses(e End) error {
+	for _, a := range e.Addresses {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		isLocal := func() bool {
+			routes, err := netlink.RouteGetWithOptions(addr.IP, &netlink.RouteGetOptions{Oif: e.Name})
+			return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
+		}
+		for begin := time.Now(); !isLocal(); time.Sleep(time.Millisecond) {
+			if time.Since(begin) > addressTime {
+				return fmt.Errorf("the kernel does not accept packets to %s after %s", a, addressTime)
+			}
+		}
+	}
+	return nil
 }
 
 func configure(l netlink.Link, addresses []string) error {
