@@ -235,7 +235,7 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 }
 
 // TestOthersGetThroughWhenOneQueueIsFull: a flood in one client's name costs
-// the clients of its own reader, not those of the others.
+// the clients of the same reader, not those of the others.
 func TestOthersGetThroughWhenOneQueueIsFull(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

@@ -42,7 +42,7 @@ func tableOf(r verify.Rules, ports map[uint16][]schedule.Place) prefilter.Table 
 	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: compile(Settings{Rules: r}).identifiers}
 }
 
-// awaitRemovals waits until so many sockets are to be closed.
+// awaitRemovals waits until n sockets wait to be closed.
 func awaitRemovals(t *testing.T, r *reader, n int) {
 	t.Helper()
 	src := r.source.(*socketSource)
@@ -161,7 +161,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 	go func() { done <- r.run() }()
 	for i, p := range ports {
 		send(t, loop4, p, knock(t, minute, i, 127))
-		time.Sleep(100 * time.Microsecond) // so that most make a round of their own
+		time.Sleep(100 * time.Microsecond) // so that most come in separate rounds
 	}
 	ps.reconcile(prefilter.Table{}, prefilter.Table{}) // reads what is left
 	r.stop()

@@ -65,7 +65,7 @@ func (m *memory) wake() {
 func (m *memory) close() { close(m.shut) }
 
 // TestAnotherSource: datagrams of a source that has no sockets go the same way,
-// by a shard of their own.
+// by a separate shard.
 func TestAnotherSource(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

@@ -19,7 +19,7 @@ type tier interface {
 	Set(prefilter.Table) (prefilter.Level, error)
 	// Counts may be called by any goroutine.
 	Counts() TierCounts
-	// Close frees the tier. What it refuses afterwards is not specified.
+	// Close frees the tier. It may or may not refuse datagrams afterwards.
 	Close() error
 }
 

@@ -110,7 +110,10 @@ func TestHTML(t *testing.T) {
 	if strings.Count(text, "<svg") != 4 || strings.Contains(text, "<?xml") {
 		t.Errorf("%d plots", strings.Count(text, "<svg"))
 	}
-	for _, want := range []string{"do not &lt;add&gt; up", "the &lt;server", `<td class="missed">missed`, "<code>magic</code> 7", "</html>"} {
+	wants := []string{
+		"do not &lt;add&gt; up", "the &lt;server", `<td class="missed">missed`, "<code>magic</code> 7", "</html>",
+	}
+	for _, want := range wants {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q", want)
 		}

@@ -376,7 +376,7 @@ func TestOnlyNetRawIsRequired(t *testing.T) {
 	}
 }
 
-// TestBurstIsCounted: what is sent is received, or dropped and counted.
+// TestBurstIsCounted: each packet is received, or dropped and counted.
 func TestBurstIsCounted(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

@@ -70,7 +70,7 @@ func TestCommandsTogether(t *testing.T) {
 				}
 			}
 		}
-		for _, name := range []string{"web", "ssh"} { // wall does not tell them apart
+		for _, name := range []string{"web", "ssh"} { // wall does not distinguish them
 			if got, want := all.enforcers[name].open, one.enforcers[name].open; !maps.Equal(got, want) {
 				t.Fatalf("%s has %v, want %v", name, got, want)
 			}

@@ -60,7 +60,7 @@ func TestConnectionsBelongToClients(t *testing.T) {
 		})
 		type connection struct {
 			closed *bool
-			may    map[wire.Identifier]bool // who can have opened it
+			may    map[wire.Identifier]bool // the clients that can have opened it
 			surely wire.Identifier          // the owner, if only one client can be; zero: unknown
 		}
 		var all []*connection

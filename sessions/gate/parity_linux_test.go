@@ -83,10 +83,10 @@ func (s *links) from(source netip.Addr) (local, to netip.AddrPort) {
 	return netip.AddrPortFrom(source, 0), netip.AddrPortFrom(here, parityPort)
 }
 
-// say sends a datagram from a source, and then one from the source that is
+// sendBoth sends a datagram from a source, and then one from the source that is
 // always admitted, the same way: by one processor, so that they arrive in this
 // order.
-func (s *links) say(source netip.Addr) {
+func (s *links) sendBoth(source netip.Addr) {
 	s.Helper()
 	err := s.outside.Do(func() error {
 		var before, one unix.CPUSet
@@ -124,7 +124,7 @@ func (s *links) say(source netip.Addr) {
 // always admitted.
 func (s *links) heard(c *net.UDPConn, source netip.Addr) (in bool) {
 	s.Helper()
-	s.say(source)
+	s.sendBoth(source)
 	for {
 		c.SetReadDeadline(netns.Deadline(s))
 		_, from, err := c.ReadFromUDPAddrPort(make([]byte, 10))
@@ -259,7 +259,7 @@ func (s *links) udp(t *testing.T) {
 		})
 		s.apply(u, r, access.ServiceID{}, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {
-			s.say(source)
+			s.sendBoth(source)
 			// One goroutine reads: after the second flow exists, the first
 			// exists, or never will.
 			for !peersHave(u, always) {

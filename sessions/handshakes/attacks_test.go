@@ -195,8 +195,8 @@ func TestGrandmaster(t *testing.T) {
 			w.from(attacker, 6000, p.ports(plan.Response, answer.Response))
 		case a != exchange.Unilateral && err == nil && answer.Public.String() == attacker:
 			// The challenge is authentic and has the attacker's address; to the
-			// client that is the address of a NAT. The response opens for that
-			// address, as the paper says; it is not valid for the client's.
+			// client that is the address of a NAT. As in the paper, the response
+			// opens for that address; it is not valid for the client's.
 			w.from(victim, 5000, p.ports(plan.Response, answer.Response))
 			if len(w.proofs) != 0 {
 				t.Errorf("algorithm %d: proofs %v", a, w.proofs)

@@ -61,7 +61,7 @@ func TestOtherGuides(t *testing.T) {
 	runGuides(t, needs{programs: true, gate: true}, others(t)...)
 }
 
-// alone are the guides that have a test of their own.
+// alone are the guides that have a separate test.
 var alone = []string{"README.md", "cmd/sallyportd/README.md", "cmd/sallyport/README.md"}
 
 // others are all other guides of the repository.
@@ -249,8 +249,8 @@ func (r *run) command(s *session, c command) {
 	}
 }
 
-// check has a configuration checked. A block that was written or added to a
-// file is checked as that file, by the guide's own commands.
+// check checks a configuration with the program. A block that was written or
+// added to a file is checked as that file, by the guide's own commands.
 func (r *run) check(at string, b block) {
 	r.t.Helper()
 	if b.mark.action != "" {

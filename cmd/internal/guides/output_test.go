@@ -55,7 +55,8 @@ func (ids identifiers) match(shown []string, output string) bool {
 		for rest := ids.replace(line); ; {
 			at, name := -1, ""
 			for n := range names {
-				if loc := regexp.MustCompile(`\b` + n + `\b`).FindStringIndex(rest); loc != nil && (at < 0 || loc[0] < at) {
+				loc := regexp.MustCompile(`\b` + n + `\b`).FindStringIndex(rest)
+				if loc != nil && (at < 0 || loc[0] < at) {
 					at, name = loc[0], n
 				}
 			}

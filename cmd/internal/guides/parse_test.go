@@ -14,11 +14,13 @@ func TestParse(t *testing.T) {
 	if len(g.blocks) != 3 || g.commands() != 4 {
 		t.Fatalf("%d blocks, %d commands", len(g.blocks), g.commands())
 	}
-	if b := g.blocks[0]; b.mark != (mark{client: true, action: "append", of: "~/.ssh/config"}) || b.text != "Host work\n" {
+	b := g.blocks[0]
+	if b.mark != (mark{client: true, action: "append", of: "~/.ssh/config"}) || b.text != "Host work\n" {
 		t.Errorf("%+v", b)
 	}
 	commands := g.blocks[1].commands
-	if c := commands[0]; c.text != "one \\\n  more" || strings.Join(c.output, "|") != "out|" || c.line != 7 || c.runsOn {
+	c := commands[0]
+	if c.text != "one \\\n  more" || strings.Join(c.output, "|") != "out|" || c.line != 7 || c.runsOn {
 		t.Errorf("%+v", c)
 	}
 	if c := commands[1]; !c.runsOn || c.output != nil {

@@ -23,7 +23,7 @@ type world struct {
 	server, client *session
 }
 
-// What a guide finds on its hosts.
+// needs lists what a guide finds on its hosts.
 type needs struct {
 	tools    string // programs of other projects; without one, the test is skipped
 	programs bool   // both programs are installed
@@ -184,8 +184,8 @@ func (w *world) makeDir(path string) {
 	}
 }
 
-// mount mounts in this test's mount namespace. What lies in the test's own
-// directory is unmounted before that is removed.
+// mount mounts in this test's mount namespace. A mount in the test's own directory
+// is unmounted before the directory is removed.
 func (w *world) mount(source, target, kind string, flags uintptr) {
 	w.t.Helper()
 	if err := unix.Mount(source, target, kind, flags, ""); err != nil {

@@ -52,7 +52,7 @@ func TestForgotten(t *testing.T) {
 		}
 		_, err = there.Write([]byte("!"))
 		w.must(err)
-		w.probe() // what was sent before this has come, or has not
+		w.probe() // each packet sent before it has arrived, or was dropped
 		if n := pending(t, here.(*net.TCPConn)); n != 0 {
 			t.Errorf("cut=%v: %d bytes came in without a grant", cut, n)
 		}

@@ -75,7 +75,7 @@ func TestGap(t *testing.T) {
 					}
 					_, err = strangerThere.Write([]byte("!"))
 					w.must(err)
-					w.probe() // what was sent before this has come, or has not
+					w.probe() // each packet sent before it has arrived, or was dropped
 					if n := pending(t, strangerHere.(*net.TCPConn)); n != 0 {
 						t.Errorf("held %v, tracked %v: %d bytes of a stranger came in", held, tracked, n)
 					}
@@ -106,7 +106,7 @@ func TestGapUDP(t *testing.T) {
 	defer here.Close()
 	comes := func(from, to netip.Addr, port uint16) bool {
 		w.send(datagram(from, to, port, 2000, []byte("?")))
-		w.probe() // what was sent before this has come, or has not
+		w.probe() // each packet sent before it has arrived, or was dropped
 		raw, err := here.SyscallConn()
 		w.must(err)
 		w.must(raw.Control(func(fd uintptr) { _, _, err = unix.Recvfrom(int(fd), make([]byte, 10), unix.MSG_DONTWAIT) }))

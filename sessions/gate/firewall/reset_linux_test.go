@@ -46,7 +46,7 @@ func TestResetConnectionStaysClosed(t *testing.T) {
 				source := c.LocalAddr().(*net.TCPAddr).AddrPort().Port()
 				syn := segment(client, host, source, port, flagSYN, nil)
 				w.must(f.grant(0, client, 0))
-				w.probe() // what came before is read
+				w.probe() // earlier answers are read
 				if answers := w.probe(syn); len(answers) > 0 {
 					t.Errorf("a connection of %s that was reset opens again without a lease: %x", client, answers)
 				}

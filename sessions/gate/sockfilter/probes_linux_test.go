@@ -77,7 +77,7 @@ func TestProbes(t *testing.T) {
 						}
 						if at == last && a.to == friend[six] && a.payload[13] == synAck {
 							slices.Sort(flags)
-							return slices.Compact(flags) // but for what was sent again
+							return slices.Compact(flags) // without retransmissions
 						}
 					}
 				}

@@ -144,7 +144,8 @@ func TestStaleSockets(t *testing.T) {
 	}
 }
 
-// TestAnswersHaveAnEnd: what answers at the socket may be another process.
+// TestAnswersHaveAnEnd: the process that answers at the socket may not be the
+// server.
 func TestAnswersHaveAnEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	l, err := net.Listen("unix", path)

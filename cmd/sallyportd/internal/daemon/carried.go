@@ -166,7 +166,10 @@ func (c *carried) forget(gone []address, looked time.Time) error {
 // check cuts connections of addresses without a right: of clients that lost it, or
 // were removed while no server ran. It forgets addresses from which nothing is
 // connected.
-func (c *carried) check(ctx context.Context, g *gate.Services, entitled func(address) bool, connected func(context.Context, []access.Change) ([]bool, error)) error {
+func (c *carried) check(
+	ctx context.Context, g *gate.Services,
+	entitled func(address) bool, connected func(context.Context, []access.Change) ([]bool, error),
+) error {
 	looked, idle := c.boot(), c.idle()
 	gone := map[access.ServiceID][]access.Peer{}
 	changes := make([]access.Change, len(idle))

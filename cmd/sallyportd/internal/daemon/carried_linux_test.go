@@ -84,7 +84,8 @@ func (w *walled) start() {
 	}
 	var ended <-chan error
 	w.helper, ended = inProcessHelper(w.t, cfg)
-	if w.Server, err = New(w.t.Context(), cfg, list, w.helper, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+	w.Server, err = New(w.t.Context(), cfg, list, w.helper, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -209,8 +210,8 @@ func TestRevokedWhileNoServerRuns(t *testing.T) {
 }
 
 // TestRevokedBehindASharedAddress: the kernel does not know to which client a
-// connection belongs, so all connections from the address end, though another
-// client has it open.
+// connection belongs, so all connections from the address end, although
+// another client still has a lease for it.
 func TestRevokedBehindASharedAddress(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

@@ -208,7 +208,8 @@ func randomPort(requests challenge.Ports, services []uint16) func() uint16 {
 			var b [2]byte
 			rand.Read(b[:]) // never fails
 			port := binary.BigEndian.Uint16(b[:])
-			if port >= schedule.MinPort && (port < requests.First || port > requests.Last) && !slices.Contains(services, port) {
+			exchanged := port >= requests.First && port <= requests.Last
+			if port >= schedule.MinPort && !exchanged && !slices.Contains(services, port) {
 				return port
 			}
 		}

@@ -44,7 +44,15 @@ type knockPorts struct {
 }
 
 func newKnockPorts(servicePorts []uint16, h *holder.Conn, env Env) *knockPorts {
-	return &knockPorts{servicePorts: servicePorts, openPorts: h.OpenKnockPorts, clock: env.Clock, log: env.Log, heldUntil: map[uint16]time.Time{}, missed: map[uint16]bool{}, reopened: make(chan struct{}, 1)}
+	return &knockPorts{
+		servicePorts: servicePorts,
+		openPorts:    h.OpenKnockPorts,
+		clock:        env.Clock,
+		log:          env.Log,
+		heldUntil:    map[uint16]time.Time{},
+		missed:       map[uint16]bool{},
+		reopened:     make(chan struct{}, 1),
+	}
 }
 
 // set sets which ports are open. Ports that the firewall cannot open now are sent

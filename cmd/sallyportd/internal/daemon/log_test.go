@@ -222,8 +222,8 @@ func documented(t *testing.T, root, after string) map[string]bool {
 }
 
 // logCheck checks the calls of log/slog in files that it only parses: it knows
-// no types. So it takes each method with the name of one of a logger for such a
-// method. What it cannot check is a fault, or an exception.
+// no types. So it regards each method that has the name of a logger's method as
+// one. It reports each call that it cannot check, unless the call is an exception.
 type logCheck struct {
 	fset       *token.FileSet
 	exceptions map[string]string

@@ -111,8 +111,8 @@ func (c *recording) marksSeen() (n int) {
 	return n
 }
 
-// packets returns what was sent but marks and the multicast reports with
-// which the kernel, not the server, greets a new link.
+// packets returns the frames that were sent, except marks and the multicast
+// reports that the kernel, not the server, sends on a new link.
 func (c *recording) packets() (frames [][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

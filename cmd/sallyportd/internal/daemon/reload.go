@@ -26,8 +26,8 @@ type reloads struct {
 	failed  string // the error, in the log already, of the last change without a command
 }
 
-// cause is why a change is tried. The zero value is a command of the administrator,
-// who has made the files as they should be.
+// cause is why a change is tried. The zero value is a command of the administrator:
+// the files are complete.
 type cause struct {
 	noticed bool            // the clients file has changed, and may be incomplete
 	revoked wire.Identifier // but this client must leave; zero: none

@@ -194,7 +194,7 @@ func (r *reloadable) inForce(t *testing.T, v, other version) {
 	if current := r.reloads.current; current.Ports != v.ports {
 		t.Errorf("%d ports", current.Ports)
 	}
-	// What is served, and to whom.
+	// The services, and the addresses that they serve.
 	for from, in := range map[string]bool{"127.0.0.1": true, "127.0.0.2": !isOld && !r.helped} {
 		body, err := r.page(from)
 		if in && errors.Is(err, syscall.ECONNREFUSED) {

@@ -187,7 +187,7 @@ func TestMissingInTheFile(t *testing.T) {
 	if served() || !strings.Contains(log.String(), "cut off clients missing") {
 		t.Errorf("never cut off\n%s", &log)
 	}
-	// What fails is tried again, with one line of the log.
+	// The server retries a failed change, and logs one line.
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}

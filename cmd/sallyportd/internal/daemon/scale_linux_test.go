@@ -47,7 +47,8 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if s, err = New(b.Context(), cfg, list, nil, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+				s, err = New(b.Context(), cfg, list, nil, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
+				if err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -144,8 +144,8 @@ func (s *Server) watchStart() *startWatch {
 	return &startWatch{offset: s.env.Clock.Wall().Sub(s.env.Clock.Boot())}
 }
 
-// check logs at most one line of each kind, and records in the state file when a
-// doubt is over.
+// check logs at most one line of each kind, and clears the margin in the state file
+// once it is over.
 func (w *startWatch) check(s *Server) {
 	if err := s.state.ClearMargin(); err != nil {
 		s.env.Log.Error("failed to write state; next start rejects knocks for longer", "error", err)

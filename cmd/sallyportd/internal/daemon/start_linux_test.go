@@ -20,7 +20,7 @@ import (
 )
 
 // served makes a state file that a server has had, with entries, and returns
-// what was left of it: by the end of the server, or by a crash.
+// a copy as the server leaves it when it ends, or as a crash does.
 func served(t *testing.T, relaxed, crash bool, entries ...sessions.Entry) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -194,14 +194,14 @@ func (l *logText) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
-// String is what was written since take was called last.
+// String returns the text written since the last call of take.
 func (l *logText) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
 }
 
-// take returns what was written since the last call.
+// take returns the text written since the last call.
 func (l *logText) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

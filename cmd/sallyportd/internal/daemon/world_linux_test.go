@@ -126,7 +126,8 @@ listen = "[::]:%s"
 			t.Fatal(err)
 		}
 	}
-	if w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: w.clock.host.Clock(), Log: set.log}); err != nil {
+	w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: w.clock.host.Clock(), Log: set.log})
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.capture = record(t, w.host, "cli")
@@ -185,7 +186,7 @@ func (w *world) send(t *testing.T, from, to string, packets []client.Packet) {
 	}
 }
 
-// sendSequence sends a client's knocks and does not wait for what comes of it.
+// sendSequence sends a client's knocks and does not wait for the grant.
 func (w *world) sendSequence(t *testing.T, id string, base uint32) {
 	t.Helper()
 	packets, err := client.Sequence(w.profile(id, server4), w.clock.Now(), base)

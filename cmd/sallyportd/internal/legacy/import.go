@@ -235,7 +235,7 @@ func (im *importer) client(s *source) (f File, err error) {
 		return f, fmt.Errorf("%s: nonce: expected a whole number from 0 to 4294967295", s.path)
 	}
 	if p.FirstNonce = uint32(nonce); nonce > 0 && nonce < 1<<32-1 {
-		p.FirstNonce++ // unused, whether the file has the last nonce used or the next one
+		p.FirstNonce++ // unused, whether the file names the last nonce or the next one
 	}
 	if w := secrets.Weakness(secret); w != "" {
 		im.warn("the secret of client %s is weak, %s from one sniffed knock", p.Identifier, w)

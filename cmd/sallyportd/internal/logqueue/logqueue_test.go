@@ -45,7 +45,7 @@ func (r *reader) fail(err error) {
 	r.err = err
 }
 
-// stop has the reader take nothing until go on is called.
+// stop makes the reader take nothing until goOn is called.
 func (r *reader) stop() (goOn func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,8 +117,8 @@ func TestReaderIsGone(t *testing.T) {
 	})
 }
 
-// TestClose: what waits is written, but Close does not wait for a reader that
-// takes nothing, nor try for ever what fails.
+// TestClose: Close writes the lines that wait, but does not wait for a reader that
+// takes nothing, and does not retry a failed write for ever.
 func TestClose(t *testing.T) {
 	for _, row := range []struct {
 		name  string

@@ -153,7 +153,17 @@ const priorityOfTranslation = -100
 // ingress reports whether packets reach a chain as a device receives them,
 // before all other chains.
 func (c *chain) ingress() bool {
-	return c.base && (c.family == unix.NFPROTO_NETDEV && c.hook == netdevIngress || c.family == unix.NFPROTO_INET && c.hook == inetIngress)
+	if !c.base {
+		return false
+	}
+	switch c.family {
+	case unix.NFPROTO_NETDEV:
+		return c.hook == netdevIngress
+	case unix.NFPROTO_INET:
+		return c.hook == inetIngress
+	default:
+		return false
+	}
 }
 
 // Hooks that x/sys/unix does not name.

@@ -114,8 +114,8 @@ func (a *alone) config() holder.Config {
 }
 
 // reload puts another configuration in force. The table is replaced in one
-// transaction: what both configurations hide stays closed. An error means that
-// this process no longer guards the table.
+// transaction: a port that both configurations hide stays closed. An error means
+// that this process no longer guards the table.
 func (a *alone) reload(ctx context.Context) (fatal error) {
 	next, err := a.Load()
 	switch {

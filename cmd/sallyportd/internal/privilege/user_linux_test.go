@@ -16,7 +16,7 @@ import (
 const stage = "TEST_STAGE"
 
 // TestUserKeepsGroups: the user of the configuration has its own groups, and none
-// of root's; and what was promised is verified in the next program.
+// of root's; the next program verifies its user.
 func TestUserKeepsGroups(t *testing.T) {
 	name := os.Getenv("TEST_USER")
 	switch os.Getenv(stage) {
@@ -49,7 +49,7 @@ func TestUserKeepsGroups(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can switch to another user")
 	}
-	// A list of users of our own: sally is in two groups more.
+	// Another list of users: sally is in two groups more.
 	dir := t.TempDir()
 	for file, text := range map[string]string{
 		"passwd": "root:x:0:0::/:/bin/sh\nsally:x:4343:4344::/:/bin/sh\n",
