@@ -37,8 +37,8 @@ func (o *knockOptions) exchange(
 	ctx context.Context, p client.Profile, keep bool, report func(client.Event),
 ) (client.Result, error) {
 	cfg := client.ExchangeConfig{
-		Server: p.Server, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		Keep: keep, Random: rand.Reader, Report: report,
+		Server: p.Server, Challenge: *p.Challenge, Service: o.service, Attempts: o.attempts, Timeout: o.timeout,
+		Family: o.family(), Keep: keep, CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
 	}
 	if cfg.Challenge.Service == "" {
 		cfg.Challenge.Service = p.Service

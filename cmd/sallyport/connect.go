@@ -36,14 +36,13 @@ to which it sent the knocks.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			service := ""
 			if len(args) == 3 {
-				service = net.JoinHostPort(args[1], args[2])
-				if _, _, err := client.SplitService(service); err != nil {
+				o.service = net.JoinHostPort(args[1], args[2])
+				if _, _, err := client.SplitService(o.service); err != nil {
 					return cli.Misuse(err)
 				}
 			}
-			result, err := o.knock(c, env, args[0], service, true)
+			result, err := o.knock(c, env, args[0], true)
 			if err != nil {
 				return err
 			}

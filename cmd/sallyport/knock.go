@@ -22,10 +22,13 @@ type knockOptions struct {
 	verbose    bool
 	ipv4, ipv6 bool
 	protocol   string
+
+	service     string // of the command line, in place of the profile's
+	checkBefore bool   // whether the service is open before the knock
 }
 
 func knockCommand(env cli.Env) *cobra.Command {
-	var o knockOptions
+	o := knockOptions{checkBefore: true}
 	c := &cobra.Command{
 		Use:   "knock PROFILE",
 		Short: "Knock, and wait until the service answers",
@@ -34,6 +37,11 @@ func knockCommand(env cli.Env) *cobra.Command {
 The server never replies to a knock: only the service shows that it opened. Each
 attempt sends a new sequence. The last attempt waits for the next minute's ports,
 and skips 65,536 nonces, in case the profile was restored from a backup or copied.
+
+If the service was open before the knock, the command prints a hint: the server does
+not hide the service, or an earlier knock has opened it for this address. To check
+this, the command begins one connection to the service before it knocks, and does
+not wait for it.
 
 With the challenge–response protocol (--protocol challenge, or a profile that has
 only this protocol), each attempt sends a request and responds to the server's
@@ -60,7 +68,11 @@ addresses, ports and times, and no secrets.`,
 			if err != nil {
 				return err
 			}
-			if err := printResult(env, result); err != nil {
+			err = printResult(env, result)
+			if err == nil && result.OpenBefore {
+				err = printOpenBefore(env, result)
+			}
+			if err != nil {
 				return fmt.Errorf("print the result: %w", err)
 			}
 			return nil
@@ -128,8 +140,8 @@ func (o *knockOptions) sequence(
 		return client.Result{}, cli.Misuse(err)
 	}
 	result, err := client.Knock(ctx, client.Config{
-		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(), NoWait: o.noWait,
-		Keep: keep, Now: env.Now, Report: report,
+		Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		NoWait: o.noWait, Keep: keep, CheckBefore: o.checkBefore, Now: env.Now, Report: report,
 	})
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError

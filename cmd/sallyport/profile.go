@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -35,6 +36,8 @@ for another client.`,
 type storedProfile struct {
 	Name string `json:"name"`
 	Path string `json:"path"`
+	// SameClient has the other profiles of this client of the server.
+	SameClient []string `json:"same_client,omitempty"`
 }
 
 func profileAddCommand(env cli.Env) *cobra.Command {
@@ -46,7 +49,7 @@ func profileAddCommand(env cli.Env) *cobra.Command {
 
 The command reads the profile from a file, or from standard input, and checks it.
 The default of NAME is the name of the file, or the server of the profile. The
-command never overwrites a profile.`,
+command never overwrites a profile. It warns if another profile is of the same client.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			data, err := readProfile(env, args[0])
@@ -68,14 +71,20 @@ command never overwrites a profile.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			same := profile.OfSameClient(name, p)
 			if asJSON {
-				return env.Out().JSON(storedProfile{name, path})
+				return env.Out().JSON(storedProfile{name, path, same})
 			}
 			err = env.Out().Printf("added %s as %s\nThis profile is for this device only. Try: sallyport knock %s\n",
 				path, name, name)
 			if err == nil && args[0] != "-" {
 				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
 					args[0]+" contains the same secrets, and is no longer needed")
+			}
+			if err == nil && len(same) > 0 {
+				err = env.Err().Warning(
+					fmt.Sprintf("%s and %s are profiles of the same client: one profile is for one device", name, strings.Join(same, ", ")),
+					"keep one of them (sallyport profile remove NAME), and ask for another client for another device")
 			}
 			return err
 		},
@@ -91,6 +100,9 @@ func readProfile(env cli.Env, name string) ([]byte, error) {
 	in := env.Stdin
 	if name != "-" {
 		f, err := durable.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = cli.WithHint(err, "give the path of the file from the server's administrator, or - for standard input")
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -213,7 +225,7 @@ the client.`,
 				return cli.Misuse(err)
 			}
 			if asJSON {
-				return env.Out().JSON(storedProfile{args[0], path})
+				return env.Out().JSON(storedProfile{Name: args[0], Path: path})
 			}
 			return env.Out().Printf("removed %s\n", path)
 		},

@@ -45,6 +45,9 @@ func (p *progress) details(version string, profile client.Profile, challenge boo
 		settings = append(settings, "protocol sequence", fmt.Sprintf("%d ports", profile.Ports),
 			"generator "+profile.Generator.String())
 	}
+	if p.options.service != "" {
+		service = p.options.service
+	}
 	if service == "" {
 		service = "none"
 	}
@@ -122,6 +125,13 @@ func joined[T any](list []T, text func(T) string) string {
 		texts[i] = text(v)
 	}
 	return strings.Join(texts, ",")
+}
+
+// printOpenBefore prints that the service was open before the knock, and what that
+// means.
+func printOpenBefore(env cli.Env, r client.Result) error {
+	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, fmt.Sprintf("%s was open before the knock: "+
+		"the server does not hide it (is the server running?), or an earlier knock has opened it for this address", r.Service))
 }
 
 // printResult prints the result for people.

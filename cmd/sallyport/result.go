@@ -13,17 +13,20 @@ import (
 // outcome is the result of knock --json, also if it is an error. Later versions may
 // add fields.
 type outcome struct {
-	Opened    bool     `json:"opened"`   // the service answered
-	Watched   bool     `json:"watched"`  // false: the profile names no service, so the client cannot check
-	Address   string   `json:"address"`  // of the server, to which the packets went
-	Service   string   `json:"service"`  // address and port that answered
-	Attempts  int      `json:"attempts"` // how many were made
-	ElapsedMS int64    `json:"elapsed_ms"`
-	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
-	Error     string   `json:"error,omitempty"`
-	Hints     []string `json:"hints,omitempty"` // about the cause, the most likely one first
-	Hint      string   `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line
-	ExitCode  int      `json:"exit_code,omitempty"`
+	Opened    bool   `json:"opened"`   // the service answered
+	Watched   bool   `json:"watched"`  // false: the profile names no service, so the client cannot check
+	Address   string `json:"address"`  // of the server, to which the packets went
+	Service   string `json:"service"`  // address and port that answered
+	Attempts  int    `json:"attempts"` // how many were made
+	ElapsedMS int64  `json:"elapsed_ms"`
+	SingleUse bool   `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
+	// The service answered a connection that began before the knock: it is not hidden,
+	// or open for this address already. Missing: it did not, or the client does not know.
+	OpenBefore bool     `json:"open_before,omitempty"`
+	Error      string   `json:"error,omitempty"`
+	Hints      []string `json:"hints,omitempty"` // about the cause, the most likely one first
+	Hint       string   `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line
+	ExitCode   int      `json:"exit_code,omitempty"`
 }
 
 // printJSON prints the result, or the error, as one object. For an error, it returns
@@ -31,7 +34,7 @@ type outcome struct {
 func printJSON(ctx context.Context, env cli.Env, r client.Result, err error, elapsed time.Duration) error {
 	out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 	if err == nil {
-		out.SingleUse = r.SingleUse
+		out.SingleUse, out.OpenBefore = r.SingleUse, r.OpenBefore
 		out.Watched = r.Service.IsValid() && !r.SingleUse
 		out.Opened = out.Watched
 		out.Address = r.Address.String()

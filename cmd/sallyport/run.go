@@ -38,7 +38,7 @@ open, the command does not run, and the exit code is that of "knock".`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			result, err := o.knock(c, env, args[0], "", false)
+			result, err := o.knock(c, env, args[0], false)
 			if err != nil {
 				return err
 			}
@@ -57,10 +57,9 @@ func (o *knockOptions) jsonErrorFlag(c *cobra.Command) {
 }
 
 // knock knocks before run and connect. They print only on standard error, since
-// standard output belongs to the command or the service. A service that is not empty
-// replaces the one of the profile. With keep, the result has the connection to the
-// service.
-func (o *knockOptions) knock(c *cobra.Command, env cli.Env, name, service string, keep bool) (client.Result, error) {
+// standard output belongs to the command or the service. With keep, the result
+// has the connection to the service.
+func (o *knockOptions) knock(c *cobra.Command, env cli.Env, name string, keep bool) (client.Result, error) {
 	p, err := profile.Load(name)
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
@@ -69,13 +68,7 @@ func (o *knockOptions) knock(c *cobra.Command, env cli.Env, name, service string
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
-	if service != "" {
-		p.Service = service
-		if p.Challenge != nil {
-			p.Challenge.Service = service
-		}
-	}
-	opens := p.Service != "" || challenge && (p.Challenge.Service != "" || p.Challenge.Operation.RandomPort())
+	opens := o.service != "" || p.Service != "" || challenge && (p.Challenge.Service != "" || p.Challenge.Operation.RandomPort())
 	if !opens {
 		return client.Result{}, cli.Misuse(cli.WithHint(fmt.Errorf("profile %s names no service", name),
 			"add service = \":PORT\" to the profile"))

@@ -298,7 +298,8 @@ func TestKnockThatOpens(t *testing.T) {
 	var resolved Resolved
 	var unanswered int
 	result, err := Knock(t.Context(), Config{
-		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
+		CheckBefore: true,
+		Profile:     p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
 		Attempts: 100, // a busy machine may need more than two
 		Now:      func() time.Time { return clock },
 		Report: func(e Event) {
@@ -316,6 +317,9 @@ func TestKnockThatOpens(t *testing.T) {
 		t.Fatal(err)
 	}
 	(<-opened).Close()
+	if result.OpenBefore {
+		t.Error("open before the knock, but nothing listened")
+	}
 	if result.Attempts < 2 || result.Service.String() != p.Service || result.Address != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("got %+v", result)
 	}
@@ -361,6 +365,9 @@ func TestKnockWithoutServer(t *testing.T) {
 	var offline *OfflineError
 	if !errors.As(err, &offline) || offline.Attempts != 3 || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Fatalf("got %v", err)
+	}
+	if want := "127.0.0.1: the service " + p.Service + " did not open after 3 attempts"; !offline.Up || err.Error() != want {
+		t.Errorf("got %v, up %v; want %s", err, offline.Up, want)
 	}
 	if want := []uint32{0, 3, 6 + 65_536}; !slices.Equal(bases, want) {
 		t.Errorf("bases %v, want %v", bases, want)
@@ -426,6 +433,28 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	p := profile()
+	for want, e := range map[string]ResolveError{
+		"found no IPv6 address of gate. omit -6, or check the name in the profile": {
+			Host: "gate", Family: IPv6, err: &net.AddrError{Err: "no suitable address found", Addr: "gate"},
+		},
+		"found no IPv4 address of gate. omit -4, or check the name in the profile": {
+			Host: "gate", Family: IPv4, err: &net.DNSError{Err: "no such host", IsNotFound: true},
+		},
+		"192.0.2.1 is not an IPv6 address. omit -6": {Host: "192.0.2.1", Family: IPv6, err: errOtherFamily},
+		"found no IPv6 address of inner. the knocks go to 2001:db8::1, and the service must have an address of the same family: try -4": {
+			Host: "inner", Family: IPv6, err: &net.DNSError{IsNotFound: true}, knocks: netip.MustParseAddr("2001:db8::1"),
+		},
+		"find an IPv6 address of gate: lookup gate: timeout. check the name in the profile, and whether this computer is online and can resolve names": {
+			Host: "gate", Family: IPv6, err: &net.DNSError{Name: "gate", Err: "timeout"},
+		},
+		"find an address of gate: lookup gate: no such host. check the name in the profile, and whether this computer is online and can resolve names": {
+			Host: "gate", err: &net.DNSError{Name: "gate", Err: "no such host", IsNotFound: true},
+		},
+	} {
+		if got := e.Error() + ". " + e.Hint(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 	var resolveErr *ResolveError
 	if _, err := resolve(t.Context(), p, IPv6); !errors.As(err, &resolveErr) || !strings.Contains(err.Error(), "IPv6") {
 		t.Errorf("an IPv4 address with -6: %v", err)
@@ -462,17 +491,89 @@ func TestProbeDetectsClosedConnection(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	f := findings{}
-	f.add(map[syscall.Errno]int{syscall.EHOSTUNREACH: 2}, err)
-	hints := strings.Join(f.hints(profile(), ClockUnsynchronised, now), "\n")
-	for _, want := range []string{"open for another address", "blocked on the way) for 2 knocks", "not synchronised"} {
+	f.add(map[syscall.Errno]int{syscall.EHOSTUNREACH: 2}, netip.AddrPort{}, err)
+	hints := strings.Join(f.hints(Config{Profile: profile()}, ClockUnsynchronised, now), "\n")
+	for _, want := range []string{"open for another address", "(unreachable) for 2 knocks", "not synchronised"} {
 		if !strings.Contains(hints, want) {
 			t.Errorf("no hint of %q in:\n%s", want, hints)
 		}
 	}
 }
 
+// TestHints: the first hint is about what the client saw. The clock is last, and never
+// mentioned if the kernel synchronises it.
+func TestHints(t *testing.T) {
+	at := netip.MustParseAddrPort("192.0.2.1:23")
+	const blame = "Compare identifier, secret"
+	for name, row := range map[string]struct {
+		findings findings
+		service  string // of the command line
+		clock    Clock
+		want     []string // a part of each hint
+		not      string
+	}{
+		"refused": {
+			findings{service: syscall.ECONNREFUSED}, "", ClockSynchronised, []string{blame}, "clock",
+		},
+		"other port": {
+			findings{service: syscall.ECONNREFUSED}, "192.0.2.1:23", ClockUnsynchronised,
+			[]string{"192.0.2.1:23 refuses connections. The service of the profile is :22: does the server hide port 23", "may be off"}, blame,
+		},
+		"other port, no answer": {
+			findings{service: os.ErrDeadlineExceeded}, ":23", ClockUnknown,
+			[]string{"192.0.2.1:23 does not answer. The service of the profile is :22", "compare this computer's clock"}, blame,
+		},
+		"the profile's port": {
+			findings{service: os.ErrDeadlineExceeded}, "192.0.2.1:22", ClockSynchronised, []string{blame}, "of the profile",
+		},
+		"no server": {
+			findings{refused: 3, service: syscall.ECONNREFUSED}, "", ClockSynchronised,
+			[]string{"(port unreachable) for 3 knocks", "192.0.2.1:23 refuses connections"}, blame,
+		},
+		"no server, no answer": {
+			findings{refused: 3, service: os.ErrDeadlineExceeded}, "", ClockSynchronised,
+			[]string{"(port unreachable) for 3 knocks", "192.0.2.1:23 does not answer"}, "the host is down",
+		},
+		"no host": {
+			findings{prohibited: 3, service: syscall.EHOSTUNREACH}, "", ClockSynchronised,
+			[]string{"the host is down", "connections to 192.0.2.1:23 fail: no route to host"}, "clock",
+		},
+	} {
+		p := profile()
+		p.Server, p.Service = "192.0.2.1", ":22"
+		row.findings.at = at
+		hints := row.findings.hints(Config{Profile: p, Service: row.service}, row.clock, now)
+		if len(hints) != len(row.want) {
+			t.Errorf("%s: got %d hints, want %d: %q", name, len(hints), len(row.want), hints)
+			continue
+		}
+		for i, want := range row.want {
+			if !strings.Contains(hints[i], want) {
+				t.Errorf("%s: hint %d is %q, want %q", name, i, hints[i], want)
+			}
+		}
+		if text := strings.Join(hints, "\n"); strings.Contains(text, row.not) {
+			t.Errorf("%s: %q in %q", name, row.not, text)
+		}
+	}
+}
+
+func TestOfflineError(t *testing.T) {
+	at := netip.MustParseAddrPort("192.0.2.1:22")
+	for want, e := range map[string]OfflineError{
+		"gate seems offline: no answer after one attempt":               {Server: "gate", Service: at, Attempts: 1},
+		"gate: the service 192.0.2.1:22 did not open after one attempt": {Server: "gate", Service: at, Attempts: 1, Up: true},
+		"gate: the service did not open after 3 attempts":               {Server: "gate", Attempts: 3, Up: true},
+		"this computer cannot send to gate":                             {Server: "gate", Attempts: 1, unsent: true},
+	} {
+		if e.Error() != want {
+			t.Errorf("got %q, want %q", e.Error(), want)
+		}
+	}
+}
+
 func TestSendHint(t *testing.T) {
-	for errno, want := range map[syscall.Errno]string{syscall.ENETUNREACH: "no route", syscall.EPERM: "own firewall", syscall.EINVAL: "could not send"} {
+	for errno, want := range map[syscall.Errno]string{syscall.ENETUNREACH: "no route", syscall.EPERM: "own firewall", syscall.EINVAL: "the error of the system"} {
 		if got := sendHint(errno); !strings.Contains(got, want) {
 			t.Errorf("%v: %s", errno, got)
 		}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -54,12 +55,15 @@ func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err er
 type ExchangeConfig struct {
 	Server    string
 	Challenge Challenge
+	Service   string        // to watch, in place of the challenge's; empty: the challenge's
 	Attempts  int           // 0: DefaultAttempts
 	Timeout   time.Duration // for the challenge, and then for the service; 0: DefaultTimeout
 	Family    Family
 	Keep      bool // return the connection to the service
-	Random    io.Reader
-	Report    func(Event) // receives each step; may be nil
+	// CheckBefore is as in Config. Exchange ignores it for a random port.
+	CheckBefore bool
+	Random      io.Reader
+	Report      func(Event) // receives each step; may be nil
 }
 
 // Requested: the client sent a request.
@@ -98,7 +102,8 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	targets, err := resolve(ctx, Profile{Server: cfg.Server, Service: cfg.Challenge.Service}, cfg.Family)
+	service := cmp.Or(cfg.Service, cfg.Challenge.Service)
+	targets, err := resolve(ctx, Profile{Server: cfg.Server, Service: service}, cfg.Family)
 	if err != nil {
 		return Result{}, err
 	}
@@ -120,13 +125,14 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 			return Result{}, ctx.Err()
 		case errors.As(err, &sending) && attempt >= len(targets):
 			return Result{}, &OfflineError{
-				Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err,
+				Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err, unsent: true,
 			}
 		}
 		cfg.Report(Unanswered{Attempt: attempt, Service: result.Service, Err: err})
 	}
 	return Result{}, &OfflineError{
-		Server: cfg.Server, Attempts: cfg.Attempts, Hints: found.hints(cfg), err: found.service,
+		Server: cfg.Server, Service: found.at, Attempts: cfg.Attempts, Up: found.challenged > 0,
+		Hints: found.hints(cfg), err: found.service,
 	}
 }
 
@@ -173,6 +179,11 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, found *e
 	if err != nil {
 		return Result{}, err
 	}
+	var early *earlyConn
+	if n == 1 && cfg.CheckBefore && !cfg.Keep && !cfg.Challenge.Operation.RandomPort() {
+		early = beginEarly(t.service)
+		defer early.close()
+	}
 	if err := s.sendMessage(ctx, requests, c.Request()); err != nil {
 		return Result{}, &sendError{err}
 	}
@@ -183,6 +194,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, found *e
 		return Result{}, err
 	}
 	took := time.Since(requested)
+	early.beforeKnock()
 	if err := s.sendMessage(ctx, responses, answer.Response); err != nil {
 		return Result{}, &sendError{err}
 	}
@@ -205,9 +217,10 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, found *e
 	}
 	conn, err := waitForService(ctx, result.Service, cfg.Timeout)
 	if err != nil {
-		found.service = err
+		found.at, found.service = result.Service, err
 		return Result{Service: result.Service}, err
 	}
+	result.OpenBefore = early.open(result.Service)
 	if result.Conn = conn; !cfg.Keep {
 		conn.Close()
 		result.Conn = nil
@@ -225,14 +238,16 @@ func (e *sendError) Unwrap() error { return e.error }
 
 // exchangeFindings collects the observations of all attempts.
 type exchangeFindings struct {
-	forged     int   // challenges that were not authentic
-	challenged int   // authentic challenges
-	service    error // of the last attempt to connect to the service
+	forged     int            // challenges that were not authentic
+	challenged int            // authentic challenges
+	at         netip.AddrPort // the service of the last attempt
+	service    error          // of the last attempt to connect to the service
 }
 
 func (e exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
 	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
 	id := cfg.Challenge.Operation.ID()
+	other := otherService(cfg.Server, cfg.Challenge.Service, cfg.Service)
 	switch {
 	case e.challenged == 0 && e.forged > 0:
 		add("%d challenges were not authentic: "+
@@ -243,9 +258,14 @@ func (e exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
 			"does not allow it from this address, uses other encodings or ports, or does not run; "+
 			"or a firewall blocks UDP to ports %d and above, or the challenge", id, cfg.Challenge.Request.Base)
 	case e.service != nil:
-		add("the client responded to %d challenges, but the service did not open: "+
-			"the responses were lost, the secret differs from the server's, "+
-			"or this computer connects from another address than it sends packets from: %v", e.challenged, e.service)
+		if other != "" {
+			add("connections to %s fail. The service of the profile is %s: "+
+				"does operation %q open port %d?", e.at, other, id, e.at.Port())
+		}
+		add("the client responded to %d challenges, but connections to %s fail (%v): the responses were lost, "+
+			"the secret differs from the server's, this computer connects from another address than it sends "+
+			"packets from, or the program behind the service does not run",
+			e.challenged, e.at, innermost(e.service))
 	}
 	return hints
 }

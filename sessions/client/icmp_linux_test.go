@@ -57,7 +57,7 @@ func TestBlockedOnTheWay(t *testing.T) {
 		if !errors.As(err, &offline) || offline.Attempts != 3 {
 			t.Fatalf("got %v", err)
 		}
-		return strings.Contains(offline.Hint(), "blocked on the way")
+		return strings.Contains(offline.Hint(), "(unreachable) for")
 	})
 	if hint := offline.Hint(); strings.Contains(hint, "no route to the server") {
 		t.Errorf("hints:\n%s", hint)

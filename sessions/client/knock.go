@@ -21,14 +21,18 @@ const (
 // Config is the configuration of Knock. Profile, Nonces and Now are required.
 type Config struct {
 	Profile  Profile
+	Service  string // to watch, in place of the profile's; empty: the profile's
 	Nonces   NonceFile
 	Attempts int           // the maximum number of sequences; 0: DefaultAttempts
 	Timeout  time.Duration // how long to wait for the service after each; 0: DefaultTimeout
 	Family   Family
 	NoWait   bool // do not wait for the next minute's ports
 	Keep     bool // return the connection to the service
-	Now      func() time.Time
-	Report   func(Event) // receives each step; may be nil
+	// CheckBefore: also check whether the service is open before the knock, with one
+	// more connection to it. Knock ignores it with Keep: one login is one connection.
+	CheckBefore bool
+	Now         func() time.Time
+	Report      func(Event) // receives each step; may be nil
 }
 
 // Result is the result of Knock or Exchange.
@@ -40,6 +44,9 @@ type Result struct {
 	// SingleUse: the service accepts one connection, and the client has not tried
 	// it. Only Exchange returns this, for a random port.
 	SingleUse bool
+	// OpenBefore: with CheckBefore, a connection that the client began before the
+	// knock succeeded too. False: it did not, or the client does not know.
+	OpenBefore bool
 }
 
 // Event is a step of Knock (Resolved, Sent, Unanswered, Waiting) or of Exchange
@@ -82,7 +89,11 @@ func (Waiting) isEvent()    {}
 // ExhaustedError, DamagedError or NonceError of the nonce file, a ResolveError, or
 // the error of ctx.
 func Knock(ctx context.Context, cfg Config) (Result, error) {
-	if err := cfg.Profile.validate(); err != nil {
+	watched := cfg.Profile
+	if cfg.Service != "" {
+		watched.Service = cfg.Service
+	}
+	if err := watched.validate(); err != nil {
 		return Result{}, err
 	}
 	if cfg.Report == nil {
@@ -94,11 +105,16 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	targets, err := resolve(ctx, cfg.Profile, cfg.Family)
+	targets, err := resolve(ctx, watched, cfg.Family)
 	if err != nil {
 		return Result{}, err
 	}
 	cfg.Report(resolved(cfg.Profile.Server, targets))
+	var early *earlyConn
+	if cfg.CheckBefore && !cfg.Keep {
+		early = beginEarly(targets[0].service)
+	}
+	defer early.close()
 	var found findings
 	var minute schedule.Minute
 	for attempt := 1; attempt <= cfg.Attempts; attempt++ {
@@ -123,10 +139,13 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
+		if attempt == 1 {
+			early.beforeKnock()
+		}
 		t, s, err := sendFirst(rotated(targets, attempt-1), knocks)
 		if err != nil {
 			return Result{}, &OfflineError{
-				Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err,
+				Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err, unsent: true,
 			}
 		}
 		cfg.Report(Sent{Attempt: attempt, Address: t.knock, Packets: knocks, Base: base})
@@ -138,8 +157,10 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		conn, serviceErr := waitForService(ctx, t.service, cfg.Timeout)
 		s.readICMPErrors()
 		before := found
-		found.add(s.icmpErrors, serviceErr)
+		found.add(s.icmpErrors, t.service, serviceErr)
 		s.Close()
+		result.OpenBefore = serviceErr == nil && attempt == 1 && early.open(t.service)
+		early.close()
 		switch {
 		case serviceErr == nil && cfg.Keep:
 			result.Conn = conn
@@ -156,23 +177,34 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		})
 	}
 	return Result{}, &OfflineError{
-		Server: cfg.Profile.Server, Attempts: cfg.Attempts,
-		Hints: found.hints(cfg.Profile, ClockState(), cfg.Now()), err: found.service,
+		Server: cfg.Profile.Server, Service: found.at, Attempts: cfg.Attempts, Up: found.up(),
+		Hints: found.hints(cfg, ClockState(), cfg.Now()), err: found.service,
 	}
 }
 
 // OfflineError is the error if no attempt opened the service.
 type OfflineError struct {
 	Server   string
+	Service  netip.AddrPort // of the last attempt; invalid: the client did not connect to one
 	Attempts int
+	Up       bool     // the host, or a firewall in front of it, answered a packet
 	Hints    []string // about the cause, the most likely one first
 	err      error
+	unsent   bool // this computer could not send
 }
 
 func (e *OfflineError) Error() string {
 	times := fmt.Sprintf("%d attempts", e.Attempts)
 	if e.Attempts == 1 {
 		times = "one attempt"
+	}
+	switch {
+	case e.unsent:
+		return "this computer cannot send to " + e.Server
+	case e.Up && e.Service.IsValid():
+		return fmt.Sprintf("%s: the service %s did not open after %s", e.Server, e.Service, times)
+	case e.Up:
+		return fmt.Sprintf("%s: the service did not open after %s", e.Server, times)
 	}
 	return fmt.Sprintf("%s seems offline: no answer after %s", e.Server, times)
 }

@@ -29,12 +29,19 @@ type ResolveError struct {
 	Host   string
 	Family Family
 	err    error
+	knocks netip.Addr // of the server, if Host is that of the service; then Family is that of knocks
 }
 
 func (e *ResolveError) Error() string {
 	kind := "address"
 	if e.Family != AnyFamily {
 		kind = "IPv" + string(e.Family) + " address"
+	}
+	switch {
+	case errors.Is(e.err, errOtherFamily):
+		return fmt.Sprintf("%s is not an %s", e.Host, kind)
+	case e.Family != AnyFamily && e.notFound():
+		return fmt.Sprintf("found no %s of %s", kind, e.Host)
 	}
 	return fmt.Sprintf("find an %s of %s: %v", kind, e.Host, e.err)
 }
@@ -43,8 +50,27 @@ func (e *ResolveError) Unwrap() error { return e.err }
 
 // Hint returns what to do.
 func (e *ResolveError) Hint() string {
-	return "check the name in the profile, and whether this computer is online and can resolve names"
+	const check = "check the name in the profile, and whether this computer is online and can resolve names"
+	switch {
+	case e.knocks.IsValid():
+		return fmt.Sprintf("the knocks go to %s, and the service must have an address of the same family: try %s", e.knocks,
+			map[Family]string{IPv4: "-6", IPv6: "-4"}[e.Family])
+	case errors.Is(e.err, errOtherFamily):
+		return "omit -" + string(e.Family)
+	case e.Family != AnyFamily && e.notFound():
+		return "omit -" + string(e.Family) + ", or check the name in the profile"
+	}
+	return check
 }
+
+// notFound reports whether the resolver answered that there is no such address.
+func (e *ResolveError) notFound() bool {
+	var address *net.AddrError // package net returns it for a name in /etc/hosts
+	var dns *net.DNSError
+	return errors.Is(e.err, errOtherFamily) || errors.As(e.err, &address) || errors.As(e.err, &dns) && dns.IsNotFound
+}
+
+var errOtherFamily = errors.New("it is an address of the other family")
 
 // resolve returns the targets in the resolver's order of preference. If the service
 // is on another host, it uses that host's first address of the same family.
@@ -72,6 +98,10 @@ func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 				same = IPv4
 			}
 			others, err := lookup(ctx, host, same)
+			var none *ResolveError
+			if errors.As(err, &none) && none.notFound() {
+				none.knocks = at
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -87,16 +117,16 @@ func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, erro
 	if a, err := netip.ParseAddr(host); err == nil {
 		a = a.Unmap()
 		if family == IPv4 && !a.Is4() || family == IPv6 && a.Is4() {
-			return nil, &ResolveError{host, family, errors.New("it is an address of the other family")}
+			return nil, &ResolveError{Host: host, Family: family, err: errOtherFamily}
 		}
 		return []netip.Addr{a}, nil
 	}
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip"+string(family), host)
 	if err == nil && len(found) == 0 {
-		err = errors.New("the name has none")
+		err = &net.DNSError{Err: "the name has no address", Name: host, IsNotFound: true}
 	}
 	if err != nil {
-		return nil, &ResolveError{host, family, err}
+		return nil, &ResolveError{Host: host, Family: family, err: err}
 	}
 	for i, a := range found {
 		found[i] = a.Unmap()

@@ -99,8 +99,11 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	f, err := secretfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
 		return "", nil, hint.With(fmt.Errorf("no profile %q: %w", nameOrPath, err),
-			"profiles with a name are in "+filepath.Dir(path)+
+			"list the names: sallyport profile list\nprofiles with a name are in "+filepath.Dir(path)+
 				"; for a file elsewhere, give its path, such as ./"+nameOrPath)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, hint.With(err, "give the path of a profile, or its name (list the names: sallyport profile list)")
 	}
 	if err != nil {
 		return "", nil, err

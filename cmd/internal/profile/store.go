@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/sessions/client"
 	"sallyport/sessions/durable"
 )
 
@@ -71,6 +72,28 @@ func Names() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// OfSameClient returns the names of the other stored profiles that have the client and
+// the server of p. They share one nonce file. It ignores profiles that it cannot read.
+func OfSameClient(name string, p client.Profile) (same []string) {
+	if !p.HasSequence() {
+		return nil
+	}
+	names, err := Names()
+	if err != nil {
+		return nil
+	}
+	for _, other := range names {
+		if other == name {
+			continue
+		}
+		o, err := Load(other)
+		if err == nil && o.HasSequence() && o.Server == p.Server && o.Identifier == p.Identifier {
+			same = append(same, other)
+		}
+	}
+	return same
 }
 
 // pathOf returns the path of the profile of a name. A name has no separators, and

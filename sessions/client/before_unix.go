@@ -1,0 +1,63 @@
+//go:build linux || darwin
+
+package client
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// beginEarly begins a connection to a service, and does not wait for it. Package net
+// cannot do that: its connect may run after the client has sent the knocks.
+func beginEarly(service netip.AddrPort) *earlyConn {
+	if !service.IsValid() {
+		return nil
+	}
+	family, address := syscall.AF_INET6, syscall.Sockaddr(nil)
+	if a := service.Addr(); a.Is4() {
+		family, address = syscall.AF_INET, &syscall.SockaddrInet4{Port: int(service.Port()), Addr: a.As4()}
+	} else {
+		v6 := &syscall.SockaddrInet6{Port: int(service.Port()), Addr: a.As16()}
+		if a.Zone() != "" {
+			link, err := net.InterfaceByName(a.Zone())
+			if err != nil {
+				return nil
+			}
+			v6.ZoneId = uint32(link.Index)
+		}
+		address = v6
+	}
+	syscall.ForkLock.RLock()
+	fd, err := syscall.Socket(family, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil
+	}
+	if err = syscall.SetNonblock(fd, true); err == nil {
+		err = syscall.Connect(fd, address)
+	}
+	if err != nil && err != syscall.EINPROGRESS {
+		syscall.Close(fd)
+		return nil
+	}
+	return newEarlyConn(service, fd)
+}
+
+// connected reports whether the peer has accepted the connection.
+func connected(fd int) bool {
+	_, err := syscall.Getpeername(fd)
+	return err == nil
+}
+
+// peek reports whether the peer has sent data, or closed the connection.
+func peek(fd int) (data, closed bool) {
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_PEEK)
+	return n > 0, n <= 0 && err != syscall.EAGAIN && err != syscall.EINTR
+}
+
+func closeFD(fd int) { syscall.Close(fd) }
