@@ -27,7 +27,7 @@ func loadAll(path string, need config.Need) (*config.Config, clients.List, error
 		return nil, nil, err
 	}
 	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
-	return cfg, list, err
+	return cfg, list, cfg.ExplainClients(err)
 }
 
 // loadLenient is loadAll, but accepts unknown and unreadable services in the
@@ -38,5 +38,5 @@ func loadLenient(path string, need config.Need) (*config.Config, clients.List, e
 		return nil, nil, err
 	}
 	list, err := clients.Load(cfg.ClientsPath, nil)
-	return cfg, list, err
+	return cfg, list, cfg.ExplainClients(err)
 }

@@ -140,7 +140,7 @@ func newServer(
 	}
 	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
 	if err != nil {
-		return nil, loaded, cli.Misuse(err)
+		return nil, loaded, cli.Misuse(cfg.ExplainClients(err))
 	}
 	list := file.List
 	loaded = file.State
