@@ -15,7 +15,11 @@ const (
 	configVariable = "SALLYPORTD_CONFIG"
 )
 
+// addConfigFlag adds the flag that names the configuration. The hints of the
+// command's errors then name it too, so RunE must be set already.
 func addConfigFlag(c *cobra.Command, env cli.Env, path *string) {
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error { return hintsFor(*path, run(c, args)) }
 	c.Flags().StringVarP(path, "config", "c", cmp.Or(env.Variable(configVariable), defaultConfig),
 		"the configuration `file`; without the flag, the variable "+configVariable+" of the environment names it")
 }

@@ -34,23 +34,24 @@ func Load(path string, need Need) (*Config, error) {
 	if err != nil || need == Alone {
 		return c, err
 	}
-	if c.PortSecret.Current, err = c.readSecret("port_secret_file", r.PortSecret, r.PortSecretFile); err != nil {
-		return nil, fmt.Errorf("read the port secret: %w", err)
+	c.PortSecret.Current, err = c.readSecret("port_secret_file", "the port secret", r.PortSecret, r.PortSecretFile)
+	if err != nil {
+		return nil, err
 	}
 	if r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "" {
 		c.PortSecret.Previous, err = c.readSecret(
-			"port_secret_previous_file", r.PortSecretPrevious, r.PortSecretPreviousFile)
+			"port_secret_previous_file", "the previous port secret", r.PortSecretPrevious, r.PortSecretPreviousFile)
 		if err != nil {
-			return nil, fmt.Errorf("read the previous port secret: %w", err)
+			return nil, err
 		}
 	}
 	for i, o := range r.Operation {
 		if need < Secrets {
 			break
 		}
-		key := fmt.Sprintf("operation.%d.secret_file", i)
-		if c.Operations[i].Secret, err = c.readSecret(key, o.Secret, o.SecretFile); err != nil {
-			return nil, fmt.Errorf("read the secret of operation %q: %w", o.ID, err)
+		key, what := fmt.Sprintf("operation.%d.secret_file", i), fmt.Sprintf("the secret of operation %q", o.ID)
+		if c.Operations[i].Secret, err = c.readSecret(key, what, o.Secret, o.SecretFile); err != nil {
+			return nil, err
 		}
 	}
 	for i := range c.Services {
@@ -77,26 +78,28 @@ func read(path string) ([]byte, error) {
 	return nil, err
 }
 
-// readSecret returns the secret in the configuration itself (inline), or in another
-// file, which a key names. Only the owner may read the file that contains the
-// secret.
-func (c *Config) readSecret(key, inline, file string) (string, error) {
-	if inline == "" {
-		path := resolve(filepath.Dir(c.Path), file)
-		secret, err := secretfile.ReadOne(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = hint.With(err, "restore the file, from which the clients' profiles were made, or correct the path in the configuration")
+// readSecret returns a secret (what) in the configuration itself (inline), or in
+// another file, which a key names. Only the owner may read the file that contains
+// the secret.
+func (c *Config) readSecret(key, what, inline, file string) (string, error) {
+	if inline != "" {
+		info, err := os.Stat(c.Path)
+		if err == nil {
+			err = secretfile.Check(c.Path, info)
 		}
 		if err != nil {
-			err = fmt.Errorf("%s: %w", c.file.Where(key), err)
+			return "", fmt.Errorf("read %s: %w", what, err)
 		}
-		return secret, err
+		return inline, nil
 	}
-	info, err := os.Stat(c.Path)
+	secret, err := secretfile.ReadOne(resolve(filepath.Dir(c.Path), file))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = hint.With(err, "restore the file, whose secret the profiles contain, or correct the path in the configuration")
+	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: read %s: %w", c.file.Where(key), what, err)
 	}
-	return inline, secretfile.Check(c.Path, info)
+	return secret, nil
 }
 
 // ExplainClients adds the key that names the clients file to the error that the file
