@@ -211,8 +211,9 @@ func profileShowCommand(env cli.Env) *cobra.Command {
 func profileRemoveCommand(env cli.Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "remove NAME",
-		Short: "Remove a profile, and keep its nonces",
+		Use:        "remove NAME",
+		SuggestFor: []string{"delete", "rm", "revoke"},
+		Short:      "Remove a profile, and keep its nonces",
 		Long: `Remove a profile.
 
 The nonces stay: if you add the profile again, the client continues with the next

@@ -17,7 +17,7 @@ func warnBypass(cfg *config.Config, host config.Host, env cli.Env) {
 	if err == nil && len(rules) == 0 {
 		return
 	}
-	log, _, stop := openLog(env)
+	log, _, stop := openLog(env, cfg.Path)
 	defer stop()
 	for _, rule := range rules {
 		log.Warn("rule of another program bypasses the guard", "rule", rule)

@@ -40,8 +40,9 @@ func checkCommand(env cli.Env) *cobra.Command {
 	var path string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "check",
-		Short: "Check the configuration, and warn about common mistakes",
+		Use:        "check",
+		SuggestFor: []string{"status", "test", "verify", "validate"},
+		Short:      "Check the configuration, and warn about common mistakes",
 		Long: `Check the configuration, print the effective settings, and warn about common
 mistakes.
 
@@ -78,7 +79,7 @@ valid.`,
 				return cli.Misuse(err)
 			}
 			found = append(found, check(c.Context(), cfg, list, host, env)...)
-			all := append(adviceFor(cfg, host), found...)
+			all := findingsFor(path, append(adviceFor(cfg, host), found...))
 			if asJSON {
 				return env.Out().JSON(checked{true, settings, orEmpty(all)})
 			}
@@ -112,10 +113,10 @@ func check(
 			"this host's clock, which shows %s, is not synchronised: the server rejects all knocks when the clock is wrong by more than %s", env.Time(now), cfg.Tolerance)
 	}
 	if why := cfg.NeedsFirewall(host); why != "" && !host.NetAdmin() {
-		add("missing-capability", "start \"serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it", "%s requires CAP_NET_ADMIN, which this command does not have", why)
+		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it", "%s requires CAP_NET_ADMIN, which this command does not have", why)
 	}
 	if cfg.Challenge != nil && !cfg.Challenge.Sockets && !host.NetRaw() {
-		add("missing-capability", "start \"serve\" with CAP_NET_RAW", "[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this command does not have")
+		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_RAW", "[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this command does not have")
 	}
 	_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
 	found = append(found, warnings("operation-unusable", unusable)...)

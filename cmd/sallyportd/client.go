@@ -48,7 +48,7 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 
 // unknownClient is the error about a client that the clients file does not name.
 func unknownClient(cfg *config.Config, id wire.Identifier) error {
-	return cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+cfg.Path)
+	return cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+quoted(cfg.Path))
 }
 
 // loadClient reads the configuration, and finds a client in it.

@@ -17,10 +17,11 @@ import (
 func clientAddCommand(env cli.Env) *cobra.Command {
 	var path, note string
 	var services []string
-	var out profileOutput
+	out := profileOutput{undone: "no client was added"}
 	c := &cobra.Command{
-		Use:   "add [IDENTIFIER]",
-		Short: "Register a client with a random secret, and print its profile",
+		Use:        "add [IDENTIFIER]",
+		SuggestFor: []string{"new", "create", "register"},
+		Short:      "Register a client with a random secret, and print its profile",
 		Long: `Register a client with a random secret, and print its profile.
 
 Without an identifier, the command makes a random one. That is better than a

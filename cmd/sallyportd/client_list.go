@@ -27,8 +27,9 @@ func clientListCommand(env cli.Env) *cobra.Command {
 	var path string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "list",
-		Short: "List the clients, without secrets",
+		Use:        "list",
+		SuggestFor: []string{"ls", "show"},
+		Short:      "List the clients, without secrets",
 		Long: `List the clients, without secrets.
 
 LAST OPENED is when the client stamped its last knock that opened something.
@@ -59,7 +60,7 @@ With --json there is one object for each client, with times in UTC.`,
 					l.PreviousUntil = utc(c.Until)
 				}
 				if err := c.CheckServices(cfg.ServiceNames()); err != nil {
-					l.Fault, l.Hint = err.Error(), c.HowToFix()
+					l.Fault, l.Hint = err.Error(), withConfig(c.HowToFix(), path)
 				}
 				if asJSON {
 					if err := env.Out().JSON(l); err != nil {

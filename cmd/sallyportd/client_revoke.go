@@ -28,7 +28,8 @@ A fault elsewhere in the clients file, or in the configuration, does not prevent
 that. If the server has not revoked the client, or the line cannot be removed,
 for example on a full disk, the exit code is 1. The error is the reason, and
 reports what the server has done.`,
-		Args: cobra.ExactArgs(1),
+		SuggestFor: []string{"remove", "delete", "rm", "del"},
+		Args:       cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := secrets.ParseIdentifier(args[0])
 			if err != nil {
@@ -85,7 +86,7 @@ func revoke(
 		return running, fmt.Errorf("removed %s from %s, and the server grants it nothing further, but %w", id, cfg.ClientsPath, err)
 	case err != nil && found:
 		return running, cli.WithHint(fmt.Errorf("removed %s from %s, but the running server has not revoked it: %w", id, cfg.ClientsPath, err),
-			"the client may keep its access until the server reads the file: fix the cause, then run \"sallyportd reload -c "+cfg.Path+"\"")
+			"the client may keep its access until the server reads the file: fix the cause, then run \"sallyportd reload\"")
 	case err != nil:
 		return running, err
 	case !found:
@@ -105,7 +106,7 @@ func revokeInServer(
 		return fmt.Errorf("%w\nand the running server has not revoked it: %w", reason, err)
 	case running:
 		return cli.WithHint(fmt.Errorf("%w\nthe running server has revoked %s, but only until it reads the file again, or restarts", reason, id),
-			"fix the cause, then revoke the client again")
+			fmt.Sprintf("fix the cause, then revoke the client again: sallyportd client revoke %s", id))
 	}
 	return reason
 }

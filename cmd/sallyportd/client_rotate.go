@@ -19,10 +19,11 @@ const rotationTime = 7 * 24 * time.Hour
 func clientRotateCommand(env cli.Env) *cobra.Command {
 	var path string
 	var valid validity
-	var out profileOutput
+	out := profileOutput{undone: "the client keeps its secret"}
 	c := &cobra.Command{
-		Use:   "rotate IDENTIFIER",
-		Short: "Give a client a new secret, and print its new profile",
+		Use:        "rotate IDENTIFIER",
+		SuggestFor: []string{"renew"},
+		Short:      "Give a client a new secret, and print its new profile",
 		Long: `Give a client a new secret, and print its new profile.
 
 The old secret stays valid for a while, so that the client has time to switch.
@@ -54,7 +55,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 					if current.Previous != nil && env.Now().Before(current.Until) {
 						return nil, cli.Misuse(cli.WithHint(
 							fmt.Errorf("the last rotation of client %s has not ended: its old secret is valid until %s", current.Identifier, env.Time(current.Until)),
-							"\"client profile\" prints the new profile again; \"client revoke\" ends both secrets"))
+							fmt.Sprintf("\"sallyportd client profile %[1]s\" prints the new profile again; \"sallyportd client revoke %[1]s\" ends both secrets", current.Identifier)))
 					}
 					current.Previous, current.Until, current.Secret = current.Secret, until, secret
 					return lines, nil

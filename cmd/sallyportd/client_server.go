@@ -78,7 +78,7 @@ func applyChange(
 	if err != nil {
 		err = fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPath, err)
 		return running, cli.WithHint(err,
-			"fix the cause; the server retries by itself, and \"sallyportd reload -c "+cfg.Path+"\" prints what it finds")
+			"fix the cause; the server retries by itself, and \"sallyportd reload\" prints what it finds")
 	}
 	return running, nil
 }

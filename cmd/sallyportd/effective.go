@@ -48,6 +48,7 @@ type effectiveChallenge struct {
 type effectiveFirewall struct {
 	Table   string `json:"table"`
 	Stealth bool   `json:"stealth"`
+	OnExit  string `json:"on_exit"`
 	Now     string `json:"now,omitempty"` // the table that exists now; empty: this process cannot read it
 }
 
@@ -80,7 +81,10 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		e.Operations = append(e.Operations, described{o.ID, strings.TrimPrefix(o.Describe(), o.ID+": ")})
 	}
 	if cfg.NeedsFirewall(host) != "" {
-		e.Firewall = &effectiveFirewall{Table: "inet " + firewall.Name, Stealth: cfg.Stealth}
+		e.Firewall = &effectiveFirewall{Table: "inet " + firewall.Name, Stealth: cfg.Stealth, OnExit: "closed"}
+		if cfg.ClearOnExit {
+			e.Firewall.OnExit = "clear"
+		}
 		if host.NetAdmin() {
 			var err error
 			if e.Firewall.Now, err = tableState(); err != nil {
@@ -128,6 +132,11 @@ func (e effective) print(env cli.Env) error {
 			stealth = fmt.Sprintf(", and before all unsolicited UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
 		}
 		add("firewall", "table %s before every service%s", e.Firewall.Table, stealth)
+		if e.Firewall.OnExit == "clear" {
+			add("", "after a stop in order: the table is removed, and its services are open to anyone (on_exit = \"clear\")")
+		} else {
+			add("", "after a stop: the table stays, and its services stay closed (on_exit = \"closed\")")
+		}
 		if e.Firewall.Now != "" {
 			add("", "now: %s", e.Firewall.Now)
 		}

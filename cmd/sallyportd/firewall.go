@@ -81,9 +81,10 @@ func firewallClearCommand(env cli.Env) *cobra.Command {
 	var path string
 	var takeOver, asJSON bool
 	c := &cobra.Command{
-		Use:   "clear",
-		Short: "Remove the firewall's table: the services behind it are then open to anyone",
-		Args:  cobra.NoArgs,
+		Use:        "clear",
+		SuggestFor: []string{"remove", "delete", "unload", "open"},
+		Short:      "Remove the firewall's table: the services behind it are then open to anyone",
+		Args:       cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			before, err := firewall.Inspect()
 			if err != nil {

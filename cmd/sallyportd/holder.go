@@ -27,7 +27,7 @@ func holderCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log, _, stop := openLog(env)
+			log, _, stop := openLog(env, path)
 			defer stop()
 			return privilege.HoldFor(h, log)
 		},
@@ -55,7 +55,8 @@ The holder requires CAP_NET_ADMIN, drops all other privileges, and reads neither
 clients nor their secrets. On SIGHUP it reads the configuration again. Nothing opens
 during that; a server that runs with the earlier configuration must be restarted.
 A change of user or firewall_socket requires a restart of the holder. SIGINT and
-SIGTERM end the holder: the table stays, closed, unless on_exit is "clear".
+SIGTERM end the holder: the table stays, closed. If on_exit is "clear", the table
+is removed instead, and its services are open to anyone.
 
 Exit codes: 0 the table exists and is closed, or is removed because on_exit is
 "clear"; 1 or 2 it may be open.`,
@@ -65,7 +66,7 @@ Exit codes: 0 the table exists and is closed, or is removed because on_exit is
 			if err != nil {
 				return err
 			}
-			log, _, stop := openLog(env)
+			log, _, stop := openLog(env, path)
 			defer stop()
 			return privilege.HoldAlone(c.Context(), h, log)
 		},

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,8 +52,9 @@ func initCommand(env cli.Env) *cobra.Command {
 	var server, from string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "init DIR",
-		Short: "Make a configuration, a port secret, an empty clients file and a state file",
+		Use:        "init DIR",
+		SuggestFor: []string{"setup", "new", "create"},
+		Short:      "Make a configuration, a port secret, an empty clients file and a state file",
 		Long: `Make a configuration, a port secret, an empty clients file and a state file in
 DIR.
 
@@ -113,7 +115,8 @@ file.`,
 			if kept {
 				env.Err().Printf("note: %s holds a record of used nonces already; it is kept\n", cfg.StateDir)
 			}
-			return printInit(env.Out(), dir, made, relative(dir, cfg.StateDir), server, guessed)
+			p := initPrinter{env: env, dir: dir, made: made, from: from, server: server, guessed: guessed}
+			return p.print(cfg)
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", "copy this `file` as the configuration, instead of one that explains every key")
@@ -122,22 +125,43 @@ file.`,
 	return c
 }
 
-// printInit prints for people the files that were made, and the next commands.
-func printInit(out *output.Printer, dir, made, state, server string, guessed bool) error {
-	if err := out.Printf("Made in %s:\n", dir); err != nil {
+// initPrinter prints for people the files that were made, and the next commands.
+type initPrinter struct {
+	env       cli.Env
+	dir, made string // the directory, and the configuration in it
+	from      string // the file of which the configuration is a copy; empty: none
+	server    string
+	guessed   bool
+}
+
+func (p initPrinter) print(cfg *config.Config) error {
+	out := p.env.Out()
+	if err := out.Printf("Made in %s:\n", p.dir); err != nil {
 		return err
 	}
+	what := "the configuration, in which every key is explained"
+	if p.from != "" {
+		what = "the configuration, a copy of " + p.from
+	}
 	err := out.Columns().Print(
-		output.Row("  "+config.FileName, "the configuration, in which every key is explained"),
+		output.Row("  "+config.FileName, what),
 		output.Row("  "+config.PortSecretName, "256 random bits, from which the ports are computed"),
 		output.Row("  "+config.ClientsName, "the clients; none yet"),
-		output.Row("  "+state, "the record of used nonces"),
+		output.Row("  "+relative(p.dir, cfg.StateDir), "the record of used nonces"),
 	)
 	if err != nil {
 		return err
 	}
-	if guessed {
-		err := out.Printf("\nProfiles will name this host as %s. If clients reach it by another name, change \"server\" in the configuration.\n", server)
+	if p.guessed {
+		err := out.Printf("\nProfiles will name this host as %s. If clients reach it by another name, change \"server\" in the configuration.\n", p.server)
+		if err != nil {
+			return err
+		}
+	}
+	ssh := sshService(cfg, p.env.Variable("SSH_CONNECTION"))
+	if ssh != nil {
+		err := out.Printf("\nService %s hides port %d, which SSH uses. When the server starts, SSH sessions stall until their\naddress is granted.%s\n",
+			ssh.Name, ssh.Port(), firstTry(cfg, p.made))
 		if err != nil {
 			return err
 		}
@@ -145,11 +169,43 @@ func printInit(out *output.Printer, dir, made, state, server string, guessed boo
 	if err := out.Printf("\nNext:\n"); err != nil {
 		return err
 	}
+	serve := output.Row("  sallyportd serve -c " + quoted(p.made))
+	if ssh != nil && cfg.ClearOnExit {
+		serve = output.Row("  timeout 10m sallyportd serve -c "+quoted(p.made), "serve for ten minutes; then the port is open again")
+	}
 	return out.Columns().Print(
-		output.Row("  sallyportd client add -c "+made, "make a profile for each device of each colleague"),
-		output.Row("  sallyportd check -c "+made, "print the effective settings, and warn about mistakes"),
-		output.Row("  sallyportd serve -c "+made),
+		output.Row("  sallyportd client add -c "+quoted(p.made), "make a profile for each device of each colleague"),
+		output.Row("  sallyportd check -c "+quoted(p.made), "print the effective settings, and warn about mistakes"),
+		serve,
 	)
+}
+
+// sshService returns the service that hides a port by which an administrator may
+// use this host: 22, or that of the SSH connection in which this command runs
+// (SSH_CONNECTION: two addresses, each with its port). nil: there is none.
+func sshService(cfg *config.Config, connection string) *config.Service {
+	ports := []string{"22"}
+	if f := strings.Fields(connection); len(f) == 4 {
+		ports = append(ports, f[3])
+	}
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if !s.UDP && !s.Binds() && slices.Contains(ports, fmt.Sprint(s.Port())) {
+			return s
+		}
+	}
+	return nil
+}
+
+// firstTry returns how not to lock oneself out.
+func firstTry(cfg *config.Config, made string) string {
+	if cfg.ClearOnExit {
+		return " Start it for ten minutes first, as below: if you cannot get in, wait until it stops."
+	}
+	return " The port stays closed when the server stops. For the first try, add the line\n" +
+		"  on_exit = \"clear\"\n" +
+		"before the first [[service]] in the configuration, and start the server for ten minutes:\n" +
+		"  timeout 10m sallyportd serve -c " + quoted(made)
 }
 
 // named sets "server" in the text of a configuration: the name by which clients

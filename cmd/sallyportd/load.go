@@ -15,7 +15,11 @@ const (
 	configVariable = "SALLYPORTD_CONFIG"
 )
 
+// addConfigFlag adds the flag that names the configuration. The hints of the
+// command's errors then name it too, so RunE must be set already.
 func addConfigFlag(c *cobra.Command, env cli.Env, path *string) {
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error { return hintsFor(*path, run(c, args)) }
 	c.Flags().StringVarP(path, "config", "c", cmp.Or(env.Variable(configVariable), defaultConfig),
 		"the configuration `file`; without the flag, the variable "+configVariable+" of the environment names it")
 }
@@ -27,7 +31,7 @@ func loadAll(path string, need config.Need) (*config.Config, clients.List, error
 		return nil, nil, err
 	}
 	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
-	return cfg, list, err
+	return cfg, list, cfg.ExplainClients(err)
 }
 
 // loadLenient is loadAll, but accepts unknown and unreadable services in the
@@ -38,5 +42,5 @@ func loadLenient(path string, need config.Need) (*config.Config, clients.List, e
 		return nil, nil, err
 	}
 	list, err := clients.Load(cfg.ClientsPath, nil)
-	return cfg, list, err
+	return cfg, list, cfg.ExplainClients(err)
 }

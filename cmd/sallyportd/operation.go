@@ -8,7 +8,6 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
-	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
@@ -49,8 +48,8 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			_, result.Warnings = cfg.Usable(list.Rights(cfg.OperationClients()))
 			if out != "" {
 				result.profileResult = profileResult{File: out}
-				if err := secretfile.Create(out, text); err != nil {
-					return cli.Misuse(fmt.Errorf("--out: %w", err))
+				if err := createProfile(out, text, ""); err != nil {
+					return err
 				}
 			}
 			if asJSON {
@@ -98,7 +97,8 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 		return text, checkProfile(text)
 	}
 	if known == nil {
-		return nil, fmt.Errorf("%s has no operations, expected %q", cfg.Path, id)
+		return nil, cli.WithHint(fmt.Errorf("there is no operation %q: %s has no [[operation]] table", id, cfg.Path),
+			"an operation belongs to the challenge–response protocol; for a client's profile: sallyportd client profile IDENTIFIER")
 	}
 	return nil, fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 
@@ -24,6 +25,7 @@ import (
 type profileOutput struct {
 	server string
 	out    string
+	undone string // what has not happened if the profile cannot be written
 	qr     bool
 	asJSON bool
 }
@@ -63,8 +65,8 @@ func (o *profileOutput) deliver(
 	result := &profileResult{Profile: string(text)}
 	if o.out != "" {
 		result = &profileResult{File: o.out}
-		if err := secretfile.Create(o.out, text); err != nil {
-			return nil, cli.Misuse(fmt.Errorf("--out: %w", err))
+		if err := createProfile(o.out, text, o.undone); err != nil {
+			return nil, err
 		}
 	}
 	if err := register(); err != nil {
@@ -89,6 +91,24 @@ func (o *profileOutput) deliver(
 	}
 	return result, env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n"+
 		"The profile contains secrets: transfer it over a secure channel. On the device, run: %s\n", c.Identifier, next)
+}
+
+// createProfile writes a profile to a new file. undone is what the command has then
+// not done, for the error; empty: nothing else.
+func createProfile(path string, text []byte, undone string) error {
+	err := secretfile.Create(path, text)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		err = fmt.Errorf("--out: %s exists already", path)
+	default:
+		err = fmt.Errorf("--out: %w", err)
+	}
+	if undone != "" {
+		err = fmt.Errorf("%w; %s", err, undone)
+	}
+	return cli.Misuse(cli.WithHint(err, "name a new file, in a directory that exists, with --out; or move the old file away"))
 }
 
 // report prints a result for programs.

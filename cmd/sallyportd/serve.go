@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,8 +25,9 @@ func serveCommand(env cli.Env) *cobra.Command {
 	var path string
 	var takeOver bool
 	c := &cobra.Command{
-		Use:   "serve",
-		Short: "Accept knocks, and open services for clients that knock correctly",
+		Use:        "serve",
+		SuggestFor: []string{"start", "run"},
+		Short:      "Accept knocks, and open services for clients that knock correctly",
 		Long: `Accept knocks, and open services for clients that knock correctly.
 
 The server needs no privileges, and drops any that it was started with. Services
@@ -34,11 +37,14 @@ the server starts first. The server does not change the firewall before it has
 locked its state directory. If it was started with CAP_NET_ADMIN, it first warns
 about rules of other programs by which packets bypass the firewall's table, as
 "check" does. SIGHUP makes the server read its configuration and clients again.
-SIGINT and SIGTERM close everything in order; a second one ends the server at
-once.
+SIGINT and SIGTERM end the server in order: it ends all leases. The table of the
+firewall stays, and the services behind it stay closed. If on_exit is "clear",
+and the server has started the holder itself, the table is removed instead, and
+the services are open to anyone. A second signal ends the server at once.
 
-Exit codes: 0 stopped in order, and the services behind the firewall are closed;
-1 failed; 2 wrong usage or configuration, and nothing was changed.`,
+Exit codes: 0 stopped in order; the services behind the firewall are closed, or
+open to anyone if on_exit is "clear"; 1 failed; 2 wrong usage or configuration,
+and nothing was changed.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			// SIGHUP requests a reload from the first moment on; the server does it
@@ -50,14 +56,17 @@ Exit codes: 0 stopped in order, and the services behind the firewall are closed;
 			}
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
-			log, dropped, stop := openLog(env)
+			log, dropped, stop := openLog(env, path)
 			defer stop()
 			serverEnv := daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped}
-			s, loaded, err := newServer(c.Context(), path, resumed, serverEnv)
+			s, err := newServer(c.Context(), path, resumed, serverEnv)
 			if err != nil {
 				return privilege.Unreadable(err)
 			}
-			err = s.Serve(c.Context(), daemon.Control{Hangups: hangups, Clients: loaded})
+			err = s.server.Serve(c.Context(), daemon.Control{Hangups: hangups, Clients: s.clients})
+			if s.held {
+				s.left.log(log, resumed.Client != nil, err)
+			}
 			log.Info("stopped")
 			return err
 		},
@@ -86,7 +95,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	if err := cfg.Check(host); err != nil {
 		return resumed, cli.Misuse(err)
 	}
-	printFindings(env.Err(), checkLeftTable(cfg, host))
+	printFindings(env.Err(), findingsFor(path, checkLeftTable(cfg, host)))
 	warnBypass(cfg, host, env)
 	needs := cfg.Needs(host)
 	command := []string{helperName, "-c", path}
@@ -99,30 +108,38 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	}, host)
 }
 
+// madeServer is a server that newServer has made.
+type madeServer struct {
+	server  *daemon.Server
+	clients clients.State // the file that it has read
+	held    bool          // a holder of the firewall executes its requests
+	left    leftTable
+}
+
 // newServer reads all files, and makes a server. The clients' secrets that it
 // reads do not outlive this call.
 func newServer(
 	ctx context.Context, path string, resumed privilege.Resumed, env daemon.Env,
-) (_ *daemon.Server, loaded clients.State, err error) {
+) (made madeServer, err error) {
 	defer daemon.LowMemoryGC()()
 	fixed, err := config.Load(path, config.Alone)
 	if err != nil {
-		return nil, loaded, cli.Misuse(err)
+		return made, cli.Misuse(err)
 	}
 	if err := resumed.VerifyUser(fixed.User); err != nil {
-		return nil, loaded, err
+		return made, err
 	}
 	host, err := privilege.Probe()
 	if err != nil {
-		return nil, loaded, err
+		return made, err
 	}
 	if err := fixed.Check(host); err != nil {
-		return nil, loaded, cli.Misuse(err)
+		return made, cli.Misuse(err)
 	}
 	env.Host = host
 	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env.Clock)
 	if err != nil {
-		return nil, loaded, err
+		return made, err
 	}
 	defer func() {
 		if err != nil && holder != nil {
@@ -132,28 +149,28 @@ func newServer(
 	// From here on everything is closed, also if this function fails.
 	cfg, err := config.Load(path, config.All)
 	if err != nil {
-		return nil, loaded, cli.Misuse(err)
+		return made, cli.Misuse(err)
 	}
 	if cfg.Digest() != fixed.Digest() || cfg.StateDir != fixed.StateDir {
 		err := fmt.Errorf("%s changed while the server started", path)
-		return nil, loaded, cli.WithHint(err, "start the server again")
+		return made, cli.WithHint(err, "start the server again")
 	}
 	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
 	if err != nil {
-		return nil, loaded, cli.Misuse(err)
+		return made, cli.Misuse(cfg.ExplainClients(err))
 	}
 	list := file.List
-	loaded = file.State
+	loaded := file.State
 	file.List = nil
 	if !file.Whole {
 		unfinished := &clients.UnfinishedError{Path: cfg.ClientsPath}
 		env.Log.Warn("clients file may be incomplete; using it as it is", "error", unfinished, "hint", unfinished.Hint())
 	}
 	if os.Geteuid() == 0 {
-		env.Log.Warn("running as root without capabilities", "hint", "set \"user\" in the configuration: root can change files that root owns")
+		env.Log.Warn("running as root without capabilities", "hint", rootHint(path))
 	}
 	if err := checkServices(cfg, env.Log); err != nil {
-		return nil, loaded, err
+		return made, err
 	}
 	if len(list) == 0 {
 		env.Log.Warn("clients file names no client", "hint", "add one: sallyportd client add")
@@ -161,9 +178,51 @@ func newServer(
 	env.State = lock
 	s, err := daemon.New(ctx, cfg, list, holder, env)
 	if err != nil {
-		return nil, loaded, fmt.Errorf("start: %w", err)
+		return made, fmt.Errorf("start: %w", err)
 	}
-	return s, loaded, nil
+	return madeServer{s, loaded, holder != nil, leftTableOf(cfg)}, nil
+}
+
+// rootHint returns what can happen while the server runs as root, and how to change
+// that.
+func rootHint(path string) string {
+	dir := quoted(filepath.Dir(path))
+	return "an attacker who takes control of the server can then change root's files; to prevent it, make a user (useradd --system sallyport), " +
+		"give it the server's files (chown -R sallyport " + dir + "), and set user = \"sallyport\" in " + path
+}
+
+// leftTable is the part of a configuration that decides what a server leaves of the
+// firewall. It has no secret.
+type leftTable struct {
+	services string // behind the firewall, separated by commas
+	clear    bool   // on_exit is "clear"
+}
+
+func leftTableOf(cfg *config.Config) leftTable {
+	var services []string
+	for i := range cfg.Services {
+		if s := &cfg.Services[i]; !s.Binds() {
+			services = append(services, s.Name)
+		}
+	}
+	return leftTable{strings.Join(services, ","), cfg.ClearOnExit}
+}
+
+// log logs what the server leaves of the firewall when it has stopped, with an error
+// or in order. Own: the server has started the holder.
+func (t leftTable) log(log *slog.Logger, own bool, err error) {
+	names := t.services
+	switch {
+	case t.clear && own && err == nil:
+		log.Info("firewall table removed; services open to anyone", "services", names, "reason", "on_exit = \"clear\"")
+	case t.clear && own:
+		log.Warn("firewall table may remain", "services", names, "hint", "\"sallyportd firewall clear\" removes it, and opens the services to anyone")
+	case own:
+		log.Info("firewall table stays; services closed", "services", names, "hint", "\"sallyportd firewall clear\" opens them to anyone")
+	default:
+		log.Info("firewall table stays; services closed", "services", names, "reason", "the holder runs on",
+			"hint", "stop \"sallyportd firewall hold\", then \"sallyportd firewall clear\" opens them to anyone")
+	}
 }
 
 // checkServices finds services that cannot listen, before the first grant does.

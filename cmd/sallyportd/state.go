@@ -58,7 +58,7 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 				return err
 			}
 			file := filepath.Join(cfg.StateDir, state.FileName)
-			found := gapFindings(contents, env)
+			found := findingsFor(path, gapFindings(contents, env))
 			if asJSON {
 				return env.Out().JSON(verified{true, file, contents.Version, len(contents.Entries), orEmpty(found)})
 			}
@@ -202,7 +202,7 @@ func readState(ctx context.Context, cfg *config.Config) (state.Contents, error) 
 		return state.Read(bytes.NewReader(copied), int64(len(copied)), "of the server")
 	case errors.Is(err, fs.ErrNotExist):
 		return contents, cli.WithHint(fmt.Errorf("read the state file: %w", err),
-			"no server has run with this configuration yet, or its state_dir was lost; \"serve\" makes a new file")
+			"no server has run with this configuration yet, or its state_dir was lost; \"sallyportd serve\" makes a new file")
 	}
 	return contents, err
 }

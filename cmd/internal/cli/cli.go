@@ -20,7 +20,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -132,12 +131,16 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.AddCommand(manCommand(root))
 	root.Version = version()
+	explainArguments(root)
 	root.SetArgs(env.Args)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return Done
+	}
+	if !started {
+		err = explainUsage(root, command, env.Args, err)
 	}
 	f, silent := failureOf(ctx, err)
 	if silent {
@@ -240,18 +243,6 @@ func printInTime(p *output.Printer, print func(*output.Printer)) {
 	case <-printed:
 	case <-time.After(errorTime):
 	}
-}
-
-// Group makes a command that has only subcommands: without one it prints its help.
-func Group(c *cobra.Command) *cobra.Command {
-	c.Args = cobra.ArbitraryArgs
-	c.RunE = func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return c.Help()
-		}
-		return Misuse(WithHint(fmt.Errorf("unknown command %q", args[0]), c.CommandPath()+" --help"))
-	}
-	return c
 }
 
 // Misuse is hint.Misuse.

@@ -140,6 +140,67 @@ func TestErrorWithStalledReader(t *testing.T) {
 	})
 }
 
+// TestUsageErrors: an error about the arguments names what was expected, what was
+// found, and what was probably meant. It has no words of the libraries.
+func TestUsageErrors(t *testing.T) {
+	for args, want := range map[string]string{
+		"status -c x":                        "unknown command \"status\" | tool --help",
+		"status --config=x":                  "unknown command \"status\" | tool --help",
+		"chekc":                              "unknown command \"chekc\" | did you mean: tool check | tool --help",
+		"revoke k7":                          "unknown command \"revoke\" | did you mean: tool client revoke | tool --help",
+		"client remove":                      "unknown command \"remove\" | did you mean: tool client revoke | tool client --help",
+		"client remove -c x":                 "unknown command \"remove\" | did you mean: tool client revoke | tool client --help",
+		"client revok k7":                    "unknown command \"revok\" | did you mean: tool client revoke | tool client --help",
+		"client hiden":                       "unknown command \"hiden\" | tool client --help",
+		"client -c x":                        "unknown flag: -c | tool client --help",
+		"check gate.toml":                    "unexpected argument \"gate.toml\" | a configuration file is named with -c FILE | tool check --help",
+		"plain x":                            "unexpected argument \"x\" | tool plain --help",
+		"client revoke":                      "missing argument IDENTIFIER | usage: tool client revoke IDENTIFIER [flags] | tool client revoke --help",
+		"client revoke a b":                  "unexpected argument \"b\" | usage: tool client revoke IDENTIFIER [flags] | tool client revoke --help",
+		"client allow":                       "missing argument IDENTIFIER | usage: tool client allow IDENTIFIER [SERVICE…] [flags] | tool client allow --help",
+		"client copy a":                      "missing argument TO | usage: tool client copy FROM TO [NAME TEXT] [flags] | tool client copy --help",
+		"client copy a b c":                  "expected two names | usage: tool client copy FROM TO [NAME TEXT] [flags] | tool client copy --help",
+		"check --cofnig x":                   "unknown flag: --cofnig | did you mean: --config | tool check --help",
+		"check --wait 3":                     "--wait: expected a duration with a unit (ms, s, m, h), such as 3s, got \"3\" | tool check --help",
+		"check --wait soon":                  "--wait: expected a duration such as 3s or 1h30m, with the units ms, s, m and h, got \"soon\" | tool check --help",
+		"check --count x":                    "--count: expected a whole number, got \"x\" | tool check --help",
+		"check --count 99999999999999999999": "--count: expected a whole number, got \"99999999999999999999\" | tool check --help",
+		"check --port 70000":                 "--port: expected a whole number from 0 to 65535, got \"70000\" | tool check --help",
+		"check --quick=perhaps":              "--quick: expected true or false, got \"perhaps\" | tool check --help",
+		"check -c":                           "--config: expected a value, got none | tool check --help",
+	} {
+		t.Run(args, func(t *testing.T) {
+			do := func(*cobra.Command, []string) error { return nil }
+			root := Group(&cobra.Command{Use: "tool", Short: "A tool"})
+			check := &cobra.Command{Use: "check", Args: cobra.NoArgs, RunE: do}
+			check.Flags().StringP("config", "c", "", "")
+			check.Flags().Duration("wait", 0, "")
+			check.Flags().Int("count", 0, "")
+			check.Flags().Uint16("port", 0, "")
+			check.Flags().Bool("quick", false, "")
+			client := Group(&cobra.Command{Use: "client", Short: "Clients"})
+			client.AddCommand(
+				&cobra.Command{Use: "revoke IDENTIFIER", Args: cobra.ExactArgs(1), RunE: do, SuggestFor: []string{"remove"}},
+				&cobra.Command{Use: "allow IDENTIFIER [SERVICE…]", Args: cobra.MinimumNArgs(1), RunE: do},
+				&cobra.Command{Use: "copy FROM TO [NAME TEXT]", RunE: do, Args: func(_ *cobra.Command, args []string) error {
+					if len(args) != 2 {
+						return errors.New("expected two names")
+					}
+					return nil
+				}},
+				&cobra.Command{Use: "hidden", Hidden: true, RunE: do},
+			)
+			root.AddCommand(check, client, &cobra.Command{Use: "plain", Args: cobra.NoArgs, RunE: do})
+			var stderr strings.Builder
+			code := Run(t.Context(), Env{Args: strings.Fields(args), Stderr: &stderr}, root)
+			got := strings.TrimPrefix(strings.TrimSpace(stderr.String()), "tool: ")
+			if got = strings.ReplaceAll(got, "\nhint: ", " | "); code != Misused || got != want {
+				t.Errorf("code %d\ngot  %s\nwant %s", code, got, want)
+			}
+		})
+	}
+}
+
 // TestJSONErrors: where --json was asked for, the error is the last line on
 // standard output, and standard error is empty.
 func TestJSONErrors(t *testing.T) {

@@ -1,6 +1,10 @@
 package tomlfile
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Duration parses the text of a key as a duration such as "10s". If the file does
 // not have the key, it returns the default.
@@ -10,7 +14,16 @@ func (f *File) Duration(key, text string, byDefault time.Duration) (time.Duratio
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, f.Errorf(key, "got text that is not a duration")
+		return 0, f.Errorf(key, "%s", NotDuration(text))
 	}
 	return d, nil
+}
+
+// NotDuration describes a text that is not a duration, for Errorf. It repeats only
+// a number.
+func NotDuration(text string) string {
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		return fmt.Sprintf("got %q without a unit; write %q, or another unit (ms, s, m, h)", text, text+"s")
+	}
+	return "got text that is not a duration; write numbers with units (ms, s, m, h), such as \"1m30s\""
 }

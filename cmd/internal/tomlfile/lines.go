@@ -8,34 +8,58 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// lines maps the dotted keys of a valid TOML text to their lines. The tables
-// of a list are numbered from 0. The empty key maps to the last line.
-func lines(data []byte) map[string]int {
+// walk maps the dotted keys of a TOML text to their lines, as far as the text is
+// valid. The tables of a list are numbered from 0. The empty key maps to the last
+// line.
+func walk(data []byte) *walker {
 	lastLine := 1 + bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))
-	w := walker{data: data, lines: map[string]int{"": lastLine}, lists: map[string]int{}}
+	w := &walker{data: data, lines: map[string]int{"": lastLine}, lists: map[string]int{}}
 	table := ""
 	p := unstable.Parser{}
 	p.Reset(data)
 	for p.NextExpression() {
 		switch e := p.Expression(); e.Kind {
 		case unstable.Table:
-			table = w.record("", e.Key()) + "."
-		case unstable.ArrayTable:
 			name, line := w.key(e.Key())
-			table = name + "." + strconv.Itoa(w.lists[name]) + "."
-			w.lists[name]++
-			w.lines[strings.TrimSuffix(table, ".")] = line
+			w.record("", e.Key())
+			w.headers = append(w.headers, header{name, line, false})
+			table = name + "."
+		case unstable.ArrayTable:
+			list, line := w.key(e.Key())
+			name := list + "." + strconv.Itoa(w.lists[list])
+			w.lists[list]++
+			w.headers = append(w.headers, header{name, line, true})
+			w.lines[name] = line
+			table = name + "."
 		case unstable.KeyValue:
 			w.value(w.record(table, e.Key()), e.Value())
 		}
 	}
-	return w.lines
+	return w
 }
 
 type walker struct {
-	data  []byte
-	lines map[string]int
-	lists map[string]int // the number of tables so far, by the name of their list
+	data    []byte
+	lines   map[string]int
+	lists   map[string]int // the number of tables so far, by the name of their list
+	headers []header
+}
+
+// header is the line that begins a table.
+type header struct {
+	table string // dotted, with the number of the table in its list
+	line  int
+	list  bool // [[table]]; else [table]
+}
+
+// tableAt returns the table to which a line belongs; empty: the outermost one.
+func (w *walker) tableAt(line int) (table string) {
+	for _, h := range w.headers {
+		if h.line <= line {
+			table = h.table
+		}
+	}
+	return table
 }
 
 // key returns a dotted key and its line.

@@ -11,13 +11,18 @@ package tomlfile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"sallyport/cmd/internal/nearest"
 )
 
 // Error is an error at a line of a file. Decode never repeats a value in it: the
@@ -25,16 +30,34 @@ import (
 type Error struct {
 	Path string
 	Line int
-	Key  string // dotted; empty where the text is not valid TOML
+	Key  string // dotted, such as "service.0.listen"; empty where it is unknown
 	Text string
 }
 
 func (e *Error) Error() string {
 	where := e.Path + ":" + strconv.Itoa(e.Line) + ": "
 	if e.Key != "" {
-		where += e.Key + ": "
+		where += keyForPeople(e.Key) + ": "
 	}
 	return where + e.Text
+}
+
+// keyForPeople returns a dotted key with the tables of lists counted from 1:
+// "service 1: listen".
+func keyForPeople(key string) string {
+	var b strings.Builder
+	separator := ""
+	for _, part := range split(key) {
+		n, err := strconv.Atoi(part)
+		if err == nil && separator != "" {
+			fmt.Fprintf(&b, " %d", n+1)
+			separator = ": "
+			continue
+		}
+		b.WriteString(separator + part)
+		separator = "."
+	}
+	return b.String()
 }
 
 // File is a decoded file, with the lines of its keys.
@@ -48,6 +71,10 @@ type File struct {
 // Each field has a toml and an expect tag.
 func Decode(path string, data []byte, v any) (*File, error) {
 	f := &File{path: path, typ: reflect.TypeOf(v).Elem()}
+	w := walk(data)
+	if err := f.checkBrackets(w); err != nil {
+		return nil, err
+	}
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
@@ -57,16 +84,83 @@ func Decode(path string, data []byte, v any) (*File, error) {
 	case errors.As(err, &unknown):
 		e := unknown.Errors[0]
 		line, _ := e.Position()
-		return nil, f.unknown(e.Key(), line)
+		return nil, f.unknown(numbered(e.Key(), w.tableAt(line)), line)
 	case errors.As(err, &wrong):
-		line, _ := wrong.Position()
-		key, text := f.explain(wrong, data, line)
-		return nil, &Error{path, line, key, text}
+		return nil, f.explain(wrong, w)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	f.lines = lines(data)
+	f.lines = w.lines
 	return f, f.checkCase()
+}
+
+// checkBrackets rejects [TABLE] for a list of tables, and [[TABLE]] for one table.
+// The library accepts some of these.
+func (f *File) checkBrackets(w *walker) error {
+	for _, h := range w.headers {
+		parts := split(h.table)
+		if h.list {
+			parts = parts[:len(parts)-1]
+		}
+		field, ok := f.field(parts)
+		if !ok || !isTable(field.Type) {
+			continue
+		}
+		name := strings.Join(parts, ".")
+		one, several := "["+name+"]", "[["+name+"]]"
+		switch isList := field.Type.Kind() == reflect.Slice; {
+		case isList && !h.list:
+			return &Error{f.path, h.line, "", fmt.Sprintf("expected %s, with two brackets on each side, got %s", several, one)}
+		case !isList && h.list:
+			return &Error{f.path, h.line, "", fmt.Sprintf("expected %s, with one bracket on each side, got %s", one, several)}
+		}
+	}
+	list, line := "", 0
+	for key, at := range w.lines {
+		if found := f.unnumbered(split(key)); found != "" && (line == 0 || at < line) {
+			list, line = found, at
+		}
+	}
+	if line != 0 {
+		return &Error{f.path, line, "", fmt.Sprintf("expected a table [[%s]], got a key of %s without it", list, list)}
+	}
+	return nil
+}
+
+// unnumbered returns the list of tables in which a key has no number of a table, as
+// in "service.listen"; empty: there is none.
+func (f *File) unnumbered(key []string) string {
+	for i := 1; i < len(key); i++ {
+		field, ok := f.field(key[:i])
+		_, err := strconv.Atoi(key[i])
+		_, isNumber := strconv.Atoi(key[i-1])
+		if ok && err != nil && isNumber != nil && isTable(field.Type) && field.Type.Kind() == reflect.Slice {
+			return strings.Join(key[:i], ".")
+		}
+	}
+	return ""
+}
+
+// isTable reports whether a field holds a table, or a list of tables.
+func isTable(typ reflect.Type) bool {
+	typ = tableOf(typ)
+	return typ.Kind() == reflect.Struct && typ != reflect.TypeFor[time.Time]()
+}
+
+// numbered returns the dotted form of a key in a table, with the numbers of the
+// table, which the library does not return.
+func numbered(key []string, table string) string {
+	parts := split(table)
+	var names []string
+	for _, part := range parts {
+		if _, err := strconv.Atoi(part); err != nil {
+			names = append(names, part)
+		}
+	}
+	if table != "" && len(key) >= len(names) && slices.Equal(key[:len(names)], names) {
+		return strings.Join(append(parts, key[len(names):]...), ".")
+	}
+	return strings.Join(key, ".")
 }
 
 // checkCase rejects keys that differ from ours only in upper or lower case, which the
@@ -84,13 +178,50 @@ func (f *File) checkCase() error {
 	if firstLine == 0 {
 		return nil
 	}
-	return f.unknown(split(first), firstLine)
+	return f.unknown(first, firstLine)
 }
 
-func (f *File) unknown(key []string, line int) error {
-	parent, name := key[:len(key)-1], key[len(key)-1]
-	text := fmt.Sprintf("unknown key %q; expected one of %s", name, strings.Join(f.known(parent), ", "))
-	return &Error{f.path, line, strings.Join(key, "."), text}
+// unknown returns the error about a key that does not exist: with the key that was
+// probably meant, or the table to which it belongs, or else all keys of the table.
+func (f *File) unknown(key string, line int) error {
+	parts := split(key)
+	parent, name := parts[:len(parts)-1], parts[len(parts)-1]
+	known := f.known(parent)
+	text := fmt.Sprintf("unknown key %q; ", name)
+	one, two := nearest.Word(name, known, 1), nearest.Word(name, known, 2)
+	_, outermost := fieldOf(f.typ, name)
+	switch {
+	case one != "":
+		text += "did you mean " + one + "?"
+	case len(parent) > 0 && outermost:
+		text += "write it before the first [table] of the file, where it is a key"
+	case f.tableWith(name) != "":
+		text += "it is a key of " + f.tableWith(name)
+	case two != "":
+		text += "did you mean " + two + "?"
+	default:
+		text += "expected one of " + strings.Join(known, ", ")
+	}
+	return &Error{f.path, line, key, text}
+}
+
+// tableWith returns the first table of the file's outermost one that has a key, in
+// brackets; empty: none has.
+func (f *File) tableWith(name string) string {
+	for _, field := range reflect.VisibleFields(f.typ) {
+		inner := tableOf(field.Type)
+		if field.Anonymous || inner.Kind() != reflect.Struct || !field.IsExported() {
+			continue
+		}
+		if _, ok := fieldOf(inner, name); !ok {
+			continue
+		}
+		if field.Type.Kind() == reflect.Slice {
+			return "[[" + keyOf(field) + "]]"
+		}
+		return "[" + keyOf(field) + "]"
+	}
+	return ""
 }
 
 // Errorf returns an Error for a key such as "service.0.listen": "expected", the
@@ -110,56 +241,10 @@ func (f *File) Errorf(key, format string, args ...any) error {
 // Has reports whether the file sets a key.
 func (f *File) Has(key string) bool { return f.lines[key] != 0 }
 
-// explain returns the key of a value that the library rejects, and the text of
-// the Error. It does not use the library's text, which may repeat the value.
-func (f *File) explain(e *toml.DecodeError, data []byte, line int) (key, text string) {
-	if strings.HasSuffix(e.Error(), "already defined") {
-		return strings.Join(e.Key(), "."), "expected each key once, got it a second time"
-	}
-	lines := bytes.Split(data, []byte("\n"))
-	name, value, assigns := strings.Cut(string(lines[min(line, len(lines))-1]), "=")
-	name = strings.TrimSpace(name)
-	if expect := f.expect(e.Key()); expect != "" {
-		return strings.Join(e.Key(), "."), "expected " + expect + ", got " + kindOf(value)
-	}
-	for _, typ := range tables(f.typ) {
-		if field, ok := fieldOf(typ, name); ok && assigns {
-			return name, "expected " + field.Tag.Get("expect") + ", got " + kindOf(value)
-		}
-	}
-	return "", "expected KEY = VALUE or [TABLE], as in TOML, with quotes around text"
-}
-
-// kindOf names the kind of a value by its beginning. It does not repeat the value.
-func kindOf(value string) string {
-	value = strings.TrimSpace(value)
-	switch {
-	case value == "" || value[0] == '#':
-		return "nothing"
-	case value[0] == '"' || value[0] == '\'':
-		return "text"
-	case value[0] == '[':
-		return "a list"
-	case value[0] == '{':
-		return "a table"
-	case strings.HasPrefix(value, "true"), strings.HasPrefix(value, "false"):
-		return "true or false"
-	case value[0] >= '0' && value[0] <= '9', value[0] == '-', value[0] == '+':
-		return "a number or a time"
-	}
-	return "a value that is not valid TOML"
-}
-
-// tables returns a struct type and the types of the tables in it.
-func tables(typ reflect.Type) []reflect.Type {
-	all := []reflect.Type{typ}
-	for _, field := range reflect.VisibleFields(typ) {
-		inner := tableOf(field.Type)
-		if inner.Kind() == reflect.Struct && inner.NumField() > 0 && inner.Field(0).IsExported() {
-			all = append(all, tables(inner)...)
-		}
-	}
-	return all
+// Where returns the place of a key, for an error that has a cause of its own:
+// "FILE:LINE: KEY".
+func (f *File) Where(key string) string {
+	return f.path + ":" + strconv.Itoa(cmp.Or(f.lines[key], f.lines[""])) + ": " + keyForPeople(key)
 }
 
 // tableOf returns the element type of lists and pointers.

@@ -148,7 +148,7 @@ func (d declaration) check(f *tomlfile.File) error {
 		}
 		n, err := time.ParseDuration(v.String())
 		if err != nil {
-			return f.Errorf(d.path, "got text that is not a duration")
+			return f.Errorf(d.path, "%s", tomlfile.NotDuration(v.String()))
 		}
 		if !inRange(ranges, int64(n)) {
 			return f.Errorf(d.path, "got %q", v.String())

@@ -276,7 +276,7 @@ func TestLoadReadsOnlyNeededFiles(t *testing.T) {
 	if _, err := Load(path, Secrets); err != nil {
 		t.Error(err)
 	}
-	if _, err := Load(path, All); err == nil || !strings.Contains(err.Error(), "c.toml:8: service.0.root: expected") {
+	if _, err := Load(path, All); err == nil || !strings.Contains(err.Error(), "c.toml:8: service 1: root: expected") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -302,7 +302,7 @@ func TestCheck(t *testing.T) {
 		// The firewall identifies a service by its port alone; a socket also has an
 		// address.
 		{twice, withFilter, Needs{}, ""},
-		{twice, withoutFilter, Needs{Holder: `service web, with look = "filtered", which requires the firewall with this kernel,`}, `c.toml:11: service.1.listen: `},
+		{twice, withoutFilter, Needs{Holder: `service web, with look = "filtered", which requires the firewall with this kernel,`}, `c.toml:11: service 2: listen: `},
 	} {
 		cfg, err := Parse("c.toml", []byte(row.text))
 		if err != nil {

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 
@@ -59,11 +61,15 @@ func (w web) fixed() (key, value string) {
 }
 
 func (w web) missing() (key, found string) {
-	if w.root == "" {
-		return "", ""
+	if w.root != "" {
+		if info, err := os.Stat(w.root); err != nil || !info.IsDir() {
+			return "root", fmt.Sprintf("got %q, which is not a directory", w.root)
+		}
 	}
-	if info, err := os.Stat(w.root); err != nil || !info.IsDir() {
-		return "root", fmt.Sprintf("got %q, which is not a directory", w.root)
+	for _, f := range []struct{ key, path string }{{"tls_cert", w.cert}, {"tls_key", w.key}} {
+		if _, err := os.Stat(f.path); f.path != "" && errors.Is(err, fs.ErrNotExist) {
+			return f.key, fmt.Sprintf("got %q, which does not exist", f.path)
+		}
 	}
 	return "", ""
 }

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/sessions/durable"
 )
@@ -23,29 +26,32 @@ const (
 // Load reads a configuration, and of the files that it names only those that need
 // requires.
 func Load(path string, need Need) (*Config, error) {
-	text, err := durable.ReadFile(path)
+	text, err := read(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, err
 	}
 	r, c, err := parse(path, text)
 	if err != nil || need == Alone {
 		return c, err
 	}
-	if c.PortSecret.Current, err = readSecret(path, r.PortSecret, r.PortSecretFile); err != nil {
-		return nil, fmt.Errorf("read the port secret: %w", err)
+	c.PortSecret.Current, err = c.readSecret("port_secret_file", "the port secret", r.PortSecret, r.PortSecretFile)
+	if err != nil {
+		return nil, err
 	}
 	if r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "" {
-		c.PortSecret.Previous, err = readSecret(path, r.PortSecretPrevious, r.PortSecretPreviousFile)
+		c.PortSecret.Previous, err = c.readSecret(
+			"port_secret_previous_file", "the previous port secret", r.PortSecretPrevious, r.PortSecretPreviousFile)
 		if err != nil {
-			return nil, fmt.Errorf("read the previous port secret: %w", err)
+			return nil, err
 		}
 	}
 	for i, o := range r.Operation {
 		if need < Secrets {
 			break
 		}
-		if c.Operations[i].Secret, err = readSecret(path, o.Secret, o.SecretFile); err != nil {
-			return nil, fmt.Errorf("read the secret of operation %q: %w", o.ID, err)
+		key, what := fmt.Sprintf("operation.%d.secret_file", i), fmt.Sprintf("the secret of operation %q", o.ID)
+		if c.Operations[i].Secret, err = c.readSecret(key, what, o.Secret, o.SecretFile); err != nil {
+			return nil, err
 		}
 	}
 	for i := range c.Services {
@@ -59,15 +65,49 @@ func Load(path string, need Need) (*Config, error) {
 	return c, nil
 }
 
-// readSecret returns the secret in the configuration itself (inline), or in another
-// file. Only the owner may read the file that contains the secret.
-func readSecret(configPath, inline, file string) (string, error) {
-	if inline == "" {
-		return secretfile.ReadOne(resolve(filepath.Dir(configPath), file))
+// read returns the text of a configuration.
+func read(path string) ([]byte, error) {
+	text, err := durable.ReadFile(path)
+	if err == nil {
+		return text, nil
 	}
-	info, err := os.Stat(configPath)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err = fmt.Errorf("read the configuration: %w", err); missing {
+		err = hint.With(err, "make one: sallyportd init DIR; or name it with -c FILE or SALLYPORTD_CONFIG")
+	}
+	return nil, err
+}
+
+// readSecret returns a secret (what) in the configuration itself (inline), or in
+// another file, which a key names. Only the owner may read the file that contains
+// the secret.
+func (c *Config) readSecret(key, what, inline, file string) (string, error) {
+	if inline != "" {
+		info, err := os.Stat(c.Path)
+		if err == nil {
+			err = secretfile.Check(c.Path, info)
+		}
+		if err != nil {
+			return "", fmt.Errorf("read %s: %w", what, err)
+		}
+		return inline, nil
+	}
+	secret, err := secretfile.ReadOne(resolve(filepath.Dir(c.Path), file))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = hint.With(err, "restore the file, whose secret the profiles contain, or correct the path in the configuration")
+	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: read %s: %w", c.file.Where(key), what, err)
 	}
-	return inline, secretfile.Check(configPath, info)
+	return secret, nil
+}
+
+// ExplainClients adds the key that names the clients file to the error that the file
+// does not exist.
+func (c *Config) ExplainClients(err error) error {
+	if c.file == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return hint.With(fmt.Errorf("%s: %w", c.file.Where("clients"), err),
+		"restore the file, or correct the path in the configuration; for a server that has no clients yet: install -m 600 /dev/null "+c.ClientsPath)
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
-
-	"sallyport/sessions/durable"
 )
 
 // Locate finds the paths of the clients file, the state directory and the admin
@@ -15,9 +13,9 @@ import (
 // the first table. Only these paths and Path of the result are set. Commands that
 // must work despite an invalid configuration use it.
 func Locate(path string) (*Config, error) {
-	text, err := durable.ReadFile(path)
+	text, err := read(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, err
 	}
 	var paths struct {
 		Clients     string `toml:"clients"`

@@ -41,7 +41,7 @@ func (o Operation) Describe() string {
 	case o.Close:
 		action = "closes service " + o.Service
 	case o.OpenFor != 0:
-		action += " for " + o.OpenFor.String()
+		action += " for " + short(o.OpenFor)
 	}
 	if o.RandomPort {
 		action += ", on a random port"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
@@ -139,12 +140,28 @@ func (s *Service) Describe() string {
 	} else if s.PrefixLen6 == access.PrefixNetwork {
 		peer += " (IPv6: its /64)"
 	}
+	longer := ""
+	if s.Policy.OpenMax > s.Policy.OpenFor {
+		longer = fmt.Sprintf(" (further sequences extend it, to %s at most)", short(s.Policy.OpenMax))
+	}
 	then := "keeps connections"
 	if s.Policy.Cut {
 		then = "cuts connections"
 	}
-	return fmt.Sprintf("%s: %s, at %s, for %s (at most %s) open to %s, then %s",
-		s.Name, s.kind.describe(s), s.Listen, s.Policy.OpenFor, s.Policy.OpenMax, peer, then)
+	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s",
+		s.Name, s.kind.describe(s), s.Listen, peer, short(s.Policy.OpenFor), longer, then)
+}
+
+// short returns a duration without zero minutes and seconds: "1m", not "1m0s".
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func notInName(r rune) bool {

@@ -51,7 +51,7 @@ func (s *Server) Reload(ctx context.Context) (n int, err error) {
 			return nil, clients.Loaded{}, err
 		}
 		loaded, err := clients.Read(next.ClientsPath, next.ServiceNames())
-		return next, loaded, err
+		return next, loaded, next.ExplainClients(err)
 	})
 }
 
@@ -65,7 +65,7 @@ func (s *Server) ReloadClients(ctx context.Context) (n int, err error) {
 
 func readClients(current *config.Config) (*config.Config, clients.Loaded, error) {
 	loaded, err := clients.Read(current.ClientsPath, current.ServiceNames())
-	return current, loaded, err
+	return current, loaded, current.ExplainClients(err)
 }
 
 // change applies the configuration and clients that read returns, and logs the
