@@ -17,19 +17,19 @@ func (n *network) hold() *exec.Cmd {
 		n.t.Fatal(err)
 	}
 	defer log.Close()
-	before := n.said("holding the firewall")
+	before := n.logged("holding the firewall")
 	holder := exec.Command(n.path("sallyportd"), "firewall", "hold", "-c", n.path("gate/sallyportd.toml"))
 	holder.Stderr = log
 	if err := holder.Start(); err != nil {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() { holder.Process.Kill() })
-	n.await("the holder", func() bool { return n.said("holding the firewall") > before })
+	n.await("the holder", func() bool { return n.logged("holding the firewall") > before })
 	return holder
 }
 
-// said counts the occurrences of a text in the log.
-func (n *network) said(what string) int { return strings.Count(n.log(), what) }
+// logged counts the occurrences of a text in the log.
+func (n *network) logged(what string) int { return strings.Count(n.log(), what) }
 
 const pour = "[[service]]\nname = \"pour\"\ntype = \"firewall\"\nlisten = \":5400\"\nopen_for = \"%s\"\n"
 
@@ -62,9 +62,9 @@ func TestHolderOutlivesServers(t *testing.T) {
 	flush := func(when string) {
 		t.Helper()
 		for _, rules := range [][]string{{"flush", "ruleset"}, {"flush", "table", "inet", "sallyport"}} {
-			before := n.said("restored")
+			before := n.logged("restored")
 			n.run(nil, "nft", rules...)
-			n.await(when+": the table after "+strings.Join(rules, " "), func() bool { return n.said("restored") > before })
+			n.await(when+": the table after "+strings.Join(rules, " "), func() bool { return n.logged("restored") > before })
 			closed(when + ", after " + strings.Join(rules, " "))
 		}
 	}
@@ -84,7 +84,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	n.server.Process.Kill()
 	n.server.Wait()
 	n.server = nil
-	n.await("the holder to close everything", func() bool { return n.said("server connection lost; everything is closed") == 1 })
+	n.await("the holder to close everything", func() bool { return n.logged("server connection lost; everything is closed") == 1 })
 	closed("after the server was killed")
 	flush("after the server was killed")
 	n.serve()
@@ -93,7 +93,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	// The holder is killed: nothing opens, and the server connects to the next holder.
 	holder.Process.Kill()
 	holder.Wait()
-	n.await("the server to notice", func() bool { return n.said("firewall holder lost") == 1 })
+	n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == 1 })
 	if n.reaches(n.stranger, asStranger+":5400") {
 		t.Error("open to a stranger without a holder")
 	}
@@ -113,7 +113,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 		t.Errorf("a revocation without a holder: %v\n%s", err, out)
 	}
 	holder = n.hold()
-	n.await("the next holder", func() bool { return n.said("firewall holder connected") == 1 })
+	n.await("the next holder", func() bool { return n.logged("firewall holder connected") == 1 })
 	closed("with the next holder")
 	opens("with the next holder")
 	// Both stop in order.
@@ -150,14 +150,16 @@ func TestHolderReloads(t *testing.T) {
 		if err := os.WriteFile(path, []byte(next), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		taken, refused := n.said("msg=reloaded"), n.said(`nothing reloaded" what=firewall`)
+		taken, refused := n.logged("msg=reloaded"), n.logged(`nothing reloaded" what=firewall`)
 		holder.Process.Signal(syscall.SIGHUP)
-		n.await("the holder to read", func() bool { return n.said("msg=reloaded")+n.said(`nothing reloaded" what=firewall`) > taken+refused })
-		if (next == edited) != (n.said("msg=reloaded") > taken) {
+		n.await("the holder to read", func() bool {
+			return n.logged("msg=reloaded")+n.logged(`nothing reloaded" what=firewall`) > taken+refused
+		})
+		if (next == edited) != (n.logged("msg=reloaded") > taken) {
 			t.Fatalf("read %q:\n%s", next, n.log())
 		}
 	}
-	n.await("the server to be refused", func() bool { return n.said("has read another configuration") > 0 })
+	n.await("the server to be refused", func() bool { return n.logged("has read another configuration") > 0 })
 	if err := n.stop(); err == nil {
 		t.Error("the server could not close the firewall, and reported no error")
 	}
@@ -192,7 +194,7 @@ func TestHolderAfterWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { holder.Process.Kill() })
-	n.await("the holder to wait", func() bool { return n.said("guards the firewall table; waiting") > 0 })
+	n.await("the holder to wait", func() bool { return n.logged("guards the firewall table; waiting") > 0 })
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +206,7 @@ func TestHolderAfterWait(t *testing.T) {
 	if err := n.stop(); err != nil {
 		t.Errorf("stopped with %v", err)
 	}
-	n.await("the holder", func() bool { return n.said("holding the firewall") > 0 })
+	n.await("the holder", func() bool { return n.logged("holding the firewall") > 0 })
 	if n.reaches(n.stranger, asStranger+":5401") {
 		t.Error("a port is open that the new configuration hides")
 	}
@@ -283,9 +285,9 @@ func TestRolledSecretUnderStealth(t *testing.T) {
 	n.hold()
 	n.serve()
 	n.run(nil, n.path("sallyportd"), "port-secret", "roll", "-c", config)
-	before := n.said("msg=reloaded")
+	before := n.logged("msg=reloaded")
 	n.run(nil, n.path("sallyportd"), "reload", "-c", config)
-	if n.said("msg=reloaded") == before {
+	if n.logged("msg=reloaded") == before {
 		t.Fatalf("not reloaded:\n%s", n.log())
 	}
 	text, err := os.ReadFile(n.path("gate/clients.txt"))
@@ -305,7 +307,7 @@ func TestRolledSecretUnderStealth(t *testing.T) {
 		n.within(profile, func() { open = n.reaches(n.client, asClient+":5400") }, func() bool { return open })
 		n.closes("pour")
 	}
-	if n.said("failed to open knock ports") > 0 {
+	if n.logged("failed to open knock ports") > 0 {
 		t.Errorf("the holder refused ports:\n%s", n.log())
 	}
 }

@@ -130,9 +130,9 @@ func TestLeaseEndsDuringTransfer(t *testing.T) {
 	}
 }
 
-// TestKilledProcess: when the server or the holder is killed, open services close at
-// the latest when their leases expire, new clients are not accepted, and hidden ports
-// stay hidden.
+// TestKilledProcess: when the server or the holder is killed, open services close no
+// later than their leases expire, new clients are not accepted, and hidden ports stay
+// hidden.
 func TestKilledProcess(t *testing.T) {
 	long(t)
 	if !enter(t) {

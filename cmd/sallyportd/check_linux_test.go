@@ -69,7 +69,7 @@ func TestCheckPrivilege(t *testing.T) {
 }
 
 // TestAdviceUnderStealth: among ports that do not answer, only a service whose
-// policy is to answer stands out, and gets advice.
+// policy is "reject" stands out, and gets advice.
 func TestAdviceUnderStealth(t *testing.T) {
 	const vpn, proxy = "type = \"firewall\"\nprotocol = \"udp\"\n", "type = \"proxy\"\nupstream = \"192.0.2.1:7\"\nprotocol = \"udp\"\n"
 	const rejects = "policy = \"reject\"\n"

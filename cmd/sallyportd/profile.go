@@ -25,7 +25,7 @@ import (
 type profileOutput struct {
 	server string
 	out    string
-	undone string // what has not happened if the profile cannot be written
+	undone string // for the error if the profile cannot be written: the change that was not made
 	qr     bool
 	asJSON bool
 }

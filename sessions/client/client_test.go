@@ -366,7 +366,8 @@ func TestKnockWithoutServer(t *testing.T) {
 	if !errors.As(err, &offline) || offline.Attempts != 3 || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Fatalf("got %v", err)
 	}
-	if want := "127.0.0.1: the service " + p.Service + " did not open after 3 attempts"; !offline.Up || err.Error() != want {
+	want := "127.0.0.1: the service " + p.Service + " did not open after 3 attempts"
+	if !offline.Up || err.Error() != want {
 		t.Errorf("got %v, up %v; want %s", err, offline.Up, want)
 	}
 	if want := []uint32{0, 3, 6 + 65_536}; !slices.Equal(bases, want) {

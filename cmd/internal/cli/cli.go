@@ -165,8 +165,8 @@ type failure struct {
 	ExitCode int    `json:"exit_code"`
 }
 
-// failureOf returns what an error means for the command. With silent, nothing is
-// to be printed: the command ran another program, and ends as that one did.
+// failureOf returns what an error means for the command. If silent, the
+// caller prints nothing: the command ran another program, and ends as that one did.
 func failureOf(ctx context.Context, err error) (f failure, silent bool) {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return failure{Error: "interrupted", ExitCode: Interrupted}, false

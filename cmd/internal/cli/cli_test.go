@@ -140,8 +140,8 @@ func TestErrorWithStalledReader(t *testing.T) {
 	})
 }
 
-// TestUsageErrors: an error about the arguments names what was expected, what was
-// found, and what was probably meant. It has no words of the libraries.
+// TestUsageErrors: an error about the arguments names the expected and the found
+// arguments, and the one that was probably meant. It has no words of the libraries.
 func TestUsageErrors(t *testing.T) {
 	for args, want := range map[string]string{
 		"status -c x":                        "unknown command \"status\" | tool --help",
@@ -251,8 +251,8 @@ func TestJSONErrors(t *testing.T) {
 	}
 }
 
-// TestColouredError: on a terminal the name of the program is red, and what the
-// error repeats from elsewhere is escaped.
+// TestColouredError: on a terminal the name of the program is red, and text that
+// the error repeats from elsewhere is escaped.
 func TestColouredError(t *testing.T) {
 	root := &cobra.Command{Use: "tool", RunE: func(*cobra.Command, []string) error { return WithHint(errors.New("a\x1b[2J"), "b") }}
 	var stderr strings.Builder
