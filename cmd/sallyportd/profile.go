@@ -25,7 +25,7 @@ import (
 type profileOutput struct {
 	server string
 	out    string
-	undone string // what has not happened if the profile cannot be written
+	undone string // the part of the command that fails with the profile, as a sentence
 	qr     bool
 	asJSON bool
 }

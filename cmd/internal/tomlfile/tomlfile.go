@@ -241,7 +241,7 @@ func (f *File) Errorf(key, format string, args ...any) error {
 // Has reports whether the file sets a key.
 func (f *File) Has(key string) bool { return f.lines[key] != 0 }
 
-// Where returns the place of a key, for an error that has a cause of its own:
+// Where returns the place of a key, for an error with another cause:
 // "FILE:LINE: KEY".
 func (f *File) Where(key string) string {
 	return f.path + ":" + strconv.Itoa(cmp.Or(f.lines[key], f.lines[""])) + ": " + keyForPeople(key)
