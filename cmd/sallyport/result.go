@@ -25,7 +25,7 @@ type outcome struct {
 	OpenBefore bool     `json:"open_before,omitempty"`
 	Error      string   `json:"error,omitempty"`
 	Hints      []string `json:"hints,omitempty"` // about the cause, the most likely one first
-	Hint       string   `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line
+	Hint       *string  `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line; missing: no error
 	ExitCode   int      `json:"exit_code,omitempty"`
 }
 
@@ -57,7 +57,7 @@ func (out *outcome) setError(ctx context.Context, err error) {
 	var misuse interface{ Misuse() }
 	var hinted interface{ Hint() string }
 	var offline *client.OfflineError
-	out.Error, out.ExitCode = err.Error(), cli.Failed
+	out.Error, out.ExitCode, out.Hint = err.Error(), cli.Failed, new(string)
 	switch {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		out.Error, out.ExitCode = "interrupted", cli.Interrupted
@@ -68,7 +68,7 @@ func (out *outcome) setError(ctx context.Context, err error) {
 		out.Watched, out.Attempts, out.Hints = true, offline.Attempts, offline.Hints
 	}
 	if errors.As(err, &hinted) {
-		out.Hint = hinted.Hint()
+		*out.Hint = hinted.Hint()
 	}
 }
 

@@ -42,7 +42,7 @@ reports what the server has done.`,
 			}
 			running, err := revoke(c.Context(), cfg, id, &result)
 			if asJSON {
-				if result.Changed {
+				if result.Changed || len(result.Warnings) > 0 {
 					err = errors.Join(env.Out().JSON(result), err)
 				}
 				return err

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/output"
@@ -146,14 +147,20 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	if silent {
 		return f.ExitCode
 	}
-	if !started {
+	if !started && f.ExitCode != Interrupted {
 		f.ExitCode = Misused
 		f.Hint = strings.TrimPrefix(f.Hint+"\n"+command.CommandPath()+" --help", "\n")
 	}
+	asText := func() error {
+		f.print(env.Err(), root.Name())
+		return nil
+	}
+	printError := asText
 	if jsonAsked(env.Args, command, started) {
-		printInTime(env.Out(), func(p *output.Printer) { p.JSON(f) })
-	} else {
-		printInTime(env.Err(), func(p *output.Printer) { f.print(p, root.Name()) })
+		printError = func() error { return env.Out().JSON(f) }
+	}
+	if printInTime(printError) != nil {
+		printInTime(asText)
 	}
 	return f.ExitCode
 }
@@ -217,7 +224,10 @@ func jsonAsked(args []string, c *cobra.Command, started bool) bool {
 		args = args[:i]
 	}
 	asked := false
-	for _, arg := range args {
+	for i, arg := range args {
+		if i > 0 && takesValue(c, args[i-1]) {
+			continue // it is the value of the flag before
+		}
 		if arg == "--"+jsonFlag {
 			asked = true
 		} else if value, ok := strings.CutPrefix(arg, "--"+jsonFlag+"="); ok {
@@ -228,20 +238,30 @@ func jsonAsked(args []string, c *cobra.Command, started bool) bool {
 	return asked
 }
 
+// takesValue reports whether an argument is a flag whose value is the next one.
+func takesValue(c *cobra.Command, arg string) bool {
+	var flag *pflag.Flag
+	if name, ok := strings.CutPrefix(arg, "--"); ok {
+		flag = c.Flags().Lookup(name)
+	} else if name, ok := strings.CutPrefix(arg, "-"); ok && len(name) == 1 {
+		flag = c.Flags().ShorthandLookup(name)
+	}
+	return flag != nil && flag.NoOptDefVal == ""
+}
+
 // errorTime is how long the end of a command waits for its error to be read.
 const errorTime = 5 * time.Second
 
-// printInTime prints how a command has ended. A reader that does not read must
-// not keep the process from ending.
-func printInTime(p *output.Printer, print func(*output.Printer)) {
-	printed := make(chan struct{})
-	go func() {
-		defer close(printed)
-		print(p)
-	}()
+// printInTime prints how a command has ended, and returns the error of print. A
+// reader that does not read must not keep the process from ending.
+func printInTime(print func() error) error {
+	printed := make(chan error, 1)
+	go func() { printed <- print() }()
 	select {
-	case <-printed:
+	case err := <-printed:
+		return err
 	case <-time.After(errorTime):
+		return nil
 	}
 }
 

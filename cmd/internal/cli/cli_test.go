@@ -226,6 +226,8 @@ func TestJSONErrors(t *testing.T) {
 		{t.Context(), "do --json --json=false", broken, ""},
 		{t.Context(), "do --x -- --json", nil, ""},
 		{t.Context(), "do --note --json", broken, ""},
+		{t.Context(), "do extra --note --json", nil, ""},
+		{t.Context(), "do --note x --json extra", nil, `"exit_code":2}`},
 	} {
 		t.Run(row.args, func(t *testing.T) {
 			var out, stderr strings.Builder
@@ -248,6 +250,24 @@ func TestJSONErrors(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q", got, stderr.String())
 			}
 		})
+	}
+}
+
+// TestErrorWithFullDisk: an error that cannot be printed as JSON is printed for
+// people.
+func TestErrorWithFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	root := &cobra.Command{Use: "tool", RunE: func(*cobra.Command, []string) error { return errors.New("broken") }}
+	var asJSON bool
+	AddJSONFlag(root, &asJSON)
+	var stderr strings.Builder
+	code := Run(t.Context(), Env{Args: []string{"--json"}, Stdout: full, Stderr: &stderr}, root)
+	if code != Failed || stderr.String() != "tool: broken\n" {
+		t.Errorf("code %d, stderr %q", code, stderr.String())
 	}
 }
 
