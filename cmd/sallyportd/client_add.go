@@ -41,7 +41,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 				return cli.Misuse(err)
 			}
 			added := clients.Client{Secret: []byte(secrets.Random()), Note: strings.TrimSpace(note)}
-			added.Allow(services)
+			added.Allow(distinct(services))
 			if err := checkServiceNames(cfg, added); err != nil {
 				return cli.Misuse(err)
 			}

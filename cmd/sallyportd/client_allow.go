@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,14 +38,15 @@ client may open less than it should, the exit code is 1.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			client.Allow(args[1:])
+			names := distinct(args[1:])
+			client.Allow(names)
 			if err := checkServiceNames(cfg, client); err != nil {
 				return cli.Misuse(err)
 			}
 			err = clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 				i, err := clients.Find(lines, client.Identifier)
 				if err == nil {
-					lines[i].Client.Allow(args[1:])
+					lines[i].Client.Allow(names)
 				}
 				return lines, err
 			})
@@ -56,9 +58,9 @@ client may open less than it should, the exit code is 1.`,
 			ask := reloadClients(c.Context())
 			result.Services = new([]string)
 			if !all {
-				*result.Services = args[1:]
-				services = strings.Join(args[1:], ", ")
-				restriction := admin.Restriction{Client: client.Identifier.String(), Services: args[1:]}
+				*result.Services = names
+				services = strings.Join(names, ", ")
+				restriction := admin.Restriction{Client: client.Identifier.String(), Services: names}
 				ask = restrict(c.Context(), restriction, result.warn)
 			}
 			change := fmt.Sprintf("client %s may open %s", client.Identifier, services)
@@ -127,4 +129,15 @@ func checkServiceNames(cfg *config.Config, c clients.Client) error {
 		return cli.WithHint(err, "the services are in "+cfg.Path)
 	}
 	return nil
+}
+
+// distinct returns the names in their order, each once.
+func distinct(names []string) []string {
+	var found []string
+	for _, name := range names {
+		if !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	return found
 }

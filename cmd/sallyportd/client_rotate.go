@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -84,15 +85,20 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 type validity struct {
 	duration time.Duration
 	until    string
+	both     func() bool // both flags are given
 }
 
 func (v *validity) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&v.duration, "for", rotationTime, "how long the old secret stays valid")
 	c.Flags().StringVar(&v.until, "until", "", "the `time` until which it stays valid, such as 2026-12-01T00:00:00Z, instead of --for")
+	v.both = func() bool { return c.Flags().Changed("for") && c.Flags().Changed("until") }
 }
 
 // end returns the time at which the old secret expires.
 func (v *validity) end(env cli.Env) (time.Time, error) {
+	if v.both() {
+		return time.Time{}, errors.New("--for and --until exclude each other")
+	}
 	now := env.Now()
 	end := now.Add(v.duration)
 	if v.until != "" {

@@ -131,6 +131,12 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.AddCommand(manCommand(root))
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			Group(c) // cobra accepts an unknown shell
+		}
+	}
 	root.Version = version()
 	explainArguments(root)
 	root.SetArgs(env.Args)
