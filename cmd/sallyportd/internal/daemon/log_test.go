@@ -31,6 +31,8 @@ var logExceptions = map[string]string{
 	"bench/faultfs/faultfs_linux.go: package \"log\"":                "the file system of a test, which runs in a process of its own",
 	"cmd/sallyportd/internal/daemon/counters.go: s.env.Log.Info ...": "the counters of traffic: TestCountersAreDocumented checks them",
 	"cmd/sallyportd/internal/daemon/counters.go: slog.Uint64":        "the names of counters: TestCountersAreDocumented checks them",
+	"cmd/sallyportd/confighint.go: slog.NewRecord":                   "a copy of a record, with its message",
+	"cmd/sallyportd/confighint.go: slog.StringValue":                 "the value of a key that the copied record has",
 	"ingest/setup.go: l.Log":                                         "a wrapper: the messages of its callers are checked, as calls of once",
 	"ingest/setup.go: l.Log ...":                                     "a wrapper: the attributes of its callers are checked, as calls of once",
 	"sessions/gate/holder/holdertest/holdertest_linux.go: t.Error":   "the method of a test",

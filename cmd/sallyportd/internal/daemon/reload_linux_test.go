@@ -300,6 +300,11 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 		return
 	}
 	r := startReloadable(t, false)
+	for _, name := range []string{"c", "k"} { // a key that names no file is another error
+		if err := os.WriteFile(filepath.Join(r.dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, row := range map[string]struct {
 		change func(*version)
 		want   string
