@@ -75,10 +75,7 @@ func startLogged(t *testing.T, before ...string) *logged {
 			break
 		}
 	}
-	netns.Until(t, "the admin socket is there", func() bool {
-		_, err := os.Stat(s.admin.Socket)
-		return err == nil
-	})
+	netns.Until(t, "the admin socket answers", func() bool { return admin.Running(s.admin.Socket) })
 	return s
 }
 
