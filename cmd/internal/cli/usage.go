@@ -165,8 +165,8 @@ func unknownFlag(c *cobra.Command, unknown *pflag.NotExistError) error {
 	return err
 }
 
-// invalidFlag returns the error about the value of a flag: what the flag expects, and
-// what it got.
+// invalidFlag returns the error about the value of a flag: the expected kind of
+// value, and the value.
 func invalidFlag(invalid *pflag.InvalidValueError) error {
 	f, value := invalid.GetFlag(), invalid.GetValue()
 	expected := ""

@@ -27,8 +27,8 @@ type Client struct {
 	issue issue // of the column services=, if it cannot be parsed
 }
 
-// List is the clients of a file. It contains their secrets: a caller that has copied
-// what it needs must not keep the List.
+// List is the clients of a file. It contains their secrets: a caller must not keep
+// the List longer than it reads from it.
 type List []Client
 
 // Line is a line of the clients file: a client, or other text.
