@@ -213,10 +213,10 @@ func leftTableOf(cfg *config.Config) leftTable {
 func (t leftTable) log(log *slog.Logger, own bool, err error) {
 	names := t.services
 	switch {
-	case t.clear && own && err == nil:
-		log.Info("firewall table removed; services open to anyone", "services", names, "reason", "on_exit = \"clear\"")
+	case err != nil:
+		log.Warn("firewall table not verified", "services", names, "hint", "\"sallyportd check\" shows whether it exists")
 	case t.clear && own:
-		log.Warn("firewall table may remain", "services", names, "hint", "\"sallyportd firewall clear\" removes it, and opens the services to anyone")
+		log.Info("firewall table removed; services open to anyone", "services", names, "reason", "on_exit = \"clear\"")
 	case own:
 		log.Info("firewall table stays; services closed", "services", names, "hint", "\"sallyportd firewall clear\" opens them to anyone")
 	default:
