@@ -150,6 +150,8 @@ const MaxPorts = 64
 type PortError struct {
 	Place int
 	Port  Port
+	// Other is the index of a port that has one in common with it; -1: there is none.
+	Other int
 	Err   error
 }
 
@@ -173,12 +175,12 @@ func (c Config) Validate() error {
 	for i, p := range c.Ports {
 		services[i] = p.Service
 		if err := p.validate(); err != nil {
-			return &PortError{i, p, err}
+			return &PortError{i, p, -1, err}
 		}
-		for _, other := range c.Ports[:i] {
+		for j, other := range c.Ports[:i] {
 			// A grant names a port by its protocol and number only.
 			if p.overlaps(other) {
-				return &PortError{i, p, errors.New("it is guarded twice, at one address or at several: guard it once, for all addresses")}
+				return &PortError{i, p, j, errors.New("it is guarded twice, at one address or at several: guard it once, for all addresses")}
 			}
 		}
 	}

@@ -63,7 +63,7 @@ func (t *Trusted) add(text string) error {
 // looksLikeAddress reports whether a text, which is no address, is not meant as the
 // name of an interface.
 func looksLikeAddress(text string) bool {
-	return strings.Contains(text, ":") || strings.Trim(text, "0123456789.") == ""
+	return strings.Contains(text, ":") || text != "" && strings.Trim(text, "0123456789.") == ""
 }
 
 // Validate returns an error if the peers are invalid, or include strangers.
@@ -119,8 +119,10 @@ func (t Trusted) Equal(other Trusted) bool {
 }
 
 // String lists the peers; empty: there are none.
-func (t Trusted) String() string {
-	var all []string
+func (t Trusted) String() string { return strings.Join(t.Texts(), ", ") }
+
+// Texts returns the peers as ParseTrusted parses them.
+func (t Trusted) Texts() (all []string) {
 	for _, n := range t.Networks {
 		if n.IsSingleIP() {
 			all = append(all, n.Addr().String())
@@ -128,7 +130,7 @@ func (t Trusted) String() string {
 			all = append(all, n.String())
 		}
 	}
-	return strings.Join(append(all, t.Interfaces...), ", ")
+	return append(all, t.Interfaces...)
 }
 
 // lets reports whether a connection may be of a trusted peer, by the address of the

@@ -2,10 +2,13 @@ package holder_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/schedule"
@@ -100,7 +103,8 @@ func TestScheduleIsRead(t *testing.T) {
 			return holder.Schedule{}, errors.New("no secret")
 		}
 		p := port
-		return holder.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
+		trusted := map[access.ServiceID]firewall.Trusted{ssh: {Interfaces: []string{fmt.Sprintf("eth%d", p)}}}
+		return holder.Schedule{Tolerance: time.Minute, Trusted: trusted, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
 	}})
 	if err := c.Begin(t.Context(), holder.Digest{1}); err != nil {
 		t.Fatal(err)
@@ -113,6 +117,13 @@ func TestScheduleIsRead(t *testing.T) {
 			}
 		}
 	}
+	trusts := func(when, name string) {
+		t.Helper()
+		if got := f.trusted[ssh].Interfaces; len(got) != 1 || got[0] != name {
+			t.Errorf("%s: it trusts %q, want %s", when, got, name)
+		}
+	}
+	trusts("at first", "eth2000")
 	port = 3000
 	may("at first", map[uint16]bool{2000: true, 3000: false})
 	settle, err := c.Reread()
@@ -124,6 +135,7 @@ func TestScheduleIsRead(t *testing.T) {
 		t.Error(err)
 	}
 	may("after it was aborted", map[uint16]bool{2000: true, 3000: false})
+	trusts("after it was aborted", "eth2000")
 	if settle, err = c.Reread(); err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +143,7 @@ func TestScheduleIsRead(t *testing.T) {
 		t.Error(err)
 	}
 	may("after a reload", map[uint16]bool{2000: false, 3000: true})
+	trusts("after a reload", "eth3000")
 	port = 0
 	if _, err := c.Reread(); err == nil || !strings.Contains(err.Error(), "no secret") {
 		t.Errorf("got %v", err)
