@@ -131,6 +131,18 @@ func (s *Service) Several() bool {
 	return len(all) > 1 || all[0].Len() > 1
 }
 
+// Watched returns :port of the first port at which a client can observe that the
+// service is open; empty: there is none. Nothing may listen on most ports of a range,
+// and UDP does not show whether something does.
+func (s *Service) Watched() string {
+	for _, p := range s.Ports() {
+		if !s.UDP && p.Len() == 1 {
+			return ":" + p.String()
+		}
+	}
+	return ""
+}
+
 // overlaps returns the entries of both services that include the same port of one
 // address; empty: there are none.
 func (s *Service) overlaps(other *Service) (own, theirs string) {
