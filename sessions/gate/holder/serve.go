@@ -73,6 +73,7 @@ type session struct {
 	query       <-chan queryResult // nil: no query
 	current     Schedule
 	next        Schedule // read again, not yet applied
+	trustFailed bool     // the firewall has earlier trusted peers than current
 }
 
 // serve serves a server until the connection ends, or its orderly stop. The
@@ -150,6 +151,9 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 	if s.firewall == nil || r.kind == kindBegin {
 		return s.begin(r), nil, false
 	}
+	if s.trustFailed {
+		s.trust()
+	}
 	switch r.kind {
 	case kindExit:
 		return results(nil), nil, true
@@ -167,7 +171,7 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 			return results(nil), nil, false
 		}
 		s.current = next
-		if err := s.firewall.SetTrusted(next.Trusted); err != nil {
+		if err := s.trust(); err != nil {
 			return refusal(err), nil, false
 		}
 		return results(nil), nil, false
@@ -219,11 +223,20 @@ func (s *session) begin(r request) []byte {
 		// port opens.
 		s.Log.Error("failed to read the knock port schedule; knock ports closed", "error", err)
 	case s.current.Ports != nil:
-		if err := s.firewall.SetTrusted(s.current.Trusted); err != nil {
-			s.Log.Error("failed to change the trusted peers in the firewall", "error", err)
-		}
+		s.trust()
 	}
 	return []byte{byte(answerReady), Version}
+}
+
+// trust puts the trusted peers in force that were read last. If that fails, each
+// later request tries it again.
+func (s *session) trust() error {
+	err := s.firewall.SetTrusted(s.current.Trusted)
+	if err != nil && !s.trustFailed {
+		s.Log.Error("failed to change the trusted peers in the firewall; retrying", "error", err)
+	}
+	s.trustFailed = err != nil
+	return err
 }
 
 func (s *session) readSchedule() (Schedule, error) {

@@ -3,6 +3,7 @@ package holder_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -97,7 +98,7 @@ func TestReplyToStop(t *testing.T) {
 func TestScheduleIsRead(t *testing.T) {
 	var f fakeFirewall
 	port, reads := uint16(2000), 0
-	c, done := holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(&f), Clock: running, Schedule: func() (holder.Schedule, error) {
+	c, done := holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(&f), Clock: running, Log: slog.New(slog.DiscardHandler), Schedule: func() (holder.Schedule, error) {
 		reads++
 		if port == 0 {
 			return holder.Schedule{}, errors.New("no secret")
@@ -144,12 +145,24 @@ func TestScheduleIsRead(t *testing.T) {
 	}
 	may("after a reload", map[uint16]bool{2000: false, 3000: true})
 	trusts("after a reload", "eth3000")
+	port = 4000
+	if settle, err = c.Reread(); err != nil {
+		t.Fatal(err)
+	}
+	f.trusts = errors.New("the kernel refuses")
+	if err := settle(true); err == nil || !strings.Contains(err.Error(), "the kernel refuses") {
+		t.Errorf("the holder could not change the trusted peers: %v", err)
+	}
+	trusts("after it has failed", "eth3000")
+	f.trusts = nil
+	may("after it has failed", map[uint16]bool{3000: false, 4000: true})
+	trusts("after a further request", "eth4000")
 	port = 0
 	if _, err := c.Reread(); err == nil || !strings.Contains(err.Error(), "no secret") {
 		t.Errorf("got %v", err)
 	}
-	may("after one that failed", map[uint16]bool{3000: true})
-	if reads != 4 {
+	may("after one that failed", map[uint16]bool{4000: true})
+	if reads != 5 {
 		t.Errorf("read %d times", reads)
 	}
 	c.Stop()

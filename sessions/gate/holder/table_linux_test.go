@@ -32,6 +32,7 @@ type fakeFirewall struct {
 	applied [][]access.Change
 	ports   []uint16
 	trusted map[access.ServiceID]firewall.Trusted
+	trusts  error                // of SetTrusted
 	ended   chan []access.Change // one for each call of Disconnect
 	closed  int
 	// refusesToClose is the number of calls of Close that still fail.
@@ -59,8 +60,10 @@ func (f *fakeFirewall) OpenKnockPorts(ports []uint16, _ time.Duration) error {
 }
 
 func (f *fakeFirewall) SetTrusted(trusted map[access.ServiceID]firewall.Trusted) error {
-	f.trusted = trusted
-	return f.fail
+	if f.trusts == nil {
+		f.trusted = trusted
+	}
+	return f.trusts
 }
 
 func (f *fakeFirewall) Disconnect(c []access.Change) error {
