@@ -133,6 +133,8 @@ func check(
 	found = append(found, checkPorts(ctx, cfg, now)...)
 	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	found = append(found, checkListeners(cfg, procNet())...)
+	found = append(found, checkLostKnocks(cfg)...)
+	found = append(found, checkTrusted(cfg, hostLinks())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
 	return append(found, warnings("foreign-rules", nftcheck.Check(cfg, host))...)
 }
