@@ -130,7 +130,10 @@ func check(
 	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	found = append(found, checkListeners(cfg, procNet())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
-	return append(found, warnings("foreign-rules", nftcheck.Check(cfg, host))...)
+	for _, w := range nftcheck.Check(cfg, host) {
+		found = append(found, finding{warning, "foreign-rules", w.Text, w.Hint})
+	}
+	return found
 }
 
 // checkSecrets warns about secrets that an attacker can guess.
