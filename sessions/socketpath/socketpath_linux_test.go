@@ -53,7 +53,8 @@ func TestTooLongName(t *testing.T) {
 	if _, err := Keep(path); !errors.As(err, &long) || long.Hint() == "" {
 		t.Errorf("%v", err)
 	}
-	if err := Use(filepath.Join(t.TempDir(), strings.Repeat("n", 200), "x"), func(string) error { return nil }); !errors.Is(err, os.ErrNotExist) {
+	err := Use(filepath.Join(t.TempDir(), strings.Repeat("n", 200), "x"), func(string) error { return nil })
+	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 }

@@ -61,6 +61,9 @@ func withoutHint(texts []string) (list []Warning) {
 // unreadable warns of the parts that cannot be read.
 func (r *ruleset) unreadable() (warnings []string) {
 	for i, clause := range r.unread {
+		if i == maxUnread && len(r.unread) == i+1 {
+			return append(warnings, "one more part of this host's firewall cannot be read")
+		}
 		if i == maxUnread {
 			return append(warnings, fmt.Sprintf("%d more parts of this host's firewall cannot be read", len(r.unread)-i))
 		}
