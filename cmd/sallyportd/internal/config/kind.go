@@ -53,7 +53,8 @@ type Env struct {
 // Live is a running service.
 type Live struct {
 	Enforcers []access.Enforcer
-	// Prepare opens the sockets that are open without a lease as well.
+	// Prepare binds the service's port: see gate.ServiceConfig. nil: another program
+	// has the port.
 	Prepare func() error
 	// Load prepares the content or upstream of a changed configuration, and returns
 	// all errors of it. apply then uses it, and cannot fail.
@@ -87,8 +88,6 @@ func (s *Service) Certificate() (file string, chain []*x509.Certificate) {
 	}
 	return "", nil
 }
-
-func nothing() error { return nil }
 
 // Readable returns an error if the files that the service names are invalid.
 func (s *Service) Readable() error {
