@@ -2,8 +2,11 @@ package main
 
 import (
 	"bufio"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -34,7 +37,6 @@ func checkListeners(cfg *config.Config, proc fs.FS) (found []finding) {
 // every address, according to the lists in /proc/net. A list that is missing counts
 // as empty.
 func listensEverywhere(proc fs.FS, protocol string, ports access.Ports) bool {
-	const listening, unconnected = "0A", "07" // of TCP, and of UDP
 	for _, name := range []string{protocol, protocol + "6"} {
 		f, err := proc.Open(name)
 		if err != nil {
@@ -43,7 +45,7 @@ func listensEverywhere(proc fs.FS, protocol string, ports access.Ports) bool {
 		found := false
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			fields := strings.Fields(lines.Text())
-			if len(fields) < 4 || fields[3] != listening && fields[3] != unconnected {
+			if len(fields) < 4 || fields[3] != listeningState && fields[3] != unconnectedState {
 				continue
 			}
 			address, at, _ := strings.Cut(fields[1], ":")
@@ -57,6 +59,51 @@ func listensEverywhere(proc fs.FS, protocol string, ports access.Ports) bool {
 	}
 	return false
 }
+
+// listens reports whether a socket receives from a port at an address, or at any
+// if the address is not valid. A list that is missing counts as full.
+func listens(proc fs.FS, protocol string, port uint16, at netip.Addr) bool {
+	read := false
+	for _, name := range []string{protocol, protocol + "6"} {
+		text, err := fs.ReadFile(proc, name)
+		if err != nil {
+			continue
+		}
+		read = true
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line)
+			if len(fields) < 4 || fields[3] != listeningState && fields[3] != unconnectedState {
+				continue
+			}
+			address, number, _ := strings.Cut(fields[1], ":")
+			if number != fmt.Sprintf("%04X", port) {
+				continue
+			}
+			own := procAddress(address)
+			if !at.IsValid() || at.IsUnspecified() || own.IsUnspecified() || own == at.Unmap().WithZone("") {
+				return true
+			}
+		}
+	}
+	return !read
+}
+
+// procAddress parses an address of /proc/net: words of 32 bits in the byte order
+// of this machine.
+func procAddress(text string) netip.Addr {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b)%4 != 0 {
+		return netip.Addr{}
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a.Unmap()
+}
+
+// States of sockets in /proc/net: of TCP, and of UDP.
+const listeningState, unconnectedState = "0A", "07"
 
 // procNet is the directory in which the kernel lists the sockets of this network
 // namespace.

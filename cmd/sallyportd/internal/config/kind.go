@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"log/slog"
 
 	"sallyport/cmd/internal/tomlfile"
@@ -75,6 +76,20 @@ func (s *Service) Published() bool { return s.kind.published() }
 
 // Advice returns a change that would reveal less to strangers; empty: none.
 func (s *Service) Advice(c *Config, h Host) string { return s.kind.advice(s, c, h) }
+
+// Upstream returns the host:port to which the service forwards; empty: none.
+func (s *Service) Upstream() string { return s.kind.upstream() }
+
+// Certificate returns the service's certificate chain, and its file; nil: it has
+// none, or it cannot be read.
+func (s *Service) Certificate() (file string, chain []*x509.Certificate) {
+	if k, ok := s.kind.(interface {
+		certificate() (string, []*x509.Certificate)
+	}); ok {
+		return k.certificate()
+	}
+	return "", nil
+}
 
 // Readable returns an error if the files that the service names are invalid.
 func (s *Service) Readable() error {

@@ -81,7 +81,7 @@ func (g guarded) advice(s *Service, c *Config, _ Host) string {
 // opens the service's own port.
 func (guarded) live(s *Service, env Env) (Live, error) {
 	if s.Several() { // no operation opens random ports of such a service
-		return Live{Prepare: nothing, Load: func(*Service) (func(), error) { return func() {}, nil }}, nil
+		return Live{Load: func(*Service) (func(), error) { return func() {}, nil }}, nil
 	}
 	host := "127.0.0.1"
 	if a := s.Host(); a.IsValid() {
