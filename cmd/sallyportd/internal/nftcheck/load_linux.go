@@ -208,7 +208,7 @@ func (s *state) load(register, base, at, n uint64) {
 	}
 	var header []byte
 	var known uint64 // from the beginning of what is loaded
-	label, show := fmt.Sprintf("@%d,%d,%d", base, at*8, n*8), hexadecimal
+	label, show := "", (func([]byte) string)(nil)
 	put := func(where int, value []byte) {
 		for i, b := range value {
 			if j := where + i - int(at); j >= 0 && j < int(n) {
@@ -252,8 +252,11 @@ func (s *state) load(register, base, at, n uint64) {
 		case at == 0 && n == 2:
 			label, show = s.to.protocolName()+" sport", portText
 		case at == 13 && n == 1 && s.to.protocol == unix.IPPROTO_TCP:
-			label = "tcp flags"
+			label, show = "tcp flags", hexadecimal
 		}
+	}
+	if label == "" && show == nil {
+		label, show = fmt.Sprintf("@%d,%d,%d", base, at*8, n*8), hexadecimal
 	}
 	s.set(register, header, known)
 	if where, ok := offset(register); ok && port >= 0 {

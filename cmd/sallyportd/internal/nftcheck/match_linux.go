@@ -112,7 +112,9 @@ func (s *state) compare(a attributes) {
 		s.worse(maybe)
 		return
 	}
-	s.judgeComparison(op, register, want)
+	if s.judgeComparison(op, register, want); s.m == never {
+		return // its text is of no use
+	}
 	n := len(s.labels)
 	masked := n > 0 && s.labels[n-1] == "ct state &"
 	if masked && op == unix.NFT_CMP_NEQ && len(bytes.Trim(want, "\x00")) == 0 {
@@ -124,7 +126,10 @@ func (s *state) compare(a attributes) {
 }
 
 func (s *state) judgeComparison(op, register uint64, want []byte) {
-	label := strings.Join(s.labels, " ")
+	label := ""
+	if len(s.labels) == 1 {
+		label = s.labels[0]
+	}
 	got, known, whole := s.get(register, len(want))
 	if !whole && (label == "iif" || label == "iifname") {
 		s.compareInterface(op, want)

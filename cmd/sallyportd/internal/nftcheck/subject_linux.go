@@ -47,6 +47,9 @@ func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses)
 	return list
 }
 
+// maxArrivals is how many addresses of an interface are judged one by one.
+const maxArrivals = 8
+
 // arrivals returns packets of strangers to some addresses, or to all that the
 // host has of its families, on each interface on which they come in.
 func (a addresses) arrivals(p packet, at []netip.Addr, v4, v6 bool) (list []packet) {
@@ -69,7 +72,7 @@ func (a addresses) arrivals(p packet, at []netip.Addr, v4, v6 bool) (list []pack
 		for _, o := range a.outside[family] {
 			addresses := to
 			if len(to) == 0 {
-				addresses = o.list[:min(len(o.list), maxAddresses)]
+				addresses = o.list[:min(len(o.list), maxArrivals)]
 			}
 			for _, x := range addresses {
 				p.family, p.address, p.in, p.local = family, x, o.anInterface, a.has(x)

@@ -1,12 +1,16 @@
 package privilege
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 )
+
+// ErrCannotView means that this process cannot act as another user.
+var ErrCannotView = errors.New("cannot act as another user")
 
 // UserView calls f with the effective user and groups that a server of this
 // configuration would have, and without capabilities. It does nothing if this
@@ -42,13 +46,13 @@ func (who identity) view() error {
 	}
 	// For this thread only: the syscall package's functions change all threads.
 	if e := setGroups(groups, len(who.groups)); e != 0 {
-		return fmt.Errorf("look as user %d: setgroups: %w", who.uid, e)
+		return fmt.Errorf("%w: setgroups: %w", ErrCannotView, e)
 	}
 	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, same, uintptr(who.gid), same); e != 0 {
-		return fmt.Errorf("look as user %d: setresgid: %w", who.uid, e)
+		return fmt.Errorf("%w: setresgid: %w", ErrCannotView, e)
 	}
 	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(who.uid), same); e != 0 {
-		return fmt.Errorf("look as user %d: setresuid: %w", who.uid, e)
+		return fmt.Errorf("%w: setresuid: %w", ErrCannotView, e)
 	}
 	return nil
 }
