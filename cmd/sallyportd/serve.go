@@ -104,7 +104,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 		command = append(command, "--"+takeOverName)
 	}
 	return resumed, privilege.Split(ctx, privilege.Plan{
-		User: cfg.User, Holder: needs.Holder, Socket: cfg.FirewallSocket, Command: command,
+		User: cfg.User, Holder: needs.Holder, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: needs.Capture,
 	}, host)
 }
@@ -138,7 +138,7 @@ func newServer(
 		return made, cli.Misuse(err)
 	}
 	env.Host = host
-	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env.Clock)
+	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env)
 	if err != nil {
 		return made, err
 	}
