@@ -80,7 +80,14 @@ valid.`,
 				return cli.Misuse(err)
 			}
 			found = append(found, check(c.Context(), cfg, list, host, env)...)
-			all := findingsFor(path, append(adviceFor(cfg, host), found...))
+			advised := adviceFor(cfg, host)
+			silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
+			if cfg.Stealth {
+				found = append(found, silences...)
+			} else {
+				advised = append(advised, silences...)
+			}
+			all := findingsFor(path, append(advised, found...))
 			if asJSON {
 				return env.Out().JSON(checked{true, settings, orEmpty(all)})
 			}

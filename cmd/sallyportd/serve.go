@@ -98,6 +98,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	}
 	printFindings(env.Err(), findingsFor(path, checkLeftTable(cfg, host)))
 	warnBypass(cfg, host, env)
+	warnSilenced(cfg, env)
 	needs := cfg.Needs(host)
 	command := []string{helperName, "-c", path}
 	if takeOver {
