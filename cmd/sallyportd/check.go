@@ -69,6 +69,10 @@ valid.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			denied, err := checkUser(path, cfg)
+			if err != nil {
+				return err
+			}
 			settings := effectiveSettings(cfg, len(list), host, env.Now())
 			if !asJSON {
 				if err := settings.print(env); err != nil {
@@ -79,6 +83,7 @@ valid.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			found = append(found, denied...)
 			found = append(found, check(c.Context(), cfg, list, host, env)...)
 			advised := adviceFor(cfg, host)
 			silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
@@ -94,7 +99,13 @@ valid.`,
 			if err := printFindings(env.Out(), all); err != nil {
 				return err
 			}
-			return env.Out().Printf("valid, %s\n", count(len(found), "warning"))
+			warnings := 0
+			for _, f := range all {
+				if f.Severity == warning {
+					warnings++
+				}
+			}
+			return env.Out().Printf("valid, %s\n", count(warnings, "warning"))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
@@ -144,8 +155,17 @@ func check(
 	found = append(found, checkPorts(ctx, cfg, now)...)
 	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	found = append(found, checkListeners(cfg, procNet())...)
+	found = append(found, checkLostKnocks(cfg)...)
+	found = append(found, checkTrusted(cfg, hostLinks())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
-	return append(found, warnings("foreign-rules", nftcheck.Check(cfg, host))...)
+	found = append(found, checkCertificates(cfg, env)...)
+	found = append(found, checkDescriptors(cfg, now, descriptorLimit())...)
+	found = append(found, checkSockets(cfg, host)...)
+	found = append(found, checkUpstreams(ctx, cfg, procNet())...)
+	for _, w := range nftcheck.Check(cfg, host) {
+		found = append(found, finding{warning, "foreign-rules", w.Text, w.Hint})
+	}
+	return found
 }
 
 // checkSecrets warns about secrets that an attacker can guess.

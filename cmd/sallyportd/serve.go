@@ -177,6 +177,7 @@ func newServer(
 	if err := checkServices(cfg); err != nil {
 		return made, err
 	}
+	warnOfLimits(cfg, env.Clock.Wall(), env.Log)
 	if len(list) == 0 {
 		env.Log.Warn("clients file names no client", "hint", "add one: sallyportd client add")
 	}

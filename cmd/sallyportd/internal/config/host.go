@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/challenge"
 )
@@ -59,6 +60,9 @@ func (c *Config) Check(h Host) error {
 	err := c.Firewall().Validate()
 	var port *firewall.PortError
 	if errors.As(err, &port) {
+		if port.Other >= 0 {
+			err = fmt.Errorf("%w; service %s guards it too", err, c.Services[port.Other].Name)
+		}
 		return c.file.Errorf(fmt.Sprintf("service.%d.listen", port.Place),
 			"got %q; %s puts all services behind the firewall, but %v",
 			c.Services[port.Place].Listen, why, err)
@@ -124,12 +128,16 @@ func (c *Config) Needs(h Host) Needs {
 	return n
 }
 
-// udpServiceIn returns a UDP service whose port is one of p, or nil.
-func (c *Config) udpServiceIn(p challenge.Ports) *Service {
+// udpServiceIn returns a UDP service with one of the ports p, and the first range of
+// the service that has one; nil: there is none.
+func (c *Config) udpServiceIn(p challenge.Ports) (*Service, access.Ports) {
 	for i := range c.Services {
-		if s := &c.Services[i]; s.UDP && p.First <= s.Port() && s.Port() <= p.Last {
-			return s
+		s := &c.Services[i]
+		for _, ports := range s.Ports() {
+			if s.UDP && ports.Overlaps(access.Ports{First: p.First, Last: p.Last}) {
+				return s, ports
+			}
 		}
 	}
-	return nil
+	return nil, access.Ports{}
 }

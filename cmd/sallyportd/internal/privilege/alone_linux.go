@@ -115,7 +115,9 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 	next, err := a.Load()
 	switch {
 	case err == nil && next.digest() == a.held.digest():
-		a.held = next
+		if err = a.kept.table.SetTrusted(next.Firewall.Trusted); err == nil {
+			a.held = next
+		}
 	case err == nil:
 		err = a.holder.Replace(ctx, func() (cfg holder.Config, err error) {
 			a.kept.stop()
