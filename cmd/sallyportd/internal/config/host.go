@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/gate/access"
@@ -26,6 +27,26 @@ func (c *Config) NeedsFirewall(h Host) string {
 		}
 	}
 	return ""
+}
+
+// WithoutFirewall returns how to change the configuration so that it does not
+// require the firewall, if only the look of services requires it; empty otherwise.
+func (c *Config) WithoutFirewall(h Host) string {
+	able := h
+	able.FilterTCP = true
+	if c.NeedsFirewall(able) != "" {
+		return ""
+	}
+	var names []string
+	for i := range c.Services {
+		if s := &c.Services[i]; s.kind.firewall(s, h) != "" {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "set look = \"closed\" for " + strings.Join(names, ", ") + ", which requires no privilege"
 }
 
 // Check checks a configuration against a host: if the host makes the firewall
