@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ valid.`,
 			}
 			cfg, list, err := loadAll(path, config.All)
 			if err == nil {
-				err = cfg.Check(host)
+				err = cmp.Or(cfg.Check(host), cfg.CheckIPv6(host))
 			}
 			if err == nil {
 				err = daemon.Check(cfg, list)
@@ -124,6 +125,9 @@ func check(
 		if o.Algorithm == exchange.Unilateral {
 			add("operation-algorithm1", "use Algorithm 2 or 3", "operation %q uses Algorithm 1: a client behind a NAT cannot use it, and an attacker can pose as the server", o.ID)
 		}
+	}
+	if cfg.WithoutIPv6(host) {
+		add("no-ipv6", "", "this host, or its sandbox, has no IPv6: the server listens on IPv4 only")
 	}
 	found = append(found, checkTable(cfg, host)...)
 	found = append(found, checkPorts(ctx, cfg, now)...)
@@ -199,9 +203,9 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 			continue
 		}
 		if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-			found = append(found, warn("service-address-missing", "", "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
+			found = append(found, warn("service-address-missing", listenHint(s, err, cfg.Path), "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
 		} else if err != nil {
-			found = append(found, warn("service-cannot-listen", "",
+			found = append(found, warn("service-cannot-listen", listenHint(s, err, cfg.Path),
 				"service %s cannot listen on %s: %v", s.Name, s.Listen, err))
 		}
 	}

@@ -52,6 +52,42 @@ func (c *Config) Check(h Host) error {
 	return nil
 }
 
+// CheckIPv6 returns an error if the server cannot bind an IPv6 address that the
+// configuration names, because the host has no IPv6. The addresses that stand for
+// all addresses of a host, such as "::", are not errors there: see WithoutIPv6.
+func (c *Config) CheckIPv6(h Host) error {
+	if !h.NoIPv6 {
+		return nil
+	}
+	const why = "which requires IPv6, but this host, or its sandbox, has none"
+	for i, a := range c.Listen {
+		if a.Is6() && !a.IsUnspecified() {
+			return c.file.Errorf("listen", "got %q (entry %d), %s", a, i+1, why)
+		}
+	}
+	for i := range c.Services {
+		if s := &c.Services[i]; s.Binds() && s.Host().Is6() {
+			return c.file.Errorf(fmt.Sprintf("service.%d.listen", i), "got %q, %s", s.Listen, why)
+		}
+	}
+	return nil
+}
+
+// WithoutIPv6 reports whether the server uses only IPv4 because the host has no
+// IPv6, although the configuration names addresses that stand for both families.
+func (c *Config) WithoutIPv6(h Host) bool {
+	if !h.NoIPv6 {
+		return false
+	}
+	_, six := c.Listen.Families()
+	for i := range c.Services {
+		s := &c.Services[i]
+		_, serves := s.Addresses().Families()
+		six = six || s.Binds() && serves
+	}
+	return six
+}
+
 // Needs has the capabilities that the server requires.
 type Needs struct {
 	Holder   string // what requires a holder with CAP_NET_ADMIN; empty: nothing

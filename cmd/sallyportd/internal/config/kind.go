@@ -54,7 +54,8 @@ type Env struct {
 // Live is a running service.
 type Live struct {
 	Enforcers []access.Enforcer
-	// Prepare opens the sockets that are open without a lease as well.
+	// Prepare binds the service's port: see gate.ServiceConfig. nil: another program
+	// has the port.
 	Prepare func() error
 	// Load prepares the content or upstream of a changed configuration, and returns
 	// all errors of it. apply then uses it, and cannot fail.
@@ -74,8 +75,6 @@ func (s *Service) Published() bool { return s.kind.published() }
 
 // Advice returns a change that would reveal less to strangers; empty: none.
 func (s *Service) Advice(c *Config, h Host) string { return s.kind.advice(s, c, h) }
-
-func nothing() error { return nil }
 
 // Readable returns an error if the files that the service names are invalid.
 func (s *Service) Readable() error {

@@ -88,7 +88,7 @@ func (guarded) live(s *Service, env Env) (Live, error) {
 		host = a.String()
 	}
 	upstream := net.JoinHostPort(host, fmt.Sprint(s.Port()))
-	l := Live{Prepare: nothing, Load: func(*Service) (func(), error) { return func() {}, nil }}
+	l := Live{Load: func(*Service) (func(), error) { return func() {}, nil }}
 	if s.UDP {
 		l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
 			Listen: s.Listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
