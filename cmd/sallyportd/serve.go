@@ -170,6 +170,7 @@ func newServer(
 	if os.Geteuid() == 0 {
 		env.Log.Warn("running as root without capabilities", "hint", rootHint(path))
 	}
+	warnSource(path, env.Log)
 	if err := checkServices(cfg, env.Log); err != nil {
 		return made, err
 	}
