@@ -80,7 +80,7 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	if stay {
 		// A terminal that is stopped (Ctrl-S) must not stop the server.
 		var stopLog func()
-		log, _, stopLog = openLog(env, cfg.Path)
+		log, _, stopLog = openLog(env, cfg.Path, slog.LevelInfo)
 		defer stopLog()
 	}
 	s, err := daemon.New(ctx, cfg, list, nil, daemon.Env{Clock: env.Clock, Log: log})

@@ -91,6 +91,13 @@ file.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			if from != "" {
+				line, err := sourceLine(from, template)
+				if err != nil {
+					return cli.Misuse(fmt.Errorf("--from: %w", err))
+				}
+				text = line + text
+			}
 			if err := writeNew(dir, []legacy.File{
 				{Name: config.PortSecretName, Text: secrets.Random() + "\n"},
 				{Name: config.ClientsName, Text: clientsHeader},

@@ -57,9 +57,10 @@ and nothing was changed.`,
 			}
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
-			log, dropped, stop := openLog(env, path)
+			level := new(slog.LevelVar)
+			log, dropped, stop := openLog(env, path, level)
 			defer stop()
-			serverEnv := daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped}
+			serverEnv := daemon.Env{Clock: env.Clock, Log: log, LogLevel: level, LogDropped: dropped}
 			s, err := newServer(c.Context(), path, resumed, serverEnv)
 			if err != nil {
 				return privilege.Unreadable(err)
@@ -175,6 +176,7 @@ func newServer(
 	if cfg.WithoutIPv6(host) {
 		env.Log.Warn("listening on one address family only", "reason", "no IPv6 on this host, or in its sandbox")
 	}
+	warnSource(path, env.Log)
 	if err := checkServices(cfg); err != nil {
 		return made, err
 	}

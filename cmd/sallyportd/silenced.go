@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -98,7 +99,7 @@ func warnSilenced(cfg *config.Config, env cli.Env) {
 	if err == nil && len(list) == 0 {
 		return
 	}
-	log, _, stop := openLog(env, cfg.Path)
+	log, _, stop := openLog(env, cfg.Path, slog.LevelInfo)
 	defer stop()
 	if err != nil {
 		log.Warn("failed to list the programs that stealth silences", "error", err)

@@ -161,7 +161,7 @@ func (s *Service) openPort(c Command) error {
 	}
 	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, peer: peer, until: until})
 	s.log.Info("opened through a random port", "service", s.Name, "client", id, "address", c.Grant.Address,
-		"for", open.Round(time.Second))
+		"port", c.Port, "for", open.Round(time.Second))
 	s.reschedule()
 	return nil
 }

@@ -37,6 +37,7 @@ type flow struct {
 	up      *sender  // nil: not found yet
 	waiting [][]byte // datagrams that came before the upstream was found
 	size    int      // total bytes in waiting
+	sent    int64    // bytes to the upstream
 	ended   bool
 }
 
@@ -66,8 +67,10 @@ func (f *flow) forward(b []byte) {
 	switch {
 	case f.ended:
 	case f.up != nil:
+		f.sent += int64(len(b))
 		f.up.send(b)
 	case len(f.waiting) < maxWaiting && f.size+len(b) <= readBuffer:
+		f.sent += int64(len(b))
 		f.waiting = append(f.waiting, bytes.Clone(b))
 		f.size += len(b)
 	}
@@ -87,9 +90,8 @@ func (f *flow) run(u *upstream) {
 		}
 		return
 	}
-	if r.wake() == nil {
-		r.relayAnswers()
-	}
+	r.relayAnswers()
+	r.logEnd()
 }
 
 // connect sends the waiting datagrams to an address, and from now on all others.

@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -28,6 +30,7 @@ type route struct {
 	next     []netip.AddrPort // not tried yet
 	round    time.Duration    // when the addresses were looked up for next
 	answered time.Duration    // when the last answer came; negative: none came
+	back     int64            // bytes of answers
 	absent   int              // checks in a row without the address
 	fixed    bool             // the upstream is an address, not a name
 }
@@ -53,6 +56,7 @@ func (r *route) move() (err error) {
 		var conn *net.UDPConn
 		if conn, err = r.connect(a, len(r.next) > 0); err == nil {
 			r.conn, r.address, r.absent, r.answered = conn, a, 0, -1
+			r.logBegin()
 			return r.wake()
 		}
 	}
@@ -76,7 +80,7 @@ func (r *route) relayAnswers() {
 		switch {
 		case err == nil:
 			r.touch()
-			r.received()
+			r.received(n)
 			r.socket.write(buffer[:n], r.client, r.answer)
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -100,7 +104,8 @@ func (r *route) relayAnswers() {
 }
 
 // received counts an answer.
-func (r *route) received() {
+func (r *route) received(n int) {
+	r.back += int64(n)
 	if r.answered < 0 {
 		r.forget()
 		r.upstream.answered(r.address)
@@ -162,4 +167,30 @@ func (r *route) check() {
 
 func without(all []netip.AddrPort, a netip.AddrPort) []netip.AddrPort {
 	return slices.DeleteFunc(slices.Clone(all), func(b netip.AddrPort) bool { return a == b })
+}
+
+// logBegin maps a flow to its client, since the upstream sees an address of this
+// host only. A flow that moves has another such line.
+func (r *route) logBegin() {
+	if log := r.audit(); log != nil {
+		log.Debug("flow began", "local", r.conn.LocalAddr(), "upstream", r.address)
+	}
+}
+
+func (r *route) logEnd() {
+	if log := r.audit(); log != nil {
+		r.mu.Lock()
+		sent := r.sent
+		r.mu.Unlock()
+		log.Debug("flow ended", "local", r.conn.LocalAddr(), "upstream", r.address, "to_upstream", sent, "to_client", r.back)
+	}
+}
+
+// audit returns the log with the client of a flow. nil: the level is higher.
+func (r *route) audit() *slog.Logger {
+	log := r.relay.cfg.Log
+	if !log.Enabled(context.Background(), slog.LevelDebug) {
+		return nil
+	}
+	return log.With("client", r.owners.String(), "address", r.client, "listen", r.socket.conn.LocalAddr())
 }

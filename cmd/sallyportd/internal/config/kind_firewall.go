@@ -92,13 +92,13 @@ func (guarded) live(s *Service, env Env) (Live, error) {
 	if s.UDP {
 		l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
 			Listen: s.Listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
-			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log}, // a random port carries one flow
+			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log.With("service", s.Name)}, // a random port carries one flow
 		}))}
 		return l, nil
 	}
 	l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
 		Listen: s.Listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
-		Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log), Clock: env.Clock, Log: env.Log,
+		Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log.With("service", s.Name)), Clock: env.Clock, Log: env.Log,
 	}))}
 	return l, nil
 }

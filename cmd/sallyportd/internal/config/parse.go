@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -48,6 +49,9 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		User: r.User, Stealth: r.Stealth, ClearOnExit: r.OnExit == "clear",
 		PortSecret: PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},
 		file:       f,
+	}
+	if r.LogLevel == "debug" {
+		c.LogLevel = slog.LevelDebug
 	}
 	for _, step := range []func(*tomlfile.File, *Config) error{
 		r.general, r.secrets, r.paths, r.services, r.challenge,

@@ -51,6 +51,7 @@ type raw struct {
 	Stealth                 bool         `toml:"stealth" default:"false" reload:"restart" expect:"true or false"`
 	StealthExcept           []int        `toml:"stealth_except" range:"1025..65535" reload:"restart" expect:"a list of UDP ports from 1025 to 65535"`
 	OnExit                  string       `toml:"on_exit" default:"closed" oneof:"closed|clear" reload:"restart" expect:"\"closed\" or \"clear\""`
+	LogLevel                string       `toml:"log_level" default:"info" oneof:"info|debug" reload:"live" expect:"\"info\" or \"debug\""`
 	Service                 []rawService `toml:"service" reload:"live" expect:"a [[service]] table for each service, 1 to 64"`
 
 	Challenge rawChallenge   `toml:"challenge" reload:"restart" expect:"a [challenge] table"`

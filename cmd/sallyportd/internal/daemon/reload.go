@@ -104,6 +104,7 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 		return 0, err
 	}
 	s.reloads.current, s.reloads.clients, s.reloads.table, s.reloads.file, s.reloads.failed = cfg, n, p.settings.Rules.Table, loaded.State, ""
+	s.env.setLogLevel(cfg.LogLevel)
 	s.env.Log.Info("reloaded", "what", what, "clients", n, "kernel_filter", s.ingest.Stats().Filter)
 	return n, nil
 }

@@ -60,6 +60,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		}
 		return nil, err
 	}
+	env.setLogLevel(cfg.LogLevel)
 	s := &Server{env: env, holder: h}
 	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
