@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
@@ -12,7 +14,12 @@ import (
 type reloadResult struct {
 	Reloaded bool `json:"reloaded"`
 	Clients  int  `json:"clients"`
+	// OutdatedProfiles are the keys that profiles repeat, and that have changed.
+	OutdatedProfiles []string `json:"outdated_profiles,omitempty"`
 }
+
+// reissueAll is the hint about profiles of which all are outdated.
+const reissueAll = "give each client its new profile: sallyportd client profile --all --out-dir DIR"
 
 func reloadCommand(env cli.Env) *cobra.Command {
 	var path string
@@ -31,14 +38,18 @@ same. The server notices a change of the clients file without either.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			clients, err := admin.Conn{Socket: cfg.AdminSocket}.Reload(c.Context())
+			done, err := admin.Conn{Socket: cfg.AdminSocket}.Reload(c.Context())
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return env.Out().JSON(reloadResult{true, clients})
+				return env.Out().JSON(reloadResult{true, done.Clients, done.OutdatedProfiles})
 			}
-			return env.Out().Printf("reloaded: %s\n", count(clients, "client"))
+			if err := env.Out().Printf("reloaded: %s\n", count(done.Clients, "client")); err != nil || len(done.OutdatedProfiles) == 0 {
+				return err
+			}
+			return env.Err().Warning("profiles are outdated, because these keys have changed: "+strings.Join(done.OutdatedProfiles, ", "),
+				withConfig(reissueAll, cfg.Path))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
