@@ -139,6 +139,7 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	}
 	root.Version = version()
 	explainArguments(root)
+	acceptDays(root)
 	root.SetArgs(env.Args)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
