@@ -32,7 +32,8 @@ func TestDecode(t *testing.T) {
 	for key, want := range map[string]string{
 		"ports":            "x.toml:2: ports: expected a whole number from 1 to 128, got 0",
 		"service.1.listen": "x.toml:9: service 2: listen: expected host:port, got 0",
-		"name":             "x.toml:9: name: expected text, got 0", // not in the file: its last line
+		"name":             "x.toml: name: expected text, got 0",                     // not in the file
+		"service.0.on":     "x.toml:4: service 1: on: expected true or false, got 0", // not in its table
 	} {
 		if got := f.Errorf(key, "got %d", 0).Error(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
