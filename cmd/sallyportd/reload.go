@@ -18,9 +18,6 @@ type reloadResult struct {
 	OutdatedProfiles []string `json:"outdated_profiles,omitempty"`
 }
 
-// reissueAll is the hint about profiles of which all are outdated.
-const reissueAll = "give each client its new profile: sallyportd client profile --all --out-dir DIR"
-
 func reloadCommand(env cli.Env) *cobra.Command {
 	var path string
 	var asJSON bool
@@ -45,7 +42,8 @@ same. The server notices a change of the clients file without either.`,
 			if asJSON {
 				return env.Out().JSON(reloadResult{true, done.Clients, done.OutdatedProfiles})
 			}
-			if err := env.Out().Printf("reloaded: %s\n", count(done.Clients, "client")); err != nil || len(done.OutdatedProfiles) == 0 {
+			err = env.Out().Printf("reloaded: %s\n", count(done.Clients, "client"))
+			if err != nil || len(done.OutdatedProfiles) == 0 {
 				return err
 			}
 			return env.Err().Warning("profiles are outdated, because these keys have changed: "+strings.Join(done.OutdatedProfiles, ", "),
