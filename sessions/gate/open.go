@@ -137,7 +137,12 @@ func (r *request) finish() {
 	if r.err != nil {
 		return
 	}
-	r.logBegun()
+	if r.service.unbound != nil {
+		r.service.log.Warn("lease waits for the service port", "service", r.service.Name, "client", r.grant.Identifier,
+			"address", r.grant.Address, "error", r.service.unbound)
+	} else {
+		r.logBegun()
+	}
 	for _, p := range r.displaced {
 		r.service.logEnded([]ended{{r.grant.Identifier, p}}, displaced)
 	}
