@@ -70,7 +70,7 @@ func demoDir(env cli.Env) (dir string, err error) {
 		err = errors.Join(err, failed)
 	}
 	return "", cli.WithHint(fmt.Errorf("make a directory for the demo: %w", err),
-		"set TMPDIR to a directory in which this user can make files")
+		"set TMPDIR to a directory in which this user can make files; a container gets one with --tmpfs /tmp")
 }
 
 // demo is a server, a client, and the address of the hidden page.
