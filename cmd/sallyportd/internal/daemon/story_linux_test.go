@@ -22,7 +22,10 @@ func TestEndOfRotations(t *testing.T) {
 		wire.Identifier([]byte("soon")): now.Add(30 * time.Second),
 	}
 	w := &startWatch{checked: now}
-	for _, want := range []string{`msg="old secret expired" client=soon until=2027-01-15T08:00:30Z`, `msg="old port secret expired; its ports close"`, ""} {
+	expected := []string{
+		`msg="old secret expired" client=soon until=2027-01-15T08:00:30Z`, `msg="old port secret expired; its ports close"`, "",
+	}
+	for _, want := range expected {
 		now = now.Add(time.Minute)
 		w.logRotations(s, now)
 		got := text.take()
