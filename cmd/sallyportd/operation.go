@@ -12,8 +12,8 @@ import (
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "operation", Short: "Print profiles for the challenge–response protocol"})
-	group.AddCommand(operationProfileCommand(env))
+	group := cli.Group(&cobra.Command{Use: "operation", Short: "Add and list operations of the challenge–response protocol, and print their profiles"})
+	group.AddCommand(operationAddCommand(env), operationListCommand(env), operationProfileCommand(env))
 	return group
 }
 

@@ -37,6 +37,9 @@ func (o *profileOutput) flags(c *cobra.Command) {
 	cli.AddJSONFlag(c, &o.asJSON)
 }
 
+// given reports whether a flag names where the profile goes.
+func (o *profileOutput) given() bool { return o.server != "" || o.out != "" || o.qr }
+
 // profileResult is a profile for programs: its text, or the file that holds it.
 type profileResult struct {
 	Profile string `json:"profile,omitempty"`
@@ -90,7 +93,7 @@ func (o *profileOutput) deliver(
 		next = "sallyport profile add - NAME"
 	}
 	return result, env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n"+
-		"The profile contains secrets: transfer it over a secure channel. On the device, run: %s\n", c.Identifier, next)
+		"The profile contains secrets: transfer it over a secure channel. On the device, install sallyport, and run:\n  %s\n  sallyport knock NAME\n", c.Identifier, next)
 }
 
 // createProfile writes a profile to a new file. undone is what the command has then

@@ -64,3 +64,20 @@ func (s *Services) rightsOf(id wire.Identifier) rights {
 	}
 	return allServices
 }
+
+// Differs returns a function that reports whether a client's rights would be others
+// than now.
+func (s *Services) Differs(r Restricted) func(wire.Identifier) bool {
+	next, err := s.compile(r)
+	if err != nil {
+		return func(wire.Identifier) bool { return false }
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	now := s.restricted // each change replaces it
+	return func(id wire.Identifier) bool {
+		before, limited := now[id]
+		after, limits := next[id]
+		return limited != limits || before != after
+	}
+}

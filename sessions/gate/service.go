@@ -157,20 +157,16 @@ func (s *Service) next() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// revokeExpired updates the enforcers after leases of these peers have ended. A
-// peer that another lease admits stays admitted.
-func (s *Service) revokeExpired(peers []access.Peer, cut bool) { s.revokeAndLog(peers, cut, false) }
-
-// revokeAndLog is revokeExpired, and logs if that was the last lease. Revoked:
-// the peers' clients have lost the right to the service.
-func (s *Service) revokeAndLog(peers []access.Peer, cut, revoked bool) {
-	s.revokePeers(peers, cut, revoked)
-	if len(peers) > 0 {
-		s.logClosed()
-	}
+// expire ends the leases that end until a time.
+func (s *Service) expire(now time.Time, reason string) {
+	peers, gone := s.leases.Expire(now)
+	s.revokePeers(peers, s.terms.Cut, false)
+	s.logEnded(gone, reason)
 }
 
-// revokePeers is revokeAndLog without the log.
+// revokePeers updates the enforcers after leases of these peers have ended. A peer
+// that another lease admits stays admitted. Revoked: the peers' clients have lost the
+// right to the service.
 func (s *Service) revokePeers(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
@@ -205,12 +201,6 @@ func (s *Service) revocationSteps(peers []access.Peer, cut, revoked bool) (steps
 	}
 	s.shortened = false
 	return steps
-}
-
-func (s *Service) logClosed() {
-	if s.leases.Len() == 0 {
-		s.log.Info("closed", "service", s.Name)
-	}
 }
 
 // Run ends leases and random ports at their time, and keeps the port bound. When
@@ -249,8 +239,8 @@ func (s *Service) sweep() (pause time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Boot()
-	s.revokeExpired(s.leases.Expire(now), s.terms.Cut)
-	s.ports.end(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut)
+	s.expire(now, expired)
+	s.endPorts(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut, expired)
 	next, ok := s.next()
 	if !ok {
 		s.due = time.Time{}
@@ -280,6 +270,7 @@ func (s *Service) close() {
 			s.log.Error("failed to close an enforcer", "service", s.Name, "error", err)
 		}
 	}
+	s.logEnded(s.leases.all(), stopping)
 	s.ports = nil
 }
 
@@ -287,13 +278,14 @@ func (s *Service) close() {
 // ports, and connections, whichever lease let them in. someGone reports that a
 // client is gone: connections that may be of any client end then.
 func (s *Service) revokeExcept(stays func(wire.Identifier) bool, someGone bool) {
-	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
-	peers := s.leases.RevokeExcept(stays)
+	s.endPorts(func(p *openPort) bool { return !stays(p.client) }, true, revoked)
+	peers, gone := s.leases.RevokeExcept(stays)
 	s.shortened = true
 	if s.past != nil {
 		peers = append(peers, s.past(stays)...)
 	}
-	s.revokeAndLog(peers, s.terms.Cut, true)
+	s.revokePeers(peers, s.terms.Cut, true)
+	s.logEnded(gone, revoked)
 	for _, e := range s.enforcers {
 		if o, ok := e.(connOwners); ok {
 			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, someGone || len(peers) > 0)

@@ -97,30 +97,29 @@ func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
 	return c, err
 }
 
-// Reload makes the server read all its files again, and returns how many clients
-// it has. When it returns nil, their content is in force.
-func (c Conn) Reload(ctx context.Context) (clients int, err error) { return c.change(ctx, "/reload") }
+// Reload makes the server read all its files again. When it returns nil, their
+// content is in force.
+func (c Conn) Reload(ctx context.Context) (Reloaded, error) { return c.change(ctx, "/reload") }
 
 // ReloadClients is Reload for the clients file only.
-func (c Conn) ReloadClients(ctx context.Context) (clients int, err error) {
+func (c Conn) ReloadClients(ctx context.Context) (Reloaded, error) {
 	return c.change(ctx, "/reload/clients")
 }
 
-func (c Conn) change(ctx context.Context, path string) (int, error) {
+func (c Conn) change(ctx context.Context, path string) (done Reloaded, err error) {
 	body, err := c.ask(ctx, http.MethodPost, path, nil)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.unchanged {
-		return 0, fmt.Errorf("the server rejected the change, and keeps its old settings: %w", refused)
+		return done, fmt.Errorf("the server rejected the change, and keeps its old settings: %w", refused)
 	}
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	defer body.Close()
-	var r reloaded
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&r); err != nil {
-		return 0, fmt.Errorf("read the server's answer: %w", err)
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&done); err != nil {
+		return done, fmt.Errorf("read the server's answer: %w", err)
 	}
-	return r.Clients, nil
+	return done, nil
 }
 
 // State reads a copy of the state file.

@@ -172,7 +172,7 @@ func TestConfigRefuses(t *testing.T) {
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: unknown key "port"; did you mean ports?`,
 		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, allow`,
-		minimal[:strings.Index(minimal, "[[")]:                      "c.toml:3: service: expected a [[service]] table for each service, 1 to 64, got 0",
+		minimal[:strings.Index(minimal, "[[")]:                      "c.toml: service: expected a [[service]] table for each service, 1 to 64, got 0",
 		minimal + "[[service]]\nname = \"two\"\n":                   `service 2: type: expected "web", "proxy" or "firewall", got nothing`,
 		minimal + serviceText("web", ":81", "firewall"):             `c.toml:9: service 2: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,
 		minimal + serviceText("two", ":8080", "firewall"):           `c.toml:10: service 2: listen: expected host:port or :port in quotes, such as ":22", with an IP address as the host; for type "firewall" also a range such as ":60000-61000", or a list, got ":8080", which service web already uses`,

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
@@ -152,7 +153,7 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 
 // duration parses a text that was checked before.
 func duration(text string) time.Duration {
-	d, _ := time.ParseDuration(text)
+	d, _ := durations.Parse(text)
 	return d
 }
 

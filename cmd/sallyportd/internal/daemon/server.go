@@ -65,6 +65,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
+	s.reloads.rotations = p.rotations
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}
