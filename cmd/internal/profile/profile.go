@@ -17,6 +17,7 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/verify/schedule"
@@ -38,10 +39,18 @@ type File struct {
 	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
 	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
+	// SecretFiles permits other users to read the file.
+	SecretFiles string `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
 	// With the challenge–response protocol, the keys of the sequence protocol may
 	// be missing.
 	Challenge *FileChallenge `toml:"challenge,omitempty" json:"challenge,omitempty" expect:"a [challenge] table"`
 }
+
+// The values of SecretFiles.
+const (
+	private = "private"
+	shared  = "shared"
+)
 
 // Load reads a profile by the path of its file, or by its name. The file of a
 // name is NAME.toml in the user's config directory. A path contains a separator
@@ -96,7 +105,7 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	if path, err = locate(nameOrPath); err != nil {
 		return "", nil, err
 	}
-	f, err := secretfile.Open(path)
+	f, err := secretfile.OpenAny(path)
 	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
 		return "", nil, hint.With(fmt.Errorf("no profile %q: %w", nameOrPath, err),
 			"list the names: sallyport profile list\nprofiles with a name are in "+filepath.Dir(path)+
@@ -111,6 +120,17 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	defer f.Close()
 	if data, err = io.ReadAll(f); err != nil {
 		return "", nil, fmt.Errorf("read the profile: %w", err)
+	}
+	if data, err = textfile.Decode(path, data); err != nil {
+		return "", nil, err
+	}
+	// Parse reports an invalid profile.
+	var says struct {
+		SecretFiles string `toml:"secret_files"`
+	}
+	toml.Unmarshal(data, &says)
+	if err := (secretfile.Rules{Shared: says.SecretFiles == shared}).Check(path, f); err != nil {
+		return "", nil, err
 	}
 	return path, data, nil
 }
@@ -132,6 +152,9 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	}
 	if raw.Version != Version {
 		return client.Profile{}, f.Errorf("version", "got %d, which requires a newer sallyport", raw.Version)
+	}
+	if f.Has("secret_files") && raw.SecretFiles != private && raw.SecretFiles != shared {
+		return client.Profile{}, f.Errorf("secret_files", "got %q", raw.SecretFiles)
 	}
 	var challenge *client.Challenge
 	if raw.Challenge != nil {
@@ -170,9 +193,14 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if err != nil || strings.Contains(raw.Identifier, " ") || raw.Identifier[0] == '#' {
 		return client.Profile{}, f.Errorf("identifier", "got another text, of %d bytes", len(raw.Identifier))
 	}
-	if strings.ContainsFunc(raw.Secret, isSpace) {
-		return client.Profile{}, f.Errorf("secret",
-			"got a secret with a space, which the server's clients file cannot contain")
+	if fault := secretfile.Fault(raw.PortSecret); fault != "" {
+		return client.Profile{}, f.Errorf("port_secret", "got %s", fault)
+	}
+	if fault := secretfile.Fault(raw.Secret); fault != "" {
+		return client.Profile{}, f.Errorf("secret", "got %s", fault)
+	}
+	if strings.Contains(raw.Secret, " ") {
+		return client.Profile{}, f.Errorf("secret", "got a space, which the server's clients file cannot contain")
 	}
 	if f.Has("service") {
 		if _, _, err := client.SplitService(raw.Service); err != nil {
@@ -185,8 +213,6 @@ func Parse(path string, data []byte) (client.Profile, error) {
 // ValidServer reports whether s is a valid host name or address of a server,
 // without a port.
 func ValidServer(s string) bool { return client.ValidHost(s) }
-
-func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }
 
 // Format returns the text of a profile, which Parse reads. It contains secrets.
 func Format(p client.Profile) ([]byte, error) {

@@ -10,13 +10,12 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/secretfile"
 	"sallyport/sessions/durable"
 	"sallyport/verify/wire"
 )
 
 // Edit changes the clients file under a lock: concurrent changes by other commands
-// are neither lost nor mixed. Comments stay. A file whose last line has no newline
+// are neither lost nor mixed. Comments and the mode stay. A file whose last line has no newline
 // is an UnfinishedError. If change or another step fails, the file stays as it is.
 func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	// A symbolic link stays: its target is replaced.
@@ -29,9 +28,9 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 		return fmt.Errorf("lock the clients file: %w", err)
 	}
 	defer unlock()
-	f, err := secretfile.Open(path)
+	f, info, err := open(path)
 	if err != nil {
-		return fmt.Errorf("read the clients: %w", err)
+		return err
 	}
 	before, err := readWhole(path, f)
 	f.Close()
@@ -58,7 +57,7 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	if _, err := parseLenient(path, strings.NewReader(text.String())); err != nil {
 		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
 	}
-	if err := durable.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(text.String()), info.Mode().Perm()); err != nil {
 		return fmt.Errorf("write the clients file: %w", err)
 	}
 	return nil

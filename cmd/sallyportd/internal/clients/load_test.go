@@ -1,35 +1,39 @@
 package clients
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sallyport/cmd/internal/secretfile"
 )
 
 func TestLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients.txt")
-	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "clients.txt: no such file") {
+	if _, err := Load(path, secretfile.Rules{}, nil); err == nil || !strings.Contains(err.Error(), "clients.txt: no such file") {
 		t.Errorf("a missing file: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("com1 hunter2 0 services=web\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	list, err := Load(path, []string{"web", "ssh"})
+	list, err := Load(path, secretfile.Rules{}, []string{"web", "ssh"})
 	if err != nil || len(list) != 1 || len(list[0].Allowed()) != 1 {
 		t.Errorf("got %+v, %v", list, err)
 	}
-	_, err = Load(path, []string{"ssh"})
+	_, err = Load(path, secretfile.Rules{}, []string{"ssh"})
 	if err == nil || !strings.Contains(err.Error(), `clients.txt:1: service "web" is not configured; expected ssh`) {
 		t.Errorf("a service that is not configured: %v", err)
 	}
-	if _, err := Load(path, nil); err != nil {
+	if _, err := Load(path, secretfile.Rules{}, nil); err != nil {
 		t.Errorf("without known services: %v", err)
 	}
-	if err := os.Chmod(path, 0o640); err != nil {
+	err = errors.Join(os.Chmod(path, 0o644), os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755))
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Load(path, nil)
+	_, err = Load(path, secretfile.Rules{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "others may read") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a file that others may read: %v", err)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"time"
 
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
 	"sallyport/verify/schedule"
@@ -39,10 +40,11 @@ type Config struct {
 	// server, if there is one.
 	FirewallSocket string
 
-	User          string   // to which the server switches; empty: none
-	Stealth       bool     // no UDP port replies to unsolicited packets
-	StealthExcept []uint16 // UDP ports that stealth excludes
-	ClearOnExit   bool     // the firewall's table is removed when its holder stops in order
+	SecretFiles   secretfile.Rules // who may read the files with secrets
+	User          string           // to which the server switches; empty: none
+	Stealth       bool             // no UDP port replies to unsolicited packets
+	StealthExcept []uint16         // UDP ports that stealth excludes
+	ClearOnExit   bool             // the firewall's table is removed when its holder stops in order
 
 	file  *tomlfile.File // for errors: the lines of the keys
 	fixed []setting

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -91,6 +92,7 @@ func TestReference(t *testing.T) {
 		},
 		Public4: netip.MustParseAddr("203.0.113.5"), Exchanges: 16384, Rate: 20000,
 	}
+	want.SecretFiles.User = "sallyport"
 	want.Operations = []Operation{{
 		ID: "ssh-alice-", Secret: "alice", Algorithm: exchange.NATAware, Service: "ssh", OpenFor: 30 * time.Second,
 		Client: "com1", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
@@ -261,10 +263,18 @@ func TestExposedSecretsAreRefused(t *testing.T) {
 		{withFile, "ps", true},
 	} {
 		dir := files(t, map[string]string{"c.toml": row.text, "ps": "hunter2", "clients.txt": "com1 hunter2 0\n"})
-		if err := os.Chmod(filepath.Join(dir, row.exposed), 0o640); err != nil {
+		err := errors.Join(os.Chmod(filepath.Join(dir, row.exposed), 0o644), os.Chmod(filepath.Dir(dir), 0o755))
+		if err != nil {
 			t.Fatal(err)
 		}
-		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
+		_, err = Load(filepath.Join(dir, "c.toml"), Secrets)
+		shared := "secret_files = \"shared\"\n"
+		if err := os.WriteFile(filepath.Join(dir, "shared.toml"), []byte(shared+row.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(filepath.Join(dir, "shared.toml"), Secrets); err != nil {
+			t.Errorf("%s: shared: %v", row.exposed, err)
+		}
 		got := err != nil && strings.Contains(err.Error(), "others may read") && strings.Contains(err.Error(), row.exposed)
 		if got != row.want || !got && err != nil {
 			t.Errorf("%s: %v", row.exposed, err)

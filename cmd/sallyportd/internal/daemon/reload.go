@@ -50,7 +50,7 @@ func (s *Server) Reload(ctx context.Context) (n int, err error) {
 		if err != nil {
 			return nil, clients.Loaded{}, err
 		}
-		loaded, err := clients.Read(next.ClientsPath, next.ServiceNames())
+		loaded, err := clients.Read(next.ClientsPath, next.SecretFiles, next.ServiceNames())
 		return next, loaded, next.ExplainClients(err)
 	})
 }
@@ -64,7 +64,7 @@ func (s *Server) ReloadClients(ctx context.Context) (n int, err error) {
 }
 
 func readClients(current *config.Config) (*config.Config, clients.Loaded, error) {
-	loaded, err := clients.Read(current.ClientsPath, current.ServiceNames())
+	loaded, err := clients.Read(current.ClientsPath, current.SecretFiles, current.ServiceNames())
 	return current, loaded, current.ExplainClients(err)
 }
 
