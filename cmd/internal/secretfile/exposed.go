@@ -18,7 +18,7 @@ func (e *ExposedError) Hint() string { return e.hint }
 type exposure struct {
 	path   string
 	mode   uint32
-	others string // the first of the others, such as "group staff"; empty: everybody
+	others string // the first of the others, such as "group staff"; empty: all users
 	change bool   // they can change it, too
 
 	readOnly bool   // the file is on a read-only mount
@@ -41,8 +41,8 @@ func (e exposure) err() error {
 	return &ExposedError{e.path, what, e.remedy()}
 }
 
-// remedy returns what can be done: a mode cannot be changed on a read-only mount, or
-// by a user that is not the owner.
+// remedy returns a hint that can work: no user can change a mode on a read-only
+// mount, and only root can change the mode of another user's file.
 func (e exposure) remedy() string {
 	const replace = ", and replace the secrets if other users have used this computer"
 	private := fmt.Sprintf("chmod 600 '%s'", e.path)

@@ -32,8 +32,8 @@ const (
 	everyID                            = ^uint32(0)
 )
 
-// TestExposed makes files as platforms hand secrets out: in a new root directory,
-// with lists of users and groups of its own.
+// TestExposed makes files as platforms hand secrets out: with other
+// lists of users and groups.
 func TestExposed(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return

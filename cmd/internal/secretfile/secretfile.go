@@ -3,7 +3,7 @@
 //
 //	Rules.Open     a file with secrets
 //	Rules.ReadOne  a file with one secret
-//	Rules.Check    a file that is open already
+//	Rules.Check    an open file
 //	Create         a new file, for its owner only
 //	Protect        the file to which standard output leads
 //	Fault          characters that a secret must not have

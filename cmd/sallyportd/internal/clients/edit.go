@@ -23,6 +23,9 @@ func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 }
 
 func edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
+	if err := durable.Replaceable(path); err != nil {
+		return fmt.Errorf("write the clients file: %w", err)
+	}
 	unlock, err := Lock(ctx, path)
 	if err != nil {
 		return fmt.Errorf("lock the clients file: %w", err)
@@ -106,7 +109,7 @@ func remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 		return false, err
 	}
 	var after strings.Builder
-	for line := range strings.Lines(before) {
+	for line := range strings.Lines(strings.TrimPrefix(before, "\ufeff")) {
 		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == id.String() {
 			found = true
 			continue

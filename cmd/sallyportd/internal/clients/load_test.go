@@ -12,10 +12,11 @@ import (
 
 func TestLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clients.txt")
-	if _, err := Load(path, secretfile.Rules{}, nil); err == nil || !strings.Contains(err.Error(), "clients.txt: no such file") {
+	_, err := Load(path, secretfile.Rules{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "clients.txt: no such file") {
 		t.Errorf("a missing file: %v", err)
 	}
-	if err := os.WriteFile(path, []byte("com1 hunter2 0 services=web\n"), 0o600); err != nil {
+	if err = os.WriteFile(path, []byte("com1 hunter2 0 services=web\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	list, err := Load(path, secretfile.Rules{}, []string{"web", "ssh"})

@@ -40,7 +40,7 @@ type Config struct {
 	// server, if there is one.
 	FirewallSocket string
 
-	SecretFiles   secretfile.Rules // who may read the files with secrets
+	SecretFiles   secretfile.Rules // the users that may read the files with secrets
 	User          string           // to which the server switches; empty: none
 	Stealth       bool             // no UDP port replies to unsolicited packets
 	StealthExcept []uint16         // UDP ports that stealth excludes

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/sessions/durable"
 )
 
@@ -73,7 +74,7 @@ func Load(path string, need Need) (*Config, error) {
 func read(path string) ([]byte, error) {
 	text, err := durable.ReadFile(path)
 	if err == nil {
-		return text, nil
+		return textfile.Decode(path, text)
 	}
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err = fmt.Errorf("read the configuration: %w", err); missing {
