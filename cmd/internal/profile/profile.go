@@ -8,9 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -113,6 +111,10 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, hint.With(err, "give the path of a profile, or its name (list the names: sallyport profile list)")
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return "", nil, hint.With(err, "the file, or a directory above it, belongs to another user: "+
+			"run the command as that user, or give the path of a profile of this user")
 	}
 	if err != nil {
 		return "", nil, err
@@ -231,26 +233,10 @@ func FormatOperation(o Operation) ([]byte, error) {
 // Nonces returns the nonce file of a profile, in the user's state directory.
 // Profiles with the same client and server share it.
 func Nonces(p client.Profile) (client.NonceFile, error) {
-	dir, err := stateDir()
+	dirs, err := stateDirs()
 	if err != nil {
 		return client.NonceFile{}, fmt.Errorf("find the user's state directory: %w", err)
 	}
-	name := url.QueryEscape(p.Identifier.String() + "@" + p.Server)
-	return client.NonceFile{Path: filepath.Join(dir, "sallyport", name+".nonce"), First: p.FirstNonce}, nil
-}
-
-// stateDir returns XDG_STATE_HOME (XDG Base Directory Specification), or the
-// equivalent of other systems.
-func stateDir() (string, error) {
-	switch runtime.GOOS {
-	case "windows":
-		return os.UserCacheDir() // %LocalAppData%: local, not roaming
-	case "darwin", "ios":
-		return os.UserConfigDir()
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return dir, nil
-	}
-	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".local", "state"), err
+	name := url.QueryEscape(p.Identifier.String()+"@"+p.Server) + ".nonce"
+	return client.NonceFile{Path: filepath.Join(existing(dirs, name), name), First: p.FirstNonce}, nil
 }

@@ -141,6 +141,7 @@ func TestNonces(t *testing.T) {
 	}
 	t.Setenv("XDG_STATE_HOME", "relative")
 	t.Setenv("HOME", "/home/x")
+	t.Setenv("STATE_DIRECTORY", "")
 	f, err := Nonces(client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))})
 	if err != nil || f.Path != "/home/x/.local/state/sallyport/com1%40s.nonce" {
 		t.Errorf("%s, %v", f.Path, err)
