@@ -63,7 +63,9 @@ func (o *profileOutput) deliver(
 		}
 	}
 	result := &profileResult{Profile: string(text)}
-	if o.out != "" {
+	if o.out == "" {
+		env.ProtectStdout()
+	} else {
 		result = &profileResult{File: o.out}
 		if err := createProfile(o.out, text, o.undone); err != nil {
 			return nil, err
@@ -83,7 +85,8 @@ func (o *profileOutput) deliver(
 		qrterminal.GenerateHalfBlock(string(text), qrterminal.L, env.Stdout)
 	} else if o.out == "" {
 		if _, err := env.Stdout.Write(text); err != nil {
-			return nil, fmt.Errorf("print the profile: %w", err)
+			return nil, cli.WithHint(fmt.Errorf("print the profile: %w", err),
+				fmt.Sprintf("\"sallyportd client profile %s\" prints it again", c.Identifier))
 		}
 	}
 	if o.out == "" {

@@ -3,6 +3,7 @@ package secretfile
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -47,6 +48,14 @@ func parseList(get func([]byte) (int, error)) []entry {
 		return unknown
 	}
 	return entries
+}
+
+// pathOf returns the path of a file that another program has opened.
+func pathOf(f *os.File) string {
+	if path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err == nil {
+		return path
+	}
+	return f.Name()
 }
 
 func onReadOnlyMount(f *os.File) bool {
