@@ -56,3 +56,22 @@ func TestRights(t *testing.T) {
 		t.Error("com9 is known")
 	}
 }
+
+// TestEditKeepsMode: the group of the server's user can still read a file that root
+// has edited.
+func TestEditKeepsMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clients.txt")
+	err := errors.Join(os.WriteFile(path, []byte("\ufeffcom1 hunter2 0\r\n"), 0o600), os.Chmod(path, 0o440))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Edit(t.Context(), path, func(lines []Line) ([]Line, error) {
+		lines[0].Client.HighestNonce = 7
+		return lines, nil
+	})
+	text, readErr := os.ReadFile(path)
+	info, statErr := os.Stat(path)
+	if err := errors.Join(err, readErr, statErr); err != nil || string(text) != "com1 hunter2 7\n" || info.Mode() != 0o440 {
+		t.Errorf("%q, %v, %v", text, info, err)
+	}
+}
