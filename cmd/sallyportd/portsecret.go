@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/textfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -51,7 +52,7 @@ next reload.`,
 			}
 			unlock, err := clients.Lock(c.Context(), cfg.Path)
 			if err != nil {
-				return fmt.Errorf("lock the configuration: %w", err)
+				return hint.Writing(fmt.Errorf("lock the configuration: %w", err))
 			}
 			defer unlock()
 			cfg, list, err := loadAll(path, config.Secrets) // again, because another roll may have changed it
@@ -150,12 +151,12 @@ func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
 	}
 	if err := durable.WriteFileLike(previousPath, secret.Path, []byte(secret.Current+"\n"), mode); err != nil {
 		undo()
-		return fmt.Errorf("the port secret stays: keep the old one: %w", err)
+		return hint.Writing(fmt.Errorf("the port secret stays: keep the old one: %w", err))
 	}
 	// A link, as of a configuration manager, stays: its target is replaced.
 	if err := durable.WriteFile(cfg.Path, []byte(edited), info.Mode().Perm()); err != nil {
 		undo()
-		return fmt.Errorf("the port secret stays: write the configuration: %w", err)
+		return hint.Writing(fmt.Errorf("the port secret stays: write the configuration: %w", err))
 	}
 	if err := durable.WriteFile(secret.Path, []byte(secrets.Random()+"\n"), mode); err != nil {
 		// If the new secret is there, the old one is still needed.
@@ -171,7 +172,7 @@ func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
 func rollHint(err error) string {
 	const unchanged = "the clients' ports have not changed"
 	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
+	if errors.As(hint.Writing(err), &hinted) {
 		return unchanged + "; " + hinted.Hint()
 	}
 	return unchanged + "; correct the cause, and run the same command again"

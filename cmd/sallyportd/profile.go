@@ -13,6 +13,7 @@ import (
 	"rsc.io/qr"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
@@ -110,6 +111,9 @@ func createProfile(path string, text []byte, undone string) error {
 	}
 	if undone != "" {
 		err = fmt.Errorf("%w; %s", err, undone)
+	}
+	if explained := hint.Writing(err); explained != err {
+		return cli.Misuse(explained)
 	}
 	return cli.Misuse(cli.WithHint(err, "name a new file, in a directory that exists, with --out; or move the old file away"))
 }

@@ -67,10 +67,9 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 			return &MountedError{path}
 		}
 		temporary := p.path + ".new"
-		// A file that a crash has left may have another mode.
-		if err := os.Remove(temporary); err != nil && !os.IsNotExist(err) {
-			return err
-		}
+		// A file that a crash has left may have another mode. If it cannot be
+		// removed, it cannot be made either.
+		os.Remove(temporary)
 		f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			return err

@@ -35,10 +35,10 @@ func Add(name string, text []byte) (path string, err error) {
 		return "", err
 	}
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", fmt.Errorf("create the config directory: %w", err)
+		return "", hint.Writing(fmt.Errorf("create the config directory: %w", err))
 	}
 	if err := durable.WriteFile(path, text, 0o600); err != nil {
-		return "", fmt.Errorf("write the profile: %w", err)
+		return "", hint.Writing(fmt.Errorf("write the profile: %w", err))
 	}
 	return path, nil
 }

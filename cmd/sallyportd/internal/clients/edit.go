@@ -24,11 +24,11 @@ func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 
 func edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	if err := durable.Replaceable(path); err != nil {
-		return fmt.Errorf("write the clients file: %w", err)
+		return hint.Writing(fmt.Errorf("write the clients file: %w", err))
 	}
 	unlock, err := Lock(ctx, path)
 	if err != nil {
-		return fmt.Errorf("lock the clients file: %w", err)
+		return hint.Writing(fmt.Errorf("lock the clients file: %w", err))
 	}
 	defer unlock()
 	f, info, err := open(path)
@@ -61,7 +61,7 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
 	}
 	if err := durable.WriteFile(path, []byte(text.String()), info.Mode().Perm()); err != nil {
-		return fmt.Errorf("write the clients file: %w", err)
+		return hint.Writing(fmt.Errorf("write the clients file: %w", err))
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func Remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 func remove(ctx context.Context, path string, id wire.Identifier) (found bool, err error) {
 	unlock, err := Lock(ctx, path)
 	if err != nil {
-		return false, fmt.Errorf("lock the clients file: %w", err)
+		return false, hint.Writing(fmt.Errorf("lock the clients file: %w", err))
 	}
 	defer unlock()
 	f, info, err := open(path)
@@ -120,7 +120,7 @@ func remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 		return false, nil
 	}
 	if err := durable.WriteFile(path, []byte(after.String()), info.Mode().Perm()); err != nil {
-		return true, fmt.Errorf("write the clients file: %w", err)
+		return true, hint.Writing(fmt.Errorf("write the clients file: %w", err))
 	}
 	return true, nil
 }

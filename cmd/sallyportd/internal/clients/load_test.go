@@ -71,7 +71,8 @@ func TestEditKeepsMode(t *testing.T) {
 	})
 	text, readErr := os.ReadFile(path)
 	info, statErr := os.Stat(path)
-	if err := errors.Join(err, readErr, statErr); err != nil || string(text) != "com1 hunter2 7\n" || info.Mode() != 0o440 {
+	err = errors.Join(err, readErr, statErr)
+	if err != nil || string(text) != "com1 hunter2 7\n" || info.Mode() != 0o440 {
 		t.Errorf("%q, %v, %v", text, info, err)
 	}
 }
