@@ -94,6 +94,11 @@ func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
 		return cli.Misuse(cli.WithHint(fmt.Errorf("%s contains the port secret itself; expected it in another file", cfg.Path),
 			"move it to another file, and name that file with port_secret_file"))
 	}
+	if secret.Credential {
+		return cli.Misuse(cli.WithHint(errors.New("the port secret is a credential of systemd; expected a file that this command can replace"),
+			"keep the old one as another credential, name it with port_secret_previous_file and port_secret_previous_until in "+
+				cfg.Path+", replace the file of LoadCredential, and restart the unit"))
+	}
 	// If both secrets are equal, an earlier roll was interrupted before its last
 	// step: this one does it again, with its own date.
 	interrupted := secret.Previous == secret.Current

@@ -52,10 +52,12 @@ type Config struct {
 
 // PortSecret is the secret from which the ports are derived, as text.
 type PortSecret struct {
-	Current  string
-	Path     string    // of its file; empty: the secret is in the configuration itself
-	Previous string    // its ports stay open too; empty: none
-	Until    time.Time // when the ports of Previous close
+	Current string
+	Path    string // of its file; empty: the secret is in the configuration itself
+	// Credential reports whether the file is in systemd's directory of credentials.
+	Credential bool
+	Previous   string    // its ports stay open too; empty: none
+	Until      time.Time // when the ports of Previous close
 }
 
 // lists returns the ports of a minute: a list for the port secret and, until its

@@ -42,6 +42,7 @@ func Load(path string, need Need) (*Config, error) {
 	}
 	if r.PortSecretFile != "" {
 		c.PortSecret.Path, _ = c.secretPath(r.PortSecretFile)
+		c.PortSecret.Credential = strings.HasPrefix(r.PortSecretFile, "$"+credentials+"/")
 	}
 	if r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "" {
 		c.PortSecret.Previous, err = c.readSecret(
