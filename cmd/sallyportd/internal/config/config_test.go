@@ -323,6 +323,26 @@ func TestExposedSecretsAreRefused(t *testing.T) {
 	}
 }
 
+// TestBlanksInSecrets: an error names the key and the place, and not the secret.
+func TestBlanksInSecrets(t *testing.T) {
+	for secret, want := range map[string]string{
+		"hunter2 ":  "port_secret: expected the secret from which the ports are derived, as text in quotes; or port_secret_file instead, got a space at its end",
+		`\thunter2`: "a tab at its beginning", "hun\u00a0ter2": "a no-break space (U+00A0) at character 4 of 8",
+		"\ufeffhunter2": "a byte order mark (U+FEFF) at its beginning", "two words": "",
+	} {
+		dir := files(t, map[string]string{
+			"c.toml": "\ufeff" + strings.Replace(minimal, `"hunter2"`, `"`+secret+`"`, 1), "clients.txt": "",
+		})
+		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
+		switch {
+		case (err == nil) != (want == ""), err != nil && !strings.Contains(err.Error(), want):
+			t.Errorf("%q: got %v, want %s", secret, err, want)
+		case err != nil && strings.Contains(err.Error(), "hunter2"):
+			t.Errorf("the error repeats the secret: %v", err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(Reference))
