@@ -52,6 +52,9 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 					return err
 				}
 			}
+			if out == "" {
+				env.ProtectStdout()
+			}
 			if asJSON {
 				return env.Out().JSON(result)
 			}

@@ -13,6 +13,7 @@ import (
 	"rsc.io/qr"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
@@ -66,7 +67,9 @@ func (o *profileOutput) deliver(
 		}
 	}
 	result := &profileResult{Profile: string(text)}
-	if o.out != "" {
+	if o.out == "" {
+		env.ProtectStdout()
+	} else {
 		result = &profileResult{File: o.out}
 		if err := createProfile(o.out, text, o.undone); err != nil {
 			return nil, err
@@ -86,7 +89,8 @@ func (o *profileOutput) deliver(
 		qrterminal.GenerateHalfBlock(string(text), qrterminal.L, env.Stdout)
 	} else if o.out == "" {
 		if _, err := env.Stdout.Write(text); err != nil {
-			return nil, fmt.Errorf("print the profile: %w", err)
+			return nil, cli.WithHint(fmt.Errorf("print the profile: %w", err),
+				fmt.Sprintf("\"sallyportd client profile %s\" prints it again", c.Identifier))
 		}
 	}
 	if o.out == "" {
@@ -110,6 +114,9 @@ func createProfile(path string, text []byte, undone string) error {
 	}
 	if undone != "" {
 		err = fmt.Errorf("%w; %s", err, undone)
+	}
+	if explained := hint.Writing(err); explained != err {
+		return cli.Misuse(explained)
 	}
 	return cli.Misuse(cli.WithHint(err, "name a new file, in a directory that exists, with --out; or move the old file away"))
 }

@@ -159,7 +159,7 @@ func newServer(
 		err := fmt.Errorf("%s changed while the server started", path)
 		return made, cli.WithHint(err, "start the server again")
 	}
-	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
+	file, err := clients.Read(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
 	if err != nil {
 		return made, cli.Misuse(cfg.ExplainClients(err))
 	}

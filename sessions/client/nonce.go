@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"sallyport/sessions/durable"
@@ -46,8 +47,15 @@ func (e *NonceError) Unwrap() error { return e.err }
 
 // Hint returns what to do.
 func (e *NonceError) Hint() string {
-	return "the nonces of a knock must be on disk before it is sent: make " + filepath.Dir(e.Path) +
-		" writable for this user"
+	const reason = "the nonces of a knock must be on disk before it is sent: "
+	var mounted *durable.MountedError
+	switch {
+	case errors.As(e.err, &mounted):
+		return reason + mounted.Hint()
+	case errors.Is(e.err, syscall.ENOSPC):
+		return reason + "free space on the disk of " + filepath.Dir(e.Path)
+	}
+	return reason + "make " + filepath.Dir(e.Path) + " writable for this user, or set XDG_STATE_HOME to a directory that is"
 }
 
 // NonceFile is the file with the next nonce of one client of one server. Several

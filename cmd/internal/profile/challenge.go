@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/verify/challenge"
@@ -35,6 +36,9 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	}
 	if raw.Secret == "" {
 		return nil, f.Errorf("challenge.secret", "got nothing")
+	}
+	if fault := secretfile.Fault(raw.Secret); fault != "" {
+		return nil, f.Errorf("challenge.secret", "got %s", fault)
 	}
 	c := &client.Challenge{Service: raw.Service}
 	var err error

@@ -110,8 +110,24 @@ func TestLoad(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := Load("work"); err != nil {
+		t.Errorf("a profile that others may read in a directory that they may not search: %v", err)
+	}
+	for dir := filepath.Dir(path); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := Load("work"); err == nil || !strings.Contains(err.Error(), "others may read") {
 		t.Errorf("an exposed profile: %v", err)
+	}
+	for value, want := range map[string]string{"shared": "", "private": "others may read", "all": "others may read"} {
+		if err := os.WriteFile(path, []byte("\ufeff"+good+"secret_files = \""+value+"\"\r\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load("work"); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("secret_files = %q: %v", value, err)
+		}
 	}
 }
 
@@ -125,6 +141,7 @@ func TestNonces(t *testing.T) {
 	}
 	t.Setenv("XDG_STATE_HOME", "relative")
 	t.Setenv("HOME", "/home/x")
+	t.Setenv("STATE_DIRECTORY", "")
 	f, err := Nonces(client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))})
 	if err != nil || f.Path != "/home/x/.local/state/sallyport/com1%40s.nonce" {
 		t.Errorf("%s, %v", f.Path, err)
