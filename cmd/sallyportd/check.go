@@ -85,7 +85,14 @@ valid.`,
 			}
 			found = append(found, denied...)
 			found = append(found, check(c.Context(), cfg, list, host, env)...)
-			all := findingsFor(path, append(adviceFor(cfg, host), found...))
+			advised := adviceFor(cfg, host)
+			silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
+			if cfg.Stealth {
+				found = append(found, silences...)
+			} else {
+				advised = append(advised, silences...)
+			}
+			all := findingsFor(path, append(advised, found...))
 			if asJSON {
 				return env.Out().JSON(checked{true, settings, orEmpty(all)})
 			}
@@ -125,7 +132,11 @@ func check(
 			"this host's clock, which shows %s, is not synchronised: the server rejects all knocks when the clock is wrong by more than %s", env.Time(now), cfg.Tolerance)
 	}
 	if why := cfg.NeedsFirewall(host); why != "" && !host.NetAdmin() {
-		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it", "%s requires CAP_NET_ADMIN, which this command does not have", why)
+		todo := "start \"sallyportd serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it"
+		if instead := cfg.WithoutFirewall(host); instead != "" {
+			todo = instead + "; or " + todo
+		}
+		add("missing-capability", todo, "%s requires CAP_NET_ADMIN, which this command does not have", why)
 	}
 	if cfg.Challenge != nil && !cfg.Challenge.Sockets && !host.NetRaw() {
 		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_RAW", "[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this command does not have")
@@ -144,6 +155,8 @@ func check(
 	found = append(found, checkPorts(ctx, cfg, now)...)
 	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	found = append(found, checkListeners(cfg, procNet())...)
+	found = append(found, checkLostKnocks(cfg)...)
+	found = append(found, checkTrusted(cfg, hostLinks())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
 	found = append(found, checkCertificates(cfg, env)...)
 	found = append(found, checkDescriptors(cfg, now, descriptorLimit())...)

@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/access"
 )
 
 // checkListeners warns about services behind the firewall that name one address,
@@ -18,21 +20,23 @@ import (
 func checkListeners(cfg *config.Config, proc fs.FS) (found []finding) {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		if s.Binds() || !s.Host().IsValid() || !listensEverywhere(proc, s.Protocol(), s.Port()) {
-			continue
+		for _, at := range s.At() {
+			if s.Binds() || !at.Address.IsValid() || !listensEverywhere(proc, s.Protocol(), at.Ports) {
+				continue
+			}
+			found = append(found, warn("listens-elsewhere",
+				fmt.Sprintf("name no address, listen = \":%s\", or make the program listen on that address only", at.Ports),
+				"service %s guards %s port %s on %s only, but a program listens on all addresses: strangers reach it on the other addresses without a knock",
+				s.Name, s.Protocol(), at.Ports, at.Address))
 		}
-		found = append(found, warn("listens-elsewhere",
-			fmt.Sprintf("name no address, listen = \":%d\", or make the program listen on that address only", s.Port()),
-			"service %s guards %s port %d on %s only, but a program listens on all addresses: strangers reach it on the other addresses without a knock",
-			s.Name, s.Protocol(), s.Port(), s.Host()))
 	}
 	return found
 }
 
-// listensEverywhere reports whether a socket receives from a port on every
-// address, according to the lists in /proc/net. A list that is missing counts as
-// empty.
-func listensEverywhere(proc fs.FS, protocol string, port uint16) bool {
+// listensEverywhere reports whether a socket receives from one of the ports on
+// every address, according to the lists in /proc/net. A list that is missing counts
+// as empty.
+func listensEverywhere(proc fs.FS, protocol string, ports access.Ports) bool {
 	for _, name := range []string{protocol, protocol + "6"} {
 		f, err := proc.Open(name)
 		if err != nil {
@@ -45,7 +49,8 @@ func listensEverywhere(proc fs.FS, protocol string, port uint16) bool {
 				continue
 			}
 			address, at, _ := strings.Cut(fields[1], ":")
-			found = found || strings.Trim(address, "0") == "" && at == fmt.Sprintf("%04X", port)
+			port, err := strconv.ParseUint(at, 16, 16)
+			found = found || strings.Trim(address, "0") == "" && err == nil && ports.Has(uint16(port))
 		}
 		f.Close()
 		if found {

@@ -96,15 +96,17 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	if err := cmp.Or(cfg.Check(host), cfg.CheckIPv6(host)); err != nil {
 		return resumed, cli.Misuse(err)
 	}
-	printFindings(env.Err(), findingsFor(path, checkLeftTable(cfg, host)))
+	found := append(checkLeftTable(cfg, host), checkTrusted(cfg, links{toAnyone: hostLinks().toAnyone})...)
+	printFindings(env.Err(), findingsFor(path, found))
 	warnBypass(cfg, host, env)
+	warnSilenced(cfg, env)
 	needs := cfg.Needs(host)
 	command := []string{helperName, "-c", path}
 	if takeOver {
 		command = append(command, "--"+takeOverName)
 	}
 	return resumed, privilege.Split(ctx, privilege.Plan{
-		User: cfg.User, Holder: needs.Holder, Socket: cfg.FirewallSocket, Command: command,
+		User: cfg.User, Holder: needs.Holder, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: needs.Capture,
 	}, host)
 }
@@ -138,7 +140,7 @@ func newServer(
 		return made, cli.Misuse(err)
 	}
 	env.Host = host
-	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env.Clock)
+	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env)
 	if err != nil {
 		return made, err
 	}

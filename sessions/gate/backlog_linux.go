@@ -19,7 +19,7 @@ func connectionsWait(l net.Listener) bool {
 	return waiting
 }
 
-// datagramsWait reports whether datagrams have arrived that nobody has read.
+// datagramsWait reports whether unread datagrams have arrived.
 func datagramsWait(c *net.UDPConn) bool {
 	waiting := false
 	control(c, func(fd int) {

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/challenge"
 )
@@ -27,6 +29,26 @@ func (c *Config) NeedsFirewall(h Host) string {
 	return ""
 }
 
+// WithoutFirewall returns how to change the configuration so that it does not
+// require the firewall, if only the look of services requires it; empty otherwise.
+func (c *Config) WithoutFirewall(h Host) string {
+	able := h
+	able.FilterTCP = true
+	if c.NeedsFirewall(able) != "" {
+		return ""
+	}
+	var names []string
+	for i := range c.Services {
+		if s := &c.Services[i]; s.kind.firewall(s, h) != "" {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "set look = \"closed\" for " + strings.Join(names, ", ") + ", which requires no privilege"
+}
+
 // Check checks a configuration against a host: if the host makes the firewall
 // necessary, the firewall must be able to guard all services. An error names the
 // line.
@@ -38,6 +60,9 @@ func (c *Config) Check(h Host) error {
 	err := c.Firewall().Validate()
 	var port *firewall.PortError
 	if errors.As(err, &port) {
+		if port.Other >= 0 {
+			err = fmt.Errorf("%w; service %s guards it too", err, c.Services[port.Other].Name)
+		}
 		return c.file.Errorf(fmt.Sprintf("service.%d.listen", port.Place),
 			"got %q; %s puts all services behind the firewall, but %v",
 			c.Services[port.Place].Listen, why, err)
@@ -103,12 +128,16 @@ func (c *Config) Needs(h Host) Needs {
 	return n
 }
 
-// udpServiceIn returns a UDP service whose port is one of p, or nil.
-func (c *Config) udpServiceIn(p challenge.Ports) *Service {
+// udpServiceIn returns a UDP service with one of the ports p, and the first range of
+// the service that has one; nil: there is none.
+func (c *Config) udpServiceIn(p challenge.Ports) (*Service, access.Ports) {
 	for i := range c.Services {
-		if s := &c.Services[i]; s.UDP && p.First <= s.Port() && s.Port() <= p.Last {
-			return s
+		s := &c.Services[i]
+		for _, ports := range s.Ports() {
+			if s.UDP && ports.Overlaps(access.Ports{First: p.First, Last: p.Last}) {
+				return s, ports
+			}
 		}
 	}
-	return nil
+	return nil, access.Ports{}
 }

@@ -27,6 +27,8 @@ type kind interface {
 	firewall(s *Service, h Host) string
 	// guard completes the firewall's rules for the port.
 	guard(s *Service, stealth bool, p *firewall.Port)
+	// trusted returns the peers that reach the service without a lease.
+	trusted() firewall.Trusted
 	// advice returns a change that would reveal less to strangers; empty: none.
 	advice(s *Service, c *Config, h Host) string
 	// missing returns a key that names a missing file, and the text about the value;
