@@ -157,6 +157,17 @@ func TestRulesThatHostsHave(t *testing.T) {
 		check(t, guarded, "")
 	})
 	clear(t)
+	t.Run("several ports", func(t *testing.T) {
+		several := strings.Replace(guard(":21"), `":21"`, `[":21", ":50000-50100"]`, 1)
+		nftLoad(t, closedNft+"udp dport 1025-65535 accept"+again+"tcp dport { 21, 50000-50100 } accept")
+		check(t, several, "")
+		nftLoad(t, closedNft+"udp dport 1025-65535 accept"+again+"tcp dport { 21, 50000-50050 } accept")
+		check(t, several, `drops some packets for service site, to ports 50051-50100: no rule accepts them, and its policy is drop; "nft insert rule inet f input tcp dport { 21,50000-50100 } accept" accepts them`)
+		clear(t)
+		run(t, "iptables-nft -A INPUT -p tcp --dport 21 -j DROP")
+		check(t, several, `"iptables -I INPUT -p tcp -m multiport --dports 21,50000:50100 -j ACCEPT" accepts them`)
+	})
+	clear(t)
 	t.Run("redirects of iptables-legacy", func(t *testing.T) {
 		run(t, "iptables-legacy -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 10.72.0.2:80")
 		check(t, web, `the rule "tcp dport 8080 dnat to 10.72.0.2:80" of chain "ip nat PREROUTING" (number 1) redirects its port to 10.72.0.2:80`)

@@ -115,6 +115,7 @@ func (w *walk) rule(c *chain, number int, p packet, to ports, reached match, dep
 // ports to which packets return from the chain.
 func (w *walk) apply(c *chain, number int, p packet, s state, f effect, reached match, depth int) (settled, after ports, left leaving) {
 	how := max(s.m, reached)
+	typical := w.typical && s.m == mostly
 	all := s.m == always
 	settles := func() ports {
 		if all {
@@ -136,7 +137,7 @@ func (w *walk) apply(c *chain, number int, p packet, s state, f effect, reached 
 	}
 	switch v := f.verdict; v.code {
 	case verdictAccept:
-		all = all || w.typical && s.m == mostly
+		all = all || typical
 		if how != always && !(w.typical && how == mostly) {
 			w.mayAccept(s.ports, c.nameRule(number, s.written(f)))
 		}
@@ -147,6 +148,7 @@ func (w *walk) apply(c *chain, number int, p packet, s state, f effect, reached 
 	case verdictQueue:
 		w.mayAccept(s.ports, c.nameRule(number, s.written(f)))
 	case verdictJump, verdictGoto:
+		all = all || typical
 		rest := w.follow(w.find(c, v.chain), p, leaving{sure: s.ports}, how, depth+1)
 		switch {
 		case v.code == verdictJump && all:
@@ -158,7 +160,7 @@ func (w *walk) apply(c *chain, number int, p packet, s state, f effect, reached 
 			w.mayLeave(left.maybe, c.nameRule(number, s.written(f)), depth)
 		}
 	case verdictReturn:
-		if all {
+		if all || typical {
 			return s.ports, nil, leaving{sure: s.ports}
 		}
 		if s.m != rarely {
