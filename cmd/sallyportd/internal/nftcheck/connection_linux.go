@@ -125,11 +125,11 @@ func (s *state) matchSet(info []byte) {
 	}
 }
 
-// matchMark reads struct xt_mark_mtinfo1. If no rule marks packets, the mark is 0.
+// matchMark reads struct xt_mark_mtinfo1. Bits that no rule sets are 0.
 func (s *state) matchMark(info []byte) {
 	s.text = append(s.text, "-m mark")
 	switch {
-	case len(info) < 9 || !s.unmarked || !s.to.stranger:
+	case len(info) < 9 || nativeUint32(info[4:])&s.markBits != 0 || !s.to.stranger:
 		s.worse(maybe)
 	case (nativeUint32(info) == 0) == (info[8] != 0):
 		s.worse(never)

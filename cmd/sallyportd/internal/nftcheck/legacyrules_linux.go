@@ -63,7 +63,7 @@ func (r *ruleset) addLegacy(l legacyLayout, table string, info, raw []byte) erro
 			next = entries[i+1].at
 		}
 		c.rules = append(c.rules, l.rule(e, begin, next, uint64(len(c.rules)+1)))
-		r.marks = r.marks || c.rules[len(c.rules)-1].marks()
+		r.marks |= c.rules[len(c.rules)-1].marks()
 	}
 	return nil
 }

@@ -50,13 +50,15 @@ func (s *state) meta(a attributes) {
 		s.set(register, []byte{0}, s.knownIf(s.to.stranger, 1))
 		s.loaded("meta secpath", hexadecimal)
 	case unix.NFT_META_MARK:
-		s.set(register, host(0), s.knownIf(s.to.stranger && s.unmarked, 4))
-		s.loaded("meta mark", hexadecimal)
+		s.set(register, host(0), s.knownIf(s.to.stranger && s.markBits == 0, 4))
+		s.loaded(markLabel, hexadecimal)
 	default:
 		s.forget()
 		s.loaded("meta", nil)
 	}
 }
+
+const markLabel = "meta mark"
 
 // metaSecpath is NFT_META_SECPATH.
 const metaSecpath = 25
