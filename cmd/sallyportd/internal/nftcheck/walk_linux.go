@@ -155,7 +155,7 @@ func (w *walk) apply(c *chain, number int, p packet, s state, f effect, reached 
 			return s.ports.without(rest.sure), rest.maybe.without(rest.sure), left
 		case all:
 			return s.ports, nil, rest
-		case v.code == verdictGoto && s.m != rarely:
+		case v.code == verdictGoto && !(w.typical && s.m == rarely):
 			left.maybe = rest.sure.or(rest.maybe)
 			w.mayLeave(left.maybe, c.nameRule(number, s.written(f)), depth)
 		}
@@ -163,7 +163,7 @@ func (w *walk) apply(c *chain, number int, p packet, s state, f effect, reached 
 		if all || typical {
 			return s.ports, nil, leaving{sure: s.ports}
 		}
-		if s.m != rarely {
+		if !(w.typical && s.m == rarely) {
 			left.maybe = s.ports
 			w.mayLeave(left.maybe, c.nameRule(number, s.written(f)), depth)
 		}
