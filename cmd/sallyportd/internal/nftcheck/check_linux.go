@@ -134,7 +134,11 @@ func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service, publi
 func (r *ruleset) redirectedAway(s *config.Service, a addresses) bool {
 	v4, v6 := s.Addresses().Families()
 	stays := map[byte]bool{}
-	packets := a.packets(packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}, s.Host(), v4, v6)
+	var packets []packet
+	for _, at := range s.At() {
+		p := packet{protocol: number(s), low: int(at.Ports.First), high: int(at.Ports.Last)}
+		packets = append(packets, a.packets(p, at.Address, v4, v6)...)
+	}
 	for _, p := range packets {
 		redirects := r.redirectsOf(p, atPrerouting)
 		n := len(redirects)
