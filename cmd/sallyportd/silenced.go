@@ -8,6 +8,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/heldport"
 	"sallyport/verify/schedule"
 )
@@ -22,7 +23,7 @@ func silenced(cfg *config.Config, now time.Time) ([]heldport.Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := append(cfg.UDPPorts(), cfg.StealthExcept...)
+	own := slices.Clone(cfg.StealthExcept)
 	if cfg.PortSecret.Current != "" { // a server that runs has the knock ports
 		draw := cfg.PortLists()
 		for _, m := range schedule.Live(now, cfg.Tolerance) {
@@ -34,7 +35,7 @@ func silenced(cfg *config.Config, now time.Time) ([]heldport.Receiver, error) {
 		}
 	}
 	return slices.DeleteFunc(all, func(r heldport.Receiver) bool {
-		return r.Port < schedule.MinPort || slices.Contains(own, r.Port)
+		return r.Port < schedule.MinPort || slices.Contains(own, r.Port) || access.AnyHas(cfg.UDPPorts(), r.Port)
 	}), nil
 }
 
