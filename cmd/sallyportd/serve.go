@@ -96,7 +96,8 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	if err := cmp.Or(cfg.Check(host), cfg.CheckIPv6(host)); err != nil {
 		return resumed, cli.Misuse(err)
 	}
-	printFindings(env.Err(), findingsFor(path, checkLeftTable(cfg, host)))
+	found := append(checkLeftTable(cfg, host), checkTrusted(cfg, links{toAnyone: hostLinks().toAnyone})...)
+	printFindings(env.Err(), findingsFor(path, found))
 	warnBypass(cfg, host, env)
 	warnSilenced(cfg, env)
 	needs := cfg.Needs(host)

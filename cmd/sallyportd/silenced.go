@@ -23,7 +23,7 @@ func silenced(cfg *config.Config, now time.Time) ([]heldport.Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := slices.Clone(cfg.StealthExcept)
+	own, services := slices.Clone(cfg.StealthExcept), cfg.UDPPorts()
 	if cfg.PortSecret.Current != "" { // a server that runs has the knock ports
 		draw := cfg.PortLists()
 		for _, m := range schedule.Live(now, cfg.Tolerance) {
@@ -35,7 +35,7 @@ func silenced(cfg *config.Config, now time.Time) ([]heldport.Receiver, error) {
 		}
 	}
 	return slices.DeleteFunc(all, func(r heldport.Receiver) bool {
-		return r.Port < schedule.MinPort || slices.Contains(own, r.Port) || access.AnyHas(cfg.UDPPorts(), r.Port)
+		return r.Port < schedule.MinPort || slices.Contains(own, r.Port) || access.AnyHas(services, r.Port)
 	}), nil
 }
 

@@ -80,15 +80,15 @@ func (g guarded) advice(s *Service, c *Config, _ Host) string {
 // live forwards random ports to the port of the other program. The firewall alone
 // opens the service's own port.
 func (guarded) live(s *Service, env Env) (Live, error) {
+	l := Live{Load: func(*Service) (func(), error) { return func() {}, nil }}
 	if s.Several() { // no operation opens random ports of such a service
-		return Live{Load: func(*Service) (func(), error) { return func() {}, nil }}, nil
+		return l, nil
 	}
 	host := "127.0.0.1"
 	if a := s.Host(); a.IsValid() {
 		host = a.String()
 	}
 	upstream := net.JoinHostPort(host, fmt.Sprint(s.Port()))
-	l := Live{Load: func(*Service) (func(), error) { return func() {}, nil }}
 	if s.UDP {
 		l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
 			Listen: s.Listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
