@@ -155,7 +155,7 @@ func newServer(
 	if err != nil {
 		return made, cli.Misuse(err)
 	}
-	if cfg.Digest() != fixed.Digest() || cfg.StateDir != fixed.StateDir {
+	if cfg.Digest() != fixed.Digest() || cfg.NeedsFirewall(host) != fixed.NeedsFirewall(host) || cfg.StateDir != fixed.StateDir {
 		err := fmt.Errorf("%s changed while the server started", path)
 		return made, cli.WithHint(err, "start the server again")
 	}
