@@ -19,9 +19,13 @@ func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found 
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if !s.Binds() {
-			if !s.Published() && !listens(proc, s.Protocol(), s.Port(), s.Host()) {
+			for _, at := range s.At() {
+				// A program uses some ports of a range, when it needs them.
+				if s.Published() || at.Ports.Len() > 1 || listens(proc, s.Protocol(), at.Ports.First, at.Address) {
+					continue
+				}
 				found = append(found, finding{advice, "no-listener",
-					fmt.Sprintf("service %s: no program on this host listens on %s port %d: clients that have knocked are refused, unless a rule redirects the port", s.Name, s.Protocol(), s.Port()),
+					fmt.Sprintf("service %s: no program on this host listens on %s port %s: clients that have knocked are refused, unless a rule redirects the port", s.Name, s.Protocol(), at.Ports),
 					"start the program that the service hides"})
 			}
 			continue

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
 )
 
@@ -35,16 +36,27 @@ func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses)
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		p := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
-		v4, v6 := s.Addresses().Families()
-		var at []netip.Addr
-		if s.Host().IsValid() {
-			at = []netip.Addr{s.Host()}
+		for _, at := range s.At() {
+			p, v4, v6 := packetTo(s, at)
+			var to []netip.Addr
+			if at.Address.IsValid() {
+				to = []netip.Addr{at.Address}
+			}
+			list = append(list, subject{what: "packets for service " + s.Name, protocol: s.Protocol(), low: p.low, high: p.high,
+				arrivals: a.arrivals(p, to, v4, v6), published: published[i]})
 		}
-		list = append(list, subject{what: "packets for service " + s.Name, protocol: s.Protocol(), low: p.low, high: p.high,
-			arrivals: a.arrivals(p, at, v4, v6), published: published[i]})
 	}
 	return list
+}
+
+// packetTo returns a packet to some of a service's ports, and whether it may be of
+// IPv4 and IPv6.
+func packetTo(s *config.Service, at firewall.At) (p packet, v4, v6 bool) {
+	v4, v6 = s.Addresses().Families()
+	if at.Address.IsValid() {
+		v4, v6 = at.Address.Is4(), at.Address.Is6()
+	}
+	return packet{protocol: number(s), low: int(at.Ports.First), high: int(at.Ports.Last)}, v4, v6
 }
 
 // maxArrivals is how many addresses of an interface are judged one by one.
