@@ -379,7 +379,11 @@ func TestWaysAroundByIptables(t *testing.T) {
 		{guard(":9005", input), []string{`redirects its port past the guard, to port 9100 of this host`}},
 		{guard(":7002", input), []string{`redirects its port past the guard, to 172.17.0.2:7002`}},
 		{guard(":7006", input), []string{`redirects its port past the guard, to 172.17.0.2:7006`}},
+		{guard(":9000-9010", input), []string{`redirects its port past the guard, to port 9100 of this host`}},
+		{guard(":8999-9001", input), []string{`redirects its port past the guard, to port 9100 of this host`}},
+		{guard(":7000-7001", input), []string{`redirects its port past the guard, to 172.17.0.2:7000`}},
 		{guard(":7001", input), nil},
+		{guard(":9011-9020", input), nil},
 		{guard(":8081", input), nil},
 	} {
 		warnings, err := Around(configtest.Parse(t, "", row.service), config.Host{FilterTCP: true, FirstOpenPort: 1024})

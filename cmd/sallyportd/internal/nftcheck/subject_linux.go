@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
 )
 
@@ -36,9 +37,8 @@ func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses)
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		x := subject{what: "packets for service " + s.Name, protocol: s.Protocol(), published: published[i]}
-		v4, v6 := s.Addresses().Families()
 		for _, at := range s.At() {
-			p := packet{protocol: number(s), low: int(at.Ports.First), high: int(at.Ports.Last)}
+			p, v4, v6 := packetTo(s, at)
 			var addresses []netip.Addr
 			if at.Address.IsValid() {
 				addresses = []netip.Addr{at.Address}
@@ -48,6 +48,16 @@ func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses)
 		list = append(list, x)
 	}
 	return list
+}
+
+// packetTo returns a packet to some of a service's ports, and whether it may be of
+// IPv4 and IPv6.
+func packetTo(s *config.Service, at firewall.At) (p packet, v4, v6 bool) {
+	v4, v6 = s.Addresses().Families()
+	if at.Address.IsValid() {
+		v4, v6 = at.Address.Is4(), at.Address.Is6()
+	}
+	return packet{protocol: number(s), low: int(at.Ports.First), high: int(at.Ports.Last)}, v4, v6
 }
 
 // maxArrivals is how many addresses of an interface are judged one by one.
