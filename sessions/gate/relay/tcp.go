@@ -49,7 +49,12 @@ func (e *UpstreamError) Unwrap() error { return e.err }
 // UpstreamError means that the upstream did not accept the connection.
 func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) error {
 	up, err := t.connect(ctx, conn)
-	if err != nil {
+	var unreachable *UpstreamError
+	switch {
+	case errors.As(err, &unreachable):
+		conn.Close() // in order: a stranger gets a reset, and so the client can tell the two apart
+		return err
+	case err != nil:
 		abort(conn)
 		return err
 	}
