@@ -9,7 +9,6 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/config"
-	"sallyport/sessions/client"
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
@@ -88,8 +87,8 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 		}
-		if s := cfg.Service(o.Service); !o.Close && !o.RandomPort {
-			p.Service = client.Service{Port: s.Port(), UDP: s.UDP}.String()
+		if !o.Close && !o.RandomPort {
+			p.Service = cfg.Service(o.Service).ProfileService()
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {

@@ -136,14 +136,14 @@ func (o *profileOutput) finish(
 }
 
 // observableService returns the first service of a client whose opening its
-// device can observe, or else the first one; nil: there is none.
+// device can observe, or else the first one with a port; nil: there is none.
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
 	allowed := c.Allowed()
 	var first *config.Service
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		switch {
-		case allowed != nil && !slices.Contains(allowed, s.Name):
+		case s.ProfileService() == "", allowed != nil && !slices.Contains(allowed, s.Name):
 		case !s.UDP:
 			return s
 		case first == nil:
@@ -172,7 +172,7 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	}
 	service := ""
 	if s := observableService(cfg, c); s != nil {
-		service = client.Service{Port: s.Port(), UDP: s.UDP}.String()
+		service = s.ProfileService()
 	}
 	var first uint32
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {
