@@ -10,9 +10,10 @@ import (
 const unwatchedPause = 150 * time.Millisecond
 
 // sendOnly sends all sequences to all addresses: without a service to watch, the client
-// does not know which of them arrive. It fails if ICMP errors show that none did.
+// does not know which of them arrive. It fails if there are ICMP errors of each address:
+// hosts limit the rate of these, so one error counts as much as several.
 func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
-	arrived := make([]bool, len(k.targets)) // at this address, as far as the client knows
+	refused := make([]bool, len(k.targets)) // at least one knock
 	rejected := make([]bool, len(k.targets))
 	n := 0
 	for n < k.cfg.Attempts {
@@ -44,7 +45,7 @@ func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
 		for _, tr := range sent {
 			errs := tr.sender.icmp()
 			k.found.addICMP(errs)
-			arrived[tr.index] = arrived[tr.index] || len(errs) == 0
+			refused[tr.index] = refused[tr.index] || len(errs) > 0
 			rejected[tr.index] = rejected[tr.index] || errs.all(k.cfg.Profile.Ports)
 			more = more || !rejected[tr.index]
 			if len(errs) > 0 {
@@ -56,7 +57,7 @@ func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
 		}
 	}
 	for i, t := range k.targets {
-		if arrived[i] && !rejected[i] {
+		if !refused[i] {
 			return Result{Address: t.knock, Service: t.service, UDP: t.udp, Attempts: n}, nil
 		}
 	}

@@ -91,8 +91,8 @@ func (w watcher) wait(ctx context.Context) (s sighting) {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		select {
 		case <-ctx.Done():
-			if s.err == nil {
-				s.before, s.err = w.before(), ctx.Err()
+			if s.err == nil || errors.Is(s.err, context.Canceled) {
+				s.before, s.err = w.before(), context.DeadlineExceeded // no answer so far
 			}
 			return s
 		case <-time.After(pause):
