@@ -84,6 +84,45 @@ func TestNobodyBehindThePort(t *testing.T) {
 	}
 }
 
+// TestProgramThatClosesConnections: the program behind the service does not run. One
+// attempt is enough.
+func TestProgramThatClosesConnections(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:8080")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	p := profile()
+	p.Service = ":8080"
+	for name, change := range map[string]func(*Config){
+		"keep":  func(c *Config) { c.Keep = true },
+		"watch": func(c *Config) { c.Watch = WatchConnection },
+	} {
+		cfg := Config{
+			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: time.Minute, Now: time.Now,
+		}
+		change(&cfg)
+		_, err := Knock(t.Context(), cfg)
+		var offline *OfflineError
+		if !errors.As(err, &offline) || offline.Attempts != 1 || !strings.Contains(offline.Hint(), "the program behind it does not run") {
+			t.Errorf("%s: %v, %+v", name, err, offline)
+		}
+	}
+}
+
 // holdKnockPorts receives the knocks, so that no ICMP errors come.
 func holdKnockPorts(t *testing.T) (ports []*net.UDPConn) {
 	t.Helper()

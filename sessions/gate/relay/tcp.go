@@ -52,7 +52,7 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) error {
 	var unreachable *UpstreamError
 	switch {
 	case errors.As(err, &unreachable):
-		conn.Close() // in order: a stranger gets a reset, and so the client can tell the two apart
+		conn.Close() // in order: a reset would mean that the client is a stranger
 		return err
 	case err != nil:
 		abort(conn)
