@@ -91,7 +91,7 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 		}
 		if !o.Close && !o.RandomPort {
-			p.Service = cfg.Service(o.Service).Watched()
+			p.Service = cfg.Service(o.Service).ProfileService()
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {

@@ -146,15 +146,21 @@ func (o *profileOutput) finish(
 }
 
 // observableService returns the first service of a client whose opening its
-// device can observe; nil: there is none.
+// device can observe, or else the first one with a port; nil: there is none.
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
 	allowed := c.Allowed()
+	var first *config.Service
 	for i := range cfg.Services {
-		if s := &cfg.Services[i]; s.Watched() != "" && (allowed == nil || slices.Contains(allowed, s.Name)) {
+		s := &cfg.Services[i]
+		switch {
+		case s.ProfileService() == "", allowed != nil && !slices.Contains(allowed, s.Name):
+		case !s.UDP:
 			return s
+		case first == nil:
+			first = s
 		}
 	}
-	return nil
+	return first
 }
 
 // serverName returns the name of the server for a profile.
@@ -176,7 +182,7 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	}
 	service := ""
 	if s := observableService(cfg, c); s != nil {
-		service = s.Watched()
+		service = s.ProfileService()
 	}
 	var first uint32
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {

@@ -14,7 +14,7 @@ type FileChallenge struct {
 	Secret     string   `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
 	Algorithm  int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
 	RandomPort bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
-	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
 	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
 	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
@@ -46,7 +46,7 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
 	if f.Has("challenge.service") {
-		if _, _, err := client.SplitService(raw.Service); err != nil {
+		if _, err := client.ParseService(raw.Service); err != nil {
 			return nil, f.Errorf("challenge.service", "got %q", raw.Service)
 		}
 	}
@@ -91,5 +91,6 @@ func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Pro
 					"for [challenge], use the key service in that table")
 		}
 	}
-	return client.Profile{Server: raw.Server, Challenge: c}, nil
+	w, err := raw.watch(f)
+	return client.Profile{Server: raw.Server, Watch: w, Challenge: c}, err
 }

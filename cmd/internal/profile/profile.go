@@ -34,7 +34,8 @@ type File struct {
 	Generator  string `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
 	Identifier string `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
 	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	Watch      string `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
 	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
 	// SecretFiles permits other users to read the file.
@@ -205,11 +206,22 @@ func Parse(path string, data []byte) (client.Profile, error) {
 		return client.Profile{}, f.Errorf("secret", "got a space, which the server's clients file cannot contain")
 	}
 	if f.Has("service") {
-		if _, _, err := client.SplitService(raw.Service); err != nil {
+		if _, err := client.ParseService(raw.Service); err != nil {
 			return client.Profile{}, f.Errorf("service", "got %q", raw.Service)
 		}
 	}
+	if p.Watch, err = raw.watch(f); err != nil {
+		return client.Profile{}, err
+	}
 	return p, nil
+}
+
+func (raw File) watch(f *tomlfile.File) (client.Watch, error) {
+	w := client.Watch(raw.Watch)
+	if f.Has("watch") && (w == client.WatchDefault || !w.Valid()) {
+		return "", f.Errorf("watch", "got %q", raw.Watch)
+	}
+	return w, nil
 }
 
 // ValidServer reports whether s is a valid host name or address of a server,
@@ -220,7 +232,7 @@ func ValidServer(s string) bool { return client.ValidHost(s) }
 func Format(p client.Profile) ([]byte, error) {
 	return toml.Marshal(File{
 		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
-		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Nonce: p.FirstNonce,
+		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Nonce: p.FirstNonce,
 	})
 }
 
