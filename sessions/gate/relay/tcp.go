@@ -58,7 +58,7 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error
 	switch {
 	case errors.As(err, &unreachable):
 		conn.Close() // in order: a reset would mean that the client is a stranger
-		return err
+		return n, err
 	case err != nil:
 		abort(conn)
 		return n, err
