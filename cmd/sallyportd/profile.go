@@ -140,7 +140,7 @@ func (o *profileOutput) finish(
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
 	allowed := c.Allowed()
 	for i := range cfg.Services {
-		if s := &cfg.Services[i]; !s.UDP && (allowed == nil || slices.Contains(allowed, s.Name)) {
+		if s := &cfg.Services[i]; s.Watched() != "" && (allowed == nil || slices.Contains(allowed, s.Name)) {
 			return s
 		}
 	}
@@ -166,7 +166,7 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	}
 	service := ""
 	if s := observableService(cfg, c); s != nil {
-		service = fmt.Sprintf(":%d", s.Port())
+		service = s.Watched()
 	}
 	var first uint32
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {

@@ -131,7 +131,11 @@ func (r *request) finish() {
 	if r.err != nil {
 		return
 	}
-	if r.fresh {
+	switch {
+	case r.service.unbound != nil:
+		r.service.log.Warn("lease waits for the service port", "service", r.service.Name, "client", r.grant.Identifier,
+			"address", r.grant.Address, "error", r.service.unbound)
+	case r.fresh:
 		r.service.log.Info("opened", "service", r.service.Name, "client", r.grant.Identifier, "address", r.grant.Address,
 			"for", r.until.Sub(r.service.clock.Boot()).Round(time.Second))
 	}

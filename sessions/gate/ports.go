@@ -172,6 +172,9 @@ func withPort(listen string, port uint16) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if host == "::" {
+		host = "" // for package net, "::" requires IPv6
+	}
 	return net.JoinHostPort(host, strconv.Itoa(int(port))), nil
 }
 

@@ -39,11 +39,12 @@ func (s *Services) compile(r Restricted) (map[wire.Identifier]rights, error) {
 	return all, nil
 }
 
-// Names returns the services that a client may open.
+// Names returns the services that a client may open, without those whose port is
+// not bound.
 func (s *Services) Names(id wire.Identifier) (names []string) {
 	may := s.rights(id)
 	for i, service := range s.list {
-		if may.allow(i) {
+		if may.allow(i) && service.isBound() {
 			names = append(names, service.Name)
 		}
 	}

@@ -44,6 +44,10 @@ type ServiceConfig struct {
 	// Enforcers make leases real. They receive a grant in this order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
+	// Prepare binds the service's port, closed, and binds it again if the host's
+	// addresses or interfaces have changed. BindPorts and Run call it. nil: the
+	// service binds none.
+	Prepare func() error
 	// Past returns the peers of earlier leases of clients that do not stay, if
 	// connections may exist of which no enforcer knows the owner. It is called
 	// under the service's lock. nil: there are none.
@@ -62,6 +66,7 @@ type Service struct {
 	prefixLen6 int
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
+	bind       func() error
 	past       func(stays func(wire.Identifier) bool) []access.Peer
 	clock      clock.Clock
 	log        *slog.Logger
@@ -77,6 +82,7 @@ type Service struct {
 	shortened        bool      // a lease has ended early: the owners of anyone's lease must be updated
 	prepared         time.Time // when the change was prepared
 	ports            ports
+	unbound          error     // why the port is not bound; nil: it is
 	due              time.Time // time of Run's next check; zero: when it is woken
 	closed           bool
 }
@@ -86,7 +92,7 @@ func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Policy
 	s := &Service{
 		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6,
-		enforcers: cfg.Enforcers, past: cfg.Past,
+		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
 		knockers: !t.Anyone, anyone: t.Anyone,
@@ -207,9 +213,15 @@ func (s *Service) logClosed() {
 	}
 }
 
-// Run ends leases and random ports at their time. When ctx ends, it closes the
-// enforcers for good and returns nil.
+// Run ends leases and random ports at their time, and keeps the port bound. When
+// ctx ends, it closes the enforcers for good and returns nil.
 func (s *Service) Run(ctx context.Context) error {
+	keeping := make(chan struct{})
+	go func() {
+		defer close(keeping)
+		s.keepPort(ctx)
+	}()
+	defer func() { <-keeping }() // ctx has ended
 	defer s.close()
 	// Timers stand still while the host is suspended, as do the kernel's
 	// timeouts of its elements: check immediately after the resume.

@@ -16,6 +16,7 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/durable"
+	"sallyport/sessions/socketpath"
 )
 
 // Bounds of what a command reads: the process that answers at the socket may be
@@ -56,6 +57,10 @@ func (e *UnreachableError) Stopped() bool {
 
 // Hint returns what to check.
 func (e *UnreachableError) Hint() string {
+	var long *socketpath.TooLongError
+	if errors.As(e.err, &long) {
+		return long.Hint()
+	}
 	return "check that the server runs, with this configuration and as this user; its admin socket is " + e.socket
 }
 
@@ -84,8 +89,10 @@ func dial(socket string) (running bool, err error) {
 // directory: that user could have replaced it by a link to another socket.
 func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
 	err = durable.AsOwner(socket, func(path string) error {
-		c, err = new(net.Dialer).DialContext(ctx, "unix", path)
-		return err
+		return socketpath.Use(path, func(short string) error {
+			c, err = new(net.Dialer).DialContext(ctx, "unix", short)
+			return err
+		})
 	})
 	return c, err
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/socketpath"
 )
 
 // timeout bounds a request, on both sides.
@@ -120,7 +122,11 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 		}
 		return failed
 	}}
-	return lc.Listen(ctx, "unix", path)
+	short, err := socketpath.Keep(path)
+	if err != nil {
+		return nil, err
+	}
+	return lc.Listen(ctx, "unix", short)
 }
 
 // countingWriter counts the bytes that were written.
