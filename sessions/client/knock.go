@@ -79,6 +79,11 @@ type Unanswered struct {
 // Waiting: the last attempt waits for the next minute's ports.
 type Waiting struct{ For time.Duration }
 
+// Moved: the service opened after the nonces were moved ahead. The server may have
+// accepted those before from another device with the same profile.
+type Moved struct{}
+
+func (Moved) isEvent()      {}
 func (Resolved) isEvent()   {}
 func (Sent) isEvent()       {}
 func (Unanswered) isEvent() {}
@@ -118,18 +123,13 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	var found findings
 	var minute schedule.Minute
 	for attempt := 1; attempt <= cfg.Attempts; attempt++ {
-		skip := uint32(0)
-		if attempt == cfg.Attempts && attempt > 1 {
-			// Another program may hold one of this minute's ports, or the server
-			// may have accepted these nonces before.
-			skip = nonceSkip
-			if !cfg.NoWait {
-				if err := nextMinute(ctx, cfg, minute); err != nil {
-					return Result{}, err
-				}
+		if attempt == cfg.Attempts && attempt > 1 && !cfg.NoWait {
+			// Another program may hold one of this minute's ports.
+			if err := nextMinute(ctx, cfg, minute); err != nil {
+				return Result{}, err
 			}
 		}
-		base, err := cfg.Nonces.Reserve(ctx, cfg.Profile.Identifier.String(), cfg.Profile.Ports, skip)
+		base, moved, err := cfg.Nonces.Reserve(ctx, cfg.Profile.Identifier.String(), cfg.Profile.Ports, cfg.Now())
 		if err != nil {
 			return Result{}, err
 		}
@@ -161,6 +161,12 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		s.Close()
 		result.OpenBefore = serviceErr == nil && attempt == 1 && early.open(t.service)
 		early.close()
+		if serviceErr == nil {
+			cfg.Nonces.Opened(ctx) // after an error, the next attempts only jump too early
+			if moved {
+				cfg.Report(Moved{})
+			}
+		}
 		switch {
 		case serviceErr == nil && cfg.Keep:
 			result.Conn = conn
@@ -176,9 +182,14 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 			Refused: found.refused - before.refused, Blocked: found.prohibited - before.prohibited,
 		})
 	}
+	hints := found.hints(cfg, ClockState(), cfg.Now())
+	if cfg.Attempts == 1 {
+		hints = append(hints, "if another device uses this profile, or it comes from a backup: "+
+			"knock once more, since the next attempt moves the nonces ahead. Each device needs its own client")
+	}
 	return Result{}, &OfflineError{
 		Server: cfg.Profile.Server, Service: found.at, Attempts: cfg.Attempts, Up: found.up(),
-		Hints: found.hints(cfg, ClockState(), cfg.Now()), err: found.service,
+		Hints: hints, err: found.service,
 	}
 }
 

@@ -415,7 +415,8 @@ func TestMarkZeroIsUsed(t *testing.T) {
 			record(t, s, used('1', 0))
 			for range 2 {
 				c := []sessions.Client{{Identifier: used('1', 0).Identifier, Current: secretOf(0)}, {Identifier: used('2', 0).Identifier, Current: secretOf(0)}}
-				if err := s.RaiseNonces(c); err != nil || !c[0].Current.Used || c[0].Current.HighestNonce != 0 || c[1].Current.Used {
+				err := s.RaiseNonces(c)
+				if got := c[0].Current; err != nil || !got.Used || got.HighestNonce != 0 || c[1].Current.Used {
 					t.Errorf("relaxed %t: %+v, %v", cfg.Relaxed, c, err)
 				}
 				closeStore(t, s)

@@ -19,6 +19,7 @@ import (
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
+	"sallyport/verify"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -203,14 +204,29 @@ func FormatOperation(o Operation) ([]byte, error) {
 }
 
 // Nonces returns the nonce file of a profile, in the user's state directory.
-// Profiles with the same client and server share it.
+// Profiles with the same client and secret share it, whatever name they have for the
+// server. A new secret gets a new file.
 func Nonces(p client.Profile) (client.NonceFile, error) {
 	dir, err := stateDir()
 	if err != nil {
 		return client.NonceFile{}, fmt.Errorf("find the user's state directory: %w", err)
 	}
-	name := url.QueryEscape(p.Identifier.String() + "@" + p.Server)
-	return client.NonceFile{Path: filepath.Join(dir, "sallyport", name+".nonce"), First: p.FirstNonce}, nil
+	secret, err := verify.FingerprintOf(p.Secret)
+	if err != nil {
+		return client.NonceFile{}, fmt.Errorf("name the nonce file: %w", err)
+	}
+	drawn, err := client.DrawNonce()
+	if err != nil {
+		return client.NonceFile{}, err
+	}
+	path := func(name string) string {
+		return filepath.Join(dir, "sallyport", url.QueryEscape(name)+".nonce")
+	}
+	id := p.Identifier.String()
+	return client.NonceFile{
+		Path: path(fmt.Sprintf("%s-%016x", id, uint64(secret))), Earlier: path(id + "@" + p.Server),
+		First: p.FirstNonce, Drawn: drawn,
+	}, nil
 }
 
 // stateDir returns XDG_STATE_HOME (XDG Base Directory Specification), or the
