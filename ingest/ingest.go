@@ -12,6 +12,7 @@ import (
 	"github.com/panjf2000/ants/v2"
 	"golang.org/x/sync/errgroup"
 
+	"sallyport/ingest/udp"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
 )
@@ -26,7 +27,7 @@ type Sink interface {
 type Config struct {
 	// Addresses are the addresses to receive on; none means all addresses of the
 	// host. The unspecified IPv6 address also receives IPv4, unless the list has
-	// an IPv4 address.
+	// an IPv4 address; without IPv6 it receives IPv4 only.
 	Addresses []netip.Addr // see udp.Addresses
 	Readers   int          // the number of threads that read; 0: one
 	// ReceiveBuffer is the size for each socket, in bytes; 0: the kernel's default.
@@ -113,7 +114,7 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 		r.addReader(src)
 	}
 	setup := newSetup(cfg.ReceiveBuffer, cfg.Readers, cfg.Log)
-	r.ports = newPortSet(orAny(cfg.Addresses), sources, setup, cfg.Unfiltered, cfg.Log)
+	r.ports = newPortSet(udp.Addresses(cfg.Addresses).OnHost(), sources, setup, cfg.Unfiltered, cfg.Log)
 	if cfg.PortsChanged != nil {
 		r.fronts = append(r.fronts, &front{tier: &knockSet{set: cfg.PortsChanged}})
 	}

@@ -19,11 +19,11 @@ func UnavailablePorts(
 	if err != nil {
 		return nil, err
 	}
-	at := orAny(addresses)
+	on := udp.Addresses(addresses).OnHost()
 	for number := range places {
-		for _, a := range at {
+		for _, a := range on {
 			at := netip.AddrPortFrom(a, number)
-			fd, err := probe(at, udp.Addresses(addresses).V6Only())
+			fd, err := probe(at, on.V6Only())
 			if err != nil {
 				unavailable, why = append(unavailable, at), err
 				continue
@@ -33,13 +33,4 @@ func UnavailablePorts(
 	}
 	slices.SortFunc(unavailable, netip.AddrPort.Compare)
 	return unavailable, why
-}
-
-// orAny returns the addresses, or if there are none, the unspecified one that
-// stands for all addresses of the host.
-func orAny(addresses []netip.Addr) udp.Addresses {
-	if len(addresses) == 0 {
-		return udp.Addresses{udp.AnyAddress()}
-	}
-	return addresses
 }

@@ -93,13 +93,13 @@ from = ["192.0.2.0/24"]`))
 	if err != nil || !strings.Contains(out, "names no service to watch") {
 		t.Errorf("%v, %s", err, out)
 	}
-	n.await("the close", func() bool { return strings.Contains(n.log(), "closed on request") })
+	n.await("the close", func() bool { return strings.Contains(n.log(), "requested by the client") })
 	n.opens(n.client, asClient+":8080") // the lease of an operation without a client remains
 	if out, err := n.knockBy(n.client, "shut-web-"); err != nil {
 		t.Errorf("%v, %s", err, out)
 	}
 	n.await("the other close", func() bool {
-		return strings.Count(n.log(), "closed on request") == 2 && !n.reaches(n.client, asClient+":8080")
+		return strings.Count(n.log(), "requested by the client") == 2 && !n.reaches(n.client, asClient+":8080")
 	})
 	// IPv6.
 	out, err = n.knockBy(n.client, "web-alice-", "-6")

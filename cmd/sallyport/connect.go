@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -60,16 +63,47 @@ func forward(ctx context.Context, env cli.Env, conn *client.Conn) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	sent := sender{conn: conn}
 	go func() {
-		io.Copy(conn, env.Stdin)
+		io.Copy(&sent, env.Stdin)
 		conn.CloseWrite()
 	}()
 	_, err := io.Copy(terminal.Raw(env.Stdout), conn)
+	if err == nil {
+		err = sent.reset()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
 		return fmt.Errorf("the connection broke: %w", err)
+	}
+	return nil
+}
+
+// sender writes to a connection, and keeps the error. The kernel reports a reset
+// once: if it has reported it to a writer, a reader sees an end of file, and would
+// take the incomplete data for complete.
+type sender struct {
+	conn *client.Conn
+	mu   sync.Mutex
+	err  error
+}
+
+func (s *sender) Write(b []byte) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, s.err = s.conn.Write(b)
+	return n, s.err
+}
+
+// reset returns the error if the connection was reset. It ends a Write that waits.
+func (s *sender) reset() error {
+	s.conn.SetWriteDeadline(time.Unix(1, 0))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(s.err, syscall.ECONNRESET) {
+		return s.err
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ func (t tests) Run() int { return runTests(t.m) }
 
 func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script/*.txtar", nil) }
 
+func TestInitCost(t *testing.T) { clitest.InitCost(t, "sallyport") }
+
 func TestParseTime(t *testing.T) {
 	for s, want := range map[string]int64{
 		"@0": 0, "@4294967295": 1<<32 - 1, "1970-01-01T00:00:00Z": 0, "2026-01-02T15:04:05Z": 1767366245, "2026-01-02T16:04:05+01:00": 1767366245,

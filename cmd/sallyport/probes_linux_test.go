@@ -76,7 +76,7 @@ func (n *network) closes(services ...string) {
 	n.await("the end of the leases", func() bool {
 		log := n.log()
 		return !slices.ContainsFunc(services, func(name string) bool {
-			return strings.LastIndex(log, "msg=closed service="+name+"\n") <= strings.LastIndex(log, "msg=opened service="+name+" ")
+			return strings.LastIndex(log, "msg=closed service="+name+" ") <= strings.LastIndex(log, "msg=opened service="+name+" ")
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,13 +61,17 @@ valid.`,
 			}
 			cfg, list, err := loadAll(path, config.All)
 			if err == nil {
-				err = cfg.Check(host)
+				err = cmp.Or(cfg.Check(host), cfg.CheckIPv6(host))
 			}
 			if err == nil {
 				err = daemon.Check(cfg, list)
 			}
 			if err != nil {
 				return cli.Misuse(err)
+			}
+			denied, err := checkUser(path, cfg)
+			if err != nil {
+				return err
 			}
 			settings := effectiveSettings(cfg, len(list), host, env.Now())
 			if !asJSON {
@@ -78,15 +83,29 @@ valid.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			found = append(found, denied...)
 			found = append(found, check(c.Context(), cfg, list, host, env)...)
-			all := findingsFor(path, append(adviceFor(cfg, host), found...))
+			advised := adviceFor(cfg, host)
+			silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
+			if cfg.Stealth {
+				found = append(found, silences...)
+			} else {
+				advised = append(advised, silences...)
+			}
+			all := findingsFor(path, append(advised, found...))
 			if asJSON {
 				return env.Out().JSON(checked{true, settings, orEmpty(all)})
 			}
 			if err := printFindings(env.Out(), all); err != nil {
 				return err
 			}
-			return env.Out().Printf("valid, %s\n", count(len(found), "warning"))
+			warnings := 0
+			for _, f := range all {
+				if f.Severity == warning {
+					warnings++
+				}
+			}
+			return env.Out().Printf("valid, %s\n", count(warnings, "warning"))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
@@ -113,7 +132,11 @@ func check(
 			"this host's clock, which shows %s, is not synchronised: the server rejects all knocks when the clock is wrong by more than %s", env.Time(now), cfg.Tolerance)
 	}
 	if why := cfg.NeedsFirewall(host); why != "" && !host.NetAdmin() {
-		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it", "%s requires CAP_NET_ADMIN, which this command does not have", why)
+		todo := "start \"sallyportd serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it"
+		if instead := cfg.WithoutFirewall(host); instead != "" {
+			todo = instead + "; or " + todo
+		}
+		add("missing-capability", todo, "%s requires CAP_NET_ADMIN, which this command does not have", why)
 	}
 	if cfg.Challenge != nil && !cfg.Challenge.Sockets && !host.NetRaw() {
 		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_RAW", "[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this command does not have")
@@ -125,12 +148,24 @@ func check(
 			add("operation-algorithm1", "use Algorithm 2 or 3", "operation %q uses Algorithm 1: a client behind a NAT cannot use it, and an attacker can pose as the server", o.ID)
 		}
 	}
+	if cfg.WithoutIPv6(host) {
+		add("no-ipv6", "", "this host, or its sandbox, has no IPv6: the server listens on IPv4 only")
+	}
 	found = append(found, checkTable(cfg, host)...)
 	found = append(found, checkPorts(ctx, cfg, now)...)
 	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
 	found = append(found, checkListeners(cfg, procNet())...)
+	found = append(found, checkLostKnocks(cfg)...)
+	found = append(found, checkTrusted(cfg, hostLinks())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
-	return append(found, warnings("foreign-rules", nftcheck.Check(cfg, host))...)
+	found = append(found, checkCertificates(cfg, env)...)
+	found = append(found, checkDescriptors(cfg, now, descriptorLimit())...)
+	found = append(found, checkSockets(cfg, host)...)
+	found = append(found, checkUpstreams(ctx, cfg, procNet())...)
+	for _, w := range nftcheck.Check(cfg, host) {
+		found = append(found, finding{warning, "foreign-rules", w.Text, w.Hint})
+	}
+	return found
 }
 
 // checkSecrets warns about secrets that an attacker can guess.
@@ -197,9 +232,9 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 			continue
 		}
 		if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-			found = append(found, warn("service-address-missing", "", "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
+			found = append(found, warn("service-address-missing", listenHint(s, err, cfg.Path), "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
 		} else if err != nil {
-			found = append(found, warn("service-cannot-listen", "",
+			found = append(found, warn("service-cannot-listen", listenHint(s, err, cfg.Path),
 				"service %s cannot listen on %s: %v", s.Name, s.Listen, err))
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 )
@@ -25,19 +24,19 @@ const holderWait = 5 * time.Second
 // fails for another reason, no server serves, so the holder closes everything
 // nevertheless.
 func claimFirewall(
-	ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, c clock.Clock,
+	ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, env daemon.Env,
 ) (*holder.Conn, *state.Lock, error) {
 	conn, reason := resumed.Client, cfg.NeedsFirewall(host)
 	if conn == nil && reason == "" {
 		return nil, nil, nil // the server locks the directory later
 	}
-	lock, err := state.TakeLock(ctx, cfg.StateDir, daemon.StateWait)
+	lock, err := state.TakeLock(ctx, cfg.StateDir, daemon.StateWait, env.Log)
 	var locked *state.LockedError
 	if errors.As(err, &locked) {
 		return nil, nil, errors.Join(err, closeHolder(conn))
 	}
 	if conn == nil {
-		conn = holder.NewDialingConn(holder.Dialer(cfg.FirewallSocket), c)
+		conn = holder.NewDialingConn(holder.Dialer(cfg.FirewallSocket), env.Clock)
 	}
 	waiting, cancel := context.WithTimeout(ctx, holderWait)
 	defer cancel()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -20,13 +21,32 @@ func clientCommand(env cli.Env) *cobra.Command {
 }
 
 func clientProfileCommand(env cli.Env) *cobra.Command {
-	var path string
+	var path, dir string
+	var all, force bool
 	var out profileOutput
 	c := &cobra.Command{
-		Use:   "profile IDENTIFIER",
-		Short: "Print a client's profile again, with the current port secret",
-		Args:  cobra.ExactArgs(1),
+		Use:   "profile [IDENTIFIER]",
+		Short: "Print a client's profile again, with the current settings",
+		Long: `Print a client's profile again, with the current settings.
+
+A profile repeats the client's secret, and of the configuration: server, ports,
+generator, the port secret, and the port of a service. After a change of any of
+these, the client needs its profile again.
+
+With --all and --out-dir, the command writes the profiles of all clients to files
+that only this user can read. A file that only lacks the latest nonce counts as
+unchanged.`,
+		Example: "  sallyportd client profile k7Qx --out k7Qx.toml\n  sallyportd client profile --all --out-dir profiles",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case all == (len(args) == 1):
+				return cli.Misuse(errors.New("expected either an identifier, or --all"))
+			case all == (dir == ""), force && !all:
+				return cli.Misuse(errors.New("--out-dir DIR and --force go together with --all"))
+			case all:
+				return out.deliverAll(c.Context(), env, path, dir, force)
+			}
 			cfg, existing, err := loadClient(path, args[0], config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
@@ -41,6 +61,9 @@ func clientProfileCommand(env cli.Env) *cobra.Command {
 			return out.report(env, clientResult{Identifier: existing.Identifier.String(), profileResult: printed})
 		},
 	}
+	c.Flags().BoolVar(&all, "all", false, "the profiles of all clients")
+	c.Flags().StringVar(&dir, "out-dir", "", "write the profiles of --all to this `directory`, which is made if necessary")
+	c.Flags().BoolVar(&force, "force", false, "replace files of --out-dir that have other content")
 	out.flags(c)
 	addConfigFlag(c, env, &path)
 	return c

@@ -39,6 +39,7 @@ client may open less than it should, the exit code is 1.`,
 				return cli.Misuse(err)
 			}
 			names := distinct(args[1:])
+			before := observableService(cfg, client)
 			client.Allow(names)
 			if err := checkServiceNames(cfg, client); err != nil {
 				return cli.Misuse(err)
@@ -54,6 +55,7 @@ client may open less than it should, the exit code is 1.`,
 				return err
 			}
 			result := clientResult{Identifier: client.Identifier.String(), Changed: true}
+			result.ProfileOutdated = observableService(cfg, client) != before
 			services := "every service"
 			ask := reloadClients(c.Context())
 			result.Services = new([]string)
@@ -73,7 +75,12 @@ client may open less than it should, the exit code is 1.`,
 			if err != nil {
 				return err
 			}
-			return env.Out().Printf("Client %s may open %s.\n%s\n", client.Identifier, services, serverLine(cfg, running))
+			err = env.Out().Printf("Client %s may open %s.\n%s\n", client.Identifier, services, serverLine(cfg, running))
+			if err == nil && result.ProfileOutdated {
+				err = env.Err().Warning("the client's profile is outdated: it names another service to watch",
+					withConfig(fmt.Sprintf("give the client its new profile: sallyportd client profile %s", client.Identifier), cfg.Path))
+			}
+			return err
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every service, including future ones")

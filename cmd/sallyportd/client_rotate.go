@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -20,6 +21,7 @@ const rotationTime = 7 * 24 * time.Hour
 func clientRotateCommand(env cli.Env) *cobra.Command {
 	var path string
 	var valid validity
+	var end bool
 	out := profileOutput{undone: "the client keeps its secret"}
 	c := &cobra.Command{
 		Use:        "rotate IDENTIFIER",
@@ -34,6 +36,12 @@ The command waits until the running server, if there is one, has applied the
 change. If the server refuses it, the exit code is 1, and the error is the reason.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if end {
+				if valid.given() || out.given() {
+					return cli.Misuse(errors.New("--end excludes --for, --until, --server, --out and --qr"))
+				}
+				return endRotation(c.Context(), env, path, args[0], out.asJSON)
+			}
 			until, err := valid.end(env)
 			if err != nil {
 				return cli.Misuse(err)
@@ -55,7 +63,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 					if current.Previous != nil && env.Now().Before(current.Until) {
 						return nil, cli.Misuse(cli.WithHint(
 							fmt.Errorf("the last rotation of client %s has not ended: its old secret is valid until %s", current.Identifier, env.Time(current.Until)),
-							fmt.Sprintf("\"sallyportd client profile %[1]s\" prints the new profile again; \"sallyportd client revoke %[1]s\" ends both secrets", current.Identifier)))
+							fmt.Sprintf("\"sallyportd client profile %[1]s\" prints the new profile again; \"sallyportd client rotate %[1]s --end\" ends the old secret now, and \"sallyportd client revoke %[1]s\" both", current.Identifier)))
 					}
 					current.Rotate(secret, until)
 					return lines, nil
@@ -74,10 +82,45 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			return out.finish(c.Context(), env, cfg, change, result)
 		},
 	}
+	c.Flags().BoolVar(&end, "end", false, "make no new secret, but end the last rotation now: the old secret is no longer valid")
 	valid.flags(c)
 	out.flags(c)
 	addConfigFlag(c, env, &path)
 	return c
+}
+
+// endRotation removes the old secret of a client.
+func endRotation(ctx context.Context, env cli.Env, path, name string, asJSON bool) error {
+	cfg, client, err := loadClient(path, name, config.Alone)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	err = clients.Edit(ctx, cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
+		i, err := clients.Find(lines, client.Identifier)
+		if err != nil {
+			return nil, err
+		}
+		current := lines[i].Client
+		if current.Previous == nil {
+			return nil, cli.Misuse(fmt.Errorf("client %s has no old secret", client.Identifier))
+		}
+		current.EndRotation()
+		return lines, nil
+	})
+	if err != nil {
+		return err
+	}
+	running, err := applyChange(ctx, cfg, fmt.Sprintf("the old secret of client %s is removed", client.Identifier), reloadClients(ctx))
+	result := clientResult{Identifier: client.Identifier.String(), Changed: true}
+	if asJSON {
+		result.setServer(running, err)
+		return errors.Join(env.Out().JSON(result), err)
+	}
+	if err != nil {
+		return err
+	}
+	return env.Out().Printf("The old secret of client %s is no longer valid. If it was valid until now, the client's leases end, and it knocks again.\n%s\n",
+		client.Identifier, serverLine(cfg, running))
 }
 
 // validity is how long an old secret stays valid.
@@ -85,11 +128,13 @@ type validity struct {
 	duration time.Duration
 	until    string
 	both     func() bool // both flags are given
+	given    func() bool // one of the flags is given
 }
 
 func (v *validity) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&v.duration, "for", rotationTime, "how long the old secret stays valid")
 	c.Flags().StringVar(&v.until, "until", "", "the `time` until which it stays valid, such as 2026-12-01T00:00:00Z, instead of --for")
+	v.given = func() bool { return c.Flags().Changed("for") || c.Flags().Changed("until") }
 	v.both = func() bool { return c.Flags().Changed("for") && c.Flags().Changed("until") }
 }
 

@@ -32,30 +32,36 @@ type clientResult struct {
 	Services *[]string `json:"services,omitempty"`
 	// PreviousUntil is how long the old secret stays valid. Only of "rotate".
 	PreviousUntil *time.Time `json:"previous_until,omitempty"`
-	Warnings      []string   `json:"warnings,omitempty"`
+	// ProfileOutdated means that the client needs a new profile. Only of "allow".
+	ProfileOutdated bool     `json:"profile_outdated,omitempty"`
+	Warnings        []string `json:"warnings,omitempty"`
 	*profileResult
 }
 
 // setServer records what the server has done; err is that of applyChange.
 func (r *clientResult) setServer(running bool, err error) {
+	r.Server = serverState(running, err)
+	if err != nil {
+		r.Reason = err.Error()
+	}
+}
+
+// serverState returns what the server has done; err is that of its request.
+func serverState(running bool, err error) string {
 	var refused *admin.RefusedError
 	var partly *partlyRefusedError
 	var holderGone *holderGoneError
 	switch {
 	case errors.As(err, &refused), errors.As(err, &partly):
-		r.Server = serverRefused
+		return serverRefused
 	case errors.As(err, &holderGone):
-		r.Server = serverApplied // but the kernel may still accept the client's packets
+		return serverApplied // but the kernel may still accept the client's packets
 	case err != nil:
-		r.Server = serverUnknown
+		return serverUnknown
 	case running:
-		r.Server = serverApplied
-	default:
-		r.Server = serverNone
+		return serverApplied
 	}
-	if err != nil {
-		r.Reason = err.Error()
-	}
+	return serverNone
 }
 
 // warn adds a warning to the result.

@@ -47,9 +47,9 @@ Server and client run in this process, on the loopback, with random secrets that
 the demo discards. The demo needs no privileges, and removes its files.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir, err := os.MkdirTemp("", "sallyport-demo-")
+			dir, err := demoDir(env)
 			if err != nil {
-				return fmt.Errorf("make a directory for the demo: %w", err)
+				return err
 			}
 			defer os.RemoveAll(dir)
 			return runDemo(c.Context(), env, dir, stay)
@@ -57,6 +57,20 @@ the demo discards. The demo needs no privileges, and removes its files.`,
 	}
 	c.Flags().BoolVar(&stay, "stay", false, "keep the server running, and print a command to try")
 	return c
+}
+
+// demoDir makes a directory for the demo: below that for temporary files, or, if an
+// image has none, in a file system that is always there.
+func demoDir(env cli.Env) (dir string, err error) {
+	for _, parent := range []string{"", env.Variable("XDG_RUNTIME_DIR"), "/dev/shm", "/run/sallyport", "."} {
+		var failed error
+		if dir, failed = os.MkdirTemp(parent, "sallyport-demo-"); failed == nil {
+			return filepath.Abs(dir)
+		}
+		err = errors.Join(err, failed)
+	}
+	return "", cli.WithHint(fmt.Errorf("make a directory for the demo: %w", err),
+		"set TMPDIR to a directory in which this user can make files; a container gets one with --tmpfs /tmp")
 }
 
 // demo is a server, a client, and the address of the hidden page.
@@ -80,7 +94,7 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	if stay {
 		// A terminal that is stopped (Ctrl-S) must not stop the server.
 		var stopLog func()
-		log, _, stopLog = openLog(env, cfg.Path)
+		log, _, stopLog = openLog(env, cfg.Path, slog.LevelInfo)
 		defer stopLog()
 	}
 	s, err := daemon.New(ctx, cfg, list, nil, daemon.Env{Clock: env.Clock, Log: log})

@@ -34,8 +34,10 @@ type effective struct {
 // described is a part of the configuration with a name, and what it does, in
 // words.
 type described struct {
-	Name        string `json:"name"`
-	Description string `json:"description"`
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Listen      []string `json:"listen,omitempty"` // of a service: its ports and ranges of ports
+	Allow       []string `json:"allow,omitempty"`  // of a service: the peers that get in without a lease
 }
 
 // effectiveChallenge is how the server receives the challenge protocol.
@@ -69,7 +71,10 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		e.Services = append(e.Services, described{s.Name, strings.TrimPrefix(s.Describe(), s.Name+": ")})
+		e.Services = append(e.Services, described{
+			Name: s.Name, Description: strings.TrimPrefix(s.Describe(), s.Name+": "),
+			Listen: strings.Split(s.Listen, ", "), Allow: s.Trusted().Texts(),
+		})
 	}
 	if cfg.Challenge != nil {
 		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Capture: "packet"}
@@ -78,7 +83,7 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		}
 	}
 	for _, o := range cfg.Operations {
-		e.Operations = append(e.Operations, described{o.ID, strings.TrimPrefix(o.Describe(), o.ID+": ")})
+		e.Operations = append(e.Operations, described{Name: o.ID, Description: strings.TrimPrefix(o.Describe(), o.ID+": ")})
 	}
 	if cfg.NeedsFirewall(host) != "" {
 		e.Firewall = &effectiveFirewall{Table: "inet " + firewall.Name, Stealth: cfg.Stealth, OnExit: "closed"}

@@ -64,9 +64,12 @@ func orEmpty[T any](list []T) []T {
 }
 
 // count returns a number with its noun: "1 client", "2 clients".
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
+func count(n int, noun string) string { return plural(n, noun, noun+"s") }
+
+// plural is count for a noun with another plural.
+func plural(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %s", n, noun)
+	return fmt.Sprintf("%d %s", n, several)
 }

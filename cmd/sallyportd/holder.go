@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,7 @@ func holderCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log, _, stop := openLog(env, path)
+			log, _, stop := openLog(env, path, slog.LevelInfo)
 			defer stop()
 			return privilege.HoldFor(h, log)
 		},
@@ -66,7 +67,7 @@ Exit codes: 0 the table exists and is closed, or is removed because on_exit is
 			if err != nil {
 				return err
 			}
-			log, _, stop := openLog(env, path)
+			log, _, stop := openLog(env, path, slog.LevelInfo)
 			defer stop()
 			return privilege.HoldAlone(c.Context(), h, log)
 		},

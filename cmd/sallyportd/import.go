@@ -1,12 +1,18 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/legacy"
+	"sallyport/sessions/state"
 )
 
 // importResult is the result of "import" for programs.
@@ -25,7 +31,8 @@ func importCommand(env cli.Env) *cobra.Command {
 
 DIR holds server.properties, service.properties and trusted_clients.txt, or
 client.properties, or all of them (paper, Listings 1 to 4). The command does not
-change them, and never overwrites a file.`,
+change them, and never overwrites a file. For a server it makes a state file too, as
+"init" does.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if out == "" {
@@ -37,6 +44,18 @@ change them, and never overwrites a file.`,
 			}
 			if err := writeNew(out, files); err != nil {
 				return cli.Misuse(err)
+			}
+			// As after "init": no nonce was used at this moment.
+			made := filepath.Join(out, config.FileName)
+			isServer := slices.ContainsFunc(files, func(f legacy.File) bool { return f.Name == config.FileName })
+			if isServer {
+				cfg, err := config.Load(made, config.Alone)
+				if err == nil {
+					err = state.Create(cfg.StateDir)
+				}
+				if err != nil && !errors.Is(err, fs.ErrExist) {
+					return fmt.Errorf("make the state file: %w", err)
+				}
 			}
 			result := importResult{Files: []string{}, Warnings: orEmpty(warnings)}
 			for _, f := range files {
@@ -55,7 +74,10 @@ change them, and never overwrites a file.`,
 					return err
 				}
 			}
-			return nil
+			if !isServer {
+				return env.Out().Printf("\nNext:\n  sallyport profile add %s NAME\n", quoted(result.Files[0]))
+			}
+			return env.Out().Printf("\nNext:\n  sallyportd check -c %[1]s\n  sallyportd serve -c %[1]s\n", quoted(made))
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "the `directory` for the new files (default DIR)")

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +18,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/legacy"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/durable"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/state"
 )
 
@@ -90,6 +91,13 @@ file.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			if from != "" {
+				line, err := sourceLine(from, template)
+				if err != nil {
+					return cli.Misuse(fmt.Errorf("--from: %w", err))
+				}
+				text = line + text
+			}
 			if err := writeNew(dir, []legacy.File{
 				{Name: config.PortSecretName, Text: secrets.Random() + "\n"},
 				{Name: config.ClientsName, Text: clientsHeader},
@@ -158,10 +166,10 @@ func (p initPrinter) print(cfg *config.Config) error {
 			return err
 		}
 	}
-	ssh := sshService(cfg, p.env.Variable("SSH_CONNECTION"))
+	ssh, port := sshService(cfg, p.env.Variable("SSH_CONNECTION"))
 	if ssh != nil {
 		err := out.Printf("\nService %s hides port %d, which SSH uses. When the server starts, SSH sessions stall until their\naddress is granted.%s\n",
-			ssh.Name, ssh.Port(), firstTry(cfg, p.made))
+			ssh.Name, port, firstTry(cfg, p.made))
 		if err != nil {
 			return err
 		}
@@ -182,19 +190,24 @@ func (p initPrinter) print(cfg *config.Config) error {
 
 // sshService returns the service that hides a port by which an administrator may
 // use this host: 22, or that of the SSH connection in which this command runs
-// (SSH_CONNECTION: two addresses, each with its port). nil: there is none.
-func sshService(cfg *config.Config, connection string) *config.Service {
-	ports := []string{"22"}
+// (SSH_CONNECTION: two addresses, each with its port). It also returns the port.
+// nil: there is none.
+func sshService(cfg *config.Config, connection string) (*config.Service, uint16) {
+	ports := []uint16{22}
 	if f := strings.Fields(connection); len(f) == 4 {
-		ports = append(ports, f[3])
+		if port, err := strconv.ParseUint(f[3], 10, 16); err == nil {
+			ports = append(ports, uint16(port))
+		}
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		if !s.UDP && !s.Binds() && slices.Contains(ports, fmt.Sprint(s.Port())) {
-			return s
+		for _, port := range ports {
+			if !s.UDP && !s.Binds() && access.AnyHas(s.Ports(), port) {
+				return s, port
+			}
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // firstTry returns how not to lock oneself out.

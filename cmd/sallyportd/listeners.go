@@ -2,12 +2,17 @@ package main
 
 import (
 	"bufio"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/access"
 )
 
 // checkListeners warns about services behind the firewall that name one address,
@@ -15,22 +20,23 @@ import (
 func checkListeners(cfg *config.Config, proc fs.FS) (found []finding) {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		if s.Binds() || !s.Host().IsValid() || !listensEverywhere(proc, s.Protocol(), s.Port()) {
-			continue
+		for _, at := range s.At() {
+			if s.Binds() || !at.Address.IsValid() || !listensEverywhere(proc, s.Protocol(), at.Ports) {
+				continue
+			}
+			found = append(found, warn("listens-elsewhere",
+				fmt.Sprintf("name no address, listen = \":%s\", or make the program listen on that address only", at.Ports),
+				"service %s guards %s port %s on %s only, but a program listens on all addresses: strangers reach it on the other addresses without a knock",
+				s.Name, s.Protocol(), at.Ports, at.Address))
 		}
-		found = append(found, warn("listens-elsewhere",
-			fmt.Sprintf("name no address, listen = \":%d\", or make the program listen on that address only", s.Port()),
-			"service %s guards %s port %d on %s only, but a program listens on all addresses: strangers reach it on the other addresses without a knock",
-			s.Name, s.Protocol(), s.Port(), s.Host()))
 	}
 	return found
 }
 
-// listensEverywhere reports whether a socket receives from a port on every
-// address, according to the lists in /proc/net. A list that is missing counts as
-// empty.
-func listensEverywhere(proc fs.FS, protocol string, port uint16) bool {
-	const listening, unconnected = "0A", "07" // of TCP, and of UDP
+// listensEverywhere reports whether a socket receives from one of the ports on
+// every address, according to the lists in /proc/net. A list that is missing counts
+// as empty.
+func listensEverywhere(proc fs.FS, protocol string, ports access.Ports) bool {
 	for _, name := range []string{protocol, protocol + "6"} {
 		f, err := proc.Open(name)
 		if err != nil {
@@ -39,11 +45,12 @@ func listensEverywhere(proc fs.FS, protocol string, port uint16) bool {
 		found := false
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			fields := strings.Fields(lines.Text())
-			if len(fields) < 4 || fields[3] != listening && fields[3] != unconnected {
+			if len(fields) < 4 || fields[3] != listeningState && fields[3] != unconnectedState {
 				continue
 			}
 			address, at, _ := strings.Cut(fields[1], ":")
-			found = found || strings.Trim(address, "0") == "" && at == fmt.Sprintf("%04X", port)
+			port, err := strconv.ParseUint(at, 16, 16)
+			found = found || strings.Trim(address, "0") == "" && err == nil && ports.Has(uint16(port))
 		}
 		f.Close()
 		if found {
@@ -52,6 +59,51 @@ func listensEverywhere(proc fs.FS, protocol string, port uint16) bool {
 	}
 	return false
 }
+
+// listens reports whether a socket receives from a port at an address, or at any
+// if the address is not valid. A list that is missing counts as full.
+func listens(proc fs.FS, protocol string, port uint16, at netip.Addr) bool {
+	read := false
+	for _, name := range []string{protocol, protocol + "6"} {
+		text, err := fs.ReadFile(proc, name)
+		if err != nil {
+			continue
+		}
+		read = true
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line)
+			if len(fields) < 4 || fields[3] != listeningState && fields[3] != unconnectedState {
+				continue
+			}
+			address, number, _ := strings.Cut(fields[1], ":")
+			if number != fmt.Sprintf("%04X", port) {
+				continue
+			}
+			own := procAddress(address)
+			if !at.IsValid() || at.IsUnspecified() || own.IsUnspecified() || own == at.Unmap().WithZone("") {
+				return true
+			}
+		}
+	}
+	return !read
+}
+
+// procAddress parses an address of /proc/net: words of 32 bits in the byte order
+// of this machine.
+func procAddress(text string) netip.Addr {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b)%4 != 0 {
+		return netip.Addr{}
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a.Unmap()
+}
+
+// States of sockets in /proc/net: of TCP, and of UDP.
+const listeningState, unconnectedState = "0A", "07"
 
 // procNet is the directory in which the kernel lists the sockets of this network
 // namespace.

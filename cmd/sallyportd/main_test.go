@@ -21,3 +21,5 @@ func (t tests) Run() int {
 }
 
 func TestScripts(t *testing.T) { clitest.Run(t, "testdata/script/*.txtar", nil) }
+
+func TestInitCost(t *testing.T) { clitest.InitCost(t, "sallyportd") }

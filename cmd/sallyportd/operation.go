@@ -12,8 +12,8 @@ import (
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "operation", Short: "Print profiles for the challenge–response protocol"})
-	group.AddCommand(operationProfileCommand(env))
+	group := cli.Group(&cobra.Command{Use: "operation", Short: "Add and list operations of the challenge–response protocol, and print their profiles"})
+	group.AddCommand(operationAddCommand(env), operationListCommand(env), operationProfileCommand(env))
 	return group
 }
 
@@ -87,8 +87,8 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 		}
-		if s := cfg.Service(o.Service); !s.UDP && !o.Close && !o.RandomPort {
-			p.Service = fmt.Sprintf(":%d", s.Port())
+		if !o.Close && !o.RandomPort {
+			p.Service = cfg.Service(o.Service).Watched()
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
@@ -24,22 +26,26 @@ type rollResult struct {
 	Changed       bool      `json:"changed"`
 	PreviousUntil time.Time `json:"previous_until"` // the ports of the old secret stay open
 	Clients       []string  `json:"clients"`        // that need a new profile
+	Server        string    `json:"server"`         // as of clientResult
 }
 
 func portSecretCommand(env cli.Env) *cobra.Command {
 	group := cli.Group(&cobra.Command{Use: "port-secret", Short: "Change the secret from which the knock ports are computed"})
 	var path string
 	var valid validity
-	var asJSON bool
+	var asJSON, end bool
 	roll := &cobra.Command{
 		Use:   "roll",
 		Short: "Make a new port secret; the ports of the old one stay open for a while",
 		Long: `Make a new port secret; the ports of the old one stay open for a while.
 
-Every client needs a new profile by then. The server applies the change at the
-next reload.`,
+Every client needs a new profile by then. The command waits until the running
+server, if there is one, has read its configuration again.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if end && valid.given() {
+				return cli.Misuse(errors.New("--end excludes --for and --until"))
+			}
 			until, err := valid.end(env)
 			if err != nil {
 				return cli.Misuse(err)
@@ -57,30 +63,95 @@ next reload.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			if end {
+				return endRoll(c.Context(), env, cfg, asJSON)
+			}
 			if err := rollPortSecret(cfg, env, until); err != nil {
 				return err
 			}
 			result := rollResult{Changed: true, PreviousUntil: until, Clients: []string{}}
-			next := ""
 			for _, c := range list {
 				result.Clients = append(result.Clients, c.Identifier.String())
-				next += fmt.Sprintf("  sallyportd client profile %s -c %s\n", c.Identifier, cfg.Path)
+			}
+			running, err := askServer(c.Context(), cfg, reloadAll(c.Context()))
+			if err != nil {
+				err = notReloaded("made a new port secret", err)
 			}
 			if asJSON {
-				return env.Out().JSON(result)
+				result.Server = serverState(running, err)
+				return errors.Join(env.Out().JSON(result), err)
 			}
-			return env.Out().Printf(`Made a new port secret. The ports of the old one stay open until %s.
-
-Next:
-  sallyportd reload -c %s
-%s`, env.Time(until), cfg.Path, next)
+			if err != nil {
+				return err
+			}
+			next := ""
+			if len(list) > 0 {
+				next = fmt.Sprintf("\nNext, give each client its new profile:\n  sallyportd client profile --all --out-dir DIR -c %s\n", quoted(cfg.Path))
+			}
+			return env.Out().Printf("Made a new port secret. The ports of the old one stay open until %s.\n%s\n%s",
+				env.Time(until), serverLine(cfg, running), next)
 		},
 	}
+	roll.Flags().BoolVar(&end, "end", false, "make no new secret, but end the last roll now: the ports of the old secret close")
 	valid.flags(roll)
 	cli.AddJSONFlag(roll, &asJSON)
 	addConfigFlag(roll, env, &path)
 	group.AddCommand(roll)
 	return group
+}
+
+// reloadAll makes the server read its configuration again.
+func reloadAll(ctx context.Context) func(admin.Conn) error {
+	return func(conn admin.Conn) error {
+		_, err := conn.Reload(ctx)
+		return err
+	}
+}
+
+// notReloaded is the error about a change of the configuration that the running server
+// does not use.
+func notReloaded(change string, err error) error {
+	return cli.WithHint(fmt.Errorf("%s, but the running server does not use the change: %w", change, err),
+		"fix the cause, then: sallyportd reload")
+}
+
+// endRoll removes the previous port secret from the configuration, and then its file.
+// The caller holds the lock of the configuration.
+func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) error {
+	if cfg.PortSecret.Previous == "" {
+		return cli.Misuse(fmt.Errorf("%s has no previous port secret", cfg.Path))
+	}
+	text, info, err := readWhole(cfg.Path)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	edited, err := setKeys(string(text), "", [][2]string{
+		{"port_secret_previous", ""}, {"port_secret_previous_file", ""}, {"port_secret_previous_until", ""},
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", cfg.Path, err)
+	}
+	next, err := config.Parse(cfg.Path, []byte(edited))
+	if err != nil || next.PortSecret.Previous != "" || !next.PortSecret.Until.IsZero() {
+		return cli.WithHint(fmt.Errorf("cannot find the lines of the previous port secret in %s", cfg.Path),
+			"remove the port_secret_previous keys there, then: sallyportd reload")
+	}
+	if err := durable.WriteFile(cfg.Path, []byte(edited), info.Mode().Perm()); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	running, err := askServer(ctx, cfg, reloadAll(ctx))
+	if err != nil {
+		err = notReloaded("removed the previous port secret from "+cfg.Path, err)
+	}
+	if asJSON {
+		return errors.Join(env.Out().JSON(rollResult{
+			Changed: true, PreviousUntil: env.Now().UTC().Truncate(time.Second), Clients: []string{}, Server: serverState(running, err),
+		}), err)
+	}
+	if err != nil {
+		return err
+	}
+	return env.Out().Printf("Removed the previous port secret from %s. Profiles with it open nothing.\n%s\n", cfg.Path, serverLine(cfg, running))
 }
 
 // rollPortSecret replaces the port secret in steps, each of which leaves a valid
@@ -97,7 +168,7 @@ func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
 	interrupted := secret.Previous == secret.Current
 	if secret.Previous != "" && !interrupted && env.Now().Before(secret.Until) {
 		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll has not ended: the ports of the previous secret stay open until %s", env.Time(secret.Until)),
-			"wait until then, or remove the port_secret_previous keys from "+cfg.Path))
+			"wait until then, or end it now: sallyportd port-secret roll --end"))
 	}
 	text, info, err := readWhole(cfg.Path)
 	if err != nil {

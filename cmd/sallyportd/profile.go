@@ -37,6 +37,9 @@ func (o *profileOutput) flags(c *cobra.Command) {
 	cli.AddJSONFlag(c, &o.asJSON)
 }
 
+// given reports whether a flag names where the profile goes.
+func (o *profileOutput) given() bool { return o.server != "" || o.out != "" || o.qr }
+
 // profileResult is a profile for programs: its text, or the file that holds it.
 type profileResult struct {
 	Profile string `json:"profile,omitempty"`
@@ -90,7 +93,7 @@ func (o *profileOutput) deliver(
 		next = "sallyport profile add - NAME"
 	}
 	return result, env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n"+
-		"The profile contains secrets: transfer it over a secure channel. On the device, run: %s\n", c.Identifier, next)
+		"The profile contains secrets: transfer it over a secure channel. On the device, install sallyport, and run:\n  %s\n  sallyport knock NAME\n", c.Identifier, next)
 }
 
 // createProfile writes a profile to a new file. undone is what the command has then
@@ -140,7 +143,7 @@ func (o *profileOutput) finish(
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
 	allowed := c.Allowed()
 	for i := range cfg.Services {
-		if s := &cfg.Services[i]; !s.UDP && (allowed == nil || slices.Contains(allowed, s.Name)) {
+		if s := &cfg.Services[i]; s.Watched() != "" && (allowed == nil || slices.Contains(allowed, s.Name)) {
 			return s
 		}
 	}
@@ -166,7 +169,7 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	}
 	service := ""
 	if s := observableService(cfg, c); s != nil {
-		service = fmt.Sprintf(":%d", s.Port())
+		service = s.Watched()
 	}
 	var first uint32
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
@@ -12,6 +14,8 @@ import (
 type reloadResult struct {
 	Reloaded bool `json:"reloaded"`
 	Clients  int  `json:"clients"`
+	// OutdatedProfiles are the keys that profiles repeat, and that have changed.
+	OutdatedProfiles []string `json:"outdated_profiles,omitempty"`
 }
 
 func reloadCommand(env cli.Env) *cobra.Command {
@@ -31,14 +35,19 @@ same. The server notices a change of the clients file without either.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			clients, err := admin.Conn{Socket: cfg.AdminSocket}.Reload(c.Context())
+			done, err := admin.Conn{Socket: cfg.AdminSocket}.Reload(c.Context())
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return env.Out().JSON(reloadResult{true, clients})
+				return env.Out().JSON(reloadResult{true, done.Clients, done.OutdatedProfiles})
 			}
-			return env.Out().Printf("reloaded: %s\n", count(clients, "client"))
+			err = env.Out().Printf("reloaded: %s\n", count(done.Clients, "client"))
+			if err != nil || len(done.OutdatedProfiles) == 0 {
+				return err
+			}
+			return env.Err().Warning("profiles are outdated, because these keys have changed: "+strings.Join(done.OutdatedProfiles, ", "),
+				withConfig(reissueAll, cfg.Path))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,9 +57,10 @@ and nothing was changed.`,
 			}
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
-			log, dropped, stop := openLog(env, path)
+			level := new(slog.LevelVar)
+			log, dropped, stop := openLog(env, path, level)
 			defer stop()
-			serverEnv := daemon.Env{Clock: env.Clock, Log: log, LogDropped: dropped}
+			serverEnv := daemon.Env{Clock: env.Clock, Log: log, LogLevel: level, LogDropped: dropped}
 			s, err := newServer(c.Context(), path, resumed, serverEnv)
 			if err != nil {
 				return privilege.Unreadable(err)
@@ -92,18 +94,20 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	if err != nil {
 		return resumed, err
 	}
-	if err := cfg.Check(host); err != nil {
+	if err := cmp.Or(cfg.Check(host), cfg.CheckIPv6(host)); err != nil {
 		return resumed, cli.Misuse(err)
 	}
-	printFindings(env.Err(), findingsFor(path, checkLeftTable(cfg, host)))
+	found := append(checkLeftTable(cfg, host), checkTrusted(cfg, links{toAnyone: hostLinks().toAnyone})...)
+	printFindings(env.Err(), findingsFor(path, found))
 	warnBypass(cfg, host, env)
+	warnSilenced(cfg, env)
 	needs := cfg.Needs(host)
 	command := []string{helperName, "-c", path}
 	if takeOver {
 		command = append(command, "--"+takeOverName)
 	}
 	return resumed, privilege.Split(ctx, privilege.Plan{
-		User: cfg.User, Holder: needs.Holder, Socket: cfg.FirewallSocket, Command: command,
+		User: cfg.User, Holder: needs.Holder, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: needs.Capture,
 	}, host)
 }
@@ -133,11 +137,11 @@ func newServer(
 	if err != nil {
 		return made, err
 	}
-	if err := fixed.Check(host); err != nil {
+	if err := cmp.Or(fixed.Check(host), fixed.CheckIPv6(host)); err != nil {
 		return made, cli.Misuse(err)
 	}
 	env.Host = host
-	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env.Clock)
+	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env)
 	if err != nil {
 		return made, err
 	}
@@ -169,9 +173,14 @@ func newServer(
 	if os.Geteuid() == 0 {
 		env.Log.Warn("running as root without capabilities", "hint", rootHint(path))
 	}
-	if err := checkServices(cfg, env.Log); err != nil {
+	if cfg.WithoutIPv6(host) {
+		env.Log.Warn("listening on one address family only", "reason", "no IPv6 on this host, or in its sandbox")
+	}
+	warnSource(path, env.Log)
+	if err := checkServices(cfg); err != nil {
 		return made, err
 	}
+	warnOfLimits(cfg, env.Clock.Wall(), env.Log)
 	if len(list) == 0 {
 		env.Log.Warn("clients file names no client", "hint", "add one: sallyportd client add")
 	}
@@ -225,25 +234,34 @@ func (t leftTable) log(log *slog.Logger, own bool, err error) {
 	}
 }
 
-// checkServices finds services that cannot listen, before the first grant does.
-func checkServices(cfg *config.Config, log *slog.Logger) error {
+// checkServices finds services that can never listen, before the first grant does.
+// The server waits for a port that another program has, and for an address or
+// interface that the host does not have yet.
+func checkServices(cfg *config.Config) error {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if !s.Binds() {
 			continue
 		}
 		err := gate.Bindable(s.Protocol(), s.Listen)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue // an earlier server may be stopping; Run reports it if not
-		}
-		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			log.Warn("service address not available yet", "service", s.Name, "listen", s.Listen)
+		if err == nil || errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
 			continue
 		}
-		if err != nil {
-			return cli.WithHint(fmt.Errorf("service %s cannot listen on %s: %w", s.Name, s.Listen, err),
-				"another program has the port, or the port requires a privilege; see \"listen\" of the service in "+cfg.Path)
-		}
+		err = fmt.Errorf("service %s cannot listen on %s: %w", s.Name, s.Listen, err)
+		return cli.WithHint(err, listenHint(s, err, cfg.Path))
 	}
 	return nil
+}
+
+// listenHint returns what to do about the error of a service that cannot listen.
+func listenHint(s *config.Service, err error, path string) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "stop that program, or change \"listen\" of the service; until then the server retries, and the service stays closed"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "the server waits for the address, and opens the service when the host has it"
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Sprintf("port %d requires CAP_NET_BIND_SERVICE, or sysctl -w net.ipv4.ip_unprivileged_port_start=%d", s.Port(), s.Port())
+	}
+	return "see \"listen\" of the service in " + path
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/access"
 )
 
 // sourcePorts is the range from which the kernel takes the source port of a
@@ -49,15 +51,27 @@ func (p sourcePorts) takes(port uint16) bool {
 	return true
 }
 
+// takesOne reports whether the kernel may take one of the ports.
+func (p sourcePorts) takesOne(ports access.Ports) bool {
+	for port := int(ports.First); port <= int(ports.Last); port++ {
+		if p.takes(uint16(port)) {
+			return true
+		}
+	}
+	return false
+}
+
 // checkSourcePorts warns about services whose port the kernel may take for a
 // connection that this host opens. Firewall: there is a table of the firewall.
 func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found []finding) {
 	var ports []string
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		if !p.takes(s.Port()) {
+		taken := slices.DeleteFunc(s.Ports(), func(r access.Ports) bool { return !p.takesOne(r) })
+		if len(taken) == 0 {
 			continue
 		}
+		which := strings.Trim(strings.ReplaceAll(fmt.Sprint(taken), " ", ","), "[]")
 		effect := "the service then cannot listen"
 		if !s.Binds() {
 			effect = "the program behind the firewall then cannot listen"
@@ -66,9 +80,9 @@ func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found [
 		if firewall && s.UDP && s.Policy.Cut {
 			effect += ", and answers to that connection are dropped"
 		}
-		ports = append(ports, fmt.Sprint(s.Port()))
-		found = append(found, warn("source-port-range", "", "service %s: this host may use port %d as the source port of a connection (net.ipv4.ip_local_port_range is %d to %d): %s",
-			s.Name, s.Port(), p.first, p.last, effect))
+		ports = append(ports, which)
+		found = append(found, warn("source-port-range", "", "service %s: this host may use port %s as the source port of a connection (net.ipv4.ip_local_port_range is %d to %d): %s",
+			s.Name, which, p.first, p.last, effect))
 	}
 	for i := range found {
 		found[i].Hint = fmt.Sprintf("\"sysctl -w net.ipv4.ip_local_reserved_ports=%s\" reserves the ports of the services; a file in /etc/sysctl.d also does after the next boot",

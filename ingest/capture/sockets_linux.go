@@ -47,10 +47,7 @@ func newSocketSource(cfg Config, counts *counts) (_ source, err error) {
 			b.close()
 		}
 	}()
-	addresses := udp.Addresses(cfg.Addresses)
-	if len(addresses) == 0 {
-		addresses = udp.Addresses{udp.AnyAddress()}
-	}
+	addresses := udp.Addresses(cfg.Addresses).OnHost()
 	for port := int(cfg.First); port <= int(cfg.Last); port++ {
 		for _, a := range addresses {
 			if err := b.open(netip.AddrPortFrom(a, uint16(port)), addresses.V6Only()); err != nil {

@@ -31,6 +31,29 @@ func (as Addresses) Has(a netip.Addr) bool {
 	})
 }
 
+// on returns the addresses on which a host can receive, with or without IPv6. An
+// empty list becomes the unspecified address. Without IPv6, the unspecified IPv6
+// address becomes that of IPv4; other IPv6 addresses stay.
+func (as Addresses) on(six bool) Addresses {
+	if len(as) == 0 {
+		as = Addresses{netip.IPv6Unspecified()}
+	}
+	if six {
+		return as
+	}
+	var all Addresses
+	for _, a := range as {
+		if a == netip.IPv6Unspecified() {
+			if as.V6Only() {
+				continue // the list has its own IPv4 addresses
+			}
+			a = netip.IPv4Unspecified()
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
 // coversIPv4 reports whether the unspecified IPv6 address stands for IPv4 too.
 func (as Addresses) coversIPv4() bool {
 	return len(as) == 0 || !as.V6Only() && slices.Contains(as, netip.IPv6Unspecified())

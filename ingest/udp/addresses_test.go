@@ -1,9 +1,29 @@
 package udp
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 )
+
+// TestAddressesOnAHost: without IPv6, "::" becomes IPv4, or is left out beside it.
+func TestAddressesOnAHost(t *testing.T) {
+	for _, row := range []struct{ listen, with, without string }{
+		{"", "[::]", "[0.0.0.0]"}, {"::", "[::]", "[0.0.0.0]"}, {"0.0.0.0", "[0.0.0.0]", "[0.0.0.0]"},
+		{":: 0.0.0.0", "[:: 0.0.0.0]", "[0.0.0.0]"}, {"192.0.2.1 ::", "[192.0.2.1 ::]", "[192.0.2.1]"},
+		{":: 2001:db8::1", "[:: 2001:db8::1]", "[0.0.0.0 2001:db8::1]"}, {"2001:db8::1", "[2001:db8::1]", "[2001:db8::1]"},
+	} {
+		var as Addresses
+		for _, a := range strings.Fields(row.listen) {
+			as = append(as, netip.MustParseAddr(a))
+		}
+		with, without := fmt.Sprint(as.on(true)), fmt.Sprint(as.on(false))
+		if with != row.with || without != row.without {
+			t.Errorf("%q: %s with IPv6, %s without", row.listen, with, without)
+		}
+	}
+}
 
 func TestAddresses(t *testing.T) {
 	for _, row := range []struct {

@@ -2,7 +2,7 @@
 // addresses, waiting, and recvmmsg. It is independent of knocks.
 //
 //	Addresses   where to receive, and what "::" means in a list; pure
-//	AnyAddress  probes which families the host has
+//	OnHost      the addresses without those that require IPv6, on a host without it
 //	Socket      configures a socket, and binds it
 //	Waiter      epoll over sockets, and an eventfd that wakes it
 //	Messages    up to 64 datagrams in one system call (recvmmsg), directly into

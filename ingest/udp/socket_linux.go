@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -100,15 +101,18 @@ func Link(a netip.Addr) (index uint32, err error) {
 	return uint32(i.Index), nil
 }
 
-// AnyAddress returns the unspecified address that receives all families that the
-// host has. It probes the kernel.
-func AnyAddress() netip.Addr {
+// OnHost returns the addresses on which this host can receive. It probes the
+// kernel.
+func (as Addresses) OnHost() Addresses { return as.on(HasIPv6()) }
+
+// HasIPv6 reports whether this process can make IPv6 sockets. A kernel without
+// IPv6 (ipv6.disable=1) and a sandbox both prevent that.
+func HasIPv6() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
-	if err != nil {
-		return netip.IPv4Unspecified()
+	if err == nil {
+		unix.Close(fd)
 	}
-	unix.Close(fd)
-	return netip.IPv6Unspecified()
+	return !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES)
 }
 
 func flag(on bool) int {

@@ -11,6 +11,7 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/holder/holdertest"
 )
@@ -134,6 +135,8 @@ func (w *fakeFirewall) Apply(changes []access.Change) []error {
 }
 
 func (*fakeFirewall) OpenKnockPorts([]uint16, time.Duration) error { return nil }
+
+func (*fakeFirewall) SetTrusted(map[access.ServiceID]firewall.Trusted) error { return nil }
 
 func (*fakeFirewall) Disconnect([]access.Change) error { return nil }
 

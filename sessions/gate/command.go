@@ -85,7 +85,8 @@ func (c Command) validate() error {
 // time had ended.
 func (s *Service) closeLease(g sessions.Grant) {
 	if peer, some := s.removeLease(g); some {
-		s.revokeExpired([]access.Peer{peer}, s.terms.Cut)
+		s.revokePeers([]access.Peer{peer}, s.terms.Cut, false)
+		s.logEnded([]ended{{g.Identifier, peer}}, requested)
 	}
 }
 
@@ -93,10 +94,9 @@ func (s *Service) closeLease(g sessions.Grant) {
 // reports whether a lease has ended, and of which peer.
 func (s *Service) removeLease(g sessions.Grant) (peer access.Peer, some bool) {
 	peer = access.PeerOf(g.Address, s.prefixLen6)
-	s.ports.end(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut)
+	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, requested)
 	if some = s.leases.Remove(g.Identifier, peer); some {
 		s.shortened = true
-		s.log.Info("closed on request", "service", s.Name, "client", g.Identifier, "address", g.Address)
 	}
 	return peer, some
 }

@@ -72,10 +72,12 @@ func (b *batch) each(s *Services, f func(c Command, service *Service) error) {
 
 func (b *batch) close(s *Services) {
 	peers := map[*Service][]access.Peer{}
+	gone := map[*Service][]ended{}
 	b.each(s, func(c Command, service *Service) error {
 		if c.Action == Close {
 			if peer, some := service.removeLease(c.Grant); some {
 				peers[service] = append(peers[service], peer)
+				gone[service] = append(gone[service], ended{c.Grant.Identifier, peer})
 			}
 		}
 		return nil
@@ -87,8 +89,8 @@ func (b *batch) close(s *Services) {
 	if len(steps) > 0 {
 		applyRevocations(s.enforcers, steps)
 	}
-	for service := range peers {
-		service.logClosed()
+	for service, leases := range gone {
+		service.logEnded(leases, requested)
 	}
 }
 

@@ -30,6 +30,10 @@ func (st *step) change(until time.Time, cut bool) access.Change {
 		Cut: st.revoked || cut && until.IsZero(), Revoked: st.revoked && !cut,
 		Since: st.since, Soon: st.soon && until.IsZero(),
 	}
+	if st.service.unbound != nil {
+		c.Until = time.Time{} // see bindPort
+		return c
+	}
 	if !until.IsZero() {
 		c.LeaseOwners = st.service.leases.leaseOwners(st.peer)
 	}
@@ -72,6 +76,9 @@ func applyTo(
 		var changes []access.Change
 		var of []*step
 		for _, st := range steps {
+			if st.service.unbound != nil && !st.ends {
+				continue // see bindPort
+			}
 			if place := slices.Index(st.service.enforcers, e); place >= 0 && selects(st, place) {
 				changes, of = append(changes, change(st)), append(of, st)
 			}

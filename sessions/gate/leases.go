@@ -183,17 +183,18 @@ func (l *Leases) Next() (next time.Time, ok bool) {
 	return l.byEnd[0].until, true
 }
 
-// Expire removes the leases that have ended, and returns the peers that no
+// Expire removes the leases that have ended, and returns them, with the peers that no
 // longer have one.
-func (l *Leases) Expire(now time.Time) (over []access.Peer) {
+func (l *Leases) Expire(now time.Time) (over []access.Peer, gone []ended) {
 	for len(l.byEnd) > 0 && !now.Before(l.byEnd[0].until) {
 		le := l.byEnd[0]
 		l.recordPast(le)
 		if l.drop(le); len(l.byPeer[le.peer]) == 0 {
 			over = append(over, le.peer)
 		}
+		gone = append(gone, ended{le.client, le.peer})
 	}
-	return over
+	return over, gone
 }
 
 // Remove ends the lease of a client and a peer, and returns whether there was
@@ -209,25 +210,25 @@ func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
 }
 
 // RevokeExcept ends the leases of all clients except those that stay. It
-// returns their peers, and the peers of their earlier leases: as many of the
-// latest as a client may have at a time.
-func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (ended []access.Peer) {
+// returns them, and their peers with the peers of their earlier leases: as many of
+// the latest as a client may have at a time.
+func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (peers []access.Peer, gone []ended) {
 	for id, of := range l.byClient {
 		if stays(id) {
 			continue
 		}
 		for _, le := range slices.Clone(of) {
-			ended = append(ended, le.peer)
+			peers, gone = append(peers, le.peer), append(gone, ended{id, le.peer})
 			l.drop(le)
 		}
 	}
-	for id, peers := range l.past {
+	for id, past := range l.past {
 		if !stays(id) {
-			ended = append(ended, peers...)
+			peers = append(peers, past...)
 			delete(l.past, id)
 		}
 	}
-	return ended
+	return peers, gone
 }
 
 // recordPast records the peer of a lease that ends: its connections may
@@ -247,6 +248,14 @@ func (l *Leases) addClients(all map[wire.Identifier]bool) {
 	for id := range l.past {
 		all[id] = true
 	}
+}
+
+// all returns all leases.
+func (l *Leases) all() (leases []ended) {
+	for _, le := range l.byEnd {
+		leases = append(leases, ended{le.client, le.peer})
+	}
+	return leases
 }
 
 // SetTerms changes what later grants add.

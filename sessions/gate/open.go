@@ -13,12 +13,14 @@ type request struct {
 	grant sessions.Grant
 	fixed time.Duration // how long the lease lasts from now on; 0: by the policy
 
-	service *Service
-	steps   []*step // of the grant's own peers
-	fresh   bool
-	until   time.Time
-	undo    func()
-	err     error
+	service   *Service
+	steps     []*step       // of the grant's own peers
+	displaced []access.Peer // whose leases of the same client end
+	fresh     bool
+	before    time.Time // until when the lease was in force before; zero: there was none
+	until     time.Time
+	undo      func()
+	err       error
 }
 
 // grantBatch is the requests of a batch, and their steps. A peer of a service
@@ -84,11 +86,15 @@ func (b *grantBatch) plan(r *request) {
 		return
 	}
 	r.until, r.fresh = s.leases.Until(id, peer, now, r.fixed)
+	if le := s.leases.find(id, peer); le != nil {
+		r.before = le.until
+	}
 	for _, p := range s.admits(peer) {
 		r.steps = append(r.steps, b.step(s, p))
 	}
-	for _, displaced := range s.leases.Displaced(id, peer) {
-		for _, p := range s.admits(displaced) {
+	r.displaced = s.leases.Displaced(id, peer)
+	for _, other := range r.displaced {
+		for _, p := range s.admits(other) {
 			st := b.step(s, p)
 			st.cut, st.soon = s.terms.Cut, true
 		}
@@ -131,9 +137,14 @@ func (r *request) finish() {
 	if r.err != nil {
 		return
 	}
-	if r.fresh {
-		r.service.log.Info("opened", "service", r.service.Name, "client", r.grant.Identifier, "address", r.grant.Address,
-			"for", r.until.Sub(r.service.clock.Boot()).Round(time.Second))
+	if r.service.unbound != nil {
+		r.service.log.Warn("lease waits for the service port", "service", r.service.Name, "client", r.grant.Identifier,
+			"address", r.grant.Address, "error", r.service.unbound)
+	} else {
+		r.logBegun()
+	}
+	for _, p := range r.displaced {
+		r.service.logEnded([]ended{{r.grant.Identifier, p}}, displaced)
 	}
 	r.service.reschedule()
 }

@@ -13,8 +13,14 @@ import (
 	"sallyport/verify/wire"
 )
 
-// maxPorts is the number of random ports of a service that may wait at a time.
-const maxPorts = 256
+const (
+	// maxPorts is the number of random ports of a service that may wait at a time.
+	maxPorts = 256
+	// portsPerClient is the number of random ports of a client that may wait at a
+	// time: a client may begin several connections at once, and for an operation
+	// without a client, all hosts behind one translator are one client.
+	portsPerClient = 32
+)
 
 // ErrPortTaken means that another socket has a random port.
 var ErrPortTaken = errors.New("the port is in use")
@@ -50,7 +56,7 @@ type PortState uint8
 // The states, in their order.
 const (
 	PortWaiting PortState = iota // bound; no connection has come
-	PortUsed                     // closed; its connection continues
+	PortUsed                     // a connection has come, which may wait for the service
 	PortOver
 )
 
@@ -102,38 +108,36 @@ func (p ports) next() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// makeRoom makes room for another waiting port: it ends the earlier port of the
-// same client and address, and of a client with too many ports the one that
-// ends first. It never ends a port of another client.
-func (p *ports) makeRoom(id wire.Identifier, peer access.Peer, most int) (replaced bool, err error) {
+// makeRoom makes room for another waiting port of a client. A client at its limit
+// loses the port that ends first. If the service is at its limit, the client with
+// the most waiting ports loses one, unless the new port would give this client as
+// many. A port to which a connection has come is never ended.
+func (p *ports) makeRoom(id wire.Identifier) error {
 	p.prune()
-	var own []*openPort
-	waiting := 0
+	waiting := map[wire.Identifier][]*openPort{}
+	all, largest := 0, id
 	for _, o := range *p {
 		if o.State() != PortWaiting {
 			continue
 		}
-		waiting++
-		if o.client == id {
-			own = append(own, o)
-		}
-		if o.client == id && o.peer == peer {
-			o.End(false)
-			replaced = true
-			waiting--
-			own = own[:len(own)-1]
+		all++
+		waiting[o.client] = append(waiting[o.client], o)
+		if len(waiting[o.client]) > len(waiting[largest]) {
+			largest = o.client
 		}
 	}
-	slices.SortFunc(own, func(a, b *openPort) int { return a.until.Compare(b.until) })
-	for len(own) > 0 && len(own) >= most {
-		own[0].End(false)
-		own = own[1:]
-		waiting--
+	own := waiting[id]
+	switch {
+	case len(own) >= portsPerClient:
+	case all < maxPorts:
+		return nil
+	case len(waiting[largest]) > len(own)+1:
+		own = waiting[largest]
+	default:
+		return errTooManyPorts
 	}
-	if waiting >= maxPorts {
-		return replaced, errTooManyPorts
-	}
-	return replaced, nil
+	slices.MinFunc(own, func(a, b *openPort) int { return a.until.Compare(b.until) }).End(false)
+	return nil
 }
 
 // openPort opens a random port.
@@ -148,8 +152,7 @@ func (s *Service) openPort(c Command) error {
 	}
 	open = min(open, s.terms.OpenMax)
 	until := s.clock.Boot().Add(open)
-	replaced, err := s.ports.makeRoom(id, peer, s.terms.Addresses)
-	if err != nil {
+	if err := s.ports.makeRoom(id); err != nil {
 		return fmt.Errorf("open %s: %w", s.Name, err)
 	}
 	port, err := s.opener.OpenPort(c.Port, peer, until)
@@ -157,10 +160,8 @@ func (s *Service) openPort(c Command) error {
 		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
 	}
 	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, peer: peer, until: until})
-	if !replaced {
-		s.log.Info("opened through a random port", "service", s.Name, "client", id, "address", c.Grant.Address,
-			"for", open.Round(time.Second))
-	}
+	s.log.Info("opened through a random port", "service", s.Name, "client", id, "address", c.Grant.Address,
+		"port", c.Port, "for", open.Round(time.Second))
 	s.reschedule()
 	return nil
 }
@@ -170,6 +171,9 @@ func withPort(listen string, port uint16) (string, error) {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return "", err
+	}
+	if host == "::" {
+		host = "" // for package net, "::" requires IPv6
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(port))), nil
 }

@@ -167,14 +167,63 @@ func TestRandomPortThatIsTaken(t *testing.T) {
 		if len(s.ports) != 0 || s.leases.Len() != 0 {
 			t.Errorf("%s: something is open", name)
 		}
-		// The port of an earlier command is free for the next command of the
-		// same client.
+		// The port of an earlier command is announced to one exchange: no other
+		// one ends it.
 		port = freePort(t)
-		for range 2 {
-			if err := s.Execute(Command{Grant: grant("#001", "127.0.0.1"), Port: port}); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
+		first := s.Execute(Command{Grant: grant("#001", "127.0.0.1"), Port: port})
+		again := s.Execute(Command{Grant: grant("#001", "127.0.0.1"), Port: port})
+		if first != nil || !errors.Is(again, ErrPortTaken) || len(s.ports) != 1 || s.ports[0].State() != PortWaiting {
+			t.Errorf("%s: %v, %v, %d ports", name, first, again, len(s.ports))
 		}
+	}
+}
+
+// slowHandler accepts nothing until it is released.
+type slowHandler struct {
+	Handler
+	release chan struct{}
+}
+
+func (h slowHandler) Serve(l net.Listener) error {
+	<-h.release
+	return h.Handler.Serve(l)
+}
+
+// TestRandomPortInTheBacklog: a port whose connection the kernel has accepted, and
+// the enforcer has not, is not taken away from its client.
+func TestRandomPortInTheBacklog(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	log := slog.New(slog.DiscardHandler)
+	h := slowHandler{NewProxy(relay.TCP{Upstream: replyAtEOF(t)}, log), make(chan struct{})}
+	s := serviceOf("proxy", 128, NewTCP(TCPConfig{Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, PerAddress: 8, Handler: h, Log: log}))
+	defer s.close()
+	command := func() uint16 {
+		port := freePort(t)
+		if err := s.Execute(Command{Grant: grant("com1", "127.0.0.1"), Port: port, For: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		return port
+	}
+	used, idle := command(), command()
+	c, err := dialFrom("127.0.0.1", used, netns.Deadline(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range portsPerClient {
+		command()
+	}
+	if c, err := dialFrom("127.0.0.1", idle, netns.Deadline(t)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the first port to which nobody came: %v, %v", c, err)
+	}
+	close(h.release)
+	io.WriteString(c, "all")
+	c.(*net.TCPConn).CloseWrite()
+	if b, err := io.ReadAll(c); string(b) != "heard all" || err != nil {
+		t.Errorf("answered %q, %v", b, err)
 	}
 }
 
@@ -271,4 +320,21 @@ func noPorts(d *UDP) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.ports) == 0
+}
+
+// TestDatagramsWait: a random port with an unread datagram is in use.
+func TestDatagramsWait(t *testing.T) {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p := &udpPort{conn: c}
+	if p.State() != PortWaiting {
+		t.Error("used before a datagram")
+	}
+	if _, err := c.WriteTo([]byte("x"), c.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	netns.Until(t, "a datagram that waits", func() bool { return p.State() == PortUsed })
 }

@@ -59,43 +59,44 @@ func TestRandomPortsAreBounded(t *testing.T) {
 		return all
 	}
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
-	// As many ports wait as a client may have addresses: a further one
-	// displaces the first to end.
-	for i := range 10 {
-		if err := command(client(0), address(i)); err != nil {
+	// At its limit a client loses the port that ends first, whatever its address,
+	// but none to which a connection has come.
+	for i := range portsPerClient {
+		if err := command(client(0), address(i%2)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := waiting(); !slices.Equal(got, []uint16{3, 4, 5, 6, 7, 8, 9, 10}) {
-		t.Errorf("of a client wait %v", got)
-	}
-	// A port of the same address is displaced by the next one, unless it is in
-	// use.
-	enforcer.ports[10].state = PortUsed
-	command(client(0), address(5))
-	command(client(0), address(9))
+	enforcer.ports[1].state = PortUsed
+	command(client(0), address(0))
+	command(client(0), address(0))
 	got := waiting()
-	if !slices.Equal(got, []uint16{3, 4, 5, 7, 8, 9, 11, 12}) || enforcer.ports[10].state != PortUsed {
+	if len(got) != portsPerClient || got[0] != 3 || enforcer.ports[1].state != PortUsed || enforcer.ports[2].state != PortOver {
 		t.Errorf("after two more commands wait %v", got)
 	}
-	// If the port cannot be bound, the command opens nothing, and the earlier
-	// port is closed.
+	// If the port cannot be bound, the command opens nothing.
 	enforcer.fail = errors.New("no")
-	if err := command(client(0), address(9)); !errors.Is(err, enforcer.fail) || enforcer.ports[12].state != PortOver {
-		t.Errorf("before a port that cannot be bound: state %d, %v", enforcer.ports[12].state, err)
+	if err := command(client(0), address(9)); !errors.Is(err, enforcer.fail) || len(waiting()) != portsPerClient-1 {
+		t.Errorf("a port that cannot be bound: %v, and %d wait", err, len(waiting()))
 	}
 	enforcer.fail = nil
-	command(client(0), address(9))
-	// The limit for all clients.
-	for i := range maxPorts - 8 {
+	// At the limit of the service, the client with the most ports loses one.
+	for i := range maxPorts {
 		if err := command(wire.Identifier{1, byte(i)}, address(1)); err != nil {
-			t.Fatalf("port %d: %v", 8+i, err)
+			if i < maxPorts-1 {
+				t.Fatalf("client %d: %v", i, err)
+			}
+			break
 		}
 	}
-	if err := command(client(2), address(1)); !errors.Is(err, errTooManyPorts) || len(waiting()) != maxPorts {
+	if got := waiting(); len(got) != maxPorts {
+		t.Errorf("%d wait", len(got))
+	}
+	// Each client has one now: another client gets none, and ends none.
+	before := waiting()
+	if err := command(client(2), address(1)); !errors.Is(err, errTooManyPorts) || !slices.Equal(waiting(), before) {
 		t.Errorf("one too many, where %d wait: %v", len(waiting()), err)
 	}
-	enforcer.ports[3].state = PortUsed
+	enforcer.ports[before[0]].state = PortUsed
 	if err := command(client(2), address(1)); err != nil {
 		t.Errorf("after one was used: %v", err)
 	}

@@ -53,10 +53,29 @@ func (p *Proxy) carry(c net.Conn) {
 		return
 	}
 	r := *p.relay.Load()
-	err := r.Carry(context.Background(), tcp)
+	log := p.audit(c, &r)
+	n, err := r.Carry(context.Background(), tcp)
+	if log != nil {
+		log.Debug("connection ended", "to_upstream", n.ToUpstream, "to_client", n.ToClient)
+	}
 	var unreachable *relay.UpstreamError
 	failed := errors.As(err, &unreachable)
 	if p.failed.Swap(failed) != failed && failed {
 		p.log.Warn("upstream unreachable", "upstream", r.Upstream, "error", err)
 	}
+}
+
+// audit returns a log whose lines map a connection to its client, since the
+// upstream sees an address of this host only. nil: the level is higher.
+func (p *Proxy) audit(c net.Conn, r *relay.TCP) *slog.Logger {
+	if !p.log.Enabled(context.Background(), slog.LevelDebug) {
+		return nil
+	}
+	client := ""
+	if tracked, ok := c.(*conn); ok {
+		client = tracked.owners.String()
+	}
+	log := p.log.With("client", client, "address", c.RemoteAddr(), "listen", c.LocalAddr(), "upstream", r.Upstream)
+	r.Begins = func(local net.Addr) { log.Debug("connection began", "local", local) }
+	return log
 }

@@ -72,6 +72,9 @@ func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p acces
 	if !service.closed {
 		service.shortened = service.leases.Remove(client, p)
 		service.revokePeers([]access.Peer{p}, service.terms.Cut, true)
+		if service.shortened {
+			service.logEnded([]ended{{client, p}}, displaced)
+		}
 	}
 }
 
@@ -126,8 +129,8 @@ func (s *Services) EndAll() {
 func (s *Service) revokeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ports.end(func(p *openPort) bool { return !p.ended }, s.terms.Cut)
+	s.endPorts(func(p *openPort) bool { return !p.ended }, s.terms.Cut, holderLost)
 	if last := s.leases.Last(); !last.IsZero() {
-		s.revokeExpired(s.leases.Expire(last.Add(time.Nanosecond)), s.terms.Cut)
+		s.expire(last.Add(time.Nanosecond), holderLost)
 	}
 }

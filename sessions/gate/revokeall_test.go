@@ -42,7 +42,7 @@ func TestEndAll(t *testing.T) {
 			t.Errorf("still open: %v", wall.in)
 		}
 	}
-	if past := one.leases.RevokeExcept(func(wire.Identifier) bool { return false }); len(past) != 2 {
+	if past, _ := one.leases.RevokeExcept(func(wire.Identifier) bool { return false }); len(past) != 2 {
 		t.Errorf("whose connections a revocation cuts: %v", past)
 	}
 }

@@ -39,11 +39,12 @@ func (s *Services) compile(r Restricted) (map[wire.Identifier]rights, error) {
 	return all, nil
 }
 
-// Names returns the services that a client may open.
+// Names returns the services that a client may open, without those whose port is
+// not bound.
 func (s *Services) Names(id wire.Identifier) (names []string) {
 	may := s.rights(id)
 	for i, service := range s.list {
-		if may.allow(i) {
+		if may.allow(i) && service.isBound() {
 			names = append(names, service.Name)
 		}
 	}
@@ -62,4 +63,21 @@ func (s *Services) rightsOf(id wire.Identifier) rights {
 		return r
 	}
 	return allServices
+}
+
+// Differs returns a function that reports whether a client's rights would be others
+// than now.
+func (s *Services) Differs(r Restricted) func(wire.Identifier) bool {
+	next, err := s.compile(r)
+	if err != nil {
+		return func(wire.Identifier) bool { return false }
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	now := s.restricted // each change replaces it
+	return func(id wire.Identifier) bool {
+		before, limited := now[id]
+		after, limits := next[id]
+		return limited != limits || before != after
+	}
 }

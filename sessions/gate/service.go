@@ -44,6 +44,10 @@ type ServiceConfig struct {
 	// Enforcers make leases real. They receive a grant in this order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
+	// Prepare binds the service's port, closed, and binds it again if the host's
+	// addresses or interfaces have changed. BindPorts and Run call it. nil: the
+	// service binds none.
+	Prepare func() error
 	// Past returns the peers of earlier leases of clients that do not stay, if
 	// connections may exist of which no enforcer knows the owner. It is called
 	// under the service's lock. nil: there are none.
@@ -62,6 +66,7 @@ type Service struct {
 	prefixLen6 int
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
+	bind       func() error
 	past       func(stays func(wire.Identifier) bool) []access.Peer
 	clock      clock.Clock
 	log        *slog.Logger
@@ -77,6 +82,7 @@ type Service struct {
 	shortened        bool      // a lease has ended early: the owners of anyone's lease must be updated
 	prepared         time.Time // when the change was prepared
 	ports            ports
+	unbound          error     // why the port is not bound; nil: it is
 	due              time.Time // time of Run's next check; zero: when it is woken
 	closed           bool
 }
@@ -86,7 +92,7 @@ func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Policy
 	s := &Service{
 		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6,
-		enforcers: cfg.Enforcers, past: cfg.Past,
+		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
 		knockers: !t.Anyone, anyone: t.Anyone,
@@ -151,20 +157,16 @@ func (s *Service) next() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// revokeExpired updates the enforcers after leases of these peers have ended. A
-// peer that another lease admits stays admitted.
-func (s *Service) revokeExpired(peers []access.Peer, cut bool) { s.revokeAndLog(peers, cut, false) }
-
-// revokeAndLog is revokeExpired, and logs if that was the last lease. Revoked:
-// the peers' clients have lost the right to the service.
-func (s *Service) revokeAndLog(peers []access.Peer, cut, revoked bool) {
-	s.revokePeers(peers, cut, revoked)
-	if len(peers) > 0 {
-		s.logClosed()
-	}
+// expire ends the leases that end until a time.
+func (s *Service) expire(now time.Time, reason string) {
+	peers, gone := s.leases.Expire(now)
+	s.revokePeers(peers, s.terms.Cut, false)
+	s.logEnded(gone, reason)
 }
 
-// revokePeers is revokeAndLog without the log.
+// revokePeers updates the enforcers after leases of these peers have ended. A peer
+// that another lease admits stays admitted. Revoked: the peers' clients have lost the
+// right to the service.
 func (s *Service) revokePeers(peers []access.Peer, cut, revoked bool) {
 	if len(peers) == 0 {
 		return
@@ -201,15 +203,15 @@ func (s *Service) revocationSteps(peers []access.Peer, cut, revoked bool) (steps
 	return steps
 }
 
-func (s *Service) logClosed() {
-	if s.leases.Len() == 0 {
-		s.log.Info("closed", "service", s.Name)
-	}
-}
-
-// Run ends leases and random ports at their time. When ctx ends, it closes the
-// enforcers for good and returns nil.
+// Run ends leases and random ports at their time, and keeps the port bound. When
+// ctx ends, it closes the enforcers for good and returns nil.
 func (s *Service) Run(ctx context.Context) error {
+	keeping := make(chan struct{})
+	go func() {
+		defer close(keeping)
+		s.keepPort(ctx)
+	}()
+	defer func() { <-keeping }() // ctx has ended
 	defer s.close()
 	// Timers stand still while the host is suspended, as do the kernel's
 	// timeouts of its elements: check immediately after the resume.
@@ -237,8 +239,8 @@ func (s *Service) sweep() (pause time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Boot()
-	s.revokeExpired(s.leases.Expire(now), s.terms.Cut)
-	s.ports.end(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut)
+	s.expire(now, expired)
+	s.endPorts(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut, expired)
 	next, ok := s.next()
 	if !ok {
 		s.due = time.Time{}
@@ -268,6 +270,7 @@ func (s *Service) close() {
 			s.log.Error("failed to close an enforcer", "service", s.Name, "error", err)
 		}
 	}
+	s.logEnded(s.leases.all(), stopping)
 	s.ports = nil
 }
 
@@ -275,13 +278,14 @@ func (s *Service) close() {
 // ports, and connections, whichever lease let them in. someGone reports that a
 // client is gone: connections that may be of any client end then.
 func (s *Service) revokeExcept(stays func(wire.Identifier) bool, someGone bool) {
-	s.ports.end(func(p *openPort) bool { return !stays(p.client) }, true)
-	peers := s.leases.RevokeExcept(stays)
+	s.endPorts(func(p *openPort) bool { return !stays(p.client) }, true, revoked)
+	peers, gone := s.leases.RevokeExcept(stays)
 	s.shortened = true
 	if s.past != nil {
 		peers = append(peers, s.past(stays)...)
 	}
-	s.revokeAndLog(peers, s.terms.Cut, true)
+	s.revokePeers(peers, s.terms.Cut, true)
+	s.logEnded(gone, revoked)
 	for _, e := range s.enforcers {
 		if o, ok := e.(connOwners); ok {
 			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, someGone || len(peers) > 0)

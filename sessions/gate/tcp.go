@@ -69,18 +69,30 @@ func NewTCP(cfg TCPConfig) *TCP {
 }
 
 // Prepare binds the port, and makes a filtered enforcer listen, without
-// admitting a peer. If it fails, Apply retries; a heldport.InUseError means
-// that another program has the port.
+// admitting a peer. If the port is bound, it binds the port again at an
+// interface that was replaced. If it fails, nothing is bound, and a later call
+// retries; a heldport.InUseError means that another program has the port.
 func (t *TCP) Prepare() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch {
-	case t.closed:
+	if t.closed {
 		return nil
-	case t.cfg.Filtered:
-		return t.listen()
 	}
-	return t.bind()
+	if t.heldPort != nil && t.heldPort.Stale() {
+		t.closeSocket()
+		t.releasePort()
+	}
+	if err := t.bind(); err != nil {
+		return err
+	}
+	if t.listener != nil || !t.cfg.Filtered && t.admitted.Len() == 0 {
+		return nil
+	}
+	if err := t.listen(); err != nil {
+		return err
+	}
+	t.reconcile()
+	return nil
 }
 
 // bind binds the port.

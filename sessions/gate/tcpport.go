@@ -86,6 +86,9 @@ func (p *tcpPort) State() PortState {
 	p.tcp.mu.Lock()
 	defer p.tcp.mu.Unlock()
 	if p.tcp.ports[p] {
+		if connectionsWait(p.Listener) {
+			return PortUsed
+		}
 		return PortWaiting
 	}
 	if _, lives := p.tcp.conns[p.conn]; lives {

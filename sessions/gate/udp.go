@@ -40,20 +40,20 @@ type UDP struct {
 	inMu     sync.RWMutex // locked last, even while the relay holds its lock
 	admitted access.Set
 
-	mu        sync.Mutex
-	lingering []netip.Addr  // no longer admitted, but with flows that continue
-	heldPort  *heldport.UDP // nil: not bound yet
-	conn      *net.UDPConn  // nil: no socket
-	filter    filterState
-	timer     *time.Timer       // rechecks lingering peers
-	ports     map[*udpPort]bool // random ports, waiting or with their flow
-	done      chan struct{}     // closed when the port is released
-	closed    bool
+	mu            sync.Mutex
+	lingering     []netip.Addr  // no longer admitted, but with flows that continue
+	heldPort      *heldport.UDP // nil: not bound yet
+	conn          *net.UDPConn  // nil: no socket
+	filter        filterState
+	timer         *time.Timer       // rechecks lingering peers
+	ports         map[*udpPort]bool // random ports, waiting or with their flow
+	addressFailed bool              // as logged last
+	closed        bool
 }
 
 // NewUDP returns a closed enforcer.
 func NewUDP(cfg UDPConfig) *UDP {
-	u := &UDP{cfg: cfg, linger: lingerPause, ports: map[*udpPort]bool{}, done: make(chan struct{})}
+	u := &UDP{cfg: cfg, linger: lingerPause, ports: map[*udpPort]bool{}}
 	cfg.Relay.Clock = cfg.Clock
 	cfg.Relay.Allows, cfg.Relay.Owners = u.allows, u.enter
 	cfg.Relay.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, cfg.PrefixLen6) }
@@ -66,48 +66,48 @@ func NewUDP(cfg UDPConfig) *UDP {
 func (u *UDP) Prepare() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	switch {
-	case u.closed:
+	if u.closed {
 		return nil
-	case u.cfg.Filtered:
-		return u.listen()
 	}
-	return u.bind()
+	if u.heldPort != nil && u.heldPort.Stale() {
+		u.closeSocket()
+		u.heldPort.Close()
+		u.heldPort = nil
+	}
+	if u.heldPort != nil {
+		u.updateAddresses()
+	} else if err := u.bind(); err != nil {
+		return err
+	}
+	if u.conn != nil || !u.cfg.Filtered && u.admitted.Len() == 0 {
+		return nil
+	}
+	if err := u.listen(); err != nil {
+		return err
+	}
+	u.reconcile()
+	return nil
 }
 
-// bind binds the port, and from then on binds it at addresses that the host
-// gets.
+// bind binds the port.
 func (u *UDP) bind() (err error) {
 	if u.heldPort != nil {
 		return nil
 	}
 	if u.heldPort, err = heldport.BindUDP(u.cfg.Listen, sockfilter.DenyAll); err != nil {
 		u.heldPort = nil
-		return err
 	}
-	go u.followAddresses()
-	return nil
+	return err
 }
 
-// followAddresses binds the port at addresses that the host gets.
-func (u *UDP) followAddresses() {
-	failing := false
-	heldport.OnAddresses(u.done, func() {
-		err := u.rebindNow()
-		if err != nil && !failing {
-			u.cfg.Log.Error("failed to reserve the service port at a new address", "listen", u.cfg.Listen, "error", err)
-		}
-		failing = err != nil
-	})
-}
-
-func (u *UDP) rebindNow() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.heldPort == nil {
-		return nil
+// updateAddresses binds the port at addresses that the host has got. An error
+// concerns only these.
+func (u *UDP) updateAddresses() {
+	err := u.heldPort.UpdateAddresses()
+	if err != nil && !u.addressFailed {
+		u.cfg.Log.Error("failed to reserve the service port at a new address", "listen", u.cfg.Listen, "error", err)
 	}
-	return u.heldPort.UpdateAddresses()
+	u.addressFailed = err != nil
 }
 
 // Update changes the upstream for new flows.
@@ -177,7 +177,6 @@ func (u *UDP) Close() error {
 	if u.heldPort != nil {
 		u.heldPort.Close()
 		u.heldPort = nil
-		close(u.done)
 	}
 	for p := range u.ports {
 		p.conn.Close()

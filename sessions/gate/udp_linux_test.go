@@ -112,7 +112,7 @@ func TestUDP(t *testing.T) {
 		}
 		// The lease ends at its time.
 		s.mu.Lock()
-		s.revokeExpired(s.leases.Expire(system.Boot().Add(2*time.Hour)), terms.Cut)
+		s.expire(system.Boot().Add(2*time.Hour), expired)
 		s.mu.Unlock()
 		if !cut {
 			answered(t, "to a flow from before", mine)
@@ -146,7 +146,7 @@ func TestUDPSocketOutlivesItsLease(t *testing.T) {
 	}
 	answered(t, "within the lease", udpClient(t, "127.0.0.1", address))
 	s.mu.Lock()
-	s.revokeExpired(s.leases.Expire(system.Boot().Add(2*time.Hour)), false)
+	s.expire(system.Boot().Add(2*time.Hour), expired)
 	s.mu.Unlock()
 	netns.Until(t, "the end of the socket", func() bool {
 		d.mu.Lock()

@@ -57,7 +57,9 @@ func (u *UDP) servePort(p *udpPort) {
 
 // allows reports whether an address may begin the flow. The relay calls it.
 func (p *udpPort) allows(from netip.Addr) bool {
-	return p.State() == PortWaiting && p.admitted.Allows(access.Numbered(from), p.now())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state == PortWaiting && p.admitted.Allows(access.Numbered(from), p.now())
 }
 
 func (p *udpPort) begins() {
@@ -80,6 +82,9 @@ func (p *udpPort) set(s PortState) {
 func (p *udpPort) State() PortState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.state == PortWaiting && datagramsWait(p.conn) {
+		return PortUsed
+	}
 	return p.state
 }
 

@@ -30,7 +30,8 @@ type Web struct {
 	content atomic.Pointer[Content]
 }
 
-// NewWeb returns a web server that logs clients' errors at debug level.
+// NewWeb returns a web server. It does not log the errors of clients: they choose
+// the text of those lines.
 func NewWeb(c Content, log *slog.Logger) *Web {
 	w := &Web{log: log}
 	w.Update(c)
@@ -50,7 +51,7 @@ func (w *Web) Serve(l net.Listener) error {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	if w.content.Load().Certificate == nil {
 		return server.Serve(l)

@@ -23,11 +23,11 @@ const (
 	DefaultRate = 20_000
 	// slotsPerKind is the maximum number of slots of an address for requests of
 	// one kind, each with another source port.
-	slotsPerKind = 3
+	slotsPerKind = 4
 	// waysPerKind is the number of slots of a bucket for each kind. It is larger
 	// than slotsPerKind, so that several addresses of a bucket can have exchanges
 	// at the same time.
-	waysPerKind = 8
+	waysPerKind = 16
 )
 
 // Config is the configuration of a Table. Operations, Random, Answer and OnProof

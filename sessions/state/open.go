@@ -88,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 		monotonic: cfg.Monotonic, boot: cfg.Boot, opened: cfg.Boot(),
 	}
 	if cfg.Lock == nil {
-		if cfg.Lock, err = TakeLock(ctx, cfg.Dir, cfg.Wait); err != nil {
+		if cfg.Lock, err = TakeLock(ctx, cfg.Dir, cfg.Wait, cfg.Log); err != nil {
 			return nil, err
 		}
 	}

@@ -130,7 +130,7 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	started := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.AddCommand(manCommand(root))
+	root.AddCommand(manCommand(env, root))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
@@ -139,6 +139,7 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	}
 	root.Version = version()
 	explainArguments(root)
+	acceptDays(root)
 	root.SetArgs(env.Args)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/nearest"
 )
 
@@ -172,9 +173,9 @@ func invalidFlag(invalid *pflag.InvalidValueError) error {
 	expected := ""
 	switch kind := f.Value.Type(); {
 	case kind == "duration" && value != "" && strings.Trim(value, "0123456789") == "":
-		return fmt.Errorf("%s: expected a duration with a unit (ms, s, m, h), such as %ss, got %q", flagName(f), value, value)
+		return fmt.Errorf("%s: expected a duration with a unit (%s), such as %ss, got %q", flagName(f), durations.Units, value, value)
 	case kind == "duration":
-		expected = "a duration such as 3s or 1h30m, with the units ms, s, m and h"
+		expected = "a duration such as 3s, 1h30m or 7d, with the units " + durations.Units
 	case kind == "bool":
 		expected = "true or false"
 	case kind == "uint8":

@@ -7,7 +7,9 @@ package clitest
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"syscall"
@@ -82,3 +84,31 @@ func signal(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 }
+
+// maxInit is how many bytes the packages of a program may allocate before main. All of
+// it is time that each command takes, --version included: 1 MB is about 3 ms.
+const maxInit = 3 << 20
+
+// InitCost fails if the packages of a program allocate much before main. The program is
+// a command of testscript.Main.
+func InitCost(t *testing.T, name string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "--version")
+	cmd.Args[0] = name
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	total, packages := 0, 0
+	for _, m := range initLine.FindAllStringSubmatch(string(out), -1) {
+		var n int
+		fmt.Sscan(m[1], &n)
+		total, packages = total+n, packages+1
+	}
+	if packages == 0 || total > maxInit {
+		t.Errorf("%d packages allocate %d bytes before main; expected at most %d\n%s", packages, total, maxInit, out)
+	}
+}
+
+var initLine = regexp.MustCompile(`(?m)^init \S+ @.* ms clock, (\d+) bytes, \d+ allocs$`)

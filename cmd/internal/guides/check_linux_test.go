@@ -222,6 +222,9 @@ func checkCommand(text string) error {
 	switch {
 	case len(words) >= 2 && words[0] == "go" && words[1] == "test":
 		return checkGoTest(words[2:])
+	case len(words) >= 3 && words[0] == "go" && words[1] == "build":
+		_, err := os.Stat(filepath.Join(root, words[len(words)-1], "main.go"))
+		return err
 	case len(words) >= 3 && words[0] == "go" && words[1] == "run" && words[2] == "./cmd/floodbench":
 		return checkFloodbench(words[3:])
 	case len(words) >= 1 && (words[0] == "bin/floodbench" || words[0] == "floodbench"):
@@ -233,7 +236,7 @@ func checkCommand(text string) error {
 		}
 		return err
 	}
-	return errors.New("the test can check only go test, floodbench, and a script of .ci")
+	return errors.New("the test can check only go test, go build, floodbench, and a script of .ci")
 }
 
 // checkFloodbench has floodbench parse a command without running it: the flag

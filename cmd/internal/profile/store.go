@@ -30,12 +30,23 @@ func Add(name string, text []byte) (path string, err error) {
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return "", hint.With(fmt.Errorf("profile %q already exists", name),
-			"choose another name, or remove it first: sallyport profile remove "+name)
+			"choose another name; or, for a new profile of the same client: sallyport profile replace "+name+" FILE")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("create the config directory: %w", err)
+	}
+	if err := durable.WriteFile(path, text, 0o600); err != nil {
+		return "", fmt.Errorf("write the profile: %w", err)
+	}
+	return path, nil
+}
+
+// Replace replaces the text of a stored profile, and returns the path of its file.
+func Replace(name string, text []byte) (path string, err error) {
+	if path, err = pathOf(name); err != nil {
+		return "", err
 	}
 	if err := durable.WriteFile(path, text, 0o600); err != nil {
 		return "", fmt.Errorf("write the profile: %w", err)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"sallyport/cmd/internal/durations"
 )
 
 // Duration parses the text of a key as a duration such as "10s". If the file does
@@ -12,7 +14,7 @@ func (f *File) Duration(key, text string, byDefault time.Duration) (time.Duratio
 	if text == "" && !f.Has(key) {
 		return byDefault, nil
 	}
-	d, err := time.ParseDuration(text)
+	d, err := durations.Parse(text)
 	if err != nil {
 		return 0, f.Errorf(key, "%s", NotDuration(text))
 	}
@@ -23,7 +25,7 @@ func (f *File) Duration(key, text string, byDefault time.Duration) (time.Duratio
 // a number.
 func NotDuration(text string) string {
 	if text != "" && strings.Trim(text, "0123456789") == "" {
-		return fmt.Sprintf("got %q without a unit; write %q, or another unit (ms, s, m, h)", text, text+"s")
+		return fmt.Sprintf("got %q without a unit; write %q, or another unit (%s)", text, text+"s", durations.Units)
 	}
-	return "got text that is not a duration; write numbers with units (ms, s, m, h), such as \"1m30s\""
+	return "got text that is not a duration; write numbers with units (" + durations.Units + "), such as \"1m30s\""
 }

@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"sallyport/cmd/internal/durations"
 )
 
 // assignment is a line KEY = VALUE.
@@ -97,7 +99,7 @@ func found(value string, field reflect.StructField) string {
 	case kind == kindList && field.Type.Kind() == reflect.Slice:
 		return "got a list that has an entry of another kind, or lacks a comma or its closing bracket"
 	case kind == kindNumber && wantsText && strings.HasPrefix(field.Tag.Get("expect"), "a duration"):
-		return got + "; write it in quotes, with a unit (ms, s, m, h)"
+		return got + "; write it in quotes, with a unit (" + durations.Units + ")"
 	case wantsText && (kind == kindNumber || kind == kindBool):
 		return got + "; write text in quotes"
 	case wantsText && kind == kindOther:

@@ -9,11 +9,9 @@ import (
 )
 
 // walk maps the dotted keys of a TOML text to their lines, as far as the text is
-// valid. The tables of a list are numbered from 0. The empty key maps to the last
-// line.
+// valid. The tables of a list are numbered from 0.
 func walk(data []byte) *walker {
-	lastLine := 1 + bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))
-	w := &walker{data: data, lines: map[string]int{"": lastLine}, lists: map[string]int{}}
+	w := &walker{data: data, lines: map[string]int{}, lists: map[string]int{}}
 	table := ""
 	p := unstable.Parser{}
 	p.Reset(data)

@@ -11,7 +11,6 @@ package tomlfile
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -29,13 +28,16 @@ import (
 // value may be a secret.
 type Error struct {
 	Path string
-	Line int
+	Line int    // 0: a missing key, which belongs to no line
 	Key  string // dotted, such as "service.0.listen"; empty where it is unknown
 	Text string
 }
 
 func (e *Error) Error() string {
-	where := e.Path + ":" + strconv.Itoa(e.Line) + ": "
+	where := e.Path + ": "
+	if e.Line > 0 {
+		where = e.Path + ":" + strconv.Itoa(e.Line) + ": "
+	}
 	if e.Key != "" {
 		where += keyForPeople(e.Key) + ": "
 	}
@@ -168,7 +170,7 @@ func numbered(key []string, table string) string {
 func (f *File) checkCase() error {
 	first, firstLine := "", 0
 	for key, line := range f.lines {
-		if _, ok := f.field(split(key)); ok || key == "" {
+		if _, ok := f.field(split(key)); ok {
 			continue
 		}
 		if firstLine == 0 || line < firstLine || line == firstLine && key < first {
@@ -226,16 +228,24 @@ func (f *File) tableWith(name string) string {
 
 // Errorf returns an Error for a key such as "service.0.listen": "expected", the
 // text of the key's expect tag, and the formatted text, which begins with "got".
-// If the file does not have the key, the line is the last one of the file.
+// If the file does not have the key, the line is that of the table that lacks it.
 func (f *File) Errorf(key, format string, args ...any) error {
-	line, text := f.lines[key], "expected "
+	text := "expected "
 	if expect := f.expect(split(key)); expect != "" {
 		text += expect + ", "
 	}
-	if line == 0 {
-		line = f.lines[""]
+	return &Error{f.path, f.lineOf(key), key, text + fmt.Sprintf(format, args...)}
+}
+
+// lineOf returns the line of a key, or else of the innermost table that would have
+// it; 0: that is the outermost one, which begins at no line.
+func (f *File) lineOf(key string) int {
+	for parts := split(key); len(parts) > 0; parts = parts[:len(parts)-1] {
+		if line := f.lines[strings.Join(parts, ".")]; line != 0 {
+			return line
+		}
 	}
-	return &Error{f.path, line, key, text + fmt.Sprintf(format, args...)}
+	return 0
 }
 
 // Has reports whether the file sets a key.
@@ -244,7 +254,11 @@ func (f *File) Has(key string) bool { return f.lines[key] != 0 }
 // Where returns the place of a key, for an error that wraps another:
 // "FILE:LINE: KEY".
 func (f *File) Where(key string) string {
-	return f.path + ":" + strconv.Itoa(cmp.Or(f.lines[key], f.lines[""])) + ": " + keyForPeople(key)
+	where := f.path
+	if line := f.lineOf(key); line != 0 {
+		where += ":" + strconv.Itoa(line)
+	}
+	return where + ": " + keyForPeople(key)
 }
 
 // tableOf returns the element type of lists and pointers.

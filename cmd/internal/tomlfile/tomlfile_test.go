@@ -32,7 +32,8 @@ func TestDecode(t *testing.T) {
 	for key, want := range map[string]string{
 		"ports":            "x.toml:2: ports: expected a whole number from 1 to 128, got 0",
 		"service.1.listen": "x.toml:9: service 2: listen: expected host:port, got 0",
-		"name":             "x.toml:9: name: expected text, got 0", // not in the file: its last line
+		"name":             "x.toml: name: expected text, got 0",                     // not in the file
+		"service.0.on":     "x.toml:4: service 1: on: expected true or false, got 0", // not in its table
 	} {
 		if got := f.Errorf(key, "got %d", 0).Error(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -56,11 +57,11 @@ func TestDuration(t *testing.T) {
 		t.Errorf("default: got %v, %v", d, err)
 	}
 	_, err = f.Duration("for", c.For, 0)
-	if err == nil || err.Error() != `x.toml:2: for: expected a duration such as "10s", got text that is not a duration; write numbers with units (ms, s, m, h), such as "1m30s"` {
+	if err == nil || err.Error() != `x.toml:2: for: expected a duration such as "10s", got text that is not a duration; write numbers with units (ms, s, m, h, d, w), such as "1m30s"` {
 		t.Errorf("got %v", err)
 	}
 	_, err = f.Duration("for", "30", 0)
-	if err == nil || !strings.HasSuffix(err.Error(), `got "30" without a unit; write "30s", or another unit (ms, s, m, h)`) {
+	if err == nil || !strings.HasSuffix(err.Error(), `got "30" without a unit; write "30s", or another unit (ms, s, m, h, d, w)`) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := f.Duration("for", "", 0); err == nil {
@@ -106,8 +107,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"[[service]]\nlisten = \":22”":                                            "x.toml:2: service 1: listen: expected host:port, got a curly quote at the end; write a straight one (\")",
 		"[[service]]\nlisten = 22":                                                "x.toml:2: service 1: listen: expected host:port, got a number or a time; write text in quotes",
 		"[[service]]\nlisten = :22":                                               "x.toml:2: service 1: listen: expected host:port, got text without quotes; write it in quotes",
-		"for = 30":                                                                `x.toml:1: for: expected a duration such as "10s", got a number or a time; write it in quotes, with a unit (ms, s, m, h)`,
-		"for = 30s":                                                               `x.toml:1: for: expected a duration such as "10s", got a number or a time; write it in quotes, with a unit (ms, s, m, h)`,
+		"for = 30":                                                                `x.toml:1: for: expected a duration such as "10s", got a number or a time; write it in quotes, with a unit (ms, s, m, h, d, w)`,
+		"for = 30s":                                                               `x.toml:1: for: expected a duration such as "10s", got a number or a time; write it in quotes, with a unit (ms, s, m, h, d, w)`,
 		"list = [\n 'a',\n b ]\nports=1":                                          "x.toml:1: list: expected a list of texts, got a list that has an entry of another kind, or lacks a comma or its closing bracket",
 		"list=['a'\nports=1\n":                                                    "x.toml:1: list: expected a list of texts, got a list that has an entry of another kind, or lacks a comma or its closing bracket",
 		"name = 'a' b":                                                            "x.toml:1: name: expected text, got more than a text; write one text in quotes",

@@ -3,6 +3,7 @@ package access
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/verify/wire"
@@ -43,6 +44,15 @@ func (o Owners) Each(f func(wire.Identifier)) {
 	for _, id := range o.ids {
 		f(id)
 	}
+}
+
+// String returns the identifiers, separated by commas.
+func (o Owners) String() string {
+	names := make([]string, len(o.ids))
+	for i, id := range o.ids {
+		names[i] = id.String()
+	}
+	return strings.Join(names, ",")
 }
 
 // Enter is Allows for an address that connects now. It also returns the owners

@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -38,7 +39,7 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("guard ports: %w", err)
 	}
-	cfg.Ports = slices.Clone(cfg.Ports)
+	cfg.Ports, cfg.Trusted = slices.Clone(cfg.Ports), maps.Clone(cfg.Trusted)
 	t := &Table{
 		cfg: cfg, owner: owner, clock: c, can: can, sets: newSets(cfg),
 		ports:     make(map[access.ServiceID]portSets, len(cfg.Ports)),

@@ -45,7 +45,7 @@ func (t *Table) close() error {
 // nothingOpen reports whether no element can exist that lets a packet in.
 func (t *Table) nothingOpen() bool {
 	for e := range t.latestEnd {
-		if e.set != settlingSet {
+		if !isSettling(e.set) {
 			return false
 		}
 	}
@@ -59,14 +59,14 @@ func (t *Table) flush() error {
 		return err
 	}
 	for _, s := range t.sets.withTimeouts() {
-		if s.Name != settlingSet {
+		if !isSettling(s.Name) {
 			batch.FlushSet(s)
 		}
 	}
 	if err := t.commit(batch); err != nil {
 		return err
 	}
-	maps.DeleteFunc(t.latestEnd, func(e element, _ time.Time) bool { return e.set != settlingSet })
+	maps.DeleteFunc(t.latestEnd, func(e element, _ time.Time) bool { return !isSettling(e.set) })
 	t.incomplete = false
 	return nil
 }

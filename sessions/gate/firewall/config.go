@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"sallyport/sessions/gate/access"
 )
@@ -33,13 +34,16 @@ func (p Protocol) String() string {
 	return fmt.Sprintf("protocol %d", uint8(p))
 }
 
-// Port is a guarded port of this host.
+// Port is a guarded port of this host, or several ports that the grants of one
+// service open together.
 type Port struct {
 	Service  access.ServiceID // whose grants open the port
 	Protocol Protocol
 	Address  netip.Addr // of this host, as clients address it; zero: all
 	Port     uint16
-	Hook     Hook // where packets to it are filtered
+	Last     uint16 // the last of a range of ports that begins with Port; zero: Port only
+	More     []At   // further ports
+	Hook     Hook   // where packets to it are filtered
 	// Reject answers strangers as a closed port does, with a TCP reset or ICMP
 	// port unreachable. Otherwise there is no answer.
 	Reject bool
@@ -66,12 +70,64 @@ const (
 	HookInput
 )
 
-// name returns the name of the port's chain.
-func (p Port) name() string { return fmt.Sprintf("%s_%d", p.Protocol, p.Port) }
+// At is a port, or a range of ports, at an address of this host; zero: at all.
+type At struct {
+	Address netip.Addr
+	Ports   access.Ports
+}
+
+// Overlaps reports whether both include a port of one address.
+func (a At) Overlaps(other At) bool {
+	return a.Ports.Overlaps(other.Ports) &&
+		(!a.Address.IsValid() || !other.Address.IsValid() || a.Address == other.Address)
+}
+
+// All returns where the port is guarded: at Port, and at More.
+func (p Port) All() []At {
+	first := At{p.Address, access.Ports{First: p.Port, Last: max(p.Port, p.Last)}}
+	return append([]At{first}, p.More...)
+}
+
+// has reports whether a port is one of these, at any address.
+func (p Port) has(port uint16) bool {
+	return p.Port <= port && port <= max(p.Port, p.Last) ||
+		slices.ContainsFunc(p.More, func(a At) bool { return a.Ports.Has(port) })
+}
+
+// single reports whether it is one port.
+func (p Port) single() bool { return p.Last <= p.Port && len(p.More) == 0 }
+
+// name returns the name of the port's chain. No other service has the same first
+// port.
+func (p Port) name() string {
+	name := fmt.Sprintf("%s_%d", p.Protocol, p.Port)
+	if p.Last > p.Port {
+		name += fmt.Sprintf("_%d", p.Last)
+	}
+	if len(p.More) > 0 {
+		name += "_etc"
+	}
+	return name
+}
+
+// text describes the ports for errors.
+func (p Port) text() string {
+	var all []string
+	for _, a := range p.All() {
+		all = append(all, a.Ports.String())
+	}
+	if p.single() {
+		return fmt.Sprintf("%s port %s", p.Protocol, all[0])
+	}
+	return fmt.Sprintf("%s ports %s", p.Protocol, strings.Join(all, ", "))
+}
 
 // Config describes the table.
 type Config struct {
-	Ports []Port // at most MaxPorts
+	Ports []Port // at most MaxPorts, ranges and the ports of lists included
+	// Trusted are the peers that reach a service without a grant. They may change
+	// while the table exists, so they are no part of its configuration's digest.
+	Trusted map[access.ServiceID]Trusted `json:"-"`
 	// Stealth drops all unsolicited UDP from other hosts to ports from
 	// schedule.MinPort that are neither knock ports nor guarded, so that knock
 	// ports are as silent as their neighbours.
@@ -86,19 +142,21 @@ type Config struct {
 // AnswerMark is the mark (SO_MARK) of packets that answer captured ones.
 const AnswerMark = 0x5a11
 
-// MaxPorts is the number of ports that a table can guard. A packet to no
-// guarded port is compared with each.
+// MaxPorts is the number of ports that a table can guard; a range counts as one. A
+// packet to no guarded port is compared with each.
 const MaxPorts = 64
 
 // PortError is an error of the port at the index Place of Config.Ports.
 type PortError struct {
 	Place int
 	Port  Port
+	// Other is the index of a port that has one in common with it; -1: there is none.
+	Other int
 	Err   error
 }
 
 func (e *PortError) Error() string {
-	return fmt.Sprintf("%s port %d: %v", e.Port.Protocol, e.Port.Port, e.Err)
+	return fmt.Sprintf("%s: %v", e.Port.text(), e.Err)
 }
 
 func (e *PortError) Unwrap() error { return e.Err }
@@ -106,37 +164,78 @@ func (e *PortError) Unwrap() error { return e.Err }
 // Validate returns an error if the configuration is invalid, a PortError if a
 // port is.
 func (c Config) Validate() error {
-	if len(c.Ports) > MaxPorts {
-		return fmt.Errorf("expected at most %d guarded ports, got %d", MaxPorts, len(c.Ports))
+	n := 0
+	for _, p := range c.Ports {
+		n += len(p.All())
 	}
-	seen := make(map[string]bool, len(c.Ports))
+	if n > MaxPorts {
+		return fmt.Errorf("expected at most %d guarded ports and ranges of ports, got %d", MaxPorts, n)
+	}
 	services := make([]access.ServiceID, len(c.Ports))
 	for i, p := range c.Ports {
 		services[i] = p.Service
 		if err := p.validate(); err != nil {
-			return &PortError{i, p, err}
+			return &PortError{i, p, -1, err}
 		}
-		// A grant names a port by its protocol and number only.
-		if seen[p.name()] {
-			return &PortError{i, p, errors.New("it is guarded twice, at one address or at several: guard it once, for all addresses")}
+		for j, other := range c.Ports[:i] {
+			// A grant names a port by its protocol and number only.
+			if p.overlaps(other) {
+				return &PortError{i, p, j, errors.New("it is guarded twice, at one address or at several: guard it once, for all addresses")}
+			}
 		}
-		seen[p.name()] = true
+	}
+	for _, of := range c.Trusted {
+		if err := of.Validate(); err != nil {
+			return err
+		}
 	}
 	return access.Distinct(services)
+}
+
+// overlaps reports whether both include a port, at any address.
+func (p Port) overlaps(other Port) bool {
+	if p.Protocol != other.Protocol {
+		return false
+	}
+	for _, a := range p.All() {
+		if slices.ContainsFunc(other.All(), func(b At) bool { return a.Ports.Overlaps(b.Ports) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p Port) validate() error {
 	switch {
 	case p.Protocol != TCP && p.Protocol != UDP:
 		return fmt.Errorf("expected TCP or UDP, got %s", p.Protocol)
-	case p.Port == 0:
-		return errors.New("expected a port from 1 to 65535, got 0")
 	case p.Hook > HookInput:
 		return fmt.Errorf("unknown hook %d", p.Hook)
-	case p.Address.IsMulticast() || p.Address.Is4In6():
-		return fmt.Errorf("expected the address of a host, got %s", p.Address)
-	case p.Address.IsUnspecified():
-		return fmt.Errorf("no packet has the address %s: omit it for all addresses", p.Address)
+	case p.Last != 0 && p.Last < p.Port:
+		return fmt.Errorf("expected a range of ports, got %d-%d", p.Port, p.Last)
+	}
+	all := p.All()
+	for i, a := range all {
+		if err := a.validate(); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(all[:i], a.Overlaps) {
+			return fmt.Errorf("it contains ports %s twice", a.Ports)
+		}
+	}
+	return nil
+}
+
+func (a At) validate() error {
+	switch {
+	case a.Ports.First == 0:
+		return errors.New("expected a port from 1 to 65535, got 0")
+	case !a.Ports.IsValid():
+		return fmt.Errorf("expected a range of ports, got %s", a.Ports)
+	case a.Address.IsMulticast() || a.Address.Is4In6():
+		return fmt.Errorf("expected the address of a host, got %s", a.Address)
+	case a.Address.IsUnspecified():
+		return fmt.Errorf("no packet has the address %s: omit it for all addresses", a.Address)
 	}
 	return nil
 }
@@ -144,7 +243,7 @@ func (p Port) validate() error {
 // guards reports whether a UDP port is guarded.
 func (c Config) guards(port uint16) bool {
 	for _, p := range c.Ports {
-		if p.Protocol == UDP && p.Port == port {
+		if p.Protocol == UDP && p.has(port) {
 			return true
 		}
 	}

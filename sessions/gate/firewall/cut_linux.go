@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -78,7 +79,8 @@ func (s *strangers) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		}
 		source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
 		source = source.Unmap()
-		granted := hasLabelBit(flow.Labels, labelGranted) || s.table.grants(p, source)
+		granted := hasLabelBit(flow.Labels, labelGranted) || s.table.grants(p, source) ||
+			s.table.cfg.Trusted[p.Service].lets(source, hasLabelBit(flow.Labels, labelTrusted))
 		if granted || s.local[source] || source.IsLoopback() {
 			return false
 		}
@@ -94,7 +96,9 @@ func (s *strangers) reaches(p Port, flow *netlink.ConntrackFlow) bool {
 	isPort := func(ip net.IP, port uint16) bool {
 		a, _ := netip.AddrFromSlice(ip)
 		a = a.Unmap()
-		return port == p.Port && (a == p.Address || !p.Address.IsValid() && s.local[a])
+		return p.has(port) && slices.ContainsFunc(p.All(), func(at At) bool {
+			return at.Ports.Has(port) && (a == at.Address || !at.Address.IsValid() && s.local[a])
+		})
 	}
 	return p.Hook != HookInput && isPort(flow.Forward.DstIP, flow.Forward.DstPort) ||
 		isPort(flow.Reverse.SrcIP, flow.Reverse.SrcPort)

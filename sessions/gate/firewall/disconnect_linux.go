@@ -119,7 +119,7 @@ func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 		for _, flow := range flows {
 			source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
 			for _, p := range t.cfg.Ports {
-				reached := uint8(p.Protocol) == flow.Forward.Protocol && p.Port == flow.Forward.DstPort
+				reached := uint8(p.Protocol) == flow.Forward.Protocol && p.has(flow.Forward.DstPort)
 				if !reached || at[p.Service] == nil {
 					continue
 				}
@@ -165,7 +165,7 @@ func (m flowMatcher) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 // ends reports whether a connection from an address to a port ends.
 func (m flowMatcher) ends(protocol uint8, port uint16, source netip.Addr) bool {
 	for _, p := range m.ports {
-		if uint8(p.Protocol) == protocol && p.Port == port {
+		if uint8(p.Protocol) == protocol && p.has(port) {
 			peers := m.of[p.Service]
 			return peers != nil && peers.Has(source)
 		}

@@ -19,7 +19,14 @@
 //	  established, and label 101     accept, without Cut
 //	  granted, by a set each         label 101, accept
 //	  (IPv4 and IPv6 addresses, networks of 64 bits, anyone of each family)
+//	  from a trusted peer            label 104, accept: in a separate chain
 //	  all other packets              drop, or answer as a closed port does
+//
+// A service may have several ports, and ranges of ports. They share one chain and
+// its sets, and a rule for each range leads there: a grant for 1,001 ports is one
+// element, of the same set and at the same cost as a grant for one port. A set for
+// all services, with the service as a part of its key, would not be smaller, and nft
+// 1.0.6 cannot print the rules that look into it.
 //
 // Grants are elements of sets. The kernel removes them when their timeouts end,
 // even if all our processes are dead. The table stays, closed. A stranger's
@@ -31,6 +38,7 @@
 //	         which a port of both the old and the new table is open; it refuses
 //	         to replace the table of another owner
 //	Keep     makes the table again when another program changes or removes it
+//	SetTrusted  replaces the trusted peers of all services; grants stay
 //	Apply    carries out many changes in one transaction, as an access.Enforcer;
 //	         it splits the transaction only if that fails, so that one failed
 //	         change does not prevent another
@@ -57,6 +65,20 @@
 // (nfnetlink), ignores our own transactions, and compares. It repairs the table
 // in one transaction, with the first MaxChanges of the open elements. Keep also
 // compares elements, each with the time that it may have left.
+//
+// # Trusted peers
+//
+// A rule for each network and each interface accepts the packets of the peers that a
+// service trusts. There is no memory in them: as soon as SetTrusted has removed a
+// rule, no packet of that peer passes, not even one of a running connection, unless
+// a grant or label 101 lets it in. Label 104 lets nothing in. It shows Claim and
+// Keep, which end strangers' connections, that a connection arrived on an interface
+// that the service trusts: conntrack knows addresses, and no interfaces.
+//
+// SetTrusted changes the rules in one transaction, compares the kernel's generation
+// before and after it as Claim does, and writes the new digest in a second one. If
+// the process dies in between, the table counts as changed, and is closed all the
+// same.
 //
 // # Connections that a grant let in
 //

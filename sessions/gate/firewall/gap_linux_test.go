@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/sessions/gate/access"
 )
 
 // tracking is another program's table, because of which the kernel continues to
@@ -39,12 +40,16 @@ func TestGap(t *testing.T) {
 	l, err := net.Listen("tcp", ":2000")
 	w.must(err)
 	defer l.Close()
-	cfg := Config{Ports: []Port{{Protocol: TCP, Port: 2000}}}
+	single, several := Config{Ports: []Port{{Protocol: TCP, Port: 2000}}}, Config{Ports: []Port{rangeOf(TCP)}}
 	for _, of := range [][2]netip.Addr{{client4, stranger4}, {client6, stranger6}} {
 		for _, held := range []bool{true, false} {
 			for _, tracked := range []bool{true, false} {
 				w.nft("flush ruleset\n" + tracking)
 				w.forget()
+				cfg := single
+				if held == tracked {
+					cfg = several
+				}
 				f := w.claim(cfg)
 				w.must(f.grant(0, of[0], time.Hour))
 				clientThere := w.connect(of[0], 2000)
@@ -93,6 +98,11 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// rangeOf returns several ports, among them 2000.
+func rangeOf(p Protocol) Port {
+	return Port{Protocol: p, Port: 80, More: []At{{Ports: access.Ports{First: 1990, Last: 2010}}}}
+}
+
 // TestGapUDP is TestGap for UDP, where this host answers a datagram of the gap
 // only after it.
 func TestGapUDP(t *testing.T) {
@@ -119,50 +129,53 @@ func TestGapUDP(t *testing.T) {
 	for _, of := range []struct{ client, stranger, host netip.Addr }{
 		{client4, stranger4, host4}, {client6, stranger6, netip.MustParseAddr("2001:db8:1::1")},
 	} {
-		for _, cut := range []bool{false, true} {
-			for _, tracked := range []bool{true, false} {
-				w.nft("flush ruleset\n" + tracking)
-				w.forget()
-				f := w.claim(Config{Ports: []Port{{Protocol: UDP, Port: 2000, Cut: cut}}})
-				toClient := host4
-				if of.client.Is6() {
-					toClient = host6
-				}
-				w.must(f.grant(0, of.client, time.Hour))
-				if !comes(of.client, toClient, 4000) {
-					t.Fatal("a client cannot get in")
-				}
-				answer(of.client, 4000)
-				w.must(f.revoke(0, of.client))
-				if comes(of.client, toClient, 4000) == cut {
-					t.Errorf("cut %v: a flow lives on after its lease, or does not", cut)
-				}
-				w.gap(tracked)
-				if !comes(of.stranger, of.host, 4001) || !comes(of.stranger, of.host, 4002) {
-					t.Fatal("a stranger cannot get in in the gap, and nothing would be shown")
-				}
-				answer(of.stranger, 4002)
-				r, err := f.Restore()
-				w.must(err)
-				if tracked && (r.Cut < 2 || cut && r.Cut > 3) {
-					t.Errorf("cut %v: %+v", cut, r)
-				}
-				for range 2 {
-					answer(of.stranger, 4001)
-					answer(of.stranger, 4002)
-					if comes(of.stranger, of.host, 4001) || comes(of.stranger, of.host, 4002) {
-						t.Errorf("cut %v, tracked %v: a flow of a stranger lives on", cut, tracked)
-					}
-				}
-				if comes(of.client, toClient, 4000) == cut {
-					t.Errorf("cut %v, tracked %v: a flow lives on after the gap, or does not", cut, tracked)
-				}
-				w.must(f.grant(0, of.stranger, time.Hour))
-				if !comes(of.stranger, of.host, 4001) {
-					t.Error("who was a stranger is not let in by a grant")
-				}
-				w.must(f.revoke(0, of.stranger))
+		for i := range 8 {
+			cut, tracked, port := i&1 > 0, i&2 > 0, Port{Protocol: UDP, Port: 2000}
+			if i&4 > 0 {
+				port = rangeOf(UDP)
 			}
+			port.Cut = cut
+			w.nft("flush ruleset\n" + tracking)
+			w.forget()
+			f := w.claim(Config{Ports: []Port{port}})
+			toClient := host4
+			if of.client.Is6() {
+				toClient = host6
+			}
+			w.must(f.grant(0, of.client, time.Hour))
+			if !comes(of.client, toClient, 4000) {
+				t.Fatal("a client cannot get in")
+			}
+			answer(of.client, 4000)
+			w.must(f.revoke(0, of.client))
+			if comes(of.client, toClient, 4000) == cut {
+				t.Errorf("cut %v: a flow lives on after its lease, or does not", cut)
+			}
+			w.gap(tracked)
+			if !comes(of.stranger, of.host, 4001) || !comes(of.stranger, of.host, 4002) {
+				t.Fatal("a stranger cannot get in in the gap, and nothing would be shown")
+			}
+			answer(of.stranger, 4002)
+			r, err := f.Restore()
+			w.must(err)
+			if tracked && (r.Cut < 2 || cut && r.Cut > 3) {
+				t.Errorf("cut %v: %+v", cut, r)
+			}
+			for range 2 {
+				answer(of.stranger, 4001)
+				answer(of.stranger, 4002)
+				if comes(of.stranger, of.host, 4001) || comes(of.stranger, of.host, 4002) {
+					t.Errorf("cut %v, tracked %v: a flow of a stranger lives on", cut, tracked)
+				}
+			}
+			if comes(of.client, toClient, 4000) == cut {
+				t.Errorf("cut %v, tracked %v: a flow lives on after the gap, or does not", cut, tracked)
+			}
+			w.must(f.grant(0, of.stranger, time.Hour))
+			if !comes(of.stranger, of.host, 4001) {
+				t.Error("who was a stranger is not let in by a grant")
+			}
+			w.must(f.revoke(0, of.stranger))
 		}
 	}
 }
@@ -218,7 +231,11 @@ func TestOutgoing(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		for _, hook := range []Hook{HookPrerouting, HookForward, HookInput} {
 			port++
-			w.claim(Config{Ports: []Port{{Protocol: TCP, Port: port, Cut: cut, Hook: hook}}})
+			several := Port{Protocol: TCP, Port: port, Cut: cut, Hook: hook}
+			if cut {
+				several.Port, several.Last = port-10, port+10
+			}
+			w.claim(Config{Ports: []Port{several}})
 			if err := dial(netip.AddrPortFrom(host4, port).String()); err != nil {
 				t.Errorf("cut %v, hook %d: this host: %v", cut, hook, err)
 			}

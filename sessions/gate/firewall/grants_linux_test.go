@@ -253,13 +253,14 @@ func times(w *network, f *Table) {
 	})
 }
 
+// TestManyGrants: each grant to a service of 1,001 ports is one element.
 func TestManyGrants(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newNetwork(t)
-	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
+	f := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000, Last: 3000}}})
 	many := 100_000
 	if testing.Short() {
 		many = 3 * MaxChanges

@@ -31,7 +31,12 @@ func forms() map[string]Config {
 						Ports: []Port{
 							{Protocol: protocol, Port: 2000, Hook: hook, Address: address, Reject: kind == "reject", Cut: kind == "cut"},
 							{Protocol: protocol, Port: 2001},
+							{
+								Protocol: protocol, Port: 60000, Last: 61000, Hook: hook, Address: address, Cut: kind == "cut",
+								More: []At{{Ports: access.Ports{First: 80, Last: 80}}, {host4, access.Ports{First: 443, Last: 445}}},
+							},
 						},
+						Trusted: map[access.ServiceID]Trusted{serviceOf(1): trustedForms(kind)},
 						Stealth: kind == "cut", Captured: [2]uint16{3000, 3001},
 					}
 				}
@@ -39,6 +44,19 @@ func forms() map[string]Config {
 		}
 	}
 	return forms
+}
+
+// trustedForms returns networks of several lengths, and interfaces.
+func trustedForms(kind string) (t Trusted) {
+	for _, text := range map[string][]string{
+		"drop":   {"10.8.0.0/24", "192.0.2.7", "10.128.0.0/9", "2001:db8::/64", "2001:db8::7", "fc00::/7", "docker0", "br-0123456789ab"},
+		"reject": {"eth0.100@if3"},
+	}[kind] {
+		if err := t.add(text); err != nil {
+			panic(err)
+		}
+	}
+	return t
 }
 
 // run runs nft.

@@ -61,14 +61,19 @@ func destinationPort(op expr.CmpOp, port uint16) match {
 	return match{loadDestinationPort(), compare(op, binary.BigEndian.AppendUint16(nil, port))}
 }
 
-// destinationPorts matches ports from the first to the last.
-func destinationPorts(first, last uint16) match {
-	atMost := compare(expr.CmpOpLte, binary.BigEndian.AppendUint16(nil, last))
-	return append(destinationPort(expr.CmpOpGte, first), atMost)
+func destinationPorts(p access.Ports) match {
+	return append(match{loadDestinationPort()}, within(p)...)
 }
 
-func sourcePort(port uint16) match {
-	return match{loadSourcePort(), equal(binary.BigEndian.AppendUint16(nil, port)...)}
+func sourcePorts(p access.Ports) match { return append(match{loadSourcePort()}, within(p)...) }
+
+// within compares a port that was loaded.
+func within(p access.Ports) match {
+	first, last := binary.BigEndian.AppendUint16(nil, p.First), binary.BigEndian.AppendUint16(nil, p.Last)
+	if p.First == p.Last {
+		return match{equal(first...)}
+	}
+	return match{compare(expr.CmpOpGte, first), compare(expr.CmpOpLte, last)}
 }
 
 func loadSourcePort() expr.Any {
@@ -117,6 +122,10 @@ func in(s *nftables.Set) expr.Any {
 	return &expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID}
 }
 
+func familyIn(s *nftables.Set) match {
+	return match{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, in(s)}
+}
+
 // isGranted matches packets whose source a grant lets reach the port.
 func (s portSets) isGranted() []match {
 	source4 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
@@ -131,7 +140,7 @@ func (s portSets) isGranted() []match {
 		append(four, source4, in(s.granted4)),
 		append(six, source6, in(s.granted6)),
 		append(family(unix.NFPROTO_IPV6), source6, toNetwork, in(s.granted6net)),
-		{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, in(s.anyone)},
+		familyIn(s.anyone),
 	}
 }
 
@@ -210,14 +219,12 @@ func anyBit(key expr.CtKey, bits uint32) match {
 	}
 }
 
-// ctDestination matches connections whose packets of a direction had a port as
-// their destination before translation. The library sends the direction as four
+// ctDestination matches connections whose packets of a direction had one of the
+// ports as their destination before translation. The library sends the direction as four
 // bytes, the highest first; the kernel reads the first one.
-func ctDestination(d byte, port uint16) match {
-	return match{
-		&expr.Ct{Key: expr.CtKeyPROTODST, Direction: uint32(d) << 24, Register: 1},
-		equal(binary.BigEndian.AppendUint16(nil, port)...),
-	}
+func ctDestination(d byte, p access.Ports) match {
+	load := &expr.Ct{Key: expr.CtKeyPROTODST, Direction: uint32(d) << 24, Register: 1}
+	return append(match{load}, within(p)...)
 }
 
 // label is a bit of a connection's label (connlabel), which has room for many
@@ -235,6 +242,10 @@ const (
 	// on this side, but shortly after a gap, in which a stranger may have sent
 	// the first datagram.
 	labelStray label = 103
+	// labelTrusted is on connections of trusted peers. It lets no packet in: it
+	// only shows that the connection is no stranger's, where the connection does
+	// not show on which interface its packets arrive.
+	labelTrusted label = 104
 )
 
 // bits returns the label as the kernel has it: 128 bits in the byte order of
@@ -276,6 +287,8 @@ var (
 func goTo(c *nftables.Chain) match {
 	return match{&expr.Verdict{Kind: expr.VerdictGoto, Chain: c.Name}}
 }
+
+func jump(chain string) match { return match{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}} }
 
 // refuse is the verdict on strangers' packets.
 func (p Port) refuse() match {

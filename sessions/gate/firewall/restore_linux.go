@@ -89,7 +89,9 @@ func (t *Table) recreate(gap bool, c content) error {
 	if gap && t.can.labels {
 		for _, p := range t.cfg.Ports {
 			if p.Protocol == UDP && !p.filtersReplies() {
-				t.confirmed[p.settling()] = now.Add(settlingTime + slack)
+				for _, e := range p.settling() {
+					t.confirmed[e] = now.Add(settlingTime + slack)
+				}
 			}
 		}
 	}

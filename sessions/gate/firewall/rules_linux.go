@@ -1,9 +1,12 @@
 package firewall
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
 )
 
@@ -78,6 +81,7 @@ func (b builder) addRules(cfg Config) {
 
 	chains := make([]*nftables.Chain, len(cfg.Ports))
 	for i, p := range cfg.Ports {
+		b.trust(p, cfg.Trusted[p.Service])
 		chains[i] = b.port(p)
 	}
 	if b.can.labels {
@@ -122,7 +126,7 @@ func (b builder) dispatchers(cfg Config) []*nftables.Chain {
 func (b builder) untrackKnocks(cfg Config) {
 	b.rule(b.base.prerouting, UDP.match(), destinationPortIn(b.sets.knock), likeKnock(), local(), notrack)
 	if c := cfg.Captured; c != ([2]uint16{}) {
-		b.rule(b.base.prerouting, UDP.match(), noPayload(), destinationPorts(c[0], c[1]), local(), notrack)
+		b.rule(b.base.prerouting, UDP.match(), noPayload(), destinationPorts(access.Ports{First: c[0], Last: c[1]}), local(), notrack)
 		b.rule(b.base.output, UDP.match(), marked(AnswerMark), notrack)
 	}
 }
@@ -136,11 +140,23 @@ func (b builder) labelOutgoing(cfg Config) {
 	for _, p := range cfg.Ports {
 		if p.Protocol == TCP {
 			bareSYN := flags(flagFIN|flagSYN|flagRST|flagACK, expr.CmpOpEq, flagSYN)
-			b.rule(b.base.postrouting, TCP.match(), sourcePort(p.Port), bareSYN, setLabel(labelBegun))
+			for _, a := range p.All() {
+				b.rule(b.base.postrouting, TCP.match(), sourcePorts(a.Ports), bareSYN, setLabel(labelBegun))
+			}
 		}
 	}
 	b.rule(b.base.postrouting,
 		UDP.match(), sourcePortIn(b.sets.settling), state(expr.CtStateBitNEW), setLabel(labelStray))
+	for _, p := range cfg.Ports {
+		settling, ok := b.sets.named[p.settlingSet()]
+		if p.single() || !ok {
+			continue
+		}
+		for _, a := range p.All() {
+			b.rule(b.base.postrouting, UDP.match(), sourcePorts(a.Ports),
+				familyIn(settling), state(expr.CtStateBitNEW), setLabel(labelStray))
+		}
+	}
 }
 
 // acceptKnocks accepts knocks, before all other rules.
@@ -169,20 +185,26 @@ func notBareSYN() match { return flags(flagSYN|flagACK, expr.CmpOpNeq, flagSYN) 
 
 // filtersEarly reports whether packets to a port are filtered before
 // translation.
-func (b builder) filtersEarly(p Port) bool {
-	beforeTranslation := p.Hook == HookPrerouting || p.Hook == HookForward && p.Address.IsValid()
+func (b builder) filtersEarly(p Port, a At) bool {
+	beforeTranslation := p.Hook == HookPrerouting || p.Hook == HookForward && a.Address.IsValid()
 	return beforeTranslation && (b.can.earlyReject || !p.Reject)
 }
 
 // toPort sends packets to a port, as they arrive, to its chain.
 func (b builder) toPort(p Port, c *nftables.Chain, only ...match) {
+	for _, a := range p.All() {
+		b.toPortAt(p, a, c, only)
+	}
+}
+
+func (b builder) toPortAt(p Port, a At, c *nftables.Chain, only []match) {
 	to := func(from *nftables.Chain, which match) {
-		parts := []match{p.Protocol.match(), destinationPort(expr.CmpOpEq, p.Port), which}
+		parts := []match{p.Protocol.match(), destinationPorts(a.Ports), which}
 		b.rule(from, append(append(parts, only...), goTo(c))...)
 	}
-	which := destination(p.Address)
-	if b.filtersEarly(p) {
-		if p.Address.IsValid() {
+	which := destination(a.Address)
+	if b.filtersEarly(p, a) {
+		if a.Address.IsValid() {
 			to(b.base.guard, which)
 		} else {
 			to(b.base.guard, toHost())
@@ -190,7 +212,7 @@ func (b builder) toPort(p Port, c *nftables.Chain, only ...match) {
 	}
 	to(b.base.input, which)
 	// Without an address it may be a port of another host.
-	if p.Hook != HookInput && p.Address.IsValid() {
+	if p.Hook != HookInput && a.Address.IsValid() {
 		to(b.base.forward, which)
 	}
 }
@@ -200,14 +222,21 @@ func (b builder) toPort(p Port, c *nftables.Chain, only ...match) {
 // print the address that a client asked for. (An old kernel that cannot reject
 // in the guard chain guards the port at all addresses.)
 func (b builder) published(p Port, c *nftables.Chain) {
-	if p.Hook == HookInput || p.Address.IsValid() && b.filtersEarly(p) {
-		return
+	for _, a := range p.translated(b) {
+		// DNAT may send the packet to this host.
+		for _, from := range []*nftables.Chain{b.base.input, b.base.forward} {
+			b.rule(from,
+				p.Protocol.match(), direction(original), status(statusDNAT), ctDestination(original, a.Ports), goTo(c))
+		}
 	}
-	// DNAT may send the packet to this host.
-	for _, from := range []*nftables.Chain{b.base.input, b.base.forward} {
-		b.rule(from,
-			p.Protocol.match(), direction(original), status(statusDNAT), ctDestination(original, p.Port), goTo(c))
+}
+
+// translated returns the ports whose packets the table filters after translation.
+func (p Port) translated(b builder) []At {
+	if p.Hook == HookInput {
+		return nil
 	}
+	return slices.DeleteFunc(p.All(), func(a At) bool { return a.Address.IsValid() && b.filtersEarly(p, a) })
 }
 
 // reverseNAT sends to a port's chain packets that conntrack takes for replies
@@ -215,11 +244,10 @@ func (b builder) published(p Port, c *nftables.Chain) {
 // and tracked it again from a packet of that host, to which it assigned the
 // port as source again.
 func (b builder) reverseNAT(p Port, c *nftables.Chain) {
-	if p.Hook == HookInput || p.Address.IsValid() && b.filtersEarly(p) {
-		return
+	for _, a := range p.translated(b) {
+		b.rule(b.base.forward,
+			p.Protocol.match(), direction(reply), status(statusSNAT), ctDestination(reply, a.Ports), goTo(c))
 	}
-	b.rule(b.base.forward,
-		p.Protocol.match(), direction(reply), status(statusSNAT), ctDestination(reply, p.Port), goTo(c))
 }
 
 // port makes the chain of a port. The chain decides on every packet that
@@ -246,6 +274,7 @@ func (b builder) port(p Port) *nftables.Chain {
 	for _, is := range p.sets().isGranted() {
 		b.rule(c, is, granted, accept)
 	}
+	b.rule(c, jump(p.trustChain()))
 	b.rule(c, p.refuse())
 	return c
 }

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -22,8 +23,14 @@ const (
 	settlingSet = "settling" // guarded UDP ports, shortly after a gap
 )
 
+// isSettling reports whether a set, by its name, only shows that a gap has just
+// ended: its elements let nothing in.
+func isSettling(set string) bool {
+	return set == settlingSet || strings.HasSuffix(set, "_"+settlingSet)
+}
+
 // sets are the sets of one table. Rules and elements identify them by table and
-// name. Each port has separate sets: nft 1.0.6 cannot print a rule that
+// name. Each service has separate sets, whatever the number of its ports: nft 1.0.6 cannot print a rule that
 // compares anything but parts of a packet with a concatenation, or masks one of
 // them.
 type sets struct {
@@ -45,6 +52,9 @@ func newSets(cfg Config) sets {
 	for _, p := range cfg.Ports {
 		own := p.sets()
 		s.add(own.granted4, own.granted6, own.granted6net, own.anyone)
+		if p.Protocol == UDP && !p.single() && !p.filtersReplies() {
+			s.add(familySet(p.settlingSet()))
+		}
 	}
 	ports := func(name string, timeout bool) *nftables.Set {
 		set := grantSet(name, nftables.TypeInetService)
@@ -72,14 +82,18 @@ func grantSet(name string, key nftables.SetDatatype) *nftables.Set {
 
 // sets are the descriptions of a port's sets.
 func (p Port) sets() portSets {
-	anyone := grantSet(p.name()+"_anyone", nftables.TypeNFProto)
-	anyone.KeyByteOrder = nil // as nft has it
 	return portSets{
 		granted4:    grantSet(p.name()+"_granted4", nftables.TypeIPAddr),
 		granted6:    grantSet(p.name()+"_granted6", nftables.TypeIP6Addr),
 		granted6net: grantSet(p.name()+"_granted6net", nftables.TypeIP6Addr),
-		anyone:      anyone,
+		anyone:      familySet(p.name() + "_anyone"),
 	}
+}
+
+func familySet(name string) *nftables.Set {
+	s := grantSet(name, nftables.TypeNFProto)
+	s.KeyByteOrder = nil // as nft has it
+	return s
 }
 
 // withTimeouts returns the sets whose elements come and go: all but one.
@@ -110,8 +124,21 @@ func (s portSets) grant(to access.Peer) element {
 	return element{s.granted6net.Name, string(a.AsSlice())}
 }
 
-// settling returns the element of a port whose answers may still belong to a
-// gap.
-func (p Port) settling() element {
-	return element{settlingSet, string(binary.BigEndian.AppendUint16(nil, p.Port))}
+// settlingSet returns the name of the set that shows that answers from a port may
+// still belong to a gap.
+func (p Port) settlingSet() string {
+	if p.single() {
+		return settlingSet
+	}
+	return p.name() + "_" + settlingSet
+}
+
+// settling returns the elements of that set. Several ports share one of each
+// family, however many there are.
+func (p Port) settling() []element {
+	set := p.settlingSet()
+	if p.single() {
+		return []element{{set, string(binary.BigEndian.AppendUint16(nil, p.Port))}}
+	}
+	return []element{{set, string([]byte{unix.NFPROTO_IPV4})}, {set, string([]byte{unix.NFPROTO_IPV6})}}
 }

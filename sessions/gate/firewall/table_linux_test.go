@@ -60,7 +60,7 @@ func (t *Table) granted() (n int, err error) {
 		return 0, err
 	}
 	for _, s := range t.sets.withTimeouts() {
-		if s == t.sets.knock || s == t.sets.settling {
+		if s == t.sets.knock || isSettling(s.Name) {
 			continue
 		}
 		elements, err := batch.GetSetElements(s)

@@ -18,6 +18,7 @@ type TCP struct {
 	fd       int
 	address  string
 	addr     netip.AddrPort
+	link     uint32 // index of the interface of a link-local address
 	control  Control
 	listener net.Listener // nil: closed
 }
@@ -54,6 +55,9 @@ func (t *TCP) bind(reuse bool) error {
 		return err
 	}
 	t.fd = fd
+	if in6, ok := name.(*unix.SockaddrInet6); ok {
+		t.link = in6.ZoneId
+	}
 	if err = t.control("tcp", t.address, rawFD(fd)); err == nil && reuse {
 		err = set(fd, unix.SO_REUSEADDR, 1)
 	}
@@ -70,6 +74,13 @@ func (t *TCP) bind(reuse bool) error {
 		unix.Close(fd)
 	}
 	return err
+}
+
+// Stale reports whether the port is bound at an interface that no longer exists:
+// the caller must close the port, and bind it again.
+func (t *TCP) Stale() bool {
+	link, err := linkOf(t.addr.Addr())
+	return err != nil || link != t.link
 }
 
 // backlog is more than the usual value of net.core.somaxconn, which limits it.

@@ -19,8 +19,14 @@ type UDP struct {
 	address string
 	addr    netip.AddrPort
 	control Control
-	held    map[netip.Addr]int // sockets that hold the port
-	conn    *net.UDPConn       // nil: closed
+	held    map[heldAt]int // sockets that hold the port
+	conn    *net.UDPConn   // nil: closed
+}
+
+// heldAt is an address, and the index of its interface if it is link-local.
+type heldAt struct {
+	netip.Addr
+	link uint32
 }
 
 // BindUDP binds a port, closed, as BindTCP does. For all addresses, it binds
@@ -30,7 +36,7 @@ func BindUDP(address string, control Control) (*UDP, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &UDP{address: address, addr: addr, control: control, held: map[netip.Addr]int{}}
+	u := &UDP{address: address, addr: addr, control: control, held: map[heldAt]int{}}
 	if err := u.UpdateAddresses(); err != nil {
 		u.Close()
 		return nil, err
@@ -49,29 +55,40 @@ func (u *UDP) UpdateAddresses() error {
 			return fmt.Errorf("list this host's addresses: %w", err)
 		}
 	}
-	for a, fd := range u.held {
-		if !slices.Contains(want, a) {
+	for at, fd := range u.held {
+		if link, err := linkOf(at.Addr); err != nil || link != at.link || !slices.Contains(want, at.Addr) {
 			unix.Close(fd)
-			delete(u.held, a)
+			delete(u.held, at)
 		}
 	}
 	var errs []error
 	for _, a := range want {
-		if _, ok := u.held[a]; ok {
+		link, _ := linkOf(a) // if it fails, bindClosed does
+		if _, ok := u.held[heldAt{a, link}]; ok {
 			continue
 		}
 		fd, err := u.bindClosed(netip.AddrPortFrom(a, u.addr.Port()))
 		switch {
 		case err == nil:
-			u.held[a] = fd
+			u.held[heldAt{a, link}] = fd
 		case errors.Is(err, unix.EADDRNOTAVAIL) && u.addr.Addr().IsUnspecified():
 			// The address was removed again, or is not yet usable: an event
 			// will follow.
+		case errors.Is(err, errNoIPv6) && u.addr.Addr().IsUnspecified():
+			// No socket of this process can receive there.
 		default:
 			errs = append(errs, inUse("udp", netip.AddrPortFrom(a, u.addr.Port()), err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Stale reports whether the port is bound at one address, at an interface that no
+// longer exists: see TCP.Stale.
+func (u *UDP) Stale() bool {
+	link, err := linkOf(u.addr.Addr())
+	_, held := u.held[heldAt{u.addr.Addr(), link}]
+	return !u.addr.Addr().IsUnspecified() && (err != nil || !held)
 }
 
 // bindClosed binds a socket that receives no datagrams: it is connected to
@@ -115,7 +132,11 @@ func (u *UDP) Listen() (*net.UDPConn, error) {
 		}
 		return errors.Join(err, u.control(network, address, c))
 	}}
-	c, err := lc.ListenPacket(context.Background(), "udp", u.address)
+	address, err := listenAddress(u.addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := lc.ListenPacket(context.Background(), "udp", address)
 	if err != nil {
 		return nil, inUse("udp", u.addr, err)
 	}

@@ -116,7 +116,7 @@ func TestNewAddress(t *testing.T) {
 		}
 	}
 	has := func(a string) func() bool {
-		return func() bool { _, ok := held.held[netip.MustParseAddr(a)]; return ok }
+		return func() bool { _, ok := held.held[heldAt{Addr: netip.MustParseAddr(a)}]; return ok }
 	}
 	for i, open := range []bool{false, true} {
 		if open {

@@ -19,8 +19,8 @@ const (
 	kindKnockPorts                 // open UDP ports for knocks for a time, from now
 	kindExit                       // the server stops in order
 	kindBegin                      // the first request: the server's
-	kindReread                     // read the schedule of the knock ports again
-	kindCommit                     // apply the schedule that was read, or discard it
+	kindReread                     // read the Schedule again
+	kindCommit                     // apply the Schedule that was read, or discard it
 
 	kindQuery       kind = 32 // a list of changes: query connections of their peers
 	kindQueryResult kind = 33 // the result of that query
@@ -29,7 +29,7 @@ const (
 
 // Version is the version of the messages. The first request and its reply have
 // it in their second byte, in every version.
-const Version = 2
+const Version = 3
 
 const (
 	// MaxChanges is the maximum number of changes, or ports, of a request.

@@ -279,7 +279,7 @@ func TestPolicy(t *testing.T) {
 			{ID: web, Name: "web", OpenMax: time.Hour, Anyone: true, PrefixLen6: 64},
 			{ID: access.ID("vpn"), Name: "vpn", OpenMax: time.Hour, PrefixLen6: 64},
 		},
-		Taken: []uint16{51820},
+		Taken: []access.Ports{{First: 51820, Last: 51820}, {First: 60000, Last: 61000}},
 	}
 	if err := p.validate(); err != nil {
 		t.Fatal(err)
@@ -317,7 +317,7 @@ func TestPolicy(t *testing.T) {
 	}
 	// Only ports that are drawn for now may open, until their end.
 	drawn := Schedule{Tolerance: 5 * time.Second, Ports: func(m schedule.Minute) ([][]uint16, error) {
-		return [][]uint16{{uint16(2000 + m%60), 1024, 51820}}, nil
+		return [][]uint16{{uint16(2000 + m%60), 1024, 51820, 60500}}, nil
 	}}
 	minute := schedule.MinuteOf(epoch)
 	now := minute.Start().Add(30 * time.Second)
@@ -332,17 +332,18 @@ func TestPolicy(t *testing.T) {
 		"of this minute":                  {of(minute), 35 * time.Second, now, []Schedule{drawn}, true},
 		"longer than it is drawn for":     {of(minute), 41 * time.Second, now, []Schedule{drawn}, false},
 		"for no time":                     {of(minute), 0, now, []Schedule{drawn}, false},
-		"for more than three minutes":     {of(minute), 3*time.Minute + 1, now, []Schedule{{drawn.Ports, time.Hour}}, false},
+		"for more than three minutes":     {of(minute), 3*time.Minute + 1, now, []Schedule{{Ports: drawn.Ports, Tolerance: time.Hour}}, false},
 		"drawn for no minute":             {2999, time.Second, now, []Schedule{drawn}, false},
 		"of the next minute":              {of(minute + 1), time.Second, now, []Schedule{drawn}, false},
 		"of the next minute, almost":      {of(minute + 1), time.Minute, now.Add(21 * time.Second), []Schedule{drawn}, true},
 		"of the minute that is just over": {of(minute), time.Millisecond, now.Add(38 * time.Second), []Schedule{drawn}, true},
 		"of a minute that is over":        {of(minute), time.Millisecond, now.Add(42 * time.Second), []Schedule{drawn}, false},
 		"of what was read again":          {of(minute), time.Second, now, []Schedule{{}, drawn}, true},
-		"with the larger tolerance":       {of(minute), 60 * time.Second, now, []Schedule{drawn, {drawn.Ports, 30 * time.Second}}, true},
+		"with the larger tolerance":       {of(minute), 60 * time.Second, now, []Schedule{drawn, {Ports: drawn.Ports, Tolerance: 30 * time.Second}}, true},
 		"without a schedule":              {of(minute), time.Second, now, nil, false},
 		"a low port, though drawn":        {1024, time.Second, now, []Schedule{drawn}, false},
 		"a service's port, though drawn":  {51820, time.Second, now, []Schedule{drawn}, false},
+		"one of a service's range":        {60500, time.Second, now, []Schedule{drawn}, false},
 	} {
 		if err := p.checkPorts([]uint16{row.port}, row.lasts, row.now, row.schedules...); (err == nil) != row.may {
 			t.Errorf("%s: %v", name, err)
@@ -365,7 +366,7 @@ func TestPolicy(t *testing.T) {
 
 func TestDigests(t *testing.T) {
 	policy := func() Policy {
-		return Policy{Services: []Service{{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}, Taken: []uint16{53}}
+		return Policy{Services: []Service{{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 64}}, Taken: []access.Ports{{First: 53, Last: 53}}}
 	}
 	guarded := func() firewall.Config {
 		return firewall.Config{Ports: []firewall.Port{{Service: ssh, Protocol: firewall.TCP, Port: 22}}, Except: []uint16{53}}
@@ -374,6 +375,12 @@ func TestDigests(t *testing.T) {
 	if again := DigestOf(policy(), guarded()); again != own {
 		t.Error("one configuration has two digests")
 	}
+	// A reload changes the trusted peers: the holder reads them again.
+	trusting := guarded()
+	trusting.Trusted = map[access.ServiceID]firewall.Trusted{ssh: {Interfaces: []string{"docker0"}}}
+	if DigestOf(policy(), trusting) != own {
+		t.Error("trusted peers are a part of the digest")
+	}
 	seen := map[Digest]string{own: "as it was"}
 	for name, change := range map[string]func(*Policy, *firewall.Config){
 		"time": func(p *Policy, _ *firewall.Config) { p.Services[0].OpenMax++ }, "anyone": func(p *Policy, _ *firewall.Config) { p.Services[0].Anyone = true },
@@ -381,6 +388,10 @@ func TestDigests(t *testing.T) {
 		"port": func(_ *Policy, f *firewall.Config) { f.Ports[0].Port++ }, "address": func(_ *Policy, f *firewall.Config) { f.Ports[0].Address = netip.MustParseAddr("192.0.2.1") },
 		"cut": func(_ *Policy, f *firewall.Config) { f.Ports[0].Cut = true }, "stealth": func(_ *Policy, f *firewall.Config) { f.Stealth = true },
 		"captured": func(_ *Policy, f *firewall.Config) { f.Captured[1] = 5000 },
+		"range":    func(_ *Policy, f *firewall.Config) { f.Ports[0].Last = 23 },
+		"list": func(_ *Policy, f *firewall.Config) {
+			f.Ports[0].More = []firewall.At{{Ports: access.Ports{First: 80, Last: 80}}}
+		},
 	} {
 		p, f := policy(), guarded()
 		change(&p, &f)

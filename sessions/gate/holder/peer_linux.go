@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/socketpath"
 )
 
 // socketKind is SOCK_SEQPACKET, which preserves message boundaries.
@@ -27,7 +29,7 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	case info.Mode().Type() != os.ModeSocket:
 		return nil, fmt.Errorf("%s: expected a socket or no file, got %s", path, info.Mode())
 	default:
-		conn, err := net.Dial(socketKind, path)
+		conn, err := dial(ctx, path)
 		if err == nil {
 			conn.Close()
 			return nil, fmt.Errorf("%s: another holder answers there", path)
@@ -46,11 +48,23 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 		}
 		return failed
 	}}
-	l, err := lc.Listen(ctx, socketKind, path)
+	short, err := socketpath.Keep(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := lc.Listen(ctx, socketKind, short)
 	if err != nil {
 		return nil, err
 	}
 	return l.(*net.UnixListener), nil
+}
+
+func dial(ctx context.Context, path string) (conn net.Conn, err error) {
+	err = socketpath.Use(path, func(short string) error {
+		conn, err = new(net.Dialer).DialContext(ctx, socketKind, short)
+		return err
+	})
+	return conn, err
 }
 
 // Dialer returns a function that connects to the holder at a path. The holder
@@ -58,7 +72,7 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 // another user's process could falsely report that everything is closed.
 func Dialer(path string, users ...uint32) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, socketKind, path)
+		conn, err := dial(ctx, path)
 		if err != nil {
 			return nil, err
 		}

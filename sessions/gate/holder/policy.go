@@ -23,8 +23,8 @@ type Service struct {
 
 // Policy limits the server's requests, by the configuration.
 type Policy struct {
-	Services []Service // all of them
-	Taken    []uint16  // UDP ports of services, which are never knock ports
+	Services []Service      // all of them
+	Taken    []access.Ports // UDP ports of services, which are never knock ports
 }
 
 // Digest is the digest of a configuration, as a process has read it.
@@ -80,7 +80,7 @@ func (p Policy) checkPorts(ports []uint16, lasts time.Duration, now time.Time, s
 	}
 	for _, port := range ports {
 		end, ok := drawn[port]
-		if !ok || port < schedule.MinPort || slices.Contains(p.Taken, port) {
+		if !ok || port < schedule.MinPort || access.AnyHas(p.Taken, port) {
 			return fmt.Errorf("port %d is not a knock port now", port)
 		}
 		if left := end.Sub(now) + slack; lasts > left {

@@ -3,15 +3,19 @@ package holder
 import (
 	"time"
 
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
 )
 
-// Schedule is the schedule of the knock ports, as the holder has read it. Its
-// zero value draws none.
+// Schedule is the part of the configuration that a reload changes, as the holder
+// has read it: the schedule of the knock ports, and the peers that services trust.
+// Its zero value draws no ports, and trusts no peer.
 type Schedule struct {
 	// Ports returns the port lists of a minute: one for each port secret.
 	Ports     func(schedule.Minute) ([][]uint16, error)
 	Tolerance time.Duration // how long before and after their minute they are open
+	Trusted   map[access.ServiceID]firewall.Trusted
 }
 
 // slack is the tolerated difference between the server's and the holder's wall

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 )
 
 // Firewall is the firewall that the holder changes, a *firewall.Table. Apply
@@ -19,6 +20,8 @@ type Firewall interface {
 	access.Enforcer
 	// OpenKnockPorts opens UDP ports for knocks for a time, from now.
 	OpenKnockPorts(ports []uint16, lasts time.Duration) error
+	// SetTrusted replaces the peers that services trust. It does not affect grants.
+	SetTrusted(map[access.ServiceID]firewall.Trusted) error
 	// Disconnect ends connections from the peers of the changes to their
 	// services. It may take seconds, and run concurrently with Apply.
 	Disconnect([]access.Change) error
@@ -33,8 +36,8 @@ type Config struct {
 	// that has read the same configuration, and not before: a server that
 	// cannot lock its state directory does not touch the firewall.
 	Claim func() (Firewall, error)
-	// Schedule reads the schedule of the knock ports, whenever a server begins
-	// or reloads.
+	// Schedule reads the schedule of the knock ports, and the trusted peers,
+	// whenever a server begins or reloads.
 	Schedule func() (Schedule, error)
 	// Exit is called after an orderly stop of a server, when everything is
 	// closed.
@@ -70,6 +73,7 @@ type session struct {
 	query       <-chan queryResult // nil: no query
 	current     Schedule
 	next        Schedule // read again, not yet applied
+	trustFailed bool     // the firewall has earlier trusted peers than current
 }
 
 // serve serves a server until the connection ends, or its orderly stop. The
@@ -147,6 +151,9 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 	if s.firewall == nil || r.kind == kindBegin {
 		return s.begin(r), nil, false
 	}
+	if s.trustFailed {
+		s.trust()
+	}
 	switch r.kind {
 	case kindExit:
 		return results(nil), nil, true
@@ -158,10 +165,15 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		s.next = next
 		return results(nil), nil, false
 	case kindCommit:
-		if r.commit && s.next.Ports != nil {
-			s.current = s.next
-		}
+		next := s.next
 		s.next = Schedule{}
+		if !r.commit || next.Ports == nil {
+			return results(nil), nil, false
+		}
+		s.current = next
+		if err := s.trust(); err != nil {
+			return refusal(err), nil, false
+		}
 		return results(nil), nil, false
 	case kindDisconnect:
 		return results(nil), r.changes, false
@@ -205,12 +217,26 @@ func (s *session) begin(r request) []byte {
 		return refusal(err)
 	}
 	s.firewall, s.disconnects = f, newDisconnector(f, s.Log)
-	if s.current, err = s.readSchedule(); err != nil {
+	switch s.current, err = s.readSchedule(); {
+	case err != nil:
 		// The server may continue. Until a reload fixes the error, no knock
 		// port opens.
 		s.Log.Error("failed to read the knock port schedule; knock ports closed", "error", err)
+	case s.current.Ports != nil:
+		s.trust()
 	}
 	return []byte{byte(answerReady), Version}
+}
+
+// trust puts the trusted peers in force that were read last. If that fails, each
+// later request tries it again.
+func (s *session) trust() error {
+	err := s.firewall.SetTrusted(s.current.Trusted)
+	if err != nil && !s.trustFailed {
+		s.Log.Error("failed to change the trusted peers in the firewall; retrying", "error", err)
+	}
+	s.trustFailed = err != nil
+	return err
 }
 
 func (s *session) readSchedule() (Schedule, error) {

@@ -2,10 +2,14 @@ package holder_test
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/schedule"
@@ -94,13 +98,14 @@ func TestReplyToStop(t *testing.T) {
 func TestScheduleIsRead(t *testing.T) {
 	var f fakeFirewall
 	port, reads := uint16(2000), 0
-	c, done := holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(&f), Clock: running, Schedule: func() (holder.Schedule, error) {
+	c, done := holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(&f), Clock: running, Log: slog.New(slog.DiscardHandler), Schedule: func() (holder.Schedule, error) {
 		reads++
 		if port == 0 {
 			return holder.Schedule{}, errors.New("no secret")
 		}
 		p := port
-		return holder.Schedule{Tolerance: time.Minute, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
+		trusted := map[access.ServiceID]firewall.Trusted{ssh: {Interfaces: []string{fmt.Sprintf("eth%d", p)}}}
+		return holder.Schedule{Tolerance: time.Minute, Trusted: trusted, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
 	}})
 	if err := c.Begin(t.Context(), holder.Digest{1}); err != nil {
 		t.Fatal(err)
@@ -113,6 +118,13 @@ func TestScheduleIsRead(t *testing.T) {
 			}
 		}
 	}
+	trusts := func(when, name string) {
+		t.Helper()
+		if got := f.trusted[ssh].Interfaces; len(got) != 1 || got[0] != name {
+			t.Errorf("%s: it trusts %q, want %s", when, got, name)
+		}
+	}
+	trusts("at first", "eth2000")
 	port = 3000
 	may("at first", map[uint16]bool{2000: true, 3000: false})
 	settle, err := c.Reread()
@@ -124,6 +136,7 @@ func TestScheduleIsRead(t *testing.T) {
 		t.Error(err)
 	}
 	may("after it was aborted", map[uint16]bool{2000: true, 3000: false})
+	trusts("after it was aborted", "eth2000")
 	if settle, err = c.Reread(); err != nil {
 		t.Fatal(err)
 	}
@@ -131,12 +144,25 @@ func TestScheduleIsRead(t *testing.T) {
 		t.Error(err)
 	}
 	may("after a reload", map[uint16]bool{2000: false, 3000: true})
+	trusts("after a reload", "eth3000")
+	port = 4000
+	if settle, err = c.Reread(); err != nil {
+		t.Fatal(err)
+	}
+	f.trusts = errors.New("the kernel refuses")
+	if err := settle(true); err == nil || !strings.Contains(err.Error(), "the kernel refuses") {
+		t.Errorf("the holder could not change the trusted peers: %v", err)
+	}
+	trusts("after it has failed", "eth3000")
+	f.trusts = nil
+	may("after it has failed", map[uint16]bool{3000: false, 4000: true})
+	trusts("after a further request", "eth4000")
 	port = 0
 	if _, err := c.Reread(); err == nil || !strings.Contains(err.Error(), "no secret") {
 		t.Errorf("got %v", err)
 	}
-	may("after one that failed", map[uint16]bool{3000: true})
-	if reads != 4 {
+	may("after one that failed", map[uint16]bool{4000: true})
+	if reads != 5 {
 		t.Errorf("read %d times", reads)
 	}
 	c.Stop()

@@ -11,6 +11,7 @@ import (
 	"sallyport/sessions/clock"
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/schedule"
@@ -30,6 +31,8 @@ func peer(a string) access.Peer { return access.PeerOf(netip.MustParseAddr(a), a
 type fakeFirewall struct {
 	applied [][]access.Change
 	ports   []uint16
+	trusted map[access.ServiceID]firewall.Trusted
+	trusts  error                // of SetTrusted
 	ended   chan []access.Change // one for each call of Disconnect
 	closed  int
 	// refusesToClose is the number of calls of Close that still fail.
@@ -54,6 +57,13 @@ func (f *fakeFirewall) Apply(changes []access.Change) (errs []error) {
 func (f *fakeFirewall) OpenKnockPorts(ports []uint16, _ time.Duration) error {
 	f.ports = append(f.ports, ports...)
 	return f.fail
+}
+
+func (f *fakeFirewall) SetTrusted(trusted map[access.ServiceID]firewall.Trusted) error {
+	if f.trusts == nil {
+		f.trusted = trusted
+	}
+	return f.trusts
 }
 
 func (f *fakeFirewall) Disconnect(c []access.Change) error {

@@ -174,7 +174,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		if len(f.waiting) != want || f.size != want*size {
 			t.Fatalf("%d datagrams of %d bytes wait", len(f.waiting), f.size)
 		}
-		if _, err := f.connect(upstream.LocalAddr().String()); err != nil {
+		if _, err := f.connect(upstream.LocalAddr().(*net.UDPAddr).AddrPort(), false); err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, readBuffer)

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestResetAfterHalfClose: a side that sends an end of file and then resets
@@ -62,7 +64,7 @@ func TestEndDuringDial(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}}
-			go func() { done <- relay.Carry(t.Context(), middle) }()
+			go func() { done <- carryOnly(relay.Carry(t.Context(), middle)) }()
 			<-seeking
 			end(client, middle)
 			err := carried{done: done}.wait(t)
@@ -80,7 +82,7 @@ func TestDialedTooLate(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	dial(t, front.Addr().String())
 	middle := accept(t, front)
-	err := TCP{Upstream: back.Addr().String(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	_, err := TCP{Upstream: back.Addr().String(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := net.Dial(network, address)
 		abort(middle)
 		<-ctx.Done()
@@ -92,6 +94,27 @@ func TestDialedTooLate(t *testing.T) {
 	if _, err := accept(t, back).Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the upstream: %v", err)
 	}
+}
+
+// TestKeepalives: the kernel probes an idle upstream.
+func TestKeepalives(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	dial(t, front.Addr().String())
+	up, err := TCP{Upstream: back.Addr().String()}.connect(t.Context(), accept(t, front))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	raw, err := up.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		on, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+		if err != nil || on != 1 {
+			t.Errorf("keepalive is %d, %v", on, err)
+		}
+	})
 }
 
 // TestSlowReader: bytes that the reader does not read stay with the writer,

@@ -7,7 +7,8 @@
 //	UDP.Serve  a socket: one goroutine reads what clients send; each flow, which
 //	           is a client's address and port and the local address that it
 //	           uses, has a separate socket towards the upstream, and a goroutine
-//	           that finds the upstream and reads the answers
+//	           that finds the upstream and reads the answers; it tries the next
+//	           address after an ICMP error, and follows a name that has moved
 //	UDP.ServeSingleFlow  a socket of one flow, the first; it closes with the flow
 //
 // The caller decides which addresses may begin a flow. For other addresses, the

@@ -3,13 +3,13 @@ package relay
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sallyport/sessions/gate/access"
 )
@@ -37,6 +37,7 @@ type flow struct {
 	up      *sender  // nil: not found yet
 	waiting [][]byte // datagrams that came before the upstream was found
 	size    int      // total bytes in waiting
+	sent    int64    // bytes to the upstream
 	ended   bool
 }
 
@@ -66,19 +67,21 @@ func (f *flow) forward(b []byte) {
 	switch {
 	case f.ended:
 	case f.up != nil:
+		f.sent += int64(len(b))
 		f.up.send(b)
 	case len(f.waiting) < maxWaiting && f.size+len(b) <= readBuffer:
+		f.sent += int64(len(b))
 		f.waiting = append(f.waiting, bytes.Clone(b))
 		f.size += len(b)
 	}
 }
 
 // run finds the upstream, and relays its answers until the flow ends.
-func (f *flow) run(upstream string) {
+func (f *flow) run(u *upstream) {
 	defer f.relay.finished(f)
-	conn, err := f.connect(upstream)
-	f.relay.logUpstream(upstream, err, f.ctx.Err() != nil)
-	if err != nil {
+	r := &route{flow: f, upstream: u}
+	if err := r.begin(); err != nil {
+		f.relay.logUpstream(u.name, err, f.ctx.Err() != nil)
 		// Until then the client's datagrams belong to this flow, and cause no
 		// further name lookup.
 		select {
@@ -87,40 +90,18 @@ func (f *flow) run(upstream string) {
 		}
 		return
 	}
-	buffer := make([]byte, readBuffer)
-	for {
-		n, err := conn.Read(buffer)
-		switch {
-		case err == nil:
-			f.touch()
-			f.socket.write(buffer[:n], f.client, f.answer)
-		case errors.Is(err, net.ErrClosed):
-			return
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			left := f.left(f.relay.now())
-			if left <= 0 || conn.SetReadDeadline(deadline(left)) != nil {
-				return
-			}
-		default:
-			// ICMP reports that the upstream does not listen; it may listen
-			// again later.
-			time.Sleep(pause)
-		}
-	}
+	r.relayAnswers()
+	r.logEnd()
 }
 
-// connect finds the upstream, and sends it the waiting datagrams.
-func (f *flow) connect(upstream string) (*net.UDPConn, error) {
-	dialer := net.Dialer{Timeout: dialTimeout}
-	c, err := dialer.DialContext(f.ctx, "udp", upstream)
+// connect sends the waiting datagrams to an address, and from now on all others.
+// Keep: the datagrams continue to wait for a further address.
+func (f *flow) connect(to netip.AddrPort, keep bool) (*net.UDPConn, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		return nil, err
 	}
-	conn := c.(*net.UDPConn)
 	up, err := newSender(conn)
-	if err == nil {
-		err = conn.SetReadDeadline(deadline(f.relay.cfg.Idle))
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil && f.ended {
@@ -130,12 +111,43 @@ func (f *flow) connect(upstream string) (*net.UDPConn, error) {
 		conn.Close()
 		return nil, err
 	}
+	if f.up != nil {
+		f.up.conn.Close()
+	}
 	f.up = up
 	for _, b := range f.waiting {
 		f.up.send(b)
 	}
-	f.waiting = nil
+	if !keep {
+		f.waiting = nil
+	}
 	return conn, nil
+}
+
+// forget releases the waiting datagrams.
+func (f *flow) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = nil
+}
+
+// sendError returns the error of a datagram that was sent, once.
+func (f *flow) sendError() error {
+	f.mu.Lock()
+	up := f.up
+	f.mu.Unlock()
+	if errno := up.failed.Swap(0); errno != 0 {
+		return unix.Errno(errno)
+	}
+	return nil
+}
+
+// drainErrors empties the socket's queue of ICMP errors.
+func (f *flow) drainErrors() {
+	f.mu.Lock()
+	up := f.up
+	f.mu.Unlock()
+	up.drainErrors()
 }
 
 // stop ends the flow, without waiting for run.

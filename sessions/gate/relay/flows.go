@@ -77,7 +77,7 @@ func (u *UDP) flowOf(k key) *flow {
 	flows.running++
 	u.running++
 	u.goroutines.Add(1)
-	go f.run(*u.upstream.Load())
+	go f.run(u.upstream.Load())
 	return f
 }
 

@@ -1,11 +1,14 @@
 package relay
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -110,6 +113,7 @@ type sender struct {
 	raw       syscall.RawConn
 	writeOnce func(fd uintptr) bool // made once, so that no datagram allocates one
 	b         []byte
+	failed    atomic.Uint32 // the errno of a datagram; 0: none
 }
 
 func newSender(conn *net.UDPConn) (*sender, error) {
@@ -123,10 +127,47 @@ func newSender(conn *net.UDPConn) (*sender, error) {
 		// datagram. If the send buffer is full, the datagram is lost.
 		if _, err := unix.Write(int(fd), s.b); err != nil && err != unix.EAGAIN {
 			unix.Write(int(fd), s.b)
+			s.report(err)
 		}
 		return true
 	}
-	return s, nil
+	var optionErr error
+	err = raw.Control(func(fd uintptr) { optionErr = reportErrors(int(fd)) })
+	return s, cmp.Or(err, os.NewSyscallError("setsockopt RECVERR", optionErr))
+}
+
+// reportErrors makes a socket return each ICMP error. Without the option the kernel
+// returns only those that it regards as permanent.
+func reportErrors(fd int) error {
+	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	switch {
+	case err != nil:
+		return err
+	case family == unix.AF_INET6:
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+}
+
+// report stores the error for the goroutine that reads, and wakes it: the kernel
+// returns an error once, here or there.
+func (s *sender) report(err error) {
+	errno, ok := err.(unix.Errno)
+	if ok && errno != unix.EMSGSIZE && s.failed.CompareAndSwap(0, uint32(errno)) {
+		s.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// drainErrors empties the queue of ICMP errors.
+func (s *sender) drainErrors() {
+	s.raw.Control(func(fd uintptr) {
+		for {
+			_, _, _, _, err := unix.Recvmsg(int(fd), nil, nil, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+			if err != nil && err != unix.EINTR {
+				return
+			}
+		}
+	})
 }
 
 // send does not retain b. Only one goroutine at a time may call it.

@@ -28,7 +28,12 @@ type TCP struct {
 	// Dial connects to the upstream; nil: a net.Dialer. It must return a
 	// *net.TCPConn.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Begins receives the local address that the upstream sees; nil: no call.
+	Begins func(local net.Addr)
 }
+
+// Carried is how many bytes a connection has carried.
+type Carried struct{ ToUpstream, ToClient int64 }
 
 // UpstreamError means that the upstream did not accept a connection.
 type UpstreamError struct {
@@ -47,11 +52,14 @@ func (e *UpstreamError) Unwrap() error { return e.err }
 // package detect dead peers. Carry always closes conn; the caller may close it
 // at any time, to end the connection, but must not set its deadlines. An
 // UpstreamError means that the upstream did not accept the connection.
-func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) error {
+func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error) {
 	up, err := t.connect(ctx, conn)
 	if err != nil {
 		abort(conn)
-		return err
+		return n, err
+	}
+	if t.Begins != nil {
+		t.Begins(up.LocalAddr())
 	}
 	stop := context.AfterFunc(ctx, func() { abort(conn, up) })
 	defer stop()
@@ -59,7 +67,7 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) error {
 		header := proxyproto.HeaderProxyFromAddrs(2, conn.RemoteAddr(), conn.LocalAddr())
 		if _, err := header.WriteTo(up); err != nil {
 			abort(conn, up)
-			return fmt.Errorf("send the PROXY header to %s: %w", t.Upstream, err)
+			return n, fmt.Errorf("send the PROXY header to %s: %w", t.Upstream, err)
 		}
 	}
 	return copyBoth(conn, up)
@@ -99,7 +107,7 @@ func (t TCP) connect(ctx context.Context, conn *net.TCPConn) (*net.TCPConn, erro
 }
 
 // copyBoth copies both ways, and then closes both connections in order.
-func copyBoth(conn, up *net.TCPConn) error {
+func copyBoth(conn, up *net.TCPConn) (n Carried, err error) {
 	type end struct {
 		from *net.TCPConn
 		err  error
@@ -107,8 +115,8 @@ func copyBoth(conn, up *net.TCPConn) error {
 	defer conn.Close()
 	defer up.Close()
 	ends := make(chan end, 2)
-	go func() { ends <- end{conn, copyOneWay(up, conn)} }()
-	go func() { ends <- end{up, copyOneWay(conn, up)} }()
+	go func() { ends <- end{conn, copyOneWay(up, conn, &n.ToUpstream)} }()
+	go func() { ends <- end{up, copyOneWay(conn, up, &n.ToClient)} }()
 	first := <-ends
 	if first.err == nil {
 		// No goroutine reads from it any longer: without the watch its reset
@@ -119,15 +127,16 @@ func copyBoth(conn, up *net.TCPConn) error {
 	}
 	second := <-ends
 	if err := errors.Join(first.err, second.err); err != nil {
-		return fmt.Errorf("carry a connection: %w", err)
+		return n, fmt.Errorf("carry a connection: %w", err)
 	}
-	return nil
+	return n, nil
 }
 
 // copyOneWay copies until the source's end of file, and passes that on. If it
-// cannot, it resets both connections, which also ends the other direction.
-func copyOneWay(to, from *net.TCPConn) error {
-	_, err := io.Copy(to, from)
+// cannot, it resets both connections, which also ends the other direction. It stores
+// the number of bytes.
+func copyOneWay(to, from *net.TCPConn, n *int64) (err error) {
+	*n, err = io.Copy(to, from)
 	if err == nil {
 		err = to.CloseWrite()
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,11 +38,13 @@ const (
 	// retryPause is the time after which a client's port may retry after its
 	// upstream was not found.
 	retryPause = time.Second
+	// logPause is the least time between two lines about an unreachable upstream.
+	logPause = 10 * time.Second
 )
 
 // UDPConfig configures NewUDP.
 type UDPConfig struct {
-	Upstream string // host:port, resolved for each flow
+	Upstream string // host:port, resolved again for new flows, and for those without an answer
 	// Allows reports whether an address may begin a flow; IPv4 is never mapped.
 	// Serve calls it under the relay's lock: it must be quick, and not call
 	// back.
@@ -57,15 +60,20 @@ type UDPConfig struct {
 	Idle       time.Duration // 0: Idle
 	Clock      clock.Clock   // its monotonic time measures idle flows; required
 	Log        *slog.Logger  // nil: none
+
+	checkTime, checkAge time.Duration // shorter in tests
 }
 
 // UDP carries datagrams between the clients of a socket and an upstream. Its
 // methods may be called concurrently.
 type UDP struct {
 	cfg      UDPConfig
-	upstream atomic.Pointer[string]
+	upstream atomic.Pointer[upstream]
 	began    time.Time
-	failed   atomic.Bool // the upstream was not reachable, when last tried
+	failed   atomic.Bool  // the upstream was not reachable, when last tried
+	logged   atomic.Int64 // when that was logged last, since the relay began
+	ctx      context.Context
+	cancel   context.CancelFunc
 
 	mu         sync.Mutex
 	flows      map[key]*flow // that have not ended
@@ -80,6 +88,8 @@ func NewUDP(cfg UDPConfig) *UDP {
 	cfg.MaxFlows = cmp.Or(cfg.MaxFlows, MaxFlows)
 	cfg.PerAddress = cmp.Or(cfg.PerAddress, PerAddress)
 	cfg.Idle = cmp.Or(cfg.Idle, Idle)
+	cfg.checkTime = cmp.Or(cfg.checkTime, checkTime)
+	cfg.checkAge = cmp.Or(cfg.checkAge, checkAge)
 	if cfg.Share == nil {
 		cfg.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, access.PrefixHost) }
 	}
@@ -90,6 +100,7 @@ func NewUDP(cfg UDPConfig) *UDP {
 		cfg: cfg, began: cfg.Clock.Monotonic(),
 		flows: map[key]*flow{}, byAddress: map[access.Peer]*addressFlows{},
 	}
+	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.SetUpstream(cfg.Upstream)
 	return u
 }
@@ -98,7 +109,11 @@ func NewUDP(cfg UDPConfig) *UDP {
 func (u *UDP) now() time.Duration { return u.cfg.Clock.Monotonic().Sub(u.began) }
 
 // SetUpstream changes the upstream for new flows.
-func (u *UDP) SetUpstream(address string) { u.upstream.Store(&address) }
+func (u *UDP) SetUpstream(address string) {
+	if old := u.upstream.Load(); old == nil || old.name != address {
+		u.upstream.Store(&upstream{name: address, now: u.now, ctx: u.ctx})
+	}
+}
 
 // Serve relays datagrams until the socket is closed; then it ends the flows
 // that it began, and returns nil. It returns an error only before it has read a
@@ -180,17 +195,20 @@ func (u *UDP) Close() {
 	u.closed = true
 	u.mu.Unlock()
 	u.endWhere(func(*flow) bool { return true })
+	u.cancel()
 	u.goroutines.Wait()
 }
 
 // logUpstream logs the first failure to reach the upstream after a success, not
-// each.
+// each, and no more than one in logPause.
 func (u *UDP) logUpstream(upstream string, err error, ended bool) {
-	if ended {
+	failed := err != nil
+	if ended || u.failed.Swap(failed) == failed || !failed {
 		return
 	}
-	if failed := err != nil; u.failed.Swap(failed) != failed && failed {
-		u.cfg.Log.Debug("upstream unreachable", "upstream", upstream, "error", err)
+	now, last := int64(u.now()), u.logged.Load()
+	if (last == 0 || now-last >= int64(logPause)) && u.logged.CompareAndSwap(last, max(now, 1)) {
+		u.cfg.Log.Warn("upstream unreachable", "upstream", upstream, "error", err)
 	}
 }
 

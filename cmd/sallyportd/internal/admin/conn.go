@@ -16,6 +16,7 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/durable"
+	"sallyport/sessions/socketpath"
 )
 
 // Bounds of what a command reads: the process that answers at the socket may be
@@ -56,6 +57,10 @@ func (e *UnreachableError) Stopped() bool {
 
 // Hint returns what to check.
 func (e *UnreachableError) Hint() string {
+	var long *socketpath.TooLongError
+	if errors.As(e.err, &long) {
+		return long.Hint()
+	}
 	return "check that the server runs, with this configuration and as this user; its admin socket is " + e.socket
 }
 
@@ -84,36 +89,37 @@ func dial(socket string) (running bool, err error) {
 // directory: that user could have replaced it by a link to another socket.
 func dialSocket(ctx context.Context, socket string) (c net.Conn, err error) {
 	err = durable.AsOwner(socket, func(path string) error {
-		c, err = new(net.Dialer).DialContext(ctx, "unix", path)
-		return err
+		return socketpath.Use(path, func(short string) error {
+			c, err = new(net.Dialer).DialContext(ctx, "unix", short)
+			return err
+		})
 	})
 	return c, err
 }
 
-// Reload makes the server read all its files again, and returns how many clients
-// it has. When it returns nil, their content is in force.
-func (c Conn) Reload(ctx context.Context) (clients int, err error) { return c.change(ctx, "/reload") }
+// Reload makes the server read all its files again. When it returns nil, their
+// content is in force.
+func (c Conn) Reload(ctx context.Context) (Reloaded, error) { return c.change(ctx, "/reload") }
 
 // ReloadClients is Reload for the clients file only.
-func (c Conn) ReloadClients(ctx context.Context) (clients int, err error) {
+func (c Conn) ReloadClients(ctx context.Context) (Reloaded, error) {
 	return c.change(ctx, "/reload/clients")
 }
 
-func (c Conn) change(ctx context.Context, path string) (int, error) {
+func (c Conn) change(ctx context.Context, path string) (done Reloaded, err error) {
 	body, err := c.ask(ctx, http.MethodPost, path, nil)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.unchanged {
-		return 0, fmt.Errorf("the server rejected the change, and keeps its old settings: %w", refused)
+		return done, fmt.Errorf("the server rejected the change, and keeps its old settings: %w", refused)
 	}
 	if err != nil {
-		return 0, err
+		return done, err
 	}
 	defer body.Close()
-	var r reloaded
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&r); err != nil {
-		return 0, fmt.Errorf("read the server's answer: %w", err)
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&done); err != nil {
+		return done, fmt.Errorf("read the server's answer: %w", err)
 	}
-	return r.Clients, nil
+	return done, nil
 }
 
 // State reads a copy of the state file.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/sessions/socketpath"
 )
 
 // timeout bounds a request, on both sides.
@@ -21,8 +23,8 @@ const timeout = 30 * time.Second
 
 // Handlers execute the requests of the commands. They may be called concurrently.
 type Handlers struct {
-	Reload        func(context.Context) (clients int, err error)
-	ReloadClients func(context.Context) (clients int, err error)
+	Reload        func(context.Context) (Reloaded, error)
+	ReloadClients func(context.Context) (Reloaded, error)
 	// Restrict is ReloadClients, and takes rights from a client even if that
 	// fails.
 	Restrict func(context.Context, Restriction) (Restricted, error)
@@ -43,10 +45,10 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	mux := http.NewServeMux()
 	// Not with the request's context: a command that ends early must not leave the
 	// change half done.
-	change := func(reload func(context.Context) (int, error)) http.HandlerFunc {
+	change := func(reload func(context.Context) (Reloaded, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
-			n, err := reload(ctx)
-			answer(w)(reloaded{n}, err)
+			done, err := reload(ctx)
+			answer(w)(done, err)
 		}
 	}
 	mux.HandleFunc("POST /reload", change(h.Reload))
@@ -82,9 +84,11 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	return nil
 }
 
-// reloaded is the response to a reload.
-type reloaded struct {
-	Clients int `json:"clients"`
+// Reloaded is the result of a reload.
+type Reloaded struct {
+	Clients int `json:"clients"` // how many there are
+	// OutdatedProfiles are the keys that profiles repeat, and that have changed.
+	OutdatedProfiles []string `json:"outdated_profiles,omitempty"`
 }
 
 // StoppingError means that a change failed after a part of it had taken effect, so
@@ -120,7 +124,11 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 		}
 		return failed
 	}}
-	return lc.Listen(ctx, "unix", path)
+	short, err := socketpath.Keep(path)
+	if err != nil {
+		return nil, err
+	}
+	return lc.Listen(ctx, "unix", short)
 }
 
 // countingWriter counts the bytes that were written.

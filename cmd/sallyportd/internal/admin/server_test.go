@@ -43,8 +43,8 @@ func TestCommands(t *testing.T) {
 	var refusal error = errors.New("c.toml:1: ports: expected a number")
 	var feed Feed
 	c := serve(t, Handlers{
-		Reload:        func(context.Context) (int, error) { return 0, refusal },
-		ReloadClients: func(context.Context) (int, error) { return 7, nil },
+		Reload:        func(context.Context) (Reloaded, error) { return Reloaded{}, refusal },
+		ReloadClients: func(context.Context) (Reloaded, error) { return Reloaded{7, []string{"ports"}}, nil },
 		State: func(w io.Writer) error {
 			_, err := io.WriteString(w, "the state")
 			return err
@@ -58,8 +58,8 @@ func TestCommands(t *testing.T) {
 	if err == nil || err.Error() != "the server rejected the change, and keeps its old settings: "+refusal.Error() {
 		t.Errorf("reload: %v", err)
 	}
-	if n, err := c.ReloadClients(t.Context()); err != nil || n != 7 {
-		t.Errorf("reload clients: %d, %v", n, err)
+	if done, err := c.ReloadClients(t.Context()); err != nil || done.Clients != 7 || len(done.OutdatedProfiles) != 1 {
+		t.Errorf("reload clients: %+v, %v", done, err)
 	}
 	refusal = &StoppingError{errors.New("ports")}
 	if _, err := c.Reload(t.Context()); err == nil || err.Error() != "the server stops: ports" {

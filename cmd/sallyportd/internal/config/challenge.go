@@ -52,9 +52,9 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if ch.Plan.Response, err = in.Response.Parse(f, "challenge.response.", next); err != nil {
 		return err
 	}
-	if s := c.udpServiceIn(ch.Plan.Ports); s != nil {
-		return f.Errorf("challenge.ports", "got %q, which contains UDP port %d of service %s",
-			in.Ports, s.Port(), s.Name)
+	if s, ports := c.udpServiceIn(ch.Plan.Ports); s != nil {
+		return f.Errorf("challenge.ports", "got %q, which contains UDP port %s of service %s",
+			in.Ports, ports, s.Name)
 	}
 	c.Challenge = ch
 	return r.operations(f, c)

@@ -84,9 +84,43 @@ func (c *Config) Changed(next *Config, withHolder bool) error {
 			continue
 		}
 		if was.service != "" {
-			return refuse(was.key + " of service " + was.service)
+			err := refuse(was.key + " of service " + was.service)
+			if was.key == "listen" {
+				err = hint.With(err, "restart the server, or undo the change; profiles repeat the port, so after the restart: sallyportd client profile --all --out-dir DIR")
+			}
+			return err
 		}
 		return refuse(was.key)
 	}
 	return nil
+}
+
+// ProfileChanges returns the keys that profiles repeat, and that have other values in
+// next: the clients need new profiles.
+func (c *Config) ProfileChanges(next *Config) (keys []string) {
+	add := func(key string, changed bool) {
+		if changed {
+			keys = append(keys, key)
+		}
+	}
+	add("server", c.Server != next.Server)
+	add("ports", c.Ports != next.Ports)
+	add("generator", c.Generator != next.Generator)
+	add("port_secret", c.PortSecret.Current != next.PortSecret.Current)
+	for i := range c.Services {
+		if s := next.Service(c.Services[i].Name); s != nil {
+			add("listen of service "+s.Name, s.Port() != c.Services[i].Port())
+		}
+	}
+	if c.Challenge != nil && next.Challenge != nil {
+		before, after := c.Challenge.Plan, next.Challenge.Plan
+		add("challenge", !reflect.DeepEqual(before.Request, after.Request) || !reflect.DeepEqual(before.Response, after.Response))
+	}
+	for _, o := range c.Operations {
+		for _, n := range next.Operations {
+			same := o.Secret == n.Secret && o.Algorithm == n.Algorithm && o.RandomPort == n.RandomPort && o.Service == n.Service
+			add("operation "+o.ID, n.ID == o.ID && !same)
+		}
+	}
+	return keys
 }

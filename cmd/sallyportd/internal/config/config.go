@@ -1,6 +1,7 @@
 package config
 
 import (
+	"log/slog"
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
@@ -43,6 +44,8 @@ type Config struct {
 	Stealth       bool     // no UDP port replies to unsolicited packets
 	StealthExcept []uint16 // UDP ports that stealth excludes
 	ClearOnExit   bool     // the firewall's table is removed when its holder stops in order
+
+	LogLevel slog.Level
 
 	file  *tomlfile.File // for errors: the lines of the keys
 	fixed []setting

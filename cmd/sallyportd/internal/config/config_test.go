@@ -12,6 +12,8 @@ import (
 
 	"sallyport/ingest/udp"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -80,7 +82,9 @@ func TestReference(t *testing.T) {
 	half.OpenFor = 30 * time.Second
 	want.Services = append(want.Services,
 		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen6: 128, Connections: 64, Policy: minute},
-		Service{Name: "ssh", kind: guarded{}, Listen: ":22", PrefixLen6: 128, Connections: 64, Policy: half})
+		Service{Name: "ssh", kind: guarded{allow: firewall.Trusted{
+			Networks: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/24")}, Interfaces: []string{"docker0"},
+		}}, Listen: ":22", PrefixLen6: 128, Connections: 64, Policy: half})
 	want.Server = "gate.example.org"
 	want.PortSecret.Previous, want.PortSecret.Until = "before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}
@@ -129,42 +133,79 @@ func serviceText(name, listen, kind string) string {
 	return fmt.Sprintf("[[service]]\nname = %q\nlisten = %q\ntype = %q\n", name, listen, kind)
 }
 
+// listing is the text of a [[service]] of type firewall.
+func listing(name, listen string) string {
+	return fmt.Sprintf("[[service]]\nname = %q\nlisten = %s\ntype = \"firewall\"\n", name, listen)
+}
+
+func allowing(list string) string { return listing("two", `":81"`) + "allow = [" + list + "]\n" }
+
 func TestConfigRefuses(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(minimal, old, new, 1) }
 	before := func(line string) string { return line + "\n" + minimal }
 	for text, want := range map[string]string{
-		before("version = 2"):                                            "c.toml:1: version: expected 1, the version of this file format, got 2",
-		before(`listen = ["localhost"]`):                                 `c.toml:1: listen: expected a list of IP addresses in quotes`,
-		before(`listen = "::"`):                                          `c.toml:1: listen: expected a list`,
-		before(`listen = ["::1", "ff02::1"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes, such as ["0.0.0.0", "::"], got "ff02::1" (entry 2), a multicast address`,
-		before(`listen = ["fe80::1"]`):                                   `got "fe80::1" (entry 1), a link-local address without its interface, such as fe80::1%eth0`,
-		replace("ports = 3", "ports = 0"):                                "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
-		replace("ports = 3", "ports = 129"):                              "c.toml:1: ports: ",
-		replace("ports = 3", ""):                                         "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
-		before(`generator = "pcg"`):                                      `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
-		before(`port_secret_file = "x"`):                                 "c.toml:1: port_secret_file: ",
-		replace(`port_secret = "hunter2"`, ""):                           "port_secret: expected the secret",
-		replace(`clients = "clients.txt"`, ""):                           "clients: expected the path of the clients file, got nothing",
-		before(`clock_tolerance = "4s"`):                                 `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
-		before(`clock_tolerance = "61s"`):                                "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = "5500ms"`):                             "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = 60`):                                   "c.toml:1: clock_tolerance: ",
-		before(`clock_tolerance = "soon"`):                               "c.toml:1: clock_tolerance: ",
-		before(`port_secret_previous = "hunter2"`):                       "port_secret_previous_until: expected a time such as 2026-12-01T00:00:00Z, together with a previous port secret, got one without the other",
-		before("port_secret_previous_until = 2026-12-01T00:00:00Z"):      "c.toml:1: port_secret_previous_until: ",
-		before(`port_secret_previous_until = "soon"`):                    "c.toml:1: port_secret_previous_until: expected a time such as",
-		before(`state_dir = ""`):                                         "c.toml:1: state_dir: ",
-		before(`receive_buffer = 100`):                                   "c.toml:1: receive_buffer: ",
-		before(`kernel_filter = "yes"`):                                  "c.toml:1: kernel_filter: expected true or false",
-		before(`durability = "hopeful"`):                                 "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
-		before(`admin_socket = ""`):                                      "c.toml:1: admin_socket: ",
-		before(`readers = 65`):                                           "c.toml:1: readers: ",
-		before(`port = 3`):                                               `c.toml:1: port: unknown key "port"; did you mean ports?`,
-		replace("[[service]]", "[[service]]\ncolour=3"):                  `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy`,
-		minimal[:strings.Index(minimal, "[[")]:                           "c.toml:3: service: expected a [[service]] table for each service, 1 to 64, got 0",
-		minimal + "[[service]]\nname = \"two\"\n":                        `service 2: type: expected "web", "proxy" or "firewall", got nothing`,
-		minimal + serviceText("web", ":81", "firewall"):                  `c.toml:9: service 2: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,
-		minimal + serviceText("two", ":8080", "firewall"):                `c.toml:10: service 2: listen: expected host:port or :port in quotes, such as ":22", with an IP address as the host, got ":8080", which service web already uses`,
+		before("version = 2"):                                       "c.toml:1: version: expected 1, the version of this file format, got 2",
+		before(`listen = ["localhost"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes`,
+		before(`listen = "::"`):                                     `c.toml:1: listen: expected a list`,
+		before(`listen = ["::1", "ff02::1"]`):                       `c.toml:1: listen: expected a list of IP addresses in quotes, such as ["0.0.0.0", "::"], got "ff02::1" (entry 2), a multicast address`,
+		before(`listen = ["fe80::1"]`):                              `got "fe80::1" (entry 1), a link-local address without its interface, such as fe80::1%eth0`,
+		replace("ports = 3", "ports = 0"):                           "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
+		replace("ports = 3", "ports = 129"):                         "c.toml:1: ports: ",
+		replace("ports = 3", ""):                                    "ports: expected the number of knocks, a whole number from 1 to 128, got nothing",
+		before(`generator = "pcg"`):                                 `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
+		before(`port_secret_file = "x"`):                            "c.toml:1: port_secret_file: ",
+		replace(`port_secret = "hunter2"`, ""):                      "port_secret: expected the secret",
+		replace(`clients = "clients.txt"`, ""):                      "clients: expected the path of the clients file, got nothing",
+		before(`clock_tolerance = "4s"`):                            `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
+		before(`clock_tolerance = "61s"`):                           "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "5500ms"`):                        "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = 60`):                              "c.toml:1: clock_tolerance: ",
+		before(`clock_tolerance = "soon"`):                          "c.toml:1: clock_tolerance: ",
+		before(`port_secret_previous = "hunter2"`):                  "port_secret_previous_until: expected a time such as 2026-12-01T00:00:00Z, together with a previous port secret, got one without the other",
+		before("port_secret_previous_until = 2026-12-01T00:00:00Z"): "c.toml:1: port_secret_previous_until: ",
+		before(`port_secret_previous_until = "soon"`):               "c.toml:1: port_secret_previous_until: expected a time such as",
+		before(`state_dir = ""`):                                    "c.toml:1: state_dir: ",
+		before(`receive_buffer = 100`):                              "c.toml:1: receive_buffer: ",
+		before(`kernel_filter = "yes"`):                             "c.toml:1: kernel_filter: expected true or false",
+		before(`durability = "hopeful"`):                            "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
+		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
+		before(`readers = 65`):                                      "c.toml:1: readers: ",
+		before(`port = 3`):                                          `c.toml:1: port: unknown key "port"; did you mean ports?`,
+		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, allow`,
+		minimal[:strings.Index(minimal, "[[")]:                      "c.toml: service: expected a [[service]] table for each service, 1 to 64, got 0",
+		minimal + "[[service]]\nname = \"two\"\n":                   `service 2: type: expected "web", "proxy" or "firewall", got nothing`,
+		minimal + serviceText("web", ":81", "firewall"):             `c.toml:9: service 2: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,
+		minimal + serviceText("two", ":8080", "firewall"):           `c.toml:10: service 2: listen: expected host:port or :port in quotes, such as ":22", with an IP address as the host; for type "firewall" also a range such as ":60000-61000", or a list, got ":8080", which service web already uses`,
+		minimal + serviceText("two", ":8000-9000", "firewall"):      `got ":8000-9000" for service two, which shares ports with "127.0.0.1:8080" of service web`,
+		minimal + serviceText("two", ":81-80", "firewall"):          `got ":81-80", which is not a range of ports such as ":60000-61000"`,
+		minimal + serviceText("two", ":0-80", "firewall"):           `service 2: listen: `,
+		minimal + serviceText("two", ":80-", "firewall"):            `service 2: listen: `,
+		minimal + serviceText("two", ":-80", "firewall"):            `service 2: listen: `,
+		minimal + serviceText("two", ":80-65536", "firewall"):       `service 2: listen: `,
+		minimal + serviceText("two", ":80-90-99", "firewall"):       `service 2: listen: `,
+		minimal + serviceText("two", ":80, :90", "firewall"):        `service 2: listen: `,
+		minimal + listing("two", `[]`):                              `service 2: listen: expected host:port`,
+		minimal + listing("two", `[80]`):                            `got 80 in the list`,
+		minimal + listing("two", `[":80", ":70-90"]`):               `got ":80" and ":70-90", which have a port in common`,
+		minimal + listing("two", `["192.0.2.1:80", ":80"]`):         `got "192.0.2.1:80" and ":80", which have a port in common`,
+		minimal + listing("two", `["192.0.2.1:80", "192.0.2.2:70-8080"]`) + listing("three", `[":22", "192.0.2.2:75"]`): `got "192.0.2.2:75" for service three, which shares ports with "192.0.2.2:70-8080" of service two`,
+		replace(`127.0.0.1:8080`, `:8080-8090`):                          `got ":8080-8090" for a service of type "web": only a service of type "firewall" has several ports`,
+		replace(`"127.0.0.1:8080"`, `[":8080", ":8081"]`):                `got ":8080, :8081" for a service of type "web": only a service of type "firewall" has several ports`,
+		minimal + `allow = ["10.0.0.0/8"]`:                               `service 1: allow: expected a list of addresses, networks and interfaces in quotes, such as ["10.8.0.0/24", "docker0"], for a service of type "firewall", got it for a service of type "web", which does not have this key`,
+		minimal + allowing(`"0.0.0.0/0"`):                                `got "0.0.0.0/0", which lets strangers in: a network of IPv4 has at least 8 bits, one of IPv6 7`,
+		minimal + allowing(`"::/0"`):                                     `got "::/0", which lets strangers in`,
+		minimal + allowing(`"2000::/3"`):                                 `got "2000::/3", which lets strangers in`,
+		minimal + allowing(`"10.8.0.1/24"`):                              `got "10.8.0.1/24", which has bits after its first 24: the network is "10.8.0.0/24"`,
+		minimal + allowing(`"10.8.0.300"`):                               `got "10.8.0.300", which is not an address`,
+		minimal + allowing(`"10.8.0.0/33"`):                              `got "10.8.0.0/33", which is not a network`,
+		minimal + allowing(`"::ffff:10.0.0.0/104"`):                      `which is not a network of IPv4 or IPv6`,
+		minimal + allowing(`"fe80::1%eth0"`):                             `got "fe80::1%eth0": name the interface instead of an address on it`,
+		minimal + allowing(`"br-*"`):                                     `got "br-*", which is not the name of an interface: it has '*'`,
+		minimal + allowing(`"docker0123456789"`):                         `got "docker0123456789": the name of an interface has at most 15 bytes`,
+		minimal + allowing(`""`):                                         `got an empty entry`,
+		minimal + allowing(`"eth1", "eth1"`):                             `got "eth1" twice`,
+		minimal + allowing(`"10.8.0.1", "10.8.0.1/32"`):                  `got "10.8.0.1/32" twice`,
+		minimal + allowing(`"224.0.0.0/8"`):                              `got "224.0.0.0/8", from which no packet comes`,
 		minimal + serviceText("two", ":81", "proxy"):                     `service 2: upstream: expected host:port, to which connections are forwarded, got ""`,
 		minimal + serviceText("two", ":81", "firewall") + `root = "/x"`:  `c.toml:12: service 2: root: expected the path of a directory, got it for a service of type "firewall", which does not have this key`,
 		minimal + `policy = "drop"`:                                      `c.toml:8: service 1: policy: `,
@@ -184,7 +225,7 @@ func TestConfigRefuses(t *testing.T) {
 		minimal + serviceText("two", ":81", "firewall") + `policy = "x"`: `c.toml:12: service 2: policy: `,
 		replace(`name = "web"`, ""):                                      "service 1: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got nothing",
 		replace(`type = "web"`, `type = "ftp"`):                          `c.toml:6: service 1: type: expected "web", "proxy" or "firewall", got "ftp"`,
-		replace(`127.0.0.1:8080`, `8080`):                                `c.toml:7: service 1: listen: expected host:port or :port in quotes, such as ":22", with an IP address as the host, got "8080"`,
+		replace(`127.0.0.1:8080`, `8080`):                                `c.toml:7: service 1: listen: expected host:port or :port in quotes, such as ":22", with an IP address as the host; for type "firewall" also a range such as ":60000-61000", or a list, got "8080"`,
 		replace(`127.0.0.1:8080`, `www.example:8080`):                    "c.toml:7: service 1: listen: ",
 		replace(`127.0.0.1:8080`, `:99999`):                              "c.toml:7: service 1: listen: ",
 		replace(`127.0.0.1:8080`, `[::ffff:224.0.0.1]:80`):               `got "[::ffff:224.0.0.1]:80", with a multicast address`,
@@ -296,4 +337,56 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("a configuration differs from itself: %v", err)
 		}
 	})
+}
+
+// TestSeveralPorts: a range or a list is one service, and one port of the firewall.
+func TestSeveralPorts(t *testing.T) {
+	for list, want := range map[string]struct {
+		listen string
+		port   firewall.Port
+	}{
+		`":60000-61000"`: {":60000-61000", firewall.Port{Port: 60000, Last: 61000}},
+		`":0080"`:        {":0080", firewall.Port{Port: 80}},
+		`":80-80"`:       {":80", firewall.Port{Port: 80}},
+		`[":21", "192.0.2.1:0050000-50100", "[2001:db8::1]:990"]`: {
+			":21, 192.0.2.1:50000-50100, [2001:db8::1]:990",
+			firewall.Port{Port: 21, More: []firewall.At{
+				{Address: netip.MustParseAddr("192.0.2.1"), Ports: access.Ports{First: 50000, Last: 50100}},
+				{Address: netip.MustParseAddr("2001:db8::1"), Ports: access.Ports{First: 990, Last: 990}},
+			}},
+		},
+	} {
+		cfg, err := Parse("c.toml", []byte(minimal+listing("two", list)))
+		if err != nil {
+			t.Errorf("%s: %v", list, err)
+			continue
+		}
+		want.port.Service, want.port.Protocol = cfg.Services[1].ID(), firewall.TCP
+		got := cfg.Firewall().Ports[1]
+		if len(got.More) == 0 {
+			got.More = nil
+		}
+		if s := &cfg.Services[1]; s.Listen != want.listen || !reflect.DeepEqual(got, want.port) {
+			t.Errorf("%s: %q, %+v; want %q, %+v", list, s.Listen, got, want.listen, want.port)
+		}
+	}
+}
+
+// TestSeveralPortsOfAChallenge: a range does not contain ports of the challenge
+// protocol, has no random ports, and leaves enough of them to others.
+func TestSeveralPortsOfAChallenge(t *testing.T) {
+	const challenge = "[challenge]\n[[operation]]\nid = \"alice\"\nsecret = \"a secret\"\n"
+	udp := func(listen string) string { return listing("two", listen) + "protocol = \"udp\"\n" }
+	for text, want := range map[string]string{
+		minimal + udp(`[":53", ":30000-40000"]`) + challenge + "service = \"two\"\n":                                      `challenge.ports: expected a range of UDP ports in quotes, such as "16384-30719", got "16384-30719", which contains UDP port 30000-40000 of service two`,
+		minimal + listing("two", `":80-90"`) + challenge + "service = \"two\"\nport = \"random\"\n":                       `got "random" for service two, which has several ports: a random port leads to one`,
+		minimal + listing("two", `":1025-64000"`) + challenge + "service = \"web\"\nport = \"random\"\n":                  `shares ports`,
+		minimal + listing("two", `["127.0.0.2:1025-64000"]`) + challenge + "service = \"web\"\nport = \"random\"\n":       `got "random", but the services leave only 1535 ports to draw from; at least 16384 are required`,
+		minimal + listing("two", `["127.0.0.2:1025-8079", ":80"]`) + challenge + "service = \"web\"\nport = \"random\"\n": "",
+	} {
+		_, err := Parse("c.toml", []byte(text))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
+		}
+	}
 }

@@ -1,25 +1,33 @@
 package config
 
 import (
-	"slices"
-
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/holder"
+	"sallyport/verify/schedule"
 )
 
 // Firewall returns the configuration of the firewall's table, if there is one. It
 // guards all services, in the order of the configuration.
 func (c *Config) Firewall() (f firewall.Config) {
-	f.Stealth, f.Except = c.Stealth, c.StealthExcept
+	f.Stealth, f.Except, f.Trusted = c.Stealth, c.StealthExcept, map[access.ServiceID]firewall.Trusted{}
 	if c.Challenge != nil {
 		f.Captured = [2]uint16{c.Challenge.Plan.Ports.First, c.Challenge.Plan.Ports.Last}
 	}
 	for i := range c.Services {
 		s := &c.Services[i]
-		p := firewall.Port{Service: s.ID(), Protocol: firewall.TCP, Address: s.Host(), Port: s.Port()}
+		all := s.At()
+		p := firewall.Port{
+			Service: s.ID(), Protocol: firewall.TCP, Address: all[0].Address, Port: all[0].Ports.First, More: all[1:],
+		}
 		if s.UDP {
 			p.Protocol = firewall.UDP
+		}
+		if all[0].Ports.Len() > 1 {
+			p.Last = all[0].Ports.Last
+		}
+		if trusted := s.Trusted(); trusted.String() != "" {
+			f.Trusted[s.ID()] = trusted
 		}
 		s.kind.guard(s, c.Stealth, &p)
 		f.Ports = append(f.Ports, p)
@@ -39,10 +47,10 @@ func (c *Config) Policy() holder.Policy {
 	return p
 }
 
-// Schedule returns the schedule of knock ports for the firewall's holder. The
+// Schedule returns what the firewall's holder reads again at a reload. The
 // configuration must contain its port secrets.
 func (c *Config) Schedule() holder.Schedule {
-	return holder.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance}
+	return holder.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance, Trusted: c.Firewall().Trusted}
 }
 
 // Digest returns the digest of the settings on which the server and the holder must
@@ -72,21 +80,31 @@ func (c *Config) Carried() (ids []access.ServiceID) {
 
 // UDPPorts returns the UDP ports of services, which strangers' datagrams do not
 // reach.
-func (c *Config) UDPPorts() (ports []uint16) {
+func (c *Config) UDPPorts() (ports []access.Ports) {
 	for i := range c.Services {
 		if c.Services[i].UDP {
-			ports = append(ports, c.Services[i].Port())
+			ports = append(ports, c.Services[i].Ports()...)
 		}
 	}
 	return ports
 }
 
-// ServicePorts returns the ports of all services, TCP and UDP.
-func (c *Config) ServicePorts() []uint16 {
-	ports := make([]uint16, len(c.Services))
-	for i := range c.Services {
-		ports[i] = c.Services[i].Port()
+// LostKnockPorts returns how many of the ports of knocks are UDP ports of services:
+// a knock to one of them is lost.
+func (c *Config) LostKnockPorts() (n int) {
+	all := c.UDPPorts()
+	for p := schedule.MinPort; p <= schedule.MaxPort; p++ {
+		if access.AnyHas(all, uint16(p)) {
+			n++
+		}
 	}
-	slices.Sort(ports)
-	return slices.Compact(ports)
+	return n
+}
+
+// ServicePorts returns the ports of all services, TCP and UDP.
+func (c *Config) ServicePorts() (ports []access.Ports) {
+	for i := range c.Services {
+		ports = append(ports, c.Services[i].Ports()...)
+	}
+	return ports
 }

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/challenge"
 )
@@ -27,6 +29,26 @@ func (c *Config) NeedsFirewall(h Host) string {
 	return ""
 }
 
+// WithoutFirewall returns how to change the configuration so that it does not
+// require the firewall, if only the look of services requires it; empty otherwise.
+func (c *Config) WithoutFirewall(h Host) string {
+	able := h
+	able.FilterTCP = true
+	if c.NeedsFirewall(able) != "" {
+		return ""
+	}
+	var names []string
+	for i := range c.Services {
+		if s := &c.Services[i]; s.kind.firewall(s, h) != "" {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "set look = \"closed\" for " + strings.Join(names, ", ") + ", which requires no privilege"
+}
+
 // Check checks a configuration against a host: if the host makes the firewall
 // necessary, the firewall must be able to guard all services. An error names the
 // line.
@@ -38,6 +60,9 @@ func (c *Config) Check(h Host) error {
 	err := c.Firewall().Validate()
 	var port *firewall.PortError
 	if errors.As(err, &port) {
+		if port.Other >= 0 {
+			err = fmt.Errorf("%w; service %s guards it too", err, c.Services[port.Other].Name)
+		}
 		return c.file.Errorf(fmt.Sprintf("service.%d.listen", port.Place),
 			"got %q; %s puts all services behind the firewall, but %v",
 			c.Services[port.Place].Listen, why, err)
@@ -46,6 +71,42 @@ func (c *Config) Check(h Host) error {
 		return c.file.Errorf("service", "got services that the firewall cannot guard: %v", err)
 	}
 	return nil
+}
+
+// CheckIPv6 returns an error if the server cannot bind an IPv6 address that the
+// configuration names, because the host has no IPv6. The addresses that stand for
+// all addresses of a host, such as "::", are not errors there: see WithoutIPv6.
+func (c *Config) CheckIPv6(h Host) error {
+	if !h.NoIPv6 {
+		return nil
+	}
+	const why = "which requires IPv6, but this host, or its sandbox, has none"
+	for i, a := range c.Listen {
+		if a.Is6() && !a.IsUnspecified() {
+			return c.file.Errorf("listen", "got %q (entry %d), %s", a, i+1, why)
+		}
+	}
+	for i := range c.Services {
+		if s := &c.Services[i]; s.Binds() && s.Host().Is6() {
+			return c.file.Errorf(fmt.Sprintf("service.%d.listen", i), "got %q, %s", s.Listen, why)
+		}
+	}
+	return nil
+}
+
+// WithoutIPv6 reports whether the server uses only IPv4 because the host has no
+// IPv6, although the configuration names addresses that stand for both families.
+func (c *Config) WithoutIPv6(h Host) bool {
+	if !h.NoIPv6 {
+		return false
+	}
+	_, six := c.Listen.Families()
+	for i := range c.Services {
+		s := &c.Services[i]
+		_, serves := s.Addresses().Families()
+		six = six || s.Binds() && serves
+	}
+	return six
 }
 
 // Needs has the capabilities that the server requires.
@@ -67,12 +128,16 @@ func (c *Config) Needs(h Host) Needs {
 	return n
 }
 
-// udpServiceIn returns a UDP service whose port is one of p, or nil.
-func (c *Config) udpServiceIn(p challenge.Ports) *Service {
+// udpServiceIn returns a UDP service with one of the ports p, and the first range of
+// the service that has one; nil: there is none.
+func (c *Config) udpServiceIn(p challenge.Ports) (*Service, access.Ports) {
 	for i := range c.Services {
-		if s := &c.Services[i]; s.UDP && p.First <= s.Port() && s.Port() <= p.Last {
-			return s
+		s := &c.Services[i]
+		for _, ports := range s.Ports() {
+			if s.UDP && ports.Overlaps(access.Ports{First: p.First, Last: p.Last}) {
+				return s, ports
+			}
 		}
 	}
-	return nil
+	return nil, access.Ports{}
 }

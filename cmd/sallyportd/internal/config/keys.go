@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/tomlfile"
 )
 
@@ -146,7 +147,7 @@ func (d declaration) check(f *tomlfile.File) error {
 			}
 			continue
 		}
-		n, err := time.ParseDuration(v.String())
+		n, err := durations.Parse(v.String())
 		if err != nil {
 			return f.Errorf(d.path, "%s", tomlfile.NotDuration(v.String()))
 		}
@@ -176,7 +177,7 @@ func bound(text string) int64 {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n
 	}
-	d, err := time.ParseDuration(text)
+	d, err := durations.Parse(text)
 	if err != nil {
 		panic("config: the bound " + text + ": " + err.Error())
 	}
@@ -187,7 +188,7 @@ func bound(text string) int64 {
 // such as 60s and 1m.
 func (d declaration) text() string {
 	if d.field.Tag.Get("range") != "" && d.value.Kind() == reflect.String {
-		if n, err := time.ParseDuration(d.value.String()); err == nil {
+		if n, err := durations.Parse(d.value.String()); err == nil {
 			return n.String()
 		}
 	}

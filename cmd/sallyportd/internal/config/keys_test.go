@@ -227,6 +227,8 @@ func otherValue(v reflect.Value) reflect.Value {
 		other.SetBool(!v.Bool())
 	case reflect.Int:
 		other.SetInt(v.Int() + 1)
+	case reflect.Interface:
+		other.Set(reflect.ValueOf(fmt.Sprint(v.Interface(), "x")))
 	case reflect.Slice:
 		other = reflect.Append(v, reflect.Zero(v.Type().Elem()))
 	default:

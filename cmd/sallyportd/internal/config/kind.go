@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"log/slog"
 
 	"sallyport/cmd/internal/tomlfile"
@@ -26,6 +27,8 @@ type kind interface {
 	firewall(s *Service, h Host) string
 	// guard completes the firewall's rules for the port.
 	guard(s *Service, stealth bool, p *firewall.Port)
+	// trusted returns the peers that reach the service without a lease.
+	trusted() firewall.Trusted
 	// advice returns a change that would reveal less to strangers; empty: none.
 	advice(s *Service, c *Config, h Host) string
 	// missing returns a key that names a missing file, and the text about the value;
@@ -52,7 +55,8 @@ type Env struct {
 // Live is a running service.
 type Live struct {
 	Enforcers []access.Enforcer
-	// Prepare opens the sockets that are open without a lease as well.
+	// Prepare binds the service's port: see gate.ServiceConfig. nil: another program
+	// has the port.
 	Prepare func() error
 	// Load prepares the content or upstream of a changed configuration, and returns
 	// all errors of it. apply then uses it, and cannot fail.
@@ -73,7 +77,19 @@ func (s *Service) Published() bool { return s.kind.published() }
 // Advice returns a change that would reveal less to strangers; empty: none.
 func (s *Service) Advice(c *Config, h Host) string { return s.kind.advice(s, c, h) }
 
-func nothing() error { return nil }
+// Upstream returns the host:port to which the service forwards; empty: none.
+func (s *Service) Upstream() string { return s.kind.upstream() }
+
+// Certificate returns the service's certificate chain, and its file; nil: it has
+// none, or it cannot be read.
+func (s *Service) Certificate() (file string, chain []*x509.Certificate) {
+	if k, ok := s.kind.(interface {
+		certificate() (string, []*x509.Certificate)
+	}); ok {
+		return k.certificate()
+	}
+	return "", nil
+}
 
 // Readable returns an error if the files that the service names are invalid.
 func (s *Service) Readable() error {

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"slices"
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/gate"
@@ -14,26 +15,40 @@ import (
 
 // rawFirewall has the keys of services of type "firewall".
 type rawFirewall struct {
-	Hook   string `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
-	Policy string `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
+	Hook   string   `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
+	Policy string   `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
+	Allow  []string `toml:"allow" kinds:"firewall" reload:"live" expect:"a list of addresses, networks and interfaces in quotes, such as [\"10.8.0.0/24\", \"docker0\"], for a service of type \"firewall\""`
 }
 
-// guarded is a port behind the firewall, on which another program listens, or
-// which this host forwards to another host.
+// guarded is a port, or several, behind the firewall, on which another program
+// listens, or which this host forwards to another host.
 type guarded struct {
 	hook   firewall.Hook
 	reject bool
+	allow  firewall.Trusted
 }
 
 var hooks = map[string]firewall.Hook{
 	"prerouting": firewall.HookPrerouting, "forward": firewall.HookForward, "input": firewall.HookInput,
 }
 
-func readFirewall(r *rawService, _ *tomlfile.File, _, _ string, _ *Service) (kind, error) {
-	return guarded{hook: hooks[r.Hook], reject: r.Policy == "reject"}, nil
+func readFirewall(r *rawService, f *tomlfile.File, at, _ string, s *Service) (kind, error) {
+	allow, err := firewall.ParseTrusted(r.Allow)
+	if err != nil {
+		return nil, f.Errorf(at+"allow", "%v", err)
+	}
+	return guarded{hook: hooks[r.Hook], reject: r.Policy == "reject", allow: allow}, nil
 }
 
-func (guarded) describe(s *Service) string { return s.Protocol() + " port behind the firewall" }
+func (guarded) describe(s *Service) string {
+	ports := "port"
+	if s.Several() {
+		ports = "ports"
+	}
+	return s.Protocol() + " " + ports + " behind the firewall"
+}
+
+func (g guarded) trusted() firewall.Trusted { return g.allow }
 
 func (guarded) binds() bool { return false }
 
@@ -54,7 +69,8 @@ func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
 }
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {
-	if c.Stealth && s.UDP && g.reject && s.Port() >= schedule.MinPort {
+	above := func(p access.Ports) bool { return p.Last >= schedule.MinPort }
+	if c.Stealth && s.UDP && g.reject && slices.ContainsFunc(s.Ports(), above) {
 		return fmt.Sprintf("service %s replies to strangers (policy = \"reject\"), "+
 			"but the ports next to it do not: policy = \"drop\" hides this difference", s.Name)
 	}
@@ -64,22 +80,25 @@ func (g guarded) advice(s *Service, c *Config, _ Host) string {
 // live forwards random ports to the port of the other program. The firewall alone
 // opens the service's own port.
 func (guarded) live(s *Service, env Env) (Live, error) {
+	l := Live{Load: func(*Service) (func(), error) { return func() {}, nil }}
+	if s.Several() { // no operation opens random ports of such a service
+		return l, nil
+	}
 	host := "127.0.0.1"
 	if a := s.Host(); a.IsValid() {
 		host = a.String()
 	}
 	upstream := net.JoinHostPort(host, fmt.Sprint(s.Port()))
-	l := Live{Prepare: nothing, Load: func(*Service) (func(), error) { return func() {}, nil }}
 	if s.UDP {
 		l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
 			Listen: s.Listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
-			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log}, // a random port carries one flow
+			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log.With("service", s.Name)}, // a random port carries one flow
 		}))}
 		return l, nil
 	}
 	l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
 		Listen: s.Listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
-		Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log), Clock: env.Clock, Log: env.Log,
+		Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log.With("service", s.Name)), Clock: env.Clock, Log: env.Log,
 	}))}
 	return l, nil
 }

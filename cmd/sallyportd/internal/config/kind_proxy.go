@@ -43,7 +43,7 @@ func (p proxy) live(s *Service, env Env) (l Live, err error) {
 	if s.UDP {
 		udp := gate.NewUDP(gate.UDPConfig{
 			Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
-			Relay: relay.UDPConfig{Upstream: p.to, PerAddress: s.Connections, Log: env.Log},
+			Relay: relay.UDPConfig{Upstream: p.to, PerAddress: s.Connections, Log: env.Log.With("service", s.Name)},
 		})
 		return Live{
 			Enforcers: []access.Enforcer{udp}, Prepare: udp.Prepare,
@@ -52,7 +52,7 @@ func (p proxy) live(s *Service, env Env) (l Live, err error) {
 			},
 		}, nil
 	}
-	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.proxyHeader}, env.Log)
+	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.proxyHeader}, env.Log.With("service", s.Name))
 	l = p.listen(s, server, env)
 	l.Load = func(next *Service) (func(), error) {
 		p := next.kind.(proxy)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,4 +103,22 @@ func (w web) content(s *Service) (c gate.Content, err error) {
 	}
 	c.Handler = h
 	return c, nil
+}
+
+// certificate returns the chain of the server; nil: it has none, or it cannot be
+// read.
+func (w web) certificate() (file string, chain []*x509.Certificate) {
+	if w.cert == "" {
+		return "", nil
+	}
+	c, err := gate.Certificate(w.cert, w.key)
+	if err != nil {
+		return w.cert, nil
+	}
+	for _, der := range c.Certificate {
+		if x, err := x509.ParseCertificate(der); err == nil {
+			chain = append(chain, x)
+		}
+	}
+	return w.cert, chain
 }

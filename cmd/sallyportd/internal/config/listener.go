@@ -22,6 +22,8 @@ func (listener) binds() bool { return true }
 
 func (listener) published() bool { return false }
 
+func (listener) trusted() firewall.Trusted { return firewall.Trusted{} }
+
 func (listener) firewall(s *Service, h Host) string {
 	if s.Filtered && !s.UDP && !h.FilterTCP {
 		return fmt.Sprintf(

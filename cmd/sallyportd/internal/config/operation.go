@@ -9,7 +9,9 @@ import (
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/schedule"
 )
 
 // maxOperations is how many operations a configuration may have.
@@ -127,7 +129,7 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 		return o, f.Errorf(at+"open_for",
 			"got %q for service %s, whose open_max is %s", r.OpenFor, s.Name, s.Policy.OpenMax)
 	}
-	if err := o.checkPort(f, at, s, c.Stealth); err != nil {
+	if err := o.checkPort(f, at, s, c); err != nil {
 		return o, err
 	}
 	if f.Has(at + "client") {
@@ -146,21 +148,43 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 }
 
 // checkPort rejects a random port where the server cannot open one.
-func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, stealth bool) error {
+func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, c *Config) error {
 	switch {
 	case !o.RandomPort:
 		return nil
 	case o.Close || s.Policy.Anyone:
 		return f.Errorf(at+"port",
 			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
+	case s.Several():
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s, which has several ports: a random port leads to one", s.Name)
+	case c.freePorts() < minFreePorts:
+		return f.Errorf(at+"port",
+			"got \"random\", but the services leave only %d ports to draw from; at least %d are required", c.freePorts(), minFreePorts)
 	case s.Published():
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s with hook = \"forward\": random ports are only on this host itself", s.Name)
-	case s.UDP && stealth:
+	case s.UDP && c.Stealth:
 		return f.Errorf(at+"port",
 			"got \"random\" for UDP service %s: stealth = true drops UDP to all other ports", s.Name)
 	}
 	return nil
+}
+
+// minFreePorts is from how many ports random ones are drawn, at least: an attacker
+// must not guess them.
+const minFreePorts = 1 << 14
+
+// freePorts returns how many ports are neither services' nor those of requests and
+// responses.
+func (c *Config) freePorts() (n int) {
+	taken := append(c.ServicePorts(), access.Ports(c.Challenge.Plan.Ports))
+	for p := schedule.MinPort; p <= schedule.MaxPort; p++ {
+		if !access.AnyHas(taken, uint16(p)) {
+			n++
+		}
+	}
+	return n
 }
 
 // Usable returns the operations that a client may use, and a reason for each of the

@@ -2,10 +2,12 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"time"
 
+	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
@@ -48,6 +50,9 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		User: r.User, Stealth: r.Stealth, ClearOnExit: r.OnExit == "clear",
 		PortSecret: PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},
 		file:       f,
+	}
+	if r.LogLevel == "debug" {
+		c.LogLevel = slog.LevelDebug
 	}
 	for _, step := range []func(*tomlfile.File, *Config) error{
 		r.general, r.secrets, r.paths, r.services, r.challenge,
@@ -148,7 +153,7 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 
 // duration parses a text that was checked before.
 func duration(text string) time.Duration {
-	d, _ := time.ParseDuration(text)
+	d, _ := durations.Parse(text)
 	return d
 }
 

@@ -51,6 +51,7 @@ type raw struct {
 	Stealth                 bool         `toml:"stealth" default:"false" reload:"restart" expect:"true or false"`
 	StealthExcept           []int        `toml:"stealth_except" range:"1025..65535" reload:"restart" expect:"a list of UDP ports from 1025 to 65535"`
 	OnExit                  string       `toml:"on_exit" default:"closed" oneof:"closed|clear" reload:"restart" expect:"\"closed\" or \"clear\""`
+	LogLevel                string       `toml:"log_level" default:"info" oneof:"info|debug" reload:"live" expect:"\"info\" or \"debug\""`
 	Service                 []rawService `toml:"service" reload:"live" expect:"a [[service]] table for each service, 1 to 64"`
 
 	Challenge rawChallenge   `toml:"challenge" reload:"restart" expect:"a [challenge] table"`
@@ -62,7 +63,7 @@ type rawService struct {
 	Name         string `toml:"name" required:"yes" reload:"restart" expect:"a name of letters, digits, dots, hyphens and underscores, in quotes"`
 	Type         string `toml:"type" required:"yes" reload:"restart" expect:"\"web\", \"proxy\" or \"firewall\""`
 	Protocol     string `toml:"protocol" default:"tcp" oneof:"tcp|udp" reload:"restart" expect:"\"tcp\" or \"udp\"; a web server requires \"tcp\""`
-	Listen       string `toml:"listen" required:"yes" reload:"restart" expect:"host:port or :port in quotes, such as \":22\", with an IP address as the host"`
+	Listen       any    `toml:"listen" required:"yes" reload:"restart" expect:"host:port or :port in quotes, such as \":22\", with an IP address as the host; for type \"firewall\" also a range such as \":60000-61000\", or a list"`
 	OpenFor      string `toml:"open_for" default:"10s" range:"1s..1000h" reload:"live" expect:"a duration such as \"10s\", from 1s to 1000h"`
 	OpenMax      string `toml:"open_max" default:"1m" range:"..1000h" reload:"holder" expect:"a duration such as \"1m\", not shorter than open_for, at most 1000h"`
 	OpenTo       string `toml:"open_to" default:"knocker" oneof:"knocker|anyone" reload:"holder" expect:"\"knocker\" or \"anyone\""`

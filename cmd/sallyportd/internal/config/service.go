@@ -3,14 +3,15 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
-	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 )
 
 // maxServices is how many services a configuration may have.
@@ -21,7 +22,7 @@ const maxServices = gate.MaxServices
 type Service struct {
 	Name       string
 	UDP        bool
-	Listen     string // host:port, or :port
+	Listen     string // host:port, or :port; of a firewall, also ranges and several of these
 	Policy     gate.LeasePolicy
 	PrefixLen6 int // how many bits of an IPv6 address a lease covers: 128 or 64
 
@@ -44,22 +45,43 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 	if err := fill(f, r, at, r.Type); err != nil {
 		return s, err
 	}
-	s.Name, s.UDP, s.Listen, s.PrefixLen6 = r.Name, r.Protocol == "udp", r.Listen, r.GrantPrefix6
-	host, _, err := client.SplitService(r.Listen)
-	if err != nil {
-		return s, f.Errorf(at+"listen", "got %q", r.Listen)
-	}
-	if a, err := netip.ParseAddr(host); err == nil && whyNotBindable(a) != "" {
-		return s, f.Errorf(at+"listen", "got %q, with %s", r.Listen, whyNotBindable(a))
-	} else if err != nil && host != "" {
-		return s, f.Errorf(at+"listen", "got %q", r.Listen)
+	s.Name, s.UDP, s.PrefixLen6 = r.Name, r.Protocol == "udp", r.GrantPrefix6
+	if err := r.listen(f, at, &s); err != nil {
+		return s, err
 	}
 	if err := r.terms(f, at, &s); err != nil {
 		return s, err
 	}
 	s.Filtered, s.Connections = r.Look == "filtered", r.MaxConnections
 	s.kind, err = read(r, f, at, dir, &s)
+	if err == nil && s.Binds() && s.Several() {
+		err = f.Errorf(at+"listen", "got %q for a service of type %q: only a service of type \"firewall\" has several ports", s.Listen, r.Type)
+	}
 	return s, err
+}
+
+func (r *rawService) listen(f *tomlfile.File, at string, s *Service) error {
+	texts, err := listenTexts(r.Listen)
+	if err != nil {
+		return f.Errorf(at+"listen", "%v", err)
+	}
+	before := make([]firewall.At, 0, len(texts))
+	for i, text := range texts {
+		l, err := parseListen(text)
+		if err != nil {
+			return f.Errorf(at+"listen", "%v", err)
+		}
+		place := firewall.At{Address: l.address(), Ports: l.ports}
+		if j := slices.IndexFunc(before, place.Overlaps); j >= 0 {
+			return f.Errorf(at+"listen", "got %q and %q, which have a port in common", texts[j], text)
+		}
+		before = append(before, place)
+		if len(texts) > 1 || strings.Contains(text[strings.LastIndexByte(text, ':'):], "-") {
+			texts[i] = l.String() // its canonical form
+		}
+	}
+	s.Listen = strings.Join(texts, listenSeparator)
+	return nil
 }
 
 func (r *rawService) terms(f *tomlfile.File, at string, s *Service) error {
@@ -80,48 +102,41 @@ func (r *rawService) terms(f *tomlfile.File, at string, s *Service) error {
 func (s *Service) conflicts(f *tomlfile.File, at string, others []Service) error {
 	for i := range others {
 		other := &others[i]
+		own, theirs := s.overlaps(other)
 		switch {
 		case other.Name == s.Name:
 			return f.Errorf(at+"name", "got %q, the name of another service", s.Name)
-		case other.UDP == s.UDP && other.Port() == s.Port() && s.sharesAddress(other):
+		case own != "" && (s.Several() || other.Several()):
+			return f.Errorf(at+"listen", "got %q for service %s, which shares ports with %q of service %s", own, s.Name, theirs, other.Name)
+		case own != "":
 			return f.Errorf(at+"listen", "got %q, which service %s already uses", s.Listen, other.Name)
 		}
 	}
 	return nil
 }
 
-// sharesAddress reports whether both services listen on one address.
-func (s *Service) sharesAddress(other *Service) bool {
-	return !s.Host().IsValid() || !other.Host().IsValid() || s.Host() == other.Host()
-}
-
 // ID returns the service's identifier in messages between server and holder.
 func (s *Service) ID() access.ServiceID { return access.ID(s.Name) }
 
-// Port returns the port on which the service listens.
-func (s *Service) Port() uint16 {
-	_, port, _ := client.SplitService(s.Listen) // checked before
-	return port
-}
+// Port returns the port on which the service listens, the first of several.
+func (s *Service) Port() uint16 { return s.listens()[0].ports.First }
 
-// Host returns the address on which the service listens; zero: all of this host.
-func (s *Service) Host() netip.Addr {
-	host, _, _ := client.SplitService(s.Listen)
-	a, _ := netip.ParseAddr(host) // no host: zero, all addresses
-	if a.IsUnspecified() {
-		return netip.Addr{}
-	}
-	return a.Unmap()
-}
+// Host returns the address on which the service listens, that of the first of
+// several ports; zero: all of this host.
+func (s *Service) Host() netip.Addr { return s.listens()[0].address() }
 
 // Addresses returns the addresses on which the service listens.
-func (s *Service) Addresses() udp.Addresses {
-	host, _, _ := client.SplitService(s.Listen)
-	a, err := netip.ParseAddr(host)
-	if err != nil || a == netip.IPv6Unspecified() {
-		return nil // no host, or the one for all addresses
+func (s *Service) Addresses() (all udp.Addresses) {
+	for _, l := range s.listens() {
+		a, err := netip.ParseAddr(l.host)
+		if err != nil || a == netip.IPv6Unspecified() {
+			return nil // no host, or the one for all addresses
+		}
+		if a = a.Unmap(); !slices.Contains(all, a) {
+			all = append(all, a)
+		}
 	}
-	return udp.Addresses{a.Unmap()}
+	return all
 }
 
 // Protocol returns "tcp" or "udp".
@@ -148,9 +163,16 @@ func (s *Service) Describe() string {
 	if s.Policy.Cut {
 		then = "cuts connections"
 	}
-	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s",
-		s.Name, s.kind.describe(s), s.Listen, peer, short(s.Policy.OpenFor), longer, then)
+	always := ""
+	if trusted := s.Trusted().String(); trusted != "" {
+		always = "; always open to " + trusted
+	}
+	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s",
+		s.Name, s.kind.describe(s), s.Listen, peer, short(s.Policy.OpenFor), longer, then, always)
 }
+
+// Trusted returns the peers that reach the service without a lease.
+func (s *Service) Trusted() firewall.Trusted { return s.kind.trusted() }
 
 // short returns a duration without zero minutes and seconds: "1m", not "1m0s".
 func short(d time.Duration) string {

@@ -202,14 +202,14 @@ func (o operation) command(p proof) command {
 
 // randomPort returns a function that draws a random port: not below the first knock
 // port, not one of requests and responses, and not a service's.
-func randomPort(requests challenge.Ports, services []uint16) func() uint16 {
+func randomPort(requests challenge.Ports, services []access.Ports) func() uint16 {
 	return func() uint16 {
 		for {
 			var b [2]byte
 			rand.Read(b[:]) // never fails
 			port := binary.BigEndian.Uint16(b[:])
 			exchanged := port >= requests.First && port <= requests.Last
-			if port >= schedule.MinPort && !exchanged && !slices.Contains(services, port) {
+			if port >= schedule.MinPort && !exchanged && !access.AnyHas(services, port) {
 				return port
 			}
 		}

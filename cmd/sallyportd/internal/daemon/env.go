@@ -13,7 +13,15 @@ type Env struct {
 	Host  config.Host
 	Clock clock.Clock
 	Log   *slog.Logger
-	State *state.Lock // of the state directory; New takes it over. nil: New locks the directory
+	// LogLevel gets the level of the configuration. nil: the level is fixed.
+	LogLevel *slog.LevelVar
+	State    *state.Lock // of the state directory; New takes it over. nil: New locks the directory
 	// LogDropped returns how many lines the log has dropped. nil: it drops none.
 	LogDropped func() uint64
+}
+
+func (e Env) setLogLevel(l slog.Level) {
+	if e.LogLevel != nil {
+		e.LogLevel.Set(l)
+	}
 }

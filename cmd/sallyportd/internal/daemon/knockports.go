@@ -4,11 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/holder"
 	"sallyport/verify/schedule"
 )
@@ -27,7 +27,7 @@ const (
 // clock.Monotonic. A port on which a service listens by UDP is never opened to
 // strangers. Its methods may be called concurrently.
 type knockPorts struct {
-	servicePorts []uint16
+	servicePorts []access.Ports
 	openPorts    func(ports []uint16, lasts time.Duration) error
 	clock        clock.Clock
 	log          *slog.Logger
@@ -43,7 +43,7 @@ type knockPorts struct {
 	missed         map[uint16]bool // ports where the firewall may drop knocks
 }
 
-func newKnockPorts(servicePorts []uint16, h *holder.Conn, env Env) *knockPorts {
+func newKnockPorts(servicePorts []access.Ports, h *holder.Conn, env Env) *knockPorts {
 	return &knockPorts{
 		servicePorts: servicePorts,
 		openPorts:    h.OpenKnockPorts,
@@ -98,7 +98,7 @@ func (k *knockPorts) refresh() {
 	missing := map[time.Duration][]uint16{} // by how long they stay open: few different times
 	for p, until := range k.open {
 		left := min(until.Sub(wall), schedule.MaxOpen)
-		if left >= time.Millisecond && k.heldUntil[p].Sub(now) < left-knockSlack && !slices.Contains(k.servicePorts, p) {
+		if left >= time.Millisecond && k.heldUntil[p].Sub(now) < left-knockSlack && !access.AnyHas(k.servicePorts, p) {
 			missing[left] = append(missing[left], p)
 		}
 	}

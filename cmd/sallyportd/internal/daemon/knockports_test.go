@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 )
 
 // stopped is a host whose clocks only the test advances.
@@ -46,7 +47,7 @@ func newWall() (*wall, *knockPorts, *strings.Builder) {
 	w := &wall{host: &stopped{time.Unix(1_800_000_020, 0), time.Unix(5000, 0)}, ends: map[uint16]time.Time{}}
 	var log strings.Builder
 	return w, &knockPorts{
-		servicePorts: []uint16{53}, openPorts: w.openPorts, clock: w.host.Clock(), heldUntil: map[uint16]time.Time{}, missed: map[uint16]bool{}, reopened: make(chan struct{}, 1),
+		servicePorts: []access.Ports{{First: 53, Last: 53}}, openPorts: w.openPorts, clock: w.host.Clock(), heldUntil: map[uint16]time.Time{}, missed: map[uint16]bool{}, reopened: make(chan struct{}, 1),
 		log: slog.New(slog.NewTextHandler(&log, nil)),
 	}, &log
 }

@@ -77,11 +77,7 @@ open_max = "1s"
 	if err := server.makeGate(cfg, plan{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, service := range server.services {
-		if err := service.Prepare(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	server.gate.BindPorts()
 	g := server.gate
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error)

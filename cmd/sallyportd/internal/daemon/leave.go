@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/config"
@@ -78,7 +79,7 @@ func (s *Server) cutMissing(now, unchanged time.Time) {
 		return
 	}
 	s.gate.Revoke(func(id wire.Identifier) bool { return over[id] })
-	s.env.Log.Warn("cut off clients missing from the clients file", "clients", len(over))
+	s.env.Log.Warn("cut off clients missing from the clients file", "clients", len(over), "removed", named(slices.Collect(maps.Keys(over))))
 }
 
 // narrowTo removes the rights that a plan lacks, although the plan cannot be put

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"time"
+
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/ingest"
@@ -26,6 +28,7 @@ type plan struct {
 	// The clients that may not open every service.
 	restricted map[wire.Identifier][]access.ServiceID
 	operations operations
+	rotations  map[wire.Identifier]time.Time // the ends of old secrets
 }
 
 // Check fails if a server could not start with a configuration and its clients, as
@@ -46,9 +49,13 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	keys := make([]verify.Key, len(list))
 	p.slots = make([]sessions.Client, len(list))
 	p.isClient = make(map[wire.Identifier]bool, len(list))
+	p.rotations = map[wire.Identifier]time.Time{}
 	for i, c := range list {
 		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until}
 		p.isClient[c.Identifier] = true
+		if len(c.Previous) > 0 {
+			p.rotations[c.Identifier] = c.Until
+		}
 	}
 	table, err := verify.NewKeyTable(keys)
 	if err != nil {

@@ -26,7 +26,8 @@ type proof struct {
 // operation that belongs to no client, those of the operation from an address or
 // /64. No prover delays the others, as with knocks in package sessions: for each
 // prover, service and family only the newest proof waits, and each prover has a
-// bucket.
+// bucket. A random port is announced to one exchange alone, so each proof with
+// one waits.
 type prover struct {
 	client    string
 	operation string // if it belongs to no client
@@ -50,6 +51,7 @@ type slot struct {
 	prover
 	service access.ServiceID
 	ipv6    bool
+	port    uint16 // the random port; 0: the service's own
 }
 
 // proofs wait for the gate. One goroutine calls put, another one take.
@@ -86,7 +88,7 @@ func (p *proofs) put(o operation, next proof) {
 		p.counts.limited.Add(1)
 		return
 	}
-	s := slot{who, o.service, next.from.Is6()}
+	s := slot{who, o.service, next.from.Is6(), next.Port()}
 	if i, ok := p.at[s]; ok {
 		p.waiting[p.list[i].Operation().ID()]--
 		p.waiting[o.ID]++

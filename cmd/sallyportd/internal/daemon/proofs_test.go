@@ -21,7 +21,13 @@ type proven struct {
 
 func prove(t *testing.T, id, client, service string) (p proven) {
 	t.Helper()
-	o, err := exchange.NewOperation(id, "secret of "+id, exchange.Unilateral, false)
+	return proveRandom(t, id, client, service, 0)
+}
+
+// proveRandom is prove for an operation with a random port, unless it is 0.
+func proveRandom(t *testing.T, id, client, service string, port uint16) (p proven) {
+	t.Helper()
+	o, err := exchange.NewOperation(id, "secret of "+id, exchange.Unilateral, port != 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +40,7 @@ func prove(t *testing.T, id, client, service string) (p proven) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	challenge, pending, err := request.Challenge(nil, a, server, [exchange.NonceSize]byte{1}, 0)
+	challenge, pending, err := request.Challenge(nil, a, server, [exchange.NonceSize]byte{1}, port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,5 +188,17 @@ func TestOwnersOfOwnerlessLeases(t *testing.T) {
 	}
 	if len(names) < addresses*95/100 {
 		t.Errorf("%d names of %d addresses", len(names), addresses)
+	}
+}
+
+// TestEachRandomPortWaits: the client of each exchange connects to its own port.
+func TestEachRandomPortWaits(t *testing.T) {
+	p := newProofs(time.Now)
+	for port := range uint16(10) {
+		random := proveRandom(t, "ssh-alice", "alic", "ssh", 2000+port)
+		p.put(random.operation, proof{random.grant, netip.MustParseAddr("192.0.2.1")})
+	}
+	if got := p.take(); len(got) != 10 || p.counts.superseded.Load() != 0 {
+		t.Errorf("%d wait, %d superseded", len(got), p.counts.superseded.Load())
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"time"
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
@@ -22,8 +24,10 @@ type reloads struct {
 	clients int
 	table   *verify.KeyTable // of the clients in force
 	file    clients.State    // that they were read from
-	missing missing
-	failed  string // the error, in the log already, of the last change without a command
+	// rotations have the ends of old secrets, by client.
+	rotations map[wire.Identifier]time.Time
+	missing   missing
+	failed    string // the error, in the log already, of the last change without a command
 }
 
 // cause is why a change is tried. The zero value is a command of the administrator:
@@ -33,10 +37,9 @@ type cause struct {
 	revoked wire.Identifier // but this client must leave; zero: none
 }
 
-// Reload reads the configuration and all files that it names, and returns how many
-// clients there are. If it fails, the old configuration is in force everywhere,
-// unless the error is an admin.StoppingError.
-func (s *Server) Reload(ctx context.Context) (n int, err error) {
+// Reload reads the configuration and all files that it names. If it fails, the old
+// configuration is in force everywhere, unless the error is an admin.StoppingError.
+func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
 	return s.change(ctx, cause{}, "configuration", func(current *config.Config) (*config.Config, clients.Loaded, error) {
@@ -57,7 +60,7 @@ func (s *Server) Reload(ctx context.Context) (n int, err error) {
 
 // ReloadClients is Reload for the clients file only. Clients that it lacks are not
 // cut off at once: another program may still be writing the file.
-func (s *Server) ReloadClients(ctx context.Context) (n int, err error) {
+func (s *Server) ReloadClients(ctx context.Context) (admin.Reloaded, error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
 	return s.change(ctx, cause{noticed: true}, "clients", readClients)
@@ -70,13 +73,14 @@ func readClients(current *config.Config) (*config.Config, clients.Loaded, error)
 
 // change applies the configuration and clients that read returns, and logs the
 // result. The caller holds the lock.
-func (s *Server) change(ctx context.Context, why cause, what string, read func(*config.Config) (*config.Config, clients.Loaded, error)) (int, error) {
+func (s *Server) change(ctx context.Context, why cause, what string, read func(*config.Config) (*config.Config, clients.Loaded, error)) (admin.Reloaded, error) {
 	defer LowMemoryGC()()
 	cfg, loaded, err := read(s.reloads.current)
 	if err == nil && !loaded.Whole {
 		err = &clients.UnfinishedError{Path: cfg.ClientsPath}
 	}
 	var p plan
+	var changes differences
 	var stopping *admin.StoppingError
 	if err == nil {
 		p, err = newPlan(cfg, loaded.List)
@@ -84,6 +88,7 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 	n := len(loaded.List)
 	loaded.List = nil // its secrets are in the plan's tables
 	if err == nil {
+		changes = s.differencesOf(p)
 		absent := s.leave(&p, why)
 		switch err = s.apply(ctx, cfg, p); {
 		case err == nil:
@@ -98,14 +103,20 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 	switch {
 	case errors.As(err, &stopping):
 		s.env.Log.Error("reload failed half-way; stopping", "what", what, "error", err)
-		return 0, err
+		return admin.Reloaded{}, err
 	case err != nil:
 		s.logFailure(why, what, err)
-		return 0, err
+		return admin.Reloaded{}, err
 	}
+	outdated := s.reloads.current.ProfileChanges(cfg)
+	s.reloads.rotations = p.rotations
 	s.reloads.current, s.reloads.clients, s.reloads.table, s.reloads.file, s.reloads.failed = cfg, n, p.settings.Rules.Table, loaded.State, ""
-	s.env.Log.Info("reloaded", "what", what, "clients", n, "kernel_filter", s.ingest.Stats().Filter)
-	return n, nil
+	s.env.setLogLevel(cfg.LogLevel)
+	changes.log(s.env.Log, what, n, s.ingest.Stats().Filter.String())
+	if len(outdated) > 0 {
+		s.env.Log.Warn("profiles outdated", "keys", strings.Join(outdated, ","), "hint", "give each client its new profile: sallyportd client profile --all --out-dir DIR")
+	}
+	return admin.Reloaded{Clients: n, OutdatedProfiles: outdated}, nil
 }
 
 // logFailure logs why nothing was reloaded. A change that is tried again without a

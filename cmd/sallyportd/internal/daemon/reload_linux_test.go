@@ -281,8 +281,8 @@ func TestReloadFailsBeforeItChanges(t *testing.T) {
 				r.inForce(t, old, next)
 			}
 			r.steps = steps
-			if n, err := r.awaitClients(r.Reload)(t.Context()); err != nil || n != 2 {
-				t.Fatalf("%d clients, %v", n, err)
+			if n, err := r.awaitClients(r.Reload)(t.Context()); err != nil || n.Clients != 2 {
+				t.Fatalf("%+v, %v", n, err)
 			}
 			r.inForce(t, next, old)
 			if terms := r.reloads.current.Services[0].Policy; terms.OpenFor != 20*time.Minute {

@@ -36,7 +36,8 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 	if len(services) == 0 {
 		why.revoked = id
 	}
-	done.Clients, err = s.change(ctx, why, "clients", readClients)
+	applied, err := s.change(ctx, why, "clients", readClients)
+	done.Clients = applied.Clients
 	var stopping *admin.StoppingError
 	if errors.As(err, &stopping) {
 		return done, err

@@ -3,14 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/clients"
-	"sallyport/sessions/gate/heldport"
 	"sallyport/sessions/gate/holder"
 )
 
@@ -62,12 +60,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	// This server has the state directory, so the previous one has ended and has
 	// released its ports.
-	if err := s.holdPorts(); err != nil {
-		g.Go(func() error {
-			fail()
-			return err
-		})
-	}
+	s.gate.BindPorts()
 	if s.holder != nil {
 		g.Go(func() error { return s.watchHolder(ctx, fail) })
 		g.Go(func() error {
@@ -113,26 +106,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.holder.Stop()
 	}
 	return errors.Join(err, s.holder.Close()) // which the holder treats as a crash
-}
-
-// holdPorts reserves the ports of the services, closed. It fails if another program
-// has one: that program would receive the passwords of the service's users.
-func (s *Server) holdPorts() error {
-	var errs []error
-	for _, service := range s.services {
-		err := service.Prepare()
-		var used *heldport.InUseError
-		switch {
-		case errors.As(err, &used):
-			errs = append(errs, fmt.Errorf("service %s cannot listen: %w", service.name, err))
-		case err != nil:
-			s.env.Log.Warn("failed to reserve a service port; the next grant retries", "service", service.name, "error", err)
-		}
-	}
-	if len(errs) == 0 {
-		return nil
-	}
-	return hint.With(errors.Join(errs...), "stop that program, or change \"listen\" of the service")
 }
 
 // watchHolder fails when a holder that this server has started dies: there is no

@@ -60,10 +60,12 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		}
 		return nil, err
 	}
+	env.setLogLevel(cfg.LogLevel)
 	s := &Server{env: env, holder: h}
 	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
+	s.reloads.rotations = p.rotations
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}
@@ -156,7 +158,8 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		s.services = append(s.services, service{c.Name, live})
 		list = append(list, gate.NewService(gate.ServiceConfig{
 			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: append(live.Enforcers, shared...),
-			Past: s.pastOf(c), Clock: s.env.Clock, Log: s.env.Log,
+			Prepare: live.Prepare,
+			Past:    s.pastOf(c), Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
 	services, err := gate.NewServices(list, maps.All(p.restricted))

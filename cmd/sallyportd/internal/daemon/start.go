@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
 	"sallyport/sessions/clock"
@@ -85,13 +86,13 @@ func (s *Server) awaitServing(ctx context.Context) error {
 }
 
 // awaitClients returns a reload that ends when its new clients can get in.
-func (s *Server) awaitClients(reload func(context.Context) (int, error)) func(context.Context) (int, error) {
-	return func(ctx context.Context) (int, error) {
-		n, err := reload(ctx)
+func (s *Server) awaitClients(reload func(context.Context) (admin.Reloaded, error)) func(context.Context) (admin.Reloaded, error) {
+	return func(ctx context.Context) (admin.Reloaded, error) {
+		done, err := reload(ctx)
 		if err == nil {
 			awaitSecond(ctx, s.env.Clock, s.start.since())
 		}
-		return n, err
+		return done, err
 	}
 }
 
@@ -134,6 +135,7 @@ func (s *Server) markRevived(p *plan) {
 type startWatch struct {
 	offset  time.Duration // of the wall clock from the boot-time clock
 	refused uint64
+	checked time.Time // the wall clock at the last check
 }
 
 // minLoggedStep is the smallest step of the wall clock, between two checks, that
@@ -141,7 +143,8 @@ type startWatch struct {
 const minLoggedStep = 2 * time.Second
 
 func (s *Server) watchStart() *startWatch {
-	return &startWatch{offset: s.env.Clock.Wall().Sub(s.env.Clock.Boot())}
+	wall := s.env.Clock.Wall()
+	return &startWatch{offset: wall.Sub(s.env.Clock.Boot()), checked: wall}
 }
 
 // check logs at most one line of each kind, and clears the margin in the state file
@@ -174,4 +177,5 @@ func (w *startWatch) check(s *Server) {
 			"clock_synchronised", client.ClockState() != client.ClockUnsynchronised, "hint", "check the clocks of the server and of its clients")
 	}
 	w.refused = refused
+	w.logRotations(s, wall)
 }

@@ -43,11 +43,12 @@ type Queue struct {
 	ended chan struct{}
 }
 
-// New returns a logger that never blocks, and its queue. Close stops it.
-func New(out io.Writer) (*slog.Logger, *Queue) {
+// New returns a logger of lines from a level on, which never blocks, and its queue.
+// Close stops it.
+func New(out io.Writer, level slog.Leveler) (*slog.Logger, *Queue) {
 	q := &Queue{out: out, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go q.run()
-	return slog.New(slog.NewTextHandler(q, nil)), q
+	return slog.New(slog.NewTextHandler(q, &slog.HandlerOptions{Level: level})), q
 }
 
 // Write queues a line, or drops it if there is no room. It never blocks and never

@@ -65,7 +65,7 @@ func (r *reader) read() string {
 func TestReaderStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r reader
-		log, q := New(&r)
+		log, q := New(&r, slog.LevelInfo)
 		log.Info("before")
 		synctest.Wait()
 		goOn := r.stop()
@@ -100,7 +100,7 @@ func TestReaderStalls(t *testing.T) {
 func TestReaderIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := reader{err: errors.New("broken pipe")}
-		log, q := New(&r)
+		log, q := New(&r, slog.LevelInfo)
 		for range 3 {
 			log.Info("lost")
 			time.Sleep(time.Second)
@@ -137,7 +137,7 @@ func TestClose(t *testing.T) {
 				if row.stall {
 					defer r.stop()()
 				}
-				log, q := New(&r)
+				log, q := New(&r, slog.LevelInfo)
 				start := time.Now()
 				log.Info("last")
 				q.Close(time.Second)
@@ -220,7 +220,7 @@ func (f *flaky) Write(p []byte) (int, error) {
 // TestConcurrentUse is for the race detector.
 func TestConcurrentUse(t *testing.T) {
 	var r reader
-	log, q := New(&r)
+	log, q := New(&r, slog.LevelInfo)
 	var g sync.WaitGroup
 	for range 4 {
 		g.Go(func() {

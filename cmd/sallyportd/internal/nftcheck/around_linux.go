@@ -41,9 +41,13 @@ func (r *ruleset) around(cfg *config.Config, host config.Host, a addresses) (war
 			g = reachOf(cfg, i)
 		}
 		w := judgement{ruleset: r, cfg: cfg, addresses: a, service: s, reach: g}
-		w.judge()
+		for _, w.at = range s.At() {
+			w.judge()
+		}
 		warnings = append(warnings, w.warnings[:min(len(w.warnings), maxRedirects)]...)
-		if more := len(w.warnings) - maxRedirects; more > 0 {
+		if more := len(w.warnings) - maxRedirects; more == 1 {
+			warnings = append(warnings, fmt.Sprintf("service %s: one more rule redirects its packets", s.Name))
+		} else if more > 1 {
 			warnings = append(warnings, fmt.Sprintf("service %s: %d more rules redirect its packets", s.Name, more))
 		}
 	}

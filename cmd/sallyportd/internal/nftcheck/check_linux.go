@@ -1,10 +1,8 @@
 package nftcheck
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -19,34 +17,53 @@ var firewallHint = fmt.Sprintf("make sure that it accepts UDP to ports %d to %d,
 // maxUnread is how many of the parts that cannot be read get a warning each.
 const maxUnread = 5
 
-// Check looks for nftables chains that would drop knocks on their way in, or
-// packets for services, and for rules that redirect them: it follows the rules
-// as a packet from any address would. A part of a rule that it does not
-// understand may match or not. It passes over our own table, which is meant to
-// drop. It requires CAP_NET_ADMIN, and warns without it. It takes some seconds
-// at most.
-func Check(cfg *config.Config, host config.Host) (warnings []string) {
-	if names, err := os.ReadFile("/proc/net/ip_tables_names"); err == nil && len(bytes.TrimSpace(names)) > 0 {
-		warnings = append(warnings, "this host's firewall has legacy iptables rules, which sallyportd does not read: "+firewallHint+", and redirects no service's port")
+// Warning is a likely mistake in the rules of other programs.
+type Warning struct {
+	Text string
+	Hint string // what to do; may be empty
+}
+
+func (w Warning) String() string {
+	if w.Hint == "" {
+		return w.Text
 	}
-	var found []string
+	return w.Text + "; " + w.Hint
+}
+
+// Check looks for chains that would drop knocks on their way in, or packets for
+// services, and for rules that redirect them: it follows the rules as a packet
+// from any address would. A part of a rule that it does not understand may match
+// or not. It passes over our own table, which is meant to drop. It requires
+// CAP_NET_ADMIN, and warns without it. It takes some seconds at most.
+func Check(cfg *config.Config, host config.Host) (warnings []Warning) {
 	err := use(func(r *ruleset) {
-		found = append(r.drops(cfg, thisHost()), r.around(cfg, host, thisHost())...)
-		found = append(found, r.unreadable()...)
+		a := thisHost()
+		warnings = r.drops(cfg, cfg.NeedsFirewall(host) != "", a)
+		warnings = append(warnings, withoutHint(r.around(cfg, host, a))...)
+		warnings = append(warnings, withoutHint(r.unreadable())...)
 	})
-	warnings = append(warnings, found...)
 	switch {
 	case errors.Is(err, errChanging):
-		warnings = append(warnings, fmt.Sprintf("%v: the warnings about this host's firewall may be out of date", err))
+		warnings = append(warnings, Warning{Text: fmt.Sprintf("%v: the warnings about this host's firewall may be out of date", err)})
 	case err != nil:
-		warnings = append(warnings, fmt.Sprintf("this host's firewall cannot be read (%v; reading it requires CAP_NET_ADMIN): %s", err, firewallHint))
+		warnings = append(warnings, Warning{fmt.Sprintf("this host's firewall cannot be read (%v; reading it requires CAP_NET_ADMIN)", err), firewallHint})
 	}
 	return warnings
+}
+
+func withoutHint(texts []string) (list []Warning) {
+	for _, text := range texts {
+		list = append(list, Warning{Text: text})
+	}
+	return list
 }
 
 // unreadable warns of the parts that cannot be read.
 func (r *ruleset) unreadable() (warnings []string) {
 	for i, clause := range r.unread {
+		if i == maxUnread && len(r.unread) == i+1 {
+			return append(warnings, "one more part of this host's firewall cannot be read")
+		}
 		if i == maxUnread {
 			return append(warnings, fmt.Sprintf("%d more parts of this host's firewall cannot be read", len(r.unread)-i))
 		}
@@ -55,12 +72,13 @@ func (r *ruleset) unreadable() (warnings []string) {
 	return warnings
 }
 
-// drops warns of chains that drop packets.
-func (r *ruleset) drops(cfg *config.Config, a addresses) (warnings []string) {
+// drops warns of chains that drop packets. Guarded: there is a table of ours.
+func (r *ruleset) drops(cfg *config.Config, guarded bool, a addresses) (warnings []Warning) {
 	published := make([]bool, len(cfg.Services))
 	for i := range cfg.Services {
 		published[i] = cfg.Services[i].Published() || r.redirectedAway(&cfg.Services[i], a)
 	}
+	subjects := subjectsOf(cfg, published, guarded, a)
 	for _, c := range r.chains {
 		if c.ours() {
 			continue
@@ -71,53 +89,41 @@ func (r *ruleset) drops(cfg *config.Config, a addresses) (warnings []string) {
 		if !c.filtersInput() {
 			continue
 		}
-		knocks := packet{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort}
-		warnings = append(warnings, r.warnAbout(c, knocks, "knocks", fmt.Sprintf("udp dport %d-%d", knocks.low, knocks.high))...)
-		for i := range cfg.Services {
-			s := &cfg.Services[i]
-			if published[i] && c.translated() {
+		for _, s := range subjects {
+			if s.published && c.translated() {
 				continue // it has another port, and maybe another host, by then
 			}
-			to := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
-			warnings = append(warnings, r.warnAbout(c, to, "packets for service "+s.Name, fmt.Sprintf("%s dport %d", s.Protocol(), s.Port()))...)
+			warnings = r.warnAbout(warnings, c, s)
 		}
 	}
 	return warnings
 }
 
-// warnAbout warns if a chain drops packets, and shows how to accept them.
-func (r *ruleset) warnAbout(c *chain, p packet, what, match string) []string {
-	way := fmt.Sprintf("to accept them, run: nft insert rule %s %s accept", c.name, match)
-	w := walk{ruleset: r, packet: p}
-	switch w.enter(c) {
-	case dropped:
-		return []string{fmt.Sprintf("the firewall chain \"%s\" drops %s: %s", c.name, what, way)}
-	case someDropped:
-		return []string{fmt.Sprintf("the firewall chain \"%s\" drops some %s: %s", c.name, what, way)}
-	case undecided:
-		if c.drops {
-			return []string{fmt.Sprintf("the firewall chain \"%s\" drops by default, and no rule is sure to accept %s: %s", c.name, what, way)}
-		}
-	}
-	return nil
-}
-
 // warnAboutForwarding warns if a chain drops packets that are forwarded for a
 // service: to a port and a host that only the rules of translation know.
-func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service, published []bool) (warnings []string) {
+func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service, published []bool) (warnings []Warning) {
 	for i := range services {
 		s := &services[i]
 		if !published[i] {
 			continue
 		}
-		w := walk{ruleset: r, packet: packet{protocol: number(s), low: 1, high: 1<<16 - 1, somewhere: true}}
-		switch f := w.enter(c); {
-		case f == dropped && w.maybeAccepted:
-			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops forwarded packets, except those that its earlier rules accept: make sure that these rules accept packets for service %s", c.name, s.Name))
-		case f == dropped:
-			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops all forwarded %s packets, also those for service %s: add a rule before it that accepts them", c.name, s.Protocol(), s.Name))
-		case f == undecided && c.drops:
-			warnings = append(warnings, fmt.Sprintf("the firewall chain \"%s\" drops forwarded packets by default: make sure that one of its rules accepts packets for service %s, as Docker's rules do for published ports", c.name, s.Name))
+		w := walk{ruleset: r, packet: packet{protocol: number(s), low: 1, high: allPorts, somewhere: true}}
+		w.enter(c, w.packet.ports())
+		policy, rule, except := false, false, false
+		for _, d := range w.drops {
+			sure := d.sure || d.except != ""
+			policy, rule, except = policy || d.rule == "" && sure, rule || d.rule != "" && sure, except || d.except != ""
+		}
+		switch {
+		case rule && except:
+			warnings = append(warnings, Warning{fmt.Sprintf("the firewall chain \"%s\" drops forwarded packets, except those that its earlier rules accept", c.name),
+				"make sure that these rules accept packets for service " + s.Name})
+		case rule:
+			warnings = append(warnings, Warning{fmt.Sprintf("the firewall chain \"%s\" drops all forwarded %s packets, also those for service %s", c.name, s.Protocol(), s.Name),
+				"add a rule before it that accepts them"})
+		case policy:
+			warnings = append(warnings, Warning{fmt.Sprintf("the firewall chain \"%s\" drops forwarded packets by default", c.name),
+				fmt.Sprintf("make sure that one of its rules accepts packets for service %s, as Docker's rules do for published ports", s.Name)})
 		}
 	}
 	return warnings

@@ -9,8 +9,21 @@ import (
 
 // verdict is the verdict of a rule, by the kernel's number of it.
 type verdict struct {
-	code  int32
-	chain string // to jump to
+	code    int32
+	chain   string // to jump to
+	rejects bool   // it drops, and answers
+}
+
+func (v verdict) String() string {
+	switch {
+	case v.rejects:
+		return "reject"
+	case v.code == verdictJump:
+		return "jump " + v.chain
+	case v.code == verdictGoto:
+		return "goto " + v.chain
+	}
+	return map[int32]string{verdictDrop: "drop", verdictAccept: "accept", verdictQueue: "queue", verdictReturn: "return"}[v.code]
 }
 
 // The verdicts that matter here.
@@ -24,7 +37,7 @@ const (
 )
 
 func readVerdict(a attributes) verdict {
-	return verdict{int32(a.number(verdictCode)), a.text(verdictChain)}
+	return verdict{code: int32(a.number(verdictCode)), chain: a.text(verdictChain)}
 }
 
 // effect is what a rule does to a packet.

@@ -11,6 +11,7 @@ import (
 // evaluate goes through a rule's expressions, and emits the rule's effects, each
 // with the packets that it applies to. It may emit several effects, or none.
 func (r *ruleset) evaluate(c *chain, number int, s state, emit func(state, effect)) {
+	s.unmarked = !r.marks
 	r.expressions(c, number, c.rules[number].expressions, s, emit)
 }
 
@@ -22,8 +23,15 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 		switch e.name {
 		case "counter", "log", "notrack", "last", "dup", "flow_offload":
 			// They do not change a packet.
-		case "limit", "quota", "connlimit", "dynset":
+		case "limit", "quota", "connlimit":
+			s.text = append(s.text, e.name)
 			s.worse(maybe)
+		case "dynset":
+			s.labels = nil
+			if e.has(unix.NFTA_DYNSET_EXPR) || e.has(dynsetExpressions) {
+				s.text = append(s.text, "meter @"+e.text(unix.NFTA_DYNSET_SET_NAME))
+				s.worse(maybe)
+			}
 		case "objref":
 			if e.number(objectType) != unix.NFT_OBJECT_COUNTER {
 				s.worse(maybe)
@@ -48,9 +56,13 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 			s.within(e.attributes)
 		case "bitwise":
 			s.combine(e.attributes)
-		case "exthdr", "rt", "socket", "numgen", "hash", "osf", "xfrm", "tunnel", "byteorder", "inner":
+		case "exthdr":
+			s.extension(e.attributes)
+		case "rt", "socket", "numgen", "hash", "osf", "xfrm", "tunnel", "inner":
 			s.forget()
 			s.loaded(e.name, nil)
+		case "byteorder":
+			s.swap(e.attributes)
 		case "lookup":
 			for _, way := range r.lookup(c, s, e.attributes) {
 				if way.verdict != nil {
@@ -70,7 +82,7 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 			value, _ := data.get(dataValue)
 			s.set(e.number(unix.NFTA_IMMEDIATE_DREG), value, mask(len(value)))
 		case "reject":
-			emit(s, effect{verdict: &verdict{code: verdictDrop}})
+			emit(s, effect{verdict: &verdict{code: verdictDrop, rejects: true}})
 			return
 		case "fwd":
 			emit(s, effect{target: &target{how: sends, other: true}})
@@ -94,6 +106,11 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 			t := target{how: tproxies}
 			s.targetPort(&t, e.attributes, tproxyPort)
 			emit(s, effect{target: &t, passes: true})
+		case "legacy":
+			s.matchHeader(e.attributes)
+		case "verdict":
+			emit(s, effect{verdict: &verdict{code: int32(e.number(verdictCode)), chain: e.text(verdictChain)}})
+			return
 		case "match":
 			s.matchExtension(e.attributes)
 		case "target":
@@ -114,6 +131,8 @@ const (
 	objectType    = 1 // NFTA_OBJREF_IMM_TYPE
 	payloadSource = 5 // NFTA_PAYLOAD_SREG
 	tproxyPort    = 3 // NFTA_TPROXY_REG_PORT
+	// dynsetExpressions is NFTA_DYNSET_EXPRESSIONS.
+	dynsetExpressions = 10
 )
 
 // rewrite reads "payload" as it changes a packet. It returns nil if the packet's
@@ -161,6 +180,8 @@ func (s *state) written(f effect) string {
 		words = append(words, f.target.String())
 	case f.source != "":
 		words = append(words, f.source)
+	case f.verdict != nil:
+		words = append(words, f.verdict.String())
 	}
 	line := strings.Join(words, " ")
 	const most = 120

@@ -14,6 +14,13 @@ import (
 type addresses struct {
 	list     []netip.Addr
 	forwards map[byte]bool // by the family
+	outside  map[byte][]outside
+}
+
+// outside is an interface on which strangers' packets come in.
+type outside struct {
+	anInterface
+	list []netip.Addr // its addresses
 }
 
 // maxAddresses is how many addresses of a family are judged one by one.
@@ -26,6 +33,9 @@ func thisHost() addresses {
 		unix.NFPROTO_IPV4: isOn("/proc/sys/net/ipv4/ip_forward"),
 		unix.NFPROTO_IPV6: isOn("/proc/sys/net/ipv6/conf/all/forwarding"),
 	}}
+	a.outside = map[byte][]outside{
+		unix.NFPROTO_IPV4: outsideOf(unix.NFPROTO_IPV4), unix.NFPROTO_IPV6: outsideOf(unix.NFPROTO_IPV6),
+	}
 	found, _ := net.InterfaceAddrs()
 	for _, x := range found {
 		if p, err := netip.ParsePrefix(x.String()); err == nil && !p.Addr().IsLoopback() {
@@ -33,6 +43,54 @@ func thisHost() addresses {
 		}
 	}
 	return a
+}
+
+// outsideOf returns the interfaces of the default routes of a family or, without
+// such a route, all that have an address for other networks than the link.
+func outsideOf(family byte) (routed []outside) {
+	interfaces, _ := net.Interfaces()
+	var all []outside
+	defaults := defaultRoutes(family)
+	for _, i := range interfaces {
+		if i.Flags&net.FlagLoopback != 0 || i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		o := outside{anInterface: anInterface{i.Name, uint32(i.Index)}}
+		found, _ := i.Addrs()
+		for _, x := range found {
+			p, err := netip.ParsePrefix(x.String())
+			if a := p.Addr().Unmap().WithZone(""); err == nil && familyOf(a) == family && !a.IsLinkLocalUnicast() {
+				o.list = append(o.list, a)
+			}
+		}
+		if len(o.list) > 0 {
+			all = append(all, o)
+			if defaults[i.Name] {
+				routed = append(routed, o)
+			}
+		}
+	}
+	if len(routed) == 0 {
+		return all
+	}
+	return routed
+}
+
+// defaultRoutes returns the names of the interfaces with a default route.
+func defaultRoutes(family byte) map[string]bool {
+	path, nameAt, zeroAt := "/proc/thread-self/net/route", 0, []int{1, 7}
+	if family == unix.NFPROTO_IPV6 {
+		path, nameAt, zeroAt = "/proc/thread-self/net/ipv6_route", 9, []int{0, 1}
+	}
+	names := map[string]bool{}
+	text, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) > 9 && strings.Trim(f[zeroAt[0]], "0") == "" && strings.Trim(f[zeroAt[1]], "0") == "" {
+			names[f[nameAt]] = true
+		}
+	}
+	return names
 }
 
 func isOn(path string) bool {

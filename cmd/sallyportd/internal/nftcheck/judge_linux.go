@@ -3,8 +3,11 @@ package nftcheck
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
 )
 
 // judgement collects what is wrong with one service.
@@ -13,6 +16,7 @@ type judgement struct {
 	addresses
 	cfg      *config.Config
 	service  *config.Service
+	at       firewall.At // the ports that are judged, of several of the service
 	reach    reach
 	warnings []string
 	seen     map[string]bool
@@ -34,12 +38,15 @@ func (j *judgement) warn(key string, l redirect, format string, args ...any) {
 // judge follows packets to the service, of each family that it accepts.
 func (j *judgement) judge() {
 	s := j.service
-	if s.Host().IsLoopback() {
+	if j.at.Address.IsLoopback() {
 		return // strangers' packets do not get there
 	}
 	v4, v6 := s.Addresses().Families()
-	p := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
-	for _, p := range j.packets(p, s.Host(), v4, v6) {
+	if a := j.at.Address; a.IsValid() {
+		v4, v6 = a.Is4(), a.Is6()
+	}
+	p := packet{protocol: number(s), low: int(j.at.Ports.First), high: int(j.at.Ports.Last)}
+	for _, p := range j.packets(p, j.at.Address, v4, v6) {
 		for _, l := range j.redirectsOf(p, atPrerouting) {
 			j.judgeRedirect(p, l)
 		}
@@ -59,7 +66,7 @@ func (j *judgement) judgeRedirect(p packet, l redirect) {
 	if l.source != "" {
 		return
 	}
-	s, port := j.service, int(j.service.Port())
+	s, port := j.service, int(j.at.Ports.First)
 	where := l.where(port)
 	hook := uint32(atForward)
 	if l.stays(j.addresses) {
@@ -88,8 +95,8 @@ func (j *judgement) judgeRedirect(p packet, l redirect) {
 // closes reports whether the guard stops strangers whose packets a rule
 // redirects.
 func (j *judgement) closes(p packet, l redirect) bool {
-	port, stays := int(j.service.Port()), l.stays(j.addresses)
-	sameAddress := !j.service.Host().IsValid() || !l.to.address.IsValid() || l.to.address == j.service.Host()
+	port, stays := int(j.at.Ports.First), l.stays(j.addresses)
+	sameAddress := !j.at.Address.IsValid() || !l.to.address.IsValid() || l.to.address == j.at.Address
 	asNamed := stays && l.port(port) == port && sameAddress
 	switch {
 	case !j.reach.any():
@@ -120,7 +127,7 @@ func (j *judgement) guardedElsewhere(l redirect, port int) bool {
 func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 	for i := range j.cfg.Services {
 		s := &j.cfg.Services[i]
-		if s.UDP != udp || int(s.Port()) != port {
+		if s.UDP != udp || !access.AnyHas(s.Ports(), uint16(port)) {
 			continue
 		}
 		if j.reach.any() && as(reachOf(j.cfg, i)) || !j.reach.any() && s.Binds() {
@@ -135,7 +142,9 @@ func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 func (j *judgement) guardsOther(p packet) bool {
 	for i := range j.cfg.Services {
 		s := &j.cfg.Services[i]
-		same := number(s) == p.protocol && s.Host() == p.address && int(s.Port()) == p.low && p.low == p.high
+		same := number(s) == p.protocol && slices.ContainsFunc(s.At(), func(at firewall.At) bool {
+			return at.Address == p.address && int(at.Ports.First) <= p.low && p.high <= int(at.Ports.Last)
+		})
 		if same && !s.Binds() && reachOf(j.cfg, i).forward {
 			return true
 		}
@@ -146,7 +155,7 @@ func (j *judgement) guardsOther(p packet) bool {
 // judgeDirectAccess judges strangers that connect directly to the target of a
 // rule that redirects a guarded port.
 func (j *judgement) judgeDirectAccess(p packet, l redirect, hook uint32) {
-	port := int(j.service.Port())
+	port := int(j.at.Ports.First)
 	next := l.directPacket(p, j.addresses)
 	if l.to.how == tproxies || l.to.address.IsLoopback() || j.dropsAll(next, atPrerouting, hook) {
 		return
@@ -173,7 +182,7 @@ func portsText(p packet) string {
 // judgeTargetPort warns of a service that names the port to which a rule
 // redirects, and not the one that clients connect to.
 func (j *judgement) judgeTargetPort(v4, v6 bool) {
-	s, port := j.service, int(j.service.Port())
+	s, port := j.service, int(j.at.Ports.First)
 	for _, p := range j.packets(packet{protocol: number(s), low: 1, high: 1<<16 - 1}, netip.Addr{}, v4, v6) {
 		for _, l := range j.redirectsOf(p, atPrerouting) {
 			if l.source != "" || l.to.port != port || l.low <= port && port <= l.high {
@@ -182,7 +191,7 @@ func (j *judgement) judgeTargetPort(v4, v6 bool) {
 			if l.stays(j.addresses) && j.reach.input {
 				continue // the guard sees the port after translation
 			}
-			if !l.stays(j.addresses) && s.Host().IsValid() && (s.Host() != l.to.address || j.reach.forward) {
+			if !l.stays(j.addresses) && j.at.Address.IsValid() && (j.at.Address != l.to.address || j.reach.forward) {
 				continue // another host's, or guarded as such
 			}
 			if l.low == l.high && j.guards(s.UDP, l.low, reach.any) {

@@ -35,18 +35,63 @@ func (s *state) meta(a attributes) {
 		s.set(register, binary.BigEndian.AppendUint16(nil, kind), known)
 		s.loaded("meta protocol", hexadecimal)
 	case unix.NFT_META_IIFNAME:
-		s.set(register, make([]byte, 16), 0)
+		s.set(register, paddedName(s.to.in.name), s.knownIf(s.to.in.name != "", 16))
 		s.loaded("iifname", nameText)
 	case unix.NFT_META_OIFNAME:
 		s.set(register, make([]byte, 16), 0)
 		s.loaded("oifname", nameText)
 	case unix.NFT_META_IIF:
-		s.set(register, host(0), 0)
+		s.set(register, host(s.to.in.index), s.knownIf(s.to.in.index != 0, 4))
 		s.loaded("iif", hexadecimal)
+	case unix.NFT_META_PKTTYPE:
+		s.set(register, []byte{unix.PACKET_HOST}, s.knownIf(s.to.stranger && s.to.local, 1))
+		s.loaded("meta pkttype", hexadecimal)
+	case metaSecpath:
+		s.set(register, []byte{0}, s.knownIf(s.to.stranger, 1))
+		s.loaded("meta secpath", hexadecimal)
+	case unix.NFT_META_MARK:
+		s.set(register, host(0), s.knownIf(s.to.stranger && s.unmarked, 4))
+		s.loaded("meta mark", hexadecimal)
 	default:
 		s.forget()
 		s.loaded("meta", nil)
 	}
+}
+
+// metaSecpath is NFT_META_SECPATH.
+const metaSecpath = 25
+
+// knownIf returns the mask of n bytes that are known on a condition.
+func (s *state) knownIf(known bool, n int) uint64 {
+	if known {
+		return mask(n)
+	}
+	return 0
+}
+
+func paddedName(name string) []byte {
+	return append([]byte(name), make([]byte, max(0, 16-len(name)))...)[:16]
+}
+
+// The states of connections, as nft_ct has them.
+const (
+	stateNew       = 1 << 3
+	stateUntracked = 1 << 6
+)
+
+// stateText writes states of connections as nft would.
+func stateText(b []byte) string {
+	var names []string
+	bits := nativeUint32(b)
+	for i, name := range []string{"invalid", "established", "related", "new", "", "", "untracked"} {
+		if bits>>i&1 != 0 && name != "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return hexadecimal(b)
+	}
+	return strings.Join(names, ",")
 }
 
 // connection reads "ct". Known are the values for a stranger's first packet.
@@ -61,8 +106,12 @@ func (s *state) connection(a attributes) {
 	}
 	switch key := a.number(unix.NFTA_CT_KEY); {
 	case key == unix.NFT_CT_STATE:
-		s.set(register, binary.NativeEndian.AppendUint32(nil, 1<<3), known) // new
-		s.loaded("ct state", hexadecimal)
+		bit := uint32(stateNew)
+		if s.to.untracked {
+			bit = stateUntracked
+		}
+		s.set(register, binary.NativeEndian.AppendUint32(nil, bit), known)
+		s.loaded("ct state", stateText)
 	case key == unix.NFT_CT_STATUS:
 		s.set(register, make([]byte, 4), known)
 		s.loaded("ct status", hexadecimal)
@@ -78,6 +127,10 @@ func (s *state) connection(a attributes) {
 // route reads "fib". Known is the type of the destination.
 func (s *state) route(a attributes) {
 	const result, flags = unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR
+	if s.to.stranger && a.number(unix.NFTA_FIB_FLAGS)&unix.NFTA_FIB_F_SADDR != 0 {
+		s.routeBack(a)
+		return
+	}
 	kind, known := uint32(unix.RTN_LOCAL), mask(0)
 	if s.to.elsewhere {
 		kind = unix.RTN_UNICAST
@@ -100,6 +153,52 @@ func (s *state) route(a attributes) {
 	})
 }
 
+// routeBack reads "fib" of the source address. A stranger's address is another
+// host's, and the way back is the interface on which the packet came in.
+func (s *state) routeBack(a attributes) {
+	register, value := a.number(unix.NFTA_FIB_DREG), uint32(1)
+	switch result := a.number(unix.NFTA_FIB_RESULT); {
+	case result == unix.NFT_FIB_RESULT_ADDRTYPE:
+		value = unix.RTN_UNICAST
+	case a.number(unix.NFTA_FIB_FLAGS)&unix.NFTA_FIB_F_PRESENT != 0:
+	case result == unix.NFT_FIB_RESULT_OIFNAME && s.to.in.name != "":
+		s.set(register, paddedName(s.to.in.name), mask(16))
+		s.loaded("fib saddr oifname", nameText)
+		return
+	case result == unix.NFT_FIB_RESULT_OIFNAME:
+		s.forget()
+		s.loaded("fib", nil)
+		return
+	case s.to.in.index != 0:
+		value = s.to.in.index
+	}
+	s.set(register, binary.NativeEndian.AppendUint32(nil, value), mask(4))
+	s.loaded("fib saddr", hexadecimal)
+}
+
+// extension reads "exthdr". Packets to a service have neither extension headers
+// nor options of IP; they may have options of TCP.
+func (s *state) extension(a attributes) {
+	const presentFlag, ipv6, ipv4 = 1, 0, 2
+	op := a.number(unix.NFTA_EXTHDR_OP)
+	isOfIP := (op == ipv6 || op == ipv4) && s.to.stranger
+	switch {
+	case a.has(extensionSource):
+		return // it changes an option
+	case isOfIP && a.number(unix.NFTA_EXTHDR_FLAGS)&presentFlag != 0:
+		s.set(a.number(unix.NFTA_EXTHDR_DREG), []byte{0}, mask(1))
+	case isOfIP:
+		s.forget()
+		s.worse(rarely)
+	default:
+		s.forget()
+	}
+	s.loaded("exthdr", hexadecimal)
+}
+
+// extensionSource is NFTA_EXTHDR_SREG.
+const extensionSource = 7
+
 // load stores a part of the packet's headers, and names it.
 func (s *state) load(register, base, at, n uint64) {
 	if n == 0 || n > registerBytes || at > 1<<16 {
@@ -109,7 +208,7 @@ func (s *state) load(register, base, at, n uint64) {
 	}
 	var header []byte
 	var known uint64 // from the beginning of what is loaded
-	label, show := fmt.Sprintf("@%d,%d,%d", base, at*8, n*8), hexadecimal
+	label, show := "", (func([]byte) string)(nil)
 	put := func(where int, value []byte) {
 		for i, b := range value {
 			if j := where + i - int(at); j >= 0 && j < int(n) {
@@ -139,8 +238,11 @@ func (s *state) load(register, base, at, n uint64) {
 			label, show = "", protocolText
 		}
 	case unix.NFT_PAYLOAD_TRANSPORT_HEADER:
-		if s.low == s.high {
-			put(2, binary.BigEndian.AppendUint16(nil, uint16(s.low)))
+		if s.to.stranger && s.to.protocol == unix.IPPROTO_TCP {
+			put(13, []byte{flagSYN})
+		}
+		if only, ok := s.ports.one(); ok {
+			put(2, binary.BigEndian.AppendUint16(nil, uint16(only)))
 		} else if at <= 2 && at+n >= 4 {
 			port = 2 - int(at)
 		}
@@ -149,7 +251,12 @@ func (s *state) load(register, base, at, n uint64) {
 			label, show = s.to.protocolName()+" dport", portText
 		case at == 0 && n == 2:
 			label, show = s.to.protocolName()+" sport", portText
+		case at == 13 && n == 1 && s.to.protocol == unix.IPPROTO_TCP:
+			label, show = "tcp flags", hexadecimal
 		}
+	}
+	if label == "" && show == nil {
+		label, show = fmt.Sprintf("@%d,%d,%d", base, at*8, n*8), hexadecimal
 	}
 	s.set(register, header, known)
 	if where, ok := offset(register); ok && port >= 0 {
@@ -157,6 +264,9 @@ func (s *state) load(register, base, at, n uint64) {
 	}
 	s.loaded(label, show)
 }
+
+// flagSYN is the only flag of a connection's first packet.
+const flagSYN = 0x02
 
 func addressText(b []byte, length int) string {
 	padded := append(append([]byte{}, b...), make([]byte, max(0, length-len(b)))...)

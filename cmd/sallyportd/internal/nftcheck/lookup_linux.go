@@ -34,6 +34,7 @@ func (r *ruleset) lookup(c *chain, s state, a attributes) []branch {
 	if isMap {
 		shown = "map " + shown
 	}
+	source := slices.ContainsFunc(s.labels, isSource)
 	s.addText(op, shown)
 	set, ok := r.setOf(c, called)
 	if !ok {
@@ -56,7 +57,7 @@ func (r *ruleset) lookup(c *chain, s state, a attributes) []branch {
 			matches, all = []branch{set.take(s, a, e)}, true
 		}
 	default:
-		matches = set.compatible(s, a, got, known)
+		matches = set.compatible(s, a, got, known, source)
 	}
 	if len(matches) > maxBranches {
 		return unknown(s, a)
@@ -68,6 +69,14 @@ func (r *ruleset) lookup(c *chain, s state, a attributes) []branch {
 	case inverted && all, !inverted && len(matches) == 0:
 		return nil
 	case inverted && len(matches) == 0, !inverted && all:
+		return []branch{{state: s}}
+	case inverted && !source && !slices.ContainsFunc(matches, func(b branch) bool { return b.m != s.m }):
+		for _, x := range matches {
+			s.restrict(x.ports.others())
+		}
+		return []branch{{state: s}}
+	case inverted && source:
+		s.worse(mostly)
 		return []branch{{state: s}}
 	case inverted:
 		s.worse(maybe)
@@ -137,7 +146,8 @@ func (set *set) covers(e element, key []byte, known uint64) bool {
 }
 
 // compatible returns the branches if only a part of the key is known.
-func (set *set) compatible(s state, a attributes, key []byte, known uint64) (ways []branch) {
+// Source: a part is the source address.
+func (set *set) compatible(s state, a attributes, key []byte, known uint64, source bool) (ways []branch) {
 	at, _ := offset(a.number(unix.NFTA_LOOKUP_SREG))
 	port := s.port - at // in the key
 	for _, e := range set.elements {
@@ -145,7 +155,16 @@ func (set *set) compatible(s state, a attributes, key []byte, known uint64) (way
 			continue
 		}
 		way := set.take(s, a, e)
-		way.worse(maybe)
+		switch {
+		case source && !e.catchAll:
+			way.worse(rarely)
+		case source:
+			way.worse(mostly)
+		case set.onlyPortOpen(port, known):
+			// The rest of the key is known, and matches.
+		default:
+			way.worse(maybe)
+		}
 		if s.port >= 0 && port >= 0 && port+2 <= len(e.key) && !set.intervals() {
 			last := e.key
 			if e.end != nil {
@@ -163,27 +182,35 @@ func (set *set) compatible(s state, a attributes, key []byte, known uint64) (way
 	return ways
 }
 
+// onlyPortOpen reports whether all of a key is known, except for the port.
+func (set *set) onlyPortOpen(port int, known uint64) bool {
+	return port >= 0 && port+2 <= set.keyLen && !set.intervals() && known|3<<port == mask(set.keyLen)
+}
+
 // byPort returns the branches for several ports.
 func (set *set) byPort(s state, a attributes) (ways []branch, all bool) {
 	of := set.ranges()
 	if !a.has(unix.NFTA_LOOKUP_DREG) {
 		of = merged(of)
 	}
+	var covered ports
 	for _, x := range of {
-		if x.high < s.low || x.low > s.high {
+		span := ports{{x.low, x.high}}
+		if len(s.ports.and(span)) == 0 {
 			continue
 		}
-		all = all || x.low <= s.low && x.high >= s.high
+		covered = covered.or(span)
 		way := set.take(s, a, x.element)
-		way.narrow(x.low, x.high)
+		way.restrict(span)
 		if len(ways) <= maxBranches {
 			ways = append(ways, way)
 		}
 	}
+	all = len(s.ports.without(covered)) == 0
 	if e, ok := set.catchAll(); ok && !all {
 		way := set.take(s, a, e)
-		way.worse(maybe)
-		ways = append(ways, way)
+		way.restrict(covered.others())
+		ways, all = append(ways, way), true
 	}
 	return ways, all
 }

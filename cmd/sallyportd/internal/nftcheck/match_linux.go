@@ -14,35 +14,63 @@ type match int
 
 const (
 	always match = iota
-	some         // to packets to some ports
+	some         // to packets to some ports; only of redirects
+	mostly       // to packets of all sources except some
 	maybe        // it matches something that we do not know
+	rarely       // to packets of some sources
 	never
 )
 
 // state is what is known of packets at an expression of a rule.
 type state struct {
 	registers
-	to        packet
-	low, high int // the ports that the rule applies to, so far
-	m         match
-	labels    []string // of values that are loaded and not compared yet
-	show      func([]byte) string
-	text      []string // the matches of the rule, as nft would write them
+	to     packet
+	ports  ports // that the rule applies to, so far
+	m      match
+	labels []string // of values that are loaded and not compared yet
+	show   func([]byte) string
+	masked []byte // by what the last value was masked
+	// unmarked: no rule of this host marks packets.
+	unmarked bool
+	text     []string // the matches of the rule, as nft would write them
 }
 
 func (s *state) worse(with match) { s.m = max(s.m, with) }
 
 // narrow restricts the rule to some ports.
-func (s *state) narrow(low, high int) {
-	s.low, s.high = max(s.low, low), min(s.high, high)
+func (s *state) narrow(low, high int) { s.restrict(ports{{low, high}}) }
+
+// except restricts the rule to all other ports.
+func (s *state) except(low, high int) { s.restrict(ports{{low, high}}.others()) }
+
+func (s *state) restrict(to ports) {
+	both := s.ports.and(to)
 	switch {
-	case s.low > s.high:
+	case len(both) == 0:
 		s.worse(never)
-	case (s.low > s.to.low || s.high < s.to.high) && s.to.somewhere:
+	case both.size() == s.ports.size():
+	case s.to.somewhere:
 		s.worse(maybe)
-	case s.low > s.to.low || s.high < s.to.high:
-		s.worse(some)
+	default:
+		s.ports = both
 	}
+}
+
+// unknown is for a comparison with an unknown value. If it is of the source
+// address, the rule is for some sources, or for all except some.
+func (s *state) unknown(inverted bool) {
+	switch {
+	case !slices.ContainsFunc(s.labels, isSource):
+		s.worse(maybe)
+	case inverted:
+		s.worse(mostly)
+	default:
+		s.worse(rarely)
+	}
+}
+
+func isSource(label string) bool {
+	return strings.HasSuffix(strings.TrimSuffix(label, " &"), " saddr")
 }
 
 func (s *state) loaded(label string, show func([]byte) string) {
@@ -51,7 +79,7 @@ func (s *state) loaded(label string, show func([]byte) string) {
 
 // addText adds a comparison to the rule's text.
 func (s *state) addText(op, value string) {
-	what := strings.Join(s.labels, " . ")
+	what := strings.Join(slices.DeleteFunc(slices.Clone(s.labels), func(l string) bool { return l == "" }), " . ")
 	s.labels = nil
 	if what == "nfproto" {
 		return // the table or the address imply it
@@ -84,9 +112,26 @@ func (s *state) compare(a attributes) {
 		s.worse(maybe)
 		return
 	}
-	label := strings.Join(s.labels, " ")
+	if s.judgeComparison(op, register, want); s.m == never {
+		return // its text is of no use
+	}
+	n := len(s.labels)
+	masked := n > 0 && s.labels[n-1] == "ct state &"
+	if masked && op == unix.NFT_CMP_NEQ && len(bytes.Trim(want, "\x00")) == 0 {
+		s.labels[n-1] = "ct state"
+		s.addText("", s.shown(s.masked))
+		return
+	}
 	s.addText(operators[op], s.shown(want))
-	if label == "iif" || label == "iifname" {
+}
+
+func (s *state) judgeComparison(op, register uint64, want []byte) {
+	label := ""
+	if len(s.labels) == 1 {
+		label = s.labels[0]
+	}
+	got, known, whole := s.get(register, len(want))
+	if !whole && (label == "iif" || label == "iifname") {
 		s.compareInterface(op, want)
 		return
 	}
@@ -94,12 +139,15 @@ func (s *state) compare(a attributes) {
 		s.comparePort(op, bigEndian(want))
 		return
 	}
-	got, known, whole := s.get(register, len(want))
+	if at, ok := offset(register); ok && s.port >= at && s.port+2 <= at+len(want) && op == unix.NFT_CMP_EQ {
+		port := bigEndian(want[s.port-at:]) // beside other fields
+		s.narrow(port, port)
+	}
 	if !whole {
 		if differ(got, want, known) && op == unix.NFT_CMP_EQ {
 			s.worse(never)
 		} else if !(differ(got, want, known) && op == unix.NFT_CMP_NEQ) {
-			s.worse(maybe)
+			s.unknown(op == unix.NFT_CMP_NEQ)
 		}
 		return
 	}
@@ -109,8 +157,9 @@ func (s *state) compare(a attributes) {
 	}
 }
 
-// compareInterface compares the interface on which a packet came in. A packet of
-// another host does not come in on the loopback; it may come in on any other.
+// compareInterface compares the interface on which a packet came in, if it is not
+// known. A packet of another host does not come in on the loopback; it may come
+// in on any other.
 func (s *state) compareInterface(op uint64, want []byte) {
 	loopback := bytes.Equal(want, binary.NativeEndian.AppendUint32(nil, 1)) || string(bytes.TrimRight(want, "\x00")) == "lo"
 	switch {
@@ -139,21 +188,6 @@ func (s *state) comparePort(op uint64, port int) {
 	}
 }
 
-// except restricts the rule to all other ports.
-func (s *state) except(low, high int) {
-	switch {
-	case high < s.low || low > s.high:
-	case low <= s.low:
-		s.narrow(high+1, 1<<16-1)
-	case high >= s.high:
-		s.narrow(0, low-1)
-	case s.to.somewhere:
-		s.worse(maybe)
-	default:
-		s.worse(some)
-	}
-}
-
 // within reads "range".
 func (s *state) within(a attributes) {
 	register, inverted := a.number(unix.NFTA_RANGE_SREG), a.number(unix.NFTA_RANGE_OP) != unix.NFT_RANGE_EQ
@@ -163,7 +197,7 @@ func (s *state) within(a attributes) {
 	if inverted {
 		op = "!="
 	}
-	s.addText(op, s.shown(from)+"-"+s.shown(to))
+	defer func() { s.addText(op, s.shown(from)+"-"+s.shown(to)) }()
 	got, _, whole := s.get(register, len(from))
 	switch {
 	case s.holdsPort(register, len(from)) && inverted:
@@ -171,7 +205,7 @@ func (s *state) within(a attributes) {
 	case s.holdsPort(register, len(from)):
 		s.narrow(bigEndian(from), bigEndian(to))
 	case !whole || len(from) != len(to):
-		s.worse(maybe)
+		s.unknown(inverted)
 	case (bytes.Compare(got, from) >= 0 && bytes.Compare(got, to) <= 0) == inverted:
 		s.worse(never)
 	}
@@ -193,6 +227,7 @@ func (s *state) combine(a attributes) {
 	and, _ := a.nested(unix.NFTA_BITWISE_MASK).get(dataValue)
 	xor, _ := a.nested(unix.NFTA_BITWISE_XOR).get(dataValue)
 	got, known, _ := s.get(a.number(unix.NFTA_BITWISE_SREG), n)
+	s.masked = and
 	if len(got) != n || len(and) != n || len(xor) != n || a.number(bitwiseOp) != 0 {
 		s.forget()
 		return
@@ -208,6 +243,27 @@ func (s *state) combine(a attributes) {
 	if n := len(s.labels); n > 0 {
 		s.labels = append(s.labels[:n-1:n-1], s.labels[n-1]+" &")
 	}
+}
+
+// swap reads "byteorder". A value that is shorter than a number stays as it is.
+func (s *state) swap(a attributes) {
+	from, to := a.number(unix.NFTA_BYTEORDER_SREG), a.number(unix.NFTA_BYTEORDER_DREG)
+	n, size := int(a.number(unix.NFTA_BYTEORDER_LEN)), int(a.number(unix.NFTA_BYTEORDER_SIZE))
+	if from == to && n < size {
+		return
+	}
+	got, _, whole := s.get(from, n)
+	if !whole || size < 2 || n%size != 0 {
+		s.forget()
+		return
+	}
+	out := slices.Clone(got)
+	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		for part := range slices.Chunk(out, size) {
+			slices.Reverse(part)
+		}
+	}
+	s.set(to, out, mask(n))
 }
 
 // bitwiseOp is NFTA_BITWISE_OP; 0 is mask and xor.

@@ -18,7 +18,15 @@ type packet struct {
 	elsewhere bool       // to an address of another host
 	// stranger is the first packet of a connection from another host, which
 	// nothing has translated.
-	stranger bool
+	stranger  bool
+	untracked bool        // our table exempts it from conntrack
+	in        anInterface // on which it comes in
+}
+
+// anInterface is a network interface of this host; zero: not known.
+type anInterface struct {
+	name  string
+	index uint32
 }
 
 func (p packet) protocolName() string {
@@ -28,9 +36,12 @@ func (p packet) protocolName() string {
 	return "tcp"
 }
 
-// in returns the packet as a chain of a family sees it; ok is false if the chain
-// does not see it.
-func (p packet) in(family byte) (_ packet, ok bool) {
+// ports are the ports to one of which the packet goes.
+func (p packet) ports() ports { return ports{{p.low, p.high}} }
+
+// seenBy returns the packet as a chain of a family sees it; ok is false if the
+// chain does not see it.
+func (p packet) seenBy(family byte) (_ packet, ok bool) {
 	switch family {
 	case unix.NFPROTO_INET, unix.NFPROTO_NETDEV:
 	case unix.NFPROTO_IPV4, unix.NFPROTO_IPV6:

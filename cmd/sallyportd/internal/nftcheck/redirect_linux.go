@@ -45,13 +45,9 @@ func (r *ruleset) redirectsOf(p packet, hook uint32) []redirect {
 		return redirects
 	}
 	w := walk{ruleset: r, packet: p}
+	to := p.ports()
 	for _, c := range r.translations(hook) {
-		result := w.enter(c)
-		drops := result == dropped || result == undecided && c.drops
-		if result == redirected || drops && !w.maybeAccepted {
-			break
-		}
-		w.maybeAccepted = false
+		to = w.enter(c, to)
 	}
 	r.known[asked] = w.redirects
 	return w.redirects
@@ -70,7 +66,7 @@ func (r *ruleset) dropsAll(p packet, hooks ...uint32) bool {
 			continue
 		}
 		w := walk{ruleset: r, packet: p}
-		if result := w.enter(c); !w.maybeAccepted && (result == dropped || result == undecided && c.drops) {
+		if w.enter(c, p.ports()); len(p.ports().without(w.dropped)) == 0 {
 			return true
 		}
 	}
@@ -79,12 +75,16 @@ func (r *ruleset) dropsAll(p packet, hooks ...uint32) bool {
 
 // String returns the rule's text, chain and handle.
 func (l redirect) String() string {
-	return fmt.Sprintf("the rule \"%s\" of chain \"%s\" (handle %d)", l.text, l.chain.name, l.handle)
+	label := "handle"
+	if l.chain.legacy {
+		label = "number"
+	}
+	return fmt.Sprintf("the rule \"%s\" of chain \"%s\" (%s %d)", l.text, l.chain.name, label, l.handle)
 }
 
 // verb is what the rule does to packets.
 func (l redirect) verb() string {
-	if l.m == maybe {
+	if l.m >= mostly {
 		return "may redirect"
 	}
 	return "redirects"

@@ -1,7 +1,10 @@
 package nftcheck
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,12 +21,14 @@ type ruleset struct {
 	known    map[question][]redirect // results of redirectsOf
 	expired  func() bool             // whether the time for the judgement is over; nil: never
 	steps    int                     // rules that were evaluated
+	marks    bool                    // a rule marks packets
 }
 
 // name is the name of a chain or a set.
 type name struct {
 	family      byte
 	table, name string
+	legacy      bool // of iptables-legacy, which the kernel keeps apart
 }
 
 type chain struct {
@@ -32,7 +37,8 @@ type chain struct {
 	kind     string // "filter", "nat" or "route"
 	hook     uint32
 	priority int32
-	drops    bool // by its policy
+	drops    bool     // by its policy
+	devices  []string // of an ingress chain: whose packets it sees
 	rules    []rule
 }
 
@@ -50,6 +56,19 @@ type expression struct {
 
 // String is how nft names a chain.
 func (n name) String() string { return fmt.Sprintf("%s %s %s", familyName(n.family), n.table, n.name) }
+
+// nameRule names a rule by its text and its handle or, of iptables-legacy, its
+// number.
+func (c *chain) nameRule(i int, text string) string {
+	label, n := "handle", c.rules[i].handle
+	if c.legacy {
+		label = "number"
+	}
+	if text == "" {
+		return fmt.Sprintf("the rule of %s %d of chain \"%s\"", label, n, c.name)
+	}
+	return fmt.Sprintf("the rule \"%s\" (%s %d of chain \"%s\")", text, label, n, c.name)
+}
 
 func familyName(family byte) string {
 	switch family {
@@ -86,11 +105,13 @@ func read(from source) (*ruleset, error) {
 	}
 	for _, m := range messages {
 		a := parse(m[headerLen:])
-		c := r.byName[name{m[0], a.text(unix.NFTA_RULE_TABLE), a.text(unix.NFTA_RULE_CHAIN)}]
+		c := r.byName[name{family: m[0], table: a.text(unix.NFTA_RULE_TABLE), name: a.text(unix.NFTA_RULE_CHAIN)}]
 		if c == nil {
 			continue // the chain was added after the chains were read
 		}
-		c.rules = append(c.rules, readRule(a))
+		rule := readRule(a)
+		c.rules = append(c.rules, rule)
+		r.marks = r.marks || !c.ours() && rule.marks()
 	}
 	if messages, err = from.dump(unix.NFT_MSG_GETSET, unix.NFPROTO_UNSPEC, nil); err != nil {
 		return nil, err
@@ -99,18 +120,43 @@ func read(from source) (*ruleset, error) {
 		s := readSet(m)
 		r.sets[s.name] = s
 	}
+	if _, real := from.(*kernel); real {
+		r.readLegacy()
+	}
 	return r, nil
 }
 
 func readChain(m []byte) *chain {
 	a := parse(m[headerLen:])
-	c := &chain{name: name{m[0], a.text(unix.NFTA_CHAIN_TABLE), a.text(unix.NFTA_CHAIN_NAME)}, kind: a.text(unix.NFTA_CHAIN_TYPE)}
+	c := &chain{name: name{family: m[0], table: a.text(unix.NFTA_CHAIN_TABLE), name: a.text(unix.NFTA_CHAIN_NAME)}, kind: a.text(unix.NFTA_CHAIN_TYPE)}
 	if hook := a.nested(unix.NFTA_CHAIN_HOOK); a.has(unix.NFTA_CHAIN_HOOK) {
 		c.base = true
 		c.hook, c.priority = uint32(hook.number(unix.NFTA_HOOK_HOOKNUM)), int32(hook.number(unix.NFTA_HOOK_PRIORITY))
+		if device := hook.text(unix.NFTA_HOOK_DEV); device != "" {
+			c.devices = []string{device}
+		}
+		for _, x := range hook.nested(hookDevices).list {
+			c.devices = append(c.devices, string(bytes.TrimRight(x.data, "\x00")))
+		}
 		c.drops = a.has(unix.NFTA_CHAIN_POLICY) && a.number(unix.NFTA_CHAIN_POLICY) == verdictDrop
 	}
 	return c
+}
+
+// hookDevices is NFTA_HOOK_DEVS.
+const hookDevices = 4
+
+// marks reports whether a rule may mark packets.
+func (r rule) marks() bool {
+	return slices.ContainsFunc(r.expressions, func(e expression) bool {
+		switch e.name {
+		case "meta":
+			return e.has(unix.NFTA_META_SREG) && e.number(unix.NFTA_META_KEY) == unix.NFT_META_MARK
+		case "target":
+			return strings.HasSuffix(e.text(unix.NFTA_TARGET_NAME), "MARK")
+		}
+		return false
+	})
 }
 
 func readRule(a attributes) rule {
@@ -128,7 +174,7 @@ func readRule(a attributes) rule {
 
 // find returns the chain of a name in the table of another chain.
 func (r *ruleset) find(beside *chain, to string) *chain {
-	return r.byName[name{beside.family, beside.table, to}]
+	return r.byName[name{beside.family, beside.table, to, beside.legacy}]
 }
 
 // cannotRead remembers a clause, once.

@@ -48,7 +48,7 @@ const (
 func readSet(m []byte) *set {
 	a := parse(m[headerLen:])
 	s := &set{
-		name:  name{m[0], a.text(unix.NFTA_SET_TABLE), a.text(unix.NFTA_SET_NAME)},
+		name:  name{family: m[0], table: a.text(unix.NFTA_SET_TABLE), name: a.text(unix.NFTA_SET_NAME)},
 		flags: a.number(unix.NFTA_SET_FLAGS), keyLen: int(a.number(unix.NFTA_SET_KEY_LEN)),
 	}
 	desc := a.nested(unix.NFTA_SET_DESC)
@@ -68,7 +68,7 @@ func (s *set) has(flag uint64) bool { return s.flags&flag != 0 }
 // setOf returns the set of a name in the table of a chain, with its elements. It
 // returns false if they are not known.
 func (r *ruleset) setOf(beside *chain, to string) (s *set, ok bool) {
-	s = r.sets[name{beside.family, beside.table, to}]
+	s = r.sets[name{family: beside.family, table: beside.table, name: to}]
 	if s == nil {
 		r.cannotRead("set %q, which chain %q uses, does not exist", to, beside.name)
 		return nil, false

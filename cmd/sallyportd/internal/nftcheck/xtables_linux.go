@@ -9,17 +9,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// matchExtension reads a match of iptables, as iptables-nft stores it.
+// matchExtension reads a match of iptables.
 func (s *state) matchExtension(a attributes) {
 	info, _ := a.get(unix.NFTA_MATCH_INFO)
+	revision := a.number(unix.NFTA_MATCH_REV)
 	switch called := a.text(unix.NFTA_MATCH_NAME); called {
 	case "comment":
 	case "tcp", "udp":
 		s.matchPorts(called, info)
 	case "multiport":
-		s.matchSeveralPorts(a.number(unix.NFTA_MATCH_REV), info)
+		s.matchSeveralPorts(revision, info)
 	case "addrtype":
-		s.matchType(a.number(unix.NFTA_MATCH_REV), info)
+		s.matchType(revision, info)
+	case "conntrack":
+		s.matchConnection(revision, info)
+	case "state":
+		if len(info) < 4 || !s.to.stranger {
+			s.text = append(s.text, "-m state")
+			s.worse(maybe)
+			return
+		}
+		s.matchState(nativeUint32(info), false)
+	case "set":
+		s.matchSet(info)
+	case "mark":
+		s.matchMark(info)
+	case "pkttype":
+		s.matchPacketType(info)
+	case "rpfilter":
+		s.text = append(s.text, "-m rpfilter")
+		const inverted = 1 << 3
+		switch {
+		case len(info) < 1 || !s.to.stranger:
+			s.worse(maybe)
+		case info[0]&inverted != 0:
+			s.worse(never) // a stranger's source address is not forged
+		}
+	case "geoip", "mac", "rt", "hbh", "dst", "frag", "ah", "esp": // some sources, or packets with such a header
+		s.text = append(s.text, "-m "+called)
+		s.worse(rarely)
 	default:
 		s.text = append(s.text, "-m "+called)
 		s.worse(maybe)
@@ -42,8 +70,12 @@ func (s *state) matchPorts(protocol string, info []byte) {
 	}
 	word := func(at int) int { return int(binary.NativeEndian.Uint16(info[at:])) }
 	low, high, inverts := word(4), word(6), info[invertsAt]
-	if word(0) != 0 || word(2) != 1<<16-1 || inverts&^2 != 0 || protocol == "tcp" && (info[8] != 0 || info[9] != 0) {
-		s.worse(maybe) // source ports, flags, options
+	if word(0) != 0 || word(2) != 1<<16-1 || inverts&1 != 0 {
+		s.text = append(s.text, protocol+" sport")
+		s.worse(maybe)
+	}
+	if protocol == "tcp" {
+		s.matchFlags(info[8], info[9], info[10], inverts)
 	}
 	if low == 0 && high == 1<<16-1 {
 		return
@@ -61,16 +93,28 @@ func (s *state) matchPorts(protocol string, info []byte) {
 	s.text = append(s.text, protocol+" dport "+op+ports)
 }
 
+// matchFlags reads the options and flags of struct xt_tcp.
+func (s *state) matchFlags(option, of, want, inverts byte) {
+	const invertsFlags, invertsOption = 4, 8
+	switch {
+	case option != 0 || inverts&invertsOption != 0, of != 0 && !s.to.stranger:
+		s.text = append(s.text, "tcp options")
+		s.worse(maybe)
+	case (flagSYN&of == want) == (inverts&invertsFlags != 0):
+		s.worse(never)
+	}
+}
+
 // matchSeveralPorts reads struct xt_multiport_v1.
 func (s *state) matchSeveralPorts(revision uint64, info []byte) {
 	const destinations, most = 1, 15
 	const portsAt, rangesAt, invertAt = 2, 2 + 2*most, 2 + 3*most
-	s.text = append(s.text, "-m multiport")
-	if revision != 1 || len(info) <= invertAt || info[0] != destinations || s.low != s.high {
+	if revision != 1 || len(info) <= invertAt || info[0] != destinations {
+		s.text = append(s.text, "-m multiport")
 		s.worse(maybe)
 		return
 	}
-	found := false
+	var listed ports
 	for i := 0; i < min(int(info[1]), most); i++ {
 		low := int(binary.NativeEndian.Uint16(info[portsAt+2*i:]))
 		high := low
@@ -78,16 +122,23 @@ func (s *state) matchSeveralPorts(revision uint64, info []byte) {
 			i++
 			high = int(binary.NativeEndian.Uint16(info[portsAt+2*i:]))
 		}
-		found = found || low <= s.low && s.low <= high
+		if low <= high {
+			listed = listed.or(ports{{low, high}})
+		}
 	}
-	if found == (info[invertAt] != 0) {
-		s.worse(never)
+	op := ""
+	if info[invertAt] != 0 {
+		op = "!= "
+		s.restrict(listed.others())
+	} else {
+		s.restrict(listed)
 	}
+	s.text = append(s.text, fmt.Sprintf("-m multiport %s dports %s%s", s.to.protocolName(), op, listed))
 }
 
 // matchType reads struct xt_addrtype_info, and its later revision.
 func (s *state) matchType(revision uint64, info []byte) {
-	const local, invertDestination = 1 << unix.RTN_LOCAL, 2
+	const invertSource, invertDestination, limitInterface = 1, 2, 4 | 8
 	n := 12 // two masks of 16 bits, two inversions of 32
 	if revision == 1 {
 		n = 8 // two masks, flags of 32 bits
@@ -97,20 +148,50 @@ func (s *state) matchType(revision uint64, info []byte) {
 		return
 	}
 	source, destination := binary.NativeEndian.Uint16(info), binary.NativeEndian.Uint16(info[2:])
-	inverted := nativeUint32(info[4:])&invertDestination != 0
-	plain := nativeUint32(info[4:])&^invertDestination == 0
+	flags := nativeUint32(info[4:])
 	if revision != 1 {
-		inverted, plain = nativeUint32(info[8:]) != 0, nativeUint32(info[4:]) == 0
+		flags = 0
+		if nativeUint32(info[4:]) != 0 {
+			flags |= invertSource
+		}
+		if nativeUint32(info[8:]) != 0 {
+			flags |= invertDestination
+		}
 	}
-	if source != 0 || !plain || destination != local || !s.to.local && !s.to.elsewhere {
-		s.text = append(s.text, "-m addrtype")
-		s.worse(maybe)
+	if source != 0 {
+		s.text = append(s.text, "fib saddr type")
+		switch unicast := source&(1<<unix.RTN_UNICAST) != 0; {
+		case !s.to.stranger || flags&limitInterface != 0:
+			s.worse(maybe)
+		case unicast == (flags&invertSource != 0):
+			s.worse(never)
+		}
+	}
+	if destination == 0 {
 		return
 	}
-	if s.to.local == inverted {
+	s.text = append(s.text, "fib daddr type "+map[bool]string{false: "", true: "!= "}[flags&invertDestination != 0]+typesText(destination))
+	is := uint16(1 << unix.RTN_LOCAL)
+	if s.to.elsewhere {
+		is = 1 << unix.RTN_UNICAST
+	}
+	switch {
+	case !s.to.local && !s.to.elsewhere, flags&limitInterface != 0:
+		s.worse(maybe)
+	case (destination&is != 0) == (flags&invertDestination != 0):
 		s.worse(never)
 	}
-	s.text = append(s.text, "fib daddr type "+map[bool]string{false: "local", true: "!= local"}[inverted])
+}
+
+// typesText writes types of addresses.
+func typesText(of uint16) string {
+	var names []string
+	for i, name := range []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast"} {
+		if of>>i&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 // targetExtension reads a target of iptables. Ends is false if the packet goes
@@ -133,7 +214,7 @@ func (r *ruleset) targetExtension(c *chain, number int, s *state, a attributes) 
 	case "SNAT", "MASQUERADE":
 		return effect{source: strings.ToLower(called)}, true
 	case "REJECT":
-		return effect{verdict: &verdict{code: verdictDrop}}, true
+		return effect{verdict: &verdict{code: verdictDrop, rejects: true}}, true
 	case "LOG", "NFLOG", "MARK", "CONNMARK", "CT", "NOTRACK", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "TCPMSS", "TRACE", "CHECKSUM",
 		"SET", "SECMARK", "CONNSECMARK", "AUDIT", "RATEEST", "IDLETIMER", "LED", "TCPOPTSTRIP", "TEE":
 		return f, false

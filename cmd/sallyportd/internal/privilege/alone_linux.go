@@ -55,15 +55,10 @@ func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 // guard waits until no other process guards the table, such as the holder that a
 // server has started, and then guards it. It returns nil if ctx ends first.
 func (a *alone) guard(ctx context.Context) (*guard.Guard, error) {
-	now, cancel := context.WithCancel(ctx)
-	cancel()
-	lock, err := guard.Take(now)
-	if !errors.Is(err, guard.ErrTaken) {
-		return lock, err
-	}
-	a.log.Warn("another process guards the firewall table; waiting")
-	notify("READY=1") // the table is there, and closed
-	if lock, err = guard.Take(ctx); ctx.Err() != nil {
+	lock, err := takeGuard(ctx, a.log, func() {
+		notify("READY=1") // the table is there, and closed
+	})
+	if ctx.Err() != nil {
 		return nil, nil
 	}
 	return lock, err
@@ -120,7 +115,9 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 	next, err := a.Load()
 	switch {
 	case err == nil && next.digest() == a.held.digest():
-		a.held = next
+		if err = a.kept.table.SetTrusted(next.Firewall.Trusted); err == nil {
+			a.held = next
+		}
 	case err == nil:
 		err = a.holder.Replace(ctx, func() (cfg holder.Config, err error) {
 			a.kept.stop()

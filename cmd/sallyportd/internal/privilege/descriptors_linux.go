@@ -57,6 +57,7 @@ type inheritance struct {
 // Dropped is true only if this process has no other privileges than those to keep,
 // and no way to gain any.
 func inherited(keep Set) (in inheritance, err error) {
+	nameProcess()
 	text := os.Getenv(variable)
 	how, dropped := os.LookupEnv(droppedVariable)
 	os.Unsetenv(variable)
@@ -66,7 +67,6 @@ func inherited(keep Set) (in inheritance, err error) {
 		if err := verifyDropped(keep); err != nil {
 			return in, err
 		}
-		nameProcess()
 	}
 	in = inheritance{descriptors{}, dropped, how == droppedSwitched}
 	for _, pair := range strings.Fields(text) {

@@ -39,8 +39,7 @@ func dropAndReexec(keep Set, who *identity, d descriptors) error {
 		for i, g := range who.groups {
 			groups[i] = uint32(g)
 		}
-		first := uintptr(unsafe.Pointer(&groups[0]))
-		if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(who.groups)), first, 0); e != 0 {
+		if e := setGroups(groups, len(who.groups)); e != 0 {
 			return step("setgroups", e)
 		}
 		for _, call := range []struct {
@@ -80,4 +79,10 @@ func dropAndReexec(keep Set, who *identity, d descriptors) error {
 		how = droppedSwitched
 	}
 	return step("execute", syscall.Exec("/proc/self/exe", os.Args, append(d.environment(), droppedVariable+"="+how)))
+}
+
+// setGroups sets the first n groups for this thread.
+func setGroups(groups []uint32, n int) syscall.Errno {
+	_, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(n), uintptr(unsafe.Pointer(&groups[0])), 0)
+	return e
 }

@@ -73,10 +73,11 @@ func HoldFor(h Holding, log *slog.Logger) error {
 	cfg.Claim = func() (holder.Firewall, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), guardTime)
 		defer cancel()
-		_, err := guard.Take(ctx) // until this process ends
-		if err != nil {
+		// It is taken until this process ends.
+		if _, err := takeGuard(ctx, log, func() {}); err != nil {
 			return nil, err
 		}
+		var err error
 		if k, err = h.keep(held, log); err != nil {
 			return nil, err
 		}
@@ -98,6 +99,20 @@ func HoldFor(h Holding, log *slog.Logger) error {
 		k.stop()
 	}
 	return err
+}
+
+// takeGuard takes the guard of the table. If another process has it, takeGuard logs
+// that it waits, and calls waiting.
+func takeGuard(ctx context.Context, log *slog.Logger, waiting func()) (*guard.Guard, error) {
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	lock, err := guard.Take(now)
+	if !errors.Is(err, guard.ErrTaken) {
+		return lock, err
+	}
+	log.Warn("another process guards the firewall table; waiting")
+	waiting()
+	return guard.Take(ctx)
 }
 
 // drop returns in a process that has CAP_NET_ADMIN and no other capability.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/ingest/udp"
 	"sallyport/sessions/gate/sockfilter"
 )
 
@@ -25,6 +26,7 @@ const (
 type Host struct {
 	FilterTCP     bool // sockets can filter TCP handshakes, without privileges
 	FirstOpenPort int  // ports from this one on can be bound without privileges
+	NoIPv6        bool // this process cannot make IPv6 sockets
 	Held          Set  // by this process
 }
 
@@ -37,7 +39,7 @@ func (h Host) NetRaw() bool { return h.Held&NetRaw != 0 }
 // Probe reads this host's properties from the kernel. It starts a thread, which
 // ends before Probe returns.
 func Probe() (h Host, err error) {
-	h.FilterTCP, h.FirstOpenPort = sockfilter.Supported(), 1024
+	h.FilterTCP, h.FirstOpenPort, h.NoIPv6 = sockfilter.Supported(), 1024, !udp.HasIPv6()
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
 		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
 			h.FirstOpenPort = n

@@ -22,6 +22,7 @@ import (
 type Plan struct {
 	User     string   // to run as; empty: as now
 	Holder   string   // what requires a holder of the firewall; empty: nothing does
+	Instead  string   // how to require no holder; empty: nothing simple does
 	Socket   string   // at which "firewall hold" answers, if it runs
 	Command  []string // the arguments with which this program starts a holder otherwise
 	LowPorts bool     // ports are bound that require CAP_NET_BIND_SERVICE
@@ -38,8 +39,12 @@ func Split(ctx context.Context, p Plan, h Host) error {
 	}
 	starts := p.Holder != "" && !answers(ctx, p.Socket, who)
 	if starts && !h.NetAdmin() {
+		instead := ""
+		if p.Instead != "" {
+			instead = p.Instead + "; or "
+		}
 		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Holder, p.Socket),
-			"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
+			instead+"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
 	}
 	if p.Capture && !h.NetRaw() {
 		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this process does not have"),

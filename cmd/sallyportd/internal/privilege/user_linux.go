@@ -24,18 +24,25 @@ type identity struct {
 // findUser looks a user up, by name or number.
 func findUser(name string) (who identity, err error) {
 	u, err := user.Lookup(name)
-	if err != nil {
+	n, notNumeric := strconv.Atoi(name)
+	if err != nil && notNumeric == nil {
 		u, err = user.LookupId(name)
 	}
 	if err == nil {
 		who, err = identityOf(u)
 	}
 	// A number needs no entry in the list of users, which images often lack.
-	if n, numeric := strconv.Atoi(name); err != nil && numeric == nil && n > 0 {
-		who, err = identity{n, n, []int{n}}, nil
+	if err != nil && notNumeric == nil && n > 0 {
+		return identity{n, n, []int{n}}, nil
+	}
+	var unknown user.UnknownUserError
+	var unknownID user.UnknownUserIdError
+	if errors.As(err, &unknown) || errors.As(err, &unknownID) {
+		err = errors.New("this host has no such user")
 	}
 	if err != nil {
-		return who, hint.Misuse(fmt.Errorf("user = %q: %w", name, err))
+		return who, hint.Misuse(hint.With(fmt.Errorf("user = %q: %w", name, err),
+			fmt.Sprintf("\"useradd --system %s\" makes the user; or name one that exists, by name or number", name)))
 	}
 	return who, nil
 }
@@ -112,13 +119,7 @@ func Unreadable(err error) error {
 		}
 		return fmt.Sprintf("%s (%d)", found, id)
 	}
-	group := func(id int) string {
-		g, err := user.LookupGroupId(strconv.Itoa(id))
-		if err != nil {
-			return name(id, "", err)
-		}
-		return name(id, g.Name, nil)
-	}
+	group := func(id int) string { return groupName(id) }
 	groups := []string{group(is.gids[1])}
 	for _, g := range is.groups {
 		if g != is.gids[1] {
@@ -129,6 +130,20 @@ func Unreadable(err error) error {
 	if u, err := user.LookupId(who); err == nil {
 		who = name(is.uids[1], u.Username, nil)
 	}
-	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: give the user or one of the groups access to that path",
-		who, strings.Join(groups, ", ")))
+	way := "give the user or one of the groups access to that path"
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		way += fmt.Sprintf(", for example: chown %d '%s'", is.uids[1], of.Path)
+	}
+	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: %s", who, strings.Join(groups, ", "), way))
+}
+
+// groupName returns a group's name and number, or the number alone.
+func groupName(id int) string {
+	number := strconv.Itoa(id)
+	g, err := user.LookupGroupId(number)
+	if err != nil {
+		return number
+	}
+	return fmt.Sprintf("%s (%d)", g.Name, id)
 }

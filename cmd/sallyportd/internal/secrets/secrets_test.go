@@ -12,7 +12,11 @@ func TestStrength(t *testing.T) {
 		"": true, "a": true, "portSecret": true, "com1_secret": true, "password123": true, "correct horse": true,
 		"2026-11-22": true, strings.Repeat("a", 64): true, "abcdefghijklmnopqrstuvwxyz": true,
 		strings.Repeat("ab", 14): true, strings.Repeat("0123456789abcdef", 4): true,
-		Random(): false, "kT9#vQ2$mW7!xR4@pL": false,
+		"Tr0ub4dor&3": true, "correct horse battery staple": true, "drowssap-Password-p4ssw0rd-PASSWORD": true,
+		"qwertzuiopasdfghjklyxcvbnm": true, "Christopher.Alexander.1987": true, "passwordpasswordpasswordpassword": true,
+		strings.Repeat("\u00e4", 40): true, "MyCompanyServerGateway2026!": true, strings.Repeat("\u0130", 30): true,
+		Random(): false, "kT9#vQ2$mW7!xR4@pL": false, "xkqzv bwjfh tnygc rpdlm": false,
+		"gt4J9vKqzXw2RbNcY7": false, "8fK/0pQzv1Rw+3mYxT5cJA==": false, "ouhqzvtxkwjbnrfgypdm": false,
 	} {
 		w := Weakness(secret)
 		if (w != "") != weak {

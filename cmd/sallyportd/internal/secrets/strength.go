@@ -4,9 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"strings"
-
-	"github.com/ccojocar/zxcvbn-go"
 )
 
 // weakBits is the strength below which a secret is weak. With one sniffed knock, an
@@ -15,30 +12,15 @@ import (
 const weakBits = 80
 
 // strength estimates, in bits, how many guesses an attacker needs who tries words,
-// names, dates and patterns first.
+// names, patterns and repetitions first.
 func strength(secret string) float64 {
-	// A repeated text is as strong as the text itself.
-	for period := 1; period <= len(secret)/2; period++ {
-		if strings.HasPrefix(strings.Repeat(secret[:period], len(secret)/period+1), secret) {
-			secret = secret[:period]
-		}
-	}
 	// A random key in hex, as Random makes it, needs no search in dictionaries.
 	if len(secret) >= 40 {
 		if b, err := hex.DecodeString(secret); err == nil && variety(b) {
 			return float64(4 * len(secret))
 		}
 	}
-	// The estimate is slow for long texts. A strong beginning is enough, and 100
-	// characters are enough in any case.
-	bits := 0.0
-	for _, length := range []int{24, 100} {
-		bits = zxcvbn.PasswordStrength(secret[:min(length, len(secret))], nil).Entropy
-		if bits >= weakBits {
-			break
-		}
-	}
-	return math.Max(0, bits)
+	return guessBits(secret[:min(len(secret), maxGuessed)])
 }
 
 // variety reports whether bytes look random: whether more than three quarters of

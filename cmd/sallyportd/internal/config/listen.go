@@ -1,0 +1,160 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"sallyport/sessions/client"
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/firewall"
+)
+
+const (
+	// maxListen is how many entries "listen" of a service may have.
+	maxListen = 16
+	// listenSeparator is between the entries in Service.Listen.
+	listenSeparator = ", "
+)
+
+// listenTexts returns the entries of "listen": a text, or a list of texts.
+func listenTexts(value any) ([]string, error) {
+	switch v := value.(type) {
+	case string:
+		return []string{v}, nil
+	case []any:
+		var texts []string
+		for _, entry := range v {
+			text, ok := entry.(string)
+			if !ok {
+				return nil, fmt.Errorf("got %v in the list", entry)
+			}
+			texts = append(texts, text)
+		}
+		if len(texts) == 0 {
+			return nil, errors.New("got an empty list")
+		}
+		if len(texts) > maxListen {
+			return nil, fmt.Errorf("got %d entries; at most %d are possible", len(texts), maxListen)
+		}
+		return texts, nil
+	}
+	return nil, fmt.Errorf("got %v", value)
+}
+
+// listenAt is an entry of "listen".
+type listenAt struct {
+	host  string // as it is written; empty: all addresses
+	ports access.Ports
+}
+
+// parseListen parses host:port, :port, or a range of ports instead of the port.
+func parseListen(text string) (l listenAt, err error) {
+	first, last, several := text, "", false
+	if colon := strings.LastIndexByte(text, ':'); colon >= 0 {
+		var low string
+		if low, last, several = strings.Cut(text[colon+1:], "-"); several {
+			first = text[:colon+1] + low
+		}
+	}
+	host, port, err := client.SplitService(first)
+	if err != nil {
+		return l, fmt.Errorf("got %q", text)
+	}
+	l = listenAt{host, access.Ports{First: port, Last: port}}
+	if several {
+		n, err := strconv.ParseUint(last, 10, 16)
+		if err != nil || n < uint64(port) {
+			return l, fmt.Errorf("got %q, which is not a range of ports such as \":60000-61000\"", text)
+		}
+		l.ports.Last = uint16(n)
+	}
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && whyNotBindable(a) != "":
+		return l, fmt.Errorf("got %q, with %s", text, whyNotBindable(a))
+	case err != nil && host != "":
+		return l, fmt.Errorf("got %q", text)
+	}
+	return l, nil
+}
+
+// String returns the entry in its shortest form.
+func (l listenAt) String() string {
+	return net.JoinHostPort(l.host, l.ports.String())
+}
+
+// address returns the address of this host; zero: all.
+func (l listenAt) address() netip.Addr {
+	a, _ := netip.ParseAddr(l.host) // no host: zero
+	if a.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return a.Unmap()
+}
+
+// listens returns the entries of a service, which were checked before.
+func (s *Service) listens() []listenAt {
+	var all []listenAt
+	for text := range strings.SplitSeq(s.Listen, listenSeparator) {
+		l, _ := parseListen(text)
+		all = append(all, l)
+	}
+	return all
+}
+
+// At returns all ports of the service, with the addresses at which clients reach
+// them.
+func (s *Service) At() []firewall.At {
+	var all []firewall.At
+	for _, l := range s.listens() {
+		all = append(all, firewall.At{Address: l.address(), Ports: l.ports})
+	}
+	return all
+}
+
+// Ports returns the ranges of the service's ports.
+func (s *Service) Ports() []access.Ports {
+	var all []access.Ports
+	for _, l := range s.listens() {
+		all = append(all, l.ports)
+	}
+	return all
+}
+
+// Several reports whether the service has more than one port.
+func (s *Service) Several() bool {
+	all := s.Ports()
+	return len(all) > 1 || all[0].Len() > 1
+}
+
+// Watched returns :port of the first port at which a client can observe that the
+// service is open; empty: there is none. Nothing may listen on most ports of a range,
+// and UDP does not show whether something does.
+func (s *Service) Watched() string {
+	for _, p := range s.Ports() {
+		if !s.UDP && p.Len() == 1 {
+			return ":" + p.String()
+		}
+	}
+	return ""
+}
+
+// overlaps returns the entries of both services that include the same port of one
+// address; empty: there are none.
+func (s *Service) overlaps(other *Service) (own, theirs string) {
+	if s.UDP != other.UDP {
+		return "", ""
+	}
+	for _, a := range s.listens() {
+		for _, b := range other.listens() {
+			if (firewall.At{Address: a.address(), Ports: a.ports}).Overlaps(firewall.At{Address: b.address(), Ports: b.ports}) {
+				return a.String(), b.String()
+			}
+		}
+	}
+	return "", ""
+}

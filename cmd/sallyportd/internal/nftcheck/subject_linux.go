@@ -1,0 +1,177 @@
+package nftcheck
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify/schedule"
+)
+
+// subject is a kind of packets that the server or a service must receive.
+type subject struct {
+	what      string
+	protocol  string
+	low, high int
+	arrivals  []packet // one for each address and interface
+	published bool     // forwarded to another host
+}
+
+// subjectsOf returns what other programs' rules must accept.
+func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses) []subject {
+	v4, v6 := cfg.Listen.Families()
+	knocks := packet{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort, untracked: guarded}
+	list := []subject{{what: "knocks", protocol: "udp", low: knocks.low, high: knocks.high, arrivals: a.arrivals(knocks, cfg.Listen, v4, v6)}}
+	for _, o := range cfg.Operations {
+		if o.RandomPort {
+			p := packet{protocol: unix.IPPROTO_TCP, low: schedule.MinPort, high: schedule.MaxPort}
+			list = append(list, subject{what: "connections to random ports", protocol: "tcp", low: p.low, high: p.high, arrivals: a.arrivals(p, nil, true, true)})
+			break
+		}
+	}
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		p := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
+		v4, v6 := s.Addresses().Families()
+		var at []netip.Addr
+		if s.Host().IsValid() {
+			at = []netip.Addr{s.Host()}
+		}
+		list = append(list, subject{what: "packets for service " + s.Name, protocol: s.Protocol(), low: p.low, high: p.high,
+			arrivals: a.arrivals(p, at, v4, v6), published: published[i]})
+	}
+	return list
+}
+
+// maxArrivals is how many addresses of an interface are judged one by one.
+const maxArrivals = 8
+
+// arrivals returns packets of strangers to some addresses, or to all that the
+// host has of its families, on each interface on which they come in.
+func (a addresses) arrivals(p packet, at []netip.Addr, v4, v6 bool) (list []packet) {
+	p.stranger = true
+	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		if family == unix.NFPROTO_IPV4 && !v4 || family == unix.NFPROTO_IPV6 && !v6 {
+			continue
+		}
+		var to []netip.Addr
+		any := true
+		for _, x := range at {
+			x = x.Unmap().WithZone("")
+			if any = any && x.IsUnspecified(); familyOf(x) == family && !x.IsUnspecified() && !x.IsLoopback() {
+				to = append(to, x)
+			}
+		}
+		if !any && len(to) == 0 {
+			continue
+		}
+		for _, o := range a.outside[family] {
+			addresses := to
+			if len(to) == 0 {
+				addresses = o.list[:min(len(o.list), maxArrivals)]
+			}
+			for _, x := range addresses {
+				p.family, p.address, p.in, p.local = family, x, o.anInterface, a.has(x)
+				list = append(list, p)
+			}
+		}
+		if len(a.outside[family]) == 0 && (len(a.list) == 0 || len(to) > 0) {
+			for _, x := range append(to, netip.Addr{})[:max(len(to), 1)] {
+				p.family, p.address, p.in, p.local = family, x, anInterface{}, !x.IsValid() || a.has(x)
+				list = append(list, p)
+			}
+		}
+	}
+	return list
+}
+
+// match is how nft names the packets.
+func (s subject) match() string {
+	return fmt.Sprintf("%s dport %s", s.protocol, ports{{s.low, s.high}})
+}
+
+// met is what became of the packets of a subject in one chain.
+type met struct {
+	drops  []drop
+	sure   []packet // of these, some are dropped for sure
+	passed []packet // these are not
+	ports  ports    // dropped for sure
+}
+
+// warnAbout adds a warning if a chain drops packets of a subject.
+func (r *ruleset) warnAbout(warnings []Warning, c *chain, s subject) []Warning {
+	var m met
+	for _, p := range s.arrivals {
+		sees := !c.ingress() || p.in.name == "" || len(c.devices) == 0 || slices.Contains(c.devices, p.in.name)
+		if _, ok := p.seenBy(c.family); !ok || !sees {
+			continue
+		}
+		w := walk{ruleset: r, packet: p, typical: true}
+		w.enter(c, p.ports())
+		m.drops = append(m.drops, w.drops...)
+		if m.ports = m.ports.or(w.dropped); len(w.dropped) > 0 {
+			m.sure = append(m.sure, p)
+		} else {
+			m.passed = append(m.passed, p)
+		}
+	}
+	if len(m.drops) == 0 {
+		return warnings
+	}
+	i := max(0, slices.IndexFunc(m.drops, func(d drop) bool { return d.sure }))
+	d := m.drops[i]
+	text := fmt.Sprintf("the firewall chain \"%s\" %s: %s", c.name, m.verb(s, d), d.why())
+	hint := r.hintFor(c, s, d)
+	for _, earlier := range warnings {
+		if earlier.Hint == hint && strings.Contains(earlier.Text, " "+m.verb(s, d)) {
+			return warnings // the other family of the same tool
+		}
+	}
+	return append(warnings, Warning{text, hint})
+}
+
+// verb is what a chain does to the packets of a subject.
+func (m met) verb(s subject, d drop) string {
+	if !d.sure {
+		return "may drop " + s.what
+	}
+	text := "drops " + s.what
+	if all := (ports{{s.low, s.high}}); len(all.without(m.ports)) > 0 {
+		text = "drops some " + s.what + ", to ports " + m.ports.String()
+	}
+	return text + m.only()
+}
+
+// only names what distinguishes the packets that are dropped.
+func (m met) only() string {
+	for _, by := range []func(packet) string{
+		func(p packet) string { return " that come in on " + p.in.name },
+		func(p packet) string {
+			return " over " + map[byte]string{unix.NFPROTO_IPV4: "IPv4", unix.NFPROTO_IPV6: "IPv6"}[p.family]
+		},
+		func(p packet) string { return " to " + p.address.String() },
+	} {
+		same := func(p packet) bool { return by(p) == by(m.sure[0]) }
+		if len(m.passed) > 0 && !slices.ContainsFunc(m.passed, same) {
+			return by(m.sure[0])
+		}
+	}
+	return ""
+}
+
+// why names the rule that drops.
+func (d drop) why() string {
+	switch {
+	case d.rule == "" && d.except != "":
+		return "its policy is drop, and the first rule that may accept them is " + d.except
+	case d.rule == "":
+		return "no rule accepts them, and its policy is drop"
+	case d.except != "":
+		return d.rule + ", except those that an earlier rule accepts: " + d.except
+	}
+	return d.rule
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify/schedule"
+)
+
+// otherDescriptors is how many files a server has open that are not sockets of its
+// ports: timers, pipes, its lock, and some connections.
+const otherDescriptors = 64
+
+// descriptorsNeeded is how many descriptors a server may have open before the
+// first connection.
+func descriptorsNeeded(cfg *config.Config, now time.Time) (needed, knockPorts, readers, addresses int) {
+	readers, addresses = cfg.Readers, max(1, len(cfg.Listen))
+	if readers == 0 {
+		readers = runtime.GOMAXPROCS(0)
+	}
+	// The next minute's ports are open before the last minute's are closed.
+	minutes := len(schedule.Live(now, cfg.Tolerance)) + 1
+	lists := 1
+	if cfg.PortSecret.Previous != "" && now.Before(cfg.PortSecret.Until) {
+		lists = 2
+	}
+	knockPorts = cfg.Ports * lists * minutes
+	needed = knockPorts*readers*addresses + len(cfg.Services) + otherDescriptors
+	if cfg.Challenge != nil && cfg.Challenge.Sockets {
+		p := cfg.Challenge.Plan.Ports
+		needed += (int(p.Last) - int(p.First) + 1) * addresses
+	}
+	return needed, knockPorts, readers, addresses
+}
+
+// descriptorLimit is how many descriptors a server may have: Go's runtime raises
+// the soft limit to the hard one.
+func descriptorLimit() (limit uint64) {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return unix.RLIM_INFINITY
+	}
+	return r.Max
+}
+
+const limitHint = "raise the limit (LimitNOFILE= of the unit, \"ulimit -Hn\" of a shell), or set fewer readers, addresses or ports"
+
+// checkDescriptors warns if a server needs more descriptors than it may have.
+func checkDescriptors(cfg *config.Config, now time.Time, limit uint64) []finding {
+	needed, knockPorts, readers, addresses := descriptorsNeeded(cfg, now)
+	if uint64(needed) <= limit {
+		return nil
+	}
+	return []finding{warn("descriptor-limit", limitHint,
+		"the server needs up to %d open files before the first connection (%s, %s, %s), and its limit is %d: it cannot open all knock ports",
+		needed, count(knockPorts, "knock port"), count(readers, "reader"), plural(addresses, "address", "addresses"), limit)}
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
+	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/sessions/durable"
+)
+
+// newOperation is the [[operation]] table that "operation add" writes.
+type newOperation struct {
+	id, service, action, openFor, port, client string
+	algorithm                                  int
+	from                                       []string
+}
+
+// addedOperation is the result of "operation add" for programs.
+type addedOperation struct {
+	Operation  string `json:"operation"`
+	SecretFile string `json:"secret_file"`
+	Server     string `json:"server"`  // as of clientResult
+	Restart    bool   `json:"restart"` // the server must be restarted
+}
+
+func operationAddCommand(env cli.Env) *cobra.Command {
+	var path string
+	var o newOperation
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "add ID",
+		Short: "Add an operation with a random secret to the configuration",
+		Long: `Add an operation with a random secret to the configuration.
+
+The command adds an [[operation]] table to the end of the file, whose other lines
+stay as they are, and writes the secret to another file beside it. The first
+operation also adds the [challenge] table, which switches the challenge–response
+protocol on; the server must be restarted then. Otherwise the command waits until
+the running server, if there is one, has read its configuration again.`,
+		Example: "  sallyportd operation add ssh-alice --service ssh --client k7Qx\n  sallyportd operation profile ssh-alice --out ssh-alice.toml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			o.id = args[0]
+			return o.add(c.Context(), env, path, asJSON)
+		},
+	}
+	c.Flags().StringVar(&o.service, "service", "", "the `name` of the service (default the only one)")
+	c.Flags().StringVar(&o.client, "client", "", "the `identifier` of the only client that may request it (default any that has the secret)")
+	c.Flags().StringVar(&o.action, "action", "", "open or close (default open)")
+	c.Flags().StringVar(&o.openFor, "open-for", "", "the `duration` for which it opens (default that of the service)")
+	c.Flags().StringVar(&o.port, "port", "", "service or random (default service)")
+	c.Flags().IntVar(&o.algorithm, "algorithm", 0, "1, 2 or 3 (default 2)")
+	c.Flags().StringSliceVar(&o.from, "from", nil, "the `networks` from which it may be requested (default all)")
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
+	return c
+}
+
+func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON bool) error {
+	unlock, err := clients.Lock(ctx, path)
+	if err != nil {
+		return fmt.Errorf("lock the configuration: %w", err)
+	}
+	defer unlock()
+	cfg, err := config.Load(path, config.Alone)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	if o.service == "" && len(cfg.Services) == 1 {
+		o.service = cfg.Services[0].Name
+	}
+	text, info, err := readWhole(path)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	secretPath := filepath.Join(filepath.Dir(path), "operation-"+strings.TrimSuffix(profileName(o.id), ".toml"))
+	edited := append(bytes.TrimRight(text, "\n"), '\n')
+	first := cfg.Challenge == nil
+	if first {
+		edited = append(edited, "\n[challenge]\n"...)
+	}
+	edited = append(edited, o.table(filepath.Base(secretPath))...)
+	if _, err := config.Parse(path, edited); err != nil {
+		return cli.Misuse(fmt.Errorf("the configuration with this operation would not be valid: %w", err))
+	}
+	if err := secretfile.Create(secretPath, []byte(secrets.Random()+"\n")); err != nil {
+		return cli.Misuse(fmt.Errorf("write the secret of the operation: %w", err))
+	}
+	if err := durable.WriteFile(path, edited, info.Mode().Perm()); err != nil {
+		durable.Remove(secretPath)
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	result := addedOperation{Operation: o.id, SecretFile: secretPath, Restart: first, Server: serverNone}
+	line := "Restart the server: [challenge] is new."
+	if !first {
+		running, failed := askServer(ctx, cfg, reloadAll(ctx))
+		if err = failed; err != nil {
+			err = notReloaded("added the operation to "+path, err)
+		}
+		result.Server, line = serverState(running, err), serverLine(cfg, running)
+	}
+	if asJSON {
+		return errors.Join(env.Out().JSON(result), err)
+	}
+	if err != nil {
+		return err
+	}
+	return env.Out().Printf("Added operation %s to %s. %s\n\nNext, make its profile:\n  sallyportd operation profile %s -c %s\n",
+		o.id, path, line, o.id, quoted(path))
+}
+
+// table returns the operation as text of TOML.
+func (o newOperation) table(secretFile string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n[[operation]]\nid = %q\nsecret_file = %q\n", o.id, secretFile)
+	for _, key := range [][2]string{
+		{"service", o.service}, {"client", o.client}, {"action", o.action}, {"open_for", o.openFor}, {"port", o.port},
+	} {
+		if key[1] != "" {
+			fmt.Fprintf(&b, "%s = %q\n", key[0], key[1])
+		}
+	}
+	if o.algorithm != 0 {
+		fmt.Fprintf(&b, "algorithm = %d\n", o.algorithm)
+	}
+	if len(o.from) > 0 {
+		var quoted []string
+		for _, network := range o.from {
+			quoted = append(quoted, fmt.Sprintf("%q", network))
+		}
+		fmt.Fprintf(&b, "from = [%s]\n", strings.Join(quoted, ", "))
+	}
+	return b.String()
+}
+
+// listedOperation is an operation in the list, for programs.
+type listedOperation struct {
+	Operation  string   `json:"operation"`
+	Service    string   `json:"service"`
+	Action     string   `json:"action"`
+	RandomPort bool     `json:"random_port"`
+	Client     string   `json:"client,omitempty"` // empty: any client that has the secret
+	From       []string `json:"from,omitempty"`   // empty: all addresses
+}
+
+func operationListCommand(env cli.Env) *cobra.Command {
+	var path string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:        "list",
+		SuggestFor: []string{"ls", "show"},
+		Short:      "List the operations, without secrets",
+		Args:       cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(path, config.Alone)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			rows := [][]output.Cell{output.Header("OPERATION", "ACTION", "SERVICE", "PORT", "CLIENT", "FROM")}
+			for _, o := range cfg.Operations {
+				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client}
+				port, client, from := "service", "any", "anywhere"
+				if o.Close {
+					l.Action = "close"
+				}
+				if o.RandomPort {
+					port = "random"
+				}
+				if o.Client != "" {
+					client = o.Client
+				}
+				for _, network := range o.From {
+					l.From = append(l.From, network.String())
+					from = strings.Join(l.From, ",")
+				}
+				if asJSON {
+					if err := env.Out().JSON(l); err != nil {
+						return err
+					}
+				}
+				rows = append(rows, output.Row(l.Operation, l.Action, l.Service, port, client, from))
+			}
+			if asJSON {
+				return nil
+			}
+			return env.Out().Columns().Print(rows...)
+		},
+	}
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
+	return c
+}

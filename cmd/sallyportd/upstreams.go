@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/sallyportd/internal/config"
+)
+
+// checkUpstreams warns about upstreams whose name does not resolve, and advises
+// about programs on this host that do not listen. It connects to no upstream.
+func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found []finding) {
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if !s.Binds() {
+			if !s.Published() && !listens(proc, s.Protocol(), s.Port(), s.Host()) {
+				found = append(found, finding{advice, "no-listener",
+					fmt.Sprintf("service %s: no program on this host listens on %s port %d: clients that have knocked are refused, unless a rule redirects the port", s.Name, s.Protocol(), s.Port()),
+					"start the program that the service hides"})
+			}
+			continue
+		}
+		host, port, err := net.SplitHostPort(s.Upstream())
+		if err != nil {
+			continue // it has no upstream
+		}
+		addresses, err := resolve(ctx, host)
+		if err != nil {
+			found = append(found, warn("upstream-unresolved", "correct the name, or name the upstream by its address",
+				"service %s: cannot resolve the upstream %q: %v", s.Name, s.Upstream(), hint.Cause(err)))
+			continue
+		}
+		number, _ := strconv.ParseUint(port, 10, 16)
+		silent := number != 0
+		for _, a := range addresses {
+			silent = silent && a.IsLoopback() && !listens(proc, s.Protocol(), uint16(number), a)
+		}
+		if silent {
+			found = append(found, finding{advice, "no-listener",
+				fmt.Sprintf("service %s: no program on this host listens at its upstream %s", s.Name, s.Upstream()), "start that program"})
+		}
+	}
+	return found
+}
+
+// resolve returns the addresses of a host, of which the resolver may know none
+// within some seconds.
+func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	for i := range found {
+		found[i] = found[i].Unmap()
+	}
+	return found, err
+}

@@ -1,0 +1,72 @@
+package heldport
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Receiver is a UDP port of this host at which a socket receives datagrams from
+// any source, at an address other than the loopback.
+type Receiver struct {
+	Port uint16
+	By   string // the program, as far as the kernel and /proc show it
+}
+
+// Receivers returns the UDP ports at which sockets receive, in order. Sockets of
+// the kernel are among them, such as those of WireGuard and VXLAN; sockets that
+// are connected to one source are not.
+func Receivers() ([]Receiver, error) {
+	by := map[uint16]boundSocket{}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		sockets, err := dump(family, unix.IPPROTO_UDP, 1<<closed)
+		if err != nil {
+			return nil, fmt.Errorf("list the UDP sockets: %w", err)
+		}
+		for _, s := range sockets {
+			if !s.addr.Addr().IsLoopback() {
+				by[s.addr.Port()] = s
+			}
+		}
+	}
+	programs := programs()
+	all := make([]Receiver, 0, len(by))
+	for port, s := range by {
+		name := programs[s.inode]
+		switch {
+		case name != "":
+		case s.uid == 0 && os.Geteuid() == 0:
+			name = "the kernel, such as WireGuard or VXLAN"
+		default:
+			name = fmt.Sprintf("a program of user ID %d", s.uid)
+		}
+		all = append(all, Receiver{port, name})
+	}
+	slices.SortFunc(all, func(a, b Receiver) int { return cmp.Compare(a.Port, b.Port) })
+	return all, nil
+}
+
+// programs returns the process of each socket that this process may read.
+func programs() map[uint32]string {
+	of := map[uint32]string{}
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		var inode uint32
+		to, err := os.Readlink(link)
+		if err != nil {
+			continue
+		}
+		if n, _ := fmt.Sscanf(to, "socket:[%d]", &inode); n != 1 || of[inode] != "" {
+			continue
+		}
+		dir := filepath.Dir(filepath.Dir(link))
+		name, _ := os.ReadFile(dir + "/comm")
+		of[inode] = fmt.Sprintf("%q (process %s)", strings.TrimSpace(string(name)), filepath.Base(dir))
+	}
+	return of
+}
