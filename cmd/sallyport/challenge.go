@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -38,10 +39,15 @@ func (o *knockOptions) exchange(
 ) (client.Result, error) {
 	cfg := client.ExchangeConfig{
 		Server: p.Server, Challenge: *p.Challenge, Service: o.service, Attempts: o.attempts, Timeout: o.timeout,
-		Family: o.family(), Keep: keep, CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
+		Family: o.family(), Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
 	}
 	if cfg.Challenge.Service == "" {
 		cfg.Challenge.Service = p.Service
 	}
 	return client.Exchange(ctx, cfg)
+}
+
+// watchOf returns how to watch: by the flag, or else by the profile.
+func (o *knockOptions) watchOf(p client.Profile) client.Watch {
+	return client.Watch(cmp.Or(o.watch, string(p.Watch)))
 }

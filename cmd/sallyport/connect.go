@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,14 @@ to which it sent the knocks.`,
 					return cli.Misuse(err)
 				}
 			}
-			result, err := o.knock(c, env, args[0], true)
+			p, err := o.load(args[0])
+			if err != nil {
+				return err
+			}
+			if err := o.canConnect(args[0], p); err != nil {
+				return cli.Misuse(err)
+			}
+			result, err := o.send(c, env, p, true)
 			if err != nil {
 				return err
 			}
@@ -55,6 +63,31 @@ to which it sent the knocks.`,
 	o.flags(c)
 	o.jsonErrorFlag(c)
 	return c
+}
+
+// canConnect returns an error if the profile has no TCP service.
+func (o *knockOptions) canConnect(name string, p client.Profile) error {
+	challenge, err := o.usesChallenge(p)
+	if err != nil {
+		return err
+	}
+	service := cmp.Or(o.service, p.Service)
+	if challenge {
+		service = cmp.Or(o.service, p.Challenge.Service, p.Service)
+		if p.Challenge.Operation.RandomPort() {
+			return nil
+		}
+	}
+	if service == "" {
+		return cli.WithHint(fmt.Errorf("profile %s names no service", name),
+			"name a TCP service: sallyport connect "+name+" HOST PORT, or service = \":PORT\" in the profile; "+
+				"for other programs: sallyport run "+name+" -- COMMAND")
+	}
+	if s, err := client.ParseService(service); err == nil && s.UDP {
+		return cli.WithHint(fmt.Errorf("the service %s of profile %s is a UDP service, and connect needs a TCP service", service, name),
+			"knock, and then run the program: sallyport run "+name+" -- COMMAND")
+	}
+	return nil
 }
 
 // forward copies in both directions until the service closes the connection. At the

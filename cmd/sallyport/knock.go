@@ -22,6 +22,7 @@ type knockOptions struct {
 	verbose    bool
 	ipv4, ipv6 bool
 	protocol   string
+	watch      string
 
 	service     string // of the command line, in place of the profile's
 	checkBefore bool   // whether the service is open before the knock
@@ -40,9 +41,17 @@ After an attempt that opened nothing, the command moves the nonces ahead, in cas
 the profile was restored from a backup, or another device uses it.
 
 If the service was open before the knock, the command prints a hint: the server does
-not hide the service, or an earlier knock has opened it for this address. To check
-this, the command begins one connection to the service before it knocks, and does
-not wait for it.
+not hide the service, or an earlier knock has opened it. To check this, the command
+begins one connection to the service before it knocks, and does not wait for it.
+
+On Linux, these connections are half-open: the command resets them when the port has
+answered. The program behind the port does not see them, so they do not count as
+failed logins. On other systems, and with --watch connection, the command makes a
+whole connection, and closes it. --watch none makes no connections.
+
+A UDP service cannot be watched, and neither can a profile without a service. The
+command then makes all attempts at once, and prints "sent". It fails if ICMP errors
+show that the knocks did not arrive.
 
 With the challenge–response protocol (--protocol challenge, or a profile that has
 only this protocol), each attempt sends a request and responds to the server's
@@ -73,6 +82,9 @@ addresses, ports and times, and no secrets.`,
 			if err == nil && result.OpenBefore {
 				err = printOpenBefore(env, result)
 			}
+			if err == nil && result.Watched && result.Rejected {
+				err = printRejected(env, result)
+			}
 			if err != nil {
 				return fmt.Errorf("print the result: %w", err)
 			}
@@ -80,6 +92,7 @@ addresses, ports and times, and no secrets.`,
 		},
 	}
 	o.flags(c)
+	o.watchFlag(c)
 	cli.AddJSONFlag(c, &o.json)
 	return c
 }
@@ -94,6 +107,12 @@ func (o *knockOptions) flags(c *cobra.Command) {
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print details for a bug report, without secrets")
 	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "use IPv4 only")
 	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "use IPv6 only")
+}
+
+// watchFlag adds --watch. With connect, the connection is the user's, and always whole.
+func (o *knockOptions) watchFlag(c *cobra.Command) {
+	c.Flags().StringVar(&o.watch, "watch", "",
+		"how to watch the service: \"syn\", \"connection\" or \"none\" (default \"syn\", or that of the profile)")
 }
 
 // family returns the address family of the flags.
@@ -117,6 +136,8 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 		return client.Result{}, cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
 	case o.ipv4 && o.ipv6:
 		return client.Result{}, cli.Misuse(errors.New("expected -4 or -6, got both; omit both to use both families"))
+	case !client.Watch(o.watch).Valid():
+		return client.Result{}, cli.Misuse(fmt.Errorf("--watch: expected \"syn\", \"connection\" or \"none\", got %q", o.watch))
 	}
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
@@ -142,7 +163,7 @@ func (o *knockOptions) sequence(
 	}
 	result, err := client.Knock(ctx, client.Config{
 		Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		NoWait: o.noWait, Keep: keep, CheckBefore: o.checkBefore, Now: env.Now, Report: report,
+		NoWait: o.noWait, Keep: keep, Watch: client.Watch(o.watch), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
 	})
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError

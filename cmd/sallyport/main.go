@@ -18,7 +18,8 @@ func command(env cli.Env) *cobra.Command {
 
 A profile is a TOML file from the server's administrator. Commands take the path
 of a profile, or its name if the profile is in your config directory, as
-sallyport/NAME.toml.
+sallyport/NAME.toml. The variables XDG_CONFIG_HOME and XDG_STATE_HOME name other
+directories for the profiles and for the used nonces.
 
 Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile or
 nonce file, nothing was sent; 130 interrupted.`,

@@ -13,6 +13,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/sessions/client"
 	"sallyport/sessions/durable"
 )
@@ -116,7 +117,7 @@ func readProfile(env cli.Env, name string) ([]byte, error) {
 	if len(data) > maxProfile {
 		return nil, fmt.Errorf("%s: expected a profile of at most %d bytes, got more", name, maxProfile)
 	}
-	return data, nil
+	return textfile.Decode(name, data)
 }
 
 // listedProfile is a profile in profile list --json.
@@ -186,6 +187,9 @@ func profileShowCommand(env cli.Env) *cobra.Command {
 			f, err := profile.Read(args[0])
 			if err != nil {
 				return cli.Misuse(err)
+			}
+			if secrets {
+				env.ProtectStdout()
 			}
 			switch {
 			case asJSON && secrets:

@@ -118,6 +118,9 @@ func unanswered(e client.Unanswered) string {
 	if e.Service.IsValid() {
 		text += "no answer from " + e.Service.String() + ": "
 	}
+	if e.Err == nil {
+		return text + fmt.Sprintf("ICMP errors for knocks to %s: %d port unreachable, %d others", e.Address, e.Refused, e.Blocked)
+	}
 	text += hint.Cause(e.Err).Error()
 	if e.Refused+e.Blocked > 0 {
 		text += fmt.Sprintf("; ICMP errors for knocks: %d port unreachable, %d others", e.Refused, e.Blocked)
@@ -137,18 +140,41 @@ func joined[T any](list []T, text func(T) string) string {
 // means.
 func printOpenBefore(env cli.Env, r client.Result) error {
 	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, fmt.Sprintf("%s was open before the knock: "+
-		"the server does not hide it (is the server running?), or an earlier knock has opened it for this address", r.Service))
+		"the server does not hide it (is the server running?), or an earlier knock has opened it: for this address, "+
+		"or for another one if the server's kernel cannot filter connections", r.Service))
+}
+
+// printRejected prints that the knocks of the last attempt did not arrive.
+func printRejected(env cli.Env, r client.Result) error {
+	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, fmt.Sprintf("ICMP errors came for knocks: "+
+		"%s did not accept them, so the knock did not open %s", r.Address, r.Service))
+}
+
+// sentText returns what the client sent, and why it does not know more.
+func sentText(r client.Result) string {
+	attempts := "one attempt"
+	if r.Attempts > 1 {
+		attempts = fmt.Sprintf("%d attempts", r.Attempts)
+	}
+	text := fmt.Sprintf("%s to %s; ", attempts, r.Address)
+	switch {
+	case !r.Service.IsValid():
+		return text + "the profile names no service to watch"
+	case r.UDP:
+		return text + fmt.Sprintf("the client cannot watch %s, because it is a UDP service", serviceText(r))
+	}
+	return text + fmt.Sprintf("the client did not watch %s", r.Service)
 }
 
 // printResult prints the result for people.
 func printResult(env cli.Env, r client.Result) error {
 	open := output.Cell{Text: "open", Colour: output.Green}
 	switch {
-	case !r.Service.IsValid():
-		return env.Out().Printf("knocked at %s; the profile names no service to watch\n", r.Address)
 	case r.SingleUse:
 		open.Text = "open for one connection"
 		return env.Out().Labelled(open, r.Service.String())
+	case !r.Watched:
+		return env.Out().Labelled(output.Cell{Text: "sent", Colour: output.Green}, sentText(r))
 	case r.Attempts == 1:
 		return env.Out().Labelled(open, r.Service.String())
 	}

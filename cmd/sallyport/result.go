@@ -13,16 +13,18 @@ import (
 // outcome is the result of knock --json, also if it is an error. Later versions may
 // add fields.
 type outcome struct {
-	Opened    bool   `json:"opened"`   // the service answered
-	Watched   bool   `json:"watched"`  // false: the profile names no service, so the client cannot check
-	Address   string `json:"address"`  // of the server, to which the packets went
-	Service   string `json:"service"`  // address and port that answered
-	Attempts  int    `json:"attempts"` // how many were made
+	Opened    bool   `json:"opened"`         // the service answered
+	Watched   bool   `json:"watched"`        // false: the client only sent, because it cannot or may not watch a service
+	Sent      bool   `json:"sent,omitempty"` // not watched: the knocks were sent, and no ICMP error contradicts
+	Address   string `json:"address"`        // of the server, to which the packets went
+	Service   string `json:"service"`        // address and port that answered, or that the profile names; behind it /udp for UDP
+	Attempts  int    `json:"attempts"`       // how many were made
 	ElapsedMS int64  `json:"elapsed_ms"`
 	SingleUse bool   `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
 	// The service answered a connection that began before the knock: it is not hidden,
 	// or open for this address already. Missing: it did not, or the client does not know.
 	OpenBefore bool     `json:"open_before,omitempty"`
+	Rejected   bool     `json:"knocks_rejected,omitempty"` // there were ICMP errors for knocks of the last attempt
 	Error      string   `json:"error,omitempty"`
 	Hints      []string `json:"hints,omitempty"` // about the cause, the most likely one first
 	Hint       *string  `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line; missing: no error
@@ -34,12 +36,12 @@ type outcome struct {
 func printJSON(ctx context.Context, env cli.Env, r client.Result, err error, elapsed time.Duration) error {
 	out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 	if err == nil {
-		out.SingleUse, out.OpenBefore = r.SingleUse, r.OpenBefore
-		out.Watched = r.Service.IsValid() && !r.SingleUse
-		out.Opened = out.Watched
+		out.SingleUse, out.OpenBefore, out.Rejected = r.SingleUse, r.OpenBefore, r.Rejected
+		out.Watched, out.Opened = r.Watched, r.Watched
+		out.Sent = !r.Watched && !r.SingleUse
 		out.Address = r.Address.String()
 		if r.Service.IsValid() {
-			out.Service = r.Service.String()
+			out.Service = serviceText(r)
 		}
 	} else {
 		out.setError(ctx, err)
@@ -65,11 +67,19 @@ func (out *outcome) setError(ctx context.Context, err error) {
 	case errors.As(err, &misuse):
 		out.ExitCode = cli.Misused
 	case errors.As(err, &offline):
-		out.Watched, out.Attempts, out.Hints = true, offline.Attempts, offline.Hints
+		out.Watched, out.Attempts, out.Hints = offline.Service.IsValid(), offline.Attempts, offline.Hints
 	}
 	if errors.As(err, &hinted) {
 		*out.Hint = hinted.Hint()
 	}
+}
+
+// serviceText returns the address and port of a result's service.
+func serviceText(r client.Result) string {
+	if r.UDP {
+		return r.Service.String() + "/udp"
+	}
+	return r.Service.String()
 }
 
 // exitError ends the program with an exit code, and without an error message.

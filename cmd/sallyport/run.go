@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ import (
 
 func runCommand(env cli.Env) *cobra.Command {
 	var o knockOptions
+	var every time.Duration
 	c := &cobra.Command{
 		Use:   "run PROFILE -- COMMAND…",
 		Short: "Knock, then run a command when the service answers",
@@ -29,8 +31,16 @@ func runCommand(env cli.Env) *cobra.Command {
 
 In the arguments of the command, {host} and {port} are replaced by the address and
 port that answered. The exit code is that of the command. If the service does not
-open, the command does not run, and the exit code is that of "knock".`,
-		Example: "  sallyport run work -- curl http://{host}:{port}/",
+open, the command does not run, and the exit code is that of "knock".
+
+If the profile names a UDP service, or none, the command runs when the knocks were
+sent: so "run" can start a VPN.
+
+The command can connect until the server's open_for is over. With --keep-open TIME,
+the client knocks again each TIME while the command runs, so that later connections
+get in too. A TIME of half the open_for leaves room for one lost knock.`,
+		Example: `  sallyport run work -- curl http://{host}:{port}/
+  sallyport run vpn --keep-open 1m -- wg-quick up wg0`,
 		Args: func(c *cobra.Command, args []string) error {
 			if c.ArgsLenAtDash() != 1 || len(args) < 2 {
 				return errors.New("expected a profile, --, and a command")
@@ -38,14 +48,30 @@ open, the command does not run, and the exit code is that of "knock".`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			result, err := o.knock(c, env, args[0], false)
+			p, err := o.load(args[0])
 			if err != nil {
 				return err
+			}
+			if c.Flags().Changed("keep-open") && every < minKeepOpen {
+				return cli.Misuse(fmt.Errorf("--keep-open: expected a time from %s, got %s", minKeepOpen, every))
+			}
+			if err := o.canReplace(args[0], p, args[1:]); err != nil {
+				return cli.Misuse(err)
+			}
+			result, err := o.send(c, env, p, false)
+			if err != nil {
+				return err
+			}
+			if every > 0 {
+				stop := o.keepOpen(c.Context(), env, p, every)
+				defer stop()
 			}
 			return run(c.Context(), env, result, args[1:])
 		},
 	}
 	o.flags(c)
+	o.watchFlag(c)
+	c.Flags().DurationVar(&every, "keep-open", 0, "knock again each `time` while the command runs")
 	o.jsonErrorFlag(c)
 	return c
 }
@@ -56,34 +82,87 @@ func (o *knockOptions) jsonErrorFlag(c *cobra.Command) {
 	c.Flags().BoolVar(&o.json, "json", false, "print an error of sallyport as JSON on standard output")
 }
 
-// knock knocks before run and connect. They print only on standard error, since
-// standard output belongs to the command or the service. With keep, the result
-// has the connection to the service.
-func (o *knockOptions) knock(c *cobra.Command, env cli.Env, name string, keep bool) (client.Result, error) {
+// load loads the profile for run and connect. They print only on standard error, since
+// standard output belongs to the command or the service.
+func (o *knockOptions) load(name string) (client.Profile, error) {
 	p, err := profile.Load(name)
-	if err != nil {
-		return client.Result{}, cli.Misuse(err)
-	}
+	return p, cli.Misuse(err)
+}
+
+// canReplace returns an error if the words of the command have {port}, and the profile
+// names no service.
+func (o *knockOptions) canReplace(name string, p client.Profile, words []string) error {
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
-		return client.Result{}, cli.Misuse(err)
+		return err
 	}
-	opens := o.service != "" || p.Service != "" || challenge && (p.Challenge.Service != "" || p.Challenge.Operation.RandomPort())
-	if !opens {
-		return client.Result{}, cli.Misuse(cli.WithHint(fmt.Errorf("profile %s names no service", name),
-			"add service = \":PORT\" to the profile"))
+	hasPort := p.Service != "" || challenge && (p.Challenge.Service != "" || p.Challenge.Operation.RandomPort())
+	if !hasPort && strings.Contains(strings.Join(words, " "), "{port}") {
+		return cli.WithHint(fmt.Errorf("the command has {port}, but profile %s names no service", name),
+			"add service = \":PORT\" to the profile, or :PORT/udp for a UDP service; or write the port")
 	}
-	return o.send(c, env, p, keep)
+	return nil
+}
+
+// minKeepOpen is the least time between two knocks of --keep-open: a server limits the
+// rate of a client.
+const minKeepOpen = time.Second
+
+// keepOpen knocks again and again until the caller calls stop, or ctx ends.
+func (o *knockOptions) keepOpen(ctx context.Context, env cli.Env, p client.Profile, every time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	again := *o
+	again.watch, again.checkBefore, again.attempts = string(client.WatchNone), false, min(o.attempts, 2)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		failed := false
+		for ticker := time.NewTicker(every); ; {
+			select {
+			case <-ctx.Done():
+				ticker.Stop()
+				return
+			case <-ticker.C:
+			}
+			err := again.knockSilently(ctx, env, p)
+			if err != nil && !failed && ctx.Err() == nil {
+				env.Err().Warning("--keep-open: "+err.Error(), "the service may close; the client goes on to knock")
+			}
+			failed = err != nil
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// knockSilently knocks once more, and reports no steps.
+func (o *knockOptions) knockSilently(ctx context.Context, env cli.Env, p client.Profile) error {
+	challenge, err := o.usesChallenge(p)
+	if err != nil {
+		return err
+	}
+	quiet := func(client.Event) {}
+	if challenge {
+		_, err = o.exchange(ctx, p, false, quiet)
+	} else {
+		_, err = o.sequence(ctx, env, p, false, quiet)
+	}
+	return err
 }
 
 func run(ctx context.Context, env cli.Env, result client.Result, words []string) error {
 	// The zone is the only part of an address that could contain shell syntax. It
 	// may come from a name in /etc/hosts.
-	address := result.Service.Addr()
+	address, port := result.Address, ""
+	if result.Service.IsValid() {
+		address, port = result.Service.Addr(), strconv.Itoa(int(result.Service.Port()))
+	}
 	if !client.ValidHost(address.String()) {
 		return fmt.Errorf("the address of the service has an invalid zone: %q", address)
 	}
-	host, port := address.String(), strconv.Itoa(int(result.Service.Port()))
+	host := address.String()
 	replace := strings.NewReplacer("{host}:{port}", net.JoinHostPort(host, port), "{host}", host, "{port}", port)
 	for i, w := range words {
 		words[i] = replace.Replace(w)

@@ -14,6 +14,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/legacy"
 	"sallyport/cmd/sallyportd/internal/secrets"
@@ -79,6 +80,9 @@ file.`,
 			template := config.Reference
 			if from != "" {
 				text, err := durable.ReadFile(from)
+				if err == nil {
+					text, err = textfile.Decode(from, text)
+				}
 				if err == nil {
 					_, err = config.Parse(from, text)
 				}

@@ -30,7 +30,7 @@ func loadAll(path string, need config.Need) (*config.Config, clients.List, error
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
+	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
 	return cfg, list, cfg.ExplainClients(err)
 }
 
@@ -41,6 +41,6 @@ func loadLenient(path string, need config.Need) (*config.Config, clients.List, e
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := clients.Load(cfg.ClientsPath, nil)
+	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
 	return cfg, list, cfg.ExplainClients(err)
 }

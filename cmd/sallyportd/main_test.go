@@ -5,11 +5,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"sallyport/bench/faultfs"
 	"sallyport/bench/netns"
 	"sallyport/cmd/internal/clitest"
 )
 
 func TestMain(m *testing.M) {
+	faultfs.Main()
 	testscript.Main(tests{m}, map[string]func(){"sallyportd": main})
 }
 

@@ -52,6 +52,9 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 					return err
 				}
 			}
+			if out == "" {
+				env.ProtectStdout()
+			}
 			if asJSON {
 				return env.Out().JSON(result)
 			}
@@ -88,7 +91,7 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 		}
 		if !o.Close && !o.RandomPort {
-			p.Service = cfg.Service(o.Service).Watched()
+			p.Service = cfg.Service(o.Service).ProfileService()
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {

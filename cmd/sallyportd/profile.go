@@ -13,6 +13,7 @@ import (
 	"rsc.io/qr"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
@@ -66,7 +67,9 @@ func (o *profileOutput) deliver(
 		}
 	}
 	result := &profileResult{Profile: string(text)}
-	if o.out != "" {
+	if o.out == "" {
+		env.ProtectStdout()
+	} else {
 		result = &profileResult{File: o.out}
 		if err := createProfile(o.out, text, o.undone); err != nil {
 			return nil, err
@@ -86,7 +89,8 @@ func (o *profileOutput) deliver(
 		qrterminal.GenerateHalfBlock(string(text), qrterminal.L, env.Stdout)
 	} else if o.out == "" {
 		if _, err := env.Stdout.Write(text); err != nil {
-			return nil, fmt.Errorf("print the profile: %w", err)
+			return nil, cli.WithHint(fmt.Errorf("print the profile: %w", err),
+				fmt.Sprintf("\"sallyportd client profile %s\" prints it again", c.Identifier))
 		}
 	}
 	if o.out == "" {
@@ -110,6 +114,9 @@ func createProfile(path string, text []byte, undone string) error {
 	}
 	if undone != "" {
 		err = fmt.Errorf("%w; %s", err, undone)
+	}
+	if explained := hint.Writing(err); explained != err {
+		return cli.Misuse(explained)
 	}
 	return cli.Misuse(cli.WithHint(err, "name a new file, in a directory that exists, with --out; or move the old file away"))
 }
@@ -139,15 +146,21 @@ func (o *profileOutput) finish(
 }
 
 // observableService returns the first service of a client whose opening its
-// device can observe; nil: there is none.
+// device can observe, or else the first one with a port; nil: there is none.
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
 	allowed := c.Allowed()
+	var first *config.Service
 	for i := range cfg.Services {
-		if s := &cfg.Services[i]; s.Watched() != "" && (allowed == nil || slices.Contains(allowed, s.Name)) {
+		s := &cfg.Services[i]
+		switch {
+		case s.ProfileService() == "", allowed != nil && !slices.Contains(allowed, s.Name):
+		case !s.UDP:
 			return s
+		case first == nil:
+			first = s
 		}
 	}
-	return nil
+	return first
 }
 
 // serverName returns the name of the server for a profile.
@@ -169,7 +182,7 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	}
 	service := ""
 	if s := observableService(cfg, c); s != nil {
-		service = s.Watched()
+		service = s.ProfileService()
 	}
 	var first uint32
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {

@@ -155,11 +155,11 @@ func newServer(
 	if err != nil {
 		return made, cli.Misuse(err)
 	}
-	if cfg.Digest() != fixed.Digest() || cfg.StateDir != fixed.StateDir {
+	if cfg.Digest() != fixed.Digest() || cfg.NeedsFirewall(host) != fixed.NeedsFirewall(host) || cfg.StateDir != fixed.StateDir {
 		err := fmt.Errorf("%s changed while the server started", path)
 		return made, cli.WithHint(err, "start the server again")
 	}
-	file, err := clients.Read(cfg.ClientsPath, cfg.ServiceNames())
+	file, err := clients.Read(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
 	if err != nil {
 		return made, cli.Misuse(cfg.ExplainClients(err))
 	}

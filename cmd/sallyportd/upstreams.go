@@ -19,9 +19,9 @@ func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found 
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if !s.Binds() {
-			if !s.Published() && !listens(proc, s.Protocol(), s.Port(), s.Host()) {
+			if port, silent := silentPort(s, proc); silent {
 				found = append(found, finding{advice, "no-listener",
-					fmt.Sprintf("service %s: no program on this host listens on %s port %d: clients that have knocked are refused, unless a rule redirects the port", s.Name, s.Protocol(), s.Port()),
+					fmt.Sprintf("service %s: no program on this host listens on %s port %d: clients that have knocked are refused, unless a rule redirects the port", s.Name, s.Protocol(), port),
 					"start the program that the service hides"})
 			}
 			continue
@@ -47,6 +47,20 @@ func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found 
 		}
 	}
 	return found
+}
+
+// silentPort returns a port of a service behind the firewall on which no program
+// listens. Of a range, only some ports may be in use at a time.
+func silentPort(s *config.Service, proc fs.FS) (port uint16, silent bool) {
+	if s.Published() {
+		return 0, false
+	}
+	for _, at := range s.At() {
+		if at.Ports.Len() == 1 && !listens(proc, s.Protocol(), at.Ports.First, at.Address) {
+			return at.Ports.First, true
+		}
+	}
+	return 0, false
 }
 
 // resolve returns the addresses of a host, of which the resolver may know none

@@ -33,7 +33,7 @@ func checkUser(path string, cfg *config.Config) (found []finding, err error) {
 				report(mine.Services[i].Readable())
 			}
 		}
-		_, err = clients.Load(cfg.ClientsPath, nil)
+		_, err = clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
 		report(err)
 		report(usable(cfg.StateDir, unix.R_OK|unix.W_OK|unix.X_OK))
 		entries, _ := os.ReadDir(cfg.StateDir)

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 )
@@ -10,69 +9,106 @@ import (
 // The kernel would send the SYN again after a second, and then after the knock.
 const maxFirstSYN = 900 * time.Millisecond
 
+// before is what the service did before the knock.
+type before uint8
+
+const (
+	beforeUnknown before = iota
+	beforeSilent         // no answer to the SYN, so far
+	beforeRefused
+	beforeClosed // it accepted the connection, and closed it at once
+	beforeOpen
+)
+
 // earlyConn is a connection to the service that the client begins before it knocks.
 // The kernel sends the SYN before the first knock, and the knock does not wait for an
 // answer. A service that drops the SYN, or rejects it, was not open before the knock.
-// A nil earlyConn is never open.
+// On Linux, the connection is half-open, as described at halfOpen. A nil earlyConn
+// knows nothing.
 type earlyConn struct {
-	service netip.AddrPort
-	began   time.Time
-	expiry  *time.Timer
-
-	mu          sync.Mutex
-	fd          int  // -1: closed
-	established bool // the service accepted the connection before the knock
+	mu    sync.Mutex
+	fd    int // -1: closed
+	state before
+	since time.Time // the connection succeeded
 }
 
-func newEarlyConn(service netip.AddrPort, fd int) *earlyConn {
-	c := &earlyConn{service: service, began: time.Now(), fd: fd}
-	c.expiry = time.AfterFunc(maxFirstSYN, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if !c.established {
-			c.closeLocked()
-		}
-	})
+func newEarlyConn(fd int) *earlyConn {
+	c := &earlyConn{fd: fd, state: beforeSilent}
+	go c.observe()
 	return c
 }
 
-// beforeKnock is called immediately before the client knocks. A connection that is
-// established by then does not expire.
-func (c *earlyConn) beforeKnock() {
+// observe waits for the answer, and then closes the connection.
+func (c *earlyConn) observe() {
+	for end := time.Now().Add(maxFirstSYN); ; {
+		c.mu.Lock()
+		wait := c.updateLocked(end)
+		fd, connected := c.fd, !c.since.IsZero()
+		c.mu.Unlock()
+		if wait <= 0 {
+			return
+		}
+		awaitEvent(fd, connected, wait)
+	}
+}
+
+// updateLocked updates the state, and returns how long another answer may still come.
+// It closes the connection if none may.
+func (c *earlyConn) updateLocked(end time.Time) time.Duration {
+	if c.fd < 0 {
+		return 0
+	}
+	now := time.Now()
+	if c.since.IsZero() {
+		switch answer := connectAnswer(c.fd); answer {
+		case beforeSilent:
+			if wait := end.Sub(now); wait > 0 {
+				return wait
+			}
+		case beforeOpen:
+			c.state, c.since = beforeUnknown, now
+		default:
+			c.state = answer
+		}
+	}
+	if !c.since.IsZero() {
+		lasts := now.Sub(c.since) >= minLifetime || canHalfOpen
+		data, closed := false, false
+		if !lasts {
+			data, closed = peek(c.fd)
+		}
+		switch {
+		case lasts || data:
+			c.state = beforeOpen
+		case closed:
+			c.state = beforeClosed
+		default:
+			return minLifetime - now.Sub(c.since)
+		}
+	}
+	closeFD(c.fd)
+	c.fd = -1
+	return 0
+}
+
+// answer returns what the service has done so far. It does not wait.
+func (c *earlyConn) answer() before {
 	if c == nil {
-		return
+		return beforeUnknown
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.established = c.fd >= 0 && connected(c.fd)
+	c.updateLocked(time.Now().Add(time.Hour)) // only observe decides that no answer comes
+	return c.state
 }
 
-// open reports whether the service accepted the connection, and did not close it at
-// once. It does not wait.
-func (c *earlyConn) open(service netip.AddrPort) bool {
-	if c == nil || c.service != service {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.fd < 0 || !connected(c.fd) {
-		return false
-	}
-	data, closed := peek(c.fd)
-	return data || !closed && time.Since(c.began) >= minLifetime
-}
-
+// close ends the connection.
 func (c *earlyConn) close() {
 	if c == nil {
 		return
 	}
-	c.expiry.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closeLocked()
-}
-
-func (c *earlyConn) closeLocked() {
 	if c.fd >= 0 {
 		closeFD(c.fd)
 		c.fd = -1

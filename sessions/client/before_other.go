@@ -2,14 +2,19 @@
 
 package client
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // On other systems, the client does not check whether the service is open before the
 // knock.
 
 func beginEarly(netip.AddrPort) *earlyConn { return nil }
 
-func connected(int) bool { return false }
+func connectAnswer(int) before { return beforeUnknown }
+
+func awaitEvent(int, bool, time.Duration) {}
 
 func peek(int) (data, closed bool) { return false, true }
 

@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // beginEarly begins a connection to a service, and does not wait for it. Package net
@@ -38,19 +41,39 @@ func beginEarly(service netip.AddrPort) *earlyConn {
 		return nil
 	}
 	if err = syscall.SetNonblock(fd, true); err == nil {
+		halfOpen(fd)
 		err = syscall.Connect(fd, address)
 	}
 	if err != nil && err != syscall.EINPROGRESS {
 		syscall.Close(fd)
 		return nil
 	}
-	return newEarlyConn(service, fd)
+	return newEarlyConn(fd)
 }
 
-// connected reports whether the peer has accepted the connection.
-func connected(fd int) bool {
-	_, err := syscall.Getpeername(fd)
-	return err == nil
+// connectAnswer returns what the service has answered to the SYN.
+func connectAnswer(fd int) before {
+	errno, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
+	switch {
+	case err == nil && syscall.Errno(errno) == syscall.ECONNREFUSED:
+		return beforeRefused
+	case err != nil || errno != 0:
+		return beforeUnknown
+	}
+	if _, err := syscall.Getpeername(fd); err != nil {
+		return beforeSilent
+	}
+	return beforeOpen
+}
+
+// awaitEvent waits until the peer has answered the SYN, or, on a connection, has sent
+// data or closed it.
+func awaitEvent(fd int, connected bool, wait time.Duration) {
+	event := unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
+	if connected {
+		event.Events = unix.POLLIN
+	}
+	unix.Poll([]unix.PollFd{event}, int(wait.Milliseconds())+1)
 }
 
 // peek reports whether the peer has sent data, or closed the connection.

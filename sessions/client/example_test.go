@@ -29,10 +29,10 @@ func ExampleKnock() {
 	}
 	defer os.RemoveAll(dir)
 
-	// Without a service to watch, Knock returns after it sent the sequence. The
-	// next nonce is on disk before that.
+	// Without a service to watch, Knock only sends. The next nonce is on disk before
+	// that.
 	result, err := client.Knock(context.Background(), client.Config{
-		Profile: profile, Nonces: client.NonceFile{Path: filepath.Join(dir, "nonce")},
+		Profile: profile, Attempts: 1, Nonces: client.NonceFile{Path: filepath.Join(dir, "nonce")},
 		Now: func() time.Time { return now },
 	})
 	if err != nil {

@@ -36,7 +36,7 @@ func (c Challenge) Check() error {
 	if c.Service == "" {
 		return nil
 	}
-	_, _, err := SplitService(c.Service)
+	_, err := ParseService(c.Service)
 	return err
 }
 
@@ -59,7 +59,8 @@ type ExchangeConfig struct {
 	Attempts  int           // 0: DefaultAttempts
 	Timeout   time.Duration // for the challenge, and then for the service; 0: DefaultTimeout
 	Family    Family
-	Keep      bool // return the connection to the service
+	Keep      bool  // return the connection to the service
+	Watch     Watch // as in Config
 	// CheckBefore is as in Config. Exchange ignores it for a random port.
 	CheckBefore bool
 	Random      io.Reader
@@ -115,26 +116,39 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 				return Result{}, err
 			}
 		}
-		t := rotated(targets, attempt-1)[0]
-		result, err := cfg.attempt(ctx, t, attempt, &found)
-		var sending *sendError
-		switch {
-		case err == nil:
-			return result, nil
-		case ctx.Err() != nil:
-			return Result{}, ctx.Err()
-		case errors.As(err, &sending) && attempt >= len(targets):
+		var unsent []error
+		for i, t := range targets {
+			timeout := cfg.Timeout
+			if i < len(targets)-1 {
+				timeout = min(timeout, otherAddressTime)
+			}
+			result, err := cfg.attempt(ctx, t, attempt, timeout, &found)
+			switch {
+			case err == nil:
+				return result, nil
+			case ctx.Err() != nil:
+				return Result{}, ctx.Err()
+			case isSendError(err):
+				unsent = append(unsent, err)
+			}
+			cfg.Report(Unanswered{Attempt: attempt, Address: t.knock, Service: result.Service, Err: err})
+		}
+		if len(unsent) == len(targets) {
+			err := errors.Join(unsent...)
 			return Result{}, &OfflineError{
 				Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err, unsent: true,
 			}
 		}
-		cfg.Report(Unanswered{Attempt: attempt, Service: result.Service, Err: err})
+		if closedByProgram(found.service) || attempt >= enoughAttempts && found.letIn() {
+			return Result{}, found.offline(cfg, attempt)
+		}
 	}
-	return Result{}, &OfflineError{
-		Server: cfg.Server, Service: found.at, Attempts: cfg.Attempts, Up: found.challenged > 0,
-		Hints: found.hints(cfg), err: found.service,
-	}
+	return Result{}, found.offline(cfg, cfg.Attempts)
 }
+
+// otherAddressTime is how long a challenge may take before the client goes on to the
+// next address of the server.
+const otherAddressTime = time.Second
 
 // The pause between attempts is longer than a server keeps an incomplete request. It
 // is random, since two clients behind one address disturb each other if their NAT
@@ -159,7 +173,7 @@ func pause(ctx context.Context, random io.Reader) error {
 
 // attempt makes one exchange, with a new socket. If the service did not answer, the
 // result has its address.
-func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, found *exchangeFindings) (Result, error) {
+func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout time.Duration, found *exchangeFindings) (Result, error) {
 	requests, responses, err := cfg.Challenge.codecs(t.knock.Is6())
 	if err != nil {
 		return Result{}, err
@@ -180,7 +194,9 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, found *e
 		return Result{}, err
 	}
 	var early *earlyConn
-	if n == 1 && cfg.CheckBefore && !cfg.Keep && !cfg.Challenge.Operation.RandomPort() {
+	before := Config{CheckBefore: cfg.CheckBefore, Keep: cfg.Keep}
+	watched := t.watched() && cfg.Watch != WatchNone
+	if n == 1 && before.checksBefore() && watched && !cfg.Challenge.Operation.RandomPort() {
 		early = beginEarly(t.service)
 		defer early.close()
 	}
@@ -189,52 +205,61 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, found *e
 	}
 	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last()})
 	requested := time.Now()
-	answer, err := s.awaitChallenge(c, cfg.Timeout, found)
+	answer, err := s.awaitChallenge(c, timeout, found)
 	if err != nil {
 		return Result{}, err
 	}
 	took := time.Since(requested)
-	early.beforeKnock()
 	if err := s.sendMessage(ctx, responses, answer.Response); err != nil {
 		return Result{}, &sendError{err}
 	}
 	cfg.Report(Answered{answer.Public, responses.Packets(), took})
-	result := Result{Address: t.knock, Service: t.service, Attempts: n}
+	again := func() {}
+	// The server ignores duplicates of these packets. With the other schemes, their order
+	// matters.
+	if scheme := cfg.Challenge.Response.Scheme; scheme == challenge.Sequence || scheme == challenge.Ranges {
+		again = func() { s.sendMessage(ctx, responses, answer.Response) }
+	}
+	result := Result{Address: t.knock, Service: t.service, UDP: t.udp, Attempts: n}
 	if answer.Port != 0 {
-		result.Service, result.SingleUse = netip.AddrPortFrom(t.knock, answer.Port), true
+		result.Service, result.SingleUse, result.UDP = netip.AddrPortFrom(t.knock, answer.Port), true, false
+		watched = true
 	}
-	if !result.Service.IsValid() {
-		return result, nil
-	}
-	if result.SingleUse && !cfg.Keep {
+	if !watched || result.SingleUse && !cfg.Keep {
 		// The response needs time to arrive.
 		select {
 		case <-ctx.Done():
 			return Result{}, ctx.Err()
 		case <-time.After(took + openTime):
+			again()
 			return result, nil
 		}
 	}
-	conn, err := waitForService(ctx, result.Service, cfg.Timeout)
-	if err != nil {
-		found.at, found.service = result.Service, err
-		return Result{Service: result.Service}, err
+	timer := time.AfterFunc(took+responseTime, again)
+	defer timer.Stop()
+	seen := watcher{
+		service: result.Service, timeout: cfg.Timeout, early: early, earlier: found.before,
+		halfOpen: !cfg.Keep && cfg.Watch != WatchConnection,
+	}.wait(ctx)
+	if seen.err != nil {
+		found.at, found.service, found.before = result.Service, seen.err, seen.before
+		return Result{Service: result.Service}, seen.err
 	}
-	result.OpenBefore = early.open(result.Service)
-	if result.Conn = conn; !cfg.Keep {
-		conn.Close()
+	result.Watched, result.OpenBefore = true, seen.before == beforeOpen && cfg.CheckBefore
+	if result.Conn = seen.conn; !cfg.Keep {
+		seen.conn.closeInOrder()
+		seen.settle(ctx)
 		result.Conn = nil
 	}
 	return result, nil
 }
 
+// responseTime is how long the service may take to answer before the client sends the
+// response again.
+const responseTime = 300 * time.Millisecond
+
 // openTime is how long a server may need to open a port.
 const openTime = 50 * time.Millisecond
-
-// sendError is the error of packets that this computer could not send.
-type sendError struct{ error }
-
-func (e *sendError) Unwrap() error { return e.error }
 
 // exchangeFindings collects the observations of all attempts.
 type exchangeFindings struct {
@@ -242,6 +267,19 @@ type exchangeFindings struct {
 	challenged int            // authentic challenges
 	at         netip.AddrPort // the service of the last attempt
 	service    error          // of the last attempt to connect to the service
+	before     before         // what the service did before the request
+}
+
+func (e exchangeFindings) offline(cfg ExchangeConfig, attempts int) error {
+	return &OfflineError{
+		Server: cfg.Server, Service: e.at, Attempts: attempts, Up: e.challenged > 0,
+		Hints: e.hints(cfg), err: e.service, opened: closedByProgram(e.service) || e.letIn(),
+	}
+}
+
+// letIn is as for findings.
+func (e exchangeFindings) letIn() bool {
+	return e.challenged > 0 && refused(e.service) && e.before == beforeSilent
 }
 
 func (e exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
@@ -257,6 +295,12 @@ func (e exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
 		add("the client received no challenge: the server does not have operation %q, "+
 			"does not allow it from this address, uses other encodings or ports, or does not run; "+
 			"or a firewall blocks UDP to ports %d and above, or the challenge", id, cfg.Challenge.Request.Base)
+	case closedByProgram(e.service):
+		add("%s accepts connections, and closes them at once: the program behind it does not run, "+
+			"or does not serve this computer", e.at)
+	case e.letIn():
+		add("%s did not answer before the request, and refuses connections since: "+
+			"the server lets this computer in, but no program listens on port %d", e.at, e.at.Port())
 	case e.service != nil:
 		if other != "" {
 			add("connections to %s fail. The service of the profile is %s: "+

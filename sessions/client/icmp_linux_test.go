@@ -16,7 +16,7 @@ import (
 )
 
 // TestBlockedOnTheWay: a router rejects the knocks by ICMP. The hints name this, and
-// all attempts are made.
+// the client makes no third attempt.
 func TestBlockedOnTheWay(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -51,13 +51,13 @@ func TestBlockedOnTheWay(t *testing.T) {
 	var offline *OfflineError
 	netns.Until(t, "an ICMP error in time", func() bool {
 		_, err := Knock(t.Context(), Config{
-			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 50 * time.Millisecond,
+			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
 			NoWait: true, Now: time.Now,
 		})
-		if !errors.As(err, &offline) || offline.Attempts != 3 {
+		if !errors.As(err, &offline) || offline.Attempts < 2 {
 			t.Fatalf("got %v", err)
 		}
-		return strings.Contains(offline.Hint(), "(unreachable) for")
+		return strings.Contains(offline.Hint(), "(prohibited) for") && offline.Attempts == 2
 	})
 	if hint := offline.Hint(); strings.Contains(hint, "no route to the server") {
 		t.Errorf("hints:\n%s", hint)

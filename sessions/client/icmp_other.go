@@ -4,6 +4,8 @@ package client
 
 // On other systems, an unconnected socket does not receive ICMP errors.
 
+const canReceiveICMP = false
+
 func (*sender) enableICMPErrors(bool) {}
 
 func (*sender) readICMPErrors() bool { return false }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,10 +25,12 @@ type Config struct {
 	Attempts int           // the maximum number of sequences; 0: DefaultAttempts
 	Timeout  time.Duration // how long to wait for the service after each; 0: DefaultTimeout
 	Family   Family
-	NoWait   bool // do not wait for the next minute's ports
-	Keep     bool // return the connection to the service
-	// CheckBefore: also check whether the service is open before the knock, with one
-	// more connection to it. Knock ignores it with Keep: one login is one connection.
+	NoWait   bool  // do not wait for the next minute's ports
+	Keep     bool  // return the connection to the service
+	Watch    Watch // how to watch; WatchDefault: as in the profile. Keep makes whole connections
+	// CheckBefore: report whether the service was open before the knock. On systems
+	// without half-open connections, this takes one more connection to it, and Knock
+	// ignores it with Keep: one login is one connection.
 	CheckBefore bool
 	Now         func() time.Time
 	Report      func(Event) // receives each step; may be nil
@@ -38,7 +39,9 @@ type Config struct {
 // Result is the result of Knock or Exchange.
 type Result struct {
 	Address  netip.Addr     // of the server, to which the packets went
-	Service  netip.AddrPort // the service that answered; invalid: there is no service to watch
+	Service  netip.AddrPort // of the profile, at this address; invalid: the profile names none
+	UDP      bool           // the service is a UDP service
+	Watched  bool           // the service answered; false: the client only sent
 	Attempts int            // how many were necessary
 	Conn     *Conn          // to the service, with Keep; the caller closes it
 	// SingleUse: the service accepts one connection, and the client has not tried
@@ -47,6 +50,8 @@ type Result struct {
 	// OpenBefore: with CheckBefore, a connection that the client began before the
 	// knock succeeded too. False: it did not, or the client does not know.
 	OpenBefore bool
+	// Rejected: there were ICMP errors for knocks of the last sequence.
+	Rejected bool
 }
 
 // Event is a step of Knock (Resolved, Sent, Unanswered, Waiting) or of Exchange
@@ -70,8 +75,9 @@ type Sent struct {
 // Unanswered: an attempt failed.
 type Unanswered struct {
 	Attempt int
+	Address netip.Addr     // of the server, to which the packets went
 	Service netip.AddrPort // invalid: the client did not try to connect to it
-	Err     error          // of the last attempt to connect, or to receive a challenge
+	Err     error          // of the last attempt to connect, or to receive a challenge; may be nil
 	Refused int            // the number of ICMP errors "port unreachable" for knocks
 	Blocked int            // the number of other ICMP errors for knocks
 }
@@ -89,107 +95,48 @@ func (Sent) isEvent()       {}
 func (Unanswered) isEvent() {}
 func (Waiting) isEvent()    {}
 
-// Knock sends sequences until the service answers. Without a service to watch, it
-// sends one sequence. It returns an OfflineError if all attempts failed, an
-// ExhaustedError, DamagedError or NonceError of the nonce file, a ResolveError, or
+// Knock sends sequences until the service answers. An attempt goes to each address of
+// the server, until one answers. Knock makes no further attempts if it is certain that
+// they would fail: ICMP errors for all knocks of two attempts, or a service that lets
+// this computer in, but has no program behind it. Without a service that it can watch,
+// Knock makes all attempts at once. It returns an OfflineError if all attempts failed,
+// an ExhaustedError, DamagedError or NonceError of the nonce file, a ResolveError, or
 // the error of ctx.
 func Knock(ctx context.Context, cfg Config) (Result, error) {
+	if err := cfg.validate(); err != nil {
+		return Result{}, err
+	}
 	watched := cfg.Profile
 	if cfg.Service != "" {
 		watched.Service = cfg.Service
-	}
-	if err := watched.validate(); err != nil {
-		return Result{}, err
-	}
-	if cfg.Report == nil {
-		cfg.Report = func(Event) {}
-	}
-	if cfg.Attempts == 0 {
-		cfg.Attempts = DefaultAttempts
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = DefaultTimeout
 	}
 	targets, err := resolve(ctx, watched, cfg.Family)
 	if err != nil {
 		return Result{}, err
 	}
 	cfg.Report(resolved(cfg.Profile.Server, targets))
-	var early *earlyConn
-	if cfg.CheckBefore && !cfg.Keep {
-		early = beginEarly(targets[0].service)
+	k := &knocking{cfg: cfg, targets: targets}
+	if cfg.Watch == WatchNone || !targets[0].watched() {
+		return k.sendOnly(ctx)
 	}
-	defer early.close()
-	var found findings
-	var minute schedule.Minute
-	for attempt := 1; attempt <= cfg.Attempts; attempt++ {
+	attempt := 1
+	for ; ; attempt++ {
 		if attempt == cfg.Attempts && attempt > 1 && !cfg.NoWait {
 			// Another program may hold one of this minute's ports.
-			if err := nextMinute(ctx, cfg, minute); err != nil {
+			if err := nextMinute(ctx, cfg, k.minute); err != nil {
 				return Result{}, err
 			}
 		}
-		base, moved, err := cfg.Nonces.Reserve(ctx, cfg.Profile.Identifier.String(), cfg.Profile.Ports, cfg.Now())
-		if err != nil {
-			return Result{}, err
-		}
-		now := cfg.Now()
-		minute = schedule.MinuteOf(now)
-		knocks, err := Sequence(cfg.Profile, now, base)
-		if err != nil {
-			return Result{}, err
-		}
-		if attempt == 1 {
-			early.beforeKnock()
-		}
-		t, s, err := sendFirst(rotated(targets, attempt-1), knocks)
-		if err != nil {
-			return Result{}, &OfflineError{
-				Server: cfg.Profile.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err, unsent: true,
-			}
-		}
-		cfg.Report(Sent{Attempt: attempt, Address: t.knock, Packets: knocks, Base: base})
-		result := Result{Address: t.knock, Service: t.service, Attempts: attempt}
-		if !t.service.IsValid() {
-			s.Close()
-			return result, nil
-		}
-		conn, serviceErr := waitForService(ctx, t.service, cfg.Timeout)
-		s.readICMPErrors()
-		before := found
-		found.add(s.icmpErrors, t.service, serviceErr)
-		s.Close()
-		result.OpenBefore = serviceErr == nil && attempt == 1 && early.open(t.service)
-		early.close()
-		if serviceErr == nil {
-			cfg.Nonces.Opened(ctx) // after an error, the next attempts only jump too early
-			if moved {
-				cfg.Report(Moved{})
-			}
-		}
+		result, err := k.attempt(ctx, attempt)
 		switch {
-		case serviceErr == nil && cfg.Keep:
-			result.Conn = conn
-			return result, nil
-		case serviceErr == nil:
-			conn.Close()
-			return result, nil
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()
+		case !errors.Is(err, errUnanswered):
+			return result, err
 		}
-		cfg.Report(Unanswered{
-			Attempt: attempt, Service: t.service, Err: serviceErr,
-			Refused: found.refused - before.refused, Blocked: found.prohibited - before.prohibited,
-		})
-	}
-	hints := found.hints(cfg, ClockState(), cfg.Now())
-	if cfg.Attempts == 1 {
-		hints = append(hints, "if another device uses this profile, or it comes from a backup: "+
-			"knock once more, since the next attempt moves the nonces ahead. Each device needs its own client")
-	}
-	return Result{}, &OfflineError{
-		Server: cfg.Profile.Server, Service: found.at, Attempts: cfg.Attempts, Up: found.up(),
-		Hints: hints, err: found.service,
+		if attempt == cfg.Attempts || k.certain(attempt) {
+			return Result{}, k.offline(attempt)
+		}
 	}
 }
 
@@ -202,6 +149,8 @@ type OfflineError struct {
 	Hints    []string // about the cause, the most likely one first
 	err      error
 	unsent   bool // this computer could not send
+	opened   bool // the service let this computer in, but has no program behind it
+	rejected bool // without a service to watch: there were ICMP errors for the knocks
 }
 
 func (e *OfflineError) Error() string {
@@ -212,6 +161,10 @@ func (e *OfflineError) Error() string {
 	switch {
 	case e.unsent:
 		return "this computer cannot send to " + e.Server
+	case e.rejected:
+		return fmt.Sprintf("%s: the knocks did not arrive: ICMP errors in %s", e.Server, times)
+	case e.opened:
+		return fmt.Sprintf("%s: the service %s is open, but no program answers there", e.Server, e.Service)
 	case e.Up && e.Service.IsValid():
 		return fmt.Sprintf("%s: the service %s did not open after %s", e.Server, e.Service, times)
 	case e.Up:
@@ -249,24 +202,4 @@ func resolved(server string, targets []target) Resolved {
 		e.Addresses = append(e.Addresses, t.knock)
 	}
 	return e
-}
-
-// rotated returns the targets beginning with the i-th one: if the first address does
-// not lead to the server, the next attempt goes to the next one.
-func rotated(targets []target, i int) []target {
-	i %= len(targets)
-	return slices.Concat(targets[i:], targets[:i])
-}
-
-// sendFirst sends the sequence to the first target to which this computer can send.
-func sendFirst(targets []target, knocks []Packet) (target, *sender, error) {
-	var errs []error
-	for _, t := range targets {
-		s, err := send(t.knock, knocks)
-		if err == nil {
-			return t, s, nil
-		}
-		errs = append(errs, err)
-	}
-	return target{}, nil, errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"sallyport/sessions/durable"
@@ -54,8 +55,15 @@ func (e *NonceError) Unwrap() error { return e.err }
 
 // Hint returns what to do.
 func (e *NonceError) Hint() string {
-	return "the nonces of a knock must be on disk before it is sent: make " + filepath.Dir(e.Path) +
-		" writable for this user"
+	const reason = "the nonces of a knock must be on disk before it is sent: "
+	var mounted *durable.MountedError
+	switch {
+	case errors.As(e.err, &mounted):
+		return reason + mounted.Hint()
+	case errors.Is(e.err, syscall.ENOSPC):
+		return reason + "free space on the disk of " + filepath.Dir(e.Path)
+	}
+	return reason + "make " + filepath.Dir(e.Path) + " writable for this user, or set XDG_STATE_HOME to a directory that is"
 }
 
 // NonceFile is the file with the next nonce of one secret of a client. Several
@@ -100,6 +108,19 @@ func (f NonceFile) Reserve(ctx context.Context, client string, n int, now time.T
 		return nil
 	})
 	return base, moved, err
+}
+
+// ReserveMore reserves n nonces for one more sequence of the same attempt.
+func (f NonceFile) ReserveMore(ctx context.Context, client string, n int) (base uint32, err error) {
+	err = f.update(ctx, func(r *nonceRecord) error {
+		if r.next+uint64(n) > nonceCount {
+			return &ExhaustedError{Client: client}
+		}
+		base = uint32(r.next)
+		r.next += uint64(n)
+		return nil
+	})
+	return base, err
 }
 
 // Opened records that the service has opened after the last attempt.

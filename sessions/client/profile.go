@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -18,9 +19,11 @@ type Profile struct {
 	Generator  schedule.Generator
 	Identifier wire.Identifier
 	Secret     []byte
-	// Service is the host:port to watch. If the host is empty or that of Server, it
-	// is the address to which the knocks went. Empty: there is no service to watch.
+	// Service is the service to watch, as ParseService reads it. If the host is empty
+	// or that of Server, it is the address to which the knocks went. Empty: there is
+	// no service to watch. A client cannot watch a UDP service.
 	Service string
+	Watch   Watch // how to watch the service
 	// FirstNonce is the first nonce on a device without a nonce file: the client may
 	// have used nonces on another device.
 	FirstNonce uint32
@@ -43,11 +46,44 @@ func (p Profile) validate() error {
 	case !p.Identifier.Valid():
 		return errors.New("profile: the identifier is not printable ASCII")
 	}
+	if !p.Watch.Valid() {
+		return fmt.Errorf("profile: expected a way to watch, got %q", p.Watch)
+	}
 	if p.Service == "" {
 		return nil
 	}
-	_, _, err := SplitService(p.Service)
+	_, err := ParseService(p.Service)
 	return err
+}
+
+// Service is a service of a server, as profiles name it.
+type Service struct {
+	Host string // empty: the server
+	Port uint16
+	UDP  bool
+}
+
+// ParseService parses host:port or :port, and with /udp behind it the port of a UDP
+// service.
+func ParseService(s string) (Service, error) {
+	address, protocol, found := strings.Cut(s, "/")
+	if found && protocol != "udp" && protocol != "tcp" {
+		return Service{}, fmt.Errorf("expected /udp or /tcp after the port, got %q", s)
+	}
+	host, port, err := SplitService(address)
+	return Service{Host: host, Port: port, UDP: protocol == "udp"}, err
+}
+
+// String returns the text that ParseService parses.
+func (s Service) String() string {
+	text := ":" + strconv.Itoa(int(s.Port))
+	if s.Host != "" {
+		text = net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port)))
+	}
+	if s.UDP {
+		text += "/udp"
+	}
+	return text
 }
 
 // SplitService parses host:port, or :port. The port is a number from 1.

@@ -21,8 +21,12 @@ const (
 // target is an address to which knocks are sent, and the service that then opens.
 type target struct {
 	knock   netip.Addr
-	service netip.AddrPort // invalid: no service to watch
+	service netip.AddrPort // invalid: the profile names none
+	udp     bool           // the service is a UDP service
 }
+
+// watched reports whether the client can watch the service.
+func (t target) watched() bool { return t.service.IsValid() && !t.udp }
 
 // ResolveError is the error of a host without an address of the required family.
 type ResolveError struct {
@@ -86,10 +90,11 @@ func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 	if p.Service == "" {
 		return targets, nil
 	}
-	host, port, err := SplitService(p.Service)
+	service, err := ParseService(p.Service)
 	if err != nil {
 		return nil, err
 	}
+	host, port := service.Host, service.Port
 	for i, t := range targets {
 		at := t.knock
 		if host != "" && host != p.Server {
@@ -107,6 +112,7 @@ func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 			}
 			at = others[0]
 		}
+		targets[i].udp = service.UDP
 		targets[i].service = netip.AddrPortFrom(at, port)
 	}
 	return targets, nil

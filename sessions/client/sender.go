@@ -3,15 +3,21 @@ package client
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 )
 
 // sender is the socket of one sequence. It stays open to receive ICMP errors.
 type sender struct {
 	*net.UDPConn
-	icmpErrors map[syscall.Errno]int // the number of ICMP errors so far, by their meaning
+	to    netip.Addr
+	ports map[uint16]bool // of the knocks
+
+	mu     sync.Mutex
+	errors icmpErrors // so far
 }
 
 // send sends a sequence from one socket, back to back. It fails only if this computer
@@ -25,9 +31,10 @@ func send(to netip.Addr, knocks []Packet) (*sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
-	s := &sender{conn, map[syscall.Errno]int{}}
+	s := &sender{UDPConn: conn, to: to, ports: map[uint16]bool{}, errors: icmpErrors{}}
 	s.enableICMPErrors(to.Is4())
 	for _, k := range knocks {
+		s.ports[k.Port] = true
 		if err := s.sendOne(netip.AddrPortFrom(to, k.Port), k.Datagram); err != nil {
 			s.Close()
 			return nil, fmt.Errorf("send to %s: %w", to, err)
@@ -47,4 +54,23 @@ func (s *sender) sendOne(to netip.AddrPort, datagram []byte) (err error) {
 		}
 	}
 	return err
+}
+
+// icmp returns the ICMP errors so far.
+func (s *sender) icmp() icmpErrors {
+	s.readICMPErrors()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.errors)
+}
+
+// awaitICMP calls found as soon as there is an ICMP error, unless the socket is closed
+// before.
+func (s *sender) awaitICMP(found func()) {
+	for len(s.icmp()) == 0 {
+		if _, _, err := s.ReadFromUDPAddrPort(make([]byte, 1)); errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+	found()
 }

@@ -53,7 +53,7 @@ func connectBeforeOpening(t *testing.T) (*net.TCPConn, error) {
 		_, err := sockfilter.Attach(raw, sockfilter.Set{Anyone: true})
 		opened <- err
 	})
-	c, err := connect(t.Context(), l.Addr().(*net.TCPAddr).AddrPort())
+	c, err := connect(t.Context(), l.Addr().(*net.TCPAddr).AddrPort(), false)
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}
@@ -77,9 +77,9 @@ func (c manualDeadline) Err() error {
 	}
 }
 
-// TestWaitForServiceKeepsRefusal: the service refuses connections, and then drops
+// TestWatcherKeepsRefusal: the service refuses connections, and then drops
 // packets until the deadline. The error must be the refusal, not the timeout.
-func TestWaitForServiceKeepsRefusal(t *testing.T) {
+func TestWatcherKeepsRefusal(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
@@ -88,8 +88,7 @@ func TestWaitForServiceKeepsRefusal(t *testing.T) {
 	ctx := manualDeadline{t.Context(), make(chan struct{})}
 	done := make(chan error, 1)
 	go func() {
-		_, err := waitForService(ctx, service, time.Hour)
-		done <- err
+		done <- watcher{service: service, timeout: time.Hour}.wait(ctx).err
 	}()
 	netns.Until(t, "a refusal", func() bool { return tcpCount(t, "AttemptFails") > 0 })
 	lc := net.ListenConfig{Control: sockfilter.DenyAll}

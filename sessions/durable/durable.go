@@ -42,8 +42,9 @@ func cannotBeOurs(err error) bool {
 
 // WriteFile replaces the file at path by one with the given content and mode, with
 // the rights of AsOwner. A link at path stays, and its target is replaced. The new
-// file keeps the owner of the old one, if possible, so that a user can still read
-// a file that root has edited. When WriteFile returns nil, the content is on
+// file keeps the owner of the old one, and its access control list if the mode has
+// bits for the group, if possible: a user can still read a file that root has
+// edited. When WriteFile returns nil, the content is on
 // stable storage. An error leaves path unchanged, except an error of the last
 // step: then the new content is there, but may not survive a power failure.
 // Writers of one path must exclude each other: the new file is written next to it
@@ -62,17 +63,20 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 	}
 	defer p.close()
 	return p.runAsUser(func() (err error) {
-		temporary := p.path + ".new"
-		// A file that a crash has left may have another mode.
-		if err := os.Remove(temporary); err != nil && !os.IsNotExist(err) {
-			return err
+		if isMountPoint(p.path) {
+			return &MountedError{path}
 		}
+		temporary := p.path + ".new"
+		// A file that a crash has left may have another mode. If it cannot be
+		// removed, it cannot be made either.
+		os.Remove(temporary)
 		f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			return err
 		}
 		f.Chmod(mode) // the umask may have removed bits
 		if old != nil {
+			keepList(f, like, mode)
 			p.chownLike(f, old)
 		}
 		_, err = f.Write(content)
@@ -89,7 +93,34 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 		if err = Rename(temporary, p.path); err != nil {
 			os.Remove(temporary) // if the file still has this name
 		}
+		if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EXDEV) {
+			return &MountedError{path}
+		}
 		return err
+	})
+}
+
+// MountedError is the error of a file that WriteFile cannot replace, because the
+// file is a mount itself. WriteFile does not write into it: a crash would leave a
+// half file, and readers would see one.
+type MountedError struct{ Path string }
+
+func (e *MountedError) Error() string {
+	return e.Path + ": expected a file in a mounted directory, got a file that is a mount itself, which cannot be replaced"
+}
+
+// Hint returns what to do.
+func (e *MountedError) Hint() string {
+	return "mount the directory that contains the file, instead of the file"
+}
+
+// Replaceable returns a MountedError if WriteFile cannot replace a file.
+func Replaceable(path string) error {
+	return AsOwner(path, func(located string) error {
+		if isMountPoint(located) {
+			return &MountedError{path}
+		}
+		return nil
 	})
 }
 

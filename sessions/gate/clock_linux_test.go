@@ -136,6 +136,8 @@ func (w *fakeFirewall) Apply(changes []access.Change) []error {
 
 func (*fakeFirewall) OpenKnockPorts([]uint16, time.Duration) error { return nil }
 
+func (*fakeFirewall) SetSilence(*firewall.Silence) error { return nil }
+
 func (*fakeFirewall) SetTrusted(map[access.ServiceID]firewall.Trusted) error { return nil }
 
 func (*fakeFirewall) Disconnect([]access.Change) error { return nil }

@@ -36,8 +36,10 @@ func Run(t *testing.T, pattern string, setup func(*testscript.Env) error) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
-			if setup == nil {
-				return nil
+			// In a directory that is closed to others, no file is exposed.
+			err := os.Chmod(filepath.Dir(env.WorkDir), 0o755)
+			if setup == nil || err != nil {
+				return err
 			}
 			return setup(env)
 		},

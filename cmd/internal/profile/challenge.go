@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/verify/challenge"
@@ -13,7 +14,7 @@ type FileChallenge struct {
 	Secret     string   `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
 	Algorithm  int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
 	RandomPort bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
-	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
 	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
 	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
@@ -36,13 +37,16 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	if raw.Secret == "" {
 		return nil, f.Errorf("challenge.secret", "got nothing")
 	}
+	if fault := secretfile.Fault(raw.Secret); fault != "" {
+		return nil, f.Errorf("challenge.secret", "got %s", fault)
+	}
 	c := &client.Challenge{Service: raw.Service}
 	var err error
 	if c.Operation, err = exchange.NewOperation(raw.Operation, raw.Secret, algorithm, raw.RandomPort); err != nil {
 		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
 	if f.Has("challenge.service") {
-		if _, _, err := client.SplitService(raw.Service); err != nil {
+		if _, err := client.ParseService(raw.Service); err != nil {
 			return nil, f.Errorf("challenge.service", "got %q", raw.Service)
 		}
 	}
@@ -87,5 +91,6 @@ func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Pro
 					"for [challenge], use the key service in that table")
 		}
 	}
-	return client.Profile{Server: raw.Server, Challenge: c}, nil
+	w, err := raw.watch(f)
+	return client.Profile{Server: raw.Server, Watch: w, Challenge: c}, err
 }

@@ -8,15 +8,14 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/verify"
@@ -36,13 +35,22 @@ type File struct {
 	Generator  string `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
 	Identifier string `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
 	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	Watch      string `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
 	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
+	// SecretFiles permits other users to read the file.
+	SecretFiles string `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
 	// With the challenge–response protocol, the keys of the sequence protocol may
 	// be missing.
 	Challenge *FileChallenge `toml:"challenge,omitempty" json:"challenge,omitempty" expect:"a [challenge] table"`
 }
+
+// The values of SecretFiles.
+const (
+	private = "private"
+	shared  = "shared"
+)
 
 // Load reads a profile by the path of its file, or by its name. The file of a
 // name is NAME.toml in the user's config directory. A path contains a separator
@@ -97,7 +105,7 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	if path, err = locate(nameOrPath); err != nil {
 		return "", nil, err
 	}
-	f, err := secretfile.Open(path)
+	f, err := secretfile.OpenAny(path)
 	if errors.Is(err, fs.ErrNotExist) && path != nameOrPath {
 		return "", nil, hint.With(fmt.Errorf("no profile %q: %w", nameOrPath, err),
 			"list the names: sallyport profile list\nprofiles with a name are in "+filepath.Dir(path)+
@@ -106,12 +114,27 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, hint.With(err, "give the path of a profile, or its name (list the names: sallyport profile list)")
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return "", nil, hint.With(err, "the file, or a directory above it, belongs to another user: "+
+			"run the command as that user, or give the path of a profile of this user")
+	}
 	if err != nil {
 		return "", nil, err
 	}
 	defer f.Close()
 	if data, err = io.ReadAll(f); err != nil {
 		return "", nil, fmt.Errorf("read the profile: %w", err)
+	}
+	if data, err = textfile.Decode(path, data); err != nil {
+		return "", nil, err
+	}
+	// Parse reports an invalid profile.
+	var says struct {
+		SecretFiles string `toml:"secret_files"`
+	}
+	toml.Unmarshal(data, &says)
+	if err := (secretfile.Rules{Shared: says.SecretFiles == shared}).Check(path, f); err != nil {
+		return "", nil, err
 	}
 	return path, data, nil
 }
@@ -133,6 +156,9 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	}
 	if raw.Version != Version {
 		return client.Profile{}, f.Errorf("version", "got %d, which requires a newer sallyport", raw.Version)
+	}
+	if f.Has("secret_files") && raw.SecretFiles != private && raw.SecretFiles != shared {
+		return client.Profile{}, f.Errorf("secret_files", "got %q", raw.SecretFiles)
 	}
 	var challenge *client.Challenge
 	if raw.Challenge != nil {
@@ -171,29 +197,43 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if err != nil || strings.Contains(raw.Identifier, " ") || raw.Identifier[0] == '#' {
 		return client.Profile{}, f.Errorf("identifier", "got another text, of %d bytes", len(raw.Identifier))
 	}
-	if strings.ContainsFunc(raw.Secret, isSpace) {
-		return client.Profile{}, f.Errorf("secret",
-			"got a secret with a space, which the server's clients file cannot contain")
+	if fault := secretfile.Fault(raw.PortSecret); fault != "" {
+		return client.Profile{}, f.Errorf("port_secret", "got %s", fault)
+	}
+	if fault := secretfile.Fault(raw.Secret); fault != "" {
+		return client.Profile{}, f.Errorf("secret", "got %s", fault)
+	}
+	if strings.Contains(raw.Secret, " ") {
+		return client.Profile{}, f.Errorf("secret", "got a space, which the server's clients file cannot contain")
 	}
 	if f.Has("service") {
-		if _, _, err := client.SplitService(raw.Service); err != nil {
+		if _, err := client.ParseService(raw.Service); err != nil {
 			return client.Profile{}, f.Errorf("service", "got %q", raw.Service)
 		}
 	}
+	if p.Watch, err = raw.watch(f); err != nil {
+		return client.Profile{}, err
+	}
 	return p, nil
+}
+
+func (raw File) watch(f *tomlfile.File) (client.Watch, error) {
+	w := client.Watch(raw.Watch)
+	if f.Has("watch") && (w == client.WatchDefault || !w.Valid()) {
+		return "", f.Errorf("watch", "got %q", raw.Watch)
+	}
+	return w, nil
 }
 
 // ValidServer reports whether s is a valid host name or address of a server,
 // without a port.
 func ValidServer(s string) bool { return client.ValidHost(s) }
 
-func isSpace(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '\r' }
-
 // Format returns the text of a profile, which Parse reads. It contains secrets.
 func Format(p client.Profile) ([]byte, error) {
 	return toml.Marshal(File{
 		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
-		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Nonce: p.FirstNonce,
+		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Nonce: p.FirstNonce,
 	})
 }
 
@@ -207,7 +247,7 @@ func FormatOperation(o Operation) ([]byte, error) {
 // Profiles with the same client and secret share it, whatever name they have for the
 // server. A new secret gets a new file.
 func Nonces(p client.Profile) (client.NonceFile, error) {
-	dir, err := stateDir()
+	dirs, err := stateDirs()
 	if err != nil {
 		return client.NonceFile{}, fmt.Errorf("find the user's state directory: %w", err)
 	}
@@ -219,28 +259,11 @@ func Nonces(p client.Profile) (client.NonceFile, error) {
 	if err != nil {
 		return client.NonceFile{}, err
 	}
-	path := func(name string) string {
-		return filepath.Join(dir, "sallyport", url.QueryEscape(name)+".nonce")
-	}
 	id := p.Identifier.String()
+	name := url.QueryEscape(fmt.Sprintf("%s-%016x", id, uint64(secret))) + ".nonce"
+	earlier := url.QueryEscape(id+"@"+p.Server) + ".nonce"
 	return client.NonceFile{
-		Path: path(fmt.Sprintf("%s-%016x", id, uint64(secret))), Earlier: path(id + "@" + p.Server),
+		Path: filepath.Join(existing(dirs, name, earlier), name), Earlier: filepath.Join(existing(dirs, earlier), earlier),
 		First: p.FirstNonce, Drawn: drawn,
 	}, nil
-}
-
-// stateDir returns XDG_STATE_HOME (XDG Base Directory Specification), or the
-// equivalent of other systems.
-func stateDir() (string, error) {
-	switch runtime.GOOS {
-	case "windows":
-		return os.UserCacheDir() // %LocalAppData%: local, not roaming
-	case "darwin", "ios":
-		return os.UserConfigDir()
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return dir, nil
-	}
-	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".local", "state"), err
 }

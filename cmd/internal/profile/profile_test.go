@@ -59,10 +59,13 @@ func TestParseRefuses(t *testing.T) {
 		replace(`"hunter2"`, `"hunter2 hunter2"`):          "p.toml:5: secret: ",
 		replace(`"port hunter2"`, `""`):                    "p.toml:2: port_secret: ",
 		replace(`"gate.example"`, `""`):                    "p.toml:1: server: expected the host name or address",
+		replace(`"gate.example"`, `"10.0.0.300"`):          "p.toml:1: server: ",
+		good + "watch = \"often\"\n":                       `p.toml:7: watch: expected how to watch the service: "syn", "connection" or "none", got "often"`,
 		replace(`"gate.example"`, `"udp://gate.example/"`): "p.toml:1: server: ",
 		replace(`"gate.example"`, `"gate.example:22"`):     `p.toml:1: server: expected the host name or address of the server, without a port, got "gate.example:22"`,
 		replace(`"com1"`, `"#om1"`):                        "p.toml:4: identifier: ",
-		replace(`":22"`, `"22"`):                           `p.toml:6: service: expected host:port or :port of the service to watch, got "22"`,
+		replace(`":22"`, `"22"`):                           `p.toml:6: service: expected host:port or :port of the service to watch, with /udp behind it for a UDP service, got "22"`,
+		replace(`":22"`, `":22/sctp"`):                     "p.toml:6: service: ",
 		replace(`":22"`, `":ssh"`):                         "p.toml:6: service: ",
 		replace(`":22"`, `""`):                             "p.toml:6: service: ",
 		replace(`"gate.example"`, `"::1%$(id>pwned)"`):     "p.toml:1: server: ",
@@ -110,8 +113,24 @@ func TestLoad(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := Load("work"); err != nil {
+		t.Errorf("a profile that others may read in a directory that they may not search: %v", err)
+	}
+	for dir := filepath.Dir(path); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := Load("work"); err == nil || !strings.Contains(err.Error(), "others may read") {
 		t.Errorf("an exposed profile: %v", err)
+	}
+	for value, want := range map[string]string{"shared": "", "private": "others may read", "all": "others may read"} {
+		if err := os.WriteFile(path, []byte("\ufeff"+good+"secret_files = \""+value+"\"\r\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load("work"); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("secret_files = %q: %v", value, err)
+		}
 	}
 }
 
@@ -126,6 +145,7 @@ func TestNonces(t *testing.T) {
 	}
 	t.Setenv("XDG_STATE_HOME", "relative")
 	t.Setenv("HOME", "/home/x")
+	t.Setenv("STATE_DIRECTORY", "")
 	f, err := Nonces(client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))})
 	if err != nil || filepath.Dir(f.Path) != "/home/x/.local/state/sallyport" {
 		t.Errorf("%s, %v", f.Path, err)

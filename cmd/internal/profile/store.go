@@ -35,10 +35,10 @@ func Add(name string, text []byte) (path string, err error) {
 		return "", err
 	}
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", fmt.Errorf("create the config directory: %w", err)
+		return "", hint.Writing(fmt.Errorf("create the config directory: %w", err))
 	}
 	if err := durable.WriteFile(path, text, 0o600); err != nil {
-		return "", fmt.Errorf("write the profile: %w", err)
+		return "", hint.Writing(fmt.Errorf("write the profile: %w", err))
 	}
 	return path, nil
 }
@@ -68,7 +68,7 @@ func Remove(name string) (path string, err error) {
 
 // Names returns the names of all stored profiles, sorted.
 func Names() ([]string, error) {
-	dir, err := configDir()
+	dir, err := configDir("")
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func pathOf(name string) (string, error) {
 	if isPath(name) || name == "" || name[0] == '.' || name[0] == '-' || strings.ContainsAny(name, "/\\: \t\r\n") {
 		return "", fmt.Errorf("expected a name such as \"work\", without spaces, separators or .toml, got %q", name)
 	}
-	dir, err := configDir()
+	dir, err := configDir(name + suffix)
 	return filepath.Join(dir, name+suffix), err
 }
 
@@ -126,11 +126,12 @@ func isPath(nameOrPath string) bool {
 		strings.HasSuffix(nameOrPath, suffix)
 }
 
-func configDir() (string, error) {
-	dir, err := os.UserConfigDir()
+// configDir returns the directory with the profiles. file is the one that is looked
+// for; empty: the directory itself.
+func configDir(file string) (string, error) {
+	dirs, err := configDirs()
 	if err != nil {
-		return "", hint.With(fmt.Errorf("find the user's config directory: %w", err),
-			"give the path of the profile, not its name")
+		return "", fmt.Errorf("find the user's config directory: %w; the path of a profile can stand for its name", err)
 	}
-	return filepath.Join(dir, "sallyport"), nil
+	return existing(dirs, file), nil
 }

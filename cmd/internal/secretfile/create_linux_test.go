@@ -23,7 +23,7 @@ func TestCreate(t *testing.T) {
 	if err := Create(path, []byte("hunter2\n")); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := ReadOne(path); err != nil || s != "hunter2" {
+	if s, err := readOne(path); err != nil || s != "hunter2" {
 		t.Errorf("%q, %v", s, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
@@ -39,7 +39,7 @@ func TestCreate(t *testing.T) {
 			t.Errorf("%s: %v", taken, err)
 		}
 	}
-	if s, err := ReadOne(path); err != nil || s != "hunter2" {
+	if s, err := readOne(path); err != nil || s != "hunter2" {
 		t.Errorf("afterwards: %q, %v", s, err)
 	}
 }

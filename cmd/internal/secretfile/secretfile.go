@@ -1,46 +1,49 @@
 // Package secretfile makes and reads files that contain secrets. It refuses files
-// that other users can read.
+// that other users can read or change.
+//
+//	Rules.Open     a file with secrets
+//	Rules.ReadOne  a file with one secret
+//	Rules.Check    an open file
+//	Create         a new file, for its owner only
+//	Protect        the file to which standard output leads
+//	Fault          characters that a secret must not have
 package secretfile
 
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"runtime"
-	"strings"
-	"unicode/utf8"
 
+	"sallyport/cmd/internal/textfile"
 	"sallyport/sessions/durable"
 )
 
-// ExposedError reports that other users can read a file with secrets.
-type ExposedError struct {
-	Path string
-	Mode fs.FileMode
-}
-
-func (e *ExposedError) Error() string {
-	return fmt.Sprintf("%s: others may read the secrets in it (mode %04o)", e.Path, e.Mode.Perm())
-}
-
-// Hint returns what to do.
-func (e *ExposedError) Hint() string {
-	return fmt.Sprintf("chmod 600 '%s', and replace the secrets if other users have used this computer", e.Path)
-}
-
-// Check returns an ExposedError if the group or other users have any right to the
-// file. Windows has no such bits.
-func Check(path string, info fs.FileInfo) error {
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return &ExposedError{Path: path, Mode: info.Mode()}
-	}
-	return nil
+// Rules is who may read a file with secrets, in addition to root, the owner of the
+// file, and the user of this process.
+type Rules struct {
+	// User is a user, by name or number, to whom this process or another one of
+	// the program switches; empty: none.
+	User string
+	// Shared permits all users to read the file, but not to change it.
+	Shared bool
 }
 
 // Open opens a regular file, as durable.Open does: root reads only files that the
 // owner of the directory may read. It returns an error if Check does.
-func Open(path string) (*os.File, error) {
+func (r Rules) Open(path string) (*os.File, error) {
+	f, err := OpenAny(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Check(path, f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// OpenAny is Open without Check.
+func OpenAny(path string) (*os.File, error) {
 	f, err := durable.Open(path)
 	if err != nil {
 		return nil, err
@@ -52,9 +55,6 @@ func Open(path string) (*os.File, error) {
 			kind = "a directory"
 		}
 		err = fmt.Errorf("%s: expected a regular file, got %s", path, kind)
-	}
-	if err == nil {
-		err = Check(path, info)
 	}
 	if err != nil {
 		f.Close()
@@ -74,9 +74,9 @@ func Create(path string, data []byte) error {
 const maxSecret = 4096
 
 // ReadOne reads a file that contains one secret: UTF-8 text on a single line. It
-// ignores line ends after the secret.
-func ReadOne(path string) (string, error) {
-	f, err := Open(path)
+// ignores a byte order mark before the secret, and line ends after it.
+func (r Rules) ReadOne(path string) (string, error) {
+	f, err := r.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -85,16 +85,15 @@ func ReadOne(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s := strings.TrimRight(string(b), "\r\n")
-	switch {
-	case len(b) > maxSecret:
+	if len(b) > maxSecret {
 		return "", fmt.Errorf("%s: expected one secret of at most %d bytes, got more", path, maxSecret)
-	case s == "":
-		return "", fmt.Errorf("%s: expected a secret, but the file is empty", path)
-	case strings.ContainsAny(s, "\r\n"):
-		return "", fmt.Errorf("%s: expected one secret on a single line, got several lines", path)
-	case !utf8.ValidString(s):
-		return "", fmt.Errorf("%s: expected UTF-8 text, got other bytes", path)
+	}
+	if b, err = textfile.Decode(path, b); err != nil {
+		return "", err
+	}
+	s, err := oneLine(string(b))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"sallyport/cmd/internal/nearest"
+	"sallyport/cmd/internal/textfile"
 )
 
 // Error is an error at a line of a file. Decode never repeats a value in it: the
@@ -69,9 +70,14 @@ type File struct {
 	lines map[string]int
 }
 
-// Decode reads data, which came from path, into the struct that v points to.
+// Decode reads data, which came from path, into the struct that v points to. It
+// ignores a byte order mark. Another encoding is a textfile.EncodingError.
 // Each field has a toml and an expect tag.
 func Decode(path string, data []byte, v any) (*File, error) {
+	data, err := textfile.Decode(path, data)
+	if err != nil {
+		return nil, err
+	}
 	f := &File{path: path, typ: reflect.TypeOf(v).Elem()}
 	w := walk(data)
 	if err := f.checkBrackets(w); err != nil {
@@ -79,7 +85,7 @@ func Decode(path string, data []byte, v any) (*File, error) {
 	}
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	err := d.Decode(v)
+	err = d.Decode(v)
 	var unknown *toml.StrictMissingError
 	var wrong *toml.DecodeError
 	switch {

@@ -57,7 +57,7 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 	if otherOwner := found.refusal(owner); otherOwner != nil && !force {
 		return nil, otherOwner
 	}
-	if err := t.createFirst(); err != nil {
+	if err := t.createFirst(nil); err != nil {
 		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
 	}
 	if t.canUpdateTimeout, err = t.tryUpdateTimeout(); err != nil {

@@ -46,7 +46,7 @@ type Port struct {
 	Hook     Hook   // where packets to it are filtered
 	// Reject answers strangers as a closed port does, with a TCP reset or ICMP
 	// port unreachable. Otherwise there is no answer.
-	Reject bool
+	Reject bool `json:"-"`
 	// Cut ends running connections with the lease: every packet to the port
 	// requires the grant, and over UDP even a reply to a datagram of this host
 	// does. Otherwise a connection that a grant let in may continue.
@@ -131,8 +131,8 @@ type Config struct {
 	// Stealth drops all unsolicited UDP from other hosts to ports from
 	// schedule.MinPort that are neither knock ports nor guarded, so that knock
 	// ports are as silent as their neighbours.
-	Stealth bool
-	Except  []uint16 // ports that Stealth leaves alone: other UDP services of this host
+	Stealth bool     `json:"-"`
+	Except  []uint16 `json:"-"` // ports that Stealth leaves alone: other UDP services of this host
 	// Captured are UDP ports of this host, the first and the last; zero: none.
 	// The server captures empty packets to them before any filter, and
 	// conntrack does not track these packets, nor the answers with AnswerMark.

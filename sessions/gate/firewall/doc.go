@@ -39,6 +39,7 @@
 //	         to replace the table of another owner
 //	Keep     makes the table again when another program changes or removes it
 //	SetTrusted  replaces the trusted peers of all services; grants stay
+//	SetSilence  changes how strangers are answered (stealth); grants stay
 //	Apply    carries out many changes in one transaction, as an access.Enforcer;
 //	         it splits the transaction only if that fails, so that one failed
 //	         change does not prevent another

@@ -22,7 +22,7 @@ const createAttempts = 50
 // the kernel has, and how it describes the content of the table: it reads the
 // content, and accepts the result only if the generation of the kernel's rules
 // is the very next one, so that no other program can have changed anything.
-func (t *Table) createFirst() error {
+func (t *Table) createFirst(elements targets) error {
 	k, err := openKernel()
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func (t *Table) createFirst() error {
 		if c, err = k.content(); err != nil {
 			return err
 		}
-		err = t.createOnce(nil, c)
+		err = t.createOnce(elements, c)
 		if isConflict(err) && i < attempts || errors.Is(err, unix.EOPNOTSUPP) && t.can.reduce() {
 			continue
 		}

@@ -262,19 +262,28 @@ func (w *network) passed(packets []sent) []bool {
 		}
 	}
 	w.probe(all...)
+	passed := make([]bool, len(packets))
+	for _, port := range w.seen() {
+		if i := int(port) - int(first); i >= 0 && i < len(passed) {
+			passed[i] = true
+		}
+	}
+	return passed
+}
+
+// seen returns the elements of a test's own set of ports.
+func (w *network) seen() (ports []uint16) {
+	w.Helper()
 	batch, err := newBatch()
 	w.must(err)
 	elements, err := batch.GetSetElements(&nftables.Set{
 		Table: &nftables.Table{Name: "observer", Family: nftables.TableFamilyINet}, Name: "seen",
 	})
 	w.must(err)
-	passed := make([]bool, len(packets))
 	for _, e := range elements {
-		if i := int(binary.BigEndian.Uint16(e.Key)) - int(first); i >= 0 && i < len(passed) {
-			passed[i] = true
-		}
+		ports = append(ports, binary.BigEndian.Uint16(e.Key))
 	}
-	return passed
+	return ports
 }
 
 // listsBack checks that nft loads its listing of the table as the same table.

@@ -95,7 +95,22 @@ func (t *Table) recreate(gap bool, c content) error {
 			}
 		}
 	}
-	want, all := targets{}, true
+	want, all := t.openElements()
+	err := t.create(want, c)
+	if err == nil || errors.Is(err, unix.EPERM) {
+		t.record(want, err == nil)
+		t.incomplete = err != nil || !all
+		return err
+	}
+	// The kernel refuses an element: restore the table first.
+	return t.create(nil, c)
+}
+
+// openElements returns at most MaxChanges of the confirmed elements, and whether
+// these are all.
+func (t *Table) openElements() (want targets, all bool) {
+	now := t.clock.Monotonic()
+	want, all = targets{}, true
 	for e, end := range t.confirmed {
 		if left := end.Sub(now) - slack; left <= 0 {
 			continue
@@ -105,14 +120,7 @@ func (t *Table) recreate(gap bool, c content) error {
 			want[e] = left
 		}
 	}
-	err := t.create(want, c)
-	if err == nil || errors.Is(err, unix.EPERM) {
-		t.record(want, err == nil)
-		t.incomplete = err != nil || !all
-		return err
-	}
-	// The kernel refuses an element: restore the table first.
-	return t.create(nil, c)
+	return want, all
 }
 
 // addMissing adds the confirmed elements again, if some are missing.

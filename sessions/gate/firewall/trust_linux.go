@@ -137,10 +137,11 @@ func (t *Table) replaceTrusted(k kernel, next map[access.ServiceID]Trusted) (pur
 	return true, nil
 }
 
-// remake makes the table, finds out how the kernel describes it, and restores the
-// grants. For a moment there are none.
+// remake makes the table, with the grants, and finds out how the kernel describes
+// it. For a moment it may lack grants beyond MaxChanges.
 func (t *Table) remake(k kernel) error {
-	if err := t.createFirst(); err != nil {
+	open, _ := t.openElements()
+	if err := t.createFirst(open); err != nil {
 		return err
 	}
 	c, err := k.content()

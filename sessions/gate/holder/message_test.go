@@ -381,12 +381,17 @@ func TestDigests(t *testing.T) {
 	if DigestOf(policy(), trusting) != own {
 		t.Error("trusted peers are a part of the digest")
 	}
+	silent := guarded()
+	silent.Stealth, silent.Except, silent.Ports[0].Reject = true, nil, true
+	if DigestOf(policy(), silent) != own {
+		t.Error("stealth is a part of the digest")
+	}
 	seen := map[Digest]string{own: "as it was"}
 	for name, change := range map[string]func(*Policy, *firewall.Config){
 		"time": func(p *Policy, _ *firewall.Config) { p.Services[0].OpenMax++ }, "anyone": func(p *Policy, _ *firewall.Config) { p.Services[0].Anyone = true },
 		"bits": func(p *Policy, _ *firewall.Config) { p.Services[0].PrefixLen6 = 128 }, "taken": func(p *Policy, _ *firewall.Config) { p.Taken = nil },
 		"port": func(_ *Policy, f *firewall.Config) { f.Ports[0].Port++ }, "address": func(_ *Policy, f *firewall.Config) { f.Ports[0].Address = netip.MustParseAddr("192.0.2.1") },
-		"cut": func(_ *Policy, f *firewall.Config) { f.Ports[0].Cut = true }, "stealth": func(_ *Policy, f *firewall.Config) { f.Stealth = true },
+		"cut":      func(_ *Policy, f *firewall.Config) { f.Ports[0].Cut = true },
 		"captured": func(_ *Policy, f *firewall.Config) { f.Captured[1] = 5000 },
 		"range":    func(_ *Policy, f *firewall.Config) { f.Ports[0].Last = 23 },
 		"list": func(_ *Policy, f *firewall.Config) {

@@ -9,13 +9,15 @@ import (
 )
 
 // Schedule is the part of the configuration that a reload changes, as the holder
-// has read it: the schedule of the knock ports, and the peers that services trust.
+// has read it: the schedule of the knock ports, the peers that services trust, and
+// how the firewall answers strangers.
 // Its zero value draws no ports, and trusts no peer.
 type Schedule struct {
 	// Ports returns the port lists of a minute: one for each port secret.
 	Ports     func(schedule.Minute) ([][]uint16, error)
 	Tolerance time.Duration // how long before and after their minute they are open
 	Trusted   map[access.ServiceID]firewall.Trusted
+	Silence   *firewall.Silence // nil: as it is
 }
 
 // slack is the tolerated difference between the server's and the holder's wall

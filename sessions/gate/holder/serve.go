@@ -22,6 +22,8 @@ type Firewall interface {
 	OpenKnockPorts(ports []uint16, lasts time.Duration) error
 	// SetTrusted replaces the peers that services trust. It does not affect grants.
 	SetTrusted(map[access.ServiceID]firewall.Trusted) error
+	// SetSilence changes how strangers are answered. It does not affect grants.
+	SetSilence(*firewall.Silence) error
 	// Disconnect ends connections from the peers of the changes to their
 	// services. It may take seconds, and run concurrently with Apply.
 	Disconnect([]access.Change) error
@@ -228,12 +230,15 @@ func (s *session) begin(r request) []byte {
 	return []byte{byte(answerReady), Version}
 }
 
-// trust puts the trusted peers in force that were read last. If that fails, each
-// later request tries it again.
+// trust puts the trusted peers and the silence in force that were read last. If that
+// fails, each later request tries it again.
 func (s *session) trust() error {
 	err := s.firewall.SetTrusted(s.current.Trusted)
+	if s.current.Silence != nil {
+		err = errors.Join(err, s.firewall.SetSilence(s.current.Silence))
+	}
 	if err != nil && !s.trustFailed {
-		s.Log.Error("failed to change the trusted peers in the firewall; retrying", "error", err)
+		s.Log.Error("failed to change the settings of the firewall; retrying", "error", err)
 	}
 	s.trustFailed = err != nil
 	return err

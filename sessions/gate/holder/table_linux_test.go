@@ -59,6 +59,8 @@ func (f *fakeFirewall) OpenKnockPorts(ports []uint16, _ time.Duration) error {
 	return f.fail
 }
 
+func (f *fakeFirewall) SetSilence(*firewall.Silence) error { return nil }
+
 func (f *fakeFirewall) SetTrusted(trusted map[access.ServiceID]firewall.Trusted) error {
 	if f.trusts == nil {
 		f.trusted = trusted

@@ -54,7 +54,12 @@ func (e *UpstreamError) Unwrap() error { return e.err }
 // UpstreamError means that the upstream did not accept the connection.
 func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error) {
 	up, err := t.connect(ctx, conn)
-	if err != nil {
+	var unreachable *UpstreamError
+	switch {
+	case errors.As(err, &unreachable):
+		conn.Close() // in order: a reset would mean that the client is a stranger
+		return n, err
+	case err != nil:
 		abort(conn)
 		return n, err
 	}

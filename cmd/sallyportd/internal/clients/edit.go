@@ -10,13 +10,12 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/secretfile"
 	"sallyport/sessions/durable"
 	"sallyport/verify/wire"
 )
 
 // Edit changes the clients file under a lock: concurrent changes by other commands
-// are neither lost nor mixed. Comments stay. A file whose last line has no newline
+// are neither lost nor mixed. Comments and the mode stay. A file whose last line has no newline
 // is an UnfinishedError. If change or another step fails, the file stays as it is.
 func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	// A symbolic link stays: its target is replaced.
@@ -24,14 +23,17 @@ func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 }
 
 func edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
+	if err := durable.Replaceable(path); err != nil {
+		return hint.Writing(fmt.Errorf("write the clients file: %w", err))
+	}
 	unlock, err := Lock(ctx, path)
 	if err != nil {
-		return fmt.Errorf("lock the clients file: %w", err)
+		return hint.Writing(fmt.Errorf("lock the clients file: %w", err))
 	}
 	defer unlock()
-	f, err := secretfile.Open(path)
+	f, info, err := open(path)
 	if err != nil {
-		return fmt.Errorf("read the clients: %w", err)
+		return err
 	}
 	before, err := readWhole(path, f)
 	f.Close()
@@ -58,8 +60,8 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	if _, err := parseLenient(path, strings.NewReader(text.String())); err != nil {
 		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
 	}
-	if err := durable.WriteFile(path, []byte(text.String()), 0o600); err != nil {
-		return fmt.Errorf("write the clients file: %w", err)
+	if err := durable.WriteFile(path, []byte(text.String()), info.Mode().Perm()); err != nil {
+		return hint.Writing(fmt.Errorf("write the clients file: %w", err))
 	}
 	return nil
 }
@@ -93,7 +95,7 @@ func Remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 func remove(ctx context.Context, path string, id wire.Identifier) (found bool, err error) {
 	unlock, err := Lock(ctx, path)
 	if err != nil {
-		return false, fmt.Errorf("lock the clients file: %w", err)
+		return false, hint.Writing(fmt.Errorf("lock the clients file: %w", err))
 	}
 	defer unlock()
 	f, info, err := open(path)
@@ -107,7 +109,7 @@ func remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 		return false, err
 	}
 	var after strings.Builder
-	for line := range strings.Lines(before) {
+	for line := range strings.Lines(strings.TrimPrefix(before, "\ufeff")) {
 		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == id.String() {
 			found = true
 			continue
@@ -118,7 +120,7 @@ func remove(ctx context.Context, path string, id wire.Identifier) (found bool, e
 		return false, nil
 	}
 	if err := durable.WriteFile(path, []byte(after.String()), info.Mode().Perm()); err != nil {
-		return true, fmt.Errorf("write the clients file: %w", err)
+		return true, hint.Writing(fmt.Errorf("write the clients file: %w", err))
 	}
 	return true, nil
 }

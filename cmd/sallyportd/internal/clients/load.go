@@ -9,7 +9,6 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
-	"sallyport/sessions/durable"
 )
 
 // Loaded is the content of a clients file.
@@ -41,18 +40,18 @@ const maxReads = 3
 
 // Load is Read, but returns only the clients. It accepts a file without a newline at
 // its end.
-func Load(path string, known []string) (List, error) {
-	l, err := Read(path, known)
+func Load(path string, rules secretfile.Rules, known []string) (List, error) {
+	l, err := Read(path, rules, known)
 	return l.List, err
 }
 
-// Read reads the clients file, which only its owner may read. The services of the
-// clients must be in known, unless known is nil. If the file changes while it is
+// Read reads the clients file, which only the users of the rules may read. The
+// services of the clients must be in known, unless known is nil. If the file changes while it is
 // read, Read reads it again, at most maxReads times in all.
-func Read(path string, known []string) (l Loaded, err error) {
+func Read(path string, rules secretfile.Rules, known []string) (l Loaded, err error) {
 	for range maxReads {
 		l.State = StateOf(path)
-		l.List, l.Whole, err = read(path, known)
+		l.List, l.Whole, err = read(path, rules, known)
 		if l.State == StateOf(path) {
 			return l, err
 		}
@@ -63,8 +62,8 @@ func Read(path string, known []string) (l Loaded, err error) {
 	return Loaded{State: l.State}, err
 }
 
-func read(path string, known []string) (list List, whole bool, err error) {
-	f, err := secretfile.Open(path)
+func read(path string, rules secretfile.Rules, known []string) (list List, whole bool, err error) {
+	f, err := rules.Open(path)
 	if err != nil {
 		return nil, false, fmt.Errorf("read the clients: %w", err)
 	}
@@ -121,16 +120,14 @@ func readWhole(path string, f io.Reader) (string, error) {
 	return string(text), nil
 }
 
-// open opens the clients file for Remove, even if other users may read it.
+// open opens the clients file for a change, even if other users may read it: the
+// change keeps the mode.
 func open(path string) (*os.File, os.FileInfo, error) {
-	f, err := durable.Open(path)
+	f, err := secretfile.OpenAny(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the clients: %w", err)
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: expected a regular file", path)
-	}
 	if err != nil {
 		f.Close()
 		return nil, nil, fmt.Errorf("read the clients: %w", err)

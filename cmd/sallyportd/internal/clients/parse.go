@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/verify/wire"
 )
 
@@ -81,9 +83,19 @@ func readLines(path string, r io.Reader, check func(Client) error) (lines []Line
 // line, and repeats only identifiers and names of services: any other text may be a
 // secret in the wrong column. An unknown key is an error: a later version of the
 // format may use it to restrict the client.
+//
+// The text may begin with a byte order mark. Another encoding than UTF-8 is a
+// textfile.EncodingError.
 func scan(path string, r io.Reader, f func(Line) error) error {
 	lineOf := map[wire.Identifier]uint32{}
-	scanner := bufio.NewScanner(r)
+	buffered := bufio.NewReader(r)
+	start, _ := buffered.Peek(encodingBytes) // the scanner returns the error
+	decoded, err := textfile.Decode(path, start)
+	if err != nil {
+		return err
+	}
+	buffered.Discard(len(start) - len(decoded))
+	scanner := bufio.NewScanner(buffered)
 	number := uint32(0)
 	var c Client
 	for scanner.Scan() {
@@ -111,6 +123,9 @@ func scan(path string, r io.Reader, f func(Line) error) error {
 	return nil
 }
 
+// encodingBytes is how much of a text shows its encoding.
+const encodingBytes = 1 << 10
+
 // cutNote splits a line into its columns and its note, which is the rest of the line.
 func cutNote(text string) (columns, note string) {
 	const key = "note="
@@ -134,11 +149,17 @@ func parseClient(text string) (c Client, err error) {
 	text, c.Note = cutNote(text)
 	c.Note = strings.Clone(c.Note)
 	fields := strings.Fields(text)
+	if len(fields) > 0 && strings.HasPrefix(fields[0], "\ufeff") {
+		return c, errors.New("expected an identifier, got a byte order mark (U+FEFF) before it")
+	}
 	if len(fields) < 3 {
 		return c, fmt.Errorf("expected identifier, secret and nonce, separated by spaces; got %d columns", len(fields))
 	}
 	if c.Identifier, err = wire.ParseIdentifier(fields[0]); err != nil {
 		return c, err
+	}
+	if fault := secretfile.Fault(fields[1]); fault != "" {
+		return c, fmt.Errorf("expected a secret of visible characters in the second column, got %s", fault)
 	}
 	c.Secret = []byte(fields[1])
 	nonce, err := strconv.ParseUint(fields[2], 10, 32)
@@ -152,6 +173,8 @@ func parseClient(text string) (c Client, err error) {
 		isName := afterServices && !pair
 		afterServices = key == "services" || isName
 		switch {
+		case key == "old" && secretfile.Fault(value) != "":
+			return c, fmt.Errorf("column %d: expected a secret of visible characters, got %s", i+4, secretfile.Fault(value))
 		case key == "old" && value != "" && c.Previous == nil:
 			c.Previous = []byte(value)
 		case key == "until" && c.Until.IsZero():

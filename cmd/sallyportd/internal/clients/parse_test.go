@@ -10,7 +10,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	lines, err := Parse("clients.txt", strings.NewReader("# Listing 4\ncom1 com1_secret 0\r\n\n  com2\tsécret#2  14 \n#com3 off 5\ncom4 s 4294967295\n"+
+	lines, err := Parse("clients.txt", strings.NewReader("\ufeff# Listing 4\ncom1 com1_secret 0\r\n\n  com2\tsécret#2  14 \n#com3 off 5\ncom4 s 4294967295\n"+
 		"com5 new 7 old=before until=2026-12-01T00:00:00Z note=Eve's laptop, the note=blue one\ncom6 s 0\tnote=x"))
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +51,13 @@ func TestParseRefuses(t *testing.T) {
 		"com1 0 hunter2":                      "clients.txt:1: expected a nonce",
 		"com1 hunter2\xff 0":                  "clients.txt:1: expected UTF-8 text",
 		strings.Repeat("x", 70_000):           "clients.txt:1: ",
+		"com1 hun\u200bter2 0":                "clients.txt:1: expected a secret of visible characters in the second column, got an invisible character (U+200B) at character 4 of 8",
+		"com1 hunter2\ufeff 0":                "clients.txt:1: expected a secret of visible characters in the second column, got a byte order mark (U+FEFF) at its end",
+		"com1 h 0 old=hunter2\u200d until=x":  "clients.txt:1: column 4: expected a secret of visible characters, got an invisible character",
+		"com1 h 0\n\ufeffcom2 hunter2 0":      "clients.txt:2: expected an identifier, got a byte order mark (U+FEFF) before it",
+		"com1 hun\u00a0ter2 0":                "clients.txt:1: expected a nonce",
+		"\xff\xfec\x00o\x00m\x001\x00":        "clients.txt: expected UTF-8 text, got UTF-16LE",
+		"\x00c\x00o\x00m\x001\x00 ":           "clients.txt: expected UTF-8 text, got UTF-16BE",
 	} {
 		_, err := Parse("clients.txt", strings.NewReader(text))
 		if err == nil || !strings.Contains(err.Error(), want) {

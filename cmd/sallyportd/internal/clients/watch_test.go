@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"sallyport/cmd/internal/secretfile"
 )
 
 // TestWatch: a file is read when it remained unchanged for settleTime, and again
@@ -73,7 +75,7 @@ func TestUnfinishedFile(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, err := Read(path, nil)
+		l, err := Read(path, secretfile.Rules{}, nil)
 		if err != nil || l.Whole != whole || l.State != StateOf(path) {
 			t.Errorf("%q: whole %v, %v", text, l.Whole, err)
 		}

@@ -11,16 +11,16 @@ import (
 type setting struct {
 	key, value string
 	service    string // the name of the service; empty: none
-	withHolder bool   // a reload can change it unless a holder runs
+	class      string // the reload class
 }
 
-// settings returns the keys with the reload classes restart and holder. They
+// settings returns the keys with a reload class other than live. They
 // include no secret: the class of secrets is live.
 func (r *raw) settings() (fixed []setting) {
 	for _, t := range r.tables() {
 		walkKeys(reflect.ValueOf(t.fields).Elem(), "", t.class, "", func(d declaration) error {
 			if d.class != classLive {
-				fixed = append(fixed, setting{d.path, d.text(), t.name, d.class == classHolder})
+				fixed = append(fixed, setting{d.path, d.text(), t.name, d.class})
 			}
 			return nil
 		})
@@ -63,6 +63,8 @@ const (
 	classLive    = "live"    // a reload applies a change
 	classRestart = "restart" // a change requires a restart
 	classHolder  = "holder"  // a reload applies a change, unless a privileged holder runs
+	// A reload applies a change if a privileged holder runs.
+	classFirewall = "firewall"
 )
 
 // Changed returns an error if a running server requires a restart to replace this
@@ -80,8 +82,12 @@ func (c *Config) Changed(next *Config, withHolder bool) error {
 		return refuse("challenge")
 	}
 	for i, was := range c.fixed {
-		if was.withHolder && !withHolder || was.value == next.fixed[i].value {
+		switch {
+		case was.value == next.fixed[i].value, was.class == classHolder && !withHolder, was.class == classFirewall && withHolder:
 			continue
+		case was.class == classFirewall:
+			return hint.With(fmt.Errorf("%s: %s has changed, but this server was started without a holder of the firewall", next.Path, was.key),
+				"restart the server, with CAP_NET_ADMIN or beside \"sallyportd firewall hold\", or undo the change")
 		}
 		if was.service != "" {
 			err := refuse(was.key + " of service " + was.service)

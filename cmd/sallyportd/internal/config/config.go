@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
 	"sallyport/verify/schedule"
@@ -40,10 +41,11 @@ type Config struct {
 	// server, if there is one.
 	FirewallSocket string
 
-	User          string   // to which the server switches; empty: none
-	Stealth       bool     // no UDP port replies to unsolicited packets
-	StealthExcept []uint16 // UDP ports that stealth excludes
-	ClearOnExit   bool     // the firewall's table is removed when its holder stops in order
+	SecretFiles   secretfile.Rules // the users that may read the files with secrets
+	User          string           // to which the server switches; empty: none
+	Stealth       bool             // no UDP port replies to unsolicited packets
+	StealthExcept []uint16         // UDP ports that stealth excludes
+	ClearOnExit   bool             // the firewall's table is removed when its holder stops in order
 
 	LogLevel slog.Level
 
@@ -53,10 +55,12 @@ type Config struct {
 
 // PortSecret is the secret from which the ports are derived, as text.
 type PortSecret struct {
-	Current  string
-	Path     string    // of its file; empty: the secret is in the configuration itself
-	Previous string    // its ports stay open too; empty: none
-	Until    time.Time // when the ports of Previous close
+	Current string
+	Path    string // of its file; empty: the secret is in the configuration itself
+	// Credential reports whether the file is in systemd's directory of credentials.
+	Credential bool
+	Previous   string    // its ports stay open too; empty: none
+	Until      time.Time // when the ports of Previous close
 }
 
 // lists returns the ports of a minute: a list for the port secret and, until its

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -95,6 +96,7 @@ func TestReference(t *testing.T) {
 		},
 		Public4: netip.MustParseAddr("203.0.113.5"), Exchanges: 16384, Rate: 20000,
 	}
+	want.SecretFiles.User = "sallyport"
 	want.Operations = []Operation{{
 		ID: "ssh-alice-", Secret: "alice", Algorithm: exchange.NATAware, Service: "ssh", OpenFor: 30 * time.Second,
 		Client: "com1", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
@@ -302,13 +304,41 @@ func TestExposedSecretsAreRefused(t *testing.T) {
 		{withFile, "ps", true},
 	} {
 		dir := files(t, map[string]string{"c.toml": row.text, "ps": "hunter2", "clients.txt": "com1 hunter2 0\n"})
-		if err := os.Chmod(filepath.Join(dir, row.exposed), 0o640); err != nil {
+		err := errors.Join(os.Chmod(filepath.Join(dir, row.exposed), 0o644), os.Chmod(filepath.Dir(dir), 0o755))
+		if err != nil {
 			t.Fatal(err)
 		}
-		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
+		_, err = Load(filepath.Join(dir, "c.toml"), Secrets)
+		shared := "secret_files = \"shared\"\n"
+		if err := os.WriteFile(filepath.Join(dir, "shared.toml"), []byte(shared+row.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(filepath.Join(dir, "shared.toml"), Secrets); err != nil {
+			t.Errorf("%s: shared: %v", row.exposed, err)
+		}
 		got := err != nil && strings.Contains(err.Error(), "others may read") && strings.Contains(err.Error(), row.exposed)
 		if got != row.want || !got && err != nil {
 			t.Errorf("%s: %v", row.exposed, err)
+		}
+	}
+}
+
+// TestBlanksInSecrets: an error names the key and the place, and not the secret.
+func TestBlanksInSecrets(t *testing.T) {
+	for secret, want := range map[string]string{
+		"hunter2 ":  "port_secret: expected the secret from which the ports are derived, as text in quotes; or port_secret_file instead, got a space at its end",
+		`\thunter2`: "a tab at its beginning", "hun\u00a0ter2": "a no-break space (U+00A0) at character 4 of 8",
+		"\ufeffhunter2": "a byte order mark (U+FEFF) at its beginning", "two words": "",
+	} {
+		dir := files(t, map[string]string{
+			"c.toml": "\ufeff" + strings.Replace(minimal, `"hunter2"`, `"`+secret+`"`, 1), "clients.txt": "",
+		})
+		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
+		switch {
+		case (err == nil) != (want == ""), err != nil && !strings.Contains(err.Error(), want):
+			t.Errorf("%q: got %v, want %s", secret, err, want)
+		case err != nil && strings.Contains(err.Error(), "hunter2"):
+			t.Errorf("the error repeats the secret: %v", err)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (c *Config) Policy() holder.Policy {
 // Schedule returns what the firewall's holder reads again at a reload. The
 // configuration must contain its port secrets.
 func (c *Config) Schedule() holder.Schedule {
-	return holder.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance, Trusted: c.Firewall().Trusted}
+	return holder.Schedule{Ports: c.PortLists(), Tolerance: c.Tolerance, Trusted: c.Firewall().Trusted, Silence: c.Firewall().Silence()}
 }
 
 // Digest returns the digest of the settings on which the server and the holder must

@@ -52,7 +52,7 @@ func TestKeys(t *testing.T) {
 			if kinds := d.field.Tag.Get("kinds"); kinds != "" && !contains(kinds, ",", b.kind) {
 				return nil
 			}
-			if d.class != classLive && d.class != classRestart && d.class != classHolder {
+			if d.class != classLive && d.class != classRestart && d.class != classHolder && d.class != classFirewall {
 				t.Errorf("%s: reload class %q", d.path, d.class)
 			}
 			checkExpect(t, d)
@@ -210,7 +210,7 @@ func checkReloadClass(t *testing.T, d declaration, b table) {
 	next := config()
 	for _, withHolder := range []bool{false, true} {
 		err := old.Changed(next, withHolder)
-		restart := d.class == classRestart || d.class == classHolder && withHolder
+		restart := d.class == classRestart || d.class == classHolder && withHolder || d.class == classFirewall && !withHolder
 		if (err != nil) != restart || err != nil && !strings.Contains(err.Error(), d.name) {
 			t.Errorf("%s, of class %s, has changed; with a helper %t: %v", d.path, d.class, withHolder, err)
 		}

@@ -131,13 +131,13 @@ func (s *Service) Several() bool {
 	return len(all) > 1 || all[0].Len() > 1
 }
 
-// Watched returns :port of the first port at which a client can observe that the
-// service is open; empty: there is none. Nothing may listen on most ports of a range,
-// and UDP does not show whether something does.
-func (s *Service) Watched() string {
+// ProfileService returns the service as a profile names it: the first port that is not
+// in a range, because nothing may listen on most ports of a range; empty: there is
+// none. A client cannot observe whether a UDP service is open.
+func (s *Service) ProfileService() string {
 	for _, p := range s.Ports() {
-		if !s.UDP && p.Len() == 1 {
-			return ":" + p.String()
+		if p.Len() == 1 {
+			return client.Service{Port: p.First, UDP: s.UDP}.String()
 		}
 	}
 	return ""

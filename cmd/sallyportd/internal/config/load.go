@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/sessions/durable"
 )
 
@@ -37,6 +39,10 @@ func Load(path string, need Need) (*Config, error) {
 	c.PortSecret.Current, err = c.readSecret("port_secret_file", "the port secret", r.PortSecret, r.PortSecretFile)
 	if err != nil {
 		return nil, err
+	}
+	if r.PortSecretFile != "" {
+		c.PortSecret.Path, _ = c.secretPath(r.PortSecretFile)
+		c.PortSecret.Credential = strings.HasPrefix(r.PortSecretFile, "$"+credentials+"/")
 	}
 	if r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "" {
 		c.PortSecret.Previous, err = c.readSecret(
@@ -69,7 +75,7 @@ func Load(path string, need Need) (*Config, error) {
 func read(path string) ([]byte, error) {
 	text, err := durable.ReadFile(path)
 	if err == nil {
-		return text, nil
+		return textfile.Decode(path, text)
 	}
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err = fmt.Errorf("read the configuration: %w", err); missing {
@@ -79,20 +85,25 @@ func read(path string) ([]byte, error) {
 }
 
 // readSecret returns a secret (what) in the configuration itself (inline), or in
-// another file, which a key names. Only the owner may read the file that contains
-// the secret.
+// another file, which a key names. Only the users of SecretFiles may read the file
+// that contains the secret.
 func (c *Config) readSecret(key, what, inline, file string) (string, error) {
 	if inline != "" {
-		info, err := os.Stat(c.Path)
-		if err == nil {
-			err = secretfile.Check(c.Path, info)
-		}
+		f, err := c.SecretFiles.Open(c.Path)
 		if err != nil {
 			return "", fmt.Errorf("read %s: %w", what, err)
 		}
+		f.Close()
+		if fault := secretfile.Fault(inline); fault != "" {
+			return "", c.file.Errorf(strings.TrimSuffix(key, "_file"), "got %s", fault)
+		}
 		return inline, nil
 	}
-	secret, err := secretfile.ReadOne(resolve(filepath.Dir(c.Path), file))
+	path, err := c.secretPath(file)
+	if err != nil {
+		return "", fmt.Errorf("%s: read %s: %w", c.file.Where(key), what, err)
+	}
+	secret, err := c.SecretFiles.ReadOne(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = hint.With(err, "restore the file, whose secret the profiles contain, or correct the path in the configuration")
 	}
@@ -100,6 +111,24 @@ func (c *Config) readSecret(key, what, inline, file string) (string, error) {
 		return "", fmt.Errorf("%s: read %s: %w", c.file.Where(key), what, err)
 	}
 	return secret, nil
+}
+
+// credentials is the variable in which systemd names the directory with the
+// credentials of a unit.
+const credentials = "CREDENTIALS_DIRECTORY"
+
+// secretPath returns the path of a file with a secret.
+func (c *Config) secretPath(file string) (string, error) {
+	name, ok := strings.CutPrefix(file, "$"+credentials+"/")
+	if !ok {
+		return resolve(filepath.Dir(c.Path), file), nil
+	}
+	dir := os.Getenv(credentials)
+	if dir == "" {
+		return "", hint.With(fmt.Errorf("the environment does not set %s", credentials),
+			"systemd sets it for a unit with LoadCredential="+name+":FILE; for a command, set it to the directory of that FILE")
+	}
+	return filepath.Join(dir, name), nil
 }
 
 // ExplainClients adds the key that names the clients file to the error that the file

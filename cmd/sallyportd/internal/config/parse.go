@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/durations"
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
@@ -48,8 +49,9 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		Path: path, Server: r.Server, Ports: r.Ports, Readers: r.Readers, ReceiveBuffer: r.ReceiveBuffer,
 		KernelFilter: r.KernelFilter, Relaxed: r.Durability == "relaxed",
 		User: r.User, Stealth: r.Stealth, ClearOnExit: r.OnExit == "clear",
-		PortSecret: PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},
-		file:       f,
+		PortSecret:  PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},
+		SecretFiles: secretfile.Rules{User: r.User, Shared: r.SecretFiles == "shared"},
+		file:        f,
 	}
 	if r.LogLevel == "debug" {
 		c.LogLevel = slog.LevelDebug

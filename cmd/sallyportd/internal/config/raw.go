@@ -19,7 +19,8 @@ import (
 //	kinds     the types of services that have the key; without the tag, all
 //	reload    "live": a reload applies a change; "restart": a change requires a
 //	          restart; "holder": it requires one if a privileged holder runs,
-//	          since the holder keeps the settings that it read
+//	          since the holder keeps the settings that it read; "firewall": it
+//	          requires one if no holder runs
 //
 // The reload class and the defaults of a table are those of its keys.
 // reference.toml explains each key.
@@ -47,9 +48,10 @@ type raw struct {
 	Readers                 int          `toml:"readers" default:"0" range:"0..64" reload:"restart" expect:"a whole number from 0 (one for each processor) to 64"`
 	ReceiveBuffer           int          `toml:"receive_buffer" default:"1048576" range:"0|4096..268435456" reload:"restart" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
 	KernelFilter            bool         `toml:"kernel_filter" default:"true" reload:"restart" expect:"true or false"`
+	SecretFiles             string       `toml:"secret_files" default:"private" oneof:"private|shared" reload:"live" expect:"\"private\" or \"shared\""`
 	User                    string       `toml:"user" reload:"restart" expect:"the name or number of the user to which the server switches when root starts it"`
-	Stealth                 bool         `toml:"stealth" default:"false" reload:"restart" expect:"true or false"`
-	StealthExcept           []int        `toml:"stealth_except" range:"1025..65535" reload:"restart" expect:"a list of UDP ports from 1025 to 65535"`
+	Stealth                 bool         `toml:"stealth" default:"false" reload:"firewall" expect:"true or false"`
+	StealthExcept           []int        `toml:"stealth_except" range:"1025..65535" reload:"firewall" expect:"a list of UDP ports from 1025 to 65535"`
 	OnExit                  string       `toml:"on_exit" default:"closed" oneof:"closed|clear" reload:"restart" expect:"\"closed\" or \"clear\""`
 	LogLevel                string       `toml:"log_level" default:"info" oneof:"info|debug" reload:"live" expect:"\"info\" or \"debug\""`
 	Service                 []rawService `toml:"service" reload:"live" expect:"a [[service]] table for each service, 1 to 64"`

@@ -78,7 +78,7 @@ func (w *walled) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
+	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 		if err != nil {
 			return nil, clients.Loaded{}, err
 		}
-		loaded, err := clients.Read(next.ClientsPath, next.ServiceNames())
+		loaded, err := clients.Read(next.ClientsPath, next.SecretFiles, next.ServiceNames())
 		return next, loaded, next.ExplainClients(err)
 	})
 }
@@ -67,7 +67,7 @@ func (s *Server) ReloadClients(ctx context.Context) (admin.Reloaded, error) {
 }
 
 func readClients(current *config.Config) (*config.Config, clients.Loaded, error) {
-	loaded, err := clients.Read(current.ClientsPath, current.ServiceNames())
+	loaded, err := clients.Read(current.ClientsPath, current.SecretFiles, current.ServiceNames())
 	return current, loaded, current.ExplainClients(err)
 }
 

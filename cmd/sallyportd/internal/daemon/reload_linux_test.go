@@ -101,7 +101,7 @@ func startReloadableIn(t *testing.T, helped bool, env Env) *reloadable {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := clients.Load(cfg.ClientsPath, cfg.ServiceNames())
+	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
 	if err != nil {
 		t.Fatal(err)
 	}

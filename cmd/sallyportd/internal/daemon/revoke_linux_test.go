@@ -188,7 +188,7 @@ func TestMissingInTheFile(t *testing.T) {
 		t.Errorf("never cut off\n%s", &log)
 	}
 	// The server retries a failed change, and logs one line.
-	if err := os.Chmod(path, 0o644); err != nil {
+	if err := errors.Join(os.Chmod(path, 0o644), os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {

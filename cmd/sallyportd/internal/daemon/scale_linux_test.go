@@ -43,7 +43,7 @@ func BenchmarkStart(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				list, err := clients.Load(cfg.ClientsPath, nil)
+				list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

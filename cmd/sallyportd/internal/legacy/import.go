@@ -15,6 +15,7 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
@@ -146,6 +147,9 @@ func (im *importer) clients(path string) (string, error) {
 	text, err := durable.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read the trusted clients: %w", err)
+	}
+	if text, err = textfile.Decode(path, text); err != nil {
+		return "", err
 	}
 	lines, err := clients.Parse(path, bytes.NewReader(text))
 	if err != nil {

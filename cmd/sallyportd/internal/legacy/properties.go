@@ -13,6 +13,9 @@ import (
 
 	"github.com/magiconair/properties"
 
+	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/sessions/durable"
 )
 
@@ -24,6 +27,9 @@ func (im *importer) open(name string, known ...string) (*source, error) {
 		return nil, nil
 	}
 	if err != nil {
+		return nil, err
+	}
+	if text, err = textfile.Decode(path, text); err != nil {
 		return nil, err
 	}
 	return im.parse(path, text, known...)
@@ -86,8 +92,9 @@ func (im *importer) secret(s *source, key string) (string, error) {
 	if strings.ContainsAny(v, "\r\n") {
 		return "", fmt.Errorf("%s: %s: expected a secret on a single line, got several lines", s.path, key)
 	}
-	if v != strings.TrimSpace(v) {
-		im.warn("%s: %s has spaces at its end, which are part of the secret", s.path, key)
+	if fault := secretfile.Fault(v); fault != "" {
+		return "", hint.With(fmt.Errorf("%s: %s: expected a secret without blanks around it, got %s", s.path, key, fault),
+			"Java reads it as a part of the secret: replace the secret on both sides")
 	}
 	return v, nil
 }

@@ -289,6 +289,9 @@ var waysAround = []struct {
 	{"accepted before", nat("ip", "tcp dport 8080 accept", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080", input), nil, []string{sitePort}, nil},
 	{"led, and dropped on the way", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + "add table inet f\nadd chain inet f forward { type filter hook forward priority 0; policy drop; }\nadd rule inet f forward tcp dport 22 accept", guard(":8080", input), nil, nil, nil},
 	{"led, and what asks directly is rejected", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + rejectsDirect, guard(":8080", forward), nil, []string{sitePort, direct}, nil},
+	{"led, and what asks directly is rejected for all but some", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") +
+		strings.Replace(rejectsDirect, "add rule inet f forward", "add rule inet f forward ip saddr 10.71.0.0/24 return\nadd rule inet f forward", 1), guard(":8080", forward), []string{direct}, []string{sitePort},
+		[]string{"strangers that use this host as a router reach it directly"}},
 	{"the container is guarded by its address", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard("10.72.0.2:80", forward), nil, []string{sitePort, direct}, nil},
 	{"the port and the container are guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080", forward) + strings.Replace(guard("10.72.0.2:80", forward), "site", "other", 1), nil, []string{sitePort, direct}, nil},
 	{"rewritten", "add table ip m\nadd chain ip m pre { type filter hook prerouting priority raw; }\nadd rule ip m pre tcp dport 8080 tcp dport set 8081", guard(":8080", input), nil, nil,
@@ -376,7 +379,11 @@ func TestWaysAroundByIptables(t *testing.T) {
 		{guard(":9005", input), []string{`redirects its port past the guard, to port 9100 of this host`}},
 		{guard(":7002", input), []string{`redirects its port past the guard, to 172.17.0.2:7002`}},
 		{guard(":7006", input), []string{`redirects its port past the guard, to 172.17.0.2:7006`}},
+		{guard(":9000-9010", input), []string{`redirects its port past the guard, to port 9100 of this host`}},
+		{guard(":8999-9001", input), []string{`redirects its port past the guard, to port 9100 of this host`}},
+		{guard(":7000-7001", input), []string{`redirects its port past the guard, to 172.17.0.2:7000`}},
 		{guard(":7001", input), nil},
+		{guard(":9011-9020", input), nil},
 		{guard(":8081", input), nil},
 	} {
 		warnings, err := Around(configtest.Parse(t, "", row.service), config.Host{FilterTCP: true, FirstOpenPort: 1024})

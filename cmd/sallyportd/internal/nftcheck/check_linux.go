@@ -132,9 +132,12 @@ func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service, publi
 // redirectedAway reports whether all packets for a service over IPv4, or all over
 // IPv6, are redirected to another host.
 func (r *ruleset) redirectedAway(s *config.Service, a addresses) bool {
-	v4, v6 := s.Addresses().Families()
 	stays := map[byte]bool{}
-	packets := a.packets(packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}, s.Host(), v4, v6)
+	var packets []packet
+	for _, at := range s.At() {
+		p, v4, v6 := packetTo(s, at)
+		packets = append(packets, a.packets(p, at.Address, v4, v6)...)
+	}
 	for _, p := range packets {
 		redirects := r.redirectsOf(p, atPrerouting)
 		n := len(redirects)

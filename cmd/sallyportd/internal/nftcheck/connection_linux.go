@@ -7,6 +7,57 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The states of connections, as nft_ct has them.
+const (
+	stateNew       = 1 << 3
+	stateUntracked = 1 << 6
+)
+
+// stateText writes states of connections as nft would.
+func stateText(b []byte) string {
+	var names []string
+	bits := nativeUint32(b)
+	for i, name := range []string{"invalid", "established", "related", "new", "", "", "untracked"} {
+		if bits>>i&1 != 0 && name != "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return hexadecimal(b)
+	}
+	return strings.Join(names, ",")
+}
+
+// connection reads "ct". Known are the values for a stranger's first packet.
+func (s *state) connection(a attributes) {
+	register := a.number(unix.NFTA_CT_DREG)
+	if a.has(unix.NFTA_CT_SREG) {
+		return
+	}
+	known := mask(0)
+	if s.to.stranger {
+		known = mask(4)
+	}
+	switch key := a.number(unix.NFTA_CT_KEY); {
+	case key == unix.NFT_CT_STATE:
+		bit := uint32(stateNew)
+		if s.to.untracked {
+			bit = stateUntracked
+		}
+		s.set(register, binary.NativeEndian.AppendUint32(nil, bit), known)
+		s.loaded("ct state", stateText)
+	case key == unix.NFT_CT_STATUS:
+		s.set(register, make([]byte, 4), known)
+		s.loaded("ct status", hexadecimal)
+	case key == unix.NFT_CT_DIRECTION:
+		s.set(register, []byte{0}, known)
+		s.loaded("ct direction", hexadecimal)
+	default:
+		s.forget()
+		s.loaded("ct", nil)
+	}
+}
+
 // The states of connections, as xt_conntrack has them.
 const (
 	xtStateNew       = 1 << 3
@@ -74,11 +125,11 @@ func (s *state) matchSet(info []byte) {
 	}
 }
 
-// matchMark reads struct xt_mark_mtinfo1. If no rule marks packets, the mark is 0.
+// matchMark reads struct xt_mark_mtinfo1. Bits that no rule sets are 0.
 func (s *state) matchMark(info []byte) {
 	s.text = append(s.text, "-m mark")
 	switch {
-	case len(info) < 9 || !s.unmarked || !s.to.stranger:
+	case len(info) < 9 || nativeUint32(info[4:])&s.markBits != 0 || !s.to.stranger:
 		s.worse(maybe)
 	case (nativeUint32(info) == 0) == (info[8] != 0):
 		s.worse(never)

@@ -1,7 +1,7 @@
 // Package nftcheck follows packets through the rules of nftables and iptables
-// that other programs wrote. It warns of rules that drop packets which the server must receive,
-// and of rules that redirect packets, so that strangers bypass the guard, or
-// clients never reach a service.
+// that other programs wrote. It warns of rules that drop packets which the server
+// must receive, and of rules that redirect packets, so that strangers bypass the
+// guard, or clients never reach a service.
 //
 //	dump       reads the rules from the kernel, and again if they change meanwhile
 //	ruleset    chains and rules; a set is read when a rule uses it

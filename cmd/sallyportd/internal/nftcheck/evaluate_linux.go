@@ -11,7 +11,7 @@ import (
 // evaluate goes through a rule's expressions, and emits the rule's effects, each
 // with the packets that it applies to. It may emit several effects, or none.
 func (r *ruleset) evaluate(c *chain, number int, s state, emit func(state, effect)) {
-	s.unmarked = !r.marks
+	s.markBits = r.marks
 	r.expressions(c, number, c.rules[number].expressions, s, emit)
 }
 

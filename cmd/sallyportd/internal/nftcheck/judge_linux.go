@@ -41,11 +41,7 @@ func (j *judgement) judge() {
 	if j.at.Address.IsLoopback() {
 		return // strangers' packets do not get there
 	}
-	v4, v6 := s.Addresses().Families()
-	if a := j.at.Address; a.IsValid() {
-		v4, v6 = a.Is4(), a.Is6()
-	}
-	p := packet{protocol: number(s), low: int(j.at.Ports.First), high: int(j.at.Ports.Last)}
+	p, v4, v6 := packetTo(s, j.at)
 	for _, p := range j.packets(p, j.at.Address, v4, v6) {
 		for _, l := range j.redirectsOf(p, atPrerouting) {
 			j.judgeRedirect(p, l)
@@ -66,7 +62,7 @@ func (j *judgement) judgeRedirect(p packet, l redirect) {
 	if l.source != "" {
 		return
 	}
-	s, port := j.service, int(j.at.Ports.First)
+	s, port := j.service, j.portOf(l)
 	where := l.where(port)
 	hook := uint32(atForward)
 	if l.stays(j.addresses) {
@@ -92,10 +88,13 @@ func (j *judgement) judgeRedirect(p packet, l redirect) {
 	j.judgeDirectAccess(p, l, hook)
 }
 
+// portOf returns the first of the judged ports that a rule redirects.
+func (j *judgement) portOf(l redirect) int { return max(int(j.at.Ports.First), l.low) }
+
 // closes reports whether the guard stops strangers whose packets a rule
 // redirects.
 func (j *judgement) closes(p packet, l redirect) bool {
-	port, stays := int(j.at.Ports.First), l.stays(j.addresses)
+	port, stays := j.portOf(l), l.stays(j.addresses)
 	sameAddress := !j.at.Address.IsValid() || !l.to.address.IsValid() || l.to.address == j.at.Address
 	asNamed := stays && l.port(port) == port && sameAddress
 	switch {
@@ -155,7 +154,7 @@ func (j *judgement) guardsOther(p packet) bool {
 // judgeDirectAccess judges strangers that connect directly to the target of a
 // rule that redirects a guarded port.
 func (j *judgement) judgeDirectAccess(p packet, l redirect, hook uint32) {
-	port := int(j.at.Ports.First)
+	port := j.portOf(l)
 	next := l.directPacket(p, j.addresses)
 	if l.to.how == tproxies || l.to.address.IsLoopback() || j.dropsAll(next, atPrerouting, hook) {
 		return
@@ -182,10 +181,11 @@ func portsText(p packet) string {
 // judgeTargetPort warns of a service that names the port to which a rule
 // redirects, and not the one that clients connect to.
 func (j *judgement) judgeTargetPort(v4, v6 bool) {
-	s, port := j.service, int(j.at.Ports.First)
+	s := j.service
 	for _, p := range j.packets(packet{protocol: number(s), low: 1, high: 1<<16 - 1}, netip.Addr{}, v4, v6) {
 		for _, l := range j.redirectsOf(p, atPrerouting) {
-			if l.source != "" || l.to.port != port || l.low <= port && port <= l.high {
+			port := l.to.port
+			if l.source != "" || !j.at.Ports.Has(uint16(port)) || l.low <= port && port <= l.high {
 				continue
 			}
 			if l.stays(j.addresses) && j.reach.input {

@@ -50,13 +50,15 @@ func (s *state) meta(a attributes) {
 		s.set(register, []byte{0}, s.knownIf(s.to.stranger, 1))
 		s.loaded("meta secpath", hexadecimal)
 	case unix.NFT_META_MARK:
-		s.set(register, host(0), s.knownIf(s.to.stranger && s.unmarked, 4))
-		s.loaded("meta mark", hexadecimal)
+		s.set(register, host(0), s.knownIf(s.to.stranger && s.markBits == 0, 4))
+		s.loaded(markLabel, hexadecimal)
 	default:
 		s.forget()
 		s.loaded("meta", nil)
 	}
 }
+
+const markLabel = "meta mark"
 
 // metaSecpath is NFT_META_SECPATH.
 const metaSecpath = 25
@@ -72,132 +74,6 @@ func (s *state) knownIf(known bool, n int) uint64 {
 func paddedName(name string) []byte {
 	return append([]byte(name), make([]byte, max(0, 16-len(name)))...)[:16]
 }
-
-// The states of connections, as nft_ct has them.
-const (
-	stateNew       = 1 << 3
-	stateUntracked = 1 << 6
-)
-
-// stateText writes states of connections as nft would.
-func stateText(b []byte) string {
-	var names []string
-	bits := nativeUint32(b)
-	for i, name := range []string{"invalid", "established", "related", "new", "", "", "untracked"} {
-		if bits>>i&1 != 0 && name != "" {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return hexadecimal(b)
-	}
-	return strings.Join(names, ",")
-}
-
-// connection reads "ct". Known are the values for a stranger's first packet.
-func (s *state) connection(a attributes) {
-	register := a.number(unix.NFTA_CT_DREG)
-	if a.has(unix.NFTA_CT_SREG) {
-		return
-	}
-	known := mask(0)
-	if s.to.stranger {
-		known = mask(4)
-	}
-	switch key := a.number(unix.NFTA_CT_KEY); {
-	case key == unix.NFT_CT_STATE:
-		bit := uint32(stateNew)
-		if s.to.untracked {
-			bit = stateUntracked
-		}
-		s.set(register, binary.NativeEndian.AppendUint32(nil, bit), known)
-		s.loaded("ct state", stateText)
-	case key == unix.NFT_CT_STATUS:
-		s.set(register, make([]byte, 4), known)
-		s.loaded("ct status", hexadecimal)
-	case key == unix.NFT_CT_DIRECTION:
-		s.set(register, []byte{0}, known)
-		s.loaded("ct direction", hexadecimal)
-	default:
-		s.forget()
-		s.loaded("ct", nil)
-	}
-}
-
-// route reads "fib". Known is the type of the destination.
-func (s *state) route(a attributes) {
-	const result, flags = unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR
-	if s.to.stranger && a.number(unix.NFTA_FIB_FLAGS)&unix.NFTA_FIB_F_SADDR != 0 {
-		s.routeBack(a)
-		return
-	}
-	kind, known := uint32(unix.RTN_LOCAL), mask(0)
-	if s.to.elsewhere {
-		kind = unix.RTN_UNICAST
-	}
-	if s.to.local || s.to.elsewhere {
-		known = mask(4)
-	}
-	register := a.number(unix.NFTA_FIB_DREG)
-	if a.number(unix.NFTA_FIB_RESULT) != result || a.number(unix.NFTA_FIB_FLAGS)&^unix.NFTA_FIB_F_IIF != flags {
-		s.forget()
-		s.loaded("fib", nil)
-		return
-	}
-	s.set(register, binary.NativeEndian.AppendUint32(nil, kind), known)
-	s.loaded("fib daddr type", func(b []byte) string {
-		if len(b) == 4 && binary.NativeEndian.Uint32(b) == unix.RTN_LOCAL {
-			return "local"
-		}
-		return hexadecimal(b)
-	})
-}
-
-// routeBack reads "fib" of the source address. A stranger's address is another
-// host's, and the way back is the interface on which the packet came in.
-func (s *state) routeBack(a attributes) {
-	register, value := a.number(unix.NFTA_FIB_DREG), uint32(1)
-	switch result := a.number(unix.NFTA_FIB_RESULT); {
-	case result == unix.NFT_FIB_RESULT_ADDRTYPE:
-		value = unix.RTN_UNICAST
-	case a.number(unix.NFTA_FIB_FLAGS)&unix.NFTA_FIB_F_PRESENT != 0:
-	case result == unix.NFT_FIB_RESULT_OIFNAME && s.to.in.name != "":
-		s.set(register, paddedName(s.to.in.name), mask(16))
-		s.loaded("fib saddr oifname", nameText)
-		return
-	case result == unix.NFT_FIB_RESULT_OIFNAME:
-		s.forget()
-		s.loaded("fib", nil)
-		return
-	case s.to.in.index != 0:
-		value = s.to.in.index
-	}
-	s.set(register, binary.NativeEndian.AppendUint32(nil, value), mask(4))
-	s.loaded("fib saddr", hexadecimal)
-}
-
-// extension reads "exthdr". Packets to a service have neither extension headers
-// nor options of IP; they may have options of TCP.
-func (s *state) extension(a attributes) {
-	const presentFlag, ipv6, ipv4 = 1, 0, 2
-	op := a.number(unix.NFTA_EXTHDR_OP)
-	isOfIP := (op == ipv6 || op == ipv4) && s.to.stranger
-	switch {
-	case a.has(extensionSource):
-		return // it changes an option
-	case isOfIP && a.number(unix.NFTA_EXTHDR_FLAGS)&presentFlag != 0:
-		s.set(a.number(unix.NFTA_EXTHDR_DREG), []byte{0}, mask(1))
-	case isOfIP:
-		s.forget()
-		s.worse(rarely)
-	default:
-		s.forget()
-	}
-	s.loaded("exthdr", hexadecimal)
-}
-
-// extensionSource is NFTA_EXTHDR_SREG.
-const extensionSource = 7
 
 // load stores a part of the packet's headers, and names it.
 func (s *state) load(register, base, at, n uint64) {

@@ -30,8 +30,8 @@ type state struct {
 	labels []string // of values that are loaded and not compared yet
 	show   func([]byte) string
 	masked []byte // by what the last value was masked
-	// unmarked: no rule of this host marks packets.
-	unmarked bool
+	// markBits are those that a packet's mark may have.
+	markBits uint32
 	text     []string // the matches of the rule, as nft would write them
 }
 
@@ -231,6 +231,9 @@ func (s *state) combine(a attributes) {
 	if len(got) != n || len(and) != n || len(xor) != n || a.number(bitwiseOp) != 0 {
 		s.forget()
 		return
+	}
+	if k := len(s.labels); k > 0 && s.labels[k-1] == markLabel && s.to.stranger && nativeUint32(and)&s.markBits == 0 {
+		known = mask(n) // none of these bits is set
 	}
 	out := make([]byte, n)
 	for i := range out {

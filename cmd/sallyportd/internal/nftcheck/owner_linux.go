@@ -31,13 +31,21 @@ func (r *ruleset) hintFor(c *chain, s subject, d drop) string {
 	case c.table == "firewalld" && strings.HasSuffix(d.in.name.name, "_deny"):
 		return "remove that rule from its zone: \"firewall-cmd --list-rich-rules\" lists the rules of the default zone"
 	case c.table == "firewalld", iptablesTable && beside("INPUT_ZONES"):
-		return fmt.Sprintf("\"firewall-cmd --permanent --add-port=%s\", then \"firewall-cmd --reload\", accept them", s.portsFor("-"))
+		command := "firewall-cmd --permanent"
+		for _, x := range s.to {
+			command += fmt.Sprintf(" --add-port=%s/%s", ports{x}, s.protocol)
+		}
+		return fmt.Sprintf("\"%s\", then \"firewall-cmd --reload\", accept them", command)
 	case iptablesTable && beside("ufw"):
 		return ufwHint(s, d)
 	case iptablesTable && programOf(d.in) != "":
 		return fmt.Sprintf("%s writes this rule: change the settings of %[1]s", programOf(d.in))
 	case iptablesTable:
-		return fmt.Sprintf("\"%s -p %s --dport %s -j ACCEPT\" accepts them", iptablesInsert(c), s.protocol, s.numbers(":"))
+		match := "--dport"
+		if len(s.to) > 1 {
+			match = "-m multiport --dports"
+		}
+		return fmt.Sprintf("\"%s -p %s %s %s -j ACCEPT\" accepts them", iptablesInsert(c), s.protocol, match, s.numbers(":"))
 	}
 	return fmt.Sprintf("\"nft insert rule %s %s accept\" accepts them", c.name, s.match())
 }
@@ -85,10 +93,15 @@ func iptablesInsert(c *chain) string {
 
 // numbers are the ports of a subject, with a separator between first and last.
 func (s subject) numbers(separator string) string {
-	if s.low == s.high {
-		return fmt.Sprint(s.low)
+	var all []string
+	for _, x := range s.to {
+		text := fmt.Sprint(x.low)
+		if x.high > x.low {
+			text += fmt.Sprintf("%s%d", separator, x.high)
+		}
+		all = append(all, text)
 	}
-	return fmt.Sprintf("%d%s%d", s.low, separator, s.high)
+	return strings.Join(all, ",")
 }
 
 func (s subject) portsFor(separator string) string { return s.numbers(separator) + "/" + s.protocol }

@@ -3,8 +3,6 @@ package nftcheck
 import (
 	"bytes"
 	"fmt"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +19,7 @@ type ruleset struct {
 	known    map[question][]redirect // results of redirectsOf
 	expired  func() bool             // whether the time for the judgement is over; nil: never
 	steps    int                     // rules that were evaluated
-	marks    bool                    // a rule marks packets
+	marks    uint32                  // the bits of marks that rules may set
 }
 
 // name is the name of a chain or a set.
@@ -111,7 +109,9 @@ func read(from source) (*ruleset, error) {
 		}
 		rule := readRule(a)
 		c.rules = append(c.rules, rule)
-		r.marks = r.marks || !c.ours() && rule.marks()
+		if !c.ours() {
+			r.marks |= rule.marks()
+		}
 	}
 	if messages, err = from.dump(unix.NFT_MSG_GETSET, unix.NFPROTO_UNSPEC, nil); err != nil {
 		return nil, err
@@ -146,17 +146,42 @@ func readChain(m []byte) *chain {
 // hookDevices is NFTA_HOOK_DEVS.
 const hookDevices = 4
 
-// marks reports whether a rule may mark packets.
-func (r rule) marks() bool {
-	return slices.ContainsFunc(r.expressions, func(e expression) bool {
-		switch e.name {
-		case "meta":
-			return e.has(unix.NFTA_META_SREG) && e.number(unix.NFTA_META_KEY) == unix.NFT_META_MARK
-		case "target":
-			return strings.HasSuffix(e.text(unix.NFTA_TARGET_NAME), "MARK")
+// marks returns the bits of a packet's mark that a rule may set.
+func (r rule) marks() (bits uint32) {
+	for i, e := range r.expressions {
+		switch {
+		case e.name == "meta" && e.has(unix.NFTA_META_SREG) && e.number(unix.NFTA_META_KEY) == unix.NFT_META_MARK:
+			bits |= valueBits(r.expressions[:i])
+		case e.name == "target" && e.text(unix.NFTA_TARGET_NAME) == "MARK":
+			info, _ := e.get(unix.NFTA_TARGET_INFO)
+			if e.number(unix.NFTA_TARGET_REV) < 2 || len(info) < 8 {
+				return allBits
+			}
+			bits |= nativeUint32(info) // of struct xt_mark_tginfo2
+		case e.name == "target" && e.text(unix.NFTA_TARGET_NAME) == "CONNMARK":
+			return allBits
 		}
-		return false
-	})
+	}
+	return bits
+}
+
+const allBits = ^uint32(0)
+
+// valueBits returns the bits that a value may have which the last of some
+// expressions makes: a number, or a mark of which some bits are changed.
+func valueBits(of []expression) uint32 {
+	n := len(of)
+	if n > 0 && of[n-1].name == "immediate" {
+		value, _ := of[n-1].nested(unix.NFTA_IMMEDIATE_DATA).get(dataValue)
+		return nativeUint32(value)
+	}
+	if n > 1 && of[n-1].name == "bitwise" && of[n-2].name == "meta" && of[n-2].number(unix.NFTA_META_KEY) == unix.NFT_META_MARK {
+		value, ok := of[n-1].nested(unix.NFTA_BITWISE_XOR).get(dataValue)
+		if ok && of[n-1].number(bitwiseOp) == 0 {
+			return nativeUint32(value)
+		}
+	}
+	return allBits
 }
 
 func readRule(a attributes) rule {

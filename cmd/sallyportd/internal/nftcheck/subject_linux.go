@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
 )
 
@@ -16,8 +17,8 @@ import (
 type subject struct {
 	what      string
 	protocol  string
-	low, high int
-	arrivals  []packet // one for each address and interface
+	to        ports
+	arrivals  []packet // one for each address, range of ports and interface
 	published bool     // forwarded to another host
 }
 
@@ -25,26 +26,38 @@ type subject struct {
 func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses) []subject {
 	v4, v6 := cfg.Listen.Families()
 	knocks := packet{protocol: unix.IPPROTO_UDP, low: schedule.MinPort, high: schedule.MaxPort, untracked: guarded}
-	list := []subject{{what: "knocks", protocol: "udp", low: knocks.low, high: knocks.high, arrivals: a.arrivals(knocks, cfg.Listen, v4, v6)}}
+	list := []subject{{what: "knocks", protocol: "udp", to: knocks.ports(), arrivals: a.arrivals(knocks, cfg.Listen, v4, v6)}}
 	for _, o := range cfg.Operations {
 		if o.RandomPort {
 			p := packet{protocol: unix.IPPROTO_TCP, low: schedule.MinPort, high: schedule.MaxPort}
-			list = append(list, subject{what: "connections to random ports", protocol: "tcp", low: p.low, high: p.high, arrivals: a.arrivals(p, nil, true, true)})
+			list = append(list, subject{what: "connections to random ports", protocol: "tcp", to: p.ports(), arrivals: a.arrivals(p, nil, true, true)})
 			break
 		}
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		p := packet{protocol: number(s), low: int(s.Port()), high: int(s.Port())}
-		v4, v6 := s.Addresses().Families()
-		var at []netip.Addr
-		if s.Host().IsValid() {
-			at = []netip.Addr{s.Host()}
+		x := subject{what: "packets for service " + s.Name, protocol: s.Protocol(), published: published[i]}
+		for _, at := range s.At() {
+			p, v4, v6 := packetTo(s, at)
+			var addresses []netip.Addr
+			if at.Address.IsValid() {
+				addresses = []netip.Addr{at.Address}
+			}
+			x.to, x.arrivals = x.to.or(p.ports()), append(x.arrivals, a.arrivals(p, addresses, v4, v6)...)
 		}
-		list = append(list, subject{what: "packets for service " + s.Name, protocol: s.Protocol(), low: p.low, high: p.high,
-			arrivals: a.arrivals(p, at, v4, v6), published: published[i]})
+		list = append(list, x)
 	}
 	return list
+}
+
+// packetTo returns a packet to some of a service's ports, and whether it may be of
+// IPv4 and IPv6.
+func packetTo(s *config.Service, at firewall.At) (p packet, v4, v6 bool) {
+	v4, v6 = s.Addresses().Families()
+	if at.Address.IsValid() {
+		v4, v6 = at.Address.Is4(), at.Address.Is6()
+	}
+	return packet{protocol: number(s), low: int(at.Ports.First), high: int(at.Ports.Last)}, v4, v6
 }
 
 // maxArrivals is how many addresses of an interface are judged one by one.
@@ -91,7 +104,10 @@ func (a addresses) arrivals(p packet, at []netip.Addr, v4, v6 bool) (list []pack
 
 // match is how nft names the packets.
 func (s subject) match() string {
-	return fmt.Sprintf("%s dport %s", s.protocol, ports{{s.low, s.high}})
+	if len(s.to) > 1 {
+		return fmt.Sprintf("%s dport { %s }", s.protocol, s.numbers("-"))
+	}
+	return fmt.Sprintf("%s dport %s", s.protocol, s.numbers("-"))
 }
 
 // met is what became of the packets of a subject in one chain.
@@ -140,7 +156,7 @@ func (m met) verb(s subject, d drop) string {
 		return "may drop " + s.what
 	}
 	text := "drops " + s.what
-	if all := (ports{{s.low, s.high}}); len(all.without(m.ports)) > 0 {
+	if len(s.to.without(m.ports)) > 0 {
 		text = "drops some " + s.what + ", to ports " + m.ports.String()
 	}
 	return text + m.only()

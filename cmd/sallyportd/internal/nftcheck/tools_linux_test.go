@@ -90,6 +90,8 @@ func TestRulesThatHostsHave(t *testing.T) {
 		{"a mark that a rule may set", openNft + "udp dport 1025-65535 meta mark set 7" + again + "meta mark 7 drop", "may drop knocks"},
 		{"extension headers", openNft + "exthdr rt exists drop" + again + "rt type 0 drop", ""},
 		{"answers of a DHCP server", closedNft + "udp sport 67 udp dport 68 accept", "drops knocks: no rule accepts them"},
+		{"another bit of a mark", openNft + "udp dport 1025-65535 meta mark set meta mark | 0x4000" + again + "meta mark & 0x8000 == 0x8000 drop", ""},
+		{"that bit of a mark", openNft + "udp dport 1025-65535 meta mark set meta mark | 0x4000" + again + "meta mark & 0xc000 != 0 drop", "may drop knocks"},
 		{"one in two", openNft + "numgen random mod 2 == 0 drop", "may drop knocks"},
 		{"a bare segment", closedNft + "tcp flags & (fin|syn|rst|ack) == syn tcp dport 8080 accept" + again + "udp dport 1025-65535 accept", ""},
 		{"jump and return", "add table inet f\nadd chain inet f in\nadd rule inet f in udp dport 1025-65535 return\nadd rule inet f in tcp dport 8080 return\nadd rule inet f in drop\n" + openNft + "jump in", ""},
@@ -122,6 +124,7 @@ func TestRulesThatHostsHave(t *testing.T) {
 		{"connlimit", "$t -A INPUT -p tcp --dport 8080 -m connlimit --connlimit-above 3 -j REJECT", "may drop packets for service site"},
 		{"a mark that no rule sets", "$t -A INPUT -m mark --mark 0x8000/0x8000 -j DROP", ""},
 		{"a mark", "$t -t mangle -A PREROUTING -p udp -j MARK --set-mark 7; $t -A INPUT -m mark --mark 7 -j DROP", "may drop knocks"},
+		{"another bit of a mark", "$t -t mangle -A PREROUTING -p udp -j MARK --set-xmark 0x4000/0x4000; $t -A INPUT -m mark --mark 0x8000/0x8000 -j DROP", ""},
 		{"types of addresses", "$t -N not-local; $t -A INPUT -j not-local; $t -A not-local -m addrtype --dst-type LOCAL -j RETURN; $t -A not-local -j DROP", ""},
 		{"types of packets", "$t -A INPUT -m pkttype --pkt-type broadcast -j DROP", ""},
 		{"jump and goto", closes + "$t -N in; $t -N ports; $t -A INPUT -g in; $t -A in -p udp -j ports; $t -A in -p tcp --dport 8080 -j ACCEPT; $t -A ports -p udp --dport 1025:65535 -j ACCEPT", ""},
@@ -155,6 +158,17 @@ func TestRulesThatHostsHave(t *testing.T) {
 		check(t, guarded, "\"ip filter INPUT\" drops knocks: no rule")
 		run(t, "iptables-legacy -A INPUT -m conntrack --ctstate UNTRACKED -j ACCEPT")
 		check(t, guarded, "")
+	})
+	clear(t)
+	t.Run("several ports", func(t *testing.T) {
+		several := strings.Replace(guard(":21"), `":21"`, `[":21", ":50000-50100"]`, 1)
+		nftLoad(t, closedNft+"udp dport 1025-65535 accept"+again+"tcp dport { 21, 50000-50100 } accept")
+		check(t, several, "")
+		nftLoad(t, closedNft+"udp dport 1025-65535 accept"+again+"tcp dport { 21, 50000-50050 } accept")
+		check(t, several, `drops some packets for service site, to ports 50051-50100: no rule accepts them, and its policy is drop; "nft insert rule inet f input tcp dport { 21,50000-50100 } accept" accepts them`)
+		clear(t)
+		run(t, "iptables-nft -A INPUT -p tcp --dport 21 -j DROP")
+		check(t, several, `"iptables -I INPUT -p tcp -m multiport --dports 21,50000:50100 -j ACCEPT" accepts them`)
 	})
 	clear(t)
 	t.Run("redirects of iptables-legacy", func(t *testing.T) {

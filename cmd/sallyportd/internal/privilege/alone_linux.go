@@ -115,7 +115,8 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 	next, err := a.Load()
 	switch {
 	case err == nil && next.digest() == a.held.digest():
-		if err = a.kept.table.SetTrusted(next.Firewall.Trusted); err == nil {
+		err = errors.Join(a.kept.table.SetTrusted(next.Firewall.Trusted), a.kept.table.SetSilence(next.Firewall.Silence()))
+		if err == nil {
 			a.held = next
 		}
 	case err == nil:

@@ -1,0 +1,279 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/verify/schedule"
+)
+
+const (
+	// addressPause is when an attempt goes on to the next address of the server, while
+	// it still watches at those before.
+	addressPause = 500 * time.Millisecond
+
+	// afterICMP is how long the client still watches after an ICMP error for a knock:
+	// the sequence is not complete then.
+	afterICMP = 250 * time.Millisecond
+
+	// enoughAttempts is how many attempts must have the same certain result before the
+	// client makes no further one. The first may cross the end of a minute.
+	enoughAttempts = 2
+)
+
+// errUnanswered is the error of an attempt after which no service answered.
+var errUnanswered = errors.New("no answer")
+
+// knocking is one call of Knock.
+type knocking struct {
+	cfg     Config
+	targets []target
+	minute  schedule.Minute // of the last attempt
+	moved   bool            // the last attempt moved the nonces ahead
+	found   findings
+}
+
+// trial is one sequence to one address.
+type trial struct {
+	target
+	index   int // of the target
+	sender  *sender
+	early   *earlyConn
+	earlier before // as known from the attempts before
+	sighting
+}
+
+// reserve reserves the nonces of a sequence. Only the first sequence of an attempt
+// moves them ahead.
+func (k *knocking) reserve(ctx context.Context, first bool) (base uint32, err error) {
+	client, n := k.cfg.Profile.Identifier.String(), k.cfg.Profile.Ports
+	if !first {
+		return k.cfg.Nonces.ReserveMore(ctx, client, n)
+	}
+	base, k.moved, err = k.cfg.Nonces.Reserve(ctx, client, n, k.cfg.Now())
+	return base, err
+}
+
+// send sends a sequence with new nonces to an address. First: it is the first sequence
+// of the attempt.
+func (k *knocking) send(ctx context.Context, t target, n int, first bool) (*trial, error) {
+	cfg := k.cfg
+	base, err := k.reserve(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	now := cfg.Now()
+	k.minute = schedule.MinuteOf(now)
+	knocks, err := Sequence(cfg.Profile, now, base)
+	if err != nil {
+		return nil, err
+	}
+	tr := &trial{target: t}
+	if n == 1 && t.watched() && cfg.checksBefore() {
+		tr.early = beginEarly(t.service)
+	}
+	if tr.sender, err = send(t.knock, knocks); err != nil {
+		tr.early.close()
+		return nil, &sendError{err}
+	}
+	cfg.Report(Sent{Attempt: n, Address: t.knock, Packets: knocks, Base: base})
+	return tr, nil
+}
+
+// attempt sends a sequence to each address, one after the other, until a service
+// answers. It goes on to the next address at once if it receives an ICMP error.
+func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan *trial)
+	running := 0
+	defer func() {
+		for ; running > 0; running-- {
+			tr := <-ended
+			tr.conn.closeInOrder()
+		}
+	}()
+	defer cancel()
+	var unsent []error
+	for i, t := range k.targets {
+		tr, err := k.send(ctx, t, n, i == 0)
+		if isSendError(err) {
+			unsent = append(unsent, err)
+			continue
+		} else if err != nil {
+			return Result{}, err
+		}
+		tr.index = i
+		if k.found.at == t.service {
+			tr.earlier = k.found.before
+		}
+		running++
+		go func() {
+			k.watch(ctx, tr)
+			ended <- tr
+		}()
+		var next <-chan time.Time
+		if i < len(k.targets)-1 {
+			next = time.After(addressPause)
+		}
+		for waiting := true; waiting && running > 0; {
+			select {
+			case <-next:
+				waiting = false
+			case tr := <-ended:
+				running--
+				if tr.err == nil {
+					return k.answered(ctx, n, tr)
+				}
+				k.unanswered(ctx, n, tr)
+				waiting = next == nil
+			}
+		}
+	}
+	for ; running > 0; running-- {
+		tr := <-ended
+		if tr.err == nil {
+			running--
+			return k.answered(ctx, n, tr)
+		}
+		k.unanswered(ctx, n, tr)
+	}
+	if len(unsent) == len(k.targets) {
+		return Result{}, k.cannotSend(n, unsent)
+	}
+	return Result{}, errUnanswered
+}
+
+// watch watches the service of a trial, until an ICMP error shows that the sequence is
+// not complete.
+func (k *knocking) watch(ctx context.Context, tr *trial) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer tr.early.close()
+	defer tr.sender.Close()
+	if canReceiveICMP {
+		go tr.sender.awaitICMP(func() { time.AfterFunc(afterICMP, cancel) })
+	}
+	tr.sighting = watcher{
+		service: tr.service, timeout: k.cfg.Timeout, halfOpen: !k.cfg.Keep && k.cfg.Watch != WatchConnection,
+		early: tr.early, earlier: tr.earlier,
+	}.wait(ctx)
+	tr.icmp = tr.sender.icmp()
+	if tr.err == nil && !k.cfg.Keep {
+		tr.conn.closeInOrder()
+		tr.settle(ctx)
+		tr.conn = nil
+	}
+}
+
+func (k *knocking) answered(ctx context.Context, n int, tr *trial) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		tr.conn.closeInOrder()
+		return Result{}, err
+	}
+	if tr.before != beforeOpen {
+		k.cfg.Nonces.Opened(ctx) // after an error, the next attempts only move ahead too early
+		if k.moved {
+			k.cfg.Report(Moved{})
+		}
+	}
+	return Result{
+		Address: tr.knock, Service: tr.service, Watched: true, Attempts: n, Conn: tr.conn,
+		OpenBefore: n == 1 && tr.before == beforeOpen && k.cfg.CheckBefore, Rejected: len(tr.icmp) > 0,
+	}, nil
+}
+
+func (k *knocking) unanswered(ctx context.Context, n int, tr *trial) {
+	k.found.add(tr)
+	if ctx.Err() == nil {
+		k.cfg.Report(unanswered(n, tr, tr.icmp))
+	}
+}
+
+func unanswered(n int, tr *trial, errs icmpErrors) Unanswered {
+	refused := errs.count(portUnreachable)
+	return Unanswered{Attempt: n, Address: tr.knock, Service: tr.service, Err: tr.err, Refused: refused, Blocked: len(errs) - refused}
+}
+
+// certain reports whether further attempts would have the same result as those made.
+func (k *knocking) certain(attempts int) bool {
+	switch {
+	case closedByProgram(k.found.service):
+		return true
+	case attempts < enoughAttempts:
+		return false
+	case k.found.letIn():
+		return true
+	}
+	for _, t := range k.targets {
+		if !k.found.rejected[t.knock] {
+			return false
+		}
+	}
+	return true
+}
+
+// cannotSend returns the error if this computer cannot send to any address.
+func (k *knocking) cannotSend(attempts int, errs []error) error {
+	err := errors.Join(errs...)
+	return &OfflineError{
+		Server: k.cfg.Profile.Server, Attempts: attempts, Hints: []string{sendHint(err)}, err: err, unsent: true,
+	}
+}
+
+// offline returns the error if no attempt had a result.
+func (k *knocking) offline(attempts int) error {
+	f := &k.found
+	hints := f.hints(k.cfg, ClockState(), k.cfg.Now())
+	if attempts == 1 && k.cfg.Attempts == 1 && f.at.IsValid() {
+		hints = append(hints, "if another device uses this profile, or it comes from a backup: "+
+			"knock once more, since the next attempt moves the nonces ahead. Each device needs its own client")
+	}
+	return &OfflineError{
+		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(),
+		Hints: hints, err: f.service,
+		opened: closedByProgram(f.service) || f.letIn(), rejected: !f.at.IsValid(),
+	}
+}
+
+// sendError is the error of packets that this computer could not send.
+type sendError struct{ error }
+
+func (e *sendError) Unwrap() error { return e.error }
+
+func isSendError(err error) bool {
+	var sending *sendError
+	return errors.As(err, &sending)
+}
+
+func (c *Config) checksBefore() bool {
+	return c.CheckBefore && !c.Keep || canHalfOpen
+}
+
+// validate returns an error if the configuration is not complete, and sets defaults.
+func (c *Config) validate() error {
+	watched := c.Profile
+	if c.Service != "" {
+		watched.Service = c.Service
+	}
+	if err := watched.validate(); err != nil {
+		return err
+	}
+	if c.Watch == WatchDefault {
+		c.Watch = c.Profile.Watch
+	}
+	if !c.Watch.Valid() {
+		return fmt.Errorf("expected a way to watch, got %q", c.Watch)
+	}
+	if c.Report == nil {
+		c.Report = func(Event) {}
+	}
+	if c.Attempts == 0 {
+		c.Attempts = DefaultAttempts
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	return nil
+}
