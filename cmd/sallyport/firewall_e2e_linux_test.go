@@ -108,8 +108,9 @@ open_for = "4s"
 	n.opensUDP(n.client, asClient+":5400")
 	n.opensUDP(n.client, asClient+":8053")
 	n.closes("ssh", "echo", "pour", "web", "sshproxy", "echoproxy")
-	if n.reaches(n.client, asClient+":22") || n.reaches(n.client, asClient+":8022") || n.echoes(n.client, asClient+":5400") {
-		t.Error("open after the lease")
+	ssh, proxy, udp5400 := n.reaches(n.client, asClient+":22"), n.reaches(n.client, asClient+":8022"), n.echoes(n.client, asClient+":5400")
+	if ssh || proxy || udp5400 {
+		t.Errorf("open after the lease: ssh %v, its proxy %v, UDP %v; log of the server:\n%s", ssh, proxy, udp5400, n.log())
 	}
 	after := scan(before)
 	if before != during || before != after {
