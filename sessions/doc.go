@@ -1,13 +1,13 @@
 // Package sessions turns authenticated knocks into grants. It owns all state of
-// the clients: a replay window and a slot for each client, of fixed size. It
-// allocates them at start and when the list of clients changes, never for a
-// knock.
+// the clients: a replay window and a slot for each secret of a client, of fixed
+// size. A client has two secrets during a rotation. The package allocates all
+// state at start and when the list of clients changes, never for a knock.
 //
 //	verify.Knock, source address
 //	  -> Deliver        shard chosen by xxhash of the identifier; its queue
 //	  -> replay.Window  nonce used before? dropped
-//	  -> threshold      stamped before the server received all knocks of the
-//	                    client? dropped, and its nonce counts as used
+//	  -> threshold      stamped before the server received all knocks with the
+//	                    secret? dropped, and its nonce counts as used
 //	  -> slot           which knocks of the newest attempt have arrived
 //	  -> Bucket         all n: has the client completed too many attempts lately?
 //	  -> grantQueue     one grant for each client and address family, the newest
@@ -15,7 +15,7 @@
 //	  -> Gate           opens for their source addresses, all together
 //
 // A client belongs to one shard, and a shard to one goroutine, so client state
-// needs no lock. Only a client's Floor is shared: verifiers read it. Ingest's
+// needs no lock. Only the Floor of a secret is shared: verifiers read it. Ingest's
 // workers call Deliver, which never blocks: if the queue is full, it drops the
 // knock and counts it. A shard never waits for the Journal or the Gate either.
 // Only the recorder's goroutine calls them, and they may be slow. Meanwhile the

@@ -208,7 +208,7 @@ func TestQueueIsBoundedByClients(t *testing.T) {
 func TestCompletingDoesNotAllocate(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	s := newTestShard(gateFunc(func(Grant) error { return nil }))
-	s.replace([]Client{{Identifier: verifytest.ID("com1")}})
+	s.replace(withSecrets([]Client{{Identifier: verifytest.ID("com1")}}))
 	knocks := make([]arrival, 300)
 	for i := range knocks {
 		knocks[i] = arrival{f.Knock(t, "com1", minute, uint32(i), 0), alice}

@@ -26,7 +26,7 @@ func TestOnPathAttacker(t *testing.T) {
 		f := forges[n]
 		var grants []Grant
 		s := newTestShard(gateFunc(func(g Grant) error { grants = append(grants, g); return nil }))
-		list := []Client{{Identifier: verifytest.ID("com1")}}
+		list := withSecrets([]Client{{Identifier: verifytest.ID("com1")}})
 		s.replace(list)
 
 		// The attempts that the client has sent, and for each datagram the first
@@ -81,7 +81,7 @@ func TestOnPathAttacker(t *testing.T) {
 		delete(held, newest)
 		for i := range held {
 			for sequence := range n {
-				w := s.clients[0].window
+				w := s.clients[0].current.nonces
 				if nonce := sent[i].base + uint32(sequence); w.Accept(nonce) {
 					t.Fatalf("nonce %d is unused, but its attempt is over", nonce)
 				}

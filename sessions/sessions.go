@@ -38,10 +38,11 @@ type Gate interface {
 	Open([]Grant) []error
 }
 
-// Entry is the record of a client's used nonces. It must be in the journal
-// before a Grant takes effect.
+// Entry is the record of the nonces that a client has used with one secret. It
+// must be in the journal before a Grant takes effect.
 type Entry struct {
 	Identifier   wire.Identifier
+	Secret       verify.Fingerprint
 	HighestNonce uint32      // the highest nonce used
 	Ring         replay.Ring // the used nonces up to HighestNonce
 	Stamp        uint32      // the timestamp of the knock that completed the attempt
@@ -56,22 +57,16 @@ type Journal interface {
 
 // Client is one registered client.
 type Client struct {
-	Identifier   wire.Identifier
-	HighestNonce uint32 // the highest nonce already used; 0: none, unless Used
-	Used         bool   // HighestNonce is used, even if it is 0
+	Identifier wire.Identifier
+	Current    Secret
+	Previous   Secret // the secret before a rotation; without a Fingerprint: none
 	// Table is the number of the key table that contains the client. For a new
-	// client, a knock that an earlier table authenticated belongs to a former
-	// client with the same identifier, and is refused.
+	// client or secret, a knock that an earlier table authenticated belongs to a
+	// former one, and is refused.
 	Table uint32
 	// Readded: the client is new, although there was a client with its identifier
 	// before. The attempt of that client is discarded.
 	Readded bool
-	// Rekeyed: the client has got another secret, so knocks are authentic that
-	// were not before. As for a new client, knocks stamped before Begin are
-	// refused.
-	Rekeyed bool
-	// Floor, if not nil, is raised to the lowest nonce that the window accepts.
-	Floor *verify.Floor
 }
 
 // Config is what New needs. Gate, Journal, Now and Log are required.
@@ -122,8 +117,8 @@ func New(cfg Config) (*Sessions, error) {
 }
 
 // Prepare checks a new list of clients; it refuses duplicates. The list takes
-// effect with commit, which may be called while Run runs. A client that stays
-// keeps its window and slot. When commit returns nil, removed clients get no
+// effect with commit, which may be called while Run runs. A secret that stays
+// with its client keeps its window and slot. When commit returns nil, removed clients get no
 // further grants, and all grants that they got are in the journal. commit returns
 // an error only when ctx ends: then some shards may have the new list, and others
 // the old one.
@@ -160,7 +155,8 @@ func (s *Sessions) update(ctx context.Context, of func(shard int) update) error 
 	return s.recorder.flush(ctx)
 }
 
-// distribute splits a list of clients by shard. It refuses duplicates.
+// distribute splits a list of clients by shard. It refuses duplicates, and clients
+// without a secret.
 func (s *Sessions) distribute(clients []Client) ([][]Client, error) {
 	lists := make([][]Client, len(s.shards))
 	seen := make(map[wire.Identifier]bool, len(clients))
@@ -169,6 +165,9 @@ func (s *Sessions) distribute(clients []Client) ([][]Client, error) {
 			return nil, fmt.Errorf("sessions: client %s occurs twice", c.Identifier)
 		}
 		seen[c.Identifier] = true
+		if c.Current.Fingerprint == 0 {
+			return nil, fmt.Errorf("sessions: client %s has no secret", c.Identifier)
+		}
 		i := s.shardOf(c.Identifier)
 		lists[i] = append(lists[i], c)
 	}

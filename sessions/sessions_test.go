@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,11 +38,22 @@ func (f gateFunc) Open(grants []Grant) []error {
 
 // change replaces the list of clients, as a reload does.
 func (s *Sessions) change(ctx context.Context, clients []Client) error {
-	commit, err := s.Prepare(clients)
+	commit, err := s.Prepare(withSecrets(clients))
 	if err != nil {
 		return err
 	}
 	return commit(ctx)
+}
+
+// withSecrets returns clients with the secrets that verifytest gives them.
+func withSecrets(clients []Client) []Client {
+	clients = slices.Clone(clients)
+	for i := range clients {
+		if s := &clients[i].Current; s.Fingerprint == 0 {
+			s.Fingerprint = verifytest.Fingerprint(clients[i].Identifier)
+		}
+	}
+	return clients
 }
 
 type journalFunc func([]Entry) error
@@ -70,7 +82,7 @@ func run(t *testing.T, cfg Config, deliver func(*Sessions)) (grants []Grant, sta
 		if cfg.Journal == nil {
 			cfg.Journal = discardJournal
 		}
-		cfg.Log, cfg.Now = slog.New(slog.DiscardHandler), time.Now
+		cfg.Log, cfg.Now, cfg.Clients = slog.New(slog.DiscardHandler), time.Now, withSecrets(cfg.Clients)
 		s, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -138,7 +150,7 @@ func TestKnocksThatDoNotOpen(t *testing.T) {
 		{"no slot", 0, []step{{"com2", minute, 0, 0, alice}}, Unknown},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			clients := []Client{{Identifier: id("com1"), HighestNonce: row.used}}
+			clients := []Client{{Identifier: id("com1"), Current: Secret{HighestNonce: row.used}}}
 			if row.want != Unknown {
 				clients = append(clients, Client{Identifier: id("com2")})
 			}
@@ -180,7 +192,7 @@ func TestGateFailureIsCounted(t *testing.T) {
 func TestFullQueueDropsAndCounts(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	s, err := New(Config{
-		Clients: []Client{{Identifier: verifytest.ID("com1")}},
+		Clients: withSecrets([]Client{{Identifier: verifytest.ID("com1")}}),
 		Gate:    gateFunc(func(Grant) error { return nil }),
 		Journal: discardJournal,
 		Now:     time.Now,
@@ -201,7 +213,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 func TestDeliverDoesNotAllocate(t *testing.T) {
 	f := verifytest.New(t, 1, "com1")
 	s, err := New(Config{
-		Clients: []Client{{Identifier: verifytest.ID("com1")}},
+		Clients: withSecrets([]Client{{Identifier: verifytest.ID("com1")}}),
 		Gate:    gateFunc(func(Grant) error { return nil }),
 		Journal: discardJournal, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
@@ -229,7 +241,7 @@ func TestUpdate(t *testing.T) {
 			s.Deliver(f.Knock(t, c, minute, 10, 0), alice)
 		}
 		synctest.Wait()
-		list := []Client{{Identifier: id("stay"), HighestNonce: 5}, {Identifier: id("came")}}
+		list := []Client{{Identifier: id("stay"), Current: Secret{HighestNonce: 5}}, {Identifier: id("came")}}
 		if err := s.change(context.Background(), list); err != nil {
 			t.Error(err)
 		}
@@ -243,7 +255,7 @@ func TestUpdate(t *testing.T) {
 		s.Deliver(f.Knock(t, "stay", minute, 10, 0), alice)
 		synctest.Wait()
 		// A HighestNonce above that of the window counts.
-		list[0].HighestNonce = 100
+		list[0].Current.HighestNonce = 100
 		if err := s.change(context.Background(), list); err != nil {
 			t.Error(err)
 		}
@@ -274,11 +286,12 @@ func TestUpdateOfSessionsThatHaveStopped(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	c := Client{Identifier: verifytest.ID("com1")}
+	c := withSecrets([]Client{{Identifier: verifytest.ID("com1")}})[0]
 	gate := gateFunc(func(Grant) error { return nil })
 	log, twice := slog.New(slog.DiscardHandler), []Client{c, c}
 	for name, cfg := range map[string]Config{
 		"a duplicate": {Clients: twice, Shards: 4, Gate: gate, Journal: discardJournal, Now: time.Now, Log: log},
+		"no secret":   {Clients: []Client{{Identifier: verifytest.ID("com1")}}, Gate: gate, Journal: discardJournal, Now: time.Now, Log: log},
 		"no gate":     {Journal: discardJournal, Now: time.Now, Log: log},
 		"no clock":    {Gate: gate, Journal: discardJournal, Log: log},
 		"no journal":  {Gate: gate, Now: time.Now, Log: log},
@@ -322,7 +335,7 @@ func TestNeverOpensWithoutAll(t *testing.T) {
 		gate := gateFunc(func(g Grant) error { opened = &g; return nil })
 		for _, id := range ids {
 			shards[id] = newTestShard(gate)
-			shards[id].replace([]Client{{Identifier: verifytest.ID(id)}})
+			shards[id].replace(withSecrets([]Client{{Identifier: verifytest.ID(id)}}))
 		}
 		type attempt struct {
 			id     string
@@ -369,7 +382,7 @@ func TestAlwaysOpensInAnyOrder(t *testing.T) {
 		grants := 0
 		gate := gateFunc(func(Grant) error { grants++; return nil })
 		s := newTestShard(gate)
-		s.replace([]Client{{Identifier: verifytest.ID("com1")}})
+		s.replace(withSecrets([]Client{{Identifier: verifytest.ID("com1")}}))
 		var knocks []verify.Knock
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
 		for a := range attempts {
@@ -397,7 +410,8 @@ func BenchmarkSession(b *testing.B) {
 	for name, replayed := range map[string]bool{"knock=fresh": false, "knock=replay": true} {
 		b.Run(name, func(b *testing.B) {
 			s := newTestShard(gateFunc(func(Grant) error { return nil }))
-			s.replace([]Client{{Identifier: verifytest.ID("com1"), Floor: new(verify.Floor)}})
+			list := withSecrets([]Client{{Identifier: verifytest.ID("com1"), Current: Secret{Floor: new(verify.Floor)}}})
+			s.replace(list)
 			arrivals := make([]arrival, 4096)
 			for i := range arrivals {
 				arrivals[i] = arrival{f.Knock(b, "com1", minute, uint32(3*i), 0), alice} // never a whole sequence
@@ -405,7 +419,7 @@ func BenchmarkSession(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if i%len(arrivals) == 0 && !replayed {
-					s.clients[0] = client{floor: new(verify.Floor)}
+					s.clients[0] = client{current: newWindow(list[0], list[0].Current, 0)}
 				}
 				s.handle(arrivals[i%len(arrivals)])
 			}

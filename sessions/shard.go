@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"sallyport/verify"
-	"sallyport/verify/replay"
 	"sallyport/verify/wire"
 )
 
@@ -22,21 +21,10 @@ type arrival struct {
 
 // client is the state of one client.
 type client struct {
-	window replay.Window
-	slot   slot
-	bucket Bucket
-	queued [2]queuePosition
-	table  uint32 // knocks that an earlier key table authenticated are not this client's
-	since  int64  // all knocks since this time have been received: nanoseconds of the boot clock
-	floor  *verify.Floor
-}
-
-// raiseFloor makes the verifiers refuse, without an HMAC, the nonces that the
-// window refuses.
-func (c *client) raiseFloor() {
-	if c.floor != nil {
-		c.floor.Raise(c.window.Floor())
-	}
+	current  window
+	previous *window // of the secret before a rotation; nil: none
+	bucket   Bucket
+	queued   [2]queuePosition
 }
 
 // update is one of: a Remove, a Begin, a Missed, or else a new list of the
@@ -82,38 +70,32 @@ func newShard(r *recorder, cfg Config) *shard {
 	}
 }
 
-// replace replaces the clients. A client that stays keeps its state, unless its
-// new HighestNonce is higher than that of its window.
+// replace replaces the clients. A secret that stays with its client keeps its
+// window, also if a rotation makes it the previous one. If its new HighestNonce is
+// higher than that of the window, the window moves there.
 func (s *shard) replace(list []Client) {
 	index := make(map[wire.Identifier]uint32, len(list))
 	clients := make([]client, len(list))
+	since := s.initialSince(s.index == nil)
 	for i, c := range list {
 		index[c.Identifier] = uint32(i)
-		if c.Used || c.HighestNonce > 0 {
-			clients[i].window = replay.Restored(c.HighestNonce)
-		}
-		table, since := c.Table, s.initialSince(s.index == nil)
+		var before client
 		if old, ok := s.index[c.Identifier]; ok {
-			before := s.clients[old]
-			if !c.Readded {
-				table = before.table
-				if !c.Rekeyed {
-					since = before.since
-				}
-			}
-			if highest, used := before.window.Highest(); used && highest >= c.HighestNonce {
-				clients[i] = before
-			} else {
-				before.slot.retire(&clients[i].window)
-				clients[i].bucket, clients[i].queued = before.bucket, before.queued
-			}
+			before = s.clients[old]
 		}
-		clients[i].table, clients[i].since = table, since
-		if c.Readded {
-			clients[i].slot = slot{}
+		next := func(secret Secret) window {
+			w := before.window(secret.Fingerprint)
+			if w == nil {
+				return newWindow(c, secret, since)
+			}
+			w.update(c, secret, since)
+			return *w
 		}
-		clients[i].floor = c.Floor
-		clients[i].raiseFloor()
+		clients[i] = client{current: next(c.Current), bucket: before.bucket, queued: before.queued}
+		if c.Previous.Fingerprint != 0 {
+			w := next(c.Previous)
+			clients[i].previous = &w
+		}
 	}
 	s.index, s.clients = index, clients
 }
@@ -155,7 +137,7 @@ func (s *shard) run(ctx context.Context) {
 
 func (s *shard) handle(a arrival) {
 	s.readClocks(len(s.queue))
-	outcome, c := s.decide(a)
+	outcome, c, w := s.decide(a)
 	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
 		outcome = RateLimited
 	}
@@ -163,10 +145,10 @@ func (s *shard) handle(a arrival) {
 		s.counts[outcome].Add(1)
 		return
 	}
-	highest, _ := c.window.Highest()
+	highest, _ := w.nonces.Highest()
 	superseded := s.grants.put(&c.queued, pendingGrant{
 		grant: Grant{a.knock.Identifier(), a.source.Unmap()},
-		entry: Entry{a.knock.Identifier(), highest, c.window.Ring(), a.knock.Timestamp()},
+		entry: Entry{a.knock.Identifier(), w.secret, highest, w.nonces.Ring(), a.knock.Timestamp()},
 	})
 	if superseded {
 		s.counts[Superseded].Add(1)
@@ -174,21 +156,22 @@ func (s *shard) handle(a arrival) {
 	s.recorder.notify()
 }
 
-func (s *shard) decide(a arrival) (Outcome, *client) {
+func (s *shard) decide(a arrival) (Outcome, *client, *window) {
 	i, ok := s.index[a.knock.Identifier()]
 	if !ok {
-		return Unknown, nil
+		return Unknown, nil, nil
 	}
 	c := &s.clients[i]
-	if a.knock.Table() < c.table {
-		return Unknown, nil // of a former client that had the same identifier
+	w := c.window(a.knock.Secret())
+	if w == nil || a.knock.Table() < w.table {
+		return Unknown, nil, nil // of a former client that had the same identifier, or a former secret
 	}
-	if !c.window.Accept(a.knock.Nonce()) {
-		return Replay, nil
+	if !w.nonces.Accept(a.knock.Nonce()) {
+		return Replay, nil, nil
 	}
-	c.raiseFloor()
-	if s.refuses(a.knock.Timestamp(), c.since) {
-		return BeforeStart, nil // its nonce counts as used: a step of the clock must not make it valid
+	w.raiseFloor()
+	if s.refuses(a.knock.Timestamp(), w.since) || a.knock.Timestamp() <= w.lostUntil && w.lostUntil > 0 {
+		return BeforeStart, nil, nil // its nonce counts as used: a step of the clock must not make it valid
 	}
-	return c.slot.record(a.knock, a.source.Unmap(), &c.window), c
+	return w.slot.record(a.knock, a.source.Unmap(), &w.nonces), c, w
 }

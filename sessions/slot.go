@@ -9,7 +9,7 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// slot holds the newest attempt of a client, and which of its n knocks have been
+// slot holds the newest attempt of a client with one secret, and which of its n knocks have been
 // recorded. An attempt is identified by a minute, a base nonce and a source
 // address. The zero value holds no attempt.
 type slot struct {
@@ -24,7 +24,7 @@ type slot struct {
 // record adds a knock with an unused nonce to its attempt. It returns Opened for
 // the knock that completes an attempt, which happens once. When a newer attempt
 // replaces the one in the slot, all nonces of the old one count as used in the
-// client's window. A knock whose base is one of the other nonces of the slot's
+// secret's window. A knock whose base is one of the other nonces of the slot's
 // attempt does not come from an honest client, and is not added.
 func (s *slot) record(k verify.Knock, source netip.Addr, w *replay.Window) Outcome {
 	base := k.Base()

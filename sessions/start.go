@@ -30,15 +30,15 @@ type Start struct {
 // passed since then counts.
 func Threshold(wall, boot, since time.Time) int64 { return wall.Add(since.Sub(boot)).Unix() }
 
-// The values of a client's since that are not times.
+// The values of a window's since that are not times.
 const (
-	notYet = math.MaxInt64 // Begin has not been called since the client was added: all its knocks are refused
-	always = math.MinInt64 // the server has received all knocks of the client
+	notYet = math.MaxInt64 // Begin has not been called since the secret was added: all its knocks are refused
+	always = math.MinInt64 // the server has received all knocks with the secret
 )
 
 // Begin declares that from now on the server receives every knock of every client
-// in the list. It counts for clients that are new, readded or rekeyed since the
-// last call: their knocks are accepted if they arrive after the call and are
+// in the list. It counts for clients that are new or readded, and for secrets that
+// are new or revived, since the last call: their knocks are accepted if they arrive after the call and are
 // stamped after its second (at the first call, after NotBeforeMargin more). Begin
 // returns the time of the call by Config.Now, and whether there are such clients.
 // It returns an error only when ctx ends.
@@ -79,7 +79,7 @@ func newThreshold(cfg Config) threshold {
 	return t
 }
 
-// initialSince returns the since of a client that is new in a list. first: it is
+// initialSince returns the since of a secret that is new in a list. first: it is
 // the first list.
 func (t *threshold) initialSince(first bool) int64 {
 	if t.start == nil || first && t.start.Fresh {
@@ -122,9 +122,11 @@ func (s *shard) begin(since time.Time) (began bool) {
 	at := since.Add(s.margin).UnixNano()
 	s.margin = 0 // it is for the start only
 	for i := range s.clients {
-		if c := &s.clients[i]; c.since == notYet {
-			c.since, began = at, true
-		}
+		s.clients[i].windows(func(w *window) {
+			if w.since == notYet {
+				w.since, began = at, true
+			}
+		})
 	}
 	return began
 }
@@ -132,8 +134,10 @@ func (s *shard) begin(since time.Time) (began bool) {
 // missed is Missed for a shard. It never lowers a threshold.
 func (s *shard) missed(until time.Time) {
 	for i := range s.clients {
-		if c := &s.clients[i]; c.since != notYet {
-			c.since = max(c.since, until.UnixNano())
-		}
+		s.clients[i].windows(func(w *window) {
+			if w.since != notYet {
+				w.since = max(w.since, until.UnixNano())
+			}
+		})
 	}
 }

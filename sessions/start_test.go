@@ -38,7 +38,7 @@ func started(t *testing.T, host *clocktest.Host, start Start) (s *Sessions, gran
 	clock, grants := host.Clock(), 0
 	start.Wall = clock.Wall
 	s, err := New(Config{
-		Clients: []Client{{Identifier: verifytest.ID("com1")}}, Start: &start, Journal: discardJournal,
+		Clients: withSecrets([]Client{{Identifier: verifytest.ID("com1")}}), Start: &start, Journal: discardJournal,
 		Now: clock.Boot, Log: slog.New(slog.DiscardHandler), Limit: unlimited,
 		Gate: gateFunc(func(Grant) error { grants++; return nil }),
 	})
@@ -112,13 +112,13 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestNewInTheList: of a client that is added, readded or rekeyed, knocks stamped
+// TestNewInTheList: of a client that is added or readded, or has a new secret, knocks stamped
 // after that are accepted. A client that stays is not delayed.
 func TestNewInTheList(t *testing.T) {
 	for name, lists := range map[string][][]Client{
 		"once more":      {{}, {{Identifier: verifytest.ID("com1")}}},
 		"another secret": {{{Identifier: verifytest.ID("com1"), Readded: true}}},
-		"a new secret":   {{{Identifier: verifytest.ID("com1"), Rekeyed: true}}},
+		"a new secret":   {{{Identifier: verifytest.ID("com1"), Current: Secret{Revived: true}}}},
 		"stays":          {{{Identifier: verifytest.ID("com1")}}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestNewInTheList(t *testing.T) {
 // TestNonceZero: nonce 0 is accepted, unless it is recorded as used.
 func TestNonceZero(t *testing.T) {
 	for _, used := range []bool{false, true} {
-		client := Client{Identifier: verifytest.ID("com1"), Used: used}
+		client := Client{Identifier: verifytest.ID("com1"), Current: Secret{Used: used}}
 		_, stats := run(t, Config{Clients: []Client{client}}, func(s *Sessions) {
 			s.Deliver(verifytest.New(t, 1, "com1").Knock(t, "com1", minute, 0, 0), alice)
 		})
@@ -219,7 +219,7 @@ func TestStartDoesNotAllocate(t *testing.T) {
 	s := newShard(newRecorder(discardJournal, gate, slog.New(slog.DiscardHandler)), Config{
 		Now: clock.Boot, Limit: unlimited, Start: &Start{Wall: clock.Wall},
 	})
-	s.replace([]Client{{Identifier: verifytest.ID("com1")}})
+	s.replace(withSecrets([]Client{{Identifier: verifytest.ID("com1")}}))
 	s.begin(clock.Boot().Add(-time.Minute))
 	a := arrival{stamped(t, 1, time.Now()), alice}
 	if n := testing.AllocsPerRun(100, func() { s.handle(a) }); n != 0 {

@@ -8,12 +8,12 @@
 //	  -> sequence = the index of the port, timestamp in that port's minute
 //	  -> timestamp within the tolerance of now
 //	  -> identifier known  KeyTable
-//	  -> nonce             not below the sequence ID, nor below the client's Floor
+//	  -> nonce             not below the sequence ID, nor below the Floor of each secret
 //	  -> HMAC-SHA256       macState, constant-time comparison
 //	  -> Knock
 //
 // All workers share one KeyTable. It is immutable except for the floors: the
-// owner of a client's window (package sessions) raises them, so that old
+// owner of a secret's window (package sessions) raises them, so that old
 // replays cost no HMAC. A Verifier holds the scratch memory of one worker and
 // belongs to it. For a datagram, nothing here allocates, locks, logs or blocks,
 // and nothing grows with traffic. This package does not decide whether a nonce

@@ -27,7 +27,7 @@ type KeyTable struct {
 	index  map[wire.Identifier]uint32 // -> rows
 	rows   []row
 	// previous is by row. Few clients have a previous key, so it is not in row.
-	previous map[uint32]previousKey
+	previous map[uint32]*previousKey
 }
 
 // lastTable is the number of the last table that this process has made.
@@ -35,12 +35,13 @@ var lastTable atomic.Uint32
 
 // row holds the data of a client that a check requires.
 type row struct {
-	key   macKey
-	floor Floor
+	key         macKey
+	fingerprint Fingerprint
+	floor       Floor
 }
 
-// Floor is the lowest nonce that a client can still use. The owner of the
-// client's window raises it. The verifiers only read it, and refuse lower
+// Floor is the lowest nonce that a client can still use with a secret. The owner
+// of the secret's window raises it. The verifiers only read it, and refuse lower
 // nonces without an HMAC. The zero value refuses nothing.
 type Floor struct{ lowest atomic.Uint32 }
 
@@ -53,7 +54,7 @@ func (f *Floor) Raise(lowest uint32) {
 }
 
 type previousKey struct {
-	key   macKey
+	row
 	until int64 // Unix seconds
 }
 
@@ -66,12 +67,13 @@ func NewKeyTable(keys []Key) (*KeyTable, error) {
 		index:  make(map[wire.Identifier]uint32, len(keys)),
 		rows:   make([]row, len(keys)),
 
-		previous: map[uint32]previousKey{},
+		previous: map[uint32]*previousKey{},
 	}
 	template, err := stateOfBlock(make([]byte, sha256.BlockSize))
 	if err != nil {
 		return nil, fmt.Errorf("key table: %w", err)
 	}
+	scratch := newMACState()
 	for i, k := range keys {
 		if !k.Identifier.Valid() {
 			return nil, fmt.Errorf("key table: row %d: the identifier is not printable ASCII", i)
@@ -87,13 +89,18 @@ func NewKeyTable(keys []Key) (*KeyTable, error) {
 			return nil, fmt.Errorf("key table: client %s: %w", k.Identifier, err)
 		}
 		t.index[k.Identifier] = uint32(i)
-		t.rows[i].key = key
+		t.rows[i].key, t.rows[i].fingerprint = key, scratch.fingerprint(&key)
 		if len(k.Previous) > 0 {
-			key, err := newMACKey(k.Previous, &template)
+			old, err := newMACKey(k.Previous, &template)
 			if err != nil {
 				return nil, fmt.Errorf("key table: client %s: previous secret: %w", k.Identifier, err)
 			}
-			t.previous[uint32(i)] = previousKey{key, k.Until.Unix()}
+			// One secret must not have two windows.
+			if old != key {
+				p := &previousKey{until: k.Until.Unix()}
+				p.key, p.fingerprint = old, scratch.fingerprint(&old)
+				t.previous[uint32(i)] = p
+			}
 		}
 	}
 	return t, nil
@@ -110,14 +117,18 @@ func (t *KeyTable) Number() uint32 { return t.number }
 // compared.
 type Secrets struct {
 	key      macKey
-	previous previousKey
+	previous macKey
+	until    int64 // of the previous one, in Unix seconds
 }
 
 // Secrets returns the secrets of a client, and false if there is no such client.
 func (t *KeyTable) Secrets(id wire.Identifier) (s Secrets, ok bool) {
 	row, ok := t.index[id]
 	if ok {
-		s = Secrets{t.rows[row].key, t.previous[row]}
+		s.key = t.rows[row].key
+		if old := t.previous[row]; old != nil {
+			s.previous, s.until = old.key, old.until
+		}
 	}
 	return s, ok
 }
@@ -128,19 +139,40 @@ func (t *KeyTable) Secrets(id wire.Identifier) (s Secrets, ok bool) {
 func (t *KeyTable) Withdraws(old Secrets, id wire.Identifier, now time.Time) bool {
 	current, ok := t.Secrets(id)
 	valid := func(k macKey) bool {
-		return ok && (k == current.key || now.Unix() < current.previous.until && k == current.previous.key)
+		return ok && (k == current.key || now.Unix() < current.until && k == current.previous)
 	}
-	return !valid(old.key) || now.Unix() < old.previous.until && !valid(old.previous.key)
+	return !valid(old.key) || now.Unix() < old.until && !valid(old.previous)
 }
 
-// Floor returns the floor of a client, which lives as long as the table. It
-// returns nil if there is no such client.
-func (t *KeyTable) Floor(id wire.Identifier) *Floor {
-	row, ok := t.index[id]
+// Secret is what the owner of a secret's window requires of it.
+type Secret struct {
+	Fingerprint Fingerprint
+	Floor       *Floor // lives as long as the table
+}
+
+// Windows returns the secrets of a client, each of which has its window:
+// the current one, and the one before a rotation, also when it has expired, since
+// the clock may be set back. It returns zero values for secrets that do not exist.
+func (t *KeyTable) Windows(id wire.Identifier) (current, previous Secret) {
+	i, ok := t.index[id]
 	if !ok {
-		return nil
+		return current, previous
 	}
-	return &t.rows[row].floor
+	current = Secret{t.rows[i].fingerprint, &t.rows[i].floor}
+	if old := t.previous[i]; old != nil {
+		previous = Secret{old.fingerprint, &old.floor}
+	}
+	return current, previous
+}
+
+// Accepts reports whether a secret authenticates a client's knocks at now.
+func (t *KeyTable) Accepts(id wire.Identifier, secret Fingerprint, now time.Time) bool {
+	i, ok := t.index[id]
+	if !ok {
+		return false
+	}
+	old := t.previous[i]
+	return t.rows[i].fingerprint == secret || old != nil && old.fingerprint == secret && now.Unix() < old.until
 }
 
 // Identifiers returns the identifiers of all clients, in no order.
@@ -152,15 +184,29 @@ func (t *KeyTable) find(id wire.Identifier) (row uint32, ok bool) {
 	return row, ok
 }
 
-// verifies reports whether mac is correct under the client's secret or, until
-// the rotation ends, under the previous one.
-func (t *KeyTable) verifies(s *macState, row uint32, signed, mac []byte, now int64) bool {
-	if s.verify(&t.rows[row].key, signed, mac) {
-		return true
-	}
-	if len(t.previous) == 0 {
+// below reports whether a nonce is below the window of every secret of a client.
+func (t *KeyTable) below(row, nonce uint32, now int64) bool {
+	if nonce >= t.rows[row].floor.lowest.Load() {
 		return false
 	}
-	old, ok := t.previous[row]
-	return ok && now < old.until && s.verify(&old.key, signed, mac)
+	if len(t.previous) == 0 {
+		return true
+	}
+	old := t.previous[row]
+	return old == nil || now >= old.until || nonce < old.floor.lowest.Load()
+}
+
+// authenticate returns the secret under which mac is correct: the client's secret
+// or, until the rotation ends, the previous one. It returns 0 if there is none.
+func (t *KeyTable) authenticate(s *macState, row uint32, signed, mac []byte, now int64) Fingerprint {
+	if r := &t.rows[row]; s.verify(&r.key, signed, mac) {
+		return r.fingerprint
+	}
+	if len(t.previous) == 0 {
+		return 0
+	}
+	if old := t.previous[row]; old != nil && now < old.until && s.verify(&old.key, signed, mac) {
+		return old.fingerprint
+	}
+	return 0
 }

@@ -16,6 +16,7 @@ type Knock struct {
 	timestamp  uint32
 	minute     schedule.Minute
 	table      uint32
+	secret     Fingerprint
 }
 
 // Identifier names the client.
@@ -42,3 +43,6 @@ func (k Knock) Minute() schedule.Minute { return k.minute }
 
 // Table is the number of the key table that authenticated the knock.
 func (k Knock) Table() uint32 { return k.table }
+
+// Secret identifies the secret of the client that authenticated the knock.
+func (k Knock) Secret() Fingerprint { return k.secret }

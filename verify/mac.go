@@ -96,14 +96,21 @@ func (s *macState) begin(chain *[chainSize]byte) bool {
 // verify reports, in constant time, whether mac is the HMAC of signed under
 // the key. If a state cannot be restored, verify returns false.
 func (s *macState) verify(key *macKey, signed, mac []byte) bool {
+	sum := s.sign(key, signed)
+	return sum != nil && subtle.ConstantTimeCompare(sum, mac) == 1
+}
+
+// sign returns the HMAC of signed under the key, valid until the next call. If a
+// state cannot be restored, sign returns nil.
+func (s *macState) sign(key *macKey, signed []byte) []byte {
 	if !s.begin(&key.inner) {
-		return false
+		return nil
 	}
 	s.hash.Write(signed)
 	inner := s.hash.Sum(s.sum[:0])
 	if !s.begin(&key.outer) {
-		return false
+		return nil
 	}
 	s.hash.Write(inner)
-	return subtle.ConstantTimeCompare(s.hash.Sum(s.sum[:0]), mac) == 1
+	return s.hash.Sum(s.sum[:0])
 }

@@ -18,7 +18,7 @@ const (
 	ClockSkew                    // timestamp further from now than the tolerance
 	Identifier                   // no such client
 	NonceUnderflow               // the nonce is smaller than the sequence ID: no sequence begins below 0
-	BelowWindow                  // the nonce is below the client's window: used, or too old
+	BelowWindow                  // the nonce is below the window of each secret of the client: used, or too old
 	MAC                          // the HMAC is wrong
 
 	// NumReasons is the number of reasons, Authentic included.

@@ -74,7 +74,7 @@ func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Pla
 		return Identifier
 	case k.Nonce < uint32(k.Sequence):
 		return NonceUnderflow
-	case k.Nonce < v.table.rows[row].floor.lowest.Load():
+	case v.table.below(row, k.Nonce, now):
 		return BelowWindow
 	}
 	c.knock, c.minute, c.row, c.datagram = k, minute, row, datagram
@@ -83,7 +83,8 @@ func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Pla
 
 // Authenticate checks a candidate's HMAC.
 func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
-	if !v.table.verifies(&v.mac, c.row, c.datagram[:wire.SignedSize], c.knock.MAC[:], now) {
+	secret := v.table.authenticate(&v.mac, c.row, c.datagram[:wire.SignedSize], c.knock.MAC[:], now)
+	if secret == 0 {
 		return Knock{}, MAC
 	}
 	return Knock{
@@ -94,6 +95,7 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 		timestamp:  c.knock.Timestamp,
 		minute:     c.minute,
 		table:      v.table.number,
+		secret:     secret,
 	}, Authentic
 }
 

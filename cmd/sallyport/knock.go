@@ -36,8 +36,9 @@ func knockCommand(env cli.Env) *cobra.Command {
 		Long: `Knock, and wait until the service answers.
 
 The server never replies to a knock: only the service shows that it opened. Each
-attempt sends a new sequence. The last attempt waits for the next minute's ports,
-and skips 65,536 nonces, in case the profile was restored from a backup or copied.
+attempt sends a new sequence. The last attempt waits for the next minute's ports.
+After an attempt that opened nothing, the command moves the nonces ahead, in case
+the profile was restored from a backup, or another device uses it.
 
 If the service was open before the knock, the command prints a hint: the server does
 not hide the service, or an earlier knock has opened it. To check this, the command

@@ -82,6 +82,9 @@ func (p *progress) report(e client.Event) {
 	} else if _, waits := e.(client.Waiting); waits {
 		p.printer.Printf("%s\n", text)
 	}
+	if _, moved := e.(client.Moved); moved && !p.options.verbose {
+		p.printer.Printf("hint: %s\n", text)
+	}
 }
 
 func (p *progress) text(e client.Event) string {
@@ -100,6 +103,9 @@ func (p *progress) text(e client.Event) string {
 			e.Took.Round(time.Millisecond), e.Public, e.Packets)
 	case client.Unanswered:
 		return unanswered(e)
+	case client.Moved:
+		return "the service opened after the nonces were moved ahead: this profile may be in use on another device " +
+			"(each needs its own client), or comes from a backup"
 	case client.Waiting:
 		return fmt.Sprintf("no answer yet; waiting %s for the next minute's ports (--no-wait skips this)",
 			e.For.Round(time.Second))

@@ -15,7 +15,7 @@ import (
 type listed struct {
 	Identifier    string     `json:"identifier"`
 	Services      []string   `json:"services"`       // that it may open; null: all
-	Nonce         uint32     `json:"nonce"`          // the largest one used
+	Nonce         uint32     `json:"nonce"`          // the largest one used with the current secret
 	LastOpened    *time.Time `json:"last_opened"`    // the stamp of the last knock that opened; null: none
 	PreviousUntil *time.Time `json:"previous_until"` // the end of the old secret; null: there is none
 	Note          string     `json:"note"`
@@ -32,7 +32,8 @@ func clientListCommand(env cli.Env) *cobra.Command {
 		Short:      "List the clients, without secrets",
 		Long: `List the clients, without secrets.
 
-LAST OPENED is when the client stamped its last knock that opened something.
+NONCE is the largest nonce that the client has used with its current secret. LAST
+OPENED is when the client stamped its last knock that opened something.
 With --json there is one object for each client, with times in UTC.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -40,7 +41,7 @@ With --json there is one object for each client, with times in UTC.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			record, err := nonceRecord(c.Context(), cfg)
+			record, err := readRecord(c.Context(), cfg)
 			if err != nil {
 				env.Err().Warning("cannot read all of the record of used nonces: "+err.Error(), "")
 			}
@@ -48,13 +49,12 @@ With --json there is one object for each client, with times in UTC.`,
 				output.Header("CLIENT", "SERVICES", "NONCE", "LAST OPENED", "OLD SECRET UNTIL", "NOTE"),
 			}
 			for _, c := range list {
-				entry, used := record[c.Identifier]
 				l := listed{
 					Identifier: c.Identifier.String(), Services: c.Allowed(), Note: c.Note,
-					Nonce: max(c.HighestNonce, entry.HighestNonce),
+					Nonce: record.highestNonce(c),
 				}
-				if used {
-					l.LastOpened = utc(time.Unix(int64(entry.Stamp), 0))
+				if stamp, opened := record.lastOpened(c); opened {
+					l.LastOpened = utc(time.Unix(int64(stamp), 0))
 				}
 				if c.Previous != nil && env.Now().Before(c.Until) {
 					l.PreviousUntil = utc(c.Until)

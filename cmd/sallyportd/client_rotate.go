@@ -30,6 +30,7 @@ func clientRotateCommand(env cli.Env) *cobra.Command {
 		Long: `Give a client a new secret, and print its new profile.
 
 The old secret stays valid for a while, so that the client has time to switch.
+The new secret has all nonces before it.
 
 The command waits until the running server, if there is one, has applied the
 change. If the server refuses it, the exit code is 1, and the error is the reason.`,
@@ -49,11 +50,9 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			if err := raiseHighestNonce(c.Context(), cfg, &rotated); err != nil {
-				return err
-			}
 			secret := []byte(secrets.Random())
-			rotated.Previous, rotated.Until, rotated.Secret = rotated.Secret, until, secret
+			rotated.Rotate(secret, until)
+			rotated.HighestNonce = 0 // for the profile: that of the old secret
 			printed, err := out.deliver(env, cfg, rotated, func() error {
 				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 					i, err := clients.Find(lines, rotated.Identifier)
@@ -66,7 +65,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 							fmt.Errorf("the last rotation of client %s has not ended: its old secret is valid until %s", current.Identifier, env.Time(current.Until)),
 							fmt.Sprintf("\"sallyportd client profile %[1]s\" prints the new profile again; \"sallyportd client rotate %[1]s --end\" ends the old secret now, and \"sallyportd client revoke %[1]s\" both", current.Identifier)))
 					}
-					current.Previous, current.Until, current.Secret = current.Secret, until, secret
+					current.Rotate(secret, until)
 					return lines, nil
 				})
 			})
@@ -105,7 +104,7 @@ func endRotation(ctx context.Context, env cli.Env, path, name string, asJSON boo
 		if current.Previous == nil {
 			return nil, cli.Misuse(fmt.Errorf("client %s has no old secret", client.Identifier))
 		}
-		current.Previous, current.Until = nil, time.Time{}
+		current.EndRotation()
 		return lines, nil
 	})
 	if err != nil {

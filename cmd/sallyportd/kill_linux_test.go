@@ -287,7 +287,7 @@ var attempts atomic.Uint32
 
 func (g *guest) attempt(t *testing.T) attempt {
 	t.Helper()
-	base, err := g.nonces.Reserve(t.Context(), g.name(), g.profile.Ports, 0)
+	base, _, err := g.nonces.Reserve(t.Context(), g.name(), g.profile.Ports, time.Now())
 	if err != nil {
 		t.Error(err)
 	}

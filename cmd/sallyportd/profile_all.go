@@ -81,15 +81,13 @@ func (o *profileOutput) deliverAll(ctx context.Context, env cli.Env, path, dir s
 
 // files returns the profiles of all clients.
 func (o *profileOutput) files(ctx context.Context, cfg *config.Config, list clients.List, dir string) ([]profileFile, error) {
-	record, err := nonceRecord(ctx, cfg)
+	record, err := readRecord(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("find the nonces that the clients have used: %w", err)
 	}
 	var files []profileFile
 	for _, c := range list {
-		if e, used := record[c.Identifier]; used {
-			c.HighestNonce = max(c.HighestNonce, e.HighestNonce, 1) // 0 means that none was used
-		}
+		c.HighestNonce = record.highestNonce(c)
 		text, err := o.text(cfg, c)
 		if err != nil {
 			return nil, cli.Misuse(fmt.Errorf("client %s: %w", c.Identifier, err))

@@ -18,6 +18,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions"
 	"sallyport/sessions/state"
+	"sallyport/verify"
 	"sallyport/verify/wire"
 )
 
@@ -60,10 +61,10 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 			file := filepath.Join(cfg.StateDir, state.FileName)
 			found := findingsFor(path, gapFindings(contents, env))
 			if asJSON {
-				return env.Out().JSON(verified{true, file, contents.Version, len(contents.Entries), orEmpty(found)})
+				return env.Out().JSON(verified{true, file, contents.Version, contents.Clients(), orEmpty(found)})
 			}
 			err = env.Out().Printf("sound: %s, format %d, with the nonces of %s\n",
-				file, contents.Version, count(len(contents.Entries), "client"))
+				file, contents.Version, count(contents.Clients(), "client"))
 			if err != nil {
 				return err
 			}
@@ -94,9 +95,10 @@ func stateExportCommand(env cli.Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export",
 		Short: "Print the record of used nonces, as far as it is readable",
-		Long: `Print the record of used nonces. For each client: the identifier, the largest
-nonce that opened something, the stamp of that knock (in UTC), and the window: a
-bitmap of 256 bits in hex, in which nonce n has bit n%64 of word n/64%4.
+		Long: `Print the record of used nonces. For each secret of a client, current or former:
+the identifier, the largest nonce that opened something, the latest stamp of such a
+knock (in UTC), and the window: a bitmap of 256 bits in hex, in which nonce n has
+bit n%64 of word n/64%4. The record does not contain the secrets.
 
 If the file is damaged, the command prints what is still readable, and the exit
 code is 1. While a server runs, the record comes from the server.`,
@@ -227,29 +229,69 @@ func (e *unansweredError) Hint() string {
 	return "stop that process, and start the server again"
 }
 
-// nonceRecord returns the recorded nonces of the clients; empty: there is no
-// record yet. With an error it returns what is still readable.
-func nonceRecord(ctx context.Context, cfg *config.Config) (map[wire.Identifier]sessions.Entry, error) {
+// nonceRecord is the record of used nonces: the entries of each client, one for each
+// secret.
+type nonceRecord map[wire.Identifier][]sessions.Entry
+
+// readRecord returns the record; empty: there is none yet. With an error it returns
+// what is still readable.
+func readRecord(ctx context.Context, cfg *config.Config) (nonceRecord, error) {
 	contents, err := readState(ctx, cfg)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	record := make(map[wire.Identifier]sessions.Entry, len(contents.Entries))
+	record := nonceRecord{}
 	for _, e := range contents.Entries {
-		record[e.Identifier] = e
+		record[e.Identifier] = append(record[e.Identifier], e)
 	}
 	return record, err
 }
 
+// of returns the entries of a client with a secret. An entry of an earlier format
+// names no secret, and counts for each.
+func (r nonceRecord) of(id wire.Identifier, secret []byte) (entries []sessions.Entry) {
+	fingerprint, err := verify.FingerprintOf(secret)
+	if err != nil {
+		return nil
+	}
+	for _, e := range r[id] {
+		if e.Secret == fingerprint || e.Secret == 0 {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// highestNonce returns the highest nonce that a client has used with its current
+// secret; 0: none.
+func (r nonceRecord) highestNonce(c clients.Client) (highest uint32) {
+	if c.Previous == nil {
+		highest = c.HighestNonce
+	}
+	for _, e := range r.of(c.Identifier, c.Secret) {
+		highest = max(highest, e.HighestNonce, 1) // 0 means that none was used
+	}
+	return highest
+}
+
+// lastOpened returns the latest stamp of a client's knocks that opened something.
+func (r nonceRecord) lastOpened(c clients.Client) (stamp uint32, opened bool) {
+	for _, secret := range [][]byte{c.Secret, c.Previous} {
+		for _, e := range r.of(c.Identifier, secret) {
+			stamp, opened = max(stamp, e.Stamp), true
+		}
+	}
+	return stamp, opened
+}
+
 // raiseHighestNonce raises the highest nonce of a client to that in the record, so
-// that a new profile begins above all nonces that the client has used.
+// that a new profile begins above all nonces that the client has used with its
+// secret.
 func raiseHighestNonce(ctx context.Context, cfg *config.Config, c *clients.Client) error {
-	record, err := nonceRecord(ctx, cfg)
+	record, err := readRecord(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("find the nonces that client %s has used: %w", c.Identifier, err)
 	}
-	if e, used := record[c.Identifier]; used {
-		c.HighestNonce = max(c.HighestNonce, e.HighestNonce, 1) // 0 means that none was used
-	}
+	c.HighestNonce = record.highestNonce(*c)
 	return nil
 }

@@ -31,6 +31,7 @@ type knocking struct {
 	cfg     Config
 	targets []target
 	minute  schedule.Minute // of the last attempt
+	moved   bool            // the last attempt moved the nonces ahead
 	found   findings
 }
 
@@ -44,10 +45,22 @@ type trial struct {
 	sighting
 }
 
-// send sends a sequence with new nonces to an address.
-func (k *knocking) send(ctx context.Context, t target, n int, skip uint32) (*trial, error) {
+// reserve reserves the nonces of a sequence. Only the first sequence of an attempt
+// moves them ahead.
+func (k *knocking) reserve(ctx context.Context, first bool) (base uint32, err error) {
+	client, n := k.cfg.Profile.Identifier.String(), k.cfg.Profile.Ports
+	if !first {
+		return k.cfg.Nonces.ReserveMore(ctx, client, n)
+	}
+	base, k.moved, err = k.cfg.Nonces.Reserve(ctx, client, n, k.cfg.Now())
+	return base, err
+}
+
+// send sends a sequence with new nonces to an address. First: it is the first sequence
+// of the attempt.
+func (k *knocking) send(ctx context.Context, t target, n int, first bool) (*trial, error) {
 	cfg := k.cfg
-	base, err := cfg.Nonces.Reserve(ctx, cfg.Profile.Identifier.String(), cfg.Profile.Ports, skip)
+	base, err := k.reserve(ctx, first)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +84,7 @@ func (k *knocking) send(ctx context.Context, t target, n int, skip uint32) (*tri
 
 // attempt sends a sequence to each address, one after the other, until a service
 // answers. It goes on to the next address at once if it receives an ICMP error.
-func (k *knocking) attempt(ctx context.Context, n int, skip uint32) (Result, error) {
+func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan *trial)
 	running := 0
@@ -84,8 +97,7 @@ func (k *knocking) attempt(ctx context.Context, n int, skip uint32) (Result, err
 	defer cancel()
 	var unsent []error
 	for i, t := range k.targets {
-		tr, err := k.send(ctx, t, n, skip)
-		skip = 0
+		tr, err := k.send(ctx, t, n, i == 0)
 		if isSendError(err) {
 			unsent = append(unsent, err)
 			continue
@@ -160,6 +172,12 @@ func (k *knocking) answered(ctx context.Context, n int, tr *trial) (Result, erro
 		tr.conn.closeInOrder()
 		return Result{}, err
 	}
+	if tr.before != beforeOpen {
+		k.cfg.Nonces.Opened(ctx) // after an error, the next attempts only move ahead too early
+		if k.moved {
+			k.cfg.Report(Moved{})
+		}
+	}
 	return Result{
 		Address: tr.knock, Service: tr.service, Watched: true, Attempts: n, Conn: tr.conn,
 		OpenBefore: n == 1 && tr.before == beforeOpen && k.cfg.CheckBefore, Rejected: len(tr.icmp) > 0,
@@ -207,9 +225,14 @@ func (k *knocking) cannotSend(attempts int, errs []error) error {
 // offline returns the error if no attempt had a result.
 func (k *knocking) offline(attempts int) error {
 	f := &k.found
+	hints := f.hints(k.cfg, ClockState(), k.cfg.Now())
+	if attempts == 1 && k.cfg.Attempts == 1 && f.at.IsValid() {
+		hints = append(hints, "if another device uses this profile, or it comes from a backup: "+
+			"knock once more, since the next attempt moves the nonces ahead. Each device needs its own client")
+	}
 	return &OfflineError{
 		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(),
-		Hints: f.hints(k.cfg, ClockState(), k.cfg.Now()), err: f.service,
+		Hints: hints, err: f.service,
 		opened: closedByProgram(f.service) || f.letIn(), rejected: !f.at.IsValid(),
 	}
 }

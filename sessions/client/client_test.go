@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,7 +86,7 @@ func TestNoncesNeverRepeat(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i := range 20 {
-				base, err := f.Reserve(t.Context(), "com1", 3, uint32(i%2)*100)
+				base, _, err := f.Reserve(t.Context(), "com1", 3, noon.Add(time.Duration(i)*time.Hour))
 				if err != nil {
 					t.Error(err)
 					return
@@ -119,24 +120,114 @@ func TestNoncesNeverRepeat(t *testing.T) {
 func TestNonceIsOnDiskBeforeUse(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	for want := uint32(0); want < 9; want += 3 {
-		base, err := f.Reserve(t.Context(), "com1", 3, 0)
-		if err != nil || base != want {
+		base, moved, err := f.Reserve(t.Context(), "com1", 3, noon)
+		if err != nil || base != want || moved {
 			t.Fatalf("got %d, %v, want %d", base, err, want)
 		}
 		text, err := os.ReadFile(f.Path)
-		if err != nil || string(text) != formatNonce(uint64(want)+3) {
+		if err != nil || string(text) != (nonceRecord{next: uint64(want) + 3, unopened: 1}).String() {
 			t.Fatalf("the file has %q, %v", text, err)
 		}
+		if err := f.Opened(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if base, err := f.Reserve(t.Context(), "com1", 3, nonceSkip); err != nil || base != 9+65_536 {
-		t.Errorf("skip: got %d, %v", base, err)
+}
+
+var noon = time.Unix(1_800_000_000, 0)
+
+// TestFailuresDoNotUseUpTheNonces: of attempts that open nothing, the second and the
+// third jump, and the others use n nonces, or as many as seconds have passed.
+func TestFailuresDoNotUseUpTheNonces(t *testing.T) {
+	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce"), First: 1000}
+	reserve := func(now time.Time) uint32 {
+		t.Helper()
+		base, _, err := f.Reserve(t.Context(), "com1", 3, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base
+	}
+	if reserve(noon) != 1000 {
+		t.Error("the first attempt jumps")
+	}
+	target := uint32(jumpTarget(noon))
+	if got := reserve(noon); got != target {
+		t.Errorf("the second: %d, want %d", got, target)
+	}
+	if got := reserve(noon); got != target+3+nonceSkip {
+		t.Errorf("the third: %d", got)
+	}
+	for i := range uint32(1000) {
+		if got := reserve(noon.Add(time.Duration(i) * time.Second)); got != target+3+nonceSkip+3*(i+1) {
+			t.Fatalf("attempt %d: %d", i, got)
+		}
+	}
+	year := reserve(noon.Add(365 * 24 * time.Hour))
+	if year > target+2*nonceSkip+366*24*3600 {
+		t.Errorf("after a year: %d", year)
+	}
+}
+
+// TestNoncesHeal: a device whose record is lost, or from a backup, and devices that
+// use one profile in turn, get above the nonces that the server has accepted within
+// two attempts.
+func TestNoncesHeal(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, now, highest := t.TempDir(), noon, int64(-1)
+		device := func(n int) NonceFile {
+			first := rapid.Uint32Range(0, upperHalf-1).Draw(rt, "first")
+			return NonceFile{Path: filepath.Join(dir, strconv.Itoa(n)), Drawn: first}
+		}
+		for range rapid.IntRange(1, 12).Draw(rt, "uses") {
+			f := device(rapid.IntRange(0, 2).Draw(rt, "device"))
+			if rapid.IntRange(0, 3).Draw(rt, "lost") == 0 {
+				os.Remove(f.Path)
+			}
+			for range rapid.IntRange(1, 3).Draw(rt, "knocks") {
+				now = now.Add(time.Minute)
+				opened := false
+				for attempt := 0; attempt < 2 && !opened; attempt++ {
+					base, _, err := f.Reserve(t.Context(), "com1", 3, now)
+					if err != nil {
+						rt.Fatal(err)
+					}
+					opened = int64(base) > highest
+					if opened {
+						highest = int64(base) + 2
+						f.Opened(t.Context())
+					}
+				}
+				if !opened {
+					rt.Fatalf("not above %d", highest)
+				}
+			}
+		}
+	})
+}
+
+// TestEarlierFile: the file of an earlier release is used for the secret that the
+// client has then.
+func TestEarlierFile(t *testing.T) {
+	dir := t.TempDir()
+	f := NonceFile{Path: filepath.Join(dir, "new"), Earlier: filepath.Join(dir, "old"), First: 77}
+	if err := os.WriteFile(f.Earlier, []byte("sallyport-nonce 1\nnext 4294967296\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var exhausted *ExhaustedError
+	if _, _, err := f.Reserve(t.Context(), "com1", 3, noon); !errors.As(err, &exhausted) {
+		t.Errorf("got %v", err)
+	}
+	f.Path = filepath.Join(dir, "rotated")
+	if base, _, err := f.Reserve(t.Context(), "com1", 3, noon); err != nil || base != 77 {
+		t.Errorf("after a rotation: %d, %v", base, err)
 	}
 }
 
 func TestExhaustedNonces(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	write := func(next uint64) string {
-		text := formatNonce(next)
+		text := nonceRecord{next: next, unopened: 2}.String()
 		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -144,13 +235,13 @@ func TestExhaustedNonces(t *testing.T) {
 	}
 	// Too few nonces are left to skip any.
 	write(1<<32 - 3)
-	if base, err := f.Reserve(t.Context(), "com1", 3, nonceSkip); err != nil || base != 1<<32-3 {
+	if base, _, err := f.Reserve(t.Context(), "com1", 3, noon); err != nil || base != 1<<32-3 {
 		t.Errorf("the last three: %d, %v", base, err)
 	}
 	for _, next := range []uint64{1<<32 - 2, 1 << 32} {
 		text := write(next)
 		var exhausted *ExhaustedError
-		if _, err := f.Reserve(t.Context(), "com1", 3, 0); !errors.As(err, &exhausted) || exhausted.Hint() == "" {
+		if _, _, err := f.Reserve(t.Context(), "com1", 3, noon); !errors.As(err, &exhausted) || exhausted.Hint() == "" {
 			t.Errorf("at %d: %v", next, err)
 		}
 		if got, _ := os.ReadFile(f.Path); string(got) != text {
@@ -163,13 +254,13 @@ func TestDamagedNonceFileStays(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	for _, text := range []string{
 		"", "5\n", "next 5\n", "sallyport-nonce 1\n", "sallyport-nonce 1\nnext 5", "sallyport-nonce 1\nnext 05\n", "sallyport-nonce 1\nnext -1\n",
-		"sallyport-nonce 1\nnext 4294967297\n", "sallyport-nonce 1\nnext 5\nnext 6\n", "sallyport-nonce 2\nnext 5\n",
+		"sallyport-nonce 1\nnext 4294967297\n", "sallyport-nonce 1\nnext 5\nnext 6\n", "sallyport-nonce 2\nnext 5\n", "sallyport-nonce 3\nnext 5\n", "sallyport-nonce 2\nnext 5\nunopened 3\njumped 0\n",
 	} {
 		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var damaged *DamagedError
-		_, err := f.Reserve(t.Context(), "com1", 3, 0)
+		_, _, err := f.Reserve(t.Context(), "com1", 3, noon)
 		if !errors.As(err, &damaged) || !strings.Contains(err.Error(), f.Path) {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -182,29 +273,34 @@ func TestDamagedNonceFileStays(t *testing.T) {
 func TestNoNonceWithoutItsRecord(t *testing.T) {
 	dir := t.TempDir()
 	f := NonceFile{Path: filepath.Join(dir, "nonce")}
-	if _, err := f.Reserve(t.Context(), "com1", 3, 0); err != nil {
+	if _, _, err := f.Reserve(t.Context(), "com1", 3, noon); err != nil {
 		t.Fatal(err)
 	}
 	// A directory has the name of the temporary file.
 	if err := os.MkdirAll(filepath.Join(f.Path+".new", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if base, err := f.Reserve(t.Context(), "com1", 3, 0); err == nil {
+	if base, _, err := f.Reserve(t.Context(), "com1", 3, noon); err == nil {
 		t.Errorf("reserved %d without a record", base)
 	}
-	if text, _ := os.ReadFile(f.Path); string(text) != formatNonce(3) {
+	if text, _ := os.ReadFile(f.Path); string(text) != (nonceRecord{next: 3, unopened: 1}).String() {
 		t.Errorf("the file has %q", text)
 	}
 }
 
 func FuzzParseNonce(f *testing.F) {
 	for _, n := range []uint64{0, 5, 1 << 32} {
-		f.Add(formatNonce(n))
+		f.Add(nonceRecord{next: n, unopened: 1, jumped: 1_800_000_000}.String())
 	}
+	f.Add("sallyport-nonce 1\nnext 5\n")
 	f.Add("sallyport-nonce 1\nnext 00\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if n, err := parseNonce(text); err == nil && (n > nonceCount || formatNonce(n) != text) {
-			t.Fatalf("%q became %d", text, n)
+		r, err := parseNonce(text)
+		if err != nil || strings.HasPrefix(text, nonceHeader1) {
+			return
+		}
+		if r.next > nonceCount || r.String() != text {
+			t.Fatalf("%q became %+v", text, r)
 		}
 	})
 }
@@ -331,13 +427,13 @@ func TestKnockThatOpens(t *testing.T) {
 	if result.Attempts < 2 || result.Service.String() != p.Service || result.Address != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("got %+v", result)
 	}
-	if len(sent) != result.Attempts || sent[0].Base != 0 || sent[1].Base != 1 || sent[1].Packets[0].Port != port {
+	if len(sent) != result.Attempts || sent[0].Base != 0 || sent[1].Base != uint32(jumpTarget(clock)) || sent[1].Packets[0].Port != port {
 		t.Errorf("sent %+v", sent)
 	}
 	if len(resolved.Addresses) != 1 || resolved.Addresses[0] != result.Address || unanswered != len(sent)-1 {
 		t.Errorf("resolved %+v, %d unanswered", resolved, unanswered)
 	}
-	for base := range uint32(2) {
+	for _, base := range []uint32{0, uint32(jumpTarget(clock))} {
 		want, _ := Sequence(p, clock, base)
 		if got := <-datagrams; !bytes.Equal(got, want[0].Datagram) {
 			t.Errorf("sequence %d: sent %x", base, got)
@@ -377,7 +473,8 @@ func TestKnockWithoutServer(t *testing.T) {
 	if !offline.Up || !strings.HasPrefix(err.Error(), "127.0.0.1: the service "+p.Service+" did not open after ") {
 		t.Errorf("got %v, up %v", err, offline.Up)
 	}
-	want := []uint32{0, 3, 6 + 65_536}
+	target := uint32(jumpTarget(now))
+	want := []uint32{0, target, target + 3 + nonceSkip}
 	if canReceiveICMP { // two attempts show that no knock arrives
 		want = want[:2]
 	}

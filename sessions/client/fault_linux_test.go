@@ -37,7 +37,7 @@ func TestNonceFileFaults(t *testing.T) {
 			}
 			disk.Images(func(i faultfs.Image) {
 				after := fmt.Sprintf("fault %d, power failure after %d (%s)", k, i.After, i.Kind)
-				base, err := nonceFile(i.Path).Reserve(t.Context(), "com1", 3, 0)
+				base, _, err := nonceFile(i.Path).Reserve(t.Context(), "com1", 3, noon)
 				if err != nil {
 					t.Errorf("%s: %v", after, err)
 				}
@@ -66,7 +66,7 @@ func reserve(t *testing.T, disk *faultfs.FS, dir string, k int) (reserved []rese
 	t.Helper()
 	failed, end := 0, uint32(0)
 	for range 4 {
-		base, err := nonceFile(dir).Reserve(t.Context(), "com1", 3, 0)
+		base, _, err := nonceFile(dir).Reserve(t.Context(), "com1", 3, noon)
 		if err != nil {
 			if failed++; failed > min(k, 1) {
 				t.Fatalf("fault %d: still failing: %v", k, err)

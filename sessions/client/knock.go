@@ -85,6 +85,11 @@ type Unanswered struct {
 // Waiting: the last attempt waits for the next minute's ports.
 type Waiting struct{ For time.Duration }
 
+// Moved: the service opened after the nonces were moved ahead. The server may have
+// accepted those before from another device with the same profile.
+type Moved struct{}
+
+func (Moved) isEvent()      {}
 func (Resolved) isEvent()   {}
 func (Sent) isEvent()       {}
 func (Unanswered) isEvent() {}
@@ -116,18 +121,13 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	}
 	attempt := 1
 	for ; ; attempt++ {
-		skip := uint32(0)
-		if attempt == cfg.Attempts && attempt > 1 {
-			// Another program may hold one of this minute's ports, or the server
-			// may have accepted these nonces before.
-			skip = nonceSkip
-			if !cfg.NoWait {
-				if err := nextMinute(ctx, cfg, k.minute); err != nil {
-					return Result{}, err
-				}
+		if attempt == cfg.Attempts && attempt > 1 && !cfg.NoWait {
+			// Another program may hold one of this minute's ports.
+			if err := nextMinute(ctx, cfg, k.minute); err != nil {
+				return Result{}, err
 			}
 		}
-		result, err := k.attempt(ctx, attempt, skip)
+		result, err := k.attempt(ctx, attempt)
 		switch {
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()

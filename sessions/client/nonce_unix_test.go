@@ -14,7 +14,7 @@ import (
 
 func TestReserveWaitsForTheLock(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
-	if _, err := f.Reserve(t.Context(), "com1", 3, 0); err != nil {
+	if _, _, err := f.Reserve(t.Context(), "com1", 3, noon); err != nil {
 		t.Fatal(err)
 	}
 	held, err := os.Open(f.Path + ".lock")
@@ -27,7 +27,7 @@ func TestReserveWaitsForTheLock(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := f.Reserve(ctx, "com1", 3, 0); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := f.Reserve(ctx, "com1", 3, noon); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

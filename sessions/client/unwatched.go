@@ -21,7 +21,7 @@ func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
 		var sent []*trial
 		var unsent []error
 		for i, t := range k.targets {
-			tr, err := k.send(ctx, t, n, 0)
+			tr, err := k.send(ctx, t, n, n == 1 && i == 0)
 			switch {
 			case isSendError(err):
 				unsent = append(unsent, err)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,11 +111,8 @@ func (s *Store) change(f func(*header)) error {
 }
 
 // update writes entries, the current state of the touched leases, and the header
-// in one transaction. It never lowers the HighestNonce of a record.
+// in one transaction.
 func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
-	if s.db == nil {
-		return errors.New("the state file is closed")
-	}
 	h := s.header
 	if s.relaxed {
 		for _, e := range entries {
@@ -126,28 +124,30 @@ func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 	if h.margin > 0 && s.marginIsOver() {
 		h.margin = 0
 	}
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketName)
+	return s.transact(h, func(r records) error {
 		for _, e := range entries {
-			if old := b.Get(e.Identifier[:]); old == nil {
-				h.count++
-			} else if was, err := decodeRecord(e.Identifier[:], old); err != nil {
+			if err := r.add(e); err != nil {
 				return &DamagedError{s.path, err}
-			} else if was.HighestNonce >= e.HighestNonce {
-				continue
-			} else {
-				h.digest ^= sumOf(old)
-			}
-			record := encodeRecord(e)
-			h.digest ^= sumOf(record)
-			if err := b.Put(e.Identifier[:], record); err != nil {
-				return err
 			}
 		}
 		for _, id := range touched {
-			if err := s.writeLease(b, id, &h); err != nil {
+			if err := s.writeLease(r, id); err != nil {
 				return err
 			}
+		}
+		return nil
+	})
+}
+
+// transact makes changes and writes the header in one transaction.
+func (s *Store) transact(h header, change func(records) error) error {
+	if s.db == nil {
+		return errors.New("the state file is closed")
+	}
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketName)
+		if err := change(records{b, &h}); err != nil {
+			return err
 		}
 		return putHeader(b, h)
 	})
@@ -168,27 +168,17 @@ func (s *Store) update(entries []sessions.Entry, touched []leaseID) error {
 }
 
 // writeLease writes a lease to the file as it is in the table, or deletes it.
-func (s *Store) writeLease(b *bolt.Bucket, id leaseID, h *header) error {
+func (s *Store) writeLease(r records, id leaseID) error {
 	key := id.key()
-	old := b.Get(key)
-	if old != nil {
+	if old := r.bucket.Get(key); old != nil {
 		if _, err := decodeLease(key, old); err != nil {
 			return &DamagedError{s.path, err}
 		}
-		h.count--
-		h.digest ^= sumOf(old)
 	}
-	l, kept := s.leases.get(id)
-	switch {
-	case kept:
-		value := l.encode(key)
-		h.count++
-		h.digest ^= sumOf(value)
-		return b.Put(key, value)
-	case old != nil:
-		return b.Delete(key)
+	if l, kept := s.leases.get(id); kept {
+		return r.put(key, l.encode(key))
 	}
-	return nil
+	return r.delete(key)
 }
 
 // reserveFor returns the reservation for a stamp.
@@ -210,11 +200,11 @@ func (s *Store) repairFile() error {
 		return nil
 	}
 	if s.repair == rewrite && s.db != nil {
-		entries, leases, err := s.readAll()
+		c, err := s.readAll()
 		if err != nil {
 			return err
 		}
-		if err := write(s.path, s.header, entries, leases); err != nil {
+		if err := write(s.path, s.header, c); err != nil {
 			return fmt.Errorf("write a new state file: %w", err)
 		}
 		s.repair = reread
@@ -244,24 +234,17 @@ func (s *Store) setDB(db *bolt.DB) {
 }
 
 // readAll returns all records and leases, in the order of their keys.
-func (s *Store) readAll() (entries []sessions.Entry, leases []Lease, err error) {
+func (s *Store) readAll() (c contents, err error) {
 	err = s.view(func(b *bolt.Bucket) error {
-		return b.ForEach(func(key, value []byte) (err error) {
-			switch {
-			case isClient(key):
-				var e sessions.Entry
-				e, err = decodeRecord(key, value)
-				entries = append(entries, e)
-			case isLease(key):
-				var l Lease
-				l, err = decodeLease(key, value)
-				leases = append(leases, l)
+		return b.ForEach(func(key, value []byte) error {
+			if bytes.Equal(key, versionKey) || bytes.Equal(key, headerKey) {
+				return nil
 			}
-			if err != nil {
+			if err := c.add(key, value); err != nil {
 				return &DamagedError{s.path, err}
 			}
 			return nil
 		})
 	})
-	return entries, leases, err
+	return c, err
 }

@@ -61,9 +61,9 @@ func TestFullDisk(t *testing.T) {
 		record(t, s, crowd(100, 60)...)
 		closeStore(t, s)
 		s = open(t, cfg(dir))
-		got, _, err := s.readAll()
-		if err != nil || len(got) < 100 || !slices.Contains(got, crowd(100, 60)[42]) {
-			t.Errorf("%s: %d entries, %v", name, len(got), err)
+		c, err := s.readAll()
+		if got := c.entries; err != nil || len(got) < 100 || !slices.Contains(got, crowd(100, 60)[42]) {
+			t.Errorf("%s: %d entries, %v", name, len(c.entries), err)
 		}
 		if s.Gap() != (Gap{}) {
 			t.Errorf("%s: a gap after a clean stop: %+v", name, s.Gap())

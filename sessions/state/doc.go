@@ -6,6 +6,7 @@
 //	                                 relaxed: durable within 100 ms
 //	and its leases  -> RecordLeases  in the same transaction
 //	Forget  removes leases; Leases returns the stored ones
+//	RaiseNonces  sets the marks of the clients' secrets by the file
 //	Open    reads and checks the whole file, and refuses a damaged one
 //	Gap     which used nonces may have no record
 //	Reset   replaces a damaged file by a new one with all readable records

@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"sallyport/sessions"
+	"sallyport/verify"
 	"sallyport/verify/wire"
 )
 
@@ -17,10 +18,11 @@ import (
 //
 //	1  one record for each client; the header has a time up to which knocks are refused
 //	2  also leases; the header has the gap of a start, without times of a clock
-const version = 2
+//	3  one record for each secret of a client; and what is left of removed records
+const version = 3
 
-// The bucket's keys. A record's key is the 4 bytes of a client's identifier; a
-// lease's key begins with a 0.
+// The bucket's keys. Those of records and of removed records begin with a client's
+// identifier; a lease's key begins with a 0.
 var (
 	bucketName = []byte("sallyport")
 	versionKey = []byte("version") // uint32; in every format
@@ -35,7 +37,7 @@ type header struct {
 	lostUntil     uint32 // Unix seconds; see Gap.LostUntil; 0: none
 	reservedUntil uint32 // Unix seconds: no unwritten entry of a relaxed store has a later stamp
 	margin        uint32 // seconds; see Gap.NotBeforeMargin
-	count         uint64 // of records and leases
+	count         uint64 // of records, removed records and leases
 	digest        uint64 // the checksums of all of them, combined by exclusive or
 	transaction   uint64 // the number of the transaction that wrote the header
 }
@@ -102,10 +104,24 @@ func checkHeader(b []byte, size int, flags byte) error {
 	return nil
 }
 
-// A record is the value of a client's key: highest nonce, stamp, ring, and a
-// checksum of these and the key. The highest nonce of a record is used, even if it
-// is 0.
-const recordSize = 4 + 4 + 4*8 + 8
+// A record's key is a client's identifier and the Fingerprint of its secret. Its
+// value is the highest nonce, the latest stamp, the ring, and a checksum of these
+// and the key. The highest nonce of a record is used, even if it is 0.
+//
+// Until format 2 the key was the identifier alone. Such a record names no secret,
+// and stays until RaiseNonces gives it to the secrets of its client.
+const (
+	recordSize    = 4 + 4 + 4*8 + 8
+	recordKeySize = len(wire.Identifier{}) + 8
+)
+
+func recordKey(e sessions.Entry) []byte {
+	key := append(make([]byte, 0, recordKeySize), e.Identifier[:]...)
+	if e.Secret == 0 {
+		return key
+	}
+	return binary.BigEndian.AppendUint64(key, uint64(e.Secret))
+}
 
 func encodeRecord(e sessions.Entry) []byte {
 	b := make([]byte, 0, recordSize)
@@ -114,7 +130,7 @@ func encodeRecord(e sessions.Entry) []byte {
 	for _, word := range e.Ring {
 		b = binary.BigEndian.AppendUint64(b, word)
 	}
-	return binary.BigEndian.AppendUint64(b, checksum(e.Identifier[:], b))
+	return binary.BigEndian.AppendUint64(b, checksum(recordKey(e), b))
 }
 
 func checksum(key, body []byte) uint64 {
@@ -129,13 +145,18 @@ func checksum(key, body []byte) uint64 {
 func sumOf(value []byte) uint64 { return binary.BigEndian.Uint64(value[len(value)-8:]) }
 
 func decodeRecord(key, b []byte) (e sessions.Entry, err error) {
-	if !isClient(key) || len(b) != recordSize {
-		return e, fmt.Errorf("expected a record of %d bytes under a key of 4, got %d bytes under a key of %d",
-			recordSize, len(b), len(key))
+	if !isRecord(key) || len(b) != recordSize {
+		return e, fmt.Errorf("expected a record of %d bytes under a key of %d, got %d bytes under a key of %d",
+			recordSize, recordKeySize, len(b), len(key))
 	}
 	e.Identifier = wire.Identifier(key)
 	if checksum(key, b[:recordSize-8]) != sumOf(b) {
-		return e, fmt.Errorf("the checksum of client %q is wrong", key)
+		return e, fmt.Errorf("the checksum of client %q is wrong", e.Identifier[:])
+	}
+	if len(key) == recordKeySize {
+		if e.Secret = verify.Fingerprint(binary.BigEndian.Uint64(key[len(e.Identifier):])); e.Secret == 0 {
+			return e, fmt.Errorf("the record of client %q has a wrong key", e.Identifier[:])
+		}
 	}
 	e.HighestNonce = binary.BigEndian.Uint32(b)
 	e.Stamp = binary.BigEndian.Uint32(b[4:])
@@ -143,9 +164,11 @@ func decodeRecord(key, b []byte) (e sessions.Entry, err error) {
 		e.Ring[i] = binary.BigEndian.Uint64(b[8+8*i:])
 	}
 	if !e.Ring.Used(e.HighestNonce) {
-		return e, fmt.Errorf("the record of client %q is inconsistent: its highest nonce is not marked as used", key)
+		return e, fmt.Errorf("the record of client %q is inconsistent: its highest nonce is not marked as used", e.Identifier[:])
 	}
 	return e, nil
 }
 
-func isClient(key []byte) bool { return len(key) == len(wire.Identifier{}) }
+func isRecord(key []byte) bool {
+	return len(key) == recordKeySize || len(key) == len(wire.Identifier{})
+}

@@ -205,8 +205,8 @@ func TestInvalidLease(t *testing.T) {
 			t.Errorf("%s was stored", name)
 		}
 	}
-	if entries, leases, err := s.readAll(); err != nil || len(entries)+len(leases)+len(s.Leases()) > 0 {
-		t.Errorf("%v and %v, %v", entries, leases, err)
+	if c, err := s.readAll(); err != nil || len(c.entries)+len(c.leases)+len(s.Leases()) > 0 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

@@ -131,14 +131,16 @@ func (s *Store) prepare(cfg Config) (header, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		s.log.Warn("state file missing; creating one, rejecting older knocks", "file", s.path)
 		c = &contents{version: version, header: headerAfterLoss}
-		if err := write(s.path, c.header, nil, nil); err != nil {
+		if err := write(s.path, c.header, *c); err != nil {
 			return header{}, fmt.Errorf("make the state file: %w", err)
 		}
 	case err != nil:
 		return header{}, err
 	case c.version < version:
-		c.fromForm1(cfg.Now)
-		if err := write(s.path, c.header, c.entries, c.leases); err != nil {
+		if c.version == 1 {
+			c.fromForm1(cfg.Now)
+		}
+		if err := write(s.path, c.header, *c); err != nil {
 			return header{}, fmt.Errorf("convert the state file to format %d: %w", version, err)
 		}
 		if c, err = readFile(s.path); err != nil {

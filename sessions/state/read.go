@@ -15,6 +15,7 @@ import (
 // again.
 var decoders = map[uint32]func(header []byte, raw []entry) (contents, error){
 	1:       decodeForm1,
+	2:       decodeForm2,
 	version: decodeForm,
 }
 
@@ -23,8 +24,9 @@ type contents struct {
 	version    uint32
 	header     header
 	form1Until uint32           // of format 1: the time up to which the file was doubted
-	entries    []sessions.Entry // in the order of their identifiers
-	leases     []Lease          // in the order of their keys
+	entries    []sessions.Entry // in the order of their keys, as the others
+	removed    []removed
+	leases     []Lease
 }
 
 // DamagedError is the error for a state file that has not passed the checks.
@@ -148,7 +150,7 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 	}
 	// After a write that failed, the next one has the same number, and may replace
 	// pages of the first: an equal number is enough.
-	if form == version && c.header.transaction < native.Uint64(bucket[8:]) {
+	if form > 1 && c.header.transaction < native.Uint64(bucket[8:]) {
 		return nil, errors.New("its records are those of an earlier transaction")
 	}
 	c.version = form
@@ -160,31 +162,46 @@ func decodeForm(headerValue []byte, raw []entry) (c contents, err error) {
 	if c.header, err = decodeHeader(headerValue); err != nil {
 		return c, err
 	}
-	return c, c.fill(raw, true)
+	return c, c.fill(raw)
 }
 
-// fill decodes records, and leases if there may be any.
-func (c *contents) fill(raw []entry, leases bool) error {
+// fill decodes records and leases, and compares them with the header.
+func (c *contents) fill(raw []entry) error {
 	var digest uint64
 	for _, e := range raw {
-		if leases && isLease(e.key) {
-			l, err := decodeLease(e.key, e.value)
-			if err != nil {
-				return err
-			}
-			c.leases = append(c.leases, l)
-		} else {
-			record, err := decodeRecord(e.key, e.value)
-			if err != nil {
-				return err
-			}
-			c.entries = append(c.entries, record)
+		if err := c.add(e.key, e.value); err != nil {
+			return err
 		}
 		digest ^= sumOf(e.value)
 	}
 	if uint64(len(raw)) != c.header.count || digest != c.header.digest {
 		return fmt.Errorf("its %d records do not match the count (%d) or the digest of its header",
 			len(raw), c.header.count)
+	}
+	return nil
+}
+
+// add decodes a value and adds it.
+func (c *contents) add(key, value []byte) error {
+	switch {
+	case isLease(key):
+		l, err := decodeLease(key, value)
+		if err != nil {
+			return err
+		}
+		c.leases = append(c.leases, l)
+	case isRemoved(key):
+		r, err := decodeRemoved(key, value)
+		if err != nil {
+			return err
+		}
+		c.removed = append(c.removed, r)
+	default:
+		e, err := decodeRecord(key, value)
+		if err != nil {
+			return err
+		}
+		c.entries = append(c.entries, e)
 	}
 	return nil
 }

@@ -101,12 +101,12 @@ func TestLostEntriesWereReserved(t *testing.T) {
 			closeStore(t, s)
 			s = open(t, cfg)
 			defer closeStore(t, s)
-			c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
+			c := []sessions.Client{{Identifier: used('1', 0).Identifier, Current: secretOf(0)}}
 			if err := s.RaiseNonces(c); err != nil {
 				t.Fatal(err)
 			}
 			for mark, g := range grants {
-				lost := !c[0].Used || uint32(mark) > c[0].HighestNonce
+				lost := !c[0].Current.Used || uint32(mark) > c[0].Current.HighestNonce
 				if lost && time.Unix(int64(g.stamp), 0).After(s.Gap().LostUntil) {
 					fault = fmt.Sprintf("nonce %d, stamped %d, is lost; %+v", mark, g.stamp, s.Gap())
 				}
@@ -124,23 +124,21 @@ func TestWriteBehindKeepsTheHighest(t *testing.T) {
 	var l writeBehind
 	l.waiting, l.reserved = newUnwritten(), math.MaxUint32
 	clients := func() []sessions.Client {
-		c := []sessions.Client{{Identifier: used('1', 0).Identifier}}
-		var marks [1]mark
-		l.raiseMarks(c, marks[:])
-		c[0].HighestNonce = marks[0].highest
+		c := []sessions.Client{{Identifier: used('1', 0).Identifier, Current: secretOf(0)}}
+		l.raise(c)
 		return c
 	}
 	l.add([]sessions.Entry{used('1', 5)}, nil)
 	if batch, _ := l.beginFlush(); len(batch) != 1 || batch[0].HighestNonce != 5 {
 		t.Fatalf("batch %v", batch)
 	}
-	if c := clients(); c[0].HighestNonce != 5 {
-		t.Errorf("mark %d while it is written", c[0].HighestNonce)
+	if c := clients(); c[0].Current.HighestNonce != 5 {
+		t.Errorf("mark %d while it is written", c[0].Current.HighestNonce)
 	}
 	l.add([]sessions.Entry{used('1', 9), used('2', 1)}, nil)
 	l.endFlush(errNoDisk, math.MaxUint32)
-	if c := clients(); c[0].HighestNonce != 9 {
-		t.Errorf("mark %d after a failure", c[0].HighestNonce)
+	if c := clients(); c[0].Current.HighestNonce != 9 {
+		t.Errorf("mark %d after a failure", c[0].Current.HighestNonce)
 	}
 	if l.add([]sessions.Entry{used('1', 10)}, nil) {
 		t.Error("added while flushes fail")

@@ -17,13 +17,27 @@ import (
 // lockWait is how long a command waits for the lock of a directory.
 const lockWait = 200 * time.Millisecond
 
-// Contents is the content of a file: one entry for each client, in the order of
-// their identifiers, and the leases.
+// Contents is the content of a file: one entry for each secret that clients have, or
+// had, in the order of the identifiers, and the leases. An entry of a file of an
+// earlier format names no secret.
 type Contents struct {
 	Version uint32
 	Entries []sessions.Entry
 	Leases  []Lease
 	Gap     Gap // of the next start
+
+	removed []removed
+}
+
+// Clients returns the number of clients that have entries.
+func (c Contents) Clients() int {
+	n := 0
+	for i, e := range c.Entries {
+		if i == 0 || e.Identifier != c.Entries[i-1].Identifier {
+			n++
+		}
+	}
+	return n
 }
 
 // ReadDir reads and checks the file in a directory. Errors are DamagedError,
@@ -69,12 +83,12 @@ func Read(file io.ReaderAt, size int64, name string) (Contents, error) {
 func readContents(file io.ReaderAt, size int64, name string, next func(header) header) (Contents, error) {
 	c, err := inspect(file, size, name)
 	if err == nil {
-		return Contents{c.version, c.entries, c.leases, gapOf(next(c.header))}, nil
+		return Contents{c.version, c.entries, c.leases, gapOf(next(c.header)), c.removed}, nil
 	}
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
-		entries, leases := salvage(file, size)
-		return Contents{version, entries, leases, gapOf(headerAfterLoss)}, err
+		c := salvage(file, size)
+		return Contents{version, c.entries, c.leases, gapOf(headerAfterLoss), c.removed}, err
 	}
 	return Contents{}, err
 }
@@ -119,8 +133,9 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o ResetR
 		}
 		o.Aside = aside
 	}
-	o.Kept = len(c.Entries)
-	if err := write(path, headerAfterLoss, c.Entries, c.Leases); err != nil {
+	o.Kept = c.Clients()
+	kept := contents{entries: c.Entries, removed: c.removed, leases: c.Leases}
+	if err := write(path, headerAfterLoss, kept); err != nil {
 		return o, fmt.Errorf("write a new state file: %w", errors.Join(err, o.removeAside(path)))
 	}
 	return o, nil

@@ -3,25 +3,28 @@ package state
 import (
 	"io"
 
-	"sallyport/sessions"
+	"sallyport/verify/wire"
 )
 
 // salvage returns all readable records of a file that may be damaged: for each
-// client the record with the highest nonce, and each lease with its latest end.
-// Unused pages may still have leases that Forget removed; they do no harm.
-func salvage(file io.ReaderAt, size int64) ([]sessions.Entry, []Lease) {
-	newest := map[[4]byte]sessions.Entry{}
+// secret the record with the highest nonce, and each lease with its latest end.
+// Unused pages may still have leases that Forget removed, and removed records; they
+// do no harm.
+func salvage(file io.ReaderAt, size int64) (c contents) {
+	newest := entryMap{}
 	latest := map[leaseID]Lease{}
+	until := map[wire.Identifier]uint32{}
 	take := func(e entry) {
 		if l, err := decodeLease(e.key, e.value); err == nil {
 			if old, ok := latest[l.id()]; !ok || l.Until.After(old.Until) {
 				latest[l.id()] = l
 			}
 		}
+		if r, err := decodeRemoved(e.key, e.value); err == nil {
+			until[r.client] = max(until[r.client], r.until)
+		}
 		if record, err := decodeRecord(e.key, e.value); err == nil {
-			if old, ok := newest[record.Identifier]; !ok || record.HighestNonce > old.HighestNonce {
-				newest[record.Identifier] = record
-			}
+			newest.add(record)
 		}
 	}
 	// It reads each page by itself, because the tree may be damaged.
@@ -32,17 +35,19 @@ func salvage(file io.ReaderAt, size int64) ([]sessions.Entry, []Lease) {
 		}
 		salvagePage(page, take)
 	}
-	entries := make([]sessions.Entry, 0, len(newest))
 	for _, e := range newest {
-		entries = append(entries, e)
+		c.entries = append(c.entries, e)
 	}
-	sortEntries(entries)
-	leases := make([]Lease, 0, len(latest))
+	sortEntries(c.entries)
 	for _, l := range latest {
-		leases = append(leases, l)
+		c.leases = append(c.leases, l)
 	}
-	sortLeases(leases)
-	return entries, leases
+	sortLeases(c.leases)
+	for client, stamp := range until {
+		c.removed = append(c.removed, removed{client, stamp})
+	}
+	sortRemoved(c.removed)
+	return c
 }
 
 // salvagePage takes the records of a leaf page, and of a bucket inside it.

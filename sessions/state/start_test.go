@@ -91,7 +91,10 @@ func (h *host) begin(ids map[wire.Identifier]time.Duration) {
 
 func (h *host) clients() (list []sessions.Client) {
 	for id := range h.leads {
-		list = append(list, sessions.Client{Identifier: id, Floor: h.table.Floor(id)})
+		current, _ := h.table.Windows(id)
+		list = append(list, sessions.Client{
+			Identifier: id, Current: sessions.Secret{Fingerprint: current.Fingerprint, Floor: current.Floor},
+		})
 	}
 	if err := h.store.RaiseNonces(list); err != nil {
 		h.t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sallyport/sessions"
+	"sallyport/verify"
 	"sallyport/verify/replay"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -72,9 +73,14 @@ func used(name byte, mark uint32) sessions.Entry {
 		w.Accept(mark - below)
 	}
 	return sessions.Entry{
-		Identifier:   wire.Identifier{'c', 'o', 'm', name},
+		Identifier: wire.Identifier{'c', 'o', 'm', name}, Secret: secretOf(0).Fingerprint,
 		HighestNonce: mark, Ring: w.Ring(), Stamp: 1_800_000_000 + mark,
 	}
+}
+
+// secretOf returns the secret of every client of used, with a highest nonce.
+func secretOf(mark uint32) sessions.Secret {
+	return sessions.Secret{Fingerprint: 5, HighestNonce: mark}
 }
 
 // crowd returns the entries of n clients, in order, with the same mark.
@@ -103,13 +109,13 @@ func marks(t testing.TB, s *Store, names string) (got []uint32) {
 	t.Helper()
 	var clients []sessions.Client
 	for _, name := range []byte(names) {
-		clients = append(clients, sessions.Client{Identifier: wire.Identifier{'c', 'o', 'm', name}, HighestNonce: 7})
+		clients = append(clients, sessions.Client{Identifier: wire.Identifier{'c', 'o', 'm', name}, Current: secretOf(7)})
 	}
 	if err := s.RaiseNonces(clients); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range clients {
-		got = append(got, c.HighestNonce)
+		got = append(got, c.Current.HighestNonce)
 	}
 	return got
 }
@@ -232,9 +238,9 @@ func TestReadsWhatBoltWrites(t *testing.T) {
 			want = append(want, e)
 		}
 		sortEntries(want)
-		byBolt, _, err := s.readAll()
-		if err != nil || !slices.Equal(byBolt, want) {
-			rt.Errorf("bbolt reads %d entries, %v; want %d", len(byBolt), err, len(want))
+		byBolt, err := s.readAll()
+		if err != nil || !slices.Equal(byBolt.entries, want) {
+			rt.Errorf("bbolt reads %d entries, %v; want %d", len(byBolt.entries), err, len(want))
 		}
 		c, err := ReadFile(path)
 		if err != nil || !slices.Equal(c.Entries, want) {
@@ -272,10 +278,15 @@ func TestLaterFormatIsRefused(t *testing.T) {
 	}
 }
 
-// TestEarlierFormatIsConverted reads files that releases with format 1 wrote: one
-// that was closed, and one of a relaxed store that crashed.
+// TestEarlierFormatIsConverted reads files that releases with formats 1 and 2 wrote:
+// one that was closed, and one of a relaxed store that crashed. The marks are those
+// of every secret that the clients have at the first start.
 func TestEarlierFormatIsConverted(t *testing.T) {
 	want := []sessions.Entry{used('1', 12), used('2', 0), used('3', 4_000_000_000)}
+	for i := range want {
+		want[i].Secret = 0
+	}
+	lost := time.Unix(int64(want[0].Stamp)+reserveAhead, 0)
 	for _, row := range []struct {
 		file  string
 		until uint32
@@ -286,6 +297,8 @@ func TestEarlierFormatIsConverted(t *testing.T) {
 		{"form1.db", uint32(start.Unix()) + 1, Gap{NotBeforeMargin: time.Minute}},
 		{"form1.db", uint32(start.Unix()) + 8*3600, Gap{NotBeforeMargin: time.Minute}},
 		{"form1-open.db", 0, Gap{NotBeforeMargin: time.Minute}},
+		{"form2.db", 0, Gap{}},
+		{"form2-open.db", 0, Gap{LostUntil: lost}},
 	} {
 		dir := t.TempDir()
 		text, err := os.ReadFile(filepath.Join("testdata", row.file))
@@ -304,21 +317,91 @@ func TestEarlierFormatIsConverted(t *testing.T) {
 				return b.Put(headerKey, h)
 			})
 		}
-		if c, err := ReadFile(path); err != nil || c.Version != 1 || !slices.Equal(c.Entries, want) {
-			t.Fatalf("%s: %+v, %v", row.file, c, err)
+		before, err := ReadFile(path)
+		if err != nil || before.Version != uint32(row.file[4]-'0') || !slices.Equal(before.Entries, want) {
+			t.Fatalf("%s: %+v, %v", row.file, before, err)
 		}
-		s := open(t, config(dir))
-		if got := marks(t, s, "123"); !slices.Equal(got, []uint32{12, 7, 4_000_000_000}) {
-			t.Errorf("%s: marks %v", row.file, got)
-		}
+		cfg := config(dir)
+		s := open(t, cfg)
 		if s.Gap() != row.gap {
 			t.Errorf("%s: %+v, want %+v", row.file, s.Gap(), row.gap)
 		}
-		if c, err := ReadFile(path); err != nil || c.Version != version || !slices.Equal(c.Entries, want) {
+		c, err := ReadFile(path)
+		if err != nil || c.Version != version {
+			t.Fatal(err)
+		}
+		if !slices.Equal(c.Entries, want) || !slices.Equal(c.Leases, before.Leases) {
 			t.Errorf("%s: now %+v, %v", row.file, c, err)
+		}
+		one := []sessions.Client{{Identifier: want[0].Identifier, Current: secretOf(0), Previous: sessions.Secret{Fingerprint: 8}}}
+		for range 2 {
+			if err := s.RaiseNonces(one); err != nil {
+				t.Fatal(err)
+			}
+			for _, got := range []sessions.Secret{one[0].Current, one[0].Previous} {
+				if !got.Used || got.HighestNonce != 12 || got.LostUntil != want[0].Stamp {
+					t.Errorf("%s: %+v", row.file, got)
+				}
+			}
+			// A later secret has no mark, but the stamps of the converted record are refused.
+			later := []sessions.Client{{Identifier: want[0].Identifier, Current: sessions.Secret{Fingerprint: 9}}}
+			if err := s.RaiseNonces(later); err != nil {
+				t.Fatal(err)
+			}
+			if got := later[0].Current; got.Used || got.LostUntil != want[0].Stamp {
+				t.Errorf("%s: %+v", row.file, got)
+			}
+			closeStore(t, s)
+			s = open(t, cfg)
+		}
+		if got := marks(t, s, "123"); !slices.Equal(got, []uint32{12, 7, 4_000_000_000}) {
+			t.Errorf("%s: marks %v", row.file, got)
+		}
+		if c, err := ReadFile(path); err != nil || c.Clients() != 3 || len(c.Entries) != 4 {
+			t.Errorf("%s: %+v, %v", row.file, c, err)
 		}
 		closeStore(t, s)
 	}
+}
+
+// TestRemovedRecordsKeepTheirStamp: a client has a limited number of records. The
+// one with the earliest stamp is removed, and its stamp stays, also in a new file.
+func TestRemovedRecordsKeepTheirStamp(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, config(dir))
+	stamps := map[verify.Fingerprint]uint32{}
+	for secret := range verify.Fingerprint(3 * maxRecords) {
+		e := used('1', 100)
+		e.Secret, e.Stamp = secret+1, 1000+uint32(secret*7%11)
+		stamps[e.Secret] = e.Stamp
+		record(t, s, e)
+	}
+	check := func() {
+		t.Helper()
+		found := 0
+		for secret, stamp := range stamps {
+			c := []sessions.Client{{Identifier: used('1', 0).Identifier, Current: sessions.Secret{Fingerprint: secret}}}
+			if err := s.RaiseNonces(c); err != nil {
+				t.Fatal(err)
+			}
+			if c[0].Current.Used {
+				found++
+			} else if c[0].Current.LostUntil < stamp {
+				t.Errorf("secret %d: stamp %d, knocks until %d are refused", secret, stamp, c[0].Current.LostUntil)
+			}
+		}
+		if found != maxRecords {
+			t.Errorf("%d records", found)
+		}
+	}
+	check()
+	closeStore(t, s)
+	if _, err := Reset(t.Context(), dir, start, true); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, config(dir))
+	defer closeStore(t, s)
+	check()
 }
 
 // TestMarkZeroIsUsed: the highest nonce of a record is used, even if it is 0.
@@ -331,8 +414,9 @@ func TestMarkZeroIsUsed(t *testing.T) {
 			s := open(t, cfg)
 			record(t, s, used('1', 0))
 			for range 2 {
-				c := []sessions.Client{{Identifier: used('1', 0).Identifier}, {Identifier: used('2', 0).Identifier}}
-				if err := s.RaiseNonces(c); err != nil || !c[0].Used || c[0].HighestNonce != 0 || c[1].Used {
+				c := []sessions.Client{{Identifier: used('1', 0).Identifier, Current: secretOf(0)}, {Identifier: used('2', 0).Identifier, Current: secretOf(0)}}
+				err := s.RaiseNonces(c)
+				if got := c[0].Current; err != nil || !got.Used || got.HighestNonce != 0 || c[1].Current.Used {
 					t.Errorf("relaxed %t: %+v, %v", cfg.Relaxed, c, err)
 				}
 				closeStore(t, s)
@@ -391,7 +475,8 @@ func TestReset(t *testing.T) {
 	if want := (Gap{NotBeforeMargin: schedule.MaxTolerance}); s.Gap() != want {
 		t.Errorf("%+v, want %+v", s.Gap(), want)
 	}
-	got, _, err := s.readAll()
+	kept, err := s.readAll()
+	got := kept.entries
 	sound := slices.Delete(slices.Clone(want), 500, 501)
 	damagedEntry := func(e sessions.Entry) bool { return e.Identifier == want[500].Identifier }
 	if err != nil || !reflect.DeepEqual(slices.DeleteFunc(got, damagedEntry), sound) {

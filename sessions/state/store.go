@@ -7,8 +7,6 @@ import (
 	"io"
 
 	bolt "go.etcd.io/bbolt"
-
-	"sallyport/sessions"
 )
 
 // FileName is the name of the state file in its directory.
@@ -16,46 +14,6 @@ const FileName = "nonces.db"
 
 // Failures returns how many writes of the file have failed.
 func (s *Store) Failures() uint64 { return s.failures.Load() }
-
-// RaiseNonces raises the HighestNonce of each client to the recorded one, if that
-// is higher, and sets Used for clients with a record: the highest nonce of a record
-// is used, even if it is 0. After an error nothing has changed. A reload calls it
-// before it changes anything.
-func (s *Store) RaiseNonces(clients []sessions.Client) error {
-	marks := make([]mark, len(clients))
-	s.behind.raiseMarks(clients, marks) // first: an entry that a flush writes meanwhile is then in the file
-	if err := s.view(func(b *bolt.Bucket) error {
-		for i := range clients {
-			id := clients[i].Identifier
-			value := b.Get(id[:])
-			if value == nil {
-				continue
-			}
-			e, err := decodeRecord(id[:], value)
-			if err != nil {
-				return &DamagedError{s.path, err}
-			}
-			marks[i].raise(e.HighestNonce)
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	for i := range clients {
-		if marks[i].used {
-			clients[i].Used, clients[i].HighestNonce = true, max(clients[i].HighestNonce, marks[i].highest)
-		}
-	}
-	return nil
-}
-
-// mark is the highest nonce that a client has used, if there is one.
-type mark struct {
-	highest uint32
-	used    bool
-}
-
-func (m *mark) raise(nonce uint32) { m.highest, m.used = max(m.highest, nonce), true }
 
 // Snapshot writes a copy of the file, in the format that ReadFile reads. A slow
 // writer does not delay grants.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,15 +35,15 @@ func Create(dir string) error {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return write(path, header{}, nil, nil)
+		return write(path, header{}, contents{})
 	})
 }
 
-// write replaces the file at path by a new one with these entries and leases, which
-// must be sorted. It has the rights of the caller: see durable.AsOwner. After an
+// write replaces the file at path by a new one with this content, except for its
+// header. The content must be sorted. It has the rights of the caller: see durable.AsOwner. After an
 // error the old file is unchanged, unless only the sync of the directory failed:
 // then path may have either file.
-func write(path string, h header, entries []sessions.Entry, leases []Lease) (err error) {
+func write(path string, h header, c contents) (err error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func write(path string, h header, entries []sessions.Entry, leases []Lease) (err
 	if err != nil {
 		return err
 	}
-	err = fill(db, h, entries, leases)
+	err = fill(db, h, c)
 	if err == nil {
 		err = db.Sync()
 	}
@@ -83,31 +84,24 @@ func write(path string, h header, entries []sessions.Entry, leases []Lease) (err
 }
 
 // fill writes the whole content of a database. The caller syncs it at the end.
-func fill(db *bolt.DB, h header, entries []sessions.Entry, leases []Lease) error {
+func fill(db *bolt.DB, h header, c contents) error {
 	db.NoSync = true
-	h.count, h.digest = uint64(len(leases)+len(entries)), 0
-	for first := true; first || len(leases)+len(entries) > 0; first = false {
-		// Leases first: that is the order of the keys.
-		l := min(len(leases), recordsPerTransaction)
-		n := min(len(entries), recordsPerTransaction-l)
+	h.count, h.digest = 0, 0
+	next, stop := iter.Pull2(c.values)
+	defer stop()
+	for more := true; more; {
 		err := db.Update(func(tx *bolt.Tx) error {
 			b, err := tx.CreateBucketIfNotExists(bucketName)
 			if err != nil {
 				return err
 			}
-			b.FillPercent = 0.9 // the keys are sorted
-			put := func(key, value []byte) error {
-				h.digest ^= sumOf(value)
-				return b.Put(key, value)
-			}
-			for _, lease := range leases[:l] {
-				key := lease.id().key()
-				if err := put(key, lease.encode(key)); err != nil {
-					return err
+			b.FillPercent = 0.9 // the keys are sorted, except for some
+			for range recordsPerTransaction {
+				var key, value []byte
+				if key, value, more = next(); !more {
+					break
 				}
-			}
-			for _, e := range entries[:n] {
-				if err := put(e.Identifier[:], encodeRecord(e)); err != nil {
+				if err := (records{b, &h}).put(key, value); err != nil {
 					return err
 				}
 			}
@@ -119,9 +113,28 @@ func fill(db *bolt.DB, h header, entries []sessions.Entry, leases []Lease) error
 		if err != nil {
 			return fmt.Errorf("write the records: %w", err)
 		}
-		leases, entries = leases[l:], entries[n:]
 	}
 	return nil
+}
+
+// values yields the keys and values of the content. Leases are first: that is the
+// order of the keys.
+func (c contents) values(yield func(key, value []byte) bool) {
+	for _, l := range c.leases {
+		if key := l.id().key(); !yield(key, l.encode(key)) {
+			return
+		}
+	}
+	for _, e := range c.entries {
+		if !yield(recordKey(e), encodeRecord(e)) {
+			return
+		}
+	}
+	for _, r := range c.removed {
+		if !yield(removedKey(r.client), r.encode()) {
+			return
+		}
+	}
 }
 
 // options returns the options of every database: the file has no list of free
@@ -140,6 +153,6 @@ func options(wait time.Duration) *bolt.Options {
 
 func sortEntries(entries []sessions.Entry) {
 	slices.SortFunc(entries, func(a, b sessions.Entry) int {
-		return bytes.Compare(a.Identifier[:], b.Identifier[:])
+		return bytes.Compare(recordKey(a), recordKey(b))
 	})
 }

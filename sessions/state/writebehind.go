@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/verify"
 	"sallyport/verify/wire"
 )
 
@@ -19,16 +20,24 @@ const (
 	logPause = time.Minute
 )
 
-type entryMap map[wire.Identifier]sessions.Entry
+// recordID identifies the record of a client's secret.
+type recordID struct {
+	client wire.Identifier
+	secret verify.Fingerprint
+}
+
+type entryMap map[recordID]sessions.Entry
 
 func (m entryMap) add(e sessions.Entry) {
-	if old, ok := m[e.Identifier]; !ok || e.HighestNonce > old.HighestNonce {
-		m[e.Identifier] = e
+	id := recordID{e.Identifier, e.Secret}
+	if old, ok := m[id]; ok {
+		e = merge(old, e)
 	}
+	m[id] = e
 }
 
 // writeBehind holds the entries that a relaxed store has not written yet, at most
-// one for each client, and the leases that have changed. For a strict store it is
+// one for each secret, and the leases that have changed. For a strict store it is
 // always empty.
 type writeBehind struct {
 	mu       sync.Mutex
@@ -142,14 +151,20 @@ func (l *writeBehind) endFlush(err error, reserved uint32) {
 	l.writing = unwritten{}
 }
 
-// raiseMarks raises the marks of clients that have unwritten entries.
-func (l *writeBehind) raiseMarks(clients []sessions.Client, marks []mark) {
+// raise raises the marks of secrets that have unwritten entries.
+func (l *writeBehind) raise(clients []sessions.Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.waiting.empty() && l.writing.empty() {
+		return
+	}
 	for i := range clients {
-		for _, of := range []entryMap{l.waiting.entries, l.writing.entries} {
-			if e, ok := of[clients[i].Identifier]; ok {
-				marks[i].raise(e.HighestNonce)
+		c := &clients[i]
+		for _, secret := range []verify.Fingerprint{c.Current.Fingerprint, c.Previous.Fingerprint} {
+			for _, of := range []entryMap{l.waiting.entries, l.writing.entries} {
+				if e, ok := of[recordID{c.Identifier, secret}]; ok {
+					raiseTo(c, e)
+				}
 			}
 		}
 	}

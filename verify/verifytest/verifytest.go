@@ -27,6 +27,15 @@ func ID(text string) wire.Identifier { return wire.Identifier([]byte(text)) }
 // Secret returns the secret that belongs to a client in tests.
 func Secret(id wire.Identifier) []byte { return []byte("secret of " + id.String()) }
 
+// Fingerprint returns the Fingerprint of a client's Secret.
+func Fingerprint(id wire.Identifier) verify.Fingerprint {
+	f, err := verify.FingerprintOf(Secret(id))
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
 // Client returns the key of a client, with its Secret.
 func Client(id wire.Identifier) verify.Key {
 	return verify.Key{Identifier: id, Secret: Secret(id)}

@@ -92,12 +92,14 @@ func homeDir() string {
 	return u.HomeDir
 }
 
-// existing returns the first of the directories in which a file exists, or else the
-// first of all.
-func existing(dirs []string, file string) string {
-	for _, dir := range dirs {
-		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
-			return dir
+// existing returns the first of the directories in which the first file exists, or else
+// the next file, or else the first of all.
+func existing(dirs []string, files ...string) string {
+	for _, file := range files {
+		for _, dir := range dirs {
+			if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+				return dir
+			}
 		}
 	}
 	return dirs[0]

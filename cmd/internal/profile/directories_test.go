@@ -66,7 +66,14 @@ func TestNoncesStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f, err := Nonces(p); err != nil || f.Path != old {
-		t.Errorf("a record: %s, %v", f.Path, err)
+	f, err := Nonces(p)
+	if err != nil || filepath.Dir(f.Path) != filepath.Dir(old) || f.Earlier != old {
+		t.Errorf("an earlier record: %+v, %v", f, err)
+	}
+	if err := os.Rename(old, f.Path); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := Nonces(p); err != nil || now.Path != f.Path {
+		t.Errorf("a record: %s, %v", now.Path, err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"sallyport/cmd/internal/textfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
+	"sallyport/verify"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -243,12 +244,26 @@ func FormatOperation(o Operation) ([]byte, error) {
 }
 
 // Nonces returns the nonce file of a profile, in the user's state directory.
-// Profiles with the same client and server share it.
+// Profiles with the same client and secret share it, whatever name they have for the
+// server. A new secret gets a new file.
 func Nonces(p client.Profile) (client.NonceFile, error) {
 	dirs, err := stateDirs()
 	if err != nil {
 		return client.NonceFile{}, fmt.Errorf("find the user's state directory: %w", err)
 	}
-	name := url.QueryEscape(p.Identifier.String()+"@"+p.Server) + ".nonce"
-	return client.NonceFile{Path: filepath.Join(existing(dirs, name), name), First: p.FirstNonce}, nil
+	secret, err := verify.FingerprintOf(p.Secret)
+	if err != nil {
+		return client.NonceFile{}, fmt.Errorf("name the nonce file: %w", err)
+	}
+	drawn, err := client.DrawNonce()
+	if err != nil {
+		return client.NonceFile{}, err
+	}
+	id := p.Identifier.String()
+	name := url.QueryEscape(fmt.Sprintf("%s-%016x", id, uint64(secret))) + ".nonce"
+	earlier := url.QueryEscape(id+"@"+p.Server) + ".nonce"
+	return client.NonceFile{
+		Path: filepath.Join(existing(dirs, name, earlier), name), Earlier: filepath.Join(existing(dirs, earlier), earlier),
+		First: p.FirstNonce, Drawn: drawn,
+	}, nil
 }

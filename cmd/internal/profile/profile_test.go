@@ -136,9 +136,10 @@ func TestLoad(t *testing.T) {
 
 func TestNonces(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
-	for id, want := range map[string]string{"com1": "com1%40gate.example.nonce", "../x": "..%2Fx%40gate.example.nonce"} {
+	for id, want := range map[string]string{"com1": "com1-*.nonce", "../x": "..%2Fx-*.nonce"} {
 		f, err := Nonces(client.Profile{Server: "gate.example", Identifier: wire.Identifier([]byte(id))})
-		if err != nil || f.Path != filepath.Join("/state/sallyport", want) {
+		ok, _ := filepath.Match(filepath.Join("/state/sallyport", want), f.Path)
+		if err != nil || !ok {
 			t.Errorf("%s: %s, %v", id, f.Path, err)
 		}
 	}
@@ -146,7 +147,7 @@ func TestNonces(t *testing.T) {
 	t.Setenv("HOME", "/home/x")
 	t.Setenv("STATE_DIRECTORY", "")
 	f, err := Nonces(client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))})
-	if err != nil || f.Path != "/home/x/.local/state/sallyport/com1%40s.nonce" {
+	if err != nil || filepath.Dir(f.Path) != "/home/x/.local/state/sallyport" {
 		t.Errorf("%s, %v", f.Path, err)
 	}
 }

@@ -66,7 +66,7 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 // prepareState raises marks in the record. If the reload is aborted, the record
 // stays more careful than necessary.
 func (s *Server) prepareState(_ context.Context, c *change) error {
-	s.markRekeyed(&c.plan)
+	s.markRevived(&c.plan)
 	return s.state.RaiseNonces(c.plan.slots)
 }
 

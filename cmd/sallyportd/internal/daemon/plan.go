@@ -52,7 +52,6 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	p.rotations = map[wire.Identifier]time.Time{}
 	for i, c := range list {
 		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until}
-		p.slots[i] = sessions.Client{Identifier: c.Identifier, HighestNonce: c.HighestNonce}
 		p.isClient[c.Identifier] = true
 		if len(c.Previous) > 0 {
 			p.rotations[c.Identifier] = c.Until
@@ -62,8 +61,8 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	if err != nil {
 		return p, err
 	}
-	for i := range p.slots {
-		p.slots[i].Floor, p.slots[i].Table = table.Floor(p.slots[i].Identifier), table.Number()
+	for i, c := range list {
+		p.slots[i] = slotOf(c, table)
 	}
 	p.settings = ingest.Settings{
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance},
@@ -78,6 +77,23 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	}
 	p.operations, err = operationsOf(cfg, list)
 	return p, err
+}
+
+// slotOf returns a client for sessions. The nonce of the clients file is that of the
+// secret for which it was written: during a rotation the old one.
+func slotOf(c clients.Client, table *verify.KeyTable) sessions.Client {
+	current, previous := table.Windows(c.Identifier)
+	slot := sessions.Client{
+		Identifier: c.Identifier, Table: table.Number(),
+		Current:  sessions.Secret{Fingerprint: current.Fingerprint, Floor: current.Floor},
+		Previous: sessions.Secret{Fingerprint: previous.Fingerprint, Floor: previous.Floor},
+	}
+	if previous.Fingerprint != 0 {
+		slot.Previous.HighestNonce = c.HighestNonce
+	} else {
+		slot.Current.HighestNonce = c.HighestNonce
+	}
+	return slot
 }
 
 // restrictions returns the clients that may not open every service, with their

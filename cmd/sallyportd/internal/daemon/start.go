@@ -115,17 +115,17 @@ func awaitSecond(ctx context.Context, c clock.Clock, since time.Time) {
 	}
 }
 
-// markRekeyed marks the clients of a plan that have got a secret which the server
-// did not know before: it has missed the knocks that were signed with it.
-func (s *Server) markRekeyed(p *plan) {
-	wall, before := s.env.Clock.Wall(), s.reloads.table
+// markRevived marks the secrets of a plan that the server did not accept before: it
+// has missed the knocks that were signed with them.
+func (s *Server) markRevived(p *plan) {
+	wall, before, after := s.env.Clock.Wall(), s.reloads.table, p.settings.Rules.Table
 	if before == nil {
 		return
 	}
 	for i := range p.slots {
 		id := p.slots[i].Identifier
-		if has, ok := p.settings.Rules.Table.Secrets(id); ok {
-			p.slots[i].Rekeyed = before.Withdraws(has, id, wall)
+		for _, secret := range []*sessions.Secret{&p.slots[i].Current, &p.slots[i].Previous} {
+			secret.Revived = after.Accepts(id, secret.Fingerprint, wall) && !before.Accepts(id, secret.Fingerprint, wall)
 		}
 	}
 }

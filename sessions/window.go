@@ -1,0 +1,95 @@
+package sessions
+
+import (
+	"sallyport/verify"
+	"sallyport/verify/replay"
+)
+
+// Secret is one of a client's secrets. Each has its own window: nonces that were
+// used with one secret are unused with another.
+type Secret struct {
+	Fingerprint  verify.Fingerprint
+	HighestNonce uint32 // the highest nonce already used; 0: none, unless Used
+	Used         bool   // HighestNonce is used, even if it is 0
+	// LostUntil: knocks stamped up to this Unix time are refused, since the record of
+	// a secret may have been removed that was used with such stamps. 0: none.
+	LostUntil uint32
+	// Revived: the secret was not valid until now, although its window may exist. As
+	// for a new secret, knocks stamped before Begin are refused.
+	Revived bool
+	// Floor, if not nil, is raised to the lowest nonce that the window accepts.
+	Floor *verify.Floor
+}
+
+// window is the state of one secret of a client.
+type window struct {
+	secret    verify.Fingerprint
+	nonces    replay.Window
+	slot      slot
+	since     int64 // all knocks since this time have been received: nanoseconds of the boot clock
+	floor     *verify.Floor
+	table     uint32 // knocks that an earlier key table authenticated are not valid
+	lostUntil uint32 // see Secret.LostUntil
+}
+
+// newWindow returns the window of a secret that has no window yet.
+func newWindow(c Client, s Secret, since int64) window {
+	w := window{secret: s.Fingerprint, table: c.Table, since: since}
+	if s.Used || s.HighestNonce > 0 {
+		w.nonces = replay.Restored(s.HighestNonce)
+	}
+	w.apply(s)
+	return w
+}
+
+// update changes a window for a new list of clients. Its used nonces stay used,
+// whatever the new highest nonce is.
+func (w *window) update(c Client, s Secret, since int64) {
+	if c.Readded || s.Revived {
+		w.table, w.since = c.Table, since
+	}
+	if c.Readded {
+		w.slot = slot{}
+	}
+	highest, used := w.nonces.Highest()
+	if (s.Used || s.HighestNonce > 0) && (!used || s.HighestNonce > highest) {
+		w.nonces = replay.Restored(s.HighestNonce)
+		w.slot.retire(&w.nonces)
+		w.slot = slot{}
+	}
+	w.apply(s)
+}
+
+// apply sets the fields that come with each list of clients.
+func (w *window) apply(s Secret) {
+	w.lostUntil = max(w.lostUntil, s.LostUntil)
+	w.floor = s.Floor
+	w.raiseFloor()
+}
+
+// raiseFloor makes the verifiers refuse, without an HMAC, the nonces that the
+// window refuses.
+func (w *window) raiseFloor() {
+	if w.floor != nil {
+		w.floor.Raise(w.nonces.Floor())
+	}
+}
+
+// window returns the window of a secret; nil: the client does not have the secret.
+func (c *client) window(secret verify.Fingerprint) *window {
+	switch {
+	case c.current.secret == secret:
+		return &c.current
+	case c.previous != nil && c.previous.secret == secret:
+		return c.previous
+	}
+	return nil
+}
+
+// windows calls f for each window of the client.
+func (c *client) windows(f func(*window)) {
+	f(&c.current)
+	if c.previous != nil {
+		f(c.previous)
+	}
+}
