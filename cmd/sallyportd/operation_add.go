@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
@@ -70,7 +71,7 @@ the running server, if there is one, has read its configuration again.`,
 func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON bool) error {
 	unlock, err := clients.Lock(ctx, path)
 	if err != nil {
-		return fmt.Errorf("lock the configuration: %w", err)
+		return hint.Writing(fmt.Errorf("lock the configuration: %w", err))
 	}
 	defer unlock()
 	cfg, err := config.Load(path, config.Alone)
@@ -95,11 +96,11 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 		return cli.Misuse(fmt.Errorf("the configuration with this operation would not be valid: %w", err))
 	}
 	if err := secretfile.Create(secretPath, []byte(secrets.Random()+"\n")); err != nil {
-		return cli.Misuse(fmt.Errorf("write the secret of the operation: %w", err))
+		return cli.Misuse(hint.Writing(fmt.Errorf("write the secret of the operation: %w", err)))
 	}
 	if err := durable.WriteFile(path, edited, info.Mode().Perm()); err != nil {
 		durable.Remove(secretPath)
-		return fmt.Errorf("write the configuration: %w", err)
+		return hint.Writing(fmt.Errorf("write the configuration: %w", err))
 	}
 	result := addedOperation{Operation: o.id, SecretFile: secretPath, Restart: first, Server: serverNone}
 	line := "Restart the server: [challenge] is new."

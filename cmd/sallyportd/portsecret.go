@@ -116,7 +116,7 @@ func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) 
 			"remove the port_secret_previous keys there, then: sallyportd reload")
 	}
 	if err := durable.WriteFile(cfg.Path, []byte(edited), info.Mode().Perm()); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
+		return hint.Writing(fmt.Errorf("write the configuration: %w", err))
 	}
 	running, err := askServer(ctx, cfg, reloadAll(ctx))
 	if err != nil {
