@@ -12,7 +12,7 @@
 //	Reset   replaces a damaged file by a new one with all readable records
 //
 // A client has a record for each secret that it has, or had, and at most maxRecords.
-// One more removes the one with the earliest stamp (removed.go). What stays is the
+// One more removes the record with the earliest stamp (removed.go). The file keeps the
 // latest stamp of the removed records: knocks stamped up to it are refused, whatever
 // their secret is.
 //
