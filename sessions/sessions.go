@@ -118,10 +118,10 @@ func New(cfg Config) (*Sessions, error) {
 
 // Prepare checks a new list of clients; it refuses duplicates. The list takes
 // effect with commit, which may be called while Run runs. A secret that stays
-// with its client keeps its window and slot. When commit returns nil, removed clients get no
-// further grants, and all grants that they got are in the journal. commit returns
-// an error only when ctx ends: then some shards may have the new list, and others
-// the old one.
+// with its client keeps its window and slot. When commit returns nil, removed
+// clients get no further grants, and all grants that they got are in the journal.
+// commit returns an error only when ctx ends: then some shards may have the new
+// list, and others the old one.
 func (s *Sessions) Prepare(clients []Client) (commit func(ctx context.Context) error, err error) {
 	lists, err := s.distribute(clients)
 	if err != nil {

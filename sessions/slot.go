@@ -9,9 +9,9 @@ import (
 	"sallyport/verify/schedule"
 )
 
-// slot holds the newest attempt of a client with one secret, and which of its n knocks have been
-// recorded. An attempt is identified by a minute, a base nonce and a source
-// address. The zero value holds no attempt.
+// slot holds the newest attempt of a client with one secret, and which of its n
+// knocks have been recorded. An attempt is identified by a minute, a base nonce and
+// a source address. The zero value holds no attempt.
 type slot struct {
 	minute schedule.Minute
 	source netip.Addr // zero: no attempt yet

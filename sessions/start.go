@@ -38,10 +38,10 @@ const (
 
 // Begin declares that from now on the server receives every knock of every client
 // in the list. It counts for clients that are new or readded, and for secrets that
-// are new or revived, since the last call: their knocks are accepted if they arrive after the call and are
-// stamped after its second (at the first call, after NotBeforeMargin more). Begin
-// returns the time of the call by Config.Now, and whether there are such clients.
-// It returns an error only when ctx ends.
+// are new or revived, since the last call: their knocks are accepted if they arrive
+// after the call and are stamped after its second (at the first call, after
+// NotBeforeMargin more). Begin returns the time of the call by Config.Now, and
+// whether there are such clients. It returns an error only when ctx ends.
 func (s *Sessions) Begin(ctx context.Context) (since time.Time, began bool, err error) {
 	since = s.now()
 	err = s.update(ctx, func(int) update { return update{begin: since, began: &began} })

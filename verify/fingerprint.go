@@ -6,8 +6,8 @@ import (
 )
 
 // Fingerprint identifies a secret of a client without revealing it: the record of
-// used nonces has one for each secret. An attacker who has
-// it can try secrets against it, as with one captured knock. Zero: no secret.
+// used nonces has one for each secret. An attacker who has it can try secrets
+// against it, as with one captured knock. Zero: no secret.
 type Fingerprint uint64
 
 // fingerprintLabel is what the secret signs for its Fingerprint. No knock signs it:

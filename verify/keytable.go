@@ -150,9 +150,9 @@ type Secret struct {
 	Floor       *Floor // lives as long as the table
 }
 
-// Windows returns the secrets of a client, each of which has its window:
-// the current one, and the one before a rotation, also when it has expired, since
-// the clock may be set back. It returns zero values for secrets that do not exist.
+// Windows returns the secrets of a client, each of which has its window: the current
+// one, and the one before a rotation, also when it has expired, since the clock may
+// be set back. It returns zero values for secrets that do not exist.
 func (t *KeyTable) Windows(id wire.Identifier) (current, previous Secret) {
 	i, ok := t.index[id]
 	if !ok {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/nftcheck"

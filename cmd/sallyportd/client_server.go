@@ -105,6 +105,21 @@ func reloadClients(ctx context.Context) func(admin.Conn) error {
 	}
 }
 
+// reloadAll makes the server read its configuration again.
+func reloadAll(ctx context.Context) func(admin.Conn) error {
+	return func(conn admin.Conn) error {
+		_, err := conn.Reload(ctx)
+		return err
+	}
+}
+
+// notReloaded is the error about a change of the configuration that the running server
+// does not use.
+func notReloaded(change string, err error) error {
+	return cli.WithHint(fmt.Errorf("%s, but the running server does not use the change: %w", change, err),
+		"fix the cause, then: sallyportd reload")
+}
+
 // askServer sends a request to the running server. If it returns no error, the
 // server has done it, or certainly no server runs.
 func askServer(ctx context.Context, cfg *config.Config, ask func(admin.Conn) error) (running bool, err error) {

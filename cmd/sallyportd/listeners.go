@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,58 +34,47 @@ func checkListeners(cfg *config.Config, proc fs.FS) (found []finding) {
 }
 
 // listensEverywhere reports whether a socket receives from one of the ports on
-// every address, according to the lists in /proc/net. A list that is missing counts
-// as empty.
+// every address. A list that is missing counts as empty.
 func listensEverywhere(proc fs.FS, protocol string, ports access.Ports) bool {
-	for _, name := range []string{protocol, protocol + "6"} {
-		f, err := proc.Open(name)
-		if err != nil {
-			continue
-		}
-		found := false
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			fields := strings.Fields(lines.Text())
-			if len(fields) < 4 || fields[3] != listeningState && fields[3] != unconnectedState {
-				continue
-			}
-			address, at, _ := strings.Cut(fields[1], ":")
-			port, err := strconv.ParseUint(at, 16, 16)
-			found = found || strings.Trim(address, "0") == "" && err == nil && ports.Has(uint16(port))
-		}
-		f.Close()
-		if found {
-			return true
-		}
-	}
-	return false
+	receivers, _ := receiving(proc, protocol)
+	return slices.ContainsFunc(receivers, func(at netip.AddrPort) bool {
+		return at.Addr().IsUnspecified() && ports.Has(at.Port())
+	})
 }
 
 // listens reports whether a socket receives from a port at an address, or at any
 // if the address is not valid. A list that is missing counts as full.
 func listens(proc fs.FS, protocol string, port uint16, at netip.Addr) bool {
-	read := false
+	receivers, known := receiving(proc, protocol)
+	anywhere := !at.IsValid() || at.IsUnspecified()
+	return !known || slices.ContainsFunc(receivers, func(own netip.AddrPort) bool {
+		return own.Port() == port && (anywhere || own.Addr().IsUnspecified() || own.Addr() == at.Unmap().WithZone(""))
+	})
+}
+
+// receiving returns where sockets receive, by the lists in /proc/net. Known is false
+// if there is no list.
+func receiving(proc fs.FS, protocol string) (at []netip.AddrPort, known bool) {
+	const listening, unconnected = "0A", "07" // states of TCP, and of UDP
 	for _, name := range []string{protocol, protocol + "6"} {
 		text, err := fs.ReadFile(proc, name)
 		if err != nil {
 			continue
 		}
-		read = true
+		known = true
 		for line := range strings.Lines(string(text)) {
 			fields := strings.Fields(line)
-			if len(fields) < 4 || fields[3] != listeningState && fields[3] != unconnectedState {
+			if len(fields) < 4 || fields[3] != listening && fields[3] != unconnected {
 				continue
 			}
 			address, number, _ := strings.Cut(fields[1], ":")
-			if number != fmt.Sprintf("%04X", port) {
-				continue
-			}
-			own := procAddress(address)
-			if !at.IsValid() || at.IsUnspecified() || own.IsUnspecified() || own == at.Unmap().WithZone("") {
-				return true
+			port, err := strconv.ParseUint(number, 16, 16)
+			if a := procAddress(address); err == nil && a.IsValid() {
+				at = append(at, netip.AddrPortFrom(a, uint16(port)))
 			}
 		}
 	}
-	return !read
+	return at, known
 }
 
 // procAddress parses an address of /proc/net: words of 32 bits in the byte order
@@ -101,9 +90,6 @@ func procAddress(text string) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	return a.Unmap()
 }
-
-// States of sockets in /proc/net: of TCP, and of UDP.
-const listeningState, unconnectedState = "0A", "07"
 
 // procNet is the directory in which the kernel lists the sockets of this network
 // namespace.

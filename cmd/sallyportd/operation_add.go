@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/output"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -70,7 +70,7 @@ the running server, if there is one, has read its configuration again.`,
 func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON bool) error {
 	unlock, err := clients.Lock(ctx, path)
 	if err != nil {
-		return fmt.Errorf("lock the configuration: %w", err)
+		return hint.Writing(fmt.Errorf("lock the configuration: %w", err))
 	}
 	defer unlock()
 	cfg, err := config.Load(path, config.Alone)
@@ -95,11 +95,11 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 		return cli.Misuse(fmt.Errorf("the configuration with this operation would not be valid: %w", err))
 	}
 	if err := secretfile.Create(secretPath, []byte(secrets.Random()+"\n")); err != nil {
-		return cli.Misuse(fmt.Errorf("write the secret of the operation: %w", err))
+		return cli.Misuse(hint.Writing(fmt.Errorf("write the secret of the operation: %w", err)))
 	}
 	if err := durable.WriteFile(path, edited, info.Mode().Perm()); err != nil {
 		durable.Remove(secretPath)
-		return fmt.Errorf("write the configuration: %w", err)
+		return hint.Writing(fmt.Errorf("write the configuration: %w", err))
 	}
 	result := addedOperation{Operation: o.id, SecretFile: secretPath, Restart: first, Server: serverNone}
 	line := "Restart the server: [challenge] is new."
@@ -142,62 +142,4 @@ func (o newOperation) table(secretFile string) string {
 		fmt.Fprintf(&b, "from = [%s]\n", strings.Join(quoted, ", "))
 	}
 	return b.String()
-}
-
-// listedOperation is an operation in the list, for programs.
-type listedOperation struct {
-	Operation  string   `json:"operation"`
-	Service    string   `json:"service"`
-	Action     string   `json:"action"`
-	RandomPort bool     `json:"random_port"`
-	Client     string   `json:"client,omitempty"` // empty: any client that has the secret
-	From       []string `json:"from,omitempty"`   // empty: all addresses
-}
-
-func operationListCommand(env cli.Env) *cobra.Command {
-	var path string
-	var asJSON bool
-	c := &cobra.Command{
-		Use:        "list",
-		SuggestFor: []string{"ls", "show"},
-		Short:      "List the operations, without secrets",
-		Args:       cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := config.Load(path, config.Alone)
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			rows := [][]output.Cell{output.Header("OPERATION", "ACTION", "SERVICE", "PORT", "CLIENT", "FROM")}
-			for _, o := range cfg.Operations {
-				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client}
-				port, client, from := "service", "any", "anywhere"
-				if o.Close {
-					l.Action = "close"
-				}
-				if o.RandomPort {
-					port = "random"
-				}
-				if o.Client != "" {
-					client = o.Client
-				}
-				for _, network := range o.From {
-					l.From = append(l.From, network.String())
-					from = strings.Join(l.From, ",")
-				}
-				if asJSON {
-					if err := env.Out().JSON(l); err != nil {
-						return err
-					}
-				}
-				rows = append(rows, output.Row(l.Operation, l.Action, l.Service, port, client, from))
-			}
-			if asJSON {
-				return nil
-			}
-			return env.Out().Columns().Print(rows...)
-		},
-	}
-	cli.AddJSONFlag(c, &asJSON)
-	addConfigFlag(c, env, &path)
-	return c
 }

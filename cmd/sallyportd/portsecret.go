@@ -4,22 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/textfile"
-	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
-	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/durable"
 )
 
@@ -102,23 +94,8 @@ server, if there is one, has read its configuration again.`,
 	return group
 }
 
-// reloadAll makes the server read its configuration again.
-func reloadAll(ctx context.Context) func(admin.Conn) error {
-	return func(conn admin.Conn) error {
-		_, err := conn.Reload(ctx)
-		return err
-	}
-}
-
-// notReloaded is the error about a change of the configuration that the running server
-// does not use.
-func notReloaded(change string, err error) error {
-	return cli.WithHint(fmt.Errorf("%s, but the running server does not use the change: %w", change, err),
-		"fix the cause, then: sallyportd reload")
-}
-
-// endRoll removes the previous port secret from the configuration, and then its file.
-// The caller holds the lock of the configuration.
+// endRoll removes the previous port secret from the configuration. Its file stays, and
+// the next roll replaces it. The caller holds the lock of the configuration.
 func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) error {
 	if cfg.PortSecret.Previous == "" {
 		return cli.Misuse(fmt.Errorf("%s has no previous port secret", cfg.Path))
@@ -139,7 +116,7 @@ func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) 
 			"remove the port_secret_previous keys there, then: sallyportd reload")
 	}
 	if err := durable.WriteFile(cfg.Path, []byte(edited), info.Mode().Perm()); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
+		return hint.Writing(fmt.Errorf("write the configuration: %w", err))
 	}
 	running, err := askServer(ctx, cfg, reloadAll(ctx))
 	if err != nil {
@@ -154,153 +131,4 @@ func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) 
 		return err
 	}
 	return env.Out().Printf("Removed the previous port secret from %s. Profiles with it open nothing.\n%s\n", cfg.Path, serverLine(cfg, running))
-}
-
-// rollPortSecret replaces the port secret in steps, each of which leaves a valid
-// configuration: it copies the current secret to a file, names the copy as the
-// previous secret in the configuration, and only then replaces the current one.
-func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
-	secret := cfg.PortSecret
-	if secret.Path == "" {
-		return cli.Misuse(cli.WithHint(fmt.Errorf("%s contains the port secret itself; expected it in another file", cfg.Path),
-			"move it to another file, and name that file with port_secret_file"))
-	}
-	if secret.Credential {
-		return cli.Misuse(cli.WithHint(errors.New("the port secret is a credential of systemd; expected a file that this command can replace"),
-			"keep the old one as another credential, name it with port_secret_previous_file and port_secret_previous_until in "+
-				cfg.Path+", replace the file of LoadCredential, and restart the unit"))
-	}
-	// If both secrets are equal, an earlier roll was interrupted before its last
-	// step: this one does it again, with its own date.
-	interrupted := secret.Previous == secret.Current
-	if secret.Previous != "" && !interrupted && env.Now().Before(secret.Until) {
-		return cli.Misuse(cli.WithHint(fmt.Errorf("the last roll has not ended: the ports of the previous secret stay open until %s", env.Time(secret.Until)),
-			"wait until then, or end it now: sallyportd port-secret roll --end"))
-	}
-	text, info, err := readWhole(cfg.Path)
-	if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
-	}
-	decoded, err := textfile.Decode(cfg.Path, text)
-	if err != nil {
-		return cli.Misuse(err)
-	}
-	previousPath := secret.Path + ".previous"
-	edited, err := setKeys(string(decoded), "port_secret_file", [][2]string{
-		{"port_secret_previous", ""},
-		{"port_secret_previous_file", fmt.Sprintf("%q", relative(filepath.Dir(cfg.Path), previousPath))},
-		{"port_secret_previous_until", until.Format(time.RFC3339)},
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", cfg.Path, err)
-	}
-	if _, err := config.Parse(cfg.Path, []byte(edited)); err != nil {
-		return fmt.Errorf("the change would make the configuration unreadable: %w", err)
-	}
-	for _, path := range []string{secret.Path, cfg.Path} {
-		if err := durable.Replaceable(path); err != nil {
-			return cli.Misuse(fmt.Errorf("the port secret stays: %w", err))
-		}
-	}
-	_, secretInfo, err := readWhole(secret.Path)
-	if err != nil {
-		return fmt.Errorf("read the port secret: %w", err)
-	}
-	mode := secretInfo.Mode().Perm()
-	older, _, err := readWhole(previousPath)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read the previous port secret: %w", err)
-	}
-	undo := func() {
-		// The error may be that of the last step, after the file was replaced. A
-		// configuration must not name a file that is not there.
-		if now, _, err := readWhole(cfg.Path); err != nil || string(now) != string(text) {
-			if err != nil || durable.WriteFile(cfg.Path, text, info.Mode().Perm()) != nil {
-				return
-			}
-		}
-		if older != nil {
-			durable.WriteFileLike(previousPath, secret.Path, older, mode)
-			return
-		}
-		durable.Remove(previousPath)
-	}
-	if err := durable.WriteFileLike(previousPath, secret.Path, []byte(secret.Current+"\n"), mode); err != nil {
-		undo()
-		return hint.Writing(fmt.Errorf("the port secret stays: keep the old one: %w", err))
-	}
-	// A link, as of a configuration manager, stays: its target is replaced.
-	if err := durable.WriteFile(cfg.Path, []byte(edited), info.Mode().Perm()); err != nil {
-		undo()
-		return hint.Writing(fmt.Errorf("the port secret stays: write the configuration: %w", err))
-	}
-	if err := durable.WriteFile(secret.Path, []byte(secrets.Random()+"\n"), mode); err != nil {
-		// If the new secret is there, the old one is still needed.
-		if now, readErr := cfg.SecretFiles.ReadOne(secret.Path); readErr == nil && now == secret.Current {
-			undo()
-		}
-		return cli.WithHint(fmt.Errorf("write the new port secret: %w", err), rollHint(err))
-	}
-	return nil
-}
-
-// rollHint returns what to do after the last step of a roll has failed.
-func rollHint(err error) string {
-	const unchanged = "the clients' ports have not changed"
-	var hinted interface{ Hint() string }
-	if errors.As(hint.Writing(err), &hinted) {
-		return unchanged + "; " + hinted.Hint()
-	}
-	return unchanged + "; correct the cause, and run the same command again"
-}
-
-// readWhole reads a file, and returns its mode too.
-func readWhole(path string) (text []byte, info fs.FileInfo, err error) {
-	f, err := durable.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close()
-	if info, err = f.Stat(); err == nil {
-		text, err = io.ReadAll(f)
-	}
-	return text, info, err
-}
-
-// setKeys sets keys of the top-level table in a TOML text, one on a line. It
-// replaces the line of the key, or inserts a line after that of another key. It
-// removes a key that has no value. Comments and all other lines stay.
-func setKeys(text, after string, keys [][2]string) (string, error) {
-	lines := strings.Split(text, "\n")
-	at := func(key string) int {
-		for i, l := range lines {
-			if strings.HasPrefix(strings.TrimSpace(l), "[") {
-				return -1
-			}
-			if name, _, ok := strings.Cut(l, "="); ok && strings.TrimSpace(name) == key {
-				return i
-			}
-		}
-		return -1
-	}
-	for _, k := range keys {
-		line := k[0] + " = " + k[1]
-		switch i := at(k[0]); {
-		case k[1] == "" && i >= 0:
-			lines = slices.Delete(lines, i, i+1)
-			continue
-		case k[1] == "":
-			continue
-		case i >= 0:
-			lines[i] = line
-			continue
-		}
-		i := at(after)
-		if i < 0 {
-			return "", errors.New("expected the line of " + after)
-		}
-		lines = slices.Insert(lines, i+1, line)
-		after = k[0]
-	}
-	return strings.Join(lines, "\n"), nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/durable"
@@ -52,13 +53,13 @@ func (o *profileOutput) deliverAll(ctx context.Context, env cli.Env, path, dir s
 		}
 	}
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory: %w", err)
+		return hint.Writing(fmt.Errorf("make the directory: %w", err))
 	}
 	written := 0
 	for _, f := range files {
 		if f.Changed {
 			if err := durable.WriteFile(f.File, f.text, 0o600); err != nil {
-				return fmt.Errorf("write the profile of client %s, after %s: %w", f.Identifier, count(written, "profile"), err)
+				return hint.Writing(fmt.Errorf("write the profile of client %s, after %s: %w", f.Identifier, count(written, "profile"), err))
 			}
 			written++
 		}

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"sallyport/verify/schedule"
@@ -214,29 +213,6 @@ func (k *knocking) certain(attempts int) bool {
 	return true
 }
 
-// cannotSend returns the error if this computer cannot send to any address.
-func (k *knocking) cannotSend(attempts int, errs []error) error {
-	err := errors.Join(errs...)
-	return &OfflineError{
-		Server: k.cfg.Profile.Server, Attempts: attempts, Hints: []string{sendHint(err)}, err: err, unsent: true,
-	}
-}
-
-// offline returns the error if no attempt had a result.
-func (k *knocking) offline(attempts int) error {
-	f := &k.found
-	hints := f.hints(k.cfg, ClockState(), k.cfg.Now())
-	if attempts == 1 && k.cfg.Attempts == 1 && f.at.IsValid() {
-		hints = append(hints, "if another device uses this profile, or it comes from a backup: "+
-			"knock once more, since the next attempt moves the nonces ahead. Each device needs its own client")
-	}
-	return &OfflineError{
-		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(),
-		Hints: hints, err: f.service,
-		opened: closedByProgram(f.service) || f.letIn(), rejected: !f.at.IsValid(),
-	}
-}
-
 // sendError is the error of packets that this computer could not send.
 type sendError struct{ error }
 
@@ -245,35 +221,4 @@ func (e *sendError) Unwrap() error { return e.error }
 func isSendError(err error) bool {
 	var sending *sendError
 	return errors.As(err, &sending)
-}
-
-func (c *Config) checksBefore() bool {
-	return c.CheckBefore && !c.Keep || canHalfOpen
-}
-
-// validate returns an error if the configuration is not complete, and sets defaults.
-func (c *Config) validate() error {
-	watched := c.Profile
-	if c.Service != "" {
-		watched.Service = c.Service
-	}
-	if err := watched.validate(); err != nil {
-		return err
-	}
-	if c.Watch == WatchDefault {
-		c.Watch = c.Profile.Watch
-	}
-	if !c.Watch.Valid() {
-		return fmt.Errorf("expected a way to watch, got %q", c.Watch)
-	}
-	if c.Report == nil {
-		c.Report = func(Event) {}
-	}
-	if c.Attempts == 0 {
-		c.Attempts = DefaultAttempts
-	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	return nil
 }

@@ -492,6 +492,31 @@ func TestKnockWithoutServer(t *testing.T) {
 	}
 }
 
+// bindKnockPorts binds the knock ports of the first minute in which no other program
+// holds one, and returns a time in that minute.
+func bindKnockPorts(t *testing.T, p Profile) (at time.Time, open []*net.UDPConn) {
+	t.Helper()
+	for at = now; ; at = at.Add(time.Minute) {
+		ports, err := schedule.Ports(p.Generator, p.PortSecret, schedule.MinuteOf(at), p.Ports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, port := range ports {
+			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)})
+			if err == nil {
+				open = append(open, c)
+			}
+		}
+		if len(open) == len(ports) {
+			return at, open
+		}
+		for _, c := range open {
+			c.Close()
+		}
+		open = nil
+	}
+}
+
 // TestKnockUnwatched: the client makes all attempts. ICMP errors show that the knocks
 // do not arrive.
 func TestKnockUnwatched(t *testing.T) {
@@ -502,9 +527,10 @@ func TestKnockUnwatched(t *testing.T) {
 		"the profile": func(c *Config) { c.Profile.Service, c.Profile.Watch = ":22", WatchNone },
 	} {
 		var bases []uint32
+		at, open := bindKnockPorts(t, profile())
 		cfg := Config{
 			Profile: profile(), Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")},
-			Now: func() time.Time { return now },
+			Now: func() time.Time { return at },
 			Report: func(e Event) {
 				if sent, ok := e.(Sent); ok {
 					bases = append(bases, sent.Base)
@@ -512,18 +538,6 @@ func TestKnockUnwatched(t *testing.T) {
 			},
 		}
 		change(&cfg)
-		var open []*net.UDPConn
-		ports, err := schedule.Ports(cfg.Profile.Generator, cfg.Profile.PortSecret, schedule.MinuteOf(now), 3)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, port := range ports {
-			c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)})
-			if err != nil {
-				t.Skipf("another program holds a port: %v", err)
-			}
-			open = append(open, c)
-		}
 		result, err := Knock(t.Context(), cfg)
 		if err != nil || result.Attempts != 3 || result.Watched || result.UDP != (name == "UDP service") {
 			t.Errorf("%s: %+v, %v", name, result, err)

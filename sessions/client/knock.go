@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"sallyport/verify/schedule"
@@ -34,6 +33,37 @@ type Config struct {
 	CheckBefore bool
 	Now         func() time.Time
 	Report      func(Event) // receives each step; may be nil
+}
+
+func (c *Config) checksBefore() bool {
+	return c.CheckBefore && !c.Keep || canHalfOpen
+}
+
+// validate returns an error if the configuration is not complete, and sets defaults.
+func (c *Config) validate() error {
+	watched := c.Profile
+	if c.Service != "" {
+		watched.Service = c.Service
+	}
+	if err := watched.validate(); err != nil {
+		return err
+	}
+	if c.Watch == WatchDefault {
+		c.Watch = c.Profile.Watch
+	}
+	if !c.Watch.Valid() {
+		return fmt.Errorf("expected a way to watch, got %q", c.Watch)
+	}
+	if c.Report == nil {
+		c.Report = func(Event) {}
+	}
+	if c.Attempts == 0 {
+		c.Attempts = DefaultAttempts
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	return nil
 }
 
 // Result is the result of Knock or Exchange.
@@ -139,44 +169,6 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		}
 	}
 }
-
-// OfflineError is the error if no attempt opened the service.
-type OfflineError struct {
-	Server   string
-	Service  netip.AddrPort // of the last attempt; invalid: the client did not connect to one
-	Attempts int
-	Up       bool     // the host, or a firewall in front of it, answered a packet
-	Hints    []string // about the cause, the most likely one first
-	err      error
-	unsent   bool // this computer could not send
-	opened   bool // the service let this computer in, but has no program behind it
-	rejected bool // without a service to watch: there were ICMP errors for the knocks
-}
-
-func (e *OfflineError) Error() string {
-	times := fmt.Sprintf("%d attempts", e.Attempts)
-	if e.Attempts == 1 {
-		times = "one attempt"
-	}
-	switch {
-	case e.unsent:
-		return "this computer cannot send to " + e.Server
-	case e.rejected:
-		return fmt.Sprintf("%s: the knocks did not arrive: ICMP errors in %s", e.Server, times)
-	case e.opened:
-		return fmt.Sprintf("%s: the service %s is open, but no program answers there", e.Server, e.Service)
-	case e.Up && e.Service.IsValid():
-		return fmt.Sprintf("%s: the service %s did not open after %s", e.Server, e.Service, times)
-	case e.Up:
-		return fmt.Sprintf("%s: the service did not open after %s", e.Server, times)
-	}
-	return fmt.Sprintf("%s seems offline: no answer after %s", e.Server, times)
-}
-
-func (e *OfflineError) Unwrap() error { return e.err }
-
-// Hint returns the hints, one on each line.
-func (e *OfflineError) Hint() string { return strings.Join(e.Hints, "\n") }
 
 // nextMinute waits until the minute of the previous attempt is over.
 func nextMinute(ctx context.Context, cfg Config, last schedule.Minute) error {

@@ -44,9 +44,10 @@ func cannotBeOurs(err error) bool {
 // the rights of AsOwner. A link at path stays, and its target is replaced. The new
 // file keeps the owner of the old one, and its access control list if the mode has
 // bits for the group, if possible: a user can still read a file that root has
-// edited. When WriteFile returns nil, the content is on
-// stable storage. An error leaves path unchanged, except an error of the last
-// step: then the new content is there, but may not survive a power failure.
+// edited. A file that is a mount itself is a MountedError. When WriteFile returns
+// nil, the content is on stable storage. An error leaves path unchanged, except an
+// error of the last step: then the new content is there, but may not survive a power
+// failure.
 // Writers of one path must exclude each other: the new file is written next to it
 // under a fixed name, so that crashes leave at most one such file.
 func WriteFile(path string, content []byte, mode os.FileMode) error {

@@ -21,6 +21,7 @@
 // If an enforcer of a service fails to carry out a grant, the grant opens nothing
 // at that service. It does not prevent other grants, nor the other services.
 //
+// The log has a line for each lease that begins, is extended and ends (story.go).
 // Service.Run ends a lease, or an operation or a reload does. Leases use
 // clock.Boot: the wall clock can be set, and timers stand still while the host is
 // suspended. So Run checks the leases when the host resumes, and at least once a
@@ -28,7 +29,9 @@
 //
 // A TCP or UDP enforcer holds its port from Prepare to Close, open or not (package
 // heldport): otherwise another program could bind the port, and the clients would
-// take it for the service.
+// take it for the service. A service whose port cannot be bound yet stays closed,
+// in the firewall too, and a goroutine of Run retries (bindport.go). Its leases
+// begin and end meanwhile, and take effect when the port is bound.
 //
 // A connection or flow of an enforcer in this process belongs to the clients whose
 // leases let it in (access.Owners); a revocation ends the connections of the

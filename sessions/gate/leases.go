@@ -183,8 +183,8 @@ func (l *Leases) Next() (next time.Time, ok bool) {
 	return l.byEnd[0].until, true
 }
 
-// Expire removes the leases that have ended, and returns them, with the peers that no
-// longer have one.
+// Expire removes the leases that have ended. It returns the peers that no longer have
+// one, and the removed leases.
 func (l *Leases) Expire(now time.Time) (over []access.Peer, gone []ended) {
 	for len(l.byEnd) > 0 && !now.Before(l.byEnd[0].until) {
 		le := l.byEnd[0]
@@ -209,9 +209,9 @@ func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
 	return true
 }
 
-// RevokeExcept ends the leases of all clients except those that stay. It
-// returns them, and their peers with the peers of their earlier leases: as many of
-// the latest as a client may have at a time.
+// RevokeExcept ends the leases of all clients except those that stay. It returns
+// their peers with the peers of earlier leases, as many of the latest as a client
+// may have at a time, and the ended leases.
 func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (peers []access.Peer, gone []ended) {
 	for id, of := range l.byClient {
 		if stays(id) {

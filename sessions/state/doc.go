@@ -11,6 +11,11 @@
 //	Gap     which used nonces may have no record
 //	Reset   replaces a damaged file by a new one with all readable records
 //
+// A client has a record for each secret that it has, or had, and at most maxRecords.
+// One more removes the record with the earliest stamp (removed.go). The file keeps the
+// latest stamp of the removed records: knocks stamped up to it are refused, whatever
+// their secret is.
+//
 // Before a relaxed store accepts an entry without waiting for the disk, its file
 // has a reservation on disk: the latest stamp that such an entry may have, at most
 // some seconds after the stamps of the entries so far. After a crash, no lost entry

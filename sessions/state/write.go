@@ -40,9 +40,9 @@ func Create(dir string) error {
 }
 
 // write replaces the file at path by a new one with this content, except for its
-// header. The content must be sorted. It has the rights of the caller: see durable.AsOwner. After an
-// error the old file is unchanged, unless only the sync of the directory failed:
-// then path may have either file.
+// header. The content must be sorted. It has the rights of the caller: see
+// durable.AsOwner. After an error the old file is unchanged, unless only the sync of
+// the directory failed: then path may have either file.
 func write(path string, h header, c contents) (err error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err

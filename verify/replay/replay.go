@@ -1,4 +1,4 @@
-// Package replay is the anti-replay window of a client, after RFC 6479: a
+// Package replay is the anti-replay window of a secret of a client, after RFC 6479: a
 // ring of bitmap blocks. It accepts reordered nonces, and no nonce twice. To
 // move the window it shifts no bit.
 //
@@ -17,7 +17,7 @@ const (
 	Size = (blocks - 1) * blockBits
 )
 
-// Window records which nonces of a client were used. In the zero value no nonce
+// Window records which nonces of a secret were used. In the zero value no nonce
 // is used, not even nonce 0. A Window belongs to one goroutine.
 type Window struct {
 	next uint64 // the highest nonce used, plus 1; 0 if none was

@@ -9,6 +9,9 @@ import (
 	"testing"
 )
 
+// root is the checkout, seen from this package.
+const root = "../../.."
+
 var (
 	link       = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	heading    = regexp.MustCompile(`(?m)^#+ (.+)$`)

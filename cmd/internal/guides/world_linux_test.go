@@ -37,9 +37,6 @@ const (
 	serverName    = "gate.example.org"
 )
 
-// root is the checkout, seen from this package.
-const root = "../../.."
-
 // goEnvironment is the part of Go's environment that does not follow HOME. With
 // -trimpath, what Go has compiled in one copy of the checkout serves all.
 func goEnvironment(t *testing.T) (environment []string, bin string) {

@@ -49,7 +49,7 @@ func Replace(name string, text []byte) (path string, err error) {
 		return "", err
 	}
 	if err := durable.WriteFile(path, text, 0o600); err != nil {
-		return "", fmt.Errorf("write the profile: %w", err)
+		return "", hint.Writing(fmt.Errorf("write the profile: %w", err))
 	}
 	return path, nil
 }

@@ -126,7 +126,8 @@ func (p Port) text() string {
 type Config struct {
 	Ports []Port // at most MaxPorts, ranges and the ports of lists included
 	// Trusted are the peers that reach a service without a grant. They may change
-	// while the table exists, so they are no part of its configuration's digest.
+	// while the table exists, and so may Stealth, Except and Port.Reject: none of
+	// them is part of the digest on which server and holder agree.
 	Trusted map[access.ServiceID]Trusted `json:"-"`
 	// Stealth drops all unsolicited UDP from other hosts to ports from
 	// schedule.MinPort that are neither knock ports nor guarded, so that knock

@@ -220,8 +220,8 @@ func anyBit(key expr.CtKey, bits uint32) match {
 }
 
 // ctDestination matches connections whose packets of a direction had one of the
-// ports as their destination before translation. The library sends the direction as four
-// bytes, the highest first; the kernel reads the first one.
+// ports as their destination before translation. The library sends the direction as
+// four bytes, the highest first; the kernel reads the first one.
 func ctDestination(d byte, p access.Ports) match {
 	load := &expr.Ct{Key: expr.CtKeyPROTODST, Direction: uint32(d) << 24, Register: 1}
 	return append(match{load}, within(p)...)

@@ -30,9 +30,9 @@ func isSettling(set string) bool {
 }
 
 // sets are the sets of one table. Rules and elements identify them by table and
-// name. Each service has separate sets, whatever the number of its ports: nft 1.0.6 cannot print a rule that
-// compares anything but parts of a packet with a concatenation, or masks one of
-// them.
+// name. Each service has separate sets, whatever the number of its ports: nft 1.0.6
+// cannot print a rule that compares anything but parts of a packet with a
+// concatenation, or masks one of them.
 type sets struct {
 	named                   map[string]*nftables.Set
 	order                   []*nftables.Set // as they are made

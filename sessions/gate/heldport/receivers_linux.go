@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,22 +49,14 @@ func Receivers() ([]Receiver, error) {
 	return all, nil
 }
 
-// programs returns the process of each socket that this process may read.
+// programs returns the process of each socket that this process may see.
 func programs() map[uint32]string {
 	of := map[uint32]string{}
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		var inode uint32
-		to, err := os.Readlink(link)
-		if err != nil {
-			continue
+	eachSocket(func(inode uint32, process string) bool {
+		if of[inode] == "" {
+			of[inode] = describeProcess(process)
 		}
-		if n, _ := fmt.Sscanf(to, "socket:[%d]", &inode); n != 1 || of[inode] != "" {
-			continue
-		}
-		dir := filepath.Dir(filepath.Dir(link))
-		name, _ := os.ReadFile(dir + "/comm")
-		of[inode] = fmt.Sprintf("%q (process %s)", strings.TrimSpace(string(name)), filepath.Base(dir))
-	}
+		return true
+	})
 	return of
 }

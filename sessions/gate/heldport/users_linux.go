@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -108,16 +107,35 @@ func dump(family, protocol int, states uint32) (all []boundSocket, err error) {
 }
 
 // program returns the process that has a socket, if this process may read it.
-func program(inode uint32) string {
-	want := "socket:[" + strconv.FormatUint(uint64(inode), 10) + "]"
+func program(inode uint32) (name string) {
+	eachSocket(func(of uint32, process string) bool {
+		if of == inode {
+			name = describeProcess(process)
+		}
+		return of != inode
+	})
+	return name
+}
+
+// eachSocket calls visit with each open socket that this process may see, and the
+// directory of its process in /proc, until visit returns false.
+func eachSocket(visit func(inode uint32, process string) bool) {
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, link := range links {
-		if to, err := os.Readlink(link); err != nil || to != want {
+		var inode uint32
+		to, err := os.Readlink(link)
+		if err != nil {
 			continue
 		}
-		dir := filepath.Dir(filepath.Dir(link))
-		name, _ := os.ReadFile(dir + "/comm")
-		return fmt.Sprintf("%q (process %s)", strings.TrimSpace(string(name)), filepath.Base(dir))
+		n, _ := fmt.Sscanf(to, "socket:[%d]", &inode)
+		if n == 1 && !visit(inode, filepath.Dir(filepath.Dir(link))) {
+			return
+		}
 	}
-	return ""
+}
+
+// describeProcess returns the name and the number of a process, by its directory.
+func describeProcess(dir string) string {
+	name, _ := os.ReadFile(dir + "/comm")
+	return fmt.Sprintf("%q (process %s)", strings.TrimSpace(string(name)), filepath.Base(dir))
 }

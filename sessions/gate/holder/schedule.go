@@ -10,8 +10,8 @@ import (
 
 // Schedule is the part of the configuration that a reload changes, as the holder
 // has read it: the schedule of the knock ports, the peers that services trust, and
-// how the firewall answers strangers.
-// Its zero value draws no ports, and trusts no peer.
+// how the firewall answers strangers. Its zero value draws no ports, and trusts no
+// peer.
 type Schedule struct {
 	// Ports returns the port lists of a minute: one for each port secret.
 	Ports     func(schedule.Minute) ([][]uint16, error)

@@ -11,6 +11,9 @@
 //	           address after an ICMP error, and follows a name that has moved
 //	UDP.ServeSingleFlow  a socket of one flow, the first; it closes with the flow
 //
+// All flows of a relay share the queries for the upstream's addresses (upstream.go).
+// A route is the address that a flow uses, and those that it tries next (route.go).
+//
 // The caller decides which addresses may begin a flow. For other addresses, the
 // relay makes no connection, flow, goroutine or log line. A relay's flows are
 // bounded, in all and per address, and so are flows that are ending; each has a

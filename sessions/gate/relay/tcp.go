@@ -139,7 +139,7 @@ func copyBoth(conn, up *net.TCPConn) (n Carried, err error) {
 
 // copyOneWay copies until the source's end of file, and passes that on. If it
 // cannot, it resets both connections, which also ends the other direction. It stores
-// the number of bytes.
+// the number of bytes in n.
 func copyOneWay(to, from *net.TCPConn, n *int64) (err error) {
 	*n, err = io.Copy(to, from)
 	if err == nil {

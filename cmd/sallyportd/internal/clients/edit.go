@@ -15,8 +15,9 @@ import (
 )
 
 // Edit changes the clients file under a lock: concurrent changes by other commands
-// are neither lost nor mixed. Comments and the mode stay. A file whose last line has no newline
-// is an UnfinishedError. If change or another step fails, the file stays as it is.
+// are neither lost nor mixed. Comments and the mode stay. A file whose last line has
+// no newline is an UnfinishedError. If change or another step fails, the file stays as
+// it is.
 func Edit(ctx context.Context, path string, change func([]Line) ([]Line, error)) error {
 	// A symbolic link stays: its target is replaced.
 	return durable.AsOwner(path, func(path string) error { return edit(ctx, path, change) })

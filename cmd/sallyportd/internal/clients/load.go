@@ -46,8 +46,8 @@ func Load(path string, rules secretfile.Rules, known []string) (List, error) {
 }
 
 // Read reads the clients file, which only the users of the rules may read. The
-// services of the clients must be in known, unless known is nil. If the file changes while it is
-// read, Read reads it again, at most maxReads times in all.
+// services of the clients must be in known, unless known is nil. If the file changes
+// while it is read, Read reads it again, at most maxReads times in all.
 func Read(path string, rules secretfile.Rules, known []string) (l Loaded, err error) {
 	for range maxReads {
 		l.State = StateOf(path)

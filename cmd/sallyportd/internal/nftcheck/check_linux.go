@@ -23,13 +23,6 @@ type Warning struct {
 	Hint string // what to do; may be empty
 }
 
-func (w Warning) String() string {
-	if w.Hint == "" {
-		return w.Text
-	}
-	return w.Text + "; " + w.Hint
-}
-
 // Check looks for chains that would drop knocks on their way in, or packets for
 // services, and for rules that redirect them: it follows the rules as a packet
 // from any address would. A part of a rule that it does not understand may match

@@ -161,3 +161,10 @@ func joined(list []Warning) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+func (w Warning) String() string {
+	if w.Hint == "" {
+		return w.Text
+	}
+	return w.Text + "; " + w.Hint
+}

@@ -113,22 +113,15 @@ func Unreadable(err error) error {
 	if failed != nil {
 		return err
 	}
-	name := func(id int, found string, err error) string {
-		if err != nil {
-			return strconv.Itoa(id)
-		}
-		return fmt.Sprintf("%s (%d)", found, id)
-	}
-	group := func(id int) string { return groupName(id) }
-	groups := []string{group(is.gids[1])}
+	groups := []string{groupName(is.gids[1])}
 	for _, g := range is.groups {
 		if g != is.gids[1] {
-			groups = append(groups, group(g))
+			groups = append(groups, groupName(g))
 		}
 	}
 	who := strconv.Itoa(is.uids[1])
 	if u, err := user.LookupId(who); err == nil {
-		who = name(is.uids[1], u.Username, nil)
+		who = fmt.Sprintf("%s (%s)", u.Username, who)
 	}
 	way := "give the user or one of the groups access to that path"
 	var of *fs.PathError
