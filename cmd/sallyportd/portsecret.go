@@ -90,8 +90,11 @@ server, if there is one, has read its configuration again.`,
 			if len(list) > 0 {
 				next = fmt.Sprintf("\nNext, give each client its new profile:\n  sallyportd client profile --all --out-dir DIR -c %s\n", quoted(cfg.Path))
 			}
-			return env.Out().Printf("Made a new port secret. The ports of the old one stay open until %s.\n%s\n%s",
-				env.Time(until), serverLine(cfg, running), next)
+			old := "stay open until " + env.Time(until)
+			if !until.After(env.Now()) {
+				old = "are closed"
+			}
+			return env.Out().Printf("Made a new port secret. The ports of the old one %s.\n%s\n%s", old, serverLine(cfg, running), next)
 		},
 	}
 	roll.Flags().BoolVar(&end, "end", false, "make no new secret, but end the last roll now: the ports of the old secret close")
@@ -113,8 +116,12 @@ func reloadAll(ctx context.Context) func(admin.Conn) error {
 // notReloaded is the error about a change of the configuration that the running server
 // does not use.
 func notReloaded(change string, err error) error {
-	return cli.WithHint(fmt.Errorf("%s, but the running server does not use the change: %w", change, err),
-		"fix the cause, then: sallyportd reload")
+	todo := "fix the cause, then: sallyportd reload"
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		todo = hinted.Hint()
+	}
+	return cli.WithHint(fmt.Errorf("%s, but the running server does not use the change: %w", change, err), todo)
 }
 
 // endRoll removes the previous port secret from the configuration, and then its file.
@@ -144,6 +151,8 @@ func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) 
 	running, err := askServer(ctx, cfg, reloadAll(ctx))
 	if err != nil {
 		err = notReloaded("removed the previous port secret from "+cfg.Path, err)
+	} else {
+		removePrevious(cfg)
 	}
 	if asJSON {
 		return errors.Join(env.Out().JSON(rollResult{
@@ -155,6 +164,21 @@ func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) 
 	}
 	return env.Out().Printf("Removed the previous port secret from %s. Profiles with it open nothing.\n%s\n", cfg.Path, serverLine(cfg, running))
 }
+
+// removePrevious removes the file that a roll made for the previous secret. The
+// configuration no longer names it.
+func removePrevious(cfg *config.Config) {
+	if cfg.PortSecret.Path == "" {
+		return
+	}
+	path := previousPath(cfg.PortSecret)
+	if text, _, err := readWhole(path); err == nil && strings.TrimSpace(string(text)) == cfg.PortSecret.Previous {
+		durable.Remove(path)
+	}
+}
+
+// previousPath returns where a roll keeps the previous secret.
+func previousPath(s config.PortSecret) string { return s.Path + ".previous" }
 
 // rollPortSecret replaces the port secret in steps, each of which leaves a valid
 // configuration: it copies the current secret to a file, names the copy as the
@@ -185,7 +209,7 @@ func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
 	if err != nil {
 		return cli.Misuse(err)
 	}
-	previousPath := secret.Path + ".previous"
+	previousPath := previousPath(secret)
 	edited, err := setKeys(string(decoded), "port_secret_file", [][2]string{
 		{"port_secret_previous", ""},
 		{"port_secret_previous_file", fmt.Sprintf("%q", relative(filepath.Dir(cfg.Path), previousPath))},
