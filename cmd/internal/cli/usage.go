@@ -114,7 +114,7 @@ func positions(use string) (required []string, most int) {
 	_, list, _ := strings.Cut(use, " ")
 	optional, unlimited := false, false
 	for word := range strings.FieldsSeq(list) {
-		if word == "--" {
+		if word == "--" || word == "[flags]" {
 			continue
 		}
 		optional = optional || strings.HasPrefix(word, "[")
