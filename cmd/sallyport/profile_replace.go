@@ -71,7 +71,10 @@ such as watch, that the new one lacks, the command prints a warning.`,
 			if asJSON {
 				return env.Out().JSON(result)
 			}
-			what := "the secret is the same"
+			what := "the secret of the client is the same"
+			if !next.HasSequence() {
+				what = "the secret of the operation is the same"
+			}
 			if result.NewSecret {
 				what = "it has a new secret"
 			}
