@@ -86,7 +86,7 @@ func read(path string) ([]byte, error) {
 	case errors.Is(cause, syscall.EISDIR):
 		err = hint.With(err, "name the file in it: -c "+filepath.Join(path, "sallyportd.toml"))
 	case errors.Is(cause, fs.ErrPermission):
-		err = hint.With(err, "run the command as the owner of the file, or as root")
+		err = hint.With(err, "let the user of this process read the file, or run the command as the owner of the file")
 	}
 	return nil, err
 }
