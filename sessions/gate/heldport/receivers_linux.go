@@ -2,7 +2,9 @@ package heldport
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,14 +36,16 @@ func Receivers() ([]Receiver, error) {
 			}
 		}
 	}
-	programs := programs()
+	programs, complete := programs()
 	all := make([]Receiver, 0, len(by))
 	for port, s := range by {
 		name := programs[s.inode]
 		switch {
 		case name != "":
-		case s.uid == 0 && os.Geteuid() == 0:
+		case s.uid == 0 && complete:
 			name = "the kernel, such as WireGuard or VXLAN"
+		case s.uid == 0:
+			name = "the kernel, such as WireGuard or VXLAN, or a program of root"
 		default:
 			name = fmt.Sprintf("a program of user ID %d", s.uid)
 		}
@@ -51,22 +55,32 @@ func Receivers() ([]Receiver, error) {
 	return all, nil
 }
 
+// initialPIDs is the namespace in which all processes of a host are visible
+// (PROC_PID_INIT_INO of the kernel).
+const initialPIDs = "pid:[4026531836]"
+
 // programs returns the process of each socket that this process may read.
-func programs() map[uint32]string {
-	of := map[uint32]string{}
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		var inode uint32
-		to, err := os.Readlink(link)
-		if err != nil {
-			continue
+// Complete: it may read those of all processes.
+func programs() (of map[uint32]string, complete bool) {
+	of = map[uint32]string{}
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	complete = err == nil && namespace == initialPIDs
+	dirs, err := filepath.Glob("/proc/[0-9]*/fd")
+	complete = complete && err == nil && len(dirs) > 0
+	for _, dir := range dirs {
+		links, err := os.ReadDir(dir)
+		complete = complete && (err == nil || !errors.Is(err, fs.ErrPermission))
+		for _, link := range links {
+			var inode uint32
+			to, err := os.Readlink(filepath.Join(dir, link.Name()))
+			complete = complete && (err == nil || !errors.Is(err, fs.ErrPermission))
+			if n, _ := fmt.Sscanf(to, "socket:[%d]", &inode); n != 1 || of[inode] != "" {
+				continue
+			}
+			process := filepath.Dir(dir)
+			name, _ := os.ReadFile(process + "/comm")
+			of[inode] = fmt.Sprintf("%q (process %s)", strings.TrimSpace(string(name)), filepath.Base(process))
 		}
-		if n, _ := fmt.Sscanf(to, "socket:[%d]", &inode); n != 1 || of[inode] != "" {
-			continue
-		}
-		dir := filepath.Dir(filepath.Dir(link))
-		name, _ := os.ReadFile(dir + "/comm")
-		of[inode] = fmt.Sprintf("%q (process %s)", strings.TrimSpace(string(name)), filepath.Base(dir))
 	}
-	return of
+	return of, complete
 }
