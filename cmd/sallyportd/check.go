@@ -221,10 +221,10 @@ func checkState(ctx context.Context, cfg *config.Config, env cli.Env) ([]finding
 }
 
 // checkPorts tries to bind the ports of the server, unless a server runs: then
-// the ports belong to it.
+// the ports belong to it, and it is asked which services wait for theirs.
 func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found []finding) {
 	if runs, _ := serverHoldsState(ctx, cfg); runs || admin.Running(cfg.AdminSocket) {
-		return nil
+		return checkWaiting(ctx, cfg)
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/cmd/sallyportd/internal/config/configtest"
+	"sallyport/sessions/gate/heldport"
 )
 
 // TestSilencedPrograms: programs and devices of the kernel that stealth silences
@@ -38,6 +40,9 @@ func TestSilencedPrograms(t *testing.T) {
 	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vx0"}, VxlanId: 5, Port: 8472}
 	if netlink.LinkAdd(vxlan) == nil && netlink.LinkSetUp(vxlan) == nil {
 		want = "5353, P; 8472, the kernel, such as WireGuard or VXLAN; 51820, P"
+		if !seesAllProcesses(t) {
+			want = strings.Replace(want, "VXLAN", "VXLAN, or a program of root", 1)
+		}
 	}
 	name, err := os.ReadFile("/proc/self/comm")
 	if err != nil {
@@ -60,4 +65,13 @@ func TestSilencedPrograms(t *testing.T) {
 	if len(found) != 1 || found[0].Severity != advice || !strings.HasSuffix(found[0].Text, want) {
 		t.Errorf("recommended: %+v", found)
 	}
+}
+
+// seesAllProcesses reports whether the sockets of all processes have a name here.
+func seesAllProcesses(t *testing.T) bool {
+	list, err := heldport.Receivers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return !slices.ContainsFunc(list, func(r heldport.Receiver) bool { return strings.HasSuffix(r.By, "a program of root") })
 }

@@ -20,7 +20,8 @@ func watchCommand(env cli.Env) *cobra.Command {
 		Use:   "watch",
 		Short: "Print each grant of the running server, as it happens",
 		Long: `Print each grant of the running server, as it happens, until interrupted: the
-time, the client, its address, and the services that it opens.`,
+time, the client, its address, and the services that it opens. Before that, it warns
+about services whose ports the server cannot bind.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -37,6 +38,9 @@ time, the client, its address, and the services that it opens.`,
 				func() {
 					env.Err().Printf("watching until interrupted\n")
 					if !asJSON {
+						for _, f := range checkWaiting(c.Context(), cfg) {
+							out.Warning(f.Text, f.Hint)
+						}
 						columns.Print(output.Header("TIME", "CLIENT", "ADDRESS", "SERVICES", "OPERATION"))
 					}
 				}, print)

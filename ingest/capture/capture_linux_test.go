@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -313,6 +314,8 @@ func TestThroughTranslation(t *testing.T) {
 	}
 }
 
+// TestBoundPortsThatAreTaken: a port that another program has is bound when the
+// program ends; the other ports receive meanwhile.
 func TestBoundPortsThatAreTaken(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -322,22 +325,30 @@ func TestBoundPortsThatAreTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	w := &network{T: t}
-	cfg := Config{First: 20000, Last: 20099, Sockets: true, Sink: w, Log: slog.New(slog.DiscardHandler)}
-	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "port 20050") {
+	w := newNetwork(t, true)
+	got := func(port uint16) func() bool {
+		c := w.dial(fmt.Sprintf("198.51.100.1:%d", port))
+		return func() bool {
+			c.Write(nil) // fails after an ICMP error
+			return slices.ContainsFunc(w.received(), func(p Packet) bool { return p.Destination.Port() == port })
+		}
+	}
+	w.await("a packet to another port", got(20051))
+	taken := got(20050)
+	if taken() {
+		t.Error("received a packet of another program's port")
+	}
+	l.Close()
+	w.await("a packet to the port that was taken", taken)
+	w.must(w.Answer(Packet{netip.MustParseAddrPort("198.51.100.2:7"), netip.MustParseAddrPort("198.51.100.1:20050")}, []byte("challenge")))
+}
+
+// TestTooManyBoundPorts: nothing retries a range that cannot be bound.
+func TestTooManyBoundPorts(t *testing.T) {
+	_, err := Open(Config{First: 20000, Last: 30000, Sockets: true, Sink: &network{T: t}, Log: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "at most 4096") {
 		t.Errorf("got %v", err)
 	}
-	cfg.Last = 30000
-	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "at most 4096") {
-		t.Errorf("got %v", err)
-	}
-	cfg.First, cfg.Last = 20000, 20010
-	c, err := Open(cfg)
-	if err != nil {
-		t.Fatalf("the ports bound before the error were not released: %v", err)
-	}
-	c.Close()
 }
 
 // TestOnlyNetRawIsRequired: capturing requires CAP_NET_RAW and nothing else; without

@@ -7,7 +7,7 @@
 //	              empty UDP packets, for this host, to the range. The ports stay
 //	              closed
 //	socketSource  or a UDP socket for each port, whose filter accepts empty
-//	              datagrams
+//	              datagrams. A port that another program has is tried again
 //	  -> recvmmsg  up to 64 at a time (udp)
 //	  -> parse     the same rule again; impossible addresses; Packet
 //	  -> Sink

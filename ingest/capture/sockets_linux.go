@@ -19,7 +19,9 @@ type socketSource struct {
 	cfg     Config
 	counts  *counts
 	waiter  *udp.Waiter
-	sockets map[int]*socket
+	sockets map[int]*socket // used by run; before it, by newSocketSource
+	missing missing         // the same
+	mu      sync.RWMutex    // guards byPort
 	byPort  map[uint16][]*socket
 	once    sync.Once
 }
@@ -48,14 +50,13 @@ func newSocketSource(cfg Config, counts *counts) (_ source, err error) {
 		}
 	}()
 	addresses := udp.Addresses(cfg.Addresses).OnHost()
+	b.missing = missing{v6only: addresses.V6Only()}
 	for port := int(cfg.First); port <= int(cfg.Last); port++ {
 		for _, a := range addresses {
-			if err := b.open(netip.AddrPortFrom(a, uint16(port)), addresses.V6Only()); err != nil {
-				return nil, err
-			}
+			b.missing.ports = append(b.missing.ports, netip.AddrPortFrom(a, uint16(port)))
 		}
 	}
-	return b, nil
+	return b, b.openMissing()
 }
 
 // tooManyPortsError is the error for a range of more than MaxBound ports.
@@ -117,11 +118,15 @@ func (b *socketSource) open(at netip.AddrPort, v6only bool) error {
 		}
 	case errors.Is(err, unix.EACCES):
 		return lowPortError{fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)}
+	case unavailable(err):
+		return unavailableError{fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)}
 	case err != nil:
 		return fmt.Errorf("bind UDP port %d at %s: %w", at.Port(), at.Addr(), err)
 	}
 	b.sockets[s.fd] = s
+	b.mu.Lock()
 	b.byPort[s.port] = append(b.byPort[s.port], s)
+	b.mu.Unlock()
 	return nil
 }
 
@@ -138,7 +143,7 @@ func (b *socketSource) run(ctx context.Context) error {
 	}()
 	batch := newBatch()
 	for {
-		err := b.waiter.Wait(-1)
+		err := b.waiter.Wait(b.missing.pauseLeft())
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -147,6 +152,9 @@ func (b *socketSource) run(ctx context.Context) error {
 		}
 		for fd, ok := b.waiter.Next(); ok; fd, ok = b.waiter.Next() {
 			b.read(b.sockets[fd], batch)
+		}
+		if b.missing.due() {
+			b.openMissing() // an error leaves the ports missing
 		}
 	}
 }
@@ -180,7 +188,10 @@ func (b *socketSource) read(s *socket, batch *batch) {
 
 func (b *socketSource) answer(p Packet, payload []byte) error {
 	from, to := p.Destination, p.Source
-	for _, s := range b.byPort[from.Port()] {
+	b.mu.RLock()
+	sockets := b.byPort[from.Port()]
+	b.mu.RUnlock()
+	for _, s := range sockets {
 		switch v4 := to.Addr().Is4(); {
 		case s.at != from.Addr() && !s.at.IsUnspecified():
 		case s.v6 && v4 && s.at.IsUnspecified():

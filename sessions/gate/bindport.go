@@ -62,6 +62,20 @@ func (s *Service) isBound() bool {
 	return s.unbound == nil
 }
 
+// Waiting returns why the ports of services are not bound, by the names of the
+// services.
+func (s *Services) Waiting() map[string]string {
+	waiting := map[string]string{}
+	for _, service := range s.list {
+		service.mu.Lock()
+		if service.unbound != nil {
+			waiting[service.Name] = service.unbound.Error()
+		}
+		service.mu.Unlock()
+	}
+	return waiting
+}
+
 // admitLeases makes the enforcers admit the peers of all leases.
 func (s *Service) admitLeases() {
 	var steps []*step

@@ -283,7 +283,7 @@ func (t *TCP) updateFilter() error {
 	if open := t.filter.overflowAt > 0; open != t.filterOverflow {
 		t.filterOverflow = open
 		if open {
-			t.cfg.Log.Info("socket filter full; the server checks addresses", "listen", t.cfg.Listen, "count", t.admitted.Len())
+			t.cfg.Log.Info("socket filter not in use; the server checks addresses", "listen", t.cfg.Listen, "count", t.admitted.Len())
 		} else {
 			t.cfg.Log.Info("socket filter checks all addresses again", "listen", t.cfg.Listen, "count", t.admitted.Len())
 		}

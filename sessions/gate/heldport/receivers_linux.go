@@ -32,14 +32,16 @@ func Receivers() ([]Receiver, error) {
 			}
 		}
 	}
-	programs := programs()
+	programs, complete := programs()
 	all := make([]Receiver, 0, len(by))
 	for port, s := range by {
 		name := programs[s.inode]
 		switch {
 		case name != "":
-		case s.uid == 0 && os.Geteuid() == 0:
+		case s.uid == 0 && complete:
 			name = "the kernel, such as WireGuard or VXLAN"
+		case s.uid == 0:
+			name = "the kernel, such as WireGuard or VXLAN, or a program of root"
 		default:
 			name = fmt.Sprintf("a program of user ID %d", s.uid)
 		}
@@ -49,14 +51,20 @@ func Receivers() ([]Receiver, error) {
 	return all, nil
 }
 
-// programs returns the process of each socket that this process may see.
-func programs() map[uint32]string {
-	of := map[uint32]string{}
-	eachSocket(func(inode uint32, process string) bool {
+// initialPIDs is the namespace in which all processes of a host are visible
+// (PROC_PID_INIT_INO of the kernel).
+const initialPIDs = "pid:[4026531836]"
+
+// programs returns the process of each socket that this process may read.
+// Complete: it may read those of all processes.
+func programs() (of map[uint32]string, complete bool) {
+	of = map[uint32]string{}
+	complete = eachSocket(func(inode uint32, process string) bool {
 		if of[inode] == "" {
 			of[inode] = describeProcess(process)
 		}
 		return true
 	})
-	return of
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	return of, complete && err == nil && namespace == initialPIDs
 }

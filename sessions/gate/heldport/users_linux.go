@@ -2,7 +2,9 @@ package heldport
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -118,20 +120,25 @@ func program(inode uint32) (name string) {
 }
 
 // eachSocket calls visit with each open socket that this process may see, and the
-// directory of its process in /proc, until visit returns false.
-func eachSocket(visit func(inode uint32, process string) bool) {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		var inode uint32
-		to, err := os.Readlink(link)
-		if err != nil {
-			continue
-		}
-		n, _ := fmt.Sscanf(to, "socket:[%d]", &inode)
-		if n == 1 && !visit(inode, filepath.Dir(filepath.Dir(link))) {
-			return
+// directory of its process in /proc, until visit returns false. Complete: this process
+// may see the sockets of all processes in /proc.
+func eachSocket(visit func(inode uint32, process string) bool) (complete bool) {
+	dirs, err := filepath.Glob("/proc/[0-9]*/fd")
+	complete = err == nil && len(dirs) > 0
+	for _, dir := range dirs {
+		links, err := os.ReadDir(dir)
+		complete = complete && !errors.Is(err, fs.ErrPermission)
+		for _, link := range links {
+			var inode uint32
+			to, err := os.Readlink(filepath.Join(dir, link.Name()))
+			complete = complete && !errors.Is(err, fs.ErrPermission)
+			n, _ := fmt.Sscanf(to, "socket:[%d]", &inode)
+			if n == 1 && !visit(inode, filepath.Dir(dir)) {
+				return complete
+			}
 		}
 	}
+	return complete
 }
 
 // describeProcess returns the name and the number of a process, by its directory.

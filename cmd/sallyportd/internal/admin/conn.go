@@ -127,6 +127,19 @@ func (c Conn) change(ctx context.Context, path string) (done Reloaded, err error
 	return done, nil
 }
 
+// Waiting returns why the ports of services are not bound, by the services' names.
+func (c Conn) Waiting(ctx context.Context) (waiting map[string]string, err error) {
+	body, err := c.ask(ctx, http.MethodGet, "/waiting", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&waiting); err != nil {
+		return nil, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return waiting, nil
+}
+
 // State reads a copy of the state file.
 func (c Conn) State(ctx context.Context) ([]byte, error) {
 	body, err := c.ask(ctx, http.MethodGet, "/state", nil)

@@ -31,6 +31,8 @@ type Handlers struct {
 	Restrict func(context.Context, Restriction) (Restricted, error)
 	Grants   *Feed
 	State    func(io.Writer) error
+	// Waiting returns why the ports of services are not bound, by the services' names.
+	Waiting  func() map[string]string
 	Counters func() map[string]uint64
 }
 
@@ -66,6 +68,9 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	mux.Handle("GET /grants", h.Grants)
 	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(h.Counters())
+	})
+	mux.HandleFunc("GET /waiting", func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(h.Waiting())
 	})
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
 		copied := &countingWriter{w: w}

@@ -304,6 +304,12 @@ var waysAround = []struct {
 	// The same, with the guard before translation.
 	{"dnat, guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":8080"), []string{direct}, []string{sitePort},
 		[]string{`clients reach 10.72.0.2:80 by the rule "tcp dport 8080 dnat to 10.72.0.2:80" of chain "ip nat pre" (handle 2), but strangers that use this host as a router reach it directly`}},
+	{"dnat to a range", nat("ip", "tcp dport 8080-8081 dnat to 10.72.0.2:80-81"), guard(":8080-8081"), []string{direct}, []string{sitePort},
+		[]string{`clients reach 10.72.0.2:80-81 by the rule "tcp dport 8080-8081 dnat to 10.72.0.2:80-81" of chain "ip nat pre" (handle 2), but strangers that use this host as a router reach it directly, without a knock: let a chain at hook forward drop "ip daddr 10.72.0.2 tcp dport 80-81 ct status ! dnat"`}},
+	{"dnat to a range, whose ports are guarded too", nat("ip", "tcp dport 8080-8081 dnat to 10.72.0.2:80-81"), guard(":8080-8081") + strings.Replace(guard(":80-81"), "site", "other", 1), []string{direct}, []string{sitePort},
+		[]string{`tcp dport 80-81 ct status ! dnat`}},
+	{"redirect to a range of which one port is guarded", nat("ip", "tcp dport 8080 redirect to :8080-8082"), guard(":8080", input), nil, []string{sitePort},
+		[]string{`redirects its port past the guard, to ports 8080-8082 of this host`}},
 	{"dnat, guarded, and what asks directly is rejected", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80") + rejectsDirect, guard(":8080"), nil, []string{sitePort, direct}, nil},
 	{"the container's port is named, guarded", nat("ip", "tcp dport 8080 dnat to 10.72.0.2:80"), guard(":80"), []string{sitePort}, nil,
 		[]string{`listen = ":8080"`}},

@@ -54,6 +54,7 @@ type target struct {
 	address netip.Addr // invalid: an address of this host
 	other   bool       // the address is not known
 	port    int        // 0: as before
+	last    int        // the last port of a range that begins at port; 0: port is the only one
 	unclear bool       // the port is not known
 }
 
@@ -63,7 +64,7 @@ func (t target) String() string {
 	case t.unclear:
 		port = ":?"
 	case t.port != 0:
-		port = fmt.Sprintf(":%d", t.port)
+		port = ":" + t.numbers()
 	}
 	switch {
 	case t.other:
@@ -78,6 +79,14 @@ func (t target) String() string {
 	return t.how + " " + port
 }
 
+// numbers writes the port, or the range of ports.
+func (t target) numbers() string {
+	if t.last > t.port {
+		return fmt.Sprintf("%d-%d", t.port, t.last)
+	}
+	return fmt.Sprint(t.port)
+}
+
 // translate reads "nat", with the values that the rule has loaded.
 func (s *state) translate(a attributes) effect {
 	if a.number(unix.NFTA_NAT_TYPE) != unix.NFT_NAT_DNAT {
@@ -86,6 +95,7 @@ func (s *state) translate(a attributes) effect {
 	t := target{how: "dnat to"}
 	s.targetAddress(&t, a, unix.NFTA_NAT_REG_ADDR_MIN, int(a.number(unix.NFTA_NAT_FAMILY)))
 	s.targetPort(&t, a, unix.NFTA_NAT_REG_PROTO_MIN)
+	s.targetLast(&t, a, unix.NFTA_NAT_REG_PROTO_MAX)
 	return effect{target: &t}
 }
 
@@ -112,5 +122,17 @@ func (s *state) targetPort(t *target, a attributes, kind uint16) {
 		t.port = bigEndian(value)
 	} else {
 		t.unclear = true
+	}
+}
+
+// targetLast reads the last port of a range.
+func (s *state) targetLast(t *target, a attributes, kind uint16) {
+	if !a.has(kind) || t.port == 0 {
+		return
+	}
+	if value, _, whole := s.get(a.number(kind), 2); whole {
+		t.last = max(bigEndian(value), t.port)
+	} else {
+		t.port, t.unclear = 0, true
 	}
 }

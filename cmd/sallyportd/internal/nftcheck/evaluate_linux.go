@@ -100,6 +100,7 @@ func (r *ruleset) expressions(c *chain, number int, rest []expression, s state, 
 		case "redir":
 			t := target{how: "redirect to"}
 			s.targetPort(&t, e.attributes, unix.NFTA_REDIR_REG_PROTO_MIN)
+			s.targetLast(&t, e.attributes, unix.NFTA_REDIR_REG_PROTO_MAX)
 			emit(s, effect{target: &t})
 			return
 		case "tproxy":

@@ -96,7 +96,7 @@ func (j *judgement) portOf(l redirect) int { return max(int(j.at.Ports.First), l
 func (j *judgement) closes(p packet, l redirect) bool {
 	port, stays := j.portOf(l), l.stays(j.addresses)
 	sameAddress := !j.at.Address.IsValid() || !l.to.address.IsValid() || l.to.address == j.at.Address
-	asNamed := stays && l.port(port) == port && sameAddress
+	asNamed := stays && l.port(port) == port && l.to.last <= port && sameAddress
 	switch {
 	case !j.reach.any():
 		return false
@@ -118,7 +118,12 @@ func (j *judgement) guardedElsewhere(l redirect, port int) bool {
 	if !l.stays(j.addresses) {
 		return false
 	}
-	return j.guards(j.service.UDP, l.port(port), func(g reach) bool { return g.input })
+	for to := l.port(port); to <= max(l.port(port), l.to.last); to++ {
+		if !j.guards(j.service.UDP, to, func(g reach) bool { return g.input }) {
+			return false
+		}
+	}
+	return true
 }
 
 // guards reports whether a service has a port of this host: with a guard that
@@ -134,6 +139,17 @@ func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 		}
 	}
 	return false
+}
+
+// guardsAll reports whether services guard all ports of a range, of the judged
+// service's protocol.
+func (j *judgement) guardsAll(low, high int) bool {
+	for port := low; port <= high; port++ {
+		if !j.guards(j.service.UDP, port, reach.any) {
+			return false
+		}
+	}
+	return true
 }
 
 // guardsOther reports whether a service guards another host's port by its
@@ -166,14 +182,17 @@ func (j *judgement) judgeDirectAccess(p packet, l redirect, hook uint32) {
 		}
 		return
 	}
-	if next.low == next.high && next.low != port && !j.guards(j.service.UDP, next.low, reach.any) {
+	if l.to.port != 0 && next.low != port && !j.guardsAll(next.low, next.high) {
 		j.warn("direct", l, "clients reach %s by %s, but strangers reach it directly, without a knock: let a chain at hook input drop \"%s ct status ! dnat\", or guard that port too", l.where(port), l, portsText(next))
 	}
 }
 
 func portsText(p packet) string {
-	if p.low != p.high {
+	switch {
+	case p.somewhere:
 		return "meta l4proto " + p.protocolName()
+	case p.low != p.high:
+		return fmt.Sprintf("%s dport %d-%d", p.protocolName(), p.low, p.high)
 	}
 	return fmt.Sprintf("%s dport %d", p.protocolName(), p.low)
 }
@@ -194,15 +213,15 @@ func (j *judgement) judgeTargetPort(v4, v6 bool) {
 			if !l.stays(j.addresses) && j.at.Address.IsValid() && (j.at.Address != l.to.address || j.reach.forward) {
 				continue // another host's, or guarded as such
 			}
-			if l.low == l.high && j.guards(s.UDP, l.low, reach.any) {
+			if j.guardsAll(l.low, l.high) {
 				continue
 			}
-			asked := fmt.Sprintf("port %d", l.low)
+			asked, named := fmt.Sprintf("port %d", l.low), fmt.Sprint(l.low)
 			if l.low != l.high {
-				asked = fmt.Sprintf("ports %d to %d", l.low, l.high)
+				asked, named = fmt.Sprintf("ports %d to %d", l.low, l.high), fmt.Sprintf("%d-%d", l.low, l.high)
 			}
-			j.warn("named", l, "%s %s %s of this host to %s: if the service is meant to hide that program, strangers get in there without a knock, because the guard checks the port that packets had before translation, and guards port %d: name the port that clients connect to, listen = \":%d\"",
-				l, l.verb(), asked, l.where(port), port, l.low)
+			j.warn("named", l, "%s %s %s of this host to %s: if the service is meant to hide that program, strangers get in there without a knock, because the guard checks the port that packets had before translation, and guards port %d: name the port that clients connect to, listen = \":%s\"",
+				l, l.verb(), asked, l.where(port), port, named)
 		}
 	}
 }

@@ -40,6 +40,9 @@ func (r *ruleset) lookup(c *chain, s state, a attributes) []branch {
 	if !ok {
 		return unknown(s, a)
 	}
+	if source && set.has(unix.NFT_SET_EVAL) {
+		return unknown(s, a) // rules add the sources that send much, such as knocks
+	}
 	register := a.number(unix.NFTA_LOOKUP_SREG)
 	var matches []branch
 	var all bool // every packet matches

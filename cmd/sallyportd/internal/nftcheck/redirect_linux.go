@@ -104,6 +104,9 @@ func (l redirect) where(port int) string {
 		if t.port == 0 {
 			return "another address of this host"
 		}
+		if t.last > t.port {
+			return fmt.Sprintf("ports %s of this host", t.numbers())
+		}
 		return fmt.Sprintf("port %d of this host", t.port)
 	}
 	if t.other {
@@ -135,7 +138,7 @@ func (l redirect) directPacket(p packet, a addresses) packet {
 	if p.address.IsValid() {
 		p.family = familyOf(p.address)
 	}
-	p.low, p.high = l.port(p.low), l.port(p.high)
+	p.low, p.high = l.port(p.low), max(l.port(p.high), l.to.last)
 	if p.low == 0 {
 		p.low, p.high, p.somewhere = 1, 1<<16-1, true
 	}

@@ -152,13 +152,13 @@ func destinationOf(t *target, family byte, revision uint64, info []byte) *target
 	const mapsAddresses, hasPorts = 1, 2
 	var flags uint32
 	var address netip.Addr
-	portAt := 0
+	portAt, lastAt := 0, 0
 	switch {
 	case family == unix.NFPROTO_IPV4 && revision == 0 && len(info) >= 20: // a number of ranges, and one
-		flags, portAt = nativeUint32(info[4:]), 16
+		flags, portAt, lastAt = nativeUint32(info[4:]), 16, 18
 		address, _ = netip.AddrFromSlice(info[8:12])
 	case (family == unix.NFPROTO_IPV6 || revision >= 1) && len(info) >= 40:
-		flags, portAt = nativeUint32(info), 36
+		flags, portAt, lastAt = nativeUint32(info), 36, 38
 		address, _ = netip.AddrFromSlice(info[4:20])
 		if family == unix.NFPROTO_IPV4 {
 			address, _ = netip.AddrFromSlice(info[4:8])
@@ -172,6 +172,7 @@ func destinationOf(t *target, family byte, revision uint64, info []byte) *target
 	}
 	if flags&hasPorts != 0 {
 		t.port = bigEndian(info[portAt:])
+		t.last = max(bigEndian(info[lastAt:]), t.port)
 	}
 	return t
 }
