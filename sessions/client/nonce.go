@@ -17,12 +17,9 @@ import (
 	"sallyport/sessions/durable"
 )
 
-// nonceSkip is how many nonces a jump skips beyond those of jumpTarget.
-const nonceSkip = 1 << 16
-
-// jumpPause is the minimum time between two jumps by nonceSkip. So a client that
-// fails for years does not use up its nonces.
-const jumpPause = 24 * time.Hour
+// nonceSkip is how far the nonces after two failed attempts are above jumpTarget: more
+// than a device uses up beyond one nonce a second.
+const nonceSkip = 1 << 24
 
 // upperHalf is the lowest nonce to which a client jumps. Clients begin below it.
 const upperHalf = 1 << 31
@@ -92,17 +89,18 @@ func DrawNonce() (uint32, error) {
 // The server may have accepted higher nonces: from another device with the same
 // profile, or before this device got its files back from a backup. So after an attempt
 // that opened nothing, Reserve moves to the upper half, to a nonce that grows by one
-// each second. After two such attempts it skips nonceSkip more. Moved reports that it
-// moved further than attempts use up. An ExhaustedError or a DamagedError leaves the
-// file unchanged. All other errors are a NonceError or the error of ctx.
+// each second. After two such attempts it moves nonceSkip above that. From then on the
+// nonces grow with the clock, so that devices with one profile pass each other, and a
+// client that fails for years does not use up its nonces. Moved reports a move after an
+// attempt that opened nothing. An ExhaustedError or a DamagedError leaves the file
+// unchanged. All other errors are a NonceError or the error of ctx.
 func (f NonceFile) Reserve(ctx context.Context, client string, n int, now time.Time) (base uint32, moved bool, err error) {
 	err = f.update(ctx, func(r *nonceRecord) error {
-		before := r.next
-		r.move(now, n)
+		moved = r.move(now, n)
 		if r.next+uint64(n) > nonceCount {
 			return &ExhaustedError{Client: client}
 		}
-		base, moved = uint32(r.next), r.next-before >= nonceSkip/2
+		base = uint32(r.next)
 		r.next += uint64(n)
 		r.unopened = min(r.unopened+1, 2)
 		return nil
@@ -198,24 +196,28 @@ func (e *DamagedError) Hint() string {
 // nonceRecord is the content of a nonce file.
 type nonceRecord struct {
 	next     uint64
-	unopened int   // attempts since something opened: 0, 1, or 2 for more
-	jumped   int64 // Unix seconds of the last jump by nonceSkip; 0: none
+	unopened int // attempts since something opened: 0, 1, or 2 for more
 }
 
 // move moves the next nonce ahead of those that the server may have accepted. It
-// leaves n nonces at least, if there are so many.
-func (r *nonceRecord) move(now time.Time, n int) {
-	to := *r
-	if r.unopened > 0 || r.next >= upperHalf {
-		to.next = max(to.next, jumpTarget(now))
+// leaves n nonces at least, if there are so many. Failed reports that attempts without
+// success are the reason, and not the time that has passed.
+func (r *nonceRecord) move(now time.Time, n int) (failed bool) {
+	low := jumpTarget(now)
+	high := low + nonceSkip
+	aboveLow, aboveHigh := r.next >= upperHalf, r.next >= low+nonceSkip/2
+	to := r.next
+	switch {
+	case r.unopened > 1 || aboveHigh:
+		to, failed = max(to, high), !aboveHigh
+	case r.unopened > 0 || aboveLow:
+		to, failed = max(to, low), !aboveLow
 	}
-	since := now.Unix() - r.jumped
-	if r.unopened > 1 && (r.jumped == 0 || since < 0 || since >= int64(jumpPause/time.Second)) {
-		to.next, to.jumped = to.next+nonceSkip, now.Unix()
+	if to == r.next || to+uint64(n) > nonceCount {
+		return false
 	}
-	if to.next+uint64(n) <= nonceCount {
-		*r = to
-	}
+	r.next = to
+	return failed
 }
 
 // jumpTarget is upperHalf plus the seconds since 2020: devices with one profile that
@@ -232,7 +234,7 @@ const (
 )
 
 func (r nonceRecord) String() string {
-	return fmt.Sprintf("%snext %d\nunopened %d\njumped %d\n", nonceHeader, r.next, r.unopened, r.jumped)
+	return fmt.Sprintf("%snext %d\nunopened %d\n", nonceHeader, r.next, r.unopened)
 }
 
 var errNewer = errors.New("a newer version of sallyport wrote this nonce file")
@@ -249,7 +251,7 @@ func parseNonce(text string) (r nonceRecord, err error) {
 		fmt.Sscanf(rest, "next %d\n", &r.next)
 		ok = rest == fmt.Sprintf("next %d\n", r.next)
 	case nonceHeader:
-		fmt.Sscanf(rest, "next %d\nunopened %d\njumped %d\n", &r.next, &r.unopened, &r.jumped)
+		fmt.Sscanf(rest, "next %d\nunopened %d\n", &r.next, &r.unopened)
 		ok = text == r.String()
 	default:
 		return r, errNewer
