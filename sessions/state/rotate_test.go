@@ -37,6 +37,7 @@ type rotation struct {
 	cfg   Config
 
 	current, previous int // secrets; 0: none
+	secrets           int // the number of secrets
 	until             time.Time
 	next              map[int]int
 	captured          []signed
@@ -211,7 +212,7 @@ func (r *rotation) play(steps []rotationStep) {
 			r.step = step
 		case 8: // a rotation, perhaps to a secret that the client had before
 			old = r.table
-			r.previous, r.current = r.current, 1+s.which%4
+			r.previous, r.current = r.current, 1+s.which%r.secrets
 			r.until = r.wall().Add(time.Duration(s.which%3) * 20 * time.Second)
 			if s.flag {
 				r.previous = 0
@@ -221,7 +222,7 @@ func (r *rotation) play(steps []rotationStep) {
 			old = r.table
 			r.previous = 0
 			if r.current == 0 || s.flag {
-				r.current = 1 + s.which%4
+				r.current = 1 + s.which%r.secrets
 			} else {
 				r.current = 0
 			}
@@ -242,21 +243,26 @@ func (r *rotation) play(steps []rotationStep) {
 func TestRotationsNeverRepeat(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		relaxed := rapid.Bool().Draw(rt, "relaxed")
-		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) rotationStep {
+		var steps []rotationStep
+		secrets := rapid.SampledFrom([]int{4, maxRecords + 4}).Draw(rt, "secrets")
+		if secrets > maxRecords {
+			steps = openedByEach(secrets)
+		}
+		steps = append(steps, rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) rotationStep {
 			return rotationStep{
 				rapid.IntRange(0, 11).Draw(rt, "step"), rapid.IntRange(0, 59).Draw(rt, "which"), rapid.Bool().Draw(rt, "flag"),
 			}
-		}), 1, 40).Draw(rt, "steps")
-		for _, w := range playRotation(t, relaxed, steps) {
+		}), 1, 40).Draw(rt, "steps")...)
+		for _, w := range playRotation(t, relaxed, secrets, steps) {
 			rt.Error(w)
 		}
 	})
 }
 
-func playRotation(t *testing.T, relaxed bool, steps []rotationStep) (wrong []string) {
+func playRotation(t *testing.T, relaxed bool, secrets int, steps []rotationStep) (wrong []string) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rotation{
-			t: t, clock: clocktest.NewHost(), cfg: config(t.TempDir()), current: 1,
+			t: t, clock: clocktest.NewHost(), cfg: config(t.TempDir()), current: 1, secrets: secrets,
 			next: map[int]int{1: 5, 2: 700_000, 3: 0, 4: 30}, opened: map[use]bool{},
 		}
 		r.cfg.Relaxed = relaxed
@@ -267,12 +273,17 @@ func playRotation(t *testing.T, relaxed bool, steps []rotationStep) (wrong []str
 		r.play(steps)
 		r.clock.Step(-r.step)
 		r.step = 0
-		time.Sleep(2*time.Minute + time.Second)
+		// A clock that was ahead may have left later stamps.
+		latest := r.store.NewestStamp()
+		if lost := r.store.Gap().LostUntil; lost.After(latest) {
+			latest = lost
+		}
+		time.Sleep(max(2*time.Minute, latest.Sub(r.wall())) + time.Second)
 		if r.current == 0 {
 			r.current = 2
 			r.reload()
 		}
-		r.previous, r.current, r.until = r.current, 1+r.current%4, r.wall().Add(time.Hour)
+		r.previous, r.current, r.until = r.current, 1+r.current%r.secrets, r.wall().Add(time.Hour)
 		r.reload()
 		time.Sleep(1100 * time.Millisecond)
 		for _, secret := range []int{r.previous, r.current, r.previous} {
@@ -284,6 +295,37 @@ func playRotation(t *testing.T, relaxed bool, steps []rotationStep) (wrong []str
 		wrong = r.wrong
 	})
 	return wrong
+}
+
+// openedByEach are steps in which each secret opens something, one after the other.
+func openedByEach(secrets int) (steps []rotationStep) {
+	for secret := range secrets {
+		steps = append(steps, rotationStep{kind: 8, which: secret, flag: true}, rotationStep{kind: 6, which: 2}, rotationStep{})
+	}
+	return steps
+}
+
+// TestReturnOfRemovedRecord: a secret comes back whose record was removed, and the clock is
+// set back: the timestamp that is left of the record refuses its knocks.
+func TestReturnOfRemovedRecord(t *testing.T) {
+	const secrets = maxRecords + 4
+	back, first, wait := rotationStep{kind: 7, which: 5}, rotationStep{kind: 8, flag: true}, rotationStep{kind: 6}
+	crash := rotationStep{kind: 11, flag: true}
+	for name, steps := range map[string][]rotationStep{
+		"reload": {back, first, wait},
+		"start":  {back, crash, first, wait},
+		"both":   {first, back, crash, wait},
+	} {
+		steps = append(openedByEach(secrets), steps...)
+		for n := range secrets {
+			steps = append(steps, rotationStep{kind: 4, which: n})
+		}
+		for _, relaxed := range []bool{false, true} {
+			for _, w := range playRotation(t, relaxed, secrets, steps) {
+				t.Errorf("%s, relaxed %t: %s", name, relaxed, w)
+			}
+		}
+	}
 }
 
 // TestRotationsByName plays cases that TestRotationsNeverRepeat rarely draws.
@@ -304,7 +346,7 @@ func TestRotationsByName(t *testing.T) {
 		"two quick rotations":         {knock, to(2), knock, to(3), knock, last(0), last(1), last(2)},
 	} {
 		for _, relaxed := range []bool{false, true} {
-			for _, w := range playRotation(t, relaxed, steps) {
+			for _, w := range playRotation(t, relaxed, 4, steps) {
 				t.Errorf("%s, relaxed %t: %s", name, relaxed, w)
 			}
 		}
