@@ -77,7 +77,13 @@ func checkLostKnocks(cfg *config.Config) []finding {
 	if lost < lostShare {
 		return nil
 	}
+	effect := fmt.Sprintf("about %.0f %% of all sequences fail", 100*lost)
+	switch {
+	case lost < 0.5:
+		effect += ", and succeed in the next minute"
+	case lost > 0.995:
+		effect = "hardly any sequence arrives, and clients do not get in"
+	}
 	return []finding{warn("knock-ports-taken", "use fewer UDP ports, or ports below "+fmt.Sprint(schedule.MinPort),
-		"UDP services have %d of the ports that knocks go to: about %.0f %% of all sequences fail, and succeed in the next minute",
-		cfg.LostKnockPorts(), 100*lost)}
+		"UDP services have %d of the ports that knocks go to: %s", cfg.LostKnockPorts(), effect)}
 }

@@ -65,6 +65,7 @@ func (p sourcePorts) takesOne(ports access.Ports) bool {
 // connection that this host opens. Firewall: there is a table of the firewall.
 func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found []finding) {
 	var ports []string
+	var all []access.Ports
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		taken := slices.DeleteFunc(s.Ports(), func(r access.Ports) bool { return !p.takesOne(r) })
@@ -80,15 +81,31 @@ func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found [
 		if firewall && s.UDP && s.Policy.Cut {
 			effect += ", and answers to that connection are dropped"
 		}
-		ports = append(ports, which)
+		ports, all = append(ports, which), append(all, taken...)
 		found = append(found, warn("source-port-range", "", "service %s: this host may use port %s as the source port of a connection (net.ipv4.ip_local_port_range is %d to %d): %s",
 			s.Name, which, p.first, p.last, effect))
 	}
 	for i := range found {
+		if !p.canReserve(all) {
+			found[i].Hint = "choose fewer ports, or ports outside of that range: if so many were reserved, this host could hardly open connections"
+			continue
+		}
 		found[i].Hint = fmt.Sprintf("\"sysctl -w net.ipv4.ip_local_reserved_ports=%s\" reserves the ports of the services; a file in /etc/sysctl.d also does after the next boot",
 			strings.Join(p.withReserved(ports), ","))
 	}
 	return found
+}
+
+// canReserve reports whether the kernel would still have half of its source ports if
+// more were reserved.
+func (p sourcePorts) canReserve(more []access.Ports) bool {
+	free := uint64(0)
+	for n := p.first; n <= p.last; n++ {
+		if p.takes(uint16(n)) && !access.AnyHas(more, uint16(n)) {
+			free++
+		}
+	}
+	return 2*free >= p.last-p.first+1
 }
 
 // withReserved returns the ports that are reserved already, and more.

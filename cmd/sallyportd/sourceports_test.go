@@ -23,6 +23,9 @@ func TestSourcePorts(t *testing.T) {
 		{"type = \"firewall\"\nprotocol = \"udp\"\nlisten = \":40000\"\n" + cut, "", "cannot listen, and answers to that connection are dropped; "},
 		{"type = \"firewall\"\nlisten = \":60999\"\n", "", "cannot listen"},
 		{"type = \"firewall\"\nlisten = \":61000\"\n", "", ""},
+		{"type = \"firewall\"\nlisten = \":60000-61000\"\n", "", "ip_local_reserved_ports=60000-61000\""},
+		{"type = \"firewall\"\nlisten = \":1-65535\"\n", "", "choose fewer ports"},
+		{"type = \"firewall\"\nlisten = \":40000\"\n", "32768-39999,41000-50000", "choose fewer ports"},
 	} {
 		cfg := configtest.Parse(t, "", "[[service]]\nname = \"one\"\n"+row.service)
 		got := texts(checkSourcePorts(cfg, true, sourcePorts{32768, 60999, row.reserved}))
@@ -32,5 +35,20 @@ func TestSourcePorts(t *testing.T) {
 	}
 	if p := readSourcePorts(); p.first == 0 || p.last < p.first {
 		t.Errorf("the kernel's range: %+v", p)
+	}
+}
+
+// TestLostKnocks: the share of sequences that fail, as far as it is worth a warning.
+func TestLostKnocks(t *testing.T) {
+	for listen, want := range map[string]string{
+		":60000":       "",
+		":60000-61000": "about 5 % of all sequences fail, and succeed in the next minute",
+		":1025-30000":  "about 83 % of all sequences fail; ",
+		":1025-65535":  "hardly any sequence arrives, and clients do not get in",
+	} {
+		cfg := configtest.Parse(t, "", "[[service]]\nname = \"one\"\ntype = \"firewall\"\nprotocol = \"udp\"\nlisten = \""+listen+"\"\n")
+		if got := texts(checkLostKnocks(cfg)); (got != "") != (want != "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q", listen, got)
+		}
 	}
 }

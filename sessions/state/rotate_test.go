@@ -38,6 +38,7 @@ type rotation struct {
 	cfg   Config
 
 	current, previous int // secrets; 0: none
+	secrets           int // the number of secrets
 	until             time.Time
 	next              map[int]int
 	captured          []signed
@@ -212,7 +213,7 @@ func (r *rotation) play(steps []rotationStep) {
 			r.step = step
 		case 8: // a rotation, perhaps to a secret that the client had before
 			old = r.table
-			r.previous, r.current = r.current, 1+s.which%12
+			r.previous, r.current = r.current, 1+s.which%r.secrets
 			r.until = r.wall().Add(time.Duration(s.which%3) * 20 * time.Second)
 			if s.flag {
 				r.previous = 0
@@ -222,7 +223,7 @@ func (r *rotation) play(steps []rotationStep) {
 			old = r.table
 			r.previous = 0
 			if r.current == 0 || s.flag {
-				r.current = 1 + s.which%12
+				r.current = 1 + s.which%r.secrets
 			} else {
 				r.current = 0
 			}
@@ -243,22 +244,27 @@ func (r *rotation) play(steps []rotationStep) {
 func TestRotationsNeverRepeat(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		relaxed := rapid.Bool().Draw(rt, "relaxed")
-		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) rotationStep {
+		var steps []rotationStep
+		secrets := rapid.SampledFrom([]int{4, maxRecords + 4}).Draw(rt, "secrets")
+		if secrets > maxRecords {
+			steps = openedByEach(secrets)
+		}
+		steps = append(steps, rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) rotationStep {
 			return rotationStep{
 				rapid.IntRange(0, 11).Draw(rt, "step"), rapid.IntRange(0, 59).Draw(rt, "which"), rapid.Bool().Draw(rt, "flag"),
 			}
-		}), 1, 40).Draw(rt, "steps")
+		}), 1, 40).Draw(rt, "steps")...)
 		lead := time.Duration(rapid.SampledFrom([]int{0, 20, 55}).Draw(rt, "lead")) * time.Second
-		for _, w := range playRotation(t, relaxed, lead, steps) {
+		for _, w := range playRotation(t, relaxed, secrets, lead, steps) {
 			rt.Error(w)
 		}
 	})
 }
 
-func playRotation(t *testing.T, relaxed bool, lead time.Duration, steps []rotationStep) (wrong []string) {
+func playRotation(t *testing.T, relaxed bool, secrets int, lead time.Duration, steps []rotationStep) (wrong []string) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rotation{
-			t: t, clock: clocktest.NewHost(), cfg: config(t.TempDir()), current: 1, lead: lead,
+			t: t, clock: clocktest.NewHost(), cfg: config(t.TempDir()), current: 1, secrets: secrets, lead: lead,
 			next: map[int]int{1: 5, 2: 700_000, 3: 0, 4: 30}, opened: map[use]bool{},
 		}
 		r.cfg.Relaxed = relaxed
@@ -269,12 +275,17 @@ func playRotation(t *testing.T, relaxed bool, lead time.Duration, steps []rotati
 		r.play(steps)
 		r.clock.Step(-r.step)
 		r.step = 0
-		time.Sleep(2*time.Minute + time.Second)
+		// A clock that was ahead may have left later stamps.
+		latest := r.store.NewestStamp()
+		if lost := r.store.Gap().LostUntil; lost.After(latest) {
+			latest = lost
+		}
+		time.Sleep(max(2*time.Minute, latest.Sub(r.wall())) + time.Second)
 		if r.current == 0 {
 			r.current = 2
 			r.reload()
 		}
-		r.previous, r.current, r.until = r.current, 1+r.current%4, r.wall().Add(time.Hour)
+		r.previous, r.current, r.until = r.current, 1+r.current%r.secrets, r.wall().Add(time.Hour)
 		r.reload()
 		time.Sleep(1100 * time.Millisecond)
 		for _, secret := range []int{r.previous, r.current, r.previous} {
@@ -286,6 +297,37 @@ func playRotation(t *testing.T, relaxed bool, lead time.Duration, steps []rotati
 		wrong = r.wrong
 	})
 	return wrong
+}
+
+// openedByEach are steps in which each secret opens something, one after the other.
+func openedByEach(secrets int) (steps []rotationStep) {
+	for secret := range secrets {
+		steps = append(steps, rotationStep{kind: 8, which: secret, flag: true}, rotationStep{kind: 6, which: 2}, rotationStep{})
+	}
+	return steps
+}
+
+// TestReturnOfRemovedRecord: a secret comes back whose record was removed, and the clock is
+// set back: the timestamp that is left of the record refuses its knocks.
+func TestReturnOfRemovedRecord(t *testing.T) {
+	const secrets = maxRecords + 4
+	back, first, wait := rotationStep{kind: 7, which: 5}, rotationStep{kind: 8, flag: true}, rotationStep{kind: 6}
+	crash := rotationStep{kind: 11, flag: true}
+	for name, steps := range map[string][]rotationStep{
+		"reload": {back, first, wait},
+		"start":  {back, crash, first, wait},
+		"both":   {first, back, crash, wait},
+	} {
+		steps = append(openedByEach(secrets), steps...)
+		for n := range secrets {
+			steps = append(steps, rotationStep{kind: 4, which: n})
+		}
+		for _, relaxed := range []bool{false, true} {
+			for _, w := range playRotation(t, relaxed, secrets, 0, steps) {
+				t.Errorf("%s, relaxed %t: %s", name, relaxed, w)
+			}
+		}
+	}
 }
 
 // TestRotationsByName plays cases that TestRotationsNeverRepeat rarely draws.
@@ -302,7 +344,7 @@ func TestRotationsByName(t *testing.T) {
 		many = append(many, cut(secret+2), knock)
 	}
 	for name, steps := range map[string][]rotationStep{
-		"a removed record": append(many, cut(1), last(maxRecords+1), wait, last(maxRecords+1)),
+		"a removed record":            append(many, cut(1), last(maxRecords+1), wait, last(maxRecords+1)),
 		"there and back":              {knock, wait, to(2), wait, knock, last(1), to(1), last(1), wait, last(1)},
 		"there and back, and a crash": {knock, wait, cut(2), wait, knock, crash, cut(1), wait, last(1), last(0)},
 		"the old secret goes on":      {knock, to(2), oldKnock, replay, wait, oldKnock, replay, stop, replay},
@@ -312,7 +354,7 @@ func TestRotationsByName(t *testing.T) {
 	} {
 		for _, relaxed := range []bool{false, true} {
 			for _, lead := range []time.Duration{0, 55 * time.Second} {
-				for _, w := range playRotation(t, relaxed, lead, steps) {
+				for _, w := range playRotation(t, relaxed, 12, lead, steps) {
 					t.Errorf("%s, relaxed %t, lead %s: %s", name, relaxed, lead, w)
 				}
 			}

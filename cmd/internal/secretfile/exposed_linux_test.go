@@ -165,18 +165,19 @@ func etc(t *testing.T, files map[string]string) {
 	t.Cleanup(func() { unix.Unmount("/etc", 0) })
 }
 
-// TestForeignLists: if another source may name members, only a listed group is
-// private.
+// TestForeignLists: another source may name members of a group, and users whose
+// primary group it is. Then only the group of one user is private.
 func TestForeignLists(t *testing.T) {
 	if !netns.EnterPrivileged(t) {
 		return
 	}
 	etc(t, map[string]string{
-		"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\nalone:x:304:\n",
+		"passwd":        "root:x:0:0::/root:/bin/sh\nsally:x:301:301::/:/bin/sh\nbob:x:302:100::/:/bin/sh\n",
+		"group":         "root:x:0:\nusers:x:100:\nsally:x:301:\nalone:x:304:\n",
 		"nsswitch.conf": "hosts: dns\ngroup: files [NOTFOUND=return] sss # a directory\n",
 	})
 	m := new(members)
-	for gid, want := range map[int]bool{304: true, 777: false} {
+	for gid, want := range map[int]bool{0: true, 100: false, 301: true, 304: false, 777: false} {
 		if _, _, complete := m.of(gid); complete != want {
 			t.Errorf("group %d: complete %v", gid, complete)
 		}

@@ -42,7 +42,16 @@ func (m *members) of(gid int) (uids []int, listed, complete bool) {
 			uids = append(uids, uid)
 		}
 	}
-	return uids, listed, complete && (listed || !m.foreign)
+	return uids, listed, complete && (!m.foreign || m.isUserGroup(id))
+}
+
+// isUserGroup reports whether a group is that of one user: root's, or a user's
+// primary group of the same name. In another list, such as that of a directory
+// service, users may have any other group of this host as their primary group.
+func (m *members) isUserGroup(gid string) bool {
+	return gid == "0" || slices.ContainsFunc(m.groups, func(g []string) bool {
+		return g[2] == gid && slices.ContainsFunc(m.users, func(u []string) bool { return u[0] == g[0] && u[3] == gid })
+	})
 }
 
 func (m *members) uid(name string) (uid int, known bool) {

@@ -154,7 +154,7 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		return s.begin(r), nil, false
 	}
 	if s.trustFailed {
-		s.trust()
+		s.retryTrust()
 	}
 	switch r.kind {
 	case kindExit:
@@ -242,6 +242,15 @@ func (s *session) trust() error {
 	}
 	s.trustFailed = err != nil
 	return err
+}
+
+// retryTrust is trust with the latest settings: "firewall hold" may have put these in
+// force since, by SIGHUP, and a peer that they lack must not come back.
+func (s *session) retryTrust() {
+	if latest, err := s.readSchedule(); err == nil && latest.Ports != nil {
+		s.current.Trusted, s.current.Silence = latest.Trusted, latest.Silence
+	}
+	s.trust()
 }
 
 func (s *session) readSchedule() (Schedule, error) {

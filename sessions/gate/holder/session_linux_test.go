@@ -97,14 +97,14 @@ func TestReplyToStop(t *testing.T) {
 // server begins, and when it reloads.
 func TestScheduleIsRead(t *testing.T) {
 	var f fakeFirewall
-	port, reads := uint16(2000), 0
+	port, later, reads := uint16(2000), uint16(0), 0
 	c, done := holdertest.Serve(t, holder.Config{Policy: oneService, Digest: holder.Digest{1}, Claim: holder.Claimed(&f), Clock: running, Log: slog.New(slog.DiscardHandler), Schedule: func() (holder.Schedule, error) {
 		reads++
 		if port == 0 {
 			return holder.Schedule{}, errors.New("no secret")
 		}
 		p := port
-		trusted := map[access.ServiceID]firewall.Trusted{ssh: {Interfaces: []string{fmt.Sprintf("eth%d", p)}}}
+		trusted := map[access.ServiceID]firewall.Trusted{ssh: {Interfaces: []string{fmt.Sprintf("eth%d", p+later)}}}
 		return holder.Schedule{Tolerance: time.Minute, Trusted: trusted, Ports: func(schedule.Minute) ([][]uint16, error) { return [][]uint16{{p}}, nil }}, nil
 	}})
 	if err := c.Begin(t.Context(), holder.Digest{1}); err != nil {
@@ -154,15 +154,15 @@ func TestScheduleIsRead(t *testing.T) {
 		t.Errorf("the holder could not change the trusted peers: %v", err)
 	}
 	trusts("after it has failed", "eth3000")
-	f.trusts = nil
+	f.trusts, later = nil, 1
 	may("after it has failed", map[uint16]bool{3000: false, 4000: true})
-	trusts("after a further request", "eth4000")
+	trusts("after a further request, and an edit", "eth4001")
 	port = 0
 	if _, err := c.Reread(); err == nil || !strings.Contains(err.Error(), "no secret") {
 		t.Errorf("got %v", err)
 	}
 	may("after one that failed", map[uint16]bool{4000: true})
-	if reads != 5 {
+	if reads != 6 {
 		t.Errorf("read %d times", reads)
 	}
 	c.Stop()
