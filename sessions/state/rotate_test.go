@@ -297,12 +297,12 @@ func TestRotationsByName(t *testing.T) {
 	early := func(n int) rotationStep { return rotationStep{kind: 4, which: n, flag: true} }
 	wait, stop, crash := rotationStep{kind: 6, which: 2}, rotationStep{kind: 11}, rotationStep{kind: 11, flag: true}
 	revoke, add := rotationStep{kind: 9}, rotationStep{kind: 9}
-	many := []rotationStep{knock}
+	many := []rotationStep{knock, wait}
 	for secret := range maxRecords + 1 {
 		many = append(many, cut(secret+2), knock)
 	}
 	for name, steps := range map[string][]rotationStep{
-		"a removed record": append(many, cut(1), last(maxRecords+1), wait, last(maxRecords+1)),
+		"a removed record":            append(many, cut(1), last(maxRecords+1), wait, last(maxRecords+1)),
 		"there and back":              {knock, wait, to(2), wait, knock, last(1), to(1), last(1), wait, last(1)},
 		"there and back, and a crash": {knock, wait, cut(2), wait, knock, crash, cut(1), wait, last(1), last(0)},
 		"the old secret goes on":      {knock, to(2), oldKnock, replay, wait, oldKnock, replay, stop, replay},
