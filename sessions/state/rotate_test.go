@@ -339,7 +339,7 @@ func TestRotationsByName(t *testing.T) {
 	early := func(n int) rotationStep { return rotationStep{kind: 4, which: n, flag: true} }
 	wait, stop, crash := rotationStep{kind: 6, which: 2}, rotationStep{kind: 11}, rotationStep{kind: 11, flag: true}
 	revoke, add := rotationStep{kind: 9}, rotationStep{kind: 9}
-	many := []rotationStep{knock}
+	many := []rotationStep{knock, wait}
 	for secret := range maxRecords + 1 {
 		many = append(many, cut(secret+2), knock)
 	}
