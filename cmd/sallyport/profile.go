@@ -57,7 +57,7 @@ command never overwrites a profile. It warns if another profile is of the same c
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			p, err := profile.Parse(args[0], data)
+			p, err := profile.Parse(sourceName(args[0]), data)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -117,7 +117,15 @@ func readProfile(env cli.Env, name string) ([]byte, error) {
 	if len(data) > maxProfile {
 		return nil, fmt.Errorf("%s: expected a profile of at most %d bytes, got more", name, maxProfile)
 	}
-	return textfile.Decode(name, data)
+	return textfile.Decode(sourceName(name), data)
+}
+
+// sourceName returns the name of a profile's source in errors.
+func sourceName(name string) string {
+	if name == "-" {
+		return "standard input"
+	}
+	return name
 }
 
 // listedProfile is a profile in profile list --json.

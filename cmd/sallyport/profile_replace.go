@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,18 +17,22 @@ type replacedProfile struct {
 	Name      string `json:"name"`
 	Path      string `json:"path"`
 	NewSecret bool   `json:"new_secret"`
+	// Lost are keys of this device that the earlier profile had: an administrator does
+	// not write them.
+	Lost []string `json:"lost_keys,omitempty"`
 }
 
 func profileReplaceCommand(env cli.Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "replace NAME [FILE|-]",
-		Short: "Replace a stored profile by a new one of the same client",
-		Long: `Replace a stored profile by a new one of the same client.
+		Short: "Replace a stored profile by a new one of the same client or operation",
+		Long: `Replace a stored profile by a new one of the same client or operation.
 
 The administrator gives out a new profile after a change of the server's settings
 or of a secret. The command reads it from a file, or from standard input, and checks
-it. The record of used nonces stays.`,
+it. The record of used nonces stays. If the earlier profile had a key of this device,
+such as watch, that the new one lacks, the command prints a warning.`,
 		Example: "  sallyport profile replace work work-new.toml",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -44,22 +48,33 @@ it. The record of used nonces stays.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			next, err := profile.Parse(from, data)
+			next, err := profile.Parse(sourceName(from), data)
 			if err != nil {
 				return cli.Misuse(err)
 			}
 			if err := sameClient(name, before, next); err != nil {
 				return cli.Misuse(err)
 			}
+			stored, err := profile.Read(name)
+			if err != nil {
+				return cli.Misuse(err)
+			}
 			path, err := profile.Replace(name, data)
 			if err != nil {
 				return err
 			}
-			result := replacedProfile{name, path, !bytes.Equal(before.Secret, next.Secret)}
+			now, err := profile.Read(name)
+			if err != nil {
+				return err
+			}
+			result := replacedProfile{Name: name, Path: path, NewSecret: newSecret(stored, now), Lost: lostKeys(stored, now)}
 			if asJSON {
 				return env.Out().JSON(result)
 			}
-			what := "the secret is the same"
+			what := "the secret of the client is the same"
+			if !next.HasSequence() {
+				what = "the secret of the operation is the same"
+			}
 			if result.NewSecret {
 				what = "it has a new secret"
 			}
@@ -68,11 +83,32 @@ it. The record of used nonces stays.`,
 				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
 					from+" contains the same secrets, and is no longer needed")
 			}
+			if err == nil && len(result.Lost) > 0 {
+				err = env.Err().Warning("the earlier profile had keys that the new one lacks: "+strings.Join(result.Lost, ", "),
+					"if you still need them, write them into "+path+", before its first [table]")
+			}
 			return err
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
 	return c
+}
+
+// newSecret reports whether the secret of the client, or of the operation, has changed.
+func newSecret(before, now profile.File) bool {
+	both := before.Challenge != nil && now.Challenge != nil
+	return before.Secret != now.Secret || both && before.Challenge.Secret != now.Challenge.Secret
+}
+
+// lostKeys returns the keys of the device, as they were, that the new profile lacks.
+func lostKeys(before, now profile.File) (lost []string) {
+	if before.Watch != "" && now.Watch == "" {
+		lost = append(lost, fmt.Sprintf("watch = %q", before.Watch))
+	}
+	if before.SecretFiles != "" && now.SecretFiles == "" {
+		lost = append(lost, fmt.Sprintf("secret_files = %q", before.SecretFiles))
+	}
+	return lost
 }
 
 // sameClient returns an error unless a new profile can take the place of another one.
@@ -81,9 +117,15 @@ func sameClient(name string, before, next client.Profile) error {
 	case before.HasSequence() && next.HasSequence() && before.Identifier != next.Identifier:
 		return cli.WithHint(fmt.Errorf("profile %q is of client %s, and the new one of client %s", name, before.Identifier, next.Identifier),
 			"for another client, choose another name: sallyport profile add FILE NAME")
-	case before.HasSequence() && !next.HasSequence(), before.Challenge != nil && next.Challenge == nil:
-		return cli.WithHint(fmt.Errorf("profile %q has two protocols, or another one than the new profile, which lacks it", name),
-			"copy the missing keys or [challenge] tables of the stored profile to the new one first")
+	case before.HasSequence() && !next.HasSequence():
+		return cli.WithHint(fmt.Errorf("profile %q is of client %s, and the new profile has only [challenge]", name, before.Identifier),
+			"for an operation alone, choose another name: sallyport profile add FILE NAME; for a profile with both protocols, add the client's keys to the new file")
+	case !next.HasSequence() && before.Challenge.Operation.ID() != next.Challenge.Operation.ID():
+		return cli.WithHint(fmt.Errorf("profile %q is of operation %s, and the new one of operation %s", name, before.Challenge.Operation.ID(), next.Challenge.Operation.ID()),
+			"for another operation, choose another name: sallyport profile add FILE NAME")
+	case before.Challenge != nil && next.Challenge == nil:
+		return cli.WithHint(fmt.Errorf("profile %q has [challenge], and the new profile lacks it", name),
+			"add the [challenge] tables of the stored profile to the new file: sallyport profile show "+name+" --secrets")
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func runCommand(env cli.Env) *cobra.Command {
 	var o knockOptions
 	var every time.Duration
 	c := &cobra.Command{
-		Use:   "run PROFILE -- COMMAND…",
+		Use:   "run PROFILE [flags] -- COMMAND…",
 		Short: "Knock, then run a command when the service answers",
 		Long: `Knock, then run a command when the service answers.
 

@@ -23,7 +23,7 @@ func clientCommand(env cli.Env) *cobra.Command {
 func clientProfileCommand(env cli.Env) *cobra.Command {
 	var path, dir string
 	var all, force bool
-	var out profileOutput
+	out := profileOutput{again: true}
 	c := &cobra.Command{
 		Use:   "profile [IDENTIFIER]",
 		Short: "Print a client's profile again, with the current settings",
@@ -42,8 +42,10 @@ unchanged.`,
 			switch {
 			case all == (len(args) == 1):
 				return cli.Misuse(errors.New("expected either an identifier, or --all"))
-			case all == (dir == ""), force && !all:
-				return cli.Misuse(errors.New("--out-dir DIR and --force go together with --all"))
+			case all && dir == "":
+				return cli.Misuse(errors.New("--all requires --out-dir DIR, for the files"))
+			case !all && (dir != "" || force):
+				return cli.Misuse(errors.New("--out-dir and --force require --all; for one client, expected --out FILE"))
 			case all:
 				return out.deliverAll(c.Context(), env, path, dir, force)
 			}

@@ -71,6 +71,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 		},
 	}
 	c.Flags().StringVar(&note, "note", "", "a note for the list, such as the owner of the device")
+	cli.AcceptEmpty(c, "note")
 	c.Flags().StringSliceVar(&services, "services", nil, "the `names` of the services that it may open, separated by commas (default all)")
 	out.flags(c)
 	addConfigFlag(c, env, &path)

@@ -22,7 +22,7 @@ func clientRotateCommand(env cli.Env) *cobra.Command {
 	var path string
 	var valid validity
 	var end bool
-	out := profileOutput{undone: "the client keeps its secret"}
+	out := profileOutput{undone: "the client keeps its secret", replaces: true}
 	c := &cobra.Command{
 		Use:        "rotate IDENTIFIER",
 		SuggestFor: []string{"renew"},
@@ -73,7 +73,11 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 				return err
 			}
 			if !out.asJSON {
-				env.Err().Printf("The old secret of %s is valid until %s.\n", rotated.Identifier, env.Time(until))
+				line := "is valid until " + env.Time(until)
+				if !until.After(env.Now()) {
+					line = "is no longer valid"
+				}
+				env.Err().Printf("The old secret of %s %s.\n", rotated.Identifier, line)
 			}
 			result := clientResult{
 				Identifier: rotated.Identifier.String(), Changed: true, PreviousUntil: &until, profileResult: printed,

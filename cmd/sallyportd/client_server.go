@@ -116,13 +116,46 @@ func reloadAll(ctx context.Context) func(admin.Conn) error {
 // notReloaded is the error about a change of the configuration that the running server
 // does not use.
 func notReloaded(change string, err error) error {
-	return cli.WithHint(fmt.Errorf("%s, but the running server does not use the change: %w", change, err),
-		"fix the cause, then: sallyportd reload")
+	todo := "fix the cause, then: sallyportd reload"
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		todo = hinted.Hint()
+	}
+	return cli.WithHint(fmt.Errorf("%s, but the running server does not use the change: %w", change, err), todo)
 }
+
+// socketTime is how long a command waits for the socket of a server that runs: while a
+// server starts, it holds its state directory before its socket is there.
+const socketTime = time.Second
 
 // askServer sends a request to the running server. If it returns no error, the
 // server has done it, or certainly no server runs.
 func askServer(ctx context.Context, cfg *config.Config, ask func(admin.Conn) error) (running bool, err error) {
+	err = awaitSocket(ctx, func() error {
+		running, err = askOnce(ctx, cfg, ask)
+		return err
+	})
+	return running, err
+}
+
+// awaitSocket calls ask again, for socketTime, while a server runs and no socket is
+// there.
+func awaitSocket(ctx context.Context, ask func() error) error {
+	for begin := time.Now(); ; {
+		err := ask()
+		var unanswered *unansweredError
+		if !errors.As(err, &unanswered) || time.Since(begin) > socketTime {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(socketTime / 20):
+		}
+	}
+}
+
+func askOnce(ctx context.Context, cfg *config.Config, ask func(admin.Conn) error) (running bool, err error) {
 	err = ask(admin.Conn{Socket: cfg.AdminSocket})
 	var unreachable *admin.UnreachableError
 	if !errors.As(err, &unreachable) || !unreachable.Stopped() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,10 +62,15 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			for _, text := range result.Warnings {
 				env.Err().Warning(text, "")
 			}
+			from := "-"
 			if out == "" {
-				_, err = env.Stdout.Write(text)
+				if _, err = env.Stdout.Write(text); err != nil {
+					return err
+				}
+			} else {
+				from = filepath.Base(out)
 			}
-			return err
+			return env.Err().Printf("%s  sallyport profile add %s NAME\n  sallyport knock NAME\n", transferProfile, from)
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which the client reaches the server (default \"server\" of the configuration)")

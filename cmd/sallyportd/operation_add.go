@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -77,6 +78,14 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 	if err != nil {
 		return cli.Misuse(err)
 	}
+	for _, existing := range cfg.Operations {
+		if existing.ID == o.id {
+			return cli.Misuse(cli.WithHint(fmt.Errorf("operation %s exists already", o.id), "choose another ID; the operations: sallyportd operation list"))
+		}
+	}
+	if err := o.checkClient(cfg); err != nil {
+		return cli.Misuse(err)
+	}
 	if o.service == "" && len(cfg.Services) == 1 {
 		o.service = cfg.Services[0].Name
 	}
@@ -94,7 +103,11 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 	if _, err := config.Parse(path, edited); err != nil {
 		return cli.Misuse(fmt.Errorf("the configuration with this operation would not be valid: %w", err))
 	}
-	if err := secretfile.Create(secretPath, []byte(secrets.Random()+"\n")); err != nil {
+	err = secretfile.Create(secretPath, []byte(secrets.Random()+"\n"))
+	if errors.Is(err, fs.ErrExist) {
+		err = cli.WithHint(err, "choose another ID, or move that file away: an earlier operation may have used it")
+	}
+	if err != nil {
 		return cli.Misuse(hint.Writing(fmt.Errorf("write the secret of the operation: %w", err)))
 	}
 	if err := durable.WriteFile(path, edited, info.Mode().Perm()); err != nil {
@@ -118,6 +131,24 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 	}
 	return env.Out().Printf("Added operation %s to %s. %s\n\nNext, make its profile:\n  sallyportd operation profile %s -c %s\n",
 		o.id, path, line, o.id, quoted(path))
+}
+
+// checkClient returns an error if no client has the operation's identifier: the server
+// would disable the operation.
+func (o newOperation) checkClient(cfg *config.Config) error {
+	if o.client == "" {
+		return nil
+	}
+	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
+	if err != nil {
+		return cfg.ExplainClients(err)
+	}
+	for _, c := range list {
+		if c.Identifier.String() == o.client {
+			return nil
+		}
+	}
+	return cli.WithHint(fmt.Errorf("--client: there is no client %s in %s", o.client, cfg.ClientsPath), "sallyportd client list")
 }
 
 // table returns the operation as text of TOML.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,8 +83,11 @@ server, if there is one, has read its configuration again.`,
 			if len(list) > 0 {
 				next = fmt.Sprintf("\nNext, give each client its new profile:\n  sallyportd client profile --all --out-dir DIR -c %s\n", quoted(cfg.Path))
 			}
-			return env.Out().Printf("Made a new port secret. The ports of the old one stay open until %s.\n%s\n%s",
-				env.Time(until), serverLine(cfg, running), next)
+			old := "stay open until " + env.Time(until)
+			if !until.After(env.Now()) {
+				old = "are closed"
+			}
+			return env.Out().Printf("Made a new port secret. The ports of the old one %s.\n%s\n%s", old, serverLine(cfg, running), next)
 		},
 	}
 	roll.Flags().BoolVar(&end, "end", false, "make no new secret, but end the last roll now: the ports of the old secret close")
@@ -94,8 +98,8 @@ server, if there is one, has read its configuration again.`,
 	return group
 }
 
-// endRoll removes the previous port secret from the configuration. Its file stays, and
-// the next roll replaces it. The caller holds the lock of the configuration.
+// endRoll removes the previous port secret from the configuration, and then its file.
+// The caller holds the lock of the configuration.
 func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) error {
 	if cfg.PortSecret.Previous == "" {
 		return cli.Misuse(fmt.Errorf("%s has no previous port secret", cfg.Path))
@@ -121,6 +125,8 @@ func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) 
 	running, err := askServer(ctx, cfg, reloadAll(ctx))
 	if err != nil {
 		err = notReloaded("removed the previous port secret from "+cfg.Path, err)
+	} else {
+		removePrevious(cfg)
 	}
 	if asJSON {
 		return errors.Join(env.Out().JSON(rollResult{
@@ -132,3 +138,18 @@ func endRoll(ctx context.Context, env cli.Env, cfg *config.Config, asJSON bool) 
 	}
 	return env.Out().Printf("Removed the previous port secret from %s. Profiles with it open nothing.\n%s\n", cfg.Path, serverLine(cfg, running))
 }
+
+// removePrevious removes the file that a roll made for the previous secret. The
+// configuration no longer names it.
+func removePrevious(cfg *config.Config) {
+	if cfg.PortSecret.Path == "" {
+		return
+	}
+	path := previousPath(cfg.PortSecret)
+	if text, _, err := readWhole(path); err == nil && strings.TrimSpace(string(text)) == cfg.PortSecret.Previous {
+		durable.Remove(path)
+	}
+}
+
+// previousPath returns where a roll keeps the previous secret.
+func previousPath(s config.PortSecret) string { return s.Path + ".previous" }

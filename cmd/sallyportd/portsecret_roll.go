@@ -23,7 +23,7 @@ func rollPortSecret(cfg *config.Config, env cli.Env, until time.Time) error {
 	if err := canRoll(cfg, env); err != nil {
 		return cli.Misuse(err)
 	}
-	r := secretRoll{cfg: cfg, previous: cfg.PortSecret.Path + ".previous"}
+	r := secretRoll{cfg: cfg, previous: previousPath(cfg.PortSecret)}
 	if err := r.prepare(until); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"path/filepath"
 	"slices"
 
 	"github.com/mdp/qrterminal/v3"
@@ -29,6 +30,8 @@ type profileOutput struct {
 	undone string // for the error if the profile cannot be written: the change that was not made
 	qr     bool
 	asJSON bool
+
+	replaces, again bool // the device has an earlier profile, or may have one
 }
 
 func (o *profileOutput) flags(c *cobra.Command) {
@@ -84,7 +87,6 @@ func (o *profileOutput) deliver(
 	if o.asJSON {
 		return result, nil
 	}
-	next := "sallyport profile add " + o.out
 	if o.qr {
 		qrterminal.GenerateHalfBlock(string(text), qrterminal.L, env.Stdout)
 	} else if o.out == "" {
@@ -93,11 +95,28 @@ func (o *profileOutput) deliver(
 				fmt.Sprintf("\"sallyportd client profile %s\" prints it again", c.Identifier))
 		}
 	}
-	if o.out == "" {
-		next = "sallyport profile add - NAME"
+	return result, env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n%s%s",
+		c.Identifier, transferProfile, o.onDevice())
+}
+
+// transferProfile is what to do with a printed profile; the commands for the device follow.
+const transferProfile = "The profile contains secrets: transfer it over a secure channel. On the device, install sallyport, and run:\n"
+
+// onDevice returns the commands for the device.
+func (o *profileOutput) onDevice() string {
+	from := "-"
+	if o.out != "" {
+		from = filepath.Base(o.out)
 	}
-	return result, env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n"+
-		"The profile contains secrets: transfer it over a secure channel. On the device, install sallyport, and run:\n  %s\n  sallyport knock NAME\n", c.Identifier, next)
+	replace := fmt.Sprintf("  sallyport profile replace NAME %s\n", from)
+	add := fmt.Sprintf("  sallyport profile add %s NAME\n", from)
+	switch {
+	case o.replaces:
+		return replace
+	case o.again:
+		return add + "  sallyport knock NAME\nor, if the device has an earlier profile of this client:\n" + replace
+	}
+	return add + "  sallyport knock NAME\n"
 }
 
 // createProfile writes a profile to a new file. undone is what the command has then

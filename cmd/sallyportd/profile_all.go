@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/hint"
@@ -95,6 +96,9 @@ func (o *profileOutput) files(ctx context.Context, cfg *config.Config, list clie
 		}
 		f := profileFile{Identifier: c.Identifier.String(), File: filepath.Join(dir, profileName(c.Identifier.String())), text: text}
 		before, err := durable.ReadFile(f.File)
+		if errors.Is(err, syscall.ENOTDIR) {
+			return nil, cli.Misuse(cli.WithHint(fmt.Errorf("%s: not a directory; nothing was written", dir), "name a directory with --out-dir, new or existing"))
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

@@ -188,7 +188,15 @@ Stop the server first.`,
 
 // readState reads the state file, or the copy that a running server makes. With a
 // state.DamagedError it returns what is still readable.
-func readState(ctx context.Context, cfg *config.Config) (state.Contents, error) {
+func readState(ctx context.Context, cfg *config.Config) (contents state.Contents, err error) {
+	err = awaitSocket(ctx, func() error {
+		contents, err = readStateOnce(ctx, cfg)
+		return err
+	})
+	return contents, err
+}
+
+func readStateOnce(ctx context.Context, cfg *config.Config) (state.Contents, error) {
 	contents, err := state.ReadDir(ctx, cfg.StateDir)
 	var locked *state.LockedError
 	switch {

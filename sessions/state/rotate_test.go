@@ -34,6 +34,7 @@ type rotation struct {
 	wrong []string
 	clock *clocktest.Host
 	step  time.Duration
+	lead  time.Duration // of the client's clock: then the timestamps alone do not protect
 	cfg   Config
 
 	current, previous int // secrets; 0: none
@@ -169,7 +170,7 @@ func (r *rotation) deliver(s signed, table *verify.KeyTable) bool {
 
 // knock sends the next knock of the device that has a secret.
 func (r *rotation) knock(secret int, held bool, table *verify.KeyTable) bool {
-	s := signed{secret, r.next[secret], r.wall()}
+	s := signed{secret, r.next[secret], r.wall().Add(r.lead)}
 	r.next[secret]++
 	r.captured = append(r.captured, s)
 	return !held && r.deliver(s, table)
@@ -211,7 +212,7 @@ func (r *rotation) play(steps []rotationStep) {
 			r.step = step
 		case 8: // a rotation, perhaps to a secret that the client had before
 			old = r.table
-			r.previous, r.current = r.current, 1+s.which%4
+			r.previous, r.current = r.current, 1+s.which%12
 			r.until = r.wall().Add(time.Duration(s.which%3) * 20 * time.Second)
 			if s.flag {
 				r.previous = 0
@@ -221,7 +222,7 @@ func (r *rotation) play(steps []rotationStep) {
 			old = r.table
 			r.previous = 0
 			if r.current == 0 || s.flag {
-				r.current = 1 + s.which%4
+				r.current = 1 + s.which%12
 			} else {
 				r.current = 0
 			}
@@ -247,16 +248,17 @@ func TestRotationsNeverRepeat(t *testing.T) {
 				rapid.IntRange(0, 11).Draw(rt, "step"), rapid.IntRange(0, 59).Draw(rt, "which"), rapid.Bool().Draw(rt, "flag"),
 			}
 		}), 1, 40).Draw(rt, "steps")
-		for _, w := range playRotation(t, relaxed, steps) {
+		lead := time.Duration(rapid.SampledFrom([]int{0, 20, 55}).Draw(rt, "lead")) * time.Second
+		for _, w := range playRotation(t, relaxed, lead, steps) {
 			rt.Error(w)
 		}
 	})
 }
 
-func playRotation(t *testing.T, relaxed bool, steps []rotationStep) (wrong []string) {
+func playRotation(t *testing.T, relaxed bool, lead time.Duration, steps []rotationStep) (wrong []string) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rotation{
-			t: t, clock: clocktest.NewHost(), cfg: config(t.TempDir()), current: 1,
+			t: t, clock: clocktest.NewHost(), cfg: config(t.TempDir()), current: 1, lead: lead,
 			next: map[int]int{1: 5, 2: 700_000, 3: 0, 4: 30}, opened: map[use]bool{},
 		}
 		r.cfg.Relaxed = relaxed
@@ -289,13 +291,18 @@ func playRotation(t *testing.T, relaxed bool, steps []rotationStep) (wrong []str
 // TestRotationsByName plays cases that TestRotationsNeverRepeat rarely draws.
 func TestRotationsByName(t *testing.T) {
 	knock, oldKnock, replay := rotationStep{}, rotationStep{kind: 3}, rotationStep{kind: 4}
-	to := func(secret int) rotationStep { return rotationStep{kind: 8, which: secret - 1 + 8} } // 40 s or none
+	to := func(secret int) rotationStep { return rotationStep{kind: 8, which: secret - 1} } // 0 to 40 s
 	cut := func(secret int) rotationStep { return rotationStep{kind: 8, which: secret - 1, flag: true} }
 	last := func(n int) rotationStep { return rotationStep{kind: 4, which: n} }
 	early := func(n int) rotationStep { return rotationStep{kind: 4, which: n, flag: true} }
 	wait, stop, crash := rotationStep{kind: 6, which: 2}, rotationStep{kind: 11}, rotationStep{kind: 11, flag: true}
 	revoke, add := rotationStep{kind: 9}, rotationStep{kind: 9}
+	many := []rotationStep{knock}
+	for secret := range maxRecords + 1 {
+		many = append(many, cut(secret+2), knock)
+	}
 	for name, steps := range map[string][]rotationStep{
+		"a removed record": append(many, cut(1), last(maxRecords+1), wait, last(maxRecords+1)),
 		"there and back":              {knock, wait, to(2), wait, knock, last(1), to(1), last(1), wait, last(1)},
 		"there and back, and a crash": {knock, wait, cut(2), wait, knock, crash, cut(1), wait, last(1), last(0)},
 		"the old secret goes on":      {knock, to(2), oldKnock, replay, wait, oldKnock, replay, stop, replay},
@@ -304,8 +311,10 @@ func TestRotationsByName(t *testing.T) {
 		"two quick rotations":         {knock, to(2), knock, to(3), knock, last(0), last(1), last(2)},
 	} {
 		for _, relaxed := range []bool{false, true} {
-			for _, w := range playRotation(t, relaxed, steps) {
-				t.Errorf("%s, relaxed %t: %s", name, relaxed, w)
+			for _, lead := range []time.Duration{0, 55 * time.Second} {
+				for _, w := range playRotation(t, relaxed, lead, steps) {
+					t.Errorf("%s, relaxed %t, lead %s: %s", name, relaxed, lead, w)
+				}
 			}
 		}
 	}

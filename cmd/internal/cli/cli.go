@@ -128,7 +128,13 @@ func Main(command func(Env) *cobra.Command) {
 // Run executes a command, prints its error, and returns the exit code.
 func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	started := false
-	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := refuseEmpty(c); err != nil {
+			return err
+		}
+		started = true
+		return nil
+	}
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.AddCommand(manCommand(env, root))
 	root.InitDefaultCompletionCmd()

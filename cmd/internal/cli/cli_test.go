@@ -168,6 +168,9 @@ func TestUsageErrors(t *testing.T) {
 		"check --port 70000":                 "--port: expected a whole number from 0 to 65535, got \"70000\" | tool check --help",
 		"check --quick=perhaps":              "--quick: expected true or false, got \"perhaps\" | tool check --help",
 		"check -c":                           "--config: expected a value, got none | tool check --help",
+		"check --config=":                    "--config: expected a value, got an empty text | for the default, omit the flag | tool check --help",
+		"check --services=":                  "--services: expected a value, got an empty text | for the default, omit the flag | tool check --help",
+		"check --note= x":                    "unexpected argument \"x\" | a configuration file is named with -c FILE | tool check --help",
 	} {
 		t.Run(args, func(t *testing.T) {
 			do := func(*cobra.Command, []string) error { return nil }
@@ -178,6 +181,9 @@ func TestUsageErrors(t *testing.T) {
 			check.Flags().Int("count", 0, "")
 			check.Flags().Uint16("port", 0, "")
 			check.Flags().Bool("quick", false, "")
+			check.Flags().StringSlice("services", nil, "")
+			check.Flags().String("note", "", "")
+			AcceptEmpty(check, "note")
 			client := Group(&cobra.Command{Use: "client", Short: "Clients"})
 			client.AddCommand(
 				&cobra.Command{Use: "revoke IDENTIFIER", Args: cobra.ExactArgs(1), RunE: do, SuggestFor: []string{"remove"}},

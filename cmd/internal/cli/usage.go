@@ -114,7 +114,7 @@ func positions(use string) (required []string, most int) {
 	_, list, _ := strings.Cut(use, " ")
 	optional, unlimited := false, false
 	for word := range strings.FieldsSeq(list) {
-		if word == "--" {
+		if word == "--" || word == "[flags]" {
 			continue
 		}
 		optional = optional || strings.HasPrefix(word, "[")
@@ -192,6 +192,27 @@ func invalidFlag(invalid *pflag.InvalidValueError) error {
 		return fmt.Errorf("%s: got %q: %w", flagName(f), value, invalid.Unwrap())
 	}
 	return fmt.Errorf("%s: expected %s, got %q", flagName(f), expected, value)
+}
+
+// mayBeEmpty annotates a flag whose empty value has a meaning.
+const mayBeEmpty = "may-be-empty"
+
+// AcceptEmpty makes a command accept an empty value of a flag.
+func AcceptEmpty(c *cobra.Command, name string) {
+	c.Flags().SetAnnotation(name, mayBeEmpty, []string{"true"})
+}
+
+// refuseEmpty returns an error if a flag was given with an empty text. The text is
+// probably that of a variable that is not set, as in --services "$NAMES". Without the
+// error it would mean the default, which permits more than the flag should.
+func refuseEmpty(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		text := f.Value.Type() == "string" && f.Value.String() == "" || f.Value.Type() == "stringSlice" && f.Value.String() == "[]"
+		if text && f.Annotations[mayBeEmpty] == nil && err == nil {
+			err = WithHint(fmt.Errorf("%s: expected a value, got an empty text", flagName(f)), "for the default, omit the flag")
+		}
+	})
+	return err
 }
 
 func flagName(f *pflag.Flag) string { return "--" + f.Name }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -36,10 +37,14 @@ type Conn struct {
 // RefusedError is the server's reason for rejecting a request.
 type RefusedError struct {
 	text      string
+	hint      string
 	unchanged bool // the old settings are in force
 }
 
 func (e *RefusedError) Error() string { return e.text }
+
+// Hint returns what to do, according to the server; empty: nothing in particular.
+func (e *RefusedError) Hint() string { return e.hint }
 
 // UnreachableError means that no server answers at the socket.
 type UnreachableError struct {
@@ -203,5 +208,6 @@ func (c Conn) ask(ctx context.Context, method, path string, body io.Reader) (io.
 	if err != nil {
 		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
-	return nil, &RefusedError{strings.TrimSpace(string(text)), response.StatusCode == http.StatusUnprocessableEntity}
+	todo, _ := url.PathUnescape(response.Header.Get(hintHeader))
+	return nil, &RefusedError{strings.TrimSpace(string(text)), todo, response.StatusCode == http.StatusUnprocessableEntity}
 }

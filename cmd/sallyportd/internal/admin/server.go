@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"os"
 	"syscall"
 	"time"
@@ -98,9 +99,16 @@ type StoppingError struct{ Err error }
 func (e *StoppingError) Error() string { return "the server stops: " + e.Err.Error() }
 func (e *StoppingError) Unwrap() error { return e.Err }
 
+// hintHeader has the hint of an error, escaped as a path, because it may have several lines.
+const hintHeader = "Sallyport-Hint"
+
 func answer(w http.ResponseWriter) func(result any, err error) {
 	return func(result any, err error) {
 		var stopping *StoppingError
+		var hinted interface{ Hint() string }
+		if errors.As(err, &hinted) {
+			w.Header().Set(hintHeader, url.PathEscape(hinted.Hint()))
+		}
 		switch {
 		case err == nil:
 			json.NewEncoder(w).Encode(result)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/cmd/internal/hint"
 )
 
 // serve runs a server until the test ends, with what it does for the commands.
@@ -198,8 +200,13 @@ func TestRestrict(t *testing.T) {
 	refusal = errors.New("there is no such service")
 	var refused *RefusedError
 	_, err = c.Restrict(t.Context(), Restriction{Client: "com1"})
-	if !errors.As(err, &refused) || err.Error() != refusal.Error() || asked.Services != nil {
+	if !errors.As(err, &refused) || err.Error() != refusal.Error() || refused.Hint() != "" || asked.Services != nil {
 		t.Errorf("asked %+v, %v", asked, err)
+	}
+	refusal = hint.With(refusal, "100 %\nof both lines")
+	_, err = c.Restrict(t.Context(), Restriction{Client: "com1"})
+	if !errors.As(err, &refused) || refused.Hint() != "100 %\nof both lines" {
+		t.Errorf("hint: %q, %v", refused.Hint(), err)
 	}
 	asked = Restriction{}
 	_, err = c.Restrict(t.Context(), Restriction{Client: strings.Repeat("x", maxRestriction)})

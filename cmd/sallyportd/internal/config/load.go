@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
@@ -77,9 +78,15 @@ func read(path string) ([]byte, error) {
 	if err == nil {
 		return textfile.Decode(path, text)
 	}
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err = fmt.Errorf("read the configuration: %w", err); missing {
+	cause := err
+	err = fmt.Errorf("read the configuration: %w", err)
+	switch {
+	case errors.Is(cause, fs.ErrNotExist):
 		err = hint.With(err, "make one: sallyportd init DIR; or name it with -c FILE or SALLYPORTD_CONFIG")
+	case errors.Is(cause, syscall.EISDIR):
+		err = hint.With(err, "name the file in it: -c "+filepath.Join(path, "sallyportd.toml"))
+	case errors.Is(cause, fs.ErrPermission):
+		err = hint.With(err, "let the user of this process read the file, or run the command as the owner of the file")
 	}
 	return nil, err
 }

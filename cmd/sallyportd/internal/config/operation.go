@@ -96,7 +96,7 @@ func (r *raw) operations(f *tomlfile.File, c *Config) error {
 		_, err = exchange.NewOperations(operations, c.Challenge.Plan)
 	}
 	if err != nil {
-		return f.Errorf("operation", "%v", err)
+		return fmt.Errorf("%s: %w", f.Where("operation"), err)
 	}
 	return nil
 }
