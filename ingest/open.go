@@ -36,6 +36,10 @@ func (ps *portSet) ensureOpen(at netip.AddrPort, places []schedule.Place, opened
 func (ps *portSet) openPort(at netip.AddrPort, places []schedule.Place) (*port, error) {
 	p := new(port)
 	p.places.Store(&places)
+	var err error
+	if p.link, err = udp.Link(at.Addr()); err != nil {
+		return nil, err
+	}
 	// The kernel's lookup of a single socket is a tenth faster than that of a
 	// group (SO_REUSEPORT).
 	socketOf := udp.Socket{V6Only: ps.addresses.V6Only(), Shared: len(ps.sources) > 1}

@@ -18,6 +18,7 @@ import (
 // through the pointer, which is replaced as a whole when the minute turns.
 type port struct {
 	places  atomic.Pointer[[]schedule.Place]
+	link    uint32    // the interface to which a link-local address is bound; 0: none
 	sockets []*socket // one for each source
 }
 
@@ -56,8 +57,8 @@ func newPortSet(
 // each time, and tried again at the next call.
 func (ps *portSet) reconcile(table, wider prefilter.Table) {
 	ps.filter.drops.begin()
-	// Close first, and wait for it: the next call may open the same port again.
-	ps.close(wider)
+	// Close first, and wait for it: the same port may be opened again.
+	ps.close(wider, ps.links())
 	for at, p := range ps.open {
 		if places := table.Ports[at.Port()]; !slices.Equal(*p.places.Load(), places) {
 			p.places.Store(&places)
@@ -90,12 +91,25 @@ func (ps *portSet) dropped() uint64 {
 	return n
 }
 
-// close closes the ports that are not in a table. When it returns, the datagrams
-// in their queues have been read.
-func (ps *portSet) close(wider prefilter.Table) {
+// links returns the interfaces that the zones of the addresses name now.
+func (ps *portSet) links() map[netip.Addr]uint32 {
+	links := map[netip.Addr]uint32{}
+	for _, a := range ps.addresses {
+		if link, err := udp.Link(a); err == nil && link != 0 {
+			links[a] = link
+		}
+	}
+	return links
+}
+
+// close closes the ports that are not in a table, and those whose interface was
+// replaced by another one of the same name: nothing arrives there. When it
+// returns, the datagrams in their queues have been read.
+func (ps *portSet) close(wider prefilter.Table, links map[netip.Addr]uint32) {
 	var closed sync.WaitGroup
 	for at, p := range ps.open {
-		if _, ok := wider.Ports[at.Port()]; !ok {
+		link, known := links[at.Addr()]
+		if _, ok := wider.Ports[at.Port()]; !ok || known && link != p.link {
 			for _, s := range p.sockets {
 				ps.kernelDrops.Add(s.newDrops())
 				s.source.remove(s, &closed)

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -8,8 +9,10 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/ingest/udp"
 	"sallyport/verify/schedule"
 )
 
@@ -147,6 +150,62 @@ func TestAddressThatIsNotThere(t *testing.T) {
 	if got := <-s.sink; got.source != absent {
 		t.Errorf("got %+v", got)
 	}
+}
+
+// TestReplacedInterface: the ports at a link-local address are bound again when
+// another interface has taken the name of theirs.
+func TestReplacedInterface(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	at := netip.MustParseAddr("fe80::77%eth9")
+	add := func() netlink.Link {
+		link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: at.Zone()}, PeerName: "peer9"}
+		for _, err := range []error{
+			netlink.LinkAdd(link), netlink.LinkSetUp(link), netlink.LinkSetUp(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: link.PeerName}}),
+			netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(at.WithZone("").AsSlice()), Flags: unix.IFA_F_NODAD}),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return link
+	}
+	ports, _ := portsOf(3)(minute)
+	first := add()
+	s := start(t, 3, at)
+	// The kernel may take a moment to use a new address.
+	arrives := func(i int) {
+		netns.Until(t, fmt.Sprintf("knock %d", i), func() bool {
+			s.refresh(t)
+			link, err := udp.Link(at) // package net remembers the interface of a name
+			if err != nil {
+				return false
+			}
+			c, err := net.Dial("udp", netip.AddrPortFrom(at.WithZone(fmt.Sprint(link)), ports[i]).String())
+			if err != nil {
+				return false
+			}
+			defer c.Close()
+			c.Write(knock(t, minute, i, 2))
+			select {
+			case got := <-s.sink:
+				return int(got.knock.Sequence()) == i
+			default:
+				return false
+			}
+		})
+	}
+	arrives(0)
+	if err := netlink.LinkDel(first); err != nil {
+		t.Fatal(err)
+	}
+	if s.refresh(t); s.Stats().Open != 7 {
+		t.Errorf("without the interface: %d ports open, want 7", s.Stats().Open)
+	}
+	add()
+	arrives(1)
 }
 
 // TestRotationRefreshesEverySecond, by itself.

@@ -23,6 +23,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/ingest"
+	"sallyport/ingest/capture"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/state"
@@ -236,6 +237,12 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 		} else if err != nil {
 			found = append(found, warn("service-cannot-listen", listenHint(s, err, cfg.Path),
 				"service %s cannot listen on %s: %v", s.Name, s.Listen, err))
+		}
+	}
+	if c := cfg.Challenge; c != nil && c.Sockets {
+		if n, err := capture.Unavailable(cfg.Listen, c.Plan.Ports.First, c.Plan.Ports.Last); n > 0 {
+			found = append(found, warn("exchange-ports-unavailable", "choose a range of ports that no other program uses",
+				"cannot bind %s of [challenge] (%v): a request or a response that uses one is lost", count(n, "port"), err))
 		}
 	}
 	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))

@@ -325,6 +325,9 @@ func TestBoundPortsThatAreTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n, err := Unavailable(nil, 20000, 20099); n != 1 || !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("%d ports are unavailable, %v", n, err)
+	}
 	w := newNetwork(t, true)
 	got := func(port uint16) func() bool {
 		c := w.dial(fmt.Sprintf("198.51.100.1:%d", port))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/ingest/udp"
 )
 
 // The pauses between two attempts to bind the missing ports: the first one, which
@@ -85,4 +87,22 @@ func (e unavailableError) Unwrap() error { return e.error }
 func unavailable(err error) bool {
 	var lookup *net.OpError // of an interface's name
 	return errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) || errors.As(err, &lookup)
+}
+
+// Unavailable returns how many ports of a range cannot be bound now, and the error
+// of one of them. It binds each port for a moment.
+func Unavailable(addresses []netip.Addr, first, last uint16) (n int, why error) {
+	on := udp.Addresses(addresses).OnHost()
+	for port := int(first); port <= int(last); port++ {
+		for _, a := range on {
+			fd, err := udp.Socket{V6Only: on.V6Only()}.Open(netip.AddrPortFrom(a, uint16(port)))
+			switch {
+			case err == nil:
+				unix.Close(fd)
+			case unavailable(err):
+				n, why = n+1, err
+			}
+		}
+	}
+	return n, why
 }
