@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -199,5 +200,32 @@ func TestICMPOfOtherPackets(t *testing.T) {
 	}
 	if errs := s.icmp(); len(errs) != 0 {
 		t.Errorf("got %v", errs)
+	}
+}
+
+// TestResetBeforeConnectReturns: a reset right after the SYN-ACK can be the error of
+// connect. It is the same sign as a later one: the service is open for another address.
+func TestResetBeforeConnectReturns(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}
+	}()
+	service := l.Addr().(*net.TCPAddr).AddrPort()
+	for range 200 {
+		_, err := probe(t.Context(), service, false)
+		if !errors.Is(err, errClosedAtOnce) || !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("got %v", err)
+		}
 	}
 }

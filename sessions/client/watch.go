@@ -139,6 +139,10 @@ func (s sighting) settle(ctx context.Context) {
 func probe(ctx context.Context, service netip.AddrPort, half bool) (*Conn, error) {
 	half = half && canHalfOpen
 	c, err := connect(ctx, service, half)
+	if errors.Is(err, syscall.ECONNRESET) {
+		// The service accepted the connection: a reset in place of that is a refusal.
+		return nil, fmt.Errorf("%w: %w", errClosedAtOnce, err)
+	}
 	if err != nil {
 		return nil, err
 	}
