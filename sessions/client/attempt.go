@@ -85,7 +85,7 @@ func (k *knocking) send(ctx context.Context, t target, n int, first bool) (*tria
 // answers. It goes on to the next address at once if it receives an ICMP error.
 func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan *trial)
+	ended := make(chan *trial, len(k.targets))
 	running := 0
 	defer func() {
 		for ; running > 0; running-- {
@@ -108,10 +108,15 @@ func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
 			tr.earlier = k.found.before
 		}
 		running++
-		go func() {
+		watch := func() {
 			k.watch(ctx, tr)
 			ended <- tr
-		}()
+		}
+		if len(k.targets) == 1 {
+			watch() // on this thread, which may be in another network namespace
+		} else {
+			go watch()
+		}
 		var next <-chan time.Time
 		if i < len(k.targets)-1 {
 			next = time.After(addressPause)
