@@ -108,10 +108,11 @@ open_for = "4s"
 	n.opensUDP(n.client, asClient+":5400")
 	n.opensUDP(n.client, asClient+":8053")
 	n.closes("ssh", "echo", "pour", "web", "sshproxy", "echoproxy")
-	ssh, proxy, udp5400 := n.reaches(n.client, asClient+":22"), n.reaches(n.client, asClient+":8022"), n.echoes(n.client, asClient+":5400")
-	if ssh || proxy || udp5400 {
-		t.Errorf("open after the lease: ssh %v, its proxy %v, UDP %v; log of the server:\n%s", ssh, proxy, udp5400, n.log())
-	}
+	// The kernel removes an element by its own clock. On a busy machine, its timeout
+	// begins later than the server's lease.
+	n.await("closed ports", func() bool {
+		return !n.reaches(n.client, asClient+":22") && !n.reaches(n.client, asClient+":8022") && !n.echoes(n.client, asClient+":5400")
+	})
 	after := scan(before)
 	if before != during || before != after {
 		t.Errorf("a stranger sees a difference:\nbefore:\n%s\nduring:\n%s\nafter:\n%s", before, during, after)
