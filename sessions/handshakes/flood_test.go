@@ -67,7 +67,7 @@ func TestExchangesSurviveFloods(t *testing.T) {
 				}
 				// Fill the table.
 				wait(time.Second)
-				const honest = 2
+				const honest = 4
 				proved := 0
 				for range honest {
 					p := w.newClient(o, "10.0.0.7", anyAddress().String(), port())
