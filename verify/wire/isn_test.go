@@ -30,7 +30,7 @@ func TestISNVectors(t *testing.T) {
 	}
 }
 
-// TestISNIsNeverZero: Linux replaces the number 0 by one of its own.
+// TestISNIsNeverZero: Linux chooses a number itself if the client sets 0.
 func TestISNIsNeverZero(t *testing.T) {
 	mac := make([]byte, MACSize)
 	if n := ISNOf(mac); n != 1 {
