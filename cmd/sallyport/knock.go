@@ -168,7 +168,8 @@ func (o *knockOptions) sequence(
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError
 	var nonce *client.NonceError
-	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) {
+	var isn *client.ISNError
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) || errors.As(err, &isn) {
 		err = cli.Misuse(err)
 	}
 	return result, err

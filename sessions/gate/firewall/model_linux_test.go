@@ -251,8 +251,8 @@ func TestModel(t *testing.T) {
 			}
 		}
 		tampering := rapid.SampledFrom(append(elements,
-			"insert rule inet sallyport " + chain + " accept", "flush chain inet sallyport " + chain,
-			"add rule inet sallyport " + chain + "_trusted accept", "delete table inet sallyport",
+			"insert rule inet sallyport "+chain+" accept", "flush chain inet sallyport "+chain,
+			"add rule inet sallyport "+chain+"_trusted accept", "delete table inet sallyport",
 			"insert rule inet sallyport input accept",
 		)).Draw(r, "tampering")
 		w.nft(tampering)
