@@ -109,7 +109,7 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	}
 	service := cmp.Or(cfg.Service, cfg.Challenge.Service)
 	same := otherService(cfg.Server, cfg.Challenge.Service, cfg.Service) == ""
-	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same); err != nil {
+	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
 		return Result{}, err
 	}
 	targets, err := resolve(ctx, Profile{Server: cfg.Server, Service: service}, cfg.Family)

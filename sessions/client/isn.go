@@ -51,18 +51,15 @@ func (e *ISNError) Hint() string { return e.hint }
 var errOthersConnect = errors.New("the profile has bind = \"isn\": " +
 	"the server accepts only a connection whose sequence number this program has set, and no connection of another program")
 
-// checkBind returns an error if the client cannot use a profile with bind. Same
-// reports whether the client watches the service of the profile.
-func checkBind(b Bind, keep, same bool) error {
-	if b != BindISN {
+// checkBind returns an error if the client cannot use a profile with bind: it must
+// return the connection, unless it does not watch the service of the profile.
+func checkBind(b Bind, keep, watches bool) error {
+	switch {
+	case b != BindISN, !keep && !watches:
 		return nil
-	}
-	if !keep {
-		if !same {
-			return nil // it watches another service, and sets no number
-		}
+	case !keep:
 		return &ISNError{errOthersConnect, "use \"sallyport connect\", for ssh as its ProxyCommand; " +
-			"to open the client's other services, name one of them with --service"}
+			"to open only the client's other services: --watch none"}
 	}
 	err := tryISN()
 	switch {

@@ -141,7 +141,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		watched.Service = cfg.Service
 	}
 	same := otherService(cfg.Profile.Server, cfg.Profile.Service, cfg.Service) == ""
-	if err := checkBind(cfg.Profile.Bind, cfg.Keep, same); err != nil {
+	if err := checkBind(cfg.Profile.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
 		return Result{}, err
 	}
 	targets, err := resolve(ctx, watched, cfg.Family)

@@ -173,7 +173,7 @@ func TestConfigRefuses(t *testing.T) {
 		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: unknown key "port"; did you mean ports?`,
-		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, allow`,
+		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, allow`,
 		minimal[:strings.Index(minimal, "[[")]:                      "c.toml: service: expected a [[service]] table for each service, 1 to 64, got 0",
 		minimal + "[[service]]\nname = \"two\"\n":                   `service 2: type: expected "web", "proxy" or "firewall", got nothing`,
 		minimal + serviceText("web", ":81", "firewall"):             `c.toml:9: service 2: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,

@@ -143,6 +143,15 @@ func (s *Service) ProfileService() string {
 	return ""
 }
 
+// ProfileBind returns what a profile of the service says about the binding of
+// connections.
+func (s *Service) ProfileBind() client.Bind {
+	if s.RequireISN {
+		return client.BindISN
+	}
+	return client.BindAddress
+}
+
 // overlaps returns the entries of both services that include the same port of one
 // address; empty: there are none.
 func (s *Service) overlaps(other *Service) (own, theirs string) {
