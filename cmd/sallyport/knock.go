@@ -143,6 +143,10 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
+	defer dropNetAdmin()
+	if !keep {
+		dropNetAdmin() // only the connection that is kept requires it
+	}
 	progress := newProgress(env, o)
 	if o.verbose {
 		progress.details(c.Root().Version, p, challenge)
