@@ -217,7 +217,8 @@ func TestInitialSequenceNumber(t *testing.T) {
 		n.operationProfile(id)
 	}
 	for _, name := range []string{"one", "ssh-nat--", "mutual-ssh"} {
-		if text, err := os.ReadFile(n.path(name + ".toml")); err != nil || !strings.Contains(string(text), "bind = 'isn'") {
+		text, err := os.ReadFile(n.path(name + ".toml"))
+		if err != nil || !strings.Contains(string(text), "bind = 'isn'") {
 			t.Errorf("the profile %s: %v\n%s", name, err, text)
 		}
 	}
@@ -256,7 +257,7 @@ func TestInitialSequenceNumber(t *testing.T) {
 	revoked := n.identifier("two")
 	n.run(nil, n.path("sallyportd"), "client", "revoke", revoked, "-c", n.path("gate/sallyportd.toml"))
 	n.await("the end of the connection", func() bool { return !second.lives() })
-	// Packets of a stranger with labels and numbers of their own: SYN cookies.
+	// The server's kernel keeps no state for a SYN.
 	if err := os.WriteFile("/proc/sys/net/ipv4/tcp_syncookies", []byte("2"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -286,8 +287,8 @@ func (n *isnNetwork) dropped(c *connection) {
 	}
 }
 
-// TestInitialSequenceNumberFaults: what cannot work fails before a knock, or with a
-// hint; a server that dies leaves nothing open.
+// TestInitialSequenceNumberFaults: a client that cannot connect fails before it
+// knocks, or prints a hint; a server that dies leaves nothing open.
 func TestInitialSequenceNumberFaults(t *testing.T) {
 	if !enterPrivileged(t) {
 		return

@@ -6,14 +6,15 @@ import (
 	"syscall"
 )
 
-// Bind is what a server binds the connection to, besides the client's address.
+// Bind is the property, in addition to the client's address, to which a server binds a
+// connection.
 type Bind string
 
 // The values of Bind.
 const (
-	BindAddress Bind = "" // to nothing else
-	// BindISN is to the initial sequence number that both ends derive from the
-	// attempt or the exchange. The client requires Linux and CAP_NET_ADMIN, and only
+	BindAddress Bind = "" // no other property
+	// BindISN is the initial sequence number that both ends derive from the attempt
+	// or the exchange. The client requires Linux and CAP_NET_ADMIN, and only
 	// the connection that it returns itself (Keep) gets in.
 	BindISN Bind = "isn"
 )

@@ -117,7 +117,8 @@ func TestISNLeasesAreBounded(t *testing.T) {
 			}
 			own, p := ends[id], numberedPeer(address, n)
 			if rapid.IntRange(0, 5).Draw(t, "what") == 0 {
-				if err := s.Execute(Command{Service: s.ID(), Grant: numbered(id, address, n), Action: Close}); err != nil {
+				shut := Command{Service: s.ID(), Grant: numbered(id, address, n), Action: Close}
+				if err := s.Execute(shut); err != nil {
 					t.Fatal(err)
 				}
 				maps.DeleteFunc(own, func(other access.Peer, _ time.Time) bool { return other.AnyISN() == p.AnyISN() })

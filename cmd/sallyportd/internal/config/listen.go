@@ -143,8 +143,7 @@ func (s *Service) ProfileService() string {
 	return ""
 }
 
-// ProfileBind returns what a profile of the service says about the binding of
-// connections.
+// ProfileBind returns the key "bind" of a profile of the service.
 func (s *Service) ProfileBind() client.Bind {
 	if s.RequireISN {
 		return client.BindISN
