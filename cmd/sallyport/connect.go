@@ -32,7 +32,10 @@ This is for ssh: with
 
 in ~/.ssh/config, "ssh work" knocks first. HOST and PORT replace the service of the
 profile. If HOST is the server of the profile, the command connects to the address
-to which it sent the knocks.`,
+to which it sent the knocks.
+
+With bind = "isn" in the profile, the connection begins with the sequence number
+that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 && len(args) != 3 {
 				return errors.New("expected a profile, or a profile, a host and a port")

@@ -7,6 +7,7 @@ import (
 
 	"sallyport/sessions"
 	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
 )
 
 // Action is what a Command does with a service.
@@ -84,19 +85,27 @@ func (c Command) validate() error {
 // closeLease ends a client's lease and random ports at an address, as if their
 // time had ended.
 func (s *Service) closeLease(g sessions.Grant) {
-	if peer, some := s.removeLease(g); some {
-		s.revokePeers([]access.Peer{peer}, s.terms.Cut, false)
-		s.logEnded([]ended{{g.Identifier, peer}}, requested)
+	if peers := s.removeLeases(g); len(peers) > 0 {
+		s.revokePeers(peers, s.terms.Cut, false)
+		s.logEnded(endedOf(g.Identifier, peers), requested)
 	}
 }
 
-// removeLease is the part of closeLease that does not involve the enforcers. It
-// reports whether a lease has ended, and of which peer.
-func (s *Service) removeLease(g sessions.Grant) (peer access.Peer, some bool) {
-	peer = access.PeerOf(g.Address, s.prefixLen6)
+// removeLeases is the part of closeLease that does not involve the enforcers. It
+// returns the peers whose leases have ended.
+func (s *Service) removeLeases(g sessions.Grant) (peers []access.Peer) {
+	peer := access.PeerOf(g.Address, s.prefixLen6)
 	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, requested)
-	if some = s.leases.Remove(g.Identifier, peer); some {
+	if peers = s.leases.RemoveFrom(g.Identifier, peer); len(peers) > 0 {
 		s.shortened = true
 	}
-	return peer, some
+	return peers
+}
+
+// endedOf returns the leases of a client and peers, for the log.
+func endedOf(id wire.Identifier, peers []access.Peer) (all []ended) {
+	for _, p := range peers {
+		all = append(all, ended{id, p})
+	}
+	return all
 }

@@ -75,9 +75,9 @@ func (b *batch) close(s *Services) {
 	gone := map[*Service][]ended{}
 	b.each(s, func(c Command, service *Service) error {
 		if c.Action == Close {
-			if peer, some := service.removeLease(c.Grant); some {
-				peers[service] = append(peers[service], peer)
-				gone[service] = append(gone[service], ended{c.Grant.Identifier, peer})
+			if of := service.removeLeases(c.Grant); len(of) > 0 {
+				peers[service] = append(peers[service], of...)
+				gone[service] = append(gone[service], endedOf(c.Grant.Identifier, of)...)
 			}
 		}
 		return nil

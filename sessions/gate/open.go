@@ -80,9 +80,10 @@ func (b *grantBatch) plan(r *request) {
 		return
 	}
 	now := s.clock.Boot()
-	id, peer := r.grant.Identifier, access.PeerOf(r.grant.Address, s.prefixLen6)
-	if !peer.IsValid() {
-		r.err = fmt.Errorf("open %s: a grant without an address", s.Name)
+	id := r.grant.Identifier
+	peer, err := s.peerOf(r.grant)
+	if err != nil {
+		r.err = fmt.Errorf("open %s: %w", s.Name, err)
 		return
 	}
 	r.until, r.fresh = s.leases.Until(id, peer, now, r.fixed)

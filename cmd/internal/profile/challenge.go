@@ -15,6 +15,7 @@ type FileChallenge struct {
 	Algorithm  int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
 	RandomPort bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
 	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
 	// SharedPorts is that of the server's configuration.
 	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
 	Request     Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
@@ -52,6 +53,9 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 			return nil, f.Errorf("challenge.service", "got %q", raw.Service)
 		}
 	}
+	if c.Bind, err = parseBind(f, "challenge.bind", raw.Bind, raw.Service); err != nil {
+		return nil, err
+	}
 	if c.Request, err = raw.Request.Parse(f, "challenge.request.", 0); err != nil {
 		return nil, err
 	}
@@ -71,6 +75,7 @@ type Operation struct {
 	Algorithm          exchange.Algorithm
 	RandomPort         bool
 	Service            string
+	Bind               client.Bind
 	Request, Response  challenge.Encoding
 	SharedPorts        bool
 }
@@ -78,8 +83,8 @@ type Operation struct {
 func (o Operation) file() *FileChallenge {
 	return &FileChallenge{
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		SharedPorts: o.SharedPorts,
-		Request:     encodingOf(o.Request), Response: encodingOf(o.Response),
+		Bind: string(o.Bind), SharedPorts: o.SharedPorts,
+		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
 
@@ -88,7 +93,7 @@ func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Pro
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
-	for _, key := range []string{"generator", "nonce", "service"} {
+	for _, key := range []string{"generator", "nonce", "service", "bind"} {
 		if f.Has(key) {
 			return client.Profile{}, f.Errorf(key,
 				"got it without the other keys of the sequence protocol; "+

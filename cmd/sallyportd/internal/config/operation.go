@@ -154,6 +154,9 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, c *Config)
 	case o.Close || s.Policy.Anyone:
 		return f.Errorf(at+"port",
 			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
+	case s.RequireISN:
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s, which has bind = \"isn\": a random port compares no sequence number", s.Name)
 	case s.Several():
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s, which has several ports: a random port leads to one", s.Name)

@@ -221,7 +221,7 @@ func (c *challenger) executeProofs(all []proof) {
 
 func (o operation) command(p proof) command {
 	do := command{service: o.Service, operation: o.ID, Command: gate.Command{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from}, For: o.OpenFor, Port: p.Port(),
+		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
 	}}
 	if o.Close {
 		do.Action = gate.Close

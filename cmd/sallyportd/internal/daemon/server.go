@@ -158,8 +158,8 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		s.services = append(s.services, service{c.Name, live})
 		list = append(list, gate.NewService(gate.ServiceConfig{
 			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: append(live.Enforcers, shared...),
-			Prepare: live.Prepare,
-			Past:    s.pastOf(c), Clock: s.env.Clock, Log: s.env.Log,
+			RequireISN: c.RequireISN, Prepare: live.Prepare,
+			Past: s.pastOf(c), Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
 	services, err := gate.NewServices(list, maps.All(p.restricted))
