@@ -70,10 +70,11 @@ func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p acces
 	service.mu.Lock()
 	defer service.mu.Unlock()
 	if !service.closed {
-		service.shortened = service.leases.Remove(client, p)
+		gone, some := service.leases.remove(client, p)
+		service.shortened = some
 		service.revokePeers([]access.Peer{p}, service.terms.Cut, true)
-		if service.shortened {
-			service.logEnded([]ended{{client, p}}, displaced)
+		if some {
+			service.logEnded([]ended{gone}, displaced)
 		}
 	}
 }
