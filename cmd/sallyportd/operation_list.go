@@ -15,6 +15,7 @@ type listedOperation struct {
 	Operation  string   `json:"operation"`
 	Service    string   `json:"service"`
 	Action     string   `json:"action"`
+	OpenFor    string   `json:"open_for,omitempty"` // "until-closed", or a duration; empty: the service's, or it closes
 	RandomPort bool     `json:"random_port"`
 	Client     string   `json:"client,omitempty"` // empty: any client that has the secret
 	From       []string `json:"from,omitempty"`   // empty: all addresses
@@ -33,12 +34,19 @@ func operationListCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			rows := [][]output.Cell{output.Header("OPERATION", "ACTION", "SERVICE", "PORT", "CLIENT", "FROM")}
+			rows := [][]output.Cell{output.Header("OPERATION", "ACTION", "FOR", "SERVICE", "PORT", "CLIENT", "FROM")}
 			for _, o := range cfg.Operations {
 				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client}
 				port, client, from := "service", "any", "anywhere"
-				if o.Close {
-					l.Action = "close"
+				lasts := "service's"
+				switch {
+				case o.Close:
+					l.Action, lasts = "close", "-"
+				case o.UntilClosed:
+					l.OpenFor, lasts = config.UntilClosed, "until closed"
+				case o.OpenFor != 0:
+					l.OpenFor = o.OpenFor.String()
+					lasts = l.OpenFor
 				}
 				if o.RandomPort {
 					port = "random"
@@ -55,7 +63,7 @@ func operationListCommand(env cli.Env) *cobra.Command {
 						return err
 					}
 				}
-				rows = append(rows, output.Row(l.Operation, l.Action, l.Service, port, client, from))
+				rows = append(rows, output.Row(l.Operation, l.Action, lasts, l.Service, port, client, from))
 			}
 			if asJSON {
 				return nil

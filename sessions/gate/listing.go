@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"errors"
 	"time"
 
 	"sallyport/sessions"
@@ -63,26 +62,23 @@ func (s *Services) HasLease(id access.ServiceID, client wire.Identifier, p acces
 	return le != nil && service.clock.Boot().Before(le.until), le != nil && le.kept
 }
 
-// The reasons for which EndLeases ends leases, in the log.
-const (
-	ByAdministrator = "closed by the administrator"
-	NotAllowedNow   = "the configuration no longer grants it"
-)
+// EndReason is why EndLeases ends leases, for the log.
+type EndReason string
 
-// ErrReason is the error of EndLeases for another reason.
-var ErrReason = errors.New("gate: unknown reason to end leases")
+// The reasons.
+const (
+	ByAdministrator EndReason = "closed by the administrator"
+	NotAllowedNow   EndReason = "the configuration no longer grants it"
+)
 
 // EndLeases ends the leases that match, and random ports of their clients at the
 // same peers, and returns the leases. Connections end by the policy of the service,
-// or with cut in any case.
-func (s *Services) EndLeases(matches func(Lease) bool, cut bool, reason string) (gone []Lease, err error) {
-	if reason != ByAdministrator && reason != NotAllowedNow {
-		return nil, ErrReason
-	}
+// or with cut in any case, unless another lease admits the peer.
+func (s *Services) EndLeases(matches func(Lease) bool, cut bool, reason EndReason) (gone []Lease) {
 	for _, service := range s.list {
-		gone = append(gone, service.endLeases(matches, cut, reason)...)
+		gone = append(gone, service.endLeases(matches, cut, string(reason))...)
 	}
-	return gone, nil
+	return gone
 }
 
 func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason string) []Lease {

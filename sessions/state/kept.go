@@ -266,9 +266,10 @@ func SetKeptAside(dir string, now time.Time) (aside string, err error) {
 }
 
 // EditKept changes the leases of the file while no server runs: f gets the recorded
-// ones, and returns those that stay. If a process has the lock of the directory, the
-// error is a LockedError.
-func EditKept(ctx context.Context, dir string, f func([]Kept) []Kept) error {
+// ones, and returns those that stay. A file that cannot be read is an error or, with
+// remove, it is removed. If a process has the lock of the directory, the error is a
+// LockedError.
+func EditKept(ctx context.Context, dir string, remove bool, f func([]Kept) []Kept) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil // no server has ever run
 	}
@@ -278,7 +279,10 @@ func EditKept(ctx context.Context, dir string, f func([]Kept) []Kept) error {
 	}
 	defer lock.Close()
 	before, err := ReadKept(dir)
-	if err != nil {
+	switch {
+	case err != nil && remove:
+		return DropKept(dir)
+	case err != nil:
 		return err
 	}
 	after := f(slices.Clone(before))

@@ -142,7 +142,7 @@ func TestEachDamageOpensNothing(t *testing.T) {
 // TestEditKept: no command changes the leases of a server that runs.
 func TestEditKept(t *testing.T) {
 	dir := t.TempDir()
-	if err := EditKept(t.Context(), filepath.Join(dir, "none"), nil); err != nil {
+	if err := EditKept(t.Context(), filepath.Join(dir, "none"), false, nil); err != nil {
 		t.Errorf("no directory: %v", err)
 	}
 	if err := WriteKept(dir, []Kept{keptLease(1), keptLease(2)}); err != nil {
@@ -154,15 +154,34 @@ func TestEditKept(t *testing.T) {
 	}
 	first := func(list []Kept) []Kept { return list[:1] }
 	var locked *LockedError
-	if err := EditKept(t.Context(), dir, first); !errors.As(err, &locked) {
+	if err := EditKept(t.Context(), dir, false, first); !errors.As(err, &locked) {
 		t.Errorf("while a server runs: %v", err)
 	}
 	lock.Close()
-	if err := EditKept(t.Context(), dir, first); err != nil {
+	if err := EditKept(t.Context(), dir, false, first); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := ReadKept(dir); err != nil || len(list) != 1 || list[0] != keptLease(1) {
 		t.Errorf("left: %v, %v", list, err)
+	}
+}
+
+// TestRemoveDamagedKept: a file that cannot be read is removed only on request.
+func TestRemoveDamagedKept(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(keptFile(dir), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := func([]Kept) []Kept { return nil }
+	var damaged *DamagedError
+	if err := EditKept(t.Context(), dir, false, none); !errors.As(err, &damaged) {
+		t.Errorf("damaged: %v", err)
+	}
+	if err := EditKept(t.Context(), dir, true, none); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(keptFile(dir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("removed: %v", err)
 	}
 }
 
