@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,10 +16,10 @@ type listedOperation struct {
 	Operation  string   `json:"operation"`
 	Service    string   `json:"service"`
 	Action     string   `json:"action"`
-	OpenFor    string   `json:"open_for,omitempty"` // "until-closed", or a duration; empty: the service's, or it closes
 	RandomPort bool     `json:"random_port"`
-	Client     string   `json:"client,omitempty"` // empty: any client that has the secret
-	From       []string `json:"from,omitempty"`   // empty: all addresses
+	Client     string   `json:"client,omitempty"`   // empty: any client that has the secret
+	From       []string `json:"from,omitempty"`     // empty: all addresses
+	OpenFor    string   `json:"open_for,omitempty"` // "until-closed", or a duration; empty: the service's, or it closes
 }
 
 func operationListCommand(env cli.Env) *cobra.Command {
@@ -38,15 +39,10 @@ func operationListCommand(env cli.Env) *cobra.Command {
 			for _, o := range cfg.Operations {
 				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client}
 				port, client, from := "service", "any", "anywhere"
-				lasts := "service's"
-				switch {
-				case o.Close:
+				l.OpenFor = o.Lasts()
+				lasts := cmp.Or(l.OpenFor, "default")
+				if o.Close {
 					l.Action, lasts = "close", "-"
-				case o.UntilClosed:
-					l.OpenFor, lasts = config.UntilClosed, "until closed"
-				case o.OpenFor != 0:
-					l.OpenFor = o.OpenFor.String()
-					lasts = l.OpenFor
 				}
 				if o.RandomPort {
 					port = "random"

@@ -48,6 +48,18 @@ func (o Operation) Closes(other Operation) bool {
 	return o.Close && !other.Close && o.Service == other.Service && o.Client == other.Client
 }
 
+// Lasts returns for how long the operation opens, as open_for has it; empty: for as
+// long as a knock does, or it closes.
+func (o Operation) Lasts() string {
+	switch {
+	case o.UntilClosed:
+		return UntilClosed
+	case o.OpenFor != 0:
+		return short(o.OpenFor)
+	}
+	return ""
+}
+
 // Describe describes the operation in a line.
 func (o Operation) Describe() string {
 	action := "opens service " + o.Service
@@ -233,6 +245,17 @@ func (c *Config) Usable(
 		}
 	}
 	return list, disabled
+}
+
+// OpeningWithoutClient returns the operations that open a service for any holder of
+// their secret: they do so even if there is no client.
+func (c *Config) OpeningWithoutClient() (ids []string) {
+	for _, o := range c.Operations {
+		if o.Client == "" && !o.Close {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
 }
 
 // OperationClients returns the clients of the operations.
