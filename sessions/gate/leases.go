@@ -59,6 +59,9 @@ func (l *Leases) Until(
 	if le := l.find(id, p); le != nil && now.Before(le.until) {
 		from, fresh = le.until, false
 	}
+	if !fresh && l.IsKept(id, p) && fixed == 0 {
+		fixed = l.openFor // a lease without an end is not extended
+	}
 	if fixed == 0 {
 		return earlier(from.Add(l.openFor), now.Add(l.openMax)), fresh
 	}

@@ -13,7 +13,7 @@ type Lease struct {
 	Service   string
 	Client    wire.Identifier
 	Peer      access.Peer
-	Operation string    // that has granted it last; empty: knocks did
+	Operation string    // that keeps it, or has granted it last; empty: knocks did
 	Since     time.Time // by clock.Boot
 	Until     time.Time // by clock.Boot; of a kept lease the time of its next renewal
 	Kept      bool      // it lasts until it is closed

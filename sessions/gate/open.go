@@ -163,7 +163,9 @@ func (r *request) finish() {
 	if r.err != nil || r.renews {
 		return
 	}
-	r.service.leases.setLabel(r.grant.Identifier, access.PeerOf(r.grant.Address, r.service.prefixLen6), r.label)
+	if r.keeps || !r.wasKept {
+		r.service.leases.setLabel(r.grant.Identifier, access.PeerOf(r.grant.Address, r.service.prefixLen6), r.label)
+	}
 	if r.service.unbound != nil {
 		r.service.log.Warn("lease waits for the service port", "service", r.service.Name, "client", r.grant.Identifier,
 			"address", r.grant.Address, "error", r.service.unbound)
