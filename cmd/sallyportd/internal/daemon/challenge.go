@@ -36,7 +36,7 @@ type challenger struct {
 	proofs     *proofs
 	operations atomic.Pointer[operations]
 	execute    func([]command) []error
-	now        func() time.Time
+	now, wall  func() time.Time
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
 	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
@@ -46,12 +46,14 @@ type challenger struct {
 type command struct {
 	gate.Command
 	service, operation string // their names
+	at                 address
+	keeps              *keptLease // it opens without an end; nil: it does not
 }
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
 func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]command) []error, env Env) (c *challenger, err error) {
-	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, log: env.Log}
+	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
 	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
 	c.table, err = handshakes.New(handshakes.Config{
@@ -204,7 +206,7 @@ func (c *challenger) executeProofs(all []proof) {
 		if !ok || o.protocol != p.Operation() || !o.Allows(p.from) {
 			continue // the operation was removed meanwhile
 		}
-		commands = append(commands, o.command(p))
+		commands = append(commands, o.command(p, c.wall()))
 	}
 	if len(commands) == 0 {
 		return
@@ -219,12 +221,17 @@ func (c *challenger) executeProofs(all []proof) {
 	}
 }
 
-func (o operation) command(p proof) command {
-	do := command{service: o.Service, operation: o.ID, Command: gate.Command{
+func (o operation) command(p proof, now time.Time) command {
+	do := command{service: o.Service, operation: o.ID, at: o.at(p.from), Command: gate.Command{
 		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
+		UntilClosed: o.UntilClosed, Operation: o.ID,
 	}}
 	if o.Close {
 		do.Action = gate.Close
+	}
+	if o.UntilClosed {
+		l := o.keep(p.from, now)
+		do.keeps = &l
 	}
 	return do
 }
