@@ -41,7 +41,8 @@ func TestReorderingNetwork(t *testing.T) {
 						continue // they wait between attempts
 					}
 					var err error
-					if e.operation, err = exchange.NewOperation(fmt.Sprintf("case-%05d", e.number), "the secret", a, false); err != nil {
+					e.operation, err = exchange.NewOperation(fmt.Sprintf("case-%05d", e.number), "the secret", a, false)
+					if err != nil {
 						t.Fatal(err)
 					}
 					e.random = mathrand.New(mathrand.NewPCG(seed, uint64(e.number)))
