@@ -150,6 +150,11 @@ func printRejected(env cli.Env, r client.Result) error {
 		"%s did not accept them, so the knock did not open %s", r.Address, r.Service))
 }
 
+// printLost prints that packets of earlier attempts were lost.
+func printLost(env cli.Env, r client.Result) error {
+	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, r.Lost.String())
+}
+
 // sentText returns what the client sent, and why it does not know more.
 func sentText(r client.Result) string {
 	attempts := "one attempt"

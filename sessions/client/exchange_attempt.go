@@ -41,15 +41,18 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 		early = beginEarly(t.service)
 		defer early.close()
 	}
-	if err := s.sendMessage(ctx, requests, c.Request()); err != nil {
+	if err := s.sendRequest(ctx, requests, c); err != nil {
 		return Result{}, &sendError{err}
 	}
 	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last()})
+	found.count(t.knock, func(c *tally) { c.requested++ })
 	requested := time.Now()
-	answer, err := s.awaitChallenge(c, timeout, found)
+	answer, err := s.awaitChallenge(c, timeout, cfg.Random, found)
 	if err != nil {
 		return Result{}, err
 	}
+	found.challenged++
+	found.count(t.knock, func(c *tally) { c.challenged++ })
 	took := time.Since(requested)
 	if err := s.sendMessage(ctx, responses, answer.Response); err != nil {
 		return Result{}, &sendError{err}
@@ -73,6 +76,8 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 			return Result{}, ctx.Err()
 		case <-time.After(took + openTime):
 			again()
+			found.count(t.knock, func(c *tally) { c.opened = c.challenged }) // the client does not know more
+			result.Lost = found.lost(t.knock)
 			return result, nil
 		}
 	}
@@ -82,7 +87,14 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if cfg.Challenge.Bind == BindISN && cfg.Keep {
 		isn = answer.ISN
 	}
-	return cfg.watch(ctx, result, early, isn, found)
+	result, err = cfg.watch(ctx, result, early, isn, found)
+	if err != nil {
+		s.checkAnswered(c, answer, found)
+		return result, err
+	}
+	found.count(t.knock, func(c *tally) { c.opened++ })
+	result.Lost = found.lost(t.knock)
+	return result, nil
 }
 
 // watch watches the service of a result until it answers. If it does not, the result

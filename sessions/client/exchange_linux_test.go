@@ -234,6 +234,60 @@ func TestExchangeRetries(t *testing.T) {
 	})
 }
 
+// TestForgedChallenge: a forger answers each request of Algorithm 1 faster than the
+// server. The client gets in, though not at the first attempt.
+func TestForgedChallenge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits between attempts")
+	}
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	g := newTestServer(t, newOperation(t, exchange.Unilateral, false), func(_ int, p []byte) [][]byte {
+		forged := bytes.Clone(p)
+		forged[0] ^= 1
+		return [][]byte{forged, p, p}
+	})
+	cfg := exchangeConfig(newOperation(t, exchange.Unilateral, false), "127.0.0.1")
+	cfg.Attempts, cfg.Timeout = 100, 1500*time.Millisecond
+	r, err := Exchange(t.Context(), cfg)
+	if err != nil || r.Attempts < 2 || len(g.grants()) != 1 {
+		t.Errorf("%+v, %v, granted %v", r, err, g.grants())
+	}
+}
+
+// TestLossIsReported: if no attempt opened the service, hints name lost packets as far
+// as they are the cause.
+func TestLossIsReported(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits between attempts")
+	}
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.NATAware, false)
+	newTestServer(t, o, func(n int, p []byte) [][]byte { return map[bool][][]byte{true: nil, false: {p}}[n%2 == 1] })
+	cfg := exchangeConfig(o, "127.0.0.1")
+	cfg.Service = ":9" // the operation does not open it
+	cfg.Attempts, cfg.Timeout = 2, time.Second
+	netns.Until(t, "one attempt without a challenge, and one with", func() bool {
+		_, err := Exchange(t.Context(), cfg)
+		var offline *OfflineError
+		if !errors.As(err, &offline) {
+			t.Fatal(err)
+		}
+		hint := offline.Hint()
+		if strings.Contains(hint, "the secret differs") {
+			t.Errorf("the challenge was authentic, but: %s", hint)
+		}
+		return strings.Contains(hint, "packets of the responses were lost on the way") &&
+			strings.Contains(hint, "packets were lost on the way: one attempt received no challenge") &&
+			strings.Contains(hint, "; one attempt received one")
+	})
+}
+
 // TestImpersonatedServer: the client sends no packet of a response to a forged
 // challenge of Algorithm 3.
 func TestImpersonatedServer(t *testing.T) {
