@@ -147,9 +147,10 @@ func TestConfigRefuses(t *testing.T) {
 	before := func(line string) string { return line + "\n" + minimal }
 	for text, want := range map[string]string{
 		before("version = 2"):                                       "c.toml:1: version: expected 1, the version of this file format, got 2",
-		before(`listen = ["localhost"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes`,
+		before(`listen = ["local host"]`):                           `c.toml:1: listen: expected a list of IP addresses or host names in quotes, such as ["0.0.0.0", "::"], got "local host" (entry 1), which is neither`,
+		before(`listen = ["10.0.0.300"]`):                           `got "10.0.0.300" (entry 1), which is neither`,
 		before(`listen = "::"`):                                     `c.toml:1: listen: expected a list`,
-		before(`listen = ["::1", "ff02::1"]`):                       `c.toml:1: listen: expected a list of IP addresses in quotes, such as ["0.0.0.0", "::"], got "ff02::1" (entry 2), a multicast address`,
+		before(`listen = ["::1", "ff02::1"]`):                       `c.toml:1: listen: expected a list of IP addresses or host names in quotes, such as ["0.0.0.0", "::"], got "ff02::1" (entry 2), a multicast address`,
 		before(`listen = ["fe80::1"]`):                              `got "fe80::1" (entry 1), a link-local address without its interface, such as fe80::1%eth0`,
 		replace("ports = 3", "ports = 0"):                           "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
 		replace("ports = 3", "ports = 129"):                         "c.toml:1: ports: ",

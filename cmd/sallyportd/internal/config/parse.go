@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -73,14 +72,14 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 
 func (r *raw) general(f *tomlfile.File, c *Config) (err error) {
 	for i, text := range r.Listen {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return f.Errorf("listen", "got %q (entry %d)", text, i+1)
+		a, fault := parseListenEntry(text)
+		if fault != "" {
+			return f.Errorf("listen", "got %q (entry %d)%s", text, i+1, fault)
 		}
-		if why := whyNotBindable(a); why != "" {
-			return f.Errorf("listen", "got %q (entry %d), %s", text, i+1, why)
+		if !a.IsValid() {
+			c.listenNames = append(c.listenNames, text)
 		}
-		c.Listen = append(c.Listen, a.Unmap())
+		c.Listen = append(c.Listen, a)
 	}
 	if c.Generator, err = schedule.ParseGenerator(r.Generator); err != nil {
 		return f.Errorf("generator", "got %q", r.Generator)

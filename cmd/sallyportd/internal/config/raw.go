@@ -29,7 +29,7 @@ import (
 type raw struct {
 	Version        int      `toml:"version" default:"1" range:"1" reload:"live" expect:"1, the version of this file format"`
 	Server         string   `toml:"server" reload:"live" expect:"the host name or address by which clients reach this server"`
-	Listen         []string `toml:"listen" reload:"restart" expect:"a list of IP addresses in quotes, such as [\"0.0.0.0\", \"::\"]"`
+	Listen         []string `toml:"listen" reload:"restart" expect:"a list of IP addresses or host names in quotes, such as [\"0.0.0.0\", \"::\"]"`
 	Ports          int      `toml:"ports" required:"yes" range:"1..128" reload:"live" expect:"the number of knocks, a whole number from 1 to 128"`
 	Generator      string   `toml:"generator" default:"algorithm1" oneof:"algorithm1|java" reload:"live" expect:"\"algorithm1\" or \"java\""`
 	PortSecret     string   `toml:"port_secret" reload:"live" expect:"the secret from which the ports are derived, as text in quotes; or port_secret_file instead"`

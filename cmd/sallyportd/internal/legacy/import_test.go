@@ -16,7 +16,11 @@ func FuzzImport(f *testing.F) {
 		if err != nil {
 			return
 		}
-		made, err := im.client(s)
+		p, err := im.client(s, nil)
+		if err != nil {
+			return
+		}
+		made, err := profileFile("client.properties", p)
 		if err != nil {
 			return
 		}
