@@ -24,6 +24,7 @@ type Config struct {
 
 	Readers       int // the number of threads; 0: one for each processor
 	ReceiveBuffer int // of each socket, in bytes; 0: the kernel's default
+	Queue         int // of each thread: how many datagrams may wait for the checks
 	KernelFilter  bool
 
 	Services   []Service

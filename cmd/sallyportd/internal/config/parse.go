@@ -45,7 +45,7 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		return nil, nil, err
 	}
 	c := &Config{
-		Path: path, Server: r.Server, Ports: r.Ports, Readers: r.Readers, ReceiveBuffer: r.ReceiveBuffer,
+		Path: path, Server: r.Server, Ports: r.Ports, Readers: r.Readers, ReceiveBuffer: r.ReceiveBuffer, Queue: r.Queue,
 		KernelFilter: r.KernelFilter, Relaxed: r.Durability == "relaxed",
 		User: r.User, Stealth: r.Stealth, ClearOnExit: r.OnExit == "clear",
 		PortSecret:  PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},

@@ -47,6 +47,7 @@ type raw struct {
 	FirewallSocket          string       `toml:"firewall_socket" default:"firewall.sock" reload:"restart" expect:"the path of the socket of \"sallyportd firewall hold\""`
 	Readers                 int          `toml:"readers" default:"0" range:"0..64" reload:"restart" expect:"a whole number from 0 (one for each processor) to 64"`
 	ReceiveBuffer           int          `toml:"receive_buffer" default:"1048576" range:"0|4096..268435456" reload:"restart" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
+	Queue                   int          `toml:"queue" default:"4096" range:"512..262144" reload:"restart" expect:"how many datagrams of each thread may wait for the checks, a whole number from 512 to 262144"`
 	KernelFilter            bool         `toml:"kernel_filter" default:"true" reload:"restart" expect:"true or false"`
 	SecretFiles             string       `toml:"secret_files" default:"private" oneof:"private|shared" reload:"live" expect:"\"private\" or \"shared\""`
 	User                    string       `toml:"user" reload:"restart" expect:"the name or number of the user to which the server switches when root starts it"`
