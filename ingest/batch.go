@@ -39,6 +39,10 @@ func ringSize(datagrams int) int {
 // has one and the task one, so that a free batch is left after each push.
 const ownBatches = 2
 
+// QueueSize returns how many datagrams of a reader may wait, if Config.Queue is set to
+// a number: the next power of two.
+func QueueSize(datagrams int) int { return ringSize(datagrams) * batchSize }
+
 // QueueMemory returns how many bytes the queue of a reader takes, which New allocates.
 func QueueMemory(datagrams int) int {
 	return (ringSize(datagrams) + ownBatches) * int(reflect.TypeFor[batch]().Size())

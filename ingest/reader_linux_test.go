@@ -197,6 +197,9 @@ func TestFullRingDropsAndCounts(t *testing.T) {
 				}
 			}
 		}
+		if got := QueueSize(datagrams); got != size*batchSize {
+			t.Errorf("queue of %d: %d datagrams may wait", datagrams, got)
+		}
 		if room := QueueMemory(datagrams) / (size + ownBatches); room < 100*batchSize || room > 128*batchSize {
 			t.Errorf("queue of %d: %d bytes for a batch", datagrams, room)
 		}

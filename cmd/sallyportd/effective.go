@@ -70,7 +70,7 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		until := cfg.PortSecret.Until.UTC()
 		e.PreviousUntil = &until
 	}
-	e.Readers, e.Queue = readersOf(cfg), cfg.Queue
+	e.Readers, e.Queue = readersOf(cfg), ingest.QueueSize(cfg.Queue)
 	e.QueueMemory = e.Readers * ingest.QueueMemory(cfg.Queue)
 	if cfg.Relaxed {
 		e.Durability = "relaxed"
