@@ -2,6 +2,7 @@ package legacy
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 
@@ -48,11 +49,19 @@ func (im *importer) client(s, service *source) (p client.Profile, err error) {
 	if p.FirstNonce = uint32(nonce); nonce > 0 && nonce < 1<<32-1 {
 		p.FirstNonce++ // unused, whether the file names the last nonce or the next one
 	}
+	im.checkNonces(p.Identifier, uint32(nonce), p.Ports)
 	if w := secrets.Weakness(secret); w != "" {
 		im.warn("the secret of client %s is weak, %s from one sniffed knock", p.Identifier, w)
 	}
 	p.Service, err = im.clientService(service, p.Server)
 	return p, err
+}
+
+// checkNonces warns if a client has not enough nonces left for a sequence.
+func (im *importer) checkNonces(id wire.Identifier, used uint32, ports int) {
+	if used > math.MaxUint32-uint32(ports) {
+		im.warn("client %s has used up the nonces of its secret: replace the secret on both sides", id)
+	}
 }
 
 // clientService returns the service that the client watches, as "client add" writes it:

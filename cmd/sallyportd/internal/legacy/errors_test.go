@@ -186,6 +186,11 @@ func TestCarriedOver(t *testing.T) {
 		"other ports":       {change: change{"client.properties ports": "4"}, warning: "different values of ports"},
 		"an unknown client": {change: change{"client.properties client-identifier": "com9"}, warning: "the trusted clients lack client com9"},
 		"another secret":    {change: change{"client.properties client-shared-secret": "x"}, warning: "client com1 has one secret in client.properties, and another"},
+		"no nonces left": {change: change{"client.properties nonce": "4294967293"}, warning: "client com1 has used up the nonces of its secret"},
+		"no nonces left at the server": {
+			change: change{"trusted_clients.txt": "com1 com1_secret 4294967295\n"}, warning: "client com1 has used up the nonces",
+		},
+		"nonces for one sequence": {change: change{"client.properties nonce": "4294967292"}, noWarning: "used up"},
 		"a client alone": {
 			change:  change{"server.properties": "-", "trusted_clients.txt": "-", "service.properties use-embedded-webserver": "false"},
 			profile: "service = ':8080'",

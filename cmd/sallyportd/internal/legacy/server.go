@@ -91,6 +91,7 @@ func (im *importer) clients(s *source, made *serverFiles) error {
 		if w := secrets.Weakness(string(c.Secret)); w != "" {
 			im.warn("the secret of client %s is weak, %s from one sniffed knock", c.Identifier, w)
 		}
+		im.checkNonces(c.Identifier, c.HighestNonce, made.ports)
 	}
 	made.clientsName, made.clientsText = config.ClientsName, strings.TrimRight(string(text), "\n")+"\n"
 	if sameFile(path, filepath.Join(im.out, config.ClientsName)) {
