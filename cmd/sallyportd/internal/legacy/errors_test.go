@@ -186,7 +186,7 @@ func TestCarriedOver(t *testing.T) {
 		"other ports":       {change: change{"client.properties ports": "4"}, warning: "different values of ports"},
 		"an unknown client": {change: change{"client.properties client-identifier": "com9"}, warning: "the trusted clients lack client com9"},
 		"another secret":    {change: change{"client.properties client-shared-secret": "x"}, warning: "client com1 has one secret in client.properties, and another"},
-		"no nonces left": {change: change{"client.properties nonce": "4294967293"}, warning: "client com1 has used up the nonces of its secret"},
+		"no nonces left":    {change: change{"client.properties nonce": "4294967293"}, warning: "client com1 has used up the nonces of its secret"},
 		"no nonces left at the server": {
 			change: change{"trusted_clients.txt": "com1 com1_secret 4294967295\n"}, warning: "client com1 has used up the nonces",
 		},
