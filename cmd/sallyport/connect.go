@@ -44,7 +44,10 @@ socket, as ssh makes it with
       ProxyCommand sallyport connect --fdpass work %h %p
       ProxyUseFdpass yes
 
-This does not exist on Windows.`,
+This does not exist on Windows.
+
+With bind = "isn" in the profile, the connection begins with the sequence number
+that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 && len(args) != 3 {
 				return errors.New("expected a profile, or a profile, a host and a port")

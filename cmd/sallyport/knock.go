@@ -143,6 +143,10 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
+	defer dropNetAdmin()
+	if !keep {
+		dropNetAdmin() // only the connection that is kept requires it
+	}
 	progress := newProgress(env, o)
 	if o.verbose {
 		progress.details(c.Root().Version, p, challenge)
@@ -168,7 +172,8 @@ func (o *knockOptions) sequence(
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError
 	var nonce *client.NonceError
-	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) {
+	var isn *client.ISNError
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) || errors.As(err, &isn) {
 		err = cli.Misuse(err)
 	}
 	return result, err

@@ -126,7 +126,11 @@ func check(
 	add := func(code, hint, format string, args ...any) { found = append(found, warn(code, hint, format, args...)) }
 	now := env.Now()
 	if len(list) == 0 {
-		add("no-clients", "\"sallyportd client add\" makes a client", "the clients file names no client, so the server accepts no knock")
+		text := "the clients file names no client, so the server accepts no knock"
+		if n := len(cfg.OpeningWithoutClient()); n > 0 {
+			text += fmt.Sprintf("; %s that belong%s to no client can open services nevertheless", count(n, "operation"), map[bool]string{true: "s"}[n == 1])
+		}
+		add("no-clients", "\"sallyportd client add\" makes a client", "%s", text)
 	}
 	found = append(found, checkSecrets(cfg, list, env)...)
 	if cfg.Generator == schedule.Java {
@@ -150,6 +154,10 @@ func check(
 	_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
 	found = append(found, warnings("operation-unusable", unusable)...)
 	for _, o := range cfg.Operations {
+		if o.UntilClosed && !slices.ContainsFunc(cfg.Operations, func(other config.Operation) bool { return other.Closes(o) }) {
+			add("no-closing-operation", "add an operation with action = \"close\" for the same service and client, or close with \"sallyportd lease close\"",
+				"operation %q opens service %s until it is closed, and no operation closes it", o.ID, o.Service)
+		}
 		if o.Algorithm == exchange.Unilateral {
 			add("operation-algorithm1", "use Algorithm 2 or 3", "operation %q uses Algorithm 1: a client behind a NAT cannot use it, and an attacker can pose as the server", o.ID)
 		}

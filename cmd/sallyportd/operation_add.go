@@ -59,7 +59,7 @@ the running server, if there is one, has read its configuration again.`,
 	c.Flags().StringVar(&o.service, "service", "", "the `name` of the service (default the only one)")
 	c.Flags().StringVar(&o.client, "client", "", "the `identifier` of the only client that may request it (default any that has the secret)")
 	c.Flags().StringVar(&o.action, "action", "", "open or close (default open)")
-	c.Flags().StringVar(&o.openFor, "open-for", "", "the `duration` for which it opens (default that of the service)")
+	c.Flags().StringVar(&o.openFor, "open-for", "", "the `duration` for which it opens, or until-closed (default that of the service)")
 	c.Flags().StringVar(&o.port, "port", "", "service or random (default service)")
 	c.Flags().IntVar(&o.algorithm, "algorithm", 0, "1, 2 or 3 (default 2)")
 	c.Flags().StringSliceVar(&o.from, "from", nil, "the `networks` from which it may be requested (default all)")

@@ -188,7 +188,11 @@ func newServer(
 	}
 	warnOfLimits(cfg, env.Clock.Wall(), env.Log)
 	if len(list) == 0 {
-		env.Log.Warn("clients file names no client", "hint", "add one: sallyportd client add")
+		if operations := cfg.OpeningWithoutClient(); len(operations) > 0 {
+			env.Log.Warn("clients file names no client; only operations can open services", "operations", strings.Join(operations, ","))
+		} else {
+			env.Log.Warn("clients file names no client; nothing can open a service", "hint", "add one: sallyportd client add")
+		}
 	}
 	env.State = lock
 	s, err := daemon.New(ctx, cfg, list, holder, env)

@@ -9,6 +9,7 @@ import (
 
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/wire"
 )
 
 // attempt makes one exchange, with a new socket. If the service did not answer, the
@@ -77,14 +78,18 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	}
 	timer := time.AfterFunc(took+responseTime, again)
 	defer timer.Stop()
-	return cfg.watch(ctx, result, early, found)
+	var isn wire.ISN
+	if cfg.Challenge.Bind == BindISN && cfg.Keep {
+		isn = answer.ISN
+	}
+	return cfg.watch(ctx, result, early, isn, found)
 }
 
 // watch watches the service of a result until it answers. If it does not, the result
 // has its address.
-func (cfg ExchangeConfig) watch(ctx context.Context, result Result, early *earlyConn, found *exchangeFindings) (Result, error) {
+func (cfg ExchangeConfig) watch(ctx context.Context, result Result, early *earlyConn, isn wire.ISN, found *exchangeFindings) (Result, error) {
 	seen := watcher{
-		service: result.Service, timeout: cfg.Timeout, early: early, earlier: found.before,
+		service: result.Service, timeout: cfg.Timeout, early: early, earlier: found.before, isn: isn,
 		halfOpen: !cfg.Keep && cfg.Watch != WatchConnection,
 	}.wait(ctx)
 	if seen.err != nil {

@@ -55,5 +55,8 @@ func (e exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
 			"packets from, or the program behind the service does not run",
 			e.challenged, e.at, innermost(e.service))
 	}
+	if timedOut(e.service) && cfg.Challenge.Bind == BindISN && cfg.Keep {
+		add("%s", isnHint)
+	}
 	return hints
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/holder"
@@ -35,6 +37,11 @@ func (c *Config) Firewall() (f firewall.Config) {
 	return f
 }
 
+// RequiresISN reports whether a service requires initial sequence numbers.
+func (c *Config) RequiresISN() bool {
+	return slices.ContainsFunc(c.Services, func(s Service) bool { return s.RequireISN })
+}
+
 // Policy returns what the server may request from the firewall's holder.
 func (c *Config) Policy() holder.Policy {
 	p := holder.Policy{Taken: c.UDPPorts()}
@@ -42,6 +49,7 @@ func (c *Config) Policy() holder.Policy {
 		s := &c.Services[i]
 		p.Services = append(p.Services, holder.Service{
 			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen6: s.PrefixLen6,
+			RequireISN: s.RequireISN,
 		})
 	}
 	return p

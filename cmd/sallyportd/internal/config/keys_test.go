@@ -10,6 +10,7 @@ import (
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest"
+	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/handshakes"
 	"sallyport/verify/schedule"
@@ -379,5 +380,33 @@ func TestQueueBounds(t *testing.T) {
 	}
 	if c, err := Parse("c.toml", []byte(minimal)); err != nil || c.Queue != ingest.DefaultQueue {
 		t.Errorf("the default is %d, %v", c.Queue, err)
+	}
+}
+
+// TestBindISN: a service with bind = "isn" requires the number everywhere: in the
+// firewall, in the holder's policy, and in profiles.
+func TestBindISN(t *testing.T) {
+	plain, err := Parse("c.toml", []byte(minimal+serviceText("two", ":81", "firewall")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := Parse("c.toml", []byte(minimal+serviceText("two", ":81", "firewall")+"bind = \"isn\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c, want := range map[*Config]bool{plain: false, bound: true} {
+		s := &c.Services[1]
+		got := []bool{c.RequiresISN(), s.RequireISN, c.Firewall().Ports[1].RequireISN, c.Policy().Services[1].RequireISN, s.ProfileBind() == client.BindISN}
+		for i, is := range got {
+			if is != want {
+				t.Errorf("bound %t: %d is %t", want, i, is)
+			}
+		}
+		if c.Services[0].RequireISN || c.Firewall().Ports[0].RequireISN {
+			t.Error("another service requires a number")
+		}
+	}
+	if plain.Digest() == bound.Digest() {
+		t.Error("a holder that compares no number has the same digest")
 	}
 }

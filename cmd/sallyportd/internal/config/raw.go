@@ -14,6 +14,7 @@ import (
 //	          for services of type "web". Without the tag, there is no default
 //	range     of numbers and durations: "1..128", "5s..60s", "..1000h"; with
 //	          alternatives: "0|4096..268435456"
+//	or        a text that is allowed besides the range
 //	oneof     the possible texts: "closed|clear"
 //	required  the file must set the key
 //	kinds     the types of services that have the key; without the tag, all
@@ -84,6 +85,7 @@ type rawService struct {
 type rawChallenge struct {
 	Ports         string           `toml:"ports" default:"16384-30719" expect:"a range of UDP ports in quotes, such as \"16384-30719\""`
 	Capture       string           `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
+	SharedPorts   bool             `toml:"shared_ports" default:"false" expect:"true or false"`
 	PublicAddress []string         `toml:"public_address" expect:"a list of the addresses by which clients reach this host, at most one of IPv4 and one of IPv6"`
 	Exchanges     int              `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges can be in progress, a whole number from 8 to 1048576"`
 	Rate          int              `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`
@@ -99,7 +101,7 @@ type rawOperation struct {
 	Algorithm  int      `toml:"algorithm" default:"2" range:"1..3" expect:"1, 2 or 3"`
 	Service    string   `toml:"service" expect:"the name of a service"`
 	Action     string   `toml:"action" default:"open" oneof:"open|close" expect:"\"open\" or \"close\""`
-	OpenFor    string   `toml:"open_for" range:"1s.." expect:"a duration such as \"30s\", from 1s, and not longer than the service's open_max"`
+	OpenFor    string   `toml:"open_for" range:"1s.." or:"until-closed" expect:"a duration such as \"30s\", from 1s, and not longer than the service's open_max; or \"until-closed\""`
 	Port       string   `toml:"port" default:"service" oneof:"service|random" expect:"\"service\" or \"random\""`
 	Client     string   `toml:"client" expect:"the identifier of a client in the clients file"`
 	From       []string `toml:"from" expect:"a list of networks in quotes, such as [\"192.0.2.0/24\", \"2001:db8::/32\"]"`

@@ -36,21 +36,24 @@ type challenger struct {
 	proofs     *proofs
 	operations atomic.Pointer[operations]
 	execute    func([]command) []error
-	now        func() time.Time
+	now, wall  func() time.Time
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
+	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
 }
 
 // command is what an operation requests.
 type command struct {
 	gate.Command
 	service, operation string // their names
+	at                 address
+	keeps              *keptLease // it opens without an end; nil: it does not
 }
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
 func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]command) []error, env Env) (c *challenger, err error) {
-	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, log: env.Log}
+	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
 	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
 	c.table, err = handshakes.New(handshakes.Config{
@@ -142,6 +145,8 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 // Take implements capture.Sink.
 func (c *challenger) Take(packets []capture.Packet) {
 	now := c.now()
+	c.tableMu.Lock()
+	defer c.tableMu.Unlock()
 	for _, p := range packets {
 		c.table.Receive(p.Source, p.Destination, now)
 	}
@@ -150,9 +155,15 @@ func (c *challenger) Take(packets []capture.Packet) {
 // run captures until ctx ends, and then executes the proofs that wait.
 func (c *challenger) run(ctx context.Context) error {
 	var g errgroup.Group
+	sweeping, stop := context.WithCancel(ctx)
 	g.Go(func() error {
+		defer stop()
 		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
+	})
+	g.Go(func() error {
+		c.sweep(sweeping)
+		return nil
 	})
 	g.Go(func() error {
 		for range c.proofs.wake {
@@ -162,6 +173,26 @@ func (c *challenger) run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// sweepPause is the time between two calls of Sweep: exchanges that packets were
+// lost of are counted within seconds, also if no other packet arrives.
+const sweepPause = time.Second
+
+// sweep sweeps the table until ctx ends.
+func (c *challenger) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.tableMu.Lock()
+			c.table.Sweep(c.now())
+			c.tableMu.Unlock()
+		}
+	}
 }
 
 // executeProofs executes the commands of proofs, all in one call.
@@ -175,7 +206,7 @@ func (c *challenger) executeProofs(all []proof) {
 		if !ok || o.protocol != p.Operation() || !o.Allows(p.from) {
 			continue // the operation was removed meanwhile
 		}
-		commands = append(commands, o.command(p))
+		commands = append(commands, o.command(p, c.wall()))
 	}
 	if len(commands) == 0 {
 		return
@@ -190,12 +221,17 @@ func (c *challenger) executeProofs(all []proof) {
 	}
 }
 
-func (o operation) command(p proof) command {
-	do := command{service: o.Service, operation: o.ID, Command: gate.Command{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from}, For: o.OpenFor, Port: p.Port(),
+func (o operation) command(p proof, now time.Time) command {
+	do := command{service: o.Service, operation: o.ID, at: o.at(p.from), Command: gate.Command{
+		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
+		UntilClosed: o.UntilClosed, Operation: o.ID,
 	}}
 	if o.Close {
 		do.Action = gate.Close
+	}
+	if o.UntilClosed {
+		l := o.keep(p.from, now)
+		do.keeps = &l
 	}
 	return do
 }
