@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -62,6 +63,9 @@ valid.`,
 				return err
 			}
 			cfg, list, err := loadAll(path, config.All)
+			if err == nil {
+				err = cfg.ResolveListen(c.Context())
+			}
 			if err == nil {
 				err = cmp.Or(cfg.Check(host), cfg.CheckIPv6(host))
 			}
@@ -265,6 +269,9 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 // than that of its knocks: a lease is for the address that knocked.
 func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
 	knocks4, knocks6 := cfg.Listen.Families()
+	if onlyLoopback(cfg.Listen) && cfg.Server != "" && !isLocal(cfg.Server) {
+		found = append(found, warn("listen-loopback", "write another address of this host in listen, or omit listen", "the server receives knocks on %s only, where clients on other hosts cannot reach it", strings.Trim(fmt.Sprint(cfg.Listen), "[]")))
+	}
 	bothServed := "" // a service that both families reach, for the knocker only
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -303,4 +310,15 @@ func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
 			"%s has IPv4 and IPv6 addresses: a client that knocks over one family, and connects to service %s over the other, is refused", cfg.Server, bothServed))
 	}
 	return found
+}
+
+// onlyLoopback reports whether a list, which is not empty, has only loopback addresses.
+func onlyLoopback(list []netip.Addr) bool {
+	return len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !a.IsLoopback() })
+}
+
+// isLocal reports whether a server's name means this host to a client.
+func isLocal(server string) bool {
+	a, err := netip.ParseAddr(server)
+	return server == "localhost" || err == nil && a.IsLoopback()
 }

@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/ingest"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
 )
@@ -21,6 +22,9 @@ type effective struct {
 	Listen        []netip.Addr        `json:"listen"`                              // empty: all addresses
 	PreviousUntil *time.Time          `json:"port_secret_previous_until,omitzero"` // while its ports are open too
 	Tolerance     string              `json:"clock_tolerance"`
+	Readers       int                 `json:"readers"`      // threads
+	Queue         int                 `json:"queue"`        // datagrams of each thread
+	QueueMemory   int                 `json:"queue_memory"` // of all threads, in bytes
 	ClientsPath   string              `json:"clients"`
 	Clients       int                 `json:"client_count"`
 	StateDir      string              `json:"state_dir"`
@@ -67,6 +71,8 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		until := cfg.PortSecret.Until.UTC()
 		e.PreviousUntil = &until
 	}
+	e.Readers, e.Queue = readersOf(cfg), ingest.QueueSize(cfg.Queue)
+	e.QueueMemory = e.Readers * ingest.QueueMemory(cfg.Queue)
 	if cfg.Relaxed {
 		e.Durability = "relaxed"
 	}
@@ -116,6 +122,7 @@ func (e effective) print(env cli.Env) error {
 		add("", "and to the ports of the previous port secret until %s", env.Time(*e.PreviousUntil))
 	}
 	add("clocks", "a client's clock may be wrong by %s", e.Tolerance)
+	add("queue", "%d datagrams for each of %s, in %.1f MiB of memory", e.Queue, count(e.Readers, "thread"), float64(e.QueueMemory)/(1<<20))
 	add("clients", "%d, in %s", e.Clients, e.ClientsPath)
 	when := "before a service opens"
 	if e.Durability == "relaxed" {

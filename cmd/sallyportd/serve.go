@@ -87,6 +87,9 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 		return resumed, err
 	}
 	cfg, err := config.Load(path, config.Alone)
+	if err == nil {
+		err = cfg.ResolveListen(ctx)
+	}
 	if err != nil {
 		return resumed, cli.Misuse(err)
 	}
@@ -152,6 +155,9 @@ func newServer(
 	}()
 	// From here on everything is closed, also if this function fails.
 	cfg, err := config.Load(path, config.All)
+	if err == nil {
+		err = cfg.ResolveListen(ctx)
+	}
 	if err != nil {
 		return made, cli.Misuse(err)
 	}

@@ -100,6 +100,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		Addresses:     cfg.Listen,
 		Readers:       workers,
 		ReceiveBuffer: cfg.ReceiveBuffer,
+		Queue:         cfg.Queue,
 		Unfiltered:    !cfg.KernelFilter,
 		Settings:      p.settings,
 		PortsChanged:  openKnockPorts,
