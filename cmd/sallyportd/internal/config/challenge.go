@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/ingest/capture"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -18,6 +19,15 @@ type Challenge struct {
 	Public4, Public6 netip.Addr // by which clients reach this host; zero: its own addresses
 	Exchanges        int        // how many can be in progress
 	Rate             int        // challenges a second
+}
+
+// Captured returns the packets that the server captures; nil: it captures none.
+func (c *Config) Captured() *capture.Settings {
+	if c.Challenge == nil || c.Challenge.Sockets {
+		return nil
+	}
+	p := c.Challenge.Plan.Ports
+	return &capture.Settings{First: p.First, Last: p.Last, Addresses: c.Listen}
 }
 
 // challenge checks the [challenge] table and the operations.

@@ -113,7 +113,7 @@ func (c *Config) WithoutIPv6(h Host) bool {
 type Needs struct {
 	Holder   string // what requires a holder with CAP_NET_ADMIN; empty: nothing
 	LowPorts bool   // CAP_NET_BIND_SERVICE
-	Capture  bool   // CAP_NET_RAW
+	Capture  bool   // CAP_NET_RAW, at the start
 }
 
 // Needs returns the capabilities that the configuration requires on a host.

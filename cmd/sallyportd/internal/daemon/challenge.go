@@ -73,10 +73,10 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 	if helped {
 		mark = firewall.AnswerMark
 	}
+	p := cfg.Challenge.Plan.Ports
+	settings := capture.Settings{First: p.First, Last: p.Last, Addresses: cfg.Listen}
 	c.capture, err = capture.Open(capture.Config{
-		Mark:  mark,
-		First: cfg.Challenge.Plan.Ports.First, Last: cfg.Challenge.Plan.Ports.Last, Sockets: cfg.Challenge.Sockets,
-		Addresses: cfg.Listen, Sink: c, Log: env.Log,
+		Settings: settings, Sockets: cfg.Challenge.Sockets, Relay: env.Relay, Mark: mark, Sink: c, Log: env.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("capture requests and responses: %w", err)
