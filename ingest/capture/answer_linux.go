@@ -58,7 +58,7 @@ func (r rawSockets) send(p Packet, payload []byte) error {
 	if to.Addr().Is4() {
 		f = r.v4
 	}
-	if f == nil {
+	if f == nil { // no such family on this host, or no answers (Settings.TCP)
 		return unix.EAFNOSUPPORT
 	}
 	rc, err := f.SyscallConn()

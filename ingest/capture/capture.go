@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 )
 
-// Packet is an empty UDP packet: source and destination are its only content. It
+// Packet is an empty UDP packet, or a bare SYN: source and destination are its only content. It
 // was parsed, but not authenticated.
 type Packet struct{ Source, Destination netip.AddrPort }
 
@@ -74,6 +74,9 @@ type Capture struct {
 func Open(cfg Config) (*Capture, error) {
 	if cfg.Sink == nil || cfg.Log == nil || cfg.First == 0 || cfg.Last < cfg.First {
 		return nil, errors.New("capture: ports, a sink and a log are required")
+	}
+	if cfg.TCP && cfg.Sockets {
+		return nil, errors.New("capture: a bound socket receives no SYN")
 	}
 	c := &Capture{counts: new(counts)}
 	var err error

@@ -57,6 +57,7 @@ type way string
 const (
 	captured way = "captured"
 	handed   way = "handed over by a relay"
+	ofTCP    way = "captured SYNs"
 	bound    way = "bound"
 )
 
@@ -75,6 +76,7 @@ func newNetwork(t *testing.T, how way) *network {
 func (w *network) open(how way) {
 	w.Helper()
 	cfg := Config{Settings: testSettings, Sockets: how == bound, Sink: w, Log: slog.New(slog.DiscardHandler)}
+	cfg.TCP = how == ofTCP
 	if how == handed {
 		cfg.Relay = w.startRelay()
 	}
@@ -149,7 +151,15 @@ func TestKernelFollowsTheRule(t *testing.T) {
 		return
 	}
 	w := newNetwork(t, captured)
-	for _, s := range samples() {
+	w.followsTheRule(samples(), mark)
+	w.stop()
+	w.open(ofTCP)
+	w.followsTheRule(tcpSamples(), tcpSamples()[0].packet)
+}
+
+func (w *network) followsTheRule(samples []sample, mark []byte) {
+	t := w.T
+	for _, s := range samples {
 		if len(s.packet) < 20 || s.name == "neither" {
 			continue // no link carries it
 		}

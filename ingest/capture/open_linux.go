@@ -20,6 +20,8 @@ const queueSize = 4 << 20
 // Settings are the properties of a capture that its sockets depend on.
 type Settings struct {
 	First, Last uint16 // the range of ports, inclusive
+	// TCP: the packets are bare SYNs, and not empty UDP packets. They have no answer.
+	TCP bool
 	// Addresses are the addresses of this host whose packets are accepted; none:
 	// all.
 	Addresses []netip.Addr
@@ -27,10 +29,10 @@ type Settings struct {
 
 // Equal reports whether two captures receive the same packets.
 func (s Settings) Equal(o Settings) bool {
-	return s.First == o.First && s.Last == o.Last && slices.Equal(s.Addresses, o.Addresses)
+	return s.First == o.First && s.Last == o.Last && s.TCP == o.TCP && slices.Equal(s.Addresses, o.Addresses)
 }
 
-func (s Settings) rule() rule { return rule{s.First, s.Last} }
+func (s Settings) rule() rule { return rule{s.First, s.Last, s.TCP} }
 
 // The names of the sockets, for a process that inherits them.
 const (
@@ -63,6 +65,9 @@ func OpenSockets(s Settings, mark uint32) (_ *Sockets, err error) {
 	}
 	if o.packet6, err = openPacket(s.rule(), true); err != nil {
 		return nil, withHint(fmt.Errorf("capture packets: %w", err))
+	}
+	if s.TCP {
+		return o, nil // without a way to answer
 	}
 	if o.raw, err = openRaw(mark); err != nil {
 		return nil, withHint(fmt.Errorf("open a raw socket for answers: %w", err))
