@@ -42,8 +42,10 @@ type described struct {
 
 // effectiveChallenge is how the server receives the challenge protocol.
 type effectiveChallenge struct {
-	Ports   string `json:"ports"`
-	Capture string `json:"capture"`
+	Ports      string `json:"ports"`
+	Capture    string `json:"capture"`
+	Transport  string `json:"transport"`
+	AnswerPort uint16 `json:"answer_port,omitempty"` // with transport "tcp"
 }
 
 // effectiveFirewall is the server's table of the firewall.
@@ -77,9 +79,12 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		})
 	}
 	if cfg.Challenge != nil {
-		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Capture: "packet"}
+		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Capture: "packet", Transport: "udp"}
 		if cfg.Challenge.Sockets {
 			e.Challenge.Capture = "sockets"
+		}
+		if a := cfg.Challenge.Answers; a != nil {
+			e.Challenge.Transport, e.Challenge.AnswerPort = "tcp", a.Port
 		}
 	}
 	for _, o := range cfg.Operations {
@@ -126,7 +131,10 @@ func (e effective) print(env cli.Env) error {
 	}
 	if e.Challenge != nil {
 		capture := map[string]string{"packet": "captured", "sockets": "bound"}[e.Challenge.Capture]
-		add("challenge", "requests and responses to UDP ports %s, %s", e.Challenge.Ports, capture)
+		add("challenge", "requests and responses to %s ports %s, %s", strings.ToUpper(e.Challenge.Transport), e.Challenge.Ports, capture)
+		if e.Challenge.AnswerPort != 0 {
+			add("", "and challenges at TCP port %d", e.Challenge.AnswerPort)
+		}
 	}
 	for _, o := range e.Operations {
 		add("operation", "%s: %s", o.Name, o.Description)

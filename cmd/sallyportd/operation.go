@@ -96,6 +96,9 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 		}
+		if a := cfg.Challenge.Answers; a != nil {
+			p.AnswerPort = a.Port
+		}
 		if !o.Close && !o.RandomPort {
 			p.Service = cfg.Service(o.Service).ProfileService()
 		}

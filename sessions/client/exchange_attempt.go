@@ -18,7 +18,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newExchangeConn(t.knock)
+	s, err := cfg.openTransport(t.knock)
 	if err != nil {
 		return Result{}, &sendError{err}
 	}
@@ -29,7 +29,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if _, err := io.ReadFull(cfg.Random, nonce[:]); err != nil {
 		return Result{}, fmt.Errorf("draw a nonce: %w", err)
 	}
-	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.self, t.knock, nonce)
+	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.address(), t.knock, nonce)
 	if err != nil {
 		return Result{}, err
 	}
@@ -43,7 +43,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if err := s.sendMessage(ctx, requests, c.Request()); err != nil {
 		return Result{}, &sendError{err}
 	}
-	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last()})
+	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last(), cfg.Challenge.AnswerPort != 0})
 	requested := time.Now()
 	answer, err := s.awaitChallenge(c, timeout, found)
 	if err != nil {

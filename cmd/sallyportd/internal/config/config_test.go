@@ -408,7 +408,7 @@ func TestSeveralPortsOfAChallenge(t *testing.T) {
 	const challenge = "[challenge]\n[[operation]]\nid = \"alice\"\nsecret = \"a secret\"\n"
 	udp := func(listen string) string { return listing("two", listen) + "protocol = \"udp\"\n" }
 	for text, want := range map[string]string{
-		minimal + udp(`[":53", ":30000-40000"]`) + challenge + "service = \"two\"\n":                                      `challenge.ports: expected a range of UDP ports in quotes, such as "16384-30719", got "16384-30719", which contains UDP port 30000-40000 of service two`,
+		minimal + udp(`[":53", ":30000-40000"]`) + challenge + "service = \"two\"\n":                                      `challenge.ports: expected a range of ports in quotes, such as "16384-30719", got "16384-30719", which contains UDP port 30000-40000 of service two`,
 		minimal + listing("two", `":80-90"`) + challenge + "service = \"two\"\nport = \"random\"\n":                       `got "random" for service two, which has several ports: a random port leads to one`,
 		minimal + listing("two", `":1025-64000"`) + challenge + "service = \"web\"\nport = \"random\"\n":                  `shares ports`,
 		minimal + listing("two", `["127.0.0.2:1025-64000"]`) + challenge + "service = \"web\"\nport = \"random\"\n":       `got "random", but the services leave only 1535 ports to draw from; at least 16384 are required`,

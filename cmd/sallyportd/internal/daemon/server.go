@@ -110,7 +110,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		return nil, fmt.Errorf("prepare to receive: %w", err)
 	}
 	if cfg.Challenge != nil {
-		if s.challenge, err = newChallenger(cfg, p.operations, h != nil, s.execute, env); err != nil {
+		if s.challenge, err = newChallenger(cfg, p.operations, s.wall(), s.execute, env); err != nil {
 			return nil, err
 		}
 	}
@@ -212,6 +212,14 @@ func (s *Server) execute(commands []command) []error {
 		}
 	}
 	return errs
+}
+
+// wall returns the firewall; nil: there is none.
+func (s *Server) wall() access.Enforcer {
+	if s.firewall == nil {
+		return nil
+	}
+	return s.firewall
 }
 
 func (s *Server) warnUnusable(p plan) {
