@@ -49,7 +49,7 @@ const (
 	// MaxAnswerRate is the maximum number of challenges a second over TCP. With the
 	// reserve, which is a quarter, all that wait at a time fit into the filter of the
 	// socket (sockfilter.Max).
-	MaxAnswerRate = 200
+	MaxAnswerRate = 160
 )
 
 // answers checks the keys of transport = "tcp".

@@ -27,6 +27,10 @@ const (
 	maxAnswers = sockfilter.Max
 	// answerRead is how long a client may take to close its connection.
 	answerRead = time.Second
+	// closeDelay is how long the port may stay open after the time of a challenge.
+	closeDelay = 250 * time.Millisecond
+	// bindPause is the time between two checks that the port is bound.
+	bindPause = time.Second
 )
 
 // Why a challenge is not handed over.
@@ -48,6 +52,7 @@ type answers struct {
 
 	mu      sync.Mutex
 	bound   bool
+	failed  bool // to bind the port, and it was logged
 	waiting map[netip.Addr][]waitingAnswer // by the client's address; maxAnswers in all
 	n       int                            // how many wait
 	added   map[netip.Addr]bool            // addresses that are not open yet, or not for long enough
@@ -122,14 +127,17 @@ func (a *answers) put(source netip.AddrPort, payload []byte) error {
 func (a *answers) run(ctx context.Context) error {
 	defer a.tcp.Close()
 	a.bind()
-	tick := time.NewTicker(answerRead)
-	defer tick.Stop()
+	check := time.NewTicker(bindPause)
+	defer check.Stop()
+	end := time.NewTicker(closeDelay)
+	defer end.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.wake:
-		case <-tick.C:
+		case <-end.C:
+		case <-check.C:
 			a.bind()
 		}
 		a.apply(a.changes(a.clock.Boot()))
@@ -140,14 +148,14 @@ func (a *answers) run(ctx context.Context) error {
 func (a *answers) bind() {
 	err := a.tcp.Prepare()
 	a.mu.Lock()
-	was := a.bound
-	a.bound = err == nil
+	was := a.failed
+	a.bound, a.failed = err == nil, err != nil
 	a.mu.Unlock()
 	switch {
-	case err != nil && was:
-		a.log.Error("port of challenges unavailable; no client gets in by exchanges; retrying", "error", err)
-	case err == nil && !was:
-		a.log.Info("port of challenges bound", "listen", a.listen)
+	case err != nil && !was:
+		a.log.Error("port of challenges unavailable; retrying", "listen", a.listen, "error", err)
+	case err == nil && was:
+		a.log.Info("port of challenges bound on retry", "listen", a.listen)
 	}
 }
 
