@@ -10,15 +10,17 @@ import (
 
 // FileChallenge is the [challenge] table of a profile's file.
 type FileChallenge struct {
-	Operation  string   `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string   `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
-	Algorithm  int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
-	RandomPort bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
-	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
-	Transport  string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
-	AnswerPort int      `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
-	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
-	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
+	Operation  string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret     string `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	Algorithm  int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
+	RandomPort bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	// SharedPorts is that of the server's configuration.
+	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
+	Transport   string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
+	AnswerPort  int      `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
+	Request     Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
+	Response    Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
 
 // defaultAlgorithm is the algorithm of a profile without the key.
@@ -42,7 +44,7 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	if fault := secretfile.Fault(raw.Secret); fault != "" {
 		return nil, f.Errorf("challenge.secret", "got %s", fault)
 	}
-	c := &client.Challenge{Service: raw.Service}
+	c := &client.Challenge{Service: raw.Service, SharedPorts: raw.SharedPorts}
 	var err error
 	if c.AnswerPort, err = raw.answerPort(f); err != nil {
 		return nil, err
@@ -90,6 +92,7 @@ type Operation struct {
 	RandomPort         bool
 	Service            string
 	Request, Response  challenge.Encoding
+	SharedPorts        bool
 	AnswerPort         uint16 // with transport = "tcp"; 0: UDP
 }
 
@@ -101,7 +104,8 @@ func (o Operation) file() *FileChallenge {
 	return &FileChallenge{
 		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
+		SharedPorts: o.SharedPorts,
+		Request:     encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
 
