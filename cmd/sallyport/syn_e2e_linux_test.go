@@ -63,7 +63,7 @@ func TestOverTCP(t *testing.T) {
 		n.serve()
 		for _, id := range []string{"plain-web", "web-alice-", "web-bob-"} {
 			for suffix, at := range map[string]string{"": asClient + ":8080", "-six": "[2001:db8::1]:8080"} {
-				// A profile belongs to its user, who is not root.
+				// The client runs as another user than root, and owns its profile.
 				n.run(nil, "chown", "65534", n.path(id+suffix+".toml"))
 				for dir := n.dir; len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
 					os.Chmod(dir, 0o755)
@@ -163,7 +163,8 @@ func TestOverTCPIsSilent(t *testing.T) {
 		if closed := n.scan([]int{30721}, nil); strings.ReplaceAll(closed, "30721", "30720") != open {
 			t.Errorf("a host that %s: a scanner saw\n%s\nwhile a challenge waited, and at the next port\n%s", host, open, closed)
 		}
-		if out := <-ended; !strings.Contains(out, "received no challenge") || !strings.Contains(out, "or to port 30720") {
+		out := <-ended
+		if !strings.Contains(out, "received no challenge") || !strings.Contains(out, "or to port 30720") {
 			t.Errorf("without the port of challenges: %s", out)
 		}
 		n.await("the end of the wait", func() bool { return !granted() })

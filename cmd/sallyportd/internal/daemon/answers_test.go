@@ -62,7 +62,8 @@ func TestAnswersOpenForTheirAddress(t *testing.T) {
 	a.applyAt(now)
 	peer := access.PeerOf(from(1).Addr(), access.PrefixHost)
 	// This clock runs.
-	if until := r.admitted[peer]; len(r.admitted) != 1 || until.Before(now.Add(config.AnswerTime)) || until.After(a.clock.Boot().Add(config.AnswerTime)) {
+	until, latest := r.admitted[peer], a.clock.Boot().Add(config.AnswerTime)
+	if len(r.admitted) != 1 || until.Before(now.Add(config.AnswerTime)) || until.After(latest) {
 		t.Fatalf("admitted %v", r.admitted)
 	}
 	if got := a.message(from(2)); got != nil {
@@ -104,7 +105,8 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := a.message(from(0)); a.n != exchangesOfAddress || int(got[0]) != exchangesOfAddress || len(got) != 1+exchangesOfAddress*(1+len(long)) {
+	got := a.message(from(0))
+	if a.n != exchangesOfAddress || int(got[0]) != exchangesOfAddress || len(got) != 1+exchangesOfAddress*(1+len(long)) {
 		t.Errorf("%d wait, and %d bytes", a.n, len(got))
 	}
 	for i := 1; i <= maxAnswers-exchangesOfAddress; i++ {
