@@ -99,12 +99,14 @@ func TestFetchesItsChallenge(t *testing.T) {
 		t.Errorf("%+v, %v, found %+v", answer, err, found)
 	}
 	// Close ends the wait.
+	if s, err = newSYNConn(netip.MustParseAddr("127.0.0.2"), at.Port()); err != nil { // nothing listens there
+		t.Fatal(err)
+	}
 	done := make(chan error)
 	go func() {
 		_, err := s.awaitChallenge(c, time.Hour, &exchangeFindings{})
 		done <- err
 	}()
-	s.server = netip.MustParseAddr("127.0.0.2") // nothing listens there
 	s.Close()
 	if err := <-done; err == nil {
 		t.Errorf("after Close: %v", err)
