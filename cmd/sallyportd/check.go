@@ -28,6 +28,7 @@ import (
 	"sallyport/ingest/capture"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/state"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -258,9 +259,28 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 				"cannot bind %s of [challenge] (%v): a request or a response that uses one is lost", count(n, "port"), err))
 		}
 	}
+	if c := cfg.Challenge; c != nil && c.Answers != nil {
+		found = append(found, checkAnswers(c, procNet())...)
+	}
 	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
 	if len(busy) > 0 {
 		found = append(found, warn("knock-ports-unavailable", "", "cannot open these knock ports of the current minute: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
+	}
+	return found
+}
+
+// checkAnswers warns about programs that have the ports of exchanges over TCP.
+func checkAnswers(c *config.Challenge, proc fs.FS) (found []finding) {
+	if err := gate.Bindable("tcp", fmt.Sprintf(":%d", c.Answers.Port)); err != nil {
+		found = append(found, warn("answer-port-unavailable", "choose another answer_port, and give the clients new profiles",
+			"cannot listen at TCP port %d, where clients fetch challenges: %v", c.Answers.Port, err))
+	}
+	p := access.Ports(c.Plan.Ports)
+	receivers, _ := receiving(proc, "tcp")
+	taken := slices.DeleteFunc(receivers, func(at netip.AddrPort) bool { return !p.Has(at.Port()) || at.Addr().IsLoopback() })
+	if len(taken) > 0 {
+		found = append(found, warn("exchange-ports-open", "choose a range of ports that no program uses",
+			"a program listens at TCP port %d, which is one of the ports of exchanges: their SYNs begin connections to it, which the client resets", taken[0].Port()))
 	}
 	return found
 }

@@ -46,9 +46,11 @@ type described struct {
 
 // effectiveChallenge is how the server receives the challenge protocol.
 type effectiveChallenge struct {
-	Ports   string `json:"ports"`
-	Shared  bool   `json:"shared_ports,omitempty"`
-	Capture string `json:"capture"`
+	Ports      string `json:"ports"`
+	Shared     bool   `json:"shared_ports,omitempty"`
+	Capture    string `json:"capture"`
+	Transport  string `json:"transport"`
+	AnswerPort uint16 `json:"answer_port,omitempty"` // with transport "tcp"
 }
 
 // effectiveFirewall is the server's table of the firewall.
@@ -84,9 +86,14 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		})
 	}
 	if cfg.Challenge != nil {
-		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Shared: cfg.Challenge.Plan.Shared, Capture: "packet"}
+		e.Challenge = &effectiveChallenge{
+			Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Shared: cfg.Challenge.Plan.Shared, Capture: "packet", Transport: "udp",
+		}
 		if cfg.Challenge.Sockets {
 			e.Challenge.Capture = "sockets"
+		}
+		if a := cfg.Challenge.Answers; a != nil {
+			e.Challenge.Transport, e.Challenge.AnswerPort = "tcp", a.Port
 		}
 	}
 	for _, o := range cfg.Operations {
@@ -137,7 +144,10 @@ func (e effective) print(env cli.Env) error {
 		if e.Challenge.Shared {
 			capture = "shared, " + capture
 		}
-		add("challenge", "requests and responses to UDP ports %s, %s", e.Challenge.Ports, capture)
+		add("challenge", "requests and responses to %s ports %s, %s", strings.ToUpper(e.Challenge.Transport), e.Challenge.Ports, capture)
+		if e.Challenge.AnswerPort != 0 {
+			add("", "and challenges at TCP port %d", e.Challenge.AnswerPort)
+		}
 	}
 	for _, o := range e.Operations {
 		add("operation", "%s: %s", o.Name, o.Description)

@@ -107,6 +107,9 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 			SharedPorts: cfg.Challenge.Plan.Shared,
 		}
+		if a := cfg.Challenge.Answers; a != nil {
+			p.AnswerPort = a.Port
+		}
 		if !o.Close && !o.RandomPort {
 			s := cfg.Service(o.Service)
 			p.Service, p.Bind = s.ProfileService(), s.ProfileBind()

@@ -23,6 +23,10 @@ type Challenge struct {
 	Operation         *exchange.Operation
 	Request, Response challenge.Encoding
 	SharedPorts       bool // requests and responses may have ports in common
+	// AnswerPort: the packets of requests and responses are SYNs, and the client
+	// fetches the challenge from this TCP port. 0: they are empty UDP packets, and the
+	// challenge is one too.
+	AnswerPort uint16
 	// Service is the service that the operation opens, as in Profile. With a random
 	// port, it is not used.
 	Service string
@@ -97,6 +101,7 @@ type Requested struct {
 	Packets int
 	First   uint16 // the lowest port of requests
 	Last    uint16 // the highest port of requests
+	TCP     bool   // the packets are SYNs
 }
 
 // Answered: the client received the challenge and sent the response.

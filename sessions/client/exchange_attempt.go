@@ -19,7 +19,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newExchangeConn(t.knock)
+	s, err := cfg.openTransport(t.knock)
 	if err != nil {
 		return Result{}, &sendError{err}
 	}
@@ -30,7 +30,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if _, err := io.ReadFull(cfg.Random, nonce[:]); err != nil {
 		return Result{}, fmt.Errorf("draw a nonce: %w", err)
 	}
-	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.self, t.knock, nonce)
+	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.address(), t.knock, nonce)
 	if err != nil {
 		return Result{}, err
 	}
@@ -44,7 +44,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if err := s.sendRequest(ctx, requests, c); err != nil {
 		return Result{}, &sendError{err}
 	}
-	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last()})
+	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last(), cfg.Challenge.AnswerPort != 0})
 	found.count(t.knock, func(c *tally) { c.requested++ })
 	requested := time.Now()
 	answer, err := s.awaitChallenge(c, timeout, cfg.Random, found)

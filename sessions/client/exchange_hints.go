@@ -103,8 +103,7 @@ func (e *exchangeFindings) hints(cfg ExchangeConfig) (hints []string) {
 	case e.challenged == 0:
 		add("the client received no challenge: the server does not have operation %q, "+
 			"does not allow it from this address, uses other encodings or ports, or does not run; "+
-			"or a firewall blocks UDP to ports %d and above, or the challenge; "+
-			"or packets of every attempt were lost on the way", id, cfg.Challenge.Request.Base)
+			"or a firewall blocks %s; or packets of every attempt were lost on the way", id, cfg.Challenge.blocked())
 	case closedByProgram(e.service):
 		add("%s accepts connections, and closes them at once: the program behind it does not run, "+
 			"or does not serve this computer", e.at)

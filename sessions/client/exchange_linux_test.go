@@ -83,7 +83,7 @@ func newTestServer(t *testing.T, o *exchange.Operation, mangle func(n int, paylo
 	}
 	// The capture binds the ports: no other program uses them.
 	g.capture, err = capture.Open(capture.Config{
-		First: ports.First, Last: ports.Last, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler),
+		Settings: capture.Settings{First: ports.First, Last: ports.Last}, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

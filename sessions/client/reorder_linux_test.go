@@ -125,7 +125,7 @@ func serveReordered(t *testing.T, enc reordered, all []*reorderedExchange) {
 		t.Fatal(err)
 	}
 	captured, err = capture.Open(capture.Config{
-		First: enc.ports.First, Last: enc.ports.Last, Sink: takeFunc(func(packets []capture.Packet) {
+		Settings: capture.Settings{First: enc.ports.First, Last: enc.ports.Last}, Sink: takeFunc(func(packets []capture.Packet) {
 			for _, p := range packets {
 				table.Receive(p.Source, p.Destination, time.Now())
 			}

@@ -18,6 +18,8 @@ type FileChallenge struct {
 	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
 	// SharedPorts is that of the server's configuration.
 	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
+	Transport   string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
+	AnswerPort  int      `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
 	Request     Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
 	Response    Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
@@ -45,6 +47,9 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	}
 	c := &client.Challenge{Service: raw.Service, SharedPorts: raw.SharedPorts}
 	var err error
+	if c.AnswerPort, err = raw.answerPort(f); err != nil {
+		return nil, err
+	}
 	if c.Operation, err = exchange.NewOperation(raw.Operation, raw.Secret, algorithm, raw.RandomPort); err != nil {
 		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
@@ -68,6 +73,21 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	return c, nil
 }
 
+// answerPort returns the port of challenges; 0: the transport is UDP.
+func (raw FileChallenge) answerPort(f *tomlfile.File) (uint16, error) {
+	switch tcp := raw.Transport == transportTCP; {
+	case f.Has("challenge.transport") && !tcp && raw.Transport != "udp":
+		return 0, f.Errorf("challenge.transport", "got %q", raw.Transport)
+	case !tcp && f.Has("challenge.answer_port"):
+		return 0, f.Errorf("challenge.answer_port", "got %d without transport = \"tcp\"", raw.AnswerPort)
+	case tcp && (raw.AnswerPort < 1 || raw.AnswerPort > 65535):
+		return 0, f.Errorf("challenge.answer_port", "got %d", raw.AnswerPort)
+	}
+	return uint16(raw.AnswerPort), nil
+}
+
+const transportTCP = "tcp"
+
 // Operation is the content of a profile that has the challenge–response protocol
 // only.
 type Operation struct {
@@ -78,10 +98,16 @@ type Operation struct {
 	Bind               client.Bind
 	Request, Response  challenge.Encoding
 	SharedPorts        bool
+	AnswerPort         uint16 // with transport = "tcp"; 0: UDP
 }
 
 func (o Operation) file() *FileChallenge {
+	transport := ""
+	if o.AnswerPort != 0 {
+		transport = transportTCP
+	}
 	return &FileChallenge{
+		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
 		Bind: string(o.Bind), SharedPorts: o.SharedPorts,
 		Request: encodingOf(o.Request), Response: encodingOf(o.Response),

@@ -417,7 +417,7 @@ func TestSeveralPortsOfAChallenge(t *testing.T) {
 	const challenge = "[challenge]\n[[operation]]\nid = \"alice\"\nsecret = \"a secret\"\n"
 	udp := func(listen string) string { return listing("two", listen) + "protocol = \"udp\"\n" }
 	for text, want := range map[string]string{
-		minimal + udp(`[":53", ":30000-40000"]`) + challenge + "service = \"two\"\n":                                                          `challenge.ports: expected a range of UDP ports in quotes, such as "16384-30719", got "16384-30719", which contains UDP port 30000-40000 of service two`,
+		minimal + udp(`[":53", ":30000-40000"]`) + challenge + "service = \"two\"\n":                                                          `challenge.ports: expected a range of ports in quotes, such as "16384-30719", got "16384-30719", which contains UDP port 30000-40000 of service two`,
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\nport = \"random\"\n":           `got "random" for service two, which has bind = "isn"`,
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\n":                              "",
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\nopen_for = \"until-closed\"\n": `got "until-closed" for service two, which has bind = "isn"`,

@@ -218,6 +218,9 @@ const minFreePorts = 1 << 14
 // responses.
 func (c *Config) freePorts() (n int) {
 	taken := append(c.ServicePorts(), access.Ports(c.Challenge.Plan.Ports))
+	if a := c.Challenge.Answers; a != nil {
+		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
+	}
 	for p := schedule.MinPort; p <= schedule.MaxPort; p++ {
 		if !access.AnyHas(taken, uint16(p)) {
 			n++

@@ -34,6 +34,7 @@ type challenger struct {
 	capture    *capture.Capture
 	table      *handshakes.Table
 	proofs     *proofs
+	answers    *answers // with transport = "tcp"
 	operations atomic.Pointer[operations]
 	execute    func([]command) []error
 	now, wall  func() time.Time
@@ -52,15 +53,23 @@ type command struct {
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
-func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]command) []error, env Env) (c *challenger, err error) {
+// wall is the firewall; nil: there is none.
+func newChallenger(cfg *config.Config, o operations, wall access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
 	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
-	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
+	taken := cfg.ServicePorts()
+	if a := cfg.Challenge.Answers; a != nil {
+		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
+	}
+	port := randomPort(cfg.Challenge.Plan.Ports, taken)
 	c.table, err = handshakes.New(handshakes.Config{
 		Operations: o.protocol, Slots: cfg.Challenge.Exchanges, Rate: cfg.Challenge.Rate,
 		Public4: cfg.Challenge.Public4, Public6: cfg.Challenge.Public6, Random: rand.Reader,
 		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return port() },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
+			if c.answers != nil {
+				return c.answers.put(source, payload)
+			}
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
 		OnProof: func(g exchange.Proof, from netip.Addr) {
@@ -73,13 +82,16 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 		return nil, err
 	}
 	var mark uint32
-	if helped {
+	if wall != nil {
 		mark = firewall.AnswerMark
 	}
+	p := cfg.Challenge.Plan.Ports
+	settings := capture.Settings{First: p.First, Last: p.Last, TCP: cfg.Challenge.Answers != nil, Addresses: cfg.Listen}
+	if settings.TCP {
+		c.answers = newAnswers(cfg, wall, env)
+	}
 	c.capture, err = capture.Open(capture.Config{
-		Mark:  mark,
-		First: cfg.Challenge.Plan.Ports.First, Last: cfg.Challenge.Plan.Ports.Last, Sockets: cfg.Challenge.Sockets,
-		Addresses: cfg.Listen, Sink: c, Log: env.Log,
+		Settings: settings, Sockets: cfg.Challenge.Sockets, Relay: env.Relay, Mark: mark, Sink: c, Log: env.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("capture requests and responses: %w", err)
@@ -161,6 +173,9 @@ func (c *challenger) run(ctx context.Context) error {
 		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
 	})
+	if c.answers != nil {
+		g.Go(func() error { return c.answers.run(ctx) })
+	}
 	g.Go(func() error {
 		c.sweep(sweeping)
 		return nil
