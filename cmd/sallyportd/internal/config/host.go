@@ -55,8 +55,8 @@ func (c *Config) WithoutFirewall(h Host) string {
 // necessary, the firewall must be able to guard all services; and if it has IPv6,
 // the operations must fit their ports over IPv6 too. An error names the line.
 func (c *Config) Check(h Host) error {
-	if c.Challenge != nil && c.Challenge.without6 != nil && !h.NoIPv6 {
-		return c.Challenge.without6
+	if err := c.CheckOperations(h); err != nil {
+		return err
 	}
 	why := c.NeedsFirewall(h)
 	if why == "" {
@@ -79,6 +79,15 @@ func (c *Config) Check(h Host) error {
 		return c.file.Errorf("service", "got services that the firewall cannot guard: %v", err)
 	}
 	return nil
+}
+
+// CheckOperations checks that the operations fit their ports in all address families
+// that a host has.
+func (c *Config) CheckOperations(h Host) error {
+	if c.Challenge == nil || h.NoIPv6 {
+		return nil
+	}
+	return c.Challenge.without6
 }
 
 // CheckIPv6 returns an error if the server cannot bind an IPv6 address that the
