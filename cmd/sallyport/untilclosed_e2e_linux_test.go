@@ -280,3 +280,96 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 		t.Errorf("the reasons:\n%s", n.log())
 	}
 }
+
+// TestUntilClosedRevoked: whatever takes the right away, with a server or without
+// one, ends the lease, and no restart opens it again.
+func TestUntilClosedRevoked(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configureUntilClosed()
+	config := n.path("gate/sallyportd.toml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Only the web service; a removed client waits for a short time.
+	whole := "clients_settle = \"200ms\"\n" + string(text)
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(n.path("gate/"+name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const client = "com1 0123456789abcdef0123456789abcdef 0\n"
+	command := func(args ...string) { n.run(nil, n.path("sallyportd"), append(args, "-c", config)...) }
+	edit := func(old, new string) func() {
+		return func() {
+			if !strings.Contains(whole, old) {
+				t.Fatalf("the configuration lacks %q", old)
+			}
+			write("sallyportd.toml", strings.Replace(whole, old, new, 1))
+			if n.server != nil {
+				command("reload")
+			}
+		}
+	}
+	const operation = "service = \"web\"\nclient = \"com1\"\nopen_for = \"until-closed\""
+	for name, change := range map[string]func(){
+		"revoke":         func() { command("client", "revoke", "com1") },
+		"rotate":         func() { command("client", "rotate", "com1", "--out", n.path(fmt.Sprint(time.Now().UnixNano()))) },
+		"rights":         func() { command("client", "allow", "com1", "pour") },
+		"removed":        func() { write("clients.txt", "com2 0123456789abcdef0123456789abcdef 0\n") },
+		"from":           edit(operation, operation+"\nfrom = [\"192.0.2.0/24\"]"),
+		"an end":         edit(operation, strings.Replace(operation, "until-closed", "1s", 1)),
+		"operation":      edit("id = \"hold-web\"", "id = \"held-web\""),
+		"another client": edit(operation, strings.Replace(operation, "com1", "com3", 1)),
+		"open to anyone": edit("listen = \"[::]:8080\"\n", "listen = \"[::]:8080\"\nopen_to = \"anyone\"\n"),
+		"of the operation": func() {
+			write("../secret-hold-web", "another secret of hold-web 0123456789abcdef\n")
+			edit("ports = 3", "ports = 3")()
+		},
+	} {
+		if n.server == nil {
+			write("sallyportd.toml", whole)
+			write("clients.txt", client)
+			n.serve()
+		}
+		secret, err := os.ReadFile(n.path("secret-hold-web"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, running := range []bool{true, false} {
+			if name == "open to anyone" && running {
+				continue // requires a restart while a holder runs
+			}
+			n.request("hold-web")
+			n.held(name, "web")
+			if !running {
+				n.end(syscall.SIGKILL)
+			}
+			if change(); running {
+				n.await(name+": the end of the lease", func() bool { return !n.reaches(n.client, asClient+":8080") })
+			} else {
+				n.serve()
+				time.Sleep(500 * time.Millisecond)
+				n.shut(name+", changed without a server", "web")
+			}
+			if rows := n.leaseRows(); len(rows) != 0 {
+				t.Errorf("%s, running %v: leases %+v", name, running, rows)
+			}
+			n.end(syscall.SIGKILL)
+			// Even if the right comes back, the lease does not.
+			write("sallyportd.toml", whole)
+			write("clients.txt", client)
+			if err := os.WriteFile(n.path("secret-hold-web"), secret, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			n.serve()
+			time.Sleep(100 * time.Millisecond)
+			n.shut(fmt.Sprintf("%s, running %v, and the right is back", name, running), "web")
+		}
+	}
+}

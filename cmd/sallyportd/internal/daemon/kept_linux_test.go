@@ -52,8 +52,11 @@ func TestKeptFaults(t *testing.T) {
 				}
 				k.end(holding("hold-one", "com1").at(open[0].Address))
 				for range 3 {
-					if _, err := k.flush(); err == nil {
+					err, endErr := k.flush()
+					if endErr == nil {
 						all = append(all, reported{open[0], true, disk.Count()})
+					}
+					if err == nil {
 						break
 					}
 				}
