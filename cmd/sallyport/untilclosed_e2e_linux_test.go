@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// untilClosed are the services of the tests below, by the port, and what opens them.
+// untilClosed are the ports of the services of the tests below.
 var untilClosed = map[string]string{"web": "8080", "pour": "5400", "proxy": "8400", "any": "8500"}
 
 // configureUntilClosed makes a server on which a lease of knocks lasts a second, and
@@ -44,7 +44,8 @@ open_to = "anyone"
 	}
 	text += n.operation("all-hold-web", "service = \"web\"\nopen_for = \"until-closed\"") + n.operation("all-free-web", "service = \"web\"\naction = \"close\"")
 	n.configure(text)
-	if err := os.WriteFile(n.path("gate/clients.txt"), []byte("com1 0123456789abcdef0123456789abcdef 0\n"), 0o600); err != nil {
+	list := []byte("com1 0123456789abcdef0123456789abcdef 0\n")
+	if err := os.WriteFile(n.path("gate/clients.txt"), list, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
 	for name := range untilClosed {
@@ -228,7 +229,8 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 	// Without a server.
 	n.request("hold-proxy")
 	n.end(syscall.SIGTERM)
-	if out := lease("list"); !strings.Contains(out, "no server runs") || !strings.Contains(out, "until closed  hold-proxy  recorded") {
+	out := lease("list")
+	if !strings.Contains(out, "no server runs") || !strings.Contains(out, "until closed  hold-proxy  recorded") {
 		t.Errorf("list: %s", out)
 	}
 	if out := lease("close", "--all"); !strings.Contains(out, "Removed 1 lease from the record") {
@@ -253,7 +255,8 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 		if !running {
 			n.end(syscall.SIGKILL)
 		}
-		if err := os.WriteFile(n.path("secret-hold-pour"), []byte(fmt.Sprintf("another secret %v 0123456789abcdef\n", running)), 0o600); err != nil {
+		secret := fmt.Appendf(nil, "another secret %v 0123456789abcdef\n", running)
+		if err := os.WriteFile(n.path("secret-hold-pour"), secret, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if running {

@@ -94,7 +94,7 @@ func TestKeptFaults(t *testing.T) {
 }
 
 // TestKeptOnAFullDisk: the same on a real file system that is full: nothing opens,
-// what is closed stays closed, and what is open is recorded again when there is room.
+// a closed lease stays closed, and an open one is recorded again when there is room.
 func TestKeptOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
