@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// untilClosed are the services of the tests below, by the port, and what opens them.
+// untilClosed are the ports of the services of the tests below.
 var untilClosed = map[string]string{"web": "8080", "pour": "5400", "proxy": "8400", "any": "8500"}
 
 // configureUntilClosed makes a server on which a lease of knocks lasts a second, and
@@ -44,7 +44,8 @@ open_to = "anyone"
 	}
 	text += n.operation("all-hold-web", "service = \"web\"\nopen_for = \"until-closed\"") + n.operation("all-free-web", "service = \"web\"\naction = \"close\"")
 	n.configure(text)
-	if err := os.WriteFile(n.path("gate/clients.txt"), []byte("com1 0123456789abcdef0123456789abcdef 0\n"), 0o600); err != nil {
+	list := []byte("com1 0123456789abcdef0123456789abcdef 0\n")
+	if err := os.WriteFile(n.path("gate/clients.txt"), list, 0o600); err != nil {
 		n.t.Fatal(err)
 	}
 	for name := range untilClosed {
@@ -228,7 +229,8 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 	// Without a server.
 	n.request("hold-proxy")
 	n.end(syscall.SIGTERM)
-	if out := lease("list"); !strings.Contains(out, "no server runs") || !strings.Contains(out, "until closed  hold-proxy  recorded") {
+	out := lease("list")
+	if !strings.Contains(out, "no server runs") || !strings.Contains(out, "until closed  hold-proxy  recorded") {
 		t.Errorf("list: %s", out)
 	}
 	if out := lease("close", "--all"); !strings.Contains(out, "Removed 1 lease from the record") {
@@ -253,7 +255,8 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 		if !running {
 			n.end(syscall.SIGKILL)
 		}
-		if err := os.WriteFile(n.path("secret-hold-pour"), []byte(fmt.Sprintf("another secret %v 0123456789abcdef\n", running)), 0o600); err != nil {
+		secret := fmt.Appendf(nil, "another secret %v 0123456789abcdef\n", running)
+		if err := os.WriteFile(n.path("secret-hold-pour"), secret, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if running {
@@ -278,5 +281,98 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 	}
 	if n.logged("the operation has a new secret") != 2 {
 		t.Errorf("the reasons:\n%s", n.log())
+	}
+}
+
+// TestUntilClosedRevoked: whatever takes the right away, with a server or without
+// one, ends the lease, and no restart opens it again.
+func TestUntilClosedRevoked(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configureUntilClosed()
+	config := n.path("gate/sallyportd.toml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Only the web service; a removed client waits for a short time.
+	whole := "clients_settle = \"200ms\"\n" + string(text)
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(n.path("gate/"+name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const client = "com1 0123456789abcdef0123456789abcdef 0\n"
+	command := func(args ...string) { n.run(nil, n.path("sallyportd"), append(args, "-c", config)...) }
+	edit := func(old, new string) func() {
+		return func() {
+			if !strings.Contains(whole, old) {
+				t.Fatalf("the configuration lacks %q", old)
+			}
+			write("sallyportd.toml", strings.Replace(whole, old, new, 1))
+			if n.server != nil {
+				command("reload")
+			}
+		}
+	}
+	const operation = "service = \"web\"\nclient = \"com1\"\nopen_for = \"until-closed\""
+	for name, change := range map[string]func(){
+		"revoke":         func() { command("client", "revoke", "com1") },
+		"rotate":         func() { command("client", "rotate", "com1", "--out", n.path(fmt.Sprint(time.Now().UnixNano()))) },
+		"rights":         func() { command("client", "allow", "com1", "pour") },
+		"removed":        func() { write("clients.txt", "com2 0123456789abcdef0123456789abcdef 0\n") },
+		"from":           edit(operation, operation+"\nfrom = [\"192.0.2.0/24\"]"),
+		"an end":         edit(operation, strings.Replace(operation, "until-closed", "1s", 1)),
+		"operation":      edit("id = \"hold-web\"", "id = \"held-web\""),
+		"another client": edit(operation, strings.Replace(operation, "com1", "com3", 1)),
+		"open to anyone": edit("listen = \"[::]:8080\"\n", "listen = \"[::]:8080\"\nopen_to = \"anyone\"\n"),
+		"of the operation": func() {
+			write("../secret-hold-web", "another secret of hold-web 0123456789abcdef\n")
+			edit("ports = 3", "ports = 3")()
+		},
+	} {
+		if n.server == nil {
+			write("sallyportd.toml", whole)
+			write("clients.txt", client)
+			n.serve()
+		}
+		secret, err := os.ReadFile(n.path("secret-hold-web"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, running := range []bool{true, false} {
+			if name == "open to anyone" && running {
+				continue // requires a restart while a holder runs
+			}
+			n.request("hold-web")
+			n.held(name, "web")
+			if !running {
+				n.end(syscall.SIGKILL)
+			}
+			if change(); running {
+				n.await(name+": the end of the lease", func() bool { return !n.reaches(n.client, asClient+":8080") })
+			} else {
+				n.serve()
+				time.Sleep(500 * time.Millisecond)
+				n.shut(name+", changed without a server", "web")
+			}
+			if rows := n.leaseRows(); len(rows) != 0 {
+				t.Errorf("%s, running %v: leases %+v", name, running, rows)
+			}
+			n.end(syscall.SIGKILL)
+			// Even if the right comes back, the lease does not.
+			write("sallyportd.toml", whole)
+			write("clients.txt", client)
+			if err := os.WriteFile(n.path("secret-hold-web"), secret, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			n.serve()
+			time.Sleep(100 * time.Millisecond)
+			n.shut(fmt.Sprintf("%s, running %v, and the right is back", name, running), "web")
+		}
 	}
 }

@@ -29,8 +29,8 @@ func leaseListCommand(env cli.Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:        "list",
 		SuggestFor: []string{"ls", "show", "status"},
-		Short:      "List all leases: who may enter which service, and until when",
-		Long: `List all leases: who may enter which service, and until when.
+		Short:      "List all leases: the service, the client and its address, and the end",
+		Long: `List all leases: the service, the client and its address, and the end.
 
 STATE is "open", or "recorded" for a lease that lasts until it is closed and that
 the server has not opened yet: no server runs, or it waits for the service's port

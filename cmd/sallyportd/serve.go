@@ -189,7 +189,7 @@ func newServer(
 	warnOfLimits(cfg, env.Clock.Wall(), env.Log)
 	if len(list) == 0 {
 		if operations := cfg.OpeningWithoutClient(); len(operations) > 0 {
-			env.Log.Warn("clients file names no client; only operations can open services", "operations", strings.Join(operations, ","))
+			env.Log.Warn("clients file names no client; only operations can open", "operation", strings.Join(operations, ","))
 		} else {
 			env.Log.Warn("clients file names no client; nothing can open a service", "hint", "add one: sallyportd client add")
 		}

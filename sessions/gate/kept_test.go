@@ -90,7 +90,7 @@ func (k *keeper) open(address string) bool {
 }
 
 // TestKeptLease: it lasts longer than every maximum, a later grant of knocks does not
-// shorten it, no enforcer is told a time beyond the horizon, and a close ends it.
+// shorten it, no change has an end beyond the horizon, and a close ends it.
 func TestKeptLease(t *testing.T) {
 	for _, openMax := range []time.Duration{time.Second, time.Minute, time.Hour} {
 		for _, anyone := range []bool{false, true} {
@@ -103,7 +103,8 @@ func TestKeptLease(t *testing.T) {
 				if i%50 == 49 {
 					k.all.openOne(grant("com1", "192.0.2.1"))
 				}
-				if left := k.enforcer.open[k.admits(peer("192.0.2.1"))[0]].Sub(k.now); left <= 0 || left > min(openMax, MaxHorizon) {
+				left := k.enforcer.open[k.admits(peer("192.0.2.1"))[0]].Sub(k.now)
+				if left <= 0 || left > min(openMax, MaxHorizon) {
 					t.Fatalf("open_max %s, anyone %v, step %d: open for %s", openMax, anyone, i, left)
 				}
 			}
@@ -183,7 +184,8 @@ func TestRevokedKept(t *testing.T) {
 		},
 		"not a client": func(k *keeper) { k.all.update(t, nil, is("com2"), nil) },
 		"administrator": func(k *keeper) {
-			if gone := k.all.EndLeases(func(l Lease) bool { return l.Client == client(1) }, true, ByAdministrator); len(gone) != 1 || !gone[0].Kept {
+			gone := k.all.EndLeases(func(l Lease) bool { return l.Client == client(1) }, true, ByAdministrator)
+			if len(gone) != 1 || !gone[0].Kept {
 				t.Errorf("ended: %+v", gone)
 			}
 		},

@@ -121,7 +121,8 @@ func TestEachDamageOpensNothing(t *testing.T) {
 	}
 	var damaged *DamagedError
 	var hinted interface{ Hint() string }
-	if _, err := ReadKept(dir); !errors.As(err, &damaged) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "lease close --all") {
+	_, err = ReadKept(dir)
+	if !errors.As(err, &damaged) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "lease close --all") {
 		t.Errorf("damaged: %v", err)
 	}
 	if err := os.WriteFile(keptFile(dir), []byte(`{"version":2}`+"\n"), 0o600); err != nil {

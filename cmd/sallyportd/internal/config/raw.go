@@ -14,7 +14,7 @@ import (
 //	          for services of type "web". Without the tag, there is no default
 //	range     of numbers and durations: "1..128", "5s..60s", "..1000h"; with
 //	          alternatives: "0|4096..268435456"
-//	or        a text that is allowed besides the range
+//	or        another allowed text, of a key with a range
 //	oneof     the possible texts: "closed|clear"
 //	required  the file must set the key
 //	kinds     the types of services that have the key; without the tag, all

@@ -15,8 +15,8 @@ import (
 
 // The most leases without an end: of a client, and of an operation that belongs to
 // no client. state.MaxKept limits all of them together. A further one is refused: it
-// replaces none, so that nobody who has such an operation's secret can close what
-// others have opened.
+// replaces none, so that an insider who has such an operation's secret cannot end
+// the leases of others.
 const (
 	maxKeptOfClient    = 256
 	maxKeptOfOperation = 256
@@ -242,7 +242,7 @@ func (k *kept) report(err error, dropped bool) {
 		k.log.Error("leases without an end not recorded; a restart opens none", "error", err)
 	case err != nil && !k.failing:
 		k.log.Error("failed to record leases without an end; retrying", "error", err,
-			"hint", "until then a restart may open again what has been closed")
+			"hint", "until then a restart may open closed leases again")
 	}
 	k.failing = err != nil
 }

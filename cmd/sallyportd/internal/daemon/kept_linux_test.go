@@ -52,8 +52,11 @@ func TestKeptFaults(t *testing.T) {
 				}
 				k.end(holding("hold-one", "com1").at(open[0].Address))
 				for range 3 {
-					if _, err := k.flush(); err == nil {
+					err, endErr := k.flush()
+					if endErr == nil {
 						all = append(all, reported{open[0], true, disk.Count()})
+					}
+					if err == nil {
 						break
 					}
 				}
@@ -91,7 +94,7 @@ func TestKeptFaults(t *testing.T) {
 }
 
 // TestKeptOnAFullDisk: the same on a real file system that is full: nothing opens,
-// what is closed stays closed, and what is open is recorded again when there is room.
+// a closed lease stays closed, and an open one is recorded again when there is room.
 func TestKeptOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

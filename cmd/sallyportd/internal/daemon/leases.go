@@ -17,12 +17,13 @@ import (
 // of services, clients and peers.
 func (s *Server) leases() []admin.Lease {
 	boot, wall := s.env.Clock.Boot(), s.env.Clock.Wall()
+	inGate := s.gate.Leases() // first: a lease that ends meanwhile is not listed as recorded
 	recorded := map[address]state.Kept{}
 	for _, l := range s.kept.all() {
 		recorded[l.at] = l.Kept
 	}
 	list := []admin.Lease{} // JSON: not null
-	for _, l := range s.gate.Leases() {
+	for _, l := range inGate {
 		a := adminLease(l)
 		a.Since, a.InForce = wall.Add(l.Since.Sub(boot)).UTC().Truncate(time.Second), !l.Waits
 		at := addressOfLease(l)

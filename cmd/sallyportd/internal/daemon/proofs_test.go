@@ -190,7 +190,7 @@ func TestOwnersOfOwnerlessLeases(t *testing.T) {
 	if len(names) < addresses*95/100 {
 		t.Errorf("%d names of %d addresses", len(names), addresses)
 	}
-	// Who may enter by one lease may also close it.
+	// An address that one lease admits can also close it.
 	one, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
 	if o.leaseOwner(one) == o.leaseOwner(other) {
 		t.Error("two addresses share an owner")
