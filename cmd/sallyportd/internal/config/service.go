@@ -156,7 +156,7 @@ func (s *Service) Describe() string {
 	} else if s.PrefixLen6 == access.PrefixNetwork {
 		peer += " (IPv6: its /64)"
 	} else if s.RequireISN {
-		peer += ", with its sequence number"
+		peer += " with its sequence number"
 	}
 	longer := ""
 	if s.Policy.OpenMax > s.Policy.OpenFor {

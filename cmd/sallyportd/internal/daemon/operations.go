@@ -17,6 +17,7 @@ type operation struct {
 	config.Operation
 	service  access.ServiceID
 	protocol *exchange.Operation
+	isn      bool // it opens a service that requires initial sequence numbers
 }
 
 // operations are those that some client may use. The zero value: there is no
@@ -39,7 +40,9 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 	}
 	o.byID = make(map[string]operation, len(usable))
 	for i, op := range usable {
-		o.byID[op.ID] = operation{Operation: op, service: access.ID(op.Service), protocol: protocol[i]}
+		o.byID[op.ID] = operation{
+			Operation: op, service: access.ID(op.Service), protocol: protocol[i], isn: !op.Close && cfg.Service(op.Service).RequireISN,
+		}
 	}
 	o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan)
 	return o, err
