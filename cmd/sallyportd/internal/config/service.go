@@ -170,6 +170,9 @@ func (s *Service) Describe() string {
 	if trusted := s.Trusted().String(); trusted != "" {
 		always = "; always open to " + trusted
 	}
+	if s.RequireISN {
+		always += "; clients require Linux, CAP_NET_ADMIN and \"sallyport connect\""
+	}
 	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s",
 		s.Name, s.kind.describe(s), s.Listen, peer, short(s.Policy.OpenFor), longer, then, always)
 }
