@@ -163,6 +163,12 @@ func check(
 			add("operation-algorithm1", "use Algorithm 2 or 3", "operation %q uses Algorithm 1: a client behind a NAT cannot use it, and an attacker can pose as the server", o.ID)
 		}
 	}
+	for _, s := range cfg.Services {
+		if s.RequireISN && s.Policy.Addresses < client.DefaultAttempts {
+			add("isn-max-addresses", fmt.Sprintf("set max_addresses = %d", client.DefaultAttempts),
+				"service %s has bind = \"isn\" and max_addresses = %d: each attempt of a client counts, and a late attempt ends the lease of the one that opened", s.Name, s.Policy.Addresses)
+		}
+	}
 	if cfg.WithoutIPv6(host) {
 		add("no-ipv6", "", "this host, or its sandbox, has no IPv6: the server listens on IPv4 only")
 	}

@@ -36,7 +36,8 @@ func (w *network) answersTo(from netip.Addr, port uint16, flags byte, number uin
 }
 
 // TestISN: only a bare SYN from the address of a grant, with the number of this grant,
-// gets in. All other segments get what a stranger gets.
+// gets in, also on kernels with fewer abilities. All other segments get what a stranger
+// gets.
 func TestISN(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {
@@ -46,9 +47,17 @@ func TestISN(t *testing.T) {
 	w.write("/proc/sys/net/netfilter/nf_conntrack_tcp_loose", "1")
 	w.echo(2000)
 	w.echo(2001)
-	f := w.claim(Config{Ports: []Port{
+	for _, can := range []abilities{{labels: true, earlyReject: true}, {}} {
+		w.testISN(can)
+	}
+}
+
+func (w *network) testISN(can abilities) {
+	t := w.T
+	f, err := claim(withServices(Config{Ports: []Port{
 		{Protocol: TCP, Port: 2000, RequireISN: true}, {Protocol: TCP, Port: 2001, RequireISN: true, Reject: true, Hook: HookInput},
-	}})
+	}}), tester, false, now, can)
+	w.must(err)
 	const number, other, unknown = 0x01020304, 0xfffffffe, 0x7fffffff
 	for place := range 2 {
 		w.must(f.do(

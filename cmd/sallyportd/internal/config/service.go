@@ -156,7 +156,7 @@ func (s *Service) Describe() string {
 	} else if s.PrefixLen6 == access.PrefixNetwork {
 		peer += " (IPv6: its /64)"
 	} else if s.RequireISN {
-		peer += ", with its sequence number"
+		peer += " with its sequence number"
 	}
 	longer := ""
 	if s.Policy.OpenMax > s.Policy.OpenFor {
@@ -169,6 +169,9 @@ func (s *Service) Describe() string {
 	always := ""
 	if trusted := s.Trusted().String(); trusted != "" {
 		always = "; always open to " + trusted
+	}
+	if s.RequireISN {
+		always += "; clients require Linux, CAP_NET_ADMIN and \"sallyport connect\""
 	}
 	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s",
 		s.Name, s.kind.describe(s), s.Listen, peer, short(s.Policy.OpenFor), longer, then, always)
