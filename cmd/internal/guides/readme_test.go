@@ -51,7 +51,7 @@ func TestDependencies(t *testing.T) {
 			t.Errorf("got %d cells, want 2: %s", len(cells), line)
 			continue
 		}
-		for paragraph := range strings.SplitSeq(cells[1], "<br>") {
+		for paragraph := range strings.SplitSeq(cells[1], "<br><br>") {
 			m := dependency.FindStringSubmatch(paragraph)
 			if m == nil {
 				t.Errorf("the paragraph begins with no link to a module: %s", paragraph)
