@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -36,17 +37,13 @@ func countProgram(dir string, p plan) (*count, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.checkOpeners(); err != nil {
-		return nil, err
-	}
+	errs := g.checkOpeners()
 	c := &count{graph: g}
 	used := map[string]bool{}
 	var all []reached
 	for _, r := range p.routes {
-		order, err := g.walk(r, used)
-		if err != nil {
-			return nil, err
-		}
+		order, problems := g.walk(r, used)
+		errs = append(errs, problems...)
 		one, err := g.countAll(order)
 		if err != nil {
 			return nil, err
@@ -56,9 +53,12 @@ func countProgram(dir string, p plan) (*count, error) {
 		all = append(all, order...)
 	}
 	for _, r := range p.after {
-		if !used[r.function] {
-			return nil, fmt.Errorf("plan.go lists %s under after, but no route reaches it", r.function)
+		if !used[r.name] {
+			errs = append(errs, fmt.Errorf("plan.go lists %s under after, but no route reaches it", r.name))
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	c.total, err = g.countAll(all)
 	return c, err

@@ -21,7 +21,7 @@ type reached struct {
 // call, with the calls inside the same module. A function of the module that
 // another module calls back belongs to the route if a function of the route refers
 // to it, or converts a value of its type to an interface.
-func (g *graph) walk(r route, used map[string]bool) (order []reached, err error) {
+func (g *graph) walk(r route, used map[string]bool) (order []reached, errs []error) {
 	seen := map[*ssa.Function]bool{}
 	var visit func(f *ssa.Function, depth int)
 	visit = func(f *ssa.Function, depth int) {
@@ -45,16 +45,17 @@ func (g *graph) walk(r route, used map[string]bool) (order []reached, err error)
 	for _, name := range r.roots {
 		f := g.byName[name]
 		if f == nil {
-			return nil, fmt.Errorf("the route %q: the program has no function %s", r.name, name)
+			errs = append(errs, fmt.Errorf("the route %q: the program has no function %s", r.name, name))
+			continue
 		}
 		visit(f, 0)
 	}
 	for _, name := range r.reaches {
 		if f := g.byName[name]; f == nil || !seen[f] {
-			return nil, fmt.Errorf("the route %q does not reach %s: if the function has another name now, or another caller, change plan.go", r.name, name)
+			errs = append(errs, fmt.Errorf("the route %q does not reach %s: if the function has another name now, or another caller, change plan.go", r.name, name))
 		}
 	}
-	return order, nil
+	return order, errs
 }
 
 // callbacks returns the methods of the module that other modules can call on the
@@ -86,7 +87,7 @@ func (g *graph) callbacks(f *ssa.Function) (list []*ssa.Function) {
 
 // isAfter reports whether a function runs after the authentication by plan.after.
 func (g *graph) isAfter(f *ssa.Function, used map[string]bool) bool {
-	is := slices.ContainsFunc(g.plan.after, func(r rule) bool { return r.function == f.String() })
+	is := slices.ContainsFunc(g.plan.after, func(r rule) bool { return r.is(f.String()) })
 	if is {
 		used[f.String()] = true
 	}
@@ -110,11 +111,17 @@ func opens(f *ssa.Function) bool {
 }
 
 // checkOpeners compares the functions that open sockets with plan.openers.
-func (g *graph) checkOpeners() error {
+func (g *graph) checkOpeners() (errs []error) {
+	for _, r := range g.plan.elsewhere {
+		if _, exists := g.mods[r.name]; !exists {
+			errs = append(errs, fmt.Errorf("plan.go lists %s under elsewhere, but the program has no package %s", r.name, r.name))
+		}
+	}
 	found := map[string]bool{}
 	for f := range g.all {
-		if !g.ours(f) || f.Synthetic != "" && f.Origin() == nil && f.Parent() == nil {
-			continue // not ours, or a wrapper that the compiler makes
+		elsewhere := slices.ContainsFunc(g.plan.elsewhere, func(r rule) bool { return r.is(packagePath(f)) })
+		if !g.ours(f) || elsewhere || f.Synthetic != "" && f.Origin() == nil && f.Parent() == nil {
+			continue // the last are wrappers that the compiler makes
 		}
 		for _, to := range g.callees(f) {
 			if opens(to) || slices.Contains(g.plan.wrappers, to.String()) {
@@ -123,14 +130,13 @@ func (g *graph) checkOpeners() error {
 		}
 	}
 	for _, r := range g.plan.openers {
-		if !found[r.function] {
-			return fmt.Errorf("plan.go lists %s under openers, but it does not open or read a socket", r.function)
+		if !found[r.name] {
+			errs = append(errs, fmt.Errorf("plan.go lists %s under openers, but it does not open or read a socket", r.name))
 		}
-		delete(found, r.function)
+		delete(found, r.name)
 	}
-	if len(found) > 0 {
-		return fmt.Errorf("%s: opens or reads a socket, or maps memory; add it to openers in plan.go, and a route if strangers can send there",
-			strings.Join(slices.Sorted(maps.Keys(found)), ", "))
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		errs = append(errs, fmt.Errorf("%s opens or reads a socket, or maps memory: add it to openers in plan.go, and a route if strangers can send there", name))
 	}
-	return nil
+	return errs
 }
