@@ -67,7 +67,9 @@ var sallyport = plan{
 			name:     "for an exchange",
 			sentence: "until the HMAC of the response is compared, with the challenge",
 			roots: []string{
-				"(*sallyport/ingest/capture.packetSource).receive",
+				"(*sallyport/ingest/capture.packetSource).receive", // in the process that captures
+				"(*sallyport/ingest/capture.relayedSource).run",    // in the server
+				"(*sallyport/ingest/capture.relay).answers",        // and back
 				"(*sallyport/ingest/capture.socketSource).run",
 			},
 			reaches: []string{
@@ -80,7 +82,9 @@ var sallyport = plan{
 				"(*sallyport/cmd/sallyportd/internal/daemon.challenger).allows",
 				"sallyport/cmd/sallyportd/internal/daemon.randomPort$1",
 				"(sallyport/verify/challenge/exchange.Request).Challenge",
-				"(*sallyport/ingest/capture.rawSockets).send",
+				"(*sallyport/ingest/capture.relay).Take",
+				"(*sallyport/ingest/capture.relayedSource).answer",
+				"(sallyport/ingest/capture.rawSockets).send",
 				"(*sallyport/ingest/capture.socketSource).answer",
 				"(sallyport/verify/challenge/exchange.Pending).Verify",
 			},
@@ -126,7 +130,7 @@ var sallyport = plan{
 		// Strangers can send there.
 		{"(*sallyport/ingest.portSet).openPort", "the knock ports: route knock"},
 		{"(*sallyport/ingest.socketSource).recvInto", "route knock"},
-		{"sallyport/ingest/capture.newPacketSource", "packet sockets: route exchange"},
+		{"sallyport/ingest/capture.openPacket", "packet sockets: route exchange"},
 		{"(*sallyport/ingest/capture.socketSource).open", "bound ports of exchanges: route exchange"},
 		{"(*sallyport/ingest/capture.batch).receive", "route exchange"},
 		{"(*sallyport/sessions/gate.TCP).listenAt", "a service's port: route service"},
@@ -143,7 +147,7 @@ var sallyport = plan{
 		{"sallyport/sessions/gate.listenDenyAll", "for its callers"},
 		{"sallyport/sessions/gate.listenPacketDenyAll", "for its callers"},
 		// A filter refuses all packets, or none is read.
-		{"sallyport/ingest/capture.newRawSockets", "sends only"},
+		{"sallyport/ingest/capture.openRaw", "sends only"},
 		{"sallyport/ingest/capture.Unavailable", "closed again at once"},
 		{"sallyport/ingest/udp.HasIPv6", "closed again at once"},
 		{"sallyport/ingest.probe", "closed again at once"},
@@ -154,6 +158,7 @@ var sallyport = plan{
 		{"sallyport/sessions/gate/holder.NewConn", "the holder's socket pair"},
 		{"sallyport/sessions/gate/holder.Serve", "the holder's socket pair"},
 		{"sallyport/cmd/sallyportd/internal/privilege.startHolder", "the holder's socket pair"},
+		{"sallyport/cmd/sallyportd/internal/privilege.startCapturer", "the socket pair to the process that captures: route exchange"},
 		{"sallyport/cmd/sallyportd/internal/nftcheck.dial", "netlink: the rules"},
 		{"(sallyport/cmd/sallyportd/internal/nftcheck.legacyLayout).dump", "getsockopt: the rules of iptables-legacy"},
 		{"sallyport/sessions/gate/firewall.openKernel", "netlink: the rules"},
