@@ -326,6 +326,12 @@ func TestInitialSequenceNumberFaults(t *testing.T) {
 	// Without a watch, a knock opens the client's other services.
 	n.run(n.client, n.path("sallyport"), "knock", n.path("one.toml"), "--watch", "none")
 	n.await("the other service", func() bool { return n.greets(n.client, "23") })
+	// A client that knocks all the time has max_addresses numbers in force, the latest.
+	others := n.leases()
+	for range 5 { // of three attempts each
+		n.run(n.insider, n.path("sallyport"), "knock", n.path("two.toml"), "--watch", "none")
+	}
+	n.await("the bound of a client's numbers", func() bool { return n.leases() == others+8 })
 	// A NAT that rewrites sequence numbers.
 	n.rules(n.client, `table ip rewriter { chain forward { type filter hook forward priority 0; tcp dport 22 tcp flags syn / syn,ack tcp sequence set 7; }; }`)
 	out, err := n.try(n.insider, n.path("sallyport"), "connect", n.path("one.toml"), "--attempts", "1", "--timeout", "1s")
