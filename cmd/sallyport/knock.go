@@ -85,6 +85,9 @@ addresses, ports and times, and no secrets.`,
 			if err == nil && result.Watched && result.Rejected {
 				err = printRejected(env, result)
 			}
+			if err == nil && result.Lost != (client.Lost{}) {
+				err = printLost(env, result)
+			}
 			if err != nil {
 				return fmt.Errorf("print the result: %w", err)
 			}

@@ -82,6 +82,8 @@ type Result struct {
 	OpenBefore bool
 	// Rejected: there were ICMP errors for knocks of the last sequence.
 	Rejected bool
+	// Lost: in this many earlier attempts of Exchange, packets were lost on the way.
+	Lost Lost
 }
 
 // Event is a step of Knock (Resolved, Sent, Unanswered, Waiting) or of Exchange

@@ -24,11 +24,13 @@ const (
 	greetingTime = 10 * time.Millisecond
 )
 
-// Conn is a connection to the service. The client may already have read the first
-// byte of its data.
+// Conn is a connection to the service, without keepalive. On Linux and macOS, nothing
+// was read from it. On other systems, the client may already have read the first byte
+// of its data, which only Read returns.
 type Conn struct {
 	*net.TCPConn
-	first []byte // read before, and not yet returned by Read
+	first   []byte // read before, and not yet returned by Read
+	greeted bool   // the service has sent data
 }
 
 // Read implements net.Conn.
@@ -53,7 +55,7 @@ func (c *Conn) closeInOrder() {
 		return
 	}
 	defer c.Close()
-	if len(c.first) > 0 && c.SetReadDeadline(time.Now().Add(greetingTime)) == nil {
+	if c.greeted && c.SetReadDeadline(time.Now().Add(greetingTime)) == nil {
 		c.TCPConn.Read(make([]byte, 4096))
 	}
 }
@@ -63,7 +65,8 @@ func (c *Conn) closeInOrder() {
 // only after a second. Therefore connect starts a new connection earlier.
 func connect(ctx context.Context, service netip.AddrPort, half bool, isn wire.ISN) (*net.TCPConn, error) {
 	for dialTime := firstDialTimer; ; dialTime *= 3 {
-		d := net.Dialer{Timeout: min(dialTime, maxDialTime)}
+		// Without keepalive, since its times could not be set back to those of the system.
+		d := net.Dialer{Timeout: min(dialTime, maxDialTime), KeepAlive: -1}
 		d.SetMultipathTCP(false) // its connections choose their numbers themselves
 		d.Control = connControl(half, isn)
 		c, err := d.DialContext(ctx, "tcp", service.String())

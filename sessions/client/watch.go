@@ -154,11 +154,8 @@ func probe(ctx context.Context, service netip.AddrPort, half bool, isn wire.ISN)
 		return nil, nil
 	}
 	conn := &Conn{TCPConn: c}
-	b := make([]byte, 1)
 	if err = conn.SetReadDeadline(time.Now().Add(minLifetime)); err == nil {
-		var n int
-		n, err = conn.TCPConn.Read(b)
-		conn.first = b[:n]
+		conn.first, conn.greeted, err = awaitGreeting(c)
 		if timedOut(err) {
 			err = nil
 		} else if err != nil {

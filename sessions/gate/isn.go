@@ -34,15 +34,18 @@ func (s *Service) peerOf(g sessions.Grant) (access.Peer, error) {
 }
 
 // RemoveFrom ends the leases of a client from the address of a peer, whatever their
-// sequence numbers, and returns their peers.
-func (l *Leases) RemoveFrom(id wire.Identifier, p access.Peer) (gone []access.Peer) {
+// sequence numbers, and returns them.
+func (l *Leases) RemoveFrom(id wire.Identifier, p access.Peer) (gone []ended) {
+	var peers []access.Peer
 	for _, le := range l.byClient[id] {
 		if le.peer.AnyISN() == p.AnyISN() {
-			gone = append(gone, le.peer)
+			peers = append(peers, le.peer)
 		}
 	}
-	for _, peer := range gone {
-		l.Remove(id, peer)
+	for _, peer := range peers {
+		if over, some := l.remove(id, peer); some {
+			gone = append(gone, over)
+		}
 	}
 	return gone
 }

@@ -72,12 +72,13 @@ func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p acces
 	if !service.closed {
 		gone := service.leases.RemoveFrom(client, p)
 		service.shortened = len(gone) > 0
-		if len(gone) == 0 {
-			gone = []access.Peer{p} // its connections end all the same
+		peers := peersOf(gone)
+		if len(peers) == 0 {
+			peers = []access.Peer{p} // its connections end all the same
 		}
-		service.revokePeers(gone, service.terms.Cut, true)
-		if service.shortened {
-			service.logEnded(endedOf(client, gone), displaced)
+		service.revokePeers(peers, service.terms.Cut, true)
+		if len(gone) > 0 {
+			service.logEnded(gone, displaced)
 		}
 	}
 }

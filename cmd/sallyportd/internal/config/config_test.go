@@ -66,7 +66,7 @@ func TestReference(t *testing.T) {
 			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen6: 128, Connections: 64,
 			Policy: gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
-		ReceiveBuffer: 1 << 20, KernelFilter: true, ClientsSettle: 5 * time.Second,
+		ReceiveBuffer: 1 << 20, Queue: 4096, KernelFilter: true, ClientsSettle: 5 * time.Second,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -147,9 +147,10 @@ func TestConfigRefuses(t *testing.T) {
 	before := func(line string) string { return line + "\n" + minimal }
 	for text, want := range map[string]string{
 		before("version = 2"):                                       "c.toml:1: version: expected 1, the version of this file format, got 2",
-		before(`listen = ["localhost"]`):                            `c.toml:1: listen: expected a list of IP addresses in quotes`,
+		before(`listen = ["local host"]`):                           `c.toml:1: listen: expected a list of IP addresses or host names in quotes, such as ["0.0.0.0", "::"], got "local host" (entry 1), which is neither`,
+		before(`listen = ["10.0.0.300"]`):                           `got "10.0.0.300" (entry 1), which is neither`,
 		before(`listen = "::"`):                                     `c.toml:1: listen: expected a list`,
-		before(`listen = ["::1", "ff02::1"]`):                       `c.toml:1: listen: expected a list of IP addresses in quotes, such as ["0.0.0.0", "::"], got "ff02::1" (entry 2), a multicast address`,
+		before(`listen = ["::1", "ff02::1"]`):                       `c.toml:1: listen: expected a list of IP addresses or host names in quotes, such as ["0.0.0.0", "::"], got "ff02::1" (entry 2), a multicast address`,
 		before(`listen = ["fe80::1"]`):                              `got "fe80::1" (entry 1), a link-local address without its interface, such as fe80::1%eth0`,
 		replace("ports = 3", "ports = 0"):                           "c.toml:1: ports: expected the number of knocks, a whole number from 1 to 128, got 0",
 		replace("ports = 3", "ports = 129"):                         "c.toml:1: ports: ",
@@ -171,6 +172,8 @@ func TestConfigRefuses(t *testing.T) {
 		before(`kernel_filter = "yes"`):                             "c.toml:1: kernel_filter: expected true or false",
 		before(`durability = "hopeful"`):                            "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
 		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
+		before(`queue = 511`):                                       "c.toml:1: queue: expected how many datagrams of each thread may wait for the checks, a whole number from 512 to 262144, got 511",
+		before(`queue = 262145`):                                    "c.toml:1: queue: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: unknown key "port"; did you mean ports?`,
 		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, allow`,
@@ -414,13 +417,14 @@ func TestSeveralPortsOfAChallenge(t *testing.T) {
 	const challenge = "[challenge]\n[[operation]]\nid = \"alice\"\nsecret = \"a secret\"\n"
 	udp := func(listen string) string { return listing("two", listen) + "protocol = \"udp\"\n" }
 	for text, want := range map[string]string{
-		minimal + udp(`[":53", ":30000-40000"]`) + challenge + "service = \"two\"\n":                                                `challenge.ports: expected a range of UDP ports in quotes, such as "16384-30719", got "16384-30719", which contains UDP port 30000-40000 of service two`,
-		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\nport = \"random\"\n": `got "random" for service two, which has bind = "isn"`,
-		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\n":                    "",
-		minimal + listing("two", `":80-90"`) + challenge + "service = \"two\"\nport = \"random\"\n":                                 `got "random" for service two, which has several ports: a random port leads to one`,
-		minimal + listing("two", `":1025-64000"`) + challenge + "service = \"web\"\nport = \"random\"\n":                            `shares ports`,
-		minimal + listing("two", `["127.0.0.2:1025-64000"]`) + challenge + "service = \"web\"\nport = \"random\"\n":                 `got "random", but the services leave only 1535 ports to draw from; at least 16384 are required`,
-		minimal + listing("two", `["127.0.0.2:1025-8079", ":80"]`) + challenge + "service = \"web\"\nport = \"random\"\n":           "",
+		minimal + udp(`[":53", ":30000-40000"]`) + challenge + "service = \"two\"\n":                                                          `challenge.ports: expected a range of ports in quotes, such as "16384-30719", got "16384-30719", which contains UDP port 30000-40000 of service two`,
+		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\nport = \"random\"\n":           `got "random" for service two, which has bind = "isn"`,
+		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\n":                              "",
+		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\n" + challenge + "service = \"two\"\nopen_for = \"until-closed\"\n": `got "until-closed" for service two, which has bind = "isn"`,
+		minimal + listing("two", `":80-90"`) + challenge + "service = \"two\"\nport = \"random\"\n":                                           `got "random" for service two, which has several ports: a random port leads to one`,
+		minimal + listing("two", `":1025-64000"`) + challenge + "service = \"web\"\nport = \"random\"\n":                                      `shares ports`,
+		minimal + listing("two", `["127.0.0.2:1025-64000"]`) + challenge + "service = \"web\"\nport = \"random\"\n":                           `got "random", but the services leave only 1535 ports to draw from; at least 16384 are required`,
+		minimal + listing("two", `["127.0.0.2:1025-8079", ":80"]`) + challenge + "service = \"web\"\nport = \"random\"\n":                     "",
 	} {
 		_, err := Parse("c.toml", []byte(text))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

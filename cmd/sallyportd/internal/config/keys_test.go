@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/ingest"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/handshakes"
@@ -363,6 +364,22 @@ func TestDeclarationsAgree(t *testing.T) {
 		if expect := field.Tag.Get("expect"); !strings.HasSuffix(expect, fmt.Sprintf("1 to %d", most)) {
 			t.Errorf("%s: expected %s, want at most %d", list, expect, most)
 		}
+	}
+}
+
+// TestQueueBounds: the range of "queue" is that of package ingest, which sizes its
+// memory by it.
+func TestQueueBounds(t *testing.T) {
+	for n, ok := range map[int]bool{
+		ingest.MinQueue - 1: false, ingest.MinQueue: true, ingest.DefaultQueue: true, ingest.MaxQueue: true, ingest.MaxQueue + 1: false,
+	} {
+		c, err := Parse("c.toml", fmt.Appendf(nil, "queue = %d\n%s", n, minimal))
+		if (err == nil) != ok || ok && c.Queue != n {
+			t.Errorf("queue = %d: %v", n, err)
+		}
+	}
+	if c, err := Parse("c.toml", []byte(minimal)); err != nil || c.Queue != ingest.DefaultQueue {
+		t.Errorf("the default is %d, %v", c.Queue, err)
 	}
 }
 

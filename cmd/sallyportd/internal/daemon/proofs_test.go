@@ -183,6 +183,7 @@ func TestProofsAreBounded(t *testing.T) {
 // one.
 func TestOwnersOfOwnerlessLeases(t *testing.T) {
 	o := prove(t, "web-for-all", "", "web").operation
+	o.prefixLen6 = access.PrefixHost
 	names := map[string]bool{}
 	const addresses = 2000
 	for i := range uint32(addresses) {
@@ -195,6 +196,14 @@ func TestOwnersOfOwnerlessLeases(t *testing.T) {
 	}
 	if len(names) < addresses*95/100 {
 		t.Errorf("%d names of %d addresses", len(names), addresses)
+	}
+	// An address that one lease admits can also close it.
+	one, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	if o.leaseOwner(one) == o.leaseOwner(other) {
+		t.Error("two addresses share an owner")
+	}
+	if o.prefixLen6 = access.PrefixNetwork; o.leaseOwner(one) != o.leaseOwner(other) {
+		t.Error("the addresses of one lease have two owners")
 	}
 }
 
