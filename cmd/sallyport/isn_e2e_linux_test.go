@@ -95,6 +95,13 @@ type = "firewall"
 listen = ":23"
 open_for = "1h"
 open_max = "2h"
+[[service]]
+name = "shell"
+type = "firewall"
+listen = ":2222"
+bind = "isn"
+open_for = "1h"
+open_max = "2h"
 [challenge]
 `+n.operation("ssh-nat--", "service = \"ssh\"\nalgorithm = 2\n")+n.operation("mutual-ssh", "service = \"ssh\"\nalgorithm = 3\n")+
 		n.operation("close-ssh", "service = \"ssh\"\naction = \"close\"\n"),
@@ -213,6 +220,7 @@ func TestInitialSequenceNumber(t *testing.T) {
 		return
 	}
 	n := newISNNetwork(t)
+	options := n.sshd(2222)
 	for _, id := range []string{"ssh-nat--", "mutual-ssh", "close-ssh"} {
 		n.operationProfile(id)
 	}
@@ -243,6 +251,12 @@ func TestInitialSequenceNumber(t *testing.T) {
 		if !c.lives() {
 			t.Error("a connection died when another attempt opened")
 		}
+	}
+	// ssh itself, which receives the connection, at another service of the same client.
+	ssh := append(options, "-p", "2222", "-o", "ProxyUseFdpass=yes", "-o",
+		"ProxyCommand="+n.path("sallyport")+" connect --fdpass "+n.path("one.toml")+" %h %p")
+	if out := n.run(n.insider, "ssh", append(ssh, asClient, "echo", "$SSH_CONNECTION")...); !strings.Contains(out, asClient+" 2222") {
+		t.Errorf("ssh printed %q", out)
 	}
 	six := n.path("six.toml")
 	n.run(nil, n.path("sallyportd"), "client", "add", "-c", n.path("gate/sallyportd.toml"), "--server", "2001:db8::1", "--out", six)
