@@ -255,7 +255,8 @@ func TestInitialSequenceNumber(t *testing.T) {
 	// ssh itself, which receives the connection, at another service of the same client.
 	ssh := append(options, "-p", "2222", "-o", "ProxyUseFdpass=yes", "-o",
 		"ProxyCommand="+n.path("sallyport")+" connect --fdpass "+n.path("one.toml")+" %h %p")
-	if out := n.run(n.insider, "ssh", append(ssh, asClient, "echo", "$SSH_CONNECTION")...); !strings.Contains(out, asClient+" 2222") {
+	out := n.run(n.insider, "ssh", append(ssh, asClient, "echo", "$SSH_CONNECTION")...)
+	if !strings.Contains(out, asClient+" 2222") {
 		t.Errorf("ssh printed %q", out)
 	}
 	six := n.path("six.toml")
