@@ -67,7 +67,8 @@ func TestAnswersAreSilentToOthers(t *testing.T) {
 			}
 			a.applyAt(a.clock.Boot())
 			for range 2 {
-				if got, err := dial(client, server, time.Until(netns.Deadline(t))); got != "\x01\x09challenge" || err != nil {
+				got, err := dial(client, server, time.Until(netns.Deadline(t)))
+				if got != "\x01\x09challenge" || err != nil {
 					t.Errorf("filtered=%t: the client got %q, %v", filtered, got, err)
 				}
 			}
