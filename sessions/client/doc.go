@@ -15,6 +15,8 @@
 //	sendOnly                 all attempts at once, for a service that the client
 //	                         cannot watch
 //	Exchange                 the challenge–response protocol; the same watcher
+//	  -> exchangeConn        empty UDP packets, and a datagram with the challenge
+//	  or synConn             SYNs, and a connection that fetches the challenge
 //
 // A goroutine for each address of an attempt watches there; Knock waits for all of
 // them. On Linux the connections are half-open: the program behind the port does not
