@@ -21,7 +21,7 @@ func ConnectDelayed(t testing.TB, here End, h *Host, there End, delay time.Durat
 	middle := NewHost(t)
 	Connect(t, here, middle, End{Name: "near"})
 	var near, far *os.File
-	err := plainFrames(here.Name)
+	err := PlainFrames(here.Name)
 	if err == nil {
 		err = middle.Do(func() (err error) {
 			if _, err = Join(End{Name: "far"}, h, there); err != nil {
@@ -34,7 +34,7 @@ func ConnectDelayed(t testing.TB, here End, h *Host, there End, delay time.Durat
 		})
 	}
 	if err == nil {
-		err = h.Do(func() error { return plainFrames(there.Name) })
+		err = h.Do(func() error { return PlainFrames(there.Name) })
 	}
 	if err != nil {
 		t.Fatalf("delay a link: %v", err)
@@ -44,9 +44,9 @@ func ConnectDelayed(t testing.TB, here End, h *Host, there End, delay time.Durat
 	go copyDelayed(near, far, delay)
 }
 
-// plainFrames makes an interface send frames as they are on a wire: with
+// PlainFrames makes an interface send frames as they are on a wire: with
 // checksums, and segmented.
-func plainFrames(name string) error {
+func PlainFrames(name string) error {
 	for _, feature := range []uint32{unix.ETHTOOL_STXCSUM, unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO} {
 		if err := ethtool(name, feature, 0); err != nil {
 			return fmt.Errorf("disable the offloads of %s: %w", name, err)

@@ -39,6 +39,20 @@ func (e Exchange) Predict(l Line, m Model, exchanges int, seed uint64) float64 {
 	return float64(failed) / float64(exchanges)
 }
 
+// Time returns how long the exchange takes on an undisturbed line: from the first bit
+// of the request until the last packet of the response has arrived. The delays are
+// from the sending of a packet to that of the next one, as a program knows them: the
+// socket does not report when the line has sent a packet.
+func (e Exchange) Time(l Line) time.Duration {
+	up, down := NewPath(l, Undisturbed, 0, 0), NewPath(l, Undisturbed, 0, 1)
+	last := func(at time.Duration, packets int) time.Duration {
+		knocks := e.knocks(up, at, packets, 0)
+		return knocks[len(knocks)-1].at
+	}
+	_, challenge := down.Send(nil, last(0, e.Request), challengeBytes)
+	return last(challenge[0], e.Response)
+}
+
 // challengeBytes is the size of Algorithm 2's challenge with its headers.
 const challengeBytes = KnockBytes + 44
 

@@ -128,6 +128,25 @@ func TestPredictionsWithAFormula(t *testing.T) {
 	}
 }
 
+// TestTime: by the paper's assumptions, but for delays that are counted from the
+// sending of a packet and not from its end.
+func TestTime(t *testing.T) {
+	const request, response = 14, 20
+	for _, row := range []struct {
+		e    challenge.Encoding
+		want time.Duration
+	}{
+		{challenge.Encoding{Scheme: challenge.Sequence, DataBits: 8, SequenceBits: 5}, 278 * ms},
+		{challenge.Encoding{Scheme: challenge.Ranges, DataBits: 12}, 243 * ms},
+		{challenge.Encoding{Scheme: challenge.Delays, DataBits: 8, Delay: 2 * ms}, 278 * ms},
+		{challenge.Encoding{Scheme: challenge.Delays, DataBits: 8, Delay: 5 * ms}, (13+19)*5*ms + 2*3500*time.Microsecond + 159*ms},
+	} {
+		if got := NewExchange(row.e, request, response).Time(Slow); got != row.want {
+			t.Errorf("%+v: %v, want %v", row.e, got, row.want)
+		}
+	}
+}
+
 // TestPredictionsFollowTheCodec: the rules here read the same arrivals as the codec of
 // the server does, by every scheme and with restarts.
 func TestPredictionsFollowTheCodec(t *testing.T) {

@@ -1,0 +1,166 @@
+package real
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+
+	"sallyport/bench/netns"
+)
+
+// lanes is how many clients can knock at the same time, each with its own address,
+// its own line, and its own address of the server.
+const lanes = 120
+
+// The addresses are those for benchmarks (RFC 2544); the last byte is the lane.
+func clientAddress(lane int) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 2, byte(lane + 1)}) }
+func serverAddress(lane int) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 1, byte(lane + 1)}) }
+
+var (
+	nearAddress = netip.MustParseAddr("198.18.2.254")
+	farAddress  = netip.MustParseAddr("198.18.1.254")
+)
+
+// laneOf returns the lane of an address of the server.
+func laneOf(last byte) (lane int, ok bool) { return int(last) - 1, last >= 1 && last <= lanes }
+
+// network is two hosts with the relay between them. No other host is connected.
+type network struct {
+	client, middle, server *netns.Host
+	relay                  *relay
+}
+
+// newNetwork creates a network. It requires root in the caller's namespaces, and
+// changes nothing in the caller's network namespace.
+func newNetwork() (n *network, err error) {
+	n = &network{}
+	defer func() {
+		if err != nil {
+			n.close()
+			n = nil
+		}
+	}()
+	for _, h := range []**netns.Host{&n.client, &n.middle, &n.server} {
+		if *h, err = netns.New(); err != nil {
+			return n, err
+		}
+	}
+	err = n.middle.Do(func() error {
+		// The relay forwards, not the kernel.
+		if err := sysctl("net/ipv4/ip_forward", "0"); err != nil {
+			return err
+		}
+		near, err := join(n.client, "near", "client", nearAddress, clientAddress)
+		if err != nil {
+			return err
+		}
+		far, err := join(n.server, "far", "server", farAddress, serverAddress)
+		if err != nil {
+			near.close()
+			return err
+		}
+		n.relay, err = startRelay(near, far)
+		return err
+	})
+	if err == nil {
+		err = n.client.Do(routeLanes)
+	}
+	if err == nil {
+		err = n.server.Do(func() error {
+			// The paper's host does not answer a knock at a closed port; the ICMP errors
+			// would delay the challenge on a slow line. The limit is one in an hour to an
+			// address. A new address has a credit of a minute, which is not enough for one.
+			if err := sysctl("net/ipv4/icmp_ratelimit", "3600000"); err != nil {
+				return err
+			}
+			return route(clientAddress(0), 24, farAddress, netip.Addr{})
+		})
+	}
+	if err != nil {
+		err = fmt.Errorf("create a network: %w", err)
+	}
+	return n, err
+}
+
+// close removes the network. Packets on the way are lost.
+func (n *network) close() error {
+	var errs []error
+	if n.relay != nil {
+		errs = append(errs, n.relay.close())
+	}
+	for _, h := range []*netns.Host{n.client, n.middle, n.server} {
+		if h != nil {
+			errs = append(errs, h.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// join connects a host that has an address in each lane with the relay's namespace,
+// in which the thread must be.
+func join(h *netns.Host, here, there string, hereAddress netip.Addr, address func(lane int) netip.Addr) (*port, error) {
+	const prefix = "/24"
+	end := netns.End{Name: there}
+	for lane := range lanes {
+		end.Addresses = append(end.Addresses, address(lane).String()+prefix)
+	}
+	pair, err := netns.Join(netns.End{Name: here, Addresses: []string{hereAddress.String() + prefix}}, h, end)
+	if err != nil {
+		return nil, err
+	}
+	ours, err := net.InterfaceByIndex(pair.Attrs().Index)
+	if err != nil {
+		return nil, fmt.Errorf("find the interface %s: %w", here, err)
+	}
+	var theirs net.HardwareAddr
+	err = h.Do(func() error {
+		link, err := netlink.LinkByName(there)
+		if err != nil {
+			return fmt.Errorf("find the interface %s: %w", there, err)
+		}
+		theirs = link.Attrs().HardwareAddr
+		return netns.PlainFrames(there)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return openPort(ours.Index, ours.HardwareAddr, theirs)
+}
+
+// routeLanes routes each address of the server from the client's address of its lane.
+func routeLanes() error {
+	for lane := range lanes {
+		if err := route(serverAddress(lane), 32, nearAddress, clientAddress(lane)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func route(to netip.Addr, bits int, by, from netip.Addr) error {
+	r := &netlink.Route{
+		Dst: &net.IPNet{IP: to.AsSlice(), Mask: net.CIDRMask(bits, 32)}, Gw: by.AsSlice(),
+	}
+	if bits < 32 {
+		r.Dst.IP = r.Dst.IP.Mask(r.Dst.Mask)
+	}
+	if from.IsValid() {
+		r.Src = from.AsSlice()
+	}
+	if err := netlink.RouteAdd(r); err != nil {
+		return fmt.Errorf("add a route to %s: %w", to, err)
+	}
+	return nil
+}
+
+// sysctl sets a sysctl of the thread's network namespace.
+func sysctl(key, value string) error {
+	if err := os.WriteFile("/proc/sys/"+key, []byte(value), 0); err != nil {
+		return fmt.Errorf("set %s to %s: %w", key, value, err)
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package real
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sallyport/bench/knocktime/line"
+	"sallyport/verify/challenge"
+)
+
+func inMS(d time.Duration) string {
+	return fmt.Sprint(float64(d.Round(100*time.Microsecond).Microseconds()) / 1000)
+}
+
+func inSeconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
+
+// Text writes the rows as tables, and the curves with a bar for each point.
+func (r Result) Text(w io.Writer) error {
+	if len(r.Rows) > 0 {
+		if err := writeRows(w, r.Rows); err != nil {
+			return err
+		}
+	}
+	for _, c := range []Curve{Restarts, Delays, Losses} {
+		if err := writeCurve(w, c, r.Points); err != nil {
+			return err
+		}
+	}
+	if len(r.Points) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\nOther machines took at most %.1f %% of a core's time while a point was measured.\n", 100*r.Stolen)
+	return err
+}
+
+func writeRows(w io.Writer, rows []Row) error {
+	fmt.Fprintln(w, `Tables 1 to 3 by sallyportd and "sallyport knock", at 64 kbit/s and a round trip of 100 ms.
+exchange: from the first bit of the request until the last packet of the response has arrived, which is the
+paper's execution time; median and range. open: until the lease is in force. seen: until the client has the
+service's answer. start: from the start of the client's process until the first bit. All but ms in seconds.`)
+	table := 0
+	var t *tabwriter.Writer
+	flush := func() error {
+		if t == nil {
+			return nil
+		}
+		return t.Flush()
+	}
+	for _, r := range rows {
+		if r.Table != table {
+			if err := flush(); err != nil {
+				return err
+			}
+			table = r.Table
+			fmt.Fprintf(w, "\nTable %d\n", table)
+			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, "data bits\tscheme\tdelay\tports\tpaper's\tmodel\tline\texchange\trange\topen\tseen\tstart ms\trepeats")
+		}
+		fmt.Fprintln(t, r.line())
+	}
+	return flush()
+}
+
+func (r Row) line() string {
+	delay := ""
+	if r.Delay != 0 {
+		delay = inMS(r.Delay) + " ms"
+	}
+	head := fmt.Sprintf("%d\t%s\t%s", r.DataBits, r.Scheme, delay)
+	figures := fmt.Sprintf("%s\t%s", inSeconds(r.Paper.Time), inSeconds(r.Model().Time))
+	if r.Refused != "" {
+		return head + "\trefused\t" + figures + "\t" + r.Refused
+	}
+	of := func(f func(Times) time.Duration) Spread { return spread(r.Measured, f) }
+	e := r.Exchange()
+	repeats := fmt.Sprint(len(r.Measured))
+	if r.Discarded > 0 {
+		repeats += fmt.Sprintf(", %d discarded", r.Discarded)
+	}
+	return fmt.Sprintf("%s\t%d-%d\t%s\t%s\t%.4f\t%.4f to %.4f\t%s\t%s\t%s\t%s", head, r.First, r.Last, figures,
+		inSeconds(r.Line), e.Median.Seconds(), e.Least.Seconds(), e.Most.Seconds(),
+		inSeconds(of(func(t Times) time.Duration { return t.Open }).Median),
+		inSeconds(of(func(t Times) time.Duration { return t.Seen }).Median),
+		inMS(of(func(t Times) time.Duration { return t.Start }).Median), repeats)
+}
+
+var introductions = map[Curve]string{
+	Restarts: `Restarts: the share of exchanges that fail at the first attempt, if the packet numbers restart every k packets
+(section 7.2, footnote 5). Algorithm 3: a request of 30 packets, a response of 20. "differences" restarts as in
+the paper: a packet must not cross a boundary. "ranges", like "sequence", reads the nearest number.`,
+	Delays: `Delays: the share of exchanges that fail at the first attempt, by the delay between packets (Table 3).
+Algorithm 2, 8 data bits: a request of 14 packets, a response of 20.`,
+	Losses: `Loss and duplicates: the share of exchanges that fail at the first attempt; the share that opens the service
+with the client's three attempts, and how long its process then took. Algorithm 2, 8 data bits.`,
+}
+
+// barWidth is the width of a bar of 100 %.
+const barWidth = 40
+
+func writeCurve(w io.Writer, c Curve, all []Point) error {
+	var points []Point
+	for _, p := range all {
+		if p.Curve == c {
+			points = append(points, p)
+		}
+	}
+	if len(points) == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "\n%s\n# is the measured share, | the predicted one.\n", introductions[c])
+	var last Point
+	var t *tabwriter.Writer
+	for i, p := range points {
+		if i == 0 || p.Line != last.Line || p.group() != last.group() || c != Losses && p.Network != last.Network {
+			if t != nil {
+				if err := t.Flush(); err != nil {
+					return err
+				}
+			}
+			fmt.Fprintf(w, "\n%s\n", p.title())
+			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, p.columns())
+		}
+		fmt.Fprintln(t, p.cells())
+		last = p
+	}
+	return t.Flush()
+}
+
+func (p Point) title() string {
+	at := map[string]string{fastName: "1 Mbit/s, 10 ms", slowName: "64 kbit/s, 100 ms"}[p.Line]
+	if p.Curve == Losses {
+		return at
+	}
+	return fmt.Sprintf("%s; %s; %s", p.Scheme, at, describe(p.Network))
+}
+
+// describe adds to the name of a model what it does to a burst of 20 packets.
+func describe(name string) string {
+	for _, m := range []line.Model{line.Paxson03, line.Paxson2, line.Bennett, line.LongQueues, line.Jitter} {
+		if m.Name == name {
+			r := m.Reordering(line.Fast, 20, 5000, seed)
+			return fmt.Sprintf("%s (%.1f %% of the packets of bursts at 1 Mbit/s, %.0f %% of bursts of 20)",
+				name, 100*r.Packets, 100*r.Bursts)
+		}
+	}
+	return name
+}
+
+func (p Point) columns() string {
+	if p.Curve == Losses {
+		return "network\tscheme\tfailed\t95 %\tpredicted\tshare\topened\tmedian s\t95th percentile s"
+	}
+	return map[Curve]string{Restarts: "restart", Delays: "delay"}[p.Curve] + "\tfailed\t95 %\tpredicted\tshare"
+}
+
+func (p Point) cells() string {
+	share, low, high := p.Share()
+	predicted := percent(p.Expected)
+	failed, interval, drawn := fmt.Sprintf("%d of %d", p.Failed, p.Trials),
+		fmt.Sprintf("%.1f to %s", 100*low, percent(high)), bar(share, p.Expected)
+	if p.Refused != "" {
+		failed, interval, drawn = "refused", "", bar(0, p.Expected)+" "+p.Refused
+	}
+	common := strings.Join([]string{failed, interval, predicted, drawn}, "\t")
+	switch p.Curve {
+	case Losses:
+		return fmt.Sprintf("%s\t%s\t%s\t%d of %d\t%.2f\t%.2f", p.Network, p.Scheme, common,
+			p.Opened, p.Trials, p.Median.Seconds(), p.P95.Seconds())
+	case Delays:
+		return inMS(p.Delay) + " ms\t" + common
+	}
+	restart := "none"
+	if p.Restart > 0 {
+		restart = fmt.Sprint(p.Restart)
+	}
+	return restart + "\t" + common
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
+
+// bar draws a share, with a mark at the predicted one.
+func bar(share, predicted float64) string {
+	cells := []byte(strings.Repeat("#", int(math.Round(share*barWidth))) + strings.Repeat(" ", barWidth+1))[:barWidth+1]
+	cells[int(math.Round(predicted*barWidth))] = '|'
+	return strings.TrimRight(string(cells), " ")
+}
+
+func (p Point) name() string {
+	what := fmt.Sprintf("%s, %s", p.Curve, p.Scheme)
+	switch {
+	case p.Scheme == challenge.Delays:
+		what += " " + inMS(p.Delay) + " ms"
+	case p.Restart != 0:
+		what += fmt.Sprintf(" %d", p.Restart)
+	}
+	return what + ", " + p.Network
+}
