@@ -95,6 +95,7 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 		p := profile.Operation{
 			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
+			SharedPorts: cfg.Challenge.Plan.Shared,
 		}
 		if !o.Close && !o.RandomPort {
 			p.Service = cfg.Service(o.Service).ProfileService()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/verify/challenge"
@@ -21,22 +22,23 @@ import (
 type Challenge struct {
 	Operation         *exchange.Operation
 	Request, Response challenge.Encoding
+	SharedPorts       bool // requests and responses may have ports in common
 	// Service is the service that the operation opens, as in Profile. With a random
 	// port, it is not used.
 	Service string
 }
 
-// Check returns an error if the fields do not fit together.
+// Check returns an error if the fields do not fit together: the messages must fit
+// the encodings over IPv4 or over IPv6.
 func (c Challenge) Check() error {
-	for _, v6 := range []bool{false, true} {
-		if _, _, err := c.codecs(v6); err != nil {
-			return err
-		}
+	_, _, err := c.codecs(false)
+	if _, _, err6 := c.codecs(true); err != nil && err6 != nil {
+		return err
 	}
 	if c.Service == "" {
 		return nil
 	}
-	_, err := ParseService(c.Service)
+	_, err = ParseService(c.Service)
 	return err
 }
 
@@ -46,8 +48,25 @@ func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err er
 	}
 	// Only the server knows on which ports it receives.
 	any := challenge.Ports{First: 1, Last: schedule.MaxPort}
-	plan := challenge.Plan{Request: c.Request, Response: c.Response, Ports: any}
+	plan := challenge.Plan{Request: c.Request, Response: c.Response, Ports: any, Shared: c.SharedPorts}
 	return plan.Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
+}
+
+// reachable returns the targets whose family the encodings fit: the server does not
+// listen in the other one.
+func (c Challenge) reachable(targets []target) ([]target, error) {
+	var last error
+	fit := slices.DeleteFunc(slices.Clone(targets), func(t target) bool {
+		_, _, err := c.codecs(t.knock.Is6())
+		if err != nil {
+			last = fmt.Errorf("%s: %w", t.knock, err)
+		}
+		return err != nil
+	})
+	if len(fit) == 0 {
+		return nil, last
+	}
+	return fit, nil
 }
 
 // ExchangeConfig is the configuration of Exchange. Server, Challenge and Random are
@@ -107,6 +126,9 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	targets, err := resolve(ctx, Profile{Server: cfg.Server, Service: service}, cfg.Family)
 	if err != nil {
 		return Result{}, err
+	}
+	if targets, err = cfg.Challenge.reachable(targets); err != nil {
+		return Result{}, fmt.Errorf("the messages do not fit the ports of the profile over this address family: %w", err)
 	}
 	cfg.Report(resolved(cfg.Server, targets))
 	var found exchangeFindings

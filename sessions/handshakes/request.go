@@ -45,6 +45,7 @@ func (t *Table) beginRequest(k *exchange.Kind, p packet) Outcome {
 		return NoSlot
 	}
 	portSlot.CopyFrom(&t.single)
+	portSlot.repeats = t.find(exchange.Challenged, nil, t.waitingPort(p)) != nil
 	return t.challengeIfComplete(portSlot, anySlot, k, p)
 }
 
@@ -146,7 +147,7 @@ func (t *Table) sendChallenge(s *slot, p packet) Outcome {
 		s.Reset()
 		return NoSlot
 	}
-	nonce, err := t.nonce()
+	nonce, err := t.nonceFor(s, p)
 	var port uint16
 	if o := s.Requested().Operation(); err == nil && o.RandomPort() && t.cfg.Port != nil {
 		port = t.cfg.Port(o)

@@ -10,13 +10,15 @@ import (
 
 // FileChallenge is the [challenge] table of a profile's file.
 type FileChallenge struct {
-	Operation  string   `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string   `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
-	Algorithm  int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
-	RandomPort bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
-	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
-	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
-	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
+	Operation  string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret     string `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	Algorithm  int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
+	RandomPort bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	// SharedPorts is that of the server's configuration.
+	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
+	Request     Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
+	Response    Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
 
 // defaultAlgorithm is the algorithm of a profile without the key.
@@ -40,7 +42,7 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	if fault := secretfile.Fault(raw.Secret); fault != "" {
 		return nil, f.Errorf("challenge.secret", "got %s", fault)
 	}
-	c := &client.Challenge{Service: raw.Service}
+	c := &client.Challenge{Service: raw.Service, SharedPorts: raw.SharedPorts}
 	var err error
 	if c.Operation, err = exchange.NewOperation(raw.Operation, raw.Secret, algorithm, raw.RandomPort); err != nil {
 		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
@@ -70,12 +72,14 @@ type Operation struct {
 	RandomPort         bool
 	Service            string
 	Request, Response  challenge.Encoding
+	SharedPorts        bool
 }
 
 func (o Operation) file() *FileChallenge {
 	return &FileChallenge{
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
+		SharedPorts: o.SharedPorts,
+		Request:     encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
 

@@ -39,6 +39,19 @@ func ParseRequest(o *Operation, v6 bool, b []byte) (Request, error) {
 	return r, nil
 }
 
+// appendMessage appends the request as it was sent.
+func (r Request) appendMessage(dst []byte) []byte {
+	dst = append(dst, r.operation.id...)
+	switch r.operation.algorithm {
+	case NATAware:
+		a := r.client.As16()
+		return append(dst, a[16-addressSize(r.client.Is6()):]...)
+	case Mutual:
+		return append(dst, r.nonce[:]...)
+	}
+	return dst
+}
+
 // Pending is the server's state of an exchange between challenge and response.
 // It has a fixed size. The expected response is its only secret.
 type Pending struct {
@@ -97,8 +110,13 @@ func (r Request) Challenge(
 		}
 		p.port = port
 	}
-	p.expected = mac(o.responseKey, nonce[:], client, server)
+	p.expected = r.expected(client, server, nonce)
 	return dst, p, nil
+}
+
+// expected returns the response to a challenge.
+func (r Request) expected(client, server netip.Addr, nonce [NonceSize]byte) [MACSize]byte {
+	return mac(r.operation.responseKey, nonce[:], canonical(client), canonical(server))
 }
 
 // Verify reports, in constant time, whether a response is the expected one.

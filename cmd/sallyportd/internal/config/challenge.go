@@ -1,10 +1,12 @@
 package config
 
 import (
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
@@ -18,6 +20,11 @@ type Challenge struct {
 	Public4, Public6 netip.Addr // by which clients reach this host; zero: its own addresses
 	Exchanges        int        // how many can be in progress
 	Rate             int        // challenges a second
+
+	// without6 is the error of the operations over IPv6, if they fit IPv4 only and
+	// no address in listen requires IPv6. Config.Check returns it on a host that
+	// has IPv6; elsewhere no packet arrives over IPv6.
+	without6 error
 }
 
 // challenge checks the [challenge] table and the operations.
@@ -30,6 +37,9 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	}
 	in := r.Challenge
 	ch := &Challenge{Sockets: in.Capture == "sockets", Exchanges: in.Exchanges, Rate: in.Rate}
+	ch.Plan.Shared = in.SharedPorts
+	v4, v6 := c.Listen.Families()
+	ch.Plan.NoIPv4, ch.Plan.NoIPv6 = !v4, !v6
 	var ok bool
 	if ch.Plan.Ports, ok = portRange(in.Ports); !ok {
 		return f.Errorf("challenge.ports", "got %q", in.Ports)
@@ -44,12 +54,11 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if ch.Plan.Request, err = in.Request.Parse(f, "challenge.request.", ch.Plan.Ports.First); err != nil {
 		return err
 	}
-	// By default, responses begin above the ports of the longest request.
-	next := ch.Plan.Ports.First
-	if codec, err := ch.Plan.Request.Codec(exchange.MaxRequest); err == nil && codec.Last() < ch.Plan.Ports.Last {
-		next = codec.Last() + 1
-	}
-	if ch.Plan.Response, err = in.Response.Parse(f, "challenge.response.", next); err != nil {
+	if ch.Plan.Response, err = in.Response.Parse(f, "challenge.response.", responseBase(ch.Plan)); err != nil {
+		var high *challenge.TooHighError
+		if _, invalid := ch.Plan.Response.Codec(1); !ch.Plan.Shared && errors.As(invalid, &high) {
+			err = hint.With(err, sharingHint)
+		}
 		return err
 	}
 	if s, ports := c.udpServiceIn(ch.Plan.Ports); s != nil {
@@ -58,6 +67,23 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	}
 	c.Challenge = ch
 	return r.operations(f, c)
+}
+
+// responseBase returns the default of the first port of responses: that of requests
+// if they share ports, or else the port above the longest possible request, so that
+// a new operation does not change it.
+func responseBase(p challenge.Plan) uint16 {
+	if p.Shared {
+		return p.Request.Base
+	}
+	codec, err := p.Request.Codec(exchange.MaxRequest)
+	if err != nil {
+		return p.Ports.First
+	}
+	if next := int(codec.First()) + codec.Span(); next <= int(p.Ports.Last) {
+		return uint16(next)
+	}
+	return p.Ports.First
 }
 
 func portRange(text string) (p challenge.Ports, ok bool) {

@@ -50,9 +50,12 @@ func (c *Config) WithoutFirewall(h Host) string {
 }
 
 // Check checks a configuration against a host: if the host makes the firewall
-// necessary, the firewall must be able to guard all services. An error names the
-// line.
+// necessary, the firewall must be able to guard all services; and if it has IPv6,
+// the operations must fit their ports over IPv6 too. An error names the line.
 func (c *Config) Check(h Host) error {
+	if c.Challenge != nil && c.Challenge.without6 != nil && !h.NoIPv6 {
+		return c.Challenge.without6
+	}
 	why := c.NeedsFirewall(h)
 	if why == "" {
 		return nil

@@ -92,13 +92,12 @@ func (r *raw) operations(f *tomlfile.File, c *Config) error {
 		trial[i].Secret = "any"
 	}
 	operations, err := Protocol(trial)
-	if err == nil {
-		_, err = exchange.NewOperations(operations, c.Challenge.Plan)
-	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Where("operation"), err)
 	}
-	return nil
+	return c.Challenge.fit(operations, c.Listen, func(err error) error {
+		return fmt.Errorf("%s: %w", f.Where("operation"), err)
+	})
 }
 
 func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Operation, err error) {

@@ -83,6 +83,7 @@ type rawService struct {
 type rawChallenge struct {
 	Ports         string           `toml:"ports" default:"16384-30719" expect:"a range of UDP ports in quotes, such as \"16384-30719\""`
 	Capture       string           `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
+	SharedPorts   bool             `toml:"shared_ports" default:"false" expect:"true or false"`
 	PublicAddress []string         `toml:"public_address" expect:"a list of the addresses by which clients reach this host, at most one of IPv4 and one of IPv6"`
 	Exchanges     int              `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges can be in progress, a whole number from 8 to 1048576"`
 	Rate          int              `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`

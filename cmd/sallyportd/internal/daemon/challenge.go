@@ -39,6 +39,7 @@ type challenger struct {
 	now        func() time.Time
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
+	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
 }
 
 // command is what an operation requests.
@@ -142,6 +143,8 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 // Take implements capture.Sink.
 func (c *challenger) Take(packets []capture.Packet) {
 	now := c.now()
+	c.tableMu.Lock()
+	defer c.tableMu.Unlock()
 	for _, p := range packets {
 		c.table.Receive(p.Source, p.Destination, now)
 	}
@@ -150,9 +153,15 @@ func (c *challenger) Take(packets []capture.Packet) {
 // run captures until ctx ends, and then executes the proofs that wait.
 func (c *challenger) run(ctx context.Context) error {
 	var g errgroup.Group
+	sweeping, stop := context.WithCancel(ctx)
 	g.Go(func() error {
+		defer stop()
 		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
+	})
+	g.Go(func() error {
+		c.sweep(sweeping)
+		return nil
 	})
 	g.Go(func() error {
 		for range c.proofs.wake {
@@ -162,6 +171,26 @@ func (c *challenger) run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// sweepPause is the time between two calls of Sweep: exchanges that packets were
+// lost of are counted within seconds, also if no other packet arrives.
+const sweepPause = time.Second
+
+// sweep sweeps the table until ctx ends.
+func (c *challenger) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.tableMu.Lock()
+			c.table.Sweep(c.now())
+			c.tableMu.Unlock()
+		}
+	}
 }
 
 // executeProofs executes the commands of proofs, all in one call.
