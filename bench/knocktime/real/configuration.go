@@ -13,14 +13,15 @@ import (
 type configuration struct {
 	request, response challenge.Encoding
 	algorithm         exchange.Algorithm
+	shared            bool // both messages use the same ports
 }
 
 // The operation of all servers. Its ID has the 10 bytes that the paper assumes. Its
 // secret need not be secret: only the networks created here reach the server.
 const (
-	operationID = "open-web-1"
+	operationID = "open-ssh-1"
 	secret      = "floodbench floodbench floodbench"
-	webPort     = 8080
+	servicePort = 22
 )
 
 // firstPort is the lowest port of an encoding, above the system ports, if the rest
@@ -28,16 +29,20 @@ const (
 const firstPort = 1024
 
 // layouts returns the configurations of an encoding for both messages, in the order in
-// which to try them: each message with its own ports, from firstPort or from 1.
+// which to try them: each message with its own ports, from firstPort or from 1; then
+// both with the same ports.
 func layouts(e challenge.Encoding, a exchange.Algorithm) (all []configuration) {
-	for _, base := range []uint16{firstPort, 1} {
-		c := configuration{request: e, response: e, algorithm: a}
-		c.request.Base, c.response.Base = base, base
-		// If the ports are too many, check says so.
-		if codec, err := c.request.Codec(c.requestBytes()); err == nil && int(codec.Last())+1 < 1<<16 {
-			c.response.Base = codec.Last() + 1
+	for _, shared := range []bool{false, true} {
+		for _, base := range []uint16{firstPort, 1} {
+			c := configuration{request: e, response: e, algorithm: a, shared: shared}
+			c.request.Base, c.response.Base = base, base
+			// If the ports are too many, check says so.
+			codec, err := c.request.Codec(c.requestBytes())
+			if err == nil && !shared && int(codec.Last())+1 < 1<<16 {
+				c.response.Base = codec.Last() + 1
+			}
+			all = append(all, c)
 		}
-		all = append(all, c)
 	}
 	return all
 }
@@ -79,19 +84,22 @@ port_secret_file = "port_secret"
 clients = "clients.txt"
 durability = "relaxed"
 [[service]]
-name = "web"
-type = "web"
+name = "ssh"
+type = "firewall"
 listen = "0.0.0.0:%d"
 open_for = "1s"
 open_max = "1s"
 [[operation]]
 id = %q
 secret = %q
-service = "web"
+service = "ssh"
 algorithm = %d
 [challenge]
 ports = "%d-%d"
-`, serverName, webPort, operationID, secret, c.algorithm, first, last)
+`, serverName, servicePort, operationID, secret, c.algorithm, first, last)
+	if c.shared {
+		b.WriteString("shared_ports = true\n")
+	}
 	writeEncoding(&b, "request", c.request)
 	writeEncoding(&b, "response", c.response)
 	return b.String()

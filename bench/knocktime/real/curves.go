@@ -100,7 +100,7 @@ func lossPlans() (all []Plan) {
 	return all
 }
 
-// networks returns the names of all models, in the order in which they are printed.
+// networkOrder returns the position at which the points of a model are printed.
 func networkOrder(name string) int {
 	for i, m := range []line.Model{
 		line.Undisturbed, line.Paxson03, line.Paxson2, line.Bennett, line.LongQueues, line.Jitter,

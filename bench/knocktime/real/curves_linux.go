@@ -8,14 +8,13 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"sallyport/sessions/client"
 )
 
 const (
-	// workers is how many clients knock at a time.
-	workers = 16
+	// pace is the time from one start of a client to the next: starting a process takes
+	// most of the processor time of an exchange.
+	pace = 20 * time.Millisecond
 	// firstOnly is how long a client of the curves of restarts and delays waits for the
 	// challenge, and then for the service: it makes one attempt.
 	firstOnly = 1500 * time.Millisecond
@@ -29,13 +28,14 @@ const (
 // curves measures the points of all plans.
 func (r *run) curves(ctx context.Context) (points []Point, err error) {
 	for _, p := range r.cfg.Curves {
+		r.progress(p.name())
 		more, err := r.curve(ctx, p)
 		if err != nil {
-			return nil, fmt.Errorf("%s, %s: %w", p.curve, p.encoding.Scheme, err)
+			return nil, fmt.Errorf("%s: %w", p.name(), err)
 		}
 		points = append(points, more...)
 	}
-	sortPoints(points, networkOrder)
+	sortPoints(points)
 	return points, nil
 }
 
@@ -46,9 +46,6 @@ func (r *run) curve(ctx context.Context, p Plan) (points []Point, err error) {
 	if err != nil && !errors.As(err, &no) {
 		return nil, err
 	}
-	if s != nil {
-		defer func() { err = errors.Join(err, s.stop()) }()
-	}
 	for _, at := range p.places {
 		point := Point{
 			Curve: p.curve, Scheme: p.encoding.Scheme, Restart: p.encoding.Restart, Delay: p.encoding.Delay,
@@ -57,75 +54,75 @@ func (r *run) curve(ctx context.Context, p Plan) (points []Point, err error) {
 		}
 		if no != nil {
 			point.Refused = no.reason
-		} else {
-			r.progress(point.name())
-			r.points++
-			r.network.relay.set(at.line, at.model, seed+uint64(r.points))
-			if err := r.measure(ctx, s, c, &point); err != nil {
-				return nil, err
-			}
 		}
 		points = append(points, point)
 	}
-	return points, nil
+	if no != nil {
+		return points, nil
+	}
+	return points, errors.Join(r.measure(ctx, s, c, p, points), s.stop())
 }
 
-// measure makes the exchanges of a point, many at a time.
-func (r *run) measure(ctx context.Context, s *server, c configuration, p *Point) error {
-	k := knock{client: r.cfg.Client, attempts: 1, timeout: firstOnly}
-	if p.Curve == Losses {
-		k.attempts, k.timeout = client.DefaultAttempts, client.DefaultTimeout
-	}
+// measure makes the exchanges of all points of a plan, in turns.
+func (r *run) measure(ctx context.Context, s *server, c configuration, p Plan, points []Point) error {
 	before, err := r.ticks()
 	if err != nil {
 		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	k := knock{client: r.cfg.Client, attempts: 1, timeout: firstOnly}
+	if p.curve == Losses {
+		k.attempts, k.timeout = client.DefaultAttempts, client.DefaultTimeout
 	}
 	free := make(chan int, lanes) // lanes that may knock
 	for lane := range lanes {
 		free <- lane
 	}
+	var running sync.WaitGroup
 	var mu sync.Mutex
-	var took []time.Duration
-	var resting sync.WaitGroup
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for range r.cfg.Trials {
-		lane := <-free
-		g.Go(func() error {
-			o, err := k.run(ctx, r.network.client, s.profile(lane))
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			p.Trials++
-			if !o.Opened || o.Attempts > 1 {
-				p.Failed++
-			}
-			if o.Opened {
-				p.Opened++
-				took = append(took, o.ended.Sub(o.started))
-			}
-			resting.Add(1)
-			time.AfterFunc(rest, func() { free <- lane; resting.Done() })
-			return nil
-		})
+	took := make([][]time.Duration, len(points))
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for n := range r.cfg.Trials * len(points) {
+		i, lane := n%len(points), 0
+		select {
+		case <-ctx.Done():
+		case lane = <-free:
+			<-tick.C
+		}
 		if ctx.Err() != nil {
 			break
 		}
+		running.Go(func() {
+			r.network.relay.begin(lane, 0, p.places[i].line, p.places[i].model, uint64(n))
+			o, err := k.run(ctx, r.network.client, s.profile(lane))
+			if err != nil {
+				cancel(err)
+				return
+			}
+			mu.Lock()
+			points[i].count(o.Opened, o.Attempts)
+			if o.Opened {
+				took[i] = append(took[i], o.ended.Sub(o.started))
+			}
+			mu.Unlock()
+			select {
+			case <-ctx.Done():
+			case <-time.After(rest):
+				free <- lane
+			}
+		})
 	}
-	err = g.Wait()
-	// All leases must end, and all packets arrive, before the next point.
-	resting.Wait()
-	if err != nil {
-		return err
+	running.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	if err := r.network.relay.failure(); err != nil {
-		return err
-	}
-	slices.Sort(took)
-	p.Median, p.P95 = quantile(took, 0.5), quantile(took, 0.95)
 	stolen, err := r.stolen(before)
-	r.most = max(r.most, stolen)
-	return err
+	for i := range points {
+		slices.Sort(took[i])
+		points[i].Median, points[i].P95 = quantile(took[i], 0.5), quantile(took[i], 0.95)
+		points[i].Stolen = stolen
+	}
+	return errors.Join(err, r.network.relay.failure())
 }

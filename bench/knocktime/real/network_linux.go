@@ -32,6 +32,7 @@ func laneOf(last byte) (lane int, ok bool) { return int(last) - 1, last >= 1 && 
 type network struct {
 	client, middle, server *netns.Host
 	relay                  *relay
+	service                net.Listener // on the server's host, behind its firewall
 }
 
 // newNetwork creates a network. It requires root in the caller's namespaces, and
@@ -77,7 +78,11 @@ func newNetwork() (n *network, err error) {
 			if err := sysctl("net/ipv4/icmp_ratelimit", "3600000"); err != nil {
 				return err
 			}
-			return route(clientAddress(0), 24, farAddress, netip.Addr{})
+			if err := route(clientAddress(0), 24, farAddress, netip.Addr{}); err != nil {
+				return err
+			}
+			n.service, err = net.Listen("tcp4", fmt.Sprint(":", servicePort))
+			return err
 		})
 	}
 	if err != nil {
@@ -89,6 +94,9 @@ func newNetwork() (n *network, err error) {
 // close removes the network. Packets on the way are lost.
 func (n *network) close() error {
 	var errs []error
+	if n.service != nil {
+		errs = append(errs, n.service.Close())
+	}
 	if n.relay != nil {
 		errs = append(errs, n.relay.close())
 	}

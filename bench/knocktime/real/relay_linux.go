@@ -48,7 +48,9 @@ func startRelay(near, far *port) (r *relay, err error) {
 		far.close()
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	r.set(line.Slow, line.Undisturbed, 0)
+	for lane := range r.lanes {
+		r.begin(lane, 0, line.Slow, line.Undisturbed, 0)
+	}
 	for _, d := range []*direction{
 		{relay: r, from: near, to: far, up: true}, {relay: r, from: far, to: near},
 	} {
@@ -62,20 +64,15 @@ func startRelay(near, far *port) (r *relay, err error) {
 	return r, nil
 }
 
-// set gives all lanes another line. No frame may be on the way.
-func (r *relay) set(l line.Line, m line.Model, seed uint64) {
+// begin gives a lane another line, and begins a trace of an exchange with a number of
+// knocks. No frame of the lane may be on the way. Lines with the same stream draw the
+// same numbers.
+func (r *relay) begin(lane, knocks int, l line.Line, m line.Model, stream uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := range r.lanes {
-		r.lanes[i] = lane{up: line.NewPath(l, m, seed, uint64(2*i)), down: line.NewPath(l, m, seed, uint64(2*i+1))}
-	}
-}
-
-// watch begins a trace of an exchange with a number of knocks.
-func (r *relay) watch(lane, knocks int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lanes[lane].trace = trace{knocks: knocks}
+	at := &r.lanes[lane]
+	at.up, at.down = line.NewPath(l, m, seed, 2*stream), line.NewPath(l, m, seed, 2*stream+1)
+	at.trace = trace{knocks: knocks}
 }
 
 func (r *relay) traced(lane int) trace {

@@ -15,9 +15,6 @@ import (
 type Result struct {
 	Rows   []Row   `json:"rows"`
 	Points []Point `json:"points"`
-	// Stolen is the largest share of a core's time that other machines took while a
-	// point was measured.
-	Stolen float64 `json:"stolen"`
 }
 
 // Row is a row of the paper's tables with one scheme, over the paper's line.
@@ -27,6 +24,7 @@ type Row struct {
 	Refused string // the reason for which check accepts no layout of the row; empty: it does
 	First   uint16 // the ports of both messages
 	Last    uint16
+	Shared  bool // both messages use the same ports
 	// Line is the model with delays that count from the sending of a packet; without
 	// delays it is the model.
 	Line      time.Duration
@@ -107,10 +105,22 @@ type Point struct {
 	Trials   int              `json:"trials"`
 	Failed   int              `json:"failed"`    // at the first attempt
 	Expected float64          `json:"predicted"` // the share that fails at the first attempt
+	Stolen   float64          `json:"stolen"`    // the share of a core's time that other machines took
 	// With the attempts that the client makes by default, if the curve lets it.
 	Opened int           `json:"opened"`
 	Median time.Duration `json:"median_ns"` // of the processes that opened the service
 	P95    time.Duration `json:"p95_ns"`
+}
+
+// count counts an exchange.
+func (p *Point) count(opened bool, attempts int) {
+	p.Trials++
+	if !opened || attempts > 1 {
+		p.Failed++
+	}
+	if opened {
+		p.Opened++
+	}
 }
 
 // Curve is what varies along a curve.
@@ -154,6 +164,7 @@ type jsonRow struct {
 	DelayMS   int64            `json:"delay_ms"`
 	Refused   string           `json:"refused,omitempty"`
 	Ports     []uint16         `json:"ports,omitempty"`
+	Shared    bool             `json:"shared_ports,omitempty"`
 	PaperS    float64          `json:"paper_s"`
 	ModelS    float64          `json:"model_s"`
 	LineS     float64          `json:"line_s"`
@@ -175,7 +186,8 @@ func (r Row) MarshalJSON() ([]byte, error) {
 		return all
 	}
 	j := jsonRow{
-		Table: r.Table, DataBits: r.DataBits, Scheme: r.Scheme, DelayMS: r.Delay.Milliseconds(), Refused: r.Refused,
+		Table: r.Table, DataBits: r.DataBits, Scheme: r.Scheme, DelayMS: r.Delay.Milliseconds(),
+		Refused: r.Refused, Shared: r.Shared,
 		PaperS: r.Paper.Time.Seconds(), ModelS: r.Model().Time.Seconds(), LineS: r.Line.Seconds(),
 		Repeats: len(r.Measured), Discarded: r.Discarded,
 		Exchange: each(func(t Times) time.Duration { return t.Exchange }),
@@ -191,7 +203,7 @@ func (r Row) MarshalJSON() ([]byte, error) {
 }
 
 // sortPoints sorts the points of each curve as they are printed.
-func sortPoints(points []Point, network func(name string) int) {
+func sortPoints(points []Point) {
 	order := map[Curve]int{Restarts: 0, Delays: 1, Losses: 2}
 	slices.SortStableFunc(points, func(a, b Point) int {
 		restart := func(p Point) int {
@@ -201,7 +213,7 @@ func sortPoints(points []Point, network func(name string) int) {
 			return p.Restart
 		}
 		return cmp.Or(cmp.Compare(order[a.Curve], order[b.Curve]), cmp.Compare(a.Line, b.Line),
-			cmp.Compare(a.group(), b.group()), cmp.Compare(network(a.Network), network(b.Network)),
+			cmp.Compare(a.group(), b.group()), cmp.Compare(networkOrder(a.Network), networkOrder(b.Network)),
 			cmp.Compare(restart(a), restart(b)), cmp.Compare(a.Delay, b.Delay), cmp.Compare(a.Scheme, b.Scheme))
 	})
 }

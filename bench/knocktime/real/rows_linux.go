@@ -14,9 +14,6 @@ import (
 )
 
 const (
-	// mostStolen is the share of a core's time that other machines may take while an
-	// exchange is measured.
-	mostStolen = 0.12
 	// spare is how many exchanges of a row may be discarded.
 	spare = 5
 	// rowTimeout is how long the client waits for the challenge, and for the service.
@@ -25,7 +22,6 @@ const (
 
 // rows measures each row with each of its schemes.
 func (r *run) rows(ctx context.Context) (rows []Row, err error) {
-	r.network.relay.set(line.Slow, line.Undisturbed, seed)
 	for _, paper := range r.cfg.Rows {
 		for _, e := range paper.Encodings() {
 			row := Row{Row: paper, Scheme: e.Scheme}
@@ -51,9 +47,10 @@ func (r *run) row(ctx context.Context, row *Row, e challenge.Encoding) (err erro
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	row.First, row.Last = c.ports()
+	row.Shared = c.shared
 	row.Line = c.exchange().Time(line.Slow)
 	for n := 0; len(row.Measured) < r.cfg.Rounds && n < r.cfg.Rounds+spare; n++ {
-		t, stolen, err := r.time(ctx, s, c, n)
+		t, stolen, err := r.time(ctx, s, c)
 		if err != nil {
 			return err
 		}
@@ -69,9 +66,10 @@ func (r *run) row(ctx context.Context, row *Row, e challenge.Encoding) (err erro
 // deploy starts a server with the first configuration that check accepts. Its error is
 // the reason against the last one, if it accepts none.
 func (r *run) deploy(ctx context.Context, all []configuration) (s *server, c configuration, err error) {
+	// All servers have one directory, because the firewall's table, which outlives a
+	// server, belongs to its configuration file.
+	dir := filepath.Join(r.dir, "server")
 	for _, c = range all {
-		r.servers++
-		dir := filepath.Join(r.dir, fmt.Sprint("server", r.servers))
 		s, err = startServer(ctx, r.cfg.programs(), r.network.server, dir, c)
 		var no *refused
 		if !errors.As(err, &no) {
@@ -81,15 +79,18 @@ func (r *run) deploy(ctx context.Context, all []configuration) (s *server, c con
 	return nil, c, err
 }
 
-// time makes one exchange in a lane, and returns its times, and the share of the
+// time makes one exchange, and returns its times, and the share of the
 // processor that other machines took. The times are nil if it failed.
-func (r *run) time(ctx context.Context, s *server, c configuration, lane int) (t *Times, stolen float64, err error) {
+func (r *run) time(ctx context.Context, s *server, c configuration) (t *Times, stolen float64, err error) {
 	before, err := r.ticks()
 	if err != nil {
 		return nil, 0, err
 	}
+	// Leases of earlier exchanges have ended when their lanes are used again.
+	r.exchanges++
+	lane := r.exchanges % lanes
 	knocks := c.exchange().Request + c.exchange().Response
-	r.network.relay.watch(lane, knocks)
+	r.network.relay.begin(lane, knocks, line.Slow, line.Undisturbed, 0)
 	k := knock{client: r.cfg.Client, attempts: 1, timeout: rowTimeout}
 	o, err := k.run(ctx, r.network.client, s.profile(lane))
 	if err != nil {

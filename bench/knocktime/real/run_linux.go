@@ -16,22 +16,19 @@ type Config struct {
 	Rounds         int // exchanges of each row
 	Curves         []Plan
 	Trials         int // exchanges of each point
-	// Progress is called before each row and point with the number of those that are
+	// Progress is called before each row and configuration with the number of those that are
 	// done, their total, and the name of the next one.
 	Progress func(done, of int, what string)
 }
 
 func (c Config) programs() programs { return programs{c.Server, c.Client} }
 
-// steps returns how many rows and points there are.
+// steps returns how many rows and configurations there are.
 func (c Config) steps() (n int) {
 	for _, r := range c.Rows {
 		n += len(r.Encodings())
 	}
-	for _, p := range c.Curves {
-		n += len(p.places)
-	}
-	return n
+	return n + len(c.Curves)
 }
 
 // run is a run in progress.
@@ -40,10 +37,9 @@ type run struct {
 	dir     string
 	network *network
 	cores   []int
-	servers int // started so far
-	points  int // measured so far
-	done    int // rows and points
-	most    float64
+	done    int // rows and plans
+	// exchanges is the number of those made so far for rows.
+	exchanges int
 }
 
 // Run measures. The caller must be root in its namespaces. Run creates its own
@@ -67,7 +63,6 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	if res.Points, err = r.curves(ctx); err != nil {
 		return res, err
 	}
-	res.Stolen = r.most
 	cfg.Progress(cfg.steps(), cfg.steps(), "done")
 	return res, nil
 }

@@ -30,11 +30,7 @@ func (r Result) Text(w io.Writer) error {
 			return err
 		}
 	}
-	if len(r.Points) == 0 {
-		return nil
-	}
-	_, err := fmt.Fprintf(w, "\nOther machines took at most %.1f %% of a core's time while a point was measured.\n", 100*r.Stolen)
-	return err
+	return nil
 }
 
 func writeRows(w io.Writer, rows []Row) error {
@@ -77,11 +73,15 @@ func (r Row) line() string {
 	}
 	of := func(f func(Times) time.Duration) Spread { return spread(r.Measured, f) }
 	e := r.Exchange()
+	ports := fmt.Sprintf("%d-%d", r.First, r.Last)
+	if r.Shared {
+		ports += " shared"
+	}
 	repeats := fmt.Sprint(len(r.Measured))
 	if r.Discarded > 0 {
 		repeats += fmt.Sprintf(", %d discarded", r.Discarded)
 	}
-	return fmt.Sprintf("%s\t%d-%d\t%s\t%s\t%.4f\t%.4f to %.4f\t%s\t%s\t%s\t%s", head, r.First, r.Last, figures,
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%.4f\t%.4f to %.4f\t%s\t%s\t%s\t%s", head, ports, figures,
 		inSeconds(r.Line), e.Median.Seconds(), e.Least.Seconds(), e.Most.Seconds(),
 		inSeconds(of(func(t Times) time.Duration { return t.Open }).Median),
 		inSeconds(of(func(t Times) time.Duration { return t.Seen }).Median),
@@ -97,6 +97,10 @@ Algorithm 2, 8 data bits: a request of 14 packets, a response of 20.`,
 	Losses: `Loss and duplicates: the share of exchanges that fail at the first attempt; the share that opens the service
 with the client's three attempts, and how long its process then took. Algorithm 2, 8 data bits.`,
 }
+
+// mostStolen is the share of a core's time that other machines may take while something
+// is measured.
+const mostStolen = 0.12
 
 // barWidth is the width of a bar of 100 %.
 const barWidth = 40
@@ -166,6 +170,9 @@ func (p Point) cells() string {
 	if p.Refused != "" {
 		failed, interval, drawn = "refused", "", bar(0, p.Expected)+" "+p.Refused
 	}
+	if p.Stolen > mostStolen {
+		drawn += fmt.Sprintf(" (noisy: other machines took %s of a core)", percent(p.Stolen))
+	}
 	common := strings.Join([]string{failed, interval, predicted, drawn}, "\t")
 	switch p.Curve {
 	case Losses:
@@ -190,13 +197,14 @@ func bar(share, predicted float64) string {
 	return strings.TrimRight(string(cells), " ")
 }
 
-func (p Point) name() string {
-	what := fmt.Sprintf("%s, %s", p.Curve, p.Scheme)
+func (p Plan) name() string {
+	e := p.encoding
+	what := fmt.Sprintf("%s, %s", p.curve, e.Scheme)
 	switch {
-	case p.Scheme == challenge.Delays:
-		what += " " + inMS(p.Delay) + " ms"
-	case p.Restart != 0:
-		what += fmt.Sprintf(" %d", p.Restart)
+	case e.Scheme == challenge.Delays:
+		what += " " + inMS(e.Delay) + " ms"
+	case e.Restart != 0:
+		what += fmt.Sprintf(" %d", e.Restart)
 	}
-	return what + ", " + p.Network
+	return what
 }
