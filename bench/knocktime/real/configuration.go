@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"sallyport/bench/knocktime"
 	"sallyport/bench/knocktime/line"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
@@ -19,7 +20,7 @@ type configuration struct {
 // The operation of all servers. Its ID has the 10 bytes that the paper assumes. Its
 // secret need not be secret: only the networks created here reach the server.
 const (
-	operationID = "open-ssh-1"
+	operationID = "open-port2"
 	secret      = "floodbench floodbench floodbench"
 	servicePort = 22
 )
@@ -27,6 +28,18 @@ const (
 // firstPort is the lowest port of an encoding, above the system ports, if the rest
 // fits above it.
 const firstPort = 1024
+
+// encodings returns the encodings of a row; if the paper has more sequence bits than
+// the messages require, also with those of the paper.
+func encodings(r knocktime.Row) []challenge.Encoding {
+	all := r.Encodings()
+	if r.Table == 1 && r.Paper.SequenceBits != all[0].SequenceBits {
+		e := all[0]
+		e.SequenceBits = r.Paper.SequenceBits
+		all = append(all, e)
+	}
+	return all
+}
 
 // layouts returns the configurations of an encoding for both messages, in the order in
 // which to try them: each message with its own ports, from firstPort or from 1; then

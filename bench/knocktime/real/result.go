@@ -2,7 +2,7 @@ package real
 
 import (
 	"cmp"
-	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -20,11 +20,12 @@ type Result struct {
 // Row is a row of the paper's tables with one scheme, over the paper's line.
 type Row struct {
 	knocktime.Row
-	Scheme  challenge.Scheme
-	Refused string // the reason for which check accepts no layout of the row; empty: it does
-	First   uint16 // the ports of both messages
-	Last    uint16
-	Shared  bool // both messages use the same ports
+	Scheme       challenge.Scheme
+	SequenceBits int
+	Refused      string // the reason for which check accepts no layout of the row; empty: it does
+	First        uint16 // the ports of both messages
+	Last         uint16
+	Shared       bool // both messages use the same ports
 	// Line is the model with delays that count from the sending of a packet; without
 	// delays it is the model.
 	Line      time.Duration
@@ -74,7 +75,7 @@ func (r Row) Failure() string {
 		return ""
 	case len(r.Measured) == 0:
 		return r.name() + ": no exchange succeeded"
-	case (r.Exchange().Median-r.Line).Abs()*100 > r.Line*tolerance:
+	case r.off():
 		return r.name() + ": " + inMS(r.Exchange().Median) + " ms, expected " + inMS(r.Line) + " ms"
 	}
 	return ""
@@ -91,25 +92,34 @@ func (r Result) Failures() (all []string) {
 	return all
 }
 
-func (r Row) name() string { return r.String() + ", " + r.Scheme.String() }
+func (r Row) name() string {
+	if r.SequenceBits > 0 {
+		return fmt.Sprintf("%s, %d sequence bits", r, r.SequenceBits)
+	}
+	return r.String() + ", " + r.Scheme.String()
+}
+
+// off reports whether the median of the measured exchanges is too far from the line's
+// time.
+func (r Row) off() bool { return (r.Exchange().Median-r.Line).Abs()*100 > r.Line*tolerance }
 
 // Point is a point of a curve: many exchanges by one configuration on one line.
 type Point struct {
-	Curve    Curve            `json:"curve"`
-	Scheme   challenge.Scheme `json:"scheme"`
-	Restart  int              `json:"restart,omitempty"`
-	Delay    time.Duration    `json:"delay_ns,omitempty"`
-	Line     string           `json:"line"`
-	Network  string           `json:"network"` // the model's name
-	Refused  string           `json:"refused,omitempty"`
-	Trials   int              `json:"trials"`
-	Failed   int              `json:"failed"`    // at the first attempt
-	Expected float64          `json:"predicted"` // the share that fails at the first attempt
-	Stolen   float64          `json:"stolen"`    // the share of a core's time that other machines took
-	// With the attempts that the client makes by default, if the curve lets it.
-	Opened int           `json:"opened"`
-	Median time.Duration `json:"median_ns"` // of the processes that opened the service
-	P95    time.Duration `json:"p95_ns"`
+	Curve    Curve
+	Scheme   challenge.Scheme
+	Restart  int
+	Delay    time.Duration
+	Line     string
+	Network  string // the model's name
+	Refused  string // the reason for which check does not accept the configuration; empty: it does
+	Trials   int
+	Failed   int     // at the first attempt
+	Expected float64 // the share that fails at the first attempt, by the prediction
+	Stolen   float64 // the share of a core's time that other machines took
+	// With all attempts that the client may make on this curve.
+	Opened int
+	Median time.Duration // of the processes that opened the service
+	P95    time.Duration
 }
 
 // count counts an exchange.
@@ -155,51 +165,6 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 		return 0
 	}
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
-}
-
-type jsonRow struct {
-	Table     int              `json:"table"`
-	DataBits  int              `json:"data_bits"`
-	Scheme    challenge.Scheme `json:"scheme"`
-	DelayMS   int64            `json:"delay_ms"`
-	Refused   string           `json:"refused,omitempty"`
-	Ports     []uint16         `json:"ports,omitempty"`
-	Shared    bool             `json:"shared_ports,omitempty"`
-	PaperS    float64          `json:"paper_s"`
-	ModelS    float64          `json:"model_s"`
-	LineS     float64          `json:"line_s"`
-	Repeats   int              `json:"repeats"`
-	Discarded int              `json:"discarded"`
-	Exchange  []float64        `json:"exchange_s"` // each measured one
-	Open      []float64        `json:"open_s"`
-	Seen      []float64        `json:"seen_s"`
-	Start     []float64        `json:"start_s"`
-	Process   []float64        `json:"process_s"`
-}
-
-// MarshalJSON returns the row with all of its measured times.
-func (r Row) MarshalJSON() ([]byte, error) {
-	each := func(of func(Times) time.Duration) (all []float64) {
-		for _, t := range r.Measured {
-			all = append(all, of(t).Round(time.Microsecond).Seconds())
-		}
-		return all
-	}
-	j := jsonRow{
-		Table: r.Table, DataBits: r.DataBits, Scheme: r.Scheme, DelayMS: r.Delay.Milliseconds(),
-		Refused: r.Refused, Shared: r.Shared,
-		PaperS: r.Paper.Time.Seconds(), ModelS: r.Model().Time.Seconds(), LineS: r.Line.Seconds(),
-		Repeats: len(r.Measured), Discarded: r.Discarded,
-		Exchange: each(func(t Times) time.Duration { return t.Exchange }),
-		Open:     each(func(t Times) time.Duration { return t.Open }),
-		Seen:     each(func(t Times) time.Duration { return t.Seen }),
-		Start:    each(func(t Times) time.Duration { return t.Start }),
-		Process:  each(func(t Times) time.Duration { return t.Process }),
-	}
-	if r.Refused == "" {
-		j.Ports = []uint16{r.First, r.Last}
-	}
-	return json.Marshal(j)
 }
 
 // sortPoints sorts the points of each curve as they are printed.

@@ -26,7 +26,7 @@ func (c Config) programs() programs { return programs{c.Server, c.Client} }
 // steps returns how many rows and configurations there are.
 func (c Config) steps() (n int) {
 	for _, r := range c.Rows {
-		n += len(r.Encodings())
+		n += len(encodings(r))
 	}
 	return n + len(c.Curves)
 }

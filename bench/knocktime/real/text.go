@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/bench/knocktime/line"
+	"sallyport/sessions/client"
 	"sallyport/verify/challenge"
 )
 
@@ -66,7 +67,11 @@ func (r Row) line() string {
 	if r.Delay != 0 {
 		delay = inMS(r.Delay) + " ms"
 	}
-	head := fmt.Sprintf("%d\t%s\t%s", r.DataBits, r.Scheme, delay)
+	scheme := r.Scheme.String()
+	if r.SequenceBits > 0 {
+		scheme += fmt.Sprintf(" + %d bits", r.SequenceBits)
+	}
+	head := fmt.Sprintf("%d\t%s\t%s", r.DataBits, scheme, delay)
 	figures := fmt.Sprintf("%s\t%s", inSeconds(r.Paper.Time), inSeconds(r.Model().Time))
 	if r.Refused != "" {
 		return head + "\trefused\t" + figures + "\t" + r.Refused
@@ -94,8 +99,9 @@ var introductions = map[Curve]string{
 the paper: a packet must not cross a boundary. "ranges", like "sequence", reads the nearest number.`,
 	Delays: `Delays: the share of exchanges that fail at the first attempt, by the delay between packets (Table 3).
 Algorithm 2, 8 data bits: a request of 14 packets, a response of 20.`,
-	Losses: `Loss and duplicates: the share of exchanges that fail at the first attempt; the share that opens the service
-with the client's three attempts, and how long its process then took. Algorithm 2, 8 data bits.`,
+	Losses: `Loss and duplicates: the share of exchanges that fail at the first attempt; those that open the service with
+the client's three attempts, and how long its process then took. Algorithm 2, 8 data bits. By "sequence" and
+"ranges", the client sends its response once more, so only the request and the challenge must arrive at once.`,
 }
 
 // mostStolen is the share of a core's time that other machines may take while something
@@ -132,7 +138,24 @@ func writeCurve(w io.Writer, c Curve, all []Point) error {
 		fmt.Fprintln(t, p.cells())
 		last = p
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return writeRefusals(w, points)
+}
+
+// writeRefusals writes each reason once.
+func writeRefusals(w io.Writer, points []Point) error {
+	written := map[string]bool{"": true}
+	for _, p := range points {
+		if !written[p.Refused] {
+			written[p.Refused] = true
+			if _, err := fmt.Fprintf(w, "\nrefused: %s\n", p.Refused); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (p Point) title() string {
@@ -148,8 +171,9 @@ func describe(name string) string {
 	for _, m := range []line.Model{line.Paxson03, line.Paxson2, line.Bennett, line.LongQueues, line.Jitter} {
 		if m.Name == name {
 			r := m.Reordering(line.Fast, 20, 5000, seed)
-			return fmt.Sprintf("%s (%.1f %% of the packets of bursts at 1 Mbit/s, %.0f %% of bursts of 20)",
-				name, 100*r.Packets, 100*r.Bursts)
+			five := m.Reordering(line.Fast, 5, 5000, seed)
+			return fmt.Sprintf("%s (at 1 Mbit/s: %.1f %% of packets, %.0f %% of bursts of 20, %.0f %% of bursts of 5)",
+				name, 100*r.Packets, 100*r.Bursts, 100*five.Bursts)
 		}
 	}
 	return name
@@ -157,7 +181,7 @@ func describe(name string) string {
 
 func (p Point) columns() string {
 	if p.Curve == Losses {
-		return "network\tscheme\tfailed\t95 %\tpredicted\tshare\topened\tmedian s\t95th percentile s"
+		return "network\tscheme\tfailed\t95 %\tpredicted\tshare\topened\tpredicted\tmedian s\t95th percentile s"
 	}
 	return map[Curve]string{Restarts: "restart", Delays: "delay"}[p.Curve] + "\tfailed\t95 %\tpredicted\tshare"
 }
@@ -168,7 +192,7 @@ func (p Point) cells() string {
 	failed, interval, drawn := fmt.Sprintf("%d of %d", p.Failed, p.Trials),
 		fmt.Sprintf("%.1f to %s", 100*low, percent(high)), bar(share, p.Expected)
 	if p.Refused != "" {
-		failed, interval, drawn = "refused", "", bar(0, p.Expected)+" "+p.Refused
+		failed, interval = "refused", ""
 	}
 	if p.Stolen > mostStolen {
 		drawn += fmt.Sprintf(" (noisy: other machines took %s of a core)", percent(p.Stolen))
@@ -176,8 +200,9 @@ func (p Point) cells() string {
 	common := strings.Join([]string{failed, interval, predicted, drawn}, "\t")
 	switch p.Curve {
 	case Losses:
-		return fmt.Sprintf("%s\t%s\t%s\t%d of %d\t%.2f\t%.2f", p.Network, p.Scheme, common,
-			p.Opened, p.Trials, p.Median.Seconds(), p.P95.Seconds())
+		opened := 1 - math.Pow(p.Expected, client.DefaultAttempts)
+		return fmt.Sprintf("%s\t%s\t%s\t%d of %d\t%s\t%.2f\t%.2f", p.Network, p.Scheme, common,
+			p.Opened, p.Trials, percent(opened), p.Median.Seconds(), p.P95.Seconds())
 	case Delays:
 		return inMS(p.Delay) + " ms\t" + common
 	}
