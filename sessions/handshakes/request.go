@@ -7,7 +7,8 @@ import (
 // receiveRequest handles a packet of a request. For each kind of requests, the
 // packet is added to the request that its source port has begun. If the source
 // port has begun none, the packet begins one; but if another kind has accepted
-// the packet, only if it has a part of an ID.
+// the packet, only if it has a part of an ID. With delays or restarts, some packets
+// can begin no request; they can continue that of another port.
 func (t *Table) receiveRequest(p packet) Outcome {
 	outcome := Unmatched
 	kinds := t.operations.Kinds(p.source.Addr())
@@ -25,10 +26,12 @@ func (t *Table) receiveRequest(p packet) Outcome {
 			continue
 		}
 		t.single.Begin(k)
-		if !t.single.Request(p.destination.Port(), p.now) || accepted && t.single.Known() == 0 {
-			continue
+		switch {
+		case !t.single.Request(p.destination.Port(), p.now):
+			outcome = max(outcome, t.continueAnyPort(k, p))
+		case !accepted || t.single.Known() > 0:
+			outcome = max(outcome, t.beginRequest(k, p))
 		}
-		outcome = max(outcome, t.beginRequest(k, p))
 	}
 	return outcome
 }
@@ -45,8 +48,39 @@ func (t *Table) beginRequest(k *exchange.Kind, p packet) Outcome {
 		return NoSlot
 	}
 	portSlot.CopyFrom(&t.single)
-	portSlot.repeats = t.find(exchange.Challenged, nil, t.waitingPort(p)) != nil
+	portSlot.noLoss = t.find(exchange.Challenged, nil, t.waitingPort(p)) != nil
 	return t.challengeIfComplete(portSlot, anySlot, k, p)
+}
+
+// continueAnyPort adds a packet that cannot begin a request to the request of the
+// address that has come from any ports, or else from another port.
+func (t *Table) continueAnyPort(k *exchange.Kind, p packet) Outcome {
+	s := t.find(exchange.Requesting, k, anyPort)
+	if s == nil {
+		from := t.latestRequest(k)
+		if from == nil {
+			return Unmatched
+		}
+		t.spare.CopyFrom(&from.Responder)
+		if !t.spare.Request(p.destination.Port(), p.now) {
+			return Unmatched
+		}
+		if s = t.acquire(k, p, anyPort, nil); s == nil {
+			return NoSlot
+		}
+		s.CopyFrom(&t.spare)
+	} else {
+		before := s.Packets()
+		if !s.Request(p.destination.Port(), p.now) {
+			return Unmatched
+		}
+		s.renew(before, p.now)
+	}
+	if s.State() == exchange.Requested {
+		t.dropSiblings(s, k)
+		return t.sendChallenge(s, p)
+	}
+	return Accepted
 }
 
 // continueRequest adds a packet to the request that its source port has begun.
@@ -115,12 +149,7 @@ func (t *Table) addPacket(s *slot, k *exchange.Kind, p packet) bool {
 // newAnyPortSlot makes the slot for any port if the address has sent from another
 // port before. It begins with a copy of the latest request of such a port.
 func (t *Table) newAnyPortSlot(k *exchange.Kind, p packet) *slot {
-	var from *slot
-	for _, s := range t.bySource {
-		if s.State() == exchange.Requesting && s.Kind() == k && (from == nil || s.lastPacket.After(from.lastPacket)) {
-			from = s
-		}
-	}
+	from := t.latestRequest(k)
 	if from == nil {
 		return nil
 	}
@@ -131,6 +160,17 @@ func (t *Table) newAnyPortSlot(k *exchange.Kind, p packet) *slot {
 		s.lastPacket = p.now
 	}
 	return s
+}
+
+// latestRequest returns the slot of the address whose request of a kind received the
+// latest packet, or nil.
+func (t *Table) latestRequest(k *exchange.Kind) (latest *slot) {
+	for _, s := range t.bySource {
+		if s.State() == exchange.Requesting && s.Kind() == k && (latest == nil || s.lastPacket.After(latest.lastPacket)) {
+			latest = s
+		}
+	}
+	return latest
 }
 
 // sendChallenge answers the complete request of a slot.

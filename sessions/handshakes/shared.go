@@ -5,8 +5,8 @@ import "sallyport/verify/challenge/exchange"
 // receiveShared handles a packet to a port of requests and of responses. A packet
 // that a waiting challenge expects is one of the response. Any other packet is
 // handled as one of a request. It ends the exchanges that wait for another packet,
-// unless it is a late packet of their own request, or belongs to another request
-// and they tolerate that.
+// unless it is a late packet of the request that they answer, or belongs to another
+// request and they tolerate that.
 func (t *Table) receiveShared(p packet) Outcome {
 	waiting := t.waitingPort(p)
 	for _, s := range t.bySource {
@@ -25,7 +25,7 @@ func (t *Table) receiveShared(p packet) Outcome {
 			continue
 		}
 		s.Reset()
-		outcome = betterOutcome(outcome, Refused)
+		outcome = max(outcome, Refused)
 	}
 	return outcome
 }

@@ -21,7 +21,7 @@ const (
 // Strangers send packets to these ports too. So a request counts only if at least
 // half of its packets have arrived, with minRequestBits of an ID: random packets,
 // and the scan of a range, never come that far, because each packet that does not
-// continue the ID begins anew. A response counts from minResponseBits, for which
+// continue the ID begins another request. A response counts from minResponseBits, for which
 // the sender requires the secret. A request that began while a challenge waited is
 // probably one that the network has duplicated. Of the slot for any port and those
 // of single ports, which hold the same packets, only the latter count if one of
@@ -29,7 +29,7 @@ const (
 func (t *Table) incomplete(s *slot) (o Outcome, ok bool) {
 	switch s.State() {
 	case exchange.Requesting:
-		return RequestIncomplete, s.half() && !s.repeats && !(s.port == anyPort && t.singlePortCounts(s))
+		return RequestIncomplete, s.half() && !s.noLoss && !(s.port == anyPort && t.singlePortCounts(s))
 	case exchange.Challenged:
 		return ResponseIncomplete, s.Known() >= minResponseBits
 	}
@@ -41,17 +41,25 @@ func (s *slot) half() bool {
 	return s.State() == exchange.Requesting && s.Known() >= minRequestBits && 2*s.Packets() >= s.Kind().RequestPackets()
 }
 
-// singlePortCounts reports whether the address of a slot for any port has sent half
-// of a request from one port.
-func (t *Table) singlePortCounts(s *slot) bool {
+// siblings calls f for the slots that can have packets of the same request as s: the
+// slot for any port, or, for that, those of single ports. It ends when f returns
+// false.
+func (t *Table) siblings(s *slot, f func(*slot) bool) {
 	bucket := t.bucketOf(s.client)
 	for i := range bucket {
 		o := &bucket[i]
-		if o.client == s.client && o.port != anyPort && o.State() == exchange.Requesting && o.Kind() == s.Kind() && o.half() {
-			return true
+		if o.client == s.client && (o.port == anyPort) != (s.port == anyPort) &&
+			o.State() == exchange.Requesting && o.Kind() == s.Kind() && !f(o) {
+			return
 		}
 	}
-	return false
+}
+
+// singlePortCounts reports whether the address of a slot for any port has sent half
+// of a request from one port.
+func (t *Table) singlePortCounts(s *slot) (counts bool) {
+	t.siblings(s, func(o *slot) bool { counts = o.half(); return !counts })
+	return counts
 }
 
 // retire ends the exchange of a slot that has expired, and counts it if packets
@@ -59,6 +67,9 @@ func (t *Table) singlePortCounts(s *slot) bool {
 func (t *Table) retire(s *slot) {
 	if o, ok := t.incomplete(s); ok {
 		t.count(o)
+		if o == RequestIncomplete && s.port != anyPort {
+			t.siblings(s, func(o *slot) bool { o.noLoss = true; return true })
+		}
 	}
 	s.Reset()
 }

@@ -59,7 +59,7 @@ type slot struct {
 	server       netip.Addr // the source address of the challenge
 	lastPacket   time.Time  // the arrival time of the last new packet
 	challengedAt time.Time  // the time at which the challenge was sent
-	repeats      bool       // begun while a challenge waited: it may repeat the request
+	noLoss       bool       // not counted by incomplete: it may repeat a request, or another slot counts
 	doubted      bool       // see receiveShared
 }
 

@@ -42,6 +42,7 @@ type sent struct {
 type harness struct {
 	t testing.TB
 	*Table
+	plan       challenge.Plan
 	operations *exchange.Operations
 	sent       []sent
 	proofs     []exchange.Proof
@@ -51,7 +52,12 @@ type harness struct {
 
 func newHarness(t testing.TB, change func(*Config), list ...*exchange.Operation) *harness {
 	t.Helper()
-	w := &harness{t: t, now: start}
+	return newHarnessFor(t, plan, change, list...)
+}
+
+func newHarnessFor(t testing.TB, plan challenge.Plan, change func(*Config), list ...*exchange.Operation) *harness {
+	t.Helper()
+	w := &harness{t: t, plan: plan, now: start}
 	var err error
 	if w.operations, err = exchange.NewOperations(list, plan); err != nil {
 		t.Fatal(err)
@@ -135,7 +141,7 @@ func (p *testClient) ports(e challenge.Encoding, message []byte) []uint16 {
 	return ports
 }
 
-func (p *testClient) requestPorts() []uint16 { return p.ports(plan.Request, p.client.Request()) }
+func (p *testClient) requestPorts() []uint16 { return p.ports(p.w.plan.Request, p.client.Request()) }
 
 // source returns the source of the next packet.
 func (p *testClient) source() netip.AddrPort { return netip.AddrPortFrom(p.public, p.port()) }
@@ -165,7 +171,7 @@ func (p *testClient) answer() exchange.Answer {
 	return a
 }
 
-func (p *testClient) responsePorts() []uint16 { return p.ports(plan.Response, p.answer().Response) }
+func (p *testClient) responsePorts() []uint16 { return p.ports(p.w.plan.Response, p.answer().Response) }
 
 func TestExchange(t *testing.T) {
 	for name, port := range map[string]func() uint16{"one port": fixed(5000), "symmetric": symmetric(5000)} {

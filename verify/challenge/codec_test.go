@@ -125,10 +125,12 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, _, err := (Plan{Request: lower, Response: low, Ports: Ports{1, 1024}, Reserved: &rotating}).Codecs(14, 20); err != nil {
+	lowest := Plan{Request: lower, Response: low, Ports: Ports{1, 1024}, Reserved: &rotating}
+	if _, _, err := lowest.Codecs(14, 20); err != nil {
 		t.Errorf("below the rotating ports: %v", err)
 	}
-	if _, _, err := (Plan{Request: request, Response: response, Ports: watched, Reserved: &Ports{1, 19999}}).Codecs(14, 20); err != nil {
+	above := Plan{Request: request, Response: response, Ports: watched, Reserved: &Ports{1, 19999}}
+	if _, _, err := above.Codecs(14, 20); err != nil {
 		t.Errorf("above the reserved ports: %v", err)
 	}
 }
