@@ -40,15 +40,16 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 		early = beginEarly(t.service)
 		defer early.close()
 	}
-	if err := s.sendMessage(ctx, requests, c.Request()); err != nil {
+	if err := s.sendRequest(ctx, requests, c); err != nil {
 		return Result{}, &sendError{err}
 	}
 	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last()})
 	requested := time.Now()
-	answer, err := s.awaitChallenge(c, timeout, found)
+	answer, err := s.awaitChallenge(c, timeout, cfg.Random, found)
 	if err != nil {
 		return Result{}, err
 	}
+	found.challenged++
 	took := time.Since(requested)
 	if err := s.sendMessage(ctx, responses, answer.Response); err != nil {
 		return Result{}, &sendError{err}
@@ -77,7 +78,11 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	}
 	timer := time.AfterFunc(took+responseTime, again)
 	defer timer.Stop()
-	return cfg.watch(ctx, result, early, found)
+	result, err = cfg.watch(ctx, result, early, found)
+	if err != nil {
+		s.checkAnswered(c, answer, found)
+	}
+	return result, err
 }
 
 // watch watches the service of a result until it answers. If it does not, the result

@@ -12,6 +12,9 @@ type exchangeFindings struct {
 	at         netip.AddrPort // the service of the last attempt
 	service    error          // of the last attempt to connect to the service
 	before     before         // what the service did before the request
+	// contradicted: after a response that opened nothing, another challenge had come
+	// than the answered one.
+	contradicted bool
 }
 
 func (e exchangeFindings) offline(cfg ExchangeConfig, attempts int) error {

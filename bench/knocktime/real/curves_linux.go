@@ -96,6 +96,8 @@ func (r *run) measure(ctx context.Context, s *server, c configuration, p Plan, p
 		}
 		running.Go(func() {
 			r.network.relay.begin(lane, 0, p.places[i].line, p.places[i].model, uint64(n))
+			k := k
+			k.core = r.cores[n%len(r.cores)]
 			o, err := k.run(ctx, r.network.client, s.profile(lane))
 			if err != nil {
 				cancel(err)

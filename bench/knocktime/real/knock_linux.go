@@ -10,12 +10,14 @@ import (
 	"syscall"
 	"time"
 
+	"sallyport/bench/clock"
 	"sallyport/bench/netns"
 )
 
 // knock is one process of the client.
 type knock struct {
 	client   string
+	core     int
 	attempts int
 	timeout  time.Duration // for the challenge, and then for the service
 }
@@ -40,6 +42,11 @@ func (k knock) run(ctx context.Context, on *netns.Host, profile string) (o outco
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	err = on.Do(func() error {
+		// The process inherits the core: a veth delivers the packets of several cores in
+		// any order, which no line does.
+		if err := clock.PinThread(0, k.core); err != nil {
+			return err
+		}
 		o.started = time.Now()
 		defer func() { o.ended = time.Now() }()
 		return cmd.Run()

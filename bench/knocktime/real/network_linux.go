@@ -35,9 +35,9 @@ type network struct {
 	service                net.Listener // on the server's host, behind its firewall
 }
 
-// newNetwork creates a network. It requires root in the caller's namespaces, and
-// changes nothing in the caller's network namespace.
-func newNetwork() (n *network, err error) {
+// newNetwork creates a network, whose relay uses a core. It requires root in the
+// caller's namespaces, and changes nothing in the caller's network namespace.
+func newNetwork(core int) (n *network, err error) {
 	n = &network{}
 	defer func() {
 		if err != nil {
@@ -64,7 +64,7 @@ func newNetwork() (n *network, err error) {
 			near.close()
 			return err
 		}
-		n.relay, err = startRelay(near, far)
+		n.relay, err = startRelay(near, far, core)
 		return err
 	})
 	if err == nil {
@@ -131,9 +131,12 @@ func join(h *netns.Host, here, there string, hereAddress netip.Addr, address fun
 			return fmt.Errorf("find the interface %s: %w", there, err)
 		}
 		theirs = link.Attrs().HardwareAddr
-		return netns.PlainFrames(there)
+		return netns.PlainLink(there)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := netns.PlainLink(here); err != nil {
 		return nil, err
 	}
 	return openPort(ours.Index, ours.HardwareAddr, theirs)

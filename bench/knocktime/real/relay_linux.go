@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/bench/clock"
 	"sallyport/bench/knocktime"
 	"sallyport/bench/knocktime/line"
 )
@@ -41,7 +42,8 @@ type trace struct {
 	arrived  int       // knocks
 }
 
-func startRelay(near, far *port) (r *relay, err error) {
+// startRelay starts a thread for each direction, on a core. The relay owns the ports.
+func startRelay(near, far *port, core int) (r *relay, err error) {
 	r = &relay{near: near, far: far, failed: make(chan error, 2)}
 	if r.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
 		near.close()
@@ -56,7 +58,12 @@ func startRelay(near, far *port) (r *relay, err error) {
 	} {
 		r.running.Go(func() {
 			knocktime.Prompt()
-			if err := d.run(); err != nil {
+			// A veth delivers the packets of several cores in any order.
+			err := clock.PinThread(0, core)
+			if err == nil {
+				err = d.run()
+			}
+			if err != nil {
 				r.failed <- fmt.Errorf("relay: %w", err)
 			}
 		})

@@ -95,7 +95,7 @@ func (r *run) time(ctx context.Context, s *server, c configuration) (t *Times, s
 	lane := r.exchanges % lanes
 	knocks := c.exchange().Request + c.exchange().Response
 	r.network.relay.begin(lane, knocks, line.Slow, line.Undisturbed, 0)
-	k := knock{client: r.cfg.Client, attempts: 1, timeout: rowTimeout}
+	k := knock{client: r.cfg.Client, core: r.cores[len(r.cores)-1], attempts: 1, timeout: rowTimeout}
 	o, err := k.run(ctx, r.network.client, s.profile(lane))
 	if err != nil {
 		return nil, 0, err

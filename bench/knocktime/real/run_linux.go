@@ -53,7 +53,7 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		return res, fmt.Errorf("create a directory for the servers: %w", err)
 	}
 	defer os.RemoveAll(r.dir)
-	if r.network, err = newNetwork(); err != nil {
+	if r.network, err = newNetwork(r.cores[0]); err != nil {
 		return res, err
 	}
 	defer r.network.close()

@@ -41,6 +41,11 @@ func (i *Initiator) Request() []byte {
 	return b
 }
 
+// Authenticates reports whether a challenge proves that the server has sent it.
+func (i *Initiator) Authenticates() bool {
+	return i.operation.algorithm != Unilateral || i.operation.randomPort
+}
+
 // Answer is the result of a challenge.
 type Answer struct {
 	Response []byte
