@@ -49,7 +49,7 @@ func layouts(e challenge.Encoding, a exchange.Algorithm) (all []configuration) {
 		for _, base := range []uint16{firstPort, 1} {
 			c := configuration{request: e, response: e, algorithm: a, shared: shared}
 			c.request.Base, c.response.Base = base, base
-			// If the ports are too many, check says so.
+			// check rejects a configuration with too many ports.
 			codec, err := c.request.Codec(c.requestBytes())
 			if err == nil && !shared && int(codec.Last())+1 < 1<<16 {
 				c.response.Base = codec.Last() + 1

@@ -16,7 +16,7 @@ import (
 	"sallyport/bench/knocktime/line"
 )
 
-// relay forwards frames between two ports. Each lane has a line of its own.
+// relay forwards frames between two ports. Each lane has a separate line.
 type relay struct {
 	near, far *port
 	stop      int // an eventfd that ends both directions
@@ -27,7 +27,7 @@ type relay struct {
 	lanes [lanes]lane
 }
 
-// lane is the line of a client, and what was seen on it.
+// lane is the line of a client, and the trace of its exchange.
 type lane struct {
 	up, down *line.Path
 	trace    trace

@@ -183,7 +183,7 @@ func sortPoints(points []Point) {
 	})
 }
 
-// group is by what a curve has a table of its own.
+// group returns the part of a curve to which the point belongs.
 func (p Point) group() string {
 	if p.Curve == Losses {
 		return ""
