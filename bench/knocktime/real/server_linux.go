@@ -67,7 +67,7 @@ func startServer(ctx context.Context, p programs, on *netns.Host, dir string, c 
 		s.log.Close()
 		return nil, err
 	}
-	if err := s.await(ctx, "msg=serving"); err == nil {
+	if err = s.await(ctx, "msg=serving"); err == nil {
 		err = s.watch(ctx)
 	}
 	if err != nil {
