@@ -14,7 +14,7 @@ import (
 const (
 	// pace is the time from one start of a client to the next: starting a process takes
 	// most of the processor time of an exchange.
-	pace = 20 * time.Millisecond
+	pace = 15 * time.Millisecond
 	// firstOnly is how long a client of the curves of restarts and delays waits for the
 	// challenge, and then for the service: it makes one attempt.
 	firstOnly = 1500 * time.Millisecond
@@ -22,7 +22,7 @@ const (
 	// server keeps an unfinished exchange.
 	rest = 1300 * time.Millisecond
 	// predicted is the number of exchanges of a prediction.
-	predicted = 20_000
+	predicted = 10_000
 )
 
 // curves measures the points of all plans.
@@ -79,6 +79,8 @@ func (r *run) measure(ctx context.Context, s *server, c configuration, p Plan, p
 	for lane := range lanes {
 		free <- lane
 	}
+	first := r.streams // no two exchanges draw the same numbers
+	r.streams += uint64(r.cfg.Trials * len(points))
 	var running sync.WaitGroup
 	var mu sync.Mutex
 	took := make([][]time.Duration, len(points))
@@ -95,7 +97,7 @@ func (r *run) measure(ctx context.Context, s *server, c configuration, p Plan, p
 			break
 		}
 		running.Go(func() {
-			r.network.relay.begin(lane, 0, p.places[i].line, p.places[i].model, uint64(n))
+			r.network.relay.begin(lane, 0, p.places[i].line, p.places[i].model, first+uint64(n))
 			k := k
 			k.core = r.cores[n%len(r.cores)]
 			o, err := k.run(ctx, r.network.client, s.profile(lane))

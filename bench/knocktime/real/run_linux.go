@@ -40,6 +40,7 @@ type run struct {
 	done    int // rows and plans
 	// exchanges is the number of those made so far for rows.
 	exchanges int
+	streams   uint64 // of random numbers, used so far by the exchanges of curves
 }
 
 // Run measures. The caller must be root in its namespaces. Run creates its own
