@@ -43,6 +43,7 @@ type described struct {
 // effectiveChallenge is how the server receives the challenge protocol.
 type effectiveChallenge struct {
 	Ports   string `json:"ports"`
+	Shared  bool   `json:"shared_ports,omitempty"`
 	Capture string `json:"capture"`
 }
 
@@ -77,7 +78,7 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		})
 	}
 	if cfg.Challenge != nil {
-		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Capture: "packet"}
+		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Shared: cfg.Challenge.Plan.Shared, Capture: "packet"}
 		if cfg.Challenge.Sockets {
 			e.Challenge.Capture = "sockets"
 		}
@@ -126,6 +127,9 @@ func (e effective) print(env cli.Env) error {
 	}
 	if e.Challenge != nil {
 		capture := map[string]string{"packet": "captured", "sockets": "bound"}[e.Challenge.Capture]
+		if e.Challenge.Shared {
+			capture = "shared, " + capture
+		}
 		add("challenge", "requests and responses to UDP ports %s, %s", e.Challenge.Ports, capture)
 	}
 	for _, o := range e.Operations {
