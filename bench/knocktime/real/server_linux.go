@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -53,7 +51,7 @@ func startServer(ctx context.Context, p programs, on *netns.Host, dir string, c 
 			return nil, fmt.Errorf("configure the server: %w", err)
 		}
 	}
-	if err := check(ctx, p, dir); err != nil {
+	if err := check(ctx, p, on, dir); err != nil {
 		return nil, err
 	}
 	s = &server{dir: dir, done: make(chan struct{}), grants: map[netip.Addr]time.Time{}}
@@ -79,9 +77,16 @@ func startServer(ctx context.Context, p programs, on *netns.Host, dir string, c 
 
 func configPath(dir string) string { return filepath.Join(dir, "sallyportd.toml") }
 
-// check runs "sallyportd check".
-func check(ctx context.Context, p programs, dir string) error {
-	out, err := exec.CommandContext(ctx, p.server, "check", "-c", configPath(dir), "--json").Output()
+// check runs "sallyportd check" on a host.
+func check(ctx context.Context, p programs, on *netns.Host, dir string) error {
+	var out []byte
+	err := on.Do(func() (err error) {
+		out, err = exec.CommandContext(ctx, p.server, "check", "-c", configPath(dir), "--json").Output()
+		return err
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	var answer struct {
 		Valid bool
 		Error string
@@ -177,69 +182,4 @@ func (s *server) stop() error {
 		return fmt.Errorf("the server ended with %s:\n%s", s.cmd.ProcessState, text)
 	}
 	return nil
-}
-
-// watch collects the grants until the server stops.
-func (s *server) watch(ctx context.Context) error {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "sallyportd.sock"))
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sallyportd/grants", nil)
-	if err != nil {
-		return err
-	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
-	var response *http.Response
-	// The server opens the socket a moment after it logs "serving".
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if response, err = transport.RoundTrip(request); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("watch the server's grants: %w", err)
-		}
-	}
-	go func() {
-		defer response.Body.Close()
-		decoder := json.NewDecoder(response.Body)
-		for {
-			var g struct {
-				Time    time.Time
-				Address netip.Addr
-				Missed  uint64
-			}
-			err := decoder.Decode(&g)
-			if err == nil && g.Missed > 0 {
-				err = fmt.Errorf("the server has left out %d grants", g.Missed)
-			}
-			s.mu.Lock()
-			if err != nil {
-				s.watcher = err
-				s.mu.Unlock()
-				return
-			}
-			s.grants[g.Address] = g.Time
-			s.mu.Unlock()
-		}
-	}()
-	return nil
-}
-
-// granted waits for a grant to an address since a time. It is zero if there is none
-// after a while.
-func (s *server) granted(a netip.Addr, since time.Time) (at time.Time, err error) {
-	const patience = 2 * time.Second
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		s.mu.Lock()
-		at, err = s.grants[a], s.watcher
-		s.mu.Unlock()
-		switch {
-		case err != nil:
-			return at, fmt.Errorf("watch the server's grants: %w", err)
-		case !at.Before(since):
-			return at, nil
-		case time.Now().After(end):
-			return time.Time{}, nil
-		}
-	}
 }
