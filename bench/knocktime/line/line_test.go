@@ -15,7 +15,7 @@ const (
 
 // TestModels: the models reorder as many packets, or bursts, as the papers found.
 func TestModels(t *testing.T) {
-	const bursts = 20_000
+	const bursts = 5000
 	for _, row := range []struct {
 		model           Model
 		packets, bursts [2]float64 // from, to; of 20 packets
@@ -103,7 +103,7 @@ func TestSeed(t *testing.T) {
 
 // TestPredictionsWithAFormula: where there is a formula, the predictions follow it.
 func TestPredictionsWithAFormula(t *testing.T) {
-	const exchanges = 20_000
+	const exchanges = 5000
 	e := NewExchange(challenge.Encoding{Scheme: challenge.Differences, DataBits: 8}, 14, 20)
 	for _, row := range []struct {
 		name string
@@ -122,7 +122,7 @@ func TestPredictionsWithAFormula(t *testing.T) {
 	} {
 		got := row.e.Predict(Line{}, row.m, exchanges, seed)
 		t.Logf("%s: %.4f, by the formula %.4f", row.name, got, row.want)
-		if math.Abs(got-row.want) > 0.012 {
+		if math.Abs(got-row.want) > 0.02 {
 			t.Errorf("%s: %v, want %v", row.name, got, row.want)
 		}
 	}
@@ -176,10 +176,9 @@ func TestPredictionsFollowTheCodec(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := NewExchange(encoding, bytes, bytes)
-		e.Repeat = 0
 		failed := 0
 		for i := range uint64(500) {
-			m := LongQueues
+			m := []Model{Bennett, LongQueues}[i%2]
 			m.Duplicates, m.Loss = 0.02, 0.002
 			read := e.reader(codec.Packets(), nil)
 			var d challenge.Decoder
