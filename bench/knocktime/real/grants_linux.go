@@ -11,20 +11,44 @@ import (
 	"time"
 )
 
-// watch collects the grants until the server stops.
-func (s *server) watch(ctx context.Context) error {
+// get sends a request to the server's admin socket.
+func (s *server) get(ctx context.Context, path string) (*http.Response, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "sallyportd.sock"))
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sallyportd/grants", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sallyportd"+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
+	return (&http.Transport{DisableKeepAlives: true, DialContext: dial}).RoundTrip(request)
+}
+
+// dropped returns how many packets of exchanges the kernel has dropped since the
+// server's start, because the queue of the server's socket was full.
+func (s *server) dropped(ctx context.Context) (uint64, error) {
+	response, err := s.get(ctx, "/traffic")
+	if err != nil {
+		return 0, fmt.Errorf("read the server's counters: %w", err)
+	}
+	defer response.Body.Close()
+	const counter = "exchange_kernel"
+	var counters map[string]uint64
+	if err := json.NewDecoder(response.Body).Decode(&counters); err != nil {
+		return 0, fmt.Errorf("read the server's counters: %w", err)
+	}
+	n, ok := counters[counter]
+	if !ok {
+		return 0, fmt.Errorf("the server has no counter %s", counter)
+	}
+	return n, nil
+}
+
+// watch collects the grants until the server stops.
+func (s *server) watch(ctx context.Context) (err error) {
 	var response *http.Response
 	// The server opens the socket a moment after it logs "serving".
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if response, err = transport.RoundTrip(request); err == nil {
+		if response, err = s.get(ctx, "/grants"); err == nil {
 			break
 		}
 		if time.Now().After(end) {

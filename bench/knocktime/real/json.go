@@ -71,6 +71,7 @@ type jsonPoint struct {
 	MedianS  float64          `json:"median_s"`
 	P95S     float64          `json:"p95_s"`
 	Stolen   float64          `json:"stolen"`
+	Dropped  uint64           `json:"kernel_drops"`
 }
 
 // MarshalJSON returns the point with the interval of its share.
@@ -82,6 +83,6 @@ func (p Point) MarshalJSON() ([]byte, error) {
 		Line: p.Line, Network: p.Network, Refused: p.Refused, Trials: p.Trials, Failed: p.Failed,
 		Low: round(low), High: round(high), Expected: round(p.Expected), Opened: p.Opened,
 		MedianS: p.Median.Round(time.Millisecond).Seconds(), P95S: p.P95.Round(time.Millisecond).Seconds(),
-		Stolen: round(p.Stolen),
+		Stolen: round(p.Stolen), Dropped: p.Dropped,
 	})
 }

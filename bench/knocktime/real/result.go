@@ -116,10 +116,29 @@ type Point struct {
 	Failed   int     // at the first attempt
 	Expected float64 // the share that fails at the first attempt, by the prediction
 	Stolen   float64 // the share of a core's time that other machines took
+	// Dropped is how many packets the kernel dropped before the server, at all points of
+	// the configuration, because the server did not get a processor in time.
+	Dropped uint64
 	// With all attempts that the client may make on this curve.
 	Opened int
 	Median time.Duration // of the processes that opened the service
 	P95    time.Duration
+}
+
+// mostStolen is the share of a core's time that other machines may take while something
+// is measured.
+const mostStolen = 0.12
+
+// noise returns the reason for which the point depends on other work of the processor;
+// empty: none.
+func (p Point) noise() string {
+	switch {
+	case p.Stolen > mostStolen:
+		return fmt.Sprintf("other machines took %s of a core", percent(p.Stolen))
+	case p.Dropped > 0:
+		return fmt.Sprintf("the kernel dropped %d packets before the server", p.Dropped)
+	}
+	return ""
 }
 
 // count counts an exchange.

@@ -23,10 +23,6 @@ the client's three attempts, and how long its process then took. Algorithm 2, 8 
 "ranges", the client sends its response once more, so only the request and the challenge must arrive at once.`,
 }
 
-// mostStolen is the share of a core's time that other machines may take while something
-// is measured.
-const mostStolen = 0.12
-
 // barWidth is the width of a bar of 100 %.
 const barWidth = 40
 
@@ -113,8 +109,8 @@ func (p Point) cells() string {
 	if p.Refused != "" {
 		failed, interval = "refused", ""
 	}
-	if p.Stolen > mostStolen {
-		drawn += fmt.Sprintf(" (noisy: other machines took %s of a core)", percent(p.Stolen))
+	if noise := p.noise(); noise != "" {
+		drawn += fmt.Sprintf(" (noisy: %s)", noise)
 	}
 	common := strings.Join([]string{failed, interval, predicted, drawn}, "\t")
 	switch p.Curve {
