@@ -16,8 +16,9 @@ type Message struct {
 	Frames              [][]byte
 }
 
-// Messages is a relay that holds the packets of a message until it has all of them.
-// What it then sends does not depend on time. It sends all other frames at once.
+// Messages is a relay that holds the packets of a message until it has all of them. It
+// then sends the frames that Release returns, so their order does not depend on time.
+// It sends all other frames at once.
 type Messages struct {
 	// Class returns the class of an empty packet, and how many packets its message
 	// has. 0: the packet belongs to no message.

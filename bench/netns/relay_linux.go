@@ -52,7 +52,7 @@ func ConnectRelayed(t testing.TB, here End, h *Host, there End, toThere, toHere 
 		running.Go(func() {
 			runtime.LockOSThread() // the thread ends with the goroutine
 			if err := OneCore(); err != nil {
-				t.Error(err)
+				t.Errorf("keep to one processor: %v", err)
 			}
 			relayFrames(direction.to, direction.from, direction.relay)
 		})

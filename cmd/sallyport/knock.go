@@ -85,6 +85,9 @@ addresses, ports and times, and no secrets.`,
 			if err == nil && result.Watched && result.Rejected {
 				err = printRejected(env, result)
 			}
+			if err == nil && result.Lost != (client.Lost{}) {
+				err = printLost(env, result)
+			}
 			if err != nil {
 				return fmt.Errorf("print the result: %w", err)
 			}
@@ -143,6 +146,10 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
+	defer dropNetAdmin()
+	if !keep {
+		dropNetAdmin() // only the connection that is kept requires it
+	}
 	progress := newProgress(env, o)
 	if o.verbose {
 		progress.details(c.Root().Version, p, challenge)
@@ -168,7 +175,8 @@ func (o *knockOptions) sequence(
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError
 	var nonce *client.NonceError
-	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) {
+	var isn *client.ISNError
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) || errors.As(err, &isn) {
 		err = cli.Misuse(err)
 	}
 	return result, err

@@ -2,7 +2,7 @@
 // that have knocked correctly.
 //
 //	serve                       the server
-//	check, watch, reload        what an administrator does with a running server
+//	check, watch, lease, reload what an administrator does with a running server
 //	init, import                make a configuration
 //	client, operation,          change clients, secrets and the record of nonces
 //	port-secret, state
@@ -40,8 +40,8 @@ changed; 130 interrupted.`,
 	root.AddCommand(
 		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env),
 		initCommand(env), importCommand(env),
-		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env),
-		firewallCommand(env), holderCommand(env), demoCommand(env),
+		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env), leaseCommand(env),
+		firewallCommand(env), holderCommand(env), capturerCommand(env), demoCommand(env),
 	)
 	return root
 }

@@ -10,6 +10,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/client"
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
@@ -62,7 +63,10 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			for _, text := range result.Warnings {
 				env.Err().Warning(text, "")
 			}
-			from := "-"
+			from, bind := "-", client.BindAddress
+			if p, err := profile.Parse("profile", text); err == nil && p.Challenge != nil {
+				bind = p.Challenge.Bind
+			}
 			if out == "" {
 				if _, err = env.Stdout.Write(text); err != nil {
 					return err
@@ -70,7 +74,13 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			} else {
 				from = filepath.Base(out)
 			}
-			return env.Err().Printf("%s  sallyport profile add %s NAME\n  sallyport knock NAME\n", transferProfile, from)
+			what := ""
+			for _, o := range cfg.Operations {
+				if o.ID == args[0] && o.UntilClosed {
+					what = fmt.Sprintf("The operation opens service %s until it is closed%s.\n", o.Service, closedBy(cfg, o))
+				}
+			}
+			return env.Err().Printf("%s%s  sallyport profile add %s NAME\n  sallyport %s NAME\n", what, transferProfile, from, tryCommand(bind))
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which the client reaches the server (default \"server\" of the configuration)")
@@ -97,8 +107,12 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 			SharedPorts: cfg.Challenge.Plan.Shared,
 		}
+		if a := cfg.Challenge.Answers; a != nil {
+			p.AnswerPort = a.Port
+		}
 		if !o.Close && !o.RandomPort {
-			p.Service = cfg.Service(o.Service).ProfileService()
+			s := cfg.Service(o.Service)
+			p.Service, p.Bind = s.ProfileService(), s.ProfileBind()
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {
@@ -111,4 +125,18 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			"an operation belongs to the challenge–response protocol; for a client's profile: sallyportd client profile IDENTIFIER")
 	}
 	return nil, fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
+}
+
+// closedBy returns which operations close what an operation opens until it is closed.
+func closedBy(cfg *config.Config, opens config.Operation) string {
+	var names []string
+	for _, o := range cfg.Operations {
+		if o.Closes(opens) {
+			names = append(names, o.ID)
+		}
+	}
+	if names == nil {
+		return ", which only the administrator can do: no operation closes it"
+	}
+	return ", from the same address, by " + strings.Join(names, " or ")
 }

@@ -16,6 +16,7 @@ import (
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/durable"
 )
@@ -59,7 +60,7 @@ the running server, if there is one, has read its configuration again.`,
 	c.Flags().StringVar(&o.service, "service", "", "the `name` of the service (default the only one)")
 	c.Flags().StringVar(&o.client, "client", "", "the `identifier` of the only client that may request it (default any that has the secret)")
 	c.Flags().StringVar(&o.action, "action", "", "open or close (default open)")
-	c.Flags().StringVar(&o.openFor, "open-for", "", "the `duration` for which it opens (default that of the service)")
+	c.Flags().StringVar(&o.openFor, "open-for", "", "the `duration` for which it opens, or until-closed (default that of the service)")
 	c.Flags().StringVar(&o.port, "port", "", "service or random (default service)")
 	c.Flags().IntVar(&o.algorithm, "algorithm", 0, "1, 2 or 3 (default 2)")
 	c.Flags().StringSliceVar(&o.from, "from", nil, "the `networks` from which it may be requested (default all)")
@@ -100,7 +101,14 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 		edited = append(edited, "\n[challenge]\n"...)
 	}
 	edited = append(edited, o.table(filepath.Base(secretPath))...)
-	if _, err := config.Parse(path, edited); err != nil {
+	next, err := config.Parse(path, edited)
+	if err == nil {
+		var host config.Host
+		if host, err = privilege.Probe(); err == nil {
+			err = next.CheckOperations(host)
+		}
+	}
+	if err != nil {
 		return cli.Misuse(fmt.Errorf("the configuration with this operation would not be valid: %w", err))
 	}
 	err = secretfile.Create(secretPath, []byte(secrets.Random()+"\n"))

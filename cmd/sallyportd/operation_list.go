@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,8 +17,9 @@ type listedOperation struct {
 	Service    string   `json:"service"`
 	Action     string   `json:"action"`
 	RandomPort bool     `json:"random_port"`
-	Client     string   `json:"client,omitempty"` // empty: any client that has the secret
-	From       []string `json:"from,omitempty"`   // empty: all addresses
+	Client     string   `json:"client,omitempty"`   // empty: any client that has the secret
+	From       []string `json:"from,omitempty"`     // empty: all addresses
+	OpenFor    string   `json:"open_for,omitempty"` // "until-closed", or a duration; empty: the service's, or it closes
 }
 
 func operationListCommand(env cli.Env) *cobra.Command {
@@ -33,12 +35,14 @@ func operationListCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			rows := [][]output.Cell{output.Header("OPERATION", "ACTION", "SERVICE", "PORT", "CLIENT", "FROM")}
+			rows := [][]output.Cell{output.Header("OPERATION", "ACTION", "FOR", "SERVICE", "PORT", "CLIENT", "FROM")}
 			for _, o := range cfg.Operations {
 				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client}
 				port, client, from := "service", "any", "anywhere"
+				l.OpenFor = o.Lasts()
+				lasts := cmp.Or(l.OpenFor, "default")
 				if o.Close {
-					l.Action = "close"
+					l.Action, lasts = "close", "-"
 				}
 				if o.RandomPort {
 					port = "random"
@@ -55,7 +59,7 @@ func operationListCommand(env cli.Env) *cobra.Command {
 						return err
 					}
 				}
-				rows = append(rows, output.Row(l.Operation, l.Action, l.Service, port, client, from))
+				rows = append(rows, output.Row(l.Operation, l.Action, lasts, l.Service, port, client, from))
 			}
 			if asJSON {
 				return nil

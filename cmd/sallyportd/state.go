@@ -15,11 +15,12 @@ import (
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/sessions/state"
 )
 
 func stateCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "state", Short: "Verify, export or reset the record of used nonces"})
+	group := cli.Group(&cobra.Command{Use: "state", Short: "Verify, export or reset the record of used nonces and of leases"})
 	group.AddCommand(stateVerifyCommand(env), stateExportCommand(env), stateResetCommand(env))
 	return group
 }
@@ -30,6 +31,7 @@ type verified struct {
 	File     string    `json:"file"`
 	Format   uint32    `json:"format"`
 	Clients  int       `json:"clients"` // with nonces
+	Leases   int       `json:"leases"`  // that last until they are closed
 	Findings []finding `json:"findings"`
 }
 
@@ -54,13 +56,20 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 			if err != nil {
 				return err
 			}
+			leases, err := state.ReadKept(cfg.StateDir)
+			if err != nil {
+				return err
+			}
 			file := filepath.Join(cfg.StateDir, state.FileName)
 			found := findingsFor(path, gapFindings(contents, env))
 			if asJSON {
-				return env.Out().JSON(verified{true, file, contents.Version, contents.Clients(), orEmpty(found)})
+				return env.Out().JSON(verified{true, file, contents.Version, contents.Clients(), len(leases), orEmpty(found)})
 			}
 			err = env.Out().Printf("sound: %s, format %d, with the nonces of %s\n",
 				file, contents.Version, count(contents.Clients(), "client"))
+			if err == nil && len(leases) > 0 {
+				err = env.Out().Printf("sound: %s, with %s until closed\n", filepath.Join(cfg.StateDir, state.KeptFileName), count(len(leases), "lease"))
+			}
 			if err != nil {
 				return err
 			}
@@ -96,7 +105,10 @@ the identifier, the largest nonce that opened something, the latest stamp of suc
 knock (in UTC), and the window: a bitmap of 256 bits in hex, in which nonce n has
 bit n%64 of word n/64%4. The record does not contain the secrets.
 
-If the file is damaged, the command prints what is still readable, and the exit
+After that it prints the leases that last until they are closed: the service, the
+operation, the client, the address or network, and since when.
+
+If a file is damaged, the command prints what is still readable, and the exit
 code is 1. While a server runs, the record comes from the server.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -128,7 +140,7 @@ code is 1. While a server runs, the record comes from the server.`,
 					return errors.Join(err, printErr)
 				}
 			}
-			return err
+			return errors.Join(err, exportLeases(cfg, out, asJSON))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
@@ -136,10 +148,41 @@ code is 1. While a server runs, the record comes from the server.`,
 	return c
 }
 
+// exportedLease is a recorded lease for programs.
+type exportedLease struct {
+	Lease admin.Lease `json:"lease"`
+}
+
+// exportLeases prints the recorded leases.
+func exportLeases(cfg *config.Config, out *output.Printer, asJSON bool) error {
+	leases, err := state.ReadKept(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	if len(leases) > 0 && !asJSON {
+		if err := out.Printf("# leases until closed: service, operation, client, peer, since\n"); err != nil {
+			return err
+		}
+	}
+	for _, k := range leases {
+		l := daemon.RecordedLease(k)
+		if asJSON {
+			err = out.JSON(exportedLease{l})
+		} else {
+			err = out.Printf("%s %s %s %s %s\n", l.Service, l.Operation, orDash(l.Client), peerText(l), l.Since.Format(time.RFC3339))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // resetResult is the result of "state reset" for programs.
 type resetResult struct {
 	File    string `json:"file"`
 	Clients int    `json:"clients"`            // whose nonces were kept
+	Leases  int    `json:"leases_ended"`       // until they are closed; none opens again
 	OldFile string `json:"old_file,omitempty"` // empty: there was none
 }
 
@@ -153,7 +196,7 @@ func stateResetCommand(env cli.Env) *cobra.Command {
 
 The command keeps the old file beside the new one. Since nonces may be lost, the
 server will reject knocks that are stamped up to a minute after its next start.
-Stop the server first.`,
+Leases that last until they are closed end. Stop the server first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -168,13 +211,16 @@ Stop the server first.`,
 			if err != nil {
 				return err
 			}
-			result := resetResult{filepath.Join(cfg.StateDir, state.FileName), report.Kept, report.Aside}
+			result := resetResult{filepath.Join(cfg.StateDir, state.FileName), report.Kept, report.LeasesEnded, report.Aside}
 			if asJSON {
 				return env.Out().JSON(result)
 			}
 			old := ""
 			if result.OldFile != "" {
 				old = fmt.Sprintf("the old file: %s\n", result.OldFile)
+			}
+			if result.Leases > 0 {
+				old += fmt.Sprintf("%s without an end ended: the server does not open them again\n", count(result.Leases, "lease"))
 			}
 			return env.Out().Printf("new state file with the nonces of %s: %s\n%sthe server will reject knocks stamped up to a minute after its next start\n",
 				count(result.Clients, "client"), result.File, old)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 const (
@@ -39,6 +40,7 @@ type trial struct {
 	target
 	index   int // of the target
 	sender  *sender
+	isn     wire.ISN // of connections to the service; 0: the kernel chooses
 	early   *earlyConn
 	earlier before // as known from the attempts before
 	sighting
@@ -70,6 +72,9 @@ func (k *knocking) send(ctx context.Context, t target, n int, first bool) (*tria
 		return nil, err
 	}
 	tr := &trial{target: t}
+	if cfg.Profile.Bind == BindISN && cfg.Keep {
+		tr.isn = wire.ISNOfAttempt(cfg.Profile.Secret, cfg.Profile.Identifier, base)
+	}
 	if n == 1 && t.watched() && cfg.checksBefore() {
 		tr.early = beginEarly(t.service)
 	}
@@ -161,7 +166,7 @@ func (k *knocking) watch(ctx context.Context, tr *trial) {
 	}
 	tr.sighting = watcher{
 		service: tr.service, timeout: k.cfg.Timeout, halfOpen: !k.cfg.Keep && k.cfg.Watch != WatchConnection,
-		early: tr.early, earlier: tr.earlier,
+		early: tr.early, earlier: tr.earlier, isn: tr.isn,
 	}.wait(ctx)
 	tr.icmp = tr.sender.icmp()
 	if tr.err == nil && !k.cfg.Keep {

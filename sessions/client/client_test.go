@@ -667,7 +667,7 @@ func TestProbeDetectsClosedConnection(t *testing.T) {
 			c.Close()
 		}
 	}()
-	_, err = probe(t.Context(), netip.MustParseAddrPort(l.Addr().String()), false)
+	_, err = probe(t.Context(), netip.MustParseAddrPort(l.Addr().String()), false, 0)
 	if !errors.Is(err, errClosedAtOnce) {
 		t.Fatalf("got %v", err)
 	}

@@ -127,6 +127,9 @@ func (f *findings) hints(cfg Config, c Clock, now time.Time) (hints []string) {
 	case f.service != nil:
 		add("connections to %s fail: %v", f.at, innermost(f.service))
 	}
+	if timedOut(f.service) && cfg.Profile.Bind == BindISN && cfg.Keep {
+		add("%s", isnHint)
+	}
 	if closedByProgram(f.service) || f.unreachable > 0 {
 		return hints // the clock has nothing to do with it
 	}

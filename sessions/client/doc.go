@@ -20,6 +20,9 @@
 // them. On Linux the connections are half-open: the program behind the port does not
 // see them.
 //
+// With BindISN, each connection after the knock begins with the initial sequence number
+// of its attempt (isn.go). The SYN before the knock has one of the kernel.
+//
 // An answer of the service does not prove that the knock opened it: the service may
 // not be hidden, or a lease from an earlier knock may be in force. On Linux, or with
 // CheckBefore, the client sends one SYN to the service before the knock, as a scanner

@@ -23,9 +23,14 @@ type Challenge struct {
 	Operation         *exchange.Operation
 	Request, Response challenge.Encoding
 	SharedPorts       bool // requests and responses may have ports in common
+	// AnswerPort: the packets of requests and responses are SYNs, and the client
+	// fetches the challenge from this TCP port. 0: they are empty UDP packets, and the
+	// challenge is one too.
+	AnswerPort uint16
 	// Service is the service that the operation opens, as in Profile. With a random
 	// port, it is not used.
 	Service string
+	Bind    Bind // what the server binds the connection to Service to
 }
 
 // Check returns an error if the fields do not fit together: the messages must fit
@@ -33,6 +38,9 @@ type Challenge struct {
 func (c Challenge) Check() error {
 	_, _, err := c.codecs(false)
 	if _, _, err6 := c.codecs(true); err != nil && err6 != nil {
+		return err
+	}
+	if err := c.Bind.check(c.Service); err != nil {
 		return err
 	}
 	if c.Service == "" {
@@ -93,6 +101,7 @@ type Requested struct {
 	Packets int
 	First   uint16 // the lowest port of requests
 	Last    uint16 // the highest port of requests
+	TCP     bool   // the packets are SYNs
 }
 
 // Answered: the client received the challenge and sent the response.
@@ -108,7 +117,7 @@ func (Answered) isEvent()  {}
 // Exchange requests an operation and responds to the challenge, until the service
 // answers. A random port accepts only one connection: Exchange returns it with Keep,
 // and does not connect without Keep. It returns an OfflineError if all attempts
-// failed, a ResolveError, or the error of ctx.
+// failed, a ResolveError, an ISNError, or the error of ctx.
 func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err := cfg.Challenge.Check(); err != nil {
 		return Result{}, fmt.Errorf("profile: challenge: %w", err)
@@ -123,6 +132,10 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 		cfg.Timeout = DefaultTimeout
 	}
 	service := cmp.Or(cfg.Service, cfg.Challenge.Service)
+	same := otherService(cfg.Server, cfg.Challenge.Service, cfg.Service) == ""
+	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
+		return Result{}, err
+	}
 	targets, err := resolve(ctx, Profile{Server: cfg.Server, Service: service}, cfg.Family)
 	if err != nil {
 		return Result{}, err

@@ -223,7 +223,7 @@ func TestResetBeforeConnectReturns(t *testing.T) {
 	}()
 	service := l.Addr().(*net.TCPAddr).AddrPort()
 	for range 200 {
-		_, err := probe(t.Context(), service, false)
+		_, err := probe(t.Context(), service, false, 0)
 		if !errors.Is(err, errClosedAtOnce) || !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatalf("got %v", err)
 		}

@@ -45,7 +45,7 @@ func (c *Config) validate() error {
 	if c.Service != "" {
 		watched.Service = c.Service
 	}
-	if err := watched.validate(); err != nil {
+	if err := errors.Join(c.Profile.Bind.check(c.Profile.Service), watched.validate()); err != nil {
 		return err
 	}
 	if c.Watch == WatchDefault {
@@ -82,6 +82,8 @@ type Result struct {
 	OpenBefore bool
 	// Rejected: there were ICMP errors for knocks of the last sequence.
 	Rejected bool
+	// Lost: in this many earlier attempts of Exchange, packets were lost on the way.
+	Lost Lost
 }
 
 // Event is a step of Knock (Resolved, Sent, Unanswered, Waiting) or of Exchange
@@ -130,8 +132,8 @@ func (Waiting) isEvent()    {}
 // they would fail: ICMP errors for all knocks of two attempts, or a service that lets
 // this computer in, but has no program behind it. Without a service that it can watch,
 // Knock makes all attempts at once. It returns an OfflineError if all attempts failed,
-// an ExhaustedError, DamagedError or NonceError of the nonce file, a ResolveError, or
-// the error of ctx.
+// an ExhaustedError, DamagedError or NonceError of the nonce file, a ResolveError, an
+// ISNError, or the error of ctx.
 func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if err := cfg.validate(); err != nil {
 		return Result{}, err
@@ -139,6 +141,10 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	watched := cfg.Profile
 	if cfg.Service != "" {
 		watched.Service = cfg.Service
+	}
+	same := otherService(cfg.Profile.Server, cfg.Profile.Service, cfg.Service) == ""
+	if err := checkBind(cfg.Profile.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
+		return Result{}, err
 	}
 	targets, err := resolve(ctx, watched, cfg.Family)
 	if err != nil {

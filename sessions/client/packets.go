@@ -25,16 +25,10 @@ type exchangeConn struct {
 // server: the client needs it for the protocol (ID_A). The socket is not connected,
 // since each packet goes to another port, and most of these ports are closed.
 func newExchangeConn(server netip.Addr) (*exchangeConn, error) {
-	network := "udp6"
-	if server.Is4() {
-		network = "udp4"
-	}
-	probe, err := net.Dial(network, netip.AddrPortFrom(server, 9).String()) // sends nothing
+	network, self, err := sourceAddress(server)
 	if err != nil {
-		return nil, fmt.Errorf("find the source address for %s: %w", server, err)
+		return nil, err
 	}
-	self := probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-	probe.Close()
 	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(self, 0)))
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)

@@ -41,7 +41,8 @@ func TestReorderingNetwork(t *testing.T) {
 						continue // they wait between attempts
 					}
 					var err error
-					if e.operation, err = exchange.NewOperation(fmt.Sprintf("case-%05d", e.number), "the secret", a, false); err != nil {
+					e.operation, err = exchange.NewOperation(fmt.Sprintf("case-%05d", e.number), "the secret", a, false)
+					if err != nil {
 						t.Fatal(err)
 					}
 					e.random = mathrand.New(mathrand.NewPCG(seed, uint64(e.number)))
@@ -124,7 +125,7 @@ func serveReordered(t *testing.T, enc reordered, all []*reorderedExchange) {
 		t.Fatal(err)
 	}
 	captured, err = capture.Open(capture.Config{
-		First: enc.ports.First, Last: enc.ports.Last, Sink: takeFunc(func(packets []capture.Packet) {
+		Settings: capture.Settings{First: enc.ports.First, Last: enc.ports.Last}, Sink: takeFunc(func(packets []capture.Packet) {
 			for _, p := range packets {
 				table.Receive(p.Source, p.Destination, time.Now())
 			}

@@ -52,7 +52,7 @@ func reorderedEncodings() (all []reordered) {
 	return all
 }
 
-// What the network does to the messages of an exchange.
+// The modes: the faults of the network.
 const (
 	swapped    = "swapped"    // the last two packets of each message
 	shuffled   = "shuffled"   // as far as the scheme survives it
@@ -248,6 +248,12 @@ func (e *reorderedExchange) run(t *testing.T, host *netns.Host) {
 	if err != nil {
 		t.Errorf("%s: %v", e, err)
 		return
+	}
+	if got := r.Lost; r.Attempts == 1 && got != (Lost{}) || got.Requests+got.Responses != r.Attempts-1 {
+		t.Errorf("%s: %d attempts, but %+v", e, r.Attempts, got)
+	}
+	if (e.mode == lost || e.mode == unheard) && r.Lost.Requests == 0 {
+		t.Errorf("%s: %+v", e, r.Lost)
 	}
 	if e.mode == cutOff && e.encoding.request.Scheme != challenge.Differences {
 		return // the client sends the response again, in the same attempt

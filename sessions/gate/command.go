@@ -31,6 +31,11 @@ type Command struct {
 	// connection from the address, or one flow of UDP, which must begin within
 	// the time. The service's own port stays as it is. 0: open that port.
 	Port uint16
+	// UntilClosed is, of Open, that the service is open until a Close, or until the
+	// client loses the right. OpenMax does not limit that. For and Port are 0 then.
+	UntilClosed bool
+	// Operation is the name of the operation, for Services.Leases.
+	Operation string
 }
 
 // ErrNotAllowed means that a client may not open a service.
@@ -62,9 +67,13 @@ func (s *Service) Execute(c Command) error {
 	case c.Port != 0:
 		return s.openPort(c)
 	}
-	r := &request{service: s, grant: c.Grant, fixed: c.For}
+	r := c.request(s)
 	open(s.enforcers, []*request{r})
 	return r.err
+}
+
+func (c Command) request(s *Service) *request {
+	return &request{service: s, grant: c.Grant, fixed: c.For, keeps: c.UntilClosed, label: c.Operation}
 }
 
 func (c Command) validate() error {
@@ -73,6 +82,8 @@ func (c Command) validate() error {
 		return fmt.Errorf("gate: unknown action %d", c.Action)
 	case !c.Grant.Address.IsValid():
 		return errors.New("gate: a command requires an address")
+	case c.UntilClosed && (c.Action != Open || c.For != 0 || c.Port != 0):
+		return errors.New("gate: only a command to open the service's own port, without a time, can be until closed")
 	case c.For < 0:
 		return fmt.Errorf("gate: expected a duration of at least 0, got %s", c.For)
 	case c.Action == Close && (c.For != 0 || c.Port != 0):
@@ -84,19 +95,19 @@ func (c Command) validate() error {
 // closeLease ends a client's lease and random ports at an address, as if their
 // time had ended.
 func (s *Service) closeLease(g sessions.Grant) {
-	if peer, some := s.removeLease(g); some {
-		s.revokePeers([]access.Peer{peer}, s.terms.Cut, false)
-		s.logEnded([]ended{{g.Identifier, peer}}, requested)
+	if gone := s.removeLeases(g); len(gone) > 0 {
+		s.revokePeers(peersOf(gone), s.terms.Cut, false)
+		s.logEnded(gone, requested)
 	}
 }
 
-// removeLease is the part of closeLease that does not involve the enforcers. It
-// reports whether a lease has ended, and of which peer.
-func (s *Service) removeLease(g sessions.Grant) (peer access.Peer, some bool) {
-	peer = access.PeerOf(g.Address, s.prefixLen6)
+// removeLeases is the part of closeLease that does not involve the enforcers. It
+// returns the leases that have ended.
+func (s *Service) removeLeases(g sessions.Grant) (gone []ended) {
+	peer := access.PeerOf(g.Address, s.prefixLen6)
 	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, requested)
-	if some = s.leases.Remove(g.Identifier, peer); some {
+	if gone = s.leases.RemoveFrom(g.Identifier, peer); len(gone) > 0 {
 		s.shortened = true
 	}
-	return peer, some
+	return gone
 }

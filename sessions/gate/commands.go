@@ -75,9 +75,9 @@ func (b *batch) close(s *Services) {
 	gone := map[*Service][]ended{}
 	b.each(s, func(c Command, service *Service) error {
 		if c.Action == Close {
-			if peer, some := service.removeLease(c.Grant); some {
-				peers[service] = append(peers[service], peer)
-				gone[service] = append(gone[service], ended{c.Grant.Identifier, peer})
+			if over := service.removeLeases(c.Grant); len(over) > 0 {
+				peers[service] = append(peers[service], peersOf(over)...)
+				gone[service] = append(gone[service], over...)
 			}
 		}
 		return nil
@@ -106,7 +106,7 @@ func (b *batch) open(s *Services) {
 			b.errs[i] = service.openPort(c)
 			continue
 		}
-		r := &request{service: service, grant: c.Grant, fixed: c.For}
+		r := c.request(service)
 		requests, of[r] = append(requests, r), i
 	}
 	open(s.enforcers, requests)

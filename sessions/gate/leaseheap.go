@@ -1,10 +1,10 @@
 package gate
 
-// leaseHeap is a heap.Interface: the first lease ends first.
+// leaseHeap is a heap.Interface: the first lease is due first.
 type leaseHeap []*lease
 
 func (h leaseHeap) Len() int           { return len(h) }
-func (h leaseHeap) Less(i, j int) bool { return h[i].until.Before(h[j].until) }
+func (h leaseHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
 func (h leaseHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j

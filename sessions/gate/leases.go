@@ -14,9 +14,13 @@ import (
 type lease struct {
 	client wire.Identifier
 	peer   access.Peer
-	until  time.Time
+	until  time.Time // of a kept lease: until it must be renewed
+	due    time.Time // when Renewable or Expire returns it
 	from   time.Time // time of the last grant
-	index  int       // in the heap
+	began  time.Time
+	label  string // the operation that granted it last; empty: knocks did
+	kept   bool   // it has no end: see kept.go
+	index  int    // in the heap
 }
 
 // Leases computes which peers are admitted. Its methods are pure functions of
@@ -55,6 +59,9 @@ func (l *Leases) Until(
 	if le := l.find(id, p); le != nil && now.Before(le.until) {
 		from, fresh = le.until, false
 	}
+	if !fresh && l.IsKept(id, p) && fixed == 0 {
+		fixed = l.openFor // a lease without an end is not extended
+	}
 	if fixed == 0 {
 		return earlier(from.Add(l.openFor), now.Add(l.openMax)), fresh
 	}
@@ -78,13 +85,13 @@ func (l *Leases) Displaced(id wire.Identifier, p access.Peer) (peers []access.Pe
 }
 
 // surplus returns the leases of a client that must end to make room for
-// another: those that end first.
+// another: those that end first, and then kept ones, the earliest grant first.
 func (l *Leases) surplus(id wire.Identifier) []*lease {
 	over := len(l.byClient[id]) - l.addresses + 1
 	if over <= 0 {
 		return nil
 	}
-	of := slices.SortedFunc(slices.Values(l.byClient[id]), func(a, b *lease) int { return a.until.Compare(b.until) })
+	of := slices.SortedFunc(slices.Values(l.byClient[id]), firstToEnd)
 	return of[:min(over, len(of))]
 }
 
@@ -109,7 +116,7 @@ func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed tim
 		l.recordPast(le)
 		l.drop(le)
 	}
-	le := &lease{client: id, peer: p, until: until, from: now}
+	le := &lease{client: id, peer: p, until: until, due: until, from: now, began: now}
 	l.insert(le)
 	return func() {
 		if l.find(id, p) != le {
@@ -134,7 +141,7 @@ func (l *Leases) insert(le *lease) {
 func (l *Leases) set(le *lease, until time.Time) {
 	l.removeEnd(le.until)
 	l.addEnd(until)
-	le.until = until
+	le.until, le.due = until, l.dueOf(le.kept, until)
 	heap.Fix(&l.byEnd, le.index)
 }
 
@@ -175,24 +182,29 @@ func (l *Leases) Last() time.Time {
 	return l.last
 }
 
-// Next returns the end of the lease that ends first; false if there is none.
+// Next returns when the first lease ends, or must be renewed; false if there is
+// none.
 func (l *Leases) Next() (next time.Time, ok bool) {
 	if len(l.byEnd) == 0 {
 		return next, false
 	}
-	return l.byEnd[0].until, true
+	return l.byEnd[0].due, true
 }
 
-// Expire removes the leases that have ended. It returns the peers that no longer have
-// one, and the removed leases.
+// Expire removes the leases that have ended, with kept ones that were not renewed
+// in time. It returns the peers that no longer have a lease, and the removed leases.
 func (l *Leases) Expire(now time.Time) (over []access.Peer, gone []ended) {
-	for len(l.byEnd) > 0 && !now.Before(l.byEnd[0].until) {
+	for len(l.byEnd) > 0 && !now.Before(l.byEnd[0].due) {
 		le := l.byEnd[0]
+		if now.Before(le.until) { // kept, and not renewed: it is due again at its end
+			l.postpone(le, le.until)
+			continue
+		}
 		l.recordPast(le)
 		if l.drop(le); len(l.byPeer[le.peer]) == 0 {
 			over = append(over, le.peer)
 		}
-		gone = append(gone, ended{le.client, le.peer})
+		gone = append(gone, endedOf(le))
 	}
 	return over, gone
 }
@@ -200,13 +212,18 @@ func (l *Leases) Expire(now time.Time) (over []access.Peer, gone []ended) {
 // Remove ends the lease of a client and a peer, and returns whether there was
 // one.
 func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
+	_, some := l.remove(id, p)
+	return some
+}
+
+func (l *Leases) remove(id wire.Identifier, p access.Peer) (gone ended, some bool) {
 	le := l.find(id, p)
 	if le == nil {
-		return false
+		return gone, false
 	}
 	l.recordPast(le)
 	l.drop(le)
-	return true
+	return endedOf(le), true
 }
 
 // RevokeExcept ends the leases of all clients except those that stay. It returns
@@ -218,7 +235,7 @@ func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (peers []access.
 			continue
 		}
 		for _, le := range slices.Clone(of) {
-			peers, gone = append(peers, le.peer), append(gone, ended{id, le.peer})
+			peers, gone = append(peers, le.peer), append(gone, endedOf(le))
 			l.drop(le)
 		}
 	}
@@ -234,8 +251,9 @@ func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (peers []access.
 // recordPast records the peer of a lease that ends: its connections may
 // continue, but only as long as the client is not revoked.
 func (l *Leases) recordPast(le *lease) {
-	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == le.peer })
-	past = append(past, le.peer)
+	peer := le.peer.AnyISN() // connections show addresses only
+	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == peer })
+	past = append(past, peer)
 	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
 }
 
@@ -253,7 +271,7 @@ func (l *Leases) addClients(all map[wire.Identifier]bool) {
 // all returns all leases.
 func (l *Leases) all() (leases []ended) {
 	for _, le := range l.byEnd {
-		leases = append(leases, ended{le.client, le.peer})
+		leases = append(leases, endedOf(le))
 	}
 	return leases
 }

@@ -12,11 +12,18 @@ import (
 type request struct {
 	grant sessions.Grant
 	fixed time.Duration // how long the lease lasts from now on; 0: by the policy
+	label string        // the operation; empty: knocks
+	keeps bool          // the lease becomes a kept one
+	// The kept lease is renewed: nothing else of it changes.
+	renews bool
 
 	service   *Service
+	peer      access.Peer
 	steps     []*step       // of the grant's own peers
 	displaced []access.Peer // whose leases of the same client end
+	gone      []ended       // these leases
 	fresh     bool
+	wasKept   bool
 	before    time.Time // until when the lease was in force before; zero: there was none
 	until     time.Time
 	undo      func()
@@ -80,12 +87,26 @@ func (b *grantBatch) plan(r *request) {
 		return
 	}
 	now := s.clock.Boot()
-	id, peer := r.grant.Identifier, access.PeerOf(r.grant.Address, s.prefixLen6)
-	if !peer.IsValid() {
-		r.err = fmt.Errorf("open %s: a grant without an address", s.Name)
+	id := r.grant.Identifier
+	peer, err := s.peerOf(r.grant)
+	if err != nil {
+		r.err = fmt.Errorf("open %s: %w", s.Name, err)
 		return
 	}
-	r.until, r.fresh = s.leases.Until(id, peer, now, r.fixed)
+	r.peer = peer
+	if r.renews {
+		for _, p := range s.admits(peer) {
+			r.steps = append(r.steps, b.step(s, p))
+		}
+		r.until, r.undo = s.leases.Renew(id, peer, now)
+		return
+	}
+	fixed := r.fixed
+	if r.keeps {
+		fixed = s.leases.horizon()
+	}
+	r.until, r.fresh = s.leases.Until(id, peer, now, fixed)
+	r.wasKept = s.leases.IsKept(id, peer)
 	if le := s.leases.find(id, peer); le != nil {
 		r.before = le.until
 	}
@@ -94,12 +115,20 @@ func (b *grantBatch) plan(r *request) {
 	}
 	r.displaced = s.leases.Displaced(id, peer)
 	for _, other := range r.displaced {
+		r.gone = append(r.gone, ended{id, other, s.leases.IsKept(id, other)})
 		for _, p := range s.admits(other) {
 			st := b.step(s, p)
 			st.cut, st.soon = s.terms.Cut, true
 		}
 	}
-	r.undo = s.leases.Add(id, peer, now, r.fixed)
+	undo, undoKeep := s.leases.Add(id, peer, now, fixed), func() {}
+	if r.keeps {
+		undoKeep = s.leases.Keep(id, peer)
+	}
+	r.undo = func() {
+		undoKeep()
+		undo()
+	}
 }
 
 // step returns the one step of a peer. It must be called before the leases
@@ -134,8 +163,11 @@ func (r *request) finish() {
 	if r.undo != nil && r.service.anyone {
 		r.service.anyoneUntil = r.service.leases.Last()
 	}
-	if r.err != nil {
+	if r.err != nil || r.renews {
 		return
+	}
+	if r.keeps || !r.wasKept {
+		r.service.leases.setLabel(r.grant.Identifier, r.peer, r.label)
 	}
 	if r.service.unbound != nil {
 		r.service.log.Warn("lease waits for the service port", "service", r.service.Name, "client", r.grant.Identifier,
@@ -143,8 +175,6 @@ func (r *request) finish() {
 	} else {
 		r.logBegun()
 	}
-	for _, p := range r.displaced {
-		r.service.logEnded([]ended{{r.grant.Identifier, p}}, displaced)
-	}
+	r.service.logEnded(r.gone, displaced)
 	r.service.reschedule()
 }

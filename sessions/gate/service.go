@@ -35,11 +35,15 @@ type LeasePolicy struct {
 	Addresses int           // maximum number of addresses per client at a time
 }
 
-// ServiceConfig configures NewService. All fields except Enforcers and Past are
-// required.
+// ServiceConfig configures NewService. All fields except Enforcers, Past and
+// KeptEnded are required.
 type ServiceConfig struct {
 	Name       string
 	PrefixLen6 int // number of significant bits of an IPv6 address: 128 or 64
+	// RequireISN: each grant admits only connections that begin with its initial sequence
+	// number. It requires PrefixLen6 128, a policy without Anyone and Cut, and the
+	// firewall as the only enforcer.
+	RequireISN bool
 	Policy     LeasePolicy
 	// Enforcers make leases real. They receive a grant in this order. The first
 	// that is a PortOpener opens random ports.
@@ -52,6 +56,10 @@ type ServiceConfig struct {
 	// connections may exist of which no enforcer knows the owner. It is called
 	// under the service's lock. nil: there are none.
 	Past func(stays func(wire.Identifier) bool) []access.Peer
+	// KeptEnded is called when a kept lease has ended for good, and not only
+	// because the gate stops, or an enforcer is lost or fails: those leases may be
+	// opened again. It is called under the service's lock. nil: it is not called.
+	KeptEnded func(wire.Identifier, access.Peer)
 	// Clock must be the same for all services and enforcers of a process: they
 	// compare its times.
 	Clock clock.Clock
@@ -64,10 +72,12 @@ type Service struct {
 
 	id         access.ServiceID
 	prefixLen6 int
+	requireISN bool
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
 	bind       func() error
 	past       func(stays func(wire.Identifier) bool) []access.Peer
+	keptEnded  func(wire.Identifier, access.Peer)
 	clock      clock.Clock
 	log        *slog.Logger
 	wake       chan struct{} // a lease ends before Run's next check
@@ -81,6 +91,7 @@ type Service struct {
 	anyoneUntil      time.Time // as the enforcers know it
 	shortened        bool      // a lease has ended early: the owners of anyone's lease must be updated
 	prepared         time.Time // when the change was prepared
+	renewFailed      bool
 	ports            ports
 	unbound          error     // why the port is not bound; nil: it is
 	due              time.Time // time of Run's next check; zero: when it is woken
@@ -91,8 +102,8 @@ type Service struct {
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Policy
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6,
-		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN,
+		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past, keptEnded: cfg.KeptEnded,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
 		knockers: !t.Anyone, anyone: t.Anyone,
@@ -161,7 +172,13 @@ func (s *Service) next() (next time.Time, ok bool) {
 func (s *Service) expire(now time.Time, reason string) {
 	peers, gone := s.leases.Expire(now)
 	s.revokePeers(peers, s.terms.Cut, false)
-	s.logEnded(gone, reason)
+	for _, le := range gone {
+		if le.kept && reason == expired {
+			s.logEnded([]ended{le}, unrenewed)
+		} else {
+			s.logEnded([]ended{le}, reason)
+		}
+	}
 }
 
 // revokePeers updates the enforcers after leases of these peers have ended. A peer
@@ -239,6 +256,7 @@ func (s *Service) sweep() (pause time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Boot()
+	s.renew(now)
 	s.expire(now, expired)
 	s.endPorts(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut, expired)
 	next, ok := s.next()

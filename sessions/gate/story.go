@@ -17,6 +17,7 @@ const (
 	revoked    = "revoked"
 	displaced  = "displaced by another address of the client"
 	holderLost = "holder lost"
+	unrenewed  = "not renewed"
 	stopping   = "server stops"
 )
 
@@ -24,16 +25,31 @@ const (
 type ended struct {
 	client wire.Identifier
 	peer   access.Peer
+	kept   bool
+}
+
+func endedOf(le *lease) ended { return ended{le.client, le.peer, le.kept} }
+
+func peersOf(all []ended) (peers []access.Peer) {
+	for _, e := range all {
+		peers = append(peers, e.peer)
+	}
+	return peers
 }
 
 // logBegun logs a lease that has begun, or was extended.
 func (r *request) logBegun() {
 	s := r.service
 	left := r.until.Sub(s.clock.Boot())
-	attrs := []any{
-		"service", s.Name, "client", r.grant.Identifier, "address", r.grant.Address,
-		"for", left.Round(time.Second), "until", s.clock.Wall().Add(left).UTC().Format(time.RFC3339),
+	attrs := []any{"service", s.Name, "client", r.grant.Identifier, "address", r.grant.Address}
+	if s.leases.IsKept(r.grant.Identifier, r.peer) {
+		if r.keeps && !r.wasKept {
+			attrs = append(attrs, "until", "closed")
+			s.log.Info("opened", attrs...)
+		}
+		return
 	}
+	attrs = append(attrs, "for", left.Round(time.Second), "until", s.clock.Wall().Add(left).UTC().Format(time.RFC3339))
 	switch {
 	case r.fresh:
 		s.log.Info("opened", attrs...)
@@ -42,9 +58,13 @@ func (r *request) logBegun() {
 	}
 }
 
-// logEnded logs leases that have ended.
+// logEnded logs leases that have ended, and reports kept ones: see
+// ServiceConfig.KeptEnded.
 func (s *Service) logEnded(leases []ended, reason string) {
 	for _, l := range leases {
+		if l.kept && s.keptEnded != nil && reason != stopping && reason != holderLost && reason != unrenewed {
+			s.keptEnded(l.client, l.peer)
+		}
 		s.log.Info("closed", "service", s.Name, "client", l.client, "address", addressOf(l.peer), "reason", reason)
 	}
 }

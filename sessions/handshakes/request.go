@@ -15,10 +15,10 @@ func (t *Table) receiveRequest(p packet) Outcome {
 	for _, k := range kinds {
 		if portSlot := t.find(exchange.Requesting, k, p.source.Port()); portSlot != nil {
 			outcome = max(outcome, t.continueRequest(portSlot, t.find(exchange.Requesting, k, anyPort), k, p))
+			if outcome > Accepted {
+				return outcome // the packet belongs to that request, and begins no other one
+			}
 		}
-	}
-	if outcome > Accepted {
-		return outcome
 	}
 	accepted := outcome == Accepted
 	for _, k := range kinds {
@@ -31,6 +31,9 @@ func (t *Table) receiveRequest(p packet) Outcome {
 			outcome = max(outcome, t.continueAnyPort(k, p))
 		case !accepted || t.single.Known() > 0:
 			outcome = max(outcome, t.beginRequest(k, p))
+		}
+		if outcome > Accepted {
+			break
 		}
 	}
 	return outcome
@@ -120,11 +123,13 @@ func (t *Table) challengeIfComplete(portSlot, anySlot *slot, k *exchange.Kind, p
 // dropSiblings resets the slots that have packets of the complete request. Each
 // packet counts for at most one challenge; otherwise challenges could have more
 // bytes than the packets of their requests. A slot for any port shares packets
-// with the slots of all ports, of its kind.
+// with the slots of all ports, of its kind. Slots of other kinds with one packet are
+// reset, too: a packet of the complete request may have begun them, and the next
+// request would begin with it (see newAnyPortSlot).
 func (t *Table) dropSiblings(complete *slot, k *exchange.Kind) {
 	for _, s := range t.bySource {
 		if s != complete && s.State() == exchange.Requesting &&
-			(s.port == anyPort || s.port == complete.port || complete.port == anyPort && s.Kind() == k) {
+			(s.port == anyPort || s.port == complete.port || complete.port == anyPort && (s.Kind() == k || s.Packets() == 1)) {
 			s.Reset()
 		}
 	}

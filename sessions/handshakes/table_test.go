@@ -3,6 +3,7 @@ package handshakes
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
@@ -242,6 +243,33 @@ func TestAnyOrder(t *testing.T) {
 		p.send(shuffled(p.responsePorts()))
 		if len(w.proofs) != 1 || w.proofs[0].Operation() != o {
 			t.Fatalf("%s: proofs %v", o.ID(), w.proofs)
+		}
+	}
+}
+
+// TestOneAfterTheOther: a client behind a NAT that gives each packet another source port
+// requests operations of several kinds, without a pause. Their IDs have a common
+// beginning, so each packet begins requests of several kinds.
+func TestOneAfterTheOther(t *testing.T) {
+	for i := range 100 {
+		var all []*exchange.Operation
+		for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
+			all = append(all, operation(t, fmt.Sprintf("ssh-alice-%d", a), a, false))
+		}
+		w := newHarness(t, nil, all...)
+		port := symmetric(5000)
+		for n, j := range mrand.Perm(len(all)) {
+			p := w.newClient(all[j], "203.0.113.9", "203.0.113.9", port)
+			ports := p.requestPorts()
+			mrand.Shuffle(len(ports), func(i, j int) { ports[i], ports[j] = ports[j], ports[i] })
+			p.send(ports)
+			if len(w.sent) != n+1 {
+				t.Fatalf("run %d: %d challenges after %d requests, the last one for %s", i, len(w.sent), n+1, all[j].ID())
+			}
+			p.send(p.responsePorts())
+			if len(w.proofs) != n+1 || w.proofs[n].Operation() != all[j] {
+				t.Fatalf("run %d: proofs %v", i, w.proofs)
+			}
 		}
 	}
 }

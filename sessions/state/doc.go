@@ -24,7 +24,10 @@
 // the start plus the maximum tolerance. The file keeps this margin until a store
 // has been open for that long.
 //
-// The file is a bbolt database with one bucket; format.go defines its content.
+// Leases that last until they are closed are in another file (kept.go), which
+// a server reads when it starts, and opens again: a damaged file opens nothing.
+//
+// The file of nonces is a bbolt database with one bucket; format.go defines its content.
 // bbolt has transactions that survive a crash, but trusts the file: pages have no
 // checksum, and a damaged file can make it panic, loop, or lose the last
 // transaction. So pages.go reads and checks the whole file first, and bbolt opens

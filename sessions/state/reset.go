@@ -118,6 +118,14 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o ResetR
 		return o, err
 	}
 	defer lock.Close()
+	// Never with the leases that last until they are closed: the end of one may be
+	// lost.
+	leases, err := ReadKept(dir)
+	if o.LeasesEnded = len(leases); o.LeasesEnded > 0 || err != nil {
+		if _, err := SetKeptAside(dir, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return o, fmt.Errorf("set the recorded leases aside: %w", err)
+		}
+	}
 	var c Contents
 	if keep {
 		var damaged *DamagedError
@@ -143,8 +151,11 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o ResetR
 
 // ResetReport is the result of Reset.
 type ResetReport struct {
-	Kept  int    // clients whose records are in the new file
-	Aside string // the path of the old file; empty: there was none
+	Kept int // clients whose records are in the new file
+	// LeasesEnded is the number of leases that lasted until they are closed: no
+	// start opens them again.
+	LeasesEnded int
+	Aside       string // the path of the old file; empty: there was none
 }
 
 // removeAside removes the second name of the old file, if the file still has its

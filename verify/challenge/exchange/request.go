@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"sallyport/verify/wire"
 )
 
 // Request is a parsed request. It is not authenticated.
@@ -67,6 +69,7 @@ type Proof struct {
 	operation *Operation
 	client    netip.Addr
 	port      uint16
+	isn       wire.ISN
 }
 
 // Operation is the requested operation.
@@ -77,6 +80,10 @@ func (p Proof) Client() netip.Addr { return p.client }
 
 // Port is the port that the challenge carried. 0: none.
 func (p Proof) Port() uint16 { return p.port }
+
+// ISN is the initial sequence number to which the exchange binds a connection. The
+// client has derived the same.
+func (p Proof) ISN() wire.ISN { return p.isn }
 
 // Challenge appends the challenge that answers a request, and returns the
 // Pending that verifies the response. The client is the source address of the
@@ -124,5 +131,5 @@ func (p Pending) Verify(response []byte) (Proof, bool) {
 	if p.operation == nil || !hmac.Equal(response, p.expected[:]) {
 		return Proof{}, false
 	}
-	return Proof{p.operation, p.client, p.port}, true
+	return Proof{p.operation, p.client, p.port, p.operation.isn(&p.expected)}, true
 }

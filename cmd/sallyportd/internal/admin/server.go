@@ -34,6 +34,9 @@ type Handlers struct {
 	// Waiting returns why the ports of services are not bound, by the services' names.
 	Waiting  func() map[string]string
 	Counters func() map[string]uint64
+	// Leases returns all leases; CloseLeases ends some of them.
+	Leases      func() []Lease
+	CloseLeases func(Closing) Closed
 }
 
 // Serve serves the administrator's commands on a socket at path until ctx ends.
@@ -64,6 +67,7 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 		}
 		answer(w)(h.Restrict(ctx, asked))
 	})
+	h.serveLeases(mux)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.Handle("GET /grants", h.Grants)
 	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {

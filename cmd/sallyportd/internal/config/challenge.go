@@ -5,9 +5,12 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/ingest/capture"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -17,6 +20,7 @@ import (
 type Challenge struct {
 	Plan             challenge.Plan
 	Sockets          bool       // the server binds the ports; else it captures packets to closed ones
+	Answers          *Answers   // with transport = "tcp"; nil: packets are UDP
 	Public4, Public6 netip.Addr // by which clients reach this host; zero: its own addresses
 	Exchanges        int        // how many can be in progress
 	Rate             int        // challenges a second
@@ -25,6 +29,58 @@ type Challenge struct {
 	// no address in listen requires IPv6. Config.Check returns it on a host that
 	// has IPv6; elsewhere no packet arrives over IPv6.
 	without6 error
+}
+
+// Captured returns the packets that the server captures; nil: it captures none.
+func (c *Config) Captured() *capture.Settings {
+	if c.Challenge == nil || c.Challenge.Sockets {
+		return nil
+	}
+	p := c.Challenge.Plan.Ports
+	return &capture.Settings{First: p.First, Last: p.Last, TCP: c.Challenge.Answers != nil, Addresses: c.Listen}
+}
+
+// Answers is where clients fetch challenges over TCP.
+type Answers struct {
+	Port     uint16
+	Filtered bool // the port never replies to strangers; else it looks closed to them
+}
+
+// AnswersName names the port of challenges in the firewall. No service has this name,
+// because it contains a space.
+const AnswersName = "challenges of exchanges"
+
+const (
+	// AnswerTime is how long a client may take to fetch a challenge.
+	AnswerTime = 2 * time.Second
+	// MaxAnswerRate is the maximum number of challenges a second over TCP. With the
+	// reserve, which is a quarter, all that wait at a time fit into the filter of the
+	// socket (sockfilter.Max).
+	MaxAnswerRate = 160
+)
+
+// answers checks the keys of transport = "tcp".
+func (in *rawChallenge) answers(f *tomlfile.File, c *Config, ch *Challenge) error {
+	if in.Transport != "tcp" {
+		return nil
+	}
+	if ch.Sockets {
+		return f.Errorf("challenge.transport", "got \"tcp\" with capture = \"sockets\": a bound socket receives no SYN")
+	}
+	ch.Answers = &Answers{Port: uint16(in.AnswerPort), Filtered: in.AnswerLook == "filtered"}
+	at := access.Ports{First: ch.Answers.Port, Last: ch.Answers.Port}
+	if at.Overlaps(access.Ports(ch.Plan.Ports)) {
+		return f.Errorf("challenge.answer_port", "got %d, which is one of the ports %s of requests and responses", at.First, in.Ports)
+	}
+	if s, _ := c.serviceIn(at, false); s != nil {
+		return f.Errorf("challenge.answer_port", "got %d, which is a port of service %s", at.First, s.Name)
+	}
+	if !f.Has("challenge.challenges_per_second") {
+		ch.Rate = MaxAnswerRate
+	} else if ch.Rate > MaxAnswerRate {
+		return f.Errorf("challenge.challenges_per_second", "got %d; with transport = \"tcp\" at most %d are possible", ch.Rate, MaxAnswerRate)
+	}
+	return nil
 }
 
 // challenge checks the [challenge] table and the operations.
@@ -61,9 +117,12 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 		}
 		return err
 	}
-	if s, ports := c.udpServiceIn(ch.Plan.Ports); s != nil {
-		return f.Errorf("challenge.ports", "got %q, which contains UDP port %s of service %s",
-			in.Ports, ports, s.Name)
+	if err := in.answers(f, c, ch); err != nil {
+		return err
+	}
+	if s, ports := c.serviceIn(access.Ports(ch.Plan.Ports), ch.Answers == nil); s != nil {
+		return f.Errorf("challenge.ports", "got %q, which contains %s port %s of service %s",
+			in.Ports, strings.ToUpper(s.Protocol()), ports, s.Name)
 	}
 	c.Challenge = ch
 	return r.operations(f, c)

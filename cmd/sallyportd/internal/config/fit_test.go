@@ -30,8 +30,7 @@ func challengeText(listen string, p challenge.Plan) string {
 
 func parsed(t *testing.T, text string) (*Config, error) {
 	t.Helper()
-	c, err := Parse("c.toml", []byte(text))
-	return c, err
+	return Parse("c.toml", []byte(text))
 }
 
 // TestPaperRows: the configuration accepts each row of the paper's tables over the
@@ -43,7 +42,8 @@ func TestPaperRows(t *testing.T) {
 			t.Fatal(row, err)
 		}
 		_, err6 := row.Plan(true)
-		if c, err := parsed(t, challengeText(`["0.0.0.0"]`, p)); err != nil || !c.Challenge.Plan.NoIPv6 || c.Check(Host{}) != nil {
+		four, err := parsed(t, challengeText(`["0.0.0.0"]`, p))
+		if err != nil || !four.Challenge.Plan.NoIPv6 || four.Check(Host{}) != nil {
 			t.Errorf("%s over IPv4: %v", row, err)
 		}
 		both, err := parsed(t, challengeText(`["::"]`, p))

@@ -130,7 +130,7 @@ func (d declaration) check(f *tomlfile.File) error {
 		return f.Errorf(d.path, "got %q", d.value.String())
 	}
 	ranges := d.field.Tag.Get("range")
-	if ranges == "" {
+	if ranges == "" || d.value.Kind() == reflect.String && d.value.String() != "" && d.value.String() == d.field.Tag.Get("or") {
 		return nil
 	}
 	values := []reflect.Value{d.value}

@@ -17,6 +17,9 @@ import (
 // maxOperations is how many operations a configuration may have.
 const maxOperations = 256
 
+// UntilClosed is the value of open_for of an operation that opens without an end.
+const UntilClosed = "until-closed"
+
 // Operation is an [[operation]]: what clients can request by the
 // challenge–response protocol.
 type Operation struct {
@@ -25,9 +28,12 @@ type Operation struct {
 	Service    string
 	Close      bool
 	OpenFor    time.Duration // 0: the OpenFor of the service
-	RandomPort bool
-	Client     string         // empty: any client that has the secret
-	From       []netip.Prefix // empty: all addresses
+	// UntilClosed: the service is open until an operation closes it, the client
+	// loses the right, or the administrator closes it.
+	UntilClosed bool
+	RandomPort  bool
+	Client      string         // empty: any client that has the secret
+	From        []netip.Prefix // empty: all addresses
 }
 
 // Allows reports whether a client may use the operation from an address.
@@ -36,12 +42,32 @@ func (o Operation) Allows(a netip.Addr) bool {
 	return len(o.From) == 0 || slices.ContainsFunc(o.From, contains)
 }
 
+// Closes reports whether the operation closes what another one opens from the same
+// address: both are for the same client, or both for none.
+func (o Operation) Closes(other Operation) bool {
+	return o.Close && !other.Close && o.Service == other.Service && o.Client == other.Client
+}
+
+// Lasts returns for how long the operation opens, as open_for has it; empty: for as
+// long as a knock does, or it closes.
+func (o Operation) Lasts() string {
+	switch {
+	case o.UntilClosed:
+		return UntilClosed
+	case o.OpenFor != 0:
+		return short(o.OpenFor)
+	}
+	return ""
+}
+
 // Describe describes the operation in a line.
 func (o Operation) Describe() string {
 	action := "opens service " + o.Service
 	switch {
 	case o.Close:
 		action = "closes service " + o.Service
+	case o.UntilClosed:
+		action += " until it is closed"
 	case o.OpenFor != 0:
 		action += " for " + short(o.OpenFor)
 	}
@@ -106,7 +132,10 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	}
 	o = Operation{
 		ID: r.ID, Secret: r.Secret, Algorithm: exchange.Algorithm(r.Algorithm), Service: r.Service,
-		Close: r.Action == "close", OpenFor: duration(r.OpenFor), RandomPort: r.Port == "random", Client: r.Client,
+		Close: r.Action == "close", UntilClosed: r.OpenFor == UntilClosed, RandomPort: r.Port == "random", Client: r.Client,
+	}
+	if !o.UntilClosed {
+		o.OpenFor = duration(r.OpenFor)
 	}
 	if len(r.ID) < exchange.MinID || len(r.ID) > exchange.MaxID {
 		return o, f.Errorf(at+"id", "got %q, with %d bytes", r.ID, len(r.ID))
@@ -127,6 +156,14 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	if o.OpenFor > s.Policy.OpenMax {
 		return o, f.Errorf(at+"open_for",
 			"got %q for service %s, whose open_max is %s", r.OpenFor, s.Name, s.Policy.OpenMax)
+	}
+	if o.UntilClosed && o.RandomPort {
+		return o, f.Errorf(at+"open_for",
+			"got %q for an operation with port = \"random\": a random port is for one connection, which must begin within a time", r.OpenFor)
+	}
+	if o.UntilClosed && s.RequireISN {
+		return o, f.Errorf(at+"open_for",
+			"got %q for service %s, which has bind = \"isn\": its leases admit one connection each", r.OpenFor, s.Name)
 	}
 	if err := o.checkPort(f, at, s, c); err != nil {
 		return o, err
@@ -154,6 +191,9 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, c *Config)
 	case o.Close || s.Policy.Anyone:
 		return f.Errorf(at+"port",
 			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
+	case s.RequireISN:
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s, which has bind = \"isn\": a random port compares no sequence number", s.Name)
 	case s.Several():
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s, which has several ports: a random port leads to one", s.Name)
@@ -178,6 +218,9 @@ const minFreePorts = 1 << 14
 // responses.
 func (c *Config) freePorts() (n int) {
 	taken := append(c.ServicePorts(), access.Ports(c.Challenge.Plan.Ports))
+	if a := c.Challenge.Answers; a != nil {
+		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
+	}
 	for p := schedule.MinPort; p <= schedule.MaxPort; p++ {
 		if !access.AnyHas(taken, uint16(p)) {
 			n++
@@ -211,6 +254,17 @@ func (c *Config) Usable(
 		}
 	}
 	return list, disabled
+}
+
+// OpeningWithoutClient returns the operations that open a service for any holder of
+// their secret: they do so even if there is no client.
+func (c *Config) OpeningWithoutClient() (ids []string) {
+	for _, o := range c.Operations {
+		if o.Client == "" && !o.Close {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
 }
 
 // OperationClients returns the clients of the operations.

@@ -37,6 +37,7 @@ type carried struct {
 	mu       sync.Mutex
 	services map[access.ServiceID]carriedService
 	open     map[address]time.Time // until when a lease may last, by clock.Boot
+	endless  map[address]bool      // recorded so that other addresses do not displace it
 }
 
 // carriedService is the part of a service's terms that matters here.
@@ -59,7 +60,7 @@ func (a address) lease() state.Lease {
 func addressOf(l state.Lease) address { return address{l.Client, l.Service, l.Peer} }
 
 func newCarried(r addressRecord, boot, wall func() time.Time) *carried {
-	c := &carried{record: r, boot: boot, wall: wall, services: map[access.ServiceID]carriedService{}, open: map[address]time.Time{}}
+	c := &carried{record: r, boot: boot, wall: wall, services: map[access.ServiceID]carriedService{}, open: map[address]time.Time{}, endless: map[address]bool{}}
 	for _, l := range r.Leases() {
 		c.open[addressOf(l)] = time.Time{} // no lease is in force after a start
 	}
@@ -77,21 +78,29 @@ func (c *carried) addService(id access.ServiceID, prefixLen6 int, openMax time.D
 // admit records the addresses that grants will let in, unless they are recorded
 // already. If the record is full, it displaces other addresses, also if it fails
 // then: the caller must cut their connections. If admit fails, the caller must not
-// let any of the addresses in.
-func (c *carried) admit(grants []sessions.Grant, may func(wire.Identifier, access.ServiceID) bool) (displaced []state.Lease, err error) {
+// let any of the addresses in. Endless: the leases have no end, so they are displaced
+// after all others.
+func (c *carried) admit(grants []sessions.Grant, endless bool, may func(wire.Identifier, access.ServiceID) bool) (displaced []state.Lease, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.boot()
 	var fresh []state.Lease
+	var added []address
 	for id, s := range c.services {
 		for _, g := range grants {
 			a := address{g.Identifier, id, access.PeerOf(g.Address, s.prefixLen6)}
 			if !a.peer.IsValid() || !may(a.client, id) {
 				continue
 			}
-			if _, known := c.open[a]; !known {
-				l := a.lease()
+			_, known := c.open[a]
+			if !known {
+				added = append(added, a)
+			}
+			if l := a.lease(); !known || endless && !c.endless[a] {
 				l.Until = c.wall().Add(s.openMax)
+				if endless {
+					l.Until = endlessUntil
+				}
 				fresh = append(fresh, l)
 			}
 			c.open[a] = now.Add(s.openMax)
@@ -102,12 +111,17 @@ func (c *carried) admit(grants []sessions.Grant, may func(wire.Identifier, acces
 	}
 	displaced, err = c.record.RecordLeases(nil, fresh)
 	if err != nil {
+		for _, a := range added {
+			delete(c.open, a)
+		}
+	} else if endless {
 		for _, l := range fresh {
-			delete(c.open, addressOf(l))
+			c.endless[addressOf(l)] = true
 		}
 	}
 	for _, l := range displaced {
 		delete(c.open, addressOf(l))
+		delete(c.endless, addressOf(l))
 	}
 	return displaced, err
 }
@@ -135,13 +149,17 @@ func (c *carried) holders(all map[wire.Identifier]bool) {
 	}
 }
 
-// idle returns the addresses for which no lease can be in force.
-func (c *carried) idle() (idle []address) {
+// endlessUntil is the recorded end of a lease without an end.
+var endlessUntil = time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// idle returns the addresses for which no lease can be in force. leased reports
+// whether one without an end is.
+func (c *carried) idle(leased func(address) bool) (idle []address) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.boot()
 	for a, until := range c.open {
-		if !now.Before(until) {
+		if !now.Before(until) && !leased(a) {
 			idle = append(idle, a)
 		}
 	}
@@ -157,6 +175,7 @@ func (c *carried) forget(gone []address, looked time.Time) error {
 	for _, a := range gone {
 		if until, ok := c.open[a]; ok && !looked.Before(until) {
 			delete(c.open, a)
+			delete(c.endless, a)
 			leases = append(leases, a.lease())
 		}
 	}
@@ -170,7 +189,11 @@ func (c *carried) check(
 	ctx context.Context, g *gate.Services,
 	entitled func(address) bool, connected func(context.Context, []access.Change) ([]bool, error),
 ) error {
-	looked, idle := c.boot(), c.idle()
+	looked := c.boot()
+	idle := c.idle(func(a address) bool {
+		_, kept := g.HasLease(a.service, a.client, a.peer)
+		return kept
+	})
 	gone := map[access.ServiceID][]access.Peer{}
 	changes := make([]access.Change, len(idle))
 	for i, a := range idle {
@@ -225,10 +248,14 @@ func (s *Server) entitled(a address) bool {
 	return s.reloads.missing.has(a.client) || is && s.gate.May(a.client, a.service)
 }
 
-// admit records the addresses of grants before they are let in. Addresses that they
+// admit records the addresses of grants of knocks before they are let in.
+func (s *Server) admit(grants []sessions.Grant) error { return s.admitFor(grants, false) }
+
+// admitFor records the addresses of grants before they are let in. Endless: the
+// leases have no end. Addresses that they
 // displace from the record are cut: no address may be connected without a record.
-func (s *Server) admit(grants []sessions.Grant) error {
-	displaced, err := s.carried.admit(grants, s.gate.May)
+func (s *Server) admitFor(grants []sessions.Grant, endless bool) error {
+	displaced, err := s.carried.admit(grants, endless, s.gate.May)
 	for _, l := range displaced {
 		s.gate.Displace(l.Service, l.Client, l.Peer)
 	}

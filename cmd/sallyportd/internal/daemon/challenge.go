@@ -34,9 +34,10 @@ type challenger struct {
 	capture    *capture.Capture
 	table      *handshakes.Table
 	proofs     *proofs
+	answers    *answers // with transport = "tcp"
 	operations atomic.Pointer[operations]
 	execute    func([]command) []error
-	now        func() time.Time
+	now, wall  func() time.Time
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
 	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
@@ -46,19 +47,29 @@ type challenger struct {
 type command struct {
 	gate.Command
 	service, operation string // their names
+	at                 address
+	keeps              *keptLease // it opens without an end; nil: it does not
 }
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
-func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]command) []error, env Env) (c *challenger, err error) {
-	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, log: env.Log}
+// wall is the firewall; nil: there is none.
+func newChallenger(cfg *config.Config, o operations, wall access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
+	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
-	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
+	taken := cfg.ServicePorts()
+	if a := cfg.Challenge.Answers; a != nil {
+		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
+	}
+	port := randomPort(cfg.Challenge.Plan.Ports, taken)
 	c.table, err = handshakes.New(handshakes.Config{
 		Operations: o.protocol, Slots: cfg.Challenge.Exchanges, Rate: cfg.Challenge.Rate,
 		Public4: cfg.Challenge.Public4, Public6: cfg.Challenge.Public6, Random: rand.Reader,
 		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return port() },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
+			if c.answers != nil {
+				return c.answers.put(source, payload)
+			}
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
 		OnProof: func(g exchange.Proof, from netip.Addr) {
@@ -71,13 +82,16 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 		return nil, err
 	}
 	var mark uint32
-	if helped {
+	if wall != nil {
 		mark = firewall.AnswerMark
 	}
+	p := cfg.Challenge.Plan.Ports
+	settings := capture.Settings{First: p.First, Last: p.Last, TCP: cfg.Challenge.Answers != nil, Addresses: cfg.Listen}
+	if settings.TCP {
+		c.answers = newAnswers(cfg, wall, env)
+	}
 	c.capture, err = capture.Open(capture.Config{
-		Mark:  mark,
-		First: cfg.Challenge.Plan.Ports.First, Last: cfg.Challenge.Plan.Ports.Last, Sockets: cfg.Challenge.Sockets,
-		Addresses: cfg.Listen, Sink: c, Log: env.Log,
+		Settings: settings, Sockets: cfg.Challenge.Sockets, Relay: env.Relay, Mark: mark, Sink: c, Log: env.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("capture requests and responses: %w", err)
@@ -159,6 +173,9 @@ func (c *challenger) run(ctx context.Context) error {
 		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
 	})
+	if c.answers != nil {
+		g.Go(func() error { return c.answers.run(ctx) })
+	}
 	g.Go(func() error {
 		c.sweep(sweeping)
 		return nil
@@ -204,7 +221,7 @@ func (c *challenger) executeProofs(all []proof) {
 		if !ok || o.protocol != p.Operation() || !o.Allows(p.from) {
 			continue // the operation was removed meanwhile
 		}
-		commands = append(commands, o.command(p))
+		commands = append(commands, o.command(p, c.wall()))
 	}
 	if len(commands) == 0 {
 		return
@@ -219,12 +236,17 @@ func (c *challenger) executeProofs(all []proof) {
 	}
 }
 
-func (o operation) command(p proof) command {
-	do := command{service: o.Service, operation: o.ID, Command: gate.Command{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from}, For: o.OpenFor, Port: p.Port(),
+func (o operation) command(p proof, now time.Time) command {
+	do := command{service: o.Service, operation: o.ID, at: o.at(p.from), Command: gate.Command{
+		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
+		UntilClosed: o.UntilClosed, Operation: o.ID,
 	}}
 	if o.Close {
 		do.Action = gate.Close
+	}
+	if o.UntilClosed {
+		l := o.keep(p.from, now)
+		do.keeps = &l
 	}
 	return do
 }

@@ -37,6 +37,7 @@ func (s *Server) control(ctx context.Context, c Control) error {
 		err := admin.Serve(ctx, socket, admin.Handlers{
 			Reload: s.awaitClients(s.Reload), ReloadClients: s.awaitClients(s.ReloadClients), Restrict: s.Restrict,
 			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.gate.Waiting,
+			Leases: s.leases, CloseLeases: s.closeLeases,
 		})
 		if err != nil {
 			log.Warn("failed to serve the admin socket", "socket", socket, "error", err, "hint", "to reload, send SIGHUP")

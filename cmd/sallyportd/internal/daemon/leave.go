@@ -63,7 +63,7 @@ func (s *Server) settleMissing(p plan, why cause, absent int, cfg *config.Config
 		}
 	}
 	if len(confirmed) > 0 {
-		s.gate.Revoke(func(id wire.Identifier) bool { return confirmed[id] })
+		s.revoke(confirmed)
 	}
 	if absent > 0 {
 		s.env.Log.Warn("clients missing from the clients file; rejecting knocks",
@@ -78,7 +78,7 @@ func (s *Server) cutMissing(now, unchanged time.Time) {
 	if len(over) == 0 {
 		return
 	}
-	s.gate.Revoke(func(id wire.Identifier) bool { return over[id] })
+	s.revoke(over)
 	s.env.Log.Warn("cut off clients missing from the clients file", "clients", len(over), "removed", named(slices.Collect(maps.Keys(over))))
 }
 
@@ -110,5 +110,18 @@ func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.S
 		return some && len(services) == 0
 	})
 	cut(s.reloads.missing.has)
+	s.kept.endIf(func(at address) bool {
+		services, some := less[at.client]
+		return some && !s.reloads.missing.has(at.client) && !slices.Contains(services, at.service)
+	})
+	s.kept.flush() // it logs errors
 	return err
+}
+
+// revoke ends all that clients have, with the recorded leases that the gate does not
+// have at the moment.
+func (s *Server) revoke(gone map[wire.Identifier]bool) {
+	s.gate.Revoke(func(id wire.Identifier) bool { return gone[id] })
+	s.kept.endIf(func(at address) bool { return gone[at.client] })
+	s.kept.flush() // it logs errors
 }

@@ -1,12 +1,17 @@
 package daemon
 
 import (
+	"fmt"
 	"hash/maphash"
 	"net/netip"
+	"slices"
+	"time"
 
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/state"
+	"sallyport/verify"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/wire"
 )
@@ -15,8 +20,13 @@ import (
 // it, which has the secret.
 type operation struct {
 	config.Operation
-	service  access.ServiceID
-	protocol *exchange.Operation
+	service    access.ServiceID
+	prefixLen6 int  // of the service
+	anyone     bool // the service is open to anyone
+	isn        bool // it opens a service that requires initial sequence numbers
+	protocol   *exchange.Operation
+	// Of the operation and of its client; 0: it belongs to none.
+	secret, clientSecret verify.Fingerprint
 }
 
 // operations are those that some client may use. The zero value: there is no
@@ -38,15 +48,46 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 		return o, err
 	}
 	o.byID = make(map[string]operation, len(usable))
+	clientSecrets, err := fingerprints(list, cfg.OperationClients())
+	if err != nil {
+		return o, err
+	}
 	for i, op := range usable {
-		o.byID[op.ID] = operation{Operation: op, service: access.ID(op.Service), protocol: protocol[i]}
+		secret, err := verify.FingerprintOf([]byte(op.Secret))
+		if err != nil {
+			return o, fmt.Errorf("operation %q: %w", op.ID, err)
+		}
+		service := cfg.Service(op.Service)
+		o.byID[op.ID] = operation{
+			Operation: op, service: service.ID(), prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
+			protocol: protocol[i], secret: secret, clientSecret: clientSecrets[op.Client],
+			isn: !op.Close && service.RequireISN,
+		}
 	}
 	o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan)
 	return o, err
 }
 
+// fingerprints returns the Fingerprints of the secrets of some clients.
+func fingerprints(list clients.List, of []string) (map[string]verify.Fingerprint, error) {
+	all := map[string]verify.Fingerprint{}
+	if len(of) == 0 {
+		return all, nil
+	}
+	for _, c := range list {
+		if id := c.Identifier.String(); slices.Contains(of, id) {
+			f, err := verify.FingerprintOf(c.Secret)
+			if err != nil {
+				return nil, fmt.Errorf("client %s: %w", id, err)
+			}
+			all[id] = f
+		}
+	}
+	return all, nil
+}
+
 // leaseOwner is the identifier that owns a lease which an operation opens. For
-// operations that belong to no client it depends on the address, so that one such
+// operations that belong to no client it depends on the peer that the lease admits, so that one such
 // operation closes what another has opened, and the limit of addresses for a
 // client does not count for all addresses together. A secret seed decides which
 // addresses share an identifier: so a host with the secret of such an operation
@@ -57,7 +98,7 @@ func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
 		return id
 	}
 	// In a clients file, no identifier begins with this.
-	n := maphash.Comparable(ownerSeed, a)
+	n := maphash.Comparable(ownerSeed, access.PeerOf(a, o.prefixLen6))
 	id[0] = '#'
 	for i := 1; i < len(id); i++ {
 		id[i] = ownerDigits[n%uint64(len(ownerDigits))]
@@ -68,7 +109,8 @@ func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
 
 const ownerDigits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 
-// ownerSeed is new at each start: leases do not outlive the process.
+// ownerSeed is new at each start: no identifier outlives the process. The record of
+// leases has the address instead.
 var ownerSeed = maphash.MakeSeed()
 
 // ownerless reports whether a lease belongs to no client.
@@ -88,4 +130,46 @@ func (o operations) keepsOwnerless(next operations) bool {
 		}
 	}
 	return true
+}
+
+// keep returns the lease without an end that the operation opens for an address.
+func (o operation) keep(a netip.Addr, now time.Time) keptLease {
+	l := keptLease{o.at(a), state.Kept{
+		Service: o.Service, Operation: o.ID, Peer: access.PeerOf(a, o.prefixLen6), Address: a,
+		Anyone: o.anyone, Since: time.Unix(now.Unix(), 0), Secret: o.secret, ClientSecret: o.clientSecret,
+	}}
+	copy(l.Client[:], o.Client)
+	return l
+}
+
+// at returns the lease of an address that the operation opens, or closes.
+func (o operation) at(a netip.Addr) address {
+	return address{o.leaseOwner(a), o.service, access.PeerOf(a, o.prefixLen6)}
+}
+
+// refuses returns why a recorded lease would not be granted now; empty: it would.
+// The lease is the requester's only as long as all its terms are as they were.
+func (o operations) refuses(k state.Kept) string {
+	op, ok := o.byID[k.Operation]
+	var client wire.Identifier
+	copy(client[:], op.Client)
+	switch {
+	case !ok:
+		return "the operation is gone, or its client may not use it"
+	case op.Close || !op.UntilClosed:
+		return "the operation does not open until it is closed"
+	case op.Service != k.Service || client != k.Client:
+		return "the operation is for another service or client"
+	case op.secret != k.Secret:
+		return "the operation has a new secret"
+	case op.clientSecret != k.ClientSecret:
+		return "the client has a new secret"
+	case !op.Allows(k.Address):
+		return "the operation excludes the address"
+	case op.anyone != k.Anyone:
+		return "open_to of the service has changed"
+	case access.PeerOf(k.Address, op.prefixLen6) != k.Peer:
+		return "grant_prefix6 of the service has changed"
+	}
+	return ""
 }

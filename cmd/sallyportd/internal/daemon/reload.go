@@ -94,6 +94,7 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 		case err == nil:
 			s.reloads.missing.back(p.isClient)
 			s.settleMissing(p, why, absent, cfg)
+			s.reviewKept(p.operations, s.reloads.missing.has)
 		case why.noticed && !errors.As(err, &stopping):
 			// A part of the server rejects the change: the rights that the file
 			// removes are removed nevertheless.

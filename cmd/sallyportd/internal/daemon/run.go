@@ -72,6 +72,10 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	g.Go(func() error {
+		s.watchKept(ctx)
+		return nil
+	})
 	g.Go(func() error { return s.awaitServing(ctx) })
 	suspended := s.suspended()
 	g.Go(func() error {
@@ -98,7 +102,9 @@ func (s *Server) Run(ctx context.Context) error {
 		s.logCounters(ctx)
 		return nil
 	})
-	err := errors.Join(g.Wait(), s.state.Close())
+	err := g.Wait()
+	s.kept.flush() // it logs errors; the state directory is still locked
+	err = errors.Join(err, s.state.Close())
 	switch {
 	case s.holder == nil:
 		return err
@@ -131,6 +137,7 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 				log.Error("failed to cut connections of revoked clients", "error", err)
 			}
 			log.Info("firewall holder connected; everything is closed")
+			s.kept.wakeUp() // and the leases without an end open again
 		},
 	})
 	if err == nil {

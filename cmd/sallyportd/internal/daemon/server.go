@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +36,7 @@ type Server struct {
 	firewall  *holder.Enforcer
 	knocks    *knockPorts
 	carried   *carried // nil: the kernel carries no connection
+	kept      *kept
 	feed      admin.Feed
 	challenge *challenger // nil: there is no challenge–response protocol
 	reloads   reloads
@@ -74,6 +74,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 			s.state.Close()
 		}
 	}()
+	s.openKept(cfg, p.operations)
 	if h != nil {
 		s.carried = newCarried(s.state, env.Clock.Boot, env.Clock.Wall)
 	}
@@ -99,6 +100,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		Addresses:     cfg.Listen,
 		Readers:       workers,
 		ReceiveBuffer: cfg.ReceiveBuffer,
+		Queue:         cfg.Queue,
 		Unfiltered:    !cfg.KernelFilter,
 		Settings:      p.settings,
 		PortsChanged:  openKnockPorts,
@@ -110,7 +112,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		return nil, fmt.Errorf("prepare to receive: %w", err)
 	}
 	if cfg.Challenge != nil {
-		if s.challenge, err = newChallenger(cfg, p.operations, h != nil, s.execute, env); err != nil {
+		if s.challenge, err = newChallenger(cfg, p.operations, s.wall(), s.execute, env); err != nil {
 			return nil, err
 		}
 	}
@@ -158,8 +160,8 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		s.services = append(s.services, service{c.Name, live})
 		list = append(list, gate.NewService(gate.ServiceConfig{
 			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: append(live.Enforcers, shared...),
-			Prepare: live.Prepare,
-			Past:    s.pastOf(c), Clock: s.env.Clock, Log: s.env.Log,
+			RequireISN: c.RequireISN, Prepare: live.Prepare,
+			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
 	services, err := gate.NewServices(list, maps.All(p.restricted))
@@ -181,37 +183,12 @@ func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []ac
 	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
 }
 
-// execute executes commands. If the addresses that they let in cannot be recorded,
-// it executes only those that close.
-func (s *Server) execute(commands []command) []error {
-	if s.gate.admit != nil {
-		var grants []sessions.Grant
-		for _, o := range commands {
-			if o.Action == gate.Open && o.Port == 0 {
-				grants = append(grants, o.Grant)
-			}
-		}
-		if err := s.gate.admit(grants); err != nil {
-			errs := slices.Repeat([]error{err}, len(commands))
-			for i, o := range commands {
-				if o.Action == gate.Close {
-					errs[i] = s.gate.Execute(o.Command)
-				}
-			}
-			return errs
-		}
+// wall returns the firewall; nil: there is none.
+func (s *Server) wall() access.Enforcer {
+	if s.firewall == nil {
+		return nil
 	}
-	all := make([]gate.Command, len(commands))
-	for i, o := range commands {
-		all[i] = o.Command
-	}
-	errs := s.gate.ExecuteAll(all)
-	for i, o := range commands {
-		if o.Action == gate.Open && (errs == nil || errs[i] == nil) {
-			s.gate.announce(o.Grant, o.operation, []string{o.service})
-		}
-	}
-	return errs
+	return s.firewall
 }
 
 func (s *Server) warnUnusable(p plan) {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/bench/faultfs"
 	"sallyport/bench/netns"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -65,6 +66,7 @@ func (c *hostClock) pass(s int) {
 }
 
 func TestMain(m *testing.M) {
+	faultfs.Main()
 	netns.Together(4) // most of them wait, for leases or a network
 	os.Exit(m.Run())
 }

@@ -1,0 +1,113 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// maxLeases bounds the list of leases that a command reads, in bytes: a lease has
+// some hundred.
+const maxLeases = 256 << 20
+
+// Lease is a lease for the administrator.
+type Lease struct {
+	Service   string       `json:"service"`
+	Client    string       `json:"client,omitempty"` // empty: of an operation that belongs to no client
+	Peer      netip.Prefix `json:"peer"`             // that it admits
+	Zone      string       `json:"zone,omitempty"`   // the interface of a link-local address, by its index
+	Operation string       `json:"operation,omitempty"`
+	Since     time.Time    `json:"since"`
+	Until     *time.Time   `json:"until"` // null: until it is closed
+	// InForce is false if the lease is only recorded: no server runs, or the server
+	// has not opened it (again) yet.
+	InForce bool `json:"in_force"`
+}
+
+// Which selects leases. Each field that is set must match. With none, it selects
+// all.
+type Which struct {
+	Service   string       `json:"service,omitempty"`
+	Client    string       `json:"client,omitempty"`
+	Operation string       `json:"operation,omitempty"`
+	Peer      netip.Prefix `json:"peer,omitzero"` // leases that admit one of its addresses
+}
+
+// Matches reports whether a lease is selected.
+func (w Which) Matches(l Lease) bool {
+	return (w.Service == "" || w.Service == l.Service) && (w.Client == "" || w.Client == l.Client) &&
+		(w.Operation == "" || w.Operation == l.Operation) && (!w.Peer.IsValid() || w.Peer.Overlaps(l.Peer))
+}
+
+// Closing ends leases.
+type Closing struct {
+	Which
+	Cut bool `json:"cut,omitempty"` // connections end too, whatever the policy of the service is
+}
+
+// Closed is the result of a Closing, which is in force.
+type Closed struct {
+	Leases []Lease `json:"leases"`
+	// Unrecorded is why the end of a lease could not be recorded: a restart may open
+	// it again. Empty: all are recorded.
+	Unrecorded string `json:"unrecorded,omitempty"`
+}
+
+// Leases returns all leases of the server.
+func (c Conn) Leases(ctx context.Context) (all []Lease, err error) {
+	body, err := c.ask(ctx, http.MethodGet, "/leases", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return all, decodeLeases(body, &all)
+}
+
+// CloseLeases ends leases. When it returns, they are closed.
+func (c Conn) CloseLeases(ctx context.Context, asked Closing) (done Closed, err error) {
+	text, err := json.Marshal(asked)
+	if err != nil {
+		return done, err
+	}
+	body, err := c.ask(ctx, http.MethodPost, "/leases/close", bytes.NewReader(text))
+	if err != nil {
+		return done, err
+	}
+	defer body.Close()
+	return done, decodeLeases(body, &done)
+}
+
+func decodeLeases(body io.Reader, into any) error {
+	limited := &io.LimitedReader{R: body, N: maxLeases}
+	err := json.NewDecoder(limited).Decode(into)
+	if err != nil && limited.N == 0 {
+		err = errors.New("expected a list of leases, got more bytes than it can have")
+	}
+	if err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil
+}
+
+// serveLeases registers the requests about leases.
+func (h Handlers) serveLeases(mux *http.ServeMux) {
+	mux.HandleFunc("GET /leases", func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(h.Leases())
+	})
+	mux.HandleFunc("POST /leases/close", func(w http.ResponseWriter, r *http.Request) {
+		var asked Closing
+		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRestriction))
+		d.DisallowUnknownFields() // a condition that is not understood must not close more
+		if err := d.Decode(&asked); err != nil {
+			http.Error(w, "expected as JSON which leases to close: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		json.NewEncoder(w).Encode(h.CloseLeases(asked))
+	})
+}

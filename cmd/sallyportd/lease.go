@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/sessions/state"
+)
+
+func leaseCommand(env cli.Env) *cobra.Command {
+	group := cli.Group(&cobra.Command{Use: "lease", Short: "List the leases in force, and close some of them"})
+	group.AddCommand(leaseListCommand(env), leaseCloseCommand(env))
+	return group
+}
+
+func leaseListCommand(env cli.Env) *cobra.Command {
+	var path string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:        "list",
+		SuggestFor: []string{"ls", "show", "status"},
+		Short:      "List all leases: the service, the client and its address, and the end",
+		Long: `List all leases: the service, the client and its address, and the end.
+
+STATE is "open", or "recorded" for a lease that lasts until it is closed and that
+the server has not opened yet: no server runs, or it waits for the service's port
+or for the firewall's holder. OPERATION is empty for a lease of knocks, and CLIENT
+for one of an operation that belongs to no client. With --json there is one object
+for each lease, with times in UTC; "until" is null if the lease lasts until it is
+closed.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadOrLocate(path, func(text string) { env.Err().Warning(text, "") })
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			list, running, err := readLeases(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if !running {
+				text := "no server runs, so no lease is in force"
+				if len(list) > 0 {
+					text += "; the next start opens these again"
+				}
+				env.Err().Warning(text, "")
+			}
+			if asJSON {
+				for _, l := range list {
+					if err := env.Out().JSON(l); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return printLeases(env, list)
+		},
+	}
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
+	return c
+}
+
+func printLeases(env cli.Env, list []admin.Lease) error {
+	rows := [][]output.Cell{output.Header("SERVICE", "CLIENT", "PEER", "SINCE", "UNTIL", "OPERATION", "STATE")}
+	for _, l := range list {
+		until, state := "until closed", "open"
+		if l.Until != nil {
+			until = env.Time(*l.Until)
+		}
+		if !l.InForce {
+			state = "recorded"
+		}
+		rows = append(rows, output.Row(l.Service, orDash(l.Client), peerText(l), env.Time(l.Since), until, orDash(l.Operation), state))
+	}
+	return env.Out().Columns().Print(rows...)
+}
+
+// peerText returns an address, or a network.
+func peerText(l admin.Lease) string {
+	switch {
+	case l.Zone != "":
+		return l.Peer.Addr().WithZone(l.Zone).String()
+	case l.Peer.IsSingleIP():
+		return l.Peer.Addr().String()
+	}
+	return l.Peer.String()
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// readLeases returns the leases of the running server or, if certainly no server
+// runs, the recorded ones.
+func readLeases(ctx context.Context, cfg *config.Config) (list []admin.Lease, running bool, err error) {
+	running, err = askServer(ctx, cfg, func(c admin.Conn) (err error) {
+		list, err = c.Leases(ctx)
+		return err
+	})
+	if err != nil || running {
+		return list, running, err
+	}
+	recorded, err := state.ReadKept(cfg.StateDir)
+	for _, k := range recorded {
+		list = append(list, daemon.RecordedLease(k))
+	}
+	return list, false, err
+}
+
+// leasesClosed is the result of "lease close" for programs.
+type leasesClosed struct {
+	Server string        `json:"server"` // as of clientResult
+	Closed []admin.Lease `json:"closed"`
+}
+
+func leaseCloseCommand(env cli.Env) *cobra.Command {
+	var path, address string
+	var all, asJSON bool
+	var asked admin.Closing
+	c := &cobra.Command{
+		Use:        "close",
+		SuggestFor: []string{"end", "remove", "rm", "revoke"},
+		Short:      "End leases at once",
+		Long: `End leases at once: those that match all of the given flags.
+
+A client may open the service again; "sallyportd client revoke" prevents that.
+Connections continue or end by on_close of the service, and end with --cut. If
+another lease still admits the address, its connections continue.
+
+If no server runs, the command removes recorded leases, which the next start would
+open again. If the running server cannot record the end of a lease, for example on
+a full disk, the lease is closed, and the exit code is 1.`,
+		Example: "  sallyportd lease close --client k7Qx\n  sallyportd lease close --service ssh --address 203.0.113.7 --cut",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if all == (asked.Which != admin.Which{} || address != "") {
+				return cli.Misuse(cli.WithHint(errors.New("expected --all, or which leases to close"), "sallyportd lease list"))
+			}
+			if asked.Client != "" {
+				if _, err := secrets.ParseIdentifier(asked.Client); err != nil {
+					return cli.Misuse(fmt.Errorf("--client: %w", err))
+				}
+			}
+			var err error
+			if asked.Peer, err = parsePeer(address); err != nil {
+				return cli.Misuse(err)
+			}
+			cfg, err := loadOrLocate(path, func(text string) { env.Err().Warning(text, "") })
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			done, running, err := closeLeases(c.Context(), cfg, asked, all)
+			if err != nil {
+				return err
+			}
+			if done.Unrecorded != "" {
+				err = cli.WithHint(fmt.Errorf("closed the leases, but could not record that: %s", done.Unrecorded),
+					"a restart of the server may open them again: fix the cause; the server retries by itself, and logs when it succeeds")
+			}
+			if asJSON {
+				return errors.Join(env.Out().JSON(leasesClosed{serverState(running, nil), done.Leases}), err)
+			}
+			line := fmt.Sprintf("Closed %s.\n", count(len(done.Leases), "lease"))
+			if !running {
+				line = fmt.Sprintf("No server runs. Removed %s from the record: the next start does not open them.\n", count(len(done.Leases), "lease"))
+			}
+			if len(done.Leases) == 0 {
+				line = "No lease matches.\n"
+			} else if err := printLeases(env, done.Leases); err != nil {
+				return err
+			}
+			return errors.Join(env.Err().Printf("%s", line), err)
+		},
+	}
+	c.Flags().StringVar(&asked.Service, "service", "", "leases of the service of this `name`")
+	c.Flags().StringVar(&asked.Client, "client", "", "leases of the client of this `identifier`")
+	c.Flags().StringVar(&asked.Operation, "operation", "", "leases that the operation of this `ID` has opened")
+	c.Flags().StringVar(&address, "address", "", "leases that admit this `address`, or one of a network")
+	c.Flags().BoolVar(&all, "all", false, "all leases")
+	c.Flags().BoolVar(&asked.Cut, "cut", false, "end their connections too, whatever on_close is")
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
+	return c
+}
+
+// parsePeer parses an address or a network; nothing is no condition.
+func parsePeer(text string) (p netip.Prefix, err error) {
+	if text == "" {
+		return p, nil
+	}
+	if a, err := netip.ParseAddr(text); err == nil {
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if p, err = netip.ParsePrefix(text); err != nil {
+		return p, fmt.Errorf("--address: expected an IP address or a network such as 192.0.2.0/24, got %q", text)
+	}
+	return p.Masked(), nil
+}
+
+// closeLeases closes leases of the running server or, if certainly no server runs,
+// removes recorded ones.
+func closeLeases(
+	ctx context.Context, cfg *config.Config, asked admin.Closing, all bool,
+) (done admin.Closed, running bool, err error) {
+	running, err = askServer(ctx, cfg, func(c admin.Conn) (err error) {
+		done, err = c.CloseLeases(ctx, asked)
+		return err
+	})
+	if err != nil || running {
+		return done, running, err
+	}
+	done.Leases = []admin.Lease{}
+	err = state.EditKept(ctx, cfg.StateDir, all, func(recorded []state.Kept) (stay []state.Kept) {
+		for _, k := range recorded {
+			if l := daemon.RecordedLease(k); asked.Matches(l) {
+				done.Leases = append(done.Leases, l)
+			} else {
+				stay = append(stay, k)
+			}
+		}
+		return stay
+	})
+	var locked *state.LockedError
+	if errors.As(err, &locked) {
+		err = cli.WithHint(errors.New("a server is starting"), "run the command again")
+	}
+	return done, false, err
+}

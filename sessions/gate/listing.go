@@ -1,0 +1,108 @@
+package gate
+
+import (
+	"time"
+
+	"sallyport/sessions"
+	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
+)
+
+// Lease is a lease in force, for the administrator.
+type Lease struct {
+	Service   string
+	Client    wire.Identifier
+	Peer      access.Peer
+	Operation string    // that keeps it, or has granted it last; empty: knocks did
+	Since     time.Time // by clock.Boot
+	Until     time.Time // by clock.Boot; of a kept lease the time of its next renewal
+	Kept      bool      // it lasts until it is closed
+	Waits     bool      // the service's port is not bound, so the lease opens nothing yet
+}
+
+// Leases returns all leases in force, in no order.
+func (s *Services) Leases() (all []Lease) {
+	for _, service := range s.list {
+		all = append(all, service.list(func(Lease) bool { return true })...)
+	}
+	return all
+}
+
+func (s *Service) list(matches func(Lease) bool) (all []Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listLocked(matches)
+}
+
+func (s *Service) listLocked(matches func(Lease) bool) (all []Lease) {
+	if s.closed {
+		return nil
+	}
+	now := s.clock.Boot()
+	for _, le := range s.leases.byEnd {
+		l := Lease{s.Name, le.client, le.peer, le.label, le.began, le.until, le.kept, s.unbound != nil}
+		if now.Before(le.until) && matches(l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// HasLease reports whether a client has a lease for a peer, and whether it is a kept
+// one.
+func (s *Services) HasLease(id access.ServiceID, client wire.Identifier, p access.Peer) (has, kept bool) {
+	i, ok := s.places[id]
+	if !ok {
+		return false, false
+	}
+	service := s.list[i]
+	service.mu.Lock()
+	defer service.mu.Unlock()
+	le := service.leases.find(client, p)
+	return le != nil && service.clock.Boot().Before(le.until), le != nil && le.kept
+}
+
+// EndReason is why EndLeases ends leases, for the log.
+type EndReason string
+
+// The reasons.
+const (
+	ByAdministrator EndReason = "closed by the administrator"
+	NotAllowedNow   EndReason = "the configuration no longer grants it"
+)
+
+// EndLeases ends the leases that match, and random ports of their clients at the
+// same peers, and returns the leases. Connections end by the policy of the service,
+// or with cut in any case, unless another lease admits the peer.
+func (s *Services) EndLeases(matches func(Lease) bool, cut bool, reason EndReason) (gone []Lease) {
+	for _, service := range s.list {
+		gone = append(gone, service.endLeases(matches, cut, string(reason))...)
+	}
+	return gone
+}
+
+func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason string) []Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.listLocked(matches)
+	cut = cut || s.terms.Cut
+	var peers []access.Peer
+	var over []ended
+	for _, l := range all {
+		s.endPorts(func(p *openPort) bool { return p.client == l.Client && p.peer == l.Peer }, cut, reason)
+		if gone, some := s.leases.remove(l.Client, l.Peer); some {
+			peers, over = append(peers, l.Peer), append(over, gone)
+		}
+	}
+	if len(peers) > 0 {
+		s.shortened = true
+		s.revokePeers(peers, cut, false)
+		s.logEnded(over, reason)
+	}
+	return all
+}
+
+// grantOf returns a grant for the peer of a lease.
+func grantOf(le ended) sessions.Grant {
+	return sessions.Grant{Identifier: le.client, Address: le.peer.Prefix.Addr().WithZone(le.peer.Zone)}
+}
