@@ -404,3 +404,41 @@ func TestUntilClosedRevoked(t *testing.T) {
 		}
 	}
 }
+
+// TestUntilClosedWithHolder: while the holder is gone, the service is closed; with the
+// next one it is open again, unless its client has lost the right meanwhile.
+func TestUntilClosedWithHolder(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5400")
+	n.echo("127.0.0.1:5401")
+	n.configureUntilClosed()
+	holder := n.hold()
+	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+	n.request("hold-pour")
+	n.request("hold-proxy")
+	for i, revoke := range []bool{false, true} {
+		n.held("with a holder", "pour", "proxy")
+		holder.Process.Kill()
+		holder.Wait()
+		n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == i+1 })
+		n.await("the services to close", func() bool { return !n.reaches(n.client, asClient+":5400") })
+		n.shut("without a holder", "pour", "proxy")
+		if rows := n.leaseRows(); len(rows) != 2 || rows[0].InForce || rows[1].InForce {
+			t.Errorf("without a holder: %+v", rows)
+		}
+		if revoke {
+			n.try(nil, n.path("sallyportd"), "client", "revoke", "com1", "-c", n.path("gate/sallyportd.toml"))
+		}
+		holder = n.hold()
+		n.await("the next holder", func() bool { return n.logged("firewall holder connected") == i+1 })
+	}
+	time.Sleep(time.Second)
+	n.shut("revoked without a holder", "pour", "proxy")
+	if rows := n.leaseRows(); len(rows) != 0 {
+		t.Errorf("revoked without a holder: %+v", rows)
+	}
+}
