@@ -50,7 +50,8 @@ func TestUntilClosed(t *testing.T) {
 	if ids := fmt.Sprint(cfg.OpeningWithoutClient()); ids != "[open2 hold3]" {
 		t.Errorf("without a client: %s", ids)
 	}
-	if line := cfg.Operations[0].Describe(); line != "hold1: opens service web until it is closed, by Algorithm 2, for client com1" {
-		t.Error(line)
+	const described = "hold1: opens service web until it is closed, by Algorithm 2, for client com1"
+	if got := cfg.Operations[0].Describe(); got != described {
+		t.Error(got)
 	}
 }
