@@ -37,7 +37,13 @@ name = "any"
 type = "web"
 listen = "[::]:8500"
 open_to = "anyone"
-` + short + "[challenge]\n"
+` + short + `[[service]]
+name = "udp"
+type = "proxy"
+protocol = "udp"
+listen = "[::]:8600"
+upstream = "127.0.0.1:5401"
+` + short + "[challenge]\n" + n.operation("hold-udp", "service = \"udp\"\nopen_for = \"until-closed\"") + n.operation("free-udp", "service = \"udp\"\naction = \"close\"")
 	for name := range untilClosed {
 		text += n.operation("hold-"+name, fmt.Sprintf("service = %q\nclient = \"com1\"\nopen_for = \"until-closed\"", name))
 		text += n.operation("free-"+name, fmt.Sprintf("service = %q\nclient = \"com1\"\naction = \"close\"", name))
@@ -51,6 +57,9 @@ open_to = "anyone"
 	for name := range untilClosed {
 		n.operationProfile("hold-" + name)
 		n.operationProfile("free-" + name)
+	}
+	for _, id := range []string{"hold-udp", "free-udp"} {
+		n.operationProfile(id)
 	}
 	n.operationProfile("all-hold-web")
 	n.operationProfile("all-free-web")
@@ -304,12 +313,26 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 	if n.logged("recorded leases unreadable; opening none of them") != 1 || len(n.leaseRows()) != 0 {
 		t.Errorf("with a damaged record: %+v\n%s", n.leaseRows(), n.log())
 	}
-	const only = `msg="clients file names no client; only operations can open" operation=all-hold-web`
+	const only = `msg="clients file names no client; only operations can open" operation=hold-udp,all-hold-web`
 	if n.logged(only) != 1 {
 		t.Errorf("without a client:\n%s", n.log())
 	}
 	n.request("all-hold-web")
 	n.held("without a client", "web")
+	// UDP.
+	n.request("hold-udp", "--no-wait")
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		n.end(signal)
+		n.serve()
+		n.opensUDP(n.client, asClient+":8600")
+		if n.echoes(n.stranger, asStranger+":8600") {
+			t.Error("open to a stranger over UDP")
+		}
+	}
+	n.request("free-udp")
+	if n.echoes(n.client, asClient+":8600") {
+		t.Error("open over UDP after the close")
+	}
 }
 
 // TestUntilClosedRevoked: whatever takes the right away, with a server or without
