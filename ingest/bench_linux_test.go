@@ -55,7 +55,7 @@ func handOver(b *testing.B, datagram []byte, next func(*shard, *batch) *batch) {
 		b.Fatal(err)
 	}
 	defer pool.Release()
-	sh := newShard(pool, settingsOf(b, 1), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, settingsOf(b, 1), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) }, DefaultQueue)
 	places := []schedule.Place{{Minute: minute, Index: 0}}
 	current := sh.next()
 	b.ReportAllocs()
@@ -95,7 +95,7 @@ func BenchmarkReceive(b *testing.B) {
 	}
 	defer src.close()
 	// As many batches as a shard has, by turns.
-	batches, datagram := make([]batch, ringSize+2), make([]byte, 48)
+	batches, datagram := make([]batch, ringSize(DefaultQueue)+ownBatches), make([]byte, 48)
 	b.ReportAllocs()
 	for next := 0; b.Loop(); next = (next + 1) % len(batches) {
 		b.StopTimer()

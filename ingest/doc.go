@@ -12,7 +12,7 @@
 //	  |          that a driver fills would be one more, with one more shard
 //	 reader      pushes the batches of a source to its shard, on its own thread
 //	  |
-//	 shard       bounded ring of batches -> one drain task in the pool (ants)
+//	 shard       bounded ring of batches (Config.Queue) -> one drain task in the pool (ants)
 //	  |
 //	  check      verify.Verifier: the cheap checks of a batch, then its HMACs; one
 //	  |          counter for each result

@@ -180,7 +180,7 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 	}
 	defer pool.Release()
 	for i := range readers {
-		sh := newShard(pool, settingsOf(t, 3), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) })
+		sh := newShard(pool, settingsOf(t, 3), blackHole{}, func() time.Time { return minute.Start().Add(30 * time.Second) }, DefaultQueue)
 		readers[i] = socketReader(t, sh)
 		defer readers[i].source.close()
 	}

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ type Config struct {
 	Readers   int          // the number of threads that read; 0: one
 	// ReceiveBuffer is the size for each socket, in bytes; 0: the kernel's default.
 	ReceiveBuffer int
+	// Queue is how many datagrams of each reader may wait for the checks, from
+	// MinQueue to MaxQueue, rounded up to a power of two; 0: DefaultQueue.
+	Queue int
 	// Unfiltered leaves the sockets without a filter: this process makes all
 	// refusals.
 	Unfiltered bool
@@ -84,7 +88,10 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 	if !cfg.Settings.complete() || cfg.Sink == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("ingest: settings, a sink, a clock and a log are required")
 	}
-	cfg.Readers = max(cfg.Readers, 1)
+	cfg.Readers, cfg.Queue = max(cfg.Readers, 1), cmp.Or(cfg.Queue, DefaultQueue)
+	if cfg.Queue < MinQueue || cfg.Queue > MaxQueue {
+		return nil, fmt.Errorf("ingest: expected a queue of %d to %d datagrams, got %d", MinQueue, MaxQueue, cfg.Queue)
+	}
 	// Twice as many workers as shards: a task that has just released its shard
 	// may still occupy a worker when the next one is submitted.
 	pool, err := ants.NewPool(2*(cfg.Readers+len(others)), ants.WithPreAlloc(true), ants.WithDisablePurge(true),
@@ -123,7 +130,7 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 
 // addReader makes a reader and a shard for a source.
 func (r *Receiver) addReader(src source) {
-	sh := newShard(r.pool, &r.settings, r.cfg.Sink, r.cfg.Now)
+	sh := newShard(r.pool, &r.settings, r.cfg.Sink, r.cfg.Now, r.cfg.Queue)
 	r.shards, r.readers = append(r.shards, sh), append(r.readers, newReader(src, sh))
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,7 +84,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Release()
-	r := socketReader(t, newShard(pool, settingsOf(t, 1), make(sink, 1), time.Now))
+	r := socketReader(t, newShard(pool, settingsOf(t, 1), make(sink, 1), time.Now, DefaultQueue))
 	ps := portSetOf(0, r)
 	r.stop()
 	table := tableOf(rules(t, 1), map[uint16][]schedule.Place{20_000: {{Minute: minute}}})
@@ -109,7 +110,7 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 	}
 	defer pool.Release()
 	got := make(sink, 1024)
-	sh := newShard(pool, settingsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, settingsOf(t, 1), got, func() time.Time { return minute.Start().Add(30 * time.Second) }, DefaultQueue)
 	r := socketReader(t, sh)
 	defer r.source.close()
 	ps := portSetOf(0, r)
@@ -145,7 +146,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 	}
 	defer pool.Release()
 	got := make(sink, 1024)
-	sh := newShard(pool, settingsOf(t, 128), got, func() time.Time { return minute.Start().Add(30 * time.Second) })
+	sh := newShard(pool, settingsOf(t, 128), got, func() time.Time { return minute.Start().Add(30 * time.Second) }, DefaultQueue)
 	r := socketReader(t, sh)
 	defer r.source.close()
 	ps := portSetOf(0, r)
@@ -174,31 +175,52 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 	}
 }
 
+// TestFullRingDropsAndCounts: the queue of the configuration bounds how many batches
+// wait. The memory for them exists from the start.
 func TestFullRingDropsAndCounts(t *testing.T) {
 	pool, err := ants.NewPool(2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Release()
-	sh := newShard(pool, settingsOf(t, 1), make(sink, 1), time.Now)
-	sh.active.Store(true) // as if a task were stuck: nothing is drained
-	b := sh.next()
-	for i := range ringSize + 5 {
-		b.n = 3
-		if taken := sh.push(b); taken != (i < ringSize) {
-			t.Fatalf("push %d: %v", i, taken)
-		} else if taken {
-			if b = sh.next(); b == nil {
-				t.Fatalf("push %d: no free batch", i)
+	for datagrams, size := range map[int]int{MinQueue: 8, MinQueue + 1: 16, DefaultQueue: 64, 10_000: 256, MaxQueue: 4096} {
+		sh := newShard(pool, settingsOf(t, 1), make(sink, 1), time.Now, datagrams)
+		sh.active.Store(true) // as if a task were stuck: nothing is drained
+		b := sh.next()
+		for i := range size + 5 {
+			b.n = 3
+			if taken := sh.push(b); taken != (i < size) {
+				t.Fatalf("queue of %d: push %d: %v", datagrams, i, taken)
+			} else if taken {
+				if b = sh.next(); b == nil {
+					t.Fatalf("queue of %d: push %d: no free batch", datagrams, i)
+				}
 			}
 		}
+		if got := QueueSize(datagrams); got != size*batchSize {
+			t.Errorf("queue of %d: %d datagrams may wait", datagrams, got)
+		}
+		if room := QueueMemory(datagrams) / (size + ownBatches); room < 100*batchSize || room > 128*batchSize {
+			t.Errorf("queue of %d: %d bytes for a batch", datagrams, room)
+		}
+		sh.drain()
+		if got, want := sh.dropped.Load(), uint64(15); got != want {
+			t.Errorf("queue of %d: dropped %d, want %d", datagrams, got, want)
+		}
+		if got := sh.reasons[verify.Size].Load(); got != uint64(size*3) {
+			t.Errorf("queue of %d: checked %d", datagrams, got)
+		}
 	}
-	sh.drain()
-	if got, want := sh.dropped.Load(), uint64(15); got != want {
-		t.Errorf("dropped %d, want %d", got, want)
-	}
-	if got := sh.reasons[verify.Size].Load(); got != ringSize*3 {
-		t.Errorf("checked %d", got)
+}
+
+// TestQueueRange: New refuses a queue outside the range, which bounds the memory.
+func TestQueueRange(t *testing.T) {
+	for _, n := range []int{-1, 1, MinQueue - 1, MaxQueue + 1} {
+		cfg := Config{Settings: *settingsOf(t, 1).Load(), Sink: make(sink, 1), Now: time.Now, Log: slog.New(slog.DiscardHandler), Queue: n}
+		_, err := New(cfg)
+		if err == nil || !strings.Contains(err.Error(), "expected a queue of 512 to 262144 datagrams") {
+			t.Errorf("%d: %v", n, err)
+		}
 	}
 }
 
@@ -218,7 +240,7 @@ func TestNoAllocationADatagram(t *testing.T) { // so it runs alone
 	}
 	defer pool.Release()
 	got := make(sink, 64*200)
-	sh := newShard(pool, settingsOf(t, 1), got, func() time.Time { return minute.Start() })
+	sh := newShard(pool, settingsOf(t, 1), got, func() time.Time { return minute.Start() }, DefaultQueue)
 	r := socketReader(t, sh)
 	defer r.source.close()
 	src := r.source.(*socketSource)

@@ -18,6 +18,7 @@ import (
 type shard struct {
 	queue    *ring // reader -> task
 	free     *ring // task -> reader
+	yieldAt  int   // the number of waiting batches from which the reader yields
 	pool     *ants.Pool
 	task     func()
 	settings *atomic.Pointer[Settings]
@@ -40,17 +41,23 @@ type shard struct {
 	_          cpu.CacheLinePad
 }
 
-func newShard(pool *ants.Pool, settings *atomic.Pointer[Settings], sink Sink, now func() time.Time) *shard {
+// newShard makes a shard whose queue has room for so many datagrams.
+func newShard(
+	pool *ants.Pool, settings *atomic.Pointer[Settings], sink Sink, now func() time.Time, datagrams int,
+) *shard {
+	size := ringSize(datagrams)
 	s := &shard{
-		queue: newRing(ringSize), free: newRing(2 * ringSize), pool: pool,
+		queue: newRing(size), free: newRing(2 * size), pool: pool, yieldAt: min(size/2, yieldLimit),
 		settings: settings, applied: settings.Load(), sink: sink, now: now,
 	}
 	s.verifier = verify.New(s.applied.Rules)
 	s.task = s.drain
-	// In addition to a full ring, the reader has one batch and the task one, so
-	// that a free batch is left after each push.
-	for range ringSize + 2 {
-		s.free.push(new(batch))
+	for range size + ownBatches {
+		b := new(batch)
+		for i := range b.data {
+			b.data[i][0] = 1 // so that the kernel provides the memory now, and not in a flood
+		}
+		s.free.push(b)
 	}
 	return s
 }
@@ -93,7 +100,7 @@ func (s *shard) pushWait(b *batch) {
 func (s *shard) offer(b *batch) bool {
 	// A reader that always finds datagrams never leaves its processor. With as
 	// many readers as processors, the tasks would get no time.
-	if s.queue.len() >= ringSize/2 {
+	if s.queue.len() >= s.yieldAt {
 		runtime.Gosched()
 	}
 	if !s.queue.push(b) {

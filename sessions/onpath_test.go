@@ -68,7 +68,7 @@ func TestOnPathAttacker(t *testing.T) {
 					all = all && by == from
 				}
 				if all {
-					want = []Grant{{verifytest.ID("com1"), from}}
+					want = []Grant{{Identifier: verifytest.ID("com1"), Address: from}}
 				}
 			}
 			grants = nil

@@ -180,7 +180,9 @@ func TestShardNeverWaits(t *testing.T) {
 	})
 	id := verifytest.ID("com1")
 	// Pending grants are carried out when Run ends.
-	want := []Grant{{id, alice}, {id, address(attempts - 2)}, {id, address(attempts - 1)}}
+	want := []Grant{
+		{Identifier: id, Address: alice}, {Identifier: id, Address: address(attempts - 2)}, {Identifier: id, Address: address(attempts - 1)},
+	}
 	if !slices.Equal(grants, want) {
 		t.Errorf("granted %v, want %v", grants, want)
 	}

@@ -27,6 +27,7 @@ const queueSize = 16 << 10
 type Grant struct {
 	Identifier wire.Identifier
 	Address    netip.Addr // an IPv4-mapped address is stored as IPv4
+	ISN        wire.ISN   // of the attempt or exchange; zero: not derived, as no service requires it
 }
 
 // Gate carries out Grants. One goroutine calls it.

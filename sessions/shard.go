@@ -147,7 +147,7 @@ func (s *shard) handle(a arrival) {
 	}
 	highest, _ := w.nonces.Highest()
 	superseded := s.grants.put(&c.queued, pendingGrant{
-		grant: Grant{a.knock.Identifier(), a.source.Unmap()},
+		grant: Grant{a.knock.Identifier(), a.source.Unmap(), a.knock.ISN()},
 		entry: Entry{a.knock.Identifier(), w.secret, highest, w.nonces.Ring(), a.knock.Timestamp()},
 	})
 	if superseded {

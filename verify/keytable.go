@@ -196,17 +196,18 @@ func (t *KeyTable) below(row, nonce uint32, now int64) bool {
 	return old == nil || now >= old.until || nonce < old.floor.lowest.Load()
 }
 
-// authenticate returns the secret under which mac is correct: the client's secret
-// or, until the rotation ends, the previous one. It returns 0 if there is none.
-func (t *KeyTable) authenticate(s *macState, row uint32, signed, mac []byte, now int64) Fingerprint {
+// authenticate returns the key and secret under which mac is correct: the client's
+// secret or, until the rotation ends, the previous one. It returns 0 if there is
+// none.
+func (t *KeyTable) authenticate(s *macState, row uint32, signed, mac []byte, now int64) (*macKey, Fingerprint) {
 	if r := &t.rows[row]; s.verify(&r.key, signed, mac) {
-		return r.fingerprint
+		return &r.key, r.fingerprint
 	}
 	if len(t.previous) == 0 {
-		return 0
+		return nil, 0
 	}
 	if old := t.previous[row]; old != nil && now < old.until && s.verify(&old.key, signed, mac) {
-		return old.fingerprint
+		return &old.key, old.fingerprint
 	}
-	return 0
+	return nil, 0
 }

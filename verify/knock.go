@@ -17,6 +17,7 @@ type Knock struct {
 	minute     schedule.Minute
 	table      uint32
 	secret     Fingerprint
+	isn        wire.ISN
 }
 
 // Identifier names the client.
@@ -46,3 +47,7 @@ func (k Knock) Table() uint32 { return k.table }
 
 // Secret identifies the secret of the client that authenticated the knock.
 func (k Knock) Secret() Fingerprint { return k.secret }
+
+// ISN is the initial sequence number that the knock's attempt binds a connection to.
+// All knocks of an attempt have the same. Zero, unless Rules.ISN is set.
+func (k Knock) ISN() wire.ISN { return k.isn }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+
+	"sallyport/verify/wire"
 )
 
 // Layout of a marshalled SHA-256 state after one whole block: four bytes that
@@ -77,6 +79,8 @@ type macState struct {
 	restore encoding.BinaryUnmarshaler
 	state   [stateSize]byte
 	sum     [sha256.Size]byte
+
+	isnMessage [wire.ISNMessageSize]byte // passed to an interface, so a local variable would be allocated
 }
 
 func newMACState() macState {

@@ -13,6 +13,9 @@ type Rules struct {
 	Table     *KeyTable
 	Ports     int           // n, 1 to 128: the number of knocks in a sequence
 	Tolerance time.Duration // the maximum distance of a timestamp from now; whole seconds
+	// ISN derives the initial sequence number of each attempt. Without it, Knock.ISN
+	// is zero. It costs one more HMAC for each authentic knock.
+	ISN bool
 }
 
 // Verifier authenticates datagrams for one worker; it is not safe for
@@ -21,6 +24,7 @@ type Verifier struct {
 	table     *KeyTable
 	maximum   int8
 	tolerance int64
+	isn       bool
 	mac       macState
 }
 
@@ -36,6 +40,7 @@ func (v *Verifier) SetRules(r Rules) {
 	v.table = r.Table
 	v.maximum = int8(r.Ports - 1)
 	v.tolerance = int64(r.Tolerance / time.Second)
+	v.isn = r.ISN
 }
 
 // Verify checks a datagram that arrived on a port with the given places at now,
@@ -83,11 +88,11 @@ func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Pla
 
 // Authenticate checks a candidate's HMAC.
 func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
-	secret := v.table.authenticate(&v.mac, c.row, c.datagram[:wire.SignedSize], c.knock.MAC[:], now)
+	key, secret := v.table.authenticate(&v.mac, c.row, c.datagram[:wire.SignedSize], c.knock.MAC[:], now)
 	if secret == 0 {
 		return Knock{}, MAC
 	}
-	return Knock{
+	k := Knock{
 		identifier: c.knock.Identifier,
 		sequence:   c.knock.Sequence,
 		maximum:    c.knock.Maximum,
@@ -96,7 +101,11 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 		minute:     c.minute,
 		table:      v.table.number,
 		secret:     secret,
-	}, Authentic
+	}
+	if v.isn {
+		k.isn = v.mac.isn(key, k.identifier, k.Base())
+	}
+	return k, Authentic
 }
 
 // CheckFormat makes the checks that require neither the key table nor the time:

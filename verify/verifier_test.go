@@ -233,3 +233,35 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// TestISN: client and server derive the same number for each knock of an attempt, also
+// under the secret before a rotation, and only if the rules require it.
+func TestISN(t *testing.T) {
+	id := verifytest.ID("com1")
+	now := int64(1_700_000_000)
+	minute := schedule.MinuteOf(time.Unix(now, 0))
+	key := verify.Key{Identifier: id, Secret: []byte("new"), Previous: []byte("old"), Until: time.Unix(now+60, 0)}
+	table := verifytest.Table(t, key)
+	for _, secret := range []string{"new", "old"} {
+		for sequence := range int8(3) {
+			for _, derive := range []bool{true, false} {
+				v := verify.New(verify.Rules{Table: table, Ports: 3, Tolerance: time.Minute, ISN: derive})
+				datagram := verifytest.SignUnder(t, wire.Knock{
+					Sequence: sequence, Maximum: 2, Identifier: id, Timestamp: uint32(now), Nonce: 70 + uint32(sequence),
+				}, []byte(secret))
+				places := []schedule.Place{{Minute: minute, Index: sequence}}
+				k, reason := v.Verify(datagram, places, now)
+				want := wire.ISN(0)
+				if derive {
+					want = wire.ISNOfAttempt([]byte(secret), id, 70)
+				}
+				if reason != verify.Authentic || k.ISN() != want {
+					t.Errorf("%s, knock %d, derived %t: %s, %d, want %d", secret, sequence, derive, reason, k.ISN(), want)
+				}
+				if n := testing.AllocsPerRun(100, func() { v.Verify(datagram, places, now) }); n != 0 {
+					t.Errorf("%g allocations", n)
+				}
+			}
+		}
+	}
+}

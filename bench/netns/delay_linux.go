@@ -14,34 +14,35 @@ import (
 // maxDelayed is how many frames each direction of a delayed link holds.
 const maxDelayed = 4096
 
-// ConnectDelayed is Connect by a link that delays each frame. A goroutine for each
-// direction copies the frames, since not every kernel has netem.
+// frameBuffer is the size in bytes of the kernel's buffer for frames that wait.
+const frameBuffer = 8 << 20
+
+// ConnectDelayed is Connect by a link that delays each frame, since not every
+// kernel has netem.
 func ConnectDelayed(t testing.TB, here End, h *Host, there End, delay time.Duration) {
 	t.Helper()
-	middle := NewHost(t)
-	Connect(t, here, middle, End{Name: "near"})
-	var near, far *os.File
-	err := plainFrames(here.Name)
-	if err == nil {
-		err = middle.Do(func() (err error) {
-			if _, err = Join(End{Name: "far"}, h, there); err != nil {
-				return err
-			}
-			if near, err = openFrames("near"); err == nil {
-				far, err = openFrames("far")
-			}
-			return err
-		})
+	ConnectRelayed(t, here, h, there, Delay(t, delay), Delay(t, delay))
+}
+
+// Delay returns a relay that sends each frame later, in order. It has a goroutine,
+// which ends with the test.
+func Delay(t testing.TB, delay time.Duration) Relay {
+	type delayed struct {
+		due   time.Time
+		frame []byte
+		send  func([]byte)
 	}
-	if err == nil {
-		err = h.Do(func() error { return plainFrames(there.Name) })
+	frames := make(chan delayed, maxDelayed)
+	t.Cleanup(func() { close(frames) })
+	go func() {
+		for f := range frames {
+			time.Sleep(time.Until(f.due))
+			f.send(f.frame)
+		}
+	}()
+	return func(frame []byte, send func([]byte)) {
+		frames <- delayed{time.Now().Add(delay), frame, send}
 	}
-	if err != nil {
-		t.Fatalf("delay a link: %v", err)
-	}
-	t.Cleanup(func() { near.Close(); far.Close() })
-	go copyDelayed(far, near, delay)
-	go copyDelayed(near, far, delay)
 }
 
 // plainFrames makes an interface send frames as they are on a wire: with
@@ -68,6 +69,11 @@ func openFrames(name string) (*os.File, error) {
 	}
 	all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
 	if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err == nil {
+		// A goroutine that gets no processor for a while must not lose frames. Without the
+		// privilege, the kernel's limit applies.
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, frameBuffer) != nil {
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, frameBuffer)
+		}
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: link.Attrs().Index})
 	}
 	if err != nil {
@@ -75,28 +81,4 @@ func openFrames(name string) (*os.File, error) {
 		return nil, fmt.Errorf("receive the frames of %s: %w", name, err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
-}
-
-// copyDelayed copies frames until a file is closed.
-func copyDelayed(to, from *os.File, delay time.Duration) {
-	type frame struct {
-		due   time.Time
-		bytes []byte
-	}
-	frames := make(chan frame, maxDelayed)
-	go func() {
-		for f := range frames {
-			time.Sleep(time.Until(f.due))
-			to.Write(f.bytes) // an interface that is gone loses frames, as a wire does
-		}
-	}()
-	defer close(frames)
-	buffer := make([]byte, 1<<16)
-	for {
-		n, err := from.Read(buffer)
-		if err != nil {
-			return
-		}
-		frames <- frame{time.Now().Add(delay), append([]byte(nil), buffer[:n]...)}
-	}
 }

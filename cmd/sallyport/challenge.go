@@ -42,9 +42,13 @@ func (o *knockOptions) exchange(
 		Family: o.family(), Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
 	}
 	if cfg.Challenge.Service == "" {
-		cfg.Challenge.Service = p.Service
+		cfg.Challenge.Service, cfg.Challenge.Bind = p.Service, p.Bind
 	}
-	return client.Exchange(ctx, cfg)
+	result, err := client.Exchange(ctx, cfg)
+	if isn := (*client.ISNError)(nil); errors.As(err, &isn) {
+		err = cli.Misuse(err) // nothing was sent
+	}
+	return result, err
 }
 
 // watchOf returns how to watch: by the flag, or else by the profile.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 
 func connectCommand(env cli.Env) *cobra.Command {
 	var o knockOptions
+	var fdpass bool
 	c := &cobra.Command{
 		Use:   "connect PROFILE [HOST PORT]",
 		Short: "Knock, then connect standard input and output to the service",
@@ -32,7 +34,20 @@ This is for ssh: with
 
 in ~/.ssh/config, "ssh work" knocks first. HOST and PORT replace the service of the
 profile. If HOST is the server of the profile, the command connects to the address
-to which it sent the knocks.`,
+to which it sent the knocks.
+
+With --fdpass, the command passes the open connection to the program that started
+it, and ends: ssh then uses the connection directly. Standard output must be a Unix
+socket, as ssh makes it with
+
+  Host work
+      ProxyCommand sallyport connect --fdpass work %h %p
+      ProxyUseFdpass yes
+
+This does not exist on Windows.
+
+With bind = "isn" in the profile, the connection begins with the sequence number
+that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 && len(args) != 3 {
 				return errors.New("expected a profile, or a profile, a host and a port")
@@ -41,6 +56,9 @@ to which it sent the knocks.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 3 {
+				if n, err := strconv.ParseUint(args[2], 10, 16); err != nil || n == 0 {
+					return cli.Misuse(fmt.Errorf("PORT: expected a number from 1 to 65535, got %q", args[2]))
+				}
 				o.service = net.JoinHostPort(args[1], args[2])
 				if _, _, err := client.SplitService(o.service); err != nil {
 					return cli.Misuse(err)
@@ -53,14 +71,27 @@ to which it sent the knocks.`,
 			if err := o.canConnect(args[0], p); err != nil {
 				return cli.Misuse(err)
 			}
+			var to *passer
+			if fdpass {
+				if to, err = newPasser(env.Stdout); err != nil {
+					return cli.Misuse(err)
+				}
+			}
+			// The connection is what the user asks for, whatever the profile's watch is.
+			o.watch = string(client.WatchConnection)
 			result, err := o.send(c, env, p, true)
 			if err != nil {
 				return err
+			}
+			defer result.Conn.Close()
+			if fdpass {
+				return to.pass(c.Context(), result.Conn.TCPConn)
 			}
 			return forward(c.Context(), env, result.Conn)
 		},
 	}
 	o.flags(c)
+	c.Flags().BoolVar(&fdpass, "fdpass", false, "pass the connection over standard output, for ssh's ProxyUseFdpass")
 	o.jsonErrorFlag(c)
 	return c
 }
@@ -94,6 +125,7 @@ func (o *knockOptions) canConnect(name string, p client.Profile) error {
 // end of standard input it closes only its side, so that the service can still reply.
 func forward(ctx context.Context, env cli.Env, conn *client.Conn) error {
 	defer conn.Close()
+	conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // with the times of package net
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	sent := sender{conn: conn}

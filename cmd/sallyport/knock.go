@@ -36,8 +36,9 @@ func knockCommand(env cli.Env) *cobra.Command {
 		Long: `Knock, and wait until the service answers.
 
 The server never replies to a knock: only the service shows that it opened. Each
-attempt sends a new sequence. The last attempt waits for the next minute's ports.
-After an attempt that opened nothing, the command moves the nonces ahead, in case
+attempt sends a new sequence. The second attempt sends one to the previous minute's
+ports before, and the last attempt waits for the next minute's ports, in case another
+program holds one of this minute's. After an attempt that opened nothing, the command moves the nonces ahead, in case
 the profile was restored from a backup, or another device uses it.
 
 If the service was open before the knock, the command prints a hint: the server does
@@ -55,7 +56,8 @@ show that the knocks did not arrive.
 
 With the challenge–response protocol (--protocol challenge, or a profile that has
 only this protocol), each attempt sends a request and responds to the server's
-challenge; both are encoded in the ports of empty packets. If the challenge has a
+challenge; both are encoded in the ports of empty packets. If packets were lost on the
+way in earlier attempts, the command prints a hint. If the challenge has a
 random port, the command does not connect to it: the port accepts one connection,
 which is yours.
 
@@ -84,6 +86,9 @@ addresses, ports and times, and no secrets.`,
 			}
 			if err == nil && result.Watched && result.Rejected {
 				err = printRejected(env, result)
+			}
+			if err == nil && result.Lost != (client.Lost{}) {
+				err = printLost(env, result)
 			}
 			if err != nil {
 				return fmt.Errorf("print the result: %w", err)
@@ -143,6 +148,10 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
+	defer dropNetAdmin()
+	if !keep {
+		dropNetAdmin() // only the connection that is kept requires it
+	}
 	progress := newProgress(env, o)
 	if o.verbose {
 		progress.details(c.Root().Version, p, challenge)
@@ -168,7 +177,8 @@ func (o *knockOptions) sequence(
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError
 	var nonce *client.NonceError
-	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) {
+	var isn *client.ISNError
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) || errors.As(err, &isn) {
 		err = cli.Misuse(err)
 	}
 	return result, err

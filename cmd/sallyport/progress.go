@@ -38,6 +38,9 @@ func (p *progress) details(version string, profile client.Profile, challenge boo
 		settings = append(settings, "protocol challenge", fmt.Sprintf("algorithm %d", c.Operation.Algorithm()),
 			fmt.Sprintf("requests %s from port %d", c.Request.Scheme, c.Request.Base),
 			fmt.Sprintf("responses %s from port %d", c.Response.Scheme, c.Response.Base))
+		if c.AnswerPort != 0 {
+			settings = append(settings, fmt.Sprintf("transport tcp, challenges from port %d", c.AnswerPort))
+		}
 		if c.Service != "" {
 			service = c.Service
 		}
@@ -93,17 +96,30 @@ func (p *progress) text(e client.Event) string {
 		return fmt.Sprintf("%s has the addresses %s", e.Server, joined(e.Addresses, netip.Addr.String))
 	case client.Sent:
 		ports := joined(e.Packets, func(p client.Packet) string { return strconv.Itoa(int(p.Port)) })
-		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s, nonces from %d",
-			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, e.Base)
+		minute := ""
+		if e.Previous {
+			minute = " of the previous minute"
+		}
+		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s%s, nonces from %d",
+			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, minute, e.Base)
 	case client.Requested:
-		return fmt.Sprintf("attempt %d of %d: a request of %d packets to %s, UDP ports %d to %d",
-			e.Attempt, p.options.attempts, e.Packets, e.Address, e.First, e.Last)
+		protocol := "UDP"
+		if e.TCP {
+			protocol = "TCP"
+		}
+		return fmt.Sprintf("attempt %d of %d: a request of %d packets to %s, %s ports %d to %d",
+			e.Attempt, p.options.attempts, e.Packets, e.Address, protocol, e.First, e.Last)
 	case client.Answered:
 		return fmt.Sprintf("challenge received after %s; the server sees this computer as %s; a response of %d packets",
 			e.Took.Round(time.Millisecond), e.Public, e.Packets)
 	case client.Unanswered:
 		return unanswered(e)
 	case client.Moved:
+		if e.Previous {
+			return "the service opened by the ports of the previous minute, after the nonces were moved ahead: another " +
+				"program on the server may hold one of this minute's ports; or this profile may be in use on another " +
+				"device (each needs its own client), or comes from a backup"
+		}
 		return "the service opened after the nonces were moved ahead: this profile may be in use on another device " +
 			"(each needs its own client), or comes from a backup"
 	case client.Waiting:
@@ -148,6 +164,11 @@ func printOpenBefore(env cli.Env, r client.Result) error {
 func printRejected(env cli.Env, r client.Result) error {
 	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, fmt.Sprintf("ICMP errors came for knocks: "+
 		"%s did not accept them, so the knock did not open %s", r.Address, r.Service))
+}
+
+// printLost prints that packets of earlier attempts were lost.
+func printLost(env cli.Env, r client.Result) error {
+	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, r.Lost.String())
 }
 
 // sentText returns what the client sent, and why it does not know more.

@@ -23,12 +23,15 @@ type outcome struct {
 	SingleUse bool   `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
 	// The service answered a connection that began before the knock: it is not hidden,
 	// or open for this address already. Missing: it did not, or the client does not know.
-	OpenBefore bool     `json:"open_before,omitempty"`
-	Rejected   bool     `json:"knocks_rejected,omitempty"` // there were ICMP errors for knocks of the last attempt
-	Error      string   `json:"error,omitempty"`
-	Hints      []string `json:"hints,omitempty"` // about the cause, the most likely one first
-	Hint       *string  `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line; missing: no error
-	ExitCode   int      `json:"exit_code,omitempty"`
+	OpenBefore bool `json:"open_before,omitempty"`
+	Rejected   bool `json:"knocks_rejected,omitempty"` // there were ICMP errors for knocks of the last attempt
+	// Attempts of the challenge–response protocol in which packets were lost on the way:
+	LostRequests  int      `json:"lost_requests,omitempty"`  // no challenge came
+	LostResponses int      `json:"lost_responses,omitempty"` // a challenge came, and the response opened nothing
+	Error         string   `json:"error,omitempty"`
+	Hints         []string `json:"hints,omitempty"` // about the cause, the most likely one first
+	Hint          *string  `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line; missing: no error
+	ExitCode      int      `json:"exit_code,omitempty"`
 }
 
 // printJSON prints the result, or the error, as one object. For an error, it returns
@@ -37,6 +40,7 @@ func printJSON(ctx context.Context, env cli.Env, r client.Result, err error, ela
 	out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 	if err == nil {
 		out.SingleUse, out.OpenBefore, out.Rejected = r.SingleUse, r.OpenBefore, r.Rejected
+		out.LostRequests, out.LostResponses = r.Lost.Requests, r.Lost.Responses
 		out.Watched, out.Opened = r.Watched, r.Watched
 		out.Sent = !r.Watched && !r.SingleUse
 		out.Address = r.Address.String()

@@ -278,9 +278,10 @@ func TestUnprivilegedStart(t *testing.T) {
 	}
 }
 
-// TestCaptureKeepsOneCapability: a server that captures packets keeps CAP_NET_RAW and
-// no other capability.
-func TestCaptureKeepsOneCapability(t *testing.T) {
+// TestCaptureKeepsNoCapability: a server that captures packets has no capability, nor
+// has the process that captures for it; and another process of their user cannot take
+// the sockets out of that process.
+func TestCaptureKeepsNoCapability(t *testing.T) {
 	if !enterPrivileged(t) {
 		return
 	}
@@ -294,10 +295,23 @@ func TestCaptureKeepsOneCapability(t *testing.T) {
 	}
 	n.run(nil, "chown", "-R", "65534:65534", n.path("gate"), n.path("secret-web-alice-"))
 	n.serve()
-	for key, want := range map[string]string{"NoNewPrivs": "1", "CapPrm": "0000000000002000", "CapEff": "0000000000002000", "Uid": "65534 65534 65534 65534"} {
-		if got := n.status(n.server.Process.Pid, key); got != want {
-			t.Errorf("%s: %s, want %s", key, got, want)
+	server := n.server.Process.Pid
+	helper := n.helperOf(server)
+	for _, pid := range []int{server, helper} {
+		for key, want := range map[string]string{
+			"NoNewPrivs": "1", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000",
+			"Uid": "65534 65534 65534 65534", "Groups": "65534", "Name": "sallyportd",
+		} {
+			if got := n.status(pid, key); got != want {
+				t.Errorf("%s of %d: %s, want %s", key, pid, got, want)
+			}
 		}
+	}
+	// Neither descriptors nor memory: ls of the server's, as a control, succeeds.
+	asUser := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "ls"}
+	n.run(nil, asUser[0], append(asUser[1:], fmt.Sprintf("/proc/%d/fd/", server))...)
+	if out, err := n.try(nil, asUser[0], append(asUser[1:], fmt.Sprintf("/proc/%d/fd/", helper))...); err == nil {
+		t.Errorf("the sockets lie open to processes of the same user: %s", out)
 	}
 	if out, err := n.knockBy(n.client, "web-alice-"); err != nil {
 		t.Errorf("%v, %s\n%s", err, out, n.log())
@@ -305,6 +319,41 @@ func TestCaptureKeepsOneCapability(t *testing.T) {
 	if err := n.stop(); err != nil {
 		t.Errorf("stopped with %v", err)
 	}
+	n.await("the end of the process that captures", func() bool { return ended(helper) })
+}
+
+// TestCapturerEnds: without the process that captures for it, the server stops; and a
+// server that was killed leaves no such process.
+func TestCapturerEnds(t *testing.T) {
+	if !enterPrivileged(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure("[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":8080\"\n[challenge]\n" + n.operation("web-alice-", "service = \"web\""))
+	n.serve()
+	helper := n.helperOf(n.server.Process.Pid)
+	if err := syscall.Kill(helper, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	err := n.server.Wait()
+	n.server = nil
+	if err == nil || !strings.Contains(n.log(), "the process that captures packets has ended") {
+		t.Errorf("stopped with %v\n%s", err, n.log())
+	}
+	n.serve()
+	helper = n.helperOf(n.server.Process.Pid)
+	if err := n.server.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	n.server.Wait()
+	n.server = nil
+	n.await("the end of the process that captures", func() bool { return ended(helper) })
+}
+
+// ended reports whether a process has ended, waited for or not.
+func ended(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return err != nil || strings.Contains(string(text), "\nState:\tZ")
 }
 
 // status returns a value of /proc/PID/status.

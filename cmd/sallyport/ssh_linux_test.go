@@ -122,8 +122,24 @@ func TestSSHThroughProxyCommand(t *testing.T) {
 		}
 		return err == nil
 	}, sshd, "-D", "-e", "-f", path("sshd_config"))
-	write("ssh_config", "Host work\n  HostName 127.0.0.1\n  Port %d\n  User %s\n  IdentityFile %s\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  ProxyCommand %s connect %s %%h %%p\n",
-		sshPort, me.Username, path("user_key"), path("sallyport"), path("work.toml"))
+	write("ssh_config", `Host passed
+  ProxyCommand %[1]s connect --fdpass %[2]s %%h %%p
+  ProxyUseFdpass yes
+Host work
+  ProxyCommand %[1]s connect %[2]s %%h %%p
+Host *
+  HostName 127.0.0.1
+  Port %[3]d
+  User %[4]s
+  IdentityFile %[5]s
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+`, path("sallyport"), path("work.toml"), sshPort, me.Username, path("user_key"))
+	// The connection is passed to ssh: nothing of ours stays.
+	passed := exec.CommandContext(t.Context(), "ssh", "-F", path("ssh_config"), "passed", "echo $SSH_CONNECTION; cat")
+	passed.Env = append(os.Environ(), "XDG_STATE_HOME="+path("state"), "GORACE=atexit_sleep_ms=0")
+	sessionOwnsConnection(t, passed, path("sallyport"))
 	got := run("ssh", "-F", path("ssh_config"), "work", "echo", "hello from behind")
 	if !strings.Contains(got, "hello from behind") {
 		t.Errorf("ssh printed %q", got)

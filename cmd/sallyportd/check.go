@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,6 +28,7 @@ import (
 	"sallyport/ingest/capture"
 	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/state"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -62,6 +64,9 @@ valid.`,
 				return err
 			}
 			cfg, list, err := loadAll(path, config.All)
+			if err == nil {
+				err = cfg.ResolveListen(c.Context())
+			}
 			if err == nil {
 				err = cmp.Or(cfg.Check(host), cfg.CheckIPv6(host))
 			}
@@ -156,6 +161,12 @@ func check(
 		}
 		if o.Algorithm == exchange.Unilateral {
 			add("operation-algorithm1", "use Algorithm 2 or 3", "operation %q uses Algorithm 1: a client behind a NAT cannot use it, and an attacker can pose as the server", o.ID)
+		}
+	}
+	for _, s := range cfg.Services {
+		if s.RequireISN && s.Policy.Addresses < client.DefaultAttempts {
+			add("isn-max-addresses", fmt.Sprintf("set max_addresses = %d", client.DefaultAttempts),
+				"service %s has bind = \"isn\" and max_addresses = %d: each attempt of a client counts, and a late attempt ends the lease of the one that opened", s.Name, s.Policy.Addresses)
 		}
 	}
 	if cfg.WithoutIPv6(host) {
@@ -254,9 +265,28 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 				"cannot bind %s of [challenge] (%v): a request or a response that uses one is lost", count(n, "port"), err))
 		}
 	}
+	if c := cfg.Challenge; c != nil && c.Answers != nil {
+		found = append(found, checkAnswers(c, procNet())...)
+	}
 	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
 	if len(busy) > 0 {
 		found = append(found, warn("knock-ports-unavailable", "", "cannot open these knock ports of the current minute: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
+	}
+	return found
+}
+
+// checkAnswers warns about programs that have the ports of exchanges over TCP.
+func checkAnswers(c *config.Challenge, proc fs.FS) (found []finding) {
+	if err := gate.Bindable("tcp", fmt.Sprintf(":%d", c.Answers.Port)); err != nil {
+		found = append(found, warn("answer-port-unavailable", "choose another answer_port, and give the clients new profiles",
+			"cannot listen at TCP port %d, where clients fetch challenges: %v", c.Answers.Port, err))
+	}
+	p := access.Ports(c.Plan.Ports)
+	receivers, _ := receiving(proc, "tcp")
+	taken := slices.DeleteFunc(receivers, func(at netip.AddrPort) bool { return !p.Has(at.Port()) || at.Addr().IsLoopback() })
+	if len(taken) > 0 {
+		found = append(found, warn("exchange-ports-open", "choose a range of ports that no program uses",
+			"a program listens at TCP port %d, which is one of the ports of exchanges: their SYNs begin connections to it, which the client resets", taken[0].Port()))
 	}
 	return found
 }
@@ -265,6 +295,9 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 // than that of its knocks: a lease is for the address that knocked.
 func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
 	knocks4, knocks6 := cfg.Listen.Families()
+	if onlyLoopback(cfg.Listen) && cfg.Server != "" && !isLocal(cfg.Server) {
+		found = append(found, warn("listen-loopback", "write another address of this host in listen, or omit listen", "the server receives knocks on %s only, where clients on other hosts cannot reach it", strings.Trim(fmt.Sprint(cfg.Listen), "[]")))
+	}
 	bothServed := "" // a service that both families reach, for the knocker only
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -303,4 +336,15 @@ func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
 			"%s has IPv4 and IPv6 addresses: a client that knocks over one family, and connects to service %s over the other, is refused", cfg.Server, bothServed))
 	}
 	return found
+}
+
+// onlyLoopback reports whether a list, which is not empty, has only loopback addresses.
+func onlyLoopback(list []netip.Addr) bool {
+	return len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !a.IsLoopback() })
+}
+
+// isLocal reports whether a server's name means this host to a client.
+func isLocal(server string) bool {
+	a, err := netip.ParseAddr(server)
+	return server == "localhost" || err == nil && a.IsLoopback()
 }

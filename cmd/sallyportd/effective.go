@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/ingest"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
 )
@@ -21,6 +22,9 @@ type effective struct {
 	Listen        []netip.Addr        `json:"listen"`                              // empty: all addresses
 	PreviousUntil *time.Time          `json:"port_secret_previous_until,omitzero"` // while its ports are open too
 	Tolerance     string              `json:"clock_tolerance"`
+	Readers       int                 `json:"readers"`      // threads
+	Queue         int                 `json:"queue"`        // datagrams of each thread
+	QueueMemory   int                 `json:"queue_memory"` // of all threads, in bytes
 	ClientsPath   string              `json:"clients"`
 	Clients       int                 `json:"client_count"`
 	StateDir      string              `json:"state_dir"`
@@ -38,12 +42,16 @@ type described struct {
 	Description string   `json:"description"`
 	Listen      []string `json:"listen,omitempty"` // of a service: its ports and ranges of ports
 	Allow       []string `json:"allow,omitempty"`  // of a service: the peers that get in without a lease
+	Bind        string   `json:"bind,omitempty"`   // of a service: "isn", if it requires initial sequence numbers
 }
 
 // effectiveChallenge is how the server receives the challenge protocol.
 type effectiveChallenge struct {
-	Ports   string `json:"ports"`
-	Capture string `json:"capture"`
+	Ports      string `json:"ports"`
+	Shared     bool   `json:"shared_ports,omitempty"`
+	Capture    string `json:"capture"`
+	Transport  string `json:"transport"`
+	AnswerPort uint16 `json:"answer_port,omitempty"` // with transport "tcp"
 }
 
 // effectiveFirewall is the server's table of the firewall.
@@ -66,6 +74,8 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		until := cfg.PortSecret.Until.UTC()
 		e.PreviousUntil = &until
 	}
+	e.Readers, e.Queue = readersOf(cfg), ingest.QueueSize(cfg.Queue)
+	e.QueueMemory = e.Readers * ingest.QueueMemory(cfg.Queue)
 	if cfg.Relaxed {
 		e.Durability = "relaxed"
 	}
@@ -73,13 +83,18 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		s := &cfg.Services[i]
 		e.Services = append(e.Services, described{
 			Name: s.Name, Description: strings.TrimPrefix(s.Describe(), s.Name+": "),
-			Listen: strings.Split(s.Listen, ", "), Allow: s.Trusted().Texts(),
+			Listen: strings.Split(s.Listen, ", "), Allow: s.Trusted().Texts(), Bind: string(s.ProfileBind()),
 		})
 	}
 	if cfg.Challenge != nil {
-		e.Challenge = &effectiveChallenge{Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Capture: "packet"}
+		e.Challenge = &effectiveChallenge{
+			Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Shared: cfg.Challenge.Plan.Shared, Capture: "packet", Transport: "udp",
+		}
 		if cfg.Challenge.Sockets {
 			e.Challenge.Capture = "sockets"
+		}
+		if a := cfg.Challenge.Answers; a != nil {
+			e.Challenge.Transport, e.Challenge.AnswerPort = "tcp", a.Port
 		}
 	}
 	for _, o := range cfg.Operations {
@@ -115,6 +130,7 @@ func (e effective) print(env cli.Env) error {
 		add("", "and to the ports of the previous port secret until %s", env.Time(*e.PreviousUntil))
 	}
 	add("clocks", "a client's clock may be wrong by %s", e.Tolerance)
+	add("queue", "%d datagrams for each of %s, in %.1f MiB of memory", e.Queue, count(e.Readers, "thread"), float64(e.QueueMemory)/(1<<20))
 	add("clients", "%d, in %s", e.Clients, e.ClientsPath)
 	when := "before a service opens"
 	if e.Durability == "relaxed" {
@@ -126,7 +142,13 @@ func (e effective) print(env cli.Env) error {
 	}
 	if e.Challenge != nil {
 		capture := map[string]string{"packet": "captured", "sockets": "bound"}[e.Challenge.Capture]
-		add("challenge", "requests and responses to UDP ports %s, %s", e.Challenge.Ports, capture)
+		if e.Challenge.Shared {
+			capture = "shared, " + capture
+		}
+		add("challenge", "requests and responses to %s ports %s, %s", strings.ToUpper(e.Challenge.Transport), e.Challenge.Ports, capture)
+		if e.Challenge.AnswerPort != 0 {
+			add("", "and challenges at TCP port %d", e.Challenge.AnswerPort)
+		}
 	}
 	for _, o := range e.Operations {
 		add("operation", "%s: %s", o.Name, o.Description)

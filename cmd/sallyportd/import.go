@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -14,6 +15,9 @@ import (
 	"sallyport/cmd/sallyportd/internal/legacy"
 	"sallyport/sessions/state"
 )
+
+// stateName is the default of "state_dir", which the made configuration has.
+const stateName = "state"
 
 // importResult is the result of "import" for programs.
 type importResult struct {
@@ -32,22 +36,32 @@ func importCommand(env cli.Env) *cobra.Command {
 DIR holds server.properties, service.properties and trusted_clients.txt, or
 client.properties, or all of them (paper, Listings 1 to 4). The command does not
 change them, and never overwrites a file. For a server it makes a state file too, as
-"init" does.`,
+"init" does. A client's profile gets the service of service.properties, if that file
+is beside client.properties.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if out == "" {
 				out = args[0]
 			}
-			files, warnings, err := legacy.Read(args[0])
+			files, warnings, err := legacy.Read(args[0], out)
 			if err != nil {
+				for _, text := range warnings {
+					if !asJSON {
+						env.Err().Warning(text, "")
+					}
+				}
 				return cli.Misuse(err)
+			}
+			isServer := slices.ContainsFunc(files, func(f legacy.File) bool { return f.Name == config.FileName })
+			if info, err := os.Stat(filepath.Join(out, stateName)); isServer && err == nil && !info.IsDir() {
+				return cli.Misuse(fmt.Errorf("%s: expected a directory for the record of used nonces, got a file; nothing was made",
+					filepath.Join(out, stateName)))
 			}
 			if err := writeNew(out, files); err != nil {
 				return cli.Misuse(err)
 			}
 			// As after "init": no nonce was used at this moment.
 			made := filepath.Join(out, config.FileName)
-			isServer := slices.ContainsFunc(files, func(f legacy.File) bool { return f.Name == config.FileName })
 			if isServer {
 				cfg, err := config.Load(made, config.Alone)
 				if err == nil {

@@ -17,10 +17,7 @@ const otherDescriptors = 64
 // descriptorsNeeded is how many descriptors a server may have open before the
 // first connection.
 func descriptorsNeeded(cfg *config.Config, now time.Time) (needed, knockPorts, readers, addresses int) {
-	readers, addresses = cfg.Readers, max(1, len(cfg.Listen))
-	if readers == 0 {
-		readers = runtime.GOMAXPROCS(0)
-	}
+	readers, addresses = readersOf(cfg), max(1, len(cfg.Listen))
 	// The next minute's ports are open before the last minute's are closed.
 	minutes := len(schedule.Live(now, cfg.Tolerance)) + 1
 	lists := 1
@@ -34,6 +31,14 @@ func descriptorsNeeded(cfg *config.Config, now time.Time) (needed, knockPorts, r
 		needed += (int(p.Last) - int(p.First) + 1) * addresses
 	}
 	return needed, knockPorts, readers, addresses
+}
+
+// readersOf is how many threads of a server receive.
+func readersOf(cfg *config.Config) int {
+	if cfg.Readers > 0 {
+		return cfg.Readers
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // descriptorLimit is how many descriptors a server may have: Go's runtime raises

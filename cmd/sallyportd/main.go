@@ -41,7 +41,7 @@ changed; 130 interrupted.`,
 		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env),
 		initCommand(env), importCommand(env),
 		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env), leaseCommand(env),
-		firewallCommand(env), holderCommand(env), demoCommand(env),
+		firewallCommand(env), holderCommand(env), capturerCommand(env), demoCommand(env),
 	)
 	return root
 }

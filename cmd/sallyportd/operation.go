@@ -10,6 +10,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/client"
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
@@ -62,7 +63,10 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			for _, text := range result.Warnings {
 				env.Err().Warning(text, "")
 			}
-			from := "-"
+			from, bind := "-", client.BindAddress
+			if p, err := profile.Parse("profile", text); err == nil && p.Challenge != nil {
+				bind = p.Challenge.Bind
+			}
 			if out == "" {
 				if _, err = env.Stdout.Write(text); err != nil {
 					return err
@@ -76,7 +80,7 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 					what = fmt.Sprintf("The operation opens service %s until it is closed%s.\n", o.Service, closedBy(cfg, o))
 				}
 			}
-			return env.Err().Printf("%s%s  sallyport profile add %s NAME\n  sallyport knock NAME\n", what, transferProfile, from)
+			return env.Err().Printf("%s%s  sallyport profile add %s NAME\n  sallyport %s NAME\n", what, transferProfile, from, tryCommand(bind))
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which the client reaches the server (default \"server\" of the configuration)")
@@ -101,9 +105,14 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 		p := profile.Operation{
 			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
+			SharedPorts: cfg.Challenge.Plan.Shared,
+		}
+		if a := cfg.Challenge.Answers; a != nil {
+			p.AnswerPort = a.Port
 		}
 		if !o.Close && !o.RandomPort {
-			p.Service = cfg.Service(o.Service).ProfileService()
+			s := cfg.Service(o.Service)
+			p.Service, p.Bind = s.ProfileService(), s.ProfileBind()
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {

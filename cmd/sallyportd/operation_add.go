@@ -16,6 +16,7 @@ import (
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/durable"
 )
@@ -100,7 +101,14 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 		edited = append(edited, "\n[challenge]\n"...)
 	}
 	edited = append(edited, o.table(filepath.Base(secretPath))...)
-	if _, err := config.Parse(path, edited); err != nil {
+	next, err := config.Parse(path, edited)
+	if err == nil {
+		var host config.Host
+		if host, err = privilege.Probe(); err == nil {
+			err = next.CheckOperations(host)
+		}
+	}
+	if err != nil {
 		return cli.Misuse(fmt.Errorf("the configuration with this operation would not be valid: %w", err))
 	}
 	err = secretfile.Create(secretPath, []byte(secrets.Random()+"\n"))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type profileOutput struct {
 	asJSON bool
 
 	replaces, again bool // the device has an earlier profile, or may have one
+
+	bind client.Bind // of the profile
 }
 
 func (o *profileOutput) flags(c *cobra.Command) {
@@ -108,15 +111,24 @@ func (o *profileOutput) onDevice() string {
 	if o.out != "" {
 		from = filepath.Base(o.out)
 	}
+	use := "  sallyport " + tryCommand(o.bind) + " NAME\n"
 	replace := fmt.Sprintf("  sallyport profile replace NAME %s\n", from)
 	add := fmt.Sprintf("  sallyport profile add %s NAME\n", from)
 	switch {
 	case o.replaces:
 		return replace
 	case o.again:
-		return add + "  sallyport knock NAME\nor, if the device has an earlier profile of this client:\n" + replace
+		return add + use + "or, if the device has an earlier profile of this client:\n" + replace
 	}
-	return add + "  sallyport knock NAME\n"
+	return add + use
+}
+
+// tryCommand returns the client's command for a first try.
+func tryCommand(b client.Bind) string {
+	if b == client.BindISN {
+		return "connect" // "knock" leaves the connection to another program
+	}
+	return "knock"
 }
 
 // createProfile writes a profile to a new file. undone is what the command has then
@@ -164,22 +176,26 @@ func (o *profileOutput) finish(
 	return env.Err().Printf("%s\n", serverLine(cfg, running))
 }
 
-// observableService returns the first service of a client whose opening its
-// device can observe, or else the first one with a port; nil: there is none.
+// observableService returns the first service of a client that requires initial
+// sequence numbers, which only a profile that names it can derive; or else the first
+// whose opening its device can observe, or else the first one with a port; nil: there
+// is none.
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
 	allowed := c.Allowed()
-	var first *config.Service
+	var observable, first *config.Service
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		switch {
 		case s.ProfileService() == "", allowed != nil && !slices.Contains(allowed, s.Name):
-		case !s.UDP:
+		case s.RequireISN:
 			return s
+		case !s.UDP:
+			observable = cmp.Or(observable, s)
 		case first == nil:
 			first = s
 		}
 	}
-	return first
+	return cmp.Or(observable, first)
 }
 
 // serverName returns the name of the server for a profile.
@@ -199,10 +215,11 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	service := ""
+	service, bind := "", client.BindAddress
 	if s := observableService(cfg, c); s != nil {
-		service = s.ProfileService()
+		service, bind = s.ProfileService(), s.ProfileBind()
 	}
+	o.bind = bind
 	var first uint32
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {
 		first = c.HighestNonce + 1
@@ -210,7 +227,7 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	text, err := profile.Format(client.Profile{
 		FirstNonce: first,
 		Server:     server, PortSecret: cfg.PortSecret.Current, Ports: cfg.Ports, Generator: cfg.Generator,
-		Identifier: c.Identifier, Secret: c.Secret, Service: service,
+		Identifier: c.Identifier, Secret: c.Secret, Service: service, Bind: bind,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write the profile: %w", err)

@@ -60,7 +60,7 @@ and nothing was changed.`,
 			level := new(slog.LevelVar)
 			log, dropped, stop := openLog(env, path, level)
 			defer stop()
-			serverEnv := daemon.Env{Clock: env.Clock, Log: log, LogLevel: level, LogDropped: dropped}
+			serverEnv := daemon.Env{Relay: resumed.Relay, Clock: env.Clock, Log: log, LogLevel: level, LogDropped: dropped}
 			s, err := newServer(c.Context(), path, resumed, serverEnv)
 			if err != nil {
 				return privilege.Unreadable(err)
@@ -87,6 +87,9 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 		return resumed, err
 	}
 	cfg, err := config.Load(path, config.Alone)
+	if err == nil {
+		err = cfg.ResolveListen(ctx)
+	}
 	if err != nil {
 		return resumed, cli.Misuse(err)
 	}
@@ -108,7 +111,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	}
 	return resumed, privilege.Split(ctx, privilege.Plan{
 		User: cfg.User, Holder: needs.Holder, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
-		LowPorts: needs.LowPorts, Capture: needs.Capture,
+		LowPorts: needs.LowPorts, Capture: cfg.Captured(), Capturer: []string{capturerName, "-c", path},
 	}, host)
 }
 
@@ -152,6 +155,9 @@ func newServer(
 	}()
 	// From here on everything is closed, also if this function fails.
 	cfg, err := config.Load(path, config.All)
+	if err == nil {
+		err = cfg.ResolveListen(ctx)
+	}
 	if err != nil {
 		return made, cli.Misuse(err)
 	}

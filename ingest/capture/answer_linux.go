@@ -2,6 +2,7 @@ package capture
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"os"
 
@@ -13,49 +14,62 @@ import (
 
 // rawSockets send datagrams from any port without binding it: the kernel still
 // answers all other packets to that port.
-type rawSockets struct{ v4, v6 int }
+type rawSockets struct{ v4, v6 *os.File } // nil: this host lacks the family
 
-func newRawSockets(mark uint32) (*rawSockets, error) {
-	r := &rawSockets{-1, -1}
-	for fd, family := range map[*int]int{&r.v4: unix.AF_INET, &r.v6: unix.AF_INET6} {
-		s, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
+// openRaw opens the raw sockets. Mark is that of OpenSockets.
+func openRaw(mark uint32) (r rawSockets, err error) {
+	for _, family := range []struct {
+		file   **os.File
+		name   string
+		number int
+	}{{&r.v4, raw4Name, unix.AF_INET}, {&r.v6, raw6Name, unix.AF_INET6}} {
+		s, err := unix.Socket(family.number, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
 		if err == unix.EAFNOSUPPORT {
 			continue
 		}
 		if err != nil {
 			r.close()
-			return nil, os.NewSyscallError("socket", err)
+			return rawSockets{}, os.NewSyscallError("socket", err)
 		}
-		*fd = s
+		*family.file = os.NewFile(uintptr(s), family.name)
 		if mark != 0 {
 			unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
 		}
 		// A raw socket would otherwise receive all UDP packets of the host.
-		if err := prefilter.Attach(s, prefilter.RefuseAll()); err != nil {
+		if err := attachLocked(s, prefilter.Attach(s, prefilter.RefuseAll())); err != nil {
 			r.close()
-			return nil, err
+			return rawSockets{}, err
 		}
 	}
 	return r, nil
 }
 
-func (r *rawSockets) close() {
-	for _, fd := range []*int{&r.v4, &r.v6} {
-		if *fd >= 0 {
-			unix.Close(*fd)
-			*fd = -1
+func (r rawSockets) close() {
+	for _, f := range []*os.File{r.v4, r.v6} {
+		if f != nil {
+			f.Close()
 		}
 	}
 }
 
-func (r *rawSockets) send(p Packet, payload []byte) error {
+func (r rawSockets) send(p Packet, payload []byte) error {
 	from, to := p.Destination, p.Source
-	fd := r.v6
+	f := r.v6
 	if to.Addr().Is4() {
-		fd = r.v4
+		f = r.v4
 	}
-	// The destination address of a raw socket has no port: it is in the header.
-	return send(fd, datagram(from, to, payload), netip.AddrPortFrom(to.Addr(), 0), from.Addr())
+	if f == nil { // no such family on this host, or no answers (Settings.TCP)
+		return unix.EAFNOSUPPORT
+	}
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := rc.Control(func(fd uintptr) {
+		// The destination address of a raw socket has no port: it is in the header.
+		err = send(int(fd), datagram(from, to, payload), netip.AddrPortFrom(to.Addr(), 0), from.Addr())
+	})
+	return errors.Join(failed, err)
 }
 
 // send sends from one of the host's addresses.

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync/atomic"
 )
 
-// Packet is an empty UDP packet: source and destination are its only content. It
+// Packet is an empty UDP packet, or a bare SYN: source and destination are its only content. It
 // was parsed, but not authenticated.
 type Packet struct{ Source, Destination netip.AddrPort }
 
@@ -20,16 +21,16 @@ type Sink interface{ Take([]Packet) }
 // MaxBound is the maximum number of ports that are bound (Config.Sockets).
 const MaxBound = 4096
 
-// Config configures a Capture. Ports, Sink and Log are required.
+// Config configures a Capture. The ports of Settings, Sink and Log are required.
 type Config struct {
-	First, Last uint16 // the range of ports, inclusive
-	Sockets     bool   // bind the ports instead of capturing packets
-	// Addresses are the addresses of this host whose packets are accepted; none:
-	// all. For an unspecified address see udp.Addresses.
-	Addresses []netip.Addr
-	// Mark is the mark (SO_MARK) of answers from raw sockets, by which a firewall
-	// recognises them; 0: none. Before Linux 5.17 a mark requires CAP_NET_ADMIN;
-	// without it answers have no mark.
+	// Settings determine the packets that are received. For an unspecified address
+	// see udp.Addresses.
+	Settings
+	Sockets bool // bind the ports instead of capturing packets
+	// Relay is the connection to a process that runs Relay, which captures for this
+	// one. nil: this process captures, which requires CAP_NET_RAW. Open takes it over.
+	Relay *os.File
+	// Mark is that of OpenSockets, without a Relay.
 	Mark uint32
 	Sink Sink
 	Log  *slog.Logger
@@ -42,11 +43,18 @@ type Stats struct {
 	// Config.Sockets also those that are not empty.
 	Dropped  uint64
 	Refused  uint64 // received packets that the process refused: impossible addresses
-	Answers  uint64 // answers sent
-	Failures uint64 // answers that could not be sent
+	Answers  uint64 // answers sent, or handed to the relay
+	Failures uint64 // answers that could not be sent: Answer returned an error
+	Unsent   uint64 // answers that were handed to the relay, which could not send them
 }
 
-type counts struct{ received, dropped, refused, answers, failures atomic.Uint64 }
+type counts struct{ received, dropped, refused, answers, failures, unsent atomic.Uint64 }
+
+func (n *counts) stats() Stats {
+	return Stats{
+		n.received.Load(), n.dropped.Load(), n.refused.Load(), n.answers.Load(), n.failures.Load(), n.unsent.Load(),
+	}
+}
 
 // source receives packets and sends answers.
 type source interface {
@@ -67,17 +75,32 @@ func Open(cfg Config) (*Capture, error) {
 	if cfg.Sink == nil || cfg.Log == nil || cfg.First == 0 || cfg.Last < cfg.First {
 		return nil, errors.New("capture: ports, a sink and a log are required")
 	}
+	if cfg.TCP && cfg.Sockets {
+		return nil, errors.New("capture: a bound socket receives no SYN")
+	}
 	c := &Capture{counts: new(counts)}
 	var err error
-	if cfg.Sockets {
+	switch {
+	case cfg.Sockets:
 		c.source, err = newSocketSource(cfg, c.counts)
-	} else {
-		c.source, err = newPacketSource(cfg, c.counts)
+	case cfg.Relay != nil:
+		c.source, err = newRelayedSource(cfg, c.counts)
+	default:
+		c.source, err = openPacketSource(cfg, c.counts)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// openPacketSource returns a source whose sockets this process opens itself.
+func openPacketSource(cfg Config, counts *counts) (source, error) {
+	sockets, err := OpenSockets(cfg.Settings, cfg.Mark)
+	if err != nil {
+		return nil, err
+	}
+	return newPacketSource(cfg, counts, sockets)
 }
 
 // Run receives until ctx ends, and closes everything.
@@ -101,15 +124,12 @@ func (c *Capture) Answer(p Packet, payload []byte) error {
 }
 
 // Stats returns the counts.
-func (c *Capture) Stats() Stats {
-	n := c.counts
-	return Stats{n.received.Load(), n.dropped.Load(), n.refused.Load(), n.answers.Load(), n.failures.Load()}
-}
+func (c *Capture) Stats() Stats { return c.counts.stats() }
 
 // validPeer reports whether an address is possible in a packet that arrived over
 // a link: the loopback, or another one.
 func validPeer(a netip.Addr, loopback bool) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast && (loopback || !a.IsLoopback())
+	return a.IsValid() && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast && (loopback || !a.IsLoopback())
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

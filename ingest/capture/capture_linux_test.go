@@ -51,7 +51,17 @@ func (w *network) must(err error) {
 	}
 }
 
-func newNetwork(t *testing.T, sockets bool) *network {
+// way is how packets are received.
+type way string
+
+const (
+	captured way = "captured"
+	handed   way = "handed over by a relay"
+	ofTCP    way = "captured SYNs"
+	bound    way = "bound"
+)
+
+func newNetwork(t *testing.T, how way) *network {
 	t.Helper()
 	w := &network{T: t, outside: netns.NewHost(t)}
 	netns.Connect(t, netns.End{Name: "inner", Addresses: []string{"198.51.100.1/24", "198.51.100.9/24", "2001:db8::1/64"}}, w.outside,
@@ -59,14 +69,19 @@ func newNetwork(t *testing.T, sockets bool) *network {
 	for path, value := range map[string]string{"/proc/sys/net/ipv4/icmp_ratemask": "0", "/proc/sys/net/ipv6/icmp/ratemask": "129"} {
 		w.must(os.WriteFile(path, []byte(value), 0o600))
 	}
-	w.open(sockets)
+	w.open(how)
 	return w
 }
 
-func (w *network) open(sockets bool) {
+func (w *network) open(how way) {
 	w.Helper()
+	cfg := Config{Settings: testSettings, Sockets: how == bound, Sink: w, Log: slog.New(slog.DiscardHandler)}
+	cfg.TCP = how == ofTCP
+	if how == handed {
+		cfg.Relay = w.startRelay()
+	}
 	var err error
-	w.Capture, err = Open(Config{First: 20000, Last: 20099, Sockets: sockets, Sink: w, Log: slog.New(slog.DiscardHandler)})
+	w.Capture, err = Open(cfg)
 	w.must(err)
 	ctx, cancel := context.WithCancel(w.Context())
 	done := make(chan error, 1)
@@ -135,8 +150,16 @@ func TestKernelFollowsTheRule(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newNetwork(t, false)
-	for _, s := range samples() {
+	w := newNetwork(t, captured)
+	w.followsTheRule(samples(), mark)
+	w.stop()
+	w.open(ofTCP)
+	w.followsTheRule(tcpSamples(), tcpSamples()[0].packet)
+}
+
+func (w *network) followsTheRule(samples []sample, mark []byte) {
+	t := w.T
+	for _, s := range samples {
 		if len(s.packet) < 20 || s.name == "neither" {
 			continue // no link carries it
 		}
@@ -162,7 +185,7 @@ func TestImpossibleSources(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newNetwork(t, false)
+	w := newNetwork(t, captured)
 	for i, a := range []string{"127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "198.51.100.9"} {
 		w.send(ip(netip.AddrPortFrom(netip.MustParseAddr(a), 5000), netip.AddrPortFrom(here4, 20000), nil, 0))
 		w.await(a, func() bool { return w.Stats().Refused == uint64(i+1) })
@@ -175,15 +198,15 @@ func TestImpossibleSources(t *testing.T) {
 	}
 }
 
-// TestPacketsAndAnswers, of both sources, over both families.
+// TestPacketsAndAnswers, of all sources, over both families.
 func TestPacketsAndAnswers(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	for _, sockets := range []bool{false, true} {
-		t.Run(fmt.Sprintf("sockets=%v", sockets), func(t *testing.T) {
-			w := newNetwork(t, sockets)
+	for _, how := range []way{captured, handed, bound} {
+		t.Run(string(how), func(t *testing.T) {
+			w := newNetwork(t, how)
 			for _, to := range []string{"198.51.100.1:20010", "198.51.100.9:20011", "[2001:db8::1]:20012"} {
 				c := w.dial(to)
 				before := len(w.received())
@@ -195,7 +218,11 @@ func TestPacketsAndAnswers(t *testing.T) {
 					t.Errorf("received %v, from %s to %s", p, c.LocalAddr(), to)
 				}
 				// The client's socket is connected: only the destination port can answer.
-				for _, payload := range []string{"challenge", "an odd one"} {
+				payloads := []string{"challenge", "an odd one"}
+				if how == handed {
+					payloads = payloads[len(to)%2:][:1] // it answers each packet once
+				}
+				for _, payload := range payloads {
 					w.must(w.Answer(p, []byte(payload)))
 					w.must(c.SetReadDeadline(netns.Deadline(w)))
 					b := make([]byte, 100)
@@ -208,7 +235,8 @@ func TestPacketsAndAnswers(t *testing.T) {
 					}
 				}
 			}
-			if s := w.Stats(); s.Answers != 6 || s.Failures != 0 {
+			answers := map[way]uint64{captured: 6, handed: 3, bound: 6}[how]
+			if s := w.Stats(); s.Answers != answers || s.Failures != 0 || s.Unsent != 0 {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -231,7 +259,7 @@ func TestPortsStayClosed(t *testing.T) {
 		_, err = c.Read(make([]byte, 1))
 		return errors.Is(err, unix.ECONNREFUSED)
 	}
-	w := newNetwork(t, false)
+	w := newNetwork(t, captured)
 	for _, payload := range [][]byte{nil, []byte("x")} {
 		for _, port := range []int{20000, 20100} {
 			if !refused(w, port, payload, netns.Deadline(t)) {
@@ -240,7 +268,7 @@ func TestPortsStayClosed(t *testing.T) {
 		}
 	}
 	w.stop()
-	w.open(true)
+	w.open(bound)
 	for _, payload := range [][]byte{nil, []byte("x")} {
 		if refused(w, 20000, payload, time.Now().Add(300*time.Millisecond)) {
 			t.Errorf("bound: port 20000 answers %q", payload)
@@ -263,7 +291,7 @@ func TestThroughTranslation(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
 	}
-	w := newNetwork(t, false)
+	w := newNetwork(t, captured)
 	inside := netns.NewHost(t)
 	w.must(w.outside.Do(func() error {
 		_, err := netns.Join(netns.End{Name: "lan", Addresses: []string{"10.0.0.1/24"}}, inside, netns.End{Name: "wan", Addresses: []string{"10.0.0.2/24"}})
@@ -328,7 +356,7 @@ func TestBoundPortsThatAreTaken(t *testing.T) {
 	if n, err := Unavailable(nil, 20000, 20099); n != 1 || !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("%d ports are unavailable, %v", n, err)
 	}
-	w := newNetwork(t, true)
+	w := newNetwork(t, bound)
 	got := func(port uint16) func() bool {
 		c := w.dial(fmt.Sprintf("198.51.100.1:%d", port))
 		return func() bool {
@@ -348,7 +376,7 @@ func TestBoundPortsThatAreTaken(t *testing.T) {
 
 // TestTooManyBoundPorts: nothing retries a range that cannot be bound.
 func TestTooManyBoundPorts(t *testing.T) {
-	_, err := Open(Config{First: 20000, Last: 30000, Sockets: true, Sink: &network{T: t}, Log: slog.New(slog.DiscardHandler)})
+	_, err := Open(Config{Settings: Settings{First: 20000, Last: 30000}, Sockets: true, Sink: &network{T: t}, Log: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "at most 4096") {
 		t.Errorf("got %v", err)
 	}
@@ -372,7 +400,7 @@ func TestOnlyNetRawIsRequired(t *testing.T) {
 				done <- err
 				return
 			}
-			c, err := Open(Config{First: 20000, Last: 20099, Sink: &network{T: t}, Log: slog.New(slog.DiscardHandler)})
+			c, err := Open(Config{Settings: Settings{First: 20000, Last: 20099}, Sink: &network{T: t}, Log: slog.New(slog.DiscardHandler)})
 			if err == nil {
 				c.Close()
 			}
@@ -396,7 +424,7 @@ func TestBurstIsCounted(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	w := newNetwork(t, false)
+	w := newNetwork(t, handed)
 	const n = 20_000
 	w.must(w.outside.Do(func() error {
 		c, err := net.ListenUDP("udp4", nil)

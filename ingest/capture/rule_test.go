@@ -11,15 +11,19 @@ import (
 var (
 	here4, there4 = netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
 	here6, there6 = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
-	inTest        = rule{20000, 20099}
+	inTest        = rule{20000, 20099, false}
 )
 
 // ip returns a whole UDP packet.
 func ip(from, to netip.AddrPort, payload []byte, options int) []byte {
-	d := datagram(from, to, payload)
+	return packetOf(protocolUDP, from, to, datagram(from, to, payload), options)
+}
+
+// packetOf returns a whole packet of a protocol.
+func packetOf(protocol byte, from, to netip.AddrPort, d []byte, options int) []byte {
 	if from.Addr().Is6() {
 		b := make([]byte, ip6Header)
-		b[0], b[6], b[7] = 0x60, protocolUDP, 64
+		b[0], b[6], b[7] = 0x60, protocol, 64
 		binary.BigEndian.PutUint16(b[4:], uint16(len(d)))
 		copy(b[8:], from.Addr().AsSlice())
 		copy(b[24:], to.Addr().AsSlice())
@@ -27,7 +31,7 @@ func ip(from, to netip.AddrPort, payload []byte, options int) []byte {
 	}
 	header := 20 + options
 	b := make([]byte, header)
-	b[0], b[8], b[9] = 0x40|byte(header/4), 64, protocolUDP
+	b[0], b[8], b[9] = 0x40|byte(header/4), 64, protocol
 	binary.BigEndian.PutUint16(b[2:], uint16(header+len(d)))
 	copy(b[12:], from.Addr().AsSlice())
 	copy(b[16:], to.Addr().AsSlice())
@@ -95,28 +99,35 @@ func samples() (all []sample) {
 
 // TestRule: Go and the VM agree. The VM has no packet types.
 func TestRule(t *testing.T) {
-	for _, s := range samples() {
-		if _, ok := inTest.parse(s.packet); ok != s.knock {
-			t.Errorf("%s: Go: %v", s.name, ok)
-		}
-		vm, err := bpf.NewVM(inTest.program(s.packet[0]>>4 == 6, false))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, err := vm.Run(s.packet); err != nil || n > 0 != s.knock {
-			t.Errorf("%s: the VM: %d, %v", s.name, n, err)
+	for r, all := range map[rule][]sample{inTest: samples(), tcpInTest: tcpSamples()} {
+		for _, s := range all {
+			if _, ok := r.parse(s.packet); ok != s.knock {
+				t.Errorf("%s: Go: %v", s.name, ok)
+			}
+			vm, err := bpf.NewVM(r.program(s.packet[0]>>4 == 6, false))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := vm.Run(s.packet); err != nil || n > 0 != s.knock {
+				t.Errorf("%s: the VM: %d, %v", s.name, n, err)
+			}
 		}
 	}
 }
 
-func FuzzRule(f *testing.F) {
-	for _, s := range samples() {
+func FuzzRule(f *testing.F) { fuzzRule(f, inTest, samples()) }
+
+// FuzzTCPRule is FuzzRule for SYNs.
+func FuzzTCPRule(f *testing.F) { fuzzRule(f, tcpInTest, tcpSamples()) }
+
+func fuzzRule(f *testing.F, r rule, seeds []sample) {
+	for _, s := range seeds {
 		f.Add(s.packet)
 	}
-	v4, _ := bpf.NewVM(inTest.program(false, false))
-	v6, _ := bpf.NewVM(inTest.program(true, false))
+	v4, _ := bpf.NewVM(r.program(false, false))
+	v6, _ := bpf.NewVM(r.program(true, false))
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		k, ok := inTest.parse(packet)
+		k, ok := r.parse(packet)
 		if ok && (k.Source.Port() == 0 || k.Destination.Port() < 20000 || k.Destination.Port() > 20099) {
 			t.Errorf("%v", k)
 		}

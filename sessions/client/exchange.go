@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/verify/challenge"
@@ -21,22 +22,31 @@ import (
 type Challenge struct {
 	Operation         *exchange.Operation
 	Request, Response challenge.Encoding
+	SharedPorts       bool // requests and responses may have ports in common
+	// AnswerPort: the packets of requests and responses are SYNs, and the client
+	// fetches the challenge from this TCP port. 0: they are empty UDP packets, and the
+	// challenge is one too.
+	AnswerPort uint16
 	// Service is the service that the operation opens, as in Profile. With a random
 	// port, it is not used.
 	Service string
+	Bind    Bind // what the server binds the connection to Service to
 }
 
-// Check returns an error if the fields do not fit together.
+// Check returns an error if the fields do not fit together: the messages must fit
+// the encodings over IPv4 or over IPv6.
 func (c Challenge) Check() error {
-	for _, v6 := range []bool{false, true} {
-		if _, _, err := c.codecs(v6); err != nil {
-			return err
-		}
+	_, _, err := c.codecs(false)
+	if _, _, err6 := c.codecs(true); err != nil && err6 != nil {
+		return err
+	}
+	if err := c.Bind.check(c.Service); err != nil {
+		return err
 	}
 	if c.Service == "" {
 		return nil
 	}
-	_, err := ParseService(c.Service)
+	_, err = ParseService(c.Service)
 	return err
 }
 
@@ -46,8 +56,25 @@ func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err er
 	}
 	// Only the server knows on which ports it receives.
 	any := challenge.Ports{First: 1, Last: schedule.MaxPort}
-	plan := challenge.Plan{Request: c.Request, Response: c.Response, Ports: any}
+	plan := challenge.Plan{Request: c.Request, Response: c.Response, Ports: any, Shared: c.SharedPorts}
 	return plan.Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
+}
+
+// reachable returns the targets whose family the encodings fit: the server does not
+// listen in the other one.
+func (c Challenge) reachable(targets []target) ([]target, error) {
+	var last error
+	fit := slices.DeleteFunc(slices.Clone(targets), func(t target) bool {
+		_, _, err := c.codecs(t.knock.Is6())
+		if err != nil {
+			last = fmt.Errorf("%s: %w", t.knock, err)
+		}
+		return err != nil
+	})
+	if len(fit) == 0 {
+		return nil, last
+	}
+	return fit, nil
 }
 
 // ExchangeConfig is the configuration of Exchange. Server, Challenge and Random are
@@ -74,6 +101,7 @@ type Requested struct {
 	Packets int
 	First   uint16 // the lowest port of requests
 	Last    uint16 // the highest port of requests
+	TCP     bool   // the packets are SYNs
 }
 
 // Answered: the client received the challenge and sent the response.
@@ -89,7 +117,7 @@ func (Answered) isEvent()  {}
 // Exchange requests an operation and responds to the challenge, until the service
 // answers. A random port accepts only one connection: Exchange returns it with Keep,
 // and does not connect without Keep. It returns an OfflineError if all attempts
-// failed, a ResolveError, or the error of ctx.
+// failed, a ResolveError, an ISNError, or the error of ctx.
 func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err := cfg.Challenge.Check(); err != nil {
 		return Result{}, fmt.Errorf("profile: challenge: %w", err)
@@ -104,9 +132,16 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 		cfg.Timeout = DefaultTimeout
 	}
 	service := cmp.Or(cfg.Service, cfg.Challenge.Service)
+	same := otherService(cfg.Server, cfg.Challenge.Service, cfg.Service) == ""
+	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
+		return Result{}, err
+	}
 	targets, err := resolve(ctx, Profile{Server: cfg.Server, Service: service}, cfg.Family)
 	if err != nil {
 		return Result{}, err
+	}
+	if targets, err = cfg.Challenge.reachable(targets); err != nil {
+		return Result{}, fmt.Errorf("the messages do not fit the ports of the profile over this address family: %w", err)
 	}
 	cfg.Report(resolved(cfg.Server, targets))
 	var found exchangeFindings

@@ -9,6 +9,7 @@ import (
 
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/wire"
 )
 
 // attempt makes one exchange, with a new socket. If the service did not answer, the
@@ -18,7 +19,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if err != nil {
 		return Result{}, err
 	}
-	s, err := newExchangeConn(t.knock)
+	s, err := cfg.openTransport(t.knock)
 	if err != nil {
 		return Result{}, &sendError{err}
 	}
@@ -29,7 +30,7 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 	if _, err := io.ReadFull(cfg.Random, nonce[:]); err != nil {
 		return Result{}, fmt.Errorf("draw a nonce: %w", err)
 	}
-	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.self, t.knock, nonce)
+	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.address(), t.knock, nonce)
 	if err != nil {
 		return Result{}, err
 	}
@@ -40,15 +41,18 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 		early = beginEarly(t.service)
 		defer early.close()
 	}
-	if err := s.sendMessage(ctx, requests, c.Request()); err != nil {
+	if err := s.sendRequest(ctx, requests, c); err != nil {
 		return Result{}, &sendError{err}
 	}
-	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last()})
+	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last(), cfg.Challenge.AnswerPort != 0})
+	found.count(t.knock, func(c *tally) { c.requested++ })
 	requested := time.Now()
-	answer, err := s.awaitChallenge(c, timeout, found)
+	answer, err := s.awaitChallenge(c, timeout, cfg.Random, found)
 	if err != nil {
 		return Result{}, err
 	}
+	found.challenged++
+	found.count(t.knock, func(c *tally) { c.challenged++ })
 	took := time.Since(requested)
 	if err := s.sendMessage(ctx, responses, answer.Response); err != nil {
 		return Result{}, &sendError{err}
@@ -72,19 +76,32 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 			return Result{}, ctx.Err()
 		case <-time.After(took + openTime):
 			again()
+			found.count(t.knock, func(c *tally) { c.opened = c.challenged }) // the client does not know more
+			result.Lost = found.lost(t.knock)
 			return result, nil
 		}
 	}
 	timer := time.AfterFunc(took+responseTime, again)
 	defer timer.Stop()
-	return cfg.watch(ctx, result, early, found)
+	var isn wire.ISN
+	if cfg.Challenge.Bind == BindISN && cfg.Keep {
+		isn = answer.ISN
+	}
+	result, err = cfg.watch(ctx, result, early, isn, found)
+	if err != nil {
+		s.checkAnswered(c, answer, found)
+		return result, err
+	}
+	found.count(t.knock, func(c *tally) { c.opened++ })
+	result.Lost = found.lost(t.knock)
+	return result, nil
 }
 
 // watch watches the service of a result until it answers. If it does not, the result
 // has its address.
-func (cfg ExchangeConfig) watch(ctx context.Context, result Result, early *earlyConn, found *exchangeFindings) (Result, error) {
+func (cfg ExchangeConfig) watch(ctx context.Context, result Result, early *earlyConn, isn wire.ISN, found *exchangeFindings) (Result, error) {
 	seen := watcher{
-		service: result.Service, timeout: cfg.Timeout, early: early, earlier: found.before,
+		service: result.Service, timeout: cfg.Timeout, early: early, earlier: found.before, isn: isn,
 		halfOpen: !cfg.Keep && cfg.Watch != WatchConnection,
 	}.wait(ctx)
 	if seen.err != nil {

@@ -83,7 +83,7 @@ func newTestServer(t *testing.T, o *exchange.Operation, mangle func(n int, paylo
 	}
 	// The capture binds the ports: no other program uses them.
 	g.capture, err = capture.Open(capture.Config{
-		First: ports.First, Last: ports.Last, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler),
+		Settings: capture.Settings{First: ports.First, Last: ports.Last}, Sockets: true, Sink: g, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -231,6 +231,120 @@ func TestExchangeRetries(t *testing.T) {
 		if r, err := Exchange(t.Context(), exchangeConfig(o, "127.0.0.1")); err != nil || r.Attempts != 1 {
 			t.Errorf("%+v, %v", r, err)
 		}
+	})
+}
+
+// TestForgedChallenge: a forger answers each request of Algorithm 1 faster than the
+// server. The client gets in, though not at the first attempt.
+func TestForgedChallenge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits between attempts")
+	}
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	g := newTestServer(t, newOperation(t, exchange.Unilateral, false), func(_ int, p []byte) [][]byte {
+		forged := bytes.Clone(p)
+		forged[0] ^= 1
+		return [][]byte{forged, p, p}
+	})
+	cfg := exchangeConfig(newOperation(t, exchange.Unilateral, false), "127.0.0.1")
+	cfg.Attempts, cfg.Timeout = 100, 1500*time.Millisecond
+	r, err := Exchange(t.Context(), cfg)
+	if err != nil || r.Attempts < 2 || len(g.grants()) != 1 {
+		t.Errorf("%+v, %v, granted %v", r, err, g.grants())
+	}
+}
+
+// TestEarlyChallenge: a challenge that arrives before the request is complete is forged.
+// With Algorithm 1, the client does not see that in the challenge.
+func TestEarlyChallenge(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.Unilateral, false)
+	delays := challenge.Encoding{Scheme: challenge.Delays, Base: 20000, DataBits: 8, Delay: 100 * time.Millisecond}
+	codec, err := delays.Codec(o.RequestSize(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := netip.MustParseAddr("127.0.0.1")
+	i, err := exchange.NewInitiator(o, local, local, [exchange.NonceSize]byte{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := codec.AppendPorts(nil, i.Request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forger, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, ports[0])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forger.Close()
+	s, err := newExchangeConn(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	forge := func() {
+		at := s.LocalAddr().(*net.UDPAddr).AddrPort()
+		if _, err := forger.WriteToUDPAddrPort(make([]byte, o.ChallengeSize(false)), at); err != nil {
+			t.Error(err)
+		}
+	}
+	go func() {
+		b := make([]byte, 1)
+		for {
+			if _, _, err := forger.ReadFromUDPAddrPort(b); err != nil {
+				return
+			}
+			forge()
+		}
+	}()
+	if err := s.sendRequest(t.Context(), codec, i); err != nil {
+		t.Fatal(err)
+	}
+	var found exchangeFindings
+	if _, err := s.nextChallenge(i, time.Now().Add(50*time.Millisecond), &found); err == nil {
+		t.Error("the client accepted a challenge from before the end of its request")
+	}
+	forge()
+	if _, err := s.nextChallenge(i, netns.Deadline(t), &found); err != nil {
+		t.Errorf("after the request: %v", err)
+	}
+}
+
+// TestLossIsReported: if no attempt opened the service, hints name lost packets as far
+// as they are the cause.
+func TestLossIsReported(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits between attempts")
+	}
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.NATAware, false)
+	newTestServer(t, o, func(n int, p []byte) [][]byte { return map[bool][][]byte{true: nil, false: {p}}[n%2 == 1] })
+	cfg := exchangeConfig(o, "127.0.0.1")
+	cfg.Service = ":9" // the operation does not open it
+	cfg.Attempts, cfg.Timeout = 2, time.Second
+	netns.Until(t, "one attempt without a challenge, and one with", func() bool {
+		_, err := Exchange(t.Context(), cfg)
+		var offline *OfflineError
+		if !errors.As(err, &offline) {
+			t.Fatal(err)
+		}
+		hint := offline.Hint()
+		if strings.Contains(hint, "the secret differs") {
+			t.Errorf("the challenge was authentic, but: %s", hint)
+		}
+		return strings.Contains(hint, "packets of the responses were lost on the way") &&
+			strings.Contains(hint, "packets were lost on the way: one attempt received no challenge") &&
+			strings.Contains(hint, "; one attempt received one")
 	})
 }
 

@@ -1,10 +1,6 @@
 package client
 
-import (
-	"syscall"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // canHalfOpen: halfOpen works on this system.
 const canHalfOpen = true
@@ -19,9 +15,4 @@ const canHalfOpen = true
 func halfOpen(fd int) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-}
-
-// halfOpenControl is for net.Dialer.Control.
-func halfOpenControl(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) { halfOpen(int(fd)) })
 }

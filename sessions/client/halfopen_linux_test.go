@@ -174,7 +174,7 @@ func TestSeveralAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := &knocking{cfg: cfg, targets: targets}
-	result, err := k.attempt(t.Context(), 1)
+	result, err := k.attempt(t.Context(), 1, false)
 	if err != nil || result.Address != targets[3].knock || result.Attempts != 1 {
 		t.Errorf("%+v, %v", result, err)
 	}
@@ -223,7 +223,7 @@ func TestResetBeforeConnectReturns(t *testing.T) {
 	}()
 	service := l.Addr().(*net.TCPAddr).AddrPort()
 	for range 200 {
-		_, err := probe(t.Context(), service, false)
+		_, err := probe(t.Context(), service, false, 0)
 		if !errors.Is(err, errClosedAtOnce) || !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatalf("got %v", err)
 		}

@@ -18,28 +18,40 @@ import (
 type exchangeConn struct {
 	*net.UDPConn
 	self, server netip.Addr
-	last         uint16 // the port to which the last packet went
+	requested    map[uint16]bool // the ports to which the client sent the request
 }
 
 // newExchangeConn opens a socket with the address that this computer uses for the
 // server: the client needs it for the protocol (ID_A). The socket is not connected,
 // since each packet goes to another port, and most of these ports are closed.
 func newExchangeConn(server netip.Addr) (*exchangeConn, error) {
-	network := "udp6"
-	if server.Is4() {
-		network = "udp4"
-	}
-	probe, err := net.Dial(network, netip.AddrPortFrom(server, 9).String()) // sends nothing
+	network, self, err := sourceAddress(server)
 	if err != nil {
-		return nil, fmt.Errorf("find the source address for %s: %w", server, err)
+		return nil, err
 	}
-	self := probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-	probe.Close()
 	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(self, 0)))
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
-	return &exchangeConn{UDPConn: conn, self: self.Unmap(), server: server}, nil
+	return &exchangeConn{UDPConn: conn, self: self.Unmap(), server: server, requested: map[uint16]bool{}}, nil
+}
+
+// sendRequest sends a request.
+func (s *exchangeConn) sendRequest(ctx context.Context, c *challenge.Codec, i *exchange.Initiator) error {
+	ports, err := c.AppendPorts(nil, i.Request())
+	if err != nil {
+		return err
+	}
+	for _, port := range ports {
+		s.requested[port] = true
+	}
+	last := func() {}
+	if !i.Authenticates() && c.Delay() > 0 {
+		// The server has no complete request yet: a challenge that is here already is
+		// forged. Over a long request, a forger would have the time to try all ports.
+		last = s.discard
+	}
+	return s.sendPackets(ctx, c, ports, last)
 }
 
 // sendMessage sends a message, encoded in the ports of empty packets.
@@ -48,6 +60,11 @@ func (s *exchangeConn) sendMessage(ctx context.Context, c *challenge.Codec, mess
 	if err != nil {
 		return err
 	}
+	return s.sendPackets(ctx, c, ports, func() {})
+}
+
+// sendPackets calls last before the last packet.
+func (s *exchangeConn) sendPackets(ctx context.Context, c *challenge.Codec, ports []uint16, last func()) error {
 	for i, port := range ports {
 		if i > 0 && c.Delay() > 0 {
 			select {
@@ -56,10 +73,12 @@ func (s *exchangeConn) sendMessage(ctx context.Context, c *challenge.Codec, mess
 			case <-time.After(c.Delay()):
 			}
 		}
+		if i == len(ports)-1 {
+			last()
+		}
 		if err := s.sendPacket(netip.AddrPortFrom(s.server, port)); err != nil {
 			return fmt.Errorf("send to %s: %w", s.server, err)
 		}
-		s.last = port
 	}
 	return nil
 }
@@ -77,13 +96,30 @@ func (s *exchangeConn) sendPacket(to netip.AddrPort) (err error) {
 	return err
 }
 
-// awaitChallenge waits for the challenge, and returns the answer to it. It ignores
-// datagrams from other addresses and challenges that are not authentic, since the
-// authentic one may still arrive.
-func (s *exchangeConn) awaitChallenge(
-	c *exchange.Initiator, timeout time.Duration, found *exchangeFindings,
-) (exchange.Answer, error) {
-	if err := s.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+// discard discards the datagrams that have arrived.
+func (s *exchangeConn) discard() {
+	if s.SetReadDeadline(time.Now().Add(queueTime)) != nil {
+		return
+	}
+	var b [1]byte
+	for {
+		_, _, err := s.ReadFromUDPAddrPort(b[:])
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+}
+
+// queueTime is how long reading the datagrams that have arrived takes at most.
+const queueTime = time.Millisecond
+
+// nextChallenge waits for an authentic challenge until a time, and returns the answer
+// to it. It ignores challenges that are not authentic, and datagrams that do not come
+// from a port to which the request went: the authentic one may still arrive. The
+// server sends it from the port of the packet that arrived last, and the network
+// decides which one that is.
+func (s *exchangeConn) nextChallenge(c *exchange.Initiator, end time.Time, found *exchangeFindings) (exchange.Answer, error) {
+	if err := s.SetReadDeadline(end); err != nil {
 		return exchange.Answer{}, err
 	}
 	b := make([]byte, exchange.MaxChallenge+1)
@@ -94,15 +130,13 @@ func (s *exchangeConn) awaitChallenge(
 			return exchange.Answer{}, err
 		case err != nil: // an ICMP error, or a datagram that is too long
 			continue
-		case from.Addr().Unmap().WithZone("") != s.server.WithZone("") || from.Port() != s.last:
+		case from.Addr().Unmap().WithZone("") != s.server.WithZone("") || !s.requested[from.Port()]:
 			continue
 		}
 		answer, err := c.Answer(b[:n])
-		if err != nil {
-			found.forged++
-			continue
+		if err == nil {
+			return answer, nil
 		}
-		found.challenged++
-		return answer, nil
+		found.forged++
 	}
 }

@@ -24,6 +24,7 @@ type Profile struct {
 	// no service to watch. A client cannot watch a UDP service.
 	Service string
 	Watch   Watch // how to watch the service
+	Bind    Bind  // what the server binds the connection to Service to
 	// FirstNonce is the first nonce on a device without a nonce file: the client may
 	// have used nonces on another device.
 	FirstNonce uint32
@@ -48,6 +49,9 @@ func (p Profile) validate() error {
 	}
 	if !p.Watch.Valid() {
 		return fmt.Errorf("profile: expected a way to watch, got %q", p.Watch)
+	}
+	if err := p.Bind.check(p.Service); err != nil {
+		return fmt.Errorf("profile: %w", err)
 	}
 	if p.Service == "" {
 		return nil

@@ -6,7 +6,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
+
+	"sallyport/verify/wire"
 )
 
 const (
@@ -21,11 +24,13 @@ const (
 	greetingTime = 10 * time.Millisecond
 )
 
-// Conn is a connection to the service. The client may already have read the first
-// byte of its data.
+// Conn is a connection to the service, without keepalive. On Linux and macOS, nothing
+// was read from it. On other systems, the client may already have read the first byte
+// of its data, which only Read returns.
 type Conn struct {
 	*net.TCPConn
-	first []byte // read before, and not yet returned by Read
+	first   []byte // read before, and not yet returned by Read
+	greeted bool   // the service has sent data
 }
 
 // Read implements net.Conn.
@@ -50,7 +55,7 @@ func (c *Conn) closeInOrder() {
 		return
 	}
 	defer c.Close()
-	if len(c.first) > 0 && c.SetReadDeadline(time.Now().Add(greetingTime)) == nil {
+	if c.greeted && c.SetReadDeadline(time.Now().Add(greetingTime)) == nil {
 		c.TCPConn.Read(make([]byte, 4096))
 	}
 }
@@ -58,12 +63,12 @@ func (c *Conn) closeInOrder() {
 // connect connects to the service. A service that drops the packets of strangers
 // drops a SYN that arrives before the grant, and the kernel would send the SYN again
 // only after a second. Therefore connect starts a new connection earlier.
-func connect(ctx context.Context, service netip.AddrPort, half bool) (*net.TCPConn, error) {
+func connect(ctx context.Context, service netip.AddrPort, half bool, isn wire.ISN) (*net.TCPConn, error) {
 	for dialTime := firstDialTimer; ; dialTime *= 3 {
-		d := net.Dialer{Timeout: min(dialTime, maxDialTime)}
-		if half {
-			d.Control = halfOpenControl
-		}
+		// Without keepalive, since its times could not be set back to those of the system.
+		d := net.Dialer{Timeout: min(dialTime, maxDialTime), KeepAlive: -1}
+		d.SetMultipathTCP(false) // its connections choose their numbers themselves
+		d.Control = connControl(half, isn)
 		c, err := d.DialContext(ctx, "tcp", service.String())
 		if err == nil {
 			return c.(*net.TCPConn), nil
@@ -71,6 +76,21 @@ func connect(ctx context.Context, service netip.AddrPort, half bool) (*net.TCPCo
 		if !timedOut(err) || dialTime >= maxDialTime || ctx.Err() != nil {
 			return nil, err
 		}
+	}
+}
+
+// connControl prepares the socket of a connection before it connects.
+func connControl(half bool, isn wire.ISN) func(_, _ string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) (err error) {
+		failed := c.Control(func(fd uintptr) {
+			if half {
+				halfOpen(int(fd))
+			}
+			if isn != 0 {
+				err = setISN(int(fd), isn)
+			}
+		})
+		return errors.Join(failed, err)
 	}
 }
 

@@ -53,7 +53,7 @@ func connectBeforeOpening(t *testing.T) (*net.TCPConn, error) {
 		_, err := sockfilter.Attach(raw, sockfilter.Set{Anyone: true})
 		opened <- err
 	})
-	c, err := connect(t.Context(), l.Addr().(*net.TCPAddr).AddrPort(), false)
+	c, err := connect(t.Context(), l.Addr().(*net.TCPAddr).AddrPort(), false, 0)
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}

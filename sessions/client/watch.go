@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"sallyport/verify/wire"
 )
 
 // Watch is how a client watches a service.
@@ -53,6 +55,7 @@ type watcher struct {
 	service  netip.AddrPort
 	timeout  time.Duration
 	halfOpen bool       // do not complete the connections
+	isn      wire.ISN   // of the connections; 0: the kernel chooses
 	early    *earlyConn // nil: what the service did before the knock is earlier
 	earlier  before
 }
@@ -97,7 +100,7 @@ func (w watcher) wait(ctx context.Context) (s sighting) {
 			return s
 		case <-time.After(pause):
 		}
-		conn, err := probe(ctx, w.service, w.halfOpen)
+		conn, err := probe(ctx, w.service, w.halfOpen, w.isn)
 		if err == nil {
 			return sighting{conn: conn, before: w.before()}
 		}
@@ -136,9 +139,9 @@ func (s sighting) settle(ctx context.Context) {
 
 // probe connects. It returns the connection if it lasts for minLifetime or the service
 // sends data. With half, it does not complete the connection, and returns none.
-func probe(ctx context.Context, service netip.AddrPort, half bool) (*Conn, error) {
+func probe(ctx context.Context, service netip.AddrPort, half bool, isn wire.ISN) (*Conn, error) {
 	half = half && canHalfOpen
-	c, err := connect(ctx, service, half)
+	c, err := connect(ctx, service, half, isn)
 	if errors.Is(err, syscall.ECONNRESET) {
 		// The service accepted the connection: a reset in place of that is a refusal.
 		return nil, fmt.Errorf("%w: %w", errClosedAtOnce, err)
@@ -151,11 +154,8 @@ func probe(ctx context.Context, service netip.AddrPort, half bool) (*Conn, error
 		return nil, nil
 	}
 	conn := &Conn{TCPConn: c}
-	b := make([]byte, 1)
 	if err = conn.SetReadDeadline(time.Now().Add(minLifetime)); err == nil {
-		var n int
-		n, err = conn.TCPConn.Read(b)
-		conn.first = b[:n]
+		conn.first, conn.greeted, err = awaitGreeting(c)
 		if timedOut(err) {
 			err = nil
 		} else if err != nil {

@@ -95,19 +95,19 @@ func (c Command) validate() error {
 // closeLease ends a client's lease and random ports at an address, as if their
 // time had ended.
 func (s *Service) closeLease(g sessions.Grant) {
-	if gone, some := s.removeLease(g); some {
-		s.revokePeers([]access.Peer{gone.peer}, s.terms.Cut, false)
-		s.logEnded([]ended{gone}, requested)
+	if gone := s.removeLeases(g); len(gone) > 0 {
+		s.revokePeers(peersOf(gone), s.terms.Cut, false)
+		s.logEnded(gone, requested)
 	}
 }
 
-// removeLease is the part of closeLease that does not involve the enforcers. It
-// reports whether a lease has ended, and which.
-func (s *Service) removeLease(g sessions.Grant) (gone ended, some bool) {
+// removeLeases is the part of closeLease that does not involve the enforcers. It
+// returns the leases that have ended.
+func (s *Service) removeLeases(g sessions.Grant) (gone []ended) {
 	peer := access.PeerOf(g.Address, s.prefixLen6)
 	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, requested)
-	if gone, some = s.leases.remove(g.Identifier, peer); some {
+	if gone = s.leases.RemoveFrom(g.Identifier, peer); len(gone) > 0 {
 		s.shortened = true
 	}
-	return gone, some
+	return gone
 }

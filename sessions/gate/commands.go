@@ -75,9 +75,9 @@ func (b *batch) close(s *Services) {
 	gone := map[*Service][]ended{}
 	b.each(s, func(c Command, service *Service) error {
 		if c.Action == Close {
-			if over, some := service.removeLease(c.Grant); some {
-				peers[service] = append(peers[service], over.peer)
-				gone[service] = append(gone[service], over)
+			if over := service.removeLeases(c.Grant); len(over) > 0 {
+				peers[service] = append(peers[service], peersOf(over)...)
+				gone[service] = append(gone[service], over...)
 			}
 		}
 		return nil

@@ -251,8 +251,9 @@ func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (peers []access.
 // recordPast records the peer of a lease that ends: its connections may
 // continue, but only as long as the client is not revoked.
 func (l *Leases) recordPast(le *lease) {
-	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == le.peer })
-	past = append(past, le.peer)
+	peer := le.peer.AnyISN() // connections show addresses only
+	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == peer })
+	past = append(past, peer)
 	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
 }
 

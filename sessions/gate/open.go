@@ -18,6 +18,7 @@ type request struct {
 	renews bool
 
 	service   *Service
+	peer      access.Peer
 	steps     []*step       // of the grant's own peers
 	displaced []access.Peer // whose leases of the same client end
 	gone      []ended       // these leases
@@ -86,11 +87,13 @@ func (b *grantBatch) plan(r *request) {
 		return
 	}
 	now := s.clock.Boot()
-	id, peer := r.grant.Identifier, access.PeerOf(r.grant.Address, s.prefixLen6)
-	if !peer.IsValid() {
-		r.err = fmt.Errorf("open %s: a grant without an address", s.Name)
+	id := r.grant.Identifier
+	peer, err := s.peerOf(r.grant)
+	if err != nil {
+		r.err = fmt.Errorf("open %s: %w", s.Name, err)
 		return
 	}
+	r.peer = peer
 	if r.renews {
 		for _, p := range s.admits(peer) {
 			r.steps = append(r.steps, b.step(s, p))
@@ -164,7 +167,7 @@ func (r *request) finish() {
 		return
 	}
 	if r.keeps || !r.wasKept {
-		r.service.leases.setLabel(r.grant.Identifier, access.PeerOf(r.grant.Address, r.service.prefixLen6), r.label)
+		r.service.leases.setLabel(r.grant.Identifier, r.peer, r.label)
 	}
 	if r.service.unbound != nil {
 		r.service.log.Warn("lease waits for the service port", "service", r.service.Name, "client", r.grant.Identifier,

@@ -142,7 +142,7 @@ func (p *ports) makeRoom(id wire.Identifier) error {
 
 // openPort opens a random port.
 func (s *Service) openPort(c Command) error {
-	if s.opener == nil {
+	if s.opener == nil || s.requireISN {
 		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
 	}
 	id, peer := c.Grant.Identifier, access.PeerOf(c.Grant.Address, s.prefixLen6)

@@ -59,7 +59,7 @@ func (s *Services) Disconnect(id access.ServiceID, peers []access.Peer) {
 	}
 }
 
-// Displace ends a client's lease for a peer, if there is one, and connections
+// Displace ends a client's leases for a peer, if there are any, and connections
 // from there as Disconnect does.
 func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p access.Peer) {
 	i, ok := s.places[id]
@@ -70,11 +70,15 @@ func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p acces
 	service.mu.Lock()
 	defer service.mu.Unlock()
 	if !service.closed {
-		gone, some := service.leases.remove(client, p)
-		service.shortened = some
-		service.revokePeers([]access.Peer{p}, service.terms.Cut, true)
-		if some {
-			service.logEnded([]ended{gone}, displaced)
+		gone := service.leases.RemoveFrom(client, p)
+		service.shortened = len(gone) > 0
+		peers := peersOf(gone)
+		if len(peers) == 0 {
+			peers = []access.Peer{p} // its connections end all the same
+		}
+		service.revokePeers(peers, service.terms.Cut, true)
+		if len(gone) > 0 {
+			service.logEnded(gone, displaced)
 		}
 	}
 }

@@ -40,6 +40,10 @@ type LeasePolicy struct {
 type ServiceConfig struct {
 	Name       string
 	PrefixLen6 int // number of significant bits of an IPv6 address: 128 or 64
+	// RequireISN: each grant admits only connections that begin with its initial sequence
+	// number. It requires PrefixLen6 128, a policy without Anyone and Cut, and the
+	// firewall as the only enforcer.
+	RequireISN bool
 	Policy     LeasePolicy
 	// Enforcers make leases real. They receive a grant in this order. The first
 	// that is a PortOpener opens random ports.
@@ -68,6 +72,7 @@ type Service struct {
 
 	id         access.ServiceID
 	prefixLen6 int
+	requireISN bool
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
 	bind       func() error
@@ -97,7 +102,7 @@ type Service struct {
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Policy
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN,
 		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past, keptEnded: cfg.KeptEnded,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),

@@ -30,13 +30,19 @@ type ended struct {
 
 func endedOf(le *lease) ended { return ended{le.client, le.peer, le.kept} }
 
+func peersOf(all []ended) (peers []access.Peer) {
+	for _, e := range all {
+		peers = append(peers, e.peer)
+	}
+	return peers
+}
+
 // logBegun logs a lease that has begun, or was extended.
 func (r *request) logBegun() {
 	s := r.service
 	left := r.until.Sub(s.clock.Boot())
 	attrs := []any{"service", s.Name, "client", r.grant.Identifier, "address", r.grant.Address}
-	peer := access.PeerOf(r.grant.Address, s.prefixLen6)
-	if s.leases.IsKept(r.grant.Identifier, peer) {
+	if s.leases.IsKept(r.grant.Identifier, r.peer) {
 		if r.keeps && !r.wasKept {
 			attrs = append(attrs, "until", "closed")
 			s.log.Info("opened", attrs...)

@@ -11,10 +11,13 @@
 //	  to a port of responses
 //	    -> slots     that wait for a response, of the source port, or of any
 //	    -> Verified  -> OnProof
+//	  to a port of both (receiveShared)
+//	    -> the slot that expects it, as above; or else as a packet of a request
+//	Sweep          -> exchanges that have expired: counted if packets were lost
 //
 // Package exchange decodes the packets and verifies the messages; this package
 // decides which exchanges get a slot. A Table belongs to the goroutine that calls
-// Receive; other goroutines may call only Stats and Update. A packet allocates
+// Receive and Sweep; other goroutines may call only Stats and Update. A packet allocates
 // nothing and takes no lock. When a bucket is full, the slot with the lowest
 // priority is evicted (see priority), and its client must start over. An operation
 // and a /64 have at most a share of the table: see oldestBeyondShare and bucketOf.

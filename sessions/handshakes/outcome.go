@@ -2,8 +2,8 @@ package handshakes
 
 import "fmt"
 
-// Outcome is the result of a packet, or Evicted for a slot. Each outcome is one
-// counter.
+// Outcome is the result of a packet, or of a slot: those from Evicted on. Each
+// outcome is one counter.
 type Outcome uint8
 
 // The outcomes. If a packet has several, the greatest counts.
@@ -17,11 +17,15 @@ const (
 	Answered                   // a request, and its challenge was sent
 	Verified                   // a response, which is right
 	Evicted                    // a slot that gave way to another address, or request
+	// A slot that expired before its message was complete: see incomplete.
+	RequestIncomplete
+	ResponseIncomplete
 	NumOutcomes = iota
 )
 
 var outcomeNames = [NumOutcomes]string{
 	"unmatched", "no_slot", "accepted", "refused", "rate_limited", "send_failed", "answered", "verified", "evicted",
+	"request_incomplete", "response_incomplete",
 }
 
 // String returns the name of the outcome's counter.

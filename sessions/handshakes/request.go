@@ -7,17 +7,18 @@ import (
 // receiveRequest handles a packet of a request. For each kind of requests, the
 // packet is added to the request that its source port has begun. If the source
 // port has begun none, the packet begins one; but if another kind has accepted
-// the packet, only if it has a part of an ID.
+// the packet, only if it has a part of an ID. With delays or restarts, some packets
+// can begin no request; they can continue that of another port.
 func (t *Table) receiveRequest(p packet) Outcome {
 	outcome := Unmatched
 	kinds := t.operations.Kinds(p.source.Addr())
 	for _, k := range kinds {
 		if portSlot := t.find(exchange.Requesting, k, p.source.Port()); portSlot != nil {
 			outcome = max(outcome, t.continueRequest(portSlot, t.find(exchange.Requesting, k, anyPort), k, p))
+			if outcome > Accepted {
+				return outcome // the packet belongs to that request, and begins no other one
+			}
 		}
-	}
-	if outcome > Accepted {
-		return outcome
 	}
 	accepted := outcome == Accepted
 	for _, k := range kinds {
@@ -25,10 +26,15 @@ func (t *Table) receiveRequest(p packet) Outcome {
 			continue
 		}
 		t.single.Begin(k)
-		if !t.single.Request(p.destination.Port(), p.now) || accepted && t.single.Known() == 0 {
-			continue
+		switch {
+		case !t.single.Request(p.destination.Port(), p.now):
+			outcome = max(outcome, t.continueAnyPort(k, p))
+		case !accepted || t.single.Known() > 0:
+			outcome = max(outcome, t.beginRequest(k, p))
 		}
-		outcome = max(outcome, t.beginRequest(k, p))
+		if outcome > Accepted {
+			break
+		}
 	}
 	return outcome
 }
@@ -45,7 +51,39 @@ func (t *Table) beginRequest(k *exchange.Kind, p packet) Outcome {
 		return NoSlot
 	}
 	portSlot.CopyFrom(&t.single)
+	portSlot.noLoss = t.find(exchange.Challenged, nil, t.waitingPort(p)) != nil
 	return t.challengeIfComplete(portSlot, anySlot, k, p)
+}
+
+// continueAnyPort adds a packet that cannot begin a request to the request of the
+// address that has come from any ports, or else from another port.
+func (t *Table) continueAnyPort(k *exchange.Kind, p packet) Outcome {
+	s := t.find(exchange.Requesting, k, anyPort)
+	if s == nil {
+		from := t.latestRequest(k)
+		if from == nil {
+			return Unmatched
+		}
+		t.spare.CopyFrom(&from.Responder)
+		if !t.spare.Request(p.destination.Port(), p.now) {
+			return Unmatched
+		}
+		if s = t.acquire(k, p, anyPort, nil); s == nil {
+			return NoSlot
+		}
+		s.CopyFrom(&t.spare)
+	} else {
+		before := s.Packets()
+		if !s.Request(p.destination.Port(), p.now) {
+			return Unmatched
+		}
+		s.renew(before, p.now)
+	}
+	if s.State() == exchange.Requested {
+		t.dropSiblings(s, k)
+		return t.sendChallenge(s, p)
+	}
+	return Accepted
 }
 
 // continueRequest adds a packet to the request that its source port has begun.
@@ -85,11 +123,13 @@ func (t *Table) challengeIfComplete(portSlot, anySlot *slot, k *exchange.Kind, p
 // dropSiblings resets the slots that have packets of the complete request. Each
 // packet counts for at most one challenge; otherwise challenges could have more
 // bytes than the packets of their requests. A slot for any port shares packets
-// with the slots of all ports, of its kind.
+// with the slots of all ports, of its kind. Slots of other kinds with one packet are
+// reset, too: a packet of the complete request may have begun them, and the next
+// request would begin with it (see newAnyPortSlot).
 func (t *Table) dropSiblings(complete *slot, k *exchange.Kind) {
 	for _, s := range t.bySource {
 		if s != complete && s.State() == exchange.Requesting &&
-			(s.port == anyPort || s.port == complete.port || complete.port == anyPort && s.Kind() == k) {
+			(s.port == anyPort || s.port == complete.port || complete.port == anyPort && (s.Kind() == k || s.Packets() == 1)) {
 			s.Reset()
 		}
 	}
@@ -114,12 +154,7 @@ func (t *Table) addPacket(s *slot, k *exchange.Kind, p packet) bool {
 // newAnyPortSlot makes the slot for any port if the address has sent from another
 // port before. It begins with a copy of the latest request of such a port.
 func (t *Table) newAnyPortSlot(k *exchange.Kind, p packet) *slot {
-	var from *slot
-	for _, s := range t.bySource {
-		if s.State() == exchange.Requesting && s.Kind() == k && (from == nil || s.lastPacket.After(from.lastPacket)) {
-			from = s
-		}
-	}
+	from := t.latestRequest(k)
 	if from == nil {
 		return nil
 	}
@@ -130,6 +165,17 @@ func (t *Table) newAnyPortSlot(k *exchange.Kind, p packet) *slot {
 		s.lastPacket = p.now
 	}
 	return s
+}
+
+// latestRequest returns the slot of the address whose request of a kind received the
+// latest packet, or nil.
+func (t *Table) latestRequest(k *exchange.Kind) (latest *slot) {
+	for _, s := range t.bySource {
+		if s.State() == exchange.Requesting && s.Kind() == k && (latest == nil || s.lastPacket.After(latest.lastPacket)) {
+			latest = s
+		}
+	}
+	return latest
 }
 
 // sendChallenge answers the complete request of a slot.
@@ -146,7 +192,7 @@ func (t *Table) sendChallenge(s *slot, p packet) Outcome {
 		s.Reset()
 		return NoSlot
 	}
-	nonce, err := t.nonce()
+	nonce, err := t.nonceFor(s, p)
 	var port uint16
 	if o := s.Requested().Operation(); err == nil && o.RandomPort() && t.cfg.Port != nil {
 		port = t.cfg.Port(o)

@@ -135,7 +135,9 @@ func (t *Table) acquire(k *exchange.Kind, p packet, port uint16, keep *slot) *sl
 	if victim == nil {
 		return nil
 	}
-	if !victim.expired(p.now) {
+	if victim.expired(p.now) {
+		t.retire(victim)
+	} else {
 		if victim.priority(p.now) == proving {
 			if victim = oldestBeyondShare(p.bucket, keep); victim == nil {
 				return nil
@@ -145,6 +147,7 @@ func (t *Table) acquire(k *exchange.Kind, p packet, port uint16, keep *slot) *sl
 	}
 	victim.Reset()
 	victim.client, victim.port, victim.lastPacket = p.source.Addr(), port, p.now
+	victim.noLoss, victim.doubted = false, false
 	if !slices.Contains(t.bySource, victim) {
 		t.bySource = append(t.bySource, victim)
 	}

@@ -59,6 +59,8 @@ type slot struct {
 	server       netip.Addr // the source address of the challenge
 	lastPacket   time.Time  // the arrival time of the last new packet
 	challengedAt time.Time  // the time at which the challenge was sent
+	noLoss       bool       // not counted by incomplete: it may repeat a request, or another slot counts
+	doubted      bool       // see receiveShared
 }
 
 // Table holds all exchanges. It belongs to the goroutine that calls Receive.
@@ -70,6 +72,7 @@ type Table struct {
 	limit       rateLimit
 	nonceBuffer [exchange.NonceSize]byte
 	payload     [exchange.MaxChallenge]byte
+	sweptAt     time.Time // of the last call of Sweep
 	counts      [NumOutcomes]atomic.Uint64
 }
 
@@ -78,6 +81,7 @@ type storage struct {
 	operations *exchange.Operations
 	slots      []slot
 	ways       int     // slots of a bucket
+	swept      int     // the slot that Sweep saw last
 	bySource   []*slot // the slots of the current packet's source address
 	reserve    reserve
 	single     exchange.Responder // decodes a packet alone
@@ -137,11 +141,15 @@ func (t *Table) newStorage(o *exchange.Operations) *storage {
 // that no packet waits for it.
 func (t *Table) Update(o *exchange.Operations) { t.update.Store(t.newStorage(o)) }
 
-// Receive handles an empty packet.
-func (t *Table) Receive(source, destination netip.AddrPort, now time.Time) {
+func (t *Table) updateStorage() {
 	if r := t.update.Swap(nil); r != nil {
 		t.storage = *r
 	}
+}
+
+// Receive handles an empty packet.
+func (t *Table) Receive(source, destination netip.AddrPort, now time.Time) {
+	t.updateStorage()
 	p := packet{
 		source:      netip.AddrPortFrom(source.Addr().Unmap(), source.Port()),
 		destination: netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port()),
@@ -154,11 +162,14 @@ func (t *Table) Receive(source, destination netip.AddrPort, now time.Time) {
 			t.bySource = append(t.bySource, s)
 		}
 	}
-	if t.operations.IsResponse(destination.Port()) {
+	switch port := destination.Port(); {
+	case !t.operations.IsResponse(port):
+		t.count(t.receiveRequest(p))
+	case !t.operations.IsRequest(port):
 		t.count(t.receiveResponse(p))
-		return
+	default:
+		t.count(t.receiveShared(p))
 	}
-	t.count(t.receiveRequest(p))
 }
 
 // packet holds the arguments of Receive, and the bucket of the source address.
@@ -187,17 +198,29 @@ func (t *Table) bucketOf(a netip.Addr) []slot {
 
 // receiveResponse handles a packet of a response.
 func (t *Table) receiveResponse(p packet) Outcome {
-	port := p.source.Port()
-	if t.find(exchange.Challenged, nil, port) == nil {
-		port = anyPort
-	}
+	port := t.waitingPort(p)
 	outcome := Unmatched
 	for _, s := range t.bySource {
-		if s.State() == exchange.Challenged && s.port == port && s.server == p.destination.Addr() {
+		if s.waitsFor(port, p) {
 			outcome = betterOutcome(outcome, t.checkResponse(s, p))
 		}
 	}
 	return outcome
+}
+
+// waitingPort returns the port of the challenges that a packet of a response can be
+// for: its source port, or any port.
+func (t *Table) waitingPort(p packet) uint16 {
+	if port := p.source.Port(); t.find(exchange.Challenged, nil, port) != nil {
+		return port
+	}
+	return anyPort
+}
+
+// waitsFor reports whether the slot has a challenge, for the source port or for any
+// port, that waits for a response to the packet's destination.
+func (s *slot) waitsFor(port uint16, p packet) bool {
+	return s.State() == exchange.Challenged && s.port == port && s.server == p.destination.Addr()
 }
 
 // checkResponse adds a packet to the response to one challenge.
@@ -231,6 +254,23 @@ func (t *Table) nonce() ([exchange.NonceSize]byte, error) {
 	_, err := io.ReadFull(t.cfg.Random, t.nonceBuffer[:])
 	return t.nonceBuffer, err
 }
+
+// maxDraws bounds the nonces that are drawn for a challenge. A plan with shared ports
+// makes at least half of them usable, so the bound is hardly ever reached.
+const maxDraws = 32
+
+// nonceFor draws a nonce for the challenge that answers the request of a slot.
+func (t *Table) nonceFor(s *slot, p packet) ([exchange.NonceSize]byte, error) {
+	for range maxDraws {
+		nonce, err := t.nonce()
+		if err != nil || s.Distinct(p.source.Addr(), t.publicAddress(p.destination.Addr()), nonce) {
+			return nonce, err
+		}
+	}
+	return [exchange.NonceSize]byte{}, errNoNonce
+}
+
+var errNoNonce = errors.New("every response would have a port of its request")
 
 // publicAddress returns the server's address as clients know it. The argument is
 // the destination address of a packet.

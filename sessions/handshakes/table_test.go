@@ -3,6 +3,7 @@ package handshakes
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	mrand "math/rand/v2"
 	"net/netip"
 	"slices"
@@ -42,6 +43,7 @@ type sent struct {
 type harness struct {
 	t testing.TB
 	*Table
+	plan       challenge.Plan
 	operations *exchange.Operations
 	sent       []sent
 	proofs     []exchange.Proof
@@ -51,7 +53,12 @@ type harness struct {
 
 func newHarness(t testing.TB, change func(*Config), list ...*exchange.Operation) *harness {
 	t.Helper()
-	w := &harness{t: t, now: start}
+	return newHarnessFor(t, plan, change, list...)
+}
+
+func newHarnessFor(t testing.TB, plan challenge.Plan, change func(*Config), list ...*exchange.Operation) *harness {
+	t.Helper()
+	w := &harness{t: t, plan: plan, now: start}
 	var err error
 	if w.operations, err = exchange.NewOperations(list, plan); err != nil {
 		t.Fatal(err)
@@ -135,7 +142,7 @@ func (p *testClient) ports(e challenge.Encoding, message []byte) []uint16 {
 	return ports
 }
 
-func (p *testClient) requestPorts() []uint16 { return p.ports(plan.Request, p.client.Request()) }
+func (p *testClient) requestPorts() []uint16 { return p.ports(p.w.plan.Request, p.client.Request()) }
 
 // source returns the source of the next packet.
 func (p *testClient) source() netip.AddrPort { return netip.AddrPortFrom(p.public, p.port()) }
@@ -165,7 +172,7 @@ func (p *testClient) answer() exchange.Answer {
 	return a
 }
 
-func (p *testClient) responsePorts() []uint16 { return p.ports(plan.Response, p.answer().Response) }
+func (p *testClient) responsePorts() []uint16 { return p.ports(p.w.plan.Response, p.answer().Response) }
 
 func TestExchange(t *testing.T) {
 	for name, port := range map[string]func() uint16{"one port": fixed(5000), "symmetric": symmetric(5000)} {
@@ -236,6 +243,33 @@ func TestAnyOrder(t *testing.T) {
 		p.send(shuffled(p.responsePorts()))
 		if len(w.proofs) != 1 || w.proofs[0].Operation() != o {
 			t.Fatalf("%s: proofs %v", o.ID(), w.proofs)
+		}
+	}
+}
+
+// TestOneAfterTheOther: a client behind a NAT that gives each packet another source port
+// requests operations of several kinds, without a pause. Their IDs have a common
+// beginning, so each packet begins requests of several kinds.
+func TestOneAfterTheOther(t *testing.T) {
+	for i := range 100 {
+		var all []*exchange.Operation
+		for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
+			all = append(all, operation(t, fmt.Sprintf("ssh-alice-%d", a), a, false))
+		}
+		w := newHarness(t, nil, all...)
+		port := symmetric(5000)
+		for n, j := range mrand.Perm(len(all)) {
+			p := w.newClient(all[j], "203.0.113.9", "203.0.113.9", port)
+			ports := p.requestPorts()
+			mrand.Shuffle(len(ports), func(i, j int) { ports[i], ports[j] = ports[j], ports[i] })
+			p.send(ports)
+			if len(w.sent) != n+1 {
+				t.Fatalf("run %d: %d challenges after %d requests, the last one for %s", i, len(w.sent), n+1, all[j].ID())
+			}
+			p.send(p.responsePorts())
+			if len(w.proofs) != n+1 || w.proofs[n].Operation() != all[j] {
+				t.Fatalf("run %d: proofs %v", i, w.proofs)
+			}
 		}
 	}
 }

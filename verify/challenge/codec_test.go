@@ -95,13 +95,13 @@ func TestPlan(t *testing.T) {
 	watched := Ports{20000, 29215}
 	request := Encoding{Scheme: Sequence, Base: 20000, DataBits: 8, SequenceBits: 4}
 	response := Encoding{Scheme: Ranges, Base: 24096, DataBits: 8}
-	requests, responses, err := Plan{request, response, watched, nil}.Codecs(14, 20)
+	requests, responses, err := Plan{Request: request, Response: response, Ports: watched}.Codecs(14, 20)
 	if err != nil || requests.Packets() != 14 || responses.Packets() != 20 {
 		t.Fatalf("%v", err)
 	}
 	early := Encoding{Scheme: Ranges, Base: 19999, DataBits: 8}
-	late := Encoding{Scheme: Sequence, Base: 25121, DataBits: 8, SequenceBits: 4}
-	touching := Encoding{Scheme: Ranges, Base: 24095, DataBits: 8}
+	late := Encoding{Scheme: Sequence, Base: 25124, DataBits: 8, SequenceBits: 4}
+	touching := Encoding{Scheme: Ranges, Base: 24093, DataBits: 8}
 	rotating, below, backwards := Ports{1025, 65535}, Ports{1025, 20000}, Ports{10, 5}
 	low, lower := response, response
 	low.Base, low.DataBits = 600, 2
@@ -110,25 +110,27 @@ func TestPlan(t *testing.T) {
 		Plan
 		want string
 	}{
-		"a request of":      {Plan{Encoding{}, response, watched, nil}, "request: encoding"},
-		"a response of":     {Plan{request, Encoding{Scheme: Delays}, watched, nil}, "response: encoding"},
-		"below the range":   {Plan{request, early, watched, nil}, "are watched"},
-		"above the range":   {Plan{late, response, watched, nil}, "25121 to 29216"},
-		"one late packet":   {Plan{request, touching, watched, nil}, "responses, 24095 to 29214: a late packet"},
-		"port 0":            {Plan{request, response, Ports{0, 65535}, nil}, "expected ports from 1"},
-		"the wrong way":     {Plan{request, response, Ports{2000, 1000}, nil}, "in ascending order"},
-		"the rotating ones": {Plan{request, response, watched, &rotating}, "1025 to 65535, which are reserved"},
-		"those below":       {Plan{request, response, watched, &below}, "1025 to 20000, which are reserved"},
-		"backwards":         {Plan{request, response, watched, &backwards}, "reserved ports in ascending order"},
+		"a request of":      {Plan{Request: Encoding{}, Response: response, Ports: watched}, "request: encoding"},
+		"a response of":     {Plan{Request: request, Response: Encoding{Scheme: Delays}, Ports: watched}, "response: encoding"},
+		"below the range":   {Plan{Request: request, Response: early, Ports: watched}, "are watched"},
+		"above the range":   {Plan{Request: late, Response: response, Ports: watched}, "25124 to 29217"},
+		"one late packet":   {Plan{Request: request, Response: touching, Ports: watched}, "responses, 24093 to 29212: a late packet"},
+		"port 0":            {Plan{Request: request, Response: response, Ports: Ports{0, 65535}}, "expected ports from 1"},
+		"the wrong way":     {Plan{Request: request, Response: response, Ports: Ports{2000, 1000}}, "in ascending order"},
+		"the rotating ones": {Plan{Request: request, Response: response, Ports: watched, Reserved: &rotating}, "1025 to 65535, which are reserved"},
+		"those below":       {Plan{Request: request, Response: response, Ports: watched, Reserved: &below}, "1025 to 20000, which are reserved"},
+		"backwards":         {Plan{Request: request, Response: response, Ports: watched, Reserved: &backwards}, "reserved ports in ascending order"},
 	} {
 		if _, _, err := p.Codecs(14, 20); err == nil || !strings.Contains(err.Error(), p.want) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, _, err := (Plan{lower, low, Ports{1, 1024}, &rotating}).Codecs(14, 20); err != nil {
+	lowest := Plan{Request: lower, Response: low, Ports: Ports{1, 1024}, Reserved: &rotating}
+	if _, _, err := lowest.Codecs(14, 20); err != nil {
 		t.Errorf("below the rotating ports: %v", err)
 	}
-	if _, _, err := (Plan{request, response, watched, &Ports{1, 19999}}).Codecs(14, 20); err != nil {
+	above := Plan{Request: request, Response: response, Ports: watched, Reserved: &Ports{1, 19999}}
+	if _, _, err := above.Codecs(14, 20); err != nil {
 		t.Errorf("above the reserved ports: %v", err)
 	}
 }

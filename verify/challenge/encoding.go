@@ -85,6 +85,7 @@ type Codec struct {
 	packets  int
 	block    int // packets between two restarts; all of them without
 	span     int
+	used     int // ports from the base to the highest one that a packet may have
 }
 
 // Codec returns the codec of messages of a size in bytes. The error names the
@@ -137,15 +138,29 @@ func (c *Codec) check() error {
 	switch e.Scheme {
 	case Sequence:
 		c.span = 1 << (e.DataBits + e.SequenceBits)
+		// No packet has a number from block on.
+		c.used = c.span - 1<<e.SequenceBits + c.block
 	case Delays:
 		c.span = 1 << e.DataBits
+		c.used = c.span
 	default:
 		c.span = c.block << e.DataBits
+		c.used = c.span
 	}
-	if last := int(e.Base) + c.span - 1; last > 65535 {
-		return fmt.Errorf("expected ports up to 65535, got %d ports from %d, up to %d", c.span, e.Base, last)
+	if int(e.Base)+c.used-1 > 65535 {
+		return &TooHighError{e.Base, c.used}
 	}
 	return nil
+}
+
+// TooHighError is the error for an encoding that requires ports above 65535.
+type TooHighError struct {
+	Base  uint16
+	Ports int // from Base on
+}
+
+func (e *TooHighError) Error() string {
+	return fmt.Sprintf("expected ports up to 65535, got %d ports from %d, up to %d", e.Ports, e.Base, int(e.Base)+e.Ports-1)
 }
 
 // Packets returns the number of packets of a message.
@@ -155,10 +170,13 @@ func (c *Codec) Packets() int { return c.packets }
 func (c *Codec) First() uint16 { return c.encoding.Base }
 
 // Last returns the highest port that a packet may have.
-func (c *Codec) Last() uint16 { return c.encoding.Base + uint16(c.span-1) }
+func (c *Codec) Last() uint16 { return c.encoding.Base + uint16(c.used-1) }
 
-// Span returns the number of ports from First to Last: the paper's size of the
-// port range.
+// Ports returns the ports from First to Last.
+func (c *Codec) Ports() Ports { return Ports{c.First(), c.Last()} }
+
+// Span returns the paper's size of the port range. Of Sequence it can be larger
+// than the range from First to Last: the highest numbers may belong to no packet.
 func (c *Codec) Span() int { return c.span }
 
 // Delay returns the pause after each packet but the last. 0: no pause.

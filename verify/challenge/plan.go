@@ -7,6 +7,12 @@ type Ports struct{ First, Last uint16 }
 
 func (p Ports) String() string { return fmt.Sprintf("%d to %d", p.First, p.Last) }
 
+// Len returns the number of ports.
+func (p Ports) Len() int { return int(p.Last) - int(p.First) + 1 }
+
+// Contains reports whether a port is one of them.
+func (p Ports) Contains(port uint16) bool { return port >= p.First && port <= p.Last }
+
 func (p Ports) overlaps(o Ports) bool { return p.First <= o.Last && o.First <= p.Last }
 
 // Plan holds the encodings that a server and its clients use.
@@ -17,11 +23,37 @@ type Plan struct {
 	// Reserved are ports that the plan must not use, such as the rotating knock
 	// ports if a port cannot be used for both. nil: none.
 	Reserved *Ports
+	// Shared permits ports that are of requests and of responses: see shared.go.
+	Shared bool
+	// NoIPv4 and NoIPv6 are the families in which no packet arrives. The sizes of
+	// their messages do not count.
+	NoIPv4, NoIPv6 bool
+}
+
+// OverlapError is the error for requests and responses that have a port in common
+// although the plan is not Shared.
+type OverlapError struct{ Requests, Responses Ports }
+
+func (e *OverlapError) Error() string {
+	return fmt.Sprintf("the ports of requests, %s, overlap those of responses, %s: "+
+		"a late packet of a request would count as one of a response", e.Requests, e.Responses)
+}
+
+// OutsideError is the error for messages that require ports that the server does
+// not watch.
+type OutsideError struct {
+	Message           string // "request" or "response"
+	Scheme            Scheme
+	Required, Watched Ports
+}
+
+func (e *OutsideError) Error() string {
+	return fmt.Sprintf("%s: encoding %q requires ports %s, but only %s are watched", e.Message, e.Scheme, e.Required, e.Watched)
 }
 
 // Codecs returns the codecs of requests and responses of these sizes in bytes.
-// Requests and responses have no port in common. The error names the first rule
-// that the plan breaks.
+// Requests and responses have no port in common, unless the plan is Shared. The
+// error names the first rule that the plan breaks.
 func (p Plan) Codecs(request, response int) (requests, responses *Codec, err error) {
 	if p.Ports.First == 0 || p.Ports.Last < p.Ports.First {
 		return nil, nil, fmt.Errorf("expected ports from 1 or higher, in ascending order, got %s", p.Ports)
@@ -39,8 +71,7 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
 		if c.First() < p.Ports.First || c.Last() > p.Ports.Last {
-			return nil, fmt.Errorf("%s: encoding %q requires ports %d to %d, but only %s are watched",
-				what, e.Scheme, c.First(), c.Last(), p.Ports)
+			return nil, &OutsideError{what, e.Scheme, c.Ports(), p.Ports}
 		}
 		return c, nil
 	}
@@ -50,10 +81,11 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 	if responses, err = codecOf("response", p.Response, response); err != nil {
 		return nil, nil, err
 	}
-	in, out := Ports{requests.First(), requests.Last()}, Ports{responses.First(), responses.Last()}
-	if in.overlaps(out) {
-		return nil, nil, fmt.Errorf("the ports of requests, %s, overlap those of responses, %s: "+
-			"a late packet of a request would count as one of a response", in, out)
+	if !requests.Ports().overlaps(responses.Ports()) {
+		return requests, responses, nil
 	}
-	return requests, responses, nil
+	if !p.Shared {
+		return nil, nil, &OverlapError{requests.Ports(), responses.Ports()}
+	}
+	return requests, responses, checkShared(requests, responses)
 }

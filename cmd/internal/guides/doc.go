@@ -1,6 +1,7 @@
 // Package guides has only tests. They run every command of every guide, and
 // compare what the guide shows with what the command prints. A guide is each
-// README.md of the repository, SECURITY.md and .github/CONTRIBUTING.md.
+// README.md of the repository, SECURITY.md and .github/CONTRIBUTING.md. Other tests
+// check the links, the length of the README, and its paragraphs on dependencies.
 //
 // # Blocks
 //

@@ -10,13 +10,18 @@ import (
 
 // FileChallenge is the [challenge] table of a profile's file.
 type FileChallenge struct {
-	Operation  string   `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string   `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
-	Algorithm  int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
-	RandomPort bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
-	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
-	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
-	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
+	Operation  string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret     string `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	Algorithm  int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
+	RandomPort bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
+	// SharedPorts is that of the server's configuration.
+	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
+	Transport   string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
+	AnswerPort  int      `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
+	Request     Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
+	Response    Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
 
 // defaultAlgorithm is the algorithm of a profile without the key.
@@ -40,8 +45,11 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	if fault := secretfile.Fault(raw.Secret); fault != "" {
 		return nil, f.Errorf("challenge.secret", "got %s", fault)
 	}
-	c := &client.Challenge{Service: raw.Service}
+	c := &client.Challenge{Service: raw.Service, SharedPorts: raw.SharedPorts}
 	var err error
+	if c.AnswerPort, err = raw.answerPort(f); err != nil {
+		return nil, err
+	}
 	if c.Operation, err = exchange.NewOperation(raw.Operation, raw.Secret, algorithm, raw.RandomPort); err != nil {
 		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
@@ -49,6 +57,9 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 		if _, err := client.ParseService(raw.Service); err != nil {
 			return nil, f.Errorf("challenge.service", "got %q", raw.Service)
 		}
+	}
+	if c.Bind, err = parseBind(f, "challenge.bind", raw.Bind, raw.Service); err != nil {
+		return nil, err
 	}
 	if c.Request, err = raw.Request.Parse(f, "challenge.request.", 0); err != nil {
 		return nil, err
@@ -62,6 +73,21 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	return c, nil
 }
 
+// answerPort returns the port of challenges; 0: the transport is UDP.
+func (raw FileChallenge) answerPort(f *tomlfile.File) (uint16, error) {
+	switch tcp := raw.Transport == transportTCP; {
+	case f.Has("challenge.transport") && !tcp && raw.Transport != "udp":
+		return 0, f.Errorf("challenge.transport", "got %q", raw.Transport)
+	case !tcp && f.Has("challenge.answer_port"):
+		return 0, f.Errorf("challenge.answer_port", "got %d without transport = \"tcp\"", raw.AnswerPort)
+	case tcp && (raw.AnswerPort < 1 || raw.AnswerPort > 65535):
+		return 0, f.Errorf("challenge.answer_port", "got %d", raw.AnswerPort)
+	}
+	return uint16(raw.AnswerPort), nil
+}
+
+const transportTCP = "tcp"
+
 // Operation is the content of a profile that has the challenge–response protocol
 // only.
 type Operation struct {
@@ -69,12 +95,21 @@ type Operation struct {
 	Algorithm          exchange.Algorithm
 	RandomPort         bool
 	Service            string
+	Bind               client.Bind
 	Request, Response  challenge.Encoding
+	SharedPorts        bool
+	AnswerPort         uint16 // with transport = "tcp"; 0: UDP
 }
 
 func (o Operation) file() *FileChallenge {
+	transport := ""
+	if o.AnswerPort != 0 {
+		transport = transportTCP
+	}
 	return &FileChallenge{
+		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
+		Bind: string(o.Bind), SharedPorts: o.SharedPorts,
 		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
@@ -84,7 +119,7 @@ func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Pro
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
-	for _, key := range []string{"generator", "nonce", "service"} {
+	for _, key := range []string{"generator", "nonce", "service", "bind"} {
 		if f.Has(key) {
 			return client.Profile{}, f.Errorf(key,
 				"got it without the other keys of the sequence protocol; "+

@@ -37,6 +37,7 @@ type File struct {
 	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
 	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
 	Watch      string `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
+	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
 	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
 	// SecretFiles permits other users to read the file.
@@ -214,7 +215,8 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if p.Watch, err = raw.watch(f); err != nil {
 		return client.Profile{}, err
 	}
-	return p, nil
+	p.Bind, err = parseBind(f, "bind", raw.Bind, raw.Service)
+	return p, err
 }
 
 func (raw File) watch(f *tomlfile.File) (client.Watch, error) {
@@ -225,6 +227,19 @@ func (raw File) watch(f *tomlfile.File) (client.Watch, error) {
 	return w, nil
 }
 
+// parseBind reads a key "bind".
+func parseBind(f *tomlfile.File, key, value, service string) (client.Bind, error) {
+	b := client.Bind(value)
+	s, err := client.ParseService(service)
+	switch {
+	case f.Has(key) && b != client.BindISN:
+		return "", f.Errorf(key, "got %q", value)
+	case b == client.BindISN && (err != nil || s.UDP):
+		return "", f.Errorf(key, "got %q without the key service, or with a UDP service", value)
+	}
+	return b, nil
+}
+
 // ValidServer reports whether s is a valid host name or address of a server,
 // without a port.
 func ValidServer(s string) bool { return client.ValidHost(s) }
@@ -233,7 +248,7 @@ func ValidServer(s string) bool { return client.ValidHost(s) }
 func Format(p client.Profile) ([]byte, error) {
 	return toml.Marshal(File{
 		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
-		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Nonce: p.FirstNonce,
+		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Bind: string(p.Bind), Nonce: p.FirstNonce,
 	})
 }
 

@@ -3,7 +3,8 @@
 //
 //	netip.Addr, of a grant
 //	  -> PeerOf    the peer that the lease admits: the only place that knows of
-//	               /64, of link-local addresses, and of anyone
+//	               /64, of link-local addresses, and of anyone; a service that
+//	               requires an initial sequence number adds that of the grant
 //	  -> Change    a service, a peer, and until when
 //	  -> Enforcer  makes it real: the listener, its socket filter, the flows of
 //	               UDP, the firewall

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+
+	"sallyport/verify/wire"
 )
 
 // The lengths of an IPv6 prefix that a lease may admit.
@@ -23,6 +25,10 @@ type Peer struct {
 	// Zone is the link of a link-local address, as the decimal index of its
 	// interface. A Prefix cannot contain it.
 	Zone string
+	// ISN is the initial sequence number with which each connection from there must
+	// begin; zero: with any. Only the firewall compares it. So two attempts from one
+	// address are two peers.
+	ISN wire.ISN
 }
 
 // Anyone4 and Anyone6 admit every address of their family. A service that is
@@ -45,16 +51,26 @@ func PeerOf(a netip.Addr, prefixLen6 int) Peer {
 	case !a.IsValid() || prefixLen6 != PrefixHost && prefixLen6 != PrefixNetwork:
 		return Peer{}
 	case a.Is6() && a.IsLinkLocalUnicast():
-		return Peer{netip.PrefixFrom(a.WithZone(""), PrefixHost), a.Zone()}
+		return Peer{Prefix: netip.PrefixFrom(a.WithZone(""), PrefixHost), Zone: a.Zone()}
 	case a.Is6():
-		return Peer{netip.PrefixFrom(a.WithZone(""), prefixLen6).Masked(), ""}
+		return Peer{Prefix: netip.PrefixFrom(a.WithZone(""), prefixLen6).Masked()}
 	}
-	return Peer{netip.PrefixFrom(a, a.BitLen()), ""}
+	return Peer{Prefix: netip.PrefixFrom(a, a.BitLen())}
+}
+
+// AnyISN returns the peer without a sequence number: connections of both are from
+// the same addresses.
+func (p Peer) AnyISN() Peer {
+	p.ISN = 0
+	return p
 }
 
 // IsValid reports whether PeerOf could have returned the peer, or it is Anyone4
-// or Anyone6.
+// or Anyone6. Only the peer of one address has a sequence number.
 func (p Peer) IsValid() bool {
+	if p.ISN != 0 && p.Prefix.IsSingleIP() {
+		p.ISN = 0
+	}
 	if p == Anyone4 || p == Anyone6 {
 		return true
 	}
@@ -71,7 +87,8 @@ func (p Peer) IsValid() bool {
 // IsAnyone reports whether the peer is every address of a family.
 func (p Peer) IsAnyone() bool { return p == Anyone4 || p == Anyone6 }
 
-// String returns the prefix, with the zone if there is one.
+// String returns the prefix, with the zone if there is one. It omits the sequence
+// number, which is secret.
 func (p Peer) String() string {
 	if p.Zone != "" {
 		return fmt.Sprintf("%s%%%s", p.Prefix, p.Zone)

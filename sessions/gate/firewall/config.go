@@ -51,6 +51,10 @@ type Port struct {
 	// requires the grant, and over UDP even a reply to a datagram of this host
 	// does. Otherwise a connection that a grant let in may continue.
 	Cut bool
+	// RequireISN lets a connection in only if its SYN has the initial sequence
+	// number of a grant for its address. Only a TCP port without Cut can require
+	// it: later segments have other numbers.
+	RequireISN bool `json:",omitempty"`
 }
 
 // Hook is where packets to a port are filtered.
@@ -210,6 +214,8 @@ func (p Port) validate() error {
 	switch {
 	case p.Protocol != TCP && p.Protocol != UDP:
 		return fmt.Errorf("expected TCP or UDP, got %s", p.Protocol)
+	case p.RequireISN && (p.Protocol != TCP || p.Cut):
+		return errors.New("only a TCP port whose connections outlive their leases can require an initial sequence number")
 	case p.Hook > HookInput:
 		return fmt.Errorf("unknown hook %d", p.Hook)
 	case p.Last != 0 && p.Last < p.Port:

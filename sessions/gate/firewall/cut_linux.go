@@ -116,7 +116,7 @@ func hasLabelBit(label []byte, l label) bool {
 
 // grants reports whether a grant lets a source reach a port now.
 func (t *Table) grants(p Port, source netip.Addr) bool {
-	if !source.IsValid() {
+	if !source.IsValid() || p.RequireISN { // conntrack does not know the number of a connection
 		return false
 	}
 	now, sets := t.clock.Monotonic(), t.ports[p.Service]

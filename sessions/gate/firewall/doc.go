@@ -18,7 +18,8 @@
 //	a port's chain
 //	  established, and label 101     accept, without Cut
 //	  granted, by a set each         label 101, accept
-//	  (IPv4 and IPv6 addresses, networks of 64 bits, anyone of each family)
+//	  (IPv4 and IPv6 addresses, networks of 64 bits, anyone of each family;
+//	  or, with RequireISN, a bare SYN with an address and a sequence number)
 //	  from a trusted peer            label 104, accept: in a separate chain
 //	  all other packets              drop, or answer as a closed port does
 //
@@ -27,6 +28,15 @@
 // element, of the same set and at the same cost as a grant for one port. A set for
 // all services, with the service as a part of its key, would not be smaller, and nft
 // 1.0.6 cannot print the rules that look into it.
+//
+// With RequireISN, a service has sets of an address and the initial sequence number
+// of a connection, and no others: nothing but a number of a grant, or a trusted peer,
+// lets its SYN in. The kernel compares the SYN before TCP sees it, so SYN cookies make
+// no difference, and the table sees the number as the client's last router sent it. All
+// later packets require label 101. Conntrack does not know the number, so after a gap
+// each connection without the label ends, also if its address has a grant. nft 1.0.6
+// prints the type of such a set by its expressions (typeof), from user data that
+// isn_linux.go writes; as JSON it prints a type that it cannot read.
 //
 // Grants are elements of sets. The kernel removes them when their timeouts end,
 // even if all our processes are dead. The table stays, closed. A stranger's
@@ -56,7 +66,7 @@
 // another process has just claimed by the time: a copy is older.
 //
 // The table consists of expressions that nft 1.0.6 writes itself, byte by byte:
-// nft loads its own listing as the same table. So each port has separate sets,
+// nft loads its own listing as the same table (as JSON, not with RequireISN). So each port has separate sets,
 // each rule compares only fields that have a name, and two rules check whether
 // a socket exists for a packet.
 //

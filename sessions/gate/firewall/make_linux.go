@@ -120,8 +120,8 @@ func (t *Table) createOnce(elements targets, old content) error {
 		batch.AddChain(c)
 	}
 	for _, s := range t.sets.order {
-		if err := batch.AddSet(s, nil); err != nil {
-			return fmt.Errorf("make the set %s: %w", s.Name, err)
+		if err := addSet(batch, s); err != nil {
+			return err
 		}
 	}
 	if err := addPorts(batch, t.sets.except, t.cfg.Except); err != nil {

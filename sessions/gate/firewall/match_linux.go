@@ -110,6 +110,9 @@ func flags(mask byte, op expr.CmpOp, value byte) match {
 	}
 }
 
+// bareSYN matches segments that request a new connection, and nothing else.
+func bareSYN() match { return flags(flagFIN|flagSYN|flagRST|flagACK, expr.CmpOpEq, flagSYN) }
+
 func marked(mark uint32) match {
 	return match{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, equal(binaryutil.NativeEndian.PutUint32(mark)...)}
 }
@@ -128,6 +131,9 @@ func familyIn(s *nftables.Set) match {
 
 // isGranted matches packets whose source a grant lets reach the port.
 func (s portSets) isGranted() []match {
+	if s.isn4 != nil {
+		return s.isISNGranted()
+	}
 	source4 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
 	source6 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
 	network := make([]byte, 16)

@@ -14,6 +14,7 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
 )
 
 // sent is a packet that begins a connection, or a datagram. Each has another source port.
@@ -21,6 +22,7 @@ type sent struct {
 	protocol Protocol
 	from, to netip.Addr
 	port     uint16
+	number   uint32 // of a SYN
 }
 
 // model is what the table should do, without the kernel.
@@ -45,7 +47,7 @@ func (m model) passes(s sent) bool {
 		if m.leadsAway(s) && p.Hook == HookInput {
 			continue
 		}
-		if !m.lets(i, s.from) {
+		if !m.lets(i, s) {
 			return false
 		}
 	}
@@ -66,7 +68,7 @@ func (m model) leadsAway(s sent) bool { return netip.AddrPortFrom(s.to, s.port) 
 // routed is passes for a packet to another host.
 func (m model) routed(s sent) bool {
 	for i, p := range m.cfg.Ports {
-		if p.Protocol == s.protocol && p.Hook != HookInput && isAt(p, s.to, s.port, false) && !m.lets(i, s.from) {
+		if p.Protocol == s.protocol && p.Hook != HookInput && isAt(p, s.to, s.port, false) && !m.lets(i, s) {
 			return false
 		}
 	}
@@ -79,9 +81,10 @@ func isAt(p Port, to netip.Addr, port uint16, own bool) bool {
 	})
 }
 
-func (m model) lets(place int, from netip.Addr) bool {
+func (m model) lets(place int, s sent) bool {
+	from := s.from
 	for _, peer := range m.granted[place] {
-		if peer.Prefix.Contains(from) {
+		if peer.Prefix.Contains(from) && (peer.ISN == 0 || uint32(peer.ISN) == s.number) {
 			return true
 		}
 	}
@@ -92,6 +95,9 @@ func (m model) lets(place int, from netip.Addr) bool {
 
 // modelPorts are ports at which the services of the model are, and their neighbours.
 var modelPorts = []uint16{79, 80, 81, 1024, 1025, 2000, 2001, 2002, 2003, 8079, 8080, 8081, 60000, 60500, 61000, 61001}
+
+// modelNumbers are the initial sequence numbers of the model.
+var modelNumbers = []wire.ISN{1, 1 << 31, 0xffffffff}
 
 func drawTrusted(t *rapid.T) (of Trusted) {
 	list := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{
@@ -125,6 +131,8 @@ func drawConfig(t *rapid.T, addresses []netip.Addr) (cfg Config) {
 			Hook:     rapid.SampledFrom([]Hook{HookPrerouting, HookForward, HookInput}).Draw(t, "hook"),
 			Reject:   rapid.Bool().Draw(t, "reject"), Cut: rapid.Bool().Draw(t, "cut"),
 		}
+		p := &cfg.Ports[i]
+		p.RequireISN = p.Protocol == TCP && !p.Cut && rapid.Bool().Draw(t, "ISN")
 	}
 	for i := 0; i < len(bounds); i++ {
 		a := At{rapid.SampledFrom(addresses).Draw(t, "address"), access.Ports{First: bounds[i], Last: bounds[i]}}
@@ -187,6 +195,9 @@ func TestModel(t *testing.T) {
 			for _, a := range []netip.Addr{client4, client6} {
 				if rapid.Bool().Draw(r, "granted") {
 					p := access.PeerOf(a, access.PrefixHost)
+					if m.cfg.Ports[i].RequireISN {
+						p.ISN = rapid.SampledFrom(modelNumbers).Draw(r, "number")
+					}
 					m.granted[i] = append(m.granted[i], p)
 					w.must(f.do(changeOf(i, p, time.Hour)))
 				}
@@ -197,6 +208,7 @@ func TestModel(t *testing.T) {
 			s := sent{
 				protocol: rapid.SampledFrom([]Protocol{TCP, UDP}).Draw(r, "protocol"),
 				port:     rapid.SampledFrom(modelPorts).Draw(r, "port"),
+				number:   uint32(rapid.SampledFrom(modelNumbers).Draw(r, "number")),
 			}
 			if rapid.Bool().Draw(r, "IPv6") {
 				s.from = rapid.SampledFrom([]netip.Addr{client6, stranger6}).Draw(r, "from")
@@ -228,13 +240,21 @@ func TestModel(t *testing.T) {
 		compare("after a change of the trusted peers")
 
 		chain := m.cfg.Ports[0].name()
-		tampering := rapid.SampledFrom([]string{
-			"insert rule inet sallyport " + chain + " accept", "flush chain inet sallyport " + chain,
-			"add rule inet sallyport " + chain + "_trusted accept", "delete table inet sallyport",
+		elements := []string{
 			"add element inet sallyport " + chain + "_granted4 { 198.51.100.3 timeout 1h }",
 			"add element inet sallyport " + chain + "_anyone { ipv6 timeout 1h }",
+		}
+		if m.cfg.Ports[0].RequireISN {
+			elements = []string{
+				"add element inet sallyport " + chain + "_isn4 { 198.51.100.3 . 1 timeout 1h }",
+				"add element inet sallyport " + chain + "_isn6 { 2001:db8:1::3 . 2147483648 timeout 1h }",
+			}
+		}
+		tampering := rapid.SampledFrom(append(elements,
+			"insert rule inet sallyport "+chain+" accept", "flush chain inet sallyport "+chain,
+			"add rule inet sallyport "+chain+"_trusted accept", "delete table inet sallyport",
 			"insert rule inet sallyport input accept",
-		}).Draw(r, "tampering")
+		)).Draw(r, "tampering")
 		w.nft(tampering)
 		if done, err := f.Restore(); err != nil || done.Fault == "" || done.Err != nil {
 			r.Errorf("%s: %+v, %v", tampering, done, err)
@@ -256,7 +276,7 @@ func (w *network) passed(packets []sent) []bool {
 	for _, s := range packets {
 		w.source++
 		if s.protocol == TCP {
-			all = append(all, segment(s.from, s.to, w.source, s.port, flagSYN, nil))
+			all = append(all, numbered(s.from, s.to, w.source, s.port, flagSYN, s.number, nil))
 		} else {
 			all = append(all, datagram(s.from, s.to, w.source, s.port, []byte("?")))
 		}

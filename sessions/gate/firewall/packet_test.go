@@ -13,10 +13,15 @@ const (
 
 // segment returns a TCP packet.
 func segment(from, to netip.Addr, source, port uint16, flags byte, payload []byte) []byte {
+	return numbered(from, to, source, port, flags, sequence, payload)
+}
+
+// numbered is segment with another sequence number.
+func numbered(from, to netip.Addr, source, port uint16, flags byte, number uint32, payload []byte) []byte {
 	h := make([]byte, 20)
 	binary.BigEndian.PutUint16(h, source)
 	binary.BigEndian.PutUint16(h[2:], port)
-	binary.BigEndian.PutUint32(h[4:], sequence)
+	binary.BigEndian.PutUint32(h[4:], number)
 	if flags&flagACK != 0 {
 		binary.BigEndian.PutUint32(h[8:], acknowledgment)
 	}

@@ -139,9 +139,8 @@ func (b builder) labelOutgoing(cfg Config) {
 	}
 	for _, p := range cfg.Ports {
 		if p.Protocol == TCP {
-			bareSYN := flags(flagFIN|flagSYN|flagRST|flagACK, expr.CmpOpEq, flagSYN)
 			for _, a := range p.All() {
-				b.rule(b.base.postrouting, TCP.match(), sourcePorts(a.Ports), bareSYN, setLabel(labelBegun))
+				b.rule(b.base.postrouting, TCP.match(), sourcePorts(a.Ports), bareSYN(), setLabel(labelBegun))
 			}
 		}
 	}

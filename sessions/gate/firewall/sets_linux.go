@@ -43,6 +43,24 @@ type sets struct {
 type portSets struct {
 	granted4, granted6, granted6net *nftables.Set // source address; granted6net: its network
 	anyone                          *nftables.Set // family
+	// Of a port that requires an initial sequence number; it has no other sets.
+	isn4, isn6 *nftables.Set // source address and sequence number
+}
+
+// admits reports whether a change has an initial sequence number if, and only if, the
+// port requires one. A revocation without a number is of no element.
+func (s portSets) admits(c access.Change) bool {
+	if s.isn4 == nil {
+		return c.Peer.ISN == 0
+	}
+	return c.Peer.Prefix.IsSingleIP() && (c.Peer.ISN != 0 || c.Revokes())
+}
+
+func (s portSets) all() []*nftables.Set {
+	if s.isn4 != nil {
+		return []*nftables.Set{s.isn4, s.isn6}
+	}
+	return []*nftables.Set{s.granted4, s.granted6, s.granted6net, s.anyone}
 }
 
 var table = &nftables.Table{Name: Name, Family: nftables.TableFamilyINet}
@@ -50,8 +68,7 @@ var table = &nftables.Table{Name: Name, Family: nftables.TableFamilyINet}
 func newSets(cfg Config) sets {
 	s := sets{named: map[string]*nftables.Set{}}
 	for _, p := range cfg.Ports {
-		own := p.sets()
-		s.add(own.granted4, own.granted6, own.granted6net, own.anyone)
+		s.add(p.sets().all()...)
 		if p.Protocol == UDP && !p.single() && !p.filtersReplies() {
 			s.add(familySet(p.settlingSet()))
 		}
@@ -82,6 +99,11 @@ func grantSet(name string, key nftables.SetDatatype) *nftables.Set {
 
 // sets are the descriptions of a port's sets.
 func (p Port) sets() portSets {
+	if p.RequireISN {
+		return portSets{
+			isn4: grantSet(p.name()+"_isn4", typeISN4), isn6: grantSet(p.name()+"_isn6", typeISN6),
+		}
+	}
 	return portSets{
 		granted4:    grantSet(p.name()+"_granted4", nftables.TypeIPAddr),
 		granted6:    grantSet(p.name()+"_granted6", nftables.TypeIP6Addr),
@@ -112,6 +134,10 @@ func (s sets) withTimeouts() []*nftables.Set {
 func (s portSets) grant(to access.Peer) element {
 	a := to.Prefix.Addr()
 	switch {
+	case s.isn4 != nil && a.Is4():
+		return element{s.isn4.Name, isnKey(to)}
+	case s.isn4 != nil:
+		return element{s.isn6.Name, isnKey(to)}
 	case to == access.Anyone4:
 		return element{s.anyone.Name, string([]byte{unix.NFPROTO_IPV4})}
 	case to == access.Anyone6:

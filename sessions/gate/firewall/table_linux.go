@@ -104,6 +104,10 @@ func (t *Table) applySome(changes []access.Change) []error {
 	elements := make([]element, len(changes))
 	for i, c := range changes {
 		sets, ok := t.ports[c.Service]
+		if ok && !sets.admits(c) {
+			errs[i] = fmt.Errorf("change the firewall: service %s, of which a grant must have an initial sequence number: %t", c.Service, sets.isn4 != nil)
+			continue
+		}
 		if !ok || !c.Peer.IsValid() {
 			errs[i] = fmt.Errorf(
 				"change the firewall: expected a guarded service and a peer, got service %s and peer %s",

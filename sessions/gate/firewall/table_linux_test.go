@@ -8,6 +8,7 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
 )
 
 // now is a clock that stands still.
@@ -28,6 +29,13 @@ func withServices(cfg Config) Config {
 // network; the time 0 revokes it.
 func change(place int, a netip.Addr, d time.Duration) access.Change {
 	return changeOf(place, access.PeerOf(a, access.PrefixNetwork), d)
+}
+
+// numberedChange is change for connections that begin with a sequence number.
+func numberedChange(place int, a netip.Addr, n wire.ISN, d time.Duration) access.Change {
+	p := access.PeerOf(a, access.PrefixHost)
+	p.ISN = n
+	return changeOf(place, p, d)
 }
 
 func changeOf(place int, p access.Peer, d time.Duration) access.Change {

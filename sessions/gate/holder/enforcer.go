@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
 )
 
 // Enforcer is the firewall, through its holder, of all services that share it.
@@ -38,11 +39,15 @@ func (e *Enforcer) Carry(ids ...access.ServiceID) {
 	}
 }
 
-// target is what the firewall admits: a prefix to a service, without a zone.
+// target is what the firewall admits: a prefix to a service, without a zone, and with
+// an initial sequence number if the service requires one.
 type target struct {
 	service access.ServiceID
 	prefix  netip.Prefix
+	isn     wire.ISN
 }
+
+func (t target) peer() access.Peer { return access.Peer{Prefix: t.prefix, ISN: t.isn} }
 
 // NewEnforcer returns the firewall, which is closed. The holder ends the
 // connections of the given services, and does not end those of other services.
@@ -152,7 +157,7 @@ func (e *Enforcer) Resume() error {
 	defer e.mu.Unlock()
 	var changes, shared []access.Change
 	for o := range e.owed {
-		c := access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}, Cut: true}
+		c := access.Change{Service: o.service, Peer: o.peer(), Cut: true}
 		if _, granted := e.open[o]; granted {
 			shared = append(shared, c) // granted again since: the lease stays
 		} else {
@@ -190,7 +195,7 @@ func (e *Enforcer) Close() error {
 	e.closed = true
 	var changes []access.Change
 	for o := range e.open {
-		changes = append(changes, access.Change{Service: o.service, Peer: access.Peer{Prefix: o.prefix}})
+		changes = append(changes, access.Change{Service: o.service, Peer: o.peer()})
 	}
 	clear(e.open)
 	closed := func(err error) bool { return err == nil || errors.Is(err, ErrDead) }
@@ -201,7 +206,7 @@ func (e *Enforcer) Close() error {
 	return nil
 }
 
-func targetOf(c access.Change) target { return target{c.Service, c.Peer.Prefix} }
+func targetOf(c access.Change) target { return target{c.Service, c.Peer.Prefix, c.Peer.ISN} }
 
 // linkLeases are the leases of link-local addresses, by their links. The
 // firewall does not distinguish links: it admits an address until the last of

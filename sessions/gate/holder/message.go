@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/sessions/gate/access"
+	"sallyport/verify/wire"
 )
 
 // kind is the first byte of a request.
@@ -29,15 +30,16 @@ const (
 
 // Version is the version of the messages. The first request and its reply have
 // it in their second byte, in every version.
-const Version = 3
+const Version = 4
 
 const (
 	// MaxChanges is the maximum number of changes, or ports, of a request.
 	MaxChanges = 1024
 	// changeSize is the size of a change: service, milliseconds from now (0:
 	// revoke), family (4 or 6), bits of the prefix, flags, a zero byte,
-	// address. A peer has no zone here, because the firewall has none.
-	changeSize = 8 + 4 + 4 + 16
+	// address, initial sequence number (0: none). A peer has no zone here,
+	// because the firewall has none.
+	changeSize = 8 + 4 + 4 + 16 + 4
 	portsHead  = 4 // milliseconds, before the ports of two bytes each
 	maxRequest = 1 + MaxChanges*changeSize
 
@@ -94,6 +96,7 @@ func appendList(b []byte, changes []access.Change, now time.Time) ([]byte, error
 		b = binary.BigEndian.AppendUint32(b, left)
 		b = append(b, family, byte(c.Peer.Prefix.Bits()), flags, 0)
 		b = append(b, address[:]...)
+		b = binary.BigEndian.AppendUint32(b, uint32(c.Peer.ISN))
 	}
 	return b, nil
 }
@@ -182,6 +185,7 @@ func parseChange(b []byte, now time.Time) (c access.Change, err error) {
 	default:
 		return c, fmt.Errorf("expected the address family 4 or 6, got %d", family)
 	}
+	c.Peer.ISN = wire.ISN(binary.BigEndian.Uint32(b[32:]))
 	c.Cut = flags == flagCut
 	switch {
 	case !c.Peer.IsValid():

@@ -14,6 +14,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 var (
@@ -35,6 +36,14 @@ var examples = []access.Change{
 	{Service: web, Peer: access.Anyone6, Until: epoch.Add(time.Hour)},
 	{Service: web, Peer: peer("192.0.2.1")},
 	{Service: ssh, Peer: peer("fe80::1"), Cut: true},
+	{Service: ssh, Peer: numbered("192.0.2.1", 1<<31), Until: epoch.Add(time.Minute)},
+	{Service: ssh, Peer: numbered("2001:db8::1", 1)},
+}
+
+func numbered(a string, n wire.ISN) access.Peer {
+	p := peer(a)
+	p.ISN = n
+	return p
 }
 
 func encode(t testing.TB, changes ...access.Change) []byte {
@@ -113,11 +122,12 @@ func TestParseRefuses(t *testing.T) {
 		"too many changes": append(good[:1:1], bytes.Repeat(good[1:], MaxChanges+1)...),
 		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(kindCommit)+1),
 		"a family that is none": broken(13, 5), "an address of no family": broken(13, 0),
-		"something behind the address": broken(changeSize, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
+		"something behind the address": broken(changeSize-4, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
 		"bits that are no peer's": of(6, 56, "2001:db8::"), "an address and 64 bits": of(6, 64, "2001:db8::1"),
 		"too many bits": of(4, 33, "192.0.2.1"), "part of IPv4": of(4, 24, "192.0.2.0"), "part of link-local": of(6, 64, "fe80::"),
-		"anyone, and an address": of(4, 0, "192.0.2.1"),
-		"another flag":           broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
+		"anyone, and an address": of(4, 0, "192.0.2.1"), "anyone, and a number": append(of(4, 0, "0.0.0.0")[:changeSize:changeSize], 1),
+		"a network, and a number": append(of(6, 64, "2001:db8::")[:changeSize:changeSize], 1),
+		"another flag":            broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
 		"no ports": ports(0), "half a port": append(ports(1), 0), "too many ports": ports(MaxChanges + 1),
 		"an exit with more": {byte(kindExit), 0}, "another reading with more": {byte(kindReread), 0},
 		"half a decision": {byte(kindCommit)}, "a decision that is none": {byte(kindCommit), 2}, "a decision with more": {byte(kindCommit), 1, 0},
@@ -278,6 +288,7 @@ func TestPolicy(t *testing.T) {
 			{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 128},
 			{ID: web, Name: "web", OpenMax: time.Hour, Anyone: true, PrefixLen6: 64},
 			{ID: access.ID("vpn"), Name: "vpn", OpenMax: time.Hour, PrefixLen6: 64},
+			{ID: access.ID("isn"), Name: "isn", OpenMax: time.Hour, PrefixLen6: 128, RequireISN: true},
 		},
 		Taken: []access.Ports{{First: 51820, Last: 51820}, {First: 60000, Last: 61000}},
 	}
@@ -292,6 +303,12 @@ func TestPolicy(t *testing.T) {
 		{access.Change{Service: ssh, Until: epoch.Add(time.Minute), Peer: knocker}, ""},
 		{access.Change{Service: ssh, Until: epoch.Add(time.Minute + 1), Peer: knocker}, "at most"},
 		{access.Change{Service: ssh, Until: epoch, Peer: knocker}, "at most"},
+		{access.Change{Service: ssh, Until: soon, Peer: numbered("192.0.2.1", 1)}, "sequence number: false"},
+		{access.Change{Service: access.ID("isn"), Until: soon, Peer: numbered("192.0.2.1", 1)}, ""},
+		{access.Change{Service: access.ID("isn"), Until: soon, Peer: numbered("2001:db8::1", 1<<31)}, ""},
+		{access.Change{Service: access.ID("isn"), Until: soon, Peer: knocker}, "sequence number: true"},
+		{access.Change{Service: access.ID("isn"), Until: soon, Peer: access.Anyone4}, "does not open the service isn"},
+		{access.Change{Service: access.ID("isn"), Peer: knocker, Cut: true}, ""},
 		{access.Change{Service: access.ID("mail"), Until: soon, Peer: knocker}, "no service"},
 		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone4}, "does not open the service ssh to 0.0.0.0/0"},
 		{access.Change{Service: ssh, Until: soon, Peer: access.Anyone6}, "does not open the service ssh to ::/0"},

@@ -19,6 +19,8 @@ type Service struct {
 	OpenMax    time.Duration // the longest time
 	Anyone     bool          // open to anyone, and to no single peer
 	PrefixLen6 int           // number of bits of an IPv6 address that a grant admits
+	// RequireISN: each grant has an initial sequence number. Without it, none has.
+	RequireISN bool `json:",omitempty"`
 }
 
 // Policy limits the server's requests, by the configuration.
@@ -61,7 +63,9 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 		return fmt.Errorf("service %s may open for at most %s, got %s", s.Name, s.OpenMax, left)
 	case s.Anyone != c.Peer.IsAnyone():
 		return fmt.Errorf("the configuration does not open the service %s to %s", s.Name, c.Peer)
-	case !s.Anyone && c.Peer != access.PeerOf(a, s.PrefixLen6):
+	case s.RequireISN != (c.Peer.ISN != 0):
+		return fmt.Errorf("service %s opens only to a grant with an initial sequence number: %t", s.Name, s.RequireISN)
+	case !s.Anyone && c.Peer.AnyISN() != access.PeerOf(a, s.PrefixLen6):
 		return fmt.Errorf("service %s opens to %d bits of an IPv6 address, got %s", s.Name, s.PrefixLen6, c.Peer)
 	}
 	return nil
@@ -94,6 +98,9 @@ func (p Policy) checkPorts(ports []uint16, lasts time.Duration, now time.Time, s
 func (p Policy) validate() error {
 	ids := make([]access.ServiceID, len(p.Services))
 	for i, s := range p.Services {
+		if s.RequireISN && (s.Anyone || s.PrefixLen6 != access.PrefixHost) {
+			return fmt.Errorf("service %s: an initial sequence number is for one address", s.Name)
+		}
 		if ids[i] = s.ID; s.PrefixLen6 != access.PrefixHost && s.PrefixLen6 != access.PrefixNetwork {
 			return fmt.Errorf("service %s: expected 128 or 64 bits of an IPv6 address, got %d", s.Name, s.PrefixLen6)
 		}

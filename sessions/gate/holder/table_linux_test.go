@@ -15,6 +15,7 @@ import (
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/holder/holdertest"
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 // running is the system's clock.
@@ -183,6 +184,45 @@ func TestHolderFollowsPolicy(t *testing.T) {
 
 // TestEndedByTheKernel: elements that the kernel has removed need no request,
 // unless connections must end.
+// TestNumbersAreApart: two attempts from one address are two grants of the firewall.
+// The holder refuses an address alone where the configuration requires a number.
+func TestNumbersAreApart(t *testing.T) {
+	var f fakeFirewall
+	isn := access.ID("isn")
+	policy := holder.Policy{Services: []holder.Service{{ID: isn, Name: "isn", OpenMax: time.Hour, PrefixLen6: 128, RequireISN: true}}}
+	c, done := holdertest.Start(t, holder.Config{Policy: policy, Claim: holder.Claimed(&f), Schedule: highPorts, Clock: running})
+	e := holder.NewEnforcer(c, isn)
+	of := func(n wire.ISN, d time.Duration) access.Change {
+		change := access.Change{Service: isn, Peer: peer("192.0.2.1")}
+		if change.Peer.ISN = n; d > 0 {
+			change.Until = running.Boot().Add(d)
+		}
+		return change
+	}
+	if err := errors.Join(e.Apply([]access.Change{of(1, time.Minute), of(1<<31, time.Minute)})...); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.last(); len(got) != 2 || got[0].Peer.ISN != 1 || got[1].Peer.ISN != 1<<31 {
+		t.Errorf("applied %+v", got)
+	}
+	if err := one(e, of(0, time.Minute)); err == nil || !strings.Contains(err.Error(), "sequence number") {
+		t.Errorf("an address alone: %v", err)
+	}
+	if err := one(e, of(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.last(); len(got) != 1 || got[0].Peer.ISN != 1 || !got[0].Revokes() {
+		t.Errorf("applied %+v", got)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.last(); len(got) != 1 || got[0].Peer.ISN != 1<<31 || !got[0].Revokes() {
+		t.Errorf("closed %+v", got)
+	}
+	holdertest.Stop(t, c, done)
+}
+
 func TestEndedByTheKernel(t *testing.T) {
 	f := fakeFirewall{ended: make(chan []access.Change)}
 	now := epoch

@@ -11,7 +11,8 @@
 //
 // A Responder is the server's side with the packets of request and response: it
 // decodes their ports, and goes through the states Free, Requesting, Requested,
-// Challenged and Verified. It belongs to one goroutine.
+// Challenged and Verified. It belongs to one goroutine. shared.go has the rules for
+// packets to ports that requests and responses share.
 //
 // Types carry trust: a Request is parsed, and proves nothing; only Verify makes
 // a Proof. The caller passes the nonces. All values but the Responder are

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"sallyport/verify/wire"
 )
 
 // Initiator is a client's side of one exchange.
@@ -41,11 +43,17 @@ func (i *Initiator) Request() []byte {
 	return b
 }
 
+// Authenticates reports whether a challenge proves that the server has sent it.
+func (i *Initiator) Authenticates() bool {
+	return i.operation.algorithm != Unilateral || i.operation.randomPort
+}
+
 // Answer is the result of a challenge.
 type Answer struct {
 	Response []byte
 	Public   netip.Addr // the client's address as the server sees it; with Algorithm 1, self
 	Port     uint16     // the port to connect to; 0: the challenge has no port
+	ISN      wire.ISN   // of the connection, if the service requires one
 }
 
 // Answer parses a challenge and makes the response. With Algorithms 2 and 3, and
@@ -82,6 +90,6 @@ func (i *Initiator) Answer(challenge []byte) (Answer, error) {
 		}
 	}
 	m := mac(o.responseKey, nonce[:], public, i.server)
-	a.Response = m[:]
+	a.Response, a.ISN = m[:], o.isn(&m)
 	return a, nil
 }

@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+
+	"sallyport/verify/wire"
 )
 
 // maxMACInput is the maximum number of bytes that a MAC covers: a nonce and two
@@ -39,6 +41,14 @@ func mac(key []byte, nonce []byte, addresses ...netip.Addr) (m [MACSize]byte) {
 	sum = sha256.Sum256(outer[:])
 	copy(m[:], sum[:])
 	return m
+}
+
+// isn returns the initial sequence number to which an exchange binds a connection
+// (section 7.1): it is derived from the response, which is the MAC of N_A, PID_A and
+// PID_B, so the server does not have to keep these.
+func (o *Operation) isn(response *[MACSize]byte) wire.ISN {
+	m := mac(o.isnKey, response[:])
+	return wire.ISNOf(m[:])
 }
 
 // portCipher returns the cipher of a challenge's port: AES-256-GCM. Its key is

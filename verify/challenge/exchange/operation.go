@@ -38,7 +38,7 @@ type Operation struct {
 	algorithm  Algorithm
 	randomPort bool
 
-	challengeKey, responseKey, portKey []byte
+	challengeKey, responseKey, portKey, isnKey []byte
 }
 
 // NewOperation derives an operation's keys from its secret: one for each
@@ -55,7 +55,7 @@ func NewOperation(id, secret string, a Algorithm, randomPort bool) (*Operation, 
 	}
 	o := &Operation{id: id, algorithm: a, randomPort: randomPort}
 	for purpose, key := range map[string]*[]byte{
-		"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey,
+		"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey, "isn": &o.isnKey,
 	} {
 		info := fmt.Sprintf("sallyport challenge-response 1, algorithm %d, %s, %s", a, purpose, id)
 		var err error

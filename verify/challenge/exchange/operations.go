@@ -18,25 +18,28 @@ const MaxOperations = 256
 // Operations are all operations of a server, by the size of their requests. They
 // are immutable, and safe for concurrent use.
 type Operations struct {
-	kinds     [2][]*Kind // over IPv4, IPv6
+	kinds     [2][]*Kind // over IPv4, IPv6; none over a family without packets
+	all       []*Operation
+	requests  challenge.Ports // from the lowest to the highest one of all kinds
 	responses *challenge.Codec
 }
 
 // Kind is the set of operations whose requests have the same size.
 type Kind struct {
 	requests, responses *challenge.Codec
+	shared              bool // they have ports in common
 	v6                  bool
 	operations          []*Operation
 	prefixes            []*challenge.Prefix // the ID of each operation
 }
 
 // NewOperations checks that the operations do not conflict with each other, and
-// that the plan has ports for all of them.
+// that the plan has ports for all of them, in each family in which packets arrive.
 func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) {
 	if len(list) > MaxOperations {
 		return nil, fmt.Errorf("expected at most %d operations, got %d", MaxOperations, len(list))
 	}
-	o := new(Operations)
+	o := &Operations{all: slices.Clone(list)}
 	for i, op := range list {
 		for _, other := range list[:i] {
 			switch {
@@ -49,9 +52,12 @@ func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) 
 					other.id, op.id)
 			}
 		}
-		for family, v6 := range []bool{false, true} {
-			if err := o.add(op, plan, family, v6); err != nil {
-				return nil, fmt.Errorf("operation %q: %w", op.id, err)
+		for family, absent := range []bool{plan.NoIPv4, plan.NoIPv6} {
+			if absent {
+				continue
+			}
+			if err := o.add(op, plan, family, family == 1); err != nil {
+				return nil, fmt.Errorf("operation %q, over IPv%d: %w", op.id, 4+2*family, err)
 			}
 		}
 	}
@@ -70,7 +76,13 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 	i := slices.IndexFunc(o.kinds[family], func(k *Kind) bool { return k.requests.Bytes() == requests.Bytes() })
 	if i < 0 {
 		i = len(o.kinds[family])
-		o.kinds[family] = append(o.kinds[family], &Kind{requests: requests, responses: responses, v6: v6})
+		k := &Kind{requests: requests, responses: responses, v6: v6}
+		k.shared = plan.Shared && (requests.Ports().Contains(responses.First()) || responses.Ports().Contains(requests.First()))
+		o.kinds[family] = append(o.kinds[family], k)
+		if o.responses == nil {
+			o.requests = requests.Ports()
+		}
+		o.requests.First, o.requests.Last = min(o.requests.First, requests.First()), max(o.requests.Last, requests.Last())
 		o.responses = responses
 	}
 	k := o.kinds[family][i]
@@ -80,6 +92,9 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 
 // Delay is the pause after each packet of a request. 0: no pause.
 func (k *Kind) Delay() time.Duration { return k.requests.Delay() }
+
+// RequestPackets is the number of packets of a request.
+func (k *Kind) RequestPackets() int { return k.requests.Packets() }
 
 // Kinds returns the kinds of requests that a client can send from an address.
 func (o *Operations) Kinds(client netip.Addr) []*Kind {
@@ -99,17 +114,17 @@ func (k *Kind) ResponseDelay() time.Duration { return k.responses.Delay() }
 func (o *Operations) MaxKinds() int { return max(len(o.kinds[0]), len(o.kinds[1]), 1) }
 
 // List returns all operations, in no particular order.
-func (o *Operations) List() (all []*Operation) {
-	for _, k := range o.kinds[0] { // both families have all operations
-		all = append(all, k.operations...)
-	}
-	return all
+func (o *Operations) List() []*Operation { return slices.Clone(o.all) }
+
+// IsRequest reports whether a port is one of requests.
+func (o *Operations) IsRequest(port uint16) bool {
+	return o.responses != nil && o.requests.Contains(port)
 }
 
-// IsResponse reports whether a port is one of responses. Such a port is never
-// one of requests.
+// IsResponse reports whether a port is one of responses. Unless the plan is
+// Shared, such a port is never one of requests.
 func (o *Operations) IsResponse(port uint16) bool {
-	return o.responses != nil && port >= o.responses.First() && port <= o.responses.Last()
+	return o.responses != nil && o.responses.Ports().Contains(port)
 }
 
 // Codecs returns all codecs for which a Responder must have memory.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"sallyport/verify/wire"
 )
 
 // Request is a parsed request. It is not authenticated.
@@ -39,6 +41,19 @@ func ParseRequest(o *Operation, v6 bool, b []byte) (Request, error) {
 	return r, nil
 }
 
+// appendMessage appends the request as it was sent.
+func (r Request) appendMessage(dst []byte) []byte {
+	dst = append(dst, r.operation.id...)
+	switch r.operation.algorithm {
+	case NATAware:
+		a := r.client.As16()
+		return append(dst, a[16-addressSize(r.client.Is6()):]...)
+	case Mutual:
+		return append(dst, r.nonce[:]...)
+	}
+	return dst
+}
+
 // Pending is the server's state of an exchange between challenge and response.
 // It has a fixed size. The expected response is its only secret.
 type Pending struct {
@@ -54,6 +69,7 @@ type Proof struct {
 	operation *Operation
 	client    netip.Addr
 	port      uint16
+	isn       wire.ISN
 }
 
 // Operation is the requested operation.
@@ -64,6 +80,10 @@ func (p Proof) Client() netip.Addr { return p.client }
 
 // Port is the port that the challenge carried. 0: none.
 func (p Proof) Port() uint16 { return p.port }
+
+// ISN is the initial sequence number to which the exchange binds a connection. The
+// client has derived the same.
+func (p Proof) ISN() wire.ISN { return p.isn }
 
 // Challenge appends the challenge that answers a request, and returns the
 // Pending that verifies the response. The client is the source address of the
@@ -97,8 +117,13 @@ func (r Request) Challenge(
 		}
 		p.port = port
 	}
-	p.expected = mac(o.responseKey, nonce[:], client, server)
+	p.expected = r.expected(client, server, nonce)
 	return dst, p, nil
+}
+
+// expected returns the response to a challenge.
+func (r Request) expected(client, server netip.Addr, nonce [NonceSize]byte) [MACSize]byte {
+	return mac(r.operation.responseKey, nonce[:], canonical(client), canonical(server))
 }
 
 // Verify reports, in constant time, whether a response is the expected one.
@@ -106,5 +131,5 @@ func (p Pending) Verify(response []byte) (Proof, bool) {
 	if p.operation == nil || !hmac.Equal(response, p.expected[:]) {
 		return Proof{}, false
 	}
-	return Proof{p.operation, p.client, p.port}, true
+	return Proof{p.operation, p.client, p.port, p.operation.isn(&p.expected)}, true
 }

@@ -26,6 +26,7 @@ type Responder struct {
 	kind       *Kind
 	candidates [MaxOperations / 64]uint64 // the operations of the kind that the request may be for
 	known      int                        // see Known
+	foreign    int                        // see Tolerate
 	decoder    challenge.Decoder
 	request    Request
 	pending    Pending
@@ -152,10 +153,13 @@ func (r *Responder) Challenge(
 
 // Response adds a packet to the response. A packet that does not belong to the
 // expected response ends the exchange, and Response returns false: otherwise an
-// attacker could try all ports for each packet in turn. With the last packet the
-// exchange is Verified.
+// attacker could try all ports for each packet in turn. Response ignores a packet
+// that IsLate. With the last packet the exchange is Verified.
 func (r *Responder) Response(port uint16, now time.Time) bool {
-	if r.state != Challenged || !r.decoder.Belongs(r.pending.expected[:], port, now) {
+	if r.IsLate(port) {
+		return true
+	}
+	if !r.Expects(port, now) {
 		r.Reset()
 		return false
 	}

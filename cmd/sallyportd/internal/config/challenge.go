@@ -1,11 +1,16 @@
 package config
 
 import (
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/ingest/capture"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -15,9 +20,67 @@ import (
 type Challenge struct {
 	Plan             challenge.Plan
 	Sockets          bool       // the server binds the ports; else it captures packets to closed ones
+	Answers          *Answers   // with transport = "tcp"; nil: packets are UDP
 	Public4, Public6 netip.Addr // by which clients reach this host; zero: its own addresses
 	Exchanges        int        // how many can be in progress
 	Rate             int        // challenges a second
+
+	// without6 is the error of the operations over IPv6, if they fit IPv4 only and
+	// no address in listen requires IPv6. Config.Check returns it on a host that
+	// has IPv6; elsewhere no packet arrives over IPv6.
+	without6 error
+}
+
+// Captured returns the packets that the server captures; nil: it captures none.
+func (c *Config) Captured() *capture.Settings {
+	if c.Challenge == nil || c.Challenge.Sockets {
+		return nil
+	}
+	p := c.Challenge.Plan.Ports
+	return &capture.Settings{First: p.First, Last: p.Last, TCP: c.Challenge.Answers != nil, Addresses: c.Listen}
+}
+
+// Answers is where clients fetch challenges over TCP.
+type Answers struct {
+	Port     uint16
+	Filtered bool // the port never replies to strangers; else it looks closed to them
+}
+
+// AnswersName names the port of challenges in the firewall. No service has this name,
+// because it contains a space.
+const AnswersName = "challenges of exchanges"
+
+const (
+	// AnswerTime is how long a client may take to fetch a challenge.
+	AnswerTime = 2 * time.Second
+	// MaxAnswerRate is the maximum number of challenges a second over TCP. With the
+	// reserve, which is a quarter, all that wait at a time fit into the filter of the
+	// socket (sockfilter.Max).
+	MaxAnswerRate = 160
+)
+
+// answers checks the keys of transport = "tcp".
+func (in *rawChallenge) answers(f *tomlfile.File, c *Config, ch *Challenge) error {
+	if in.Transport != "tcp" {
+		return nil
+	}
+	if ch.Sockets {
+		return f.Errorf("challenge.transport", "got \"tcp\" with capture = \"sockets\": a bound socket receives no SYN")
+	}
+	ch.Answers = &Answers{Port: uint16(in.AnswerPort), Filtered: in.AnswerLook == "filtered"}
+	at := access.Ports{First: ch.Answers.Port, Last: ch.Answers.Port}
+	if at.Overlaps(access.Ports(ch.Plan.Ports)) {
+		return f.Errorf("challenge.answer_port", "got %d, which is one of the ports %s of requests and responses", at.First, in.Ports)
+	}
+	if s, _ := c.serviceIn(at, false); s != nil {
+		return f.Errorf("challenge.answer_port", "got %d, which is a port of service %s", at.First, s.Name)
+	}
+	if !f.Has("challenge.challenges_per_second") {
+		ch.Rate = MaxAnswerRate
+	} else if ch.Rate > MaxAnswerRate {
+		return f.Errorf("challenge.challenges_per_second", "got %d; with transport = \"tcp\" at most %d are possible", ch.Rate, MaxAnswerRate)
+	}
+	return nil
 }
 
 // challenge checks the [challenge] table and the operations.
@@ -30,6 +93,9 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	}
 	in := r.Challenge
 	ch := &Challenge{Sockets: in.Capture == "sockets", Exchanges: in.Exchanges, Rate: in.Rate}
+	ch.Plan.Shared = in.SharedPorts
+	v4, v6 := c.Listen.Families()
+	ch.Plan.NoIPv4, ch.Plan.NoIPv6 = !v4, !v6
 	var ok bool
 	if ch.Plan.Ports, ok = portRange(in.Ports); !ok {
 		return f.Errorf("challenge.ports", "got %q", in.Ports)
@@ -44,20 +110,39 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if ch.Plan.Request, err = in.Request.Parse(f, "challenge.request.", ch.Plan.Ports.First); err != nil {
 		return err
 	}
-	// By default, responses begin above the ports of the longest request.
-	next := ch.Plan.Ports.First
-	if codec, err := ch.Plan.Request.Codec(exchange.MaxRequest); err == nil && codec.Last() < ch.Plan.Ports.Last {
-		next = codec.Last() + 1
-	}
-	if ch.Plan.Response, err = in.Response.Parse(f, "challenge.response.", next); err != nil {
+	if ch.Plan.Response, err = in.Response.Parse(f, "challenge.response.", responseBase(ch.Plan)); err != nil {
+		var high *challenge.TooHighError
+		if _, invalid := ch.Plan.Response.Codec(1); !ch.Plan.Shared && errors.As(invalid, &high) {
+			err = hint.With(err, sharingHint)
+		}
 		return err
 	}
-	if s, ports := c.udpServiceIn(ch.Plan.Ports); s != nil {
-		return f.Errorf("challenge.ports", "got %q, which contains UDP port %s of service %s",
-			in.Ports, ports, s.Name)
+	if err := in.answers(f, c, ch); err != nil {
+		return err
+	}
+	if s, ports := c.serviceIn(access.Ports(ch.Plan.Ports), ch.Answers == nil); s != nil {
+		return f.Errorf("challenge.ports", "got %q, which contains %s port %s of service %s",
+			in.Ports, strings.ToUpper(s.Protocol()), ports, s.Name)
 	}
 	c.Challenge = ch
 	return r.operations(f, c)
+}
+
+// responseBase returns the default of the first port of responses: that of requests
+// if they share ports, or else the port above the longest possible request, so that
+// a new operation does not change it.
+func responseBase(p challenge.Plan) uint16 {
+	if p.Shared {
+		return p.Request.Base
+	}
+	codec, err := p.Request.Codec(exchange.MaxRequest)
+	if err != nil {
+		return p.Ports.First
+	}
+	if next := int(codec.First()) + codec.Span(); next <= int(p.Ports.Last) {
+		return uint16(next)
+	}
+	return p.Ports.First
 }
 
 func portRange(text string) (p challenge.Ports, ok bool) {

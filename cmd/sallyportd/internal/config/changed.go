@@ -120,7 +120,8 @@ func (c *Config) ProfileChanges(next *Config) (keys []string) {
 	}
 	if c.Challenge != nil && next.Challenge != nil {
 		before, after := c.Challenge.Plan, next.Challenge.Plan
-		add("challenge", !reflect.DeepEqual(before.Request, after.Request) || !reflect.DeepEqual(before.Response, after.Response))
+		moved := !reflect.DeepEqual(c.Challenge.Answers, next.Challenge.Answers)
+		add("challenge", moved || before.Request != after.Request || before.Response != after.Response || before.Shared != after.Shared)
 	}
 	for _, o := range c.Operations {
 		for _, n := range next.Operations {

@@ -13,9 +13,9 @@ import (
 // Config is a validated configuration, with all defaults filled in. It is
 // immutable.
 type Config struct {
-	Path   string // of the file; the other paths are already resolved against its directory
-	Server string // the name or address by which clients reach the server; empty: not set
-	Listen udp.Addresses
+	Path   string        // of the file; the other paths are already resolved against its directory
+	Server string        // the name or address by which clients reach the server; empty: not set
+	Listen udp.Addresses // complete after ResolveListen
 
 	Ports      int // the number of knocks of a sequence
 	Generator  schedule.Generator
@@ -24,6 +24,7 @@ type Config struct {
 
 	Readers       int // the number of threads; 0: one for each processor
 	ReceiveBuffer int // of each socket, in bytes; 0: the kernel's default
+	Queue         int // of each thread: how many datagrams may wait for the checks
 	KernelFilter  bool
 
 	Services   []Service
@@ -48,6 +49,8 @@ type Config struct {
 	ClearOnExit   bool             // the firewall's table is removed when its holder stops in order
 
 	LogLevel slog.Level
+
+	listenNames []string // the host names in "listen", until ResolveListen
 
 	file  *tomlfile.File // for errors: the lines of the keys
 	fixed []setting

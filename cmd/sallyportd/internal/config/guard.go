@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/holder"
@@ -11,7 +13,7 @@ import (
 // guards all services, in the order of the configuration.
 func (c *Config) Firewall() (f firewall.Config) {
 	f.Stealth, f.Except, f.Trusted = c.Stealth, c.StealthExcept, map[access.ServiceID]firewall.Trusted{}
-	if c.Challenge != nil {
+	if c.Challenge != nil && c.Challenge.Answers == nil {
 		f.Captured = [2]uint16{c.Challenge.Plan.Ports.First, c.Challenge.Plan.Ports.Last}
 	}
 	for i := range c.Services {
@@ -32,7 +34,18 @@ func (c *Config) Firewall() (f firewall.Config) {
 		s.kind.guard(s, c.Stealth, &p)
 		f.Ports = append(f.Ports, p)
 	}
+	if c.Challenge != nil && c.Challenge.Answers != nil {
+		a := c.Challenge.Answers
+		f.Ports = append(f.Ports, firewall.Port{
+			Service: access.ID(AnswersName), Protocol: firewall.TCP, Port: a.Port, Reject: !a.Filtered,
+		})
+	}
 	return f
+}
+
+// RequiresISN reports whether a service requires initial sequence numbers.
+func (c *Config) RequiresISN() bool {
+	return slices.ContainsFunc(c.Services, func(s Service) bool { return s.RequireISN })
 }
 
 // Policy returns what the server may request from the firewall's holder.
@@ -42,6 +55,12 @@ func (c *Config) Policy() holder.Policy {
 		s := &c.Services[i]
 		p.Services = append(p.Services, holder.Service{
 			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen6: s.PrefixLen6,
+			RequireISN: s.RequireISN,
+		})
+	}
+	if c.Challenge != nil && c.Challenge.Answers != nil {
+		p.Services = append(p.Services, holder.Service{
+			ID: access.ID(AnswersName), Name: AnswersName, OpenMax: AnswerTime, PrefixLen6: access.PrefixHost,
 		})
 	}
 	return p

@@ -8,7 +8,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/verify/challenge"
 )
 
 // Host has the properties of a host that decide whether a configuration can run
@@ -20,6 +19,9 @@ type Host = privilege.Host
 func (c *Config) NeedsFirewall(h Host) string {
 	if c.Stealth {
 		return "stealth = true"
+	}
+	if c.Challenge != nil && c.Challenge.Answers != nil && !h.FilterTCP {
+		return "transport = \"tcp\", with this kernel,"
 	}
 	for i := range c.Services {
 		if why := c.Services[i].kind.firewall(&c.Services[i], h); why != "" {
@@ -34,7 +36,7 @@ func (c *Config) NeedsFirewall(h Host) string {
 func (c *Config) WithoutFirewall(h Host) string {
 	able := h
 	able.FilterTCP = true
-	if c.NeedsFirewall(able) != "" {
+	if c.NeedsFirewall(able) != "" || c.Challenge != nil && c.Challenge.Answers != nil {
 		return ""
 	}
 	var names []string
@@ -50,15 +52,21 @@ func (c *Config) WithoutFirewall(h Host) string {
 }
 
 // Check checks a configuration against a host: if the host makes the firewall
-// necessary, the firewall must be able to guard all services. An error names the
-// line.
+// necessary, the firewall must be able to guard all services; and if it has IPv6,
+// the operations must fit their ports over IPv6 too. An error names the line.
 func (c *Config) Check(h Host) error {
+	if err := c.CheckOperations(h); err != nil {
+		return err
+	}
 	why := c.NeedsFirewall(h)
 	if why == "" {
 		return nil
 	}
 	err := c.Firewall().Validate()
 	var port *firewall.PortError
+	if errors.As(err, &port) && port.Place == len(c.Services) {
+		return c.file.Errorf("challenge.answer_port", "got a port that the firewall cannot guard: %v", err)
+	}
 	if errors.As(err, &port) {
 		if port.Other >= 0 {
 			err = fmt.Errorf("%w; service %s guards it too", err, c.Services[port.Other].Name)
@@ -71,6 +79,15 @@ func (c *Config) Check(h Host) error {
 		return c.file.Errorf("service", "got services that the firewall cannot guard: %v", err)
 	}
 	return nil
+}
+
+// CheckOperations checks that the operations fit their ports in all address families
+// that a host has.
+func (c *Config) CheckOperations(h Host) error {
+	if c.Challenge == nil || h.NoIPv6 {
+		return nil
+	}
+	return c.Challenge.without6
 }
 
 // CheckIPv6 returns an error if the server cannot bind an IPv6 address that the
@@ -113,7 +130,7 @@ func (c *Config) WithoutIPv6(h Host) bool {
 type Needs struct {
 	Holder   string // what requires a holder with CAP_NET_ADMIN; empty: nothing
 	LowPorts bool   // CAP_NET_BIND_SERVICE
-	Capture  bool   // CAP_NET_RAW
+	Capture  bool   // CAP_NET_RAW, at the start
 }
 
 // Needs returns the capabilities that the configuration requires on a host.
@@ -125,16 +142,19 @@ func (c *Config) Needs(h Host) Needs {
 	if c.Challenge != nil && c.Challenge.Sockets && int(c.Challenge.Plan.Ports.First) < h.FirstOpenPort {
 		n.LowPorts = true
 	}
+	if c.Challenge != nil && c.Challenge.Answers != nil && int(c.Challenge.Answers.Port) < h.FirstOpenPort {
+		n.LowPorts = true
+	}
 	return n
 }
 
-// udpServiceIn returns a UDP service with one of the ports p, and the first range of
-// the service that has one; nil: there is none.
-func (c *Config) udpServiceIn(p challenge.Ports) (*Service, access.Ports) {
+// serviceIn returns a service of UDP, or of TCP, with one of the ports p, and the first
+// range of the service that has one; nil: there is none.
+func (c *Config) serviceIn(p access.Ports, udp bool) (*Service, access.Ports) {
 	for i := range c.Services {
 		s := &c.Services[i]
 		for _, ports := range s.Ports() {
-			if s.UDP && ports.Overlaps(access.Ports{First: p.First, Last: p.Last}) {
+			if s.UDP == udp && ports.Overlaps(p) {
 				return s, ports
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/ingest"
+	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/handshakes"
 	"sallyport/verify/schedule"
@@ -362,5 +364,49 @@ func TestDeclarationsAgree(t *testing.T) {
 		if expect := field.Tag.Get("expect"); !strings.HasSuffix(expect, fmt.Sprintf("1 to %d", most)) {
 			t.Errorf("%s: expected %s, want at most %d", list, expect, most)
 		}
+	}
+}
+
+// TestQueueBounds: the range of "queue" is that of package ingest, which sizes its
+// memory by it.
+func TestQueueBounds(t *testing.T) {
+	for n, ok := range map[int]bool{
+		ingest.MinQueue - 1: false, ingest.MinQueue: true, ingest.DefaultQueue: true, ingest.MaxQueue: true, ingest.MaxQueue + 1: false,
+	} {
+		c, err := Parse("c.toml", fmt.Appendf(nil, "queue = %d\n%s", n, minimal))
+		if (err == nil) != ok || ok && c.Queue != n {
+			t.Errorf("queue = %d: %v", n, err)
+		}
+	}
+	if c, err := Parse("c.toml", []byte(minimal)); err != nil || c.Queue != ingest.DefaultQueue {
+		t.Errorf("the default is %d, %v", c.Queue, err)
+	}
+}
+
+// TestBindISN: a service with bind = "isn" requires the number everywhere: in the
+// firewall, in the holder's policy, and in profiles.
+func TestBindISN(t *testing.T) {
+	plain, err := Parse("c.toml", []byte(minimal+serviceText("two", ":81", "firewall")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := Parse("c.toml", []byte(minimal+serviceText("two", ":81", "firewall")+"bind = \"isn\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c, want := range map[*Config]bool{plain: false, bound: true} {
+		s := &c.Services[1]
+		got := []bool{c.RequiresISN(), s.RequireISN, c.Firewall().Ports[1].RequireISN, c.Policy().Services[1].RequireISN, s.ProfileBind() == client.BindISN}
+		for i, is := range got {
+			if is != want {
+				t.Errorf("bound %t: %d is %t", want, i, is)
+			}
+		}
+		if c.Services[0].RequireISN || c.Firewall().Ports[0].RequireISN {
+			t.Error("another service requires a number")
+		}
+	}
+	if plain.Digest() == bound.Digest() {
+		t.Error("a holder that compares no number has the same digest")
 	}
 }

@@ -17,6 +17,7 @@ import (
 type rawFirewall struct {
 	Hook   string   `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
 	Policy string   `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
+	Bind   string   `toml:"bind" kinds:"firewall" default:"address" oneof:"address|isn" reload:"restart" expect:"\"address\" or \"isn\""`
 	Allow  []string `toml:"allow" kinds:"firewall" reload:"live" expect:"a list of addresses, networks and interfaces in quotes, such as [\"10.8.0.0/24\", \"docker0\"], for a service of type \"firewall\""`
 }
 
@@ -37,7 +38,31 @@ func readFirewall(r *rawService, f *tomlfile.File, at, _ string, s *Service) (ki
 	if err != nil {
 		return nil, f.Errorf(at+"allow", "%v", err)
 	}
+	if r.Bind == "isn" {
+		if err := bindISN(f, at, s); err != nil {
+			return nil, err
+		}
+	}
 	return guarded{hook: hooks[r.Hook], reject: r.Policy == "reject", allow: allow}, nil
+}
+
+// bindISN makes a service require initial sequence numbers, if it can.
+func bindISN(f *tomlfile.File, at string, s *Service) error {
+	requires := ""
+	switch {
+	case s.UDP:
+		requires = "protocol = \"tcp\""
+	case s.Policy.Anyone:
+		requires = "open_to = \"knocker\", since a number is for one client"
+	case s.Policy.Cut:
+		requires = "on_close = \"keep\", since only the first packet of a connection has the number"
+	case s.PrefixLen6 != access.PrefixHost:
+		requires = "grant_prefix6 = 128, since a number is for one address"
+	default:
+		s.RequireISN = true
+		return nil
+	}
+	return f.Errorf(at+"bind", "got \"isn\", which requires %s", requires)
 }
 
 func (guarded) describe(s *Service) string {
@@ -65,7 +90,7 @@ func (guarded) firewall(s *Service, _ Host) string {
 }
 
 func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
-	p.Hook, p.Reject, p.Cut = g.hook, g.reject, s.Policy.Cut
+	p.Hook, p.Reject, p.Cut, p.RequireISN = g.hook, g.reject, s.Policy.Cut, s.RequireISN
 }
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {

@@ -118,13 +118,12 @@ func (r *raw) operations(f *tomlfile.File, c *Config) error {
 		trial[i].Secret = "any"
 	}
 	operations, err := Protocol(trial)
-	if err == nil {
-		_, err = exchange.NewOperations(operations, c.Challenge.Plan)
-	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Where("operation"), err)
 	}
-	return nil
+	return c.Challenge.fit(operations, c.Listen, func(err error) error {
+		return fmt.Errorf("%s: %w", f.Where("operation"), err)
+	})
 }
 
 func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Operation, err error) {
@@ -162,6 +161,10 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 		return o, f.Errorf(at+"open_for",
 			"got %q for an operation with port = \"random\": a random port is for one connection, which must begin within a time", r.OpenFor)
 	}
+	if o.UntilClosed && s.RequireISN {
+		return o, f.Errorf(at+"open_for",
+			"got %q for service %s, which has bind = \"isn\": its leases admit one connection each", r.OpenFor, s.Name)
+	}
 	if err := o.checkPort(f, at, s, c); err != nil {
 		return o, err
 	}
@@ -188,6 +191,9 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, c *Config)
 	case o.Close || s.Policy.Anyone:
 		return f.Errorf(at+"port",
 			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
+	case s.RequireISN:
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s, which has bind = \"isn\": a random port compares no sequence number", s.Name)
 	case s.Several():
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s, which has several ports: a random port leads to one", s.Name)
@@ -212,6 +218,9 @@ const minFreePorts = 1 << 14
 // responses.
 func (c *Config) freePorts() (n int) {
 	taken := append(c.ServicePorts(), access.Ports(c.Challenge.Plan.Ports))
+	if a := c.Challenge.Answers; a != nil {
+		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
+	}
 	for p := schedule.MinPort; p <= schedule.MaxPort; p++ {
 		if !access.AnyHas(taken, uint16(p)) {
 			n++

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -46,7 +45,7 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		return nil, nil, err
 	}
 	c := &Config{
-		Path: path, Server: r.Server, Ports: r.Ports, Readers: r.Readers, ReceiveBuffer: r.ReceiveBuffer,
+		Path: path, Server: r.Server, Ports: r.Ports, Readers: r.Readers, ReceiveBuffer: r.ReceiveBuffer, Queue: r.Queue,
 		KernelFilter: r.KernelFilter, Relaxed: r.Durability == "relaxed",
 		User: r.User, Stealth: r.Stealth, ClearOnExit: r.OnExit == "clear",
 		PortSecret:  PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},
@@ -73,14 +72,14 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 
 func (r *raw) general(f *tomlfile.File, c *Config) (err error) {
 	for i, text := range r.Listen {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return f.Errorf("listen", "got %q (entry %d)", text, i+1)
+		a, fault := parseListenEntry(text)
+		if fault != "" {
+			return f.Errorf("listen", "got %q (entry %d)%s", text, i+1, fault)
 		}
-		if why := whyNotBindable(a); why != "" {
-			return f.Errorf("listen", "got %q (entry %d), %s", text, i+1, why)
+		if !a.IsValid() {
+			c.listenNames = append(c.listenNames, text)
 		}
-		c.Listen = append(c.Listen, a.Unmap())
+		c.Listen = append(c.Listen, a)
 	}
 	if c.Generator, err = schedule.ParseGenerator(r.Generator); err != nil {
 		return f.Errorf("generator", "got %q", r.Generator)

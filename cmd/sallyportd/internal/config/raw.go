@@ -30,7 +30,7 @@ import (
 type raw struct {
 	Version        int      `toml:"version" default:"1" range:"1" reload:"live" expect:"1, the version of this file format"`
 	Server         string   `toml:"server" reload:"live" expect:"the host name or address by which clients reach this server"`
-	Listen         []string `toml:"listen" reload:"restart" expect:"a list of IP addresses in quotes, such as [\"0.0.0.0\", \"::\"]"`
+	Listen         []string `toml:"listen" reload:"restart" expect:"a list of IP addresses or host names in quotes, such as [\"0.0.0.0\", \"::\"]"`
 	Ports          int      `toml:"ports" required:"yes" range:"1..128" reload:"live" expect:"the number of knocks, a whole number from 1 to 128"`
 	Generator      string   `toml:"generator" default:"algorithm1" oneof:"algorithm1|java" reload:"live" expect:"\"algorithm1\" or \"java\""`
 	PortSecret     string   `toml:"port_secret" reload:"live" expect:"the secret from which the ports are derived, as text in quotes; or port_secret_file instead"`
@@ -48,6 +48,7 @@ type raw struct {
 	FirewallSocket          string       `toml:"firewall_socket" default:"firewall.sock" reload:"restart" expect:"the path of the socket of \"sallyportd firewall hold\""`
 	Readers                 int          `toml:"readers" default:"0" range:"0..64" reload:"restart" expect:"a whole number from 0 (one for each processor) to 64"`
 	ReceiveBuffer           int          `toml:"receive_buffer" default:"1048576" range:"0|4096..268435456" reload:"restart" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
+	Queue                   int          `toml:"queue" default:"4096" range:"512..262144" reload:"restart" expect:"how many datagrams of each thread may wait for the checks, a whole number from 512 to 262144"`
 	KernelFilter            bool         `toml:"kernel_filter" default:"true" reload:"restart" expect:"true or false"`
 	SecretFiles             string       `toml:"secret_files" default:"private" oneof:"private|shared" reload:"live" expect:"\"private\" or \"shared\""`
 	User                    string       `toml:"user" reload:"restart" expect:"the name or number of the user to which the server switches when root starts it"`
@@ -82,8 +83,12 @@ type rawService struct {
 
 // rawChallenge is the [challenge] table.
 type rawChallenge struct {
-	Ports         string           `toml:"ports" default:"16384-30719" expect:"a range of UDP ports in quotes, such as \"16384-30719\""`
+	Ports         string           `toml:"ports" default:"16384-30719" expect:"a range of ports in quotes, such as \"16384-30719\""`
 	Capture       string           `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
+	SharedPorts   bool             `toml:"shared_ports" default:"false" expect:"true or false"`
+	Transport     string           `toml:"transport" default:"udp" oneof:"udp|tcp" expect:"\"udp\" or \"tcp\""`
+	AnswerPort    int              `toml:"answer_port" default:"30720" range:"1..65535" expect:"a TCP port, from 1 to 65535, that is neither one of ports nor a service's"`
+	AnswerLook    string           `toml:"answer_look" default:"closed" oneof:"filtered|closed" expect:"\"filtered\" or \"closed\""`
 	PublicAddress []string         `toml:"public_address" expect:"a list of the addresses by which clients reach this host, at most one of IPv4 and one of IPv6"`
 	Exchanges     int              `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges can be in progress, a whole number from 8 to 1048576"`
 	Rate          int              `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`

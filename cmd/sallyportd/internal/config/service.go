@@ -24,7 +24,8 @@ type Service struct {
 	UDP        bool
 	Listen     string // host:port, or :port; of a firewall, also ranges and several of these
 	Policy     gate.LeasePolicy
-	PrefixLen6 int // how many bits of an IPv6 address a lease covers: 128 or 64
+	PrefixLen6 int  // how many bits of an IPv6 address a lease covers: 128 or 64
+	RequireISN bool // a connection must begin with the initial sequence number of its client's attempt
 
 	// Filtered and Connections are for services for which the server listens.
 	Filtered    bool // it always listens, and never replies to strangers; else only while a lease is in force
@@ -154,6 +155,8 @@ func (s *Service) Describe() string {
 		peer = "anyone"
 	} else if s.PrefixLen6 == access.PrefixNetwork {
 		peer += " (IPv6: its /64)"
+	} else if s.RequireISN {
+		peer += " with its sequence number"
 	}
 	longer := ""
 	if s.Policy.OpenMax > s.Policy.OpenFor {
@@ -166,6 +169,9 @@ func (s *Service) Describe() string {
 	always := ""
 	if trusted := s.Trusted().String(); trusted != "" {
 		always = "; always open to " + trusted
+	}
+	if s.RequireISN {
+		always += "; clients require Linux, CAP_NET_ADMIN and \"sallyport connect\""
 	}
 	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s",
 		s.Name, s.kind.describe(s), s.Listen, peer, short(s.Policy.OpenFor), longer, then, always)

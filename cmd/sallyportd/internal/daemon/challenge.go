@@ -34,11 +34,13 @@ type challenger struct {
 	capture    *capture.Capture
 	table      *handshakes.Table
 	proofs     *proofs
+	answers    *answers // with transport = "tcp"
 	operations atomic.Pointer[operations]
 	execute    func([]command) []error
 	now, wall  func() time.Time
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
+	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
 }
 
 // command is what an operation requests.
@@ -51,15 +53,23 @@ type command struct {
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
-func newChallenger(cfg *config.Config, o operations, helped bool, execute func([]command) []error, env Env) (c *challenger, err error) {
+// wall is the firewall; nil: there is none.
+func newChallenger(cfg *config.Config, o operations, wall access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
 	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
-	port := randomPort(cfg.Challenge.Plan.Ports, cfg.ServicePorts())
+	taken := cfg.ServicePorts()
+	if a := cfg.Challenge.Answers; a != nil {
+		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
+	}
+	port := randomPort(cfg.Challenge.Plan.Ports, taken)
 	c.table, err = handshakes.New(handshakes.Config{
 		Operations: o.protocol, Slots: cfg.Challenge.Exchanges, Rate: cfg.Challenge.Rate,
 		Public4: cfg.Challenge.Public4, Public6: cfg.Challenge.Public6, Random: rand.Reader,
 		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return port() },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
+			if c.answers != nil {
+				return c.answers.put(source, payload)
+			}
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
 		OnProof: func(g exchange.Proof, from netip.Addr) {
@@ -72,13 +82,16 @@ func newChallenger(cfg *config.Config, o operations, helped bool, execute func([
 		return nil, err
 	}
 	var mark uint32
-	if helped {
+	if wall != nil {
 		mark = firewall.AnswerMark
 	}
+	p := cfg.Challenge.Plan.Ports
+	settings := capture.Settings{First: p.First, Last: p.Last, TCP: cfg.Challenge.Answers != nil, Addresses: cfg.Listen}
+	if settings.TCP {
+		c.answers = newAnswers(cfg, wall, env)
+	}
 	c.capture, err = capture.Open(capture.Config{
-		Mark:  mark,
-		First: cfg.Challenge.Plan.Ports.First, Last: cfg.Challenge.Plan.Ports.Last, Sockets: cfg.Challenge.Sockets,
-		Addresses: cfg.Listen, Sink: c, Log: env.Log,
+		Settings: settings, Sockets: cfg.Challenge.Sockets, Relay: env.Relay, Mark: mark, Sink: c, Log: env.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("capture requests and responses: %w", err)
@@ -144,6 +157,8 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 // Take implements capture.Sink.
 func (c *challenger) Take(packets []capture.Packet) {
 	now := c.now()
+	c.tableMu.Lock()
+	defer c.tableMu.Unlock()
 	for _, p := range packets {
 		c.table.Receive(p.Source, p.Destination, now)
 	}
@@ -152,9 +167,18 @@ func (c *challenger) Take(packets []capture.Packet) {
 // run captures until ctx ends, and then executes the proofs that wait.
 func (c *challenger) run(ctx context.Context) error {
 	var g errgroup.Group
+	sweeping, stop := context.WithCancel(ctx)
 	g.Go(func() error {
+		defer stop()
 		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
+	})
+	if c.answers != nil {
+		g.Go(func() error { return c.answers.run(ctx) })
+	}
+	g.Go(func() error {
+		c.sweep(sweeping)
+		return nil
 	})
 	g.Go(func() error {
 		for range c.proofs.wake {
@@ -164,6 +188,26 @@ func (c *challenger) run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// sweepPause is the time between two calls of Sweep: exchanges that packets were
+// lost of are counted within seconds, also if no other packet arrives.
+const sweepPause = time.Second
+
+// sweep sweeps the table until ctx ends.
+func (c *challenger) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.tableMu.Lock()
+			c.table.Sweep(c.now())
+			c.tableMu.Unlock()
+		}
+	}
 }
 
 // executeProofs executes the commands of proofs, all in one call.
@@ -194,7 +238,7 @@ func (c *challenger) executeProofs(all []proof) {
 
 func (o operation) command(p proof, now time.Time) command {
 	do := command{service: o.Service, operation: o.ID, at: o.at(p.from), Command: gate.Command{
-		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from}, For: o.OpenFor, Port: p.Port(),
+		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
 		UntilClosed: o.UntilClosed, Operation: o.ID,
 	}}
 	if o.Close {

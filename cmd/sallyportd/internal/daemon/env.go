@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"log/slog"
+	"os"
 
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/clock"
@@ -15,7 +16,10 @@ type Env struct {
 	Log   *slog.Logger
 	// LogLevel gets the level of the configuration. nil: the level is fixed.
 	LogLevel *slog.LevelVar
-	State    *state.Lock // of the state directory; New takes it over. nil: New locks the directory
+	// Relay is the connection to the process that captures packets. nil: this process
+	// captures them itself, if the configuration requires it.
+	Relay *os.File
+	State *state.Lock // of the state directory; New takes it over. nil: New locks the directory
 	// LogDropped returns how many lines the log has dropped. nil: it drops none.
 	LogDropped func() uint64
 }

@@ -23,6 +23,7 @@ type operation struct {
 	service    access.ServiceID
 	prefixLen6 int  // of the service
 	anyone     bool // the service is open to anyone
+	isn        bool // it opens a service that requires initial sequence numbers
 	protocol   *exchange.Operation
 	// Of the operation and of its client; 0: it belongs to none.
 	secret, clientSecret verify.Fingerprint
@@ -60,6 +61,7 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 		o.byID[op.ID] = operation{
 			Operation: op, service: service.ID(), prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
 			protocol: protocol[i], secret: secret, clientSecret: clientSecrets[op.Client],
+			isn: !op.Close && service.RequireISN,
 		}
 	}
 	o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan)

@@ -65,7 +65,7 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 		p.slots[i] = slotOf(c, table)
 	}
 	p.settings = ingest.Settings{
-		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance},
+		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance, ISN: cfg.RequiresISN()},
 		Ports: cfg.PortLists(),
 	}
 	p.leases = make(map[access.ServiceID]gate.LeasePolicy, len(cfg.Services))

@@ -10,6 +10,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/wire"
 )
 
 // proofsPerOperation is how many proofs of an operation wait for the gate. One
@@ -26,8 +27,8 @@ type proof struct {
 // operation that belongs to no client, those of the operation from an address or
 // /64. No prover delays the others, as with knocks in package sessions: for each
 // prover, service and family only the newest proof waits, and each prover has a
-// bucket. A random port is announced to one exchange alone, so each proof with
-// one waits.
+// bucket. A random port, or an initial sequence number that the service requires, is
+// of one exchange alone, so each proof with one waits.
 type prover struct {
 	client    string
 	operation string // if it belongs to no client
@@ -51,7 +52,8 @@ type slot struct {
 	prover
 	service access.ServiceID
 	ipv6    bool
-	port    uint16 // the random port; 0: the service's own
+	port    uint16   // the random port; 0: the service's own
+	isn     wire.ISN // 0: the service requires none
 }
 
 // proofs wait for the gate. One goroutine calls put, another one take.
@@ -88,7 +90,10 @@ func (p *proofs) put(o operation, next proof) {
 		p.counts.limited.Add(1)
 		return
 	}
-	s := slot{who, o.service, next.from.Is6(), next.Port()}
+	s := slot{prover: who, service: o.service, ipv6: next.from.Is6(), port: next.Port()}
+	if o.isn {
+		s.isn = next.ISN()
+	}
 	if i, ok := p.at[s]; ok {
 		p.waiting[p.list[i].Operation().ID()]--
 		p.waiting[o.ID]++

@@ -11,6 +11,7 @@ import (
 	"sallyport/sessions"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/wire"
 )
 
 // proven is an operation, and what an exchange of it has proved.
@@ -27,6 +28,12 @@ func prove(t *testing.T, id, client, service string) (p proven) {
 // proveRandom is prove for an operation with a random port, unless it is 0.
 func proveRandom(t *testing.T, id, client, service string, port uint16) (p proven) {
 	t.Helper()
+	return proveWith(t, id, client, service, port, 1)
+}
+
+// proveWith is proveRandom with a nonce, on which the initial sequence number depends.
+func proveWith(t *testing.T, id, client, service string, port uint16, nonce byte) (p proven) {
+	t.Helper()
 	o, err := exchange.NewOperation(id, "secret of "+id, exchange.Unilateral, port != 0)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +47,7 @@ func proveRandom(t *testing.T, id, client, service string, port uint16) (p prove
 	if err != nil {
 		t.Fatal(err)
 	}
-	challenge, pending, err := request.Challenge(nil, a, server, [exchange.NonceSize]byte{1}, port)
+	challenge, pending, err := request.Challenge(nil, a, server, [exchange.NonceSize]byte{nonce}, port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,6 +204,30 @@ func TestOwnersOfOwnerlessLeases(t *testing.T) {
 	}
 	if o.prefixLen6 = access.PrefixNetwork; o.leaseOwner(one) != o.leaseOwner(other) {
 		t.Error("the addresses of one lease have two owners")
+	}
+}
+
+// TestEachNumberWaits: the client of each exchange connects with its own number, if
+// the service requires one. Otherwise only the newest exchange counts.
+func TestEachNumberWaits(t *testing.T) {
+	for _, requires := range []bool{false, true} {
+		p := newProofs(time.Now)
+		want := 1
+		for nonce := range byte(10) {
+			o := proveWith(t, "ssh-alice", "alic", "ssh", 0, nonce)
+			if o.operation.isn = requires; requires {
+				want = 10
+			}
+			p.put(o.operation, proof{o.grant, netip.MustParseAddr("192.0.2.1")})
+		}
+		got := p.take()
+		seen := map[wire.ISN]bool{}
+		for _, of := range got {
+			seen[of.ISN()] = true
+		}
+		if len(got) != want || len(seen) != want || p.counts.superseded.Load() != uint64(10-want) {
+			t.Errorf("required %t: %d wait, with %d numbers", requires, len(got), len(seen))
+		}
 	}
 }
 

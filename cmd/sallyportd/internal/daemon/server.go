@@ -100,6 +100,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		Addresses:     cfg.Listen,
 		Readers:       workers,
 		ReceiveBuffer: cfg.ReceiveBuffer,
+		Queue:         cfg.Queue,
 		Unfiltered:    !cfg.KernelFilter,
 		Settings:      p.settings,
 		PortsChanged:  openKnockPorts,
@@ -111,7 +112,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		return nil, fmt.Errorf("prepare to receive: %w", err)
 	}
 	if cfg.Challenge != nil {
-		if s.challenge, err = newChallenger(cfg, p.operations, h != nil, s.execute, env); err != nil {
+		if s.challenge, err = newChallenger(cfg, p.operations, s.wall(), s.execute, env); err != nil {
 			return nil, err
 		}
 	}
@@ -159,8 +160,8 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		s.services = append(s.services, service{c.Name, live})
 		list = append(list, gate.NewService(gate.ServiceConfig{
 			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: append(live.Enforcers, shared...),
-			Prepare: live.Prepare,
-			Past:    s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Clock: s.env.Clock, Log: s.env.Log,
+			RequireISN: c.RequireISN, Prepare: live.Prepare,
+			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
 	services, err := gate.NewServices(list, maps.All(p.restricted))
@@ -180,6 +181,14 @@ func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []ac
 	id := c.ID()
 	s.carried.addService(id, c.PrefixLen6, c.Policy.OpenMax)
 	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
+}
+
+// wall returns the firewall; nil: there is none.
+func (s *Server) wall() access.Enforcer {
+	if s.firewall == nil {
+		return nil
+	}
+	return s.firewall
 }
 
 func (s *Server) warnUnusable(p plan) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,8 +15,10 @@ import (
 	"github.com/magiconair/properties"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/nearest"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/textfile"
+	"sallyport/sessions/client"
 	"sallyport/sessions/durable"
 )
 
@@ -48,44 +51,96 @@ func (im *importer) parse(path string, text []byte, known ...string) (*source, e
 	}
 	p, err := loader.LoadBytes(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: expected lines of key=value", path)
+		return nil, fmt.Errorf("%s: expected lines of key=value, with \\ only before a character that it escapes", path)
 	}
 	for _, key := range p.Keys() {
 		if !slices.Contains(known, key) {
 			im.warn("%s: %q is not a key of the first implementation, and is ignored", path, key)
 		}
 	}
-	return &source{path: path, p: p}, nil
+	return &source{path: path, p: p, known: known}, nil
 }
 
 // source is a properties file.
 type source struct {
-	path string
-	p    *properties.Properties
+	path  string
+	p     *properties.Properties
+	known []string // the keys of the first implementation
 }
 
 func (s *source) text(key, byDefault string) string {
 	return strings.TrimSpace(s.p.GetString(key, byDefault))
 }
 
-func (s *source) required(key string) (string, error) {
+// found describes the value of a key, for errors. It must not be a secret.
+func (s *source) found(key string) string {
 	if v := s.text(key, ""); v != "" {
+		return strconv.Quote(v)
+	}
+	return "nothing"
+}
+
+// required returns a value that is not empty. If the file does not have the key, it
+// returns the default; an empty one: the key must be there.
+func (s *source) required(key, byDefault string) (string, error) {
+	if v := s.text(key, byDefault); v != "" {
 		return v, nil
 	}
-	return "", fmt.Errorf("%s: expected the key %s", s.path, key)
+	if _, ok := s.p.Get(key); ok {
+		return "", fmt.Errorf("%s: %s: expected a value, got nothing", s.path, key)
+	}
+	err := fmt.Errorf("%s: expected the key %s", s.path, key)
+	for _, other := range s.p.Keys() {
+		if !slices.Contains(s.known, other) && nearest.Word(other, s.known, maxTyping) == key {
+			return "", hint.With(err, fmt.Sprintf("the file has %q: correct it to %s", other, key))
+		}
+	}
+	return "", err
 }
+
+// maxTyping is how many edits a mistyped key may be away from the right one.
+const maxTyping = 2
 
 func (s *source) number(key, byDefault string, low, high int) (int, error) {
 	n, err := strconv.Atoi(s.text(key, byDefault))
 	if err != nil || n < low || n > high {
-		return 0, fmt.Errorf("%s: %s: expected a whole number from %d to %d", s.path, key, low, high)
+		return 0, fmt.Errorf("%s: %s: expected a whole number from %d to %d, got %s", s.path, key, low, high, s.found(key))
 	}
 	return n, nil
 }
 
+// boolean returns true or false. Java takes any other text for false.
+func (s *source) boolean(key, byDefault string) (bool, error) {
+	switch strings.ToLower(s.text(key, byDefault)) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("%s: %s: expected true or false, got %s", s.path, key, s.found(key))
+}
+
+// host returns an IP address or a host name. Java accepts brackets around an address.
+func (s *source) host(key, byDefault string) (string, error) {
+	text, err := s.required(key, byDefault)
+	if err != nil {
+		return "", err
+	}
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		text = strings.TrimSuffix(inner, "]")
+	}
+	if a, err := netip.ParseAddr(text); err == nil && client.ValidHost(text) {
+		return a.String(), nil
+	}
+	if !client.ValidHost(text) {
+		return "", fmt.Errorf("%s: %s: expected an IP address or a host name, got %s", s.path, key, s.found(key))
+	}
+	return text, nil
+}
+
 // secret returns a value as Java reads it, with spaces at its end.
 func (im *importer) secret(s *source, key string) (string, error) {
-	if _, err := s.required(key); err != nil {
+	if _, err := s.required(key, ""); err != nil {
 		return "", err
 	}
 	v := s.p.GetString(key, "")

@@ -34,6 +34,10 @@ func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses)
 			break
 		}
 	}
+	if c := cfg.Challenge; c != nil && c.Answers != nil {
+		p := packet{protocol: unix.IPPROTO_TCP, low: int(c.Answers.Port), high: int(c.Answers.Port)}
+		list = append(list, subject{what: "connections that fetch challenges", protocol: "tcp", to: p.ports(), arrivals: a.arrivals(p, cfg.Listen, v4, v6)})
+	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		x := subject{what: "packets for service " + s.Name, protocol: s.Protocol(), published: published[i]}

@@ -30,6 +30,7 @@ const (
 const (
 	socketName   = "socket"   // between server and holder
 	lifelineName = "lifeline" // a pipe: the holder has one end as long as it lives
+	relayName    = "relay"    // between server and capturer
 )
 
 // descriptors are open files, by name.
@@ -131,6 +132,9 @@ func (in inheritance) verifyUser(name string) error {
 	}
 	return nil
 }
+
+// has reports whether a descriptor was inherited, and not yet taken over.
+func (d descriptors) has(name string) bool { _, ok := d[name]; return ok }
 
 // file returns an inherited descriptor as a file, once.
 func (d descriptors) file(name string) (*os.File, error) {

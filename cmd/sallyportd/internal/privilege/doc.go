@@ -6,13 +6,17 @@
 //	    -> the holder      sallyportd firewall-helper: drop to CAP_NET_ADMIN,
 //	                       HoldFor waits until the server begins, and then owns
 //	                       the firewall's table until the server ends
+//	           opens the sockets that capture packets, if the configuration requires
+//	           them, locks their filters, and starts a capturer
+//	    -> the capturer    sallyportd capture-helper: drop to no capability at all;
+//	                       CaptureFor hands packets to the server, and sends its
+//	                       answers, until the server ends (package capture)
 //	  dropAndReexec
 //	           executes the same program again, with the capabilities that the
 //	           server keeps (most often none), and as the configured user, with
 //	           the user's groups
 //	-> serve, again
-//	  Resume   takes over the descriptors that connect it to the holder, by their
-//	           names, and verifies that privileges were dropped; VerifyUser
+//	  Resume   takes over the descriptors that connect it to both, by their names, and verifies that privileges were dropped; VerifyUser
 //	           verifies the user
 //
 //	firewall hold

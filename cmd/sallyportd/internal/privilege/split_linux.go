@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/ingest/capture"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/holder"
 	"sallyport/verify/schedule"
@@ -26,11 +27,16 @@ type Plan struct {
 	Socket   string   // at which "firewall hold" answers, if it runs
 	Command  []string // the arguments with which this program starts a holder otherwise
 	LowPorts bool     // ports are bound that require CAP_NET_BIND_SERVICE
-	Capture  bool     // packets are captured, which requires CAP_NET_RAW
+	// Capture has the packets to capture, which requires CAP_NET_RAW; nil: none.
+	Capture *capture.Settings
+	// Capturer has the arguments with which this program starts the process that
+	// captures.
+	Capturer []string
 }
 
-// Split starts the holder, if the plan requires one and none answers, and drops
-// every privilege of this process that the plan does not require: it executes the
+// Split starts the holder, if the plan requires one and none answers, opens the
+// sockets that capture packets, starts the process that reads them, and drops every
+// privilege of this process that the plan does not require: it executes the
 // same program again, which calls Resume instead. It returns only if it fails.
 func Split(ctx context.Context, p Plan, h Host) error {
 	who, err := lookupUser(p.User)
@@ -46,7 +52,7 @@ func Split(ctx context.Context, p Plan, h Host) error {
 		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Holder, p.Socket),
 			instead+"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
 	}
-	if p.Capture && !h.NetRaw() {
+	if p.Capture != nil && !h.NetRaw() {
 		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this process does not have"),
 			fmt.Sprintf("start the server as root or with that capability; or set capture = \"sockets\", with a range of ports below %d", schedule.MinPort)))
 	}
@@ -54,14 +60,18 @@ func Split(ctx context.Context, p Plan, h Host) error {
 	if p.LowPorts {
 		keep |= h.Held & BindLow
 	}
-	if p.Capture {
-		keep |= NetRaw
-	}
 	left := descriptors{}
 	if starts {
 		if left, err = startHolder(p.Command); err != nil {
 			return fmt.Errorf("start the firewall's holder: %w", err)
 		}
+	}
+	if p.Capture != nil {
+		relay, err := startCapturer(*p.Capture, p.Holder != "", p.Capturer)
+		if err != nil {
+			return err
+		}
+		left[relayName] = relay
 	}
 	return dropAndReexec(keep, who, left)
 }
@@ -81,6 +91,8 @@ type Resumed struct {
 	// Client is the connection to the holder that Split has started; nil: it has
 	// started none.
 	Client *holder.Conn
+	// Relay is the connection to the process that captures packets; nil: none does.
+	Relay *os.File
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
 
@@ -89,10 +101,19 @@ type Resumed struct {
 
 // Resume takes over what Split passes on.
 func Resume(time clock.Clock) (r Resumed, err error) {
-	in, err := inherited(BindLow | NetRaw)
+	in, err := inherited(BindLow)
 	r = Resumed{Dropped: in.dropped, from: in}
-	if err != nil || !in.dropped || len(in.descriptors) == 0 {
+	if err != nil || !in.dropped {
 		return r, err
+	}
+	if in.has(relayName) {
+		unix.SetNonblock(in.descriptors[relayName], true)
+		if r.Relay, err = in.file(relayName); err != nil {
+			return r, err
+		}
+	}
+	if len(in.descriptors) == 0 {
+		return r, nil
 	}
 	socket, err := in.file(socketName)
 	if err != nil {

@@ -1,0 +1,173 @@
+package main
+
+// A route is a way on which packets of strangers enter the server.
+type route struct {
+	name string
+	// sentence is what the report prints before the number.
+	sentence string
+	// roots are the functions that receive the packets, in the order in which a
+	// packet passes them. A function that gets packets over a queue is a root too:
+	// a call graph does not show who fills the queue.
+	roots []string
+	// reaches are functions that the route must reach. Without them, a call that
+	// the graph does not show would make the number smaller, unnoticed.
+	reaches []string
+}
+
+// A rule is a function or a package, and the reason why the count treats it so.
+type rule struct{ name, reason string }
+
+func (r rule) is(name string) bool { return r.name == name }
+
+// A plan is what to count in a program.
+type plan struct {
+	module  string // the functions of this module are counted
+	program string // the package main, as a pattern of the go command
+	routes  []route
+	// authentic are types that only an authentication makes. A function with a
+	// parameter of such a type runs after it, and is not counted.
+	authentic []string
+	// after are other functions that a packet does not reach before it is
+	// authenticated, although a route calls them.
+	after []rule
+	// wrappers are functions of the module that open or read sockets for others.
+	wrappers []string
+	// openers are all functions that open sockets or map memory, themselves or by a
+	// wrapper, with the senders of the packets. A new one requires a line here, and
+	// a route if strangers can send there.
+	openers []rule
+	// elsewhere are packages of the program that do not run in the server.
+	elsewhere []rule
+}
+
+var sallyport = plan{
+	module:  "sallyport",
+	program: "./cmd/sallyportd",
+	routes: []route{
+		{
+			name:     "for a knock",
+			sentence: "from a knock port until its HMAC is compared",
+			roots: []string{
+				"(*sallyport/ingest.reader).run",
+				"(*sallyport/ingest.shard).drain", // behind the ring, in the pool
+			},
+			reaches: []string{
+				"(*sallyport/ingest.socketSource).fill",
+				"(*sallyport/ingest/udp.Messages).Receive",
+				"(*sallyport/ingest.ring).push",
+				"(*sallyport/ingest.ring).pop",
+				"(*sallyport/verify.Verifier).Precheck",
+				"sallyport/verify/wire.Parse",
+				"(*sallyport/verify.KeyTable).find",
+				"(*sallyport/verify.Verifier).Authenticate",
+				"(*sallyport/verify.macState).verify",
+			},
+		},
+		{
+			name:     "for an exchange",
+			sentence: "until the HMAC of the response is compared, with the challenge",
+			roots: []string{
+				"(*sallyport/ingest/capture.packetSource).receive", // in the process that captures
+				"(*sallyport/ingest/capture.relayedSource).run",    // in the server
+				"(*sallyport/ingest/capture.relay).answers",        // and back
+				"(*sallyport/ingest/capture.socketSource).run",
+			},
+			reaches: []string{
+				"(*sallyport/ingest/udp.Messages).Receive",
+				"(sallyport/ingest/capture.rule).parse",
+				"(*sallyport/ingest/capture.socketSource).read",
+				"(*sallyport/cmd/sallyportd/internal/daemon.challenger).Take",
+				"(*sallyport/sessions/handshakes.Table).Receive",
+				"(*sallyport/verify/challenge.Decoder).Add",
+				"(*sallyport/cmd/sallyportd/internal/daemon.challenger).allows",
+				"sallyport/cmd/sallyportd/internal/daemon.randomPort$1",
+				"(sallyport/verify/challenge/exchange.Request).Challenge",
+				"(*sallyport/ingest/capture.relay).Take",
+				"(*sallyport/ingest/capture.relayedSource).answer",
+				"(sallyport/ingest/capture.rawSockets).send",
+				"(*sallyport/ingest/capture.socketSource).answer",
+				"(sallyport/verify/challenge/exchange.Pending).Verify",
+			},
+		},
+		{
+			name:     "at a service's port",
+			sentence: "until a lease is found; only if the socket's filter is full",
+			roots: []string{
+				"(*sallyport/sessions/gate.listener).Accept",
+				"(*sallyport/sessions/gate.tcpPort).Accept",
+				"(*sallyport/sessions/gate/relay.UDP).serve",
+			},
+			reaches: []string{
+				"(*sallyport/sessions/gate.tcpPort).admit",
+				"(*sallyport/sessions/gate.udpPort).allows",
+				"(*sallyport/sessions/gate.TCP).admitFrom",
+				"(*sallyport/sessions/gate/access.Set).Enter",
+				"(*sallyport/sessions/gate/access.Set).Allows",
+			},
+		},
+	},
+	authentic: []string{"sallyport/verify.Knock", "sallyport/verify/challenge/exchange.Proof"},
+	after: []rule{
+		{"(*sallyport/ingest/capture.socketSource).openMissing", "binds ports again, after a time"},
+		{"sallyport/sessions/gate/sockfilter.Detach", "for a connection whose peer has a lease"},
+		{"sallyport/sessions/gate/heldport.Accepted", "for a connection whose peer has a lease"},
+		{"sallyport/sessions/gate/relay.newSocket", "before the first datagram"},
+		{"(*sallyport/sessions/gate/relay.UDP).endWhere", "after the last datagram"},
+		{"sallyport/sessions/gate/relay.newFlow", "for an address that has a lease"},
+		{"(*sallyport/sessions/gate/relay.socket).begins", "for an address that has a lease"},
+		{"(*sallyport/sessions/gate/relay.flow).run", "for an address that has a lease"},
+		{"(*sallyport/sessions/gate/relay.flow).forward", "for an address that has a lease"},
+		{"(*sallyport/sessions/gate.UDP).enter", "for an address that has a lease"},
+	},
+	wrappers: []string{
+		"(*sallyport/ingest/udp.Messages).Receive",
+		"(sallyport/ingest/udp.Socket).Open",
+		"sallyport/sessions/gate/heldport.socket",
+		"sallyport/sessions/gate.listenDenyAll",
+		"sallyport/sessions/gate.listenPacketDenyAll",
+	},
+	openers: []rule{
+		// Strangers can send there.
+		{"(*sallyport/ingest.portSet).openPort", "the knock ports: route knock"},
+		{"(*sallyport/ingest.socketSource).recvInto", "route knock"},
+		{"sallyport/ingest/capture.openPacket", "packet sockets: route exchange"},
+		{"(*sallyport/ingest/capture.socketSource).open", "bound ports of exchanges: route exchange"},
+		{"(*sallyport/ingest/capture.batch).receive", "route exchange"},
+		{"(*sallyport/sessions/gate.TCP).listenAt", "a service's port: route service"},
+		{"(*sallyport/sessions/gate.UDP).OpenPort", "a random port: route service"},
+		{"(*sallyport/sessions/gate/heldport.TCP).bind", "a service's port, which does not listen"},
+		{"(*sallyport/sessions/gate/heldport.TCP).Listen", "a service's port: route service"},
+		{"(*sallyport/sessions/gate/heldport.TCP).listenReusing", "a service's port: route service"},
+		{"(*sallyport/sessions/gate/heldport.TCP).wrap", "a service's port: route service"},
+		{"(*sallyport/sessions/gate/heldport.UDP).bindClosed", "a service's port, of which nothing is read"},
+		{"(*sallyport/sessions/gate/heldport.UDP).Listen", "a service's port: route service"},
+		// The wrappers.
+		{"(sallyport/ingest/udp.Socket).Open", "for its callers"},
+		{"sallyport/sessions/gate/heldport.socket", "for its callers"},
+		{"sallyport/sessions/gate.listenDenyAll", "for its callers"},
+		{"sallyport/sessions/gate.listenPacketDenyAll", "for its callers"},
+		// A filter refuses all packets, or none is read.
+		{"sallyport/ingest/capture.openRaw", "sends only"},
+		{"sallyport/ingest/capture.Unavailable", "closed again at once"},
+		{"sallyport/ingest/udp.HasIPv6", "closed again at once"},
+		{"sallyport/ingest.probe", "closed again at once"},
+		{"sallyport/sessions/gate/sockfilter.Supported$1", "closed again at once"},
+		// Only the kernel, or a local process with the right, can send there.
+		{"sallyport/cmd/sallyportd/internal/admin.listen", "the admin socket, a Unix socket"},
+		{"sallyport/sessions/gate/holder.Listen", "the holder's Unix socket"},
+		{"sallyport/sessions/gate/holder.NewConn", "the holder's socket pair"},
+		{"sallyport/sessions/gate/holder.Serve", "the holder's socket pair"},
+		{"sallyport/cmd/sallyportd/internal/privilege.startHolder", "the holder's socket pair"},
+		{"sallyport/cmd/sallyportd/internal/privilege.startCapturer", "the socket pair to the process that captures: route exchange"},
+		{"sallyport/cmd/sallyportd/internal/nftcheck.dial", "netlink: the rules"},
+		{"(sallyport/cmd/sallyportd/internal/nftcheck.legacyLayout).dump", "getsockopt: the rules of iptables-legacy"},
+		{"sallyport/sessions/gate/firewall.openKernel", "netlink: the rules"},
+		{"(*sallyport/sessions/gate/firewall.Table).Keep", "netlink: changes of the rules"},
+		{"sallyport/sessions/gate/guard.open", "netlink: owns the table"},
+		{"sallyport/sessions/gate/heldport.dump", "netlink: the users of a port"},
+		{"sallyport/sessions/gate/heldport.OnAddresses", "netlink: the host's addresses"},
+		{"(*sallyport/sessions/gate/relay.sender).drainErrors$1", "the error queue of a flow"},
+		{"sallyport/cmd/sallyportd.demoConfig", "sallyportd demo: finds a free port"},
+	},
+	elsewhere: []rule{{"sallyport/sessions/client", "the client, of which sallyportd demo makes one"}},
+}

@@ -1,0 +1,250 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/ingest/udp"
+	"sallyport/sessions/clock"
+	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/sockfilter"
+	"sallyport/verify/challenge/exchange"
+)
+
+// Limits of challenges over TCP.
+const (
+	// maxAnswers is how many challenges wait for their clients at a time: the filter of
+	// the socket has room for as many addresses.
+	maxAnswers = sockfilter.Max
+	// answerRead is how long a client may take to close its connection.
+	answerRead = time.Second
+	// closeDelay is how long the port may stay open after the time of a challenge.
+	closeDelay = 250 * time.Millisecond
+	// bindPause is the time between two checks that the port is bound.
+	bindPause = time.Second
+)
+
+// Why a challenge is not handed over.
+var (
+	errTooManyAnswers = errors.New("too many challenges wait for their clients")
+	errNoAnswerPort   = errors.New("the port of challenges is not bound")
+)
+
+// answers hands challenges to clients over TCP (transport = "tcp"): the port is open
+// for an address while a challenge waits for it, and each connection from there gets
+// the challenges of its address. The table of exchanges limits their number.
+type answers struct {
+	listen    string
+	tcp       *gate.TCP
+	enforcers []access.Enforcer // tcp, and the firewall if there is one
+	clock     clock.Clock
+	log       *slog.Logger
+	wake      chan struct{}
+
+	mu      sync.Mutex
+	bound   bool
+	failed  bool                           // to bind the port, and it was logged
+	waiting map[netip.Addr][]waitingAnswer // by the client's address; maxAnswers in all
+	n       int                            // how many wait
+	added   map[netip.Addr]bool            // addresses that are not open yet, or not for long enough
+}
+
+// waitingAnswer is a challenge that waits for its client.
+type waitingAnswer struct {
+	port    uint16    // the source port of the request's last packet
+	until   time.Time // by clock.Boot
+	size    int
+	payload [exchange.MaxChallenge]byte
+}
+
+func newAnswers(cfg *config.Config, firewall access.Enforcer, env Env) *answers {
+	a := &answers{
+		listen: answerAddress(cfg), clock: env.Clock, log: env.Log, wake: make(chan struct{}, 1),
+		waiting: map[netip.Addr][]waitingAnswer{}, added: map[netip.Addr]bool{},
+	}
+	a.tcp = gate.NewTCP(gate.TCPConfig{
+		Listen: a.listen, Filtered: cfg.Challenge.Answers.Filtered, PrefixLen6: access.PrefixHost,
+		PerAddress: 2 * exchangesOfAddress, Handler: a, Clock: env.Clock, Log: env.Log,
+	})
+	a.enforcers = []access.Enforcer{a.tcp}
+	if firewall != nil {
+		a.enforcers = append(a.enforcers, firewall)
+	}
+	return a
+}
+
+// exchangesOfAddress is how many exchanges of an address are in progress.
+const exchangesOfAddress = 16
+
+// answerAddress returns where the port of challenges listens: at the only address that
+// receives packets, or at all.
+func answerAddress(cfg *config.Config) string {
+	host, port := "", strconv.Itoa(int(cfg.Challenge.Answers.Port))
+	if on := udp.Addresses(cfg.Listen).OnHost(); len(on) == 1 && !on[0].IsUnspecified() {
+		host = on[0].String()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// put keeps a challenge for its client, which sent the last packet of its request from
+// source. It does not block.
+func (a *answers) put(source netip.AddrPort, payload []byte) error {
+	from := access.Numbered(source.Addr())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case !a.bound:
+		return errNoAnswerPort
+	case a.n >= maxAnswers:
+		return errTooManyAnswers
+	}
+	w := waitingAnswer{port: source.Port(), until: a.clock.Boot().Add(config.AnswerTime), size: len(payload)}
+	copy(w.payload[:], payload)
+	all := a.waiting[from]
+	if len(all) == exchangesOfAddress {
+		all = append(all[:0], all[1:]...) // the table has replaced the oldest one too
+		a.n--
+	}
+	a.waiting[from], a.added[from] = append(all, w), true
+	a.n++
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// run opens and closes the port until ctx ends.
+func (a *answers) run(ctx context.Context) error {
+	defer a.tcp.Close()
+	a.bind()
+	check := time.NewTicker(bindPause)
+	defer check.Stop()
+	end := time.NewTicker(closeDelay)
+	defer end.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.wake:
+		case <-end.C:
+		case <-check.C:
+			a.bind()
+		}
+		a.apply(a.changes(a.clock.Boot()))
+	}
+}
+
+// bind binds the port, or verifies that it is bound.
+func (a *answers) bind() {
+	err := a.tcp.Prepare()
+	a.mu.Lock()
+	was := a.failed
+	a.bound, a.failed = err == nil, err != nil
+	a.mu.Unlock()
+	switch {
+	case err != nil && !was:
+		a.log.Error("port of challenges unavailable; retrying", "listen", a.listen, "error", err)
+	case err == nil && was:
+		a.log.Info("port of challenges bound on retry", "listen", a.listen)
+	}
+}
+
+// changes returns the peers for which the port opens, and those for which it closes.
+func (a *answers) changes(now time.Time) (all []access.Change) {
+	id := access.ID(config.AnswersName)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for from := range a.added {
+		delete(a.added, from)
+		list := a.waiting[from]
+		if until := list[len(list)-1].until; until.After(now) {
+			all = append(all, access.Change{Service: id, Peer: access.PeerOf(from, access.PrefixHost), Until: until})
+		}
+	}
+	for from, list := range a.waiting {
+		if list[len(list)-1].until.After(now) {
+			continue
+		}
+		a.n -= len(list)
+		delete(a.waiting, from)
+		all = append(all, access.Change{Service: id, Peer: access.PeerOf(from, access.PrefixHost)})
+	}
+	return all
+}
+
+// apply carries out changes. A failed one leaves the port closed for its client,
+// which starts over.
+func (a *answers) apply(changes []access.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	for _, e := range a.enforcers {
+		e.Apply(changes)
+	}
+}
+
+// Serve implements gate.Handler.
+func (a *answers) Serve(l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go a.serve(c)
+	}
+}
+
+// serve sends the challenges of an address: their number, and then the size and the
+// bytes of each. The first one is that of a request from the connection's own port.
+func (a *answers) serve(c net.Conn) {
+	defer c.Close()
+	if c.SetDeadline(time.Now().Add(answerRead)) != nil {
+		return
+	}
+	remote, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return
+	}
+	message := a.message(remote.AddrPort())
+	if message == nil {
+		return
+	}
+	if _, err := c.Write(message); err == nil {
+		io.Copy(io.Discard, io.LimitReader(c, 1)) // the client closes the connection
+	}
+}
+
+// message returns what a connection from an address gets; nil: nothing waits.
+func (a *answers) message(remote netip.AddrPort) []byte {
+	from := access.Numbered(remote.Addr())
+	now := a.clock.Boot()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.waiting[from]
+	b, n := []byte{0}, byte(0)
+	add := func(own bool) {
+		for i := len(list) - 1; i >= 0; i-- { // the newest first
+			if w := &list[i]; w.until.After(now) && (w.port == remote.Port()) == own {
+				b = append(append(b, byte(w.size)), w.payload[:w.size]...)
+				n++
+			}
+		}
+	}
+	add(true)
+	add(false)
+	if n == 0 {
+		return nil
+	}
+	b[0] = n
+	return b
+}

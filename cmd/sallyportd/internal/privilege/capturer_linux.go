@@ -1,0 +1,96 @@
+package privilege
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/ingest/capture"
+	"sallyport/sessions/gate/firewall"
+)
+
+// startCapturer opens the sockets that capture packets, and starts the process that
+// reads them. It returns a descriptor of the connection to it. Held: a holder of the
+// firewall runs, whose table recognises the answers.
+func startCapturer(s capture.Settings, held bool, command []string) (int, error) {
+	var mark uint32
+	if held {
+		mark = firewall.AnswerMark
+	}
+	sockets, err := capture.OpenSockets(s, mark)
+	if err != nil {
+		return -1, err
+	}
+	defer sockets.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socketpair", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), relayName)
+	defer theirs.Close()
+	cmd := exec.Command("/proc/self/exe", command...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stderr = os.Stderr
+	files := sockets.Files()
+	files[relayName] = theirs
+	passFiles(cmd, files)
+	// A signal from the terminal is for the server, with which the process ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		unix.Close(pair[0])
+		return -1, fmt.Errorf("start the process that captures packets: %w", err)
+	}
+	return pair[0], nil
+}
+
+// Capturing is what CaptureFor needs.
+type Capturing struct {
+	User     string // to run as; empty: as now
+	Settings capture.Settings
+}
+
+// CaptureFor runs the process that captures packets for a server that has started
+// it, until the server has ended. It drops all privileges, and executes the same
+// program again: the sockets are open. No other process of its user can take the
+// sockets out of it.
+func CaptureFor(c Capturing, log *slog.Logger) error {
+	// It ends with the server, and not before.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	in, err := inherited(0)
+	if err != nil {
+		return err
+	}
+	if !in.dropped {
+		who, err := lookupUser(c.User)
+		if err != nil {
+			return err
+		}
+		return dropAndReexec(0, who, in.descriptors)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("protect the sockets from other processes: PR_SET_DUMPABLE: %w", err)
+	}
+	if err := in.verifyUser(c.User); err != nil {
+		return err
+	}
+	if !in.has(relayName) {
+		return fmt.Errorf("%s has no %s", variable, relayName)
+	}
+	unix.SetNonblock(in.descriptors[relayName], true)
+	server, err := in.file(relayName)
+	if err != nil {
+		return err
+	}
+	sockets, err := capture.InheritSockets(in.descriptors)
+	if err != nil {
+		server.Close()
+		return err
+	}
+	return capture.Relay(context.Background(), server, sockets, c.Settings, log)
+}

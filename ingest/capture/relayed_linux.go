@@ -1,0 +1,146 @@
+package capture
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/ingest/udp"
+)
+
+// helloTime is how long the relay may take to begin.
+const helloTime = 10 * time.Second
+
+// errRelayEnded: the process that captures has ended.
+var errRelayEnded = errors.New("the process that captures packets has ended")
+
+// relayedSource receives the packets that a relay hands over.
+type relayedSource struct {
+	cfg    Config
+	counts *counts
+	relay  *os.File
+	conn   syscall.RawConn
+	once   sync.Once
+
+	mu       sync.Mutex            // guards the fields below, except buffer
+	first    uint64                // the number of packets[0]
+	packets  []Packet              // the current batch
+	answered [udp.BatchSize]bool   // of the current batch
+	buffer   [maxBatch + 1]byte    // of run
+	space    [udp.BatchSize]Packet // of packets
+	payload  [maxAnswer]byte       // of answer
+}
+
+// newRelayedSource waits for the relay to begin. It fails if the relay captures other
+// packets than the configuration requires.
+func newRelayedSource(cfg Config, counts *counts) (_ source, err error) {
+	s := &relayedSource{cfg: cfg, counts: counts, relay: cfg.Relay}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.conn, err = cfg.Relay.SyscallConn(); err != nil {
+		return nil, fmt.Errorf("capture packets: %w", err)
+	}
+	if err := cfg.Relay.SetReadDeadline(time.Now().Add(helloTime)); err != nil {
+		return nil, fmt.Errorf("capture packets: %w", err)
+	}
+	n, err := receiveMessage(s.conn, s.buffer[:])
+	if err == nil && n == 0 {
+		err = errRelayEnded
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wait for the process that captures packets: %w", err)
+	}
+	var its Settings
+	if err := json.Unmarshal(s.buffer[:n], &its); err != nil {
+		return nil, fmt.Errorf("wait for the process that captures packets: %w", err)
+	}
+	if !its.Equal(cfg.Settings) {
+		return nil, fmt.Errorf("the configuration changed while the server started: captured are ports %d to %d, expected %d to %d",
+			its.First, its.Last, cfg.First, cfg.Last)
+	}
+	return s, cfg.Relay.SetReadDeadline(time.Time{})
+}
+
+func (s *relayedSource) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.relay.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var n int
+	var failure error
+	// Made once: in the loop, it would be allocated for each batch.
+	receive := func(fd uintptr) bool {
+		n, failure = unix.Read(int(fd), s.buffer[:])
+		return failure != unix.EAGAIN && failure != unix.EINTR
+	}
+	for {
+		err := s.conn.Read(receive)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil && failure == nil && n == 0, errors.Is(failure, unix.ECONNRESET):
+			return errRelayEnded
+		case err != nil || failure != nil:
+			return fmt.Errorf("read packets: %w", errors.Join(err, failure))
+		}
+		if err := s.deliver(s.buffer[:n]); err != nil {
+			return fmt.Errorf("read packets: %w", err)
+		}
+	}
+}
+
+// deliver delivers a batch.
+func (s *relayedSource) deliver(message []byte) error {
+	s.mu.Lock()
+	m, err := parseRelayed(message, s.space[:0])
+	if err == nil && len(m.packets) > 0 {
+		s.first, s.packets, s.answered = m.first, m.packets, [udp.BatchSize]bool{}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	s.counts.received.Store(m.received)
+	s.counts.dropped.Store(m.dropped)
+	s.counts.refused.Store(m.refused)
+	s.counts.unsent.Store(m.unsent)
+	if len(m.packets) > 0 {
+		s.cfg.Sink.Take(m.packets)
+	}
+	return nil
+}
+
+// answer answers a packet of the current batch: the relay requires its number. It does
+// not wait if the connection is full.
+func (s *relayedSource) answer(p Packet, payload []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, q := range s.packets {
+		if q != p || s.answered[i] {
+			continue
+		}
+		s.answered[i] = true
+		b := binary.BigEndian.AppendUint64(s.payload[:0], s.first+uint64(i))
+		b = append(b, payload...)
+		err := unix.EAGAIN
+		failed := s.conn.Control(func(fd uintptr) {
+			err, _ = unix.Sendmsg(int(fd), b, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT).(unix.Errno)
+		})
+		if err != 0 {
+			return errors.Join(failed, os.NewSyscallError("sendmsg", err))
+		}
+		return failed
+	}
+	return errors.New("the packet is not of the current batch, or was answered")
+}
+
+func (s *relayedSource) close() { s.once.Do(func() { s.relay.Close() }) }

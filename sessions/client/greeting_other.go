@@ -1,0 +1,13 @@
+//go:build !linux && !darwin
+
+package client
+
+import "net"
+
+// awaitGreeting waits until the service sends data, closes the connection, or the
+// deadline for reads is over. It returns the first byte of the data.
+func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
+	b := make([]byte, 1)
+	n, err := c.Read(b)
+	return b[:n], n > 0, err
+}

@@ -1,0 +1,176 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"sallyport/verify/challenge"
+	"sallyport/verify/challenge/exchange"
+)
+
+// synConn sends the messages of one exchange as SYNs, and fetches the challenge over
+// TCP. It requires no privilege: each SYN is the beginning of a connection, which the
+// client abandons.
+type synConn struct {
+	self   netip.Addr // with its zone
+	server netip.Addr
+	answer uint16         // the port of challenges
+	local  netip.AddrPort // the source of all SYNs; port 0: the system chooses one for each
+	held   io.Closer      // holds the local port; nil: none is held
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newSYNConn(server netip.Addr, answer uint16) (*synConn, error) {
+	_, self, err := sourceAddress(server)
+	if err != nil {
+		return nil, err
+	}
+	s := &synConn{self: self, server: server, answer: answer, closed: make(chan struct{})}
+	s.local, s.held = holdPort(self)
+	return s, nil
+}
+
+func (s *synConn) address() netip.Addr { return s.self.Unmap() }
+
+// Close implements io.Closer. It ends awaitChallenge.
+func (s *synConn) Close() error {
+	s.once.Do(func() {
+		close(s.closed)
+		if s.held != nil {
+			s.held.Close()
+		}
+	})
+	return nil
+}
+
+// sendRequest sends a request.
+func (s *synConn) sendRequest(ctx context.Context, c *challenge.Codec, i *exchange.Initiator) error {
+	return s.sendMessage(ctx, c, i.Request())
+}
+
+// checkAnswered does nothing: only the server's host can send challenges over TCP.
+func (s *synConn) checkAnswered(*exchange.Initiator, exchange.Answer, *exchangeFindings) {}
+
+// sendMessage sends a message, encoded in the ports of SYNs.
+func (s *synConn) sendMessage(ctx context.Context, c *challenge.Codec, message []byte) error {
+	ports, err := c.AppendPorts(nil, message)
+	if err != nil {
+		return err
+	}
+	for i, port := range ports {
+		if i > 0 && c.Delay() > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(c.Delay()):
+			}
+		}
+		if err := sendSYN(s.local, netip.AddrPortFrom(s.server, port)); err != nil {
+			return fmt.Errorf("send to %s: %w", s.server, err)
+		}
+	}
+	return nil
+}
+
+// Times of the connection that fetches the challenge.
+const (
+	firstFetchPause = 5 * time.Millisecond // after a refusal; doubles
+	lastFetchPause  = 100 * time.Millisecond
+	// fetchTimer is how long the first connection may take: a SYN that arrives before
+	// the port is open may be dropped. It triples, up to the round trip of a slow path.
+	fetchTimer    = 150 * time.Millisecond
+	maxFetchTimer = 3 * time.Second
+)
+
+// awaitChallenge fetches the challenge: the port is closed until the server has the
+// complete request. It ignores challenges that are not authentic: those of others
+// behind the same address come too.
+func (s *synConn) awaitChallenge(c *exchange.Initiator, timeout time.Duration, _ io.Reader, found *exchangeFindings) (exchange.Answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	pause, timer := firstFetchPause, fetchTimer
+	for {
+		challenges, err := s.fetch(ctx, timer)
+		for _, b := range challenges {
+			answer, err := c.Answer(b)
+			if err == nil {
+				return answer, nil
+			}
+			found.forged++
+		}
+		if timedOut(err) {
+			timer = min(3*timer, maxFetchTimer)
+		}
+		select {
+		case <-ctx.Done():
+			return exchange.Answer{}, ctx.Err()
+		case <-time.After(pause):
+			pause = min(2*pause, lastFetchPause)
+		}
+	}
+}
+
+// fetch connects to the port of challenges, and returns those that wait there.
+func (s *synConn) fetch(ctx context.Context, timer time.Duration) ([][]byte, error) {
+	d := net.Dialer{Timeout: timer, Control: reusePort}
+	if s.local.Port() != 0 {
+		d.LocalAddr = net.TCPAddrFromAddrPort(s.local)
+	}
+	to := netip.AddrPortFrom(s.server, s.answer).String()
+	conn, err := d.DialContext(ctx, "tcp", to)
+	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		conn, err = (&net.Dialer{Timeout: timer}).DialContext(ctx, "tcp", to)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0) // no state remains at either end
+	}
+	if end, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(end)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	return readChallenges(conn)
+}
+
+// readChallenges reads the challenges that wait for an address: their number, and then
+// the size and the bytes of each.
+func readChallenges(r io.Reader) (all [][]byte, err error) {
+	var n [1]byte
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return nil, err
+	}
+	for range n[0] {
+		var size [1]byte
+		if _, err := io.ReadFull(r, size[:]); err != nil {
+			return all, err
+		}
+		if size[0] == 0 || size[0] > exchange.MaxChallenge {
+			return all, fmt.Errorf("expected a challenge of 1 to %d bytes, got %d", exchange.MaxChallenge, size[0])
+		}
+		b := make([]byte, size[0])
+		if _, err := io.ReadFull(r, b); err != nil {
+			return all, err
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}

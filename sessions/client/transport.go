@@ -1,0 +1,60 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"sallyport/verify/challenge"
+	"sallyport/verify/challenge/exchange"
+)
+
+// transport carries the messages of one exchange: exchangeConn by UDP, synConn by TCP.
+type transport interface {
+	// address is the address of this computer, as it sees it (ID_A).
+	address() netip.Addr
+	sendRequest(context.Context, *challenge.Codec, *exchange.Initiator) error
+	sendMessage(context.Context, *challenge.Codec, []byte) error
+	// awaitChallenge waits for the challenge, and returns the answer to it.
+	awaitChallenge(*exchange.Initiator, time.Duration, io.Reader, *exchangeFindings) (exchange.Answer, error)
+	// checkAnswered looks for another challenge than the answered one, after the
+	// service did not open.
+	checkAnswered(*exchange.Initiator, exchange.Answer, *exchangeFindings)
+	Close() error
+}
+
+func (s *exchangeConn) address() netip.Addr { return s.self }
+
+// openTransport opens the transport of an exchange with a server.
+func (cfg ExchangeConfig) openTransport(server netip.Addr) (transport, error) {
+	if cfg.Challenge.AnswerPort != 0 {
+		return newSYNConn(server, cfg.Challenge.AnswerPort)
+	}
+	return newExchangeConn(server)
+}
+
+// sourceAddress returns the address that this computer uses for a server, with its
+// zone, and the network of UDP sockets. It sends nothing.
+func sourceAddress(server netip.Addr) (network string, self netip.Addr, err error) {
+	network = "udp6"
+	if server.Is4() {
+		network = "udp4"
+	}
+	probe, err := net.Dial(network, netip.AddrPortFrom(server, 9).String())
+	if err != nil {
+		return "", self, fmt.Errorf("find the source address for %s: %w", server, err)
+	}
+	defer probe.Close()
+	return network, probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), nil
+}
+
+// blocked returns the packets that a firewall may block if no challenge arrives.
+func (c Challenge) blocked() string {
+	if c.AnswerPort != 0 {
+		return fmt.Sprintf("TCP to ports %d and above, or to port %d, where the challenge waits", c.Request.Base, c.AnswerPort)
+	}
+	return fmt.Sprintf("UDP to ports %d and above, or the challenge", c.Request.Base)
+}
