@@ -45,7 +45,7 @@ var (
 type answers struct {
 	listen    string
 	tcp       *gate.TCP
-	enforcers []access.Enforcer // tcp, and the firewall if there is one
+	enforcers []access.Enforcer // the firewall if there is one, then tcp
 	clock     clock.Clock
 	log       *slog.Logger
 	wake      chan struct{}
@@ -75,10 +75,10 @@ func newAnswers(cfg *config.Config, firewall access.Enforcer, env Env) *answers 
 		Listen: a.listen, Filtered: cfg.Challenge.Answers.Filtered, PrefixLen6: access.PrefixHost,
 		PerAddress: 2 * exchangesOfAddress, Handler: a, Clock: env.Clock, Log: env.Log,
 	})
-	a.enforcers = []access.Enforcer{a.tcp}
 	if firewall != nil {
 		a.enforcers = append(a.enforcers, firewall)
 	}
+	a.enforcers = append(a.enforcers, a.tcp)
 	return a
 }
 
@@ -182,14 +182,21 @@ func (a *answers) changes(now time.Time) (all []access.Change) {
 	return all
 }
 
-// apply carries out changes. A failed one leaves the port closed for its client,
-// which starts over.
+// apply carries out changes. If the firewall cannot carry one out, the port stays
+// closed for its client, which starts over: without the firewall, strangers may see it.
 func (a *answers) apply(changes []access.Change) {
-	if len(changes) == 0 {
-		return
-	}
 	for _, e := range a.enforcers {
-		e.Apply(changes)
+		if len(changes) == 0 {
+			return
+		}
+		errs := e.Apply(changes)
+		var carried []access.Change
+		for i, c := range changes {
+			if errs == nil || errs[i] == nil || c.Revokes() {
+				carried = append(carried, c)
+			}
+		}
+		changes = carried
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 type recorded struct {
 	t        *testing.T
 	admitted map[access.Peer]time.Time
+	fail     error // of changes that admit
 }
 
 func (r *recorded) Apply(changes []access.Change) []error {
@@ -26,10 +27,16 @@ func (r *recorded) Apply(changes []access.Change) []error {
 			r.t.Errorf("change of another service, or the second one for a peer: %+v", c)
 		}
 		seen[c.Peer] = true
+		if r.fail != nil && !c.Revokes() {
+			continue
+		}
 		r.admitted[c.Peer] = c.Until
 		if c.Revokes() {
 			delete(r.admitted, c.Peer)
 		}
+	}
+	if r.fail != nil {
+		return access.Failed(changes, r.fail)
 	}
 	return nil
 }
@@ -40,7 +47,7 @@ func testAnswers(t *testing.T) (*answers, *recorded, *clocktest.Host) {
 	host := clocktest.NewHost()
 	cfg := &config.Config{Challenge: &config.Challenge{Answers: &config.Answers{Port: 30720}}}
 	a := newAnswers(cfg, nil, Env{Clock: host.Clock(), Log: slog.New(slog.DiscardHandler)})
-	r := &recorded{t, map[access.Peer]time.Time{}}
+	r := &recorded{t: t, admitted: map[access.Peer]time.Time{}}
 	a.enforcers, a.bound = []access.Enforcer{r}, true
 	return a, r, host
 }
@@ -93,6 +100,26 @@ func TestAnswersOpenForTheirAddress(t *testing.T) {
 	a.applyAt(a.clock.Boot())
 	if len(r.admitted) != 0 || a.n != 0 {
 		t.Errorf("too late: %v", r.admitted)
+	}
+}
+
+// TestAnswersNeedTheFirewall: the port does not open without it, and closes.
+func TestAnswersNeedTheFirewall(t *testing.T) {
+	a, port, host := testAnswers(t)
+	wall := &recorded{t: t, admitted: map[access.Peer]time.Time{}}
+	a.enforcers = []access.Enforcer{wall, port}
+	a.put(from(1), []byte("one"))
+	a.applyAt(a.clock.Boot())
+	wall.fail = errors.New("the holder is gone")
+	a.put(from(2), []byte("two"))
+	a.applyAt(a.clock.Boot())
+	if len(port.admitted) != 1 || len(wall.admitted) != 1 {
+		t.Errorf("without the firewall: the port admits %v", port.admitted)
+	}
+	host.Pass(config.AnswerTime)
+	a.applyAt(a.clock.Boot())
+	if len(port.admitted) != 0 {
+		t.Errorf("after the time: the port admits %v", port.admitted)
 	}
 }
 
