@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -55,11 +56,13 @@ type answers struct {
 	failed  bool                           // to bind the port, and it was logged
 	waiting map[netip.Addr][]waitingAnswer // by the client's address; maxAnswers in all
 	n       int                            // how many wait
-	added   map[netip.Addr]bool            // addresses that are not open yet, or not for long enough
+	lastID  uint64
+	added   map[netip.Addr]bool // addresses that are not open yet, or not for long enough
 }
 
 // waitingAnswer is a challenge that waits for its client.
 type waitingAnswer struct {
+	id      uint64    // no other one has it
 	port    uint16    // the source port of the request's last packet
 	until   time.Time // by clock.Boot
 	size    int
@@ -107,7 +110,8 @@ func (a *answers) put(source netip.AddrPort, payload []byte) error {
 	case a.n >= maxAnswers:
 		return errTooManyAnswers
 	}
-	w := waitingAnswer{port: source.Port(), until: a.clock.Boot().Add(config.AnswerTime), size: len(payload)}
+	a.lastID++
+	w := waitingAnswer{id: a.lastID, port: source.Port(), until: a.clock.Boot().Add(config.AnswerTime), size: len(payload)}
 	copy(w.payload[:], payload)
 	all := a.waiting[from]
 	if len(all) == exchangesOfAddress {
@@ -212,7 +216,8 @@ func (a *answers) Serve(l net.Listener) error {
 }
 
 // serve sends the challenges of an address: their number, and then the size and the
-// bytes of each. The first one is that of a request from the connection's own port.
+// bytes of each. The first one is that of a request from the connection's own port. The
+// client replies with the number of the one that it takes.
 func (a *answers) serve(c net.Conn) {
 	defer c.Close()
 	if c.SetDeadline(time.Now().Add(answerRead)) != nil {
@@ -222,36 +227,55 @@ func (a *answers) serve(c net.Conn) {
 	if !ok {
 		return
 	}
-	message := a.message(remote.AddrPort())
+	message, ids := a.message(remote.AddrPort())
 	if message == nil {
 		return
 	}
-	if _, err := c.Write(message); err == nil {
-		io.Copy(io.Discard, io.LimitReader(c, 1)) // the client closes the connection
+	if _, err := c.Write(message); err != nil {
+		return
+	}
+	var taken [1]byte
+	if _, err := io.ReadFull(c, taken[:]); err == nil && taken[0] > 0 && int(taken[0]) <= len(ids) {
+		a.remove(remote.AddrPort(), ids[taken[0]-1])
 	}
 }
 
-// message returns what a connection from an address gets; nil: nothing waits.
-func (a *answers) message(remote netip.AddrPort) []byte {
+// remove removes a challenge that its client has: another exchange of the address must
+// not take it. The port stays open for its time, or until the next change.
+func (a *answers) remove(remote netip.AddrPort, id uint64) {
+	from := access.Numbered(remote.Addr())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.waiting[from]
+	i := slices.IndexFunc(list, func(w waitingAnswer) bool { return w.id == id })
+	if i < 0 {
+		return
+	}
+	list[i].size = 0 // it keeps its place, which opens the port, until its time is over
+}
+
+// message returns the challenges for a connection from an address, and their IDs; nil:
+// none waits.
+func (a *answers) message(remote netip.AddrPort) (message []byte, ids []uint64) {
 	from := access.Numbered(remote.Addr())
 	now := a.clock.Boot()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := a.waiting[from]
-	b, n := []byte{0}, byte(0)
+	b := []byte{0}
 	add := func(own bool) {
 		for i := len(list) - 1; i >= 0; i-- { // the newest first
-			if w := &list[i]; w.until.After(now) && (w.port == remote.Port()) == own {
+			if w := &list[i]; w.size > 0 && w.until.After(now) && (w.port == remote.Port()) == own {
 				b = append(append(b, byte(w.size)), w.payload[:w.size]...)
-				n++
+				ids = append(ids, w.id)
 			}
 		}
 	}
 	add(true)
 	add(false)
-	if n == 0 {
-		return nil
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	b[0] = n
-	return b
+	b[0] = byte(len(ids))
+	return b, ids
 }

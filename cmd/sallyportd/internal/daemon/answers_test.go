@@ -73,20 +73,28 @@ func TestAnswersOpenForTheirAddress(t *testing.T) {
 	if len(r.admitted) != 1 || until.Before(now.Add(config.AnswerTime)) || until.After(latest) {
 		t.Fatalf("admitted %v", r.admitted)
 	}
-	if got := a.message(from(2)); got != nil {
+	if got, _ := a.message(from(2)); got != nil {
 		t.Errorf("another address got %q", got)
 	}
 	host.Pass(config.AnswerTime / 2)
 	a.put(netip.AddrPortFrom(from(1).Addr(), 7), []byte("seven"))
 	a.applyAt(a.clock.Boot())
-	if got := a.message(from(1)); string(got) != "\x02\x03one\x05seven" {
+	if got, _ := a.message(from(1)); string(got) != "\x02\x03one\x05seven" {
 		t.Errorf("got %q", got)
 	}
-	if got := a.message(netip.AddrPortFrom(from(1).Addr(), 7)); string(got) != "\x02\x05seven\x03one" {
+	if got, _ := a.message(netip.AddrPortFrom(from(1).Addr(), 7)); string(got) != "\x02\x05seven\x03one" {
 		t.Errorf("from the port of the second request: %q", got)
 	}
+	// The client has taken the second one.
+	_, ids := a.message(from(1))
+	a.remove(from(1), ids[1])
+	if got, _ := a.message(from(1)); string(got) != "\x01\x03one" {
+		t.Errorf("after the other one was taken: %q", got)
+	}
+	a.put(netip.AddrPortFrom(from(1).Addr(), 7), []byte("seven"))
+	a.applyAt(a.clock.Boot())
 	host.Pass(config.AnswerTime / 2)
-	if got := a.message(from(1)); string(got) != "\x01\x05seven" {
+	if got, _ := a.message(from(1)); string(got) != "\x01\x05seven" {
 		t.Errorf("after the time of the first: %q", got)
 	}
 	host.Pass(config.AnswerTime / 2)
@@ -132,7 +140,7 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := a.message(from(0))
+	got, _ := a.message(from(0))
 	if a.n != exchangesOfAddress || int(got[0]) != exchangesOfAddress || len(got) != 1+exchangesOfAddress*(1+len(long)) {
 		t.Errorf("%d wait, and %d bytes", a.n, len(got))
 	}
@@ -141,11 +149,11 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Fatalf("%d: %v", i, err)
 		}
 	}
-	if err := a.put(from(1), nil); !errors.Is(err, errTooManyAnswers) {
+	if err := a.put(from(1), []byte("x")); !errors.Is(err, errTooManyAnswers) {
 		t.Errorf("beyond the limit: %v", err)
 	}
 	a.bound = false
-	if err := a.put(from(1), nil); !errors.Is(err, errNoAnswerPort) {
+	if err := a.put(from(1), []byte("x")); !errors.Is(err, errNoAnswerPort) {
 		t.Errorf("without the port: %v", err)
 	}
 }
