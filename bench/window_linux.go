@@ -58,7 +58,7 @@ type state struct {
 	host     counts
 	usage    target.Usage
 	receive  time.Duration
-	cores    [2]ticks
+	cores    [2]clock.Ticks
 	received uint64
 	counters map[string]uint64
 }
@@ -76,7 +76,7 @@ func (r *benchRun) state(ctx context.Context, t *tested) (s state, err error) {
 		}
 	}
 	for i, core := range []int{r.network.serverCore, r.network.floodCore} {
-		if s.cores[i], err = coreTicks(core); err != nil {
+		if s.cores[i], err = clock.CoreTicks(core); err != nil {
 			return s, err
 		}
 	}
@@ -120,7 +120,7 @@ func (r *benchRun) measure(ctx context.Context, t *tested, s flood.Stream, attem
 	w.receive = after.receive - before.receive
 	w.logLines = after.usage.LogLines - before.usage.LogLines
 	for i := range after.cores {
-		w.steal = max(w.steal, after.cores[i].stolenShare(before.cores[i]))
+		w.steal = max(w.steal, after.cores[i].StolenShare(before.cores[i]))
 	}
 	if len(attempts) == 0 {
 		return w, nil

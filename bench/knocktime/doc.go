@@ -16,6 +16,9 @@
 //	          it ends when the server's decoder has the response
 //	Results   as a text with the arithmetic, or as JSON
 //
+// Package real measures the same rows with sallyportd and sallyport, over the line of
+// package line, which also disturbs packets.
+//
 // The relay has two goroutines for each direction: one receives frames, one
 // delivers them. When the queue between them is full, frames wait in the socket.
 // An exchange has two goroutines: its client and its server. Each goroutine has a

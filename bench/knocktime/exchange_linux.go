@@ -102,13 +102,13 @@ func (l *Link) Exchange(ctx context.Context, r Row, e challenge.Encoding) (took 
 	})
 	defer stop()
 	g.Go(func() (err error) {
-		prompt()
+		Prompt()
 		began = time.Now()
 		challenged, err = client.exchange(c, sent)
 		return err
 	})
 	g.Go(func() (err error) {
-		prompt()
+		Prompt()
 		got, err = server.exchange(c, sent.challenge)
 		ended = time.Now()
 		return err

@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prompt locks the goroutine to a thread that runs soon after it wakes: with a
+// Prompt locks the goroutine to a thread that runs soon after it wakes: with a
 // real-time priority, or, if that is not permitted, with a short time slice. If
 // the kernel has neither, the thread is an ordinary one. It ends with the
 // goroutine.
-func prompt() {
+func Prompt() {
 	runtime.LockOSThread()
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
 	if unix.SchedSetAttr(0, attr, 0) == nil {

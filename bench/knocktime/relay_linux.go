@@ -78,7 +78,7 @@ func (r *relay) forward(from, to port) {
 	frames := make(chan frame, maxQueued)
 	run := func(what string, f func() error) {
 		r.running.Go(func() {
-			prompt()
+			Prompt()
 			if err := f(); err != nil && !errors.Is(err, os.ErrClosed) {
 				r.failed <- fmt.Errorf("%s: %w", what, err)
 			}

@@ -36,7 +36,8 @@ func knocktimeInsideCommand(env cli.Env) *cobra.Command {
 		Args:   cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			rounds, err := strconv.Atoi(args[0])
-			if err := errors.Join(err, knocktimeOptions{rounds: rounds}.check()); err != nil {
+			o := knocktimeOptions{rounds: rounds, real: realOptions{trials: 1}}
+			if err := errors.Join(err, o.check()); err != nil {
 				return cli.Misuse(err)
 			}
 			progress, clear := progressOn(env.Stderr)

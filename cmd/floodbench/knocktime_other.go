@@ -15,3 +15,7 @@ func measureKnocks(*cobra.Command, cli.Env, int) ([]time.Duration, error) {
 	return nil, cli.WithHint(
 		cli.Misuse(errors.New("measuring requires Linux")), "use --model-only to calculate the model")
 }
+
+func timePrograms(*cobra.Command, cli.Env, knocktimeOptions) error {
+	return cli.Misuse(errors.New("--real requires Linux"))
+}

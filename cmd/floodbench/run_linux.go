@@ -25,7 +25,7 @@ func commands(env cli.Env) []*cobra.Command {
 	return slices.Concat(
 		[]*cobra.Command{
 			runCommand(env), compareCommand(env), knocktimeCommand(env),
-			insideCommand(env), knocktimeInsideCommand(env), sinkCommand(env),
+			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), sinkCommand(env),
 		},
 		exchangesTrial().commands(env), insiderTrial().commands(env),
 	)
@@ -108,9 +108,6 @@ minute.`,
 	c.Flags().BoolVar(&o.quick, "quick", false, "make one short round that only checks that everything works")
 	return c
 }
-
-const serverUsage = "the `path` of the sallyportd to test " +
-	"(default: next to this program, built from the module of the current directory, or in PATH)"
 
 // run measures in a separate process, which is alone in its namespaces.
 func run(c *cobra.Command, env cli.Env, o runOptions) error {

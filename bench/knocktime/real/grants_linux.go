@@ -1,0 +1,101 @@
+package real
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"time"
+)
+
+// get sends a request to the server's admin socket.
+func (s *server) get(ctx context.Context, path string) (*http.Response, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "sallyportd.sock"))
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sallyportd"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return (&http.Transport{DisableKeepAlives: true, DialContext: dial}).RoundTrip(request)
+}
+
+// dropped returns how many packets of exchanges the kernel has dropped since the
+// server's start, because the queue of the server's socket was full.
+func (s *server) dropped(ctx context.Context) (uint64, error) {
+	response, err := s.get(ctx, "/traffic")
+	if err != nil {
+		return 0, fmt.Errorf("read the server's counters: %w", err)
+	}
+	defer response.Body.Close()
+	const counter = "exchange_kernel"
+	var counters map[string]uint64
+	if err := json.NewDecoder(response.Body).Decode(&counters); err != nil {
+		return 0, fmt.Errorf("read the server's counters: %w", err)
+	}
+	n, ok := counters[counter]
+	if !ok {
+		return 0, fmt.Errorf("the server has no counter %s", counter)
+	}
+	return n, nil
+}
+
+// watch collects the grants until the server stops.
+func (s *server) watch(ctx context.Context) (err error) {
+	var response *http.Response
+	// The server opens the socket a moment after it logs "serving".
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if response, err = s.get(ctx, "/grants"); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("watch the server's grants: %w", err)
+		}
+	}
+	go func() {
+		defer response.Body.Close()
+		decoder := json.NewDecoder(response.Body)
+		for {
+			var g struct {
+				Time    time.Time
+				Address netip.Addr
+				Missed  uint64
+			}
+			err := decoder.Decode(&g)
+			if err == nil && g.Missed > 0 {
+				err = fmt.Errorf("the server has left out %d grants", g.Missed)
+			}
+			s.mu.Lock()
+			if err != nil {
+				s.watcher = err
+				s.mu.Unlock()
+				return
+			}
+			s.grants[g.Address] = g.Time
+			s.mu.Unlock()
+		}
+	}()
+	return nil
+}
+
+// granted waits for a grant to an address since a time. It is zero if there is none
+// after a while.
+func (s *server) granted(a netip.Addr, since time.Time) (at time.Time, err error) {
+	const patience = 2 * time.Second
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		at, err = s.grants[a], s.watcher
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			return at, fmt.Errorf("watch the server's grants: %w", err)
+		case !at.Before(since):
+			return at, nil
+		case time.Now().After(end):
+			return time.Time{}, nil
+		}
+	}
+}
