@@ -95,6 +95,13 @@ type = "firewall"
 listen = ":23"
 open_for = "1h"
 open_max = "2h"
+[[service]]
+name = "shell"
+type = "firewall"
+listen = ":2222"
+bind = "isn"
+open_for = "1h"
+open_max = "2h"
 [challenge]
 `+n.operation("ssh-nat--", "service = \"ssh\"\nalgorithm = 2\n")+n.operation("mutual-ssh", "service = \"ssh\"\nalgorithm = 3\n")+
 		n.operation("close-ssh", "service = \"ssh\"\naction = \"close\"\n"),
@@ -213,6 +220,7 @@ func TestInitialSequenceNumber(t *testing.T) {
 		return
 	}
 	n := newISNNetwork(t)
+	options := n.sshd(2222)
 	for _, id := range []string{"ssh-nat--", "mutual-ssh", "close-ssh"} {
 		n.operationProfile(id)
 	}
@@ -243,6 +251,13 @@ func TestInitialSequenceNumber(t *testing.T) {
 		if !c.lives() {
 			t.Error("a connection died when another attempt opened")
 		}
+	}
+	// ssh itself, which receives the connection, at another service of the same client.
+	ssh := append(options, "-p", "2222", "-o", "ProxyUseFdpass=yes", "-o",
+		"ProxyCommand="+n.path("sallyport")+" connect --fdpass "+n.path("one.toml")+" %h %p")
+	out := n.run(n.insider, "ssh", append(ssh, asClient, "echo", "$SSH_CONNECTION")...)
+	if !strings.Contains(out, asClient+" 2222") {
+		t.Errorf("ssh printed %q", out)
 	}
 	six := n.path("six.toml")
 	n.run(nil, n.path("sallyportd"), "client", "add", "-c", n.path("gate/sallyportd.toml"), "--server", "2001:db8::1", "--out", six)
@@ -326,6 +341,12 @@ func TestInitialSequenceNumberFaults(t *testing.T) {
 	// Without a watch, a knock opens the client's other services.
 	n.run(n.client, n.path("sallyport"), "knock", n.path("one.toml"), "--watch", "none")
 	n.await("the other service", func() bool { return n.greets(n.client, "23") })
+	// A client that knocks all the time has max_addresses numbers in force, the latest.
+	others := n.leases()
+	for range 5 { // of three attempts each
+		n.run(n.insider, n.path("sallyport"), "knock", n.path("two.toml"), "--watch", "none")
+	}
+	n.await("the bound of a client's numbers", func() bool { return n.leases() == others+8 })
 	// A NAT that rewrites sequence numbers.
 	n.rules(n.client, `table ip rewriter { chain forward { type filter hook forward priority 0; tcp dport 22 tcp flags syn / syn,ack tcp sequence set 7; }; }`)
 	out, err := n.try(n.insider, n.path("sallyport"), "connect", n.path("one.toml"), "--attempts", "1", "--timeout", "1s")

@@ -36,8 +36,9 @@ func knockCommand(env cli.Env) *cobra.Command {
 		Long: `Knock, and wait until the service answers.
 
 The server never replies to a knock: only the service shows that it opened. Each
-attempt sends a new sequence. The last attempt waits for the next minute's ports.
-After an attempt that opened nothing, the command moves the nonces ahead, in case
+attempt sends a new sequence. The second attempt sends one to the previous minute's
+ports before, and the last attempt waits for the next minute's ports, in case another
+program holds one of this minute's. After an attempt that opened nothing, the command moves the nonces ahead, in case
 the profile was restored from a backup, or another device uses it.
 
 If the service was open before the knock, the command prints a hint: the server does
@@ -55,7 +56,8 @@ show that the knocks did not arrive.
 
 With the challenge–response protocol (--protocol challenge, or a profile that has
 only this protocol), each attempt sends a request and responds to the server's
-challenge; both are encoded in the ports of empty packets. If the challenge has a
+challenge; both are encoded in the ports of empty packets. If packets were lost on the
+way in earlier attempts, the command prints a hint. If the challenge has a
 random port, the command does not connect to it: the port accepts one connection,
 which is yours.
 

@@ -96,8 +96,12 @@ func (p *progress) text(e client.Event) string {
 		return fmt.Sprintf("%s has the addresses %s", e.Server, joined(e.Addresses, netip.Addr.String))
 	case client.Sent:
 		ports := joined(e.Packets, func(p client.Packet) string { return strconv.Itoa(int(p.Port)) })
-		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s, nonces from %d",
-			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, e.Base)
+		minute := ""
+		if e.Previous {
+			minute = " of the previous minute"
+		}
+		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s%s, nonces from %d",
+			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, minute, e.Base)
 	case client.Requested:
 		protocol := "UDP"
 		if e.TCP {
@@ -111,6 +115,11 @@ func (p *progress) text(e client.Event) string {
 	case client.Unanswered:
 		return unanswered(e)
 	case client.Moved:
+		if e.Previous {
+			return "the service opened by the ports of the previous minute, after the nonces were moved ahead: another " +
+				"program on the server may hold one of this minute's ports; or this profile may be in use on another " +
+				"device (each needs its own client), or comes from a backup"
+		}
 		return "the service opened after the nonces were moved ahead: this profile may be in use on another device " +
 			"(each needs its own client), or comes from a backup"
 	case client.Waiting:

@@ -282,6 +282,34 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 	if n.logged("the operation has a new secret") != 2 {
 		t.Errorf("the reasons:\n%s", n.log())
 	}
+	// A damaged record opens nothing, and is not used again. Without a client, only
+	// operations that belong to none can open.
+	n.request("all-hold-web")
+	n.end(syscall.SIGKILL)
+	record := n.path("gate/state/open-leases")
+	text, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := strings.Replace(string(text), "198.51.100.2", "198.51.100.3", 1)
+	if err := os.WriteFile(record, []byte(damaged), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.path("gate/clients.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.serve()
+	time.Sleep(500 * time.Millisecond)
+	n.shut("with a damaged record", "web")
+	if n.logged("recorded leases unreadable; opening none of them") != 1 || len(n.leaseRows()) != 0 {
+		t.Errorf("with a damaged record: %+v\n%s", n.leaseRows(), n.log())
+	}
+	const only = `msg="clients file names no client; only operations can open" operation=all-hold-web`
+	if n.logged(only) != 1 {
+		t.Errorf("without a client:\n%s", n.log())
+	}
+	n.request("all-hold-web")
+	n.held("without a client", "web")
 }
 
 // TestUntilClosedRevoked: whatever takes the right away, with a server or without

@@ -42,6 +42,7 @@ type described struct {
 	Description string   `json:"description"`
 	Listen      []string `json:"listen,omitempty"` // of a service: its ports and ranges of ports
 	Allow       []string `json:"allow,omitempty"`  // of a service: the peers that get in without a lease
+	Bind        string   `json:"bind,omitempty"`   // of a service: "isn", if it requires initial sequence numbers
 }
 
 // effectiveChallenge is how the server receives the challenge protocol.
@@ -82,7 +83,7 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		s := &cfg.Services[i]
 		e.Services = append(e.Services, described{
 			Name: s.Name, Description: strings.TrimPrefix(s.Describe(), s.Name+": "),
-			Listen: strings.Split(s.Listen, ", "), Allow: s.Trusted().Texts(),
+			Listen: strings.Split(s.Listen, ", "), Allow: s.Trusted().Texts(), Bind: string(s.ProfileBind()),
 		})
 	}
 	if cfg.Challenge != nil {

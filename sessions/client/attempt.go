@@ -18,6 +18,10 @@ const (
 	// the sequence is not complete then.
 	afterICMP = 250 * time.Millisecond
 
+	// previousTime is how long the client watches after a sequence to the ports of the
+	// previous minute.
+	previousTime = time.Second
+
 	// enoughAttempts is how many attempts must have the same certain result before the
 	// client makes no further one. The first may cross the end of a minute.
 	enoughAttempts = 2
@@ -31,6 +35,7 @@ type knocking struct {
 	cfg     Config
 	targets []target
 	minute  schedule.Minute // of the last attempt
+	begun   int             // the attempt for which nonces were reserved last
 	moved   bool            // the last attempt moved the nonces ahead
 	found   findings
 }
@@ -38,40 +43,72 @@ type knocking struct {
 // trial is one sequence to one address.
 type trial struct {
 	target
-	index   int // of the target
-	sender  *sender
-	isn     wire.ISN // of connections to the service; 0: the kernel chooses
-	early   *earlyConn
-	earlier before // as known from the attempts before
+	index  int // of the target
+	sender *sender
+	// previous: the sequence goes to the ports of the previous minute.
+	previous bool
+	isn      wire.ISN // of connections to the service; 0: the kernel chooses
+	early    *earlyConn
+	earlier  before // as known from the attempts before
 	sighting
 }
 
 // reserve reserves the nonces of a sequence. Only the first sequence of an attempt
 // moves them ahead.
-func (k *knocking) reserve(ctx context.Context, first bool) (base uint32, err error) {
+func (k *knocking) reserve(ctx context.Context, attempt int) (base uint32, err error) {
 	client, n := k.cfg.Profile.Identifier.String(), k.cfg.Profile.Ports
-	if !first {
+	if k.begun == attempt {
 		return k.cfg.Nonces.ReserveMore(ctx, client, n)
 	}
+	k.begun = attempt
 	base, k.moved, err = k.cfg.Nonces.Reserve(ctx, client, n, k.cfg.Now())
 	return base, err
 }
 
-// send sends a sequence with new nonces to an address. First: it is the first sequence
-// of the attempt.
-func (k *knocking) send(ctx context.Context, t target, n int, first bool) (*trial, error) {
+// addresses returns the addresses of the server to which a sequence goes. An address of
+// which an ICMP error came has no port that another program holds: the other ports of
+// the sequence would be open then, and that one would be silent. So no sequence to the
+// ports of the previous minute goes there.
+func (k *knocking) addresses(previous bool) (list []target) {
+	for _, t := range k.targets {
+		if !previous || !k.found.icmp[t.knock] {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// previousMinute returns the time with which the client stamps a sequence to the ports
+// of the previous minute: its last second. Ok: the last attempt used the ports of this
+// minute, one of which another program may hold.
+//
+// The ports of the next minute may be open, too, but their timestamps are in the future.
+// If no server listens, or the packets are lost, an attacker who has read them could
+// replay them to a server that starts meanwhile: it rejects only timestamps up to its
+// start. And a server that does not wait for its disk would reject all timestamps up to
+// these after a crash.
+func (k *knocking) previousMinute() (stamp time.Time, ok bool) {
+	this := schedule.MinuteOf(k.cfg.Now())
+	return this.Start().Add(-time.Second), this == k.minute
+}
+
+// send sends a sequence with new nonces to an address.
+func (k *knocking) send(ctx context.Context, t target, n int, previous bool) (*trial, error) {
 	cfg := k.cfg
-	base, err := k.reserve(ctx, first)
+	base, err := k.reserve(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	now := cfg.Now()
-	k.minute = schedule.MinuteOf(now)
-	knocks, err := Sequence(cfg.Profile, now, base)
+	stamp, _ := k.previousMinute()
+	if !previous {
+		stamp = cfg.Now()
+		k.minute = schedule.MinuteOf(stamp)
+	}
+	knocks, err := Sequence(cfg.Profile, stamp, base)
 	if err != nil {
 		return nil, err
 	}
-	tr := &trial{target: t}
+	tr := &trial{target: t, previous: previous}
 	if cfg.Profile.Bind == BindISN && cfg.Keep {
 		tr.isn = wire.ISNOfAttempt(cfg.Profile.Secret, cfg.Profile.Identifier, base)
 	}
@@ -82,15 +119,17 @@ func (k *knocking) send(ctx context.Context, t target, n int, first bool) (*tria
 		tr.early.close()
 		return nil, &sendError{err}
 	}
-	cfg.Report(Sent{Attempt: n, Address: t.knock, Packets: knocks, Base: base})
+	cfg.Report(Sent{Attempt: n, Address: t.knock, Packets: knocks, Base: base, Previous: previous})
 	return tr, nil
 }
 
 // attempt sends a sequence to each address, one after the other, until a service
 // answers. It goes on to the next address at once if it receives an ICMP error.
-func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
+// Previous: to the ports of the previous minute.
+func (k *knocking) attempt(ctx context.Context, n int, previous bool) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan *trial, len(k.targets))
+	targets := k.addresses(previous)
+	ended := make(chan *trial, len(targets))
 	running := 0
 	defer func() {
 		for ; running > 0; running-- {
@@ -100,8 +139,8 @@ func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
 	}()
 	defer cancel()
 	var unsent []error
-	for i, t := range k.targets {
-		tr, err := k.send(ctx, t, n, i == 0)
+	for i, t := range targets {
+		tr, err := k.send(ctx, t, n, previous)
 		if isSendError(err) {
 			unsent = append(unsent, err)
 			continue
@@ -117,13 +156,13 @@ func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
 			k.watch(ctx, tr)
 			ended <- tr
 		}
-		if len(k.targets) == 1 {
+		if len(targets) == 1 {
 			watch() // on this thread, which may be in another network namespace
 		} else {
 			go watch()
 		}
 		var next <-chan time.Time
-		if i < len(k.targets)-1 {
+		if i < len(targets)-1 {
 			next = time.After(addressPause)
 		}
 		for waiting := true; waiting && running > 0; {
@@ -148,7 +187,7 @@ func (k *knocking) attempt(ctx context.Context, n int) (Result, error) {
 		}
 		k.unanswered(ctx, n, tr)
 	}
-	if len(unsent) == len(k.targets) {
+	if len(unsent) > 0 && len(unsent) == len(targets) {
 		return Result{}, k.cannotSend(n, unsent)
 	}
 	return Result{}, errUnanswered
@@ -164,8 +203,12 @@ func (k *knocking) watch(ctx context.Context, tr *trial) {
 	if canReceiveICMP {
 		go tr.sender.awaitICMP(func() { time.AfterFunc(afterICMP, cancel) })
 	}
+	timeout := k.cfg.Timeout
+	if tr.previous {
+		timeout = min(timeout, previousTime)
+	}
 	tr.sighting = watcher{
-		service: tr.service, timeout: k.cfg.Timeout, halfOpen: !k.cfg.Keep && k.cfg.Watch != WatchConnection,
+		service: tr.service, timeout: timeout, halfOpen: !k.cfg.Keep && k.cfg.Watch != WatchConnection,
 		early: tr.early, earlier: tr.earlier, isn: tr.isn,
 	}.wait(ctx)
 	tr.icmp = tr.sender.icmp()
@@ -184,7 +227,7 @@ func (k *knocking) answered(ctx context.Context, n int, tr *trial) (Result, erro
 	if tr.before != beforeOpen {
 		k.cfg.Nonces.Opened(ctx) // after an error, the next attempts only move ahead too early
 		if k.moved {
-			k.cfg.Report(Moved{})
+			k.cfg.Report(Moved{Previous: tr.previous})
 		}
 	}
 	return Result{
@@ -194,6 +237,9 @@ func (k *knocking) answered(ctx context.Context, n int, tr *trial) (Result, erro
 }
 
 func (k *knocking) unanswered(ctx context.Context, n int, tr *trial) {
+	if tr.previous {
+		return // these ports may be closed: no finding
+	}
 	k.found.add(tr)
 	if ctx.Err() == nil {
 		k.cfg.Report(unanswered(n, tr, tr.icmp))

@@ -18,6 +18,7 @@ type findings struct {
 	unreachable int                 // the number of ICMP errors "host unreachable", and of similar ones
 	prohibited  int                 // the number of ICMP errors of firewalls
 	rejected    map[netip.Addr]bool // of an attempt, no knock arrived at this address
+	icmp        map[netip.Addr]bool // addresses with ICMP errors for knocks
 	before      before              // what the service did before the first knock
 	at          netip.AddrPort      // the service of the most informative attempt
 	service     error               // of the last attempt to connect to the service
@@ -25,7 +26,7 @@ type findings struct {
 
 // add adds an attempt in which the service did not answer.
 func (f *findings) add(tr *trial) {
-	f.addICMP(tr.icmp)
+	f.addICMP(tr)
 	if tr.icmp.all(len(tr.sender.ports)) {
 		if f.rejected == nil {
 			f.rejected = map[netip.Addr]bool{}
@@ -44,7 +45,14 @@ func (f *findings) add(tr *trial) {
 	}
 }
 
-func (f *findings) addICMP(e icmpErrors) {
+func (f *findings) addICMP(tr *trial) {
+	e := tr.icmp
+	if len(e) > 0 {
+		if f.icmp == nil {
+			f.icmp = map[netip.Addr]bool{}
+		}
+		f.icmp[tr.knock] = true
+	}
 	f.refused += e.count(portUnreachable)
 	f.unreachable += e.count(hostUnreachable)
 	f.prohibited += e.count(prohibited)

@@ -10,11 +10,18 @@
 //	                         the socket receives ICMP errors for them
 //	  -> watcher             begins connections to the service until it answers
 //	     yes: Result         no: the next attempt, three in all, unless certain
-//	                         that it would fail, too
+//	                         that it would fail, too; the second begins with the
+//	                         previous minute's ports, the last waits for the next's
 //	  -> OfflineError        with hints about the cause (findings)
 //	sendOnly                 all attempts at once, for a service that the client
 //	                         cannot watch
 //	Exchange                 the challenge–response protocol; the same watcher
+//	  -> sendRequest         exchangeConn: empty UDP packets; it remembers the ports.
+//	                         Or synConn: SYNs
+//	  -> awaitChallenge      a datagram from any of these ports: the network decides
+//	                         which packet arrives last, and the server answers that
+//	                         one. Or a connection that fetches the challenge
+//	  -> Lost                attempts in which packets were lost
 //
 // A goroutine for each address of an attempt watches there; Knock waits for all of
 // them. On Linux the connections are half-open: the program behind the port does not

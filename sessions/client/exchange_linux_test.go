@@ -257,6 +257,66 @@ func TestForgedChallenge(t *testing.T) {
 	}
 }
 
+// TestEarlyChallenge: a challenge that arrives before the request is complete is forged.
+// With Algorithm 1, the client does not see that in the challenge.
+func TestEarlyChallenge(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.Unilateral, false)
+	delays := challenge.Encoding{Scheme: challenge.Delays, Base: 20000, DataBits: 8, Delay: 100 * time.Millisecond}
+	codec, err := delays.Codec(o.RequestSize(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := netip.MustParseAddr("127.0.0.1")
+	i, err := exchange.NewInitiator(o, local, local, [exchange.NonceSize]byte{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := codec.AppendPorts(nil, i.Request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forger, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, ports[0])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forger.Close()
+	s, err := newExchangeConn(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	forge := func() {
+		at := s.LocalAddr().(*net.UDPAddr).AddrPort()
+		if _, err := forger.WriteToUDPAddrPort(make([]byte, o.ChallengeSize(false)), at); err != nil {
+			t.Error(err)
+		}
+	}
+	go func() {
+		b := make([]byte, 1)
+		for {
+			if _, _, err := forger.ReadFromUDPAddrPort(b); err != nil {
+				return
+			}
+			forge()
+		}
+	}()
+	if err := s.sendRequest(t.Context(), codec, i); err != nil {
+		t.Fatal(err)
+	}
+	var found exchangeFindings
+	if _, err := s.nextChallenge(i, time.Now().Add(50*time.Millisecond), &found); err == nil {
+		t.Error("the client accepted a challenge from before the end of its request")
+	}
+	forge()
+	if _, err := s.nextChallenge(i, netns.Deadline(t), &found); err != nil {
+		t.Errorf("after the request: %v", err)
+	}
+}
+
 // TestLossIsReported: if no attempt opened the service, hints name lost packets as far
 // as they are the cause.
 func TestLossIsReported(t *testing.T) {

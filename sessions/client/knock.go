@@ -21,7 +21,7 @@ type Config struct {
 	Profile  Profile
 	Service  string // to watch, in place of the profile's; empty: the profile's
 	Nonces   NonceFile
-	Attempts int           // the maximum number of sequences; 0: DefaultAttempts
+	Attempts int           // the maximum number of attempts; 0: DefaultAttempts
 	Timeout  time.Duration // how long to wait for the service after each; 0: DefaultTimeout
 	Family   Family
 	NoWait   bool  // do not wait for the next minute's ports
@@ -102,6 +102,8 @@ type Sent struct {
 	Address netip.Addr
 	Packets []Packet
 	Base    uint32 // the first nonce
+	// Previous: the ports are those of the previous minute.
+	Previous bool
 }
 
 // Unanswered: an attempt failed.
@@ -119,7 +121,11 @@ type Waiting struct{ For time.Duration }
 
 // Moved: the service opened after the nonces were moved ahead. The server may have
 // accepted those before from another device with the same profile.
-type Moved struct{}
+type Moved struct {
+	// Previous: the service opened after a sequence to the previous minute's ports. So
+	// another program may hold a port of this minute.
+	Previous bool
+}
 
 func (Moved) isEvent()      {}
 func (Resolved) isEvent()   {}
@@ -128,7 +134,9 @@ func (Unanswered) isEvent() {}
 func (Waiting) isEvent()    {}
 
 // Knock sends sequences until the service answers. An attempt goes to each address of
-// the server, until one answers. Knock makes no further attempts if it is certain that
+// the server, until one answers. Another program may hold one of this minute's ports:
+// so the second attempt begins with a sequence to the ports of the previous minute,
+// which most servers still keep open, and the last one waits for the next minute. Knock makes no further attempts if it is certain that
 // they would fail: ICMP errors for all knocks of two attempts, or a service that lets
 // this computer in, but has no program behind it. Without a service that it can watch,
 // Knock makes all attempts at once. It returns an OfflineError if all attempts failed,
@@ -157,13 +165,21 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	}
 	attempt := 1
 	for ; ; attempt++ {
+		if _, ok := k.previousMinute(); ok && attempt == 2 {
+			result, err := k.attempt(ctx, attempt, true)
+			switch {
+			case ctx.Err() != nil:
+				return Result{}, ctx.Err()
+			case !errors.Is(err, errUnanswered):
+				return result, err
+			}
+		}
 		if attempt == cfg.Attempts && attempt > 1 && !cfg.NoWait {
-			// Another program may hold one of this minute's ports.
 			if err := nextMinute(ctx, cfg, k.minute); err != nil {
 				return Result{}, err
 			}
 		}
-		result, err := k.attempt(ctx, attempt)
+		result, err := k.attempt(ctx, attempt, false)
 		switch {
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()

@@ -85,9 +85,9 @@ const (
 	firstFetchPause = 5 * time.Millisecond // after a refusal; doubles
 	lastFetchPause  = 100 * time.Millisecond
 	// fetchTimer is how long the first connection may take: a SYN that arrives before
-	// the port is open may be dropped. It triples.
+	// the port is open may be dropped. It triples, up to the round trip of a slow path.
 	fetchTimer    = 150 * time.Millisecond
-	maxFetchTimer = time.Second
+	maxFetchTimer = 3 * time.Second
 )
 
 // awaitChallenge fetches the challenge: the port is closed until the server has the

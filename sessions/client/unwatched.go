@@ -18,38 +18,27 @@ func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
 	n := 0
 	for n < k.cfg.Attempts {
 		n++
-		var sent []*trial
-		var unsent []error
-		for i, t := range k.targets {
-			tr, err := k.send(ctx, t, n, n == 1 && i == 0)
-			switch {
-			case isSendError(err):
-				unsent = append(unsent, err)
-			case err != nil:
+		if n > 1 {
+			k.begun = n // no attempt after the first one moves the nonces ahead
+		}
+		if _, ok := k.previousMinute(); ok && n == 2 && len(k.addresses(true)) > 0 {
+			// These ports may be closed: ICMP errors have no meaning.
+			if _, err := k.sendAll(ctx, n, true); err != nil {
 				return Result{}, err
-			default:
-				defer tr.sender.Close()
-				tr.index = i
-				sent = append(sent, tr)
 			}
 		}
-		if len(sent) == 0 {
-			return Result{}, k.cannotSend(n, unsent)
-		}
-		select {
-		case <-ctx.Done():
-			return Result{}, ctx.Err()
-		case <-time.After(unwatchedPause):
+		sent, err := k.sendAll(ctx, n, false)
+		if err != nil {
+			return Result{}, err
 		}
 		more := false
 		for _, tr := range sent {
-			errs := tr.sender.icmp()
-			k.found.addICMP(errs)
-			refused[tr.index] = refused[tr.index] || len(errs) > 0
-			rejected[tr.index] = rejected[tr.index] || errs.all(k.cfg.Profile.Ports)
+			k.found.addICMP(tr)
+			refused[tr.index] = refused[tr.index] || len(tr.icmp) > 0
+			rejected[tr.index] = rejected[tr.index] || tr.icmp.all(k.cfg.Profile.Ports)
 			more = more || !rejected[tr.index]
-			if len(errs) > 0 {
-				k.cfg.Report(unanswered(n, tr, errs))
+			if len(tr.icmp) > 0 {
+				k.cfg.Report(unanswered(n, tr, tr.icmp))
 			}
 		}
 		if n >= enoughAttempts && !more {
@@ -62,4 +51,35 @@ func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
 		}
 	}
 	return Result{}, k.offline(n)
+}
+
+// sendAll sends a sequence to each address, and then waits for ICMP errors.
+func (k *knocking) sendAll(ctx context.Context, n int, previous bool) (sent []*trial, err error) {
+	var unsent []error
+	targets := k.addresses(previous)
+	for i, t := range targets {
+		tr, err := k.send(ctx, t, n, previous)
+		switch {
+		case isSendError(err):
+			unsent = append(unsent, err)
+		case err != nil:
+			return nil, err
+		default:
+			defer tr.sender.Close()
+			tr.index = i
+			sent = append(sent, tr)
+		}
+	}
+	if len(unsent) > 0 && len(sent) == 0 {
+		return nil, k.cannotSend(n, unsent)
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(unwatchedPause):
+	}
+	for _, tr := range sent {
+		tr.icmp = tr.sender.icmp()
+	}
+	return sent, nil
 }

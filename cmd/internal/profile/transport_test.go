@@ -34,11 +34,13 @@ func TestTransport(t *testing.T) {
 		"= 30720":             "= 65536",
 		"answer_port":         "# answer_port",
 	} {
-		if _, err := Parse("p.toml", []byte(strings.Replace(string(text), old, next, 1))); err == nil || !strings.Contains(err.Error(), "challenge.") {
+		_, err := Parse("p.toml", []byte(strings.Replace(string(text), old, next, 1)))
+		if err == nil || !strings.Contains(err.Error(), "challenge.") {
 			t.Errorf("%q in place of %q: %v", next, old, err)
 		}
 	}
-	if p, err := Parse("p.toml", []byte(strings.Replace(string(udp), "algorithm", "transport = 'udp'\nalgorithm", 1))); err != nil || p.Challenge.AnswerPort != 0 {
+	p, err := Parse("p.toml", []byte(strings.Replace(string(udp), "algorithm", "transport = 'udp'\nalgorithm", 1)))
+	if err != nil || p.Challenge.AnswerPort != 0 {
 		t.Errorf("transport = 'udp': %+v, %v", p, err)
 	}
 }

@@ -23,7 +23,8 @@ service = "web"
 // TestTransportTCP: the port of challenges is one of the firewall, and no service's.
 func TestTransportTCP(t *testing.T) {
 	cfg := configtest.Parse(t, "", overTCP+anOperation)
-	if a := cfg.Challenge.Answers; a == nil || *a != (config.Answers{Port: 30720}) || cfg.Challenge.Rate != config.MaxAnswerRate {
+	a := cfg.Challenge.Answers
+	if a == nil || *a != (config.Answers{Port: 30720}) || cfg.Challenge.Rate != config.MaxAnswerRate {
 		t.Fatalf("%+v", cfg.Challenge)
 	}
 	if s := cfg.Captured(); s == nil || !s.TCP || s.First != 16384 || s.Last != 30719 {
@@ -52,7 +53,8 @@ func TestTransportTCP(t *testing.T) {
 		t.Error("the capability for ports below 1024")
 	}
 	// Nothing but a filter of the kernel, or the firewall, hides the port.
-	if why := cfg.NeedsFirewall(config.Host{}); !strings.Contains(why, `transport = "tcp"`) || cfg.WithoutFirewall(config.Host{}) != "" {
+	why := cfg.NeedsFirewall(config.Host{})
+	if !strings.Contains(why, `transport = "tcp"`) || cfg.WithoutFirewall(config.Host{}) != "" {
 		t.Errorf("without filters for TCP sockets: %q", why)
 	}
 	if why := cfg.NeedsFirewall(config.Host{FilterTCP: true}); why != "" {
@@ -62,7 +64,8 @@ func TestTransportTCP(t *testing.T) {
 	if udp.Challenge.Answers != nil || udp.NeedsFirewall(config.Host{}) != "" || udp.Captured().TCP || udp.Challenge.Rate != 20000 {
 		t.Errorf("udp: %+v", udp.Challenge)
 	}
-	if err := udp.Changed(cfg, true); err == nil || !strings.Contains(err.Error(), "challenge.transport has changed, which requires a restart") {
+	err := udp.Changed(cfg, true)
+	if err == nil || !strings.Contains(err.Error(), "challenge.transport has changed, which requires a restart") {
 		t.Errorf("a reload: %v", err)
 	}
 	if keys := udp.ProfileChanges(cfg); len(keys) != 1 || keys[0] != "challenge" {
