@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// Packet is an empty UDP packet, or a bare SYN: source and destination are its only content. It
-// was parsed, but not authenticated.
+// Packet is an empty UDP packet, or a bare SYN: source and destination are its only
+// content. It was parsed, but not authenticated.
 type Packet struct{ Source, Destination netip.AddrPort }
 
 // Sink receives packets. The slice is valid until Take returns. One goroutine at

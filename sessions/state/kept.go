@@ -23,10 +23,10 @@ import (
 )
 
 // KeptFileName is the name of the file with the leases that last until they are
-// closed. They are not in the file of nonces, because the two files
-// fail in opposite directions: a reset must keep each nonce that is readable,
-// and must not keep a lease that may have ended. If the end of a lease cannot be
-// written, the whole file can be removed, which needs no space on the disk.
+// closed. They are not in the file of nonces, because the two files fail in opposite
+// directions: a reset must keep each nonce that is readable, and must not keep a lease
+// that may have ended. If the end of a lease cannot be written, the whole file can be
+// removed, which needs no space on the disk.
 const KeptFileName = "open-leases"
 
 // MaxKept is the maximum number of leases in the file.

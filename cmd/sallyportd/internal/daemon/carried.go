@@ -252,8 +252,8 @@ func (s *Server) entitled(a address) bool {
 func (s *Server) admit(grants []sessions.Grant) error { return s.admitFor(grants, false) }
 
 // admitFor records the addresses of grants before they are let in. Endless: the
-// leases have no end. Addresses that they
-// displace from the record are cut: no address may be connected without a record.
+// leases have no end. Addresses that they displace from the record are cut: no address
+// may be connected without a record.
 func (s *Server) admitFor(grants []sessions.Grant, endless bool) error {
 	displaced, err := s.carried.admit(grants, endless, s.gate.May)
 	for _, l := range displaced {

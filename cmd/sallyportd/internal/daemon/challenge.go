@@ -53,8 +53,8 @@ type command struct {
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
-// wall is the firewall; nil: there is none.
-func newChallenger(cfg *config.Config, o operations, wall access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
+// fw is the enforcer of the firewall; nil: there is none.
+func newChallenger(cfg *config.Config, o operations, fw access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
 	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
 	taken := cfg.ServicePorts()
@@ -82,13 +82,13 @@ func newChallenger(cfg *config.Config, o operations, wall access.Enforcer, execu
 		return nil, err
 	}
 	var mark uint32
-	if wall != nil {
+	if fw != nil {
 		mark = firewall.AnswerMark
 	}
 	p := cfg.Challenge.Plan.Ports
 	settings := capture.Settings{First: p.First, Last: p.Last, TCP: cfg.Challenge.Answers != nil, Addresses: cfg.Listen}
 	if settings.TCP {
-		c.answers = newAnswers(cfg, wall, env)
+		c.answers = newAnswers(cfg, fw, env)
 	}
 	c.capture, err = capture.Open(capture.Config{
 		Settings: settings, Sockets: cfg.Challenge.Sockets, Relay: env.Relay, Mark: mark, Sink: c, Log: env.Log,

@@ -26,6 +26,14 @@
 //	                 the firewall one request to the holder, one transaction
 //	announcing     the grants that took effect, for watchers
 //
+// or, by the challenge–response protocol (challenger):
+//
+//	capture        packets, or SYNs -> handshakes.Table, which also sweep reads
+//	  request      complete -> the challenge: capture.Answer, or with transport =
+//	                 "tcp" answers, which opens answer_port for the address
+//	  response     right -> proofs, which wait; for each prover the newest
+//	Server.execute all of them in one batch: first those that close
+//
 // The parts stop in the order of a datagram's way, each when the one before it can
 // deliver no further work: ingest, sessions and challenger, gate, counters; then
 // the state directory, and last the holder, which answers that everything is
