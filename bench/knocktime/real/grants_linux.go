@@ -84,7 +84,7 @@ func (s *server) watch(ctx context.Context) (err error) {
 // granted waits for a grant to an address since a time. It is zero if there is none
 // after a while.
 func (s *server) granted(a netip.Addr, since time.Time) (at time.Time, err error) {
-	const patience = 2 * time.Second
+	const patience = 20 * time.Second
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		s.mu.Lock()
 		at, err = s.grants[a], s.watcher

@@ -83,13 +83,12 @@ func TestRelayIsTheModel(t *testing.T) {
 	m.Loss, m.Duplicates = 0.1, 0.1
 	n.relay.begin(0, 0, line.Slow, m, stream)
 	n.relay.begin(1, packets, line.Slow, line.Undisturbed, stream)
-	var want []int
 	for lane := range 2 {
-		got := n.arrivals(t, lane, packets)
 		if lane == 1 {
 			m = line.Undisturbed
 		}
-		if want = drawn(m, packets, stream); !slices.Equal(got, want) {
+		want := drawn(m, packets, stream)
+		if got := n.arrivals(t, lane, packets, len(want)); !slices.Equal(got, want) {
 			t.Errorf("lane %d: %v arrived, by the model %v", lane, got, want)
 		}
 	}
@@ -103,9 +102,17 @@ func TestRelayIsTheModel(t *testing.T) {
 	}
 }
 
-// arrivals sends packets in a lane, and returns them in the order of their arrival.
-// The source port of each is its number, so that none has a payload.
-func (n *network) arrivals(t *testing.T, lane, packets int) (got []int) {
+const (
+	// The line is busy with large packets while a test sends its knocks, so that the
+	// time of their sending does not matter.
+	large      = 3
+	largeBytes = 1400
+)
+
+// arrivals sends large packets, and then knocks, in a lane, and returns those that
+// arrive, in their order, until there is an expected number and no other for a while.
+// The source port of each is its number, so that a knock has no payload.
+func (n *network) arrivals(t *testing.T, lane, knocks, expected int) (got []int) {
 	t.Helper()
 	var raw *net.IPConn
 	if err := n.server.Do(func() (err error) {
@@ -121,7 +128,7 @@ func (n *network) arrivals(t *testing.T, lane, packets int) (got []int) {
 			return err
 		}
 		var sockets []*net.UDPConn
-		for i := range packets {
+		for i := range large + knocks {
 			c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(clientAddress(lane), first+uint16(i))))
 			if err != nil {
 				return err
@@ -130,8 +137,12 @@ func (n *network) arrivals(t *testing.T, lane, packets int) (got []int) {
 			sockets = append(sockets, c)
 		}
 		var errs []error
-		for _, c := range sockets {
-			_, err := c.WriteToUDPAddrPort(nil, netip.AddrPortFrom(serverAddress(lane), 9))
+		for i, c := range sockets {
+			var payload []byte
+			if i < large {
+				payload = make([]byte, largeBytes-line.KnockBytes)
+			}
+			_, err := c.WriteToUDPAddrPort(payload, netip.AddrPortFrom(serverAddress(lane), 9))
 			errs = append(errs, err)
 		}
 		return errors.Join(errs...)
@@ -139,8 +150,12 @@ func (n *network) arrivals(t *testing.T, lane, packets int) (got []int) {
 		t.Fatal(err)
 	}
 	buffer := make([]byte, 64)
-	// The last packet is due after less than half a second.
-	for raw.SetReadDeadline(time.Now().Add(time.Second)); ; {
+	for {
+		end := netns.Deadline(t)
+		if len(got) >= expected {
+			end = time.Now().Add(100 * time.Millisecond)
+		}
+		raw.SetReadDeadline(end)
 		if _, _, err := raw.ReadFromIP(buffer); err != nil {
 			return got
 		}
@@ -149,15 +164,19 @@ func (n *network) arrivals(t *testing.T, lane, packets int) (got []int) {
 }
 
 // drawn returns the order in which packets arrive by the model.
-func drawn(m line.Model, packets int, stream uint64) (order []int) {
+func drawn(m line.Model, knocks int, stream uint64) (order []int) {
 	p := line.NewPath(line.Slow, m, seed, 2*stream)
 	type arrival struct {
 		at     time.Duration
 		packet int
 	}
 	var all []arrival
-	for i := range packets {
-		_, arrivals := p.Send(nil, 0, line.KnockBytes)
+	for i := range large + knocks {
+		bytes := line.KnockBytes
+		if i < large {
+			bytes = largeBytes
+		}
+		_, arrivals := p.Send(nil, 0, bytes)
 		for _, at := range arrivals {
 			all = append(all, arrival{at, i})
 		}
