@@ -52,6 +52,7 @@ func TestOverTCP(t *testing.T) {
 		return
 	}
 	n := withoutUDP(t, "")
+	executed := 0
 	for name, encodings := range map[string]string{
 		"ranges":      "",
 		"restarts":    "[challenge.request]\nrestart = 20\n[challenge.response]\nrestart = 10\n",
@@ -73,6 +74,10 @@ func TestOverTCP(t *testing.T) {
 				if err != nil || !strings.Contains(out, "open: "+at) || !strings.Contains(out, "TCP ports") {
 					t.Errorf("%s, %s%s: %v, %s\n%s", name, id, suffix, err, out, n.log())
 				}
+				// Each one, though the service is open since the first: no exchange answers the
+				// challenge of another one.
+				executed++
+				n.await("the operation", func() bool { return strings.Count(n.log(), "operation executed") == executed })
 			}
 		}
 		if n.reaches(n.stranger, asStranger+":8080") {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,7 +38,13 @@ name = "any"
 type = "web"
 listen = "[::]:8500"
 open_to = "anyone"
-` + short + "[challenge]\n"
+` + short + `[[service]]
+name = "udp"
+type = "proxy"
+protocol = "udp"
+listen = "[::]:8600"
+upstream = "127.0.0.1:5401"
+` + short + "[challenge]\n" + n.operation("hold-udp", "service = \"udp\"\nopen_for = \"until-closed\"") + n.operation("free-udp", "service = \"udp\"\naction = \"close\"")
 	for name := range untilClosed {
 		text += n.operation("hold-"+name, fmt.Sprintf("service = %q\nclient = \"com1\"\nopen_for = \"until-closed\"", name))
 		text += n.operation("free-"+name, fmt.Sprintf("service = %q\nclient = \"com1\"\naction = \"close\"", name))
@@ -51,6 +58,9 @@ open_to = "anyone"
 	for name := range untilClosed {
 		n.operationProfile("hold-" + name)
 		n.operationProfile("free-" + name)
+	}
+	for _, id := range []string{"hold-udp", "free-udp"} {
+		n.operationProfile(id)
 	}
 	n.operationProfile("all-hold-web")
 	n.operationProfile("all-free-web")
@@ -161,9 +171,19 @@ func TestUntilClosed(t *testing.T) {
 		n.held(fmt.Sprintf("after %v", signal), all...)
 	}
 	// All processes die at once: the kernel closes the service.
-	helper := n.helperOf(n.server.Process.Pid)
-	syscall.Kill(n.server.Process.Pid, syscall.SIGSTOP)
-	syscall.Kill(helper, syscall.SIGKILL)
+	pid := n.server.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil || len(children) == 0 {
+		t.Fatalf("the server has no holder: %v", err)
+	}
+	syscall.Kill(pid, syscall.SIGSTOP)
+	for _, child := range strings.Fields(string(children)) {
+		helper, err := strconv.Atoi(child)
+		if err != nil {
+			t.Fatal(err)
+		}
+		syscall.Kill(helper, syscall.SIGKILL)
+	}
 	n.end(syscall.SIGKILL)
 	n.await("the kernel to close the service", func() bool { return !n.reaches(n.client, asClient+":5400") })
 	n.serve()
@@ -304,12 +324,26 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 	if n.logged("recorded leases unreadable; opening none of them") != 1 || len(n.leaseRows()) != 0 {
 		t.Errorf("with a damaged record: %+v\n%s", n.leaseRows(), n.log())
 	}
-	const only = `msg="clients file names no client; only operations can open" operation=all-hold-web`
+	const only = `msg="clients file names no client; only operations can open" operation=hold-udp,all-hold-web`
 	if n.logged(only) != 1 {
 		t.Errorf("without a client:\n%s", n.log())
 	}
 	n.request("all-hold-web")
 	n.held("without a client", "web")
+	// UDP.
+	n.request("hold-udp", "--no-wait")
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		n.end(signal)
+		n.serve()
+		n.opensUDP(n.client, asClient+":8600")
+		if n.echoes(n.stranger, asStranger+":8600") {
+			t.Error("open to a stranger over UDP")
+		}
+	}
+	n.request("free-udp")
+	if n.echoes(n.client, asClient+":8600") {
+		t.Error("open over UDP after the close")
+	}
 }
 
 // TestUntilClosedRevoked: whatever takes the right away, with a server or without
@@ -373,8 +407,17 @@ func TestUntilClosedRevoked(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, running := range []bool{true, false} {
-			if name == "open to anyone" && running {
-				continue // requires a restart while a holder runs
+			// A change of open_to requires a restart while a holder runs; one way is
+			// enough for some of the others.
+			switch name {
+			case "open to anyone", "an end", "another client":
+				if running {
+					continue
+				}
+			case "revoke", "rights", "operation":
+				if !running {
+					continue
+				}
 			}
 			n.request("hold-web")
 			n.held(name, "web")
@@ -402,5 +445,43 @@ func TestUntilClosedRevoked(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			n.shut(fmt.Sprintf("%s, running %v, and the right is back", name, running), "web")
 		}
+	}
+}
+
+// TestUntilClosedWithHolder: while the holder is gone, the service is closed; with the
+// next one it is open again, unless its client has lost the right meanwhile.
+func TestUntilClosedWithHolder(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5400")
+	n.echo("127.0.0.1:5401")
+	n.configureUntilClosed()
+	holder := n.hold()
+	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+	n.request("hold-pour")
+	n.request("hold-proxy")
+	for i, revoke := range []bool{false, true} {
+		n.held("with a holder", "pour", "proxy")
+		holder.Process.Kill()
+		holder.Wait()
+		n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == i+1 })
+		n.await("the services to close", func() bool { return !n.reaches(n.client, asClient+":5400") })
+		n.shut("without a holder", "pour", "proxy")
+		if rows := n.leaseRows(); len(rows) != 2 || rows[0].InForce || rows[1].InForce {
+			t.Errorf("without a holder: %+v", rows)
+		}
+		if revoke {
+			n.try(nil, n.path("sallyportd"), "client", "revoke", "com1", "-c", n.path("gate/sallyportd.toml"))
+		}
+		holder = n.hold()
+		n.await("the next holder", func() bool { return n.logged("firewall holder connected") == i+1 })
+	}
+	time.Sleep(time.Second)
+	n.shut("revoked without a holder", "pour", "proxy")
+	if rows := n.leaseRows(); len(rows) != 0 {
+		t.Errorf("revoked without a holder: %+v", rows)
 	}
 }

@@ -250,7 +250,16 @@ func TestForgedChallenge(t *testing.T) {
 		return [][]byte{forged, p, p}
 	})
 	cfg := exchangeConfig(newOperation(t, exchange.Unilateral, false), "127.0.0.1")
-	cfg.Attempts, cfg.Timeout = 100, 1500*time.Millisecond
+	cfg.Attempts, cfg.Timeout = 1, 500*time.Millisecond
+	netns.Until(t, "a hint of the forged challenge", func() bool {
+		_, err := Exchange(t.Context(), cfg)
+		var offline *OfflineError
+		if !errors.As(err, &offline) {
+			t.Fatalf("answered %d challenges, %v", g.challenges.Load(), err)
+		}
+		return strings.Contains(offline.Hint(), "different challenges came for one request")
+	})
+	cfg.Attempts = 100
 	r, err := Exchange(t.Context(), cfg)
 	if err != nil || r.Attempts < 2 || len(g.grants()) != 1 {
 		t.Errorf("%+v, %v, granted %v", r, err, g.grants())

@@ -105,13 +105,9 @@ func (s *synConn) awaitChallenge(c *exchange.Initiator, timeout time.Duration, _
 	}()
 	pause, timer := firstFetchPause, fetchTimer
 	for {
-		challenges, err := s.fetch(ctx, timer)
-		for _, b := range challenges {
-			answer, err := c.Answer(b)
-			if err == nil {
-				return answer, nil
-			}
-			found.forged++
+		answer, taken, err := s.fetch(ctx, timer, c, found)
+		if taken {
+			return answer, nil
 		}
 		if timedOut(err) {
 			timer = min(3*timer, maxFetchTimer)
@@ -125,8 +121,11 @@ func (s *synConn) awaitChallenge(c *exchange.Initiator, timeout time.Duration, _
 	}
 }
 
-// fetch connects to the port of challenges, and returns those that wait there.
-func (s *synConn) fetch(ctx context.Context, timer time.Duration) ([][]byte, error) {
+// fetch connects to the port of challenges, and takes the first one that is authentic. The
+// server then offers that one to no later exchange of this address.
+func (s *synConn) fetch(
+	ctx context.Context, timer time.Duration, c *exchange.Initiator, found *exchangeFindings,
+) (answer exchange.Answer, taken bool, err error) {
 	d := net.Dialer{Timeout: timer, Control: reusePort}
 	if s.local.Port() != 0 {
 		d.LocalAddr = net.TCPAddrFromAddrPort(s.local)
@@ -137,18 +136,40 @@ func (s *synConn) fetch(ctx context.Context, timer time.Duration) ([][]byte, err
 		conn, err = (&net.Dialer{Timeout: timer}).DialContext(ctx, "tcp", to)
 	}
 	if err != nil {
-		return nil, err
+		return answer, false, err
 	}
-	defer conn.Close()
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0) // no state remains at either end
-	}
+	defer func() {
+		if !taken {
+			conn.(*net.TCPConn).SetLinger(0) // no state remains at either end
+			conn.Close()
+		}
+	}()
 	if end, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(end)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	return readChallenges(conn)
+	challenges, err := readChallenges(conn)
+	for i, b := range challenges {
+		if answer, err := c.Answer(b); err == nil {
+			conn.Write([]byte{byte(i + 1)})
+			go closeTaken(conn.(*net.TCPConn))
+			return answer, true, nil
+		}
+		found.forged++
+	}
+	return answer, false, err
+}
+
+// takenTime is how long the server may take to read which challenge was taken.
+const takenTime = time.Second
+
+// closeTaken closes a connection when the server has closed it.
+func closeTaken(conn *net.TCPConn) {
+	defer conn.Close()
+	if conn.CloseWrite() == nil && conn.SetDeadline(time.Now().Add(takenTime)) == nil {
+		io.Copy(io.Discard, conn)
+	}
 }
 
 // readChallenges reads the challenges that wait for an address: their number, and then

@@ -27,6 +27,11 @@
 // suspended. So Run checks the leases when the host resumes, and at least once a
 // second while there are any.
 //
+// A kept lease (kept.go) has no end. Its enforcers get changes with an end all the
+// same, which Run renews; so a crash closes the service. The caller records kept
+// leases, and opens them again after a restart; ServiceConfig.KeptEnded reports those
+// that have ended for good.
+//
 // A TCP or UDP enforcer holds its port from Prepare to Close, open or not (package
 // heldport): otherwise another program could bind the port, and the clients would
 // take it for the service. A service whose port cannot be bound yet stays closed,

@@ -113,9 +113,9 @@ func TestOthersAreNoLoss(t *testing.T) {
 	o := operation(t, "ssh-alice", exchange.NATAware, false)
 	all := append(several(t)[1:], o)
 	for name, act := range map[string]func(w *harness){
-		"random packets": func(w *harness) { randomPackets(w, 30_000) },
+		"random packets": func(w *harness) { randomPackets(w, 6_000) },
 		"random packets from an address": func(w *harness) {
-			for range 30_000 {
+			for range 6_000 {
 				w.send(netip.AddrPortFrom(netip.MustParseAddr(attacker), uint16(1000+mrand.IntN(3))), plan.Ports.First+uint16(mrand.IntN(14336)))
 			}
 		},
@@ -129,7 +129,7 @@ func TestOthersAreNoLoss(t *testing.T) {
 			p.send(p.requestPorts()[:5]) // less than half
 		},
 		"requests that are evicted": func(w *harness) {
-			requests(o)(w, 30_000)
+			requests(o)(w, 6_000)
 			w.now = w.now.Add(time.Millisecond)
 		},
 		"a challenge without a response": func(w *harness) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -45,7 +46,7 @@ var (
 type answers struct {
 	listen    string
 	tcp       *gate.TCP
-	enforcers []access.Enforcer // tcp, and the firewall if there is one
+	enforcers []access.Enforcer // the firewall if there is one, then tcp
 	clock     clock.Clock
 	log       *slog.Logger
 	wake      chan struct{}
@@ -55,11 +56,13 @@ type answers struct {
 	failed  bool                           // to bind the port, and it was logged
 	waiting map[netip.Addr][]waitingAnswer // by the client's address; maxAnswers in all
 	n       int                            // how many wait
-	added   map[netip.Addr]bool            // addresses that are not open yet, or not for long enough
+	lastID  uint64
+	added   map[netip.Addr]bool // addresses that are not open yet, or not for long enough
 }
 
 // waitingAnswer is a challenge that waits for its client.
 type waitingAnswer struct {
+	id      uint64    // no other one has it
 	port    uint16    // the source port of the request's last packet
 	until   time.Time // by clock.Boot
 	size    int
@@ -75,10 +78,10 @@ func newAnswers(cfg *config.Config, firewall access.Enforcer, env Env) *answers 
 		Listen: a.listen, Filtered: cfg.Challenge.Answers.Filtered, PrefixLen6: access.PrefixHost,
 		PerAddress: 2 * exchangesOfAddress, Handler: a, Clock: env.Clock, Log: env.Log,
 	})
-	a.enforcers = []access.Enforcer{a.tcp}
 	if firewall != nil {
 		a.enforcers = append(a.enforcers, firewall)
 	}
+	a.enforcers = append(a.enforcers, a.tcp)
 	return a
 }
 
@@ -107,7 +110,8 @@ func (a *answers) put(source netip.AddrPort, payload []byte) error {
 	case a.n >= maxAnswers:
 		return errTooManyAnswers
 	}
-	w := waitingAnswer{port: source.Port(), until: a.clock.Boot().Add(config.AnswerTime), size: len(payload)}
+	a.lastID++
+	w := waitingAnswer{id: a.lastID, port: source.Port(), until: a.clock.Boot().Add(config.AnswerTime), size: len(payload)}
 	copy(w.payload[:], payload)
 	all := a.waiting[from]
 	if len(all) == exchangesOfAddress {
@@ -182,14 +186,21 @@ func (a *answers) changes(now time.Time) (all []access.Change) {
 	return all
 }
 
-// apply carries out changes. A failed one leaves the port closed for its client,
-// which starts over.
+// apply carries out changes. If the firewall cannot carry one out, the port stays
+// closed for its client, which starts over: without the firewall, strangers may see it.
 func (a *answers) apply(changes []access.Change) {
-	if len(changes) == 0 {
-		return
-	}
 	for _, e := range a.enforcers {
-		e.Apply(changes)
+		if len(changes) == 0 {
+			return
+		}
+		errs := e.Apply(changes)
+		var carried []access.Change
+		for i, c := range changes {
+			if errs == nil || errs[i] == nil || c.Revokes() {
+				carried = append(carried, c)
+			}
+		}
+		changes = carried
 	}
 }
 
@@ -205,7 +216,8 @@ func (a *answers) Serve(l net.Listener) error {
 }
 
 // serve sends the challenges of an address: their number, and then the size and the
-// bytes of each. The first one is that of a request from the connection's own port.
+// bytes of each. The first one is that of a request from the connection's own port. The
+// client replies with the number of the one that it takes.
 func (a *answers) serve(c net.Conn) {
 	defer c.Close()
 	if c.SetDeadline(time.Now().Add(answerRead)) != nil {
@@ -215,36 +227,55 @@ func (a *answers) serve(c net.Conn) {
 	if !ok {
 		return
 	}
-	message := a.message(remote.AddrPort())
+	message, ids := a.message(remote.AddrPort())
 	if message == nil {
 		return
 	}
-	if _, err := c.Write(message); err == nil {
-		io.Copy(io.Discard, io.LimitReader(c, 1)) // the client closes the connection
+	if _, err := c.Write(message); err != nil {
+		return
+	}
+	var taken [1]byte
+	if _, err := io.ReadFull(c, taken[:]); err == nil && taken[0] > 0 && int(taken[0]) <= len(ids) {
+		a.remove(remote.AddrPort(), ids[taken[0]-1])
 	}
 }
 
-// message returns what a connection from an address gets; nil: nothing waits.
-func (a *answers) message(remote netip.AddrPort) []byte {
+// remove removes a challenge that its client has: another exchange of the address must
+// not take it. The port stays open for its time, or until the next change.
+func (a *answers) remove(remote netip.AddrPort, id uint64) {
+	from := access.Numbered(remote.Addr())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.waiting[from]
+	i := slices.IndexFunc(list, func(w waitingAnswer) bool { return w.id == id })
+	if i < 0 {
+		return
+	}
+	list[i].size = 0 // it keeps its place, which opens the port, until its time is over
+}
+
+// message returns the challenges for a connection from an address, and their IDs; nil:
+// none waits.
+func (a *answers) message(remote netip.AddrPort) (message []byte, ids []uint64) {
 	from := access.Numbered(remote.Addr())
 	now := a.clock.Boot()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := a.waiting[from]
-	b, n := []byte{0}, byte(0)
+	b := []byte{0}
 	add := func(own bool) {
 		for i := len(list) - 1; i >= 0; i-- { // the newest first
-			if w := &list[i]; w.until.After(now) && (w.port == remote.Port()) == own {
+			if w := &list[i]; w.size > 0 && w.until.After(now) && (w.port == remote.Port()) == own {
 				b = append(append(b, byte(w.size)), w.payload[:w.size]...)
-				n++
+				ids = append(ids, w.id)
 			}
 		}
 	}
 	add(true)
 	add(false)
-	if n == 0 {
-		return nil
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	b[0] = n
-	return b
+	b[0] = byte(len(ids))
+	return b, ids
 }

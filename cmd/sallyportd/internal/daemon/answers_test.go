@@ -17,6 +17,7 @@ import (
 type recorded struct {
 	t        *testing.T
 	admitted map[access.Peer]time.Time
+	fail     error // of changes that admit
 }
 
 func (r *recorded) Apply(changes []access.Change) []error {
@@ -26,10 +27,16 @@ func (r *recorded) Apply(changes []access.Change) []error {
 			r.t.Errorf("change of another service, or the second one for a peer: %+v", c)
 		}
 		seen[c.Peer] = true
+		if r.fail != nil && !c.Revokes() {
+			continue
+		}
 		r.admitted[c.Peer] = c.Until
 		if c.Revokes() {
 			delete(r.admitted, c.Peer)
 		}
+	}
+	if r.fail != nil {
+		return access.Failed(changes, r.fail)
 	}
 	return nil
 }
@@ -40,7 +47,7 @@ func testAnswers(t *testing.T) (*answers, *recorded, *clocktest.Host) {
 	host := clocktest.NewHost()
 	cfg := &config.Config{Challenge: &config.Challenge{Answers: &config.Answers{Port: 30720}}}
 	a := newAnswers(cfg, nil, Env{Clock: host.Clock(), Log: slog.New(slog.DiscardHandler)})
-	r := &recorded{t, map[access.Peer]time.Time{}}
+	r := &recorded{t: t, admitted: map[access.Peer]time.Time{}}
 	a.enforcers, a.bound = []access.Enforcer{r}, true
 	return a, r, host
 }
@@ -66,20 +73,28 @@ func TestAnswersOpenForTheirAddress(t *testing.T) {
 	if len(r.admitted) != 1 || until.Before(now.Add(config.AnswerTime)) || until.After(latest) {
 		t.Fatalf("admitted %v", r.admitted)
 	}
-	if got := a.message(from(2)); got != nil {
+	if got, _ := a.message(from(2)); got != nil {
 		t.Errorf("another address got %q", got)
 	}
 	host.Pass(config.AnswerTime / 2)
 	a.put(netip.AddrPortFrom(from(1).Addr(), 7), []byte("seven"))
 	a.applyAt(a.clock.Boot())
-	if got := a.message(from(1)); string(got) != "\x02\x03one\x05seven" {
+	if got, _ := a.message(from(1)); string(got) != "\x02\x03one\x05seven" {
 		t.Errorf("got %q", got)
 	}
-	if got := a.message(netip.AddrPortFrom(from(1).Addr(), 7)); string(got) != "\x02\x05seven\x03one" {
+	if got, _ := a.message(netip.AddrPortFrom(from(1).Addr(), 7)); string(got) != "\x02\x05seven\x03one" {
 		t.Errorf("from the port of the second request: %q", got)
 	}
+	// The client has taken the second one.
+	_, ids := a.message(from(1))
+	a.remove(from(1), ids[1])
+	if got, _ := a.message(from(1)); string(got) != "\x01\x03one" {
+		t.Errorf("after the other one was taken: %q", got)
+	}
+	a.put(netip.AddrPortFrom(from(1).Addr(), 7), []byte("seven"))
+	a.applyAt(a.clock.Boot())
 	host.Pass(config.AnswerTime / 2)
-	if got := a.message(from(1)); string(got) != "\x01\x05seven" {
+	if got, _ := a.message(from(1)); string(got) != "\x01\x05seven" {
 		t.Errorf("after the time of the first: %q", got)
 	}
 	host.Pass(config.AnswerTime / 2)
@@ -96,6 +111,26 @@ func TestAnswersOpenForTheirAddress(t *testing.T) {
 	}
 }
 
+// TestAnswersNeedTheFirewall: the port does not open without it, and closes.
+func TestAnswersNeedTheFirewall(t *testing.T) {
+	a, port, host := testAnswers(t)
+	wall := &recorded{t: t, admitted: map[access.Peer]time.Time{}}
+	a.enforcers = []access.Enforcer{wall, port}
+	a.put(from(1), []byte("one"))
+	a.applyAt(a.clock.Boot())
+	wall.fail = errors.New("the holder is gone")
+	a.put(from(2), []byte("two"))
+	a.applyAt(a.clock.Boot())
+	if len(port.admitted) != 1 || len(wall.admitted) != 1 {
+		t.Errorf("without the firewall: the port admits %v", port.admitted)
+	}
+	host.Pass(config.AnswerTime)
+	a.applyAt(a.clock.Boot())
+	if len(port.admitted) != 0 {
+		t.Errorf("after the time: the port admits %v", port.admitted)
+	}
+}
+
 // TestAnswersAreBounded, in all and for an address.
 func TestAnswersAreBounded(t *testing.T) {
 	a, _, _ := testAnswers(t)
@@ -105,7 +140,7 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := a.message(from(0))
+	got, _ := a.message(from(0))
 	if a.n != exchangesOfAddress || int(got[0]) != exchangesOfAddress || len(got) != 1+exchangesOfAddress*(1+len(long)) {
 		t.Errorf("%d wait, and %d bytes", a.n, len(got))
 	}
@@ -114,11 +149,11 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Fatalf("%d: %v", i, err)
 		}
 	}
-	if err := a.put(from(1), nil); !errors.Is(err, errTooManyAnswers) {
+	if err := a.put(from(1), []byte("x")); !errors.Is(err, errTooManyAnswers) {
 		t.Errorf("beyond the limit: %v", err)
 	}
 	a.bound = false
-	if err := a.put(from(1), nil); !errors.Is(err, errNoAnswerPort) {
+	if err := a.put(from(1), []byte("x")); !errors.Is(err, errNoAnswerPort) {
 		t.Errorf("without the port: %v", err)
 	}
 }

@@ -39,6 +39,7 @@ type kept struct {
 
 	writing sync.Mutex // one flush at a time
 	failing bool       // the last flush failed
+	logged  bool       // that was logged
 	mu      sync.Mutex
 	leases  map[address]state.Kept
 	// onDisk are the leases that the file may have, also after a power failure.
@@ -185,13 +186,13 @@ func (k *kept) flush() (err, endErr error) {
 	written := !k.unknown && len(list) == len(k.onDisk) && !slices.ContainsFunc(list, func(l state.Kept) bool { return !k.onDisk[l] })
 	k.mu.Unlock()
 	if written {
-		k.report(nil, false)
+		k.report(nil, false, false)
 		return nil, nil
 	}
 	slices.SortFunc(list, func(a, b state.Kept) int { return a.Since.Compare(b.Since) })
 	if err = k.write(list); err == nil {
 		k.setOnDisk(list, false)
-		k.report(nil, false)
+		k.report(nil, false, false)
 		return nil, nil
 	}
 	// The file has the old leases, or the new ones.
@@ -212,14 +213,12 @@ func (k *kept) flush() (err, endErr error) {
 		ended = ended || !lasts[l]
 	}
 	k.mu.Unlock()
-	dropped := false
 	if ended {
 		if endErr = k.drop(); endErr == nil {
 			k.setOnDisk(nil, false)
-			dropped = true
 		}
 	}
-	k.report(errors.Join(err, endErr), dropped)
+	k.report(errors.Join(err, endErr), ended, endErr == nil)
 	return err, endErr
 }
 
@@ -233,18 +232,22 @@ func (k *kept) setOnDisk(list []state.Kept, unknown bool) {
 	k.unknown = unknown
 }
 
-// report logs when the record cannot be written, and when it can be again.
-func (k *kept) report(err error, dropped bool) {
-	switch {
-	case err == nil && k.failing:
-		k.log.Info("leases without an end recorded again")
-	case err != nil && !k.failing && dropped:
-		k.log.Error("leases without an end not recorded; a restart opens none", "error", err)
-	case err != nil && !k.failing:
-		k.log.Error("failed to record leases without an end; retrying", "error", err,
-			"hint", "until then a restart may open closed leases again")
-	}
+// report logs when the end of a lease cannot be recorded, and when the record is
+// complete again. Dropped: no lease is recorded now. The caller reports leases that
+// cannot be opened.
+func (k *kept) report(err error, ended, dropped bool) {
 	k.failing = err != nil
+	switch {
+	case err == nil && k.logged:
+		k.log.Info("leases without an end recorded again")
+		k.logged = false
+	case err != nil && ended && !k.logged && dropped:
+		k.log.Error("leases without an end not recorded; a restart opens none", "error", err)
+		k.logged = true
+	case err != nil && ended && !k.logged:
+		k.log.Error("failed to record the end of leases; retrying", "error", err, "hint", "until then a restart may open closed leases again")
+		k.logged = true
+	}
 }
 
 // isFailing reports whether the last flush failed.

@@ -148,6 +148,7 @@ func TestMissingInTheFile(t *testing.T) {
 	if !r.knocks(t, "left") {
 		t.Fatal("not let in")
 	}
+	netns.Until(t, "what is counted as opened to be open", served)
 	var w clients.Watch
 	path := filepath.Join(r.dir, config.ClientsName)
 	look := func(pass time.Duration) {
