@@ -41,6 +41,7 @@ type challenger struct {
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
 	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
+	lastPacket time.Time  // the arrival of the last packet, of now; guarded by tableMu
 }
 
 // command is what an operation requests.
@@ -156,13 +157,26 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 
 // Take implements capture.Sink.
 func (c *challenger) Take(packets []capture.Packet) {
-	now := c.now()
+	now, wall := c.now(), c.wall().UnixNano()
 	c.tableMu.Lock()
 	defer c.tableMu.Unlock()
 	for _, p := range packets {
-		c.table.Receive(p.Source, p.Destination, now)
+		at := now
+		if p.Arrived != 0 {
+			// The time of day may have been set since the packet arrived.
+			at = now.Add(-min(max(time.Duration(wall-p.Arrived), 0), mostLate))
+		}
+		if at.Before(c.lastPacket) {
+			at = c.lastPacket
+		}
+		c.lastPacket = at
+		c.table.Receive(p.Source, p.Destination, at)
 	}
 }
+
+// mostLate is how long before it is read a packet can have arrived: about as long as
+// unfinished exchanges are kept.
+const mostLate = time.Second
 
 // run captures until ctx ends, and then executes the proofs that wait.
 func (c *challenger) run(ctx context.Context) error {
