@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// Packet is an empty UDP packet, or a bare SYN: source and destination are its only content. It
-// was parsed, but not authenticated.
+// Packet is an empty UDP packet, or a bare SYN: source and destination are its only
+// content. It was parsed, but not authenticated.
 type Packet struct {
 	Source, Destination netip.AddrPort
 	// Arrived is the time of day at which the kernel received the packet, in nanoseconds
