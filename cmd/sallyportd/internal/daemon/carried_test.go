@@ -35,6 +35,26 @@ func (m *memoryRecord) Forget(leases []state.Lease) error {
 	return nil
 }
 
+// TestAddressThatCouldNotBeRecorded: the next grant for it records it, and does not
+// take it for recorded.
+func TestAddressThatCouldNotBeRecorded(t *testing.T) {
+	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
+	record := &memoryRecord{fail: errors.New("no space")}
+	c := newCarried(record, now, now)
+	c.addService(access.ID("ssh"), access.PrefixHost, time.Minute)
+	may := func(wire.Identifier, access.ServiceID) bool { return true }
+	grant := []sessions.Grant{{Identifier: wire.Identifier{'c', 'o', 'm', '1'}, Address: netip.MustParseAddr("192.0.2.1")}}
+	for _, endless := range []bool{false, true} {
+		if _, err := c.admit(grant, endless, may); !errors.Is(err, record.fail) {
+			t.Errorf("endless %v: %v", endless, err)
+		}
+	}
+	record.fail = nil
+	if _, err := c.admit(grant, false, may); err != nil || len(record.list) != 1 {
+		t.Errorf("%v, recorded %+v", err, record.list)
+	}
+}
+
 // TestAddressOfEndlessLease: the address of a lease without an end is recorded so that
 // other addresses do not displace it, and is not forgotten while the lease lasts.
 func TestAddressOfEndlessLease(t *testing.T) {
