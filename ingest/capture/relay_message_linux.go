@@ -3,8 +3,8 @@ package capture
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
-	"strconv"
 
 	"sallyport/ingest/udp"
 	"sallyport/verify/challenge/exchange"
@@ -97,7 +97,7 @@ func parseRelayed(b []byte, packets []Packet) (m relayed, err error) {
 	for b = b[batchHeader:]; len(b) > 0; b = b[packetSize:] {
 		p, err := parsePacket(b[:packetSize])
 		if err != nil {
-			return relayed{}, errors.Join(err, errors.New("packet "+strconv.Itoa(len(packets))))
+			return relayed{}, fmt.Errorf("packet %d: %w", len(packets), err)
 		}
 		packets = append(packets, p)
 	}
