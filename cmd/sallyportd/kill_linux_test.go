@@ -134,9 +134,14 @@ func (v *victim) killDuring(t *testing.T, guests []*guest) (granted []attempt) {
 
 func startVictim(t *testing.T, dir string) *victim {
 	t.Helper()
+	return startProgram(t, "/proc/self/exe", dir)
+}
+
+func startProgram(t *testing.T, program, dir string) *victim {
+	t.Helper()
 	v := &victim{opened: map[string]bool{}}
 	v.cond.L = &v.mu
-	v.cmd = exec.Command("/proc/self/exe", "serve", "-c", filepath.Join(dir, config.FileName))
+	v.cmd = exec.Command(program, "serve", "-c", filepath.Join(dir, config.FileName))
 	v.cmd.Args[0] = "sallyportd"
 	out, err := v.cmd.StderrPipe()
 	if err != nil {
