@@ -31,7 +31,7 @@ func TestLostRequestIsCounted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &challenger{now: time.Now}
+		c := &challenger{now: time.Now, wall: time.Now}
 		c.table, err = handshakes.New(handshakes.Config{
 			Operations: all, Random: rand.Reader, OnProof: func(exchange.Proof, netip.Addr) {},
 			Answer: func(netip.AddrPort, netip.AddrPort, []byte) error { return nil },
