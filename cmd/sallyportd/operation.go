@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/client"
+	"sallyport/verify/challenge"
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
@@ -102,6 +104,9 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 		if o.ID != id {
 			continue
 		}
+		if err := receivesAt(cfg.Challenge.Plan, server); err != nil {
+			return nil, err
+		}
 		p := profile.Operation{
 			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
@@ -125,6 +130,21 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 			"an operation belongs to the challenge–response protocol; for a client's profile: sallyportd client profile IDENTIFIER")
 	}
 	return nil, fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
+}
+
+// receivesAt returns an error if the server is an address of a family over which it
+// receives no requests: no client can use such a profile.
+func receivesAt(p challenge.Plan, server string) error {
+	a, err := netip.ParseAddr(server)
+	family, other := "IPv4", "IPv6"
+	if err == nil && !a.Unmap().Is4() {
+		family, other = other, family
+	}
+	if err != nil || family == "IPv4" && !p.NoIPv4 || family == "IPv6" && !p.NoIPv6 {
+		return nil
+	}
+	return cli.WithHint(fmt.Errorf("the profile names the server %s, but the server receives requests over %s only", server, other),
+		"give --server NAME, or --server with an address of the other family; or change listen")
 }
 
 // closedBy returns which operations close what an operation opens until it is closed.
