@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// get sends a request to the server's admin socket.
-func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
+// Get sends a request to the admin socket of a server. The caller must close the body
+// of the response.
+func Get(ctx context.Context, socket, path string) (*http.Response, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", s.socket)
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sallyportd"+path, nil)
 	if err != nil {
@@ -30,9 +31,9 @@ func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
 	return response, nil
 }
 
-// Counters returns all counters of the server.
-func (s *Server) Counters(ctx context.Context) (map[string]uint64, error) {
-	response, err := s.get(ctx, "/traffic")
+// Counters returns all counters of the server at an admin socket.
+func Counters(ctx context.Context, socket string) (map[string]uint64, error) {
+	response, err := Get(ctx, socket, "/traffic")
 	if err != nil {
 		return nil, err
 	}
@@ -44,13 +45,18 @@ func (s *Server) Counters(ctx context.Context) (map[string]uint64, error) {
 	return counters, nil
 }
 
+// Counters returns all counters of the server.
+func (s *Server) Counters(ctx context.Context) (map[string]uint64, error) {
+	return Counters(ctx, s.socket)
+}
+
 // watch collects the grants until the server stops.
 func (s *Server) watch(ctx context.Context) error {
 	// The server opens the socket a moment after it logs "serving".
 	var response *http.Response
 	var err error
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if response, err = s.get(ctx, "/grants"); err == nil || time.Now().After(end) {
+		if response, err = Get(ctx, s.socket, "/grants"); err == nil || time.Now().After(end) {
 			break
 		}
 	}

@@ -38,8 +38,9 @@ func knockCommand(env cli.Env) *cobra.Command {
 The server never replies to a knock: only the service shows that it opened. Each
 attempt sends a new sequence. The second attempt sends one to the previous minute's
 ports before, and the last attempt waits for the next minute's ports, in case another
-program holds one of this minute's. After an attempt that opened nothing, the command moves the nonces ahead, in case
-the profile was restored from a backup, or another device uses it.
+program holds one of this minute's. After an attempt that opened nothing, the command
+moves the nonces ahead, in case the profile was restored from a backup, or another
+device uses it.
 
 If the service was open before the knock, the command prints a hint: the server does
 not hide the service, or an earlier knock has opened it. To check this, the command

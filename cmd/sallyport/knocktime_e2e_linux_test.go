@@ -30,7 +30,7 @@ func TestKnocktime(t *testing.T) {
 	if r := result.Rows[0]; len(result.Rows) != 1 || r.Refused != "" || len(r.Measured) == 0 || r.First != 1024 {
 		t.Errorf("%+v", result.Rows)
 	}
-	if p := result.Points; len(p) != 2 || p[0].Trials != 5 || p[0].Opened == 0 || p[1].Trials != 5 || p[1].Failed != 5 {
+	if p := result.Points; len(p) != 2 || p[0].Opened == 0 || p[1].Trials == 0 || p[1].Failed != p[1].Trials {
 		t.Errorf("%+v", p)
 	}
 	var text strings.Builder

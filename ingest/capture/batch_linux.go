@@ -6,8 +6,8 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// controlSize is room for the destination address of a datagram and the count of
-// drops.
+// controlSize is room for the destination address of a datagram, its time, and the
+// count of drops.
 const controlSize = 128
 
 // batch holds up to 64 packets, as the kernel writes them. It must not be copied.
@@ -46,6 +46,10 @@ func (b *batch) packet(i int) []byte { return b.data[i][:b.sizes[i]] }
 func (b *batch) source(i int) netip.AddrPort {
 	return netip.AddrPortFrom(b.names[i].Addr(), b.names[i].Port())
 }
+
+// arrived returns the time at which the kernel received the i-th datagram, as
+// Packet.Arrived.
+func (b *batch) arrived(i int) int64 { return udp.ParseTime(b.control[i][:b.messages.ControlLen(i)]) }
 
 // destination returns the destination address of the i-th datagram, and how many
 // datagrams the socket had dropped before it.

@@ -10,9 +10,14 @@ import (
 	"sync/atomic"
 )
 
-// Packet is an empty UDP packet, or a bare SYN: source and destination are its only content. It
-// was parsed, but not authenticated.
-type Packet struct{ Source, Destination netip.AddrPort }
+// Packet is an empty UDP packet, or a bare SYN: source and destination are its only
+// content. It was parsed, but not authenticated.
+type Packet struct {
+	Source, Destination netip.AddrPort
+	// Arrived is the time of day at which the kernel received the packet, in nanoseconds
+	// since 1970; 0: unknown. A process that reads late reads several packets at once.
+	Arrived int64
+}
 
 // Sink receives packets. The slice is valid until Take returns. One goroutine at
 // a time calls Take.

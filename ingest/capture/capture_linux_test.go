@@ -371,7 +371,7 @@ func TestBoundPortsThatAreTaken(t *testing.T) {
 	}
 	l.Close()
 	w.await("a packet to the port that was taken", taken)
-	w.must(w.Answer(Packet{netip.MustParseAddrPort("198.51.100.2:7"), netip.MustParseAddrPort("198.51.100.1:20050")}, []byte("challenge")))
+	w.must(w.Answer(Packet{Source: netip.MustParseAddrPort("198.51.100.2:7"), Destination: netip.MustParseAddrPort("198.51.100.1:20050")}, []byte("challenge")))
 }
 
 // TestTooManyBoundPorts: nothing retries a range that cannot be bound.

@@ -7,7 +7,7 @@
 //	               closed
 //	socketSource   or a UDP socket for each port, whose filter accepts empty
 //	               datagrams. A port that another program has is tried again
-//	  -> recvmmsg   up to 64 at a time (udp)
+//	  -> recvmmsg   up to 64 at a time, each with its time of arrival (udp)
 //	  -> parse      the same rule again; impossible addresses; Packet
 //	  -> relay      a packetSource of a server runs in a separate process (Relay),
 //	  -> relayedSource  which hands batches over to the server's source

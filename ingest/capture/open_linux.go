@@ -92,6 +92,10 @@ func openPacket(r rule, v6 bool) (*os.File, error) {
 		return nil, err
 	}
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, queueSize)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		f.Close()
+		return nil, os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)
+	}
 	// Index 0 stands for all interfaces, also for those that come later. A socket of
 	// one protocol does not receive packets that this host sends.
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: udp.Swap(protocol)}); err != nil {

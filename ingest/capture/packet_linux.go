@@ -131,6 +131,7 @@ func (c *packetSource) deliver(b *batch, n int) {
 		}
 		p.Source = netip.AddrPortFrom(udp.WithLink(from, link), p.Source.Port())
 		p.Destination = netip.AddrPortFrom(udp.WithLink(to, link), p.Destination.Port())
+		p.Arrived = b.arrived(i)
 		packets = append(packets, p)
 	}
 	c.counts.received.Add(uint64(n))

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,10 +189,10 @@ func TestFiltersAreLocked(t *testing.T) {
 func somePackets() []Packet {
 	ap := netip.MustParseAddrPort
 	return []Packet{
-		{ap("192.0.2.1:1"), ap("198.51.100.1:20000")},
-		{ap("[2001:db8::2]:65535"), ap("[2001:db8::1]:20099")},
-		{ap("[fe80::1%7]:5"), ap("[fe80::2%7]:20001")},
-		{ap("[fe80::1%9]:5"), ap("[2001:db8::1]:20001")},
+		{ap("192.0.2.1:1"), ap("198.51.100.1:20000"), 1764173000123456789},
+		{ap("[2001:db8::2]:65535"), ap("[2001:db8::1]:20099"), 1764173000123456789},
+		{ap("[fe80::1%7]:5"), ap("[fe80::2%7]:20001"), 1764173000123456789},
+		{ap("[fe80::1%9]:5"), ap("[2001:db8::1]:20001"), 1764173000123456789},
 	}
 }
 
@@ -200,6 +201,29 @@ func TestRelayedMessages(t *testing.T) {
 	got, err := parseRelayed(want.append(nil), nil)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestMalformedMessages: each breaks one rule.
+func TestMalformedMessages(t *testing.T) {
+	whole := relayed{packets: somePackets()[:2]}.append(nil) // of IPv4, of IPv6
+	change := func(at int, to byte) []byte {
+		b := slices.Clone(whole)
+		b[batchHeader+at] = to
+		return b
+	}
+	for name, b := range map[string][]byte{
+		"no header":          whole[:batchHeader-1],
+		"a part of a packet": whole[:len(whole)-1],
+		"too many packets":   relayed{packets: make([]Packet, udp.BatchSize+1)}.append(nil),
+		"no family":          change(0, 5),
+		"IPv6, called IPv4":  change(packetSize, 4),
+		"IPv4 to IPv6":       change(1+16, 0x20),
+		"IPv4 from IPv6":     change(1, 0x20),
+	} {
+		if m, err := parseRelayed(b, nil); !errors.Is(err, errMessage) {
+			t.Errorf("%s: %+v, %v", name, m, err)
+		}
 	}
 }
 

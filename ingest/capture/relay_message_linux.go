@@ -3,8 +3,8 @@ package capture
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
-	"strconv"
 
 	"sallyport/ingest/udp"
 	"sallyport/verify/challenge/exchange"
@@ -20,7 +20,7 @@ import (
 const (
 	countsSize   = 4 * 8 // received, dropped, refused, unsent
 	batchHeader  = countsSize + 8
-	packetSize   = 1 + 16 + 16 + 2 + 2 + 4 // family, addresses, ports, link
+	packetSize   = 1 + 16 + 16 + 2 + 2 + 4 + 8 // family, addresses, ports, link, time
 	maxBatch     = batchHeader + udp.BatchSize*packetSize
 	answerHeader = 8
 	// maxAnswer is the size of the largest answer: the payload is a challenge.
@@ -46,7 +46,8 @@ func appendPacket(b []byte, p Packet) []byte {
 	if link == 0 {
 		link, _ = udp.Link(to)
 	}
-	return binary.BigEndian.AppendUint32(b, link)
+	b = binary.BigEndian.AppendUint32(b, link)
+	return binary.BigEndian.AppendUint64(b, uint64(p.Arrived))
 }
 
 // parsePacket parses packetSize bytes.
@@ -64,6 +65,7 @@ func parsePacket(b []byte) (p Packet, err error) {
 	return Packet{
 		netip.AddrPortFrom(from, binary.BigEndian.Uint16(b[33:])),
 		netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[35:])),
+		int64(binary.BigEndian.Uint64(b[41:])),
 	}, nil
 }
 
@@ -95,7 +97,7 @@ func parseRelayed(b []byte, packets []Packet) (m relayed, err error) {
 	for b = b[batchHeader:]; len(b) > 0; b = b[packetSize:] {
 		p, err := parsePacket(b[:packetSize])
 		if err != nil {
-			return relayed{}, errors.Join(err, errors.New("packet "+strconv.Itoa(len(packets))))
+			return relayed{}, fmt.Errorf("packet %d: %w", len(packets), err)
 		}
 		packets = append(packets, p)
 	}

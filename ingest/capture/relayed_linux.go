@@ -125,7 +125,7 @@ func (s *relayedSource) answer(p Packet, payload []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, q := range s.packets {
-		if q != p || s.answered[i] {
+		if q.Source != p.Source || q.Destination != p.Destination || s.answered[i] {
 			continue
 		}
 		s.answered[i] = true

@@ -89,7 +89,7 @@ func (r rule) ports(b []byte, size int, source, destination netip.Addr) (p Packe
 	if from == 0 || to < r.first || to > r.last || !r.empty(b, size) {
 		return p, false
 	}
-	return Packet{netip.AddrPortFrom(source, from), netip.AddrPortFrom(destination, to)}, true
+	return Packet{Source: netip.AddrPortFrom(source, from), Destination: netip.AddrPortFrom(destination, to)}, true
 }
 
 // empty reports whether a packet is nothing but its header, of size bytes.

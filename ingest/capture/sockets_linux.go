@@ -100,6 +100,9 @@ func (b *socketSource) open(at netip.AddrPort, v6only bool) error {
 		if err := unix.SetsockoptInt(fd, level, option, 1); err != nil {
 			return os.NewSyscallError("setsockopt PKTINFO", err)
 		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+			return os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)
+		}
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
 			return os.NewSyscallError("setsockopt SO_RXQ_OVFL", err)
 		}
@@ -178,7 +181,7 @@ func (b *socketSource) read(s *socket, batch *batch) {
 			b.counts.refused.Add(1)
 			continue
 		}
-		packets = append(packets, Packet{from, netip.AddrPortFrom(to, s.port)})
+		packets = append(packets, Packet{from, netip.AddrPortFrom(to, s.port), batch.arrived(i)})
 	}
 	b.counts.received.Add(uint64(n))
 	if len(packets) > 0 {

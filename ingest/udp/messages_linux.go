@@ -163,6 +163,26 @@ func ParseControl(b []byte) (to netip.Addr, drops uint32) {
 	return to, drops
 }
 
+// ParseTime parses control messages: the time of day at which the kernel received a
+// datagram, in nanoseconds since 1970 (SO_TIMESTAMPNS). 0: there is none.
+func ParseTime(b []byte) int64 {
+	for len(b) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+		if uint64(h.Len) < uint64(unix.CmsgLen(0)) || uint64(h.Len) > uint64(len(b)) {
+			break
+		}
+		data := b[unix.CmsgLen(0):h.Len]
+		size := int(unsafe.Sizeof(unix.Timespec{}))
+		if h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_TIMESTAMPNS && len(data) >= size {
+			var at unix.Timespec
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&at)), size), data)
+			return at.Nano()
+		}
+		b = b[min(unix.CmsgSpace(int(h.Len)-unix.CmsgLen(0)), len(b)):]
+	}
+	return 0
+}
+
 // Drops returns how many datagrams the kernel has not queued at a socket, because
 // a filter refused them, their checksum was wrong, or the queue was full; modulo
 // 2^32. The kernel has one count for all causes, here as in SO_RXQ_OVFL.

@@ -17,8 +17,9 @@
 //
 // Package exchange decodes the packets and verifies the messages; this package
 // decides which exchanges get a slot. A Table belongs to the goroutine that calls
-// Receive and Sweep; other goroutines may call only Stats and Update. A packet allocates
-// nothing and takes no lock. When a bucket is full, the slot with the lowest
-// priority is evicted (see priority), and its client must start over. An operation
-// and a /64 have at most a share of the table: see oldestBeyondShare and bucketOf.
+// Receive and Sweep, or to several that take turns under a lock; any goroutine may
+// call Stats and Update. A packet allocates nothing and takes no lock here. When a
+// bucket is full, the slot with the lowest priority is evicted (see priority), and its
+// client must start over. An operation and a /64 have at most a share of the table:
+// see oldestBeyondShare and bucketOf.
 package handshakes

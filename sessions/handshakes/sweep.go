@@ -21,11 +21,11 @@ const (
 // Strangers send packets to these ports too. So a request counts only if at least
 // half of its packets have arrived, with minRequestBits of an ID: random packets,
 // and the scan of a range, never come that far, because each packet that does not
-// continue the ID begins another request. A response counts from minResponseBits, for which
-// the sender requires the secret. A request that began while a challenge waited is
-// probably one that the network has duplicated. Of the slot for any port and those
-// of single ports, which hold the same packets, only the latter count if one of
-// them does.
+// continue the ID begins another request. A response counts from minResponseBits, for
+// which the sender requires the secret. A request that began while a challenge waited
+// is probably one that the network has duplicated. Of the slot for any port and those
+// of single ports, which hold the same packets, only the latter count if one of them
+// does.
 func (t *Table) incomplete(s *slot) (o Outcome, ok bool) {
 	switch s.State() {
 	case exchange.Requesting:

@@ -23,10 +23,10 @@ import (
 )
 
 // KeptFileName is the name of the file with the leases that last until they are
-// closed. They are not in the file of nonces, because the two files
-// fail in opposite directions: a reset must keep each nonce that is readable,
-// and must not keep a lease that may have ended. If the end of a lease cannot be
-// written, the whole file can be removed, which needs no space on the disk.
+// closed. They are not in the file of nonces, because the two files fail in opposite
+// directions: a reset must keep each nonce that is readable, and must not keep a lease
+// that may have ended. If the end of a lease cannot be written, the whole file can be
+// removed, which needs no space on the disk.
 const KeptFileName = "open-leases"
 
 // MaxKept is the maximum number of leases in the file.
@@ -118,7 +118,7 @@ func decodeKept(content []byte) ([]Kept, error) {
 		return nil, errors.New("its first line is not a header")
 	}
 	if h.Version > keptVersion {
-		return nil, &NewerError{Version: uint32(h.Version)}
+		return nil, &NewerError{Version: uint32(h.Version), Latest: keptVersion}
 	}
 	if sum := sha256.Sum256(lines); hex.EncodeToString(sum[:]) != h.SHA256 || h.Version != keptVersion {
 		return nil, errors.New("its checksum or its version is wrong")

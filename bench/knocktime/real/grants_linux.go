@@ -4,38 +4,25 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"time"
+
+	"sallyport/bench/target"
 )
 
-// get sends a request to the server's admin socket.
-func (s *server) get(ctx context.Context, path string) (*http.Response, error) {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "sallyportd.sock"))
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sallyportd"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	return (&http.Transport{DisableKeepAlives: true, DialContext: dial}).RoundTrip(request)
-}
+// socket is the server's admin socket.
+func (s *server) socket() string { return filepath.Join(s.dir, "sallyportd.sock") }
 
 // dropped returns how many packets of exchanges the kernel has dropped since the
 // server's start, because the queue of the server's socket was full.
 func (s *server) dropped(ctx context.Context) (uint64, error) {
-	response, err := s.get(ctx, "/traffic")
+	counters, err := target.Counters(ctx, s.socket())
 	if err != nil {
-		return 0, fmt.Errorf("read the server's counters: %w", err)
+		return 0, err
 	}
-	defer response.Body.Close()
 	const counter = "exchange_kernel"
-	var counters map[string]uint64
-	if err := json.NewDecoder(response.Body).Decode(&counters); err != nil {
-		return 0, fmt.Errorf("read the server's counters: %w", err)
-	}
 	n, ok := counters[counter]
 	if !ok {
 		return 0, fmt.Errorf("the server has no counter %s", counter)
@@ -48,7 +35,7 @@ func (s *server) watch(ctx context.Context) (err error) {
 	var response *http.Response
 	// The server opens the socket a moment after it logs "serving".
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if response, err = s.get(ctx, "/grants"); err == nil {
+		if response, err = target.Get(ctx, s.socket(), "/grants"); err == nil {
 			break
 		}
 		if time.Now().After(end) {

@@ -103,7 +103,7 @@ func (r *run) time(ctx context.Context, s *server, c configuration) (t *Times, s
 	if err := r.network.relay.failure(); err != nil {
 		return nil, 0, err
 	}
-	if stolen, err = r.stolen(before); err != nil || !o.Opened {
+	if stolen, err = r.stolen(before); err != nil || !o.Opened || o.OpenBefore {
 		return nil, stolen, err
 	}
 	granted, err := s.granted(clientAddress(lane), o.started)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 
 	"sallyport/bench/clock"
 	"sallyport/bench/knocktime"
@@ -31,6 +32,9 @@ func (c Config) steps() (n int) {
 	return n + len(c.Curves)
 }
 
+// runtimeThreads is how many threads may run goroutines: the relay's, and many others.
+const runtimeThreads = 16
+
 // run is a run in progress.
 type run struct {
 	cfg     Config
@@ -47,6 +51,9 @@ type run struct {
 // networks, and removes them. It ends when ctx ends.
 func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	r := &run{cfg: cfg}
+	// A thread of the relay that returns from the kernel must find the runtime ready for
+	// it, also while threads with a lower priority wait for a core.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtimeThreads))
 	if r.cores, err = clock.Cores(); err != nil {
 		return res, err
 	}

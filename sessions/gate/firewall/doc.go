@@ -66,9 +66,9 @@
 // another process has just claimed by the time: a copy is older.
 //
 // The table consists of expressions that nft 1.0.6 writes itself, byte by byte:
-// nft loads its own listing as the same table (as JSON, not with RequireISN). So each port has separate sets,
-// each rule compares only fields that have a name, and two rules check whether
-// a socket exists for a packet.
+// nft loads its own listing as the same table (as JSON, not with RequireISN). So each
+// port has separate sets, each rule compares only fields that have a name, and two
+// rules check whether a socket exists for a packet.
 //
 // Claim records the kernel's description of the content at a moment at which no
 // other program can have changed it, and all handles each time that the table is

@@ -1,9 +1,7 @@
 package daemon
 
 import (
-	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -26,7 +24,10 @@ const (
 	// maxAnswers is how many challenges wait for their clients at a time: the filter of
 	// the socket has room for as many addresses.
 	maxAnswers = sockfilter.Max
-	// answerRead is how long a client may take to close its connection.
+	// answersOfAddress is how many of them may be of one address: a further one replaces
+	// the oldest, as the table of exchanges does.
+	answersOfAddress = 16
+	// answerRead is how long a connection may last.
 	answerRead = time.Second
 	// closeDelay is how long the port may stay open after the time of a challenge.
 	closeDelay = 250 * time.Millisecond
@@ -40,9 +41,13 @@ var (
 	errNoAnswerPort   = errors.New("the port of challenges is not bound")
 )
 
-// answers hands challenges to clients over TCP (transport = "tcp"): the port is open
+// answers hands challenges to clients over TCP (transport = "tcp"): answer_port is open
 // for an address while a challenge waits for it, and each connection from there gets
-// the challenges of its address. The table of exchanges limits their number.
+// the challenges of its address. The table of exchanges limits how many come in a
+// second. Its methods may be called concurrently; run is called once.
+//
+//	put, of the table -> waiting -> run: changes -> apply: the enforcers open the port
+//	a connection -> Serve -> message -> the client -> remove
 type answers struct {
 	listen    string
 	tcp       *gate.TCP
@@ -76,7 +81,7 @@ func newAnswers(cfg *config.Config, firewall access.Enforcer, env Env) *answers 
 	}
 	a.tcp = gate.NewTCP(gate.TCPConfig{
 		Listen: a.listen, Filtered: cfg.Challenge.Answers.Filtered, PrefixLen6: access.PrefixHost,
-		PerAddress: 2 * exchangesOfAddress, Handler: a, Clock: env.Clock, Log: env.Log,
+		PerAddress: 2 * answersOfAddress, Handler: a, Clock: env.Clock, Log: env.Log,
 	})
 	if firewall != nil {
 		a.enforcers = append(a.enforcers, firewall)
@@ -84,9 +89,6 @@ func newAnswers(cfg *config.Config, firewall access.Enforcer, env Env) *answers 
 	a.enforcers = append(a.enforcers, a.tcp)
 	return a
 }
-
-// exchangesOfAddress is how many exchanges of an address are in progress.
-const exchangesOfAddress = 16
 
 // answerAddress returns where the port of challenges listens: at the only address that
 // receives packets, or at all.
@@ -114,8 +116,8 @@ func (a *answers) put(source netip.AddrPort, payload []byte) error {
 	w := waitingAnswer{id: a.lastID, port: source.Port(), until: a.clock.Boot().Add(config.AnswerTime), size: len(payload)}
 	copy(w.payload[:], payload)
 	all := a.waiting[from]
-	if len(all) == exchangesOfAddress {
-		all = append(all[:0], all[1:]...) // the table has replaced the oldest one too
+	if len(all) == answersOfAddress {
+		all = append(all[:0], all[1:]...)
 		a.n--
 	}
 	a.waiting[from], a.added[from] = append(all, w), true
@@ -125,42 +127,6 @@ func (a *answers) put(source netip.AddrPort, payload []byte) error {
 	default:
 	}
 	return nil
-}
-
-// run opens and closes the port until ctx ends.
-func (a *answers) run(ctx context.Context) error {
-	defer a.tcp.Close()
-	a.bind()
-	check := time.NewTicker(bindPause)
-	defer check.Stop()
-	end := time.NewTicker(closeDelay)
-	defer end.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.wake:
-		case <-end.C:
-		case <-check.C:
-			a.bind()
-		}
-		a.apply(a.changes(a.clock.Boot()))
-	}
-}
-
-// bind binds the port, or verifies that it is bound.
-func (a *answers) bind() {
-	err := a.tcp.Prepare()
-	a.mu.Lock()
-	was := a.failed
-	a.bound, a.failed = err == nil, err != nil
-	a.mu.Unlock()
-	switch {
-	case err != nil && !was:
-		a.log.Error("port of challenges unavailable; retrying", "listen", a.listen, "error", err)
-	case err == nil && was:
-		a.log.Info("port of challenges bound on retry", "listen", a.listen)
-	}
 }
 
 // changes returns the peers for which the port opens, and those for which it closes.
@@ -184,60 +150,6 @@ func (a *answers) changes(now time.Time) (all []access.Change) {
 		all = append(all, access.Change{Service: id, Peer: access.PeerOf(from, access.PrefixHost)})
 	}
 	return all
-}
-
-// apply carries out changes. If the firewall cannot carry one out, the port stays
-// closed for its client, which starts over: without the firewall, strangers may see it.
-func (a *answers) apply(changes []access.Change) {
-	for _, e := range a.enforcers {
-		if len(changes) == 0 {
-			return
-		}
-		errs := e.Apply(changes)
-		var carried []access.Change
-		for i, c := range changes {
-			if errs == nil || errs[i] == nil || c.Revokes() {
-				carried = append(carried, c)
-			}
-		}
-		changes = carried
-	}
-}
-
-// Serve implements gate.Handler.
-func (a *answers) Serve(l net.Listener) error {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		go a.serve(c)
-	}
-}
-
-// serve sends the challenges of an address: their number, and then the size and the
-// bytes of each. The first one is that of a request from the connection's own port. The
-// client replies with the number of the one that it takes.
-func (a *answers) serve(c net.Conn) {
-	defer c.Close()
-	if c.SetDeadline(time.Now().Add(answerRead)) != nil {
-		return
-	}
-	remote, ok := c.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return
-	}
-	message, ids := a.message(remote.AddrPort())
-	if message == nil {
-		return
-	}
-	if _, err := c.Write(message); err != nil {
-		return
-	}
-	var taken [1]byte
-	if _, err := io.ReadFull(c, taken[:]); err == nil && taken[0] > 0 && int(taken[0]) <= len(ids) {
-		a.remove(remote.AddrPort(), ids[taken[0]-1])
-	}
 }
 
 // remove removes a challenge that its client has: another exchange of the address must

@@ -135,16 +135,16 @@ func TestAnswersNeedTheFirewall(t *testing.T) {
 func TestAnswersAreBounded(t *testing.T) {
 	a, _, _ := testAnswers(t)
 	long := make([]byte, exchange.MaxChallenge)
-	for range 2 * exchangesOfAddress {
+	for range 2 * answersOfAddress {
 		if err := a.put(from(0), long); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, _ := a.message(from(0))
-	if a.n != exchangesOfAddress || int(got[0]) != exchangesOfAddress || len(got) != 1+exchangesOfAddress*(1+len(long)) {
+	if a.n != answersOfAddress || int(got[0]) != answersOfAddress || len(got) != 1+answersOfAddress*(1+len(long)) {
 		t.Errorf("%d wait, and %d bytes", a.n, len(got))
 	}
-	for i := 1; i <= maxAnswers-exchangesOfAddress; i++ {
+	for i := 1; i <= maxAnswers-answersOfAddress; i++ {
 		if err := a.put(from(i), nil); err != nil {
 			t.Fatalf("%d: %v", i, err)
 		}

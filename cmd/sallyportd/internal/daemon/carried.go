@@ -34,10 +34,10 @@ type carried struct {
 	boot   func() time.Time
 	wall   func() time.Time
 
-	mu       sync.Mutex
-	services map[access.ServiceID]carriedService
-	open     map[address]time.Time // until when a lease may last, by clock.Boot
-	endless  map[address]bool      // recorded so that other addresses do not displace it
+	mu          sync.Mutex
+	services    map[access.ServiceID]carriedService
+	open        map[address]time.Time // until when a lease may last, by clock.Boot
+	untilClosed map[address]bool      // recorded so that other addresses do not displace it
 }
 
 // carriedService is the part of a service's terms that matters here.
@@ -60,7 +60,7 @@ func (a address) lease() state.Lease {
 func addressOf(l state.Lease) address { return address{l.Client, l.Service, l.Peer} }
 
 func newCarried(r addressRecord, boot, wall func() time.Time) *carried {
-	c := &carried{record: r, boot: boot, wall: wall, services: map[access.ServiceID]carriedService{}, open: map[address]time.Time{}, endless: map[address]bool{}}
+	c := &carried{record: r, boot: boot, wall: wall, services: map[access.ServiceID]carriedService{}, open: map[address]time.Time{}, untilClosed: map[address]bool{}}
 	for _, l := range r.Leases() {
 		c.open[addressOf(l)] = time.Time{} // no lease is in force after a start
 	}
@@ -78,9 +78,9 @@ func (c *carried) addService(id access.ServiceID, prefixLen6 int, openMax time.D
 // admit records the addresses that grants will let in, unless they are recorded
 // already. If the record is full, it displaces other addresses, also if it fails
 // then: the caller must cut their connections. If admit fails, the caller must not
-// let any of the addresses in. Endless: the leases have no end, so they are displaced
-// after all others.
-func (c *carried) admit(grants []sessions.Grant, endless bool, may func(wire.Identifier, access.ServiceID) bool) (displaced []state.Lease, err error) {
+// let any of the addresses in. UntilClosed: the leases are kept ones, so they are
+// displaced after all others.
+func (c *carried) admit(grants []sessions.Grant, untilClosed bool, may func(wire.Identifier, access.ServiceID) bool) (displaced []state.Lease, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.boot()
@@ -96,10 +96,10 @@ func (c *carried) admit(grants []sessions.Grant, endless bool, may func(wire.Ide
 			if !known {
 				added = append(added, a)
 			}
-			if l := a.lease(); !known || endless && !c.endless[a] {
+			if l := a.lease(); !known || untilClosed && !c.untilClosed[a] {
 				l.Until = c.wall().Add(s.openMax)
-				if endless {
-					l.Until = endlessUntil
+				if untilClosed {
+					l.Until = untilClosedEnd
 				}
 				fresh = append(fresh, l)
 			}
@@ -114,14 +114,14 @@ func (c *carried) admit(grants []sessions.Grant, endless bool, may func(wire.Ide
 		for _, a := range added {
 			delete(c.open, a)
 		}
-	} else if endless {
+	} else if untilClosed {
 		for _, l := range fresh {
-			c.endless[addressOf(l)] = true
+			c.untilClosed[addressOf(l)] = true
 		}
 	}
 	for _, l := range displaced {
 		delete(c.open, addressOf(l))
-		delete(c.endless, addressOf(l))
+		delete(c.untilClosed, addressOf(l))
 	}
 	return displaced, err
 }
@@ -149,8 +149,8 @@ func (c *carried) holders(all map[wire.Identifier]bool) {
 	}
 }
 
-// endlessUntil is the recorded end of a lease without an end.
-var endlessUntil = time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC)
+// untilClosedEnd is the recorded end of a kept lease.
+var untilClosedEnd = time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // idle returns the addresses for which no lease can be in force. leased reports
 // whether one without an end is.
@@ -175,7 +175,7 @@ func (c *carried) forget(gone []address, looked time.Time) error {
 	for _, a := range gone {
 		if until, ok := c.open[a]; ok && !looked.Before(until) {
 			delete(c.open, a)
-			delete(c.endless, a)
+			delete(c.untilClosed, a)
 			leases = append(leases, a.lease())
 		}
 	}
@@ -251,11 +251,11 @@ func (s *Server) entitled(a address) bool {
 // admit records the addresses of grants of knocks before they are let in.
 func (s *Server) admit(grants []sessions.Grant) error { return s.admitFor(grants, false) }
 
-// admitFor records the addresses of grants before they are let in. Endless: the
-// leases have no end. Addresses that they
-// displace from the record are cut: no address may be connected without a record.
-func (s *Server) admitFor(grants []sessions.Grant, endless bool) error {
-	displaced, err := s.carried.admit(grants, endless, s.gate.May)
+// admitFor records the addresses of grants before they are let in. UntilClosed: the
+// leases are kept ones. Addresses that they displace from the record are cut: no address
+// may be connected without a record.
+func (s *Server) admitFor(grants []sessions.Grant, untilClosed bool) error {
+	displaced, err := s.carried.admit(grants, untilClosed, s.gate.May)
 	for _, l := range displaced {
 		s.gate.Displace(l.Service, l.Client, l.Peer)
 	}

@@ -35,9 +35,29 @@ func (m *memoryRecord) Forget(leases []state.Lease) error {
 	return nil
 }
 
-// TestAddressOfEndlessLease: the address of a lease without an end is recorded so that
+// TestAddressThatCouldNotBeRecorded: the next grant for it records it, and does not
+// take it for recorded.
+func TestAddressThatCouldNotBeRecorded(t *testing.T) {
+	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
+	record := &memoryRecord{fail: errors.New("no space")}
+	c := newCarried(record, now, now)
+	c.addService(access.ID("ssh"), access.PrefixHost, time.Minute)
+	may := func(wire.Identifier, access.ServiceID) bool { return true }
+	grant := []sessions.Grant{{Identifier: wire.Identifier{'c', 'o', 'm', '1'}, Address: netip.MustParseAddr("192.0.2.1")}}
+	for _, untilClosed := range []bool{false, true} {
+		if _, err := c.admit(grant, untilClosed, may); !errors.Is(err, record.fail) {
+			t.Errorf("untilClosed %v: %v", untilClosed, err)
+		}
+	}
+	record.fail = nil
+	if _, err := c.admit(grant, false, may); err != nil || len(record.list) != 1 {
+		t.Errorf("%v, recorded %+v", err, record.list)
+	}
+}
+
+// TestAddressOfKeptLease: the address of a lease without an end is recorded so that
 // other addresses do not displace it, and is not forgotten while the lease lasts.
-func TestAddressOfEndlessLease(t *testing.T) {
+func TestAddressOfKeptLease(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	record := &memoryRecord{}
 	clock := func() time.Time { return now }
@@ -47,9 +67,9 @@ func TestAddressOfEndlessLease(t *testing.T) {
 	may := func(wire.Identifier, access.ServiceID) bool { return true }
 	one := []sessions.Grant{{Identifier: wire.Identifier{'c', 'o', 'm', '1'}, Address: netip.MustParseAddr("192.0.2.1")}}
 	at := address{one[0].Identifier, id, access.PeerOf(one[0].Address, access.PrefixHost)}
-	admit := func(endless bool) {
+	admit := func(untilClosed bool) {
 		t.Helper()
-		if _, err := c.admit(one, endless, may); err != nil {
+		if _, err := c.admit(one, untilClosed, may); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,7 +82,7 @@ func TestAddressOfEndlessLease(t *testing.T) {
 	admit(true) // the lease of knocks has become one without an end
 	admit(true)
 	admit(false)
-	if len(record.list) != 2 || !record.list[0].Until.Equal(now.Add(time.Minute)) || !record.list[1].Until.Equal(endlessUntil) {
+	if len(record.list) != 2 || !record.list[0].Until.Equal(now.Add(time.Minute)) || !record.list[1].Until.Equal(untilClosedEnd) {
 		t.Fatalf("recorded: %+v", record.list)
 	}
 	now = now.Add(time.Hour)
@@ -74,11 +94,11 @@ func TestAddressOfEndlessLease(t *testing.T) {
 	if !slices.Equal(idle, []address{at}) {
 		t.Errorf("idle after the lease: %v", idle)
 	}
-	if err := c.forget(idle, now); err != nil || len(record.list) != 0 || len(c.open)+len(c.endless) != 0 {
+	if err := c.forget(idle, now); err != nil || len(record.list) != 0 || len(c.open)+len(c.untilClosed) != 0 {
 		t.Errorf("forgotten: %v, %+v", err, record.list)
 	}
 	admit(true)
-	if len(record.list) != 1 || !record.list[0].Until.Equal(endlessUntil) {
+	if len(record.list) != 1 || !record.list[0].Until.Equal(untilClosedEnd) {
 		t.Errorf("recorded again: %+v", record.list)
 	}
 }

@@ -41,6 +41,7 @@ type challenger struct {
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
 	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
+	lastPacket time.Time  // the arrival of the last packet, of now; guarded by tableMu
 }
 
 // command is what an operation requests.
@@ -53,8 +54,8 @@ type command struct {
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
-// wall is the firewall; nil: there is none.
-func newChallenger(cfg *config.Config, o operations, wall access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
+// fw is the enforcer of the firewall; nil: there is none.
+func newChallenger(cfg *config.Config, o operations, fw access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
 	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
 	taken := cfg.ServicePorts()
@@ -82,13 +83,13 @@ func newChallenger(cfg *config.Config, o operations, wall access.Enforcer, execu
 		return nil, err
 	}
 	var mark uint32
-	if wall != nil {
+	if fw != nil {
 		mark = firewall.AnswerMark
 	}
 	p := cfg.Challenge.Plan.Ports
 	settings := capture.Settings{First: p.First, Last: p.Last, TCP: cfg.Challenge.Answers != nil, Addresses: cfg.Listen}
 	if settings.TCP {
-		c.answers = newAnswers(cfg, wall, env)
+		c.answers = newAnswers(cfg, fw, env)
 	}
 	c.capture, err = capture.Open(capture.Config{
 		Settings: settings, Sockets: cfg.Challenge.Sockets, Relay: env.Relay, Mark: mark, Sink: c, Log: env.Log,
@@ -156,28 +157,43 @@ func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 
 // Take implements capture.Sink.
 func (c *challenger) Take(packets []capture.Packet) {
-	now := c.now()
+	now, wall := c.now(), c.wall().UnixNano()
 	c.tableMu.Lock()
 	defer c.tableMu.Unlock()
 	for _, p := range packets {
-		c.table.Receive(p.Source, p.Destination, now)
+		at := now
+		if p.Arrived != 0 {
+			// The time of day may have been set since the packet arrived.
+			at = now.Add(-min(max(time.Duration(wall-p.Arrived), 0), mostLate))
+		}
+		if at.Before(c.lastPacket) {
+			at = c.lastPacket
+		}
+		c.lastPacket = at
+		c.table.Receive(p.Source, p.Destination, at)
 	}
 }
 
-// run captures until ctx ends, and then executes the proofs that wait.
+// mostLate is how long before it is read a packet can have arrived: about as long as
+// unfinished exchanges are kept.
+const mostLate = time.Second
+
+// run captures until ctx ends or the capture fails, and then executes the proofs that
+// wait.
 func (c *challenger) run(ctx context.Context) error {
 	var g errgroup.Group
-	sweeping, stop := context.WithCancel(ctx)
+	// The capture can end before ctx: if it fails. Then everything here ends.
+	capturing, stop := context.WithCancel(ctx)
 	g.Go(func() error {
 		defer stop()
 		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
 	})
 	if c.answers != nil {
-		g.Go(func() error { return c.answers.run(ctx) })
+		g.Go(func() error { return c.answers.run(capturing) })
 	}
 	g.Go(func() error {
-		c.sweep(sweeping)
+		c.sweep(capturing)
 		return nil
 	})
 	g.Go(func() error {

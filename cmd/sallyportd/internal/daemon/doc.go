@@ -26,6 +26,14 @@
 //	                 the firewall one request to the holder, one transaction
 //	announcing     the grants that took effect, for watchers
 //
+// or, by the challenge–response protocol (challenger):
+//
+//	capture        packets, or SYNs -> handshakes.Table, which also sweep reads
+//	  request      complete -> the challenge: capture.Answer, or with transport =
+//	                 "tcp" answers, which opens answer_port for the address
+//	  response     right -> proofs, which wait; for each prover the newest
+//	Server.execute all of them in one batch: first those that close
+//
 // The parts stop in the order of a datagram's way, each when the one before it can
 // deliver no further work: ingest, sessions and challenger, gate, counters; then
 // the state directory, and last the holder, which answers that everything is
@@ -49,10 +57,11 @@
 //	missing        clients that an edit removes, without a command of the
 //	                 administrator, keep their leases until the file stays unchanged
 //
-// A lease without an end outlasts the server (kept.go, execute.go): it is recorded in
-// the state directory before the gate opens it, and removed from the record when the
-// gate reports its end. The record decides what is open: what the gate lacks, after a
-// start or a holder's loss, opens again, if the operation would still grant it.
+// A kept lease, which has no end, outlasts the server (kept.go, execute.go):
+// it is recorded in the state directory before the gate opens it, and removed from the
+// record when the gate reports its end. The record decides what is open: what the gate
+// lacks, after a start or a holder's loss, opens again, if the operation would still
+// grant it.
 //
 // A connection that the kernel forwards belongs to an address, and the address to
 // clients (carried.go): it is recorded before the address is let in, until nothing

@@ -87,11 +87,11 @@ func fingerprints(list clients.List, of []string) (map[string]verify.Fingerprint
 }
 
 // leaseOwner is the identifier that owns a lease which an operation opens. For
-// operations that belong to no client it depends on the peer that the lease admits, so that one such
-// operation closes what another has opened, and the limit of addresses for a
-// client does not count for all addresses together. A secret seed decides which
-// addresses share an identifier: so a host with the secret of such an operation
-// cannot choose addresses whose leases replace those of another address.
+// operations that belong to no client it depends on the peer that the lease admits,
+// so that one such operation closes what another has opened, and the limit of
+// addresses for a client does not count for all addresses together. A secret seed
+// decides which addresses share an identifier: so a host with the secret of such an
+// operation cannot choose addresses whose leases replace those of another address.
 func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
 	if o.Client != "" {
 		copy(id[:], o.Client)

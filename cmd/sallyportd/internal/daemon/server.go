@@ -112,7 +112,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		return nil, fmt.Errorf("prepare to receive: %w", err)
 	}
 	if cfg.Challenge != nil {
-		if s.challenge, err = newChallenger(cfg, p.operations, s.wall(), s.execute, env); err != nil {
+		if s.challenge, err = newChallenger(cfg, p.operations, s.firewallEnforcer(), s.execute, env); err != nil {
 			return nil, err
 		}
 	}
@@ -183,8 +183,9 @@ func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []ac
 	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
 }
 
-// wall returns the firewall; nil: there is none.
-func (s *Server) wall() access.Enforcer {
+// firewallEnforcer returns the enforcer of the firewall; nil: there is none. (A nil
+// *holder.Enforcer in the interface would not be nil.)
+func (s *Server) firewallEnforcer() access.Enforcer {
 	if s.firewall == nil {
 		return nil
 	}

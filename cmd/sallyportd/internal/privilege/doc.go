@@ -16,8 +16,8 @@
 //	           server keeps (most often none), and as the configured user, with
 //	           the user's groups
 //	-> serve, again
-//	  Resume   takes over the descriptors that connect it to both, by their names, and verifies that privileges were dropped; VerifyUser
-//	           verifies the user
+//	  Resume   takes over the descriptors that connect it to both, by their names,
+//	           and verifies that privileges were dropped; VerifyUser verifies the user
 //
 //	firewall hold
 //	  HoldAlone  drop to CAP_NET_ADMIN; owns the firewall's table at once, and
