@@ -121,10 +121,10 @@ func (p *progress) text(e client.Event) string {
 		if e.Previous {
 			return "the service opened by the ports of the previous minute, after the nonces were moved ahead: another " +
 				"program on the server may hold one of this minute's ports; or this profile may be in use on another " +
-				"device (each needs its own client), or comes from a backup"
+				"device (each needs its own client), or comes from a backup; or the last knocks were not watched"
 		}
 		return "the service opened after the nonces were moved ahead: this profile may be in use on another device " +
-			"(each needs its own client), or comes from a backup"
+			"(each needs its own client), or comes from a backup; or the last knocks were not watched"
 	case client.Waiting:
 		return fmt.Sprintf("no answer yet; waiting %s for the next minute's ports (--no-wait skips this)",
 			e.For.Round(time.Second))

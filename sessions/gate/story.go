@@ -15,7 +15,7 @@ const (
 	expired    = "expired"
 	requested  = "requested by the client"
 	revoked    = "revoked"
-	displaced  = "displaced by another address of the client"
+	displaced  = "displaced by a newer lease of the client"
 	holderLost = "holder lost"
 	unrenewed  = "not renewed"
 	stopping   = "server stops"

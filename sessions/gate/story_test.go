@@ -66,7 +66,7 @@ func TestLogOfLeases(t *testing.T) {
 		expect("displaced", "opened client=com1 address=192.0.2.1 for=10s until=2000-01-01T00:00:30Z",
 			"opened client=com1 address=192.0.2.2 for=10s until=2000-01-01T00:00:30Z",
 			"opened client=com1 address=2001:db8::7 for=10s until=2000-01-01T00:00:30Z",
-			"closed client=com1 address=192.0.2.1 reason=\"displaced by another address of the client\"")
+			"closed client=com1 address=192.0.2.1 reason=\"displaced by a newer lease of the client\"")
 		s.Execute(Command{Grant: grant("com1", "192.0.2.2"), Action: Close})
 		expect("close", "closed client=com1 address=192.0.2.2 reason=\"requested by the client\"")
 		all.Revoke(func(id wire.Identifier) bool { return id == client(1) })

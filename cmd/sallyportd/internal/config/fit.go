@@ -43,9 +43,8 @@ func (ch *Challenge) explain(err error) error {
 	var overlap *challenge.OverlapError
 	var outside *challenge.OutsideError
 	var high *challenge.TooHighError
-	var reserved *challenge.ReservedError
 	switch {
-	case errors.As(err, &reserved):
+	case errors.Is(err, challenge.ErrReserved):
 		return hint.With(err, "with capture = \"sockets\", requests and responses must not use the ports of knocks: set ports = \"300-999\" in [challenge], "+
 			"data_bits = 2 in [challenge.request] and [challenge.response], base = 640 in [challenge.response], and an ID of 5 bytes; "+
 			"or omit capture")

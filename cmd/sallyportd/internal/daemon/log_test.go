@@ -73,6 +73,29 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// TestEndReasonsAreDocumented: the guide has each reason for the end of a lease.
+func TestEndReasonsAreDocumented(t *testing.T) {
+	root := moduleRoot(t)
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	row := regexp.MustCompile("(?m)^\\| `closed` \\|.*$").FindString(read(guide))
+	constant := regexp.MustCompile(`(?m)^\t\w+ +(?:EndReason )?= "([^"]+)"$`)
+	reasons := constant.FindAllStringSubmatch(read("sessions/gate/story.go")+read("sessions/gate/listing.go"), -1)
+	if len(reasons) < 9 {
+		t.Errorf("only %d reasons found", len(reasons))
+	}
+	for _, r := range reasons {
+		if !strings.Contains(row, "`"+r[1]+"`") {
+			t.Errorf("the row of closed in %s lacks %q", guide, r[1])
+		}
+	}
+}
+
 // TestLogRules: each rule finds what breaks it.
 func TestLogRules(t *testing.T) {
 	const head = "package p\n\nimport (\n\"context\"\n\"log/slog\"\n\"net/http\"\n)\n\nfunc f(log *slog.Logger, ctx context.Context, w http.ResponseWriter, err error, s string, n uint64) {\n"
