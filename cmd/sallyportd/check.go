@@ -120,12 +120,17 @@ valid.`,
 	return c
 }
 
-// check returns warnings about everything but the record of used nonces.
+// check returns warnings about everything but the record of used nonces, and without
+// the rights to read the record of leases, nothing about that.
 func check(
 	ctx context.Context, cfg *config.Config, list clients.List, host config.Host, env cli.Env,
 ) (found []finding) {
 	add := func(code, hint, format string, args ...any) { found = append(found, warn(code, hint, format, args...)) }
 	now := env.Now()
+	if _, err := state.ReadKept(cfg.StateDir); err != nil && !errors.Is(err, fs.ErrPermission) {
+		add("lease-record-unreadable", "its leases stay closed; to remove the file: sallyportd lease close --all",
+			"the record of leases without an end cannot be read, so the server opens none of them: %v", err)
+	}
 	if len(list) == 0 {
 		text := "the clients file names no client, so the server accepts no knock"
 		if n := len(cfg.OpeningWithoutClient()); n > 0 {

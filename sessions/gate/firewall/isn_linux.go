@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -24,6 +25,13 @@ var (
 	typeISN4 = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInteger)
 	typeISN6 = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInteger)
 )
+
+// isnSet returns a set without the library's own user data: addSet writes it.
+func isnSet(name string, key nftables.SetDatatype) *nftables.Set {
+	s := grantSet(name, key)
+	s.KeyByteOrder = nil
+	return s
+}
 
 // isnKey returns the key of a peer's element.
 func isnKey(p access.Peer) string {
@@ -87,7 +95,7 @@ func isnUserdata(key nftables.SetDatatype) []byte {
 	fields := userdata.Append(nil, 0, expression(expressionPayload, source))
 	fields = userdata.Append(fields, 1, expression(expressionPayload, numbers(
 		payloadProtocol, protocolTCP, payloadType, fieldTCPSeq, payloadLength, numberBits)))
-	return userdata.Append(noByteOrder, userdata.NFTNL_UDATA_SET_KEY_TYPEOF, expression(expressionConcat, fields))
+	return userdata.Append(slices.Clip(noByteOrder), userdata.NFTNL_UDATA_SET_KEY_TYPEOF, expression(expressionConcat, fields))
 }
 
 // addSet adds a set to a batch.
@@ -107,11 +115,12 @@ func addSet(batch *nftables.Conn, s *nftables.Set) error {
 }
 
 // errLibrary means that the library of nf_tables has another form than that of the
-// version for which appendToLast was written.
-var errLibrary = errors.New("the library of nf_tables has no list of messages")
+// version for which appendToLast was written. The table is not made then.
+var errLibrary = errors.New("the library of nf_tables has no list of messages that ends with the new set")
 
-// appendToLast appends attributes to the last message of a batch, which the library
-// does not export.
+// appendToLast appends attributes to the last message of a batch, which makes a set.
+// The library does not export its messages, except to tests, and has no way to add
+// one. TestISNUserdata fails if a later version of the library differs.
 func appendToLast(batch *nftables.Conn, attributes []byte) error {
 	field := reflect.ValueOf(batch).Elem().FieldByName("messages")
 	if !field.IsValid() || field.Type() != reflect.TypeFor[[]netlink.Message]() || field.Len() == 0 {
@@ -119,6 +128,9 @@ func appendToLast(batch *nftables.Conn, attributes []byte) error {
 	}
 	messages := reflect.NewAt(field.Type(), field.Addr().UnsafePointer()).Interface().(*[]netlink.Message)
 	last := &(*messages)[len(*messages)-1]
+	if last.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSET {
+		return errLibrary
+	}
 	last.Data = append(last.Data, attributes...)
 	return nil
 }

@@ -1,7 +1,10 @@
 package firewall
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -9,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
@@ -124,6 +129,63 @@ func (w *network) testISN(can abilities) {
 	plain := w.claim(Config{Ports: []Port{{Protocol: TCP, Port: 2000}}})
 	if plain.do(numberedChange(0, client4, number, time.Hour)) == nil {
 		t.Error("granted a number at a port that compares none")
+	}
+}
+
+// TestISNUserdata: appendToLast fits the version of the library. The message of each
+// set with numbers has our user data, and no other; all other messages are the
+// library's own. appendToLast fails if the batch does not end with a set.
+func TestISNUserdata(t *testing.T) {
+	var sent []netlink.Message
+	collect := func(request []netlink.Message) ([]netlink.Message, error) {
+		sent = append(sent, request...)
+		return nil, io.EOF // no replies
+	}
+	batch, err := nftables.New(nftables.WithTestDial(collect))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := newSets(Config{Ports: []Port{{Protocol: TCP, Port: 1, RequireISN: true}, {Protocol: TCP, Port: 2}}}).order
+	for _, s := range all {
+		if err := addSet(batch, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := batch.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	for _, m := range sent {
+		if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSET {
+			continue
+		}
+		attributes, err := netlink.UnmarshalAttributes(m.Data[4:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := object{}
+		for _, a := range attributes {
+			if o[a.Type] != nil {
+				t.Errorf("two attributes %d of the set %s", a.Type, o.text(unix.NFTA_SET_NAME))
+			}
+			o[a.Type] = a.Data
+		}
+		made++
+		name := o.text(unix.NFTA_SET_NAME)
+		want := map[string][]byte{"tcp_1_isn4": isnUserdata(typeISN4), "tcp_1_isn6": isnUserdata(typeISN6)}[name]
+		if want != nil && !bytes.Equal(o[unix.NFTA_SET_USERDATA], want) || want == nil && len(o[unix.NFTA_SET_USERDATA]) > 6 {
+			t.Errorf("the set %s has the user data %x", name, o[unix.NFTA_SET_USERDATA])
+		}
+	}
+	if made != len(all) {
+		t.Errorf("%d of %d sets were made", made, len(all))
+	}
+	if !errors.Is(appendToLast(batch, nil), errLibrary) {
+		t.Error("appended to an empty batch")
+	}
+	batch.AddTable(table)
+	if !errors.Is(appendToLast(batch, nil), errLibrary) {
+		t.Error("appended to a message that makes no set")
 	}
 }
 

@@ -101,7 +101,7 @@ func grantSet(name string, key nftables.SetDatatype) *nftables.Set {
 func (p Port) sets() portSets {
 	if p.RequireISN {
 		return portSets{
-			isn4: grantSet(p.name()+"_isn4", typeISN4), isn6: grantSet(p.name()+"_isn6", typeISN6),
+			isn4: isnSet(p.name()+"_isn4", typeISN4), isn6: isnSet(p.name()+"_isn6", typeISN6),
 		}
 	}
 	return portSets{

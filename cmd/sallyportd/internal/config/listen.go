@@ -133,12 +133,17 @@ func (s *Service) Several() bool {
 
 // ProfileService returns the service as a profile names it: the first port that is not
 // in a range, because nothing may listen on most ports of a range; empty: there is
-// none. A client cannot observe whether a UDP service is open.
+// none. A client cannot observe whether a UDP service is open. A service that requires
+// initial sequence numbers has a port in any case: without one, a profile cannot have
+// the key "bind", and its client does not get in.
 func (s *Service) ProfileService() string {
 	for _, p := range s.Ports() {
 		if p.Len() == 1 {
 			return client.Service{Port: p.First, UDP: s.UDP}.String()
 		}
+	}
+	if s.RequireISN {
+		return client.Service{Port: s.Ports()[0].First}.String()
 	}
 	return ""
 }
