@@ -38,6 +38,9 @@ func (p *progress) details(version string, profile client.Profile, challenge boo
 		settings = append(settings, "protocol challenge", fmt.Sprintf("algorithm %d", c.Operation.Algorithm()),
 			fmt.Sprintf("requests %s from port %d", c.Request.Scheme, c.Request.Base),
 			fmt.Sprintf("responses %s from port %d", c.Response.Scheme, c.Response.Base))
+		if c.SharedPorts {
+			settings = append(settings, "shared ports")
+		}
 		if c.AnswerPort != 0 {
 			settings = append(settings, fmt.Sprintf("transport tcp, challenges from port %d", c.AnswerPort))
 		}

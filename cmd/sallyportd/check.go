@@ -164,9 +164,9 @@ func check(
 		}
 	}
 	for _, s := range cfg.Services {
-		if s.RequireISN && s.Policy.Addresses < client.DefaultAttempts {
-			add("isn-max-addresses", fmt.Sprintf("set max_addresses = %d", client.DefaultAttempts),
-				"service %s has bind = \"isn\" and max_addresses = %d: each attempt of a client counts, and a late attempt ends the lease of the one that opened", s.Name, s.Policy.Addresses)
+		if s.RequireISN && s.Policy.Addresses < client.DefaultSequences {
+			add("isn-max-addresses", fmt.Sprintf("set max_addresses = %d", client.DefaultSequences),
+				"service %s has bind = \"isn\" and max_addresses = %d: each sequence of a client counts, and a late one ends the lease of the one that opened", s.Name, s.Policy.Addresses)
 		}
 	}
 	if cfg.WithoutIPv6(host) {

@@ -54,8 +54,8 @@ is beside client.properties.`,
 			}
 			isServer := slices.ContainsFunc(files, func(f legacy.File) bool { return f.Name == config.FileName })
 			if info, err := os.Stat(filepath.Join(out, stateName)); isServer && err == nil && !info.IsDir() {
-				return cli.Misuse(fmt.Errorf("%s: expected a directory for the record of used nonces, got a file; nothing was made",
-					filepath.Join(out, stateName)))
+				return cli.Misuse(cli.WithHint(fmt.Errorf("%s: expected a directory for the record of used nonces, got a file; nothing was made",
+					filepath.Join(out, stateName)), "choose another directory, or move the file away"))
 			}
 			if err := writeNew(out, files); err != nil {
 				return cli.Misuse(err)

@@ -249,6 +249,9 @@ func relative(dir, path string) string {
 // writeNew makes files that only this user can read, and their directory if it
 // does not exist: all files, or none if one exists already.
 func writeNew(dir string, files []legacy.File) error {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return cli.WithHint(fmt.Errorf("expected a directory for the new files, got the file %s; nothing was made", dir), "choose another directory")
+	}
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name)
 		if _, err := os.Lstat(path); err == nil {

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/secrets"
@@ -63,7 +67,7 @@ closed.`,
 				}
 				return nil
 			}
-			return printLeases(env, list)
+			return printLeases(env, list, "")
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
@@ -71,17 +75,19 @@ closed.`,
 	return c
 }
 
-func printLeases(env cli.Env, list []admin.Lease) error {
+// printLeases prints a table. State is that of all leases; empty: each has its own.
+func printLeases(env cli.Env, list []admin.Lease, state string) error {
 	rows := [][]output.Cell{output.Header("SERVICE", "CLIENT", "PEER", "SINCE", "UNTIL", "OPERATION", "STATE")}
 	for _, l := range list {
-		until, state := "until closed", "open"
+		until, is := "until closed", "open"
 		if l.Until != nil {
 			until = env.Time(*l.Until)
 		}
 		if !l.InForce {
-			state = "recorded"
+			is = "recorded"
 		}
-		rows = append(rows, output.Row(l.Service, orDash(l.Client), peerText(l), env.Time(l.Since), until, orDash(l.Operation), state))
+		rows = append(rows, output.Row(l.Service, orDash(l.Client), peerText(l), env.Time(l.Since), until,
+			orDash(l.Operation), cmp.Or(state, is)))
 	}
 	return env.Out().Columns().Print(rows...)
 }
@@ -147,8 +153,13 @@ a full disk, the lease is closed, and the exit code is 1.`,
 		Example: "  sallyportd lease close --client k7Qx\n  sallyportd lease close --service ssh --address 203.0.113.7 --cut",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if all == (asked.Which != admin.Which{} || address != "") {
-				return cli.Misuse(cli.WithHint(errors.New("expected --all, or which leases to close"), "sallyportd lease list"))
+			chosen := asked.Which != admin.Which{} || address != ""
+			switch {
+			case all && chosen:
+				return cli.Misuse(cli.WithHint(errors.New("expected --all, or which leases to close, got both"), "omit --all"))
+			case !all && !chosen:
+				return cli.Misuse(cli.WithHint(errors.New("expected --all, or which leases to close, got neither"),
+					"\"sallyportd lease list\" prints all leases; choose some with --service, --client, --operation or --address"))
 			}
 			if asked.Client != "" {
 				if _, err := secrets.ParseIdentifier(asked.Client); err != nil {
@@ -167,6 +178,11 @@ a full disk, the lease is closed, and the exit code is 1.`,
 			if err != nil {
 				return err
 			}
+			if len(done.Leases) == 0 {
+				if err := unknownName(cfg, asked.Which); err != nil {
+					return cli.Misuse(err)
+				}
+			}
 			if done.Unrecorded != "" {
 				err = cli.WithHint(fmt.Errorf("closed the leases, but could not record that: %s", done.Unrecorded),
 					"a restart of the server may open them again: fix the cause; the server retries by itself, and logs when it succeeds")
@@ -178,10 +194,15 @@ a full disk, the lease is closed, and the exit code is 1.`,
 			if !running {
 				line = fmt.Sprintf("No server runs. Removed %s from the record: the next start does not open them.\n", count(len(done.Leases), "lease"))
 			}
-			if len(done.Leases) == 0 {
+			switch {
+			case len(done.Leases) == 0 && running:
 				line = "No lease matches.\n"
-			} else if err := printLeases(env, done.Leases); err != nil {
-				return err
+			case len(done.Leases) == 0:
+				line = "No server runs, and no recorded lease matches.\n"
+			default:
+				if err := printLeases(env, done.Leases, "closed"); err != nil {
+					return err
+				}
 			}
 			return errors.Join(env.Err().Printf("%s", line), err)
 		},
@@ -195,6 +216,33 @@ a full disk, the lease is closed, and the exit code is 1.`,
 	cli.AddJSONFlag(c, &asJSON)
 	addConfigFlag(c, env, &path)
 	return c
+}
+
+// unknownName returns an error if no lease can match, because a name does not exist:
+// it is probably mistyped, and the lease that was meant is still open.
+func unknownName(cfg *config.Config, asked admin.Which) error {
+	if cfg.Services == nil {
+		return nil // the configuration is not valid, which was reported
+	}
+	const none = "; no lease matches"
+	if asked.Service != "" && cfg.Service(asked.Service) == nil {
+		return fmt.Errorf("--service: there is no service %q in %s; expected %s%s",
+			asked.Service, cfg.Path, strings.Join(cfg.ServiceNames(), ", "), none)
+	}
+	if asked.Operation != "" && !slices.ContainsFunc(cfg.Operations, func(o config.Operation) bool { return o.ID == asked.Operation }) {
+		return cli.WithHint(fmt.Errorf("--operation: there is no operation %q in %s%s", asked.Operation, cfg.Path, none),
+			"sallyportd operation list -c "+quoted(cfg.Path))
+	}
+	if asked.Client == "" {
+		return nil
+	}
+	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
+	isAsked := func(c clients.Client) bool { return c.Identifier.String() == asked.Client }
+	if err != nil || slices.ContainsFunc(list, isAsked) {
+		return nil
+	}
+	return cli.WithHint(fmt.Errorf("--client: there is no client %s in %s%s", asked.Client, cfg.ClientsPath, none),
+		"sallyportd client list -c "+quoted(cfg.Path))
 }
 
 // parsePeer parses an address or a network; nothing is no condition.

@@ -80,7 +80,8 @@ func (k *knocking) addresses(previous bool) (list []target) {
 
 // previousMinute returns the time with which the client stamps a sequence to the ports
 // of the previous minute: its last second. Ok: the last attempt used the ports of this
-// minute, one of which another program may hold.
+// minute, one of which another program may hold, and this minute is not the first of
+// Unix time, as on a computer that has no clock without power.
 //
 // The ports of the next minute may be open, too, but their timestamps are in the future.
 // If no server listens, or the packets are lost, an attacker who has read them could
@@ -89,7 +90,7 @@ func (k *knocking) addresses(previous bool) (list []target) {
 // these after a crash.
 func (k *knocking) previousMinute() (stamp time.Time, ok bool) {
 	this := schedule.MinuteOf(k.cfg.Now())
-	return this.Start().Add(-time.Second), this == k.minute
+	return this.Start().Add(-time.Second), this == k.minute && this > 0
 }
 
 // send sends a sequence with new nonces to an address.

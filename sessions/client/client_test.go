@@ -781,8 +781,8 @@ func TestOfflineError(t *testing.T) {
 }
 
 func TestSendHint(t *testing.T) {
-	for errno, want := range map[syscall.Errno]string{syscall.ENETUNREACH: "no route", syscall.EPERM: "own firewall", syscall.EINVAL: "the error of the system"} {
-		if got := sendHint(errno); !strings.Contains(got, want) {
+	for errno, want := range map[syscall.Errno]string{syscall.ENETUNREACH: "no route", syscall.EPERM: "allow outgoing UDP to ports 1 and above", syscall.EINVAL: "the error of the system"} {
+		if got := sendHint(errno, "UDP to ports 1 and above"); !strings.Contains(got, want) {
 			t.Errorf("%v: %s", errno, got)
 		}
 	}

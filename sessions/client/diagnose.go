@@ -193,15 +193,15 @@ func innermost(err error) error {
 	return err
 }
 
-// sendHint returns a hint for packets that this computer could not send.
-func sendHint(err error) string {
+// sendHint returns a hint for packets that this computer could not send. ports are
+// those to which they go.
+func sendHint(err error, ports string) string {
 	switch {
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "there is no route to the server: is this computer online? " +
 			"If the server has addresses of both families, try -4 or -6"
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		return fmt.Sprintf("this computer's own firewall or routes forbid the packets: allow outgoing UDP to ports %d to %d",
-			schedule.MinPort, schedule.MaxPort)
+		return "this computer's own firewall or routes forbid the packets: allow outgoing " + ports
 	}
 	return "the error of the system: " + err.Error()
 }

@@ -36,9 +36,12 @@ type Challenge struct {
 // Check returns an error if the fields do not fit together: the messages must fit
 // the encodings over IPv4 or over IPv6.
 func (c Challenge) Check() error {
-	_, _, err := c.codecs(false)
+	requests, responses, err := c.codecs(false)
 	if _, _, err6 := c.codecs(true); err != nil && err6 != nil {
 		return err
+	}
+	if c.AnswerPort != 0 && err == nil && (requests.Ports().Contains(c.AnswerPort) || responses.Ports().Contains(c.AnswerPort)) {
+		return fmt.Errorf("answer_port %d is one of the ports of requests, %s, or of responses, %s", c.AnswerPort, requests.Ports(), responses.Ports())
 	}
 	if err := c.Bind.check(c.Service); err != nil {
 		return err
@@ -72,9 +75,24 @@ func (c Challenge) reachable(targets []target) ([]target, error) {
 		return err != nil
 	})
 	if len(fit) == 0 {
-		return nil, last
+		return nil, &FamilyError{last}
 	}
 	return fit, nil
+}
+
+// FamilyError is the error of a server that has addresses only of a family over which
+// the messages do not fit the encodings: it does not listen there. Nothing was sent.
+type FamilyError struct{ err error }
+
+func (e *FamilyError) Error() string {
+	return fmt.Sprintf("the messages do not fit the ports of the profile over this address family: %v", e.err)
+}
+
+func (e *FamilyError) Unwrap() error { return e.err }
+
+// Hint returns what to do.
+func (e *FamilyError) Hint() string {
+	return "requests over IPv6 are longer, and the server of this profile uses IPv4 only: omit -6, and use a name or an IPv4 address of the server"
 }
 
 // ExchangeConfig is the configuration of Exchange. Server, Challenge and Random are
@@ -117,7 +135,7 @@ func (Answered) isEvent()  {}
 // Exchange requests an operation and responds to the challenge, until the service
 // answers. A random port accepts only one connection: Exchange returns it with Keep,
 // and does not connect without Keep. It returns an OfflineError if all attempts
-// failed, a ResolveError, an ISNError, or the error of ctx.
+// failed, a ResolveError, a FamilyError, an ISNError, or the error of ctx.
 func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err := cfg.Challenge.Check(); err != nil {
 		return Result{}, fmt.Errorf("profile: challenge: %w", err)
@@ -141,7 +159,7 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 		return Result{}, err
 	}
 	if targets, err = cfg.Challenge.reachable(targets); err != nil {
-		return Result{}, fmt.Errorf("the messages do not fit the ports of the profile over this address family: %w", err)
+		return Result{}, err
 	}
 	cfg.Report(resolved(cfg.Server, targets))
 	var found exchangeFindings
@@ -171,7 +189,7 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 		if len(unsent) == len(targets) {
 			err := errors.Join(unsent...)
 			return Result{}, &OfflineError{
-				Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err)}, err: err, unsent: true,
+				Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err, cfg.Challenge.ports())}, err: err, unsent: true,
 			}
 		}
 		if closedByProgram(found.service) || attempt >= enoughAttempts && found.letIn() {

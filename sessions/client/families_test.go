@@ -1,6 +1,8 @@
 package client
 
 import (
+	"crypto/rand"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -32,6 +34,21 @@ func TestExchangeFamilies(t *testing.T) {
 	}
 	if _, err := c.reachable([]target{six}); err == nil || !strings.Contains(err.Error(), "2001:db8::1: request: ") {
 		t.Errorf("IPv6 only: %v", err)
+	}
+	var family *FamilyError
+	_, err = Exchange(t.Context(), ExchangeConfig{Server: "2001:db8::1", Challenge: c, Random: rand.Reader})
+	if !errors.As(err, &family) || !strings.Contains(family.Hint(), "IPv4") {
+		t.Errorf("IPv6 only: %v", err)
+	}
+	c.AnswerPort = 65534
+	if err := c.Check(); err == nil || !strings.Contains(err.Error(), "answer_port 65534") {
+		t.Errorf("a port of challenges that is one of responses: %v", err)
+	}
+	if c.AnswerPort = 65535; c.Check() != nil {
+		t.Error(c.Check())
+	}
+	if got := c.ports(); got != "TCP to ports 1 and above, and to port 65535" {
+		t.Error(got)
 	}
 	c.Request.DataBits, c.Response.DataBits = 3, 3
 	if err := c.Check(); err == nil {

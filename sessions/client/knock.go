@@ -14,6 +14,9 @@ import (
 const (
 	DefaultAttempts = 3
 	DefaultTimeout  = 3 * time.Second
+	// DefaultSequences is how many sequences Knock sends to an address, at most, in
+	// DefaultAttempts: one of them goes to the ports of the previous minute.
+	DefaultSequences = DefaultAttempts + 1
 )
 
 // Config is the configuration of Knock. Profile, Nonces and Now are required.
@@ -136,12 +139,12 @@ func (Waiting) isEvent()    {}
 // Knock sends sequences until the service answers. An attempt goes to each address of
 // the server, until one answers. Another program may hold one of this minute's ports:
 // so the second attempt begins with a sequence to the ports of the previous minute,
-// which most servers still keep open, and the last one waits for the next minute. Knock makes no further attempts if it is certain that
-// they would fail: ICMP errors for all knocks of two attempts, or a service that lets
-// this computer in, but has no program behind it. Without a service that it can watch,
-// Knock makes all attempts at once. It returns an OfflineError if all attempts failed,
-// an ExhaustedError, DamagedError or NonceError of the nonce file, a ResolveError, an
-// ISNError, or the error of ctx.
+// which most servers still keep open, and the last one waits for the next minute. Knock
+// makes no further attempts if it is certain that they would fail: ICMP errors for all
+// knocks of two attempts, or a service that lets this computer in, but has no program
+// behind it. Without a service that it can watch, Knock makes all attempts at once. It
+// returns an OfflineError if all attempts failed, an ExhaustedError, DamagedError or
+// NonceError of the nonce file, a ResolveError, an ISNError, or the error of ctx.
 func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if err := cfg.validate(); err != nil {
 		return Result{}, err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"sallyport/verify/schedule"
 )
 
 // OfflineError is the error if no attempt opened the service.
@@ -48,8 +50,9 @@ func (e *OfflineError) Hint() string { return strings.Join(e.Hints, "\n") }
 // cannotSend returns the error if this computer cannot send to any address.
 func (k *knocking) cannotSend(attempts int, errs []error) error {
 	err := errors.Join(errs...)
+	ports := fmt.Sprintf("UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
 	return &OfflineError{
-		Server: k.cfg.Profile.Server, Attempts: attempts, Hints: []string{sendHint(err)}, err: err, unsent: true,
+		Server: k.cfg.Profile.Server, Attempts: attempts, Hints: []string{sendHint(err, ports)}, err: err, unsent: true,
 	}
 }
 

@@ -52,6 +52,10 @@ func TestPreviousMinuteIsAccepted(t *testing.T) {
 	if _, ok := k.previousMinute(); ok {
 		t.Error("the last attempt used the previous minute's ports")
 	}
+	k = &knocking{cfg: Config{Now: func() time.Time { return time.Unix(30, 0) }}}
+	if _, ok := k.previousMinute(); ok {
+		t.Error("the clock has no previous minute")
+	}
 }
 
 // placesAt returns the open ports of a server, with their places.

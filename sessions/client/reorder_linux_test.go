@@ -33,6 +33,9 @@ func TestReorderingNetwork(t *testing.T) {
 		if enc.request.Scheme == challenge.Delays {
 			modes = []string{duplicated, lost}
 		}
+		if enc.shared {
+			modes = []string{swapped, shuffled, duplicated, late}
+		}
 		for _, mode := range modes {
 			for a := exchange.Unilateral; a <= exchange.Mutual; a++ {
 				for _, v6 := range []bool{false, true} {
@@ -98,7 +101,9 @@ func serveReordered(t *testing.T, enc reordered, all []*reorderedExchange) {
 			list = append(list, e.operation)
 		}
 	}
-	operations, err := exchange.NewOperations(list, challenge.Plan{Request: enc.request, Response: enc.response, Ports: enc.ports})
+	operations, err := exchange.NewOperations(list, challenge.Plan{
+		Request: enc.request, Response: enc.response, Ports: enc.ports, Shared: enc.shared,
+	})
 	if err != nil {
 		t.Fatalf("%s: %v", enc.name, err)
 	}

@@ -21,12 +21,14 @@ type reordered struct {
 	name              string
 	request, response challenge.Encoding
 	ports             challenge.Ports
+	shared            bool // requests and responses have the same ports
 }
 
 const blockSize = 7 // packets between two restarts
 
-// reorderedEncodings returns every scheme, with a restart and without. No two share a
-// port, so that one host can have a server for each.
+// reorderedEncodings returns every scheme, with a restart and without, and some whose
+// requests and responses share ports. One host can have a server for each: no two have a
+// port in common, except those with shared ports, whose exchanges are from other addresses.
 func reorderedEncodings() (all []reordered) {
 	next := 1100
 	add := func(name string, e challenge.Encoding, maximum int) {
@@ -49,6 +51,14 @@ func reorderedEncodings() (all []reordered) {
 		add("ranges"+name, challenge.Encoding{Scheme: challenge.Ranges, DataBits: 8, Restart: restart}, maximum)
 	}
 	add("delays", challenge.Encoding{Scheme: challenge.Delays, DataBits: 8, Delay: 20 * time.Millisecond}, maximum)
+	for _, e := range []challenge.Encoding{
+		{Scheme: challenge.Ranges, Base: 1100, DataBits: 8}, {Scheme: challenge.Differences, Base: 9100, DataBits: 8},
+		{Scheme: challenge.Sequence, Base: 17100, DataBits: 7, SequenceBits: 6},
+	} {
+		all = append(all, reordered{
+			name: string(e.Scheme) + " with shared ports", request: e, response: e, ports: challenge.Ports{First: 1100, Last: 40000}, shared: true,
+		})
+	}
 	return all
 }
 
@@ -74,6 +84,7 @@ type reorderedExchange struct {
 
 	mu      sync.Mutex
 	request [][]byte // as it was sent
+	sent    int      // packets of the client, with shared ports
 	dropped int
 }
 
@@ -98,10 +109,18 @@ func (e *reorderedExchange) service() uint16 { return uint16(50000 + e.number) }
 // size returns the number of packets of the message of a port, and whether it is a
 // response.
 func (e *reorderedExchange) size(port uint16) (class, size int) {
-	requests, responses, err := Challenge{Operation: e.operation, Request: e.encoding.request, Response: e.encoding.response}.codecs(e.v6)
+	requests, responses, err := Challenge{
+		Operation: e.operation, Request: e.encoding.request, Response: e.encoding.response, SharedPorts: e.encoding.shared,
+	}.codecs(e.v6)
 	switch {
 	case err != nil:
 		panic(err)
+	case e.encoding.shared && port >= e.encoding.ports.First && port <= e.encoding.ports.Last:
+		// The client sends the request first.
+		if e.sent++; e.sent <= requests.Packets() {
+			return 0, requests.Packets()
+		}
+		return 1, responses.Packets()
 	case port >= requests.First() && port <= requests.Last():
 		class, size = 0, requests.Packets()
 	case port >= responses.First() && port <= responses.Last():
@@ -215,7 +234,8 @@ func (e *reorderedExchange) run(t *testing.T, host *netns.Host) {
 	cfg := ExchangeConfig{
 		Server: e.address(1), Random: rand.Reader, Timeout: time.Minute, Attempts: 1,
 		Challenge: Challenge{
-			Operation: e.operation, Request: e.encoding.request, Response: e.encoding.response, Service: fmt.Sprintf(":%d", e.service()),
+			Operation: e.operation, Request: e.encoding.request, Response: e.encoding.response,
+			SharedPorts: e.encoding.shared, Service: fmt.Sprintf(":%d", e.service()),
 		},
 	}
 	if e.repeats() {

@@ -53,8 +53,18 @@ func sourceAddress(server netip.Addr) (network string, self netip.Addr, err erro
 
 // blocked returns the packets that a firewall may block if no challenge arrives.
 func (c Challenge) blocked() string {
+	first := min(c.Request.Base, c.Response.Base)
 	if c.AnswerPort != 0 {
-		return fmt.Sprintf("TCP to ports %d and above, or to port %d, where the challenge waits", c.Request.Base, c.AnswerPort)
+		return fmt.Sprintf("TCP to ports %d and above, or to port %d, where the challenge waits", first, c.AnswerPort)
 	}
-	return fmt.Sprintf("UDP to ports %d and above, or the challenge", c.Request.Base)
+	return fmt.Sprintf("UDP to ports %d and above, or the challenge", first)
+}
+
+// ports returns the ports of the server to which the client sends.
+func (c Challenge) ports() string {
+	first := min(c.Request.Base, c.Response.Base)
+	if c.AnswerPort != 0 {
+		return fmt.Sprintf("TCP to ports %d and above, and to port %d", first, c.AnswerPort)
+	}
+	return fmt.Sprintf("UDP to ports %d and above", first)
 }

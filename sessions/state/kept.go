@@ -118,7 +118,7 @@ func decodeKept(content []byte) ([]Kept, error) {
 		return nil, errors.New("its first line is not a header")
 	}
 	if h.Version > keptVersion {
-		return nil, &NewerError{Version: uint32(h.Version)}
+		return nil, &NewerError{Version: uint32(h.Version), Latest: keptVersion}
 	}
 	if sum := sha256.Sum256(lines); hex.EncodeToString(sum[:]) != h.SHA256 || h.Version != keptVersion {
 		return nil, errors.New("its checksum or its version is wrong")

@@ -53,11 +53,12 @@ func (e *DamagedError) Hint() string {
 type NewerError struct {
 	Path    string
 	Version uint32
+	Latest  uint32 // the latest version of this file that this release reads
 }
 
 func (e *NewerError) Error() string {
 	return fmt.Sprintf("the state file %s has format %d, this release reads formats up to %d",
-		e.Path, e.Version, version)
+		e.Path, e.Version, e.Latest)
 }
 
 // Hint returns a remedy.
@@ -140,7 +141,7 @@ func read(file io.ReaderAt, size int64) (*contents, error) {
 	decode, known := decoders[form]
 	switch {
 	case form > version:
-		return nil, &NewerError{Version: form}
+		return nil, &NewerError{Version: form, Latest: version}
 	case !known:
 		return nil, fmt.Errorf("it has the unknown format %d", form)
 	}

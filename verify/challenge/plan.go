@@ -51,6 +51,13 @@ func (e *OutsideError) Error() string {
 	return fmt.Sprintf("%s: encoding %q requires ports %s, but only %s are watched", e.Message, e.Scheme, e.Required, e.Watched)
 }
 
+// ReservedError is the error for ports that a plan may not use.
+type ReservedError struct{ Ports, Reserved Ports }
+
+func (e *ReservedError) Error() string {
+	return fmt.Sprintf("ports %s overlap ports %s, which are reserved for another use", e.Ports, e.Reserved)
+}
+
 // Codecs returns the codecs of requests and responses of these sizes in bytes.
 // Requests and responses have no port in common, unless the plan is Shared. The
 // error names the first rule that the plan breaks.
@@ -62,8 +69,7 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 		return nil, nil, fmt.Errorf("expected reserved ports in ascending order, got %s", *p.Reserved)
 	}
 	if p.Reserved != nil && p.Ports.overlaps(*p.Reserved) {
-		return nil, nil, fmt.Errorf("ports %s overlap ports %s, which are reserved for another use",
-			p.Ports, *p.Reserved)
+		return nil, nil, &ReservedError{p.Ports, *p.Reserved}
 	}
 	codecOf := func(what string, e Encoding, bytes int) (*Codec, error) {
 		c, err := e.Codec(bytes)

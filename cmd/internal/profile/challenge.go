@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
@@ -68,7 +69,8 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
-		return nil, f.Errorf("challenge", "got an invalid one: %v", err)
+		return nil, hint.With(f.Errorf("challenge", "got an invalid one: %v", err),
+			"the encodings and shared_ports must be those of the server: ask its administrator for a new profile (\"sallyportd operation profile "+raw.Operation+"\")")
 	}
 	return c, nil
 }

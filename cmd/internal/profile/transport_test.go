@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -21,6 +22,11 @@ func TestTransport(t *testing.T) {
 	}
 	if p, err := Parse("p.toml", text); err != nil || p.Challenge.AnswerPort != 30720 {
 		t.Errorf("%+v, %v, of\n%s", p, err, text)
+	}
+	overlap, err := Parse("p.toml", []byte(strings.Replace(string(text), "base = 25600", "base = 16384", 1)))
+	var hinted interface{ Hint() string }
+	if err == nil || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "shared_ports must be those of the server") {
+		t.Errorf("requests and responses have the same ports: %+v, %v", overlap, err)
 	}
 	o.AnswerPort = 0
 	udp, err := FormatOperation(o)

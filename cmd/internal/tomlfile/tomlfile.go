@@ -203,8 +203,8 @@ func (f *File) unknown(key string, line int) error {
 		text += "did you mean " + one + "?"
 	case len(parent) > 0 && outermost:
 		text += "write it before the first [table] of the file, where it is a key"
-	case f.tableWith(name) != "":
-		text += "it is a key of " + f.tableWith(name)
+	case tableWith(f.typ, name, "") != "":
+		text += "it is a key of " + tableWith(f.typ, name, "")
 	case two != "":
 		text += "did you mean " + two + "?"
 	default:
@@ -213,23 +213,27 @@ func (f *File) unknown(key string, line int) error {
 	return &Error{f.path, line, key, text}
 }
 
-// tableWith returns the first table of the file's outermost one that has a key, in
-// brackets; empty: none has.
-func (f *File) tableWith(name string) string {
-	for _, field := range reflect.VisibleFields(f.typ) {
+// tableWith returns the first table below a type that has a key, in brackets; empty:
+// none has. at is the name of the type's table, followed by a dot.
+func tableWith(typ reflect.Type, name, at string) string {
+	var deeper string
+	for _, field := range reflect.VisibleFields(typ) {
 		inner := tableOf(field.Type)
-		if field.Anonymous || inner.Kind() != reflect.Struct || !field.IsExported() {
+		if field.Anonymous || inner.Kind() != reflect.Struct || !field.IsExported() || keyOf(field) == "" {
 			continue
 		}
 		if _, ok := fieldOf(inner, name); !ok {
+			if deeper == "" {
+				deeper = tableWith(inner, name, at+keyOf(field)+".")
+			}
 			continue
 		}
 		if field.Type.Kind() == reflect.Slice {
-			return "[[" + keyOf(field) + "]]"
+			return "[[" + at + keyOf(field) + "]]"
 		}
-		return "[" + keyOf(field) + "]"
+		return "[" + at + keyOf(field) + "]"
 	}
-	return ""
+	return deeper
 }
 
 // Errorf returns an Error for a key such as "service.0.listen": "expected", the

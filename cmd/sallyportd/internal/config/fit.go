@@ -43,7 +43,12 @@ func (ch *Challenge) explain(err error) error {
 	var overlap *challenge.OverlapError
 	var outside *challenge.OutsideError
 	var high *challenge.TooHighError
+	var reserved *challenge.ReservedError
 	switch {
+	case errors.As(err, &reserved):
+		return hint.With(err, "with capture = \"sockets\", requests and responses must not use the ports of knocks: set ports = \"300-999\" in [challenge], "+
+			"data_bits = 2 in [challenge.request] and [challenge.response], base = 640 in [challenge.response], and an ID of 5 bytes; "+
+			"or omit capture")
 	case errors.As(err, &overlap):
 		if next := int(overlap.Requests.Last) + 1; next+overlap.Responses.Len()-1 <= int(ch.Plan.Ports.Last) {
 			return hint.With(err, fmt.Sprintf("set base = %d in [challenge.response], or shared_ports = true in [challenge]", next))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/durations"
+	"sallyport/cmd/internal/nearest"
 	"sallyport/cmd/internal/tomlfile"
 )
 
@@ -149,6 +150,12 @@ func (d declaration) check(f *tomlfile.File) error {
 		}
 		n, err := durations.Parse(v.String())
 		if err != nil {
+			if or := d.field.Tag.Get("or"); or != "" && nearest.Word(v.String(), []string{or}, 2) != "" {
+				return f.Errorf(d.path, "got %q; did you mean %q?", v.String(), or)
+			}
+			if v.String() == UntilClosed {
+				return f.Errorf(d.path, "got %q, which only open_for of an [[operation]] may be: knocks cannot close", v.String())
+			}
 			return f.Errorf(d.path, "%s", tomlfile.NotDuration(v.String()))
 		}
 		if !inRange(ranges, int64(n)) {

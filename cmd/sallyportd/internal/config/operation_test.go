@@ -20,8 +20,10 @@ func TestUntilClosed(t *testing.T) {
 		challenge + operation("alice", `open_for = "Until-Closed"`):                       `open_for: expected a duration`,
 		challenge + operation("alice", `open_for = ""`):                                   `open_for: expected a duration`,
 		challenge + operation("alice", `open_for = "11s"`):                                `whose open_max is 10s`,
-		minimal + `open_for = "until-closed"`:                                             `open_for: expected a duration such as "10s"`,
+		minimal + `open_for = "until-closed"`:                                             `got "until-closed", which only open_for of an [[operation]] may be`,
 		minimal + `open_max = "until-closed"`:                                             `open_max: expected a duration`,
+		challenge + operation("alice", `open_for = "Until_Closed"`):                       `got "Until_Closed"; did you mean "until-closed"?`,
+		challenge + operation("alice", `data_bits = 9`):                                   `unknown key "data_bits"; it is a key of [challenge.request]`,
 	} {
 		_, err := Parse("c.toml", []byte(text))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

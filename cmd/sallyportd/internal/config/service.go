@@ -159,7 +159,7 @@ func (s *Service) Describe() string {
 		peer += " with its sequence number"
 	}
 	longer := ""
-	if s.Policy.OpenMax > s.Policy.OpenFor {
+	if s.Policy.OpenMax > s.Policy.OpenFor && !s.RequireISN { // no sequence extends the lease of another
 		longer = fmt.Sprintf(" (further sequences extend it, to %s at most)", short(s.Policy.OpenMax))
 	}
 	then := "keeps connections"

@@ -178,20 +178,22 @@ func (c *challenger) Take(packets []capture.Packet) {
 // unfinished exchanges are kept.
 const mostLate = time.Second
 
-// run captures until ctx ends, and then executes the proofs that wait.
+// run captures until ctx ends or the capture fails, and then executes the proofs that
+// wait.
 func (c *challenger) run(ctx context.Context) error {
 	var g errgroup.Group
-	sweeping, stop := context.WithCancel(ctx)
+	// The capture can end before ctx: if it fails. Then everything here ends.
+	capturing, stop := context.WithCancel(ctx)
 	g.Go(func() error {
 		defer stop()
 		defer close(c.proofs.wake)
 		return c.capture.Run(ctx)
 	})
 	if c.answers != nil {
-		g.Go(func() error { return c.answers.run(ctx) })
+		g.Go(func() error { return c.answers.run(capturing) })
 	}
 	g.Go(func() error {
-		c.sweep(sweeping)
+		c.sweep(capturing)
 		return nil
 	})
 	g.Go(func() error {

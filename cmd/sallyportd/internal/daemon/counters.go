@@ -89,7 +89,7 @@ func processCounters(stateFailures, logDropped uint64) counters {
 }
 
 func captureCounters(s capture.Stats) counters {
-	return counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_unsent", s.Unsent}}
+	return counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_capturer_failed", s.Unsent}}
 }
 
 func (p *proofs) counters() counters {

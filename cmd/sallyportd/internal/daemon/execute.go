@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/config"
@@ -79,7 +80,8 @@ func (s *Server) openRecording(commands []command) []error {
 		}
 		ready, of, entry = append(ready, c), append(of, i), append(entry, place)
 	}
-	for j, err := range s.executeRecorded(ready) {
+	results := s.executeRecorded(ready)
+	for j, err := range slices.Backward(results) { // two may be of the same lease
 		if errs[of[j]] = err; err != nil && entry[j] >= 0 {
 			undo(entry[j])
 		}
@@ -207,6 +209,9 @@ func (s *Server) reopenKept() error {
 	for _, l := range s.kept.all() {
 		if has, kept := s.gate.HasLease(l.at.service, l.at.client, l.at.peer); has && kept {
 			continue
+		}
+		if !s.kept.has(l.at) {
+			continue // the gate has ended it since the list was made
 		}
 		if now.refuses(l.Kept) != "" {
 			continue // its client is missing, or lost the right a moment ago

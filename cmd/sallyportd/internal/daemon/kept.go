@@ -80,7 +80,7 @@ type keptLease struct {
 // storage, and a function that undoes one of them.
 func (k *kept) put(list []keptLease) (errs []error, undo func(i int)) {
 	errs = make([]error, len(list))
-	before := make([]*state.Kept, len(list))
+	before, written := make([]*state.Kept, len(list)), make([]state.Kept, len(list))
 	k.mu.Lock()
 	for i, l := range list {
 		if was, ok := k.leases[l.at]; ok {
@@ -88,12 +88,15 @@ func (k *kept) put(list []keptLease) (errs []error, undo func(i int)) {
 		} else if errs[i] = k.hasRoom(l); errs[i] != nil {
 			continue
 		}
-		k.leases[l.at] = l.Kept
+		k.leases[l.at], written[i] = l.Kept, l.Kept
 	}
 	k.mu.Unlock()
 	undo = func(i int) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
+		if k.leases[list[i].at] != written[i] {
+			return // it has ended meanwhile, for good
+		}
 		if before[i] != nil {
 			k.leases[list[i].at] = *before[i]
 		} else {
@@ -149,6 +152,14 @@ func (k *kept) endIf(is func(address) bool) (gone []keptLease) {
 		}
 	}
 	return gone
+}
+
+// has reports whether a lease is recorded.
+func (k *kept) has(at address) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, recorded := k.leases[at]
+	return recorded
 }
 
 // all returns all recorded leases, the earliest first.

@@ -161,6 +161,20 @@ func TestSameLeaseAgain(t *testing.T) {
 	if m.flush(); len(m.disk) != 1 || m.disk[0] != first.Kept {
 		t.Errorf("undone: on disk %+v", m.disk)
 	}
+	// A client that is revoked between the record and the gate: no undo restores it.
+	_, undo = m.put([]keptLease{again})
+	m.end(again.at)
+	undo(0)
+	if m.flush(); len(m.disk) != 0 {
+		t.Errorf("ended, and then undone: on disk %+v", m.disk)
+	}
+	// The same lease twice in a batch.
+	_, undo = m.put([]keptLease{first, again})
+	undo(1)
+	undo(0)
+	if m.flush(); len(m.disk) != 0 {
+		t.Errorf("both undone: on disk %+v", m.disk)
+	}
 }
 
 // TestNotGrantedNow: a recorded lease opens again only while all its terms are as

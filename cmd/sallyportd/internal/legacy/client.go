@@ -35,7 +35,7 @@ func (im *importer) client(s, service *source) (p client.Profile, err error) {
 		return p, err
 	}
 	if p.Identifier, err = wire.ParseIdentifier(id); err != nil {
-		return p, fmt.Errorf("%s: client-identifier: %w", s.path, err)
+		return p, s.wrong("client-identifier", "", "%w", err)
 	}
 	secret, err := im.secret(s, "client-shared-secret")
 	if err != nil {
@@ -44,7 +44,7 @@ func (im *importer) client(s, service *source) (p client.Profile, err error) {
 	p.Secret = []byte(secret)
 	nonce, err := strconv.ParseUint(s.text("nonce", "0"), 10, 32)
 	if err != nil {
-		return p, fmt.Errorf("%s: nonce: expected a whole number from 0 to 4294967295, got %s", s.path, s.found("nonce"))
+		return p, s.wrong("nonce", "0", "expected a whole number from 0 to 4294967295, got %s", s.found("nonce"))
 	}
 	if p.FirstNonce = uint32(nonce); nonce > 0 && nonce < 1<<32-1 {
 		p.FirstNonce++ // unused, whether the file names the last nonce or the next one
@@ -81,7 +81,8 @@ func (im *importer) clientService(s *source, server string) (string, error) {
 		return "", err
 	}
 	if isLocal(bind) && !isLocal(server) {
-		im.warn("%s: service-bind=%s: clients on other hosts cannot reach this service, and the client that watches it at %s reports that it does not open",
+		im.warn("%s: service-bind=%s: clients on other hosts cannot reach this service, and the client that watches it at %s reports that it does not open; "+
+			"set listen of the service to an address that they can reach, or remove service from the profile",
 			s.path, bind, server)
 	}
 	return client.Service{Port: uint16(port)}.String(), nil

@@ -59,10 +59,10 @@ func TestWrongValues(t *testing.T) {
 		want   string
 	}{
 		{change{"server.properties bind-address": ""}, "server.properties: bind-address: expected a value, got nothing"},
-		{change{"server.properties bind-address": "*"}, `server.properties: bind-address: expected an IP address or a host name, got "*"`},
-		{change{"server.properties bind-address": "10.0.0.300"}, `bind-address: expected an IP address or a host name, got "10.0.0.300"`},
-		{change{"server.properties bind-address": "0.0.0.0:80"}, `bind-address: expected an IP address or a host name, got "0.0.0.0:80"`},
-		{change{"server.properties bind-address": "224.0.0.1"}, "server.properties: the configuration that is made of it is invalid: "},
+		{change{"server.properties bind-address": "*"}, `server.properties: bind-address: expected an IP address or a host name, without a port, got "*"`},
+		{change{"server.properties bind-address": "10.0.0.300"}, `bind-address: expected an IP address or a host name, without a port, got "10.0.0.300"`},
+		{change{"server.properties bind-address": "0.0.0.0:80"}, `bind-address: expected an IP address or a host name, without a port, got "0.0.0.0:80"`},
+		{change{"server.properties bind-address": "224.0.0.1"}, ": the configuration that is made of server.properties and service.properties is invalid: "},
 		{change{"server.properties port-secret": "-"}, "server.properties: expected the key port-secret"},
 		{change{"server.properties port-secret": ""}, "server.properties: port-secret: expected a value, got nothing"},
 		{change{"server.properties port-secret": "a\\nb"}, "port-secret: expected a secret on a single line, got several lines"},
@@ -70,8 +70,8 @@ func TestWrongValues(t *testing.T) {
 		{change{"server.properties ports": "0"}, `ports: expected a whole number from 1 to 128, got "0"`},
 		{change{"server.properties ports": "129"}, `ports: expected a whole number from 1 to 128, got "129"`},
 		{change{"server.properties ports": ""}, "ports: expected a whole number from 1 to 128, got nothing"},
-		{change{"server.properties open-timeout": "0"}, `open-timeout: expected a whole number from 1 to 3600000, got "0"`},
-		{change{"server.properties open-timeout": "10s"}, `open-timeout: expected a whole number from 1 to 3600000, got "10s"`},
+		{change{"server.properties open-timeout": "0"}, `open-timeout: expected a whole number of seconds from 1 to 3600000, got "0"`},
+		{change{"server.properties open-timeout": "10s"}, `open-timeout: expected a whole number of seconds from 1 to 3600000, got "10s"`},
 		{change{"server.properties trusted-clients-path": ""}, "trusted-clients-path: expected a value, got nothing"},
 		{change{"server.properties trusted-clients-path": "gone.txt"}, "server.properties: trusted-clients-path: read the trusted clients: open "},
 		{change{"server.properties trusted-clients-path": "."}, "is a directory"},
@@ -88,7 +88,7 @@ func TestWrongValues(t *testing.T) {
 		{change{"service.properties use-embedded-webserver": "false", "service.properties proxy-address": "127.0.0.1", "service.properties proxy-port": "-"}, "got no value of proxy-port"},
 		{change{"service.properties use-embedded-webserver": "FALSE", "service.properties proxy-port": "80"}, "got no value of proxy-address"},
 		{change{"service.properties use-embedded-webserver": "false", "service.properties proxy-address": "http://web", "service.properties proxy-port": "80"},
-			`proxy-address: expected an IP address or a host name, got "http://web"`},
+			`proxy-address: expected an IP address or a host name, without a port, got "http://web"`},
 		{change{"service.properties use-embedded-webserver": "false", "service.properties proxy-address": "web", "service.properties proxy-port": "http"},
 			`proxy-port: expected a whole number from 1 to 65535, got "http"`},
 		{change{"service.properties use-embedded-webserver": "false", "service.properties proxy-address": "127.0.0.1", "service.properties proxy-port": "8080"}, "loop"},
@@ -97,7 +97,7 @@ func TestWrongValues(t *testing.T) {
 		{change{"service.properties service-port": "0"}, `service-port: expected a whole number from 1 to 65535, got "0"`},
 		{change{"service.properties service-port": ""}, "service-port: expected a whole number from 1 to 65535, got nothing"},
 		{change{"client.properties server-address": ""}, "client.properties: server-address: expected a value, got nothing"},
-		{change{"client.properties server-address": "gate:80"}, `server-address: expected an IP address or a host name, got "gate:80"`},
+		{change{"client.properties server-address": "gate:80"}, `server-address: expected an IP address or a host name, without a port, got "gate:80"`},
 		{change{"client.properties port-secret": "-"}, "client.properties: expected the key port-secret"},
 		{change{"client.properties ports": "x"}, `client.properties: ports: expected a whole number from 1 to 128, got "x"`},
 		{change{"client.properties client-identifier": "com"}, "client.properties: client-identifier: "},
@@ -119,6 +119,11 @@ func TestWrongValues(t *testing.T) {
 		}
 		if err != nil && (strings.Contains(err.Error(), "portSecret") || strings.Contains(err.Error(), "com1_secret")) {
 			t.Errorf("%v: the error has a secret: %v", row.change, err)
+		}
+		var hinted interface{ Hint() string }
+		_, ofClients := row.change["trusted_clients.txt"] // those name the line and the columns
+		if !ofClients && !errors.As(err, &hinted) {
+			t.Errorf("%v: an error without a hint: %v", row.change, err)
 		}
 	}
 }

@@ -51,7 +51,8 @@ func (im *importer) parse(path string, text []byte, known ...string) (*source, e
 	}
 	p, err := loader.LoadBytes(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: expected lines of key=value, with \\ only before a character that it escapes", path)
+		return nil, hint.With(fmt.Errorf("%s: expected lines of key=value, with \\ only before a character that it escapes", path),
+			"write \\\\ for one \\, and \\u with four hexadecimal digits")
 	}
 	for _, key := range p.Keys() {
 		if !slices.Contains(known, key) {
@@ -87,7 +88,7 @@ func (s *source) required(key, byDefault string) (string, error) {
 		return v, nil
 	}
 	if _, ok := s.p.Get(key); ok {
-		return "", fmt.Errorf("%s: %s: expected a value, got nothing", s.path, key)
+		return "", s.wrong(key, byDefault, "expected a value, got nothing")
 	}
 	err := fmt.Errorf("%s: expected the key %s", s.path, key)
 	for _, other := range s.p.Keys() {
@@ -95,16 +96,29 @@ func (s *source) required(key, byDefault string) (string, error) {
 			return "", hint.With(err, fmt.Sprintf("the file has %q: correct it to %s", other, key))
 		}
 	}
-	return "", err
+	return "", hint.With(err, fmt.Sprintf("add a line %s=VALUE, with the value that the first implementation used", key))
+}
+
+// wrong returns an error about a value, with the default as a remedy; an empty one:
+// there is none.
+func (s *source) wrong(key, byDefault, format string, args ...any) error {
+	todo := fmt.Sprintf("correct the line %s=…", key)
+	if byDefault != "" {
+		todo += fmt.Sprintf(", or remove it: the default is %s", byDefault)
+	}
+	return hint.With(fmt.Errorf("%s: %s: "+format, append([]any{s.path, key}, args...)...), todo)
 }
 
 // maxTyping is how many edits a mistyped key may be away from the right one.
 const maxTyping = 2
 
+// unitOf has the units of numbers.
+var unitOf = map[string]string{"open-timeout": " of seconds"}
+
 func (s *source) number(key, byDefault string, low, high int) (int, error) {
 	n, err := strconv.Atoi(s.text(key, byDefault))
 	if err != nil || n < low || n > high {
-		return 0, fmt.Errorf("%s: %s: expected a whole number from %d to %d, got %s", s.path, key, low, high, s.found(key))
+		return 0, s.wrong(key, byDefault, "expected a whole number%s from %d to %d, got %s", unitOf[key], low, high, s.found(key))
 	}
 	return n, nil
 }
@@ -117,7 +131,7 @@ func (s *source) boolean(key, byDefault string) (bool, error) {
 	case "false":
 		return false, nil
 	}
-	return false, fmt.Errorf("%s: %s: expected true or false, got %s", s.path, key, s.found(key))
+	return false, s.wrong(key, byDefault, "expected true or false, got %s", s.found(key))
 }
 
 // host returns an IP address or a host name. Java accepts brackets around an address.
@@ -133,7 +147,7 @@ func (s *source) host(key, byDefault string) (string, error) {
 		return a.String(), nil
 	}
 	if !client.ValidHost(text) {
-		return "", fmt.Errorf("%s: %s: expected an IP address or a host name, got %s", s.path, key, s.found(key))
+		return "", s.wrong(key, byDefault, "expected an IP address or a host name, without a port, got %s", s.found(key))
 	}
 	return text, nil
 }
@@ -145,7 +159,8 @@ func (im *importer) secret(s *source, key string) (string, error) {
 	}
 	v := s.p.GetString(key, "")
 	if strings.ContainsAny(v, "\r\n") {
-		return "", fmt.Errorf("%s: %s: expected a secret on a single line, got several lines", s.path, key)
+		return "", hint.With(fmt.Errorf("%s: %s: expected a secret on a single line, got several lines", s.path, key),
+			"Java reads the line break as a part of the secret: replace the secret on both sides")
 	}
 	if fault := secretfile.Fault(v); fault != "" {
 		return "", hint.With(fmt.Errorf("%s: %s: expected a secret without blanks around it, got %s", s.path, key, fault),

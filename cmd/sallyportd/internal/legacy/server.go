@@ -29,6 +29,7 @@ type serverFiles struct {
 	clients     clients.List
 	service     string // the [[service]] table
 	source      string // the path of server.properties
+	dir         string // that it is in
 }
 
 // ownClientsName is the name of our clients file if the old one has our usual name, and
@@ -36,7 +37,7 @@ type serverFiles struct {
 const ownClientsName = "sallyport-clients.txt"
 
 func (im *importer) server(s, service *source) (made serverFiles, err error) {
-	made.source = s.path
+	made.source, made.dir = s.path, im.dir
 	if made.portSecret, err = im.secret(s, "port-secret"); err != nil {
 		return made, err
 	}
@@ -132,11 +133,13 @@ clients = %q
 %s`, server, made.listen, made.ports, config.PortSecretName, made.clientsName, made.service)
 	c, err := config.Parse(config.FileName, []byte(text))
 	if err != nil {
-		return nil, fmt.Errorf("%s: the configuration that is made of it is invalid: %w", made.source, err)
+		return nil, hint.With(fmt.Errorf("%s: the configuration that is made of server.properties and service.properties is invalid: %w", made.dir, err),
+			"correct the value in the file that has it")
 	}
 	for _, client := range made.clients {
 		if err := client.CheckServices(c.ServiceNames()); err != nil {
-			return nil, fmt.Errorf("%s: trusted-clients-path: client %s: %w", made.source, client.Identifier, err)
+			return nil, hint.With(fmt.Errorf("%s: trusted-clients-path: client %s: %w", made.source, client.Identifier, err),
+				"remove services= from the line of the client, or correct the name")
 		}
 	}
 	return []File{{config.PortSecretName, made.portSecret + "\n"}, {made.clientsName, made.clientsText}, {config.FileName, text}}, nil

@@ -2,6 +2,7 @@ package privilege
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -56,13 +57,20 @@ type Capturing struct {
 }
 
 // CaptureFor runs the process that captures packets for a server that has started
-// it, until the server has ended. It drops all privileges, and executes the same
-// program again: the sockets are open. No other process of its user can take the
-// sockets out of it.
+// it, until the server has ended. It executes the same program again as the user, and
+// has no privileges when it begins: the sockets are open. No other process of its
+// user can take the sockets out of it, at any moment: until PR_SET_DUMPABLE protects
+// it, it keeps CAP_NET_RAW, which the other process lacks (ptrace(2)). The
+// runtime can drop a capability later only in a program without cgo. With cgo,
+// CaptureFor executes the program once more, and there is a moment without protection.
 func CaptureFor(c Capturing, log *slog.Logger) error {
 	// It ends with the server, and not before.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	in, err := inherited(0)
+	in, err := inherited(NetRaw)
+	if err != nil {
+		return err
+	}
+	has, err := held()
 	if err != nil {
 		return err
 	}
@@ -71,13 +79,25 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		return dropAndReexec(0, who, in.descriptors)
+		return dropAndReexec(has&NetRaw, who, in.descriptors)
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("protect the sockets from other processes: PR_SET_DUMPABLE: %w", err)
 	}
 	if err := in.verifyUser(c.User); err != nil {
 		return err
+	}
+	if has != 0 {
+		err := dropAllThreads()
+		if errors.Is(err, errors.ErrUnsupported) { // a program with cgo
+			return dropAndReexec(0, nil, in.descriptors)
+		}
+		if err == nil {
+			err = verifyDropped(0)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if !in.has(capturerName) {
 		return fmt.Errorf("%s has no %s", variable, capturerName)

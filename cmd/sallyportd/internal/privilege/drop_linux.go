@@ -86,3 +86,15 @@ func setGroups(groups []uint32, n int) syscall.Errno {
 	_, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(n), uintptr(unsafe.Pointer(&groups[0])), 0)
 	return e
 }
+
+// dropAllThreads drops all capabilities of this process. It returns
+// errors.ErrUnsupported in a program with cgo.
+func dropAllThreads() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData // the kernel lowers the ambient set, too
+	_, _, e := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
+	if e != 0 {
+		return fmt.Errorf("drop privileges: capset: %w", e)
+	}
+	return nil
+}
