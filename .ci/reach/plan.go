@@ -68,8 +68,8 @@ var sallyport = plan{
 			sentence: "until the HMAC of the response is compared, with the challenge",
 			roots: []string{
 				"(*sallyport/ingest/capture.packetSource).receive", // in the process that captures
-				"(*sallyport/ingest/capture.relayedSource).run",    // in the server
-				"(*sallyport/ingest/capture.relay).answers",        // and back
+				"(*sallyport/ingest/capture.capturerSource).run",    // in the server
+				"(*sallyport/ingest/capture.capturer).answers",        // and back
 				"(*sallyport/ingest/capture.socketSource).run",
 			},
 			reaches: []string{
@@ -82,8 +82,8 @@ var sallyport = plan{
 				"(*sallyport/cmd/sallyportd/internal/daemon.challenger).allows",
 				"sallyport/cmd/sallyportd/internal/daemon.randomPort$1",
 				"(sallyport/verify/challenge/exchange.Request).Challenge",
-				"(*sallyport/ingest/capture.relay).Take",
-				"(*sallyport/ingest/capture.relayedSource).answer",
+				"(*sallyport/ingest/capture.capturer).Take",
+				"(*sallyport/ingest/capture.capturerSource).answer",
 				"(sallyport/ingest/capture.rawSockets).send",
 				"(*sallyport/ingest/capture.socketSource).answer",
 				"(sallyport/verify/challenge/exchange.Pending).Verify",

@@ -149,7 +149,7 @@ func TestUntilClosed(t *testing.T) {
 		n.request("hold-" + name)
 	}
 	n.held("at first", all...)
-	time.Sleep(5 * time.Second) // longer than open_max
+	time.Sleep(3 * time.Second) // longer than open_max
 	n.held("after open_max", all...)
 	rows := n.leaseRows()
 	if len(rows) != len(all) {

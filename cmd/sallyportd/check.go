@@ -6,29 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/netip"
 	"slices"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/nftcheck"
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/cmd/sallyportd/internal/secrets"
-	"sallyport/ingest"
-	"sallyport/ingest/capture"
 	"sallyport/sessions/client"
-	"sallyport/sessions/gate"
-	"sallyport/sessions/gate/access"
 	"sallyport/sessions/state"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -244,112 +233,4 @@ func checkState(ctx context.Context, cfg *config.Config, env cli.Env) ([]finding
 		return []finding{warn("nonce-record-unreadable", "", "cannot read the record of used nonces: %v", err)}, nil
 	}
 	return gapFindings(contents, env), nil
-}
-
-// checkPorts tries to bind the ports of the server, unless a server runs: then
-// the ports belong to it, and it is asked which services wait for theirs.
-func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found []finding) {
-	if runs, _ := serverHoldsState(ctx, cfg); runs || admin.Running(cfg.AdminSocket) {
-		return checkWaiting(ctx, cfg)
-	}
-	for i := range cfg.Services {
-		s := &cfg.Services[i]
-		if !s.Binds() {
-			continue
-		}
-		if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-			found = append(found, warn("service-address-missing", listenHint(s, err, cfg.Path), "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
-		} else if err != nil {
-			found = append(found, warn("service-cannot-listen", listenHint(s, err, cfg.Path),
-				"service %s cannot listen on %s: %v", s.Name, s.Listen, err))
-		}
-	}
-	if c := cfg.Challenge; c != nil && c.Sockets {
-		if n, err := capture.Unavailable(cfg.Listen, c.Plan.Ports.First, c.Plan.Ports.Last); n > 0 {
-			found = append(found, warn("exchange-ports-unavailable", "choose a range of ports that no other program uses",
-				"cannot bind %s of [challenge] (%v): a request or a response that uses one is lost", count(n, "port"), err))
-		}
-	}
-	if c := cfg.Challenge; c != nil && c.Answers != nil {
-		found = append(found, checkAnswers(c, procNet())...)
-	}
-	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
-	if len(busy) > 0 {
-		found = append(found, warn("knock-ports-unavailable", "", "cannot open these knock ports of the current minute: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
-	}
-	return found
-}
-
-// checkAnswers warns about programs that have the ports of exchanges over TCP.
-func checkAnswers(c *config.Challenge, proc fs.FS) (found []finding) {
-	if err := gate.Bindable("tcp", fmt.Sprintf(":%d", c.Answers.Port)); err != nil {
-		found = append(found, warn("answer-port-unavailable", "choose another answer_port, and give the clients new profiles",
-			"cannot listen at TCP port %d, where clients fetch challenges: %v", c.Answers.Port, err))
-	}
-	p := access.Ports(c.Plan.Ports)
-	receivers, _ := receiving(proc, "tcp")
-	taken := slices.DeleteFunc(receivers, func(at netip.AddrPort) bool { return !p.Has(at.Port()) || at.Addr().IsLoopback() })
-	if len(taken) > 0 {
-		found = append(found, warn("exchange-ports-open", "choose a range of ports that no program uses",
-			"a program listens at TCP port %d, which is one of the ports of exchanges: their SYNs begin connections to it, which the client resets", taken[0].Port()))
-	}
-	return found
-}
-
-// checkFamilies warns about services that a client may reach over another family
-// than that of its knocks: a lease is for the address that knocked.
-func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
-	knocks4, knocks6 := cfg.Listen.Families()
-	if onlyLoopback(cfg.Listen) && cfg.Server != "" && !isLocal(cfg.Server) {
-		found = append(found, warn("listen-loopback", "write another address of this host in listen, or omit listen", "the server receives knocks on %s only, where clients on other hosts cannot reach it", strings.Trim(fmt.Sprint(cfg.Listen), "[]")))
-	}
-	bothServed := "" // a service that both families reach, for the knocker only
-	for i := range cfg.Services {
-		s := &cfg.Services[i]
-		if a := s.Host(); a.IsLoopback() && cfg.Server != "" {
-			found = append(found, warn("service-loopback", "", "service %s listens on %s only, where clients on other hosts cannot reach it", s.Name, s.Listen))
-		}
-		serves4, serves6 := s.Addresses().Families()
-		for _, family := range []struct {
-			name, other    string
-			serves, knocks bool
-		}{{"IPv6", "IPv4", serves6, knocks6}, {"IPv4", "IPv6", serves4, knocks4}} {
-			if family.serves && !family.knocks {
-				found = append(found, warn("family-without-knocks", "", "service %s listens on %s, but the server accepts knocks over %s only: connections over %s are refused",
-					s.Name, family.name, family.other, family.name))
-			}
-		}
-		if serves4 && serves6 && !s.Policy.Anyone && bothServed == "" {
-			bothServed = s.Name
-		}
-	}
-	if cfg.Server == "" || bothServed == "" {
-		return found
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.Server)
-	if err != nil {
-		return append(found, warn("server-unresolved", "", "cannot resolve server = %q, the name by which clients reach this host: %v", cfg.Server, hint.Cause(err)))
-	}
-	has4, has6 := false, false
-	for _, a := range addresses {
-		has4, has6 = has4 || a.Unmap().Is4(), has6 || !a.Unmap().Is4()
-	}
-	if has4 && has6 {
-		found = append(found, warn("server-two-families", "clients can choose a family with -4 or -6; \"sallyport knock\" prints which address it has opened",
-			"%s has IPv4 and IPv6 addresses: a client that knocks over one family, and connects to service %s over the other, is refused", cfg.Server, bothServed))
-	}
-	return found
-}
-
-// onlyLoopback reports whether a list, which is not empty, has only loopback addresses.
-func onlyLoopback(list []netip.Addr) bool {
-	return len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !a.IsLoopback() })
-}
-
-// isLocal reports whether a server's name means this host to a client.
-func isLocal(server string) bool {
-	a, err := netip.ParseAddr(server)
-	return server == "localhost" || err == nil && a.IsLoopback()
 }

@@ -60,7 +60,7 @@ and nothing was changed.`,
 			level := new(slog.LevelVar)
 			log, dropped, stop := openLog(env, path, level)
 			defer stop()
-			serverEnv := daemon.Env{Relay: resumed.Relay, Clock: env.Clock, Log: log, LogLevel: level, LogDropped: dropped}
+			serverEnv := daemon.Env{Capturer: resumed.Capturer, Clock: env.Clock, Log: log, LogLevel: level, LogDropped: dropped}
 			s, err := newServer(c.Context(), path, resumed, serverEnv)
 			if err != nil {
 				return privilege.Unreadable(err)

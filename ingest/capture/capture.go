@@ -32,10 +32,10 @@ type Config struct {
 	// see udp.Addresses.
 	Settings
 	Sockets bool // bind the ports instead of capturing packets
-	// Relay is the connection to a process that runs Relay, which captures for this
+	// Capturer is the connection to a process that runs Serve, which captures for this
 	// one. nil: this process captures, which requires CAP_NET_RAW. Open takes it over.
-	Relay *os.File
-	// Mark is that of OpenSockets, without a Relay.
+	Capturer *os.File
+	// Mark is that of OpenSockets, without a Capturer.
 	Mark uint32
 	Sink Sink
 	Log  *slog.Logger
@@ -48,9 +48,9 @@ type Stats struct {
 	// Config.Sockets also those that are not empty.
 	Dropped  uint64
 	Refused  uint64 // received packets that the process refused: impossible addresses
-	Answers  uint64 // answers sent, or handed to the relay
+	Answers  uint64 // answers sent, or handed to the capturer
 	Failures uint64 // answers that could not be sent: Answer returned an error
-	Unsent   uint64 // answers that were handed to the relay, which could not send them
+	Unsent   uint64 // answers that were handed to the capturer, which could not send them
 }
 
 type counts struct{ received, dropped, refused, answers, failures, unsent atomic.Uint64 }
@@ -88,8 +88,8 @@ func Open(cfg Config) (*Capture, error) {
 	switch {
 	case cfg.Sockets:
 		c.source, err = newSocketSource(cfg, c.counts)
-	case cfg.Relay != nil:
-		c.source, err = newRelayedSource(cfg, c.counts)
+	case cfg.Capturer != nil:
+		c.source, err = newCapturerSource(cfg, c.counts)
 	default:
 		c.source, err = openPacketSource(cfg, c.counts)
 	}

@@ -56,7 +56,7 @@ type way string
 
 const (
 	captured way = "captured"
-	handed   way = "handed over by a relay"
+	handed   way = "handed over by a capturer"
 	ofTCP    way = "captured SYNs"
 	bound    way = "bound"
 )
@@ -78,7 +78,7 @@ func (w *network) open(how way) {
 	cfg := Config{Settings: testSettings, Sockets: how == bound, Sink: w, Log: slog.New(slog.DiscardHandler)}
 	cfg.TCP = how == ofTCP
 	if how == handed {
-		cfg.Relay = w.startRelay()
+		cfg.Capturer = w.startCapturer()
 	}
 	var err error
 	w.Capture, err = Open(cfg)

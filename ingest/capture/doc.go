@@ -9,8 +9,9 @@
 //	               datagrams. A port that another program has is tried again
 //	  -> recvmmsg   up to 64 at a time, each with its time of arrival (udp)
 //	  -> parse      the same rule again; impossible addresses; Packet
-//	  -> relay      a packetSource of a server runs in a separate process (Relay),
-//	  -> relayedSource  which hands batches over to the server's source
+//	  -> capturer   a packetSource of a server runs in a separate process (Serve),
+//	                which hands batches over
+//	  -> capturerSource, in the server
 //	  -> Sink
 //	Answer <-       one datagram back, from the port that received the packet: by a
 //	                raw socket, or the bound one
@@ -21,7 +22,7 @@
 //
 // Each packet socket has a goroutine; all bound sockets share one. One goroutine
 // at a time calls the Sink. Packets that arrive meanwhile wait in the queues of
-// the sockets, which drop packets when they are full: Stats counts them. A relay
+// the sockets, which drop packets when they are full: Stats counts them. A capturer
 // waits while its connection to the server is full. Nothing is allocated for a
 // packet.
 //
@@ -43,7 +44,7 @@
 // that the kernel's filter has accepted, and messages of the server of fixed sizes.
 // It answers only a packet that has arrived, by its number, to the packet's source,
 // with at most the bytes of a challenge, and each packet once. The cost is one copy
-// and one hand-over for each batch: 70 ns a packet in full batches (BenchmarkRelayed,
+// and one hand-over for each batch: 70 ns a packet in full batches (BenchmarkCapturer,
 // Intel Xeon, Linux 6.18), beside some 600 ns of the kernel's own path.
 //
 // # Why not NFLOG

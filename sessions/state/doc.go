@@ -24,8 +24,8 @@
 // the start plus the maximum tolerance. The file keeps this margin until a store
 // has been open for that long.
 //
-// Leases that last until they are closed are in another file (kept.go), which
-// a server reads when it starts, and opens again: a damaged file opens nothing.
+// Leases that last until they are closed are in another file (kept.go, kept_format.go),
+// which a server reads when it starts, and opens again: a damaged file opens nothing.
 //
 // The file of nonces is a bbolt database with one bucket; format.go defines its content.
 // bbolt has transactions that survive a crash, but trusts the file: pages have no

@@ -92,7 +92,7 @@ func newChallenger(cfg *config.Config, o operations, fw access.Enforcer, execute
 		c.answers = newAnswers(cfg, fw, env)
 	}
 	c.capture, err = capture.Open(capture.Config{
-		Settings: settings, Sockets: cfg.Challenge.Sockets, Relay: env.Relay, Mark: mark, Sink: c, Log: env.Log,
+		Settings: settings, Sockets: cfg.Challenge.Sockets, Capturer: env.Capturer, Mark: mark, Sink: c, Log: env.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("capture requests and responses: %w", err)

@@ -47,7 +47,7 @@ func TestCapturerDies(t *testing.T) {
 			if _, err := capturer.Write(hello); err != nil {
 				t.Fatal(err)
 			}
-			env := Env{Clock: clocktest.NewHost().Clock(), Log: slog.New(slog.DiscardHandler), Relay: os.NewFile(uintptr(pair[0]), "relay")}
+			env := Env{Clock: clocktest.NewHost().Clock(), Log: slog.New(slog.DiscardHandler), Capturer: os.NewFile(uintptr(pair[0]), "capturer")}
 			c, err := newChallenger(cfg, operations{protocol: all}, nil, func([]command) []error { return nil }, env)
 			if err != nil {
 				t.Fatal(err)

@@ -57,7 +57,7 @@
 //	missing        clients that an edit removes, without a command of the
 //	                 administrator, keep their leases until the file stays unchanged
 //
-// A kept lease, which has no end, outlasts the server (kept.go, execute.go):
+// A kept lease, which has no end, outlasts the server (kept.go, execute.go, reopen.go):
 // it is recorded in the state directory before the gate opens it, and removed from the
 // record when the gate reports its end. The record decides what is open: what the gate
 // lacks, after a start or a holder's loss, opens again, if the operation would still

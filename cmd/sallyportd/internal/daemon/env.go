@@ -16,10 +16,10 @@ type Env struct {
 	Log   *slog.Logger
 	// LogLevel gets the level of the configuration. nil: the level is fixed.
 	LogLevel *slog.LevelVar
-	// Relay is the connection to the process that captures packets. nil: this process
+	// Capturer is the connection to the process that captures packets. nil: this process
 	// captures them itself, if the configuration requires it.
-	Relay *os.File
-	State *state.Lock // of the state directory; New takes it over. nil: New locks the directory
+	Capturer *os.File
+	State    *state.Lock // of the state directory; New takes it over. nil: New locks the directory
 	// LogDropped returns how many lines the log has dropped. nil: it drops none.
 	LogDropped func() uint64
 }

@@ -33,13 +33,13 @@ func startCapturer(s capture.Settings, held bool, command []string) (int, error)
 	if err != nil {
 		return -1, os.NewSyscallError("socketpair", err)
 	}
-	theirs := os.NewFile(uintptr(pair[1]), relayName)
+	theirs := os.NewFile(uintptr(pair[1]), capturerName)
 	defer theirs.Close()
 	cmd := exec.Command("/proc/self/exe", command...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stderr = os.Stderr
 	files := sockets.Files()
-	files[relayName] = theirs
+	files[capturerName] = theirs
 	passFiles(cmd, files)
 	// A signal from the terminal is for the server, with which the process ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -99,11 +99,11 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 			return err
 		}
 	}
-	if !in.has(relayName) {
-		return fmt.Errorf("%s has no %s", variable, relayName)
+	if !in.has(capturerName) {
+		return fmt.Errorf("%s has no %s", variable, capturerName)
 	}
-	unix.SetNonblock(in.descriptors[relayName], true)
-	server, err := in.file(relayName)
+	unix.SetNonblock(in.descriptors[capturerName], true)
+	server, err := in.file(capturerName)
 	if err != nil {
 		return err
 	}
@@ -112,5 +112,5 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 		server.Close()
 		return err
 	}
-	return capture.Relay(context.Background(), server, sockets, c.Settings, log)
+	return capture.Serve(context.Background(), server, sockets, c.Settings, log)
 }

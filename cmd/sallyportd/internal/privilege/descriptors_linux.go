@@ -30,7 +30,7 @@ const (
 const (
 	socketName   = "socket"   // between server and holder
 	lifelineName = "lifeline" // a pipe: the holder has one end as long as it lives
-	relayName    = "relay"    // between server and capturer
+	capturerName = "capturer" // between server and capturer
 )
 
 // descriptors are open files, by name.

@@ -67,11 +67,11 @@ func Split(ctx context.Context, p Plan, h Host) error {
 		}
 	}
 	if p.Capture != nil {
-		relay, err := startCapturer(*p.Capture, p.Holder != "", p.Capturer)
+		connection, err := startCapturer(*p.Capture, p.Holder != "", p.Capturer)
 		if err != nil {
 			return err
 		}
-		left[relayName] = relay
+		left[capturerName] = connection
 	}
 	return dropAndReexec(keep, who, left)
 }
@@ -91,8 +91,8 @@ type Resumed struct {
 	// Client is the connection to the holder that Split has started; nil: it has
 	// started none.
 	Client *holder.Conn
-	// Relay is the connection to the process that captures packets; nil: none does.
-	Relay *os.File
+	// Capturer is the connection to the process that captures packets; nil: none does.
+	Capturer *os.File
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
 
@@ -106,9 +106,9 @@ func Resume(time clock.Clock) (r Resumed, err error) {
 	if err != nil || !in.dropped {
 		return r, err
 	}
-	if in.has(relayName) {
-		unix.SetNonblock(in.descriptors[relayName], true)
-		if r.Relay, err = in.file(relayName); err != nil {
+	if in.has(capturerName) {
+		unix.SetNonblock(in.descriptors[capturerName], true)
+		if r.Capturer, err = in.file(capturerName); err != nil {
 			return r, err
 		}
 	}

@@ -16,19 +16,19 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// helloTime is how long the relay may take to begin.
+// helloTime is how long the capturer may take to begin.
 const helloTime = 10 * time.Second
 
-// errRelayEnded: the process that captures has ended.
-var errRelayEnded = errors.New("the process that captures packets has ended")
+// errCapturerEnded: the process that captures has ended.
+var errCapturerEnded = errors.New("the process that captures packets has ended")
 
-// relayedSource receives the packets that a relay hands over.
-type relayedSource struct {
-	cfg    Config
-	counts *counts
-	relay  *os.File
-	conn   syscall.RawConn
-	once   sync.Once
+// capturerSource receives the packets that a capturer hands over.
+type capturerSource struct {
+	cfg      Config
+	counts   *counts
+	capturer *os.File
+	conn     syscall.RawConn
+	once     sync.Once
 
 	mu       sync.Mutex            // guards the fields below, except buffer
 	first    uint64                // the number of packets[0]
@@ -39,24 +39,24 @@ type relayedSource struct {
 	payload  [maxAnswer]byte       // of answer
 }
 
-// newRelayedSource waits for the relay to begin. It fails if the relay captures other
+// newCapturerSource waits for the capturer to begin. It fails if the capturer captures other
 // packets than the configuration requires.
-func newRelayedSource(cfg Config, counts *counts) (_ source, err error) {
-	s := &relayedSource{cfg: cfg, counts: counts, relay: cfg.Relay}
+func newCapturerSource(cfg Config, counts *counts) (_ source, err error) {
+	s := &capturerSource{cfg: cfg, counts: counts, capturer: cfg.Capturer}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if s.conn, err = cfg.Relay.SyscallConn(); err != nil {
+	if s.conn, err = cfg.Capturer.SyscallConn(); err != nil {
 		return nil, fmt.Errorf("capture packets: %w", err)
 	}
-	if err := cfg.Relay.SetReadDeadline(time.Now().Add(helloTime)); err != nil {
+	if err := cfg.Capturer.SetReadDeadline(time.Now().Add(helloTime)); err != nil {
 		return nil, fmt.Errorf("capture packets: %w", err)
 	}
 	n, err := receiveMessage(s.conn, s.buffer[:])
 	if err == nil && n == 0 {
-		err = errRelayEnded
+		err = errCapturerEnded
 	}
 	if err != nil {
 		return nil, fmt.Errorf("wait for the process that captures packets: %w", err)
@@ -69,11 +69,11 @@ func newRelayedSource(cfg Config, counts *counts) (_ source, err error) {
 		return nil, fmt.Errorf("the configuration changed while the server started: captured are ports %d to %d, expected %d to %d",
 			its.First, its.Last, cfg.First, cfg.Last)
 	}
-	return s, cfg.Relay.SetReadDeadline(time.Time{})
+	return s, cfg.Capturer.SetReadDeadline(time.Time{})
 }
 
-func (s *relayedSource) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.relay.SetReadDeadline(time.Unix(1, 0)) })
+func (s *capturerSource) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.capturer.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var n int
 	var failure error
@@ -88,7 +88,7 @@ func (s *relayedSource) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil && failure == nil && n == 0, errors.Is(failure, unix.ECONNRESET):
-			return errRelayEnded
+			return errCapturerEnded
 		case err != nil || failure != nil:
 			return fmt.Errorf("read packets: %w", errors.Join(err, failure))
 		}
@@ -99,9 +99,9 @@ func (s *relayedSource) run(ctx context.Context) error {
 }
 
 // deliver delivers a batch.
-func (s *relayedSource) deliver(message []byte) error {
+func (s *capturerSource) deliver(message []byte) error {
 	s.mu.Lock()
-	m, err := parseRelayed(message, s.space[:0])
+	m, err := parseBatch(message, s.space[:0])
 	if err == nil && len(m.packets) > 0 {
 		s.first, s.packets, s.answered = m.first, m.packets, [udp.BatchSize]bool{}
 	}
@@ -119,9 +119,9 @@ func (s *relayedSource) deliver(message []byte) error {
 	return nil
 }
 
-// answer answers a packet of the current batch: the relay requires its number. It does
+// answer answers a packet of the current batch: the capturer requires its number. It does
 // not wait if the connection is full.
-func (s *relayedSource) answer(p Packet, payload []byte) error {
+func (s *capturerSource) answer(p Packet, payload []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, q := range s.packets {
@@ -143,4 +143,4 @@ func (s *relayedSource) answer(p Packet, payload []byte) error {
 	return errors.New("the packet is not of the current batch, or was answered")
 }
 
-func (s *relayedSource) close() { s.once.Do(func() { s.relay.Close() }) }
+func (s *capturerSource) close() { s.once.Do(func() { s.capturer.Close() }) }

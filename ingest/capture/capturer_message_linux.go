@@ -10,13 +10,13 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// The messages between relay and server, each a message of a SOCK_SEQPACKET socket.
+// The messages between capturer and server, each a message of a SOCK_SEQPACKET socket.
 // Both ends are one program, started from one file, so the messages carry no version.
 //
-//	relay -> server   hello     the Settings, as JSON, once
-//	                  batch     counts since the start, the number of the first
-//	                            packet, and up to 64 packets
-//	server -> relay   answer    the number of a packet, and the payload
+//	capturer -> server   hello     the Settings, as JSON, once
+//	                     batch     counts since the start, the number of the first
+//	                               packet, and up to 64 packets
+//	server -> capturer   answer    the number of a packet, and the payload
 const (
 	countsSize   = 4 * 8 // received, dropped, refused, unsent
 	batchHeader  = countsSize + 8
@@ -69,14 +69,14 @@ func parsePacket(b []byte) (p Packet, err error) {
 	}, nil
 }
 
-// relayed is a batch: the relay's counts, and packets with successive numbers.
-type relayed struct {
+// batchMessage is a batch: the capturer's counts, and packets with successive numbers.
+type batchMessage struct {
 	received, dropped, refused, unsent uint64
 	first                              uint64 // the number of the first packet
 	packets                            []Packet
 }
 
-func (m relayed) append(b []byte) []byte {
+func (m batchMessage) append(b []byte) []byte {
 	for _, n := range []uint64{m.received, m.dropped, m.refused, m.unsent, m.first} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
@@ -86,8 +86,8 @@ func (m relayed) append(b []byte) []byte {
 	return b
 }
 
-// parseRelayed parses a batch. Its packets are appended to packets.
-func parseRelayed(b []byte, packets []Packet) (m relayed, err error) {
+// parseBatch parses a batch. Its packets are appended to packets.
+func parseBatch(b []byte, packets []Packet) (m batchMessage, err error) {
 	if len(b) < batchHeader || len(b) > maxBatch || (len(b)-batchHeader)%packetSize != 0 {
 		return m, errMessage
 	}
@@ -97,7 +97,7 @@ func parseRelayed(b []byte, packets []Packet) (m relayed, err error) {
 	for b = b[batchHeader:]; len(b) > 0; b = b[packetSize:] {
 		p, err := parsePacket(b[:packetSize])
 		if err != nil {
-			return relayed{}, fmt.Errorf("packet %d: %w", len(packets), err)
+			return batchMessage{}, fmt.Errorf("packet %d: %w", len(packets), err)
 		}
 		packets = append(packets, p)
 	}

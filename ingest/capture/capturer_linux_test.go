@@ -22,54 +22,54 @@ import (
 
 var testSettings = Settings{First: 20000, Last: 20099}
 
-// connection returns both ends of a connection between relay and server.
-func connection(t testing.TB) (relay, server *os.File) {
+// connection returns both ends of a connection between capturer and server.
+func connection(t testing.TB) (capturer, server *os.File) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	relay, server = os.NewFile(uintptr(pair[0]), "relay"), os.NewFile(uintptr(pair[1]), "server")
+	capturer, server = os.NewFile(uintptr(pair[0]), "capturer"), os.NewFile(uintptr(pair[1]), "server")
 	t.Cleanup(func() {
-		relay.Close()
+		capturer.Close()
 		server.Close()
 	})
-	return relay, server
+	return capturer, server
 }
 
-// startRelay starts a relay in this process, and returns the server's end.
-func (w *network) startRelay() *os.File {
+// startCapturer starts a capturer in this process, and returns the server's end.
+func (w *network) startCapturer() *os.File {
 	w.Helper()
-	relay, server := connection(w)
+	capturer, server := connection(w)
 	sockets, err := OpenSockets(testSettings, 0)
 	w.must(err)
 	done := make(chan error, 1)
 	go func() {
-		done <- Relay(context.Background(), relay, sockets, testSettings, slog.New(slog.DiscardHandler))
+		done <- Serve(context.Background(), capturer, sockets, testSettings, slog.New(slog.DiscardHandler))
 	}()
 	w.Cleanup(func() {
-		server.Close() // with which the relay ends
+		server.Close() // with which the capturer ends
 		select {
 		case err := <-done:
 			if err != nil {
 				w.Error(err)
 			}
 		case <-time.After(time.Until(netns.Deadline(w))):
-			w.Error("the relay did not end with its server")
+			w.Error("the capturer did not end with its server")
 		}
 	})
 	return server
 }
 
-// TestRelayAnswersItsPacketsOnce: a server that an attacker controls can answer
+// TestCapturerAnswersPacketsOnce: a server that an attacker controls can answer
 // packets that have arrived, and send nothing else.
-func TestRelayAnswersItsPacketsOnce(t *testing.T) {
+func TestCapturerAnswersPacketsOnce(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
 	w := newNetwork(t, bound) // the ports are bound: the kernel's own answers do not disturb
-	server := w.startRelay()
+	server := w.startCapturer()
 	rc, err := server.SyscallConn()
 	w.must(err)
 	b := make([]byte, maxBatch)
@@ -79,11 +79,11 @@ func TestRelayAnswersItsPacketsOnce(t *testing.T) {
 	c := w.dial("198.51.100.1:20010")
 	_, err = c.Write(nil)
 	w.must(err)
-	var m relayed
+	var m batchMessage
 	for len(m.packets) == 0 {
 		n, err := receiveMessage(rc, b)
 		w.must(err)
-		m, err = parseRelayed(b[:n], nil)
+		m, err = parseBatch(b[:n], nil)
 		w.must(err)
 	}
 	send := func(number uint64, payload string) {
@@ -100,7 +100,7 @@ func TestRelayAnswersItsPacketsOnce(t *testing.T) {
 	for m.unsent < 5 {
 		n, err := receiveMessage(rc, b)
 		w.must(err)
-		m, err = parseRelayed(b[:n], nil)
+		m, err = parseBatch(b[:n], nil)
 		w.must(err)
 	}
 	w.must(c.SetReadDeadline(netns.Deadline(w)))
@@ -114,37 +114,37 @@ func TestRelayAnswersItsPacketsOnce(t *testing.T) {
 	}
 }
 
-// TestRelayEnds: the server notices the end of its relay, and refuses one for other
+// TestCapturerEnds: the server notices the end of its capturer, and refuses one for other
 // ports.
-func TestRelayEnds(t *testing.T) {
+func TestCapturerEnds(t *testing.T) {
 	cfg := Config{Settings: testSettings, Sink: new(discard), Log: slog.New(slog.DiscardHandler)}
-	relay, server := connection(t)
-	if _, err := unix.Write(int(relay.Fd()), []byte(`{"First":20000,"Last":20098}`)); err != nil {
+	capturer, server := connection(t)
+	if _, err := unix.Write(int(capturer.Fd()), []byte(`{"First":20000,"Last":20098}`)); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Relay = server
+	cfg.Capturer = server
 	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "changed while") {
 		t.Errorf("other ports: %v", err)
 	}
-	relay, server = connection(t)
-	relay.Close()
-	cfg.Relay = server
-	if _, err := Open(cfg); !errors.Is(err, errRelayEnded) {
+	capturer, server = connection(t)
+	capturer.Close()
+	cfg.Capturer = server
+	if _, err := Open(cfg); !errors.Is(err, errCapturerEnded) {
 		t.Errorf("before it began: %v", err)
 	}
-	relay, server = connection(t)
-	if _, err := unix.Write(int(relay.Fd()), []byte(`{"First":20000,"Last":20099}`)); err != nil {
+	capturer, server = connection(t)
+	if _, err := unix.Write(int(capturer.Fd()), []byte(`{"First":20000,"Last":20099}`)); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Relay = server
+	cfg.Capturer = server
 	c, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error)
 	go func() { done <- c.Run(t.Context()) }()
-	relay.Close()
-	if err := <-done; !errors.Is(err, errRelayEnded) {
+	capturer.Close()
+	if err := <-done; !errors.Is(err, errCapturerEnded) {
 		t.Errorf("while the server ran: %v", err)
 	}
 }
@@ -196,9 +196,9 @@ func somePackets() []Packet {
 	}
 }
 
-func TestRelayedMessages(t *testing.T) {
-	want := relayed{1, 2, 3, 4, 1 << 60, somePackets()}
-	got, err := parseRelayed(want.append(nil), nil)
+func TestBatchMessages(t *testing.T) {
+	want := batchMessage{1, 2, 3, 4, 1 << 60, somePackets()}
+	got, err := parseBatch(want.append(nil), nil)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -206,7 +206,7 @@ func TestRelayedMessages(t *testing.T) {
 
 // TestMalformedMessages: each breaks one rule.
 func TestMalformedMessages(t *testing.T) {
-	whole := relayed{packets: somePackets()[:2]}.append(nil) // of IPv4, of IPv6
+	whole := batchMessage{packets: somePackets()[:2]}.append(nil) // of IPv4, of IPv6
 	change := func(at int, to byte) []byte {
 		b := slices.Clone(whole)
 		b[batchHeader+at] = to
@@ -215,38 +215,38 @@ func TestMalformedMessages(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"no header":          whole[:batchHeader-1],
 		"a part of a packet": whole[:len(whole)-1],
-		"too many packets":   relayed{packets: make([]Packet, udp.BatchSize+1)}.append(nil),
+		"too many packets":   batchMessage{packets: make([]Packet, udp.BatchSize+1)}.append(nil),
 		"no family":          change(0, 5),
 		"IPv6, called IPv4":  change(packetSize, 4),
 		"IPv4 to IPv6":       change(1+16, 0x20),
 		"IPv4 from IPv6":     change(1, 0x20),
 	} {
-		if m, err := parseRelayed(b, nil); !errors.Is(err, errMessage) {
+		if m, err := parseBatch(b, nil); !errors.Is(err, errMessage) {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
 	}
 }
 
-// FuzzRelayed: a batch that parses is the same after it was written again.
-func FuzzRelayed(f *testing.F) {
-	f.Add(relayed{1, 2, 3, 4, 5, somePackets()}.append(nil))
-	f.Add(relayed{}.append(nil))
+// FuzzBatch: a batch that parses is the same after it was written again.
+func FuzzBatch(f *testing.F) {
+	f.Add(batchMessage{1, 2, 3, 4, 5, somePackets()}.append(nil))
+	f.Add(batchMessage{}.append(nil))
 	f.Add(make([]byte, batchHeader+packetSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parseRelayed(b, nil)
+		m, err := parseBatch(b, nil)
 		if err != nil {
 			return
 		}
-		again, err := parseRelayed(m.append(nil), nil)
+		again, err := parseBatch(m.append(nil), nil)
 		if err != nil || !reflect.DeepEqual(again, m) || len(m.packets) > udp.BatchSize {
 			t.Errorf("%+v, then %+v, %v", m, again, err)
 		}
 	})
 }
 
-// BenchmarkRelayed is the additional way of a packet: from a full batch in one
+// BenchmarkCapturer is the additional way of a packet: from a full batch in one
 // goroutine to the sink of another.
-func BenchmarkRelayed(b *testing.B) {
+func BenchmarkCapturer(b *testing.B) {
 	ours, theirs := connection(b)
 	rc, err := ours.SyscallConn()
 	if err != nil {
@@ -256,16 +256,16 @@ func BenchmarkRelayed(b *testing.B) {
 	for i := range packets {
 		packets[i] = somePackets()[i%2]
 	}
-	r := newRelay(rc, nil, func() {})
+	c := newCapturer(rc, nil, func() {})
 	sink := new(discard)
-	s := &relayedSource{cfg: Config{Sink: sink}, counts: new(counts), relay: theirs}
+	s := &capturerSource{cfg: Config{Sink: sink}, counts: new(counts), capturer: theirs}
 	if s.conn, err = theirs.SyscallConn(); err != nil {
 		b.Fatal(err)
 	}
 	done := make(chan error)
 	go func() { done <- s.run(context.Background()) }()
 	for b.Loop() {
-		r.Take(packets)
+		c.Take(packets)
 	}
 	ours.Close()
 	<-done

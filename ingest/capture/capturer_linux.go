@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// latest is how many packets the relay remembers for answers: more than can wait in
+// latest is how many packets the capturer remembers for answers: more than can wait in
 // the connection to the server.
 const latest = 16384
 
-// relay hands packets to the server, and sends the server's answers. Its process
+// capturer hands packets to the server, and sends the server's answers. Its process
 // needs no capability, since the sockets are open.
-type relay struct {
+type capturer struct {
 	server  syscall.RawConn
 	sockets *Sockets
 	counts  *counts
@@ -45,32 +45,32 @@ type unanswered struct {
 	valid  bool
 }
 
-// Relay captures packets for the process at the other end of a connection, until that
+// Serve captures packets for the process at the other end of a connection, until that
 // process closes it or ctx ends: it hands over the packets, and answers a packet for
-// that process, once. The connection is a socket of type SOCK_SEQPACKET. Relay takes
+// that process, once. The connection is a socket of type SOCK_SEQPACKET. Serve takes
 // over the connection and the sockets, which must have been opened with the same
 // Settings.
-func Relay(ctx context.Context, server *os.File, sockets *Sockets, s Settings, log *slog.Logger) error {
+func Serve(ctx context.Context, server *os.File, sockets *Sockets, s Settings, log *slog.Logger) error {
 	defer server.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	rc, err := server.SyscallConn()
 	if err != nil {
 		sockets.Close()
-		return fmt.Errorf("relay packets: %w", err)
+		return fmt.Errorf("capture packets: %w", err)
 	}
-	r := newRelay(rc, sockets, stop)
-	source, err := newPacketSource(Config{Settings: s, Sink: r, Log: log}, r.counts, sockets)
+	c := newCapturer(rc, sockets, stop)
+	source, err := newPacketSource(Config{Settings: s, Sink: c, Log: log}, c.counts, sockets)
 	if err != nil {
 		return err
 	}
 	defer source.close()
 	hello, err := json.Marshal(s)
 	if err == nil {
-		err = r.write(hello)
+		err = c.write(hello)
 	}
 	if err != nil {
-		return fmt.Errorf("relay packets: %w", err)
+		return fmt.Errorf("capture packets: %w", err)
 	}
 	var g errgroup.Group
 	g.Go(func() error {
@@ -80,26 +80,26 @@ func Relay(ctx context.Context, server *os.File, sockets *Sockets, s Settings, l
 	})
 	g.Go(func() error {
 		defer stop()
-		return r.answers(ctx)
+		return c.answers(ctx)
 	})
 	g.Go(func() error {
-		r.report(ctx)
+		c.report(ctx)
 		return nil
 	})
 	return g.Wait()
 }
 
-func newRelay(server syscall.RawConn, sockets *Sockets, stop context.CancelFunc) *relay {
-	r := &relay{server: server, sockets: sockets, counts: new(counts), stop: stop, buffer: make([]byte, 0, maxBatch)}
-	r.sendBatch = func(fd uintptr) bool {
-		_, r.sent = unix.Write(int(fd), r.buffer)
-		return r.sent != unix.EAGAIN
+func newCapturer(server syscall.RawConn, sockets *Sockets, stop context.CancelFunc) *capturer {
+	c := &capturer{server: server, sockets: sockets, counts: new(counts), stop: stop, buffer: make([]byte, 0, maxBatch)}
+	c.sendBatch = func(fd uintptr) bool {
+		_, c.sent = unix.Write(int(fd), c.buffer)
+		return c.sent != unix.EAGAIN
 	}
-	return r
+	return c
 }
 
 // report sends the counts once in a while, also if no packet arrives.
-func (r *relay) report(ctx context.Context) {
+func (c *capturer) report(ctx context.Context) {
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
 	var sent Stats
@@ -109,10 +109,10 @@ func (r *relay) report(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if now := r.counts.stats(); now != sent {
+		if now := c.counts.stats(); now != sent {
 			sent = now
-			if r.write(r.batch(nil).append(nil)) != nil {
-				r.stop()
+			if c.write(c.batch(nil).append(nil)) != nil {
+				c.stop()
 			}
 		}
 	}
@@ -120,31 +120,31 @@ func (r *relay) report(ctx context.Context) {
 
 // Take implements Sink. It blocks while the connection is full: the kernel then drops
 // packets at the queues of the packet sockets, and counts them.
-func (r *relay) Take(packets []Packet) {
-	r.buffer = r.batch(packets).append(r.buffer[:0])
-	if r.server.Write(r.sendBatch) != nil || r.sent != nil {
-		r.stop() // the server has ended
+func (c *capturer) Take(packets []Packet) {
+	c.buffer = c.batch(packets).append(c.buffer[:0])
+	if c.server.Write(c.sendBatch) != nil || c.sent != nil {
+		c.stop() // the server has ended
 	}
 }
 
 // batch returns a batch, and remembers its packets.
-func (r *relay) batch(packets []Packet) relayed {
-	s := r.counts.stats()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := relayed{s.Received, s.Dropped, s.Refused, s.Unsent, r.next, packets}
+func (c *capturer) batch(packets []Packet) batchMessage {
+	s := c.counts.stats()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := batchMessage{s.Received, s.Dropped, s.Refused, s.Unsent, c.next, packets}
 	for _, p := range packets {
-		r.recent[r.next%latest] = unanswered{p, r.next, true}
-		r.next++
+		c.recent[c.next%latest] = unanswered{p, c.next, true}
+		c.next++
 	}
 	return m
 }
 
-// take returns a packet that the relay handed over, once.
-func (r *relay) take(number uint64) (Packet, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u := &r.recent[number%latest]
+// take returns a packet that the capturer handed over, once.
+func (c *capturer) take(number uint64) (Packet, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := &c.recent[number%latest]
 	if !u.valid || u.number != number {
 		return Packet{}, false
 	}
@@ -153,8 +153,8 @@ func (r *relay) take(number uint64) (Packet, bool) {
 }
 
 // write writes a message, and waits while the connection is full.
-func (r *relay) write(b []byte) (err error) {
-	failed := r.server.Write(func(fd uintptr) bool {
+func (c *capturer) write(b []byte) (err error) {
+	failed := c.server.Write(func(fd uintptr) bool {
 		_, err = unix.Write(int(fd), b) // the descriptor does not block
 		return err != unix.EAGAIN
 	})
@@ -163,10 +163,10 @@ func (r *relay) write(b []byte) (err error) {
 
 // answers sends the server's answers until it closes the connection. The server may
 // be in an attacker's hands: a message that it does not send itself has no effect.
-func (r *relay) answers(ctx context.Context) error {
+func (c *capturer) answers(ctx context.Context) error {
 	b := make([]byte, maxAnswer+1)
 	for {
-		n, err := receiveMessage(r.server, b)
+		n, err := receiveMessage(c.server, b)
 		switch {
 		case ctx.Err() != nil || n == 0 && err == nil || errors.Is(err, unix.ECONNRESET):
 			return nil
@@ -175,10 +175,10 @@ func (r *relay) answers(ctx context.Context) error {
 		}
 		p, ok := Packet{}, false
 		if n > answerHeader && n <= maxAnswer {
-			p, ok = r.take(binary.BigEndian.Uint64(b))
+			p, ok = c.take(binary.BigEndian.Uint64(b))
 		}
-		if !ok || r.sockets.raw.send(p, b[answerHeader:n]) != nil {
-			r.counts.unsent.Add(1)
+		if !ok || c.sockets.raw.send(p, b[answerHeader:n]) != nil {
+			c.counts.unsent.Add(1)
 		}
 	}
 }

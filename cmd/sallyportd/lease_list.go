@@ -1,0 +1,115 @@
+package main
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/sessions/state"
+)
+
+func leaseListCommand(env cli.Env) *cobra.Command {
+	var path string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:        "list",
+		SuggestFor: []string{"ls", "show", "status"},
+		Short:      "List all leases: the service, the client and its address, and the end",
+		Long: `List all leases: the service, the client and its address, and the end.
+
+STATE is "open", or "recorded" for a lease that lasts until it is closed and that
+the server has not opened yet: no server runs, or it waits for the service's port
+or for the firewall's holder. OPERATION is empty for a lease of knocks, and CLIENT
+for one of an operation that belongs to no client. With --json there is one object
+for each lease, with times in UTC; "until" is null if the lease lasts until it is
+closed.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadOrLocate(path, func(text string) { env.Err().Warning(text, "") })
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			list, running, err := readLeases(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if !running {
+				text := "no server runs, so no lease is in force"
+				if len(list) > 0 {
+					text += "; the next start opens these again"
+				}
+				env.Err().Warning(text, "")
+			}
+			if asJSON {
+				for _, l := range list {
+					if err := env.Out().JSON(l); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return printLeases(env, list, "")
+		},
+	}
+	cli.AddJSONFlag(c, &asJSON)
+	addConfigFlag(c, env, &path)
+	return c
+}
+
+// printLeases prints a table. State is that of all leases; empty: each has its own.
+func printLeases(env cli.Env, list []admin.Lease, state string) error {
+	rows := [][]output.Cell{output.Header("SERVICE", "CLIENT", "PEER", "SINCE", "UNTIL", "OPERATION", "STATE")}
+	for _, l := range list {
+		until, is := "until closed", "open"
+		if l.Until != nil {
+			until = env.Time(*l.Until)
+		}
+		if !l.InForce {
+			is = "recorded"
+		}
+		rows = append(rows, output.Row(l.Service, orDash(l.Client), peerText(l), env.Time(l.Since), until,
+			orDash(l.Operation), cmp.Or(state, is)))
+	}
+	return env.Out().Columns().Print(rows...)
+}
+
+// peerText returns an address, or a network.
+func peerText(l admin.Lease) string {
+	switch {
+	case l.Zone != "":
+		return l.Peer.Addr().WithZone(l.Zone).String()
+	case l.Peer.IsSingleIP():
+		return l.Peer.Addr().String()
+	}
+	return l.Peer.String()
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// readLeases returns the leases of the running server or, if certainly no server
+// runs, the recorded ones.
+func readLeases(ctx context.Context, cfg *config.Config) (list []admin.Lease, running bool, err error) {
+	running, err = askServer(ctx, cfg, func(c admin.Conn) (err error) {
+		list, err = c.Leases(ctx)
+		return err
+	})
+	if err != nil || running {
+		return list, running, err
+	}
+	recorded, err := state.ReadKept(cfg.StateDir)
+	for _, k := range recorded {
+		list = append(list, daemon.RecordedLease(k))
+	}
+	return list, false, err
+}
