@@ -68,8 +68,8 @@ var sallyport = plan{
 			sentence: "until the HMAC of the response is compared, with the challenge",
 			roots: []string{
 				"(*sallyport/ingest/capture.packetSource).receive", // in the process that captures
-				"(*sallyport/ingest/capture.capturerSource).run",    // in the server
-				"(*sallyport/ingest/capture.capturer).answers",        // and back
+				"(*sallyport/ingest/capture.capturerSource).run",   // in the server
+				"(*sallyport/ingest/capture.capturer).answers",     // and back
 				"(*sallyport/ingest/capture.socketSource).run",
 			},
 			reaches: []string{

@@ -69,7 +69,10 @@ func Serve(ctx context.Context, server *os.File, sockets *Sockets, s Settings, l
 	if err == nil {
 		err = c.write(hello)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EPIPE): // the server has ended before it began
+		return nil
+	case err != nil:
 		return fmt.Errorf("capture packets: %w", err)
 	}
 	var g errgroup.Group

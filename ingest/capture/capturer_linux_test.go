@@ -61,6 +61,21 @@ func (w *network) startCapturer() *os.File {
 	return server
 }
 
+// TestCapturerWithoutServer: a server that ends before it begins is no error of the
+// capturer.
+func TestCapturerWithoutServer(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newNetwork(t, bound)
+	capturer, server := connection(w)
+	sockets, err := OpenSockets(testSettings, 0)
+	w.must(err)
+	server.Close()
+	w.must(Serve(context.Background(), capturer, sockets, testSettings, slog.New(slog.DiscardHandler)))
+}
+
 // TestCapturerAnswersPacketsOnce: a server that an attacker controls can answer
 // packets that have arrived, and send nothing else.
 func TestCapturerAnswersPacketsOnce(t *testing.T) {

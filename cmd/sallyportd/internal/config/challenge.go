@@ -62,6 +62,11 @@ const (
 // answers checks the keys of transport = "tcp".
 func (in *rawChallenge) answers(f *tomlfile.File, c *Config, ch *Challenge) error {
 	if in.Transport != "tcp" {
+		for _, key := range []string{"challenge.answer_port", "challenge.answer_look"} {
+			if f.Has(key) {
+				return f.Errorf(key, "got it without transport = \"tcp\"")
+			}
+		}
 		return nil
 	}
 	if ch.Sockets {
