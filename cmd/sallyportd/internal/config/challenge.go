@@ -53,6 +53,9 @@ const AnswersName = "challenges of exchanges"
 const (
 	// AnswerTime is how long a client may take to fetch a challenge.
 	AnswerTime = 2 * time.Second
+	// The defaults of raw.go.
+	defaultAnswerPort = 30720
+	defaultAnswerLook = "closed"
 	// MaxAnswerRate is the maximum number of challenges a second over TCP. With the
 	// reserve, which is a quarter, all that wait at a time fit into the filter of the
 	// socket (sockfilter.Max).
@@ -62,10 +65,11 @@ const (
 // answers checks the keys of transport = "tcp".
 func (in *rawChallenge) answers(f *tomlfile.File, c *Config, ch *Challenge) error {
 	if in.Transport != "tcp" {
-		for _, key := range []string{"challenge.answer_port", "challenge.answer_look"} {
-			if f.Has(key) {
-				return f.Errorf(key, "got it without transport = \"tcp\"")
-			}
+		switch { // the defaults have no effect
+		case in.AnswerPort != defaultAnswerPort:
+			return f.Errorf("challenge.answer_port", "got %d without transport = \"tcp\"", in.AnswerPort)
+		case in.AnswerLook != defaultAnswerLook:
+			return f.Errorf("challenge.answer_look", "got %q without transport = \"tcp\"", in.AnswerLook)
 		}
 		return nil
 	}

@@ -87,8 +87,8 @@ func TestTransportRefuses(t *testing.T) {
 		strings.Replace(service, "30720", "20000", 1) + overTCP:                           `which contains TCP port 20000 of service two`,
 		strings.Replace(service, ":30720\"", ":30720\"\nprotocol = \"udp\"", 1) + overTCP: "",
 		strings.Replace(service, ":30720\"", ":20000\"\nprotocol = \"udp\"", 1) + overTCP: "",
-		strings.Replace(overTCP, "tcp", "udp", 1) + "answer_port = 443\n":                 `challenge.answer_port: expected a TCP port, from 1 to 65535, that is neither one of ports nor a service's, got it without transport = "tcp"`,
-		strings.Replace(overTCP, "tcp", "udp", 1) + "answer_look = \"filtered\"\n":        `got it without transport = "tcp"`,
+		strings.Replace(overTCP, "tcp", "udp", 1) + "answer_port = 443\n":                 `challenge.answer_port: expected a TCP port, from 1 to 65535, that is neither one of ports nor a service's, got 443 without transport = "tcp"`,
+		strings.Replace(overTCP, "tcp", "udp", 1) + "answer_look = \"filtered\"\n":        `got "filtered" without transport = "tcp"`,
 		overTCP + "challenges_per_second = 160\n":                                         "",
 	} {
 		_, err := config.Parse("c.toml", []byte(configtest.Text(keys+anOperation)))
