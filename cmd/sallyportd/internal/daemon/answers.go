@@ -27,6 +27,9 @@ const (
 	// answersOfAddress is how many of them may be of one address: a further one replaces
 	// the oldest, as the table of exchanges does.
 	answersOfAddress = 16
+	// maxServed is how many connections are open at a time, of all addresses: an
+	// attacker with many addresses must not use up the descriptors of the services.
+	maxServed = 2 * maxAnswers
 	// answerRead is how long a connection may last.
 	answerRead = time.Second
 	// closeDelay is how long the port may stay open after the time of a challenge.

@@ -65,12 +65,21 @@ func (a *answers) apply(changes []access.Change) {
 
 // Serve implements gate.Handler.
 func (a *answers) Serve(l net.Listener) error {
+	places := make(chan struct{}, maxServed)
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return err
 		}
-		go a.serve(c)
+		select {
+		case places <- struct{}{}:
+			go func() {
+				a.serve(c)
+				<-places
+			}()
+		default:
+			c.Close() // the client tries again
+		}
 	}
 }
 
