@@ -51,6 +51,8 @@ func (m Minute) Bounds() (first, last int64) {
 // that is drawn for several live minutes has a place in each of them.
 type Place struct {
 	Minute Minute
+	// Secret is the port secret from which the port was drawn; zero: it is not known.
+	Secret SecretName
 	Index  int8
 }
 
