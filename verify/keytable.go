@@ -40,19 +40,6 @@ type row struct {
 	floor       Floor
 }
 
-// Floor is the lowest nonce that a client can still use with a secret. The owner
-// of the secret's window raises it. The verifiers only read it, and refuse lower
-// nonces without an HMAC. The zero value refuses nothing.
-type Floor struct{ lowest atomic.Uint32 }
-
-// Raise sets the floor if the new one is higher. Concurrent calls are not
-// allowed.
-func (f *Floor) Raise(lowest uint32) {
-	if lowest > f.lowest.Load() {
-		f.lowest.Store(lowest)
-	}
-}
-
 type previousKey struct {
 	row
 	until int64 // Unix seconds
@@ -158,11 +145,40 @@ func (t *KeyTable) Windows(id wire.Identifier) (current, previous Secret) {
 	if !ok {
 		return current, previous
 	}
+	return t.windows(i)
+}
+
+// AllWindows returns what Windows returns for each client, in no order.
+func (t *KeyTable) AllWindows() iter.Seq2[wire.Identifier, [2]Secret] {
+	return func(yield func(wire.Identifier, [2]Secret) bool) {
+		for id, i := range t.index {
+			current, previous := t.windows(i)
+			if !yield(id, [2]Secret{current, previous}) {
+				return
+			}
+		}
+	}
+}
+
+func (t *KeyTable) windows(i uint32) (current, previous Secret) {
 	current = Secret{t.rows[i].fingerprint, &t.rows[i].floor}
+	if len(t.previous) == 0 {
+		return current, previous
+	}
 	if old := t.previous[i]; old != nil {
 		previous = Secret{old.fingerprint, &old.floor}
 	}
 	return current, previous
+}
+
+// PreviousUntil returns when the secret before a rotation expires, and false if the
+// client has none.
+func (t *KeyTable) PreviousUntil(id wire.Identifier) (until time.Time, ok bool) {
+	i, found := t.index[id]
+	if !found || t.previous[i] == nil {
+		return time.Time{}, false
+	}
+	return time.Unix(t.previous[i].until, 0), true
 }
 
 // Accepts reports whether a secret authenticates a client's knocks at now.

@@ -46,3 +46,17 @@ func TestWithdraws(t *testing.T) {
 		t.Error("a removed client still has its secret")
 	}
 }
+
+func TestPreviousUntil(t *testing.T) {
+	end := time.Unix(start, 0)
+	table := verifytest.Table(t, verify.Key{Identifier: verifytest.ID("new1"), Secret: []byte("b"), Previous: []byte("a"), Until: end},
+		verify.Key{Identifier: verifytest.ID("same"), Secret: []byte("b"), Previous: []byte("b"), Until: end})
+	if until, ok := table.PreviousUntil(verifytest.ID("new1")); !ok || !until.Equal(end) {
+		t.Errorf("got %v, %v", until, ok)
+	}
+	for _, id := range []string{"same", "none"} {
+		if _, ok := table.PreviousUntil(verifytest.ID(id)); ok {
+			t.Errorf("%s has a previous secret", id)
+		}
+	}
+}

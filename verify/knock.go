@@ -15,6 +15,7 @@ type Knock struct {
 	nonce      uint32
 	timestamp  uint32
 	minute     schedule.Minute
+	portSecret schedule.SecretName
 	table      uint32
 	secret     Fingerprint
 	isn        wire.ISN
@@ -41,6 +42,10 @@ func (k Knock) Timestamp() uint32 { return k.timestamp }
 
 // Minute is the minute of the port for which the knock was made.
 func (k Knock) Minute() schedule.Minute { return k.minute }
+
+// PortSecret names the port secret from which the port was drawn at which the knock
+// arrived; zero: several port secrets have this port at this place.
+func (k Knock) PortSecret() schedule.SecretName { return k.portSecret }
 
 // Table is the number of the key table that authenticated the knock.
 func (k Knock) Table() uint32 { return k.table }

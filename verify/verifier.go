@@ -58,15 +58,15 @@ func (v *Verifier) Verify(datagram []byte, places []schedule.Place, now int64) (
 // is not authenticated.
 type Candidate struct {
 	knock    wire.Knock
-	minute   schedule.Minute
-	row      uint32 // of the client in the key table
+	place    schedule.Place // its minute and port secret
+	row      uint32         // of the client in the key table
 	datagram []byte
 }
 
 // Precheck makes all cheap checks. If the datagram passes, Precheck fills in c
 // and returns Authentic. The datagram must not change before Authenticate.
 func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Place, now int64) Reason {
-	k, minute, reason := CheckFormat(datagram, v.maximum, places)
+	k, place, reason := CheckFormat(datagram, v.maximum, places)
 	if reason != Authentic {
 		return reason
 	}
@@ -82,7 +82,7 @@ func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Pla
 	case v.table.below(row, k.Nonce, now):
 		return BelowWindow
 	}
-	c.knock, c.minute, c.row, c.datagram = k, minute, row, datagram
+	c.knock, c.place, c.row, c.datagram = k, place, row, datagram
 	return Authentic
 }
 
@@ -98,7 +98,8 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 		maximum:    c.knock.Maximum,
 		nonce:      c.knock.Nonce,
 		timestamp:  c.knock.Timestamp,
-		minute:     c.minute,
+		minute:     c.place.Minute,
+		portSecret: c.place.Secret,
 		table:      v.table.number,
 		secret:     secret,
 	}
@@ -110,38 +111,42 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 
 // CheckFormat makes the checks that require neither the key table nor the time:
 // the encoding, the maximum, and the knock's place, which must be one of the
-// port's places. It returns the minute for which the knock was made.
-func CheckFormat(datagram []byte, maximum int8, places []schedule.Place) (wire.Knock, schedule.Minute, Reason) {
+// port's places. It returns the place for which the knock was made.
+func CheckFormat(datagram []byte, maximum int8, places []schedule.Place) (wire.Knock, schedule.Place, Reason) {
 	k, err := wire.Parse(datagram)
 	if err != nil {
-		return k, 0, reasonOf(err)
+		return k, schedule.Place{}, reasonOf(err)
 	}
 	if k.Maximum != maximum {
-		return k, 0, Maximum
+		return k, schedule.Place{}, Maximum
 	}
-	minute, reason := locate(k, places)
-	return k, minute, reason
+	place, reason := locate(k, places)
+	return k, place, reason
 }
 
-// locate finds the minute for which a knock was made: the minute of the place
-// that has the knock's sequence ID and whose minute contains the timestamp. In
-// the seconds where the slack of two minutes overlaps, locate returns the minute
-// that contains the timestamp without slack.
-func locate(k wire.Knock, places []schedule.Place) (schedule.Minute, Reason) {
-	reason := Sequence
-	var minute schedule.Minute
+// locate finds the place for which a knock was made: the one that has the knock's
+// sequence ID and whose minute contains the timestamp. In the seconds where the slack
+// of two minutes overlaps, it is the one whose minute contains the timestamp without
+// slack. If several port secrets have the port at this place, the result names none.
+func locate(k wire.Knock, places []schedule.Place) (place schedule.Place, reason Reason) {
+	reason = Sequence
+	exact := false
 	for _, p := range places {
 		if p.Index != k.Sequence {
 			continue
 		}
-		if p.Minute.Contains(k.Timestamp, 0) {
-			return p.Minute, Authentic
+		inside := p.Minute.Contains(k.Timestamp, 0)
+		switch {
+		case !inside && (exact || !p.Minute.Contains(k.Timestamp, schedule.Slack)):
+			if reason == Sequence {
+				reason = Minute
+			}
+			continue
+		case reason == Authentic && p.Minute == place.Minute:
+			place.Secret = 0
+			continue
 		}
-		if p.Minute.Contains(k.Timestamp, schedule.Slack) {
-			minute, reason = p.Minute, Authentic
-		} else if reason == Sequence {
-			reason = Minute
-		}
+		place, exact, reason = p, inside, Authentic
 	}
-	return minute, reason
+	return place, reason
 }

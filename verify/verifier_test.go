@@ -176,11 +176,11 @@ func TestFloor(t *testing.T) {
 	places := []schedule.Place{{Minute: minute, Index: 1}}
 	k := good()
 	floor := func(id string) *verify.Floor { current, _ := tab.Windows(verifytest.ID(id)); return current.Floor }
-	floor("com1").Raise(k.Nonce)
+	floor("com1").Raise(k.Nonce, k.Nonce+10)
 	if _, got := v.Verify(verifytest.Sign(t, k), places, start); got != verify.Authentic {
 		t.Errorf("on the floor: %s", got)
 	}
-	floor("com1").Raise(k.Nonce - 1) // it never falls
+	floor("com1").Raise(k.Nonce-1, k.Nonce) // it never falls
 	k.Nonce--
 	if _, got := v.Verify(verifytest.Forge(k), places, start); got != verify.BelowWindow {
 		t.Errorf("below the floor: %s", got)
@@ -262,6 +262,35 @@ func TestISN(t *testing.T) {
 					t.Errorf("%g allocations", n)
 				}
 			}
+		}
+	}
+}
+
+// TestPortSecretOfAKnock: the place names the port secret; a place of several secrets
+// names none, and a knock to it is as valid.
+func TestPortSecretOfAKnock(t *testing.T) {
+	v := verifier(t)
+	current, previous := schedule.NameOf("current"), schedule.NameOf("previous")
+	at := func(m schedule.Minute, index int8, s schedule.SecretName) schedule.Place {
+		return schedule.Place{Minute: m, Secret: s, Index: index}
+	}
+	for name, row := range map[string]struct {
+		places []schedule.Place
+		want   schedule.SecretName
+	}{
+		"one":                          {[]schedule.Place{at(minute, 1, current)}, current},
+		"another index":                {[]schedule.Place{at(minute, 0, current), at(minute, 1, previous)}, previous},
+		"another minute":               {[]schedule.Place{at(minute-1, 1, current), at(minute, 1, previous)}, previous},
+		"both":                         {[]schedule.Place{at(minute, 1, current), at(minute, 1, previous)}, 0},
+		"both, and another minute":     {[]schedule.Place{at(minute-1, 1, current), at(minute, 1, current), at(minute, 1, previous), at(minute+1, 1, current)}, 0},
+		"no names":                     {[]schedule.Place{at(minute, 1, 0)}, 0},
+		"the slack of another is last": {[]schedule.Place{at(minute, 1, current), at(minute-1, 1, previous)}, current},
+	} {
+		k := good()
+		k.Timestamp = uint32(start) // in the slack of the minute before, too
+		got, reason := v.Verify(verifytest.Sign(t, k), row.places, start)
+		if reason != verify.Authentic || got.PortSecret() != row.want || got.Minute() != minute {
+			t.Errorf("%s: %s, port secret %x of minute %d, want %x", name, reason, got.PortSecret(), got.Minute(), row.want)
 		}
 	}
 }

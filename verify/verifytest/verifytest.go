@@ -106,11 +106,18 @@ func New(t TB, n int, ids ...string) Sequences {
 // start of the minute. The nonces of the sequence begin with base.
 func (s Sequences) Knock(t TB, id string, m schedule.Minute, base uint32, sequence int) verify.Knock {
 	t.Helper()
+	return s.KnockAt(t, id, schedule.Place{Minute: m, Index: int8(sequence)}, base)
+}
+
+// KnockAt is Knock for a port with a place, which may have a port secret.
+func (s Sequences) KnockAt(t TB, id string, at schedule.Place, base uint32) verify.Knock {
+	t.Helper()
+	m, sequence := at.Minute, int(at.Index)
 	datagram := Sign(t, wire.Knock{
 		Sequence: int8(sequence), Maximum: int8(s.ports - 1), Identifier: ID(id),
 		Timestamp: uint32(m) * 60, Nonce: base + uint32(sequence),
 	})
-	k, reason := s.verifier.Verify(datagram, []schedule.Place{{Minute: m, Index: int8(sequence)}}, int64(m)*60)
+	k, reason := s.verifier.Verify(datagram, []schedule.Place{at}, int64(m)*60)
 	if reason != verify.Authentic {
 		t.Fatalf("a knock of %s is refused: %s", id, reason)
 	}

@@ -1,5 +1,9 @@
 package wire
 
+// MaxAhead is how far the nonce of a knock may be above the highest one that the server
+// has seen. A server may refuse a nonce that is higher, without an HMAC.
+const MaxAhead = 1 << 20
+
 // Rule is a rule of the encoding. As an error it is the rule that a datagram
 // breaks. The names are those of PROTOCOL.md and of the vectors.
 type Rule uint8
