@@ -2,6 +2,8 @@ package prefilter
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -21,7 +23,7 @@ func TestTreeFindsItsIdentifiers(t *testing.T) {
 			known[ids[i]] = true
 		}
 		set := NewIdentifiers(ids)
-		program := append([]bpf.Instruction{bpf.LoadAbsolute{Off: 0, Size: 4}}, set.tree...)
+		program := append([]bpf.Instruction{bpf.LoadAbsolute{Off: 0, Size: 4}}, set.program().tree...)
 		vm, err := bpf.NewVM(program)
 		if err != nil {
 			t.Fatal(err)
@@ -42,6 +44,54 @@ func TestTreeFindsItsIdentifiers(t *testing.T) {
 			if got := n > 0; got != known[i] || set.has(i) != known[i] {
 				t.Fatalf("%x: the program finds it: %v, Go: %v, want %v", x, got, set.has(i), known[i])
 			}
+		}
+	})
+}
+
+// TestUnionAndDifference: against sets of Go.
+func TestUnionAndDifference(t *testing.T) {
+	draw := rapid.SliceOf(rapid.Uint32Range(0, 40))
+	rapid.Check(t, func(t *rapid.T) {
+		var sets [2]*Identifiers
+		in := [2]map[wire.Identifier]bool{{}, {}}
+		for i := range sets {
+			var ids []wire.Identifier
+			for _, x := range draw.Draw(t, "identifiers") {
+				var id wire.Identifier
+				binary.BigEndian.PutUint32(id[:], x*0x0101_0307)
+				in[i][id] = true
+				ids = append(ids, id)
+			}
+			sets[i] = NewIdentifiers(ids)
+			if sets[i].Len() != len(in[i]) {
+				t.Fatalf("%d identifiers, want %d", sets[i].Len(), len(in[i]))
+			}
+		}
+		a, b := sets[0], sets[1]
+		left := maps.Clone(in[0])
+		for id := range in[1] {
+			delete(left, id)
+		}
+		got := slices.Collect(a.Without(b))
+		if len(got) != len(left) || slices.ContainsFunc(got, func(id wire.Identifier) bool { return !left[id] }) {
+			t.Fatalf("difference %v, want %v", got, left)
+		}
+		union := Union(a, b)
+		all := maps.Clone(in[0])
+		maps.Copy(all, in[1])
+		if union.Len() != len(all) {
+			t.Fatalf("union of %d, want %d", union.Len(), len(all))
+		}
+		for id := range all {
+			if !union.has(id) {
+				t.Fatalf("the union lacks %v", id)
+			}
+		}
+		if covers := (Table{Identifiers: a}).Covers(Table{Identifiers: b}); covers != (len(all) == len(in[0])) {
+			t.Fatalf("%v covers %v: %v", in[0], in[1], covers)
+		}
+		if Union(a, nil) != nil || Union(nil, b) != nil {
+			t.Fatal("a union with any identifier has not any")
 		}
 	})
 }

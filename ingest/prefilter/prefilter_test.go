@@ -140,8 +140,10 @@ func TestProgramsFitTheKernel(t *testing.T) {
 			t.Errorf("%d clients: %d instructions", n, len(raw))
 		}
 	}
-	if prefilter.NewIdentifiers(make([]wire.Identifier, prefilter.MaxIdentifiers+1)) != nil {
-		t.Error("too many accepted")
+	table := prefilter.Table{Maximum: 2, Ports: places}
+	unknown := table.Raw(port)
+	if table.Identifiers = many(prefilter.MaxIdentifiers + 1); !slices.Equal(table.Raw(port), unknown) {
+		t.Error("a program has more identifiers than fit")
 	}
 }
 

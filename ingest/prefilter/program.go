@@ -26,22 +26,26 @@ const (
 )
 
 // Program returns the rules of a port as a classic BPF filter for its UDP
-// sockets. The program of a port without a place refuses everything.
+// sockets. The program of a port without a place refuses everything. With more than
+// MaxIdentifiers it accepts any printable identifier.
 func (t Table) Program(port uint16) []bpf.Instruction {
-	if t.Identifiers == nil {
+	if !t.treeFits() {
 		return append(t.head(port), printable()...)
 	}
-	return append(t.head(port), t.Identifiers.tree...)
+	return append(t.head(port), t.Identifiers.program().tree...)
 }
 
 // Raw returns Program, assembled. The tree, which is the largest part, was
 // assembled once for all ports: its jumps are relative.
 func (t Table) Raw(port uint16) []bpf.RawInstruction {
-	if t.Identifiers == nil {
+	if !t.treeFits() {
 		return Assemble(t.Program(port))
 	}
-	return append(Assemble(t.head(port)), t.Identifiers.raw...)
+	return append(Assemble(t.head(port)), t.Identifiers.program().raw...)
 }
+
+// treeFits reports whether a program compares identifiers.
+func (t Table) treeFits() bool { return t.Identifiers != nil && t.Identifiers.Len() <= MaxIdentifiers }
 
 // Assemble assembles a program for the kernel. It panics if a field of an
 // instruction is invalid: code makes the programs, not input.
@@ -53,7 +57,7 @@ func Assemble(p []bpf.Instruction) []bpf.RawInstruction {
 	return raw
 }
 
-// head returns the program up to the identifier. If the table has identifiers, it
+// head returns the program up to the identifier. If the program compares it, head
 // ends by loading that of the datagram into register A.
 func (t Table) head(port uint16) []bpf.Instruction {
 	p := []bpf.Instruction{
@@ -69,7 +73,7 @@ func (t Table) head(port uint16) []bpf.Instruction {
 		p = append(p, t.place(place, len(places)-1-i)...)
 	}
 	p = append(p, refuse)
-	if t.Identifiers != nil {
+	if t.treeFits() {
 		p = append(p, bpf.LoadAbsolute{Off: udpHeader + wire.OffsetIdentifier, Size: 4})
 	}
 	return p

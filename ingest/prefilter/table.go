@@ -1,6 +1,7 @@
 package prefilter
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -97,12 +98,11 @@ func (t Table) Only(keep func(port uint16) bool) Table {
 // Wider returns a table that accepts everything that a or b accepts, and perhaps
 // more.
 func Wider(a, b Table) Table {
-	w := Table{Maximum: a.Maximum, Tolerance: max(a.Tolerance, b.Tolerance), Identifiers: a.Identifiers}
+	w := Table{
+		Maximum: a.Maximum, Tolerance: max(a.Tolerance, b.Tolerance), Identifiers: Union(a.Identifiers, b.Identifiers),
+	}
 	if a.Maximum != b.Maximum {
 		w.Maximum = AnyMaximum
-	}
-	if a.Identifiers != b.Identifiers {
-		w.Identifiers = nil
 	}
 	w.Ports = make(map[uint16][]schedule.Place, len(a.Ports)+len(b.Ports))
 	for _, t := range []Table{a, b} {
@@ -120,16 +120,18 @@ func merge(a, b []schedule.Place) []schedule.Place {
 		if p.Minute != q.Minute {
 			return int(p.Minute - q.Minute)
 		}
-		return int(p.Index) - int(q.Index)
+		if p.Index != q.Index {
+			return int(p.Index) - int(q.Index)
+		}
+		return cmp.Compare(p.Secret, q.Secret)
 	})
 	return slices.Compact(all)
 }
 
-// Covers reports whether t accepts everything that b accepts. It does not compare
-// identifiers one by one, so it may return false although t does.
+// Covers reports whether t accepts everything that b accepts.
 func (t Table) Covers(b Table) bool {
 	if t.Maximum != b.Maximum && t.Maximum != AnyMaximum || t.Tolerance < b.Tolerance ||
-		t.Identifiers != b.Identifiers && t.Identifiers != nil {
+		Union(t.Identifiers, b.Identifiers) != t.Identifiers {
 		return false
 	}
 	for port, places := range b.Ports {
