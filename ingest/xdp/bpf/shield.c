@@ -1,0 +1,110 @@
+// The program at the network driver. ../README.md has the written rule: which frame
+// gets what.
+//
+//	parse   where the datagram is              (parse.h)
+//	judge   is it for a knock port of this host, and does it break a rule?
+//	        flows of the kernel                (flow.h)
+//	        the rules of knocks                (rules.h)
+//	        the ring                           (ring.h)
+//	count   one counter a frame
+//
+// layout.h has the arrays.
+#include "layout.h"
+#include "parse.h"
+#include "flow.h"
+#include "rules.h"
+#include "ring.h"
+
+// unusual reports whether the kernel would discard an address as a source, or read it as
+// another one (::ffff:a.b.c.d).
+static __always_inline int unusual(const struct datagram *d)
+{
+	if (d->v4) {
+		__u8 first = bpf_ntohl(d->source[3]) >> 24;
+
+		return first == 0 || first == 127 || first >= 224;
+	}
+	return bpf_ntohl(d->source[0]) >> 24 == 0xff || d->source[0] == 0 && d->source[1] == 0;
+}
+
+static __always_inline enum count judge(struct xdp_md *ctx, const struct settings *s, const int generic,
+					const int lookup)
+{
+	__u32 port, key, number;
+	struct datagram d = {};
+	enum count broken;
+	struct row *row;
+	__u64 *four;
+
+	switch (parse(ctx, &d)) {
+	case NOT_UDP:
+		return COUNT_OTHER;
+	case UNREADABLE:
+		return bpf_map_lookup_elem(&addresses, &d.to) ? COUNT_SOCKET : COUNT_OTHER;
+	case UDP:
+		break;
+	}
+
+	port = bpf_ntohs(d.port);
+	key = port / 4;
+	four = bpf_map_lookup_elem(&ports, &key);
+	if (!four)
+		return COUNT_OTHER;
+	number = (__u16)(read(*four) >> port % 4 * 16);
+	if (number == 0 || !bpf_map_lookup_elem(&addresses, &d.to))
+		return COUNT_OTHER;
+	row = bpf_map_lookup_elem(&rows, &number);
+	if (!row)
+		return COUNT_SOCKET;
+
+	if (d.malformed || read(row->places[0]) & PLACE_SOCKET)
+		return COUNT_SOCKET;
+	if (generic && d.size > KNOCK_SIZE)
+		return COUNT_SOCKET; // the kernel may have joined datagrams (GRO)
+	if (d.size == 0 && s->flags & FLAG_EMPTY)
+		return COUNT_EMPTY;
+	if (port >= read(flow_ports.first) && port <= read(flow_ports.last)) {
+		if (!lookup)
+			return COUNT_SOCKET;
+		if (tracked(ctx, &d))
+			return COUNT_FLOW;
+	}
+
+	if (d.size != KNOCK_SIZE)
+		return COUNT_SIZE;
+	broken = check(s, row, &d.knock);
+	if (broken != COUNT_RING)
+		return broken;
+	if (!(s->flags & FLAG_RING) || s->flags & FLAG_MIRROR || !d.plain || unusual(&d))
+		return COUNT_SOCKET;
+	return push(ctx, s, &d);
+}
+
+static __always_inline int shield(struct xdp_md *ctx, const int generic, const int lookup)
+{
+	__u32 zero = 0, key;
+	struct settings *s = bpf_map_lookup_elem(&settings, &zero);
+	enum count n;
+	__u64 *c;
+
+	if (!s)
+		return XDP_PASS;
+	n = judge(ctx, s, generic, lookup);
+	key = bpf_get_smp_processor_id() * COUNTER_SLOTS + n;
+	c = bpf_map_lookup_elem(&counters, &key);
+	if (c)
+		(*c)++;
+	return n <= COUNT_SOCKET || s->flags & FLAG_MIRROR ? XDP_PASS : XDP_DROP;
+}
+
+// The variants: where the driver runs the program or the kernel does, after it has made
+// an skb; with and without the lookup of flows, which not every kernel grants.
+
+SEC("xdp.frags") int native_flows(struct xdp_md *ctx) { return shield(ctx, 0, 1); }
+SEC("xdp.frags") int native_ports(struct xdp_md *ctx) { return shield(ctx, 0, 0); }
+SEC("xdp.frags") int generic_flows(struct xdp_md *ctx) { return shield(ctx, 1, 1); }
+SEC("xdp.frags") int generic_ports(struct xdp_md *ctx) { return shield(ctx, 1, 0); }
+
+// The kernel offers connection tracking only to programs that declare a licence
+// compatible with the GPL.
+char licence[] SEC("license") = "GPL";

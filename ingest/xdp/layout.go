@@ -1,0 +1,152 @@
+package xdp
+
+import (
+	"sync/atomic"
+
+	"sallyport/verify/wire"
+)
+
+// The layout of the arrays that the program in the kernel and the server share. It is
+// the same in bpf/layout.h. Numbers are in the byte order of the host, except for the
+// bytes of a datagram and of addresses.
+
+// Settings is the only entry of the array "settings". The server writes Flags and
+// Window.
+type Settings struct {
+	Flags  atomic.Uint32 // flag…
+	Window uint32        // size of the replay window, in nonces
+	Seeds  [4]uint32     // of the hashes of identifiers and shares; odd, random; set by Load
+
+	// The sizes of the arrays, set by Load.
+	Processors uint32 // rings, and entries of "counters"
+	Slots      uint32 // records of a ring, a power of two
+	Buckets    uint32 // of "identifiers", a power of two
+	_          [28]byte
+}
+
+// The flags of Settings.
+const (
+	FlagClients = 1 << iota // the array "identifiers" has all clients; otherwise any printable identifier passes
+	FlagNonces              // refuse by the nonce
+	FlagShares              // shares, when a ring fills
+	FlagRing                // a server reads the rings; otherwise what passes goes to the sockets
+	FlagEmpty               // empty datagrams go to the kernel, for package capture
+	FlagMirror              // drop nothing: count, and pass every frame to the kernel
+)
+
+// The array "ports" has the number of a row, from 1, for each UDP port, 0 for a port
+// that takes no knocks: four 16-bit numbers in each entry of 64 bits, that of the lowest
+// port in the lowest bits. Only the server writes it.
+const (
+	PortEntries = 1 << 16 / 4
+	Rows        = 4096 // row 0 is not used
+	RowPlaces   = 8
+)
+
+// Row is an entry of the array "rows": the places of a port. A place is one word, so
+// that the server replaces it at once (PackPlace). 0: no place.
+type Row [RowPlaces]atomic.Uint64
+
+// The bits of a place, from the lowest: first timestamp that is accepted, modulo 2^32
+// (32), index (8), lowest and highest maximum (8 each), flags (8). The last timestamp is
+// PlaceSeconds-1 later. A row without a valid place refuses each datagram.
+const (
+	PlaceIndex   = 32
+	PlaceLowest  = 40
+	PlaceHighest = 48
+	PlaceValid   = 1 << 56
+	PlaceSocket  = 1 << 57 // only in the first place: this port's datagrams go to its socket unchecked
+
+	PlaceSeconds = 64 // a minute, and the slack before and after it
+)
+
+// Entry is one client of the array "identifiers", which is a hash table of buckets with
+// two choices: an identifier is in the bucket Hash(id, Seeds[0]) or Hash(id, Seeds[1]).
+type Entry struct {
+	ID       atomic.Uint32 // the four bytes as in the datagram; 0: free
+	Highest  atomic.Uint32 // the highest nonce of the secret; 0: unknown, any nonce passes
+	Previous atomic.Uint32 // the same for the secret before a rotation; 0: there is none
+	Ahead    atomic.Uint32 // written by the program: datagrams refused because their nonce was too far ahead
+}
+
+// Bucket is an entry of the array "identifiers", whose number of entries is a power of
+// two.
+type Bucket [4]Entry
+
+// The array "tags" has a byte for each entry of "identifiers": Tag of its identifier, 0
+// for a free entry. Bucket n has four bytes of word n/2 from bit n%2*32, the first entry
+// in the lowest bits. A flood of unknown identifiers reads only these, which the
+// processor's cache has room for: a million clients have 2 MiB of tags and 32 MiB of
+// entries. Only the server writes it.
+
+// Tag returns the tag of an identifier as in Entry.ID, for Seeds[2]; never 0.
+func Tag(id, seed uint32) uint8 { return max(uint8(id*seed>>24), 1) }
+
+// MaxAhead is how far a nonce may be above the highest one.
+const MaxAhead = wire.MaxAhead
+
+// Hash returns the number of a bucket, of 1<<bits: id is the identifier as in
+// Entry.ID.
+func Hash(id, seed uint32, bits uint) uint32 { return uint32(uint64(id*seed) << bits >> 32) }
+
+// Control is an entry of the array "control": the ring of one processor. Records
+// from Tail to Head-1 are unread; record n is at index cpu*slots + n%slots of the array
+// "records". Slots is a power of two.
+type Control struct {
+	Head     atomic.Uint64 // written by the program
+	_        [56]byte
+	Tail     atomic.Uint64 // written by the server
+	_        [56]byte
+	Sleeping atomic.Uint32 // set by the server before it waits; the program clears it and wakes the server ("wake")
+	_        [60]byte
+}
+
+// Record is an entry of the array "records": a datagram that has passed.
+type Record struct {
+	Datagram [48]byte
+	Source   [16]byte // IPv4: ::ffff:a.b.c.d
+	Arrival  uint64   // CLOCK_MONOTONIC, nanoseconds
+	Port     uint16   // source port
+	To       uint16   // destination port
+	Link     uint32   // index of the interface
+	Shares   [4]uint16
+	Counted  uint32 // 1: Shares are the indexes in the four tables of "shares" that this record has increased
+	_        uint32
+}
+
+// ShareEntries is the number of entries in each of the four tables of shares that a
+// ring has in the array "shares": two of identifiers, two of identifiers with their
+// source prefix. Entry i of table t is at index (cpu*4+t)*ShareEntries + i. An identity
+// takes, at most, the smaller number of its two entries.
+const ShareEntries = 4096
+
+// Share counts the records of an identity: those in the ring are Pushed - Taken, modulo
+// 2^32.
+type Share struct {
+	Pushed uint32        // written by the program
+	Taken  atomic.Uint32 // written by the server
+}
+
+// The counters of a processor: its entry of the array "counters". Each frame is in
+// exactly one.
+const (
+	CountOther  = iota // passed: not UDP to a live knock port at an address of this host
+	CountEmpty         // passed: an empty datagram, for package capture
+	CountFlow          // passed: of a flow that the kernel tracks
+	CountSocket        // passed to the socket by a rule: fragments, headers that the program does not read
+	CountSize          // refused, by this rule and the next ones
+	CountMagic
+	CountMalformed
+	CountMaximum
+	CountSequence
+	CountMinute
+	CountIdentifier
+	CountBelow // the nonce is below the window
+	CountAhead // the nonce is more than MaxAhead above the highest one
+	CountShare // dropped: the identity has its share of a ring that fills
+	CountFull  // dropped: the ring was full
+	CountRing  // in the ring
+	NumCounts
+
+	counterSlots = 32 // words of an entry
+)

@@ -1,0 +1,98 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Probe reports whether this process could load the shield: it loads and closes one
+// with small arrays, attached to nothing. The error wraps ErrPrivilege, ErrKernel or
+// ErrProcessor if that is the cause. If there is none, flows reports whether the program
+// can look up the kernel's flows.
+func Probe() (flows bool, err error) {
+	p, err := Load(Sizes{Clients: 1, Slots: minSlots})
+	if err != nil {
+		return false, err
+	}
+	defer p.Close()
+	memory, err := unix.Mmap(p.arrays["settings"].FD(), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return false, fmt.Errorf("map an array of the shield: %w: %w", ErrKernel, os.NewSyscallError("mmap", err))
+	}
+	unix.Munmap(memory)
+	return p.Tracks(), nil
+}
+
+// Interface is the state of an interface before Attach.
+type Interface struct {
+	// Mode is the mode that the program would get, as the driver announces; 0: the
+	// kernel does not report it (before Linux 6.3). The driver can still refuse, for
+	// instance a large MTU: then the mode is Generic.
+	Mode Mode
+	// Program is the number of the XDP program that is attached, 0: none. With one,
+	// Attach returns ErrBusy.
+	Program ebpf.ProgramID
+}
+
+// ProbeInterface reports on an interface of the thread's network namespace. It changes
+// nothing, and requires no privilege. The error wraps ErrEthernet if that is the cause.
+func ProbeInterface(name string) (Interface, error) {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return Interface{}, fmt.Errorf("find the interface %s: %w", name, err)
+	}
+	var i Interface
+	if x := l.Attrs().Xdp; x != nil {
+		i.Program = ebpf.ProgramID(x.ProgId)
+	}
+	if !ethernet(l) {
+		return i, fmt.Errorf("the interface %s: %w (it has type %q)", name, ErrEthernet, l.Attrs().EncapType)
+	}
+	i.Mode = announced(l.Attrs().Index)
+	return i, nil
+}
+
+// The generic netlink family of network devices (linux/netdev.h).
+const (
+	netdevFamily      = "netdev"
+	netdevGet         = 1
+	netdevIndex       = 1
+	netdevXDPFeatures = 3
+	netdevXDPBasic    = 1 << 0
+)
+
+// announced returns the mode that a driver announces.
+func announced(index int) Mode {
+	family, err := netlink.GenlFamilyGet(netdevFamily)
+	if err != nil {
+		return 0
+	}
+	request := nl.NewNetlinkRequest(int(family.ID), 0)
+	// nl.Genlmsg has no field for the reserved bytes, sends others instead, and the
+	// kernel then rejects the request.
+	request.AddRawData([]byte{netdevGet, 1, 0, 0})
+	request.AddRawData(nl.NewRtAttr(netdevIndex, nl.Uint32Attr(uint32(index))).Serialize())
+	replies, err := request.Execute(unix.NETLINK_GENERIC, 0)
+	if err != nil || len(replies) != 1 || len(replies[0]) < nl.SizeofGenlmsg {
+		return 0
+	}
+	attributes, err := nl.ParseRouteAttr(replies[0][nl.SizeofGenlmsg:])
+	if err != nil {
+		return 0
+	}
+	for _, a := range attributes {
+		if a.Attr.Type&nl.NLA_TYPE_MASK == netdevXDPFeatures && len(a.Value) >= 8 {
+			if binary.NativeEndian.Uint64(a.Value)&netdevXDPBasic != 0 {
+				return Native
+			}
+			return Generic
+		}
+	}
+	return 0
+}
