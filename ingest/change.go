@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"sallyport/ingest/prefilter"
 )
 
 var (
@@ -76,7 +78,7 @@ func (r *rotation) prepare(next *compiled) (refused, err error) {
 	if r.next != nil {
 		return errPrepared, nil
 	}
-	r.next = next
+	r.next, r.union = next, prefilter.Union(r.current.identifiers, next.identifiers)
 	if refused = r.refresh(); refused != nil {
 		return fmt.Errorf("prepare the new settings: %w", refused), r.abort()
 	}
@@ -86,7 +88,7 @@ func (r *rotation) prepare(next *compiled) (refused, err error) {
 // commit puts the next settings in force.
 func (r *rotation) commit() error {
 	r.settings.Store(&r.next.Settings)
-	r.current, r.next = r.next, nil
+	r.current, r.next, r.union = r.next, nil, nil
 	err := r.refresh()
 	for _, sh := range r.shards {
 		sh.wake() // otherwise the old settings would stay in memory until the next datagram
@@ -96,6 +98,6 @@ func (r *rotation) commit() error {
 
 // abort discards the next settings.
 func (r *rotation) abort() error {
-	r.next = nil
+	r.next, r.union = nil, nil
 	return r.refresh()
 }

@@ -71,7 +71,7 @@ var com2 = verifytest.ID("com2")
 
 func changedSettings(t testing.TB) Settings {
 	t.Helper()
-	return Settings{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, func(m schedule.Minute) ([][]uint16, error) {
+	return Settings{Rules: verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, Ports: func(m schedule.Minute) ([][]uint16, error) {
 		ports, _ := portsOf(3)(m)
 		return [][]uint16{{newPort(m), ports[1], ports[2]}}, nil
 	}}
@@ -299,7 +299,7 @@ func TestTierThatFailsWhenTheMinuteTurnsEndsRun(t *testing.T) {
 		return
 	}
 	c := &clock{now: minute.Start()}
-	s, err := New(Config{Settings: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Settings: Settings{Rules: rules(t, 3), Ports: listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,9 @@ func (f *socketFilter) Set(t prefilter.Table) (prefilter.Level, error) {
 // assumes the largest number of ports, otherwise the level would change from
 // minute to minute.
 func (f *socketFilter) fits(t prefilter.Table) bool {
+	if t.Identifiers.Len() > prefilter.MaxIdentifiers {
+		return false
+	}
 	ports := schedule.MaxLive * (int(t.Maximum) + 1)
 	return t.Identifiers.Instructions()*ports*f.sockets <= maxInstructions
 }

@@ -39,7 +39,10 @@ type Config struct {
 	// Unfiltered leaves the sockets without a filter: this process makes all
 	// refusals.
 	Unfiltered bool
-	Settings   Settings
+	// Shield makes as many readers of rings again, so that a shield can come
+	// (SetShield). Each has its own queue.
+	Shield   bool
+	Settings Settings
 	// PortsChanged, if set, is called with the open ports, and when each one
 	// expires, whenever that changes, so that a firewall can accept datagrams to
 	// them. It is called after ports were opened or closed, by one goroutine at a
@@ -59,6 +62,9 @@ type Settings struct {
 	// Ports draws the port lists of a minute, each in the order of the knocks:
 	// one list, and a second one while two port secrets are valid.
 	Ports func(schedule.Minute) ([][]uint16, error)
+	// PortSecrets names the port secrets of these lists, in their order. nil: the
+	// knocks have no port secret.
+	PortSecrets []schedule.SecretName
 }
 
 func (s Settings) complete() bool { return s.Ports != nil && s.Rules.Table != nil }
@@ -72,6 +78,7 @@ type Receiver struct {
 	pool     *ants.Pool
 	ports    *portSet
 	fronts   []*front // the tiers before the sockets
+	shield   *shield  // one of them; nil: none
 	settings atomic.Pointer[Settings]
 	first    *compiled // until Run
 	ready    chan struct{}
@@ -94,7 +101,11 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 	}
 	// Twice as many workers as shards: a task that has just released its shard
 	// may still occupy a worker when the next one is submitted.
-	pool, err := ants.NewPool(2*(cfg.Readers+len(others)), ants.WithPreAlloc(true), ants.WithDisablePurge(true),
+	shards := cfg.Readers + len(others)
+	if cfg.Shield {
+		shards += cfg.Readers
+	}
+	pool, err := ants.NewPool(2*shards, ants.WithPreAlloc(true), ants.WithDisablePurge(true),
 		// Not recovered: otherwise the shard would never be drained again.
 		ants.WithPanicHandler(func(v any) { panic(v) }))
 	if err != nil {
@@ -119,6 +130,16 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 	}
 	for _, src := range others {
 		r.addReader(src)
+	}
+	if cfg.Shield {
+		if r.shield, err = newShield(cfg.Readers); err != nil {
+			r.release()
+			return nil, fmt.Errorf("make a reader of rings: %w", err)
+		}
+		for _, src := range r.shield.sources {
+			r.addReader(src)
+		}
+		r.fronts = append(r.fronts, &front{tier: r.shield})
 	}
 	setup := newSetup(cfg.ReceiveBuffer, cfg.Readers, cfg.Log)
 	r.ports = newPortSet(udp.Addresses(cfg.Addresses).OnHost(), sources, setup, cfg.Unfiltered, cfg.Log)
@@ -145,6 +166,9 @@ func (r *Receiver) Run(ctx context.Context) error {
 	}
 	g.Go(func() error {
 		defer func() {
+			if r.shield != nil {
+				r.shield.replace(nil) // while the readers run: its rings are emptied
+			}
 			for _, rd := range r.readers {
 				rd.stop()
 			}

@@ -73,7 +73,7 @@ func listsOf(n int) func(schedule.Minute) ([][]uint16, error) {
 // settingsOf returns the settings for a shard without a receiver.
 func settingsOf(t testing.TB, n int) *atomic.Pointer[Settings] {
 	var p atomic.Pointer[Settings]
-	p.Store(&Settings{rules(t, n), listsOf(n)})
+	p.Store(&Settings{Rules: rules(t, n), Ports: listsOf(n)})
 	return &p
 }
 
@@ -100,7 +100,7 @@ func startReceiver(t *testing.T, n int, change func(*Config), changeReceiver fun
 	t.Helper()
 	ts := testReceiver{clock: &clock{now: (minute).Start().Add(30 * time.Second)}, sink: make(sink, 1024), log: &strings.Builder{}}
 	cfg := Config{
-		Addresses: addresses, Readers: 2, Settings: Settings{rules(t, n), listsOf(n)},
+		Addresses: addresses, Readers: 2, Settings: Settings{Rules: rules(t, n), Ports: listsOf(n)},
 		Sink: ts.sink, Now: ts.clock.Now, Log: slog.New(slog.NewTextHandler(ts.log, nil)),
 	}
 	change(&cfg)
@@ -261,7 +261,7 @@ func TestChangeFreesTheOldTable(t *testing.T) {
 		ports, _ := portsOf(3)(minute)
 		send(t, loop4, ports[0], knock(t, minute, 0, 2))
 		<-s.sink
-		if err := s.apply(Settings{rules(t, 3), listsOf(3)}); err != nil {
+		if err := s.apply(Settings{Rules: rules(t, 3), Ports: listsOf(3)}); err != nil {
 			t.Fatal(err)
 		}
 		netns.Until(t, "the old table to go", func() bool {
@@ -285,8 +285,8 @@ func TestChangeOfSettings(t *testing.T) {
 		ports, _ := portsOf(3)(m)
 		return [][]uint16{{ports[0] + others*3, ports[1] + others*3, ports[2]}, ports}, nil
 	}
-	wide := Settings{verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, both}
-	narrow := Settings{rules(t, 3), listsOf(3)}
+	wide := Settings{Rules: verify.Rules{Table: verifytest.Table(t, verifytest.Clients("com1", "com2")...), Ports: 3, Tolerance: time.Minute}, Ports: both}
+	narrow := Settings{Rules: rules(t, 3), Ports: listsOf(3)}
 	stop := make(chan struct{})
 	sent := make(chan int)
 	go func() {
@@ -328,7 +328,7 @@ func TestChangeOfSettings(t *testing.T) {
 		t.Error("incomplete settings accepted")
 	}
 	broken := errors.New("broken")
-	err := s.apply(Settings{rules(t, 3), func(schedule.Minute) ([][]uint16, error) { return nil, broken }})
+	err := s.apply(Settings{Rules: rules(t, 3), Ports: func(schedule.Minute) ([][]uint16, error) { return nil, broken }})
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
@@ -347,7 +347,7 @@ func TestRotationFailsWithItsSchedule(t *testing.T) {
 	broken := errors.New("broken")
 	s, err := New(Config{
 		Sink: make(sink, 1), Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Settings: Settings{rules(t, 1), func(schedule.Minute) ([][]uint16, error) { return nil, broken }},
+		Settings: Settings{Rules: rules(t, 1), Ports: func(schedule.Minute) ([][]uint16, error) { return nil, broken }},
 	})
 	if err != nil {
 		t.Fatal(err)

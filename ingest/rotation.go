@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"sallyport/ingest/prefilter"
+	"sallyport/ingest/xdp"
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 // checkInterval is the longest time between two refreshes. Each one retries the
@@ -18,7 +20,8 @@ const checkInterval = time.Second
 // up to date. Only its goroutine opens and closes ports and sets tables.
 type rotation struct {
 	*Receiver
-	current, next *compiled // next is prepared but not in force; may be nil
+	current, next *compiled              // next is prepared but not in force; may be nil
+	union         *prefilter.Identifiers // of both, while next is prepared
 }
 
 // compiled is Settings with the part of the filter that is compiled once.
@@ -28,16 +31,13 @@ type compiled struct {
 }
 
 func compile(t Settings) *compiled {
-	s := &compiled{Settings: t}
-	if t.Rules.Table.Len() <= prefilter.MaxIdentifiers {
-		s.identifiers = prefilter.NewIdentifiers(slices.Collect(t.Rules.Table.Identifiers()))
-	}
-	return s
+	ids := slices.AppendSeq(make([]wire.Identifier, 0, t.Rules.Table.Len()), t.Rules.Table.Identifiers())
+	return &compiled{Settings: t, identifiers: prefilter.NewIdentifiers(ids)}
 }
 
 // table returns the knock rules at now.
 func (s *compiled) table(now time.Time) (prefilter.Table, error) {
-	ports, err := placesOf(schedule.Live(now, s.Rules.Tolerance), s.Ports)
+	ports, err := placesOf(schedule.Live(now, s.Rules.Tolerance), s.Ports, s.PortSecrets)
 	if err != nil {
 		return prefilter.Table{}, fmt.Errorf("draw the ports: %w", err)
 	}
@@ -87,15 +87,26 @@ func (r *rotation) refresh() error {
 		if err != nil {
 			return err
 		}
-		wider = prefilter.Wider(table, next)
+		either := table
+		either.Identifiers, next.Identifiers = r.union, r.union // not to be computed each second
+		wider = prefilter.Wider(either, next)
+	}
+	if r.shield != nil {
+		r.shield.keep(wider)
 	}
 	r.ports.reconcile(table, wider)
+	if r.shield != nil {
+		r.shield.routes.set(table.Ports, xdp.Monotonic())
+	}
 	// The firewall must not open a port that another program has.
 	held := wider.Only(r.ports.heldByUs)
 	for _, f := range r.fronts {
 		if err := f.set(held, r.cfg.Log); err != nil {
 			return err
 		}
+	}
+	if r.shield != nil {
+		r.shield.mark(r.current.Rules.Table, now)
 	}
 	return nil
 }
@@ -116,7 +127,7 @@ func pause(now time.Time, tolerance time.Duration) time.Duration {
 // placesOf returns the places of each port that the live minutes draw, in
 // ascending order of the minutes.
 func placesOf(
-	live []schedule.Minute, draw func(schedule.Minute) ([][]uint16, error),
+	live []schedule.Minute, draw func(schedule.Minute) ([][]uint16, error), secrets []schedule.SecretName,
 ) (map[uint16][]schedule.Place, error) {
 	places := make(map[uint16][]schedule.Place)
 	for _, m := range live {
@@ -124,9 +135,13 @@ func placesOf(
 		if err != nil {
 			return nil, err
 		}
-		for _, ports := range lists {
+		for l, ports := range lists {
+			var secret schedule.SecretName
+			if l < len(secrets) {
+				secret = secrets[l]
+			}
 			for i, p := range ports {
-				places[p] = append(places[p], schedule.Place{Minute: m, Index: int8(i)})
+				places[p] = append(places[p], schedule.Place{Minute: m, Secret: secret, Index: int8(i)})
 			}
 		}
 	}

@@ -13,6 +13,10 @@ import (
 	"sallyport/verify"
 )
 
+// pushNap is how long a reader pauses while the ring of its shard is full. A task empties
+// a ring of the smallest size in about a millisecond.
+const pushNap = 50 * time.Microsecond
+
 // shard queues and checks the batches of one reader. The reader calls next, push
 // and pushWait, the drain task everything else. At most one task runs at a time.
 type shard struct {
@@ -87,12 +91,12 @@ func (s *shard) push(b *batch) bool {
 	return true
 }
 
-// pushWait is push for batches whose number is bounded: it waits for room in the
-// ring.
+// pushWait is push for batches that must not be dropped: it waits for room in the ring.
 func (s *shard) pushWait(b *batch) {
 	s.received.Add(uint64(b.n))
 	for !s.offer(b) {
 		runtime.Gosched()
+		nap(pushNap)
 	}
 }
 

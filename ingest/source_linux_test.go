@@ -74,7 +74,7 @@ func TestAnotherSource(t *testing.T) {
 	got := make(sink, 1024)
 	m := &memory{queue: make(chan arrival, 300), woken: make(chan struct{}, 1), shut: make(chan struct{})}
 	s, err := newReceiver(Config{
-		Addresses: []netip.Addr{loop4}, Settings: Settings{rules(t, 3), listsOf(3)}, Sink: got,
+		Addresses: []netip.Addr{loop4}, Settings: Settings{Rules: rules(t, 3), Ports: listsOf(3)}, Sink: got,
 		Now: func() time.Time { return minute.Start().Add(30 * time.Second) }, Log: slog.New(slog.DiscardHandler),
 	}, m)
 	if err != nil {

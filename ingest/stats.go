@@ -1,7 +1,10 @@
 package ingest
 
 import (
+	"time"
+
 	"sallyport/ingest/prefilter"
+	"sallyport/ingest/xdp"
 	"sallyport/verify"
 )
 
@@ -15,7 +18,14 @@ type Stats struct {
 	// Tiers are the tiers before this process, in the order in which a datagram
 	// passes them. For the last one, the socket filter, Refused + Full + Either =
 	// Kernel.
-	Tiers    []TierCounts
+	Tiers []TierCounts
+	// Shield are the counters of the program at the driver, of all shields since the
+	// start. Received includes its CountRing.
+	Shield xdp.Counts
+	// RingTime is how long datagrams have been in rings, in total, and RingLongest the
+	// longest time of one.
+	RingTime, RingLongest time.Duration
+
 	Received uint64                    // datagrams read from the kernel
 	Dropped  uint64                    // datagrams dropped because the ring was full
 	Reasons  [verify.NumReasons]uint64 // datagrams checked, by result
@@ -29,6 +39,13 @@ func (r *Receiver) Stats() Stats {
 	st := Stats{Open: int(r.ports.openCount.Load()), Failures: r.ports.failures.Load()}
 	for _, f := range r.fronts {
 		st.Tiers = append(st.Tiers, f.Counts())
+	}
+	if s := r.shield; s != nil {
+		st.Shield = s.counts()
+		for _, src := range s.sources {
+			st.RingTime += time.Duration(src.waits.total.Load())
+			st.RingLongest = max(st.RingLongest, time.Duration(src.waits.longest.Load()))
+		}
 	}
 	filter := r.ports.filter.Counts()
 	st.Kernel, st.Filter = r.ports.dropped(), filter.Level

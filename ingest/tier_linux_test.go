@@ -83,7 +83,7 @@ func TestKnockSetHasOurPorts(t *testing.T) {
 		t.Errorf("announced %v, want also the port that was held: %v", got, want(minute-1))
 	}
 	_, before := o.get()
-	if err := s.apply(Settings{rules(t, 3), listsOf(3)}); err != nil {
+	if err := s.apply(Settings{Rules: rules(t, 3), Ports: listsOf(3)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, n := o.get(); n != before {
@@ -164,7 +164,7 @@ func TestKnockSetThatFailsEndsRun(t *testing.T) {
 	broken := errors.New("broken")
 	c := clock{now: minute.Start()}
 	s, err := New(Config{
-		Settings: Settings{rules(t, 3), listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler),
+		Settings: Settings{Rules: rules(t, 3), Ports: listsOf(3)}, Sink: make(sink), Now: c.Now, Log: slog.New(slog.DiscardHandler),
 		PortsChanged: func(map[uint16]time.Time) error { return broken },
 	})
 	if err != nil {

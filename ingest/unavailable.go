@@ -15,7 +15,7 @@ import (
 func UnavailablePorts(
 	addresses []netip.Addr, draw func(schedule.Minute) ([][]uint16, error), live []schedule.Minute,
 ) (unavailable []netip.AddrPort, why error) {
-	places, err := placesOf(live, draw)
+	places, err := placesOf(live, draw, nil)
 	if err != nil {
 		return nil, err
 	}

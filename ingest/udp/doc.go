@@ -11,6 +11,6 @@
 // Nothing is allocated for a datagram. A Waiter and Messages belong to one
 // goroutine, except for Waiter.Add and Waiter.Wake.
 //
-// All unsafe code of ingest is in messages_linux.go. Linux only, except for
-// Addresses.
+// All unsafe code of ingest is in messages_linux.go, and in arrays_linux.go of package
+// xdp. Linux only, except for Addresses.
 package udp

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All unsafe code and raw system calls of ingest are in this file.
+// All unsafe code and raw system calls of ingest are in this file, except for the
+// memory that package xdp shares with the kernel.
 
 // BatchSize is the number of datagrams in Messages. A larger one gains nothing.
 const BatchSize = 64
@@ -93,6 +94,20 @@ func NameOf(a netip.AddrPort) (n Name) {
 	}
 	n.raw = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: Swap(a.Port()), Addr: a.Addr().As16()}
 	return n
+}
+
+// Set makes a the address, in which IPv4 is ::ffff:a.b.c.d, and link the interface, of
+// which only a link-local address keeps the number. It does not allocate.
+func (n *Name) Set(a [16]byte, port uint16, link uint32) {
+	if binary.BigEndian.Uint64(a[:]) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff {
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&n.raw))
+		*v4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: Swap(port), Addr: [4]byte(a[12:])}
+		return
+	}
+	if a[0] != 0xfe || a[1]&0xc0 != 0x80 {
+		link = 0
+	}
+	n.raw = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: Swap(port), Addr: a, Scope_id: link}
 }
 
 // Addr returns the IP address, or the zero Addr if the name is no IP address. The

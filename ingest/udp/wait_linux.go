@@ -41,6 +41,12 @@ func (w *Waiter) Add(fd int) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &event))
 }
 
+// Remove removes a socket that stays open in another process. Without that, its events
+// would go on after it was closed here.
+func (w *Waiter) Remove(fd int) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, fd, nil))
+}
+
 // Wait begins a round: it waits until a socket is ready or Wake is called, for at
 // most timeout, or without limit if timeout is negative. An interrupted Wait
 // begins an empty round.
