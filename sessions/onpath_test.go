@@ -68,7 +68,7 @@ func TestOnPathAttacker(t *testing.T) {
 					all = all && by == from
 				}
 				if all {
-					want = []Grant{{Identifier: verifytest.ID("com1"), Address: from}}
+					want = []Grant{{Identifier: verifytest.ID("com1"), Address: from, Minute: minute}}
 				}
 			}
 			grants = nil

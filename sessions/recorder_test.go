@@ -181,7 +181,8 @@ func TestShardNeverWaits(t *testing.T) {
 	id := verifytest.ID("com1")
 	// Pending grants are carried out when Run ends.
 	want := []Grant{
-		{Identifier: id, Address: alice}, {Identifier: id, Address: address(attempts - 2)}, {Identifier: id, Address: address(attempts - 1)},
+		{Identifier: id, Address: alice, Minute: minute}, {Identifier: id, Address: address(attempts - 2), Minute: minute},
+		{Identifier: id, Address: address(attempts - 1), Minute: minute},
 	}
 	if !slices.Equal(grants, want) {
 		t.Errorf("granted %v, want %v", grants, want)

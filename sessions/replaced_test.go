@@ -35,7 +35,7 @@ func TestIdentifierOfAnother(t *testing.T) {
 		s.Deliver(after.Knock(t, "same", minute, 10, 1), alice) // half an attempt
 		synctest.Wait()
 	})
-	if want := (Grant{Identifier: id("stay"), Address: alice}); len(grants) != 1 || grants[0] != want {
+	if want := (Grant{Identifier: id("stay"), Address: alice, Minute: minute}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v", grants)
 	}
 	if want := ([NumOutcomes]uint64{Recorded: 3, Opened: 1, Unknown: 1}); stats != want {
@@ -62,7 +62,7 @@ func TestRevokedAndAdded(t *testing.T) {
 		s.Deliver(after.Knock(t, "com1", minute, 3, 0), bob)
 		synctest.Wait()
 	})
-	if want := (Grant{Identifier: id, Address: bob}); len(grants) != 1 || grants[0] != want {
+	if want := (Grant{Identifier: id, Address: bob, Minute: minute}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v", grants)
 	}
 	if want := ([NumOutcomes]uint64{Opened: 1, Unknown: 2}); stats != want {

@@ -14,6 +14,7 @@ import (
 
 	"sallyport/verify"
 	"sallyport/verify/replay"
+	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
@@ -28,6 +29,11 @@ type Grant struct {
 	Identifier wire.Identifier
 	Address    netip.Addr // an IPv4-mapped address is stored as IPv4
 	ISN        wire.ISN   // of the attempt or exchange; zero: not derived, as no service requires it
+	// Minute is the minute of the attempt's knock ports, and PortSecret the secret from
+	// which these were drawn; zero: not known, as of an exchange. A service whose port
+	// rotates opens the port that is drawn from both.
+	Minute     schedule.Minute
+	PortSecret schedule.SecretName
 }
 
 // Gate carries out Grants. One goroutine calls it.

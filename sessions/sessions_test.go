@@ -110,7 +110,8 @@ func TestSequenceOpensForItsSource(t *testing.T) {
 		s.Deliver(f.Knock(t, "com1", minute, 0, 0), mapped)
 		s.Deliver(f.Knock(t, "com1", minute, 0, 1), alice)
 	})
-	if want := (Grant{Identifier: verifytest.ID("com1"), Address: alice}); len(grants) != 1 || grants[0] != want {
+	want := Grant{Identifier: verifytest.ID("com1"), Address: alice, Minute: minute}
+	if len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v, want one %v", grants, want)
 	}
 	if stats[Recorded] != 2 || stats[Opened] != 1 {
@@ -261,7 +262,7 @@ func TestUpdate(t *testing.T) {
 		}
 		s.Deliver(f.Knock(t, "stay", minute, 99, 1), alice)
 	})
-	if want := (Grant{Identifier: id("stay"), Address: alice}); len(grants) != 1 || grants[0] != want {
+	if want := (Grant{Identifier: id("stay"), Address: alice, Minute: minute}); len(grants) != 1 || grants[0] != want {
 		t.Errorf("grants %v", grants)
 	}
 	want := [NumOutcomes]uint64{Recorded: 3, Opened: 1, Replay: 2, Unknown: 2}

@@ -27,7 +27,7 @@ type client struct {
 	queued   [2]queuePosition
 }
 
-// update is one of: a Remove, a Begin, a Missed, or else a new list of the
+// update is one of: a Remove, a Begin, a Missed, a Resync, or else a new list of the
 // shard's clients.
 type update struct {
 	clients []Client
@@ -35,6 +35,8 @@ type update struct {
 	begin   time.Time                  // zero: not a Begin
 	began   *bool                      // set to true if begin counts for a client
 	missed  time.Time                  // zero: not a Missed
+	resync  wire.Identifier            // zero: not a Resync
+	found   *bool                      // set to true if the shard has the client of resync
 	done    chan struct{}              // the shard closes it when the update is done
 }
 
@@ -126,6 +128,8 @@ func (s *shard) run(ctx context.Context) {
 				*u.began = s.begin(u.begin) || *u.began
 			case !u.missed.IsZero():
 				s.missed(u.missed)
+			case u.resync != wire.Identifier{}:
+				*u.found = s.resync(u.resync) || *u.found
 			default:
 				s.replace(u.clients)
 			}
@@ -147,7 +151,10 @@ func (s *shard) handle(a arrival) {
 	}
 	highest, _ := w.nonces.Highest()
 	superseded := s.grants.put(&c.queued, pendingGrant{
-		grant: Grant{a.knock.Identifier(), a.source.Unmap(), a.knock.ISN()},
+		grant: Grant{
+			Identifier: a.knock.Identifier(), Address: a.source.Unmap(), ISN: a.knock.ISN(),
+			Minute: a.knock.Minute(), PortSecret: w.slot.portSecret,
+		},
 		entry: Entry{a.knock.Identifier(), w.secret, highest, w.nonces.Ring(), a.knock.Timestamp()},
 	})
 	if superseded {
@@ -166,10 +173,9 @@ func (s *shard) decide(a arrival) (Outcome, *client, *window) {
 	if w == nil || a.knock.Table() < w.table {
 		return Unknown, nil, nil // of a former client that had the same identifier, or a former secret
 	}
-	if !w.nonces.Accept(a.knock.Nonce()) {
+	if !w.accept(a.knock.Nonce()) {
 		return Replay, nil, nil
 	}
-	w.raiseFloor()
 	if s.refuses(a.knock.Timestamp(), w.since) || a.knock.Timestamp() <= w.lostUntil && w.lostUntil > 0 {
 		return BeforeStart, nil, nil // its nonce counts as used: a step of the clock must not make it valid
 	}

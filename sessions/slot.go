@@ -14,6 +14,10 @@ import (
 // a source address. The zero value holds no attempt.
 type slot struct {
 	minute schedule.Minute
+	// portSecret is the one from whose ports knocks of the attempt came; zero: each came
+	// at a port that several port secrets have at this index.
+	portSecret schedule.SecretName
+
 	source netip.Addr // zero: no attempt yet
 	base   uint32
 	last   uint8     // n-1
@@ -43,6 +47,9 @@ func (s *slot) record(k verify.Knock, source netip.Addr, w *replay.Window) Outco
 	}
 	s.seen[word] |= bit
 	s.count++
+	if name := k.PortSecret(); name != 0 {
+		s.portSecret = name
+	}
 	if int(s.count) == int(k.Maximum())+1 {
 		return Opened
 	}

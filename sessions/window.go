@@ -17,7 +17,8 @@ type Secret struct {
 	// Revived: the secret was not valid until now, although its window may exist. As
 	// for a new secret, knocks stamped before Begin are refused.
 	Revived bool
-	// Floor, if not nil, is raised to the lowest nonce that the window accepts.
+	// Floor, if not nil, is raised to the lowest nonce that the window accepts, and to
+	// the highest one that it has seen.
 	Floor *verify.Floor
 }
 
@@ -30,6 +31,8 @@ type window struct {
 	floor     *verify.Floor
 	table     uint32 // knocks that an earlier key table authenticated are not valid
 	lostUntil uint32 // see Secret.LostUntil
+	// forgotten: the floor does not have the highest nonce (Resync).
+	forgotten bool
 }
 
 // newWindow returns the window of a secret that has no window yet.
@@ -56,6 +59,7 @@ func (w *window) update(c Client, s Secret, since int64) {
 		w.nonces = replay.Restored(s.HighestNonce)
 		w.slot.retire(&w.nonces)
 		w.slot = slot{}
+		w.forgotten = false
 	}
 	w.apply(s)
 }
@@ -68,10 +72,35 @@ func (w *window) apply(s Secret) {
 }
 
 // raiseFloor makes the verifiers refuse, without an HMAC, the nonces that the
-// window refuses.
+// window refuses, and the shield those that are too far from the highest one.
 func (w *window) raiseFloor() {
+	if w.floor == nil {
+		return
+	}
+	highest, used := w.nonces.Highest()
+	if !used || w.forgotten {
+		highest = 0
+	}
+	w.floor.Raise(w.nonces.Floor(), highest)
+}
+
+// accept reports whether a nonce is unused, and records it as used.
+func (w *window) accept(nonce uint32) bool {
+	before, _ := w.nonces.Highest()
+	if !w.nonces.Accept(nonce) {
+		return false
+	}
+	w.forgotten = w.forgotten && nonce <= before
+	w.raiseFloor()
+	return true
+}
+
+// forget makes the floor forget the highest nonce, until a higher one is accepted. The
+// used nonces stay used.
+func (w *window) forget() {
+	w.forgotten = true
 	if w.floor != nil {
-		w.floor.Raise(w.nonces.Floor())
+		w.floor.Forget()
 	}
 }
 

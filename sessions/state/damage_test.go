@@ -10,6 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"sallyport/bench/race"
 	"sallyport/sessions"
 )
 
@@ -53,8 +54,12 @@ func TestNoDamagedByteIsTrusted(t *testing.T) {
 	if err != nil || len(want.entries) != 300 || len(want.leases) != 20 {
 		t.Fatalf("%d leases, %v", len(want.leases), err)
 	}
-	refused, tried := 0, 0
-	for at := range text {
+	refused, tried, least := 0, 0, 1000
+	step := 1
+	if race.Enabled { // it finds nothing here, and takes most of a minute
+		step, least = 13, least/13
+	}
+	for at := 0; at < len(text); at += step {
 		if at%pageSize > 300 && at%7 != 0 {
 			continue // mostly heads of pages, where all kinds of numbers are
 		}
@@ -73,7 +78,7 @@ func TestNoDamagedByteIsTrusted(t *testing.T) {
 		}
 	}
 	t.Logf("%d changes, %d of them to bytes that matter", tried, refused)
-	if refused < 1000 {
+	if refused < least {
 		t.Errorf("only %d refused", refused)
 	}
 }

@@ -96,7 +96,7 @@ func readContents(file io.ReaderAt, size int64, name string, next func(header) h
 // Reset replaces the file in dir by a new one: with all readable records, or, if
 // keep is false, without records. The old file is kept under another name. The
 // next start refuses all knocks whose nonces may have been used before, whatever
-// the tolerance was.
+// the tolerance was. Closing commands that must still run stay.
 func Reset(ctx context.Context, dir string, now time.Time, keep bool) (o ResetReport, err error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return o, fmt.Errorf("make the state directory: %w", err)
@@ -118,6 +118,9 @@ func reset(ctx context.Context, path string, now time.Time, keep bool) (o ResetR
 		return o, err
 	}
 	defer lock.Close()
+	if o.Closing, err = salvageClosing(dir, now); err != nil {
+		return o, fmt.Errorf("keep the closing commands: %w", err)
+	}
 	// Never with the leases that last until they are closed: the end of one may be
 	// lost.
 	leases, err := ReadKept(dir)
@@ -155,7 +158,10 @@ type ResetReport struct {
 	// LeasesEnded is the number of leases that lasted until they are closed: no
 	// start opens them again.
 	LeasesEnded int
-	Aside       string // the path of the old file; empty: there was none
+	// Closing is the number of closing commands that must still run: the next start
+	// runs them. A file that was damaged has only the readable ones now.
+	Closing int
+	Aside   string // the path of the old file; empty: there was none
 }
 
 // removeAside removes the second name of the old file, if the file still has its
