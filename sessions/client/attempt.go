@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"sallyport/verify/schedule"
@@ -36,33 +37,59 @@ type knocking struct {
 	targets []target
 	minute  schedule.Minute // of the last attempt
 	begun   int             // the attempt for which nonces were reserved last
-	moved   bool            // the last attempt moved the nonces ahead
+	nonces  attemptNonces   // of this attempt
 	found   findings
+	// beforeOf has the state of drawn ports before the first knock of their minute.
+	beforeOf map[netip.AddrPort]before
+}
+
+// errNoClock is the error of a sequence whose nonces should go by the clock, if the
+// client is further already.
+var errNoClock = errors.New("the nonces are ahead of the clock")
+
+// sequence is what one sequence of an attempt is like.
+type sequence struct {
+	attempt  int
+	previous bool // it goes to the ports of the previous minute
+	byClock  bool // its nonces go by the clock
+	second   bool // its nonces are from the second next nonce of the record, or from the first if the attempt has those
 }
 
 // trial is one sequence to one address.
 type trial struct {
 	target
-	index  int // of the target
-	sender *sender
-	// previous: the sequence goes to the ports of the previous minute.
-	previous bool
-	isn      wire.ISN // of connections to the service; 0: the kernel chooses
-	early    *earlyConn
-	earlier  before // as known from the attempts before
+	sequence
+	index   int // of the target
+	sender  *sender
+	base    uint32
+	moved   bool     // the nonces are ahead of the next ones
+	isn     wire.ISN // of connections to the service; 0: the kernel chooses
+	early   *earlyConn
+	earlier before // as known from the attempts before
+	// drawn are the ports at which the service may be, if its port rotates, in minute.
+	drawn  []*candidate
+	minute schedule.Minute
 	sighting
 }
 
 // reserve reserves the nonces of a sequence. Only the first sequence of an attempt
-// moves them ahead.
-func (k *knocking) reserve(ctx context.Context, attempt int) (base uint32, err error) {
+// moves them ahead. It returns errNoClock if no nonces go by the clock.
+func (k *knocking) reserve(ctx context.Context, s sequence) (base uint32, moved bool, err error) {
 	client, n := k.cfg.Profile.Identifier.String(), k.cfg.Profile.Ports
-	if k.begun == attempt {
-		return k.cfg.Nonces.ReserveMore(ctx, client, n)
+	switch {
+	case s.byClock:
+		base, ok, err := k.cfg.Nonces.reserveByClock(ctx, n, k.cfg.Now())
+		if err == nil && !ok {
+			err = errNoClock
+		}
+		return base, true, err
+	case k.begun == s.attempt:
+		base, err = k.cfg.Nonces.reserveMore(ctx, client, n, k.nonces.other != s.second)
+		return base, k.nonces.moved, err
 	}
-	k.begun = attempt
-	base, k.moved, err = k.cfg.Nonces.Reserve(ctx, client, n, k.cfg.Now())
-	return base, err
+	k.begun = s.attempt
+	k.nonces, err = k.cfg.Nonces.reserve(ctx, client, n, k.cfg.Now())
+	return k.nonces.base, k.nonces.moved, err
 }
 
 // addresses returns the addresses of the server to which a sequence goes. An address of
@@ -94,14 +121,14 @@ func (k *knocking) previousMinute() (stamp time.Time, ok bool) {
 }
 
 // send sends a sequence with new nonces to an address.
-func (k *knocking) send(ctx context.Context, t target, n int, previous bool) (*trial, error) {
+func (k *knocking) send(ctx context.Context, t target, seq sequence) (*trial, error) {
 	cfg := k.cfg
-	base, err := k.reserve(ctx, n)
+	base, moved, err := k.reserve(ctx, seq)
 	if err != nil {
 		return nil, err
 	}
 	stamp, _ := k.previousMinute()
-	if !previous {
+	if !seq.previous {
 		stamp = cfg.Now()
 		k.minute = schedule.MinuteOf(stamp)
 	}
@@ -109,27 +136,37 @@ func (k *knocking) send(ctx context.Context, t target, n int, previous bool) (*t
 	if err != nil {
 		return nil, err
 	}
-	tr := &trial{target: t, previous: previous}
+	tr := &trial{target: t, sequence: seq, base: base, moved: moved, minute: schedule.MinuteOf(stamp)}
+	var ports []uint16
+	if tr.target, ports, err = k.drawTarget(t, tr.minute); err != nil {
+		return nil, err
+	}
 	if cfg.Profile.Bind == BindISN && cfg.Keep {
 		tr.isn = wire.ISNOfAttempt(cfg.Profile.Secret, cfg.Profile.Identifier, base)
 	}
-	if n == 1 && t.watched() && cfg.checksBefore() {
+	switch {
+	case t.rotates && cfg.Watch != WatchNone:
+		tr.drawn = k.candidates(tr.target, ports, tr.minute)
+	case seq.attempt == 1 && t.watched() && cfg.checksBefore():
 		tr.early = beginEarly(t.service)
 	}
 	if tr.sender, err = send(t.knock, knocks); err != nil {
 		tr.early.close()
+		k.settleCandidates(tr.drawn)
 		return nil, &sendError{err}
 	}
-	cfg.Report(Sent{Attempt: n, Address: t.knock, Packets: knocks, Base: base, Previous: previous})
+	cfg.Report(Sent{
+		Attempt: seq.attempt, Address: t.knock, Packets: knocks, Base: base, Drawn: ports,
+		Previous: seq.previous, ByClock: seq.byClock,
+	})
 	return tr, nil
 }
 
 // attempt sends a sequence to each address, one after the other, until a service
 // answers. It goes on to the next address at once if it receives an ICMP error.
-// Previous: to the ports of the previous minute.
-func (k *knocking) attempt(ctx context.Context, n int, previous bool) (Result, error) {
+func (k *knocking) attempt(ctx context.Context, seq sequence) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	targets := k.addresses(previous)
+	targets, n := k.addresses(seq.previous), seq.attempt
 	ended := make(chan *trial, len(targets))
 	running := 0
 	defer func() {
@@ -141,7 +178,7 @@ func (k *knocking) attempt(ctx context.Context, n int, previous bool) (Result, e
 	defer cancel()
 	var unsent []error
 	for i, t := range targets {
-		tr, err := k.send(ctx, t, n, previous)
+		tr, err := k.send(ctx, t, seq)
 		if isSendError(err) {
 			unsent = append(unsent, err)
 			continue
@@ -208,10 +245,14 @@ func (k *knocking) watch(ctx context.Context, tr *trial) {
 	if tr.previous {
 		timeout = min(timeout, previousTime)
 	}
-	tr.sighting = watcher{
-		service: tr.service, timeout: timeout, halfOpen: !k.cfg.Keep && k.cfg.Watch != WatchConnection,
-		early: tr.early, earlier: tr.earlier, isn: tr.isn,
-	}.wait(ctx)
+	halfOpen := !k.cfg.Keep && k.cfg.Watch != WatchConnection
+	if tr.drawn != nil {
+		tr.sighting, tr.service = drawnWatch{list: tr.drawn, timeout: timeout, halfOpen: halfOpen, isn: tr.isn}.wait(ctx)
+	} else {
+		tr.sighting = watcher{
+			service: tr.service, timeout: timeout, halfOpen: halfOpen, early: tr.early, earlier: tr.earlier, isn: tr.isn,
+		}.wait(ctx)
+	}
 	tr.icmp = tr.sender.icmp()
 	if tr.err == nil && !k.cfg.Keep {
 		tr.conn.closeInOrder()
@@ -221,13 +262,23 @@ func (k *knocking) watch(ctx context.Context, tr *trial) {
 }
 
 func (k *knocking) answered(ctx context.Context, n int, tr *trial) (Result, error) {
+	k.settleCandidates(tr.drawn)
 	if err := ctx.Err(); err != nil {
 		tr.conn.closeInOrder()
 		return Result{}, err
 	}
-	if tr.before != beforeOpen {
-		k.cfg.Nonces.Opened(ctx) // after an error, the next attempts only move ahead too early
-		if k.moved {
+	if tr.drawn != nil {
+		// Without the record, the next connection of this minute waits for another port.
+		k.cfg.Nonces.see(ctx, k.cfg.Profile.Rotation.Service, tr.minute, tr.service)
+	}
+	// After an error, the next attempts only move ahead too early.
+	if tr.before == beforeOpen {
+		k.cfg.Nonces.unknown(ctx)
+	} else {
+		k.cfg.Nonces.Opened(ctx, tr.base, k.cfg.Profile.Ports, tr.before != beforeUnknown)
+		// If a drawn port was open already, an earlier attempt may have opened it, and the
+		// client has only not used it.
+		if tr.moved && !errors.Is(k.found.service, errTaken) {
 			k.cfg.Report(Moved{Previous: tr.previous})
 		}
 	}
@@ -238,8 +289,9 @@ func (k *knocking) answered(ctx context.Context, n int, tr *trial) (Result, erro
 }
 
 func (k *knocking) unanswered(ctx context.Context, n int, tr *trial) {
-	if tr.previous {
-		return // these ports may be closed: no finding
+	k.settleCandidates(tr.drawn)
+	if tr.previous || tr.byClock {
+		return // these ports may be closed, and the server may refuse these nonces: no finding
 	}
 	k.found.add(tr)
 	if ctx.Err() == nil {

@@ -10,6 +10,8 @@ import (
 // On other systems, the client does not check whether the service is open before the
 // knock.
 
+const canBeginEarly = false
+
 func beginEarly(netip.AddrPort) *earlyConn { return nil }
 
 func connectAnswer(int) before { return beforeUnknown }

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// canBeginEarly reports whether beginEarly works on this system.
+const canBeginEarly = true
+
 // beginEarly begins a connection to a service, and does not wait for it. Package net
 // cannot do that: its connect may run after the client has sent the knocks.
 func beginEarly(service netip.AddrPort) *earlyConn {

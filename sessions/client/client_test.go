@@ -6,15 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -78,260 +75,68 @@ func TestSequenceRefuses(t *testing.T) {
 	}
 }
 
-func TestNoncesNeverRepeat(t *testing.T) {
-	f := NonceFile{Path: filepath.Join(t.TempDir(), "deep", "nonce")}
-	var mu sync.Mutex
-	seen := map[uint32]bool{}
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for i := range 20 {
-				base, _, err := f.Reserve(t.Context(), "com1", 3, noon.Add(time.Duration(i)*time.Hour))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				mu.Lock()
-				for n := base; n < base+3; n++ {
-					if seen[n] {
-						t.Errorf("nonce %d twice", n)
-					}
-					seen[n] = true
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	for _, path := range []string{f.Path, f.Path + ".lock"} {
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: mode %o", path, info.Mode().Perm())
-		}
-	}
-	if _, err := os.Stat(f.Path + ".new"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a temporary file is left: %v", err)
-	}
-}
-
-func TestNonceIsOnDiskBeforeUse(t *testing.T) {
-	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
-	for want := uint32(0); want < 9; want += 3 {
-		base, moved, err := f.Reserve(t.Context(), "com1", 3, noon)
-		if err != nil || base != want || moved {
-			t.Fatalf("got %d, %v, want %d", base, err, want)
-		}
-		text, err := os.ReadFile(f.Path)
-		if err != nil || string(text) != (nonceRecord{next: uint64(want) + 3, unopened: 1}).String() {
-			t.Fatalf("the file has %q, %v", text, err)
-		}
-		if err := f.Opened(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-var noon = time.Unix(1_800_000_000, 0)
-
-// TestFailuresDoNotUseUpTheNonces: of attempts that open nothing, the second and the
-// third jump, and the others use n nonces, or as many as seconds have passed.
-func TestFailuresDoNotUseUpTheNonces(t *testing.T) {
-	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce"), First: 1000}
-	reserve := func(now time.Time) uint32 {
-		t.Helper()
-		base, _, err := f.Reserve(t.Context(), "com1", 3, now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return base
-	}
-	if reserve(noon) != 1000 {
-		t.Error("the first attempt jumps")
-	}
-	target := uint32(jumpTarget(noon))
-	if got := reserve(noon); got != target {
-		t.Errorf("the second: %d, want %d", got, target)
-	}
-	if got := reserve(noon); got != target+nonceSkip {
-		t.Errorf("the third: %d", got)
-	}
-	for i := range uint32(1000) {
-		if got := reserve(noon.Add(time.Duration(i) * time.Second)); got != target+nonceSkip+3*(i+1) {
-			t.Fatalf("attempt %d: %d", i, got)
-		}
-	}
-	year := reserve(noon.Add(365 * 24 * time.Hour))
-	if year > target+nonceSkip+366*24*3600 {
-		t.Errorf("after a year: %d", year)
-	}
-}
-
-// TestNoncesHeal: a device whose record is lost, or from a backup, and devices that
-// use one profile in turn, get above the nonces that the server has accepted within
-// three attempts, also if the server did not run for a time.
-func TestNoncesHeal(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		dir, now, highest := t.TempDir(), noon, int64(-1)
-		device := func(n int) NonceFile {
-			first := rapid.Uint32Range(0, upperHalf-1).Draw(rt, "first")
-			return NonceFile{Path: filepath.Join(dir, strconv.Itoa(n)), Drawn: first}
-		}
-		for range rapid.IntRange(1, 20).Draw(rt, "uses") {
-			f := device(rapid.IntRange(0, 2).Draw(rt, "device"))
-			if rapid.IntRange(0, 3).Draw(rt, "lost") == 0 {
-				os.Remove(f.Path)
-			}
-			down := rapid.Bool().Draw(rt, "down")
-			for range rapid.IntRange(1, 5).Draw(rt, "knocks") {
-				now = now.Add(time.Duration(rapid.IntRange(10, 100_000).Draw(rt, "seconds")) * time.Second)
-				opened := false
-				for attempt := 0; attempt < 3 && !opened; attempt++ {
-					base, _, err := f.Reserve(t.Context(), "com1", 3, now)
-					if err != nil {
-						rt.Fatal(err)
-					}
-					opened = !down && int64(base) > highest
-					if opened {
-						highest = int64(base) + 2
-						f.Opened(t.Context())
-					}
-				}
-				if !opened && !down {
-					rt.Fatalf("not above %d", highest)
-				}
-			}
-		}
-	})
-}
-
-// TestMovedIsAboutFailures: a move that only follows the clock does not count as one.
-func TestMovedIsAboutFailures(t *testing.T) {
-	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce"), First: 1000}
-	for i, step := range []struct {
-		after  time.Duration
-		opened bool
-		moved  bool
-	}{
-		{0, false, false},
-		{0, true, true}, // to the upper half
-		{48 * time.Hour, true, false},
-		{48 * time.Hour, false, false},
-		{48 * time.Hour, false, false},
-		{0, true, true}, // by nonceSkip
-		{48 * time.Hour, false, false},
-		{48 * time.Hour, false, false},
-		{48 * time.Hour, true, false},
-	} {
-		_, moved, err := f.Reserve(t.Context(), "com1", 3, noon.Add(time.Duration(i+1)*step.after))
-		if err != nil || moved != step.moved {
-			t.Errorf("step %d: moved %v, %v", i, moved, err)
-		}
-		if step.opened {
-			f.Opened(t.Context())
-		}
-	}
-}
-
-// TestEarlierFile: the file of an earlier release is used for the secret that the
-// client has then.
-func TestEarlierFile(t *testing.T) {
-	dir := t.TempDir()
-	f := NonceFile{Path: filepath.Join(dir, "new"), Earlier: filepath.Join(dir, "old"), First: 77}
-	if err := os.WriteFile(f.Earlier, []byte("sallyport-nonce 1\nnext 4294967296\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var exhausted *ExhaustedError
-	if _, _, err := f.Reserve(t.Context(), "com1", 3, noon); !errors.As(err, &exhausted) {
-		t.Errorf("got %v", err)
-	}
-	f.Path = filepath.Join(dir, "rotated")
-	if base, _, err := f.Reserve(t.Context(), "com1", 3, noon); err != nil || base != 77 {
-		t.Errorf("after a rotation: %d, %v", base, err)
-	}
-}
-
-func TestExhaustedNonces(t *testing.T) {
-	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
-	write := func(next uint64) string {
-		text := nonceRecord{next: next, unopened: 2}.String()
-		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
-	// Too few nonces are left to skip any.
-	write(1<<32 - 3)
-	if base, _, err := f.Reserve(t.Context(), "com1", 3, noon); err != nil || base != 1<<32-3 {
-		t.Errorf("the last three: %d, %v", base, err)
-	}
-	for _, next := range []uint64{1<<32 - 2, 1 << 32} {
-		text := write(next)
-		var exhausted *ExhaustedError
-		if _, _, err := f.Reserve(t.Context(), "com1", 3, noon); !errors.As(err, &exhausted) || exhausted.Hint() == "" {
-			t.Errorf("at %d: %v", next, err)
-		}
-		if got, _ := os.ReadFile(f.Path); string(got) != text {
-			t.Errorf("at %d: the file changed to %q", next, got)
-		}
-	}
-}
-
-func TestDamagedNonceFileStays(t *testing.T) {
-	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
+// FuzzParseSeen: whatever the file of ports has, few lines are read, and what is read
+// is written as it was.
+func FuzzParseSeen(f *testing.F) {
+	line := "29922120 198.51.100.1:20000 web\n"
 	for _, text := range []string{
-		"", "5\n", "next 5\n", "sallyport-nonce 1\n", "sallyport-nonce 1\nnext 5", "sallyport-nonce 1\nnext 05\n", "sallyport-nonce 1\nnext -1\n",
-		"sallyport-nonce 1\nnext 4294967297\n", "sallyport-nonce 1\nnext 5\nnext 6\n", "sallyport-nonce 2\nnext 5\n", "sallyport-nonce 3\nnext 5\n", "sallyport-nonce 2\nnext 5\nunopened 3\n",
+		"", seenHeader, seenHeader + "\n", seenHeader + "\n" + line, line, seenHeader + "\n" + strings.Repeat(line, maxSeen+1),
+		seenHeader + "\n29922120 [fe80::1%eth0]:20000 web\n" + line, seenHeader + "\n-1 198.51.100.1:0 web", "sallyport-ports 2\n" + line,
+		seenHeader + "\nnoon 198.51.100.1:20000 web\n29922120 host:20000 web\n29922120 198.51.100.1:20000\n" + line,
 	} {
-		if err := os.WriteFile(f.Path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var damaged *DamagedError
-		_, _, err := f.Reserve(t.Context(), "com1", 3, noon)
-		if !errors.As(err, &damaged) || !strings.Contains(err.Error(), f.Path) {
-			t.Errorf("%q: %v", text, err)
-		}
-		if got, _ := os.ReadFile(f.Path); string(got) != text {
-			t.Errorf("%q changed to %q", text, got)
-		}
+		f.Add(text)
 	}
-}
-
-func TestNoNonceWithoutItsRecord(t *testing.T) {
-	dir := t.TempDir()
-	f := NonceFile{Path: filepath.Join(dir, "nonce")}
-	if _, _, err := f.Reserve(t.Context(), "com1", 3, noon); err != nil {
-		t.Fatal(err)
-	}
-	// A directory has the name of the temporary file.
-	if err := os.MkdirAll(filepath.Join(f.Path+".new", "x"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if base, _, err := f.Reserve(t.Context(), "com1", 3, noon); err == nil {
-		t.Errorf("reserved %d without a record", base)
-	}
-	if text, _ := os.ReadFile(f.Path); string(text) != (nonceRecord{next: 3, unopened: 1}).String() {
-		t.Errorf("the file has %q", text)
-	}
-}
-
-func FuzzParseNonce(f *testing.F) {
-	for _, n := range []uint64{0, 5, 1 << 32} {
-		f.Add(nonceRecord{next: n, unopened: 1}.String())
-	}
-	f.Add("sallyport-nonce 1\nnext 5\n")
-	f.Add("sallyport-nonce 1\nnext 00\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := parseNonce(text)
-		if err != nil || strings.HasPrefix(text, nonceHeader1) {
-			return
+		list := parseSeen(text)
+		if len(list) > maxSeen {
+			t.Fatalf("%d lines", len(list))
 		}
-		if r.next > nonceCount || r.String() != text {
-			t.Fatalf("%q became %+v", text, r)
+		written := seenText(list)
+		if again := parseSeen(written); !slices.Equal(again, list) {
+			t.Fatalf("%q became %v, then %v", text, list, again)
 		}
 	})
+}
+
+// TestSeen: a device remembers the ports of a service in a minute, and of the minutes
+// that can still be accepted, however many there are. A damaged file is as none.
+func TestSeen(t *testing.T) {
+	f := NonceFile{Path: filepath.Join(t.TempDir(), "com1.nonce")}
+	const m = schedule.Minute(29922120)
+	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), port) }
+	see := func(service string, m schedule.Minute, port uint16) {
+		t.Helper()
+		if err := f.see(t.Context(), service, m, at(port)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	see("web", m-schedule.MaxLive-1, 9)
+	see("web", m, 10)
+	see("web", m, 11)
+	see("ssh", m, 12)
+	see("web", m, 10)
+	if got := f.readSeen(); len(got) != 3 {
+		t.Errorf("remembers %v", got)
+	}
+	if got := f.seen("web", m); len(got) != 2 || !got[at(10)] || !got[at(11)] || len(f.seen("web", m+1)) > 0 {
+		t.Errorf("saw %v", got)
+	}
+	for port := range uint16(2 * maxSeen) {
+		see("web", m, 100+port)
+	}
+	if got := f.seen("web", m); len(got) != maxSeen || !got[at(100+2*maxSeen-1)] {
+		t.Errorf("saw %d ports", len(got))
+	}
+	if err := os.WriteFile(f.seenPath(), bytes.Repeat([]byte{'x'}, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.seen("web", m); len(got) > 0 {
+		t.Errorf("a damaged file has %v", got)
+	}
+	see("web", m, 10)
+	if got := f.seen("web", m); len(got) != 1 {
+		t.Errorf("after a damaged file: %v", got)
+	}
 }
 
 func FuzzParseService(f *testing.F) {
@@ -459,13 +264,13 @@ func TestKnockThatOpens(t *testing.T) {
 	if result.Attempts < 2 || result.Service.String() != p.Service || result.Address != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("got %+v", result)
 	}
-	if len(sent) != result.Attempts || sent[0].Base != 0 || sent[1].Base != uint32(jumpTarget(clock))+1 || sent[1].Packets[0].Port != port {
+	if len(sent) != result.Attempts || sent[0].Base != 0 || sent[1].Base != 1<<12+1 || sent[1].Packets[0].Port != port {
 		t.Errorf("sent %+v", sent)
 	}
 	if len(resolved.Addresses) != 1 || resolved.Addresses[0] != result.Address || unanswered != len(sent)-1 {
 		t.Errorf("resolved %+v, %d unanswered", resolved, unanswered)
 	}
-	for _, base := range []uint32{0, uint32(jumpTarget(clock)) + 1} { // between them, one to the port of the previous minute
+	for _, base := range []uint32{0, 1<<12 + 1} { // between them, one to the port of the previous minute
 		want, _ := Sequence(p, clock, base)
 		if got := <-datagrams; !bytes.Equal(got, want[0].Datagram) {
 			t.Errorf("sequence %d: sent %x", base, got)
@@ -505,8 +310,7 @@ func TestKnockWithoutServer(t *testing.T) {
 	if !offline.Up || !strings.HasPrefix(err.Error(), "127.0.0.1: the service "+p.Service+" did not open after ") {
 		t.Errorf("got %v, up %v", err, offline.Up)
 	}
-	target := uint32(jumpTarget(now))
-	want := []uint32{0, target, target + nonceSkip}
+	want := []uint32{0, 1 << 12, 1 << 16, uint32(jumpTarget(now) + nonceSkip)}
 	if canReceiveICMP { // two attempts show that no knock arrives
 		want = want[:2]
 	}

@@ -122,7 +122,8 @@ func (f *findings) hints(cfg Config, c Clock, now time.Time) (hints []string) {
 		add("%s refuses connections", f.at)
 	case refused(f.service):
 		add("%s refuses connections%s: the knocks were lost or not accepted, "+
-			"the server does not open this service for this client or could not open its port, "+
+			"the server does not open this service for this client, "+
+			"or could not open it (its port is in use, or a program or a command that it starts has failed), "+
 			"or no program listens there. %s", f.at, refusedBefore(f.before), compare)
 	case timedOut(f.service) && other != "":
 		add("%s does not answer. The service of the profile is %s: "+
@@ -131,7 +132,10 @@ func (f *findings) hints(cfg Config, c Clock, now time.Time) (hints []string) {
 		add("%s does not answer", f.at)
 	case timedOut(f.service):
 		add("%s does not answer: the host is down, a firewall drops the knocks, "+
-			"the server did not accept them, or it could not open the port. %s", f.at, compare)
+			"the server did not accept them, or it could not open the port (a program or a command that it starts has failed). %s", f.at, compare)
+	case errors.Is(f.service, errTaken):
+		add("%s accepted connections before the knock, so the client did not use it: another program of the server's host has "+
+			"this port, or another device has opened it in this minute; at the other ports of the minute nothing answers", f.at)
 	case f.service != nil:
 		add("connections to %s fail: %v", f.at, innermost(f.service))
 	}
@@ -179,7 +183,7 @@ func otherService(server, profile, watched string) string {
 	if err != nil || watchedErr != nil {
 		return ""
 	}
-	if p.Port == w.Port && p.UDP == w.UDP && cmp.Or(p.Host, server) == cmp.Or(w.Host, server) {
+	if p.Port == w.Port && p.Rotates == w.Rotates && p.UDP == w.UDP && cmp.Or(p.Host, server) == cmp.Or(w.Host, server) {
 		return ""
 	}
 	return profile

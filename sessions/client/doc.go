@@ -11,7 +11,8 @@
 //	  -> watcher             begins connections to the service until it answers
 //	     yes: Result         no: the next attempt, three in all, unless certain
 //	                         that it would fail, too; the second begins with the
-//	                         previous minute's ports, the last waits for the next's
+//	                         previous minute's ports, the last waits for the next's;
+//	                         nonces move ahead, see below
 //	  -> OfflineError        with hints about the cause (findings)
 //	sendOnly                 all attempts at once, for a service that the client
 //	                         cannot watch
@@ -38,6 +39,31 @@
 // hidden service drops or rejects the SYN, and the client closes the socket before the
 // kernel sends the SYN again. The answer may arrive after the knock: over a long path
 // it always does.
+//
+// # Nonces
+//
+// The client does not learn which nonces the server has accepted. The server may have
+// higher ones: from another device with the same profile, or from before this device
+// got its files back from a backup. Its shield may refuse nonces that are more than
+// wire.MaxAhead above the highest one that it has seen, and the client does not know
+// whether there is a shield. So a failed attempt has two remedies (noncerecord.go):
+//
+//   - The next attempts move ahead: by 4,096 above the last nonce that has opened
+//     something, then by 65,536, and so on, to less than 2^19. Attempts that fail for
+//     another reason, for however long, stay below wire.MaxAhead.
+//   - The third attempt, and then each third one, ends with a sequence that goes by the
+//     clock: about 2^31 plus the seconds since 2020. Devices with one profile pass each
+//     other there, whatever their nonces were. A shield refuses this sequence, unless the
+//     server has seen such nonces; it costs the client nothing.
+//
+// When a sequence by the clock opens the service, the client continues there; as long as
+// nothing has confirmed that, it also tries the nonces before, since an earlier sequence,
+// or one of another process, may have opened the service. A client that is idle stays
+// where it is: the clock moves only sequences that follow failures.
+//
+// No nonce is sent twice: the record has all used ones, and is on stable storage before
+// the sequence is sent. A failure costs 4,096 nonces of 2^32, a series of failures less
+// than 2^19, or the seconds that have passed.
 //
 // The server never replies to a knock: only the service shows that a sequence was
 // accepted. Several goroutines and processes may use one NonceFile at a time: it

@@ -174,7 +174,7 @@ func TestSeveralAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := &knocking{cfg: cfg, targets: targets}
-	result, err := k.attempt(t.Context(), 1, false)
+	result, err := k.attempt(t.Context(), sequence{attempt: 1})
 	if err != nil || result.Address != targets[3].knock || result.Attempts != 1 {
 		t.Errorf("%+v, %v", result, err)
 	}

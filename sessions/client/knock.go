@@ -15,8 +15,9 @@ const (
 	DefaultAttempts = 3
 	DefaultTimeout  = 3 * time.Second
 	// DefaultSequences is how many sequences Knock sends to an address, at most, in
-	// DefaultAttempts: one of them goes to the ports of the previous minute.
-	DefaultSequences = DefaultAttempts + 1
+	// DefaultAttempts to a service that it watches: one of them goes to the ports of the
+	// previous minute, and one has nonces that go by the clock.
+	DefaultSequences = DefaultAttempts + 2
 )
 
 // Config is the configuration of Knock. Profile, Nonces and Now are required.
@@ -105,8 +106,13 @@ type Sent struct {
 	Address netip.Addr
 	Packets []Packet
 	Base    uint32 // the first nonce
+	// Drawn are the ports at which the service may open, the likeliest first, if its
+	// port rotates.
+	Drawn []uint16
 	// Previous: the ports are those of the previous minute.
 	Previous bool
+	// ByClock: the nonces go by the clock, since attempts have failed.
+	ByClock bool
 }
 
 // Unanswered: an attempt failed.
@@ -139,7 +145,10 @@ func (Waiting) isEvent()    {}
 // Knock sends sequences until the service answers. An attempt goes to each address of
 // the server, until one answers. Another program may hold one of this minute's ports:
 // so the second attempt begins with a sequence to the ports of the previous minute,
-// which most servers still keep open, and the last one waits for the next minute. Knock
+// which most servers still keep open, and the last one waits for the next minute. The
+// server may have accepted higher nonces from another device: so attempts move them
+// ahead, and the third without success ends with a sequence whose nonces go by the
+// clock. Knock
 // makes no further attempts if it is certain that they would fail: ICMP errors for all
 // knocks of two attempts, or a service that lets this computer in, but has no program
 // behind it. Without a service that it can watch, Knock makes all attempts at once. It
@@ -169,7 +178,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	attempt := 1
 	for ; ; attempt++ {
 		if _, ok := k.previousMinute(); ok && attempt == 2 {
-			result, err := k.attempt(ctx, attempt, true)
+			result, err := k.attempt(ctx, sequence{attempt: attempt, previous: true})
 			switch {
 			case ctx.Err() != nil:
 				return Result{}, ctx.Err()
@@ -182,14 +191,18 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 				return Result{}, err
 			}
 		}
-		result, err := k.attempt(ctx, attempt, false)
+		result, err := k.attempt(ctx, sequence{attempt: attempt})
+		certain := errors.Is(err, errUnanswered) && k.certain(attempt)
+		if errors.Is(err, errUnanswered) && k.nonces.byClock && !certain && ctx.Err() == nil {
+			result, err = k.attempt(ctx, sequence{attempt: attempt, byClock: true})
+		}
 		switch {
 		case ctx.Err() != nil:
 			return Result{}, ctx.Err()
-		case !errors.Is(err, errUnanswered):
+		case !errors.Is(err, errUnanswered) && !errors.Is(err, errNoClock):
 			return result, err
 		}
-		if attempt == cfg.Attempts || k.certain(attempt) {
+		if attempt == cfg.Attempts || certain {
 			return Result{}, k.offline(attempt)
 		}
 	}

@@ -10,22 +10,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
 	"sallyport/sessions/durable"
 )
 
-// nonceSkip is how far the nonces after two failed attempts are above jumpTarget: more
-// than a device uses up beyond one nonce a second.
-const nonceSkip = 1 << 24
-
-// upperHalf is the lowest nonce to which a client jumps. Clients begin below it.
-const upperHalf = 1 << 31
-
-// nonceCount is the number of nonces of a secret.
-const nonceCount = 1 << 32
+// lockRetry is the time between two attempts to lock the file.
+const lockRetry = 10 * time.Millisecond
 
 // ExhaustedError is the error of a client that has used all nonces.
 type ExhaustedError struct{ Client string }
@@ -63,7 +56,7 @@ func (e *NonceError) Hint() string {
 	return reason + "make " + filepath.Dir(e.Path) + " writable for this user, or set XDG_STATE_HOME to a directory that is"
 }
 
-// NonceFile is the file with the next nonce of one secret of a client. Several
+// NonceFile is the file with the used nonces of one secret of a client. Several
 // processes may use it at a time.
 type NonceFile struct {
 	Path    string
@@ -82,48 +75,80 @@ func DrawNonce() (uint32, error) {
 	return binary.BigEndian.Uint32(b[:]) % upperHalf, nil
 }
 
-// Reserve reserves n consecutive nonces that it never returned before, and returns the
-// first. When it returns, the record is on stable storage: a crash at any time can
-// lose nonces, but never repeats one.
+// Reserve reserves the nonces of an attempt: n consecutive ones that no call returned
+// before. When it returns, the record is on stable storage: a crash at any time can
+// lose nonces, but never repeats one. Moved reports that they are ahead of the next
+// ones, since attempts have failed. An ExhaustedError or a DamagedError leaves the file
+// unchanged. All other errors are a NonceError or the error of ctx.
 //
 // The server may have accepted higher nonces: from another device with the same
-// profile, or before this device got its files back from a backup. So after an attempt
-// that opened nothing, Reserve moves to the upper half, to a nonce that grows by one
-// each second. After two such attempts it moves nonceSkip above that. From then on the
-// nonces grow with the clock, so that devices with one profile pass each other, and a
-// client that fails for years does not use up its nonces. Moved reports a move after an
-// attempt that opened nothing. An ExhaustedError or a DamagedError leaves the file
-// unchanged. All other errors are a NonceError or the error of ctx.
+// profile, or before this device got its files back from a backup. It may also refuse
+// nonces that are far ahead of those that it has accepted. See doc.go.
 func (f NonceFile) Reserve(ctx context.Context, client string, n int, now time.Time) (base uint32, moved bool, err error) {
-	err = f.update(ctx, func(r *nonceRecord) error {
-		moved = r.move(now, n)
-		if r.next+uint64(n) > nonceCount {
-			return &ExhaustedError{Client: client}
-		}
-		base = uint32(r.next)
-		r.next += uint64(n)
-		r.unopened = min(r.unopened+1, 2)
-		return nil
-	})
-	return base, moved, err
+	a, err := f.reserve(ctx, client, n, now)
+	return a.base, a.moved, err
 }
 
-// ReserveMore reserves n nonces for one more sequence of the same attempt.
-func (f NonceFile) ReserveMore(ctx context.Context, client string, n int) (base uint32, err error) {
-	err = f.update(ctx, func(r *nonceRecord) error {
-		if r.next+uint64(n) > nonceCount {
+func (f NonceFile) reserve(ctx context.Context, client string, n int, now time.Time) (a attemptNonces, err error) {
+	err = f.update(ctx, func(r *nonceRecord) (err error) {
+		ok := false
+		if a, ok = r.reserve(now, n); !ok {
 			return &ExhaustedError{Client: client}
 		}
-		base = uint32(r.next)
-		r.next += uint64(n)
+		r.unopened++
+		return nil
+	})
+	return a, err
+}
+
+// reserveMore reserves n nonces for one more sequence of an attempt. Other: for the one
+// with the other nonces.
+func (f NonceFile) reserveMore(ctx context.Context, client string, n int, other bool) (base uint32, err error) {
+	err = f.update(ctx, func(r *nonceRecord) error {
+		ok := false
+		if base, ok = r.more(other, n); !ok {
+			return &ExhaustedError{Client: client}
+		}
 		return nil
 	})
 	return base, err
 }
 
-// Opened records that the service has opened after the last attempt.
-func (f NonceFile) Opened(ctx context.Context) error {
-	return f.update(ctx, func(r *nonceRecord) error { r.unopened = 0; return nil })
+// reserveByClock reserves n nonces that go by the clock. Not ok: the client is further
+// already.
+func (f NonceFile) reserveByClock(ctx context.Context, n int, now time.Time) (base uint32, ok bool, err error) {
+	err = f.update(ctx, func(r *nonceRecord) error {
+		base, ok = r.takeByClock(now, n)
+		return nil
+	})
+	return base, ok, err
+}
+
+// Opened records that the service has opened after the attempt with the n nonces from
+// base. Certain: it was not open before.
+func (f NonceFile) Opened(ctx context.Context, base uint32, n int, certain bool) error {
+	return f.update(ctx, func(r *nonceRecord) error {
+		r.open(base, n, certain)
+		return nil
+	})
+}
+
+// sent records that the n nonces from base, which go by the clock, may have opened
+// something.
+func (f NonceFile) sent(ctx context.Context, base uint32, n int) error {
+	return f.update(ctx, func(r *nonceRecord) error {
+		r.sent(base, n)
+		return nil
+	})
+}
+
+// unknown records that the result of the last attempt is not known: it counts neither
+// as failed nor as opened.
+func (f NonceFile) unknown(ctx context.Context) error {
+	return f.update(ctx, func(r *nonceRecord) error {
+		r.unopened = max(r.unopened-1, 0)
+		return nil
+	})
 }
 
 // update changes the record while no other process does.
@@ -133,7 +158,7 @@ func (f NonceFile) update(ctx context.Context, change func(*nonceRecord) error) 
 			return &NonceError{f.Path, err}
 		}
 	}
-	lock, err := durable.TakeLock(ctx, f.Path+".lock", f.Path, 10*time.Millisecond)
+	lock, err := durable.TakeLock(ctx, f.Path+".lock", f.Path, lockRetry)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -146,9 +171,11 @@ func (f NonceFile) update(ctx context.Context, change func(*nonceRecord) error) 
 		return err
 	}
 	after := before
-	if err := change(&after); err != nil || after == before {
+	after.used = slices.Clone(before.used)
+	if err := change(&after); err != nil || after.String() == before.String() {
 		return err
 	}
+	after.compact()
 	if err := durable.WriteFile(f.Path, []byte(after.String()), 0o600); err != nil {
 		return &NonceError{f.Path, fmt.Errorf("record the nonces before they are sent: %w", err)}
 	}
@@ -164,7 +191,7 @@ func (f NonceFile) read() (r nonceRecord, err error) {
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nonceRecord{next: uint64(cmp.Or(f.First, f.Drawn))}, nil
+		return newRecord(uint64(cmp.Or(f.First, f.Drawn))), nil
 	}
 	if err != nil {
 		return r, &NonceError{f.Path, err}
@@ -172,7 +199,7 @@ func (f NonceFile) read() (r nonceRecord, err error) {
 	if r, err = parseNonce(string(text)); err != nil {
 		return r, &DamagedError{Path: f.Path, err: err}
 	}
-	r.next = max(r.next, uint64(f.First))
+	r.raise(uint64(f.First))
 	return r, nil
 }
 
@@ -191,73 +218,4 @@ func (e *DamagedError) Hint() string {
 	}
 	return "restore the file from a backup; or ask the administrator for a new profile, " +
 		"which begins above all used nonces (\"sallyportd client profile\"), and then remove the file"
-}
-
-// nonceRecord is the content of a nonce file.
-type nonceRecord struct {
-	next     uint64
-	unopened int // attempts since something opened: 0, 1, or 2 for more
-}
-
-// move moves the next nonce ahead of those that the server may have accepted. It
-// leaves n nonces at least, if there are so many. Failed reports that attempts without
-// success are the reason, and not the time that has passed.
-func (r *nonceRecord) move(now time.Time, n int) (failed bool) {
-	low := jumpTarget(now)
-	high := low + nonceSkip
-	aboveLow, aboveHigh := r.next >= upperHalf, r.next >= low+nonceSkip/2
-	to := r.next
-	switch {
-	case r.unopened > 1 || aboveHigh:
-		to, failed = max(to, high), !aboveHigh
-	case r.unopened > 0 || aboveLow:
-		to, failed = max(to, low), !aboveLow
-	}
-	if to == r.next || to+uint64(n) > nonceCount {
-		return false
-	}
-	r.next = to
-	return failed
-}
-
-// jumpTarget is upperHalf plus the seconds since 2020: devices with one profile that
-// jump in turn pass each other. Whatever the clock shows, 1/16 of all nonces are left.
-func jumpTarget(now time.Time) uint64 {
-	const since, most = 1_577_836_800, upperHalf - nonceCount/16
-	return upperHalf + uint64(min(max(now.Unix()-since, 0), most))
-}
-
-// The versions of the file. Version 1 has only the next nonce.
-const (
-	nonceHeader1 = "sallyport-nonce 1\n"
-	nonceHeader  = "sallyport-nonce 2\n"
-)
-
-func (r nonceRecord) String() string {
-	return fmt.Sprintf("%snext %d\nunopened %d\n", nonceHeader, r.next, r.unopened)
-}
-
-var errNewer = errors.New("a newer version of sallyport wrote this nonce file")
-
-func parseNonce(text string) (r nonceRecord, err error) {
-	const expected = "not a nonce file: expected the lines %q and \"next NUMBER\""
-	wrong := fmt.Errorf(expected, strings.TrimSpace(nonceHeader))
-	version, rest, ok := strings.Cut(text, "\n")
-	if !ok || !strings.HasPrefix(version, "sallyport-nonce ") {
-		return r, wrong
-	}
-	switch version + "\n" {
-	case nonceHeader1:
-		fmt.Sscanf(rest, "next %d\n", &r.next)
-		ok = rest == fmt.Sprintf("next %d\n", r.next)
-	case nonceHeader:
-		fmt.Sscanf(rest, "next %d\nunopened %d\n", &r.next, &r.unopened)
-		ok = text == r.String()
-	default:
-		return r, errNewer
-	}
-	if !ok || r.next > nonceCount || r.unopened < 0 || r.unopened > 2 {
-		return nonceRecord{}, wrong
-	}
-	return r, nil
 }

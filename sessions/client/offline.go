@@ -64,6 +64,11 @@ func (k *knocking) offline(attempts int) error {
 		hints = append(hints, "if another device uses this profile, or it comes from a backup: "+
 			"knock once more, since the next attempt moves the nonces ahead. Each device needs its own client")
 	}
+	arrived := f.refused+f.unreachable+f.prohibited == 0 && !f.letIn() && !closedByProgram(f.service)
+	if arrived && k.nonces.unopened >= DefaultAttempts {
+		hints = append(hints, fmt.Sprintf("if the server has a shield, and the nonces of this device were lost or come from an old backup: "+
+			"ask the administrator to run: sallyportd client resync %s", k.cfg.Profile.Identifier))
+	}
 	return &OfflineError{
 		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(),
 		Hints: hints, err: f.service,

@@ -23,8 +23,10 @@ type Profile struct {
 	// or that of Server, it is the address to which the knocks went. Empty: there is
 	// no service to watch. A client cannot watch a UDP service.
 	Service string
-	Watch   Watch // how to watch the service
-	Bind    Bind  // what the server binds the connection to Service to
+	// Rotation is how the port of Service is drawn, if it rotates.
+	Rotation *Rotation
+	Watch    Watch // how to watch the service
+	Bind     Bind  // what the server binds the connection to Service to
 	// FirstNonce is the first nonce on a device without a nonce file: the client may
 	// have used nonces on another device.
 	FirstNonce uint32
@@ -53,10 +55,22 @@ func (p Profile) validate() error {
 	if err := p.Bind.check(p.Service); err != nil {
 		return fmt.Errorf("profile: %w", err)
 	}
+	return p.checkService()
+}
+
+func (p Profile) checkService() error {
 	if p.Service == "" {
 		return nil
 	}
-	_, err := ParseService(p.Service)
+	s, err := ParseService(p.Service)
+	switch {
+	case err != nil:
+		return err
+	case s.Rotates && p.Rotation == nil:
+		return fmt.Errorf("profile: the service %s has no range of ports", p.Service)
+	case s.Rotates:
+		_, err = p.Candidates(0)
+	}
 	return err
 }
 
@@ -65,25 +79,38 @@ type Service struct {
 	Host string // empty: the server
 	Port uint16
 	UDP  bool
+	// Rotates: each minute draws another port, and Port is 0.
+	Rotates bool
 }
 
+// rotateWord is in place of the port of a service whose port rotates.
+const rotateWord = "rotate"
+
 // ParseService parses host:port or :port, and with /udp behind it the port of a UDP
-// service.
+// service. The port is a number, or the word "rotate".
 func ParseService(s string) (Service, error) {
 	address, protocol, found := strings.Cut(s, "/")
 	if found && protocol != "udp" && protocol != "tcp" {
 		return Service{}, fmt.Errorf("expected /udp or /tcp after the port, got %q", s)
 	}
+	of, rotates := strings.CutSuffix(address, ":"+rotateWord)
+	if rotates {
+		address = of + ":1" // to parse the host
+	}
 	host, port, err := SplitService(address)
-	return Service{Host: host, Port: port, UDP: protocol == "udp"}, err
+	if rotates {
+		port = 0
+	}
+	return Service{Host: host, Port: port, UDP: protocol == "udp", Rotates: rotates}, err
 }
 
 // String returns the text that ParseService parses.
 func (s Service) String() string {
-	text := ":" + strconv.Itoa(int(s.Port))
-	if s.Host != "" {
-		text = net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port)))
+	port := strconv.Itoa(int(s.Port))
+	if s.Rotates {
+		port = rotateWord
 	}
+	text := net.JoinHostPort(s.Host, port)
 	if s.UDP {
 		text += "/udp"
 	}

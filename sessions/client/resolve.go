@@ -23,6 +23,7 @@ type target struct {
 	knock   netip.Addr
 	service netip.AddrPort // invalid: the profile names none
 	udp     bool           // the service is a UDP service
+	rotates bool           // each minute draws the port of the service
 }
 
 // watched reports whether the client can watch the service.
@@ -112,7 +113,7 @@ func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 			}
 			at = others[0]
 		}
-		targets[i].udp = service.UDP
+		targets[i].udp, targets[i].rotates = service.UDP, service.Rotates
 		targets[i].service = netip.AddrPortFrom(at, port)
 	}
 	return targets, nil
