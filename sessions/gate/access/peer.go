@@ -29,6 +29,9 @@ type Peer struct {
 	// begin; zero: with any. Only the firewall compares it. So two attempts from one
 	// address are two peers.
 	ISN wire.ISN
+	// Port is the drawn port that the lease opens, of a service whose port rotates;
+	// zero: the service's own port. So two minutes of one address are two peers.
+	Port uint16
 }
 
 // Anyone4 and Anyone6 admit every address of their family. A service that is
@@ -65,11 +68,26 @@ func (p Peer) AnyISN() Peer {
 	return p
 }
 
+// AnyPort returns the peer without a drawn port: connections of both are from the
+// same addresses.
+func (p Peer) AnyPort() Peer {
+	p.Port = 0
+	return p
+}
+
+// Source returns the peer without a sequence number and a drawn port: the addresses
+// from which its connections are.
+func (p Peer) Source() Peer { return p.AnyISN().AnyPort() }
+
 // IsValid reports whether PeerOf could have returned the peer, or it is Anyone4
-// or Anyone6. Only the peer of one address has a sequence number.
+// or Anyone6. Only the peer of one address has a sequence number, and only one that
+// is not anyone has a drawn port.
 func (p Peer) IsValid() bool {
 	if p.ISN != 0 && p.Prefix.IsSingleIP() {
 		p.ISN = 0
+	}
+	if p.Port != 0 && p.Prefix.Bits() > 0 {
+		p.Port = 0
 	}
 	if p == Anyone4 || p == Anyone6 {
 		return true

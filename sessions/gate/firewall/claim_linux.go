@@ -21,7 +21,8 @@ import (
 // the table outlives the process. Claim returns an *OwnedError if the table has
 // another owner, or if sallyportd did not make it, unless force is set. It
 // replaces a table of the same owner, changed or not, and a table of an earlier
-// release.
+// release. Of a table that jumps to chains of the operator, it keeps these: see
+// Port.Jump and Table.Jumps.
 //
 // Claim ends connections to guarded ports that no grant let in: see
 // Table.Strangers.
@@ -50,13 +51,14 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	found, err := Inspect()
+	first, err := read()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("inspect the table inet %s: %w", Name, err)
 	}
-	if otherOwner := found.refusal(owner); otherOwner != nil && !force {
+	if otherOwner := first.standing().refusal(owner, t.hasJump()); otherOwner != nil && !force {
 		return nil, otherOwner
 	}
+	t.jump.filled = first.filled()
 	if err := t.createFirst(nil); err != nil {
 		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
 	}
@@ -70,6 +72,11 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 	if err := t.create(nil, made); err != nil {
 		return nil, fmt.Errorf("make the table inet %s: %w", Name, err)
 	}
+	for _, name := range cfg.jumps() {
+		if !t.jump.filled[name] {
+			t.jump.empty = append(t.jump.empty, name)
+		}
+	}
 	if t.strangers, err = t.endUngranted(); err != nil {
 		return nil, err
 	}
@@ -81,11 +88,11 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 func (t *Table) Strangers() int { return t.strangers }
 
 // refusal returns an error if an owner may not replace the table.
-func (s Standing) refusal(owner Owner) error {
+func (s Standing) refusal(owner Owner, jumps bool) error {
 	switch {
 	case s.Kind == Owned && s.Owner.Config != owner.Config:
 		return &OwnedError{Owned, s.Owner}
-	case s.Kind == Foreign:
+	case s.Kind == Foreign, s.Kind == Prepared && !jumps:
 		return &OwnedError{Kind: Foreign}
 	}
 	return nil

@@ -55,6 +55,15 @@ type Port struct {
 	// number of a grant for its address. Only a TCP port without Cut can require
 	// it: later segments have other numbers.
 	RequireISN bool `json:",omitempty"`
+	// Jump names a chain of the operator in this table; empty: none. Packets that a
+	// grant lets in, and that begin a connection, run through it. It may drop them.
+	// The table makes the chain if it is missing, and leaves its rules alone.
+	Jump string `json:",omitempty"`
+	// Drawn are the ports that may be drawn for a service whose port rotates, as
+	// disjoint ranges; empty: the port is fixed. Each grant opens one of them, its
+	// access.Peer.Port, which is redirected to Port. With Port 0, the server itself
+	// listens on the drawn ports: see drawn.go.
+	Drawn []access.Ports `json:",omitempty"`
 }
 
 // Hook is where packets to a port are filtered.
@@ -86,8 +95,12 @@ func (a At) Overlaps(other At) bool {
 		(!a.Address.IsValid() || !other.Address.IsValid() || a.Address == other.Address)
 }
 
-// All returns where the port is guarded: at Port, and at More.
+// All returns where the port is guarded: at Port, and at More. There is no such place
+// if the server listens on drawn ports.
 func (p Port) All() []At {
+	if p.listens() {
+		return nil
+	}
 	first := At{p.Address, access.Ports{First: p.Port, Last: max(p.Port, p.Last)}}
 	return append([]At{first}, p.More...)
 }
@@ -104,6 +117,9 @@ func (p Port) single() bool { return p.Last <= p.Port && len(p.More) == 0 }
 // name returns the name of the port's chain. No other service has the same first
 // port.
 func (p Port) name() string {
+	if p.listens() {
+		return fmt.Sprintf("%s_%s", p.Protocol, p.Service)
+	}
 	name := fmt.Sprintf("%s_%d", p.Protocol, p.Port)
 	if p.Last > p.Port {
 		name += fmt.Sprintf("_%d", p.Last)
@@ -116,6 +132,9 @@ func (p Port) name() string {
 
 // text describes the ports for errors.
 func (p Port) text() string {
+	if p.listens() {
+		return fmt.Sprintf("drawn %s ports", p.Protocol)
+	}
 	var all []string
 	for _, a := range p.All() {
 		all = append(all, a.Ports.String())
@@ -171,7 +190,7 @@ func (e *PortError) Unwrap() error { return e.Err }
 func (c Config) Validate() error {
 	n := 0
 	for _, p := range c.Ports {
-		n += len(p.All())
+		n += max(len(p.All()), 1)
 	}
 	if n > MaxPorts {
 		return fmt.Errorf("expected at most %d guarded ports and ranges of ports, got %d", MaxPorts, n)
@@ -216,10 +235,15 @@ func (p Port) validate() error {
 		return fmt.Errorf("expected TCP or UDP, got %s", p.Protocol)
 	case p.RequireISN && (p.Protocol != TCP || p.Cut):
 		return errors.New("only a TCP port whose connections outlive their leases can require an initial sequence number")
+	case p.Jump != "" && ValidateJump(p.Jump) != nil:
+		return fmt.Errorf("expected the name of a chain of the operator, %w", ValidateJump(p.Jump))
 	case p.Hook > HookInput:
 		return fmt.Errorf("unknown hook %d", p.Hook)
 	case p.Last != 0 && p.Last < p.Port:
 		return fmt.Errorf("expected a range of ports, got %d-%d", p.Port, p.Last)
+	}
+	if err := p.validateDrawn(); err != nil {
+		return err
 	}
 	all := p.All()
 	for i, a := range all {
@@ -267,4 +291,4 @@ func (c Config) forwards() bool {
 // of either end (nf_conntrack_tcp_loose): if this host sends that packet, all
 // later packets of the client count as replies. For TCP a SYN proves which end
 // began. UDP has no such proof.
-func (p Port) filtersReplies() bool { return p.Protocol == TCP || p.Cut }
+func (p Port) filtersReplies() bool { return p.Protocol == TCP || p.Cut || p.rotates() }

@@ -59,6 +59,7 @@ func (k kernel) content() (c content, err error) {
 			return content{}, nil
 		}
 	}
+	delete(c.table[0], tableUserdata) // a comment
 	for _, s := range c.sets {
 		if bytes.Equal(s[unix.NFTA_SET_USERDATA], noByteOrder) {
 			delete(s, unix.NFTA_SET_USERDATA)
@@ -110,6 +111,7 @@ func (c content) digest() string { return c.sum(false) }
 func (c content) identity() string { return c.sum(true) }
 
 func (c content) sum(identity bool) string {
+	c = c.own()
 	h := sha256.New()
 	add := func(kind byte, all []object, handle uint16, of ...uint16) {
 		for _, o := range all {
@@ -155,6 +157,9 @@ func (c content) standing() Standing {
 	switch {
 	case ok:
 		s.Kind, s.Owner, s.Intact, s.made = Owned, m.owner, m.content == s.digest, m.made
+		s.Chains, s.Refused = c.jumpsOf(m), m.refused
+	case c.isPrepared():
+		s.Kind, s.Chains = Prepared, c.jumpsOf(ownership{jumps: jumpSeparator})
 	case c.isEarlier():
 		s.Kind = Earlier
 	}

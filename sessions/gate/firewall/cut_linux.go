@@ -116,7 +116,9 @@ func hasLabelBit(label []byte, l label) bool {
 
 // grants reports whether a grant lets a source reach a port now.
 func (t *Table) grants(p Port, source netip.Addr) bool {
-	if !source.IsValid() || p.RequireISN { // conntrack does not know the number of a connection
+	// Conntrack does not know the number of a connection. Where drawn ports are
+	// redirected, all connections that a grant let in have a label.
+	if !source.IsValid() || p.RequireISN || p.rotates() {
 		return false
 	}
 	now, sets := t.clock.Monotonic(), t.ports[p.Service]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -23,11 +24,16 @@ const dumpAttempts = 3
 // new connections do. It may take seconds, and may run at the same time as
 // Apply.
 func (t *Table) Disconnect(changes []access.Change) error {
-	ended := flowMatcher{ports: t.cfg.Ports, of: map[access.ServiceID]*access.Set{}}
+	ended := flowMatcher{ports: t.cfg.Ports, of: map[access.ServiceID]*access.Set{}, drawn: drawnPeers{}}
 	families := map[netlink.InetFamily]bool{}
 	for _, c := range changes {
 		ended.add(c)
 		families[tableOf(c.Peer)] = true
+	}
+	// The sockets of redirected connections first, while conntrack still translates
+	// their resets.
+	if err := ended.resetDrawn(families); err != nil {
+		return err
 	}
 	for family := range families {
 		if err := deleteFlows(family, ended); err != nil {
@@ -41,6 +47,11 @@ func (t *Table) Disconnect(changes []access.Change) error {
 // the address in, conntrack would otherwise track them again from the next
 // packet on.
 func (m flowMatcher) reset() error {
+	return resetSockets(func(local, remote netip.AddrPort) bool { return m.ends(uint8(TCP), local.Port(), remote.Addr()) })
+}
+
+// resetSockets ends the connections of sockets for which ends returns true.
+func resetSockets(ends func(local, remote netip.AddrPort) bool) error {
 	var failed []error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} { // also mapped addresses
 		sockets, err := netlink.SocketDiagTCP(family)
@@ -49,7 +60,7 @@ func (m flowMatcher) reset() error {
 		}
 		for _, s := range sockets {
 			local, remote := socketEnd(s.ID.Source, s.ID.SourcePort), socketEnd(s.ID.Destination, s.ID.DestinationPort)
-			if !m.ends(uint8(TCP), local.Port(), remote.Addr()) {
+			if !ends(local, remote) {
 				continue
 			}
 			err := destroy(local, remote, s.ID.Interface)
@@ -105,34 +116,53 @@ func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 		families[tableOf(c.Peer)] = true
 	}
 	for family := range families {
-		var flows []*netlink.ConntrackFlow
-		var err error
-		for range dumpAttempts {
-			flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, family)
-			if !errors.Is(err, netlink.ErrDumpInterrupted) {
-				break
-			}
-		}
+		flows, err := listFlows(family)
 		if err != nil {
-			return nil, fmt.Errorf("list connections: %w", err)
+			return nil, err
 		}
 		for _, flow := range flows {
 			source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
 			for _, p := range t.cfg.Ports {
-				reached := uint8(p.Protocol) == flow.Forward.Protocol && p.has(flow.Forward.DstPort)
-				if !reached || at[p.Service] == nil {
+				if at[p.Service] == nil || !p.carries(flow) {
 					continue
 				}
 				for _, bits := range []int{access.PrefixNetwork, source.BitLen()} {
 					prefix, _ := source.Prefix(bits)
 					for _, i := range at[p.Service][prefix] {
-						connected[i] = true
+						port := changes[i].Peer.Port
+						connected[i] = connected[i] || port == 0 || port == flow.Forward.DstPort
 					}
 				}
 			}
 		}
 	}
 	return connected, nil
+}
+
+// listFlows reads the conntrack table.
+func listFlows(family netlink.InetFamily) (flows []*netlink.ConntrackFlow, err error) {
+	for range dumpAttempts {
+		flows, err = netlink.ConntrackTableList(netlink.ConntrackTable, family)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list connections: %w", err)
+	}
+	return flows, nil
+}
+
+// carries reports whether a connection is one of the port's clients: to the port, or
+// redirected to it.
+func (p Port) carries(flow *netlink.ConntrackFlow) bool {
+	if uint8(p.Protocol) != flow.Forward.Protocol {
+		return false
+	}
+	if p.redirects() {
+		return p.redirected(flow)
+	}
+	return p.has(flow.Forward.DstPort)
 }
 
 func tableOf(p access.Peer) netlink.InetFamily {
@@ -146,9 +176,15 @@ func tableOf(p access.Peer) netlink.InetFamily {
 type flowMatcher struct {
 	ports []Port
 	of    map[access.ServiceID]*access.Set
+	drawn drawnPeers // of services whose drawn ports are redirected
 }
 
-func (m flowMatcher) add(c access.Change) {
+func (m *flowMatcher) add(c access.Change) {
+	ofService := func(p Port) bool { return p.Service == c.Service && p.redirects() }
+	if slices.ContainsFunc(m.ports, ofService) {
+		m.drawn.add(c)
+		return
+	}
 	if m.of[c.Service] == nil {
 		m.of[c.Service] = new(access.Set)
 	}
@@ -159,7 +195,7 @@ func (m flowMatcher) add(c access.Change) {
 func (m flowMatcher) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	to := flow.Forward
 	source, _ := netip.AddrFromSlice(to.SrcIP)
-	return m.ends(to.Protocol, to.DstPort, source)
+	return m.ends(to.Protocol, to.DstPort, source) || m.endsDrawn(flow)
 }
 
 // ends reports whether a connection from an address to a port ends.

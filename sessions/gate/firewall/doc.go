@@ -7,6 +7,8 @@
 //	            not tracked: a flood of them, from any addresses, needs no
 //	            memory; nor are captured packets, nor (output) answers to them
 //	guard       (tracked, before translation) ports as clients address them
+//	drawn       (translation, also drawn_local at output) an admitted peer's drawn
+//	            port -> the real port, with labels 101 and 105
 //	input       to this host's sockets       forward  to targets of DNAT
 //	  knocks, at input               accept; with Stealth only if a socket exists
 //	  the loopback                   accept
@@ -15,9 +17,12 @@
 //	  replies, UDP                   accept, except with label 103
 //	  to a guarded port, UDP         -> its chain
 //	  other UDP, with Stealth        -> stealth: drop, except replies and Except
+//	late        (input, after other programs' filters) drawn ports on which the
+//	            server listens: peers pass, strangers get what an unused port answers
 //	a port's chain
 //	  established, and label 101     accept, without Cut
-//	  granted, by a set each         label 101, accept
+//	  granted, by a set each         label 101, accept; with Jump first, once for a
+//	                                 connection (label 106), the operator's chain
 //	  (IPv4 and IPv6 addresses, networks of 64 bits, anyone of each family;
 //	  or, with RequireISN, a bare SYN with an address and a sequence number)
 //	  from a trusted peer            label 104, accept: in a separate chain
@@ -37,6 +42,17 @@
 // each connection without the label ends, also if its address has a grant. nft 1.0.6
 // prints the type of such a set by its expressions (typeof), from user data that
 // isn_linux.go writes; as JSON it prints a type that it cannot read.
+//
+// A port that rotates (drawn.go) has sets of address and drawn port. Of a service of
+// another program, the real port's chain accepts no grant, only connections with label
+// 105: those that the chain drawn has redirected. Other programs' translation to the
+// real port does not set it. After translation a packet no longer has its drawn port
+// (nft 1.0.6 cannot compare an address together with the port of conntrack), so the
+// guard chain compares it with the grants: with Cut each packet, otherwise a SYN, whose
+// ports an earlier connection may have had. The packet keeps the address that the
+// client addressed. Only a socket of this host gets it: conntrack translates a
+// connection once, so a port that DNAT publishes cannot be a real port. When no port
+// rotates, the kernel translates nothing, and earlier redirected connections end.
 //
 // Grants are elements of sets. The kernel removes them when their timeouts end,
 // even if all our processes are dead. The table stays, closed. A stranger's
@@ -66,9 +82,9 @@
 // another process has just claimed by the time: a copy is older.
 //
 // The table consists of expressions that nft 1.0.6 writes itself, byte by byte:
-// nft loads its own listing as the same table (as JSON, not with RequireISN). So each
-// port has separate sets, each rule compares only fields that have a name, and two
-// rules check whether a socket exists for a packet.
+// nft loads its own listing as the same table (as JSON, not with RequireISN or drawn
+// ports). So each port has separate sets, each rule compares only fields that nft can
+// print, and two rules check whether a socket exists for a packet.
 //
 // Claim records the kernel's description of the content at a moment at which no
 // other program can have changed it, and all handles each time that the table is
@@ -90,6 +106,26 @@
 // before and after it as Claim does, and writes the new digest in a second one. If
 // the process dies in between, the table counts as changed, and is closed all the
 // same.
+//
+// # The operator's chains
+//
+// A chain to which a service jumps (Port.Jump) is in this table, because nftables
+// jumps only within one. The package makes the chain and never flushes it. In a table
+// that jumps, each chain without a hook whose name is not reserved (see jump.go), and
+// each such set, map, counter and so on, is the operator's: it is no part of the
+// digest, and stays when the table is replaced or repaired. A base chain never is.
+//
+//	a grant matches  -> NAME_granted
+//	  label 106, confirmed, no SYN   accept: the chain ran before
+//	  label 106, not confirmed, asked for this port   accept: it ran in the hook before
+//	  not confirmed                  label 106 (and 101)
+//	  jump to the operator's chain   it may drop; accept there is as no verdict
+//	  label 106 (and 101), accept
+//
+// Only packets that a grant lets in reach the chain, so no rule in it can open anything
+// to a stranger, nor another service. If the kernel refuses the jump, NAME_granted
+// refuses all packets instead (join_linux.go). Rules that use our own sets or chains
+// cannot stay if these must go: they are removed then.
 //
 // # Connections that a grant let in
 //

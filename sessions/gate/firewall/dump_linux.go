@@ -19,6 +19,7 @@ const (
 	tableUserdata = 6
 	chainFlags    = 10
 	chainUserdata = 12
+	chainBinding  = 1 << 2 // a flag
 	setHandle     = 16
 	setExpr       = 17
 	setExprs      = 18

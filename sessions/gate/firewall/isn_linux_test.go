@@ -132,10 +132,10 @@ func (w *network) testISN(can abilities) {
 	}
 }
 
-// TestISNUserdata: appendToLast fits the version of the library. The message of each
+// TestOwnUserdata: appendToLast fits the version of the library. The message of each
 // set with numbers has our user data, and no other; all other messages are the
 // library's own. appendToLast fails if the batch does not end with a set.
-func TestISNUserdata(t *testing.T) {
+func TestOwnUserdata(t *testing.T) {
 	var sent []netlink.Message
 	collect := func(request []netlink.Message) ([]netlink.Message, error) {
 		sent = append(sent, request...)

@@ -73,7 +73,7 @@ func (t *Table) Keep(ctx context.Context, report func(Repair)) error {
 		if r.Err != nil {
 			retryTimer.Reset(retry)
 		}
-		if r.Fault != "" || r.Err != nil && !failing {
+		if r.Fault != "" || !r.Jumps.IsZero() || r.Err != nil && !failing {
 			report(r)
 		}
 		failing = r.Err != nil

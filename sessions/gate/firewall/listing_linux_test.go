@@ -30,6 +30,26 @@ func forms() map[string]Config {
 			{Protocol: TCP, Port: 2002},
 		}}
 	}
+	for i, hook := range []Hook{HookPrerouting, HookForward, HookInput} {
+		for j, protocol := range []Protocol{TCP, UDP} {
+			cut := (i+j)%2 == 0
+			forms[fmt.Sprintf("jump, hook %d, %s", hook, protocol)] = Config{Ports: []Port{
+				{Protocol: protocol, Port: 2000, Hook: hook, Cut: cut, Reject: cut, Jump: "operator"},
+				{Protocol: TCP, Port: 2001, RequireISN: true, Jump: "operator"},
+				{Protocol: protocol, Port: 60000, Last: 61000, Hook: hook, Cut: !cut, Jump: "operator", More: []At{{host4, access.Ports{First: 443, Last: 445}}}},
+			}}
+		}
+	}
+	ranges := []access.Ports{{First: 10000, Last: 20000}, {First: 30000, Last: 30000}}
+	for address, kind := range map[netip.Addr]string{{}: "drop", host4: "reject", host6: "cut"} {
+		forms["drawn, at "+address.String()+", "+kind] = Config{Ports: []Port{
+			{Protocol: TCP, Port: 2000, Address: address, Reject: kind == "reject", Cut: kind == "cut", Drawn: ranges},
+			{Protocol: UDP, Port: 2001, Address: address, Reject: kind == "reject", Cut: kind == "cut", Drawn: ranges},
+			{Protocol: TCP, Address: address, Drawn: ranges},
+			{Protocol: UDP, Address: address, Drawn: ranges},
+			{Protocol: UDP, Port: 2002},
+		}, Stealth: kind == "cut"}
+	}
 	for _, protocol := range []Protocol{TCP, UDP} {
 		for _, hook := range []Hook{HookPrerouting, HookForward, HookInput} {
 			for _, address := range []netip.Addr{{}, host4, host6} {
@@ -103,10 +123,19 @@ func TestListedAndLoaded(t *testing.T) {
 				w.must(f.do(numberedChange(i, client4, 7, time.Hour), numberedChange(i, client6, 1<<31, time.Hour)))
 				continue
 			}
-			w.must(f.do(
+			grants := []access.Change{
 				change(i, client4, time.Hour), change(i, client6, time.Hour),
 				changeOf(i, access.PeerOf(client6, access.PrefixHost), time.Hour),
-				changeOf(i, access.Anyone4, time.Hour), changeOf(i, access.Anyone6, time.Hour)))
+			}
+			if p.rotates() {
+				json = []bool{false} // as with numbers: 64 bits of an address have no type in JSON
+				for j := range grants {
+					grants[j].Peer.Port = 10000 + uint16(j)
+				}
+			} else {
+				grants = append(grants, changeOf(i, access.Anyone4, time.Hour), changeOf(i, access.Anyone6, time.Hour))
+			}
+			w.must(f.do(grants...))
 		}
 		w.must(f.OpenKnockPorts([]uint16{3500, 65535}, time.Hour))
 		made, err := read()

@@ -18,11 +18,13 @@ import (
 // change rules at the same instant.
 const createAttempts = 50
 
-// createFirst makes the table for the first time. It finds out which abilities
+// createAndLearn makes the table for the first time. It finds out which abilities
 // the kernel has, and how it describes the content of the table: it reads the
 // content, and accepts the result only if the generation of the kernel's rules
 // is the very next one, so that no other program can have changed anything.
-func (t *Table) createFirst(elements targets) error {
+//
+// Keep leaves the operator's chains.
+func (t *Table) createAndLearn(elements targets, keep bool) error {
 	k, err := openKernel()
 	if err != nil {
 		return err
@@ -37,8 +39,8 @@ func (t *Table) createFirst(elements targets) error {
 		if c, err = k.content(); err != nil {
 			return err
 		}
-		err = t.createOnce(elements, c)
-		if isConflict(err) && i < attempts || errors.Is(err, unix.EOPNOTSUPP) && t.can.reduce() {
+		err = t.createOnce(elements, c, keep)
+		if isConflict(err) && i < attempts || errors.Is(err, unix.EOPNOTSUPP) && !t.jump.learned && t.can.reduce() {
 			continue
 		}
 		if err != nil {
@@ -52,12 +54,16 @@ func (t *Table) createFirst(elements targets) error {
 			return err
 		}
 		if after == before+1 {
-			t.digest = c.digest()
+			t.digest, t.jump.learned = c.digest(), true
 			return nil
 		}
 	}
-	return errors.New("other programs keep changing the rules of this network namespace")
+	return errChanging
 }
+
+// errChanging means that other programs change rules all the time: it is not known
+// what the kernel made of the table.
+var errChanging = errors.New("other programs keep changing the rules of this network namespace")
 
 // reduce gives up an ability. It reports whether there was one to give up.
 func (a *abilities) reduce() bool {
@@ -78,8 +84,9 @@ func (a *abilities) reduce() bool {
 // elements and the time that they have left, at most MaxChanges of them. It
 // records the kernel's handles.
 func (t *Table) create(elements targets, c content) error {
+	old := c
 	for i := range createAttempts {
-		err := t.createOnce(elements, c)
+		err := t.createOnce(elements, c, t.hasJump())
 		if err != nil && (i >= attempts || !isConflict(err)) {
 			return err
 		}
@@ -93,6 +100,7 @@ func (t *Table) create(elements targets, c content) error {
 		// If another program has changed it already, make it again.
 		if m, ok := c.ownership(); ok && m == t.ownership() && c.digest() == t.digest {
 			t.identity = c.identity()
+			t.replaced(old, c)
 			return nil
 		}
 	}
@@ -106,16 +114,20 @@ func isConflict(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
 
-func (t *Table) ownership() ownership { return ownership{t.owner, t.made, t.digest} }
+func (t *Table) ownership() ownership { return t.ownershipOf(t.digest) }
 
 // createOnce is one transaction that makes the table, in place of an old one.
-func (t *Table) createOnce(elements targets, old content) error {
+// Keep leaves the operator's part of the old one.
+func (t *Table) createOnce(elements targets, old content, keep bool) error {
+	if t.cfg.redirects() && !t.can.labels {
+		return errNoRedirect
+	}
 	batch, err := t.batch()
 	if err != nil {
 		return err
 	}
-	b := builder{batch, newBase(), t.sets, t.can}
-	b.removeOld(old)
+	b := builder{batch, newBase().withDrawn(t.cfg.redirects(), t.cfg.listens()), t.sets, t.can, t.jump.refused != nil}
+	b.removeOld(old, keep)
 	for _, c := range b.base.all() {
 		batch.AddChain(c)
 	}
@@ -136,14 +148,19 @@ func (t *Table) createOnce(elements targets, old content) error {
 	return t.commit(batch)
 }
 
-// removeOld empties a table whose base chains are ours, and deletes another.
+// removeOld empties a table whose base chains are ours, and deletes another. A base
+// chain of ours that the new table does not require is deleted alone.
 // Our base chains stay: the kernel would run a new one before the old one, and
 // a packet that reaches the new one before the transaction, and the old one
 // after it, would find both empty (nf_hook_entries_grow in
 // net/netfilter/core.c).
-func (b builder) removeOld(old content) {
+func (b builder) removeOld(old content, keep bool) {
 	b.batch.AddTable(table) // also clears the flag "dormant"
 	if len(old.table) == 0 {
+		return
+	}
+	if keep {
+		b.removeOurs(old)
 		return
 	}
 	if !b.base.allReusable(old) {
@@ -152,27 +169,35 @@ func (b builder) removeOld(old content) {
 		return
 	}
 	b.batch.FlushTable(table)
-	for _, c := range old.chains {
-		if c[unix.NFTA_CHAIN_HOOK] == nil {
-			b.batch.DelChain(&nftables.Chain{Table: table, Name: c.text(unix.NFTA_CHAIN_NAME)})
-		}
-	}
+	// Maps before chains, to which they may lead.
 	for _, s := range old.sets {
 		flags := s[unix.NFTA_SET_FLAGS]
 		if anonymous := len(flags) >= 4 && flags[3]&unix.NFT_SET_ANONYMOUS != 0; !anonymous {
 			b.batch.DelSet(&nftables.Set{Table: table, Name: s.text(unix.NFTA_SET_NAME)})
 		}
 	}
+	for _, c := range old.chains {
+		if (c[unix.NFTA_CHAIN_HOOK] == nil || !b.base.has(c.text(unix.NFTA_CHAIN_NAME))) && !c.isInRule() {
+			b.batch.DelChain(&nftables.Chain{Table: table, Name: c.text(unix.NFTA_CHAIN_NAME)})
+		}
+	}
+}
+
+// isInRule reports whether a chain is a part of a rule, and is removed with it.
+func (o object) isInRule() bool {
+	flags := o[chainFlags]
+	return len(flags) == 4 && flags[3]&chainBinding != 0
 }
 
 // allReusable reports whether everything that remains in an emptied table is
 // the same as in ours.
 func (b base) allReusable(old content) bool {
-	if len(old.foreign) > 0 || old.table[0][tableUserdata] != nil {
+	if len(old.foreign) > 0 {
 		return false
 	}
+	every := newBase().withDrawn(true, true)
 	for _, c := range old.chains {
-		if c[unix.NFTA_CHAIN_HOOK] != nil && !b.reusable(c) {
+		if c[unix.NFTA_CHAIN_HOOK] != nil && !every.reusable(c) {
 			return false
 		}
 	}

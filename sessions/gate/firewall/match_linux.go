@@ -131,6 +131,9 @@ func familyIn(s *nftables.Set) match {
 
 // isGranted matches packets whose source a grant lets reach the port.
 func (s portSets) isGranted() []match {
+	if s.drawn != nil { // compared before translation
+		return []match{labelled(labelDrawn)}
+	}
 	if s.isn4 != nil {
 		return s.isISNGranted()
 	}
@@ -252,6 +255,8 @@ const (
 	// only shows that the connection is no stranger's, where the connection does
 	// not show on which interface its packets arrive.
 	labelTrusted label = 104
+	// labelDrawn is on connections to a drawn port, which this table has redirected.
+	labelDrawn label = 105
 )
 
 // bits returns the label as the kernel has it: 128 bits in the byte order of

@@ -3,6 +3,7 @@ package firewall
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -86,11 +87,17 @@ func (w *network) claim(cfg Config) *Table {
 
 func (w *network) nft(script string) {
 	w.Helper()
+	w.must(w.try(script))
+}
+
+// try is nft for a script that may fail.
+func (w *network) try(script string) error {
 	c := exec.Command("nft", "-f", "-")
 	c.Stdin = strings.NewReader(script)
 	if out, err := c.CombinedOutput(); err != nil {
-		w.Fatalf("nft: %v\n%s", err, out)
+		return fmt.Errorf("nft: %w\n%s", err, out)
 	}
+	return nil
 }
 
 // send puts a packet on the link.
@@ -155,7 +162,13 @@ func (w *network) probe(packets ...[]byte) (answers [][]byte) {
 // It returns nil after silence or a refusal, which probe distinguishes.
 func (w *network) connect(from netip.Addr, port uint16) net.Conn {
 	w.Helper()
-	to := host4
+	return w.connectAt(netip.AddrPortFrom(from, 0), port)
+}
+
+// connectAt is connect from a port; 0: any.
+func (w *network) connectAt(at netip.AddrPort, port uint16) net.Conn {
+	w.Helper()
+	to, from := host4, at.Addr()
 	if from.Is6() {
 		to = host6
 		if from == stranger6 {
@@ -164,7 +177,7 @@ func (w *network) connect(from netip.Addr, port uint16) net.Conn {
 	}
 	var c net.Conn
 	w.outside.Do(func() (err error) {
-		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Deadline: netns.Deadline(w)}
+		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(at), Deadline: netns.Deadline(w)}
 		c, err = d.Dial("tcp", netip.AddrPortFrom(to, port).String())
 		return err
 	})

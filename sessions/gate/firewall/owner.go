@@ -24,10 +24,11 @@ type Kind uint8
 
 // The kinds.
 const (
-	Absent  Kind = iota
-	Owned        // a table with an owner
-	Earlier      // a table of an earlier release, which wrote no owner
-	Foreign      // a table that sallyportd did not make
+	Absent   Kind = iota
+	Owned         // a table with an owner
+	Earlier       // a table of an earlier release, which wrote no owner
+	Foreign       // a table that sallyportd did not make
+	Prepared      // chains of the operator only, to which no packet comes
 )
 
 func (k Kind) String() string {
@@ -40,6 +41,8 @@ func (k Kind) String() string {
 		return "of an earlier release"
 	case Foreign:
 		return "foreign"
+	case Prepared:
+		return "prepared"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -52,8 +55,22 @@ type Standing struct {
 	// owner made them. It does not concern grants, which come and go.
 	Intact bool
 
+	// Chains are the operator's in an Owned or Prepared table: those to which services
+	// jump, and others that have rules.
+	Chains []Chain
+	// Refused is why the kernel refuses the jumps; empty: it does not. The services
+	// that jump are then closed.
+	Refused string
+
 	made   stamp
 	digest string // of the current content
+}
+
+// Chain is a chain of the operator.
+type Chain struct {
+	Name  string
+	Rules int
+	Lost  bool // it does not exist
 }
 
 // OwnedError means that the table has another owner, or that sallyportd did not
@@ -82,6 +99,8 @@ type ownership struct {
 	owner   Owner
 	made    stamp
 	content string // digest of rules, chains and sets, without this description
+	jumps   string // names of the operator's chains; empty: the table has none
+	refused string // why no service jumps there; empty: they do
 }
 
 // format is the first line of a description.
@@ -95,10 +114,14 @@ const maxComment = 96
 // again.
 func (m ownership) lines() []string {
 	lines := []string{format}
-	for _, field := range [][2]string{
+	fields := [][2]string{
 		{"config", m.owner.Config}, {"generation", m.owner.Generation},
 		{"made", m.made.boot + "/" + strconv.FormatInt(int64(m.made.at), 10)}, {"content", m.content},
-	} {
+	}
+	if m.jumps != "" {
+		fields = append(fields, [2]string{"jumps", m.jumps}, [2]string{"refused", m.refused})
+	}
+	for _, field := range fields {
 		value := escape(field[1])
 		for first := true; first || value != ""; first = false {
 			n := min(len(value), maxComment)
@@ -125,6 +148,7 @@ func parseOwnership(lines []string) (m ownership, ok bool) {
 	}
 	m.owner = Owner{Config: unescape(fields["config"]), Generation: unescape(fields["generation"])}
 	m.content = unescape(fields["content"])
+	m.jumps, m.refused = unescape(fields["jumps"]), unescape(fields["refused"])
 	boot, at, _ := strings.Cut(unescape(fields["made"]), "/")
 	if n, err := strconv.ParseInt(at, 10, 64); err == nil {
 		m.made = stamp{boot, time.Duration(n)}

@@ -12,7 +12,10 @@ func FuzzOwnership(f *testing.F) {
 	f.Add("/etc/sallyport/sallyport.toml", "2c26b46b68ffc68f")
 	f.Add("/srv/a \"b\"%41\\\n\xff"+strings.Repeat("ä%", 200), "")
 	f.Fuzz(func(t *testing.T, config, generation string) {
-		m := ownership{Owner{config, generation}, stamp{"5f1c", 12 * time.Second}, "abc"}
+		m := ownership{owner: Owner{config, generation}, made: stamp{"5f1c", 12 * time.Second}, content: "abc"}
+		if config != "" {
+			m.jumps, m.refused = "limits,"+generation, config
+		}
 		lines := m.lines()
 		for _, line := range lines {
 			if len(line) > 127 || strings.Trim(line, " ") == "" || strings.ContainsAny(line, "\"\\\n") {

@@ -15,6 +15,7 @@ type Repair struct {
 	Fault Fault
 	Cut   int           // ungranted connections made during the fault, which have ended
 	Took  time.Duration // until the table and its grants were restored
+	Jumps Jumps         // also without a fault
 	Err   error         // the first attempt failed: Keep retries
 }
 
@@ -43,16 +44,20 @@ func (t *Table) Restore() (Repair, error) {
 	if before := t.unreported; before.Fault != "" {
 		t.unreported = Repair{}
 		before.Cut, before.Err = before.Cut+r.Cut, r.Err
-		return before, err
+		r = before
 	}
+	r.Jumps = t.takeJumps()
 	return r, err
 }
 
 // restore is Restore. The caller holds the lock.
 func (t *Table) restore() (Repair, error) {
 	fault, c, err := t.findFault()
-	if err != nil || fault == "" {
+	if err != nil {
 		return Repair{}, err
+	}
+	if fault == "" {
+		return Repair{}, t.lookAtJumps(c)
 	}
 	return t.repair(fault, c)
 }
@@ -95,6 +100,17 @@ func (t *Table) recreate(gap bool, c content) error {
 			}
 		}
 	}
+	if t.jump.refused != nil && c.operatorSum() != t.jump.at { // the jumps may be possible now
+		if err := t.createFirst(nil); err != nil {
+			return err
+		}
+		before := c
+		var err error
+		if c, err = read(); err != nil {
+			return err
+		}
+		t.replaced(before, c)
+	}
 	want, all := t.openElements()
 	err := t.create(want, c)
 	if err == nil || errors.Is(err, unix.EPERM) {
@@ -103,6 +119,16 @@ func (t *Table) recreate(gap bool, c content) error {
 		return err
 	}
 	// The kernel refuses an element: restore the table first.
+	if err = t.create(nil, c); err == nil || !t.hasJump() {
+		return err
+	}
+	// Or it refuses the jump to the operator's chains.
+	if err := t.createFirst(nil); err != nil {
+		return err
+	}
+	if c, err = read(); err != nil {
+		return err
+	}
 	return t.create(nil, c)
 }
 
@@ -210,6 +236,9 @@ func (t *Table) elementsIntact() (bool, error) {
 		for _, found := range elements {
 			e := element{set.Name, string(found.Key)}
 			there[e] = true
+			if isUsed(set.Name) {
+				continue // packets of flows renew it, and it lets nothing in
+			}
 			if found.Timeout == 0 || now.Add(found.Expires).After(t.latestEnd[e].Add(slack)) {
 				return false, nil // not granted, or not for so long
 			}

@@ -26,7 +26,10 @@ const (
 )
 
 // base are the base chains.
-type base struct{ prerouting, guard, input, forward, output, postrouting *nftables.Chain }
+type base struct {
+	prerouting, guard, input, forward, output, postrouting *nftables.Chain
+	drawn, drawnLocal, late                                *nftables.Chain // nil: no drawn port requires it
+}
 
 func newBase() base {
 	chain := func(name string, hook *nftables.ChainHook, p nftables.ChainPriority) *nftables.Chain {
@@ -37,17 +40,23 @@ func newBase() base {
 		}
 	}
 	return base{
-		chain("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw),
-		chain("guard", nftables.ChainHookPrerouting, guardPriority),
-		chain("input", nftables.ChainHookInput, filterPriority),
-		chain("forward", nftables.ChainHookForward, filterPriority),
-		chain("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw),
-		chain("postrouting", nftables.ChainHookPostrouting, postroutingPriority),
+		prerouting:  chain("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw),
+		guard:       chain("guard", nftables.ChainHookPrerouting, guardPriority),
+		input:       chain("input", nftables.ChainHookInput, filterPriority),
+		forward:     chain("forward", nftables.ChainHookForward, filterPriority),
+		output:      chain("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw),
+		postrouting: chain("postrouting", nftables.ChainHookPostrouting, postroutingPriority),
 	}
 }
 
 func (b base) all() []*nftables.Chain {
-	return []*nftables.Chain{b.prerouting, b.guard, b.input, b.forward, b.output, b.postrouting}
+	all := []*nftables.Chain{b.prerouting, b.guard, b.input, b.forward, b.output, b.postrouting, b.drawn, b.drawnLocal, b.late}
+	return slices.DeleteFunc(all, func(c *nftables.Chain) bool { return c == nil })
+}
+
+// has reports whether a chain of a name is one of the base chains.
+func (b base) has(name string) bool {
+	return slices.ContainsFunc(b.all(), func(c *nftables.Chain) bool { return c.Name == name })
 }
 
 // abilities are features that not every kernel has.
@@ -62,6 +71,8 @@ type builder struct {
 	base  base
 	sets  sets
 	can   abilities
+	// unjoined: services do not jump to the operator's chains, and are closed.
+	unjoined bool
 }
 
 func (b builder) rule(c *nftables.Chain, parts ...match) {
@@ -79,8 +90,12 @@ func (b builder) addRules(cfg Config) {
 	b.rule(b.base.guard, loopback(), accept)
 	b.rule(b.base.input, loopback(), accept)
 
+	b.addDrawn(cfg)
 	chains := make([]*nftables.Chain, len(cfg.Ports))
 	for i, p := range cfg.Ports {
+		if p.listens() {
+			continue // the server listens on drawn ports only
+		}
 		b.trust(p, cfg.Trusted[p.Service])
 		chains[i] = b.port(p)
 	}
@@ -270,8 +285,9 @@ func (b builder) port(p Port) *nftables.Chain {
 		}
 		b.rule(c, lives, accept)
 	}
+	letIn := b.letIn(p, granted)
 	for _, is := range p.sets().isGranted() {
-		b.rule(c, is, granted, accept)
+		b.rule(c, is, letIn)
 	}
 	b.rule(c, jump(p.trustChain()))
 	b.rule(c, p.refuse())

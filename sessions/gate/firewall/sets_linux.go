@@ -21,6 +21,7 @@ const (
 	knockSet    = "knock"    // UDP ports that are open for knocks
 	exceptSet   = "except"   // UDP ports that Stealth leaves alone
 	settlingSet = "settling" // guarded UDP ports, shortly after a gap
+	trialSet    = "trial"    // exists for a moment, to try the kernel
 )
 
 // isSettling reports whether a set, by its name, only shows that a gap has just
@@ -45,10 +46,13 @@ type portSets struct {
 	anyone                          *nftables.Set // family
 	// Of a port that requires an initial sequence number; it has no other sets.
 	isn4, isn6 *nftables.Set // source address and sequence number
+	// Of a service whose port rotates; it has no other sets.
+	drawn *drawnSets
 }
 
 // admits reports whether a change has an initial sequence number if, and only if, the
-// port requires one. A revocation without a number is of no element.
+// port requires one. A revocation without a number, or without a drawn port, is of no
+// element.
 func (s portSets) admits(c access.Change) bool {
 	if s.isn4 == nil {
 		return c.Peer.ISN == 0
@@ -57,7 +61,10 @@ func (s portSets) admits(c access.Change) bool {
 }
 
 func (s portSets) all() []*nftables.Set {
-	if s.isn4 != nil {
+	switch {
+	case s.drawn != nil:
+		return s.drawn.all()
+	case s.isn4 != nil:
 		return []*nftables.Set{s.isn4, s.isn6}
 	}
 	return []*nftables.Set{s.granted4, s.granted6, s.granted6net, s.anyone}
@@ -99,9 +106,12 @@ func grantSet(name string, key nftables.SetDatatype) *nftables.Set {
 
 // sets are the descriptions of a port's sets.
 func (p Port) sets() portSets {
+	if p.rotates() {
+		return portSets{drawn: p.drawnSets()}
+	}
 	if p.RequireISN {
 		return portSets{
-			isn4: isnSet(p.name()+"_isn4", typeISN4), isn6: isnSet(p.name()+"_isn6", typeISN6),
+			isn4: concatSet(p.name()+"_isn4", typeISN4), isn6: concatSet(p.name()+"_isn6", typeISN6),
 		}
 	}
 	return portSets{
@@ -134,6 +144,8 @@ func (s sets) withTimeouts() []*nftables.Set {
 func (s portSets) grant(to access.Peer) element {
 	a := to.Prefix.Addr()
 	switch {
+	case s.drawn != nil:
+		return s.drawn.grant(to)
 	case s.isn4 != nil && a.Is4():
 		return element{s.isn4.Name, isnKey(to)}
 	case s.isn4 != nil:

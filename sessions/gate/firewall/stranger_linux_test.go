@@ -130,7 +130,11 @@ func normal(answers [][]byte, port uint16) (s string) {
 			}
 			if binary.BigEndian.Uint16(quoted[2:]) == port {
 				clear(quoted[2:4])
-				clear(quoted[6:8])
+				if len(quoted) >= 20 && (h[8]>>4 == 4 && h[8+9] == 6 || h[8]>>4 == 6 && h[8+6] == 6) {
+					clear(quoted[16:18])
+				} else {
+					clear(quoted[6:8])
+				}
 			}
 		}
 		s += fmt.Sprintf("%x\n", a)

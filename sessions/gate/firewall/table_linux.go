@@ -47,6 +47,7 @@ type Table struct {
 	made                 stamp     // when
 	unreported           Repair    // by a method that found the table removed; Keep reports it
 	lostError            error     // set if another owner has claimed the table
+	jump                 jumpState
 }
 
 // element identifies an element of a set.
@@ -102,6 +103,7 @@ func (t *Table) applySome(changes []access.Change) []error {
 	now := t.clock.Boot()
 	last := make(targets, len(changes)) // the last of several changes to one element counts
 	elements := make([]element, len(changes))
+	used := make([]element, len(changes)) // of drawn ports on which the server listens
 	for i, c := range changes {
 		sets, ok := t.ports[c.Service]
 		if ok && !sets.admits(c) {
@@ -114,15 +116,25 @@ func (t *Table) applySome(changes []access.Change) []error {
 				c.Service, c.Peer)
 			continue
 		}
+		if !c.Revokes() && (sets.drawn != nil || c.Peer.Port != 0) {
+			if err := t.cfg.checkDrawn(t.portOf(c.Service), c.Peer.Port); err != nil {
+				errs[i] = fmt.Errorf("change the firewall: %w", err)
+				continue
+			}
+		}
 		elements[i] = sets.grant(c.Peer)
 		last[elements[i]] = 0
-		if !c.Revokes() {
-			last[elements[i]] = max(c.Until.Sub(now), MinTime)
+		if c.Revokes() {
+			continue
+		}
+		last[elements[i]] = max(c.Until.Sub(now), MinTime)
+		if sets.drawn != nil && sets.drawn.used != nil {
+			used[i] = t.use(last, sets.drawn, c.Peer.Port, last[elements[i]])
 		}
 	}
 	failed := t.applySplit(last)
 	for i, e := range elements {
-		if err := failed[e]; err != nil {
+		if err := errors.Join(failed[e], failed[used[i]]); err != nil {
 			errs[i] = fmt.Errorf("change the firewall: %w", err)
 		}
 	}
@@ -264,7 +276,7 @@ func (t *Table) tryUpdateTimeout() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	set := &nftables.Set{Table: table, Name: "trial", KeyType: nftables.TypeInetService, HasTimeout: true}
+	set := &nftables.Set{Table: table, Name: trialSet, KeyType: nftables.TypeInetService, HasTimeout: true}
 	if err := batch.AddSet(set, nil); err != nil {
 		return false, err
 	}

@@ -104,7 +104,7 @@ func (t *Table) replaceTrusted(k kernel, next map[access.ServiceID]Trusted) (pur
 	}
 	b := builder{batch: batch, can: t.can}
 	for _, p := range t.cfg.Ports {
-		if !t.cfg.Trusted[p.Service].Equal(next[p.Service]) {
+		if !p.listens() && !t.cfg.Trusted[p.Service].Equal(next[p.Service]) {
 			c := &nftables.Chain{Table: table, Name: p.trustChain()}
 			batch.FlushChain(c)
 			b.trustRules(c, next[p.Service])
@@ -126,7 +126,7 @@ func (t *Table) replaceTrusted(k kernel, next map[access.ServiceID]Trusted) (pur
 	}
 	batch.FlushChain(&nftables.Chain{Table: table, Name: ownerChain})
 	b.batch = batch
-	b.sign(ownership{t.owner, t.made, digest})
+	b.sign(t.ownershipOf(digest))
 	if err := t.commit(batch); err != nil {
 		return false, nil
 	}

@@ -43,7 +43,7 @@ const (
 type Conn struct {
 	clock clock.Clock
 	// dial connects to an independent holder; nil: the holder is a child of the
-	// server, and there is no other.
+	// server, and there is no other after it.
 	dial func(context.Context) (net.Conn, error)
 
 	mu     sync.Mutex // one request at a time
@@ -73,6 +73,10 @@ func NewDialingConn(dial func(context.Context) (net.Conn, error), c clock.Clock)
 	return &Conn{clock: c, dial: dial, buffer: make([]byte, 0, maxRequest)}
 }
 
+// DialNext makes Run connect to an independent holder when the child of this process
+// is gone, by dial. It must be called before Begin.
+func (c *Conn) DialNext(dial func(context.Context) (net.Conn, error)) { c.dial = dial }
+
 // Begin makes the holder claim the firewall for a server that has read a
 // configuration with this digest. When it returns nil, everything is closed.
 // For an independent holder, it retries until one answers or ctx ends. Errors
@@ -81,8 +85,8 @@ func (c *Conn) Begin(ctx context.Context, own Digest) error {
 	c.mu.Lock()
 	c.digest = own
 	c.mu.Unlock()
-	if c.dial == nil {
-		return c.beginLink(c.current())
+	if l := c.current(); l != nil {
+		return c.beginLink(l)
 	}
 	for {
 		err := c.reach(ctx)
@@ -157,20 +161,21 @@ type Events struct {
 }
 
 // Run watches the holder until ctx ends, and then returns nil. If a child of
-// this process dies, it returns the error. If an independent holder is lost,
-// Run connects to the next one.
+// this process dies, it returns the error, unless DialNext was called. If an
+// independent holder is lost, or Begin has reached none, Run connects to the next one.
 func (c *Conn) Run(ctx context.Context, events Events) error {
 	for {
-		l := c.current()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-l.gone:
+		if l := c.current(); l != nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-l.gone:
+			}
+			if c.dial == nil {
+				return l.err
+			}
+			events.Lost(l.err)
 		}
-		if c.dial == nil {
-			return l.err
-		}
-		events.Lost(l.err)
 		for {
 			err := c.reach(ctx)
 			if err == nil {

@@ -20,7 +20,10 @@
 //
 // Two requests take longer, and run concurrently with the others: ending
 // connections (disconnector.go), and querying which peers have connections
-// (connected.go).
+// (connected.go). Loading the shield does so as well (shield.go): the program at the
+// network driver, if the configuration has it. Its reply passes the descriptors of
+// the arrays that the program shares with the server, and neither that of the program
+// nor one by which the server could detach it.
 //
 // Server and holder use a socket that preserves message boundaries
 // (SOCK_SEQPACKET), with one request at a time. It is a socket pair, if the server
@@ -32,8 +35,9 @@
 // The holder reads the configuration independently. A request names services by
 // identifiers that both processes derive from the names. It cannot open a service
 // that is not configured, nor for longer than configured, nor to anyone unless that
-// is configured; and the holder opens only knock ports that the schedule has drawn
-// for now. A server that has read another configuration, or is of a release with
+// is configured; it cannot open another port of a service whose port rotates than one
+// that may be drawn for it, nor such a port of another service; and the holder opens
+// only knock ports that the schedule has drawn for now. A server that has read another configuration, or is of a release with
 // another version of the messages, does not start. Times are relative in messages,
 // since each process has its own clocks: within the server, leases end by
 // clock.Boot and the kernel's elements by clock.Monotonic, and Enforcer converts.

@@ -40,14 +40,16 @@ func (e *Enforcer) Carry(ids ...access.ServiceID) {
 }
 
 // target is what the firewall admits: a prefix to a service, without a zone, and with
-// an initial sequence number if the service requires one.
+// an initial sequence number if the service requires one, or with the drawn port if
+// its port rotates.
 type target struct {
 	service access.ServiceID
 	prefix  netip.Prefix
 	isn     wire.ISN
+	port    uint16
 }
 
-func (t target) peer() access.Peer { return access.Peer{Prefix: t.prefix, ISN: t.isn} }
+func (t target) peer() access.Peer { return access.Peer{Prefix: t.prefix, ISN: t.isn, Port: t.port} }
 
 // NewEnforcer returns the firewall, which is closed. The holder ends the
 // connections of the given services, and does not end those of other services.
@@ -206,7 +208,9 @@ func (e *Enforcer) Close() error {
 	return nil
 }
 
-func targetOf(c access.Change) target { return target{c.Service, c.Peer.Prefix, c.Peer.ISN} }
+func targetOf(c access.Change) target {
+	return target{c.Service, c.Peer.Prefix, c.Peer.ISN, c.Peer.Port}
+}
 
 // linkLeases are the leases of link-local addresses, by their links. The
 // firewall does not distinguish links: it admits an address until the last of

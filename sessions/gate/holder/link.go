@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -17,17 +18,29 @@ const answerTime = 5 * time.Second
 // link is a connection to one holder, until either end gives it up.
 type link struct {
 	conn    net.Conn
-	replies chan []byte
+	replies chan reply
 	once    sync.Once
 	gone    chan struct{} // closed when the link is given up
 	err     error         // set before gone is closed
 	ended   chan struct{} // closed when the holder has ended, or the connection to an independent one
 }
 
+// reply is a message of the holder, with the files whose descriptors it has.
+type reply struct {
+	text  []byte
+	files []*os.File
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
 // newLink starts reading. The lifeline ends with the holder's process; nil:
 // only the connection shows its end.
 func newLink(conn net.Conn, lifeline io.ReadCloser) *link {
-	l := &link{conn: conn, replies: make(chan []byte), gone: make(chan struct{}), ended: make(chan struct{})}
+	l := &link{conn: conn, replies: make(chan reply), gone: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		l.read()
 		if lifeline == nil {
@@ -49,8 +62,9 @@ func newLink(conn net.Conn, lifeline io.ReadCloser) *link {
 func (l *link) read() {
 	buffer := make([]byte, maxReply+1)
 	for {
-		n, err := l.conn.Read(buffer)
+		n, files, err := read(l.conn, buffer)
 		if err != nil || n == 0 {
+			closeAll(files)
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
@@ -58,19 +72,27 @@ func (l *link) read() {
 			return
 		}
 		select {
-		case l.replies <- bytes.Clone(buffer[:n]):
+		case l.replies <- reply{bytes.Clone(buffer[:n]), files}:
 		case <-l.gone:
+			closeAll(files)
 			return
 		}
 	}
 }
 
-// call sends a request and returns the reply. Only one caller at a time.
+// call is callFiles for a request whose reply has no files.
 func (l *link) call(request []byte, within time.Duration) ([]byte, error) {
+	r, err := l.callFiles(request, within)
+	closeAll(r.files)
+	return r.text, err
+}
+
+// callFiles sends a request and returns the reply. Only one caller at a time.
+func (l *link) callFiles(request []byte, within time.Duration) (r reply, err error) {
 	// Deadlines use the timers of this process, and so time.Now.
 	if err := l.conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
 		l.fail(err)
-		return nil, l.err // the earlier error, if the link was already given up
+		return r, l.err // the earlier error, if the link was already given up
 	}
 	timer := time.NewTimer(within)
 	defer timer.Stop()
@@ -78,12 +100,12 @@ func (l *link) call(request []byte, within time.Duration) ([]byte, error) {
 	// reply may have the reason.
 	l.conn.Write(request)
 	select {
-	case b := <-l.replies:
-		return b, nil
+	case r := <-l.replies:
+		return r, nil
 	case <-l.gone:
-		return nil, l.err
+		return r, l.err
 	case <-timer.C:
-		return nil, l.fail(fmt.Errorf("no reply within %s", within))
+		return r, l.fail(fmt.Errorf("no reply within %s", within))
 	}
 }
 

@@ -26,20 +26,24 @@ const (
 	kindQuery       kind = 32 // a list of changes: query connections of their peers
 	kindQueryResult kind = 33 // the result of that query
 	kindDisconnect  kind = 34 // a list of changes: end the connections of their peers, even if other leases admit them
+
+	kindShield       kind = 48 // load the shield for the server's addresses
+	kindShieldResult kind = 49 // the arrays of that shield
+	kindShieldState  kind = 50 // where the shield is attached
 )
 
 // Version is the version of the messages. The first request and its reply have
 // it in their second byte, in every version.
-const Version = 4
+const Version = 6
 
 const (
 	// MaxChanges is the maximum number of changes, or ports, of a request.
 	MaxChanges = 1024
 	// changeSize is the size of a change: service, milliseconds from now (0:
 	// revoke), family (4 or 6), bits of the prefix, flags, a zero byte,
-	// address, initial sequence number (0: none). A peer has no zone here,
-	// because the firewall has none.
-	changeSize = 8 + 4 + 4 + 16 + 4
+	// address, initial sequence number (0: none), drawn port (0: the service's
+	// own). A peer has no zone here, because the firewall has none.
+	changeSize = 8 + 4 + 4 + 16 + 4 + 2
 	portsHead  = 4 // milliseconds, before the ports of two bytes each
 	maxRequest = 1 + MaxChanges*changeSize
 
@@ -55,6 +59,7 @@ type request struct {
 	version byte          // of the server's messages; if it differs, nothing else is parsed
 	digest  Digest        // of the server's configuration
 	commit  bool          // apply the schedule that was read
+	shield  ShieldRequest
 }
 
 // milliseconds returns a duration in the unit of requests.
@@ -97,6 +102,7 @@ func appendList(b []byte, changes []access.Change, now time.Time) ([]byte, error
 		b = append(b, family, byte(c.Peer.Prefix.Bits()), flags, 0)
 		b = append(b, address[:]...)
 		b = binary.BigEndian.AppendUint32(b, uint32(c.Peer.ISN))
+		b = binary.BigEndian.AppendUint16(b, c.Peer.Port)
 	}
 	return b, nil
 }
@@ -129,6 +135,15 @@ func (k kind) listsChanges() bool {
 	return k == kindChanges || k == kindQuery || k == kindDisconnect
 }
 
+// isAlone reports whether a request of the kind is that byte alone.
+func (k kind) isAlone() bool {
+	switch k {
+	case kindExit, kindReread, kindQueryResult, kindShieldResult, kindShieldState:
+		return true
+	}
+	return false
+}
+
 // parse parses a request that arrived at now. It does not retain b.
 func parse(b []byte, now time.Time) (r request, err error) {
 	if len(b) == 0 || len(b) > maxRequest {
@@ -136,8 +151,11 @@ func parse(b []byte, now time.Time) (r request, err error) {
 	}
 	r.kind, b = kind(b[0]), b[1:]
 	switch {
-	case (r.kind == kindExit || r.kind == kindReread || r.kind == kindQueryResult) && len(b) == 0:
+	case r.kind.isAlone() && len(b) == 0:
 		return r, nil
+	case r.kind == kindShield:
+		r.shield, err = parseShield(b)
+		return r, err
 	case r.kind == kindCommit && len(b) == 1 && b[0] <= 1:
 		r.commit = b[0] == 1
 		return r, nil
@@ -186,6 +204,7 @@ func parseChange(b []byte, now time.Time) (c access.Change, err error) {
 		return c, fmt.Errorf("expected the address family 4 or 6, got %d", family)
 	}
 	c.Peer.ISN = wire.ISN(binary.BigEndian.Uint32(b[32:]))
+	c.Peer.Port = binary.BigEndian.Uint16(b[36:])
 	c.Cut = flags == flagCut
 	switch {
 	case !c.Peer.IsValid():

@@ -38,6 +38,19 @@ var examples = []access.Change{
 	{Service: ssh, Peer: peer("fe80::1"), Cut: true},
 	{Service: ssh, Peer: numbered("192.0.2.1", 1<<31), Until: epoch.Add(time.Minute)},
 	{Service: ssh, Peer: numbered("2001:db8::1", 1)},
+	{Service: web, Peer: drawnPeer(peer("192.0.2.1"), 65535), Until: epoch.Add(time.Minute)},
+	{Service: web, Peer: drawnPeer(network("2001:db8::1"), 1025), Cut: true},
+}
+
+// The places of the last fields of the first change in a request.
+const (
+	atEndOfAddress = 1 + 31
+	atEndOfNumber  = 1 + 35
+)
+
+func drawnPeer(p access.Peer, port uint16) access.Peer {
+	p.Port = port
+	return p
 }
 
 func numbered(a string, n wire.ISN) access.Peer {
@@ -78,6 +91,15 @@ func TestRequestsRoundTrip(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	want = request{kind: kindShield, shield: shieldExample}
+	if b, err := appendShield(nil, shieldExample); err != nil {
+		t.Error(err)
+	} else if got, err := parse(b, epoch); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := appendShield(nil, ShieldRequest{Listen: make([]netip.Addr, maxShieldAt+1)}); err == nil {
+		t.Error("too many addresses were cut short")
+	}
 	want = request{kind: kindCommit, commit: true}
 	if got, err := parse(appendCommit(nil, true), epoch); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
@@ -94,6 +116,12 @@ func TestRequestsRoundTrip(t *testing.T) {
 	if err != nil || !over.changes[0].Revokes() {
 		t.Errorf("what is over: %+v, %v", over, err)
 	}
+}
+
+var shieldExample = ShieldRequest{
+	Listen: []netip.Addr{
+		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.IPv4Unspecified(), netip.IPv6Unspecified(),
+	}, Clients: 1 << 20, Slots: 4096,
 }
 
 func TestParseRefuses(t *testing.T) {
@@ -114,20 +142,34 @@ func TestParseRefuses(t *testing.T) {
 		b, _ := appendPorts(nil, make([]uint16, n), time.Second)
 		return b
 	}
-	if _, err := parse(of(6, 128, "2001:db8::1"), epoch); err != nil {
-		t.Fatal(err)
+	withNumber := func(b []byte) []byte {
+		b[atEndOfNumber] = 1
+		return b
+	}
+	withPort := func(b []byte) []byte {
+		b[atEndOfNumber+1] = 1
+		return b
+	}
+	for _, b := range [][]byte{of(6, 128, "2001:db8::1"), withPort(of(6, 64, "2001:db8::"))} {
+		if _, err := parse(b, epoch); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, b := range map[string][]byte{
 		"nothing": nil, "no changes": good[:1], "half a change": good[:changeSize], "a byte too many": append(bytes.Clone(good), 0),
 		"too many changes": append(good[:1:1], bytes.Repeat(good[1:], MaxChanges+1)...),
-		"no kind":          broken(0, 0), "a kind that is none": broken(0, byte(kindCommit)+1),
+		"half a shield":    {byte(kindShield), 0, 0, 0, 0, 0, 0, 0}, "half an address": append([]byte{byte(kindShield)}, make([]byte, shieldHead+15)...),
+		"a shield at no host":  append(append([]byte{byte(kindShield)}, make([]byte, shieldHead)...), bytes.Repeat([]byte{0xff}, 16)...),
+		"a shield at too many": append([]byte{byte(kindShield)}, bytes.Repeat([]byte{1}, shieldHead+16*(maxShieldAt+1))...),
+		"more than a query":    {byte(kindShieldState), 0},
+		"no kind":              broken(0, 0), "a kind that is none": broken(0, byte(kindCommit)+1),
 		"a family that is none": broken(13, 5), "an address of no family": broken(13, 0),
-		"something behind the address": broken(changeSize-4, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
+		"something behind the address": broken(atEndOfAddress, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
 		"bits that are no peer's": of(6, 56, "2001:db8::"), "an address and 64 bits": of(6, 64, "2001:db8::1"),
 		"too many bits": of(4, 33, "192.0.2.1"), "part of IPv4": of(4, 24, "192.0.2.0"), "part of link-local": of(6, 64, "fe80::"),
-		"anyone, and an address": of(4, 0, "192.0.2.1"), "anyone, and a number": append(of(4, 0, "0.0.0.0")[:changeSize:changeSize], 1),
-		"a network, and a number": append(of(6, 64, "2001:db8::")[:changeSize:changeSize], 1),
-		"another flag":            broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
+		"anyone, and an address": of(4, 0, "192.0.2.1"), "anyone, and a number": withNumber(of(4, 0, "0.0.0.0")),
+		"anyone, and a port": withPort(of(4, 0, "0.0.0.0")), "a network, and a number": withNumber(of(6, 64, "2001:db8::")),
+		"another flag": broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
 		"no ports": ports(0), "half a port": append(ports(1), 0), "too many ports": ports(MaxChanges + 1),
 		"an exit with more": {byte(kindExit), 0}, "another reading with more": {byte(kindReread), 0},
 		"half a decision": {byte(kindCommit)}, "a decision that is none": {byte(kindCommit), 2}, "a decision with more": {byte(kindCommit), 1, 0},
@@ -154,6 +196,12 @@ func FuzzParse(f *testing.F) {
 	f.Add(appendCommit(nil, true))
 	f.Add(appendBegin(nil, Digest{1, 2, 3}))
 	f.Add([]byte{byte(kindBegin), Version + 1, 0})
+	f.Add([]byte{byte(kindShieldState)})
+	shield, err := appendShield(nil, shieldExample)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(shield)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parse(b, epoch)
 		if err != nil {
@@ -172,6 +220,8 @@ func FuzzParse(f *testing.F) {
 				return // the rest is another release's affair
 			}
 			again = appendBegin(nil, r.digest)
+		case kindShield:
+			again, err = appendShield(nil, r.shield)
 		}
 		if err != nil || !bytes.Equal(again, b) {
 			t.Errorf("%x became %x, %v", b, again, err)
@@ -289,6 +339,7 @@ func TestPolicy(t *testing.T) {
 			{ID: web, Name: "web", OpenMax: time.Hour, Anyone: true, PrefixLen6: 64},
 			{ID: access.ID("vpn"), Name: "vpn", OpenMax: time.Hour, PrefixLen6: 64},
 			{ID: access.ID("isn"), Name: "isn", OpenMax: time.Hour, PrefixLen6: 128, RequireISN: true},
+			{ID: access.ID("moves"), Name: "moves", OpenMax: time.Hour, PrefixLen6: 64, Drawn: []access.Ports{{First: 10000, Last: 19999}, {First: 20001, Last: 20001}}},
 		},
 		Taken: []access.Ports{{First: 51820, Last: 51820}, {First: 60000, Last: 61000}},
 	}
@@ -326,10 +377,31 @@ func TestPolicy(t *testing.T) {
 		{access.Change{Service: ssh, Peer: access.Anyone4}, ""},
 		{access.Change{Service: ssh, Peer: knocker, Cut: true}, ""},
 		{access.Change{Service: access.ID("mail"), Peer: knocker, Cut: true}, "no service"},
+		{access.Change{Service: ssh, Until: soon, Peer: drawnPeer(knocker, 10000)}, "fixed port"},
+		{access.Change{Service: access.ID("isn"), Until: soon, Peer: drawnPeer(numbered("192.0.2.1", 1), 10000)}, "fixed port"},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(knocker, 10000)}, ""},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(network("2001:db8::1"), 20001)}, ""},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(peer("2001:db8::1"), 20001)}, "64 bits"},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: knocker}, "may be drawn for it, got 0"},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(knocker, 9999)}, "may be drawn"},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(knocker, 20000)}, "may be drawn"},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(numbered("192.0.2.1", 1), 10000)}, "sequence number: false"},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: access.Anyone4}, "does not open"},
+		{access.Change{Service: access.ID("moves"), Until: epoch.Add(time.Hour + 1), Peer: drawnPeer(knocker, 10000)}, "at most"},
+		{access.Change{Service: access.ID("moves"), Peer: knocker}, ""},
 	} {
 		err := p.checkChange(row.change, epoch)
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%+v: %v", row.change, err)
+		}
+	}
+	for name, invalid := range map[string]Service{
+		"anyone": {Anyone: true, Drawn: p.Services[4].Drawn}, "ISN": {RequireISN: true, Drawn: p.Services[4].Drawn},
+		"an empty range": {Drawn: []access.Ports{{First: 2, Last: 1}}},
+	} {
+		invalid.Name, invalid.ID, invalid.PrefixLen6 = "x", access.ID("x"), 128
+		if (Policy{Services: []Service{invalid}}).validate() == nil {
+			t.Errorf("a service with drawn ports for %s is valid", name)
 		}
 	}
 	// Only ports that are drawn for now may open, until their end.

@@ -3,7 +3,9 @@ package holder
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -21,12 +23,26 @@ type Service struct {
 	PrefixLen6 int           // number of bits of an IPv6 address that a grant admits
 	// RequireISN: each grant has an initial sequence number. Without it, none has.
 	RequireISN bool `json:",omitempty"`
+	// Drawn are the ports that may be drawn for a service whose port rotates: each
+	// grant opens one of them. Empty: the port is fixed, and no grant has a drawn one.
+	Drawn []access.Ports `json:",omitempty"`
 }
 
 // Policy limits the server's requests, by the configuration.
 type Policy struct {
 	Services []Service      // all of them
 	Taken    []access.Ports // UDP ports of services, which are never knock ports
+	// Shield limits the requests for the shield; nil: the configuration has none.
+	Shield *ShieldPolicy `json:",omitempty"`
+}
+
+// ShieldPolicy limits the requests for the shield, the program at the network driver.
+type ShieldPolicy struct {
+	// Interfaces get the program; empty: those with an address at which the server
+	// receives, or all but the loopback.
+	Interfaces []string `json:",omitempty"`
+	// Listen are the addresses at which the server may receive; empty: all of this host.
+	Listen []netip.Addr `json:",omitempty"`
 }
 
 // Digest is the digest of a configuration, as a process has read it.
@@ -65,7 +81,11 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 		return fmt.Errorf("the configuration does not open the service %s to %s", s.Name, c.Peer)
 	case s.RequireISN != (c.Peer.ISN != 0):
 		return fmt.Errorf("service %s opens only to a grant with an initial sequence number: %t", s.Name, s.RequireISN)
-	case !s.Anyone && c.Peer.AnyISN() != access.PeerOf(a, s.PrefixLen6):
+	case c.Peer.Port != 0 && len(s.Drawn) == 0:
+		return fmt.Errorf("service %s has a fixed port, got the drawn port %d", s.Name, c.Peer.Port)
+	case len(s.Drawn) > 0 && !access.AnyHas(s.Drawn, c.Peer.Port):
+		return fmt.Errorf("service %s opens only ports that may be drawn for it, got %d", s.Name, c.Peer.Port)
+	case !s.Anyone && c.Peer.Source() != access.PeerOf(a, s.PrefixLen6):
 		return fmt.Errorf("service %s opens to %d bits of an IPv6 address, got %s", s.Name, s.PrefixLen6, c.Peer)
 	}
 	return nil
@@ -94,12 +114,39 @@ func (p Policy) checkPorts(ports []uint16, lasts time.Duration, now time.Time, s
 	return nil
 }
 
+// checkShield returns an error if the configuration does not allow a shield.
+func (p Policy) checkShield(r ShieldRequest) error {
+	if p.Shield == nil {
+		return errors.New("the configuration has no shield")
+	}
+	if len(p.Shield.Listen) == 0 {
+		return nil
+	}
+	if len(r.Listen) == 0 {
+		return errors.New("the configuration does not allow the shield at all addresses")
+	}
+	for _, a := range r.Listen {
+		if !slices.Contains(p.Shield.Listen, a) {
+			return fmt.Errorf("the configuration does not allow the shield at %s", a)
+		}
+	}
+	return nil
+}
+
 // validate returns an error if the policy is invalid.
 func (p Policy) validate() error {
 	ids := make([]access.ServiceID, len(p.Services))
 	for i, s := range p.Services {
 		if s.RequireISN && (s.Anyone || s.PrefixLen6 != access.PrefixHost) {
 			return fmt.Errorf("service %s: an initial sequence number is for one address", s.Name)
+		}
+		if (s.RequireISN || s.Anyone) && len(s.Drawn) > 0 {
+			return fmt.Errorf("service %s: a drawn port is for one client, without an initial sequence number", s.Name)
+		}
+		for _, p := range s.Drawn {
+			if !p.IsValid() {
+				return fmt.Errorf("service %s: expected a range of ports to draw, got %s", s.Name, p)
+			}
 		}
 		if ids[i] = s.ID; s.PrefixLen6 != access.PrefixHost && s.PrefixLen6 != access.PrefixNetwork {
 			return fmt.Errorf("service %s: expected 128 or 64 bits of an IPv6 address, got %d", s.Name, s.PrefixLen6)

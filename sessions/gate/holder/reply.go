@@ -18,7 +18,9 @@ const (
 	answerVersion                              // the holder uses another version, which follows
 	answerOtherConfiguration                   // the holder has read another configuration, whose Digest follows
 	answerConnected                            // the query has ended: a bit for each change follows, 1: connected
-	answerPending                              // the query is still running
+	answerPending                              // the query is still running, or the shield is being loaded
+	answerShield                               // the shield is loaded: the names of its arrays follow, and the message has their descriptors
+	answerShieldState                          // where the shield is attached follows, as JSON
 )
 
 const (

@@ -41,6 +41,9 @@ type Config struct {
 	// Schedule reads the schedule of the knock ports, and the trusted peers,
 	// whenever a server begins or reloads.
 	Schedule func() (Schedule, error)
+	// Shield loads the program at the network driver, for a server that has begun. The
+	// session closes it when the server has ended. nil: this process cannot.
+	Shield func(ShieldRequest) (Shield, error)
 	// Exit is called after an orderly stop of a server, when everything is
 	// closed.
 	Exit  func() error
@@ -73,6 +76,7 @@ type session struct {
 	firewall    Firewall // nil until the server has begun
 	disconnects disconnector
 	query       <-chan queryResult // nil: no query
+	shield      shielding
 	current     Schedule
 	next        Schedule // read again, not yet applied
 	trustFailed bool     // the firewall has earlier trusted peers than current
@@ -89,6 +93,7 @@ func (s *session) serve(first time.Time) (orderly bool, err error) {
 		if s.firewall == nil {
 			return
 		}
+		err = errors.Join(err, s.shield.close())
 		if !orderly {
 			err = errors.Join(err, s.firewall.Close())
 		}
@@ -109,6 +114,8 @@ func (s *session) serve(first time.Time) (orderly bool, err error) {
 		}
 		began := s.firewall != nil
 		reply, cut, exit := s.handle(buffer[:n])
+		arrays := s.shield.granted
+		s.shield.granted = nil
 		if exit && s.firewall != nil {
 			// The last message is a reply: closed, or why not.
 			if err := s.exit(); err != nil {
@@ -117,7 +124,7 @@ func (s *session) serve(first time.Time) (orderly bool, err error) {
 			}
 			return true, send(s.conn, reply)
 		}
-		if err := send(s.conn, reply); err != nil {
+		if err := send(s.conn, reply, arrays...); err != nil {
 			return false, err
 		}
 		switch {
@@ -183,6 +190,12 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		return s.beginQuery(r.changes), nil, false
 	case kindQueryResult:
 		return s.queryReply(), nil, false
+	case kindShield:
+		return s.beginShield(r.shield), nil, false
+	case kindShieldResult:
+		return s.shieldReply(), nil, false
+	case kindShieldState:
+		return s.shieldState(), nil, false
 	case kindKnockPorts:
 		if err := s.Policy.checkPorts(r.ports, r.lasts, s.Clock.Wall(), s.current, s.next); err != nil {
 			return refusal(err), nil, false
@@ -282,12 +295,13 @@ func (s *session) apply(changes []access.Change, now time.Time) []error {
 	return errs
 }
 
-func send(conn net.Conn, message []byte) error {
+// send sends a message, with descriptors of files.
+func send(conn net.Conn, message []byte, files ...*os.File) error {
 	// Deadlines use the timers of this process, and so time.Now.
 	if err := conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
 		return err
 	}
-	if _, err := conn.Write(message); err != nil {
+	if err := write(conn, message, files); err != nil {
 		return fmt.Errorf("reply to the server: %w", err)
 	}
 	return nil

@@ -182,8 +182,55 @@ func TestHolderFollowsPolicy(t *testing.T) {
 	}
 }
 
-// TestEndedByTheKernel: elements that the kernel has removed need no request,
-// unless connections must end.
+// TestDrawnPortsAreApart: two minutes of one address are two grants of the firewall,
+// and the holder refuses a port of no range, or none.
+func TestDrawnPortsAreApart(t *testing.T) {
+	f := fakeFirewall{ended: make(chan []access.Change, 1)}
+	moves := access.ID("moves")
+	policy := holder.Policy{Services: []holder.Service{
+		{ID: moves, Name: "moves", OpenMax: time.Hour, PrefixLen6: 128, Drawn: []access.Ports{{First: 10000, Last: 10009}}},
+		{ID: ssh, Name: "ssh", OpenMax: time.Hour, PrefixLen6: 128},
+	}}
+	c, done := holdertest.Start(t, holder.Config{Policy: policy, Claim: holder.Claimed(&f), Schedule: highPorts, Clock: running})
+	e := holder.NewEnforcer(c, moves)
+	e.Carry(moves)
+	of := func(id access.ServiceID, port uint16, d time.Duration) access.Change {
+		change := access.Change{Service: id, Peer: peer("192.0.2.1"), Cut: d == 0}
+		if change.Peer.Port = port; d > 0 {
+			change.Until = running.Boot().Add(d)
+		}
+		return change
+	}
+	errs := e.Apply([]access.Change{of(moves, 10000, time.Minute), of(moves, 10009, time.Minute)})
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.last(); len(got) != 2 || got[0].Peer.Port != 10000 || got[1].Peer.Port != 10009 {
+		t.Errorf("applied %+v", got)
+	}
+	for _, refused := range []access.Change{of(moves, 0, time.Minute), of(moves, 10010, time.Minute), of(ssh, 10000, time.Minute)} {
+		if err := one(e, refused); err == nil || !strings.Contains(err.Error(), "port") {
+			t.Errorf("%+v: %v", refused, err)
+		}
+	}
+	if err := one(e, of(moves, 10000, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.last(); len(got) != 1 || got[0].Peer.Port != 10000 || !got[0].Revokes() {
+		t.Errorf("applied %+v", got)
+	}
+	if got := <-f.ended; len(got) != 1 || got[0].Peer.Port != 10000 {
+		t.Errorf("the connections of %+v end", got)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.last(); len(got) != 1 || got[0].Peer.Port != 10009 || !got[0].Revokes() {
+		t.Errorf("closed %+v", got)
+	}
+	holdertest.Stop(t, c, done)
+}
+
 // TestNumbersAreApart: two attempts from one address are two grants of the firewall.
 // The holder refuses an address alone where the configuration requires a number.
 func TestNumbersAreApart(t *testing.T) {
@@ -223,6 +270,8 @@ func TestNumbersAreApart(t *testing.T) {
 	holdertest.Stop(t, c, done)
 }
 
+// TestEndedByTheKernel: elements that the kernel has removed need no request,
+// unless connections must end.
 func TestEndedByTheKernel(t *testing.T) {
 	f := fakeFirewall{ended: make(chan []access.Change)}
 	now := epoch

@@ -55,10 +55,7 @@ func DenyAll(_, _ string, c syscall.RawConn) error {
 // socket. Some kernels require CAP_NET_ADMIN (Linux 6.18.44 is one of them).
 func Supported() bool {
 	allowed := make(chan bool)
-	go func() {
-		// The thread ends with the goroutine, so only this thread loses its
-		// capabilities.
-		runtime.LockOSThread()
+	onOwnThread(func() {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -68,8 +65,26 @@ func Supported() bool {
 		}
 		defer unix.Close(fd)
 		allowed <- unix.Capset(&header, &none[0]) == nil && attachTo(fd, denyAll) == nil
-	}()
+	})
 	return <-allowed
+}
+
+// onOwnThread runs f in a goroutine whose thread ends with it, so that f may change the
+// thread's credentials. It is never the first thread of the process: that one would stay,
+// and /proc shows its credentials as those of the process.
+func onOwnThread(f func()) {
+	begun := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		close(begun)
+		if unix.Gettid() == unix.Getpid() {
+			onOwnThread(f) // on another thread, since this goroutine has this one
+			runtime.UnlockOSThread()
+			return
+		}
+		f()
+	}()
+	<-begun
 }
 
 // Detach removes the filter that a connection has from its listener.

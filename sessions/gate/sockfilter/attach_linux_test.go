@@ -199,3 +199,28 @@ func silence(err error) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
+
+// TestSupportedKeepsTheFirstThread: the thread that loses its capabilities is never the
+// one whose capabilities /proc shows as those of the process.
+func TestSupportedKeepsTheFirstThread(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	capabilities := func() string {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/status", os.Getpid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, all, _ := strings.Cut(string(status), "CapPrm:")
+		all, _, _ = strings.Cut(all, "\n")
+		return all
+	}
+	before := capabilities()
+	for range 1000 {
+		Supported()
+	}
+	if after := capabilities(); after != before || strings.Trim(after, "\t 0") == "" {
+		t.Errorf("%q before, %q after", before, after)
+	}
+}
