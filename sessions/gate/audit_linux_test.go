@@ -67,7 +67,7 @@ func TestAudit(t *testing.T) {
 		}()
 		tcp := NewTCP(TCPConfig{
 			Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, PerAddress: 8, Log: log,
-			Handler: NewProxy(relay.TCP{Upstream: l.Addr().String()}, log),
+			Handler: NewProxy(relay.TCP{Upstream: relay.Upstream(l.Addr().String())}, log),
 		})
 		s := serviceOf("proxy", 128, tcp)
 		if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
@@ -115,7 +115,7 @@ func TestAudit(t *testing.T) {
 		}()
 		udp := NewUDP(UDPConfig{
 			Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, Log: log,
-			Relay: relay.UDPConfig{Upstream: up.LocalAddr().String(), Idle: 100 * time.Millisecond, Log: log},
+			Relay: relay.UDPConfig{Upstream: relay.Upstream(up.LocalAddr().String()), Idle: 100 * time.Millisecond, Log: log},
 		})
 		s = serviceOf("udp", 128, udp)
 		if err := s.Open(grant("com1", "127.0.0.1")); err != nil {

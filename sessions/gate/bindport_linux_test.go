@@ -86,7 +86,7 @@ func newPortService(t *testing.T, network, listen string, filtered, anyone bool)
 		t.Cleanup(func() { p.upstream.Close() })
 		go echoAll(p.upstream)
 		udp := NewUDP(UDPConfig{Listen: listen, Filtered: filtered, PrefixLen6: 128,
-			Relay: relay.UDPConfig{Upstream: p.upstream.LocalAddr().String(), PerAddress: 4, Log: log}, Clock: clock.System(), Log: log})
+			Relay: relay.UDPConfig{Upstream: relay.Upstream(p.upstream.LocalAddr().String()), PerAddress: 4, Log: log}, Clock: clock.System(), Log: log})
 		own, prepare = udp, udp.Prepare
 	}
 	service := NewService(ServiceConfig{

@@ -12,6 +12,39 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
+// ConnLimits counts the connections of one TCP enforcer, or of several: see
+// TCPConfig.Limits. The zero value is ready.
+type ConnLimits struct {
+	mu      sync.Mutex // locked last
+	all     int
+	perPeer map[access.Peer]int
+}
+
+// take counts a connection of a peer, if there are fewer than maxConnections, and
+// fewer than perAddress of the peer.
+func (l *ConnLimits) take(p access.Peer, perAddress int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all >= maxConnections || l.perPeer[p] >= perAddress {
+		return false
+	}
+	if l.perPeer == nil {
+		l.perPeer = map[access.Peer]int{}
+	}
+	l.all++
+	l.perPeer[p]++
+	return true
+}
+
+func (l *ConnLimits) release(p access.Peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	if l.perPeer[p]--; l.perPeer[p] == 0 {
+		delete(l.perPeer, p)
+	}
+}
+
 // listener returns only connections of admitted peers.
 type listener struct {
 	net.Listener
@@ -66,11 +99,12 @@ func (t *TCP) admitFrom(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool)
 	from := remote(c.RemoteAddr())
 	peer := access.PeerOf(from, t.cfg.PrefixLen6)
 	now := t.cfg.Clock.Boot()
-	if t.closed || len(t.conns) >= maxConnections || t.perPeer[peer] >= t.cfg.PerAddress {
+	if t.closed || !t.limits.take(peer, t.cfg.PerAddress) {
 		return nil, false
 	}
 	owners, ok := in.Enter(from, now)
 	if !ok {
+		t.limits.release(peer)
 		return nil, false
 	}
 	// The kernel still filters the connection with the listener's filter of
@@ -78,12 +112,12 @@ func (t *TCP) admitFrom(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool)
 	// hang instead of being kept or reset.
 	if tcp, ok := c.(*net.TCPConn); ok {
 		if sockfilter.Detach(tcp) != nil || heldport.Accepted(tcp) != nil {
+			t.limits.release(peer)
 			return nil, false
 		}
 	}
 	tracked := &conn{c, t, port, now, owners}
 	t.conns[tracked] = from
-	t.perPeer[peer]++
 	return tracked, true
 }
 
@@ -95,10 +129,7 @@ func (t *TCP) untrack(c *conn) {
 		return
 	}
 	delete(t.conns, c)
-	peer := access.PeerOf(from, t.cfg.PrefixLen6)
-	if t.perPeer[peer]--; t.perPeer[peer] == 0 {
-		delete(t.perPeer, peer)
-	}
+	t.limits.release(access.PeerOf(from, t.cfg.PrefixLen6))
 }
 
 // Close implements net.Conn.

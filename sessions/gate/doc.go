@@ -12,6 +12,7 @@
 //	  -> access.Enforcer
 //	       TCP          a listener, with a Web server behind it or a Proxy
 //	       UDP          a socket whose datagrams go to an upstream
+//	       Rotating     one TCP or UDP for each drawn port, made on demand (rotate.go)
 //	       and holder.Enforcer, of all services: the firewall, in one transaction
 //	         -> package holder -> package firewall -> nf_tables
 //	  or RandomPort     of the enforcer that is a PortOpener, instead of a lease
@@ -36,7 +37,23 @@
 // heldport): otherwise another program could bind the port, and the clients would
 // take it for the service. A service whose port cannot be bound yet stays closed,
 // in the firewall too, and a goroutine of Run retries (bindport.go). Its leases
-// begin and end meanwhile, and take effect when the port is bound.
+// begin and end meanwhile, and take effect when the port is bound. A program that does
+// not accept connections, and commands that cannot run, are obstacles of the same kind
+// (obstacle.go).
+//
+// A service may have a program behind it, and commands for its leases (programs.go;
+// package program has both):
+//
+//	Open      begins a lease, pending     -> LeaseCommands.Begin, Backend.Need(true)
+//	  done    its command has succeeded   -> enforce: the lease takes effect, if there
+//	          is no obstacle, and ServiceConfig.Opened reports it
+//	          its command has failed      the lease ends
+//	  ready   the program accepts         -> enforce, for all leases
+//	logEnded  a lease ends                -> CommandedLease.End, once
+//	sweep     the last one has ended      -> Backend.Need(false)
+//
+// A pending lease (pending.go) admits no peer, and is a lease in all other respects. No
+// command or program runs under the lock of a service, and nothing waits for one.
 //
 // A connection or flow of an enforcer in this process belongs to the clients whose
 // leases let it in (access.Owners); a revocation ends the connections of the

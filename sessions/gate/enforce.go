@@ -30,8 +30,8 @@ func (st *step) change(until time.Time, cut bool) access.Change {
 		Cut: st.revoked || cut && until.IsZero(), Revoked: st.revoked && !cut,
 		Since: st.since, Soon: st.soon && until.IsZero(),
 	}
-	if st.service.unbound != nil {
-		c.Until = time.Time{} // see bindPort
+	if st.service.obstacle() != nil {
+		c.Until = time.Time{}
 		return c
 	}
 	if !until.IsZero() {
@@ -76,8 +76,8 @@ func applyTo(
 		var changes []access.Change
 		var of []*step
 		for _, st := range steps {
-			if st.service.unbound != nil && !st.ends {
-				continue // see bindPort
+			if st.service.obstacle() != nil && !st.ends {
+				continue // the leases take effect later
 			}
 			if place := slices.Index(st.service.enforcers, e); place >= 0 && selects(st, place) {
 				changes, of = append(changes, change(st)), append(of, st)

@@ -17,28 +17,33 @@ import (
 var errNoISN = errors.New("the grant has no initial sequence number")
 
 // peerOf returns the peer that a grant admits; an invalid one, if the grant has no
-// address, or lacks the number that the service requires.
+// address, or lacks the number that the service requires, or its drawn port cannot be
+// opened.
 func (s *Service) peerOf(g sessions.Grant) (access.Peer, error) {
 	p := access.PeerOf(g.Address, s.prefixLen6)
 	if !p.IsValid() {
 		return p, errors.New("a grant without an address")
 	}
-	if !s.requireISN {
-		return p, nil
+	if s.requireISN {
+		if p.ISN = g.ISN; p.ISN == 0 {
+			return access.Peer{}, errNoISN
+		}
 	}
-	if g.ISN == 0 {
-		return access.Peer{}, errNoISN
+	if s.rotation != nil {
+		var err error
+		if p.Port, err = s.rotation.Port(g.Minute, g.PortSecret); err != nil {
+			return access.Peer{}, err
+		}
 	}
-	p.ISN = g.ISN
 	return p, nil
 }
 
 // RemoveFrom ends the leases of a client from the address of a peer, whatever their
-// sequence numbers, and returns them.
+// sequence numbers and drawn ports, and returns them.
 func (l *Leases) RemoveFrom(id wire.Identifier, p access.Peer) (gone []ended) {
 	var peers []access.Peer
 	for _, le := range l.byClient[id] {
-		if le.peer.AnyISN() == p.AnyISN() {
+		if le.peer.Source() == p.Source() {
 			peers = append(peers, le.peer)
 		}
 	}

@@ -86,13 +86,6 @@ func (l *Leases) IsKept(id wire.Identifier, p access.Peer) bool {
 	return le != nil && le.kept
 }
 
-// setLabel sets the operation that has granted a lease last.
-func (l *Leases) setLabel(id wire.Identifier, p access.Peer, label string) {
-	if le := l.find(id, p); le != nil {
-		le.label = label
-	}
-}
-
 func (l *Leases) postpone(le *lease, due time.Time) {
 	le.due = due
 	heap.Fix(&l.byEnd, le.index)

@@ -2,7 +2,7 @@ package gate
 
 import (
 	"container/heap"
-	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -12,15 +12,19 @@ import (
 
 // lease admits the connections of one peer until a time.
 type lease struct {
-	client wire.Identifier
-	peer   access.Peer
-	until  time.Time // of a kept lease: until it must be renewed
-	due    time.Time // when Renewable or Expire returns it
-	from   time.Time // time of the last grant
-	began  time.Time
-	label  string // the operation that granted it last; empty: knocks did
-	kept   bool   // it has no end: see kept.go
-	index  int    // in the heap
+	client   wire.Identifier
+	peer     access.Peer
+	until    time.Time // of a kept lease: until it must be renewed
+	due      time.Time // when Renewable or Expire returns it
+	from     time.Time // time of the last grant
+	began    time.Time
+	address  netip.Addr     // of the last grant
+	label    string         // the operation that granted it last; empty: knocks did
+	kept     bool           // it has no end: see kept.go
+	pending  bool           // it admits nothing yet: see pending.go
+	took     bool           // it has taken effect
+	commands CommandedLease // nil: it has none
+	index    int            // in the heap
 }
 
 // Leases computes which peers are admitted. Its methods are pure functions of
@@ -99,6 +103,11 @@ func (l *Leases) surplus(id wire.Identifier) []*lease {
 // leases that it ends. Several calls must be undone in reverse order; undo does
 // not restore a lease that a later Add has ended.
 func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration) (undo func()) {
+	return l.add(id, p, now, fixed, false)
+}
+
+// add is Add, for a lease that is pending if it begins.
+func (l *Leases) add(id wire.Identifier, p access.Peer, now time.Time, fixed time.Duration, pending bool) (undo func()) {
 	until, _ := l.Until(id, p, now, fixed)
 	if le := l.find(id, p); le != nil {
 		before, from := le.until, le.from
@@ -116,7 +125,7 @@ func (l *Leases) Add(id wire.Identifier, p access.Peer, now time.Time, fixed tim
 		l.recordPast(le)
 		l.drop(le)
 	}
-	le := &lease{client: id, peer: p, until: until, due: until, from: now, began: now}
+	le := &lease{client: id, peer: p, until: until, due: until, from: now, began: now, pending: pending}
 	l.insert(le)
 	return func() {
 		if l.find(id, p) != le {
@@ -135,20 +144,23 @@ func (l *Leases) insert(le *lease) {
 	l.byPeer[le.peer] = append(l.byPeer[le.peer], le)
 	l.byClient[le.client] = append(l.byClient[le.client], le)
 	heap.Push(&l.byEnd, le)
-	l.addEnd(le.until)
+	l.addEnd(le, le.until)
 }
 
 func (l *Leases) set(le *lease, until time.Time) {
 	l.removeEnd(le.until)
-	l.addEnd(until)
+	l.addEnd(le, until)
 	le.until, le.due = until, l.dueOf(le.kept, until)
 	heap.Fix(&l.byEnd, le.index)
 }
 
-// Latest returns when the last lease of a peer ends; zero: it has none.
+// Latest returns when the last lease of a peer ends; zero: it has none. Like Last,
+// Peers and leaseOwners, it ignores pending leases.
 func (l *Leases) Latest(p access.Peer) (until time.Time) {
 	for _, le := range l.byPeer[p] {
-		until = later(until, le.until)
+		if !le.pending {
+			until = later(until, le.until)
+		}
 	}
 	return until
 }
@@ -162,24 +174,53 @@ func (l *Leases) leaseOwners(p access.Peer) *access.LeaseOwners {
 	if p.IsAnyone() {
 		of = l.byEnd
 	}
-	for _, le := range of[:min(len(of), access.MaxLeaseOwners+1)] {
-		owners = append(owners, access.LeaseOwner{Client: le.client, Granted: le.from, Until: le.until, From: le.peer})
+	for _, le := range of {
+		if len(owners) > access.MaxLeaseOwners {
+			break
+		}
+		if !le.pending {
+			owners = append(owners, access.LeaseOwner{Client: le.client, Granted: le.from, Until: le.until, From: le.peer})
+		}
 	}
 	return &owners
 }
 
 // Peers returns every peer with a lease.
-func (l *Leases) Peers() []access.Peer { return slices.Collect(maps.Keys(l.byPeer)) }
+func (l *Leases) Peers() (peers []access.Peer) {
+	for p := range l.byPeer {
+		if l.admits(p) {
+			peers = append(peers, p)
+		}
+	}
+	return peers
+}
+
+// admits reports whether a lease admits a peer, even one that has ended and that
+// Expire has not removed.
+func (l *Leases) admits(p access.Peer) bool {
+	return slices.ContainsFunc(l.byPeer[p], func(le *lease) bool { return !le.pending })
+}
 
 // Last returns when the last of all leases ends; zero: there is none.
 func (l *Leases) Last() time.Time {
 	if l.stale {
 		l.last, l.stale = time.Time{}, false
 		for _, le := range l.byEnd {
-			l.last = later(l.last, le.until)
+			if !le.pending {
+				l.last = later(l.last, le.until)
+			}
 		}
 	}
 	return l.last
+}
+
+// final returns when the last of all leases ends, pending ones too; zero: there is
+// none.
+func (l *Leases) final() (until time.Time) {
+	for _, le := range l.byEnd {
+		until = later(until, le.until)
+	}
+	return until
 }
 
 // Next returns when the first lease ends, or must be renewed; false if there is
@@ -189,72 +230,6 @@ func (l *Leases) Next() (next time.Time, ok bool) {
 		return next, false
 	}
 	return l.byEnd[0].due, true
-}
-
-// Expire removes the leases that have ended, with kept ones that were not renewed
-// in time. It returns the peers that no longer have a lease, and the removed leases.
-func (l *Leases) Expire(now time.Time) (over []access.Peer, gone []ended) {
-	for len(l.byEnd) > 0 && !now.Before(l.byEnd[0].due) {
-		le := l.byEnd[0]
-		if now.Before(le.until) { // kept, and not renewed: it is due again at its end
-			l.postpone(le, le.until)
-			continue
-		}
-		l.recordPast(le)
-		if l.drop(le); len(l.byPeer[le.peer]) == 0 {
-			over = append(over, le.peer)
-		}
-		gone = append(gone, endedOf(le))
-	}
-	return over, gone
-}
-
-// Remove ends the lease of a client and a peer, and returns whether there was
-// one.
-func (l *Leases) Remove(id wire.Identifier, p access.Peer) bool {
-	_, some := l.remove(id, p)
-	return some
-}
-
-func (l *Leases) remove(id wire.Identifier, p access.Peer) (gone ended, some bool) {
-	le := l.find(id, p)
-	if le == nil {
-		return gone, false
-	}
-	l.recordPast(le)
-	l.drop(le)
-	return endedOf(le), true
-}
-
-// RevokeExcept ends the leases of all clients except those that stay. It returns
-// their peers with the peers of earlier leases, as many of the latest as a client
-// may have at a time, and the ended leases.
-func (l *Leases) RevokeExcept(stays func(wire.Identifier) bool) (peers []access.Peer, gone []ended) {
-	for id, of := range l.byClient {
-		if stays(id) {
-			continue
-		}
-		for _, le := range slices.Clone(of) {
-			peers, gone = append(peers, le.peer), append(gone, endedOf(le))
-			l.drop(le)
-		}
-	}
-	for id, past := range l.past {
-		if !stays(id) {
-			peers = append(peers, past...)
-			delete(l.past, id)
-		}
-	}
-	return peers, gone
-}
-
-// recordPast records the peer of a lease that ends: its connections may
-// continue, but only as long as the client is not revoked.
-func (l *Leases) recordPast(le *lease) {
-	peer := le.peer.AnyISN() // connections show addresses only
-	past := slices.DeleteFunc(l.past[le.client], func(p access.Peer) bool { return p == peer })
-	past = append(past, peer)
-	l.past[le.client] = past[max(len(past)-l.addresses, 0):]
 }
 
 // addClients adds the clients that have a lease, or had one whose connections
@@ -286,8 +261,8 @@ func (l *Leases) SetTerms(openFor, openMax time.Duration, addresses int) {
 func (l *Leases) Len() int { return len(l.byEnd) }
 
 // addEnd and removeEnd maintain the end of the last lease.
-func (l *Leases) addEnd(until time.Time) {
-	if !until.Before(l.last) { // no lease was ever later
+func (l *Leases) addEnd(le *lease, until time.Time) {
+	if !le.pending && !until.Before(l.last) { // no lease was ever later
 		l.last, l.stale = until, false
 	}
 }
@@ -301,21 +276,6 @@ func (l *Leases) find(id wire.Identifier, p access.Peer) *lease {
 		}
 	}
 	return nil
-}
-
-func (l *Leases) drop(le *lease) {
-	l.removeEnd(le.until)
-	heap.Remove(&l.byEnd, le.index)
-	removeFrom(l.byPeer, le.peer, le)
-	removeFrom(l.byClient, le.client, le)
-}
-
-func removeFrom[K comparable](m map[K][]*lease, k K, le *lease) {
-	if left := slices.DeleteFunc(m[k], func(of *lease) bool { return of == le }); len(left) == 0 {
-		delete(m, k)
-	} else {
-		m[k] = left
-	}
 }
 
 func later(a, b time.Time) time.Time {

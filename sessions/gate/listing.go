@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"net/netip"
 	"time"
 
 	"sallyport/sessions"
@@ -13,11 +14,12 @@ type Lease struct {
 	Service   string
 	Client    wire.Identifier
 	Peer      access.Peer
-	Operation string    // that keeps it, or has granted it last; empty: knocks did
-	Since     time.Time // by clock.Boot
-	Until     time.Time // by clock.Boot; of a kept lease the time of its next renewal
-	Kept      bool      // it lasts until it is closed
-	Waits     bool      // the service's port is not bound, so the lease opens nothing yet
+	Address   netip.Addr // of the last grant
+	Operation string     // that keeps it, or has granted it last; empty: knocks did
+	Since     time.Time  // by clock.Boot
+	Until     time.Time  // by clock.Boot; of a kept lease the time of its next renewal
+	Kept      bool       // it lasts until it is closed
+	Waits     string     // why the lease opens nothing yet; empty: it is in effect
 }
 
 // Leases returns all leases in force, in no order.
@@ -40,12 +42,23 @@ func (s *Service) listLocked(matches func(Lease) bool) (all []Lease) {
 	}
 	now := s.clock.Boot()
 	for _, le := range s.leases.byEnd {
-		l := Lease{s.Name, le.client, le.peer, le.label, le.began, le.until, le.kept, s.unbound != nil}
+		l := s.listed(le)
 		if now.Before(le.until) && matches(l) {
 			all = append(all, l)
 		}
 	}
 	return all
+}
+
+// listed returns a lease for the list.
+func (s *Service) listed(le *lease) Lease {
+	l := Lease{s.Name, le.client, le.peer, le.address, le.label, le.began, le.until, le.kept, ""}
+	if err := s.obstacle(); err != nil {
+		l.Waits = err.Error()
+	} else if le.pending {
+		l.Waits = errPending.Error()
+	}
+	return l
 }
 
 // HasLease reports whether a client has a lease for a peer, and whether it is a kept
@@ -62,26 +75,17 @@ func (s *Services) HasLease(id access.ServiceID, client wire.Identifier, p acces
 	return le != nil && service.clock.Boot().Before(le.until), le != nil && le.kept
 }
 
-// EndReason is why EndLeases ends leases, for the log.
-type EndReason string
-
-// The reasons.
-const (
-	ByAdministrator EndReason = "closed by the administrator"
-	NotAllowedNow   EndReason = "the configuration no longer grants it"
-)
-
 // EndLeases ends the leases that match, and random ports of their clients at the
 // same peers, and returns the leases. Connections end by the policy of the service,
 // or with cut in any case, unless another lease admits the peer.
 func (s *Services) EndLeases(matches func(Lease) bool, cut bool, reason EndReason) (gone []Lease) {
 	for _, service := range s.list {
-		gone = append(gone, service.endLeases(matches, cut, string(reason))...)
+		gone = append(gone, service.endLeases(matches, cut, reason)...)
 	}
 	return gone
 }
 
-func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason string) []Lease {
+func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason EndReason) []Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.listLocked(matches)
@@ -89,7 +93,7 @@ func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason string) [
 	var peers []access.Peer
 	var over []ended
 	for _, l := range all {
-		s.endPorts(func(p *openPort) bool { return p.client == l.Client && p.peer == l.Peer }, cut, reason)
+		s.endPorts(func(p *openPort) bool { return p.client == l.Client && p.peer == l.Peer.Source() }, cut, reason)
 		if gone, some := s.leases.remove(l.Client, l.Peer); some {
 			peers, over = append(peers, l.Peer), append(over, gone)
 		}

@@ -24,6 +24,7 @@ type request struct {
 	gone      []ended       // these leases
 	fresh     bool
 	wasKept   bool
+	begins    func()    // called when the lease has begun; nil: it has no commands, or does not begin
 	before    time.Time // until when the lease was in force before; zero: there was none
 	until     time.Time
 	undo      func()
@@ -94,10 +95,10 @@ func (b *grantBatch) plan(r *request) {
 		return
 	}
 	r.peer = peer
+	le := s.leases.find(id, peer)
+	pending := le != nil && le.pending
 	if r.renews {
-		for _, p := range s.admits(peer) {
-			r.steps = append(r.steps, b.step(s, p))
-		}
+		b.admit(r, pending)
 		r.until, r.undo = s.leases.Renew(id, peer, now)
 		return
 	}
@@ -107,27 +108,46 @@ func (b *grantBatch) plan(r *request) {
 	}
 	r.until, r.fresh = s.leases.Until(id, peer, now, fixed)
 	r.wasKept = s.leases.IsKept(id, peer)
-	if le := s.leases.find(id, peer); le != nil {
+	if le != nil {
 		r.before = le.until
+	} else if err := r.begin(); err != nil {
+		r.err = fmt.Errorf("open %s: %w", s.Name, err)
+		return
 	}
-	for _, p := range s.admits(peer) {
-		r.steps = append(r.steps, b.step(s, p))
-	}
+	pending = pending || r.begins != nil
+	b.admit(r, pending)
 	r.displaced = s.leases.Displaced(id, peer)
 	for _, other := range r.displaced {
-		r.gone = append(r.gone, ended{id, other, s.leases.IsKept(id, other)})
+		le := s.leases.find(id, other)
+		if r.gone = append(r.gone, endedOf(le)); le.pending {
+			continue
+		}
 		for _, p := range s.admits(other) {
 			st := b.step(s, p)
 			st.cut, st.soon = s.terms.Cut, true
 		}
 	}
-	undo, undoKeep := s.leases.Add(id, peer, now, fixed), func() {}
+	undo, undoKeep := s.leases.add(id, peer, now, fixed, pending), func() {}
 	if r.keeps {
 		undoKeep = s.leases.Keep(id, peer)
+	}
+	if r.begins != nil {
+		r.begins()
 	}
 	r.undo = func() {
 		undoKeep()
 		undo()
+	}
+}
+
+// admit adds the steps of a request's own peers. A pending lease has none, so that it
+// cannot fail, and need not be undone.
+func (b *grantBatch) admit(r *request, pending bool) {
+	if pending {
+		return
+	}
+	for _, p := range r.service.admits(r.peer) {
+		r.steps = append(r.steps, b.step(r.service, p))
 	}
 }
 
@@ -166,15 +186,18 @@ func (r *request) finish() {
 	if r.err != nil || r.renews {
 		return
 	}
-	if r.keeps || !r.wasKept {
-		r.service.leases.setLabel(r.grant.Identifier, r.peer, r.label)
-	}
-	if r.service.unbound != nil {
-		r.service.log.Warn("lease waits for the service port", "service", r.service.Name, "client", r.grant.Identifier,
-			"address", r.grant.Address, "error", r.service.unbound)
-	} else {
+	s := r.service
+	// A later request of the batch may have displaced the lease already.
+	if le := s.leases.find(r.grant.Identifier, r.peer); le != nil {
+		le.address = r.grant.Address
+		if r.keeps || !r.wasKept {
+			le.label = r.label
+		}
+		r.logGranted(le)
+	} else if r.begins == nil {
 		r.logBegun()
 	}
-	r.service.logEnded(r.gone, displaced)
-	r.service.reschedule()
+	s.logEnded(r.gone, displaced)
+	s.updateNeed()
+	s.reschedule()
 }

@@ -255,7 +255,7 @@ func (s *links) udp(t *testing.T) {
 	for _, r := range accesstest.Rows {
 		u := NewUDP(UDPConfig{
 			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, Clock: system, Log: slog.New(slog.DiscardHandler),
-			Relay: relay.UDPConfig{Upstream: upstream.LocalAddr().String()},
+			Relay: relay.UDPConfig{Upstream: relay.Upstream(upstream.LocalAddr().String())},
 		})
 		s.apply(u, r, access.ServiceID{}, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {

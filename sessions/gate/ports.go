@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"syscall"
@@ -26,8 +27,9 @@ const (
 var ErrPortTaken = errors.New("the port is in use")
 
 var (
-	errNoPorts      = errors.New("the service has no random ports")
-	errTooManyPorts = fmt.Errorf("%d random ports of the service wait for a connection, which is the limit", maxPorts)
+	errNoPorts        = errors.New("the service has no random ports")
+	errPortCannotWait = errors.New("the random ports of the service cannot wait for a program or a command")
+	errTooManyPorts   = fmt.Errorf("%d random ports of the service wait for a connection, which is the limit", maxPorts)
 )
 
 // PortOpener is an enforcer that can open other ports for its service too.
@@ -48,6 +50,15 @@ type RandomPort interface {
 	// End closes the port, if no connection has come. Cut: the connection ends
 	// too.
 	End(cut bool)
+}
+
+// Admitter is a RandomPort that can wait for a program or a command: it is bound, and
+// answers no peer.
+type Admitter interface {
+	RandomPort
+	// Admit admits a peer until a time of clock.Boot, instead of the one before; zero:
+	// none. If a connection has come, it does nothing.
+	Admit(p access.Peer, until time.Time) error
 }
 
 // PortState is the state of a random port.
@@ -77,6 +88,21 @@ type openPort struct {
 	peer   access.Peer
 	until  time.Time
 	ended  bool // its connection may continue
+
+	number   uint16
+	address  netip.Addr     // that has requested it
+	pending  bool           // its opening command has not succeeded yet
+	open     bool           // it admits the peer
+	took     bool           // it has admitted it at some time
+	commands CommandedLease // nil: none have begun, or their end is reported
+}
+
+// finish reports the end of the port to its commands, once.
+func (p *openPort) finish(reason EndReason) {
+	if p.commands != nil {
+		p.commands.End(reason)
+		p.commands = nil
+	}
 }
 
 // ports are the random ports of a service, until their connections are over: a
@@ -84,18 +110,25 @@ type openPort struct {
 type ports []*openPort
 
 // end ends ports. Cut: their connections end with them.
-func (p *ports) end(which func(*openPort) bool, cut bool) {
+func (p *ports) end(which func(*openPort) bool, cut bool, reason EndReason) {
 	for _, o := range *p {
 		if which(o) {
 			o.End(cut)
 			o.ended = true
+			o.finish(reason)
 		}
 	}
 	p.prune()
 }
 
 func (p *ports) prune() {
-	*p = slices.DeleteFunc(*p, func(o *openPort) bool { return o.State() == PortOver })
+	*p = slices.DeleteFunc(*p, func(o *openPort) bool {
+		over := o.State() == PortOver
+		if over {
+			o.finish(used)
+		}
+		return over
+	})
 }
 
 // next returns when the first port ends; false if there is none.
@@ -137,32 +170,6 @@ func (p *ports) makeRoom(id wire.Identifier) error {
 		return errTooManyPorts
 	}
 	slices.MinFunc(own, func(a, b *openPort) int { return a.until.Compare(b.until) }).End(false)
-	return nil
-}
-
-// openPort opens a random port.
-func (s *Service) openPort(c Command) error {
-	if s.opener == nil || s.requireISN {
-		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
-	}
-	id, peer := c.Grant.Identifier, access.PeerOf(c.Grant.Address, s.prefixLen6)
-	open := s.terms.OpenFor
-	if c.For != 0 {
-		open = c.For
-	}
-	open = min(open, s.terms.OpenMax)
-	until := s.clock.Boot().Add(open)
-	if err := s.ports.makeRoom(id); err != nil {
-		return fmt.Errorf("open %s: %w", s.Name, err)
-	}
-	port, err := s.opener.OpenPort(c.Port, peer, until)
-	if err != nil {
-		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
-	}
-	s.ports = append(s.ports, &openPort{RandomPort: port, client: id, peer: peer, until: until})
-	s.log.Info("opened through a random port", "service", s.Name, "client", id, "address", c.Grant.Address,
-		"port", c.Port, "for", open.Round(time.Second))
-	s.reschedule()
 	return nil
 }
 

@@ -68,7 +68,7 @@ func TestRandomPortOfTCP(t *testing.T) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	upstream := replyAtEOF(t)
-	proxy := NewProxy(relay.TCP{Upstream: upstream}, log)
+	proxy := NewProxy(relay.TCP{Upstream: relay.Upstream(upstream)}, log)
 	viaProxy := func(t *testing.T, c net.Conn) {
 		io.WriteString(c, "all")
 		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
@@ -197,7 +197,7 @@ func TestRandomPortInTheBacklog(t *testing.T) {
 		return
 	}
 	log := slog.New(slog.DiscardHandler)
-	h := slowHandler{NewProxy(relay.TCP{Upstream: replyAtEOF(t)}, log), make(chan struct{})}
+	h := slowHandler{NewProxy(relay.TCP{Upstream: relay.Upstream(replyAtEOF(t))}, log), make(chan struct{})}
 	s := serviceOf("proxy", 128, NewTCP(TCPConfig{Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, PerAddress: 8, Handler: h, Log: log}))
 	defer s.close()
 	command := func() uint16 {
@@ -260,7 +260,7 @@ func TestRandomPortOfUDP(t *testing.T) {
 		}
 		// The time of the port is over.
 		s.mu.Lock()
-		s.ports.end(func(*openPort) bool { return true }, terms.Cut)
+		s.ports.end(func(*openPort) bool { return true }, terms.Cut, expired)
 		s.mu.Unlock()
 		if !cut {
 			answered(t, "the first flow after the time", first)

@@ -22,7 +22,16 @@ type opener struct {
 	ports map[uint16]*pretended
 }
 
-type pretended struct{ state PortState }
+type pretended struct {
+	state PortState
+	peer  access.Peer
+	until time.Time
+}
+
+func (p *pretended) Admit(peer access.Peer, until time.Time) error {
+	p.peer, p.until = peer, until
+	return nil
+}
 
 func (p *pretended) State() PortState { return p.state }
 
@@ -32,11 +41,11 @@ func (p *pretended) End(cut bool) {
 	}
 }
 
-func (o *opener) OpenPort(port uint16, _ access.Peer, _ time.Time) (RandomPort, error) {
+func (o *opener) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPort, error) {
 	if o.fail != nil {
 		return nil, o.fail
 	}
-	p := &pretended{}
+	p := &pretended{peer: peer, until: until}
 	o.ports[port] = p
 	return p, nil
 }
@@ -244,6 +253,7 @@ func TestCloseEndsRandomPorts(t *testing.T) {
 			command := Command{Grant: grant("com1", "192.0.2.1"), Port: 4711}
 			s.Execute(command)
 			c := h.port("4711").dial("192.0.2.1")
+			synctest.Wait() // until the port has accepted it
 			command.Port = 4712
 			s.Execute(command)
 			s.Execute(Command{Grant: grant("com2", "192.0.2.1"), Port: 4713})

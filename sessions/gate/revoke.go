@@ -135,7 +135,7 @@ func (s *Service) revokeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.endPorts(func(p *openPort) bool { return !p.ended }, s.terms.Cut, holderLost)
-	if last := s.leases.Last(); !last.IsZero() {
+	if last := s.leases.final(); !last.IsZero() {
 		s.expire(last.Add(time.Nanosecond), holderLost)
 	}
 }

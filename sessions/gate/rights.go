@@ -51,6 +51,18 @@ func (s *Services) Names(id wire.Identifier) (names []string) {
 	return names
 }
 
+// Immediate returns those of Names whose leases take effect with their grants: see
+// Defers.
+func (s *Services) Immediate(id wire.Identifier) (names []string) {
+	may := s.rights(id)
+	for i, service := range s.list {
+		if may.allow(i) && !service.defers() && service.isBound() {
+			names = append(names, service.Name)
+		}
+	}
+	return names
+}
+
 func (s *Services) rights(id wire.Identifier) rights {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

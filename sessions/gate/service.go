@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -35,7 +34,7 @@ type LeasePolicy struct {
 	Addresses int           // maximum number of addresses per client at a time
 }
 
-// ServiceConfig configures NewService. All fields except Enforcers, Past and
+// ServiceConfig configures NewService. All fields except Rotation, Enforcers, Past and
 // KeptEnded are required.
 type ServiceConfig struct {
 	Name       string
@@ -45,6 +44,9 @@ type ServiceConfig struct {
 	// firewall as the only enforcer.
 	RequireISN bool
 	Policy     LeasePolicy
+	// Rotation chooses the port that a grant opens; nil: the service has its own port.
+	// It requires a policy without Anyone: a drawn port is for the client that knows it.
+	Rotation Rotation
 	// Enforcers make leases real. They receive a grant in this order. The first
 	// that is a PortOpener opens random ports.
 	Enforcers []access.Enforcer
@@ -60,6 +62,19 @@ type ServiceConfig struct {
 	// because the gate stops, or an enforcer is lost or fails: those leases may be
 	// opened again. It is called under the service's lock. nil: it is not called.
 	KeptEnded func(wire.Identifier, access.Peer)
+	// Backend is the program behind the service; nil: there is none. While it is not
+	// ready, no enforcer admits a peer.
+	Backend Backend
+	// Commands runs the commands of the service's leases; nil: there are none. A
+	// lease is pending, and no enforcer admits its peer, until its opening command
+	// has succeeded.
+	Commands LeaseCommands
+	// Opened is called when a lease takes effect, or is extended while it is in
+	// effect, if the service has a Backend or Commands: the grant was accepted
+	// earlier then. For other services, a successful Open means that. See
+	// Services.Defers. It is called under the service's lock, and must return at
+	// once. nil: it is not called.
+	Opened func(Lease)
 	// Clock must be the same for all services and enforcers of a process: they
 	// compare its times.
 	Clock clock.Clock
@@ -73,11 +88,15 @@ type Service struct {
 	id         access.ServiceID
 	prefixLen6 int
 	requireISN bool
+	rotation   Rotation // nil: the port does not rotate
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
 	bind       func() error
 	past       func(stays func(wire.Identifier) bool) []access.Peer
 	keptEnded  func(wire.Identifier, access.Peer)
+	backend    Backend       // nil: no program
+	commands   LeaseCommands // nil: no commands
+	opened     func(Lease)   // nil: not called
 	clock      clock.Clock
 	log        *slog.Logger
 	wake       chan struct{} // a lease ends before Run's next check
@@ -93,7 +112,7 @@ type Service struct {
 	prepared         time.Time // when the change was prepared
 	renewFailed      bool
 	ports            ports
-	unbound          error     // why the port is not bound; nil: it is
+	obstacles        [numObstacles]error
 	due              time.Time // time of Run's next check; zero: when it is woken
 	closed           bool
 }
@@ -102,11 +121,19 @@ type Service struct {
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Policy
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN, rotation: cfg.Rotation,
 		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past, keptEnded: cfg.KeptEnded,
+		backend: cfg.Backend, commands: cfg.Commands, opened: cfg.Opened,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
 		knockers: !t.Anyone, anyone: t.Anyone,
+	}
+	if s.backend != nil {
+		s.obstacles[programNotReady] = ErrIdle
+		s.backend.Watch(s.watchObstacle(programNotReady))
+	}
+	if s.commands != nil {
+		s.commands.Watch(s.watchObstacle(noCommands))
 	}
 	for _, e := range cfg.Enforcers {
 		if o, ok := e.(PortOpener); ok && s.opener == nil {
@@ -169,7 +196,7 @@ func (s *Service) next() (next time.Time, ok bool) {
 }
 
 // expire ends the leases that end until a time.
-func (s *Service) expire(now time.Time, reason string) {
+func (s *Service) expire(now time.Time, reason EndReason) {
 	peers, gone := s.leases.Expire(now)
 	s.revokePeers(peers, s.terms.Cut, false)
 	for _, le := range gone {
@@ -218,78 +245,6 @@ func (s *Service) revocationSteps(peers []access.Peer, cut, revoked bool) (steps
 	}
 	s.shortened = false
 	return steps
-}
-
-// Run ends leases and random ports at their time, and keeps the port bound. When
-// ctx ends, it closes the enforcers for good and returns nil.
-func (s *Service) Run(ctx context.Context) error {
-	keeping := make(chan struct{})
-	go func() {
-		defer close(keeping)
-		s.keepPort(ctx)
-	}()
-	defer func() { <-keeping }() // ctx has ended
-	defer s.close()
-	// Timers stand still while the host is suspended, as do the kernel's
-	// timeouts of its elements: check immediately after the resume.
-	if s.clock.OnJump != nil {
-		go s.clock.OnJump(ctx, s.wakeRun)
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.wake:
-		case <-timer.C:
-		}
-		if pause, ok := s.sweep(); ok {
-			timer.Reset(pause)
-		}
-	}
-}
-
-// sweep ends expired leases and ports, and returns the time until the next
-// check; false if there is nothing to check.
-func (s *Service) sweep() (pause time.Duration, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock.Boot()
-	s.renew(now)
-	s.expire(now, expired)
-	s.endPorts(func(p *openPort) bool { return !p.ended && !now.Before(p.until) }, s.terms.Cut, expired)
-	next, ok := s.next()
-	if !ok {
-		s.due = time.Time{}
-		return 0, false
-	}
-	pause = pauseBefore(next.Sub(s.clock.Boot()))
-	s.due = now.Add(pause)
-	return pause, true
-}
-
-// pauseBefore returns the pause before the next check, if the first end is so
-// far away.
-func pauseBefore(left time.Duration) time.Duration {
-	if left > maxPause {
-		// Not so close to the end that minPause would delay it.
-		left = min(left-minPause, maxPause)
-	}
-	return max(left, minPause)
-}
-
-func (s *Service) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for _, e := range s.enforcers {
-		if err := e.Close(); err != nil {
-			s.log.Error("failed to close an enforcer", "service", s.Name, "error", err)
-		}
-	}
-	s.logEnded(s.leases.all(), stopping)
-	s.ports = nil
 }
 
 // revokeExcept ends all that clients have, except those that stay: leases, random

@@ -113,6 +113,14 @@ func (s *Services) Open(grants []sessions.Grant) []error {
 	return errs
 }
 
+// Defers reports whether a service reports by ServiceConfig.Opened when its leases
+// take effect. Of other services, leases take effect before Open or ExecuteAll
+// returns nil.
+func (s *Services) Defers(id access.ServiceID) bool {
+	i, ok := s.places[id]
+	return ok && s.list[i].defers()
+}
+
 // Run ends leases at their time. When ctx ends, it closes everything for good
 // and returns nil.
 func (s *Services) Run(ctx context.Context) error {

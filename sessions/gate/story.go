@@ -1,8 +1,11 @@
 package gate
 
 import (
+	"errors"
+	"log/slog"
 	"time"
 
+	"sallyport/sessions"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
@@ -10,25 +13,16 @@ import (
 // The log of leases: one line when a lease begins, is extended, and ends, with its
 // client, address and service. Package loglimit bounds the lines of a client.
 
-// The reasons of an end, in the log.
-const (
-	expired    = "expired"
-	requested  = "requested by the client"
-	revoked    = "revoked"
-	displaced  = "displaced by a newer lease of the client"
-	holderLost = "holder lost"
-	unrenewed  = "not renewed"
-	stopping   = "server stops"
-)
-
 // ended is a lease that has ended.
 type ended struct {
 	client wire.Identifier
 	peer   access.Peer
 	kept   bool
+
+	commands CommandedLease // nil: none have begun
 }
 
-func endedOf(le *lease) ended { return ended{le.client, le.peer, le.kept} }
+func endedOf(le *lease) ended { return ended{le.client, le.peer, le.kept, le.commands} }
 
 func peersOf(all []ended) (peers []access.Peer) {
 	for _, e := range all {
@@ -37,47 +31,91 @@ func peersOf(all []ended) (peers []access.Peer) {
 	return peers
 }
 
-// logBegun logs a lease that has begun, or was extended.
-func (r *request) logBegun() {
+// logGranted logs a granted lease. If it is in effect, it also reports it.
+func (r *request) logGranted(le *lease) {
 	s := r.service
-	left := r.until.Sub(s.clock.Boot())
-	attrs := []any{"service", s.Name, "client", r.grant.Identifier, "address", r.grant.Address}
-	if s.leases.IsKept(r.grant.Identifier, r.peer) {
-		if r.keeps && !r.wasKept {
-			attrs = append(attrs, "until", "closed")
-			s.log.Info("opened", attrs...)
-		}
-		return
-	}
-	attrs = append(attrs, "for", left.Round(time.Second), "until", s.clock.Wall().Add(left).UTC().Format(time.RFC3339))
-	switch {
-	case r.fresh:
-		s.log.Info("opened", attrs...)
-	case r.until.After(r.before):
-		s.log.Info("extended", attrs...)
+	log := s.leaseLog(le.client, le.address, le.peer)
+	switch err := s.obstacle(); {
+	case le.pending && r.begins != nil:
+		log.Info("lease waits for its opening command")
+	case le.pending: // which is logged already
+	case err == nil:
+		r.fresh = r.fresh || !le.took
+		le.took = true
+		r.logBegun()
+		s.report(le)
+	case s.obstacles[portUnbound] != nil:
+		log.Warn("lease waits for the service port", "error", s.obstacles[portUnbound])
+	case errors.Is(err, ErrIdle): // for this lease, the program is needed from now on
+		log.Info("lease waits for the program", "reason", "the program has not been started yet")
+	default: // also for a lease that took effect before
+		log.Info("lease waits for the program", "reason", err)
 	}
 }
 
-// logEnded logs leases that have ended, and reports kept ones: see
-// ServiceConfig.KeptEnded.
-func (s *Service) logEnded(leases []ended, reason string) {
+// logBegun logs a lease that has begun, or was extended.
+func (r *request) logBegun() {
+	s := r.service
+	switch {
+	case s.leases.IsKept(r.grant.Identifier, r.peer):
+		if r.keeps && !r.wasKept || r.fresh {
+			s.logOpened(r.grant, r.peer, time.Time{})
+		}
+	case r.fresh:
+		s.logOpened(r.grant, r.peer, r.until)
+	case r.until.After(r.before):
+		left := r.until.Sub(s.clock.Boot())
+		s.leaseLog(r.grant.Identifier, r.grant.Address, r.peer).Info("extended",
+			"for", left.Round(time.Second), "until", s.wall(r.until).UTC().Format(time.RFC3339))
+	}
+}
+
+// leaseLog returns a log for the lines of a lease: with the drawn port, if it has one.
+func (s *Service) leaseLog(client wire.Identifier, address any, p access.Peer) *slog.Logger {
+	log := s.log.With("service", s.Name, "client", client, "address", address)
+	if p.Port != 0 {
+		log = log.With("port", p.Port)
+	}
+	return log
+}
+
+// logOpened logs a lease that takes effect; until is zero for one that has no end.
+func (s *Service) logOpened(g sessions.Grant, p access.Peer, until time.Time) {
+	log := s.leaseLog(g.Identifier, g.Address, p)
+	if until.IsZero() {
+		log.Info("opened", "until", "closed")
+		return
+	}
+	left := until.Sub(s.clock.Boot())
+	log.Info("opened", "for", left.Round(time.Second), "until", s.wall(until).UTC().Format(time.RFC3339))
+}
+
+// logEnded logs leases that have ended, and reports their end to their commands, and
+// of kept ones to ServiceConfig.KeptEnded.
+func (s *Service) logEnded(leases []ended, reason EndReason) {
 	for _, l := range leases {
-		if l.kept && s.keptEnded != nil && reason != stopping && reason != holderLost && reason != unrenewed {
+		if l.kept && s.keptEnded != nil && reason != Stopped && reason != holderLost && reason != unrenewed {
 			s.keptEnded(l.client, l.peer)
 		}
-		s.log.Info("closed", "service", s.Name, "client", l.client, "address", addressOf(l.peer), "reason", reason)
+		s.leaseLog(l.client, addressOf(l.peer), l.peer).Info("closed", "reason", reason)
+		if l.commands != nil {
+			l.commands.End(reason)
+		}
+	}
+	if s.backend != nil && len(leases) > 0 {
+		s.wakeRun() // which looks whether the program is needed
 	}
 }
 
 // endPorts ends random ports. Cut: their connections end with them.
-func (s *Service) endPorts(which func(*openPort) bool, cut bool, reason string) {
+func (s *Service) endPorts(which func(*openPort) bool, cut bool, reason EndReason) {
 	s.ports.end(func(p *openPort) bool {
 		ends := which(p)
 		if ends && !p.ended {
 			s.log.Info("random port closed", "service", s.Name, "client", p.client, "address", addressOf(p.peer), "reason", reason)
 		}
 		return ends
-	}, cut)
+	}, cut, reason)
 }
 
 // addressOf returns a peer for the log: its address, or its prefix if it has several

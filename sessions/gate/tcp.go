@@ -37,9 +37,12 @@ type TCPConfig struct {
 	Filtered   bool
 	PrefixLen6 int // number of significant bits of an IPv6 address
 	PerAddress int // maximum number of connections per address at a time
-	Handler    Handler
-	Clock      clock.Clock // the clock of the Service
-	Log        *slog.Logger
+	// Limits counts the connections of several enforcers together; nil: those of this
+	// one.
+	Limits  *ConnLimits
+	Handler Handler
+	Clock   clock.Clock // the clock of the Service
+	Log     *slog.Logger
 
 	// ListenFunc replaces a filtered socket of the kernel, if not nil.
 	ListenFunc func(network, address string) (net.Listener, error)
@@ -58,14 +61,17 @@ type TCP struct {
 	filter         filterState
 	filterOverflow bool                 // as logged last
 	conns          map[*conn]netip.Addr // by remote address
-	perPeer        map[access.Peer]int  // number of connections per address
+	limits         *ConnLimits          // of these connections, and perhaps those of other enforcers
 	ports          map[*tcpPort]bool    // random ports that wait
 	closed         bool
 }
 
 // NewTCP returns a closed enforcer.
 func NewTCP(cfg TCPConfig) *TCP {
-	return &TCP{cfg: cfg, conns: map[*conn]netip.Addr{}, perPeer: map[access.Peer]int{}, ports: map[*tcpPort]bool{}}
+	if cfg.Limits == nil {
+		cfg.Limits = new(ConnLimits)
+	}
+	return &TCP{cfg: cfg, conns: map[*conn]netip.Addr{}, limits: cfg.Limits, ports: map[*tcpPort]bool{}}
 }
 
 // Prepare binds the port, and makes a filtered enforcer listen, without
@@ -151,6 +157,13 @@ func (t *TCP) Owners(f func(wire.Identifier)) {
 	for c := range t.conns {
 		c.owners.Each(f)
 	}
+}
+
+// Connections returns the number of connections.
+func (t *TCP) Connections() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.conns)
 }
 
 // listenFor opens the socket for the peers that a transaction admits. It

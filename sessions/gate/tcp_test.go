@@ -65,15 +65,19 @@ func (l *memoryListener) Close() error {
 
 func (l *memoryListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// dial connects from an address; nil if nothing listens.
+// dial connects from an address; nil if no socket listens.
 func (n *network) dial(from string) net.Conn {
 	if !n.listening.Load() {
 		return nil
 	}
 	ours, theirs := net.Pipe()
 	addr := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 4711))
-	n.current.conns <- memoryConn{theirs, addr}
-	return ours
+	select {
+	case n.current.conns <- memoryConn{theirs, addr}:
+		return ours
+	case <-n.current.closed: // after listening was loaded
+		return nil
+	}
 }
 
 // get requests a page on a connection, and returns its status, or 0 if the

@@ -34,13 +34,9 @@ func (t *TCP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPo
 		return nil, wrapBindError(err)
 	}
 	p := &tcpPort{Listener: l, tcp: t}
-	p.admitted.Put(peer, until)
-	if socket, ok := l.(syscall.Conn); ok {
-		err := new(filterState).apply(socket, 1, func() sockfilter.Set { return filterSet(&p.admitted) })
-		if err != nil {
-			l.Close()
-			return nil, err
-		}
+	if err := p.put(peer, until); err != nil {
+		l.Close()
+		return nil, err
 	}
 	t.ports[p] = true
 	go t.cfg.Handler.Serve(p) // ends with the listener
@@ -63,6 +59,27 @@ func (p *tcpPort) admit(c net.Conn) (*conn, bool) {
 		p.stop()
 	}
 	return tracked, ok
+}
+
+// Admit implements Admitter.
+func (p *tcpPort) Admit(peer access.Peer, until time.Time) error {
+	p.tcp.mu.Lock()
+	defer p.tcp.mu.Unlock()
+	if !p.tcp.ports[p] {
+		return nil
+	}
+	return p.put(peer, until)
+}
+
+// put admits a peer, and no other.
+func (p *tcpPort) put(peer access.Peer, until time.Time) error {
+	p.admitted.Clear()
+	p.admitted.Put(peer, until)
+	socket, ok := p.Listener.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	return new(filterState).apply(socket, 1, func() sockfilter.Set { return filterSet(&p.admitted) })
 }
 
 // stop closes the port, once. The caller holds the lock.

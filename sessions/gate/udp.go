@@ -111,7 +111,7 @@ func (u *UDP) updateAddresses() {
 }
 
 // Update changes the upstream for new flows.
-func (u *UDP) Update(upstream string) { u.relay.SetUpstream(upstream) }
+func (u *UDP) Update(to relay.Upstream) { u.relay.SetUpstream(to) }
 
 // Apply implements access.Enforcer. It may be called concurrently.
 func (u *UDP) Apply(changes []access.Change) []error {
@@ -209,6 +209,9 @@ func (u *UDP) CutOff(gone func(wire.Identifier) bool, some bool) {
 	u.relay.CutOwned(func(o access.Owners) bool { return o.Lose(gone, some) })
 	u.reconcile()
 }
+
+// Connections returns the number of flows.
+func (u *UDP) Connections() int { return u.relay.Flows() }
 
 // Owners implements connOwners.
 func (u *UDP) Owners(f func(wire.Identifier)) { u.relay.Owners(f) }

@@ -41,7 +41,7 @@ func udpStage(t *testing.T, terms LeasePolicy, idle time.Duration, c clock.Clock
 	address := free.LocalAddr().String()
 	free.Close()
 	log := slog.New(slog.DiscardHandler)
-	d := NewUDP(UDPConfig{Listen: address, PrefixLen6: 128, Clock: c, Log: log, Relay: relay.UDPConfig{Upstream: echo.LocalAddr().String(), Idle: idle, PerAddress: 8, Log: log}})
+	d := NewUDP(UDPConfig{Listen: address, PrefixLen6: 128, Clock: c, Log: log, Relay: relay.UDPConfig{Upstream: relay.Upstream(echo.LocalAddr().String()), Idle: idle, PerAddress: 8, Log: log}})
 	t.Cleanup(func() { d.Close(); echo.Close() })
 	s := NewService(ServiceConfig{Name: "udp", PrefixLen6: 128, Policy: terms, Enforcers: []access.Enforcer{d}, Clock: c, Log: log})
 	return s, d, address

@@ -13,12 +13,12 @@ import (
 // udpPort is a random port of a UDP enforcer: a socket with one flow. The
 // socket lasts as long as the flow, and receives only its datagrams.
 type udpPort struct {
-	conn     *net.UDPConn
-	admitted access.Set // the one peer; it never changes
-	now      func() time.Time
+	conn *net.UDPConn
+	now  func() time.Time
 
-	mu    sync.Mutex // locked last, even while the relay holds its lock
-	state PortState
+	mu       sync.Mutex // locked last, even while the relay holds its lock
+	admitted access.Set // the one peer; empty: none
+	state    PortState
 }
 
 // OpenPort implements PortOpener.
@@ -37,14 +37,25 @@ func (u *UDP) OpenPort(port uint16, peer access.Peer, until time.Time) (RandomPo
 		return nil, wrapBindError(err)
 	}
 	p := &udpPort{conn: conn, now: u.cfg.Clock.Boot}
-	p.admitted.Put(peer, until)
-	if err := new(filterState).apply(conn, 1, func() sockfilter.Set { return filterSet(&p.admitted) }); err != nil {
+	if err := p.Admit(peer, until); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	u.ports[p] = true
 	go u.servePort(p) // ends with the socket, which ends with its flow
 	return p, nil
+}
+
+// Admit implements Admitter.
+func (p *udpPort) Admit(peer access.Peer, until time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != PortWaiting {
+		return nil
+	}
+	p.admitted.Clear()
+	p.admitted.Put(peer, until)
+	return new(filterState).apply(p.conn, 1, func() sockfilter.Set { return filterSet(&p.admitted) })
 }
 
 func (u *UDP) servePort(p *udpPort) {

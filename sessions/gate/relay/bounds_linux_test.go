@@ -22,7 +22,7 @@ import (
 // TestFlowsInAll: at the limit, a new client gets no flow, and a client with
 // flows displaces one of its flows.
 func TestFlowsInAll(t *testing.T) {
-	u, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), MaxFlows: 3}, "127.0.0.1:0")
+	u, _, at := serve(t, UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String()), MaxFlows: 3}, "127.0.0.1:0")
 	early, later, other := client(t, "127.0.0.2", at), client(t, "127.0.0.2", at), client(t, "127.0.0.3", at)
 	for _, c := range []*net.UDPConn{early, later, other} {
 		talk(t, "an answer", c)
@@ -48,7 +48,7 @@ func TestFlowsAreBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		refused := map[netip.Addr]bool{}
 		u := newUDP(UDPConfig{
-			Upstream: upstream, MaxFlows: rapid.IntRange(1, 6).Draw(t, "in all"), PerAddress: rapid.IntRange(1, 3).Draw(t, "per address"),
+			Upstream: Upstream(upstream), MaxFlows: rapid.IntRange(1, 6).Draw(t, "in all"), PerAddress: rapid.IntRange(1, 3).Draw(t, "per address"),
 			Allows: func(a netip.Addr) bool { return !refused[a] },
 		})
 		defer u.Close()
@@ -117,7 +117,7 @@ func TestFlowsAreReleased(t *testing.T) {
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	for name, idle := range map[string]time.Duration{"idle": 200 * time.Millisecond, "cut": time.Hour, "closed": time.Hour, "without a socket": time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			cfg := UDPConfig{Upstream: upstream, Idle: idle, PerAddress: 1, Allows: func(netip.Addr) bool { return true }}
+			cfg := UDPConfig{Upstream: Upstream(upstream), Idle: idle, PerAddress: 1, Allows: func(netip.Addr) bool { return true }}
 			u := newUDP(cfg)
 			conn := socketAt(t, "udp", "127.0.0.1:0")
 			conn.SetDeadline(time.Time{})
@@ -165,7 +165,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []int{1, 30000} {
-		u := newUDP(UDPConfig{Upstream: upstream.LocalAddr().String()})
+		u := newUDP(UDPConfig{Upstream: Upstream(upstream.LocalAddr().String())})
 		f := newFlow(u, key{socket: s, client: netip.MustParseAddrPort("127.0.0.2:1")})
 		for i := range 2 * maxWaiting {
 			f.forward(bytes.Repeat([]byte{byte(i)}, size))
@@ -190,12 +190,10 @@ func TestWaitingIsBounded(t *testing.T) {
 // TestSlowNameServer: a client whose flows wait for a name does not delay
 // others, however many ports it uses.
 func TestSlowNameServer(t *testing.T) {
-	known := net.DefaultResolver
-	defer func() { net.DefaultResolver = known }()
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	resolve(t, func(ctx context.Context) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
-	}}
+	})
 	u := newUDP(UDPConfig{Upstream: "upstream.example.:53", PerAddress: 3, Allows: func(netip.Addr) bool { return true }, Log: slog.New(slog.DiscardHandler)})
 	defer u.Close()
 	s, err := newSocket(socketAt(t, "udp", "127.0.0.1:0"))
@@ -222,7 +220,7 @@ func TestSlowNameServer(t *testing.T) {
 
 // TestSteadyFlowsAllocateNothing covers the relay, and the test's sockets.
 func TestSteadyFlowsAllocateNothing(t *testing.T) {
-	_, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String()}, "127.0.0.1:0")
+	_, _, at := serve(t, UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String())}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
 	talk(t, "an answer", c)
 	b := make([]byte, 1200)
@@ -243,7 +241,7 @@ func TestSteadyFlowsAllocateNothing(t *testing.T) {
 // window of datagrams in flight.
 func BenchmarkUDP(b *testing.B) {
 	upstream := echo(b, "127.0.0.1:0").LocalAddr().(*net.UDPAddr).AddrPort()
-	_, _, at := serve(b, UDPConfig{Upstream: upstream.String()}, "127.0.0.1:0")
+	_, _, at := serve(b, UDPConfig{Upstream: Upstream(upstream.String())}, "127.0.0.1:0")
 	const window, rounds = 16, 64
 	ways := [2]*net.UDPConn{client(b, "127.0.0.1", upstream), client(b, "127.0.0.1", at)}
 	talk(b, "an answer", ways[1])
@@ -280,7 +278,7 @@ func TestSharedAddresses(t *testing.T) {
 		p, _ := a.Prefix(24)
 		return access.Peer{Prefix: p}
 	}
-	u, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), PerAddress: 2, Share: network}, "127.0.0.1:0")
+	u, _, at := serve(t, UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String()), PerAddress: 2, Share: network}, "127.0.0.1:0")
 	for i := range 5 {
 		talk(t, "an answer", client(t, fmt.Sprintf("127.0.7.%d", i+1), at))
 	}

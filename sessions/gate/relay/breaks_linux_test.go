@@ -17,9 +17,9 @@ import (
 // to it.
 func TestResetAfterHalfClose(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
-	for name, ends := range map[string]func(carried) (first, second *net.TCPConn){
-		"the client":   func(c carried) (_, _ *net.TCPConn) { return c.client, c.upstream },
-		"the upstream": func(c carried) (_, _ *net.TCPConn) { return c.upstream, c.client },
+	for name, ends := range map[string]func(carried) (first, second stream){
+		"the client":   func(c carried) (_, _ stream) { return c.client, c.upstream },
+		"the upstream": func(c carried) (_, _ stream) { return c.upstream, c.client },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := carry(t, TCP{}, front, back)
@@ -82,7 +82,7 @@ func TestDialedTooLate(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	dial(t, front.Addr().String())
 	middle := accept(t, front)
-	_, err := TCP{Upstream: back.Addr().String(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	_, err := TCP{Upstream: Upstream(back.Addr().String()), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := net.Dial(network, address)
 		abort(middle)
 		<-ctx.Done()
@@ -100,7 +100,7 @@ func TestDialedTooLate(t *testing.T) {
 func TestKeepalives(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	dial(t, front.Addr().String())
-	up, err := TCP{Upstream: back.Addr().String()}.connect(t.Context(), accept(t, front))
+	up, err := TCP{Upstream: Upstream(back.Addr().String())}.connect(t.Context(), accept(t, front))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +119,10 @@ func TestKeepalives(t *testing.T) {
 
 // TestSlowReader: bytes that the reader does not read stay with the writer,
 // except those in the kernel's buffers.
-func TestSlowReader(t *testing.T) {
-	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+func TestSlowReader(t *testing.T) { upstreams(t, testSlowReader) }
+
+func testSlowReader(t *testing.T, back net.Listener) {
+	front := listen(t, "127.0.0.1:0")
 	c := carry(t, TCP{}, front, back)
 	const bound = 64 << 20
 	sent, chunk := 0, make([]byte, 1<<16)

@@ -33,6 +33,9 @@ type flow struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	checked  atomic.Int64          // when the owner of the upstream was checked, since the relay began
+	disowned atomic.Pointer[error] // why the upstream may no longer be used
+
 	mu      sync.Mutex
 	up      *sender  // nil: not found yet
 	waiting [][]byte // datagrams that came before the upstream was found
@@ -66,6 +69,9 @@ func (f *flow) forward(b []byte) {
 	defer f.mu.Unlock()
 	switch {
 	case f.ended:
+	case f.up != nil && !f.owned(f.up.conn):
+		f.ended = true
+		f.up.conn.Close() // run ends
 	case f.up != nil:
 		f.sent += int64(len(b))
 		f.up.send(b)
@@ -91,6 +97,9 @@ func (f *flow) run(u *upstream) {
 		return
 	}
 	r.relayAnswers()
+	if err := f.disowned.Load(); err != nil {
+		f.relay.logUpstream(u.name, *err, f.ctx.Err() != nil)
+	}
 	r.logEnd()
 }
 
@@ -101,7 +110,11 @@ func (f *flow) connect(to netip.AddrPort, keep bool) (*net.UDPConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.checked.Store(int64(f.relay.now()))
 	up, err := newSender(conn)
+	if err == nil {
+		err = f.relay.checkOwner(conn)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil && f.ended {

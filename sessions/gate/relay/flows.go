@@ -59,10 +59,17 @@ func (u *UDP) flowOf(k key) *flow {
 	}
 	a := u.cfg.Share(k.client.Addr())
 	flows := cmp.Or(u.byAddress[a], new(addressFlows))
-	switch u.cfg.decide(usage{len(flows.flows), flows.running, len(u.flows), u.running}) {
+	used := usage{len(flows.flows), flows.running, len(u.flows), u.running}
+	if u.cfg.Shared != nil {
+		used = u.cfg.Shared.usage(a)
+	}
+	switch u.cfg.decide(used) {
 	case refuse:
 		return nil
 	case replace:
+		if len(flows.flows) == 0 {
+			return nil // all flows of the address are of other relays
+		}
 		byLast := func(a, b *flow) int { return cmp.Compare(a.last.Load(), b.last.Load()) }
 		u.endFlow(slices.MinFunc(flows.flows, byLast))
 	}
@@ -76,6 +83,7 @@ func (u *UDP) flowOf(k key) *flow {
 	flows.flows = append(flows.flows, f)
 	flows.running++
 	u.running++
+	u.cfg.Shared.add(a, 1, 1)
 	u.goroutines.Add(1)
 	go f.run(u.upstream.Load())
 	return f
@@ -87,7 +95,9 @@ func (u *UDP) endFlow(f *flow) {
 		return
 	}
 	delete(u.flows, f.key)
-	of := u.byAddress[u.cfg.Share(f.client.Addr())]
+	a := u.cfg.Share(f.client.Addr())
+	u.cfg.Shared.add(a, -1, 0)
+	of := u.byAddress[a]
 	of.flows = slices.DeleteFunc(of.flows, func(other *flow) bool { return other == f })
 	f.stop()
 	f.socket.ends()
@@ -100,6 +110,7 @@ func (u *UDP) finished(f *flow) {
 	u.endFlow(f)
 	u.running--
 	a := u.cfg.Share(f.client.Addr())
+	u.cfg.Shared.add(a, 0, -1)
 	if of := u.byAddress[a]; of.running > 1 {
 		of.running--
 	} else {

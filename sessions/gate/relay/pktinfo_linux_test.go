@@ -20,8 +20,8 @@ func TestAnswersUsePktInfo(t *testing.T) {
 	netns.Connect(t, netns.End{Name: "left", Addresses: []string{"198.51.100.1/24", "198.51.100.9/24", "2001:db8::1/64", "2001:db8::9/64", "fe80::1/64"}}, h,
 		netns.End{Name: "right", Addresses: []string{"198.51.100.2/24", "2001:db8::2/64", "fe80::2/64"}})
 	upstream := echo(t, "127.0.0.1:0").LocalAddr().String()
-	_, _, six := serve(t, UDPConfig{Upstream: upstream}, "[::]:0")
-	_, _, four := serve(t, UDPConfig{Upstream: upstream}, "0.0.0.0:0")
+	_, _, six := serve(t, UDPConfig{Upstream: Upstream(upstream)}, "[::]:0")
+	_, _, four := serve(t, UDPConfig{Upstream: Upstream(upstream)}, "0.0.0.0:0")
 	for _, test := range []struct {
 		client string
 		port   uint16

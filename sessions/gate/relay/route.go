@@ -78,6 +78,8 @@ func (r *route) relayAnswers() {
 	for {
 		n, err := r.conn.Read(buffer)
 		switch {
+		case err == nil && !r.owned(r.conn):
+			return
 		case err == nil:
 			r.touch()
 			r.received(n)
@@ -119,6 +121,7 @@ func (r *route) received(n int) {
 // upstream may listen again later.
 func (r *route) refused(err error) {
 	r.drainErrors()
+	r.checked.Store(-int64(ownerPause)) // the next datagram may go to another program
 	r.answered = -1
 	if len(r.next) == 0 {
 		r.relay.logUpstream(r.upstream.name, err, r.ctx.Err() != nil)

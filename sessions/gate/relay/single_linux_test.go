@@ -15,7 +15,7 @@ import (
 // client's port may have another flow on another socket.
 func TestSingleFlow(t *testing.T) {
 	t.Parallel()
-	u := newUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Idle: time.Minute, Allows: func(netip.Addr) bool { return true }})
+	u := newUDP(UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String()), Idle: time.Minute, Allows: func(netip.Addr) bool { return true }})
 	defer u.Close()
 	many, single := socketAt(t, "udp", "127.0.0.1:0"), socketAt(t, "udp", "127.0.0.1:0")
 	go u.Serve(many)
@@ -71,7 +71,7 @@ func TestSingleFlow(t *testing.T) {
 
 func TestSocketEndsWithItsFlow(t *testing.T) {
 	t.Parallel()
-	u := newUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Idle: 50 * time.Millisecond, Allows: func(netip.Addr) bool { return false }})
+	u := newUDP(UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String()), Idle: 50 * time.Millisecond, Allows: func(netip.Addr) bool { return false }})
 	defer u.Close()
 	single, c := socketAt(t, "udp", "127.0.0.1:0"), socketAt(t, "udp", "127.0.0.1:0")
 	served := make(chan error, 1)

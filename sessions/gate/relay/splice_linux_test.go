@@ -30,21 +30,31 @@ func bytesRead(t *testing.T) (n int64) {
 // TestCarryCopiesNothing: with splice(2), the bytes do not pass through the
 // process's memory. The same transfer through a copy shows that the test would
 // detect one.
-func TestCarryCopiesNothing(t *testing.T) {
+func TestCarryCopiesNothing(t *testing.T) { upstreams(t, testCarryCopiesNothing) }
+
+func testCarryCopiesNothing(t *testing.T, back net.Listener) {
 	const n = 32 << 20
-	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	front := listen(t, "127.0.0.1:0")
 	spliced := carry(t, TCP{}, front, back)
 	copied := carried{client: dial(t, front.Addr().String()), middle: accept(t, front)}
-	up := dial(t, back.Addr().String())
-	copied.upstream = accept(t, back)
+	up, err := net.Dial(back.Addr().Network(), back.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	copied.upstream = acceptStream(t, back)
 	go io.Copy(struct{ io.Writer }{up}, struct{ io.Reader }{copied.middle})
 	for _, way := range []struct {
-		name   string
-		ends   carried
-		copies bool
-	}{{"carried", spliced, false}, {"copied", copied, true}} {
+		name     string
+		from, to stream
+		copies   bool
+	}{
+		{"carried to the upstream", spliced.client, spliced.upstream, false},
+		{"carried to the client", spliced.upstream, spliced.client, false},
+		{"copied", copied.client, copied.upstream, true},
+	} {
 		before := bytesRead(t)
-		transfer(t, way.ends.client, way.ends.upstream, n)
+		transfer(t, way.from, way.to, n)
 		// The receiver reads all bytes; a copy in between reads them again.
 		if read := bytesRead(t) - before; (read >= n+n/2) != way.copies {
 			t.Errorf("%s: %d bytes read for %d", way.name, read, n)
@@ -54,34 +64,36 @@ func TestCarryCopiesNothing(t *testing.T) {
 	spliced.wait(t)
 }
 
-func transfer(t testing.TB, from, to *net.TCPConn, n int64) {
+func transfer(t testing.TB, from, to stream, n int64) {
 	go io.CopyN(from, endless{}, n)
 	if _, err := io.CopyN(io.Discard, struct{ io.Reader }{to}, n); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// BenchmarkCarry alternates between the relay and a direct connection, so that
-// both have the same load, and reports the ratio of their times.
+// BenchmarkCarry alternates between the relay, with each kind of upstream, and a
+// direct connection, so that all have the same load, and reports the ratios of their
+// times.
 func BenchmarkCarry(b *testing.B) {
 	const n = 8 << 20
 	front, back := listen(b, "127.0.0.1:0"), listen(b, "127.0.0.1:0")
-	through := carry(b, TCP{}, front, back)
 	direct := carried{client: dial(b, back.Addr().String())}
 	direct.upstream = accept(b, back)
-	var spent [2]time.Duration
-	for _, ends := range []carried{direct, through} {
+	all := []carried{direct, carry(b, TCP{}, front, back), carry(b, TCP{}, front, listenUnix(b))}
+	spent := make([]time.Duration, len(all))
+	for _, ends := range all {
 		ends.client.SetDeadline(time.Time{})
 		ends.upstream.SetDeadline(time.Time{})
 		transfer(b, ends.client, ends.upstream, n) // until the windows are open
 	}
-	b.SetBytes(2 * n)
+	b.SetBytes(int64(len(all)) * n)
 	for b.Loop() {
-		for i, ends := range []carried{direct, through} {
+		for i, ends := range all {
 			start := time.Now()
 			transfer(b, ends.client, ends.upstream, n)
 			spent[i] += time.Since(start)
 		}
 	}
 	b.ReportMetric(float64(spent[0])/float64(spent[1]), "relay/direct")
+	b.ReportMetric(float64(spent[1])/float64(spent[2]), "unix/tcp")
 }

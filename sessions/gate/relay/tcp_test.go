@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,19 +55,61 @@ func dial(t testing.TB, address string) *net.TCPConn {
 
 // carried is a client's connection, the relay's end of it, and the upstream's.
 type carried struct {
-	client, middle, upstream *net.TCPConn
-	done                     chan error
+	client, middle *net.TCPConn
+	upstream       stream
+	done           chan error
 }
 
-func carry(t testing.TB, r TCP, front, back *net.TCPListener) carried {
+func carry(t testing.TB, r TCP, front *net.TCPListener, back net.Listener) carried {
 	t.Helper()
-	r.Upstream = back.Addr().String()
+	r.Upstream = upstreamAt(back)
+	// Without an owner, a Unix socket of this process is not an upstream.
+	uid := uint32(os.Geteuid())
+	r.OwnerUID = &uid
 	c := carried{client: dial(t, front.Addr().String()), done: make(chan error, 1)}
 	c.middle = accept(t, front)
 	c.middle.SetDeadline(time.Time{})
 	go func() { c.done <- carryOnly(r.Carry(context.Background(), c.middle)) }()
-	c.upstream = accept(t, back)
+	c.upstream = acceptStream(t, back)
 	return c
+}
+
+// upstreams calls f with a listener of each kind of upstream.
+func upstreams(t *testing.T, f func(t *testing.T, back net.Listener)) {
+	t.Run("tcp", func(t *testing.T) { f(t, listen(t, "127.0.0.1:0")) })
+	t.Run("unix", func(t *testing.T) { f(t, listenUnix(t)) })
+}
+
+func listenUnix(t testing.TB) *net.UnixListener {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.(*net.UnixListener)
+}
+
+func upstreamAt(l net.Listener) Upstream {
+	if l.Addr().Network() == "unix" {
+		return UnixUpstream(l.Addr().String())
+	}
+	return Upstream(l.Addr().String())
+}
+
+func acceptStream(t testing.TB, l net.Listener) stream {
+	t.Helper()
+	if l, ok := l.(*net.TCPListener); ok {
+		return accept(t, l)
+	}
+	l.(*net.UnixListener).SetDeadline(netns.Deadline(t))
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(netns.Deadline(t))
+	return c.(*net.UnixConn)
 }
 
 func (c carried) wait(t testing.TB) error {
@@ -83,7 +127,7 @@ func (c carried) wait(t testing.TB) error {
 }
 
 // greet sends a message each way, so that both ends are connected.
-func greet(t testing.TB, ends ...*net.TCPConn) {
+func greet(t testing.TB, ends ...stream) {
 	t.Helper()
 	for _, end := range ends {
 		if _, err := io.WriteString(end, "x"); err != nil {
@@ -99,8 +143,10 @@ func greet(t testing.TB, ends ...*net.TCPConn) {
 
 // TestHalfClose: a side that has sent an end of file still receives, whichever
 // side begins.
-func TestHalfClose(t *testing.T) {
-	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+func TestHalfClose(t *testing.T) { upstreams(t, testHalfClose) }
+
+func testHalfClose(t *testing.T, back net.Listener) {
+	front := listen(t, "127.0.0.1:0")
 	question, answer := make([]byte, 5<<20), make([]byte, 3<<20)
 	rand.Read(question)
 	rand.Read(answer)
@@ -111,7 +157,7 @@ func TestHalfClose(t *testing.T) {
 				up, err = new(net.Dialer).DialContext(ctx, network, address)
 				return up, err
 			}}, front, back)
-			first, second := c.client, c.upstream
+			first, second := stream(c.client), c.upstream
 			if strings.HasPrefix(name, "the upstream") {
 				first, second = second, first
 			}
@@ -145,14 +191,14 @@ func TestHalfClose(t *testing.T) {
 // looks complete.
 func TestBreaks(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
-	for name, breaks := range map[string]func(c carried) (whole *net.TCPConn){
-		"the client":   func(c carried) *net.TCPConn { abort(c.client); return c.upstream },
-		"the upstream": func(c carried) *net.TCPConn { abort(c.upstream); return c.client },
-		"the caller, as the upstream sees it": func(c carried) *net.TCPConn {
+	for name, breaks := range map[string]func(c carried) (whole stream){
+		"the client":   func(c carried) stream { abort(c.client); return c.upstream },
+		"the upstream": func(c carried) stream { abort(c.upstream); return c.client },
+		"the caller, as the upstream sees it": func(c carried) stream {
 			abort(c.middle)
 			return c.upstream
 		},
-		"the caller, as the client sees it": func(c carried) *net.TCPConn {
+		"the caller, as the client sees it": func(c carried) stream {
 			abort(c.middle)
 			return c.client
 		},
@@ -171,8 +217,10 @@ func TestBreaks(t *testing.T) {
 	}
 }
 
-func TestCutDuringTransfer(t *testing.T) {
-	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+func TestCutDuringTransfer(t *testing.T) { upstreams(t, testCutDuringTransfer) }
+
+func testCutDuringTransfer(t *testing.T, back net.Listener) {
+	front := listen(t, "127.0.0.1:0")
 	c := carry(t, TCP{}, front, back)
 	go io.Copy(c.upstream, endless{})
 	if _, err := io.CopyN(io.Discard, c.client, 10<<20); err != nil {
@@ -197,7 +245,7 @@ func TestUnreachableUpstream(t *testing.T) {
 	back.Close()
 	client := dial(t, front.Addr().String())
 	middle := accept(t, front)
-	_, err := TCP{Upstream: address}.Carry(t.Context(), middle)
+	_, err := TCP{Upstream: Upstream(address)}.Carry(t.Context(), middle)
 	var unreachable *UpstreamError
 	if !errors.As(err, &unreachable) || !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), address) {
 		t.Errorf("got %v", err)
@@ -215,23 +263,25 @@ func TestEndOfContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- carryOnly(TCP{Upstream: back.Addr().String()}.Carry(ctx, middle)) }()
+	go func() { done <- carryOnly(TCP{Upstream: Upstream(back.Addr().String())}.Carry(ctx, middle)) }()
 	upstream := accept(t, back)
 	greet(t, client, upstream)
 	cancel()
 	if err := <-done; err == nil {
 		t.Error("ended well")
 	}
-	for _, end := range []*net.TCPConn{client, upstream} {
+	for _, end := range []stream{client, upstream} {
 		if _, err := end.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("an end: %v", err)
 		}
 	}
 }
 
-func TestProxyProtocol(t *testing.T) {
+func TestProxyProtocol(t *testing.T) { upstreams(t, testProxyProtocol) }
+
+func testProxyProtocol(t *testing.T, back net.Listener) {
 	for _, front := range []string{"127.0.0.1:0", "[::1]:0"} {
-		c := carry(t, TCP{ProxyProtocol: true}, listen(t, front), listen(t, "127.0.0.1:0"))
+		c := carry(t, TCP{ProxyProtocol: true}, listen(t, front), back)
 		seen := proxyproto.NewConn(c.upstream, proxyproto.WithPolicy(proxyproto.REQUIRE))
 		if _, err := io.WriteString(c.client, "hello"); err != nil {
 			t.Fatal(err)

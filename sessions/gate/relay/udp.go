@@ -44,7 +44,11 @@ const (
 
 // UDPConfig configures NewUDP.
 type UDPConfig struct {
-	Upstream string // host:port, resolved again for new flows, and for those without an answer
+	Upstream Upstream // host:port, resolved again for new flows, and for those without an answer
+	// OwnerUID is the user to whom the upstream must belong, a socket of this host;
+	// nil: any user. A flow's upstream is checked when the flow begins, and once a
+	// second while its client sends.
+	OwnerUID *uint32
 	// Allows reports whether an address may begin a flow; IPv4 is never mapped.
 	// Serve calls it under the relay's lock: it must be quick, and not call
 	// back.
@@ -55,6 +59,7 @@ type UDPConfig struct {
 	// Share returns the peer to which a flow of an address is counted: a client
 	// may have all addresses of an IPv6 network. nil: the address alone.
 	Share      func(netip.Addr) access.Peer
+	Shared     *Shared       // other relays, with whose flows MaxFlows and PerAddress count; nil: none
 	MaxFlows   int           // at a time; 0: MaxFlows
 	PerAddress int           // of an address at a time; 0: PerAddress
 	Idle       time.Duration // 0: Idle
@@ -109,9 +114,9 @@ func NewUDP(cfg UDPConfig) *UDP {
 func (u *UDP) now() time.Duration { return u.cfg.Clock.Monotonic().Sub(u.began) }
 
 // SetUpstream changes the upstream for new flows.
-func (u *UDP) SetUpstream(address string) {
-	if old := u.upstream.Load(); old == nil || old.name != address {
-		u.upstream.Store(&upstream{name: address, now: u.now, ctx: u.ctx})
+func (u *UDP) SetUpstream(to Upstream) {
+	if old := u.upstream.Load(); old == nil || old.name != string(to) {
+		u.upstream.Store(&upstream{name: string(to), now: u.now, ctx: u.ctx})
 	}
 }
 

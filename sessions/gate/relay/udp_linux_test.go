@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -70,7 +71,7 @@ func newUDP(cfg UDPConfig) *UDP {
 func serve(t testing.TB, cfg UDPConfig, address string) (*UDP, *gate, netip.AddrPort) {
 	t.Helper()
 	g := &gate{refused: map[netip.Addr]bool{}}
-	cfg.Allows, cfg.Log = g.allows, slog.New(slog.DiscardHandler)
+	cfg.Allows, cfg.Log = g.allows, cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	if cfg.PerAddress == 0 {
 		cfg.PerAddress = 64
 	}
@@ -135,7 +136,7 @@ func has(u *UDP, c *net.UDPConn) bool {
 
 func TestDatagramsAreUnchanged(t *testing.T) {
 	upstream := echo(t, "127.0.0.1:0").LocalAddr().String()
-	_, _, at := serve(t, UDPConfig{Upstream: upstream}, "127.0.0.1:0")
+	_, _, at := serve(t, UDPConfig{Upstream: Upstream(upstream)}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
 	for _, n := range []int{1, 0, 1400, 65507} {
 		want := make([]byte, n)
@@ -156,7 +157,7 @@ func TestEarlyDatagrams(t *testing.T) {
 		if _, err := c.Write([]byte("early")); err != nil {
 			t.Fatal(err)
 		}
-		u := newUDP(UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), Allows: func(netip.Addr) bool { return true }})
+		u := newUDP(UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String()), Allows: func(netip.Addr) bool { return true }})
 		defer u.Close()
 		go u.Serve(conn)
 		if _, err := c.Read(make([]byte, 5)); err != nil {
@@ -169,7 +170,7 @@ func TestEarlyDatagrams(t *testing.T) {
 }
 
 func TestStrangersBeginNoFlow(t *testing.T) {
-	u, g, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String()}, "127.0.0.1:0")
+	u, g, at := serve(t, UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String())}, "127.0.0.1:0")
 	g.refuse("127.0.0.9")
 	stranger, friend := client(t, "127.0.0.9", at), client(t, "127.0.0.2", at)
 	for range 100 {
@@ -191,7 +192,7 @@ func TestStrangersBeginNoFlow(t *testing.T) {
 // TestFlowsOfAnAddress: at its limit, an address displaces its own flows, and
 // none of another address.
 func TestFlowsOfAnAddress(t *testing.T) {
-	u, _, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String(), PerAddress: 3}, "127.0.0.1:0")
+	u, _, at := serve(t, UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String()), PerAddress: 3}, "127.0.0.1:0")
 	other := client(t, "127.0.0.3", at)
 	if _, err := exchange(other, []byte("x")); err != nil {
 		t.Fatal(err)
@@ -216,7 +217,7 @@ func TestFlowsOfAnAddress(t *testing.T) {
 }
 
 func TestCutFlows(t *testing.T) {
-	u, g, at := serve(t, UDPConfig{Upstream: echo(t, "127.0.0.1:0").LocalAddr().String()}, "127.0.0.1:0")
+	u, g, at := serve(t, UDPConfig{Upstream: Upstream(echo(t, "127.0.0.1:0").LocalAddr().String())}, "127.0.0.1:0")
 	gone, stays := client(t, "127.0.0.2", at), client(t, "127.0.0.3", at)
 	for _, c := range []*net.UDPConn{gone, stays} {
 		if _, err := exchange(c, []byte("x")); err != nil {
@@ -254,7 +255,7 @@ func TestCutFlows(t *testing.T) {
 // TestUpstreamStartsLater: an ICMP error ends no flow.
 func TestUpstreamStartsLater(t *testing.T) {
 	address := freeAddress(t)
-	u, _, at := serve(t, UDPConfig{Upstream: address}, "127.0.0.1:0")
+	u, _, at := serve(t, UDPConfig{Upstream: Upstream(address)}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
 	var early *flow
 	for range 3 {

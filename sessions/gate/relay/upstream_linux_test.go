@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,25 @@ type names struct {
 	mu        sync.Mutex
 	addresses []netip.Addr
 	queries   int
+}
+
+// dialNameServer connects to the name server of a test; nil: to those of the host.
+var dialNameServer atomic.Pointer[func(context.Context) (net.Conn, error)]
+
+// The variable of package net is written only here: a query can outlive its test.
+func init() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dial := dialNameServer.Load(); dial != nil {
+			return (*dial)(ctx)
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+}
+
+// resolve makes the process use a name server until the test ends.
+func resolve(t *testing.T, dial func(context.Context) (net.Conn, error)) {
+	t.Cleanup(func() { dialNameServer.Store(nil) })
+	dialNameServer.Store(&dial)
 }
 
 // nameServer makes the process use a name server. Its tests do not run in parallel.
@@ -45,11 +65,9 @@ func nameServer(t *testing.T, addresses ...string) *names {
 			}
 		}
 	}()
-	known := net.DefaultResolver
-	t.Cleanup(func() { net.DefaultResolver = known })
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	resolve(t, func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
+	})
 	return n
 }
 
@@ -133,7 +151,7 @@ func TestNextAddress(t *testing.T) {
 	nameServer(t, "127.0.0.2", "127.0.0.3", "::1", "127.0.0.4")
 	port := freeUpstreamPort(t)
 	named(t, "last", "127.0.0.4:"+port)
-	_, _, at := serve(t, UDPConfig{Upstream: upstreamName + ":" + port}, "127.0.0.1:0")
+	_, _, at := serve(t, UDPConfig{Upstream: Upstream(upstreamName + ":" + port)}, "127.0.0.1:0")
 	for range 3 {
 		if got, err := exchange(client(t, "127.0.0.1", at), []byte("x")); err != nil || string(got) != "last" {
 			t.Errorf("got %q, %v", got, err)
@@ -155,7 +173,7 @@ func TestUpstreamMoves(t *testing.T) {
 			n := nameServer(t, "127.0.0.2")
 			port := freeUpstreamPort(t)
 			old := named(t, "old", "127.0.0.2:"+port)
-			u, _, at := serve(t, UDPConfig{Upstream: upstreamName + ":" + port, checkTime: 50 * time.Millisecond, checkAge: 1}, "127.0.0.1:0")
+			u, _, at := serve(t, UDPConfig{Upstream: Upstream(upstreamName + ":" + port), checkTime: 50 * time.Millisecond, checkAge: 1}, "127.0.0.1:0")
 			c := client(t, "127.0.0.1", at)
 			answers(t, c, "old")
 			flow := singleFlowOf(u)
@@ -177,7 +195,7 @@ func TestUpstreamStays(t *testing.T) {
 	port := freeUpstreamPort(t)
 	named(t, "old", "127.0.0.2:"+port)
 	named(t, "new", "127.0.0.3:"+port)
-	_, _, at := serve(t, UDPConfig{Upstream: upstreamName + ":" + port, checkTime: time.Millisecond, checkAge: 1}, "127.0.0.1:0")
+	_, _, at := serve(t, UDPConfig{Upstream: Upstream(upstreamName + ":" + port), checkTime: time.Millisecond, checkAge: 1}, "127.0.0.1:0")
 	c := client(t, "127.0.0.1", at)
 	answers(t, c, "old")
 	n.set("127.0.0.3", "127.0.0.2")
@@ -201,7 +219,7 @@ func TestSilentFromTheStart(t *testing.T) {
 	port := freeUpstreamPort(t)
 	socketAt(t, "udp", "127.0.0.2:"+port)
 	named(t, "other", "127.0.0.3:"+port)
-	_, _, at := serve(t, UDPConfig{Upstream: upstreamName + ":" + port, checkTime: 50 * time.Millisecond, checkAge: 1}, "127.0.0.1:0")
+	_, _, at := serve(t, UDPConfig{Upstream: Upstream(upstreamName + ":" + port), checkTime: 50 * time.Millisecond, checkAge: 1}, "127.0.0.1:0")
 	answers(t, client(t, "127.0.0.1", at), "other")
 }
 
@@ -210,7 +228,7 @@ func TestFlowsShareAQuery(t *testing.T) {
 	n := nameServer(t, "127.0.0.2")
 	port := freeUpstreamPort(t)
 	named(t, "up", "127.0.0.2:"+port)
-	_, _, at := serve(t, UDPConfig{Upstream: upstreamName + ":" + port}, "127.0.0.1:0")
+	_, _, at := serve(t, UDPConfig{Upstream: Upstream(upstreamName + ":" + port)}, "127.0.0.1:0")
 	begin := time.Now()
 	for range 200 {
 		answers(t, client(t, "127.0.0.1", at), "up")
@@ -236,7 +254,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 			return log.String()
 		}
 		handler := slog.NewTextHandler(lockedWriter{&mu, &log}, nil)
-		u := newUDP(UDPConfig{Upstream: upstream, Allows: func(netip.Addr) bool { return true }, Log: slog.New(handler)})
+		u := newUDP(UDPConfig{Upstream: Upstream(upstream), Allows: func(netip.Addr) bool { return true }, Log: slog.New(handler)})
 		conn := socketAt(t, "udp", "127.0.0.1:0")
 		conn.SetDeadline(time.Time{})
 		go u.Serve(conn)

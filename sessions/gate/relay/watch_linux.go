@@ -11,12 +11,23 @@ import (
 // watchForReset calls f, once, if conn is reset or closed while no goroutine
 // reads from it, until stop is called; after stop, f neither runs nor is
 // called. f must not call stop. watchForReset uses conn's read deadline.
-func watchForReset(conn *net.TCPConn, f func()) (stop func()) {
+func watchForReset(conn stream, f func()) (stop func()) {
+	return watchEnd(conn, func(reset bool) {
+		if reset {
+			f()
+		}
+	})
+}
+
+// watchEnd is watchForReset that calls f also, with reset false, if the other side of
+// a Unix socket is closed in order. Over TCP that does not show.
+func watchEnd(conn stream, f func(reset bool)) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if waitForReset(conn) {
-			f()
+		_, isUnix := conn.(*net.UnixConn)
+		if closed, reset := waitForEnd(conn); reset || closed && isUnix {
+			f(reset)
 		}
 	}()
 	return func() {
@@ -26,13 +37,13 @@ func watchForReset(conn *net.TCPConn, f func()) (stop func()) {
 	}
 }
 
-// waitForReset waits until conn is reset or closed, and returns true. It
-// returns false after both sides have ended the connection in order, or after
+// waitForEnd waits until conn is reset or closed here, and returns reset true. It
+// returns closed true after both directions have ended in order, and neither after
 // its read deadline. It leaves data and a FIN for the next reader.
-func waitForReset(conn *net.TCPConn) bool {
+func waitForEnd(conn stream) (closed, reset bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return true
+		return false, true
 	}
 	var events int16
 	err = raw.Read(func(fd uintptr) bool {
@@ -40,7 +51,7 @@ func waitForReset(conn *net.TCPConn) bool {
 		events, end = pollEvents(int32(fd))
 		return events != 0 || end != nil
 	})
-	return events&unix.POLLERR != 0 || errors.Is(err, net.ErrClosed)
+	return events&unix.POLLHUP != 0, events&unix.POLLERR != 0 || errors.Is(err, net.ErrClosed)
 }
 
 // pollEvents requests only the events that poll(2) always reports: POLLERR

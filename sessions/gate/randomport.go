@@ -1,0 +1,150 @@
+package gate
+
+import (
+	"fmt"
+	"time"
+
+	"sallyport/sessions/gate/access"
+)
+
+// A random port of a service with a program or commands is bound at once, since the
+// client expects it, but admits no peer before the program is ready and the opening
+// command has succeeded. A client that connects before gets no answer, and TCP
+// retries for it.
+
+// openPort opens a random port.
+func (s *Service) openPort(c Command) error {
+	if s.opener == nil || s.requireISN {
+		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
+	}
+	o := &openPort{
+		client: c.Grant.Identifier, peer: access.PeerOf(c.Grant.Address, s.prefixLen6),
+		number: c.Port, address: c.Grant.Address, pending: s.commands != nil,
+	}
+	open := s.terms.OpenFor
+	if c.For != 0 {
+		open = c.For
+	}
+	open = min(open, s.terms.OpenMax)
+	o.until = s.clock.Boot().Add(open)
+	if err := s.ports.makeRoom(o.client); err != nil {
+		return fmt.Errorf("open %s: %w", s.Name, err)
+	}
+	admitted := o.peer
+	o.open = !o.pending && s.portObstacle() == nil
+	if !o.open {
+		admitted = access.Peer{}
+	}
+	var err error
+	if o.RandomPort, err = s.opener.OpenPort(c.Port, admitted, o.until); err != nil {
+		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
+	}
+	if err := s.beginPort(o, c); err != nil {
+		o.End(true)
+		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
+	}
+	s.ports = append(s.ports, o)
+	if o.open {
+		s.logPort(o)
+	} else {
+		s.log.Info("random port waits", "service", s.Name, "client", o.client, "address", o.address, "port", o.number,
+			"reason", o.waits(s.portObstacle()))
+	}
+	s.updateNeed()
+	s.reschedule()
+	return nil
+}
+
+// waits returns why a port does not admit its peer yet.
+func (o *openPort) waits(obstacle error) error {
+	if obstacle != nil {
+		return obstacle
+	}
+	return errPending
+}
+
+// beginPort begins the commands of a random port. For them, each port is
+// another lease.
+func (s *Service) beginPort(o *openPort, c Command) (err error) {
+	if _, ok := o.RandomPort.(Admitter); !ok && s.defers() {
+		return errPortCannotWait
+	}
+	if s.commands == nil {
+		return nil
+	}
+	o.commands, err = s.commands.Begin(CommandLease{
+		Client: o.client, Operation: c.Operation, Address: o.address, Peer: o.peer, Port: o.number, Until: s.wall(o.until),
+	}, func(err error) { s.portCommandDone(o, err) })
+	return err
+}
+
+// portCommandDone opens a random port whose opening command has succeeded, or ends it.
+func (s *Service) portCommandDone(o *openPort, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || o.ended || !o.pending || o.commands == nil {
+		return // it has ended meanwhile
+	}
+	o.pending = false
+	if err == nil {
+		s.updatePort(o)
+		return
+	}
+	o.commands = nil // which know that
+	s.log.Error("opening command failed", "service", s.Name, "client", o.client, "address", o.address, "port", o.number, "error", err)
+	s.endPorts(func(p *openPort) bool { return p == o }, true, openFailed)
+	s.wakeRun()
+}
+
+// portObstacle returns why random ports admit no peer; nil: they do. The service's own
+// port does not matter.
+func (s *Service) portObstacle() error {
+	for o, err := range s.obstacles {
+		if obstacle(o) != portUnbound && err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// updatePorts makes all random ports admit their peers, or none.
+func (s *Service) updatePorts() {
+	for _, o := range s.ports {
+		s.updatePort(o)
+	}
+}
+
+// updatePort makes a random port to which no connection has come admit its peer, or
+// none. A port that cannot be changed ends.
+func (s *Service) updatePort(o *openPort) {
+	open := !o.pending && s.portObstacle() == nil
+	if o.ended || o.open == open || o.State() != PortWaiting {
+		return
+	}
+	admitted, until := o.peer, o.until
+	if !open {
+		admitted, until = access.Peer{}, time.Time{}
+	}
+	a, ok := o.RandomPort.(Admitter)
+	err := errPortCannotWait
+	if ok {
+		err = a.Admit(admitted, until)
+	}
+	if err != nil {
+		s.log.Error("failed to open or close a random port", "service", s.Name, "client", o.client, "address", o.address, "port", o.number, "error", err)
+		o.End(true)
+		o.ended = true
+		o.finish(openFailed)
+		return
+	}
+	if o.open = open; open && !o.took {
+		s.logPort(o)
+	}
+}
+
+// logPort logs a random port that admits its peer for the first time.
+func (s *Service) logPort(o *openPort) {
+	o.took = true
+	s.log.Info("opened through a random port", "service", s.Name, "client", o.client, "address", o.address,
+		"port", o.number, "for", o.until.Sub(s.clock.Boot()).Round(time.Second))
+}
