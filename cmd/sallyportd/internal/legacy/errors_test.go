@@ -84,9 +84,9 @@ func TestWrongValues(t *testing.T) {
 		{change{"service.properties use-embedded-webserver": ""}, "use-embedded-webserver: expected true or false, got nothing"},
 		{change{"service.properties use-embedded-webserver": "1"}, `use-embedded-webserver: expected true or false, got "1"`},
 		{change{"service.properties use-embedded-webserver": "false"},
-			"service.properties: with use-embedded-webserver=false, expected proxy-address and proxy-port, got no value of proxy-address and proxy-port"},
+			"service.properties: with use-embedded-webserver=false, expected the port of the web server, got no value of proxy-port"},
 		{change{"service.properties use-embedded-webserver": "false", "service.properties proxy-address": "127.0.0.1", "service.properties proxy-port": "-"}, "got no value of proxy-port"},
-		{change{"service.properties use-embedded-webserver": "FALSE", "service.properties proxy-port": "80"}, "got no value of proxy-address"},
+		{change{"service.properties use-embedded-webserver": "FALSE", "service.properties proxy-port": "8080"}, "loop"},
 		{change{"service.properties use-embedded-webserver": "false", "service.properties proxy-address": "http://web", "service.properties proxy-port": "80"},
 			`proxy-address: expected an IP address or a host name, without a port, got "http://web"`},
 		{change{"service.properties use-embedded-webserver": "false", "service.properties proxy-address": "web", "service.properties proxy-port": "http"},
@@ -110,7 +110,7 @@ func TestWrongValues(t *testing.T) {
 		{change{"server.properties": "port-secret=\\u12\n"}, "server.properties: expected lines of key=value"},
 	} {
 		dir := write(t, row.change)
-		files, _, err := Read(dir, dir)
+		files, _, err := Read(dir, dir, Program{})
 		if err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%v:\ngot  %v\nwant %s", row.change, err, row.want)
 		}
@@ -131,7 +131,7 @@ func TestWrongValues(t *testing.T) {
 // TestMistypedKey: the error about a missing key names the mistyped one.
 func TestMistypedKey(t *testing.T) {
 	dir := write(t, map[string]string{"server.properties": "port-secert=portSecret\n"})
-	_, warnings, err := Read(dir, dir)
+	_, warnings, err := Read(dir, dir, Program{})
 	var hinted interface{ Hint() string }
 	if !errors.As(err, &hinted) || hinted.Hint() != `the file has "port-secert": correct it to port-secret` {
 		t.Errorf("got %v", err)
@@ -202,7 +202,7 @@ func TestCarriedOver(t *testing.T) {
 		},
 	} {
 		dir := write(t, row.change)
-		files, warnings, err := Read(dir, dir)
+		files, warnings, err := Read(dir, dir, Program{})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -237,7 +237,7 @@ func TestClientsFileOfOurName(t *testing.T) {
 		config.ClientsName:                       defaults["trusted_clients.txt"], "trusted_clients.txt": "-",
 	})
 	for out, want := range map[string]string{dir: ownClientsName, t.TempDir(): config.ClientsName} {
-		files, _, err := Read(dir, out)
+		files, _, err := Read(dir, out, Program{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,10 +16,10 @@ import (
 type File struct{ Name, Text string }
 
 // Read reads the files in dir and returns our files for the directory out, with
-// warnings for their owner. The warnings are valid for an error, too: a mistyped key
-// may be its cause.
-func Read(dir, out string) (files []File, warnings []string, err error) {
-	im := importer{dir: dir, out: out}
+// warnings for their owner. The server starts the program, if one is named. The
+// warnings are valid for an error, too: a mistyped key may be its cause.
+func Read(dir, out string, program Program) (files []File, warnings []string, err error) {
+	im := importer{dir: dir, out: out, program: program}
 	files, err = im.read()
 	return files, im.warnings, err
 }
@@ -27,6 +27,7 @@ func Read(dir, out string) (files []File, warnings []string, err error) {
 // importer reads one directory of the first implementation.
 type importer struct {
 	dir, out string
+	program  Program
 	warnings []string
 }
 
@@ -40,6 +41,9 @@ func (im *importer) warn(format string, args ...any) {
 // read returns the converted files.
 func (im *importer) read() (files []File, err error) {
 	const todo = "give the directory with the files of the first implementation"
+	if err := im.program.check(); err != nil {
+		return nil, err
+	}
 	if info, err := os.Stat(im.dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 		return nil, hint.With(fmt.Errorf("expected a directory, got %q", im.dir), todo)
 	}
@@ -54,6 +58,10 @@ func (im *importer) read() (files []File, err error) {
 	}
 	if server == nil && clientFile == nil {
 		return nil, hint.With(fmt.Errorf("%s: expected server.properties or client.properties, found neither", im.dir), todo)
+	}
+	if server == nil && len(im.program.Args) > 0 {
+		return nil, hint.With(fmt.Errorf("%s: expected server.properties with a PROGRAM, found only client.properties", im.dir),
+			"leave PROGRAM out: a client starts no web server")
 	}
 	service, err := im.open("service.properties",
 		"use-embedded-webserver", "service-bind", "service-port", "proxy-address", "proxy-port")

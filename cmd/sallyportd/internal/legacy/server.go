@@ -136,6 +136,9 @@ clients = %q
 		return nil, hint.With(fmt.Errorf("%s: the configuration that is made of server.properties and service.properties is invalid: %w", made.dir, err),
 			"correct the value in the file that has it")
 	}
+	if err := checkReach(made.source, made.listen, &c.Services[0]); err != nil {
+		return nil, err
+	}
 	for _, client := range made.clients {
 		if err := client.CheckServices(c.ServiceNames()); err != nil {
 			return nil, hint.With(fmt.Errorf("%s: trusted-clients-path: client %s: %w", made.source, client.Identifier, err),

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/magiconair/properties"
@@ -45,34 +44,36 @@ func (im *importer) service(s *source, timeout int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kind, name := "type = \"web\"", "web"
+	kind, keys := "web", ""
 	if embedded {
+		if len(im.program.Args) > 0 {
+			return "", hint.With(fmt.Errorf("%s: expected use-embedded-webserver=false with a PROGRAM, got true", s.path),
+				"set use-embedded-webserver=false, and proxy-port to the port at which the program listens; or leave PROGRAM out")
+		}
 		for _, key := range []string{"proxy-address", "proxy-port"} {
 			if s.text(key, "") != "" {
 				im.warn("%s: %s is not used, because use-embedded-webserver is true", s.path, key)
 			}
 		}
 	} else {
-		upstream, err := s.upstream()
-		if err != nil {
+		if kind, keys, err = im.external(s); err != nil {
 			return "", err
 		}
-		kind, name = fmt.Sprintf("type = \"proxy\"\nupstream = %q", upstream), "proxy"
 	}
 	im.warn("the first implementation opened for all addresses; " +
 		"now the service opens only for the address that knocked, unless you set open_to = \"anyone\"")
 	openFor := time.Duration(timeout) * time.Second
 	return fmt.Sprintf(`[[service]]
-name = %q
-%s
-listen = %q
-open_for = "%ds"
+name = %[1]q
+type = %[1]q
+%[3]slisten = %[2]q
+open_for = "%[4]ds"
 # Each further sequence adds open_for, as in the first implementation, which had no
 # limit. Here the rest of a lease never exceeds open_max.
-open_max = "%ds"
+open_max = "%[5]ds"
 # The first implementation opened for all addresses:
 # open_to = "anyone"
-`, name, kind, net.JoinHostPort(bind, strconv.Itoa(port)), timeout, int(min(addUp*openFor, maxOpen)/time.Second)), nil
+`, kind, net.JoinHostPort(bind, strconv.Itoa(port)), keys, timeout, int(min(addUp*openFor, maxOpen)/time.Second)), nil
 }
 
 // serviceBind returns the address of the service. A name is resolved now: what guards a
@@ -98,25 +99,3 @@ func (im *importer) serviceBind(s *source) (string, error) {
 }
 
 func (s *source) servicePort() (int, error) { return s.number("service-port", "8080", 1, 65535) }
-
-// upstream returns the web server to which the proxy forwards.
-func (s *source) upstream() (string, error) {
-	var empty []string
-	for _, key := range []string{"proxy-address", "proxy-port"} {
-		if s.text(key, "") == "" {
-			empty = append(empty, key)
-		}
-	}
-	if len(empty) > 0 {
-		return "", hint.With(fmt.Errorf("%s: with use-embedded-webserver=false, expected proxy-address and proxy-port, got no value of %s",
-			s.path, strings.Join(empty, " and ")),
-			"fill in the address and the port of the web server to which connections are forwarded, "+
-				"such as proxy-address=127.0.0.1 and proxy-port=8081; or set use-embedded-webserver=true")
-	}
-	host, err := s.host("proxy-address", "")
-	if err != nil {
-		return "", err
-	}
-	port, err := s.number("proxy-port", "", 1, 65535)
-	return net.JoinHostPort(host, strconv.Itoa(port)), err
-}

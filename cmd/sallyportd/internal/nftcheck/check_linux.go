@@ -26,12 +26,13 @@ type Warning struct {
 // Check looks for chains that would drop knocks on their way in, or packets for
 // services, and for rules that redirect them: it follows the rules as a packet
 // from any address would. A part of a rule that it does not understand may match
-// or not. It passes over our own table, which is meant to drop. It requires
-// CAP_NET_ADMIN, and warns without it. It takes some seconds at most.
+// or not. It passes over our own table, which is meant to drop, except for the
+// chains of the operator in it. It requires CAP_NET_ADMIN, and warns without it. It takes some seconds at most.
 func Check(cfg *config.Config, host config.Host) (warnings []Warning) {
 	err := use(func(r *ruleset) {
 		a := thisHost()
 		warnings = r.drops(cfg, cfg.NeedsFirewall(host) != "", a)
+		warnings = append(warnings, r.jumps(cfg, a)...)
 		warnings = append(warnings, withoutHint(r.around(cfg, host, a))...)
 		warnings = append(warnings, withoutHint(r.unreadable())...)
 	})
@@ -86,6 +87,9 @@ func (r *ruleset) drops(cfg *config.Config, guarded bool, a addresses) (warnings
 			if s.published && c.translated() {
 				continue // it has another port, and maybe another host, by then
 			}
+			if !c.sees(s.stage) {
+				continue
+			}
 			warnings = r.warnAbout(warnings, c, s)
 		}
 	}
@@ -125,6 +129,9 @@ func (r *ruleset) warnAboutForwarding(c *chain, services []config.Service, publi
 // redirectedAway reports whether all packets for a service over IPv4, or all over
 // IPv6, are redirected to another host.
 func (r *ruleset) redirectedAway(s *config.Service, a addresses) bool {
+	if s.Rotates() {
+		return false // our table redirects to this host
+	}
 	stays := map[byte]bool{}
 	var packets []packet
 	for _, at := range s.At() {

@@ -154,6 +154,62 @@ hook = "forward"
 	}
 }
 
+// TestCheckJumps: a chain of the operator that drops all new connections of a
+// service gets a warning; one that limits them does not.
+func TestCheckJumps(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	cfg := configtest.Parse(t, "", `
+[[service]]
+name = "ssh"
+type = "firewall"
+listen = ":22"
+jump = "mine"
+[[service]]
+name = "other"
+type = "firewall"
+listen = ":23"
+jump = "absent"
+`)
+	for _, row := range []struct {
+		rules string
+		warn  string // the rule
+		over  string
+	}{
+		{"", "", ""},
+		{"counter log", "", ""},
+		{"limit rate 5/second accept; drop", "", ""},
+		{"limit rate over 5/second drop", "", ""},
+		{"ip saddr 192.0.2.0/24 drop", "", ""},
+		{"tcp dport 23 drop", "", ""},
+		{"meta mark set 7; meta mark 7 drop", "", ""},
+		{"ct state established drop", "", ""},
+		{"drop", "drop", ""},
+		{"counter reject with tcp reset", "reject", ""},
+		{"tcp dport 22 drop", "tcp dport 22 drop", ""},
+		{"tcp dport 23 accept; drop", "drop", ""},
+		{"meta nfproto ipv6 drop", "drop", " over IPv6"},
+		{"jump next", "reject", ""},
+	} {
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader("flush ruleset; table inet sallyport { chain next { reject; }; chain mine { " + row.rules + "\n}; }")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		list := Check(cfg, config.Host{})
+		want := "the chain \"mine\", to which service ssh jumps, drops every new connection" + row.over + ": the rule \""
+		switch {
+		case row.warn == "" && len(list) > 0:
+			t.Errorf("%s: %s", row.rules, joined(list))
+		case row.warn != "" && (len(list) != 1 || !strings.HasPrefix(list[0].Text, want) || !strings.Contains(list[0].Text, row.warn) ||
+			!strings.Contains(list[0].Hint, "nft -a list chain inet sallyport mine")):
+			t.Errorf("%s: %s", row.rules, joined(list))
+		}
+	}
+}
+
 func joined(list []Warning) string {
 	var lines []string
 	for _, w := range list {

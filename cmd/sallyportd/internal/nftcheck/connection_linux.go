@@ -47,7 +47,11 @@ func (s *state) connection(a attributes) {
 		s.set(register, binary.NativeEndian.AppendUint32(nil, bit), known)
 		s.loaded("ct state", stateText)
 	case key == unix.NFT_CT_STATUS:
-		s.set(register, make([]byte, 4), known)
+		status := uint32(0)
+		if s.to.redirected {
+			status = statusDNAT
+		}
+		s.set(register, binary.NativeEndian.AppendUint32(nil, status), known)
 		s.loaded("ct status", hexadecimal)
 	case key == unix.NFT_CT_DIRECTION:
 		s.set(register, []byte{0}, known)
@@ -93,6 +97,9 @@ func (s *state) matchState(states uint32, inverted bool) {
 	is := uint32(xtStateNew)
 	if s.to.untracked {
 		is = xtStateUntracked
+	}
+	if s.to.redirected {
+		is |= xtStateDNAT
 	}
 	var names []string
 	for i, name := range []string{"invalid", "established", "related", "new", "", "", "snat", "dnat", "untracked"} {

@@ -12,6 +12,7 @@
 //	subject    what the host must receive, and whether a chain drops it
 //	owner      how to accept it, with the tool that wrote the chain
 //	check      collects the warnings, also of parts that cannot be read
+//	jump       whether a chain of the operator in our table drops all that it gets
 //	around     warns of rules that redirect
 //
 // Other programs write the rules, so no rule may stop the reading. A part that

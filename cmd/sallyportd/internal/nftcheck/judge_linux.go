@@ -41,6 +41,12 @@ func (j *judgement) judge() {
 	if j.at.Address.IsLoopback() {
 		return // strangers' packets do not get there
 	}
+	if s.Rotates() {
+		j.judgeDrawn()
+		if s.Binds() {
+			return // it has no other port
+		}
+	}
 	p, v4, v6 := packetTo(s, j.at)
 	for _, p := range j.packets(p, j.at.Address, v4, v6) {
 		for _, l := range j.redirectsOf(p, atPrerouting) {
@@ -52,7 +58,7 @@ func (j *judgement) judge() {
 			}
 		}
 	}
-	if !s.Binds() {
+	if !s.Binds() && !s.Rotates() {
 		j.judgeTargetPort(v4, v6)
 	}
 }
@@ -80,6 +86,10 @@ func (j *judgement) judgeRedirect(p packet, l redirect) {
 		default:
 			j.warn("open", l, "%s %s its port past the guard, to %s: strangers get in there without a knock: %s", l, l.verb(), where, hookFix)
 		}
+		return
+	}
+	if s.Rotates() {
+		j.judgeRealPort(l, port, where)
 		return
 	}
 	if s.Binds() && l.to.how != tproxies {

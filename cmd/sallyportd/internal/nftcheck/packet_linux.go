@@ -18,9 +18,11 @@ type packet struct {
 	elsewhere bool       // to an address of another host
 	// stranger is the first packet of a connection from another host, which
 	// nothing has translated.
-	stranger  bool
-	untracked bool        // our table exempts it from conntrack
-	in        anInterface // on which it comes in
+	stranger bool
+	// redirected: our table has changed the port of a stranger's packet.
+	redirected bool
+	untracked  bool        // our table exempts it from conntrack
+	in         anInterface // on which it comes in
 }
 
 // anInterface is a network interface of this host; zero: not known.

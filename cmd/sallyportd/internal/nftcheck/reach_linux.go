@@ -1,6 +1,8 @@
 package nftcheck
 
 import (
+	"slices"
+
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/gate/firewall"
 )
@@ -20,9 +22,15 @@ const guardPriority = -190
 const hookFix = `remove "hook" from the service, so that the guard comes before translation`
 
 // reachOf returns where our table, if there is one, sees the packets of a
-// service, by its place in the configuration.
+// service, by its place in the configuration. It sees no packets of a service without a
+// port.
 func reachOf(cfg *config.Config, place int) reach {
-	p := cfg.Firewall().Ports[place]
+	ports, id := cfg.Firewall().Ports, cfg.Services[place].ID()
+	i := slices.IndexFunc(ports, func(p firewall.Port) bool { return p.Service == id })
+	if i < 0 {
+		return reach{}
+	}
+	p := ports[i]
 	switch p.Hook {
 	case firewall.HookInput:
 		return reach{input: true}

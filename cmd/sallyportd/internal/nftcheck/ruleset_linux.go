@@ -109,9 +109,7 @@ func read(from source) (*ruleset, error) {
 		}
 		rule := readRule(a)
 		c.rules = append(c.rules, rule)
-		if !c.ours() {
-			r.marks |= rule.marks()
-		}
+		r.marks |= rule.marks() // our own table sets none, but the operator's chains in it may
 	}
 	if messages, err = from.dump(unix.NFT_MSG_GETSET, unix.NFPROTO_UNSPEC, nil); err != nil {
 		return nil, err

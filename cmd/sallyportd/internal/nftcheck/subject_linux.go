@@ -20,6 +20,7 @@ type subject struct {
 	to        ports
 	arrivals  []packet // one for each address, range of ports and interface
 	published bool     // forwarded to another host
+	stage     stage    // in which the packets are seen
 }
 
 // subjectsOf returns what other programs' rules must accept.
@@ -40,18 +41,30 @@ func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses)
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		x := subject{what: "packets for service " + s.Name, protocol: s.Protocol(), published: published[i]}
-		for _, at := range s.At() {
-			p, v4, v6 := packetTo(s, at)
-			var addresses []netip.Addr
-			if at.Address.IsValid() {
-				addresses = []netip.Addr{at.Address}
-			}
-			x.to, x.arrivals = x.to.or(p.ports()), append(x.arrivals, a.arrivals(p, addresses, v4, v6)...)
+		if s.Rotates() {
+			list = append(list, a.drawnSubjects(s)...)
+			continue
 		}
+		x := a.subjectAt(s, s.At(), false)
+		x.published = published[i]
 		list = append(list, x)
 	}
 	return list
+}
+
+// subjectAt are the packets for a service at some of its ports.
+func (a addresses) subjectAt(s *config.Service, all []firewall.At, redirected bool) subject {
+	x := subject{what: "packets for service " + s.Name, protocol: s.Protocol()}
+	for _, at := range all {
+		p, v4, v6 := packetTo(s, at)
+		p.redirected = redirected
+		var addresses []netip.Addr
+		if at.Address.IsValid() {
+			addresses = []netip.Addr{at.Address}
+		}
+		x.to, x.arrivals = x.to.or(p.ports()), append(x.arrivals, a.arrivals(p, addresses, v4, v6)...)
+	}
+	return x
 }
 
 // packetTo returns a packet to some of a service's ports, and whether it may be of
