@@ -84,6 +84,9 @@ func (in *rawChallenge) answers(f *tomlfile.File, c *Config, ch *Challenge) erro
 	if s, _ := c.serviceIn(at, false); s != nil {
 		return f.Errorf("challenge.answer_port", "got %d, which is a port of service %s", at.First, s.Name)
 	}
+	if access.AnyHas(c.processPorts(false), at.First) {
+		return f.Errorf("challenge.answer_port", "got %d, at which the program of a service listens", at.First)
+	}
 	if !f.Has("challenge.challenges_per_second") {
 		ch.Rate = MaxAnswerRate
 	} else if ch.Rate > MaxAnswerRate {

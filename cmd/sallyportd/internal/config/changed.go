@@ -116,6 +116,7 @@ func (c *Config) ProfileChanges(next *Config) (keys []string) {
 	for i := range c.Services {
 		if s := next.Service(c.Services[i].Name); s != nil {
 			add("listen of service "+s.Name, s.Port() != c.Services[i].Port())
+			add("ports of service "+s.Name, !reflect.DeepEqual(s.Drawn(), c.Services[i].Drawn()))
 		}
 	}
 	if c.Challenge != nil && next.Challenge != nil {

@@ -26,6 +26,7 @@ type Config struct {
 	ReceiveBuffer int // of each socket, in bytes; 0: the kernel's default
 	Queue         int // of each thread: how many datagrams may wait for the checks
 	KernelFilter  bool
+	Shield        *Shield // nil: the shield is off
 
 	Services   []Service
 	Challenge  *Challenge // nil: the challenge–response protocol is off
@@ -81,6 +82,11 @@ func (s PortSecret) lists(m schedule.Minute, g schedule.Generator, n int) ([][]u
 		}
 	}
 	return lists, nil
+}
+
+// Names names the secrets of the lists, in their order.
+func (s PortSecret) Names() []schedule.SecretName {
+	return []schedule.SecretName{schedule.NameOf(s.Current), schedule.NameOf(s.Previous)}
 }
 
 // PortLists returns a function that returns the ports of a minute, each list in

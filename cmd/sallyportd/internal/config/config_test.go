@@ -15,6 +15,8 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/program"
+	"sallyport/sessions/gate/relay"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -79,13 +81,30 @@ func TestReference(t *testing.T) {
 	got.Services[0].kind = web{}
 	want.Listen, want.User, want.StealthExcept = udp.Addresses{netip.IPv6Unspecified()}, "sallyport", []uint16{51820}
 	minute := gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 8}
+	cut := minute
+	cut.Cut = true
+	command := func(role program.Role, args ...string) program.Program {
+		return program.Program{
+			ID: program.ID{Service: "ban-exception", Role: role}, User: "ban", Args: args, Dir: "/",
+			StopAfter: 5 * time.Second, TimeLimit: 10 * time.Second, Limits: program.Limits{Files: 1024},
+		}
+	}
 	half := minute
 	half.OpenFor = 30 * time.Second
 	want.Services = append(want.Services,
 		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen6: 128, Connections: 64, Policy: minute},
-		Service{Name: "ssh", kind: guarded{allow: firewall.Trusted{
+		Service{Name: "ssh", kind: guarded{jump: "ssh-rules", allow: firewall.Trusted{
 			Networks: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/24")}, Interfaces: []string{"docker0"},
-		}}, Listen: ":22", PrefixLen6: 128, Connections: 64, Policy: half})
+		}}, Listen: ":22", PrefixLen6: 128, Connections: 64, Policy: half},
+		Service{Name: "wiki", kind: process{to: "127.0.0.1:8081", within: 10 * time.Second}, Listen: "[::]:8444", PrefixLen6: 128, Connections: 64,
+			Policy: cut, programs: []program.Program{{
+				ID: program.ID{Service: "wiki", Role: program.Server}, User: "wiki",
+				Args: []string{"/usr/sbin/nginx", "-c", "/etc/wiki/nginx.conf", "-g", "daemon off;"},
+				Dir:  "/", Env: []string{"LANG=C.UTF-8"}, StopAfter: 5 * time.Second, Limits: program.Limits{Files: 1024},
+			}}},
+		Service{Name: "ban-exception", kind: commandsOnly{}, PrefixLen6: 128, Connections: 64, Policy: minute, programs: []program.Program{
+			command(program.OnOpen, "/usr/local/bin/ban-exception", "add"), command(program.OnClose, "/usr/local/bin/ban-exception", "del"),
+		}})
 	want.Server = "gate.example.org"
 	want.PortSecret.Previous, want.PortSecret.Until = "before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}
@@ -176,9 +195,9 @@ func TestConfigRefuses(t *testing.T) {
 		before(`queue = 262145`):                                    "c.toml:1: queue: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: unknown key "port"; did you mean ports?`,
-		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, on_close, max_addresses, grant_prefix6, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, allow`,
+		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, connections, max_addresses, grant_prefix6, port, rotate_ports, rotate_except, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, jump, allow, program, program_user, start_within, on_open, on_close, command_user, command_limit, stop_after, program_dir, program_env, max_memory, max_files, max_processes`,
 		minimal[:strings.Index(minimal, "[[")]:                      "c.toml: service: expected a [[service]] table for each service, 1 to 64, got 0",
-		minimal + "[[service]]\nname = \"two\"\n":                   `service 2: type: expected "web", "proxy" or "firewall", got nothing`,
+		minimal + "[[service]]\nname = \"two\"\n":                   `service 2: type: expected "web", "proxy", "firewall", "process" or "command", got nothing`,
 		minimal + serviceText("web", ":81", "firewall"):             `c.toml:9: service 2: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,
 		minimal + serviceText("two", ":8080", "firewall"):           `c.toml:10: service 2: listen: expected host:port or :port in quotes, such as ":22", with an IP address as the host; for type "firewall" also a range such as ":60000-61000", or a list, got ":8080", which service web already uses`,
 		minimal + serviceText("two", ":8000-9000", "firewall"):      `got ":8000-9000" for service two, which shares ports with "127.0.0.1:8080" of service web`,
@@ -194,29 +213,38 @@ func TestConfigRefuses(t *testing.T) {
 		minimal + listing("two", `[":80", ":70-90"]`):               `got ":80" and ":70-90", which have a port in common`,
 		minimal + listing("two", `["192.0.2.1:80", ":80"]`):         `got "192.0.2.1:80" and ":80", which have a port in common`,
 		minimal + listing("two", `["192.0.2.1:80", "192.0.2.2:70-8080"]`) + listing("three", `[":22", "192.0.2.2:75"]`): `got "192.0.2.2:75" for service three, which shares ports with "192.0.2.2:70-8080" of service two`,
-		replace(`127.0.0.1:8080`, `:8080-8090`):                              `got ":8080-8090" for a service of type "web": only a service of type "firewall" has several ports`,
-		replace(`"127.0.0.1:8080"`, `[":8080", ":8081"]`):                    `got ":8080, :8081" for a service of type "web": only a service of type "firewall" has several ports`,
-		minimal + `allow = ["10.0.0.0/8"]`:                                   `service 1: allow: expected a list of addresses, networks and interfaces in quotes, such as ["10.8.0.0/24", "docker0"], for a service of type "firewall", got it for a service of type "web", which does not have this key`,
-		minimal + allowing(`"0.0.0.0/0"`):                                    `got "0.0.0.0/0", which lets strangers in: a network of IPv4 has at least 8 bits, one of IPv6 7`,
-		minimal + allowing(`"::/0"`):                                         `got "::/0", which lets strangers in`,
-		minimal + allowing(`"2000::/3"`):                                     `got "2000::/3", which lets strangers in`,
-		minimal + allowing(`"10.8.0.1/24"`):                                  `got "10.8.0.1/24", which has bits after its first 24: the network is "10.8.0.0/24"`,
-		minimal + allowing(`"10.8.0.300"`):                                   `got "10.8.0.300", which is not an address`,
-		minimal + allowing(`"10.8.0.0/33"`):                                  `got "10.8.0.0/33", which is not a network`,
-		minimal + allowing(`"::ffff:10.0.0.0/104"`):                          `which is not a network of IPv4 or IPv6`,
-		minimal + allowing(`"fe80::1%eth0"`):                                 `got "fe80::1%eth0": name the interface instead of an address on it`,
-		minimal + allowing(`"br-*"`):                                         `got "br-*", which is not the name of an interface: it has '*'`,
-		minimal + allowing(`"docker0123456789"`):                             `got "docker0123456789": the name of an interface has at most 15 bytes`,
-		minimal + allowing(`""`):                                             `got an empty entry`,
-		minimal + allowing(`"eth1", "eth1"`):                                 `got "eth1" twice`,
-		minimal + allowing(`"10.8.0.1", "10.8.0.1/32"`):                      `got "10.8.0.1/32" twice`,
-		minimal + allowing(`"224.0.0.0/8"`):                                  `got "224.0.0.0/8", from which no packet comes`,
-		minimal + serviceText("two", ":81", "proxy"):                         `service 2: upstream: expected host:port, to which connections are forwarded, got ""`,
-		minimal + serviceText("two", ":81", "firewall") + `root = "/x"`:      `c.toml:12: service 2: root: expected the path of a directory, got it for a service of type "firewall", which does not have this key`,
+		replace(`127.0.0.1:8080`, `:8080-8090`):                                                           `got ":8080-8090" for a service of type "web": only a service of type "firewall" has several ports`,
+		replace(`"127.0.0.1:8080"`, `[":8080", ":8081"]`):                                                 `got ":8080, :8081" for a service of type "web": only a service of type "firewall" has several ports`,
+		minimal + `allow = ["10.0.0.0/8"]`:                                                                `service 1: allow: expected a list of addresses, networks and interfaces in quotes, such as ["10.8.0.0/24", "docker0"], for a service of type "firewall", got it for a service of type "web", which does not have this key`,
+		minimal + allowing(`"0.0.0.0/0"`):                                                                 `got "0.0.0.0/0", which lets strangers in: a network of IPv4 has at least 8 bits, one of IPv6 7`,
+		minimal + allowing(`"::/0"`):                                                                      `got "::/0", which lets strangers in`,
+		minimal + allowing(`"2000::/3"`):                                                                  `got "2000::/3", which lets strangers in`,
+		minimal + allowing(`"10.8.0.1/24"`):                                                               `got "10.8.0.1/24", which has bits after its first 24: the network is "10.8.0.0/24"`,
+		minimal + allowing(`"10.8.0.300"`):                                                                `got "10.8.0.300", which is not an address`,
+		minimal + allowing(`"10.8.0.0/33"`):                                                               `got "10.8.0.0/33", which is not a network`,
+		minimal + allowing(`"::ffff:10.0.0.0/104"`):                                                       `which is not a network of IPv4 or IPv6`,
+		minimal + allowing(`"fe80::1%eth0"`):                                                              `got "fe80::1%eth0": name the interface instead of an address on it`,
+		minimal + allowing(`"br-*"`):                                                                      `got "br-*", which is not the name of an interface: it has '*'`,
+		minimal + allowing(`"docker0123456789"`):                                                          `got "docker0123456789": the name of an interface has at most 15 bytes`,
+		minimal + allowing(`""`):                                                                          `got an empty entry`,
+		minimal + allowing(`"eth1", "eth1"`):                                                              `got "eth1" twice`,
+		minimal + allowing(`"10.8.0.1", "10.8.0.1/32"`):                                                   `got "10.8.0.1/32" twice`,
+		minimal + allowing(`"224.0.0.0/8"`):                                                               `got "224.0.0.0/8", from which no packet comes`,
+		minimal + serviceText("two", ":81", "proxy"):                                                      `service 2: upstream: expected host:port, or "unix:/PATH" for TCP, to which connections are forwarded; for type "process" on the loopback, or "inherit", got ""`,
+		minimal + serviceText("two", ":81", "proxy") + `upstream = "unix:run/socket"`:                     `c.toml:12: service 2: upstream: expected host:port, or "unix:/PATH" for TCP, to which connections are forwarded; for type "process" on the loopback, or "inherit", got "unix:run/socket"`,
+		minimal + serviceText("two", ":81", "proxy") + `upstream = "unix:/run/../socket"`:                 `got "unix:/run/../socket": the path must be absolute, without ".", ".." and empty parts`,
+		minimal + serviceText("two", ":81", "proxy") + `upstream = "unix:@name"`:                          `got "unix:@name"`,
+		minimal + serviceText("two", ":81", "proxy") + `upstream = "unix:"`:                               `got "unix:"`,
+		minimal + serviceText("two", ":81", "proxy") + `upstream = "unix:/run/a/"`:                        `got "unix:/run/a/"`,
+		minimal + serviceText("two", ":81", "proxy") + "upstream = \"unix:/run/\\u0000\"\n":               `got "unix:/run/\x00"`,
+		minimal + serviceText("two", ":81", "proxy") + "upstream = \"unix:/run/s\"\nprotocol = \"udp\"\n": `got a Unix socket for UDP`,
+		before("admin_socket = \"/run/admin\"") + serviceText("two", ":81", "proxy") + "upstream = \"unix:/run/admin\"\n":      `service 2: upstream: expected host:port, or "unix:/PATH" for TCP, to which connections are forwarded; for type "process" on the loopback, or "inherit", got "unix:/run/admin", which is admin_socket`,
+		before("firewall_socket = \"/run/holder\"") + serviceText("two", ":81", "proxy") + "upstream = \"unix:/run/holder\"\n": `got "unix:/run/holder", which is firewall_socket`,
+		minimal + serviceText("two", ":81", "firewall") + `root = "/x"`:                                                        `c.toml:12: service 2: root: expected the path of a directory, got it for a service of type "firewall", which does not have this key`,
 		minimal + `policy = "drop"`:                                          `c.toml:8: service 1: policy: `,
 		minimal + `protocol = "udp"`:                                         `c.toml:8: service 1: protocol: `,
 		minimal + `protocol = "icmp"`:                                        `c.toml:8: service 1: protocol: `,
-		minimal + `on_close = "maybe"`:                                       `c.toml:8: service 1: on_close: expected "keep" or "cut", got "maybe"`,
+		minimal + `on_close = "maybe"`:                                       `c.toml:8: service 1: on_close: expected the absolute path of a program and its arguments, such as ["/usr/local/bin/allow", "del"]; or "keep" or "cut", as for connections, got "maybe"`,
 		minimal + `look = "open"`:                                            `c.toml:8: service 1: look: `,
 		minimal + `max_addresses = 0`:                                        `c.toml:8: service 1: max_addresses: `,
 		minimal + `max_connections = 5000`:                                   `c.toml:8: service 1: max_connections: `,
@@ -224,7 +252,7 @@ func TestConfigRefuses(t *testing.T) {
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"mac\"\n": `c.toml:12: service 2: bind: expected "address" or "isn", got "mac"`,
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\nprotocol = \"udp\"\n":   `service 2: bind: expected "address" or "isn", got "isn", which requires protocol = "tcp"`,
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\nopen_to = \"anyone\"\n": `got "isn", which requires open_to = "knocker"`,
-		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\non_close = \"cut\"\n":   `got "isn", which requires on_close = "keep"`,
+		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\non_close = \"cut\"\n":   `got "isn", which requires connections = "keep"`,
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\ngrant_prefix6 = 64\n":   `got "isn", which requires grant_prefix6 = 128`,
 		minimal + `grant_prefix6 = 48`:                                   `c.toml:8: service 1: grant_prefix6: expected 128 or 64, got 48`,
 		minimal + `tls_cert = "x"`:                                       `service 1: tls_key: expected the path of a PEM file with the certificate's key, together with tls_cert, got one without the other`,
@@ -235,7 +263,7 @@ func TestConfigRefuses(t *testing.T) {
 		minimal + serviceText("two", ":81", "firewall") + `hook = "x"`:   `c.toml:12: service 2: hook: `,
 		minimal + serviceText("two", ":81", "firewall") + `policy = "x"`: `c.toml:12: service 2: policy: `,
 		replace(`name = "web"`, ""):                                      "service 1: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got nothing",
-		replace(`type = "web"`, `type = "ftp"`):                          `c.toml:6: service 1: type: expected "web", "proxy" or "firewall", got "ftp"`,
+		replace(`type = "web"`, `type = "ftp"`):                          `c.toml:6: service 1: type: expected "web", "proxy", "firewall", "process" or "command", got "ftp"`,
 		replace(`127.0.0.1:8080`, `8080`):                                `c.toml:7: service 1: listen: expected host:port or :port in quotes, such as ":22", with an IP address as the host; for type "firewall" also a range such as ":60000-61000", or a list, got "8080"`,
 		replace(`127.0.0.1:8080`, `www.example:8080`):                    "c.toml:7: service 1: listen: ",
 		replace(`127.0.0.1:8080`, `:99999`):                              "c.toml:7: service 1: listen: ",
@@ -264,7 +292,7 @@ func TestConfigRefuses(t *testing.T) {
 // connections to itself until the server's limits are reached.
 func TestUpstreamLoops(t *testing.T) {
 	proxy := func(name, listen, upstream string) Service {
-		return Service{Name: name, kind: proxy{to: upstream}, Listen: listen}
+		return Service{Name: name, kind: proxy{to: relay.Upstream(upstream)}, Listen: listen}
 	}
 	udp := func(s Service) Service { s.UDP = true; return s }
 	for _, row := range []struct {
@@ -368,7 +396,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%+v", cfg)
 		}
 		for _, s := range cfg.Services {
-			if s.Policy.OpenMax < s.Policy.OpenFor || s.Policy.Addresses < 1 || s.Connections < 1 || s.Port() == 0 {
+			if s.Policy.OpenMax < s.Policy.OpenFor || s.Policy.Addresses < 1 || s.Connections < 1 || (s.Port() == 0) == s.HasPort() {
 				t.Fatalf("%+v", s)
 			}
 		}

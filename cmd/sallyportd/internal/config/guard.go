@@ -9,14 +9,25 @@ import (
 	"sallyport/verify/schedule"
 )
 
+// withPort returns the places of the services that have a port, which the firewall can
+// guard.
+func (c *Config) withPort() (places []int) {
+	for i := range c.Services {
+		if c.Services[i].HasPort() {
+			places = append(places, i)
+		}
+	}
+	return places
+}
+
 // Firewall returns the configuration of the firewall's table, if there is one. It
-// guards all services, in the order of the configuration.
+// guards all services that have a port, in the order of the configuration.
 func (c *Config) Firewall() (f firewall.Config) {
 	f.Stealth, f.Except, f.Trusted = c.Stealth, c.StealthExcept, map[access.ServiceID]firewall.Trusted{}
 	if c.Challenge != nil && c.Challenge.Answers == nil {
 		f.Captured = [2]uint16{c.Challenge.Plan.Ports.First, c.Challenge.Plan.Ports.Last}
 	}
-	for i := range c.Services {
+	for _, i := range c.withPort() {
 		s := &c.Services[i]
 		all := s.At()
 		p := firewall.Port{
@@ -31,6 +42,7 @@ func (c *Config) Firewall() (f firewall.Config) {
 		if trusted := s.Trusted(); trusted.String() != "" {
 			f.Trusted[s.ID()] = trusted
 		}
+		p.Drawn = s.drawnRanges()
 		s.kind.guard(s, c.Stealth, &p)
 		f.Ports = append(f.Ports, p)
 	}
@@ -50,12 +62,12 @@ func (c *Config) RequiresISN() bool {
 
 // Policy returns what the server may request from the firewall's holder.
 func (c *Config) Policy() holder.Policy {
-	p := holder.Policy{Taken: c.UDPPorts()}
-	for i := range c.Services {
+	p := holder.Policy{Taken: c.UDPPorts(), Shield: c.shieldPolicy()}
+	for _, i := range c.withPort() {
 		s := &c.Services[i]
 		p.Services = append(p.Services, holder.Service{
 			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen6: s.PrefixLen6,
-			RequireISN: s.RequireISN,
+			RequireISN: s.RequireISN, Drawn: s.drawnRanges(),
 		})
 	}
 	if c.Challenge != nil && c.Challenge.Answers != nil {
@@ -79,7 +91,7 @@ func (c *Config) Digest() holder.Digest { return holder.DigestOf(c.Policy(), c.F
 // CutByHelper returns the services whose connections only the holder can cut: the
 // server does not carry them, and no rule of the firewall cuts them.
 func (c *Config) CutByHelper() (ids []access.ServiceID) {
-	for i := range c.Services {
+	for _, i := range c.withPort() {
 		if s := &c.Services[i]; !s.Binds() && !s.Policy.Cut {
 			ids = append(ids, s.ID())
 		}
@@ -89,7 +101,7 @@ func (c *Config) CutByHelper() (ids []access.ServiceID) {
 
 // Carried returns the services whose connections the kernel carries.
 func (c *Config) Carried() (ids []access.ServiceID) {
-	for i := range c.Services {
+	for _, i := range c.withPort() {
 		if s := &c.Services[i]; !s.Binds() {
 			ids = append(ids, s.ID())
 		}
@@ -120,8 +132,10 @@ func (c *Config) LostKnockPorts() (n int) {
 	return n
 }
 
-// ServicePorts returns the ports of all services, TCP and UDP.
+// ServicePorts returns the ports of all services, TCP and UDP, with those at which their
+// programs listen.
 func (c *Config) ServicePorts() (ports []access.Ports) {
+	ports = append(c.processPorts(false), c.processPorts(true)...)
 	for i := range c.Services {
 		ports = append(ports, c.Services[i].Ports()...)
 	}

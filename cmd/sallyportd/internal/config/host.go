@@ -64,16 +64,18 @@ func (c *Config) Check(h Host) error {
 	}
 	err := c.Firewall().Validate()
 	var port *firewall.PortError
-	if errors.As(err, &port) && port.Place == len(c.Services) {
+	guarded := c.withPort()
+	if errors.As(err, &port) && port.Place == len(guarded) {
 		return c.file.Errorf("challenge.answer_port", "got a port that the firewall cannot guard: %v", err)
 	}
 	if errors.As(err, &port) {
 		if port.Other >= 0 {
-			err = fmt.Errorf("%w; service %s guards it too", err, c.Services[port.Other].Name)
+			err = fmt.Errorf("%w; service %s guards it too", err, c.Services[guarded[port.Other]].Name)
 		}
-		return c.file.Errorf(fmt.Sprintf("service.%d.listen", port.Place),
+		place := guarded[port.Place]
+		return c.file.Errorf(fmt.Sprintf("service.%d.listen", place),
 			"got %q; %s puts all services behind the firewall, but %v",
-			c.Services[port.Place].Listen, why, err)
+			c.Services[place].Listen, why, err)
 	}
 	if err != nil {
 		return c.file.Errorf("service", "got services that the firewall cannot guard: %v", err)
@@ -137,7 +139,7 @@ type Needs struct {
 func (c *Config) Needs(h Host) Needs {
 	n := Needs{Holder: c.NeedsFirewall(h), Capture: c.Challenge != nil && !c.Challenge.Sockets}
 	for i := range c.Services {
-		n.LowPorts = n.LowPorts || c.Services[i].Binds() && int(c.Services[i].Port()) < h.FirstOpenPort
+		n.LowPorts = n.LowPorts || c.Services[i].Binds() && int(c.Services[i].firstPort()) < h.FirstOpenPort
 	}
 	if c.Challenge != nil && c.Challenge.Sockets && int(c.Challenge.Plan.Ports.First) < h.FirstOpenPort {
 		n.LowPorts = true

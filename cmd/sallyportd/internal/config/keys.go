@@ -57,14 +57,16 @@ func walkKeys(table reflect.Value, at, class, defaults string, f func(declaratio
 // values that do not match their declarations. kind is the type of a service.
 func fill(f *tomlfile.File, table any, at, kind string) error {
 	return walkKeys(reflect.ValueOf(table).Elem(), at, "", "", func(d declaration) error {
+		kinds := d.field.Tag.Get("kinds")
+		possible := kinds == "" || contains(kinds, ",", kind)
 		if !f.Has(d.path) {
-			if d.field.Tag.Get("required") != "" {
+			if possible && d.field.Tag.Get("required") != "" {
 				return f.Errorf(d.path, "got nothing")
 			}
 			d.set(d.defaultText(kind))
 			return nil
 		}
-		if kinds := d.field.Tag.Get("kinds"); kinds != "" && !contains(kinds, ",", kind) {
+		if !possible {
 			return f.Errorf(d.path, "got it for a service of type %q, which does not have this key", kind)
 		}
 		return d.check(f)
@@ -198,6 +200,10 @@ func (d declaration) text() string {
 		if n, err := durations.Parse(d.value.String()); err == nil {
 			return n.String()
 		}
+	}
+	switch d.value.Kind() {
+	case reflect.Slice, reflect.Interface:
+		return fmt.Sprintf("%q", d.value.Interface()) // ["a b"] is not ["a", "b"]
 	}
 	return fmt.Sprint(d.value.Interface())
 }

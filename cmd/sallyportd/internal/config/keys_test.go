@@ -25,6 +25,8 @@ const (
 // text is a valid file that ends with this table, to which a test adds a key.
 func (t table) text() string {
 	switch {
+	case t.kind == "command": // no port
+		return strings.Replace(services, "listen = \":80\"\n", "", 1) + "type = \"command\"\n"
 	case t.kind != "":
 		return services + "type = \"" + t.kind + "\"\n"
 	case t.at != "":
@@ -94,7 +96,7 @@ func checkReference(t *testing.T, d declaration, kind string, f *tomlfile.File) 
 	text := d.defaultText(kind)
 	places := []string{d.path}
 	if strings.HasPrefix(d.path, "service.") {
-		for i := range 3 {
+		for i := range 5 {
 			places = append(places, fmt.Sprintf("service.%d.%s", i, d.name))
 		}
 	}
@@ -191,7 +193,8 @@ func replaceLine(text, key, value string) string {
 // checkReloadClass changes a single key, and checks whether a reload accepts it.
 func checkReloadClass(t *testing.T, d declaration, b table) {
 	t.Helper()
-	changed, before := otherValue(d.value), reflect.ValueOf(d.value.Interface())
+	changed, before := otherValue(d.value), reflect.New(d.value.Type()).Elem()
+	before.Set(d.value)
 	config := func() *Config {
 		r, _ := reference(t)
 		for _, other := range r.tables() {
@@ -229,10 +232,10 @@ func otherValue(v reflect.Value) reflect.Value {
 		other.SetBool(!v.Bool())
 	case reflect.Int:
 		other.SetInt(v.Int() + 1)
-	case reflect.Interface:
-		other.Set(reflect.ValueOf(fmt.Sprint(v.Interface(), "x")))
 	case reflect.Slice:
 		other = reflect.Append(v, reflect.Zero(v.Type().Elem()))
+	case reflect.Interface:
+		other.Set(reflect.ValueOf(fmt.Sprint(v.Interface(), "x")))
 	default:
 		other.Set(reflect.ValueOf(v.Interface().(time.Time).Add(time.Hour)))
 	}

@@ -6,8 +6,10 @@ import (
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/clock"
+	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/program"
 )
 
 // kind is the part of a service that depends on its type. Each kind has a file; no
@@ -43,21 +45,30 @@ type kind interface {
 
 // kinds has, by type, the function that reads the keys of a kind.
 var kinds = map[string]func(r *rawService, f *tomlfile.File, at, dir string, s *Service) (kind, error){
-	"web": readWeb, "proxy": readProxy, "firewall": readFirewall,
+	"web": readWeb, "proxy": readProxy, "firewall": readFirewall, "process": readProcess, "command": readCommand,
 }
 
 // Env is the environment of running services.
 type Env struct {
 	Clock clock.Clock
 	Log   *slog.Logger
+	// Programs starts the programs of services; nil: no service starts.
+	Programs program.Starter
+	// StateDir is the server's state directory, which only its user may enter, with the
+	// sockets that programs inherit.
+	StateDir string
 }
 
 // Live is a running service.
 type Live struct {
 	Enforcers []access.Enforcer
+	// Rotation chooses the ports of a service whose port rotates; nil: it is fixed.
+	Rotation *gate.Rotating
 	// Prepare binds the service's port: see gate.ServiceConfig. nil: another program
 	// has the port.
 	Prepare func() error
+	// Backend is the program behind the service; nil: it has none.
+	Backend gate.Backend
 	// Load prepares the content or upstream of a changed configuration, and returns
 	// all errors of it. apply then uses it, and cannot fail.
 	Load func(*Service) (apply func(), err error)
@@ -65,7 +76,19 @@ type Live struct {
 
 // Live creates the service, closed. It returns errors of the files that the service
 // names.
-func (s *Service) Live(env Env) (Live, error) { return s.kind.live(s, env) }
+func (s *Service) Live(env Env) (Live, error) {
+	l, err := s.kind.live(s, env)
+	if load := l.Load; err == nil && l.Rotation != nil {
+		l.Load = func(next *Service) (func(), error) {
+			apply, err := load(next)
+			return func() {
+				apply()
+				l.Rotation.Update(next.Draw())
+			}, err
+		}
+	}
+	return l, err
+}
 
 // Binds reports whether the server itself listens on the service's port.
 func (s *Service) Binds() bool { return s.kind.binds() }

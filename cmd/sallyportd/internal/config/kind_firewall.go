@@ -18,6 +18,7 @@ type rawFirewall struct {
 	Hook   string   `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
 	Policy string   `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
 	Bind   string   `toml:"bind" kinds:"firewall" default:"address" oneof:"address|isn" reload:"restart" expect:"\"address\" or \"isn\""`
+	Jump   string   `toml:"jump" kinds:"firewall" reload:"restart" expect:"the name of your chain in the table inet sallyport: a letter, then letters, digits, \"_\" and \"-\", at most 31 characters"`
 	Allow  []string `toml:"allow" kinds:"firewall" reload:"live" expect:"a list of addresses, networks and interfaces in quotes, such as [\"10.8.0.0/24\", \"docker0\"], for a service of type \"firewall\""`
 }
 
@@ -26,6 +27,7 @@ type rawFirewall struct {
 type guarded struct {
 	hook   firewall.Hook
 	reject bool
+	jump   string // chain of the operator; empty: none
 	allow  firewall.Trusted
 }
 
@@ -43,7 +45,22 @@ func readFirewall(r *rawService, f *tomlfile.File, at, _ string, s *Service) (ki
 			return nil, err
 		}
 	}
-	return guarded{hook: hooks[r.Hook], reject: r.Policy == "reject", allow: allow}, nil
+	if s.Rotates() && r.Hook != "prerouting" {
+		return nil, f.Errorf(at+"hook", "got %q for a service with port = \"rotate\", whose drawn ports this host redirects at \"prerouting\"", r.Hook)
+	}
+	if f.Has(at + "jump") {
+		if err := firewall.ValidateJump(r.Jump); err != nil {
+			return nil, f.Errorf(at+"jump", "%v", err)
+		}
+	}
+	return guarded{hook: hooks[r.Hook], reject: r.Policy == "reject", jump: r.Jump, allow: allow}, nil
+}
+
+// Jump returns the operator's chain through which the packets of admitted peers run
+// that begin a connection; empty: none.
+func (s *Service) Jump() string {
+	g, _ := s.kind.(guarded)
+	return g.jump
 }
 
 // bindISN makes a service require initial sequence numbers, if it can.
@@ -55,7 +72,7 @@ func bindISN(f *tomlfile.File, at string, s *Service) error {
 	case s.Policy.Anyone:
 		requires = "open_to = \"knocker\", since a number is for one client"
 	case s.Policy.Cut:
-		requires = "on_close = \"keep\", since only the first packet of a connection has the number"
+		requires = "connections = \"keep\", since only the first packet of a connection has the number"
 	case s.PrefixLen6 != access.PrefixHost:
 		requires = "grant_prefix6 = 128, since a number is for one address"
 	default:
@@ -90,7 +107,7 @@ func (guarded) firewall(s *Service, _ Host) string {
 }
 
 func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
-	p.Hook, p.Reject, p.Cut, p.RequireISN = g.hook, g.reject, s.Policy.Cut, s.RequireISN
+	p.Hook, p.Reject, p.Cut, p.RequireISN, p.Jump = g.hook, g.reject, s.Policy.Cut, s.RequireISN, g.jump
 }
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {
@@ -113,17 +130,24 @@ func (guarded) live(s *Service, env Env) (Live, error) {
 	if a := s.Host(); a.IsValid() {
 		host = a.String()
 	}
-	upstream := net.JoinHostPort(host, fmt.Sprint(s.Port()))
-	if s.UDP {
-		l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewUDP(gate.UDPConfig{
-			Listen: s.Listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
-			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log.With("service", s.Name)}, // a random port carries one flow
-		}))}
+	upstream := relay.Upstream(net.JoinHostPort(host, fmt.Sprint(s.Port())))
+	forwarding := func(listen string) gate.DrawnPort {
+		if s.UDP {
+			return gate.NewUDP(gate.UDPConfig{
+				Listen: listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
+				Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log.With("service", s.Name)}, // a random port carries one flow
+			})
+		}
+		return gate.NewTCP(gate.TCPConfig{
+			Listen: listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
+			Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log.With("service", s.Name)), Clock: env.Clock, Log: env.Log,
+		})
+	}
+	if s.Rotates() { // the firewall leads from the drawn ports, which this enforcer only holds
+		l.Rotation = s.rotating(env, true, forwarding)
+		l.Enforcers, l.Prepare = []access.Enforcer{l.Rotation}, l.Rotation.Prepare
 		return l, nil
 	}
-	l.Enforcers = []access.Enforcer{gate.PortsOnly(gate.NewTCP(gate.TCPConfig{
-		Listen: s.Listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
-		Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log.With("service", s.Name)), Clock: env.Clock, Log: env.Log,
-	}))}
+	l.Enforcers = []access.Enforcer{gate.PortsOnly(forwarding(s.Listen))}
 	return l, nil
 }

@@ -1,56 +1,67 @@
 package config
 
 import (
+	"fmt"
+	"strings"
+	"unicode"
+
 	"sallyport/cmd/internal/tomlfile"
-	"sallyport/sessions/client"
 	"sallyport/sessions/gate"
-	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/relay"
 )
 
-// rawProxy has the keys of a proxy.
+// rawProxy has the keys of a proxy, and of a process behind a proxy.
 type rawProxy struct {
-	Upstream      string `toml:"upstream" kinds:"proxy" reload:"live" expect:"host:port, to which connections are forwarded"`
-	ProxyProtocol bool   `toml:"proxy_protocol" kinds:"proxy" default:"false" reload:"live" expect:"true or false, for TCP"`
+	Upstream      string `toml:"upstream" kinds:"proxy,process" reload:"live" expect:"host:port, or \"unix:/PATH\" for TCP, to which connections are forwarded; for type \"process\" on the loopback, or \"inherit\""`
+	ProxyProtocol bool   `toml:"proxy_protocol" kinds:"proxy,process" default:"false" reload:"live" expect:"true or false, for TCP"`
 }
 
 // proxy forwards connections, or datagrams, to another program or host.
 type proxy struct {
 	listener
-	to          string // host:port
-	proxyHeader bool   // the PROXY protocol sends the client's address to the upstream
+	to          relay.Upstream
+	proxyHeader bool // the PROXY protocol sends the client's address to the upstream
 }
 
 func readProxy(r *rawService, f *tomlfile.File, at, _ string, s *Service) (kind, error) {
-	if host, _, err := client.SplitService(r.Upstream); err != nil || host == "" {
+	to, err := relay.ParseUpstream(r.Upstream)
+	switch {
+	case err != nil && strings.HasPrefix(r.Upstream, "unix:"):
+		return nil, f.Errorf(at+"upstream", "got %s", unixFault(r.Upstream))
+	case err != nil:
 		return nil, f.Errorf(at+"upstream", "got %q", r.Upstream)
-	}
-	if r.ProxyProtocol && s.UDP {
+	case s.UDP && to.Unix() != "":
+		return nil, f.Errorf(at+"upstream", "got a Unix socket for UDP")
+	case r.ProxyProtocol && s.UDP:
 		return nil, f.Errorf(at+"proxy_protocol", "got true for UDP")
 	}
-	return proxy{to: r.Upstream, proxyHeader: r.ProxyProtocol}, nil
+	return proxy{to: to, proxyHeader: r.ProxyProtocol}, nil
 }
 
-func (p proxy) describe(s *Service) string { return s.Protocol() + " proxy to " + p.to }
+// unixFault returns what is wrong with an upstream at a Unix socket that cannot be one.
+func unixFault(text string) string {
+	fault := fmt.Sprintf("%q: the path must be absolute, without \".\", \"..\" and empty parts", text)
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		fault = fmt.Sprintf("%q: the path must not have a control character", text)
+	}
+	return fault
+}
+
+func (p proxy) describe(s *Service) string { return s.Protocol() + " proxy to " + string(p.to) }
 
 func (proxy) fixed() (key, value string) { return "", "" }
 
 func (proxy) missing() (key, found string) { return "", "" }
 
-func (p proxy) upstream() string { return p.to }
+func (p proxy) upstream() string { return string(p.to) }
 
 func (p proxy) live(s *Service, env Env) (l Live, err error) {
 	if s.UDP {
-		udp := gate.NewUDP(gate.UDPConfig{
-			Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
-			Relay: relay.UDPConfig{Upstream: p.to, PerAddress: s.Connections, Log: env.Log.With("service", s.Name)},
-		})
-		return Live{
-			Enforcers: []access.Enforcer{udp}, Prepare: udp.Prepare,
-			Load: func(next *Service) (func(), error) {
-				return func() { udp.Update(next.kind.upstream()) }, nil
-			},
-		}, nil
+		l, update := s.listenUDP(env, relay.UDPConfig{Upstream: p.to, PerAddress: s.Connections, Log: env.Log.With("service", s.Name)})
+		l.Load = func(next *Service) (func(), error) {
+			return func() { update(next.kind.(proxy).to) }, nil
+		}
+		return l, nil
 	}
 	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.proxyHeader}, env.Log.With("service", s.Name))
 	l = p.listen(s, server, env)

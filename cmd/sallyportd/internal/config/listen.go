@@ -51,7 +51,8 @@ type listenAt struct {
 	ports access.Ports
 }
 
-// parseListen parses host:port, :port, or a range of ports instead of the port.
+// parseListen parses host:port, :port, or a range of ports instead of the port. The
+// port 0 is that of a service whose port rotates.
 func parseListen(text string) (l listenAt, err error) {
 	first, last, several := text, "", false
 	if colon := strings.LastIndexByte(text, ':'); colon >= 0 {
@@ -60,9 +61,16 @@ func parseListen(text string) (l listenAt, err error) {
 			first = text[:colon+1] + low
 		}
 	}
+	drawn := strings.HasSuffix(first, ":0") && !several
+	if drawn {
+		first = strings.TrimSuffix(first, "0") + "1" // another port, to parse the host
+	}
 	host, port, err := client.SplitService(first)
 	if err != nil {
 		return l, fmt.Errorf("got %q", text)
+	}
+	if drawn {
+		port = 0
 	}
 	l = listenAt{host, access.Ports{First: port, Last: port}}
 	if several {
@@ -96,8 +104,12 @@ func (l listenAt) address() netip.Addr {
 	return a.Unmap()
 }
 
-// listens returns the entries of a service, which were checked before.
+// listens returns the entries of a service, which were checked before; nil: it has no
+// port.
 func (s *Service) listens() []listenAt {
+	if !s.HasPort() {
+		return nil
+	}
 	var all []listenAt
 	for text := range strings.SplitSeq(s.Listen, listenSeparator) {
 		l, _ := parseListen(text)
@@ -116,11 +128,14 @@ func (s *Service) At() []firewall.At {
 	return all
 }
 
-// Ports returns the ranges of the service's ports.
+// Ports returns the ranges of the service's own ports; none, if the server listens at
+// drawn ports.
 func (s *Service) Ports() []access.Ports {
 	var all []access.Ports
 	for _, l := range s.listens() {
-		all = append(all, l.ports)
+		if l.ports.IsValid() {
+			all = append(all, l.ports)
+		}
 	}
 	return all
 }
@@ -128,7 +143,7 @@ func (s *Service) Ports() []access.Ports {
 // Several reports whether the service has more than one port.
 func (s *Service) Several() bool {
 	all := s.Ports()
-	return len(all) > 1 || all[0].Len() > 1
+	return len(all) > 1 || len(all) == 1 && all[0].Len() > 1
 }
 
 // ProfileService returns the service as a profile names it: the first port that is not
@@ -137,6 +152,9 @@ func (s *Service) Several() bool {
 // initial sequence numbers has a port in any case: without one, a profile cannot have
 // the key "bind", and its client does not get in.
 func (s *Service) ProfileService() string {
+	if s.Rotates() {
+		return client.Service{Rotates: true, UDP: s.UDP}.String()
+	}
 	for _, p := range s.Ports() {
 		if p.Len() == 1 {
 			return client.Service{Port: p.First, UDP: s.UDP}.String()
@@ -164,7 +182,7 @@ func (s *Service) overlaps(other *Service) (own, theirs string) {
 	}
 	for _, a := range s.listens() {
 		for _, b := range other.listens() {
-			if (firewall.At{Address: a.address(), Ports: a.ports}).Overlaps(firewall.At{Address: b.address(), Ports: b.ports}) {
+			if a.ports.IsValid() && (firewall.At{Address: a.address(), Ports: a.ports}).Overlaps(firewall.At{Address: b.address(), Ports: b.ports}) {
 				return a.String(), b.String()
 			}
 		}

@@ -6,13 +6,14 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/relay"
 	"sallyport/verify/schedule"
 )
 
 // rawListener has the keys of services for which the server itself listens.
 type rawListener struct {
-	Look           string `toml:"look" kinds:"web,proxy" default:"closed" oneof:"filtered|closed" reload:"restart" expect:"\"filtered\" or \"closed\""`
-	MaxConnections int    `toml:"max_connections" kinds:"web,proxy" default:"64" range:"1..4096" reload:"restart" expect:"how many connections an address may have, a whole number from 1 to 4096"`
+	Look           string `toml:"look" kinds:"web,proxy,process" default:"closed" oneof:"filtered|closed" reload:"restart" expect:"\"filtered\" or \"closed\""`
+	MaxConnections int    `toml:"max_connections" kinds:"web,proxy,process" default:"64" range:"1..4096" reload:"restart" expect:"how many connections an address may have, a whole number from 1 to 4096"`
 }
 
 // listener is the common part of the kinds for which the server itself listens.
@@ -36,7 +37,8 @@ func (listener) firewall(s *Service, h Host) string {
 // looks closed: it replies with a rejection, or not at all with stealth. With look =
 // "filtered", it never replies.
 func (listener) guard(s *Service, stealth bool, p *firewall.Port) {
-	p.Reject = !s.Filtered && !(stealth && s.UDP && p.Port >= schedule.MinPort)
+	hidden := stealth && s.UDP && (s.Rotates() || p.Port >= schedule.MinPort)
+	p.Reject = !s.Filtered && !hidden
 }
 
 func (listener) advice(s *Service, c *Config, h Host) string {
@@ -52,11 +54,31 @@ func (listener) advice(s *Service, c *Config, h Host) string {
 	return fmt.Sprintf(visible+"look = \"filtered\" looks the same at all times", s.Name)
 }
 
+// listenUDP returns a UDP service of this process, and the function that changes its
+// upstream.
+func (s *Service) listenUDP(env Env, r relay.UDPConfig) (l Live, update func(relay.Upstream)) {
+	cfg := gate.UDPConfig{Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log, Relay: r}
+	if s.Rotates() {
+		return s.rotatingUDP(env, cfg)
+	}
+	udp := gate.NewUDP(cfg)
+	return Live{Enforcers: []access.Enforcer{udp}, Prepare: udp.Prepare}, udp.Update
+}
+
 // listen returns a TCP service of this process.
 func (listener) listen(s *Service, server gate.Handler, env Env) Live {
-	tcp := gate.NewTCP(gate.TCPConfig{
+	cfg := gate.TCPConfig{
 		Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
 		Clock: env.Clock, Log: env.Log,
-	})
+	}
+	if s.Rotates() {
+		cfg.Limits = new(gate.ConnLimits)
+		return rotatingLive(s.rotating(env, false, func(listen string) gate.DrawnPort {
+			own := cfg
+			own.Listen = listen
+			return gate.NewTCP(own)
+		}))
+	}
+	tcp := gate.NewTCP(cfg)
 	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare}
 }

@@ -8,6 +8,7 @@ import (
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
+	"sallyport/sessions/gate/relay"
 )
 
 // checkLoops rejects upstreams that form a loop: each connection would open
@@ -18,6 +19,20 @@ func checkLoops(f *tomlfile.File, services []Service) error {
 		if loop != nil {
 			return f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which forms a loop: %s -> %s",
 				services[i].kind.upstream(), services[i].Name, strings.Join(loop, " -> "))
+		}
+	}
+	return nil
+}
+
+// checkUpstreamSockets rejects upstreams that are sockets of the server, by their
+// path: to these the server is its own user, whatever client it connects for. A
+// connection under another name is refused when it is made (relay.TCP).
+func checkUpstreamSockets(f *tomlfile.File, c *Config) error {
+	for i := range c.Services {
+		for key, path := range map[string]string{"admin_socket": c.AdminSocket, "firewall_socket": c.FirewallSocket} {
+			if to := relay.Upstream(c.Services[i].kind.upstream()); to.Unix() != "" && to.Unix() == path {
+				return f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which is %s", string(to), key)
+			}
 		}
 	}
 	return nil

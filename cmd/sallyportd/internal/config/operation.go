@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/gate/access"
@@ -165,6 +166,10 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 		return o, f.Errorf(at+"open_for",
 			"got %q for service %s, which has bind = \"isn\": its leases admit one connection each", r.OpenFor, s.Name)
 	}
+	if s.Rotates() && !o.RandomPort && !o.Close {
+		return o, hint.With(f.Errorf(at+"port", "got %q for service %s, which has port = \"rotate\": an exchange has no minute that draws its port", r.Port, s.Name),
+			"set port = \"random\" for the operation: the server then draws the port, and the challenge contains it")
+	}
 	if err := o.checkPort(f, at, s, c); err != nil {
 		return o, err
 	}
@@ -191,9 +196,14 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, c *Config)
 	case o.Close || s.Policy.Anyone:
 		return f.Errorf(at+"port",
 			"got \"random\", which requires action = \"open\" and a service with open_to = \"knocker\"")
+	case !s.HasPort():
+		return f.Errorf(at+"port", "got \"random\" for service %s, which has no port", s.Name)
 	case s.RequireISN:
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s, which has bind = \"isn\": a random port compares no sequence number", s.Name)
+	case s.Jump() != "":
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s, which has jump = %q: a random port does not pass that chain", s.Name, s.Jump())
 	case s.Several():
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s, which has several ports: a random port leads to one", s.Name)

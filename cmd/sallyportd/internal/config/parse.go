@@ -56,7 +56,7 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		c.LogLevel = slog.LevelDebug
 	}
 	for _, step := range []func(*tomlfile.File, *Config) error{
-		r.general, r.secrets, r.paths, r.services, r.challenge,
+		r.general, r.shield, r.secrets, r.paths, r.services, r.challenge, r.rotations,
 	} {
 		if err := step(f, c); err != nil {
 			return nil, nil, err
@@ -148,6 +148,15 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 	}
 	if err := access.Distinct(ids); err != nil {
 		return f.Errorf("service", "%v", err)
+	}
+	if err := checkUpstreamSockets(f, c); err != nil {
+		return err
+	}
+	if err := checkProcessPorts(f, c.Services); err != nil {
+		return err
+	}
+	if err := r.checkProgramUsers(f); err != nil {
+		return err
 	}
 	return checkLoops(f, c.Services)
 }

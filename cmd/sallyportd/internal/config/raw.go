@@ -17,7 +17,8 @@ import (
 //	or        another allowed text, of a key with a range
 //	oneof     the possible texts: "closed|clear"
 //	required  the file must set the key
-//	kinds     the types of services that have the key; without the tag, all
+//	kinds     the types of services that have the key, and that must set it if it
+//	          is required; without the tag, all
 //	reload    "live": a reload applies a change; "restart": a change requires a
 //	          restart; "holder": it requires one if a privileged holder runs,
 //	          since the holder keeps the settings that it read; "firewall": it
@@ -50,6 +51,10 @@ type raw struct {
 	ReceiveBuffer           int          `toml:"receive_buffer" default:"1048576" range:"0|4096..268435456" reload:"restart" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
 	Queue                   int          `toml:"queue" default:"4096" range:"512..262144" reload:"restart" expect:"how many datagrams of each thread may wait for the checks, a whole number from 512 to 262144"`
 	KernelFilter            bool         `toml:"kernel_filter" default:"true" reload:"restart" expect:"true or false"`
+	Shield                  string       `toml:"shield" default:"off" oneof:"off|xdp" reload:"restart" expect:"\"off\" or \"xdp\""`
+	ShieldInterfaces        []string     `toml:"shield_interfaces" reload:"restart" expect:"a list of names of interfaces in quotes, such as [\"eth0\"], at most 64"`
+	ShieldShares            bool         `toml:"shield_shares" default:"true" reload:"live" expect:"true or false"`
+	ShieldMirror            bool         `toml:"shield_mirror" default:"false" reload:"live" expect:"true or false"`
 	SecretFiles             string       `toml:"secret_files" default:"private" oneof:"private|shared" reload:"live" expect:"\"private\" or \"shared\""`
 	User                    string       `toml:"user" reload:"restart" expect:"the name or number of the user to which the server switches when root starts it"`
 	Stealth                 bool         `toml:"stealth" default:"false" reload:"firewall" expect:"true or false"`
@@ -65,20 +70,23 @@ type raw struct {
 // rawService is a [[service]]: the keys of all services, and those of the kinds.
 type rawService struct {
 	Name         string `toml:"name" required:"yes" reload:"restart" expect:"a name of letters, digits, dots, hyphens and underscores, in quotes"`
-	Type         string `toml:"type" required:"yes" reload:"restart" expect:"\"web\", \"proxy\" or \"firewall\""`
-	Protocol     string `toml:"protocol" default:"tcp" oneof:"tcp|udp" reload:"restart" expect:"\"tcp\" or \"udp\"; a web server requires \"tcp\""`
-	Listen       any    `toml:"listen" required:"yes" reload:"restart" expect:"host:port or :port in quotes, such as \":22\", with an IP address as the host; for type \"firewall\" also a range such as \":60000-61000\", or a list"`
+	Type         string `toml:"type" required:"yes" reload:"restart" expect:"\"web\", \"proxy\", \"firewall\", \"process\" or \"command\""`
+	Protocol     string `toml:"protocol" kinds:"web,proxy,firewall,process" default:"tcp" oneof:"tcp|udp" reload:"restart" expect:"\"tcp\" or \"udp\"; a web server requires \"tcp\""`
+	Listen       any    `toml:"listen" kinds:"web,proxy,firewall,process" required:"yes" reload:"restart" expect:"host:port or :port in quotes, such as \":22\", with an IP address as the host; for type \"firewall\" also a range such as \":60000-61000\", or a list"`
 	OpenFor      string `toml:"open_for" default:"10s" range:"1s..1000h" reload:"live" expect:"a duration such as \"10s\", from 1s to 1000h"`
 	OpenMax      string `toml:"open_max" default:"1m" range:"..1000h" reload:"holder" expect:"a duration such as \"1m\", not shorter than open_for, at most 1000h"`
-	OpenTo       string `toml:"open_to" default:"knocker" oneof:"knocker|anyone" reload:"holder" expect:"\"knocker\" or \"anyone\""`
-	OnClose      string `toml:"on_close" default:"keep,web=cut" oneof:"keep|cut" reload:"holder" expect:"\"keep\" or \"cut\""`
+	OpenTo       string `toml:"open_to" kinds:"web,proxy,firewall,process" default:"knocker" oneof:"knocker|anyone" reload:"holder" expect:"\"knocker\" or \"anyone\""`
+	Connections  string `toml:"connections" kinds:"web,proxy,firewall,process" default:"keep,web=cut,process=cut" oneof:"keep|cut" reload:"holder" expect:"\"keep\" or \"cut\""`
 	MaxAddresses int    `toml:"max_addresses" default:"8" range:"1..1024" reload:"live" expect:"how many addresses a client may hold leases for, a whole number from 1 to 1024"`
 	GrantPrefix6 int    `toml:"grant_prefix6" default:"128" range:"128|64" reload:"restart" expect:"128 or 64"`
 
+	rawRotate
 	rawListener
 	rawWeb
 	rawProxy
 	rawFirewall
+	rawProcess
+	rawPrograms
 }
 
 // rawChallenge is the [challenge] table.

@@ -12,6 +12,7 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/program"
 )
 
 // maxServices is how many services a configuration may have.
@@ -22,7 +23,7 @@ const maxServices = gate.MaxServices
 type Service struct {
 	Name       string
 	UDP        bool
-	Listen     string // host:port, or :port; of a firewall, also ranges and several of these
+	Listen     string // host:port, or :port; of a firewall, also ranges and several of these; empty: it has no port
 	Policy     gate.LeasePolicy
 	PrefixLen6 int  // how many bits of an IPv6 address a lease covers: 128 or 64
 	RequireISN bool // a connection must begin with the initial sequence number of its client's attempt
@@ -31,7 +32,9 @@ type Service struct {
 	Filtered    bool // it always listens, and never replies to strangers; else only while a lease is in force
 	Connections int  // how many an address may have at a time
 
-	kind kind
+	programs []program.Program
+	rotation *rotation // nil: the port is fixed
+	kind     kind
 }
 
 // service checks a [[service]].
@@ -50,18 +53,38 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 	if err := r.listen(f, at, &s); err != nil {
 		return s, err
 	}
+	if err := r.rotate(f, at, &s); err != nil {
+		return s, err
+	}
+	if err := r.connections(f, at); err != nil {
+		return s, err
+	}
 	if err := r.terms(f, at, &s); err != nil {
 		return s, err
 	}
-	s.Filtered, s.Connections = r.Look == "filtered", r.MaxConnections
-	s.kind, err = read(r, f, at, dir, &s)
-	if err == nil && s.Binds() && s.Several() {
-		err = f.Errorf(at+"listen", "got %q for a service of type %q: only a service of type \"firewall\" has several ports", s.Listen, r.Type)
+	if err := r.commands(f, at, &s); err != nil {
+		return s, err
 	}
-	return s, err
+	s.Filtered, s.Connections = r.Look == "filtered", r.MaxConnections
+	if s.kind, err = read(r, f, at, dir, &s); err != nil {
+		return s, err
+	}
+	if err := s.checkProgramKeys(f, at); err != nil {
+		return s, err
+	}
+	if err := s.checkRotation(f, at); err != nil {
+		return s, err
+	}
+	if s.Binds() && s.Several() {
+		return s, f.Errorf(at+"listen", "got %q for a service of type %q: only a service of type \"firewall\" has several ports", s.Listen, r.Type)
+	}
+	return s, nil
 }
 
 func (r *rawService) listen(f *tomlfile.File, at string, s *Service) error {
+	if r.Listen == nil { // a kind without a port
+		return nil
+	}
 	texts, err := listenTexts(r.Listen)
 	if err != nil {
 		return f.Errorf(at+"listen", "%v", err)
@@ -94,7 +117,7 @@ func (r *rawService) terms(f *tomlfile.File, at string, s *Service) error {
 	if t.OpenMax < t.OpenFor {
 		return f.Errorf(at+"open_max", "got %q", t.OpenMax)
 	}
-	t.Anyone, t.Cut, t.Addresses = r.OpenTo == "anyone", r.OnClose == "cut", r.MaxAddresses
+	t.Anyone, t.Cut, t.Addresses = r.OpenTo == "anyone", r.Connections == "cut", r.MaxAddresses
 	return nil
 }
 
@@ -119,14 +142,26 @@ func (s *Service) conflicts(f *tomlfile.File, at string, others []Service) error
 // ID returns the service's identifier in messages between server and holder.
 func (s *Service) ID() access.ServiceID { return access.ID(s.Name) }
 
-// Port returns the port on which the service listens, the first of several.
-func (s *Service) Port() uint16 { return s.listens()[0].ports.First }
+// Port returns the port on which the service listens, the first of several; 0: it has
+// none, or its port rotates.
+func (s *Service) Port() uint16 {
+	if !s.HasPort() {
+		return 0
+	}
+	return s.listens()[0].ports.First
+}
 
 // Host returns the address on which the service listens, that of the first of
-// several ports; zero: all of this host.
-func (s *Service) Host() netip.Addr { return s.listens()[0].address() }
+// several ports; zero: all of this host, or none.
+func (s *Service) Host() netip.Addr {
+	if !s.HasPort() {
+		return netip.Addr{}
+	}
+	return s.listens()[0].address()
+}
 
-// Addresses returns the addresses on which the service listens.
+// Addresses returns the addresses on which the service listens; nil: on all, or it has
+// no port.
 func (s *Service) Addresses() (all udp.Addresses) {
 	for _, l := range s.listens() {
 		a, err := netip.ParseAddr(l.host)
@@ -148,8 +183,15 @@ func (s *Service) Protocol() string {
 	return "tcp"
 }
 
+// HasPort reports whether clients connect to the service. A service of commands only
+// has no port, no listener and no rule of the firewall.
+func (s *Service) HasPort() bool { return s.Listen != "" }
+
 // Describe describes the service in a line.
 func (s *Service) Describe() string {
+	if !s.HasPort() {
+		return s.describeCommands()
+	}
 	peer := "the address that knocked"
 	if s.Policy.Anyone {
 		peer = "anyone"
@@ -170,11 +212,28 @@ func (s *Service) Describe() string {
 	if trusted := s.Trusted().String(); trusted != "" {
 		always = "; always open to " + trusted
 	}
+	if jump := s.Jump(); jump != "" {
+		always += "; new connections run through the chain " + jump
+	}
 	if s.RequireISN {
 		always += "; clients require Linux, CAP_NET_ADMIN and \"sallyport connect\""
 	}
-	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s",
-		s.Name, s.kind.describe(s), s.Listen, peer, short(s.Policy.OpenFor), longer, then, always)
+	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s%s",
+		s.Name, s.kind.describe(s), s.where(), peer, short(s.Policy.OpenFor), longer, then, s.commandsText("; "), always)
+}
+
+// where describes where clients reach the service.
+func (s *Service) where() string {
+	if !s.Rotates() {
+		return s.Listen
+	}
+	text := fmt.Sprintf("a port of %s that each minute draws", s.rotation.drawn.Range)
+	if !s.Binds() {
+		text += ", which leads to " + s.Listen
+	} else if a := s.Host(); a.IsValid() {
+		text += ", on " + a.String()
+	}
+	return text
 }
 
 // Trusted returns the peers that reach the service without a lease.

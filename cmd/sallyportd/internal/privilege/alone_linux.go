@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/sessions/gate/guard"
 	"sallyport/sessions/gate/holder"
 )
@@ -24,26 +25,37 @@ type alone struct {
 }
 
 // HoldAlone runs the holder that is independent of servers ("firewall hold"): with
-// CAP_NET_ADMIN and no other privilege it owns the firewall's table until ctx ends,
+// CAP_NET_ADMIN, and CAP_BPF for the shield, and no other privilege it owns the firewall's table until ctx ends,
 // whether a server runs or not. On SIGHUP it reads the configuration again. With
 // more privileges it first drops them, and executes the same program again. When
 // it returns nil, the table is there and closed, or removed as the configuration
 // requires.
 func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
-	if _, err := h.drop(); err != nil {
+	if _, err := h.drop(log); err != nil {
 		return err
 	}
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	a := &alone{Holding: h, log: log}
+	held, err := h.Load()
+	if err != nil {
+		return err
+	}
+	if !held.Guards {
+		a.held = held
+		return a.serve(ctx, hangups)
+	}
 	lock, err := a.guard(ctx)
 	if err != nil || lock == nil {
 		return err
 	}
 	defer lock.Close()
-	// Only now: guard may have waited for hours.
+	// Again: guard may have waited for hours.
 	if a.held, err = h.Load(); err != nil {
 		return err
+	}
+	if !a.held.Guards {
+		return errOtherPart
 	}
 	if a.kept, err = h.keep(a.held, log); err != nil {
 		return err
@@ -51,6 +63,10 @@ func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 	err = a.serve(ctx, hangups)
 	return errors.Join(err, a.kept.close(a.held.ClearOnExit))
 }
+
+// errOtherPart: the file requires the firewall now, and did not before, or the other way
+// round.
+var errOtherPart = hint.With(errors.New("whether the configuration requires the firewall has changed"), "start the holder again")
 
 // guard waits until no other process guards the table, such as the holder that a
 // server has started, and then guards it. It returns nil if ctx ends first.
@@ -71,7 +87,7 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	}
 	users := []uint32{uint32(os.Geteuid())}
 	if a.User != "" {
-		who, err := findUser(a.User)
+		who, err := findUser("user", a.User)
 		if err != nil {
 			l.Close()
 			return err
@@ -83,13 +99,21 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- a.holder.Serve(ctx, l) }()
-	a.log.Info("holding the firewall", "socket", a.Socket, "ports", len(a.held.Firewall.Ports), "stealth", a.held.Firewall.Stealth)
+	var lost <-chan error // never, without a table
+	if a.kept != nil {
+		a.log.Info("holding the firewall", "socket", a.Socket, "ports", len(a.held.Firewall.Ports), "stealth", a.held.Firewall.Stealth)
+	} else {
+		a.log.Info("holding the shield", "socket", a.Socket)
+	}
 	notify("READY=1")
 	for {
+		if a.kept != nil {
+			lost = a.kept.lost
+		}
 		select {
 		case err := <-ended:
 			return err
-		case err := <-a.kept.lost:
+		case err := <-lost:
 			stop()
 			return errors.Join(err, <-ended)
 		case <-hangups:
@@ -102,10 +126,11 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 }
 
 func (a *alone) config() holder.Config {
-	return holder.Config{
-		Policy: a.held.Policy, Digest: a.held.digest(), Schedule: a.held.Schedule,
-		Claim: holder.Claimed(a.kept.table), Clock: a.Clock, Log: a.log,
+	cfg := a.held.config(a.Clock, a.log)
+	if a.kept != nil {
+		cfg.Claim = holder.Claimed(a.kept.table)
 	}
+	return cfg
 }
 
 // reload puts another configuration in force. The table is replaced in one
@@ -114,6 +139,15 @@ func (a *alone) config() holder.Config {
 func (a *alone) reload(ctx context.Context) (fatal error) {
 	next, err := a.Load()
 	switch {
+	case err == nil && next.Guards != a.held.Guards:
+		err = errOtherPart
+	case err == nil && !next.Guards && next.digest() == a.held.digest():
+		a.held = next
+	case err == nil && !next.Guards:
+		err = a.holder.Replace(ctx, func() (holder.Config, error) {
+			a.held = next
+			return a.config(), nil
+		})
 	case err == nil && next.digest() == a.held.digest():
 		err = errors.Join(a.kept.table.SetTrusted(next.Firewall.Trusted), a.kept.table.SetSilence(next.Firewall.Silence()))
 		if err == nil {
@@ -137,6 +171,10 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 	if err != nil {
 		a.log.Error("nothing reloaded", "what", "firewall", "error", err)
 		return fatal
+	}
+	if !a.held.Guards {
+		a.log.Info("reloaded", "what", "shield")
+		return nil
 	}
 	a.log.Info("reloaded", "what", "firewall", "ports", len(a.held.Firewall.Ports), "stealth", a.held.Firewall.Stealth)
 	return nil

@@ -2,7 +2,6 @@ package privilege
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -88,14 +87,7 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 		return err
 	}
 	if has != 0 {
-		err := dropAllThreads()
-		if errors.Is(err, errors.ErrUnsupported) { // a program with cgo
-			return dropAndReexec(0, nil, in.descriptors)
-		}
-		if err == nil {
-			err = verifyDropped(0)
-		}
-		if err != nil {
+		if err := dropHere(in.descriptors); err != nil {
 			return err
 		}
 	}

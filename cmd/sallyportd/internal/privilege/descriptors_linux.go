@@ -31,6 +31,7 @@ const (
 	socketName   = "socket"   // between server and holder
 	lifelineName = "lifeline" // a pipe: the holder has one end as long as it lives
 	capturerName = "capturer" // between server and capturer
+	earlyPrefix  = "shield-"  // of a shield that was loaded before privileges were dropped
 )
 
 // descriptors are open files, by name.
@@ -112,7 +113,7 @@ func (in inheritance) verifyUser(name string) error {
 	if name == "" || !in.dropped {
 		return nil
 	}
-	who, err := findUser(name)
+	who, err := findUser("user", name)
 	if err != nil {
 		return err
 	}

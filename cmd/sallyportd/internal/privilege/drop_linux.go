@@ -1,6 +1,7 @@
 package privilege
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -85,6 +86,19 @@ func dropAndReexec(keep Set, who *identity, d descriptors) error {
 func setGroups(groups []uint32, n int) syscall.Errno {
 	_, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(n), uintptr(unsafe.Pointer(&groups[0])), 0)
 	return e
+}
+
+// dropHere drops all capabilities of this process, and verifies that. A program with cgo
+// starts again without them, with the descriptors.
+func dropHere(keep descriptors) error {
+	err := dropAllThreads()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return dropAndReexec(0, nil, keep)
+	}
+	if err != nil {
+		return err
+	}
+	return verifyDropped(0)
 }
 
 // dropAllThreads drops all capabilities of this process. It returns

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,17 +27,37 @@ type Holding struct {
 	// again.
 	Load     func() (Held, error)
 	TakeOver bool // also a table of another owner
-	Clock    clock.Clock
+	// Shield: the configuration has the shield, so the holder keeps CAP_BPF too, if it
+	// has that.
+	Shield bool
+	// LoadEarly loads the shield in a process that has CAP_SYS_ADMIN and lacks CAP_BPF,
+	// before it drops that, and returns descriptors. TakeEarly takes them over in the
+	// process that has dropped it, before the first Load.
+	LoadEarly func() (map[string]int, error)
+	TakeEarly func(map[string]int) error
+	Clock     clock.Clock
 }
 
 // Held is the holder's part of the configuration.
 type Held struct {
+	Guards   bool           // the configuration requires the firewall; if not, the next keys do not matter
 	Owner    firewall.Owner // of the table
 	Firewall firewall.Config
 	Policy   holder.Policy
 	// Schedule reads which ports may receive knocks.
 	Schedule    func() (holder.Schedule, error)
 	ClearOnExit bool // the table is removed when the holder stops in order
+	// Shield loads the shield for a server; nil: the configuration has none.
+	Shield func(holder.ShieldRequest, *slog.Logger) (holder.Shield, error)
+}
+
+// config returns the part of a holder's configuration that does not concern its table.
+func (h Held) config(c clock.Clock, log *slog.Logger) holder.Config {
+	cfg := holder.Config{Policy: h.Policy, Digest: h.digest(), Schedule: h.Schedule, Claim: holder.Unguarded, Clock: c, Log: log}
+	if load := h.Shield; load != nil {
+		cfg.Shield = func(r holder.ShieldRequest) (holder.Shield, error) { return load(r, log) }
+	}
+	return cfg
 }
 
 func (h Held) digest() holder.Digest { return holder.DigestOf(h.Policy, h.Firewall) }
@@ -49,7 +70,7 @@ const guardTime = 10 * time.Second
 // begins, and executes the server's requests, until the server has ended. With more
 // privileges it first drops them, and executes the same program again.
 func HoldFor(h Holding, log *slog.Logger) error {
-	in, err := h.drop()
+	in, err := h.drop(log)
 	if err != nil {
 		return err
 	}
@@ -69,7 +90,11 @@ func HoldFor(h Holding, log *slog.Logger) error {
 	}
 	end := func() { raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) }) }
 	var k *kept
-	cfg := holder.Config{Policy: held.Policy, Digest: held.digest(), Schedule: held.Schedule, Clock: h.Clock, Log: log}
+	cfg := held.config(h.Clock, log)
+	if !held.Guards {
+		_, err = holder.Serve(socket, cfg)
+		return err
+	}
 	cfg.Claim = func() (holder.Firewall, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), guardTime)
 		defer cancel()
@@ -91,7 +116,7 @@ func HoldFor(h Holding, log *slog.Logger) error {
 	if held.ClearOnExit {
 		cfg.Exit = func() error {
 			k.stop()
-			return firewall.Clear()
+			return clearTable(log)
 		}
 	}
 	_, err = holder.Serve(socket, cfg)
@@ -115,27 +140,71 @@ func takeGuard(ctx context.Context, log *slog.Logger, waiting func()) (*guard.Gu
 	return guard.Take(ctx)
 }
 
-// drop returns in a process that has CAP_NET_ADMIN and no other capability.
-func (h Holding) drop() (inheritance, error) {
+// drop returns in a process that has CAP_NET_ADMIN, with the shield CAP_BPF, and no
+// other capability. A container engine may not know CAP_BPF, and grant CAP_SYS_ADMIN
+// instead: then the shield is loaded first, and the process never serves with that.
+func (h Holding) drop(log *slog.Logger) (inheritance, error) {
 	IgnoreHangups()
-	in, err := inherited(NetAdmin)
+	keep := NetAdmin
+	if h.Shield {
+		keep |= BPF
+	}
+	in, err := inherited(keep)
 	if err != nil {
 		return in, err
 	}
 	if in.dropped {
-		return in, in.verifyUser(h.User)
+		if err := in.verifyUser(h.User); err != nil {
+			return in, err
+		}
+		return in, h.takeEarly(in, log)
 	}
 	who, err := lookupUser(h.User)
 	if err != nil {
 		return in, err
 	}
-	return in, dropAndReexec(NetAdmin, who, in.descriptors)
+	has, err := held()
+	if err != nil {
+		return in, err
+	}
+	if h.Shield && has&BPF == 0 && has&SysAdmin != 0 {
+		early, err := h.LoadEarly()
+		if err != nil {
+			log.Warn("failed to load the shield", "error", err)
+		}
+		for name, fd := range early {
+			in.descriptors[earlyPrefix+name] = fd
+		}
+	}
+	return in, dropAndReexec(keep&(has|NetAdmin), who, in.descriptors)
+}
+
+// takeEarly takes over a shield that drop has loaded.
+func (h Holding) takeEarly(in inheritance, log *slog.Logger) error {
+	early := map[string]int{}
+	for name, fd := range in.descriptors {
+		if of, ok := strings.CutPrefix(name, earlyPrefix); ok {
+			early[of] = fd
+			delete(in.descriptors, name)
+		}
+	}
+	if len(early) == 0 {
+		return nil
+	}
+	if !h.Shield {
+		return errors.New("the configuration has changed while the holder started: it has no shield now")
+	}
+	if err := h.TakeEarly(early); err != nil {
+		log.Warn("failed to take over the shield", "error", err)
+	}
+	return nil
 }
 
 // kept is a table that this process guards: it restores the table whenever another
 // program removes or changes it.
 type kept struct {
 	table *firewall.Table
+	log   *slog.Logger
 	// lost receives the error after which the table is no longer guarded, or nil
 	// once stop was called.
 	lost <-chan error
@@ -163,6 +232,7 @@ func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 		return nil, err
 	}
 	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "owner", before.Owner.Config)
+	logJumps(log, table.Jumps())
 	if n := table.Strangers(); n > 0 {
 		log.Warn("cut connections without a lease", "reason", "no table guarded the ports before", "cut", n)
 	}
@@ -176,7 +246,7 @@ func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 		}
 		lost <- err
 	}()
-	return &kept{table, lost, func() {
+	return &kept{table, log, lost, func() {
 		cancel()
 		<-ended
 	}}, nil
@@ -186,6 +256,7 @@ func logRepair(log *slog.Logger, r firewall.Repair) {
 	if r.Fault != "" {
 		log.Warn("firewall table was changed by another program; restored", "fault", string(r.Fault), "took", r.Took, "cut", r.Cut)
 	}
+	logJumps(log, r.Jumps)
 	if r.Err != nil {
 		log.Error("firewall table only partly restored; retrying", "error", r.Err)
 	}
@@ -197,5 +268,5 @@ func (k *kept) close(clear bool) error {
 	if err := k.table.Close(); err != nil || !clear {
 		return err
 	}
-	return firewall.Clear()
+	return clearTable(k.log)
 }

@@ -20,6 +20,14 @@ const (
 	NetAdmin Set = 1 << unix.CAP_NET_ADMIN
 	NetRaw   Set = 1 << unix.CAP_NET_RAW
 	BindLow  Set = 1 << unix.CAP_NET_BIND_SERVICE
+	// BPF loads the shield. Engines that do not know it grant SysAdmin instead.
+	BPF Set = 1 << unix.CAP_BPF
+)
+
+// The capabilities that are used only before the server drops its privileges.
+const (
+	SetIDs   Set = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+	SysAdmin Set = 1 << unix.CAP_SYS_ADMIN
 )
 
 // Host is what decides whether a configuration can run on a host.
@@ -35,6 +43,10 @@ func (h Host) NetAdmin() bool { return h.Held&NetAdmin != 0 }
 
 // NetRaw reports whether this process could capture packets.
 func (h Host) NetRaw() bool { return h.Held&NetRaw != 0 }
+
+// Shield reports whether this process could load and attach the shield, as far as its
+// capabilities decide it.
+func (h Host) Shield() bool { return h.NetAdmin() && h.Held&(BPF|SysAdmin) != 0 }
 
 // Probe reads this host's properties from the kernel. It starts a thread, which
 // ends before Probe returns.

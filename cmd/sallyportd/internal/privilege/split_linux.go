@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,6 +17,8 @@ import (
 	"sallyport/ingest/capture"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/program"
+	"sallyport/sessions/gate/runner"
 	"sallyport/verify/schedule"
 )
 
@@ -23,6 +26,7 @@ import (
 type Plan struct {
 	User     string   // to run as; empty: as now
 	Holder   string   // what requires a holder of the firewall; empty: nothing does
+	Shield   bool     // a holder loads the shield, if it has the capabilities
 	Instead  string   // how to require no holder; empty: nothing simple does
 	Socket   string   // at which "firewall hold" answers, if it runs
 	Command  []string // the arguments with which this program starts a holder otherwise
@@ -32,18 +36,24 @@ type Plan struct {
 	// Capturer has the arguments with which this program starts the process that
 	// captures.
 	Capturer []string
+	// Programs are those that the server may start: a process for each of their users
+	// does, which requires CAP_SETUID and CAP_SETGID.
+	Programs []program.Program
+	// Runner has the arguments with which this program starts such a process.
+	Runner []string
 }
 
 // Split starts the holder, if the plan requires one and none answers, opens the
-// sockets that capture packets, starts the process that reads them, and drops every
-// privilege of this process that the plan does not require: it executes the
-// same program again, which calls Resume instead. It returns only if it fails.
+// sockets that capture packets, starts the process that reads them and the processes
+// that start programs, and drops every privilege of this process that the plan does
+// not require: it executes the same program again, which calls Resume instead. It
+// returns only if it fails, or ctx has ended.
 func Split(ctx context.Context, p Plan, h Host) error {
 	who, err := lookupUser(p.User)
 	if err != nil {
 		return err
 	}
-	starts := p.Holder != "" && !answers(ctx, p.Socket, who)
+	starts := (p.Holder != "" || p.Shield && h.Shield()) && !answers(ctx, p.Socket, who)
 	if starts && !h.NetAdmin() {
 		instead := ""
 		if p.Instead != "" {
@@ -55,6 +65,9 @@ func Split(ctx context.Context, p Plan, h Host) error {
 	if p.Capture != nil && !h.NetRaw() {
 		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this process does not have"),
 			fmt.Sprintf("start the server as root or with that capability; or set capture = \"sockets\", with a range of ports below %d", schedule.MinPort)))
+	}
+	if err := checkPrograms(p.Programs, p.User, h); err != nil {
+		return err
 	}
 	var keep Set
 	if p.LowPorts {
@@ -73,17 +86,33 @@ func Split(ctx context.Context, p Plan, h Host) error {
 		}
 		left[capturerName] = connection
 	}
+	runners, err := startRunners(p, h)
+	if err != nil {
+		return err
+	}
+	maps.Copy(left, runners)
+	// The next program does not know of the signal that asked this one to stop. The
+	// processes that this one has started end with it.
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return dropAndReexec(keep, who, left)
 }
 
-// answers reports whether "firewall hold" answers at a socket.
-func answers(ctx context.Context, socket string, who *identity) bool {
+// answers reports whether "firewall hold" answers at a socket. A process of root that
+// lacks CAP_DAC_OVERRIDE may not connect to the socket of the server's user, so that
+// user is asked too.
+func answers(ctx context.Context, socket string, who *identity) (found bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if who == nil {
 		return holder.Answers(ctx, socket)
 	}
-	return holder.Answers(ctx, socket, uint32(who.uid))
+	ask := func() { found = holder.Answers(ctx, socket, uint32(who.uid)) }
+	if ask(); !found && who.as(ask) != nil {
+		return false
+	}
+	return found
 }
 
 // Resumed is what Split passes to the program that it executes.
@@ -96,7 +125,8 @@ type Resumed struct {
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
 
-	from inheritance
+	runners map[int]runner.Link // by the number of the user
+	from    inheritance
 }
 
 // Resume takes over what Split passes on.
@@ -112,8 +142,8 @@ func Resume(time clock.Clock) (r Resumed, err error) {
 			return r, err
 		}
 	}
-	if len(in.descriptors) == 0 {
-		return r, nil
+	if r.runners, err = in.takeRunners(); err != nil || len(in.descriptors) == 0 {
+		return r, err
 	}
 	socket, err := in.file(socketName)
 	if err != nil {

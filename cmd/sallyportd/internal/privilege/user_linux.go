@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/user"
 	"slices"
@@ -21,11 +22,20 @@ type identity struct {
 	groups   []int // all groups of the user, by the host's list of groups
 }
 
-// findUser looks a user up, by name or number.
-func findUser(name string) (who identity, err error) {
+// maxID is the largest number of a user or a group: for system calls, the next one means
+// that nothing changes.
+const maxID = math.MaxUint32 - 1
+
+// findUser looks a user up, by name or number. The configuration has it in a key, which
+// errors name.
+func findUser(key, name string) (who identity, err error) {
 	u, err := user.Lookup(name)
-	n, notNumeric := strconv.Atoi(name)
-	if err != nil && notNumeric == nil {
+	n, notNumeric := strconv.ParseInt(name, 10, 64)
+	switch {
+	case err == nil || errors.Is(notNumeric, strconv.ErrSyntax):
+	case notNumeric != nil || n < 0 || n > maxID: // LookupId may use 32 bits of it
+		return who, hint.Misuse(fmt.Errorf("%s: expected a name, or a number of at most %d, got %q", key, maxID, name))
+	default:
 		u, err = user.LookupId(name)
 	}
 	if err == nil {
@@ -33,7 +43,7 @@ func findUser(name string) (who identity, err error) {
 	}
 	// A number needs no entry in the list of users, which images often lack.
 	if err != nil && notNumeric == nil && n > 0 {
-		return identity{n, n, []int{n}}, nil
+		return identity{int(n), int(n), []int{int(n)}}, nil
 	}
 	var unknown user.UnknownUserError
 	var unknownID user.UnknownUserIdError
@@ -41,7 +51,7 @@ func findUser(name string) (who identity, err error) {
 		err = errors.New("this host has no such user")
 	}
 	if err != nil {
-		return who, hint.Misuse(hint.With(fmt.Errorf("user = %q: %w", name, err),
+		return who, hint.Misuse(hint.With(fmt.Errorf("%s = %q: %w", key, name, err),
 			fmt.Sprintf("\"useradd --system %s\" makes the user; or name one that exists, by name or number", name)))
 	}
 	return who, nil
@@ -74,13 +84,25 @@ func lookupUser(name string) (*identity, error) {
 	if name == "" {
 		return nil, nil
 	}
-	who, err := findUser(name)
+	who, err := findUser("user", name)
 	if err != nil || who.uid == os.Geteuid() {
 		return nil, err
 	}
 	if os.Geteuid() != 0 {
 		return nil, hint.Misuse(hint.With(fmt.Errorf("user = %q: only root can switch to another user", name),
 			"start the server as root or as that user, or remove the key"))
+	}
+	return &who, nil
+}
+
+// lookupOther finds another user, to which this process must switch.
+func lookupOther(name string) (*identity, error) {
+	who, err := findUser("user", name)
+	if err != nil {
+		return nil, err
+	}
+	if who.uid == 0 || who.uid == os.Geteuid() {
+		return nil, fmt.Errorf("expected another user than root and the server's, got %q", name)
 	}
 	return &who, nil
 }

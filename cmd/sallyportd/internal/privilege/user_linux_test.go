@@ -1,9 +1,12 @@
 package privilege
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -77,6 +80,21 @@ func TestUserKeepsGroups(t *testing.T) {
 	}
 }
 
+// TestUserNumbers: system calls take the last number of 32 bits for "no change", and
+// would cut a larger one.
+func TestUserNumbers(t *testing.T) {
+	for name, valid := range map[string]bool{
+		"4242": true, "4294967294": true, "4294967295": false, "4294967296": false, "4294967297": false, "8589934592": false,
+		"18446744073709551616": false, "-5": false,
+	} {
+		id, err := UserID("program_user", name)
+		_, errServer := findUser("user", name)
+		if (err == nil) != valid || (errServer == nil) != valid || valid && fmt.Sprint(id) != name {
+			t.Errorf("%s: %d, %v, %v", name, id, err, errServer)
+		}
+	}
+}
+
 func executable(t *testing.T) string {
 	t.Helper()
 	path, err := os.Executable()
@@ -84,6 +102,45 @@ func executable(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestHolderOfAnotherUserAnswers: root finds the holder at the socket of the server's
+// user also without the right to every file, as under the unit for programs.
+func TestHolderOfAnotherUserAnswers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can switch to another user")
+	}
+	if socket := os.Getenv("TEST_SOCKET"); socket != "" {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		some := uint32(1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_DAC_READ_SEARCH)
+		data := [2]unix.CapUserData{{Effective: some, Permitted: some}}
+		runtime.LockOSThread()
+		if err := unix.Capset(&header, &data[0]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := net.Dial("unixpacket", socket); !errors.Is(err, syscall.EACCES) {
+			t.Fatalf("root may connect: %v", err)
+		}
+		who := &identity{uid: 4343, gid: 4344}
+		fmt.Println("answers:", answers(t.Context(), socket, who), answers(t.Context(), socket+"x", who))
+		return
+	}
+	dir := t.TempDir()
+	l, err := net.Listen("unixpacket", dir+"/holder.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for file, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o711, dir: 0o700, dir + "/holder.sock": 0o600} {
+		if err := errors.Join(os.Chmod(file, mode), os.Chown(file, 4343, 4344)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(executable(t), "-test.run=^TestHolderOfAnotherUserAnswers$", "-test.v")
+	cmd.Env = append(os.Environ(), "TEST_SOCKET="+dir+"/holder.sock")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "answers: true false") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // TestWhatWasPromisedIsVerified: a process that has no privileges, and is another

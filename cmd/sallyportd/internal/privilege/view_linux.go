@@ -19,10 +19,16 @@ func UserView(name string, f func()) error {
 	if name == "" {
 		return nil
 	}
-	who, err := findUser(name)
+	who, err := findUser("user", name)
 	if err != nil || os.Geteuid() != 0 || who.uid == 0 {
 		return err
 	}
+	return who.as(f)
+}
+
+// as calls f with the effective user and groups of an identity, and without
+// capabilities.
+func (who identity) as(f func()) error {
 	done := make(chan error, 1)
 	go func() {
 		// The thread ends with the goroutine: no other goroutine runs as this user.
@@ -59,7 +65,7 @@ func (who identity) view() error {
 
 // GroupNames returns the groups of a user, for a hint.
 func GroupNames(name string) (names []string) {
-	who, err := findUser(name)
+	who, err := findUser("user", name)
 	if err != nil {
 		return nil
 	}
