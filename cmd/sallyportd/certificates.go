@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"strings"
 	"time"
 
 	"sallyport/cmd/internal/cli"
@@ -65,5 +66,8 @@ func warnOfLimits(cfg *config.Config, now time.Time, log *slog.Logger) {
 	}
 	if needed, _, _, _ := descriptorsNeeded(cfg, now); uint64(needed) > descriptorLimit() {
 		log.Warn("limit of open files too low for all knock ports", "needed", needed, "limit", descriptorLimit(), "hint", limitHint)
+	}
+	if services := limitedPrograms(cfg, descriptorLimit()); len(services) > 0 {
+		log.Warn("limit of open files too low for programs", "services", strings.Join(services, ","), "limit", descriptorLimit(), "hint", programLimitHint)
 	}
 }

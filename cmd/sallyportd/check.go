@@ -40,7 +40,8 @@ func checkCommand(env cli.Env) *cobra.Command {
 		Long: `Check the configuration, print the effective settings, and warn about common
 mistakes.
 
-With CAP_NET_ADMIN, "check" also reads the firewall rules of other programs, and
+With CAP_BPF and CAP_NET_ADMIN, "check" finds out whether this host can have the
+shield. With CAP_NET_ADMIN, it also reads the firewall rules of other programs, and
 warns about rules that drop knocks or packets of services, or lead them
 elsewhere. It changes nothing.
 
@@ -65,11 +66,16 @@ valid.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
+			programs, err := checkPrograms(cfg)
+			if err != nil {
+				return err
+			}
 			denied, err := checkUser(path, cfg)
 			if err != nil {
 				return err
 			}
 			settings := effectiveSettings(cfg, len(list), host, env.Now())
+			settings.Shield = shieldOf(c.Context(), cfg, host)
 			if !asJSON {
 				if err := settings.print(env); err != nil {
 					return err
@@ -79,8 +85,9 @@ valid.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			found = append(found, denied...)
+			found = append(append(found, denied...), programs...)
 			found = append(found, check(c.Context(), cfg, list, host, env)...)
+			found = append(found, settings.Shield.check()...)
 			advised := adviceFor(cfg, host)
 			silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
 			if cfg.Stealth {
@@ -120,6 +127,7 @@ func check(
 		add("lease-record-unreadable", "its leases stay closed; to remove the file: sallyportd lease close --all",
 			"the record of leases without an end cannot be read, so the server opens none of them: %v", err)
 	}
+	found = append(found, checkClosing(cfg)...)
 	if len(list) == 0 {
 		text := "the clients file names no client, so the server accepts no knock"
 		if n := len(cfg.OpeningWithoutClient()); n > 0 {
@@ -146,6 +154,10 @@ func check(
 	if cfg.Challenge != nil && !cfg.Challenge.Sockets && !host.NetRaw() {
 		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_RAW", "[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this command does not have")
 	}
+	if all := cfg.Programs(); len(all) > 0 && host.Held&privilege.SetIDs != privilege.SetIDs {
+		add("missing-capability", "start \"sallyportd serve\" as root, with \"user\" set, or with these capabilities",
+			"service %s starts programs as user %s; that requires CAP_SETUID and CAP_SETGID, which this command does not have", all[0].Service, all[0].User)
+	}
 	_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
 	found = append(found, warnings("operation-unusable", unusable)...)
 	for _, o := range cfg.Operations {
@@ -168,13 +180,16 @@ func check(
 	}
 	found = append(found, checkTable(cfg, host)...)
 	found = append(found, checkPorts(ctx, cfg, now)...)
-	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", readSourcePorts())...)
+	ports := readSourcePorts()
+	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", ports)...)
+	found = append(found, checkDrawnSourcePorts(cfg, ports)...)
 	found = append(found, checkListeners(cfg, procNet())...)
 	found = append(found, checkLostKnocks(cfg)...)
 	found = append(found, checkTrusted(cfg, hostLinks())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
 	found = append(found, checkCertificates(cfg, env)...)
 	found = append(found, checkDescriptors(cfg, now, descriptorLimit())...)
+	found = append(found, checkProgramLimits(cfg, descriptorLimit())...)
 	found = append(found, checkSockets(cfg, host)...)
 	found = append(found, checkUpstreams(ctx, cfg, procNet())...)
 	for _, w := range nftcheck.Check(cfg, host) {

@@ -102,3 +102,29 @@ func TestAdviceUnderStealth(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckCapabilitiesForPrograms: without CAP_SETUID, the check does not know whether the
+// server can start programs.
+func TestCheckCapabilitiesForPrograms(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	now := time.Unix(1_800_000_030, 0)
+	const hook = "[[service]]\nname = \"hook\"\ntype = \"command\"\non_open = [\"/bin/true\"]\ncommand_user = \"www\"\n"
+	for _, row := range []struct {
+		keys  string
+		held  privilege.Set
+		warns bool
+	}{
+		{configtest.Web, 0, false}, {configtest.Web + hook, 0, true},
+		{configtest.Web + hook, privilege.SetIDs, false},
+	} {
+		cfg := configtest.Parse(t, "/nonexistent", row.keys)
+		got := texts(check(t.Context(), cfg, nil, config.Host{FilterTCP: true, FirstOpenPort: 1024, Held: row.held}, envAt(now)))
+		const want = "missing-capability: service hook starts programs as user www; that requires CAP_SETUID and CAP_SETGID, which this command does not have"
+		if strings.Contains(got, want) != row.warns {
+			t.Errorf("%s with %b: %s", row.keys, row.held, got)
+		}
+	}
+}

@@ -33,7 +33,9 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 		if !s.Binds() {
 			continue
 		}
-		if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
+		if s.Rotates() {
+			found = append(found, checkDrawn(s, now)...)
+		} else if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
 			found = append(found, warn("service-address-missing", listenHint(s, err, cfg.Path), "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
 		} else if err != nil {
 			found = append(found, warn("service-cannot-listen", listenHint(s, err, cfg.Path),
@@ -54,6 +56,23 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 		found = append(found, warn("knock-ports-unavailable", "", "cannot open these knock ports of the current minute: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))
 	}
 	return found
+}
+
+// checkDrawn warns if the server cannot bind the ports that this minute draws for a
+// service.
+func checkDrawn(s *config.Service, now time.Time) []finding {
+	all, err := s.BindAddresses(now)
+	if err != nil {
+		return []finding{warn("drawn-ports-unavailable", "", "service %s: %v", s.Name, err)}
+	}
+	for _, at := range all {
+		if err = gate.Bindable(s.Protocol(), at); err == nil {
+			return nil
+		}
+	}
+	return []finding{warn("drawn-ports-unavailable",
+		"choose rotate_ports that other programs do not use, outside of net.ipv4.ip_local_port_range; then give the clients new profiles",
+		"service %s cannot listen on any of the %s that this minute draws: %v", s.Name, count(len(all), "port"), err)}
 }
 
 // checkAnswers warns about programs that have the ports of exchanges over TCP.
@@ -82,8 +101,15 @@ func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
 	bothServed := "" // a service that both families reach, for the knocker only
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
+		if !s.HasPort() {
+			continue
+		}
 		if a := s.Host(); a.IsLoopback() && cfg.Server != "" {
-			found = append(found, warn("service-loopback", "", "service %s listens on %s only, where clients on other hosts cannot reach it", s.Name, s.Listen))
+			at := s.Listen
+			if s.Rotates() {
+				at = a.String()
+			}
+			found = append(found, warn("service-loopback", "", "service %s listens on %s only, where clients on other hosts cannot reach it", s.Name, at))
 		}
 		serves4, serves6 := s.Addresses().Families()
 		for _, family := range []struct {

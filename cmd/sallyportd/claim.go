@@ -18,15 +18,19 @@ import (
 // program has started: the holder may be restarting.
 const holderWait = 5 * time.Second
 
-// claimFirewall takes the lock of the state directory, and then makes the holder
-// close everything. If the configuration requires no holder, it does nothing.
+// claimHolder takes the lock of the state directory, and then makes the holder
+// close everything. If the configuration has no use for a holder, it does nothing.
+// If it requires none, but has the shield, no error of the holder is one of the server.
 // While another server holds the lock, it does not change the firewall. If the lock
 // fails for another reason, no server serves, so the holder closes everything
 // nevertheless.
-func claimFirewall(
+func claimHolder(
 	ctx context.Context, cfg *config.Config, host config.Host, resumed privilege.Resumed, env daemon.Env,
 ) (*holder.Conn, *state.Lock, error) {
 	conn, reason := resumed.Client, cfg.NeedsFirewall(host)
+	if reason == "" && cfg.Shield != nil {
+		return claimShield(ctx, cfg, conn, env)
+	}
 	if conn == nil && reason == "" {
 		return nil, nil, nil // the server locks the directory later
 	}
@@ -49,6 +53,29 @@ func claimFirewall(
 			lock.Close()
 		}
 		return nil, nil, err
+	}
+	return conn, lock, nil
+}
+
+// claimShield is claimHolder for a configuration that requires no firewall: the server
+// serves without a holder too, and connects to one that comes later.
+func claimShield(ctx context.Context, cfg *config.Config, child *holder.Conn, env daemon.Env) (*holder.Conn, *state.Lock, error) {
+	lock, err := state.TakeLock(ctx, cfg.StateDir, daemon.StateWait, env.Log)
+	if err != nil {
+		return nil, nil, errors.Join(err, closeHolder(child))
+	}
+	dial, conn := holder.Dialer(cfg.FirewallSocket), child
+	if conn != nil {
+		conn.DialNext(dial)
+	} else if conn = holder.NewDialingConn(dial, env.Clock); !holder.Answers(ctx, cfg.FirewallSocket) {
+		err := fmt.Errorf("it requires CAP_BPF and CAP_NET_ADMIN, which this process was started without, and no holder answers at %s", cfg.FirewallSocket)
+		daemon.LogNoShield(env.Log, cli.WithHint(err, "start the server with these capabilities, or \"sallyportd firewall hold\""))
+		return conn, lock, nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, holderWait)
+	defer cancel()
+	if err := conn.Begin(waiting, cfg.ShieldDigest()); err != nil {
+		daemon.LogNoShield(env.Log, explainHolder(err, cfg, "shield = \"xdp\"", child != nil))
 	}
 	return conn, lock, nil
 }

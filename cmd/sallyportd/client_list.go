@@ -16,7 +16,7 @@ type listed struct {
 	Identifier    string     `json:"identifier"`
 	Services      []string   `json:"services"`       // that it may open; null: all
 	Nonce         uint32     `json:"nonce"`          // the largest one used with the current secret
-	LastOpened    *time.Time `json:"last_opened"`    // the stamp of the last knock that opened; null: none
+	LastOpened    *time.Time `json:"last_opened"`    // the stamp of the last knock that was granted; null: none
 	PreviousUntil *time.Time `json:"previous_until"` // the end of the old secret; null: there is none
 	Note          string     `json:"note"`
 	Fault         string     `json:"fault,omitempty"` // what is wrong with the services
@@ -33,7 +33,8 @@ func clientListCommand(env cli.Env) *cobra.Command {
 		Long: `List the clients, without secrets.
 
 NONCE is the largest nonce that the client has used with its current secret. LAST
-OPENED is when the client stamped its last knock that opened something.
+OPENED is when the client stamped its last knock that was granted, even if a program
+or a command then kept the service closed.
 With --json there is one object for each client, with times in UTC.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -52,6 +52,20 @@ func TestCheckFamilies(t *testing.T) {
 	}
 }
 
+// TestServiceOnLoopback: the warning names where the service listens.
+func TestServiceOnLoopback(t *testing.T) {
+	const server = "server = \"gate.example.org\"\n"
+	for listen, want := range map[string]string{
+		"listen = \"127.0.0.1:8080\"":                 "service web listens on 127.0.0.1:8080 only",
+		"listen = \"127.0.0.1:0\"\nport = \"rotate\"": "service web listens on 127.0.0.1 only",
+	} {
+		cfg := configtest.Parse(t, t.TempDir(), server+strings.Replace(configtest.Web, "listen = \"127.0.0.1:8080\"", listen, 1))
+		if got := texts(checkFamilies(t.Context(), cfg)); !strings.Contains(got, want) {
+			t.Errorf("%s: %q", listen, got)
+		}
+	}
+}
+
 func TestSetKeys(t *testing.T) {
 	keys := [][2]string{{"gone", ""}, {"b", "2"}, {"c", "3"}}
 	for text, want := range map[string]string{

@@ -25,6 +25,7 @@ type effective struct {
 	Readers       int                 `json:"readers"`      // threads
 	Queue         int                 `json:"queue"`        // datagrams of each thread
 	QueueMemory   int                 `json:"queue_memory"` // of all threads, in bytes
+	queues        int                 // threads that read
 	ClientsPath   string              `json:"clients"`
 	Clients       int                 `json:"client_count"`
 	StateDir      string              `json:"state_dir"`
@@ -33,6 +34,7 @@ type effective struct {
 	Challenge     *effectiveChallenge `json:"challenge,omitempty"`
 	Operations    []described         `json:"operations"`
 	Firewall      *effectiveFirewall  `json:"firewall,omitempty"` // none: nothing requires it
+	Shield        *effectiveShield    `json:"shield"`
 }
 
 // described is a part of the configuration with a name, and what it does, in
@@ -43,6 +45,7 @@ type described struct {
 	Listen      []string `json:"listen,omitempty"` // of a service: its ports and ranges of ports
 	Allow       []string `json:"allow,omitempty"`  // of a service: the peers that get in without a lease
 	Bind        string   `json:"bind,omitempty"`   // of a service: "isn", if it requires initial sequence numbers
+	Jump        string   `json:"jump,omitempty"`   // of a service: the operator's chain for its new connections
 }
 
 // effectiveChallenge is how the server receives the challenge protocol.
@@ -75,15 +78,23 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		e.PreviousUntil = &until
 	}
 	e.Readers, e.Queue = readersOf(cfg), ingest.QueueSize(cfg.Queue)
-	e.QueueMemory = e.Readers * ingest.QueueMemory(cfg.Queue)
+	e.queues = e.Readers
+	if cfg.Shield != nil {
+		e.queues *= 2 // as many threads read the shield's rings
+	}
+	e.QueueMemory = e.queues * ingest.QueueMemory(cfg.Queue)
 	if cfg.Relaxed {
 		e.Durability = "relaxed"
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
+		var listen []string
+		if s.HasPort() {
+			listen = strings.Split(s.Listen, ", ")
+		}
 		e.Services = append(e.Services, described{
 			Name: s.Name, Description: strings.TrimPrefix(s.Describe(), s.Name+": "),
-			Listen: strings.Split(s.Listen, ", "), Allow: s.Trusted().Texts(), Bind: string(s.ProfileBind()),
+			Listen: listen, Allow: s.Trusted().Texts(), Bind: string(s.ProfileBind()), Jump: s.Jump(),
 		})
 	}
 	if cfg.Challenge != nil {
@@ -130,7 +141,7 @@ func (e effective) print(env cli.Env) error {
 		add("", "and to the ports of the previous port secret until %s", env.Time(*e.PreviousUntil))
 	}
 	add("clocks", "a client's clock may be wrong by %s", e.Tolerance)
-	add("queue", "%d datagrams for each of %s, in %.1f MiB of memory", e.Queue, count(e.Readers, "thread"), float64(e.QueueMemory)/(1<<20))
+	add("queue", "%d datagrams for each of %s, in %.1f MiB of memory", e.Queue, count(e.queues, "thread"), float64(e.QueueMemory)/(1<<20))
 	add("clients", "%d, in %s", e.Clients, e.ClientsPath)
 	when := "before a service opens"
 	if e.Durability == "relaxed" {
@@ -167,6 +178,9 @@ func (e effective) print(env cli.Env) error {
 		if e.Firewall.Now != "" {
 			add("", "now: %s", e.Firewall.Now)
 		}
+	}
+	for i, line := range e.Shield.lines() {
+		add(map[bool]string{true: "shield"}[i == 0], "%s", line)
 	}
 	return env.Out().Columns().Print(rows...)
 }

@@ -17,6 +17,10 @@ type tableResult struct {
 	Changed bool   `json:"changed"`
 	State   string `json:"state"`            // closed, or absent
 	Before  string `json:"before,omitempty"` // the table that existed before; empty: there was none
+	// Lost are the operator's chains whose rules are gone.
+	Lost []string `json:"lost_rules,omitempty"`
+	// Refused is why the kernel refuses the jumps to the operator's chains.
+	Refused string `json:"jump_refused,omitempty"`
 }
 
 func newTableResult(state string, before firewall.Standing) tableResult {
@@ -58,15 +62,23 @@ program removes it; "firewall hold" does.`,
 			if err != nil {
 				return fmt.Errorf("load the firewall's table: %w", err)
 			}
-			if _, err := firewall.Claim(cfg.Firewall(), ownerOf(cfg), takeOver, env.Clock); err != nil {
+			table, err := firewall.Claim(cfg.Firewall(), ownerOf(cfg), takeOver, env.Clock)
+			if err != nil {
 				return fmt.Errorf("load the firewall's table: %w", withTakeOverHint(err))
 			}
+			result, jumps := newTableResult("closed", before), table.Jumps()
+			if result.Lost = jumps.Lost; jumps.Refused != nil {
+				result.Refused = jumps.Refused.Error()
+			}
 			if asJSON {
-				return env.Out().JSON(newTableResult("closed", before))
+				return env.Out().JSON(result)
 			}
 			replaced := ""
 			if before.Kind != firewall.Absent {
 				replaced = fmt.Sprintf("replaced: %s\n", tableName(before))
+			}
+			if replaced += lostText(result.Lost); result.Refused != "" {
+				replaced += result.Refused + "\n"
 			}
 			return env.Out().Printf("%sloaded: table inet %s; every service behind the firewall is closed\n", replaced, firewall.Name)
 		},
@@ -84,7 +96,10 @@ func firewallClearCommand(env cli.Env) *cobra.Command {
 		Use:        "clear",
 		SuggestFor: []string{"remove", "delete", "unload", "open"},
 		Short:      "Remove the firewall's table: the services behind it are then open to anyone",
-		Args:       cobra.NoArgs,
+		Long: `Remove the firewall's table: the services behind it are then open to anyone.
+
+The rules of your chains in the table ("jump" of a service) are removed with it.`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			before, err := firewall.Inspect()
 			if err != nil {
@@ -108,6 +123,7 @@ func firewallClearCommand(env cli.Env) *cobra.Command {
 				if err := firewall.Clear(); err != nil {
 					return fmt.Errorf("remove the firewall's table: %w", err)
 				}
+				result.Lost = withRules(before.Chains)
 			}
 			switch {
 			case asJSON:
@@ -115,7 +131,7 @@ func firewallClearCommand(env cli.Env) *cobra.Command {
 			case !result.Changed:
 				return env.Out().Printf("there is no table inet %s\n", firewall.Name)
 			}
-			return env.Out().Printf("removed: %s; the services that it hid are now open to anyone\n", tableName(before))
+			return env.Out().Printf("removed: %s; the services that it hid are now open to anyone\n%s", tableName(before), lostText(result.Lost))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)

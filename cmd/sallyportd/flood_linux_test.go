@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/bench/race"
 	"sallyport/bench/target"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/verify/schedule"
@@ -89,7 +90,7 @@ const plainVariable = "SALLYPORT_TEST_PLAIN"
 // memory grows in a flood. It must be called before netns.Enter, too.
 func plainProgram(t *testing.T) string {
 	t.Helper()
-	if !underRace {
+	if !race.Enabled {
 		return "/proc/self/exe"
 	}
 	if path := os.Getenv(plainVariable); path != "" {

@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/cmd/sallyportd/internal/shield"
 	"sallyport/sessions/gate/holder"
 )
 
@@ -43,7 +44,7 @@ func firewallHoldCommand(env cli.Env) *cobra.Command {
 	var takeOver bool
 	c := &cobra.Command{
 		Use:   "hold",
-		Short: "Hold the firewall closed, and change it for the server",
+		Short: "Hold the firewall closed, and the shield, for the server",
 		Long: `Hold the firewall closed, and change it for the server.
 
 The holder closes the services behind the firewall, keeps them closed whether a
@@ -52,7 +53,11 @@ server connects to the holder at firewall_socket. When the server ends, for any
 reason, the holder closes everything for new connections; the next server takes
 over.
 
-The holder requires CAP_NET_ADMIN, drops all other privileges, and reads neither
+With shield = "xdp", the holder also loads the program at the network driver when
+a server begins, and detaches it when the server ends. If the configuration
+requires no firewall, the holder makes no table, and has the shield only.
+
+The holder requires CAP_NET_ADMIN, and CAP_BPF for the shield, drops all other privileges, and reads neither
 clients nor their secrets. On SIGHUP it reads the configuration again. Nothing opens
 during that; a server that runs with the earlier configuration must be restarted.
 A change of user or firewall_socket requires a restart of the holder. SIGINT and
@@ -79,21 +84,37 @@ Exit codes: 0 the table exists and is closed, or is removed because on_exit is
 
 // holderSettings returns what a holder needs, from the configuration at a path.
 func holderSettings(path string, takeOver bool, env cli.Env) (h privilege.Holding, err error) {
-	cfg, err := loadFirewall(path)
+	cfg, _, err := loadHeld(path)
 	if err != nil {
 		return h, err
 	}
+	load := shield.Load
 	return privilege.Holding{
-		User: cfg.User, Socket: cfg.FirewallSocket, Clock: env.Clock, TakeOver: takeOver,
-		Load: func() (privilege.Held, error) {
-			cfg, err := loadFirewall(path)
-			if err != nil {
-				return privilege.Held{}, privilege.Unreadable(err)
+		LoadEarly: shield.LoadEarly,
+		TakeEarly: func(descriptors map[string]int) error {
+			early, err := shield.TakeEarly(descriptors)
+			if err == nil {
+				load = early.Load
 			}
-			return privilege.Held{
-				Owner: ownerOf(cfg), Firewall: cfg.Firewall(), Policy: cfg.Policy(), Schedule: scheduleOf(path),
-				ClearOnExit: cfg.ClearOnExit,
-			}, nil
+			return err
+		},
+		User: cfg.User, Socket: cfg.FirewallSocket, Clock: env.Clock, TakeOver: takeOver, Shield: cfg.Shield != nil,
+		Load: func() (held privilege.Held, err error) {
+			cfg, guards, err := loadHeld(path)
+			if err != nil {
+				return held, privilege.Unreadable(err)
+			}
+			held = privilege.Held{Policy: cfg.ShieldPolicy()}
+			if guards {
+				held = privilege.Held{
+					Guards: true, Owner: ownerOf(cfg), Firewall: cfg.Firewall(), Policy: cfg.Policy(), Schedule: scheduleOf(path),
+					ClearOnExit: cfg.ClearOnExit,
+				}
+			}
+			if p := held.Policy.Shield; p != nil {
+				held.Shield = func(r holder.ShieldRequest, log *slog.Logger) (holder.Shield, error) { return load(*p, r, log) }
+			}
+			return held, nil
 		},
 	}, nil
 }
@@ -110,20 +131,40 @@ func scheduleOf(path string) func() (holder.Schedule, error) {
 	}
 }
 
-// loadFirewall reads a configuration that requires the firewall.
-func loadFirewall(path string) (*config.Config, error) {
-	cfg, err := config.Load(path, config.Alone)
+// loadHeld reads a configuration that requires the firewall (guards), or has the shield.
+func loadHeld(path string) (cfg *config.Config, guards bool, err error) {
+	cfg, guards, err = loadOnHost(path)
+	if err == nil && !guards && cfg.Shield == nil {
+		err = cli.Misuse(cli.WithHint(fmt.Errorf("%s requires neither the firewall nor the shield", path),
+			"services of type \"firewall\" and stealth = true require the firewall; shield = \"xdp\" has the shield"+leftoverHint(cfg)))
+	}
+	return cfg, guards, err
+}
+
+// loadOnHost reads a configuration, checks it against this host, and reports whether it
+// requires the firewall here.
+func loadOnHost(path string) (cfg *config.Config, guards bool, err error) {
+	cfg, err = config.Load(path, config.Alone)
 	if err != nil {
-		return nil, cli.Misuse(err)
+		return nil, false, cli.Misuse(err)
 	}
 	host, err := privilege.Probe()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := cfg.Check(host); err != nil {
-		return nil, cli.Misuse(err)
+		return nil, false, cli.Misuse(err)
 	}
-	if cfg.NeedsFirewall(host) == "" {
+	return cfg, cfg.NeedsFirewall(host) != "", nil
+}
+
+// loadFirewall reads a configuration that requires the firewall.
+func loadFirewall(path string) (*config.Config, error) {
+	cfg, guards, err := loadOnHost(path)
+	if err != nil {
+		return nil, err
+	}
+	if !guards {
 		return nil, cli.Misuse(cli.WithHint(fmt.Errorf("%s does not require the firewall", path),
 			"services of type \"firewall\" and stealth = true require it"+leftoverHint(cfg)))
 	}

@@ -27,9 +27,10 @@ type importResult struct {
 
 func importCommand(env cli.Env) *cobra.Command {
 	var out string
+	var program legacy.Program
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "import DIR",
+		Use:   "import DIR [flags] [-- PROGRAM ARG…]",
 		Short: "Convert the files of the protocol's first implementation",
 		Long: `Convert the files of the protocol's first implementation.
 
@@ -37,13 +38,33 @@ DIR holds server.properties, service.properties and trusted_clients.txt, or
 client.properties, or all of them (paper, Listings 1 to 4). The command does not
 change them, and never overwrites a file. For a server it makes a state file too, as
 "init" does. A client's profile gets the service of service.properties, if that file
-is beside client.properties.`,
-		Args: cobra.ExactArgs(1),
+is beside client.properties.
+
+With use-embedded-webserver=false, the service leads to another web server. PROGRAM,
+with its arguments, starts it (paper, section 6.5): the server then runs PROGRAM as the
+user of --program-user, while the service has leases. PROGRAM must listen at
+proxy-address, on the loopback, and proxy-port. Without PROGRAM, the service is a proxy
+to a web server that runs on its own.`,
+		Example: `  sallyportd import old --out gate
+  sallyportd import old --program-user www-data -- /usr/bin/busybox httpd -f -p 127.0.0.1:8081 -h /srv/www`,
+		Args: func(c *cobra.Command, args []string) error {
+			if n := c.ArgsLenAtDash(); n >= 0 {
+				program.Args = args[n:]
+				args = args[:n]
+			}
+			switch {
+			case len(args) == 0:
+				return errors.New("missing argument DIR")
+			case len(args) > 1:
+				return fmt.Errorf("unexpected argument %q", args[1])
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if out == "" {
 				out = args[0]
 			}
-			files, warnings, err := legacy.Read(args[0], out)
+			files, warnings, err := legacy.Read(args[0], out, program)
 			if err != nil {
 				for _, text := range warnings {
 					if !asJSON {
@@ -95,6 +116,7 @@ is beside client.properties.`,
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "the `directory` for the new files (default DIR)")
+	c.Flags().StringVar(&program.User, "program-user", "", "the `user` as whom the server runs PROGRAM")
 	cli.AddJSONFlag(c, &asJSON)
 	return c
 }

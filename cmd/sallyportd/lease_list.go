@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -23,12 +24,13 @@ func leaseListCommand(env cli.Env) *cobra.Command {
 		Short:      "List all leases: the service, the client and its address, and the end",
 		Long: `List all leases: the service, the client and its address, and the end.
 
-STATE is "open", or "recorded" for a lease that lasts until it is closed and that
-the server has not opened yet: no server runs, or it waits for the service's port
-or for the firewall's holder. OPERATION is empty for a lease of knocks, and CLIENT
+STATE is "open"; or "waiting" for a lease that opens when the service's port is
+bound, its program is ready, and its opening command has succeeded; or "recorded"
+for a lease that lasts until it is closed and that no server has opened yet.
+OPERATION is empty for a lease of knocks, and CLIENT
 for one of an operation that belongs to no client. With --json there is one object
 for each lease, with times in UTC; "until" is null if the lease lasts until it is
-closed.`,
+closed, and "waits" is why a lease is waiting.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadOrLocate(path, func(text string) { env.Err().Warning(text, "") })
@@ -70,13 +72,23 @@ func printLeases(env cli.Env, list []admin.Lease, state string) error {
 		if l.Until != nil {
 			until = env.Time(*l.Until)
 		}
-		if !l.InForce {
+		if l.Waits != "" {
+			is = "waiting"
+		} else if !l.InForce {
 			is = "recorded"
 		}
-		rows = append(rows, output.Row(l.Service, orDash(l.Client), peerText(l), env.Time(l.Since), until,
+		rows = append(rows, output.Row(leaseService(l), orDash(l.Client), peerText(l), env.Time(l.Since), until,
 			orDash(l.Operation), cmp.Or(state, is)))
 	}
 	return env.Out().Columns().Print(rows...)
+}
+
+// leaseService returns the service of a lease, with the drawn port if it has one.
+func leaseService(l admin.Lease) string {
+	if l.Port == 0 {
+		return l.Service
+	}
+	return fmt.Sprintf("%s (port %d)", l.Service, l.Port)
 }
 
 // peerText returns an address, or a network.

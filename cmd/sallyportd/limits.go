@@ -2,6 +2,8 @@ package main
 
 import (
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,4 +64,28 @@ func checkDescriptors(cfg *config.Config, now time.Time, limit uint64) []finding
 	return []finding{warn("descriptor-limit", limitHint,
 		"the server needs up to %d open files before the first connection (%s, %s, %s), and its limit is %d: it cannot open all knock ports",
 		needed, count(knockPorts, "knock port"), count(readers, "reader"), plural(addresses, "address", "addresses"), limit)}
+}
+
+const programLimitHint = "raise the limit (LimitNOFILE= of the unit, \"ulimit -Hn\" of a shell), or set a lower max_files"
+
+// limitedPrograms returns the services whose programs get fewer open files than the
+// configuration allows them: no program can have more than the server.
+func limitedPrograms(cfg *config.Config, limit uint64) (services []string) {
+	for _, p := range cfg.Programs() {
+		if p.Limits.Files > limit && !slices.Contains(services, p.Service) {
+			services = append(services, p.Service)
+		}
+	}
+	return services
+}
+
+// checkProgramLimits warns about programs that get fewer open files than the
+// configuration allows them.
+func checkProgramLimits(cfg *config.Config, limit uint64) []finding {
+	services := limitedPrograms(cfg, limit)
+	if len(services) == 0 {
+		return nil
+	}
+	return []finding{warn("program-limit", programLimitHint,
+		"max_files is above the server's own limit of open files: programs of %s get %d at most", strings.Join(services, ", "), limit)}
 }

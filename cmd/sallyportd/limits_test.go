@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,7 +97,38 @@ func TestCheckUpstreams(t *testing.T) {
 	behind := func(listen string) string {
 		return "[[service]]\nname = \"one\"\ntype = \"firewall\"\nlisten = \"" + listen + "\"\n"
 	}
+	program := func(upstream string) string {
+		return "[[service]]\nname = \"one\"\ntype = \"process\"\nlisten = \":8080\"\nprogram = [\"/bin/true\"]\nprogram_user = \"games\"\nupstream = \"" + upstream + "\"\n"
+	}
+	second := func(upstream string) string {
+		return strings.NewReplacer("one", "two", ":8080", ":8090").Replace(proxyTo(upstream))
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"socket", "a socket", "stale", "link"} {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		l.Close()
+	}
+	if err := os.Symlink(dir, dir+".link"); err != nil {
+		t.Fatal(err)
+	}
+	proc["unix"] = &fstest.MapFile{Data: []byte("Num       RefCount Protocol Flags    Type St Inode Path\n" +
+		"0000000000000000: 00000002 00000000 00010000 0001 01 21342 " + dir + "/socket\n" +
+		"0000000000000000: 00000002 00000000 00010000 0001 01 21343 " + dir + "/a socket\n" +
+		"0000000000000000: 00000002 00000000 00010000 0005 01 21344 " + dir + "/stale\n" + // packets
+		"0000000000000000: 00000003 00000000 00000000 0001 03 21345 " + dir + "/stale\n" + // a connection
+		"0000000000000000: 00000003 00000000 00000000 0001 03 21346\n")}
 	for _, row := range []struct{ service, want string }{
+		{proxyTo("unix:" + dir + "/socket"), ""},
+		{proxyTo("unix:" + dir + "/a socket"), ""},
+		{proxyTo("unix:" + dir + ".link/socket"), ""},
+		{proxyTo("unix:" + dir + "/stale"), "no program on this host listens at its upstream unix:" + dir + "/stale"},
+		{proxyTo("unix:" + dir + "/absent"), "no program on this host listens at its upstream unix:" + dir + "/absent"},
+		{proxyTo("unix:" + dir), "the upstream unix:" + dir + " is not a socket"},
+		{proxyTo("unix:" + dir + "/socket/x"), "not a directory"},
 		{proxyTo("127.0.0.1:22"), ""},
 		{proxyTo("127.0.0.1:80"), ""},
 		{proxyTo("127.0.0.1:23"), "no program on this host listens at its upstream 127.0.0.1:23"}, // connected, not listening
@@ -104,6 +136,11 @@ func TestCheckUpstreams(t *testing.T) {
 		{proxyTo("[::1]:26"), "no program on this host listens at its upstream"},
 		{proxyTo("192.0.2.1:23"), ""},
 		{proxyTo("host.invalid:22"), `cannot resolve the upstream "host.invalid:22"`},
+		{program("127.0.0.1:8081") + second("127.0.0.1:8081"), "service two leads to the program of service one: its clients reach that program without a lease of service one"},
+		{program("127.0.0.1:8081") + second("localhost:8081"), "service two leads to the program of service one"},
+		{program("unix:"+dir+"/absent") + second("unix:"+dir+"/absent"), "service two leads to the program of service one"},
+		{program("127.0.0.1:8081") + second("127.0.0.1:22"), ""},
+		{program("inherit") + second("127.0.0.1:22"), ""},
 		{behind(":80"), ""}, {behind("127.0.0.1:22"), ""}, {behind("192.0.2.1:22"), "no program on this host listens on tcp port 22"},
 		{behind(":81"), "no program on this host listens on tcp port 81"},
 		{behind(":81") + "hook = \"forward\"\n", ""},
@@ -115,5 +152,31 @@ func TestCheckUpstreams(t *testing.T) {
 	}
 	if got := checkUpstreams(t.Context(), configtest.Parse(t, "", behind(":81")), fstest.MapFS{}); got != nil {
 		t.Errorf("without /proc: %q", got)
+	}
+}
+
+// TestCheckProgramLimits: each service counts once.
+func TestCheckProgramLimits(t *testing.T) {
+	cfg := configtest.Parse(t, "", `
+[[service]]
+name = "site"
+type = "process"
+listen = ":8443"
+program = ["/usr/bin/site"]
+program_user = "54321"
+upstream = "inherit"
+on_open = ["/bin/true"]
+command_user = "54321"
+[[service]]
+name = "hook"
+type = "command"
+on_open = ["/bin/true"]
+command_user = "54321"
+max_files = 99
+`)
+	for limit, want := range map[uint64]string{1024: "", 1023: "programs of site get 1023 at most", 98: "programs of site, hook get 98 at most"} {
+		if got := texts(checkProgramLimits(cfg, limit)); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("limit %d: expected %q, got %q", limit, want, got)
+		}
 	}
 }

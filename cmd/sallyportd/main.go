@@ -18,9 +18,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/gate/runner"
 )
 
-func main() { cli.Main(command) }
+func main() {
+	runner.Helper()
+	cli.Main(command)
+}
 
 func command(env cli.Env) *cobra.Command {
 	root := cli.Group(&cobra.Command{
@@ -41,7 +45,7 @@ changed; 130 interrupted.`,
 		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env),
 		initCommand(env), importCommand(env),
 		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env), leaseCommand(env),
-		firewallCommand(env), holderCommand(env), capturerCommand(env), demoCommand(env),
+		firewallCommand(env), holderCommand(env), capturerCommand(env), runnerCommand(env), demoCommand(env),
 	)
 	return root
 }

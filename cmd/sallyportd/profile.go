@@ -216,8 +216,9 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 		return nil, err
 	}
 	service, bind := "", client.BindAddress
+	var rotation *client.Rotation
 	if s := observableService(cfg, c); s != nil {
-		service, bind = s.ProfileService(), s.ProfileBind()
+		service, bind, rotation = s.ProfileService(), s.ProfileBind(), s.ProfileRotation()
 	}
 	o.bind = bind
 	var first uint32
@@ -227,7 +228,7 @@ func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, erro
 	text, err := profile.Format(client.Profile{
 		FirstNonce: first,
 		Server:     server, PortSecret: cfg.PortSecret.Current, Ports: cfg.Ports, Generator: cfg.Generator,
-		Identifier: c.Identifier, Secret: c.Secret, Service: service, Bind: bind,
+		Identifier: c.Identifier, Secret: c.Secret, Service: service, Bind: bind, Rotation: rotation,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write the profile: %w", err)

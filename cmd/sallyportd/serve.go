@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/runner"
 )
 
 func serveCommand(env cli.Env) *cobra.Command {
@@ -34,7 +36,9 @@ func serveCommand(env cli.Env) *cobra.Command {
 The server needs no privileges, and drops any that it was started with. Services
 of type "firewall", and stealth, require a holder of CAP_NET_ADMIN: "sallyportd
 firewall hold", if it answers at firewall_socket, or else a second process, which
-the server starts first. The server does not change the firewall before it has
+the server starts first. Programs of services require that root starts the server,
+or CAP_SETUID and CAP_SETGID: for each of their users, a process of this user starts
+them. The server does not change the firewall before it has
 locked its state directory. If it was started with CAP_NET_ADMIN, it first warns
 about rules of other programs by which packets bypass the firewall's table, as
 "check" does. SIGHUP makes the server read its configuration and clients again.
@@ -110,8 +114,9 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 		command = append(command, "--"+takeOverName)
 	}
 	return resumed, privilege.Split(ctx, privilege.Plan{
-		User: cfg.User, Holder: needs.Holder, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
+		User: cfg.User, Holder: needs.Holder, Shield: cfg.Shield != nil, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: cfg.Captured(), Capturer: []string{capturerName, "-c", path},
+		Programs: cfg.Programs(), Runner: []string{runnerName},
 	}, host)
 }
 
@@ -144,10 +149,12 @@ func newServer(
 		return made, cli.Misuse(err)
 	}
 	env.Host = host
-	holder, lock, err := claimFirewall(ctx, fixed, host, resumed, env)
+	holder, lock, err := claimHolder(ctx, fixed, host, resumed, env)
 	if err != nil {
 		return made, err
 	}
+	guards := fixed.NeedsFirewall(host) != ""
+	env.Unguarded = !guards
 	defer func() {
 		if err != nil && holder != nil {
 			err = errors.Join(err, holder.Close()) // to the holder this is a crash
@@ -183,7 +190,7 @@ func newServer(
 		env.Log.Warn("listening on one address family only", "reason", "no IPv6 on this host, or in its sandbox")
 	}
 	warnSource(path, env.Log)
-	if err := checkServices(cfg); err != nil {
+	if err := checkServices(cfg, env.Clock.Wall()); err != nil {
 		return made, err
 	}
 	warnOfLimits(cfg, env.Clock.Wall(), env.Log)
@@ -194,12 +201,30 @@ func newServer(
 			env.Log.Warn("clients file names no client; nothing can open a service", "hint", "add one: sallyportd client add")
 		}
 	}
+	runners, err := resumed.Runners(cfg.Programs())
+	if err != nil {
+		return made, explainRunners(err, cfg)
+	}
+	if runners != nil {
+		env.Programs = runners
+	}
 	env.State = lock
 	s, err := daemon.New(ctx, cfg, list, holder, env)
 	if err != nil {
 		return made, fmt.Errorf("start: %w", err)
 	}
-	return madeServer{s, loaded, holder != nil, leftTableOf(cfg)}, nil
+	return madeServer{s, loaded, guards, leftTableOf(cfg)}, nil
+}
+
+// explainRunners adds what to do to the error of the processes that start programs.
+func explainRunners(err error, cfg *config.Config) error {
+	switch {
+	case errors.Is(err, runner.ErrOtherConfiguration):
+		return cli.WithHint(err, fmt.Sprintf("%s changed while the server started, or SALLYPORTD_DROPPED was in its environment, which only the server may set: start the server again, without that variable", cfg.Path))
+	case errors.Is(err, runner.ErrOtherRelease):
+		return cli.WithHint(err, "the program was replaced while the server started: start the server again")
+	}
+	return err
 }
 
 // rootHint returns what can happen while the server runs as root, and how to change
@@ -220,7 +245,7 @@ type leftTable struct {
 func leftTableOf(cfg *config.Config) leftTable {
 	var services []string
 	for i := range cfg.Services {
-		if s := &cfg.Services[i]; !s.Binds() {
+		if s := &cfg.Services[i]; s.HasPort() && !s.Binds() {
 			services = append(services, s.Name)
 		}
 	}
@@ -247,17 +272,20 @@ func (t leftTable) log(log *slog.Logger, own bool, err error) {
 // checkServices finds services that can never listen, before the first grant does.
 // The server waits for a port that another program has, and for an address or
 // interface that the host does not have yet.
-func checkServices(cfg *config.Config) error {
+func checkServices(cfg *config.Config, now time.Time) error {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if !s.Binds() {
 			continue
 		}
-		err := gate.Bindable(s.Protocol(), s.Listen)
+		at, err := s.BindAddresses(now)
+		if err == nil {
+			err = gate.Bindable(s.Protocol(), at[0])
+		}
 		if err == nil || errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
 			continue
 		}
-		err = fmt.Errorf("service %s cannot listen on %s: %w", s.Name, s.Listen, err)
+		err = fmt.Errorf("service %s cannot listen on %s: %w", s.Name, at[0], err)
 		return cli.WithHint(err, listenHint(s, err, cfg.Path))
 	}
 	return nil
@@ -271,6 +299,9 @@ func listenHint(s *config.Service, err error, path string) string {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "the server waits for the address, and opens the service when the host has it"
 	case errors.Is(err, syscall.EACCES):
+		if s.Rotates() {
+			return fmt.Sprintf("ports of %s require CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start", s.Drawn().Range)
+		}
 		return fmt.Sprintf("port %d requires CAP_NET_BIND_SERVICE, or sysctl -w net.ipv4.ip_unprivileged_port_start=%d", s.Port(), s.Port())
 	}
 	return "see \"listen\" of the service in " + path

@@ -51,28 +51,58 @@ func (p sourcePorts) takes(port uint16) bool {
 	return true
 }
 
-// takesOne reports whether the kernel may take one of the ports.
-func (p sourcePorts) takesOne(ports access.Ports) bool {
+// takesOf returns how many of the ports the kernel may take.
+func (p sourcePorts) takesOf(ports access.Ports) (n int) {
 	for port := int(ports.First); port <= int(ports.Last); port++ {
 		if p.takes(uint16(port)) {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
-// checkSourcePorts warns about services whose port the kernel may take for a
-// connection that this host opens. Firewall: there is a table of the firewall.
+// checkDrawnSourcePorts warns about services whose drawn ports the kernel may take for
+// a connection that this host opens.
+func checkDrawnSourcePorts(cfg *config.Config, p sourcePorts) (found []finding) {
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		drawn := s.Drawn()
+		taken := 0
+		for _, r := range drawn.Ranges() {
+			taken += p.takesOf(access.Ports(r))
+		}
+		if taken == 0 {
+			continue
+		}
+		effect := "then the server uses the next of the minute's candidates"
+		if s.UDP {
+			effect += ", and a client, which uses the first, gets in a minute later"
+		}
+		found = append(found, warn("drawn-source-ports", "choose rotate_ports outside of that range; then give the clients new profiles",
+			"service %s: this host may use %d of the %d ports of rotate_ports = %q as the source port of a connection (net.ipv4.ip_local_port_range is %d to %d): %s",
+			s.Name, taken, drawn.Free(), drawn.Range, p.first, p.last, effect))
+	}
+	return found
+}
+
+// checkSourcePorts warns about services whose port, or whose program's port, the kernel
+// may take for a connection that this host opens. Firewall: there is a table of the
+// firewall.
 func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found []finding) {
 	var ports []string
 	var all []access.Ports
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		taken := slices.DeleteFunc(s.Ports(), func(r access.Ports) bool { return !p.takesOne(r) })
-		if len(taken) == 0 {
-			continue
+		add := func(of []access.Ports, effect string) {
+			taken := slices.DeleteFunc(of, func(r access.Ports) bool { return p.takesOf(r) == 0 })
+			if len(taken) == 0 {
+				return
+			}
+			which := strings.Trim(strings.ReplaceAll(fmt.Sprint(taken), " ", ","), "[]")
+			ports, all = append(ports, which), append(all, taken...)
+			found = append(found, warn("source-port-range", "", "service %s: this host may use port %s as the source port of a connection (net.ipv4.ip_local_port_range is %d to %d): %s",
+				s.Name, which, p.first, p.last, effect))
 		}
-		which := strings.Trim(strings.ReplaceAll(fmt.Sprint(taken), " ", ","), "[]")
 		effect := "the service then cannot listen"
 		if !s.Binds() {
 			effect = "the program behind the firewall then cannot listen"
@@ -81,9 +111,10 @@ func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found [
 		if firewall && s.UDP && s.Policy.Cut {
 			effect += ", and answers to that connection are dropped"
 		}
-		ports, all = append(ports, which), append(all, taken...)
-		found = append(found, warn("source-port-range", "", "service %s: this host may use port %s as the source port of a connection (net.ipv4.ip_local_port_range is %d to %d): %s",
-			s.Name, which, p.first, p.last, effect))
+		add(s.Ports(), effect)
+		if port := s.ProgramPort(); port != 0 {
+			add([]access.Ports{{First: port, Last: port}}, "the program then cannot listen")
+		}
 	}
 	for i := range found {
 		if !p.canReserve(all) {

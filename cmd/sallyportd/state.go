@@ -30,8 +30,9 @@ type verified struct {
 	Sound    bool      `json:"sound"`
 	File     string    `json:"file"`
 	Format   uint32    `json:"format"`
-	Clients  int       `json:"clients"` // with nonces
-	Leases   int       `json:"leases"`  // that last until they are closed
+	Clients  int       `json:"clients"`          // with nonces
+	Leases   int       `json:"leases"`           // that last until they are closed
+	Closing  int       `json:"closing_commands"` // that must still run
 	Findings []finding `json:"findings"`
 }
 
@@ -60,15 +61,22 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 			if err != nil {
 				return err
 			}
+			closing, err := state.ReadClosing(cfg.StateDir)
+			if err != nil {
+				return err
+			}
 			file := filepath.Join(cfg.StateDir, state.FileName)
 			found := findingsFor(path, gapFindings(contents, env))
 			if asJSON {
-				return env.Out().JSON(verified{true, file, contents.Version, contents.Clients(), len(leases), orEmpty(found)})
+				return env.Out().JSON(verified{true, file, contents.Version, contents.Clients(), len(leases), len(closing), orEmpty(found)})
 			}
 			err = env.Out().Printf("sound: %s, format %d, with the nonces of %s\n",
 				file, contents.Version, count(contents.Clients(), "client"))
 			if err == nil && len(leases) > 0 {
 				err = env.Out().Printf("sound: %s, with %s until closed\n", filepath.Join(cfg.StateDir, state.KeptFileName), count(len(leases), "lease"))
+			}
+			if err == nil && len(closing) > 0 {
+				err = env.Out().Printf("sound: %s, with %s to run\n", filepath.Join(cfg.StateDir, state.ClosingFileName), count(len(closing), "closing command"))
 			}
 			if err != nil {
 				return err
@@ -106,7 +114,8 @@ knock (in UTC), and the window: a bitmap of 256 bits in hex, in which nonce n ha
 bit n%64 of word n/64%4. The record does not contain the secrets.
 
 After that it prints the leases that last until they are closed: the service, the
-operation, the client, the address or network, and since when.
+operation, the client, the address or network, and since when; and in the same form
+the leases whose on_close command must still run.
 
 If a file is damaged, the command prints what is still readable, and the exit
 code is 1. While a server runs, the record comes from the server.`,
@@ -140,7 +149,7 @@ code is 1. While a server runs, the record comes from the server.`,
 					return errors.Join(err, printErr)
 				}
 			}
-			return errors.Join(err, exportLeases(cfg, out, asJSON))
+			return errors.Join(err, exportLeases(cfg, out, asJSON), exportClosing(cfg, out, asJSON))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
@@ -178,11 +187,41 @@ func exportLeases(cfg *config.Config, out *output.Printer, asJSON bool) error {
 	return nil
 }
 
+// exportedClosing is a recorded closing command for programs.
+type exportedClosing struct {
+	Closing admin.Lease `json:"closing_command"`
+}
+
+// exportClosing prints the closing commands that must still run, as far as they are
+// readable.
+func exportClosing(cfg *config.Config, out *output.Printer, asJSON bool) error {
+	list, err := state.ReadClosing(cfg.StateDir)
+	if len(list) > 0 && !asJSON {
+		if err := out.Printf("# closing commands to run: service, operation, client, peer, since\n"); err != nil {
+			return err
+		}
+	}
+	for _, c := range list {
+		l := daemon.ClosingLease(c)
+		var printErr error
+		if asJSON {
+			printErr = out.JSON(exportedClosing{l})
+		} else {
+			printErr = out.Printf("%s %s %s %s %s\n", l.Service, orDash(l.Operation), orDash(l.Client), peerText(l), l.Since.Format(time.RFC3339))
+		}
+		if printErr != nil {
+			return errors.Join(err, printErr)
+		}
+	}
+	return err
+}
+
 // resetResult is the result of "state reset" for programs.
 type resetResult struct {
 	File    string `json:"file"`
 	Clients int    `json:"clients"`            // whose nonces were kept
 	Leases  int    `json:"leases_ended"`       // until they are closed; none opens again
+	Closing int    `json:"closing_commands"`   // that the next start runs
 	OldFile string `json:"old_file,omitempty"` // empty: there was none
 }
 
@@ -196,7 +235,8 @@ func stateResetCommand(env cli.Env) *cobra.Command {
 
 The command keeps the old file beside the new one. Since nonces may be lost, the
 server will reject knocks that are stamped up to a minute after its next start.
-Leases that last until they are closed end. Stop the server first.`,
+Leases that last until they are closed end. on_close commands that must still run
+stay recorded. Stop the server first.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -211,7 +251,7 @@ Leases that last until they are closed end. Stop the server first.`,
 			if err != nil {
 				return err
 			}
-			result := resetResult{filepath.Join(cfg.StateDir, state.FileName), report.Kept, report.LeasesEnded, report.Aside}
+			result := resetResult{filepath.Join(cfg.StateDir, state.FileName), report.Kept, report.LeasesEnded, report.Closing, report.Aside}
 			if asJSON {
 				return env.Out().JSON(result)
 			}
@@ -221,6 +261,9 @@ Leases that last until they are closed end. Stop the server first.`,
 			}
 			if result.Leases > 0 {
 				old += fmt.Sprintf("%s without an end ended: the server does not open them again\n", count(result.Leases, "lease"))
+			}
+			if result.Closing > 0 {
+				old += fmt.Sprintf("%s left: the next start runs them\n", count(result.Closing, "closing command"))
 			}
 			return env.Out().Printf("new state file with the nonces of %s: %s\n%sthe server will reject knocks stamped up to a minute after its next start\n",
 				count(result.Clients, "client"), result.File, old)

@@ -43,6 +43,8 @@ func tableName(s firewall.Standing) string {
 		return name + " of an earlier release"
 	case firewall.Foreign:
 		return name + ", which another program made"
+	case firewall.Prepared:
+		return name + " with nothing but your chains"
 	}
 	return name
 }
@@ -59,7 +61,7 @@ func withTakeOverHint(err error) error {
 // checkOwner returns an error if the table that exists belongs to another owner.
 func checkOwner(found firewall.Standing, cfg *config.Config) error {
 	otherConfig := found.Kind == firewall.Owned && found.Owner.Config != ownerOf(cfg).Config
-	if found.Kind == firewall.Foreign || otherConfig {
+	if found.Kind == firewall.Foreign || found.Kind == firewall.Prepared && jumping(cfg, "") == "" || otherConfig {
 		return cli.WithHint(&firewall.OwnedError{Kind: found.Kind, Owner: found.Owner},
 			"--take-over removes it nevertheless, and opens the services that it hides")
 	}
@@ -126,11 +128,17 @@ func checkMissingTable(cfg *config.Config, host config.Host) []finding {
 	if !host.NetAdmin() || cfg.NeedsFirewall(host) == "" {
 		return nil
 	}
-	if exists, err := firewall.Present(); err != nil || exists {
+	found, err := firewall.Inspect()
+	missing := found.Kind == firewall.Absent || found.Kind == firewall.Prepared && checkOwner(found, cfg) == nil
+	if err != nil || !missing {
 		return nil // checkLeftTable reports what is wrong
 	}
+	what := "there is no table inet " + firewall.Name
+	if found.Kind == firewall.Prepared {
+		what = "the table inet " + firewall.Name + " has only the operator's chains"
+	}
 	return []finding{warn("firewall-table-missing", "\"sallyportd firewall load\" closes them now",
-		"there is no table inet %s: the services behind the firewall are open to anyone until a server or \"sallyportd firewall hold\" starts", firewall.Name)}
+		"%s: the services behind the firewall are open to anyone until a server or \"sallyportd firewall hold\" starts", what)}
 }
 
 // checkLeftTable warns if the table that exists does not match the configuration,
@@ -172,5 +180,5 @@ func checkLeftTable(cfg *config.Config, host config.Host) []finding {
 		return []finding{warn("firewall-table-changed", "\"sallyportd firewall load\" restores it",
 			"another program has changed %s, and no process guards it: services behind the firewall may be open", name)}
 	}
-	return nil
+	return checkJumps(cfg, found)
 }

@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/relay"
 )
 
 // checkUpstreams warns about upstreams whose name does not resolve, and advises
@@ -26,6 +28,14 @@ func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found 
 			}
 			continue
 		}
+		if of := cfg.ProgramAt(relay.Upstream(s.Upstream()), s.UDP); of != nil {
+			found = append(found, sharesProgram(s, of))
+			continue
+		}
+		if path := relay.Upstream(s.Upstream()).Unix(); path != "" {
+			found = append(found, checkUnixUpstream(s, path, proc)...)
+			continue
+		}
 		host, port, err := net.SplitHostPort(s.Upstream())
 		if err != nil {
 			continue // it has no upstream
@@ -34,6 +44,12 @@ func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found 
 		if err != nil {
 			found = append(found, warn("upstream-unresolved", "correct the name, or name the upstream by its address",
 				"service %s: cannot resolve the upstream %q: %v", s.Name, s.Upstream(), hint.Cause(err)))
+			continue
+		}
+		if i := slices.IndexFunc(addresses, func(a netip.Addr) bool {
+			return cfg.ProgramAt(relay.Upstream(net.JoinHostPort(a.String(), port)), s.UDP) != nil
+		}); i >= 0 {
+			found = append(found, sharesProgram(s, cfg.ProgramAt(relay.Upstream(net.JoinHostPort(addresses[i].String(), port)), s.UDP)))
 			continue
 		}
 		number, _ := strconv.ParseUint(port, 10, 16)
@@ -47,6 +63,13 @@ func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found 
 		}
 	}
 	return found
+}
+
+// sharesProgram warns about a proxy that leads to the program of another service.
+func sharesProgram(s, of *config.Service) finding {
+	return warn("upstream-of-program", fmt.Sprintf("let these clients open service %s, and remove service %s", of.Name, s.Name),
+		"service %s leads to the program of service %s: its clients reach that program without a lease of service %[2]s, and only while such a lease keeps it running",
+		s.Name, of.Name)
 }
 
 // silentPort returns a port of a service behind the firewall on which no program

@@ -16,7 +16,7 @@ import (
 	"sallyport/sessions/socketpath"
 )
 
-// checkUser warns about files that the user of the configuration, to whom a server
+// checkUser warns about files and sockets that the user of the configuration, to whom a server
 // that root starts switches, cannot use. It fails if there is no such user.
 func checkUser(path string, cfg *config.Config) (found []finding, err error) {
 	err = privilege.UserView(cfg.User, func() {
@@ -31,6 +31,7 @@ func checkUser(path string, cfg *config.Config) (found []finding, err error) {
 		if err == nil {
 			for i := range mine.Services {
 				report(mine.Services[i].Readable())
+				report(connectable(&mine.Services[i]))
 			}
 		}
 		_, err = clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
@@ -73,6 +74,8 @@ func deniedFinding(user string, err error) finding {
 		switch dir := closedDirectory(path); {
 		case dir != "":
 			hint = fmt.Sprintf("let the user enter the directory %s: \"chgrp\" it to a group of the user, and \"chmod g+x\"", dir)
+		case of.Op == "connect":
+			hint = "add the user to the group of that socket, or let its program give the socket another group or mode"
 		case of.Op == "write":
 			hint = fmt.Sprintf("\"chown %s %s\" makes the user the owner", quoted(user), quoted(path))
 		default:

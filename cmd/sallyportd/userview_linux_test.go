@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +29,8 @@ func TestCheckUser(t *testing.T) {
 	path := filepath.Join(dir, "sallyportd.toml")
 	files := map[string]string{
 		"sallyportd.toml": "version = 1\nports = 3\nport_secret_file = \"port_secret\"\nclients = \"clients.txt\"\nuser = \"54321\"\n" +
-			"[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":8080\"\nroot = \"pages\"\n",
+			"[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":8080\"\nroot = \"pages\"\n" +
+			"[[service]]\nname = \"app\"\ntype = \"proxy\"\nlisten = \":8081\"\nupstream = \"unix:" + top + "/app\"\n",
 		"port_secret": strings.Repeat("5", 40), "clients.txt": "", "pages/index.html": "", "state/nonces": "",
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "pages"), 0o755); err != nil {
@@ -49,9 +51,15 @@ func TestCheckUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	app, err := net.Listen("unix", filepath.Join(top, "app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.Close()
 	reset := func() {
 		t.Helper()
 		own("", 0, 0, 0o755)
+		own("app", 0, 0, 0o666)
 		for _, name := range []string{"", "state", "pages"} {
 			own("gate/"+name, user, user, 0o700)
 		}
@@ -81,6 +89,9 @@ func TestCheckUser(t *testing.T) {
 		{"gate/state", 0o770, user, ""},
 		{"gate/state/nonces", 0o600, 0, "state/nonces"},
 		{"gate", 0o750, user, "gate: permission denied"}, // the admin socket
+		{"app", 0o600, 0, "connect " + top + "/app"},
+		{"app", 0o640, user, "add the user to the group"},
+		{"app", 0o660, user, ""},
 		{"", 0o700, 0, "let the user enter the directory " + top},
 	} {
 		reset()

@@ -21,7 +21,8 @@ func watchCommand(env cli.Env) *cobra.Command {
 		Short: "Print each grant of the running server, as it happens",
 		Long: `Print each grant of the running server, as it happens, until interrupted: the
 time, the client, its address, and the services that it opens. Before that, it warns
-about services whose ports the server cannot bind.`,
+about services that the server keeps closed even for clients with a lease. A
+service that waits for its program or its opening command has a line when it opens.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)

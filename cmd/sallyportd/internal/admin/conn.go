@@ -127,7 +127,8 @@ func (c Conn) change(ctx context.Context, path string) (done Reloaded, err error
 	return done, nil
 }
 
-// Waiting returns why the ports of services are not bound, by the services' names.
+// Waiting returns why services stay closed even for clients with a lease, by the
+// services' names.
 func (c Conn) Waiting(ctx context.Context) (waiting map[string]string, err error) {
 	body, err := c.ask(ctx, http.MethodGet, "/waiting", nil)
 	if err != nil {

@@ -7,6 +7,9 @@
 //	POST /reload/clients  the same for the clients file only
 //	POST /restrict        the same, and a client loses rights, or is revoked, at once,
 //	                      even if the server rejects the file: then 200 and the reason
+//	POST /resync          the shield accepts any nonce of a client until its next knock
+//	GET  /toofar          the clients of which it refuses knocks, as their nonces are too
+//	                      far ahead
 //	GET  /grants          a line of JSON for each grant as it takes effect
 //	GET  /state           a copy of the state file
 //	GET  /traffic         all counters, as JSON

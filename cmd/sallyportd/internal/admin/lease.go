@@ -22,12 +22,16 @@ type Lease struct {
 	Client    string       `json:"client,omitempty"` // empty: of an operation that belongs to no client
 	Peer      netip.Prefix `json:"peer"`             // that it admits
 	Zone      string       `json:"zone,omitempty"`   // the interface of a link-local address, by its index
+	Port      uint16       `json:"port,omitempty"`   // the drawn one, if the port of the service rotates
 	Operation string       `json:"operation,omitempty"`
 	Since     time.Time    `json:"since"`
 	Until     *time.Time   `json:"until"` // null: until it is closed
 	// InForce is false if the lease is only recorded: no server runs, or the server
 	// has not opened it (again) yet.
 	InForce bool `json:"in_force"`
+	// Waits is why the running server has not opened it yet; empty: it has, or the
+	// lease is only recorded.
+	Waits string `json:"waits,omitempty"`
 }
 
 // Which selects leases. Each field that is set must match. With none, it selects

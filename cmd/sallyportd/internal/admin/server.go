@@ -1,11 +1,13 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -31,12 +33,23 @@ type Handlers struct {
 	Restrict func(context.Context, Restriction) (Restricted, error)
 	Grants   *Feed
 	State    func(io.Writer) error
-	// Waiting returns why the ports of services are not bound, by the services' names.
-	Waiting  func() map[string]string
+	// Waiting returns why services stay closed even for clients with a lease, by the
+	// services' names: a port is not bound, or a program is not ready.
+	Waiting func() map[string]string
+	Failing func() Failing
+	// TooFar returns the clients of which the shield refuses knocks; Resync makes it
+	// accept those of a client.
+	TooFar   func() []TooFar
+	Resync   func(context.Context, Resync) (Resynced, error)
 	Counters func() map[string]uint64
+	// Shield returns what the shield does now; nil: the configuration has none.
+	Shield func() *Shield
 	// Leases returns all leases; CloseLeases ends some of them.
 	Leases      func() []Lease
 	CloseLeases func(Closing) Closed
+	// Log gets the errors of the HTTP server: a connection that cannot be accepted, or
+	// a request that panics. Nil: they are dropped.
+	Log *slog.Logger
 }
 
 // Serve serves the administrator's commands on a socket at path until ctx ends.
@@ -68,11 +81,14 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 		answer(w)(h.Restrict(ctx, asked))
 	})
 	h.serveLeases(mux)
+	h.serveFailing(mux)
+	h.serveResync(ctx, mux)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.Handle("GET /grants", h.Grants)
 	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(h.Counters())
 	})
+	h.serveShield(mux)
 	mux.HandleFunc("GET /waiting", func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(h.Waiting())
 	})
@@ -85,7 +101,10 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 			panic(http.ErrAbortHandler) // so that the reader notices that the copy is incomplete
 		}
 	})
-	server := &http.Server{Handler: mux, ReadTimeout: timeout, WriteTimeout: timeout}
+	server := &http.Server{
+		Handler: mux, ReadTimeout: timeout, WriteTimeout: timeout,
+		ErrorLog: slog.NewLogLogger(cmp.Or(h.Log, slog.New(slog.DiscardHandler)).Handler(), slog.LevelWarn),
+	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

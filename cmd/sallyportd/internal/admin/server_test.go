@@ -2,13 +2,16 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -213,4 +216,43 @@ func TestRestrict(t *testing.T) {
 	if !errors.As(err, &refused) || asked.Client != "" {
 		t.Errorf("a request without bounds: %v", err)
 	}
+}
+
+// TestErrorsAreLogged: the errors of the HTTP server are lines of the server's log.
+func TestErrorsAreLogged(t *testing.T) {
+	var text lockedText
+	c := serve(t, Handlers{
+		Log:    slog.New(slog.NewJSONHandler(&text, nil)),
+		Reload: func(context.Context) (Reloaded, error) { panic("of a request") },
+	})
+	if _, err := c.Reload(t.Context()); err == nil {
+		t.Fatal("reloaded")
+	}
+	for began := time.Now(); !strings.Contains(text.String(), "of a request"); time.Sleep(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("logged %q", text.String())
+		}
+	}
+	for line := range strings.Lines(text.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not of the log: %q", line)
+		}
+	}
+}
+
+type lockedText struct {
+	sync.Mutex
+	strings.Builder
+}
+
+func (l *lockedText) Write(b []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.Builder.Write(b)
+}
+
+func (l *lockedText) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return l.Builder.String()
 }

@@ -36,8 +36,9 @@ func (s *Server) control(ctx context.Context, c Control) error {
 	g.Go(func() error {
 		err := admin.Serve(ctx, socket, admin.Handlers{
 			Reload: s.awaitClients(s.Reload), ReloadClients: s.awaitClients(s.ReloadClients), Restrict: s.Restrict,
-			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.gate.Waiting,
-			Leases: s.leases, CloseLeases: s.closeLeases,
+			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.gate.Waiting, Failing: s.failing,
+			Shield: s.shield.status, TooFar: s.tooFar.list, Resync: s.Resync,
+			Leases: s.leases, CloseLeases: s.closeLeases, Log: log,
 		})
 		if err != nil {
 			log.Warn("failed to serve the admin socket", "socket", socket, "error", err, "hint", "to reload, send SIGHUP")

@@ -7,6 +7,7 @@ import (
 
 	"sallyport/ingest"
 	"sallyport/ingest/capture"
+	"sallyport/ingest/xdp"
 	"sallyport/sessions"
 	"sallyport/sessions/handshakes"
 	"sallyport/verify"
@@ -46,13 +47,20 @@ func (s *Server) logCounters(ctx context.Context) {
 }
 
 func (s *Server) counters() counters {
-	var dropped uint64
+	var dropped, output uint64
 	if s.env.LogDropped != nil {
 		dropped = s.env.LogDropped()
 	}
-	t := receiverCounters(s.ingest.Stats())
+	if s.env.Programs != nil {
+		output = s.env.Programs.Dropped()
+	}
+	stats := s.ingest.Stats()
+	t := receiverCounters(stats)
+	if s.shield != nil {
+		t = append(t, shieldCounters(stats.Shield)...)
+	}
 	t = append(t, sessionCounters(s.sessions.Stats())...)
-	t = append(t, processCounters(s.state.Failures(), dropped)...)
+	t = append(t, processCounters(s.state.Failures(), dropped, output)...)
 	if c := s.challenge; c != nil {
 		t = append(t, captureCounters(c.capture.Stats())...)
 		t = append(t, c.proofs.counters()...)
@@ -77,6 +85,14 @@ func receiverCounters(in ingest.Stats) counters {
 	return append(t, counter{"port_failures", in.Failures})
 }
 
+// shieldCounters counts the frames at the network driver, each once.
+func shieldCounters(counts xdp.Counts) (t counters) {
+	for i, n := range counts {
+		t = append(t, counter{"shield_" + xdp.CountNames[i], n})
+	}
+	return t
+}
+
 func sessionCounters(outcomes [sessions.NumOutcomes]uint64) (t counters) {
 	for o, n := range outcomes {
 		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
@@ -84,8 +100,8 @@ func sessionCounters(outcomes [sessions.NumOutcomes]uint64) (t counters) {
 	return t
 }
 
-func processCounters(stateFailures, logDropped uint64) counters {
-	return counters{{"state_failures", stateFailures}, {"log_dropped", logDropped}}
+func processCounters(stateFailures, logDropped, outputDropped uint64) counters {
+	return counters{{"state_failures", stateFailures}, {"log_dropped", logDropped}, {"program_output_dropped", outputDropped}}
 }
 
 func captureCounters(s capture.Stats) counters {

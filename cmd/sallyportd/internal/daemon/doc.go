@@ -41,6 +41,12 @@
 // be lost while the server runs (watchHolder): all leases end, and the next holder
 // gets the knock ports.
 //
+// The shield (shield.go) is in force while a holder has it: the holder passes the arrays
+// of the program at the network driver, and the receiver reads its rings beside the
+// sockets. If the holder is lost, or refuses, the receiver has its sockets only, and the
+// next holder is asked. If the configuration requires no firewall, the holder has the
+// shield only (Env.Unguarded), and its loss ends no lease.
+//
 // A reload is decided before anything changes: each step prepares everything that
 // can fail. When all steps have, they take effect, in an order in which a new
 // client is restricted before its knocks are accepted, and a removed one opens
@@ -56,6 +62,11 @@
 //	                 the admin socket (Restrict), and for a file that a step rejects
 //	missing        clients that an edit removes, without a command of the
 //	                 administrator, keep their leases until the file stays unchanged
+//
+// The operator's programs (programs.go) are started by runners, which exist before New:
+// Env.Programs has the connections to them. New lets them start programs when it has
+// locked the state directory. At the end, the gate closes and stops its programs, closing
+// commands run, and then the runners end. Commands that are left are in the record.
 //
 // A kept lease, which has no end, outlasts the server (kept.go, execute.go, reopen.go):
 // it is recorded in the state directory before the gate opens it, and removed from the

@@ -19,7 +19,11 @@ type Env struct {
 	// Capturer is the connection to the process that captures packets. nil: this process
 	// captures them itself, if the configuration requires it.
 	Capturer *os.File
-	State    *state.Lock // of the state directory; New takes it over. nil: New locks the directory
+	// Programs starts the programs of the configuration; nil: it has none. Run closes it.
+	Programs Programs
+	// Unguarded: the holder has the shield and no firewall, or has not been reached yet.
+	Unguarded bool
+	State     *state.Lock // of the state directory; New takes it over. nil: New locks the directory
 	// LogDropped returns how many lines the log has dropped. nil: it drops none.
 	LogDropped func() uint64
 }

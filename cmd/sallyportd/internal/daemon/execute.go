@@ -102,7 +102,7 @@ func (s *Server) executeRecorded(commands []command) []error {
 		errs[of[j]] = err
 	}
 	for i, o := range commands {
-		if o.Action == gate.Open && errs[i] == nil {
+		if o.Action == gate.Open && errs[i] == nil && !s.gate.defers(o.service) {
 			s.gate.announce(o.Grant, o.operation, []string{o.service})
 		}
 	}

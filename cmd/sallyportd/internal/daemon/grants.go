@@ -7,6 +7,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/sessions"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/access"
 )
 
 // announcing is a gate whose grants can be watched.
@@ -34,12 +35,17 @@ func (a announcing) Open(grants []sessions.Grant) []error {
 		if errs != nil && errs[i] != nil {
 			continue
 		}
-		if names := a.Services.Names(g.Identifier); len(names) > 0 { // it may be revoked by now
+		names := slices.DeleteFunc(a.Services.Names(g.Identifier), a.defers)
+		if len(names) > 0 { // it may be revoked by now
 			a.announce(g, "", names)
 		}
 	}
 	return errs
 }
+
+// defers reports whether a service announces its leases itself, because they take
+// effect later than their grants: see Server.opened.
+func (a announcing) defers(service string) bool { return a.Services.Defers(access.ID(service)) }
 
 func (a announcing) announce(g sessions.Grant, operation string, services []string) {
 	a.feed.Publish(admin.Grant{Time: a.now(), Client: g.Identifier.String(), Address: g.Address, Services: services, Operation: operation})

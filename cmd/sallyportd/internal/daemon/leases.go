@@ -16,7 +16,6 @@ import (
 // leases returns all leases in force, and those that are only recorded, in the order
 // of services, clients and peers.
 func (s *Server) leases() []admin.Lease {
-	boot, wall := s.env.Clock.Boot(), s.env.Clock.Wall()
 	inGate := s.gate.Leases() // first: a lease that ends meanwhile is not listed as recorded
 	recorded := map[address]state.Kept{}
 	for _, l := range s.kept.all() {
@@ -24,17 +23,13 @@ func (s *Server) leases() []admin.Lease {
 	}
 	list := []admin.Lease{} // JSON: not null
 	for _, l := range inGate {
-		a := adminLease(l)
-		a.Since, a.InForce = wall.Add(l.Since.Sub(boot)).UTC().Truncate(time.Second), !l.Waits
+		a := s.adminLease(l)
+		a.InForce = l.Waits == ""
 		at := addressOfLease(l)
 		if r, ok := recorded[at]; ok {
 			a.Since = r.Since.UTC()
 		}
 		delete(recorded, at)
-		if !l.Kept {
-			until := wall.Add(l.Until.Sub(boot)).UTC().Truncate(time.Second)
-			a.Until = &until
-		}
 		list = append(list, a)
 	}
 	for _, r := range recorded {
@@ -44,9 +39,23 @@ func (s *Server) leases() []admin.Lease {
 	return list
 }
 
-// adminLease returns the part of a lease that identifies it.
-func adminLease(l gate.Lease) admin.Lease {
-	a := admin.Lease{Service: l.Service, Peer: l.Peer.Prefix, Zone: l.Peer.Zone, Operation: l.Operation}
+// adminLease returns a lease of the gate for the administrator. Of a recorded one, the
+// record knows better when it began.
+func (s *Server) adminLease(l gate.Lease) admin.Lease {
+	a := identify(l)
+	boot, wall := s.env.Clock.Boot(), s.env.Clock.Wall()
+	at := func(t time.Time) time.Time { return wall.Add(t.Sub(boot)).UTC().Truncate(time.Second) }
+	a.Since, a.Waits = at(l.Since), l.Waits
+	if !l.Kept {
+		until := at(l.Until)
+		a.Until = &until
+	}
+	return a
+}
+
+// identify returns the part of a lease that admin.Which selects.
+func identify(l gate.Lease) admin.Lease {
+	a := admin.Lease{Service: l.Service, Peer: l.Peer.Prefix, Zone: l.Peer.Zone, Port: l.Peer.Port, Operation: l.Operation}
 	if !ownerless(l.Client) {
 		a.Client = l.Client.String()
 	}
@@ -62,6 +71,16 @@ func RecordedLease(k state.Kept) admin.Lease {
 	return a
 }
 
+// ClosingLease returns the lease of a recorded closing command for the administrator.
+func ClosingLease(c state.Closing) admin.Lease {
+	l := RecordedLease(state.Kept{Service: c.Service, Operation: c.Operation, Client: c.Client, Peer: c.Peer, Since: c.Since})
+	if !c.Until.IsZero() {
+		until := c.Until.UTC()
+		l.Until = &until
+	}
+	return l
+}
+
 func sortLeases(list []admin.Lease) {
 	slices.SortFunc(list, func(a, b admin.Lease) int {
 		if c := strings.Compare(a.Service, b.Service); c != 0 {
@@ -70,7 +89,7 @@ func sortLeases(list []admin.Lease) {
 		if c := strings.Compare(a.Client, b.Client); c != 0 {
 			return c
 		}
-		return bytes.Compare(fmt.Append(nil, a.Peer, a.Zone), fmt.Append(nil, b.Peer, b.Zone))
+		return bytes.Compare(fmt.Append(nil, a.Peer, a.Zone, a.Port), fmt.Append(nil, b.Peer, b.Zone, b.Port))
 	})
 }
 
@@ -84,14 +103,14 @@ func (s *Server) closeLeases(asked admin.Closing) (done admin.Closed) {
 	for _, l := range s.kept.all() {
 		now[l.at] = RecordedLease(l.Kept)
 	}
-	gone := s.gate.EndLeases(func(l gate.Lease) bool { return asked.Matches(adminLease(l)) }, asked.Cut, gate.ByAdministrator)
+	gone := s.gate.EndLeases(func(l gate.Lease) bool { return asked.Matches(identify(l)) }, asked.Cut, gate.ByAdministrator)
 	ended := map[address]bool{}
 	for _, l := range gone {
-		a := adminLease(l)
+		a := s.adminLease(l)
 		if r, ok := now[addressOfLease(l)]; ok {
 			a = r
 		}
-		a.InForce = true
+		a.InForce, a.Waits = true, ""
 		ended[addressOfLease(l)] = true
 		done.Leases = append(done.Leases, a)
 	}

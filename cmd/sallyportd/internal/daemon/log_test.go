@@ -17,6 +17,7 @@ import (
 
 	"sallyport/ingest"
 	"sallyport/ingest/capture"
+	"sallyport/ingest/xdp"
 	"sallyport/sessions"
 	"sallyport/sessions/handshakes"
 )
@@ -31,10 +32,14 @@ var logExceptions = map[string]string{
 	"bench/faultfs/faultfs_linux.go: package \"log\"":                "the file system of a test, which runs in a process of its own",
 	"cmd/sallyportd/internal/daemon/counters.go: s.env.Log.Info ...": "the counters of traffic: TestCountersAreDocumented checks them",
 	"cmd/sallyportd/internal/daemon/counters.go: slog.Uint64":        "the names of counters: TestCountersAreDocumented checks them",
+	"cmd/sallyportd/internal/admin/server.go: slog.NewLogLogger":     "messages of net/http",
 	"cmd/sallyportd/confighint.go: slog.NewRecord":                   "a copy of a record, with its message",
 	"cmd/sallyportd/confighint.go: slog.StringValue":                 "the value of a key that the copied record has",
 	"ingest/setup.go: l.Log":                                         "a wrapper: the messages of its callers are checked, as calls of once",
 	"ingest/setup.go: l.Log ...":                                     "a wrapper: the attributes of its callers are checked, as calls of once",
+	"ingest/xdp/attach_linux.go: l.link.Info":                        "the method of a link of bpf",
+	"ingest/xdp/files_linux.go: program.Info":                        "the method of a program of bpf",
+	"ingest/xdp/program_linux.go: p.native.Info":                     "the method of a program of bpf",
 	"sessions/gate/holder/holdertest/holdertest_linux.go: t.Error":   "the method of a test",
 	"sessions/gate/web.go: slog.NewLogLogger":                        "messages of net/http, which are discarded",
 }
@@ -85,7 +90,7 @@ func TestEndReasonsAreDocumented(t *testing.T) {
 	}
 	row := regexp.MustCompile("(?m)^\\| `closed` \\|.*$").FindString(read(guide))
 	constant := regexp.MustCompile(`(?m)^\t\w+ +(?:EndReason )?= "([^"]+)"$`)
-	reasons := constant.FindAllStringSubmatch(read("sessions/gate/story.go")+read("sessions/gate/listing.go"), -1)
+	reasons := constant.FindAllStringSubmatch(read("sessions/gate/reason.go"), -1)
 	if len(reasons) < 9 {
 		t.Errorf("only %d reasons found", len(reasons))
 	}
@@ -178,8 +183,9 @@ func TestLogRules(t *testing.T) {
 // of the table is a counter.
 func TestCountersAreDocumented(t *testing.T) {
 	all := receiverCounters(ingest.Stats{Tiers: []ingest.TierCounts{{Name: "socket_filter", Counted: true}}})
+	all = append(all, shieldCounters(xdp.Counts{})...)
 	all = append(all, sessionCounters([sessions.NumOutcomes]uint64{})...)
-	all = append(all, processCounters(0, 0)...)
+	all = append(all, processCounters(0, 0, 0)...)
 	all = append(all, captureCounters(capture.Stats{})...)
 	all = append(all, new(proofs).counters()...)
 	all = append(all, exchangeCounters([handshakes.NumOutcomes]uint64{})...)

@@ -66,7 +66,7 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	}
 	p.settings = ingest.Settings{
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance, ISN: cfg.RequiresISN()},
-		Ports: cfg.PortLists(),
+		Ports: cfg.PortLists(), PortSecrets: cfg.PortSecret.Names(),
 	}
 	p.leases = make(map[access.ServiceID]gate.LeasePolicy, len(cfg.Services))
 	for i := range cfg.Services {

@@ -61,6 +61,15 @@ func (s *Server) Run(ctx context.Context) error {
 	// This server has the state directory, so the previous one has ended and has
 	// released its ports.
 	s.gate.BindPorts()
+	if s.shield != nil {
+		g.Go(func() error {
+			s.shield.run(ctx)
+			return nil
+		})
+	}
+	if s.holder == nil && s.shield != nil {
+		g.Go(func() error { return s.shield.watchHolder(ctx) })
+	}
 	if s.holder != nil {
 		g.Go(func() error { return s.watchHolder(ctx, fail) })
 		g.Go(func() error {
@@ -72,8 +81,18 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	if s.env.Programs != nil {
+		g.Go(func() error {
+			s.watchPrograms(ctx)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		s.watchKept(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		s.watchTooFar(ctx)
 		return nil
 	})
 	g.Go(func() error { return s.awaitServing(ctx) })
@@ -98,15 +117,17 @@ func (s *Server) Run(ctx context.Context) error {
 		return g.Wait()
 	})
 	gateClosed := stage(decided, s.gate.Run)
-	stage(gateClosed, func(ctx context.Context) error {
+	commandsEnded := stage(gateClosed, s.commands.Run)
+	stage(commandsEnded, func(ctx context.Context) error {
 		s.logCounters(ctx)
 		return nil
 	})
-	err := g.Wait()
+	err := errors.Join(g.Wait(), s.closePrograms())
 	s.kept.flush() // it logs errors; the state directory is still locked
 	err = errors.Join(err, s.state.Close())
 	switch {
 	case s.holder == nil:
+		s.shield.stop()
 		return err
 	case err == nil:
 		return s.holder.Stop()
@@ -122,6 +143,7 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	err := s.holder.Run(ctx, holder.Events{
 		Lost: func(why error) {
 			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
+			s.shield.lost(why)
 			s.gate.EndAll()
 		},
 		Tried: func(why error) {
@@ -137,6 +159,7 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 				log.Error("failed to cut connections of revoked clients", "error", err)
 			}
 			log.Info("firewall holder connected; everything is closed")
+			s.shield.found()
 			s.kept.wakeUp() // and the leases without an end open again
 		},
 	})

@@ -16,6 +16,7 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/program"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -33,13 +34,16 @@ type Server struct {
 	gate      announcing
 	services  []service
 	holder    *holder.Conn // nil: none, and no firewall
+	shield    *shield      // nil: the configuration has none
 	firewall  *holder.Enforcer
 	knocks    *knockPorts
 	carried   *carried // nil: the kernel carries no connection
+	commands  *program.Commands
 	kept      *kept
 	feed      admin.Feed
 	challenge *challenger // nil: there is no challenge–response protocol
 	reloads   reloads
+	tooFar    *tooFar
 	steps     []step // of a reload
 }
 
@@ -62,6 +66,9 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	}
 	env.setLogLevel(cfg.LogLevel)
 	s := &Server{env: env, holder: h}
+	if env.Unguarded {
+		s.holder = nil
+	}
 	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
@@ -74,8 +81,11 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 			s.state.Close()
 		}
 	}()
+	if err := s.beginPrograms(cfg); err != nil {
+		return nil, err
+	}
 	s.openKept(cfg, p.operations)
-	if h != nil {
+	if s.holder != nil {
 		s.carried = newCarried(s.state, env.Clock.Boot, env.Clock.Wall)
 	}
 	if err := s.makeGate(cfg, p); err != nil {
@@ -92,7 +102,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		return nil, err
 	}
 	var openKnockPorts func(map[uint16]time.Time) error
-	if h != nil {
+	if s.holder != nil {
 		s.knocks = newKnockPorts(cfg.UDPPorts(), h, env)
 		openKnockPorts = s.knocks.set
 	}
@@ -102,6 +112,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		ReceiveBuffer: cfg.ReceiveBuffer,
 		Queue:         cfg.Queue,
 		Unfiltered:    !cfg.KernelFilter,
+		Shield:        cfg.Shield != nil && h != nil,
 		Settings:      p.settings,
 		PortsChanged:  openKnockPorts,
 		Sink:          s.sessions,
@@ -111,6 +122,10 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	if err != nil {
 		return nil, fmt.Errorf("prepare to receive: %w", err)
 	}
+	if cfg.Shield != nil && h != nil {
+		s.shield = newShield(cfg, len(list), h, s.ingest.SetShield, env.Log)
+	}
+	s.tooFar = s.newTooFar()
 	if cfg.Challenge != nil {
 		if s.challenge, err = newChallenger(cfg, p.operations, s.firewallEnforcer(), s.execute, env); err != nil {
 			return nil, err
@@ -150,17 +165,31 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		s.firewall.Carry(cfg.Carried()...)
 		shared = append(shared, s.firewall)
 	}
+	s.commands = s.newCommands(cfg)
+	env := config.Env{Clock: s.env.Clock, Log: s.env.Log, StateDir: cfg.StateDir}
+	if s.env.Programs != nil {
+		env.Programs = s.env.Programs
+	}
 	var list []*gate.Service
 	for i := range cfg.Services {
 		c := &cfg.Services[i]
-		live, err := c.Live(config.Env{Clock: s.env.Clock, Log: s.env.Log})
+		live, err := c.Live(env)
 		if err != nil {
 			return err
 		}
 		s.services = append(s.services, service{c.Name, live})
+		enforcers := live.Enforcers
+		if c.HasPort() {
+			enforcers = append(enforcers, shared...)
+		}
+		var rotation gate.Rotation
+		if live.Rotation != nil {
+			rotation = live.Rotation
+		}
 		list = append(list, gate.NewService(gate.ServiceConfig{
-			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: append(live.Enforcers, shared...),
-			RequireISN: c.RequireISN, Prepare: live.Prepare,
+			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: enforcers,
+			RequireISN: c.RequireISN, Rotation: rotation, Prepare: live.Prepare, Backend: live.Backend,
+			Commands: s.commandsOf(c.Name), Opened: s.opened,
 			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
@@ -175,7 +204,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 // pastOf returns the function by which a service finds the addresses that clients
 // had, if the kernel forwards its connections; otherwise nil.
 func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []access.Peer {
-	if s.carried == nil || c.Binds() || c.Policy.Cut { // with Cut, connections end with their leases
+	if s.carried == nil || c.Binds() || !c.HasPort() || c.Policy.Cut { // with Cut, connections end with their leases
 		return nil
 	}
 	id := c.ID()
@@ -210,7 +239,7 @@ func (s *Server) Sessions() [sessions.NumOutcomes]uint64 { return s.sessions.Sta
 func (s *Server) logServing() {
 	cfg, stats := s.reloads.current, s.ingest.Stats()
 	attrs := []any{"clients", s.reloads.clients, "ports", cfg.Ports, "generator", cfg.Generator, "clock_tolerance", cfg.Tolerance,
-		"services", strings.Join(cfg.ServiceNames(), ","), "firewall", s.holder != nil, "kernel_filter", stats.Filter}
+		"services", strings.Join(cfg.ServiceNames(), ","), "firewall", s.holder != nil, "kernel_filter", stats.Filter, "shield", s.shield.modes()}
 	if stats.Open == 0 {
 		s.env.Log.Warn("no knock port is open", attrs...)
 		return

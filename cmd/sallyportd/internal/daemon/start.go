@@ -67,10 +67,12 @@ func (s *Server) begin(ctx context.Context) (began bool, err error) {
 
 // awaitServing waits until the server accepts knocks, and then closes ready.
 func (s *Server) awaitServing(ctx context.Context) error {
-	select {
-	case <-s.ingest.Ready():
-	case <-ctx.Done():
-		return nil
+	for _, ready := range []<-chan struct{}{s.ingest.Ready(), s.shield.tried()} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	began, err := s.begin(ctx)
 	if err != nil {

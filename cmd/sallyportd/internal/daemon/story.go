@@ -58,10 +58,13 @@ func (d differences) log(log *slog.Logger, what string, clients int, filter stri
 
 // named returns the identifiers of clients, separated by commas. It names the first
 // ones, and counts the others.
-func named(ids []wire.Identifier) string {
+func named(ids []wire.Identifier) string { return namedUpTo(ids, maxNamed) }
+
+// namedUpTo is named for a number of clients.
+func namedUpTo(ids []wire.Identifier, most int) string {
 	slices.SortFunc(ids, func(a, b wire.Identifier) int { return slices.Compare(a[:], b[:]) })
 	var names []string
-	for _, id := range ids[:min(len(ids), maxNamed)] {
+	for _, id := range ids[:min(len(ids), most)] {
 		names = append(names, id.String())
 	}
 	text := strings.Join(names, ",")

@@ -1,0 +1,309 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/ingest/xdp"
+	"sallyport/sessions/gate/holder"
+)
+
+const (
+	// shieldPause is the time between two attempts to load the shield, if the holder
+	// refuses it: memory may be short for a while.
+	shieldPause = time.Minute
+	// minShieldRoom is for how many clients a shield has room, at least, so that a
+	// reload rarely requires another one.
+	minShieldRoom = 1 << 16
+)
+
+// shield has the program at the network driver loaded by the holder, and gives its
+// arrays to the receiver. Without it, the receiver's sockets get everything: no error
+// of the shield stops the server. A nil shield does nothing.
+type shield struct {
+	holder *holder.Conn
+	set    func(context.Context, *xdp.Shield, xdp.Options) error // Receiver.SetShield
+	log    *slog.Logger
+	again  chan struct{} // has an element when load must run again
+	first  chan struct{} // closed after the first attempt
+
+	mu      sync.Mutex
+	current *xdp.Shield // nil: none
+	options xdp.Options
+	listen  []netip.Addr
+	clients int
+	room    int    // for how many clients current has room
+	losses  int    // of holders, to notice one while the shield is loaded
+	why     string // there is none; in the log already
+}
+
+func newShield(
+	cfg *config.Config, clients int, h *holder.Conn, set func(context.Context, *xdp.Shield, xdp.Options) error, log *slog.Logger,
+) *shield {
+	return &shield{
+		holder: h, set: set, log: log, again: make(chan struct{}, 1), first: make(chan struct{}),
+		options: shieldOptions(cfg), listen: cfg.Listen, clients: clients,
+	}
+}
+
+func shieldOptions(cfg *config.Config) xdp.Options {
+	o := xdp.Options{Shares: cfg.Shield.Shares, Mirror: cfg.Shield.Mirror}
+	if captured := cfg.Captured(); captured != nil {
+		o.Empty = !captured.TCP
+	}
+	return o
+}
+
+// run loads the shield whenever there is a holder and none is loaded, until ctx ends.
+func (s *shield) run(ctx context.Context) {
+	attempt := sync.OnceFunc(func() { close(s.first) })
+	defer attempt()
+	for {
+		s.load(ctx)
+		attempt()
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.again:
+		case <-time.After(shieldPause):
+		}
+	}
+}
+
+// load loads the shield, unless one is in force that has room for all clients.
+func (s *shield) load(ctx context.Context) {
+	s.mu.Lock()
+	r := holder.ShieldRequest{Listen: s.listen, Clients: uint32(max(2*s.clients, minShieldRoom))}
+	done, losses := s.current != nil && s.clients <= s.room, s.losses
+	s.mu.Unlock()
+	if done || !s.holder.Held() {
+		return
+	}
+	arrays, err := s.holder.Shield(ctx, r)
+	var loaded *xdp.Shield
+	if err == nil {
+		loaded, err = xdp.Map(arrays) // which closes the files
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case ctx.Err() != nil || s.losses != losses || errors.Is(err, holder.ErrDead):
+		if loaded != nil {
+			loaded.Close()
+		}
+		return
+	case err == nil:
+		err = s.replace(ctx, loaded)
+	}
+	if ctx.Err() != nil {
+		return // the server stops
+	}
+	if err != nil {
+		s.replace(ctx, nil) // the holder has detached the one before
+		s.fail(err)
+		return
+	}
+	s.room, s.why = int(r.Clients), ""
+	s.logOn()
+}
+
+// replace gives the receiver another shield, which then owns it; nil: none. The caller
+// holds the lock.
+func (s *shield) replace(ctx context.Context, next *xdp.Shield) error {
+	if next == nil && s.current == nil {
+		return nil
+	}
+	s.current = next
+	err := s.set(ctx, next, s.options)
+	if err != nil {
+		s.current = nil
+	}
+	return err
+}
+
+// fail logs why there is no shield, once. The caller holds the lock.
+func (s *shield) fail(err error) {
+	if text := err.Error(); text != s.why {
+		s.why = text
+		LogNoShield(s.log, err)
+	}
+}
+
+// LogNoShield logs why there is no shield.
+func LogNoShield(log *slog.Logger, err error) {
+	attrs := []any{"error", err}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		attrs = append(attrs, "hint", hinted.Hint())
+	}
+	log.Warn("shield unavailable; the sockets go on", attrs...)
+}
+
+// logOn logs where the shield is attached. The caller holds the lock.
+func (s *shield) logOn() {
+	state, err := s.holder.ShieldState()
+	if err != nil {
+		return // the holder is gone, which is logged
+	}
+	var on []string
+	for _, at := range state.Interfaces {
+		if at.Mode != "" {
+			on = append(on, at.Name+":"+at.Mode)
+		} else if err == nil {
+			err = errors.New(at.Name + ": " + at.Error)
+		}
+	}
+	if len(on) == 0 {
+		if err == nil {
+			err = errors.New("no interface has an address of the server")
+		}
+		s.log.Warn("shield loaded, but not attached; the sockets go on", "error", err)
+		return
+	}
+	s.log.Info("shield on", "interfaces", strings.Join(on, ","), "shares", s.options.Shares)
+	if s.options.Mirror {
+		s.log.Warn("shield drops nothing", "reason", "shield_mirror = true")
+	}
+}
+
+// lost ends the use of the shield: its holder is gone, and the kernel has detached it.
+func (s *shield) lost(why error) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.losses++
+	if s.current == nil {
+		return
+	}
+	s.why = why.Error()
+	s.log.Warn("shield gone; the sockets go on", "error", why)
+	// An error means that the receiver has ended.
+	s.replace(context.Background(), nil)
+}
+
+// found lets run load the shield, by another holder or for more clients.
+func (s *shield) found() {
+	if s == nil {
+		return
+	}
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
+}
+
+// reload puts the options of a configuration in force.
+func (s *shield) reload(cfg *config.Config, clients int) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients = clients
+	if next := shieldOptions(cfg); next != s.options {
+		s.options = next
+		if err := s.replace(context.Background(), s.current); err != nil {
+			s.log.Error("failed to change the shield", "error", err)
+		}
+		s.log.Info("shield changed", "shares", next.Shares, "mirror", next.Mirror)
+	}
+	if s.current != nil && s.clients > s.room {
+		s.found()
+	}
+}
+
+// watchHolder connects to a holder that has the shield only, and to the next one when it
+// is gone, until ctx ends.
+func (s *shield) watchHolder(ctx context.Context) error {
+	return s.holder.Run(ctx, holder.Events{
+		Lost: s.lost,
+		Tried: func(why error) {
+			if errors.Is(why, fs.ErrNotExist) || errors.Is(why, syscall.ECONNREFUSED) {
+				return // there is none
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.fail(why)
+		},
+		Found: s.found,
+	})
+}
+
+// tried is closed after the first attempt to load the shield.
+func (s *shield) tried() <-chan struct{} {
+	if s == nil {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	return s.first
+}
+
+// stop ends the connection to a holder that has the shield only.
+func (s *shield) stop() {
+	if s == nil {
+		return
+	}
+	if err := s.holder.Stop(); err != nil && !errors.Is(err, holder.ErrDead) {
+		s.log.Warn("failed to detach the shield in order", "error", err)
+	}
+}
+
+// status returns what the shield does now; nil: the configuration has none.
+func (s *shield) status() *admin.Shield {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	on, why := s.current != nil, s.why
+	s.mu.Unlock()
+	if !on && why == "" {
+		why = "no holder has loaded it"
+	}
+	if !on {
+		return &admin.Shield{Error: why}
+	}
+	state, err := s.holder.ShieldState()
+	if err != nil {
+		return &admin.Shield{Error: err.Error()}
+	}
+	now := &admin.Shield{On: true}
+	for _, at := range state.Interfaces {
+		now.Interfaces = append(now.Interfaces, admin.ShieldInterface(at))
+	}
+	return now
+}
+
+// modes returns the modes in which the shield is attached, for the log.
+func (s *shield) modes() string {
+	now := s.status()
+	switch {
+	case now == nil:
+		return "off"
+	case !now.On:
+		return "unavailable"
+	}
+	var modes []string
+	for _, at := range now.Interfaces {
+		if at.Mode != "" && !slices.Contains(modes, at.Mode) {
+			modes = append(modes, at.Mode)
+		}
+	}
+	if len(modes) == 0 {
+		return "not attached"
+	}
+	slices.Sort(modes)
+	return strings.Join(modes, ",")
+}

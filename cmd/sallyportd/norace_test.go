@@ -1,6 +1,0 @@
-//go:build !race
-
-package main
-
-// underRace is documented in race_test.go.
-const underRace = false
