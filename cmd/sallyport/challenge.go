@@ -42,13 +42,22 @@ func (o *knockOptions) exchange(
 		Family: o.family(), Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
 	}
 	if cfg.Challenge.Service == "" {
-		cfg.Challenge.Service, cfg.Challenge.Bind = p.Service, p.Bind
+		cfg.Challenge.Service, cfg.Challenge.Bind = fixedService(p.Service), p.Bind
 	}
 	result, err := client.Exchange(ctx, cfg)
 	if isn := (*client.ISNError)(nil); errors.As(err, &isn) {
 		err = cli.Misuse(err) // nothing was sent
 	}
 	return result, err
+}
+
+// fixedService returns a service; nothing, if its port rotates: an exchange has no minute
+// that draws one.
+func fixedService(service string) string {
+	if s, err := client.ParseService(service); err == nil && s.Rotates {
+		return ""
+	}
+	return service
 }
 
 // watchOf returns how to watch: by the flag, or else by the profile.

@@ -36,6 +36,14 @@ in ~/.ssh/config, "ssh work" knocks first. HOST and PORT replace the service of 
 profile. If HOST is the server of the profile, the command connects to the address
 to which it sent the knocks.
 
+If the port of the profile's service rotates (service = ":rotate"), omit HOST and
+PORT, or write "rotate" as the PORT: ssh's %p does not know the port. Then
+
+  Host work
+      ProxyCommand sallyport connect work
+
+connects to the port that the minute draws.
+
 With --fdpass, the command passes the open connection to the program that started
 it, and ends: ssh then uses the connection directly. Standard output must be a Unix
 socket, as ssh makes it with
@@ -56,13 +64,14 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 3 {
-				if n, err := strconv.ParseUint(args[2], 10, 16); err != nil || n == 0 {
-					return cli.Misuse(fmt.Errorf("PORT: expected a number from 1 to 65535, got %q", args[2]))
+				s, err := client.ParseService(net.JoinHostPort(args[1], args[2]))
+				if _, notNumber := strconv.ParseUint(args[2], 10, 16); err != nil && notNumber != nil || s.UDP {
+					return cli.Misuse(fmt.Errorf("PORT: expected a number from 1 to 65535, or \"rotate\", got %q", args[2]))
 				}
-				o.service = net.JoinHostPort(args[1], args[2])
-				if _, _, err := client.SplitService(o.service); err != nil {
+				if err != nil {
 					return cli.Misuse(err)
 				}
+				o.service = s.String()
 			}
 			p, err := o.load(args[0])
 			if err != nil {
@@ -104,7 +113,7 @@ func (o *knockOptions) canConnect(name string, p client.Profile) error {
 	}
 	service := cmp.Or(o.service, p.Service)
 	if challenge {
-		service = cmp.Or(o.service, p.Challenge.Service, p.Service)
+		service = cmp.Or(fixedService(o.service), p.Challenge.Service, fixedService(p.Service))
 		if p.Challenge.Operation.RandomPort() {
 			return nil
 		}
@@ -114,11 +123,23 @@ func (o *knockOptions) canConnect(name string, p client.Profile) error {
 			"name a TCP service: sallyport connect "+name+" HOST PORT, or service = \":PORT\" in the profile; "+
 				"for other programs: sallyport run "+name+" -- COMMAND")
 	}
-	if s, err := client.ParseService(service); err == nil && s.UDP {
+	s, err := client.ParseService(service)
+	if err == nil && s.Rotates && p.Rotation == nil {
+		return cli.WithHint(fmt.Errorf("the port of the service of profile %s does not rotate", name),
+			"write the number of the port, or omit HOST and PORT")
+	}
+	if err == nil && (s.UDP || s.Rotates && rotatesUDP(p)) {
 		return cli.WithHint(fmt.Errorf("the service %s of profile %s is a UDP service, and connect needs a TCP service", service, name),
 			"knock, and then run the program: sallyport run "+name+" -- COMMAND")
 	}
 	return nil
+}
+
+// rotatesUDP reports whether the service of the profile, whose port rotates, is a UDP
+// service.
+func rotatesUDP(p client.Profile) bool {
+	s, err := client.ParseService(p.Service)
+	return err == nil && s.UDP
 }
 
 // forward copies in both directions until the service closes the connection. At the

@@ -40,7 +40,8 @@ attempt sends a new sequence. The second attempt sends one to the previous minut
 ports before, and the last attempt waits for the next minute's ports, in case another
 program holds one of this minute's. After an attempt that opened nothing, the command
 moves the nonces ahead, in case the profile was restored from a backup, or another
-device uses it.
+device uses it. The third such attempt ends with a sequence whose nonces go by the
+clock, in case they are further behind.
 
 If the service was open before the knock, the command prints a hint: the server does
 not hide the service, or an earlier knock has opened it. To check this, the command

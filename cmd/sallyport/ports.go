@@ -19,6 +19,9 @@ import (
 type minutePorts struct {
 	Minute string   `json:"minute"` // its beginning, in UTC (RFC 3339)
 	Ports  []uint16 `json:"ports"`  // in the order of the knocks
+	// ServicePorts are those at which the service may listen, if its port rotates: the
+	// server uses the first one that is free.
+	ServicePorts []uint16 `json:"service_ports,omitempty"`
 }
 
 func portsCommand(env cli.Env) *cobra.Command {
@@ -27,7 +30,12 @@ func portsCommand(env cli.Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ports PROFILE",
 		Short: "Print the ports of a minute, in the order of the knocks",
-		Args:  cobra.ExactArgs(1),
+		Long: `Print the ports of a minute, in the order of the knocks.
+
+If the port of the profile's service rotates, a second line has the ports at which the
+service may be after knocks of that minute. The server uses the first of them that is
+free on its host.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			t := env.Now()
 			if at != "" {
@@ -49,11 +57,21 @@ func portsCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return env.Out().JSON(minutePorts{minute.Start().UTC().Format(time.RFC3339), ports})
+			var service []uint16
+			if p.Rotation != nil {
+				if service, err = p.Candidates(minute); err != nil {
+					return err
+				}
 			}
-			text := joined(ports, func(port uint16) string { return strconv.Itoa(int(port)) })
-			return env.Out().Printf("%s\n", text)
+			if asJSON {
+				return env.Out().JSON(minutePorts{minute.Start().UTC().Format(time.RFC3339), ports, service})
+			}
+			number := func(port uint16) string { return strconv.Itoa(int(port)) }
+			text := joined(ports, number) + "\n"
+			if service != nil {
+				text += "service " + joined(service, number) + "\n"
+			}
+			return env.Out().Printf("%s", text)
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "a time in the minute, as 2026-01-02T15:04:05Z or @UNIXSECONDS (default now)")

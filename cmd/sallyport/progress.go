@@ -103,8 +103,16 @@ func (p *progress) text(e client.Event) string {
 		if e.Previous {
 			minute = " of the previous minute"
 		}
-		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s%s, nonces from %d",
-			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, minute, e.Base)
+		drawn := ""
+		if len(e.Drawn) > 0 {
+			drawn = ", for the service at one of the ports " + joined(e.Drawn, func(port uint16) string { return strconv.Itoa(int(port)) })
+		}
+		clock := ""
+		if e.ByClock {
+			clock = ", which go by the clock"
+		}
+		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s%s, nonces from %d%s%s",
+			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, minute, e.Base, clock, drawn)
 	case client.Requested:
 		protocol := "UDP"
 		if e.TCP {
@@ -121,10 +129,12 @@ func (p *progress) text(e client.Event) string {
 		if e.Previous {
 			return "the service opened by the ports of the previous minute, after the nonces were moved ahead: another " +
 				"program on the server may hold one of this minute's ports; or this profile may be in use on another " +
-				"device (each needs its own client), or comes from a backup; or the last knocks were not watched"
+				"device (each needs its own client), or comes from a backup; or the last knocks were not watched, " +
+				"or the server starts a program or a command first"
 		}
 		return "the service opened after the nonces were moved ahead: this profile may be in use on another device " +
-			"(each needs its own client), or comes from a backup; or the last knocks were not watched"
+			"(each needs its own client), or comes from a backup; or the last knocks were not watched, " +
+			"or the server starts a program or a command first"
 	case client.Waiting:
 		return fmt.Sprintf("no answer yet; waiting %s for the next minute's ports (--no-wait skips this)",
 			e.For.Round(time.Second))

@@ -38,7 +38,8 @@ sent: so "run" can start a VPN.
 
 The command can connect until the server's open_for is over. With --keep-open TIME,
 the client knocks again each TIME while the command runs, so that later connections
-get in too. A TIME of half the open_for leaves room for one lost knock.`,
+get in too. A TIME of half the open_for leaves room for one lost knock. If the port
+of the service rotates, that is not possible: a later knock opens another port.`,
 		Example: `  sallyport run work -- curl http://{host}:{port}/
   sallyport run vpn --keep-open 1m -- wg-quick up wg0`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -54,6 +55,10 @@ get in too. A TIME of half the open_for leaves room for one lost knock.`,
 			}
 			if c.Flags().Changed("keep-open") && every < minKeepOpen {
 				return cli.Misuse(fmt.Errorf("--keep-open: expected a time from %s, got %s", minKeepOpen, every))
+			}
+			if s, err := client.ParseService(p.Service); every > 0 && err == nil && s.Rotates {
+				return cli.Misuse(cli.WithHint(fmt.Errorf("--keep-open: the port of the service of profile %s rotates, and a later knock opens another port", args[0]),
+					"omit --keep-open: a connection lasts until it is closed, unless the server cuts it at the end of the lease"))
 			}
 			if err := o.canReplace(args[0], p, args[1:]); err != nil {
 				return cli.Misuse(err)

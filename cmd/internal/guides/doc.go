@@ -23,6 +23,7 @@
 // Without a mark, the block is run on the server's host. The words are, in this
 // order:
 //
+//	root             in another session: see Root
 //	server, client   the host; the server's if it is left out
 //	file PATH        the reader writes the block to a file
 //	append PATH      the reader adds the block to a file
@@ -43,7 +44,7 @@
 // which "cd" and "export" last. The programs are those of this checkout. Each
 // command must exit with 0. "sallyportd serve", "watch", "firewall hold" and
 // "demo --stay" run on: the test waits for the shown lines, goes on, and ends
-// the command with SIGTERM when the guide ends. It must then exit with 0, or by
+// the command with SIGTERM when the guide ends, or starts the same one again. It must then exit with 0, or by
 // the signal.
 //
 // # Output
@@ -60,6 +61,14 @@
 // 203.0.113.9; each has a network namespace and a home. The tests count the
 // commands that they find, and those that are run, here or elsewhere. Nothing
 // is left out.
+//
+// # Root
+//
+// The blocks that are marked root run in their order in another session, by
+// TestPrograms. There the reader is the host's root, and not only root in a
+// namespace: programs can run as other users. /etc is a copy, where the reader can
+// add users and change files; /run, /srv and /var are empty. Both hosts begin in one
+// directory, where the client finds the files that the administrator has sent.
 //
 // # Tables
 //

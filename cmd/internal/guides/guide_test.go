@@ -23,6 +23,7 @@ type block struct {
 
 // mark is the comment before a block.
 type mark struct {
+	root   bool   // in the session of the host's root
 	client bool   // on the client's host
 	action string // "", "file", "append", "docker", "systemd" or "gate"
 	of     string // PATH or NAME
@@ -175,6 +176,10 @@ func (b *block) readConsole(lines []string) error {
 
 func parseMark(text string) (m mark, err error) {
 	words := strings.Fields(text)
+	if len(words) > 0 && words[0] == "root" {
+		m.root = true
+		words = words[1:]
+	}
 	if len(words) > 0 && (words[0] == "server" || words[0] == "client") {
 		m.client = words[0] == "client"
 		words = words[1:]
@@ -186,6 +191,9 @@ func parseMark(text string) (m mark, err error) {
 	count := len(words) - 1
 	switch m.action {
 	case "file", "append", "docker", "systemd", "gate":
+		if m.root && m.action != "file" && m.action != "append" {
+			return m, fmt.Errorf("mark %q: a script runs as root without it", text)
+		}
 		if count != 1 {
 			return m, fmt.Errorf("mark %q: got %d words after %s, want 1", text, count, m.action)
 		}

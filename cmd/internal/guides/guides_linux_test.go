@@ -57,6 +57,12 @@ func TestAdministrator(t *testing.T) {
 func TestColleague(t *testing.T) {
 	runGuides(t, needs{programs: true, ssh: true, gate: true, tools: "curl"}, "cmd/sallyport/README.md")
 }
+
+// TestPrograms runs the blocks that are marked root, of the only guide that has some.
+func TestPrograms(t *testing.T) {
+	runGuides(t, needs{programs: true, root: true, tools: "busybox nginx curl nft useradd fail2ban-server"}, "cmd/sallyportd/README.md")
+}
+
 func TestOtherGuides(t *testing.T) {
 	runGuides(t, needs{programs: true, gate: true}, others(t)...)
 }
@@ -139,11 +145,11 @@ func runGuides(t *testing.T, n needs, paths ...string) {
 			t.Skipf("needs %s", tool)
 		}
 	}
-	if n.ssh {
+	if n.ssh || n.root {
 		if !netns.EnterPrivileged(t) {
 			return
 		}
-		if !canLogIn(t) {
+		if n.ssh && !canLogIn(t) {
 			t.Skip("root cannot log in on this host")
 		}
 	} else if !netns.Enter(t) {
@@ -156,14 +162,23 @@ func runGuides(t *testing.T, n needs, paths ...string) {
 		r := run{world: w, guide: g, ids: ids}
 		kept := len(w.server.running)
 		for _, b := range g.blocks {
-			r.block(b)
+			if b.mark.root == n.root {
+				r.block(b)
+			} else {
+				r.elsewhere += len(b.commands)
+			}
 		}
-		switch path {
-		case "cmd/sallyportd/README.md":
+		switch {
+		case n.root:
+			if r.here == 0 {
+				t.Errorf("%s has no commands that are marked root", path)
+			}
+			w.recipes()
+		case path == "cmd/sallyportd/README.md":
 			r.synopses("sallyportd", "serve")
-		case "cmd/sallyport/README.md":
+		case path == "cmd/sallyport/README.md":
 			r.synopses("sallyport", "knock")
-		case "bench/README.md":
+		case path == "bench/README.md":
 			r.synopses("floodbench", "run")
 		}
 		w.client.endFrom(0)
@@ -234,6 +249,7 @@ func (r *run) command(s *session, c command) {
 		}
 	}
 	if c.runsOn {
+		s.endSame(text)
 		shown = append(shown, "…")
 		if err := s.runOn(text, func(out string) bool { return r.ids.match(shown, out) }); err != nil {
 			r.t.Fatalf("%s: want the output\n%s\nThe command %v", at, strings.Join(c.output, "\n"), err)

@@ -46,6 +46,7 @@ func TestParseRejects(t *testing.T) {
 		"~~~console\n$ ls\n~~~\n":                            "beginning of the line",
 		"<!-- run: docker -->\n```console\n$ ls\n```\n":      "want 1",
 		"<!-- run: gate -->\n```console\n$ ls\n```\n":        "want 1",
+		"<!-- run: root gate x -->\n```console\n$ ls\n```\n": "runs as root without it",
 		"<!-- run: docker x -->\n```console\n$ ls\nx\n```\n": "nothing compares",
 		"```console\n$ ls\n# go run ./x\n```\n":              "the prompt must be",
 		"```\n# bin/floodbench run\n```\n":                   "the prompt must be",

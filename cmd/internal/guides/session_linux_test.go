@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -168,6 +169,15 @@ func (s *session) runOn(text string, right func(output string) bool) error {
 
 // end ends all commands that run on, the last one first.
 func (s *session) end() { s.endFrom(0) }
+
+// endSame ends the command with a text, if it runs: the reader starts it again.
+func (s *session) endSame(text string) {
+	if i := slices.IndexFunc(s.running, func(b *background) bool { return b.what == text }); i >= 0 {
+		same := s.running[i]
+		s.running = append(slices.Delete(s.running, i, i+1), same)
+		s.endFrom(len(s.running) - 1)
+	}
+}
 
 // endFrom ends those after the first n.
 func (s *session) endFrom(n int) {

@@ -27,6 +27,7 @@ type world struct {
 type needs struct {
 	tools    string // programs of other projects; without one, the test is skipped
 	programs bool   // both programs are installed
+	root     bool   // the host's root, with another /etc, and empty /run, /srv and /var
 	ssh      bool   // a real sshd on the server, to which root at the client has a key
 	gate     bool   // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml, and new.toml of the same client
 }
@@ -68,6 +69,9 @@ func newWorld(t *testing.T, n needs) *world {
 	environment, bin := goEnvironment(t)
 	checkout := path("sallyport")
 	w.copyCheckout(checkout)
+	if n.root {
+		w.emptyHost(path("etc"))
+	}
 	w.write(path("hosts"), "127.0.0.1 localhost\n"+serverAddress+" "+serverName+"\n")
 	w.mount(path("hosts"), "/etc/hosts", "", unix.MS_BIND)
 	w.mount("tmpfs", "/usr/local/bin", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV)
@@ -83,7 +87,11 @@ func newWorld(t *testing.T, n needs) *world {
 	environment = append(environment, "PATH="+tools+":"+bin+":/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GORACE=atexit_sleep_ms=0",
 		"LC_ALL=C.UTF-8")
 	w.server = newSession(t, nil, path("root"), checkout, environment)
-	w.client = newSession(t, client, path("alice"), path("alice"), environment)
+	begin := path("alice")
+	if n.root {
+		begin = checkout
+	}
+	w.client = newSession(t, client, path("alice"), begin, environment)
 	for _, s := range []*session{w.server, w.client} {
 		s.write(s.path("~/.ssh/config"), "")
 	}
@@ -92,6 +100,9 @@ func newWorld(t *testing.T, n needs) *world {
 	}
 	if n.ssh {
 		w.sshd(path)
+	}
+	if n.root {
+		w.fail2ban()
 	}
 	if n.gate {
 		w.gate()
@@ -127,6 +138,28 @@ func (w *world) copyCheckout(to string) {
 		}
 		w.mount(filepath.Join(from, e.Name()), there, "", unix.MS_BIND|unix.MS_REC)
 	}
+}
+
+// emptyHost makes a copy of /etc, in which users can be added, and the directories of a
+// host on which no program runs.
+func (w *world) emptyHost(etc string) {
+	w.t.Helper()
+	w.makeDir(etc)
+	w.mount("tmpfs", etc, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV)
+	if out, err := exec.Command("cp", "-a", "/etc/.", etc).CombinedOutput(); err != nil {
+		w.t.Fatalf("copy /etc: %v\n%s", err, out)
+	}
+	w.mount(etc, "/etc", "", unix.MS_BIND)
+	for _, dir := range []string{"/run", "/srv", "/var"} {
+		w.mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV)
+	}
+	for _, dir := range []string{"/var/log", "/var/lib/nginx", "/var/log/nginx", "/var/lib/fail2ban", "/run/fail2ban", "/run/lock"} {
+		w.makeDir(dir)
+	}
+	if err := os.Symlink("/run", "/var/run"); err != nil {
+		w.t.Fatal(err)
+	}
+	w.write("/var/log/auth.log", "") // fail2ban's jail for sshd reads it
 }
 
 // sshd starts a real one on the server. A user that logs in begins in the

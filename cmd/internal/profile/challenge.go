@@ -55,7 +55,7 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
 	if f.Has("challenge.service") {
-		if _, err := client.ParseService(raw.Service); err != nil {
+		if s, err := client.ParseService(raw.Service); err != nil || s.Rotates {
 			return nil, f.Errorf("challenge.service", "got %q", raw.Service)
 		}
 	}
@@ -121,7 +121,7 @@ func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Pro
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
-	for _, key := range []string{"generator", "nonce", "service", "bind"} {
+	for _, key := range []string{"generator", "nonce", "service", "bind", "rotate"} {
 		if f.Has(key) {
 			return client.Profile{}, f.Errorf(key,
 				"got it without the other keys of the sequence protocol; "+

@@ -35,13 +35,14 @@ type File struct {
 	Generator  string `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
 	Identifier string `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
 	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service; :rotate with a [rotate] table"`
 	Watch      string `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
 	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
 	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
 	// SecretFiles permits other users to read the file.
-	SecretFiles string `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
+	SecretFiles string      `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
+	Rotate      *FileRotate `toml:"rotate,omitempty" json:"rotate,omitempty" expect:"a [rotate] table, with service = \":rotate\""`
 	// With the challenge–response protocol, the keys of the sequence protocol may
 	// be missing.
 	Challenge *FileChallenge `toml:"challenge,omitempty" json:"challenge,omitempty" expect:"a [challenge] table"`
@@ -212,6 +213,9 @@ func Parse(path string, data []byte) (client.Profile, error) {
 			return client.Profile{}, f.Errorf("service", "got %q", raw.Service)
 		}
 	}
+	if p.Rotation, err = raw.rotation(f); err != nil {
+		return client.Profile{}, err
+	}
 	if p.Watch, err = raw.watch(f); err != nil {
 		return client.Profile{}, err
 	}
@@ -236,6 +240,8 @@ func parseBind(f *tomlfile.File, key, value, service string) (client.Bind, error
 		return "", f.Errorf(key, "got %q", value)
 	case b == client.BindISN && (err != nil || s.UDP):
 		return "", f.Errorf(key, "got %q without the key service, or with a UDP service", value)
+	case b == client.BindISN && s.Rotates:
+		return "", f.Errorf(key, "got %q with a service whose port rotates", value)
 	}
 	return b, nil
 }
@@ -249,6 +255,7 @@ func Format(p client.Profile) ([]byte, error) {
 	return toml.Marshal(File{
 		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
 		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Bind: string(p.Bind), Nonce: p.FirstNonce,
+		Rotate: fileRotate(p.Rotation),
 	})
 }
 

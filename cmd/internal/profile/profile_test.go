@@ -68,7 +68,7 @@ func TestParseRefuses(t *testing.T) {
 		replace(`"gate.example"`, `"udp://gate.example/"`):                  "p.toml:1: server: ",
 		replace(`"gate.example"`, `"gate.example:22"`):                      `p.toml:1: server: expected the host name or address of the server, without a port, got "gate.example:22"`,
 		replace(`"com1"`, `"#om1"`):                                         "p.toml:4: identifier: ",
-		replace(`":22"`, `"22"`):                                            `p.toml:6: service: expected host:port or :port of the service to watch, with /udp behind it for a UDP service, got "22"`,
+		replace(`":22"`, `"22"`):                                            `p.toml:6: service: expected host:port or :port of the service to watch, with /udp behind it for a UDP service; :rotate with a [rotate] table, got "22"`,
 		replace(`":22"`, `":22/sctp"`):                                      "p.toml:6: service: ",
 		replace(`":22"`, `":ssh"`):                                          "p.toml:6: service: ",
 		replace(`":22"`, `""`):                                              "p.toml:6: service: ",
@@ -93,6 +93,80 @@ func TestParseRefuses(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("a secret in %v", err)
 		}
+	}
+}
+
+const rotating = `server = "gate.example"
+port_secret = "port hunter2"
+ports = 3
+identifier = "com1"
+secret = "hunter2"
+service = ":rotate"
+[rotate]
+name = "web"
+ports = "10000-32767"
+except = ["16384-30719", "25565"]
+`
+
+func TestParseRotate(t *testing.T) {
+	p, err := Parse("p.toml", []byte(rotating))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &client.Rotation{Service: "web", Drawn: schedule.Drawn{
+		Range:  schedule.Range{First: 10000, Last: 32767},
+		Except: []schedule.Range{{First: 16384, Last: 30719}, {First: 25565, Last: 25565}},
+	}}
+	if !reflect.DeepEqual(p.Rotation, want) || p.Service != ":rotate" {
+		t.Errorf("got %+v, service %s", p.Rotation, p.Service)
+	}
+	text, err := Format(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Parse("p.toml", text); err != nil || !reflect.DeepEqual(again, p) {
+		t.Errorf("%s became %+v (%v)", text, again, err)
+	}
+	if p, err := Parse("p.toml", []byte(good)); err != nil || p.Rotation != nil {
+		t.Errorf("a profile without the table has %+v (%v)", p.Rotation, err)
+	}
+}
+
+func TestParseRotateRefuses(t *testing.T) {
+	const (
+		name  = "p.toml:8: rotate.name: expected the name of the service in the server's configuration, in quotes, "
+		ports = `p.toml:9: rotate.ports: expected a range of ports in quotes, such as "10000-32767", from 1025 to 65535, `
+	)
+	replace := func(old, new string) string { return strings.Replace(rotating, old, new, 1) }
+	for text, want := range map[string]string{
+		replace(`":rotate"`, `":22"`):                          `got it without service = ":rotate"`,
+		strings.SplitAfter(rotating, ":rotate\"\n")[0]:         `expected a [rotate] table, with service = ":rotate", got none, and service = ":rotate"`,
+		replace(`name = "web"`, ""):                            `rotate.name: expected the name of the service in the server's configuration, in quotes, got nothing`,
+		replace(`"web"`, `"my web"`):                           name + `got "my web"`,
+		replace(`"web"`, `"web\n2"`):                           name + `got "web\n2"`,
+		replace(`"web"`, "3"):                                  name,
+		replace(`"10000-32767"`, `"32767-10000"`):              ports + `got "32767-10000"`,
+		replace(`"10000-32767"`, `"80-32767"`):                 ports + `got "80-32767"`,
+		replace(`"10000-32767"`, `"10000-70000"`):              ports + `got "10000-70000"`,
+		replace(`"10000-32767"`, `"10000-10002"`):              ports + `got "10000-10002", which leaves 3 to draw from; at least 4 are required`,
+		replace(`"10000-32767"`, `"25563-25567"`) + "":         ports + `got "25563-25567", which leaves 0 to draw from`,
+		replace(`"25565"]`, `"25565", "x"]`):                   `p.toml:10: rotate.except: expected a list of ports and ranges of ports in quotes, such as ["16384-30719", "25565"], at most 1024, got "x" (entry 3)`,
+		replace(`"25565"]`, strings.Repeat(`"1", `, 1025)+"]"): "got 1026 entries",
+		rotating + "label = \"x\"\n":                           `unknown key "label"`,
+		replace("[rotate]\n", "bind = \"isn\"\n[rotate]\n"):    `p.toml:7: bind: expected "isn", for a TCP service, got "isn" with a service whose port rotates`,
+		replace(`":rotate"`, `":rotate/udp"`) + "":             "",
+		replace(`"10000-32767"`, `"16000-16390"`):              "",
+		replace(`":rotate"`, `"gate.example:rotate"`):          "",
+	} {
+		_, err := Parse("p.toml", []byte(text))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+	// The number of ports is not what is wrong with these.
+	_, err := Parse("p.toml", []byte(replace(`"10000-32767"`, `"80-32767"`)))
+	if err == nil || strings.Contains(err.Error(), "leaves") {
+		t.Errorf("a range that begins too low: %v", err)
 	}
 }
 
@@ -158,6 +232,7 @@ func TestNonces(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
+	f.Add([]byte(rotating))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse("p.toml", data)
 		if err != nil {
