@@ -131,19 +131,36 @@ func TestNoFloodInAnotherNetwork(t *testing.T) {
 func TestPlansMeasureWhatRatiosNeed(t *testing.T) {
 	for name, p := range map[string]plan{"full": fullPlan, "quick": quickPlan} {
 		seen := map[step]bool{}
-		for _, s := range slices.Concat(p.compared, p.once) {
+		for _, s := range slices.Concat(p.compared, p.once, p.turns) {
 			if seen[s] {
 				t.Errorf("%s: %s twice", name, s)
 			}
 			seen[s] = true
 		}
-		for _, s := range []step{sinkJunk, readJunk, sinkMAC, wholeMAC, refuseAll, filterUnknown, capacity, magic, magicOpen, magicHalf, idleRelaxed} {
+		for _, s := range []step{sinkJunk, readJunk, sinkMAC, wholeMAC, refuseAll, filterUnknown, capacity, magic, magicOpen, magicHalf, idleRelaxed,
+			dropMagic, shieldCapacity, shieldMagic, plainMagic, ringRead, ringVerified, ringMillion, shieldNamed, shieldJunk, idleShield} {
 			if !seen[s] {
 				t.Errorf("%s: no %s", name, s)
 			}
 		}
-		if !seen[millionMAC] && name == "full" {
-			t.Error("no million clients")
+		if name != "full" {
+			continue
+		}
+		needed := []step{millionMAC, dropUnknown, shieldUnknown, ownShares, ownNoShares, turnShield}
+		for _, c := range curvesOf {
+			for _, l := range curveLoads {
+				needed = append(needed, c.at(l))
+			}
+		}
+		for _, s := range needed {
+			if !seen[s] {
+				t.Errorf("no %s", s)
+			}
+		}
+		for _, s := range slices.Concat(p.without().compared, p.without().once, p.without().turns) {
+			if shieldTargets[s.target] {
+				t.Errorf("%s without the shield", s)
+			}
 		}
 	}
 }

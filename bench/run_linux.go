@@ -32,8 +32,12 @@ type benchRun struct {
 	dir     string
 	network *network
 	targets map[string]*tested
-	began   time.Time
-	results results
+	started int    // servers so far
+	shield  string // the target whose shield is at the driver; "": none
+	// untranslate ends the translation of addresses for that target; nil: there is none.
+	untranslate func() error
+	began       time.Time
+	results     results
 
 	// Results of the last windows, by which the next ones are planned.
 	offered  float64 // frames a second at the highest load
@@ -62,28 +66,19 @@ func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 	if cfg.Quick {
 		p = quickPlan
 	}
+	var omitted []string
+	if missing := r.shieldMissing(ctx); missing != "" {
+		p = p.without()
+		omitted = append(omitted, "all rows with the shield: "+missing)
+	}
 	if err := r.startServers(ctx, p.servers...); err != nil {
 		return res, err
 	}
-	repeats := p.repeats
-	steps := (len(p.compared)*repeats + len(p.once)) * cfg.Rounds
-	done := 0
-	for i := range cfg.Rounds * repeats {
-		list := p.compared
-		if i%repeats == 0 {
-			list = slices.Concat(p.compared, p.once)
-		}
-		for _, s := range list {
-			cfg.Progress(done, steps, s.String())
-			if err := r.step(ctx, i, s); err != nil {
-				return res, fmt.Errorf("%s: %w", s, err)
-			}
-			done++
-		}
+	if err := r.play(ctx, p); err != nil {
+		return res, err
 	}
-	cfg.Progress(steps, steps, "done")
 	res = r.results.result(cfg, r.targets)
-	res.Machine = m
+	res.Machine, res.Omitted = m, omitted
 	res.Conditions.Generator, res.Conditions.ReceivePaidBy = r.network.generator.Name(), r.network.receiver
 	if err := r.stopServers(); err != nil {
 		return res, err
@@ -91,6 +86,49 @@ func Run(ctx context.Context, cfg Config) (res report.Result, err error) {
 	// Last, because it makes the kernel track this host's connections.
 	res.Openings, err = opentime.Measure(openings)
 	return res, err
+}
+
+// play measures all windows of the plan.
+func (r *benchRun) play(ctx context.Context, p plan) error {
+	steps := (len(p.compared)*p.repeats + len(p.once) + len(p.turns)) * r.cfg.Rounds
+	done := 0
+	play := func(run int, s step) error {
+		r.cfg.Progress(done, steps, s.String())
+		done++
+		if err := r.step(ctx, run, s); err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+		return nil
+	}
+	var turns []step
+	for i := range r.cfg.Rounds * p.repeats {
+		list := p.compared
+		if i%p.repeats == 0 {
+			list = slices.Concat(p.compared, p.once)
+			turns = slices.Clone(p.turns)
+		}
+		for _, s := range list {
+			if len(turns) > 0 && turnSoon(time.Now()) {
+				if err := play(i, turns[0]); err != nil {
+					return err
+				}
+				turns = turns[1:]
+			}
+			if err := play(i, s); err != nil {
+				return err
+			}
+		}
+		if (i+1)%p.repeats != 0 {
+			continue // the round goes on
+		}
+		for _, s := range turns {
+			if err := play(i, s); err != nil {
+				return err
+			}
+		}
+	}
+	r.cfg.Progress(steps, steps, "done")
+	return r.guard(ctx, "")
 }
 
 // tries is how often a window is measured, at most, until one is kept.
@@ -135,7 +173,10 @@ func (r *benchRun) step(ctx context.Context, run int, s step) (err error) {
 }
 
 func (r *benchRun) target(ctx context.Context, s step) (*tested, error) {
-	if s.target == bareSink || s.target == refuseAllSink {
+	if err := r.guard(ctx, s.target); err != nil {
+		return nil, err
+	}
+	if sinks[s.target] != "" {
 		return r.startSink(ctx, s.target)
 	}
 	return r.targets[s.target], nil

@@ -11,48 +11,30 @@ import (
 
 // stream makes the stream of a step.
 func (r *benchRun) stream(ctx context.Context, t *tested, s step) (stream flood.Stream, attempts []attempt, err error) {
-	stream.For = r.cfg.Window
+	if s.turns() {
+		return r.turn(ctx, t, s)
+	}
+	stream.For, stream.Rate = r.cfg.Window, r.rate(s.load)
 	estimate := r.offered
 	wanted := float64(honestRate)
-	if s.load == highest {
+	kind, flooded := scenario.ByName(s.kind)
+	if s.load == highest || stream.Rate >= overload {
 		// Short, so that compared windows are close together: the load of other
-		// machines on this host changes within seconds. Few honest knocks survive, so
-		// more are sent.
+		// machines on this host changes within seconds. Few honest knocks survive
+		// without a shield, so more are sent; with one, their grants would cost the
+		// server more than the flood.
 		stream.For = stream.For * 2 / 5
-		wanted *= 5
-	}
-	switch s.load {
-	case idle:
-		stream.Rate = idleRate
-	case half:
-		stream.Rate = r.capacity / 2
-	case light:
-		stream.Rate = lightRate
+		if !shieldTargets[s.target] {
+			wanted *= 5
+		}
 	}
 	if stream.Rate > 0 {
-		estimate = stream.Rate
+		estimate = min(estimate, stream.Rate)
 	}
 	now := time.Now()
-	if s.load == atTurn {
-		return r.turn(ctx, t)
-	}
-	kind, flooded := scenario.ByName(s.kind)
 	if flooded {
-		if kind.Replayed {
-			if err := r.replays(ctx, t); err != nil {
-				return stream, nil, err
-			}
-		}
-		if t.sink != nil {
-			stream.Flood, err = forSink(r.network.link, kind, now)
-		} else {
-			stream.Flood, err = t.traffic.flood(kind, now)
-		}
-		if err != nil {
+		if err := r.flood(ctx, t, kind, now, &stream); err != nil {
 			return stream, nil, err
-		}
-		if t.server != nil && kind.Varied {
-			stream.Vary = varied(t.server.Config.Clients)
 		}
 	}
 	if !s.honest {
@@ -68,8 +50,44 @@ func (r *benchRun) stream(ctx context.Context, t *tested, s step) (stream flood.
 		n = int(estimate*stream.For.Seconds()) / ports
 	}
 	when := func(int) time.Time { return now }
-	stream.Honest, attempts, _, err = t.traffic.honest(min(n, maxHonest), kind.Others, when)
+	stream.Honest, attempts, _, err = t.traffic.honest(min(n, maxHonest), knockingIn(kind), when)
 	return stream, attempts, err
+}
+
+// overload is a rate, in frames a second, above the capacity of a socket.
+const overload = 1e6
+
+// rate returns the number of frames a second at a load; 0: the maximum.
+func (r *benchRun) rate(l load) float64 {
+	switch l {
+	case half, atTurn:
+		return r.capacity / 2
+	case fullAtTurn:
+		return rates[fiveMillion]
+	default:
+		return rates[l]
+	}
+}
+
+// flood sets the flood's frames of a stream.
+func (r *benchRun) flood(
+	ctx context.Context, t *tested, kind scenario.Kind, now time.Time, stream *flood.Stream,
+) (err error) {
+	if kind.Replayed {
+		if err := r.replays(ctx, t); err != nil {
+			return err
+		}
+	}
+	if t.sink != nil {
+		stream.Flood, err = forSink(r.network.link, kind, now)
+		if t.name == dropAllSink { // as at the server that it is compared with
+			stream.Vary = varied(kind, million)
+		}
+		return err
+	}
+	stream.Vary = varied(kind, t.server.Config.Clients)
+	stream.Flood, err = t.traffic.flood(kind, now)
+	return err
 }
 
 // honestEvery returns the number of flood frames for each honest one.
@@ -81,7 +99,7 @@ const maxHonest = 1 << 16
 
 // replays sends honest knocks to a server. A flood then replays them.
 func (r *benchRun) replays(ctx context.Context, t *tested) error {
-	frames, _, shots, err := t.traffic.honest(floodFrames/8, false, func(int) time.Time { return time.Now() })
+	frames, _, shots, err := t.traffic.honest(floodFrames/8, everyClient, func(int) time.Time { return time.Now() })
 	if err != nil {
 		return err
 	}
@@ -97,9 +115,9 @@ func (r *benchRun) replays(ctx context.Context, t *tested) error {
 
 // turn makes a flood of the ports of two minutes around the turn of the minute.
 // The honest clients change to the ports of the second minute at the turn.
-func (r *benchRun) turn(ctx context.Context, t *tested) (s flood.Stream, attempts []attempt, err error) {
+func (r *benchRun) turn(ctx context.Context, t *tested, window step) (s flood.Stream, attempts []attempt, err error) {
 	s.For = 2 * turnSide
-	s.Rate = r.capacity / 2
+	s.Rate = r.rate(window.load)
 	next := time.Now().Truncate(time.Minute).Add(time.Minute)
 	if time.Until(next) < turnSide+time.Second {
 		next = next.Add(time.Minute)
@@ -117,10 +135,11 @@ func (r *benchRun) turn(ctx context.Context, t *tested) (s flood.Stream, attempt
 	for i := range before {
 		s.Flood = append(s.Flood, before[i], after[i])
 	}
-	s.Every = honestEvery(s.Rate, honestRate)
-	interval := time.Duration(float64(s.Every+1) / s.Rate * 1e9)
+	rate := min(s.Rate, r.offered)
+	s.Every = honestEvery(rate, honestRate)
+	interval := time.Duration(float64(s.Every+1) / rate * 1e9)
 	when := func(i int) time.Time { return begin.Add(time.Duration(i) * interval) }
-	s.Honest, attempts, _, err = t.traffic.honest(int(s.For/interval), false, when)
+	s.Honest, attempts, _, err = t.traffic.honest(int(s.For/interval), everyClient, when)
 	if err != nil {
 		return s, nil, err
 	}
@@ -135,3 +154,10 @@ func (r *benchRun) turn(ctx context.Context, t *tested) (s flood.Stream, attempt
 // turnSide is the duration of a flood before the turn of the minute, and after
 // it.
 const turnSide = 2 * time.Second
+
+// turnSoon reports whether the next turn of the minute is a few seconds away: enough to
+// prepare its window.
+func turnSoon(now time.Time) bool {
+	left := now.Truncate(time.Minute).Add(time.Minute).Sub(now)
+	return left > turnSide+2*time.Second && left < turnSide+8*time.Second
+}

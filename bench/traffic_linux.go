@@ -32,15 +32,22 @@ type traffic struct {
 }
 
 func trafficFor(s *target.Server, l flood.Link) *traffic {
-	return &traffic{
+	a := &traffic{
 		server: s, link: l, random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		nonces: make([]uint32, len(s.Profiles)),
 	}
+	for i := range a.nonces {
+		a.nonces[i] = 1 + a.random.Uint32N(firstNonces) // new secrets begin at a random nonce
+	}
+	return a
 }
+
+const firstNonces = 1 << 30
 
 func (a *traffic) aim(now time.Time) scenario.Aim {
 	return scenario.Aim{
-		Profiles: a.server.Profiles, Clients: a.server.Config.Clients, Now: now, Random: a.random, Replays: a.replays,
+		Profiles: a.server.Profiles, Clients: a.server.Config.Clients, Now: now, Random: a.random,
+		Nonces: a.nonces, Replays: a.replays,
 	}
 }
 
@@ -51,17 +58,40 @@ type attempt struct {
 	last   int // index of its last frame
 }
 
+// knocking is which clients knock honestly.
+type knocking int
+
+const (
+	everyClient knocking = iota
+	allButFirst
+	onlyFirst
+)
+
+func knockingIn(k scenario.Kind) knocking {
+	switch {
+	case k.Others:
+		return allButFirst
+	case k.Alone:
+		return onlyFirst
+	default:
+		return everyClient
+	}
+}
+
 // honest makes the frames of n attempts, with the times at which they will be
 // sent. Each attempt has its own source address, which identifies its grant.
 func (a *traffic) honest(
-	n int, others bool, when func(i int) time.Time,
+	n int, who knocking, when func(i int) time.Time,
 ) (frames [][]byte, attempts []attempt, shots []scenario.Shot, err error) {
 	source := honestSources
 	for i := range n {
-		if others && a.next%len(a.nonces) == 0 {
-			a.next++ // not the first client
+		if who == allButFirst && a.next%len(a.nonces) == 0 {
+			a.next++
 		}
 		profile := a.next % len(a.nonces)
+		if who == onlyFirst {
+			profile = 0
+		}
 		a.next++
 		knocks, err := scenario.Knocks(a.server.Profiles[profile], when(i), a.nonces[profile])
 		if err != nil {
@@ -127,8 +157,9 @@ func forSink(l flood.Link, k scenario.Kind, now time.Time) ([][]byte, error) {
 	return framesTo(l, random, atPort(shots, sinkPort)), nil
 }
 
-// varied returns the variation by which the frames name all of n clients.
-func varied(n int) flood.Vary {
+// varied returns the variation of a kind's frames at a server with n clients: bad HMACs
+// name all of them, and unknown identifiers are as many.
+func varied(k scenario.Kind, n int) flood.Vary {
 	if n < scenario.MaxClients {
 		return flood.Vary{} // the frames already name enough clients
 	}
@@ -137,5 +168,13 @@ func varied(n int) flood.Vary {
 	for i := range v.Mask {
 		v.Mask[i] = first[i] ^ last[i]
 	}
-	return v
+	switch {
+	case k.Varied:
+		return v
+	case k.Name == "unknown":
+		v.Base[3], v.Mask[3] = '0', 7 // the last character is a digit
+		return v
+	default:
+		return flood.Vary{}
+	}
 }

@@ -91,9 +91,24 @@ func (r *benchRun) state(ctx context.Context, t *tested) (s state, err error) {
 	return s, nil
 }
 
+// quiet reads the state when no frame arrives: frames of the last window can still be
+// in the link's queue, and must not arrive between two counters.
+func (r *benchRun) quiet(ctx context.Context, t *tested) (s state, err error) {
+	const patience = 3 * time.Second
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if s, err = r.state(ctx, t); err != nil {
+			return s, err
+		}
+		now, err := r.network.count()
+		if err != nil || now.arrived == s.host.arrived || time.Now().After(end) {
+			return s, err
+		}
+	}
+}
+
 // measure plays a stream to a target, and returns the measured window.
 func (r *benchRun) measure(ctx context.Context, t *tested, s flood.Stream, attempts []attempt) (w window, err error) {
-	before, err := r.state(ctx, t)
+	before, err := r.quiet(ctx, t)
 	if err != nil {
 		return w, err
 	}

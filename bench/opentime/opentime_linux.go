@@ -41,12 +41,12 @@ var kinds = []kind{
 		return tcp(gate.NewWeb(gate.Content{Handler: gate.Pages()}, log)), nil, nil
 	}},
 	{"proxy, TCP", func(upstream string) (access.Enforcer, func() error, error) {
-		return tcp(gate.NewProxy(relay.TCP{Upstream: upstream}, log)), nil, nil
+		return tcp(gate.NewProxy(relay.TCP{Upstream: relay.Upstream(upstream)}, log)), nil, nil
 	}},
 	{"proxy, UDP", func(upstream string) (access.Enforcer, func() error, error) {
 		return gate.NewUDP(gate.UDPConfig{
 			Listen: "127.0.0.1:7002", PrefixLen6: 128, Clock: now, Log: log,
-			Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 64, Log: log},
+			Relay: relay.UDPConfig{Upstream: relay.Upstream(upstream), PerAddress: 64, Log: log},
 		}), nil, nil
 	}},
 	{"firewall", behindFirewall},

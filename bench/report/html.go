@@ -5,65 +5,84 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"maps"
-	"slices"
 	"time"
+
+	"sallyport/bench/report/chart"
 )
 
 //go:embed report.html
 var page string
 
-var pageTemplate = template.Must(template.New("report").Parse(page))
+//go:embed report.css
+var pageStyle string
+
+var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
+	"svg": func(p Plot) template.HTML { return chart.Inline(p.Chart) },
+}).Parse(page))
 
 // HTML writes the report as a single page without external parts.
-func (res Result) HTML(w io.Writer) error {
-	plots, err := res.Plots()
-	if err != nil {
-		return fmt.Errorf("draw the plots: %w", err)
-	}
-	return pageTemplate.Execute(w, map[string]any{
-		"Result": res, "Time": res.Time.Format(time.RFC1123), "Plots": plots,
-		"Figures": res.figures(), "Rows": res.rowTable(), "Openings": res.openingTable(),
-		"Counters": res.counters(), "MaxSteal": share(MaxSteal),
-	})
+func (res Result) HTML(w io.Writer) error { return view{res}.html(w) }
+
+// section is a part of the page about one question.
+type section struct {
+	Title string
+	Plots []Plot
+	Table table
 }
 
-// figure is a row of the page's first table.
-type figure struct {
-	Ratio
-	Median, Range string
-	Runs          int
-	Verdict       string
-}
-
-func (res Result) figures() (figures []figure) {
-	for _, r := range Ratios {
-		s := r.Of(res)
-		figures = append(figures, figure{r, s.text(), s.span(), s.Kept, r.verdict(s)})
-	}
-	return figures
-}
-
-// rowCounters are the counters of one row.
-type rowCounters struct {
-	Row   string
-	Parts []part
-}
-
-type part struct {
-	Name string
-	N    uint64
-}
-
-func (res Result) counters() (all []rowCounters) {
-	for _, r := range res.Rows {
-		c := rowCounters{Row: r.key()}
-		for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
-			if n := r.Counters[name]; n > 0 {
-				c.Parts = append(c.Parts, part{name, n})
+func (v view) html(w io.Writer) error {
+	plots := v.plots()
+	pick := func(names ...string) (picked []Plot) {
+		for _, name := range names {
+			if p, ok := plots[name]; ok {
+				picked = append(picked, p)
 			}
 		}
-		all = append(all, c)
+		return picked
 	}
-	return all
+	compared := len(v) > 1
+	data := map[string]any{
+		"Title": "Sallyport under flood", "Style": template.CSS(chart.CSS + pageStyle),
+		"Latest": v.latest(), "Results": v.heads(), "Compared": compared,
+		"Findings": v.latest().findings(), "MaxSteal": share(MaxSteal),
+		"Curve": pick("curve"), "Goals": pick("goals"), "GoalTable": v.goalTable(),
+		"Sections": []section{
+			{"Which floods do honest knocks survive?", pick("survival"), v.survivalTable()},
+			{"What does a packet cost?", pick("cost"), v.costTable()},
+			{"How long does an honest knock wait?", pick("latency", "openings"), v.latencyTable()},
+			{"How much memory does a server take?", pick("memory"), v.loadTable()},
+		},
+		"Floods": v.floods(), "Windows": v.windows(), "Counters": v.latest().counters(),
+	}
+	if compared {
+		data["Title"] = "Sallyport under flood, before and after"
+		data["Changes"] = v.changes()
+	}
+	return pageTemplate.Execute(w, data)
+}
+
+// head describes a result.
+type head struct {
+	Name string // "before", "after"; "" if there is only one
+	Result
+	When string
+}
+
+func (v view) heads() (heads []head) {
+	for i, res := range v {
+		h := head{Result: res, When: res.Time.Format(time.RFC1123)}
+		if len(v) > 1 {
+			h.Name = []string{"before", "after"}[i]
+		}
+		heads = append(heads, h)
+	}
+	return heads
+}
+
+// Machine as a sentence's part.
+func (m Machine) String() string {
+	if m == (Machine{}) {
+		return "a machine that the result does not name"
+	}
+	return fmt.Sprintf("%s, %d cores, %s", m.Processor, m.Cores, m.Kernel)
 }

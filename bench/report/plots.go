@@ -1,217 +1,88 @@
 package report
 
 import (
-	"bytes"
-	"html/template"
-	"image/color"
+	"fmt"
+	"math"
 	"slices"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/plotutil"
-	"gonum.org/v1/plot/vg"
-	_ "gonum.org/v1/plot/vg/vgsvg" // the format
+	"sallyport/bench/report/chart"
 )
 
 // Plot is a picture of the report.
 type Plot struct {
 	Name  string // of a file, without extension
 	Title string
-	SVG   []byte // a complete document
+	Note  string // how to read it
+	Chart chart.Chart
 }
 
-// Inline returns the picture as a part of a page.
-func (p Plot) Inline() template.HTML {
-	return template.HTML(p.SVG[max(0, bytes.Index(p.SVG, []byte("<svg"))):])
-}
+// SVG returns the picture as a file.
+func (p Plot) SVG() []byte { return chart.Document(p.Title, p.Chart) }
 
-const (
-	plotWidth  = 24 * vg.Centimeter
-	plotHeight = 10 * vg.Centimeter
-)
-
-// Plots draws all pictures.
-func (res Result) Plots() (plots []Plot, err error) {
-	for _, draw := range []struct {
-		name, title string
-		onto        func(*plot.Plot) error
-	}{
-		{"survival", "Honest knocks that had their effect within 50 ms, per cent, by flood", res.drawSurvival},
-		{"cost", "Processor time for each packet that arrived, nanoseconds: server, and above it the kernel's receive thread", res.drawCost},
-		{"latency", "Last knock to open, milliseconds: median and 99th percentile", res.drawLatency},
-		{"memory", "Resident memory over the run, MiB", res.drawMemory},
-	} {
-		p := plot.New()
-		if err := draw.onto(p); err != nil {
-			return nil, err
-		}
-		p.Legend.Top, p.Legend.Left, p.Legend.TextStyle.Font.Size = true, true, vg.Points(8)
-		p.Legend.ThumbnailWidth, p.Legend.Padding = vg.Points(10), vg.Points(2)
-		p.Legend.XOffs, p.Legend.YOffs = vg.Points(4), -vg.Points(2)
-		p.Y.Max *= 1.3 // room for the legend
-		to, err := p.WriterTo(plotWidth, plotHeight, "svg")
-		if err != nil {
-			return nil, err
-		}
-		var b bytes.Buffer
-		if _, err := to.WriteTo(&b); err != nil {
-			return nil, err
-		}
-		plots = append(plots, Plot{draw.name, draw.title, b.Bytes()})
+// Plots returns the pictures of a result that has the figures for them.
+func (res Result) Plots() []Plot {
+	var plots []Plot
+	for _, p := range (view{res}).plots() {
+		plots = append(plots, p)
 	}
-	return plots, nil
+	slices.SortFunc(plots, func(a, b Plot) int { return slices.Index(plotOrder, a.Name) - slices.Index(plotOrder, b.Name) })
+	return plots
 }
 
-// pairs returns the rows whose honest knocks can be shown side by side: floods
-// with the kernel's filter and without.
-func (res Result) pairs() (names []string, on, off []Row) {
-	for _, r := range res.Rows {
-		if r.InTime == nil || r.Unfiltered || slices.Contains(names, label(r)) {
-			continue
-		}
-		names, on = append(names, label(r)), append(on, r)
-		i := slices.IndexFunc(res.Rows, func(o Row) bool {
-			return o.Unfiltered && o.InTime != nil && o.Scenario == r.Scenario && o.Load == r.Load
-		})
-		if i < 0 {
-			off = append(off, Row{})
-		} else {
-			off = append(off, res.Rows[i])
+var plotOrder = []string{"curve", "goals", "survival", "cost", "latency", "openings", "memory"}
+
+// plots returns the pictures by their names.
+func (v view) plots() map[string]Plot {
+	plots := map[string]Plot{}
+	add := func(name, title, note string, c chart.Chart, ok bool) {
+		if ok {
+			plots[name] = Plot{name, title, note, c}
 		}
 	}
-	return names, on, off
+	curve, ok := v.curve()
+	add("curve", "Honest knocks that open their service within 50 ms, by the rate of the flood",
+		"Dot: median. Vertical line: range of the runs. \"xdp-paper\" is the nearest published measurement, of another workload on another machine: honest TCP transactions on the attacked core, while an XDP program drops the flood.", curve, ok)
+	goals := v.goalRows()
+	add("goals", "Each figure, relative to its goal",
+		"To the right of the line the goal is reached; figures beyond the axis are at its ends. Dot: median. Line: range of the runs.", goals, len(goals.Rows) > 0)
+	survival := v.dots("Survival of honest knocks by kind of flood", v.rows(func(r Row) bool { return r.InTime != nil && !r.ofCurve() }), survivalMark)
+	survival.Axis = shareAxis("service open within 50 ms")
+	add("survival", "Honest knocks in time, by kind of flood", "Dot: median. Line: range of the runs.", survival, len(survival.Rows) > 0)
+	cost := v.dots("Processor time for each packet", v.rows(costly), costMark)
+	cost.Axis = chart.Linear("ns of processor time for each packet", cost.Rows)
+	add("cost", "Processor time for each packet",
+		"Strong colour: the server's process. Light colour: the kernel's thread that receives. Thin line: range of the sum, which is more reliable than its parts.", cost, len(cost.Rows) > 0)
+	latency := v.dots("Time from the last knock to the open service", v.rows(func(r Row) bool { return r.Latency != nil && r.Latency.P50 > 0 && !r.ofCurve() }), latencyMark)
+	latency.Axis = chart.Logarithmic("milliseconds", latency.Rows)
+	add("latency", "From the last knock to the open service", "Dot: median. Line: up to the 99th percentile. Knocks that did not survive do not count.", latency, len(latency.Rows) > 0)
+	openings := v.openings()
+	add("openings", "From the grant to the open service", "Without a flood. Dot: median. Line: up to the 99th percentile.", openings, len(openings.Rows) > 0)
+	memory := v.memory()
+	add("memory", "Resident memory", "Line: lowest and highest during the run. Dot: at its end.", memory, len(memory.Rows) > 0)
+	return plots
 }
 
-// label names a row in a plot.
-func label(r Row) string {
-	if r.Load == usualLoad {
-		return r.Scenario
-	}
-	return r.Scenario + ", " + r.Load
+func shareAxis(title string) chart.Axis {
+	return chart.Axis{Title: title, Max: 1, Ticks: []float64{0, .25, .5, .75, 1}, Format: func(f float64) string { return fmt.Sprintf("%.0f %%", 100*f) }}
 }
 
-const usualLoad = "highest"
-
-func (res Result) drawSurvival(p *plot.Plot) error {
-	value := func(r Row) float64 {
-		if r.InTime == nil {
-			return 0
+// dots makes rows of a picture. A mark's text is a value without its range.
+func (v view) dots(alternative string, rows []versions, mark func(Row) (m chart.Mark, text, span string)) chart.Rows {
+	picture := chart.Rows{Alternative: alternative}
+	for _, same := range rows {
+		r := same[len(same)-1]
+		if r == nil {
+			continue // only the earlier result has it; the tables show it
 		}
-		return 100 * r.InTime.Median
-	}
-	names, on, off := res.pairs()
-	return bars(p, names, series{"with the kernel's filter", each(on, value)}, series{"without", each(off, value)})
-}
-
-func (res Result) drawLatency(p *plot.Plot) error {
-	at := func(of func(Quantiles) float64) func(Row) float64 {
-		return func(r Row) float64 {
-			if r.Latency == nil {
-				return 0
+		row := chart.Row{Group: r.flood(), Sub: r.load(), Label: r.name(), Style: styleOf(r.configuration())}
+		for i, version := range same {
+			m, text, span := chart.Mark{Value: math.NaN()}, "–", ""
+			if version != nil {
+				m, text, span = mark(*version)
 			}
-			return of(*r.Latency)
+			addMark(&row, m, text, span, i, len(same))
 		}
+		picture.Rows = append(picture.Rows, row)
 	}
-	names, on, _ := res.pairs()
-	return bars(p, names, series{"median", each(on, at(func(q Quantiles) float64 { return q.P50 }))},
-		series{"99th percentile", each(on, at(func(q Quantiles) float64 { return q.P99 }))})
-}
-
-func (res Result) drawCost(p *plot.Plot) error {
-	var names []string
-	var server, receive []float64
-	for _, r := range res.Rows {
-		if r.Load != usualLoad {
-			continue
-		}
-		names = append(names, r.Scenario+", "+r.Target)
-		server, receive = append(server, r.ServerNS.Median), append(receive, r.ReceiveNS.Median)
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	below, err := plotter.NewBarChart(plotter.Values(server), vg.Points(8))
-	if err != nil {
-		return err
-	}
-	above, err := plotter.NewBarChart(plotter.Values(receive), vg.Points(8))
-	if err != nil {
-		return err
-	}
-	below.Color, above.Color = plotutil.Color(0), plotutil.Color(1)
-	below.LineStyle.Color, above.LineStyle.Color = color.Transparent, color.Transparent
-	above.StackOn(below)
-	p.Add(below, above)
-	p.Legend.Add("server", below)
-	p.Legend.Add("receive", above)
-	slanted(p, names)
-	return nil
-}
-
-func (res Result) drawMemory(p *plot.Plot) error {
-	p.X.Label.Text = "seconds"
-	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-	for i, s := range res.Memory {
-		points := make(plotter.XYs, len(s.Seconds))
-		for j := range points {
-			points[j].X, points[j].Y = s.Seconds[j], s.Bytes[j]/(1<<20)
-		}
-		if len(points) == 0 {
-			continue
-		}
-		line, err := plotter.NewLine(points)
-		if err != nil {
-			return err
-		}
-		line.Color, line.Width = plotutil.Color(i), vg.Points(1.5)
-		p.Add(line)
-		p.Legend.Add(s.Target, line)
-	}
-	p.Y.Min, p.Y.Max = 10, max(100, 2*p.Y.Max)
-	return nil
-}
-
-type series struct {
-	name   string
-	values []float64
-}
-
-func each(rows []Row, f func(Row) float64) (values []float64) {
-	for _, r := range rows {
-		values = append(values, f(r))
-	}
-	return values
-}
-
-// bars draws series side by side.
-func bars(p *plot.Plot, names []string, all ...series) error {
-	if len(names) == 0 {
-		return nil
-	}
-	const width = 7
-	p.Y.Min = 0
-	for i, s := range all {
-		chart, err := plotter.NewBarChart(plotter.Values(s.values), vg.Points(width))
-		if err != nil {
-			return err
-		}
-		chart.Color, chart.LineStyle.Color = plotutil.Color(i), color.Transparent
-		chart.Offset = vg.Points(width * (float64(i) - float64(len(all)-1)/2))
-		p.Add(chart)
-		p.Legend.Add(s.name, chart)
-	}
-	slanted(p, names)
-	return nil
-}
-
-// slanted adds slanted names under the bars.
-func slanted(p *plot.Plot, names []string) {
-	p.NominalX(names...)
-	p.X.Tick.Label.Rotation = 0.6
-	p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = -1, -0.5
-	p.X.Tick.Label.Font.Size = vg.Points(8)
-	p.X.Min, p.X.Max = -0.7, float64(len(names))-0.3
-	lines := plotter.NewGrid()
-	lines.Vertical.Color = nil
-	p.Add(lines)
+	return picture
 }

@@ -23,11 +23,39 @@ type Result struct {
 	// Ratios compare two windows of the same round; the variable Ratios lists them.
 	Ratios    map[string]Spread `json:"ratios"`
 	LatencyMS map[string]Spread `json:"latency_ms"`
+	Curves    []Curve           `json:"curves"`
 	Rows      []Row             `json:"rows"`
 	Memory    []Series          `json:"memory"`
 	Openings  []Opening         `json:"openings"`
+	// Omitted are the parts that this host could not measure, each with the reason.
+	Omitted []string `json:"omitted,omitempty"`
 	// Failures are errors that no load and no speed excuses.
 	Failures []string `json:"failures"`
+}
+
+// The configurations of the server, in the order of the report. A row of a reference
+// has none.
+const (
+	Socket = "socket" // neither filter nor shield: the process refuses
+	Filter = "filter" // the filter of the sockets refuses
+	XDP    = "xdp"    // the shield refuses at the driver, and hands over by rings
+)
+
+// Curve is the survival of honest knocks by the rate of a flood, for one configuration
+// and one kind of flood.
+type Curve struct {
+	Configuration string       `json:"configuration"`
+	Scenario      string       `json:"scenario"` // Row.Scenario
+	Title         string       `json:"title"`    // of the scenario
+	Points        []CurvePoint `json:"points"`   // by ascending Planned
+}
+
+// CurvePoint is a point of a Curve. Planned is the rate in packets a second that the
+// plan names; Offered is what the generator reached.
+type CurvePoint struct {
+	Planned  float64 `json:"planned_pps"`
+	Offered  Spread  `json:"offered_pps"`
+	Survival Spread  `json:"survival_50ms"` // share of honest knocks, 0 to 1
 }
 
 // Machine is the machine on which the run measured.
@@ -87,7 +115,9 @@ type Row struct {
 	Load     string `json:"load"`
 	// Unfiltered means that the target is a server without the kernel's filter.
 	Unfiltered bool `json:"unfiltered"`
-	Kept       int  `json:"runs_kept"`
+	// Configuration is that of the server; "" for a reference.
+	Configuration string `json:"configuration,omitempty"`
+	Kept          int    `json:"runs_kept"`
 	// Packets a second: offered to the host, received from the link, and received
 	// by the program.
 	Offered  Spread `json:"offered_pps"`

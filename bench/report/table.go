@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -16,7 +17,10 @@ func (res Result) Table(w io.Writer) error {
 	fmt.Fprintf(w, "flood by %s; packets are received by %s\n", c.Generator, c.ReceivePaidBy)
 	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of that at the highest load), %d of %d discarded\n\n",
 		c.Rounds, c.WindowSeconds, c.ThrownAway, c.Windows)
-	for _, table := range [][][]string{res.ratioTable(), res.rowTable(), res.openingTable()} {
+	for _, table := range [][][]string{res.ratioTable(), res.curveTable(), res.rowTable(), res.openingTable()} {
+		if table == nil {
+			continue
+		}
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, line := range table {
 			fmt.Fprintln(t, strings.Join(line, "\t"))
@@ -26,7 +30,44 @@ func (res Result) Table(w io.Writer) error {
 		}
 		fmt.Fprintln(w)
 	}
+	for _, text := range res.Omitted {
+		fmt.Fprintf(w, "left out: %s\n", text)
+	}
 	return nil
+}
+
+// curveTable has a column for each planned rate; curves may lack points.
+func (res Result) curveTable() (table [][]string) {
+	var planned []float64
+	for _, c := range res.Curves {
+		for _, p := range c.Points {
+			planned = append(planned, p.Planned)
+		}
+	}
+	slices.Sort(planned)
+	planned = slices.Compact(planned)
+	if len(planned) == 0 {
+		return nil
+	}
+	head := []string{"honest knocks in time", "with"}
+	for _, f := range planned {
+		head = append(head, rate0(f)+"/s")
+	}
+	table = append(table, head)
+	for _, c := range res.Curves {
+		line := []string{plain(c.Scenario), c.name()}
+		for _, f := range planned {
+			cell := "-"
+			for _, p := range c.Points {
+				if p.Planned == f && p.Survival.Kept > 0 {
+					cell = share(p.Survival.Median)
+				}
+			}
+			line = append(line, cell)
+		}
+		table = append(table, line)
+	}
+	return table
 }
 
 func (res Result) openingTable() [][]string {

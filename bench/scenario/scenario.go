@@ -24,6 +24,9 @@ type Aim struct {
 	Clients  int              // the number of all clients
 	Now      time.Time
 	Random   *rand.Rand
+	// Nonces are the next ones of the first clients, which an attacker on the path reads
+	// from their knocks; see Kind.Sniffed.
+	Nonces []uint32
 	// Replays are datagrams that the server has already received.
 	Replays []Shot
 }
@@ -41,8 +44,13 @@ type Kind struct {
 	// Others means that the first client does not knock honestly: the flood names
 	// it.
 	Others bool
+	// Alone means that only the first client knocks honestly: the flood names it.
+	Alone bool
 	// Varied kinds name all clients, at random.
 	Varied bool
+	// Sniffed kinds have nonces that their client could use next. The others have random
+	// ones, as of an attacker who has seen no knock of the client.
+	Sniffed bool
 
 	knock    func(*draft) // changes a knock that is valid except for its HMAC
 	datagram func(*draft) // changes the datagram made from it
@@ -71,7 +79,16 @@ var All = []Kind{
 	{Name: "bad-mac", Title: "known identifier, bad HMAC", Reasons: []string{"mac"}, Varied: true},
 	{
 		Name: "one-client", Title: "bad HMAC, all in one client's name", Reasons: []string{"mac"}, Others: true,
-		knock: func(d *draft) { d.knock.Identifier = ClientID(0) },
+		knock: first,
+	},
+	{Name: "sniffed", Title: "known identifier, sniffed nonces, bad HMAC", Reasons: []string{"mac"}, Sniffed: true},
+	{
+		Name: "named", Title: "sniffed nonces, bad HMAC, all in one client's name", Reasons: []string{"mac"}, Others: true, Sniffed: true,
+		knock: first,
+	},
+	{
+		Name: "named-alone", Title: "sniffed nonces, bad HMAC, in the name of the only honest client", Reasons: []string{"mac"}, Alone: true,
+		Sniffed: true, knock: first,
 	},
 	{Name: "replay", Title: "replays of real knocks", Reasons: []string{"below", "session_replay"}, Replayed: true},
 }
@@ -119,13 +136,25 @@ func (k Kind) Shots(a Aim, n int) ([]Shot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("draw the ports: %w", err)
 	}
+	clients := a.Clients
+	if k.Sniffed && len(a.Nonces) > 0 {
+		clients = len(a.Nonces)
+	}
 	shots := make([]Shot, n)
 	for i := range shots {
 		sequence := i % len(places)
 		d := draft{port: places[sequence].Port, random: a.Random, knock: wire.Knock{
-			Sequence: int8(sequence), Maximum: int8(len(places) - 1), Identifier: ClientID(a.Random.IntN(a.Clients)),
+			Sequence: int8(sequence), Maximum: int8(len(places) - 1),
 			Timestamp: uint32(a.Now.Unix()), Nonce: 1<<31 | a.Random.Uint32(), // above every window
 		}}
+		client := a.Random.IntN(clients)
+		d.knock.Identifier = ClientID(client)
+		if k.Others || k.Alone {
+			client = 0
+		}
+		if k.Sniffed && client < len(a.Nonces) {
+			d.knock.Nonce = a.Nonces[client] + a.Random.Uint32N(nonceSpread)
+		}
 		for j := range d.knock.MAC {
 			d.knock.MAC[j] = byte(a.Random.Uint32())
 		}
@@ -142,6 +171,13 @@ func (k Kind) Shots(a Aim, n int) ([]Shot, error) {
 	}
 	return shots, nil
 }
+
+// nonceSpread is how many nonces of a client a sniffed flood uses. A server takes jumps
+// that are much greater, and honest knocks pass by only few of them.
+const nonceSpread = 1 << 16
+
+// first names the first client.
+func first(d *draft) { d.knock.Identifier = ClientID(0) }
 
 // Knocks returns the knocks of one honest attempt of a profile, with nonces
 // from base on.

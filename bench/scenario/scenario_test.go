@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/ingest/xdp"
 	"sallyport/sessions/client"
 	"sallyport/verify"
 	"sallyport/verify/schedule"
@@ -96,6 +97,40 @@ func verifier(t *testing.T, a Aim, n int) *verify.Verifier {
 		t.Fatal(err)
 	}
 	return verify.New(verify.Rules{Table: table, Ports: n, Tolerance: time.Minute})
+}
+
+// TestSniffedNonces: a flood by an attacker on the path has nonces that the client
+// could use next, other floods do not.
+func TestSniffedNonces(t *testing.T) {
+	a := aim(1, time.Unix(1_760_000_030, 0))
+	next := map[wire.Identifier]uint32{}
+	for i := range a.Clients {
+		a.Nonces = append(a.Nonces, uint32(1000*i+77))
+		next[ClientID(i)] = a.Nonces[i]
+	}
+	for _, k := range All {
+		if k.Name != "bad-mac" && k.Name != "one-client" && !k.Sniffed {
+			continue
+		}
+		shots, err := k.Shots(a, 500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := map[wire.Identifier]bool{}
+		for _, s := range shots {
+			knock, err := wire.Parse(s.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			named[knock.Identifier] = true
+			if ahead := knock.Nonce - next[knock.Identifier]; (ahead <= xdp.MaxAhead) != k.Sniffed {
+				t.Fatalf("%s: the nonce %d of %q, whose next one is %d", k.Name, knock.Nonce, knock.Identifier, next[knock.Identifier])
+			}
+		}
+		if one := k.Others || k.Alone; (len(named) == 1) != one || one != named[ClientID(0)] && one {
+			t.Errorf("%s names %d clients", k.Name, len(named))
+		}
+	}
 }
 
 func TestClientsHaveDifferentIdentifiers(t *testing.T) {

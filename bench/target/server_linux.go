@@ -29,6 +29,9 @@ type ServerConfig struct {
 	Clients    int
 	Unfiltered bool
 	Strict     bool
+	Shield     bool   // at Device
+	Device     string // the interface by which clients reach the server
+	NoShares   bool
 	Readers    int // 0: one for each core, which is one
 	Core       int
 	Honest     int                // the number of clients with a profile; 0: 100
@@ -50,6 +53,9 @@ type Server struct {
 	missed  uint64
 	watcher error
 }
+
+// shieldOn is the line of the log after which the shield is at the driver.
+const shieldOn = `msg="shield on"`
 
 const (
 	// honest is the default number of clients with a profile.
@@ -83,6 +89,11 @@ func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	if err := p.await(ctx, "msg=serving"); err != nil {
 		return nil, err
 	}
+	if cfg.Shield {
+		if err := p.await(ctx, shieldOn); err != nil {
+			return nil, err
+		}
+	}
 	return s, s.watch(ctx)
 }
 
@@ -90,6 +101,10 @@ func (c ServerConfig) text() string {
 	durability := "relaxed"
 	if c.Strict {
 		durability = "strict"
+	}
+	shield := ""
+	if c.Shield {
+		shield = fmt.Sprintf("shield = \"xdp\"\nshield_interfaces = [%q]\nshield_shares = %t\n", c.Device, !c.NoShares)
 	}
 	return fmt.Sprintf(`version = 1
 server = %q
@@ -99,13 +114,13 @@ clients = "clients.txt"
 kernel_filter = %t
 durability = %q
 readers = %d
-[[service]]
+%s[[service]]
 name = "web"
 type = "web"
 listen = "[::]:%d"
 open_for = "1s"
 open_max = "1s"
-%s`, c.Address, c.Ports, !c.Unfiltered, durability, c.Readers, c.Web, c.More)
+%s`, c.Address, c.Ports, !c.Unfiltered, durability, c.Readers, shield, c.Web, c.More)
 }
 
 // register writes the clients file and the port secret, with random secrets.

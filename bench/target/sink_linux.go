@@ -25,9 +25,21 @@ const sinkBatch = 64
 // SinkConfig configures a bare receiver.
 type SinkConfig struct {
 	Port   int
-	Buffer int  // size of the receive buffer in bytes
-	Refuse bool // refuse everything by a socket filter
+	Buffer int // size of the receive buffer in bytes
+	Mode   SinkMode
+	Device string // of DropAll and ReadRing
 }
+
+// SinkMode is how a bare receiver treats datagrams.
+type SinkMode string
+
+const (
+	Receive   SinkMode = "receive"    // by recvmmsg
+	RejectAll SinkMode = "reject-all" // a socket filter refuses them
+	// The next ones require the host's root.
+	DropAll  SinkMode = "drop-all"  // a program at the driver drops them
+	ReadRing SinkMode = "read-ring" // from the rings of the shield, as the server does
+)
 
 // Sink is a running bare receiver.
 type Sink struct {
@@ -87,7 +99,14 @@ func RunSink(cfg SinkConfig, in io.Reader, out io.Writer) error {
 			return os.NewSyscallError("setsockopt", err)
 		}
 	}
-	if cfg.Refuse {
+	switch cfg.Mode {
+	case DropAll:
+		link, err := dropAll(cfg.Device, cfg.Port)
+		if err != nil {
+			return err
+		}
+		defer link.Close()
+	case RejectAll:
 		if err := prefilter.Attach(fd, prefilter.RefuseAll()); err != nil {
 			return fmt.Errorf("attach the filter: %w", err)
 		}
@@ -97,7 +116,16 @@ func RunSink(cfg SinkConfig, in io.Reader, out io.Writer) error {
 	}
 	var received atomic.Uint64
 	failed := make(chan error, 1)
-	go func() { failed <- drain(fd, &received) }()
+	if cfg.Mode == ReadRing {
+		r, done, err := shieldRing(cfg.Device, cfg.Port)
+		if err != nil {
+			return err
+		}
+		defer done()
+		go drainRings(r, &received)
+	} else {
+		go func() { failed <- drain(fd, &received) }()
+	}
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		select {
@@ -149,13 +177,13 @@ func drain(fd int, received *atomic.Uint64) error {
 
 // Arguments returns the arguments of the hidden command that calls RunSink.
 func (c SinkConfig) Arguments() []string {
-	return []string{"sink", strconv.Itoa(c.Port), strconv.Itoa(c.Buffer), strconv.FormatBool(c.Refuse)}
+	return []string{"sink", strconv.Itoa(c.Port), strconv.Itoa(c.Buffer), string(c.Mode), c.Device}
 }
 
 // ParseSink parses the result of Arguments, without the command's name.
 func ParseSink(arguments []string) (c SinkConfig, err error) {
-	if len(arguments) != 3 {
-		return c, fmt.Errorf("expected 3 arguments, got %q", strings.Join(arguments, " "))
+	if len(arguments) != 4 {
+		return c, fmt.Errorf("expected 4 arguments, got %q", strings.Join(arguments, " "))
 	}
 	if c.Port, err = strconv.Atoi(arguments[0]); err != nil {
 		return c, err
@@ -163,6 +191,6 @@ func ParseSink(arguments []string) (c SinkConfig, err error) {
 	if c.Buffer, err = strconv.Atoi(arguments[1]); err != nil {
 		return c, err
 	}
-	c.Refuse, err = strconv.ParseBool(arguments[2])
-	return c, err
+	c.Mode, c.Device = SinkMode(arguments[2]), arguments[3]
+	return c, nil
 }

@@ -10,5 +10,5 @@ import (
 
 // commands returns the commands that do not flood: floods require Linux.
 func commands(env cli.Env) []*cobra.Command {
-	return []*cobra.Command{compareCommand(env), knocktimeCommand(env)}
+	return []*cobra.Command{compareCommand(env), reportCommand(env), knocktimeCommand(env)}
 }

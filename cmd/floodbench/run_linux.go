@@ -24,7 +24,7 @@ import (
 func commands(env cli.Env) []*cobra.Command {
 	return slices.Concat(
 		[]*cobra.Command{
-			runCommand(env), compareCommand(env), knocktimeCommand(env),
+			runCommand(env), compareCommand(env), reportCommand(env), knocktimeCommand(env),
 			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), sinkCommand(env),
 		},
 		exchangesTrial().commands(env), insiderTrial().commands(env),
@@ -78,12 +78,13 @@ func runCommand(env cli.Env) *cobra.Command {
 Creates two hosts from network namespaces, joined by a virtual cable. Runs the
 server and simple reference receivers on one core of the first host, and floods
 them from another core. As root it makes the server's core process the received
-packets, and floods from inside the kernel. Without root, or without kernel
-support, it uses the best method available; the report names it.
+packets, floods from inside the kernel, and measures the shield at the driver.
+Without root, or without kernel support, it uses the best method available; the
+report names it, and what is missing.
 
 Writes report.html, its plots and result.json to the directory of --out, and a
 table to the terminal. Fails if counters do not add up, or if honest knocks are
-lost although nothing is overloaded. Takes about 9 minutes; with --quick half a
+lost although nothing is overloaded. Takes about 12 minutes; with --quick a
 minute.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -103,7 +104,7 @@ minute.`,
 	}
 	c.Flags().StringVar(&o.out, "out", "floodbench-result", "the `directory` for the report; created if it does not exist")
 	c.Flags().StringVar(&o.server, "server", "", serverUsage)
-	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often to measure everything; each round measures compared cases three times")
+	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often to measure everything; each round measures compared cases twice")
 	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each flood lasts; at the highest load two fifths of that")
 	c.Flags().BoolVar(&o.quick, "quick", false, "make one short round that only checks that everything works")
 	return c
@@ -128,7 +129,9 @@ func run(c *cobra.Command, env cli.Env, o runOptions) error {
 	if err != nil {
 		return fmt.Errorf("read the result: %w", err)
 	}
-	if err := save(o.out, res); err != nil {
+	files := reportFiles(res)
+	files["result.json"] = res.Write
+	if err := writeFiles(o.out, files); err != nil {
 		return err
 	}
 	if err := res.Table(env.Stdout); err != nil {
@@ -147,34 +150,6 @@ type silentExit int
 func (q silentExit) Error() string { return fmt.Sprintf("exit code %d", int(q)) }
 
 func (q silentExit) ExitCode() int { return int(q) }
-
-func save(dir string, res report.Result) error {
-	files := map[string]func(io.Writer) error{"result.json": res.Write, "report.html": res.HTML}
-	plots, err := res.Plots()
-	if err != nil {
-		return fmt.Errorf("draw the plots: %w", err)
-	}
-	for _, p := range plots {
-		files[p.Name+".svg"] = func(w io.Writer) error {
-			_, err := w.Write(p.SVG)
-			return err
-		}
-	}
-	for name, write := range files {
-		f, err := os.Create(filepath.Join(dir, name))
-		if err != nil {
-			return fmt.Errorf("write the report: %w", err)
-		}
-		err = write(f)
-		if e := f.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
-			return fmt.Errorf("write the report: %w", err)
-		}
-	}
-	return nil
-}
 
 // insideCommand is the process that run starts to measure.
 func insideCommand(env cli.Env) *cobra.Command {
@@ -220,9 +195,9 @@ func progressOn(w io.Writer) (progress func(done, of int, what string), clear fu
 // sinkCommand is the process of a simple reference receiver.
 func sinkCommand(env cli.Env) *cobra.Command {
 	return &cobra.Command{
-		Use:    "sink PORT BUFFER REFUSE",
+		Use:    "sink PORT BUFFER MODE DEVICE",
 		Hidden: true,
-		Args:   cobra.ExactArgs(3),
+		Args:   cobra.ExactArgs(4),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cfg, err := target.ParseSink(args)
 			if err != nil {
