@@ -26,6 +26,22 @@ type key struct {
 
 func (a Address) key() key { return key{IP: a.IP.Unmap().WithZone("").As16(), MAC: a.MAC} }
 
+// hostState is struct host of bpf/layout.h, which only the holder writes.
+type hostState struct {
+	Flows portRange
+	// Addresses is another number after each removal of an address: each processor
+	// then looks into the map again.
+	Addresses uint32
+}
+
+func (p *Program) setState(next hostState) error {
+	if err := p.host.Put(uint32(0), next); err != nil {
+		return err
+	}
+	p.state = next
+	return nil
+}
+
 // SetAddresses replaces the addresses: the program refuses only datagrams to these. At
 // no time does an address miss that is in both sets. More than 4096 are an error; then
 // the set has the first ones that fit, and datagrams to the others go to the sockets.
@@ -35,15 +51,24 @@ func (p *Program) SetAddresses(all []Address) error {
 		wanted[a.key()] = true
 	}
 	var failed []error
+	removed := false
 	for k := range p.present {
 		if wanted[k] {
 			continue
 		}
+		removed = true
 		if err := p.addresses.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			failed = append(failed, fmt.Errorf("remove an address from the shield: %w", err))
 			continue
 		}
 		delete(p.present, k)
+	}
+	if removed {
+		next := p.state
+		next.Addresses++
+		if err := p.setState(next); err != nil {
+			failed = append(failed, fmt.Errorf("make the shield forget removed addresses: %w", err))
+		}
 	}
 	left := 0
 	for _, a := range all {

@@ -18,7 +18,7 @@ type arrays struct {
 	ports       []atomic.Uint64
 	rows        []Row
 	identifiers []Bucket
-	tags        []atomic.Uint64
+	filter      []atomic.Uint64
 	counters    [][counterSlots]atomic.Uint64 // read only
 	control     []Control
 	records     []Record // read only
@@ -41,6 +41,9 @@ const (
 	mostSlots      = 1 << 20
 	mostBuckets    = 1 << 22
 )
+
+// filterWords returns the number of words of the filter, a power of two.
+func filterWords(buckets int) int { return max(buckets/4, 1) }
 
 var pageSize = os.Getpagesize()
 
@@ -80,7 +83,7 @@ func (a *arrays) mapAll(files map[string]*os.File) error {
 	a.control, errs[4] = view[Control](a, files, "control", processors, true)
 	a.records, errs[5] = view[Record](a, files, "records", processors*slots, false)
 	a.shares, errs[6] = view[Share](a, files, "shares", processors*4*ShareEntries, true)
-	a.tags, errs[8] = view[atomic.Uint64](a, files, "tags", max(buckets/2, 1), true)
+	a.filter, errs[8] = view[atomic.Uint64](a, files, "filter", filterWords(buckets), true)
 	errs[7] = a.mapWake(files)
 	return errors.Join(errs[:]...)
 }
@@ -127,11 +130,6 @@ func (a *arrays) mapPart(files map[string]*os.File, name string, from int64, siz
 	}
 	a.mappings = append(a.mappings, b)
 	return b, nil
-}
-
-// number returns the number of an entry of "identifiers".
-func (a *arrays) number(e *Entry) int {
-	return int((uintptr(unsafe.Pointer(e)) - uintptr(unsafe.Pointer(&a.identifiers[0]))) / unsafe.Sizeof(*e))
 }
 
 // unmap ends all mappings. Nothing may use the arrays afterwards.

@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"sallyport/ingest/prefilter"
 	"sallyport/verify/wire"
@@ -38,6 +39,7 @@ func (s *Shield) removeOthers(ids *prefilter.Identifiers) {
 			s.freeEntry(e)
 		}
 	}
+	s.cleanFilter(ids)
 	s.present = ids
 	if !s.complete {
 		s.insertAll(ids)
@@ -108,8 +110,7 @@ func (s *Shield) insert(client wire.Identifier) bool {
 	return false
 }
 
-// fill writes a free entry, the identifier and its tag last: until then the program does
-// not see it.
+// fill writes a free entry, and the filter last: until then the program does not see it.
 func (s *Shield) fill(e *Entry, id, highest, previous uint32) {
 	e.Ahead.Store(0)
 	e.Previous.Store(previous)
@@ -117,14 +118,27 @@ func (s *Shield) fill(e *Entry, id, highest, previous uint32) {
 	s.stored()
 	e.ID.Store(id)
 	s.stored()
-	s.setTag(e, Tag(id, s.seeds[2]))
+	word, bits := s.filtered(id)
+	word.Or(bits)
+	s.stored()
 }
 
-// setTag writes the tag of an entry.
-func (s *Shield) setTag(e *Entry, tag uint8) {
-	n := s.number(e)
-	word, shift := &s.tags[n/8], n%8*8
-	word.Store(word.Load()&^(0xff<<shift) | uint64(tag)<<shift)
+// filtered returns the word of an identifier in the filter, and its bits there.
+func (s *Shield) filtered(id uint32) (word *atomic.Uint64, bits uint64) {
+	return &s.filter[Hash(id, s.seeds[2], s.filterBits)], FilterBits(id, s.seeds[3])
+}
+
+// cleanFilter removes the bits that none of these identifiers has. At no time does a bit
+// miss that one of these has.
+func (s *Shield) cleanFilter(ids *prefilter.Identifiers) {
+	clean := make([]uint64, len(s.filter))
+	for id := range ids.Without(prefilter.NewIdentifiers(nil)) {
+		id := entryID(id)
+		clean[Hash(id, s.seeds[2], s.filterBits)] |= FilterBits(id, s.seeds[3])
+	}
+	for i := range clean {
+		s.filter[i].Store(clean[i])
+	}
 	s.stored()
 }
 
@@ -134,7 +148,6 @@ func (s *Shield) freeEntry(e *Entry) {
 	var id wire.Identifier
 	binary.NativeEndian.PutUint32(id[:], e.ID.Load())
 	s.endMirror(id)
-	s.setTag(e, 0)
 	e.ID.Store(0)
 	s.stored()
 	e.Highest.Store(0)
@@ -153,7 +166,6 @@ func (s *Shield) move(e *Entry) bool {
 		}
 		s.fill(to, id, e.Highest.Load(), e.Previous.Load())
 		to.Ahead.Add(e.Ahead.Load())
-		s.setTag(e, 0)
 		e.ID.Store(0)
 		s.stored()
 		var client wire.Identifier

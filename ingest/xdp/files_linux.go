@@ -11,7 +11,7 @@ import (
 // ArrayNames are the names of the arrays that the server gets, in the order in which a
 // message has their descriptors.
 var ArrayNames = []string{
-	"settings", "ports", "rows", "identifiers", "tags", "counters", "control", "records", "shares", "wake",
+	"settings", "ports", "rows", "identifiers", "filter", "counters", "control", "records", "shares", "wake",
 }
 
 // open makes the files of the arrays.
@@ -34,7 +34,7 @@ func (p *Program) Files() map[string]*os.File { return p.files }
 // The names of Descriptors that are not in ArrayNames.
 const (
 	descriptorAddresses = "addresses"
-	descriptorFlowPorts = "flow_ports"
+	descriptorHost      = "host"
 	descriptorNative    = "native"
 	descriptorGeneric   = "generic"
 )
@@ -44,7 +44,7 @@ const (
 // are closed on execve.
 func (p *Program) Descriptors() map[string]int {
 	all := map[string]int{
-		descriptorAddresses: p.addresses.FD(), descriptorFlowPorts: p.flowPorts.FD(),
+		descriptorAddresses: p.addresses.FD(), descriptorHost: p.host.FD(),
 		descriptorNative: p.native.FD(), descriptorGeneric: p.generic.FD(),
 	}
 	for name, m := range p.arrays {
@@ -78,17 +78,17 @@ func FromDescriptors(all map[string]int) (*Program, error) {
 				name = info.Name
 			}
 			c.Programs[name] = program
-		case descriptorFlowPorts:
+		case descriptorHost:
 			m, err := ebpf.NewMapFromFD(fd)
 			fail(name, err)
-			c.Maps[flowPorts] = m
+			c.Maps[hostData] = m
 		default:
 			m, err := ebpf.NewMapFromFD(fd)
 			fail(name, err)
 			c.Maps[name] = m
 		}
 	}
-	for _, name := range append([]string{descriptorAddresses, flowPorts}, ArrayNames...) {
+	for _, name := range append([]string{descriptorAddresses, hostData}, ArrayNames...) {
 		if c.Maps[name] == nil {
 			fail(name, os.ErrNotExist)
 		}

@@ -41,11 +41,12 @@ func (p *Program) CheckFlows() error {
 	case translates || err != nil:
 		ports = ephemeral()
 	}
-	if ports != p.flows {
-		if err := p.flowPorts.Put(uint32(0), ports); err != nil {
+	if ports != p.state.Flows {
+		next := p.state
+		next.Flows = ports
+		if err := p.setState(next); err != nil {
 			return fmt.Errorf("write to the shield which ports flows have: %w", err)
 		}
-		p.flows = ports
 	}
 	if err != nil {
 		return fmt.Errorf("find the host's address translation: %w", err)
@@ -55,7 +56,7 @@ func (p *Program) CheckFlows() error {
 
 // LooksUp reports whether address translation makes the program look up flows, or leave
 // high ports to the sockets.
-func (p *Program) LooksUp() bool { return p.flows != noPort }
+func (p *Program) LooksUp() bool { return p.state.Flows != noPort }
 
 // translates reports whether the thread's network namespace has rules that translate
 // addresses, or may have some.

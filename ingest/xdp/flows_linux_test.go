@@ -55,10 +55,11 @@ func TestCheckFlows(t *testing.T) {
 			if err := p.CheckFlows(); err != nil {
 				t.Fatal(err)
 			}
-			var got portRange
-			if err := p.flowPorts.Lookup(uint32(0), &got); err != nil {
+			var state hostState
+			if err := p.host.Lookup(uint32(0), &state); err != nil {
 				t.Fatal(err)
 			}
+			got := state.Flows
 			want := noPort
 			if c.want {
 				want = allPort

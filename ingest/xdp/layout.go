@@ -73,20 +73,24 @@ type Entry struct {
 // two.
 type Bucket [4]Entry
 
-// The array "tags" has a byte for each entry of "identifiers": Tag of its identifier, 0
-// for a free entry. Bucket n has four bytes of word n/2 from bit n%2*32, the first entry
-// in the lowest bits. A flood of unknown identifiers reads only these, which the
-// processor's cache has room for: a million clients have 2 MiB of tags and 32 MiB of
-// entries. Only the server writes it.
+// The array "filter" is a Bloom filter of the identifiers (Bloom, 1970) with both bits of
+// an identifier in one word, and a word for four buckets. A flood of unknown identifiers
+// reads little else, and the processor's cache has room for it: a million clients have
+// 1 MiB of filter and 32 MiB of entries. One unknown identifier in some twenty goes on to
+// an entry. Only the server writes it.
 
-// Tag returns the tag of an identifier as in Entry.ID, for Seeds[2]; never 0.
-func Tag(id, seed uint32) uint8 { return max(uint8(id*seed>>24), 1) }
+// FilterBits returns the bits of an identifier, as in Entry.ID, for Seeds[3]. Their word is
+// Hash(id, Seeds[2]).
+func FilterBits(id, seed uint32) uint64 {
+	h := id * seed
+	return 1<<(h>>26) | 1<<(h>>20&63)
+}
 
 // MaxAhead is how far a nonce may be above the highest one.
 const MaxAhead = wire.MaxAhead
 
-// Hash returns the number of a bucket, of 1<<bits: id is the identifier as in
-// Entry.ID.
+// Hash returns the number of a bucket or of a word of the filter, of 1<<bits: id is the
+// identifier as in Entry.ID.
 func Hash(id, seed uint32, bits uint) uint32 { return uint32(uint64(id*seed) << bits >> 32) }
 
 // Control is an entry of the array "control": the ring of one processor. Records

@@ -22,7 +22,7 @@ func TestLayout(t *testing.T) {
 	}
 	size := map[string]uintptr{
 		"settings": unsafe.Sizeof(Settings{}), "ports": 8, "rows": unsafe.Sizeof(Row{}),
-		"identifiers": unsafe.Sizeof(Bucket{}), "tags": 8, "counters": 8, "control": unsafe.Sizeof(Control{}),
+		"identifiers": unsafe.Sizeof(Bucket{}), "filter": 8, "counters": 8, "control": unsafe.Sizeof(Control{}),
 		"records": unsafe.Sizeof(Record{}), "shares": unsafe.Sizeof(Share{}),
 	}
 	for _, name := range ArrayNames {

@@ -143,7 +143,7 @@ func taskAdopt() error {
 }
 
 func descriptorNames() []string {
-	return append([]string{descriptorAddresses, descriptorFlowPorts, descriptorNative, descriptorGeneric}, ArrayNames...)
+	return append([]string{descriptorAddresses, descriptorHost, descriptorNative, descriptorGeneric}, ArrayNames...)
 }
 
 // TestFromDescriptors: a process with CAP_NET_ADMIN alone goes on with a program that

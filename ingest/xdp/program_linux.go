@@ -38,6 +38,8 @@ const (
 	maxRecords = 1 << 21
 
 	maxAddresses = 4096
+
+	foundSlots = 8 // of each processor, in the array "found" that only the program has
 )
 
 // Program is the loaded program with its arrays. It is not safe for concurrent use.
@@ -45,12 +47,12 @@ type Program struct {
 	arrays    map[string]*ebpf.Map
 	files     map[string]*os.File
 	addresses *ebpf.Map
-	flowPorts *ebpf.Map
+	host      *ebpf.Map
 	native    *ebpf.Program
 	generic   *ebpf.Program
 	present   map[key]bool // in addresses
 	tracks    bool
-	flows     portRange // in flowPorts
+	state     hostState // in host
 }
 
 // round returns the sizes of the arrays: buckets of identifiers, and records of a ring.
@@ -138,13 +140,16 @@ func newProgram(c *ebpf.Collection) (*Program, error) {
 	if p.native == nil {
 		p.native, p.generic = c.DetachProgram(nativePorts), c.DetachProgram(genericPorts)
 	}
-	p.addresses, p.flowPorts = c.DetachMap("addresses"), c.DetachMap(flowPorts)
+	p.addresses, p.host = c.DetachMap("addresses"), c.DetachMap(hostData)
 	for _, name := range ArrayNames {
 		p.arrays[name] = c.DetachMap(name)
 	}
 	c.Close()
 	if p.native == nil || p.generic == nil {
 		return p, errors.New("no known program")
+	}
+	if err := p.host.Lookup(uint32(0), &p.state); err != nil {
+		return p, fmt.Errorf("read what the holder has written: %w", err)
 	}
 	info, err := p.native.Info()
 	if err != nil {
@@ -164,20 +169,24 @@ func configure(spec *ebpf.CollectionSpec, sizes Sizes) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := uint32(processors)
+	n, words := uint32(processors), uint32(filterWords(int(buckets)))
 	for name, entries := range map[string]uint32{
 		"identifiers": buckets,
-		"tags":        buckets / 2,
+		"filter":      words,
 		"counters":    n * counterSlots,
 		"control":     n,
 		"records":     n * slots,
 		"shares":      n * 4 * ShareEntries,
 		"wake":        uint32(os.Getpagesize()),
 		"addresses":   maxAddresses,
+		"found":       n * foundSlots,
 	} {
 		spec.Maps[name].MaxEntries = entries
 	}
 	if err := spec.Variables["bucket_bits"].Set(uint32(bits.TrailingZeros32(buckets))); err != nil {
+		return nil, err
+	}
+	if err := spec.Variables["filter_bits"].Set(uint32(bits.TrailingZeros32(words))); err != nil {
 		return nil, err
 	}
 	if err := spec.Variables["slots"].Set(slots); err != nil {
@@ -200,7 +209,7 @@ const (
 	genericFlows = "generic_flows"
 	genericPorts = "generic_ports"
 
-	flowPorts = ".data.flows"
+	hostData = ".data.host"
 )
 
 // load loads a variant, and creates the arrays.
@@ -226,6 +235,6 @@ func (p *Program) Close() error {
 	for _, m := range p.arrays {
 		all = append(all, m.Close())
 	}
-	all = append(all, p.addresses.Close(), p.flowPorts.Close(), p.native.Close(), p.generic.Close())
+	all = append(all, p.addresses.Close(), p.host.Close(), p.native.Close(), p.generic.Close())
 	return errors.Join(all...)
 }

@@ -43,7 +43,7 @@ func TestReset(t *testing.T) {
 	}
 	settings, before := read("settings"), bytes.Clone(read("settings"))
 	settings[0] = 0xff // the flags
-	for _, name := range []string{"ports", "rows", "identifiers", "counters", "control", "records", "shares", "tags"} {
+	for _, name := range []string{"ports", "rows", "identifiers", "counters", "control", "records", "shares", "filter"} {
 		b := read(name)
 		copy(b, "a rule")
 		b[len(b)-1] = 1
@@ -54,7 +54,7 @@ func TestReset(t *testing.T) {
 	if !bytes.Equal(settings, before) || bytes.Equal(before, make([]byte, len(before))) {
 		t.Errorf("the settings became\n%x, from\n%x", settings[:64], before[:64])
 	}
-	for _, name := range []string{"ports", "rows", "identifiers", "counters", "control", "records", "shares", "tags"} {
+	for _, name := range []string{"ports", "rows", "identifiers", "counters", "control", "records", "shares", "filter"} {
 		if b := read(name); !bytes.Equal(b, make([]byte, len(b))) {
 			t.Errorf("%s has a rule of the server before", name)
 		}

@@ -3,6 +3,7 @@ package xdp
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ type rig struct {
 	*Program
 	settings *Settings
 	buckets  []Bucket
-	tags     [][2][4]uint8
+	filter   []uint64
 	counters [][counterSlots]uint64
 	control  []Control
 	records  []Record
@@ -38,7 +39,7 @@ func rigOf(t testing.TB, p *Program) *rig {
 	r := &rig{TB: t, Program: p}
 	r.settings = &mapped[Settings](r, "settings")[0]
 	r.buckets = mapped[Bucket](r, "identifiers")
-	r.tags = mapped[[2][4]uint8](r, "tags")
+	r.filter = mapped[uint64](r, "filter")
 	r.counters = mapped[[counterSlots]uint64](r, "counters")
 	r.control = mapped[Control](r, "control")
 	r.records = mapped[Record](r, "records")
@@ -142,7 +143,9 @@ func (r *rig) setPort(port, row uint16) {
 // setFlows sets the ports that flows may have, whatever rules this host has.
 func (r *rig) setFlows(ports portRange) {
 	r.Helper()
-	if err := r.flowPorts.Put(uint32(0), ports); err != nil {
+	state := r.state
+	state.Flows = ports
+	if err := r.setState(state); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -154,11 +157,25 @@ func (r *rig) put(array string, key uint32, value any) {
 	}
 }
 
-// setClients replaces the identifiers, and returns their entries.
+// setClients replaces the identifiers, and returns their entries. If there is no room for
+// one, it tries other seeds: the rig does not move identifiers, as Shield does.
 func (r *rig) setClients(ids ...wire.Identifier) map[wire.Identifier]*Entry {
 	r.Helper()
+	for range 100 {
+		if entries := r.insertAll(ids); entries != nil {
+			return entries
+		}
+		for i := range 2 {
+			r.settings.Seeds[i] = rand.Uint32() | 1
+		}
+	}
+	r.Fatalf("no room for %d clients", len(ids))
+	return nil
+}
+
+func (r *rig) insertAll(ids []wire.Identifier) map[wire.Identifier]*Entry {
 	clear(r.buckets)
-	clear(r.tags)
+	clear(r.filter)
 	bits := uint(0)
 	for 1<<bits < len(r.buckets) {
 		bits++
@@ -168,22 +185,25 @@ func (r *rig) setClients(ids ...wire.Identifier) map[wire.Identifier]*Entry {
 		number := binary.NativeEndian.Uint32(id[:])
 		for choice := range 2 {
 			// Odd ones take their second choice first.
-			bucket := Hash(number, r.settings.Seeds[(choice+n)%2], bits)
+			bucket := hash(number, r.settings.Seeds[(choice+n)%2], bits)
 			b := &r.buckets[bucket]
 			for i := range b {
 				if entries[id] == nil && b[i].ID.Load() == 0 {
 					b[i].ID.Store(number)
 					entries[id] = &b[i]
-					r.tags[bucket/2][bucket%2][i] = max(uint8(number*r.settings.Seeds[2]>>24), 1)
+					h := number * r.settings.Seeds[3]
+					r.filter[hash(number, r.settings.Seeds[2], bits-2)] |= 1<<(h/(1<<26)) | 1<<(h/(1<<20)%64)
 				}
 			}
 		}
 		if entries[id] == nil {
-			r.Fatalf("no room for %s", id)
+			return nil
 		}
 	}
 	return entries
 }
+
+func hash(number, seed uint32, bits uint) uint32 { return uint32(uint64(number*seed) << bits >> 32) }
 
 func (r *rig) counts() (sum [counterSlots]uint64) {
 	for i := range r.counters {

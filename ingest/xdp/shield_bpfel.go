@@ -19,20 +19,22 @@ const (
 	shieldMapAddresses     = "addresses"
 	shieldMapControl       = "control"
 	shieldMapCounters      = "counters"
+	shieldMapFilter        = "filter"
+	shieldMapFound         = "found"
 	shieldMapIdentifiers   = "identifiers"
 	shieldMapPorts         = "ports"
 	shieldMapRecords       = "records"
 	shieldMapRows          = "rows"
 	shieldMapSettings      = "settings"
 	shieldMapShares        = "shares"
-	shieldMapTags          = "tags"
 	shieldMapWake          = "wake"
 	shieldProgGenericFlows = "generic_flows"
 	shieldProgGenericPorts = "generic_ports"
 	shieldProgNativeFlows  = "native_flows"
 	shieldProgNativePorts  = "native_ports"
 	shieldVarBucketBits    = "bucket_bits"
-	shieldVarFlowPorts     = "flow_ports"
+	shieldVarFilterBits    = "filter_bits"
+	shieldVarHost          = "host"
 	shieldVarSlots         = "slots"
 )
 
@@ -91,13 +93,14 @@ type shieldMapSpecs struct {
 	Addresses   *ebpf.MapSpec `ebpf:"addresses"`
 	Control     *ebpf.MapSpec `ebpf:"control"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Filter      *ebpf.MapSpec `ebpf:"filter"`
+	Found       *ebpf.MapSpec `ebpf:"found"`
 	Identifiers *ebpf.MapSpec `ebpf:"identifiers"`
 	Ports       *ebpf.MapSpec `ebpf:"ports"`
 	Records     *ebpf.MapSpec `ebpf:"records"`
 	Rows        *ebpf.MapSpec `ebpf:"rows"`
 	Settings    *ebpf.MapSpec `ebpf:"settings"`
 	Shares      *ebpf.MapSpec `ebpf:"shares"`
-	Tags        *ebpf.MapSpec `ebpf:"tags"`
 	Wake        *ebpf.MapSpec `ebpf:"wake"`
 }
 
@@ -106,7 +109,8 @@ type shieldMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type shieldVariableSpecs struct {
 	BucketBits *ebpf.VariableSpec `ebpf:"bucket_bits"`
-	FlowPorts  *ebpf.VariableSpec `ebpf:"flow_ports"`
+	FilterBits *ebpf.VariableSpec `ebpf:"filter_bits"`
+	Host       *ebpf.VariableSpec `ebpf:"host"`
 	Slots      *ebpf.VariableSpec `ebpf:"slots"`
 }
 
@@ -133,13 +137,14 @@ type shieldMaps struct {
 	Addresses   *ebpf.Map `ebpf:"addresses"`
 	Control     *ebpf.Map `ebpf:"control"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Filter      *ebpf.Map `ebpf:"filter"`
+	Found       *ebpf.Map `ebpf:"found"`
 	Identifiers *ebpf.Map `ebpf:"identifiers"`
 	Ports       *ebpf.Map `ebpf:"ports"`
 	Records     *ebpf.Map `ebpf:"records"`
 	Rows        *ebpf.Map `ebpf:"rows"`
 	Settings    *ebpf.Map `ebpf:"settings"`
 	Shares      *ebpf.Map `ebpf:"shares"`
-	Tags        *ebpf.Map `ebpf:"tags"`
 	Wake        *ebpf.Map `ebpf:"wake"`
 }
 
@@ -148,13 +153,14 @@ func (m *shieldMaps) Close() error {
 		m.Addresses,
 		m.Control,
 		m.Counters,
+		m.Filter,
+		m.Found,
 		m.Identifiers,
 		m.Ports,
 		m.Records,
 		m.Rows,
 		m.Settings,
 		m.Shares,
-		m.Tags,
 		m.Wake,
 	)
 }
@@ -164,7 +170,8 @@ func (m *shieldMaps) Close() error {
 // It can be passed to loadShieldObjects or ebpf.CollectionSpec.LoadAndAssign.
 type shieldVariables struct {
 	BucketBits *ebpf.Variable `ebpf:"bucket_bits"`
-	FlowPorts  *ebpf.Variable `ebpf:"flow_ports"`
+	FilterBits *ebpf.Variable `ebpf:"filter_bits"`
+	Host       *ebpf.Variable `ebpf:"host"`
 	Slots      *ebpf.Variable `ebpf:"slots"`
 }
 

@@ -19,8 +19,9 @@ import (
 // reader uses a Ring.
 type Shield struct {
 	*arrays
-	seeds [3]uint32 // of the two buckets of an identifier, and of its tag
-	bits  uint      // the number of buckets is 1<<bits
+	seeds      [4]uint32 // of the two buckets of an identifier, and of its word and bits in the filter
+	bits       uint      // the number of buckets is 1<<bits
+	filterBits uint      // the number of words of the filter is 1<<filterBits
 
 	// observe, if set, is called after each store that the program can see. Tests use
 	// it.
@@ -63,11 +64,14 @@ func Map(files map[string]*os.File) (*Shield, error) {
 
 func newShield(a *arrays) *Shield {
 	s := &Shield{
-		arrays: a, seeds: [3]uint32(a.settings.Seeds[:3]), rows: newRows(),
+		arrays: a, seeds: a.settings.Seeds, rows: newRows(),
 		present: prefilter.NewIdentifiers(nil), complete: true,
 	}
 	for 1<<s.bits < len(a.identifiers) {
 		s.bits++
+	}
+	for 1<<s.filterBits < len(a.filter) {
+		s.filterBits++
 	}
 	a.settings.Window = replay.Size
 	a.settings.Flags.Store(0)

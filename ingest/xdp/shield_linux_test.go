@@ -301,7 +301,7 @@ func TestMillionClients(t *testing.T) {
 
 // TestMapChecksSizes: arrays that are too small, or missing, are an error.
 func TestMapChecksSizes(t *testing.T) {
-	for _, name := range []string{"settings", "ports", "rows", "identifiers", "tags", "counters", "control", "records", "shares", "wake"} {
+	for _, name := range []string{"settings", "ports", "rows", "identifiers", "filter", "counters", "control", "records", "shares", "wake"} {
 		all := files(t, sizes{1, 2, 4})
 		all[name].Close()
 		delete(all, name)

@@ -68,7 +68,7 @@ func filesThatSay(t testing.TB, n, said sizes) map[string]*os.File {
 	all := map[string]*os.File{}
 	for name, size := range map[string]int{
 		"settings": int(unsafe.Sizeof(Settings{})), "ports": PortEntries * 8, "rows": Rows * int(unsafe.Sizeof(Row{})),
-		"identifiers": n.buckets * int(unsafe.Sizeof(Bucket{})), "tags": max(n.buckets/2, 1) * 8,
+		"identifiers": n.buckets * int(unsafe.Sizeof(Bucket{})), "filter": max(n.buckets/4, 1) * 8,
 		"counters": n.processors * counterSlots * 8,
 		"control":  n.processors * int(unsafe.Sizeof(Control{})),
 		"records":  n.processors * n.slots * int(unsafe.Sizeof(Record{})),
@@ -153,9 +153,8 @@ func client(s *Shield, flags, id, nonce uint32) int {
 	var e *Entry
 	for _, b := range s.buckets(id) {
 		for i := range b {
-			n := s.number(&b[i])
-			tag := uint8(s.tags[n/8].Load() >> (n % 8 * 8))
-			if e == nil && b[i].ID.Load() == id && tag == Tag(id, s.seeds[2]) {
+			word, bits := s.filtered(id)
+			if e == nil && b[i].ID.Load() == id && word.Load()&bits == bits {
 				e = &b[i]
 			}
 		}

@@ -104,6 +104,7 @@ enum count {
 
 // The sizes of the arrays, which Load sets.
 volatile const __u32 bucket_bits; // 1 << bucket_bits buckets of identifiers
+volatile const __u32 filter_bits;
 volatile const __u32 slots = 1;	  // records of a ring, a power of two
 
 // ARRAY declares an array that processes can map. Load sets the sizes of those that
@@ -121,7 +122,7 @@ ARRAY(settings, struct settings, 1);
 ARRAY(ports, __u64, (1 << 16) / 4);
 ARRAY(rows, struct row, ROWS);
 ARRAY(identifiers, struct bucket, 1);
-ARRAY(tags, __u64, 1);	   // of two buckets each
+ARRAY(filter, __u64, 1);   // 1 << filter_bits words
 ARRAY(counters, __u64, 1); // COUNTER_SLOTS for each processor
 ARRAY(control, struct control, 1);
 ARRAY(records, struct record, 1);
@@ -147,12 +148,31 @@ struct {
 	__type(value, __u32);
 } addresses SEC(".maps");
 
-// Datagrams to local ports from first to last may belong to flows of the kernel. Only the
-// holder writes this.
+// What the holder writes. Datagrams to local ports from first_flow to last_flow may belong
+// to flows of the kernel. addresses changes after an address was removed from the map
+// above.
 struct {
-	__u32 first;
-	__u32 last;
-} flow_ports SEC(".data.flows") = {0, 0xffff};
+	__u32 first_flow;
+	__u32 last_flow;
+	__u32 addresses;
+} host SEC(".data.host") = {0, 0xffff, 1};
+
+// The addresses that a processor has found last, by their hash: looking into the map
+// costs as much as all rules of a bad magic number. Only the program has this array.
+#define FOUND 8
+
+struct found {
+	struct address address;
+	__u32 set; // host.addresses of that time
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); // FOUND for each processor
+	__type(key, __u32);
+	__type(value, struct found);
+} found SEC(".maps");
 
 // read loads a word that a process may write at any time.
 #define read(x) (*(volatile typeof(x) *)&(x))

@@ -45,41 +45,24 @@ static __always_inline enum count place(const struct row *row, const struct knoc
 	return furthest == COUNT_MALFORMED ? COUNT_SEQUENCE : furthest; // no place
 }
 
-// tags_of returns the tags of a bucket: a byte for each entry.
-static __always_inline __u32 tags_of(__u32 bucket)
+// listed reports whether the filter has all bits of an identifier.
+static __always_inline int listed(const struct settings *s, __u32 id)
 {
-	__u32 key = bucket / 2;
-	__u64 *two = bpf_map_lookup_elem(&tags, &key);
+	__u32 key = (__u64)(__u32)(id * s->seeds[2]) << filter_bits >> 32, h = id * s->seeds[3];
+	__u64 bits = 1ULL << (h >> 26) | 1ULL << (h >> 20 & 63), *word = bpf_map_lookup_elem(&filter, &key);
 
-	return two ? read(*two) >> bucket % 2 * 32 : 0;
-}
-
-// has reports whether one of four bytes is that of which tag has four. It may err above
-// a byte that is: one above it, by a bit.
-static __always_inline int has(__u32 four, __u32 tag)
-{
-	__u32 x = four ^ tag;
-
-	return ((x - 0x01010101) & ~x & 0x80808080) != 0;
+	return word && (read(*word) & bits) == bits;
 }
 
 static __always_inline struct entry *find(const struct settings *s, __u32 id)
 {
-	__u32 tag = (id * s->seeds[2]) >> 24, keys[2], four[2];
-
-	tag = (tag ? tag : 1) * 0x01010101;
+	if (!listed(s, id))
+		return 0;
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
-		keys[i] = (__u64)(__u32)(id * s->seeds[i]) << bucket_bits >> 32;
-		four[i] = tags_of(keys[i]);
-	}
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		struct bucket *b;
+		__u32 key = (__u64)(__u32)(id * s->seeds[i]) << bucket_bits >> 32;
+		struct bucket *b = bpf_map_lookup_elem(&identifiers, &key);
 
-		if (!has(four[i], tag))
-			continue;
-		b = bpf_map_lookup_elem(&identifiers, &keys[i]);
 		if (!b)
 			return 0;
 #pragma unroll

@@ -15,6 +15,36 @@
 #include "rules.h"
 #include "ring.h"
 
+static __always_inline int same(const struct address *a, const struct address *b)
+{
+	__u32 differ = 0;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		differ |= a->ip[i] ^ b->ip[i];
+#pragma unroll
+	for (int i = 0; i < 3; i++)
+		differ |= a->mac[i] ^ b->mac[i];
+	return differ == 0;
+}
+
+// to_host reports whether the datagram is to an address of this host.
+static __always_inline int to_host(const struct datagram *d)
+{
+	__u32 key = bpf_get_smp_processor_id() * FOUND + ((d->to.ip[3] >> 24) & (FOUND - 1)), set = read(host.addresses);
+	struct found *f = bpf_map_lookup_elem(&found, &key);
+
+	if (f && f->set == set && same(&f->address, &d->to))
+		return 1;
+	if (!bpf_map_lookup_elem(&addresses, &d->to))
+		return 0;
+	if (f) {
+		f->address = d->to;
+		f->set = set;
+	}
+	return 1;
+}
+
 // unusual reports whether the kernel would discard an address as a source, or read it as
 // another one (::ffff:a.b.c.d).
 static __always_inline int unusual(const struct datagram *d)
@@ -40,7 +70,7 @@ static __always_inline enum count judge(struct xdp_md *ctx, const struct setting
 	case NOT_UDP:
 		return COUNT_OTHER;
 	case UNREADABLE:
-		return bpf_map_lookup_elem(&addresses, &d.to) ? COUNT_SOCKET : COUNT_OTHER;
+		return to_host(&d) ? COUNT_SOCKET : COUNT_OTHER;
 	case UDP:
 		break;
 	}
@@ -51,7 +81,7 @@ static __always_inline enum count judge(struct xdp_md *ctx, const struct setting
 	if (!four)
 		return COUNT_OTHER;
 	number = (__u16)(read(*four) >> port % 4 * 16);
-	if (number == 0 || !bpf_map_lookup_elem(&addresses, &d.to))
+	if (number == 0 || !to_host(&d))
 		return COUNT_OTHER;
 	row = bpf_map_lookup_elem(&rows, &number);
 	if (!row)
@@ -63,7 +93,7 @@ static __always_inline enum count judge(struct xdp_md *ctx, const struct setting
 		return COUNT_SOCKET; // the kernel may have joined datagrams (GRO)
 	if (d.size == 0 && s->flags & FLAG_EMPTY)
 		return COUNT_EMPTY;
-	if (port >= read(flow_ports.first) && port <= read(flow_ports.last)) {
+	if (port >= read(host.first_flow) && port <= read(host.last_flow)) {
 		if (!lookup)
 			return COUNT_SOCKET;
 		if (tracked(ctx, &d))
