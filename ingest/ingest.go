@@ -40,7 +40,7 @@ type Config struct {
 	// refusals.
 	Unfiltered bool
 	// Shield makes as many readers of rings again, so that a shield can come
-	// (SetShield). Each has its own queue.
+	// (SetShield). Each has a queue of MinQueue, and its ring before that.
 	Shield   bool
 	Settings Settings
 	// PortsChanged, if set, is called with the open ports, and when each one
@@ -126,10 +126,10 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 			return nil, fmt.Errorf("make a reader: %w", err)
 		}
 		sources = append(sources, src)
-		r.addReader(src)
+		r.addReader(src, cfg.Queue)
 	}
 	for _, src := range others {
-		r.addReader(src)
+		r.addReader(src, cfg.Queue)
 	}
 	if cfg.Shield {
 		if r.shield, err = newShield(cfg.Readers); err != nil {
@@ -137,7 +137,7 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 			return nil, fmt.Errorf("make a reader of rings: %w", err)
 		}
 		for _, src := range r.shield.sources {
-			r.addReader(src)
+			r.addReader(src, MinQueue) // the ring is its queue
 		}
 		r.fronts = append(r.fronts, &front{tier: r.shield})
 	}
@@ -149,9 +149,10 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 	return r, nil
 }
 
-// addReader makes a reader and a shard for a source.
-func (r *Receiver) addReader(src source) {
-	sh := newShard(r.pool, &r.settings, r.cfg.Sink, r.cfg.Now, r.cfg.Queue)
+// addReader makes a reader and a shard for a source. So many datagrams may wait for the
+// checks.
+func (r *Receiver) addReader(src source, queue int) {
+	sh := newShard(r.pool, &r.settings, r.cfg.Sink, r.cfg.Now, queue)
 	r.shards, r.readers = append(r.shards, sh), append(r.readers, newReader(src, sh))
 }
 

@@ -16,15 +16,10 @@ const (
 	// slack of 50 µs it takes about 150 µs. Without a pause, the reader would compete
 	// with the program in the kernel for the processor and for the cache.
 	ringNap = 100 * time.Microsecond
-	// ringPause is how long a reader pauses before each batch while the program drops by
-	// shares; 0: it does not. On a core that the reader shares with the driver, a pause
-	// leaves more of it to the driver, which then loses fewer frames of all clients. But
-	// of a flood whose sources are spoofed, the client in whose name it is gets less
-	// than it would without shares: so there is none.
-	ringPause = 0
 	// ringNaps is how many pauses in succession find nothing before the reader waits
-	// to be woken.
-	ringNaps = 8
+	// to be woken. Each costs some 30 µs of a processor: on an idle server, more of them
+	// cost more than the knock.
+	ringNaps = 2
 	// ringGrace is how long a reader reads rings on after FlagRing was cleared: a
 	// processor may still be at a datagram.
 	ringGrace = 2 * time.Millisecond
@@ -88,9 +83,6 @@ func (src *ringSource) wake() { src.waiter.Wake() }
 func (src *ringSource) fill(b *batch, wait time.Duration) error {
 	if src.hasChange.Load() {
 		return src.takeChange(b)
-	}
-	if ringPause > 0 && src.ring != nil && src.ring.Crowded() {
-		nap(ringPause)
 	}
 	if src.read(b) || wait == 0 {
 		return nil

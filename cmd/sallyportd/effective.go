@@ -25,7 +25,6 @@ type effective struct {
 	Readers       int                 `json:"readers"`      // threads
 	Queue         int                 `json:"queue"`        // datagrams of each thread
 	QueueMemory   int                 `json:"queue_memory"` // of all threads, in bytes
-	queues        int                 // threads that read
 	ClientsPath   string              `json:"clients"`
 	Clients       int                 `json:"client_count"`
 	StateDir      string              `json:"state_dir"`
@@ -78,11 +77,7 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		e.PreviousUntil = &until
 	}
 	e.Readers, e.Queue = readersOf(cfg), ingest.QueueSize(cfg.Queue)
-	e.queues = e.Readers
-	if cfg.Shield != nil {
-		e.queues *= 2 // as many threads read the shield's rings
-	}
-	e.QueueMemory = e.queues * ingest.QueueMemory(cfg.Queue)
+	e.QueueMemory = e.Readers * ingest.QueueMemory(cfg.Queue)
 	if cfg.Relaxed {
 		e.Durability = "relaxed"
 	}
@@ -141,7 +136,7 @@ func (e effective) print(env cli.Env) error {
 		add("", "and to the ports of the previous port secret until %s", env.Time(*e.PreviousUntil))
 	}
 	add("clocks", "a client's clock may be wrong by %s", e.Tolerance)
-	add("queue", "%d datagrams for each of %s, in %.1f MiB of memory", e.Queue, count(e.queues, "thread"), float64(e.QueueMemory)/(1<<20))
+	add("queue", "%d datagrams for each of %s, in %.1f MiB of memory", e.Queue, count(e.Readers, "thread"), float64(e.QueueMemory)/(1<<20))
 	add("clients", "%d, in %s", e.Clients, e.ClientsPath)
 	when := "before a service opens"
 	if e.Durability == "relaxed" {

@@ -2,7 +2,6 @@ package xdp
 
 import (
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,9 +26,6 @@ type part struct {
 	records []Record
 	shares  []Share // four tables
 	tail    uint64
-
-	counters *[counterSlots]atomic.Uint64
-	shared   uint64 // CountShare at the last call of Crowded
 }
 
 // Ring returns what the n-th of several readers reads: the rings of the processors n,
@@ -43,8 +39,6 @@ func (s *Shield) Ring(n, readers int) *Ring {
 			records: s.records[cpu*slots : (cpu+1)*slots],
 			shares:  s.shares[cpu*4*ShareEntries : (cpu+1)*4*ShareEntries],
 			tail:    s.control[cpu].Tail.Load(),
-
-			counters: &s.counters[cpu], shared: s.counters[cpu][CountShare].Load(),
 		})
 	}
 	return r
@@ -100,19 +94,6 @@ func (r *Ring) Empty() bool {
 		}
 	}
 	return true
-}
-
-// Crowded reports whether the program has dropped datagrams by their shares since the
-// last call: the rings have more of some identities than the reader can read.
-func (r *Ring) Crowded() bool {
-	crowded := false
-	for i := range r.parts {
-		p := &r.parts[i]
-		if n := p.counters[CountShare].Load(); n != p.shared {
-			p.shared, crowded = n, true
-		}
-	}
-	return crowded
 }
 
 // Sleep makes the program wake this reader for the next record, and reports whether

@@ -142,18 +142,3 @@ func TestSleep(t *testing.T) {
 		t.Errorf("consumed %d of 24", got)
 	}
 }
-
-// TestCrowded: a reader sees drops by shares in its rings, once.
-func TestCrowded(t *testing.T) {
-	s := memory(t, sizes{3, 4, 1})
-	r := s.Ring(1, 2)
-	dropped := func(cpu int) { writable(s, "counters")[(cpu*counterSlots+CountShare)*8]++ }
-	dropped(0)
-	if r.Crowded() {
-		t.Error("crowded by a ring of another reader")
-	}
-	dropped(1)
-	if !r.Crowded() || r.Crowded() {
-		t.Error("not crowded once")
-	}
-}
