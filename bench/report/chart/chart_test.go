@@ -2,6 +2,7 @@ package chart
 
 import (
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,22 @@ func TestEscaping(t *testing.T) {
 	}
 	if strings.Contains(text, `label="`+`p>: "`) || strings.Contains(string(Document("<t>", rows)), `"<`) {
 		t.Error("an attribute is not escaped")
+	}
+}
+
+// TestAxisLabels checks that labels of an axis do not overlap, and are at equal distances.
+func TestAxisLabels(t *testing.T) {
+	labels := regexp.MustCompile(`soft middle">([0-9]+) %<`)
+	for width, want := range map[float64][]string{400: {"0", "25", "50", "75", "100"}, 190: {"0", "50", "100"}, 130: {"0", "50", "100"}, 100: {"0", "75"}, 60: {"0"}} {
+		c := &canvas{width: width}
+		c.axisX(scale{Axis{Max: 100, Ticks: []float64{0, 25, 50, 75, 100}, Unit: " %"}, 10, width - 20}, 0, 100)
+		var got []string
+		for _, m := range labels.FindAllStringSubmatch(c.b.String(), -1) {
+			got = append(got, m[1])
+		}
+		if !slices.Equal(got, want) || strings.Count(c.b.String(), `class="grid"`) != 5 {
+			t.Errorf("at %g pixels: %q, expected %q", width, got, want)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package chart
 import (
 	"fmt"
 	"html"
-	"math"
 )
 
 // Rows is a picture of rows: a dot with a range, or a bar, for each value.
@@ -88,7 +87,8 @@ func (r Rows) draw(width float64) *canvas {
 			c.text(0, middle+20, "soft", row.Sub)
 		}
 		if l.stacked {
-			c.text(0, tops[i]-2, "halo ink-"+row.Style.class(), row.Label)
+			c.rect(0, tops[i]-15, textWidth(row.Label), 18, "paper") // lines end at the label
+			c.text(0, tops[i]-2, "ink-"+row.Style.class(), row.Label)
 		} else {
 			c.text(x0-14, middle+4, "end ink-"+row.Style.class(), row.Label)
 		}
@@ -145,17 +145,23 @@ func (c *canvas) head(x, y float64, row Row) {
 	c.b.WriteString("</text>\n")
 }
 
-// axisX draws ticks from top to bottom, and leaves out labels that would overlap.
+// axisX draws ticks from top to bottom. If their labels do not have room, only each second
+// one has a label, or each third one.
 func (c *canvas) axisX(x scale, top, bottom float64) {
-	free := math.Inf(-1)
-	for _, t := range x.ticks() {
-		at, label := x.at(t), x.label(t)
-		c.line(at, top, at, bottom, "grid")
-		half := textWidth(label) / 2
-		at = min(max(at, half), c.width-half)
-		if at-half >= free {
-			c.text(at, bottom+16, "soft middle", label)
-			free = at + half + 4
+	ticks := x.ticks()
+	half := func(t float64) float64 { return textWidth(x.label(t)) / 2 }
+	place := func(t float64) float64 { return min(max(x.at(t), half(t)), c.width-half(t)) }
+	every := 1
+	for i := every; i < len(ticks); i += every {
+		if a, b := ticks[i-every], ticks[i]; place(b)-half(b) < place(a)+half(a)+6 {
+			every++
+			i = 0
+		}
+	}
+	for i, t := range ticks {
+		c.line(x.at(t), top, x.at(t), bottom, "grid")
+		if i%every == 0 {
+			c.text(place(t), bottom+16, "soft middle", x.label(t))
 		}
 	}
 	if at := x.from; textWidth(x.Title) > x.to-x.from {
