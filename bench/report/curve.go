@@ -6,13 +6,20 @@ import (
 	"sallyport/bench/report/chart"
 )
 
-// neighbour is the nearest published measurement: the rate of honest TCP transactions on
-// the attacked core, relative to no attack, while an XDP program drops the flood
-// (xdp-project/xdp-paper, bench03_ddos).
+// neighbour is the nearest published measurement: the rate of honest TCP transactions
+// relative to that without an attack, while an XDP program drops the attack. Høiland-
+// Jørgensen et al., The eXpress Data Path, CoNEXT 2018, Figure 7. The numbers are those of
+// the drawing, figures/ddos-test.svg of github.com/tohojo/xdp-paper.
 var neighbour = chart.Line{
 	Name: "xdp-paper", Style: chart.Reference, Other: true,
-	Points: []chart.Point{{X: 5e6, Y: .83}, {X: 14e6, Y: .84}},
+	Points: []chart.Point{
+		{X: 256e3, Y: .985}, {X: 1e6, Y: .934}, {X: 2e6, Y: .914}, {X: 3e6, Y: .887}, {X: 5e6, Y: .830},
+		{X: 7e6, Y: .819}, {X: 10e6, Y: .799}, {X: 14e6, Y: .844},
+	},
 }
+
+// neighbourNote explains neighbour.
+const neighbourNote = "\"xdp-paper\" is the nearest published measurement (Høiland-Jørgensen et al., The eXpress Data Path, CoNEXT 2018, Figure 7), of another workload on another machine: TCP transactions a second, relative to those without an attack. One core drops the flood in XDP, and hands all other packets to a second core."
 
 // refusable is the scenario of the curves that every tier can refuse.
 const refusable = "bad-magic"

@@ -41,7 +41,7 @@ func (v view) plots() map[string]Plot {
 	}
 	curve, ok := v.curve()
 	add("curve", "Honest knocks that open their service within 50 ms, by the rate of the flood",
-		"Dot: median. Vertical line: range of the runs. \"xdp-paper\" is the nearest published measurement, of another workload on another machine: honest TCP transactions on the attacked core, while an XDP program drops the flood.", curve, ok)
+		"Dot: median. Vertical line: range of the runs. "+neighbourNote, curve, ok)
 	goals := v.goalRows()
 	add("goals", "Each figure, relative to its goal",
 		"To the right of the line the goal is reached; figures beyond the axis are at its ends. Dot: median. Line: range of the runs.", goals, len(goals.Rows) > 0)
