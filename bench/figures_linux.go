@@ -29,11 +29,11 @@ func timely(above, below window) float64 {
 	return a / b
 }
 
-// own compares the survival of a client's knocks, by the server's counter.
-func own(above, below window) float64 {
-	return float64(above.counters["authentic"]) / float64(above.honest) /
-		(float64(below.counters["authentic"]) / float64(below.honest))
-}
+// own returns the survival of the only honest client, by the server's counter: the server
+// grants one client only so many leases a second.
+func own(w, _ window) float64 { return float64(w.counters["authentic"]) / float64(w.honest) }
+
+func owns(above, below window) float64 { return own(above, above) / own(below, below) }
 
 func onlyTimely(w, _ window) float64 {
 	_, t := w.survival(1)
@@ -72,7 +72,8 @@ func (b *results) ratios(runs int) map[string]report.Spread {
 		"survival_xdp_turn":           r(turnShield, shieldMagic, timely),
 		"survival_ring_badmac_1m":     r(ringMillion, ringMillion, onlyTimely),
 		"survival_others_named_flood": r(shieldNamed, shieldJunk, timely),
-		"survival_own_vs_no_shares":   r(ownShares, ownNoShares, own),
+		"survival_own_vs_no_shares":   r(ownShares, ownNoShares, owns),
+		"survival_own_one_network":    r(ownNetwork, ownNetwork, own),
 	}
 }
 

@@ -35,14 +35,21 @@ func TestShieldRatios(t *testing.T) {
 	b.add(0, shieldJunk, aWindow(100, 90, 1000, 0))
 	b.add(0, ownShares, alone(60))
 	b.add(0, ownNoShares, alone(40))
+	b.add(0, ownNetwork, alone(95))
 	res := b.result(Config{Rounds: 1, Window: time.Second}, map[string]*tested{})
 	for name, want := range map[string]float64{
 		"xdp_badmagic_vs_drop_all": 0.5, "ring_read_vs_sink": 0.4, "survival_xdp": 1.6, "survival_xdp_vs_plain": 16,
 		"survival_xdp_turn": 0.75, "survival_ring_badmac_1m": 0.98, "survival_others_named_flood": 0.8,
-		"survival_own_vs_no_shares": 1.5,
+		"survival_own_vs_no_shares": 1.5, "survival_own_one_network": 0.95,
 	} {
 		if got := res.Ratios[name]; got.Kept != 1 || math.Abs(got.Median-want) > 1e-9 {
 			t.Errorf("%s: %+v, want %v", name, got, want)
+		}
+	}
+	for _, r := range res.Rows {
+		alone := r.Scenario == ownShares.kind || r.Scenario == ownNetwork.kind
+		if r.InTime != nil && (r.Latency == nil) != alone {
+			t.Errorf("%s at %s: latency %v", r.Scenario, r.Target, r.Latency)
 		}
 	}
 	for _, r := range report.Ratios {

@@ -28,6 +28,9 @@ var (
 	honestSources = netip.MustParseAddr("198.19.0.0")
 )
 
+// floodNetworks is the number of networks (/24) from which a flood can come.
+const floodNetworks = 255
+
 // network is the server's host, on which this process runs, and a host that
 // floods it. No other host is connected.
 type network struct {

@@ -14,6 +14,7 @@ const (
 	light       load = "light"            // below the capacity of every server
 	half        load = "half of capacity" // of the shipped server, under bad magic
 	oneMillion  load = "1 M/s"
+	twoMillion  load = "2 M/s" // more than a core can verify, and less than a generator sends
 	fiveMillion load = "5 M/s"
 	highest     load = "highest" // the maximum of the generator
 	atTurn      load = "half, at the turn of the minute"
@@ -23,7 +24,7 @@ const (
 // rates are the loads of a fixed number of frames a second. The others depend on the
 // generator and on the capacity.
 var rates = map[load]float64{
-	idle: 200, light: 20_000, "0.1 M/s": 1e5, "0.3 M/s": 3e5, oneMillion: 1e6, "3 M/s": 3e6, fiveMillion: 5e6,
+	idle: 200, light: 20_000, "0.1 M/s": 1e5, "0.3 M/s": 3e5, oneMillion: 1e6, twoMillion: 2e6, "3 M/s": 3e6, fiveMillion: 5e6,
 }
 
 // curveLoads are the points of a survival curve, by ascending rate. The last one is
@@ -94,8 +95,9 @@ var (
 	ringMillion    = step{"sniffed", sharesOff, oneMillion, true}
 	shieldNamed    = step{"named", shielded, highest, true}
 	shieldJunk     = step{"junk", shielded, highest, true}
-	ownShares      = step{"named-alone", shielded, highest, true}
-	ownNoShares    = step{"named-alone", sharesOff, highest, true}
+	ownShares      = step{"named-alone", shielded, twoMillion, true}
+	ownNoShares    = step{"named-alone", sharesOff, twoMillion, true}
+	ownNetwork     = step{"named-one-network", shielded, twoMillion, true}
 	idleShield     = step{nothing, shielded, idle, true}
 	turnShield     = step{"bad-magic", shielded, fullAtTurn, true}
 )
@@ -105,7 +107,7 @@ var compared = []step{
 	sinkJunk, readJunk,
 	ringRead, sinkMAC, wholeMAC, millionMAC,
 	refuseAll, filterUnknown,
-	dropMagic, shieldCapacity, shieldMagic, shieldJunk, shieldNamed, ownShares, idleShield,
+	dropMagic, shieldCapacity, shieldMagic, shieldJunk, shieldNamed, idleShield, ownNetwork, ownShares,
 	ownNoShares, ringVerified, ringMillion,
 	plainMagic, capacity, magic, magicOpen, magicHalf, emptyHalf, idleRelaxed,
 }
@@ -131,7 +133,7 @@ func others() (steps []step) {
 			on, off = three, threeOpen
 		}
 		if k.Alone {
-			continue // compares the shield with itself
+			continue // for the shield alone; see compared
 		}
 		steps = append(steps, step{k.Name, on, highest, true}, step{k.Name, off, highest, true})
 	}

@@ -12,7 +12,8 @@ var quickPlan = plan{
 
 var comparedQuick = []step{
 	idleRelaxed, sinkJunk, readJunk, ringRead, sinkMAC, wholeMAC, refuseAll, filterUnknown,
-	dropMagic, shieldCapacity, shieldMagic, shieldJunk, shieldNamed, idleShield, ringVerified, ringMillion,
+	dropMagic, shieldCapacity, shieldMagic, shieldJunk, shieldNamed, idleShield, ownNetwork, ownShares,
+	ownNoShares, ringVerified, ringMillion,
 	capacity, magic, magicOpen, plainMagic, magicHalf,
 }
 

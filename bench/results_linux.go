@@ -66,9 +66,7 @@ func (s step) survival(w window) (atAll, timely float64) {
 	}
 	atAll, timely = w.survival(knocks)
 	if k, ok := scenario.ByName(s.kind); ok && k.Alone {
-		// The server grants one client only so many leases a second, so its authentic
-		// knocks are counted.
-		atAll = float64(w.counters["authentic"]) / float64(w.honest)
+		atAll = own(w, w)
 		timely = atAll
 	}
 	return atAll, timely

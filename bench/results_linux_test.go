@@ -43,6 +43,10 @@ func TestMatch(t *testing.T) {
 	if _, timely := (window{honest: 3}).survival(1); timely != 0 {
 		t.Errorf("nothing opened, but %v", timely)
 	}
+	w.opened, w.prompt = 0, 0
+	if atAll, timely := w.survival(3); atAll != 1 || !math.IsNaN(timely) {
+		t.Errorf("no attempt opened, but the survival is %v, %v", atAll, timely)
+	}
 }
 
 // aWindow returns a window with n honest knocks, of which some opened a service.
@@ -138,7 +142,7 @@ func TestPlansMeasureWhatRatiosNeed(t *testing.T) {
 			seen[s] = true
 		}
 		for _, s := range []step{sinkJunk, readJunk, sinkMAC, wholeMAC, refuseAll, filterUnknown, capacity, magic, magicOpen, magicHalf, idleRelaxed,
-			dropMagic, shieldCapacity, shieldMagic, plainMagic, ringRead, ringVerified, ringMillion, shieldNamed, shieldJunk, idleShield} {
+			dropMagic, shieldCapacity, shieldMagic, plainMagic, ringRead, ringVerified, ringMillion, shieldNamed, shieldJunk, idleShield, ownShares, ownNoShares, ownNetwork} {
 			if !seen[s] {
 				t.Errorf("%s: no %s", name, s)
 			}
@@ -146,7 +150,7 @@ func TestPlansMeasureWhatRatiosNeed(t *testing.T) {
 		if name != "full" {
 			continue
 		}
-		needed := []step{millionMAC, dropUnknown, shieldUnknown, ownShares, ownNoShares, turnShield}
+		needed := []step{millionMAC, dropUnknown, shieldUnknown, turnShield}
 		for _, c := range curvesOf {
 			for _, l := range curveLoads {
 				needed = append(needed, c.at(l))

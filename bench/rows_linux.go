@@ -56,6 +56,9 @@ func (b *results) row(s step) report.Row {
 		timely := spread(func(w window) float64 { _, t := s.survival(w); return t })
 		atAll := spread(func(w window) float64 { a, _ := s.survival(w); return a })
 		r.InTime, r.Survival = &timely, &atAll
+		if k, _ := scenario.ByName(s.kind); k.Alone {
+			return r // its attempts share addresses, by which grants are matched
+		}
 		r.Latency = &report.Quantiles{
 			P50: ms(latency.ValueAtQuantile(50)), P99: ms(latency.ValueAtQuantile(99)), Max: ms(latency.Max()),
 		}

@@ -2,11 +2,8 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"time"
 
-	"sallyport/bench/flood"
 	"sallyport/bench/netns"
 )
 
@@ -58,22 +55,7 @@ func (r *benchRun) guard(ctx context.Context, name string) error {
 		return err
 	}
 	r.shield = name
-	return r.introduce(ctx, t)
-}
-
-// introduce sends a knock of each honest client, so that the server knows its highest
-// nonce.
-func (r *benchRun) introduce(ctx context.Context, t *tested) error {
-	now := time.Now()
-	frames, _, _, err := t.traffic.honest(len(t.traffic.nonces), everyClient, func(int) time.Time { return now })
-	if err != nil {
-		return err
-	}
-	d := time.Second / 4
-	s := flood.Stream{Honest: frames, Every: 1, Rate: float64(len(frames)) / (d.Seconds() * 0.8), For: d}
-	if _, err := r.network.play(ctx, s); err != nil {
-		return fmt.Errorf("send the first knocks: %w", err)
-	}
-	time.Sleep(2 * inTime) // until the server has processed the last one
-	return nil
+	// A knock of each honest client, so that the server knows its highest nonce.
+	_, err = r.knock(ctx, t, len(t.traffic.nonces))
+	return err
 }

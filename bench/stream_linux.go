@@ -28,6 +28,9 @@ func (r *benchRun) stream(ctx context.Context, t *tested, s step) (stream flood.
 			wanted *= 5
 		}
 	}
+	if kind.Alone {
+		stream.For, wanted = r.cfg.Window, aloneRate
+	}
 	if stream.Rate > 0 {
 		estimate = min(estimate, stream.Rate)
 	}
@@ -99,18 +102,26 @@ const maxHonest = 1 << 16
 
 // replays sends honest knocks to a server. A flood then replays them.
 func (r *benchRun) replays(ctx context.Context, t *tested) error {
-	frames, _, shots, err := t.traffic.honest(floodFrames/8, everyClient, func(int) time.Time { return time.Now() })
+	shots, err := r.knock(ctx, t, floodFrames/8)
+	t.traffic.replays = shots
+	return err
+}
+
+// knock sends n honest attempts without a flood, and returns their datagrams when the
+// server has processed them.
+func (r *benchRun) knock(ctx context.Context, t *tested, n int) ([]scenario.Shot, error) {
+	now := time.Now()
+	frames, _, shots, err := t.traffic.honest(n, everyClient, func(int) time.Time { return now })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d := time.Second / 2
-	s := flood.Stream{Honest: frames, Every: 1, Rate: float64(len(frames)) / (d.Seconds() * 0.9), For: d}
+	s := flood.Stream{Honest: frames, Every: 1, Rate: float64(len(frames)) / (d.Seconds() * 0.8), For: d}
 	if _, err := r.network.play(ctx, s); err != nil {
-		return fmt.Errorf("send the knocks for the replays: %w", err)
+		return nil, fmt.Errorf("send honest knocks: %w", err)
 	}
 	time.Sleep(2 * inTime) // until the server has processed the last one
-	t.traffic.replays = shots
-	return nil
+	return shots, nil
 }
 
 // turn makes a flood of the ports of two minutes around the turn of the minute.

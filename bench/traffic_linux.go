@@ -19,6 +19,9 @@ const (
 	floodFrames = 4096
 	// honestRate is the approximate number of honest attempts a second in a flood.
 	honestRate = 200
+	// aloneRate is the same if only one client knocks: its survival is a figure, and
+	// requires hundreds of knocks a window. The server does not grant it so many leases.
+	aloneRate = 2000
 )
 
 // traffic makes the frames for one server.
@@ -79,18 +82,18 @@ func knockingIn(k scenario.Kind) knocking {
 }
 
 // honest makes the frames of n attempts, with the times at which they will be
-// sent. Each attempt has its own source address, which identifies its grant.
+// sent. Each attempt has its own source address, which identifies its grant. A client
+// that knocks alone has one network, whose addresses it uses again.
 func (a *traffic) honest(
 	n int, who knocking, when func(i int) time.Time,
 ) (frames [][]byte, attempts []attempt, shots []scenario.Shot, err error) {
-	source := honestSources
 	for i := range n {
 		if who == allButFirst && a.next%len(a.nonces) == 0 {
 			a.next++
 		}
-		profile := a.next % len(a.nonces)
+		profile, network := a.next%len(a.nonces), i/256
 		if who == onlyFirst {
-			profile = 0
+			profile, network = 0, 0
 		}
 		a.next++
 		knocks, err := scenario.Knocks(a.server.Profiles[profile], when(i), a.nonces[profile])
@@ -98,13 +101,13 @@ func (a *traffic) honest(
 			return nil, nil, nil, err
 		}
 		a.nonces[profile] += uint32(len(knocks))
+		source := addressOf(honestSources, network, i)
 		from := netip.AddrPortFrom(source, uint16(1024+a.random.IntN(60000)))
 		for _, k := range knocks {
 			frames = append(frames, a.link.Frame(from, k.Port, k.Payload))
 		}
 		shots = append(shots, knocks...)
 		attempts = append(attempts, attempt{source, len(frames) - 1})
-		source = source.Next()
 	}
 	return frames, attempts, shots, nil
 }
@@ -115,20 +118,36 @@ func (a *traffic) flood(k scenario.Kind, now time.Time) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.frames(shots), nil
+	return framesTo(a.link, a.random, k.Sources, shots), nil
 }
 
-func (a *traffic) frames(shots []scenario.Shot) [][]byte { return framesTo(a.link, a.random, shots) }
-
-// framesTo makes a frame for each shot, each with a different source.
-func framesTo(l flood.Link, random *rand.Rand, shots []scenario.Shot) [][]byte {
+// framesTo makes a frame for each shot.
+func framesTo(l flood.Link, random *rand.Rand, from scenario.Sources, shots []scenario.Shot) [][]byte {
 	frames := make([][]byte, len(shots))
-	source := floodSources
 	for i, s := range shots {
-		frames[i] = l.Frame(netip.AddrPortFrom(source, uint16(1024+random.IntN(60000))), s.Port, s.Payload)
-		source = source.Next()
+		frames[i] = l.Frame(netip.AddrPortFrom(sourceOf(from, i), uint16(1024+random.IntN(60000))), s.Port, s.Payload)
 	}
 	return frames
+}
+
+// sourceOf returns the address of the i-th datagram of a flood. Those of many networks
+// are all different.
+func sourceOf(from scenario.Sources, i int) netip.Addr {
+	switch from {
+	case scenario.OneNetwork:
+		return addressOf(floodSources, 0, i)
+	case scenario.ClientsNetwork:
+		return addressOf(honestSources, 0, i)
+	default:
+		return addressOf(floodSources, i%floodNetworks, i/floodNetworks)
+	}
+}
+
+// addressOf returns an address in a network (/24), by their numbers after the first one.
+func addressOf(first netip.Addr, network, host int) netip.Addr {
+	a := first.As4()
+	a[2], a[3] = a[2]+byte(network), byte(host)
+	return netip.AddrFrom4(a)
 }
 
 // atPort returns the shots with one port as their destination: a sink has only
@@ -154,7 +173,7 @@ func forSink(l flood.Link, k scenario.Kind, now time.Time) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the datagrams for the sink: %w", err)
 	}
-	return framesTo(l, random, atPort(shots, sinkPort)), nil
+	return framesTo(l, random, k.Sources, atPort(shots, sinkPort)), nil
 }
 
 // varied returns the variation of a kind's frames at a server with n clients: bad HMACs

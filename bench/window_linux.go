@@ -40,15 +40,16 @@ type window struct {
 
 // survival returns the share of honest knocks that had their effect at all, and in
 // time. If an attempt has several knocks, an authentic knock had its effect, and
-// the share of late knocks is that of late attempts.
+// the share of late knocks is that of late attempts. That is not a number if no attempt
+// opened a service.
 func (w window) survival(knocks int) (atAll, timely float64) {
 	arrived := float64(w.opened)
 	if knocks > 1 {
 		arrived = float64(w.counters["authentic"])
 	}
 	atAll = arrived / float64(w.honest)
-	if w.opened == 0 {
-		return atAll, 0
+	if atAll == 0 {
+		return 0, 0
 	}
 	return atAll, atAll * float64(w.prompt) / float64(w.opened)
 }

@@ -16,7 +16,7 @@ func Compare(w io.Writer, a, b Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) }
 	line("figure", "before", "range", "after", "range", "change", "")
-	for _, r := range Ratios {
+	for _, r := range (view{a, b}).measured() {
 		x, y := r.Of(a), r.Of(b)
 		line(r.Name, x.text(), x.span(), y.text(), y.span(), change(x, y), verdict(x, y, r.AtMost))
 	}
@@ -105,7 +105,7 @@ type changes struct {
 func (v view) changes() changes {
 	c := changes{Differences: differences(v[0], v[1])}
 	same, few := 0, 0
-	for _, r := range Ratios {
+	for _, r := range v.measured() {
 		x, y := r.Of(v[0]), r.Of(v[1])
 		text := fmt.Sprintf("%s: %s → %s (%s).", r.Title, x.text(), y.text(), change(x, y))
 		switch verdict(x, y, r.AtMost) {

@@ -13,46 +13,20 @@ type findings struct {
 	Lead     string
 	Survives []string
 	Costs    []string
-	Missed   []missedGoal
 	Reached  string
+	Missed   []remark
+	Notes    []remark // about the figures that were neither reached nor missed
 }
-
-// missedGoal is a figure that misses its goal, or was not measured.
-type missedGoal struct{ Name, Text string }
 
 func (res Result) findings() findings {
 	f := findings{
 		Lead:     unbroken(res.lead()),
-		Survives: sentences(res.halfSentence(), res.wellFormedSentence(), res.othersSentence(), res.hardestSentence()),
+		Survives: sentences(res.halfSentence(), res.wellFormedSentence(), res.othersSentence(), res.ownSentence(), res.hardestSentence()),
 		Costs:    sentences(res.refusalSentence(), res.wholeSentence(), res.millionSentence(), res.waitSentence(), res.memorySentence()),
 	}
-	reached, measured := 0, 0
-	var unmeasured []string
-	for _, r := range Ratios {
-		switch s := r.Of(res); {
-		case s.Kept == 0:
-			unmeasured = append(unmeasured, r.Name)
-		case r.Reached(s):
-			reached++
-			measured++
-		default:
-			measured++
-			f.Missed = append(f.Missed, missedGoal{r.Name, unbroken(r.missed(s, res.reason(r)))})
-		}
-	}
-	switch {
-	case measured == 0:
-		f.Reached = "No figure was measured."
-	case reached == measured:
-		f.Reached = fmt.Sprintf("All goals that were measured (%d) are reached.", measured)
-	default:
-		f.Reached = fmt.Sprintf("%d of %d goals are reached, %d missed.", reached, measured, measured-reached)
-	}
+	f.Reached, f.Missed, f.Notes = res.goals()
 	if res.Conditions.Quick {
 		f.Note = "This was a quick run: it shows that everything works, not how fast it is. Each figure is of one short window."
-	}
-	if len(unmeasured) > 0 && measured > 0 {
-		f.Missed = append(f.Missed, missedGoal{"not measured", strings.Join(unmeasured, ", ") + "."})
 	}
 	return f
 }
@@ -132,11 +106,13 @@ func (res Result) lead() string {
 	return fmt.Sprintf("Under %s of bad magic%s, %s.", packets(all[0].row.Offered.Median), core, list(parts))
 }
 
-func packets(f float64) string {
+func packets(f float64) string { return count(f) + " packets a second" }
+
+func count(f float64) string {
 	if f >= 1e6 {
-		return fmt.Sprintf("%.1f million packets a second", f/1e6)
+		return fmt.Sprintf("%.1f million", f/1e6)
 	}
-	return fmt.Sprintf("%.0f,000 packets a second", f/1e3)
+	return fmt.Sprintf("%.0f,000", f/1e3)
 }
 
 func list(parts []string) string {
@@ -177,6 +153,20 @@ func (res Result) wellFormedSentence() string {
 		packets(top), list(parts))
 }
 
+// ownSentence is about the knocks of the client that a flood names.
+func (res Result) ownSentence() string {
+	spoofed, ok := res.at("named-alone", "shield", ownLoad)
+	one, found := res.at("named-one-network", "shield", ownLoad)
+	if !ok || !found || !timely(spoofed) || !timely(one) {
+		return ""
+	}
+	return fmt.Sprintf("That client keeps %s of its knocks if the flood (%s) comes from one other network, and %s if it is spoofed from the network of the client.",
+		share(one.InTime.Median), packets(one.Offered.Median), share(spoofed.InTime.Median))
+}
+
+// ownLoad is the load of the floods in the name of the only honest client.
+const ownLoad = "2 M/s"
+
 func (res Result) othersSentence() string {
 	s := res.Ratios["survival_others_named_flood"]
 	if s.Kept == 0 {
@@ -192,7 +182,7 @@ func (res Result) hardestSentence() string {
 		var hardest Row
 		n := 0
 		for _, r := range res.Rows {
-			if r.Load == usualLoad && timely(r) && r.Scenario != "named-alone" && r.configuration() == configurations[i].key {
+			if r.Load == usualLoad && timely(r) && r.configuration() == configurations[i].key {
 				if n++; n == 1 || r.InTime.Median < hardest.InTime.Median {
 					hardest = r
 				}

@@ -66,6 +66,12 @@ func TestFindings(t *testing.T) {
 	if !strings.HasPrefix(lead, unequal) {
 		t.Errorf("lead: %s\nexpected: %s", lead, unequal)
 	}
+	res.Rows = append(res.Rows, Row{Scenario: "named-alone", Target: "shield", Load: ownLoad, Kept: 3, InTime: &[]Spread{once(.25)}[0]},
+		Row{Scenario: "named-one-network", Target: "shield", Load: ownLoad, Kept: 3, Offered: once(2e6), InTime: &[]Spread{once(.98)}[0]})
+	own := "That client keeps 98.0 % of its knocks if the flood (2.0 million packets a second) comes from one other network, and 25.0 % if it is spoofed from the network of the client."
+	if got := res.ownSentence(); got != own {
+		t.Errorf("%s\nexpected: %s", got, own)
+	}
 	// No figures, no sentence.
 	f = (Result{}).findings()
 	if f.Lead != "" || f.Survives != nil || f.Costs != nil || f.Missed != nil || f.Reached != "No figure was measured." {
@@ -93,11 +99,13 @@ func TestMissedGoals(t *testing.T) {
 		"badmac_vs_sink":         "None of 3 runs reached it; the best has 0.700.",
 		"read_vs_sink":           "It was measured only once, which does not show more than luck.",
 		"idle_p50":               "they range from 0.290 to 0.400.",
-		"not measured":           "million_vs_hundred",
 	}
 	f := res.findings()
 	if f.Reached != "1 of 7 goals are reached, 6 missed." || len(f.Missed) != len(want) {
 		t.Errorf("%s %d missed", f.Reached, len(f.Missed))
+	}
+	if len(f.Notes) != 1 || !strings.HasPrefix(f.Notes[0].Text, "Not measured: million_vs_hundred, xdp_badmagic_vs_drop_all, ") {
+		t.Errorf("notes: %q", f.Notes)
 	}
 	for _, m := range f.Missed {
 		text := strings.ReplaceAll(m.Text, "\u00a0", " ")
@@ -115,5 +123,33 @@ func TestMissedGoals(t *testing.T) {
 	res = Result{Ratios: map[string]Spread{"filter_gain": once(5)}}
 	if f := res.findings(); f.Reached != "All goals that were measured (1) are reached." {
 		t.Error(f.Reached)
+	}
+}
+
+// TestNoise checks that a figure of two equal sides is neither reached nor missed if its
+// runs differ by more than its sides.
+func TestNoise(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		runs []float64
+		want string
+	}{
+		{"survival_own_vs_no_shares", []float64{.8, .9, 1.1}, noDifference},
+		{"survival_own_vs_no_shares", []float64{.8, .9, .99}, missed},
+		{"survival_own_vs_no_shares", []float64{.7, 1.1}, missed}, // too few
+		{"survival_own_vs_no_shares", []float64{.8, .97, 1.1}, reached},
+		{"survival_others_named_flood", []float64{.8, .9, 1.1}, missed},
+		{"survival_own_one_network", []float64{.8, .9, 1}, ""},
+	} {
+		r := Ratios[slices.IndexFunc(Ratios, func(r Ratio) bool { return r.Name == row.name })]
+		if got := r.verdict(SpreadOf(row.runs)); got != row.want {
+			t.Errorf("%s: %v: %q, expected %q", row.name, row.runs, got, row.want)
+		}
+	}
+	res := Result{Ratios: map[string]Spread{"survival_own_vs_no_shares": SpreadOf([]float64{.8, .9, 1.1}), "filter_gain": once(5)}}
+	f := res.findings()
+	if f.Reached != "1 of 2 goals are reached, 0 missed. Of 1 the runs show no difference." || len(f.Missed) != 0 ||
+		f.Notes[0].Name != "survival_own_vs_no_shares" || !strings.Contains(f.Notes[0].Text, "which includes 1") {
+		t.Errorf("%+v", f)
 	}
 }

@@ -24,9 +24,11 @@ func (v view) goalRows() chart.Rows {
 		},
 	}
 	for _, q := range questions {
-		for _, r := range q.ratios() {
+		for _, r := range v.measured() {
+			if r.Limit == 0 || !q.about(r) {
+				continue
+			}
 			row := chart.Row{Group: q.short, Label: r.Name, Style: styleOf(r.configuration())}
-			measured := false
 			for i, res := range v {
 				s := r.Of(res)
 				m, text, span := s.mark(), "–", ""
@@ -34,14 +36,11 @@ func (v view) goalRows() chart.Rows {
 					text, span = s.text(), s.spanOfRuns()
 					m = chart.Mark{Low: r.toGoal(s.Min), Value: r.toGoal(s.Median), High: r.toGoal(s.Max)}
 					m.Low, m.High = min(m.Low, m.High), max(m.Low, m.High)
-					measured = true
 				}
-				m.Bad = s.Kept > 0 && !r.Reached(s)
+				m.Bad = r.verdict(s) == missed
 				addMark(&row, m, text, span, i, len(v))
 			}
-			if measured {
-				picture.Rows = append(picture.Rows, row)
-			}
+			picture.Rows = append(picture.Rows, row)
 		}
 	}
 	return picture

@@ -46,6 +46,13 @@ func shareSpan(s Spread) string {
 	return fmt.Sprintf("%.0f–%.0f", 100*s.Min, 100*s.Max)
 }
 
+func (s Spread) shareAndSpan() string {
+	if span := shareSpan(s); span != "" {
+		return share(s.Median) + " (" + span + ")"
+	}
+	return share(s.Median)
+}
+
 // costly reports whether the cost of a row's packets is of interest: at light loads the
 // wake-ups cost more than the packets.
 func costly(r Row) bool { return loadOrder(r.Load) < 2 && r.Kept > 0 && !r.ofCurve() }

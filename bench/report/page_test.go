@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/xml"
 	"errors"
+	"html"
 	"io"
 	"os"
 	"regexp"
@@ -48,6 +49,11 @@ func TestHTML(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q", want)
 		}
+	}
+	// A figure that was not measured has one line together with the others, and no row.
+	if strings.Count(text, "filter_gain") != 1 || !strings.Contains(text, "survival_badmagic_half, filter_gain, xdp_badmagic_vs_drop_all") ||
+		!strings.Contains(text, html.EscapeString(howToMeasure)) {
+		t.Errorf("figures that were not measured: %q", res.unmeasured())
 	}
 	selfContained(t, text)
 }
@@ -115,6 +121,13 @@ func TestEarlierResult(t *testing.T) {
 	for _, want := range []string{">socket</text>", ">filter</text>", ">sink</text>", "This was a quick run"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q", want)
+		}
+	}
+	selfContained(t, text)
+	text = comparisonOf(t, res, readFixture(t, "result.json"))
+	for _, want := range []string{"survival_own_one_network", "Conditions that differ", "Not comparable: "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in the comparison with a later result", want)
 		}
 	}
 	selfContained(t, text)

@@ -19,15 +19,6 @@ var questions = []question{
 	{"waiting", "How long does an honest knock wait?", func(r Ratio) bool { return r.Latency }},
 }
 
-func (q question) ratios() (all []Ratio) {
-	for _, r := range Ratios {
-		if q.about(r) {
-			all = append(all, r)
-		}
-	}
-	return all
-}
-
 // configuration returns the configuration that a figure is about.
 func (r Ratio) configuration() string {
 	for _, part := range []string{"xdp", "ring", "shield", "named", "own", "lone"} {

@@ -4,9 +4,12 @@ package report
 type Ratio struct {
 	Name    string
 	Title   string
-	Limit   float64
-	AtMost  bool // the figure must be at most Limit; otherwise at least
-	Latency bool // the figure is from Result.LatencyMS, in milliseconds
+	Limit   float64 // 0: the figure has no goal
+	AtMost  bool    // the figure must be at most Limit; otherwise at least
+	Latency bool    // the figure is from Result.LatencyMS, in milliseconds
+	// Equal means that both sides of the figure should be equal. If the range of its runs
+	// includes 1, it shows no difference.
+	Equal bool
 }
 
 // Ratios are all figures, in the order of the report.
@@ -27,7 +30,8 @@ var Ratios = []Ratio{
 	{Name: "survival_xdp_turn", Title: "survival with the shield under 5 million bad magic a second: at the turn of the minute ÷ at other times", Limit: 0.98},
 	{Name: "survival_ring_badmac_1m", Title: "honest knocks that survive a million bad HMACs a second with the shield, without shares", Limit: 0.97},
 	{Name: "survival_others_named_flood", Title: "survival with the shield: all other clients in a flood of one client's name ÷ in junk of the same rate", Limit: 0.95},
-	{Name: "survival_own_vs_no_shares", Title: "knocks of the client that a flood names, with the shield: survival with shares ÷ without", Limit: 0.95},
+	{Name: "survival_own_vs_no_shares", Title: "knocks of the client that a flood names, spoofed from its network: survival with shares ÷ without", Limit: 0.95, Equal: true},
+	{Name: "survival_own_one_network", Title: "knocks of the client that a flood names, if the flood comes from one other network: survival with the shield"},
 	{Name: "lone_p99", Title: "last knock to open, idle, with the shield, 99th percentile, ms", Limit: 0.5, AtMost: true, Latency: true},
 	{Name: "idle_p50", Title: "last knock to open, idle, median, ms", Limit: 0.3, AtMost: true, Latency: true},
 	{Name: "half_p99", Title: "last knock to open, half of capacity, 99th percentile, ms", Limit: 5, AtMost: true, Latency: true},
@@ -43,7 +47,7 @@ func (r Ratio) Of(res Result) Spread {
 
 // Reached reports whether a figure reaches its goal.
 func (r Ratio) Reached(s Spread) bool {
-	if s.Kept == 0 {
+	if s.Kept == 0 || r.Limit == 0 {
 		return false
 	}
 	if r.AtMost {
@@ -52,19 +56,35 @@ func (r Ratio) Reached(s Spread) bool {
 	return s.Median >= r.Limit
 }
 
+// The verdicts on a figure.
+const (
+	notMeasured  = "not measured"
+	reached      = "reached"
+	missed       = "missed"
+	noDifference = "no difference shown"
+)
+
+// verdict returns "" for a figure without a goal.
 func (r Ratio) verdict(s Spread) string {
 	switch {
 	case s.Kept == 0:
-		return "not measured"
+		return notMeasured
+	case r.Limit == 0:
+		return ""
 	case r.Reached(s):
-		return "reached"
+		return reached
+	case r.Equal && s.Kept > 2 && s.Min <= 1 && s.Max >= 1:
+		return noDifference
 	default:
-		return "missed"
+		return missed
 	}
 }
 
 // Goal returns the goal as text.
 func (r Ratio) Goal() string {
+	if r.Limit == 0 {
+		return "–"
+	}
 	if r.AtMost {
 		return "≤ " + short(r.Limit)
 	}

@@ -102,6 +102,14 @@ var reasons = map[string]func(Result) string{
 		}
 		return fmt.Sprintf("Without the shield the 99th percentile is %s ms on the same machine.", short(r.Latency.P99))
 	},
+	"survival_own_vs_no_shares": func(res Result) string {
+		with, ok := res.at("named-alone", "shield", ownLoad)
+		without, found := res.at("named-alone", "shield-no-shares", ownLoad)
+		if !ok || !found || !timely(with) || !timely(without) {
+			return ""
+		}
+		return fmt.Sprintf("With shares %s of the client's knocks survive, without shares %s.", with.InTime.shareAndSpan(), without.InTime.shareAndSpan())
+	},
 	"survival_xdp_vs_plain": func(res Result) string {
 		r, ok := res.at(refusable, "no-filter", "5 M/s")
 		if !ok || !timely(r) || r.InTime.Median == 0 {

@@ -97,7 +97,9 @@ func TestTable(t *testing.T) {
 		"honest knocks in time with 100 k/s 300 k/s 10 M/s", "bad magic socket 100.0 % - 9.5 %", "sniffed shield (ring) 100.0 % - -",
 		"left out: the shield: no privilege",
 		"A processor, 2 cores, Linux 6.1", "2 of 40 discarded",
-		"read_vs_sink 0.960 0.900–0.970 3 ≥ 0.950 reached", "filter_gain - - 0 ≥ 4.00 not measured", "half_p99 6.00 6.00–6.00 1 ≤ 5.00 missed",
+		"read_vs_sink 0.960 0.900–0.970 3 ≥ 0.950 reached", "half_p99 6.00 6.00–6.00 1 ≤ 5.00 missed",
+		"not measured: badmac_vs_sink, filter_vs_reject_all, survival_badmagic, survival_badmagic_half, filter_gain, xdp_badmagic_vs_drop_all,", howToMeasure,
+		"10.0 million were planned",
 		"firewall 300 0.120 0.400 2.00",
 		"bad-magic shipped highest 5.00 M 1.00 M 12 30.0 % 50.0 % 0.200 3.00 9.00 100 500 22 0 yes",
 	} {
@@ -113,13 +115,14 @@ func TestCompare(t *testing.T) {
 	after.Ratios["read_vs_sink"] = SpreadOf([]float64{0.99, 0.98, 0.98})
 	worse := SpreadOf([]float64{0.1, 0.1, 0.15})
 	after.Rows[0].InTime = &worse
+	after.Ratios["filter_gain"] = SpreadOf([]float64{3})
 	var b strings.Builder
 	if err := Compare(&b, before, after); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
 		"the kernel differs: Linux 6.1, then Linux 6.2", "read_vs_sink 0.960 0.900–0.970 0.980 0.980–0.990 +2.1 % better",
-		"million_vs_hundred 1.40 1.40–1.40 1.40 1.40–1.40 +0.0 % too few runs", "filter_gain - - - - - not measured in both",
+		"million_vs_hundred 1.40 1.40–1.40 1.40 1.40–1.40 +0.0 % too few runs", "filter_gain - - 3.00 3.00–3.00 - not measured in both",
 		"-66.7 % worse",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), line) {
@@ -128,7 +131,7 @@ func TestCompare(t *testing.T) {
 	}
 	b.Reset()
 	err := Compare(&b, before, before)
-	if err != nil || strings.Contains(b.String(), "differs") || !strings.Contains(b.String(), "no significant change") {
+	if err != nil || strings.Contains(b.String(), "filter_gain") || strings.Contains(b.String(), "differs") || !strings.Contains(b.String(), "no significant change") {
 		t.Errorf("%v\n%s", err, &b)
 	}
 }

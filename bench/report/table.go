@@ -30,6 +30,12 @@ func (res Result) Table(w io.Writer) error {
 		}
 		fmt.Fprintln(w)
 	}
+	if names := res.unmeasured(); len(names) > 0 {
+		fmt.Fprintf(w, "not measured: %s\n%s\n", strings.Join(names, ", "), howToMeasure)
+	}
+	for _, text := range sentences(res.unreachedSentence()) {
+		fmt.Fprintln(w, text)
+	}
 	for _, text := range res.Omitted {
 		fmt.Fprintf(w, "left out: %s\n", text)
 	}
@@ -82,8 +88,9 @@ func (res Result) openingTable() [][]string {
 func (res Result) ratioTable() [][]string {
 	table := [][]string{{"figure", "median", "range", "runs", "goal", ""}}
 	for _, r := range Ratios {
-		s := r.Of(res)
-		table = append(table, []string{r.Name, s.text(), s.span(), strconv.Itoa(s.Kept), r.Goal(), r.verdict(s)})
+		if s := r.Of(res); s.Kept > 0 {
+			table = append(table, []string{r.Name, s.text(), s.span(), strconv.Itoa(s.Kept), r.Goal(), r.verdict(s)})
+		}
 	}
 	return table
 }
@@ -96,7 +103,9 @@ func (res Result) rowTable() [][]string {
 	for _, r := range res.Rows {
 		timely, atAll, p50, p99, most := "", "", "", "", ""
 		if r.InTime != nil {
-			timely, atAll = share(r.InTime.Median), share(r.Survival.Median)
+			timely, atAll = r.InTime.share(), r.Survival.share()
+		}
+		if r.Latency != nil {
 			p50, p99, most = short(r.Latency.P50), short(r.Latency.P99), short(r.Latency.Max)
 		}
 		sums := "yes"
@@ -121,6 +130,13 @@ func (s Spread) text() string {
 		return "-"
 	}
 	return short(s.Median)
+}
+
+func (s Spread) share() string {
+	if s.Kept == 0 {
+		return "-"
+	}
+	return share(s.Median)
 }
 
 func (s Spread) span() string {

@@ -54,7 +54,7 @@ func (v view) table(choose func(Row) bool, cells func(Row) []string, head ...str
 
 func (v view) survivalTable() table {
 	return v.table(func(r Row) bool { return r.InTime != nil && r.Survival != nil }, func(r Row) []string {
-		return []string{share(r.InTime.Median), share(r.Survival.Median), rate(r.Offered.Median)}
+		return []string{r.InTime.share(), r.Survival.share(), rate(r.Offered.Median)}
 	}, "within 50 ms", "at all", "offered a second")
 }
 
@@ -80,7 +80,10 @@ func (v view) loadTable() table {
 func (v view) goalTable() (groups []goalGroup) {
 	for _, q := range questions {
 		group := goalGroup{Title: q.title}
-		for _, r := range q.ratios() {
+		for _, r := range v.measured() {
+			if !q.about(r) {
+				continue
+			}
 			row := goalRow{Ratio: r, Class: styleOf(r.configuration()).Class()}
 			for _, res := range v {
 				s := r.Of(res)
@@ -93,9 +96,18 @@ func (v view) goalTable() (groups []goalGroup) {
 			}
 			group.Rows = append(group.Rows, row)
 		}
-		groups = append(groups, group)
+		if len(group.Rows) > 0 {
+			groups = append(groups, group)
+		}
 	}
 	return groups
+}
+
+// measured returns the figures that a result has.
+func (v view) measured() []Ratio {
+	return slices.DeleteFunc(slices.Clone(Ratios), func(r Ratio) bool {
+		return !slices.ContainsFunc(v, func(res Result) bool { return r.Of(res).Kept > 0 })
+	})
 }
 
 type goalGroup struct {
@@ -131,6 +143,15 @@ func (v view) floods() (all []part) {
 	return all
 }
 
+// windows names the windows of a row. A flood can be measured with honest knocks and
+// without.
+func (r Row) windows() string {
+	if r.InTime == nil && r.configuration() != "" {
+		return r.key() + ", without honest knocks"
+	}
+	return r.key()
+}
+
 // part is a figure with its values, or a counter.
 type part struct{ Name, Text string }
 
@@ -138,7 +159,7 @@ type part struct{ Name, Text string }
 func (v view) windows() (all []windowRow) {
 	for i, res := range v {
 		for _, r := range res.Rows {
-			w := windowRow{Name: r.key()}
+			w := windowRow{Name: r.windows()}
 			if len(v) > 1 {
 				w.Name = []string{"before: ", "after: "}[i] + w.Name
 			}
@@ -167,7 +188,7 @@ func (v view) windows() (all []windowRow) {
 // counters are the counters of each row, and whether they add up.
 func (res Result) counters() (all []windowRow) {
 	for _, r := range res.Rows {
-		w := windowRow{Name: r.key()}
+		w := windowRow{Name: r.windows()}
 		for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
 			if n := r.Counters[name]; n > 0 {
 				w.Figures = append(w.Figures, part{name, strconv.FormatUint(n, 10)})

@@ -78,7 +78,8 @@ func (r Row) flood() string {
 
 // floods are the names of floods whose keys are too short for a stranger.
 var floods = map[string]string{
-	"named": "sniffed, one client", "named-alone": "sniffed, its client", "nothing": "no flood", "closed": "closed ports", "stale": "stale timestamp", "unknown": "unknown identifier",
+	"named": "sniffed, one client", "named-alone": "named client, spoofed", "named-one-network": "named client, one network",
+	"nothing": "no flood", "closed": "closed ports", "stale": "stale timestamp", "unknown": "unknown identifier",
 	"bad-mac": "bad HMAC", "one-client": "in one client's name", "replay": "replays", "sniffed": "sniffed identifier",
 }
 
@@ -93,7 +94,9 @@ func (r Row) load() string {
 }
 
 // ofCurve reports whether a row is a point of a curve, which pictures do not repeat.
-func (r Row) ofCurve() bool { return strings.HasSuffix(r.Load, " M/s") }
+func (r Row) ofCurve() bool {
+	return strings.HasSuffix(r.Load, " M/s") && !strings.HasPrefix(r.Scenario, "named-")
+}
 
 // versions are the same row in each result of a view; one that a result lacks is nil.
 type versions []*Row
@@ -142,7 +145,7 @@ func (v view) rows(choose func(Row) bool) (all []versions) {
 // loadOrder puts the loads of which one learns most first.
 func loadOrder(load string) int {
 	switch load {
-	case usualLoad:
+	case usualLoad, ownLoad:
 		return 0
 	case "idle":
 		return 2

@@ -51,10 +51,20 @@ type Kind struct {
 	// Sniffed kinds have nonces that their client could use next. The others have random
 	// ones, as of an attacker who has seen no knock of the client.
 	Sniffed bool
+	Sources Sources
 
 	knock    func(*draft) // changes a knock that is valid except for its HMAC
 	datagram func(*draft) // changes the datagram made from it
 }
+
+// Sources are the addresses from which a flood comes.
+type Sources int
+
+const (
+	ManyNetworks   Sources = iota // spoofed, hundreds of networks
+	OneNetwork                    // of an attacker who cannot spoof
+	ClientsNetwork                // spoofed, that of the only honest client
+)
 
 // All are all kinds of flood, in the order of the checks that refuse them.
 var All = []Kind{
@@ -87,8 +97,12 @@ var All = []Kind{
 		knock: first,
 	},
 	{
-		Name: "named-alone", Title: "sniffed nonces, bad HMAC, in the name of the only honest client", Reasons: []string{"mac"}, Alone: true,
-		Sniffed: true, knock: first,
+		Name: "named-alone", Title: "sniffed nonces, bad HMAC, in the name of the only honest client, and spoofed from its network",
+		Reasons: []string{"mac"}, Alone: true, Sniffed: true, Sources: ClientsNetwork, knock: first,
+	},
+	{
+		Name: "named-one-network", Title: "sniffed nonces, bad HMAC, in the name of the only honest client, from one other network",
+		Reasons: []string{"mac"}, Alone: true, Sniffed: true, Sources: OneNetwork, knock: first,
 	},
 	{Name: "replay", Title: "replays of real knocks", Reasons: []string{"below", "session_replay"}, Replayed: true},
 }
