@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"cmp"
 	"io"
 	"path/filepath"
 
@@ -32,19 +32,11 @@ side by side.`,
 			if err := report.Compare(env.Stdout, results[0], results[1]); err != nil {
 				return err
 			}
-			if out == "" {
-				out = filepath.Dir(args[1])
-			}
-			err := writeFiles(out, map[string]func(io.Writer) error{
+			return writePage(env.Stdout, cmp.Or(out, filepath.Dir(args[1])), "compare.html", map[string]func(io.Writer) error{
 				"compare.html": func(w io.Writer) error { return report.CompareHTML(w, results[0], results[1]) },
 			})
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(env.Stdout, "\nreport: %s\n", filepath.Join(out, "compare.html"))
-			return nil
 		},
 	}
-	c.Flags().StringVar(&out, "out", "", "the `directory` for compare.html (default: that of AFTER.json)")
+	c.Flags().StringVar(&out, "out", "", "the `directory` for compare.html; created if it does not exist (default: that of AFTER.json)")
 	return c
 }

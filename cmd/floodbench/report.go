@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -18,23 +19,20 @@ func reportCommand(env cli.Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report RESULT.json",
 		Short: "Write the report of a result again",
-		Args:  cobra.ExactArgs(1),
+		Long: `Write the report of a result again.
+
+Draws report.html and its pictures from a result.json of this version or of an
+earlier one.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			res, err := readResult(args[0])
 			if err != nil {
 				return err
 			}
-			if out == "" {
-				out = filepath.Dir(args[0])
-			}
-			if err := writeFiles(out, reportFiles(res)); err != nil {
-				return err
-			}
-			fmt.Fprintf(env.Stdout, "report: %s\n", filepath.Join(out, "report.html"))
-			return nil
+			return writePage(env.Stdout, cmp.Or(out, filepath.Dir(args[0])), "report.html", reportFiles(res))
 		},
 	}
-	c.Flags().StringVar(&out, "out", "", "the `directory` for report.html and its pictures (default: that of RESULT.json)")
+	c.Flags().StringVar(&out, "out", "", "the `directory` for report.html and its pictures; created if it does not exist (default: that of RESULT.json)")
 	return c
 }
 
@@ -62,6 +60,25 @@ func reportFiles(res report.Result) map[string]func(io.Writer) error {
 		}
 	}
 	return files
+}
+
+// writePage writes a page, and the files beside it, and prints its path.
+func writePage(w io.Writer, dir, page string, files map[string]func(io.Writer) error) error {
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	if err := writeFiles(dir, files); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nreport: %s\n", filepath.Join(dir, page))
+	return err
+}
+
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return cli.Misuse(fmt.Errorf("create the directory for the report: %w", err))
+	}
+	return nil
 }
 
 func writeFiles(dir string, files map[string]func(io.Writer) error) error {

@@ -112,8 +112,8 @@ minute.`,
 
 // run measures in a separate process, which is alone in its namespaces.
 func run(c *cobra.Command, env cli.Env, o runOptions) error {
-	if err := os.MkdirAll(o.out, 0o755); err != nil {
-		return cli.Misuse(fmt.Errorf("create the directory for the report: %w", err))
+	if err := makeDir(o.out); err != nil { // before the minutes that the run takes
+		return err
 	}
 	server, done, err := findServer(c.Context(), o.server, env.Stderr)
 	if err != nil {
