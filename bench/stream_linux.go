@@ -21,11 +21,13 @@ func (r *benchRun) stream(ctx context.Context, t *tested, s step) (stream flood.
 	if s.load == highest || stream.Rate >= overload {
 		// Short, so that compared windows are close together: the load of other
 		// machines on this host changes within seconds. Few honest knocks survive
-		// without a shield, so more are sent; with one, their grants would cost the
-		// server more than the flood.
-		stream.For = stream.For * 2 / 5
+		// without a shield, so more are sent. With one, their grants would cost the
+		// server more than the flood, so the window is longer instead.
 		if !shieldTargets[s.target] {
 			wanted *= 5
+		}
+		if !shieldTargets[s.target] || !s.honest {
+			stream.For = stream.For * 2 / 5
 		}
 	}
 	if kind.Alone {

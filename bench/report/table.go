@@ -15,7 +15,7 @@ func (res Result) Table(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %d cores, %s\n", res.Machine.Processor, res.Machine.Cores, res.Machine.Kernel)
 	c := res.Conditions
 	fmt.Fprintf(w, "flood by %s; packets are received by %s\n", c.Generator, c.ReceivePaidBy)
-	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of that at the highest load), %d of %d discarded\n\n",
+	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of that at the highest load, except where honest knocks pass a shield), %d of %d discarded\n\n",
 		c.Rounds, c.WindowSeconds, c.ThrownAway, c.Windows)
 	for _, table := range [][][]string{res.ratioTable(), res.curveTable(), res.rowTable(), res.openingTable()} {
 		if table == nil {

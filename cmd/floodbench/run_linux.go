@@ -84,7 +84,7 @@ report names it, and what is missing.
 
 Writes report.html, its plots and result.json to the directory of --out, and a
 table to the terminal. Fails if counters do not add up, or if honest knocks are
-lost although nothing is overloaded. Takes about 12 minutes; with --quick a
+lost although nothing is overloaded. Takes about 14 minutes; with --quick a
 minute.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -105,7 +105,7 @@ minute.`,
 	c.Flags().StringVar(&o.out, "out", "floodbench-result", "the `directory` for the report; created if it does not exist")
 	c.Flags().StringVar(&o.server, "server", "", serverUsage)
 	c.Flags().IntVar(&o.rounds, "rounds", 5, "how often to measure everything; each round measures compared cases twice")
-	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each flood lasts; at the highest load two fifths of that")
+	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each flood lasts; at the highest load two fifths of that, except where honest knocks pass a shield")
 	c.Flags().BoolVar(&o.quick, "quick", false, "make one short round that only checks that everything works")
 	return c
 }
