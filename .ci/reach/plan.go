@@ -158,7 +158,7 @@ var sallyport = plan{
 		{"(*sallyport/ingest/xdp.Program).Reset", "the arrays of a program that is attached nowhere, in the holder"},
 		{"sallyport/ingest/xdp.Probe", "the arrays of a program that is attached nowhere"},
 		// Only the kernel, or a local process with the right, can send there.
-		{"sallyport/cmd/sallyportd/internal/shield.watch", "netlink: the host's links and addresses, in the holder"},
+		{"sallyport/sessions/gate/hostevents.Watch", "netlink: the host's links and addresses"},
 		{"sallyport/cmd/sallyportd/internal/admin.listen", "the admin socket, a Unix socket"},
 		{"sallyport/sessions/gate/holder.Listen", "the holder's Unix socket"},
 		{"sallyport/sessions/gate/holder.NewConn", "the holder's socket pair"},
@@ -178,7 +178,6 @@ var sallyport = plan{
 		{"(*sallyport/sessions/gate/firewall.Table).Keep", "netlink: changes of the rules"},
 		{"sallyport/sessions/gate/guard.open", "netlink: owns the table"},
 		{"sallyport/sessions/gate/heldport.dump", "netlink: the users of a port"},
-		{"sallyport/sessions/gate/heldport.OnAddresses", "netlink: the host's addresses"},
 		{"(*sallyport/sessions/gate/relay.sender).drainErrors$1", "the error queue of a flow"},
 		{"sallyport/cmd/sallyportd.demoConfig", "sallyportd demo: finds a free port"},
 	},

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"sallyport/sessions/gate/heldport"
+	"sallyport/sessions/gate/hostevents"
 )
 
 // The pauses between two attempts to bind the port of a service: the first one,
@@ -54,6 +54,10 @@ func (s *Service) isBound() bool {
 	return s.obstacles[portUnbound] == nil
 }
 
+// addressInterval is the longest time until keepPort detects a change of addresses that
+// the kernel did not report.
+const addressInterval = 10 * time.Second
+
 // keepPort keeps the port bound until ctx ends: it binds the port again when the
 // host's addresses or interfaces change, and retries after a failure.
 func (s *Service) keepPort(ctx context.Context) {
@@ -61,7 +65,7 @@ func (s *Service) keepPort(ctx context.Context) {
 		return
 	}
 	changed := make(chan struct{}, 1)
-	go heldport.OnAddresses(ctx.Done(), func() {
+	go hostevents.Watch(ctx.Done(), hostevents.Addresses, addressInterval, func() {
 		select {
 		case changed <- struct{}{}:
 		default: // keepPort is already about to check

@@ -9,9 +9,8 @@
 //	     the kernel delivers no datagram to it, and answers datagrams with ICMP,
 //	     as at a closed port. Listen adds the socket that receives datagrams.
 //
-//	Stale        the interface of a link-local address was replaced: bind again
-//	OnAddresses  reports that the host's addresses or interfaces have changed
-//	Receivers    the UDP ports of all programs, for stealth
+//	Stale      the interface of a link-local address was replaced: bind again
+//	Receivers  the UDP ports of all programs, for stealth
 //
 // No other program can bind such a port or listen at it, nor does the kernel choose
 // it for an outgoing connection. SO_REUSEADDR, which would admit others while a TCP

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/sessions/gate/hostevents"
 )
 
 func TestUDPIsExclusive(t *testing.T) {
@@ -96,7 +97,7 @@ func TestNewAddress(t *testing.T) {
 	events := make(chan struct{}, 64)
 	go func() {
 		defer close(ended)
-		OnAddresses(done, func() { events <- struct{}{} })
+		hostevents.Watch(done, hostevents.Addresses, time.Second, func() { events <- struct{}{} })
 	}()
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -125,7 +126,6 @@ func TestNewAddress(t *testing.T) {
 			}
 		}
 		a := fmt.Sprintf("192.0.2.%d", i+1)
-		time.Sleep(50 * time.Millisecond) // for the watcher to be there; else pollInterval
 		if err := addAddress(lo, a+"/32"); err != nil {
 			t.Fatal(err)
 		}

@@ -4,9 +4,9 @@
 //	Load       loads the program and its arrays, which the holder passes to the server
 //	  select   the interfaces that get the program: those of the configuration, or those
 //	           by which the server's addresses are reached
-//	  watch    the kernel's events of links and addresses -> reconcile, and again every
-//	           few seconds: another program may have had the interface
-//	  reconcile  attaches, detaches, and passes the own addresses to the program
+//	  reconcile  attaches, detaches, and passes the own addresses to the program; again
+//	           at the kernel's events of links and addresses (hostevents), and every few
+//	           seconds: another program may have had the interface
 //	State      where it is attached
 //	Close      detaches it everywhere
 //

@@ -8,10 +8,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"sallyport/ingest/xdp"
 	"sallyport/sessions/gate/holder"
+	"sallyport/sessions/gate/hostevents"
 )
+
+// pollInterval is the longest time until a change is noticed that the kernel did not
+// report, and after which an attempt to attach is repeated.
+const pollInterval = 2 * time.Second
 
 // program is a loaded xdp.Program.
 type program interface {
@@ -83,7 +89,7 @@ func start(
 	s.reconcile()
 	go func() {
 		defer close(s.ended)
-		watch(s.stop, s.reconcile)
+		hostevents.Watch(s.stop, hostevents.Addresses|hostevents.Links, pollInterval, s.reconcile)
 	}()
 	return s
 }
