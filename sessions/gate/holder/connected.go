@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
-	"time"
 
 	"sallyport/sessions/gate/access"
 )
-
-// pollPause is the time between two polls for the result of a query.
-const pollPause = 50 * time.Millisecond
 
 // ConnTracker is a Firewall that knows which peers have connections.
 type ConnTracker interface {
@@ -81,63 +78,25 @@ func (c *Conn) Connected(ctx context.Context, changes []access.Change) (connecte
 	return connected, nil
 }
 
-func (c *Conn) connectedSome(ctx context.Context, changes []access.Change) ([]bool, error) {
+func (c *Conn) connectedSome(ctx context.Context, changes []access.Change) (connected []bool, err error) {
 	request, err := appendList([]byte{byte(kindQuery)}, changes, c.clock.Boot())
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	_, err = c.call(request, 0)
-	c.mu.Unlock()
-	for err == nil {
-		select {
-		case <-time.After(pollPause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+	err = c.poll(ctx, request, kindQueryResult, func(a answer, b []byte, files []*os.File) bool {
+		if a != answerConnected || len(b) != (len(changes)+7)/8 || len(files) > 0 {
+			return false
 		}
-		var found []bool
-		var over bool
-		if found, over, err = c.pollQuery(len(changes)); over {
-			return found, err
-		}
-	}
-	return nil, err
-}
-
-// pollQuery requests the result of a query of n changes. over is false while
-// the query runs.
-func (c *Conn) pollQuery(n int) (connected []bool, over bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l := c.current()
-	if l == nil {
-		return nil, true, ErrDead
-	}
-	b, err := l.call([]byte{byte(kindQueryResult)}, answerTime)
-	if err != nil {
-		return nil, true, err
-	}
-	connected, over, err = parseQueryReply(b, n)
-	if errors.Is(err, errReply) {
-		err = l.fail(err)
-	}
-	return connected, over, err
-}
-
-func parseQueryReply(b []byte, n int) (connected []bool, over bool, err error) {
-	switch {
-	case len(b) == 1 && answer(b[0]) == answerPending:
-		return nil, false, nil
-	case len(b) == 1+(n+7)/8 && answer(b[0]) == answerConnected:
-		connected = make([]bool, n)
+		connected = make([]bool, len(changes))
 		for i := range connected {
-			connected[i] = b[1+i/8]>>(i%8)&1 != 0
+			connected[i] = b[i/8]>>(i%8)&1 != 0
 		}
-		return connected, true, nil
-	case len(b) > 0 && answer(b[0]) == answerRefused:
-		return nil, true, fmt.Errorf("the firewall's holder: %w: %s", ErrRefused, b[1:])
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil, true, errReply
+	return connected, nil
 }
 
 // disconnect makes the holder end the connections of the peers of changes,
