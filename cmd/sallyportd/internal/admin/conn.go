@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -112,33 +113,19 @@ func (c Conn) ReloadClients(ctx context.Context) (Reloaded, error) {
 }
 
 func (c Conn) change(ctx context.Context, path string) (done Reloaded, err error) {
-	body, err := c.ask(ctx, http.MethodPost, path, nil)
+	err = c.askJSON(ctx, http.MethodPost, path, nil, maxAnswer, &done)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.unchanged {
 		return done, fmt.Errorf("the server rejected the change, and keeps its old settings: %w", refused)
 	}
-	if err != nil {
-		return done, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&done); err != nil {
-		return done, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return done, nil
+	return done, err
 }
 
 // Waiting returns why services stay closed even for clients with a lease, by the
 // services' names.
 func (c Conn) Waiting(ctx context.Context) (waiting map[string]string, err error) {
-	body, err := c.ask(ctx, http.MethodGet, "/waiting", nil)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&waiting); err != nil {
-		return nil, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return waiting, nil
+	err = c.askJSON(ctx, http.MethodGet, "/waiting", nil, maxAnswer, &waiting)
+	return waiting, err
 }
 
 // State reads a copy of the state file.
@@ -193,6 +180,33 @@ func (c Conn) Watch(ctx context.Context, watching func(), f func(Grant) error) e
 	default:
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
+}
+
+// askJSON sends a request with a value as JSON, or nil, and reads a response of at most
+// limit bytes.
+func (c Conn) askJSON(ctx context.Context, method, path string, asked any, limit int64, done any) error {
+	var request io.Reader
+	if asked != nil {
+		text, err := json.Marshal(asked)
+		if err != nil {
+			return err
+		}
+		request = bytes.NewReader(text)
+	}
+	body, err := c.ask(ctx, method, path, request)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	limited := &io.LimitedReader{R: body, N: limit}
+	err = json.NewDecoder(limited).Decode(done)
+	if err != nil && limited.N == 0 {
+		err = fmt.Errorf("expected at most %d bytes, got more", limit)
+	}
+	if err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return nil
 }
 
 // ask sends a request to the server. The caller must close the response.

@@ -3,8 +3,6 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"time"
@@ -34,15 +32,8 @@ const maxFailing = 1 << 20
 
 // Failing returns the closing commands that have failed.
 func (c Conn) Failing(ctx context.Context) (f Failing, err error) {
-	body, err := c.ask(ctx, http.MethodGet, "/failing", nil)
-	if err != nil {
-		return f, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxFailing)).Decode(&f); err != nil {
-		return f, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return f, nil
+	err = c.askJSON(ctx, http.MethodGet, "/failing", nil, maxFailing, &f)
+	return f, err
 }
 
 // serveFailing registers the request for failing commands.

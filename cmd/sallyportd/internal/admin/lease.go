@@ -1,12 +1,8 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"time"
@@ -65,38 +61,14 @@ type Closed struct {
 
 // Leases returns all leases of the server.
 func (c Conn) Leases(ctx context.Context) (all []Lease, err error) {
-	body, err := c.ask(ctx, http.MethodGet, "/leases", nil)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	return all, decodeLeases(body, &all)
+	err = c.askJSON(ctx, http.MethodGet, "/leases", nil, maxLeases, &all)
+	return all, err
 }
 
 // CloseLeases ends leases. When it returns, they are closed.
 func (c Conn) CloseLeases(ctx context.Context, asked Closing) (done Closed, err error) {
-	text, err := json.Marshal(asked)
-	if err != nil {
-		return done, err
-	}
-	body, err := c.ask(ctx, http.MethodPost, "/leases/close", bytes.NewReader(text))
-	if err != nil {
-		return done, err
-	}
-	defer body.Close()
-	return done, decodeLeases(body, &done)
-}
-
-func decodeLeases(body io.Reader, into any) error {
-	limited := &io.LimitedReader{R: body, N: maxLeases}
-	err := json.NewDecoder(limited).Decode(into)
-	if err != nil && limited.N == 0 {
-		err = errors.New("expected a list of leases, got more bytes than it can have")
-	}
-	if err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
-	}
-	return nil
+	err = c.askJSON(ctx, http.MethodPost, "/leases/close", asked, maxLeases, &done)
+	return done, err
 }
 
 // serveLeases registers the requests about leases.

@@ -1,10 +1,7 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 )
 
@@ -39,17 +36,6 @@ type Restricted struct {
 // other rights, and nothing open without a right to it, except as Restricted.Owed
 // reports.
 func (c Conn) Restrict(ctx context.Context, r Restriction) (done Restricted, err error) {
-	asked, err := json.Marshal(r)
-	if err != nil {
-		return done, err
-	}
-	body, err := c.ask(ctx, http.MethodPost, "/restrict", bytes.NewReader(asked))
-	if err != nil {
-		return done, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(&done); err != nil {
-		return done, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return done, nil
+	err = c.askJSON(ctx, http.MethodPost, "/restrict", r, maxAnswer, &done)
+	return done, err
 }

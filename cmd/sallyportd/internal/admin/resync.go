@@ -1,11 +1,8 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -32,33 +29,15 @@ type Resynced struct {
 
 // Resync makes the shield accept any nonce of a client until its next knock.
 func (c Conn) Resync(ctx context.Context, r Resync) (done Resynced, err error) {
-	asked, err := json.Marshal(r)
-	if err != nil {
-		return done, err
-	}
-	body, err := c.ask(ctx, http.MethodPost, "/resync", bytes.NewReader(asked))
-	if err != nil {
-		return done, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&done); err != nil {
-		return done, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return done, nil
+	err = c.askJSON(ctx, http.MethodPost, "/resync", r, maxAnswer, &done)
+	return done, err
 }
 
 // TooFar returns the clients of which the shield refuses knocks because their nonces
 // are too far ahead: some hundred at most.
 func (c Conn) TooFar(ctx context.Context) (list []TooFar, err error) {
-	body, err := c.ask(ctx, http.MethodGet, "/toofar", nil)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxFailing)).Decode(&list); err != nil {
-		return nil, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return list, nil
+	err = c.askJSON(ctx, http.MethodGet, "/toofar", nil, maxFailing, &list)
+	return list, err
 }
 
 // serveResync registers the requests about nonces that are too far ahead.

@@ -175,8 +175,8 @@ func TestAnswersHaveAnEnd(t *testing.T) {
 	if _, err := c.State(t.Context()); err == nil || !strings.Contains(err.Error(), "got more") {
 		t.Errorf("state: %v", err)
 	}
-	if _, err := c.Reload(t.Context()); err == nil {
-		t.Error("reload")
+	if _, err := c.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "got more") {
+		t.Errorf("reload: %v", err)
 	}
 	err = c.Watch(t.Context(), func() {}, func(Grant) error { return nil })
 	if err == nil || errors.Is(err, context.Canceled) {

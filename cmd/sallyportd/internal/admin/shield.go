@@ -3,8 +3,6 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 )
 
@@ -26,15 +24,8 @@ type ShieldInterface struct {
 
 // Shield returns what the shield does now; nil: the server's configuration has none.
 func (c Conn) Shield(ctx context.Context) (s *Shield, err error) {
-	body, err := c.ask(ctx, http.MethodGet, "/shield", nil)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&s); err != nil {
-		return nil, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return s, nil
+	err = c.askJSON(ctx, http.MethodGet, "/shield", nil, maxAnswer, &s)
+	return s, err
 }
 
 func (h Handlers) serveShield(mux *http.ServeMux) {
