@@ -27,7 +27,8 @@
 //   - the rotation also owns the shield, which comes and goes with its holder
 //     (SetShield). It gives each source of rings its part, and takes it away once it
 //     is empty; between the two, only the source's reader reads it. The sockets stay
-//     open, and get all that the shield passes on;
+//     open, and get all that the shield passes on. One more goroutine shows the
+//     program each second that the server runs (beat);
 //   - each port has one SO_REUSEPORT socket for each source and address, so
 //     sources share only the port's places, which are replaced as a whole;
 //   - a shard belongs to one reader, which fills its ring, and to at most one

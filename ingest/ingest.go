@@ -165,6 +165,12 @@ func (r *Receiver) Run(ctx context.Context) error {
 	for _, rd := range r.readers {
 		g.Go(rd.run)
 	}
+	if r.shield != nil {
+		g.Go(func() error {
+			r.shield.beat(r.ended)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		defer func() {
 			if r.shield != nil {

@@ -114,6 +114,31 @@ func (s *shield) swap(next *xdp.Shield) {
 	}
 }
 
+// beat shows the program that this server runs, until done is closed. Its goroutine has
+// no other work: the rotation may take seconds for the table of a million clients, and a
+// reader waits while its shard is full.
+func (s *shield) beat(done <-chan struct{}) {
+	tick := time.NewTicker(xdp.BeatInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		if inForce := s.inForce(); inForce != nil {
+			inForce.Beat()
+		}
+	}
+}
+
+// inForce returns the shield, or nil, for any goroutine.
+func (s *shield) inForce() *xdp.Shield {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
 // counts returns the counters of all shields since the start.
 func (s *shield) counts() xdp.Counts {
 	s.mu.Lock()
@@ -182,10 +207,7 @@ func (r *Receiver) TooFarAhead(f func(id wire.Identifier, refused uint32)) {
 	if r.shield == nil {
 		return
 	}
-	r.shield.mu.Lock()
-	s := r.shield.current
-	r.shield.mu.Unlock()
-	if s != nil {
+	if s := r.shield.inForce(); s != nil {
 		s.Ahead(f)
 	}
 }

@@ -54,6 +54,13 @@ func newDriver(t *testing.T) *driver {
 // load loads and attaches the program, as the holder does. close ends it.
 func (d *driver) load(t *testing.T, sizes xdp.Sizes) (s *xdp.Shield, close func()) {
 	t.Helper()
+	s, _, close = d.loadOpen(t, sizes)
+	return s, close
+}
+
+// loadOpen is load, and returns the program's arrays.
+func (d *driver) loadOpen(t *testing.T, sizes xdp.Sizes) (s *xdp.Shield, arrays map[string]*os.File, close func()) {
+	t.Helper()
 	p, err := xdp.Load(sizes)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +89,7 @@ func (d *driver) load(t *testing.T, sizes xdp.Sizes) (s *xdp.Shield, close func(
 		p.Close()
 	})
 	t.Cleanup(close)
-	return s, close
+	return s, p.Files(), close
 }
 
 // sender sends datagrams from the other host.

@@ -72,6 +72,11 @@ func shieldRing(device string, port int) (r *xdp.Ring, done func(), err error) {
 	places := []schedule.Place{{Minute: now - 1}, {Minute: now}, {Minute: now + 1}}
 	shield.Set(prefilter.Table{Tolerance: time.Minute, Ports: map[uint16][]schedule.Place{uint16(port): places}})
 	shield.SetRing(true)
+	go func() {
+		for range time.Tick(xdp.BeatInterval) { // while the process runs
+			shield.Beat()
+		}
+	}()
 	return shield.Ring(0, 1), done, nil
 }
 

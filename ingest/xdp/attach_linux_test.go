@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"sallyport/bench/netns"
@@ -43,8 +46,9 @@ func TestAttach(t *testing.T) {
 		t.Errorf("%s, lost: %v, want native", l.Mode(), l.Lost())
 	}
 	_, unknown := netlink.GenlFamilyGet(netdevFamily) // before Linux 6.3
-	if i, err := ProbeInterface("here"); err != nil || i.Program == 0 || (i.Mode != Native && unknown == nil) {
-		t.Errorf("the interface: %+v, %v, want a program", i, err)
+	i, err := ProbeInterface("here")
+	if err != nil || i.Program == 0 || i.Owner != ThisPackage || (i.Mode != Native && unknown == nil) {
+		t.Errorf("the interface: %+v, %v, want this program", i, err)
 	}
 	if _, err := p.Attach(here.Attrs().Index); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second time: %v, want ErrBusy", err)
@@ -60,9 +64,17 @@ func TestAttach(t *testing.T) {
 	if err := netlink.LinkAdd(generic); err != nil {
 		t.Fatal(err)
 	}
-	if i, err := ProbeInterface("generic"); err != nil || i.Program != 0 || i.Mode == Native {
+	if i, err := ProbeInterface("generic"); err != nil || i.Program != 0 || i.Owner != NoOwner || i.Mode == Native {
 		t.Errorf("a driver without XDP: %+v, %v", i, err)
 	}
+	other, err := attach(passAll(t), generic.Attrs().Index, link.XDPGenericMode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i, err := ProbeInterface("generic"); err != nil || i.Program == 0 || i.Owner != OtherOwner {
+		t.Errorf("with another program: %+v, %v", i, err)
+	}
+	other.Close()
 	g, err := p.Attach(generic.Attrs().Index)
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +98,19 @@ func TestAttach(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// passAll returns a program of another owner, with a name of this package.
+func passAll(t *testing.T) *ebpf.Program {
+	t.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: genericFlows, Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
 }
 
 func TestSetAddresses(t *testing.T) {

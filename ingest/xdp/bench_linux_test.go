@@ -42,6 +42,7 @@ func benchmark(b *testing.B, r *rig) {
 	magic := datagram(nil)
 	magic[0] = 'p'
 	const all = FlagRing | FlagClients | FlagNonces
+	r.beat()
 	for _, c := range []struct {
 		name    string
 		payload []byte
@@ -76,6 +77,7 @@ func benchmark(b *testing.B, r *rig) {
 				runs := 0
 				for b.Loop() {
 					const chunk = DefaultSlots / 8 // no ring fills
+					r.beat()
 					_, one, err := program.Benchmark(frame, chunk, nil)
 					if err != nil {
 						b.Fatal(err)

@@ -147,6 +147,7 @@ func (w *routed) listen(h *netns.Host, address string) *net.UDPConn {
 
 func (w *routed) send(c *net.UDPConn, to string) {
 	w.Helper()
+	w.beat()
 	if _, err := c.WriteToUDPAddrPort([]byte("no knock"), netip.MustParseAddrPort(to)); err != nil {
 		w.Fatal(err)
 	}
@@ -269,6 +270,7 @@ func testLive(t *testing.T, mode Mode) {
 		plain := prefiltertest.Plain(func(k *wire.Knock) { k.Nonce = 77 })
 		begin := monotonic(t)
 		for _, datagram := range [][]byte{plain, {1, 2, 3}, nil} {
+			w.beat()
 			if _, err := from.WriteToUDPAddrPort(datagram, to); err != nil {
 				t.Fatal(err)
 			}
@@ -289,6 +291,7 @@ func testLive(t *testing.T, mode Mode) {
 		// A driver may join datagrams (GRO). Here the sender has not separated them.
 		separate(t, from, 48)
 		before := w.counts()
+		w.beat()
 		if _, err := from.WriteToUDPAddrPort(append(plain, plain...), to); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"sync/atomic"
+	"time"
 
 	"sallyport/verify/wire"
 )
@@ -10,8 +11,8 @@ import (
 // the same in bpf/layout.h. Numbers are in the byte order of the host, except for the
 // bytes of a datagram and of addresses.
 
-// Settings is the only entry of the array "settings". The server writes Flags and
-// Window.
+// Settings is the only entry of the array "settings". The server writes Flags, Window
+// and Beat.
 type Settings struct {
 	Flags  atomic.Uint32 // flag…
 	Window uint32        // size of the replay window, in nonces
@@ -21,8 +22,24 @@ type Settings struct {
 	Processors uint32 // rings, and entries of "counters"
 	Slots      uint32 // records of a ring, a power of two
 	Buckets    uint32 // of "identifiers", a power of two
-	_          [28]byte
+	_          uint32
+
+	// Beat is when the server last showed that it runs: CLOCK_MONOTONIC, nanoseconds.
+	// If it is older than BeatLimit, or more than beatAhead in the future, the program
+	// passes each datagram to the sockets.
+	Beat atomic.Uint64
+	_    [16]byte
 }
+
+const (
+	// BeatInterval is how often the server must call Beat.
+	BeatInterval = time.Second
+	// BeatLimit is how old a beat may be.
+	BeatLimit = 5 * time.Second
+	// beatAhead: the program reads the coarse clock, which is some milliseconds behind
+	// that of the server.
+	beatAhead = time.Second
+)
 
 // The flags of Settings.
 const (
@@ -98,7 +115,9 @@ func Hash(id, seed uint32, bits uint) uint32 { return uint32(uint64(id*seed) << 
 // "records". Slots is a power of two.
 type Control struct {
 	Head     atomic.Uint64 // written by the program
-	_        [56]byte
+	Tick     uint64        // jiffies, when the program last looked at the clock
+	Beats    uint32        // 1: Settings.Beat was not too old then
+	_        [44]byte
 	Tail     atomic.Uint64 // written by the server
 	_        [56]byte
 	Sleeping atomic.Uint32 // set by the server before it waits; the program clears it and wakes the server ("wake")

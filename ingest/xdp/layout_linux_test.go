@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -45,14 +46,15 @@ func TestLayout(t *testing.T) {
 		"settings": {
 			"flags": 0, "window": unsafe.Offsetof(Settings{}.Window), "seeds": unsafe.Offsetof(Settings{}.Seeds),
 			"processors": unsafe.Offsetof(Settings{}.Processors), "slots": unsafe.Offsetof(Settings{}.Slots),
-			"buckets": unsafe.Offsetof(Settings{}.Buckets),
+			"buckets": unsafe.Offsetof(Settings{}.Buckets), "beat": unsafe.Offsetof(Settings{}.Beat),
 		},
 		"entry": {
 			"id": unsafe.Offsetof(Entry{}.ID), "highest": unsafe.Offsetof(Entry{}.Highest),
 			"previous": unsafe.Offsetof(Entry{}.Previous), "ahead": unsafe.Offsetof(Entry{}.Ahead),
 		},
 		"control": {
-			"head": unsafe.Offsetof(Control{}.Head), "tail": unsafe.Offsetof(Control{}.Tail),
+			"head": unsafe.Offsetof(Control{}.Head), "tick": unsafe.Offsetof(Control{}.Tick),
+			"beats": unsafe.Offsetof(Control{}.Beats), "tail": unsafe.Offsetof(Control{}.Tail),
 			"sleeping": unsafe.Offsetof(Control{}.Sleeping),
 		},
 		"record": {
@@ -103,6 +105,11 @@ func TestLayout(t *testing.T) {
 	}
 	if !bytes.Contains(header, fmt.Appendf(nil, "#define MAX_AHEAD (1 << %d)\n", bits.TrailingZeros(MaxAhead))) {
 		t.Errorf("MAX_AHEAD is not %d", MaxAhead)
+	}
+	for name, want := range map[string]time.Duration{"BEAT_LIMIT": BeatLimit, "BEAT_AHEAD": beatAhead} {
+		if !bytes.Contains(header, fmt.Appendf(nil, "#define %s %dULL\n", name, want)) {
+			t.Errorf("%s is not %s", name, want)
+		}
 	}
 	flags := regexp.MustCompile(`(?m)^\tFLAG_([A-Z]+) = 1 << (\d),`).FindAllStringSubmatch(string(header), -1)
 	want := map[string]int{

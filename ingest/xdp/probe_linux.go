@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -35,21 +36,61 @@ type Interface struct {
 	// kernel does not report it (before Linux 6.3). The driver can still refuse, for
 	// instance a large MTU: then the mode is Generic.
 	Mode Mode
-	// Program is the number of the XDP program that is attached, 0: none. With one,
-	// Attach returns ErrBusy.
+	// Program is the number of the XDP program that is attached. 0: there is none, or
+	// several.
 	Program ebpf.ProgramID
+	// Owner is whose program this is. With one, Attach returns ErrBusy.
+	Owner Owner
+}
+
+// Owner is whose XDP program an interface has.
+type Owner uint8
+
+const (
+	NoOwner      Owner = iota // there is no program
+	UnknownOwner              // this process may not read programs, which requires CAP_SYS_ADMIN; or there are several
+	ThisPackage               // it is the program of this package
+	OtherOwner
+)
+
+// ownerOf finds out whose a program is, by the names that Load gives.
+func ownerOf(id ebpf.ProgramID) Owner {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return UnknownOwner
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return UnknownOwner
+	}
+	if !slices.Contains([]string{nativeFlows, nativePorts, genericFlows, genericPorts}, info.Name) {
+		return OtherOwner
+	}
+	maps, _ := info.MapIDs()
+	for _, id := range maps {
+		if m, err := ebpf.NewMapFromID(id); err == nil {
+			of, err := m.Info()
+			m.Close()
+			if err == nil && of.Name == "identifiers" {
+				return ThisPackage
+			}
+		}
+	}
+	return OtherOwner
 }
 
 // ProbeInterface reports on an interface of the thread's network namespace. It changes
-// nothing, and requires no privilege. The error wraps ErrEthernet if that is the cause.
+// nothing, and requires no privilege, except for the owner of a program. The error wraps ErrEthernet if that is the cause.
 func ProbeInterface(name string) (Interface, error) {
 	l, err := netlink.LinkByName(name)
 	if err != nil {
 		return Interface{}, fmt.Errorf("find the interface %s: %w", name, err)
 	}
 	var i Interface
-	if x := l.Attrs().Xdp; x != nil {
+	if x := l.Attrs().Xdp; x != nil && x.Attached {
 		i.Program = ebpf.ProgramID(x.ProgId)
+		i.Owner = ownerOf(i.Program)
 	}
 	if !ethernet(l) {
 		return i, fmt.Errorf("the interface %s: %w (it has type %q)", name, ErrEthernet, l.Attrs().EncapType)

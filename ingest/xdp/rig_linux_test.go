@@ -30,6 +30,7 @@ type rig struct {
 	control  []Control
 	records  []Record
 	shares   []Share
+	silent   time.Duration // since the last beat, in each run
 }
 
 func newRig(t testing.TB, sizes Sizes) *rig { return rigOf(t, load1(t, sizes)) }
@@ -219,10 +220,20 @@ const (
 	xdpPass = 2
 )
 
+// beat shows the program that a server runs, or did so a while ago, and makes it look at
+// the clock.
+func (r *rig) beat() {
+	r.settings.Beat.Store(uint64(Monotonic() - r.silent))
+	for cpu := range r.control {
+		r.control[cpu].Tick = 0
+	}
+}
+
 // run runs a program on a frame, and returns the counter that has counted it. It fails
 // if several or none have, or the verdict does not belong to the counter.
 func (r *rig) run(program *ebpf.Program, frame []byte) int {
 	r.Helper()
+	r.beat()
 	before := r.counts()
 	verdict, out, err := program.Test(frame)
 	if err != nil {

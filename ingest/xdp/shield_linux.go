@@ -14,8 +14,8 @@ import (
 // Shield writes the rules of the program, and reads its counters. It is the server's
 // side of one load of the program. Map makes one.
 //
-// Set, Mirror, Tick and SetOptions are called by one goroutine at a time; Counts and
-// Ahead by any. Each Ring belongs to its reader. The owner calls Close last, when no
+// Set, Mirror, Tick and SetOptions are called by one goroutine at a time; Beat, Counts
+// and Ahead by any. Each Ring belongs to its reader. The owner calls Close last, when no
 // reader uses a Ring.
 type Shield struct {
 	*arrays
@@ -75,6 +75,7 @@ func newShield(a *arrays) *Shield {
 	}
 	a.settings.Window = replay.Size
 	a.settings.Flags.Store(0)
+	s.Beat()
 	return s
 }
 
@@ -119,6 +120,18 @@ func (s *Shield) SetOptions(o Options) {
 // readers. Otherwise the datagrams go to the sockets.
 func (s *Shield) SetRing(on bool) { s.setFlag(FlagRing, on) }
 
+// Beat shows the program that the server runs. It must be called each BeatInterval: after
+// BeatLimit without it, the program refuses nothing, and passes all to the sockets, until
+// the next call. The first beat is one of Map. Any goroutine may call it, and it waits for none of the other methods
+// for more than some milliseconds.
+func (s *Shield) Beat() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.closed {
+		s.settings.Beat.Store(uint64(Monotonic()))
+	}
+}
+
 func (s *Shield) setFlag(flag uint32, on bool) {
 	flags := s.flags &^ flag
 	if on {
@@ -157,13 +170,14 @@ func (s *Shield) counts() (c Counts) {
 }
 
 // Close ends the mirrors, and unmaps the arrays. No Ring may be in use. The program
-// goes on with its last rules while its holder keeps it; its datagrams go to the sockets.
+// passes all datagrams while its holder keeps it: it has no beat.
 func (s *Shield) Close() {
 	s.SetRing(false)
 	s.endMirrors()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
+		s.settings.Beat.Store(0)
 		s.last, s.closed = s.counts(), true
 		s.unmap()
 	}

@@ -22,8 +22,15 @@ struct settings {
 	__u32 processors;
 	__u32 slots;
 	__u32 buckets;
-	__u8 unused[28];
+	__u32 unused;
+	__u64 beat;
+	__u8 unused2[16];
 };
+
+// How old a beat may be, and how far ahead: the program reads the coarse clock, which is
+// a little behind that of the server.
+#define BEAT_LIMIT 5000000000ULL
+#define BEAT_AHEAD 1000000000ULL
 
 #define ROWS 4096
 #define ROW_PLACES 8
@@ -54,7 +61,9 @@ struct bucket {
 
 struct control {
 	__u64 head;
-	__u8 unused[56];
+	__u64 tick;
+	__u32 beats;
+	__u8 unused[44];
 	__u64 tail;
 	__u8 unused2[56];
 	__u32 sleeping;

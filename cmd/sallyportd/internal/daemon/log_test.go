@@ -39,6 +39,8 @@ var logExceptions = map[string]string{
 	"ingest/setup.go: l.Log ...":                                     "a wrapper: the attributes of its callers are checked, as calls of once",
 	"ingest/xdp/attach_linux.go: l.link.Info":                        "the method of a link of bpf",
 	"ingest/xdp/files_linux.go: program.Info":                        "the method of a program of bpf",
+	"ingest/xdp/probe_linux.go: m.Info":                              "the method of an array of bpf",
+	"ingest/xdp/probe_linux.go: p.Info":                              "the method of a program of bpf",
 	"ingest/xdp/program_linux.go: p.native.Info":                     "the method of a program of bpf",
 	"sessions/gate/holder/holdertest/holdertest_linux.go: t.Error":   "the method of a test",
 	"sessions/gate/web.go: slog.NewLogLogger":                        "messages of net/http, which are discarded",
