@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"time"
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -12,32 +14,45 @@ import (
 	"sallyport/sessions/gate/holder"
 )
 
-// effectiveShield is the program at the network driver.
+// effectiveShield is the program at the network driver: what the configuration has, and
+// what there is now.
 type effectiveShield struct {
 	Mode string `json:"shield"` // "off" or "xdp"
 	// Possible reports whether this host can have it; nil: this command lacks the
 	// privileges to find out.
 	Possible *bool  `json:"possible,omitempty"`
-	Why      string `json:"why,omitempty"` // it cannot
+	Why      string `json:"why,omitempty"` // it cannot, or it is not known where
+	// Now is what the running server has: "on", "gone", or "off" if it was started
+	// without the shield. Empty: no server answers.
+	Now string `json:"now,omitempty"`
 	// Flows reports whether the program looks up the flows that the kernel tracks.
 	Flows      bool                    `json:"flows,omitempty"`
 	Interfaces []admin.ShieldInterface `json:"interfaces,omitempty"`
 	Shares     bool                    `json:"shares,omitempty"`
 	Mirror     bool                    `json:"mirror,omitempty"`
 
-	cause   error // of Why
-	busy    []string
-	running *admin.Shield // of the running server; nil: there is none
+	cause  error                // this host cannot have it
+	gone   string               // why the running server has none
+	silent error                // why it is not known whether a server runs
+	unread error                // why the interfaces are not known
+	holds  bool                 // "sallyportd firewall hold" answers
+	taken  map[string]xdp.Owner // interfaces with an XDP program, if no server has the shield
 }
 
-// shieldOf finds out whether this host can have the shield, and where.
+// holderTime is how long "check" waits for a holder.
+const holderTime = time.Second
+
+// shieldOf finds out whether this host can have the shield, where, and what the running
+// server has.
 func shieldOf(ctx context.Context, cfg *config.Config, host config.Host) *effectiveShield {
 	e := &effectiveShield{Mode: "off"}
 	var policy holder.ShieldPolicy
 	if cfg.Shield != nil {
 		e.Mode, e.Shares, e.Mirror = "xdp", cfg.Shield.Shares, cfg.Shield.Mirror
 		policy = *cfg.ShieldPolicy().Shield
-		e.running, _ = admin.Conn{Socket: cfg.AdminSocket}.Shield(ctx)
+		waiting, stop := context.WithTimeout(ctx, holderTime)
+		defer stop()
+		e.holds = holder.Answers(waiting, cfg.FirewallSocket)
 	}
 	if host.Shield() {
 		e.Flows, e.cause = xdp.Probe()
@@ -47,50 +62,107 @@ func shieldOf(ctx context.Context, cfg *config.Config, host config.Host) *effect
 			e.Why = e.cause.Error()
 		}
 	}
-	if e.running != nil && e.running.On {
-		e.Interfaces = e.running.Interfaces
-		return e
-	}
-	previews, err := shield.Previews(policy, cfg.Listen)
-	if err != nil {
-		e.Why = err.Error()
-	}
-	for _, p := range previews {
-		e.Interfaces = append(e.Interfaces, admin.ShieldInterface{Name: p.Name, Mode: p.Mode, Error: p.Err})
-		if p.Busy {
-			e.busy = append(e.busy, p.Name)
-		}
+	running, err := admin.Conn{Socket: cfg.AdminSocket}.Shield(ctx)
+	e.ask(running, err)
+	if e.Now != "on" {
+		e.preview(shield.Previews(policy, cfg.Listen))
 	}
 	return e
 }
 
-// lines returns the shield for people: a line each.
-func (e *effectiveShield) lines() []string {
+// ask takes the answer of the running server.
+func (e *effectiveShield) ask(running *admin.Shield, err error) {
+	var unreachable *admin.UnreachableError
+	switch {
+	case errors.As(err, &unreachable) && unreachable.Stopped():
+	case err != nil:
+		e.silent = err
+	case running == nil:
+		e.Now = "off"
+	case running.On:
+		e.Now, e.Interfaces = "on", running.Interfaces
+	default:
+		e.Now, e.gone = "gone", running.Error
+	}
+}
+
+// preview takes the interfaces that would get the shield.
+func (e *effectiveShield) preview(all []shield.Preview, err error) {
+	if err != nil {
+		e.unread = err
+		if e.Why == "" {
+			e.Why = err.Error()
+		}
+	}
+	e.taken = map[string]xdp.Owner{}
+	for _, p := range all {
+		e.Interfaces = append(e.Interfaces, admin.ShieldInterface{Name: p.Name, Mode: p.Mode, Error: p.Err})
+		if p.Err == "" && p.Owner != xdp.NoOwner {
+			e.taken[p.Name] = p.Owner
+		}
+	}
+}
+
+// nowhere reports whether no interface has the shield, or can have it.
+func (e *effectiveShield) nowhere() bool {
+	return e.unread == nil && !slices.ContainsFunc(e.Interfaces, func(i admin.ShieldInterface) bool {
+		return i.Error == "" && e.taken[i.Name] == xdp.NoOwner
+	})
+}
+
+// where returns the interfaces, and what each has.
+func (e *effectiveShield) where() string {
 	var at []string
 	for _, i := range e.Interfaces {
-		switch {
+		switch owner := e.taken[i.Name]; {
 		case i.Error != "":
 			at = append(at, i.Name+" (not attached)")
+		case owner == xdp.ThisPackage:
+			at = append(at, i.Name+" (a shield of Sallyport is attached)")
+		case owner != xdp.NoOwner:
+			at = append(at, i.Name+" (an XDP program is attached)")
 		case i.Mode != "":
 			at = append(at, i.Name+" ("+i.Mode+")")
 		default:
 			at = append(at, i.Name)
 		}
 	}
-	where := strings.Join(at, ", ")
-	if where == "" {
-		where = "no interface"
+	switch {
+	case e.unread != nil:
+		return "interfaces that cannot be read: " + e.unread.Error()
+	case len(at) == 0:
+		return "no interface"
 	}
-	if e.Mode == "off" {
-		switch {
-		case e.Possible == nil:
-			return []string{"off; only root, or a process with CAP_BPF and CAP_NET_ADMIN, can check whether this host can have it"}
-		case *e.Possible:
-			return []string{"off; this host can have it (shield = \"xdp\"), on " + where}
-		}
-		return []string{"off; this host cannot have it: " + e.Why}
+	return strings.Join(at, ", ")
+}
+
+// lines returns the shield for people: a line each.
+func (e *effectiveShield) lines() []string {
+	impossible := e.Possible != nil && !*e.Possible
+	switch {
+	case e.Mode == "off" && (e.Now == "on" || e.Now == "gone"):
+		return []string{"off; the running server was started with it"}
+	case e.Mode == "off" && e.Possible == nil:
+		return []string{"off; only root, or a process with CAP_BPF and CAP_NET_ADMIN, can check whether this host can have it"}
+	case e.Mode == "off" && impossible:
+		return []string{"off; this host cannot have it: " + e.cause.Error()}
+	case e.Mode == "off":
+		return []string{"off; this host can have it (shield = \"xdp\"), on " + e.where()}
+	case e.Now == "gone":
+		return []string{"none now: the running server receives at its sockets"}
+	case e.Now == "off":
+		return []string{"none now: the running server was started without it"}
+	case e.Now == "on" && e.nowhere():
+		return []string{"attached nowhere: the running server receives at its sockets; " + e.where()}
+	case e.Now == "" && impossible && !e.holds:
+		return []string{"none: this host cannot have it, so a server receives at its sockets"}
+	case e.Now == "" && e.nowhere():
+		return []string{"no interface is free for it: " + e.where()}
 	}
-	list := []string{"before the sockets, on " + where}
+	list := []string{"before the sockets, on " + e.where()}
+	if e.silent != nil {
+		list = append(list, "whether the running server has it now is not known: "+e.silent.Error())
+	}
 	if e.Possible != nil && *e.Possible && !e.Flows {
 		list = append(list, "this kernel does not let it look up flows: if this host translates addresses (NAT), the high ports go to the sockets")
 	}
@@ -98,54 +170,4 @@ func (e *effectiveShield) lines() []string {
 		list = append(list, "your own firewall rules, and tcpdump on this host, do not see the datagrams that it takes (shield_mirror = true shows them, for debugging)")
 	}
 	return list
-}
-
-// checkShield warns if the shield of the configuration cannot work, or does not.
-func (e *effectiveShield) check() (found []finding) {
-	if e.Mode == "off" {
-		return nil
-	}
-	if e.Mirror {
-		found = append(found, warn("shield-mirror", "after debugging, set shield_mirror = false, and reload",
-			"shield_mirror is set: the shield counts what it would drop, and drops nothing"))
-	}
-	switch {
-	case e.running != nil && !e.running.On:
-		return append(found, warn("shield-gone", e.hint(), "the running server has no shield, and receives at its sockets: %s", e.running.Error))
-	case e.running != nil:
-	case e.Possible == nil:
-		found = append(found, warn("missing-capability", grantShield,
-			"shield = \"xdp\" requires CAP_BPF and CAP_NET_ADMIN, which this command does not have; without them the server receives at its sockets"))
-	case !*e.Possible:
-		return append(found, warn("shield-unavailable", e.hint(), "this host cannot have the shield, so the server receives at its sockets: %s", e.Why))
-	default:
-		for _, name := range e.busy {
-			found = append(found, warn("shield-busy", "detach that program (\"ip link set dev "+name+" xdp off\", or stop its owner), or leave the interface out of shield_interfaces",
-				"another XDP program is attached to %s, so the shield cannot be", name))
-		}
-	}
-	if len(e.Interfaces) == 0 {
-		found = append(found, warn("shield-not-attached", "name the interfaces in shield_interfaces", "no interface has an address of listen, so the shield is attached to none"))
-	}
-	for _, i := range e.Interfaces {
-		if i.Error != "" {
-			found = append(found, warn("shield-not-attached", "", "the shield is not attached to %s: %s", i.Name, i.Error))
-		}
-	}
-	return found
-}
-
-const grantShield = "start \"sallyportd serve\", or \"sallyportd firewall hold\", as root or with these capabilities; the guide lists how systemd and container engines grant them (\"The shield\")"
-
-// hint returns what to do about the cause.
-func (e *effectiveShield) hint() string {
-	switch {
-	case errors.Is(e.cause, xdp.ErrPrivilege):
-		return grantShield
-	case e.running != nil && strings.Contains(e.running.Error, holder.ErrDead.Error()):
-		return "start \"sallyportd firewall hold\", or restart the server if it had started the holder"
-	case errors.Is(e.cause, xdp.ErrKernel), errors.Is(e.cause, xdp.ErrProcessor):
-		return "set shield = \"off\" on this host"
-	}
-	return ""
 }

@@ -40,6 +40,7 @@ func TestShield(t *testing.T) {
 
 	w.checks(t, "before the sockets, on srv (native)", true)
 	w.checks(t, "warning: the shield", false)
+	w.checkCopy(t)
 	addTo(t, shieldLink, "192.0.2.99/24")
 	w.bySoonShield(t, "at a later address", v, w.guests[1], "192.0.2.99")
 
@@ -78,6 +79,7 @@ func TestShield(t *testing.T) {
 	w.bySockets(t, "without a holder", v, w.dir, w.guests[1])
 	w.checks(t, "warning: the running server has no shield, and receives at its sockets: ", true)
 	w.checks(t, "hint: start \"sallyportd firewall hold", true)
+	w.checks(t, "before the sockets", false)
 	h := startHold(t, w.dir)
 	awaitLog(t, v, `msg="shield on"`, 2)
 	w.byShield(t, "with the next holder", v, w.guests[1], shieldHost)
@@ -91,6 +93,31 @@ func TestShield(t *testing.T) {
 	v.end(t, syscall.SIGKILL)
 	netns.Until(t, "the holder has detached the shield", func() bool { return !shieldOn(t, shieldLink) }, h.log)
 	h.end(t, syscall.SIGTERM)
+}
+
+// checkCopy checks that "check" of a copy of the configuration, with which no server runs,
+// recognises the shield of this server, if it may.
+func (w *shieldWorld) checkCopy(t *testing.T) {
+	t.Helper()
+	other := *w
+	other.dir = t.TempDir()
+	for _, name := range []string{"sallyportd.toml", "clients.txt", "port_secret"} {
+		text, err := os.ReadFile(filepath.Join(w.dir, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(other.dir, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	other.checks(t, "no interface is free for it: srv (a shield of Sallyport is attached)", true)
+	other.checks(t, "warning: a shield of Sallyport is attached to srv", true)
+	other.checks(t, "another XDP program", false)
+	without := []string{"setpriv", "--bounding-set=-all", "--inh-caps=-all", programAs(t, "sallyportd"), "check", "-c", filepath.Join(other.dir, "sallyportd.toml")}
+	out, err := exec.Command(without[0], without[1:]...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "warning: an XDP program is attached to srv; if it is not the server's own") {
+		t.Errorf("without privileges: %v\n%s", err, out)
+	}
 }
 
 // checkApart checks that the server has no privilege, and no descriptor by which it

@@ -14,9 +14,9 @@ import (
 type Preview struct {
 	Name string
 	Mode string // that the driver announces; empty: not known
-	// Busy: an XDP program is attached.
-	Busy bool
-	Err  string // why it cannot have the shield
+	// Owner is whose XDP program is attached.
+	Owner xdp.Owner
+	Err   string // why it cannot have the shield
 }
 
 // Previews returns the interfaces that would get the shield of a server that receives
@@ -30,8 +30,9 @@ func Previews(p holder.ShieldPolicy, listen []netip.Addr) ([]Preview, error) {
 	chosen, why := h.selected(p.Interfaces, listen)
 	var all []Preview
 	for _, l := range chosen {
-		of := Preview{Name: l.name, Busy: l.program}
+		of := Preview{Name: l.name}
 		found, err := xdp.ProbeInterface(l.name)
+		of.Owner = found.Owner
 		switch {
 		case err != nil:
 			of.Err = err.Error()
