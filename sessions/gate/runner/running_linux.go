@@ -47,14 +47,19 @@ func (r *running) run(env []string, listener *os.File) error {
 	case <-r.stopped:
 		return errors.New("stopped before it began")
 	}
-	ctx, end := context.WithCancel(context.Background())
-	var streams sync.WaitGroup
-	defer streams.Wait()
-	defer end()
 	s, err := r.supervise(env, listener)
 	if err != nil {
 		return err
 	}
+	return r.attend(s)
+}
+
+// attend ends the run when it must, and returns when no process of it is left.
+func (r *running) attend(s *supervised) error {
+	ctx, end := context.WithCancel(context.Background())
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	defer end()
 	log := r.Log.With("service", r.program.Service, "program", string(r.program.Role))
 	began, pid := r.Clock.Monotonic(), uint32(0)
 	reports := make(chan report)
@@ -75,7 +80,9 @@ func (r *running) run(env []string, listener *os.File) error {
 		if kill == nil {
 			kill = time.After(r.program.StopAfter)
 		}
-		s.send(commandTerminate)
+		if pid != 0 { // else no process could get the signal yet
+			s.send(commandTerminate)
+		}
 	}
 	var late bool
 	stopped := r.stopped
@@ -110,6 +117,9 @@ func (r *running) run(env []string, listener *os.File) error {
 					log.Info("program started")
 				}
 				copyStreams()
+				if kill != nil { // it was stopped while it started
+					terminate()
+				}
 			case m.kind == reportFailed:
 				result = errors.New(m.err)
 			case m.kind == reportEnded:
@@ -139,7 +149,7 @@ func statusError(s syscall.WaitStatus) error {
 // supervised is a supervisor, as its runner sees it.
 type supervised struct {
 	pid     int
-	control *net.UnixConn
+	control net.Conn            // each read and write is a message
 	streams map[string]*os.File // the program's output
 	group   *Group              // nil: none
 }
@@ -195,7 +205,7 @@ func (r *running) supervise(env []string, listener *os.File) (*supervised, error
 	conn, err := net.FileConn(ours)
 	ours.Close()
 	if err == nil {
-		s.control = conn.(*net.UnixConn)
+		s.control = conn
 		err = add(memoryFile("order", o.encode()))
 	}
 	if err == nil {
