@@ -3,10 +3,13 @@ package runner
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sallyport/sessions"
 )
@@ -41,7 +44,8 @@ type output struct {
 	left    uint64 // lines dropped since the last one in the log
 }
 
-// copy reads the stream until it ends, or for drainTime after ctx has ended.
+// copy reads the stream until it ends, or for drainTime after ctx has ended; then it
+// reads what is left in the pipe.
 func (o *output) copy(ctx context.Context) {
 	defer o.from.Close()
 	stop := context.AfterFunc(ctx, func() { o.from.SetReadDeadline(time.Now().Add(drainTime)) })
@@ -51,6 +55,9 @@ func (o *output) copy(ctx context.Context) {
 		n, err := o.from.Read(b)
 		o.take(b[:n])
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				o.drain(b)
+			}
 			break
 		}
 		if n < readSize/8 {
@@ -67,6 +74,25 @@ func (o *output) copy(ctx context.Context) {
 	if o.left > 0 {
 		o.log.Warn("program output dropped", "left_out", o.left)
 	}
+}
+
+// drain takes what the pipe has, and does not wait: this process may have had no time
+// for the last lines of the program. A process that keeps the pipe open, and writes,
+// adds at most what the pipe can hold.
+func (o *output) drain(b []byte) {
+	raw, err := o.from.SyscallConn()
+	if err != nil {
+		return
+	}
+	raw.Control(func(fd uintptr) {
+		size, err := unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0)
+		for n := 0; err == nil && size > 0; size -= n {
+			if n, err = unix.Read(int(fd), b); n <= 0 {
+				return
+			}
+			o.take(b[:n])
+		}
+	})
 }
 
 // take takes bytes of the stream.
