@@ -42,7 +42,6 @@ type Commands struct {
 	wake     chan struct{} // a command may be due
 	added    chan struct{} // a lease waits for the record
 	removed  chan struct{} // the record has more than is needed
-	runs     sync.WaitGroup
 
 	mu       sync.Mutex
 	watchers map[string]func(error) // of the services

@@ -60,7 +60,7 @@ func (c *Commands) startDue() time.Duration {
 			c.execute(j, OnOpen, Environment(eventOpen, reason, j.lease))
 		default:
 			c.queue.opened(j, nil, now)
-			c.runs.Go(func() { j.done(nil) })
+			go j.done(nil)
 		}
 	}
 	return idle
@@ -69,7 +69,7 @@ func (c *Commands) startDue() time.Duration {
 // execute runs a command of a job in a goroutine.
 func (c *Commands) execute(j *job, role Role, env []string) {
 	request, stop := Request{Program: ID{j.lease.Service, role}, Env: env}, j.stop
-	c.runs.Go(func() {
+	go func() {
 		run, err := c.cfg.Starter.Start(request)
 		begun := err == nil
 		if begun {
@@ -81,7 +81,7 @@ func (c *Commands) execute(j *job, role Role, env []string) {
 			c.closed(j, err)
 		}
 		signal(c.wake)
-	})
+	}()
 }
 
 // await waits for the end of a run. A run that it stops has failed, whatever its exit
