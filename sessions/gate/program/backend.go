@@ -49,8 +49,9 @@ type Backend struct {
 	changed func(error)
 	wake    chan struct{} // needed has changed
 
-	mu     sync.Mutex
-	needed bool
+	mu      sync.Mutex // guards needed and refused
+	needed  bool
+	refused error // what the last probe of the run has found; nil: it accepts, or there was none
 
 	life     life
 	run      Run        // nil: no process of the program is left
@@ -134,12 +135,15 @@ func (b *Backend) step() time.Duration {
 		b.cfg.Log.Info("stopping the program", "service", b.cfg.Program.Service)
 		b.stop()
 	case doFail:
-		b.failure = errTooSlow
-		b.report(b.absent(errTooSlow))
+		b.failure = b.tooSlow()
+		b.report(b.absent(b.failure))
 		b.stop()
 	case doNothing:
-		if b.run == nil {
+		switch {
+		case b.run == nil:
 			b.report(b.absent(b.life.why))
+		case b.life.phase == stopping: // it may be needed again, and starts when it has ended
+			b.report(b.absent(b.failure))
 		}
 	}
 	if at := b.life.next(b.isNeeded() && !b.isLost); !at.IsZero() {
@@ -170,6 +174,7 @@ func (b *Backend) start(now time.Time) {
 		return
 	}
 	b.run, b.failure = run, nil
+	b.found(nil)
 	b.life.started(now, b.cfg.StartWithin)
 	b.probe()
 }

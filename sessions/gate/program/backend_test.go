@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -211,7 +212,7 @@ func TestProgramRunsWhileNeeded(t *testing.T) {
 		}
 		b.Need(true)
 		pass(time.Second)
-		if n, live := b.count(); n != 1 || live != 1 || b.ready() == nil {
+		if n, live := b.count(); n != 1 || live != 1 || !errors.Is(b.ready(), errStarting) {
 			t.Errorf("needed while it stops: %d starts, %d live, %v", n, live, b.ready())
 		}
 		pass(5 * time.Second)
@@ -273,8 +274,10 @@ func TestProgramThatNeverAccepts(t *testing.T) {
 		b := newBackendTest(behaviour{acceptAfter: -1, stopTime: 5 * time.Second})
 		b.Need(true)
 		pass(11 * time.Second)
-		if _, live := b.count(); live != 1 || !errors.Is(b.ready(), errTooSlow) {
-			t.Errorf("too slow: %v", b.ready())
+		_, live := b.count()
+		why := b.ready()
+		if live != 1 || !errors.Is(why, errTooSlow) || !strings.Contains(why.Error(), "connection refused") {
+			t.Errorf("too slow: %v", why)
 		}
 		pass(4500 * time.Millisecond)
 		if _, live := b.count(); live != 0 {

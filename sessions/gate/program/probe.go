@@ -28,6 +28,9 @@ func (b *Backend) probe() {
 			probing, done := context.WithTimeout(ctx, checkTime)
 			err := b.cfg.Accepts(probing)
 			done()
+			if ctx.Err() == nil {
+				b.found(err)
+			}
 			if (err == nil) != accepts {
 				accepts, pause = err == nil, firstProbe
 				select {
@@ -47,6 +50,24 @@ func (b *Backend) probe() {
 			}
 		}
 	}()
+}
+
+// found keeps what a probe has found out.
+func (b *Backend) found(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused = err
+}
+
+// tooSlow returns errTooSlow, with what is at the program's port instead: another user
+// may have it.
+func (b *Backend) tooSlow() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refused == nil {
+		return errTooSlow
+	}
+	return fmt.Errorf("%w: %w", errTooSlow, b.refused)
 }
 
 // probed handles a change of what the probe finds.
