@@ -452,11 +452,21 @@ func TestRandomPortWaits(t *testing.T) {
 	if o.ports[2].state != PortOver || len(commands.begun[1].ends) != 0 {
 		t.Errorf("failed: state %d, ends %v", o.ports[2].state, commands.begun[1].ends)
 	}
-	// So does the end of the service.
-	open(3)
+	// So do too many further ones of the client, and the end of the service.
+	for i := range portsPerClient + 1 {
+		open(uint16(3 + i))
+	}
+	if ends := commands.begun[2].ends; len(ends) != 1 || ends[0] != displaced {
+		t.Errorf("displaced: ends %v", ends)
+	}
 	s.close()
-	if ends := commands.begun[2].ends; len(ends) != 1 || ends[0] != Stopped {
-		t.Errorf("stopped: ends %v", ends)
+	for _, b := range commands.begun[3:] {
+		if len(b.ends) != 1 || b.ends[0] != Stopped {
+			t.Errorf("stopped: ends %v", b.ends)
+		}
+	}
+	if len(commands.begun[2].ends) != 1 {
+		t.Errorf("a port that has ended: ends %v", commands.begun[2].ends)
 	}
 }
 

@@ -169,7 +169,10 @@ func (p *ports) makeRoom(id wire.Identifier) error {
 	default:
 		return errTooManyPorts
 	}
-	slices.MinFunc(own, func(a, b *openPort) int { return a.until.Compare(b.until) }).End(false)
+	first := slices.MinFunc(own, func(a, b *openPort) int { return a.until.Compare(b.until) })
+	first.End(false)
+	first.ended = true
+	first.finish(displaced)
 	return nil
 }
 
