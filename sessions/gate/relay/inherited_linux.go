@@ -36,7 +36,8 @@ const (
 // to other processes, and its children have it: only these get the connections of a run.
 type Inherited struct {
 	path     string
-	accepted atomic.Bool // the program of the present run has accepted a connection
+	run      atomic.Int64 // the present run
+	accepted atomic.Int64 // the last run whose program has accepted a connection
 }
 
 // NewInherited prepares the socket of a name in a directory, whose parent must exist,
@@ -84,7 +85,7 @@ func (i *Inherited) Upstream() Upstream { return UnixUpstream(i.path) }
 // has ended, connections wait for a program that never accepts them. The socket of an
 // earlier run can no longer be reached.
 func (i *Inherited) Open() (*os.File, error) {
-	i.accepted.Store(false)
+	i.run.Add(1)
 	if err := i.remove(); err != nil {
 		return nil, err
 	}
@@ -120,7 +121,8 @@ const acceptedPause = 10 * time.Millisecond
 // call that returns nil has seen the program accept one. If the kernel cannot report
 // that (CONFIG_UNIX_DIAG), a connection is enough.
 func (i *Inherited) Accepts(ctx context.Context) error {
-	if i.accepted.Load() {
+	run := i.run.Load() // a later one may begin meanwhile
+	if i.accepted.Load() == run {
 		return Accepts(ctx, i.Upstream(), uint32(os.Geteuid()))
 	}
 	return socketpath.Use(i.path, func(short string) error {
@@ -132,7 +134,7 @@ func (i *Inherited) Accepts(ctx context.Context) error {
 		if err := awaitAccept(ctx, c.(*net.UnixConn)); err != nil {
 			return err
 		}
-		i.accepted.Store(true)
+		i.accepted.Store(run)
 		return nil
 	})
 }
@@ -148,7 +150,7 @@ func awaitAccept(ctx context.Context, c *net.UnixConn) error {
 			return err
 		}
 		// The program may have accepted and closed it meanwhile, which looks like an
-		// end of file; so does the end of a program that has accepted nothing.
+		// end of file. The end of a program that has accepted nothing is a reset.
 		if c.SetReadDeadline(time.Now().Add(acceptedPause)) != nil {
 			return net.ErrClosed
 		}

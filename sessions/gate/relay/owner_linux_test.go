@@ -266,10 +266,10 @@ func TestInheritedAccepts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon := func() context.Context {
+	waits := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-		t.Cleanup(cancel)
-		return ctx
+		defer cancel()
+		return sockets.Accepts(ctx)
 	}
 	for _, end := range []string{"closes", "greets", "keeps", "leaves"} {
 		f, err := sockets.Open()
@@ -281,7 +281,7 @@ func TestInheritedAccepts(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Close()
-		if err := sockets.Accepts(soon()); err == nil {
+		if waits() == nil {
 			t.Errorf("%s: accepts before the program does", end)
 		}
 		result := make(chan error, 1)
@@ -314,10 +314,57 @@ func TestInheritedAccepts(t *testing.T) {
 		if err := <-result; err != nil {
 			t.Errorf("%s: %v", end, err)
 		}
-		if err := sockets.Accepts(soon()); err != nil {
+		if err := sockets.Accepts(t.Context()); err != nil {
 			t.Errorf("%s: %v while the program is busy", end, err)
 		}
 		l.Close()
+	}
+}
+
+// TestInheritedAcceptsLate: what is found out about a run when the next one has begun
+// is not about the next one.
+func TestInheritedAcceptsLate(t *testing.T) {
+	sockets, err := NewInherited(filepath.Join(t.TempDir(), "sockets"), "site")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func() net.Listener {
+		f, err := sockets.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		l, err := net.FileListener(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	first := open()
+	result := make(chan error, 1)
+	go func() { result <- sockets.Accepts(t.Context()) }()
+	raw, err := first.(*net.UnixListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	netns.Until(t, "a connection", func() (waits bool) {
+		raw.Control(func(fd uintptr) { waits = readable(int(fd)) })
+		return waits
+	})
+	open()
+	c, err := first.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if sockets.Accepts(ctx) == nil {
+		t.Error("the next run accepts before its program does")
 	}
 }
 
