@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -10,17 +9,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/gate/program"
 )
 
 // capture sends bytes and copies of descriptors to the runner, and returns false if it
 // has ended.
 func (b *bench) capture(payload []byte, fds ...int) bool {
-	b.conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	b.conn.SetWriteDeadline(netns.Deadline(b.T))
 	_, _, err := b.conn.WriteMsgUnix(payload, unix.UnixRights(fds...), nil)
 	return err == nil
 }
@@ -73,11 +72,7 @@ func TestMalformedRequests(t *testing.T) {
 			if left, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", b.pid)); len(left) > 20 {
 				t.Errorf("the runner has %d descriptors", len(left))
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			if err := b.Close(ctx); err != nil {
-				t.Error(err)
-			}
+			b.close()
 			if _, err := os.Stat(filepath.Join(b.dir, "up")); err == nil {
 				t.Error("the program was started")
 			}

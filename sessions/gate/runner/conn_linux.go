@@ -26,8 +26,8 @@ var (
 )
 
 const (
-	// helloTime is how long a runner may take to begin.
-	helloTime = 10 * time.Second
+	// helloTime is how long a runner may take to begin. Its end is noticed at once.
+	helloTime = time.Minute
 	// writeTime is how long a runner may take to read a message.
 	writeTime = 5 * time.Second
 	// wakePause is the time between two SIGCONT to a runner that has to end a run.

@@ -90,6 +90,17 @@ func (b *bench) hiddenPID() int {
 	return pid
 }
 
+// processOf returns a pidfd.
+func processOf(t *testing.T, pid int) int {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
 // TestGroupOfRun: each run has a control group, which is removed with it.
 func TestGroupOfRun(t *testing.T) {
 	g := testGroups(t)
@@ -106,9 +117,10 @@ func TestGroupOfRun(t *testing.T) {
 	if want := "/" + groups(t, g)[0] + "\n"; !strings.Contains(string(text), want) {
 		t.Errorf("expected %q in %q", want, text)
 	}
+	process := processOf(t, pid)
 	r.Stop()
 	b.end(r)
-	if err := unix.Kill(pid, 0); err != unix.ESRCH {
+	if err := unix.PidfdSendSignal(process, 0, nil, 0); err != unix.ESRCH {
 		t.Errorf("process %d: %v", pid, err)
 	}
 	if got := groups(t, g); len(got) != 0 {

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -85,11 +84,7 @@ func TestKilled(t *testing.T) {
 						again.Stop()
 						b.end(again)
 					}
-					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-					if err := b.Close(ctx); err != nil {
-						t.Error(err)
-					}
-					cancel()
+					b.close()
 				}
 			})
 		})
@@ -109,15 +104,15 @@ func (b *bench) kill(victim string) {
 	case "program": // kills itself
 		return
 	}
-	for began := time.Now(); time.Since(began) < 10*time.Second; {
+	b.until("a "+victim, func() bool {
 		for _, pid := range descendants(b.pid) {
 			name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 			if strings.Contains(string(name), superviseName) && unix.Kill(pid, unix.SIGKILL) == nil {
-				return
+				return true
 			}
 		}
-	}
-	b.Fatalf("no %s", victim)
+		return false
+	})
 }
 
 // TestStoppedSupervisor: a program can stop its supervisor, which has the same user.
@@ -125,7 +120,7 @@ func (b *bench) kill(victim string) {
 func TestStoppedSupervisor(t *testing.T) {
 	eachWay(t, func(t *testing.T, flags uintptr) {
 		p := script(program.Server, `kill -STOP $PPID; echo up > $DIR/up; sleep 1000`)
-		p.StopAfter = 10 * time.Millisecond
+		p.StopAfter, p.Env = 10*time.Millisecond, []string{testKillTime + "50ms"}
 		b := begin(t, flags, p)
 		r := b.start(program.Server)
 		b.await("up")
@@ -147,7 +142,7 @@ func TestStoppedParents(t *testing.T) {
 		t.Run(end, func(t *testing.T) {
 			eachWay(t, func(t *testing.T, flags uintptr) {
 				p := script(program.Server, stopBoth)
-				p.StopAfter = 10 * time.Millisecond
+				p.StopAfter, p.Env = 10*time.Millisecond, []string{testKillTime + "50ms"}
 				b := begin(t, flags, p)
 				r := b.start(program.Server)
 				b.await("up")
@@ -202,7 +197,7 @@ func TestLeftovers(t *testing.T) {
 			lastUID.Store(uid - 1)
 		}
 		exit := script(program.OnOpen, `exit 0`)
-		exit.StopAfter = 0
+		exit.StopAfter, exit.Env = 0, []string{testKillTime + "50ms"}
 		next := newBench(t, 0, exit)
 		next.must(next.Begin(of.dir))
 		next.must(next.end(next.start(program.OnOpen)))
@@ -221,22 +216,27 @@ func TestLeftovers(t *testing.T) {
 func TestNextServer(t *testing.T) {
 	for _, way := range isolations { // not parallel: the runners of a row have one user
 		t.Run(way.name, func(t *testing.T) {
-			p := script(program.Server, `trap "" TERM; echo up > $DIR/up; while :; do sleep 1000; done`)
-			p.StopAfter = time.Second
+			p := script(program.Server, `trap "" TERM; echo up > $DIR/up; until [ -e $DIR/end ]; do sleep 0.05; done`)
+			p.StopAfter = time.Hour
 			b := begin(t, way.flags, p)
 			b.start(program.Server)
 			b.await("up")
 			b.giveUp(nil) // as at the end of the server
 			lastUID.Add(-1)
-			exit := script(program.OnOpen, `exit 0`)
+			exit := script(program.OnOpen, `echo up > $DIR/next`)
 			exit.StopAfter = p.StopAfter
 			next := newBench(t, way.flags, exit)
 			next.must(next.Begin(b.dir))
-			next.must(next.end(next.start(program.OnOpen)))
+			run := next.start(program.OnOpen)
+			next.logged("programs of an earlier server still run")
+			if _, err := os.Stat(filepath.Join(next.dir, "next")); err == nil {
+				t.Error("a program was started before the earlier one has ended")
+			}
+			b.must(os.WriteFile(filepath.Join(b.dir, "end"), nil, 0o600))
+			next.must(next.end(run))
 			if pids := processes(b.mark); len(pids) > 0 {
 				t.Errorf("processes of the earlier server are left: %v", pids)
 			}
-			next.logged("programs of an earlier server still run")
 		})
 	}
 }

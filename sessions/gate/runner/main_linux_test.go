@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/program"
 )
@@ -35,6 +36,9 @@ const testUID = "TEST_UID"
 
 // testFiles is the limit of open files of the runner, if it is set.
 const testFiles = "TEST_FILES"
+
+// testKillTime begins a variable of a program: the killTime of its runner.
+const testKillTime = "KILL_TIME="
 
 // lastUID is the user of the last runner: each has another one.
 var lastUID atomic.Int32
@@ -82,6 +86,17 @@ func serveTest() error {
 	if err != nil {
 		return err
 	}
+	// A supervisor that works has all the time that it requires on a busy machine.
+	killTime = time.Hour
+	for _, p := range programs {
+		for _, pair := range p.Env {
+			if text, ok := strings.CutPrefix(pair, testKillTime); ok {
+				if killTime, err = time.ParseDuration(text); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	for fd := 3; fd < 6; fd++ {
 		unix.CloseOnExec(fd)
 	}
@@ -116,10 +131,11 @@ func limitDescriptors(log *slog.Logger) {
 type bench struct {
 	*testing.T
 	*Conn
-	dir  string
-	pid  int
-	log  lockedBuffer
-	mark string // in the environment of all its programs
+	dir     string
+	pid     int
+	process int // a pidfd of it: another process may have its number later
+	log     lockedBuffer
+	mark    string // in the environment of all its programs
 }
 
 type lockedBuffer struct {
@@ -216,18 +232,17 @@ func newBenchIn(t *testing.T, group *Group, flags uintptr, programs ...program.P
 	policy.Close()
 	lifeline.Close()
 	b.pid = cmd.Process.Pid
+	b.process, err = unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 3)
+	b.must(err)
 	cmd.Process.Release() // Conn reaps it
 	b.Conn, err = Connect(Link{ours, life, os.NewFile(uintptr(pidfd), "process"), group}, programs)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, b.log.String())
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := b.Close(ctx); err != nil {
-			t.Error(err)
-		}
+		b.close()
 		b.nothingLeft()
+		unix.Close(b.process)
 		if t.Failed() {
 			t.Logf("%s", b.log.String())
 		}
@@ -258,38 +273,57 @@ func (b *bench) start(role program.Role, env ...string) program.Run {
 	return r
 }
 
+// close closes the connection, as a server that ends.
+func (b *bench) close() {
+	b.Helper()
+	ctx, cancel := context.Background(), func() {}
+	if end := netns.Deadline(b.T); !end.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, end)
+	}
+	defer cancel()
+	if err := b.Close(ctx); err != nil {
+		b.Error(err)
+	}
+}
+
+// until waits for a condition.
+func (b *bench) until(what string, ok func() bool) {
+	b.Helper()
+	netns.Until(b.T, what, ok, b.log.String)
+}
+
 // end waits for the end of a run, and returns its error.
 func (b *bench) end(r program.Run) error {
 	b.Helper()
-	select {
-	case <-r.Done():
-	case <-time.After(20 * time.Second):
-		b.Fatalf("the run does not end\n%s", b.log.String())
-	}
+	b.until("the end of the run", func() bool { return isClosed(r.Done()) })
 	return r.Err()
 }
 
-// await waits until a program has written a file in $DIR, and returns it.
-func (b *bench) await(name string) string {
-	b.Helper()
-	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(2 * time.Millisecond) {
-		if text, err := os.ReadFile(filepath.Join(b.dir, name)); err == nil && len(text) > 0 {
-			return strings.TrimSpace(string(text))
-		}
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
-	b.Fatalf("no file %s\n%s", name, b.log.String())
-	return ""
+}
+
+// await waits until a program has written a file in $DIR, and returns it.
+func (b *bench) await(name string) (text string) {
+	b.Helper()
+	b.until("the file "+name, func() bool {
+		content, err := os.ReadFile(filepath.Join(b.dir, name))
+		text = strings.TrimSpace(string(content))
+		return err == nil && text != ""
+	})
+	return text
 }
 
 // logged waits until the log has texts.
 func (b *bench) logged(texts ...string) {
 	b.Helper()
 	for _, text := range texts {
-		for began := time.Now(); !strings.Contains(b.log.String(), text); time.Sleep(time.Millisecond) {
-			if time.Since(began) > 10*time.Second {
-				b.Fatalf("expected %q in\n%s", text, b.log.String())
-			}
-		}
+		b.until(fmt.Sprintf("%q in the log", text), func() bool { return strings.Contains(b.log.String(), text) })
 	}
 }
 
@@ -315,7 +349,7 @@ func (b *bench) nothingLeft() {
 	if pids := processes(b.mark); len(pids) > 0 {
 		b.Errorf("processes are left: %v", pids)
 	}
-	if err := unix.Kill(b.pid, 0); err != unix.ESRCH {
+	if err := unix.PidfdSendSignal(b.process, 0, nil, 0); err != unix.ESRCH {
 		b.Errorf("the runner is left: %v", err)
 	}
 }

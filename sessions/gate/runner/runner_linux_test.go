@@ -50,6 +50,7 @@ func TestProgramsThatDoNotStart(t *testing.T) {
 func TestStop(t *testing.T) {
 	eachWay(t, func(t *testing.T, flags uintptr) {
 		obeys := script(program.Server, `trap 'echo bye > $DIR/bye; exit 0' TERM; echo up > $DIR/obeys; while :; do sleep 0.02; done`)
+		obeys.StopAfter = time.Hour
 		ignores := script(program.OnOpen, `trap '' TERM; echo up > $DIR/ignores; while :; do sleep 100; done`)
 		ignores.StopAfter = 50 * time.Millisecond
 		b := begin(t, flags, obeys, ignores)
@@ -113,11 +114,7 @@ func TestForkStorm(t *testing.T) {
 			read never < $DIR/fifo`)
 		b := begin(t, flags, p)
 		r := b.start(program.Server)
-		for began := time.Now(); len(b.await("moves")) < 200; {
-			if time.Since(began) > 20*time.Second {
-				t.Fatal("the processes do not move")
-			}
-		}
+		b.until("processes that move", func() bool { return len(b.await("moves")) >= 200 })
 		r.Stop()
 		b.end(r)
 		if pids := processes(b.mark); len(pids) > 0 {

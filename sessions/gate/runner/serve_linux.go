@@ -245,8 +245,8 @@ func closeAll(files []*os.File) {
 }
 
 // killTime is how long a supervisor may take to kill its processes; one that another
-// process of its user has stopped never does.
-const killTime = 2 * time.Second
+// process of its user has stopped never does. Tests have other times.
+var killTime = 2 * time.Second
 
 // continueAtEnd makes this process continue when the server ends: a program of the same
 // user may have stopped it. The thread that it calls this on has to stay.
