@@ -54,7 +54,7 @@ func (w *network) outcome(protocol Protocol, from, to netip.Addr, port uint16) s
 // expected.
 func (w *network) expect(protocol Protocol, from netip.Addr, port uint16, want string) (got string) {
 	w.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+	for end := netns.Deadline(w); end.IsZero() || time.Now().Before(end); {
 		if got = w.outcome(protocol, from, hostOf(from), port); got == want || want != "open" || got != "silent" {
 			break
 		}

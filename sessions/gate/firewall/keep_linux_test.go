@@ -38,16 +38,19 @@ func (w *network) keep(f *Table) (repairs chan Repair, stop func() error) {
 // repaired waits for a repair, and returns it.
 func (w *network) repaired(repairs chan Repair) Repair {
 	w.Helper()
-	select {
-	case r := <-repairs:
-		if r.Err != nil {
-			w.Errorf("%+v", r)
+	var r Repair
+	netns.Until(w, "a repair", func() bool {
+		select {
+		case r = <-repairs:
+			return true
+		default:
+			return false
 		}
-		return r
-	case <-time.After(20 * time.Second):
-		w.Fatal("no repair")
-		return Repair{}
+	})
+	if r.Err != nil {
+		w.Errorf("%+v", r)
 	}
+	return r
 }
 
 // TestKeep: after each change by another program the table is restored, with
