@@ -87,7 +87,10 @@ func (n *network) closes(services ...string) {
 func (n *network) within(profile string, during func(), held func() bool) {
 	n.t.Helper()
 	n.await("a lease that lasts", func() bool {
-		n.knock(profile)
+		if out, err := n.try(n.client, n.path("sallyport"), "knock", n.path(profile+".toml")); err != nil {
+			n.t.Logf("knock: %v\n%s", err, out)
+			return false
+		}
 		over, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(stopped)

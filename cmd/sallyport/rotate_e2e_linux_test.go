@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +42,40 @@ func early(left time.Duration) schedule.Minute {
 	return schedule.MinuteOf(time.Now())
 }
 
+// isDrawn reports whether a port is the first candidate of a minute since a time, or of
+// the one before, to which a client may go, too.
+func (n *network) isDrawn(name string, port uint16, since time.Time) bool {
+	n.t.Helper()
+	for m := schedule.MinuteOf(since) - 1; m <= schedule.MinuteOf(time.Now()); m++ {
+		if n.drawn(name, m)[0] == port {
+			return true
+		}
+	}
+	return false
+}
+
+// remotePort is the port in the output of curl -w.
+var remotePort = regexp.MustCompile(`\d+$`)
+
+var servicePort = regexp.MustCompile(`"service":"[^"]*:(\d+)(/udp)?"`)
+
+// knockDrawn makes the client knock, and wait for the service of its profile if that is
+// a TCP service. It returns the port of the service: a minute may end meanwhile.
+func (n *network) knockDrawn(name string) uint16 {
+	n.t.Helper()
+	begun := time.Now()
+	out := n.run(n.client, n.path("sallyport"), "knock", n.path(name+".toml"), "--json")
+	match := servicePort.FindStringSubmatch(out)
+	if match == nil {
+		n.t.Fatalf("no port in %s", out)
+	}
+	port, err := strconv.ParseUint(match[1], 10, 16)
+	if err != nil || !n.isDrawn(name, uint16(port), begun) {
+		n.t.Fatalf("no first candidate: port %d (%v)", port, err)
+	}
+	return uint16(port)
+}
+
 // foreign is another program of the server's host that has a port.
 func foreign(t *testing.T, port uint16) {
 	t.Helper()
@@ -59,6 +96,20 @@ func foreign(t *testing.T, port uint16) {
 	}()
 }
 
+// foreigners are other programs that have the first candidates of minutes.
+func (n *network) foreigners(t *testing.T, name string, candidates int, minutes ...schedule.Minute) {
+	t.Helper()
+	have := map[uint16]bool{} // two minutes may have a candidate in common
+	for _, m := range minutes {
+		for _, port := range n.drawn(name, m)[:candidates] {
+			if !have[port] {
+				have[port] = true
+				foreign(t, port)
+			}
+		}
+	}
+}
+
 func at(host string, port uint16) string { return fmt.Sprintf("%s:%d", host, port) }
 
 // TestRotatingServices: a web server, and proxies of TCP and UDP, each at a port that
@@ -70,29 +121,32 @@ func TestRotatingServices(t *testing.T) {
 	}
 	n := newNetwork(t)
 	n.echo("127.0.0.1:7000")
-	rotating := func(name, kind, keys string) string {
-		return fmt.Sprintf("[[service]]\nname = %q\ntype = %q\nlisten = \":0\"\nport = \"rotate\"\nopen_for = \"2m\"\nopen_max = \"10m\"\n%s", name, kind, keys)
+	// No service has a port of another one.
+	rotating := func(name, kind, ports, keys string) string {
+		return fmt.Sprintf("[[service]]\nname = %q\ntype = %q\nlisten = \":0\"\nport = \"rotate\"\nrotate_ports = %q\nopen_for = \"1h\"\nopen_max = \"1h\"\n%s", name, kind, ports, keys)
 	}
-	n.configure(rotating("web", "web", "")+
-		rotating("tcp", "proxy", "upstream = \""+echoEOF(t)+"\"\n")+
-		rotating("udp", "proxy", "protocol = \"udp\"\nupstream = \"127.0.0.1:7000\"\n"),
+	n.configure(rotating("web", "web", "10000-15999", "")+
+		rotating("tcp", "proxy", "16000-21999", "upstream = \""+echoEOF(t)+"\"\n")+
+		rotating("udp", "proxy", "22000-27999", "protocol = \"udp\"\nupstream = \"127.0.0.1:7000\"\n"),
 		"web=web", "web2=web", "tcp=tcp", "tcp2=tcp", "udp=udp")
 	n.serve()
 	sallyport := n.path("sallyport")
 
 	t.Run("web", func(t *testing.T) {
-		m := early(10 * time.Second)
-		port := n.drawn("web", m)[0]
+		begun := time.Now()
+		var port uint16
 		// The second connection finds the port of the first one's lease open.
 		for i := range 2 {
-			begun := time.Now()
-			out := n.run(n.client, sallyport, "run", n.path("web.toml"), "--", "curl", "-s", "http://{host}:{port}/test1.html", "-w", "port %{remote_port}")
-			if !strings.Contains(out, "<html") || !strings.Contains(out, fmt.Sprintf("port %d", port)) {
-				t.Errorf("connection %d: %s", i, out)
+			out := n.run(n.client, sallyport, "run", n.path("web.toml"), "--", "curl", "-s", "http://{host}:{port}/test1.html", "-w", " remote=%{remote_port}")
+			now, err := strconv.ParseUint(remotePort.FindString(out), 10, 16)
+			if err != nil || !strings.Contains(out, "<html") || !n.isDrawn("web", uint16(now), begun) {
+				t.Fatalf("connection %d: %s", i, out)
 			}
-			if took := time.Since(begun); i == 1 && took > 10*time.Second {
-				t.Errorf("the second connection took %s", took)
+			m := schedule.MinuteOf(begun)
+			if i == 1 && port == n.drawn("web", m)[0] && uint16(now) != port && schedule.MinuteOf(time.Now()) == m {
+				t.Errorf("connections of one minute have the ports %d and %d", port, now)
 			}
+			port = uint16(now)
 		}
 		if n.reaches(n.stranger, at(asStranger, port)) {
 			t.Error("a stranger reaches the service")
@@ -104,9 +158,20 @@ func TestRotatingServices(t *testing.T) {
 			t.Errorf("%s: %v", printed, err)
 		}
 		// A client that knocked in the minute before has that minute's port, and keeps it.
-		before := n.drawn("web", m-1)[0]
-		n.knockIn(t, "web", m-1)
-		n.opens(n.client, at(asClient, before))
+		var before uint16
+		n.await("the port of the minute before", func() bool {
+			// On a busy machine, the minute may be over when the knocks come.
+			m := schedule.MinuteOf(time.Now())
+			before = n.drawn("web", m-1)[0]
+			n.knockIn(t, "web", m-1)
+			for schedule.MinuteOf(time.Now()) == m {
+				if n.reaches(n.client, at(asClient, before)) {
+					return true
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			return false
+		})
 		n.opens(n.client, at(asClient, port))
 		if !strings.Contains(n.run(nil, n.path("sallyportd"), "lease", "list", "-c", n.path("gate/sallyportd.toml")), fmt.Sprint(before)) {
 			t.Error("the list of leases does not have the port")
@@ -114,9 +179,9 @@ func TestRotatingServices(t *testing.T) {
 	})
 
 	t.Run("proxy", func(t *testing.T) {
-		m := early(15 * time.Second)
 		// Other programs have the first candidate, and listen.
-		foreign(t, n.drawn("tcp", m)[0])
+		m := schedule.MinuteOf(time.Now())
+		n.foreigners(t, "tcp", 1, m, m+1)
 		send := func(profile string) (string, error) {
 			return n.try(n.client, "sh", "-c", fmt.Sprintf("echo hello | %s connect %s", sallyport, n.path(profile+".toml")))
 		}
@@ -134,12 +199,7 @@ func TestRotatingServices(t *testing.T) {
 	})
 
 	t.Run("udp", func(t *testing.T) {
-		m := early(10 * time.Second)
-		port := n.drawn("udp", m)[0]
-		out := n.run(n.client, sallyport, "knock", n.path("udp.toml"), "--json")
-		if !strings.Contains(out, fmt.Sprintf(`"service":"%s/udp"`, at(asClient, port))) {
-			t.Error(out)
-		}
+		port := n.knockDrawn("udp")
 		n.opensUDP(n.client, at(asClient, port))
 		if n.echoes(n.stranger, at(asStranger, port)) {
 			t.Error("a stranger reaches the service")
@@ -149,19 +209,14 @@ func TestRotatingServices(t *testing.T) {
 	})
 
 	t.Run("all ports are taken", func(t *testing.T) {
-		m := early(15 * time.Second)
-		port := n.drawn("web", m)[0]
-		n.knock("web")
+		port := n.knockDrawn("web")
 		n.server.Process.Kill()
 		n.server.Wait()
 		if n.reaches(n.client, at(asClient, port)) {
 			t.Error("open without a server")
 		}
-		for _, minute := range []schedule.Minute{m - 1, m, m + 1} {
-			for _, port := range n.drawn("web", minute) {
-				foreign(t, port)
-			}
-		}
+		m := schedule.MinuteOf(time.Now())
+		n.foreigners(t, "web", schedule.Candidates, m-1, m, m+1)
 		n.serve()
 		out, err := n.try(n.client, sallyport, "knock", n.path("web2.toml"), "--attempts", "1", "--timeout", "2s", "--no-wait")
 		if err == nil || !strings.Contains(out, "accepted connections before the knock") {
@@ -177,12 +232,10 @@ func TestRotatingServices(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.run(nil, n.path("sallyportd"), "client", "profile", p.Identifier.String(), "-c", n.path("gate/sallyportd.toml"), "--out", n.path("new.toml"))
-		m := early(20 * time.Second)
 		for _, name := range []string{"web", "new"} {
-			n.knock(name)
-			n.opens(n.client, at(asClient, n.drawn(name, m)[0]))
+			n.opens(n.client, at(asClient, n.knockDrawn(name)))
 		}
-		if n.drawn("web", m)[0] == n.drawn("new", m)[0] {
+		if m := schedule.MinuteOf(time.Now()); n.drawn("web", m)[0] == n.drawn("new", m)[0] {
 			t.Error("both port secrets draw the same port")
 		}
 	})
@@ -222,16 +275,25 @@ func TestRotatingBehindTheFirewall(t *testing.T) {
 	}
 	n := newNetwork(t)
 	n.echo(":7000")
-	n.configure("stealth = true\n[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":0\"\nport = \"rotate\"\nopen_for = \"3m\"\nopen_max = \"3m\"\n"+
-		"[[service]]\nname = \"echo\"\ntype = \"firewall\"\nlisten = \":7000\"\nport = \"rotate\"\nopen_for = \"3m\"\nopen_max = \"3m\"\n",
+	n.configure("stealth = true\n[[service]]\nname = \"web\"\ntype = \"web\"\nlisten = \":0\"\nport = \"rotate\"\nrotate_ports = \"10000-15999\"\nopen_for = \"1h\"\nopen_max = \"1h\"\n"+
+		"[[service]]\nname = \"echo\"\ntype = \"firewall\"\nlisten = \":7000\"\nport = \"rotate\"\nrotate_ports = \"16000-21999\"\nopen_for = \"1h\"\nopen_max = \"1h\"\n",
 		"web=web", "echo=echo")
 	n.serve()
-	m := early(30 * time.Second)
-	web, echo := n.drawn("web", m)[0], n.drawn("echo", m)[0]
-	ports := []int{int(web), int(web) + 1, int(echo), int(echo) + 1, 7000}
+	ports := []int{7000}
+	m := early(20 * time.Second) // the knocks are in this minute, or in the next one
+	for _, minute := range []schedule.Minute{m, m + 1} {
+		for _, name := range []string{"web", "echo"} {
+			port := int(n.drawn(name, minute)[0])
+			ports = append(ports, port, port+1)
+		}
+	}
+	slices.Sort(ports)
+	ports = slices.Compact(ports)
 	before := n.scan(ports, nil)
-	n.knock("web")
-	n.knock("echo")
+	web, echo := n.knockDrawn("web"), n.knockDrawn("echo")
+	if !slices.Contains(ports, int(web)) || !slices.Contains(ports, int(echo)) {
+		t.Fatalf("ports %d and %d are not among the scanned ones, %d", web, echo, ports)
+	}
 	n.opens(n.client, at(asClient, web))
 	n.opens(n.client, at(asClient, echo))
 	if n.reaches(n.client, at(asClient, 7000)) || n.reaches(n.stranger, at(asStranger, echo)) || n.reaches(n.stranger, at(asStranger, web)) {
