@@ -30,7 +30,7 @@ func testGroup(t *testing.T, name string) *runner.Group {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := g.End(5 * time.Second); err != nil {
+		if err := g.End(time.Minute); err != nil {
 			t.Error(err)
 		}
 		if err := runner.RemoveGroup(root, name); err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/program"
 	"sallyport/sessions/gate/runner"
@@ -156,7 +157,7 @@ func TestRunners(t *testing.T) {
 		{ID: program.ID{Service: "second", Role: program.Server}, User: strconv.Itoa(users[way][2])},
 	}
 	for i := range programs {
-		programs[i].Args, programs[i].Dir, programs[i].StopAfter = []string{"/proc/self/exe"}, "/", 10*time.Second
+		programs[i].Args, programs[i].Dir, programs[i].StopAfter = []string{"/proc/self/exe"}, "/", time.Hour
 		programs[i].Env = []string{"PROBE=1", "DIR=" + dir, "LANG=C"}
 	}
 	switch os.Getenv(stage) {
@@ -188,6 +189,9 @@ func TestRunners(t *testing.T) {
 				}
 			}
 			cmd := exec.Command(executable(t), "-test.run=^TestRunners$", "-test.v")
+			if end := netns.Deadline(t); !end.IsZero() {
+				cmd.Args = append(cmd.Args, "-test.timeout="+time.Until(end).String())
+			}
 			cmd.Env = append(os.Environ(), stage+"=split", "DIR="+dir, "WAY="+way)
 			if way == "cgroup" {
 				delegate(t, cmd)
@@ -217,9 +221,7 @@ func serveRunners(t *testing.T, dir string, programs []program.Program) {
 		t.Fatal(err)
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := runners.Close(ctx); err != nil {
+		if err := runners.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -243,16 +245,10 @@ func serveRunners(t *testing.T, dir string, programs []program.Program) {
 			t.Fatal(err)
 		}
 		var f found
-		for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
+		netns.Until(t, "what the program has found out", func() bool {
 			text, err := os.ReadFile(filepath.Join(dir, id.Service))
-			if err != nil {
-				continue
-			}
-			if err := json.Unmarshal(text, &f); err != nil {
-				t.Fatal(err)
-			}
-			break
-		}
+			return err == nil && json.Unmarshal(text, &f) == nil
+		})
 		user := fmt.Sprintf("%d %[1]d %[1]d %[1]d", uid)
 		for who, p := range map[string]process{"program": f.Self, "supervisor": f.Supervisor, "runner": f.Runner} {
 			none := "0000000000000000"
@@ -318,13 +314,9 @@ func serveRunners(t *testing.T, dir string, programs []program.Program) {
 			t.Errorf("only %d processes of user %d", seen, uid)
 		}
 		run.Stop()
-		select {
-		case <-run.Done():
-			if err := run.Err(); err == nil || err.Error() != "ended by SIGTERM" {
-				t.Errorf("%v", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("the program does not end")
+		<-run.Done()
+		if err := run.Err(); err == nil || err.Error() != "ended by SIGTERM" {
+			t.Errorf("%v", err)
 		}
 	}
 }
