@@ -34,11 +34,13 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
-func (b *lockedBuffer) count(text string) int {
+func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return strings.Count(b.text.String(), text)
+	return b.text.String()
 }
+
+func (b *lockedBuffer) count(text string) int { return strings.Count(b.String(), text) }
 
 // admitting is an enforcer that counts the peers that it admits: the firewall,
 // which follows the enforcer of the port.
@@ -170,8 +172,11 @@ func TestServiceWaitsForItsPort(t *testing.T) {
 				}
 				release()
 				netns.Until(t, "opens", func() bool { return answers(network, "127.0.0.1:8080") })
-				if !p.firewall.admits() || p.log.count("service port unavailable") != 1 || p.log.count("service port bound on retry") != 1 {
-					t.Errorf("the firewall or the log: %s", p.log.text.String())
+				// The firewall and the log follow.
+				netns.Until(t, "the firewall opens", p.firewall.admits)
+				netns.Until(t, "the line about the port", func() bool { return p.log.count("service port bound on retry") > 0 }, p.log.String)
+				if p.log.count("service port unavailable") != 1 || p.log.count("service port bound on retry") != 1 {
+					t.Errorf("the log: %s", p.log)
 				}
 			})
 		}
