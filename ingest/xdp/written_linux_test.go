@@ -139,8 +139,8 @@ func rows4(both, row addRow) {
 	row("fragment to another address", CountOther, func(f *frame) {
 		f.fragment, f.target = 1, netip.AddrPortFrom(f.source.Addr(), livePort)
 	})
-	both("options: timestamp", CountSocket, options(68, 8, 5, 0, 0, 0, 0, 0))
-	both("options: nothing, router alert, end", CountSocket, options(1, 1, 148, 4, 0, 0, 0, 0))
+	row("options: timestamp", CountSocket, options(68, 8, 5, 0, 0, 0, 0, 0))
+	row("options: nothing, router alert, end", CountSocket, options(1, 1, 148, 4, 0, 0, 0, 0))
 	both("options: 40 bytes", CountSocket, options(slices.Repeat([]byte{1}, 40)...))
 	both("options: what follows the end has no meaning", CountSocket, options(0, 131, 7, 4))
 	row("options: loose source route", CountSocket, options(1, 131, 7, 4, 192, 0, 2, 9))
@@ -169,15 +169,18 @@ func rows6(both, row addRow) {
 	routing := func(left byte) extension { return extension{43, []byte{0, 4, left, 0, 0, 0, 0}} }
 	fragment := extension{44, make([]byte, 7)}
 	authentication := extension{51, append([]byte{4, 0, 0}, make([]byte, 20)...)}
-	both("hop by hop", CountSocket, headers(hop))
+	row("hop by hop", CountSocket, headers(hop))
+	row("hop by hop, to another address", CountOther, func(f *frame) {
+		f.extensions, f.target = []extension{hop}, netip.AddrPortFrom(f.source.Addr(), livePort)
+	})
 	both("destination", CountSocket, headers(destination))
 	both("routing, arrived", CountSocket, headers(routing(0)))
-	both("all headers in their order", CountSocket, headers(hop, destination, routing(0), authentication, destination))
+	both("all other headers in their order", CountSocket, headers(destination, routing(0), authentication, destination))
 	both("the longest header", CountSocket, headers(extension{60, append([]byte{255}, make([]byte, 2046)...)}))
 	row("routing, segments left", CountSocket, headers(routing(1)))
-	row("routing behind others", CountSocket, headers(hop, routing(2)))
+	row("routing behind others", CountSocket, headers(destination, routing(2)))
 	row("fragment", CountSocket, headers(fragment))
-	row("fragment behind others", CountSocket, headers(hop, fragment))
+	row("fragment behind others", CountSocket, headers(destination, fragment))
 	row("fragment to another address", CountOther, func(f *frame) {
 		f.extensions, f.target = []extension{fragment}, netip.AddrPortFrom(f.source.Addr(), livePort)
 	})

@@ -35,8 +35,6 @@ enum {
 
 	OPTION_END = 0,
 	OPTION_NOTHING = 1,
-	OPTION_LOOSE_ROUTE = 131,
-	OPTION_STRICT_ROUTE = 137,
 };
 
 enum kind {
@@ -118,34 +116,20 @@ struct options {
 	__u8 bytes[MAX_OPTIONS];
 };
 
-// routed reports whether IPv4 options contain a source route, so that the address may be
-// that of a router on the way, or make no sense. The rest of the bytes is 0. It is a
+// padding reports whether IPv4 options do nothing. The rest of the bytes is 0. It is a
 // global function, which the kernel verifies once.
-__attribute__((noinline)) int routed(const struct options *o)
+__attribute__((noinline)) int padding(const struct options *o)
 {
-	__u32 skip = 0;
-
 	if (!o)
-		return 1;
+		return 0;
 #pragma unroll
 	for (int i = 0; i < MAX_OPTIONS; i++) {
-		__u8 option = o->bytes[i];
-
-		if (skip > 0) {
-			skip--;
-			continue;
-		}
-		if (option == OPTION_END)
+		if (o->bytes[i] == OPTION_END)
+			return 1;
+		if (o->bytes[i] != OPTION_NOTHING)
 			return 0;
-		if (option == OPTION_NOTHING)
-			continue;
-		if (option == OPTION_LOOSE_ROUTE || option == OPTION_STRICT_ROUTE)
-			return 1;
-		if (i + 1 == MAX_OPTIONS || o->bytes[i + 1] < 2)
-			return 1;
-		skip = o->bytes[i + 1] - 1;
 	}
-	return skip > 0;
+	return 1;
 }
 
 // parse_slowly reads frames with VLAN tags, IPv4 options or extension headers, or whose
@@ -191,7 +175,7 @@ __attribute__((noinline)) int parse_slowly(struct xdp_md *ctx, struct datagram *
 		length = ip.ihl * 4 - sizeof(ip);
 		if (length > 0) {
 			if (length > MAX_OPTIONS || bpf_xdp_load_bytes(ctx, at, &options, length) ||
-			    routed(&options))
+			    !padding(&options))
 				return UNREADABLE;
 			at += length;
 		}
@@ -211,10 +195,10 @@ __attribute__((noinline)) int parse_slowly(struct xdp_md *ctx, struct datagram *
 	for (int i = 0; i < MAX_HEADERS && next != NEXT_UDP; i++) {
 		__u8 extension[4];
 
-		if (next == NEXT_ESP || next == NEXT_FRAGMENT && !d->v4)
+		if (next == NEXT_ESP || (next == NEXT_FRAGMENT || next == NEXT_HOP_BY_HOP) && !d->v4)
 			return UNREADABLE;
 		if (next != NEXT_AH &&
-		    (d->v4 || next != NEXT_HOP_BY_HOP && next != NEXT_ROUTING && next != NEXT_DESTINATION))
+		    (d->v4 || next != NEXT_ROUTING && next != NEXT_DESTINATION))
 			return NOT_UDP;
 		if (bpf_xdp_load_bytes(ctx, at, extension, sizeof(extension)))
 			return UNREADABLE;
