@@ -62,7 +62,7 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 	const limit = 1 << 20
 	before := resident(t, v)
 	for range 10 {
-		flood(t, host, time.Second)
+		floodFor(t, host, time.Second)
 		now := resident(t, v)
 		settled := int64(now)-int64(before) < limit/8
 		if before = now; settled {
@@ -70,7 +70,7 @@ func TestFloodLeavesMemoryAlone(t *testing.T) {
 		}
 	}
 	before = resident(t, v)
-	sent := flood(t, host, length)
+	sent := floodFor(t, host, length)
 	after := resident(t, v)
 	grown := int64(after) - int64(before)
 	t.Logf("%d datagrams in %s: resident memory %d KiB before, %d KiB after", sent, length, before>>10, after>>10)
@@ -104,9 +104,9 @@ func plainProgram(t *testing.T) string {
 	return path
 }
 
-// flood sends datagrams to the live ports, from random addresses, most of them with
+// floodFor sends datagrams to the live ports, from random addresses, most of them with
 // random identifiers.
-func flood(t *testing.T, host *netns.Host, length time.Duration) (sent int) {
+func floodFor(t *testing.T, host *netns.Host, length time.Duration) (sent int) {
 	t.Helper()
 	err := host.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)

@@ -231,6 +231,14 @@ func (v *victim) stop(t *testing.T, attempts int) {
 type guest struct {
 	profile client.Profile
 	nonces  client.NonceFile
+	clock   func() time.Time // nil: this host's
+}
+
+func (g *guest) now() time.Time {
+	if g.clock != nil {
+		return g.clock()
+	}
+	return time.Now()
 }
 
 func makeGuests(t *testing.T, dir string) []*guest {
@@ -255,7 +263,7 @@ listen = "` + host + `:8080"
 		g := &guest{client.Profile{
 			Server: host, PortSecret: "the port secret", Ports: 2,
 			Identifier: wire.Identifier([]byte(fmt.Sprintf("com%d", i))), Secret: []byte(fmt.Sprintf("secret-%d", i)),
-		}, client.NonceFile{Path: filepath.Join(dir, fmt.Sprintf("%d.nonce", i))}}
+		}, client.NonceFile{Path: filepath.Join(dir, fmt.Sprintf("%d.nonce", i))}, nil}
 		guests = append(guests, g)
 		fmt.Fprintf(&clients, "com%d secret-%d 0\n", i, i)
 	}
@@ -292,11 +300,11 @@ var attempts atomic.Uint32
 
 func (g *guest) attempt(t *testing.T) attempt {
 	t.Helper()
-	base, _, err := g.nonces.Reserve(t.Context(), g.name(), g.profile.Ports, time.Now())
+	base, _, err := g.nonces.Reserve(t.Context(), g.name(), g.profile.Ports, g.now())
 	if err != nil {
 		t.Error(err)
 	}
-	now := time.Now()
+	now := g.now()
 	packets, err := client.Sequence(g.profile, now, base)
 	if err != nil {
 		t.Error(err)

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	faultfs.Main()
-	testscript.Main(tests{m}, map[string]func(){"sallyportd": main, "site": serveSite, withoutBPFName: execWithoutBPF})
+	testscript.Main(tests{m}, map[string]func(){"sallyportd": steppedMain, "site": serveSite, withoutBPFName: execWithoutBPF})
 }
 
 type tests struct{ m *testing.M }

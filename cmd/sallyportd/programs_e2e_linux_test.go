@@ -72,7 +72,7 @@ func newProgramWorld(t *testing.T) *programWorld {
 	w := &programWorld{t: t, dir: dir, client: &guest{client.Profile{
 		Server: "127.0.0.1", PortSecret: "the port secret", Ports: 2,
 		Identifier: wire.Identifier([]byte("com1")), Secret: []byte("secret-1"),
-	}, client.NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}}}
+	}, client.NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, nil}}
 	self, err := os.Readlink("/proc/self/exe")
 	if err == nil {
 		err = os.Link(self, w.path("site"))

@@ -14,8 +14,7 @@ import (
 func (w *shieldWorld) refused(t *testing.T, what, counter string, v *victim, g *guest) {
 	t.Helper()
 	before := traffic(t, w.dir)
-	from := fmt.Sprintf("192.0.2.%d", w.next)
-	w.next++
+	from := w.address()
 	netns.Until(t, what+": "+counter+" counts the knocks", func() bool {
 		w.send(t, from, shieldHost, g.attempt(t).packets)
 		return traffic(t, w.dir)[counter] >= before[counter]+2

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -31,6 +32,8 @@ type shieldWorld struct {
 	there  *netns.Host
 	guests []*guest
 	next   int // the last byte of the next client's address
+
+	knocks *atomic.Uint64 // datagrams that the clients' host has sent by sockets
 }
 
 const (
@@ -40,7 +43,7 @@ const (
 
 func newShieldWorld(t *testing.T) *shieldWorld {
 	t.Helper()
-	w := &shieldWorld{there: netns.NewHost(t), next: 2}
+	w := &shieldWorld{there: netns.NewHost(t), next: 2, knocks: new(atomic.Uint64)}
 	w.connect(t)
 	w.dir, w.guests = w.serverDir(t, "8080", "the port secret")
 	return w
@@ -54,6 +57,22 @@ func (w *shieldWorld) connect(t *testing.T) {
 		all = append(all, fmt.Sprintf("192.0.2.%d/24", i))
 	}
 	netns.Connect(t, netns.End{Name: shieldLink, Addresses: []string{shieldHost + "/24"}}, w.there, netns.End{Name: "cli", Addresses: all})
+	// A queue that the interface has only because of a program loses its frames when the
+	// program comes or goes.
+	if err := netns.ReceiveByQueue(shieldLink); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newSteppedWorld is newShieldWorld with a wall clock that the test steps.
+func newSteppedWorld(t *testing.T) (*shieldWorld, stepped) {
+	t.Helper()
+	step := newStepped(t)
+	w := newShieldWorld(t)
+	for _, g := range w.guests {
+		g.clock = step.now
+	}
+	return w, step
 }
 
 // serverDir makes the files of a server with the shield, at all addresses.
@@ -84,12 +103,17 @@ open_max = "1s"
 	return dir, guests
 }
 
+// address returns an address of the clients that none has used.
+func (w *shieldWorld) address() string {
+	w.next++
+	return fmt.Sprintf("192.0.2.%d", w.next-1)
+}
+
 // knock sends a sequence from another address than before until a server has opened
 // the service for it: a port may be new, and an address not yet known.
 func (w *shieldWorld) knock(t *testing.T, v *victim, g *guest, to string) {
 	t.Helper()
-	from := fmt.Sprintf("192.0.2.%d", w.next)
-	w.next++
+	from := w.address()
 	looks := 0
 	netns.Until(t, "the service opens for "+from, func() bool {
 		if looks%200 == 0 {
@@ -114,6 +138,7 @@ func (w *shieldWorld) send(t *testing.T, from, to string, packets []client.Packe
 			if err != nil {
 				return err
 			}
+			w.knocks.Add(1)
 		}
 		return nil
 	})
