@@ -172,6 +172,17 @@ func TestStealth(t *testing.T) {
 			if answers := w.probe(strange(port)...); len(answers) > 0 {
 				t.Errorf("port %d answers %s: %x", port, p.from, answers)
 			}
+			if !p.from.Is6() {
+				continue
+			}
+			// Extension headers that the kernel answers, before a datagram like a knock.
+			like := transport(datagram(p.from, p.to, 4007, port, append([]byte(wire.Magic), make([]byte, wire.Size-len(wire.Magic))...)))
+			for kind, body := range map[byte][]byte{unix.IPPROTO_DSTOPTS: {0, 0xc2, 4, 0, 0, 0, 0}, unix.IPPROTO_ROUTING: {0, 0, 1, 0, 0, 0, 0}} {
+				packet := header(p.from, p.to, kind, 0, append(append([]byte{unix.IPPROTO_UDP}, body...), like...))
+				if answers := w.probe(packet); len(answers) > 0 {
+					t.Errorf("port %d answers an extension header of type %d: %x", port, kind, answers)
+				}
+			}
 		}
 		for _, port := range []uint16{except, first - 1} {
 			if answers := w.probe(strange(port)...); len(answers) == 0 {

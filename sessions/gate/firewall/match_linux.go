@@ -47,6 +47,12 @@ func family(nfproto byte) match {
 	return match{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, equal(nfproto)}
 }
 
+// withoutExtensions matches UDP over IPv6 without extension headers.
+func withoutExtensions() match {
+	next := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 6, Len: 1}
+	return append(family(unix.NFPROTO_IPV6), next, equal(unix.IPPROTO_UDP))
+}
+
 // loopback matches packets that this host sends to itself.
 func loopback() match {
 	return match{&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: 1},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
@@ -180,9 +181,12 @@ func (b builder) acceptKnocks(cfg Config) {
 		b.rule(b.base.input, knock, accept)
 		return
 	}
-	// Require a socket: without one, the kernel would answer.
-	b.rule(b.base.input, knock, hasSocket(true), accept)
-	b.rule(b.base.input, knock, hasSocket(false), accept)
+	// Require a socket: without one, the kernel would answer. It would also answer some
+	// extension headers, which it reads after this chain.
+	for _, plain := range []match{family(unix.NFPROTO_IPV4), withoutExtensions()} {
+		b.rule(b.base.input, knock, plain, hasSocket(true), accept)
+		b.rule(b.base.input, knock, plain, hasSocket(false), accept)
+	}
 }
 
 // answersToSYN accepts replies to a SYN of this host. It does not accept a SYN
