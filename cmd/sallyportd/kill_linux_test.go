@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -132,6 +135,38 @@ func (v *victim) killDuring(t *testing.T, guests []*guest) (granted []attempt) {
 	return granted
 }
 
+// boundVariable has the process of which bind makes its child end with it.
+const boundVariable = "SALLYPORT_TEST_BOUND"
+
+// startBound starts a process, which the kernel kills when this one ends in any way. The
+// kernel looks at the thread that starts it, so that must not end before.
+func startBound(cmd *exec.Cmd) error {
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", boundVariable, os.Getpid()))
+	done := make(chan error)
+	starter() <- func() { done <- cmd.Start() }
+	return <-done
+}
+
+// bind does that in the process that startBound has started, again after each execve: the
+// thread that calls it may be another one.
+func bind() {
+	if os.Getenv(boundVariable) == strconv.Itoa(os.Getppid()) {
+		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	}
+}
+
+// starter returns the orders to a thread that lives as long as this process.
+var starter = sync.OnceValue(func() chan<- func() {
+	orders := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for do := range orders {
+			do()
+		}
+	}()
+	return orders
+})
+
 func startVictim(t *testing.T, dir string) *victim {
 	t.Helper()
 	return startProgram(t, "/proc/self/exe", dir)
@@ -147,7 +182,7 @@ func startProgram(t *testing.T, program, dir string) *victim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.cmd.Start(); err != nil {
+	if err := startBound(v.cmd); err != nil {
 		t.Fatal(err)
 	}
 	serving := make(chan bool, 1)

@@ -175,7 +175,7 @@ func startTool(t *testing.T, dir string, prefix []string, arguments ...string) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.cmd.Start(); err != nil {
+	if err := startBound(v.cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -24,6 +24,7 @@ const stepVariable = "SALLYPORT_TEST_STEP"
 
 // steppedMain is main, with the clock of stepVariable.
 func steppedMain() {
+	bind()
 	path := os.Getenv(stepVariable)
 	if path == "" {
 		main()
