@@ -133,9 +133,11 @@ func (w *shieldWorld) bridged(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { netlink.LinkDel(b) })
-	// No link-local address, which would be announced.
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/addr_gen_mode", []byte("1"), 0); err != nil {
-		t.Fatal(err)
+	// No link-local address, and no search for other owners of an address.
+	for key, value := range map[string]string{"addr_gen_mode": "1", "accept_dad": "0"} {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/"+key, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	known, err := netlink.NeighList(port.Attrs().Index, netlink.FAMILY_V4)
 	if err != nil {
@@ -167,12 +169,7 @@ func (w *shieldWorld) bridged(t *testing.T, name string) {
 func withChecksum(f []byte) []byte {
 	header := f[14 : 14+int(f[14]&15)*4]
 	clear(header[10:12])
-	var sum uint32
-	for i := 0; i < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
-	}
-	sum = sum>>16 + sum&0xffff
-	binary.BigEndian.PutUint16(header[10:], ^uint16(sum+sum>>16))
+	binary.BigEndian.PutUint16(header[10:], checksum(header))
 	return f
 }
 

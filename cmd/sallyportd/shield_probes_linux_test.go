@@ -29,12 +29,21 @@ func (p *prober) frame(name string, port uint16, payload []byte) []byte {
 
 // answer describes a frame that the server has sent, by the probe that it quotes.
 func (p *prober) answer(f []byte) string {
-	const quoted = 14 + 20 + 8
-	if len(f) < quoted+20+8 || binary.BigEndian.Uint16(f[12:]) != unix.ETH_P_IP || f[14+9] != unix.IPPROTO_ICMP {
+	const ip4, ip6, icmp = 14 + 20, 14 + 40, 8
+	kind, at, version := byte(0), 0, ""
+	switch {
+	case len(f) > ip4+icmp+20+8 && binary.BigEndian.Uint16(f[12:]) == unix.ETH_P_IP && f[14+9] == unix.IPPROTO_ICMP:
+		kind, at = f[ip4], ip4+icmp
+		at += int(f[at]&15) * 4
+	case len(f) > ip6+icmp+40+16 && binary.BigEndian.Uint16(f[12:]) == unix.ETH_P_IPV6 && f[14+6] == unix.IPPROTO_ICMPV6:
+		kind, at, version = f[ip6], ip6+icmp+40, "v6"
+		if f[at-40+6] != unix.IPPROTO_UDP {
+			at += 8 // an extension header
+		}
+	default:
 		return fmt.Sprintf("%x", f)
 	}
-	probe := f[quoted:]
-	return fmt.Sprintf("ICMP type %d for %s", f[14+20], p.names[binary.BigEndian.Uint16(probe[int(probe[0]&15)*4:])])
+	return fmt.Sprintf("ICMP%s type %d for %s", version, kind, p.names[binary.BigEndian.Uint16(f[at:])])
 }
 
 // probe sends frames to a port. own is a sequence for this minute that the stranger has
@@ -52,24 +61,8 @@ func (p *prober) probe(t *testing.T, port uint16, replayed, own []client.Packet)
 	for _, size := range []int{0, 1, 47, 48, 49, 1400} {
 		send(fmt.Sprintf("%d bytes", size), make([]byte, size), nil)
 	}
-	knock := own[0].Datagram
-	for _, k := range own {
-		if k.Port == port {
-			knock = k.Datagram
-		}
-	}
-	for _, s := range []struct {
-		name  string
-		at    int
-		value byte
-	}{
-		{"bad magic", wire.OffsetMagic, 'X'}, {"negative sequence", wire.OffsetSequence, 0x80}, {"another maximum", wire.OffsetMaximum, 9},
-		{"another sequence", wire.OffsetSequence, 1 - knock[wire.OffsetSequence]}, {"an unknown client", wire.OffsetIdentifier, 'X'},
-		{"a wrong signature", wire.OffsetMAC, ^knock[wire.OffsetMAC]},
-	} {
-		k := slices.Clone(knock)
-		k[s.at] = s.value
-		send(s.name, k, nil)
+	for name, k := range spoiled(port, own) {
+		send(name, k, nil)
 	}
 	for i, k := range replayed {
 		p.tap.send(t, p.frame(fmt.Sprintf("replay %d", i), k.Port, k.Datagram))
@@ -103,4 +96,29 @@ func (p *prober) probe(t *testing.T, port uint16, replayed, own []client.Packet)
 	p.tap.send(t, whole[1], whole[0])
 	p.tap.send(t, inFragments(p.frame(firstFragment, port, empty))[0])
 	p.tap.send(t, inFragments(p.frame("last fragment", port, empty))[1])
+}
+
+// spoiled returns knocks to a port that each break one rule, by their names. own is a
+// sequence for this minute.
+func spoiled(port uint16, own []client.Packet) map[string][]byte {
+	knock := own[0].Datagram
+	for _, k := range own {
+		if k.Port == port {
+			knock = k.Datagram
+		}
+	}
+	all := map[string][]byte{}
+	for _, s := range []struct {
+		name  string
+		at    int
+		value byte
+	}{
+		{"bad magic", wire.OffsetMagic, 'X'}, {"negative sequence", wire.OffsetSequence, 0x80}, {"another maximum", wire.OffsetMaximum, 9},
+		{"another sequence", wire.OffsetSequence, 1 - knock[wire.OffsetSequence]}, {"an unknown client", wire.OffsetIdentifier, 'X'},
+		{"a wrong signature", wire.OffsetMAC, ^knock[wire.OffsetMAC]},
+	} {
+		all[s.name] = slices.Clone(knock)
+		all[s.name][s.at] = s.value
+	}
+	return all
 }

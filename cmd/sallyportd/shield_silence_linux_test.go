@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,14 +32,16 @@ func TestGenericShieldIsSilent(t *testing.T) {
 	}
 }
 
-// The kernel's IP layer answers two kinds of packets before it looks at their port, and
-// so all ports alike: those with malformed IP options, and those of which it has the
-// first fragment, and never the others.
+// The kernel's IP layer answers three kinds of packets before it looks at their port, and
+// so all ports alike: those with malformed IP options, with options of IPv6 that it must
+// reject, and those of which it has the first fragment, and never the others.
 const (
-	malformedOptions = "IP options: malformed"
-	firstFragment    = "first fragment"
-	parameterProblem = 12 // types of ICMP
-	timeExceeded     = 11
+	malformedOptions  = "IP options: malformed"
+	rejectedOption    = "hop-by-hop options: one that the host must reject"
+	firstFragment     = "first fragment"
+	parameterProblem  = 12 // types of ICMP
+	timeExceeded      = 11
+	parameterProblem6 = 4 // a type of ICMPv6
 )
 
 // stranger is the address of a host without a lease, which is on the clients' host.
@@ -45,14 +49,18 @@ const stranger = "192.0.2.60"
 
 func testSilence(t *testing.T, where string, change func(*shieldWorld)) {
 	// A fragment waits for a second, and the kernel sends ICMP errors without limits.
-	for name, value := range map[string]string{"ipfrag_time": "1", "icmp_ratelimit": "0", "icmp_msgs_per_sec": "1000000", "icmp_msgs_burst": "1000000"} {
-		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
+	for name, value := range map[string]string{
+		"ipv4/ipfrag_time": "1", "ipv4/icmp_ratelimit": "0", "ipv6/icmp/ratelimit": "0", "ipv4/icmp_msgs_per_sec": "1000000", "ipv4/icmp_msgs_burst": "1000000",
+	} {
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w := newShieldWorld(t)
 	w.edit(t, "sallyportd.toml", "[[service]]", "stealth = true\n[[service]]")
 	change(w)
+	name, _, _ := strings.Cut(where, ":")
+	addTo(t, name, shieldHost6.String()+"/64")
 	v := startVictim(t, w.dir)
 	awaitLog(t, v, `msg="shield on" interfaces=`+where, 1)
 	granted := w.enter(t, "a client", v, w.guests[0]) // a stranger replays its knocks
@@ -61,16 +69,16 @@ func testSilence(t *testing.T, where string, change func(*shieldWorld)) {
 	before := traffic(t, w.dir)
 	p := prober{tap: newTap(t, w.there, "cli"), source: 40000, names: map[uint16]string{}}
 	alike := map[string]bool{} // the answers that all ports give; the kernel loses some on a busy host
-	for _, port := range []uint16{now[0], now[1], 1025, 8080, 65535} {
+	ports := []uint16{now[0], now[1], 1025, 8080, 65535}
+	for _, port := range ports {
 		p.probe(t, port, granted[0].packets, w.guests[1].attempt(t).packets)
 		alike[fmt.Sprintf("ICMP type %d for %s to port %d", parameterProblem, malformedOptions, port)] = true
 		alike[fmt.Sprintf("ICMP type %d for %s to port %d", timeExceeded, firstFragment, port)] = true
+		alike[fmt.Sprintf("ICMPv6 type %d for over IPv6: %s to port %d", parameterProblem6, rejectedOption, port)] = true
 	}
-	// The kernel gives up fragments that wait for others, after which it may answer.
-	if fragmentsWait(t) == 0 {
-		t.Error("no fragment waits")
-	}
-	netns.Until(t, "no fragment waits", func() bool { return fragmentsWait(t) == 0 })
+	p.probe6(t, name, ports, granted[0].packets, w.guests[1].attempt(t).packets)
+	// The kernel gives up a first and a last fragment for each port, and may answer then.
+	netns.Until(t, "the kernel gives up all fragments", func() bool { return fragmentsGivenUp(t) == uint64(2*len(ports)) })
 	after := traffic(t, w.dir)
 	for _, rule := range []string{"size", "magic", "malformed", "maximum", "sequence", "identifier", "ring", "socket"} {
 		if after["shield_"+rule] == before["shield_"+rule] {
@@ -98,21 +106,21 @@ func testSilence(t *testing.T, where string, change func(*shieldWorld)) {
 	v.end(t, syscall.SIGTERM)
 }
 
-// fragmentsWait returns how many packets of this host wait for fragments.
-func fragmentsWait(t *testing.T) (n int) {
+// fragmentsGivenUp returns of how many packets of this host fragments never came.
+func fragmentsGivenUp(t *testing.T) uint64 {
 	t.Helper()
-	text, err := os.ReadFile("/proc/thread-self/net/sockstat")
+	text, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == "FRAG:" {
-			if _, err := fmt.Sscan(fields[2], &n); err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
+	lines := strings.Split(string(text), "\n") // the names and the values of "Ip:" are the first two
+	at := slices.Index(strings.Fields(lines[0]), "ReasmTimeout")
+	if at < 0 {
+		t.Fatalf("no counter ReasmTimeout in\n%s", text)
 	}
-	t.Fatalf("no line FRAG in\n%s", text)
-	return 0
+	n, err := strconv.ParseUint(strings.Fields(lines[1])[at], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
