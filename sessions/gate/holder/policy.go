@@ -39,7 +39,7 @@ type Policy struct {
 // ShieldPolicy limits the requests for the shield, the program at the network driver.
 type ShieldPolicy struct {
 	// Interfaces get the program; empty: those with an address at which the server
-	// receives, or all but the loopback.
+	// receives and other hosts reach this one.
 	Interfaces []string `json:",omitempty"`
 	// Listen are the addresses at which the server may receive; empty: all of this host.
 	Listen []netip.Addr `json:",omitempty"`

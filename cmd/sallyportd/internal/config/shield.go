@@ -13,7 +13,7 @@ import (
 // Shield has the keys of the program at the network driver.
 type Shield struct {
 	// Interfaces are the names of the interfaces that get the program; empty: those
-	// with an address in listen, and all but the loopback if listen is empty.
+	// with an address in listen, or all by which other hosts reach this one.
 	Interfaces []string
 	Shares     bool // each client gets at most its share of a ring that fills
 	Mirror     bool // drop nothing: count, and pass every frame to the kernel

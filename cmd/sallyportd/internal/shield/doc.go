@@ -15,7 +15,9 @@
 //
 // An interface without an Ethernet header (a tunnel) is left out, because the program
 // reads Ethernet frames. By default an interface that belongs to a bridge or a bond is
-// left out too: frames for this host arrive at the bridge or the bond.
+// left out too: frames for this host arrive at the bridge or the bond. So is one where
+// only containers of this host are: the program would copy each packet that they send,
+// and a driver of veth pairs would no longer segment them late.
 //
 // The program takes frames for pairs of an own address and an own hardware address.
 // All own addresses are paired with the hardware addresses of all interfaces that have

@@ -23,10 +23,11 @@ type host struct {
 type link struct {
 	index    int
 	name     string
+	kind     string // of package netlink, such as "bridge"
 	mac      [6]byte
 	ethernet bool
 	loopback bool
-	port     bool // of a bridge or a bond
+	master   int  // the bridge, the bond or the VRF that it belongs to; 0: none
 	program  bool // it has an XDP program
 }
 
@@ -45,7 +46,7 @@ func readHost() (h host, err error) {
 	for _, l := range links {
 		a := l.Attrs()
 		of := link{
-			index: a.Index, name: a.Name, port: a.MasterIndex != 0,
+			index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex,
 			ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
 			loopback: a.EncapType == "loopback",
 			program:  a.Xdp != nil && a.Xdp.Attached,
@@ -67,13 +68,13 @@ func readHost() (h host, err error) {
 }
 
 // selected returns the interfaces that get the program: the named ones, or else those
-// with an address at which the server receives. why has those that cannot have it.
+// at which the server's datagrams arrive. why has those that cannot have it.
 func (h host) selected(names []string, listen []netip.Addr) (chosen []link, why map[string]string) {
 	why = map[string]string{}
 	for _, l := range h.links {
 		switch {
 		case len(names) > 0 && !slices.Contains(names, l.name):
-		case len(names) == 0 && (l.loopback || l.port || !h.has(l.index, listen)):
+		case len(names) == 0 && (l.loopback || h.port(l) || !h.serves(l, listen)):
 		case !l.ethernet:
 			why[l.name] = "it has no Ethernet header"
 		default:
@@ -88,10 +89,30 @@ func (h host) selected(names []string, listen []netip.Addr) (chosen []link, why 
 	return chosen, why
 }
 
-// has reports whether an interface has one of the addresses; or any, if the list is
-// empty.
-func (h host) has(index int, listen []netip.Addr) bool {
-	return slices.ContainsFunc(h.addresses, func(a address) bool { return a.index == index && receives(listen, a.ip) })
+// port reports whether an interface is a port of a bridge or a bond, where the frames for
+// this host arrive. In a VRF, they arrive at the interface itself.
+func (h host) port(l link) bool {
+	return l.master != 0 && !slices.ContainsFunc(h.links, func(master link) bool {
+		return master.index == l.master && master.kind == "vrf"
+	})
+}
+
+// serves reports whether an interface has an address of the list; or, if the list has
+// the unspecified address or is empty, one that other hosts can reach through it.
+// The kernel gives each interface a link-local address, also the ends of a container.
+func (h host) serves(l link, listen []netip.Addr) bool {
+	return slices.ContainsFunc(h.addresses, func(a address) bool {
+		return a.index == l.index &&
+			(slices.Contains(listen, a.ip) || receives(listen, a.ip) && !a.ip.IsLinkLocalUnicast() && !h.inner(l))
+	})
+}
+
+// inner reports whether only containers and virtual machines of this host are at an
+// interface: at a bridge without another port. The program would copy their packets.
+func (h host) inner(l link) bool {
+	return l.kind == "bridge" && !slices.ContainsFunc(h.links, func(port link) bool {
+		return port.master == l.index && port.kind != "veth" && port.kind != "tuntap"
+	})
 }
 
 func receives(listen []netip.Addr, ip netip.Addr) bool { return udp.Addresses(listen).Has(ip) }
