@@ -156,7 +156,7 @@ var sallyport = plan{
 		{"sallyport/ingest.probe", "closed again at once"},
 		{"sallyport/sessions/gate/sockfilter.Supported$1", "closed again at once"},
 		{"(*sallyport/ingest/xdp.Program).Reset", "the arrays of a program that is attached nowhere, in the holder"},
-		{"sallyport/ingest/xdp.Probe", "the arrays of a program that is attached nowhere"},
+		{"sallyport/ingest/xdp.probe", "the arrays of a program that is attached nowhere"},
 		// Only the kernel, or a local process with the right, can send there.
 		{"sallyport/sessions/gate/hostevents.Watch", "netlink: the host's links and addresses"},
 		{"sallyport/cmd/sallyportd/internal/admin.listen", "the admin socket, a Unix socket"},

@@ -12,6 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	faultfs.Main()
+	netns.ContainerMain()
 	testscript.Main(tests{m}, map[string]func(){"sallyportd": steppedMain, "site": serveSite, withoutBPFName: execWithoutBPF})
 }
 

@@ -52,11 +52,7 @@ func newShieldWorld(t *testing.T) *shieldWorld {
 // connect makes the veth pair.
 func (w *shieldWorld) connect(t *testing.T) {
 	t.Helper()
-	var all []string
-	for i := 2; i <= 60; i++ {
-		all = append(all, fmt.Sprintf("192.0.2.%d/24", i))
-	}
-	netns.Connect(t, netns.End{Name: shieldLink, Addresses: []string{shieldHost + "/24"}}, w.there, netns.End{Name: "cli", Addresses: all})
+	netns.Connect(t, netns.End{Name: shieldLink, Addresses: []string{shieldHost + "/24"}}, w.there, netns.End{Name: "cli", Addresses: clientAddresses()})
 	// A queue that the interface has only because of a program loses its frames when the
 	// program comes or goes.
 	if err := netns.ReceiveByQueue(shieldLink); err != nil {
@@ -73,6 +69,13 @@ func newSteppedWorld(t *testing.T) (*shieldWorld, stepped) {
 		g.clock = step.now
 	}
 	return w, step
+}
+
+func clientAddresses() (all []string) {
+	for i := 2; i <= 60; i++ {
+		all = append(all, fmt.Sprintf("192.0.2.%d/24", i))
+	}
+	return all
 }
 
 // serverDir makes the files of a server with the shield, at all addresses.

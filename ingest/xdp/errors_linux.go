@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,19 +22,57 @@ var (
 	ErrEthernet  = errors.New("the interface has no Ethernet frames")
 )
 
+// causeOf returns the reason for which the verifier rejects the program, if it is
+// another error. The library describes the functions to the verifier only if it can load
+// a socket filter, which a BPF token may forbid. Without the description, the verifier
+// follows each call, and requires CAP_PERFMON.
+func causeOf(err error) error {
+	var rejected *ebpf.VerifierError
+	if !errors.As(err, &rejected) {
+		return err
+	}
+	filter, cause := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if cause == nil {
+		return errors.Join(err, filter.Close())
+	}
+	return fmt.Errorf("load a socket filter: %w", cause)
+}
+
 // explain adds the reason to an error of bpf(2).
 func explain(err error) error {
+	var rejected *ebpf.VerifierError
 	switch {
+	case errors.As(err, &rejected) && len(rejected.Log) > 0:
+		return fmt.Errorf("%w: it rejects the program: %w", ErrKernel, err)
 	case errors.Is(err, fs.ErrPermission):
-		if missing := missingCapability(); missing != "" {
-			return fmt.Errorf("%w: %s", ErrPrivilege, missing)
-		}
-		// In another user namespace, the capabilities do not count.
-		return fmt.Errorf("%w: CAP_BPF and CAP_NET_ADMIN in the host's user namespace: %w", ErrPrivilege, err)
+		return fmt.Errorf("%w: %w", ErrPrivilege, forbidden(err))
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: %w", ErrKernel, err)
 	}
 	return err
+}
+
+// forbidden returns which privilege is missing.
+func forbidden(err error) error {
+	// The library guesses at a limit that the required kernels do not apply to bpf(2).
+	err = errors.New(strings.ReplaceAll(err.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", ""))
+	if missing := missingCapability(); missing != "" {
+		return errors.New(missing)
+	}
+	if !initialUsers() {
+		// Here the capabilities count only with a token. The library finds it in a BPF file
+		// system, and its error names what the token does not allow.
+		return fmt.Errorf("CAP_BPF and CAP_NET_ADMIN in the host's user namespace, or a BPF token that allows this: %w", err)
+	}
+	return fmt.Errorf("the capabilities are there, but a filter of system calls (seccomp) or a security module forbids this: %w", err)
+}
+
+// initialUsers reports whether this process is in the user namespace of the host.
+func initialUsers() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	return err != nil || strings.Join(strings.Fields(string(text)), " ") == "0 0 4294967295"
 }
 
 // missingCapability returns the name of a capability that this thread lacks, or "".

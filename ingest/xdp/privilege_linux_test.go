@@ -20,9 +20,10 @@ import (
 const child = "SALLYPORT_TEST_XDP"
 
 var tasks = map[string]func() error{
-	"load":   taskLoad,
-	"adopt":  taskAdopt,
-	"attach": taskAttach,
+	"load":      taskLoad,
+	"forbidden": taskForbidden,
+	"adopt":     taskAdopt,
+	"attach":    taskAttach,
 }
 
 func TestMain(m *testing.M) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -17,6 +18,19 @@ import (
 // ErrProcessor if that is the cause. If there is none, flows reports whether the program
 // can look up the kernel's flows.
 func Probe() (flows bool, err error) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // and never unlock it: the thread ends
+		if err = dropOthers(); err == nil {
+			flows, err = probe()
+		}
+	}()
+	<-ended
+	return flows, err
+}
+
+func probe() (flows bool, err error) {
 	p, err := Load(Sizes{Clients: 1, Slots: minSlots})
 	if err != nil {
 		return false, err
@@ -28,6 +42,24 @@ func Probe() (flows bool, err error) {
 	}
 	unix.Munmap(memory)
 	return p.Tracks(), nil
+}
+
+// dropOthers leaves this thread the capabilities with which a holder loads the program:
+// with more of them, the kernel may accept more.
+func dropOthers() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	const low, high = 1 << unix.CAP_NET_ADMIN, 1 << (unix.CAP_BPF % 32)
+	if data[1].Permitted&high == 0 {
+		data[0].Effective &= low | 1<<unix.CAP_SYS_ADMIN
+	} else {
+		data[0].Effective &= low
+	}
+	data[1].Effective &= high
+	return os.NewSyscallError("capset", unix.Capset(&header, &data[0]))
 }
 
 // Interface is the state of an interface before Attach.

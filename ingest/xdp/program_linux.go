@@ -81,7 +81,8 @@ func (s Sizes) round(processors int) (buckets, slots uint32, err error) {
 func power(n int) uint32 { return 1 << bits.Len32(uint32(n-1)) }
 
 // Load loads the program and creates its arrays. It requires CAP_BPF and CAP_NET_ADMIN
-// in the initial user namespace, or a BPF token; the error wraps ErrPrivilege,
+// in the initial user namespace, or in another one with a BPF token, which the library
+// gets from a mounted BPF file system; the error wraps ErrPrivilege,
 // ErrKernel or ErrProcessor if that is the cause. The program refuses nothing until
 // it has addresses and a server has set rules.
 //
@@ -117,7 +118,7 @@ func loadFirst(sizes Sizes, choice ...variants) (*Program, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("load the shield: %w", explain(err))
+		return nil, fmt.Errorf("load the shield: %w", explain(causeOf(err)))
 	}
 	p, err := newProgram(collection)
 	if err == nil {
