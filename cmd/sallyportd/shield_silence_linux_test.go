@@ -103,6 +103,7 @@ func testSilence(t *testing.T, where string, change func(*shieldWorld)) {
 	if !connected {
 		t.Error("the capture does not see what the server sends")
 	}
+	p.answeredAlike(t, ports, name != shieldLink)
 	v.end(t, syscall.SIGTERM)
 }
 
