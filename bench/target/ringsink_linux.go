@@ -19,7 +19,7 @@ import (
 )
 
 // ringNap is the time that a reader sleeps when its rings are empty, as the server's do.
-const ringNap = 150 * time.Microsecond
+const ringNap = 100 * time.Microsecond
 
 // shieldRing loads the shield at an interface, for one port that accepts knocks around
 // this minute in the name of any client, and returns the rings. The caller must call
