@@ -65,7 +65,8 @@ func (s *Service) keepPort(ctx context.Context) {
 		return
 	}
 	changed := make(chan struct{}, 1)
-	go hostevents.Watch(ctx.Done(), hostevents.Addresses, addressInterval, func() {
+	// Without a pause: until the port is held at a new address, the kernel answers there.
+	go hostevents.Watch(ctx.Done(), hostevents.Addresses, 0, addressInterval, func() {
 		select {
 		case changed <- struct{}{}:
 		default: // keepPort is already about to check

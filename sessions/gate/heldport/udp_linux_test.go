@@ -97,7 +97,7 @@ func TestNewAddress(t *testing.T) {
 	events := make(chan struct{}, 64)
 	go func() {
 		defer close(ended)
-		hostevents.Watch(done, hostevents.Addresses, time.Second, func() { events <- struct{}{} })
+		hostevents.Watch(done, hostevents.Addresses, 0, time.Second, func() { events <- struct{}{} })
 	}()
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

@@ -3,6 +3,7 @@ package hostevents
 import (
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -35,7 +36,7 @@ func TestWatch(t *testing.T) {
 			var calls atomic.Int32
 			go func() {
 				defer close(ended)
-				Watch(done, row.kinds, row.interval, func() { calls.Add(1) })
+				Watch(done, row.kinds, 0, row.interval, func() { calls.Add(1) })
 			}()
 			netns.Until(t, "a call", func() bool {
 				if err := row.do(); err != nil {
@@ -45,6 +46,47 @@ func TestWatch(t *testing.T) {
 			})
 			close(done)
 			<-ended
+		})
+	}
+}
+
+// TestPause: a storm of events makes few calls, and one call follows the last event.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	for name, interval := range map[string]time.Duration{"events": time.Hour, "events and ticks": 70 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const pause = 200 * time.Millisecond
+				done, ended, events := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+				var calls []time.Time
+				go func() {
+					defer close(ended)
+					call(done, events, pause, interval, func() {
+						calls = append(calls, time.Now())
+						time.Sleep(30 * time.Millisecond) // a call takes time, too
+					})
+				}()
+				var last time.Time
+				for range 1000 {
+					time.Sleep(time.Millisecond)
+					select {
+					case events <- struct{}{}:
+					default:
+					}
+					last = time.Now()
+				}
+				time.Sleep(2 * pause)
+				close(done)
+				<-ended
+				for i := range len(calls) - 1 {
+					if got, want := calls[i+1].Sub(calls[i]), pause+30*time.Millisecond; got < want {
+						t.Errorf("calls %d and %d are %s apart, want at least %s", i, i+1, got, want)
+					}
+				}
+				if len(calls) < 5 || calls[len(calls)-1].Before(last) {
+					t.Errorf("%d calls, the last one at %v; the last event was at %v", len(calls), calls[len(calls)-1:], last)
+				}
+			})
 		})
 	}
 }

@@ -19,6 +19,10 @@ import (
 // report, and after which an attempt to attach is repeated.
 const pollInterval = 2 * time.Second
 
+// eventPause is the shortest time between two readings of the host. A host where many
+// containers start makes very many events, and each reading lists all its interfaces.
+const eventPause = 200 * time.Millisecond
+
 // program is a loaded xdp.Program.
 type program interface {
 	Files() map[string]*os.File
@@ -89,7 +93,7 @@ func start(
 	s.reconcile()
 	go func() {
 		defer close(s.ended)
-		hostevents.Watch(s.stop, hostevents.Addresses|hostevents.Links, pollInterval, s.reconcile)
+		hostevents.Watch(s.stop, hostevents.Addresses|hostevents.Links, eventPause, pollInterval, s.reconcile)
 	}()
 	return s
 }
