@@ -39,8 +39,8 @@ type address struct {
 
 // readHost asks the kernel.
 func readHost() (h host, err error) {
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	links, err := complete(netlink.LinkList)
+	if err != nil {
 		return h, fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, l := range links {
@@ -54,8 +54,8 @@ func readHost() (h host, err error) {
 		copy(of.mac[:], a.HardwareAddr)
 		h.links = append(h.links, of)
 	}
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	addresses, err := complete(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
 		return h, fmt.Errorf("list addresses: %w", err)
 	}
 	for _, a := range addresses {
@@ -67,6 +67,17 @@ func readHost() (h host, err error) {
 	return h, nil
 }
 
+// complete repeats a list that the kernel has interrupted, because a change came between
+// its parts: an interface or an address can miss in it.
+func complete[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 5 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
 // selected returns the interfaces that get the program: the named ones, or else those
 // at which the server's datagrams arrive. why has those that cannot have it.
 func (h host) selected(names []string, listen []netip.Addr) (chosen []link, why map[string]string) {
@@ -74,7 +85,7 @@ func (h host) selected(names []string, listen []netip.Addr) (chosen []link, why 
 	for _, l := range h.links {
 		switch {
 		case len(names) > 0 && !slices.Contains(names, l.name):
-		case len(names) == 0 && (l.loopback || h.port(l) || !h.serves(l, listen)):
+		case len(names) == 0 && (!h.receivesFrames(l) || !h.serves(l, listen)):
 		case !l.ethernet:
 			why[l.name] = "it has no Ethernet header"
 		default:
@@ -88,6 +99,17 @@ func (h host) selected(names []string, listen []netip.Addr) (chosen []link, why 
 	}
 	return chosen, why
 }
+
+// keeps reports whether an interface that has the program keeps it, although it has none
+// of the addresses now. Many drivers interrupt the link while they detach the program; then
+// a DHCP client removes the address, and soon sets it again.
+func (h host) keeps(names []string, l link) bool {
+	return len(names) == 0 && h.receivesFrames(l) && !h.inner(l)
+}
+
+// receivesFrames reports whether frames for this host arrive at an interface. At a dummy,
+// which only has addresses, none do.
+func (h host) receivesFrames(l link) bool { return !l.loopback && l.kind != "dummy" && !h.port(l) }
 
 // port reports whether an interface is a port of a bridge or a bond, where the frames for
 // this host arrive. In a VRF, they arrive at the interface itself.
@@ -119,23 +141,37 @@ func receives(listen []netip.Addr, ip netip.Addr) bool { return udp.Addresses(li
 
 // pairs returns the own addresses at which the server receives, each with the hardware
 // addresses of the interfaces that have the program, and of the interface that has it.
+// The addresses of the former come first, and those of dummies last: if not all fit into
+// the program, a dummy for the services of a cluster (kube-ipvs0) has thousands.
 func (h host) pairs(attached []link, listen []netip.Addr) (list []xdp.Address) {
-	for _, a := range h.addresses {
+	links, rank := map[int]link{}, map[int]int{}
+	for _, l := range h.links {
+		links[l.index] = l
+		if l.kind == "dummy" {
+			rank[l.index] = 1
+		}
+	}
+	for _, l := range attached {
+		rank[l.index] = -1
+	}
+	ordered := slices.Clone(h.addresses)
+	slices.SortStableFunc(ordered, func(a, b address) int { return rank[a.index] - rank[b.index] })
+	there := map[xdp.Address]bool{}
+	for _, a := range ordered {
 		if !receives(listen, a.ip) {
 			continue
 		}
 		add := func(mac [6]byte) {
-			if p := (xdp.Address{IP: a.ip, MAC: mac}); !slices.Contains(list, p) {
+			if p := (xdp.Address{IP: a.ip, MAC: mac}); !there[p] {
+				there[p] = true
 				list = append(list, p)
 			}
 		}
 		for _, l := range attached {
 			add(l.mac)
 		}
-		for _, l := range h.links {
-			if l.index == a.index && l.ethernet {
-				add(l.mac)
-			}
+		if l := links[a.index]; l.ethernet && l.kind != "dummy" {
+			add(l.mac)
 		}
 	}
 	return list

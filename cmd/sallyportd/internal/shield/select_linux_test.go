@@ -19,6 +19,7 @@ var (
 	other4       = netip.MustParseAddr("198.51.100.1")
 	docker       = netip.MustParseAddr("172.17.0.1")
 	routed       = netip.MustParseAddr("203.0.113.7") // at the loopback
+	cluster      = netip.MustParseAddr("10.96.0.1")
 )
 
 // sample is a host with a bridge, whose port has no address, and a tunnel.
@@ -47,10 +48,11 @@ var containers = host{
 		{index: 11, name: "lxdbr0", kind: "bridge", mac: [6]byte{11}, ethernet: true},
 		{index: 12, name: "blue", kind: "vrf", mac: [6]byte{12}, ethernet: true},
 		{index: 13, name: "eth3", mac: [6]byte{13}, ethernet: true, master: 12},
+		{index: 14, name: "kube-ipvs0", kind: "dummy", mac: [6]byte{14}, ethernet: true},
 	}...),
 	addresses: append(slices.Clip(sample.addresses), []address{
 		{docker, 7}, {netip.MustParseAddr("fe80::8"), 8}, {netip.MustParseAddr("fe80::a"), 10}, {netip.MustParseAddr("10.9.0.1"), 11},
-		{netip.MustParseAddr("192.0.2.13"), 13},
+		{netip.MustParseAddr("192.0.2.13"), 13}, {cluster, 14},
 	}...),
 }
 
@@ -68,6 +70,7 @@ func TestSelected(t *testing.T) {
 		"by an address": {nil, []netip.Addr{here6}, []string{"eth0"}, nil},
 		"of the bridge": {nil, []netip.Addr{other4}, []string{"br0"}, nil},
 		"no interface":  {nil, []netip.Addr{routed}, nil, nil},
+		"of a dummy":    {nil, []netip.Addr{cluster}, nil, nil},
 		"named": {[]string{"eth1", "spare", "cali10", "lo", "gone"}, []netip.Addr{here4}, []string{"eth1", "spare", "cali10"},
 			map[string]string{"lo": "it has no Ethernet header", "gone": "there is no such interface"}},
 	} {
@@ -85,6 +88,65 @@ func TestSelected(t *testing.T) {
 	}
 }
 
+// TestKeeps: an interface that has lost its addresses keeps the program, unless frames for
+// this host no longer arrive there.
+func TestKeeps(t *testing.T) {
+	h := containers
+	h.addresses = nil
+	var got []string
+	for _, l := range h.links {
+		if h.keeps(nil, l) {
+			got = append(got, l.name)
+		}
+		if h.keeps([]string{"eth0"}, l) {
+			t.Errorf("%s, which is not named, keeps it", l.name)
+		}
+	}
+	if want := []string{"eth0", "br0", "wg0", "spare", "cali10", "blue", "eth3"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestComplete: an interrupted list is read again, and is an error if there is no end.
+func TestComplete(t *testing.T) {
+	other := errors.New("no memory")
+	for name, row := range map[string]struct {
+		errs []error // of one attempt after another
+		want error
+	}{
+		"at once":           {[]error{nil}, nil},
+		"at the fifth time": {[]error{netlink.ErrDumpInterrupted, netlink.ErrDumpInterrupted, netlink.ErrDumpInterrupted, netlink.ErrDumpInterrupted, nil}, nil},
+		"never":             {slices.Repeat([]error{netlink.ErrDumpInterrupted}, 5), netlink.ErrDumpInterrupted},
+		"another error":     {[]error{netlink.ErrDumpInterrupted, other}, other},
+	} {
+		attempts := 0
+		got, err := complete(func() ([]int, error) {
+			attempts++
+			return []int{attempts}, row.errs[attempts-1]
+		})
+		if !errors.Is(err, row.want) || attempts != len(row.errs) || err == nil && got[0] != attempts {
+			t.Errorf("%s: the list of attempt %v, %v, after %d attempts; want %v after %d", name, got, err, attempts, row.want, len(row.errs))
+		}
+	}
+}
+
+// TestPairsInOrder: if there are more than fit, those of the interfaces with the program
+// are first, and those of a dummy last, without its hardware address.
+func TestPairsInOrder(t *testing.T) {
+	eth0, dummy := sample.links[1], link{index: 9, name: "kube-ipvs0", kind: "dummy", mac: [6]byte{9}, ethernet: true}
+	h := host{
+		links:     []link{dummy, eth0, sample.links[3]},
+		addresses: []address{{cluster, 9}, {other4, 4}, {here4, 2}, {here6, 2}, {here6, 9}},
+	}
+	want := []xdp.Address{
+		{IP: here4, MAC: eth0.mac}, {IP: here6, MAC: eth0.mac}, {IP: other4, MAC: eth0.mac}, {IP: other4, MAC: [6]byte{4}},
+		{IP: cluster, MAC: eth0.mac},
+	}
+	if got := h.pairs([]link{eth0}, nil); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // TestPairs: frames for an own address may arrive at each interface with the program;
 // frames for the hardware address of a bridge at its port.
 func TestPairs(t *testing.T) {
@@ -97,7 +159,7 @@ func TestPairs(t *testing.T) {
 		"an own address":               {[]link{eth0}, []netip.Addr{here4}, []xdp.Address{{IP: here4, MAC: eth0.mac}}},
 		"an address of another one":    {[]link{eth0}, []netip.Addr{other4}, []xdp.Address{{IP: other4, MAC: eth0.mac}, {IP: other4, MAC: [6]byte{4}}}},
 		"an address of the loopback":   {[]link{eth0, eth1}, []netip.Addr{routed}, []xdp.Address{{IP: routed, MAC: eth0.mac}, {IP: routed, MAC: eth1.mac}}},
-		"all of IPv4":                  {[]link{eth0}, []netip.Addr{netip.IPv4Unspecified(), here6}, []xdp.Address{{IP: netip.MustParseAddr("127.0.0.1"), MAC: eth0.mac}, {IP: here4, MAC: eth0.mac}, {IP: here6, MAC: eth0.mac}, {IP: other4, MAC: eth0.mac}, {IP: other4, MAC: [6]byte{4}}, {IP: netip.MustParseAddr("10.8.0.1"), MAC: eth0.mac}, {IP: routed, MAC: eth0.mac}}},
+		"all of IPv4":                  {[]link{eth0}, []netip.Addr{netip.IPv4Unspecified(), here6}, []xdp.Address{{IP: here4, MAC: eth0.mac}, {IP: here6, MAC: eth0.mac}, {IP: netip.MustParseAddr("127.0.0.1"), MAC: eth0.mac}, {IP: other4, MAC: eth0.mac}, {IP: other4, MAC: [6]byte{4}}, {IP: netip.MustParseAddr("10.8.0.1"), MAC: eth0.mac}, {IP: routed, MAC: eth0.mac}}},
 		"all of IPv6, and one of IPv4": {[]link{eth0}, []netip.Addr{netip.IPv6Unspecified(), here4}, []xdp.Address{{IP: here4, MAC: eth0.mac}, {IP: here6, MAC: eth0.mac}}},
 		"an address of another host":   {[]link{eth0}, []netip.Addr{netip.MustParseAddr("192.0.2.99")}, nil},
 		"no interface, so no program":  {nil, []netip.Addr{routed}, nil},

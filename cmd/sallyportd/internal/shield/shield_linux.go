@@ -152,7 +152,7 @@ func (s *Shield) reconcile() {
 		return
 	}
 	chosen, why := h.selected(s.policy.Interfaces, s.request.Listen)
-	s.detach(chosen)
+	s.detach(h, chosen)
 	for _, l := range chosen {
 		if at, ok := s.attached[l.index]; ok {
 			at.link = l // its name or hardware address may have changed
@@ -178,14 +178,17 @@ func (s *Shield) reconcile() {
 	s.setAddresses(h)
 }
 
-// detach detaches the program from interfaces that are not chosen, and gives up those
-// from which another program has detached it.
-func (s *Shield) detach(chosen []link) {
+// detach detaches the program from interfaces where it does not belong, and gives up
+// those from which another program has detached it.
+func (s *Shield) detach(h host, chosen []link) {
 	for index, at := range s.attached {
+		is := func(l link) bool { return l.index == index }
 		reason := ""
-		switch {
-		case !slices.ContainsFunc(chosen, func(l link) bool { return l.index == index }):
-			reason = "the interface is gone, or has none of the addresses"
+		switch i := slices.IndexFunc(h.links, is); {
+		case i < 0:
+			reason = "the interface is gone"
+		case !slices.ContainsFunc(chosen, is) && !h.keeps(s.policy.Interfaces, h.links[i]):
+			reason = "the shield does not belong on this interface"
 		case at.Lost():
 			reason = "detached by another program"
 		default:

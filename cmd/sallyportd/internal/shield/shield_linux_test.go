@@ -113,6 +113,23 @@ func addAddress(t *testing.T, l netlink.Link, address string) {
 	}
 }
 
+// removeAddresses removes the IPv4 addresses of an interface.
+func removeAddresses(t *testing.T, l netlink.Link) {
+	t.Helper()
+	for { // the kernel removes a secondary address with the primary one
+		list, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		if err == nil && len(list) == 0 {
+			return
+		}
+		if err == nil {
+			err = netlink.AddrDel(l, &list[0])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // on returns the interfaces that have the program, as "NAME:MODE", and the failed ones
 // as "NAME!".
 func on(s *Shield) string {
@@ -127,8 +144,9 @@ func on(s *Shield) string {
 	return strings.Join(all, " ")
 }
 
-// TestFollowsTheHost: interfaces and addresses that come later get the program, those
-// that go lose it; another program may be in the way for a while.
+// TestFollowsTheHost: interfaces and addresses that come later get the program; those
+// that go lose it, but not an interface that loses its addresses. Another program may be
+// in the way for a while.
 func TestFollowsTheHost(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -163,6 +181,16 @@ func TestFollowsTheHost(t *testing.T) {
 	r.busy = false
 	r.mu.Unlock()
 	await("the other program went", "first:generic second:generic", func() bool { return true })
+	removeAddresses(t, first)
+	await("an interface without an address keeps it", "first:generic second:generic", func() bool {
+		return !r.has("192.0.2.1") && !r.has("192.0.2.2") && r.has("198.51.100.1")
+	})
+	b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "bridge"}}
+	add(t, b)
+	if err := netlink.LinkSetMaster(first, b); err != nil {
+		t.Fatal(err)
+	}
+	await("the port of a bridge does not", "second:generic", func() bool { return true })
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
