@@ -334,7 +334,8 @@ func TestShieldBySysAdmin(t *testing.T) {
 
 // TestShieldBesideTheFirewall: holder and server run as one user, with the capabilities
 // that container/sallyportd-shield.conf grants the holder, and with none. The server may
-// not call bpf(2) at all. The holder guards the firewall, too.
+// not call bpf(2) at all. The holder guards the firewall, too; when it dies, leases end
+// before the shield, which takes longer.
 func TestShieldBesideTheFirewall(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {
@@ -342,6 +343,7 @@ func TestShieldBesideTheFirewall(t *testing.T) {
 	}
 	w := newShieldWorld(t)
 	w.edit(t, "sallyportd.toml", "[[service]]", "stealth = true\n[[service]]")
+	w.edit(t, "sallyportd.toml", "open_for = \"1s\"\nopen_max = \"1s\"", "open_for = \"1h\"\nopen_max = \"1h\"")
 	w.giveTo(t, serverUser)
 	as := func(capabilities string) []string {
 		return []string{
@@ -361,6 +363,10 @@ func TestShieldBesideTheFirewall(t *testing.T) {
 	w.byShield(t, "beside the firewall", v, w.guests[0], shieldHost)
 	h.end(t, syscall.SIGKILL)
 	awaitLog(t, v, `msg="shield gone; the sockets go on"`, 1)
+	before, _, _ := strings.Cut(v.log(), `msg="shield gone; the sockets go on"`)
+	if !strings.Contains(before, `reason="holder lost"`) {
+		t.Errorf("the lease did not end before the shield\n%s", v.log())
+	}
 	netns.Until(t, "the kernel has detached the shield", func() bool { return !shieldOn(t, shieldLink) }, v.log)
 	h = hold()
 	awaitLog(t, v, `msg="shield on"`, 2)

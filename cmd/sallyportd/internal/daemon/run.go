@@ -143,8 +143,8 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	err := s.holder.Run(ctx, holder.Events{
 		Lost: func(why error) {
 			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
-			s.shield.lost(why)
 			s.gate.EndAll()
+			s.shield.lost(why) // which waits for the receiver
 		},
 		Tried: func(why error) {
 			if text := why.Error(); text != last {

@@ -166,10 +166,12 @@ func (s *shield) reload(cfg *config.Config, clients int) {
 	s.clients = clients
 	if next := shieldOptions(cfg); next != s.options {
 		s.options = next
-		if err := s.replace(context.Background(), s.current); err != nil {
+		switch err := s.replace(context.Background(), s.current); {
+		case err != nil:
 			s.log.Error("failed to change the shield", "error", err)
+		case s.current != nil:
+			s.log.Info("shield changed", "shares", next.Shares, "mirror", next.Mirror)
 		}
-		s.log.Info("shield changed", "shares", next.Shares, "mirror", next.Mirror)
 	}
 	if s.current != nil && s.clients > s.room {
 		s.found()
