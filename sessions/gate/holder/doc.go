@@ -23,7 +23,8 @@
 // (connected.go). Loading the shield does so as well (shield.go): the program at the
 // network driver, if the configuration has it. Its reply passes the descriptors of
 // the arrays that the program shares with the server, and neither that of the program
-// nor one by which the server could detach it.
+// nor one by which the server could detach it. A former shield stays attached until the
+// next one is loaded.
 //
 // Server and holder use a socket that preserves message boundaries
 // (SOCK_SEQPACKET), with one request at a time. It is a socket pair, if the server

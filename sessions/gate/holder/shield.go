@@ -10,14 +10,15 @@ import (
 	"strings"
 )
 
-// Shield is the program at the network driver, which the holder has loaded and
-// attached for a server.
+// Shield is the program at the network driver, which the holder has loaded for a server.
 type Shield interface {
+	// Attach attaches the program, once no other Shield is attached.
+	Attach() error
 	// Arrays returns the arrays that the server maps. They stay the Shield's.
 	Arrays() []ShieldArray
 	// State may be called concurrently with the other methods.
 	State() ShieldState
-	// Close detaches the program.
+	// Close detaches the program, if it is attached.
 	Close() error
 }
 
@@ -94,12 +95,15 @@ type shielding struct {
 	granted []*os.File    // to send with the next reply
 }
 
+// loaded is the result of a request: another shield, or an error and the former shield,
+// unless it is detached.
 type loaded struct {
 	shield Shield
 	err    error
 }
 
-// beginShield begins to load the shield, which replaces the current one.
+// beginShield begins to load the shield, which replaces the current one. That one stays
+// attached until the next one is loaded: memory can be too short for it.
 func (s *session) beginShield(r ShieldRequest) []byte {
 	switch err := s.Policy.checkShield(r); {
 	case err != nil:
@@ -113,13 +117,19 @@ func (s *session) beginShield(r ShieldRequest) []byte {
 	former := s.shield.current
 	s.shield.current, s.shield.loading = nil, done
 	go func() {
-		err := detach(former)
+		next, err := load(r)
 		if err != nil {
-			done <- loaded{err: err}
+			done <- loaded{former, err}
 			return
 		}
-		shield, err := load(r)
-		done <- loaded{shield, err}
+		if err = detach(former); err == nil {
+			err = next.Attach()
+		}
+		if err != nil {
+			done <- loaded{nil, errors.Join(err, detach(next))}
+			return
+		}
+		done <- loaded{next, nil}
 	}()
 	return results(nil)
 }
@@ -131,11 +141,10 @@ func (s *session) shieldReply() []byte {
 	}
 	select {
 	case l := <-s.shield.loading:
-		s.shield.loading = nil
+		s.shield.loading, s.shield.current = nil, l.shield
 		if l.err != nil {
 			return refusal(l.err)
 		}
-		s.shield.current = l.shield
 		b := []byte{byte(answerShield)}
 		for i, a := range l.shield.Arrays() {
 			if i > 0 {
@@ -179,10 +188,8 @@ func stateReply(state ShieldState) []byte {
 // close detaches the shield.
 func (s *shielding) close() error {
 	if s.loading != nil {
-		if l := <-s.loading; l.err == nil {
-			s.current = l.shield
-		}
-		s.loading = nil
+		l := <-s.loading
+		s.loading, s.current = nil, l.shield
 	}
 	err := detach(s.current)
 	s.current = nil

@@ -21,8 +21,9 @@ import (
 
 // memory is a shield of one array, without a program.
 type memory struct {
-	array  *os.File
-	closed atomic.Int32
+	array    *os.File
+	attached atomic.Int32
+	closed   atomic.Int32
 }
 
 func newMemory(t *testing.T) *memory {
@@ -47,6 +48,11 @@ func (m *memory) State() holder.ShieldState {
 	return holder.ShieldState{Interfaces: []holder.ShieldInterface{
 		{Name: "eth0", Mode: "native"}, {Name: "eth1", Error: strings.Repeat("x", 5000)},
 	}}
+}
+
+func (m *memory) Attach() error {
+	m.attached.Add(1)
+	return nil
 }
 
 func (m *memory) Close() error {
@@ -168,6 +174,54 @@ func TestShieldIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		holdertest.Stop(t, c, done)
+	}
+}
+
+// TestFormerShieldStays: the shield stays attached until the next one is loaded, and if that
+// fails. Only one at a time is attached.
+func TestFormerShieldStays(t *testing.T) {
+	shields := []*memory{newMemory(t), newMemory(t)}
+	attached := func(n int) bool { return shields[n].attached.Load() > shields[n].closed.Load() }
+	var fails, missed atomic.Bool
+	var loads atomic.Int32
+	c, done := holdertest.Start(t, shielded(func(holder.ShieldRequest) (holder.Shield, error) {
+		if loads.Load() > 0 && !attached(0) {
+			missed.Store(true)
+		}
+		if fails.Load() {
+			return nil, unix.ENOMEM
+		}
+		return shields[loads.Add(1)-1], nil
+	}))
+	for i, row := range []struct {
+		fails bool
+		last  int // the shield that is attached then
+	}{{false, 0}, {true, 0}, {true, 0}, {false, 1}} {
+		fails.Store(row.fails)
+		arrays, err := c.Shield(t.Context(), holder.ShieldRequest{Listen: []netip.Addr{at1}})
+		for _, f := range arrays {
+			f.Close()
+		}
+		if row.fails != errors.Is(err, holder.ErrRefused) || row.fails != (err != nil) {
+			t.Errorf("request %d: %v", i, err)
+		}
+		if _, err := c.ShieldState(); err != nil {
+			t.Errorf("the state after request %d: %v", i, err)
+		}
+		for n := range shields {
+			if got, want := attached(n), n == row.last; got != want {
+				t.Errorf("after request %d, shield %d is attached: %t, want %t", i, n, got, want)
+			}
+		}
+	}
+	if missed.Load() {
+		t.Error("the first shield was detached before the next one was loaded")
+	}
+	holdertest.Stop(t, c, done)
+	for n, m := range shields {
+		if m.attached.Load() != 1 || m.closed.Load() != 1 {
+			t.Errorf("shield %d was attached %d times, and closed %d times", n, m.attached.Load(), m.closed.Load())
+		}
 	}
 }
 

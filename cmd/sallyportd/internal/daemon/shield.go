@@ -105,6 +105,10 @@ func (s *shield) load(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // the server stops
 	}
+	if err != nil && s.stays(err) {
+		s.failLarger(err)
+		return
+	}
 	if err != nil {
 		s.replace(ctx, nil) // the holder has detached the one before
 		s.fail(err)
@@ -112,6 +116,16 @@ func (s *shield) load(ctx context.Context) {
 	}
 	s.room, s.why = int(r.Clients), ""
 	s.logOn()
+}
+
+// stays reports whether the holder has left the current shield attached when it could not
+// load another one. The program passes unknown identifiers while not all fit.
+func (s *shield) stays(err error) bool {
+	if s.current == nil || !errors.Is(err, holder.ErrRefused) {
+		return false
+	}
+	_, err = s.holder.ShieldState()
+	return err == nil
 }
 
 // replace gives the receiver another shield, which then owns it; nil: none. The caller

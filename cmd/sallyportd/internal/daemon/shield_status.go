@@ -20,6 +20,14 @@ func (s *shield) fail(err error) {
 	}
 }
 
+// failLarger logs why there is no shield for all clients, once. The caller holds the lock.
+func (s *shield) failLarger(err error) {
+	if text := err.Error(); text != s.why {
+		s.why = text
+		s.log.Warn("shield for more clients unavailable; the former goes on", "error", err)
+	}
+}
+
 // LogNoShield logs why there is no shield.
 func LogNoShield(log *slog.Logger, err error) {
 	attrs := []any{"error", err}

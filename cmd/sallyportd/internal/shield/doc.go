@@ -2,6 +2,7 @@
 // server.
 //
 //	Load       loads the program and its arrays, which the holder passes to the server
+//	Attach     attaches it, after the holder has closed the Shield before
 //	  select   the interfaces that get the program: those of the configuration, or those
 //	           by which the server's addresses are reached
 //	  reconcile  attaches, detaches, and passes the own addresses to the program; again

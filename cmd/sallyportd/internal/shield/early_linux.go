@@ -38,13 +38,12 @@ func TakeEarly(descriptors map[string]int) (*Early, error) {
 	return &Early{p}, nil
 }
 
-// Load is Load with the program that exists already. Only one Shield at a time may
-// exist.
+// Load is Load with the program that exists already. Attach clears its arrays, which the
+// former Shield has until then.
 func (e *Early) Load(p holder.ShieldPolicy, r holder.ShieldRequest, log *slog.Logger) (holder.Shield, error) {
-	if err := e.program.Reset(); err != nil {
-		return nil, err
-	}
-	return start(p, r, kept{e.program}, attachTo(e.program), log), nil
+	s := newShield(p, r, kept{e.program}, attachTo(e.program), log)
+	s.before = e.program.Reset
+	return s, nil
 }
 
 // kept is a program that outlives a Shield.

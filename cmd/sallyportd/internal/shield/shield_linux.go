@@ -45,8 +45,9 @@ type Shield struct {
 	log     *slog.Logger
 	program program
 	attach  func(index int) (attachment, error)
+	before  func() error // what Attach does first; nil: nothing
 	stop    chan struct{}
-	ended   chan struct{}
+	ended   chan struct{} // nil before Attach
 
 	stated sync.Mutex // not held while a driver attaches the program, which can take seconds
 	state  holder.ShieldState
@@ -64,13 +65,13 @@ type place struct {
 	attachment
 }
 
-// Load loads the program for a server, and attaches it where that is possible now.
+// Load loads the program for a server.
 func Load(p holder.ShieldPolicy, r holder.ShieldRequest, log *slog.Logger) (holder.Shield, error) {
 	loaded, err := xdp.Load(xdp.Sizes{Clients: int(min(r.Clients, xdp.MaxClients)), Slots: int(r.Slots)})
 	if err != nil {
 		return nil, err
 	}
-	return start(p, r, loaded, attachTo(loaded), log), nil
+	return newShield(p, r, loaded, attachTo(loaded), log), nil
 }
 
 func attachTo(p *xdp.Program) func(int) (attachment, error) {
@@ -83,19 +84,30 @@ func attachTo(p *xdp.Program) func(int) (attachment, error) {
 	}
 }
 
-func start(
+func newShield(
 	p holder.ShieldPolicy, r holder.ShieldRequest, loaded program, attach func(int) (attachment, error), log *slog.Logger,
 ) *Shield {
-	s := &Shield{
+	return &Shield{
 		policy: p, request: r, log: log, program: loaded, attach: attach,
-		stop: make(chan struct{}), ended: make(chan struct{}), attached: map[int]place{}, failed: map[string]string{}, unread: map[task]string{},
+		stop: make(chan struct{}), attached: map[int]place{}, failed: map[string]string{}, unread: map[task]string{},
+	}
+}
+
+// Attach implements holder.Shield: it attaches the program where that is possible now, and
+// later where it becomes possible.
+func (s *Shield) Attach() error {
+	if s.before != nil {
+		if err := s.before(); err != nil {
+			return err
+		}
 	}
 	s.reconcile()
+	s.ended = make(chan struct{})
 	go func() {
 		defer close(s.ended)
 		hostevents.Watch(s.stop, hostevents.Addresses|hostevents.Links, eventPause, pollInterval, s.reconcile)
 	}()
-	return s
+	return nil
 }
 
 // Arrays implements holder.Shield.
@@ -132,7 +144,9 @@ func (s *Shield) setState() {
 // Close implements holder.Shield.
 func (s *Shield) Close() (err error) {
 	close(s.stop)
-	<-s.ended
+	if s.ended != nil {
+		<-s.ended
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for index, at := range s.attached {

@@ -155,7 +155,10 @@ func TestFollowsTheHost(t *testing.T) {
 	there := netns.NewHost(t)
 	first := makeLink(t, there, "first", "192.0.2.1/24")
 	r := &recorder{attached: map[int]bool{}, lost: map[int]bool{}}
-	s := start(holder.ShieldPolicy{}, holder.ShieldRequest{}, r, r.attach, slog.New(slog.DiscardHandler))
+	s := newShield(holder.ShieldPolicy{}, holder.ShieldRequest{}, r, r.attach, slog.New(slog.DiscardHandler))
+	if err := s.Attach(); err != nil {
+		t.Fatal(err)
+	}
 	if got := on(s); got != "first:generic" || !r.has("192.0.2.1") {
 		t.Errorf("at first: %q, with %v", got, r.pairs)
 	}
@@ -210,7 +213,10 @@ func TestFollowsNamesAndListen(t *testing.T) {
 	makeLink(t, there, "second", "198.51.100.1/24")
 	r := &recorder{attached: map[int]bool{}, lost: map[int]bool{}}
 	request := holder.ShieldRequest{Listen: []netip.Addr{netip.MustParseAddr("192.0.2.2")}}
-	s := start(holder.ShieldPolicy{Interfaces: []string{"second", "third"}}, request, r, r.attach, slog.New(slog.DiscardHandler))
+	s := newShield(holder.ShieldPolicy{Interfaces: []string{"second", "third"}}, request, r, r.attach, slog.New(slog.DiscardHandler))
+	if err := s.Attach(); err != nil {
+		t.Fatal(err)
+	}
 	defer s.Close()
 	got := on(s)
 	if got != "second:generic third!" || !r.has("192.0.2.2") || r.has("192.0.2.1") || r.has("198.51.100.1") {
@@ -242,6 +248,9 @@ func TestLoad(t *testing.T) {
 	load := func() *Shield {
 		t.Helper()
 		s, err := Load(holder.ShieldPolicy{}, holder.ShieldRequest{Clients: 100, Slots: 64}, slog.New(slog.DiscardHandler))
+		if err == nil {
+			err = s.Attach()
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
