@@ -113,7 +113,8 @@ func ownerOf(id ebpf.ProgramID) Owner {
 }
 
 // ProbeInterface reports on an interface of the thread's network namespace. It changes
-// nothing, and requires no privilege, except for the owner of a program. The error wraps ErrEthernet if that is the cause.
+// nothing, and requires no privilege, except for the owner of a program. The error wraps
+// ErrEthernet if that is the cause.
 func ProbeInterface(name string) (Interface, error) {
 	l, err := netlink.LinkByName(name)
 	if err != nil {

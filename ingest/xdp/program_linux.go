@@ -82,9 +82,9 @@ func power(n int) uint32 { return 1 << bits.Len32(uint32(n-1)) }
 
 // Load loads the program and creates its arrays. It requires CAP_BPF and CAP_NET_ADMIN
 // in the initial user namespace, or in another one with a BPF token, which the library
-// gets from a mounted BPF file system; the error wraps ErrPrivilege,
-// ErrKernel or ErrProcessor if that is the cause. The program refuses nothing until
-// it has addresses and a server has set rules.
+// gets from a mounted BPF file system; the error wraps ErrPrivilege, ErrKernel or
+// ErrProcessor if that is the cause. The program refuses nothing until it has addresses
+// and a server has set rules.
 //
 // The program with the lookup of flows comes first. Where the kernel does not grant it,
 // ports that may belong to flows go to their sockets (see CheckFlows).

@@ -122,8 +122,8 @@ func (s *Shield) SetRing(on bool) { s.setFlag(FlagRing, on) }
 
 // Beat shows the program that the server runs. It must be called each BeatInterval: after
 // BeatLimit without it, the program refuses nothing, and passes all to the sockets, until
-// the next call. The first beat is one of Map. Any goroutine may call it, and it waits for none of the other methods
-// for more than some milliseconds.
+// the next call. Map writes the first beat. Any goroutine may call it, and it waits for
+// none of the other methods for more than some milliseconds.
 func (s *Shield) Beat() {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
