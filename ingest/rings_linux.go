@@ -147,7 +147,7 @@ func (src *ringSource) read(b *batch) bool {
 			copy(b.data[n][:], r.Datagram[:])
 			b.sizes[n] = uint8(len(r.Datagram))
 			b.places[n] = src.routes.places(r.To, arrival)
-			b.origins[n].Set(r.Source, r.Port, r.Link)
+			b.origins[n].Set(r.Source, r.Port)
 			b.n++
 			total, longest = total+now-arrival, max(longest, now-arrival)
 		}

@@ -45,6 +45,7 @@ func (p *prober) probe6(t *testing.T, name string, ports []uint16, replayed, own
 		send("hop-by-hop options: padding", port, empty, unix.IPPROTO_HOPOPTS, 0, 1, 4, 0, 0, 0, 0)
 		send(rejectedOption, port, empty, unix.IPPROTO_HOPOPTS, 0, 0xc2, 4, 0, 0, 0, 0)
 		send("destination options: one that the host must reject", port, empty, unix.IPPROTO_DSTOPTS, 0, 0xc2, 4, 0, 0, 0, 0)
+		send(authentication, port, empty, authentication6...)
 		send("routing header", port, empty, unix.IPPROTO_ROUTING, 0, 0, 1, 0, 0, 0, 0)
 		send("last fragment", port, empty, unix.IPPROTO_FRAGMENT, 0, 0, 16, 0, 0, 0, 9)
 		send("one fragment", port, empty, unix.IPPROTO_FRAGMENT, 0, 0, 0, 0, 0, 0, 10)

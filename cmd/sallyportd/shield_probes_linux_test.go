@@ -34,7 +34,11 @@ func (p *prober) answer(f []byte) string {
 	switch {
 	case len(f) > ip4+icmp+20+8 && binary.BigEndian.Uint16(f[12:]) == unix.ETH_P_IP && f[14+9] == unix.IPPROTO_ICMP:
 		kind, at = f[ip4], ip4+icmp
+		protocol := f[at+9]
 		at += int(f[at]&15) * 4
+		if protocol == unix.IPPROTO_AH && len(f) > at+12+8 {
+			at += 12
+		}
 	case len(f) > ip6+icmp+40+16 && binary.BigEndian.Uint16(f[12:]) == unix.ETH_P_IPV6 && f[14+6] == unix.IPPROTO_ICMPV6:
 		kind, at, version = f[ip6], ip6+icmp+40, "v6"
 		if f[at-40+6] != unix.IPPROTO_UDP {
@@ -90,6 +94,7 @@ func (p *prober) probe(t *testing.T, port uint16, replayed, own []client.Packet)
 	} {
 		send(name, empty, func(f []byte) []byte { return withOptions(f, options) })
 	}
+	send(authentication, empty, withAuthentication)
 	whole := inFragments(p.frame("fragments", port, empty))
 	p.tap.send(t, whole...)
 	whole = inFragments(p.frame("fragments, the last one first", port, empty))

@@ -32,15 +32,18 @@ func TestGenericShieldIsSilent(t *testing.T) {
 	}
 }
 
-// The kernel's IP layer answers three kinds of packets before it looks at their port, and
+// The kernel's IP layer answers four kinds of packets before it looks at their port, and
 // so all ports alike: those with malformed IP options, with options of IPv6 that it must
-// reject, and those of which it has the first fragment, and never the others.
+// reject, with an authentication header, and those of which it has the first fragment, and
+// never the others.
 const (
 	malformedOptions  = "IP options: malformed"
 	rejectedOption    = "hop-by-hop options: one that the host must reject"
 	firstFragment     = "first fragment"
+	authentication    = "authentication header"
 	parameterProblem  = 12 // types of ICMP
 	timeExceeded      = 11
+	unreachableType   = 3
 	parameterProblem6 = 4 // a type of ICMPv6
 )
 
@@ -73,8 +76,10 @@ func testSilence(t *testing.T, where string, change func(*shieldWorld)) {
 	for _, port := range ports {
 		p.probe(t, port, granted[0].packets, w.guests[1].attempt(t).packets)
 		alike[fmt.Sprintf("ICMP type %d for %s to port %d", parameterProblem, malformedOptions, port)] = true
+		alike[fmt.Sprintf("ICMP type %d for %s to port %d", unreachableType, authentication, port)] = true
 		alike[fmt.Sprintf("ICMP type %d for %s to port %d", timeExceeded, firstFragment, port)] = true
 		alike[fmt.Sprintf("ICMPv6 type %d for over IPv6: %s to port %d", parameterProblem6, rejectedOption, port)] = true
+		alike[fmt.Sprintf("ICMPv6 type %d for over IPv6: %s to port %d", parameterProblem6, authentication, port)] = true
 	}
 	p.probe6(t, name, ports, granted[0].packets, w.guests[1].attempt(t).packets)
 	// The kernel gives up a first and a last fragment for each port, and may answer then.

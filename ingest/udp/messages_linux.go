@@ -96,18 +96,15 @@ func NameOf(a netip.AddrPort) (n Name) {
 	return n
 }
 
-// Set makes a the address, in which IPv4 is ::ffff:a.b.c.d, and link the interface, of
-// which only a link-local address keeps the number. It does not allocate.
-func (n *Name) Set(a [16]byte, port uint16, link uint32) {
+// Set makes a the address, in which IPv4 is ::ffff:a.b.c.d, without a zone. It does not
+// allocate.
+func (n *Name) Set(a [16]byte, port uint16) {
 	if binary.BigEndian.Uint64(a[:]) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff {
 		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&n.raw))
 		*v4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: Swap(port), Addr: [4]byte(a[12:])}
 		return
 	}
-	if a[0] != 0xfe || a[1]&0xc0 != 0x80 {
-		link = 0
-	}
-	n.raw = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: Swap(port), Addr: a, Scope_id: link}
+	n.raw = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: Swap(port), Addr: a}
 }
 
 // Addr returns the IP address, or the zero Addr if the name is no IP address. The

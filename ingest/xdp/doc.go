@@ -10,11 +10,13 @@
 // holder dies, the kernel detaches the program, and datagrams arrive at the sockets.
 //
 // A Shield writes each change so that the program accepts what the rules of before and
-// of after accept, after each single store:
+// of after accept, after each single store, and while entries move:
 //
 //	rows         a changed port gets another row, complete before the port's number
 //	identifiers  new ones first, then the old ones go; an entry that moves to its
-//	             other bucket is in both for a moment
+//	             other bucket is in both for a moment, and the program looks at the
+//	             first bucket again
+//	filter       new bits after the entry; old bits go last
 //	marks        the highest nonces, which the floors of the key table raise
 //	             (verify.Floor); 0, which any nonce passes, while one is not known
 //

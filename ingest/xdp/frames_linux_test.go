@@ -23,15 +23,16 @@ type extension struct {
 
 // frame describes a frame. Sizes that are not set are right.
 type frame struct {
-	to         [6]byte
-	tags       []uint16 // the types of the VLAN tags
-	source     netip.AddrPort
-	target     netip.AddrPort
-	protocol   byte // 0: UDP
-	options    []byte
-	fragment   uint16
-	extensions []extension
-	payload    []byte
+	to             [6]byte
+	tags           []uint16 // the types of the VLAN tags
+	source         netip.AddrPort
+	target         netip.AddrPort
+	protocol       byte // 0: UDP
+	options        []byte
+	fragment       uint16
+	identification uint16 // of IPv4
+	extensions     []extension
+	payload        []byte
 
 	change func(ip, udp []byte) // of the finished headers
 	pad    int
@@ -69,6 +70,7 @@ func (f frame) bytes() []byte {
 		ip = make([]byte, 20, 60)
 		ip[0] = byte(0x45 + len(f.options)/4)
 		binary.BigEndian.PutUint16(ip[2:], uint16(20+len(f.options)+len(upper)))
+		binary.BigEndian.PutUint16(ip[4:], f.identification)
 		binary.BigEndian.PutUint16(ip[6:], f.fragment)
 		ip[8], ip[9] = 64, protocol
 		copy(ip[12:], f.source.Addr().AsSlice())

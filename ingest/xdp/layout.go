@@ -92,9 +92,10 @@ type Bucket [4]Entry
 
 // The array "filter" is a Bloom filter of the identifiers (Bloom, 1970) with both bits of
 // an identifier in one word, and a word for four buckets. A flood of unknown identifiers
-// reads little else, and the processor's cache has room for it: a million clients have
-// 1 MiB of filter and 32 MiB of entries. One unknown identifier in some twenty goes on to
-// an entry. Only the server writes it.
+// reads little else, and the processor's cache has room for it: in a
+// shield for a million clients, 1 MiB of filter and 32 MiB of entries. With a million in
+// it, one unknown identifier in some twenty goes on to an entry; with half of them, which
+// is what the server asks for, one in some sixty. Only the server writes it.
 
 // FilterBits returns the bits of an identifier, as in Entry.ID, for Seeds[3]. Their word is
 // Hash(id, Seeds[2]).
@@ -131,7 +132,7 @@ type Record struct {
 	Arrival  uint64   // CLOCK_MONOTONIC, nanoseconds
 	Port     uint16   // source port
 	To       uint16   // destination port
-	Link     uint32   // index of the interface
+	_        uint32
 	Shares   [4]uint16
 	Counted  uint32 // 1: Shares are the indexes in the four tables of "shares" that this record has increased
 	_        uint32

@@ -60,7 +60,7 @@ func TestLayout(t *testing.T) {
 		"record": {
 			"datagram": unsafe.Offsetof(Record{}.Datagram), "source": unsafe.Offsetof(Record{}.Source),
 			"arrival": unsafe.Offsetof(Record{}.Arrival), "port": unsafe.Offsetof(Record{}.Port),
-			"to": unsafe.Offsetof(Record{}.To), "link": unsafe.Offsetof(Record{}.Link),
+			"to":     unsafe.Offsetof(Record{}.To),
 			"shares": unsafe.Offsetof(Record{}.Shares), "counted": unsafe.Offsetof(Record{}.Counted),
 		},
 		"share": {"pushed": unsafe.Offsetof(Share{}.Pushed), "taken": unsafe.Offsetof(Share{}.Taken)},

@@ -49,7 +49,7 @@ func TestRingsLoseNothing(t *testing.T) {
 				rt.Fatalf("%d records, the limit is %d", len(records), limit)
 			}
 			for i := range records {
-				cpu := int(records[i].Link)
+				cpu := int(records[i].To)
 				if cpu%readers != n || records[i].Arrival != got[cpu] {
 					rt.Fatalf("reader %d: record %d of processor %d, want %d", n, records[i].Arrival, cpu, got[cpu])
 				}
@@ -63,7 +63,7 @@ func TestRingsLoseNothing(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			if rapid.Bool().Draw(rt, "push") {
 				cpu := rapid.IntRange(0, processors-1).Draw(rt, "processor")
-				if p.push(cpu, Record{Link: uint32(cpu), Arrival: pushed[cpu]}) {
+				if p.push(cpu, Record{To: uint16(cpu), Arrival: pushed[cpu]}) {
 					pushed[cpu]++
 				}
 				continue

@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -86,17 +87,16 @@ func writtenRows(v6 bool) (rows []written) {
 	row("a VLAN tag, to another hardware address", CountOther, func(f *frame) { f.tags, f.to = []uint16{0x8100}, otherMAC })
 
 	authentication := extension{51, append([]byte{4, 0, 0}, make([]byte, 20)...)} // 24 bytes
-	both("authentication header", CountSocket, func(f *frame) { f.extensions = []extension{authentication} })
-	row("authentication header, TCP", CountOther, func(f *frame) {
-		f.extensions, f.protocol = []extension{authentication}, 6
+	row("authentication header", CountSocket, func(f *frame) { f.extensions = []extension{authentication} })
+	row("authentication header, bad magic", CountSocket, func(f *frame) {
+		f.extensions, f.payload = []extension{authentication}, bad
+	})
+	row("authentication header, to another address", CountOther, func(f *frame) {
+		f.extensions, f.target = []extension{authentication}, netip.AddrPortFrom(f.source.Addr(), livePort)
 	})
 	row("ESP", CountSocket, func(f *frame) { f.protocol = 50 })
 	row("ESP, to another address", CountOther, func(f *frame) {
 		f.protocol, f.target = 50, netip.AddrPortFrom(f.source.Addr(), livePort)
-	})
-	row("too many headers", CountSocket, func(f *frame) { f.extensions = slices.Repeat([]extension{authentication}, 7) })
-	row("an extension header without its end", CountSocket, func(f *frame) {
-		f.extensions = []extension{{51, []byte{255, 0, 0}}}
 	})
 
 	row("UDP length below a header", CountSocket, udp(func(udp []byte) { udp[5] = 7 }))
@@ -131,7 +131,15 @@ func rows4(both, row addRow) {
 		return func(f *frame) { f.change = func(ip, _ []byte) { change(ip) } }
 	}
 	options := func(bytes ...byte) func(f *frame) { return func(f *frame) { f.options = bytes } }
-	both("bad IP checksum", CountRing, ip(func(ip []byte) { ip[10] ^= 0xff }))
+	both("bad IP checksum", CountSocket, ip(func(ip []byte) { ip[10] ^= 0xff }))
+	both("a bit of the source differs", CountSocket, ip(func(ip []byte) { ip[15] ^= 1 }))
+	both("IP checksum 0", CountSocket, ip(func(ip []byte) { ip[10], ip[11] = 0, 0 }))
+	for i := range 4 { // sums of each size, with which the checksum carries
+		both(fmt.Sprintf("another header, %d", i), CountRing, func(f *frame) {
+			f.identification = uint16(0x3fff * (i + 1))
+			from(f, []string{"1.0.0.1", "95.255.255.254", "192.168.255.255", "223.255.255.253"}[i])
+		})
+	}
 	both("do not fragment", CountRing, func(f *frame) { f.fragment = 0x4000 })
 	row("first fragment", CountSocket, func(f *frame) { f.fragment = 0x2000 })
 	row("last fragment", CountSocket, func(f *frame) { f.fragment = 1 })
@@ -169,13 +177,16 @@ func rows6(both, row addRow) {
 	routing := func(left byte) extension { return extension{43, []byte{0, 4, left, 0, 0, 0, 0}} }
 	fragment := extension{44, make([]byte, 7)}
 	authentication := extension{51, append([]byte{4, 0, 0}, make([]byte, 20)...)}
+	row("authentication header behind others", CountSocket, headers(destination, routing(0), authentication, destination))
+	row("too many headers", CountSocket, headers(slices.Repeat([]extension{destination}, 7)...))
+	row("an extension header without its end", CountSocket, headers(extension{60, []byte{255, 0, 0}}))
 	row("hop by hop", CountSocket, headers(hop))
 	row("hop by hop, to another address", CountOther, func(f *frame) {
 		f.extensions, f.target = []extension{hop}, netip.AddrPortFrom(f.source.Addr(), livePort)
 	})
 	both("destination", CountSocket, headers(destination))
 	both("routing, arrived", CountSocket, headers(routing(0)))
-	both("all other headers in their order", CountSocket, headers(destination, routing(0), authentication, destination))
+	both("all other headers in their order", CountSocket, headers(destination, routing(0), destination))
 	both("the longest header", CountSocket, headers(extension{60, append([]byte{255}, make([]byte, 2046)...)}))
 	row("routing, segments left", CountSocket, headers(routing(1)))
 	row("routing behind others", CountSocket, headers(destination, routing(2)))
@@ -192,7 +203,12 @@ func rows6(both, row addRow) {
 		both("from "+source, CountSocket, func(f *frame) { from(f, source) })
 	}
 	both("from 64:ff9b::192.0.2.9", CountRing, func(f *frame) { from(f, "64:ff9b::192.0.2.9") })
-	both("from fe80::1", CountRing, func(f *frame) { from(f, "fe80::1") })
+	for _, source := range []string{"fe80::1", "febf:ffff::1"} {
+		both("from "+source, CountSocket, func(f *frame) { from(f, source) })
+	}
+	for _, source := range []string{"fe7f:ffff::1", "fec0::1", "fd00::1"} {
+		both("from "+source, CountRing, func(f *frame) { from(f, source) })
+	}
 }
 
 // TestWrittenRule: each frame gets what README.md states, in each variant and
@@ -235,7 +251,7 @@ func (r *rig) gets(program *ebpf.Program, mode string, v6 bool, row written, fla
 	for _, got := range all {
 		source, port := netip.AddrFrom16(got.Source).Unmap(), got.Port
 		if string(got.Datagram[:]) != string(row.payload) || netip.AddrPortFrom(source, port) != row.source ||
-			got.To != row.target.Port() || got.Link == 0 || got.Arrival == 0 {
+			got.To != row.target.Port() || got.Arrival == 0 {
 			r.Errorf("%s, IPv6 %v: %s: recorded as %+v", mode, v6, row.name, got)
 		}
 	}

@@ -76,10 +76,10 @@ struct record {
 	__u64 arrival;
 	__u16 port;
 	__u16 to;
-	__u32 link;
+	__u32 unused;
 	__u16 shares[4];
 	__u32 counted;
-	__u32 unused;
+	__u32 unused2;
 };
 
 #define SHARE_BITS 12

@@ -195,18 +195,15 @@ __attribute__((noinline)) int parse_slowly(struct xdp_md *ctx, struct datagram *
 	for (int i = 0; i < MAX_HEADERS && next != NEXT_UDP; i++) {
 		__u8 extension[4];
 
-		if (next == NEXT_ESP || (next == NEXT_FRAGMENT || next == NEXT_HOP_BY_HOP) && !d->v4)
+		if (next == NEXT_ESP || next == NEXT_AH || next == NEXT_FRAGMENT || next == NEXT_HOP_BY_HOP)
 			return UNREADABLE;
-		if (next != NEXT_AH &&
-		    (d->v4 || next != NEXT_ROUTING && next != NEXT_DESTINATION))
+		if (next != NEXT_ROUTING && next != NEXT_DESTINATION)
 			return NOT_UDP;
 		if (bpf_xdp_load_bytes(ctx, at, extension, sizeof(extension)))
 			return UNREADABLE;
 		if (next == NEXT_ROUTING && extension[3] != 0)
 			return UNREADABLE; // segments left: a router on the way
-		// An authentication header counts its length in words of 4 bytes, from
-		// the third (RFC 4302); the others in words of 8, from the second.
-		at += next == NEXT_AH ? (extension[1] + 2) * 4 : (extension[1] + 1) * 8;
+		at += (extension[1] + 1) * 8; // words of 8 bytes, from the second
 		next = extension[0];
 	}
 	if (next != NEXT_UDP || bpf_xdp_load_bytes(ctx, at, &udp, sizeof(udp)))

@@ -106,7 +106,6 @@ static __always_inline enum count push(struct xdp_md *ctx, const struct settings
 	r->arrival = bpf_ktime_get_ns();
 	r->port = bpf_ntohs(d->source_port);
 	r->to = bpf_ntohs(d->port);
-	r->link = ctx->ingress_ifindex;
 	for (int i = 0; i < 4; i++)
 		r->shares[i] = entries[i];
 	r->counted = counted;

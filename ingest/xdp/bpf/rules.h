@@ -58,9 +58,10 @@ static __always_inline struct entry *find(const struct settings *s, __u32 id)
 {
 	if (!listed(s, id))
 		return 0;
+	// The first bucket again: an entry may have moved there meanwhile.
 #pragma unroll
-	for (int i = 0; i < 2; i++) {
-		__u32 key = (__u64)(__u32)(id * s->seeds[i]) << bucket_bits >> 32;
+	for (int i = 0; i < 3; i++) {
+		__u32 key = (__u64)(__u32)(id * s->seeds[i % 2]) << bucket_bits >> 32;
 		struct bucket *b = bpf_map_lookup_elem(&identifiers, &key);
 
 		if (!b)

@@ -64,7 +64,8 @@ static __always_inline int beats(const struct settings *s)
 }
 
 // unusual reports whether the kernel would discard an address as a source, or read it as
-// another one (::ffff:a.b.c.d).
+// another one (::ffff:a.b.c.d), or whether it is link-local: at a port of a bond or of a
+// bridge, the program does not know the interface that the kernel names with it.
 static __always_inline int unusual(const struct datagram *d)
 {
 	if (d->v4) {
@@ -72,7 +73,29 @@ static __always_inline int unusual(const struct datagram *d)
 
 		return first == 0 || first == 127 || first >= 224;
 	}
-	return bpf_ntohl(d->source[0]) >> 24 == 0xff || d->source[0] == 0 && d->source[1] == 0;
+	return bpf_ntohl(d->source[0]) >> 24 == 0xff || bpf_ntohl(d->source[0]) >> 22 == 0xfe80 >> 6 ||
+	       d->source[0] == 0 && d->source[1] == 0;
+}
+
+// intact reports whether the IP header of a plain frame has the right checksum (RFC 1071),
+// without which the kernel discards it. IPv6 has none.
+static __always_inline int intact(struct xdp_md *ctx, int v4)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 *word = data + sizeof(struct ethernet);
+	__u64 sum = 0;
+
+	if (!v4)
+		return 1;
+	if (data + UDP4 > end)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 5; i++)
+		sum += word[i];
+	sum = (sum >> 32) + (__u32)sum;
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return sum == 0xffff;
 }
 
 static __always_inline enum count judge(struct xdp_md *ctx, const struct settings *s, const int generic,
@@ -123,7 +146,8 @@ static __always_inline enum count judge(struct xdp_md *ctx, const struct setting
 	broken = check(s, row, &d.knock);
 	if (broken != COUNT_RING)
 		return broken;
-	if (!(s->flags & FLAG_RING) || s->flags & FLAG_MIRROR || !d.plain || unusual(&d))
+	if (!(s->flags & FLAG_RING) || s->flags & FLAG_MIRROR || !d.plain || unusual(&d) ||
+	    !intact(ctx, d.v4))
 		return COUNT_SOCKET;
 	return push(ctx, s, &d);
 }
