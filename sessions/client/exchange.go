@@ -31,6 +31,9 @@ type Challenge struct {
 	// port, it is not used.
 	Service string
 	Bind    Bind // what the server binds the connection to Service to
+	// OpenFor is how long the operation opens; 0: that is not known, or it has no end.
+	OpenFor   time.Duration
+	Handshake Handshake // what a completed handshake with Service proves
 }
 
 // Check returns an error if the fields do not fit together: the messages must fit
@@ -43,7 +46,13 @@ func (c Challenge) Check() error {
 	if c.AnswerPort != 0 && err == nil && (requests.Ports().Contains(c.AnswerPort) || responses.Ports().Contains(c.AnswerPort)) {
 		return fmt.Errorf("answer_port %d is one of the ports of requests, %s, or of responses, %s", c.AnswerPort, requests.Ports(), responses.Ports())
 	}
+	if c.OpenFor < 0 {
+		return fmt.Errorf("expected a time above 0 for which the operation opens, got %s", c.OpenFor)
+	}
 	if err := c.Bind.check(c.Service); err != nil {
+		return err
+	}
+	if err := c.Handshake.check(c.Service); err != nil {
 		return err
 	}
 	if c.Service == "" {

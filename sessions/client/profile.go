@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -13,7 +15,10 @@ import (
 
 // Profile is a client's configuration for one server.
 type Profile struct {
-	Server     string // host name or address
+	Server string // host name or address
+	// Addresses are those of Server, as its administrator knows them, at most
+	// MaxAddresses. The client needs no resolver for them.
+	Addresses  []netip.Addr
 	PortSecret string
 	Ports      int // n, 1 to 128
 	Generator  schedule.Generator
@@ -27,6 +32,10 @@ type Profile struct {
 	Rotation *Rotation
 	Watch    Watch // how to watch the service
 	Bind     Bind  // what the server binds the connection to Service to
+	// OpenFor is how long the server keeps Service open after a sequence; 0: that is not
+	// known.
+	OpenFor   time.Duration
+	Handshake Handshake // what a completed handshake with Service proves
 	// FirstNonce is the first nonce on a device without a nonce file: the client may
 	// have used nonces on another device.
 	FirstNonce uint32
@@ -52,8 +61,13 @@ func (p Profile) validate() error {
 	if !p.Watch.Valid() {
 		return fmt.Errorf("profile: expected a way to watch, got %q", p.Watch)
 	}
-	if err := p.Bind.check(p.Service); err != nil {
-		return fmt.Errorf("profile: %w", err)
+	if p.OpenFor < 0 {
+		return fmt.Errorf("profile: expected a time above 0 for which the service is open, got %s", p.OpenFor)
+	}
+	for _, err := range []error{checkAddresses(p.Server, p.Addresses), p.Bind.check(p.Service), p.Handshake.check(p.Service)} {
+		if err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
 	}
 	return p.checkService()
 }

@@ -5,6 +5,7 @@ package durations
 import (
 	"errors"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -49,4 +50,16 @@ func Parse(text string) (time.Duration, error) {
 		return 0, errSyntax
 	}
 	return total + part, nil
+}
+
+// Short returns a duration without zero minutes and seconds: "1m", not "1m0s".
+func Short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

@@ -1,6 +1,9 @@
 package profile
 
 import (
+	"net/netip"
+	"time"
+
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
@@ -17,6 +20,8 @@ type FileChallenge struct {
 	RandomPort bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
 	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
 	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
+	OpenFor    string `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the operation opens, a duration such as \"30s\", from 1s to 1000h"`
+	Handshake  string `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
 	// SharedPorts is that of the server's configuration.
 	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
 	Transport   string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
@@ -62,6 +67,10 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	if c.Bind, err = parseBind(f, "challenge.bind", raw.Bind, raw.Service); err != nil {
 		return nil, err
 	}
+	c.OpenFor, c.Handshake, err = parseOpening(f, "challenge.", raw.OpenFor, raw.Handshake, raw.Service)
+	if err != nil {
+		return nil, err
+	}
 	if c.Request, err = raw.Request.Parse(f, "challenge.request.", 0); err != nil {
 		return nil, err
 	}
@@ -94,10 +103,13 @@ const transportTCP = "tcp"
 // only.
 type Operation struct {
 	Server, ID, Secret string
+	Addresses          []netip.Addr
 	Algorithm          exchange.Algorithm
 	RandomPort         bool
 	Service            string
 	Bind               client.Bind
+	OpenFor            time.Duration // 0: unknown, or without an end
+	Handshake          client.Handshake
 	Request, Response  challenge.Encoding
 	SharedPorts        bool
 	AnswerPort         uint16 // with transport = "tcp"; 0: UDP
@@ -111,7 +123,7 @@ func (o Operation) file() *FileChallenge {
 	return &FileChallenge{
 		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		Bind: string(o.Bind), SharedPorts: o.SharedPorts,
+		Bind: string(o.Bind), OpenFor: openForText(o.OpenFor), Handshake: string(o.Handshake), SharedPorts: o.SharedPorts,
 		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }
@@ -121,13 +133,17 @@ func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Pro
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
-	for _, key := range []string{"generator", "nonce", "service", "bind", "rotate"} {
+	for _, key := range []string{"generator", "nonce", "service", "bind", "open_for", "handshake", "rotate"} {
 		if f.Has(key) {
 			return client.Profile{}, f.Errorf(key,
 				"got it without the other keys of the sequence protocol; "+
-					"for [challenge], use the key service in that table")
+					"for [challenge], use the keys in that table")
 		}
 	}
+	addresses, err := raw.addresses(f)
+	if err != nil {
+		return client.Profile{}, err
+	}
 	w, err := raw.watch(f)
-	return client.Profile{Server: raw.Server, Watch: w, Challenge: c}, err
+	return client.Profile{Server: raw.Server, Addresses: addresses, Watch: w, Challenge: c}, err
 }

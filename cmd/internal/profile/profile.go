@@ -28,17 +28,21 @@ const Version = 1
 
 // File is the content of a profile's file.
 type File struct {
-	Version    int    `toml:"version" json:"version" expect:"1, the version of this file format"`
-	Server     string `toml:"server" json:"server" expect:"the host name or address of the server, without a port"`
-	PortSecret string `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
-	Ports      int    `toml:"ports,omitempty" json:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
-	Generator  string `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
-	Identifier string `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
-	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service; :rotate with a [rotate] table"`
-	Watch      string `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
-	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
-	Nonce      uint32 `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
+	Version int    `toml:"version" json:"version" expect:"1, the version of this file format"`
+	Server  string `toml:"server" json:"server" expect:"the host name or address of the server, without a port"`
+	// Addresses are those of the server. Without them, the client resolves its name.
+	Addresses  []string `toml:"addresses,omitempty" json:"addresses,omitempty" expect:"a list of at most 8 addresses of the server in quotes, such as [\"203.0.113.5\", \"2001:db8::5\"]"`
+	PortSecret string   `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
+	Ports      int      `toml:"ports,omitempty" json:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator  string   `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
+	Identifier string   `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
+	Secret     string   `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
+	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service; :rotate with a [rotate] table"`
+	Watch      string   `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
+	Bind       string   `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
+	OpenFor    string   `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the server keeps the service open, a duration such as \"30s\", from 1s to 1000h"`
+	Handshake  string   `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
+	Nonce      uint32   `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
 	// SecretFiles permits other users to read the file.
 	SecretFiles string      `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
@@ -189,6 +193,9 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if !ValidServer(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
+	if p.Addresses, err = raw.addresses(f); err != nil {
+		return client.Profile{}, err
+	}
 	if p.Ports < 1 || p.Ports > schedule.MaxPorts {
 		return client.Profile{}, f.Errorf("ports", "got %d", p.Ports)
 	}
@@ -219,7 +226,10 @@ func Parse(path string, data []byte) (client.Profile, error) {
 	if p.Watch, err = raw.watch(f); err != nil {
 		return client.Profile{}, err
 	}
-	p.Bind, err = parseBind(f, "bind", raw.Bind, raw.Service)
+	if p.Bind, err = parseBind(f, "bind", raw.Bind, raw.Service); err != nil {
+		return client.Profile{}, err
+	}
+	p.OpenFor, p.Handshake, err = parseOpening(f, "", raw.OpenFor, raw.Handshake, raw.Service)
 	return p, err
 }
 
@@ -253,8 +263,10 @@ func ValidServer(s string) bool { return client.ValidHost(s) }
 // Format returns the text of a profile, which Parse reads. It contains secrets.
 func Format(p client.Profile) ([]byte, error) {
 	return toml.Marshal(File{
-		Version: Version, Server: p.Server, PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
-		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Bind: string(p.Bind), Nonce: p.FirstNonce,
+		Version: Version, Server: p.Server, Addresses: addressTexts(p.Addresses),
+		PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
+		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Bind: string(p.Bind),
+		OpenFor: openForText(p.OpenFor), Handshake: string(p.Handshake), Nonce: p.FirstNonce,
 		Rotate: fileRotate(p.Rotation),
 	})
 }
@@ -262,7 +274,7 @@ func Format(p client.Profile) ([]byte, error) {
 // FormatOperation returns the text of an operation's profile, which Parse reads. It
 // contains the operation's secret.
 func FormatOperation(o Operation) ([]byte, error) {
-	return toml.Marshal(File{Version: Version, Server: o.Server, Challenge: o.file()})
+	return toml.Marshal(File{Version: Version, Server: o.Server, Addresses: addressTexts(o.Addresses), Challenge: o.file()})
 }
 
 // Nonces returns the nonce file of a profile, in the user's state directory.

@@ -233,6 +233,7 @@ func TestNonces(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(rotating))
+	f.Add([]byte(opening))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse("p.toml", data)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/cmd/sallyportd/internal/secrets"
@@ -56,7 +57,7 @@ func (o Operation) Lasts() string {
 	case o.UntilClosed:
 		return UntilClosed
 	case o.OpenFor != 0:
-		return short(o.OpenFor)
+		return durations.Short(o.OpenFor)
 	}
 	return ""
 }
@@ -70,7 +71,7 @@ func (o Operation) Describe() string {
 	case o.UntilClosed:
 		action += " until it is closed"
 	case o.OpenFor != 0:
-		action += " for " + short(o.OpenFor)
+		action += " for " + durations.Short(o.OpenFor)
 	}
 	if o.RandomPort {
 		action += ", on a random port"

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/gate/program"
 )
@@ -268,7 +269,7 @@ func (s *Service) commandsText(separator string) string {
 func (s *Service) describeCommands() string {
 	longer := ""
 	if s.Policy.OpenMax > s.Policy.OpenFor {
-		longer = fmt.Sprintf(" (further sequences extend it, to %s at most)", short(s.Policy.OpenMax))
+		longer = fmt.Sprintf(" (further sequences extend it, to %s at most)", durations.Short(s.Policy.OpenMax))
 	}
-	return fmt.Sprintf("%s: %s, opens for %s%s%s", s.Name, s.kind.describe(s), short(s.Policy.OpenFor), longer, s.commandsText("; "))
+	return fmt.Sprintf("%s: %s, opens for %s%s%s", s.Name, s.kind.describe(s), durations.Short(s.Policy.OpenFor), longer, s.commandsText("; "))
 }

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
+	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
 	"sallyport/sessions/gate"
@@ -202,7 +202,7 @@ func (s *Service) Describe() string {
 	}
 	longer := ""
 	if s.Policy.OpenMax > s.Policy.OpenFor && !s.RequireISN { // no sequence extends the lease of another
-		longer = fmt.Sprintf(" (further sequences extend it, to %s at most)", short(s.Policy.OpenMax))
+		longer = fmt.Sprintf(" (further sequences extend it, to %s at most)", durations.Short(s.Policy.OpenMax))
 	}
 	then := "keeps connections"
 	if s.Policy.Cut {
@@ -219,7 +219,7 @@ func (s *Service) Describe() string {
 		always += "; clients require Linux, CAP_NET_ADMIN and \"sallyport connect\""
 	}
 	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s%s",
-		s.Name, s.kind.describe(s), s.where(), peer, short(s.Policy.OpenFor), longer, then, s.commandsText("; "), always)
+		s.Name, s.kind.describe(s), s.where(), peer, durations.Short(s.Policy.OpenFor), longer, then, s.commandsText("; "), always)
 }
 
 // where describes where clients reach the service.
@@ -238,18 +238,6 @@ func (s *Service) where() string {
 
 // Trusted returns the peers that reach the service without a lease.
 func (s *Service) Trusted() firewall.Trusted { return s.kind.trusted() }
-
-// short returns a duration without zero minutes and seconds: "1m", not "1m0s".
-func short(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
-}
 
 func notInName(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_')

@@ -1,0 +1,120 @@
+package client
+
+import (
+	"io"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sallyport/sessions/durable"
+)
+
+// The file of remembered addresses is beside the nonce file. Of each server it has the
+// last address of each family at which a service answered, the server of the latest
+// success first. Nothing depends on it: the client forgets lines of another form.
+//
+//	sallyport-addresses 1
+//	gate.example 203.0.113.5
+//	gate.example 2001:db8::5
+const (
+	addressesHeader = "sallyport-addresses 1"
+	addressesSuffix = ".addresses"
+	// maxRemembered is how many lines the file has at most, after the first: each device
+	// has few names for the servers of a client.
+	maxRemembered = 16
+	// maxAddressLine is the longest line: a name, a blank, and an address with a zone.
+	maxAddressLine = maxHost + 64
+)
+
+// remembered is a line of the file.
+type remembered struct {
+	server  string
+	address netip.Addr
+}
+
+// rememberAddresses records that services of a server answered at these addresses. They
+// take the place of the earlier ones of their families: a server that moved must not
+// leave an address to which a stranger's host succeeds. Without a change, it does not
+// write.
+func (f NonceFile) rememberAddresses(server string, worked ...netip.Addr) error {
+	if _, err := netip.ParseAddr(server); err == nil || f.Path == "" || !ValidHost(server) {
+		return nil // an address needs no resolver
+	}
+	before := f.readAddresses()
+	after := slices.Clone(before)
+	for _, a := range worked {
+		if a = a.Unmap(); WhyNotServer(server, a) != "" {
+			continue
+		}
+		same := func(r remembered) bool { return r.server == server && r.address.Is4() == a.Is4() }
+		if i := slices.IndexFunc(after, same); i >= 0 && after[i].address == a {
+			continue
+		}
+		after = slices.Insert(slices.DeleteFunc(after, same), 0, remembered{server, a})
+	}
+	after = after[:min(len(after), maxRemembered)]
+	if slices.Equal(before, after) {
+		return nil
+	}
+	if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
+		return err
+	}
+	return durable.WriteFile(f.Path+addressesSuffix, formatAddresses(after), 0o600)
+}
+
+// rememberedAddresses returns the addresses at which services of the server have
+// answered; none, if that is not known.
+func (f NonceFile) rememberedAddresses(server string) (all []netip.Addr) {
+	for _, r := range f.readAddresses() {
+		if r.server == server {
+			all = append(all, r.address)
+		}
+	}
+	return all
+}
+
+func (f NonceFile) readAddresses() []remembered {
+	if f.Path == "" {
+		return nil
+	}
+	file, err := durable.Open(f.Path + addressesSuffix)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, (maxRemembered+1)*maxAddressLine))
+	if err != nil {
+		return nil
+	}
+	return parseAddresses(string(text))
+}
+
+// parseAddresses returns the valid lines of the file, once each.
+func parseAddresses(text string) (all []remembered) {
+	header, rest, _ := strings.Cut(text, "\n")
+	if header != addressesHeader {
+		return nil
+	}
+	for line := range strings.Lines(rest) {
+		line, ended := strings.CutSuffix(line, "\n")
+		server, address, _ := strings.Cut(line, " ")
+		a, err := netip.ParseAddr(address)
+		r := remembered{server, a}
+		if !ended || err != nil || !ValidHost(server) || WhyNotServer(server, a) != "" || slices.Contains(all, r) {
+			continue
+		}
+		if all = append(all, r); len(all) == maxRemembered {
+			break
+		}
+	}
+	return all
+}
+
+func formatAddresses(all []remembered) []byte {
+	text := addressesHeader + "\n"
+	for _, r := range all {
+		text += r.server + " " + r.address.String() + "\n"
+	}
+	return []byte(text)
+}
