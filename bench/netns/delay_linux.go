@@ -24,25 +24,32 @@ func ConnectDelayed(t testing.TB, here End, h *Host, there End, delay time.Durat
 	ConnectRelayed(t, here, h, there, Delay(t, delay), Delay(t, delay))
 }
 
-// Delay returns a relay that sends each frame later, in order. It has a goroutine,
-// which ends with the test.
+// Delay is NewDelay for tests.
 func Delay(t testing.TB, delay time.Duration) Relay {
+	relay, stop := NewDelay(delay)
+	t.Cleanup(stop)
+	return relay
+}
+
+// NewDelay returns a relay that sends each frame later, in order. It has a goroutine, until
+// the caller calls stop, after the relay's link has been closed.
+func NewDelay(delay time.Duration) (relay Relay, stop func()) {
 	type delayed struct {
 		due   time.Time
 		frame []byte
 		send  func([]byte)
 	}
 	frames := make(chan delayed, maxDelayed)
-	t.Cleanup(func() { close(frames) })
 	go func() {
 		for f := range frames {
 			time.Sleep(time.Until(f.due))
 			f.send(f.frame)
 		}
 	}()
-	return func(frame []byte, send func([]byte)) {
+	relay = func(frame []byte, send func([]byte)) {
 		frames <- delayed{time.Now().Add(delay), frame, send}
 	}
+	return relay, func() { close(frames) }
 }
 
 // plainFrames makes an interface send frames as they are on a wire: with

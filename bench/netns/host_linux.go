@@ -37,6 +37,15 @@ func New() (*Host, error) {
 	return &h, nil
 }
 
+// This returns the thread's namespace as a host.
+func This() (*Host, error) {
+	f, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("open the network namespace: %w", err)
+	}
+	return &Host{f}, nil
+}
+
 // Close releases the namespace.
 func (h *Host) Close() error { return h.namespace.Close() }
 

@@ -18,55 +18,98 @@ import (
 // number of times, from any goroutine. The frame belongs to the relay.
 type Relay func(frame []byte, send func(frame []byte))
 
-// ConnectRelayed is Connect by a link on which the relays decide about each frame:
-// toThere about those from here, and toHere about the others. A goroutine for each
-// direction calls its relay. Neither is called after the test's cleanup of the link.
+// ConnectRelayed is JoinRelayed for tests: it also fails if the kernel drops frames before
+// a relay. No relay is called after the test's cleanup of the link.
 func ConnectRelayed(t testing.TB, here End, h *Host, there End, toThere, toHere Relay) {
 	t.Helper()
-	middle := NewHost(t)
-	Connect(t, here, middle, End{Name: "near"})
-	var near, far *os.File
-	err := plainFrames(here.Name)
-	if err == nil {
-		err = middle.Do(func() (err error) {
-			if _, err = Join(End{Name: "far"}, h, there); err != nil {
-				return err
-			}
-			if near, err = openFrames("near"); err == nil {
-				far, err = openFrames("far")
-			}
-			return errors.Join(err, awaitLink("near"), awaitLink("far"))
-		})
-	}
-	if err == nil {
-		err = neighboursOf(here, h, there)
-	}
+	l, err := JoinRelayed(here, h, there, toThere, toHere)
 	if err != nil {
-		t.Fatalf("relay a link: %v", err)
+		t.Fatal(err)
 	}
-	var running sync.WaitGroup
-	for _, direction := range []struct {
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// RelayedLink is a link between this namespace and a host, on which relays decide about
+// each frame.
+type RelayedLink struct {
+	middle    *Host
+	ends      [2]End
+	near, far *os.File
+	running   sync.WaitGroup
+	failed    [2]error // of each direction
+}
+
+// JoinRelayed is Join by a link on which the relays decide about each frame: toThere
+// about those from here, and toHere about the others. A goroutine for each direction
+// calls its relay, until Close.
+func JoinRelayed(here End, h *Host, there End, toThere, toHere Relay) (l *RelayedLink, err error) {
+	l = &RelayedLink{ends: [2]End{here, there}}
+	if l.middle, err = New(); err != nil {
+		return nil, err
+	}
+	if err := l.open(here, h, there); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("relay a link: %w", err)
+	}
+	for i, direction := range []struct {
 		to, from *os.File
 		relay    Relay
-	}{{far, near, toThere}, {near, far, toHere}} {
-		running.Go(func() {
+	}{{l.far, l.near, toThere}, {l.near, l.far, toHere}} {
+		l.running.Go(func() {
 			runtime.LockOSThread() // the thread ends with the goroutine
 			if err := OneCore(); err != nil {
-				t.Errorf("keep to one processor: %v", err)
+				l.failed[i] = fmt.Errorf("keep to one processor: %w", err)
 			}
 			relayFrames(direction.to, direction.from, direction.relay)
 		})
 	}
-	t.Cleanup(func() {
-		for name, f := range map[string]*os.File{here.Name: near, there.Name: far} {
-			if n := framesLost(f); n > 0 {
-				t.Errorf("the kernel has dropped %d frames from %s before the relay", n, name)
-			}
+	return l, nil
+}
+
+func (l *RelayedLink) open(here End, h *Host, there End) error {
+	if _, err := Join(here, l.middle, End{Name: "near"}); err != nil {
+		return err
+	}
+	if err := plainFrames(here.Name); err != nil {
+		return err
+	}
+	err := l.middle.Do(func() (err error) {
+		if _, err = Join(End{Name: "far"}, h, there); err != nil {
+			return err
 		}
-		near.Close()
-		far.Close()
-		running.Wait()
+		if l.near, err = openFrames("near"); err == nil {
+			l.far, err = openFrames("far")
+		}
+		return errors.Join(err, awaitLink("near"), awaitLink("far"))
 	})
+	if err != nil {
+		return err
+	}
+	return neighboursOf(here, h, there)
+}
+
+// Close ends the relays, and removes the link. It returns an error if the kernel has
+// dropped frames before a relay.
+func (l *RelayedLink) Close() error {
+	var errs []error
+	for i, f := range []*os.File{l.near, l.far} {
+		if f == nil {
+			continue
+		}
+		if n := framesLost(f); n > 0 {
+			errs = append(errs, fmt.Errorf("the kernel has dropped %d frames from %s before the relay", n, l.ends[i].Name))
+		}
+		f.Close()
+	}
+	l.running.Wait()
+	if pair, err := netlink.LinkByName(l.ends[0].Name); err == nil {
+		netlink.LinkDel(pair)
+	}
+	return errors.Join(append(errs, append(l.failed[:], l.middle.Close())...)...)
 }
 
 // neighboursOf makes each end of a relayed link a permanent neighbour of the other, as
