@@ -33,8 +33,8 @@ const (
 
 	minSlots, maxSlots = 1 << 10, 1 << 16
 
-	// maxRecords is the limit for all rings together, 192 MiB, whatever a server asks
-	// for: on a host with very many processors, each ring is smaller.
+	// maxRecords is the limit for all rings together, 192 MiB: on a host with very many
+	// processors, each ring is smaller.
 	maxRecords = 1 << 21
 
 	maxAddresses = 4096

@@ -2,8 +2,8 @@ package xdp
 
 import "testing"
 
-// TestSizes: whatever a server asks for, the rings of a host with many processors stay
-// within the limit for all of them together.
+// TestSizes: the rings of a host with many processors stay within the limit for all of
+// them together.
 func TestSizes(t *testing.T) {
 	for _, processors := range []int{1, 2, 3, 128, 1000} {
 		for _, slots := range []int{0, 1, 5000, DefaultSlots, maxSlots} {

@@ -34,7 +34,7 @@ const (
 
 // Version is the version of the messages. The first request and its reply have
 // it in their second byte, in every version.
-const Version = 6
+const Version = 7
 
 const (
 	// MaxChanges is the maximum number of changes, or ports, of a request.

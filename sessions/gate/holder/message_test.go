@@ -121,7 +121,7 @@ func TestRequestsRoundTrip(t *testing.T) {
 var shieldExample = ShieldRequest{
 	Listen: []netip.Addr{
 		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.IPv4Unspecified(), netip.IPv6Unspecified(),
-	}, Clients: 1 << 20, Slots: 4096,
+	}, Clients: 1 << 20,
 }
 
 func TestParseRefuses(t *testing.T) {

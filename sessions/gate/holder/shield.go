@@ -33,7 +33,6 @@ type ShieldArray struct {
 type ShieldRequest struct {
 	Listen  []netip.Addr // the addresses at which it receives, as package udp reads a list
 	Clients uint32       // for how many there must be room
-	Slots   uint32       // records of each ring; 0: as the program chooses
 }
 
 // ShieldState is where a shield is attached.
@@ -51,7 +50,7 @@ type ShieldInterface struct {
 }
 
 const (
-	shieldHead  = 8  // clients and slots, before the addresses of 16 bytes each
+	shieldHead  = 4  // clients, before the addresses of 16 bytes each
 	maxShieldAt = 64 // addresses
 	// maxStated is the number of interfaces in a reply.
 	maxStated = 64
@@ -62,7 +61,6 @@ func appendShield(b []byte, r ShieldRequest) ([]byte, error) {
 		return b, fmt.Errorf("expected at most %d addresses, got %d", maxShieldAt, len(r.Listen))
 	}
 	b = binary.BigEndian.AppendUint32(append(b, byte(kindShield)), r.Clients)
-	b = binary.BigEndian.AppendUint32(b, r.Slots)
 	for _, a := range r.Listen {
 		at := a.WithZone("").As16()
 		b = append(b, at[:]...)
@@ -74,7 +72,7 @@ func parseShield(b []byte) (r ShieldRequest, err error) {
 	if len(b) < shieldHead || (len(b)-shieldHead)%16 != 0 || (len(b)-shieldHead)/16 > maxShieldAt {
 		return r, fmt.Errorf("a request for the shield cannot have %d bytes", len(b))
 	}
-	r.Clients, r.Slots = binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
+	r.Clients = binary.BigEndian.Uint32(b)
 	for b = b[shieldHead:]; len(b) > 0; b = b[16:] {
 		a := netip.AddrFrom16([16]byte(b)).Unmap()
 		if a.IsMulticast() {

@@ -82,7 +82,7 @@ func TestShieldPassesItsArrays(t *testing.T) {
 	if _, err := c.ShieldState(); !errors.Is(err, holder.ErrRefused) {
 		t.Errorf("the state before a request: %v", err)
 	}
-	want := holder.ShieldRequest{Listen: []netip.Addr{at1}, Clients: 5, Slots: 6}
+	want := holder.ShieldRequest{Listen: []netip.Addr{at1}, Clients: 5}
 	arrays, err := c.Shield(t.Context(), want)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ type place struct {
 
 // Load loads the program for a server.
 func Load(p holder.ShieldPolicy, r holder.ShieldRequest, log *slog.Logger) (holder.Shield, error) {
-	loaded, err := xdp.Load(xdp.Sizes{Clients: int(min(r.Clients, xdp.MaxClients)), Slots: int(r.Slots)})
+	loaded, err := xdp.Load(xdp.Sizes{Clients: int(min(r.Clients, xdp.MaxClients))})
 	if err != nil {
 		return nil, err
 	}

@@ -247,7 +247,7 @@ func TestLoad(t *testing.T) {
 	netns.Connect(t, netns.End{Name: "eth0", Addresses: []string{"192.0.2.1/24"}}, there, netns.End{Name: "far", Addresses: []string{"192.0.2.2/24"}})
 	load := func() *Shield {
 		t.Helper()
-		s, err := Load(holder.ShieldPolicy{}, holder.ShieldRequest{Clients: 100, Slots: 64}, slog.New(slog.DiscardHandler))
+		s, err := Load(holder.ShieldPolicy{}, holder.ShieldRequest{Clients: 100}, slog.New(slog.DiscardHandler))
 		if err == nil {
 			err = s.Attach()
 		}
