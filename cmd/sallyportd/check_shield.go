@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/admin"
@@ -25,8 +24,10 @@ type effectiveShield struct {
 	// Now is what the running server has: "on", "gone", or "off" if it was started
 	// without the shield. Empty: no server answers.
 	Now string `json:"now,omitempty"`
-	// Flows reports whether the program looks up the flows that the kernel tracks.
+	// Flows reports whether the program can look up the flows that the kernel tracks, and
+	// Translates whether this host translates addresses, so that it has to.
 	Flows      bool                    `json:"flows,omitempty"`
+	Translates bool                    `json:"translates,omitempty"`
 	Interfaces []admin.ShieldInterface `json:"interfaces,omitempty"`
 	Shares     bool                    `json:"shares,omitempty"`
 	Mirror     bool                    `json:"mirror,omitempty"`
@@ -55,7 +56,9 @@ func shieldOf(ctx context.Context, cfg *config.Config, host config.Host) *effect
 		e.holds = holder.Answers(waiting, cfg.FirewallSocket)
 	}
 	if host.Shield() {
-		e.Flows, e.cause = xdp.Probe()
+		var found xdp.Probed
+		found, e.cause = xdp.Probe()
+		e.Flows, e.Translates = found.Tracks, found.LooksUp
 		possible := e.cause == nil
 		e.Possible = &possible
 		if !possible {
@@ -108,66 +111,4 @@ func (e *effectiveShield) nowhere() bool {
 	return e.unread == nil && !slices.ContainsFunc(e.Interfaces, func(i admin.ShieldInterface) bool {
 		return i.Error == "" && e.taken[i.Name] == xdp.NoOwner
 	})
-}
-
-// where returns the interfaces, and what each has.
-func (e *effectiveShield) where() string {
-	var at []string
-	for _, i := range e.Interfaces {
-		switch owner := e.taken[i.Name]; {
-		case i.Error != "":
-			at = append(at, i.Name+" (not attached)")
-		case owner == xdp.ThisPackage:
-			at = append(at, i.Name+" (a shield of Sallyport is attached)")
-		case owner != xdp.NoOwner:
-			at = append(at, i.Name+" (an XDP program is attached)")
-		case i.Mode != "":
-			at = append(at, i.Name+" ("+i.Mode+")")
-		default:
-			at = append(at, i.Name)
-		}
-	}
-	switch {
-	case e.unread != nil:
-		return "interfaces that cannot be read: " + e.unread.Error()
-	case len(at) == 0:
-		return "no interface"
-	}
-	return strings.Join(at, ", ")
-}
-
-// lines returns the shield for people: a line each.
-func (e *effectiveShield) lines() []string {
-	impossible := e.Possible != nil && !*e.Possible
-	switch {
-	case e.Mode == "off" && (e.Now == "on" || e.Now == "gone"):
-		return []string{"off; the running server was started with it"}
-	case e.Mode == "off" && e.Possible == nil:
-		return []string{"off; only root, or a process with CAP_BPF and CAP_NET_ADMIN, can check whether this host can have it"}
-	case e.Mode == "off" && impossible:
-		return []string{"off; this host cannot have it: " + e.cause.Error()}
-	case e.Mode == "off":
-		return []string{"off; this host can have it (shield = \"xdp\"), on " + e.where()}
-	case e.Now == "gone":
-		return []string{"none now: the running server receives at its sockets"}
-	case e.Now == "off":
-		return []string{"none now: the running server was started without it"}
-	case e.Now == "on" && e.nowhere():
-		return []string{"attached nowhere: the running server receives at its sockets; " + e.where()}
-	case e.Now == "" && impossible && !e.holds:
-		return []string{"none: this host cannot have it, so a server receives at its sockets"}
-	case e.Now == "" && e.nowhere():
-		return []string{"no interface is free for it: " + e.where()}
-	}
-	list := []string{"before the sockets, on " + e.where()}
-	if e.silent != nil {
-		list = append(list, "whether the running server has it now is not known: "+e.silent.Error())
-	}
-	if e.Possible != nil && *e.Possible && !e.Flows {
-		list = append(list, "this kernel does not let it look up flows: if this host translates addresses (NAT), the high ports go to the sockets")
-	}
-	if !e.Mirror {
-		list = append(list, "your own firewall rules, and tcpdump on this host, do not see the datagrams that it takes (shield_mirror = true shows them, for debugging)")
-	}
-	return list
 }

@@ -67,7 +67,9 @@ func (e *effectiveShield) check() (found []finding) {
 }
 
 const (
-	grantShield = "start \"sallyportd serve\", or \"sallyportd firewall hold\", as root or with these capabilities; the guide lists how systemd and container engines grant them (\"The shield\")"
+	grantShield = "start \"sallyportd serve\", or \"sallyportd firewall hold\", as root or with these capabilities. " +
+		"systemd: container/sallyportd-shield.conf grants CAP_BPF. Docker from 23.0, and containerd: cap_add BPF and NET_ADMIN. " +
+		"Docker before 23.0, and Podman: SYS_ADMIN instead of BPF. Incus and LXD: a BPF token. The guide has the details (\"The shield\")"
 
 	restartForShield = "restart the server: a change of \"shield\" requires that"
 	leaveToSockets   = "leave the interface out of shield_interfaces: the sockets get its datagrams"

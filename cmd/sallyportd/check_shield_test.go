@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,10 +48,11 @@ func TestCheckShield(t *testing.T) {
 			codes: "shield-restart", hint: "restart"},
 		"off, here and there": {shield: effectiveShield{Mode: "off", Possible: &yes}, host: native, line: "off; this host can have it"},
 
-		"possible":     {shield: effectiveShield{Possible: &yes, Flows: true}, asked: stopped, host: native, line: "before the sockets, on eth0 (native)"},
-		"not known":    {asked: stopped, host: native, line: "before the sockets, on eth0 (native)", codes: "missing-capability", hint: "guide"},
-		"held":         {shield: effectiveShield{holds: true}, asked: stopped, host: native, line: "before the sockets, on eth0 (native)"},
-		"no privilege": {shield: effectiveShield{Possible: &no, cause: missing}, asked: stopped, host: native, line: "none: this host cannot have it", codes: "shield-unavailable", hint: "guide"},
+		"possible":  {shield: effectiveShield{Possible: &yes, Flows: true}, asked: stopped, host: native, line: "before the sockets, on eth0 (native)"},
+		"not known": {asked: stopped, host: native, line: "before the sockets, on eth0 (native)", codes: "missing-capability", hint: "guide"},
+		"held":      {shield: effectiveShield{holds: true}, asked: stopped, host: native, line: "before the sockets, on eth0 (native)"},
+		"no privilege": {shield: effectiveShield{Possible: &no, cause: missing}, asked: stopped, host: native, line: "none: this host cannot have it", codes: "shield-unavailable",
+			hint: "Docker before 23.0, and Podman: SYS_ADMIN"},
 		"an old kernel": {shield: effectiveShield{Possible: &no, cause: old}, asked: stopped, host: native, line: "none: this host cannot have it",
 			codes: "shield-unavailable", hint: "\"off\""},
 		"another program": {shield: effectiveShield{Possible: &yes}, asked: stopped, host: with(xdp.OtherOwner), line: "no interface is free for it: eth0 (an XDP program is attached)",
@@ -110,6 +112,33 @@ func TestCheckShield(t *testing.T) {
 		got := strings.Join(codes, ",")
 		if got != row.codes || !strings.Contains(strings.Join(hints, "\n"), row.hint) {
 			t.Errorf("%s: warns of %q with %q, want %q with %q", name, got, hints, row.codes, row.hint)
+		}
+	}
+}
+
+// TestCheckTranslation: what "check" prints of address translation, where it matters.
+func TestCheckTranslation(t *testing.T) {
+	yes, no := true, false
+	const looksUp, redirected, high, later = "looks up the flow of each datagram", "that a rule redirects (DNAT)", "does not let the shield look up flows", "if this host translates addresses (NAT) later"
+	for _, row := range []struct {
+		shield effectiveShield
+		want   []string
+	}{
+		{effectiveShield{Possible: &yes, Flows: true}, nil},
+		{effectiveShield{Possible: &yes, Flows: true, Translates: true}, []string{looksUp, redirected}},
+		{effectiveShield{Possible: &yes, Translates: true}, []string{high}},
+		{effectiveShield{Possible: &yes}, []string{later}},
+		{effectiveShield{Possible: &no, holds: true}, nil}, // nothing is known of it
+		{effectiveShield{}, nil},
+	} {
+		e := row.shield
+		e.Mode = "xdp"
+		e.preview([]shield.Preview{{Name: "eth0", Mode: "native"}}, nil)
+		all := strings.Join(e.lines(), "\n")
+		for _, text := range []string{looksUp, redirected, high, later} {
+			if strings.Contains(all, text) != slices.Contains(row.want, text) {
+				t.Errorf("flows %t, translates %t: prints, want %q:\n%s", e.Flows, e.Translates, row.want, all)
+			}
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (p *Program) CheckFlows() error {
 }
 
 // LooksUp reports whether address translation makes the program look up flows, or leave
-// high ports to the sockets.
+// high ports to the sockets. It also does if the host's rules cannot be read.
 func (p *Program) LooksUp() bool { return p.state.Flows != noPort }
 
 // translates reports whether the thread's network namespace has rules that translate

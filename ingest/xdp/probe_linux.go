@@ -13,35 +13,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Probed is what Probe finds out about this host.
+type Probed struct {
+	Tracks  bool // the program can look up the kernel's flows (Program.Tracks)
+	LooksUp bool // it has to, because the host translates addresses (Program.LooksUp)
+}
+
 // Probe reports whether this process could load the shield: it loads and closes one
 // with small arrays, attached to nothing. The error wraps ErrPrivilege, ErrKernel or
-// ErrProcessor if that is the cause. If there is none, flows reports whether the program
-// can look up the kernel's flows.
-func Probe() (flows bool, err error) {
+// ErrProcessor if that is the cause.
+func Probe() (found Probed, err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		runtime.LockOSThread() // and never unlock it: the thread ends
 		if err = dropOthers(); err == nil {
-			flows, err = probe()
+			found, err = probe()
 		}
 	}()
 	<-ended
-	return flows, err
+	return found, err
 }
 
-func probe() (flows bool, err error) {
+func probe() (found Probed, err error) {
 	p, err := Load(Sizes{Clients: 1, Slots: minSlots})
 	if err != nil {
-		return false, err
+		return found, err
 	}
 	defer p.Close()
 	memory, err := unix.Mmap(p.arrays["settings"].FD(), 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return false, fmt.Errorf("map an array of the shield: %w: %w", ErrKernel, os.NewSyscallError("mmap", err))
+		return found, fmt.Errorf("map an array of the shield: %w: %w", ErrKernel, os.NewSyscallError("mmap", err))
 	}
 	unix.Munmap(memory)
-	return p.Tracks(), nil
+	return Probed{Tracks: p.Tracks(), LooksUp: p.LooksUp()}, nil
 }
 
 // dropOthers leaves this thread the capabilities with which a holder loads the program:
