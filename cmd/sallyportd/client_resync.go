@@ -70,7 +70,7 @@ clients whose knocks the shield has refused.`,
 				return env.Out().Printf("The server has no shield now, so it refuses no nonces that are ahead: "+
 					"the cause is another one, if client %s does not get in.\n", id)
 			}
-			return env.Out().Printf("The server accepts any unused nonce of client %s until its next knock.\n", id)
+			return env.Out().Printf("The server accepts any unused nonce of client %s until its next knock, or until the server restarts.\n", id)
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)
