@@ -84,7 +84,7 @@ report names it, and what is missing.
 
 Writes report.html, its plots and result.json to the directory of --out, and a
 table to the terminal. Fails if counters do not add up, or if honest knocks are
-lost although nothing is overloaded. Takes about 14 minutes; with --quick a
+lost although nothing is overloaded. Takes about 12 minutes; with --quick a
 minute.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

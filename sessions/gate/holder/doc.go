@@ -1,7 +1,8 @@
 // Package holder keeps the privilege to change the firewall in a small separate
 // process, the holder, apart from the server, which parses strangers' packets.
 //
-//	the server, without privileges            the holder, CAP_NET_ADMIN only
+//	the server, without privileges            the holder: CAP_NET_ADMIN, and
+//	                                           CAP_BPF for the shield
 //	Conn.Begin
 //	  -> begin: version, and the digest of
 //	     the server's configuration -------> equal? then Config.Claim: from now on
@@ -38,10 +39,11 @@
 // that is not configured, nor for longer than configured, nor to anyone unless that
 // is configured; it cannot open another port of a service whose port rotates than one
 // that may be drawn for it, nor such a port of another service; and the holder opens
-// only knock ports that the schedule has drawn for now. A server that has read another configuration, or is of a release with
-// another version of the messages, does not start. Times are relative in messages,
-// since each process has its own clocks: within the server, leases end by
-// clock.Boot and the kernel's elements by clock.Monotonic, and Enforcer converts.
+// only knock ports that the schedule has drawn for now. A server that has read another
+// configuration, or is of a release with another version of the messages, does not
+// start. Times are relative in messages, since each process has its own clocks: within
+// the server, leases end by clock.Boot and the kernel's elements by clock.Monotonic, and
+// Enforcer converts.
 //
 // The holder does not touch the firewall until a server begins, and a server
 // begins only after it has locked its state directory. When the server's end of

@@ -8,6 +8,11 @@
 //	POST /restrict        the same, and a client loses rights, or is revoked, at once,
 //	                      even if the server rejects the file: then 200 and the reason
 //	POST /resync          the shield accepts any nonce of a client until its next knock
+//	POST /leases/close    leases end at once
+//	GET  /leases          all leases
+//	GET  /waiting         the services that stay closed even for clients with a lease
+//	GET  /failing         the closing commands that fail
+//	GET  /shield          what the shield does now
 //	GET  /toofar          the clients of which it refuses knocks, as their nonces are too
 //	                      far ahead
 //	GET  /grants          a line of JSON for each grant as it takes effect
@@ -17,5 +22,5 @@
 //
 //	Serve    the server's side, over Handlers
 //	Feed     sends grants to "watch"; a slow reader does not delay a grant
-//	Client   the commands' side
+//	Conn     the commands' side
 package admin

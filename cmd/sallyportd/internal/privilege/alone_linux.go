@@ -25,11 +25,12 @@ type alone struct {
 }
 
 // HoldAlone runs the holder that is independent of servers ("firewall hold"): with
-// CAP_NET_ADMIN, and CAP_BPF for the shield, and no other privilege it owns the firewall's table until ctx ends,
-// whether a server runs or not. On SIGHUP it reads the configuration again. With
-// more privileges it first drops them, and executes the same program again. When
-// it returns nil, the table is there and closed, or removed as the configuration
-// requires.
+// CAP_NET_ADMIN, CAP_BPF for the shield, and no other privilege it owns the firewall's
+// table until ctx ends, whether a server runs or not, and loads the shield for each
+// server. On SIGHUP it reads the configuration again. With more privileges it first
+// drops them, and executes the same program again. When it returns nil, the table is
+// there and closed, or removed as the configuration requires. If the configuration
+// requires no firewall, there is no table.
 func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 	if _, err := h.drop(log); err != nil {
 		return err

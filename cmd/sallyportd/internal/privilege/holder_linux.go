@@ -65,10 +65,10 @@ func (h Held) digest() holder.Digest { return holder.DigestOf(h.Policy, h.Firewa
 // guardTime is how long HoldFor waits for another process that guards the table.
 const guardTime = 10 * time.Second
 
-// HoldFor runs the holder that a server has started: with CAP_NET_ADMIN and no
-// other privilege it owns the firewall's table from the moment at which the server
-// begins, and executes the server's requests, until the server has ended. With more
-// privileges it first drops them, and executes the same program again.
+// HoldFor runs the holder that a server has started: with CAP_NET_ADMIN, CAP_BPF for
+// the shield, and no other privilege it owns the firewall's table from the moment at
+// which the server begins, and executes the server's requests, until the server has
+// ended. With more privileges it first drops them, and executes the same program again.
 func HoldFor(h Holding, log *slog.Logger) error {
 	in, err := h.drop(log)
 	if err != nil {
