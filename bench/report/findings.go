@@ -176,21 +176,24 @@ func (res Result) othersSentence() string {
 }
 
 // hardestSentence names the flood of the highest rate that costs most knocks, for the best
-// configuration.
+// configuration, at its usual targets.
 func (res Result) hardestSentence() string {
 	for i := len(configurations) - 2; i >= 0; i-- {
+		c := configurations[i]
 		var hardest Row
-		n := 0
+		kinds := map[string]bool{}
 		for _, r := range res.Rows {
-			if r.Load == usualLoad && timely(r) && r.configuration() == configurations[i].key {
-				if n++; n == 1 || r.InTime.Median < hardest.InTime.Median {
-					hardest = r
-				}
+			if r.Load != usualLoad || !timely(r) || r.configuration() != c.key || r.name() != c.name {
+				continue
 			}
+			if len(kinds) == 0 || r.InTime.Median < hardest.InTime.Median {
+				hardest = r
+			}
+			kinds[r.flood()] = true
 		}
-		if n > 2 {
+		if len(kinds) > 2 {
 			return fmt.Sprintf("Of %d kinds of flood at the highest rate, %q is the hardest for a server with %s: %s survive.",
-				n, hardest.flood(), configurations[i].long, share(hardest.InTime.Median))
+				len(kinds), hardest.flood(), c.long, share(hardest.InTime.Median))
 		}
 	}
 	return ""

@@ -33,6 +33,7 @@ func TestFindings(t *testing.T) {
 			flooded(refusable, "shield", XDP, .962, 6, 196), flooded("bad-mac", "shipped", Filter, .06, 2250, 250),
 			flooded("bad-mac", "shield", XDP, .41, 402, 318), flooded("bad-mac", "sink", "", 0, 1600, 400),
 			flooded("junk", "sink", "", 0, 1500, 600), flooded("junk", "shield", XDP, .97, 5, 190), half, idle,
+			flooded("bad-mac", "shield-million-clients", XDP, .08, 402, 318), // not the usual target
 		},
 		Conditions: Conditions{ReceivePaidBy: "the server's core (threaded NAPI)"},
 		Curves: []Curve{
