@@ -51,7 +51,8 @@ func TestShieldNonces(t *testing.T) {
 	w.checks(t, "client com0: the shield has refused datagrams", true)
 	w.checks(t, "sallyportd client resync com0", true)
 
-	if out := w.run(t, "client", "resync", "com0"); !strings.Contains(out, "accepts any unused nonce of client com0 until its next knock, or until the server restarts.") {
+	want := "accepts any unused nonce of client com0 until its next knock, or until the server restarts."
+	if out := w.run(t, "client", "resync", "com0"); !strings.Contains(out, want) {
 		t.Errorf("resync prints %q", out)
 	}
 	w.checks(t, "too far ahead", false)

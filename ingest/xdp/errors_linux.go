@@ -40,6 +40,20 @@ func causeOf(err error) error {
 	return fmt.Errorf("load a socket filter: %w", cause)
 }
 
+// arrayError is an error of an array, without the name of the array: the library creates
+// all of them in random order, and one that none can be created is the same error each
+// time. The server logs an error again if its text is another one.
+type arrayError struct{ error }
+
+func (e arrayError) Error() string {
+	text := e.error.Error()
+	return text[max(strings.Index(text, createArray), 0):]
+}
+
+func (e arrayError) Unwrap() error { return e.error }
+
+const createArray = "map create: " // by the library
+
 // explain adds the reason to an error of bpf(2).
 func explain(err error) error {
 	var rejected *ebpf.VerifierError

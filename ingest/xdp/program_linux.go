@@ -118,7 +118,7 @@ func loadFirst(sizes Sizes, choice ...variants) (*Program, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("load the shield: %w", explain(causeOf(err)))
+		return nil, fmt.Errorf("load the shield: %w", explain(arrayError{causeOf(err)}))
 	}
 	p, err := newProgram(collection)
 	if err == nil {
