@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/ingest/prefilter"
@@ -157,7 +158,8 @@ func (s *Server) Resync(ctx context.Context, r admin.Resync) (done admin.Resynce
 	case err != nil:
 		return done, err
 	case !found:
-		return done, fmt.Errorf("the running server has no client %s", id)
+		return done, hint.With(fmt.Errorf("the running server has no client %s", id),
+			"\"sallyportd client list\" prints the clients; if it is there, \"sallyportd reload\" prints why the server has not accepted it")
 	}
 	for _, t := range s.ingest.Stats().Tiers {
 		done.Shield = done.Shield || t.Name == "shield" && t.Level != prefilter.None
