@@ -68,7 +68,7 @@ func (e *effectiveShield) check() (found []finding) {
 
 const (
 	grantShield = "start \"sallyportd serve\", or \"sallyportd firewall hold\", as root or with these capabilities. " +
-		"systemd: container/sallyportd-shield.conf grants CAP_BPF. Docker from 23.0, and containerd: cap_add BPF and NET_ADMIN. " +
+		"systemd: container/sallyportd-shield.conf grants CAP_BPF. Docker from 23.0, containerd and Kubernetes: add BPF and NET_ADMIN. " +
 		"Docker before 23.0, and Podman: SYS_ADMIN instead of BPF. Incus and LXD: a BPF token. The guide has the details (\"The shield\")"
 
 	restartForShield = "restart the server: a change of \"shield\" requires that"
