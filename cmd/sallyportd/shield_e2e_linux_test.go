@@ -301,6 +301,9 @@ func TestShieldWithoutPrivilege(t *testing.T) {
 	}
 }
 
+// withoutBPF starts a program without CAP_BPF, as an engine does that does not know it.
+var withoutBPF = []string{"setpriv", fmt.Sprintf("--bounding-set=-cap_%d", 39), fmt.Sprintf("--inh-caps=-cap_%d", 39)}
+
 // TestShieldBySysAdmin: where CAP_BPF cannot be granted, the holder loads the shield
 // with CAP_SYS_ADMIN, drops that, and serves one server after another.
 func TestShieldBySysAdmin(t *testing.T) {
@@ -309,7 +312,6 @@ func TestShieldBySysAdmin(t *testing.T) {
 		return
 	}
 	w := newShieldWorld(t)
-	withoutBPF := []string{"setpriv", fmt.Sprintf("--bounding-set=-cap_%d", 39), fmt.Sprintf("--inh-caps=-cap_%d", 39)}
 	h := startHold(t, w.dir, withoutBPF...)
 	effective, permitted := capabilities(t, h.cmd.Process.Pid)
 	if effective != capsNetAdmin || permitted != capsNetAdmin {
@@ -386,16 +388,42 @@ func TestShieldGrows(t *testing.T) {
 	w := newShieldWorld(t)
 	v := startVictim(t, w.dir)
 	w.byShield(t, "with few clients", v, w.guests[0], shieldHost)
-	var many strings.Builder
-	for i := range 1<<16 + 1 {
-		fmt.Fprintf(&many, "%c%c%c%c secret-%d 0\n", 'A'+i>>12, 'a'+i>>8&0xf, 'a'+i>>4&0xf, 'a'+i&0xf, i)
-	}
-	w.edit(t, "clients.txt", "com3 ", many.String()+"com3 ")
-	v.cmd.Process.Signal(syscall.SIGHUP) // "sallyportd reload" waits only for seconds
+	w.addClients(t, v, 1<<16+1)
 	awaitLog(t, v, `msg="shield on"`, 2)
 	w.byShield(t, "of an earlier client", v, w.guests[1], shieldHost)
 	if all := traffic(t, w.dir); all["shield_identifier"] != 0 {
 		t.Errorf("%d knocks of clients were dropped", all["shield_identifier"])
 	}
 	v.end(t, syscall.SIGTERM)
+}
+
+// TestEarlyShieldStays: a shield that the holder has loaded when it started has room for
+// more clients than the server asked for, so a reload with more than that keeps it.
+func TestEarlyShieldStays(t *testing.T) {
+	t.Parallel()
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	w := newShieldWorld(t)
+	v := startTool(t, w.dir, withoutBPF, "serve")
+	awaitLog(t, v, `msg="shield on"`, 1)
+	w.byShield(t, "with few clients", v, w.guests[0], shieldHost)
+	w.addClients(t, v, 1<<16+1)
+	w.byShield(t, "of an earlier client", v, w.guests[1], shieldHost)
+	if all := traffic(t, w.dir); all["shield_identifier"] != 0 || strings.Count(v.log(), `msg="shield on"`) != 1 {
+		t.Errorf("%d knocks of clients were dropped\n%s", all["shield_identifier"], v.log())
+	}
+	v.end(t, syscall.SIGTERM)
+}
+
+// addClients reloads with n more clients.
+func (w *shieldWorld) addClients(t *testing.T, v *victim, n int) {
+	t.Helper()
+	var many strings.Builder
+	for i := range n {
+		fmt.Fprintf(&many, "%c%c%c%c secret-%d 0\n", 'A'+i>>12, 'a'+i>>8&0xf, 'a'+i>>4&0xf, 'a'+i&0xf, i)
+	}
+	w.edit(t, "clients.txt", "com3 ", many.String()+"com3 ")
+	v.cmd.Process.Signal(syscall.SIGHUP) // "sallyportd reload" waits only for seconds
+	awaitLog(t, v, fmt.Sprintf("clients=%d", n+len(w.guests)), 1)
 }

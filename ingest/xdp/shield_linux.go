@@ -109,6 +109,10 @@ func (s *Shield) level() prefilter.Level {
 	return prefilter.Clients
 }
 
+// Room returns for how many clients there is room: half of the entries stay free. It must
+// not be called after Close.
+func (s *Shield) Room() int { return len(s.identifiers) * len(Bucket{}) / 2 }
+
 // SetOptions puts options in force.
 func (s *Shield) SetOptions(o Options) {
 	s.setFlag(FlagShares, o.Shares)

@@ -88,8 +88,12 @@ func (s *shield) load(ctx context.Context) {
 	}
 	arrays, err := s.holder.Shield(ctx, r)
 	var loaded *xdp.Shield
+	room := 0
 	if err == nil {
 		loaded, err = xdp.Map(arrays) // which closes the files
+	}
+	if err == nil {
+		room = loaded.Room() // the holder may have loaded it before the server asked
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +118,7 @@ func (s *shield) load(ctx context.Context) {
 		s.fail(err)
 		return
 	}
-	s.room, s.why = int(r.Clients), ""
+	s.room, s.why = room, ""
 	s.logOn()
 }
 

@@ -1,6 +1,7 @@
 package shield
 
 import (
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 
@@ -27,7 +28,10 @@ func LoadEarly() (map[string]int, error) {
 var loadedEarly atomic.Pointer[xdp.Program]
 
 // Early is a program that LoadEarly has loaded. It serves one server after another.
-type Early struct{ program *xdp.Program }
+type Early struct {
+	program *xdp.Program
+	used    atomic.Bool // by a Shield that is not closed
+}
 
 // TakeEarly takes over the descriptors of LoadEarly.
 func TakeEarly(descriptors map[string]int) (*Early, error) {
@@ -35,19 +39,28 @@ func TakeEarly(descriptors map[string]int) (*Early, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Early{p}, nil
+	return &Early{program: p}, nil
 }
 
-// Load is Load with the program that exists already. Attach clears its arrays, which the
-// former Shield has until then.
+// Load is Load with the program that exists already. Attach clears its arrays, so Load
+// fails while a Shield has them: the server reads its rings there.
 func (e *Early) Load(p holder.ShieldPolicy, r holder.ShieldRequest, log *slog.Logger) (holder.Shield, error) {
-	s := newShield(p, r, kept{e.program}, attachTo(e.program), log)
+	if !e.used.CompareAndSwap(false, true) {
+		return nil, fmt.Errorf("the holder had the privilege to load it only when it started: that shield has room for %d clients", earlyClients)
+	}
+	s := newShield(p, r, kept{e.program, e}, attachTo(e.program), log)
 	s.before = e.program.Reset
 	return s, nil
 }
 
 // kept is a program that outlives a Shield.
-type kept struct{ *xdp.Program }
+type kept struct {
+	*xdp.Program
+	early *Early
+}
 
 // Close makes the program pass every frame, wherever it may still run.
-func (k kept) Close() error { return k.SetAddresses(nil) }
+func (k kept) Close() error {
+	defer k.early.used.Store(false)
+	return k.SetAddresses(nil)
+}

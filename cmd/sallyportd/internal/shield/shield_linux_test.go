@@ -293,3 +293,37 @@ func TestLoad(t *testing.T) {
 		t.Error("eth0 has a program after the end")
 	}
 }
+
+// TestEarlyServesOneAtATime: a program that was loaded early is not given to a second
+// Shield while the first one has it, whose server reads its arrays.
+func TestEarlyServesOneAtATime(t *testing.T) {
+	t.Parallel()
+	if !netns.EnterPrivileged(t) {
+		return
+	}
+	p, err := xdp.Load(xdp.Sizes{Clients: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	early := &Early{program: p}
+	load := func() (holder.Shield, error) {
+		return early.Load(holder.ShieldPolicy{}, holder.ShieldRequest{}, slog.New(slog.DiscardHandler))
+	}
+	for range 2 {
+		first, err := load()
+		if err == nil {
+			err = first.Attach()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := load(); err == nil {
+			t.Error("it serves two")
+			second.Close()
+		}
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
