@@ -93,10 +93,12 @@ func (s *session) serve(first time.Time) (orderly bool, err error) {
 		if s.firewall == nil {
 			return
 		}
-		err = errors.Join(err, s.shield.close())
+		// A driver may take seconds to detach the shield, and open services must not wait
+		// for it.
 		if !orderly {
 			err = errors.Join(err, s.firewall.Close())
 		}
+		err = errors.Join(err, s.shield.close())
 		s.disconnects.wait()
 	}()
 	if err := s.conn.SetReadDeadline(first); err != nil {

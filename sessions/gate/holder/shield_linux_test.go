@@ -225,8 +225,20 @@ func TestFormerShieldStays(t *testing.T) {
 	}
 }
 
+// firewallBeside notes whether the shield is closed before it.
+type firewallBeside struct {
+	fakeFirewall
+	shield *memory
+	later  bool
+}
+
+func (f *firewallBeside) Close() error {
+	f.later = f.shield.closed.Load() > 0
+	return f.fakeFirewall.Close()
+}
+
 // TestShieldLoadsAside: while the shield is loaded, the holder executes requests; and a
-// server that ends meanwhile leaves none behind.
+// server that ends meanwhile leaves none behind. The firewall closes before that.
 func TestShieldLoadsAside(t *testing.T) {
 	m := newMemory(t)
 	proceed := make(chan struct{})
@@ -234,7 +246,7 @@ func TestShieldLoadsAside(t *testing.T) {
 		<-proceed
 		return m, nil
 	})
-	f := fakeFirewall{}
+	f := firewallBeside{shield: m}
 	cfg.Policy.Services, cfg.Claim = oneService.Services, holder.Claimed(&f)
 	c, done := holdertest.Start(t, cfg)
 	ctx, stop := context.WithCancel(t.Context())
@@ -262,8 +274,8 @@ func TestShieldLoadsAside(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if m.closed.Load() != 1 {
-		t.Errorf("the shield was closed %d times", m.closed.Load())
+	if m.closed.Load() != 1 || f.closed != 1 || f.later {
+		t.Errorf("the shield was closed %d times, and the firewall %d times, after the shield: %t", m.closed.Load(), f.closed, f.later)
 	}
 }
 
