@@ -30,7 +30,7 @@ func (s *Shield) Mirror(t *verify.KeyTable, now time.Time) {
 		return
 	}
 	last, both := s.marks, 0
-	s.rotating = s.rotating[:0]
+	s.rotating, s.nextTick, s.ticked = s.rotating[:0], 0, now.Unix()
 	for id, secrets := range t.AllWindows() {
 		e := s.find(entryID(id))
 		if last != nil {
@@ -107,10 +107,26 @@ func mirror(t *verify.KeyTable, id wire.Identifier, secrets windows, e *Entry, n
 	current.Mirror(&e.Highest)
 }
 
+// tickClients is how many clients a Tick looks at: each costs more than a microsecond, and
+// the ports of the next minute wait. Until a client has its turn, the program accepts
+// more of its nonces.
+const tickClients = 1 << 15
+
 // Tick must be called about once a second while a table is mirrored: a rotation may have
-// ended, or a nonce of the former secret may have become known.
+// ended, or a nonce of the former secret may have become known. After the clock was set
+// back, a former secret may be valid again: then Tick looks at all clients in a rotation.
 func (s *Shield) Tick(now time.Time) {
-	for _, id := range s.rotating {
+	n := len(s.rotating)
+	if now.Unix() >= s.ticked {
+		n = min(n, tickClients)
+	}
+	s.ticked = now.Unix()
+	for range n {
+		if s.nextTick >= len(s.rotating) {
+			s.nextTick = 0
+		}
+		id := s.rotating[s.nextTick]
+		s.nextTick++
 		if e := s.find(entryID(id)); e != nil {
 			var secrets windows
 			secrets[0], secrets[1] = s.marks.Windows(id)

@@ -104,6 +104,52 @@ func TestRotationHasTwoRanges(t *testing.T) {
 	expect(t, again, "com1", two)
 }
 
+// TestTickHasABound: a Tick looks at a part of very many clients in a rotation, and the next
+// ones at the others. After the clock was set back, it looks at all.
+func TestTickHasABound(t *testing.T) {
+	const n = tickClients + 10
+	s := memory(t, sizes{1, 2, tickClients})
+	until := noon.Add(time.Hour)
+	keys := make([]verify.Key, n)
+	for i := range keys {
+		id := wire.Identifier{'r', '0' + byte(i%64), '0' + byte(i/64%64), '0' + byte(i/4096)}
+		keys[i] = verify.Key{Identifier: id, Secret: []byte("new"), Previous: []byte("former"), Until: until}
+	}
+	table := verifytest.Table(t, keys...)
+	marked(s, table, noon)
+	for _, secrets := range table.AllWindows() {
+		secrets[0].Floor.Raise(0, 1000)
+		secrets[1].Floor.Raise(0, 2000)
+	}
+	expect := func(when string, highest, previous int) {
+		t.Helper()
+		var with [2]int
+		for _, k := range keys {
+			e := s.find(entryID(k.Identifier))
+			if e.Highest.Load() != 0 {
+				with[0]++
+			}
+			if e.Previous.Load() != 0 {
+				with[1]++
+			}
+		}
+		if with != [2]int{highest, previous} {
+			t.Errorf("%s: %d clients have a highest nonce, and %d one of the former secret, want %d and %d", when, with[0], with[1], highest, previous)
+		}
+	}
+	expect("at first", 0, n)
+	s.Tick(noon)
+	expect("known", tickClients, n)
+	s.Tick(noon)
+	expect("all known", n, n)
+	s.Tick(until)
+	expect("expired", n, n-tickClients)
+	s.Tick(until)
+	expect("all expired", n, 0)
+	s.Tick(noon)
+	expect("set back", n, n)
+}
+
 // TestReplacedSecretForgetsItsMark: a client with another secret, or one that was
 // removed and added again, can use any nonce.
 func TestReplacedSecretForgetsItsMark(t *testing.T) {

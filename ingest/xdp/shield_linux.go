@@ -38,6 +38,8 @@ type Shield struct {
 
 	marks    *verify.KeyTable // the table whose floors have a mark in the array
 	rotating []wire.Identifier
+	nextTick int   // the index in rotating at which the next Tick begins
+	ticked   int64 // when Tick was called last, in Unix seconds
 
 	mu     sync.RWMutex // read: the arrays may be used by any goroutine; write: Close
 	closed bool
