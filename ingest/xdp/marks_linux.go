@@ -135,17 +135,13 @@ func (s *Shield) Tick(now time.Time) {
 	}
 }
 
-// remirror connects the floors of a client with an entry that is new or has moved. Those
-// of a client in a rotation wait for Tick.
+// remirror connects the floors of a client with an entry that is new or has moved.
 func (s *Shield) remirror(id wire.Identifier, to *Entry) {
 	if s.marks == nil {
 		return
 	}
-	switch current, previous := s.marks.Windows(id); {
-	case previous.Floor != nil:
-		windows{current, previous}.end()
-	case current.Floor != nil:
-		current.Floor.Mirror(&to.Highest)
+	if current, previous := s.marks.Windows(id); current.Floor != nil {
+		mirror(s.marks, id, windows{current, previous}, to, time.Unix(s.ticked, 0))
 	}
 }
 

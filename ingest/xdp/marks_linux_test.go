@@ -176,13 +176,17 @@ func TestReplacedSecretForgetsItsMark(t *testing.T) {
 }
 
 // TestMovedEntryKeepsItsMark: when entries make room for others, each is there at each
-// moment, and its mark follows.
+// moment, and its mark follows, also in a rotation.
 func TestMovedEntryKeepsItsMark(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := memory(t, sizes{1, 2, 16})
 		var keys []verify.Key
 		for i := range 32 {
-			keys = append(keys, verifytest.Client(number(i)))
+			k := verifytest.Client(number(i))
+			if rapid.Bool().Draw(rt, "rotating") {
+				k.Previous, k.Until = []byte("former"), noon.Add(time.Hour)
+			}
+			keys = append(keys, k)
 		}
 		table := verifytest.Table(rt, keys...)
 		marked(s, table, noon)
@@ -193,9 +197,13 @@ func TestMovedEntryKeepsItsMark(t *testing.T) {
 			}
 		}
 		for id, n := range highest {
-			f, _ := floors(table, id)
+			f, former := floors(table, id)
 			f.Raise(0, n)
+			if former != nil {
+				former.Raise(0, n)
+			}
 		}
+		s.Tick(noon)
 		ids := make([]wire.Identifier, 0, 60)
 		for _, k := range keys {
 			ids = append(ids, k.Identifier)
@@ -215,12 +223,16 @@ func TestMovedEntryKeepsItsMark(t *testing.T) {
 		for i := range 32 {
 			id := number(i).String()
 			n, known := highest[id]
-			f, _ := floors(table, id)
+			f, former := floors(table, id)
 			if known {
 				expect(rt, s, id, map[uint32]int{n: CountRing, 5: CountBelow})
 			}
 			f.Raise(0, n+1_000_000)
-			expect(rt, s, id, map[uint32]int{n + 1_000_000: CountRing, n + 3_000_000: CountAhead})
+			want := map[uint32]int{n + 1_000_000: CountRing, n + 2_000_000: CountRing, n + 3_000_000: CountAhead}
+			if former != nil && !known {
+				want[n+3_000_000] = CountRing // the nonces of the former secret are not known
+			}
+			expect(rt, s, id, want)
 		}
 	})
 }
