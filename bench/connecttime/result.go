@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What may remain of the difference from a plain connection.
+// The goals: the differences from a plain connection that may remain.
 const (
 	goalMedian  = 5 * time.Millisecond  // from the last knock, half of all
 	goalHighest = 25 * time.Millisecond // 99 of 100
@@ -38,8 +38,8 @@ type Row struct {
 	Link    string
 	Server  string
 	Service string // type, look, and protocol
-	// RoundTrips are those that the client may need more than the goals say: one if a
-	// connection has to prove itself, and one for an exchange.
+	// RoundTrips are those that the client may need beyond the goals: one if a connection
+	// has to prove itself, and one for an exchange.
 	RoundTrips int
 	RoundTrip  time.Duration // of the link
 	Plain      Times         // a plain connection

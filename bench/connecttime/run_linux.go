@@ -19,8 +19,8 @@ import (
 type Config struct {
 	Server, Client string // the programs to test
 	Tries          int    // of each service, over each link
-	// Load reads a profile, and returns its record of nonces: that which the program
-	// Client uses, too.
+	// Load reads a profile, and returns its record of nonces. The program Client uses the
+	// same record.
 	Load     func(path string) (client.Profile, client.NonceFile, error)
 	Progress func(done, of int, what string)
 	Quick    bool // one link and one server

@@ -140,8 +140,8 @@ func (s *server) serve(program string, on *netns.Host, plain bool) error {
 	started := make(chan error, 1)
 	go func() {
 		defer close(s.ended)
-		// The thread that starts the process must live as long (see Pdeathsig), and what it
-		// gives up is lost to it.
+		// The thread that starts the process must live as long (see Pdeathsig). A capability
+		// that it gives up is lost to it.
 		here, err := netns.This()
 		if err == nil {
 			defer here.Close()
