@@ -49,18 +49,20 @@ unchanged.`,
 			case all:
 				return out.deliverAll(c.Context(), env, path, dir, force)
 			}
-			cfg, existing, err := loadClient(path, args[0], config.Secrets)
+			cfg, list, existing, err := loadClient(path, args[0], config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}
 			if err := raiseHighestNonce(c.Context(), cfg, &existing); err != nil {
 				return err
 			}
-			printed, err := out.deliver(env, cfg, existing, func() error { return nil })
+			printed, err := out.deliver(c.Context(), env, cfg, list, existing, func() error { return nil })
 			if err != nil {
 				return err
 			}
-			return out.report(env, clientResult{Identifier: existing.Identifier.String(), profileResult: printed})
+			result := clientResult{Identifier: existing.Identifier.String()}
+			result.add(printed)
+			return out.report(env, result)
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "the profiles of all clients")
@@ -77,19 +79,19 @@ func unknownClient(cfg *config.Config, id wire.Identifier) error {
 }
 
 // loadClient reads the configuration, and finds a client in it.
-func loadClient(path, name string, need config.Need) (*config.Config, clients.Client, error) {
+func loadClient(path, name string, need config.Need) (*config.Config, clients.List, clients.Client, error) {
 	cfg, list, err := loadLenient(path, need)
 	if err != nil {
-		return nil, clients.Client{}, err
+		return nil, nil, clients.Client{}, err
 	}
 	id, err := secrets.ParseIdentifier(name)
 	if err != nil {
-		return nil, clients.Client{}, err
+		return nil, nil, clients.Client{}, err
 	}
 	for _, c := range list {
 		if c.Identifier == id {
-			return cfg, c, nil
+			return cfg, list, c, nil
 		}
 	}
-	return nil, clients.Client{}, unknownClient(cfg, id)
+	return nil, nil, clients.Client{}, unknownClient(cfg, id)
 }

@@ -55,7 +55,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if err := raiseHighestNonce(c.Context(), cfg, &added); err != nil {
 				return err
 			}
-			printed, err := out.deliver(env, cfg, added, func() error {
+			printed, err := out.deliver(c.Context(), env, cfg, list, added, func() error {
 				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 					if _, err := clients.Find(lines, added.Identifier); err == nil {
 						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s exists already", added.Identifier), "choose another identifier, or give none, for a random one"))
@@ -66,7 +66,8 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if err != nil {
 				return err
 			}
-			result := clientResult{Identifier: added.Identifier.String(), Changed: true, profileResult: printed}
+			result := clientResult{Identifier: added.Identifier.String(), Changed: true}
+			result.add(printed)
 			return out.finish(c.Context(), env, cfg, fmt.Sprintf("client %s is registered", added.Identifier), result)
 		},
 	}

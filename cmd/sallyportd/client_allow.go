@@ -34,7 +34,7 @@ client may open less than it should, the exit code is 1.`,
 			if all == (len(args) > 1) {
 				return cli.Misuse(errors.New("expected either names of services, or --all"))
 			}
-			cfg, client, err := loadClient(path, args[0], config.Alone)
+			cfg, _, client, err := loadClient(path, args[0], config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
 			}

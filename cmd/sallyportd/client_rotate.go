@@ -46,14 +46,14 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			cfg, rotated, err := loadClient(path, args[0], config.Secrets)
+			cfg, list, rotated, err := loadClient(path, args[0], config.Secrets)
 			if err != nil {
 				return cli.Misuse(err)
 			}
 			secret := []byte(secrets.Random())
 			rotated.Rotate(secret, until)
 			rotated.HighestNonce = 0 // for the profile: that of the old secret
-			printed, err := out.deliver(env, cfg, rotated, func() error {
+			printed, err := out.deliver(c.Context(), env, cfg, list, rotated, func() error {
 				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
 					i, err := clients.Find(lines, rotated.Identifier)
 					if err != nil {
@@ -79,9 +79,8 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 				}
 				env.Err().Printf("The old secret of %s %s.\n", rotated.Identifier, line)
 			}
-			result := clientResult{
-				Identifier: rotated.Identifier.String(), Changed: true, PreviousUntil: &until, profileResult: printed,
-			}
+			result := clientResult{Identifier: rotated.Identifier.String(), Changed: true, PreviousUntil: &until}
+			result.add(printed)
 			change := fmt.Sprintf("client %s has its new secret", rotated.Identifier)
 			return out.finish(c.Context(), env, cfg, change, result)
 		},
@@ -95,7 +94,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 
 // endRotation removes the old secret of a client.
 func endRotation(ctx context.Context, env cli.Env, path, name string, asJSON bool) error {
-	cfg, client, err := loadClient(path, name, config.Alone)
+	cfg, _, client, err := loadClient(path, name, config.Alone)
 	if err != nil {
 		return cli.Misuse(err)
 	}

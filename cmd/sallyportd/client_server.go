@@ -64,6 +64,14 @@ func serverState(running bool, err error) string {
 	return serverNone
 }
 
+// add adds a profile to the result.
+func (r *clientResult) add(p *profileResult) {
+	r.profileResult = p
+	if p.note != "" {
+		r.warn(p.note)
+	}
+}
+
 // warn adds a warning to the result.
 func (r *clientResult) warn(text string) { r.Warnings = append(r.Warnings, text) }
 

@@ -155,6 +155,7 @@ func demoProfile(cfg *config.Config, c clients.Client) client.Profile {
 	return client.Profile{
 		Server: "127.0.0.1", PortSecret: cfg.PortSecret.Current, Ports: cfg.Ports, Generator: cfg.Generator,
 		Identifier: c.Identifier, Secret: c.Secret, Service: cfg.Services[0].Listen,
+		OpenFor: cfg.Services[0].Policy.OpenFor,
 	}
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -44,7 +46,11 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			text, err := operationProfile(cfg, args[0], server)
+			m, err := newProfileMaker(c.Context(), env, cfg, list, server)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			text, err := m.operation(args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -60,6 +66,9 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 				env.ProtectStdout()
 			}
 			if asJSON {
+				if m.addresses.note != "" {
+					result.Warnings = append(result.Warnings, m.addresses.note)
+				}
 				return env.Out().JSON(result)
 			}
 			for _, text := range result.Warnings {
@@ -82,7 +91,8 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 					what = fmt.Sprintf("The operation opens service %s until it is closed%s.\n", o.Service, closedBy(cfg, o))
 				}
 			}
-			return env.Err().Printf("%s%s  sallyport profile add %s NAME\n  sallyport %s NAME\n", what, transferProfile, from, tryCommand(bind))
+			err = env.Err().Printf("%s%s  sallyport profile add %s NAME\n  sallyport %s NAME\n", what, transferProfile, from, tryCommand(bind))
+			return errors.Join(err, printNote(env, m.addresses.note))
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which the client reaches the server (default \"server\" of the configuration)")
@@ -92,23 +102,20 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 	return c
 }
 
-// operationProfile returns the profile of an operation as a file.
-func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
-	server, err := serverName(server, cfg)
-	if err != nil {
-		return nil, err
-	}
+// operation returns the profile of an operation as a file.
+func (m profileMaker) operation(id string) ([]byte, error) {
+	cfg := m.cfg
 	var known []string
 	for _, o := range cfg.Operations {
 		known = append(known, o.ID)
 		if o.ID != id {
 			continue
 		}
-		if err := receivesAt(cfg.Challenge.Plan, server); err != nil {
+		if err := receivesAt(cfg.Challenge.Plan, m.server); err != nil {
 			return nil, err
 		}
 		p := profile.Operation{
-			Server: server, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
+			Server: m.server, Addresses: m.addresses.all, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 			SharedPorts: cfg.Challenge.Plan.Shared,
 		}
@@ -118,6 +125,12 @@ func operationProfile(cfg *config.Config, id, server string) ([]byte, error) {
 		if !o.Close && !o.RandomPort {
 			s := cfg.Service(o.Service)
 			p.Service, p.Bind = s.ProfileService(), s.ProfileBind()
+			if p.OpenFor = cmp.Or(o.OpenFor, s.Policy.OpenFor); o.UntilClosed {
+				p.OpenFor = 0
+			}
+			if p.Service != "" {
+				p.Handshake = m.handshake(s)
+			}
 		}
 		text, err := profile.FormatOperation(p)
 		if err != nil {

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"path/filepath"
-	"slices"
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
@@ -16,7 +14,7 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/profile"
+	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
@@ -51,20 +49,29 @@ func (o *profileOutput) given() bool { return o.server != "" || o.out != "" || o
 type profileResult struct {
 	Profile string `json:"profile,omitempty"`
 	File    string `json:"profile_file,omitempty"`
+
+	note string // of serverAddresses
 }
 
 // deliver makes a client's profile, registers the client, and only then prints
 // the profile, or leaves that to report if JSON was asked for. If something
 // fails, it leaves no file behind.
 func (o *profileOutput) deliver(
-	env cli.Env, cfg *config.Config, c clients.Client, register func() error,
+	ctx context.Context, env cli.Env, cfg *config.Config, list clients.List, c clients.Client, register func() error,
 ) (*profileResult, error) {
 	if o.qr && o.asJSON {
 		return nil, cli.Misuse(errors.New("expected either --qr or --json, got both"))
 	}
-	text, err := o.text(cfg, c)
+	m, err := newProfileMaker(ctx, env, cfg, list, o.server)
 	if err != nil {
 		return nil, cli.Misuse(err)
+	}
+	text, err := m.client(c)
+	if err != nil {
+		return nil, cli.Misuse(err)
+	}
+	if s := observableService(cfg, c); s != nil {
+		o.bind = s.ProfileBind()
 	}
 	if o.qr {
 		if _, err := qr.Encode(string(text), qr.L); err != nil {
@@ -72,11 +79,11 @@ func (o *profileOutput) deliver(
 			return nil, cli.Misuse(cli.WithHint(err, "use --out, or a shorter port secret"))
 		}
 	}
-	result := &profileResult{Profile: string(text)}
+	result := &profileResult{Profile: string(text), note: m.addresses.note}
 	if o.out == "" {
 		env.ProtectStdout()
 	} else {
-		result = &profileResult{File: o.out}
+		result.Profile, result.File = "", o.out
 		if err := createProfile(o.out, text, o.undone); err != nil {
 			return nil, err
 		}
@@ -98,8 +105,17 @@ func (o *profileOutput) deliver(
 				fmt.Sprintf("\"sallyportd client profile %s\" prints it again", c.Identifier))
 		}
 	}
-	return result, env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n%s%s",
+	err = env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n%s%s",
 		c.Identifier, transferProfile, o.onDevice())
+	return result, errors.Join(err, printNote(env, m.addresses.note))
+}
+
+// printNote prints, for people, what they should know of the server's addresses.
+func printNote(env cli.Env, note string) error {
+	if note == "" {
+		return nil
+	}
+	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, note)
 }
 
 // transferProfile is what to do with a printed profile; the commands for the device follow.
@@ -181,12 +197,11 @@ func (o *profileOutput) finish(
 // whose opening its device can observe, or else the first one with a port; nil: there
 // is none.
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
-	allowed := c.Allowed()
 	var observable, first *config.Service
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		switch {
-		case s.ProfileService() == "", allowed != nil && !slices.Contains(allowed, s.Name):
+		case s.ProfileService() == "", !mayOpen(c, s):
 		case s.RequireISN:
 			return s
 		case !s.UDP:
@@ -196,50 +211,4 @@ func observableService(cfg *config.Config, c clients.Client) *config.Service {
 		}
 	}
 	return cmp.Or(observable, first)
-}
-
-// serverName returns the name of the server for a profile.
-func serverName(flag string, cfg *config.Config) (string, error) {
-	if flag != "" {
-		return flag, nil
-	}
-	if cfg.Server == "" {
-		return "", cli.WithHint(fmt.Errorf("the profile must name the server, but %s does not set \"server\"", cfg.Path), "give --server NAME, or set \"server\" there")
-	}
-	return cfg.Server, nil
-}
-
-// text is the profile as a file.
-func (o *profileOutput) text(cfg *config.Config, c clients.Client) ([]byte, error) {
-	server, err := serverName(o.server, cfg)
-	if err != nil {
-		return nil, err
-	}
-	service, bind := "", client.BindAddress
-	var rotation *client.Rotation
-	if s := observableService(cfg, c); s != nil {
-		service, bind, rotation = s.ProfileService(), s.ProfileBind(), s.ProfileRotation()
-	}
-	o.bind = bind
-	var first uint32
-	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {
-		first = c.HighestNonce + 1
-	}
-	text, err := profile.Format(client.Profile{
-		FirstNonce: first,
-		Server:     server, PortSecret: cfg.PortSecret.Current, Ports: cfg.Ports, Generator: cfg.Generator,
-		Identifier: c.Identifier, Secret: c.Secret, Service: service, Bind: bind, Rotation: rotation,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("write the profile: %w", err)
-	}
-	return text, checkProfile(text)
-}
-
-// checkProfile returns an error if a client could not read the profile.
-func checkProfile(text []byte) error {
-	if _, err := profile.Parse("profile", text); err != nil {
-		return fmt.Errorf("the profile would not be valid: %w", err)
-	}
-	return nil
 }

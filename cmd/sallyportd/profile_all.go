@@ -14,7 +14,6 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/durable"
 )
@@ -27,6 +26,8 @@ type profileFile struct {
 	Identifier string `json:"identifier"`
 	File       string `json:"profile_file"`
 	Changed    bool   `json:"changed"`
+	// Warnings are about the addresses of the server.
+	Warnings []string `json:"warnings,omitempty"`
 
 	text []byte
 }
@@ -41,7 +42,11 @@ func (o *profileOutput) deliverAll(ctx context.Context, env cli.Env, path, dir s
 	if err != nil {
 		return cli.Misuse(err)
 	}
-	files, err := o.files(ctx, cfg, list, dir)
+	m, err := newProfileMaker(ctx, env, cfg, list, o.server)
+	if err != nil {
+		return cli.Misuse(err)
+	}
+	files, err := m.files(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -74,6 +79,9 @@ func (o *profileOutput) deliverAll(ctx context.Context, env cli.Env, path, dir s
 		return nil
 	}
 	err = env.Out().Printf("%s written to %s, %d unchanged\n", count(written, "profile"), dir, len(files)-written)
+	if err == nil && len(files) > 0 {
+		err = printNote(env, m.addresses.note)
+	}
 	if err != nil || written == 0 {
 		return err
 	}
@@ -82,19 +90,22 @@ func (o *profileOutput) deliverAll(ctx context.Context, env cli.Env, path, dir s
 }
 
 // files returns the profiles of all clients.
-func (o *profileOutput) files(ctx context.Context, cfg *config.Config, list clients.List, dir string) ([]profileFile, error) {
-	record, err := readRecord(ctx, cfg)
+func (m profileMaker) files(ctx context.Context, dir string) ([]profileFile, error) {
+	record, err := readRecord(ctx, m.cfg)
 	if err != nil {
 		return nil, fmt.Errorf("find the nonces that the clients have used: %w", err)
 	}
 	var files []profileFile
-	for _, c := range list {
+	for _, c := range m.list {
 		c.HighestNonce = record.highestNonce(c)
-		text, err := o.text(cfg, c)
+		text, err := m.client(c)
 		if err != nil {
 			return nil, cli.Misuse(fmt.Errorf("client %s: %w", c.Identifier, err))
 		}
 		f := profileFile{Identifier: c.Identifier.String(), File: filepath.Join(dir, profileName(c.Identifier.String())), text: text}
+		if m.addresses.note != "" {
+			f.Warnings = []string{m.addresses.note}
+		}
 		before, err := durable.ReadFile(f.File)
 		if errors.Is(err, syscall.ENOTDIR) {
 			return nil, cli.Misuse(cli.WithHint(fmt.Errorf("%s: not a directory; nothing was written", dir), "name a directory with --out-dir, new or existing"))
@@ -102,7 +113,7 @@ func (o *profileOutput) files(ctx context.Context, cfg *config.Config, list clie
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		f.Changed = err != nil || !bytes.Equal(withoutNonce(before), withoutNonce(text))
+		f.Changed = err != nil || !bytes.Equal(m.lasting(before), m.lasting(text))
 		files = append(files, f)
 	}
 	return files, nil
@@ -112,7 +123,17 @@ func (o *profileOutput) files(ctx context.Context, cfg *config.Config, list clie
 // make a profile outdated.
 var nonceLine = regexp.MustCompile(`(?m)^nonce = .*\n`)
 
-func withoutNonce(profile []byte) []byte { return nonceLine.ReplaceAll(profile, nil) }
+// addressesLine has the addresses of the server.
+var addressesLine = regexp.MustCompile(`(?m)^addresses = .*\n`)
+
+// lasting returns the lines of a profile whose changes make an earlier one outdated.
+// A host that does not find the server's addresses now does not change them.
+func (m profileMaker) lasting(profile []byte) []byte {
+	if !m.addresses.resolved {
+		profile = addressesLine.ReplaceAll(profile, nil)
+	}
+	return nonceLine.ReplaceAll(profile, nil)
+}
 
 // profileName returns the name of a client's profile as a file. Identifiers may contain
 // separators and dots, which a name of a profile must not: these are in hexadecimal.

@@ -22,16 +22,16 @@ import (
 // another wall clock.
 const stepVariable = "SALLYPORT_TEST_STEP"
 
-// steppedMain is main, with the clock of stepVariable.
+// steppedMain is main, with the clock of stepVariable, and testNames as the resolver.
 func steppedMain() {
 	bind()
-	path := os.Getenv(stepVariable)
-	if path == "" {
-		main()
-		return
-	}
 	runner.Helper()
 	cli.Main(func(env cli.Env) *cobra.Command {
+		env.LookupIP = testNames
+		path := os.Getenv(stepVariable)
+		if path == "" {
+			return command(env)
+		}
 		step, err := mapStep(path)
 		if err != nil {
 			panic(err)

@@ -21,6 +21,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -61,6 +63,10 @@ type Env struct {
 	// StdoutTerminal and StderrTerminal report whether the stream is a terminal.
 	StdoutTerminal, StderrTerminal bool
 
+	// LookupIP returns the addresses of a host name, as a net.Resolver does; nil: the
+	// system's resolver.
+	LookupIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
 	// HandOver gives signals back to the command, which handles them itself from
 	// then on: a signal no longer ends its context.
 	HandOver func()
@@ -71,6 +77,14 @@ func (e Env) Now() time.Time { return e.Clock.Wall() }
 
 // Time formats a time for people.
 func (e Env) Time(t time.Time) string { return output.Time(t, e.Zone) }
+
+// Lookup returns the addresses of a host name. The network is ip, ip4 or ip6.
+func (e Env) Lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if e.LookupIP == nil {
+		return net.DefaultResolver.LookupNetIP(ctx, network, host)
+	}
+	return e.LookupIP(ctx, network, host)
+}
 
 // Variable returns a variable of the environment; empty: it is not set.
 func (e Env) Variable(name string) string {

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"reflect"
+	"time"
 
 	"sallyport/cmd/internal/hint"
 )
@@ -117,6 +120,9 @@ func (c *Config) ProfileChanges(next *Config) (keys []string) {
 		if s := next.Service(c.Services[i].Name); s != nil {
 			add("listen of service "+s.Name, s.Port() != c.Services[i].Port())
 			add("ports of service "+s.Name, !reflect.DeepEqual(s.Drawn(), c.Services[i].Drawn()))
+			// A profile with a longer time, or for one client, promises too much.
+			add("open_for of service "+s.Name, s.Policy.OpenFor < c.Services[i].Policy.OpenFor)
+			add("open_to of service "+s.Name, s.Policy.Anyone && !c.Services[i].Policy.Anyone)
 		}
 	}
 	if c.Challenge != nil && next.Challenge != nil {
@@ -127,8 +133,21 @@ func (c *Config) ProfileChanges(next *Config) (keys []string) {
 	for _, o := range c.Operations {
 		for _, n := range next.Operations {
 			same := o.Secret == n.Secret && o.Algorithm == n.Algorithm && o.RandomPort == n.RandomPort && o.Service == n.Service
-			add("operation "+o.ID, n.ID == o.ID && !same)
+			shorter := next.lasting(n) < c.lasting(o)
+			add("operation "+o.ID, n.ID == o.ID && (!same || shorter))
 		}
 	}
 	return keys
+}
+
+// lasting returns how long an operation opens, as its profiles have it; 0: they do not.
+func (c *Config) lasting(o Operation) time.Duration {
+	s := c.Service(o.Service)
+	switch {
+	case s == nil, o.Close, o.RandomPort:
+		return 0
+	case o.UntilClosed:
+		return math.MaxInt64
+	}
+	return cmp.Or(o.OpenFor, s.Policy.OpenFor)
 }

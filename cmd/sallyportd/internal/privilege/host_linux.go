@@ -33,6 +33,7 @@ const (
 // Host is what decides whether a configuration can run on a host.
 type Host struct {
 	FilterTCP     bool // sockets can filter TCP handshakes, without privileges
+	FilterEntries int  // for how many addresses such a filter has room
 	FirstOpenPort int  // ports from this one on can be bound without privileges
 	NoIPv6        bool // this process cannot make IPv6 sockets
 	Held          Set  // by this process
@@ -51,7 +52,8 @@ func (h Host) Shield() bool { return h.NetAdmin() && h.Held&(BPF|SysAdmin) != 0 
 // Probe reads this host's properties from the kernel. It starts a thread, which
 // ends before Probe returns.
 func Probe() (h Host, err error) {
-	h.FilterTCP, h.FirstOpenPort, h.NoIPv6 = sockfilter.Supported(), 1024, !udp.HasIPv6()
+	h.FilterTCP, h.FilterEntries = sockfilter.Supported(), sockfilter.Capacity()
+	h.FirstOpenPort, h.NoIPv6 = 1024, !udp.HasIPv6()
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
 		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
 			h.FirstOpenPort = n
