@@ -38,11 +38,14 @@ func (o *knockOptions) exchange(
 	ctx context.Context, p client.Profile, keep bool, report func(client.Event),
 ) (client.Result, error) {
 	cfg := client.ExchangeConfig{
-		Server: p.Server, Challenge: *p.Challenge, Service: o.service, Attempts: o.attempts, Timeout: o.timeout,
+		Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Service: o.service, Attempts: o.attempts, Timeout: o.timeout,
 		Family: o.family(), Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
 	}
 	if cfg.Challenge.Service == "" {
 		cfg.Challenge.Service, cfg.Challenge.Bind = fixedService(p.Service), p.Bind
+		if cfg.Challenge.Service != "" {
+			cfg.Challenge.Handshake = p.Handshake
+		}
 	}
 	result, err := client.Exchange(ctx, cfg)
 	if isn := (*client.ISNError)(nil); errors.As(err, &isn) {

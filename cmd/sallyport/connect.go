@@ -158,9 +158,12 @@ func forward(ctx context.Context, env cli.Env, conn *client.Conn) error {
 	if err == nil {
 		err = sent.reset()
 	}
+	var offline *client.OfflineError
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.As(err, &offline):
+		return offline // the service ended the connection at once
 	case err != nil:
 		return fmt.Errorf("the connection broke: %w", err)
 	}

@@ -29,11 +29,12 @@ type earlyConn struct {
 	mu    sync.Mutex
 	fd    int // -1: closed
 	state before
+	begun time.Time
 	since time.Time // the connection succeeded
 }
 
 func newEarlyConn(fd int) *earlyConn {
-	c := &earlyConn{fd: fd, state: beforeSilent}
+	c := &earlyConn{fd: fd, state: beforeSilent, begun: time.Now()}
 	go c.observe()
 	return c
 }
@@ -72,7 +73,8 @@ func (c *earlyConn) updateLocked(end time.Time) time.Duration {
 		}
 	}
 	if !c.since.IsZero() {
-		lasts := now.Sub(c.since) >= minLifetime || canHalfOpen
+		proof := proofTime(c.since.Sub(c.begun))
+		lasts := now.Sub(c.since) >= proof || canHalfOpen
 		data, closed := false, false
 		if !lasts {
 			data, closed = peek(c.fd)
@@ -83,7 +85,7 @@ func (c *earlyConn) updateLocked(end time.Time) time.Duration {
 		case closed:
 			c.state = beforeClosed
 		default:
-			return minLifetime - now.Sub(c.since)
+			return proof - now.Sub(c.since)
 		}
 	}
 	closeFD(c.fd)

@@ -3,7 +3,6 @@
 package client
 
 import (
-	"net"
 	"net/netip"
 	"syscall"
 	"time"
@@ -14,41 +13,13 @@ import (
 // canBeginEarly reports whether beginEarly works on this system.
 const canBeginEarly = true
 
-// beginEarly begins a connection to a service, and does not wait for it. Package net
-// cannot do that: its connect may run after the client has sent the knocks.
+// beginEarly begins a connection to a service, and does not wait for it.
 func beginEarly(service netip.AddrPort) *earlyConn {
 	if !service.IsValid() {
 		return nil
 	}
-	family, address := syscall.AF_INET6, syscall.Sockaddr(nil)
-	if a := service.Addr(); a.Is4() {
-		family, address = syscall.AF_INET, &syscall.SockaddrInet4{Port: int(service.Port()), Addr: a.As4()}
-	} else {
-		v6 := &syscall.SockaddrInet6{Port: int(service.Port()), Addr: a.As16()}
-		if a.Zone() != "" {
-			link, err := net.InterfaceByName(a.Zone())
-			if err != nil {
-				return nil
-			}
-			v6.ZoneId = uint32(link.Index)
-		}
-		address = v6
-	}
-	syscall.ForkLock.RLock()
-	fd, err := syscall.Socket(family, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		syscall.CloseOnExec(fd)
-	}
-	syscall.ForkLock.RUnlock()
+	fd, err := beginConnect(service, 0)
 	if err != nil {
-		return nil
-	}
-	if err = syscall.SetNonblock(fd, true); err == nil {
-		halfOpen(fd)
-		err = syscall.Connect(fd, address)
-	}
-	if err != nil && err != syscall.EINPROGRESS {
-		syscall.Close(fd)
 		return nil
 	}
 	return newEarlyConn(fd)
@@ -56,17 +27,15 @@ func beginEarly(service netip.AddrPort) *earlyConn {
 
 // connectAnswer returns what the service has answered to the SYN.
 func connectAnswer(fd int) before {
-	errno, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
-	switch {
-	case err == nil && syscall.Errno(errno) == syscall.ECONNREFUSED:
-		return beforeRefused
-	case err != nil || errno != 0:
-		return beforeUnknown
-	}
-	if _, err := syscall.Getpeername(fd); err != nil {
+	switch done, err := answerOf(fd); {
+	case !done:
 		return beforeSilent
+	case err == nil:
+		return beforeOpen
+	case refused(err):
+		return beforeRefused
 	}
-	return beforeOpen
+	return beforeUnknown
 }
 
 // awaitEvent waits until the peer has answered the SYN, or, on a connection, has sent

@@ -311,14 +311,14 @@ func TestKnockWithoutServer(t *testing.T) {
 		t.Errorf("got %v, up %v", err, offline.Up)
 	}
 	want := []uint32{0, 1 << 12, 1 << 16, uint32(jumpTarget(now) + nonceSkip)}
-	if canReceiveICMP { // two attempts show that no knock arrives
-		want = want[:2]
+	if canReceiveICMP { // one attempt shows that no knock arrives
+		want = want[:1]
 	}
 	if !slices.Equal(bases, want) {
 		t.Errorf("bases %v, want %v", bases, want)
 	}
 	hints := strings.Join(offline.Hints, "\n")
-	for _, want := range []string{"port unreachable) for 6 knocks", "refuses connections", "clock"} {
+	for _, want := range []string{"port unreachable) for 3 knocks", "refuses connections", "clock"} {
 		if canReceiveICMP && !strings.Contains(hints, want) {
 			t.Errorf("no hint of %q in:\n%s", want, hints)
 		}
@@ -429,7 +429,7 @@ func TestResolve(t *testing.T) {
 	} {
 		p := profile()
 		p.Server, p.Service = row.server, row.service
-		targets, err := resolve(t.Context(), p, row.family)
+		targets, err := resolve(t.Context(), p, row.family, nobody)
 		if err != nil || len(targets) != 1 || targets[0].knock.String() != row.knock || targets[0].service.String() != row.watched {
 			t.Errorf("%+v: %+v, %v", row, targets, err)
 		}
@@ -458,9 +458,37 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	var resolveErr *ResolveError
-	if _, err := resolve(t.Context(), p, IPv6); !errors.As(err, &resolveErr) || !strings.Contains(err.Error(), "IPv6") {
+	if _, err := resolve(t.Context(), p, IPv6, nobody); !errors.As(err, &resolveErr) || !strings.Contains(err.Error(), "IPv6") {
 		t.Errorf("an IPv4 address with -6: %v", err)
 	}
+}
+
+func nobody() []netip.Addr { return nil }
+
+// connectOnce makes one connection, and lets it prove itself. Half: it is not completed.
+func connectOnce(service netip.AddrPort, half bool, isn wire.ISN) (*Conn, error) {
+	d, err := dial(service, isn)
+	if err != nil {
+		return nil, dialError(service, err)
+	}
+	if err := d.wait(); err != nil {
+		d.close()
+		return nil, dialError(service, err)
+	}
+	if half {
+		d.close()
+		return nil, nil
+	}
+	tcp, err := d.finish()
+	if err != nil {
+		return nil, dialError(service, err)
+	}
+	c := &Conn{TCPConn: tcp}
+	if err := c.prove(time.Since(d.begun)); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 func TestProbeDetectsClosedConnection(t *testing.T) {
@@ -478,7 +506,12 @@ func TestProbeDetectsClosedConnection(t *testing.T) {
 			c.Close()
 		}
 	}()
-	_, err = probe(t.Context(), netip.MustParseAddrPort(l.Addr().String()), false, 0)
+	for err = nil; err == nil; { // on a busy machine, the end may come too late
+		var c *Conn
+		if c, err = connectOnce(netip.MustParseAddrPort(l.Addr().String()), false, 0); err == nil {
+			c.Close()
+		}
+	}
 	if !errors.Is(err, errClosedAtOnce) {
 		t.Fatalf("got %v", err)
 	}

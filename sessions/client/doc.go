@@ -2,13 +2,19 @@
 // and Windows.
 //
 //	Knock                    the sequence protocol: Profile, time of day
-//	  -> resolve             the addresses of the server; an attempt goes to each
-//	  -> NonceFile.Reserve   n nonces, durable before the client sends any of them
-//	  -> Sequence            the minute's ports and n signed datagrams (pure)
-//	  -> beginEarly          a SYN to the service, without a wait
-//	  -> send                sends all datagrams from one socket, back to back;
+//	  -> resolve             the addresses that the profile names; the resolver's only if
+//	                         there are none, or if those do not answer
+//	  -> attempt             one race, in a goroutine (race.go):
+//	     plan                which address is next, and when (pure)
+//	     NonceFile.Reserve   n nonces for each address, durable before the client sends
+//	                         any of them; those of all named addresses at once
+//	     Sequence            the minute's ports and n signed datagrams (pure)
+//	     beginEarly          a SYN to the service, without a wait
+//	     send                sends all datagrams from one socket, back to back;
 //	                         the socket receives ICMP errors for them
-//	  -> watcher             begins connections to the service until it answers
+//	     lane                when connections to the service begin, and what their answers
+//	                         show (pure)
+//	     connector           begins them, and picks the first that stands; closes the others
 //	     yes: Result         no: the next attempt, three in all, unless certain
 //	                         that it would fail, too; the second begins with the
 //	                         previous minute's ports, the last waits for the next's;
@@ -16,17 +22,46 @@
 //	  -> OfflineError        with hints about the cause (findings)
 //	sendOnly                 all attempts at once, for a service that the client
 //	                         cannot watch
-//	Exchange                 the challenge–response protocol; the same watcher
+//	Exchange                 the challenge–response protocol; the same plan of addresses
 //	  -> sendRequest         exchangeConn: empty UDP packets; it remembers the ports.
 //	                         Or synConn: SYNs
 //	  -> awaitChallenge      a datagram from any of these ports: the network decides
 //	                         which packet arrives last, and the server answers that
-//	                         one. Or a connection that fetches the challenge
+//	                         one. Or a connection that fetches the challenge. The first
+//	                         challenge from any address counts
+//	  -> lane, connector     at the service of that address
 //	  -> Lost                attempts in which packets were lost
 //
-// A goroutine for each address of an attempt watches there; Knock waits for all of
-// them. On Linux the connections are half-open: the program behind the port does not
-// see them.
+// # Addresses
+//
+// A sequence goes to the addresses that the profile names, IPv4 and IPv6 in turn, each
+// 100 ms after the one before, or at once if an ICMP error shows that this one is dead.
+// Addresses that only the resolver gives come after those, one by one: whoever receives
+// a sequence can send it to the server's other addresses, where it is valid for about a
+// minute, and gets in. Each sequence has its own nonces, so the server accepts all of
+// them. Without Keep, Knock goes on to the other family for a short time after the first
+// answer, so that any program gets in over both (Result.Also).
+//
+// # Connections
+//
+// The first connection begins a millisecond after the last knock, and the pauses grow: a
+// SYN that overtakes the knock, or that arrives before the grant is durable, costs
+// little more than the time by which it was early. Connections that are under way go
+// on. On Linux they are half-open (halfopen_linux.go): their handshake is complete except
+// for the last packet. With Keep, the client sends that one for the first connection that
+// stands, and resets the others. So the program behind the port sees one connection, or
+// none if the client only watches. On other systems it may see others, which end at once,
+// if their answers arrive together.
+//
+// With Profile.Handshake = "granted", a completed handshake proves that the server has
+// let this computer in. Otherwise the server, or a proxy in front of it, may accept the
+// connection first and reset it then: so a connection has to prove itself, by the first
+// byte of the service, or by lasting for one round trip and a little more (proofTime).
+// Knock returns only connections that have. Until then the caller's data is still the
+// caller's: none of it was sent, so a reset loses and doubles nothing, and the next
+// connection carries it. After that, nothing is sent twice: a TCP that has been reset
+// cannot know whether the service has read what was sent, and a service may act on it
+// without an answer.
 //
 // With BindISN, each connection after the knock begins with the initial sequence number
 // of its attempt (isn.go). The SYN before the knock has one of the kernel.

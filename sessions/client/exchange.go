@@ -108,6 +108,7 @@ func (e *FamilyError) Hint() string {
 // required.
 type ExchangeConfig struct {
 	Server    string
+	Addresses []netip.Addr // as in Profile
 	Challenge Challenge
 	Service   string        // to watch, in place of the challenge's; empty: the challenge's
 	Attempts  int           // 0: DefaultAttempts
@@ -124,6 +125,7 @@ type ExchangeConfig struct {
 // Requested: the client sent a request.
 type Requested struct {
 	Attempt int
+	Of      int // the maximum number of attempts
 	Address netip.Addr
 	Packets int
 	First   uint16 // the lowest port of requests
@@ -163,54 +165,30 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
 		return Result{}, err
 	}
-	targets, err := resolve(ctx, Profile{Server: cfg.Server, Service: service}, cfg.Family)
+	x, err := newExchanging(ctx, cfg, service)
 	if err != nil {
 		return Result{}, err
 	}
-	if targets, err = cfg.Challenge.reachable(targets); err != nil {
-		return Result{}, err
-	}
-	cfg.Report(resolved(cfg.Server, targets))
-	var found exchangeFindings
+	x.granted = same && cfg.Challenge.Handshake == HandshakeGranted
 	for attempt := 1; attempt <= cfg.Attempts; attempt++ {
 		if attempt > 1 {
 			if err := pause(ctx, cfg.Random); err != nil {
 				return Result{}, err
 			}
 		}
-		var unsent []error
-		for i, t := range targets {
-			timeout := cfg.Timeout
-			if i < len(targets)-1 {
-				timeout = min(timeout, otherAddressTime)
-			}
-			result, err := cfg.attempt(ctx, t, attempt, timeout, &found)
-			switch {
-			case err == nil:
-				return result, nil
-			case ctx.Err() != nil:
-				return Result{}, ctx.Err()
-			case isSendError(err):
-				unsent = append(unsent, err)
-			}
-			cfg.Report(Unanswered{Attempt: attempt, Address: t.knock, Service: result.Service, Err: err})
+		result, err := x.attempt(ctx, attempt)
+		switch {
+		case ctx.Err() != nil:
+			return Result{}, ctx.Err()
+		case !errors.Is(err, errUnanswered):
+			return result, err
 		}
-		if len(unsent) == len(targets) {
-			err := errors.Join(unsent...)
-			return Result{}, &OfflineError{
-				Server: cfg.Server, Attempts: attempt, Hints: []string{sendHint(err, cfg.Challenge.ports())}, err: err, unsent: true,
-			}
-		}
-		if closedByProgram(found.service) || attempt >= enoughAttempts && found.letIn() {
-			return Result{}, found.offline(cfg, attempt)
+		if closedByProgram(x.found.service) || x.enough || attempt >= enoughAttempts && x.found.letIn() {
+			return Result{}, x.found.offline(cfg, attempt)
 		}
 	}
-	return Result{}, found.offline(cfg, cfg.Attempts)
+	return Result{}, x.found.offline(cfg, cfg.Attempts)
 }
-
-// otherAddressTime is how long a challenge may take before the client goes on to the
-// next address of the server.
-const otherAddressTime = time.Second
 
 // The pause between attempts is longer than a server keeps an incomplete request. It
 // is random, since two clients behind one address disturb each other if their NAT

@@ -12,61 +12,95 @@ import (
 	"sallyport/verify/wire"
 )
 
-// attempt makes one exchange, with a new socket. If the service did not answer, the
-// result has its address.
-func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout time.Duration, found *exchangeFindings) (Result, error) {
+// request is one request to one address, and what came of it.
+type request struct {
+	target
+	index      int // of the target
+	transport  transport
+	initiator  *exchange.Initiator
+	responses  *challenge.Codec
+	early      *earlyConn
+	sent       time.Time
+	challenged time.Time
+	answer     exchange.Answer
+	err        error            // no challenge came
+	found      exchangeFindings // of the wait for the challenge
+}
+
+func (r *request) close() {
+	r.transport.Close()
+	r.early.close()
+}
+
+// request sends a request to an address, with a new socket.
+func (x *exchanging) request(ctx context.Context, t target, n int) (*request, error) {
+	cfg := x.cfg
 	requests, responses, err := cfg.Challenge.codecs(t.knock.Is6())
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	s, err := cfg.openTransport(t.knock)
 	if err != nil {
-		return Result{}, &sendError{err}
+		return nil, &sendError{err}
 	}
-	defer s.Close()
+	r := &request{target: t, transport: s, responses: responses}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
+	if err = x.sendRequest(ctx, r, requests, n); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (x *exchanging) sendRequest(ctx context.Context, r *request, requests *challenge.Codec, n int) error {
+	cfg := x.cfg
 	var nonce [exchange.NonceSize]byte
 	if _, err := io.ReadFull(cfg.Random, nonce[:]); err != nil {
-		return Result{}, fmt.Errorf("draw a nonce: %w", err)
+		return fmt.Errorf("draw a nonce: %w", err)
 	}
-	c, err := exchange.NewInitiator(cfg.Challenge.Operation, s.address(), t.knock, nonce)
+	var err error
+	r.initiator, err = exchange.NewInitiator(cfg.Challenge.Operation, r.transport.address(), r.knock, nonce)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
-	var early *earlyConn
 	before := Config{CheckBefore: cfg.CheckBefore, Keep: cfg.Keep}
-	watched := t.watched() && cfg.Watch != WatchNone
-	if n == 1 && before.checksBefore() && watched && !cfg.Challenge.Operation.RandomPort() {
-		early = beginEarly(t.service)
-		defer early.close()
+	if n == 1 && before.checksBefore() && x.watches(r.target) && !cfg.Challenge.Operation.RandomPort() {
+		r.early = beginEarly(r.service)
 	}
-	if err := s.sendRequest(ctx, requests, c); err != nil {
-		return Result{}, &sendError{err}
+	if err := r.transport.sendRequest(ctx, requests, r.initiator); err != nil {
+		return &sendError{err}
 	}
-	cfg.Report(Requested{n, t.knock, requests.Packets(), requests.First(), requests.Last(), cfg.Challenge.AnswerPort != 0})
-	found.count(t.knock, func(c *tally) { c.requested++ })
-	requested := time.Now()
-	answer, err := s.awaitChallenge(c, timeout, cfg.Random, found)
-	if err != nil {
-		return Result{}, err
-	}
+	r.sent = time.Now()
+	cfg.Report(Requested{
+		Attempt: n, Of: cfg.Attempts, Address: r.knock, Packets: requests.Packets(),
+		First: requests.First(), Last: requests.Last(), TCP: cfg.Challenge.AnswerPort != 0,
+	})
+	x.found.count(r.knock, func(c *tally) { c.requested++ })
+	return nil
+}
+
+// respond responds to the challenge of a request, and watches the service. If the
+// service did not answer, the result has its address.
+func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, error) {
+	cfg, found, s := x.cfg, &x.found, r.transport
 	found.challenged++
-	found.count(t.knock, func(c *tally) { c.challenged++ })
-	took := time.Since(requested)
-	if err := s.sendMessage(ctx, responses, answer.Response); err != nil {
+	found.count(r.knock, func(c *tally) { c.challenged++ })
+	took := r.challenged.Sub(r.sent)
+	if err := s.sendMessage(ctx, r.responses, r.answer.Response); err != nil {
 		return Result{}, &sendError{err}
 	}
-	cfg.Report(Answered{answer.Public, responses.Packets(), took})
+	responded := time.Now()
+	cfg.Report(Answered{r.answer.Public, r.responses.Packets(), took})
 	again := func() {}
 	// The server ignores duplicates of these packets. With the other schemes, their order
 	// matters.
 	if scheme := cfg.Challenge.Response.Scheme; scheme == challenge.Sequence || scheme == challenge.Ranges {
-		again = func() { s.sendMessage(ctx, responses, answer.Response) }
+		again = func() { s.sendMessage(ctx, r.responses, r.answer.Response) }
 	}
-	result := Result{Address: t.knock, Service: t.service, UDP: t.udp, Attempts: n}
-	if answer.Port != 0 {
-		result.Service, result.SingleUse, result.UDP = netip.AddrPortFrom(t.knock, answer.Port), true, false
+	result, watched := Result{Address: r.knock, Service: r.service, UDP: r.udp, Attempts: n}, x.watches(r.target)
+	if r.answer.Port != 0 {
+		result.Service, result.SingleUse, result.UDP = netip.AddrPortFrom(r.knock, r.answer.Port), true, false
 		watched = true
 	}
 	if !watched || result.SingleUse && !cfg.Keep {
@@ -76,45 +110,62 @@ func (cfg ExchangeConfig) attempt(ctx context.Context, t target, n int, timeout 
 			return Result{}, ctx.Err()
 		case <-time.After(took + openTime):
 			again()
-			found.count(t.knock, func(c *tally) { c.opened = c.challenged }) // the client does not know more
-			result.Lost = found.lost(t.knock)
+			found.count(r.knock, func(c *tally) { c.opened = c.challenged }) // the client does not know more
+			result.Lost = found.lost(r.knock)
 			return result, nil
 		}
 	}
 	timer := time.AfterFunc(took+responseTime, again)
 	defer timer.Stop()
-	var isn wire.ISN
-	if cfg.Challenge.Bind == BindISN && cfg.Keep {
-		isn = answer.ISN
-	}
-	result, err = cfg.watch(ctx, result, early, isn, found)
+	result, err := x.watch(ctx, result, r, responded)
 	if err != nil {
-		s.checkAnswered(c, answer, found)
+		s.checkAnswered(r.initiator, r.answer, found)
 		return result, err
 	}
-	found.count(t.knock, func(c *tally) { c.opened++ })
-	result.Lost = found.lost(t.knock)
+	found.count(r.knock, func(c *tally) { c.opened++ })
+	result.Lost = found.lost(r.knock)
 	return result, nil
 }
 
 // watch watches the service of a result until it answers. If it does not, the result
 // has its address.
-func (cfg ExchangeConfig) watch(ctx context.Context, result Result, early *earlyConn, isn wire.ISN, found *exchangeFindings) (Result, error) {
-	seen := watcher{
-		service: result.Service, timeout: cfg.Timeout, early: early, earlier: found.before, isn: isn,
-		halfOpen: !cfg.Keep && cfg.Watch != WatchConnection,
-	}.wait(ctx)
+func (x *exchanging) watch(ctx context.Context, result Result, r *request, responded time.Time) (Result, error) {
+	cfg, found := x.cfg, &x.found
+	was := r.early.answer
+	if r.early == nil {
+		was = func() before { return found.before }
+	}
+	l := newLane(result.Service, responded, cfg.Timeout, was)
+	if cfg.Challenge.Bind == BindISN && cfg.Keep {
+		l.isn = wire.ISN(r.answer.ISN)
+	}
+	granted := x.granted && !result.SingleUse
+	conns := newConnector(cfg.Keep || cfg.Watch == WatchConnection || !canHalfOpen, granted)
+	conns.lanes = []*lane{l}
+	seen := conns.wait(ctx)
 	if seen.err != nil {
 		found.at, found.service, found.before = result.Service, seen.err, seen.before
+		x.enough = l.letIn(time.Now())
 		return Result{Service: result.Service}, seen.err
 	}
 	result.Watched, result.OpenBefore = true, seen.before == beforeOpen && cfg.CheckBefore
-	if result.Conn = seen.conn; !cfg.Keep {
-		seen.conn.closeInOrder()
-		seen.settle(ctx)
-		result.Conn = nil
+	if result.Conn = seen.conn; cfg.Keep {
+		result.Conn.began, result.Conn.explain = time.Now(), x.explain(result, seen.before)
+		return result, nil
 	}
+	seen.conn.closeInOrder()
+	result.Conn = nil
+	seen.settle(ctx)
 	return result, nil
+}
+
+// explain returns the function with which a connection explains that it ended at once.
+func (x *exchanging) explain(r Result, was before) func(error) error {
+	return func(err error) error {
+		found := x.found
+		found.at, found.service, found.before = r.Service, err, was
+		return found.offline(x.cfg, r.Attempts)
+	}
 }
 
 // responseTime is how long the service may take to answer before the client sends the

@@ -74,7 +74,7 @@ func TestNobodyBehindThePort(t *testing.T) {
 			},
 		})
 		var offline *OfflineError
-		if !errors.As(err, &offline) || offline.Attempts != 2 ||
+		if !errors.As(err, &offline) || offline.Attempts != 1 ||
 			err.Error() != "127.0.0.1: the service 127.0.0.1:8080 is open, but no program answers there" ||
 			len(offline.Hints) != 1 || !strings.Contains(offline.Hint(), "no program listens on port 8080") {
 			t.Errorf("keep %v: %v, %+v", keep, err, offline)
@@ -223,8 +223,10 @@ func TestResetBeforeConnectReturns(t *testing.T) {
 	}()
 	service := l.Addr().(*net.TCPAddr).AddrPort()
 	for range 200 {
-		_, err := probe(t.Context(), service, false, 0)
-		if !errors.Is(err, errClosedAtOnce) || !errors.Is(err, syscall.ECONNRESET) {
+		c, err := connectOnce(service, false, 0)
+		if err == nil {
+			c.Close() // on a busy machine, the reset may come too late
+		} else if !errors.Is(err, errClosedAtOnce) || !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatalf("got %v", err)
 		}
 	}

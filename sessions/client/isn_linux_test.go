@@ -62,12 +62,11 @@ func TestSetISN(t *testing.T) {
 		for _, number := range []wire.ISN{1, 0x7fffffff, 1 << 31, 0xffffffff} {
 			for _, half := range []bool{false, true} {
 				connect := func() {
-					c, err := connect(t.Context(), to, half, number)
+					c, err := connectOnce(to, half, number)
 					if err != nil {
 						t.Fatalf("%s, %d: %v", at, number, err)
 					}
 					if half {
-						c.Close()
 						return
 					}
 					there, err := l.Accept()

@@ -3,9 +3,9 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Family restricts the addresses of a server to which knocks are sent.
@@ -24,68 +24,88 @@ type target struct {
 	service netip.AddrPort // invalid: the profile names none
 	udp     bool           // the service is a UDP service
 	rotates bool           // each minute draws the port of the service
+	named   bool           // the profile names the address, not only the resolver
 }
 
 // watched reports whether the client can watch the service.
 func (t target) watched() bool { return t.service.IsValid() && !t.udp }
 
-// ResolveError is the error of a host without an address of the required family.
-type ResolveError struct {
-	Host   string
-	Family Family
-	err    error
-	knocks netip.Addr // of the server, if Host is that of the service; then Family is that of knocks
-}
-
-func (e *ResolveError) Error() string {
-	kind := "address"
-	if e.Family != AnyFamily {
-		kind = "IPv" + string(e.Family) + " address"
+// named returns the addresses that a profile names, those of the two families in turn.
+func named(server string, addresses []netip.Addr, family Family) (list []netip.Addr) {
+	if a, err := netip.ParseAddr(server); err == nil {
+		addresses = append([]netip.Addr{a}, addresses...)
 	}
-	switch {
-	case errors.Is(e.err, errOtherFamily):
-		return fmt.Sprintf("%s is not an %s", e.Host, kind)
-	case e.Family != AnyFamily && e.notFound():
-		return fmt.Sprintf("found no %s of %s", kind, e.Host)
+	var families [2][]netip.Addr
+	for _, a := range addresses {
+		a = a.Unmap()
+		if of := &families[familyOf(a)]; fits(a, family) && !slices.Contains(*of, a) {
+			*of = append(*of, a)
+		}
 	}
-	return fmt.Sprintf("find an %s of %s: %v", kind, e.Host, e.err)
-}
-
-func (e *ResolveError) Unwrap() error { return e.err }
-
-// Hint returns what to do.
-func (e *ResolveError) Hint() string {
-	const check = "check the name in the profile, and whether this computer is online and can resolve names"
-	switch {
-	case e.knocks.IsValid():
-		return fmt.Sprintf("the knocks go to %s, and the service must have an address of the same family: try %s", e.knocks,
-			map[Family]string{IPv4: "-6", IPv6: "-4"}[e.Family])
-	case errors.Is(e.err, errOtherFamily):
-		return "omit -" + string(e.Family)
-	case e.Family != AnyFamily && e.notFound():
-		return "omit -" + string(e.Family) + ", or check the name in the profile"
+	for i := range addresses {
+		for f := range families {
+			// The family of the first one goes first.
+			if of := families[(f+familyOf(addresses[0].Unmap()))%len(families)]; i < len(of) {
+				list = append(list, of[i])
+			}
+		}
 	}
-	return check
+	return list
 }
 
-// notFound reports whether the resolver answered that there is no such address.
-func (e *ResolveError) notFound() bool {
-	var address *net.AddrError // package net returns it for a name in /etc/hosts
-	var dns *net.DNSError
-	return errors.Is(e.err, errOtherFamily) || errors.As(e.err, &address) || errors.As(e.err, &dns) && dns.IsNotFound
+func fits(a netip.Addr, family Family) bool {
+	return family == AnyFamily || a.Is4() == (family == IPv4)
 }
 
-var errOtherFamily = errors.New("it is an address of the other family")
-
-// resolve returns the targets in the resolver's order of preference. If the service
-// is on another host, it uses that host's first address of the same family.
-func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
-	addresses, err := lookup(ctx, p.Server, family)
+// resolve returns the targets that the profile names. If it names none, it asks the
+// resolver, and without its answer it returns those that remembered returns.
+func resolve(ctx context.Context, p Profile, family Family, remembered func() []netip.Addr) ([]target, error) {
+	if list := named(p.Server, p.Addresses, family); len(list) > 0 {
+		targets, err := targetsAt(ctx, p, list)
+		for i := range targets {
+			targets[i].named = true
+		}
+		return targets, err
+	}
+	list, err := lookup(ctx, p.Server, family)
 	if err != nil {
-		return nil, err
+		if list = known(remembered(), family); len(list) == 0 {
+			return nil, err
+		}
 	}
-	targets := make([]target, len(addresses))
-	for i, a := range addresses {
+	return targetsAt(ctx, p, list)
+}
+
+// known returns the addresses of a family.
+func known(list []netip.Addr, family Family) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return !fits(a, family) })
+}
+
+// lookupLater returns a function that asks the resolver for more addresses of the server,
+// without waiting for it; nil, if a resolver does not know more.
+func lookupLater(p Profile, family Family, remembered func() []netip.Addr) func(context.Context) <-chan []target {
+	if _, err := netip.ParseAddr(p.Server); err == nil || len(named(p.Server, p.Addresses, family)) == 0 {
+		return nil
+	}
+	return func(ctx context.Context) <-chan []target {
+		found := make(chan []target, 1)
+		go func() {
+			list, err := lookup(ctx, p.Server, family)
+			if err != nil {
+				list = known(remembered(), family)
+			}
+			targets, _ := targetsAt(ctx, p, list) // after an error, there are only those that the profile names
+			found <- targets
+		}()
+		return found
+	}
+}
+
+// targetsAt returns the targets at addresses of the server. If the service is on another
+// host, it uses that host's first address of the same family.
+func targetsAt(ctx context.Context, p Profile, list []netip.Addr) ([]target, error) {
+	targets := make([]target, len(list))
+	for i, a := range list {
 		targets[i].knock = a
 	}
 	if p.Service == "" {
@@ -95,26 +115,29 @@ func resolve(ctx context.Context, p Profile, family Family) ([]target, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, port := service.Host, service.Port
+	elsewhere := map[Family]netip.Addr{}
 	for i, t := range targets {
 		at := t.knock
-		if host != "" && host != p.Server {
+		if service.Host != "" && service.Host != p.Server {
 			same := IPv6
 			if at.Is4() {
 				same = IPv4
 			}
-			others, err := lookup(ctx, host, same)
-			var none *ResolveError
-			if errors.As(err, &none) && none.notFound() {
-				none.knocks = at
+			if !elsewhere[same].IsValid() {
+				others, err := lookup(ctx, service.Host, same)
+				var none *ResolveError
+				if errors.As(err, &none) && none.notFound() {
+					none.knocks = at
+				}
+				if err != nil {
+					return nil, err
+				}
+				elsewhere[same] = others[0]
 			}
-			if err != nil {
-				return nil, err
-			}
-			at = others[0]
+			at = elsewhere[same]
 		}
 		targets[i].udp, targets[i].rotates = service.UDP, service.Rotates
-		targets[i].service = netip.AddrPortFrom(at, port)
+		targets[i].service = netip.AddrPortFrom(at, service.Port)
 	}
 	return targets, nil
 }
@@ -123,7 +146,7 @@ func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, erro
 	// The resolver would drop the zone of an address.
 	if a, err := netip.ParseAddr(host); err == nil {
 		a = a.Unmap()
-		if family == IPv4 && !a.Is4() || family == IPv6 && a.Is4() {
+		if !fits(a, family) {
 			return nil, &ResolveError{Host: host, Family: family, err: errOtherFamily}
 		}
 		return []netip.Addr{a}, nil

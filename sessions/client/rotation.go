@@ -1,14 +1,12 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"time"
 
 	"sallyport/verify/schedule"
-	"sallyport/verify/wire"
 )
 
 // A service whose port rotates listens at the first of a minute's candidates that is
@@ -143,74 +141,3 @@ func (k *knocking) settleCandidates(list []*candidate) {
 
 // errTaken is the error of ports that accepted connections before the knock.
 var errTaken = errors.New("the port accepted connections before the knock, so another program may have it")
-
-// drawnWatch watches at all candidates.
-type drawnWatch struct {
-	list     []*candidate
-	timeout  time.Duration
-	halfOpen bool
-	isn      wire.ISN
-}
-
-// wait returns as soon as the service answers at a port that was not open before the
-// knock, with that port; otherwise the error of the first candidate.
-func (w drawnWatch) wait(ctx context.Context) (s sighting, at netip.AddrPort) {
-	type seen struct {
-		*candidate
-		sighting
-	}
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
-	ended := make(chan seen, len(w.list))
-	running, begun := 0, 0
-	defer func() {
-		cancel()
-		for ; running > 0; running-- {
-			(<-ended).conn.closeInOrder()
-		}
-	}()
-	begin := func(until int) {
-		for ; begun < until; begun++ {
-			running++
-			c := w.list[begun]
-			go func() {
-				if c.taken() {
-					ended <- seen{c, sighting{before: c.state(), err: errTaken}}
-					return
-				}
-				ended <- seen{c, watcher{service: c.at, timeout: w.timeout, halfOpen: w.halfOpen, early: c.early, earlier: c.before, isn: w.isn}.wait(ctx)}
-			}()
-		}
-	}
-	begin(1)
-	others := time.NewTimer(otherCandidates)
-	defer others.Stop()
-	first := w.list[0]
-	at = first.at
-	for running > 0 || begun < len(w.list) && ctx.Err() == nil {
-		select {
-		case <-others.C:
-			begin(len(w.list))
-		case got := <-ended:
-			running--
-			if got.err == nil && got.taken() {
-				got.conn.closeInOrder()
-				got.sighting = sighting{before: got.state(), err: errTaken}
-			}
-			if got.err == nil {
-				return got.sighting, got.at
-			}
-			if got.candidate == first {
-				s = got.sighting
-				if errors.Is(got.err, errTaken) {
-					short := time.AfterFunc(openBeforeTime, cancel)
-					defer short.Stop()
-				}
-			}
-			begin(len(w.list))
-		}
-	}
-	if s.err == nil {
-		s = sighting{before: first.state(), err: context.DeadlineExceeded}
-	}
-	return s, at
-}

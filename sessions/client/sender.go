@@ -64,13 +64,15 @@ func (s *sender) icmp() icmpErrors {
 	return maps.Clone(s.errors)
 }
 
-// awaitICMP calls found as soon as there is an ICMP error, unless the socket is closed
-// before.
+// awaitICMP calls found whenever there are more ICMP errors, until the socket is closed.
 func (s *sender) awaitICMP(found func()) {
-	for len(s.icmp()) == 0 {
+	for known := 0; ; {
+		if n := len(s.icmp()); n > known {
+			known = n
+			found()
+		}
 		if _, _, err := s.ReadFromUDPAddrPort(make([]byte, 1)); errors.Is(err, net.ErrClosed) {
 			return
 		}
 	}
-	found()
 }

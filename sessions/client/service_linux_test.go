@@ -16,48 +16,11 @@ import (
 	"sallyport/sessions/gate/sockfilter"
 )
 
-// TestConnectRetries: the server drops a SYN that arrives before the grant, and the
-// kernel sends it again only after a second.
-func TestConnectRetries(t *testing.T) {
-	t.Parallel()
-	if !netns.Enter(t) {
-		return
-	}
-	// On a busy machine, the port may open only after connect has returned.
-	netns.Until(t, "a connection to the port that opens", func() bool {
-		c, err := connectBeforeOpening(t)
-		if err == nil {
-			c.Close()
-		} else if !timedOut(err) {
-			t.Fatal(err)
-		}
-		return err == nil
-	})
-}
-
-// connectBeforeOpening calls connect before the port opens.
-func connectBeforeOpening(t *testing.T) (*net.TCPConn, error) {
-	lc := net.ListenConfig{Control: sockfilter.DenyAll}
-	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	raw, err := l.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	opened := make(chan error, 1)
-	time.AfterFunc(50*time.Millisecond, func() {
-		_, err := sockfilter.Attach(raw, sockfilter.Set{Anyone: true})
-		opened <- err
-	})
-	c, err := connect(t.Context(), l.Addr().(*net.TCPAddr).AddrPort(), false, 0)
-	if err := <-opened; err != nil {
-		t.Fatal(err)
-	}
-	return c, err
+// watchAt returns the watch at one service.
+func watchAt(service netip.AddrPort, whole bool) *connector {
+	c := newConnector(whole, false)
+	c.lanes = []*lane{newLane(service, time.Now(), time.Hour, func() before { return beforeUnknown })}
+	return c
 }
 
 // manualDeadline is a context whose deadline passes when the test closes expired.
@@ -88,7 +51,7 @@ func TestWatcherKeepsRefusal(t *testing.T) {
 	ctx := manualDeadline{t.Context(), make(chan struct{})}
 	done := make(chan error, 1)
 	go func() {
-		done <- watcher{service: service, timeout: time.Hour}.wait(ctx).err
+		done <- watchAt(service, false).wait(ctx).err
 	}()
 	netns.Until(t, "a refusal", func() bool { return tcpCount(t, "AttemptFails") > 0 })
 	lc := net.ListenConfig{Control: sockfilter.DenyAll}

@@ -18,6 +18,7 @@ const unwatchedPause = 150 * time.Millisecond
 // learn either up to which nonce the server has seen them, so from the third call on it
 // also sends sequences whose nonces go by the clock.
 func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
+	k.cfg.Attempts = cmp.Or(k.cfg.Attempts, DefaultAttempts)
 	services := make([]netip.AddrPort, len(k.targets)) // of the last sequence to this minute's ports
 	refused := make([]bool, len(k.targets))            // at least one knock
 	rejected := make([]bool, len(k.targets))

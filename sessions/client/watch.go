@@ -3,13 +3,10 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"syscall"
 	"time"
-
-	"sallyport/verify/wire"
 )
 
 // Watch is how a client watches a service.
@@ -23,7 +20,7 @@ const (
 	// program behind the port does not see it. On systems other than Linux, it is
 	// WatchConnection.
 	WatchSYN Watch = "syn"
-	// WatchConnection makes a whole connection, which must last.
+	// WatchConnection makes a whole connection, which must prove itself.
 	WatchConnection Watch = "connection"
 	// WatchNone does not watch.
 	WatchNone Watch = "none"
@@ -38,42 +35,13 @@ func (w Watch) Valid() bool {
 	return false
 }
 
-const (
-	firstPause = 10 * time.Millisecond // between two attempts to connect; doubles
-	lastPause  = 250 * time.Millisecond
-
-	// enoughClosed is how many connections the program behind the service must have
-	// closed at once: it does not run, and will not run soon.
-	enoughClosed = 3
-	// enoughRefused is how long a service must have refused connections, if it dropped
-	// them before the knock: the port is open, and nothing listens there.
-	enoughRefused = time.Second
-)
-
-// watcher watches a service after a knock.
-type watcher struct {
-	service  netip.AddrPort
-	timeout  time.Duration
-	halfOpen bool       // do not complete the connections
-	isn      wire.ISN   // of the connections; 0: the kernel chooses
-	early    *earlyConn // nil: what the service did before the knock is earlier
-	earlier  before
-}
-
-// before returns what the service did before the knock, as far as it is known.
-func (w watcher) before() before {
-	if w.early == nil {
-		return w.earlier
-	}
-	return w.early.answer()
-}
-
-// sighting is what a watcher saw.
+// sighting is what the watch at a service saw.
 type sighting struct {
 	conn   *Conn // with a whole connection, if the service answered
 	before before
 	err    error      // nil: the service answered
 	icmp   icmpErrors // for the knocks
+	local  netip.Addr // of this computer, of the last connection; invalid: not known
 }
 
 // closedByProgram reports whether the service accepted the connection, and then
@@ -84,46 +52,8 @@ func closedByProgram(err error) bool {
 
 func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
-// wait returns as soon as the service answers, or else with the last error.
-func (w watcher) wait(ctx context.Context) (s sighting) {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
-	closed := 0
-	var since time.Time // of the first refusal
-	// The pause is first: the server also needs time to open.
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		select {
-		case <-ctx.Done():
-			if s.err == nil || errors.Is(s.err, context.Canceled) {
-				s.before, s.err = w.before(), context.DeadlineExceeded // no answer so far
-			}
-			return s
-		case <-time.After(pause):
-		}
-		conn, err := probe(ctx, w.service, w.halfOpen, w.isn)
-		if err == nil {
-			return sighting{conn: conn, before: w.before()}
-		}
-		// A timeout reveals less than an earlier error. When the service has answered
-		// after the knock, its answer to an earlier SYN has arrived too.
-		if s.err == nil || !timedOut(err) {
-			if s.err == nil || timedOut(s.err) {
-				s.before = w.before()
-			}
-			s.err = err
-		}
-		switch {
-		case closedByProgram(err):
-			if closed++; closed == enoughClosed {
-				return s
-			}
-		case refused(err) && since.IsZero():
-			since = time.Now()
-		case refused(err) && s.before == beforeSilent && time.Since(since) >= enoughRefused:
-			return s
-		}
-	}
-}
+// settleTime is how long a server may need to open a service.
+const settleTime = 50 * time.Millisecond
 
 // settle waits if the service was open before the knock: an answer does not show then
 // when the server has opened it for this address.
@@ -133,41 +63,6 @@ func (s sighting) settle(ctx context.Context) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(minLifetime):
+	case <-time.After(settleTime):
 	}
-}
-
-// probe connects. It returns the connection if it lasts for minLifetime or the service
-// sends data. With half, it does not complete the connection, and returns none.
-func probe(ctx context.Context, service netip.AddrPort, half bool, isn wire.ISN) (*Conn, error) {
-	half = half && canHalfOpen
-	c, err := connect(ctx, service, half, isn)
-	if errors.Is(err, syscall.ECONNRESET) {
-		// The service accepted the connection: a reset in place of that is a refusal.
-		return nil, fmt.Errorf("%w: %w", errClosedAtOnce, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if half {
-		c.Close()
-		return nil, nil
-	}
-	conn := &Conn{TCPConn: c}
-	if err = conn.SetReadDeadline(time.Now().Add(minLifetime)); err == nil {
-		conn.first, conn.greeted, err = awaitGreeting(c)
-		if timedOut(err) {
-			err = nil
-		} else if err != nil {
-			err = fmt.Errorf("%w: %w", errClosedAtOnce, err)
-		}
-	}
-	if err == nil {
-		err = conn.SetReadDeadline(time.Time{})
-	}
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return conn, nil
 }

@@ -1,0 +1,51 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// dialError is the error of a connection that did not succeed.
+func dialError(service netip.AddrPort, err error) error {
+	failed := &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(service), Err: err}
+	if errors.Is(err, syscall.ECONNRESET) {
+		// The service accepted the connection: a reset in place of that is a refusal.
+		return fmt.Errorf("%w: %w", errClosedAtOnce, failed)
+	}
+	return failed
+}
+
+// maxProof is how long a connection may have to prove itself, at most: the kernel sends
+// a lost SYN again after a second, and a round trip then seems longer than it is.
+const maxProof = time.Second
+
+// proofTime is how long a connection must last that a stranger could have made, too: a
+// server that is open for another address accepts the connection, and resets it. The
+// reset takes a round trip from the moment in which the client completes the handshake,
+// and the time in which the server looks at the connection.
+func proofTime(roundTrip time.Duration) time.Duration {
+	return min(roundTrip+roundTrip/8+4*time.Millisecond, maxProof)
+}
+
+// prove waits until the service sends data, or the connection has lasted for proofTime.
+func (c *Conn) prove(roundTrip time.Duration) error {
+	err := c.SetReadDeadline(time.Now().Add(proofTime(roundTrip)))
+	if err == nil {
+		c.first, c.greeted, err = awaitGreeting(c.TCPConn)
+		if timedOut(err) {
+			err = nil
+		} else if err != nil {
+			err = fmt.Errorf("%w: %w", errClosedAtOnce, err)
+		}
+	}
+	if err == nil {
+		err = c.SetReadDeadline(time.Time{})
+	}
+	return err
+}
+
+var errClosedAtOnce = errors.New("the service closed the connection at once")

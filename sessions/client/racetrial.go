@@ -1,0 +1,96 @@
+package client
+
+import (
+	"slices"
+	"time"
+
+	"sallyport/verify/schedule"
+)
+
+// watch begins to watch after a sequence.
+func (r *race) watch(tr *trial) {
+	if r.found.at == tr.service {
+		tr.earlier = r.found.before
+	}
+	timeout := r.cfg.Timeout
+	if r.seq.previous {
+		timeout = min(timeout, previousTime)
+	}
+	tr.lanes = tr.newLanes(timeout)
+	r.conns.lanes = append(r.conns.lanes, tr.lanes...)
+	r.trials = append(r.trials, tr)
+	if canReceiveICMP {
+		r.conns.running.Go(func() {
+			tr.sender.awaitICMP(func() {
+				select {
+				case r.icmp <- tr:
+				case <-r.conns.closed:
+				}
+			})
+		})
+	}
+}
+
+// rejected takes ICMP errors for the knocks of a trial: the sequence is not complete.
+func (r *race) rejected(tr *trial, now time.Time) {
+	all := len(tr.sender.icmp()) >= min(len(tr.sender.ports), enoughICMP)
+	for _, l := range tr.lanes {
+		l.rejected(all, now)
+	}
+	r.plan.over(tr.index, now)
+}
+
+// judge decides whether the race shows all that can be known: the service lets this
+// computer in, and refuses connections; or no knock arrives at any address. The ports of
+// another minute could be open.
+func (r *race) judge(tr *trial) {
+	if r.seq.previous || r.seq.byClock {
+		return
+	}
+	if tr.lanes[0].unheard {
+		r.unheard++
+	}
+	all := r.unheard == len(r.targets) && r.lookup == nil && schedule.MinuteOf(r.cfg.Now()) == r.minute
+	r.enough = r.enough || all || tr.lanes[0].letIn(time.Now())
+}
+
+// answeredAt takes the answer of a service. Without Keep, the race goes on to the other
+// family for a short time.
+func (r *race) answeredAt(l *lane, now time.Time) {
+	for _, tr := range slices.Clone(r.trials) {
+		if slices.Contains(tr.lanes, l) {
+			tr.sighting, tr.service = l.sighting, l.service
+			r.won = append(r.won, tr)
+			r.plan.won(tr.index, now)
+			r.end(tr)
+		}
+	}
+	for _, tr := range slices.Clone(r.trials) {
+		if !r.plan.wants(tr.index) {
+			r.end(tr)
+		}
+		for _, l := range tr.lanes {
+			l.shorten(r.plan.until)
+		}
+	}
+}
+
+// end ends a trial.
+func (r *race) end(tr *trial) {
+	for _, l := range tr.lanes {
+		l.end(time.Now())
+		r.conns.abandon(l)
+	}
+	r.trials = slices.DeleteFunc(r.trials, func(other *trial) bool { return other == tr })
+	tr.icmp = tr.sender.icmp()
+	tr.sender.Close()
+	r.settleCandidates(tr.drawn)
+	tr.early.close()
+}
+
+func (r *race) close() {
+	for _, tr := range slices.Clone(r.trials) {
+		r.end(tr)
+	}
+	r.conns.close()
+}
