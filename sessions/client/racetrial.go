@@ -17,6 +17,7 @@ func (r *race) watch(tr *trial) {
 		timeout = min(timeout, previousTime)
 	}
 	tr.lanes = tr.newLanes(timeout)
+	r.limit(tr)
 	r.conns.lanes = append(r.conns.lanes, tr.lanes...)
 	r.trials = append(r.trials, tr)
 	if canReceiveICMP {
@@ -69,7 +70,14 @@ func (r *race) answeredAt(l *lane, now time.Time) {
 		if !r.plan.wants(tr.index) {
 			r.end(tr)
 		}
-		for _, l := range tr.lanes {
+		r.limit(tr)
+	}
+}
+
+// limit ends a trial when the time for the other family is over.
+func (r *race) limit(tr *trial) {
+	for _, l := range tr.lanes {
+		if r.plan.hasAnswer() {
 			l.shorten(r.plan.until)
 		}
 	}

@@ -73,11 +73,30 @@ func TestWatcherKeepsRefusal(t *testing.T) {
 // tcpCount reads a TCP counter of this namespace.
 func tcpCount(t *testing.T, name string) int {
 	t.Helper()
-	text, err := os.ReadFile("/proc/self/net/snmp")
+	text, err := os.ReadFile("/proc/thread-self/net/snmp") // the first thread may be in another one
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := regexp.MustCompile(`(?m)^Tcp: .*$`).FindAllString(string(text), -1)
+	return counterIn(t, string(text), name)
+}
+
+// tcpCountIn reads a TCP counter of another host.
+func tcpCountIn(t *testing.T, h *netns.Host, name string) int {
+	t.Helper()
+	var text []byte
+	err := h.Do(func() (err error) {
+		text, err = os.ReadFile("/proc/thread-self/net/snmp")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return counterIn(t, string(text), name)
+}
+
+func counterIn(t *testing.T, text, name string) int {
+	t.Helper()
+	lines := regexp.MustCompile(`(?m)^Tcp: .*$`).FindAllString(text, -1)
 	if len(lines) != 2 {
 		t.Fatalf("%d lines of TCP", len(lines))
 	}
