@@ -94,7 +94,7 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 			}
 			defer result.Conn.Close()
 			if fdpass {
-				return to.pass(c.Context(), result.Conn.TCPConn)
+				return to.pass(c.Context(), result.Conn.TCP())
 			}
 			return forward(c.Context(), env, result.Conn)
 		},
@@ -142,9 +142,16 @@ func rotatesUDP(p client.Profile) bool {
 	return err == nil && s.UDP
 }
 
+// serviceConn is a client.Conn.
+type serviceConn interface {
+	net.Conn
+	CloseWrite() error
+	SetKeepAliveConfig(net.KeepAliveConfig) error
+}
+
 // forward copies in both directions until the service closes the connection. At the
 // end of standard input it closes only its side, so that the service can still reply.
-func forward(ctx context.Context, env cli.Env, conn *client.Conn) error {
+func forward(ctx context.Context, env cli.Env, conn serviceConn) error {
 	defer conn.Close()
 	conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // with the times of package net
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -155,10 +162,10 @@ func forward(ctx context.Context, env cli.Env, conn *client.Conn) error {
 		conn.CloseWrite()
 	}()
 	_, err := io.Copy(terminal.Raw(env.Stdout), conn)
-	if err == nil {
-		err = sent.reset()
-	}
 	var offline *client.OfflineError
+	if reset := sent.reset(); reset != nil && (err == nil || errors.Is(err, io.EOF)) {
+		err = reset
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -174,7 +181,7 @@ func forward(ctx context.Context, env cli.Env, conn *client.Conn) error {
 // once: if it has reported it to a writer, a reader sees an end of file, and would
 // take the incomplete data for complete.
 type sender struct {
-	conn *client.Conn
+	conn serviceConn
 	mu   sync.Mutex
 	err  error
 }

@@ -13,7 +13,6 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/cmd/internal/cli"
-	"sallyport/sessions/client"
 )
 
 // TestResetIsAnError: a reset is an error, also if the kernel reports it to the
@@ -37,7 +36,7 @@ func TestResetIsAnError(t *testing.T) {
 		served.Close()
 		awaitReset(t, c.(*net.TCPConn))
 		env := cli.Env{Stdin: strings.NewReader("request"), Stdout: io.Discard}
-		err = forward(context.Background(), env, &client.Conn{TCPConn: c.(*net.TCPConn)})
+		err = forward(context.Background(), env, c.(*net.TCPConn))
 		if !errors.Is(err, syscall.ECONNRESET) {
 			t.Fatalf("got %v", err)
 		}

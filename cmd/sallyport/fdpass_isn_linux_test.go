@@ -26,9 +26,10 @@ func TestISNPassed(t *testing.T) {
 	cmd := exec.Command(n.path("sallyport"), "connect", "--fdpass", n.path("one.toml"), "--timeout", "20s")
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+n.path("client-state"))
 	cmd.Stdout, cmd.Stderr = stdout, os.Stderr
-	if err := n.insider.Do(cmd.Run); err != nil || !strings.Contains(n.log(), "msg=opened") {
+	if err := n.insider.Do(cmd.Run); err != nil {
 		t.Fatalf("%v\nserver: %s", err, n.log())
 	}
+	n.await("the line about the lease", func() bool { return strings.Contains(n.log(), "msg=opened") })
 	f := os.NewFile(uintptr(receive(t, receiver)), "connection")
 	defer f.Close()
 	conn, err := net.FileConn(f)

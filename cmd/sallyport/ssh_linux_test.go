@@ -113,7 +113,7 @@ func TestSSHThroughProxyCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("authorized_keys", "%s", public)
-	write("sshd_config", "ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n",
+	write("sshd_config", "ListenAddress 127.0.0.1:%d\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nLogLevel VERBOSE\n",
 		sshPort, path("host_key"), path("authorized_keys"))
 	start(func() bool {
 		c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", sshPort))
@@ -136,6 +136,24 @@ Host *
   UserKnownHostsFile /dev/null
   LogLevel ERROR
 `, path("sallyport"), path("work.toml"), sshPort, me.Username, path("user_key"))
+	connections := func() int {
+		text, err := os.ReadFile(path("sshd.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), "Connection from ")
+	}
+	netns.Until(t, "the line about the connection above", func() bool { return connections() == 1 })
+	// The watch at sshd is no connection there.
+	work, err := os.ReadFile(path("work.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := strings.Replace(string(work), fmt.Sprintf(":%d", webPort), fmt.Sprintf(":%d", sshPort), 1)
+	write("ssh.toml", "%s", watched)
+	if got := run(path("sallyport"), "knock", path("ssh.toml")); !strings.Contains(got, fmt.Sprintf("open: 127.0.0.1:%d", sshPort)) {
+		t.Errorf("knock printed %q", got)
+	}
 	// The connection is passed to ssh: nothing of ours stays.
 	passed := exec.CommandContext(t.Context(), "ssh", "-F", path("ssh_config"), "passed", "echo $SSH_CONNECTION; cat")
 	passed.Env = append(os.Environ(), "XDG_STATE_HOME="+path("state"), "GORACE=atexit_sleep_ms=0")
@@ -145,8 +163,9 @@ Host *
 		t.Errorf("ssh printed %q", got)
 	}
 	// One login is one connection: the client makes no other one to check sshd.
-	if text, _ := os.ReadFile(path("sshd.log")); strings.Contains(string(text), "preauth") {
-		t.Errorf("sshd received more than the login:\n%s", text)
+	if n := connections() - 1; n != 2 {
+		text, _ := os.ReadFile(path("sshd.log"))
+		t.Errorf("sshd had %d connections for two logins and a knock:\n%s", n, text)
 	}
 	log, _ := os.ReadFile(path("sallyportd.log"))
 	if !strings.Contains(string(log), "msg=opened") {

@@ -42,7 +42,10 @@ func (k *knocking) answered(ctx context.Context, n int, won []*trial) (Result, e
 		k.record(ctx, won, opened)
 		return result, nil
 	}
-	first.conn.began, first.conn.explain = time.Now(), k.explain(n, first)
+	first.conn.explain = k.explain(n, first)
+	if !k.granted {
+		first.conn.keep(ctx, first.lane)
+	}
 	// The connection does not wait for the disk.
 	recorded := make(chan struct{})
 	first.conn.recorded = recorded

@@ -483,7 +483,7 @@ func connectOnce(service netip.AddrPort, half bool, isn wire.ISN) (*Conn, error)
 	if err != nil {
 		return nil, dialError(service, err)
 	}
-	c := &Conn{TCPConn: tcp}
+	c := newConn(tcp)
 	if err := c.prove(time.Since(d.begun)); err != nil {
 		c.Close()
 		return nil, err

@@ -1,83 +1,185 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// greetingTime is how long the rest of a greeting may take.
-const greetingTime = 10 * time.Millisecond
+const (
+	// greetingTime is how long the rest of a greeting may take.
+	greetingTime = 10 * time.Millisecond
 
-// firstMoments is how long after its beginning a connection that ends without a byte of
-// the service shows why.
-const firstMoments = 250 * time.Millisecond
+	// upstreamTime is how long after its beginning a connection that the service closes
+	// without a byte shows why: a proxy takes that long to find that its upstream does not
+	// answer.
+	upstreamTime = 12 * time.Second
+)
 
-// Conn is a connection to the service, without keepalive. On Linux and macOS, nothing
-// was read from it. On other systems, the client may already have read the first byte
-// of its data, which only Read returns. One goroutine at a time may read.
+// Conn is a connection to the service, without keepalive. It is a net.Conn, of which one
+// goroutine at a time may read, and one may write.
+//
+// If only the time has shown that the server let this computer in, the Conn may still
+// change to another TCP connection in its first moments (steady.go).
 type Conn struct {
-	*net.TCPConn
-	first   []byte // read before, and not yet returned by Read
-	greeted bool   // the service has sent data
+	greeted    atomic.Bool // the service has sent data
+	halfClosed atomic.Bool // CloseWrite was called
+	steady
 
-	began      time.Time
-	explain    func(error) error // returns the error of a connection that ends at once; may be nil
-	halfClosed atomic.Bool
-	recorded   chan struct{} // closed when the result is on disk; nil: it is
+	mu      sync.Mutex
+	tcp     *net.TCPConn
+	first   []byte // read before, and not yet returned by Read
+	began   time.Time
+	options map[string]func(*net.TCPConn) error
+	closed  bool
+
+	explain  func(error) error // returns the error of a connection that ends at once; may be nil
+	cancel   context.CancelFunc
+	recorded chan struct{} // closed when the result is on disk; nil: it is
 }
 
-// Read implements net.Conn. If the service ends the connection within its first moments,
-// without a byte, Read returns an OfflineError in place of io.EOF or of the reset: unless
+func newConn(tcp *net.TCPConn) *Conn {
+	return &Conn{tcp: tcp, began: time.Now(), cancel: func() {}, steady: steady{over: true}}
+}
+
+func (c *Conn) current() (tcp *net.TCPConn, age time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tcp, time.Since(c.began)
+}
+
+// TCP returns the TCP connection, for a program that needs it alone. The Conn keeps it
+// from then on: its caller sees each reset. On Linux and macOS, nothing was read from a
+// connection from which Read has returned nothing.
+func (c *Conn) TCP() *net.TCPConn {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.settle()
+	tcp, _ := c.current()
+	return tcp
+}
+
+// Read implements net.Conn. If the service ends the connection without a byte, soon after
+// its beginning, Read returns an OfflineError in place of io.EOF or of the reset: unless
 // CloseWrite was called, the service has not done what the caller wants.
 func (c *Conn) Read(b []byte) (int, error) {
-	if len(c.first) > 0 && len(b) > 0 {
-		n := copy(b, c.first)
-		c.first = c.first[n:]
-		return n, nil
+	for {
+		if n := c.takeFirst(b); n > 0 {
+			return n, nil
+		}
+		tcp, age := c.current()
+		n, err := tcp.Read(b)
+		switch {
+		case n > 0:
+			c.greeted.Store(true)
+			return n, err
+		case err == io.EOF || isReset(err):
+			if c.greeted.Load() {
+				return n, err
+			}
+			if changed, err := c.change(tcp, err); err != nil {
+				return n, c.ended(err, age)
+			} else if changed {
+				continue
+			}
+		}
+		return n, err
 	}
-	n, err := c.TCPConn.Read(b)
-	c.greeted = c.greeted || n > 0
-	atOnce := err == io.EOF || errors.Is(err, syscall.ECONNRESET)
-	if atOnce && !c.greeted && c.explain != nil && !c.halfClosed.Load() && time.Since(c.began) < firstMoments {
-		return n, c.explain(fmt.Errorf("%w: %w", errClosedAtOnce, err))
+}
+
+// takeFirst reads what the client has read before.
+func (c *Conn) takeFirst(b []byte) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := copy(b, c.first)
+	c.first = c.first[n:]
+	return n
+}
+
+// ended returns the error of a connection that ended without a byte of the service.
+func (c *Conn) ended(err error, age time.Duration) error {
+	atOnce := err == io.EOF && age < upstreamTime || isReset(err) && age < firstMoments
+	if !atOnce || c.explain == nil || c.halfClosed.Load() {
+		return err
 	}
-	return n, err
+	return c.explain(fmt.Errorf("%w: %w", errClosedAtOnce, err))
+}
+
+// isReset reports whether an error is that of a connection that the peer has reset.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // WriteTo makes io.Copy use Read for the first data, and then TCPConn.WriteTo.
 func (c *Conn) WriteTo(w io.Writer) (written int64, err error) {
 	b := make([]byte, 4096)
-	n, err := c.Read(b)
-	if n > 0 {
-		m, failed := w.Write(b[:n])
-		if written = int64(m); failed != nil {
-			return written, failed
+	for n := c.takeFirst(b); n > 0 || !c.greeted.Load(); n = 0 {
+		var err error
+		if n == 0 {
+			n, err = c.Read(b)
+		}
+		if n > 0 {
+			m, failed := w.Write(b[:n])
+			if written += int64(m); failed != nil {
+				return written, failed
+			}
+		}
+		if err == io.EOF {
+			return written, nil
+		} else if err != nil {
+			return written, err
 		}
 	}
-	if err == io.EOF {
-		return written, nil
-	} else if err != nil {
-		return written, err
-	}
-	more, err := c.TCPConn.WriteTo(w)
+	tcp, _ := c.current()
+	more, err := tcp.WriteTo(w)
 	return written + more, err
+}
+
+// ReadFrom makes io.Copy use Write in the first moments, and then TCPConn.ReadFrom.
+func (c *Conn) ReadFrom(r io.Reader) (read int64, err error) {
+	b := make([]byte, 16<<10)
+	for !c.settled() {
+		n, err := r.Read(b)
+		if n > 0 {
+			if _, failed := c.Write(b[:n]); failed != nil {
+				return read, failed
+			}
+			read += int64(n)
+		}
+		if err == io.EOF {
+			return read, nil
+		} else if err != nil {
+			return read, err
+		}
+	}
+	tcp, _ := c.current()
+	more, err := tcp.ReadFrom(r)
+	return read + more, err
 }
 
 // CloseWrite ends the caller's side of the connection.
 func (c *Conn) CloseWrite() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.halfClosed.Store(true)
-	return c.TCPConn.CloseWrite()
+	tcp, _ := c.current()
+	return tcp.CloseWrite()
 }
 
 // Close implements net.Conn. It waits until the client has recorded that the service
 // opened.
 func (c *Conn) Close() error {
-	err := c.TCPConn.Close()
+	c.cancel()
+	c.mu.Lock()
+	c.closed = true
+	err := c.tcp.Close()
+	c.mu.Unlock()
 	if c.recorded != nil {
 		<-c.recorded
 	}
@@ -91,7 +193,7 @@ func (c *Conn) closeInOrder() {
 		return
 	}
 	defer c.Close()
-	if c.greeted && c.SetReadDeadline(time.Now().Add(greetingTime)) == nil {
-		c.TCPConn.Read(make([]byte, 4096))
+	if c.greeted.Load() && c.tcp.SetReadDeadline(time.Now().Add(greetingTime)) == nil {
+		c.tcp.Read(make([]byte, 4096))
 	}
 }

@@ -149,7 +149,7 @@ func (c *connector) complete(a answer, now time.Time) *lane {
 		l.failed(dialError(l.service, err), now)
 		return nil
 	}
-	conn := &Conn{TCPConn: tcp}
+	conn := newConn(tcp)
 	if c.granted {
 		return c.won(l, conn, now)
 	}

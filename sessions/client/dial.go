@@ -28,22 +28,23 @@ const maxProof = time.Second
 // reset takes a round trip from the moment in which the client completes the handshake,
 // and the time in which the server looks at the connection.
 func proofTime(roundTrip time.Duration) time.Duration {
-	return min(roundTrip+roundTrip/8+4*time.Millisecond, maxProof)
+	return min(roundTrip+roundTrip/8+2*time.Millisecond, maxProof)
 }
 
 // prove waits until the service sends data, or the connection has lasted for proofTime.
 func (c *Conn) prove(roundTrip time.Duration) error {
-	err := c.SetReadDeadline(time.Now().Add(proofTime(roundTrip)))
+	err := c.tcp.SetReadDeadline(time.Now().Add(proofTime(roundTrip)))
 	if err == nil {
-		c.first, c.greeted, err = awaitGreeting(c.TCPConn)
-		if timedOut(err) {
+		greeted := false
+		c.first, greeted, err = awaitGreeting(c.tcp)
+		if c.greeted.Store(greeted); timedOut(err) {
 			err = nil
 		} else if err != nil {
 			err = fmt.Errorf("%w: %w", errClosedAtOnce, err)
 		}
 	}
 	if err == nil {
-		err = c.SetReadDeadline(time.Time{})
+		err = c.tcp.SetReadDeadline(time.Time{})
 	}
 	return err
 }

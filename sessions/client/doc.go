@@ -57,11 +57,10 @@
 // let this computer in. Otherwise the server, or a proxy in front of it, may accept the
 // connection first and reset it then: so a connection has to prove itself, by the first
 // byte of the service, or by lasting for one round trip and a little more (proofTime).
-// Knock returns only connections that have. Until then the caller's data is still the
-// caller's: none of it was sent, so a reset loses and doubles nothing, and the next
-// connection carries it. After that, nothing is sent twice: a TCP that has been reset
-// cannot know whether the service has read what was sent, and a service may act on it
-// without an answer.
+// Knock returns only connections that have: what the caller wants to send is not sent
+// before, so a reset until then loses and doubles nothing. A connection that only time
+// has proved may change to another one in its first moments, until the first byte of the
+// service (steady.go has the argument why nothing is lost or doubled by that).
 //
 // With BindISN, each connection after the knock begins with the initial sequence number
 // of its attempt (isn.go). The SYN before the knock has one of the kernel.

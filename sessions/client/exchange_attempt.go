@@ -150,7 +150,10 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 	}
 	result.Watched, result.OpenBefore = true, seen.before == beforeOpen && cfg.CheckBefore
 	if result.Conn = seen.conn; cfg.Keep {
-		result.Conn.began, result.Conn.explain = time.Now(), x.explain(result, seen.before)
+		result.Conn.explain = x.explain(result, seen.before)
+		if !granted {
+			result.Conn.keep(ctx, l)
+		}
 		return result, nil
 	}
 	seen.conn.closeInOrder()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -189,6 +190,43 @@ func TestExchange(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestExchangeAddresses: two of three addresses are dead. The first attempt goes on to the
+// third, and responds there only.
+func TestExchangeAddresses(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	dead := netns.NewHost(t)
+	netns.Connect(t, netns.End{Name: "client", Addresses: []string{"198.51.100.1/24"}}, dead,
+		netns.End{Name: "dead", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24"}})
+	o := newOperation(t, exchange.NATAware, false)
+	g := newTestServer(t, o, nil)
+	cfg := exchangeConfig(o, "gate.invalid")
+	for _, a := range []string{"198.51.100.2", "198.51.100.3", "127.0.0.1"} {
+		cfg.Addresses = append(cfg.Addresses, netip.MustParseAddr(a))
+	}
+	var to []netip.Addr
+	answered := 0
+	cfg.Report = func(e Event) {
+		switch e := e.(type) {
+		case Requested:
+			to = append(to, e.Address)
+		case Answered:
+			answered++
+		case Unanswered:
+			t.Errorf("given up: %+v", e)
+		}
+	}
+	r, err := Exchange(t.Context(), cfg)
+	if err != nil || r.Attempts != 1 || r.Address != cfg.Addresses[2] || r.Lost != (Lost{}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if !slices.Equal(to, cfg.Addresses) || answered != 1 || len(g.grants()) != 1 {
+		t.Errorf("requests to %v, %d responses, %d grants", to, answered, len(g.grants()))
 	}
 }
 

@@ -65,7 +65,7 @@ func (x *exchanging) firstChallenge(ctx context.Context, n int) (*request, error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p, running := newPlan(time.Now(), false), map[*request]bool{}
-	answers := make(chan *request)
+	answers := make(chan *request, 1)
 	var unsent []error
 	var first *request
 	for _, t := range x.targets {
@@ -98,7 +98,11 @@ func (x *exchanging) firstChallenge(ctx context.Context, n int) (*request, error
 			default:
 				p.sent(i, time.Now())
 				r.index, running[r] = i, true
-				go r.await(answers, x.cfg, x.found.contradicted)
+				if await := func() { r.await(answers, x.cfg, x.found.contradicted) }; len(x.targets) == 1 && x.lookup == nil {
+					await() // on this thread, which may be in another network namespace
+				} else {
+					go await()
+				}
 			}
 			continue
 		}

@@ -60,7 +60,7 @@ func (r *race) judge(tr *trial) {
 func (r *race) answeredAt(l *lane, now time.Time) {
 	for _, tr := range slices.Clone(r.trials) {
 		if slices.Contains(tr.lanes, l) {
-			tr.sighting, tr.service = l.sighting, l.service
+			tr.sighting, tr.service, tr.lane = l.sighting, l.service, l
 			r.won = append(r.won, tr)
 			r.plan.won(tr.index, now)
 			r.end(tr)

@@ -82,11 +82,12 @@ func (s *synConn) sendMessage(ctx context.Context, c *challenge.Codec, message [
 
 // Times of the connection that fetches the challenge.
 const (
-	firstFetchPause = 5 * time.Millisecond // after a refusal; doubles
+	firstFetchPause = 2 * time.Millisecond // after a connection without the challenge; doubles
 	lastFetchPause  = 100 * time.Millisecond
-	// fetchTimer is how long the first connection may take: a SYN that arrives before
-	// the port is open may be dropped. It triples, up to the round trip of a slow path.
-	fetchTimer    = 150 * time.Millisecond
+	// fetchTimer is how long the first connection from the port of the SYNs may take: a
+	// SYN that arrives before the port is open may be dropped. It triples, up to the round
+	// trip of a slow path.
+	fetchTimer    = 50 * time.Millisecond
 	maxFetchTimer = 3 * time.Second
 )
 
@@ -105,11 +106,13 @@ func (s *synConn) awaitChallenge(c *exchange.Initiator, timeout time.Duration, _
 	}()
 	pause, timer := firstFetchPause, fetchTimer
 	for {
-		answer, taken, err := s.fetch(ctx, timer, c, found)
-		if taken {
-			return answer, nil
-		}
-		if timedOut(err) {
+		conn, err := s.connect(ctx, c, timer)
+		if err == nil {
+			answer, taken := take(ctx, conn, c, found)
+			if taken {
+				return answer, nil
+			}
+		} else if timedOut(err) {
 			timer = min(3*timer, maxFetchTimer)
 		}
 		select {
@@ -121,26 +124,39 @@ func (s *synConn) awaitChallenge(c *exchange.Initiator, timeout time.Duration, _
 	}
 }
 
-// fetch connects to the port of challenges, and takes the first one that is authentic. The
-// server then offers that one to no later exchange of this address.
-func (s *synConn) fetch(
-	ctx context.Context, timer time.Duration, c *exchange.Initiator, found *exchangeFindings,
-) (answer exchange.Answer, taken bool, err error) {
-	d := net.Dialer{Timeout: timer, Control: reusePort}
-	if s.local.Port() != 0 {
-		d.LocalAddr = net.TCPAddrFromAddrPort(s.local)
+// connect connects to the port of challenges, with several connections under way. If the
+// client cannot tell its challenge from those of others behind the same address, there is
+// one connection at a time, from the port of the SYNs: the server offers that port its
+// own challenge first.
+func (s *synConn) connect(ctx context.Context, c *exchange.Initiator, timer time.Duration) (*net.TCPConn, error) {
+	to := netip.AddrPortFrom(s.server, s.answer)
+	if c.Authenticates() || s.local.Port() == 0 {
+		end, _ := ctx.Deadline()
+		conns := newConnector(true, true)
+		conns.lanes = []*lane{newLane(to, time.Now(), time.Until(end), func() before { return beforeUnknown })}
+		seen := conns.wait(ctx)
+		if seen.err != nil {
+			return nil, seen.err
+		}
+		return seen.conn.tcp, nil
 	}
-	to := netip.AddrPortFrom(s.server, s.answer).String()
-	conn, err := d.DialContext(ctx, "tcp", to)
+	d := net.Dialer{Timeout: timer, Control: reusePort, LocalAddr: net.TCPAddrFromAddrPort(s.local)}
+	conn, err := d.DialContext(ctx, "tcp", to.String())
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
-		conn, err = (&net.Dialer{Timeout: timer}).DialContext(ctx, "tcp", to)
+		conn, err = (&net.Dialer{Timeout: timer}).DialContext(ctx, "tcp", to.String())
 	}
 	if err != nil {
-		return answer, false, err
+		return nil, err
 	}
+	return conn.(*net.TCPConn), nil
+}
+
+// take takes the first authentic challenge from a connection. The server then offers that
+// one to no later exchange of this address.
+func take(ctx context.Context, conn *net.TCPConn, c *exchange.Initiator, found *exchangeFindings) (answer exchange.Answer, taken bool) {
 	defer func() {
 		if !taken {
-			conn.(*net.TCPConn).SetLinger(0) // no state remains at either end
+			conn.SetLinger(0) // no state remains at either end
 			conn.Close()
 		}
 	}()
@@ -149,16 +165,16 @@ func (s *synConn) fetch(
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	challenges, err := readChallenges(conn)
+	challenges, _ := readChallenges(conn)
 	for i, b := range challenges {
 		if answer, err := c.Answer(b); err == nil {
 			conn.Write([]byte{byte(i + 1)})
-			go closeTaken(conn.(*net.TCPConn))
-			return answer, true, nil
+			go closeTaken(conn)
+			return answer, true
 		}
 		found.forged++
 	}
-	return answer, false, err
+	return answer, false
 }
 
 // takenTime is how long the server may take to read which challenge was taken.

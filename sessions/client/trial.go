@@ -25,6 +25,7 @@ type trial struct {
 	drawn  []*candidate
 	minute schedule.Minute
 	lanes  []*lane // one, or one for each of drawn
+	lane   *lane   // that of the service that answered
 	sighting
 }
 

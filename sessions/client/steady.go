@@ -1,0 +1,161 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// A server that can accept a connection before it looks from whom it is (a profile
+// without handshake = "granted") resets it if the grant comes later than that. The proof
+// (prove) has waited for such a reset for a round trip; a busy server may still send one.
+// So in its first moments, until the service has sent a byte, the Conn keeps what its
+// caller writes, and after a reset sends it again on another connection of the same race.
+//
+// Nothing is lost by that. Nothing is doubled at a server that resets before it reads, as
+// the gate does, and at a service that speaks first. A service that reads, acts, and then
+// resets the connection without a byte may get the same again, at most maxAgain times: no
+// TCP can tell that reset from the gate's, so a profile with handshake = "granted", where
+// a reset cannot be the gate's, never sends anything twice. An end in order is none of
+// the gate's either.
+
+const (
+	// firstMoments is how long after its beginning a connection may change to another one.
+	firstMoments = 250 * time.Millisecond
+	// maxKept is how many bytes a Conn keeps. One that was given more does not change.
+	maxKept = 64 << 10
+	// maxAgain is how often the bytes are sent again.
+	maxAgain = 2
+)
+
+// steady is the part of a Conn that survives a reset.
+type steady struct {
+	writing sync.Mutex // held by a Write, and by a change; guards what follows
+	over    bool       // the Conn does not change any more
+	kept    []byte
+	sent    int // how often kept was sent again
+	// again returns another connection, which has proved itself.
+	again func() (*Conn, error)
+}
+
+// settle ends the first moments. The caller holds writing.
+func (c *Conn) settle() { c.over, c.kept = true, nil }
+
+// settled reports whether the first moments are over.
+func (c *Conn) settled() bool {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.settledLocked()
+}
+
+func (c *Conn) settledLocked() bool {
+	if _, age := c.current(); !c.over && (c.greeted.Load() || age >= firstMoments) {
+		c.settle()
+	}
+	return c.over
+}
+
+// Write implements net.Conn.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	if len(c.kept)+len(b) > maxKept {
+		c.settle()
+	}
+	tcp, _ := c.current()
+	if c.settledLocked() {
+		c.writing.Unlock()
+		return tcp.Write(b)
+	}
+	defer c.writing.Unlock()
+	c.kept = append(c.kept, b...)
+	n, err := tcp.Write(b)
+	switch {
+	case isReset(err):
+		if err := c.changeLocked(tcp, err); err != nil {
+			return n, err
+		}
+		return len(b), nil // the other connection has it
+	case err != nil:
+		c.kept = c.kept[:len(c.kept)-len(b)+n]
+	}
+	return n, err
+}
+
+// change takes the end of a connection that a reader has seen. Changed: the Conn has
+// another connection.
+func (c *Conn) change(ended *net.TCPConn, err error) (changed bool, _ error) {
+	// The kernel reports a reset once. If a writer has received the report, a reader sees
+	// an end in order; and the writer has changed the connection when it releases the lock.
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if tcp, _ := c.current(); tcp != ended {
+		return true, nil
+	}
+	if err == io.EOF {
+		return false, err
+	}
+	err = c.changeLocked(ended, err)
+	return err == nil, err
+}
+
+// changeLocked changes to another connection after a reset, or returns the reset.
+func (c *Conn) changeLocked(ended *net.TCPConn, reset error) error {
+	for !c.settledLocked() && (len(c.kept) == 0 || c.sent < maxAgain) {
+		next, err := c.again()
+		if err != nil {
+			break
+		}
+		if len(c.kept) > 0 {
+			c.sent++
+			_, err = next.tcp.Write(c.kept)
+		}
+		if err == nil && c.halfClosed.Load() {
+			err = next.tcp.CloseWrite()
+		}
+		if !c.adopt(next) {
+			return net.ErrClosed
+		}
+		ended.Close()
+		if ended = next.tcp; err == nil {
+			return nil
+		}
+	}
+	c.settle()
+	return reset
+}
+
+// adopt makes a connection that of the Conn, with its options. Not ok: the Conn is closed.
+func (c *Conn) adopt(next *Conn) (ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		next.tcp.Close()
+		return false
+	}
+	c.tcp, c.first, c.began = next.tcp, next.first, time.Now()
+	for _, set := range c.options {
+		set(c.tcp)
+	}
+	if next.greeted.Load() {
+		c.greeted.Store(true)
+	}
+	return true
+}
+
+// keep lets a connection to the service of a lane change to another one after a reset.
+func (c *Conn) keep(ctx context.Context, l *lane) {
+	if c.greeted.Load() {
+		return
+	}
+	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.over, c.again = false, func() (*Conn, error) {
+		more := newLane(l.service, time.Now().Add(-firstTry), 0, l.was)
+		more.until, more.isn = l.until, l.isn
+		conns := newConnector(true, false)
+		conns.lanes = []*lane{more}
+		seen := conns.wait(ctx)
+		return seen.conn, seen.err
+	}
+}
