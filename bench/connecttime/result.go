@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -53,19 +54,18 @@ func (r Row) allowed() time.Duration { return time.Duration(r.RoundTrips) * r.Ro
 // the round trips that the client may need.
 func (r Row) Above(d time.Duration) time.Duration { return d - r.Plain.Median() - r.allowed() }
 
-// missed returns the goals that a row does not reach.
+// missed returns the goals that a row does not reach, by the names of columns.
 func (r Row) missed() (all []string) {
 	for _, goal := range []struct {
-		what       string
+		column     string
 		above, may time.Duration
 	}{
-		{"median from the last knock", r.Above(r.Knock.Median()), goalMedian},
-		{"99th percentile from the last knock", r.Above(r.Knock.P99()), goalHighest},
-		{"median from the start of the process", r.Above(r.Process.Median()), goalProcess},
+		{"p50", r.Above(r.Knock.Median()), goalMedian},
+		{"p99", r.Above(r.Knock.P99()), goalHighest},
+		{"process p50", r.Above(r.Process.Median()), goalProcess},
 	} {
 		if goal.above > goal.may {
-			all = append(all, fmt.Sprintf("%s, %s, %s: the %s is %s ms above a plain connection, not %s",
-				r.Link, r.Server, r.Service, goal.what, inMS(goal.above), inMS(goal.may)))
+			all = append(all, goal.column)
 		}
 	}
 	return all
@@ -73,14 +73,6 @@ func (r Row) missed() (all []string) {
 
 // Result is all rows.
 type Result struct{ Rows []Row }
-
-// Missed returns the goals that the rows do not reach, as sentences.
-func (r Result) Missed() (all []string) {
-	for _, row := range r.Rows {
-		all = append(all, row.missed()...)
-	}
-	return all
-}
 
 func inMS(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }
 
@@ -95,8 +87,8 @@ func (r Result) Text(w io.Writer) error {
 			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\t\n", link)
 		}
 		verdict := "reached"
-		if len(row.missed()) > 0 {
-			verdict = "missed"
+		if missed := row.missed(); len(missed) > 0 {
+			verdict = "missed: " + strings.Join(missed, ", ")
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t+%s\t+%s\t%s\t+%s\t%s\n", row.Server, row.Service, trips(row.RoundTrips),
 			inMS(row.Plain.Median()), inMS(row.Knock.Median()), inMS(row.Above(row.Knock.Median())),

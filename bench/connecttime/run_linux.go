@@ -45,6 +45,9 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		return res, err
 	}
 	defer os.RemoveAll(dir)
+	if err := netns.LoopbackUp(); err != nil {
+		return res, err
+	}
 	// The programs and Load must use the same nonces.
 	if err := os.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state")); err != nil {
 		return res, err
@@ -57,7 +60,10 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	done := 0
 	for _, l := range links {
 		for i, s := range all {
-			if l == loopback && !s.loopback {
+			if l == loopback {
+				s = s.onLoopback()
+			}
+			if len(s.services) == 0 {
 				continue
 			}
 			steps = append(steps, func() error {

@@ -2,6 +2,7 @@ package connecttime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,7 @@ type service struct {
 	settings string // of its table
 	web      bool   // the client speaks first
 	guards   bool   // the program behind it listens at its own port
+	hidden   bool   // the firewall hides it, at least with some kernels
 	exchange bool   // the challenge–response protocol opens it
 }
 
@@ -27,9 +29,8 @@ type service struct {
 type setup struct {
 	name string
 	// plain: without CAP_NET_ADMIN.
-	plain bool
-	// loopback: it can be measured there, where the firewall lets everything pass.
-	loopback bool
+	plain    bool
+	firewall bool // hides all services
 	services []service
 }
 
@@ -42,27 +43,34 @@ const (
 
 func setups() []setup {
 	return []setup{
-		{name: "sockets", loopback: true, services: []service{
+		{name: "sockets", services: []service{
 			{name: "web", title: "web, closed", settings: webService, web: true},
-			{name: "webf", title: "web, filtered", settings: webService + filtered, web: true},
+			{name: "webf", title: "web, filtered", settings: webService + filtered, hidden: true, web: true},
 			{name: "proxy", title: "proxy, closed", settings: proxyService},
-			{name: "proxyf", title: "proxy, filtered", settings: proxyService + filtered},
+			{name: "proxyf", title: "proxy, filtered", settings: proxyService + filtered, hidden: true},
 			{name: "proxyx", title: "proxy, closed, exchange", settings: proxyService, exchange: true},
 		}},
-		{name: "no CAP_NET_ADMIN", plain: true, loopback: true, services: []service{
+		{name: "no CAP_NET_ADMIN", plain: true, services: []service{
 			{name: "web", title: "web, closed", settings: webService, web: true},
 			{name: "proxy", title: "proxy, closed", settings: proxyService},
 		}},
-		{name: "firewall", services: []service{
+		{name: "firewall", firewall: true, services: []service{
 			{name: "drop", title: "firewall, drop", settings: guarded, guards: true},
 			{name: "reject", title: "firewall, reject", settings: guarded + "policy = \"reject\"\n", guards: true},
 			{name: "web", title: "web, closed", settings: webService, web: true},
-			{name: "webf", title: "web, filtered", settings: webService + filtered, web: true},
+			{name: "webf", title: "web, filtered", settings: webService + filtered, hidden: true, web: true},
 			{name: "proxy", title: "proxy, closed", settings: proxyService},
-			{name: "proxyf", title: "proxy, filtered", settings: proxyService + filtered},
+			{name: "proxyf", title: "proxy, filtered", settings: proxyService + filtered, hidden: true},
 			{name: "dropx", title: "firewall, drop, exchange", settings: guarded, guards: true, exchange: true},
 		}},
 	}
+}
+
+// onLoopback returns the server with the services that can be measured there: the firewall
+// lets the loopback pass.
+func (s setup) onLoopback() setup {
+	s.services = slices.DeleteFunc(slices.Clone(s.services), func(v service) bool { return v.guards || v.hidden || s.firewall })
+	return s
 }
 
 // text returns the configuration of a server that clients reach at an address.

@@ -39,13 +39,7 @@ func measureConnections(c *cobra.Command, env cli.Env, o connectOptions) error {
 	if o.json {
 		return json.NewEncoder(env.Stdout).Encode(result)
 	}
-	if err := result.Text(env.Stdout); err != nil {
-		return err
-	}
-	for _, missed := range result.Missed() {
-		fmt.Fprintln(env.Stdout, "missed: "+missed)
-	}
-	return nil
+	return result.Text(env.Stdout)
 }
 
 // connectInsideCommand is the process that connect starts to measure. It creates its own
