@@ -8,19 +8,14 @@ import (
 )
 
 // answered returns the result of an attempt after which the service answered at some
-// addresses.
+// addresses. It records the result also if ctx is done.
 func (k *knocking) answered(ctx context.Context, n int, won []*trial) (Result, error) {
-	first, opened := won[0], []*trial{}
-	for _, tr := range won {
-		if err := ctx.Err(); err != nil || !k.cfg.Keep {
+	first := won[0]
+	keep := k.cfg.Keep && ctx.Err() == nil
+	if !keep {
+		for _, tr := range won {
 			tr.conn.closeInOrder()
-			if tr.conn = nil; err != nil {
-				return Result{}, err
-			}
-			tr.settle(ctx)
-		}
-		if tr.before != beforeOpen {
-			opened = append(opened, tr)
+			tr.conn = nil
 		}
 	}
 	result := Result{
@@ -30,32 +25,43 @@ func (k *knocking) answered(ctx context.Context, n int, won []*trial) (Result, e
 	for _, tr := range won[1:] {
 		result.Also = append(result.Also, tr.service)
 	}
-	for _, tr := range opened {
-		// If a drawn port was open already, an earlier attempt may have opened it, and the
-		// client has only not used it.
-		if tr.moved && !result.NoncesBehind && !errors.Is(k.found.service, errTaken) {
-			result.NoncesBehind = true
-			k.cfg.Report(Moved{Previous: tr.previous})
-		}
-	}
-	if first.conn == nil {
-		k.record(ctx, won, opened)
-		return result, nil
-	}
-	first.conn.explain = k.explain(n, first)
-	if !k.granted {
-		first.conn.keep(ctx, first.lane)
-	}
-	// The connection does not wait for the disk.
 	recorded := make(chan struct{})
-	first.conn.recorded = recorded
 	go func() {
 		defer close(recorded)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 		defer cancel()
-		k.record(ctx, won, opened)
+		k.record(ctx, won)
 	}()
+	if keep { // the connection does not wait for the disk
+		first.conn.explain, first.conn.recorded = k.explain(n, first), recorded
+		first.conn.keep(ctx, first.lane, k.granted)
+	} else {
+		for _, tr := range won {
+			tr.settle(ctx)
+		}
+		<-recorded
+	}
+	if err := ctx.Err(); err != nil {
+		if keep {
+			first.conn.Close()
+		}
+		return Result{}, err
+	}
+	result.NoncesBehind = k.reportMoved(won)
 	return result, nil
+}
+
+// reportMoved reports that the nonces of a sequence that opened the service were ahead.
+func (k *knocking) reportMoved(won []*trial) bool {
+	for _, tr := range won {
+		// If a drawn port was open already, an earlier attempt may have opened it, and the
+		// client has only not used it.
+		if tr.moved && tr.before != beforeOpen && !errors.Is(k.found.service, errTaken) {
+			k.cfg.Report(Moved{Previous: tr.previous})
+			return true
+		}
+	}
+	return false
 }
 
 // explain returns the function with which a connection explains that it ended at once.
@@ -72,27 +78,22 @@ const recordTime = 2 * time.Second
 
 // record records where and with which nonces the service has opened. Errors do not
 // matter: the next attempts move ahead too early, or need the resolver.
-func (k *knocking) record(ctx context.Context, won, opened []*trial) {
+func (k *knocking) record(ctx context.Context, won []*trial) {
+	var last *trial // the one with the highest nonces that has opened something
+	var at []netip.Addr
 	for _, tr := range won {
-		if tr.drawn != nil {
+		if at = append(at, tr.knock); tr.drawn != nil {
 			// Without the record, the next connection of this minute waits for another port.
 			k.cfg.Nonces.see(ctx, k.cfg.Profile.Rotation.Service, tr.minute, tr.service)
 		}
-	}
-	var at []netip.Addr
-	for _, tr := range won {
-		at = append(at, tr.knock)
-	}
-	k.cfg.Nonces.rememberAddresses(k.cfg.Profile.Server, at...)
-	if len(opened) == 0 {
-		k.cfg.Nonces.unknown(ctx)
-		return
-	}
-	last := opened[0]
-	for _, tr := range opened {
-		if tr.base > last.base {
+		if tr.before != beforeOpen && (last == nil || tr.base > last.base) {
 			last = tr
 		}
 	}
-	k.cfg.Nonces.Opened(ctx, last.base, k.cfg.Profile.Ports, last.before != beforeUnknown)
+	if last == nil {
+		k.cfg.Nonces.unknown(ctx)
+	} else {
+		k.cfg.Nonces.Opened(ctx, last.base, k.cfg.Profile.Ports, last.before != beforeUnknown)
+	}
+	k.cfg.Nonces.rememberAddresses(k.cfg.Profile.Server, at...)
 }

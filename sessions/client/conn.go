@@ -25,8 +25,8 @@ const (
 // Conn is a connection to the service, without keepalive. It is a net.Conn, of which one
 // goroutine at a time may read, and one may write.
 //
-// If only the time has shown that the server let this computer in, the Conn may still
-// change to another TCP connection in its first moments (steady.go).
+// In its first moments, until the service has sent a byte, a Conn may change to another
+// TCP connection (steady.go).
 type Conn struct {
 	greeted    atomic.Bool // the service has sent data
 	halfClosed atomic.Bool // CloseWrite was called

@@ -151,9 +151,7 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 	result.Watched, result.OpenBefore = true, seen.before == beforeOpen && cfg.CheckBefore
 	if result.Conn = seen.conn; cfg.Keep {
 		result.Conn.explain = x.explain(result, seen.before)
-		if !granted {
-			result.Conn.keep(ctx, l)
-		}
+		result.Conn.keep(ctx, l, granted)
 		return result, nil
 	}
 	seen.conn.closeInOrder()

@@ -17,9 +17,10 @@ import (
 // Nothing is lost by that. Nothing is doubled at a server that resets before it reads, as
 // the gate does, and at a service that speaks first. A service that reads, acts, and then
 // resets the connection without a byte may get the same again, at most maxAgain times: no
-// TCP can tell that reset from the gate's, so a profile with handshake = "granted", where
-// a reset cannot be the gate's, never sends anything twice. An end in order is none of
-// the gate's either.
+// TCP can tell that reset from the gate's. With handshake = "granted" a reset is hardly
+// the gate's (it has too many leases for its filter, or too many connections), so nothing
+// is sent twice: the Conn changes only while its caller has not written. An end in order
+// is never the gate's.
 
 const (
 	// firstMoments is how long after its beginning a connection may change to another one.
@@ -35,7 +36,7 @@ type steady struct {
 	writing sync.Mutex // held by a Write, and by a change; guards what follows
 	over    bool       // the Conn does not change any more
 	kept    []byte
-	sent    int // how often kept was sent again
+	repeats int // how often kept may still be sent again
 	// again returns another connection, which has proved itself.
 	again func() (*Conn, error)
 }
@@ -102,13 +103,13 @@ func (c *Conn) change(ended *net.TCPConn, err error) (changed bool, _ error) {
 
 // changeLocked changes to another connection after a reset, or returns the reset.
 func (c *Conn) changeLocked(ended *net.TCPConn, reset error) error {
-	for !c.settledLocked() && (len(c.kept) == 0 || c.sent < maxAgain) {
+	for !c.settledLocked() && (len(c.kept) == 0 || c.repeats > 0) {
 		next, err := c.again()
 		if err != nil {
 			break
 		}
 		if len(c.kept) > 0 {
-			c.sent++
+			c.repeats--
 			_, err = next.tcp.Write(c.kept)
 		}
 		if err == nil && c.halfClosed.Load() {
@@ -145,9 +146,13 @@ func (c *Conn) adopt(next *Conn) (ok bool) {
 }
 
 // keep lets a connection to the service of a lane change to another one after a reset.
-func (c *Conn) keep(ctx context.Context, l *lane) {
+// Granted: it sends nothing twice.
+func (c *Conn) keep(ctx context.Context, l *lane, granted bool) {
 	if c.greeted.Load() {
 		return
+	}
+	if c.repeats = maxAgain; granted {
+		c.repeats = 0
 	}
 	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.over, c.again = false, func() (*Conn, error) {
