@@ -608,3 +608,37 @@ func TestNothingStays(t *testing.T) {
 		return fmt.Sprintf("%d descriptors, before %d; %d goroutines, before %d", f, fds, g, goroutines)
 	})
 }
+
+// TestConnectionsAreBounded: at a service that never answers, only so many connections are
+// under way, whatever the time.
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	hide(t, "127.0.0.1:8080")
+	count := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	service, knocked := netip.MustParseAddrPort("127.0.0.1:8080"), time.Now()
+	c := newConnector(false, false)
+	l := newLane(service, knocked, time.Hour, func() before { return beforeUnknown })
+	c.lanes = []*lane{l}
+	before, most := count(), 0
+	for range 5 * maxUnderWay {
+		at, _ := l.due()
+		c.step(at)
+		most = max(most, len(c.underWay[l]))
+	}
+	// A descriptor stays until its goroutine has seen that it is closed.
+	netns.Until(t, "the end of the oldest connections", func() bool { return count() <= before+maxUnderWay+1 }) // the poller has one
+	if most != maxUnderWay {
+		t.Errorf("%d connections were under way, want %d", most, maxUnderWay)
+	}
+	c.close()
+	netns.Until(t, "the end of all connections", func() bool { return count() <= before+1 })
+}
