@@ -151,8 +151,9 @@ Host *
 	}
 	watched := strings.Replace(string(work), fmt.Sprintf(":%d", webPort), fmt.Sprintf(":%d", sshPort), 1)
 	write("ssh.toml", "%s", watched)
-	if got := run(path("sallyport"), "knock", path("ssh.toml")); !strings.Contains(got, fmt.Sprintf("open: 127.0.0.1:%d", sshPort)) {
-		t.Errorf("knock printed %q", got)
+	opened := run(path("sallyport"), "knock", path("ssh.toml"))
+	if !strings.Contains(opened, fmt.Sprintf("open: 127.0.0.1:%d", sshPort)) {
+		t.Errorf("knock printed %q", opened)
 	}
 	// The connection is passed to ssh: nothing of ours stays.
 	passed := exec.CommandContext(t.Context(), "ssh", "-F", path("ssh_config"), "passed", "echo $SSH_CONNECTION; cat")

@@ -34,7 +34,7 @@ func (k *knocking) answered(ctx context.Context, n int, won []*trial) (Result, e
 	}()
 	if keep { // the connection does not wait for the disk
 		first.conn.explain, first.conn.recorded = k.explain(n, first), recorded
-		first.conn.keep(ctx, first.lane, k.granted)
+		first.conn.keep(ctx, first.lane)
 	} else {
 		for _, tr := range won {
 			tr.settle(ctx)

@@ -35,7 +35,7 @@ type knocking struct {
 	minute  schedule.Minute                       // of the last attempt
 	begun   int                                   // the attempt for which nonces were reserved last
 	nonces  attemptNonces                         // of this attempt
-	// expected is to how many addresses a sequence will go soon: their nonces are
+	// expected is the number of addresses to which a sequence goes soon: their nonces are
 	// reserved at once. 0: to one.
 	expected int
 	reserved []uint32 // the first nonces of sequences that are like of

@@ -458,7 +458,8 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	var resolveErr *ResolveError
-	if _, err := resolve(t.Context(), p, IPv6, nobody); !errors.As(err, &resolveErr) || !strings.Contains(err.Error(), "IPv6") {
+	_, err := resolve(t.Context(), p, IPv6, nobody)
+	if !errors.As(err, &resolveErr) || !strings.Contains(err.Error(), "IPv6") {
 		t.Errorf("an IPv4 address with -6: %v", err)
 	}
 }

@@ -39,6 +39,7 @@ type Conn struct {
 	options map[string]func(*net.TCPConn) error
 	closed  bool
 
+	granted  bool              // only granted addresses can have such a connection
 	explain  func(error) error // returns the error of a connection that ends at once; may be nil
 	cancel   context.CancelFunc
 	recorded chan struct{} // closed when the result is on disk; nil: it is
@@ -67,7 +68,7 @@ func (c *Conn) TCP() *net.TCPConn {
 
 // Read implements net.Conn. If the service ends the connection without a byte, soon after
 // its beginning, Read returns an OfflineError in place of io.EOF or of the reset: unless
-// CloseWrite was called, the service has not done what the caller wants.
+// CloseWrite was called, the service has not done its work.
 func (c *Conn) Read(b []byte) (int, error) {
 	for {
 		if n := c.takeFirst(b); n > 0 {

@@ -133,7 +133,7 @@ func (d *dialling) finish() (*net.TCPConn, error) {
 }
 
 // keepaliveOf returns a function that sets the keepalive of a socket as it is now.
-// Package net sets one of its own.
+// Package net sets another.
 func keepaliveOf(fd int) (restore func(fd uintptr)) {
 	options := [][2]int{{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE}}
 	for _, o := range keepaliveTimes {

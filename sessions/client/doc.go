@@ -36,7 +36,7 @@
 //
 // A sequence goes to the addresses that the profile names, IPv4 and IPv6 in turn, each
 // 100 ms after the one before, or at once if an ICMP error shows that this one is dead.
-// Addresses that only the resolver gives come after those, one by one: whoever receives
+// Addresses that only the resolver gives come after those, one by one: a host that receives
 // a sequence can send it to the server's other addresses, where it is valid for about a
 // minute, and gets in. Each sequence has its own nonces, so the server accepts all of
 // them. Without Keep, Knock goes on to the other family for a short time after the first
@@ -57,8 +57,8 @@
 // let this computer in. Otherwise the server, or a proxy in front of it, may accept the
 // connection first and reset it then: so a connection has to prove itself, by the first
 // byte of the service, or by lasting for one round trip and a little more (proofTime).
-// Knock returns only connections that have: what the caller wants to send is not sent
-// before, so a reset until then loses and doubles nothing. A connection that only time
+// Knock returns only connections that have: before, nothing of the caller is sent, so a
+// reset until then loses and doubles nothing. A connection that only time
 // has proved may change to another one in its first moments, until the first byte of the
 // service (steady.go has the argument why nothing is lost or doubled by that).
 //

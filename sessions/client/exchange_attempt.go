@@ -12,7 +12,7 @@ import (
 	"sallyport/verify/wire"
 )
 
-// request is one request to one address, and what came of it.
+// request is one request to one address, with its result.
 type request struct {
 	target
 	index      int // of the target
@@ -151,7 +151,7 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 	result.Watched, result.OpenBefore = true, seen.before == beforeOpen && cfg.CheckBefore
 	if result.Conn = seen.conn; cfg.Keep {
 		result.Conn.explain = x.explain(result, seen.before)
-		result.Conn.keep(ctx, l, granted)
+		result.Conn.keep(ctx, l)
 		return result, nil
 	}
 	seen.conn.closeInOrder()

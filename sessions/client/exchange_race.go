@@ -98,7 +98,8 @@ func (x *exchanging) firstChallenge(ctx context.Context, n int) (*request, error
 			default:
 				p.sent(i, time.Now())
 				r.index, running[r] = i, true
-				if await := func() { r.await(answers, x.cfg, x.found.contradicted) }; len(x.targets) == 1 && x.lookup == nil {
+				await := func() { r.await(answers, x.cfg, x.found.contradicted) }
+				if len(x.targets) == 1 && x.lookup == nil {
 					await() // on this thread, which may be in another network namespace
 				} else {
 					go await()

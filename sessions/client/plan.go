@@ -21,7 +21,7 @@ const (
 	maxFamily    = 250 * time.Millisecond
 )
 
-// plan says to which address of the server an attempt sends next, and when. It does no
+// plan decides to which address of the server an attempt sends next, and when. It does no
 // I/O, and reads no clock.
 type plan struct {
 	list  []planned
@@ -38,7 +38,7 @@ type planned struct {
 	named  bool // by the profile, not only by the resolver
 	family int
 	sent   time.Time // zero: nothing was sent
-	over   bool      // nothing is sent, or expected, any more
+	over   bool      // nothing is sent, or expected, from now on
 }
 
 func newPlan(now time.Time, both bool) *plan { return &plan{ready: now, last: -1, both: both} }
@@ -60,7 +60,7 @@ func (p *plan) due() (i int, at time.Time, ok bool) {
 		case a.over, !a.sent.IsZero():
 		case !p.hasAnswer():
 			return i, at, true
-		case p.wants(i):
+		case p.matters(i):
 			return i, at, at.Before(p.until)
 		}
 	}
@@ -107,8 +107,8 @@ func (p *plan) won(i int, now time.Time) {
 
 func (p *plan) hasAnswer() bool { return p.answered[0] || p.answered[1] }
 
-// wants reports whether an address still matters after an answer.
-func (p *plan) wants(i int) bool {
+// matters reports whether an address still matters after an answer.
+func (p *plan) matters(i int) bool {
 	a := p.list[i]
 	return p.both && !p.answered[a.family] && (a.named || !p.anyNamed())
 }

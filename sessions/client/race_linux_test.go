@@ -114,8 +114,8 @@ func TestOvertakingSYN(t *testing.T) {
 }
 
 // TestOneOfFourAddresses: three addresses that the profile names are dead, in silence.
-// The first attempt goes on to the fourth, and all four sequences have nonces of their
-// own, which were on disk before the first was sent.
+// The first attempt goes on to the fourth, and each of the four sequences has other
+// nonces, which were on disk before the first was sent.
 func TestOneOfFourAddresses(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -274,61 +274,63 @@ func TestResolverAfterNamed(t *testing.T) {
 }
 
 // TestResetsLoseNothing: the server accepts the first connections and resets them, as
-// one that is open for another address. What the caller writes arrives once.
+// one that is open for another address. The data of the caller arrives once. A firewall
+// lets the connections of a host to itself pass, whatever the profile has.
 func TestResetsLoseNothing(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:8080")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	other := netns.NewHost(t)
+	netns.Connect(t, netns.End{Name: "here", Addresses: []string{"198.51.100.1/24"}}, other,
+		netns.End{Name: "there", Addresses: []string{"198.51.100.2/24"}})
 	holdPortsAt(t, "127.0.0.1")
-	const resets = 5
-	received := make(chan string, 1)
-	go func() {
-		for range resets {
+	holdPortsAt(t, "198.51.100.1")
+	for _, row := range []struct {
+		server    string
+		handshake Handshake
+	}{{"127.0.0.1", HandshakeUnknown}, {"127.0.0.1", HandshakeGranted}, {"198.51.100.1", HandshakeGranted}} {
+		l, err := net.Listen("tcp", row.server+":8080")
+		if err != nil {
+			t.Fatal(err)
+		}
+		const resets, text = 2, "once"
+		received := make(chan string, 1)
+		go func() {
+			for range resets {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				c.(*net.TCPConn).SetLinger(0)
+				c.Close()
+			}
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			c.(*net.TCPConn).SetLinger(0)
-			c.Close()
-		}
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		text, _ := io.ReadAll(c)
-		received <- string(text)
-		c.Write(text)
-	}()
-	cfg := raceConfig(t, "127.0.0.1")
-	cfg.Keep = true
-	// On a busy machine, a reset may come after the connection has proved itself.
-	netns.Until(t, "a connection that lasts", func() bool {
+			defer c.Close()
+			text, _ := io.ReadAll(c)
+			received <- string(text)
+			c.Write(text)
+		}()
+		cfg := raceConfig(t, row.server)
+		cfg.Profile.Server, cfg.Profile.Handshake, cfg.Keep = row.server, row.handshake, true
 		r, err := Knock(t.Context(), cfg)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%+v: %v", row, err)
 		}
-		defer r.Conn.Close()
-		const text = "once"
 		if _, err := r.Conn.Write([]byte(text)); err != nil {
-			return false
+			t.Fatalf("%+v: %v", row, err)
 		}
 		r.Conn.CloseWrite()
 		reply, err := io.ReadAll(r.Conn)
-		if err != nil {
-			return false
+		if got := <-received; err != nil || got != text || string(reply) != text {
+			t.Errorf("%+v: the service received %q, and replied %q, %v", row, got, reply, err)
 		}
-		if got := <-received; got != text || string(reply) != text {
-			t.Errorf("the service received %q, and replied %q", got, reply)
-		}
-		return true
-	})
+		r.Conn.Close()
+		l.Close()
+	}
 }
 
 // TestSilentReset: the service reads, acts, and resets the connection without a word. If
@@ -340,12 +342,15 @@ func TestSilentReset(t *testing.T) {
 	if !netns.Enter(t) {
 		return
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:8080")
+	client := netns.NewHost(t)
+	netns.Connect(t, netns.End{Name: "server", Addresses: []string{"198.51.100.1/24"}}, client,
+		netns.End{Name: "client", Addresses: []string{"198.51.100.2/24"}})
+	l, err := net.Listen("tcp", "198.51.100.1:8080")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	holdPortsAt(t, "127.0.0.1")
+	holdPortsAt(t, "198.51.100.1")
 	const text = "once"
 	var mu sync.Mutex
 	var received []string
@@ -365,18 +370,22 @@ func TestSilentReset(t *testing.T) {
 		}
 	}()
 	for _, handshake := range []Handshake{HandshakeGranted, HandshakeUnknown} {
-		cfg := raceConfig(t, "127.0.0.1")
-		cfg.Keep, cfg.Profile.Handshake = true, handshake
-		r, err := Knock(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Conn.Write([]byte(text))
+		cfg := raceConfig(t, "198.51.100.1")
+		cfg.Profile.Server, cfg.Profile.Handshake, cfg.Keep = "198.51.100.1", handshake, true
+		err := client.Do(func() error {
+			r, err := Knock(t.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			defer r.Conn.Close()
+			r.Conn.Write([]byte(text))
+			_, err = r.Conn.Read(make([]byte, 1))
+			return err
+		})
 		var offline *OfflineError
-		if _, err := r.Conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) || !errors.As(err, &offline) {
+		if !errors.Is(err, syscall.ECONNRESET) || !errors.As(err, &offline) {
 			t.Errorf("%q: got %v", handshake, err)
 		}
-		r.Conn.Close()
 		mu.Lock()
 		got := strings.Join(received, " ")
 		received = nil
@@ -388,7 +397,7 @@ func TestSilentReset(t *testing.T) {
 }
 
 // TestLateReset: a busy gate accepts the connection, and resets it when the client has
-// already sent data. What the caller wrote arrives, in order, and once at the service. If
+// already sent data. The data of the caller arrives, in order, and once at the service. If
 // the caller has taken the TCP connection, or has written more than the client keeps, it
 // gets the reset.
 func TestLateReset(t *testing.T) {
@@ -531,7 +540,7 @@ func TestOneConnection(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%+v: %v", row, err)
 		}
-		// What the client sent before has arrived when this is answered.
+		// The earlier packets of the client have arrived when this is answered.
 		client.Do(func() error {
 			c, err := net.Dial("tcp", "198.51.100.1:9")
 			if err == nil {

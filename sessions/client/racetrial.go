@@ -67,7 +67,7 @@ func (r *race) answeredAt(l *lane, now time.Time) {
 		}
 	}
 	for _, tr := range slices.Clone(r.trials) {
-		if !r.plan.wants(tr.index) {
+		if !r.plan.matters(tr.index) {
 			r.end(tr)
 		}
 		r.limit(tr)

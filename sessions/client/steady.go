@@ -17,7 +17,7 @@ import (
 // Nothing is lost by that. Nothing is doubled at a server that resets before it reads, as
 // the gate does, and at a service that speaks first. A service that reads, acts, and then
 // resets the connection without a byte may get the same again, at most maxAgain times: no
-// TCP can tell that reset from the gate's. With handshake = "granted" a reset is hardly
+// TCP can distinguish that reset from the gate's. With handshake = "granted" a reset is hardly
 // the gate's (it has too many leases for its filter, or too many connections), so nothing
 // is sent twice: the Conn changes only while its caller has not written. An end in order
 // is never the gate's.
@@ -34,7 +34,7 @@ const (
 // steady is the part of a Conn that survives a reset.
 type steady struct {
 	writing sync.Mutex // held by a Write, and by a change; guards what follows
-	over    bool       // the Conn does not change any more
+	over    bool       // the Conn keeps its connection from now on
 	kept    []byte
 	repeats int // how often kept may still be sent again
 	// again returns another connection, which has proved itself.
@@ -146,12 +146,11 @@ func (c *Conn) adopt(next *Conn) (ok bool) {
 }
 
 // keep lets a connection to the service of a lane change to another one after a reset.
-// Granted: it sends nothing twice.
-func (c *Conn) keep(ctx context.Context, l *lane, granted bool) {
+func (c *Conn) keep(ctx context.Context, l *lane) {
 	if c.greeted.Load() {
 		return
 	}
-	if c.repeats = maxAgain; granted {
+	if c.repeats = maxAgain; c.granted {
 		c.repeats = 0
 	}
 	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))

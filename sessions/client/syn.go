@@ -125,7 +125,7 @@ func (s *synConn) awaitChallenge(c *exchange.Initiator, timeout time.Duration, _
 }
 
 // connect connects to the port of challenges, with several connections under way. If the
-// client cannot tell its challenge from those of others behind the same address, there is
+// client cannot distinguish its challenge from those of others behind the same address, there is
 // one connection at a time, from the port of the SYNs: the server offers that port its
 // own challenge first.
 func (s *synConn) connect(ctx context.Context, c *exchange.Initiator, timer time.Duration) (*net.TCPConn, error) {
