@@ -8,11 +8,17 @@
 //	  -> replay.Window  nonce used before? dropped
 //	  -> threshold      stamped before the server received all knocks with the
 //	                    secret? dropped, and its nonce counts as used
-//	  -> slot           which knocks of the newest attempt have arrived
+//	  -> slot           how many knocks of each of the newest attempts have arrived:
+//	                    a client sends one to each address of the server
+//	       attempt      from which prefix: all from one address, unless a service of
+//	                    the client opens for more (Spread)
 //	  -> Bucket         all n: has the client completed too many attempts lately?
 //	  -> grantQueue     one grant for each client and address family, the newest
 //	  -> recorder       the Journal makes all queued grants durable together
 //	  -> Gate           opens for their source addresses, all together
+//
+// Of an attempt whose knocks came from two addresses that are not allowed together, the
+// recorder logs a line (othersource.go). Their number is bounded.
 //
 // A client belongs to one shard, and a shard to one goroutine, so client state
 // needs no lock. Only the Floor of a secret is shared: verifiers read it. Ingest's

@@ -13,7 +13,7 @@ type pendingGrant struct {
 
 // grantQueue holds the grants of a shard that the recorder has not taken yet: at
 // most one for each client and address family. A newer grant replaces the one
-// before, at its position. So the number of clients bounds the length, and the
+// before, at its position, unless it opens less; the newer entry does so always. So the number of clients bounds the length, and the
 // delay of a client by the others. The shard puts, the recorder takes.
 type grantQueue struct {
 	mu       sync.Mutex
@@ -40,6 +40,9 @@ func (q *grantQueue) put(positions *[2]queuePosition, p pendingGrant) (supersede
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if position.round == q.round {
+		if waits := &q.list[position.at]; waits.grant.opensMore(p.grant) {
+			p.grant = waits.grant
+		}
 		q.list[position.at] = p
 		return true
 	}
@@ -60,6 +63,17 @@ func (q *grantQueue) take() []pendingGrant {
 	q.previous, q.list = q.list, empty
 	q.round++
 	return q.previous
+}
+
+// opensMore reports whether each service that another grant opens would be opened by
+// this one, for the same prefix: the other's knocks came from more addresses, of which
+// this one's is one.
+func (g Grant) opensMore(other Grant) bool {
+	if other.Differ <= g.Differ {
+		return false
+	}
+	all, err := other.Address.Prefix(other.Address.BitLen() - int(other.Differ))
+	return err == nil && all.Contains(g.Address)
 }
 
 func family(a netip.Addr) int {

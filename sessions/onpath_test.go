@@ -1,11 +1,15 @@
 package sessions
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
+	"sallyport/verify/replay"
 	"sallyport/verify/verifytest"
 )
 
@@ -13,8 +17,9 @@ import (
 // datagrams, and replays them from any address. The server grants exactly what
 // the invariant of verify/wire/PROTOCOL.md allows: an address gets the one grant
 // of an attempt if each of its n datagrams reached the server from that address
-// before it did from any other, and before any datagram of a later attempt. When
-// an attempt has left its slot, all its nonces are used.
+// before it did from any other, while the attempt was one of the four newest, and the
+// first within two seconds of the first of each newer one. When an attempt has left its slot, all
+// its nonces are used.
 func TestOnPathAttacker(t *testing.T) {
 	addresses := []netip.Addr{alice, netip.MustParseAddr("192.0.2.66"), bob}
 	forges := map[int]verifytest.Sequences{}
@@ -26,6 +31,8 @@ func TestOnPathAttacker(t *testing.T) {
 		f := forges[n]
 		var grants []Grant
 		s := newTestShard(gateFunc(func(g Grant) error { grants = append(grants, g); return nil }))
+		now := time.Unix(1_800_000_000, 0)
+		s.boot = func() time.Time { return now }
 		list := withSecrets([]Client{{Identifier: verifytest.ID("com1")}})
 		s.replace(list)
 
@@ -36,8 +43,9 @@ func TestOnPathAttacker(t *testing.T) {
 			first []netip.Addr
 		}
 		var sent []attempt
-		newest, next := -1, uint32(0)
-		held := map[int]bool{} // attempts that the slot held
+		next := uint32(0)
+		highest := int64(-1)
+		held := map[int]time.Time{} // attempts that the slot held, and when they began
 		send := func() {
 			sent = append(sent, attempt{next, make([]netip.Addr, n)})
 			next += uint32(n)
@@ -54,21 +62,39 @@ func TestOnPathAttacker(t *testing.T) {
 			case 1:
 				s.replace(list) // a reload
 				continue
+			case 2:
+				now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
+				continue
 			}
-			i := rapid.IntRange(max(len(sent)-3, 0), len(sent)-1).Draw(t, "attempt")
+			i := rapid.IntRange(max(len(sent)-7, 0), len(sent)-1).Draw(t, "attempt")
 			sequence := rapid.IntRange(0, n-1).Draw(t, "sequence")
 			from := rapid.SampledFrom(addresses).Draw(t, "from")
 			a := &sent[i]
 			var want []Grant
-			if i >= newest && !a.first[sequence].IsValid() {
-				newest, held[i] = i, true
-				a.first[sequence] = from
-				all := true
-				for _, by := range a.first {
-					all = all && by == from
+			later := 0 // later attempts that have begun
+			late := false
+			for other, began := range held {
+				if other > i {
+					later++
+					late = late || now.Sub(began) > 2*time.Second
 				}
-				if all {
-					want = []Grant{{Identifier: verifytest.ID("com1"), Address: from, Minute: minute}}
+			}
+			nonce := int64(a.base) + int64(sequence)
+			if arrived := a.first[sequence].IsValid() || nonce+replay.Size <= highest; !arrived {
+				a.first[sequence], highest = from, max(highest, nonce)
+				if _, has := held[i]; later < 4 && (has || !late) {
+					if !has {
+						held[i] = now
+					}
+					all := true
+					for _, by := range a.first {
+						all = all && by == from
+					}
+					if all {
+						want = []Grant{{Identifier: verifytest.ID("com1"), Address: from, Minute: minute}}
+					}
+				} else {
+					a.first[sequence] = netip.IPv4Unspecified() // used up
 				}
 			}
 			grants = nil
@@ -78,8 +104,8 @@ func TestOnPathAttacker(t *testing.T) {
 				t.Fatalf("granted %v, want %v", grants, want)
 			}
 		}
-		delete(held, newest)
-		for i := range held {
+		over := slices.Sorted(maps.Keys(held))
+		for _, i := range over[:max(len(over)-4, 0)] {
 			for sequence := range n {
 				w := s.clients[0].current.nonces
 				if nonce := sent[i].base + uint32(sequence); w.Accept(nonce) {

@@ -22,8 +22,10 @@ type recorder struct {
 	barriers chan chan<- struct{}
 	counts   [NumOutcomes]atomic.Uint64
 	journal  Journal
-	gate     Gate
-	log      *slog.Logger
+	// otherSources are attempts to name in the log.
+	otherSources otherSources
+	gate         Gate
+	log          *slog.Logger
 
 	batch   []pendingGrant
 	entries []Entry
@@ -101,6 +103,7 @@ func (r *recorder) run() {
 
 // drain carries out all queued grants.
 func (r *recorder) drain() {
+	r.logOtherSources()
 	r.batch = r.batch[:0]
 	for _, queue := range r.queues {
 		for list := queue.take(); len(list) > 0; {

@@ -28,12 +28,26 @@ const queueSize = 16 << 10
 type Grant struct {
 	Identifier wire.Identifier
 	Address    netip.Addr // an IPv4-mapped address is stored as IPv4
-	ISN        wire.ISN   // of the attempt or exchange; zero: not derived, as no service requires it
+	// Differ is in how many low bits of Address the sources of the attempt's knocks
+	// differ; 0: all came from Address. Only services that open for a prefix which has
+	// all of them may open.
+	Differ uint8
+	ISN    wire.ISN // of the attempt or exchange; zero: not derived, as no service requires it
 	// Minute is the minute of the attempt's knock ports, and PortSecret the secret from
 	// which these were drawn; zero: not known, as of an exchange. A service whose port
 	// rotates opens the port that is drawn from both.
 	Minute     schedule.Minute
 	PortSecret schedule.SecretName
+}
+
+// Within reports whether the sources of all knocks are in one prefix of these lengths:
+// of IPv4 or IPv6.
+func (g Grant) Within(len4, len6 int) bool {
+	bits := len6
+	if g.Address.Is4() {
+		bits = len4
+	}
+	return bits+int(g.Differ) <= g.Address.BitLen()
 }
 
 // Gate carries out Grants. One goroutine calls it.
@@ -74,6 +88,9 @@ type Client struct {
 	// Readded: the client is new, although there was a client with its identifier
 	// before. The attempt of that client is discarded.
 	Readded bool
+	// Spread is how far the sources of one attempt may differ: what the service of the
+	// client with the shortest prefix allows.
+	Spread Spread
 }
 
 // Config is what New needs. Gate, Journal, Now and Log are required.

@@ -25,6 +25,7 @@ type client struct {
 	previous *window // of the secret before a rotation; nil: none
 	bucket   Bucket
 	queued   [2]queuePosition
+	spread   Spread
 }
 
 // update is one of: a Remove, a Begin, a Missed, a Resync, or else a new list of the
@@ -93,7 +94,7 @@ func (s *shard) replace(list []Client) {
 			w.update(c, secret, since)
 			return *w
 		}
-		clients[i] = client{current: next(c.Current), bucket: before.bucket, queued: before.queued}
+		clients[i] = client{current: next(c.Current), bucket: before.bucket, queued: before.queued, spread: c.Spread}
 		if c.Previous.Fingerprint != 0 {
 			w := next(c.Previous)
 			clients[i].previous = &w
@@ -141,7 +142,7 @@ func (s *shard) run(ctx context.Context) {
 
 func (s *shard) handle(a arrival) {
 	s.readClocks(len(s.queue))
-	outcome, c, w := s.decide(a)
+	outcome, c, w, of := s.decide(a)
 	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
 		outcome = RateLimited
 	}
@@ -153,7 +154,7 @@ func (s *shard) handle(a arrival) {
 	superseded := s.grants.put(&c.queued, pendingGrant{
 		grant: Grant{
 			Identifier: a.knock.Identifier(), Address: a.source.Unmap(), ISN: a.knock.ISN(),
-			Minute: a.knock.Minute(), PortSecret: w.slot.portSecret,
+			Minute: a.knock.Minute(), PortSecret: of.portSecret, Differ: of.differ,
 		},
 		entry: Entry{a.knock.Identifier(), w.secret, highest, w.nonces.Ring(), a.knock.Timestamp()},
 	})
@@ -163,21 +164,30 @@ func (s *shard) handle(a arrival) {
 	s.recorder.notify()
 }
 
-func (s *shard) decide(a arrival) (Outcome, *client, *window) {
+// decide returns the outcome of a knock, and of one that belongs to an attempt also its
+// client, window and attempt.
+func (s *shard) decide(a arrival) (Outcome, *client, *window, *attempt) {
 	i, ok := s.index[a.knock.Identifier()]
 	if !ok {
-		return Unknown, nil, nil
+		return Unknown, nil, nil, nil
 	}
 	c := &s.clients[i]
 	w := c.window(a.knock.Secret())
 	if w == nil || a.knock.Table() < w.table {
-		return Unknown, nil, nil // of a former client that had the same identifier, or a former secret
+		return Unknown, nil, nil, nil // of a former client that had the same identifier, or a former secret
 	}
 	if !w.accept(a.knock.Nonce()) {
-		return Replay, nil, nil
+		return Replay, nil, nil, nil
 	}
 	if s.refuses(a.knock.Timestamp(), w.since) || a.knock.Timestamp() <= w.lostUntil && w.lostUntil > 0 {
-		return BeforeStart, nil, nil // its nonce counts as used: a step of the clock must not make it valid
+		return BeforeStart, nil, nil, nil // its nonce counts as used: a step of the clock must not make it valid
 	}
-	return w.slot.record(a.knock, a.source.Unmap(), &w.nonces), c, w
+	from := sourceOf(a.source.Unmap())
+	outcome, of := w.slot.record(&a.knock, from, c.spread, milliseconds(s.elapsed/int64(time.Millisecond)), &w.nonces)
+	if outcome == OtherSource && !of.failed {
+		of.failed = true
+		s.recorder.otherSources.put(otherSource{a.knock.Identifier(), of.source, from})
+		s.recorder.notify()
+	}
+	return outcome, c, w, of
 }

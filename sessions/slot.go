@@ -1,70 +1,86 @@
 package sessions
 
 import (
-	"math"
-	"net/netip"
+	"time"
 
 	"sallyport/verify"
 	"sallyport/verify/replay"
-	"sallyport/verify/schedule"
 )
 
-// slot holds the newest attempt of a client with one secret, and which of its n
-// knocks have been recorded. An attempt is identified by a minute, a base nonce and
-// a source address. The zero value holds no attempt.
+const (
+	// maxAttempts is the number of attempts that a slot holds. A client sends one to each
+	// address of the server that it knows, of both families, within a second; they arrive
+	// interleaved, or in another order. Each takes 40 bytes of every client.
+	maxAttempts = 4
+	// reorderTime is how long after an attempt has begun an older one may begin.
+	// A sequence to an address that is not the server's never arrives here, and the host
+	// with this address has read it.
+	reorderTime = milliseconds(2 * time.Second / time.Millisecond)
+)
+
+// milliseconds are those of the boot clock, modulo 49 days: an attempt that began so long
+// before, to the second, counts as one that has just begun, for reorderTime only.
+type milliseconds uint32
+
+// slot holds the newest attempts of a client with one secret: those with the highest
+// bases of all of which a knock has been accepted. They have no nonce in common. The
+// zero value holds none.
 type slot struct {
-	minute schedule.Minute
-	// portSecret is the one from whose ports knocks of the attempt came; zero: each came
-	// at a port that several port secrets have at this index.
-	portSecret schedule.SecretName
-
-	source netip.Addr // zero: no attempt yet
-	base   uint32
-	last   uint8     // n-1
-	count  uint8     // knocks recorded
-	seen   [2]uint64 // a bit for each sequence ID
+	attempts [maxAttempts]attempt // in no order
+	held     uint8                // how many there are
+	last     uint8                // n-1
 }
 
-// record adds a knock with an unused nonce to its attempt. It returns Opened for
-// the knock that completes an attempt, which happens once. When a newer attempt
-// replaces the one in the slot, all nonces of the old one count as used in the
-// secret's window. A knock whose base is one of the other nonces of the slot's
-// attempt does not come from an honest client, and is not added.
-func (s *slot) record(k verify.Knock, source netip.Addr, w *replay.Window) Outcome {
-	base := k.Base()
-	switch {
-	case !s.source.IsValid() || uint64(base) > s.lastNonce():
-		s.retire(w)
-		*s = slot{minute: k.Minute(), source: source, base: base, last: uint8(k.Maximum())}
-	case base != s.base:
-		return Older
-	case k.Minute() != s.minute || source != s.source:
-		return OtherSource
+// record adds a knock with an unused nonce to its attempt, which it returns, too. The
+// outcome is Opened for the knock that completes an attempt, which happens once. When
+// an attempt leaves the slot, all its nonces count as used in the secret's window.
+func (s *slot) record(k *verify.Knock, from source, allowed Spread, now milliseconds, w *replay.Window) (Outcome, *attempt) {
+	a := s.find(k, from, now, w)
+	if a == nil {
+		return Older, nil
 	}
-	word, bit := k.Sequence()/64, uint64(1)<<(k.Sequence()%64)
-	if s.seen[word]&bit != 0 {
-		return Replay
-	}
-	s.seen[word] |= bit
-	s.count++
-	if name := k.PortSecret(); name != 0 {
-		s.portSecret = name
-	}
-	if int(s.count) == int(k.Maximum())+1 {
-		return Opened
-	}
-	return Recorded
+	return a.record(k, from, allowed), a
 }
 
-// retire marks all nonces of the attempt as used, also those that have not
-// arrived.
+// find returns the attempt of a knock, which may begin with it; nil: the slot does not
+// hold it. An attempt cannot begin if the slot is full of newer ones, or if a newer one
+// began too long ago. A base that is another nonce of a held attempt does not come
+// from an honest client.
+func (s *slot) find(k *verify.Knock, from source, now milliseconds, w *replay.Window) *attempt {
+	base, last := int64(k.Base()), int64(k.Maximum())
+	newer, oldest, late := 0, 0, false
+	for i := range s.attempts[:s.held] {
+		a := &s.attempts[i]
+		switch d := int64(a.base) - base; {
+		case d == 0:
+			return a
+		case -last <= d && d <= last:
+			return nil
+		case d > 0:
+			newer, late = newer+1, late || now-a.began > reorderTime
+		}
+		if a.base < s.attempts[oldest].base {
+			oldest = i
+		}
+	}
+	if newer == maxAttempts || late {
+		return nil
+	}
+	a := &s.attempts[oldest]
+	if s.held == maxAttempts {
+		a.retire(s.last, w)
+	} else {
+		a = &s.attempts[s.held]
+		s.held++
+	}
+	*a, s.last = newAttempt(k, from, now), uint8(last)
+	return a
+}
+
+// retire empties the slot. All nonces of its attempts count as used.
 func (s *slot) retire(w *replay.Window) {
-	if !s.source.IsValid() {
-		return
+	for i := range s.attempts[:s.held] {
+		s.attempts[i].retire(s.last, w)
 	}
-	for n := uint64(s.base); n <= min(s.lastNonce(), math.MaxUint32); n++ {
-		w.Accept(uint32(n))
-	}
+	*s = slot{}
 }
-
-func (s *slot) lastNonce() uint64 { return uint64(s.base) + uint64(s.last) }

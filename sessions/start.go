@@ -63,8 +63,9 @@ type threshold struct {
 	boot      func() time.Time
 	margin    time.Duration // for the first begin
 	lostUntil int64         // Unix seconds
+	elapsed   int64         // nanoseconds of the boot clock, at the last reading
 	offset    int64         // nanoseconds: the wall clock minus the boot clock
-	validFor  int           // the number of arrivals for which offset is still valid
+	validFor  int           // the number of arrivals for which both are still valid
 }
 
 func newThreshold(cfg Config) threshold {
@@ -93,13 +94,12 @@ func (t *threshold) initialSince(first bool) int64 {
 // the wall clock before, so this reading sees every step of the clock that made
 // the verifier accept one of them. Later arrivals require another reading.
 func (t *threshold) readClocks(left int) {
-	if t.start == nil {
-		return
-	}
 	if t.validFor == 0 {
 		t.validFor = left + 1
-		boot := t.boot().UnixNano() // first: a delay here raises the threshold
-		t.offset = t.start.Wall().UnixNano() - boot
+		t.elapsed = t.boot().UnixNano() // first: a delay here raises the threshold
+		if t.start != nil {
+			t.offset = t.start.Wall().UnixNano() - t.elapsed
+		}
 	}
 	t.validFor--
 }

@@ -58,7 +58,6 @@ func (w *window) update(c Client, s Secret, since int64) {
 	if (s.Used || s.HighestNonce > 0) && (!used || s.HighestNonce > highest) {
 		w.nonces = replay.Restored(s.HighestNonce)
 		w.slot.retire(&w.nonces)
-		w.slot = slot{}
 		w.forgotten = false
 	}
 	w.apply(s)
