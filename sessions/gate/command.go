@@ -104,7 +104,7 @@ func (s *Service) closeLease(g sessions.Grant) {
 // removeLeases is the part of closeLease that does not involve the enforcers. It
 // returns the leases that have ended.
 func (s *Service) removeLeases(g sessions.Grant) (gone []ended) {
-	peer := access.PeerOf(g.Address, s.prefixLen6)
+	peer := access.PeerIn(g.Address, s.prefixLen4, s.prefixLen6)
 	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, requested)
 	if gone = s.leases.RemoveFrom(g.Identifier, peer); len(gone) > 0 {
 		s.shortened = true

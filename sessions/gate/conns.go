@@ -97,7 +97,7 @@ func (t *TCP) admit(c net.Conn) (*conn, bool) {
 // admitFrom is admit for the peers of a set. The caller holds the lock.
 func (t *TCP) admitFrom(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool) {
 	from := remote(c.RemoteAddr())
-	peer := access.PeerOf(from, t.cfg.PrefixLen6)
+	peer := access.PeerIn(from, t.cfg.PrefixLen4, t.cfg.PrefixLen6)
 	now := t.cfg.Clock.Boot()
 	if t.closed || !t.limits.take(peer, t.cfg.PerAddress) {
 		return nil, false
@@ -129,7 +129,7 @@ func (t *TCP) untrack(c *conn) {
 		return
 	}
 	delete(t.conns, c)
-	t.limits.release(access.PeerOf(from, t.cfg.PrefixLen6))
+	t.limits.release(access.PeerIn(from, t.cfg.PrefixLen4, t.cfg.PrefixLen6))
 }
 
 // Close implements net.Conn.

@@ -13,6 +13,10 @@ import (
 // lease of another one. The maximum of addresses of a client limits these leases,
 // and so the elements in the kernel.
 
+// errSpread is the error of a grant whose knocks came from addresses that a lease of the
+// service does not have in common.
+var errSpread = errors.New("the knocks came from several addresses, and the service opens for fewer")
+
 // errNoISN is the error of a grant without a number at a service that requires one.
 var errNoISN = errors.New("the grant has no initial sequence number")
 
@@ -20,9 +24,12 @@ var errNoISN = errors.New("the grant has no initial sequence number")
 // address, or lacks the number that the service requires, or its drawn port cannot be
 // opened.
 func (s *Service) peerOf(g sessions.Grant) (access.Peer, error) {
-	p := access.PeerOf(g.Address, s.prefixLen6)
-	if !p.IsValid() {
+	p := access.PeerIn(g.Address, s.prefixLen4, s.prefixLen6)
+	switch {
+	case !p.IsValid():
 		return p, errors.New("a grant without an address")
+	case !s.covers(g):
+		return access.Peer{}, errSpread
 	}
 	if s.requireISN {
 		if p.ISN = g.ISN; p.ISN == 0 {
@@ -36,6 +43,16 @@ func (s *Service) peerOf(g sessions.Grant) (access.Peer, error) {
 		}
 	}
 	return p, nil
+}
+
+// covers reports whether one lease of the service has all addresses from which the
+// knocks of a grant came.
+func (s *Service) covers(g sessions.Grant) bool { return g.Within(s.prefixLen4, s.prefixLen6) }
+
+// Covers reports whether a service opens for the addresses of a grant: see Open.
+func (s *Services) Covers(id access.ServiceID, g sessions.Grant) bool {
+	i, ok := s.places[id]
+	return ok && s.list[i].covers(g)
 }
 
 // RemoveFrom ends the leases of a client from the address of a peer, whatever their

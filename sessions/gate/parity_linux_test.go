@@ -33,15 +33,15 @@ type links struct {
 const parityPort = 4700
 
 var (
-	always = netip.MustParseAddr("198.51.100.9")
+	always = netip.MustParseAddr("203.0.113.9") // in no network of the table
 	here4  = netip.MustParseAddr("198.51.100.1")
 )
 
 func newStreets(t *testing.T) *links {
 	s := &links{T: t, outside: netns.NewHost(t)}
 	netns.Connect(t,
-		netns.End{Name: "in1", Addresses: []string{"198.51.100.1/24", "2001:db8::1/64", "2001:db8:0:1::1/64", "fe80::1/64"}}, s.outside,
-		netns.End{Name: "out1", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "198.51.100.9/24", "2001:db8::2/64", "2001:db8::3/64", "2001:db8:0:1::2/64", "fe80::2/64", "fe80::3/64"}})
+		netns.End{Name: "in1", Addresses: []string{"198.51.100.1/24", "203.0.113.1/24", "2001:db8::1/64", "2001:db8:0:1::1/64", "fe80::1/64"}}, s.outside,
+		netns.End{Name: "out1", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "203.0.113.9/24", "2001:db8::2/64", "2001:db8::3/64", "2001:db8:0:1::2/64", "fe80::2/64", "fe80::3/64"}})
 	netns.Connect(t, netns.End{Name: "in2", Addresses: []string{"fe80::1/64"}}, s.outside, netns.End{Name: "out2", Addresses: []string{"fe80::2/64"}})
 	var zones []string
 	for i, name := range []string{"in1", "in2"} {
@@ -145,7 +145,7 @@ func (s *links) peersOf(r accesstest.Row) []access.Peer {
 		return r.Peers()
 	}
 	r.Grant = s.links.Replace(r.Grant)
-	return append(r.Peers(), access.PeerOf(always, r.PrefixLen6))
+	return append(r.Peers(), access.PeerIn(always, r.PrefixLen4, r.PrefixLen6))
 }
 
 func (s *links) apply(e access.Enforcer, r accesstest.Row, id access.ServiceID, until time.Time) {
@@ -203,7 +203,7 @@ func (s *links) listener(t *testing.T) {
 	for _, r := range accesstest.Rows {
 		hold := make(chan net.Conn, 1)
 		l := NewTCP(TCPConfig{
-			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, PerAddress: 64, Handler: holding(hold), Clock: system,
+			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen4: r.PrefixLen4, PrefixLen6: r.PrefixLen6, PerAddress: 64, Handler: holding(hold), Clock: system,
 			Log: slog.New(slog.DiscardHandler), ListenFunc: func(network, address string) (net.Listener, error) {
 				l, err := net.Listen(network, address)
 				return struct{ net.Listener }{l}, err
@@ -254,7 +254,7 @@ func (s *links) udp(t *testing.T) {
 	defer upstream.Close()
 	for _, r := range accesstest.Rows {
 		u := NewUDP(UDPConfig{
-			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen6: r.PrefixLen6, Clock: system, Log: slog.New(slog.DiscardHandler),
+			Listen: "[::]:" + strconv.Itoa(parityPort), PrefixLen4: r.PrefixLen4, PrefixLen6: r.PrefixLen6, Clock: system, Log: slog.New(slog.DiscardHandler),
 			Relay: relay.UDPConfig{Upstream: relay.Upstream(upstream.LocalAddr().String())},
 		})
 		s.apply(u, r, access.ServiceID{}, system.Boot().Add(time.Hour))
@@ -295,11 +295,11 @@ func (s *links) firewall(t *testing.T) {
 	defer c.Close()
 	for _, r := range accesstest.Rows {
 		id := access.ID("udp")
-		table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.UDP, Port: parityPort, Cut: true}}}, firewall.Owner{}, false, system)
+		table, err := firewall.Claim(firewall.Config{Ports: []firewall.Port{{Service: id, Protocol: firewall.UDP, Port: parityPort, Cut: true, PrefixLen4: r.PrefixLen4}}}, firewall.Owner{}, false, system)
 		if err != nil {
 			t.Fatal(err)
 		}
-		policy := holder.Policy{Services: []holder.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
+		policy := holder.Policy{Services: []holder.Service{{ID: id, Name: "udp", OpenMax: time.Hour, PrefixLen4: r.PrefixLen4, PrefixLen6: r.PrefixLen6, Anyone: r.Anyone}}}
 		client, ended := holdertest.Start(t, holder.Config{Policy: policy, Claim: holder.Claimed(table), Clock: system})
 		s.apply(holder.NewEnforcer(client), r, id, system.Boot().Add(time.Hour))
 		for _, source := range accesstest.Sources {

@@ -18,7 +18,7 @@ func (s *Service) openPort(c Command) error {
 		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
 	}
 	o := &openPort{
-		client: c.Grant.Identifier, peer: access.PeerOf(c.Grant.Address, s.prefixLen6),
+		client: c.Grant.Identifier, peer: access.PeerIn(c.Grant.Address, s.prefixLen4, s.prefixLen6),
 		number: c.Port, address: c.Grant.Address, pending: s.commands != nil,
 	}
 	open := s.terms.OpenFor

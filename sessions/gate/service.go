@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"log/slog"
 	"sync"
 	"time"
@@ -38,9 +39,10 @@ type LeasePolicy struct {
 // KeptEnded are required.
 type ServiceConfig struct {
 	Name       string
+	PrefixLen4 int // number of significant bits of an IPv4 address: 16 to 32; 0: 32
 	PrefixLen6 int // number of significant bits of an IPv6 address: 128 or 64
 	// RequireISN: each grant admits only connections that begin with its initial sequence
-	// number. It requires PrefixLen6 128, a policy without Anyone and Cut, and the
+	// number. It requires single addresses, a policy without Anyone and Cut, and the
 	// firewall as the only enforcer.
 	RequireISN bool
 	Policy     LeasePolicy
@@ -86,6 +88,7 @@ type Service struct {
 	Name string
 
 	id         access.ServiceID
+	prefixLen4 int
 	prefixLen6 int
 	requireISN bool
 	rotation   Rotation // nil: the port does not rotate
@@ -121,7 +124,7 @@ type Service struct {
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Policy
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN, rotation: cfg.Rotation,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen4: cmp.Or(cfg.PrefixLen4, access.PrefixHost4), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN, rotation: cfg.Rotation,
 		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past, keptEnded: cfg.KeptEnded,
 		backend: cfg.Backend, commands: cfg.Commands, opened: cfg.Opened,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),

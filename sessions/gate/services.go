@@ -78,7 +78,8 @@ func inOrder(list []*Service) (all []access.Enforcer, err error) {
 // Open makes each grant open all services that its client may open, with one
 // Apply of each enforcer. It returns nil if all succeed, and otherwise the
 // error of each grant. A failed service does not prevent the others, nor does a
-// failed grant.
+// failed grant. A grant whose knocks came from several addresses opens only the
+// services of which one lease has all of them; the log names the others.
 func (s *Services) Open(grants []sessions.Grant) []error {
 	may := make([]rights, len(grants))
 	s.mu.RLock()
@@ -91,7 +92,11 @@ func (s *Services) Open(grants []sessions.Grant) []error {
 	for i, service := range s.list {
 		first := len(requests)
 		for j, g := range grants {
-			if may[j].allow(i) {
+			switch {
+			case !may[j].allow(i):
+			case !service.covers(g):
+				service.logUncovered(g)
+			default:
 				requests, of = append(requests, &request{service: service, grant: g}), append(of, j)
 			}
 		}

@@ -90,6 +90,13 @@ func (s *Service) logOpened(g sessions.Grant, p access.Peer, until time.Time) {
 	log.Info("opened", "for", left.Round(time.Second), "until", s.wall(until).UTC().Format(time.RFC3339))
 }
 
+// logUncovered logs a grant that does not open the service, because its knocks came from
+// several addresses.
+func (s *Service) logUncovered(g sessions.Grant) {
+	s.log.Warn("knocks from several addresses; the service stays closed", "service", s.Name,
+		"client", g.Identifier, "address", g.Address, "hint", "see grant_prefix4 and grant_prefix6 of the service")
+}
+
 // logEnded logs leases that have ended, and reports their end to their commands, and
 // of kept ones to ServiceConfig.KeptEnded.
 func (s *Service) logEnded(leases []ended, reason EndReason) {

@@ -35,6 +35,7 @@ type TCPConfig struct {
 	// that are not admitted. Otherwise it listens only while a peer is
 	// admitted; the enforcer holds the port in both cases.
 	Filtered   bool
+	PrefixLen4 int // number of significant bits of an IPv4 address: see access.PeerIn
 	PrefixLen6 int // number of significant bits of an IPv6 address
 	PerAddress int // maximum number of connections per address at a time
 	// Limits counts the connections of several enforcers together; nil: those of this

@@ -23,6 +23,7 @@ const lingerPause = 5 * time.Second
 type UDPConfig struct {
 	Listen     string          // host:port
 	Filtered   bool            // as in TCPConfig
+	PrefixLen4 int             // as in TCPConfig
 	PrefixLen6 int             // as in TCPConfig
 	Relay      relay.UDPConfig // without Allows, Share and Clock
 	Clock      clock.Clock     // as in TCPConfig
@@ -56,7 +57,7 @@ func NewUDP(cfg UDPConfig) *UDP {
 	u := &UDP{cfg: cfg, linger: lingerPause, ports: map[*udpPort]bool{}}
 	cfg.Relay.Clock = cfg.Clock
 	cfg.Relay.Allows, cfg.Relay.Owners = u.allows, u.enter
-	cfg.Relay.Share = func(a netip.Addr) access.Peer { return access.PeerOf(a, cfg.PrefixLen6) }
+	cfg.Relay.Share = func(a netip.Addr) access.Peer { return access.PeerIn(a, cfg.PrefixLen4, cfg.PrefixLen6) }
 	u.relay = relay.NewUDP(cfg.Relay)
 	return u
 }

@@ -157,7 +157,7 @@ func decodeClosingText(text []byte) (c Closing, err error) {
 	switch {
 	case l.Client != "" && len(l.Client) != len(c.Client):
 		return c, errors.New("its client is not an identifier")
-	case bare.IsAnyone() || bare != access.PeerOf(c.Address, prefixLen(bare)):
+	case bare.IsAnyone() || !holds(bare, c.Address):
 		return c, errors.New("its peer does not contain its address")
 	case l.Service == "":
 		return c, errors.New("it names no service")

@@ -43,7 +43,9 @@ func TestClosingCommandsAreStored(t *testing.T) {
 	link.Peer = access.PeerOf(link.Address, access.PrefixHost)
 	drawn := closingCommand(6)
 	drawn.Peer.ISN, drawn.Peer.Port = 7, 12345
-	want := []Closing{closingCommand(1), closingCommand(2), six, link, drawn}
+	four := closingCommand(7)
+	four.Peer = access.PeerIn(four.Address, 20, access.PrefixHost)
+	want := []Closing{closingCommand(1), closingCommand(2), six, link, drawn, four}
 	if err := WriteClosing(dir, want); err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func decodeKeptLine(line []byte) (k Kept, err error) {
 	switch {
 	case l.Client != "" && len(l.Client) != len(k.Client):
 		return k, errors.New("its client is not an identifier")
-	case !k.Peer.IsValid() || k.Peer.IsAnyone() || k.Peer != access.PeerOf(k.Address, prefixLen(k.Peer)):
+	case !k.Peer.IsValid() || k.Peer.IsAnyone() || !holds(k.Peer, k.Address):
 		return k, errors.New("its peer does not contain its address")
 	case l.Service == "" || l.Operation == "":
 		return k, errors.New("it names no service or no operation")
@@ -142,12 +142,10 @@ func decodeKeptLine(line []byte) (k Kept, err error) {
 	return k, nil
 }
 
-// prefixLen returns the length for access.PeerOf.
-func prefixLen(p access.Peer) int {
-	if p.Prefix.Addr().Is6() && p.Prefix.Bits() == access.PrefixNetwork {
-		return access.PrefixNetwork
-	}
-	return access.PrefixHost
+// holds reports whether a peer is the one of an address.
+func holds(p access.Peer, a netip.Addr) bool {
+	prefixLen4, prefixLen6 := p.Lengths()
+	return p == access.PeerIn(a, prefixLen4, prefixLen6)
 }
 
 func parseFingerprint(text string) (verify.Fingerprint, bool) {

@@ -43,7 +43,9 @@ func TestKeptLeasesAreStored(t *testing.T) {
 	link := keptLease(5)
 	link.Address = netip.MustParseAddr("fe80::7%3")
 	link.Peer = access.PeerOf(link.Address, access.PrefixHost)
-	want = append(want, six, link)
+	four := keptLease(6)
+	four.Peer = access.PeerIn(four.Address, 20, access.PrefixHost)
+	want = append(want, six, link, four)
 	if err := WriteKept(dir, want); err != nil {
 		t.Fatal(err)
 	}

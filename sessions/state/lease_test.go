@@ -21,7 +21,8 @@ import (
 func drawLease(t *rapid.T) Lease {
 	addresses := []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1", "fe80::1%2", "fe80::1%33"}
 	address := netip.MustParseAddr(rapid.SampledFrom(addresses).Draw(t, "address"))
-	peer := access.PeerOf(address, rapid.SampledFrom([]int{64, 128}).Draw(t, "bits"))
+	four := rapid.SampledFrom([]int{32, 32, 24, 16}).Draw(t, "bits of IPv4")
+	peer := access.PeerIn(address, four, rapid.SampledFrom([]int{64, 128}).Draw(t, "bits"))
 	if rapid.IntRange(0, 9).Draw(t, "anyone") == 0 {
 		peer = rapid.SampledFrom([]access.Peer{access.Anyone4, access.Anyone6}).Draw(t, "family")
 	}

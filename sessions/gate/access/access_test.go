@@ -48,12 +48,14 @@ func TestPeerHasOneForm(t *testing.T) {
 		} else {
 			a = netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "address")))
 		}
-		p := access.PeerOf(a, rapid.SampledFrom([]int{access.PrefixHost, access.PrefixNetwork}).Draw(t, "bits"))
+		four := rapid.IntRange(access.PrefixMin4, access.PrefixHost4).Draw(t, "bits of IPv4")
+		p := access.PeerIn(a, four, rapid.SampledFrom([]int{access.PrefixHost, access.PrefixNetwork}).Draw(t, "bits"))
 		if !p.IsValid() || !p.Prefix.Contains(a.Unmap()) {
 			t.Fatalf("%s is let in by %s", a, p)
 		}
-		again := access.PeerOf(p.Prefix.Addr().WithZone(p.Zone), p.Prefix.Bits())
-		if p.Prefix.Addr().Is6() && again != p {
+		four, six := p.Lengths()
+		again := access.PeerIn(p.Prefix.Addr().WithZone(p.Zone), four, six)
+		if again != p {
 			t.Fatalf("%s, and then %s", p, again)
 		}
 	})
@@ -65,7 +67,11 @@ func TestInvalidPeers(t *testing.T) {
 		"nothing": {}, "no address": access.PeerOf(netip.Addr{}, 128), "56 bits": access.PeerOf(a, 56),
 		"more than its bits":   {Prefix: netip.PrefixFrom(a, 64)},
 		"part of link-local":   {Prefix: netip.MustParsePrefix("fe80::/64")},
-		"a network of IPv4":    {Prefix: netip.MustParsePrefix("192.0.2.0/24")},
+		"too large of IPv4":    {Prefix: netip.MustParsePrefix("192.0.0.0/15")},
+		"15 bits of IPv4":      access.PeerIn(netip.MustParseAddr("192.0.2.1"), 15, 128),
+		"33 bits of IPv4":      access.PeerIn(netip.MustParseAddr("192.0.2.1"), 33, 128),
+		"more than 24 bits":    {Prefix: netip.MustParsePrefix("192.0.2.1/24")},
+		"a network, an ISN":    {Prefix: netip.MustParsePrefix("192.0.2.0/24"), ISN: 1},
 		"a zone where none is": {Prefix: netip.PrefixFrom(a, 128), Zone: "2"},
 		"anyone on a link":     {Prefix: access.Anyone6.Prefix, Zone: "2"},
 		"a mapped address":     {Prefix: netip.MustParsePrefix("::ffff:192.0.2.1/128")},

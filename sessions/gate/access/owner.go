@@ -63,8 +63,8 @@ func (o Owners) String() string {
 // it belongs to all of them, and ends with the first that is revoked.
 func (s *Set) Enter(a netip.Addr, now time.Time) (o Owners, ok bool) {
 	var owners []LeaseOwner
-	used, peers := now, peersOf(a)
-	for _, p := range peers {
+	used := now
+	for p := range s.peersOf(a) {
 		m := s.of[p]
 		if !now.Before(m.until) {
 			continue
@@ -79,7 +79,7 @@ func (s *Set) Enter(a netip.Addr, now time.Time) (o Owners, ok bool) {
 		}
 	}
 	owners = slices.DeleteFunc(owners, func(h LeaseOwner) bool { return !now.Before(h.Until) })
-	owners = narrowed(owners, func(h LeaseOwner) bool { return slices.Contains(peers[:], h.From) })
+	owners = narrowed(owners, func(h LeaseOwner) bool { return h.From.has(a) })
 	var last time.Time
 	for _, h := range owners {
 		if h.Granted.After(used) && h.Granted.After(last) {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,9 +10,12 @@ import (
 	"sallyport/verify/wire"
 )
 
-// The lengths of an IPv6 prefix that a lease may admit.
+// The lengths of a prefix that a lease may admit.
 const (
-	// PrefixHost admits one address.
+	// PrefixMin4 to PrefixHost4 are those of IPv4. A carrier may translate the packets
+	// of one client to several addresses of a prefix.
+	PrefixMin4, PrefixHost4 = 16, 32
+	// PrefixHost admits one address of IPv6.
 	PrefixHost = 128
 	// PrefixNetwork admits a network of 64 bits: hosts change the rest of their
 	// addresses for privacy (RFC 8981).
@@ -41,24 +45,43 @@ var (
 	Anyone6 = Peer{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 )
 
-// PeerOf returns the peer that a lease of an address admits. For an IPv4
-// address, mapped or not, it is that address; for IPv6, prefixLen6 bits are
-// significant, PrefixHost or PrefixNetwork. Link-local addresses are
-// significant as a whole, with their link: their first half is the same on
-// every link. The address must have its zone as a number (see Numbered). For an
+// PeerOf is PeerIn for one address of IPv4.
+func PeerOf(a netip.Addr, prefixLen6 int) Peer { return PeerIn(a, PrefixHost4, prefixLen6) }
+
+// PeerIn returns the peer that a lease of an address admits. For an IPv4 address,
+// mapped or not, prefixLen4 bits are significant, PrefixMin4 to PrefixHost4 (0:
+// PrefixHost4); for IPv6, prefixLen6 bits, PrefixHost or PrefixNetwork. Link-local
+// addresses are significant as a whole, with their link: their first half is the same
+// on every link. The address must have its zone as a number (see Numbered). For an
 // invalid address, or another length, the result is the zero Peer, which admits
 // no address.
-func PeerOf(a netip.Addr, prefixLen6 int) Peer {
-	a = a.Unmap()
+func PeerIn(a netip.Addr, prefixLen4, prefixLen6 int) Peer {
+	a, prefixLen4 = a.Unmap(), cmp.Or(prefixLen4, PrefixHost4)
 	switch {
-	case !a.IsValid() || prefixLen6 != PrefixHost && prefixLen6 != PrefixNetwork:
+	case !a.IsValid() || prefixLen6 != PrefixHost && prefixLen6 != PrefixNetwork ||
+		prefixLen4 < PrefixMin4 || prefixLen4 > PrefixHost4:
 		return Peer{}
 	case a.Is6() && a.IsLinkLocalUnicast():
 		return Peer{Prefix: netip.PrefixFrom(a.WithZone(""), PrefixHost), Zone: a.Zone()}
 	case a.Is6():
 		return Peer{Prefix: netip.PrefixFrom(a.WithZone(""), prefixLen6).Masked()}
 	}
-	return Peer{Prefix: netip.PrefixFrom(a, a.BitLen())}
+	return Peer{Prefix: netip.PrefixFrom(a, prefixLen4).Masked()}
+}
+
+// Lengths returns the lengths with which PeerIn returns the peer for each of its
+// addresses. The one of the other family is that of one address.
+func (p Peer) Lengths() (prefixLen4, prefixLen6 int) {
+	if p.Prefix.Addr().Is4() {
+		return p.Prefix.Bits(), PrefixHost
+	}
+	return PrefixHost4, p.Prefix.Bits()
+}
+
+// has reports whether an address belongs to the peer.
+func (p Peer) has(a netip.Addr) bool {
+	a = a.Unmap()
+	return p.Prefix.Contains(a.WithZone("")) && (p.Zone == a.Zone() || p.IsAnyone() || !a.IsLinkLocalUnicast())
 }
 
 // AnyISN returns the peer without a sequence number: connections of both are from
@@ -89,17 +112,11 @@ func (p Peer) IsValid() bool {
 	if p.Port != 0 && p.Prefix.Bits() > 0 {
 		p.Port = 0
 	}
-	if p == Anyone4 || p == Anyone6 {
+	if p.IsAnyone() {
 		return true
 	}
-	if !p.Prefix.IsValid() {
-		return false
-	}
-	length := PrefixHost
-	if p.Prefix.Addr().Is6() {
-		length = p.Prefix.Bits()
-	}
-	return p == PeerOf(p.Prefix.Addr().WithZone(p.Zone), length)
+	prefixLen4, prefixLen6 := p.Lengths()
+	return p.Prefix.IsValid() && p == PeerIn(p.Prefix.Addr().WithZone(p.Zone), prefixLen4, prefixLen6)
 }
 
 // IsAnyone reports whether the peer is every address of a family.
@@ -112,19 +129,6 @@ func (p Peer) String() string {
 		return fmt.Sprintf("%s%%%s", p.Prefix, p.Zone)
 	}
 	return p.Prefix.String()
-}
-
-// peersOf returns all peers that an address belongs to, or zero ones.
-func peersOf(a netip.Addr) [3]Peer {
-	a = a.Unmap()
-	anyone := Anyone4
-	switch {
-	case !a.IsValid():
-		return [3]Peer{}
-	case a.Is6():
-		anyone = Anyone6
-	}
-	return [3]Peer{PeerOf(a, PrefixHost), PeerOf(a, PrefixNetwork), anyone}
 }
 
 // Numbered returns a remote address in the form of grants: an IPv4-mapped one

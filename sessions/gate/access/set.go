@@ -3,13 +3,19 @@ package access
 import (
 	"iter"
 	"maps"
+	"math/bits"
 	"net/netip"
 	"time"
 )
 
 // Set is the peers that an enforcer of this process admits, and until when. The
 // zero value is empty. It is not safe for concurrent use.
-type Set struct{ of map[Peer]member }
+type Set struct {
+	of map[Peer]member
+	// lengths4 are the prefix lengths of IPv4 that the set has had: bit i stands for i.
+	// A service has one, and that of anyone.
+	lengths4 uint64
+}
 
 // member is the state of an admitted peer.
 type member struct {
@@ -30,9 +36,13 @@ func (s *Set) put(p Peer, m member) (before member) {
 	case m.until.IsZero() || !p.IsValid():
 		delete(s.of, p)
 	case s.of == nil:
-		s.of = map[Peer]member{p: m}
+		s.of = map[Peer]member{}
+		fallthrough
 	default:
 		s.of[p] = m
+		if p.Prefix.Addr().Is4() {
+			s.lengths4 |= 1 << p.Prefix.Bits()
+		}
 	}
 	return before
 }
@@ -42,7 +52,7 @@ func (s *Set) Add(p Peer) { s.Put(p, endless) }
 
 // Allows reports whether an address is admitted now, by clock.Boot.
 func (s *Set) Allows(a netip.Addr, now time.Time) bool {
-	for _, p := range peersOf(a) {
+	for p := range s.peersOf(a) {
 		if now.Before(s.of[p].until) {
 			return true
 		}
@@ -53,12 +63,30 @@ func (s *Set) Allows(a netip.Addr, now time.Time) bool {
 // Has reports whether an address belongs to a peer of the set, whatever the
 // time.
 func (s *Set) Has(a netip.Addr) bool {
-	for _, p := range peersOf(a) {
+	for p := range s.peersOf(a) {
 		if _, ok := s.of[p]; ok {
 			return true
 		}
 	}
 	return false
+}
+
+// peersOf returns all peers to which an address belongs and that may be in the set.
+func (s *Set) peersOf(a netip.Addr) iter.Seq[Peer] {
+	return func(yield func(Peer) bool) {
+		a := a.Unmap()
+		switch {
+		case a.Is4():
+			for left := s.lengths4; left != 0; left &= left - 1 {
+				n := bits.TrailingZeros64(left)
+				if !yield(Peer{Prefix: netip.PrefixFrom(a, n).Masked()}) {
+					return
+				}
+			}
+		case a.Is6():
+			_ = yield(PeerOf(a, PrefixHost)) && yield(PeerOf(a, PrefixNetwork)) && yield(Anyone6)
+		}
+	}
 }
 
 // Len returns the number of peers.
@@ -68,4 +96,4 @@ func (s *Set) Len() int { return len(s.of) }
 func (s *Set) Peers() iter.Seq[Peer] { return maps.Keys(s.of) }
 
 // Clear removes all peers.
-func (s *Set) Clear() { clear(s.of) }
+func (s *Set) Clear() { *s = Set{} }

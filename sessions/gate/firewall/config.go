@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -55,6 +56,9 @@ type Port struct {
 	// number of a grant for its address. Only a TCP port without Cut can require
 	// it: later segments have other numbers.
 	RequireISN bool `json:",omitempty"`
+	// PrefixLen4 is the number of bits of an IPv4 address that a grant admits; zero: 32.
+	// For IPv6, each grant has its own.
+	PrefixLen4 int `json:",omitempty"`
 	// Jump names a chain of the operator in this table; empty: none. Packets that a
 	// grant lets in, and that begin a connection, run through it. It may drop them.
 	// The table makes the chain if it is missing, and leaves its rules alone.
@@ -235,6 +239,9 @@ func (p Port) validate() error {
 		return fmt.Errorf("expected TCP or UDP, got %s", p.Protocol)
 	case p.RequireISN && (p.Protocol != TCP || p.Cut):
 		return errors.New("only a TCP port whose connections outlive their leases can require an initial sequence number")
+	case !p.validPrefix():
+		return fmt.Errorf("expected grants of 16 to 32 bits of an IPv4 address, 32 with an initial sequence number, "+
+			"and 16, 24 or 32 with drawn ports, got %d", p.PrefixLen4)
 	case p.Jump != "" && ValidateJump(p.Jump) != nil:
 		return fmt.Errorf("expected the name of a chain of the operator, %w", ValidateJump(p.Jump))
 	case p.Hook > HookInput:
@@ -255,6 +262,20 @@ func (p Port) validate() error {
 		}
 	}
 	return nil
+}
+
+// prefixLen4 is PrefixLen4, never zero.
+func (p Port) prefixLen4() int { return cmp.Or(p.PrefixLen4, access.PrefixHost4) }
+
+func (p Port) validPrefix() bool {
+	switch n := p.prefixLen4(); {
+	case p.RequireISN:
+		return n == access.PrefixHost4
+	case p.rotates():
+		return n >= access.PrefixMin4 && n <= access.PrefixHost4 && n%8 == 0
+	default:
+		return n >= access.PrefixMin4 && n <= access.PrefixHost4
+	}
 }
 
 func (a At) validate() error {

@@ -126,7 +126,7 @@ func (t *Table) grants(p Port, source netip.Addr) bool {
 	if source.Is4() {
 		anyone = access.Anyone4
 	}
-	host, network := access.PeerOf(source, access.PrefixHost), access.PeerOf(source, access.PrefixNetwork)
+	host, network := access.PeerIn(source, p.prefixLen4(), access.PrefixHost), access.PeerIn(source, p.prefixLen4(), access.PrefixNetwork)
 	for _, peer := range []access.Peer{anyone, host, network} {
 		if end, ok := t.confirmed[sets.grant(peer)]; ok && now.Before(end) {
 			return true

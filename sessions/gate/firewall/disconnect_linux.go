@@ -108,12 +108,14 @@ func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 	connected := make([]bool, len(changes))
 	at := map[access.ServiceID]map[netip.Prefix][]int{}
 	families := map[netlink.InetFamily]bool{}
+	lengths := map[int]bool{}
 	for i, c := range changes {
 		if at[c.Service] == nil {
 			at[c.Service] = map[netip.Prefix][]int{}
 		}
 		at[c.Service][c.Peer.Prefix] = append(at[c.Service][c.Peer.Prefix], i)
 		families[tableOf(c.Peer)] = true
+		lengths[c.Peer.Prefix.Bits()] = true
 	}
 	for family := range families {
 		flows, err := listFlows(family)
@@ -126,8 +128,8 @@ func (t *Table) Connected(changes []access.Change) ([]bool, error) {
 				if at[p.Service] == nil || !p.carries(flow) {
 					continue
 				}
-				for _, bits := range []int{access.PrefixNetwork, source.BitLen()} {
-					prefix, _ := source.Prefix(bits)
+				for bits := range lengths {
+					prefix, _ := source.Prefix(bits) // zero if it has no such length
 					for _, i := range at[p.Service][prefix] {
 						port := changes[i].Peer.Port
 						connected[i] = connected[i] || port == 0 || port == flow.Forward.DstPort

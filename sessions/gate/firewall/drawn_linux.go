@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,13 +15,16 @@ import (
 )
 
 // A service whose port rotates has sets of source address and drawn port, and no
-// others: only the client that knocked knows the port, so none is open to anyone. nft 1.0.6 can print a concatenation of parts of a packet only, without a
-// mask: so the network of an IPv6 address is its first 64 bits, and the rules compare
-// the port that the packet has before translation.
+// others: only the client that knocked knows the port, so none is open to anyone. nft
+// 1.0.6 can print a concatenation of parts of a packet only, without a mask: so the
+// network of an IPv6 address is its first 64 bits, that of an IPv4 address its first 16
+// or 24, and the rules compare the port that the packet has before translation.
 
 // drawnSets are the sets of a service whose port rotates.
 type drawnSets struct {
-	host4, host6, network6 *nftables.Set // source address, or its first 64 bits, and drawn port
+	host4, host6, network6 *nftables.Set // source address, or its first bits, and drawn port
+
+	bytes4 int // how many of an IPv4 address are in host4
 	// used are the drawn ports on which the server listens. A stranger must not find
 	// them; nil if drawn ports are redirected.
 	used *nftables.Set
@@ -30,25 +34,48 @@ type drawnSets struct {
 var (
 	typeDrawn4   = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
 	typeDrawn6   = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService)
-	typeDrawnNet = map[Protocol]nftables.SetDatatype{TCP: networkAndPort(TCP), UDP: networkAndPort(UDP)}
+	typeDrawnNet = drawnNetTypes()
 )
 
-// networkAndPort is the type of 64 bits of an address and a port of a protocol.
-func networkAndPort(p Protocol) nftables.SetDatatype {
-	key := nftables.MustConcatSetType(nftables.TypeInteger, nftables.TypeInetService)
-	key.Name, key.Bytes = p.String()+" network . "+nftables.TypeInetService.Name, access.PrefixNetwork/8+4
-	return key
+// drawnNet is a key of the first bits of a source address and the port of a protocol.
+type drawnNet struct {
+	protocol     Protocol
+	offset, bits uint32 // of the address
 }
 
-// drawnNetUserdata returns the user data that nft writes for a set of networks.
-func drawnNetUserdata(key nftables.SetDatatype) []byte {
+// drawnNetTypes returns the types of networks: a number of whole bytes of an address.
+func drawnNetTypes() map[drawnNet]nftables.SetDatatype {
+	types := map[drawnNet]nftables.SetDatatype{}
+	for _, p := range []Protocol{TCP, UDP} {
+		for _, n := range []drawnNet{{p, source4, 16}, {p, source4, 24}, {p, source6, access.PrefixNetwork}} {
+			key := nftables.MustConcatSetType(nftables.TypeInteger, nftables.TypeInetService)
+			key.Name = fmt.Sprintf("%s network %d . %s", p, n.bits, nftables.TypeInetService.Name)
+			key.Bytes = (n.bits+31)/32*4 + 4 // each field fills its registers
+			types[n] = key
+		}
+	}
+	return types
+}
+
+// drawnNetOf returns the network whose type a key is.
+func drawnNetOf(key nftables.SetDatatype) (drawnNet, bool) {
+	for n, t := range typeDrawnNet {
+		if t == key {
+			return n, true
+		}
+	}
+	return drawnNet{}, false
+}
+
+// userdata returns the user data that nft writes for a set of networks.
+func (n drawnNet) userdata() []byte {
 	protocol := uint32(protocolTCP)
-	if key == typeDrawnNet[UDP] {
+	if n.protocol == UDP {
 		protocol = protocolUDP
 	}
 	return concatUserdata(
 		numbers(payloadProtocol, protocolNone, payloadType, fieldNone,
-			payloadBase, baseNetwork, payloadOffset, source6*8, payloadLength, access.PrefixNetwork),
+			payloadBase, baseNetwork, payloadOffset, n.offset*8, payloadLength, n.bits),
 		numbers(payloadProtocol, protocol, payloadType, fieldDestination))
 }
 
@@ -58,9 +85,13 @@ const source4, source6 = 12, 8
 // drawnSets are the descriptions of a port's sets.
 func (p Port) drawnSets() *drawnSets {
 	s := &drawnSets{
+		bytes4:   p.prefixLen4() / 8,
 		host4:    concatSet(p.name()+"_drawn4", typeDrawn4),
 		host6:    concatSet(p.name()+"_drawn6", typeDrawn6),
-		network6: concatSet(p.name()+"_drawn6net", typeDrawnNet[p.Protocol]),
+		network6: concatSet(p.name()+"_drawn6net", typeDrawnNet[drawnNet{p.Protocol, source6, access.PrefixNetwork}]),
+	}
+	if bits := p.prefixLen4(); bits < access.PrefixHost4 {
+		s.host4 = concatSet(s.host4.Name, typeDrawnNet[drawnNet{p.Protocol, source4, uint32(bits)}])
 	}
 	if p.listens() {
 		s.used = grantSet(p.name()+usedSuffix, nftables.TypeInetService)
@@ -107,7 +138,7 @@ func (s *drawnSets) matches(p Protocol) []drawnMatch {
 	}
 	const four, six = unix.NFPROTO_IPV4, unix.NFPROTO_IPV6
 	return []drawnMatch{
-		{four, compare(source4, 4, afterIPv4, in(s.host4))},
+		{four, compare(source4, uint32(s.bytes4), afterIPv4, in(s.host4))},
 		{six, compare(source6, 16, afterIPv6, in(s.host6))},
 		{six, compare(source6, access.PrefixNetwork/8, afterNetwork, in(s.network6))},
 	}

@@ -40,6 +40,17 @@ func forms() map[string]Config {
 			}}
 		}
 	}
+	for _, bits := range []int{16, 17, 20, 24, 31} {
+		forms[fmt.Sprintf("IPv4 networks of %d bits", bits)] = Config{Ports: []Port{
+			{Protocol: TCP, Port: 2000, PrefixLen4: bits}, {Protocol: UDP, Port: 2000, Cut: true, PrefixLen4: bits}, {Protocol: TCP, Port: 2001},
+		}}
+	}
+	for _, bits := range []int{16, 24} {
+		forms[fmt.Sprintf("drawn, IPv4 networks of %d bits", bits)] = Config{Ports: []Port{
+			{Protocol: TCP, Port: 2000, Drawn: drawnRange, PrefixLen4: bits}, {Protocol: UDP, Port: 2000, Drawn: drawnRange, PrefixLen4: bits},
+			{Protocol: TCP, Drawn: drawnRange, PrefixLen4: bits}, {Protocol: UDP, Drawn: drawnRange}, {Protocol: TCP, Port: 2001},
+		}}
+	}
 	ranges := []access.Ports{{First: 10000, Last: 20000}, {First: 30000, Last: 30000}}
 	for address, kind := range map[netip.Addr]string{{}: "drop", host4: "reject", host6: "cut"} {
 		forms["drawn, at "+address.String()+", "+kind] = Config{Ports: []Port{
@@ -124,7 +135,7 @@ func TestListedAndLoaded(t *testing.T) {
 				continue
 			}
 			grants := []access.Change{
-				change(i, client4, time.Hour), change(i, client6, time.Hour),
+				changeOf(i, access.PeerIn(client4, p.PrefixLen4, access.PrefixHost), time.Hour), change(i, client6, time.Hour),
 				changeOf(i, access.PeerOf(client6, access.PrefixHost), time.Hour),
 			}
 			if p.rotates() {

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -145,17 +146,23 @@ func (s portSets) isGranted() []match {
 	}
 	source4 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
 	source6 := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
-	network := make([]byte, 16)
-	for i := range access.PrefixNetwork / 8 {
-		network[i] = 0xff
+	toNetwork := firstBits(access.PrefixNetwork, 16)
+	four, six := append(family(unix.NFPROTO_IPV4), source4), family(unix.NFPROTO_IPV6)
+	if s.prefixLen4 < access.PrefixHost4 {
+		four = append(four, firstBits(s.prefixLen4, 4))
 	}
-	toNetwork := &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: network, Xor: make([]byte, 16)}
-	four, six := family(unix.NFPROTO_IPV4), family(unix.NFPROTO_IPV6)
 	return []match{
-		append(four, source4, in(s.granted4)),
+		append(four, in(s.granted4)),
 		append(six, source6, in(s.granted6)),
 		append(family(unix.NFPROTO_IPV6), source6, toNetwork, in(s.granted6net)),
 		familyIn(s.anyone),
+	}
+}
+
+// firstBits clears all but the first bits of an address of a number of bytes.
+func firstBits(bits, bytes int) expr.Any {
+	return &expr.Bitwise{
+		SourceRegister: 1, DestRegister: 1, Len: uint32(bytes), Mask: net.CIDRMask(bits, 8*bytes), Xor: make([]byte, bytes),
 	}
 }
 

@@ -42,18 +42,23 @@ type sets struct {
 
 // portSets are the sets of sources that may reach a port.
 type portSets struct {
-	granted4, granted6, granted6net *nftables.Set // source address; granted6net: its network
+	granted4, granted6, granted6net *nftables.Set // source address, of IPv4 its first bits; granted6net: its network
 	anyone                          *nftables.Set // family
 	// Of a port that requires an initial sequence number; it has no other sets.
 	isn4, isn6 *nftables.Set // source address and sequence number
 	// Of a service whose port rotates; it has no other sets.
 	drawn *drawnSets
+
+	prefixLen4 int // of the peers of IPv4
 }
 
 // admits reports whether a change has an initial sequence number if, and only if, the
-// port requires one. A revocation without a number, or without a drawn port, is of no
-// element.
+// port requires one, and a peer of IPv4 the right length. A revocation without a number,
+// without a drawn port, or of another length, is of no element.
 func (s portSets) admits(c access.Change) bool {
+	if p := c.Peer.Prefix; p.Addr().Is4() && !c.Peer.IsAnyone() && p.Bits() != s.prefixLen4 && !c.Revokes() {
+		return false
+	}
 	if s.isn4 == nil {
 		return c.Peer.ISN == 0
 	}
@@ -107,14 +112,16 @@ func grantSet(name string, key nftables.SetDatatype) *nftables.Set {
 // sets are the descriptions of a port's sets.
 func (p Port) sets() portSets {
 	if p.rotates() {
-		return portSets{drawn: p.drawnSets()}
+		return portSets{drawn: p.drawnSets(), prefixLen4: p.prefixLen4()}
 	}
 	if p.RequireISN {
 		return portSets{
-			isn4: concatSet(p.name()+"_isn4", typeISN4), isn6: concatSet(p.name()+"_isn6", typeISN6),
+			prefixLen4: p.prefixLen4(),
+			isn4:       concatSet(p.name()+"_isn4", typeISN4), isn6: concatSet(p.name()+"_isn6", typeISN6),
 		}
 	}
 	return portSets{
+		prefixLen4:  p.prefixLen4(),
 		granted4:    grantSet(p.name()+"_granted4", nftables.TypeIPAddr),
 		granted6:    grantSet(p.name()+"_granted6", nftables.TypeIP6Addr),
 		granted6net: grantSet(p.name()+"_granted6net", nftables.TypeIP6Addr),

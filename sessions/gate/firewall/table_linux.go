@@ -107,7 +107,7 @@ func (t *Table) applySome(changes []access.Change) []error {
 	for i, c := range changes {
 		sets, ok := t.ports[c.Service]
 		if ok && !sets.admits(c) {
-			errs[i] = fmt.Errorf("change the firewall: service %s, of which a grant must have an initial sequence number: %t", c.Service, sets.isn4 != nil)
+			errs[i] = fmt.Errorf("change the firewall: service %s, of which a grant must have an initial sequence number: %t, and %d bits of an IPv4 address", c.Service, sets.isn4 != nil, sets.prefixLen4)
 			continue
 		}
 		if !ok || !c.Peer.IsValid() {

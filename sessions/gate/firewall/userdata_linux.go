@@ -79,8 +79,9 @@ func ownUserdata(key nftables.SetDatatype) []byte {
 		return isnUserdata(key)
 	case typeDrawn4, typeDrawn6:
 		return concatUserdata()
-	case typeDrawnNet[TCP], typeDrawnNet[UDP]:
-		return drawnNetUserdata(key)
+	}
+	if n, ok := drawnNetOf(key); ok {
+		return n.userdata()
 	}
 	return nil
 }

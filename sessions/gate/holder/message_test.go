@@ -166,7 +166,7 @@ func TestParseRefuses(t *testing.T) {
 		"a family that is none": broken(13, 5), "an address of no family": broken(13, 0),
 		"something behind the address": broken(atEndOfAddress, 1), "a mapped address": of(6, 128, "::ffff:192.0.2.1"),
 		"bits that are no peer's": of(6, 56, "2001:db8::"), "an address and 64 bits": of(6, 64, "2001:db8::1"),
-		"too many bits": of(4, 33, "192.0.2.1"), "part of IPv4": of(4, 24, "192.0.2.0"), "part of link-local": of(6, 64, "fe80::"),
+		"too many bits": of(4, 33, "192.0.2.1"), "a large part of IPv4": of(4, 15, "192.0.0.0"), "an address of a part of IPv4": of(4, 24, "192.0.2.1"), "part of link-local": of(6, 64, "fe80::"),
 		"anyone, and an address": of(4, 0, "192.0.2.1"), "anyone, and a number": withNumber(of(4, 0, "0.0.0.0")),
 		"anyone, and a port": withPort(of(4, 0, "0.0.0.0")), "a network, and a number": withNumber(of(6, 64, "2001:db8::")),
 		"another flag": broken(15, 2), "what is open is cut": broken(15, 1), "a byte that is not zero": broken(16, 1),
@@ -338,11 +338,13 @@ func TestPolicy(t *testing.T) {
 			{ID: ssh, Name: "ssh", OpenMax: time.Minute, PrefixLen6: 128},
 			{ID: web, Name: "web", OpenMax: time.Hour, Anyone: true, PrefixLen6: 64},
 			{ID: access.ID("vpn"), Name: "vpn", OpenMax: time.Hour, PrefixLen6: 64},
-			{ID: access.ID("isn"), Name: "isn", OpenMax: time.Hour, PrefixLen6: 128, RequireISN: true},
+			{ID: access.ID("isn"), Name: "isn", OpenMax: time.Hour, PrefixLen6: 128, PrefixLen4: 32, RequireISN: true},
 			{ID: access.ID("moves"), Name: "moves", OpenMax: time.Hour, PrefixLen6: 64, Drawn: []access.Ports{{First: 10000, Last: 19999}, {First: 20001, Last: 20001}}},
 		},
 		Taken: []access.Ports{{First: 51820, Last: 51820}, {First: 60000, Last: 61000}},
 	}
+	p.Services = append(p.Services, Service{ID: access.ID("carrier"), Name: "carrier", OpenMax: time.Hour, PrefixLen6: 128, PrefixLen4: 20})
+	part := func(bits int) access.Peer { return access.PeerIn(netip.MustParseAddr("192.0.2.1"), bits, 128) }
 	if err := p.validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -366,11 +368,16 @@ func TestPolicy(t *testing.T) {
 		{access.Change{Service: web, Until: epoch.Add(time.Hour), Peer: access.Anyone6}, ""},
 		{access.Change{Service: web, Until: epoch.Add(time.Hour), Peer: knocker}, "does not open"},
 		{access.Change{Service: ssh, Until: soon, Peer: peer("2001:db8::1")}, ""},
-		{access.Change{Service: ssh, Until: soon, Peer: network("2001:db8::1")}, "128 bits"},
+		{access.Change{Service: ssh, Until: soon, Peer: network("2001:db8::1")}, "and 128 of IPv6"},
 		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: network("2001:db8::1")}, ""},
-		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: peer("2001:db8::1")}, "64 bits"},
+		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: peer("2001:db8::1")}, "and 64 of IPv6"},
 		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: peer("fe80::1")}, ""},
 		{access.Change{Service: access.ID("vpn"), Until: soon, Peer: knocker}, ""},
+		{access.Change{Service: ssh, Until: soon, Peer: part(24)}, "opens to 32 bits of an IPv4 address"},
+		{access.Change{Service: access.ID("carrier"), Until: soon, Peer: part(20)}, ""},
+		{access.Change{Service: access.ID("carrier"), Until: soon, Peer: peer("2001:db8::1")}, ""},
+		{access.Change{Service: access.ID("carrier"), Until: soon, Peer: part(19)}, "opens to 20 bits of an IPv4 address"},
+		{access.Change{Service: access.ID("carrier"), Until: soon, Peer: knocker}, "opens to 20 bits of an IPv4 address"},
 		{access.Change{Service: ssh, Until: soon, Peer: peer("::")}, "expected the address of a client"},
 		{access.Change{Service: ssh, Until: soon, Peer: peer("224.0.0.1")}, "expected the address of a client"},
 		{access.Change{Service: ssh, Peer: knocker}, ""},
@@ -381,7 +388,7 @@ func TestPolicy(t *testing.T) {
 		{access.Change{Service: access.ID("isn"), Until: soon, Peer: drawnPeer(numbered("192.0.2.1", 1), 10000)}, "fixed port"},
 		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(knocker, 10000)}, ""},
 		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(network("2001:db8::1"), 20001)}, ""},
-		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(peer("2001:db8::1"), 20001)}, "64 bits"},
+		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(peer("2001:db8::1"), 20001)}, "and 64 of IPv6"},
 		{access.Change{Service: access.ID("moves"), Until: soon, Peer: knocker}, "may be drawn for it, got 0"},
 		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(knocker, 9999)}, "may be drawn"},
 		{access.Change{Service: access.ID("moves"), Until: soon, Peer: drawnPeer(knocker, 20000)}, "may be drawn"},
@@ -444,7 +451,11 @@ func TestPolicy(t *testing.T) {
 	for name, change := range map[string]func(*Policy){
 		"a service twice": func(p *Policy) { p.Services = append(p.Services, p.Services[0]) },
 		"56 bits":         func(p *Policy) { p.Services[0].PrefixLen6 = 56 },
-		"another's name":  func(p *Policy) { p.Services[0].ID = access.ID("mail") },
+		"15 bits":         func(p *Policy) { p.Services[0].PrefixLen4 = 15 },
+		"an ISN": func(p *Policy) {
+			p.Services[0].PrefixLen4, p.Services[0].PrefixLen6, p.Services[0].RequireISN = 24, 128, true
+		},
+		"another's name": func(p *Policy) { p.Services[0].ID = access.ID("mail") },
 	} {
 		wrong := Policy{Services: append([]Service(nil), p.Services...)}
 		if change(&wrong); wrong.validate() == nil {
@@ -478,7 +489,7 @@ func TestDigests(t *testing.T) {
 	seen := map[Digest]string{own: "as it was"}
 	for name, change := range map[string]func(*Policy, *firewall.Config){
 		"time": func(p *Policy, _ *firewall.Config) { p.Services[0].OpenMax++ }, "anyone": func(p *Policy, _ *firewall.Config) { p.Services[0].Anyone = true },
-		"bits": func(p *Policy, _ *firewall.Config) { p.Services[0].PrefixLen6 = 128 }, "taken": func(p *Policy, _ *firewall.Config) { p.Taken = nil },
+		"bits": func(p *Policy, _ *firewall.Config) { p.Services[0].PrefixLen6 = 128 }, "bits of IPv4": func(p *Policy, _ *firewall.Config) { p.Services[0].PrefixLen4 = 31 }, "taken": func(p *Policy, _ *firewall.Config) { p.Taken = nil },
 		"port": func(_ *Policy, f *firewall.Config) { f.Ports[0].Port++ }, "address": func(_ *Policy, f *firewall.Config) { f.Ports[0].Address = netip.MustParseAddr("192.0.2.1") },
 		"cut":      func(_ *Policy, f *firewall.Config) { f.Ports[0].Cut = true },
 		"captured": func(_ *Policy, f *firewall.Config) { f.Captured[1] = 5000 },

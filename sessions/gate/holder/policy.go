@@ -1,6 +1,7 @@
 package holder
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,8 @@ type Service struct {
 	Name       string
 	OpenMax    time.Duration // the longest time
 	Anyone     bool          // open to anyone, and to no single peer
-	PrefixLen6 int           // number of bits of an IPv6 address that a grant admits
+	PrefixLen4 int           `json:",omitempty"` // number of bits of an IPv4 address that a grant admits; 0: 32
+	PrefixLen6 int           // the same of an IPv6 address
 	// RequireISN: each grant has an initial sequence number. Without it, none has.
 	RequireISN bool `json:",omitempty"`
 	// Drawn are the ports that may be drawn for a service whose port rotates: each
@@ -85,8 +87,9 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 		return fmt.Errorf("service %s has a fixed port, got the drawn port %d", s.Name, c.Peer.Port)
 	case len(s.Drawn) > 0 && !access.AnyHas(s.Drawn, c.Peer.Port):
 		return fmt.Errorf("service %s opens only ports that may be drawn for it, got %d", s.Name, c.Peer.Port)
-	case !s.Anyone && c.Peer.Source() != access.PeerOf(a, s.PrefixLen6):
-		return fmt.Errorf("service %s opens to %d bits of an IPv6 address, got %s", s.Name, s.PrefixLen6, c.Peer)
+	case !s.Anyone && c.Peer.Source() != access.PeerIn(a, s.PrefixLen4, s.PrefixLen6):
+		return fmt.Errorf("service %s opens to %d bits of an IPv4 address, and %d of IPv6, got %s",
+			s.Name, cmp.Or(s.PrefixLen4, access.PrefixHost4), s.PrefixLen6, c.Peer)
 	}
 	return nil
 }
@@ -137,7 +140,7 @@ func (p Policy) checkShield(r ShieldRequest) error {
 func (p Policy) validate() error {
 	ids := make([]access.ServiceID, len(p.Services))
 	for i, s := range p.Services {
-		if s.RequireISN && (s.Anyone || s.PrefixLen6 != access.PrefixHost) {
+		if s.RequireISN && (s.Anyone || s.PrefixLen6 != access.PrefixHost || cmp.Or(s.PrefixLen4, access.PrefixHost4) != access.PrefixHost4) {
 			return fmt.Errorf("service %s: an initial sequence number is for one address", s.Name)
 		}
 		if (s.RequireISN || s.Anyone) && len(s.Drawn) > 0 {
@@ -150,6 +153,9 @@ func (p Policy) validate() error {
 		}
 		if ids[i] = s.ID; s.PrefixLen6 != access.PrefixHost && s.PrefixLen6 != access.PrefixNetwork {
 			return fmt.Errorf("service %s: expected 128 or 64 bits of an IPv6 address, got %d", s.Name, s.PrefixLen6)
+		}
+		if n := cmp.Or(s.PrefixLen4, access.PrefixHost4); n < access.PrefixMin4 || n > access.PrefixHost4 {
+			return fmt.Errorf("service %s: expected 16 to 32 bits of an IPv4 address, got %d", s.Name, n)
 		}
 		if s.ID != access.ID(s.Name) {
 			return fmt.Errorf("service %s: expected the identifier %s, got %s", s.Name, access.ID(s.Name), s.ID)

@@ -25,7 +25,7 @@ var (
 )
 
 // Program returns the program for a set. It returns false if the set has more
-// than Max entries, or networks other than IPv6 networks of 64 bits.
+// than Max entries, or IPv6 networks that are not of 64 bits.
 func Program(s Set) ([]bpf.Instruction, bool) {
 	if s.Anyone {
 		return []bpf.Instruction{accept}, true
@@ -96,7 +96,11 @@ func (b *assembler) search(groups [][]key, i int) label {
 			b.tree(g, i+1)
 			found = b.emit(bpf.LoadScratch{Dst: bpf.RegA, N: i + 1})
 		}
-		next = b.test(bpf.JumpEqual, g[0].words[i], found, next)
+		if first, last := g[0].words[i], g[0].last; g[0].n == i+1 && first < last {
+			next = b.test(bpf.JumpGreaterOrEqual, first, b.test(bpf.JumpGreaterThan, last, next, found), next)
+		} else {
+			next = b.test(bpf.JumpEqual, first, found, next)
+		}
 	}
 	return next
 }

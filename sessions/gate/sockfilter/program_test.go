@@ -70,6 +70,9 @@ func TestProgram(t *testing.T) {
 		"mapped": {Addresses: []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.1")}},
 		"zone":   {Addresses: []netip.Addr{netip.MustParseAddr("fe80::1%2")}},
 		"a net":  {Nets: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")}},
+		"nets of IPv4": {Nets: []netip.Prefix{
+			netip.MustParsePrefix("192.0.0.0/16"), netip.MustParsePrefix("10.0.0.0/31"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("0.0.0.0/16")},
+			Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("192.1.0.0"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("255.255.255.255")}},
 		"a net and one of its addresses": {
 			Addresses: []netip.Addr{six, netip.MustParseAddr("2001:db8:0:1::1")}, Nets: []netip.Prefix{netip.MustParsePrefix("2001:db8::/64")}},
 	} {
@@ -110,10 +113,12 @@ func TestProgramAgainstModel(t *testing.T) {
 		})
 		s := Set{Addresses: rapid.SliceOfN(address, 0, 60).Draw(t, "addresses")}
 		for _, a := range rapid.SliceOfN(address, 0, 5).Draw(t, "nets") {
-			if a.Is6() {
-				p, _ := a.Prefix(64)
-				s.Nets = append(s.Nets, p)
+			bits := 64
+			if a.Is4() {
+				bits = rapid.IntRange(16, 32).Draw(t, "bits")
 			}
+			p, _ := a.Prefix(bits)
+			s.Nets = append(s.Nets, p)
 		}
 		program, fits := Program(s)
 		if !fits {

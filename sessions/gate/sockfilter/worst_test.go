@@ -49,8 +49,8 @@ func machine(t failer, program []bpf.Instruction) *bpf.VM {
 // TestWorst: in the largest set, each address passes, and none that differs in
 // one bit.
 func TestWorst(t *testing.T) {
-	for _, six := range []bool{false, true} {
-		all := worst(six)
+	for _, kind := range []string{"IPv4", "IPv4 networks", "IPv6"} {
+		all := worst(kind == "IPv6")
 		granted := map[netip.Addr]bool{}
 		for _, a := range all {
 			granted[a] = true
@@ -58,11 +58,20 @@ func TestWorst(t *testing.T) {
 		if len(granted) != Max {
 			t.Fatalf("%d addresses", len(granted))
 		}
-		program, fits := Program(Set{Addresses: all})
+		set := Set{Addresses: all}
+		if kind == "IPv4 networks" {
+			set = Set{}
+			for _, a := range all {
+				p, _ := a.Prefix(31)
+				set.Nets = append(set.Nets, p)
+				granted[p.Addr()], granted[p.Addr().Next()] = true, true
+			}
+		}
+		program, fits := Program(set)
 		if !fits || len(program) > 4096 {
 			t.Fatalf("fits: %v, %d instructions", fits, len(program))
 		}
-		t.Logf("IPv6 %v: %d instructions", six, len(program))
+		t.Logf("%s: %d instructions", kind, len(program))
 		vm := machine(t, program)
 		for _, a := range all {
 			for _, source := range append(near(a), a) {
@@ -91,6 +100,9 @@ func TestAlwaysFits(t *testing.T) {
 				binary.BigEndian.PutUint32(b[4*w:], random>>(31-bits[w]))
 			}
 			switch {
+			case i < four && i%2 == 0:
+				p, _ := netip.AddrFrom4([4]byte(b[:4])).Prefix(16 + int(random>>16)%17)
+				s.Nets = append(s.Nets, p)
 			case i < four:
 				s.Addresses = append(s.Addresses, netip.AddrFrom4([4]byte(b[:4])))
 			case i < four+nets:

@@ -65,7 +65,7 @@ func TestReference(t *testing.T) {
 	want := Config{
 		Ports: 3, Generator: schedule.Algorithm1, PortSecret: PortSecret{Current: "sécret"}, Tolerance: time.Minute,
 		Services: []Service{{
-			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen6: 128, Connections: 64,
+			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen4: 32, PrefixLen6: 128, Connections: 64,
 			Policy: gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
 		ReceiveBuffer: 1 << 20, Queue: 4096, KernelFilter: true, ClientsSettle: 5 * time.Second,
@@ -92,17 +92,17 @@ func TestReference(t *testing.T) {
 	half := minute
 	half.OpenFor = 30 * time.Second
 	want.Services = append(want.Services,
-		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen6: 128, Connections: 64, Policy: minute},
+		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute},
 		Service{Name: "ssh", kind: guarded{jump: "ssh-rules", allow: firewall.Trusted{
 			Networks: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/24")}, Interfaces: []string{"docker0"},
-		}}, Listen: ":22", PrefixLen6: 128, Connections: 64, Policy: half},
-		Service{Name: "wiki", kind: process{to: "127.0.0.1:8081", within: 10 * time.Second}, Listen: "[::]:8444", PrefixLen6: 128, Connections: 64,
+		}}, Listen: ":22", PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: half},
+		Service{Name: "wiki", kind: process{to: "127.0.0.1:8081", within: 10 * time.Second}, Listen: "[::]:8444", PrefixLen4: 32, PrefixLen6: 128, Connections: 64,
 			Policy: cut, programs: []program.Program{{
 				ID: program.ID{Service: "wiki", Role: program.Server}, User: "wiki",
 				Args: []string{"/usr/sbin/nginx", "-c", "/etc/wiki/nginx.conf", "-g", "daemon off;"},
 				Dir:  "/", Env: []string{"LANG=C.UTF-8"}, StopAfter: 5 * time.Second, Limits: program.Limits{Files: 1024},
 			}}},
-		Service{Name: "ban-exception", kind: commandsOnly{}, PrefixLen6: 128, Connections: 64, Policy: minute, programs: []program.Program{
+		Service{Name: "ban-exception", kind: commandsOnly{}, PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute, programs: []program.Program{
 			command(program.OnOpen, "/usr/local/bin/ban-exception", "add"), command(program.OnClose, "/usr/local/bin/ban-exception", "del"),
 		}})
 	want.Server = "gate.example.org"
@@ -195,7 +195,7 @@ func TestConfigRefuses(t *testing.T) {
 		before(`queue = 262145`):                                    "c.toml:1: queue: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: unknown key "port"; did you mean ports?`,
-		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, connections, max_addresses, grant_prefix6, port, rotate_ports, rotate_except, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, jump, allow, program, program_user, start_within, on_open, on_close, command_user, command_limit, stop_after, program_dir, program_env, max_memory, max_files, max_processes`,
+		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, connections, max_addresses, grant_prefix4, grant_prefix6, port, rotate_ports, rotate_except, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, jump, allow, program, program_user, start_within, on_open, on_close, command_user, command_limit, stop_after, program_dir, program_env, max_memory, max_files, max_processes`,
 		minimal[:strings.Index(minimal, "[[")]:                      "c.toml: service: expected a [[service]] table for each service, 1 to 64, got 0",
 		minimal + "[[service]]\nname = \"two\"\n":                   `service 2: type: expected "web", "proxy", "firewall", "process" or "command", got nothing`,
 		minimal + serviceText("web", ":81", "firewall"):             `c.toml:9: service 2: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,
@@ -254,6 +254,10 @@ func TestConfigRefuses(t *testing.T) {
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\nopen_to = \"anyone\"\n": `got "isn", which requires open_to = "knocker"`,
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\non_close = \"cut\"\n":   `got "isn", which requires connections = "keep"`,
 		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\ngrant_prefix6 = 64\n":   `got "isn", which requires grant_prefix6 = 128`,
+		minimal + serviceText("two", ":81", "firewall") + "bind = \"isn\"\ngrant_prefix4 = 31\n":   `got "isn", which requires grant_prefix4 = 32`,
+		minimal + `grant_prefix4 = 15`: `c.toml:8: service 1: grant_prefix4: expected how many bits of an IPv4 address a lease covers, a whole number from 16 to 32, got 15`,
+		minimal + `grant_prefix4 = 33`: `c.toml:8: service 1: grant_prefix4: expected how many bits`,
+		minimal + serviceText("two", ":0", "web") + "port = \"rotate\"\ngrant_prefix4 = 20\n": `got "rotate", which requires grant_prefix4 = 32, 24 or 16`,
 		minimal + `grant_prefix6 = 48`:                                   `c.toml:8: service 1: grant_prefix6: expected 128 or 64, got 48`,
 		minimal + `tls_cert = "x"`:                                       `service 1: tls_key: expected the path of a PEM file with the certificate's key, together with tls_cert, got one without the other`,
 		minimal + `root = ""`:                                            `c.toml:8: service 1: root: `,

@@ -42,7 +42,7 @@ func (c *Config) Firewall() (f firewall.Config) {
 		if trusted := s.Trusted(); trusted.String() != "" {
 			f.Trusted[s.ID()] = trusted
 		}
-		p.Drawn = s.drawnRanges()
+		p.Drawn, p.PrefixLen4 = s.drawnRanges(), s.guardedPrefix4()
 		s.kind.guard(s, c.Stealth, &p)
 		f.Ports = append(f.Ports, p)
 	}
@@ -53,6 +53,15 @@ func (c *Config) Firewall() (f firewall.Config) {
 		})
 	}
 	return f
+}
+
+// guardedPrefix4 is PrefixLen4, 0 for the default: so the digest of a configuration that
+// does not set it is that of earlier releases.
+func (s *Service) guardedPrefix4() int {
+	if s.PrefixLen4 == access.PrefixHost4 {
+		return 0
+	}
+	return s.PrefixLen4
 }
 
 // RequiresISN reports whether a service requires initial sequence numbers.
@@ -66,7 +75,7 @@ func (c *Config) Policy() holder.Policy {
 	for _, i := range c.withPort() {
 		s := &c.Services[i]
 		p.Services = append(p.Services, holder.Service{
-			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen6: s.PrefixLen6,
+			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen4: s.guardedPrefix4(), PrefixLen6: s.PrefixLen6,
 			RequireISN: s.RequireISN, Drawn: s.drawnRanges(),
 		})
 	}

@@ -73,6 +73,8 @@ func bindISN(f *tomlfile.File, at string, s *Service) error {
 		requires = "open_to = \"knocker\", since a number is for one client"
 	case s.Policy.Cut:
 		requires = "connections = \"keep\", since only the first packet of a connection has the number"
+	case s.PrefixLen4 != access.PrefixHost4:
+		requires = "grant_prefix4 = 32, since a number is for one address"
 	case s.PrefixLen6 != access.PrefixHost:
 		requires = "grant_prefix6 = 128, since a number is for one address"
 	default:
@@ -134,12 +136,12 @@ func (guarded) live(s *Service, env Env) (Live, error) {
 	forwarding := func(listen string) gate.DrawnPort {
 		if s.UDP {
 			return gate.NewUDP(gate.UDPConfig{
-				Listen: listen, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
+				Listen: listen, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log,
 				Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log.With("service", s.Name)}, // a random port carries one flow
 			})
 		}
 		return gate.NewTCP(gate.TCPConfig{
-			Listen: listen, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
+			Listen: listen, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
 			Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log.With("service", s.Name)), Clock: env.Clock, Log: env.Log,
 		})
 	}

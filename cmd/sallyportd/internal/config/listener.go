@@ -57,7 +57,7 @@ func (listener) advice(s *Service, c *Config, h Host) string {
 // listenUDP returns a UDP service of this process, and the function that changes its
 // upstream.
 func (s *Service) listenUDP(env Env, r relay.UDPConfig) (l Live, update func(relay.Upstream)) {
-	cfg := gate.UDPConfig{Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log, Relay: r}
+	cfg := gate.UDPConfig{Listen: s.Listen, Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, Clock: env.Clock, Log: env.Log, Relay: r}
 	if s.Rotates() {
 		return s.rotatingUDP(env, cfg)
 	}
@@ -68,7 +68,7 @@ func (s *Service) listenUDP(env Env, r relay.UDPConfig) (l Live, update func(rel
 // listen returns a TCP service of this process.
 func (listener) listen(s *Service, server gate.Handler, env Env) Live {
 	cfg := gate.TCPConfig{
-		Listen: s.Listen, Filtered: s.Filtered, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
+		Listen: s.Listen, Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
 		Clock: env.Clock, Log: env.Log,
 	}
 	if s.Rotates() {

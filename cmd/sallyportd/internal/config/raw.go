@@ -78,6 +78,7 @@ type rawService struct {
 	OpenTo       string `toml:"open_to" kinds:"web,proxy,firewall,process" default:"knocker" oneof:"knocker|anyone" reload:"holder" expect:"\"knocker\" or \"anyone\""`
 	Connections  string `toml:"connections" kinds:"web,proxy,firewall,process" default:"keep,web=cut,process=cut" oneof:"keep|cut" reload:"holder" expect:"\"keep\" or \"cut\""`
 	MaxAddresses int    `toml:"max_addresses" default:"8" range:"1..1024" reload:"live" expect:"how many addresses a client may hold leases for, a whole number from 1 to 1024"`
+	GrantPrefix4 int    `toml:"grant_prefix4" default:"32" range:"16..32" reload:"restart" expect:"how many bits of an IPv4 address a lease covers, a whole number from 16 to 32"`
 	GrantPrefix6 int    `toml:"grant_prefix6" default:"128" range:"128|64" reload:"restart" expect:"128 or 64"`
 
 	rawRotate

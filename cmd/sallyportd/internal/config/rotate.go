@@ -90,6 +90,8 @@ func (s *Service) checkRotation(f *tomlfile.File, at string) error {
 		requires = "open_to = \"knocker\", since only the client that knocked knows the port"
 	case s.RequireISN:
 		requires = "bind = \"address\""
+	case s.PrefixLen4%8 != 0:
+		requires = "grant_prefix4 = 32, 24 or 16: the firewall compares whole bytes of an address together with the port"
 	case s.Policy.Addresses > gate.MaxDrawnAddresses:
 		requires = fmt.Sprintf("max_addresses of at most %d: each minute of a client is a lease with a port", gate.MaxDrawnAddresses)
 	case s.Binds() && strings.Contains(s.Listen, listenSeparator), s.Binds() && s.listens()[0].ports.First != 0:

@@ -25,6 +25,7 @@ type Service struct {
 	UDP        bool
 	Listen     string // host:port, or :port; of a firewall, also ranges and several of these; empty: it has no port
 	Policy     gate.LeasePolicy
+	PrefixLen4 int  // how many bits of an IPv4 address a lease covers: 16 to 32
 	PrefixLen6 int  // how many bits of an IPv6 address a lease covers: 128 or 64
 	RequireISN bool // a connection must begin with the initial sequence number of its client's attempt
 
@@ -49,7 +50,7 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 	if err := fill(f, r, at, r.Type); err != nil {
 		return s, err
 	}
-	s.Name, s.UDP, s.PrefixLen6 = r.Name, r.Protocol == "udp", r.GrantPrefix6
+	s.Name, s.UDP, s.PrefixLen4, s.PrefixLen6 = r.Name, r.Protocol == "udp", r.GrantPrefix4, r.GrantPrefix6
 	if err := r.listen(f, at, &s); err != nil {
 		return s, err
 	}
@@ -195,8 +196,8 @@ func (s *Service) Describe() string {
 	peer := "the address that knocked"
 	if s.Policy.Anyone {
 		peer = "anyone"
-	} else if s.PrefixLen6 == access.PrefixNetwork {
-		peer += " (IPv6: its /64)"
+	} else if text := s.prefixText(); text != "" {
+		peer += " (" + text + ")"
 	} else if s.RequireISN {
 		peer += " with its sequence number"
 	}
@@ -220,6 +221,18 @@ func (s *Service) Describe() string {
 	}
 	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s%s",
 		s.Name, s.kind.describe(s), s.where(), peer, durations.Short(s.Policy.OpenFor), longer, then, s.commandsText("; "), always)
+}
+
+// prefixText describes the prefixes that leases cover; empty: single addresses.
+func (s *Service) prefixText() string {
+	var all []string
+	if s.PrefixLen4 != access.PrefixHost4 {
+		all = append(all, fmt.Sprintf("IPv4: its /%d", s.PrefixLen4))
+	}
+	if s.PrefixLen6 != access.PrefixHost {
+		all = append(all, fmt.Sprintf("IPv6: its /%d", s.PrefixLen6))
+	}
+	return strings.Join(all, ", ")
 }
 
 // where describes where clients reach the service.

@@ -42,6 +42,7 @@ type carried struct {
 
 // carriedService is the part of a service's terms that matters here.
 type carriedService struct {
+	prefixLen4 int
 	prefixLen6 int
 	openMax    time.Duration
 }
@@ -69,10 +70,10 @@ func newCarried(r addressRecord, boot, wall func() time.Time) *carried {
 
 // addService adds a service whose connections the kernel forwards, and the longest
 // time for which it opens.
-func (c *carried) addService(id access.ServiceID, prefixLen6 int, openMax time.Duration) {
+func (c *carried) addService(id access.ServiceID, prefixLen4, prefixLen6 int, openMax time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.services[id] = carriedService{prefixLen6, openMax}
+	c.services[id] = carriedService{prefixLen4, prefixLen6, openMax}
 }
 
 // admit records the addresses that grants will let in, unless they are recorded
@@ -88,8 +89,8 @@ func (c *carried) admit(grants []sessions.Grant, untilClosed bool, may func(wire
 	var added []address
 	for id, s := range c.services {
 		for _, g := range grants {
-			a := address{g.Identifier, id, access.PeerOf(g.Address, s.prefixLen6)}
-			if !a.peer.IsValid() || !may(a.client, id) {
+			a := address{g.Identifier, id, access.PeerIn(g.Address, s.prefixLen4, s.prefixLen6)}
+			if !a.peer.IsValid() || !g.Within(s.prefixLen4, s.prefixLen6) || !may(a.client, id) {
 				continue
 			}
 			_, known := c.open[a]

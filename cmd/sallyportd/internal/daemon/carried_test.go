@@ -41,7 +41,7 @@ func TestAddressThatCouldNotBeRecorded(t *testing.T) {
 	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
 	record := &memoryRecord{fail: errors.New("no space")}
 	c := newCarried(record, now, now)
-	c.addService(access.ID("ssh"), access.PrefixHost, time.Minute)
+	c.addService(access.ID("ssh"), access.PrefixHost4, access.PrefixHost, time.Minute)
 	may := func(wire.Identifier, access.ServiceID) bool { return true }
 	grant := []sessions.Grant{{Identifier: wire.Identifier{'c', 'o', 'm', '1'}, Address: netip.MustParseAddr("192.0.2.1")}}
 	for _, untilClosed := range []bool{false, true} {
@@ -63,7 +63,7 @@ func TestAddressOfKeptLease(t *testing.T) {
 	clock := func() time.Time { return now }
 	c := newCarried(record, clock, clock)
 	id := access.ID("ssh")
-	c.addService(id, access.PrefixHost, time.Minute)
+	c.addService(id, access.PrefixHost4, access.PrefixHost, time.Minute)
 	may := func(wire.Identifier, access.ServiceID) bool { return true }
 	one := []sessions.Grant{{Identifier: wire.Identifier{'c', 'o', 'm', '1'}, Address: netip.MustParseAddr("192.0.2.1")}}
 	at := address{one[0].Identifier, id, access.PeerOf(one[0].Address, access.PrefixHost)}

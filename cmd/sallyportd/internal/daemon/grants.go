@@ -35,7 +35,9 @@ func (a announcing) Open(grants []sessions.Grant) []error {
 		if errs != nil && errs[i] != nil {
 			continue
 		}
-		names := slices.DeleteFunc(a.Services.Names(g.Identifier), a.defers)
+		names := slices.DeleteFunc(a.Services.Names(g.Identifier), func(service string) bool {
+			return a.defers(service) || !a.Services.Covers(access.ID(service), g)
+		})
 		if len(names) > 0 { // it may be revoked by now
 			a.announce(g, "", names)
 		}

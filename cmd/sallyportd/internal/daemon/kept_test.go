@@ -203,6 +203,15 @@ func TestNotGrantedNow(t *testing.T) {
 			t.Errorf("want %q, got %q", want, reason)
 		}
 	}
+	four := was.keep(netip.MustParseAddr("192.0.2.1"), keptAt).Kept
+	for prefixLen4, want := range map[int]string{32: "", 24: "grant_prefix4", 31: "grant_prefix4"} {
+		o := was
+		o.prefixLen4 = prefixLen4
+		reason := operations{byID: map[string]operation{"hold-web": o}}.refuses(four)
+		if (reason == "") != (want == "") || !strings.Contains(reason, want) {
+			t.Errorf("%d bits: %q", prefixLen4, reason)
+		}
+	}
 	if reason := (operations{}).refuses(l); !strings.Contains(reason, "gone") {
 		t.Errorf("without the operation: %q", reason)
 	}

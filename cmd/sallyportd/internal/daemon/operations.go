@@ -21,6 +21,7 @@ import (
 type operation struct {
 	config.Operation
 	service    access.ServiceID
+	prefixLen4 int  // of the service
 	prefixLen6 int  // of the service
 	anyone     bool // the service is open to anyone
 	isn        bool // it opens a service that requires initial sequence numbers
@@ -59,7 +60,7 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 		}
 		service := cfg.Service(op.Service)
 		o.byID[op.ID] = operation{
-			Operation: op, service: service.ID(), prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
+			Operation: op, service: service.ID(), prefixLen4: service.PrefixLen4, prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
 			protocol: protocol[i], secret: secret, clientSecret: clientSecrets[op.Client],
 			isn: !op.Close && service.RequireISN,
 		}
@@ -98,13 +99,18 @@ func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
 		return id
 	}
 	// In a clients file, no identifier begins with this.
-	n := maphash.Comparable(ownerSeed, access.PeerOf(a, o.prefixLen6))
+	n := maphash.Comparable(ownerSeed, o.peerOf(a))
 	id[0] = '#'
 	for i := 1; i < len(id); i++ {
 		id[i] = ownerDigits[n%uint64(len(ownerDigits))]
 		n /= uint64(len(ownerDigits))
 	}
 	return id
+}
+
+// peerOf returns the peer that a lease of the service admits.
+func (o operation) peerOf(a netip.Addr) access.Peer {
+	return access.PeerIn(a, o.prefixLen4, o.prefixLen6)
 }
 
 const ownerDigits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
@@ -135,7 +141,7 @@ func (o operations) keepsOwnerless(next operations) bool {
 // keep returns the lease without an end that the operation opens for an address.
 func (o operation) keep(a netip.Addr, now time.Time) keptLease {
 	l := keptLease{o.at(a), state.Kept{
-		Service: o.Service, Operation: o.ID, Peer: access.PeerOf(a, o.prefixLen6), Address: a,
+		Service: o.Service, Operation: o.ID, Peer: o.peerOf(a), Address: a,
 		Anyone: o.anyone, Since: time.Unix(now.Unix(), 0), Secret: o.secret, ClientSecret: o.clientSecret,
 	}}
 	copy(l.Client[:], o.Client)
@@ -144,7 +150,7 @@ func (o operation) keep(a netip.Addr, now time.Time) keptLease {
 
 // at returns the lease of an address that the operation opens, or closes.
 func (o operation) at(a netip.Addr) address {
-	return address{o.leaseOwner(a), o.service, access.PeerOf(a, o.prefixLen6)}
+	return address{o.leaseOwner(a), o.service, o.peerOf(a)}
 }
 
 // refuses returns why a recorded lease would not be granted now; empty: it would.
@@ -168,8 +174,8 @@ func (o operations) refuses(k state.Kept) string {
 		return "the operation excludes the address"
 	case op.anyone != k.Anyone:
 		return "open_to of the service has changed"
-	case access.PeerOf(k.Address, op.prefixLen6) != k.Peer:
-		return "grant_prefix6 of the service has changed"
+	case op.peerOf(k.Address) != k.Peer:
+		return "grant_prefix4 or grant_prefix6 of the service has changed"
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/clients"
@@ -61,9 +62,6 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	if err != nil {
 		return p, err
 	}
-	for i, c := range list {
-		p.slots[i] = slotOf(c, table)
-	}
 	p.settings = ingest.Settings{
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance, ISN: cfg.RequiresISN()},
 		Ports: cfg.PortLists(), PortSecrets: cfg.PortSecret.Names(),
@@ -75,8 +73,28 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	if p.restricted, err = restrictions(cfg.ServiceNames(), list); err != nil {
 		return p, err
 	}
+	widest := spreadOf(cfg, func(access.ServiceID) bool { return true })
+	for i, c := range list {
+		p.slots[i] = slotOf(c, table)
+		if p.slots[i].Spread = widest; c.Services != "" {
+			may := p.restricted[c.Identifier]
+			p.slots[i].Spread = spreadOf(cfg, func(id access.ServiceID) bool { return slices.Contains(may, id) })
+		}
+	}
 	p.operations, err = operationsOf(cfg, list)
 	return p, err
+}
+
+// spreadOf returns how far the sources of one attempt may differ, for a client that may
+// open some of the services.
+func spreadOf(cfg *config.Config, may func(access.ServiceID) bool) (s sessions.Spread) {
+	for i := range cfg.Services {
+		if service := &cfg.Services[i]; may(service.ID()) {
+			s.IPv4 = max(s.IPv4, uint8(access.PrefixHost4-service.PrefixLen4))
+			s.IPv6 = max(s.IPv6, uint8(access.PrefixHost-service.PrefixLen6))
+		}
+	}
+	return s
 }
 
 // slotOf returns a client for sessions. The nonce of the clients file is that of the

@@ -187,7 +187,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 			rotation = live.Rotation
 		}
 		list = append(list, gate.NewService(gate.ServiceConfig{
-			Name: c.Name, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: enforcers,
+			Name: c.Name, PrefixLen4: c.PrefixLen4, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: enforcers,
 			RequireISN: c.RequireISN, Rotation: rotation, Prepare: live.Prepare, Backend: live.Backend,
 			Commands: s.commandsOf(c.Name), Opened: s.opened,
 			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Clock: s.env.Clock, Log: s.env.Log,
@@ -208,7 +208,7 @@ func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []ac
 		return nil
 	}
 	id := c.ID()
-	s.carried.addService(id, c.PrefixLen6, c.Policy.OpenMax)
+	s.carried.addService(id, c.PrefixLen4, c.PrefixLen6, c.Policy.OpenMax)
 	return func(stays func(wire.Identifier) bool) []access.Peer { return s.carried.past(id, stays) }
 }
 

@@ -27,6 +27,7 @@ var Sources = []netip.Addr{
 type Row struct {
 	Name       string
 	Grant      string // the client's address, as the source of a packet has it
+	PrefixLen4 int    // 0: one address
 	PrefixLen6 int
 	Anyone     bool
 	In         []string // the admitted sources
@@ -41,6 +42,12 @@ var Rows = []Row{
 	{Name: "IPv4, networks count", Grant: "198.51.100.2", PrefixLen6: 64, In: []string{"198.51.100.2"}},
 	{Name: "IPv4, mapped", Grant: "::ffff:198.51.100.2", PrefixLen6: 128, In: []string{"198.51.100.2"}},
 	{Name: "IPv4, mapped, networks count", Grant: "::ffff:198.51.100.2", PrefixLen6: 64, In: []string{"198.51.100.2"}},
+	{Name: "IPv4, a network", Grant: "198.51.100.200", PrefixLen4: 24, PrefixLen6: 128, In: []string{"198.51.100.2", "198.51.100.3"}},
+	{Name: "IPv4, a network, mapped", Grant: "::ffff:198.51.0.1", PrefixLen4: 16, PrefixLen6: 64, In: []string{"198.51.100.2", "198.51.100.3"}},
+	{Name: "IPv4, two addresses", Grant: "198.51.100.3", PrefixLen4: 31, PrefixLen6: 128, In: []string{"198.51.100.2", "198.51.100.3"}},
+	{Name: "IPv4, two other addresses", Grant: "198.51.100.1", PrefixLen4: 31, PrefixLen6: 128},
+	{Name: "IPv4, another network", Grant: "198.51.101.2", PrefixLen4: 24, PrefixLen6: 128},
+	{Name: "IPv6, networks of IPv4 count", Grant: "2001:db8::2", PrefixLen4: 16, PrefixLen6: 128, In: []string{"2001:db8::2"}},
 	{Name: "IPv6", Grant: "2001:db8::2", PrefixLen6: 128, In: []string{"2001:db8::2"}},
 	{Name: "IPv6, networks count", Grant: "2001:db8::2", PrefixLen6: 64, In: []string{"2001:db8::2", "2001:db8::3"}},
 	{Name: "a neighbour, networks count", Grant: "2001:db8:0:1:ffff::", PrefixLen6: 64, In: []string{"2001:db8:0:1::2"}},
@@ -61,7 +68,7 @@ func (r Row) Peers() []access.Peer {
 	if r.Anyone {
 		return []access.Peer{access.Anyone4, access.Anyone6}
 	}
-	return []access.Peer{access.PeerOf(r.Address(), r.PrefixLen6)}
+	return []access.Peer{access.PeerIn(r.Address(), r.PrefixLen4, r.PrefixLen6)}
 }
 
 // Has reports whether a source is admitted.
