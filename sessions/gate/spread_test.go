@@ -3,9 +3,13 @@ package gate
 import (
 	"bytes"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
 )
 
@@ -65,4 +69,56 @@ func TestKnocksFromSeveralAddresses(t *testing.T) {
 	if one.Differ = 1; list[0].Open(one) == nil {
 		t.Error("a grant from two addresses opened a service for one")
 	}
+}
+
+// TestLeaseOfAPrefix: all addresses of a prefix have one lease, which a grant from any of
+// them extends, and which a command from any of them closes. It counts as one address of
+// its client, can be kept, and is renewed as it is.
+func TestLeaseOfAPrefix(t *testing.T) {
+	now := epoch
+	at := func() time.Time { return now }
+	wall := &recorded{}
+	s := NewService(ServiceConfig{
+		Name: "web", PrefixLen4: 24, PrefixLen6: 128, Policy: LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Addresses: 1},
+		Enforcers: []access.Enforcer{wall}, Clock: clock.Clock{Wall: at, Monotonic: at, Boot: at}, Log: slog.New(slog.DiscardHandler),
+	})
+	one, other := access.PeerIn(netip.MustParseAddr("192.0.2.1"), 24, 128), access.PeerIn(netip.MustParseAddr("192.0.3.1"), 24, 128)
+	expect := func(when string, want ...access.Peer) {
+		t.Helper()
+		for _, p := range []access.Peer{one, other} {
+			if _, in := wall.open[p]; in != slices.Contains(want, p) || len(wall.open) != len(want) {
+				t.Errorf("%s: %v", when, wall.open)
+			}
+		}
+	}
+	do := func(c Command, address string) {
+		t.Helper()
+		c.Grant = grant("com1", address)
+		if err := s.Execute(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(Command{}, "192.0.2.1")
+	do(Command{}, "192.0.2.254")
+	expect("twice from one prefix", one)
+	if left := wall.open[one].Sub(now); left != 20*time.Second || s.leases.Len() != 1 {
+		t.Errorf("%s, %d leases", left, s.leases.Len())
+	}
+	do(Command{}, "192.0.3.7")
+	expect("from another prefix, which displaces", other)
+	do(Command{UntilClosed: true}, "192.0.3.9")
+	now = now.Add(time.Hour)
+	for range 100 {
+		now = now.Add(time.Second)
+		s.renew(now)
+	}
+	list := s.list(func(Lease) bool { return true })
+	if len(list) != 1 || list[0].Peer != other || list[0].Address != netip.MustParseAddr("192.0.3.9") {
+		t.Errorf("listed %+v", list)
+	}
+	expect("kept", other)
+	do(Command{Action: Close}, "192.0.2.1")
+	expect("closed from elsewhere", other)
+	do(Command{Action: Close}, "192.0.3.200")
+	expect("closed")
 }

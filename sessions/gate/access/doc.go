@@ -2,8 +2,8 @@
 // which service until when, from the decision down to the kernel.
 //
 //	netip.Addr, of a grant
-//	  -> PeerOf    the peer that the lease admits: the only place that knows of
-//	               /64, of link-local addresses, and of anyone; a service that
+//	  -> PeerIn    the peer that the lease admits: the only place that knows of
+//	               prefixes, of link-local addresses, and of anyone; a service that
 //	               requires an initial sequence number adds that of the grant
 //	  -> Change    a service, a peer, and until when
 //	  -> Enforcer  makes it real: the listener, its socket filter, the flows of

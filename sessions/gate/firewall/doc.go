@@ -23,7 +23,8 @@
 //	  established, and label 101     accept, without Cut
 //	  granted, by a set each         label 101, accept; with Jump first, once for a
 //	                                 connection (label 106), the operator's chain
-//	  (IPv4 and IPv6 addresses, networks of 64 bits, anyone of each family;
+//	  (IPv4 addresses, or their first bits with PrefixLen4; IPv6 addresses,
+//	  networks of 64 bits; anyone of each family;
 //	  or, with RequireISN, a bare SYN with an address and a sequence number)
 //	  from a trusted peer            label 104, accept: in a separate chain
 //	  all other packets              drop, or answer as a closed port does

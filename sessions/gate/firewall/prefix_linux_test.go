@@ -57,6 +57,19 @@ func TestNetworksOfIPv4(t *testing.T) {
 				if err != nil || !reached[0] {
 					t.Errorf("%d bits: connected: %v, %v", bits, reached, err)
 				}
+				for _, from := range []netip.Addr{client4, stranger4} {
+					if bits == 32 && from != client4 {
+						continue
+					}
+					c := w.connect(from, port)
+					if c == nil || !w.alive(c) {
+						t.Fatalf("%d bits, port %d: %s cannot connect", bits, port, from)
+					}
+					w.must(f.Disconnect([]access.Change{{Service: serviceOf(place), Peer: prefix}}))
+					if w.alive(c) {
+						t.Errorf("%d bits, port %d: the connection of %s is not cut", bits, port, from)
+					}
+				}
 				other := changeOf(place, access.PeerIn(client4, 25, access.PrefixHost), time.Hour)
 				if other.Peer.Port = peer("198.51.100.2").Port; f.do(other) == nil {
 					t.Errorf("%d bits: a grant of 25 bits was made", bits)
