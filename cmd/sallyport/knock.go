@@ -133,18 +133,26 @@ func (o *knockOptions) family() client.Family {
 	return client.AnyFamily
 }
 
+// check returns an error if the flags are wrong.
+func (o *knockOptions) check() error {
+	switch {
+	case o.attempts < 1:
+		return cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
+	case o.timeout <= 0:
+		return cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
+	case o.ipv4 && o.ipv6:
+		return cli.Misuse(errors.New("expected -4 or -6, got both; omit both to use both families"))
+	case !client.Watch(o.watch).Valid():
+		return cli.Misuse(fmt.Errorf("--watch: expected \"syn\", \"connection\" or \"none\", got %q", o.watch))
+	}
+	return nil
+}
+
 // send knocks as the flags require. An error before anything was sent is marked as
 // misuse.
 func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, keep bool) (client.Result, error) {
-	switch {
-	case o.attempts < 1:
-		return client.Result{}, cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
-	case o.timeout <= 0:
-		return client.Result{}, cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
-	case o.ipv4 && o.ipv6:
-		return client.Result{}, cli.Misuse(errors.New("expected -4 or -6, got both; omit both to use both families"))
-	case !client.Watch(o.watch).Valid():
-		return client.Result{}, cli.Misuse(fmt.Errorf("--watch: expected \"syn\", \"connection\" or \"none\", got %q", o.watch))
+	if err := o.check(); err != nil {
+		return client.Result{}, err
 	}
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
