@@ -43,9 +43,9 @@
 // The commands of a guide run in their order, in one session for each host, in
 // which "cd" and "export" last. The programs are those of this checkout. Each
 // command must exit with 0. "sallyportd serve", "watch", "firewall hold" and
-// "demo --stay" run on: the test waits for the shown lines, goes on, and ends
-// the command with SIGTERM when the guide ends, or starts the same one again. It must then exit with 0, or by
-// the signal.
+// "demo --stay", and "sallyport forward" and "stay" run on: the test waits for the
+// shown lines, goes on, and ends the command with SIGTERM when the guide ends, or
+// starts the same one again. It must then exit with 0, or by the signal.
 //
 // # Output
 //

@@ -52,7 +52,7 @@ var (
 	placeholder = regexp.MustCompile(`\.\.\.(?:[^/]|$)|…|<[a-zA-Z][^<>]*>`)
 	prompt      = regexp.MustCompile(`^\s*[#%>] ?(?:\w+=\S+ )*(?:go|docker|sallyportd?|systemctl|\S*floodbench|bin/\S+|\.ci/\S+) `)
 	goPattern   = regexp.MustCompile(`\./\.\.\.`)
-	runsOn      = regexp.MustCompile(`\bsallyportd (?:serve|watch|firewall hold|demo --stay)\b`)
+	runsOn      = regexp.MustCompile(`\bsallyport(?:d (?:serve|watch|firewall hold|demo --stay)| (?:forward|stay))\b`)
 )
 
 // parse reads a guide.
