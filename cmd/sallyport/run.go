@@ -24,6 +24,7 @@ import (
 func runCommand(env cli.Env) *cobra.Command {
 	var o knockOptions
 	var every time.Duration
+	var once bool
 	c := &cobra.Command{
 		Use:   "run PROFILE [flags] -- COMMAND…",
 		Short: "Knock, then run a command when the service answers",
@@ -36,12 +37,13 @@ open, the command does not run, and the exit code is that of "knock".
 If the profile names a UDP service, or none, the command runs when the knocks were
 sent: so "run" can start a VPN.
 
-The command can connect until the server's open_for is over. With --keep-open TIME,
-the client knocks again each TIME while the command runs, so that later connections
-get in too. A TIME of half the open_for leaves room for one lost knock. If the port
-of the service rotates, that is not possible: a later knock opens another port.`,
+While the command runs, the client keeps the service open as "stay" does, so that later
+connections get in too. --keep-open TIME sets the time between two knocks. With --once,
+the client knocks for one connection, and later ones get in until the server's open_for
+is over. If the port of the service rotates, or is for one connection, the client cannot
+keep it open for the command, since a later knock opens another port.`,
 		Example: `  sallyport run work -- curl http://{host}:{port}/
-  sallyport run vpn --keep-open 1m -- wg-quick up wg0`,
+  sallyport run vpn --once -- wg-quick up wg0`,
 		Args: func(c *cobra.Command, args []string) error {
 			if c.ArgsLenAtDash() != 1 || len(args) < 2 {
 				return errors.New("expected a profile, --, and a command")
@@ -53,30 +55,40 @@ of the service rotates, that is not possible: a later knock opens another port.`
 			if err != nil {
 				return err
 			}
-			if c.Flags().Changed("keep-open") && every < minKeepOpen {
-				return cli.Misuse(fmt.Errorf("--keep-open: expected a time from %s, got %s", minKeepOpen, every))
+			if err := checkEvery(c, "keep-open", every); err != nil {
+				return err
 			}
-			if s, err := client.ParseService(p.Service); every > 0 && err == nil && s.Rotates {
-				return cli.Misuse(cli.WithHint(fmt.Errorf("--keep-open: the port of the service of profile %s rotates, and a later knock opens another port", args[0]),
-					"omit --keep-open: a connection lasts until it is closed, unless the server cuts it at the end of the lease"))
+			changes, err := o.changesPort(p)
+			if err == nil && c.Flags().Changed("keep-open") && changes != "" {
+				err = cli.WithHint(fmt.Errorf("--keep-open: the port of the service of profile %s %s, and a later knock opens another port", args[0], changes),
+					"omit --keep-open: a connection lasts until it is closed, unless the server cuts it at the end of the lease")
 			}
-			if err := o.canReplace(args[0], p, args[1:]); err != nil {
+			if err == nil {
+				err = o.canReplace(args[0], p, args[1:])
+			}
+			if err != nil {
 				return cli.Misuse(err)
 			}
+			since := env.Clock.Boot()
 			result, err := o.send(c, env, p, false)
 			if err != nil {
 				return err
 			}
-			if every > 0 {
-				stop := o.keepOpen(c.Context(), env, p, every)
-				defer stop()
+			if !once && changes == "" {
+				end, err := o.stayOpen(c, env, p, every, since)
+				if err != nil {
+					return cli.Misuse(err)
+				}
+				defer end()
 			}
 			return run(c.Context(), env, result, args[1:])
 		},
 	}
 	o.flags(c)
 	o.watchFlag(c)
-	c.Flags().DurationVar(&every, "keep-open", 0, "knock again each `time` while the command runs")
+	c.Flags().DurationVar(&every, "keep-open", 0, "knock again each `time` while the command runs (default: twice in the profile's open_for)")
+	c.Flags().BoolVar(&once, "once", false, "do not knock again while the command runs")
+	c.MarkFlagsMutuallyExclusive("keep-open", "once")
 	o.jsonErrorFlag(c)
 	return c
 }
@@ -109,52 +121,20 @@ func (o *knockOptions) canReplace(name string, p client.Profile, words []string)
 	return nil
 }
 
-// minKeepOpen is the least time between two knocks of --keep-open: a server limits the
-// rate of a client.
-const minKeepOpen = time.Second
-
-// keepOpen knocks again and again until the caller calls stop, or ctx ends.
-func (o *knockOptions) keepOpen(ctx context.Context, env cli.Env, p client.Profile, every time.Duration) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	again := *o
-	again.watch, again.checkBefore, again.attempts = string(client.WatchNone), false, min(o.attempts, 2)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		failed := false
-		for ticker := time.NewTicker(every); ; {
-			select {
-			case <-ctx.Done():
-				ticker.Stop()
-				return
-			case <-ticker.C:
-			}
-			err := again.knockSilently(ctx, env, p)
-			if err != nil && !failed && ctx.Err() == nil {
-				env.Err().Warning("--keep-open: "+err.Error(), "the service may close; the client goes on to knock")
-			}
-			failed = err != nil
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
-
-// knockSilently knocks once more, and reports no steps.
-func (o *knockOptions) knockSilently(ctx context.Context, env cli.Env, p client.Profile) error {
+// changesPort returns why a later knock opens another port; empty: it does not.
+func (o *knockOptions) changesPort(p client.Profile) (string, error) {
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
-		return err
+		return "", err
 	}
-	quiet := func(client.Event) {}
-	if challenge {
-		_, err = o.exchange(ctx, p, false, quiet)
-	} else {
-		_, err = o.sequence(ctx, env, p, false, quiet)
+	s, err := client.ParseService(p.Service)
+	switch {
+	case challenge && p.Challenge.Operation.RandomPort():
+		return "is for one connection", nil
+	case !challenge && err == nil && s.Rotates:
+		return "rotates", nil
 	}
-	return err
+	return "", nil
 }
 
 func run(ctx context.Context, env cli.Env, result client.Result, words []string) error {

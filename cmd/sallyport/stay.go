@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
+	"sallyport/sessions/client"
+	"sallyport/sessions/client/stay"
+)
+
+func stayCommand(env cli.Env) *cobra.Command {
+	var o knockOptions
+	var every time.Duration
+	c := &cobra.Command{
+		Use:   "stay PROFILE",
+		Short: "Keep the service open until interrupted",
+		Long: `Keep the service open until interrupted.
+
+The command knocks, and knocks again before the server closes the service: twice in the
+time of the profile's open_for, and at least every two minutes. If the profile has no
+open_for, the command assumes 10 seconds, the server's default; --every sets another
+time. It also knocks when the address or the network of this computer changes, and when
+the computer resumes from sleep.
+
+If a knock fails, the command prints that once, and goes on. The pauses grow to a
+minute; a change of the network ends a pause. Wrong usage, a profile that does not allow
+this, and a nonce file that cannot be used end the command with exit code 2. SIGINT or
+SIGTERM ends it with exit code 0. The service then closes at the end of its lease.
+
+While the service is open, the command watches it only on Linux, where no program sees
+the watch. On other systems it only knocks.
+
+With --json, each event is an object on one line: "open" (the service opened: at the
+start, after a change, or again after a failure), "renewed", "moving" (the network
+changed, or the computer resumed; a knock follows), "failed" (once, until the service
+opens again) and "stopped". Later versions may add events and fields.
+
+If the port of the service rotates, each minute's knocks open that minute's port, and
+the command prints the new port. The former one closes at the end of its lease.`,
+		Example: `  sallyport stay work
+  sallyport stay work --json | while read -r event; do …; done`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			p, err := profile.Load(args[0])
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			if err := o.check(); err != nil {
+				return err
+			}
+			if err := checkEvery(c, "every", every); err != nil {
+				return err
+			}
+			cfg, err := o.stayConfig(c, env, p, every)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			dropNetAdmin()
+			lines := newEventLines(env, o.json)
+			cfg.Report = lines.report
+			err = stay.Run(c.Context(), cfg)
+			interrupted := c.Context().Err() != nil
+			if interrupted {
+				lines.stopped()
+			}
+			if printErr := lines.close(); printErr != nil {
+				return fmt.Errorf("print the events: %w", printErr)
+			}
+			if interrupted {
+				return nil
+			}
+			return cli.Misuse(err)
+		},
+	}
+	o.stayFlags(c)
+	o.watchFlag(c)
+	c.Flags().DurationVar(&every, "every", 0, "knock again each `time` (default: twice in the profile's open_for)")
+	cli.AddJSONFlag(c, &o.json)
+	return c
+}
+
+// stayFlags adds the flags of knocks except for --no-wait: no knock waits for the next
+// minute, since a later one uses its ports.
+func (o *knockOptions) stayFlags(c *cobra.Command) {
+	var all cobra.Command
+	o.flags(&all)
+	all.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "no-wait" {
+			c.Flags().AddFlag(f)
+		}
+	})
+}
+
+// checkEvery returns an error if the flag for the time between two knocks has an invalid
+// value.
+func checkEvery(c *cobra.Command, flag string, every time.Duration) error {
+	if c.Flags().Changed(flag) && every < stay.MinEvery {
+		return cli.Misuse(fmt.Errorf("--%s: expected a time from %s, got %s", flag, stay.MinEvery, every))
+	}
+	return nil
+}
+
+// stayConfig returns how to keep the service of a profile open.
+func (o *knockOptions) stayConfig(c *cobra.Command, env cli.Env, p client.Profile, every time.Duration) (stay.Config, error) {
+	cfg := stay.Config{Every: every, Clock: env.Clock}
+	challenge, err := o.usesChallenge(p)
+	if err != nil {
+		return cfg, err
+	}
+	var report func(client.Event)
+	if o.verbose {
+		progress := newProgress(env, o)
+		progress.details(c.Root().Version, p, challenge)
+		report = progress.report
+	}
+	if challenge {
+		cfg.Exchange = &client.ExchangeConfig{
+			Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout,
+			Family: o.family(), Watch: o.watchOf(p), Random: rand.Reader, Report: report,
+		}
+		if of := &cfg.Exchange.Challenge; of.Service == "" {
+			of.Service, of.Bind = fixedService(p.Service), p.Bind
+			if of.Service != "" {
+				of.Handshake = p.Handshake
+			}
+		}
+		return cfg, nil
+	}
+	nonces, err := profile.Nonces(p)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Sequence = &client.Config{
+		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		Watch: client.Watch(o.watch), Now: env.Now, Report: report,
+	}
+	return cfg, nil
+}
+
+// stayOpen keeps the service open until the caller calls end. Since is when the knock
+// that opened it began, by the clock Boot.
+func (o *knockOptions) stayOpen(
+	c *cobra.Command, env cli.Env, p client.Profile, every time.Duration, since time.Time,
+) (end func(), err error) {
+	quiet := *o
+	quiet.verbose = false
+	cfg, err := quiet.stayConfig(c, env, p, every)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Since = since
+	warned := false
+	cfg.Report = func(e stay.Event) {
+		switch e := e.(type) {
+		case stay.Opened:
+			warned = false
+		case stay.Failed:
+			if e.Closed && !warned {
+				warned = true
+				env.Err().Warning("later connections may not get in: "+e.Err.Error(), "the client goes on to knock")
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(c.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := stay.Run(ctx, cfg); err != nil && ctx.Err() == nil {
+			env.Err().Warning("later connections may not get in: "+err.Error(), "")
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}, nil
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
+	"sallyport/sessions/client/stay"
+)
+
+// stayEvent is a line of stay --json. Later versions may add fields.
+type stayEvent struct {
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"`         // open, renewed, moving, failed or stopped
+	Why   string    `json:"why,omitempty"` // of the knock: start, renewal, network, resume or retry
+	// Of open and renewed:
+	Address   string `json:"address,omitempty"`     // of the server, to which the packets went
+	Service   string `json:"service,omitempty"`     // as in the result of knock
+	Watched   bool   `json:"watched,omitempty"`     // the service answered
+	OpenForMS int64  `json:"open_for_ms,omitempty"` // how long it stays open without a further knock; missing: not known
+	// Of failed:
+	Error   string  `json:"error,omitempty"`
+	Hint    *string `json:"hint,omitempty"`     // the hints, one on each line
+	RetryMS int64   `json:"retry_ms,omitempty"` // the pause before the next knock
+
+	Lost int `json:"lost_events,omitempty"` // events before this one that were not printed, because they were not read in time
+}
+
+// maxWaiting is how many events wait for the reader of standard output.
+const maxWaiting = 64
+
+// eventLines prints the events of stay. A reader that does not read must not keep the
+// client from knocking, so a goroutine prints.
+type eventLines struct {
+	env    cli.Env
+	json   bool
+	failed bool   // since the service was open last
+	last   string // the last service that was printed
+
+	queue chan stayEvent
+	lost  int // events since the last one that found room in the queue
+	done  chan struct{}
+
+	mu  sync.Mutex
+	err error // of printing
+}
+
+func newEventLines(env cli.Env, json bool) *eventLines {
+	l := &eventLines{env: env, json: json, queue: make(chan stayEvent, maxWaiting), done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		for e := range l.queue {
+			if err := l.print(e); err != nil {
+				l.mu.Lock()
+				l.err = err
+				l.mu.Unlock()
+			}
+		}
+	}()
+	return l
+}
+
+// report prints an event. It does not wait.
+func (l *eventLines) report(e stay.Event) {
+	switch e := e.(type) {
+	case stay.Opened:
+		l.opened(e)
+	case stay.Moving:
+		l.add(stayEvent{Event: "moving", Why: string(e.Reason)})
+	case stay.Failed:
+		if !l.failed {
+			l.failed = true
+			l.add(failedEvent(e))
+		}
+	}
+}
+
+func (l *eventLines) opened(e stay.Opened) {
+	out := stayEvent{
+		Event: "open", Why: string(e.Reason), Address: e.Result.Address.String(), Watched: e.Result.Watched, OpenForMS: e.For.Milliseconds(),
+	}
+	if e.Result.Service.IsValid() {
+		out.Service = serviceText(e.Result)
+	}
+	if e.Reason == stay.Renewal && !l.failed && out.Service == l.last {
+		out.Event = "renewed"
+	}
+	l.failed, l.last = false, out.Service
+	l.add(out)
+}
+
+func failedEvent(e stay.Failed) stayEvent {
+	out := stayEvent{Event: "failed", Why: string(e.Reason), Error: e.Err.Error(), Hint: new(string), RetryMS: e.Retry.Milliseconds()}
+	var hinted interface{ Hint() string }
+	if errors.As(e.Err, &hinted) {
+		*out.Hint = strings.TrimSpace(hinted.Hint())
+	}
+	return out
+}
+
+// stopped prints the last event.
+func (l *eventLines) stopped() { l.add(stayEvent{Event: "stopped"}) }
+
+func (l *eventLines) add(e stayEvent) {
+	e.Time, e.Lost = l.env.Now().UTC(), l.lost
+	select {
+	case l.queue <- e:
+		l.lost = 0
+	default:
+		l.lost++
+	}
+}
+
+// closeTime is how long the end of the command waits for its events to be read.
+const closeTime = 5 * time.Second
+
+// close waits until all events are printed, and returns the last error.
+func (l *eventLines) close() error {
+	close(l.queue)
+	select {
+	case <-l.done:
+	case <-time.After(closeTime):
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+func (l *eventLines) print(e stayEvent) error {
+	if l.json {
+		return l.env.Out().JSON(e)
+	}
+	text := e.text()
+	if text == "" {
+		return nil
+	}
+	event := output.Cell{Text: e.Event, Colour: map[string]output.Colour{"open": output.Green, "failed": output.Red}[e.Event]}
+	time := output.Cell{Text: l.env.Time(e.Time)}
+	err := l.env.Out().Columns(len(output.TimeFormat), len("moving")).Print([]output.Cell{time, event, {Text: text}})
+	if err != nil || e.Hint == nil {
+		return err
+	}
+	label := output.Cell{Text: "hint", Colour: output.Cyan}
+	for line := range strings.Lines(*e.Hint) {
+		if err := l.env.Err().Labelled(label, strings.TrimSpace(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// text returns the event for people; empty: only programs get it.
+func (e stayEvent) text() string {
+	switch e.Event {
+	case "open":
+		if e.Watched {
+			return e.Service
+		}
+		return "sent to " + e.Address + ", and the client does not watch the service"
+	case "moving":
+		if e.Why == string(stay.Resume) {
+			return "this computer has resumed from sleep"
+		}
+		return "the network has changed"
+	case "failed":
+		return e.Error + "; the client goes on to knock"
+	}
+	return ""
+}
