@@ -29,7 +29,7 @@ func runCommand(t *testing.T, args ...string) (code int, out string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var text strings.Builder
-	env := cli.Env{Args: args, Stdin: strings.NewReader(""), Stdout: &text, Stderr: &text, Clock: clock.System(), HandOver: func() {}}
+	env := cli.Env{Args: args, Stdin: strings.NewReader(""), Stdout: &text, Stderr: &text, Clock: clock.System(), LookupIP: testNames, HandOver: func() {}}
 	code = cli.Run(ctx, env, command(env))
 	return code, text.String()
 }
