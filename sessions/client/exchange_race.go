@@ -2,10 +2,8 @@ package client
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // exchanging is one call of Exchange.
@@ -58,101 +56,6 @@ func (x *exchanging) attempt(ctx context.Context, n int) (Result, error) {
 		return Result{}, x.cannotSend(n, err)
 	}
 	return Result{}, errUnanswered
-}
-
-// firstChallenge returns the request that received the first challenge.
-func (x *exchanging) firstChallenge(ctx context.Context, n int) (*request, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p, running := newPlan(time.Now(), false), map[*request]bool{}
-	answers := make(chan *request, 1)
-	var unsent []error
-	var first *request
-	for _, t := range x.targets {
-		p.add(t.named, t.knock)
-	}
-	defer func() {
-		for r := range running {
-			r.close()
-		}
-		for range running { // each ends now
-			if r := <-answers; r != first {
-				x.found.forged += r.found.forged
-			}
-		}
-	}()
-	var found <-chan []target
-	lookup := time.NewTimer(namedPause)
-	defer lookup.Stop()
-	for first == nil && ctx.Err() == nil {
-		i, at, ok := p.due()
-		if ok && time.Until(at) <= 0 {
-			r, err := x.request(ctx, x.targets[i], n)
-			switch {
-			case isSendError(err):
-				unsent = append(unsent, err)
-				x.cfg.Report(Unanswered{Attempt: n, Address: x.targets[i].knock, Err: err})
-				p.over(i, time.Now())
-			case err != nil:
-				return nil, err
-			default:
-				p.sent(i, time.Now())
-				r.index, running[r] = i, true
-				await := func() { r.await(answers, x.cfg, x.found.contradicted) }
-				if len(x.targets) == 1 && x.lookup == nil {
-					await() // on this thread, which may be in another network namespace
-				} else {
-					go await()
-				}
-			}
-			continue
-		}
-		switch {
-		case !ok && len(running) == 0 && x.lookup == nil && len(unsent) == len(x.targets):
-			return nil, x.cannotSend(n, errors.Join(unsent...))
-		case !ok && len(running) == 0 && x.lookup == nil:
-			return nil, errUnanswered
-		case !ok && len(running) == 0 && found == nil:
-			lookup.Reset(0)
-		}
-		if !ok {
-			at = time.Time{}
-		}
-		timer := newTimer(at)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case r := <-answers:
-			delete(running, r)
-			x.found.forged += r.found.forged
-			p.over(r.index, time.Now())
-			if r.err == nil {
-				first = r
-			} else if r.close(); ctx.Err() == nil {
-				x.cfg.Report(Unanswered{Attempt: n, Address: r.knock, Err: r.err})
-			}
-		case <-lookup.C:
-			if found == nil && x.lookup != nil {
-				found = x.lookup(ctx)
-			}
-		case list := <-found:
-			found, x.lookup = nil, nil
-			x.know(p, list)
-		}
-		timer.Stop()
-	}
-	if first == nil {
-		return nil, ctx.Err()
-	}
-	return first, nil
-}
-
-// await waits for the challenge.
-func (r *request) await(answers chan<- *request, cfg ExchangeConfig, contradicted bool) {
-	r.found.contradicted = contradicted
-	r.answer, r.err = r.transport.awaitChallenge(r.initiator, cfg.Timeout, cfg.Random, &r.found)
-	r.challenged = time.Now()
-	answers <- r
 }
 
 // know adds targets that only the resolver gives.

@@ -43,6 +43,7 @@ func (k *knocking) attempt(ctx context.Context, seq sequence) (Result, error) {
 	case len(r.unsent) > 0 && len(r.unsent) == len(r.targets):
 		return Result{}, k.cannotSend(seq.attempt, r.unsent)
 	}
+	k.enough = k.enough || r.silent()
 	return Result{}, errUnanswered
 }
 

@@ -618,6 +618,25 @@ func TestNothingStays(t *testing.T) {
 	})
 }
 
+// TestNoKnockArrives: at one address, all knocks and the service are refused; to another,
+// there is no route; and the name does not resolve. One attempt shows all of that.
+func TestNoKnockArrives(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	for _, row := range []struct {
+		addresses []string
+		unsent    bool
+	}{{[]string{"203.0.113.1"}, true}, {[]string{"127.1.0.9", "203.0.113.1"}, false}} {
+		var offline *OfflineError
+		_, err := Knock(t.Context(), raceConfig(t, row.addresses...))
+		if !errors.As(err, &offline) || offline.Attempts != 1 || offline.unsent != row.unsent {
+			t.Errorf("%v: %v, %+v", row.addresses, err, offline)
+		}
+	}
+}
+
 // TestConnectionsAreBounded: at a service that never answers, only so many connections are
 // under way, whatever the time.
 func TestConnectionsAreBounded(t *testing.T) {

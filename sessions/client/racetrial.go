@@ -41,18 +41,22 @@ func (r *race) rejected(tr *trial, now time.Time) {
 	r.plan.over(tr.index, now)
 }
 
-// judge decides whether the race shows all that can be known: the service lets this
-// computer in, and refuses connections; or no knock arrives at any address. The ports of
-// another minute could be open.
+// judge decides whether a trial shows all that can be known.
 func (r *race) judge(tr *trial) {
 	if r.seq.previous || r.seq.byClock {
-		return
+		return // the server may refuse these
 	}
-	if tr.lanes[0].unheard {
+	if first := tr.lanes[0]; first.unheard {
 		r.unheard++
+	} else if first.letIn(time.Now()) {
+		r.enough = true
 	}
-	all := r.unheard == len(r.targets) && r.lookup == nil && schedule.MinuteOf(r.cfg.Now()) == r.minute
-	r.enough = r.enough || all || tr.lanes[0].letIn(time.Now())
+}
+
+// silent reports whether no knock has arrived at any address. The ports of another minute
+// could be open.
+func (r *race) silent() bool {
+	return r.unheard > 0 && r.unheard+len(r.unsent) == len(r.targets) && schedule.MinuteOf(r.cfg.Now()) == r.minute
 }
 
 // answeredAt takes the answer of a service. Without Keep, the race goes on to the other
