@@ -69,6 +69,8 @@ func (k *knocking) explain(n int, tr *trial) func(error) error {
 	after := *k
 	return func(err error) error {
 		after.found.at, after.found.service, after.found.before = tr.service, err, tr.before
+		after.found.server = tr.knock
+		after.found.from(tr)
 		return after.offline(n)
 	}
 }

@@ -41,8 +41,9 @@ type knocking struct {
 	reserved []uint32 // the first nonces of sequences that are like of
 	of       sequence
 	found    findings
-	enough   bool // one attempt has shown all that can be known
-	granted  bool // only granted addresses complete a handshake with the service
+	recorded time.Time // when this device wrote its nonce file before; zero: not known
+	enough   bool      // one attempt has shown all that can be known
+	granted  bool      // only granted addresses complete a handshake with the service
 	// beforeOf has the state of drawn ports before the first knock of their minute.
 	beforeOf map[netip.AddrPort]before
 }

@@ -3,17 +3,14 @@ package client
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"syscall"
-	"time"
 
 	"sallyport/verify/schedule"
 )
 
 // findings collects the observations of all attempts.
 type findings struct {
+	knocks      int                 // the number of knocks
 	refused     int                 // the number of ICMP errors "port unreachable"
 	unreachable int                 // the number of ICMP errors "host unreachable", and of similar ones
 	prohibited  int                 // the number of ICMP errors of firewalls
@@ -22,6 +19,9 @@ type findings struct {
 	before      before              // what the service did before the first knock
 	at          netip.AddrPort      // the service of the most informative attempt
 	service     error               // of the last attempt to connect to the service
+	server      netip.Addr          // to which the knocks of that attempt went
+	// The local addresses of that attempt: of its knocks, and of its connections.
+	sentFrom, connectedFrom netip.Addr
 }
 
 // add adds an attempt in which the service did not answer.
@@ -41,176 +41,118 @@ func (f *findings) add(tr *trial) {
 		if tr.before != beforeUnknown {
 			f.before = tr.before
 		}
-		f.at, f.service = tr.service, tr.err
+		f.at, f.service, f.server = tr.service, tr.err, tr.knock
+		f.from(tr)
 	}
 }
 
-func (f *findings) addICMP(tr *trial) {
-	e := tr.icmp
-	if len(e) > 0 {
-		if f.icmp == nil {
-			f.icmp = map[netip.Addr]bool{}
-		}
-		f.icmp[tr.knock] = true
+// from notes this computer's addresses. A service on another host has its own route.
+func (f *findings) from(tr *trial) {
+	f.sentFrom, f.connectedFrom = tr.local, netip.Addr{}
+	if tr.service.Addr() == tr.knock {
+		f.connectedFrom = tr.sighting.local
 	}
+}
+
+// noteICMP notes whether there are ICMP errors for knocks.
+func (f *findings) noteICMP(tr *trial) {
+	if len(tr.icmp) == 0 {
+		return
+	}
+	if f.icmp == nil {
+		f.icmp = map[netip.Addr]bool{}
+	}
+	f.icmp[tr.knock] = true
+}
+
+// addICMP adds the ICMP errors of an attempt, once.
+func (f *findings) addICMP(tr *trial) {
+	f.noteICMP(tr)
+	e := tr.icmp
+	f.knocks += len(tr.sender.ports)
 	f.refused += e.count(portUnreachable)
 	f.unreachable += e.count(hostUnreachable)
 	f.prohibited += e.count(prohibited)
 }
 
-// up reports whether the host, or a firewall in front of it, answered.
-func (f *findings) up() bool {
-	return f.refused > 0 || refused(f.service) || errors.Is(f.service, errClosedAtOnce)
+// rejections is the number of ICMP errors for knocks.
+func (f *findings) rejections() int { return f.refused + f.unreachable + f.prohibited }
+
+// symptom is what the client saw of the service.
+func (f *findings) symptom() symptom {
+	return symptom{at: f.at, err: f.service, before: f.before, sentFrom: f.sentFrom, connectedFrom: f.connectedFrom}
 }
+
+// up reports whether the host, or a firewall in front of it, answered.
+func (f *findings) up() bool { return f.refused > 0 || f.symptom().answered() }
 
 // letIn reports whether the service refuses connections that it dropped before the
 // knock: the knock opened the port, and nothing listens there.
-func (f *findings) letIn() bool {
-	return refused(f.service) && f.before == beforeSilent && f.refused == 0
+func (f *findings) letIn() bool { return f.symptom().letIn() && f.refused == 0 }
+
+// diagnose explains why no attempt opened the service, from what the client saw. It
+// blames the secrets only if nothing else was observed.
+func (f *findings) diagnose(c circumstances) (d diagnosis) {
+	s := f.symptom()
+	s.granted, s.own = c.granted, c.own
+	// ICMP errors for knocks show that no sequence was complete, unless the service
+	// has changed since: those of a firewall may be about some of the knocks only.
+	changed := s.letIn() || s.opened()
+	if f.rejections() > 0 && !closedByProgram(s.err) && (f.refused > 0 || !changed) {
+		f.diagnoseICMP(&d)
+		if s.err != nil {
+			d.see("%s", s.text("knock"))
+		}
+		if c.other != "" {
+			c.explainOther(&d, s)
+		}
+		if f.unreachable == 0 {
+			c.clock.explain(&d)
+		}
+		return d
+	}
+	if d, ok := s.diagnose("knock"); ok {
+		var icmp diagnosis
+		f.diagnoseICMP(&icmp)
+		d.certain = append(d.certain, icmp.certain...)
+		return d
+	}
+	switch {
+	case errors.Is(s.err, errTaken):
+		d.reason = ReasonPortTaken
+		d.see("%s accepted connections before the knock, so the client did not use it", s.at)
+		d.see("at the other ports of the minute nothing answers")
+		d.conclude("another program of the server's host has this port, or another device has opened it in this minute")
+	case c.other != "":
+		d.reason = ReasonOtherService
+		d.see("%s", s.text("knock"))
+		c.explainOther(&d, s)
+		c.clock.explain(&d)
+	case !timedOut(s.err) && !refused(s.err):
+		d.reason = ReasonUnreachable
+		d.see("%s", s.text("knock"))
+		d.conclude("there is no way from this computer to the service")
+	default:
+		f.diagnoseUnchanged(&d, s, c)
+	}
+	return d
 }
 
-// Clock is the synchronisation state of this computer's clock, from the system.
-type Clock uint8
-
-// The states of the clock.
-const (
-	ClockUnknown Clock = iota
-	ClockSynchronised
-	ClockUnsynchronised
-)
-
-// hints returns hints for the user. Times are in the location of now.
-func (f *findings) hints(cfg Config, c Clock, now time.Time) (hints []string) {
-	add := func(format string, args ...any) { hints = append(hints, fmt.Sprintf(format, args...)) }
-	if f.refused > 0 {
-		add("ICMP errors (port unreachable) for %d knocks: nothing listened on their ports. "+
-			"The server does not run, or port_secret, ports, generator or the clock differ from the server's; "+
-			"or a firewall rejects the knocks", f.refused)
-	}
+// diagnoseICMP explains ICMP errors for knocks.
+func (f *findings) diagnoseICMP(d *diagnosis) {
 	if f.unreachable > 0 {
-		add("ICMP errors (unreachable) for %d knocks: the host is down, or there is no route to it", f.unreachable)
+		d.reason = ReasonUnreachable
+		d.see("ICMP errors (unreachable) came for %d of %d knocks", f.unreachable, f.knocks)
+		d.conclude("the host is down, or there is no route to it")
 	}
 	if f.prohibited > 0 {
-		add("ICMP errors (prohibited) for %d knocks: a firewall of the host, or on the way to it, rejects them: "+
-			"it must allow UDP to ports %d to %d", f.prohibited, schedule.MinPort, schedule.MaxPort)
+		d.reason = cmp.Or(d.reason, ReasonKnocksProhibited)
+		d.see("ICMP errors (prohibited) came for %d of %d knocks", f.prohibited, f.knocks)
+		d.conclude("a firewall of the host, or on the way to it, rejects the knocks: it must allow UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
 	}
-	icmp := f.refused+f.unreachable+f.prohibited > 0
-	other := otherService(cfg.Profile.Server, cfg.Profile.Service, cfg.Service)
-	const compare = "Compare identifier, secret, port_secret and ports with the server's"
-	changed := map[before]string{
-		beforeSilent:  "It did not answer before the knock, so the server has opened it",
-		beforeRefused: "It refused connections before the knock, so the server has opened it",
-		beforeOpen:    "It accepted connections before the knock, too",
-		beforeClosed:  "It did the same before the knock",
-	}[f.before]
-	switch {
-	case closedByProgram(f.service):
-		add("%s accepts connections, and closes them at once: the program behind it does not run, or does not serve this computer%s",
-			f.at, sentence(changed))
-	case errors.Is(f.service, errClosedAtOnce):
-		add("%s accepts connections, and resets them at once: it is open for another address, "+
-			"because this computer sends knocks and connections from different addresses or the knocks were lost; "+
-			"or the program behind it does not run%s", f.at, sentence(changed))
-	case f.letIn():
-		add("%s did not answer before the knock, and refuses connections since: "+
-			"the server lets this computer in, but no program listens on port %d", f.at, f.at.Port())
-		return hints
-	case refused(f.service) && other != "":
-		add("%s refuses connections. The service of the profile is %s: "+
-			"does the server hide port %d, and open it for this client?", f.at, other, f.at.Port())
-	case refused(f.service) && icmp:
-		add("%s refuses connections", f.at)
-	case refused(f.service):
-		add("%s refuses connections%s: the knocks were lost or not accepted, "+
-			"the server does not open this service for this client, "+
-			"or could not open it (its port is in use, or a program or a command that it starts has failed), "+
-			"or no program listens there. %s", f.at, refusedBefore(f.before), compare)
-	case timedOut(f.service) && other != "":
-		add("%s does not answer. The service of the profile is %s: "+
-			"does the server hide port %d, and open it for this client?", f.at, other, f.at.Port())
-	case timedOut(f.service) && (icmp || f.up()):
-		add("%s does not answer", f.at)
-	case timedOut(f.service):
-		add("%s does not answer: the host is down, a firewall drops the knocks, "+
-			"the server did not accept them, or it could not open the port (a program or a command that it starts has failed). %s", f.at, compare)
-	case errors.Is(f.service, errTaken):
-		add("%s accepted connections before the knock, so the client did not use it: another program of the server's host has "+
-			"this port, or another device has opened it in this minute; at the other ports of the minute nothing answers", f.at)
-	case f.service != nil:
-		add("connections to %s fail: %v", f.at, innermost(f.service))
+	if f.refused > 0 {
+		d.reason = cmp.Or(d.reason, ReasonKnocksRefused)
+		d.see("ICMP errors (port unreachable) came for %d of %d knocks: nothing listens on their ports", f.refused, f.knocks)
+		d.conclude("the server does not run; or port_secret, ports, generator or the clock differ from the server's; or a firewall rejects the knocks")
 	}
-	if timedOut(f.service) && cfg.Profile.Bind == BindISN && cfg.Keep {
-		add("%s", isnHint)
-	}
-	if closedByProgram(f.service) || f.unreachable > 0 {
-		return hints // the clock has nothing to do with it
-	}
-	clock, tolerance := now.Format("2006-01-02 15:04:05 -07:00"), schedule.MaxTolerance.Seconds()
-	switch c {
-	case ClockUnsynchronised:
-		add("this computer's clock may be off: the kernel reports that it is not synchronised, and it shows %s. "+
-			"A server accepts a difference of at most %.0f seconds", clock, tolerance)
-	case ClockUnknown:
-		add("compare this computer's clock with the server's: "+
-			"it shows %s, and the difference must be at most %.0f seconds", clock, tolerance)
-	}
-	return hints
-}
-
-// sentence returns a sentence that follows another.
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	return ". " + text
-}
-
-func refusedBefore(b before) string {
-	if b == beforeRefused {
-		return ", as before the knock"
-	}
-	return ""
-}
-
-// otherService returns the service of the profile, if the client watches another one
-// in its place, and otherwise nothing.
-func otherService(server, profile, watched string) string {
-	if profile == "" || watched == "" {
-		return ""
-	}
-	p, err := ParseService(profile)
-	w, watchedErr := ParseService(watched)
-	if err != nil || watchedErr != nil {
-		return ""
-	}
-	if p.Port == w.Port && p.Rotates == w.Rotates && p.UDP == w.UDP && cmp.Or(p.Host, server) == cmp.Or(w.Host, server) {
-		return ""
-	}
-	return profile
-}
-
-// innermost returns the innermost error.
-func innermost(err error) error {
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
-		err = inner
-	}
-	return err
-}
-
-// sendHint returns a hint for packets that this computer could not send. ports are
-// those to which they go.
-func sendHint(err error, ports string) string {
-	switch {
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "there is no route to the server: is this computer online? " +
-			"If the server has addresses of both families, try -4 or -6"
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		return "this computer's own firewall or routes forbid the packets: allow outgoing " + ports
-	}
-	return "the error of the system: " + err.Error()
-}
-
-func timedOut(err error) bool {
-	var timeout interface{ Timeout() bool }
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -19,9 +19,11 @@
 //	                         that it would fail, too; the second begins with the
 //	                         previous minute's ports, the last waits for the next's;
 //	                         nonces move ahead, see below
-//	  -> OfflineError        with hints about the cause (findings)
-//	sendOnly                 all attempts at once, for a service that the client
-//	                         cannot watch
+//	  -> OfflineError        a reason, what is certain and what is likely: findings of all
+//	                         attempts -> symptom of the service, circumstances of this
+//	                         computer -> diagnosis (pure)
+//	sendOnly                 all attempts, spaced, for a service that the client cannot
+//	                         watch; then a wait for ICMP errors
 //	Exchange                 the challenge–response protocol; the same plan of addresses
 //	  -> sendRequest         exchangeConn: empty UDP packets; it remembers the ports.
 //	                         Or synConn: SYNs

@@ -184,10 +184,10 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 			return result, err
 		}
 		if closedByProgram(x.found.service) || x.enough || attempt >= enoughAttempts && x.found.letIn() {
-			return Result{}, x.found.offline(cfg, attempt)
+			return Result{}, x.offline(attempt)
 		}
 	}
-	return Result{}, x.found.offline(cfg, cfg.Attempts)
+	return Result{}, x.offline(cfg.Attempts)
 }
 
 // The pause between attempts is longer than a server keeps an incomplete request. It

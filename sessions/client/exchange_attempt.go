@@ -91,6 +91,7 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 		return Result{}, &sendError{err}
 	}
 	responded := time.Now()
+	found.sentFrom, found.public = s.address(), r.answer.Public
 	cfg.Report(Answered{r.answer.Public, r.responses.Packets(), took})
 	again := func() {}
 	// The server ignores duplicates of these packets. With the other schemes, their order
@@ -139,12 +140,15 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 	if cfg.Challenge.Bind == BindISN && cfg.Keep {
 		l.isn = wire.ISN(r.answer.ISN)
 	}
-	granted := x.granted && !result.SingleUse
+	granted := x.granted && !result.SingleUse && (cfg.Keep || cfg.Watch != WatchConnection)
 	conns := newConnector(cfg.Keep || cfg.Watch == WatchConnection || !canHalfOpen, granted)
 	conns.lanes = []*lane{l}
 	seen := conns.wait(ctx)
 	if seen.err != nil {
 		found.at, found.service, found.before = result.Service, seen.err, seen.before
+		if result.Service.Addr() == result.Address {
+			found.connectedFrom = seen.local
+		}
 		x.enough = l.letIn(time.Now())
 		return Result{Service: result.Service}, seen.err
 	}
@@ -163,9 +167,9 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 // explain returns the function with which a connection explains that it ended at once.
 func (x *exchanging) explain(r Result, was before) func(error) error {
 	return func(err error) error {
-		found := x.found
-		found.at, found.service, found.before = r.Service, err, was
-		return found.offline(x.cfg, r.Attempts)
+		after := *x
+		after.found.at, after.found.service, after.found.before = r.Service, err, was
+		return after.offline(r.Attempts)
 	}
 }
 

@@ -386,8 +386,8 @@ func TestLossIsReported(t *testing.T) {
 			t.Fatal(err)
 		}
 		hint := offline.Hint()
-		if strings.Contains(hint, "the secret differs") {
-			t.Errorf("the challenge was authentic, but: %s", hint)
+		if strings.Contains(hint, "the secret differs") || offline.Reason == ReasonChallengeForged {
+			t.Errorf("the challenge was authentic, but: %s: %s", offline.Reason, hint)
 		}
 		return strings.Contains(hint, "packets of the responses were lost on the way") &&
 			strings.Contains(hint, "packets were lost on the way: one attempt received no challenge") &&
@@ -418,7 +418,7 @@ func TestImpersonatedServer(t *testing.T) {
 		if !errors.As(err, &offline) {
 			t.Fatalf("got %v", err)
 		}
-		return strings.Contains(offline.Hint(), "2 challenges were not authentic")
+		return strings.Contains(offline.Hint(), "2 challenges were not authentic") && offline.Reason == ReasonChallengeForged
 	})
 	if g.responses.Load() != 0 || len(g.grants()) != 0 {
 		t.Errorf("%d packets of a response, granted %v", g.responses.Load(), g.grants())
@@ -434,7 +434,7 @@ func TestExchangeWithoutServer(t *testing.T) {
 	cfg.Attempts, cfg.Timeout = 1, 50*time.Millisecond
 	_, err := Exchange(t.Context(), cfg)
 	var offline *OfflineError
-	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "received no challenge") {
+	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "received no challenge") || offline.Reason != ReasonNoChallenge {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

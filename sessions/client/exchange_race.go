@@ -72,7 +72,5 @@ func (x *exchanging) know(p *plan, list []target) {
 
 // cannotSend returns the error if this computer cannot send to any address.
 func (x *exchanging) cannotSend(attempts int, err error) error {
-	return &OfflineError{
-		Server: x.cfg.Server, Attempts: attempts, Hints: []string{sendHint(err, x.cfg.Challenge.ports())}, err: err, unsent: true,
-	}
+	return cannotSend(x.cfg.Server, attempts, err, x.cfg.Challenge.ports())
 }

@@ -76,7 +76,7 @@ func TestNobodyBehindThePort(t *testing.T) {
 		var offline *OfflineError
 		if !errors.As(err, &offline) || offline.Attempts != 1 ||
 			err.Error() != "127.0.0.1: the service 127.0.0.1:8080 is open, but no program answers there" ||
-			len(offline.Hints) != 1 || !strings.Contains(offline.Hint(), "no program listens on port 8080") {
+			offline.Reason != ReasonNotListening || len(offline.Likely) != 1 || !strings.Contains(offline.Likely[0], "no program listens on port 8080") {
 			t.Errorf("keep %v: %v, %+v", keep, err, offline)
 		}
 		for _, c := range ports {
@@ -118,7 +118,7 @@ func TestProgramThatClosesConnections(t *testing.T) {
 		change(&cfg)
 		_, err := Knock(t.Context(), cfg)
 		var offline *OfflineError
-		if !errors.As(err, &offline) || offline.Attempts != 1 || !strings.Contains(offline.Hint(), "the program behind it does not run") {
+		if !errors.As(err, &offline) || offline.Attempts != 1 || offline.Reason != ReasonUpstream {
 			t.Errorf("%s: %v, %+v", name, err, offline)
 		}
 	}

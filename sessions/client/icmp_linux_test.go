@@ -54,10 +54,10 @@ func TestBlockedOnTheWay(t *testing.T) {
 			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 500 * time.Millisecond,
 			NoWait: true, Now: time.Now,
 		})
-		if !errors.As(err, &offline) {
+		if !errors.As(err, &offline) || offline.Attempts > 2 {
 			t.Fatalf("got %v", err)
 		}
-		return strings.Contains(offline.Hint(), "(prohibited) for 3 knocks") && offline.Attempts == 1
+		return strings.Contains(offline.Hint(), "(prohibited) came for") && offline.Reason == ReasonKnocksProhibited
 	})
 	if hint := offline.Hint(); strings.Contains(hint, "no route to the server") {
 		t.Errorf("hints:\n%s", hint)

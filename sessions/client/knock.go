@@ -83,7 +83,7 @@ func newKnocking(ctx context.Context, cfg Config, watched Profile) (*knocking, e
 	if err != nil {
 		return nil, err
 	}
-	k := &knocking{cfg: cfg, targets: targets, lookup: lookupLater(watched, cfg.Family, remembered)}
+	k := &knocking{cfg: cfg, targets: targets, lookup: lookupLater(watched, cfg.Family, remembered), recorded: cfg.Nonces.writtenAt()}
 	if k.cfg.Attempts == 0 && k.watches() {
 		k.cfg.Attempts = DefaultAttempts
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 
 	"sallyport/verify/schedule"
 )
@@ -14,27 +16,34 @@ type OfflineError struct {
 	Server   string
 	Service  netip.AddrPort // of the last attempt; invalid: the client did not connect to one
 	Attempts int
-	Up       bool     // the host, or a firewall in front of it, answered a packet
-	Hints    []string // about the cause, the most likely one first
+	Up       bool // the host, or a firewall in front of it, answered a packet
+	Reason   Reason
+	Certain  []string // what the client saw
+	Likely   []string // what that means, the likeliest first
+	Advice   []string // what to do
+	Hints    []string // all of these
 	err      error
-	unsent   bool // this computer could not send
-	opened   bool // the service let this computer in, but has no program behind it
 	rejected bool // without a service to watch: there were ICMP errors for the knocks
 }
 
+// offlineError completes an error by a diagnosis.
+func offlineError(e OfflineError, d diagnosis) *OfflineError {
+	e.Reason, e.Certain, e.Likely, e.Advice, e.Hints = d.reason, d.certain, d.likely, d.todo, d.hints()
+	return &e
+}
+
 func (e *OfflineError) Error() string {
-	times := fmt.Sprintf("%d attempts", e.Attempts)
-	if e.Attempts == 1 {
-		times = "one attempt"
-	}
+	times := attempts(e.Attempts)
 	switch {
-	case e.unsent:
+	case e.Reason == ReasonCannotSend:
 		return "this computer cannot send to " + e.Server
 	case e.rejected:
 		return fmt.Sprintf("%s: the knocks did not arrive: ICMP errors in %s", e.Server, times)
-	case e.opened:
+	case e.Reason == ReasonNotListening || e.Reason == ReasonUpstream:
 		return fmt.Sprintf("%s: the service %s is open, but no program answers there", e.Server, e.Service)
-	case e.Up && e.Service.IsValid():
+	case e.Reason == ReasonTooMany || e.Reason == ReasonReset:
+		return fmt.Sprintf("%s: the service %s resets each connection", e.Server, e.Service)
+	case (e.Up || e.Reason == ReasonAddressChanged || e.Reason == ReasonCarrierNAT) && e.Service.IsValid():
 		return fmt.Sprintf("%s: the service %s did not open after %s", e.Server, e.Service, times)
 	case e.Up:
 		return fmt.Sprintf("%s: the service did not open after %s", e.Server, times)
@@ -47,31 +56,84 @@ func (e *OfflineError) Unwrap() error { return e.err }
 // Hint returns the hints, one on each line.
 func (e *OfflineError) Hint() string { return strings.Join(e.Hints, "\n") }
 
+// Diagnosis returns the parts of the hints, for programs that print them apart.
+func (e *OfflineError) Diagnosis() (certain, likely, advice []string) {
+	return e.Certain, e.Likely, e.Advice
+}
+
+// ReasonCode returns the reason as one word.
+func (e *OfflineError) ReasonCode() string { return string(e.Reason) }
+
+// ReasonCode returns the reason as one word.
+func (e *ResolveError) ReasonCode() string { return string(ReasonOf(e)) }
+
+// ReasonCode returns the reason as one word.
+func (e *FamilyError) ReasonCode() string { return string(ReasonOf(e)) }
+
 // cannotSend returns the error if this computer cannot send to any address.
 func (k *knocking) cannotSend(attempts int, errs []error) error {
-	err := errors.Join(errs...)
 	ports := fmt.Sprintf("UDP to ports %d to %d", schedule.MinPort, schedule.MaxPort)
-	return &OfflineError{
-		Server: k.cfg.Profile.Server, Attempts: attempts, Hints: []string{sendHint(err, ports)}, err: err, unsent: true,
+	return cannotSend(k.cfg.Profile.Server, attempts, errors.Join(errs...), ports)
+}
+
+// cannotSend returns the error if this computer cannot send. ports are those to which the
+// packets go.
+func cannotSend(server string, attempts int, err error, ports string) error {
+	d := diagnosis{reason: ReasonCannotSend, certain: []string{"the error of the system: " + innermost(err).Error()}}
+	switch {
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		d.conclude("there is no route to the server: this computer is offline")
+		d.advise("if the server has addresses of both families, try -4 or -6")
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		d.conclude("this computer's own firewall or routes forbid the packets")
+		d.advise("allow outgoing %s", ports)
 	}
+	return offlineError(OfflineError{Server: server, Attempts: attempts, err: err}, d)
 }
 
 // offline returns the error if no attempt had a result.
 func (k *knocking) offline(attempts int) error {
 	f := &k.found
-	hints := f.hints(k.cfg, ClockState(), k.cfg.Now())
-	if attempts == 1 && k.cfg.Attempts == 1 && f.at.IsValid() {
-		hints = append(hints, "if another device uses this profile, or it comes from a backup: "+
-			"knock once more, since the next attempt moves the nonces ahead. Each device needs its own client")
+	d := f.diagnose(k.circumstances(attempts))
+	return offlineError(OfflineError{
+		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(), err: f.service, rejected: !f.at.IsValid(),
+	}, d)
+}
+
+// circumstances collects what the client knows without a packet of the server.
+func (k *knocking) circumstances(attempts int) circumstances {
+	p := k.cfg.Profile
+	return circumstances{
+		clock:    clockFacts{state: ClockState(), now: k.cfg.Now(), recorded: k.recorded},
+		other:    otherService(p.Server, p.Service, k.cfg.Service),
+		granted:  k.granted,
+		own:      k.found.symptom().ownConnections(),
+		isn:      p.Bind == BindISN && k.cfg.Keep,
+		single:   attempts == 1 && k.cfg.Attempts == 1,
+		unopened: k.nonces.unopened,
+		opened:   k.cfg.Nonces.hasOpened(),
+		client:   p.Identifier.String(),
 	}
-	arrived := f.refused+f.unreachable+f.prohibited == 0 && !f.letIn() && !closedByProgram(f.service)
-	if arrived && k.nonces.unopened >= DefaultAttempts {
-		hints = append(hints, fmt.Sprintf("if the server has a shield, and the nonces of this device were lost or come from an old backup: "+
-			"ask the administrator to run: sallyportd client resync %s", k.cfg.Profile.Identifier))
+}
+
+// ownConnections counts this computer's connections to a service that resets further
+// ones.
+func (s symptom) ownConnections() int {
+	if closedByProgram(s.err) || !errors.Is(s.err, errClosedAtOnce) {
+		return 0
 	}
-	return &OfflineError{
-		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(),
-		Hints: hints, err: f.service,
-		opened: closedByProgram(f.service) || f.letIn(), rejected: !f.at.IsValid(),
+	return connectionsTo(s.at)
+}
+
+// innermost returns the innermost error.
+func innermost(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
 	}
+	return err
+}
+
+func timedOut(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -26,9 +26,11 @@ type race struct {
 // answers.
 func (k *knocking) attempt(ctx context.Context, seq sequence) (Result, error) {
 	whole := k.cfg.Keep || k.cfg.Watch == WatchConnection || !canHalfOpen
+	// A watch by a connection also shows whether the program behind the port runs.
+	granted := k.granted && (k.cfg.Keep || k.cfg.Watch != WatchConnection)
 	r := &race{
 		knocking: k, seq: seq, plan: newPlan(time.Now(), !k.cfg.Keep), icmp: make(chan *trial),
-		conns: newConnector(whole, k.granted),
+		conns: newConnector(whole, granted),
 	}
 	defer r.close()
 	ctx, cancel := context.WithCancel(ctx)

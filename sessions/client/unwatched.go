@@ -4,113 +4,158 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 )
 
-// unwatchedPause is the time between two sequences for a service that the client does
-// not watch, and after the last one. ICMP errors arrive in it.
-const unwatchedPause = 150 * time.Millisecond
+const (
+	// DefaultUnwatched is how many attempts Knock makes to a service that it does not
+	// watch, by default: a lost packet costs one of them.
+	DefaultUnwatched = 2
+	// unwatchedPause is the time between two sequences: packets that are sent at one time
+	// are often lost together.
+	unwatchedPause = 150 * time.Millisecond
+	// laterTime is how long the last attempt waits for the addresses that only the resolver
+	// gives, and resolverTime is that if all others are dead.
+	laterTime    = 250 * time.Millisecond
+	resolverTime = 2 * time.Second
+	// icmpTime is how long ICMP errors may take to arrive after the last sequence.
+	icmpTime = 350 * time.Millisecond
+)
+
+// openSockets is of how many attempts the sockets stay open, to receive ICMP errors.
+const openSockets = 8
+
+// unwatched is one call of Knock for a service that the client does not watch.
+type unwatched struct {
+	*knocking
+	sent  []*trial        // to this minute's ports
+	later <-chan []target // the resolver's answer; nil: it has come, or there is none
+}
 
 // sendOnly sends all sequences to all addresses: without a service to watch, the client
-// does not know which of them arrive. It fails if there are ICMP errors of each address:
-// hosts limit the rate of these, so one error counts as much as several. It does not
-// learn either up to which nonce the server has seen them, so from the third call on it
-// also sends sequences whose nonces go by the clock.
+// does not know which of them arrive. The last attempt also goes to the addresses that only
+// the resolver gives. It fails if there are ICMP errors of each address: hosts limit the
+// rate of these, so one error counts as much as several. It ends early if each address
+// refuses all knocks of a sequence. It does not learn either up to which nonce the server
+// has seen them, so from the third call on it also sends sequences whose nonces go by the
+// clock.
 func (k *knocking) sendOnly(ctx context.Context) (Result, error) {
-	k.cfg.Attempts = cmp.Or(k.cfg.Attempts, DefaultAttempts)
-	services := make([]netip.AddrPort, len(k.targets)) // of the last sequence to this minute's ports
-	refused := make([]bool, len(k.targets))            // at least one knock
-	rejected := make([]bool, len(k.targets))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of the resolver
+	k.cfg.Attempts = cmp.Or(k.cfg.Attempts, DefaultUnwatched)
+	u := unwatched{knocking: k}
+	defer func() { u.closeBefore(k.cfg.Attempts + 1) }()
+	if k.lookup != nil {
+		u.later = k.lookup(ctx)
+	}
 	n := 0
-	for n < k.cfg.Attempts {
+	for more := true; more; {
 		n++
-		if n > 1 {
-			k.begun = n // no attempt after the first one moves the nonces ahead
+		last := n >= k.cfg.Attempts
+		if last {
+			u.addLater(ctx, laterTime)
 		}
-		if _, ok := k.previousMinute(); ok && n == 2 && len(k.addresses(true)) > 0 {
-			// These ports may be closed: ICMP errors have no meaning.
-			if _, err := k.sendAll(ctx, sequence{attempt: n, previous: true}); err != nil {
-				return Result{}, err
-			}
+		if err := u.attempt(ctx, n); err != nil {
+			return Result{}, err
 		}
-		sent, err := k.sendAll(ctx, sequence{attempt: n})
+		wait := unwatchedPause
+		if last {
+			wait = icmpTime
+		}
+		certain, err := u.awaitICMP(ctx, wait)
 		if err != nil {
 			return Result{}, err
 		}
-		if err := k.sendOther(ctx, n); err != nil {
-			return Result{}, err
-		}
-		more := false
-		for _, tr := range sent {
-			services[tr.index] = tr.service
-			k.found.addICMP(tr)
-			refused[tr.index] = refused[tr.index] || len(tr.icmp) > 0
-			rejected[tr.index] = rejected[tr.index] || tr.icmp.all(k.cfg.Profile.Ports)
-			more = more || !rejected[tr.index]
-			if len(tr.icmp) > 0 {
-				k.cfg.Report(unanswered(n, tr, tr.icmp))
-			}
-		}
-		if n >= enoughAttempts && !more {
-			break
+		more = !certain && !last || certain && u.addLater(ctx, resolverTime)
+	}
+	for _, tr := range u.sent {
+		k.found.addICMP(tr)
+		k.found.sentFrom, k.found.server = tr.local, tr.knock
+		if len(tr.icmp) > 0 {
+			k.cfg.Report(unanswered(tr.attempt, tr, tr.icmp))
 		}
 	}
-	for i, t := range k.targets {
-		if !refused[i] {
-			return Result{Address: t.knock, Service: cmp.Or(services[i], t.service), UDP: t.udp, Attempts: n}, nil
+	for _, t := range k.targets {
+		if tr := u.last(t); tr != nil && !k.found.icmp[t.knock] {
+			return Result{Address: t.knock, Service: tr.service, UDP: t.udp, Attempts: n}, nil
 		}
 	}
 	return Result{}, k.offline(n)
 }
 
+// attempt sends the sequences of an attempt.
+func (u *unwatched) attempt(ctx context.Context, n int) error {
+	if n > 1 {
+		u.begun = n // no attempt after the first one moves the nonces ahead
+	}
+	u.closeBefore(n - openSockets)
+	// The ports of the previous minute may be closed: ICMP errors have no meaning.
+	if _, ok := u.previousMinute(); ok && n == 2 && len(u.addresses(true)) > 0 {
+		if err := u.sendAll(ctx, sequence{attempt: n, previous: true}); err != nil {
+			return err
+		}
+		if err := sleep(ctx, unwatchedPause); err != nil {
+			return err
+		}
+	}
+	if err := u.sendAll(ctx, sequence{attempt: n}); err != nil {
+		return err
+	}
+	return u.sendOther(ctx, n)
+}
+
 // sendOther sends the sequences of an attempt that follow those with its own nonces.
-func (k *knocking) sendOther(ctx context.Context, n int) error {
+func (u *unwatched) sendOther(ctx context.Context, n int) error {
 	var list []sequence
-	if k.nonces.hasOther {
+	if u.nonces.hasOther {
 		list = append(list, sequence{attempt: n, second: true})
 	}
-	if n == k.cfg.Attempts && k.nonces.unopened > 1 {
+	if n == u.cfg.Attempts && u.nonces.unopened > 1 {
 		list = append(list, sequence{attempt: n, byClock: true})
 	}
 	for _, seq := range list {
-		if _, err := k.sendAll(ctx, seq); err != nil && !errors.Is(err, errNoClock) {
+		if err := sleep(ctx, unwatchedPause); err != nil {
+			return err
+		}
+		if err := u.sendAll(ctx, seq); err != nil && !errors.Is(err, errNoClock) {
 			return err
 		}
 	}
 	return nil
 }
 
-// sendAll sends a sequence to each address, and then waits for ICMP errors.
-func (k *knocking) sendAll(ctx context.Context, seq sequence) (sent []*trial, err error) {
+// sendAll sends a sequence to each address.
+func (u *unwatched) sendAll(ctx context.Context, seq sequence) error {
 	var unsent []error
-	targets := k.addresses(seq.previous)
-	for i, t := range targets {
-		tr, err := k.send(ctx, t, seq)
+	targets := u.addresses(seq.previous)
+	for _, t := range targets {
+		tr, err := u.send(ctx, t, seq)
 		switch {
 		case isSendError(err):
 			unsent = append(unsent, err)
+			continue
 		case err != nil:
-			return nil, err
-		default:
-			defer tr.sender.Close()
-			if seq.byClock {
-				k.cfg.Nonces.sent(ctx, tr.base, k.cfg.Profile.Ports) // after an error, the next call only learns less
-			}
-			tr.index = i
-			sent = append(sent, tr)
+			return err
+		case seq.byClock:
+			u.cfg.Nonces.sent(ctx, tr.base, u.cfg.Profile.Ports) // after an error, the next call only learns less
+		}
+		if seq.previous {
+			tr.sender.Close()
+		} else {
+			u.sent = append(u.sent, tr)
 		}
 	}
-	if len(unsent) > 0 && len(sent) == 0 {
-		return nil, k.cannotSend(seq.attempt, unsent)
+	if len(unsent) > 0 && len(unsent) == len(targets) {
+		return u.cannotSend(seq.attempt, unsent)
 	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(unwatchedPause):
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
-	for _, tr := range sent {
-		tr.icmp = tr.sender.icmp()
-	}
-	return sent, nil
 }

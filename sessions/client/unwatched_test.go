@@ -1,6 +1,7 @@
 package client
 
 import (
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -41,15 +42,55 @@ func TestUnwatchedNonces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantClock, wantAll := 0, DefaultAttempts+1
+		wantClock, wantAll := 0, DefaultUnwatched+1
 		if call > 2 {
-			wantClock, wantAll = 1, DefaultAttempts+2
+			wantClock, wantAll = 1, DefaultUnwatched+2
 		}
 		if call > 3 {
-			wantAll = 2*DefaultAttempts + 2
+			wantAll = 2*DefaultUnwatched + 2
 		}
 		if clock != wantClock || len(bases) != wantAll || !opened["shield"] || !opened["no shield"] {
 			t.Errorf("call %d: nonces %d, %d by the clock; opened %v", call, bases, clock, opened)
+		}
+	}
+}
+
+// TestUnwatchedAddresses: the last attempt also goes to the addresses that only the
+// resolver gives, and at once if all that the profile names refuse the knocks.
+func TestUnwatchedAddresses(t *testing.T) {
+	if !canReceiveICMP {
+		t.Skip("no ICMP errors reach the client on this system")
+	}
+	p := profile()
+	at, open := bindKnockPorts(t, p)
+	for _, c := range open {
+		defer c.Close()
+	}
+	here, dead := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.99")
+	p.Server, p.Service = "localhost", ":51820/udp"
+	for _, row := range []struct {
+		named    netip.Addr
+		attempts int
+		to       []netip.Addr // of sequences to this minute's ports
+		result   netip.Addr
+	}{
+		{here, 2, []netip.Addr{here, here}, here},
+		{dead, 2, []netip.Addr{dead, dead, here}, here},
+		{dead, 1, []netip.Addr{dead, here}, here},
+	} {
+		p.Addresses = []netip.Addr{row.named}
+		var to []netip.Addr
+		result, err := Knock(t.Context(), Config{
+			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Attempts: row.attempts, Family: IPv4,
+			Now: func() time.Time { return at },
+			Report: func(e Event) {
+				if sent, ok := e.(Sent); ok && !sent.Previous {
+					to = append(to, sent.Address)
+				}
+			},
+		})
+		if err != nil || result.Address != row.result || !slices.Equal(to, row.to) {
+			t.Errorf("%v: %+v, %v; sent to %v", row.named, result, err, to)
 		}
 	}
 }
