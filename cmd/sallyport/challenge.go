@@ -63,7 +63,10 @@ func fixedService(service string) string {
 	return service
 }
 
-// watchOf returns how to watch: by the flag, or else by the profile.
+// watchOf returns how to watch: by the flags, or else by the profile.
 func (o *knockOptions) watchOf(p client.Profile) client.Watch {
-	return client.Watch(cmp.Or(o.watch, string(p.Watch)))
+	if o.noWatch {
+		return client.WatchNone
+	}
+	return cmp.Or(client.Watch(o.watch), p.Watch)
 }

@@ -23,6 +23,8 @@ type knockOptions struct {
 	ipv4, ipv6 bool
 	protocol   string
 	watch      string
+	noWatch    bool
+	given      func(flag string) bool // whether the command line has a flag
 
 	service     string // of the command line, in place of the profile's
 	checkBefore bool   // whether the service is open before the knock
@@ -50,11 +52,13 @@ begins one connection to the service before it knocks, and does not wait for it.
 On Linux, these connections are half-open: the command resets them when the port has
 answered. The program behind the port does not see them, so they do not count as
 failed logins. On other systems, and with --watch connection, the command makes a
-whole connection, and closes it. --watch none makes no connections.
+whole connection, and closes it. --no-watch makes no connections.
 
 A UDP service cannot be watched, and neither can a profile without a service. The
-command then makes all attempts at once, and prints "sent". It fails if ICMP errors
-show that the knocks did not arrive.
+command then makes two attempts (--attempts) one after the other, waits half a second
+for ICMP errors, and prints "sent". The exit code is 3, since nothing confirms that the
+service opened, and with --no-watch it is 0. It is 1 if ICMP errors show that the knocks
+did not arrive.
 
 With the challenge–response protocol (--protocol challenge, or a profile that has
 only this protocol), each attempt sends a request and responds to the server's
@@ -63,7 +67,8 @@ way in earlier attempts, the command prints a hint. If the challenge has a
 random port, the command does not connect to it: the port accepts one connection,
 which is yours.
 
-If the service does not open, the command prints hints about the cause. For a bug
+If the service does not open, the command prints what is certain, because it saw it,
+and what is likely, the likeliest first. --json has one word for it, "reason". For a bug
 report, add the output of --verbose. It has versions, the state of the clock,
 addresses, ports and times, and no secrets.`,
 		Args: cobra.ExactArgs(1),
@@ -76,24 +81,18 @@ addresses, ports and times, and no secrets.`,
 			} else {
 				err = cli.Misuse(err)
 			}
+			unconfirmed := err == nil && o.unconfirmed(p, result)
 			if o.json {
-				return printJSON(c.Context(), env, result, err, env.Clock.Monotonic().Sub(start))
+				return printJSON(c.Context(), env, result, unconfirmed, err, env.Clock.Monotonic().Sub(start))
 			}
 			if err != nil {
 				return err
 			}
-			err = printResult(env, result)
-			if err == nil && result.OpenBefore {
-				err = printOpenBefore(env, result)
-			}
-			if err == nil && result.Watched && result.Rejected {
-				err = printRejected(env, result)
-			}
-			if err == nil && result.Lost != (client.Lost{}) {
-				err = printLost(env, result)
-			}
-			if err != nil {
+			if err := printResult(env, result); err != nil {
 				return fmt.Errorf("print the result: %w", err)
+			}
+			if unconfirmed {
+				return &exitError{unconfirmedCode}
 			}
 			return nil
 		},
@@ -106,7 +105,9 @@ addresses, ports and times, and no secrets.`,
 
 func (o *knockOptions) flags(c *cobra.Command) {
 	f := c.Flags()
-	f.IntVar(&o.attempts, "attempts", client.DefaultAttempts, "the maximum number of attempts")
+	o.given = f.Changed
+	f.IntVar(&o.attempts, "attempts", 0, fmt.Sprintf("the maximum number of attempts (default %d, or %d without a service to watch)",
+		client.DefaultAttempts, client.DefaultUnwatched))
 	f.DurationVar(&o.timeout, "timeout", client.DefaultTimeout, "how long to wait for the service after each attempt")
 	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the next minute's ports")
 	f.StringVar(&o.protocol, "protocol", "",
@@ -120,6 +121,7 @@ func (o *knockOptions) flags(c *cobra.Command) {
 func (o *knockOptions) watchFlag(c *cobra.Command) {
 	c.Flags().StringVar(&o.watch, "watch", "",
 		"how to watch the service: \"syn\", \"connection\" or \"none\" (default \"syn\", or that of the profile)")
+	c.Flags().BoolVar(&o.noWatch, "no-watch", false, "only send: --watch none")
 }
 
 // family returns the address family of the flags.
@@ -133,19 +135,31 @@ func (o *knockOptions) family() client.Family {
 	return client.AnyFamily
 }
 
-// check returns an error if the flags are wrong.
+// check returns an error if the flags contradict each other, or their values are not
+// valid. It is marked as misuse.
 func (o *knockOptions) check() error {
 	switch {
-	case o.attempts < 1:
+	case o.attempts < 0 || o.attempts == 0 && o.given("attempts"):
 		return cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
 	case o.timeout <= 0:
 		return cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
 	case o.ipv4 && o.ipv6:
 		return cli.Misuse(errors.New("expected -4 or -6, got both; omit both to use both families"))
+	case o.noWatch && o.given("watch"):
+		return cli.Misuse(errors.New("expected --watch or --no-watch, got both"))
 	case !client.Watch(o.watch).Valid():
 		return cli.Misuse(fmt.Errorf("--watch: expected \"syn\", \"connection\" or \"none\", got %q", o.watch))
 	}
 	return nil
+}
+
+// unconfirmed reports whether the knocks were sent, and nothing shows that they opened a
+// service, although the user has not asked for that. An operation without a service may
+// open none.
+func (o *knockOptions) unconfirmed(p client.Profile, r client.Result) bool {
+	challenge, _ := o.usesChallenge(p)
+	opens := r.Service.IsValid() || !challenge
+	return !r.Watched && !r.SingleUse && opens && o.watchOf(p) != client.WatchNone
 }
 
 // send knocks as the flags require. An error before anything was sent is marked as
@@ -182,7 +196,7 @@ func (o *knockOptions) sequence(
 	}
 	result, err := client.Knock(ctx, client.Config{
 		Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		NoWait: o.noWait, Keep: keep, Watch: client.Watch(o.watch), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
+		NoWait: o.noWait, Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
 	})
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError

@@ -112,14 +112,14 @@ func (p *progress) text(e client.Event) string {
 			clock = ", which go by the clock"
 		}
 		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s%s, nonces from %d%s%s",
-			e.Attempt, p.options.attempts, len(e.Packets), e.Address, ports, minute, e.Base, clock, drawn)
+			e.Attempt, e.Of, len(e.Packets), e.Address, ports, minute, e.Base, clock, drawn)
 	case client.Requested:
 		protocol := "UDP"
 		if e.TCP {
 			protocol = "TCP"
 		}
 		return fmt.Sprintf("attempt %d of %d: a request of %d packets to %s, %s ports %d to %d",
-			e.Attempt, p.options.attempts, e.Packets, e.Address, protocol, e.First, e.Last)
+			e.Attempt, e.Of, e.Packets, e.Address, protocol, e.First, e.Last)
 	case client.Answered:
 		return fmt.Sprintf("challenge received after %s; the server sees this computer as %s; a response of %d packets",
 			e.Took.Round(time.Millisecond), e.Public, e.Packets)
@@ -163,54 +163,4 @@ func joined[T any](list []T, text func(T) string) string {
 		texts[i] = text(v)
 	}
 	return strings.Join(texts, ",")
-}
-
-// printOpenBefore prints that the service was open before the knock, and what that
-// means.
-func printOpenBefore(env cli.Env, r client.Result) error {
-	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, fmt.Sprintf("%s was open before the knock: "+
-		"the server does not hide it (is the server running?), or an earlier knock has opened it: for this address, "+
-		"or for another one if the server's kernel cannot filter connections", r.Service))
-}
-
-// printRejected prints that the knocks of the last attempt did not arrive.
-func printRejected(env cli.Env, r client.Result) error {
-	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, fmt.Sprintf("ICMP errors came for knocks: "+
-		"%s did not accept them, so the knock did not open %s", r.Address, r.Service))
-}
-
-// printLost prints that packets of earlier attempts were lost.
-func printLost(env cli.Env, r client.Result) error {
-	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, r.Lost.String())
-}
-
-// sentText returns what the client sent, and why it does not know more.
-func sentText(r client.Result) string {
-	attempts := "one attempt"
-	if r.Attempts > 1 {
-		attempts = fmt.Sprintf("%d attempts", r.Attempts)
-	}
-	text := fmt.Sprintf("%s to %s; ", attempts, r.Address)
-	switch {
-	case !r.Service.IsValid():
-		return text + "the profile names no service to watch"
-	case r.UDP:
-		return text + fmt.Sprintf("the client cannot watch %s, because it is a UDP service", serviceText(r))
-	}
-	return text + fmt.Sprintf("the client did not watch %s", r.Service)
-}
-
-// printResult prints the result for people.
-func printResult(env cli.Env, r client.Result) error {
-	open := output.Cell{Text: "open", Colour: output.Green}
-	switch {
-	case r.SingleUse:
-		open.Text = "open for one connection"
-		return env.Out().Labelled(open, r.Service.String())
-	case !r.Watched:
-		return env.Out().Labelled(output.Cell{Text: "sent", Colour: output.Green}, sentText(r))
-	case r.Attempts == 1:
-		return env.Out().Labelled(open, r.Service.String())
-	}
-	return env.Out().Labelled(open, fmt.Sprintf("%s (attempt %d)", r.Service, r.Attempts))
 }

@@ -24,10 +24,10 @@ func TestResult(t *testing.T) {
 		{client.Result{Address: server, Service: service, Watched: true, Attempts: 1}, true, "", "\x1b[32mopen:\x1b[0m 192.0.2.1:22\n"},
 		{client.Result{Address: server, Service: service, Watched: true, Attempts: 1}, true, "1", "open: 192.0.2.1:22\n"},
 		{client.Result{Address: server, Service: service, SingleUse: true}, false, "", "open for one connection: 192.0.2.1:22\n"},
-		{client.Result{Address: server, Attempts: 3}, false, "", "sent: 3 attempts to 192.0.2.1; the profile names no service to watch\n"},
+		{client.Result{Address: server, Attempts: 3}, false, "", "sent: 3 attempts to 192.0.2.1; the profile names no service to watch, so the client cannot confirm that one opened\n"},
 		{
 			client.Result{Address: server, Service: service, UDP: true, Attempts: 1}, false, "",
-			"sent: one attempt to 192.0.2.1; the client cannot watch 192.0.2.1:22/udp, because it is a UDP service\n",
+			"sent: one attempt to 192.0.2.1; the client cannot confirm that 192.0.2.1:22/udp opened, because it is a UDP service\n",
 		},
 		{client.Result{Address: server, Service: service, Attempts: 3}, false, "", "sent: 3 attempts to 192.0.2.1; the client did not watch 192.0.2.1:22\n"},
 	} {

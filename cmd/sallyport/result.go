@@ -26,19 +26,28 @@ type outcome struct {
 	OpenBefore bool `json:"open_before,omitempty"`
 	Rejected   bool `json:"knocks_rejected,omitempty"` // there were ICMP errors for knocks of the last attempt
 	// Attempts of the challenge–response protocol in which packets were lost on the way:
-	LostRequests  int      `json:"lost_requests,omitempty"`  // no challenge came
-	LostResponses int      `json:"lost_responses,omitempty"` // a challenge came, and the response opened nothing
-	Error         string   `json:"error,omitempty"`
-	Hints         []string `json:"hints,omitempty"` // about the cause, the most likely one first
-	Hint          *string  `json:"hint,omitempty"`  // as in the errors of all commands: the hints, one on each line; missing: no error
-	ExitCode      int      `json:"exit_code,omitempty"`
+	LostRequests  int    `json:"lost_requests,omitempty"`  // no challenge came
+	LostResponses int    `json:"lost_responses,omitempty"` // a challenge came, and the response opened nothing
+	Error         string `json:"error,omitempty"`
+	// Reason is one word, of those of client.Reason: why the service did not open, or what
+	// to know of one that did. Missing: there is nothing to know.
+	Reason   string   `json:"reason,omitempty"`
+	Certain  []string `json:"certain,omitempty"` // what the client saw
+	Likely   []string `json:"likely,omitempty"`  // what that means, the likeliest first
+	Hints    []string `json:"hints,omitempty"`   // certain, likely, and what to do
+	Hint     *string  `json:"hint,omitempty"`    // as in the errors of all commands: the hints, one on each line; missing: no error
+	ExitCode int      `json:"exit_code,omitempty"`
 }
 
 // printJSON prints the result, or the error, as one object. For an error, it returns
 // an exitError, so that the error is not printed again.
-func printJSON(ctx context.Context, env cli.Env, r client.Result, err error, elapsed time.Duration) error {
+func printJSON(ctx context.Context, env cli.Env, r client.Result, unconfirmed bool, err error, elapsed time.Duration) error {
 	out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 	if err == nil {
+		out.Reason = string(r.Reason())
+		if unconfirmed {
+			out.ExitCode = unconfirmedCode
+		}
 		out.SingleUse, out.OpenBefore, out.Rejected = r.SingleUse, r.OpenBefore, r.Rejected
 		out.LostRequests, out.LostResponses = r.Lost.Requests, r.Lost.Responses
 		out.Watched, out.Opened = r.Watched, r.Watched
@@ -53,11 +62,15 @@ func printJSON(ctx context.Context, env cli.Env, r client.Result, err error, ela
 	if printErr := env.Out().JSON(out); printErr != nil {
 		return errors.Join(err, fmt.Errorf("print the result: %w", printErr))
 	}
-	if err != nil {
+	if out.ExitCode != cli.Done {
 		return &exitError{out.ExitCode}
 	}
 	return nil
 }
+
+// unconfirmedCode is the exit code of knock if the knocks were sent, and nothing can
+// confirm that they opened the service.
+const unconfirmedCode = 3
 
 func (out *outcome) setError(ctx context.Context, err error) {
 	var misuse interface{ Misuse() }
@@ -71,8 +84,10 @@ func (out *outcome) setError(ctx context.Context, err error) {
 	case errors.As(err, &misuse):
 		out.ExitCode = cli.Misused
 	case errors.As(err, &offline):
-		out.Watched, out.Attempts, out.Hints = offline.Service.IsValid(), offline.Attempts, offline.Hints
+		out.Watched, out.Attempts = offline.Service.IsValid(), offline.Attempts
+		out.Certain, out.Likely, out.Hints = offline.Certain, offline.Likely, offline.Hints
 	}
+	out.Reason = string(client.ReasonOf(err))
 	if errors.As(err, &hinted) {
 		*out.Hint = hinted.Hint()
 	}

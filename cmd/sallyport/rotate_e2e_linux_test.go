@@ -64,7 +64,10 @@ var servicePort = regexp.MustCompile(`"service":"[^"]*:(\d+)(/udp)?"`)
 func (n *network) knockDrawn(name string) uint16 {
 	n.t.Helper()
 	begun := time.Now()
-	out := n.run(n.client, n.path("sallyport"), "knock", n.path(name+".toml"), "--json")
+	out, err := n.tryKnock(name, "--json")
+	if err != nil {
+		n.t.Fatalf("%v\n%s", err, out)
+	}
 	match := servicePort.FindStringSubmatch(out)
 	if match == nil {
 		n.t.Fatalf("no port in %s", out)

@@ -139,7 +139,7 @@ func (o *knockOptions) stayConfig(c *cobra.Command, env cli.Env, p client.Profil
 	}
 	cfg.Sequence = &client.Config{
 		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		Watch: client.Watch(o.watch), Now: env.Now, Report: report,
+		Watch: o.watchOf(p), Now: env.Now, Report: report,
 	}
 	return cfg, nil
 }

@@ -39,7 +39,7 @@ func TestTakenKnockPort(t *testing.T) {
 		t.Fatalf("%v, %s\n%s", err, out, n.log())
 	}
 	// A UDP service is not watched: all sequences go out, and one of them opens it.
-	dns, err := n.try(n.client, n.path("sallyport"), "knock", n.path("dns.toml"), "-v")
+	dns, err := n.tryKnock("dns", "-v")
 	if err != nil || !strings.Contains(dns, "sent: ") {
 		t.Errorf("%v, %s", err, dns)
 	}

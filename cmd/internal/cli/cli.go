@@ -10,7 +10,9 @@
 //
 //	{"error":"…","hint":"…","exit_code":2}
 //
-// The hint is empty if there is none. This holds also for an error in the
+// The hint is empty if there is none. An error with a ReasonCode method also has a
+// "reason", one word, and one with a Diagnosis method has the lists "certain" and
+// "likely", whose lines are in the hint too. This holds also for an error in the
 // arguments themselves, before the command starts, for --json with a command
 // that has no such flag, and for a command that is interrupted. It does not hold
 // if a second signal ends the program at once, or for a command that ends with
@@ -19,7 +21,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -177,9 +178,10 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 	if !started && f.ExitCode != Interrupted {
 		f.ExitCode = Misused
 		f.Hint = strings.TrimPrefix(f.Hint+"\n"+command.CommandPath()+" --help", "\n")
+		f.advice = f.Hint
 	}
 	asText := func() error {
-		f.print(env.Err(), root.Name())
+		f.Print(env.Err(), root.Name())
 		return nil
 	}
 	printError := asText
@@ -190,44 +192,6 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 		printInTime(asText)
 	}
 	return f.ExitCode
-}
-
-// failure is how a command has ended with an error.
-type failure struct {
-	Error    string `json:"error"`
-	Hint     string `json:"hint"`
-	ExitCode int    `json:"exit_code"`
-}
-
-// failureOf returns what an error means for the command. If silent, the
-// caller prints nothing: the command ran another program, and ends as that one did.
-func failureOf(ctx context.Context, err error) (f failure, silent bool) {
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return failure{Error: "interrupted", ExitCode: Interrupted}, false
-	}
-	var quiet interface{ ExitCode() int }
-	if errors.As(err, &quiet) {
-		return failure{ExitCode: quiet.ExitCode()}, true
-	}
-	f = failure{Error: err.Error(), ExitCode: Failed}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		f.Hint = strings.TrimSpace(hinted.Hint())
-	}
-	var misuse interface{ Misuse() }
-	if errors.As(err, &misuse) {
-		f.ExitCode = Misused
-	}
-	return f, false
-}
-
-// print prints the error for people: a line that begins with the name of the
-// program, and a line for each line of the hint.
-func (f failure) print(p *output.Printer, program string) {
-	p.Labelled(output.Cell{Text: program, Colour: output.Red}, f.Error)
-	for line := range strings.Lines(f.Hint) {
-		p.Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, strings.TrimSpace(line))
-	}
 }
 
 // jsonFlag is the name of the flag that asks for JSON.
