@@ -228,8 +228,8 @@ func TestForwardFails(t *testing.T) {
 		}
 	}
 	f.mu.Lock()
-	if len(f.events) != 2 || f.events[1].Event != "failed" || f.events[1].Port != "8080" || f.events[1].Hint == "" {
-		t.Errorf("events: %+v, want one failure with a hint", f.events)
+	if len(f.events) != 2 || f.events[1].Event != "failed" || f.events[1].Port != "8080" || f.events[1].Reason == "" || f.events[1].Hint == "" {
+		t.Errorf("events: %+v, want one failure with a reason and hints", f.events)
 	}
 	f.mu.Unlock()
 	n.serve()

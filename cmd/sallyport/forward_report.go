@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -16,8 +15,12 @@ type forwardEvent struct {
 	Port    string   `json:"port"`              // of the service, as in the arguments
 	Local   []string `json:"local,omitempty"`   // listening: the addresses of the local sockets
 	Service string   `json:"service,omitempty"` // open: its address and port
-	Error   string   `json:"error,omitempty"`   // failed
-	Hint    string   `json:"hint,omitempty"`    // failed: one on each line
+	// failed: as in the error of each command
+	Error   string   `json:"error,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Certain []string `json:"certain,omitempty"`
+	Likely  []string `json:"likely,omitempty"`
+	Hint    string   `json:"hint,omitempty"`
 }
 
 // forwardReport prints what forward does. The reader of its output may have ended, which
@@ -70,15 +73,14 @@ func (r *forwardReport) event(e forwarding.Event) {
 	case forwarding.Failed:
 		port := r.names[e.Route.Service]
 		r.failed[port] = true
-		hint := ""
-		var hinted interface{ Hint() string }
-		if errors.As(e.Err, &hinted) {
-			hint = strings.TrimSpace(hinted.Hint())
-		}
+		f := cli.Explain(e.Err)
 		if r.options.json {
-			r.print(forwardEvent{Event: "failed", Port: port, Error: e.Err.Error(), Hint: hint})
+			r.print(forwardEvent{
+				Event: "failed", Port: port, Error: f.Error, Reason: f.Reason,
+				Certain: f.Certain, Likely: f.Likely, Hint: f.Hint,
+			})
 		} else {
-			r.env.Err().Warning(fmt.Sprintf("port %s: %v", port, e.Err), hint)
+			f.Print(r.env.Err(), "port "+port)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -19,8 +20,8 @@ type Opening struct {
 	Service netip.AddrPort
 }
 
-// Failed: connections or datagrams of a route were refused. The same error is reported
-// once, until the route works again.
+// Failed: connections or datagrams of a route were refused. Errors of the same cause are
+// reported once, until the route works again.
 type Failed struct {
 	Route Route
 	Err   error
@@ -60,6 +61,12 @@ func (r *reported) isNew(cause string, now time.Time) bool {
 	return true
 }
 
+// cause returns the text by which two failures are the same: errors of one reason differ
+// in the number of attempts.
+func cause(err error) string {
+	return cmp.Or(string(client.ReasonOf(err)), err.Error())
+}
+
 // failed reports a failure, if it is new.
 func (s *server) failed(ctx context.Context, r *route, err error) {
 	if ctx.Err() != nil {
@@ -72,7 +79,7 @@ func (s *server) failed(ctx context.Context, r *route, err error) {
 	}
 	s.reports.Lock()
 	defer s.reports.Unlock()
-	if r.reported.isNew(err.Error(), time.Now()) {
+	if r.reported.isNew(cause(err), time.Now()) {
 		s.cfg.Report(Failed{r.Route, err})
 	}
 }

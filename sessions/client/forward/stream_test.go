@@ -170,6 +170,25 @@ func TestFailedKnock(t *testing.T) {
 	})
 }
 
+// TestSameReason: errors of one reason are one cause.
+func TestSameReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newListener()
+		w := &remote{}
+		s := serve(t, w, Config{}, Route{Service: ":80", Streams: listeners(l)})
+		for attempts := range 3 {
+			w.mu.Lock()
+			w.err = &client.OfflineError{Server: "gate", Attempts: attempts, Reason: client.ReasonNoAnswer}
+			w.mu.Unlock()
+			io.ReadAll(l.connect())
+		}
+		s.end(t)
+		if f := s.failures(); len(f) != 1 {
+			t.Errorf("reported %q, want one cause", f)
+		}
+	})
+}
+
 // TestScanner: a program that connects and closes at once, again and again, causes one
 // knock for each lease.
 func TestScanner(t *testing.T) {
