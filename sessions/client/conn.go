@@ -74,11 +74,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 		if n := c.takeFirst(b); n > 0 {
 			return n, nil
 		}
-		tcp, age := c.current()
-		n, err := tcp.Read(b)
+		tcp, age, n, err := c.read(b)
 		switch {
 		case n > 0:
-			c.greeted.Store(true)
 			return n, err
 		case err == io.EOF || isReset(err):
 			if c.greeted.Load() {
@@ -92,6 +90,19 @@ func (c *Conn) Read(b []byte) (int, error) {
 		}
 		return n, err
 	}
+}
+
+// read reads from the TCP connection, and records what a writer must know of it.
+func (c *Conn) read(b []byte) (tcp *net.TCPConn, age time.Duration, n int, err error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	tcp, age = c.current()
+	if n, err = tcp.Read(b); n > 0 {
+		c.greeted.Store(true)
+	} else if isReset(err) {
+		c.reset = tcp
+	}
+	return tcp, age, n, err
 }
 
 // takeFirst reads what the client has read before.

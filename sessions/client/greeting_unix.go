@@ -3,6 +3,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -38,4 +39,18 @@ func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
 		return nil, false, io.EOF
 	}
 	return nil, true, nil
+}
+
+// unread reports whether a connection has data that nobody has read. It does not wait.
+func unread(c *net.TCPConn) (data bool, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var n int
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		n, _, failed = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return n > 0, cmp.Or(err, failed)
 }

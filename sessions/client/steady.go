@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -20,7 +22,7 @@ import (
 // TCP can distinguish that reset from the gate's. With handshake = "granted" a reset is hardly
 // the gate's (it has too many leases for its filter, or too many connections), so nothing
 // is sent twice: the Conn changes only while its caller has not written. An end in order
-// is never the gate's.
+// is never the gate's, also if it shows only by the reset that answers the next packet.
 
 const (
 	// firstMoments is how long after its beginning a connection may change to another one.
@@ -39,6 +41,9 @@ type steady struct {
 	repeats int // how often kept may still be sent again
 	// again returns another connection, which has proved itself.
 	again func() (*Conn, error)
+
+	reading sync.Mutex   // held by a Read until it has recorded what it has seen; after writing
+	reset   *net.TCPConn // of which a Read has seen the reset: the kernel reports it once
 }
 
 // settle ends the first moments. The caller holds writing.
@@ -74,7 +79,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	n, err := tcp.Write(b)
 	switch {
 	case isReset(err):
-		if err := c.changeLocked(tcp, err); err != nil {
+		if err := c.lost(tcp, err); err != nil {
 			return n, err
 		}
 		return len(b), nil // the other connection has it
@@ -82,6 +87,30 @@ func (c *Conn) Write(b []byte) (int, error) {
 		c.kept = c.kept[:len(c.kept)-len(b)+n]
 	}
 	return n, err
+}
+
+// lost takes the reset that a writer has seen, and changes to another connection. The
+// service may have spoken before, or have ended the connection in order: then, and after
+// CloseWrite, lost returns the reset. The caller holds writing.
+func (c *Conn) lost(ended *net.TCPConn, reset error) error {
+	if c.halfClosed.Load() {
+		return reset
+	}
+	c.reading.Lock() // a reader of a connection that was reset returns at once
+	defer c.reading.Unlock()
+	if !c.greeted.Load() && (c.reset == ended || silentReset(ended, reset)) {
+		return c.changeLocked(ended, reset)
+	}
+	c.settle()
+	return reset
+}
+
+// silentReset reports whether a connection was reset without a byte that nobody has read,
+// and without an end in order before. A write reports a reset after such an end as EPIPE; a
+// read reports the end.
+func silentReset(tcp *net.TCPConn, wrote error) bool {
+	data, err := unread(tcp)
+	return !data && (errors.Is(wrote, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNRESET))
 }
 
 // change takes the end of a connection that a reader has seen. Changed: the Conn has
@@ -95,6 +124,7 @@ func (c *Conn) change(ended *net.TCPConn, err error) (changed bool, _ error) {
 		return true, nil
 	}
 	if err == io.EOF {
+		c.settle()
 		return false, err
 	}
 	err = c.changeLocked(ended, err)
@@ -121,6 +151,8 @@ func (c *Conn) changeLocked(ended *net.TCPConn, reset error) error {
 		ended.Close()
 		if ended = next.tcp; err == nil {
 			return nil
+		} else if !silentReset(ended, err) {
+			break
 		}
 	}
 	c.settle()
