@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,20 @@ func TestSteady(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
+		// Also if the writer knows of it first: the kernel answers data after an end in order
+		// with a reset, which is a broken pipe to the next write.
+		a, b := pair()
+		s := newSteady(writes{a, syscall.EPIPE}, time.Now(), maxKept, never)
+		b.CloseWrite()
+		io.WriteString(s, "text")
+		if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("got %v", err)
+		}
+		if _, err := io.WriteString(s, "text"); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("the writer sees %v", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
 		// The kernel reports the reset to the writer, and an end of file to the reader.
 		a, b := pair()
 		next, peer := pair()
@@ -174,7 +189,8 @@ func TestSteadyEnds(t *testing.T) {
 	})
 }
 
-// reportsOnce is a connection that reports a reset as an end of file to a reader.
+// reportsOnce is a connection that reports a reset to the writer, and then an end of file
+// to the reader.
 type reportsOnce struct{ *conn }
 
 func (c reportsOnce) Read(b []byte) (int, error) {
@@ -184,3 +200,19 @@ func (c reportsOnce) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+func (c reportsOnce) Write(b []byte) (int, error) {
+	n, err := c.conn.Write(b)
+	if errors.Is(err, syscall.EPIPE) {
+		err = syscall.ECONNRESET
+	}
+	return n, err
+}
+
+// writes is a connection whose writes fail.
+type writes struct {
+	*conn
+	err error
+}
+
+func (c writes) Write([]byte) (int, error) { return 0, c.err }
