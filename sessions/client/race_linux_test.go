@@ -273,6 +273,37 @@ func TestResolverAfterNamed(t *testing.T) {
 	knock("with neither", "127.1.0.3")
 }
 
+// TestManyAddresses: a name with a hundred addresses costs the nonces of a few.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	hosts := filepath.Join(t.TempDir(), "hosts")
+	text := "::1 gate.localhost\n"
+	for i := range 100 {
+		text = fmt.Sprintf("127.2.0.%d gate.localhost\n", i+1) + text
+	}
+	if err := os.WriteFile(hosts, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(hosts, "/etc/hosts", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	cfg := raceConfig(t)
+	sent := map[netip.Addr]bool{}
+	cfg.Watch, cfg.Attempts = WatchNone, 1
+	cfg.Report = func(e Event) {
+		if s, ok := e.(Sent); ok {
+			sent[s.Address] = true
+		}
+	}
+	Knock(t.Context(), cfg) // all ports are closed
+	if len(sent) != MaxAddresses+1 || !sent[netip.IPv6Loopback()] {
+		t.Errorf("sent to %d addresses: %v", len(sent), sent)
+	}
+}
+
 // TestResetsLoseNothing: the server accepts the first connections and resets them, as
 // one that is open for another address. The data of the caller arrives once. A firewall
 // lets the connections of a host to itself pass, whatever the profile has.

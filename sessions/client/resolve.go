@@ -158,8 +158,19 @@ func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, erro
 	if err != nil {
 		return nil, &ResolveError{Host: host, Family: family, err: err}
 	}
-	for i, a := range found {
-		found[i] = a.Unmap()
+	return atMost(MaxAddresses, found), nil
+}
+
+// atMost returns the first n addresses of each family. Whoever answers for a name can give
+// thousands, and each costs nonces, and gets a sequence.
+func atMost(n int, found []netip.Addr) (list []netip.Addr) {
+	var count [2]int
+	for _, a := range found {
+		a = a.Unmap()
+		if of := &count[familyOf(a)]; *of < n {
+			*of++
+			list = append(list, a)
+		}
 	}
-	return found, nil
+	return list
 }
