@@ -12,5 +12,5 @@ func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
 	return b[:n], n > 0, err
 }
 
-// unread would report whether a connection has data that nobody has read.
+// unread would report whether a connection has unread data.
 func unread(*net.TCPConn) (data bool, err error) { return false, nil }

@@ -41,7 +41,7 @@ func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
 	return nil, true, nil
 }
 
-// unread reports whether a connection has data that nobody has read. It does not wait.
+// unread reports whether a connection has unread data. It does not wait.
 func unread(c *net.TCPConn) (data bool, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -161,7 +161,7 @@ func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, erro
 	return atMost(MaxAddresses, found), nil
 }
 
-// atMost returns the first n addresses of each family. Whoever answers for a name can give
+// atMost returns the first n addresses of each family. A name server can give
 // thousands, and each costs nonces, and gets a sequence.
 func atMost(n int, found []netip.Addr) (list []netip.Addr) {
 	var count [2]int

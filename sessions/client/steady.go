@@ -105,9 +105,9 @@ func (c *Conn) lost(ended *net.TCPConn, reset error) error {
 	return reset
 }
 
-// silentReset reports whether a connection was reset without a byte that nobody has read,
-// and without an end in order before. A write reports a reset after such an end as EPIPE; a
-// read reports the end.
+// silentReset reports whether a connection was reset without unread data, and without an
+// end in order before. A write reports a reset after such an end as EPIPE; a read reports
+// the end.
 func silentReset(tcp *net.TCPConn, wrote error) bool {
 	data, err := unread(tcp)
 	return !data && (errors.Is(wrote, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNRESET))

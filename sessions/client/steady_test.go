@@ -53,8 +53,8 @@ func writeUntilError(t *testing.T, c *Conn) error {
 	return nil
 }
 
-// TestNotRepeated: the Conn sends nothing again if the service has read what was sent, and
-// has ended the connection in order, or has answered; or if the caller itself has ended it.
+// TestNotRepeated: the Conn sends nothing again if the service has read all data, and has
+// ended the connection in order, or has answered; or if the caller itself has ended it.
 // A late answer is not lost.
 func TestNotRepeated(t *testing.T) {
 	for _, row := range []struct {

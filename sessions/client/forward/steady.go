@@ -140,8 +140,8 @@ func (s *steady) Write(b []byte) (int, error) {
 	if err == nil || !keep {
 		return n, err
 	}
-	// The reader replaces the connection, and sends these bytes again. After a broken pipe it
-	// sees itself what came before: a reset, or an end in order, which is not repeated.
+	// The reader replaces the connection, and sends these bytes again. After a broken pipe, its
+	// own error distinguishes a reset from an end in order, which is not repeated.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c == s.Conn && errors.Is(err, syscall.ECONNRESET) {
