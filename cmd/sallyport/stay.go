@@ -80,7 +80,6 @@ the command prints the new port. The former one closes at the end of its lease.`
 		},
 	}
 	o.stayFlags(c)
-	o.watchFlag(c)
 	c.Flags().DurationVar(&every, "every", 0, "knock again each `time` (default: twice in the profile's open_for)")
 	cli.AddJSONFlag(c, &o.json)
 	return c
@@ -96,6 +95,8 @@ func (o *knockOptions) stayFlags(c *cobra.Command) {
 			c.Flags().AddFlag(f)
 		}
 	})
+	o.watchFlag(c)
+	o.given = c.Flags().Changed
 }
 
 // checkEvery returns an error if the flag for the time between two knocks has an invalid

@@ -125,7 +125,7 @@ func TestStayFails(t *testing.T) {
 	n.configure(fmt.Sprintf(staysOpen, "1h"), "alice=web")
 	s := n.stay("alice", "--every", "1s", "--timeout", "300ms") // there is no server yet
 	e := s.await("failed", 1)
-	if e.Why != "start" || e.Error == "" || e.Hint == nil || *e.Hint == "" || e.RetryMS == 0 {
+	if e.Why != "start" || e.Error == "" || e.Reason == "" || e.Hint == "" || e.RetryMS == 0 {
 		t.Errorf("%+v", e)
 	}
 	n.serve()

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,10 +19,15 @@ type stayEvent struct {
 	Service   string `json:"service,omitempty"`     // as in the result of knock
 	Watched   bool   `json:"watched,omitempty"`     // the service answered
 	OpenForMS int64  `json:"open_for_ms,omitempty"` // how long it stays open without a further knock; missing: not known
-	// Of failed:
-	Error   string  `json:"error,omitempty"`
-	Hint    *string `json:"hint,omitempty"`     // the hints, one on each line
-	RetryMS int64   `json:"retry_ms,omitempty"` // the pause before the next knock
+	// Of failed, as in the error of a command:
+	Error   string   `json:"error,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Certain []string `json:"certain,omitempty"`
+	Likely  []string `json:"likely,omitempty"`
+	Hint    string   `json:"hint,omitempty"`
+	RetryMS int64    `json:"retry_ms,omitempty"` // the pause before the next knock
+
+	failure cli.Failure // of failed
 
 	Lost int `json:"lost_events,omitempty"` // events before this one that were not printed, because they were not read in time
 }
@@ -93,11 +96,12 @@ func (l *eventLines) opened(e stay.Opened) {
 }
 
 func failedEvent(e stay.Failed) stayEvent {
-	out := stayEvent{Event: "failed", Why: string(e.Reason), Error: e.Err.Error(), Hint: new(string), RetryMS: e.Retry.Milliseconds()}
-	var hinted interface{ Hint() string }
-	if errors.As(e.Err, &hinted) {
-		*out.Hint = strings.TrimSpace(hinted.Hint())
+	f := cli.Explain(e.Err)
+	out := stayEvent{
+		Event: "failed", Why: string(e.Reason), Error: f.Error, Reason: f.Reason, Certain: f.Certain, Likely: f.Likely, Hint: f.Hint,
+		RetryMS: e.Retry.Milliseconds(), failure: f,
 	}
+	out.failure.Error += "; the client goes on to knock"
 	return out
 }
 
@@ -133,23 +137,17 @@ func (l *eventLines) print(e stayEvent) error {
 	if l.json {
 		return l.env.Out().JSON(e)
 	}
+	if e.Event == "failed" {
+		e.failure.Print(l.env.Err(), l.env.Time(e.Time)+"  failed")
+		return nil
+	}
 	text := e.text()
 	if text == "" {
 		return nil
 	}
-	event := output.Cell{Text: e.Event, Colour: map[string]output.Colour{"open": output.Green, "failed": output.Red}[e.Event]}
+	event := output.Cell{Text: e.Event, Colour: map[string]output.Colour{"open": output.Green}[e.Event]}
 	time := output.Cell{Text: l.env.Time(e.Time)}
-	err := l.env.Out().Columns(len(output.TimeFormat), len("moving")).Print([]output.Cell{time, event, {Text: text}})
-	if err != nil || e.Hint == nil {
-		return err
-	}
-	label := output.Cell{Text: "hint", Colour: output.Cyan}
-	for line := range strings.Lines(*e.Hint) {
-		if err := l.env.Err().Labelled(label, strings.TrimSpace(line)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.env.Out().Columns(len(output.TimeFormat), len("moving")).Print([]output.Cell{time, event, {Text: text}})
 }
 
 // text returns the event for people; empty: only programs get it.
@@ -165,8 +163,6 @@ func (e stayEvent) text() string {
 			return "this computer has resumed from sleep"
 		}
 		return "the network has changed"
-	case "failed":
-		return e.Error + "; the client goes on to knock"
 	}
 	return ""
 }

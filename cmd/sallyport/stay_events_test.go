@@ -72,15 +72,15 @@ func TestEventLines(t *testing.T) {
 	}
 	out, errs = print(false)
 	for i, words := range []string{
-		"failed  gate seems offline", "open    203.0.113.5:80\n", "moving  the network has changed\n", "open    203.0.113.5:80\n",
-		"moving  this computer has resumed from sleep\n", "failed  gate seems offline", "open    203.0.113.5:80\n", "open    203.0.113.5:81\n",
+		"open    203.0.113.5:80\n", "moving  the network has changed\n", "open    203.0.113.5:80\n",
+		"moving  this computer has resumed from sleep\n", "open    203.0.113.5:80\n", "open    203.0.113.5:81\n",
 	} {
-		if lines := strings.SplitAfter(out, "\n"); len(lines) != 9 || !strings.Contains(lines[i], words) {
+		if lines := strings.SplitAfter(out, "\n"); len(lines) != 7 || !strings.Contains(lines[i], words) {
 			t.Fatalf("line %d lacks %q:\n%s", i, words, out)
 		}
 	}
-	if errs != strings.Repeat("hint: first\nhint: second\n", 2) {
-		t.Errorf("hints:\n%s", errs)
+	if strings.Count(errs, "  failed: gate seems offline") != 2 || strings.Count(errs, "\nhint: first\nhint: second\n") != 2 {
+		t.Errorf("failures:\n%s", errs)
 	}
 }
 
