@@ -14,6 +14,11 @@ func printResult(env cli.Env, r client.Result) error {
 	if err := printOpen(env, r); err != nil {
 		return err
 	}
+	for _, service := range r.Also {
+		if err := env.Out().Labelled(output.Cell{Text: "open", Colour: output.Green}, service.String()); err != nil {
+			return err
+		}
+	}
 	for _, text := range remarks(r) {
 		if err := env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, text); err != nil {
 			return err

@@ -13,14 +13,15 @@ import (
 // outcome is the result of knock --json, also if it is an error. Later versions may
 // add fields.
 type outcome struct {
-	Opened    bool   `json:"opened"`         // the service answered
-	Watched   bool   `json:"watched"`        // false: the client only sent, because it cannot or may not watch a service
-	Sent      bool   `json:"sent,omitempty"` // not watched: the knocks were sent, and no ICMP error contradicts
-	Address   string `json:"address"`        // of the server, to which the packets went
-	Service   string `json:"service"`        // address and port that answered, or that the profile names; behind it /udp for UDP
-	Attempts  int    `json:"attempts"`       // how many were made
-	ElapsedMS int64  `json:"elapsed_ms"`
-	SingleUse bool   `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
+	Opened    bool     `json:"opened"`         // the service answered
+	Watched   bool     `json:"watched"`        // false: the client only sent, because it cannot or may not watch a service
+	Sent      bool     `json:"sent,omitempty"` // not watched: the knocks were sent, and no ICMP error contradicts
+	Address   string   `json:"address"`        // of the server, to which the packets went
+	Service   string   `json:"service"`        // address and port that answered, or that the profile names; behind it /udp for UDP
+	Also      []string `json:"also,omitempty"` // others at which it is open too: of the other address family
+	Attempts  int      `json:"attempts"`       // how many were made
+	ElapsedMS int64    `json:"elapsed_ms"`
+	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
 	// The service answered a connection that began before the knock: it is not hidden,
 	// or open for this address already. Missing: it did not, or the client does not know.
 	OpenBefore bool `json:"open_before,omitempty"`
@@ -55,6 +56,9 @@ func printJSON(ctx context.Context, env cli.Env, r client.Result, unconfirmed bo
 		out.Address = r.Address.String()
 		if r.Service.IsValid() {
 			out.Service = serviceText(r)
+		}
+		for _, service := range r.Also {
+			out.Also = append(out.Also, service.String())
 		}
 	} else {
 		out.setError(ctx, err)

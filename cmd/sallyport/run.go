@@ -58,6 +58,9 @@ keep it open for the command, since a later knock opens another port.`,
 			if err := checkEvery(c, "keep-open", every); err != nil {
 				return err
 			}
+			if once && c.Flags().Changed("keep-open") {
+				return cli.Misuse(errors.New("expected --once or --keep-open, got both"))
+			}
 			changes, err := o.changesPort(p)
 			if err == nil && c.Flags().Changed("keep-open") && changes != "" {
 				err = cli.WithHint(fmt.Errorf("--keep-open: the port of the service of profile %s %s, and a later knock opens another port", args[0], changes),
@@ -88,7 +91,6 @@ keep it open for the command, since a later knock opens another port.`,
 	o.watchFlag(c)
 	c.Flags().DurationVar(&every, "keep-open", 0, "knock again each `time` while the command runs (default: twice in the profile's open_for)")
 	c.Flags().BoolVar(&once, "once", false, "do not knock again while the command runs")
-	c.MarkFlagsMutuallyExclusive("keep-open", "once")
 	o.jsonErrorFlag(c)
 	return c
 }

@@ -16,6 +16,9 @@ func acceptDays(c *cobra.Command) {
 	c.Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Value.Type() == "duration" {
 			f.Value = withDays{f.Value}
+			if f.DefValue == "0s" {
+				f.DefValue = "" // pflag would print it, since it does not know the type
+			}
 		}
 	})
 }
