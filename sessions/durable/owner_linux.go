@@ -86,7 +86,7 @@ func (w fileUser) assume() error {
 	}
 	// For this thread only: the functions of package syscall change all threads.
 	first := uintptr(unsafe.Pointer(&groups[0]))
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(w.groups)), first, 0); e != 0 {
+	if _, _, e := unix.RawSyscall(sysSetgroups, uintptr(len(w.groups)), first, 0); e != 0 {
 		return e
 	}
 	// These calls report no errors, so read the IDs back.
@@ -176,9 +176,11 @@ func asRoot(f func()) {
 }
 
 // mapped reports whether a user ID is one of this user namespace.
-func mapped(uid int) bool {
-	for _, r := range userRanges() {
-		if uid >= r[0] && uid-r[0] < r[1] {
+func mapped(uid uint32) bool { return inRanges(userRanges(), uid) }
+
+func inRanges(ranges [][2]uint64, uid uint32) bool {
+	for _, r := range ranges {
+		if u := uint64(uid); u >= r[0] && u-r[0] < r[1] {
 			return true
 		}
 	}
@@ -187,16 +189,21 @@ func mapped(uid int) bool {
 
 // userRanges returns the ranges of user IDs of this user namespace: the first ID,
 // and the number of IDs.
-var userRanges = sync.OnceValue(func() (ranges [][2]int) {
+var userRanges = sync.OnceValue(func() [][2]uint64 {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
-		return [][2]int{{0, 1 << 32}} // without /proc, all of them
+		return [][2]uint64{{0, 1 << 32}} // without /proc, all of them
 	}
-	for line := range strings.Lines(string(text)) {
-		var first, outside, n int
+	return parseRanges(string(text))
+})
+
+// parseRanges parses a file such as /proc/self/uid_map (user_namespaces(7)).
+func parseRanges(text string) (ranges [][2]uint64) {
+	for line := range strings.Lines(text) {
+		var first, outside, n uint64 // an int of 32 bits is too small
 		if _, err := fmt.Sscan(line, &first, &outside, &n); err == nil {
-			ranges = append(ranges, [2]int{first, n})
+			ranges = append(ranges, [2]uint64{first, n})
 		}
 	}
 	return ranges
-})
+}

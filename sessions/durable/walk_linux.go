@@ -206,7 +206,7 @@ func (w *walk) enter(fd int, name string, st *unix.Stat_t) {
 // of the namespace: its root cannot act as that user, and has no rights over that
 // user's files.
 func mappedOwner(uid uint32) int {
-	if !mapped(int(uid)) {
+	if !mapped(uid) {
 		return 0
 	}
 	return int(uid)
