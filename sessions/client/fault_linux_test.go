@@ -1,3 +1,6 @@
+// The library of the file system with faults does not build for 386.
+//go:build !386
+
 package client
 
 import (
