@@ -10,6 +10,7 @@ import (
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 )
 
 // replacedProfile is the result of profile replace with --json.
@@ -95,13 +96,13 @@ such as watch, that the new one lacks, the command prints a warning.`,
 }
 
 // newSecret reports whether the secret of the client, or of the operation, has changed.
-func newSecret(before, now profile.File) bool {
+func newSecret(before, now profilefile.File) bool {
 	both := before.Challenge != nil && now.Challenge != nil
 	return before.Secret != now.Secret || both && before.Challenge.Secret != now.Challenge.Secret
 }
 
 // lostKeys returns the keys of the device, as they were, that the new profile lacks.
-func lostKeys(before, now profile.File) (lost []string) {
+func lostKeys(before, now profilefile.File) (lost []string) {
 	if before.Watch != "" && now.Watch == "" {
 		lost = append(lost, fmt.Sprintf("watch = %q", before.Watch))
 	}

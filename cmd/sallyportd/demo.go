@@ -19,13 +19,13 @@ import (
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -255,7 +255,7 @@ func (d *demo) waitClosed(ctx context.Context) error {
 
 // stay keeps the server running, for the second client.
 func (d *demo) stay(ctx context.Context, dir string, guest client.Profile) error {
-	text, err := profile.Format(guest)
+	text, err := profilefile.Format(guest)
 	if err != nil {
 		return fmt.Errorf("write a profile: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/verify/challenge"
 )
 
@@ -114,7 +115,7 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 		if err := receivesAt(cfg.Challenge.Plan, m.server); err != nil {
 			return nil, err
 		}
-		p := profile.Operation{
+		p := profilefile.Operation{
 			Server: m.server, Addresses: m.addresses.all, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 			SharedPorts: cfg.Challenge.Plan.Shared,
@@ -132,7 +133,7 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 				p.Handshake = m.handshake(s)
 			}
 		}
-		text, err := profile.FormatOperation(p)
+		text, err := profilefile.FormatOperation(p)
 		if err != nil {
 			return nil, fmt.Errorf("write the profile: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 )
 
 // profileMaker makes the profiles of a server.
@@ -63,7 +64,7 @@ func (m profileMaker) client(c clients.Client) ([]byte, error) {
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {
 		p.FirstNonce = c.HighestNonce + 1
 	}
-	text, err := profile.Format(p)
+	text, err := profilefile.Format(p)
 	if err != nil {
 		return nil, fmt.Errorf("write the profile: %w", err)
 	}

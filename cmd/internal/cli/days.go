@@ -4,7 +4,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"sallyport/cmd/internal/durations"
+	"sallyport/sessions/durations"
 )
 
 // acceptDays makes all flags of a command, and of the commands below it, that are

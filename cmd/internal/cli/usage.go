@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/nearest"
+	"sallyport/sessions/durations"
 )
 
 // likely is how many edits a mistyped name may be away from the name that was

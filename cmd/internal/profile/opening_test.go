@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 )
@@ -18,7 +19,7 @@ handshake = "granted"
 `
 
 func TestParseOpening(t *testing.T) {
-	p, err := Parse("p.toml", []byte(opening))
+	p, err := parseBoth(t, []byte(opening))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,18 +33,18 @@ func TestParseOpening(t *testing.T) {
 	if p.OpenFor != 90*time.Second || p.Handshake != client.HandshakeGranted {
 		t.Errorf("%s, %q", p.OpenFor, p.Handshake)
 	}
-	text, err := Format(p)
+	text, err := profilefile.Format(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := Parse("p.toml", text); err != nil || !reflect.DeepEqual(again, p) {
+	if again, err := parseBoth(t, text); err != nil || !reflect.DeepEqual(again, p) {
 		t.Errorf("%s became %+v (%v)", text, again, err)
 	}
 }
 
 // TestFormat: the keys, and their order, of a profile and of an operation's profile.
 func TestFormat(t *testing.T) {
-	p, err := Parse("p.toml", []byte(opening+"nonce = 7\n"))
+	p, err := parseBoth(t, []byte(opening+"nonce = 7\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ open_for = '1m30s'
 handshake = 'granted'
 nonce = 7
 `
-	if text, err := Format(p); err != nil || string(text) != want {
+	if text, err := profilefile.Format(p); err != nil || string(text) != want {
 		t.Errorf("got\n%s\nwant\n%s(%v)", text, want, err)
 	}
 	const operation = `version = 1
@@ -75,18 +76,18 @@ service = ':22'
 open_for = '1m'
 handshake = 'granted'
 `
-	o := Operation{
+	o := profilefile.Operation{
 		Server: "gate.example", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.5")},
 		ID: "ssh-alice", Secret: "a secret", Algorithm: exchange.NATAware, Service: ":22",
 		OpenFor: time.Minute, Handshake: client.HandshakeGranted,
 		Request:  challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8},
 		Response: challenge.Encoding{Scheme: challenge.Ranges, Base: 25600, DataBits: 8},
 	}
-	text, err := FormatOperation(o)
+	text, err := profilefile.FormatOperation(o)
 	if err != nil || !strings.HasPrefix(string(text), operation+"\n[challenge.request]\n") {
 		t.Errorf("got\n%s\nwant\n%s(%v)", text, operation, err)
 	}
-	got, err := Parse("p.toml", text)
+	got, err := parseBoth(t, text)
 	if err != nil || !reflect.DeepEqual(got.Addresses, o.Addresses) || got.Challenge.OpenFor != o.OpenFor || got.Challenge.Handshake != o.Handshake {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -97,7 +98,7 @@ handshake = 'granted'
 		"addresses = ['203.0.113": "addresses = ['256.0.113",
 		"\n[challenge]\n":         "open_for = '1m'\n[challenge]\n",
 	} {
-		if p, err := Parse("p.toml", []byte(strings.Replace(string(text), old, want, 1))); err == nil {
+		if p, err := parseBoth(t, []byte(strings.Replace(string(text), old, want, 1))); err == nil {
 			t.Errorf("%q in place of %q: accepted as %+v", want, old, p)
 		}
 	}
@@ -142,7 +143,7 @@ func TestParseOpeningRefuses(t *testing.T) {
 		strings.Replace(good, ":22", ":22/udp", 1) + `handshake = "granted"`:                                           `p.toml:7: handshake: expected "granted", for a TCP service, got "granted" without the key service, or with a UDP service`,
 		strings.Replace(good, "service = \":22\"\n", `handshake = "granted"`, 1):                                       `got "granted" without the key service`,
 	} {
-		_, err := Parse("p.toml", []byte(text))
+		_, err := parseBoth(t, []byte(text))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
 		}

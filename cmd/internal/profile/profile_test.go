@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -21,7 +22,7 @@ service = ":22"
 `
 
 func TestParse(t *testing.T) {
-	p, err := Parse("p.toml", []byte(good))
+	p, err := parseBoth(t, []byte(good))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,15 +33,15 @@ func TestParse(t *testing.T) {
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got %+v", p)
 	}
-	p, err = Parse("p.toml", []byte(good+"generator = \"java\"\nversion = 1\n"))
+	p, err = parseBoth(t, []byte(good+"generator = \"java\"\nversion = 1\n"))
 	if err != nil || p.Generator != schedule.Java {
 		t.Errorf("java: %+v, %v", p, err)
 	}
-	text, err := Format(p)
+	text, err := profilefile.Format(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := Parse("p.toml", text); err != nil || !reflect.DeepEqual(again, p) {
+	if again, err := parseBoth(t, text); err != nil || !reflect.DeepEqual(again, p) {
 		t.Errorf("formatted:\n%s\nparsed: %+v, %v", text, again, err)
 	}
 }
@@ -86,7 +87,7 @@ func TestParseRefuses(t *testing.T) {
 		good + "nonce = -1":                                                 "p.toml:7: nonce: expected the first nonce of a device",
 		good + "secret = ":                                                  "p.toml:7: ",
 	} {
-		_, err := Parse("p.toml", []byte(text))
+		_, err := parseBoth(t, []byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
 		}
@@ -109,7 +110,7 @@ except = ["16384-30719", "25565"]
 `
 
 func TestParseRotate(t *testing.T) {
-	p, err := Parse("p.toml", []byte(rotating))
+	p, err := parseBoth(t, []byte(rotating))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,14 +121,14 @@ func TestParseRotate(t *testing.T) {
 	if !reflect.DeepEqual(p.Rotation, want) || p.Service != ":rotate" {
 		t.Errorf("got %+v, service %s", p.Rotation, p.Service)
 	}
-	text, err := Format(p)
+	text, err := profilefile.Format(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := Parse("p.toml", text); err != nil || !reflect.DeepEqual(again, p) {
+	if again, err := parseBoth(t, text); err != nil || !reflect.DeepEqual(again, p) {
 		t.Errorf("%s became %+v (%v)", text, again, err)
 	}
-	if p, err := Parse("p.toml", []byte(good)); err != nil || p.Rotation != nil {
+	if p, err := parseBoth(t, []byte(good)); err != nil || p.Rotation != nil {
 		t.Errorf("a profile without the table has %+v (%v)", p.Rotation, err)
 	}
 }
@@ -158,13 +159,13 @@ func TestParseRotateRefuses(t *testing.T) {
 		replace(`"10000-32767"`, `"16000-16390"`):              "",
 		replace(`":rotate"`, `"gate.example:rotate"`):          "",
 	} {
-		_, err := Parse("p.toml", []byte(text))
+		_, err := parseBoth(t, []byte(text))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
 		}
 	}
 	// The number of ports is not what is wrong with these.
-	_, err := Parse("p.toml", []byte(replace(`"10000-32767"`, `"80-32767"`)))
+	_, err := parseBoth(t, []byte(replace(`"10000-32767"`, `"80-32767"`)))
 	if err == nil || strings.Contains(err.Error(), "leaves") {
 		t.Errorf("a range that begins too low: %v", err)
 	}
@@ -235,15 +236,15 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(rotating))
 	f.Add([]byte(opening))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := Parse("p.toml", data)
+		p, err := parseBoth(t, data)
 		if err != nil {
 			return
 		}
-		text, err := Format(p)
+		text, err := profilefile.Format(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := Parse("p.toml", text); err != nil || !reflect.DeepEqual(again, p) {
+		if again, err := parseBoth(t, text); err != nil || !reflect.DeepEqual(again, p) {
 			t.Fatalf("%+v became %+v, %v", p, again, err)
 		}
 	})

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/cmd/internal/durations"
+	"sallyport/sessions/durations"
 )
 
 // Duration parses the text of a key as a duration such as "10s". If the file does

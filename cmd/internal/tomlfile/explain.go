@@ -8,7 +8,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
-	"sallyport/cmd/internal/durations"
+	"sallyport/sessions/durations"
 )
 
 // assignment is a line KEY = VALUE.

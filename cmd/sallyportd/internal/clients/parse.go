@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/textfile"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/verify/wire"
 )
 
@@ -158,7 +158,7 @@ func parseClient(text string) (c Client, err error) {
 	if c.Identifier, err = wire.ParseIdentifier(fields[0]); err != nil {
 		return c, err
 	}
-	if fault := secretfile.Fault(fields[1]); fault != "" {
+	if fault := profilefile.SecretFault(fields[1]); fault != "" {
 		return c, fmt.Errorf("expected a secret of visible characters in the second column, got %s", fault)
 	}
 	c.Secret = []byte(fields[1])
@@ -173,8 +173,8 @@ func parseClient(text string) (c Client, err error) {
 		isName := afterServices && !pair
 		afterServices = key == "services" || isName
 		switch {
-		case key == "old" && secretfile.Fault(value) != "":
-			return c, fmt.Errorf("column %d: expected a secret of visible characters, got %s", i+4, secretfile.Fault(value))
+		case key == "old" && profilefile.SecretFault(value) != "":
+			return c, fmt.Errorf("column %d: expected a secret of visible characters, got %s", i+4, profilefile.SecretFault(value))
 		case key == "old" && value != "" && c.Previous == nil:
 			c.Previous = []byte(value)
 		case key == "until" && c.Until.IsZero():

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/nearest"
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/durations"
 )
 
 // declaration is the declaration of a key by a struct field.

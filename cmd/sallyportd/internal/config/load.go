@@ -10,8 +10,8 @@ import (
 	"syscall"
 
 	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/textfile"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/sessions/durable"
 )
 
@@ -101,7 +101,7 @@ func (c *Config) readSecret(key, what, inline, file string) (string, error) {
 			return "", fmt.Errorf("read %s: %w", what, err)
 		}
 		f.Close()
-		if fault := secretfile.Fault(inline); fault != "" {
+		if fault := profilefile.SecretFault(inline); fault != "" {
 			return "", c.file.Errorf(strings.TrimSuffix(key, "_file"), "got %s", fault)
 		}
 		return inline, nil

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/sessions/durations"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"

@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/durations"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
 )

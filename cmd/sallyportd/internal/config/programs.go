@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/durations"
 	"sallyport/sessions/gate/program"
 )
 

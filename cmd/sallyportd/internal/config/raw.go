@@ -3,7 +3,7 @@ package config
 import (
 	"time"
 
-	"sallyport/cmd/internal/profile"
+	"sallyport/sessions/client/profilefile"
 )
 
 // Each field of these structs declares a key of the configuration, by its tags:
@@ -92,17 +92,17 @@ type rawService struct {
 
 // rawChallenge is the [challenge] table.
 type rawChallenge struct {
-	Ports         string           `toml:"ports" default:"16384-30719" expect:"a range of ports in quotes, such as \"16384-30719\""`
-	Capture       string           `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
-	SharedPorts   bool             `toml:"shared_ports" default:"false" expect:"true or false"`
-	Transport     string           `toml:"transport" default:"udp" oneof:"udp|tcp" expect:"\"udp\" or \"tcp\""`
-	AnswerPort    int              `toml:"answer_port" default:"30720" range:"1..65535" expect:"a TCP port, from 1 to 65535, that is neither one of ports nor a service's"`
-	AnswerLook    string           `toml:"answer_look" default:"closed" oneof:"filtered|closed" expect:"\"filtered\" or \"closed\""`
-	PublicAddress []string         `toml:"public_address" expect:"a list of the addresses by which clients reach this host, at most one of IPv4 and one of IPv6"`
-	Exchanges     int              `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges can be in progress, a whole number from 8 to 1048576"`
-	Rate          int              `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`
-	Request       profile.Encoding `toml:"request" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
-	Response      profile.Encoding `toml:"response" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
+	Ports         string               `toml:"ports" default:"16384-30719" expect:"a range of ports in quotes, such as \"16384-30719\""`
+	Capture       string               `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
+	SharedPorts   bool                 `toml:"shared_ports" default:"false" expect:"true or false"`
+	Transport     string               `toml:"transport" default:"udp" oneof:"udp|tcp" expect:"\"udp\" or \"tcp\""`
+	AnswerPort    int                  `toml:"answer_port" default:"30720" range:"1..65535" expect:"a TCP port, from 1 to 65535, that is neither one of ports nor a service's"`
+	AnswerLook    string               `toml:"answer_look" default:"closed" oneof:"filtered|closed" expect:"\"filtered\" or \"closed\""`
+	PublicAddress []string             `toml:"public_address" expect:"a list of the addresses by which clients reach this host, at most one of IPv4 and one of IPv6"`
+	Exchanges     int                  `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges can be in progress, a whole number from 8 to 1048576"`
+	Rate          int                  `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`
+	Request       profilefile.Encoding `toml:"request" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
+	Response      profilefile.Encoding `toml:"response" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
 }
 
 // rawOperation is an [[operation]] table.

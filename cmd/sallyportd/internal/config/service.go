@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"sallyport/cmd/internal/durations"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
+	"sallyport/sessions/durations"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"

@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -96,7 +97,7 @@ func isLocal(host string) bool {
 
 // profileFile returns the file of a profile. It is valid.
 func profileFile(from string, p client.Profile) (f File, err error) {
-	text, err := profile.Format(p)
+	text, err := profilefile.Format(p)
 	if err != nil {
 		return f, fmt.Errorf("write the profile: %w", err)
 	}

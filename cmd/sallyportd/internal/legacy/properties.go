@@ -16,9 +16,9 @@ import (
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/nearest"
-	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/textfile"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 	"sallyport/sessions/durable"
 )
 
@@ -162,7 +162,7 @@ func (im *importer) secret(s *source, key string) (string, error) {
 		return "", hint.With(fmt.Errorf("%s: %s: expected a secret on a single line, got several lines", s.path, key),
 			"Java reads the line break as a part of the secret: replace the secret on both sides")
 	}
-	if fault := secretfile.Fault(v); fault != "" {
+	if fault := profilefile.SecretFault(v); fault != "" {
 		return "", hint.With(fmt.Errorf("%s: %s: expected a secret without blanks around it, got %s", s.path, key, fault),
 			"Java reads it as a part of the secret: replace the secret on both sides")
 	}

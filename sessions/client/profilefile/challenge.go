@@ -1,12 +1,9 @@
-package profile
+package profilefile
 
 import (
 	"net/netip"
 	"time"
 
-	"sallyport/cmd/internal/hint"
-	"sallyport/cmd/internal/secretfile"
-	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
@@ -30,12 +27,12 @@ type FileChallenge struct {
 	Response    Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
 
-// defaultAlgorithm is the algorithm of a profile without the key.
-const defaultAlgorithm = exchange.NATAware
+// DefaultAlgorithm is the algorithm of a profile without the key.
+const DefaultAlgorithm = exchange.NATAware
 
 // parse checks the [challenge] table.
-func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
-	algorithm := defaultAlgorithm
+func (raw FileChallenge) parse(f Source) (*client.Challenge, error) {
+	algorithm := DefaultAlgorithm
 	if f.Has("challenge.algorithm") {
 		algorithm = exchange.Algorithm(raw.Algorithm)
 		if raw.Algorithm < 1 || raw.Algorithm > 3 {
@@ -48,7 +45,7 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 	if raw.Secret == "" {
 		return nil, f.Errorf("challenge.secret", "got nothing")
 	}
-	if fault := secretfile.Fault(raw.Secret); fault != "" {
+	if fault := SecretFault(raw.Secret); fault != "" {
 		return nil, f.Errorf("challenge.secret", "got %s", fault)
 	}
 	c := &client.Challenge{Service: raw.Service, SharedPorts: raw.SharedPorts}
@@ -78,14 +75,14 @@ func (raw FileChallenge) parse(f *tomlfile.File) (*client.Challenge, error) {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
-		return nil, hint.With(f.Errorf("challenge", "got an invalid one: %v", err),
+		return nil, withHint(f.Errorf("challenge", "got an invalid one: %v", err),
 			"the encodings and shared_ports must be those of the server: ask its administrator for a new profile (\"sallyportd operation profile "+raw.Operation+"\")")
 	}
 	return c, nil
 }
 
 // answerPort returns the port of challenges; 0: the transport is UDP.
-func (raw FileChallenge) answerPort(f *tomlfile.File) (uint16, error) {
+func (raw FileChallenge) answerPort(f Source) (uint16, error) {
 	switch tcp := raw.Transport == transportTCP; {
 	case f.Has("challenge.transport") && !tcp && raw.Transport != "udp":
 		return 0, f.Errorf("challenge.transport", "got %q", raw.Transport)
@@ -129,8 +126,8 @@ func (o Operation) file() *FileChallenge {
 }
 
 // challengeOnly returns a profile without the sequence protocol.
-func (raw File) challengeOnly(f *tomlfile.File, c *client.Challenge) (client.Profile, error) {
-	if !ValidServer(raw.Server) {
+func (raw File) challengeOnly(f Source, c *client.Challenge) (client.Profile, error) {
+	if !client.ValidHost(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
 	for _, key := range []string{"generator", "nonce", "service", "bind", "open_for", "handshake", "rotate"} {

@@ -1,9 +1,8 @@
-package profile
+package profilefile
 
 import (
 	"strings"
 
-	"sallyport/cmd/internal/tomlfile"
 	"sallyport/verify/challenge"
 )
 
@@ -21,7 +20,7 @@ type Encoding struct {
 // Parse checks a table. at is the table's key followed by a dot. base is the
 // default of the key base; 0: the table must have one. Whether an encoding fits
 // its messages depends on their sizes: challenge.Plan checks that.
-func (raw Encoding) Parse(f *tomlfile.File, at string, base uint16) (e challenge.Encoding, err error) {
+func (raw Encoding) Parse(f Source, at string, base uint16) (e challenge.Encoding, err error) {
 	if err := e.Scheme.UnmarshalText([]byte(raw.Scheme)); err != nil {
 		return e, f.Errorf(at+"scheme", "got %q", raw.Scheme)
 	}

@@ -1,12 +1,11 @@
-package profile
+package profilefile
 
 import (
 	"net/netip"
 	"time"
 
-	"sallyport/cmd/internal/durations"
-	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
+	"sallyport/sessions/durations"
 )
 
 // The keys that describe how the server opens: they make a client faster, and do not
@@ -19,7 +18,7 @@ const (
 )
 
 // addresses reads the key "addresses".
-func (raw File) addresses(f *tomlfile.File) ([]netip.Addr, error) {
+func (raw File) addresses(f Source) ([]netip.Addr, error) {
 	all, err := client.ParseAddresses(raw.Server, raw.Addresses)
 	if err != nil {
 		return nil, f.Errorf("addresses", "%v", err)
@@ -37,7 +36,7 @@ func addressTexts(all []netip.Addr) (texts []string) {
 
 // parseOpening reads the keys "open_for" and "handshake" of a table; at is the table's
 // key followed by a dot.
-func parseOpening(f *tomlfile.File, at, openFor, handshake, service string) (d time.Duration, h client.Handshake, err error) {
+func parseOpening(f Source, at, openFor, handshake, service string) (d time.Duration, h client.Handshake, err error) {
 	if d, err = f.Duration(at+"open_for", openFor, 0); err != nil {
 		return 0, "", err
 	}

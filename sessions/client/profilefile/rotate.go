@@ -1,9 +1,8 @@
-package profile
+package profilefile
 
 import (
 	"strings"
 
-	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/client"
 	"sallyport/verify/schedule"
 )
@@ -21,7 +20,7 @@ type FileRotate struct {
 const maxExcept = 1024
 
 // rotation reads the table [rotate] of a profile whose service rotates.
-func (raw File) rotation(f *tomlfile.File) (*client.Rotation, error) {
+func (raw File) rotation(f Source) (*client.Rotation, error) {
 	s, err := client.ParseService(raw.Service)
 	rotates := err == nil && s.Rotates
 	switch {

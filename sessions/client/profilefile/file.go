@@ -1,0 +1,178 @@
+package profilefile
+
+import (
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"sallyport/sessions/client"
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// Version is the version of the file format.
+const Version = 1
+
+// File is the content of a profile's file.
+type File struct {
+	Version int    `toml:"version" json:"version" expect:"1, the version of this file format"`
+	Server  string `toml:"server" json:"server" expect:"the host name or address of the server, without a port"`
+	// Addresses are those of the server. Without them, the client resolves its name.
+	Addresses  []string `toml:"addresses,omitempty" json:"addresses,omitempty" expect:"a list of at most 8 addresses of the server in quotes, such as [\"203.0.113.5\", \"2001:db8::5\"]"`
+	PortSecret string   `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
+	Ports      int      `toml:"ports,omitempty" json:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator  string   `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
+	Identifier string   `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
+	Secret     string   `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
+	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service; :rotate with a [rotate] table"`
+	Watch      string   `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
+	Bind       string   `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
+	OpenFor    string   `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the server keeps the service open, a duration such as \"30s\", from 1s to 1000h"`
+	Handshake  string   `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
+	Nonce      uint32   `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
+
+	// SecretFiles permits other users to read the file.
+	SecretFiles string      `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
+	Rotate      *FileRotate `toml:"rotate,omitempty" json:"rotate,omitempty" expect:"a [rotate] table, with service = \":rotate\""`
+	// With the challenge–response protocol, the keys of the sequence protocol may
+	// be missing.
+	Challenge *FileChallenge `toml:"challenge,omitempty" json:"challenge,omitempty" expect:"a [challenge] table"`
+}
+
+// The values of SecretFiles.
+const (
+	Private = "private"
+	Shared  = "shared"
+)
+
+// New returns the content of a file without any key.
+func New() File { return File{Version: Version, Generator: schedule.Algorithm1.String()} }
+
+// Source is the text from which a File was decoded. Key is dotted, such as
+// "challenge.service".
+type Source interface {
+	Has(key string) bool
+	// Duration parses the value of a key; byDefault is for a text without the key.
+	Duration(key, value string, byDefault time.Duration) (time.Duration, error)
+	// Errorf returns an error about a key: its expect tag, and the formatted text.
+	Errorf(key, format string, args ...any) error
+}
+
+// ReplaceSecrets returns the content with text in place of each secret.
+func (f File) ReplaceSecrets(text string) File {
+	secrets := []*string{&f.PortSecret, &f.Secret}
+	if f.Challenge != nil {
+		challenge := *f.Challenge
+		f.Challenge = &challenge
+		secrets = append(secrets, &f.Challenge.Secret)
+	}
+	for _, s := range secrets {
+		if *s != "" {
+			*s = text
+		}
+	}
+	return f
+}
+
+// TOML returns the text of a profile's file.
+func (f File) TOML() ([]byte, error) { return toml.Marshal(f) }
+
+// Profile checks the content, which was decoded into the result of New.
+func (raw File) Profile(f Source) (client.Profile, error) {
+	if raw.Version != Version {
+		return client.Profile{}, f.Errorf("version", "got %d, which requires a newer sallyport", raw.Version)
+	}
+	if f.Has("secret_files") && raw.SecretFiles != Private && raw.SecretFiles != Shared {
+		return client.Profile{}, f.Errorf("secret_files", "got %q", raw.SecretFiles)
+	}
+	var challenge *client.Challenge
+	var err error
+	if raw.Challenge != nil {
+		if challenge, err = raw.Challenge.parse(f); err != nil {
+			return client.Profile{}, err
+		}
+		if !f.Has("port_secret") && !f.Has("ports") && !f.Has("identifier") && !f.Has("secret") {
+			return raw.challengeOnly(f, challenge)
+		}
+	}
+	for _, required := range []struct {
+		key     string
+		missing bool
+	}{
+		{"server", raw.Server == ""}, {"port_secret", raw.PortSecret == ""}, {"ports", !f.Has("ports")},
+		{"identifier", raw.Identifier == ""}, {"secret", raw.Secret == ""},
+	} {
+		if required.missing {
+			return client.Profile{}, f.Errorf(required.key, "got nothing")
+		}
+	}
+	p := client.Profile{
+		Server: raw.Server, PortSecret: raw.PortSecret, Ports: raw.Ports,
+		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce, Challenge: challenge,
+	}
+	if !client.ValidHost(raw.Server) {
+		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
+	}
+	if p.Addresses, err = raw.addresses(f); err != nil {
+		return client.Profile{}, err
+	}
+	if p.Ports < 1 || p.Ports > schedule.MaxPorts {
+		return client.Profile{}, f.Errorf("ports", "got %d", p.Ports)
+	}
+	if p.Generator, err = schedule.ParseGenerator(raw.Generator); err != nil {
+		return client.Profile{}, f.Errorf("generator", "got another text")
+	}
+	p.Identifier, err = wire.ParseIdentifier(raw.Identifier)
+	if err != nil || strings.Contains(raw.Identifier, " ") || raw.Identifier[0] == '#' {
+		return client.Profile{}, f.Errorf("identifier", "got another text, of %d bytes", len(raw.Identifier))
+	}
+	if fault := SecretFault(raw.PortSecret); fault != "" {
+		return client.Profile{}, f.Errorf("port_secret", "got %s", fault)
+	}
+	if fault := SecretFault(raw.Secret); fault != "" {
+		return client.Profile{}, f.Errorf("secret", "got %s", fault)
+	}
+	if strings.Contains(raw.Secret, " ") {
+		return client.Profile{}, f.Errorf("secret", "got a space, which the server's clients file cannot contain")
+	}
+	if f.Has("service") {
+		if _, err := client.ParseService(raw.Service); err != nil {
+			return client.Profile{}, f.Errorf("service", "got %q", raw.Service)
+		}
+	}
+	if p.Rotation, err = raw.rotation(f); err != nil {
+		return client.Profile{}, err
+	}
+	if p.Watch, err = raw.watch(f); err != nil {
+		return client.Profile{}, err
+	}
+	if p.Bind, err = parseBind(f, "bind", raw.Bind, raw.Service); err != nil {
+		return client.Profile{}, err
+	}
+	p.OpenFor, p.Handshake, err = parseOpening(f, "", raw.OpenFor, raw.Handshake, raw.Service)
+	return p, err
+}
+
+func (raw File) watch(f Source) (client.Watch, error) {
+	w := client.Watch(raw.Watch)
+	if f.Has("watch") && (w == client.WatchDefault || !w.Valid()) {
+		return "", f.Errorf("watch", "got %q", raw.Watch)
+	}
+	return w, nil
+}
+
+// parseBind reads a key "bind".
+func parseBind(f Source, key, value, service string) (client.Bind, error) {
+	b := client.Bind(value)
+	s, err := client.ParseService(service)
+	switch {
+	case f.Has(key) && b != client.BindISN:
+		return "", f.Errorf(key, "got %q", value)
+	case b == client.BindISN && (err != nil || s.UDP):
+		return "", f.Errorf(key, "got %q without the key service, or with a UDP service", value)
+	case b == client.BindISN && s.Rotates:
+		return "", f.Errorf(key, "got %q with a service whose port rotates", value)
+	}
+	return b, nil
+}
