@@ -86,6 +86,10 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	return res, nil
 }
 
+// pace is the least time between two tries of a client. A try has two knocks, and the
+// server lets a client open five times a second.
+const pace = 500 * time.Millisecond
+
 // measure measures a server over a link.
 func (cfg Config) measure(ctx context.Context, dir, link string, s setup) (rows []Row, err error) {
 	on, address, trip, unlink, err := connect(link)
@@ -103,6 +107,7 @@ func (cfg Config) measure(ctx context.Context, dir, link string, s setup) (rows 
 		rows[i] = Row{Link: link, Server: s.name, Service: v.title, RoundTrip: trip, RoundTrips: srv.targets[i].trips()}
 	}
 	for range cfg.Tries {
+		next := time.After(pace)
 		for _, column := range []func(*target) (time.Duration, error){(*target).knock, (*target).process} {
 			if err := srv.closeLeases(ctx, cfg.Server); err != nil {
 				return nil, err
@@ -122,6 +127,7 @@ func (cfg Config) measure(ctx context.Context, dir, link string, s setup) (rows 
 			}
 			rows[i].Plain = append(rows[i].Plain, took)
 		}
+		<-next
 	}
 	return rows, nil
 }
