@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,8 @@ func TestStealthReload(t *testing.T) {
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	socket := filepath.Join(filepath.Dir(path), "sallyportd.sock")
+	netns.Until(t, "the admin socket", func() bool { _, err := os.Stat(socket); return err == nil }, without.log)
 	code, out := runCommand(t, "reload", "-c", path)
 	if code != 1 || !strings.Contains(out, "stealth has changed, but this server was started without a holder of the firewall") {
 		t.Errorf("without a holder: %d, %s", code, out)

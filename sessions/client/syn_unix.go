@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"syscall"
 )
 
@@ -105,11 +106,23 @@ func sockaddr(a netip.AddrPort) (syscall.Sockaddr, error) {
 	}
 	v6 := &syscall.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 	if zone := a.Addr().Zone(); zone != "" {
-		link, err := net.InterfaceByName(zone)
+		id, err := zoneID(zone)
 		if err != nil {
 			return nil, err
 		}
-		v6.ZoneId = uint32(link.Index)
+		v6.ZoneId = id
 	}
 	return v6, nil
+}
+
+// zoneID returns the index of a zone, which is the name of an interface or its index.
+func zoneID(zone string) (uint32, error) {
+	link, err := net.InterfaceByName(zone)
+	if err == nil {
+		return uint32(link.Index), nil
+	}
+	if index, notNumber := strconv.ParseUint(zone, 10, 32); notNumber == nil {
+		return uint32(index), nil
+	}
+	return 0, err
 }
