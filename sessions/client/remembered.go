@@ -11,8 +11,7 @@ import (
 )
 
 // The file of remembered addresses is beside the nonce file. Of each server it has the
-// last address of each family at which a service answered, the server of the latest
-// success first. Nothing depends on it: the client forgets lines of another form.
+// addresses at which a service answered last, the server of the latest new one first. Nothing depends on it: the client forgets lines of another form.
 //
 //	sallyport-addresses 1
 //	gate.example 203.0.113.5
@@ -33,29 +32,30 @@ type remembered struct {
 	address netip.Addr
 }
 
-// rememberAddresses records that services of a server answered at these addresses. They
-// take the place of the earlier ones of their families: a server that moved must not
-// leave an address to which a stranger's host succeeds. Without a change, it does not
-// write.
+// rememberAddresses records that services of a server answered at these addresses. If one
+// of them is new, they take the place of all earlier ones of the server, of both families:
+// neither a server that moved, nor an attacker who controlled its name for a moment, must
+// leave an address there. Without a new one, it does not write.
 func (f NonceFile) rememberAddresses(server string, worked ...netip.Addr) error {
 	if _, err := netip.ParseAddr(server); err == nil || f.Path == "" || !ValidHost(server) {
 		return nil // an address needs no resolver
 	}
-	before := f.readAddresses()
-	after := slices.Clone(before)
+	before, fresh := f.readAddresses(), false
+	var after []remembered
 	for _, a := range worked {
-		if a = a.Unmap(); WhyNotServer(server, a) != "" {
-			continue
+		r := remembered{server, a.Unmap()}
+		if WhyNotServer(server, r.address) == "" && !slices.Contains(after, r) {
+			after = append(after, r)
+			fresh = fresh || !slices.Contains(before, r)
 		}
-		same := func(r remembered) bool { return r.server == server && r.address.Is4() == a.Is4() }
-		if i := slices.IndexFunc(after, same); i >= 0 && after[i].address == a {
-			continue
-		}
-		after = slices.Insert(slices.DeleteFunc(after, same), 0, remembered{server, a})
 	}
-	after = after[:min(len(after), maxRemembered)]
-	if slices.Equal(before, after) {
+	if !fresh {
 		return nil
+	}
+	for _, r := range before {
+		if r.server != server && len(after) < maxRemembered {
+			after = append(after, r)
+		}
 	}
 	if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
 		return err
