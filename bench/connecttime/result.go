@@ -74,6 +74,11 @@ func (r Row) missed() (all []string) {
 // Result is all rows.
 type Result struct{ Rows []Row }
 
+// signed is inMS with a sign.
+func signed(d time.Duration) string {
+	return fmt.Sprintf("%+.1f", float64(d)/float64(time.Millisecond))
+}
+
 func inMS(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }
 
 // Text writes a table.
@@ -90,9 +95,9 @@ func (r Result) Text(w io.Writer) error {
 		if missed := row.missed(); len(missed) > 0 {
 			verdict = "missed: " + strings.Join(missed, ", ")
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t+%s\t+%s\t%s\t+%s\t%s\n", row.Server, row.Service, trips(row.RoundTrips),
-			inMS(row.Plain.Median()), inMS(row.Knock.Median()), inMS(row.Above(row.Knock.Median())),
-			inMS(row.Above(row.Knock.P99())), inMS(row.Process.Median()), inMS(row.Above(row.Process.Median())), verdict)
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Server, row.Service, trips(row.RoundTrips),
+			inMS(row.Plain.Median()), inMS(row.Knock.Median()), signed(row.Above(row.Knock.Median())),
+			signed(row.Above(row.Knock.P99())), inMS(row.Process.Median()), signed(row.Above(row.Process.Median())), verdict)
 	}
 	if err := t.Flush(); err != nil {
 		return err
