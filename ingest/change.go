@@ -30,7 +30,7 @@ func (r *Receiver) Prepare(ctx context.Context, s Settings) (commit func() error
 	if !s.complete() {
 		return nil, nil, errors.New("ingest: the new settings are incomplete: rules and ports are required")
 	}
-	next := compile(s)
+	next := compile(s, r.cfg.Now())
 	var refused error
 	err = r.runInRotation(ctx, func(rot *rotation) (err error) {
 		refused, err = rot.prepare(next)
@@ -78,7 +78,7 @@ func (r *rotation) prepare(next *compiled) (refused, err error) {
 	if r.next != nil {
 		return errPrepared, nil
 	}
-	r.next, r.union = next, prefilter.Union(r.current.identifiers, next.identifiers)
+	r.next = next
 	if refused = r.refresh(); refused != nil {
 		return fmt.Errorf("prepare the new settings: %w", refused), r.abort()
 	}
@@ -88,7 +88,7 @@ func (r *rotation) prepare(next *compiled) (refused, err error) {
 // commit puts the next settings in force.
 func (r *rotation) commit() error {
 	r.settings.Store(&r.next.Settings)
-	r.current, r.next, r.union = r.next, nil, nil
+	r.current, r.next, r.union, r.united = r.next, nil, nil, [2]*prefilter.Identifiers{}
 	err := r.refresh()
 	for _, sh := range r.shards {
 		sh.wake() // otherwise the old settings would stay in memory until the next datagram
@@ -98,6 +98,6 @@ func (r *rotation) commit() error {
 
 // abort discards the next settings.
 func (r *rotation) abort() error {
-	r.next, r.union = nil, nil
+	r.next, r.union, r.united = nil, nil, [2]*prefilter.Identifiers{}
 	return r.refresh()
 }

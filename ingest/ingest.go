@@ -111,7 +111,7 @@ func newReceiver(cfg Config, others ...source) (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the worker pool: %w", err)
 	}
-	first := compile(cfg.Settings)
+	first := compile(cfg.Settings, cfg.Now())
 	cfg.Settings = Settings{} // not retained: a change must free the first table
 	r := &Receiver{
 		cfg: cfg, pool: pool, first: first, ready: make(chan struct{}), ended: make(chan struct{}),

@@ -40,7 +40,7 @@ func portSetOf(buffer int, readers ...*reader) *portSet {
 
 // tableOf is what rules come to at ports.
 func tableOf(r verify.Rules, ports map[uint16][]schedule.Place) prefilter.Table {
-	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: compile(Settings{Rules: r}).identifiers}
+	return prefilter.Table{Maximum: int8(r.Ports - 1), Ports: ports, Identifiers: compile(Settings{Rules: r}, time.Unix(0, 0)).identifiers}
 }
 
 // awaitRemovals waits until n sockets wait to be closed.

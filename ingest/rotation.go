@@ -20,23 +20,45 @@ const checkInterval = time.Second
 // up to date. Only its goroutine opens and closes ports and sets tables.
 type rotation struct {
 	*Receiver
-	current, next *compiled              // next is prepared but not in force; may be nil
-	union         *prefilter.Identifiers // of both, while next is prepared
+	current, next *compiled                 // next is prepared but not in force; may be nil
+	union         *prefilter.Identifiers    // of both, while next is prepared
+	united        [2]*prefilter.Identifiers // of which it is the union
 }
 
-// compiled is Settings with the part of the filter that is compiled once.
+// compiled is Settings with the part of the filter that is compiled once, and again when
+// clients have expired.
 type compiled struct {
 	Settings
-	identifiers *prefilter.Identifiers
+	identifiers *prefilter.Identifiers // of the clients that have not expired
+	expired     int                    // how many others there are
+	minute      schedule.Minute        // when the identifiers were compiled
 }
 
-func compile(t Settings) *compiled {
-	ids := slices.AppendSeq(make([]wire.Identifier, 0, t.Rules.Table.Len()), t.Rules.Table.Identifiers())
-	return &compiled{Settings: t, identifiers: prefilter.NewIdentifiers(ids)}
+func compile(t Settings, now time.Time) *compiled {
+	s := &compiled{Settings: t}
+	s.compileIdentifiers(now)
+	return s
+}
+
+func (s *compiled) compileIdentifiers(now time.Time) {
+	t := s.Rules.Table
+	ids := slices.AppendSeq(make([]wire.Identifier, 0, t.Len()), t.Unexpired(now))
+	s.identifiers, s.expired, s.minute = prefilter.NewIdentifiers(ids), t.Expired(now), schedule.MinuteOf(now)
+}
+
+// update removes the identifiers of expired clients from the filter, at most once a
+// minute: the verifier refuses them to the second. If the clock was set back, it adds
+// them again at once.
+func (s *compiled) update(now time.Time) {
+	n := s.Rules.Table.Expired(now)
+	if n < s.expired || n > s.expired && schedule.MinuteOf(now) != s.minute {
+		s.compileIdentifiers(now)
+	}
 }
 
 // table returns the knock rules at now.
 func (s *compiled) table(now time.Time) (prefilter.Table, error) {
+	s.update(now)
 	ports, err := placesOf(schedule.Live(now, s.Rules.Tolerance), s.Ports, s.PortSecrets)
 	if err != nil {
 		return prefilter.Table{}, fmt.Errorf("draw the ports: %w", err)
@@ -88,7 +110,8 @@ func (r *rotation) refresh() error {
 			return err
 		}
 		either := table
-		either.Identifiers, next.Identifiers = r.union, r.union // not to be computed each second
+		union := r.unite(table.Identifiers, next.Identifiers)
+		either.Identifiers, next.Identifiers = union, union
 		wider = prefilter.Wider(either, next)
 	}
 	if r.shield != nil {
@@ -109,6 +132,14 @@ func (r *rotation) refresh() error {
 		r.shield.mark(r.current.Rules.Table, now)
 	}
 	return nil
+}
+
+// unite returns a union, and computes it only if it is another one than before.
+func (r *rotation) unite(a, b *prefilter.Identifiers) *prefilter.Identifiers {
+	if of := [2]*prefilter.Identifiers{a, b}; r.union == nil || of != r.united {
+		r.union, r.united = prefilter.Union(a, b), of
+	}
+	return r.union
 }
 
 // pause returns the time until the next refresh.

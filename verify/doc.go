@@ -8,6 +8,7 @@
 //	  -> sequence = the index of the port, timestamp in that port's minute
 //	  -> timestamp within the tolerance of now
 //	  -> identifier known  KeyTable
+//	  -> client not expired
 //	  -> nonce             not below the sequence ID, nor below the Floor of each secret
 //	  -> HMAC-SHA256       macState, constant-time comparison
 //	  -> Knock

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,9 @@ type Key struct {
 	// Previous is the secret before a rotation, valid until Until. Empty: none.
 	Previous []byte
 	Until    time.Time
+	// Expires is the time from which the client is refused, in whole seconds. Zero: it
+	// does not expire.
+	Expires time.Time
 }
 
 // KeyTable finds a client's key by its identifier. It is immutable, except for
@@ -28,6 +32,8 @@ type KeyTable struct {
 	rows   []row
 	// previous is by row. Few clients have a previous key, so it is not in row.
 	previous map[uint32]*previousKey
+	// expiries are the times at which clients expire, ascending.
+	expiries []uint32
 }
 
 // lastTable is the number of the last table that this process has made.
@@ -38,6 +44,7 @@ type row struct {
 	key         macKey
 	fingerprint Fingerprint
 	floor       Floor
+	expires     uint32 // Unix seconds; 0: never
 }
 
 type previousKey struct {
@@ -61,7 +68,8 @@ func NewKeyTable(keys []Key) (*KeyTable, error) {
 		return nil, fmt.Errorf("key table: %w", err)
 	}
 	scratch := newMACState()
-	for i, k := range keys {
+	for i := range keys {
+		k := &keys[i]
 		if !k.Identifier.Valid() {
 			return nil, fmt.Errorf("key table: row %d: the identifier is not printable ASCII", i)
 		}
@@ -77,6 +85,9 @@ func NewKeyTable(keys []Key) (*KeyTable, error) {
 		}
 		t.index[k.Identifier] = uint32(i)
 		t.rows[i].key, t.rows[i].fingerprint = key, scratch.fingerprint(&key)
+		if t.rows[i].expires = expiryOf(k.Expires); t.rows[i].expires > 0 {
+			t.expiries = append(t.expiries, t.rows[i].expires)
+		}
 		if len(k.Previous) > 0 {
 			old, err := newMACKey(k.Previous, &template)
 			if err != nil {
@@ -90,6 +101,7 @@ func NewKeyTable(keys []Key) (*KeyTable, error) {
 			}
 		}
 	}
+	slices.Sort(t.expiries)
 	return t, nil
 }
 
@@ -191,7 +203,8 @@ func (t *KeyTable) Accepts(id wire.Identifier, secret Fingerprint, now time.Time
 	return t.rows[i].fingerprint == secret || old != nil && old.fingerprint == secret && now.Unix() < old.until
 }
 
-// Identifiers returns the identifiers of all clients, in no order.
+// Identifiers returns the identifiers of all clients, in no order, with those that have
+// expired.
 func (t *KeyTable) Identifiers() iter.Seq[wire.Identifier] { return maps.Keys(t.index) }
 
 // find returns the row of a client.

@@ -17,6 +17,7 @@ const (
 	Minute                       // timestamp outside the minute of the destination port
 	ClockSkew                    // timestamp further from now than the tolerance
 	Identifier                   // no such client
+	Expired                      // the client has expired
 	NonceUnderflow               // the nonce is smaller than the sequence ID: no sequence begins below 0
 	BelowWindow                  // the nonce is below the window of each secret of the client: used, or too old
 	MAC                          // the HMAC is wrong
@@ -27,7 +28,7 @@ const (
 
 var reasonNames = [NumReasons]string{
 	"authentic", "size", "magic", "malformed", "maximum", "sequence",
-	"minute", "clock", "identifier", "nonce", "below", "mac",
+	"minute", "clock", "identifier", "expired", "nonce", "below", "mac",
 }
 
 func (r Reason) String() string {

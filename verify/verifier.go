@@ -77,6 +77,8 @@ func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Pla
 	switch {
 	case !ok:
 		return Identifier
+	case v.table.rows[row].expired(now):
+		return Expired
 	case k.Nonce < uint32(k.Sequence):
 		return NonceUnderflow
 	case v.table.below(row, k.Nonce, now):

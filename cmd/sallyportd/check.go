@@ -61,7 +61,7 @@ valid.`,
 				err = cmp.Or(cfg.Check(host), cfg.CheckIPv6(host))
 			}
 			if err == nil {
-				err = daemon.Check(cfg, list)
+				err = daemon.Check(cfg, list, env.Now())
 			}
 			if err != nil {
 				return cli.Misuse(err)
@@ -136,6 +136,7 @@ func check(
 		add("no-clients", "\"sallyportd client add\" makes a client", "%s", text)
 	}
 	found = append(found, checkSecrets(cfg, list, env)...)
+	found = append(found, checkExpiry(list, env)...)
 	if cfg.Generator == schedule.Java {
 		add("generator-java", "use algorithm1, unless a client requires java",
 			"the seed of the generator java has 32 bits: an attacker who has seen the ports of a minute can compute the seed of that minute, but not the port secret")
@@ -158,7 +159,7 @@ func check(
 		add("missing-capability", "start \"sallyportd serve\" as root, with \"user\" set, or with these capabilities",
 			"service %s starts programs as user %s; that requires CAP_SETUID and CAP_SETGID, which this command does not have", all[0].Service, all[0].User)
 	}
-	_, unusable := cfg.Usable(list.Rights(cfg.OperationClients()))
+	_, unusable := cfg.Usable(list.Rights(cfg.OperationClients(), now))
 	found = append(found, warnings("operation-unusable", unusable)...)
 	for _, o := range cfg.Operations {
 		if o.UntilClosed && !slices.ContainsFunc(cfg.Operations, func(other config.Operation) bool { return other.Closes(o) }) {

@@ -16,7 +16,7 @@ import (
 func clientCommand(env cli.Env) *cobra.Command {
 	group := cli.Group(&cobra.Command{Use: "client", Short: "Add, list, restrict, rotate and revoke clients"})
 	group.AddCommand(clientAddCommand(env), clientListCommand(env), clientProfileCommand(env),
-		clientAllowCommand(env), clientRotateCommand(env), clientResyncCommand(env), clientRevokeCommand(env))
+		clientAllowCommand(env), clientExpireCommand(env), clientRotateCommand(env), clientResyncCommand(env), clientRevokeCommand(env))
 	return group
 }
 

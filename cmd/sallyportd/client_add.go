@@ -15,7 +15,7 @@ import (
 )
 
 func clientAddCommand(env cli.Env) *cobra.Command {
-	var path, note string
+	var path, note, expires string
 	var services []string
 	out := profileOutput{undone: "no client was added"}
 	c := &cobra.Command{
@@ -28,6 +28,8 @@ Without an identifier, the command makes a random one. That is better than a
 name that can be guessed: the server rejects a knock with an unknown identifier
 at almost no cost. Add one client for each device: two devices with the same
 profile use each other's nonces.
+
+--expires is ` + whenForms + `.
 
 The command waits until the running server, if there is one, has applied the
 change. If the server refuses it, the exit code is 1, and the error is the reason.`,
@@ -42,6 +44,11 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			}
 			added := clients.Client{Secret: []byte(secrets.Random()), Note: strings.TrimSpace(note)}
 			added.Allow(distinct(services))
+			if expires != "" {
+				if added.Expires, err = parseExpiry(expires, env.Now()); err != nil {
+					return cli.Misuse(fmt.Errorf("--expires: %w", err))
+				}
+			}
 			if err := checkServiceNames(cfg, added); err != nil {
 				return cli.Misuse(err)
 			}
@@ -66,7 +73,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if err != nil {
 				return err
 			}
-			result := clientResult{Identifier: added.Identifier.String(), Changed: true}
+			result := clientResult{Identifier: added.Identifier.String(), Changed: true, Expires: expiryOf(added)}
 			result.add(printed)
 			return out.finish(c.Context(), env, cfg, fmt.Sprintf("client %s is registered", added.Identifier), result)
 		},
@@ -74,6 +81,7 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 	c.Flags().StringVar(&note, "note", "", "a note for the list, such as the owner of the device")
 	cli.AcceptEmpty(c, "note")
 	c.Flags().StringSliceVar(&services, "services", nil, "the `names` of the services that it may open, separated by commas (default all)")
+	c.Flags().StringVar(&expires, "expires", "", "from `when` on the server refuses the client: a date, a time or a duration (default never)")
 	out.flags(c)
 	addConfigFlag(c, env, &path)
 	return c

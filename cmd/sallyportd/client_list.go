@@ -2,12 +2,14 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
+	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
@@ -18,6 +20,8 @@ type listed struct {
 	Nonce         uint32     `json:"nonce"`          // the largest one used with the current secret
 	LastOpened    *time.Time `json:"last_opened"`    // the stamp of the last knock that was granted; null: none
 	PreviousUntil *time.Time `json:"previous_until"` // the end of the old secret; null: there is none
+	Expires       *time.Time `json:"expires"`        // from when on it is refused; null: it does not expire
+	Expired       bool       `json:"expired"`
 	Note          string     `json:"note"`
 	Fault         string     `json:"fault,omitempty"` // what is wrong with the services
 	Hint          string     `json:"hint,omitempty"`
@@ -34,7 +38,8 @@ func clientListCommand(env cli.Env) *cobra.Command {
 
 NONCE is the largest nonce that the client has used with its current secret. LAST
 OPENED is when the client stamped its last knock that was granted, even if a program
-or a command then kept the service closed.
+or a command then kept the service closed. From EXPIRES on, the server refuses the
+client; the column is there if some client expires.
 With --json there is one object for each client, with times in UTC.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -46,12 +51,16 @@ With --json there is one object for each client, with times in UTC.`,
 			if err != nil {
 				env.Err().Warning("cannot read all of the record of used nonces: "+err.Error(), "")
 			}
-			rows := [][]output.Cell{
-				output.Header("CLIENT", "SERVICES", "NONCE", "LAST OPENED", "OLD SECRET UNTIL", "NOTE"),
+			columns := []string{"CLIENT", "SERVICES", "NONCE", "LAST OPENED", "OLD SECRET UNTIL", "NOTE"}
+			// Most lists need no column for it.
+			expires := slices.ContainsFunc(list, func(c clients.Client) bool { return !c.Expires.IsZero() })
+			if expires {
+				columns = slices.Insert(columns, len(columns)-1, "EXPIRES")
 			}
+			rows := [][]output.Cell{output.Header(columns...)}
 			for _, c := range list {
 				l := listed{
-					Identifier: c.Identifier.String(), Services: c.Allowed(), Note: c.Note,
+					Identifier: c.Identifier.String(), Services: c.Allowed(), Note: c.Note, Expires: expiryOf(c), Expired: c.Expired(env.Now()),
 					Nonce: record.highestNonce(c),
 				}
 				if stamp, opened := record.lastOpened(c); opened {
@@ -77,10 +86,14 @@ With --json there is one object for each client, with times in UTC.`,
 					services.Colour = output.Yellow
 					env.Err().Warning(fmt.Sprintf("client %s: %s", c.Identifier, l.Fault), l.Hint)
 				}
-				rows = append(rows, []output.Cell{
+				row := []output.Cell{
 					{Text: l.Identifier}, services, {Text: fmt.Sprint(l.Nonce)},
 					{Text: timeOrNone(env, l.LastOpened)}, {Text: timeOrNone(env, l.PreviousUntil)}, {Text: l.Note},
-				})
+				}
+				if expires {
+					row = slices.Insert(row, len(row)-1, expiryCell(env, l))
+				}
+				rows = append(rows, row)
 			}
 			if asJSON {
 				return nil
@@ -90,6 +103,14 @@ With --json there is one object for each client, with times in UTC.`,
 	}
 	cli.AddJSONFlag(c, &asJSON)
 	addConfigFlag(c, env, &path)
+	return c
+}
+
+func expiryCell(env cli.Env, l listed) output.Cell {
+	c := output.Cell{Text: timeOrNone(env, l.Expires)}
+	if l.Expired {
+		c.Colour = output.Yellow
+	}
 	return c
 }
 

@@ -30,9 +30,11 @@ type clientResult struct {
 	Reason     string `json:"reason,omitempty"` // why the server has not applied it, or not all of it
 	// Services are those that the client may open; null: all. Only of "allow".
 	Services *[]string `json:"services,omitempty"`
+	// Expires is from when on the client is refused. Only of "add" and "expire".
+	Expires *time.Time `json:"expires,omitempty"`
 	// PreviousUntil is how long the old secret stays valid. Only of "rotate".
 	PreviousUntil *time.Time `json:"previous_until,omitempty"`
-	// ProfileOutdated means that the client needs a new profile. Only of "allow".
+	// ProfileOutdated means that the client needs a new profile. Only of "allow" and "expire".
 	ProfileOutdated bool     `json:"profile_outdated,omitempty"`
 	Warnings        []string `json:"warnings,omitempty"`
 	*profileResult

@@ -25,17 +25,19 @@ import (
 
 const clientsHeader = `# The clients of sallyportd, one on each line:
 #
-#   IDENTIFIER SECRET NONCE [services=NAME,NAME] [old=SECRET until=TIME] [note=TEXT]
+#   IDENTIFIER SECRET NONCE [services=NAME,NAME] [old=SECRET until=TIME]
+#     [expires=TIME] [note=TEXT]
 #
 # NONCE      the largest nonce that the client has used; 0: none
 # services=  the services that the client may open; without it, all
 # old=       the secret before a rotation
 # until=     the time until which the old secret stays valid, such as
 #            2026-12-01T00:00:00Z
+# expires=   the time from which the server refuses the client
 # note=      a note for the list; it takes the rest of the line
 #
-# "sallyportd client" adds, lists, restricts, rotates and revokes clients. A
-# running server notices changes. This file contains secrets: only the server's
+# "sallyportd client" adds, lists, restricts, rotates and revokes clients, and
+# sets when they expire. A running server notices changes. This file contains secrets: only the server's
 # user may read it.
 `
 

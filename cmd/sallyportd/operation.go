@@ -56,7 +56,7 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 				return cli.Misuse(err)
 			}
 			result := operationResult{Operation: args[0], profileResult: profileResult{Profile: string(text)}}
-			_, result.Warnings = cfg.Usable(list.Rights(cfg.OperationClients()))
+			_, result.Warnings = cfg.Usable(list.Rights(cfg.OperationClients(), env.Now()))
 			if out != "" {
 				result.profileResult = profileResult{File: out}
 				if err := createProfile(out, text, ""); err != nil {

@@ -55,7 +55,7 @@ func (m profileMaker) client(c clients.Client) ([]byte, error) {
 	p := client.Profile{
 		Server: m.server, Addresses: m.addresses.all,
 		PortSecret: m.cfg.PortSecret.Current, Ports: m.cfg.Ports, Generator: m.cfg.Generator,
-		Identifier: c.Identifier, Secret: c.Secret, OpenFor: m.openFor(c),
+		Identifier: c.Identifier, Secret: c.Secret, OpenFor: m.openFor(c), Expires: c.Expires,
 	}
 	if s := observableService(m.cfg, c); s != nil {
 		p.Service, p.Bind, p.Rotation = s.ProfileService(), s.ProfileBind(), s.ProfileRotation()

@@ -19,10 +19,13 @@ import (
 // sequence whose nonces go by the clock. Knock makes no further attempts if it is certain
 // that they would fail: ICMP errors for all knocks, or a service that lets this computer
 // in, but has no program behind it. Without a service that it can watch, Knock makes all attempts at once. It
-// returns an OfflineError if all attempts failed, an ExhaustedError, DamagedError or
+// returns an OfflineError if all attempts failed or the profile has expired, an ExhaustedError, DamagedError or
 // NonceError of the nonce file, a ResolveError, an ISNError, or the error of ctx.
 func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if err := cfg.validate(); err != nil {
+		return Result{}, err
+	}
+	if err := cfg.Profile.expired(cfg.Now()); err != nil {
 		return Result{}, err
 	}
 	watched := cfg.Profile

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"sallyport/verify/schedule"
 )
@@ -23,7 +24,8 @@ type OfflineError struct {
 	Advice   []string // what to do
 	Hints    []string // all of these
 	err      error
-	rejected bool // without a service to watch: there were ICMP errors for the knocks
+	rejected bool      // without a service to watch: there were ICMP errors for the knocks
+	expires  time.Time // of an expired profile
 }
 
 // offlineError completes an error by a diagnosis.
@@ -35,6 +37,8 @@ func offlineError(e OfflineError, d diagnosis) *OfflineError {
 func (e *OfflineError) Error() string {
 	times := attempts(e.Attempts)
 	switch {
+	case e.Reason == ReasonExpired:
+		return fmt.Sprintf("%s: this client expired on %s; nothing was sent", e.Server, e.expires.UTC().Format(time.DateOnly))
 	case e.Reason == ReasonCannotSend:
 		return "this computer cannot send to " + e.Server
 	case e.rejected:

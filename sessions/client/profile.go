@@ -36,6 +36,9 @@ type Profile struct {
 	// known.
 	OpenFor   time.Duration
 	Handshake Handshake // what a completed handshake with Service proves
+	// Expires is when the server begins to refuse the client, as its administrator has
+	// set it; zero: that is not known. Knock then sends nothing.
+	Expires time.Time
 	// FirstNonce is the first nonce on a device without a nonce file: the client may
 	// have used nonces on another device.
 	FirstNonce uint32

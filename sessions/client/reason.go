@@ -13,6 +13,7 @@ type Reason string
 
 // Nothing reached the server, or nothing came back.
 const (
+	ReasonExpired          Reason = "expired"           // the profile's time is over, so nothing was sent
 	ReasonNoAddress        Reason = "no-address"        // the server's name has no address, or none of the family
 	ReasonNoResolver       Reason = "no-resolver"       // names could not be resolved
 	ReasonCannotSend       Reason = "cannot-send"       // this computer could not send

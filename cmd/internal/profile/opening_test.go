@@ -42,6 +42,27 @@ func TestParseOpening(t *testing.T) {
 	}
 }
 
+// TestExpires: in UTC and whole seconds, and only for the sequence protocol.
+func TestExpires(t *testing.T) {
+	p, err := parseBoth(t, []byte(good+"expires = \"2026-12-31T01:00:00.9+01:00\"\n"))
+	if err != nil || p.Expires != time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC) {
+		t.Errorf("%v, %v", p.Expires, err)
+	}
+	text, err := profilefile.Format(p)
+	if err != nil || !strings.Contains(string(text), "expires = '2026-12-31T00:00:00Z'") {
+		t.Errorf("%s, %v", text, err)
+	}
+	if again, err := parseBoth(t, text); err != nil || !reflect.DeepEqual(again, p) {
+		t.Errorf("%s became %+v (%v)", text, again, err)
+	}
+	for _, value := range []string{`"2026-12-31"`, `""`, `"soon"`, "2026-12-31T00:00:00Z", `"0001-01-01T00:00:00Z"`} {
+		_, err := parseBoth(t, []byte(good+"expires = "+value+"\n"))
+		if err == nil || !strings.Contains(err.Error(), "expected from when on the server refuses the client") {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
+
 // TestFormat: the keys, and their order, of a profile and of an operation's profile.
 func TestFormat(t *testing.T) {
 	p, err := parseBoth(t, []byte(opening+"nonce = 7\n"))

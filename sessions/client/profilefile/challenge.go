@@ -130,7 +130,7 @@ func (raw File) challengeOnly(f Source, c *client.Challenge) (client.Profile, er
 	if !client.ValidHost(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
-	for _, key := range []string{"generator", "nonce", "service", "bind", "open_for", "handshake", "rotate"} {
+	for _, key := range []string{"generator", "nonce", "service", "bind", "open_for", "handshake", "expires", "rotate"} {
 		if f.Has(key) {
 			return client.Profile{}, f.Errorf(key,
 				"got it without the other keys of the sequence protocol; "+

@@ -30,6 +30,7 @@ type File struct {
 	Bind       string   `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
 	OpenFor    string   `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the server keeps the service open, a duration such as \"30s\", from 1s to 1000h"`
 	Handshake  string   `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
+	Expires    string   `toml:"expires,omitempty" json:"expires,omitempty" expect:"from when on the server refuses the client, such as \"2026-12-31T00:00:00Z\""`
 	Nonce      uint32   `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
 	// SecretFiles permits other users to read the file.
@@ -148,6 +149,9 @@ func (raw File) Profile(f Source) (client.Profile, error) {
 		return client.Profile{}, err
 	}
 	if p.Bind, err = parseBind(f, "bind", raw.Bind, raw.Service); err != nil {
+		return client.Profile{}, err
+	}
+	if p.Expires, err = raw.expiry(f); err != nil {
 		return client.Profile{}, err
 	}
 	p.OpenFor, p.Handshake, err = parseOpening(f, "", raw.OpenFor, raw.Handshake, raw.Service)

@@ -54,6 +54,26 @@ func parseOpening(f Source, at, openFor, handshake, service string) (d time.Dura
 	return d, h, nil
 }
 
+// expiry reads the key "expires".
+func (raw File) expiry(f Source) (at time.Time, err error) {
+	if !f.Has("expires") {
+		return at, nil
+	}
+	at, err = time.Parse(time.RFC3339, raw.Expires)
+	if at = at.UTC().Truncate(time.Second); err != nil || at.IsZero() {
+		return at, f.Errorf("expires", "got %q", raw.Expires)
+	}
+	return at, nil
+}
+
+// expiryText is the text of a time, which expiry reads; empty: there is none.
+func expiryText(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339)
+}
+
 // openForText is the text of a duration, which parseOpening reads; empty: 0.
 func openForText(d time.Duration) string {
 	if d == 0 {

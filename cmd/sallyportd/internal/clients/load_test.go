@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/cmd/internal/secretfile"
 )
@@ -41,19 +42,24 @@ func TestLoad(t *testing.T) {
 }
 
 func TestRights(t *testing.T) {
-	lines, err := Parse("clients.txt", strings.NewReader("com1 s 0 services=web,ssh\ncom2 s 0\ncom3 s 0\n"))
+	lines, err := Parse("clients.txt", strings.NewReader("com1 s 0 services=web,ssh\ncom2 s 0 expires=2026-12-01T00:00:00Z\ncom3 s 0\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rights := Of(lines).Rights([]string{"com1", "com2", "com9"})
-	if services, known := rights("com1"); !known || strings.Join(services, " ") != "web ssh" {
-		t.Errorf("com1: %v, %v", services, known)
+	end := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	rights := Of(lines).Rights([]string{"com1", "com2", "com9"}, end)
+	services, known, expired := rights("com1")
+	if !known || strings.Join(services, " ") != "web ssh" || !expired.IsZero() {
+		t.Errorf("com1: %v, %v, %v", services, known, expired)
 	}
-	if services, known := rights("com2"); !known || services != nil {
-		t.Errorf("com2: %v, %v", services, known)
+	if services, known, expired := rights("com2"); !known || services != nil || expired != end {
+		t.Errorf("com2: %v, %v, %v", services, known, expired)
 	}
-	if _, known := rights("com9"); known {
+	if _, known, _ := rights("com9"); known {
 		t.Error("com9 is known")
+	}
+	if _, _, expired := Of(lines).Rights([]string{"com2"}, end.Add(-time.Nanosecond))("com2"); !expired.IsZero() {
+		t.Errorf("com2 has expired before its time: %v", expired)
 	}
 }
 

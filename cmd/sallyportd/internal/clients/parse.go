@@ -23,6 +23,7 @@ type Client struct {
 	HighestNonce uint32    // the largest nonce already used; 0: none
 	Previous     []byte    // the secret before a rotation; nil: none
 	Until        time.Time // when the previous secret expires
+	Expires      time.Time // from when on the client is refused; zero: it does not expire
 	Services     string    // the services that the client may open, separated by commas; empty: all
 	Note         string
 
@@ -181,6 +182,11 @@ func parseClient(text string) (c Client, err error) {
 			if c.Until, err = time.Parse(time.RFC3339, value); err != nil {
 				return c, fmt.Errorf("column %d: expected until= and a time such as 2026-12-01T00:00:00Z", i+4)
 			}
+		case key == "expires" && c.Expires.IsZero():
+			c.Expires, err = time.Parse(time.RFC3339, value)
+			if c.Expires = c.Expires.UTC().Truncate(time.Second); err != nil || c.Expires.IsZero() {
+				return c, fmt.Errorf("column %d: expected expires= and a time such as 2026-12-01T00:00:00Z", i+4)
+			}
 		case key == "services" && c.Services == "" && !slices.Contains(strings.Split(value, ","), ""):
 			c.Services = strings.Clone(value) // a substring would keep the line, with its secrets
 		case key == "services":
@@ -189,7 +195,7 @@ func parseClient(text string) (c Client, err error) {
 			c.issue, c.Services = spaced, unreadable
 		default:
 			return c, fmt.Errorf(
-				"column %d: expected old=SECRET, until=TIME, services=NAME,NAME or note=TEXT, each once", i+4)
+				"column %d: expected old=SECRET, until=TIME, services=NAME,NAME, expires=TIME or note=TEXT, each once", i+4)
 		}
 	}
 	if (c.Previous == nil) != c.Until.IsZero() {
@@ -207,28 +213,45 @@ func (c Client) String() string {
 	if c.Services != "" {
 		text += " services=" + c.Services
 	}
+	if !c.Expires.IsZero() {
+		text += " expires=" + c.Expires.UTC().Format(time.RFC3339)
+	}
 	if c.Note != "" {
 		text += " note=" + c.Note
 	}
 	return text
 }
 
+// ExpiryWarning is how long before a client expires the log and "check" warn of it.
+const ExpiryWarning = 7 * 24 * time.Hour
+
+// Expired reports whether the client is refused at now.
+func (c Client) Expired(now time.Time) bool { return !c.Expires.IsZero() && !now.Before(c.Expires) }
+
 // Rights returns a function that returns the services that a client may open (nil:
-// all), and whether the client exists. The function knows only the clients in ids,
-// and keeps nothing else of the list.
-func (l List) Rights(ids []string) func(client string) (services []string, known bool) {
+// all), whether the client exists, and when it has expired (zero: it has not, at now).
+// The function knows only the clients in ids, and keeps nothing else of the list.
+func (l List) Rights(ids []string, now time.Time) func(client string) (services []string, known bool, expired time.Time) {
 	include := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		include[id] = true
 	}
-	rights := map[string][]string{}
+	type right struct {
+		services []string
+		expired  time.Time
+	}
+	rights := map[string]right{}
 	for _, c := range l {
 		if id := c.Identifier.String(); include[id] {
-			rights[id] = c.Allowed()
+			r := right{services: c.Allowed()}
+			if c.Expired(now) {
+				r.expired = c.Expires
+			}
+			rights[id] = r
 		}
 	}
-	return func(client string) ([]string, bool) {
-		services, known := rights[client]
-		return services, known
+	return func(client string) ([]string, bool, time.Time) {
+		r, known := rights[client]
+		return r.services, known, r.expired
 	}
 }

@@ -241,22 +241,25 @@ func (c *Config) freePorts() (n int) {
 }
 
 // Usable returns the operations that a client may use, and a reason for each of the
-// others: an operation is disabled if its client is revoked, or may not open its
-// service. rights returns the services that a client may open (nil: all), and
-// whether the client exists.
+// others: an operation is disabled if its client is revoked, has expired, or may not
+// open its service. rights returns the services that a client may open (nil: all),
+// whether the client exists, and when it has expired (zero: it has not).
 func (c *Config) Usable(
-	rights func(client string) (services []string, known bool),
+	rights func(client string) (services []string, known bool, expired time.Time),
 ) (list []Operation, disabled []string) {
 	for _, o := range c.Operations {
 		if o.Client == "" {
 			list = append(list, o)
 			continue
 		}
-		allowed, known := rights(o.Client)
+		allowed, known, expired := rights(o.Client)
 		switch {
 		case !known:
 			disabled = append(disabled,
 				fmt.Sprintf("operation %q is disabled: there is no client %s in %s", o.ID, o.Client, c.ClientsPath))
+		case !expired.IsZero():
+			disabled = append(disabled,
+				fmt.Sprintf("operation %q is disabled: client %s expired at %s", o.ID, o.Client, expired.UTC().Format(time.RFC3339)))
 		case allowed != nil && !slices.Contains(allowed, o.Service):
 			disabled = append(disabled,
 				fmt.Sprintf("operation %q is disabled: client %s may not open service %s", o.ID, o.Client, o.Service))

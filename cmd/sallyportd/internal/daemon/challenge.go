@@ -152,7 +152,7 @@ func (c *challenger) keepsOwnerless(next operations) bool {
 
 func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 	op, ok := c.operations.Load().byID[o.ID()]
-	return ok && op.Allows(a)
+	return ok && op.allows(a, c.wall())
 }
 
 // Take implements capture.Sink.
@@ -234,8 +234,8 @@ func (c *challenger) executeProofs(all []proof) {
 	commands := make([]command, 0, len(all))
 	for _, p := range all {
 		o, ok := operations.byID[p.Operation().ID()]
-		if !ok || o.protocol != p.Operation() || !o.Allows(p.from) {
-			continue // the operation was removed meanwhile
+		if !ok || o.protocol != p.Operation() || !o.allows(p.from, c.wall()) {
+			continue // the operation was removed, or its client has expired, meanwhile
 		}
 		commands = append(commands, o.command(p, c.wall()))
 	}

@@ -60,6 +60,8 @@
 //	narrow         removes the gate's rights, then operations, then sessions;
 //	                 executes the earlier decisions; then cuts what is open. For
 //	                 the admin socket (Restrict), and for a file that a step rejects
+//	expire         clients whose time is over lose everything in that way, each second.
+//	                 The key table refuses their knocks to the second
 //	missing        clients that an edit removes, without a command of the
 //	                 administrator, keep their leases until the file stays unchanged
 //

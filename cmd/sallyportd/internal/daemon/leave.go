@@ -20,6 +20,15 @@ func (s *Server) leave(p *plan, why cause) (absent int) {
 	if s.reloads.table == nil {
 		return 0
 	}
+	expired := map[wire.Identifier]bool{}
+	for _, x := range s.reloads.expiries[:s.reloads.expired] {
+		expired[x.client] = true
+	}
+	for _, x := range p.expiries[:p.expired] {
+		if _, was := s.reloads.table.Secrets(x.client); was && !expired[x.client] {
+			p.gone = append(p.gone, x.client)
+		}
+	}
 	readded, holders := map[wire.Identifier]bool{}, s.gate.ActiveClients()
 	if s.carried != nil {
 		s.carried.holders(holders)
@@ -34,7 +43,8 @@ func (s *Server) leave(p *plan, why cause) (absent int) {
 			}
 			absent++
 			if holders[id] {
-				s.reloads.missing.add(id, had, now)
+				expires, _ := s.reloads.table.ExpiresAt(id)
+				s.reloads.missing.add(id, had, expires, now)
 			}
 		case table.Withdraws(had, id, wall):
 			p.gone, readded[id] = append(p.gone, id), true

@@ -23,16 +23,18 @@ type missing struct {
 type absence struct {
 	since time.Time      // of clock.Monotonic
 	had   verify.Secrets // of the client, before
+	// expires is when the client expires; zero: it does not.
+	expires time.Time
 }
 
 // add adds a client that is missing from now on. One that was missing before keeps
 // its earlier time.
-func (m *missing) add(id wire.Identifier, had verify.Secrets, now time.Time) {
+func (m *missing) add(id wire.Identifier, had verify.Secrets, expires, now time.Time) {
 	if m.of == nil {
 		m.of = map[wire.Identifier]absence{}
 	}
 	if _, ok := m.of[id]; !ok {
-		m.of[id] = absence{now, had}
+		m.of[id] = absence{now, had, expires}
 	}
 }
 
@@ -52,6 +54,19 @@ func (m *missing) drop(id wire.Identifier) bool {
 	was := m.has(id)
 	delete(m.of, id)
 	return was
+}
+
+// expired removes and returns the clients that have expired by now, of the wall clock:
+// the file no longer has their time.
+func (m *missing) expired(now time.Time) map[wire.Identifier]bool {
+	over := map[wire.Identifier]bool{}
+	for id, a := range m.of {
+		if !a.expires.IsZero() && !now.Before(a.expires) {
+			over[id] = true
+			delete(m.of, id)
+		}
+	}
+	return over
 }
 
 // due removes and returns the clients that must be cut off now: all, if the file

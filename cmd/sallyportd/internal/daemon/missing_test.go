@@ -32,7 +32,7 @@ func TestMissingClients(t *testing.T) {
 			switch rapid.IntRange(0, 3).Draw(t, "step") {
 			case 0: // the file changes, and lacks a client
 				unchanged = now
-				m.add(id, verify.Secrets{}, now)
+				m.add(id, verify.Secrets{}, time.Time{}, now)
 				if _, ok := since[id]; !ok {
 					since[id] = now
 				}

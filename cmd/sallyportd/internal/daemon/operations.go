@@ -28,6 +28,12 @@ type operation struct {
 	protocol   *exchange.Operation
 	// Of the operation and of its client; 0: it belongs to none.
 	secret, clientSecret verify.Fingerprint
+	expires              time.Time // its client; zero: it does not
+}
+
+// allows reports whether an address may use the operation at now.
+func (o operation) allows(a netip.Addr, now time.Time) bool {
+	return o.Allows(a) && (o.expires.IsZero() || now.Before(o.expires))
 }
 
 // operations are those that some client may use. The zero value: there is no
@@ -38,17 +44,23 @@ type operations struct {
 	unusable []string // why the other operations may not be used, a sentence each
 }
 
-func operationsOf(cfg *config.Config, list clients.List) (o operations, err error) {
+func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o operations, err error) {
 	if cfg.Challenge == nil {
 		return o, nil
 	}
 	var usable []config.Operation
-	usable, o.unusable = cfg.Usable(list.Rights(cfg.OperationClients()))
+	usable, o.unusable = cfg.Usable(list.Rights(cfg.OperationClients(), now))
 	protocol, err := config.Protocol(usable)
 	if err != nil {
 		return o, err
 	}
 	o.byID = make(map[string]operation, len(usable))
+	expires := map[string]time.Time{}
+	for _, c := range list {
+		if !c.Expires.IsZero() {
+			expires[c.Identifier.String()] = c.Expires
+		}
+	}
 	clientSecrets, err := fingerprints(list, cfg.OperationClients())
 	if err != nil {
 		return o, err
@@ -61,7 +73,7 @@ func operationsOf(cfg *config.Config, list clients.List) (o operations, err erro
 		service := cfg.Service(op.Service)
 		o.byID[op.ID] = operation{
 			Operation: op, service: service.ID(), prefixLen4: service.PrefixLen4, prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
-			protocol: protocol[i], secret: secret, clientSecret: clientSecrets[op.Client],
+			protocol: protocol[i], secret: secret, clientSecret: clientSecrets[op.Client], expires: expires[op.Client],
 			isn: !op.Close && service.RequireISN,
 		}
 	}

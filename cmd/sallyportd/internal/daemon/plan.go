@@ -30,12 +30,15 @@ type plan struct {
 	restricted map[wire.Identifier][]access.ServiceID
 	operations operations
 	rotations  map[wire.Identifier]time.Time // the ends of old secrets
+	// When clients expire, and how many of them have expired when the plan was made.
+	expiries expiries
+	expired  int
 }
 
 // Check fails if a server could not start with a configuration and its clients, as
 // far as that is known without starting one.
-func Check(cfg *config.Config, list clients.List) error {
-	if _, err := newPlan(cfg, list); err != nil {
+func Check(cfg *config.Config, list clients.List, now time.Time) error {
+	if _, err := newPlan(cfg, list, now); err != nil {
 		return err
 	}
 	for i := range cfg.Services {
@@ -46,13 +49,15 @@ func Check(cfg *config.Config, list clients.List) error {
 	return nil
 }
 
-func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
+func newPlan(cfg *config.Config, list clients.List, now time.Time) (p plan, err error) {
 	keys := make([]verify.Key, len(list))
-	p.slots = make([]sessions.Client, len(list))
+	p.slots = make([]sessions.Client, 0, len(list))
+	p.expiries = expiriesOf(list)
+	p.expired = len(p.expiries.until(now))
 	p.isClient = make(map[wire.Identifier]bool, len(list))
 	p.rotations = map[wire.Identifier]time.Time{}
 	for i, c := range list {
-		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until}
+		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until, Expires: c.Expires}
 		p.isClient[c.Identifier] = true
 		if len(c.Previous) > 0 {
 			p.rotations[c.Identifier] = c.Until
@@ -73,15 +78,22 @@ func newPlan(cfg *config.Config, list clients.List) (p plan, err error) {
 	if p.restricted, err = restrictions(cfg.ServiceNames(), list); err != nil {
 		return p, err
 	}
-	widest := spreadOf(cfg, func(access.ServiceID) bool { return true })
-	for i, c := range list {
-		p.slots[i] = slotOf(c, table)
-		if p.slots[i].Spread = widest; c.Services != "" {
-			may := p.restricted[c.Identifier]
-			p.slots[i].Spread = spreadOf(cfg, func(id access.ServiceID) bool { return slices.Contains(may, id) })
-		}
+	for _, x := range p.expiries[:p.expired] {
+		p.restricted[x.client] = nil
 	}
-	p.operations, err = operationsOf(cfg, list)
+	widest := spreadOf(cfg, func(access.ServiceID) bool { return true })
+	for _, c := range list {
+		if c.Expired(now) {
+			continue
+		}
+		slot := slotOf(c, table)
+		if slot.Spread = widest; c.Services != "" {
+			may := p.restricted[c.Identifier]
+			slot.Spread = spreadOf(cfg, func(id access.ServiceID) bool { return slices.Contains(may, id) })
+		}
+		p.slots = append(p.slots, slot)
+	}
+	p.operations, err = operationsOf(cfg, list, now)
 	return p, err
 }
 

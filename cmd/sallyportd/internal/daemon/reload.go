@@ -26,8 +26,12 @@ type reloads struct {
 	file    clients.State    // that they were read from
 	// rotations have the ends of old secrets, by client.
 	rotations map[wire.Identifier]time.Time
-	missing   missing
-	failed    string // the error, in the log already, of the last change without a command
+	// expiries are when clients expire. The leases of the first `expired` of them have ended.
+	expiries expiries
+	expired  int
+	revive   time.Time // of clock.Monotonic: no earlier is the file read for expired clients that are none
+	missing  missing
+	failed   string // the error, in the log already, of the last change without a command
 }
 
 // cause is why a change is tried. The zero value is a command of the administrator:
@@ -75,6 +79,7 @@ func readClients(current *config.Config) (*config.Config, clients.Loaded, error)
 // result. The caller holds the lock.
 func (s *Server) change(ctx context.Context, why cause, what string, read func(*config.Config) (*config.Config, clients.Loaded, error)) (admin.Reloaded, error) {
 	defer LowMemoryGC()()
+	s.endExpired(ctx, s.env.Clock.Wall())
 	cfg, loaded, err := read(s.reloads.current)
 	if err == nil && !loaded.Whole {
 		err = &clients.UnfinishedError{Path: cfg.ClientsPath}
@@ -83,7 +88,7 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 	var changes differences
 	var stopping *admin.StoppingError
 	if err == nil {
-		p, err = newPlan(cfg, loaded.List)
+		p, err = newPlan(cfg, loaded.List, s.env.Clock.Wall())
 	}
 	n := len(loaded.List)
 	loaded.List = nil // its secrets are in the plan's tables
@@ -110,7 +115,7 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 		return admin.Reloaded{}, err
 	}
 	outdated := s.reloads.current.ProfileChanges(cfg)
-	s.reloads.rotations = p.rotations
+	s.reloads.rotations, s.reloads.expiries, s.reloads.expired = p.rotations, p.expiries, p.expired
 	s.reloads.current, s.reloads.clients, s.reloads.table, s.reloads.file, s.reloads.failed = cfg, n, p.settings.Rules.Table, loaded.State, ""
 	s.env.setLogLevel(cfg.LogLevel)
 	changes.log(s.env.Log, what, n, s.ingest.Stats().Filter.String())

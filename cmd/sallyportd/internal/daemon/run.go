@@ -92,6 +92,10 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
+		s.watchExpiries(ctx)
+		return nil
+	})
+	g.Go(func() error {
 		s.watchTooFar(ctx)
 		return nil
 	})

@@ -57,7 +57,7 @@ type service struct {
 // call: New has locked the state directory. The holder, which has begun, is nil if
 // the configuration requires none.
 func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.Conn, env Env) (_ *Server, err error) {
-	p, err := newPlan(cfg, list)
+	p, err := newPlan(cfg, list, env.Clock.Wall())
 	if err != nil {
 		if env.State != nil {
 			env.State.Close()
@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
-	s.reloads.rotations = p.rotations
+	s.reloads.rotations, s.reloads.expiries, s.reloads.expired = p.rotations, p.expiries, p.expired
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}

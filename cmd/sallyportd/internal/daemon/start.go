@@ -138,6 +138,7 @@ type startWatch struct {
 	offset  time.Duration // of the wall clock from the boot-time clock
 	refused uint64
 	checked time.Time // the wall clock at the last check
+	warned  time.Time // the boot-time clock at the last warning of logExpiring; zero: there was none
 }
 
 // minLoggedStep is the smallest step of the wall clock, between two checks, that
@@ -180,4 +181,5 @@ func (w *startWatch) check(s *Server) {
 	}
 	w.refused = refused
 	w.logRotations(s, wall)
+	w.logExpiring(s, wall, boot)
 }

@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions"
+	"sallyport/sessions/client"
+	"sallyport/sessions/clock/clocktest"
+	"sallyport/sessions/gate"
+	"sallyport/verify"
+	"sallyport/verify/wire"
+)
+
+// TestClientExpires: at its time, what the client has open ends, and its knocks are
+// refused before the HMAC, and not those of another client. If the clock is set back,
+// the client is one that is added: nothing is open, and knocks of before open nothing.
+func TestClientExpires(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	var log logText
+	host := clocktest.NewHost()
+	r := startReloadableIn(t, false, Env{Clock: host.Clock(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	at := host.Clock().Wall().Add(20 * time.Second).Truncate(time.Second)
+	r.clients(t, fmt.Sprintf("left the-old-secret-of-a-client 0 expires=%s\nstay the-old-secret-of-a-client 0\n", at.UTC().Format(time.RFC3339)))
+	if done, err := r.ReloadClients(t.Context()); err != nil || done.Clients != 2 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	served := func() bool {
+		_, err := r.page("127.0.0.1")
+		return err == nil
+	}
+	if !r.knocks(t, "left") {
+		t.Fatal("a client that expires later is not let in")
+	}
+	netns.Until(t, "the page", served)
+	host.Step(at.Sub(host.Clock().Wall()))
+	netns.Until(t, "the lease to end", func() bool { return !served() })
+	if !strings.Contains(log.take(), `msg="clients expired" clients=1 client=left`) {
+		t.Error("no line in the log")
+	}
+	reasons := func() [verify.NumReasons]uint64 { return r.ingest.Stats().Reasons }
+	before := reasons()
+	if r.knocks(t, "left") {
+		t.Error("an expired client is let in")
+	}
+	want := before
+	want[verify.Expired] += 3
+	if now := reasons(); now != want {
+		t.Errorf("reasons %v, want %v", now, want)
+	}
+	if !r.knocks(t, "stay") {
+		t.Error("another client is not let in")
+	}
+	netns.Until(t, "the page of the other client", served)
+	if done := r.gate.EndLeases(func(gate.Lease) bool { return true }, true, gate.ByAdministrator); len(done) == 0 {
+		t.Error("the other client has no lease")
+	}
+	// An attacker hears these, and no server accepts them.
+	r.sent += 3
+	heard, err := client.Sequence(client.Profile{
+		Server: "127.0.0.1", PortSecret: old.portSecret, Ports: 3, Identifier: wire.Identifier([]byte("left")), Secret: []byte(old.secret),
+	}, time.Now(), r.sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host.Step(-15 * time.Second)
+	netns.Until(t, "the client to be known again", func() bool {
+		return slices.Contains(r.gate.Names(wire.Identifier([]byte("left"))), "web")
+	})
+	refused := r.Sessions()[sessions.BeforeStart]
+	for _, p := range heard {
+		sendTo(t, p)
+	}
+	netns.Until(t, "the overheard knocks to be refused", func() bool { return r.Sessions()[sessions.BeforeStart] == refused+3 })
+	if served() {
+		t.Error("something is open")
+	}
+	netns.Until(t, "the client to be let in", func() bool {
+		time.Sleep(300 * time.Millisecond)
+		return r.knocks(t, "left")
+	})
+	// An edit of the file decides at once, too.
+	r.clients(t, "left the-old-secret-of-a-client 0 expires=2026-01-01T00:00:00Z\n")
+	if _, err := r.ReloadClients(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if served() || r.knocks(t, "left") || len(r.gate.Leases()) != 0 {
+		t.Error("a client that has expired by the file has something")
+	}
+}
