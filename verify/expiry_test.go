@@ -44,7 +44,8 @@ func TestExpiry(t *testing.T) {
 	// The checks before it come first, and the nonce after it.
 	k := good()
 	k.Nonce = 0
-	if _, got := v.Verify(verifytest.SignUnder(t, k, secret), []schedule.Place{{Minute: minute, Index: 1}}, at); got != verify.Expired {
+	_, got := v.Verify(verifytest.SignUnder(t, k, secret), []schedule.Place{{Minute: minute, Index: 1}}, at)
+	if got != verify.Expired {
 		t.Errorf("with a nonce below the sequence ID: %s", got)
 	}
 	until, ok := table.ExpiresAt(id)

@@ -140,7 +140,8 @@ open_for = "until-closed"
 	if reason := after.operations.refuses(lease); reason == "" {
 		t.Error("its lease would open again")
 	}
-	if want := `operation "hold-web" is disabled: client com1 expired at 2027-01-15T08:00:00Z`; !slices.Equal(after.operations.unusable, []string{want}) {
+	want := []string{`operation "hold-web" is disabled: client com1 expired at 2027-01-15T08:00:00Z`}
+	if !slices.Equal(after.operations.unusable, want) {
 		t.Errorf("unusable: %q", after.operations.unusable)
 	}
 }
