@@ -9,7 +9,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +16,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/terminal"
 	"sallyport/sessions/client"
+	"sallyport/sessions/syserror"
 )
 
 func connectCommand(env cli.Env) *cobra.Command {
@@ -198,7 +198,7 @@ func (s *sender) reset() error {
 	s.conn.SetWriteDeadline(time.Unix(1, 0))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if errors.Is(s.err, syscall.ECONNRESET) {
+	if syserror.Reset.In(s.err) {
 		return s.err
 	}
 	return nil

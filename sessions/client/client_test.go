@@ -10,13 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"sallyport/sessions/syserror"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -198,7 +198,7 @@ func TestKnockThatOpens(t *testing.T) {
 		return ports[0], c, err
 	}
 	port, udp, err := atPort()
-	for errors.Is(err, syscall.EADDRINUSE) { // by another program
+	for syserror.InUse.In(err) { // by another program
 		clock = clock.Add(time.Minute)
 		port, udp, err = atPort()
 	}
@@ -295,14 +295,14 @@ func TestKnockWithoutServer(t *testing.T) {
 			case Sent:
 				bases = append(bases, e.Base)
 			case Unanswered:
-				if !errors.Is(e.Err, syscall.ECONNREFUSED) || e.Service.String() != p.Service {
+				if !syserror.Refused.In(e.Err) || e.Service.String() != p.Service {
 					t.Errorf("unanswered %+v", e)
 				}
 			}
 		},
 	})
 	var offline *OfflineError
-	if !errors.As(err, &offline) || !errors.Is(err, syscall.ECONNREFUSED) {
+	if !errors.As(err, &offline) || !syserror.Refused.In(err) {
 		t.Fatalf("got %v", err)
 	}
 	if !offline.Up || !strings.HasPrefix(err.Error(), "127.0.0.1: the service "+p.Service+" did not open after ") {

@@ -2,14 +2,14 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 const (
@@ -125,7 +125,7 @@ func (c *Conn) ended(err error, age time.Duration) error {
 
 // isReset reports whether an error is that of a connection that the peer has reset.
 func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return syserror.Reset.In(err) || syserror.Broken.In(err)
 }
 
 // WriteTo makes io.Copy use Read for the first data, and then TCPConn.WriteTo.

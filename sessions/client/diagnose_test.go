@@ -8,16 +8,17 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"sallyport/sessions/syserror"
 )
 
 var (
 	errClosedInOrder = fmt.Errorf("%w: %w", errClosedAtOnce, io.EOF)
-	errReset         = fmt.Errorf("%w: %w", errClosedAtOnce, syscall.ECONNRESET)
+	errReset         = fmt.Errorf("%w: %w", errClosedAtOnce, syserror.Reset.Err())
 )
 
 const blame = "compare identifier, secret"
@@ -46,19 +47,19 @@ func TestDiagnosis(t *testing.T) {
 			ReasonNoAnswer, "192.0.2.1:23 does not answer", "the host is down", "clock is not",
 		},
 		"refused": {
-			findings{service: syscall.ECONNREFUSED, before: beforeRefused}, circumstances{},
+			findings{service: syserror.Refused.Err(), before: beforeRefused}, circumstances{},
 			ReasonRefused, "refuses connections, as before the knock", "the knocks were lost", "the host is down",
 		},
 		"unsynchronised": {
-			findings{service: syscall.ECONNREFUSED, before: beforeRefused}, circumstances{clock: clockFacts{state: ClockUnsynchronised, now: now}},
+			findings{service: syserror.Refused.Err(), before: beforeRefused}, circumstances{clock: clockFacts{state: ClockUnsynchronised, now: now}},
 			ReasonClock, "clock is not synchronised", "the clock is off", blame,
 		},
 		"set back": {
-			findings{service: syscall.ECONNREFUSED, before: beforeRefused}, circumstances{clock: back},
+			findings{service: syserror.Refused.Err(), before: beforeRefused}, circumstances{clock: back},
 			ReasonClock, "when this device knocked before it showed", "clock is wrong", blame,
 		},
 		"set back, ICMP": {
-			findings{knocks: 3, refused: 3, service: syscall.ECONNREFUSED}, circumstances{clock: back},
+			findings{knocks: 3, refused: 3, service: syserror.Refused.Err()}, circumstances{clock: back},
 			ReasonClock, "came for 3 of 3 knocks", "clock is wrong", blame,
 		},
 		"it opened before": {
@@ -78,19 +79,19 @@ func TestDiagnosis(t *testing.T) {
 			ReasonNoAnswer, "does not answer", "several addresses", "192.168",
 		},
 		"address changed": {
-			findings{service: syscall.ECONNREFUSED, before: beforeRefused, sentFrom: here, connectedFrom: there}, circumstances{},
+			findings{service: syserror.Refused.Err(), before: beforeRefused, sentFrom: here, connectedFrom: there}, circumstances{},
 			ReasonAddressChanged, "the knocks left from 198.51.100.2, and the connections from 198.51.100.3", "not 198.51.100.3", blame,
 		},
 		"other family": {
-			findings{service: syscall.ECONNREFUSED, before: beforeRefused, sentFrom: here, connectedFrom: netip.MustParseAddr("2001:db8::1")}, circumstances{},
+			findings{service: syserror.Refused.Err(), before: beforeRefused, sentFrom: here, connectedFrom: netip.MustParseAddr("2001:db8::1")}, circumstances{},
 			ReasonRefused, "refuses", "the knocks were lost", "2001:db8",
 		},
 		"other port": {
-			findings{service: syscall.ECONNREFUSED}, circumstances{other: ":22"},
+			findings{service: syserror.Refused.Err()}, circumstances{other: ":22"},
 			ReasonOtherService, "the service of the profile is :22", "the server does not hide port 23", blame,
 		},
 		"no server": {
-			findings{knocks: 3, refused: 3, service: syscall.ECONNREFUSED}, circumstances{},
+			findings{knocks: 3, refused: 3, service: syserror.Refused.Err()}, circumstances{},
 			ReasonKnocksRefused, "(port unreachable) came for 3 of 3 knocks", "the server does not run", blame,
 		},
 		"no server, silent": {
@@ -102,11 +103,11 @@ func TestDiagnosis(t *testing.T) {
 			ReasonKnocksProhibited, "(prohibited) came for 3 of 6 knocks", "a firewall", "the host is down",
 		},
 		"no host": {
-			findings{knocks: 3, unreachable: 3, service: syscall.EHOSTUNREACH}, circumstances{clock: clockFacts{now: now}},
+			findings{knocks: 3, unreachable: 3, service: syserror.NoRoute.Err()}, circumstances{clock: clockFacts{now: now}},
 			ReasonUnreachable, "no route to host", "the host is down", "clock",
 		},
 		"no way to the service": {
-			findings{service: syscall.EHOSTUNREACH}, circumstances{},
+			findings{service: syserror.NoRoute.Err()}, circumstances{},
 			ReasonUnreachable, "no route to host", "no way", blame,
 		},
 		"a firewall rejects some knocks": {
@@ -114,11 +115,11 @@ func TestDiagnosis(t *testing.T) {
 			ReasonUpstream, "closes them in order", "the program behind", blame,
 		},
 		"nobody behind the port": {
-			findings{service: syscall.ECONNREFUSED, before: beforeSilent}, circumstances{},
+			findings{service: syserror.Refused.Err(), before: beforeSilent}, circumstances{},
 			ReasonNotListening, "it did not answer before the knock", "no program listens on port 23", "another address",
 		},
 		"nobody behind the port, other address": {
-			findings{service: syscall.ECONNREFUSED, before: beforeSilent, sentFrom: here, connectedFrom: there}, circumstances{},
+			findings{service: syserror.Refused.Err(), before: beforeSilent, sentFrom: here, connectedFrom: there}, circumstances{},
 			ReasonNotListening, "it did not answer before the knock", "no program listens on port 23", "another address",
 		},
 		"closed by the program": {
@@ -174,7 +175,7 @@ func TestDiagnosisIsWhole(t *testing.T) {
 			refused: count.Draw(t, "refused"), unreachable: count.Draw(t, "unreachable"), prohibited: count.Draw(t, "prohibited"),
 			before: before(rapid.IntRange(0, int(beforeOpen)).Draw(t, "before")),
 			service: rapid.SampledFrom([]error{
-				os.ErrDeadlineExceeded, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, errClosedInOrder, errReset, errTaken,
+				os.ErrDeadlineExceeded, syserror.Refused.Err(), syserror.NoRoute.Err(), errClosedInOrder, errReset, errTaken,
 			}).Draw(t, "service"),
 			sentFrom: address.Draw(t, "sent"), connectedFrom: address.Draw(t, "connected"),
 		}
@@ -240,8 +241,9 @@ func TestOfflineError(t *testing.T) {
 }
 
 func TestCannotSend(t *testing.T) {
-	for errno, want := range map[syscall.Errno]string{
-		syscall.ENETUNREACH: "there is no route to the server", syscall.EPERM: "allow outgoing UDP to ports 1 and above", syscall.EINVAL: "the error of the system: invalid argument",
+	for errno, want := range map[error]string{
+		syserror.NoRoute.Err(): "there is no route to the server", syserror.Forbidden.Err(): "allow outgoing UDP to ports 1 and above",
+		errors.New("invalid argument"): "the error of the system: invalid argument",
 	} {
 		err := cannotSend("gate", 1, fmt.Errorf("send: %w", errno), "UDP to ports 1 and above")
 		var offline *OfflineError

@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // dialError is the error of a connection that did not succeed.
 func dialError(service netip.AddrPort, err error) error {
 	failed := &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(service), Err: err}
-	if errors.Is(err, syscall.ECONNRESET) {
+	if syserror.Reset.In(err) {
 		// The service accepted the connection: a reset in place of that is a refusal.
 		return fmt.Errorf("%w: %w", errClosedAtOnce, failed)
 	}

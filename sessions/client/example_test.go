@@ -11,10 +11,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"sallyport/sessions/client"
+	"sallyport/sessions/syserror"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -251,7 +251,7 @@ func listen(p client.Profile) (time.Time, *net.UDPConn) {
 		if err == nil {
 			return now, server
 		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
+		if !syserror.InUse.In(err) {
 			panic(err)
 		}
 	}

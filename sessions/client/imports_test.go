@@ -13,7 +13,7 @@ import (
 func TestImports(t *testing.T) {
 	t.Parallel()
 	own := []string{
-		"sallyport/sessions/client", "sallyport/sessions/durable",
+		"sallyport/sessions/client", "sallyport/sessions/durable", "sallyport/sessions/syserror",
 		"sallyport/verify/challenge", "sallyport/verify/challenge/exchange", "sallyport/verify/schedule", "sallyport/verify/wire",
 	}
 	forApps := append([]string{

@@ -3,7 +3,8 @@ package client
 import (
 	"errors"
 	"fmt"
-	"syscall"
+
+	"sallyport/sessions/syserror"
 )
 
 // Bind is the property, in addition to the client's address, to which a server binds a
@@ -69,7 +70,7 @@ func checkBind(b Bind, keep, watches bool) error {
 	case errors.Is(err, errors.ErrUnsupported):
 		return &ISNError{errors.New("the profile has bind = \"isn\", and only on Linux can this program set the sequence number of a connection"),
 			"connect from a Linux computer, or ask the server's administrator for a service without bind"}
-	case errors.Is(err, syscall.EPERM):
+	case syserror.Forbidden.In(err):
 		return &ISNError{errors.New("the profile has bind = \"isn\", and this program may not set the sequence number of a connection: CAP_NET_ADMIN is missing"),
 			"as root, give this program the capability: setcap cap_net_admin+ep /path/to/sallyport"}
 	}

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"sallyport/sessions/syserror"
 )
 
 // TestLane: whatever the connections show, and however late the caller is, a lane begins
@@ -17,7 +18,7 @@ import (
 // informative error.
 func TestLane(t *testing.T) {
 	closedInOrder := fmt.Errorf("%w: %w", errClosedAtOnce, io.EOF)
-	reset := fmt.Errorf("%w: %w", errClosedAtOnce, syscall.ECONNRESET)
+	reset := fmt.Errorf("%w: %w", errClosedAtOnce, syserror.Reset.Err())
 	rapid.Check(t, func(t *rapid.T) {
 		was := rapid.SampledFrom([]before{beforeUnknown, beforeSilent, beforeRefused, beforeOpen}).Draw(t, "before")
 		timeout := time.Duration(rapid.Int64Range(1, int64(10*time.Second)).Draw(t, "timeout"))
@@ -47,7 +48,7 @@ func TestLane(t *testing.T) {
 				begun, lastBegun = begun+1, now
 				switch rapid.IntRange(0, 5).Draw(t, "answer") {
 				case 0:
-					l.failed(syscall.ECONNREFUSED, now)
+					l.failed(syserror.Refused.Err(), now)
 					if answered = true; firstRefused.IsZero() {
 						firstRefused = now
 					}
@@ -59,7 +60,7 @@ func TestLane(t *testing.T) {
 					l.failed(reset, now)
 					answered = true
 				case 3:
-					l.failed(syscall.ETIMEDOUT, now)
+					l.failed(syserror.TimedOut.Err(), now)
 				case 4:
 					if rapid.IntRange(0, 9).Draw(t, "ICMP") == 0 {
 						unheard = true

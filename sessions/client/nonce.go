@@ -11,10 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"sallyport/sessions/durable"
+	"sallyport/sessions/syserror"
 )
 
 // lockRetry is the time between two attempts to lock the file.
@@ -50,7 +50,7 @@ func (e *NonceError) Hint() string {
 	switch {
 	case errors.As(e.err, &mounted):
 		return reason + mounted.Hint()
-	case errors.Is(e.err, syscall.ENOSPC):
+	case syserror.DiskFull.In(e.err):
 		return reason + "free space on the disk of " + filepath.Dir(e.Path)
 	}
 	return reason + "make " + filepath.Dir(e.Path) + " writable for this user, or set XDG_STATE_HOME to a directory that is"

@@ -6,9 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
+	"sallyport/sessions/syserror"
 	"sallyport/verify/schedule"
 )
 
@@ -85,10 +85,10 @@ func (k *knocking) cannotSend(attempts int, errs []error) error {
 func cannotSend(server string, attempts int, err error, ports string) error {
 	d := diagnosis{reason: ReasonCannotSend, certain: []string{"the error of the system: " + innermost(err).Error()}}
 	switch {
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+	case syserror.NoRoute.In(err):
 		d.conclude("there is no route to the server: this computer is offline")
 		d.advise("if the server has addresses of both families, try -4 or -6")
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+	case syserror.Forbidden.In(err):
 		d.conclude("this computer's own firewall or routes forbid the packets")
 		d.advise("allow outgoing %s", ports)
 	}
@@ -139,5 +139,5 @@ func innermost(err error) error {
 
 func timedOut(err error) bool {
 	var timeout interface{ Timeout() bool }
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, os.ErrDeadlineExceeded) || syserror.TimedOut.In(err) || errors.As(err, &timeout) && timeout.Timeout()
 }

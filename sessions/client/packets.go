@@ -7,9 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
+	"sallyport/sessions/syserror"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 )
@@ -89,7 +89,7 @@ func (s *exchangeConn) sendPackets(ctx context.Context, c *challenge.Codec, port
 func (s *exchangeConn) sendPacket(to netip.AddrPort) (err error) {
 	const maxTries = 8
 	for range maxTries {
-		if _, err = s.WriteToUDPAddrPort(nil, to); !errors.Is(err, syscall.ECONNREFUSED) {
+		if _, err = s.WriteToUDPAddrPort(nil, to); !syserror.NoPort.In(err) {
 			return err
 		}
 	}

@@ -7,7 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
+
+	"sallyport/sessions/syserror"
 )
 
 // sender is the socket of one sequence. It stays open to receive ICMP errors.
@@ -49,7 +50,7 @@ func (s *sender) sendOne(to netip.AddrPort, datagram []byte) (err error) {
 	const maxTries = 8
 	for range maxTries {
 		_, err = s.WriteToUDPAddrPort(datagram, to)
-		if err == nil || !s.readICMPErrors() && !errors.Is(err, syscall.ECONNREFUSED) {
+		if err == nil || !s.readICMPErrors() && !syserror.NoPort.In(err) {
 			return err
 		}
 	}

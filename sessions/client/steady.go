@@ -2,12 +2,12 @@ package client
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // A server that can accept a connection before it looks from whom it is (a profile
@@ -110,7 +110,7 @@ func (c *Conn) lost(ended *net.TCPConn, reset error) error {
 // the end.
 func silentReset(tcp *net.TCPConn, wrote error) bool {
 	data, err := unread(tcp)
-	return !data && (errors.Is(wrote, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNRESET))
+	return !data && (syserror.Reset.In(wrote) || syserror.Reset.In(err))
 }
 
 // change takes the end of a connection that a reader has seen. Changed: the Conn has

@@ -2,15 +2,14 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
+	"sallyport/sessions/syserror"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 )
@@ -142,7 +141,7 @@ func (s *synConn) connect(ctx context.Context, c *exchange.Initiator, timer time
 	}
 	d := net.Dialer{Timeout: timer, Control: reusePort, LocalAddr: net.TCPAddrFromAddrPort(s.local)}
 	conn, err := d.DialContext(ctx, "tcp", to.String())
-	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+	if syserror.InUse.In(err) || syserror.NotAvailable.In(err) {
 		conn, err = (&net.Dialer{Timeout: timer}).DialContext(ctx, "tcp", to.String())
 	}
 	if err != nil {

@@ -4,12 +4,13 @@ package client
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // holdPort holds no port: the system chooses one for each SYN, and the server combines
@@ -43,7 +44,7 @@ func sendSYN(_, to netip.AddrPort) error {
 	select {
 	case <-begun: // the next SYN need not wait for the end of this connection
 	case err := <-result:
-		if err != nil && !timedOut(err) && !errors.Is(err, syscall.ECONNREFUSED) {
+		if err != nil && !timedOut(err) && !syserror.Refused.In(err) {
 			return err
 		}
 	}

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/netip"
-	"syscall"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // Watch is how a client watches a service.
@@ -50,7 +51,7 @@ func closedByProgram(err error) bool {
 	return errors.Is(err, errClosedAtOnce) && errors.Is(err, io.EOF)
 }
 
-func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+func refused(err error) bool { return syserror.Refused.In(err) }
 
 // settleTime is how long a server may need to open a service.
 const settleTime = 50 * time.Millisecond

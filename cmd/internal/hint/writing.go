@@ -3,7 +3,8 @@ package hint
 import (
 	"errors"
 	"io/fs"
-	"syscall"
+
+	"sallyport/sessions/syserror"
 )
 
 // Writing adds a hint to the error of a file that could not be written: what
@@ -14,9 +15,9 @@ func Writing(err error) error {
 		return err
 	}
 	switch {
-	case errors.Is(err, syscall.ENOSPC):
+	case syserror.DiskFull.In(err):
 		return With(err, "the disk is full: free space on it, and run the same command again")
-	case errors.Is(err, syscall.EROFS):
+	case syserror.ReadOnly.In(err):
 		return With(err, "the file system is mounted read-only: run the command where the directory is writable")
 	case errors.Is(err, fs.ErrPermission):
 		return With(err, "the new file is made beside the old one: run the command as the owner of the directory, or as root")

@@ -5,17 +5,18 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"syscall"
 	"testing"
+
+	"sallyport/sessions/syserror"
 )
 
 func TestWriting(t *testing.T) {
 	for err, want := range map[error]string{
-		&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}: "full",
-		fmt.Errorf("make: %w", syscall.EROFS):                      "read-only",
-		syscall.EACCES:                                             "owner",
-		With(syscall.ENOSPC, "another hint"):                       "another hint",
-		syscall.EIO:                                                "",
+		&fs.PathError{Op: "write", Path: "x", Err: syserror.DiskFull.Err()}: "full",
+		fmt.Errorf("make: %w", syserror.ReadOnly.Err()):                     "read-only",
+		fs.ErrPermission: "owner",
+		With(syserror.DiskFull.Err(), "another hint"): "another hint",
+		errors.New("input/output error"):              "",
 	} {
 		got := Writing(err)
 		var hinted interface{ Hint() string }

@@ -7,8 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"syscall"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 const (
@@ -121,7 +122,7 @@ func (f *flow) send(b []byte) {
 
 // write sends a datagram. The error of an earlier one may keep it from being sent.
 func write(up net.Conn, b []byte) {
-	if _, err := up.Write(b); errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := up.Write(b); syserror.NoPort.In(err) {
 		up.Write(b)
 	}
 }
@@ -145,7 +146,7 @@ func (f *flow) answers(up net.Conn) (over bool) {
 			if time.Since(f.lastUse()) >= f.server.cfg.Idle {
 				return true
 			}
-		case errors.Is(err, syscall.ECONNREFUSED):
+		case syserror.NoPort.In(err):
 			f.mu.Lock()
 			f.silence.refused(time.Now())
 			f.mu.Unlock()

@@ -27,7 +27,7 @@ func (s *server) receive(ctx context.Context, r *route, socket PacketConn) {
 			return
 		}
 		if err != nil {
-			// On Windows, this is an ICMP error for an earlier answer.
+			// On some systems, this is an ICMP error for an earlier answer.
 			sleep(ctx, acceptPause)
 			continue
 		}

@@ -7,10 +7,11 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // datagrams is a local UDP socket in memory.
@@ -117,7 +118,7 @@ func (u *upstream) Read(b []byte) (int, error) {
 			return 0, net.ErrClosed
 		case u.refused:
 			u.refused = false
-			return 0, syscall.ECONNREFUSED
+			return 0, syserror.NoPort.Err()
 		case len(u.back) > 0:
 			n := copy(b, u.back[0])
 			u.back = u.back[1:]

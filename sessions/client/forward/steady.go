@@ -4,8 +4,9 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"syscall"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 const (
@@ -70,11 +71,11 @@ func (s *steady) Read(b []byte) (int, error) {
 		s.awaitWriter()
 	}
 	s.mu.Lock()
-	reset := errors.Is(err, syscall.ECONNRESET) || s.broken && err != nil
+	reset := syserror.Reset.In(err) || s.broken && err != nil
 	if s.over || !reset || time.Now().After(s.until) {
 		s.settle()
 		if s.broken && errors.Is(err, io.EOF) {
-			err = syscall.ECONNRESET
+			err = syserror.Reset.Err()
 		}
 		s.mu.Unlock()
 		return n, err
@@ -144,7 +145,7 @@ func (s *steady) Write(b []byte) (int, error) {
 	// own error distinguishes a reset from an end in order, which is not repeated.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c == s.Conn && errors.Is(err, syscall.ECONNRESET) {
+	if c == s.Conn && syserror.Reset.In(err) {
 		s.broken = true
 	}
 	return len(b), nil

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // TestLateReset: a server that is busy resets the connection of a stranger only after the
@@ -131,13 +132,13 @@ func TestSteady(t *testing.T) {
 		// Also if the writer knows of it first: the kernel answers data after an end in order
 		// with a reset, which is a broken pipe to the next write.
 		a, b := pair()
-		s := newSteady(writes{a, syscall.EPIPE}, time.Now(), maxKept, never)
+		s := newSteady(writes{a, syserror.Broken.Err()}, time.Now(), maxKept, never)
 		b.CloseWrite()
 		io.WriteString(s, "text")
 		if _, err := s.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("got %v", err)
 		}
-		if _, err := io.WriteString(s, "text"); !errors.Is(err, syscall.EPIPE) {
+		if _, err := io.WriteString(s, "text"); !syserror.Broken.In(err) {
 			t.Errorf("the writer sees %v", err)
 		}
 	})
@@ -203,8 +204,8 @@ func (c reportsOnce) Read(b []byte) (int, error) {
 
 func (c reportsOnce) Write(b []byte) (int, error) {
 	n, err := c.conn.Write(b)
-	if errors.Is(err, syscall.EPIPE) {
-		err = syscall.ECONNRESET
+	if syserror.Broken.In(err) {
+		err = syserror.Reset.Err()
 	}
 	return n, err
 }

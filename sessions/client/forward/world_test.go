@@ -2,7 +2,6 @@ package forward
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,10 +9,11 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // half is one direction of a connection in memory. It blocks as a bubble requires.
@@ -105,7 +105,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 func (c *conn) CloseWrite() (err error) {
 	c.out.change(func() {
 		if c.out.eof = true; c.out.err != nil {
-			err = syscall.ENOTCONN
+			err = net.ErrClosed
 		}
 	})
 	return err
@@ -121,7 +121,7 @@ func (c *conn) Close() error {
 	c.in.change(func() {
 		was, c.closed = c.closed, true
 		if c.in.err == nil {
-			c.in.err = syscall.EPIPE // for the other side's writer
+			c.in.err = syserror.Broken.Err() // for the other side's writer
 		}
 	})
 	if was {
@@ -129,7 +129,7 @@ func (c *conn) Close() error {
 	}
 	c.out.change(func() {
 		if c.linger.Load() == 0 {
-			c.out.err = syscall.ECONNRESET
+			c.out.err = syserror.Reset.Err()
 		}
 		c.out.eof = true
 	})
@@ -261,7 +261,7 @@ func (w *remote) dial(ctx context.Context, network, to string) (net.Conn, error)
 	}
 	switch w.closed {
 	case "refuse":
-		return nil, syscall.ECONNREFUSED
+		return nil, syserror.Refused.Err()
 	case "late":
 		a, b := pair()
 		b.SetLinger(0)
@@ -349,7 +349,7 @@ func echoes(c *conn, text string) error {
 	return err
 }
 
-func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
+func isReset(err error) bool { return syserror.Reset.In(err) }
 
 func listeners(l ...*listener) (list []net.Listener) {
 	for _, l := range l {
