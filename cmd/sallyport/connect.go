@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,10 +64,7 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 3 {
-				s, err := client.ParseService(net.JoinHostPort(args[1], args[2]))
-				if _, notNumber := strconv.ParseUint(args[2], 10, 16); err != nil && notNumber != nil || s.UDP {
-					return cli.Misuse(fmt.Errorf("PORT: expected a number from 1 to 65535, or \"rotate\", got %q", args[2]))
-				}
+				s, err := serviceOf(args[1], args[2])
 				if err != nil {
 					return cli.Misuse(err)
 				}
@@ -103,6 +100,19 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 	c.Flags().BoolVar(&fdpass, "fdpass", false, "pass the connection over standard output, for ssh's ProxyUseFdpass")
 	o.jsonErrorFlag(c)
 	return c
+}
+
+// serviceOf returns the service that the arguments HOST and PORT name.
+func serviceOf(host, port string) (client.Service, error) {
+	s, err := client.ParseService(net.JoinHostPort("host", port))
+	if err != nil || s.UDP || strings.Contains(port, "/") {
+		return client.Service{}, fmt.Errorf("PORT: expected a number from 1 to 65535, or \"rotate\", got %q", port)
+	}
+	if !client.ValidHost(host) {
+		return client.Service{}, fmt.Errorf("HOST: expected a host name or an address, got %q", host)
+	}
+	s.Host = host
+	return s, nil
 }
 
 // canConnect returns an error if the profile has no TCP service.

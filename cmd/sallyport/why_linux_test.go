@@ -108,12 +108,3 @@ func (n *network) nft(on *netns.Host, text string) {
 	}
 	n.run(on, "nft", "-f", path)
 }
-
-// silentReason is the reason of a service that does not answer, if nothing else is known:
-// the clock of the host on which the test runs may not be synchronised.
-func silentReason(otherwise client.Reason) client.Reason {
-	if client.ClockState() == client.ClockUnsynchronised {
-		return client.ReasonClock
-	}
-	return otherwise
-}

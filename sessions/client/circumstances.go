@@ -102,9 +102,6 @@ func (f *findings) diagnoseUnchanged(d *diagnosis, s symptom, c circumstances) {
 	if way == natOfCarrier || way == natPresent {
 		d.conclude("a NAT sends the knocks of one attempt from several addresses: " + natAdvice)
 	}
-	if d.reason != ReasonCarrierNAT && c.clock.state == ClockUnsynchronised {
-		d.reason = ReasonClock
-	}
 	c.clock.explain(d)
 	if c.single {
 		d.conclude("another device uses this profile, or it comes from a backup, and the server has accepted higher nonces: " +

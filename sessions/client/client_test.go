@@ -433,6 +433,21 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	p := profile()
+	// The service has an address of one family, and the server of both.
+	p.Server, p.Addresses = "gate", []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+	for host, knock := range map[string]string{"192.0.2.7": "192.0.2.1", "2001:db8::7": "2001:db8::1"} {
+		p.Service = net.JoinHostPort(host, "22")
+		targets, err := resolve(t.Context(), p, AnyFamily, nobody)
+		if err != nil || len(targets) != 1 || targets[0].knock.String() != knock || targets[0].service.String() != p.Service {
+			t.Errorf("%s: %+v, %v", host, targets, err)
+		}
+		var none *ResolveError
+		other := map[bool]Family{true: IPv6, false: IPv4}[strings.Contains(host, ".")]
+		if _, err := resolve(t.Context(), p, other, nobody); !errors.As(err, &none) || !none.knocks.IsValid() {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	p = profile()
 	for want, e := range map[string]ResolveError{
 		"found no IPv6 address of gate. omit -6, or check the name in the profile": {
 			Host: "gate", Family: IPv6, err: &net.AddrError{Err: "no suitable address found", Addr: "gate"},
@@ -441,8 +456,11 @@ func TestResolve(t *testing.T) {
 			Host: "gate", Family: IPv4, err: &net.DNSError{Err: "no such host", IsNotFound: true},
 		},
 		"192.0.2.1 is not an IPv6 address. omit -6": {Host: "192.0.2.1", Family: IPv6, err: errOtherFamily},
-		"found no IPv6 address of inner. the knocks go to 2001:db8::1, and the service must have an address of the same family: try -4": {
+		"found no IPv6 address of inner. the knocks go to 2001:db8::1, and the service must have an address of the same family": {
 			Host: "inner", Family: IPv6, err: &net.DNSError{IsNotFound: true}, knocks: netip.MustParseAddr("2001:db8::1"),
+		},
+		"find an IPv6 address of inner: lookup inner: timeout. check the name of the service's host, and whether this computer is online and can resolve names": {
+			Host: "inner", Family: IPv6, err: &net.DNSError{Name: "inner", Err: "timeout"}, knocks: netip.MustParseAddr("2001:db8::1"),
 		},
 		"find an IPv6 address of gate: lookup gate: timeout. check the name in the profile, and whether this computer is online and can resolve names": {
 			Host: "gate", Family: IPv6, err: &net.DNSError{Name: "gate", Err: "timeout"},

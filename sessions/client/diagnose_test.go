@@ -52,7 +52,11 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"unsynchronised": {
 			findings{service: syserror.Refused.Err(), before: beforeRefused}, circumstances{clock: clockFacts{state: ClockUnsynchronised, now: now}},
-			ReasonClock, "clock is not synchronised", "the clock is off", blame,
+			ReasonRefused, "clock is not synchronised", "the clock is off", blame,
+		},
+		"unsynchronised, silent": {
+			findings{service: os.ErrDeadlineExceeded, before: beforeSilent}, circumstances{clock: clockFacts{state: ClockUnsynchronised, now: now}},
+			ReasonNoAnswer, "clock is not synchronised", "the clock is off", blame,
 		},
 		"set back": {
 			findings{service: syserror.Refused.Err(), before: beforeRefused}, circumstances{clock: back},

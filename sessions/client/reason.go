@@ -20,7 +20,7 @@ const (
 	ReasonUnreachable      Reason = "unreachable"       // ICMP: no host, or no route to it
 	ReasonKnocksProhibited Reason = "knocks-prohibited" // ICMP: a firewall rejects the knocks
 	ReasonKnocksRefused    Reason = "knocks-refused"    // ICMP: nothing listens on the ports of the knocks
-	ReasonClock            Reason = "clock"             // this computer's clock is wrong, or not synchronised
+	ReasonClock            Reason = "clock"             // this computer's clock has been set back
 	ReasonCarrierNAT       Reason = "carrier-nat"       // this computer is behind a carrier's NAT
 	ReasonAddressChanged   Reason = "address-changed"   // knocks and connections left from different addresses
 	ReasonNoAnswer         Reason = "no-answer"         // the service does not answer, and nothing else is known

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -102,44 +103,61 @@ func lookupLater(p Profile, family Family, remembered func() []netip.Addr) func(
 }
 
 // targetsAt returns the targets at addresses of the server. If the service is on another
-// host, it uses that host's first address of the same family.
-func targetsAt(ctx context.Context, p Profile, list []netip.Addr) ([]target, error) {
-	targets := make([]target, len(list))
-	for i, a := range list {
-		targets[i].knock = a
-	}
-	if p.Service == "" {
-		return targets, nil
-	}
-	service, err := ParseService(p.Service)
-	if err != nil {
-		return nil, err
-	}
-	elsewhere := map[Family]netip.Addr{}
-	for i, t := range targets {
-		at := t.knock
-		if service.Host != "" && service.Host != p.Server {
-			same := IPv6
-			if at.Is4() {
-				same = IPv4
-			}
-			if !elsewhere[same].IsValid() {
-				others, err := lookup(ctx, service.Host, same)
-				var none *ResolveError
-				if errors.As(err, &none) && none.notFound() {
-					none.knocks = at
-				}
-				if err != nil {
-					return nil, err
-				}
-				elsewhere[same] = others[0]
-			}
-			at = elsewhere[same]
+// host, it uses that host's first address of the same family, and leaves out the addresses
+// of the server whose family that host does not have. It returns an error if none is left.
+func targetsAt(ctx context.Context, p Profile, list []netip.Addr) (targets []target, err error) {
+	var service Service
+	if p.Service != "" {
+		if service, err = ParseService(p.Service); err != nil {
+			return nil, err
 		}
-		targets[i].udp, targets[i].rotates = service.UDP, service.Rotates
-		targets[i].service = netip.AddrPortFrom(at, service.Port)
 	}
-	return targets, nil
+	elsewhere := elsewhere{host: service.Host}
+	for _, knock := range list {
+		t := target{knock: knock, udp: service.UDP, rotates: service.Rotates}
+		at := knock
+		if service.Host != "" && service.Host != p.Server {
+			var none error
+			if at, none = elsewhere.near(ctx, knock); none != nil {
+				err = cmp.Or(err, none)
+				continue
+			}
+		}
+		if p.Service != "" {
+			t.service = netip.AddrPortFrom(at, service.Port)
+		}
+		targets = append(targets, t)
+	}
+	if len(targets) > 0 {
+		err = nil
+	}
+	return targets, err
+}
+
+// elsewhere is the host of a service that is not on the server, with what the resolver
+// answered: it is asked once for each family.
+type elsewhere struct {
+	host  string
+	found [2]netip.Addr
+	err   [2]error
+}
+
+// near returns the first address of the host that has the family of knock.
+func (e *elsewhere) near(ctx context.Context, knock netip.Addr) (netip.Addr, error) {
+	family, n := IPv6, familyOf(knock)
+	if knock.Is4() {
+		family = IPv4
+	}
+	if !e.found[n].IsValid() && e.err[n] == nil {
+		list, err := lookup(ctx, e.host, family)
+		if none := (*ResolveError)(nil); errors.As(err, &none) {
+			none.knocks = knock
+		}
+		if e.err[n] = err; err == nil {
+			e.found[n] = list[0]
+		}
+	}
+	return e.found[n], e.err[n]
 }
 
 func lookup(ctx context.Context, host string, family Family) ([]netip.Addr, error) {

@@ -33,17 +33,17 @@ func (e *ResolveError) Unwrap() error { return e.err }
 
 // Hint returns what to do.
 func (e *ResolveError) Hint() string {
-	const check = "check the name in the profile, and whether this computer is online and can resolve names"
 	switch {
+	case e.knocks.IsValid() && e.notFound():
+		return fmt.Sprintf("the knocks go to %s, and the service must have an address of the same family", e.knocks)
 	case e.knocks.IsValid():
-		return fmt.Sprintf("the knocks go to %s, and the service must have an address of the same family: try %s", e.knocks,
-			map[Family]string{IPv4: "-6", IPv6: "-4"}[e.Family])
+		return "check the name of the service's host, and whether this computer is online and can resolve names"
 	case errors.Is(e.err, errOtherFamily):
 		return "omit -" + string(e.Family)
 	case e.Family != AnyFamily && e.notFound():
 		return "omit -" + string(e.Family) + ", or check the name in the profile"
 	}
-	return check
+	return "check the name in the profile, and whether this computer is online and can resolve names"
 }
 
 // notFound reports whether the resolver answered that there is no such address.
