@@ -82,8 +82,8 @@ type Result struct {
 	Rejected bool
 	// Lost: in this many earlier attempts of Exchange, packets were lost on the way.
 	Lost Lost
-	// Also are other addresses at which the service stands open: Knock without Keep opens
-	// it for both families.
+	// Also are other addresses at which the service stands open: Knock and Exchange without
+	// Keep open it for both families.
 	Also []netip.AddrPort
 	// NoncesBehind: the service opened after the nonces were moved ahead (see Moved).
 	NoncesBehind bool

@@ -41,8 +41,8 @@
 // Addresses that only the resolver gives come after those, one by one: a host that receives
 // a sequence can send it to the server's other addresses, where it is valid for about a
 // minute, and gets in. Each sequence has its own nonces, so the server accepts all of
-// them. Without Keep, Knock goes on to the other family for a short time after the first
-// answer, so that any program gets in over both (Result.Also).
+// them. Without Keep, Knock and Exchange go on to the other family for a short time after
+// the first answer, so that any program gets in over both (Result.Also).
 //
 // # Connections
 //

@@ -144,9 +144,10 @@ func (Requested) isEvent() {}
 func (Answered) isEvent()  {}
 
 // Exchange requests an operation and responds to the challenge, until the service
-// answers. A random port accepts only one connection: Exchange returns it with Keep,
-// and does not connect without Keep. It returns an OfflineError if all attempts
-// failed, a ResolveError, a FamilyError, an ISNError, or the error of ctx.
+// answers. Without Keep, it then does the same for the other address family, for a short
+// time. A random port accepts only one connection: Exchange returns it with Keep, and
+// does not connect without Keep. It returns an OfflineError if all attempts failed, a
+// ResolveError, a FamilyError, an ISNError, or the error of ctx.
 func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err := cfg.Challenge.Check(); err != nil {
 		return Result{}, fmt.Errorf("profile: challenge: %w", err)
@@ -176,9 +177,16 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 				return Result{}, err
 			}
 		}
+		began := time.Now()
 		result, err := x.attempt(ctx, attempt)
+		if err == nil {
+			result.Also = x.otherFamily(ctx, result, time.Since(began))
+		}
 		switch {
 		case ctx.Err() != nil:
+			if result.Conn != nil {
+				result.Conn.Close()
+			}
 			return Result{}, ctx.Err()
 		case !errors.Is(err, errUnanswered):
 			return result, err

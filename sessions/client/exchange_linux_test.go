@@ -34,7 +34,7 @@ type testServer struct {
 
 	mu      sync.Mutex
 	granted []exchange.Proof
-	opened  net.Listener
+	opened  []net.Listener
 }
 
 var (
@@ -99,8 +99,8 @@ func newTestServer(t *testing.T, o *exchange.Operation, mangle func(n int, paylo
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if g.opened != nil {
-			g.opened.Close()
+		for _, l := range g.opened {
+			l.Close()
 		}
 	})
 	return g
@@ -112,7 +112,7 @@ func (g *testServer) open(at string) {
 	if err != nil {
 		return // it listens already
 	}
-	g.opened = l
+	g.opened = append(g.opened, l)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -470,5 +470,55 @@ func TestRandomPort(t *testing.T) {
 	b := make([]byte, 7)
 	if _, err := r.Conn.Read(b); err != nil || b[0] != 'w' {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// TestExchangeBothFamilies: the operation is executed for both address families, if both
+// work, unless the caller keeps the connection, or has chosen a family.
+func TestExchangeBothFamilies(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	four, six := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
+	for name, row := range map[string]struct {
+		change func(*ExchangeConfig)
+		want   []netip.Addr
+	}{
+		"both":      {func(*ExchangeConfig) {}, []netip.Addr{four, six}},
+		"no watch":  {func(c *ExchangeConfig) { c.Watch = WatchNone }, []netip.Addr{four, six}},
+		"IPv6 only": {func(c *ExchangeConfig) { c.Family = IPv6 }, []netip.Addr{six}},
+		"keep":      {func(c *ExchangeConfig) { c.Keep = true }, []netip.Addr{four}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOperation(t, exchange.NATAware, false)
+			g := newTestServer(t, o, nil)
+			cfg := exchangeConfig(o, "gate.invalid")
+			cfg.Addresses = []netip.Addr{four, six}
+			row.change(&cfg)
+			// On a busy machine, the second family may take too long, or the first one.
+			netns.Until(t, "an exchange for each family", func() bool {
+				before := len(g.grants())
+				r, err := Exchange(t.Context(), cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Conn != nil {
+					r.Conn.Close()
+				}
+				var clients []netip.Addr
+				for _, grant := range g.grants()[before:] {
+					clients = append(clients, grant.Client())
+				}
+				if len(clients) > len(row.want) {
+					t.Fatalf("granted %v, want %v", clients, row.want)
+				}
+				var also []netip.AddrPort
+				if r.Watched && len(row.want) > 1 {
+					also = append(also, netip.AddrPortFrom(row.want[1], 8080))
+				}
+				return slices.Equal(clients, row.want) && slices.Equal(r.Also, also)
+			})
+		})
 	}
 }

@@ -21,6 +21,12 @@ const (
 	maxFamily    = 250 * time.Millisecond
 )
 
+// familyTime returns how long the client waits for the other family, if the first one
+// took so long.
+func familyTime(took time.Duration) time.Duration {
+	return min(max(familyFactor*took, minFamily), maxFamily)
+}
+
 // plan decides to which address of the server an attempt sends next, and when. It does no
 // I/O, and reads no clock.
 type plan struct {
@@ -98,7 +104,7 @@ func (p *plan) over(i int, now time.Time) {
 func (p *plan) won(i int, now time.Time) {
 	a := p.list[i]
 	if !p.hasAnswer() {
-		more := min(max(familyFactor*now.Sub(a.sent), minFamily), maxFamily)
+		more := familyTime(now.Sub(a.sent))
 		p.until, p.ready, p.last = now.Add(more), now, -1
 	}
 	p.answered[a.family] = true
