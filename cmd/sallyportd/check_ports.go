@@ -139,8 +139,8 @@ func checkFamilies(ctx context.Context, cfg *config.Config) (found []finding) {
 		has4, has6 = has4 || a.Unmap().Is4(), has6 || !a.Unmap().Is4()
 	}
 	if has4 && has6 {
-		found = append(found, warn("server-two-families", "clients can choose a family with -4 or -6; \"sallyport knock\" prints which address it has opened",
-			"%s has IPv4 and IPv6 addresses: a client that knocks over one family, and connects to service %s over the other, is refused", cfg.Server, bothServed))
+		found = append(found, finding{advice, "server-two-families", fmt.Sprintf("%s has IPv4 and IPv6 addresses: "+
+			"sallyport opens service %s for both; with -4 or -6, and with other clients, only the family of the knocks is let in", cfg.Server, bothServed), ""})
 	}
 	return found
 }

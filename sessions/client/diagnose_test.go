@@ -255,4 +255,11 @@ func TestCannotSend(t *testing.T) {
 			t.Errorf("%v: %v, %+v", errno, err, offline)
 		}
 	}
+	// Each address has its own line.
+	both := fmt.Errorf("knock: %w", errors.Join(errors.New("send to 192.0.2.1: a"), errors.New("send to 2001:db8::1: b")))
+	var offline *OfflineError
+	want := []string{"the error of the system: send to 192.0.2.1: a", "the error of the system: send to 2001:db8::1: b"}
+	if err := cannotSend("gate", 1, both, ""); !errors.As(err, &offline) || !slices.Equal(offline.Certain, want) {
+		t.Errorf("certain %q", offline.Certain)
+	}
 }

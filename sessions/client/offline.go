@@ -83,11 +83,13 @@ func (k *knocking) cannotSend(attempts int, errs []error) error {
 // cannotSend returns the error if this computer cannot send. ports are those to which the
 // packets go.
 func cannotSend(server string, attempts int, err error, ports string) error {
-	d := diagnosis{reason: ReasonCannotSend, certain: []string{"the error of the system: " + innermost(err).Error()}}
+	d := diagnosis{reason: ReasonCannotSend}
+	for _, e := range each(innermost(err)) {
+		d.see("the error of the system: %v", e)
+	}
 	switch {
 	case syserror.NoRoute.In(err):
 		d.conclude("there is no route to the server: this computer is offline")
-		d.advise("if the server has addresses of both families, try -4 or -6")
 	case syserror.Forbidden.In(err):
 		d.conclude("this computer's own firewall or routes forbid the packets")
 		d.advise("allow outgoing %s", ports)
@@ -135,6 +137,14 @@ func innermost(err error) error {
 		err = inner
 	}
 	return err
+}
+
+// each returns the errors that are joined in err.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
 }
 
 func timedOut(err error) bool {
