@@ -68,7 +68,7 @@ func (c *Conn) TCP() *net.TCPConn {
 
 // Read implements net.Conn. If the service ends the connection without a byte, soon after
 // its beginning, Read returns an OfflineError in place of io.EOF or of the reset: unless
-// CloseWrite was called, the service has not done its work.
+// the end is in order and CloseWrite was called, the service has not done its work.
 func (c *Conn) Read(b []byte) (int, error) {
 	for {
 		if n := c.takeFirst(b); n > 0 {
@@ -117,7 +117,7 @@ func (c *Conn) takeFirst(b []byte) int {
 // ended returns the error of a connection that ended without a byte of the service.
 func (c *Conn) ended(err error, age time.Duration) error {
 	atOnce := err == io.EOF && age < upstreamTime || isReset(err) && age < firstMoments
-	if !atOnce || c.explain == nil || c.halfClosed.Load() {
+	if !atOnce || c.explain == nil || c.halfClosed.Load() && !isReset(err) {
 		return err
 	}
 	return c.explain(fmt.Errorf("%w: %w", errClosedAtOnce, err))

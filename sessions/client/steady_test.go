@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"sallyport/sessions/syserror"
 )
 
 // steadyPair returns a Conn in its first moments, which last for as long as the test, and
@@ -114,5 +116,19 @@ func TestNotRepeated(t *testing.T) {
 				t.Errorf("read %q, %v", b[:n], err)
 			}
 		})
+	}
+}
+
+// TestEndAfterCloseWrite: after CloseWrite, an end in order may be all that the service
+// does. A reset is a failure, also then.
+func TestEndAfterCloseWrite(t *testing.T) {
+	explained := errors.New("explained")
+	c := &Conn{explain: func(error) error { return explained }}
+	c.halfClosed.Store(true)
+	if err := c.ended(io.EOF, 0); err != io.EOF {
+		t.Error(err)
+	}
+	if err := c.ended(syserror.Reset.Err(), 0); err != explained {
+		t.Error(err)
 	}
 }

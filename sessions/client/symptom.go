@@ -71,7 +71,7 @@ func (s symptom) diagnoseReset(d *diagnosis, what string) {
 	d.see("%s", s.text(what))
 	tooMany := "too many connections: the server limits those of an address (max_connections), and those of others behind the same NAT count too"
 	stranger := fmt.Sprintf("%s is open for another address: this computer sends %ss and connections from different addresses, or the %ss were lost", s.at, what, what)
-	program := "the program behind it resets connections"
+	program := "the program behind it resets connections, or does not run behind a proxy"
 	if s.own > 0 {
 		d.see("this computer has %d connections to %s", s.own, s.at)
 	}
