@@ -1,16 +1,12 @@
 package main
 
 import (
-	"cmp"
-	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
 	forwarding "sallyport/sessions/client/forward"
 )
@@ -108,129 +104,4 @@ with exit code 0.`,
 	c.Flags().BoolVar(&share, "share", false, "accept local addresses that other computers can reach, and let them all in")
 	cli.AddJSONFlag(c, &o.json)
 	return c
-}
-
-func parseWords(args []string) (words []forwarding.Word, err error) {
-	for _, arg := range args {
-		w, err := forwarding.ParseWord(arg)
-		if err != nil {
-			return nil, cli.WithHint(err, "for example: 5432, 15432:5432, 127.0.0.1:15432:5432, or 60001/udp")
-		}
-		words = append(words, w)
-	}
-	return words, forwarding.CheckWords(words)
-}
-
-// routes returns the routes of words, without sockets. A word that names the service of
-// the profile means that one, also on another host than the server.
-func (o *knockOptions) routes(name string, p client.Profile, words []forwarding.Word) ([]forwarding.Route, error) {
-	challenge, err := o.usesChallenge(p)
-	if err != nil {
-		return nil, err
-	}
-	service, bind, handshake, random := p.Service, p.Bind, p.Handshake, false
-	if challenge {
-		random = p.Challenge.Operation.RandomPort()
-		service = cmp.Or(p.Challenge.Service, fixedService(p.Service))
-		bind, handshake = p.Challenge.Bind, p.Challenge.Handshake
-		if p.Challenge.Service == "" {
-			bind, handshake = p.Bind, p.Handshake
-		}
-	}
-	own, _ := client.ParseService(service) // load has parsed it; empty: none
-	routes := make([]forwarding.Route, len(words))
-	for i, w := range words {
-		switch {
-		case w.Random && !random:
-			return nil, fmt.Errorf("%s: profile %s opens no random port", w, name)
-		case random && !w.Random:
-			return nil, cli.WithHint(fmt.Errorf("%s: profile %s opens a random port", w, name),
-				fmt.Sprintf("name a local port: sallyport forward %s %d:random", name, w.LocalPort))
-		case w.Rotates && !own.Rotates:
-			return nil, cli.WithHint(fmt.Errorf("%s: the port of the service of profile %s does not rotate", w, name), "write the number of the port")
-		}
-		routes[i] = forwarding.Route{Service: w.Service(), Each: w.Random, Rotates: w.Rotates}
-		if w.Rotates && w.UDP != own.UDP {
-			return nil, fmt.Errorf("%s: expected the protocol of the service of profile %s, which is %s", w, name, service)
-		}
-		if service != "" && w.Port == own.Port && w.Rotates == own.Rotates && w.UDP == own.UDP {
-			routes[i].Service = ""
-			routes[i].Each = routes[i].Each || bind == client.BindISN
-			routes[i].Granted = handshake == client.HandshakeGranted
-		}
-	}
-	return routes, nil
-}
-
-// forwardConfig returns how to knock.
-func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Profile) (cfg forwarding.Config, err error) {
-	challenge, err := o.usesChallenge(p)
-	if err != nil {
-		return cfg, err
-	}
-	progress := newProgress(env, o)
-	if o.verbose {
-		progress.details(c.Root().Version, p, challenge)
-	}
-	if challenge {
-		cfg.OpenFor = p.Challenge.OpenFor
-		exchange := client.ExchangeConfig{
-			Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-			Watch: o.watchOf(p), Random: rand.Reader, Report: progress.report,
-		}
-		if exchange.Challenge.Service == "" {
-			exchange.Challenge.Service, exchange.Challenge.Bind = fixedService(p.Service), p.Bind
-		}
-		cfg.Knock = forwarding.Challenge(exchange)
-		return cfg, nil
-	}
-	nonces, err := profile.Nonces(p)
-	if err != nil {
-		return cfg, err
-	}
-	cfg.OpenFor = p.OpenFor
-	cfg.Knock = forwarding.Sequence(client.Config{
-		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		NoWait: o.noWait, Now: env.Now, Report: progress.report,
-	})
-	return cfg, nil
-}
-
-// openSockets returns the sockets of each word: those that systemd has passed, or new
-// ones.
-func openSockets(ctx context.Context, words []forwarding.Word, share bool) (list []forwarding.Sockets, err error) {
-	const hint = "with --share, any computer that reaches the address gets in: its connections look like yours"
-	passed, err := forwarding.Inherited()
-	if err != nil {
-		return nil, err
-	}
-	if len(passed) > 0 {
-		list, err = forwarding.Assign(words, passed, share)
-		if public := (*forwarding.PublicError)(nil); errors.As(err, &public) {
-			err = cli.WithHint(err, "in the socket unit, name 127.0.0.1 or [::1] before the port\n"+hint)
-		}
-		return list, err
-	}
-	for _, w := range words {
-		s, err := forwarding.Listen(ctx, w, share)
-		if err != nil {
-			for _, s := range list {
-				s.Close()
-			}
-			if public := (*forwarding.PublicError)(nil); errors.As(err, &public) {
-				return nil, cli.WithHint(err, "omit the address, to listen on localhost\n"+hint)
-			}
-			return nil, cli.WithHint(err, fmt.Sprintf("name another local port: %d:%s", otherPort(w.LocalPort), w.Name()))
-		}
-		list = append(list, s)
-	}
-	return list, nil
-}
-
-// otherPort returns a local port that is probably free, and needs no privilege.
-func otherPort(port uint16) uint16 {
-	if port < 10000 {
-		return port + 10000
-	}
-	return port - 1
 }

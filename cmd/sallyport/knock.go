@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -103,56 +101,6 @@ addresses, ports and times, and no secrets.`,
 	return c
 }
 
-func (o *knockOptions) flags(c *cobra.Command) {
-	f := c.Flags()
-	o.given = f.Changed
-	f.IntVar(&o.attempts, "attempts", 0, fmt.Sprintf("the maximum number of attempts (default %d, or %d without a service to watch)",
-		client.DefaultAttempts, client.DefaultUnwatched))
-	f.DurationVar(&o.timeout, "timeout", client.DefaultTimeout, "how long to wait for the service after each attempt")
-	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the next minute's ports")
-	f.StringVar(&o.protocol, "protocol", "",
-		"\"sequence\" or \"challenge\" (default \"sequence\", if the profile has it)")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "print details for a bug report, without secrets")
-	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "use IPv4 only")
-	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "use IPv6 only")
-}
-
-// watchFlag adds --watch. With connect, the connection is the user's, and always whole.
-func (o *knockOptions) watchFlag(c *cobra.Command) {
-	c.Flags().StringVar(&o.watch, "watch", "",
-		"how to watch the service: \"syn\", \"connection\" or \"none\" (default \"syn\", or that of the profile)")
-	c.Flags().BoolVar(&o.noWatch, "no-watch", false, "only send: --watch none")
-}
-
-// family returns the address family of the flags.
-func (o *knockOptions) family() client.Family {
-	switch {
-	case o.ipv4:
-		return client.IPv4
-	case o.ipv6:
-		return client.IPv6
-	}
-	return client.AnyFamily
-}
-
-// check returns an error if the flags contradict each other, or their values are not
-// valid. It is marked as misuse.
-func (o *knockOptions) check() error {
-	switch {
-	case o.attempts < 0 || o.attempts == 0 && o.given("attempts"):
-		return cli.Misuse(fmt.Errorf("--attempts: expected a whole number from 1, got %d", o.attempts))
-	case o.timeout <= 0:
-		return cli.Misuse(fmt.Errorf("--timeout: expected a time above 0, got %s", o.timeout))
-	case o.ipv4 && o.ipv6:
-		return cli.Misuse(errors.New("expected -4 or -6, got both; omit both to use both families"))
-	case o.noWatch && o.given("watch"):
-		return cli.Misuse(errors.New("expected --watch or --no-watch, got both"))
-	case !client.Watch(o.watch).Valid():
-		return cli.Misuse(fmt.Errorf("--watch: expected \"syn\", \"connection\" or \"none\", got %q", o.watch))
-	}
-	return nil
-}
-
 // unconfirmed reports whether the knocks were sent, and nothing shows that they opened a
 // service, although the user has not asked for that. An operation without a service may
 // open none.
@@ -184,26 +132,4 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 		return o.exchange(c.Context(), p, keep, progress.report)
 	}
 	return o.sequence(c.Context(), env, p, keep, progress.report)
-}
-
-// sequence knocks by the sequence protocol.
-func (o *knockOptions) sequence(
-	ctx context.Context, env cli.Env, p client.Profile, keep bool, report func(client.Event),
-) (client.Result, error) {
-	nonces, err := profile.Nonces(p)
-	if err != nil {
-		return client.Result{}, cli.Misuse(err)
-	}
-	result, err := client.Knock(ctx, client.Config{
-		Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		NoWait: o.noWait, Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
-	})
-	var exhausted *client.ExhaustedError
-	var damaged *client.DamagedError
-	var nonce *client.NonceError
-	var isn *client.ISNError
-	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) || errors.As(err, &isn) {
-		err = cli.Misuse(err)
-	}
-	return result, err
 }

@@ -9,29 +9,6 @@ import (
 	"sallyport/sessions/client/stay"
 )
 
-// stayEvent is a line of stay --json. Later versions may add fields.
-type stayEvent struct {
-	Time  time.Time `json:"time"`
-	Event string    `json:"event"`         // open, renewed, moving, failed or stopped
-	Why   string    `json:"why,omitempty"` // of the knock: start, renewal, network, resume or retry
-	// Of open and renewed:
-	Address   string `json:"address,omitempty"`     // of the server, to which the packets went
-	Service   string `json:"service,omitempty"`     // as in the result of knock
-	Watched   bool   `json:"watched,omitempty"`     // the service answered
-	OpenForMS int64  `json:"open_for_ms,omitempty"` // how long it stays open without a further knock; missing: not known
-	// Of failed, as in the error of a command:
-	Error   string   `json:"error,omitempty"`
-	Reason  string   `json:"reason,omitempty"`
-	Certain []string `json:"certain,omitempty"`
-	Likely  []string `json:"likely,omitempty"`
-	Hint    string   `json:"hint,omitempty"`
-	RetryMS int64    `json:"retry_ms,omitempty"` // the pause before the next knock
-
-	failure cli.Failure // of failed
-
-	Lost int `json:"lost_events,omitempty"` // events before this one that were not printed, because they were not read in time
-}
-
 // maxWaiting is how many events wait for the reader of standard output.
 const maxWaiting = 64
 
@@ -95,16 +72,6 @@ func (l *eventLines) opened(e stay.Opened) {
 	l.add(out)
 }
 
-func failedEvent(e stay.Failed) stayEvent {
-	f := cli.Explain(e.Err)
-	out := stayEvent{
-		Event: "failed", Why: string(e.Reason), Error: f.Error, Reason: f.Reason, Certain: f.Certain, Likely: f.Likely, Hint: f.Hint,
-		RetryMS: e.Retry.Milliseconds(), failure: f,
-	}
-	out.failure.Error += "; the client goes on to knock"
-	return out
-}
-
 // stopped prints the last event.
 func (l *eventLines) stopped() { l.add(stayEvent{Event: "stopped"}) }
 
@@ -148,21 +115,4 @@ func (l *eventLines) print(e stayEvent) error {
 	event := output.Cell{Text: e.Event, Colour: map[string]output.Colour{"open": output.Green}[e.Event]}
 	time := output.Cell{Text: l.env.Time(e.Time)}
 	return l.env.Out().Columns(len(output.TimeFormat), len("moving")).Print([]output.Cell{time, event, {Text: text}})
-}
-
-// text returns the event for people; empty: only programs get it.
-func (e stayEvent) text() string {
-	switch e.Event {
-	case "open":
-		if e.Watched {
-			return e.Service
-		}
-		return "sent to " + e.Address + ", and the client does not watch the service"
-	case "moving":
-		if e.Why == string(stay.Resume) {
-			return "this computer has resumed from sleep"
-		}
-		return "the network has changed"
-	}
-	return ""
 }

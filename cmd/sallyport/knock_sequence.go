@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
+	"sallyport/sessions/client"
+)
+
+// sequence knocks by the sequence protocol.
+func (o *knockOptions) sequence(
+	ctx context.Context, env cli.Env, p client.Profile, keep bool, report func(client.Event),
+) (client.Result, error) {
+	nonces, err := profile.Nonces(p)
+	if err != nil {
+		return client.Result{}, cli.Misuse(err)
+	}
+	result, err := client.Knock(ctx, client.Config{
+		Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		NoWait: o.noWait, Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
+	})
+	var exhausted *client.ExhaustedError
+	var damaged *client.DamagedError
+	var nonce *client.NonceError
+	var isn *client.ISNError
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) || errors.As(err, &isn) {
+		err = cli.Misuse(err)
+	}
+	return result, err
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"sallyport/cmd/internal/output"
+	"sallyport/sessions/client"
+)
+
+// details prints the versions, the clock, and the settings of the profile that are
+// not secret.
+func (p *progress) details(version string, profile client.Profile, challenge bool) {
+	settings := []string{"server " + profile.Server}
+	service := profile.Service
+	if challenge {
+		c := profile.Challenge
+		settings = append(settings, "protocol challenge", fmt.Sprintf("algorithm %d", c.Operation.Algorithm()),
+			fmt.Sprintf("requests %s from port %d", c.Request.Scheme, c.Request.Base),
+			fmt.Sprintf("responses %s from port %d", c.Response.Scheme, c.Response.Base))
+		if c.SharedPorts {
+			settings = append(settings, "shared ports")
+		}
+		if c.AnswerPort != 0 {
+			settings = append(settings, fmt.Sprintf("transport tcp, challenges from port %d", c.AnswerPort))
+		}
+		if c.Service != "" {
+			service = c.Service
+		}
+	} else {
+		settings = append(settings, "protocol sequence", fmt.Sprintf("%d ports", profile.Ports),
+			"generator "+profile.Generator.String())
+	}
+	if p.options.service != "" {
+		service = p.options.service
+	}
+	if service == "" {
+		service = "none"
+	}
+	settings = append(settings, "service "+service)
+	program := fmt.Sprintf("sallyport %s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	p.printer.Columns().Print(
+		detail("version", program),
+		detail("clock", p.env.Time(p.env.Now())+", "+clockText(client.ClockState())),
+		detail("profile", strings.Join(settings, ", ")),
+	)
+}
+
+func detail(name, text string) []output.Cell {
+	return []output.Cell{{Text: name, Colour: output.Bold}, {Text: text}}
+}
+
+func clockText(c client.Clock) string {
+	switch c {
+	case client.ClockSynchronised:
+		return "synchronised"
+	case client.ClockUnsynchronised:
+		return "not synchronised"
+	}
+	return "synchronisation unknown"
+}
