@@ -10,13 +10,15 @@
 //	  -> identifier known  KeyTable
 //	  -> client not expired
 //	  -> nonce             not below the sequence ID, nor below the Floor of each secret
-//	  -> HMAC-SHA256       macState, constant-time comparison
+//	  -> HMAC-SHA256       macState, constant-time comparison; if it fails, and the
+//	                       client has a lease, once more with the label of closing
 //	  -> Knock
 //
-// All workers share one KeyTable. It is immutable except for the floors: the
-// owner of a secret's window (package sessions) raises them, so that old
-// replays cost no HMAC. A Verifier holds the scratch memory of one worker and
-// belongs to it. For a datagram, nothing here allocates, locks, logs or blocks,
-// and nothing grows with traffic. This package does not decide whether a nonce
-// is new: the owner of the window does.
+// All workers share one KeyTable. It is immutable except for the floors and the marks
+// of clients that have a lease. The owner of a secret's window (package sessions) raises
+// its floor, so that old replays cost no HMAC; the owner of the leases sets the mark
+// (SetLeased). A Verifier holds the scratch memory of one worker and belongs to it. For
+// a datagram, nothing here allocates, locks, logs or blocks, and nothing grows with
+// traffic. This package does not decide whether a nonce is new: the owner of the window
+// does.
 package verify

@@ -19,7 +19,12 @@ type Knock struct {
 	table      uint32
 	secret     Fingerprint
 	isn        wire.ISN
+	closes     bool
 }
+
+// Closes reports whether the knock closes what its client has open, and opens nothing.
+// The client had a lease when the knock was authenticated.
+func (k Knock) Closes() bool { return k.closes }
 
 // Identifier names the client.
 func (k Knock) Identifier() wire.Identifier { return k.identifier }
@@ -54,5 +59,6 @@ func (k Knock) Table() uint32 { return k.table }
 func (k Knock) Secret() Fingerprint { return k.secret }
 
 // ISN is the initial sequence number that the knock's attempt binds a connection to.
-// All knocks of an attempt have the same. Zero, unless Rules.ISN is set.
+// All knocks of an attempt have the same. Zero, unless Rules.ISN is set, and of a knock
+// that closes.
 func (k Knock) ISN() wire.ISN { return k.isn }

@@ -80,7 +80,9 @@ type macState struct {
 	state   [stateSize]byte
 	sum     [sha256.Size]byte
 
-	isnMessage [wire.ISNMessageSize]byte // passed to an interface, so a local variable would be allocated
+	// Passed to an interface, so local variables would be allocated.
+	isnMessage     [wire.ISNMessageSize]byte
+	closingMessage [wire.ClosingSize]byte
 }
 
 func newMACState() macState {

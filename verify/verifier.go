@@ -90,7 +90,16 @@ func (v *Verifier) Precheck(c *Candidate, datagram []byte, places []schedule.Pla
 
 // Authenticate checks a candidate's HMAC.
 func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
-	key, secret := v.table.authenticate(&v.mac, c.row, c.datagram[:wire.SignedSize], c.knock.MAC[:], now)
+	signed := c.datagram[:wire.SignedSize]
+	key, secret := v.table.authenticate(&v.mac, c.row, signed, c.knock.MAC[:], now)
+	closes := false
+	// Only a client that has a lease can close, so a flood in the name of any other
+	// costs one HMAC.
+	if secret == 0 && v.table.rows[c.row].leased.Load() != 0 {
+		v.mac.closingMessage = wire.ClosingMessage([wire.SignedSize]byte(signed))
+		key, secret = v.table.authenticate(&v.mac, c.row, v.mac.closingMessage[:], c.knock.MAC[:], now)
+		closes = true
+	}
 	if secret == 0 {
 		return Knock{}, MAC
 	}
@@ -104,8 +113,9 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 		portSecret: c.place.Secret,
 		table:      v.table.number,
 		secret:     secret,
+		closes:     closes,
 	}
-	if v.isn {
+	if v.isn && !closes {
 		k.isn = v.mac.isn(key, k.identifier, k.Base())
 	}
 	return k, Authentic

@@ -75,6 +75,16 @@ func SignUnder(t TB, k wire.Knock, secret []byte) []byte {
 	return b
 }
 
+// SignClosing returns the datagram of a closing knock, signed with its client's Secret.
+func SignClosing(t TB, k wire.Knock) []byte {
+	t.Helper()
+	b, err := k.SignClosing(Secret(k.Identifier)).AppendBinary(nil)
+	if err != nil {
+		t.Fatalf("encode %+v: %v", k, err)
+	}
+	return b
+}
+
 // Forge returns a datagram with the fields of k, the MAC included, unchanged.
 // Unlike AppendBinary it refuses nothing, so the fields may break every rule.
 func Forge(k wire.Knock) []byte {
@@ -91,6 +101,7 @@ func Forge(k wire.Knock) []byte {
 // Sequences makes authenticated knocks of a server's clients.
 type Sequences struct {
 	verifier *verify.Verifier
+	table    *verify.KeyTable
 	ports    int
 }
 
@@ -99,7 +110,7 @@ type Sequences struct {
 func New(t TB, n int, ids ...string) Sequences {
 	t.Helper()
 	rules := verify.Rules{Table: Table(t, Clients(ids...)...), Ports: n, Tolerance: time.Minute}
-	return Sequences{verify.New(rules), n}
+	return Sequences{verify.New(rules), rules.Table, n}
 }
 
 // Knock returns an authenticated knock with a sequence ID, stamped with the
@@ -112,14 +123,33 @@ func (s Sequences) Knock(t TB, id string, m schedule.Minute, base uint32, sequen
 // KnockAt is Knock for a port with a place, which may have a port secret.
 func (s Sequences) KnockAt(t TB, id string, at schedule.Place, base uint32) verify.Knock {
 	t.Helper()
-	m, sequence := at.Minute, int(at.Index)
-	datagram := Sign(t, wire.Knock{
-		Sequence: int8(sequence), Maximum: int8(s.ports - 1), Identifier: ID(id),
-		Timestamp: uint32(m) * 60, Nonce: base + uint32(sequence),
-	})
-	k, reason := s.verifier.Verify(datagram, []schedule.Place{at}, int64(m)*60)
+	return s.verify(t, Sign(t, s.wire(id, at, base)), at)
+}
+
+// Closing is Knock for a closing knock. The client has a lease.
+func (s Sequences) Closing(t TB, id string, m schedule.Minute, base uint32, sequence int) verify.Knock {
+	t.Helper()
+	at := schedule.Place{Minute: m, Index: int8(sequence)}
+	s.table.SetLeased(ID(id), true)
+	k := s.verify(t, SignClosing(t, s.wire(id, at, base)), at)
+	if !k.Closes() {
+		t.Fatalf("a closing knock of %s opens", id)
+	}
+	return k
+}
+
+func (s Sequences) wire(id string, at schedule.Place, base uint32) wire.Knock {
+	return wire.Knock{
+		Sequence: at.Index, Maximum: int8(s.ports - 1), Identifier: ID(id),
+		Timestamp: uint32(at.Minute) * 60, Nonce: base + uint32(at.Index),
+	}
+}
+
+func (s Sequences) verify(t TB, datagram []byte, at schedule.Place) verify.Knock {
+	t.Helper()
+	k, reason := s.verifier.Verify(datagram, []schedule.Place{at}, int64(at.Minute)*60)
 	if reason != verify.Authentic {
-		t.Fatalf("a knock of %s is refused: %s", id, reason)
+		t.Fatalf("a knock is refused: %s", reason)
 	}
 	return k
 }

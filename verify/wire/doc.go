@@ -3,6 +3,7 @@
 // specification; testdata/vectors.json its test vectors.
 //
 //	client:  Knock{…}.Sign(secret) -> AppendBinary -> datagram
+//	         or SignClosing, for a knock that closes
 //	server:  datagram -> Parse -> Knock (parsed, not authenticated)
 //
 // A Knock is only parsed: nothing in it may be trusted before package verify
