@@ -25,17 +25,21 @@ type attempt struct {
 	portSecret schedule.SecretName
 	count      uint8 // knocks recorded
 	differ     uint8 // in how many low bits the sources differ
+	closes     bool  // its knocks close; those of others open
 	failed     bool  // a knock came from an address that is not allowed: see notice
 }
 
 func newAttempt(k *verify.Knock, from source, now milliseconds) attempt {
-	return attempt{source: from, base: k.Base(), began: now, minute: int32(k.Minute())}
+	return attempt{source: from, base: k.Base(), began: now, minute: int32(k.Minute()), closes: k.Closes()}
 }
 
 // record adds a knock of the attempt whose nonce was unused.
 func (a *attempt) record(k *verify.Knock, from source, s Spread) Outcome {
-	if int32(k.Minute()) != a.minute {
+	switch {
+	case int32(k.Minute()) != a.minute:
 		return OtherMinute
+	case k.Closes() != a.closes:
+		return OtherPurpose
 	}
 	if from != a.source {
 		differ := from.differ(a.source)

@@ -15,7 +15,11 @@
 //	  -> Bucket         all n: has the client completed too many attempts lately?
 //	  -> grantQueue     one grant for each client and address family, the newest
 //	  -> recorder       the Journal makes all queued grants durable together
-//	  -> Gate           opens for their source addresses, all together
+//	  -> Config.Close   ends what the clients of closing attempts have, and then
+//	  -> Gate           opens for the source addresses of the others, all together
+//
+// Knocks that close (verify.Knock.Closes) go the same way as those that open, and use the
+// same nonces. No attempt has knocks of both kinds.
 //
 // Of an attempt whose knocks came from two addresses that are not allowed together, the
 // recorder logs a line (othersource.go). Their number is bounded.

@@ -2,7 +2,9 @@ package sessions
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -160,46 +162,73 @@ func TestBucket(t *testing.T) {
 }
 
 // TestQueueIsBoundedByClients: in whatever order grants are put and taken, a take
-// returns at most one for each client and address family, the newest.
+// returns at most one for each client and address family. Carried out as the recorder
+// does, in batches of any size, they have the effect of the last attempts: those that
+// close end what the client had, and leave what it has opened since.
 func TestQueueIsBoundedByClients(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		const clients = 3
 		q := newGrantQueue()
-		var positions [3][2]queuePosition
+		var positions [clients][2]queuePosition
 		type key struct{ client, family int }
-		newest := map[key]netip.Addr{}
-		var order []key
-		for range rapid.IntRange(1, 100).Draw(t, "steps") {
-			if rapid.IntRange(0, 9).Draw(t, "take") == 0 {
-				list := q.take()
-				if len(list) != len(order) {
-					t.Fatalf("%d wait, of %d", len(list), len(order))
-				}
-				for i, p := range list {
-					got := newest[order[i]]
-					if p.grant.Address != got || int(p.grant.Identifier[0]) != order[i].client {
-						t.Fatalf("%d: %v, want %s", i, p.grant, got)
+		want, got := map[key]netip.Addr{}, map[key]netip.Addr{} // what is open
+		waits := map[key]bool{}                                 // these would open
+		take := func() {
+			list := q.take()
+			if len(list) > 2*clients {
+				t.Fatalf("%d wait", len(list))
+			}
+			for batch := range slices.Chunk(list, rapid.IntRange(1, 6).Draw(t, "batch")) {
+				for _, p := range batch {
+					if p.closedFrom.IsValid() {
+						delete(got, key{int(p.grant.Identifier[0]), 0})
+						delete(got, key{int(p.grant.Identifier[0]), 1})
 					}
 				}
-				clear(newest)
-				order = order[:0]
+				for _, p := range batch {
+					if !p.empty {
+						got[key{int(p.grant.Identifier[0]), family(p.grant.Address)}] = p.grant.Address
+					}
+				}
+			}
+			clear(waits)
+			if !maps.Equal(got, want) {
+				t.Fatalf("open %v, want %v", got, want)
+			}
+		}
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			if rapid.IntRange(0, 9).Draw(t, "take") == 0 {
+				take()
 				continue
 			}
-			k := key{rapid.IntRange(0, 2).Draw(t, "client"), rapid.IntRange(0, 1).Draw(t, "family")}
+			k := key{rapid.IntRange(0, clients-1).Draw(t, "client"), rapid.IntRange(0, 1).Draw(t, "family")}
 			a := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "address")))
 			if k.family == 1 {
 				a = netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.ByteMin(1), 16, 16).Draw(t, "address")))
 			}
 			p := pendingGrant{grant: Grant{Address: a}}
 			p.grant.Identifier[0] = byte(k.client)
-			_, pending := newest[k]
-			if superseded := q.put(&positions[k.client], p); superseded != pending {
-				t.Fatalf("superseded %v, want %v", superseded, pending)
+			superseded := 0
+			if rapid.IntRange(0, 4).Draw(t, "closes") == 0 {
+				p.closedFrom, p.empty = a, true
+				for f := range 2 {
+					if waits[key{k.client, f}] {
+						superseded++
+					}
+					delete(want, key{k.client, f})
+					delete(waits, key{k.client, f})
+				}
+			} else {
+				if waits[k] {
+					superseded++
+				}
+				want[k], waits[k] = a, true
 			}
-			newest[k] = a
-			if !pending {
-				order = append(order, k)
+			if n := q.put(&positions[k.client], p); n != superseded {
+				t.Fatalf("%d superseded, want %d", n, superseded)
 			}
 		}
+		take()
 	})
 }
 

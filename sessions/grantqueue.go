@@ -9,12 +9,17 @@ import (
 type pendingGrant struct {
 	grant Grant
 	entry Entry
+	// closedFrom is the address of a closing attempt before the grant: all that the client
+	// has ends first. Invalid: there was none.
+	closedFrom netip.Addr
+	// empty: nothing opens, as after a closing attempt, or since the grant was superseded.
+	empty bool
 }
 
 // grantQueue holds the grants of a shard that the recorder has not taken yet: at
 // most one for each client and address family. A newer grant replaces the one
-// before, at its position, unless it opens less; the newer entry does so always. So the number of clients bounds the length, and the
-// delay of a client by the others. The shard puts, the recorder takes.
+// before, at its position, unless it opens less; the newer entry does so always. So the
+// number of clients bounds the length, and the delay of a client by the others. The shard puts, the recorder takes.
 type grantQueue struct {
 	mu       sync.Mutex
 	round    uint64 // counts the lists; the first is 1
@@ -33,22 +38,64 @@ const maxKeptCapacity = 4096
 
 func newGrantQueue() *grantQueue { return &grantQueue{round: 1} }
 
-// put adds a client's grant, and reports whether it replaced an older one. The
-// positions are the client's, one for each address family.
-func (q *grantQueue) put(positions *[2]queuePosition, p pendingGrant) (superseded bool) {
-	position := &positions[family(p.grant.Address)]
+// put adds a client's grant, and returns how many older ones it has replaced. The
+// positions are the client's, one for each address family. An attempt that closes
+// replaces the grants of both families, and takes the first of their places: later grants
+// of the client are behind it, or in its own place.
+func (q *grantQueue) put(positions *[2]queuePosition, p pendingGrant) (superseded int) {
+	own := &positions[family(p.grant.Address)]
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if position.round == q.round {
-		if waits := &q.list[position.at]; waits.grant.opensMore(p.grant) {
+	if p.closedFrom.IsValid() {
+		superseded, own = q.clear(positions, own)
+	}
+	waits := q.pending(own)
+	if waits == nil {
+		*own = queuePosition{q.round, uint32(len(q.list))}
+		q.list = append(q.list, p)
+		return superseded
+	}
+	if !waits.empty {
+		superseded++
+		if waits.grant.opensMore(p.grant) {
 			p.grant = waits.grant
 		}
-		q.list[position.at] = p
-		return true
 	}
-	*position = queuePosition{q.round, uint32(len(q.list))}
-	q.list = append(q.list, p)
-	return false
+	if !p.closedFrom.IsValid() {
+		p.closedFrom = waits.closedFrom
+	}
+	*waits = p
+	return superseded
+}
+
+// clear empties the grants of a client, and returns how many would have opened, and the
+// first of their positions; own: there are none.
+func (q *grantQueue) clear(positions *[2]queuePosition, own *queuePosition) (opening int, first *queuePosition) {
+	for i := range positions {
+		waits := q.pending(&positions[i])
+		if waits == nil {
+			continue
+		}
+		if !waits.empty {
+			opening++
+		}
+		waits.empty, waits.closedFrom = true, netip.Addr{}
+		if first == nil || positions[i].at < first.at {
+			first = &positions[i]
+		}
+	}
+	if first == nil {
+		first = own
+	}
+	return opening, first
+}
+
+// pending returns the grant at a position; nil: there is none.
+func (q *grantQueue) pending(at *queuePosition) *pendingGrant {
+	if at.round != q.round {
+		return nil
+	}
+	return &q.list[at.at]
 }
 
 // take removes and returns all pending grants. The list is valid until the next

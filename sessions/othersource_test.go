@@ -118,8 +118,10 @@ func TestGrantThatOpensMoreStays(t *testing.T) {
 	} {
 		q := newGrantQueue()
 		var positions [2]queuePosition
-		if q.put(&positions, pendingGrant{row.waits, Entry{HighestNonce: 7}}) || !q.put(&positions, pendingGrant{row.next, Entry{HighestNonce: 9}}) {
-			t.Error("not one replaced")
+		first := q.put(&positions, pendingGrant{grant: row.waits, entry: Entry{HighestNonce: 7}})
+		second := q.put(&positions, pendingGrant{grant: row.next, entry: Entry{HighestNonce: 9}})
+		if first != 0 || second != 1 {
+			t.Errorf("%d and %d replaced", first, second)
 		}
 		if got := q.take(); len(got) != 1 || got[0].grant != row.want || got[0].entry.HighestNonce != 9 {
 			t.Errorf("%+v, then %+v: %+v", row.waits, row.next, got)

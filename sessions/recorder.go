@@ -25,20 +25,23 @@ type recorder struct {
 	// otherSources are attempts to name in the log.
 	otherSources otherSources
 	gate         Gate
+	close        func([]Closing) // nil: closing attempts have no effect
 	log          *slog.Logger
 
 	batch   []pendingGrant
 	entries []Entry
 	grants  []Grant
+	closing []Closing
 	done    chan struct{}
 }
 
-func newRecorder(journal Journal, gate Gate, log *slog.Logger) *recorder {
+func newRecorder(journal Journal, gate Gate, close func([]Closing), log *slog.Logger) *recorder {
 	return &recorder{
 		wake:     make(chan struct{}, 1),
 		barriers: make(chan chan<- struct{}),
 		journal:  journal,
 		gate:     gate,
+		close:    close,
 		log:      log,
 		batch:    make([]pendingGrant, 0, batchSize),
 		entries:  make([]Entry, 0, batchSize),
@@ -121,18 +124,33 @@ func (r *recorder) drain() {
 	}
 }
 
-// recordAndOpen records a batch, and then calls the gate.
+// recordAndOpen records a batch, and then calls the gate: first for all that close. A
+// client's grant that closes precedes those of the batch that open.
 func (r *recorder) recordAndOpen(batch []pendingGrant) {
-	r.entries, r.grants = r.entries[:0], r.grants[:0]
+	r.entries, r.grants, r.closing = r.entries[:0], r.grants[:0], r.closing[:0]
 	for _, p := range batch {
 		r.entries = append(r.entries, p.entry)
-		r.grants = append(r.grants, p.grant)
+		if p.closedFrom.IsValid() {
+			r.closing = append(r.closing, Closing{p.grant.Identifier, p.closedFrom})
+		}
+		if !p.empty {
+			r.grants = append(r.grants, p.grant)
+		}
 	}
-	if r.journal.Record(r.entries) != nil {
-		r.counts[Unrecorded].Add(uint64(len(batch))) // the journal logs the error
+	err := r.journal.Record(r.entries) // which logs the error
+	// A service closes also if the nonces are not on disk: after a crash, a replay of
+	// these knocks is refused as one from before the start, and could open nothing.
+	if len(r.closing) > 0 && r.close != nil {
+		r.counts[Closed].Add(uint64(len(r.closing)))
+		r.close(r.closing)
+	}
+	if err != nil {
+		r.counts[Unrecorded].Add(uint64(len(r.grants)))
 		return
 	}
-	r.open(r.grants)
+	if len(r.grants) > 0 {
+		r.open(r.grants)
+	}
 }
 
 // open passes recorded grants to the gate, all together.

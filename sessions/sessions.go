@@ -59,6 +59,14 @@ type Gate interface {
 	Open([]Grant) []error
 }
 
+// Closing is the decision to end what a client has open: the client has completed a
+// closing attempt. No address limits it, so that a client can close what it has left open
+// at an address that it no longer has.
+type Closing struct {
+	Identifier wire.Identifier
+	Address    netip.Addr // of the attempt, for the log
+}
+
 // Entry is the record of the nonces that a client has used with one secret. It
 // must be in the journal before a Grant takes effect.
 type Entry struct {
@@ -102,8 +110,12 @@ type Config struct {
 	// Begin, except of clients of a Fresh start. nil: no knock is refused.
 	Start *Start
 	// Limit is the rate at which one client's attempts get grants.
-	Limit   Limit
-	Gate    Gate
+	Limit Limit
+	Gate  Gate
+	// Close ends all leases of clients. The goroutine that calls Gate calls it, before
+	// Gate opens for later attempts of these clients. It must not retain the slice. nil:
+	// closing attempts have no effect.
+	Close   func([]Closing)
 	Journal Journal
 	Now     func() time.Time // clock.Boot
 	Log     *slog.Logger
@@ -124,7 +136,7 @@ func New(cfg Config) (*Sessions, error) {
 	}
 	s := &Sessions{
 		shards:   make([]*shard, max(cfg.Shards, 1)),
-		recorder: newRecorder(cfg.Journal, cfg.Gate, cfg.Log),
+		recorder: newRecorder(cfg.Journal, cfg.Gate, cfg.Close, cfg.Log),
 		now:      cfg.Now,
 	}
 	for i := range s.shards {

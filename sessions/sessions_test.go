@@ -65,7 +65,7 @@ var discardJournal = journalFunc(func([]Entry) error { return nil })
 
 // newTestShard returns a single shard without a limit. Its recorder does not run.
 func newTestShard(gate Gate) *shard {
-	r := newRecorder(discardJournal, gate, slog.New(slog.DiscardHandler))
+	r := newRecorder(discardJournal, gate, nil, slog.New(slog.DiscardHandler))
 	return newShard(r, Config{Now: time.Now, Limit: unlimited})
 }
 

@@ -151,15 +151,18 @@ func (s *shard) handle(a arrival) {
 		return
 	}
 	highest, _ := w.nonces.Highest()
-	superseded := s.grants.put(&c.queued, pendingGrant{
+	p := pendingGrant{
 		grant: Grant{
 			Identifier: a.knock.Identifier(), Address: a.source.Unmap(), ISN: a.knock.ISN(),
 			Minute: a.knock.Minute(), PortSecret: of.portSecret, Differ: of.differ,
 		},
 		entry: Entry{a.knock.Identifier(), w.secret, highest, w.nonces.Ring(), a.knock.Timestamp()},
-	})
-	if superseded {
-		s.counts[Superseded].Add(1)
+	}
+	if a.knock.Closes() {
+		p.closedFrom, p.empty = p.grant.Address, true
+	}
+	if n := s.grants.put(&c.queued, p); n > 0 {
+		s.counts[Superseded].Add(uint64(n))
 	}
 	s.recorder.notify()
 }

@@ -32,6 +32,7 @@ type modelAttempt struct {
 	base    uint32
 	began   time.Time
 	minute  schedule.Minute
+	closes  bool
 	sources []netip.Addr
 }
 
@@ -39,28 +40,33 @@ func newSlotModel(n int, allowed Spread) *slotModel {
 	return &slotModel{n: n, allowed: allowed, used: map[uint32]bool{}, highest: -1}
 }
 
-func (m *slotModel) deliver(base uint32, sequence int, at schedule.Minute, from netip.Addr, now time.Time) (Outcome, *modelAttempt) {
+func (m *slotModel) deliver(base uint32, sequence int, at schedule.Minute, closes bool, from netip.Addr, now time.Time) (Outcome, *modelAttempt) {
 	nonce := base + uint32(sequence)
 	if m.used[nonce] || int64(nonce) <= m.highest-replay.Size {
 		return Replay, nil
 	}
 	m.used[nonce], m.highest = true, max(m.highest, int64(nonce))
-	a := m.attempt(base, at, now)
+	a := m.attempt(base, at, closes, now)
 	switch {
 	case a == nil:
 		return Older, nil
 	case a.minute != at:
 		return OtherMinute, nil
+	case a.closes != closes:
+		return OtherPurpose, nil
 	case !m.together(append(slices.Clone(a.sources), from)):
 		return OtherSource, nil
 	}
 	if a.sources = append(a.sources, from); len(a.sources) == m.n {
+		if closes {
+			return Closed, a
+		}
 		return Opened, a
 	}
 	return Recorded, nil
 }
 
-func (m *slotModel) attempt(base uint32, at schedule.Minute, now time.Time) *modelAttempt {
+func (m *slotModel) attempt(base uint32, at schedule.Minute, closes bool, now time.Time) *modelAttempt {
 	newer, late := 0, false
 	for _, a := range m.held {
 		switch d := int64(a.base) - int64(base); {
@@ -76,7 +82,7 @@ func (m *slotModel) attempt(base uint32, at schedule.Minute, now time.Time) *mod
 	if newer >= 4 || late {
 		return nil
 	}
-	a := &modelAttempt{base: base, began: now, minute: at}
+	a := &modelAttempt{base: base, began: now, minute: at, closes: closes}
 	m.held = append(m.held, a)
 	slices.SortFunc(m.held, func(a, b *modelAttempt) int { return int(int64(b.base) - int64(a.base)) })
 	if len(m.held) > 4 {
@@ -116,7 +122,8 @@ func (m *slotModel) restart(mark int64) {
 // TestSlotAgainstModel: sequences of one client arrive interleaved, in other orders, from
 // other addresses and more than once, with two secrets during a rotation, over reloads
 // and restarts. Each knock has the outcome of the model. No attempt opens twice, whatever
-// happens, and each opens only for addresses of which one prefix has all.
+// happens, and each opens only for addresses of which one prefix has all. Some attempts
+// close, and knocks of both kinds are mixed: an attempt that closes opens nothing.
 func TestSlotAgainstModel(t *testing.T) {
 	var sources []netip.Addr
 	for _, text := range []string{
@@ -139,6 +146,9 @@ func TestSlotAgainstModel(t *testing.T) {
 		now := time.Unix(1_800_000_000, 0)
 		marks := [2]int64{-1, -1}
 		var grants []Grant
+		var closed []Closing
+		closeAll := func(all []Closing) { closed = append(closed, all...) }
+		keys.SetLeased(id, true)
 		journal := journalFunc(func(entries []Entry) error {
 			for _, e := range entries {
 				i := slices.Index(prints[:], e.Secret)
@@ -159,7 +169,7 @@ func TestSlotAgainstModel(t *testing.T) {
 			return []Client{c}
 		}
 		start := func() *shard {
-			r := newRecorder(journal, gate, slog.New(slog.DiscardHandler))
+			r := newRecorder(journal, gate, closeAll, slog.New(slog.DiscardHandler))
 			s := newShard(r, Config{Now: func() time.Time { return now }, Limit: unlimited})
 			s.replace(list())
 			return s
@@ -168,6 +178,7 @@ func TestSlotAgainstModel(t *testing.T) {
 		models := [2]*slotModel{newSlotModel(n, allowed), newSlotModel(n, allowed)}
 		opened := map[[2]uint32]bool{}
 		bases := [2][]uint32{{0}, {0}}
+		closing := map[[2]uint32]bool{} // attempts
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
 			secret := 0
 			if rotated {
@@ -178,6 +189,7 @@ func TestSlotAgainstModel(t *testing.T) {
 			case 0, 1, 2, 3:
 				next := (*of)[len(*of)-1] + uint32(rapid.SampledFrom([]int{n, n, n, n + 1, max(n-1, 1), 3 * n, 190, 4096}).Draw(t, "next"))
 				*of = append(*of, next)
+				closing[[2]uint32{uint32(secret), next}] = rapid.IntRange(0, 3).Draw(t, "closes") == 0
 			case 4:
 				now = now.Add(time.Duration(rapid.IntRange(0, 2500).Draw(t, "ms")) * time.Millisecond)
 			case 5:
@@ -198,26 +210,44 @@ func TestSlotAgainstModel(t *testing.T) {
 			at := minute + schedule.Minute(rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1}).Draw(t, "minute"))
 			from := rapid.SampledFrom(sources[:rapid.SampledFrom([]int{1, 2, 3, len(sources)}).Draw(t, "sources")]).Draw(t, "from")
 
-			datagram := verifytest.SignUnder(t, wire.Knock{
-				Sequence: int8(sequence), Maximum: int8(n - 1), Identifier: id, Timestamp: uint32(at) * 60, Nonce: base + uint32(sequence),
-			}, secrets[secret])
+			closes := closing[[2]uint32{uint32(secret), base}]
+			if rapid.IntRange(0, 15).Draw(t, "mixed") == 0 {
+				closes = !closes
+			}
+			made := wire.Knock{Sequence: int8(sequence), Maximum: int8(n - 1), Identifier: id, Timestamp: uint32(at) * 60, Nonce: base + uint32(sequence)}
+			if made = made.Sign(secrets[secret]); closes {
+				made = made.SignClosing(secrets[secret])
+			}
+			datagram, err := made.AppendBinary(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
 			k, reason := verifier.Verify(datagram, []schedule.Place{{Minute: at, Index: int8(sequence)}}, int64(at)*60)
 			if reason != verify.Authentic {
 				t.Fatal(reason)
 			}
-			want, attempt := models[secret].deliver(base, sequence, at, from, now)
+			want, attempt := models[secret].deliver(base, sequence, at, closes, from, now)
 			before := s.outcomes()
-			grants = nil
+			grants, closed = nil, nil
 			s.handle(arrival{k, from})
 			s.recorder.drain()
 			before[want]++
 			if got := s.outcomes(); got != before {
 				t.Fatalf("%v, want one more %s: %v", got, want, before)
 			}
+			if (len(closed) == 1) != (want == Closed) || (len(grants) > 0) != (want == Opened) {
+				t.Fatalf("%s: granted %v, closed %v", want, grants, closed)
+			}
+			key := [2]uint32{uint32(secret), base}
+			if want == Closed {
+				if closed[0].Identifier != id || opened[key] {
+					t.Fatalf("closed %v; completed before: %v", closed, opened[key])
+				}
+				opened[key] = true
+			}
 			if want != Opened {
 				continue
 			}
-			key := [2]uint32{uint32(secret), base}
 			if len(grants) != 1 || opened[key] {
 				t.Fatalf("granted %v; opened before: %v", grants, opened[key])
 			}
@@ -285,7 +315,7 @@ func TestRestartEndsAttempts(t *testing.T) {
 	journal := journalFunc(func(e []Entry) error { entries = append(entries, e...); return nil })
 	gate := gateFunc(func(Grant) error { grants++; return nil })
 	start := func(fresh bool, secret Secret) *shard {
-		r := newRecorder(journal, gate, slog.New(slog.DiscardHandler))
+		r := newRecorder(journal, gate, nil, slog.New(slog.DiscardHandler))
 		clock := host.Clock()
 		s := newShard(r, Config{Now: clock.Boot, Limit: unlimited, Start: &Start{Wall: clock.Wall, Fresh: fresh}})
 		s.replace(withSecrets([]Client{{Identifier: verifytest.ID("com1"), Current: secret}}))

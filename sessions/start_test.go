@@ -216,7 +216,7 @@ func TestClocksAreReadInTime(t *testing.T) {
 func TestStartDoesNotAllocate(t *testing.T) {
 	clock := clocktest.NewHost().Clock()
 	gate := gateFunc(func(Grant) error { return nil })
-	s := newShard(newRecorder(discardJournal, gate, slog.New(slog.DiscardHandler)), Config{
+	s := newShard(newRecorder(discardJournal, gate, nil, slog.New(slog.DiscardHandler)), Config{
 		Now: clock.Boot, Limit: unlimited, Start: &Start{Wall: clock.Wall},
 	})
 	s.replace(withSecrets([]Client{{Identifier: verifytest.ID("com1")}}))
