@@ -239,6 +239,12 @@ func (t *KeyTable) SetLeased(id wire.Identifier, leased bool) {
 	}
 }
 
+// Leased reports whether a client is recorded to have a lease.
+func (t *KeyTable) Leased(id wire.Identifier) bool {
+	i, ok := t.index[id]
+	return ok && t.rows[i].leased.Load() != 0
+}
+
 // authenticate returns the key and secret under which mac is correct: the client's
 // secret or, until the rotation ends, the previous one. It returns 0 if there is
 // none.

@@ -96,7 +96,7 @@ func (k *knocking) send(ctx context.Context, t target, seq sequence) (*trial, er
 		stamp = cfg.Now()
 		k.minute = schedule.MinuteOf(stamp)
 	}
-	knocks, err := Sequence(cfg.Profile, stamp, base)
+	knocks, err := sequenceOf(cfg.Profile, stamp, base, cfg.closes)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type Config struct {
 	CheckBefore bool
 	Now         func() time.Time
 	Report      func(Event) // receives each step; may be nil
+	closes      bool        // the sequences close: see Close
 }
 
 func (c *Config) checksBefore() bool {

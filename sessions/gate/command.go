@@ -97,7 +97,7 @@ func (c Command) validate() error {
 func (s *Service) closeLease(g sessions.Grant) {
 	if gone := s.removeLeases(g); len(gone) > 0 {
 		s.revokePeers(peersOf(gone), s.terms.Cut, false)
-		s.logEnded(gone, requested)
+		s.logEnded(gone, Requested)
 	}
 }
 
@@ -105,7 +105,7 @@ func (s *Service) closeLease(g sessions.Grant) {
 // returns the leases that have ended.
 func (s *Service) removeLeases(g sessions.Grant) (gone []ended) {
 	peer := access.PeerIn(g.Address, s.prefixLen4, s.prefixLen6)
-	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, requested)
+	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, Requested)
 	if gone = s.leases.RemoveFrom(g.Identifier, peer); len(gone) > 0 {
 		s.shortened = true
 	}

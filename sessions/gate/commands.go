@@ -90,7 +90,7 @@ func (b *batch) close(s *Services) {
 		applyRevocations(s.enforcers, steps)
 	}
 	for service, leases := range gone {
-		service.logEnded(leases, requested)
+		service.logEnded(leases, Requested)
 	}
 }
 

@@ -85,6 +85,9 @@ func (l *Leases) drop(le *lease) {
 	heap.Remove(&l.byEnd, le.index)
 	removeFrom(l.byPeer, le.peer, le)
 	removeFrom(l.byClient, le.client, le)
+	if l.holds != nil && len(l.byClient[le.client]) == 0 {
+		l.holds(le.client, false)
+	}
 }
 
 func removeFrom[K comparable](m map[K][]*lease, k K, le *lease) {

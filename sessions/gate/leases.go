@@ -38,6 +38,9 @@ type Leases struct {
 	byEnd            leaseHeap
 	last             time.Time // when the last lease ends
 	stale            bool      // the lease that last came from is gone
+	// holds is called when a client gets its first lease here, and when its last one is
+	// gone; nil: it is not called.
+	holds func(client wire.Identifier, some bool)
 }
 
 // NewLeases returns an empty set of leases. Each grant adds openFor to its
@@ -143,6 +146,9 @@ func (l *Leases) add(id wire.Identifier, p access.Peer, now time.Time, fixed tim
 func (l *Leases) insert(le *lease) {
 	l.byPeer[le.peer] = append(l.byPeer[le.peer], le)
 	l.byClient[le.client] = append(l.byClient[le.client], le)
+	if l.holds != nil && len(l.byClient[le.client]) == 1 {
+		l.holds(le.client, true)
+	}
 	heap.Push(&l.byEnd, le)
 	l.addEnd(le, le.until)
 }

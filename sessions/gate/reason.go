@@ -8,9 +8,9 @@ const (
 	ByAdministrator EndReason = "closed by the administrator"
 	NotAllowedNow   EndReason = "the configuration no longer grants it"
 	Stopped         EndReason = "server stops"
+	Requested       EndReason = "requested by the client"
 
 	expired    EndReason = "expired"
-	requested  EndReason = "requested by the client"
 	revoked    EndReason = "revoked"
 	displaced  EndReason = "displaced by a newer lease of the client"
 	holderLost EndReason = "holder lost"
@@ -24,7 +24,7 @@ var reasonCodes = map[EndReason]string{
 	ByAdministrator: "administrator",
 	NotAllowedNow:   "not-allowed",
 	expired:         "expired",
-	requested:       "requested",
+	Requested:       "requested",
 	revoked:         "revoked",
 	displaced:       "displaced",
 	holderLost:      "holder-lost",

@@ -35,8 +35,8 @@ type LeasePolicy struct {
 	Addresses int           // maximum number of addresses per client at a time
 }
 
-// ServiceConfig configures NewService. All fields except Rotation, Enforcers, Past and
-// KeptEnded are required.
+// ServiceConfig configures NewService. All fields except Rotation, Enforcers, Past,
+// KeptEnded and Holds are required.
 type ServiceConfig struct {
 	Name       string
 	PrefixLen4 int // number of significant bits of an IPv4 address: 16 to 32; 0: 32
@@ -64,6 +64,10 @@ type ServiceConfig struct {
 	// because the gate stops, or an enforcer is lost or fails: those leases may be
 	// opened again. It is called under the service's lock. nil: it is not called.
 	KeptEnded func(wire.Identifier, access.Peer)
+	// Holds is called when a client gets its first lease of the service, pending or not,
+	// and when its last one has gone. It is called under the service's lock, and must
+	// return at once. nil: it is not called.
+	Holds func(client wire.Identifier, some bool)
 	// Backend is the program behind the service; nil: there is none. While it is not
 	// ready, no enforcer admits a peer.
 	Backend Backend
@@ -131,6 +135,7 @@ func NewService(cfg ServiceConfig) *Service {
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),
 		knockers: !t.Anyone, anyone: t.Anyone,
 	}
+	s.leases.holds = cfg.Holds
 	if s.backend != nil {
 		s.obstacles[programNotReady] = ErrIdle
 		s.backend.Watch(s.watchObstacle(programNotReady))

@@ -34,6 +34,10 @@
 //	  response     right -> proofs, which wait; for each prover the newest
 //	Server.execute all of them in one batch: first those that close
 //
+// A closing attempt takes the way of a grant until the recorder, which then calls
+// closeOwn instead of the gate: all leases of the client end. leased marks the clients
+// with leases in the key tables, since the verifiers compare closing MACs of these only.
+//
 // The parts stop in the order of a datagram's way, each when the one before it can
 // deliver no further work: ingest, sessions and challenger, gate, counters; then
 // the state directory, and last the holder, which answers that everything is

@@ -93,6 +93,8 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 	n := len(loaded.List)
 	loaded.List = nil // its secrets are in the plan's tables
 	if err == nil {
+		s.leased.use(p.settings.Rules.Table)
+		defer func() { s.leased.keepOnly(s.reloads.table) }()
 		changes = s.differencesOf(p)
 		absent := s.leave(&p, why)
 		switch err = s.apply(ctx, cfg, p); {

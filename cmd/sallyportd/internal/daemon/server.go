@@ -40,6 +40,7 @@ type Server struct {
 	carried   *carried // nil: the kernel carries no connection
 	commands  *program.Commands
 	kept      *kept
+	leased    leased
 	feed      admin.Feed
 	challenge *challenger // nil: there is no challenge–response protocol
 	reloads   reloads
@@ -72,6 +73,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	s.start.ready = make(chan struct{})
 	s.steps = s.reloadSteps()
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
+	s.leased.use(p.settings.Rules.Table)
 	s.reloads.rotations, s.reloads.expiries, s.reloads.expired = p.rotations, p.expiries, p.expired
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
@@ -96,7 +98,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		workers = runtime.GOMAXPROCS(0)
 	}
 	s.sessions, err = sessions.New(sessions.Config{
-		Clients: p.slots, Shards: workers, Start: s.start.of(env.Clock.Wall), Gate: s.gate, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
+		Clients: p.slots, Shards: workers, Start: s.start.of(env.Clock.Wall), Gate: s.gate, Close: s.closeOwn, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -190,7 +192,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 			Name: c.Name, PrefixLen4: c.PrefixLen4, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: enforcers,
 			RequireISN: c.RequireISN, Rotation: rotation, Prepare: live.Prepare, Backend: live.Backend,
 			Commands: s.commandsOf(c.Name), Opened: s.opened,
-			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Clock: s.env.Clock, Log: s.env.Log,
+			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Holds: s.leased.set, Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
 	services, err := gate.NewServices(list, maps.All(p.restricted))
