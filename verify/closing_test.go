@@ -57,7 +57,7 @@ func (c closer) expect(t *testing.T, what string, k wire.Knock, want Reason, clo
 	}
 }
 
-// TestOneHMACWithoutALease: only a client with a lease has a closing MAC compared, and a
+// TestOneHMACWithoutALease: a closing MAC costs an HMAC only for a client with a lease. A
 // flood in the name of any other client costs one HMAC, or one for each of two secrets.
 func TestOneHMACWithoutALease(t *testing.T) {
 	id, other, rotates := wire.Identifier([]byte("com1")), wire.Identifier([]byte("com2")), wire.Identifier([]byte("com3"))

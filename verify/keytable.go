@@ -226,8 +226,8 @@ func (t *KeyTable) below(row, nonce uint32, now int64) bool {
 	return old == nil || now >= old.until || nonce < old.floor.lowest.Load()
 }
 
-// SetLeased records whether a client has a lease. Only then do the verifiers compare the
-// MACs of its closing knocks, which costs a further HMAC. It does nothing for an
+// SetLeased records whether a client has a lease. The verifiers compare the MACs of its
+// closing knocks only while it has one, since that costs a further HMAC. It does nothing for an
 // identifier that is none of a client. It may be called at any time.
 func (t *KeyTable) SetLeased(id wire.Identifier, leased bool) {
 	i, ok := t.index[id]

@@ -93,8 +93,7 @@ func (v *Verifier) Authenticate(c *Candidate, now int64) (Knock, Reason) {
 	signed := c.datagram[:wire.SignedSize]
 	key, secret := v.table.authenticate(&v.mac, c.row, signed, c.knock.MAC[:], now)
 	closes := false
-	// Only a client that has a lease can close, so a flood in the name of any other
-	// costs one HMAC.
+	// A client without a lease closes nothing, so a flood in its name costs one HMAC.
 	if secret == 0 && v.table.rows[c.row].leased.Load() != 0 {
 		v.mac.closingMessage = wire.ClosingMessage([wire.SignedSize]byte(signed))
 		key, secret = v.table.authenticate(&v.mac, c.row, v.mac.closingMessage[:], c.knock.MAC[:], now)

@@ -75,6 +75,9 @@ with exit code 0.`,
 				return cli.Misuse(err)
 			}
 			cfg, err := o.forwardConfig(c, env, p)
+			if err == nil {
+				err = o.checkClose(args[0], p)
+			}
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -94,6 +97,7 @@ with exit code 0.`,
 				return fmt.Errorf("print the local ports: %w", err)
 			}
 			err = forwarding.Serve(c.Context(), cfg, routes)
+			o.closeAtEnd(c.Context(), env, p)
 			if isn := (*client.ISNError)(nil); errors.As(err, &isn) {
 				err = cli.Misuse(err)
 			}
@@ -101,6 +105,7 @@ with exit code 0.`,
 		},
 	}
 	o.flags(c)
+	o.closeFlag(c)
 	c.Flags().BoolVar(&share, "share", false, "accept local addresses that other computers can reach, and let them all in")
 	cli.AddJSONFlag(c, &o.json)
 	return c

@@ -22,6 +22,7 @@ type knockOptions struct {
 	protocol   string
 	watch      string
 	noWatch    bool
+	close      bool                   // --close
 	given      func(flag string) bool // whether the command line has a flag
 
 	service     string // of the command line, in place of the profile's

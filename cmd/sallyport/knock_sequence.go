@@ -21,12 +21,20 @@ func (o *knockOptions) sequence(
 		Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
 		NoWait: o.noWait, Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
 	})
+	var isn *client.ISNError
+	if errors.As(err, &isn) {
+		err = cli.Misuse(err)
+	}
+	return result, misuseOfNonces(err)
+}
+
+// misuseOfNonces marks errors of the nonce file as misuse: nothing was sent.
+func misuseOfNonces(err error) error {
 	var exhausted *client.ExhaustedError
 	var damaged *client.DamagedError
 	var nonce *client.NonceError
-	var isn *client.ISNError
-	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) || errors.As(err, &isn) {
-		err = cli.Misuse(err)
+	if errors.As(err, &exhausted) || errors.As(err, &damaged) || errors.As(err, &nonce) {
+		return cli.Misuse(err)
 	}
-	return result, err
+	return err
 }

@@ -24,6 +24,6 @@ directories for the profiles and for the used nonces.
 Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile or
 nonce file, nothing was sent; 130 interrupted.`,
 	})
-	root.AddCommand(knockCommand(env), runCommand(env), stayCommand(env), connectCommand(env), forwardCommand(env), profileCommand(env), portsCommand(env))
+	root.AddCommand(knockCommand(env), runCommand(env), stayCommand(env), connectCommand(env), forwardCommand(env), closeCommand(env), profileCommand(env), portsCommand(env))
 	return root
 }

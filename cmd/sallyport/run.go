@@ -68,6 +68,9 @@ keep it open for the command, since a later knock opens another port.`,
 			if err == nil {
 				err = o.canReplace(args[0], p, args[1:])
 			}
+			if err == nil {
+				err = o.checkClose(args[0], p)
+			}
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -76,6 +79,7 @@ keep it open for the command, since a later knock opens another port.`,
 			if err != nil {
 				return err
 			}
+			defer o.closeAtEnd(c.Context(), env, p) // after the last knock
 			if !once && changes == "" {
 				end, err := o.stayOpen(c, env, p, every, since)
 				if err != nil {
@@ -89,6 +93,7 @@ keep it open for the command, since a later knock opens another port.`,
 	o.flags(c)
 	o.watchFlag(c)
 	c.Flags().DurationVar(&every, "keep-open", 0, "knock again each `time` while the command runs (default: twice in the profile's open_for)")
+	o.closeFlag(c)
 	c.Flags().BoolVar(&once, "once", false, "do not knock again while the command runs")
 	o.jsonErrorFlag(c)
 	return c

@@ -57,6 +57,9 @@ the command prints the new port. The former one closes at the end of its lease.`
 				return err
 			}
 			cfg, err := o.stayConfig(c, env, p, every)
+			if err == nil {
+				err = o.checkClose(args[0], p)
+			}
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -64,6 +67,7 @@ the command prints the new port. The former one closes at the end of its lease.`
 			lines := newEventLines(env, o.json)
 			cfg.Report = lines.report
 			err = stay.Run(c.Context(), cfg)
+			o.closeAtEnd(c.Context(), env, p)
 			interrupted := c.Context().Err() != nil
 			if interrupted {
 				lines.stopped()
@@ -78,6 +82,7 @@ the command prints the new port. The former one closes at the end of its lease.`
 		},
 	}
 	o.stayFlags(c)
+	o.closeFlag(c)
 	c.Flags().DurationVar(&every, "every", 0, "knock again each `time` (default: twice in the profile's open_for)")
 	cli.AddJSONFlag(c, &o.json)
 	return c

@@ -97,14 +97,16 @@ func TestClientCloses(t *testing.T) {
 	if !r.knocks(t, "stay") {
 		t.Error("the neighbour does not get in again")
 	}
-	if reasons, outcomes := r.deliver(t, packets); outcomes[sessions.Closed] != 0 || outcomes[sessions.Replay] != 3 {
+	reasons, outcomes = r.deliver(t, packets)
+	if outcomes[sessions.Closed] != 0 || outcomes[sessions.Replay] != 3 {
 		t.Errorf("a replay: %v, %v", reasons, outcomes)
 	}
 	if n := len(r.gate.Leases()); n != 3 {
 		t.Errorf("%d leases after a replay", n)
 	}
 	// Two of three knocks close nothing.
-	if _, outcomes := r.deliver(t, r.closing(t, "left")[:2]); outcomes[sessions.Recorded] != 2 || len(r.gate.Leases()) != 3 {
+	_, outcomes = r.deliver(t, r.closing(t, "left")[:2])
+	if outcomes[sessions.Recorded] != 2 || len(r.gate.Leases()) != 3 {
 		t.Errorf("two knocks: %v", outcomes)
 	}
 	if _, err := r.Reload(t.Context()); err != nil {

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/output"
+	"sallyport/cmd/internal/profile"
+	"sallyport/sessions/client"
+)
+
+func closeCommand(env cli.Env) *cobra.Command {
+	var o knockOptions
+	c := &cobra.Command{
+		Use:        "close PROFILE",
+		SuggestFor: []string{"lock", "shut", "end"},
+		Short:      "Close all that this client has open",
+		Long: `Close all that this client has open at the server: its leases of every service, at
+whatever address it got them, also those without an end. Connections end if the
+service has connections = "cut". Leases of other clients stay, also those for the
+same address.
+
+The command sends sequences like those of "knock", which close instead. The server
+never replies, and it ignores them if the client has nothing open. So the command
+prints "sent", and exits with 0, unless ICMP errors show that they did not arrive.
+
+A profile of an operation only cannot close: use the operation that closes, with
+"sallyport knock".`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			start := env.Clock.Monotonic()
+			dropNetAdmin()
+			p, err := profile.Load(args[0])
+			if err == nil {
+				err = errors.Join(o.check(), canClose(args[0], p))
+			}
+			var result client.Result
+			if err != nil {
+				err = cli.Misuse(err)
+			} else {
+				progress := newProgress(env, &o)
+				if o.verbose {
+					progress.details(c.Root().Version, p, false)
+				}
+				result, err = o.closeAll(c.Context(), env, p, progress.report)
+			}
+			if o.json {
+				return printJSON(c.Context(), env, result, false, err, env.Clock.Monotonic().Sub(start))
+			}
+			if err != nil {
+				return err
+			}
+			return env.Out().Labelled(output.Cell{Text: "sent", Colour: output.Green}, fmt.Sprintf("sequences that close, to %s", result.Address))
+		},
+	}
+	o.timeout = client.DefaultTimeout
+	o.closingFlags(c)
+	cli.AddJSONFlag(c, &o.json)
+	return c
+}
+
+// closingFlags adds the flags of knocks that have a meaning for closing.
+func (o *knockOptions) closingFlags(c *cobra.Command) {
+	var all cobra.Command
+	o.flags(&all)
+	all.Flags().VisitAll(func(f *pflag.Flag) {
+		switch f.Name {
+		case "attempts":
+			f.Usage = fmt.Sprintf("the number of attempts (default %d)", client.DefaultUnwatched)
+			c.Flags().AddFlag(f)
+		case "verbose", "ipv4", "ipv6":
+			c.Flags().AddFlag(f)
+		}
+	})
+	o.given = c.Flags().Changed
+}
+
+// canClose returns an error if a profile cannot close.
+func canClose(name string, p client.Profile) error {
+	if p.HasSequence() {
+		return nil
+	}
+	return cli.WithHint(fmt.Errorf("profile %s has the challenge–response protocol only, which closes by a separate operation", name),
+		"use the profile of an operation with action = \"close\"")
+}
+
+// closeAll sends the sequences that close.
+func (o *knockOptions) closeAll(ctx context.Context, env cli.Env, p client.Profile, report func(client.Event)) (client.Result, error) {
+	nonces, err := profile.Nonces(p)
+	if err != nil {
+		return client.Result{}, cli.Misuse(err)
+	}
+	result, err := client.Close(ctx, client.Config{
+		Profile: p, Nonces: nonces, Attempts: o.attempts, Family: o.family(), Now: env.Now, Report: report,
+	})
+	return result, misuseOfNonces(err)
+}
+
+// closeFlag adds --close to a command that knocks.
+func (o *knockOptions) closeFlag(c *cobra.Command) {
+	c.Flags().BoolVar(&o.close, "close", false, "at the end, close all that this client has open, as \"sallyport close\" does")
+}
+
+// checkClose returns an error if --close is given, and the profile cannot close.
+func (o *knockOptions) checkClose(name string, p client.Profile) error {
+	if !o.close {
+		return nil
+	}
+	return canClose(name, p)
+}
+
+// closingTime is how long a command that ends may take to close.
+const closingTime = 5 * time.Second
+
+// closeAtEnd closes what the client has open, with --close, also if the command was
+// interrupted. A failure is a warning: the command has done its work.
+func (o *knockOptions) closeAtEnd(ctx context.Context, env cli.Env, p client.Profile) {
+	if !o.close {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closingTime)
+	defer cancel()
+	quiet := *o
+	quiet.attempts = 0
+	if _, err := quiet.closeAll(ctx, env, p, nil); err != nil {
+		env.Err().Warning("failed to close: "+err.Error(), "the leases end by themselves, unless they have no end")
+	}
+}
