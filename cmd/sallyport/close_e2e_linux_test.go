@@ -30,7 +30,7 @@ open_for = "10m"
 open_max = "10m"
 connections = "cut"
 [challenge]
-`+n.operation("hold-web", "service = \"web\"\nclient = \"com1\"\nopen_for = \"until-closed\""))
+` + n.operation("hold-web", "service = \"web\"\nclient = \"com1\"\nopen_for = \"until-closed\""))
 	list := "com1 0123456789abcdef0123456789abcdef 0\ncom2 0123456789abcdef0123456789abcdef 0\n"
 	if err := os.WriteFile(n.path("gate/clients.txt"), []byte(list), 0o600); err != nil {
 		t.Fatal(err)
