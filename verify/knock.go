@@ -12,6 +12,7 @@ type Knock struct {
 	identifier wire.Identifier
 	sequence   int8
 	maximum    int8
+	closes     bool
 	nonce      uint32
 	timestamp  uint32
 	minute     schedule.Minute
@@ -19,7 +20,6 @@ type Knock struct {
 	table      uint32
 	secret     Fingerprint
 	isn        wire.ISN
-	closes     bool
 }
 
 // Closes reports whether the knock closes what its client has open, and opens nothing.
