@@ -31,6 +31,7 @@ func Packets() (all []Packet) {
 	add := func(name string, datagram []byte) { all = append(all, Packet{name, datagram}) }
 	knock := func(name string, change func(*wire.Knock)) { add(name, Plain(change)) }
 	add("plain", Plain(nil))
+	knock("one that closes", func(k *wire.Knock) { *k = k.SignClosing(verifytest.Secret(k.Identifier)) })
 	add("empty", nil)
 	add("one byte", []byte{'P'})
 	add("a byte short", Plain(nil)[:47])
