@@ -8,8 +8,8 @@ import (
 )
 
 // TestClose: "close" ends all that its client has open, of both protocols, and
-// nothing of another client; no restart opens it again. run --close does so
-// at its end.
+// nothing of another client; no restart opens it again. run and stay with
+// --close do so at their end.
 func TestClose(t *testing.T) {
 	if !enter(t) {
 		return
@@ -80,6 +80,10 @@ connections = "cut"
 		t.Errorf("run: %v, %s", err, out)
 	}
 	n.await("the leases to end", func() bool { return leases("com2") == 0 && !n.reaches(n.client, asClient+":8080") })
+	stays := n.stay("com2", "-4", "--close")
+	stays.await("open", 1)
+	stays.end(os.Interrupt)
+	n.await("the leases of stay to end", func() bool { return leases("com2") == 0 })
 	// Without anything open, nothing shows.
 	client("close", n.path("com1.toml"), "--json")
 	out, err = n.try(n.client, n.path("sallyport"), "close", n.path("hold-web.toml"))
