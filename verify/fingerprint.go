@@ -3,6 +3,8 @@ package verify
 import (
 	"crypto/sha256"
 	"encoding/binary"
+
+	"sallyport/verify/wire"
 )
 
 // Fingerprint identifies a secret of a client without revealing it: the record of
@@ -29,10 +31,19 @@ func FingerprintOf(secret []byte) (Fingerprint, error) {
 	return s.fingerprint(&key), nil
 }
 
+// FingerprintMessage returns the message whose HMAC-SHA256, under a secret that is not in
+// memory, FingerprintOfMAC turns into the Fingerprint.
+func FingerprintMessage() []byte { return []byte(fingerprintLabel) }
+
+// FingerprintOfMAC returns the Fingerprint of a secret by its MAC of FingerprintMessage.
+func FingerprintOfMAC(mac [wire.MACSize]byte) Fingerprint {
+	return max(Fingerprint(binary.BigEndian.Uint64(mac[:])), 1)
+}
+
 func (s *macState) fingerprint(key *macKey) Fingerprint {
 	sum := s.sign(key, []byte(fingerprintLabel))
 	if sum == nil {
 		return 1 // the hash cannot be restored, so no knock is authentic either
 	}
-	return max(Fingerprint(binary.BigEndian.Uint64(sum)), 1)
+	return FingerprintOfMAC([wire.MACSize]byte(sum))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/gob"
 	"encoding/json"
 	"errors"
@@ -74,6 +75,6 @@ func loadProfile(path string) (client.Profile, client.NonceFile, error) {
 	if err != nil || !p.HasSequence() {
 		return p, client.NonceFile{}, err
 	}
-	nonces, err := profile.Nonces(p)
+	nonces, err := profile.Nonces(context.Background(), p)
 	return p, nonces, err
 }

@@ -36,7 +36,8 @@ A profile of an operation only cannot close: use the operation that closes, with
 		RunE: func(c *cobra.Command, args []string) error {
 			start := env.Clock.Monotonic()
 			dropNetAdmin()
-			p, err := profile.Load(args[0])
+			p, err := profiles(env).Load(c.Context(), args[0])
+			defer profile.End(p)
 			if err == nil {
 				err = errors.Join(o.check(), canClose(args[0], p))
 			}
@@ -92,7 +93,7 @@ func canClose(name string, p client.Profile) error {
 
 // closeAll sends the sequences that close.
 func (o *knockOptions) closeAll(ctx context.Context, env cli.Env, p client.Profile, report func(client.Event)) (client.Result, error) {
-	nonces, err := profile.Nonces(p)
+	nonces, err := profile.Nonces(ctx, p)
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}

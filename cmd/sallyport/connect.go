@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
 )
 
@@ -64,7 +65,8 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 				}
 				o.service = s.String()
 			}
-			p, err := o.load(args[0])
+			p, err := o.load(c, env, args[0])
+			defer profile.End(p)
 			if err != nil {
 				return err
 			}
@@ -84,6 +86,7 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 				return err
 			}
 			defer result.Conn.Close()
+			profile.End(p) // the connection may last for long
 			if fdpass {
 				return to.pass(c.Context(), result.Conn.TCP())
 			}

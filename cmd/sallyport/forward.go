@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
 	forwarding "sallyport/sessions/client/forward"
 )
@@ -66,7 +67,8 @@ with exit code 0.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			p, err := o.load(args[0])
+			p, err := o.load(c, env, args[0])
+			defer profile.End(p)
 			if err != nil {
 				return err
 			}

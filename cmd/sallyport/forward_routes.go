@@ -89,7 +89,7 @@ func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Pro
 		cfg.Knock = forwarding.Challenge(exchange)
 		return cfg, nil
 	}
-	nonces, err := profile.Nonces(p)
+	nonces, err := profile.Nonces(c.Context(), p)
 	if err != nil {
 		return cfg, err
 	}

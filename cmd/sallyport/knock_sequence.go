@@ -13,7 +13,7 @@ import (
 func (o *knockOptions) sequence(
 	ctx context.Context, env cli.Env, p client.Profile, keep bool, report func(client.Event),
 ) (client.Result, error) {
-	nonces, err := profile.Nonces(p)
+	nonces, err := profile.Nonces(ctx, p)
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(tests{m}, map[string]func(){"sallyport": main})
+	testscript.Main(tests{m}, map[string]func(){"sallyport": main, "hmac-program": hmacProgram})
 }
 
 type tests struct{ m *testing.M }

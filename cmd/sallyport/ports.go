@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/profile"
 	"sallyport/verify/schedule"
 )
 
@@ -44,7 +43,7 @@ free on its host.`,
 					return cli.Misuse(fmt.Errorf("--at: %w", err))
 				}
 			}
-			p, err := profile.Load(args[0])
+			p, err := profiles(env).Load(c.Context(), args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
 )
 
 // listedProfile is a profile in profile list --json.
@@ -34,7 +35,7 @@ func profileListCommand(env cli.Env) *cobra.Command {
 		Use:   "list",
 		Short: "List the profiles, without secrets",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			names, err := profile.Names()
 			if err != nil {
 				return err
@@ -43,7 +44,7 @@ func profileListCommand(env cli.Env) *cobra.Command {
 			rows := [][]output.Cell{output.Header("PROFILE", "SERVER", "CLIENT", "SERVICE")}
 			var errs []error
 			for _, name := range names {
-				p, err := profile.Load(name)
+				p, err := profiles(env).Load(c.Context(), name)
 				if err != nil {
 					errs = append(errs, err)
 					continue
@@ -65,8 +66,17 @@ func profileListCommand(env cli.Env) *cobra.Command {
 	return c
 }
 
+// profiles returns the reader of profiles for commands.
+func profiles(env cli.Env) profile.Reader { return profile.Reader{Stderr: env.Stderr} }
+
 // hidden replaces a secret in the output.
 const hidden = "(hidden: --secrets shows it)"
+
+// shownProfile is a profile in profile show --json.
+type shownProfile struct {
+	profilefile.File
+	Programs *profile.Programs `json:"programs,omitempty"` // of this device
+}
 
 func profileShowCommand(env cli.Env) *cobra.Command {
 	var secrets, asJSON bool
@@ -75,24 +85,28 @@ func profileShowCommand(env cli.Env) *cobra.Command {
 		Short: "Print a profile, with its secrets only on request",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			f, err := profile.Read(args[0])
+			s, err := profiles(env).Read(c.Context(), args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}
 			if secrets {
 				env.ProtectStdout()
 			}
+			f := s.Content
 			switch {
 			case asJSON && secrets:
-				return env.Out().JSON(f)
+				return env.Out().JSON(shownProfile{f, s.Programs.Listed()})
 			case asJSON:
-				return env.Out().JSON(f.ReplaceSecrets(""))
+				return env.Out().JSON(shownProfile{f.ReplaceSecrets(""), s.Programs.Listed()})
 			case !secrets:
 				f = f.ReplaceSecrets(hidden)
 			}
 			text, err := f.TOML()
 			if err != nil {
 				return err
+			}
+			for _, line := range programLines(s.Programs) {
+				text = append(text, "# "+line+"\n"...)
 			}
 			_, err = env.Stdout.Write(text)
 			return err

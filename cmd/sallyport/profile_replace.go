@@ -41,7 +41,7 @@ such as watch, that the new one lacks, the command prints a warning.`,
 			if len(args) == 2 {
 				from = args[1]
 			}
-			before, err := profile.Load(name)
+			before, stored, err := profiles(env).LoadStored(c.Context(), name)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -56,19 +56,12 @@ such as watch, that the new one lacks, the command prints a warning.`,
 			if err := sameClient(name, before, next); err != nil {
 				return cli.Misuse(err)
 			}
-			stored, err := profile.Read(name)
+			replaced, err := profiles(env).Replace(c.Context(), name, data)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			path, err := profile.Replace(name, data)
-			if err != nil {
-				return err
-			}
-			now, err := profile.Read(name)
-			if err != nil {
-				return err
-			}
-			result := replacedProfile{Name: name, Path: path, NewSecret: newSecret(stored, now), Lost: lostKeys(stored, now)}
+			path, now := replaced.Path, replaced.Content
+			result := replacedProfile{Name: name, Path: path, NewSecret: newSecret(stored.Content, now), Lost: lostKeys(stored.Content, now)}
 			if asJSON {
 				return env.Out().JSON(result)
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/terminal"
 	"sallyport/sessions/client"
 )
@@ -50,7 +51,8 @@ keep it open for the command, since a later knock opens another port.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			p, err := o.load(args[0])
+			p, err := o.load(c, env, args[0])
+			defer profile.End(p)
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
 )
 
@@ -19,8 +18,8 @@ func (o *knockOptions) jsonErrorFlag(c *cobra.Command) {
 
 // load loads the profile for run and connect. They print only on standard error, since
 // standard output belongs to the command or the service.
-func (o *knockOptions) load(name string) (client.Profile, error) {
-	p, err := profile.Load(name)
+func (o *knockOptions) load(c *cobra.Command, env cli.Env, name string) (client.Profile, error) {
+	p, err := profiles(env).Load(c.Context(), name)
 	return p, cli.Misuse(err)
 }
 

@@ -63,7 +63,7 @@ func (o *knockOptions) stayConfig(c *cobra.Command, env cli.Env, p client.Profil
 		}
 		return cfg, nil
 	}
-	nonces, err := profile.Nonces(p)
+	nonces, err := profile.Nonces(c.Context(), p)
 	if err != nil {
 		return cfg, err
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"sallyport/verify/schedule"
-	"sallyport/verify/wire"
 )
 
 const (
@@ -91,22 +90,14 @@ func (k *knocking) send(ctx context.Context, t target, seq sequence) (*trial, er
 	if err != nil {
 		return nil, err
 	}
-	stamp, _ := k.previousMinute()
-	if !seq.previous {
-		stamp = cfg.Now()
-		k.minute = schedule.MinuteOf(stamp)
-	}
-	knocks, err := sequenceOf(cfg.Profile, stamp, base, cfg.closes)
+	stamp, knocks, isn, err := k.sign(ctx, seq, base)
 	if err != nil {
 		return nil, err
 	}
-	tr := &trial{target: t, sequence: seq, base: base, moved: moved, minute: schedule.MinuteOf(stamp)}
+	tr := &trial{target: t, isn: isn, sequence: seq, base: base, moved: moved, minute: schedule.MinuteOf(stamp)}
 	var ports []uint16
 	if tr.target, ports, err = k.drawTarget(t, tr.minute); err != nil {
 		return nil, err
-	}
-	if cfg.Profile.Bind == BindISN && cfg.Keep {
-		tr.isn = wire.ISNOfAttempt(cfg.Profile.Secret, cfg.Profile.Identifier, base)
 	}
 	switch {
 	case t.rotates && cfg.Watch != WatchNone:

@@ -20,7 +20,11 @@ import (
 // Challenge is a client's configuration for an operation of a server, which it
 // requests by the challenge–response protocol.
 type Challenge struct {
-	Operation         *exchange.Operation
+	Operation *exchange.Operation
+	// Secret returns the operation's secret, if Operation has no keys. A program may
+	// have to ask a person for it. The keys are derived in memory: unlike a client's
+	// secret, an operation's cannot stay in a device that only computes HMACs.
+	Secret            func(context.Context) (string, error)
 	Request, Response challenge.Encoding
 	SharedPorts       bool // requests and responses may have ports in common
 	// AnswerPort: the packets of requests and responses are SYNs, and the client
@@ -60,6 +64,21 @@ func (c Challenge) Check() error {
 	}
 	_, err = ParseService(c.Service)
 	return err
+}
+
+// keyed returns the operation with its keys.
+func (c Challenge) keyed(ctx context.Context) (*exchange.Operation, error) {
+	if c.Secret == nil {
+		return c.Operation, nil
+	}
+	secret, err := c.Secret(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, &SigningError{err}
+	}
+	return c.Operation.WithSecret(secret)
 }
 
 func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err error) {
@@ -163,7 +182,11 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	}
 	service := cmp.Or(cfg.Service, cfg.Challenge.Service)
 	same := otherService(cfg.Server, cfg.Challenge.Service, cfg.Service) == ""
-	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
+	err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone)
+	if err != nil {
+		return Result{}, err
+	}
+	if cfg.Challenge.Operation, err = cfg.Challenge.keyed(ctx); err != nil {
 		return Result{}, err
 	}
 	x, err := newExchanging(ctx, cfg, service)

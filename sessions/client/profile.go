@@ -24,6 +24,8 @@ type Profile struct {
 	Generator  schedule.Generator
 	Identifier wire.Identifier
 	Secret     []byte
+	// Signer signs in place of Secret, which it may hold elsewhere; nil: Secret signs.
+	Signer Signer
 	// Service is the service to watch, as ParseService reads it. If the host is empty
 	// or that of Server, it is the address to which the knocks went. Empty: there is
 	// no service to watch. A client cannot watch a UDP service.
@@ -54,7 +56,7 @@ func (p Profile) validate() error {
 	switch {
 	case p.Server == "":
 		return errors.New("profile: the server is missing")
-	case p.PortSecret == "" || len(p.Secret) == 0:
+	case p.PortSecret == "" || len(p.Secret) == 0 && p.Signer == nil:
 		return errors.New("profile: a secret is missing")
 	case p.Ports < 1 || p.Ports > schedule.MaxPorts:
 		return fmt.Errorf("profile: expected 1 to %d ports, got %d", schedule.MaxPorts, p.Ports)

@@ -98,6 +98,10 @@ func (k Knock) validate() error {
 	return nil
 }
 
+// Message returns the bytes whose HMAC-SHA256 under the client's secret is the MAC, for a
+// secret that is not in memory: see Sign.
+func (k Knock) Message() [SignedSize]byte { return k.signed() }
+
 func (k Knock) signed() (b [SignedSize]byte) {
 	copy(b[OffsetMagic:], Magic)
 	b[OffsetSequence] = byte(k.Sequence)

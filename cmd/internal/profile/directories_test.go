@@ -58,7 +58,7 @@ func TestNoncesStay(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "")
 	t.Setenv("STATE_DIRECTORY", unit)
 	p := client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))}
-	if f, err := Nonces(p); err != nil || !strings.HasPrefix(f.Path, unit) {
+	if f, err := Nonces(t.Context(), p); err != nil || !strings.HasPrefix(f.Path, unit) {
 		t.Errorf("no record: %s, %v", f.Path, err)
 	}
 	old := filepath.Join(home, ".local/state/sallyport/com1%40s.nonce")
@@ -66,14 +66,14 @@ func TestNoncesStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Nonces(p)
+	f, err := Nonces(t.Context(), p)
 	if err != nil || filepath.Dir(f.Path) != filepath.Dir(old) || f.Earlier != old {
 		t.Errorf("an earlier record: %+v, %v", f, err)
 	}
 	if err := os.Rename(old, f.Path); err != nil {
 		t.Fatal(err)
 	}
-	if now, err := Nonces(p); err != nil || now.Path != f.Path {
+	if now, err := Nonces(t.Context(), p); err != nil || now.Path != f.Path {
 		t.Errorf("a record: %s, %v", now.Path, err)
 	}
 }

@@ -3,6 +3,7 @@
 package profile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,32 +24,10 @@ import (
 // name is NAME.toml in the user's config directory. A path contains a separator
 // or ends in .toml.
 func Load(nameOrPath string) (client.Profile, error) {
-	path, data, err := read(nameOrPath)
-	if err != nil {
-		return client.Profile{}, err
-	}
-	return Parse(path, data)
+	return Reader{}.Load(context.Background(), nameOrPath)
 }
 
 // Read returns the content of a profile, which Load accepts.
-func Read(nameOrPath string) (profilefile.File, error) {
-	path, data, err := read(nameOrPath)
-	if err != nil {
-		return profilefile.File{}, err
-	}
-	if _, err := Parse(path, data); err != nil {
-		return profilefile.File{}, err
-	}
-	f := profilefile.File{Version: profilefile.Version}
-	if err := toml.Unmarshal(data, &f); err != nil {
-		return profilefile.File{}, err
-	}
-	if f.Challenge != nil && f.Challenge.Algorithm == 0 {
-		f.Challenge.Algorithm = int(profilefile.DefaultAlgorithm)
-	}
-	return f, nil
-}
-
 func read(nameOrPath string) (path string, data []byte, err error) {
 	if path, err = locate(nameOrPath); err != nil {
 		return "", nil, err
@@ -97,25 +76,34 @@ func locate(nameOrPath string) (string, error) {
 // Parse reads the text of a profile. Errors name path, the line, the key and the
 // expected value.
 func Parse(path string, data []byte) (client.Profile, error) {
+	return parse(path, data, profilefile.Held{})
+}
+
+// parse is Parse for a device that holds secrets elsewhere.
+func parse(path string, data []byte, held profilefile.Held) (client.Profile, error) {
+	if err := namesPrograms(path, data); err != nil {
+		return client.Profile{}, err
+	}
 	raw := profilefile.New()
 	f, err := tomlfile.Decode(path, data, &raw)
 	if err != nil {
 		return client.Profile{}, err
 	}
-	return raw.Profile(f)
+	return raw.ProfileHeld(f, held)
 }
 
 // ValidServer reports whether s is a valid host name or address of a server,
 // without a port.
 func ValidServer(s string) bool { return client.ValidHost(s) }
 
-// Nonces returns the nonce file of a profile, in the user's state directory.
-func Nonces(p client.Profile) (client.NonceFile, error) {
+// Nonces returns the nonce file of a profile, in the user's state directory. Its name
+// depends on the secret, so this may be the first use of a program that holds it.
+func Nonces(ctx context.Context, p client.Profile) (client.NonceFile, error) {
 	dirs, err := stateDirs()
 	if err != nil {
 		return client.NonceFile{}, fmt.Errorf("find the user's state directory: %w", err)
 	}
-	name, earlier, err := profilefile.NonceNames(p)
+	name, earlier, err := profilefile.NonceNames(ctx, p)
 	if err != nil {
 		return client.NonceFile{}, err
 	}

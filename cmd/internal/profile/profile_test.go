@@ -216,7 +216,7 @@ func TestLoad(t *testing.T) {
 func TestNonces(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
 	for id, want := range map[string]string{"com1": "com1-*.nonce", "../x": "..%2Fx-*.nonce"} {
-		f, err := Nonces(client.Profile{Server: "gate.example", Identifier: wire.Identifier([]byte(id))})
+		f, err := Nonces(t.Context(), client.Profile{Server: "gate.example", Identifier: wire.Identifier([]byte(id))})
 		ok, _ := filepath.Match(filepath.Join("/state/sallyport", want), f.Path)
 		if err != nil || !ok {
 			t.Errorf("%s: %s, %v", id, f.Path, err)
@@ -225,7 +225,7 @@ func TestNonces(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "relative")
 	t.Setenv("HOME", "/home/x")
 	t.Setenv("STATE_DIRECTORY", "")
-	f, err := Nonces(client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))})
+	f, err := Nonces(t.Context(), client.Profile{Server: "s", Identifier: wire.Identifier([]byte("com1"))})
 	if err != nil || filepath.Dir(f.Path) != "/home/x/.local/state/sallyport" {
 		t.Errorf("%s, %v", f.Path, err)
 	}

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,18 +44,36 @@ func Add(name string, text []byte) (path string, err error) {
 	return path, nil
 }
 
-// Replace replaces the text of a stored profile, and returns the path of its file.
-func Replace(name string, text []byte) (path string, err error) {
-	if path, err = pathOf(name); err != nil {
-		return "", err
+// Replace replaces the text of a stored profile. If a program has a secret of the new
+// one, it must be the same, and is not stored.
+func (r Reader) Replace(ctx context.Context, name string, data []byte) (s Stored, err error) {
+	if s.Path, err = pathOf(name); err != nil {
+		return s, err
 	}
-	if err := durable.WriteFile(path, text, 0o600); err != nil {
-		return "", hint.Writing(fmt.Errorf("write the profile: %w", err))
+	if s.Programs, err = readPrograms(s.Path); err != nil {
+		return s, err
 	}
-	return path, nil
+	text, _, err := r.settle(ctx, s.Path, data, s.Programs)
+	if err != nil {
+		return s, err
+	}
+	if err := r.store(s.Path, text); err != nil {
+		return s, err
+	}
+	s.Content, err = decode(text)
+	return s, err
 }
 
-// Remove removes the profile of a name, and returns the path of its file.
+// store replaces the file of a stored profile.
+func (r Reader) store(path string, text []byte) error {
+	if err := durable.WriteFile(path, text, 0o600); err != nil {
+		return hint.Writing(fmt.Errorf("write the profile: %w", err))
+	}
+	return nil
+}
+
+// Remove removes the profile of a name with its local file, and returns the path of its
+// file.
 func Remove(name string) (path string, err error) {
 	path, err = pathOf(name)
 	if err != nil {
@@ -63,7 +82,7 @@ func Remove(name string) (path string, err error) {
 	if err := durable.Remove(path); err != nil {
 		return "", hint.With(fmt.Errorf("no profile %q: %w", name, err), "list the names: sallyport profile list")
 	}
-	return path, nil
+	return path, writePrograms(path, Programs{})
 }
 
 // Names returns the names of all stored profiles, sorted.

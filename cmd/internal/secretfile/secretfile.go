@@ -14,7 +14,6 @@ import (
 	"io"
 	"os"
 
-	"sallyport/cmd/internal/textfile"
 	"sallyport/sessions/durable"
 )
 
@@ -70,9 +69,6 @@ func Create(path string, data []byte) error {
 	return durable.CreateFile(path, data, 0o600)
 }
 
-// maxSecret is the largest file with a single secret, in bytes.
-const maxSecret = 4096
-
 // ReadOne reads a file that contains one secret: UTF-8 text on a single line. It
 // ignores a byte order mark before the secret, and line ends after it.
 func (r Rules) ReadOne(path string) (string, error) {
@@ -81,19 +77,9 @@ func (r Rules) ReadOne(path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	b, err := io.ReadAll(io.LimitReader(f, MaxSecret+1))
 	if err != nil {
 		return "", err
 	}
-	if len(b) > maxSecret {
-		return "", fmt.Errorf("%s: expected one secret of at most %d bytes, got more", path, maxSecret)
-	}
-	if b, err = textfile.Decode(path, b); err != nil {
-		return "", err
-	}
-	s, err := oneLine(string(b))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
+	return Parse(path, b)
 }

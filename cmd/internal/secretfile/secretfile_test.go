@@ -27,7 +27,7 @@ func readOne(path string) (string, error) { return Rules{}.ReadOne(path) }
 func TestReadOne(t *testing.T) {
 	for text, want := range map[string]string{
 		"sécret\n": "sécret", "two words\r\n": "two words", "bare": "bare", "\ufeffmarked\r\n\r\n": "marked",
-		"": "", "\n": "", "a\nb\n": "", "\xff": "", strings.Repeat("x", maxSecret+1): "",
+		"": "", "\n": "", "a\nb\n": "", "\xff": "", strings.Repeat("x", MaxSecret+1): "",
 		"xx \n": "", " xx": "", "xx\t\n": "", "xx\r\r\n": "", "xx\r": "", "xx\u00a0\n": "", "xx  xx\n": "", "x\u200bx": "",
 		"x\ufeffx": "", "\ufeff\ufeffxx": "", "xx\ryy\n": "", "\xff\xfex\x00x\x00": "", "x\x00x\x00\n\x00": "", " \n": "",
 	} {

@@ -43,7 +43,7 @@ func NewKnocker(profile *Profile, stateDir string) (*Knocker, error) {
 	if k.challenge {
 		return k, nil
 	}
-	name, _, err := profilefile.NonceNames(profile.p)
+	name, _, err := profilefile.NonceNames(context.Background(), profile.p)
 	if err != nil {
 		return nil, err
 	}

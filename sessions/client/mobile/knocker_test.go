@@ -81,7 +81,7 @@ func TestKnock(t *testing.T) {
 	if r.Others() != 0 || r.Other(0) != "" || r.Other(-1) != "" {
 		t.Errorf("other addresses: %d", r.Others())
 	}
-	name, _, err := profilefile.NonceNames(k.profile)
+	name, _, err := profilefile.NonceNames(t.Context(), k.profile)
 	if err != nil {
 		t.Fatal(err)
 	}

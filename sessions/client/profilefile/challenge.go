@@ -12,7 +12,7 @@ import (
 // FileChallenge is the [challenge] table of a profile's file.
 type FileChallenge struct {
 	Operation  string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string `toml:"secret" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
 	Algorithm  int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
 	RandomPort bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
 	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
@@ -31,7 +31,7 @@ type FileChallenge struct {
 const DefaultAlgorithm = exchange.NATAware
 
 // parse checks the [challenge] table.
-func (raw FileChallenge) parse(f Source) (*client.Challenge, error) {
+func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 	algorithm := DefaultAlgorithm
 	if f.Has("challenge.algorithm") {
 		algorithm = exchange.Algorithm(raw.Algorithm)
@@ -42,8 +42,8 @@ func (raw FileChallenge) parse(f Source) (*client.Challenge, error) {
 	if n := len(raw.Operation); n < exchange.MinID || n > exchange.MaxID {
 		return nil, f.Errorf("challenge.operation", "got %d bytes", n)
 	}
-	if raw.Secret == "" {
-		return nil, f.Errorf("challenge.secret", "got nothing")
+	if err := requireSecret(f, "challenge.secret", raw.Secret, held); err != nil {
+		return nil, err
 	}
 	if fault := SecretFault(raw.Secret); fault != "" {
 		return nil, f.Errorf("challenge.secret", "got %s", fault)
@@ -53,7 +53,11 @@ func (raw FileChallenge) parse(f Source) (*client.Challenge, error) {
 	if c.AnswerPort, err = raw.answerPort(f); err != nil {
 		return nil, err
 	}
-	if c.Operation, err = exchange.NewOperation(raw.Operation, raw.Secret, algorithm, raw.RandomPort); err != nil {
+	c.Operation, err = exchange.DescribeOperation(raw.Operation, algorithm, raw.RandomPort)
+	if err == nil && !held {
+		c.Operation, err = c.Operation.WithSecret(raw.Secret)
+	}
+	if err != nil {
 		return nil, f.Errorf("challenge.operation", "got an invalid operation: %v", err)
 	}
 	if f.Has("challenge.service") {

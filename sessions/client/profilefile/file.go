@@ -79,8 +79,27 @@ func (f File) ReplaceSecrets(text string) File {
 // TOML returns the text of a profile's file.
 func (f File) TOML() ([]byte, error) { return toml.Marshal(f) }
 
+// Held names the secrets that the device of a profile holds elsewhere: the file must not have
+// them, and the caller sets Signer, and Secret of the Challenge.
+type Held struct{ Client, Operation bool }
+
+// requireSecret returns an error unless a key has a secret, or the device holds it
+// elsewhere.
+func requireSecret(f Source, key, secret string, held bool) error {
+	switch {
+	case held && f.Has(key):
+		return f.Errorf(key, "got it, and also a program on this device that has it")
+	case !held && secret == "":
+		return f.Errorf(key, "got nothing")
+	}
+	return nil
+}
+
 // Profile checks the content, which was decoded into the result of New.
-func (raw File) Profile(f Source) (client.Profile, error) {
+func (raw File) Profile(f Source) (client.Profile, error) { return raw.ProfileHeld(f, Held{}) }
+
+// ProfileHeld is Profile for a device that holds secrets elsewhere.
+func (raw File) ProfileHeld(f Source, held Held) (client.Profile, error) {
 	if raw.Version != Version {
 		return client.Profile{}, f.Errorf("version", "got %d, which requires a newer sallyport", raw.Version)
 	}
@@ -90,10 +109,10 @@ func (raw File) Profile(f Source) (client.Profile, error) {
 	var challenge *client.Challenge
 	var err error
 	if raw.Challenge != nil {
-		if challenge, err = raw.Challenge.parse(f); err != nil {
+		if challenge, err = raw.Challenge.parse(f, held.Operation); err != nil {
 			return client.Profile{}, err
 		}
-		if !f.Has("port_secret") && !f.Has("ports") && !f.Has("identifier") && !f.Has("secret") {
+		if !f.Has("port_secret") && !f.Has("ports") && !f.Has("identifier") && !f.Has("secret") && !held.Client {
 			return raw.challengeOnly(f, challenge)
 		}
 	}
@@ -102,11 +121,14 @@ func (raw File) Profile(f Source) (client.Profile, error) {
 		missing bool
 	}{
 		{"server", raw.Server == ""}, {"port_secret", raw.PortSecret == ""}, {"ports", !f.Has("ports")},
-		{"identifier", raw.Identifier == ""}, {"secret", raw.Secret == ""},
+		{"identifier", raw.Identifier == ""},
 	} {
 		if required.missing {
 			return client.Profile{}, f.Errorf(required.key, "got nothing")
 		}
+	}
+	if err := requireSecret(f, "secret", raw.Secret, held.Client); err != nil {
+		return client.Profile{}, err
 	}
 	p := client.Profile{
 		Server: raw.Server, PortSecret: raw.PortSecret, Ports: raw.Ports,

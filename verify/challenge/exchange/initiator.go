@@ -24,6 +24,9 @@ var ErrNotAuthentic = errors.New("the challenge is not authentic")
 // (PID_B); both must have one address family. The nonce (N_B) must be
 // unpredictable and new; only Algorithm 3 uses it.
 func NewInitiator(o *Operation, self, server netip.Addr, nonce [NonceSize]byte) (*Initiator, error) {
+	if !o.hasKeys() {
+		return nil, errNoKeys
+	}
 	self, server = canonical(self), canonical(server)
 	if !self.IsValid() || self.Is4() != server.Is4() {
 		return nil, fmt.Errorf("expected two addresses of one family, got %s and %s", self, server)

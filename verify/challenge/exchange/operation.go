@@ -45,19 +45,36 @@ type Operation struct {
 // purpose, algorithm and ID, so that no message is valid for another purpose,
 // algorithm or operation. With randomPort, challenges carry a port (section 7.1).
 func NewOperation(id, secret string, a Algorithm, randomPort bool) (*Operation, error) {
+	o, err := DescribeOperation(id, a, randomPort)
+	if err != nil {
+		return nil, err
+	}
+	return o.WithSecret(secret)
+}
+
+// DescribeOperation returns an operation without keys. It has sizes, and authenticates
+// nothing: NewInitiator and NewOperations refuse it. WithSecret gives it keys.
+func DescribeOperation(id string, a Algorithm, randomPort bool) (*Operation, error) {
 	switch {
 	case len(id) < MinID || len(id) > MaxID:
 		return nil, fmt.Errorf("expected an ID of %d to %d bytes, got %d bytes", MinID, MaxID, len(id))
-	case secret == "":
-		return nil, errors.New("the secret is empty")
 	case a < Unilateral || a > Mutual:
 		return nil, fmt.Errorf("expected algorithm 1, 2 or 3, got %d", a)
 	}
-	o := &Operation{id: id, algorithm: a, randomPort: randomPort}
+	return &Operation{id: id, algorithm: a, randomPort: randomPort}, nil
+}
+
+// WithSecret returns the operation with the keys of a secret.
+func (o *Operation) WithSecret(secret string) (*Operation, error) {
+	if secret == "" {
+		return nil, errors.New("the secret is empty")
+	}
+	with := *o
+	o = &with
 	for purpose, key := range map[string]*[]byte{
 		"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey, "isn": &o.isnKey,
 	} {
-		info := fmt.Sprintf("sallyport challenge-response 1, algorithm %d, %s, %s", a, purpose, id)
+		info := fmt.Sprintf("sallyport challenge-response 1, algorithm %d, %s, %s", o.algorithm, purpose, o.id)
 		var err error
 		if *key, err = hkdf.Key(sha256.New, []byte(secret), nil, info, sha256.Size); err != nil {
 			return nil, fmt.Errorf("derive a key: %w", err)
@@ -65,6 +82,11 @@ func NewOperation(id, secret string, a Algorithm, randomPort bool) (*Operation, 
 	}
 	return o, nil
 }
+
+// errNoKeys is the error of an operation without keys.
+var errNoKeys = errors.New("the operation has no secret")
+
+func (o *Operation) hasKeys() bool { return o.responseKey != nil }
 
 // ID is the operation's public name.
 func (o *Operation) ID() string { return o.id }

@@ -41,6 +41,9 @@ func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) 
 	}
 	o := &Operations{all: slices.Clone(list)}
 	for i, op := range list {
+		if !op.hasKeys() {
+			return nil, fmt.Errorf("operation %q: %w", op.id, errNoKeys)
+		}
 		for _, other := range list[:i] {
 			switch {
 			case op.id == other.id:

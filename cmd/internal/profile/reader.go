@@ -1,0 +1,81 @@
+package profile
+
+import (
+	"context"
+	"io"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"sallyport/sessions/client"
+	"sallyport/sessions/client/profilefile"
+)
+
+// Reader reads profiles together with what this device has for them.
+type Reader struct {
+	// Stderr receives what a failed program has printed, and for what the client waits;
+	// nil: nothing does.
+	Stderr io.Writer
+}
+
+// Stored is what a Reader has read.
+type Stored struct {
+	Path     string
+	Content  profilefile.File
+	Programs Programs // of a profile with a name
+}
+
+// LacksSecret reports whether a secret is neither in the profile nor in a program.
+func (s Stored) LacksSecret() bool {
+	held := s.Programs.held()
+	return s.Content.PortSecret != "" && s.Content.Secret == "" && !held.Client ||
+		s.Content.Challenge != nil && s.Content.Challenge.Secret == "" && !held.Operation
+}
+
+// Load is the function Load. It starts no program: the first Sign does. The caller calls
+// End.
+func (r Reader) Load(ctx context.Context, nameOrPath string) (client.Profile, error) {
+	p, _, err := r.load(ctx, nameOrPath)
+	return p, err
+}
+
+// LoadStored is Load and Read.
+func (r Reader) LoadStored(ctx context.Context, nameOrPath string) (client.Profile, Stored, error) {
+	return r.load(ctx, nameOrPath)
+}
+
+// Read returns the content of a profile, which Load accepts.
+func (r Reader) Read(ctx context.Context, nameOrPath string) (Stored, error) {
+	_, s, err := r.load(ctx, nameOrPath)
+	return s, err
+}
+
+func (r Reader) load(ctx context.Context, nameOrPath string) (p client.Profile, s Stored, err error) {
+	var data []byte
+	if s.Path, data, err = read(nameOrPath); err != nil {
+		return p, s, err
+	}
+	// A path may lead to files of others, which must not name programs.
+	if !isPath(nameOrPath) {
+		if s.Programs, err = readPrograms(s.Path); err != nil {
+			return p, s, err
+		}
+	}
+	if p, err = parse(s.Path, data, s.Programs.held()); err != nil {
+		return p, s, err
+	}
+	s.Programs.use(&p, r.Stderr)
+	s.Content, err = decode(data)
+	return p, s, err
+}
+
+// decode returns the content of a valid profile.
+func decode(data []byte) (profilefile.File, error) {
+	f := profilefile.File{Version: profilefile.Version}
+	if err := toml.Unmarshal(data, &f); err != nil {
+		return profilefile.File{}, err
+	}
+	if f.Challenge != nil && f.Challenge.Algorithm == 0 {
+		f.Challenge.Algorithm = int(profilefile.DefaultAlgorithm)
+	}
+	return f, nil
+}

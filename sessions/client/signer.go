@@ -1,0 +1,91 @@
+package client
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
+)
+
+// MAC is an HMAC-SHA256.
+type MAC = [wire.MACSize]byte
+
+// Signer computes HMACs under the secret of a client, which it does not reveal: a program
+// or a device may hold it. It is safe for concurrent use, and retains no message.
+//
+// All that a client sends under its secret goes through a Signer: the knocks of a
+// sequence, the number of bind = "isn", and the messages of package verify/preamble.
+type Signer interface {
+	// Sign returns the MACs of the messages, in their order. It may take as long as a
+	// person needs to touch a device. The error has no secret in it.
+	Sign(ctx context.Context, messages ...[]byte) ([]MAC, error)
+}
+
+// SecretSigner is the Signer of a secret that is in memory.
+type SecretSigner []byte
+
+// Sign implements Signer. It always succeeds.
+func (s SecretSigner) Sign(_ context.Context, messages ...[]byte) ([]MAC, error) {
+	macs := make([]MAC, len(messages))
+	h := hmac.New(sha256.New, s)
+	for i, m := range messages {
+		h.Reset()
+		h.Write(m)
+		h.Sum(macs[i][:0])
+	}
+	return macs, nil
+}
+
+// SigningError is the error of a Signer. The client has sent nothing of what it would
+// have signed.
+type SigningError struct{ err error }
+
+func (e *SigningError) Error() string { return fmt.Sprintf("sign with the client's secret: %v", e.err) }
+
+func (e *SigningError) Unwrap() error { return e.err }
+
+// maxLate is how often the client signs a sequence again, at most, because its minute
+// ended before the signer did.
+const maxLate = 2
+
+// sign returns the knocks of a sequence, with their time and the initial sequence number
+// of connections after it; 0: the kernel chooses it.
+func (k *knocking) sign(ctx context.Context, seq sequence, base uint32) (stamp time.Time, knocks []Packet, isn wire.ISN, err error) {
+	s := signing{numbered: k.cfg.Profile.Bind == BindISN && k.cfg.Keep, closes: k.cfg.closes}
+	if stamp, _ = k.previousMinute(); seq.previous {
+		knocks, isn, err = signSequence(ctx, k.cfg.Profile, stamp, base, s)
+		return stamp, knocks, isn, err
+	}
+	for i := 0; ; i++ {
+		stamp = k.cfg.Now()
+		k.minute = schedule.MinuteOf(stamp)
+		knocks, isn, err = signSequence(ctx, k.cfg.Profile, stamp, base, s)
+		// A signer may take until another minute, as for a touch. The nonces are unused.
+		if err != nil || schedule.MinuteOf(k.cfg.Now()) == k.minute || i == maxLate {
+			return stamp, knocks, isn, err
+		}
+	}
+}
+
+// Sign returns the MACs of messages under the secret of the profile. The error is that of
+// ctx, or a SigningError.
+func (p Profile) Sign(ctx context.Context, messages ...[]byte) ([]MAC, error) {
+	var s Signer = SecretSigner(p.Secret)
+	if p.Signer != nil {
+		s = p.Signer
+	}
+	macs, err := s.Sign(ctx, messages...)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, &SigningError{err}
+	case len(macs) != len(messages):
+		return nil, &SigningError{fmt.Errorf("expected %d HMACs, got %d", len(messages), len(macs))}
+	}
+	return macs, nil
+}
