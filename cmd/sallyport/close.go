@@ -36,7 +36,7 @@ A profile of an operation only cannot close: use the operation that closes, with
 		RunE: func(c *cobra.Command, args []string) error {
 			start := env.Clock.Monotonic()
 			dropNetAdmin()
-			p, err := profiles(env).Load(c.Context(), args[0])
+			p, err := profiles(c, env).Load(c.Context(), args[0])
 			defer profile.End(p)
 			if err == nil {
 				err = errors.Join(o.check(), canClose(args[0], p))

@@ -73,7 +73,7 @@ addresses, ports and times, and no secrets.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			start := env.Clock.Monotonic()
-			p, err := profiles(env).Load(c.Context(), args[0])
+			p, err := profiles(c, env).Load(c.Context(), args[0])
 			defer profile.End(p)
 			var result client.Result
 			if err == nil {

@@ -24,6 +24,7 @@ directories for the profiles and for the used nonces.
 Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile or
 nonce file, nothing was sent; 130 interrupted.`,
 	})
+	root.PersistentFlags().String(passphraseFlag, "", "read the passphrase of a locked profile from descriptor `N`, instead of the terminal")
 	root.AddCommand(knockCommand(env), runCommand(env), stayCommand(env), connectCommand(env), forwardCommand(env), closeCommand(env), profileCommand(env), portsCommand(env))
 	return root
 }

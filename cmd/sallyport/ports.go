@@ -43,7 +43,7 @@ free on its host.`,
 					return cli.Misuse(fmt.Errorf("--at: %w", err))
 				}
 			}
-			p, err := profiles(env).Load(c.Context(), args[0])
+			p, err := profiles(c, env).Load(c.Context(), args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}

@@ -20,14 +20,15 @@ import (
 func profileCommand(env cli.Env) *cobra.Command {
 	group := cli.Group(&cobra.Command{
 		Use:   "profile",
-		Short: "Add, replace, list, show, change and remove profiles",
-		Long: `Add, replace, list, show, change and remove profiles.
+		Short: "Add, replace, list, show, change, lock and remove profiles",
+		Long: `Add, replace, list, show, change, lock and remove profiles.
 
 A profile is for one device. For a second device, ask the server's administrator
 for another client.`,
 	})
 	group.AddCommand(
-		profileAddCommand(env), profileReplaceCommand(env), profileListCommand(env), profileShowCommand(env), profileSetCommand(env), profileRemoveCommand(env),
+		profileAddCommand(env), profileReplaceCommand(env), profileListCommand(env), profileShowCommand(env), profileSetCommand(env),
+		profileLockCommand(env), profileUnlockCommand(env), profileRemoveCommand(env),
 	)
 	return group
 }

@@ -19,6 +19,7 @@ type listedProfile struct {
 	Client    string `json:"client,omitempty"`    // the identifier
 	Operation string `json:"operation,omitempty"` // the ID, if the profile has only [challenge]
 	Service   string `json:"service,omitempty"`
+	Locked    bool   `json:"locked,omitempty"` // by a passphrase: the other fields are empty
 }
 
 func listed(name string, p client.Profile) listedProfile {
@@ -27,6 +28,18 @@ func listed(name string, p client.Profile) listedProfile {
 	}
 	c := p.Challenge
 	return listedProfile{Name: name, Server: p.Server, Operation: c.Operation.ID(), Service: c.Service}
+}
+
+// list returns a profile, without a passphrase.
+func list(c *cobra.Command, env cli.Env, name string) (listedProfile, error) {
+	if _, locked, err := profile.IsLocked(name); err != nil || locked {
+		return listedProfile{Name: name, Locked: true}, err
+	}
+	p, err := profiles(c, env).Load(c.Context(), name)
+	if err != nil {
+		return listedProfile{}, err
+	}
+	return listed(name, p), nil
 }
 
 func profileListCommand(env cli.Env) *cobra.Command {
@@ -44,13 +57,14 @@ func profileListCommand(env cli.Env) *cobra.Command {
 			rows := [][]output.Cell{output.Header("PROFILE", "SERVER", "CLIENT", "SERVICE")}
 			var errs []error
 			for _, name := range names {
-				p, err := profiles(env).Load(c.Context(), name)
+				l, err := list(c, env, name)
 				if err != nil {
 					errs = append(errs, err)
 					continue
 				}
-				l := listed(name, p)
-				if !asJSON {
+				if !asJSON && l.Locked {
+					rows = append(rows, output.Row(l.Name, "(locked)", "", ""))
+				} else if !asJSON {
 					rows = append(rows, output.Row(l.Name, l.Server, l.Client+l.Operation, l.Service))
 				} else if err := out.JSON(l); err != nil {
 					return err
@@ -65,9 +79,6 @@ func profileListCommand(env cli.Env) *cobra.Command {
 	cli.AddJSONFlag(c, &asJSON)
 	return c
 }
-
-// profiles returns the reader of profiles for commands.
-func profiles(env cli.Env) profile.Reader { return profile.Reader{Stderr: env.Stderr} }
 
 // hidden replaces a secret in the output.
 const hidden = "(hidden: --secrets shows it)"
@@ -85,7 +96,10 @@ func profileShowCommand(env cli.Env) *cobra.Command {
 		Short: "Print a profile, with its secrets only on request",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			s, err := profiles(env).Read(c.Context(), args[0])
+			if path, locked, err := profile.IsLocked(args[0]); err == nil && locked && !secrets {
+				return showLocked(env, path, asJSON)
+			}
+			s, err := profiles(c, env).Read(c.Context(), args[0])
 			if err != nil {
 				return cli.Misuse(err)
 			}

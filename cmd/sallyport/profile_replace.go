@@ -41,7 +41,8 @@ such as watch, that the new one lacks, the command prints a warning.`,
 			if len(args) == 2 {
 				from = args[1]
 			}
-			before, stored, err := profiles(env).LoadStored(c.Context(), name)
+			reader := profiles(c, env)
+			before, stored, err := reader.LoadStored(c.Context(), name)
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -56,7 +57,7 @@ such as watch, that the new one lacks, the command prints a warning.`,
 			if err := sameClient(name, before, next); err != nil {
 				return cli.Misuse(err)
 			}
-			replaced, err := profiles(env).Replace(c.Context(), name, data)
+			replaced, err := reader.Replace(c.Context(), name, data)
 			if err != nil {
 				return cli.Misuse(err)
 			}

@@ -77,7 +77,7 @@ profile: "profile add" refuses one that names a program.
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			s, removed, err := profiles(env).SetPrograms(c.Context(), args[0], change)
+			s, removed, err := profiles(c, env).SetPrograms(c.Context(), args[0], change)
 			if err != nil {
 				return cli.Misuse(err)
 			}

@@ -19,7 +19,7 @@ func (o *knockOptions) jsonErrorFlag(c *cobra.Command) {
 // load loads the profile for run and connect. They print only on standard error, since
 // standard output belongs to the command or the service.
 func (o *knockOptions) load(c *cobra.Command, env cli.Env, name string) (client.Profile, error) {
-	p, err := profiles(env).Load(c.Context(), name)
+	p, err := profiles(c, env).Load(c.Context(), name)
 	return p, cli.Misuse(err)
 }
 

@@ -46,7 +46,7 @@ the command prints the new port. The former one closes at the end of its lease.`
   sallyport stay work --json | while read -r event; do …; done`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			p, err := profiles(env).Load(c.Context(), args[0])
+			p, err := profiles(c, env).Load(c.Context(), args[0])
 			defer profile.End(p)
 			if err != nil {
 				return cli.Misuse(err)

@@ -81,6 +81,9 @@ func Parse(path string, data []byte) (client.Profile, error) {
 
 // parse is Parse for a device that holds secrets elsewhere.
 func parse(path string, data []byte, held profilefile.Held) (client.Profile, error) {
+	if isLocked(data) {
+		return client.Profile{}, lockedError(path)
+	}
 	if err := namesPrograms(path, data); err != nil {
 		return client.Profile{}, err
 	}

@@ -15,6 +15,7 @@ type Reader struct {
 	// Stderr receives what a failed program has printed, and for what the client waits;
 	// nil: nothing does.
 	Stderr io.Writer
+	Locker Locker // nil: locked profiles are errors
 }
 
 // Stored is what a Reader has read.
@@ -34,38 +35,38 @@ func (s Stored) LacksSecret() bool {
 // Load is the function Load. It starts no program: the first Sign does. The caller calls
 // End.
 func (r Reader) Load(ctx context.Context, nameOrPath string) (client.Profile, error) {
-	p, _, err := r.load(ctx, nameOrPath)
+	p, _, _, err := r.load(ctx, nameOrPath)
 	return p, err
 }
 
 // LoadStored is Load and Read.
 func (r Reader) LoadStored(ctx context.Context, nameOrPath string) (client.Profile, Stored, error) {
-	return r.load(ctx, nameOrPath)
+	p, s, _, err := r.load(ctx, nameOrPath)
+	return p, s, err
 }
 
 // Read returns the content of a profile, which Load accepts.
 func (r Reader) Read(ctx context.Context, nameOrPath string) (Stored, error) {
-	_, s, err := r.load(ctx, nameOrPath)
+	_, s, _, err := r.load(ctx, nameOrPath)
 	return s, err
 }
 
-func (r Reader) load(ctx context.Context, nameOrPath string) (p client.Profile, s Stored, err error) {
-	var data []byte
-	if s.Path, data, err = read(nameOrPath); err != nil {
-		return p, s, err
+func (r Reader) load(ctx context.Context, nameOrPath string) (p client.Profile, s Stored, text []byte, err error) {
+	if s.Path, text, _, err = r.open(ctx, nameOrPath); err != nil {
+		return p, s, nil, err
 	}
 	// A path may lead to files of others, which must not name programs.
 	if !isPath(nameOrPath) {
 		if s.Programs, err = readPrograms(s.Path); err != nil {
-			return p, s, err
+			return p, s, nil, err
 		}
 	}
-	if p, err = parse(s.Path, data, s.Programs.held()); err != nil {
-		return p, s, err
+	if p, err = parse(s.Path, text, s.Programs.held()); err != nil {
+		return p, s, nil, err
 	}
 	s.Programs.use(&p, r.Stderr)
-	s.Content, err = decode(data)
-	return p, s, err
+	s.Content, err = decode(text)
+	return p, s, text, err
 }
 
 // decode returns the content of a valid profile.

@@ -21,7 +21,7 @@ func (r Reader) SetPrograms(ctx context.Context, name string, change func(*Progr
 	if s.Path, err = pathOf(name); err != nil {
 		return s, nil, err
 	}
-	_, data, err := read(name)
+	_, data, locked, err := r.open(ctx, name)
 	if err != nil {
 		return s, nil, err
 	}
@@ -37,7 +37,7 @@ func (r Reader) SetPrograms(ctx context.Context, name string, change func(*Progr
 		return s, nil, err
 	}
 	if len(removed) > 0 {
-		if err := r.store(s.Path, text); err != nil {
+		if err := r.store(ctx, s.Path, text, locked); err != nil {
 			return s, nil, err
 		}
 	}
@@ -48,6 +48,9 @@ func (r Reader) SetPrograms(ctx context.Context, name string, change func(*Progr
 // settle returns the text of a profile without the secrets that programs have, after it
 // has checked that they are the same. Without programs, the profile may lack secrets.
 func (r Reader) settle(ctx context.Context, path string, data []byte, programs Programs) (text []byte, removed []string, err error) {
+	if isLocked(data) {
+		return nil, nil, lockedError(path)
+	}
 	if err := namesPrograms(path, data); err != nil {
 		return nil, nil, err
 	}

@@ -53,19 +53,29 @@ func (r Reader) Replace(ctx context.Context, name string, data []byte) (s Stored
 	if s.Programs, err = readPrograms(s.Path); err != nil {
 		return s, err
 	}
+	_, locked, err := IsLocked(name)
+	if err != nil {
+		return s, err
+	}
 	text, _, err := r.settle(ctx, s.Path, data, s.Programs)
 	if err != nil {
 		return s, err
 	}
-	if err := r.store(s.Path, text); err != nil {
+	if err := r.store(ctx, s.Path, text, locked); err != nil {
 		return s, err
 	}
 	s.Content, err = decode(text)
 	return s, err
 }
 
-// store replaces the file of a stored profile.
-func (r Reader) store(path string, text []byte) error {
+// store replaces the file of a stored profile. With locked, no text that is not locked
+// reaches the disk.
+func (r Reader) store(ctx context.Context, path string, text []byte, locked bool) (err error) {
+	if locked {
+		if text, err = r.Locker.Lock(ctx, path, text); err != nil {
+			return err
+		}
+	}
 	if err := durable.WriteFile(path, text, 0o600); err != nil {
 		return hint.Writing(fmt.Errorf("write the profile: %w", err))
 	}

@@ -1,0 +1,10 @@
+//go:build unix
+
+package passphrase
+
+import "os"
+
+func openTerminal() (console, error) {
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	return console{f, f}, err
+}
