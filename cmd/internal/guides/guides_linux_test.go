@@ -55,7 +55,7 @@ func TestAdministrator(t *testing.T) {
 	runGuides(t, needs{programs: true, tools: "nft openssl"}, "cmd/sallyportd/README.md")
 }
 func TestColleague(t *testing.T) {
-	runGuides(t, needs{programs: true, ssh: true, gate: true, tools: "curl"}, "cmd/sallyport/README.md")
+	runGuides(t, needs{programs: true, ssh: true, gate: true, tpm: true, tools: "curl openssl swtpm tpm2_hmac"}, "cmd/sallyport/README.md")
 }
 
 // TestPrograms runs the blocks that are marked root, of the only guide that has some.

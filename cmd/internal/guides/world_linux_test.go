@@ -29,6 +29,7 @@ type needs struct {
 	programs bool   // both programs are installed
 	root     bool   // the host's root, with another /etc, and empty /run, /srv and /var
 	ssh      bool   // a real sshd on the server, to which root at the client has a key
+	tpm      bool   // the client has a TPM
 	gate     bool   // a server runs from the configuration gate/sallyportd.toml; the client has alice.toml, and new.toml of the same client
 }
 
@@ -106,6 +107,9 @@ func newWorld(t *testing.T, n needs) *world {
 	}
 	if n.gate {
 		w.gate()
+	}
+	if n.tpm {
+		w.tpm(path("tpm"))
 	}
 	return w
 }
