@@ -154,11 +154,7 @@ func printSet(env cli.Env, s profile.Stored, removed []string, none bool) error 
 		}
 		return err
 	}
-	text := "set"
-	for _, line := range programLines(s.Programs) {
-		text += " " + line
-	}
-	if err := env.Out().Printf("%s\n", text); err != nil {
+	if err := env.Out().Printf("set %s\n", strings.Join(programLines(s.Programs), ", ")); err != nil {
 		return err
 	}
 	if len(removed) == 0 {
@@ -178,6 +174,9 @@ func programLines(p profile.Programs) (lines []string) {
 	add("mac_command", p.MACCommand)
 	if p.Challenge != nil {
 		add("challenge.secret_command", p.Challenge.SecretCommand)
+	}
+	if p.Timeout != "" && len(lines) > 0 {
+		lines = append(lines, fmt.Sprintf("timeout = %q", p.Timeout))
 	}
 	return lines
 }
