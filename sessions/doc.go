@@ -21,6 +21,9 @@
 // Knocks that close (verify.Knock.Closes) go the same way as those that open, and use the
 // same nonces. No attempt has knocks of both kinds.
 //
+// A connection that proves itself uses a nonce of the same windows (connection.go): the
+// shard that owns its client decides, and the recorder makes it durable with the grants.
+//
 // Of an attempt whose knocks came from two addresses that are not allowed together, the
 // recorder logs a line (othersource.go). Their number is bounded.
 //

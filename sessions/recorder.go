@@ -24,6 +24,7 @@ type recorder struct {
 	journal  Journal
 	// otherSources are attempts to name in the log.
 	otherSources otherSources
+	conns        connQueue
 	gate         Gate
 	close        func([]Closing) // nil: closing attempts have no effect
 	log          *slog.Logger
@@ -108,25 +109,27 @@ func (r *recorder) run() {
 func (r *recorder) drain() {
 	r.logOtherSources()
 	r.batch = r.batch[:0]
+	conns := r.conns.take() // recorded with the first batch
 	for _, queue := range r.queues {
 		for list := queue.take(); len(list) > 0; {
 			n := min(len(list), cap(r.batch)-len(r.batch))
 			r.batch = append(r.batch, list[:n]...)
 			list = list[n:]
 			if len(r.batch) == cap(r.batch) {
-				r.recordAndOpen(r.batch)
-				r.batch = r.batch[:0]
+				r.recordAndOpen(r.batch, conns)
+				r.batch, conns = r.batch[:0], nil
 			}
 		}
 	}
-	if len(r.batch) > 0 {
-		r.recordAndOpen(r.batch)
+	if len(r.batch)+len(conns) > 0 {
+		r.recordAndOpen(r.batch, conns)
 	}
 }
 
-// recordAndOpen records a batch, and then calls the gate: first for all that close. A
-// client's grant that closes precedes those of the batch that open.
-func (r *recorder) recordAndOpen(batch []pendingGrant) {
+// recordAndOpen records a batch, together with connections, and then calls the gate:
+// first for all that close. A client's grant that closes precedes those of the batch that
+// open.
+func (r *recorder) recordAndOpen(batch []pendingGrant, conns []pendingConn) {
 	r.entries, r.grants, r.closing = r.entries[:0], r.grants[:0], r.closing[:0]
 	for _, p := range batch {
 		r.entries = append(r.entries, p.entry)
@@ -137,6 +140,9 @@ func (r *recorder) recordAndOpen(batch []pendingGrant) {
 			r.grants = append(r.grants, p.grant)
 		}
 	}
+	for _, c := range conns {
+		r.entries = append(r.entries, c.entry)
+	}
 	err := r.journal.Record(r.entries) // which logs the error
 	// A service closes also if the nonces are not on disk: after a crash, a replay of
 	// these knocks is refused as one from before the start, and could open nothing.
@@ -144,6 +150,7 @@ func (r *recorder) recordAndOpen(batch []pendingGrant) {
 		r.counts[Closed].Add(uint64(len(r.closing)))
 		r.close(r.closing)
 	}
+	finish(conns, err)
 	if err != nil {
 		r.counts[Unrecorded].Add(uint64(len(r.grants)))
 		return

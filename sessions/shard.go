@@ -44,14 +44,16 @@ type update struct {
 // shard owns the state of some of the clients. Once it runs, only its
 // goroutine reads or writes that state.
 type shard struct {
-	index    map[wire.Identifier]uint32
-	clients  []client
-	queue    chan arrival
-	updates  chan update
-	recorder *recorder
-	grants   *grantQueue // of the recorder
-	limit    Limit
-	now      func() time.Time
+	index   map[wire.Identifier]uint32
+	clients []client
+	queue   chan arrival
+	updates chan update
+	// connections are those that prove themselves: see connection.go.
+	connections chan connArrival
+	recorder    *recorder
+	grants      *grantQueue // of the recorder
+	limit       Limit
+	now         func() time.Time
 	threshold
 	_         cpu.CacheLinePad // the shard writes counts; the workers must not share a cache line with them
 	counts    [NumOutcomes]atomic.Uint64
@@ -62,12 +64,13 @@ type shard struct {
 
 func newShard(r *recorder, cfg Config) *shard {
 	return &shard{
-		queue:    make(chan arrival, queueSize),
-		updates:  make(chan update),
-		recorder: r,
-		grants:   r.newQueue(),
-		limit:    cfg.Limit,
-		now:      cfg.Now,
+		queue:       make(chan arrival, queueSize),
+		updates:     make(chan update),
+		connections: make(chan connArrival, connQueueSize),
+		recorder:    r,
+		grants:      r.newQueue(),
+		limit:       cfg.Limit,
+		now:         cfg.Now,
 
 		threshold: newThreshold(cfg),
 	}
@@ -121,6 +124,8 @@ func (s *shard) run(ctx context.Context) {
 		select {
 		case a := <-s.queue:
 			s.handle(a)
+		case a := <-s.connections:
+			s.connection(a)
 		case u := <-s.updates:
 			switch {
 			case u.gone != nil:

@@ -14,6 +14,12 @@
 //	                       client has a lease, once more with the label of closing
 //	  -> Knock
 //
+// A connection proves itself by the handshake of package preamble, instead of a knock
+// (connection.go):
+//
+//	preamble, now   -> preamble.Parse, timestamp, HMAC, nonce -> Claim
+//	proof           -> HMAC                                   -> Connection
+//
 // All workers share one KeyTable. It is immutable except for the floors and the marks
 // of clients that have a lease. The owner of a secret's window (package sessions) raises
 // its floor, so that old replays cost no HMAC; the owner of the leases sets the mark

@@ -55,6 +55,12 @@ func (w *Window) Accept(nonce uint32) bool {
 	return true
 }
 
+// Unused reports whether Accept would accept a nonce. It records nothing.
+func (w *Window) Unused(nonce uint32) bool {
+	n := uint64(nonce)
+	return n >= w.next || n+Size >= w.next && !w.ring.Used(nonce)
+}
+
 // Highest returns the highest nonce used, and false if none was.
 func (w *Window) Highest() (uint32, bool) {
 	return uint32(w.next - 1), w.next > 0

@@ -92,6 +92,9 @@ func TestAgainstModel(t *testing.T) {
 				continue
 			}
 			want := !used[uint32(n)] && n > restored && n > highest-Size
+			if got := w.Unused(uint32(n)); got != want {
+				t.Fatalf("nonce %d, highest %d: unused %v, want %v", n, highest, got, want)
+			}
 			if got := w.Accept(uint32(n)); got != want {
 				t.Fatalf("nonce %d, highest %d: got %v, want %v", n, highest, got, want)
 			}

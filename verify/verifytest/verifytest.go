@@ -4,6 +4,8 @@
 //	Sign      a datagram that a client would send
 //	Forge     a datagram with any fields, and any MAC
 //	New       clients and a verifier; Sequences.Knock is an authenticated knock
+//
+// and the handshakes of connections (Handshake, Claim, Connection).
 package verifytest
 
 import (
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"sallyport/verify"
+	"sallyport/verify/preamble"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -152,4 +155,58 @@ func (s Sequences) verify(t TB, datagram []byte, at schedule.Place) verify.Knock
 		t.Fatalf("a knock is refused: %s", reason)
 	}
 	return k
+}
+
+// Handshake returns the client's side of a connection to a service, with its Secret.
+func Handshake(t TB, service, id string, timestamp, nonce uint32) *preamble.Client {
+	t.Helper()
+	c, err := preamble.NewClient(service, ID(id), timestamp, nonce, preamble.SecretMAC(Secret(ID(id))))
+	if err != nil {
+		t.Fatalf("make a preamble: %v", err)
+	}
+	return c
+}
+
+// Claim returns the authenticated preamble of a client.
+func Claim(t TB, v *verify.Connections, service, id string, timestamp, nonce uint32) verify.Claim {
+	t.Helper()
+	b := Handshake(t, service, id, timestamp, nonce).Preamble()
+	claim, reason := v.Claim(b[:], int64(timestamp))
+	if reason != verify.Authentic {
+		t.Fatalf("a preamble of %s is refused: %s", id, reason)
+	}
+	return claim
+}
+
+// Connection returns a claim, and the connection that has proved it.
+func Connection(t TB, v *verify.Connections, service, id string, timestamp, nonce uint32) (verify.Claim, verify.Connection) {
+	t.Helper()
+	c := Handshake(t, service, id, timestamp, nonce)
+	claim := Claim(t, v, service, id, timestamp, nonce)
+	random := [preamble.NonceSize]byte{1}
+	answer, err := v.Answer(&claim, random).AppendBinary(nil)
+	if err != nil {
+		t.Fatalf("encode an answer: %v", err)
+	}
+	proof, err := c.Answer(answer)
+	if err != nil {
+		t.Fatalf("answer: %v", err)
+	}
+	connection, ok := v.Prove(&claim, random, proof[:])
+	if !ok {
+		t.Fatalf("a proof of %s is refused", id)
+	}
+	return claim, connection
+}
+
+// Connections returns a verifier of connections to a service, for clients with their
+// Secrets.
+func Connections(t TB, service string, ids ...string) *verify.Connections {
+	t.Helper()
+	v, err := verify.NewConnections(service)
+	if err != nil {
+		t.Fatalf("verify connections: %v", err)
+	}
+	v.SetRules(verify.Rules{Table: Table(t, Clients(ids...)...), Tolerance: time.Minute})
+	return v
 }

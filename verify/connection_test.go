@@ -1,0 +1,206 @@
+package verify_test
+
+import (
+	"testing"
+	"time"
+
+	"sallyport/verify"
+	"sallyport/verify/preamble"
+	"sallyport/verify/verifytest"
+	"sallyport/verify/wire"
+)
+
+const stamp = uint32(start)
+
+func first(t testing.TB, service, id string, timestamp, nonce uint32) []byte {
+	b := verifytest.Handshake(t, service, id, timestamp, nonce).Preamble()
+	return b[:]
+}
+
+// TestClaimReasons breaks one rule a row. Each row is otherwise good, MAC included.
+func TestClaimReasons(t *testing.T) {
+	v := verifytest.Connections(t, "ssh", "com1", "com2")
+	good := first(t, "ssh", "com1", stamp, 7)
+	change := func(i int, c byte) []byte {
+		b := append([]byte(nil), good...)
+		b[i] = c
+		return b
+	}
+	knock := verifytest.Sign(t, wire.Knock{Maximum: 2, Identifier: verifytest.ID("com1"), Timestamp: stamp, Nonce: 7})
+	knockMAC := append(append([]byte(nil), good[:wire.SignedSize]...), knock[wire.OffsetMAC:]...)
+	for _, row := range []struct {
+		name string
+		b    []byte
+		now  int64
+		want verify.Reason
+	}{
+		{"good", good, start, verify.Authentic},
+		{"nothing", nil, start, verify.Size},
+		{"short", good[:47], start, verify.Size},
+		{"long", append(append([]byte(nil), good...), 0), start, verify.Size},
+		{"magic", change(0, 'p'), start, verify.Magic},
+		{"a knock", knock, start, verify.Malformed},
+		{"kind", change(2, 0), start, verify.Malformed},
+		{"identifier that is not printable", change(4, 0), start, verify.Malformed},
+		{"as old as may be", good, start + 60, verify.Authentic},
+		{"too old", good, start + 61, verify.ClockSkew},
+		{"as new as may be", good, start - 60, verify.Authentic},
+		{"too new", good, start - 61, verify.ClockSkew},
+		{"unknown client", first(t, "ssh", "none", stamp, 7), start, verify.Identifier},
+		{"another client's name", change(7, '2'), start, verify.MAC},
+		{"another service", first(t, "web", "com1", stamp, 7), start, verify.MAC},
+		{"the MAC of a knock", knockMAC, start, verify.MAC},
+		{"one bit", change(47, good[47]^1), start, verify.MAC},
+	} {
+		claim, got := v.Claim(row.b, row.now)
+		if got != row.want {
+			t.Errorf("%s: got %s, want %s", row.name, got, row.want)
+		}
+		if got != verify.Authentic && claim.Identifier() != (wire.Identifier{}) {
+			t.Errorf("%s: refused, yet a claim of %s", row.name, claim.Identifier())
+		}
+	}
+	claim, _ := v.Claim(good, start)
+	if claim.Identifier() != verifytest.ID("com1") || claim.Nonce() != 7 || claim.Timestamp() != stamp ||
+		claim.Secret() != verifytest.Fingerprint(verifytest.ID("com1")) {
+		t.Errorf("got %+v", claim)
+	}
+}
+
+// TestClaimBelowFloor: the floor of the secret that signed counts.
+func TestClaimBelowFloor(t *testing.T) {
+	id := verifytest.ID("com1")
+	key := verify.Key{Identifier: id, Secret: verifytest.Secret(id), Previous: []byte("old"), Until: time.Unix(start+30, 0)}
+	table := verifytest.Table(t, key)
+	v := verifytest.Connections(t, "ssh")
+	v.SetRules(verify.Rules{Table: table, Tolerance: time.Minute})
+	current, previous := table.Windows(id)
+	current.Floor.Raise(8, 8)
+	signed := func(secret []byte, nonce uint32) []byte {
+		c, err := preamble.NewClient("ssh", id, stamp, nonce, preamble.SecretMAC(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := c.Preamble()
+		return b[:]
+	}
+	for _, row := range []struct {
+		name   string
+		secret []byte
+		nonce  uint32
+		now    int64
+		want   verify.Reason
+		by     verify.Fingerprint
+	}{
+		{"below", key.Secret, 7, start, verify.BelowWindow, 0},
+		{"on the floor", key.Secret, 8, start, verify.Authentic, current.Fingerprint},
+		{"below the other secret's", key.Previous, 7, start, verify.Authentic, previous.Fingerprint},
+		{"of a secret that has expired", key.Previous, 9, start + 30, verify.MAC, 0},
+	} {
+		claim, got := v.Claim(signed(row.secret, row.nonce), row.now)
+		if got != row.want || claim.Secret() != row.by {
+			t.Errorf("%s: %s, by %x", row.name, got, claim.Secret())
+		}
+	}
+}
+
+// TestProve: the proof of a handshake is that of no other: not of another claim, answer,
+// service or direction.
+func TestProve(t *testing.T) {
+	v, web := verifytest.Connections(t, "ssh", "com1", "com2"), verifytest.Connections(t, "web", "com1")
+	n1, n2 := [preamble.NonceSize]byte{1}, [preamble.NonceSize]byte{2}
+	answer := func(v *verify.Connections, claim verify.Claim, nonce [preamble.NonceSize]byte) []byte {
+		b, err := v.Answer(&claim, nonce).AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	claim := verifytest.Claim(t, v, "ssh", "com1", stamp, 7)
+	other := verifytest.Claim(t, v, "ssh", "com1", stamp, 8)
+	stranger := verifytest.Claim(t, v, "ssh", "com2", stamp, 7)
+	atWeb := verifytest.Claim(t, web, "web", "com1", stamp, 7)
+	client := verifytest.Handshake(t, "ssh", "com1", stamp, 7)
+	proof, err := client.Answer(answer(v, claim, n1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ok := v.Prove(&claim, n1, proof[:])
+	if !ok || c.Identifier() != claim.Identifier() || c.Nonce() != 7 || c.Secret() != claim.Secret() {
+		t.Errorf("got %+v, %t", c, ok)
+	}
+	for name, refused := range map[string]func() bool{
+		"another answer's nonce": func() bool { _, ok := v.Prove(&claim, n2, proof[:]); return !ok },
+		"another claim":          func() bool { _, ok := v.Prove(&other, n1, proof[:]); return !ok },
+		"another client":         func() bool { _, ok := v.Prove(&stranger, n1, proof[:]); return !ok },
+		"another service":        func() bool { _, ok := web.Prove(&atWeb, n1, proof[:]); return !ok },
+		"the server's MAC":       func() bool { a := v.Answer(&claim, n1); _, ok := v.Prove(&claim, n1, a.MAC[:]); return !ok },
+		"the preamble's MAC": func() bool {
+			b := client.Preamble()
+			_, ok := v.Prove(&claim, n1, b[wire.OffsetMAC:])
+			return !ok
+		},
+		"zeros": func() bool { _, ok := v.Prove(&claim, n1, make([]byte, preamble.ProofSize)); return !ok },
+		"short": func() bool { _, ok := v.Prove(&claim, n1, proof[:31]); return !ok },
+	} {
+		if !refused() {
+			t.Errorf("%s: proved", name)
+		}
+	}
+	for name, wrong := range map[string][]byte{
+		"the answer to another claim": answer(v, other, n1),
+		"another service's answer":    answer(web, atWeb, n1),
+	} {
+		if proof, err := client.Answer(wrong); err == nil || proof != [preamble.ProofSize]byte{} {
+			t.Errorf("%s: the client proves itself", name)
+		}
+	}
+}
+
+func TestConnectionsWithoutRules(t *testing.T) {
+	v, err := verify.NewConnections("ssh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, got := v.Claim(first(t, "ssh", "com1", stamp, 7), start); got != verify.ClockSkew {
+		t.Errorf("without a table: %s", got)
+	}
+	if _, err := verify.NewConnections(""); err == nil {
+		t.Error("a service without a name")
+	}
+}
+
+func TestConnectionsDoNotAllocate(t *testing.T) {
+	v := verifytest.Connections(t, "ssh", "com1")
+	good := first(t, "ssh", "com1", stamp, 7)
+	for name, b := range map[string][]byte{
+		"good": good, "unknown": first(t, "ssh", "none", stamp, 7), "service": first(t, "web", "com1", stamp, 7), "junk": make([]byte, 48),
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			claim, reason := v.Claim(b, start)
+			if reason == verify.Authentic {
+				v.Answer(&claim, [preamble.NonceSize]byte{})
+				v.Prove(&claim, [preamble.NonceSize]byte{}, b[:preamble.ProofSize])
+			}
+		}); n != 0 {
+			t.Errorf("%s: %g allocations", name, n)
+		}
+	}
+}
+
+// BenchmarkClaim: the rows take the same time, so that it reveals no identifier.
+func BenchmarkClaim(b *testing.B) {
+	rotating := verify.Key{Identifier: verifytest.ID("com2"), Secret: verifytest.Secret(verifytest.ID("com2")), Previous: []byte("old"), Until: time.Unix(start+60, 0)}
+	v := verifytest.Connections(b, "ssh")
+	v.SetRules(verify.Rules{Table: verifytest.Table(b, verifytest.Client(verifytest.ID("com1")), rotating), Tolerance: time.Minute})
+	for name, bytes := range map[string][]byte{
+		"good": first(b, "ssh", "com1", stamp, 7), "unknown": first(b, "ssh", "none", stamp, 7),
+		"known": first(b, "web", "com1", stamp, 7), "rotating": first(b, "web", "com2", stamp, 7),
+	} {
+		b.Run("client="+name, func(b *testing.B) {
+			for b.Loop() {
+				v.Claim(bytes, start)
+			}
+		})
+	}
+}
