@@ -131,6 +131,8 @@ func (c *Connections) Claim(b []byte, now int64) (Claim, Reason) {
 		return Claim{}, Identifier
 	case by == nil:
 		return Claim{}, MAC
+	case rows[0].expired(now): // of the client, whichever secret it has used
+		return Claim{}, Expired
 	case p.Nonce < by.floor.lowest.Load():
 		return Claim{}, BelowWindow
 	}

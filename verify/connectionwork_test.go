@@ -31,10 +31,12 @@ func (h *countingHash) Sum(b []byte) []byte {
 func TestClaimWorksAlike(t *testing.T) {
 	now := int64(1_700_000_000)
 	one, two, over := wire.Identifier([]byte("one1")), wire.Identifier([]byte("two2")), wire.Identifier([]byte("over"))
+	ends := wire.Identifier([]byte("ends"))
 	table, err := NewKeyTable([]Key{
 		{Identifier: one, Secret: []byte("a")},
 		{Identifier: two, Secret: []byte("b"), Previous: []byte("c"), Until: time.Unix(now+1, 0)},
 		{Identifier: over, Secret: []byte("d"), Previous: []byte("e"), Until: time.Unix(now, 0)},
+		{Identifier: ends, Secret: []byte("f"), Previous: []byte("g"), Until: time.Unix(now+1, 0), Expires: time.Unix(now, 0)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +56,7 @@ func TestClaimWorksAlike(t *testing.T) {
 		nonce  uint32
 	}{
 		{one, "a", 7}, {one, "a", 4}, {one, "b", 7}, {two, "b", 7}, {two, "c", 7}, {two, "x", 7}, {over, "d", 7}, {over, "e", 7},
+		{ends, "f", 7}, {ends, "g", 7}, {ends, "x", 7},
 		{wire.Identifier([]byte("none")), "a", 7},
 	} {
 		c, err := preamble.NewClient("ssh", row.id, uint32(now), row.nonce, preamble.SecretMAC([]byte(row.secret)))
@@ -70,7 +73,7 @@ func TestClaimWorksAlike(t *testing.T) {
 			t.Errorf("%s with %s: %s after %d sums of %d bytes", row.id, row.secret, reason, h.sums, h.bytes)
 		}
 	}
-	if !seen[Authentic] || !seen[MAC] || !seen[Identifier] || !seen[BelowWindow] {
+	if !seen[Authentic] || !seen[MAC] || !seen[Identifier] || !seen[Expired] || !seen[BelowWindow] {
 		t.Errorf("only %v", seen)
 	}
 }

@@ -97,6 +97,7 @@ func (c Command) validate() error {
 func (s *Service) closeLease(g sessions.Grant) {
 	if gone := s.removeLeases(g); len(gone) > 0 {
 		s.revokePeers(peersOf(gone), s.terms.Cut, false)
+		s.cutProved(gone, s.terms.Cut)
 		s.logEnded(gone, Requested)
 	}
 }

@@ -90,6 +90,7 @@ func (b *batch) close(s *Services) {
 		applyRevocations(s.enforcers, steps)
 	}
 	for service, leases := range gone {
+		service.cutProved(leases, service.terms.Cut)
 		service.logEnded(leases, Requested)
 	}
 }

@@ -50,11 +50,15 @@ type listener struct {
 	net.Listener
 	tcp    *TCP
 	closed sync.Once
+	proved *proved // nil: no connection must prove itself
 }
 
 // Close implements net.Listener. Both the enforcer and the server may call it.
 func (l *listener) Close() (err error) {
-	l.closed.Do(func() { err = l.Listener.Close() })
+	l.closed.Do(func() {
+		err = l.Listener.Close()
+		l.proved.end()
+	})
 	return err
 }
 
@@ -65,10 +69,16 @@ type conn struct {
 	port   *tcpPort  // the random port that accepted it; nil: the service's own
 	began  time.Time // by clock.Boot
 	owners access.Owners
+	proved bool // it belongs to the one client that has proved itself
 }
 
-// Accept waits for a connection of an admitted peer.
-func (l *listener) Accept() (net.Conn, error) { return accept(l.Listener, l.tcp.admit) }
+// Accept waits for a connection of an admitted peer, or one that has proved itself.
+func (l *listener) Accept() (net.Conn, error) {
+	if l.proved != nil {
+		return l.proved.accept()
+	}
+	return accept(l.Listener, l.tcp.admit)
+}
 
 func accept(l net.Listener, admit func(net.Conn) (*conn, bool)) (net.Conn, error) {
 	for {
@@ -107,18 +117,26 @@ func (t *TCP) admitFrom(c net.Conn, in *access.Set, port *tcpPort) (*conn, bool)
 		t.limits.release(peer)
 		return nil, false
 	}
+	tracked := &conn{Conn: c, tcp: t, port: port, began: now, owners: owners}
+	if !t.track(tracked, from) {
+		t.limits.release(peer)
+		return nil, false
+	}
+	return tracked, true
+}
+
+// track registers a connection that the limits have counted. The caller holds the lock.
+func (t *TCP) track(c *conn, from netip.Addr) bool {
 	// The kernel still filters the connection with the listener's filter of
 	// that moment. If that filter blocked its peer later, the connection would
 	// hang instead of being kept or reset.
-	if tcp, ok := c.(*net.TCPConn); ok {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		if sockfilter.Detach(tcp) != nil || heldport.Accepted(tcp) != nil {
-			t.limits.release(peer)
-			return nil, false
+			return false
 		}
 	}
-	tracked := &conn{c, t, port, now, owners}
-	t.conns[tracked] = from
-	return tracked, true
+	t.conns[c] = from
+	return true
 }
 
 // untrack removes a connection from the enforcer's records. The caller holds

@@ -69,6 +69,15 @@
 //	  Commit          applies the new policy; removed clients lose everything
 //	  Abort           instead of both: the old policy stays
 //
+// The connections of a TCP enforcer with a Prover must prove that they are a client's
+// (proved.go, package prove). A lease then only lets an address try:
+//
+//	Prover.Serve   accepts -> listener.Try    is there a lease for the address?
+//	  handshake    authentic, by a client that holds a lease itself (Service.holds)
+//	listener.Own   the connection is this client's: a revocation ends it, and so does
+//	               the end of the client's lease, by the policy
+//	listener.Pass  the nonce is on disk -> the Handler
+//
 // A random port is for one peer and the time of its command; the kernel filters it
 // like the service's own port. The server closes it before it serves the first
 // byte of its connection; a second connection is refused. The connection belongs

@@ -101,6 +101,7 @@ func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason EndReason
 	if len(peers) > 0 {
 		s.shortened = true
 		s.revokePeers(peers, cut, false)
+		s.cutProved(over, cut)
 		s.logEnded(over, reason)
 	}
 	return all

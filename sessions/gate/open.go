@@ -197,6 +197,7 @@ func (r *request) finish() {
 	} else if r.begins == nil {
 		r.logBegun()
 	}
+	s.cutProved(r.gone, s.terms.Cut)
 	s.logEnded(r.gone, displaced)
 	s.updateNeed()
 	s.reschedule()

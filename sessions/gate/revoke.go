@@ -78,6 +78,7 @@ func (s *Services) Displace(id access.ServiceID, client wire.Identifier, p acces
 		}
 		service.revokePeers(peers, service.terms.Cut, true)
 		if len(gone) > 0 {
+			service.cutProved(gone, service.terms.Cut)
 			service.logEnded(gone, displaced)
 		}
 	}

@@ -95,6 +95,7 @@ type Service struct {
 	prefixLen4 int
 	prefixLen6 int
 	requireISN bool
+	proves     bool     // connections must prove themselves
 	rotation   Rotation // nil: the port does not rotate
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
@@ -146,6 +147,9 @@ func NewService(cfg ServiceConfig) *Service {
 	for _, e := range cfg.Enforcers {
 		if o, ok := e.(PortOpener); ok && s.opener == nil {
 			s.opener = o
+		}
+		if p, ok := e.(prover); ok && p.setLeases(s.holds) {
+			s.proves = true
 		}
 	}
 	return s
@@ -207,6 +211,7 @@ func (s *Service) next() (next time.Time, ok bool) {
 func (s *Service) expire(now time.Time, reason EndReason) {
 	peers, gone := s.leases.Expire(now)
 	s.revokePeers(peers, s.terms.Cut, false)
+	s.cutProved(gone, s.terms.Cut)
 	for _, le := range gone {
 		if le.kept && reason == expired {
 			s.logEnded([]ended{le}, unrenewed)

@@ -11,6 +11,7 @@ import (
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/heldport"
+	"sallyport/sessions/gate/prove"
 	"sallyport/sessions/gate/sockfilter"
 	"sallyport/verify/wire"
 )
@@ -38,6 +39,9 @@ type TCPConfig struct {
 	PrefixLen4 int // number of significant bits of an IPv4 address: see access.PeerIn
 	PrefixLen6 int // number of significant bits of an IPv6 address
 	PerAddress int // maximum number of connections per address at a time
+	// Prover lets connections prove that they are a client's; nil: the address suffices.
+	// Several enforcers of a service may share one.
+	Prover *prove.Prover
 	// Limits counts the connections of several enforcers together; nil: those of this
 	// one.
 	Limits  *ConnLimits
@@ -239,8 +243,15 @@ func (t *TCP) listen() error {
 	if err != nil {
 		return err
 	}
-	t.filter = filterState{}
-	t.listener = &listener{Listener: l, tcp: t}
+	own := &listener{Listener: l, tcp: t}
+	if t.cfg.Prover != nil {
+		if err := own.prove(t.cfg.Prover); err != nil {
+			t.listener = own
+			t.closeSocket()
+			return err
+		}
+	}
+	t.filter, t.listener = filterState{}, own
 	go t.cfg.Handler.Serve(t.listener) // ends when hide closes the listener
 	return nil
 }
@@ -266,6 +277,7 @@ func (t *TCP) closeSocket() {
 		return
 	}
 	t.listener.Close()
+	t.listener.refuseAll()
 	t.listener = nil
 	if t.heldPort == nil {
 		return

@@ -32,6 +32,9 @@ type Owners struct {
 	all bool
 }
 
+// OwnedBy returns the owners of a connection that is known to be a client's.
+func OwnedBy(client wire.Identifier) Owners { return Owners{ids: []wire.Identifier{client}} }
+
 // Lose reports whether a connection of these owners ends because the clients
 // that are gone have lost the right to it. someGone reports that there are such
 // clients: a connection that may be of any client may be theirs.
@@ -79,7 +82,7 @@ func (s *Set) Enter(a netip.Addr, now time.Time) (o Owners, ok bool) {
 		}
 	}
 	owners = slices.DeleteFunc(owners, func(h LeaseOwner) bool { return !now.Before(h.Until) })
-	owners = narrowed(owners, func(h LeaseOwner) bool { return h.From.has(a) })
+	owners = narrowed(owners, func(h LeaseOwner) bool { return h.From.Has(a) })
 	var last time.Time
 	for _, h := range owners {
 		if h.Granted.After(used) && h.Granted.After(last) {

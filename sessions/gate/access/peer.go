@@ -78,8 +78,8 @@ func (p Peer) Lengths() (prefixLen4, prefixLen6 int) {
 	return PrefixHost4, p.Prefix.Bits()
 }
 
-// has reports whether an address belongs to the peer.
-func (p Peer) has(a netip.Addr) bool {
+// Has reports whether an address belongs to the peer.
+func (p Peer) Has(a netip.Addr) bool {
 	a = a.Unmap()
 	return p.Prefix.Contains(a.WithZone("")) && (p.Zone == a.Zone() || p.IsAnyone() || !a.IsLinkLocalUnicast())
 }
