@@ -42,7 +42,7 @@ func (o *knockOptions) exchange(
 		Family: o.family(), Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
 	}
 	if cfg.Challenge.Service == "" {
-		cfg.Challenge.Service, cfg.Challenge.Bind = fixedService(p.Service), p.Bind
+		cfg.Challenge.Service, cfg.Challenge.Bind, cfg.Challenge.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
 		if cfg.Challenge.Service != "" {
 			cfg.Challenge.Handshake = p.Handshake
 		}

@@ -84,7 +84,7 @@ func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Pro
 			Watch: o.watchOf(p), Random: rand.Reader, Report: progress.report,
 		}
 		if exchange.Challenge.Service == "" {
-			exchange.Challenge.Service, exchange.Challenge.Bind = fixedService(p.Service), p.Bind
+			exchange.Challenge.Service, exchange.Challenge.Bind, exchange.Challenge.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
 		}
 		cfg.Knock = forwarding.Challenge(exchange)
 		return cfg, nil

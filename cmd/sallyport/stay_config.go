@@ -56,7 +56,7 @@ func (o *knockOptions) stayConfig(c *cobra.Command, env cli.Env, p client.Profil
 			Family: o.family(), Watch: o.watchOf(p), Random: rand.Reader, Report: report,
 		}
 		if of := &cfg.Exchange.Challenge; of.Service == "" {
-			of.Service, of.Bind = fixedService(p.Service), p.Bind
+			of.Service, of.Bind, of.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
 			if of.Service != "" {
 				of.Handshake = p.Handshake
 			}

@@ -43,7 +43,7 @@ type described struct {
 	Description string   `json:"description"`
 	Listen      []string `json:"listen,omitempty"` // of a service: its ports and ranges of ports
 	Allow       []string `json:"allow,omitempty"`  // of a service: the peers that get in without a lease
-	Bind        string   `json:"bind,omitempty"`   // of a service: "isn", if it requires initial sequence numbers
+	Bind        string   `json:"bind,omitempty"`   // of a service: "isn" or "connection"; none: the address
 	Jump        string   `json:"jump,omitempty"`   // of a service: the operator's chain for its new connections
 }
 

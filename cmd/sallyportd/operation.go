@@ -125,7 +125,7 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 		}
 		if !o.Close && !o.RandomPort {
 			s := cfg.Service(o.Service)
-			p.Service, p.Bind = s.ProfileService(), s.ProfileBind()
+			p.Service, p.Bind, p.ServiceName = s.ProfileService(), s.ProfileBind(), s.ProfileServiceName()
 			if p.OpenFor = cmp.Or(o.OpenFor, s.Policy.OpenFor); o.UntilClosed {
 				p.OpenFor = 0
 			}

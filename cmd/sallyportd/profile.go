@@ -141,7 +141,7 @@ func (o *profileOutput) onDevice() string {
 
 // tryCommand returns the client's command for a first try.
 func tryCommand(b client.Bind) string {
-	if b == client.BindISN {
+	if b != client.BindAddress {
 		return "connect" // "knock" leaves the connection to another program
 	}
 	return "knock"
@@ -192,8 +192,9 @@ func (o *profileOutput) finish(
 	return env.Err().Printf("%s\n", serverLine(cfg, running))
 }
 
-// observableService returns the first service of a client that requires initial
-// sequence numbers, which only a profile that names it can derive; or else the first
+// observableService returns the first service of a client that requires initial sequence
+// numbers, or that connections prove themselves, since only a profile that names it
+// makes that possible; or else the first
 // whose opening its device can observe, or else the first one with a port; nil: there
 // is none.
 func observableService(cfg *config.Config, c clients.Client) *config.Service {
@@ -202,7 +203,7 @@ func observableService(cfg *config.Config, c clients.Client) *config.Service {
 		s := &cfg.Services[i]
 		switch {
 		case s.ProfileService() == "", !mayOpen(c, s):
-		case s.RequireISN:
+		case s.RequireISN, s.Proves:
 			return s
 		case !s.UDP:
 			observable = cmp.Or(observable, s)

@@ -59,6 +59,7 @@ func (m profileMaker) client(c clients.Client) ([]byte, error) {
 	}
 	if s := observableService(m.cfg, c); s != nil {
 		p.Service, p.Bind, p.Rotation = s.ProfileService(), s.ProfileBind(), s.ProfileRotation()
+		p.ServiceName = s.ProfileServiceName()
 		p.OpenFor, p.Handshake = s.Policy.OpenFor, m.handshake(s, c)
 	}
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {

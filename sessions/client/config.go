@@ -47,7 +47,8 @@ func (c *Config) validate() error {
 	if c.Service != "" {
 		watched.Service = c.Service
 	}
-	if err := errors.Join(c.Profile.Bind.check(c.Profile.Service), watched.validate()); err != nil {
+	bound := c.Profile.Bind.check(c.Profile.Service, c.Profile.ServiceName)
+	if err := errors.Join(bound, watched.validate()); err != nil {
 		return err
 	}
 	if c.Watch == WatchDefault {

@@ -35,6 +35,8 @@ type Challenge struct {
 	// port, it is not used.
 	Service string
 	Bind    Bind // what the server binds the connection to Service to
+	// ServiceName is that of a Profile.
+	ServiceName string
 	// OpenFor is how long the operation opens; 0: that is not known, or it has no end.
 	OpenFor   time.Duration
 	Handshake Handshake // what a completed handshake with Service proves
@@ -53,7 +55,7 @@ func (c Challenge) Check() error {
 	if c.OpenFor < 0 {
 		return fmt.Errorf("expected a time above 0 for which the operation opens, got %s", c.OpenFor)
 	}
-	if err := c.Bind.check(c.Service); err != nil {
+	if err := c.Bind.check(c.Service, c.ServiceName); err != nil {
 		return err
 	}
 	if err := c.Handshake.check(c.Service); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"sallyport/sessions/syserror"
+	"sallyport/verify/preamble"
 )
 
 // Bind is the property, in addition to the client's address, to which a server binds a
@@ -18,20 +19,26 @@ const (
 	// or the exchange. The client requires Linux and CAP_NET_ADMIN, and only
 	// the connection that it returns itself (Keep) gets in.
 	BindISN Bind = "isn"
+	// BindConnection is the proof of package preamble, with which each connection begins.
+	// It requires the name of the service, and the client's secret.
+	BindConnection Bind = "connection"
 )
 
 // Valid reports whether b is a value of Bind.
-func (b Bind) Valid() bool { return b == BindAddress || b == BindISN }
+func (b Bind) Valid() bool { return b == BindAddress || b == BindISN || b == BindConnection }
 
-// check returns an error if the client cannot connect to a bound service.
-func (b Bind) check(service string) error {
+// check returns an error if the client cannot connect to a bound service. The name is
+// that of the service at the server.
+func (b Bind) check(service, name string) error {
 	switch s, err := ParseService(service); {
 	case !b.Valid():
-		return fmt.Errorf("expected bind = \"isn\", got %q", b)
-	case b == BindISN && service == "":
-		return errors.New("bind = \"isn\" requires a service")
-	case b == BindISN && err == nil && s.UDP:
-		return fmt.Errorf("bind = \"isn\" requires a TCP service, got %q", service)
+		return fmt.Errorf("expected bind = \"isn\" or \"connection\", got %q", b)
+	case b != BindAddress && service == "":
+		return fmt.Errorf("bind = %q requires a service", b)
+	case b != BindAddress && err == nil && s.UDP:
+		return fmt.Errorf("bind = %q requires a TCP service, got %q", b, service)
+	case b == BindConnection && preamble.CheckService(name) != nil:
+		return fmt.Errorf("bind = %q requires the name of the service, got %d bytes", b, len(name))
 	}
 	return nil
 }

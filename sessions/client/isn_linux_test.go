@@ -176,11 +176,19 @@ func TestBindFailsBeforeAKnock(t *testing.T) {
 		t.Errorf("nonces were used: %v", err)
 	}
 	for service, b := range map[string]Bind{"": BindISN, ":53/udp": BindISN, ":22": "mac"} {
-		if b.check(service) == nil {
+		if b.check(service, "") == nil {
 			t.Errorf("bind %q of %q is valid", b, service)
 		}
 	}
-	if err := BindISN.check(":22"); err != nil {
+	if err := BindISN.check(":22", ""); err != nil {
+		t.Error(err)
+	}
+	for service, name := range map[string]string{"": "ssh", ":53/udp": "dns", ":22": ""} {
+		if BindConnection.check(service, name) == nil {
+			t.Errorf("bind = \"connection\" of %q, named %q, is valid", service, name)
+		}
+	}
+	if err := BindConnection.check(":22", "ssh"); err != nil {
 		t.Error(err)
 	}
 }

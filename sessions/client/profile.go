@@ -34,6 +34,9 @@ type Profile struct {
 	Rotation *Rotation
 	Watch    Watch // how to watch the service
 	Bind     Bind  // what the server binds the connection to Service to
+	// ServiceName is the name of Service in the server's configuration, with
+	// BindConnection.
+	ServiceName string
 	// OpenFor is how long the server keeps Service open after a sequence; 0: that is not
 	// known.
 	OpenFor   time.Duration
@@ -69,7 +72,7 @@ func (p Profile) validate() error {
 	if p.OpenFor < 0 {
 		return fmt.Errorf("profile: expected a time above 0 for which the service is open, got %s", p.OpenFor)
 	}
-	for _, err := range []error{checkAddresses(p.Server, p.Addresses), p.Bind.check(p.Service), p.Handshake.check(p.Service)} {
+	for _, err := range []error{checkAddresses(p.Server, p.Addresses), p.Bind.check(p.Service, p.ServiceName), p.Handshake.check(p.Service)} {
 		if err != nil {
 			return fmt.Errorf("profile: %w", err)
 		}

@@ -11,14 +11,15 @@ import (
 
 // FileChallenge is the [challenge] table of a profile's file.
 type FileChallenge struct {
-	Operation  string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret     string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
-	Algorithm  int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
-	RandomPort bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
-	Service    string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
-	Bind       string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
-	OpenFor    string `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the operation opens, a duration such as \"30s\", from 1s to 1000h"`
-	Handshake  string `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
+	Operation   string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret      string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	Algorithm   int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
+	RandomPort  bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
+	Service     string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	Bind        string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\" or \"connection\", for a TCP service"`
+	ServiceName string `toml:"service_name,omitempty" json:"service_name,omitempty" expect:"with bind = \"connection\", the name of the service in the server's configuration, 1 to 255 bytes"`
+	OpenFor     string `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the operation opens, a duration such as \"30s\", from 1s to 1000h"`
+	Handshake   string `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
 	// SharedPorts is that of the server's configuration.
 	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
 	Transport   string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
@@ -48,7 +49,7 @@ func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 	if fault := SecretFault(raw.Secret); fault != "" {
 		return nil, f.Errorf("challenge.secret", "got %s", fault)
 	}
-	c := &client.Challenge{Service: raw.Service, SharedPorts: raw.SharedPorts}
+	c := &client.Challenge{Service: raw.Service, ServiceName: raw.ServiceName, SharedPorts: raw.SharedPorts}
 	var err error
 	if c.AnswerPort, err = raw.answerPort(f); err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 			return nil, f.Errorf("challenge.service", "got %q", raw.Service)
 		}
 	}
-	if c.Bind, err = parseBind(f, "challenge.bind", raw.Bind, raw.Service); err != nil {
+	if c.Bind, err = parseBind(f, "challenge.", raw.Bind, raw.Service, raw.ServiceName); err != nil {
 		return nil, err
 	}
 	c.OpenFor, c.Handshake, err = parseOpening(f, "challenge.", raw.OpenFor, raw.Handshake, raw.Service)
@@ -109,6 +110,7 @@ type Operation struct {
 	RandomPort         bool
 	Service            string
 	Bind               client.Bind
+	ServiceName        string        // with client.BindConnection
 	OpenFor            time.Duration // 0: unknown, or without an end
 	Handshake          client.Handshake
 	Request, Response  challenge.Encoding
@@ -124,7 +126,7 @@ func (o Operation) file() *FileChallenge {
 	return &FileChallenge{
 		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
-		Bind: string(o.Bind), OpenFor: openForText(o.OpenFor), Handshake: string(o.Handshake), SharedPorts: o.SharedPorts,
+		Bind: string(o.Bind), ServiceName: o.ServiceName, OpenFor: openForText(o.OpenFor), Handshake: string(o.Handshake), SharedPorts: o.SharedPorts,
 		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"sallyport/sessions/client"
+	"sallyport/verify/preamble"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
@@ -19,19 +20,20 @@ type File struct {
 	Version int    `toml:"version" json:"version" expect:"1, the version of this file format"`
 	Server  string `toml:"server" json:"server" expect:"the host name or address of the server, without a port"`
 	// Addresses are those of the server. Without them, the client resolves its name.
-	Addresses  []string `toml:"addresses,omitempty" json:"addresses,omitempty" expect:"a list of at most 8 addresses of the server in quotes, such as [\"203.0.113.5\", \"2001:db8::5\"]"`
-	PortSecret string   `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
-	Ports      int      `toml:"ports,omitempty" json:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
-	Generator  string   `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
-	Identifier string   `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
-	Secret     string   `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
-	Service    string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service; :rotate with a [rotate] table"`
-	Watch      string   `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
-	Bind       string   `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\", for a TCP service"`
-	OpenFor    string   `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the server keeps the service open, a duration such as \"30s\", from 1s to 1000h"`
-	Handshake  string   `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
-	Expires    string   `toml:"expires,omitempty" json:"expires,omitempty" expect:"from when on the server refuses the client, such as \"2026-12-31T00:00:00Z\""`
-	Nonce      uint32   `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
+	Addresses   []string `toml:"addresses,omitempty" json:"addresses,omitempty" expect:"a list of at most 8 addresses of the server in quotes, such as [\"203.0.113.5\", \"2001:db8::5\"]"`
+	PortSecret  string   `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
+	Ports       int      `toml:"ports,omitempty" json:"ports,omitempty" expect:"the number of knocks, a whole number from 1 to 128"`
+	Generator   string   `toml:"generator,omitempty" json:"generator,omitempty" expect:"\"algorithm1\" or \"java\""`
+	Identifier  string   `toml:"identifier,omitempty" json:"identifier,omitempty" expect:"4 printable ASCII characters in quotes, no space, no # in front"`
+	Secret      string   `toml:"secret,omitempty" json:"secret,omitempty" expect:"the client's secret, as text in quotes without spaces"`
+	Service     string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service; :rotate with a [rotate] table"`
+	Watch       string   `toml:"watch,omitempty" json:"watch,omitempty" expect:"how to watch the service: \"syn\", \"connection\" or \"none\""`
+	Bind        string   `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\" or \"connection\", for a TCP service"`
+	ServiceName string   `toml:"service_name,omitempty" json:"service_name,omitempty" expect:"with bind = \"connection\", the name of the service in the server's configuration, 1 to 255 bytes"`
+	OpenFor     string   `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the server keeps the service open, a duration such as \"30s\", from 1s to 1000h"`
+	Handshake   string   `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
+	Expires     string   `toml:"expires,omitempty" json:"expires,omitempty" expect:"from when on the server refuses the client, such as \"2026-12-31T00:00:00Z\""`
+	Nonce       uint32   `toml:"nonce,omitempty" json:"nonce,omitempty" expect:"the first nonce of a device that has no record of nonces, a whole number from 0 to 4294967295"`
 
 	// SecretFiles permits other users to read the file.
 	SecretFiles string      `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
@@ -170,9 +172,10 @@ func (raw File) ProfileHeld(f Source, held Held) (client.Profile, error) {
 	if p.Watch, err = raw.watch(f); err != nil {
 		return client.Profile{}, err
 	}
-	if p.Bind, err = parseBind(f, "bind", raw.Bind, raw.Service); err != nil {
+	if p.Bind, err = parseBind(f, "", raw.Bind, raw.Service, raw.ServiceName); err != nil {
 		return client.Profile{}, err
 	}
+	p.ServiceName = raw.ServiceName
 	if p.Expires, err = raw.expiry(f); err != nil {
 		return client.Profile{}, err
 	}
@@ -188,15 +191,20 @@ func (raw File) watch(f Source) (client.Watch, error) {
 	return w, nil
 }
 
-// parseBind reads a key "bind".
-func parseBind(f Source, key, value, service string) (client.Bind, error) {
+// parseBind checks the keys "bind" and "service_name" of a table.
+func parseBind(f Source, table, value, service, name string) (client.Bind, error) {
+	key, nameKey := table+"bind", table+"service_name"
 	b := client.Bind(value)
 	s, err := client.ParseService(service)
 	switch {
-	case f.Has(key) && b != client.BindISN:
+	case f.Has(key) && (b == client.BindAddress || !b.Valid()):
 		return "", f.Errorf(key, "got %q", value)
-	case b == client.BindISN && (err != nil || s.UDP):
+	case b != client.BindAddress && (err != nil || s.UDP):
 		return "", f.Errorf(key, "got %q without the key service, or with a UDP service", value)
+	case b == client.BindConnection && preamble.CheckService(name) != nil:
+		return "", f.Errorf(nameKey, "got %d bytes", len(name))
+	case b != client.BindConnection && f.Has(nameKey):
+		return "", f.Errorf(nameKey, "got %q without bind = \"connection\"", name)
 	case b == client.BindISN && s.Rotates:
 		return "", f.Errorf(key, "got %q with a service whose port rotates", value)
 	}

@@ -11,7 +11,7 @@ func Format(p client.Profile) ([]byte, error) {
 	return toml.Marshal(File{
 		Version: Version, Server: p.Server, Addresses: addressTexts(p.Addresses),
 		PortSecret: p.PortSecret, Ports: p.Ports, Generator: p.Generator.String(),
-		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Bind: string(p.Bind),
+		Identifier: p.Identifier.String(), Secret: string(p.Secret), Service: p.Service, Watch: string(p.Watch), Bind: string(p.Bind), ServiceName: p.ServiceName,
 		OpenFor: openForText(p.OpenFor), Handshake: string(p.Handshake), Expires: expiryText(p.Expires), Nonce: p.FirstNonce,
 		Rotate: fileRotate(p.Rotation),
 	})

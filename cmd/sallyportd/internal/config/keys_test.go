@@ -413,3 +413,37 @@ func TestBindISN(t *testing.T) {
 		t.Error("a holder that compares no number has the same digest")
 	}
 }
+
+// TestBindConnection: a service with bind = "connection" has it in its profiles, with its
+// name. The firewall and its holder know nothing of it.
+func TestBindConnection(t *testing.T) {
+	plain, err := Parse("c.toml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := Parse("c.toml", []byte(minimal+"bind = \"connection\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c, want := range map[*Config]bool{plain: false, bound: true} {
+		s := &c.Services[0]
+		got := []bool{
+			c.Proves(), s.Proves, s.ProfileBind() == client.BindConnection, s.ProfileServiceName() == s.Name,
+			strings.Contains(s.Describe(), "each connection must prove"),
+		}
+		for i, is := range got {
+			if is != want {
+				t.Errorf("bound %t: %d is %t", want, i, is)
+			}
+		}
+		if s.RequireISN || c.RequiresISN() {
+			t.Error("requires a sequence number")
+		}
+	}
+	if plain.Digest() != bound.Digest() {
+		t.Error("the holder's digests differ")
+	}
+	if err := plain.Changed(bound, false); err == nil {
+		t.Error("a reload applies the change")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/program"
+	"sallyport/sessions/gate/prove"
 )
 
 // kind is the part of a service that depends on its type. Each kind has a file; no
@@ -54,6 +55,9 @@ type Env struct {
 	Log   *slog.Logger
 	// Programs starts the programs of services; nil: no service starts.
 	Programs program.Starter
+	// Connections has the keys and nonces of connections that prove themselves; nil: none
+	// passes.
+	Connections *prove.Authority
 	// StateDir is the server's state directory, which only its user may enter, with the
 	// sockets that programs inherit.
 	StateDir string

@@ -17,7 +17,7 @@ import (
 type rawFirewall struct {
 	Hook   string   `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
 	Policy string   `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
-	Bind   string   `toml:"bind" kinds:"firewall" default:"address" oneof:"address|isn" reload:"restart" expect:"\"address\" or \"isn\""`
+	Bind   string   `toml:"bind" kinds:"web,proxy,process,firewall" default:"address" oneof:"address|isn|connection" reload:"restart" expect:"\"address\"; for type \"firewall\" also \"isn\", for the other types \"connection\""`
 	Jump   string   `toml:"jump" kinds:"firewall" reload:"restart" expect:"the name of your chain in the table inet sallyport: a letter, then letters, digits, \"_\" and \"-\", at most 31 characters"`
 	Allow  []string `toml:"allow" kinds:"firewall" reload:"live" expect:"a list of addresses, networks and interfaces in quotes, such as [\"10.8.0.0/24\", \"docker0\"], for a service of type \"firewall\""`
 }

@@ -64,7 +64,9 @@ func (p proxy) live(s *Service, env Env) (l Live, err error) {
 		return l, nil
 	}
 	server := gate.NewProxy(relay.TCP{Upstream: p.to, ProxyProtocol: p.proxyHeader}, env.Log.With("service", s.Name))
-	l = p.listen(s, server, env)
+	if l, err = p.listen(s, server, env); err != nil {
+		return l, err
+	}
 	l.Load = func(next *Service) (func(), error) {
 		p := next.kind.(proxy)
 		return func() { server.Update(relay.TCP{Upstream: p.to, ProxyProtocol: p.proxyHeader}) }, nil

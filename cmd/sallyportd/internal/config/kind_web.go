@@ -81,7 +81,9 @@ func (w web) live(s *Service, env Env) (l Live, err error) {
 		return l, err
 	}
 	server := gate.NewWeb(c, env.Log)
-	l = w.listen(s, server, env)
+	if l, err = w.listen(s, server, env); err != nil {
+		return l, err
+	}
 	l.Load = func(next *Service) (func(), error) {
 		c, err := next.kind.(web).content(next)
 		return func() { server.Update(c) }, err

@@ -166,14 +166,6 @@ func (s *Service) ProfileService() string {
 	return ""
 }
 
-// ProfileBind returns the key "bind" of a profile of the service.
-func (s *Service) ProfileBind() client.Bind {
-	if s.RequireISN {
-		return client.BindISN
-	}
-	return client.BindAddress
-}
-
 // overlaps returns the entries of both services that include the same port of one
 // address; empty: there are none.
 func (s *Service) overlaps(other *Service) (own, theirs string) {

@@ -66,10 +66,14 @@ func (s *Service) listenUDP(env Env, r relay.UDPConfig) (l Live, update func(rel
 }
 
 // listen returns a TCP service of this process.
-func (listener) listen(s *Service, server gate.Handler, env Env) Live {
+func (listener) listen(s *Service, server gate.Handler, env Env) (Live, error) {
+	prover, err := s.prover(env)
+	if err != nil {
+		return Live{}, err
+	}
 	cfg := gate.TCPConfig{
 		Listen: s.Listen, Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
-		Clock: env.Clock, Log: env.Log,
+		Prover: prover, Clock: env.Clock, Log: env.Log,
 	}
 	if s.Rotates() {
 		cfg.Limits = new(gate.ConnLimits)
@@ -77,8 +81,8 @@ func (listener) listen(s *Service, server gate.Handler, env Env) Live {
 			own := cfg
 			own.Listen = listen
 			return gate.NewTCP(own)
-		}))
+		})), nil
 	}
 	tcp := gate.NewTCP(cfg)
-	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare}
+	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare}, nil
 }

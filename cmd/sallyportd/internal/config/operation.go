@@ -167,6 +167,10 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 		return o, f.Errorf(at+"open_for",
 			"got %q for service %s, which has bind = \"isn\": its leases admit one connection each", r.OpenFor, s.Name)
 	}
+	if s.Proves && !o.Close && !f.Has(at+"client") {
+		return o, hint.With(f.Errorf(at+"client", "got nothing, for service %s, which has bind = \"connection\": its connections are those of a client, by the client's secret", s.Name),
+			"name a client whose profile the device has, too")
+	}
 	if s.Rotates() && !o.RandomPort && !o.Close {
 		return o, hint.With(f.Errorf(at+"port", "got %q for service %s, which has port = \"rotate\": an exchange has no minute that draws its port", r.Port, s.Name),
 			"set port = \"random\" for the operation: the server then draws the port, and the challenge contains it")
@@ -202,6 +206,9 @@ func (o Operation) checkPort(f *tomlfile.File, at string, s *Service, c *Config)
 	case s.RequireISN:
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s, which has bind = \"isn\": a random port compares no sequence number", s.Name)
+	case s.Proves:
+		return f.Errorf(at+"port",
+			"got \"random\" for service %s, which has bind = \"connection\": a random port is for one connection, without a proof", s.Name)
 	case s.Jump() != "":
 		return f.Errorf(at+"port",
 			"got \"random\" for service %s, which has jump = %q: a random port does not pass that chain", s.Name, s.Jump())

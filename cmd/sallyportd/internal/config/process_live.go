@@ -43,7 +43,9 @@ func (p process) live(s *Service, env Env) (l Live, err error) {
 			return relay.TCP{Upstream: at.upstream, OwnerUID: &at.owner, ProxyProtocol: p.proxyHeader}
 		}
 		server := gate.NewProxy(carry(p), log)
-		l = p.listen(s, server, env)
+		if l, err = p.listen(s, server, env); err != nil {
+			return l, err
+		}
 		l.Load = func(next *Service) (func(), error) {
 			p := next.kind.(process)
 			return func() { server.Update(carry(p)) }, nil

@@ -28,6 +28,7 @@ type Service struct {
 	PrefixLen4 int  // how many bits of an IPv4 address a lease covers: 16 to 32
 	PrefixLen6 int  // how many bits of an IPv6 address a lease covers: 128 or 64
 	RequireISN bool // a connection must begin with the initial sequence number of its client's attempt
+	Proves     bool // a connection must prove that it is a client's
 
 	// Filtered and Connections are for services for which the server listens.
 	Filtered    bool // it always listens, and never replies to strangers; else only while a lease is in force
@@ -68,6 +69,9 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 	}
 	s.Filtered, s.Connections = r.Look == "filtered", r.MaxConnections
 	if s.kind, err = read(r, f, at, dir, &s); err != nil {
+		return s, err
+	}
+	if err := r.bind(f, at, &s); err != nil {
 		return s, err
 	}
 	if err := s.checkProgramKeys(f, at); err != nil {
@@ -216,9 +220,7 @@ func (s *Service) Describe() string {
 	if jump := s.Jump(); jump != "" {
 		always += "; new connections run through the chain " + jump
 	}
-	if s.RequireISN {
-		always += "; clients require Linux, CAP_NET_ADMIN and \"sallyport connect\""
-	}
+	always += s.bindText()
 	return fmt.Sprintf("%s: %s, at %s, opens to %s for %s%s, then %s%s%s",
 		s.Name, s.kind.describe(s), s.where(), peer, durations.Short(s.Policy.OpenFor), longer, then, s.commandsText("; "), always)
 }

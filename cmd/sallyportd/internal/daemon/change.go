@@ -146,6 +146,7 @@ func (s *Server) commit(ctx context.Context, c change) (err error) {
 	if err := c.ports(); err != nil {
 		return err
 	}
+	s.connections.SetRules(c.plan.settings.Rules)
 	s.shield.reload(c.cfg, len(c.plan.slots))
 	_, err = s.begin(ctx)
 	return err

@@ -9,6 +9,7 @@ import (
 	"sallyport/ingest/capture"
 	"sallyport/ingest/xdp"
 	"sallyport/sessions"
+	"sallyport/sessions/gate/prove"
 	"sallyport/sessions/handshakes"
 	"sallyport/verify"
 )
@@ -60,6 +61,9 @@ func (s *Server) counters() counters {
 		t = append(t, shieldCounters(stats.Shield)...)
 	}
 	t = append(t, sessionCounters(s.sessions.Stats())...)
+	if s.proves {
+		t = append(t, connectionCounters(s.connections.Stats())...)
+	}
 	t = append(t, processCounters(s.state.Failures(), dropped, output)...)
 	if c := s.challenge; c != nil {
 		t = append(t, captureCounters(c.capture.Stats())...)
@@ -96,6 +100,14 @@ func shieldCounters(counts xdp.Counts) (t counters) {
 func sessionCounters(outcomes [sessions.NumOutcomes]uint64) (t counters) {
 	for o, n := range outcomes {
 		t = append(t, counter{"session_" + sessions.Outcome(o).String(), n})
+	}
+	return t
+}
+
+// connectionCounters counts the connections to services with bind = "connection".
+func connectionCounters(outcomes [prove.NumOutcomes]uint64) (t counters) {
+	for o, n := range outcomes {
+		t = append(t, counter{"connection_" + prove.Outcome(o).String(), n})
 	}
 	return t
 }

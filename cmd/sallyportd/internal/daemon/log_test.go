@@ -19,6 +19,7 @@ import (
 	"sallyport/ingest/capture"
 	"sallyport/ingest/xdp"
 	"sallyport/sessions"
+	"sallyport/sessions/gate/prove"
 	"sallyport/sessions/handshakes"
 )
 
@@ -188,6 +189,7 @@ func TestCountersAreDocumented(t *testing.T) {
 	all := receiverCounters(ingest.Stats{Tiers: []ingest.TierCounts{{Name: "socket_filter", Counted: true}}})
 	all = append(all, shieldCounters(xdp.Counts{})...)
 	all = append(all, sessionCounters([sessions.NumOutcomes]uint64{})...)
+	all = append(all, connectionCounters([prove.NumOutcomes]uint64{})...)
 	all = append(all, processCounters(0, 0, 0)...)
 	all = append(all, captureCounters(capture.Stats{})...)
 	all = append(all, new(proofs).counters()...)

@@ -20,7 +20,7 @@ type proven struct {
 	grant exchange.Proof
 }
 
-func prove(t *testing.T, id, client, service string) (p proven) {
+func newProof(t *testing.T, id, client, service string) (p proven) {
 	t.Helper()
 	return proveRandom(t, id, client, service, 0)
 }
@@ -80,11 +80,11 @@ func TestProofsWaitFairly(t *testing.T) {
 		from                    func(i uint32) netip.Addr // of the insider
 	}{
 		"a client, that opens and closes by turns": {
-			prove(t, "ssh-evil-", "evil", "ssh"), prove(t, "ssh-evil-close", "evil", "ssh"), prove(t, "ssh-alice", "alic", "ssh"),
+			newProof(t, "ssh-evil-", "evil", "ssh"), newProof(t, "ssh-evil-close", "evil", "ssh"), newProof(t, "ssh-alice", "alic", "ssh"),
 			func(i uint32) netip.Addr { return anAddress(i, i) },
 		},
 		"an operation without a client, and a /64": {
-			prove(t, "web-for-all", "", "web"), prove(t, "web-closes-all", "", "web"), prove(t, "web-for-some", "", "web"),
+			newProof(t, "web-for-all", "", "web"), newProof(t, "web-closes-all", "", "web"), newProof(t, "web-for-some", "", "web"),
 			func(i uint32) netip.Addr { return anAddress(7, i) },
 		},
 	} {
@@ -144,7 +144,7 @@ func TestProofsWaitFairly(t *testing.T) {
 // TestTheNewestProofWaits, of each service and family.
 func TestTheNewestProofWaits(t *testing.T) {
 	p := newProofs(time.Now)
-	open, shut, web := prove(t, "ssh-alice", "alic", "ssh"), prove(t, "ssh-close", "alic", "ssh"), prove(t, "web-alice", "alic", "web")
+	open, shut, web := newProof(t, "ssh-alice", "alic", "ssh"), newProof(t, "ssh-close", "alic", "ssh"), newProof(t, "web-alice", "alic", "web")
 	four, other, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")
 	p.put(open.operation, proof{open.grant, four})
 	p.put(web.operation, proof{web.grant, four})
@@ -164,7 +164,7 @@ func TestTheNewestProofWaits(t *testing.T) {
 // waits, from any number of networks; other operations have their own bound.
 func TestProofsAreBounded(t *testing.T) {
 	p := newProofs(time.Now)
-	shared, alice := prove(t, "web-for-all", "", "web"), prove(t, "ssh-alice", "alic", "ssh")
+	shared, alice := newProof(t, "web-for-all", "", "web"), newProof(t, "ssh-alice", "alic", "ssh")
 	for i := range uint32(3 * proofsPerOperation) {
 		p.put(shared.operation, proof{shared.grant, anAddress(i, 1)})
 	}
@@ -182,7 +182,7 @@ func TestProofsAreBounded(t *testing.T) {
 // TestOwnersOfOwnerlessLeases are the same for one address, and few addresses share
 // one.
 func TestOwnersOfOwnerlessLeases(t *testing.T) {
-	o := prove(t, "web-for-all", "", "web").operation
+	o := newProof(t, "web-for-all", "", "web").operation
 	o.prefixLen6 = access.PrefixHost
 	names := map[string]bool{}
 	const addresses = 2000

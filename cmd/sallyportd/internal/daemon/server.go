@@ -17,6 +17,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/program"
+	"sallyport/sessions/gate/prove"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -26,26 +27,29 @@ const StateWait = 5 * time.Second
 
 // Server wires the way of a datagram: ingest -> sessions -> state -> gate.
 type Server struct {
-	env       Env
-	ingest    *ingest.Receiver
-	sessions  *sessions.Sessions
-	state     *state.Store
-	start     start
-	gate      announcing
-	services  []service
-	holder    *holder.Conn // nil: none, and no firewall
-	shield    *shield      // nil: the configuration has none
-	firewall  *holder.Enforcer
-	knocks    *knockPorts
-	carried   *carried // nil: the kernel carries no connection
-	commands  *program.Commands
-	kept      *kept
-	leased    leased
-	feed      admin.Feed
-	challenge *challenger // nil: there is no challenge–response protocol
-	reloads   reloads
-	tooFar    *tooFar
-	steps     []step // of a reload
+	env      Env
+	ingest   *ingest.Receiver
+	sessions *sessions.Sessions
+	// connections has the keys and nonces of connections that prove themselves.
+	connections prove.Authority
+	proves      bool // some must
+	state       *state.Store
+	start       start
+	gate        announcing
+	services    []service
+	holder      *holder.Conn // nil: none, and no firewall
+	shield      *shield      // nil: the configuration has none
+	firewall    *holder.Enforcer
+	knocks      *knockPorts
+	carried     *carried // nil: the kernel carries no connection
+	commands    *program.Commands
+	kept        *kept
+	leased      leased
+	feed        admin.Feed
+	challenge   *challenger // nil: there is no challenge–response protocol
+	reloads     reloads
+	tooFar      *tooFar
+	steps       []step // of a reload
 }
 
 // service is a service that runs.
@@ -75,6 +79,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
 	s.leased.use(p.settings.Rules.Table)
 	s.reloads.rotations, s.reloads.expiries, s.reloads.expired = p.rotations, p.expiries, p.expired
+	s.proves = cfg.Proves()
 	if err := s.openState(ctx, cfg, &p); err != nil {
 		return nil, err
 	}
@@ -103,6 +108,8 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	if err != nil {
 		return nil, err
 	}
+	s.connections.SetNonces(s.sessions)
+	s.connections.SetRules(p.settings.Rules)
 	var openKnockPorts func(map[uint16]time.Time) error
 	if s.holder != nil {
 		s.knocks = newKnockPorts(cfg.UDPPorts(), h, env)
@@ -168,7 +175,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		shared = append(shared, s.firewall)
 	}
 	s.commands = s.newCommands(cfg)
-	env := config.Env{Clock: s.env.Clock, Log: s.env.Log, StateDir: cfg.StateDir}
+	env := config.Env{Clock: s.env.Clock, Log: s.env.Log, StateDir: cfg.StateDir, Connections: &s.connections}
 	if s.env.Programs != nil {
 		env.Programs = s.env.Programs
 	}

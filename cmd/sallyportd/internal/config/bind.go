@@ -1,0 +1,94 @@
+package config
+
+import (
+	"fmt"
+
+	"sallyport/cmd/internal/tomlfile"
+	"sallyport/sessions/client"
+	"sallyport/sessions/gate/prove"
+	"sallyport/verify/preamble"
+)
+
+// minPending is how many connections without a proof a service may have, at least.
+const minPending = 1024
+
+// bind checks the key "bind" of a service that the server reads or forwards itself. The
+// kind firewall has the rest.
+func (r *rawService) bind(f *tomlfile.File, at string, s *Service) error {
+	switch {
+	case r.Bind == "isn" && s.Binds():
+		return f.Errorf(at+"bind", "got \"isn\" for a service of type %q, since this process does not see sequence numbers", r.Type)
+	case r.Bind != "connection":
+		return nil
+	case !s.Binds():
+		return f.Errorf(at+"bind", "got \"connection\" for a service of type %q: no byte of its connections passes through this process", r.Type)
+	case s.UDP:
+		return f.Errorf(at+"bind", "got \"connection\", which requires protocol = \"tcp\"")
+	}
+	if err := preamble.CheckService(s.Name); err != nil {
+		return f.Errorf(at+"name", "got %d bytes for a service with bind = \"connection\", whose name may have %d", len(s.Name), preamble.MaxService)
+	}
+	s.Proves = true
+	return nil
+}
+
+// prover returns what lets connections to the service prove themselves; nil: the address
+// suffices.
+func (s *Service) prover(env Env) (*prove.Prover, error) {
+	if !s.Proves {
+		return nil, nil
+	}
+	authority := env.Connections
+	if authority == nil { // the service is only checked
+		authority = new(prove.Authority)
+	}
+	p, err := prove.New(prove.Config{
+		Service: s.Name, Authority: authority, Pending: max(minPending, s.Connections), Share: s.Connections, Wall: env.Clock.Wall,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("service %s: %w", s.Name, err)
+	}
+	return p, nil
+}
+
+// Proves reports whether connections to a service of the configuration must prove that
+// they are a client's.
+func (c *Config) Proves() bool {
+	for i := range c.Services {
+		if c.Services[i].Proves {
+			return true
+		}
+	}
+	return false
+}
+
+// ProfileBind returns the key "bind" of a profile of the service.
+func (s *Service) ProfileBind() client.Bind {
+	switch {
+	case s.RequireISN:
+		return client.BindISN
+	case s.Proves:
+		return client.BindConnection
+	}
+	return client.BindAddress
+}
+
+// ProfileServiceName returns the key "service_name" of a profile of the service; empty:
+// it has none.
+func (s *Service) ProfileServiceName() string {
+	if s.Proves {
+		return s.Name
+	}
+	return ""
+}
+
+// bindText describes what clients require for their connections; empty: nothing.
+func (s *Service) bindText() string {
+	switch {
+	case s.RequireISN:
+		return "; clients require Linux, CAP_NET_ADMIN and \"sallyport connect\""
+	case s.Proves:
+		return "; each connection must prove that it is a client's: clients require \"sallyport connect\", \"run\" or \"forward\""
+	}
+	return ""
+}
