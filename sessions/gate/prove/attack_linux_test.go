@@ -249,3 +249,35 @@ func TestManyTries(t *testing.T) {
 	send1(t, c, proofOf(t, c, p))
 	wantService(t, c)
 }
+
+// BenchmarkTry is a connection of a stranger that a lease admits, from the handshake of TCP
+// to its reset: the allocations are those of the whole process.
+func BenchmarkTry(b *testing.B) {
+	w := newWorld(b, Config{})
+	to := &unix.SockaddrInet4{Port: w.listener.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+	b.ReportAllocs()
+	for b.Loop() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := unix.Connect(fd, to); err != nil {
+			b.Fatal(err)
+		}
+		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &lingerZero)
+		unix.Close(fd)
+	}
+}
+
+// BenchmarkProof is a connection that proves itself, both sides together.
+func BenchmarkProof(b *testing.B) {
+	w := newWorld(b, Config{})
+	for b.Loop() {
+		c, p := w.dial(), w.client()
+		first(b, c, p)
+		send1(b, c, proofOf(b, c, p))
+		wantService(b, c)
+		c.SetLinger(0)
+		c.Close()
+	}
+}
