@@ -129,6 +129,8 @@ func (c *Connections) Claim(b []byte, now int64) (Claim, Reason) {
 	switch {
 	case !known:
 		return Claim{}, Identifier
+	case c.table.rows[i].expired(now):
+		return Claim{}, Expired
 	case by == nil:
 		return Claim{}, MAC
 	case rows[0].expired(now): // of the client, whichever secret it has used

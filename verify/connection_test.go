@@ -28,6 +28,8 @@ func TestClaimReasons(t *testing.T) {
 	}
 	knock := verifytest.Sign(t, wire.Knock{Maximum: 2, Identifier: verifytest.ID("com1"), Timestamp: stamp, Nonce: 7})
 	knockMAC := append(append([]byte(nil), good[:wire.SignedSize]...), knock[wire.OffsetMAC:]...)
+	closing := verifytest.SignClosing(t, wire.Knock{Maximum: 2, Identifier: verifytest.ID("com1"), Timestamp: stamp, Nonce: 7})
+	closingMAC := append(append([]byte(nil), good[:wire.SignedSize]...), closing[wire.OffsetMAC:]...)
 	for _, row := range []struct {
 		name string
 		b    []byte
@@ -50,6 +52,7 @@ func TestClaimReasons(t *testing.T) {
 		{"another client's name", change(7, '2'), start, verify.MAC},
 		{"another service", first(t, "web", "com1", stamp, 7), start, verify.MAC},
 		{"the MAC of a knock", knockMAC, start, verify.MAC},
+		{"the MAC of a closing knock", closingMAC, start, verify.MAC},
 		{"one bit", change(47, good[47]^1), start, verify.MAC},
 	} {
 		claim, got := v.Claim(row.b, row.now)
@@ -64,6 +67,28 @@ func TestClaimReasons(t *testing.T) {
 	if claim.Identifier() != verifytest.ID("com1") || claim.Nonce() != 7 || claim.Timestamp() != stamp ||
 		claim.Secret() != verifytest.Fingerprint(verifytest.ID("com1")) {
 		t.Errorf("got %+v", claim)
+	}
+}
+
+// TestClaimOfAnExpiredClient: from its second on, whatever its MAC is.
+func TestClaimOfAnExpiredClient(t *testing.T) {
+	key := verifytest.Client(verifytest.ID("com1"))
+	key.Expires = time.Unix(start, 0)
+	v := verifytest.Connections(t, "ssh")
+	v.SetRules(verify.Rules{Table: verifytest.Table(t, key), Tolerance: time.Minute})
+	good := first(t, "ssh", "com1", stamp, 7)
+	bad := append(good[:47:47], good[47]^1)
+	for _, row := range []struct {
+		b    []byte
+		now  int64
+		want verify.Reason
+	}{
+		{good, start - 1, verify.Authentic}, {bad, start - 1, verify.MAC},
+		{good, start, verify.Expired}, {bad, start, verify.Expired},
+	} {
+		if _, got := v.Claim(row.b, row.now); got != row.want {
+			t.Errorf("at %+d: %s, want %s", row.now-start, got, row.want)
+		}
 	}
 }
 
