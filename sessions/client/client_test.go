@@ -501,7 +501,7 @@ func connectOnce(service netip.AddrPort, half bool, isn wire.ISN) (*Conn, error)
 		return nil, dialError(service, err)
 	}
 	c := newConn(tcp)
-	if err := c.prove(time.Since(d.begun)); err != nil {
+	if err := c.prove(proofTime(time.Since(d.begun))); err != nil {
 		c.Close()
 		return nil, err
 	}

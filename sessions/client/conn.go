@@ -36,6 +36,7 @@ type Conn struct {
 	tcp     *net.TCPConn
 	first   []byte // read before, and not yet returned by Read
 	began   time.Time
+	proof   time.Duration // at this age, a reset is hardly that of a stranger's connection
 	options map[string]func(*net.TCPConn) error
 	closed  bool
 
@@ -46,7 +47,7 @@ type Conn struct {
 }
 
 func newConn(tcp *net.TCPConn) *Conn {
-	return &Conn{tcp: tcp, began: time.Now(), cancel: func() {}, steady: steady{over: true}}
+	return &Conn{tcp: tcp, began: time.Now(), cancel: func() {}, steady: steady{over: true, ctx: context.Background()}}
 }
 
 func (c *Conn) current() (tcp *net.TCPConn, age time.Duration) {
@@ -61,7 +62,10 @@ func (c *Conn) current() (tcp *net.TCPConn, age time.Duration) {
 func (c *Conn) TCP() *net.TCPConn {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.settle()
+	if !c.settledLocked() {
+		c.outlast() // an error shows in the connection
+		c.settle()
+	}
 	tcp, _ := c.current()
 	return tcp
 }
@@ -116,7 +120,7 @@ func (c *Conn) takeFirst(b []byte) int {
 
 // ended returns the error of a connection that ended without a byte of the service.
 func (c *Conn) ended(err error, age time.Duration) error {
-	atOnce := err == io.EOF && age < upstreamTime || isReset(err) && age < firstMoments
+	atOnce := err == io.EOF && age < upstreamTime || isReset(err) && age < c.firstMoments()
 	if !atOnce || c.explain == nil || c.halfClosed.Load() && !isReset(err) {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 type connector struct {
 	whole   bool // complete the picked connection
 	granted bool // only granted addresses complete a handshake: it is the proof
+	early   bool // the owner keeps the picked connection: a short proof is enough
 	lanes   []*lane
 
 	underWay map[*lane][]*dialling // the oldest first

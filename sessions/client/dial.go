@@ -27,14 +27,22 @@ const maxProof = time.Second
 // proofTime is how long a connection must last that a stranger could have made, too: a
 // server that is open for another address accepts the connection, and resets it. The
 // reset takes a round trip from the moment in which the client completes the handshake,
-// and the time in which the server looks at the connection.
+// the time in which the server looks at the connection, and the jitter of the path.
 func proofTime(roundTrip time.Duration) time.Duration {
 	return min(roundTrip+roundTrip/8+2*time.Millisecond, maxProof)
 }
 
-// prove waits until the service sends data, or the connection has lasted for proofTime.
-func (c *Conn) prove(roundTrip time.Duration) error {
-	err := c.tcp.SetReadDeadline(time.Now().Add(proofTime(roundTrip)))
+// earlyProofTime is how long a connection must last that can change to another one
+// after a later reset (steady.go). Its caller waits, so it has no reserve for jitter. On
+// a quiet path the reset is there by then, since the measured round trip includes the
+// client's own delays. A later reset costs a handshake and another proof, and no data.
+func earlyProofTime(roundTrip time.Duration) time.Duration {
+	return min(roundTrip+250*time.Microsecond, maxProof)
+}
+
+// prove waits until the service sends data, or the connection has lasted for a time.
+func (c *Conn) prove(d time.Duration) error {
+	err := c.tcp.SetReadDeadline(time.Now().Add(d))
 	if err == nil {
 		greeted := false
 		c.first, greeted, err = awaitGreeting(c.tcp)

@@ -58,7 +58,7 @@
 // With Profile.Handshake = "granted", a completed handshake proves that the server has
 // let this computer in. Otherwise the server, or a proxy in front of it, may accept the
 // connection first and reset it then: so a connection has to prove itself, by the first
-// byte of the service, or by lasting for one round trip and a little more (proofTime).
+// byte of the service, or by lasting for one round trip and a little more (earlyProofTime).
 // Knock returns only connections that have: before, nothing of the caller is sent, so a
 // reset until then loses and doubles nothing. A connection that only time
 // has proved may change to another one in its first moments, until the first byte of the

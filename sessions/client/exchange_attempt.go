@@ -142,7 +142,7 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 	}
 	granted := x.granted && !result.SingleUse && (cfg.Keep || cfg.Watch != WatchConnection)
 	conns := newConnector(cfg.Keep || cfg.Watch == WatchConnection || !canHalfOpen, granted)
-	conns.lanes = []*lane{l}
+	conns.early, conns.lanes = cfg.Keep && canPeek, []*lane{l}
 	seen := conns.wait(ctx)
 	if seen.err != nil {
 		found.at, found.service, found.before = result.Service, seen.err, seen.before

@@ -2,7 +2,10 @@
 
 package client
 
-import "net"
+import (
+	"errors"
+	"net"
+)
 
 // awaitGreeting waits until the service sends data, closes the connection, or the
 // deadline for reads is over. It returns the first byte of the data.
@@ -12,5 +15,8 @@ func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
 	return b[:n], n > 0, err
 }
 
+// canPeek: unread cannot tell.
+const canPeek = false
+
 // unread would report whether a connection has unread data.
-func unread(*net.TCPConn) (data bool, err error) { return false, nil }
+func unread(*net.TCPConn) (data bool, err error) { return false, errors.ErrUnsupported }

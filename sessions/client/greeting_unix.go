@@ -41,6 +41,9 @@ func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
 	return nil, true, nil
 }
 
+// canPeek reports whether this system can tell what waits in a connection.
+const canPeek = true
+
 // unread reports whether a connection has unread data. It does not wait.
 func unread(c *net.TCPConn) (data bool, err error) {
 	raw, err := c.SyscallConn()

@@ -60,8 +60,14 @@ func (c *connector) complete(a answer, now time.Time) *lane {
 		return c.won(l, conn, now)
 	}
 	c.proving, l.held = conn, true
+	roundTrip := a.at.Sub(a.dial.begun)
+	conn.proof = proofTime(roundTrip)
+	need := conn.proof
+	if c.early {
+		need = earlyProofTime(roundTrip)
+	}
 	c.running.Go(func() {
-		err := conn.prove(a.at.Sub(a.dial.begun))
+		err := conn.prove(need)
 		c.deliver(answer{lane: l, conn: conn, at: time.Now(), err: err})
 	})
 	return nil

@@ -32,6 +32,7 @@ func (k *knocking) attempt(ctx context.Context, seq sequence) (Result, error) {
 		knocking: k, seq: seq, plan: newPlan(time.Now(), !k.cfg.Keep), icmp: make(chan *trial),
 		conns: newConnector(whole, granted),
 	}
+	r.conns.early = k.cfg.Keep && canPeek
 	defer r.close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of the resolver

@@ -452,7 +452,7 @@ func TestLateReset(t *testing.T) {
 		{name: "two parts", parts: []string{"first ", "second"}},
 		{name: "no data", parts: []string{"", "second"}},
 		{name: "as much as is kept", parts: []string{large[:len(large)-1], "x"}},
-		{name: "more than is kept", parts: []string{large, "x"}, fails: true},
+		{name: "more than is kept", parts: []string{large + "x", "y"}, fails: true},
 		{name: "taken", parts: []string{"first ", "second"}, taken: true, fails: true},
 	} {
 		// On a busy machine, the first moments may be over too early.

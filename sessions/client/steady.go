@@ -12,7 +12,8 @@ import (
 
 // A server that can accept a connection before it looks from whom it is (a profile
 // without handshake = "granted") resets it if the grant comes later than that. The proof
-// (prove) has waited for such a reset for a round trip; a busy server may still send one.
+// (prove) has waited for such a reset for a round trip; a busy server, or a path with
+// jitter, may still bring one.
 // So in its first moments, until the service has sent a byte, the Conn keeps what its
 // caller writes, and after a reset sends it again on another connection of the same race.
 //
@@ -23,9 +24,13 @@ import (
 // the gate's (it has too many leases for its filter, or too many connections), so nothing
 // is sent twice: the Conn changes only while its caller has not written. An end in order
 // is never the gate's, also if it shows only by the reset that answers the next packet.
+//
+// What the Conn cannot keep (above maxKept, or of a caller that takes the TCP connection)
+// waits until the connection is as old as one must be that does not change.
 
 const (
-	// firstMoments is how long after its beginning a connection may change to another one.
+	// firstMoments is how long after its beginning a connection may change to another one:
+	// longer, if it needs that to prove itself.
 	firstMoments = 250 * time.Millisecond
 	// maxKept is how many bytes a Conn keeps. One that was given more does not change.
 	maxKept = 64 << 10
@@ -41,10 +46,13 @@ type steady struct {
 	repeats int // how often kept may still be sent again
 	// again returns another connection, which has proved itself.
 	again func() (*Conn, error)
+	ctx   context.Context // done when the Conn is closed
 
 	reading sync.Mutex   // held by a Read until it has recorded what it has seen; after writing
 	reset   *net.TCPConn // of which a Read has seen the reset: the kernel reports it once
 }
+
+func (c *Conn) firstMoments() time.Duration { return max(firstMoments, c.proof) }
 
 // settle ends the first moments. The caller holds writing.
 func (c *Conn) settle() { c.over, c.kept = true, nil }
@@ -57,7 +65,7 @@ func (c *Conn) settled() bool {
 }
 
 func (c *Conn) settledLocked() bool {
-	if _, age := c.current(); !c.over && (c.greeted.Load() || age >= firstMoments) {
+	if _, age := c.current(); !c.over && (c.greeted.Load() || age >= c.firstMoments()) {
 		c.settle()
 	}
 	return c.over
@@ -66,7 +74,11 @@ func (c *Conn) settledLocked() bool {
 // Write implements net.Conn.
 func (c *Conn) Write(b []byte) (int, error) {
 	c.writing.Lock()
-	if len(c.kept)+len(b) > maxKept {
+	if !c.settledLocked() && len(c.kept)+len(b) > maxKept {
+		if err := c.outlast(); err != nil {
+			c.writing.Unlock()
+			return 0, err
+		}
 		c.settle()
 	}
 	tcp, _ := c.current()
@@ -87,6 +99,26 @@ func (c *Conn) Write(b []byte) (int, error) {
 		c.kept = c.kept[:len(c.kept)-len(b)+n]
 	}
 	return n, err
+}
+
+// outlast waits until the connection has proved itself without the help of what is kept,
+// and changes to another connection after a reset. It returns the reset if that failed.
+// The caller holds writing.
+func (c *Conn) outlast() error {
+	tcp, age := c.current()
+	timer := time.NewTimer(c.proof - age)
+	defer timer.Stop()
+	select {
+	case <-c.ctx.Done():
+		return net.ErrClosed
+	case <-timer.C:
+	}
+	// A reset shows as such, or as an end if a reader has seen it.
+	data, err := unread(tcp)
+	if data || err != nil && !isReset(err) {
+		return nil
+	}
+	return c.lost(tcp, err)
 }
 
 // lost takes the reset that a writer has seen, and changes to another connection. The
@@ -110,7 +142,7 @@ func (c *Conn) lost(ended *net.TCPConn, reset error) error {
 // the end.
 func silentReset(tcp *net.TCPConn, wrote error) bool {
 	data, err := unread(tcp)
-	return !data && (syserror.Reset.In(wrote) || syserror.Reset.In(err))
+	return canPeek && !data && (syserror.Reset.In(wrote) || syserror.Reset.In(err))
 }
 
 // change takes the end of a connection that a reader has seen. Changed: the Conn has
@@ -185,13 +217,13 @@ func (c *Conn) keep(ctx context.Context, l *lane) {
 	if c.repeats = maxAgain; c.granted {
 		c.repeats = 0
 	}
-	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.over, c.again = false, func() (*Conn, error) {
 		more := newLane(l.service, time.Now().Add(-firstTry), 0, l.was)
 		more.until, more.isn = l.until, l.isn
 		conns := newConnector(true, false)
 		conns.lanes = []*lane{more}
-		seen := conns.wait(ctx)
+		seen := conns.wait(c.ctx)
 		return seen.conn, seen.err
 	}
 }
