@@ -41,8 +41,10 @@ func NewDelay(delay time.Duration) (relay Relay, stop func()) {
 	}
 	frames := make(chan delayed, maxDelayed)
 	go func() {
+		wait, end := newSleeper()
+		defer end()
 		for f := range frames {
-			time.Sleep(time.Until(f.due))
+			wait(time.Until(f.due))
 			f.send(f.frame)
 		}
 	}()

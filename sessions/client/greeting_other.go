@@ -15,7 +15,7 @@ func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
 	return b[:n], n > 0, err
 }
 
-// canPeek: unread cannot tell.
+// canPeek is false: unread has no answer.
 const canPeek = false
 
 // unread would report whether a connection has unread data.

@@ -41,7 +41,7 @@ func awaitGreeting(c *net.TCPConn) (first []byte, came bool, err error) {
 	return nil, true, nil
 }
 
-// canPeek reports whether this system can tell what waits in a connection.
+// canPeek reports whether unread has an answer on this system.
 const canPeek = true
 
 // unread reports whether a connection has unread data. It does not wait.

@@ -48,7 +48,7 @@ func resetNow(t *testing.T, service *net.TCPConn) {
 }
 
 // TestResetBeforeWhatIsNotKept: a stranger's connection was reset after its short proof.
-// What the Conn does not keep goes to the next connection, after what it kept, once.
+// The next connection gets the data that the Conn kept, and then the rest, once.
 func TestResetBeforeWhatIsNotKept(t *testing.T) {
 	if !canPeek {
 		t.Skip("without a way to peek, the proof is not shortened")
