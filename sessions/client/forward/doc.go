@@ -31,6 +31,10 @@
 // service has sent a byte. Until then nothing is sent, and so nothing can be lost. With
 // Granted, only admitted addresses can connect at all, and the proof is omitted.
 //
+// A service may be open, and no program listens there (unserved.go). While the lease
+// lasts, further connections get the error of the first one at once, unless a plain
+// connection shows that a program listens now.
+//
 // Datagrams have no connection. While a flow sends, the opener knocks again when half
 // of the lease has passed. If no answer comes, it knocks too, with growing pauses
 // (silence), and the flow moves to the address that is open then.

@@ -27,6 +27,9 @@ const (
 type Request struct {
 	Service string // as client.ParseService reads it; empty: that of the profile
 	Keep    bool   // return a connection to it
+	// Refused: the service refuses connections, although the lease of an earlier knock
+	// should be in force. Probably it will after this knock too.
+	Refused bool
 }
 
 // Opened is what a knock has opened.

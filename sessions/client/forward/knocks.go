@@ -1,12 +1,18 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"sallyport/sessions/client"
 )
+
+// refusedTime is how long a service that has refused connections before the knock is
+// watched after it.
+const refusedTime = time.Second
 
 // Sequence returns a Knock of Config that knocks by the sequence protocol. It sets
 // Service, Keep, Watch and Attempts of each call itself, as far as the call requires it.
@@ -16,6 +22,12 @@ func Sequence(cfg client.Config) func(context.Context, Request) (Opened, error) 
 		cfg.Service, cfg.Keep = r.Service, r.Keep
 		if r.Keep {
 			cfg.Watch = client.WatchConnection
+		}
+		if r.Refused {
+			// The knocks arrive: no other program holds their ports, so the next minute's
+			// would show no more.
+			cfg.NoWait = true
+			cfg.Timeout = min(cmp.Or(cfg.Timeout, client.DefaultTimeout), refusedTime)
 		}
 		service, udp := udpService(cfg.Profile, r.Service)
 		if udp && canConfirm(cfg.Profile) {

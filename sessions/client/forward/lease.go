@@ -24,10 +24,15 @@ type lease struct {
 
 // fresh reports whether services should be open.
 func (l lease) fresh(now time.Time, openFor time.Duration) bool {
+	return l.n > 0 && now.Before(l.end(openFor))
+}
+
+// end returns when the lease probably ends.
+func (l lease) end(openFor time.Duration) time.Time {
 	if openFor == 0 {
 		openFor = assumedOpen
 	}
-	return l.n > 0 && now.Before(l.begin.Add(openFor))
+	return l.begin.Add(openFor)
 }
 
 // halfOver reports whether it is time to renew the lease. A knock may be lost, so there

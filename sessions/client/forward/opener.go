@@ -42,6 +42,7 @@ type route struct {
 	failed    int            // the number of the lease that has let no connection in
 	quiet     time.Time      // traffic of flows causes no knock before
 	handshake time.Duration  // of the last plain connection; 0: unknown
+	unserved  unserved       // nobody listens there
 }
 
 // attempt is a knock that runs.
@@ -91,9 +92,9 @@ func (o *opener) renewable(r *route) bool {
 	return !r.Rotates && len(o.running) == 0 && !now.Before(r.quiet) && o.lease.halfOver(now, o.openFor)
 }
 
-// knock opens a service. If a knock for it runs already, knock waits for that one; then
+// knock opens a service. Refused is as in Request. If a knock for it runs already, knock waits for that one; then
 // own is false, and there is no connection.
-func (o *opener) knock(ctx context.Context, r *route) (open opening, own bool, err error) {
+func (o *opener) knock(ctx context.Context, r *route, refused bool) (open opening, own bool, err error) {
 	if open, ok := o.waitForOther(ctx, r); ok {
 		return open, false, nil
 	}
@@ -115,7 +116,7 @@ func (o *opener) knock(ctx context.Context, r *route) (open opening, own bool, e
 	}
 	wait := o.pace.take(time.Now(), n, each)
 	o.mu.Unlock()
-	open, err = o.run(ctx, r, a, wait)
+	open, err = o.run(ctx, r, a, wait, refused)
 	return open, true, err
 }
 
@@ -143,23 +144,24 @@ func (o *opener) waitForOther(ctx context.Context, r *route) (open opening, ok b
 }
 
 // run knocks after a wait.
-func (o *opener) run(ctx context.Context, r *route, a *attempt, wait time.Duration) (opening, error) {
+func (o *opener) run(ctx context.Context, r *route, a *attempt, wait time.Duration, refused bool) (opening, error) {
 	defer close(a.done) // after the lock is free
 	a.err = sleep(ctx, wait)
 	begin := time.Now()
 	var opened Opened
 	if a.err == nil {
-		opened, a.err = o.knocks(ctx, Request{Service: r.Service, Keep: len(r.Streams) > 0})
+		opened, a.err = o.knocks(ctx, Request{Service: r.Service, Keep: len(r.Streams) > 0, Refused: refused})
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.running, r)
 	if a.err != nil {
 		r.quiet = time.Now().Add(renewPause)
+		a.err = o.learn(r, begin, refused, a.err)
 		return opening{}, a.err
 	}
 	o.lease = lease{n: o.lease.n + 1, begin: begin, server: opened.Server}
-	r.at, r.quiet = opened.Service, time.Time{}
+	r.at, r.quiet, r.unserved = opened.Service, time.Time{}, unserved{}
 	open := o.opening(r)
 	open.conn = opened.Conn
 	return open, nil

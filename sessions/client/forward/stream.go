@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/sessions/client"
+	"sallyport/sessions/syserror"
 )
 
 const (
@@ -93,11 +94,11 @@ func (s *server) stream(ctx context.Context, r *route, accepted net.Conn) {
 // connect returns a connection to a service, and the data that was read from it already.
 // With steady, a plain connection may be replaced in its first moments.
 func (s *server) connect(ctx context.Context, r *route, steady bool) (c Conn, first []byte, err error) {
-	failures := 0
+	failures, refused := 0, false
 	for ctx.Err() == nil {
 		open, ok := s.opener.ready(r)
 		if !ok {
-			if open, err = s.knock(ctx, r); err != nil {
+			if open, err = s.knock(ctx, r, refused); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -120,6 +121,11 @@ func (s *server) connect(ctx context.Context, r *route, steady bool) (c Conn, fi
 				})
 			}
 			return c, first, nil
+		}
+		refused = syserror.Refused.In(err)
+		if unserved := s.opener.nobodyListens(r); refused && unserved != nil {
+			s.failed(ctx, r, unserved)
+			return nil, nil, unserved
 		}
 		s.opener.fail(r, open.n)
 		if failures++; failures == maxPlain {

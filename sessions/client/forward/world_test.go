@@ -196,6 +196,7 @@ type remote struct {
 	dials   atomic.Int64
 	plain   atomic.Int64 // connections without a knock that were let in
 	kept    atomic.Int64
+	nobody  bool // listens on port 81 of the server
 	lossy   bool // UDP: nothing answers
 	refuses bool // UDP: an ICMP error comes for each datagram
 	moved   netip.Addr
@@ -217,7 +218,11 @@ func (w *remote) knock(ctx context.Context, r Request) (Opened, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	wasOpen := time.Now().Before(w.open)
 	w.open = time.Now().Add(w.openFor)
+	if w.nobody && r.Service == ":81" {
+		return Opened{}, w.unserved(ctx, r, wasOpen)
+	}
 	o := Opened{Server: serverAddress, Service: netip.AddrPortFrom(serverAddress, 80)}
 	if w.moved.IsValid() {
 		o = Opened{Server: w.moved, Service: netip.AddrPortFrom(w.moved, 80)}
@@ -254,6 +259,9 @@ func (w *remote) dial(ctx context.Context, network, to string) (net.Conn, error)
 	w.mu.Lock()
 	if err != nil {
 		return nil, err
+	}
+	if w.nobody && to == netip.AddrPortFrom(serverAddress, 81).String() && time.Now().Before(w.open) {
+		return nil, syserror.Refused.Err()
 	}
 	if time.Now().Before(w.open) {
 		w.plain.Add(1)
