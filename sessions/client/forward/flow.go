@@ -48,7 +48,7 @@ func (f *flow) run() {
 		open, ok := f.server.opener.ready(f.route)
 		if !ok {
 			var err error
-			if open, err = f.server.knock(f.ctx, f.route, false); err != nil {
+			if open, err = f.server.knock(f.ctx, f.route, Request{}); err != nil {
 				return
 			}
 		}

@@ -25,7 +25,7 @@ func Sequence(cfg client.Config) func(context.Context, Request) (Opened, error) 
 		}
 		if r.Refused {
 			// The knocks arrive: no other program holds their ports, so the next minute's
-			// would show no more.
+			// would not help.
 			cfg.NoWait = true
 			cfg.Timeout = min(cmp.Or(cfg.Timeout, client.DefaultTimeout), refusedTime)
 		}

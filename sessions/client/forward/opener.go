@@ -42,7 +42,7 @@ type route struct {
 	failed    int            // the number of the lease that has let no connection in
 	quiet     time.Time      // traffic of flows causes no knock before
 	handshake time.Duration  // of the last plain connection; 0: unknown
-	unserved  unserved       // nobody listens there
+	unserved  unserved       // no program listens there
 }
 
 // attempt is a knock that runs.
@@ -92,9 +92,10 @@ func (o *opener) renewable(r *route) bool {
 	return !r.Rotates && len(o.running) == 0 && !now.Before(r.quiet) && o.lease.halfOver(now, o.openFor)
 }
 
-// knock opens a service. Refused is as in Request. If a knock for it runs already, knock waits for that one; then
+// knock opens a service, as q requires: its Service is that of the route. If a knock for
+// it runs already, knock waits for that one; then
 // own is false, and there is no connection.
-func (o *opener) knock(ctx context.Context, r *route, refused bool) (open opening, own bool, err error) {
+func (o *opener) knock(ctx context.Context, r *route, q Request) (open opening, own bool, err error) {
 	if open, ok := o.waitForOther(ctx, r); ok {
 		return open, false, nil
 	}
@@ -116,7 +117,7 @@ func (o *opener) knock(ctx context.Context, r *route, refused bool) (open openin
 	}
 	wait := o.pace.take(time.Now(), n, each)
 	o.mu.Unlock()
-	open, err = o.run(ctx, r, a, wait, refused)
+	open, err = o.run(ctx, r, a, wait, q)
 	return open, true, err
 }
 
@@ -144,20 +145,21 @@ func (o *opener) waitForOther(ctx context.Context, r *route) (open opening, ok b
 }
 
 // run knocks after a wait.
-func (o *opener) run(ctx context.Context, r *route, a *attempt, wait time.Duration, refused bool) (opening, error) {
+func (o *opener) run(ctx context.Context, r *route, a *attempt, wait time.Duration, q Request) (opening, error) {
 	defer close(a.done) // after the lock is free
 	a.err = sleep(ctx, wait)
 	begin := time.Now()
 	var opened Opened
 	if a.err == nil {
-		opened, a.err = o.knocks(ctx, Request{Service: r.Service, Keep: len(r.Streams) > 0, Refused: refused})
+		q.Service = r.Service
+		opened, a.err = o.knocks(ctx, q)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.running, r)
 	if a.err != nil {
 		r.quiet = time.Now().Add(renewPause)
-		a.err = o.learn(r, begin, refused, a.err)
+		a.err = o.learn(r, begin, q.Refused, a.err)
 		return opening{}, a.err
 	}
 	o.lease = lease{n: o.lease.n + 1, begin: begin, server: opened.Server}

@@ -92,9 +92,9 @@ func (s *server) opened(r *route, o opening) {
 	s.cfg.Report(Opening{r.Route, o.at})
 }
 
-// knock opens a service, and reports the result. Refused is as in Request.
-func (s *server) knock(ctx context.Context, r *route, refused bool) (opening, error) {
-	o, own, err := s.opener.knock(ctx, r, refused)
+// knock opens a service, as q requires, and reports the result.
+func (s *server) knock(ctx context.Context, r *route, q Request) (opening, error) {
+	o, own, err := s.opener.knock(ctx, r, q)
 	switch {
 	case err != nil:
 		s.failed(ctx, r, err)

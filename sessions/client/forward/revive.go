@@ -8,7 +8,7 @@ import (
 // renew knocks for the flows of a route, and reports only a failure: the flows
 // continue in either case.
 func (s *server) renew(ctx context.Context, r *route) {
-	if _, _, err := s.opener.knock(ctx, r, false); err != nil {
+	if _, _, err := s.opener.knock(ctx, r, Request{}); err != nil {
 		s.failed(ctx, r, err)
 	}
 }
@@ -18,7 +18,7 @@ func (s *server) renew(ctx context.Context, r *route) {
 // source port, since the server may know the flow by it.
 func (f *flow) revive(up net.Conn, n int) {
 	f.server.opener.fail(f.route, n)
-	open, err := f.server.knock(f.ctx, f.route, false)
+	open, err := f.server.knock(f.ctx, f.route, Request{})
 	if err != nil {
 		return
 	}

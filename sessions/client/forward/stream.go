@@ -98,7 +98,7 @@ func (s *server) connect(ctx context.Context, r *route, steady bool) (c Conn, fi
 	for ctx.Err() == nil {
 		open, ok := s.opener.ready(r)
 		if !ok {
-			if open, err = s.knock(ctx, r, refused); err != nil {
+			if open, err = s.knock(ctx, r, Request{Keep: true, Refused: refused}); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -123,7 +123,7 @@ func (s *server) connect(ctx context.Context, r *route, steady bool) (c Conn, fi
 			return c, first, nil
 		}
 		refused = syserror.Refused.In(err)
-		if unserved := s.opener.nobodyListens(r); refused && unserved != nil {
+		if unserved := s.opener.withoutProgram(r); refused && unserved != nil {
 			s.failed(ctx, r, unserved)
 			return nil, nil, unserved
 		}

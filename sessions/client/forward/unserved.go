@@ -10,7 +10,7 @@ import (
 	"sallyport/sessions/syserror"
 )
 
-// unserved is what a knock has shown of a service at which nobody listens: it refuses
+// unserved is what a knock has shown of a service that has no program: it refuses
 // connections, and further knocks change nothing. While the lease lasts, only plain
 // connections look whether a program listens there now.
 type unserved struct {
@@ -18,8 +18,8 @@ type unserved struct {
 	until time.Time
 }
 
-// nobodyListens returns the error of a service at which nobody listened; nil: that is not known.
-func (o *opener) nobodyListens(r *route) error {
+// withoutProgram returns the error of a service that has no program; nil: that is not known.
+func (o *opener) withoutProgram(r *route) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if time.Now().Before(r.unserved.until) {

@@ -13,9 +13,9 @@ import (
 	"sallyport/sessions/syserror"
 )
 
-// unserved returns what a knock returns for a port where nobody listens: at once if the
+// unserved returns what a knock returns for a port without a program: at once if the
 // service was silent before; else only after the next minute's ports, unless the request
-// says that the service refuses.
+// has Refused.
 func (w *remote) unserved(ctx context.Context, r Request, wasOpen bool) error {
 	e := &client.OfflineError{Server: "gate", Service: netip.AddrPortFrom(serverAddress, 81), Reason: client.ReasonNotListening}
 	if wasOpen {
