@@ -60,6 +60,7 @@ with exit code 0.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			defer endAtHangup(c)()
 			words, err := parseWords(args[1:])
 			if err == nil {
 				err = o.check()

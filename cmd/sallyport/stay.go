@@ -28,9 +28,9 @@ time. It also knocks when the address or the network of this computer changes, a
 the computer resumes from sleep.
 
 If a knock fails, the command prints that once, and goes on. The pauses grow to a
-minute; a change of the network ends a pause. Wrong usage, a profile that does not allow
-this, and a nonce file that cannot be used end the command with exit code 2. SIGINT or
-SIGTERM ends it with exit code 0. The service then closes at the end of its lease.
+minute, and to five after about an hour; a change of the network ends a pause. Wrong usage, a profile that does not allow
+this, and a nonce file that cannot be used end the command with exit code 2. SIGINT,
+SIGTERM or SIGHUP ends it with exit code 0. The service then closes at the end of its lease.
 
 While the service is open, the command watches it only on Linux, where no program sees
 the watch. On other systems it only knocks.
@@ -46,6 +46,7 @@ the command prints the new port. The former one closes at the end of its lease.`
   sallyport stay work --json | while read -r event; do …; done`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			defer endAtHangup(c)()
 			p, err := profiles(c, env).Load(c.Context(), args[0])
 			defer profile.End(p)
 			if err != nil {

@@ -69,6 +69,10 @@ func TestStay(t *testing.T) {
 	if n.reaches(n.client, asClient+":8080") || web.count("failed")+udp.count("failed")+web.count("moving") > 0 {
 		t.Errorf("%s\n%s", web.text(), udp.text())
 	}
+	// So does SIGHUP, when the terminal closes.
+	web = n.stay("alice")
+	web.await("open", 1)
+	web.end(syscall.SIGHUP)
 	if err := n.stop(); err != nil {
 		t.Error(err)
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -83,9 +84,14 @@ func (k *knocking) previousMinute() (stamp time.Time, ok bool) {
 	return this.Start().Add(-time.Second), this == k.minute && this > 0
 }
 
-// send sends a sequence with new nonces to an address.
+// send sends a sequence with new nonces to an address. Without a route it uses none: a
+// computer that is offline for weeks must not leave wire.MaxAhead.
 func (k *knocking) send(ctx context.Context, t target, seq sequence) (*trial, error) {
 	cfg := k.cfg
+	_, local, err := sourceAddress(t.knock)
+	if err != nil {
+		return nil, &sendError{fmt.Errorf("send to %s: %w", t.knock, innermost(err))}
+	}
 	base, moved, err := k.reserve(ctx, seq)
 	if err != nil {
 		return nil, err
@@ -94,7 +100,7 @@ func (k *knocking) send(ctx context.Context, t target, seq sequence) (*trial, er
 	if err != nil {
 		return nil, err
 	}
-	tr := &trial{target: t, isn: isn, sequence: seq, base: base, moved: moved, minute: schedule.MinuteOf(stamp)}
+	tr := &trial{target: t, local: local, isn: isn, sequence: seq, base: base, moved: moved, minute: schedule.MinuteOf(stamp)}
 	var ports []uint16
 	if tr.target, ports, err = k.drawTarget(t, tr.minute); err != nil {
 		return nil, err
@@ -111,9 +117,6 @@ func (k *knocking) send(ctx context.Context, t target, seq sequence) (*trial, er
 		return nil, &sendError{err}
 	}
 	tr.sent = time.Now()
-	if _, tr.local, err = sourceAddress(t.knock); err != nil {
-		tr.local = netip.Addr{}
-	}
 	cfg.Report(Sent{
 		Attempt: seq.attempt, Of: cfg.Attempts, Address: t.knock, Packets: knocks, Base: base, Drawn: ports,
 		Previous: seq.previous, ByClock: seq.byClock,

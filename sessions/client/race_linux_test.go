@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -650,7 +651,8 @@ func TestNothingStays(t *testing.T) {
 }
 
 // TestNoKnockArrives: at one address, all knocks and the service are refused; to another,
-// there is no route; and the name does not resolve. One attempt shows all of that.
+// there is no route; and the name does not resolve. One attempt shows all of that. Without
+// a route to any, it uses no nonces.
 func TestNoKnockArrives(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -661,9 +663,13 @@ func TestNoKnockArrives(t *testing.T) {
 		unsent    bool
 	}{{[]string{"203.0.113.1"}, true}, {[]string{"127.1.0.9", "203.0.113.1"}, false}} {
 		var offline *OfflineError
-		_, err := Knock(t.Context(), raceConfig(t, row.addresses...))
+		cfg := raceConfig(t, row.addresses...)
+		_, err := Knock(t.Context(), cfg)
 		if !errors.As(err, &offline) || offline.Attempts != 1 || (offline.Reason == ReasonCannotSend) != row.unsent {
 			t.Errorf("%v: %v, %+v", row.addresses, err, offline)
+		}
+		if _, err := os.Stat(cfg.Nonces.Path); errors.Is(err, fs.ErrNotExist) != row.unsent {
+			t.Errorf("%v: the nonce file: %v", row.addresses, err)
 		}
 	}
 }

@@ -20,7 +20,7 @@
 // After a change of address or network, and after a suspension, a knock is due as soon as
 // there was no further change for settleTime. It replaces a knock that waits for an
 // answer, since that one came from the former address. After a failure, knocks are due
-// with pauses that double, to maxBackoff. There is at least the gap between the begins of
+// with pauses that double, to maxBackoff, and to longBackoff after about an hour. There is at least the gap between the begins of
 // two knocks, whatever their reasons are: so the client stays within the limit of a
 // server (sessions.DefaultPause), even if each knock sends all its sequences.
 //

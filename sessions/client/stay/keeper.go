@@ -24,6 +24,7 @@ type keeper struct {
 	done  chan ended
 	stop  context.CancelFunc // ends the knock that runs; nil: none does
 	why   Reason             // of the last knock
+	once  bool               // the knock makes one attempt
 }
 
 // ended is the end of a knock.
@@ -131,6 +132,7 @@ func (k *keeper) change(why Reason) {
 func (k *keeper) begin(ctx context.Context, now time.Time, why Reason) {
 	k.abort()
 	k.schedule.begin(now)
+	k.once = k.schedule.once()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // finish ends it
 	k.stop, k.why = cancel, why
 	go func() {

@@ -28,6 +28,9 @@ func (k *keeper) sequence(ctx context.Context, renew bool, addresses *[]netip.Ad
 	c := *k.cfg.Sequence
 	c.Keep, c.NoWait, c.CheckBefore = false, true, halfOpen
 	c.Report = resolved(c.Report, addresses)
+	if k.once {
+		c.Attempts = 1
+	}
 	if renew {
 		c.Watch = renewalWatch(cmp.Or(c.Watch, c.Profile.Watch))
 	}

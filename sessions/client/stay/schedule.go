@@ -34,9 +34,14 @@ const (
 	maxSettle  = 3 * time.Second
 
 	// minBackoff is the pause after a failed knock. It doubles with each further one, to
-	// maxBackoff.
-	minBackoff = 2 * time.Second
-	maxBackoff = time.Minute
+	// maxBackoff. After manyFailures, about an hour, it is longBackoff, and a knock makes
+	// one attempt: a failed attempt uses nonces at each address of the server, and a
+	// client whose nonces are wire.MaxAhead above those of the server cannot get in by
+	// itself.
+	minBackoff   = 2 * time.Second
+	maxBackoff   = time.Minute
+	longBackoff  = 5 * time.Minute
+	manyFailures = 60
 )
 
 // renewEvery returns the time between two renewals of a lease. Two fit into a lease: the
@@ -102,12 +107,18 @@ func (s *schedule) settled() time.Time {
 
 // backoff returns the pause after so many failures.
 func backoff(failures int) time.Duration {
+	if failures >= manyFailures {
+		return longBackoff
+	}
 	pause := minBackoff
 	for i := 1; i < failures && pause < maxBackoff; i++ {
 		pause *= 2
 	}
 	return min(pause, maxBackoff)
 }
+
+// once reports whether the next knock makes one attempt.
+func (s *schedule) once() bool { return s.failures >= manyFailures }
 
 // changed records a change of the network, or that the host has resumed.
 func (s *schedule) changed(now time.Time, why Reason) {

@@ -8,6 +8,7 @@ import (
 
 	"sallyport/sessions"
 	"sallyport/sessions/client"
+	"sallyport/verify/wire"
 )
 
 var epoch = time.Unix(1_800_000_000, 0)
@@ -205,5 +206,33 @@ func TestChangeEndsBackoff(t *testing.T) {
 	s.end(at, false)
 	if next, why := s.next(at); why != Retry || next.Sub(at) != minBackoff {
 		t.Errorf("%s is due after %s", why, next.Sub(at))
+	}
+}
+
+// TestLongFailure: a client whose knocks fail for two months uses so few nonces that the
+// server's shield still accepts its next ones, also at eight addresses. The remedies for
+// nonces that are behind the server's use 2^19 of them.
+func TestLongFailure(t *testing.T) {
+	const remedies, attempts, ports = 1 << 19, client.DefaultAttempts + 1, 3 // the second attempt has two sequences
+	s := newSchedule(time.Minute, time.Time{})
+	used, most := 0, time.Duration(0)
+	for now := epoch; now.Sub(epoch) < 60*24*time.Hour; {
+		sequences := attempts
+		if s.once() {
+			sequences = 1
+		}
+		used += sequences * client.MaxAddresses * ports
+		s.begin(now)
+		s.end(now, false)
+		at, _ := s.next(now)
+		now, most = at, max(most, at.Sub(now))
+	}
+	if remedies+used >= wire.MaxAhead || most != longBackoff {
+		t.Errorf("used %d nonces; the longest pause was %s", used, most)
+	}
+	s.changed(epoch.Add(61*24*time.Hour), Network)
+	s.begin(epoch.Add(62 * 24 * time.Hour))
+	if s.once() {
+		t.Error("after a change of the network, a knock makes one attempt")
 	}
 }
