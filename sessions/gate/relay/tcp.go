@@ -62,7 +62,7 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error
 	var unreachable *UpstreamError
 	switch {
 	case errors.As(err, &unreachable):
-		conn.Close() // in order: a reset would mean that the client is a stranger
+		endInOrder(ctx, conn)
 		return n, err
 	case err != nil:
 		abort(conn)

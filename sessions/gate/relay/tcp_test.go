@@ -239,20 +239,60 @@ type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
+// TestUnreachableUpstream: the client's connection ends in order, also if the client has
+// sent a request: a reset would mean that it is a stranger.
 func TestUnreachableUpstream(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	address := back.Addr().String()
 	back.Close()
-	client := dial(t, front.Addr().String())
-	middle := accept(t, front)
-	_, err := TCP{Upstream: Upstream(address)}.Carry(t.Context(), middle)
-	var unreachable *UpstreamError
-	if !errors.As(err, &unreachable) || !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), address) {
-		t.Errorf("got %v", err)
+	for _, request := range []int{0, 1, 1 << 16} {
+		client := dial(t, front.Addr().String())
+		middle := accept(t, front)
+		if _, err := client.Write(make([]byte, request)); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- carryOnly(TCP{Upstream: Upstream(address)}.Carry(t.Context(), middle)) }()
+		n, err := client.Read(make([]byte, 1))
+		if n != 0 || !errors.Is(err, io.EOF) {
+			t.Errorf("after %d bytes, the client read %d, %v", request, n, err)
+		}
+		if _, err := client.Write([]byte("more")); err != nil {
+			t.Errorf("after %d bytes, and an end of file: %v", request, err)
+		}
+		client.Close()
+		err = <-done
+		var unreachable *UpstreamError
+		if !errors.As(err, &unreachable) || !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), address) {
+			t.Errorf("got %v", err)
+		}
 	}
-	// A reset would mean that the client is a stranger.
-	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-		t.Errorf("the client read %d bytes, %v", n, err)
+}
+
+// TestUnreachableUpstreamIsBounded: a client that does not close its connection does not
+// keep it, and neither does one that goes on to send.
+func TestUnreachableUpstreamIsBounded(t *testing.T) {
+	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	address := back.Addr().String()
+	back.Close()
+	for _, sends := range []bool{false, true} {
+		client := dial(t, front.Addr().String())
+		middle := accept(t, front)
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for sends && err == nil {
+				_, err = client.Write(make([]byte, 1<<16))
+			}
+			sent <- err
+		}()
+		var unreachable *UpstreamError
+		if _, err := (TCP{Upstream: Upstream(address)}.Carry(t.Context(), middle)); !errors.As(err, &unreachable) {
+			t.Errorf("got %v", err)
+		}
+		if err := <-sent; (err != nil) != sends {
+			t.Errorf("the client, that sends: %v: %v", sends, err)
+		}
 	}
 }
 
