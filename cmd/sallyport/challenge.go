@@ -35,7 +35,7 @@ func (o *knockOptions) usesChallenge(p client.Profile) (bool, error) {
 
 // exchange knocks by the challenge–response protocol.
 func (o *knockOptions) exchange(
-	ctx context.Context, p client.Profile, keep bool, report func(client.Event),
+	ctx context.Context, env cli.Env, p client.Profile, keep bool, report func(client.Event),
 ) (client.Result, error) {
 	cfg := client.ExchangeConfig{
 		Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Service: o.service, Attempts: o.attempts, Timeout: o.timeout,
@@ -46,6 +46,10 @@ func (o *knockOptions) exchange(
 		if cfg.Challenge.Service != "" {
 			cfg.Challenge.Handshake = p.Handshake
 		}
+	}
+	var err error
+	if cfg.Prover, err = newProver(ctx, env, p, cfg.Challenge.Bind, cfg.Challenge.ServiceName); err != nil {
+		return client.Result{}, cli.Misuse(err)
 	}
 	result, err := client.Exchange(ctx, cfg)
 	if isn := (*client.ISNError)(nil); errors.As(err, &isn) {

@@ -73,7 +73,7 @@ with exit code 0.`,
 			if err != nil {
 				return err
 			}
-			routes, err := o.routes(args[0], p, words)
+			routes, err := o.routes(c.Context(), env, args[0], p, words)
 			if err != nil {
 				return cli.Misuse(err)
 			}

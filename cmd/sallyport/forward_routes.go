@@ -28,19 +28,23 @@ func parseWords(args []string) (words []forwarding.Word, err error) {
 
 // routes returns the routes of words, without sockets. A word that names the service of
 // the profile means that one, also on another host than the server.
-func (o *knockOptions) routes(name string, p client.Profile, words []forwarding.Word) ([]forwarding.Route, error) {
+func (o *knockOptions) routes(ctx context.Context, env cli.Env, name string, p client.Profile, words []forwarding.Word) ([]forwarding.Route, error) {
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
 		return nil, err
 	}
-	service, bind, handshake, random := p.Service, p.Bind, p.Handshake, false
+	service, bind, named, handshake, random := p.Service, p.Bind, p.ServiceName, p.Handshake, false
 	if challenge {
 		random = p.Challenge.Operation.RandomPort()
 		service = cmp.Or(p.Challenge.Service, fixedService(p.Service))
-		bind, handshake = p.Challenge.Bind, p.Challenge.Handshake
+		bind, named, handshake = p.Challenge.Bind, p.Challenge.ServiceName, p.Challenge.Handshake
 		if p.Challenge.Service == "" {
-			bind, handshake = p.Bind, p.Handshake
+			bind, named, handshake = p.Bind, p.ServiceName, p.Handshake
 		}
+	}
+	prover, err := newProver(ctx, env, p, bind, named)
+	if err != nil {
+		return nil, err
 	}
 	own, _ := client.ParseService(service) // load has parsed it; empty: none
 	routes := make([]forwarding.Route, len(words))
@@ -61,6 +65,9 @@ func (o *knockOptions) routes(name string, p client.Profile, words []forwarding.
 		if service != "" && w.Port == own.Port && w.Rotates == own.Rotates && w.UDP == own.UDP {
 			routes[i].Service = ""
 			routes[i].Each = routes[i].Each || bind == client.BindISN
+			if prover != nil {
+				routes[i].Prove = prover.Prove
+			}
 			routes[i].Granted = handshake == client.HandshakeGranted
 		}
 	}
@@ -85,6 +92,10 @@ func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Pro
 		}
 		if exchange.Challenge.Service == "" {
 			exchange.Challenge.Service, exchange.Challenge.Bind, exchange.Challenge.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
+		}
+		exchange.Prover, err = newProver(c.Context(), env, p, exchange.Challenge.Bind, exchange.Challenge.ServiceName)
+		if err != nil {
+			return cfg, err
 		}
 		cfg.Knock = forwarding.Challenge(exchange)
 		return cfg, nil

@@ -91,6 +91,9 @@ addresses, ports and times, and no secrets.`,
 			if err := printResult(env, result); err != nil {
 				return fmt.Errorf("print the result: %w", err)
 			}
+			if err := o.remarkBound(env, args[0], p); err != nil {
+				return fmt.Errorf("print the result: %w", err)
+			}
 			if unconfirmed {
 				return &exitError{unconfirmedCode}
 			}
@@ -131,7 +134,7 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 		progress.details(c.Root().Version, p, challenge)
 	}
 	if challenge {
-		return o.exchange(c.Context(), p, keep, progress.report)
+		return o.exchange(c.Context(), env, p, keep, progress.report)
 	}
 	return o.sequence(c.Context(), env, p, keep, progress.report)
 }

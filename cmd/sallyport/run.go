@@ -41,7 +41,11 @@ While the command runs, the client keeps the service open as "stay" does, so tha
 connections get in too. --keep-open TIME sets the time between two knocks. With --once,
 the client knocks for one connection, and later ones get in until the server's open_for
 is over. If the port of the service rotates, or is for one connection, the client cannot
-keep it open for the command, since a later knock opens another port.`,
+keep it open for the command, since a later knock opens another port.
+
+With bind = "connection" in the profile, each connection has to prove itself, which the
+command cannot do. Then {host} and {port} are a local port, whose connections this
+program proves and carries to the service, as "forward" does.`,
 		Example: `  sallyport run work -- curl http://{host}:{port}/
   sallyport run vpn --once -- wg-quick up wg0`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -89,6 +93,11 @@ keep it open for the command, since a later knock opens another port.`,
 				}
 				defer end()
 			}
+			end, err := o.proveFor(c, env, args[0], p, &result)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			defer end()
 			return run(c.Context(), env, result, args[1:])
 		},
 	}

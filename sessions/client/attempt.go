@@ -43,6 +43,7 @@ type knocking struct {
 	found    findings
 	recorded time.Time // when this device wrote its nonce file before; zero: not known
 	enough   bool      // one attempt has shown all that can be known
+	own      bool      // the client watches the service of the profile
 	granted  bool      // only granted addresses complete a handshake with the service
 	// beforeOf has the state of drawn ports before the first knock of their minute.
 	beforeOf map[netip.AddrPort]before

@@ -37,6 +37,7 @@ type Conn struct {
 	options map[string]func(*net.TCPConn) error
 	closed  bool
 
+	proved   bool              // by the handshake of package preamble
 	granted  bool              // only granted addresses can have such a connection
 	explain  func(error) error // returns the error of a connection that ends at once; may be nil
 	cancel   context.CancelFunc

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -14,6 +15,7 @@ type connector struct {
 	granted bool // only granted addresses complete a handshake: it is the proof
 	early   bool // the owner keeps the picked connection: a short proof is enough
 	lanes   []*lane
+	ctx     context.Context // of the proofs of package preamble
 
 	underWay map[*lane][]*dialling // the oldest first
 	proving  *Conn                 // nil: none
@@ -32,9 +34,9 @@ type answer struct {
 	err  error
 }
 
-func newConnector(whole, granted bool) *connector {
+func newConnector(ctx context.Context, whole, granted bool) *connector {
 	return &connector{
-		whole: whole, granted: granted, underWay: map[*lane][]*dialling{}, answers: make(chan answer), closed: make(chan struct{}),
+		ctx: ctx, whole: whole, granted: granted, underWay: map[*lane][]*dialling{}, answers: make(chan answer), closed: make(chan struct{}),
 	}
 }
 

@@ -64,6 +64,11 @@
 // has proved may change to another one in its first moments, until the first byte of the
 // service (steady.go has the argument why nothing is lost or doubled by that).
 //
+// With BindConnection, each connection proves itself by the handshake of package preamble
+// (connprover.go), one at a time, each with another nonce. Its preamble is made while
+// the client waits for the network. The answer shows that the server is there, so no
+// other proof is needed, and nothing is sent again on another connection.
+//
 // With BindISN, each connection after the knock begins with the initial sequence number
 // of its attempt (isn.go). The SYN before the knock has one of the kernel.
 //

@@ -26,8 +26,11 @@ type ExchangeConfig struct {
 	Watch     Watch // as in Config
 	// CheckBefore is as in Config. Exchange ignores it for a random port.
 	CheckBefore bool
-	Random      io.Reader
-	Report      func(Event) // receives each step; may be nil
+	// Prover proves the connections, if Challenge has BindConnection. Its secret is that of
+	// a client, and not of the operation.
+	Prover *ConnProver
+	Random io.Reader
+	Report func(Event) // receives each step; may be nil
 }
 
 // Requested: the client sent a request.
@@ -75,6 +78,11 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if cfg.Challenge.Bind != BindConnection {
+		cfg.Prover = nil
+	} else if cfg.Prover == nil && same && cfg.Keep {
+		return Result{}, errNoProver
+	}
 	if cfg.Challenge.Operation, err = cfg.Challenge.keyed(ctx); err != nil {
 		return Result{}, err
 	}
@@ -82,6 +90,7 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	x.own = same
 	x.granted = same && cfg.Challenge.Handshake == HandshakeGranted
 	for attempt := 1; attempt <= cfg.Attempts; attempt++ {
 		if attempt > 1 {

@@ -116,6 +116,9 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 			return result, nil
 		}
 	}
+	if x.own && cfg.Prover != nil {
+		cfg.Prover.Prepare(ctx)
+	}
 	timer := time.AfterFunc(took+responseTime, again)
 	defer timer.Stop()
 	result, err := x.watch(ctx, result, r, responded)
@@ -141,7 +144,11 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 		l.isn = wire.ISN(r.answer.ISN)
 	}
 	granted := x.granted && !result.SingleUse && (cfg.Keep || cfg.Watch != WatchConnection)
-	conns := newConnector(cfg.Keep || cfg.Watch == WatchConnection || !canHalfOpen, granted)
+	whole := cfg.Keep || cfg.Watch == WatchConnection || !canHalfOpen
+	if x.own && whole && !result.SingleUse {
+		l.prover = cfg.Prover
+	}
+	conns := newConnector(ctx, whole, granted)
 	conns.early, conns.lanes = cfg.Keep && canPeek, []*lane{l}
 	seen := conns.wait(ctx)
 	if seen.err != nil {
@@ -149,7 +156,7 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 		if result.Service.Addr() == result.Address {
 			found.connectedFrom = seen.local
 		}
-		x.enough = l.letIn(time.Now())
+		x.enough = l.letIn(time.Now()) || endsProofs(seen.err)
 		return Result{Service: result.Service}, seen.err
 	}
 	result.Watched, result.OpenBefore = true, seen.before == beforeOpen && cfg.CheckBefore

@@ -13,6 +13,7 @@ type exchanging struct {
 	lookup  func(context.Context) <-chan []target // asks the resolver for more; nil: it has answered
 	found   exchangeFindings
 	enough  bool // one attempt has shown all that can be known
+	own     bool // the client watches the service of the challenge
 	granted bool // only granted addresses complete a handshake with the service
 }
 
@@ -45,6 +46,9 @@ func (x *exchanging) attempt(ctx context.Context, n int) (Result, error) {
 	defer stop()
 	result, err := x.respond(ctx, r, n)
 	if err == nil || ctx.Err() != nil {
+		return result, err
+	}
+	if localProofError(err) != nil {
 		return result, err
 	}
 	x.cfg.Report(Unanswered{Attempt: n, Address: r.knock, Service: result.Service, Err: err})

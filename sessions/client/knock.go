@@ -40,6 +40,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	k.own = same
 	k.granted = same && cfg.Profile.Handshake == HandshakeGranted
 	if !k.watches() {
 		return k.sendOnly(ctx)

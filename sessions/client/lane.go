@@ -38,6 +38,7 @@ const (
 type lane struct {
 	service netip.AddrPort
 	isn     wire.ISN      // of the connections; 0: the kernel chooses
+	prover  *ConnProver   // proves connections by package preamble; nil: no service asks for that
 	was     func() before // what the service did before the knock, as far as it is known so far
 	taken   func() bool   // the service was open before the knock, so that it is another one; nil: never
 
@@ -85,6 +86,8 @@ func (l *lane) failed(err error, now time.Time) {
 		l.err = err
 	}
 	switch {
+	case endsProofs(err):
+		l.end(now)
 	case closedByProgram(err):
 		if l.closed++; l.closed == enoughClosed {
 			l.end(now)

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -54,6 +56,10 @@ func (c *connector) complete(a answer, now time.Time) *lane {
 		return nil
 	}
 	conn := newConn(tcp)
+	if l.prover != nil {
+		c.proveConn(l, conn)
+		return nil
+	}
 	// A firewall lets the packets of a host to itself pass.
 	local := l.service.Addr().IsLoopback() || a.dial.local == l.service.Addr().WithZone("")
 	if conn.granted = c.granted && !local; conn.granted {
@@ -71,6 +77,19 @@ func (c *connector) complete(a answer, now time.Time) *lane {
 		c.deliver(answer{lane: l, conn: conn, at: time.Now(), err: err})
 	})
 	return nil
+}
+
+// proveConn proves a connection by the handshake of package preamble.
+func (c *connector) proveConn(l *lane, conn *Conn) {
+	c.proving, l.held = conn, true
+	c.running.Go(func() {
+		err := l.prover.Prove(c.ctx, conn.tcp)
+		if errors.Is(err, errUnproved) && !timedOut(err) {
+			err = fmt.Errorf("%w: %w", errClosedAtOnce, err)
+		}
+		conn.proved = err == nil
+		c.deliver(answer{lane: l, conn: conn, at: time.Now(), err: err})
+	})
 }
 
 // proved takes the result of a proof.

@@ -25,17 +25,16 @@ type race struct {
 // attempt sends a sequence to each address, one after the other, until a service
 // answers.
 func (k *knocking) attempt(ctx context.Context, seq sequence) (Result, error) {
-	whole := k.cfg.Keep || k.cfg.Watch == WatchConnection || !canHalfOpen
 	// A watch by a connection also shows whether the program behind the port runs.
 	granted := k.granted && (k.cfg.Keep || k.cfg.Watch != WatchConnection)
 	r := &race{
 		knocking: k, seq: seq, plan: newPlan(time.Now(), !k.cfg.Keep), icmp: make(chan *trial),
-		conns: newConnector(whole, granted),
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	r.conns = newConnector(ctx, k.whole(), granted)
 	r.conns.early = k.cfg.Keep && canPeek
 	defer r.close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // of the resolver
+	defer cancel() // of the resolver, and of proofs
 	r.add(k.addresses(seq.previous))
 	err := r.run(ctx)
 	switch {
@@ -43,6 +42,8 @@ func (k *knocking) attempt(ctx context.Context, seq sequence) (Result, error) {
 		return k.answered(ctx, seq.attempt, r.won)
 	case err != nil:
 		return Result{}, err
+	case localProofError(k.found.service) != nil:
+		return Result{}, localProofError(k.found.service)
 	case len(r.unsent) > 0 && len(r.unsent) == len(r.targets):
 		return Result{}, k.cannotSend(seq.attempt, r.unsent)
 	}
@@ -140,7 +141,7 @@ func (r *race) sendDue(ctx context.Context) (next time.Time, later bool, err err
 		case err == nil:
 			tr.index = i
 			r.plan.sent(i, time.Now())
-			r.watch(tr)
+			r.watch(ctx, tr)
 			continue
 		}
 		r.plan.over(i, time.Now())

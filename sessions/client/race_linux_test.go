@@ -690,7 +690,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		return len(list)
 	}
 	service, knocked := netip.MustParseAddrPort("127.0.0.1:8080"), time.Now()
-	c := newConnector(false, false)
+	c := newConnector(t.Context(), false, false)
 	l := newLane(service, knocked, time.Hour, func() before { return beforeUnknown })
 	c.lanes = []*lane{l}
 	before, most := count(), 0

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -8,7 +9,10 @@ import (
 )
 
 // watch begins to watch after a sequence.
-func (r *race) watch(tr *trial) {
+func (r *race) watch(ctx context.Context, tr *trial) {
+	if tr.prover = r.prover(tr.base); tr.prover != nil {
+		tr.prover.Prepare(ctx)
+	}
 	if r.found.at == tr.service {
 		tr.earlier = r.found.before
 	}
@@ -48,7 +52,7 @@ func (r *race) judge(tr *trial) {
 	}
 	if first := tr.lanes[0]; first.unheard {
 		r.unheard++
-	} else if first.letIn(time.Now()) {
+	} else if first.letIn(time.Now()) || endsProofs(first.err) {
 		r.enough = true
 	}
 }

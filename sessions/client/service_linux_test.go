@@ -18,7 +18,7 @@ import (
 
 // watchAt returns the watch at one service.
 func watchAt(service netip.AddrPort, whole bool) *connector {
-	c := newConnector(whole, false)
+	c := newConnector(context.Background(), whole, false)
 	c.lanes = []*lane{newLane(service, time.Now(), time.Hour, func() before { return beforeUnknown })}
 	return c
 }

@@ -99,8 +99,8 @@ func (c *Conn) adopt(next *Conn) (ok bool) {
 
 // keep lets a connection to the service of a lane change to another one after a reset.
 func (c *Conn) keep(ctx context.Context, l *lane) {
-	if c.greeted.Load() {
-		return
+	if c.greeted.Load() || c.proved {
+		return // a proof is not repeated, and no byte of the service went before it
 	}
 	if c.repeats = maxAgain; c.granted {
 		c.repeats = 0
@@ -109,7 +109,7 @@ func (c *Conn) keep(ctx context.Context, l *lane) {
 	c.over, c.again = false, func() (*Conn, error) {
 		more := newLane(l.service, time.Now().Add(-firstTry), 0, l.was)
 		more.until, more.isn = l.until, l.isn
-		conns := newConnector(true, false)
+		conns := newConnector(c.ctx, true, false)
 		conns.lanes = []*lane{more}
 		seen := conns.wait(c.ctx)
 		return seen.conn, seen.err

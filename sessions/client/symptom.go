@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"sallyport/verify/preamble"
 )
 
 // symptom is what the client saw of the service after it knocked, or after it responded
@@ -42,6 +44,15 @@ func (s symptom) answered() bool { return refused(s.err) || errors.Is(s.err, err
 // names what the client sent: "knock" or "request".
 func (s symptom) diagnose(what string) (d diagnosis, ok bool) {
 	switch {
+	case errors.Is(s.err, preamble.ErrNotAuthentic):
+		d.reason = ReasonImpostor
+		d.see("what answers at %s cannot prove that it is the server: it does not have the secret of this client, or does not know bind = \"connection\"", s.at)
+		d.conclude("the service has no bind = \"connection\" at the server; or another program has its port, or someone on the way answers in its place")
+		d.advise("nothing of your data was sent; ask the administrator")
+	case errors.Is(s.err, errUnproved) && timedOut(s.err):
+		d.reason = ReasonUnproved
+		d.see("%s accepts connections, and does not answer their preamble", s.at)
+		d.conclude("the service has no bind = \"connection\" at the server, or the server is overloaded")
 	case closedByProgram(s.err):
 		d.reason = ReasonUpstream
 		d.see("%s", s.text(what))
@@ -75,7 +86,13 @@ func (s symptom) diagnoseReset(d *diagnosis, what string) {
 	if s.own > 0 {
 		d.see("this computer has %d connections to %s", s.own, s.at)
 	}
+	if errors.Is(s.err, errUnproved) {
+		d.conclude("the server does not accept the proof of the connection: the client has lost the right to the service, service_name, the secret or the clock differ from the server's, or another device with this profile has used higher nonces")
+	}
 	switch {
+	case s.granted && errors.Is(s.err, errUnproved):
+		d.reason = ReasonUnproved
+		d.see("only an address that the server has let in can connect to it")
 	case s.granted:
 		d.reason = ReasonTooMany
 		d.see("only an address that the server has let in can connect to it")

@@ -64,7 +64,7 @@ func (s *synConn) connect(ctx context.Context, c *exchange.Initiator, timer time
 	to := netip.AddrPortFrom(s.server, s.answer)
 	if c.Authenticates() || s.local.Port() == 0 {
 		end, _ := ctx.Deadline()
-		conns := newConnector(true, true)
+		conns := newConnector(ctx, true, true)
 		conns.lanes = []*lane{newLane(to, time.Now(), time.Until(end), func() before { return beforeUnknown })}
 		seen := conns.wait(ctx)
 		if seen.err != nil {

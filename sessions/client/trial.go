@@ -19,6 +19,7 @@ type trial struct {
 	base    uint32
 	moved   bool     // the nonces are ahead of the next ones
 	isn     wire.ISN // of connections to the service; 0: the kernel chooses
+	prover  *ConnProver
 	early   *earlyConn
 	earlier before // as known from the attempts before
 	// drawn are the ports at which the service may be, if its port rotates, in minute.
@@ -50,7 +51,7 @@ func (tr *trial) newLanes(timeout time.Duration) (list []*lane) {
 		list = append(list, newLane(tr.service, tr.sent, timeout, tr.was))
 	}
 	for _, l := range list {
-		l.isn = tr.isn
+		l.isn, l.prover = tr.isn, tr.prover
 	}
 	return list
 }

@@ -110,7 +110,7 @@ func (s *server) connect(ctx context.Context, r *route, steady bool) (c Conn, fi
 		}
 		begin := time.Now()
 		if c, first, err = s.plain(ctx, r, open.at); err == nil {
-			if steady && len(first) == 0 {
+			if steady && len(first) == 0 && r.Prove == nil {
 				limit := maxKept
 				if r.Granted {
 					limit = 0
@@ -142,6 +142,7 @@ func (s *server) plain(ctx context.Context, r *route, at netip.AddrPort) (Conn, 
 	s.opener.mu.Lock()
 	limit := patienceOf(r.handshake)
 	s.opener.mu.Unlock()
+	serveCtx := ctx
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	begin := time.Now()
@@ -159,7 +160,13 @@ func (s *server) plain(ctx context.Context, r *route, at netip.AddrPort) (Conn, 
 	}
 	took := time.Since(begin)
 	var first []byte
-	if !r.Granted {
+	switch {
+	case r.Prove != nil: // its own time limit; only the handshake shows the path's
+		if err = r.Prove(serveCtx, c); err != nil {
+			c.Close()
+			return nil, nil, err
+		}
+	case !r.Granted:
 		if first, err = prove(c, took+took/8+proofTime); err != nil {
 			c.Close()
 			return nil, nil, err

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"sallyport/bench/netns"
+	"sallyport/sessions/client"
+	"sallyport/verify/preamble"
+)
+
+// TestBoundConnections: with bind = "connection", the connections of connect, run and
+// forward prove themselves, and get in. A program behind the client's address does not,
+// while the service is open.
+func TestBoundConnections(t *testing.T) {
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(fmt.Sprintf(`[[service]]
+name = "echo"
+type = "proxy"
+listen = ":8080"
+upstream = %q
+bind = "connection"
+open_for = "1h"
+open_max = "2h"
+[[service]]
+name = "web"
+type = "web"
+listen = ":8081"
+bind = "connection"
+open_for = "1h"
+open_max = "2h"
+`, echoEOF(t)), "alice=echo", "bob=web")
+	n.serve()
+	alice, bob := n.path("alice.toml"), n.path("bob.toml")
+	stays := func(when, address string) {
+		t.Helper()
+		if n.reaches(n.client, address) {
+			t.Errorf("%s: a connection without a proof gets an answer", when)
+		}
+	}
+	connect := func(text string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), n.path("sallyport"), "connect", alice)
+		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+n.path("client-state"))
+		cmd.Stdin = strings.NewReader(text)
+		var out, errs strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := n.client.Do(cmd.Start); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("connect: %v\n%s\nserver: %s", err, errs.String(), n.log())
+		}
+		return out.String()
+	}
+	const remark = "hint: each connection to the service must prove itself"
+	if out, err := n.tryKnock("alice"); err != nil || !strings.Contains(out, remark) {
+		t.Errorf("knock: %v\n%s", err, out)
+	}
+	stays("after knock", asClient+":8080")
+	large := strings.Repeat("0123456789abcdef", 1<<14)
+	for _, text := range []string{"a line\n", large} {
+		if got := connect(text); got != text {
+			t.Errorf("connect got %d bytes, want %d", len(got), len(text))
+		}
+		stays("after connect", asClient+":8080")
+	}
+	out := n.run(n.client, n.path("sallyport"), "run", bob, "--", "sh", "-c",
+		"curl -s http://{host}:{port}/test1.html && curl -s http://{host}:{port}/test1.html")
+	if strings.Count(out, "<html") != 2 {
+		t.Errorf("the command of run got %s", out)
+	}
+	stays("after run", asClient+":8081")
+
+	f := n.forwards(n.client, 1, nil, alice, "8080")
+	for range 3 {
+		if got, err := f.echoed("127.0.0.1:8080", large); err != nil || got != large {
+			t.Errorf("forward: %d bytes, %v", len(got), err)
+		}
+	}
+	stays("beside forward", asClient+":8080")
+	f.interrupt()
+}
+
+// TestNotTheServer: the client sends no byte of its data to a program that cannot prove
+// that it is the server, and prints what it saw.
+func TestNotTheServer(t *testing.T) {
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(`[[service]]
+name = "web"
+type = "web"
+listen = ":8080"
+bind = "connection"
+open_for = "1h"
+open_max = "2h"
+`, "alice")
+	n.serve()
+	n.rewrite("alice", "misnamed", "service_name = 'web'", "service_name = 'www'")
+	o := n.whyOnce(n.client, client.ReasonReset, "connect", n.path("misnamed.toml"))
+	expect(t, o, client.ReasonReset, "resets them without a byte", "does not accept the proof")
+
+	n.rewrite("alice", "impostor", "service = ':8080'", "service = ':9090'")
+	l, err := net.Listen("tcp", ":9090")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	received := make(chan int, 100)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c.SetDeadline(netns.Deadline(t))
+				if m, err := io.ReadFull(c, make([]byte, preamble.Size)); err != nil {
+					received <- m
+					return
+				}
+				c.Write(make([]byte, preamble.AnswerSize))
+				more, _ := io.Copy(io.Discard, c)
+				received <- preamble.Size + int(more)
+			}()
+		}
+	}()
+	o = n.why(n.client, "connect", n.path("impostor.toml"))
+	expect(t, o, client.ReasonImpostor, "cannot prove that it is the server", "another program has its port")
+	if got := <-received; got != preamble.Size {
+		t.Errorf("it received %d bytes, want the preamble, %d bytes", got, preamble.Size)
+	}
+}
