@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,6 +39,7 @@ bind = "connection"
 open_for = "1h"
 open_max = "2h"
 `, echoEOF(t)), "alice=echo", "bob=web")
+	n.addOperation("echo-alice", "echo", "alice")
 	n.serve()
 	alice, bob := n.path("alice.toml"), n.path("bob.toml")
 	stays := func(when, address string) {
@@ -46,9 +48,9 @@ open_max = "2h"
 			t.Errorf("%s: a connection without a proof gets an answer", when)
 		}
 	}
-	connect := func(text string) string {
+	connect := func(text string, args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), n.path("sallyport"), "connect", alice)
+		cmd := exec.CommandContext(t.Context(), n.path("sallyport"), append([]string{"connect", alice}, args...)...)
 		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+n.path("client-state"))
 		cmd.Stdin = strings.NewReader(text)
 		var out, errs strings.Builder
@@ -88,6 +90,37 @@ open_max = "2h"
 	}
 	stays("beside forward", asClient+":8080")
 	f.interrupt()
+	n.run(nil, n.path("sallyportd"), "lease", "close", "-c", n.path("gate/sallyportd.toml"), "--all")
+	if got := connect(large, "--protocol", "challenge"); got != large {
+		t.Errorf("by an operation: connect got %d bytes, want %d", len(got), len(large))
+	}
+}
+
+// addOperation adds an operation of a client to the configuration, and its tables to the
+// client's profile.
+func (n *network) addOperation(id, service, name string) {
+	n.t.Helper()
+	table := n.operation(id, fmt.Sprintf("service = %q\nclient = %q\n", service, n.identifier(name)))
+	n.appendTo("gate/sallyportd.toml", "[challenge]\n"+table)
+	n.operationProfile(id)
+	text, err := os.ReadFile(n.path(id + ".toml"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	_, tables, _ := strings.Cut(string(text), "[challenge]")
+	n.appendTo(name+".toml", "\n[challenge]"+tables)
+}
+
+func (n *network) appendTo(name, text string) {
+	n.t.Helper()
+	f, err := os.OpenFile(n.path(name), os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString(text)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // TestNotTheServer: the client sends no byte of its data to a program that cannot prove

@@ -116,7 +116,11 @@ func TestProgramThatClosesConnections(t *testing.T) {
 			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: time.Minute, Now: time.Now,
 		}
 		change(&cfg)
-		_, err := Knock(t.Context(), cfg)
+		result, err := Knock(t.Context(), cfg)
+		if err == nil && result.Conn != nil { // the proof of a kept connection is short
+			_, err = result.Conn.Read(make([]byte, 1))
+			result.Conn.Close()
+		}
 		var offline *OfflineError
 		if !errors.As(err, &offline) || offline.Attempts != 1 || offline.Reason != ReasonUpstream {
 			t.Errorf("%s: %v, %+v", name, err, offline)

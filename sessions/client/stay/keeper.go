@@ -132,7 +132,7 @@ func (k *keeper) change(why Reason) {
 func (k *keeper) begin(ctx context.Context, now time.Time, why Reason) {
 	k.abort()
 	k.schedule.begin(now)
-	k.once = k.schedule.once()
+	k.once = k.schedule.single()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // finish ends it
 	k.stop, k.why = cancel, why
 	go func() {

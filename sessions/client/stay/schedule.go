@@ -117,8 +117,8 @@ func backoff(failures int) time.Duration {
 	return min(pause, maxBackoff)
 }
 
-// once reports whether the next knock makes one attempt.
-func (s *schedule) once() bool { return s.failures >= manyFailures }
+// single reports whether the next knock makes one attempt.
+func (s *schedule) single() bool { return s.failures >= manyFailures }
 
 // changed records a change of the network, or that the host has resumed.
 func (s *schedule) changed(now time.Time, why Reason) {

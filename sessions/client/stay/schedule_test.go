@@ -218,7 +218,7 @@ func TestLongFailure(t *testing.T) {
 	used, most := 0, time.Duration(0)
 	for now := epoch; now.Sub(epoch) < 60*24*time.Hour; {
 		sequences := attempts
-		if s.once() {
+		if s.single() {
 			sequences = 1
 		}
 		used += sequences * client.MaxAddresses * ports
@@ -232,7 +232,7 @@ func TestLongFailure(t *testing.T) {
 	}
 	s.changed(epoch.Add(61*24*time.Hour), Network)
 	s.begin(epoch.Add(62 * 24 * time.Hour))
-	if s.once() {
+	if s.single() {
 		t.Error("after a change of the network, a knock makes one attempt")
 	}
 }

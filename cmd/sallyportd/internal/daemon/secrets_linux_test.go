@@ -97,10 +97,12 @@ func TestNoClientSecretIsKept(t *testing.T) {
 	<-s.Ready()
 	kept("after the start", held)
 	for round := range 3 {
+		s.reloads.mu.Lock()
 		_, err := s.change(ctx, cause{}, "clients", func(current *config.Config) (*config.Config, clients.Loaded, error) {
 			list, held = registered(t, round) // com1 alone, then with com2, then with com3
 			return current, clients.Loaded{List: list, Whole: true}, nil
 		})
+		s.reloads.mu.Unlock()
 		if err != nil {
 			t.Fatal(err)
 		}
