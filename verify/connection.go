@@ -129,12 +129,10 @@ func (c *Connections) Claim(b []byte, now int64) (Claim, Reason) {
 	switch {
 	case !known:
 		return Claim{}, Identifier
-	case c.table.rows[i].expired(now):
+	case c.table.rows[i].expired(now): // whichever secret the client has used
 		return Claim{}, Expired
 	case by == nil:
 		return Claim{}, MAC
-	case rows[0].expired(now): // of the client, whichever secret it has used
-		return Claim{}, Expired
 	case p.Nonce < by.floor.lowest.Load():
 		return Claim{}, BelowWindow
 	}
