@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -307,10 +308,17 @@ func TestOpenToAnyone(t *testing.T) {
 	n.within("all", func() {
 		open = n.reaches(n.stranger, strangers[0]) && n.reaches(n.stranger, strangers[1])
 	}, func() bool { return open })
-	n.closes("pour")
-	for _, address := range strangers {
-		if n.reaches(n.stranger, address) {
+	n.await("an end without a later grant", func() bool {
+		n.closes("pour")
+		grants := n.logged("msg=opened service=pour ")
+		reached := slices.DeleteFunc(slices.Clone(strangers), func(address string) bool { return !n.reaches(n.stranger, address) })
+		// On a busy machine, a knock may open only after the end of the lease before.
+		if n.logged("msg=opened service=pour ") > grants {
+			return false
+		}
+		for _, address := range reached {
 			t.Errorf("%s is open after", address)
 		}
-	}
+		return true
+	})
 }
