@@ -91,6 +91,9 @@ open_max = "2h"
 	stays("beside forward", asClient+":8080")
 	f.interrupt()
 	n.run(nil, n.path("sallyportd"), "lease", "close", "-c", n.path("gate/sallyportd.toml"), "--all")
+	if out, err := n.tryKnock("echo-alice"); err != nil {
+		t.Errorf("knock by an operation alone: %v\n%s", err, out)
+	}
 	if got := connect(large, "--protocol", "challenge"); got != large {
 		t.Errorf("by an operation: connect got %d bytes, want %d", len(got), len(large))
 	}

@@ -47,9 +47,11 @@ func (o *knockOptions) exchange(
 			cfg.Challenge.Handshake = p.Handshake
 		}
 	}
-	var err error
-	if cfg.Prover, err = newProver(ctx, env, p, cfg.Challenge.Bind, cfg.Challenge.ServiceName); err != nil {
-		return client.Result{}, cli.Misuse(err)
+	if keep { // otherwise the client makes no connection that the service gets
+		var err error
+		if cfg.Prover, err = newProver(ctx, env, p, cfg.Challenge.Bind, cfg.Challenge.ServiceName); err != nil {
+			return client.Result{}, cli.Misuse(err)
+		}
 	}
 	result, err := client.Exchange(ctx, cfg)
 	if isn := (*client.ISNError)(nil); errors.As(err, &isn) {

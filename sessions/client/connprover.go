@@ -136,26 +136,37 @@ func (p *ConnProver) mac(ctx context.Context) preamble.MAC {
 
 // take returns a preamble that is new enough.
 func (p *ConnProver) take(ctx context.Context) (*preamble.Client, error) {
-	for {
-		p.mu.Lock()
-		r := p.ahead
-		if r == nil {
-			r = p.begin(ctx)
+	p.mu.Lock()
+	ahead := p.ahead
+	p.ahead = nil
+	p.mu.Unlock()
+	if ahead != nil {
+		if err := ahead.wait(ctx); err != nil {
+			return nil, err
 		}
-		p.ahead = nil
-		p.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-r.made:
+		age := p.now().Sub(ahead.at)
+		if ahead.err == nil && age >= 0 && age <= preambleAge {
+			return ahead.client, nil
 		}
-		age := p.now().Sub(r.at)
-		switch {
-		case r.err == nil && (age < 0 || age > preambleAge): // its nonce is lost
-		case errors.Is(r.err, context.Canceled) && ctx.Err() == nil: // of the one who prepared it
-		default:
-			return r.client, r.err
-		}
+		// Its nonce is lost. An error may be of the one who prepared it.
+	}
+	p.mu.Lock()
+	r := p.begin(ctx)
+	p.mu.Unlock()
+	// Its age does not matter: a signer that is slow now is slow each time.
+	if err := r.wait(ctx); err != nil {
+		return nil, err
+	}
+	return r.client, r.err
+}
+
+// wait waits until the preamble is made. It returns the error of ctx.
+func (r *readyPreamble) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.made:
+		return nil
 	}
 }
 

@@ -96,6 +96,32 @@ func TestProofsUseNewNonces(t *testing.T) {
 	prove()
 }
 
+// slowSigner is a device that takes a minute for each HMAC.
+type slowSigner struct {
+	SecretSigner
+	now *time.Time
+}
+
+func (s slowSigner) Sign(ctx context.Context, messages ...[]byte) ([]MAC, error) {
+	*s.now = s.now.Add(time.Minute)
+	return s.SecretSigner.Sign(ctx, messages...)
+}
+
+// TestSlowSignerMakesOnePreamble: a preamble that took long is not made again without end.
+func TestSlowSignerMakesOnePreamble(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	c := newTestProver(t, func() time.Time { return now })
+	c.profile.Signer = slowSigner{SecretSigner("a secret"), &now}
+	c.Prepare(t.Context())
+	if _, err := c.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.nonces.read()
+	if err != nil || r.next-r.opened > 2 {
+		t.Errorf("%d nonces are used, %v", r.next-r.opened, err)
+	}
+}
+
 // TestProofFollowsTheSequence: the nonces of connections after a sequence are above its
 // nonces, whichever these are; those of a later sequence are others.
 func TestProofFollowsTheSequence(t *testing.T) {
