@@ -68,6 +68,10 @@ type Port struct {
 	// access.Peer.Port, which is redirected to Port. With Port 0, the server itself
 	// listens on the drawn ports: see drawn.go.
 	Drawn []access.Ports `json:",omitempty"`
+	// Listener is a port of this host at which the server itself listens, to which
+	// connections of admitted peers to Port are redirected: see listener.go. Zero: the
+	// peers reach Port.
+	Listener uint16 `json:",omitempty"`
 }
 
 // Hook is where packets to a port are filtered.
@@ -161,6 +165,9 @@ type Config struct {
 	// ports are as silent as their neighbours.
 	Stealth bool     `json:"-"`
 	Except  []uint16 `json:"-"` // ports that Stealth leaves alone: other UDP services of this host
+	// Users are those whose programs on this host may connect to a port behind a
+	// Listener: the server's, and root.
+	Users []uint32 `json:"-"`
 	// Captured are UDP ports of this host, the first and the last; zero: none.
 	// The server captures empty packets to them before any filter, and
 	// conntrack does not track these packets, nor the answers with AnswerMark.
@@ -195,6 +202,9 @@ func (c Config) Validate() error {
 	n := 0
 	for _, p := range c.Ports {
 		n += max(len(p.All()), 1)
+		if p.proxied() {
+			n++
+		}
 	}
 	if n > MaxPorts {
 		return fmt.Errorf("expected at most %d guarded ports and ranges of ports, got %d", MaxPorts, n)
@@ -211,6 +221,9 @@ func (c Config) Validate() error {
 				return &PortError{i, p, j, errors.New("it is guarded twice, at one address or at several: guard it once, for all addresses")}
 			}
 		}
+	}
+	if err := c.validateListeners(); err != nil {
+		return err
 	}
 	for _, of := range c.Trusted {
 		if err := of.Validate(); err != nil {
@@ -249,7 +262,7 @@ func (p Port) validate() error {
 	case p.Last != 0 && p.Last < p.Port:
 		return fmt.Errorf("expected a range of ports, got %d-%d", p.Port, p.Last)
 	}
-	if err := p.validateDrawn(); err != nil {
+	if err := errors.Join(p.validateDrawn(), p.validateListener()); err != nil {
 		return err
 	}
 	all := p.All()

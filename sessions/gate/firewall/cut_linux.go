@@ -116,9 +116,9 @@ func hasLabelBit(label []byte, l label) bool {
 
 // grants reports whether a grant lets a source reach a port now.
 func (t *Table) grants(p Port, source netip.Addr) bool {
-	// Conntrack does not know the number of a connection. Where drawn ports are
+	// Conntrack does not know the number of a connection. Where packets are
 	// redirected, all connections that a grant let in have a label.
-	if !source.IsValid() || p.RequireISN || p.rotates() {
+	if !source.IsValid() || p.RequireISN || p.rotates() || p.proxied() {
 		return false
 	}
 	now, sets := t.clock.Monotonic(), t.ports[p.Service]

@@ -62,15 +62,17 @@ func (c Config) checkDrawn(p Port, port uint16) error {
 		return fmt.Errorf("service %s: expected a port that may be drawn, got %d", p.Service, port)
 	}
 	for _, other := range c.Ports {
-		if other.Protocol == p.Protocol && other.has(port) {
+		if other.Protocol == p.Protocol && (other.has(port) || other.Listener == port) {
 			return fmt.Errorf("service %s: the drawn port %d is guarded for service %s", p.Service, port, other.Service)
 		}
 	}
 	return nil
 }
 
-// redirects reports whether drawn ports of some service are redirected, and listens
-// whether the server listens on those of some service.
-func (c Config) redirects() bool { return slices.ContainsFunc(c.Ports, Port.redirects) }
+// redirects reports whether packets to drawn ports, or to a port behind a listener, are
+// redirected, and listens whether the server listens on drawn ports of some service.
+func (c Config) redirects() bool {
+	return slices.ContainsFunc(c.Ports, func(p Port) bool { return p.redirects() || p.proxied() })
+}
 
 func (c Config) listens() bool { return slices.ContainsFunc(c.Ports, Port.listens) }

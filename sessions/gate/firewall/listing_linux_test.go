@@ -61,6 +61,11 @@ func forms() map[string]Config {
 			{Protocol: UDP, Port: 2002},
 		}, Stealth: kind == "cut"}
 	}
+	for address, reject := range map[netip.Addr]bool{{}: false, host4: true, host6: false} {
+		forms["a listener, at "+address.String()] = Config{Users: []uint32{0, 65534}, Ports: []Port{
+			{Protocol: TCP, Port: 2000, Address: address, Reject: reject, Listener: 3000}, {Protocol: UDP, Port: 2000}, {Protocol: TCP, Port: 2001, PrefixLen4: 24, Listener: 3001},
+		}}
+	}
 	for _, protocol := range []Protocol{TCP, UDP} {
 		for _, hook := range []Hook{HookPrerouting, HookForward, HookInput} {
 			for _, address := range []netip.Addr{{}, host4, host6} {

@@ -94,8 +94,8 @@ func (b builder) addRules(cfg Config) {
 	b.addDrawn(cfg)
 	chains := make([]*nftables.Chain, len(cfg.Ports))
 	for i, p := range cfg.Ports {
-		if p.listens() {
-			continue // the server listens on drawn ports only
+		if p.listens() || p.proxied() {
+			continue // the server itself listens, and no peer is trusted
 		}
 		b.trust(p, cfg.Trusted[p.Service])
 		chains[i] = b.port(p)
@@ -104,7 +104,9 @@ func (b builder) addRules(cfg Config) {
 		b.answersToSYN(cfg)
 	}
 	for i, p := range cfg.Ports {
-		if p.filtersReplies() {
+		if p.proxied() {
+			b.proxied(p, cfg.Users)
+		} else if p.filtersReplies() {
 			b.toPort(p, chains[i])
 			b.reverseNAT(p, chains[i])
 		} else if b.can.labels {
@@ -118,7 +120,9 @@ func (b builder) addRules(cfg Config) {
 		if !p.filtersReplies() {
 			b.toPort(p, chains[i])
 		}
-		b.published(p, chains[i])
+		if !p.proxied() {
+			b.published(p, chains[i])
+		}
 	}
 	if cfg.Stealth {
 		b.rule(b.base.input, UDP.match(), destinationPort(expr.CmpOpGte, schedule.MinPort), goTo(b.stealth()))
@@ -155,7 +159,7 @@ func (b builder) labelOutgoing(cfg Config) {
 	}
 	for _, p := range cfg.Ports {
 		if p.Protocol == TCP {
-			for _, a := range p.All() {
+			for _, a := range append(p.All(), p.listenerAt()...) {
 				b.rule(b.base.postrouting, TCP.match(), sourcePorts(a.Ports), bareSYN(), setLabel(labelBegun))
 			}
 		}

@@ -104,7 +104,7 @@ func (t *Table) replaceTrusted(k kernel, next map[access.ServiceID]Trusted) (pur
 	}
 	b := builder{batch: batch, can: t.can}
 	for _, p := range t.cfg.Ports {
-		if !p.listens() && !t.cfg.Trusted[p.Service].Equal(next[p.Service]) {
+		if !p.listens() && !p.proxied() && !t.cfg.Trusted[p.Service].Equal(next[p.Service]) {
 			c := &nftables.Chain{Table: table, Name: p.trustChain()}
 			batch.FlushChain(c)
 			b.trustRules(c, next[p.Service])
