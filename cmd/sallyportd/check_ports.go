@@ -30,7 +30,7 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		if !s.Binds() {
+		if !s.Carries() {
 			continue
 		}
 		if s.Rotates() {

@@ -58,11 +58,15 @@ program removes it; "firewall hold" does.`,
 			if err := checkUnguarded(cfg); err != nil {
 				return err
 			}
+			of, err := tableOf(cfg)
+			if err != nil {
+				return err
+			}
 			before, err := firewall.Inspect()
 			if err != nil {
 				return fmt.Errorf("load the firewall's table: %w", err)
 			}
-			table, err := firewall.Claim(cfg.Firewall(), ownerOf(cfg), takeOver, env.Clock)
+			table, err := firewall.Claim(of, ownerOf(cfg), takeOver, env.Clock)
 			if err != nil {
 				return fmt.Errorf("load the firewall's table: %w", withTakeOverHint(err))
 			}

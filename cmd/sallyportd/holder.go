@@ -106,8 +106,12 @@ func holderSettings(path string, takeOver bool, env cli.Env) (h privilege.Holdin
 			}
 			held = privilege.Held{Policy: cfg.ShieldPolicy()}
 			if guards {
+				table, err := tableOf(cfg)
+				if err != nil {
+					return held, err
+				}
 				held = privilege.Held{
-					Guards: true, Owner: ownerOf(cfg), Firewall: cfg.Firewall(), Policy: cfg.Policy(), Schedule: scheduleOf(path),
+					Guards: true, Owner: ownerOf(cfg), Firewall: table, Policy: cfg.Policy(), Schedule: scheduleOf(path),
 					ClearOnExit: cfg.ClearOnExit,
 				}
 			}

@@ -275,7 +275,7 @@ func (t leftTable) log(log *slog.Logger, own bool, err error) {
 func checkServices(cfg *config.Config, now time.Time) error {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
-		if !s.Binds() {
+		if !s.Carries() {
 			continue
 		}
 		at, err := s.BindAddresses(now)

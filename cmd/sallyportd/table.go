@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,15 @@ func ownerOf(cfg *config.Config) firewall.Owner {
 	}
 	digest := cfg.Digest()
 	return firewall.Owner{Config: path, Generation: fmt.Sprintf("%x", digest[:8])}
+}
+
+// tableOf returns the configuration of the firewall's table on this host.
+func tableOf(cfg *config.Config) (f firewall.Config, err error) {
+	f = cfg.Firewall()
+	if slices.ContainsFunc(f.Ports, func(p firewall.Port) bool { return p.Listener != 0 }) {
+		f.Users, err = privilege.ServerUsers(cfg.User)
+	}
+	return f, err
 }
 
 // tableName returns the name of a table that exists, with its owner.

@@ -27,7 +27,10 @@ type TCP struct {
 	// ProxyProtocol sends a header to the upstream first, with the client's
 	// address and the local one (PROXY protocol, version 2).
 	ProxyProtocol bool
-	DialTimeout   time.Duration // 0: 10 s
+	// Port replaces the port of the local address in the header, where the client's
+	// connection was redirected; 0: it was not.
+	Port        uint16
+	DialTimeout time.Duration // 0: 10 s
 	// Dial connects to the upstream; nil: a net.Dialer. It must return a
 	// *net.TCPConn, or for a Unix socket a *net.UnixConn.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -74,13 +77,22 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error
 	stop := context.AfterFunc(ctx, func() { abort(conn, up) })
 	defer stop()
 	if t.ProxyProtocol {
-		header := proxyproto.HeaderProxyFromAddrs(2, conn.RemoteAddr(), conn.LocalAddr())
+		header := proxyproto.HeaderProxyFromAddrs(2, conn.RemoteAddr(), t.destination(conn))
 		if _, err := header.WriteTo(up); err != nil {
 			abort(conn, up)
 			return n, fmt.Errorf("send the PROXY header to %s: %w", t.Upstream, err)
 		}
 	}
 	return copyBoth(conn, up)
+}
+
+// destination returns the address that the client has connected to.
+func (t TCP) destination(conn *net.TCPConn) net.Addr {
+	local, ok := conn.LocalAddr().(*net.TCPAddr)
+	if !ok || t.Port == 0 {
+		return conn.LocalAddr()
+	}
+	return &net.TCPAddr{IP: local.IP, Port: int(t.Port), Zone: local.Zone}
 }
 
 // connect dials the upstream, until the client disconnects, and checks its owner.

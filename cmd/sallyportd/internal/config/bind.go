@@ -12,16 +12,14 @@ import (
 // minPending is how many connections without a proof a service may have, at least.
 const minPending = 1024
 
-// bind checks the key "bind" of a service that the server reads or forwards itself. The
-// kind firewall has the rest.
+// bind checks the key "bind" of a service whose connections the server carries. The kind
+// firewall has the rest.
 func (r *rawService) bind(f *tomlfile.File, at string, s *Service) error {
 	switch {
 	case r.Bind == "isn" && s.Binds():
 		return f.Errorf(at+"bind", "got \"isn\" for a service of type %q, since this process does not see sequence numbers", r.Type)
 	case r.Bind != "connection":
 		return nil
-	case !s.Binds():
-		return f.Errorf(at+"bind", "got \"connection\" for a service of type %q: no byte of its connections passes through this process", r.Type)
 	case s.UDP:
 		return f.Errorf(at+"bind", "got \"connection\", which requires protocol = \"tcp\"")
 	}

@@ -101,7 +101,7 @@ func (c *Config) Digest() holder.Digest { return holder.DigestOf(c.Policy(), c.F
 // server does not carry them, and no rule of the firewall cuts them.
 func (c *Config) CutByHelper() (ids []access.ServiceID) {
 	for _, i := range c.withPort() {
-		if s := &c.Services[i]; !s.Binds() && !s.Policy.Cut {
+		if s := &c.Services[i]; !s.Carries() && !s.Policy.Cut {
 			ids = append(ids, s.ID())
 		}
 	}
@@ -111,7 +111,7 @@ func (c *Config) CutByHelper() (ids []access.ServiceID) {
 // Carried returns the services whose connections the kernel carries.
 func (c *Config) Carried() (ids []access.ServiceID) {
 	for _, i := range c.withPort() {
-		if s := &c.Services[i]; !s.Binds() {
+		if s := &c.Services[i]; !s.Carries() {
 			ids = append(ids, s.ID())
 		}
 	}
@@ -142,11 +142,11 @@ func (c *Config) LostKnockPorts() (n int) {
 }
 
 // ServicePorts returns the ports of all services, TCP and UDP, with those at which their
-// programs listen.
+// programs listen, and those of proxies before a program.
 func (c *Config) ServicePorts() (ports []access.Ports) {
 	ports = append(c.processPorts(false), c.processPorts(true)...)
 	for i := range c.Services {
-		ports = append(ports, c.Services[i].Ports()...)
+		ports = append(append(ports, c.Services[i].Ports()...), c.Services[i].viaPorts()...)
 	}
 	return ports
 }

@@ -106,7 +106,7 @@ func (c *Config) CheckIPv6(h Host) error {
 		}
 	}
 	for i := range c.Services {
-		if s := &c.Services[i]; s.Binds() && s.Host().Is6() {
+		if s := &c.Services[i]; s.Carries() && s.Host().Is6() {
 			return c.file.Errorf(fmt.Sprintf("service.%d.listen", i), "got %q, %s", s.Listen, why)
 		}
 	}
@@ -123,7 +123,7 @@ func (c *Config) WithoutIPv6(h Host) bool {
 	for i := range c.Services {
 		s := &c.Services[i]
 		_, serves := s.Addresses().Families()
-		six = six || s.Binds() && serves
+		six = six || s.Carries() && serves
 	}
 	return six
 }
@@ -139,7 +139,7 @@ type Needs struct {
 func (c *Config) Needs(h Host) Needs {
 	n := Needs{Holder: c.NeedsFirewall(h), Capture: c.Challenge != nil && !c.Challenge.Sockets}
 	for i := range c.Services {
-		n.LowPorts = n.LowPorts || c.Services[i].Binds() && int(c.Services[i].firstPort()) < h.FirstOpenPort
+		n.LowPorts = n.LowPorts || c.Services[i].Carries() && int(c.Services[i].firstPort()) < h.FirstOpenPort
 	}
 	if c.Challenge != nil && c.Challenge.Sockets && int(c.Challenge.Plan.Ports.First) < h.FirstOpenPort {
 		n.LowPorts = true
@@ -155,7 +155,7 @@ func (c *Config) Needs(h Host) Needs {
 func (c *Config) serviceIn(p access.Ports, udp bool) (*Service, access.Ports) {
 	for i := range c.Services {
 		s := &c.Services[i]
-		for _, ports := range s.Ports() {
+		for _, ports := range append(s.Ports(), s.viaPorts()...) {
 			if s.UDP == udp && ports.Overlaps(p) {
 				return s, ports
 			}

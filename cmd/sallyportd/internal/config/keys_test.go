@@ -96,7 +96,7 @@ func checkReference(t *testing.T, d declaration, kind string, f *tomlfile.File) 
 	text := d.defaultText(kind)
 	places := []string{d.path}
 	if strings.HasPrefix(d.path, "service.") {
-		for i := range 5 {
+		for i := range 6 {
 			places = append(places, fmt.Sprintf("service.%d.%s", i, d.name))
 		}
 	}

@@ -15,11 +15,13 @@ import (
 
 // rawFirewall has the keys of services of type "firewall".
 type rawFirewall struct {
-	Hook   string   `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
-	Policy string   `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
-	Bind   string   `toml:"bind" kinds:"web,proxy,process,firewall" default:"address" oneof:"address|isn|connection" reload:"restart" expect:"\"address\"; for type \"firewall\" also \"isn\", for the other types \"connection\""`
-	Jump   string   `toml:"jump" kinds:"firewall" reload:"restart" expect:"the name of your chain in the table inet sallyport: a letter, then letters, digits, \"_\" and \"-\", at most 31 characters"`
-	Allow  []string `toml:"allow" kinds:"firewall" reload:"live" expect:"a list of addresses, networks and interfaces in quotes, such as [\"10.8.0.0/24\", \"docker0\"], for a service of type \"firewall\""`
+	Hook    string   `toml:"hook" kinds:"firewall" default:"prerouting" oneof:"prerouting|input|forward" reload:"restart" expect:"\"prerouting\", \"input\" or \"forward\""`
+	Policy  string   `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
+	Bind    string   `toml:"bind" kinds:"web,proxy,process,firewall" default:"address" oneof:"address|isn|connection" reload:"restart" expect:"\"address\", \"connection\", or for type \"firewall\" \"isn\""`
+	Via     string   `toml:"via" kinds:"firewall" oneof:"proxy" reload:"restart" expect:"\"proxy\", together with bind = \"connection\""`
+	ViaPort int      `toml:"via_port" kinds:"firewall" range:"1025..65535" reload:"restart" expect:"a free TCP port of this host, from 1025 to 65535, together with via = \"proxy\""`
+	Jump    string   `toml:"jump" kinds:"firewall" reload:"restart" expect:"the name of your chain in the table inet sallyport: a letter, then letters, digits, \"_\" and \"-\", at most 31 characters"`
+	Allow   []string `toml:"allow" kinds:"firewall" reload:"live" expect:"a list of addresses, networks and interfaces in quotes, such as [\"10.8.0.0/24\", \"docker0\"], for a service of type \"firewall\""`
 }
 
 // guarded is a port, or several, behind the firewall, on which another program
@@ -29,6 +31,7 @@ type guarded struct {
 	reject bool
 	jump   string // chain of the operator; empty: none
 	allow  firewall.Trusted
+	via    uint16 // port at which the server listens before the program; 0: clients reach the program
 }
 
 var hooks = map[string]firewall.Hook{
@@ -53,7 +56,12 @@ func readFirewall(r *rawService, f *tomlfile.File, at, _ string, s *Service) (ki
 			return nil, f.Errorf(at+"jump", "%v", err)
 		}
 	}
-	return guarded{hook: hooks[r.Hook], reject: r.Policy == "reject", jump: r.Jump, allow: allow}, nil
+	g := guarded{hook: hooks[r.Hook], reject: r.Policy == "reject", jump: r.Jump, allow: allow}
+	if err := r.readVia(f, at, s); err != nil {
+		return nil, err
+	}
+	g.via = uint16(r.ViaPort)
+	return g, nil
 }
 
 // Jump returns the operator's chain through which the packets of admitted peers run
@@ -84,12 +92,16 @@ func bindISN(f *tomlfile.File, at string, s *Service) error {
 	return f.Errorf(at+"bind", "got \"isn\", which requires %s", requires)
 }
 
-func (guarded) describe(s *Service) string {
+func (g guarded) describe(s *Service) string {
 	ports := "port"
 	if s.Several() {
 		ports = "ports"
 	}
-	return s.Protocol() + " " + ports + " behind the firewall"
+	text := s.Protocol() + " " + ports + " behind the firewall"
+	if g.via != 0 {
+		text += fmt.Sprintf(" and a proxy at port %d, which connects to the program at %s", g.via, s.behind())
+	}
+	return text
 }
 
 func (g guarded) trusted() firewall.Trusted { return g.allow }
@@ -110,6 +122,9 @@ func (guarded) firewall(s *Service, _ Host) string {
 
 func (g guarded) guard(s *Service, _ bool, p *firewall.Port) {
 	p.Hook, p.Reject, p.Cut, p.RequireISN, p.Jump = g.hook, g.reject, s.Policy.Cut, s.RequireISN, g.jump
+	if p.Listener = g.via; g.via != 0 {
+		p.Cut = false // the server cuts the connections
+	}
 }
 
 func (g guarded) advice(s *Service, c *Config, _ Host) string {
@@ -123,16 +138,15 @@ func (g guarded) advice(s *Service, c *Config, _ Host) string {
 
 // live forwards random ports to the port of the other program. The firewall alone
 // opens the service's own port.
-func (guarded) live(s *Service, env Env) (Live, error) {
+func (g guarded) live(s *Service, env Env) (Live, error) {
+	if g.via != 0 {
+		return g.liveVia(s, env)
+	}
 	l := Live{Load: func(*Service) (func(), error) { return func() {}, nil }}
 	if s.Several() { // no operation opens random ports of such a service
 		return l, nil
 	}
-	host := "127.0.0.1"
-	if a := s.Host(); a.IsValid() {
-		host = a.String()
-	}
-	upstream := relay.Upstream(net.JoinHostPort(host, fmt.Sprint(s.Port())))
+	upstream := s.behind()
 	forwarding := func(listen string) gate.DrawnPort {
 		if s.UDP {
 			return gate.NewUDP(gate.UDPConfig{
@@ -152,4 +166,13 @@ func (guarded) live(s *Service, env Env) (Live, error) {
 	}
 	l.Enforcers = []access.Enforcer{gate.PortsOnly(forwarding(s.Listen))}
 	return l, nil
+}
+
+// behind returns where the server connects to the program behind the firewall.
+func (s *Service) behind() relay.Upstream {
+	host := "127.0.0.1"
+	if a := s.Host(); a.IsValid() {
+		host = a.String()
+	}
+	return relay.Upstream(net.JoinHostPort(host, fmt.Sprint(s.Port())))
 }

@@ -183,7 +183,7 @@ func checkProcessPorts(f *tomlfile.File, services []Service) error {
 
 // listensIn reports whether a port of the service includes one of an address.
 func (s *Service) listensIn(at firewall.At) bool {
-	for _, own := range s.At() {
+	for _, own := range append(s.At(), s.viaAt()...) {
 		if own.Overlaps(at) {
 			return true
 		}

@@ -13,7 +13,7 @@ import (
 // rawListener has the keys of services for which the server itself listens.
 type rawListener struct {
 	Look           string `toml:"look" kinds:"web,proxy,process" default:"closed" oneof:"filtered|closed" reload:"restart" expect:"\"filtered\" or \"closed\""`
-	MaxConnections int    `toml:"max_connections" kinds:"web,proxy,process" default:"64" range:"1..4096" reload:"restart" expect:"how many connections an address may have, a whole number from 1 to 4096"`
+	MaxConnections int    `toml:"max_connections" kinds:"web,proxy,process,firewall" default:"64" range:"1..4096" reload:"restart" expect:"how many connections an address may have, a whole number from 1 to 4096"`
 }
 
 // listener is the common part of the kinds for which the server itself listens.
@@ -72,7 +72,7 @@ func (listener) listen(s *Service, server gate.Handler, env Env) (Live, error) {
 		return Live{}, err
 	}
 	cfg := gate.TCPConfig{
-		Listen: s.Listen, Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
+		Listen: s.listener(), Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
 		Prover: prover, Clock: env.Clock, Log: env.Log,
 	}
 	if s.Rotates() {

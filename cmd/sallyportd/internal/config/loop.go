@@ -15,6 +15,10 @@ import (
 // another one, until the server's limits are reached.
 func checkLoops(f *tomlfile.File, services []Service) error {
 	for i := range services {
+		if before := proxyAt(services, services[i].kind.upstream()); before != nil && !services[i].UDP {
+			return f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, the via_port of service %s, where only connections of its clients get in",
+				services[i].kind.upstream(), before.Name)
+		}
 		loop := upstreamLoop(services, i, i, make([]bool, len(services)))
 		if loop != nil {
 			return f.Errorf(fmt.Sprintf("service.%d.upstream", i), "got %q, which forms a loop: %s -> %s",
@@ -64,6 +68,19 @@ func (s *Service) connectsTo(other *Service) bool {
 	host, port, err := client.SplitService(s.kind.upstream())
 	return err == nil && other.Binds() && s.UDP == other.UDP && port == other.Port() &&
 		slices.ContainsFunc(upstreamAddresses(host), other.listensAt)
+}
+
+// proxyAt returns the service whose proxy before a program listens at an upstream; nil:
+// there is none.
+func proxyAt(services []Service, upstream string) *Service {
+	host, port, err := client.SplitService(upstream)
+	i := slices.IndexFunc(services, func(s Service) bool {
+		return err == nil && s.Via() == port && s.Via() != 0 && slices.ContainsFunc(upstreamAddresses(host), s.listensAt)
+	})
+	if i < 0 {
+		return nil
+	}
+	return &services[i]
 }
 
 // upstreamAddresses returns the addresses of an upstream's host. The only name

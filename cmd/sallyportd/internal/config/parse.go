@@ -140,6 +140,9 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 		if err := s.conflicts(f, fmt.Sprintf("service.%d.", i), c.Services); err != nil {
 			return err
 		}
+		if err := s.viaConflicts(f, fmt.Sprintf("service.%d.", i), c.Services); err != nil {
+			return err
+		}
 		c.Services = append(c.Services, s)
 	}
 	ids := make([]access.ServiceID, len(c.Services))

@@ -134,7 +134,7 @@ func (r *raw) rotations(f *tomlfile.File, c *Config) error {
 		s.rotation.config = c
 		for j := range c.Services {
 			if other := &c.Services[j]; other.UDP == s.UDP {
-				s.rotation.except(other.Ports()...)
+				s.rotation.except(append(other.Ports(), other.viaPorts()...)...)
 			}
 		}
 		s.rotation.except(c.processPorts(s.UDP)...)
@@ -229,7 +229,7 @@ func (s *Service) rotatingUDP(env Env, cfg gate.UDPConfig) (l Live, update func(
 // port rotates.
 func (s *Service) BindAddresses(now time.Time) ([]string, error) {
 	if !s.Rotates() {
-		return []string{s.Listen}, nil
+		return []string{s.listener()}, nil
 	}
 	ports, err := s.Draw()(schedule.MinuteOf(now), 0)
 	var all []string
@@ -243,8 +243,11 @@ func (s *Service) BindAddresses(now time.Time) ([]string, error) {
 
 // firstPort returns the lowest port that the server may bind for the service.
 func (s *Service) firstPort() uint16 {
-	if s.Rotates() {
+	switch {
+	case s.Rotates():
 		return s.rotation.drawn.First
+	case s.Via() != 0:
+		return s.Via()
 	}
 	return s.Port()
 }

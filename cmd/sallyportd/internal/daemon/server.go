@@ -213,7 +213,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 // pastOf returns the function by which a service finds the addresses that clients
 // had, if the kernel forwards its connections; otherwise nil.
 func (s *Server) pastOf(c *config.Service) func(func(wire.Identifier) bool) []access.Peer {
-	if s.carried == nil || c.Binds() || !c.HasPort() || c.Policy.Cut { // with Cut, connections end with their leases
+	if s.carried == nil || c.Carries() || !c.HasPort() || c.Policy.Cut { // with Cut, connections end with their leases
 		return nil
 	}
 	id := c.ID()

@@ -86,14 +86,10 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	if err != nil {
 		return fmt.Errorf("listen for servers: %w", Unreadable(err))
 	}
-	users := []uint32{uint32(os.Geteuid())}
-	if a.User != "" {
-		who, err := findUser("user", a.User)
-		if err != nil {
-			l.Close()
-			return err
-		}
-		users = append(users, uint32(who.uid))
+	users, err := ServerUsers(a.User)
+	if err != nil {
+		l.Close()
+		return err
 	}
 	a.holder = holder.NewHolder(a.config(), users...)
 	ctx, stop := context.WithCancel(ctx)
