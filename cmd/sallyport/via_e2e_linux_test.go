@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"sallyport/bench/netns"
+)
+
+const viaKeys = "bind = \"connection\"\nvia = \"proxy\"\nvia_port = 10025\n"
+
+// behind is a program behind the firewall that requires a PROXY header. It replies with
+// the addresses of the header, and echoes.
+type behind struct {
+	net.Listener
+	mu       sync.Mutex
+	accepted int
+	bare     int // connections without a header
+}
+
+// behindProxy starts the program.
+func (n *network) behindProxy(address string) *behind {
+	n.t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { l.Close() })
+	b := &behind{Listener: l}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b.mu.Lock()
+			b.accepted++
+			b.mu.Unlock()
+			go b.serve(c)
+		}
+	}()
+	return b
+}
+
+func (b *behind) serve(c net.Conn) {
+	defer c.Close()
+	r := bufio.NewReader(c)
+	header, err := proxyproto.Read(r)
+	if err != nil {
+		b.mu.Lock()
+		b.bare++
+		b.mu.Unlock()
+		io.WriteString(c, "no header\n")
+		return
+	}
+	fmt.Fprintf(c, "%v to %v, version %d\n", header.SourceAddr, header.DestinationAddr, header.Version)
+	io.Copy(c, r)
+	c.(*net.TCPConn).CloseWrite()
+}
+
+// seen returns how many connections the program got, and how many without a header.
+func (b *behind) seen() (accepted, bare int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.accepted, b.bare
+}
+
+// connectAs sends a text over the connection of "sallyport connect", and returns what
+// comes back.
+func (n *network) connectAs(profile, text string, args ...string) (string, error) {
+	n.t.Helper()
+	cmd := exec.CommandContext(n.t.Context(), n.path("sallyport"), append([]string{"connect", n.path(profile + ".toml")}, args...)...)
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+n.path("client-state"))
+	cmd.Stdin = strings.NewReader(text)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := n.client.Do(cmd.Start); err != nil {
+		return "", err
+	}
+	if err := cmd.Wait(); err != nil {
+		return out.String(), fmt.Errorf("connect: %w\n%s\nserver: %s", err, errs.String(), n.log())
+	}
+	return out.String(), nil
+}
+
+// TestViaProxy: with via = "proxy", only connections that have proved themselves reach
+// the program behind the firewall, which sees the client's address; also after the rules
+// were flushed, and after the server or its holder was killed.
+func TestViaProxy(t *testing.T) {
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	program := n.behindProxy("[::]:2525")
+	n.echo("[::]:2526")
+	const lasts = "open_for = \"1h\"\nopen_max = \"2h\"\npolicy = \"reject\"\n"
+	n.configure("[[service]]\nname = \"mail\"\ntype = \"firewall\"\nlisten = \":2525\"\n"+viaKeys+lasts+
+		"[[service]]\nname = \"plain\"\ntype = \"firewall\"\nlisten = \":2526\"\n"+lasts, "alice=mail")
+	six := n.path("six.toml")
+	n.run(nil, n.path("sallyportd"), "client", "add", "-c", n.path("gate/sallyportd.toml"), "--services", "mail", "--server", "2001:db8::1", "--out", six)
+	holder := n.hold()
+	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+	want, _ := program.seen()
+	closed := func(when string) {
+		t.Helper()
+		for _, port := range []string{":2525", ":10025"} {
+			for host, addresses := range map[*netns.Host][]string{n.client: {asClient, "[2001:db8::1]"}, n.stranger: {asStranger, "[2001:db8:1::1]"}} {
+				for _, address := range addresses {
+					if n.reaches(host, address+port) {
+						t.Errorf("%s: %s is open", when, address+port)
+					}
+				}
+			}
+		}
+		if got, _ := program.seen(); got != want {
+			t.Errorf("%s: the program has %d connections, want %d", when, got, want)
+			want = got
+		}
+	}
+	in := func(when, profile, from, to string) {
+		t.Helper()
+		text := strings.Repeat("0123456789abcdef", 1<<12)
+		got, err := n.connectAs(profile, text)
+		if err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		first, rest, _ := strings.Cut(got, "\n")
+		if !strings.HasPrefix(first, from+":") || !strings.HasSuffix(first, " to "+to+":2525, version 2") || rest != text {
+			t.Errorf("%s: the program answered %q and %d bytes, want from %s to %s", when, first, len(rest), from, to)
+		}
+		want++
+	}
+	// Without a proof: a reset, and no byte.
+	tried := func(when, address string) {
+		t.Helper()
+		c, err := n.dialUntil(netns.Deadline(t), n.client, "tcp", address)
+		if err != nil {
+			t.Errorf("%s: %v", when, err)
+			return
+		}
+		defer c.Close()
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: an impatient program, which proves nothing\r\n\r\n")
+		c.SetReadDeadline(netns.Deadline(t))
+		if m, err := c.Read(make([]byte, 1)); m != 0 || !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %d bytes, %v; want a reset", when, m, err)
+		}
+	}
+	everyPort := []int{2524, 2525, 2526, 10024, 10025}
+	unused := n.scan(everyPort[:1], nil)
+	alike := func(when string) {
+		t.Helper()
+		var different string
+		for range 5 {
+			if different = difference(n.scan(everyPort, nil)); different == "" {
+				return
+			}
+		}
+		t.Errorf("%s: a scan shows a difference to %s:\n%s", when, unused, different)
+	}
+	closed("before")
+	alike("before")
+	in("first", "alice", "198.51.100.2", asClient)
+	closed("with a lease, without a proof")
+	tried("with a lease", asClient+":2525")
+	in("again", "alice", "198.51.100.2", asClient)
+	in("over IPv6", "six", "[2001:db8::2]", "[2001:db8::1]")
+	tried("over IPv6", "[2001:db8::1]:2525")
+	alike("with a lease")
+	closed("with two leases")
+
+	before := n.logged("restored")
+	n.run(nil, "nft", "flush", "ruleset")
+	n.await("the table", func() bool { return n.logged("restored") > before })
+	closed("after a flush")
+	in("after a flush", "alice", "198.51.100.2", asClient)
+
+	// The server is killed. Another program takes its port, and gets nothing.
+	n.server.Process.Kill()
+	n.server.Wait()
+	n.server = nil
+	n.await("the holder to close everything", func() bool { return n.logged("server connection lost; everything is closed") == 1 })
+	closed("after the server was killed")
+	thief := n.behindProxy("[::]:10025")
+	closed("with another program at via_port")
+	if got, _ := thief.seen(); got != 0 {
+		t.Errorf("a program that took the server's port has %d connections", got)
+	}
+	thief.Close()
+	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+	closed("with the next server")
+	in("with the next server", "alice", "198.51.100.2", asClient)
+
+	holder.Process.Kill()
+	holder.Wait()
+	n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == 1 })
+	closed("without a holder")
+	holder = n.hold()
+	n.await("the next holder", func() bool { return n.logged("firewall holder connected") == 1 })
+	closed("with the next holder")
+	in("with the next holder", "alice", "198.51.100.2", asClient)
+
+	// Without the proxy, a lease lets a connection of its address in. A reload changes
+	// nothing; the next server and holder do.
+	path := n.path("gate/sallyportd.toml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := n.try(nil, n.path("sallyportd"), "reload", "-c", path); err == nil || !strings.Contains(out, "restart") {
+			t.Errorf("reload: %v\n%s", err, out)
+		}
+	}
+	restart := func() {
+		t.Helper()
+		if err := n.stop(); err != nil {
+			t.Errorf("the server stopped with %v", err)
+		}
+		holder.Process.Signal(syscall.SIGTERM)
+		if err := holder.Wait(); err != nil {
+			t.Errorf("the holder stopped with %v", err)
+		}
+		holder = n.hold()
+		n.serve()
+	}
+	change(strings.Replace(string(text), viaKeys, "", 1))
+	in("after a reload", "alice", "198.51.100.2", asClient)
+	restart()
+	closed("without the proxy")
+	n.rewrite("alice", "unbound", "bind = 'connection'\n", "", "service_name = 'mail'\n", "")
+	n.knock("unbound")
+	direct, err := n.dial(n.client, "tcp", asClient+":2525")
+	if err != nil {
+		t.Fatalf("without the proxy, the service is closed: %v\n%s", err, n.log())
+	}
+	defer direct.Close()
+	header := proxyproto.HeaderProxyFromAddrs(1, direct.LocalAddr(), direct.RemoteAddr())
+	echoes := bufio.NewReader(direct)
+	if _, err := header.WriteTo(direct); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := echoes.ReadString('\n'); err != nil || !strings.Contains(line, "version 1") {
+		t.Errorf("without the proxy: %q, %v", line, err)
+	}
+	want, _ = program.seen()
+	change(string(text))
+	restart()
+	closed("with the proxy again")
+	io.WriteString(direct, "more\n")
+	direct.SetReadDeadline(time.Now().Add(2 * time.Second))
+	if line, err := echoes.ReadString('\n'); err == nil {
+		t.Errorf("the program answers a connection that did not prove itself: %q", line)
+	}
+	in("with the proxy again", "alice", "198.51.100.2", asClient)
+	n.run(nil, n.path("sallyportd"), "lease", "close", "-c", path, "--all")
+	closed("at the end")
+	if _, bare := program.seen(); bare != 0 {
+		t.Errorf("%d connections without a header", bare)
+	}
+}
+
+// TestViaProxyLocalUsers: of the users of the server's host, only root and the server's
+// connect to the program, and nobody to the port before it.
+func TestViaProxyLocalUsers(t *testing.T) {
+	if !enterPrivileged(t) {
+		return
+	}
+	n := newProgramNetwork(t, func(*network) string {
+		return "[[service]]\nname = \"mail\"\ntype = \"firewall\"\nlisten = \":2525\"\n" + viaKeys + "open_for = \"1h\"\nopen_max = \"2h\"\non_open = [\"/bin/true\"]\ncommand_user = \"" + commandUser + "\"\n"
+	}, "alice")
+	program := n.behindProxy("[::]:2525")
+	n.serve()
+	if got, err := n.connectAs("alice", "a line\n"); err != nil || !strings.HasSuffix(got, "a line\n") {
+		t.Errorf("got %q, %v", got, err)
+	}
+	as := func(user, address string) string {
+		out, err := n.try(nil, "setpriv", "--reuid="+user, "--regid="+user, "--clear-groups", "bash", "-c",
+			"exec 3<>/dev/tcp/${0/:/\\/} && echo forged >&3 && head -n 1 <&3", address)
+		return fmt.Sprint(strings.TrimSpace(out), err)
+	}
+	for _, host := range []string{"127.0.0.1", asClient} {
+		before, _ := program.seen()
+		for _, user := range []string{programUser, "1000"} {
+			for _, port := range []string{":2525", ":10025"} {
+				if got := as(user, host+port); !strings.Contains(got, "refused") {
+					t.Errorf("user %s at %s: %s", user, host+port, got)
+				}
+			}
+		}
+		if got := as("0", host+":10025"); !strings.Contains(got, "refused") {
+			t.Errorf("root at %s:10025: %s", host, got)
+		}
+		if got, _ := program.seen(); got != before {
+			t.Errorf("local users made %d connections", got-before)
+		}
+		for _, user := range []string{"0", serverUser} {
+			if got := as(user, host+":2525"); !strings.HasPrefix(got, "no header") {
+				t.Errorf("user %s at %s: %s", user, host, got)
+			}
+		}
+	}
+}
