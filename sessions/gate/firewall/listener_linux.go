@@ -36,7 +36,6 @@ func (b builder) proxied(p Port, users []uint32) {
 		early = toHost()
 	}
 	b.rule(b.base.guard, TCP.match(), destinationPorts(port), early, goTo(asked))
-	b.rule(b.base.guard, TCP.match(), destinationPorts(at.Ports), early, goTo(direct))
 	b.rule(b.base.input, TCP.match(), destinationPorts(at.Ports), to, goTo(listener))
 	b.rule(b.base.input, TCP.match(), destinationPorts(port), to, goTo(direct))
 	if to != nil {
@@ -48,14 +47,15 @@ func (b builder) proxied(p Port, users []uint32) {
 	b.fromHere(p, port, at, users)
 }
 
-// redirectToListener sends new connections of admitted peers to the listener. Those of
-// this host are never redirected: the server's own lead to the program.
+// redirectToListener sends new connections of admitted peers to the listener. The kernel
+// has translated those of this host at output, if at all: the server's own lead to the
+// program.
 func (b builder) redirectToListener(p Port, port access.Ports) {
 	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: p.name() + "_redirect"})
 	for _, is := range p.sets().isGranted() {
 		b.rule(c, TCP.match(), is, setLabel(labelGranted), setLabel(labelDrawn), translateTo(p.Listener))
 	}
-	b.rule(b.base.drawn, notLoopback(), p.ofThisHost(), TCP.match(), destinationPorts(port), goTo(c))
+	b.rule(b.base.drawn, p.ofThisHost(), TCP.match(), destinationPorts(port), goTo(c))
 }
 
 // ofThisHost matches packets to the port's address, or to all of this host.
@@ -78,12 +78,6 @@ func (b builder) fromHere(p Port, port access.Ports, at At, users []uint32) {
 	b.rule(c, closed)
 	b.rule(b.base.output, p.ofThisHost(), TCP.match(), destinationPorts(port), bareSYN(), goTo(c))
 	b.rule(b.base.output, p.ofThisHost(), TCP.match(), destinationPorts(at.Ports), bareSYN(), closed)
-}
-
-// notLoopback matches packets that other hosts have sent.
-func notLoopback() match {
-	return match{&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: 1},
-		compare(expr.CmpOpNeq, binaryutil.NativeEndian.PutUint16(unix.ARPHRD_LOOPBACK))}
 }
 
 // ownedBy matches packets of sockets that programs of a user have made.
