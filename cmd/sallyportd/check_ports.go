@@ -35,11 +35,11 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 		}
 		if s.Rotates() {
 			found = append(found, checkDrawn(s, now)...)
-		} else if err := gate.Bindable(s.Protocol(), s.Listen); errors.Is(err, syscall.EADDRNOTAVAIL) {
-			found = append(found, warn("service-address-missing", listenHint(s, err, cfg.Path), "service %s: this host does not have the address %s (yet)", s.Name, s.Listen))
+		} else if err := gate.Bindable(s.Protocol(), s.Listener()); errors.Is(err, syscall.EADDRNOTAVAIL) {
+			found = append(found, warn("service-address-missing", listenHint(s, err, cfg.Path), "service %s: this host does not have the address %s (yet)", s.Name, s.Listener()))
 		} else if err != nil {
 			found = append(found, warn("service-cannot-listen", listenHint(s, err, cfg.Path),
-				"service %s cannot listen on %s: %v", s.Name, s.Listen, err))
+				"service %s cannot listen on %s: %v", s.Name, s.Listener(), err))
 		}
 	}
 	if c := cfg.Challenge; c != nil && c.Sockets {

@@ -100,6 +100,7 @@ func TestCheckUpstreams(t *testing.T) {
 	program := func(upstream string) string {
 		return "[[service]]\nname = \"one\"\ntype = \"process\"\nlisten = \":8080\"\nprogram = [\"/bin/true\"]\nprogram_user = \"games\"\nupstream = \"" + upstream + "\"\n"
 	}
+	const via = "bind = \"connection\"\nvia = \"proxy\"\nvia_port = 10025\n"
 	second := func(upstream string) string {
 		return strings.NewReplacer("one", "two", ":8080", ":8090").Replace(proxyTo(upstream))
 	}
@@ -144,6 +145,9 @@ func TestCheckUpstreams(t *testing.T) {
 		{behind(":80"), ""}, {behind("127.0.0.1:22"), ""}, {behind("192.0.2.1:22"), "no program on this host listens on tcp port 22"},
 		{behind(":81"), "no program on this host listens on tcp port 81"},
 		{behind(":81") + "hook = \"forward\"\n", ""},
+		{behind(":22") + via, ""}, {behind("127.0.0.1:22") + via, ""}, {behind(":80") + via, ""},
+		{behind(":25") + via, "no program on this host listens at 127.0.0.1:25, to which the proxy at via_port connects"},
+		{behind("192.0.2.1:22") + via, "no program on this host listens at 192.0.2.1:22, to which"},
 	} {
 		got := texts(checkUpstreams(t.Context(), configtest.Parse(t, "", row.service), proc))
 		if row.want == "" && got != "" || !strings.Contains(got, row.want) {

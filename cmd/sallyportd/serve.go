@@ -293,16 +293,20 @@ func checkServices(cfg *config.Config, now time.Time) error {
 
 // listenHint returns what to do about the error of a service that cannot listen.
 func listenHint(s *config.Service, err error, path string) string {
+	key, port := "listen", s.Port()
+	if s.Via() != 0 {
+		key, port = "via_port", s.Via()
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return "stop that program, or change \"listen\" of the service; until then the server retries, and the service stays closed"
+		return fmt.Sprintf("stop that program, or change %q of the service; until then the server retries, and the service stays closed", key)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "the server waits for the address, and opens the service when the host has it"
 	case errors.Is(err, syscall.EACCES):
 		if s.Rotates() {
 			return fmt.Sprintf("ports of %s require CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start", s.Drawn().Range)
 		}
-		return fmt.Sprintf("port %d requires CAP_NET_BIND_SERVICE, or sysctl -w net.ipv4.ip_unprivileged_port_start=%d", s.Port(), s.Port())
+		return fmt.Sprintf("port %d requires CAP_NET_BIND_SERVICE, or sysctl -w net.ipv4.ip_unprivileged_port_start=%d", port, port)
 	}
-	return "see \"listen\" of the service in " + path
+	return fmt.Sprintf("see %q of the service in %s", key, path)
 }

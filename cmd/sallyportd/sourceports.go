@@ -115,6 +115,9 @@ func checkSourcePorts(cfg *config.Config, firewall bool, p sourcePorts) (found [
 		if port := s.ProgramPort(); port != 0 {
 			add([]access.Ports{{First: port, Last: port}}, "the program then cannot listen")
 		}
+		if port := s.Via(); port != 0 {
+			add([]access.Ports{{First: port, Last: port}}, "the server then cannot listen before the program")
+		}
 	}
 	for i := range found {
 		if !p.canReserve(all) {

@@ -20,6 +20,13 @@ import (
 func checkUpstreams(ctx context.Context, cfg *config.Config, proc fs.FS) (found []finding) {
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
+		if at, err := netip.ParseAddrPort(s.Behind()); err == nil {
+			if !listens(proc, s.Protocol(), at.Port(), at.Addr()) {
+				found = append(found, finding{advice, "no-listener",
+					fmt.Sprintf("service %s: no program on this host listens at %s, to which the proxy at via_port connects", s.Name, at), "start the program that the service hides"})
+			}
+			continue
+		}
 		if !s.Binds() {
 			if port, silent := silentPort(s, proc); silent {
 				found = append(found, finding{advice, "no-listener",

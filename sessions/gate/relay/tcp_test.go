@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -338,6 +339,14 @@ func testProxyProtocol(t *testing.T, back net.Listener) {
 		}
 		if got, want := seen.LocalAddr().String(), c.client.RemoteAddr().String(); got != want {
 			t.Errorf("it connected to %s, want %s", got, want)
+		}
+		abort(c.client)
+		c.wait(t)
+		c = carry(t, TCP{ProxyProtocol: true, Port: 443}, listen(t, front), back)
+		seen = proxyproto.NewConn(c.upstream, proxyproto.WithPolicy(proxyproto.REQUIRE))
+		want := netip.AddrPortFrom(c.client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), 443).String()
+		if got := seen.LocalAddr().String(); got != want {
+			t.Errorf("redirected, it connected to %s, want %s", got, want)
 		}
 		abort(c.client)
 		c.wait(t)

@@ -72,7 +72,7 @@ func (listener) listen(s *Service, server gate.Handler, env Env) (Live, error) {
 		return Live{}, err
 	}
 	cfg := gate.TCPConfig{
-		Listen: s.listener(), Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
+		Listen: s.Listener(), Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
 		Prover: prover, Clock: env.Clock, Log: env.Log,
 	}
 	if s.Rotates() {

@@ -229,7 +229,7 @@ func (s *Service) rotatingUDP(env Env, cfg gate.UDPConfig) (l Live, update func(
 // port rotates.
 func (s *Service) BindAddresses(now time.Time) ([]string, error) {
 	if !s.Rotates() {
-		return []string{s.listener()}, nil
+		return []string{s.Listener()}, nil
 	}
 	ports, err := s.Draw()(schedule.MinuteOf(now), 0)
 	var all []string

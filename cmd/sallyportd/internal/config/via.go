@@ -64,13 +64,22 @@ func (s *Service) Via() uint16 {
 // listens on the service's port, or before the program that has it.
 func (s *Service) Carries() bool { return s.Binds() || s.Via() != 0 }
 
-// listener returns the address and port at which the server listens for a service with a
+// Listener returns the address and port at which the server listens for a service with a
 // fixed port.
-func (s *Service) listener() string {
+func (s *Service) Listener() string {
 	if s.Via() == 0 {
 		return s.Listen
 	}
 	return net.JoinHostPort(s.listens()[0].host, strconv.Itoa(int(s.Via())))
+}
+
+// Behind returns the address and port of the program behind a proxy; empty: the service has
+// no proxy.
+func (s *Service) Behind() string {
+	if s.Via() == 0 {
+		return ""
+	}
+	return string(s.behind())
 }
 
 // viaPorts returns the port of the proxy as a list, for lists of ports.

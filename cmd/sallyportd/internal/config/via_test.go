@@ -61,8 +61,8 @@ func TestVia(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := &c.Services[1]; s.listener() != want[0] || string(s.behind()) != want[1] {
-			t.Errorf("%s: listens at %s, connects to %s", listen, s.listener(), s.behind())
+		if s := &c.Services[1]; s.Listener() != want[0] || string(s.behind()) != want[1] {
+			t.Errorf("%s: listens at %s, connects to %s", listen, s.Listener(), s.behind())
 		}
 	}
 }

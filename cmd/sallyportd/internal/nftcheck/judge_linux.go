@@ -52,6 +52,9 @@ func (j *judgement) judge() {
 		for _, l := range j.redirectsOf(p, atPrerouting) {
 			j.judgeRedirect(p, l)
 		}
+		if s.Via() != 0 {
+			p.low, p.high = int(s.Via()), int(s.Via())
+		}
 		for _, l := range j.redirectsOf(p, atInput) {
 			if l.source != "" {
 				j.warn("source", l, "%s changes the source address of clients before leases are checked: every host that gets an address with a lease is let in: remove the rule", l)
@@ -90,6 +93,10 @@ func (j *judgement) judgeRedirect(p packet, l redirect) {
 	}
 	if s.Rotates() {
 		j.judgeRealPort(l, port, where)
+		return
+	}
+	if s.Via() != 0 {
+		j.judgeVia(l, port, where)
 		return
 	}
 	if s.Binds() && l.to.how != tproxies {
@@ -141,7 +148,7 @@ func (j *judgement) guardedElsewhere(l redirect, port int) bool {
 func (j *judgement) guards(udp bool, port int, as func(reach) bool) bool {
 	for i := range j.cfg.Services {
 		s := &j.cfg.Services[i]
-		if s.UDP != udp || !access.AnyHas(s.Ports(), uint16(port)) {
+		if s.UDP != udp || !access.AnyHas(s.Ports(), uint16(port)) && int(s.Via()) != port {
 			continue
 		}
 		if j.reach.any() && as(reachOf(j.cfg, i)) || !j.reach.any() && s.Binds() {

@@ -45,6 +45,10 @@ func subjectsOf(cfg *config.Config, published []bool, guarded bool, a addresses)
 			list = append(list, a.drawnSubjects(s)...)
 			continue
 		}
+		if s.Via() != 0 {
+			list = append(list, a.viaSubjects(s)...)
+			continue
+		}
 		x := a.subjectAt(s, s.At(), false)
 		x.published = published[i]
 		list = append(list, x)
