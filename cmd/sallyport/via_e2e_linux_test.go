@@ -316,3 +316,68 @@ func TestViaProxyLocalUsers(t *testing.T) {
 		}
 	}
 }
+
+// TestViaProxyNginx: a real nginx, configured as in the guide, shows the client's
+// address. Without a proof, no request reaches it.
+func TestViaProxyNginx(t *testing.T) {
+	const nginx = "/usr/sbin/nginx"
+	if _, err := exec.LookPath(nginx); err != nil {
+		t.Skip("needs nginx")
+	}
+	if !enterPrivileged(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure("[[service]]\nname = \"admin\"\ntype = \"firewall\"\nlisten = \":8090\"\nbind = \"connection\"\nvia = \"proxy\"\nvia_port = 10090\nopen_for = \"1h\"\nopen_max = \"2h\"\n", "alice")
+	n.run(nil, "install", "-d", "-m", "777", n.path("made"))
+	n.write("nginx.conf", strings.ReplaceAll(`worker_processes 2;
+user root;
+pid MADE/nginx.pid;
+error_log stderr warn;
+events {}
+http {
+    log_format plain '$remote_addr $request_uri';
+    access_log MADE/access.log plain;
+    client_body_temp_path MADE/body;
+    proxy_temp_path MADE/proxy;
+    fastcgi_temp_path MADE/fastcgi;
+    uwsgi_temp_path MADE/uwsgi;
+    scgi_temp_path MADE/scgi;
+    server {
+        listen 8090 proxy_protocol;
+        set_real_ip_from 127.0.0.1;
+        real_ip_header proxy_protocol;
+        location / { return 200 "for $remote_addr\n"; }
+    }
+}
+`, "MADE", n.path("made")))
+	program := exec.Command(nginx, "-c", n.path("nginx.conf"), "-g", "daemon off;")
+	program.Stderr = os.Stderr
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		program.Process.Signal(syscall.SIGTERM)
+		program.Wait()
+	})
+	n.await("nginx", func() bool {
+		c, err := net.Dial("tcp", "127.0.0.1:8090")
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	n.serve()
+	if out := n.run(n.client, n.path("sallyport"), "run", n.path("alice.toml"), "--", "curl", "-sS", "http://{host}:{port}/proved"); out != "for 198.51.100.2\n" {
+		t.Errorf("nginx answered %q", out)
+	}
+	if n.reaches(n.client, asClient+":8090") {
+		t.Error("nginx answers without a proof")
+	}
+	if n.reaches(n.stranger, asStranger+":8090") {
+		t.Error("nginx answers a stranger")
+	}
+	if log, err := os.ReadFile(n.path("made/access.log")); err != nil || string(log) != "198.51.100.2 /proved\n" {
+		t.Errorf("nginx got the requests %q, %v", log, err)
+	}
+}
