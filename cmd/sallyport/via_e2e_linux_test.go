@@ -77,8 +77,8 @@ func (b *behind) seen() (accepted, bare int) {
 	return b.accepted, b.bare
 }
 
-// connectAs sends a text over the connection of "sallyport connect", and returns what
-// comes back.
+// connectAs sends a text over the connection of "sallyport connect", and returns the
+// answer.
 func (n *network) connectAs(profile, text string, args ...string) (string, error) {
 	n.t.Helper()
 	cmd := exec.CommandContext(n.t.Context(), n.path("sallyport"), append([]string{"connect", n.path(profile + ".toml")}, args...)...)
@@ -223,7 +223,8 @@ func TestViaProxy(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := n.try(nil, n.path("sallyportd"), "reload", "-c", path); err == nil || !strings.Contains(out, "restart") {
+		out, err := n.try(nil, n.path("sallyportd"), "reload", "-c", path)
+		if err == nil || !strings.Contains(out, "restart") {
 			t.Errorf("reload: %v\n%s", err, out)
 		}
 	}
@@ -276,7 +277,7 @@ func TestViaProxy(t *testing.T) {
 }
 
 // TestViaProxyLocalUsers: of the users of the server's host, only root and the server's
-// connect to the program, and nobody to the port before it.
+// connect to the program, and none to the port before it.
 func TestViaProxyLocalUsers(t *testing.T) {
 	if !enterPrivileged(t) {
 		return
@@ -368,7 +369,8 @@ http {
 		return err == nil
 	})
 	n.serve()
-	if out := n.run(n.client, n.path("sallyport"), "run", n.path("alice.toml"), "--", "curl", "-sS", "http://{host}:{port}/proved"); out != "for 198.51.100.2\n" {
+	out := n.run(n.client, n.path("sallyport"), "run", n.path("alice.toml"), "--", "curl", "-sS", "http://{host}:{port}/proved")
+	if out != "for 198.51.100.2\n" {
 		t.Errorf("nginx answered %q", out)
 	}
 	if n.reaches(n.client, asClient+":8090") {

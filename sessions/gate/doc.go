@@ -78,6 +78,10 @@
 //	               the end of the client's lease, by the policy
 //	listener.Pass  the nonce is on disk -> the Handler
 //
+// A program behind the firewall can have such an enforcer before it, at another port: the
+// firewall redirects the connections of admitted peers to it, and its Handler, a Proxy,
+// connects to the program. A lease opens the enforcer first, and then the redirect.
+//
 // A random port is for one peer and the time of its command; the kernel filters it
 // like the service's own port. The server closes it before it serves the first
 // byte of its connection; a second connection is refused. The connection belongs

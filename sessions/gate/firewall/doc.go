@@ -8,7 +8,9 @@
 //	            memory; nor are captured packets, nor (output) answers to them
 //	guard       (tracked, before translation) ports as clients address them
 //	drawn       (translation, also drawn_local at output) an admitted peer's drawn
-//	            port -> the real port, with labels 101 and 105
+//	            port -> the real port, or a program's port -> the listener before it,
+//	            with labels 101 and 105
+//	output      a program's port behind a listener: only root and the server connect
 //	input       to this host's sockets       forward  to targets of DNAT
 //	  knocks, at input               accept; with Stealth only if a socket exists
 //	  the loopback                   accept
@@ -54,6 +56,15 @@
 // client addressed. Only a socket of this host gets it: conntrack translates a
 // connection once, so a port that DNAT publishes cannot be a real port. When no port
 // rotates, the kernel translates nothing, and earlier redirected connections end.
+//
+// A port with a listener (listener.go) is that of another program, and the server stands
+// before it. The guard chain compares packets to the port with the grants, and the chain
+// drawn redirects connections that it lets pass. At input, after translation, the
+// listener's port accepts only connections with label 105, and the program's port
+// accepts none. So no packet of another host reaches the program, whatever is granted,
+// and whether the server runs or not. At output, a SYN of this host to the program's port
+// passes if its socket belongs to one of Config.Users, since a program that connects
+// there can write a PROXY header. No program of this host connects to the listener.
 //
 // Grants are elements of sets. The kernel removes them when their timeouts end,
 // even if all our processes are dead. The table stays, closed. A stranger's
@@ -148,6 +159,6 @@
 //
 // Keep and the methods of Table may run concurrently; one transaction or
 // comparison runs at a time. The table accepts all packets that the host sends to
-// itself over the loopback. The package works in network namespaces, and requires
+// itself over the loopback, but for connections to a port with a listener. The package works in network namespaces, and requires
 // CAP_NET_ADMIN there.
 package firewall

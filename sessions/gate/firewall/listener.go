@@ -9,13 +9,14 @@ import (
 
 // A port with a Listener belongs to another program, and the server stands before it:
 //
-//	SYN of an admitted peer to Port -> redirected to Listener, with labels 101 and 105
-//	Listener     accepts only redirected connections: with label 105
-//	Port         accepts no packet of another host, whoever sends it
-//	on this host only the server's users and root may connect to Port; nobody may to Listener
+//	a SYN of an admitted peer to Port   redirected to Listener, with labels 101 and 105
+//	Listener                            accepts connections with label 105 only
+//	Port                                accepts no packet of another host
+//	this host                           the server's users and root connect to Port,
+//	                                    and no program to Listener
 //
-// So without a redirect by this table, the program has no connection but those that the
-// server makes: also after the server has died, and while its listener is closed.
+// So the program gets only connections that the server makes: also after the server has
+// died, and while its listener is closed.
 
 // proxied reports whether the server stands before the port.
 func (p Port) proxied() bool { return p.Listener != 0 }
@@ -41,7 +42,7 @@ func (p Port) validateListener() error {
 	return nil
 }
 
-// validateListeners checks that each listener has a port of its own, and that no peer
+// validateListeners checks that no other port is that of a listener, and that no peer
 // reaches the port behind it without a grant.
 func (c Config) validateListeners() error {
 	for i, p := range c.Ports {

@@ -66,9 +66,9 @@ func (p Port) ofThisHost() match {
 	return local()
 }
 
-// fromHere lets only the server's users and root connect to the port from this host:
-// whoever does can give the program any client's address. No program of this host has
-// anything to do at the listener.
+// fromHere lets only the server's users and root connect to the port from this host: a
+// program that connects can claim any client's address. No program of this host connects
+// to the listener.
 func (b builder) fromHere(p Port, port access.Ports, at At, users []uint32) {
 	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: p.name() + "_local"})
 	for _, uid := range users {

@@ -38,8 +38,8 @@ func (w *network) waiting(l net.Listener) (n int) {
 }
 
 // TestListener: connections of admitted peers to the program's port reach the listener
-// before it, with the addresses of both ends. Nobody reaches the program, nor the
-// listener by its own port.
+// before it, with the addresses of both ends. No host reaches the program, nor the
+// listener at the listener's port.
 func TestListener(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -81,7 +81,8 @@ func TestListener(t *testing.T) {
 				}
 				there := w.connect(from, programPort)
 				here := w.acceptedFrom(listener, there)
-				if at := here.LocalAddr().(*net.TCPAddr).AddrPort(); at.Addr().Unmap() != hostOf(from) || at.Port() != listenerPort {
+				at := here.LocalAddr().(*net.TCPAddr).AddrPort()
+				if at.Addr().Unmap() != hostOf(from) || at.Port() != listenerPort {
 					t.Errorf("%s: the listener sees a connection to %s", when, at)
 				}
 				if !w.arrives(there, here) {
@@ -195,8 +196,8 @@ func TestListenerConnections(t *testing.T) {
 	}
 }
 
-// TestListenerDead: when nothing listens any more, a granted peer gets the answer of the
-// host, and never the program; and translation of other programs leads to neither port.
+// TestListenerDead: while nothing listens before it, a granted peer gets the answer of the
+// host, and never the program. Translation of other programs leads to neither port.
 func TestListenerDead(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -233,7 +234,7 @@ func TestListenerDead(t *testing.T) {
 }
 
 // TestListenerFromHere: on this host, only the users that the table names connect to the
-// program, and nobody to the listener. Neither is redirected, whatever is granted.
+// program, and none to the listener. Neither is redirected, whatever is granted.
 func TestListenerFromHere(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -288,7 +289,7 @@ func TestListenerFromHere(t *testing.T) {
 	}
 }
 
-// TestListenerConfig rejects what cannot have a listener.
+// TestListenerConfig: ports of other kinds cannot have a listener.
 func TestListenerConfig(t *testing.T) {
 	for name, p := range map[string]Port{
 		"UDP": {Protocol: UDP, Port: 1}, "a range": {Protocol: TCP, Port: 1, Last: 2}, "more": {Protocol: TCP, Port: 1, More: []At{{Ports: access.Ports{First: 7, Last: 7}}}},
@@ -309,15 +310,18 @@ func TestListenerConfig(t *testing.T) {
 		if name == "its own" {
 			ports = []Port{{Protocol: TCP, Port: listenerPort, Listener: listenerPort}}
 		}
-		if err := (Config{Ports: ports}).Validate(); err == nil || !strings.Contains(err.Error(), "its listener has port 3000") {
+		err := Config{Ports: ports}.Validate()
+		if err == nil || !strings.Contains(err.Error(), "its listener has port 3000") {
 			t.Errorf("%s port: %v", name, err)
 		}
 	}
 	trusted := map[access.ServiceID]Trusted{behind.Service: trustedForms("drop")}
-	if err := (Config{Ports: []Port{behind}, Trusted: trusted}).Validate(); err == nil || !strings.Contains(err.Error(), "trusted") {
+	err := Config{Ports: []Port{behind}, Trusted: trusted}.Validate()
+	if err == nil || !strings.Contains(err.Error(), "trusted") {
 		t.Errorf("trusted peers: %v", err)
 	}
-	if err := (Config{Ports: []Port{behind, {Service: serviceOf(1), Protocol: UDP, Port: listenerPort}}}).Validate(); err != nil {
+	udp := Port{Service: serviceOf(1), Protocol: UDP, Port: listenerPort}
+	if err := (Config{Ports: []Port{behind, udp}}).Validate(); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,7 +19,7 @@ type rawFirewall struct {
 	Policy  string   `toml:"policy" kinds:"firewall" default:"drop" oneof:"drop|reject" reload:"restart" expect:"\"drop\" or \"reject\""`
 	Bind    string   `toml:"bind" kinds:"web,proxy,process,firewall" default:"address" oneof:"address|isn|connection" reload:"restart" expect:"\"address\", \"connection\", or for type \"firewall\" \"isn\""`
 	Via     string   `toml:"via" kinds:"firewall" oneof:"proxy" reload:"restart" expect:"\"proxy\", together with bind = \"connection\""`
-	ViaPort int      `toml:"via_port" kinds:"firewall" range:"1025..65535" reload:"restart" expect:"a free TCP port of this host, from 1025 to 65535, together with via = \"proxy\""`
+	ViaPort int      `toml:"via_port" kinds:"firewall" range:"1..65535" reload:"restart" expect:"a free TCP port of this host, from 1 to 65535, together with via = \"proxy\""`
 	Jump    string   `toml:"jump" kinds:"firewall" reload:"restart" expect:"the name of your chain in the table inet sallyport: a letter, then letters, digits, \"_\" and \"-\", at most 31 characters"`
 	Allow   []string `toml:"allow" kinds:"firewall" reload:"live" expect:"a list of addresses, networks and interfaces in quotes, such as [\"10.8.0.0/24\", \"docker0\"], for a service of type \"firewall\""`
 }

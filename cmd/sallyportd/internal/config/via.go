@@ -99,7 +99,7 @@ func (s *Service) viaAt() (all []firewall.At) {
 }
 
 // viaConflicts returns an error if the proxy of a service has a port of another service,
-// or of its own program.
+// or of the program.
 func (s *Service) viaConflicts(f *tomlfile.File, at string, others []Service) error {
 	taken := func(by *Service) error {
 		return f.Errorf(at+"via_port", "got %d, which service %s already uses", s.Via(), by.Name)

@@ -53,6 +53,13 @@ func TestVia(t *testing.T) {
 	if plain.Digest() == c.Digest() || plain.Changed(c, false) == nil {
 		t.Error("a holder, or a server, of the configuration without the proxy takes it over")
 	}
+	low, err := Parse("c.toml", []byte(strings.Replace(behindProxy, "10025", "900", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := (Host{FirstOpenPort: 1024}); c.Needs(h).LowPorts || !low.Needs(h).LowPorts {
+		t.Error("the capability for ports below 1024")
+	}
 	for listen, want := range map[string][2]string{
 		":2525": {":10025", "127.0.0.1:2525"}, "[::]:2525": {"[::]:10025", "127.0.0.1:2525"},
 		"192.0.2.1:2525": {"192.0.2.1:10025", "192.0.2.1:2525"}, "[2001:db8::1]:2525": {"[2001:db8::1]:10025", "[2001:db8::1]:2525"},
@@ -67,7 +74,7 @@ func TestVia(t *testing.T) {
 	}
 }
 
-// TestViaRefuses rejects what a proxy before a program cannot have, and says what to do.
+// TestViaRefuses: each key that a proxy before a program cannot have is an error.
 func TestViaRefuses(t *testing.T) {
 	with := func(keys string) string { return behindProxy + keys + "\n" }
 	instead := func(old, new string) string { return strings.Replace(behindProxy, old, new, 1) }
@@ -84,15 +91,15 @@ func TestViaRefuses(t *testing.T) {
 		"no bind":         {instead("bind = \"connection\"\n", ""), `via: expected "proxy", together with bind = "connection", got "proxy" with bind = "address"`},
 		"isn":             {instead("bind = \"connection\"", "bind = \"isn\""), `got "proxy" with bind = "isn"`},
 		"no via":          {instead("via = \"proxy\"\nvia_port = 10025\n", ""), `bind: expected "address", "connection", or for type "firewall" "isn", got "connection" without via = "proxy"`},
-		"no port":         {instead("via_port = 10025\n", ""), `via_port: expected a free TCP port of this host, from 1025 to 65535, together with via = "proxy", got nothing`},
+		"no port":         {instead("via_port = 10025\n", ""), `via_port: expected a free TCP port of this host, from 1 to 65535, together with via = "proxy", got nothing`},
 		"a port alone":    {instead("bind = \"connection\"\nvia = \"proxy\"\n", ""), `via_port: `},
-		"a low port":      {instead("10025", "25"), "via_port: "},
+		"port 0":          {instead("10025", "0"), "via_port: "},
 		"another way":     {instead(`via = "proxy"`, `via = "tproxy"`), `via: expected "proxy", together with bind = "connection", got "tproxy"`},
 		"limits, no via":  {minimal + serviceText("mail", ":2525", "firewall") + "max_connections = 3\n", "max_connections: "},
 		"a proxy":         {minimal + "via = \"proxy\"\n", `got it for a service of type "web", which does not have this key`},
 		"its own port":    {instead("10025", "2525"), "got 2525, the port of the program itself"},
 		"a service's":     {another(serviceText("two", ":10025", "web")), `listen: expected host:port or :port in quotes`},
-		"an earlier one":  {strings.Replace(behindProxy, "10025", "8080", 1), "via_port: expected a free TCP port of this host, from 1025 to 65535, together with via = \"proxy\", got 8080, which service web already uses"},
+		"an earlier one":  {strings.Replace(behindProxy, "10025", "8080", 1), "via_port: expected a free TCP port of this host, from 1 to 65535, together with via = \"proxy\", got 8080, which service web already uses"},
 		"in a range":      {another(serviceText("two", ":10000-10100", "firewall")), "of which service mail has port 10025 as its via_port"},
 		"another's":       {another(serviceText("two", ":26", "firewall") + "bind = \"connection\"\nvia = \"proxy\"\nvia_port = 10025\n"), "got 10025, which service mail already uses"},
 		"an upstream":     {another(serviceText("two", ":26", "proxy") + "upstream = \"127.0.0.1:10025\"\n"), "got \"127.0.0.1:10025\", the via_port of service mail"},
