@@ -197,8 +197,23 @@ func TestViaProxy(t *testing.T) {
 	if got, _ := thief.seen(); got != 0 {
 		t.Errorf("a program that took the server's port has %d connections", got)
 	}
-	thief.Close()
+	// The next server waits for its port, and until then no lease leads to that program.
 	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+	if n.logged("service port unavailable") == 0 {
+		t.Errorf("the server has the port of another program:\n%s", n.log())
+	}
+	if out, err := n.tryKnock("alice", "--watch", "none"); err != nil {
+		t.Errorf("knock: %v\n%s", err, out)
+	}
+	n.await("the lease", func() bool {
+		return strings.Contains(n.run(nil, n.path("sallyportd"), "lease", "list", "-c", n.path("gate/sallyportd.toml")), "mail")
+	})
+	closed("while another program has via_port")
+	if got, _ := thief.seen(); got != 0 {
+		t.Errorf("before the server has its port, another program has %d connections", got)
+	}
+	thief.Close()
+	n.await("the server's port", func() bool { return n.logged("service port bound on retry") > 0 })
 	closed("with the next server")
 	in("with the next server", "alice", "198.51.100.2", asClient)
 

@@ -10,6 +10,7 @@ import (
 func TestSourcePorts(t *testing.T) {
 	const cut = "on_close = \"cut\"\n"
 	const process = "type = \"process\"\nprogram = [\"/bin/true\"]\nprogram_user = \"games\"\n"
+	const via = "type = \"firewall\"\nbind = \"connection\"\nvia = \"proxy\"\n"
 	for _, row := range []struct {
 		service, reserved string
 		warns             string
@@ -27,6 +28,9 @@ func TestSourcePorts(t *testing.T) {
 		{"type = \"firewall\"\nlisten = \":60000-61000\"\n", "", "ip_local_reserved_ports=60000-61000\""},
 		{"type = \"firewall\"\nlisten = \":1-65535\"\n", "", "choose fewer ports"},
 		{"type = \"firewall\"\nlisten = \":40000\"\n", "32768-39999,41000-50000", "choose fewer ports"},
+		{via + "via_port = 40001\nlisten = \":2525\"\n", "", "may use port 40001 as the source port of a connection (net.ipv4.ip_local_port_range is 32768 to 60999): the server then cannot listen before the program"},
+		{via + "via_port = 40001\nlisten = \":40000\"\n", "", "ip_local_reserved_ports=40000,40001\""},
+		{via + "via_port = 10025\nlisten = \":2525\"\n", "", ""},
 		{process + "upstream = \"127.0.0.1:40000\"\nlisten = \":8080\"\n", "", "this host may use port 40000 as the source port of a connection (net.ipv4.ip_local_port_range is 32768 to 60999): the program then cannot listen; \"sysctl -w net.ipv4.ip_local_reserved_ports=40000\""},
 		{process + "upstream = \"127.0.0.1:40000\"\nlisten = \":8080\"\n", "40000", ""},
 		{process + "upstream = \"127.0.0.1:40000\"\nlisten = \":40001\"\n", "", "ip_local_reserved_ports=40001,40000\""},
