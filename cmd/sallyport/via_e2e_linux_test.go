@@ -284,10 +284,40 @@ func TestViaProxy(t *testing.T) {
 		t.Errorf("the program answers a connection that did not prove itself: %q", line)
 	}
 	in("with the proxy again", "alice", "198.51.100.2", asClient)
+	n.revokedWhileConnected("six")
+	want++
 	n.run(nil, n.path("sallyportd"), "lease", "close", "-c", path, "--all")
 	closed("at the end")
 	if _, bare := program.seen(); bare != 0 {
 		t.Errorf("%d connections without a header", bare)
+	}
+}
+
+// revokedWhileConnected revokes a client during a connection, and waits for its end.
+func (n *network) revokedWhileConnected(profile string) {
+	n.t.Helper()
+	cmd := exec.CommandContext(n.t.Context(), n.path("sallyport"), "connect", n.path(profile+".toml"))
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+n.path("client-state"))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = n.client.Do(cmd.Start)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	answers := bufio.NewReader(out)
+	if _, err := answers.ReadString('\n'); err != nil {
+		n.t.Fatalf("%v\nserver: %s", err, n.log())
+	}
+	n.run(nil, n.path("sallyportd"), "client", "revoke", "-c", n.path("gate/sallyportd.toml"), n.identifier(profile))
+	io.Copy(io.Discard, answers) // it ends with the connection
+	if err := cmd.Wait(); err == nil {
+		n.t.Error("the connection of a revoked client ended in order")
 	}
 }
 
