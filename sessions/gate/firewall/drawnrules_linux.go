@@ -28,9 +28,9 @@ func (b builder) redirect(p Port) {
 	}
 }
 
-// errNoRedirect means that the kernel cannot redirect drawn ports. Without labels, the
-// table could not distinguish the connections that it has redirected.
-var errNoRedirect = errors.New("a port that rotates requires labels of connections (CONFIG_NF_CONNTRACK_LABELS), " +
+// errNoRedirect means that the kernel cannot redirect ports. Without labels, the table
+// could not distinguish the connections that it has redirected.
+var errNoRedirect = errors.New("a port that rotates, or that has a proxy before it, requires labels of connections (CONFIG_NF_CONNTRACK_LABELS), " +
 	"and translation in the family inet (Linux 5.2)")
 
 // translateTo changes the destination port of the connection.

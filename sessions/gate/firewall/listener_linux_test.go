@@ -206,6 +206,11 @@ func TestListenerDead(t *testing.T) {
 	w := newNetwork(t)
 	program := w.drawnService(programPort)
 	f := w.claim(Config{Users: root, Ports: []Port{{Protocol: TCP, Port: programPort, Listener: listenerPort}}})
+	withoutLabels := Config{Users: root, Ports: []Port{{Protocol: TCP, Port: programPort, Listener: listenerPort}}}
+	_, err := claim(withServices(withoutLabels), tester, true, now, abilities{earlyReject: true})
+	if !errors.Is(err, errNoRedirect) {
+		t.Errorf("without labels of connections: %v", err)
+	}
 	w.must(f.grant(0, client4, time.Hour))
 	w.must(f.grant(0, client6, time.Hour))
 	for _, from := range []netip.Addr{client4, client6} {
