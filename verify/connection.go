@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"math"
 	"time"
 
 	"sallyport/verify/preamble"
@@ -58,6 +59,7 @@ type Claim struct {
 	signer
 	preamble preamble.Preamble
 	key      *macKey
+	until    int64 // when the client or its secret expires, in Unix seconds
 }
 
 // Connection is a connection at whose other end a client is that holds the secret of
@@ -118,25 +120,31 @@ func (c *Connections) Claim(b []byte, now int64) (Claim, Reason) {
 	}
 	c.message = preamble.AppendPreambleMessage(c.message[:0], c.service, p)
 	var by *row
+	until := int64(math.MaxInt64)
 	for j, r := range rows {
 		if r != nil {
 			keys[j] = &r.key
 		}
 		if c.mac.verify(keys[j], c.message, p.MAC[:]) && r != nil {
-			by = r
+			if by = r; j > 0 {
+				until = c.table.previous[i].until
+			}
 		}
 	}
 	switch {
 	case !known:
 		return Claim{}, Identifier
-	case c.table.rows[i].expired(now): // whichever secret the client has used
-		return Claim{}, Expired
 	case by == nil:
 		return Claim{}, MAC
+	case c.table.rows[i].expired(now): // whichever secret the client has used
+		return Claim{}, Expired
 	case p.Nonce < by.floor.lowest.Load():
 		return Claim{}, BelowWindow
 	}
-	return Claim{signer{p.Identifier, p.Nonce, p.Timestamp, c.table.number, by.fingerprint}, p, &by.key}, Authentic
+	if at := c.table.rows[i].expires; at != 0 {
+		until = min(until, int64(at))
+	}
+	return Claim{signer{p.Identifier, p.Nonce, p.Timestamp, c.table.number, by.fingerprint}, p, &by.key, until}, Authentic
 }
 
 // Answer returns the answer to a claim with a nonce, which must be unpredictable and
@@ -148,13 +156,18 @@ func (c *Connections) Answer(claim *Claim, nonce [preamble.NonceSize]byte) (a pr
 	return a
 }
 
-// Prove reports whether the proof is the one for a claim that was answered with nonce,
-// and returns the connection. It does not allocate.
-func (c *Connections) Prove(claim *Claim, nonce [preamble.NonceSize]byte, proof []byte) (Connection, bool) {
+// Prove checks at now, in Unix seconds, whether the proof is the one for a claim that was
+// answered with nonce. The connection is valid only if the Reason is Authentic; another
+// one is MAC or, since the client or its secret may expire after its preamble, Expired.
+// Prove does not allocate.
+func (c *Connections) Prove(claim *Claim, nonce [preamble.NonceSize]byte, proof []byte, now int64) (Connection, Reason) {
 	c.message = preamble.AppendProofMessage(c.message[:0], c.service, claim.preamble, nonce)
 	want := c.mac.sign(claim.key, c.message)
 	if want == nil || subtle.ConstantTimeCompare(want, proof) != 1 {
-		return Connection{}, false
+		return Connection{}, MAC
 	}
-	return Connection{claim.signer}, true
+	if now >= claim.until {
+		return Connection{}, Expired
+	}
+	return Connection{claim.signer}, Authentic
 }

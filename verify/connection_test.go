@@ -70,7 +70,8 @@ func TestClaimReasons(t *testing.T) {
 	}
 }
 
-// TestClaimOfAnExpiredClient: from its second on, whatever its MAC is.
+// TestClaimOfAnExpiredClient: from its second on. A stranger who knows its name counts as
+// any other.
 func TestClaimOfAnExpiredClient(t *testing.T) {
 	key := verifytest.Client(verifytest.ID("com1"))
 	key.Expires = time.Unix(start, 0)
@@ -84,7 +85,7 @@ func TestClaimOfAnExpiredClient(t *testing.T) {
 		want verify.Reason
 	}{
 		{good, start - 1, verify.Authentic}, {bad, start - 1, verify.MAC},
-		{good, start, verify.Expired}, {bad, start, verify.Expired},
+		{good, start, verify.Expired}, {bad, start, verify.MAC},
 	} {
 		if _, got := v.Claim(row.b, row.now); got != row.want {
 			t.Errorf("at %+d: %s, want %s", row.now-start, got, row.want)
@@ -150,26 +151,30 @@ func TestProve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ok := v.Prove(&claim, n1, proof[:])
-	if !ok || c.Identifier() != claim.Identifier() || c.Nonce() != 7 || c.Secret() != claim.Secret() {
-		t.Errorf("got %+v, %t", c, ok)
+	c, reason := v.Prove(&claim, n1, proof[:], start)
+	if reason != verify.Authentic || c.Identifier() != claim.Identifier() || c.Nonce() != 7 || c.Secret() != claim.Secret() {
+		t.Errorf("got %+v, %s", c, reason)
 	}
-	for name, refused := range map[string]func() bool{
-		"another answer's nonce": func() bool { _, ok := v.Prove(&claim, n2, proof[:]); return !ok },
-		"another claim":          func() bool { _, ok := v.Prove(&other, n1, proof[:]); return !ok },
-		"another client":         func() bool { _, ok := v.Prove(&stranger, n1, proof[:]); return !ok },
-		"another service":        func() bool { _, ok := web.Prove(&atWeb, n1, proof[:]); return !ok },
-		"the server's MAC":       func() bool { a := v.Answer(&claim, n1); _, ok := v.Prove(&claim, n1, a.MAC[:]); return !ok },
-		"the preamble's MAC": func() bool {
-			b := client.Preamble()
-			_, ok := v.Prove(&claim, n1, b[wire.OffsetMAC:])
-			return !ok
+	for name, refused := range map[string]func() verify.Reason{
+		"another answer's nonce": func() verify.Reason { _, r := v.Prove(&claim, n2, proof[:], start); return r },
+		"another claim":          func() verify.Reason { _, r := v.Prove(&other, n1, proof[:], start); return r },
+		"another client":         func() verify.Reason { _, r := v.Prove(&stranger, n1, proof[:], start); return r },
+		"another service":        func() verify.Reason { _, r := web.Prove(&atWeb, n1, proof[:], start); return r },
+		"the server's MAC": func() verify.Reason {
+			a := v.Answer(&claim, n1)
+			_, r := v.Prove(&claim, n1, a.MAC[:], start)
+			return r
 		},
-		"zeros": func() bool { _, ok := v.Prove(&claim, n1, make([]byte, preamble.ProofSize)); return !ok },
-		"short": func() bool { _, ok := v.Prove(&claim, n1, proof[:31]); return !ok },
+		"the preamble's MAC": func() verify.Reason {
+			b := client.Preamble()
+			_, r := v.Prove(&claim, n1, b[wire.OffsetMAC:], start)
+			return r
+		},
+		"zeros": func() verify.Reason { _, r := v.Prove(&claim, n1, make([]byte, preamble.ProofSize), start); return r },
+		"short": func() verify.Reason { _, r := v.Prove(&claim, n1, proof[:31], start); return r },
 	} {
-		if !refused() {
-			t.Errorf("%s: proved", name)
+		if got := refused(); got != verify.MAC {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 	for name, wrong := range map[string][]byte{
@@ -178,6 +183,44 @@ func TestProve(t *testing.T) {
 	} {
 		if proof, err := client.Answer(wrong); err == nil || proof != [preamble.ProofSize]byte{} {
 			t.Errorf("%s: the client proves itself", name)
+		}
+	}
+}
+
+// TestProofAfterTheEnd: a client that has expired since its preamble proves nothing, nor
+// does one whose old secret has. A wrong proof counts as such.
+func TestProofAfterTheEnd(t *testing.T) {
+	id := verifytest.ID("com1")
+	key := verify.Key{
+		Identifier: id, Secret: verifytest.Secret(id), Previous: []byte("old"), Until: time.Unix(start+1, 0), Expires: time.Unix(start+2, 0),
+	}
+	v := verifytest.Connections(t, "ssh")
+	v.SetRules(verify.Rules{Table: verifytest.Table(t, key), Tolerance: time.Minute})
+	for _, row := range []struct {
+		secret []byte
+		now    int64
+		want   verify.Reason
+	}{
+		{key.Secret, start + 1, verify.Authentic}, {key.Secret, start + 2, verify.Expired},
+		{key.Previous, start, verify.Authentic}, {key.Previous, start + 1, verify.Expired},
+	} {
+		c, err := preamble.NewClient("ssh", id, stamp, 7, preamble.SecretMAC(row.secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := c.Preamble()
+		claim, _ := v.Claim(b[:], start)
+		answer, _ := v.Answer(&claim, [preamble.NonceSize]byte{}).AppendBinary(nil)
+		proof, err := c.Answer(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, got := v.Prove(&claim, [preamble.NonceSize]byte{}, proof[:], row.now); got != row.want {
+			t.Errorf("with %s at %+d: %s, want %s", row.secret, row.now-start, got, row.want)
+		}
+		proof[0] ^= 1
+		if _, got := v.Prove(&claim, [preamble.NonceSize]byte{}, proof[:], row.now); got != verify.MAC {
+			t.Errorf("a wrong proof at %+d: %s", row.now-start, got)
 		}
 	}
 }
@@ -205,7 +248,7 @@ func TestConnectionsDoNotAllocate(t *testing.T) {
 			claim, reason := v.Claim(b, start)
 			if reason == verify.Authentic {
 				v.Answer(&claim, [preamble.NonceSize]byte{})
-				v.Prove(&claim, [preamble.NonceSize]byte{}, b[:preamble.ProofSize])
+				v.Prove(&claim, [preamble.NonceSize]byte{}, b[:preamble.ProofSize], start)
 			}
 		}); n != 0 {
 			t.Errorf("%s: %g allocations", name, n)

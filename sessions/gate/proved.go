@@ -74,7 +74,7 @@ func (l *listener) Try(from netip.Addr) (peer netip.Prefix, ok bool) {
 	if t.listener != l || !t.admitted.Allows(from, t.cfg.Clock.Boot()) {
 		return peer, false
 	}
-	return access.PeerIn(from, t.cfg.PrefixLen4, t.cfg.PrefixLen6).Prefix, true
+	return access.PeerIn(from, t.cfg.PrefixLen4, access.PrefixNetwork).Prefix, true
 }
 
 // Own implements prove.Target.

@@ -308,6 +308,23 @@ func TestTryDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestShareOfANetwork: a host of IPv6 that changes its address counts as one, also if
+// leases are for single addresses.
+func TestShareOfANetwork(t *testing.T) {
+	s := newProvedStage(t, LeasePolicy{Anyone: true}, 8)
+	s.open("com1", "127.0.0.2")
+	of := func(a string) netip.Prefix {
+		peer, ok := s.tcp.listener.Try(netip.MustParseAddr(a))
+		if !ok {
+			t.Errorf("%s cannot try", a)
+		}
+		return peer
+	}
+	if of("2001:db8::1") != of("2001:db8::f00:2") || of("2001:db8::1") == of("2001:db8:0:1::1") || of("192.0.2.1") == of("192.0.2.2") {
+		t.Error("the wrong addresses share")
+	}
+}
+
 // TestProofAtADrawnPort: all ports of a service share a Prover.
 func TestProofAtADrawnPort(t *testing.T) {
 	s := newProvedStage(t, LeasePolicy{}, 8)

@@ -192,9 +192,9 @@ func Connection(t TB, v *verify.Connections, service, id string, timestamp, nonc
 	if err != nil {
 		t.Fatalf("answer: %v", err)
 	}
-	connection, ok := v.Prove(&claim, random, proof[:])
-	if !ok {
-		t.Fatalf("a proof of %s is refused", id)
+	connection, reason := v.Prove(&claim, random, proof[:], int64(timestamp))
+	if reason != verify.Authentic {
+		t.Fatalf("a proof of %s is refused: %s", id, reason)
 	}
 	return claim, connection
 }

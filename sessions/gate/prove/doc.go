@@ -3,7 +3,8 @@
 //
 //	Serve      a goroutine a listener: accepts, and asks Target whether a lease lets the
 //	           address try
-//	table      connections without a proof, a fixed number; the oldest gives way
+//	table      connections without a proof, a fixed number; the oldest gives way, unless
+//	           its next message has come and makes it younger than those without one
 //	run        one goroutine a Prover, while there are any; epoll, no buffer a connection
 //	  preamble   -> verify.Connections: authentic? -> Leases: has its client a lease?
 //	             -> Nonces.Check: unused? -> the answer

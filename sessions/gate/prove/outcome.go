@@ -13,7 +13,7 @@ const (
 	Malformed                  // the first 48 bytes are no preamble
 	Clock                      // the preamble's timestamp is further from now than the tolerance
 	MAC                        // no such client, or the MAC is wrong: for another service, or of no client
-	Expired                    // the client has expired
+	Expired                    // the client has expired, or since its preamble its secret
 	Used                       // the nonce is used, or the timestamp is before the start
 	NoLease                    // the client has no lease in force that admits the address
 	Proof                      // the proof is wrong: not by the client that made the preamble

@@ -34,7 +34,7 @@ type Leases func(client wire.Identifier, from netip.Addr) bool
 // Target is a listener of the service. Its methods may be called concurrently.
 type Target interface {
 	// Try reports whether a lease lets an address try to connect, and for whose share it
-	// counts. It must not allocate.
+	// counts: a host of IPv6 has a whole network of addresses. It must not allocate.
 	Try(from netip.Addr) (peer netip.Prefix, ok bool)
 	// Own makes a connection that of a client, with all limits and revocations that apply
 	// to it. If the Outcome is not Passed, it has ended the connection.
@@ -51,7 +51,7 @@ type Config struct {
 	Service   string // its name
 	Authority *Authority
 	Pending   int           // how many connections may have no proof at a time; 0: 1024
-	Share     int           // how many of them an address, or a network of the same lease, may have; 0: 64
+	Share     int           // how many of them a peer, as of Target.Try, may have; 0: 64
 	Timeout   time.Duration // in which the proof must come; 0: 3 s
 	Wall      func() time.Time
 }
@@ -176,11 +176,8 @@ func (p *Prover) end(t Target) {
 
 // add adds a connection to the table.
 func (p *Prover) add(fd int, from netip.Addr, peer netip.Prefix, t Target) {
-	p.mu.Lock()
+	p.lockWithRoom(peer)
 	defer p.mu.Unlock()
-	if r, full := p.table.victim(peer); full {
-		p.drop(p.table.get(r), Displaced)
-	}
 	end := time.Now().Add(p.cfg.Timeout)
 	r := p.table.put(fd, from, peer, t, end)
 	if p.table.used == 1 {
@@ -188,6 +185,26 @@ func (p *Prover) add(fd int, from netip.Addr, peer netip.Prefix, t Target) {
 	}
 	if err := p.poll.add(fd, r); err != nil {
 		p.drop(p.table.get(r), Full)
+	}
+}
+
+// lockWithRoom takes the lock, and makes room for a connection of a peer. No connection
+// gives way whose next message has come, and has not been read: in a flood, run may be
+// late.
+func (p *Prover) lockWithRoom(peer netip.Prefix) {
+	p.mu.Lock()
+	for {
+		r, full := p.table.victim(peer)
+		if !full {
+			return
+		}
+		before := p.table.get(r).stage
+		p.mu.Unlock()
+		p.read(r)
+		p.mu.Lock()
+		if s := p.table.get(r); s != nil && s.stage == before {
+			p.drop(s, Displaced)
+		}
 	}
 }
 

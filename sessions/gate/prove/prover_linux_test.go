@@ -4,11 +4,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"sallyport/sessions"
+	"sallyport/verify"
 	"sallyport/verify/preamble"
 	"sallyport/verify/verifytest"
 )
@@ -167,6 +169,22 @@ func TestRevokedMeanwhile(t *testing.T) {
 		wantReset(t, c)
 		w.wantCounts(map[Outcome]uint64{Revoked: 1})
 	})
+	t.Run("expired", func(t *testing.T) {
+		w := newWorld(t, Config{})
+		key := verifytest.Client(verifytest.ID("com1"))
+		key.Expires = time.Now().Add(30 * time.Second)
+		w.authority.SetRules(verify.Rules{Table: verifytest.Table(t, key), Tolerance: time.Minute})
+		c, p := w.dial(), w.client()
+		first(t, c, p)
+		proof := proofOf(t, c, p)
+		w.ahead.Store(31)
+		send1(t, c, proof)
+		wantReset(t, c)
+		again := w.dial()
+		first(t, again, w.client())
+		wantReset(t, again)
+		w.wantCounts(map[Outcome]uint64{Expired: 2})
+	})
 	t.Run("reloaded", func(t *testing.T) {
 		w := newWorld(t, Config{})
 		c, p := w.dial(), w.client()
@@ -219,6 +237,32 @@ func (w *world) running() bool {
 	w.prover.mu.Lock()
 	defer w.prover.mu.Unlock()
 	return w.prover.poll != nil
+}
+
+// TestNoOldTable: a table that a reload has replaced, with the keys of all clients, does
+// not stay in memory until the next preamble.
+func TestNoOldTable(t *testing.T) {
+	w := newWorld(t, Config{})
+	freed := make(chan bool)
+	func() {
+		table := verifytest.Table(t, verifytest.Clients("com1")...)
+		runtime.AddCleanup(table, func(freed chan bool) { close(freed) }, freed)
+		w.authority.SetRules(verify.Rules{Table: table, Tolerance: time.Minute})
+	}()
+	c, p := w.dial(), w.client()
+	first(t, c, p)
+	send1(t, c, proofOf(t, c, p))
+	wantService(t, c)
+	w.rules("com1")
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		runtime.GC()
+		select {
+		case <-freed:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Error("the old table is still in memory")
 }
 
 // awaitPending waits until so many connections are without a proof.

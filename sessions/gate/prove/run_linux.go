@@ -90,15 +90,20 @@ func (p *Prover) read(r ref) {
 			return
 		}
 	case s.stage == answered && p.fill(s, preamble.ProofSize):
-		if c, ok := p.verifier.Prove(&s.claim, s.nonce, s.buffer[:preamble.ProofSize]); ok {
+		c, reason := p.verifier.Prove(&s.claim, s.nonce, s.buffer[:preamble.ProofSize], p.cfg.Wall().Unix())
+		switch reason {
+		case verify.Authentic:
 			from, target, fd := s.from, s.target, s.fd
 			p.poll.remove(fd)
 			p.table.remove(s)
 			p.mu.Unlock()
 			p.use(fd, c, from, target)
 			return
+		case verify.Expired:
+			p.drop(s, Expired)
+		default:
+			p.drop(s, Proof)
 		}
-		p.drop(s, Proof)
 	}
 	p.mu.Unlock()
 }
@@ -128,6 +133,7 @@ func (p *Prover) readPreamble(s *slot) bool {
 	if rules := p.cfg.Authority.rules.Load(); rules != nil {
 		p.verifier.SetRules(*rules)
 		s.claim, reason = p.verifier.Claim(s.buffer[:], p.cfg.Wall().Unix())
+		p.verifier.SetRules(verify.Rules{}) // after a reload, the old table would stay in memory
 	}
 	switch reason {
 	case verify.Authentic:

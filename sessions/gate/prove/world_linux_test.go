@@ -31,6 +31,7 @@ type world struct {
 	close     func() // the listener
 	before    uint64 // see refused
 	nonce     atomic.Uint32
+	ahead     atomic.Int64 // seconds: the wall clock of the server
 
 	mu      sync.Mutex
 	journal func([]sessions.Entry) error
@@ -60,7 +61,7 @@ func newWorld(t testing.TB, cfg Config) *world {
 	}
 	w.begin()
 	w.rules("com1", "com2")
-	cfg.Service, cfg.Authority, cfg.Wall = "ssh", w.authority, time.Now
+	cfg.Service, cfg.Authority, cfg.Wall = "ssh", w.authority, w.now
 	var err error
 	if w.prover, err = New(cfg); err != nil {
 		t.Fatal(err)
@@ -106,6 +107,8 @@ func (w *world) begin() {
 	w.sessions = s
 	w.authority.SetNonces(s)
 }
+
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load()) * time.Second) }
 
 func (w *world) rules(ids ...string) {
 	w.authority.SetRules(verify.Rules{Table: verifytest.Table(w.t, verifytest.Clients(ids...)...), Tolerance: time.Minute})

@@ -9,8 +9,12 @@ import (
 	"sallyport/verify/preamble"
 )
 
-// minPending is how many connections without a proof a service may have, at least.
-const minPending = 1024
+// How many connections without a proof a service may have, at least: in all, and of an
+// address, so that those of neighbours leave room for a client's with max_connections = 1.
+const (
+	minPending      = 1024
+	minPendingShare = 64
+)
 
 // bind checks the key "bind" of a service whose connections the server carries. The kind
 // firewall has the rest.
@@ -41,7 +45,8 @@ func (s *Service) prover(env Env) (*prove.Prover, error) {
 		authority = new(prove.Authority)
 	}
 	p, err := prove.New(prove.Config{
-		Service: s.Name, Authority: authority, Pending: max(minPending, s.Connections), Share: s.Connections, Wall: env.Clock.Wall,
+		Service: s.Name, Authority: authority, Wall: env.Clock.Wall,
+		Pending: max(minPending, s.Connections), Share: max(minPendingShare, s.Connections),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", s.Name, err)
