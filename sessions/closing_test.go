@@ -58,6 +58,36 @@ func TestNoAttemptOfBothKinds(t *testing.T) {
 	}
 }
 
+// TestNothingOpensAfterAClose: an attempt to open from before a closing one opens nothing
+// after it, although an attacker has held back its last knock, or all of them. A later
+// attempt opens.
+func TestNothingOpensAfterAClose(t *testing.T) {
+	f := verifytest.New(t, 3, "com1")
+	cfg := Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}}
+	closed := 0
+	cfg.Close = func(all []Closing) { closed += len(all) }
+	grants, stats := run(t, cfg, func(s *Sessions) {
+		s.Deliver(f.Knock(t, "com1", minute, 20, 0), alice)
+		s.Deliver(f.Knock(t, "com1", minute, 20, 1), alice)
+		for i := range 3 {
+			s.Deliver(f.Closing(t, "com1", minute, 30, i), alice)
+		}
+		s.Deliver(f.Knock(t, "com1", minute, 20, 2), alice)
+		for i := range 3 {
+			s.Deliver(f.Knock(t, "com1", minute, 10, i), alice)
+		}
+		for i := range 3 {
+			s.Deliver(f.Knock(t, "com1", minute, 40, i), bob)
+		}
+	})
+	if len(grants) != 1 || grants[0].Address != bob || closed != 1 {
+		t.Errorf("grants %v, %d closed", grants, closed)
+	}
+	if stats[Replay] != 1 || stats[Older] != 3 {
+		t.Errorf("stats %v", stats)
+	}
+}
+
 // TestClosesWithoutADisk: a closing attempt takes effect if its nonces cannot be
 // recorded; one that opens does not.
 func TestClosesWithoutADisk(t *testing.T) {

@@ -39,12 +39,26 @@ func (s *slot) record(k *verify.Knock, from source, allowed Spread, now millisec
 	if a == nil {
 		return Older, nil
 	}
-	return a.record(k, from, allowed), a
+	outcome := a.record(k, from, allowed)
+	if outcome == Opened && a.closes {
+		s.retireBefore(a.base, w)
+	}
+	return outcome, a
+}
+
+// retireBefore makes no attempt before a base complete: the client has closed what it has
+// open since, and must not find it open because a knock was delayed.
+func (s *slot) retireBefore(base uint32, w *replay.Window) {
+	for i := range s.attempts[:s.held] {
+		if a := &s.attempts[i]; a.base < base {
+			a.retire(s.last, w)
+		}
+	}
 }
 
 // find returns the attempt of a knock, which may begin with it; nil: the slot does not
 // hold it. An attempt cannot begin if the slot is full of newer ones, or if a newer one
-// began too long ago. A base that is another nonce of a held attempt does not come
+// began too long ago, or has closed. A base that is another nonce of a held attempt does not come
 // from an honest client.
 func (s *slot) find(k *verify.Knock, from source, now milliseconds, w *replay.Window) *attempt {
 	base, last := int64(k.Base()), int64(k.Maximum())
@@ -57,7 +71,7 @@ func (s *slot) find(k *verify.Knock, from source, now milliseconds, w *replay.Wi
 		case -last <= d && d <= last:
 			return nil
 		case d > 0:
-			newer, late = newer+1, late || now-a.began > reorderTime
+			newer, late = newer+1, late || now-a.began > reorderTime || a.closes && a.count > s.last
 		}
 		if a.base < s.attempts[oldest].base {
 			oldest = i
