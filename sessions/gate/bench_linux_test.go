@@ -81,5 +81,5 @@ func BenchmarkWaitingGrants(b *testing.B) {
 	b.ReportMetric(float64(together.Nanoseconds())/each, "ns/together")
 	b.ReportMetric(float64(alone.Nanoseconds())/each, "ns/alone")
 	b.ReportMetric(float64(alone)/float64(together), "alone/together")
-	ssh.revokeExcept(func(wire.Identifier) bool { return false }, false)
+	ssh.revokeExcept(func(wire.Identifier) bool { return false }, false, Update{}.why)
 }

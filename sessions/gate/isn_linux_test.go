@@ -88,7 +88,7 @@ func TestISNLeases(t *testing.T) {
 	open(numbered("com2", "192.0.2.1", 8))
 	services.Displace(s.ID(), client(2), peer("192.0.2.1"))
 	expect("after a displacement", numberedPeer("192.0.2.2", 4))
-	services.Revoke(func(id wire.Identifier) bool { return id == client(1) })
+	services.Revoke(func(id wire.Identifier) bool { return id == client(1) }, Revoked)
 	expect("after a revocation")
 	if err := s.Execute(Command{Service: s.ID(), Grant: numbered("com1", "192.0.2.1", 9), Port: 3000}); err == nil {
 		t.Error("opened a random port, which compares no number")

@@ -173,14 +173,14 @@ func TestRevokedKept(t *testing.T) {
 		return func(other wire.Identifier) bool { return other == wire.Identifier([]byte(id)) }
 	}
 	for name, revoke := range map[string]func(k *keeper){
-		"revoked":   func(k *keeper) { k.all.Revoke(is("com1")) },
+		"revoked":   func(k *keeper) { k.all.Revoke(is("com1"), Revoked) },
 		"displaced": func(k *keeper) { k.all.Displace(k.ID(), wire.Identifier([]byte("com1")), peer("192.0.2.1")) },
 		"narrowed": func(k *keeper) {
 			cut, err := k.all.Narrow(restrict(map[wire.Identifier][]string{client(1): {}}))
 			if err != nil {
 				t.Fatal(err)
 			}
-			cut(func(wire.Identifier) bool { return false })
+			cut(func(wire.Identifier) bool { return false }, Revoked)
 		},
 		"not a client": func(k *keeper) { k.all.update(t, nil, is("com2"), nil) },
 		"administrator": func(k *keeper) {
@@ -190,7 +190,7 @@ func TestRevokedKept(t *testing.T) {
 			}
 		},
 		"another address": func(k *keeper) {
-			k.commit(LeasePolicy{OpenFor: time.Second, OpenMax: time.Minute, Addresses: 1}, anyClient)
+			k.commit(LeasePolicy{OpenFor: time.Second, OpenMax: time.Minute, Addresses: 1}, anyClient, Update{}.why)
 			k.all.openOne(grant("com1", "192.0.2.9"))
 		},
 	} {
@@ -309,7 +309,7 @@ func TestKeptLeasesAgainstModel(t *testing.T) {
 				delete(held, g)
 				delete(timed, g)
 			case 4:
-				k.all.Revoke(func(id wire.Identifier) bool { return id == wire.Identifier([]byte(g.client)) })
+				k.all.Revoke(func(id wire.Identifier) bool { return id == wire.Identifier([]byte(g.client)) }, Revoked)
 				maps.DeleteFunc(held, func(other key, _ bool) bool { return other.client == g.client })
 				maps.DeleteFunc(timed, func(other key, _ time.Time) bool { return other.client == g.client })
 			case 5:

@@ -65,7 +65,7 @@ func TestOnlyDisplacedEndsSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.openOne(grant("com1", "192.0.2.4"))
-	one.revokeExcept(func(wire.Identifier) bool { return false }, false)
+	one.revokeExcept(func(wire.Identifier) bool { return false }, false, Update{}.why)
 	want := []access.Peer{peer("192.0.2.0"), peer("192.0.2.1"), peer("192.0.2.2")}
 	if !slices.Equal(wall.soon, want) || len(wall.open) != 0 {
 		t.Errorf("soon %v, want %v; open %v", wall.soon, want, wall.open)
@@ -192,7 +192,7 @@ func TestEnforcersMatchLeases(t *testing.T) {
 			}
 		}
 		for i, s := range list {
-			s.commit(s.terms, func(wire.Identifier) bool { return false })
+			s.commit(s.terms, func(wire.Identifier) bool { return false }, Update{}.why)
 			if len(own[i].open) != 0 || s.leases.Len() != 0 {
 				t.Fatalf("service %d: left %v", i, own[i].open)
 			}

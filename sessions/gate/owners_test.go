@@ -112,7 +112,7 @@ func TestConnectionsBelongToClients(t *testing.T) {
 				all = append(all, c)
 			default:
 				gone := drawClient()
-				s.revokeClients(func(id wire.Identifier) bool { return id == gone })
+				s.revokeClients(func(id wire.Identifier) bool { return id == gone }, Revoked)
 				for _, c := range all {
 					if *c.closed && !c.may[gone] {
 						t.Fatalf("%s is revoked, and a connection has ended that only %v can have opened", gone, c.may)

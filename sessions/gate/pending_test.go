@@ -292,7 +292,7 @@ func TestCommandsAgainstModel(t *testing.T) {
 				delete(model, k)
 			case 5:
 				k := drawn()
-				c.all.Revoke(func(id wire.Identifier) bool { return string(id[:]) == k.client })
+				c.all.Revoke(func(id wire.Identifier) bool { return string(id[:]) == k.client }, Revoked)
 				over(func(other key) bool { return other.client == k.client })
 			case 6:
 				c.all.EndAll()
@@ -323,7 +323,7 @@ func TestCommandsAgainstModel(t *testing.T) {
 				}
 				if rapid.Bool().Draw(t, "commit") {
 					stays := drawn().client
-					c.commit(terms, func(id wire.Identifier) bool { return string(id[:]) == stays })
+					c.commit(terms, func(id wire.Identifier) bool { return string(id[:]) == stays }, Update{}.why)
 					over(func(k key) bool { return k.client != stays })
 					anyone = terms.Anyone
 				} else {

@@ -195,7 +195,7 @@ func TestEndOfAProvedConnection(t *testing.T) {
 		stays bool
 		cut   bool // the service cuts connections
 	}{
-		"revoked":                  {end: func(s provedStage) { s.gate.Revoke(func(id wire.Identifier) bool { return id == com1 }) }},
+		"revoked":                  {end: func(s provedStage) { s.gate.Revoke(func(id wire.Identifier) bool { return id == com1 }, Revoked) }},
 		"closed by a command":      {cut: true, end: func(s provedStage) { s.gate.EndLeases(ofCom1, false, ByAdministrator) }},
 		"closed, and cut":          {end: func(s provedStage) { s.gate.EndLeases(ofCom1, true, ByAdministrator) }},
 		"closed, keeps":            {stays: true, end: func(s provedStage) { s.gate.EndLeases(ofCom1, false, ByAdministrator) }},

@@ -9,9 +9,10 @@ const (
 	NotAllowedNow   EndReason = "the configuration no longer grants it"
 	Stopped         EndReason = "server stops"
 	Requested       EndReason = "requested by the client"
+	Revoked         EndReason = "revoked"
+	ClientExpired   EndReason = "the client has expired"
 
 	expired    EndReason = "expired"
-	revoked    EndReason = "revoked"
 	displaced  EndReason = "displaced by a newer lease of the client"
 	holderLost EndReason = "holder lost"
 	unrenewed  EndReason = "not renewed"
@@ -25,7 +26,8 @@ var reasonCodes = map[EndReason]string{
 	NotAllowedNow:   "not-allowed",
 	expired:         "expired",
 	Requested:       "requested",
-	revoked:         "revoked",
+	Revoked:         "revoked",
+	ClientExpired:   "client-expired",
 	displaced:       "displaced",
 	holderLost:      "holder-lost",
 	unrenewed:       "not-renewed",

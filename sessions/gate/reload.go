@@ -48,13 +48,13 @@ func (s *Service) prepare(t LeasePolicy) error {
 // commit applies another policy to later grants, and ends the leases and random
 // ports of all clients except those that stay. Other leases continue as they
 // were granted, and connections that the new policy admits continue.
-func (s *Service) commit(t LeasePolicy, stays func(wire.Identifier) bool) {
+func (s *Service) commit(t LeasePolicy, stays func(wire.Identifier) bool, why func(wire.Identifier) EndReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	anyone := s.terms.Anyone
 	s.terms = t
 	s.leases.SetTerms(t.OpenFor, t.OpenMax, t.Addresses)
-	s.revokeExcept(stays, false)
+	s.revokeExcept(stays, false, why)
 	if anyone != t.Anyone {
 		s.evict(s.peersOf(anyone), time.Time{})
 	}

@@ -12,9 +12,10 @@ import (
 // on each given client may open only those services that it may open already
 // and that r allows. cut ends the client's leases and connections of other
 // services; the caller calls cut after all grants that were decided before have
-// reached Open. It does not end those of clients for which waits returns true.
+// reached Open. It does not end those of clients for which waits returns true. The reason,
+// Revoked or ClientExpired, is for the log.
 // Narrow returns an error if a service is unknown; then nothing has changed.
-func (s *Services) Narrow(r Restricted) (cut func(waits func(wire.Identifier) bool), err error) {
+func (s *Services) Narrow(r Restricted) (cut func(waits func(wire.Identifier) bool, reason EndReason), err error) {
 	narrowed, err := s.compile(r)
 	if err != nil {
 		return nil, err
@@ -26,20 +27,21 @@ func (s *Services) Narrow(r Restricted) (cut func(waits func(wire.Identifier) bo
 		next[id] = may & s.rightsOf(id)
 	}
 	s.restricted = next
-	return func(waits func(wire.Identifier) bool) {
+	return func(waits func(wire.Identifier) bool, reason EndReason) {
 		for i, service := range s.list {
 			service.revokeClients(func(id wire.Identifier) bool {
 				_, narrows := narrowed[id]
 				return narrows && !waits(id) && !s.rights(id).allow(i)
-			})
+			}, reason)
 		}
 	}, nil
 }
 
-// Revoke ends the leases and connections of clients, of all services.
-func (s *Services) Revoke(gone func(wire.Identifier) bool) {
+// Revoke ends the leases and connections of clients, of all services. The reason, Revoked
+// or ClientExpired, is for the log.
+func (s *Services) Revoke(gone func(wire.Identifier) bool, reason EndReason) {
 	for _, service := range s.list {
-		service.revokeClients(gone)
+		service.revokeClients(gone, reason)
 	}
 }
 
@@ -101,11 +103,11 @@ func (s *Services) ActiveClients() map[wire.Identifier]bool {
 }
 
 // revokeClients revokes the clients for which gone returns true.
-func (s *Service) revokeClients(gone func(wire.Identifier) bool) {
+func (s *Service) revokeClients(gone func(wire.Identifier) bool, reason EndReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
-		s.revokeExcept(func(id wire.Identifier) bool { return !gone(id) }, true)
+		s.revokeExcept(func(id wire.Identifier) bool { return !gone(id) }, true, func(wire.Identifier) EndReason { return reason })
 	}
 }
 

@@ -391,7 +391,7 @@ func TestRotatingAgainstModel(t *testing.T) {
 			},
 			"revoke": func(t *rapid.T) {
 				id := fmt.Sprintf("com%d", rapid.IntRange(1, 3).Draw(t, "client"))
-				st.service.revokeClients(func(of wire.Identifier) bool { return of.String() == id })
+				st.service.revokeClients(func(of wire.Identifier) bool { return of.String() == id }, Revoked)
 			},
 			"": func(t *rapid.T) {
 				st.rotates.checkNow()

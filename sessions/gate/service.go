@@ -262,16 +262,21 @@ func (s *Service) revocationSteps(peers []access.Peer, cut, revoked bool) (steps
 
 // revokeExcept ends all that clients have, except those that stay: leases, random
 // ports, and connections, whichever lease let them in. someGone reports that a
-// client is gone: connections that may be of any client end then.
-func (s *Service) revokeExcept(stays func(wire.Identifier) bool, someGone bool) {
-	s.endPorts(func(p *openPort) bool { return !stays(p.client) }, true, revoked)
+// client is gone: connections that may be of any client end then. Why is the reason of
+// each client for the log.
+func (s *Service) revokeExcept(stays func(wire.Identifier) bool, someGone bool, why func(wire.Identifier) EndReason) {
+	for _, reason := range []EndReason{Revoked, ClientExpired} {
+		s.endPorts(func(p *openPort) bool { return !stays(p.client) && why(p.client) == reason }, true, reason)
+	}
 	peers, gone := s.leases.RevokeExcept(stays)
 	s.shortened = true
 	if s.past != nil {
 		peers = append(peers, s.past(stays)...)
 	}
 	s.revokePeers(peers, s.terms.Cut, true)
-	s.logEnded(gone, revoked)
+	for _, le := range gone {
+		s.logEnded([]ended{le}, why(le.client))
+	}
 	for _, e := range s.enforcers {
 		if o, ok := e.(connOwners); ok {
 			o.CutOff(func(id wire.Identifier) bool { return !stays(id) }, someGone || len(peers) > 0)

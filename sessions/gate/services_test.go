@@ -69,7 +69,7 @@ func (s *Service) update(t *testing.T, terms LeasePolicy, stays func(wire.Identi
 	if err := s.prepare(terms); err != nil {
 		t.Fatal(err)
 	}
-	s.commit(terms, stays)
+	s.commit(terms, stays, Update{}.why)
 }
 
 func anyClient(wire.Identifier) bool { return true }

@@ -21,6 +21,8 @@ type Update struct {
 	// a client loses all that it has. nil: none is.
 	Gone     []wire.Identifier
 	Replaced func(wire.Identifier) bool
+	// Expired reports which clients have expired: that is why their leases end. nil: none.
+	Expired func(wire.Identifier) bool
 	// Waits reports which identifiers are no longer clients, but keep what they
 	// have until they are revoked. nil: none.
 	Waits func(wire.Identifier) bool
@@ -32,6 +34,14 @@ func (u Update) stays(id wire.Identifier, allowed bool) bool {
 		return true
 	}
 	return u.IsClient(id) && allowed && (u.Replaced == nil || !u.Replaced(id))
+}
+
+// why returns why the leases of a client end that does not stay.
+func (u Update) why(id wire.Identifier) EndReason {
+	if u.Expired != nil && u.Expired(id) {
+		return ClientExpired
+	}
+	return Revoked
 }
 
 // Prepared is an Update of which the remaining steps cannot fail: Restrict and
@@ -108,9 +118,9 @@ func (p *Prepared) Commit() {
 	for i, service := range s.list {
 		service.commit(p.update.Policies[service.id], func(id wire.Identifier) bool {
 			return p.update.stays(id, s.rights(id).allow(i))
-		})
+		}, p.update.why)
 		if len(p.update.Gone) > 0 {
-			service.revokeClients(func(wire.Identifier) bool { return false }) // connections that may be of any client
+			service.revokeClients(func(wire.Identifier) bool { return false }, Revoked) // connections that may be of any client
 		}
 	}
 }

@@ -127,7 +127,7 @@ func TestGrantsDuringUpdate(t *testing.T) {
 			if s.openOne(grant("com2", "192.0.2.2")); enforcer.has("192.0.2.2") == in {
 				t.Errorf("anyone %v, committed %v: afterwards %v", anyone, commit, enforcer.open)
 			}
-			one.commit(terms, func(wire.Identifier) bool { return false })
+			one.commit(terms, func(wire.Identifier) bool { return false }, Update{}.why)
 			if len(enforcer.open) != 0 {
 				t.Errorf("anyone %v, committed %v: left %v", anyone, commit, enforcer.open)
 			}

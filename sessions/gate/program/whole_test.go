@@ -191,7 +191,7 @@ func TestWholeGate(t *testing.T) {
 					w.Execute(gate.Command{Service: w.service, Grant: drawn(), Action: gate.Close})
 				case 5:
 					id := drawn().Identifier
-					w.Revoke(func(other wire.Identifier) bool { return other == id })
+					w.Revoke(func(other wire.Identifier) bool { return other == id }, gate.Revoked)
 				case 6:
 					w.EndAll()
 				case 7:

@@ -108,12 +108,13 @@ func (s *Server) preparePorts(ctx context.Context, c *change) error {
 
 func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 	kept := s.challenge.keepsOwnerless(c.plan.operations)
-	isClient := c.plan.isClient
+	isClient, expired := c.plan.isClient, c.plan.expiries[:c.plan.expired].set()
 	c.access, err = s.gate.Prepare(gate.Update{
 		Restricted: maps.All(c.plan.restricted), Policies: c.plan.leases,
 		IsClient: func(id wire.Identifier) bool { return isClient[id] || kept && ownerless(id) },
 		Gone:     c.plan.gone,
 		Replaced: func(id wire.Identifier) bool { return c.plan.readded[id] },
+		Expired:  func(id wire.Identifier) bool { return expired[id] },
 		Waits:    func(id wire.Identifier) bool { return !isClient[id] && s.reloads.missing.has(id) },
 	})
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
@@ -61,6 +62,14 @@ func (e expiries) until(t time.Time) expiries {
 	return e[:n]
 }
 
+func (e expiries) set() map[wire.Identifier]bool {
+	ids := make(map[wire.Identifier]bool, len(e))
+	for _, x := range e {
+		ids[x.client] = true
+	}
+	return ids
+}
+
 func (e expiries) names() (ids []wire.Identifier) {
 	for _, x := range e {
 		ids = append(ids, x.client)
@@ -96,7 +105,7 @@ func (s *Server) expire(ctx context.Context) {
 		s.change(ctx, cause{noticed: true}, "clients", readClients) // it logs its result
 	}
 	if over := r.missing.expired(now); len(over) > 0 {
-		s.revoke(over)
+		s.revoke(over, gate.ClientExpired)
 	}
 }
 
@@ -116,7 +125,7 @@ func (s *Server) endExpired(ctx context.Context, now time.Time) {
 	for _, x := range over {
 		none[x.client] = nil
 	}
-	if err := s.narrow(ctx, none); err != nil {
+	if err := s.narrow(ctx, none, gate.ClientExpired); err != nil {
 		return // ctx has ended, and the server stops
 	}
 	s.env.Log.Info("clients expired", "clients", len(over), "client", namedUpTo(over.names(), tooFarNamed))

@@ -46,6 +46,9 @@ func TestClientExpires(t *testing.T) {
 	netns.Until(t, "the line in the log", func() bool {
 		return strings.Contains(log.String(), `msg="clients expired" clients=1 client=left`)
 	})
+	if n := strings.Count(log.String(), `client=left address=127.0.0.1 reason="the client has expired"`); n != 2 {
+		t.Errorf("%d leases have ended with the reason, want 2: %s", n, log.String())
+	}
 	reasons := func() [verify.NumReasons]uint64 { return r.ingest.Stats().Reasons }
 	before := reasons()
 	if r.knocks(t, "left") {
@@ -94,5 +97,8 @@ func TestClientExpires(t *testing.T) {
 	}
 	if served() || r.knocks(t, "left") || len(r.gate.Leases()) != 0 {
 		t.Error("a client that has expired by the file has something")
+	}
+	if n := strings.Count(log.String(), `client=left address=127.0.0.1 reason="the client has expired"`); n != 4 {
+		t.Errorf("%d leases have ended with the reason, want 4: %s", n, log.String())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
@@ -20,10 +21,7 @@ func (s *Server) leave(p *plan, why cause) (absent int) {
 	if s.reloads.table == nil {
 		return 0
 	}
-	expired := map[wire.Identifier]bool{}
-	for _, x := range s.reloads.expiries[:s.reloads.expired] {
-		expired[x.client] = true
-	}
+	expired := s.reloads.expiries[:s.reloads.expired].set()
 	for _, x := range p.expiries[:p.expired] {
 		if _, was := s.reloads.table.Secrets(x.client); was && !expired[x.client] {
 			p.gone = append(p.gone, x.client)
@@ -73,7 +71,7 @@ func (s *Server) settleMissing(p plan, why cause, absent int, cfg *config.Config
 		}
 	}
 	if len(confirmed) > 0 {
-		s.revoke(confirmed)
+		s.revoke(confirmed, gate.Revoked)
 	}
 	if absent > 0 {
 		s.env.Log.Warn("clients missing from the clients file; rejecting knocks",
@@ -88,7 +86,7 @@ func (s *Server) cutMissing(now, unchanged time.Time) {
 	if len(over) == 0 {
 		return
 	}
-	s.revoke(over)
+	s.revoke(over, gate.Revoked)
 	s.env.Log.Warn("cut off clients missing from the clients file", "clients", len(over), "removed", named(slices.Collect(maps.Keys(over))))
 }
 
@@ -102,13 +100,13 @@ func (s *Server) narrowTo(ctx context.Context, p plan) error {
 	for _, id := range p.gone {
 		less[id] = nil
 	}
-	return s.narrow(ctx, less)
+	return s.narrow(ctx, less, gate.Revoked)
 }
 
 // narrow removes rights of clients at once: each keeps the services in less;
 // without any it is revoked. Only a clients file that the server accepts gives a
 // right back. It only fails when ctx ends.
-func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.ServiceID) error {
+func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.ServiceID, reason gate.EndReason) error {
 	cut, err := s.gate.Narrow(maps.All(less))
 	if err != nil {
 		return err
@@ -119,7 +117,7 @@ func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.S
 		services, some := less[id]
 		return some && len(services) == 0
 	})
-	cut(s.reloads.missing.has)
+	cut(s.reloads.missing.has, reason)
 	s.kept.endIf(func(at address) bool {
 		services, some := less[at.client]
 		return some && !s.reloads.missing.has(at.client) && !slices.Contains(services, at.service)
@@ -130,8 +128,8 @@ func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.S
 
 // revoke ends all that clients have, with the recorded leases that the gate does not
 // have at the moment.
-func (s *Server) revoke(gone map[wire.Identifier]bool) {
-	s.gate.Revoke(func(id wire.Identifier) bool { return gone[id] })
+func (s *Server) revoke(gone map[wire.Identifier]bool, reason gate.EndReason) {
+	s.gate.Revoke(func(id wire.Identifier) bool { return gone[id] }, reason)
 	s.kept.endIf(func(at address) bool { return gone[at.client] })
 	s.kept.flush() // it logs errors
 }

@@ -9,6 +9,7 @@ import (
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
@@ -45,7 +46,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 	if err != nil {
 		done.Refused = err.Error()
 		s.reloads.missing.drop(id) // its leases end now
-		if err := s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: services}); err != nil {
+		if err := s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: services}, gate.Revoked); err != nil {
 			return done, err
 		}
 		done.Clients = s.reloads.clients
@@ -57,7 +58,7 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 		if r.Named {
 			s.env.Log.Warn("client revoked until the next read of the clients file", "client", id,
 				"hint", "remove the client from the clients file")
-			return done, s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: nil})
+			return done, s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: nil}, gate.Revoked)
 		}
 		return done, fmt.Errorf("%s still names client %s", s.reloads.current.ClientsPath, id)
 	}
