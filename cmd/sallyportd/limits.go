@@ -17,7 +17,7 @@ import (
 const otherDescriptors = 64
 
 // descriptorsNeeded is how many descriptors a server may have open before the
-// first connection.
+// first client is connected: strangers may have connections without a proof.
 func descriptorsNeeded(cfg *config.Config, now time.Time) (needed, knockPorts, readers, addresses int) {
 	readers, addresses = readersOf(cfg), max(1, len(cfg.Listen))
 	// The next minute's ports are open before the last minute's are closed.
@@ -27,7 +27,7 @@ func descriptorsNeeded(cfg *config.Config, now time.Time) (needed, knockPorts, r
 		lists = 2
 	}
 	knockPorts = cfg.Ports * lists * minutes
-	needed = knockPorts*readers*addresses + len(cfg.Services) + otherDescriptors
+	needed = knockPorts*readers*addresses + len(cfg.Services) + cfg.Pending() + otherDescriptors
 	if cfg.Challenge != nil && cfg.Challenge.Sockets {
 		p := cfg.Challenge.Plan.Ports
 		needed += (int(p.Last) - int(p.First) + 1) * addresses
@@ -62,7 +62,7 @@ func checkDescriptors(cfg *config.Config, now time.Time, limit uint64) []finding
 		return nil
 	}
 	return []finding{warn("descriptor-limit", limitHint,
-		"the server needs up to %d open files before the first connection (%s, %s, %s), and its limit is %d: it cannot open all knock ports",
+		"the server needs up to %d open files before the first client is connected (%s, %s, %s), and its limit is %d: it cannot open all knock ports",
 		needed, count(knockPorts, "knock port"), count(readers, "reader"), plural(addresses, "address", "addresses"), limit)}
 }
 

@@ -76,6 +76,11 @@ func TestCheckDescriptors(t *testing.T) {
 	if got := texts(checkDescriptors(cfg, now, uint64(want))); got != "" {
 		t.Errorf("enough: %q", got)
 	}
+	// Strangers may have these without a proof, and the knock ports need theirs each minute.
+	proves := configtest.Parse(t, "", "listen = [\"192.0.2.1\", \"192.0.2.2\"]\nreaders = 8\n"+configtest.Web+"bind = \"connection\"\n")
+	if needed, _, _, _ := descriptorsNeeded(proves, now); needed != want+1024 {
+		t.Errorf("with connections without a proof: %d", needed)
+	}
 	cfg.PortSecret.Previous, cfg.PortSecret.Until = "old", now.Add(time.Hour)
 	if needed, _, _, _ := descriptorsNeeded(cfg, now); needed != want+cfg.Ports*minutes*8*2 {
 		t.Errorf("with a previous secret: %d", needed)

@@ -46,12 +46,28 @@ func (s *Service) prover(env Env) (*prove.Prover, error) {
 	}
 	p, err := prove.New(prove.Config{
 		Service: s.Name, Authority: authority, Wall: env.Clock.Wall,
-		Pending: max(minPending, s.Connections), Share: max(minPendingShare, s.Connections),
+		Pending: s.pending(), Share: max(minPendingShare, s.Connections),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", s.Name, err)
 	}
 	return p, nil
+}
+
+// pending is how many connections without a proof the service may have.
+func (s *Service) pending() int {
+	if !s.Proves {
+		return 0
+	}
+	return max(minPending, s.Connections)
+}
+
+// Pending is how many connections without a proof all services together may have.
+func (c *Config) Pending() (n int) {
+	for i := range c.Services {
+		n += c.Services[i].pending()
+	}
+	return n
 }
 
 // Proves reports whether connections to a service of the configuration must prove that
