@@ -94,8 +94,13 @@ func startReloadable(t *testing.T, helped bool) *reloadable {
 // startReloadableIn starts a server with a clock and a log of the test's.
 func startReloadableIn(t *testing.T, helped bool, env Env) *reloadable {
 	t.Helper()
+	return startVersion(t, helped, old, env)
+}
+
+func startVersion(t *testing.T, helped bool, v version, env Env) *reloadable {
+	t.Helper()
 	r := &reloadable{dir: t.TempDir(), helped: helped}
-	r.write(t, old)
+	r.write(t, v)
 	path := filepath.Join(r.dir, config.FileName)
 	cfg, err := config.Load(path, config.All)
 	if err != nil {
