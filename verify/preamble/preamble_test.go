@@ -143,7 +143,8 @@ func TestMessagesDiffer(t *testing.T) {
 	p := Preamble{Identifier: wire.Identifier([]byte("com1")), Timestamp: 1, Nonce: 2}
 	knock := p.append(nil)[:SignedSize]
 	isn := wire.ISNMessage(p.Identifier, 2)
-	all := map[string][]byte{"knock": knock, "isn": isn[:], "fingerprint": []byte("sallyport: used nonces of a secret")}
+	closing := wire.ClosingMessage([wire.SignedSize]byte(knock))
+	all := map[string][]byte{"knock": knock, "closing": closing[:], "isn": isn[:], "fingerprint": []byte("sallyport: used nonces of a secret")}
 	for _, service := range []string{"a", "ssh", "ssh2", "ssh\x03ssh", string(bytes.Repeat([]byte{'s'}, MaxService))} {
 		all["preamble of "+service] = AppendPreambleMessage(nil, service, p)
 		all["answer of "+service] = AppendAnswerMessage(nil, service, p, [NonceSize]byte{})
@@ -159,7 +160,7 @@ func TestMessagesDiffer(t *testing.T) {
 			}
 		}
 	}
-	if len(all) != 3+3*5 {
+	if len(all) != 4+3*5 {
 		t.Errorf("%d messages", len(all))
 	}
 }

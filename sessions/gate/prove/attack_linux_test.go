@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"io"
 	"net"
 	"runtime"
 	"testing"
@@ -212,6 +213,32 @@ func TestNeighboursShareAnAddress(t *testing.T) {
 	w.wantCounts(map[Outcome]uint64{Displaced: 21})
 	send1(t, c, proof)
 	wantService(t, c)
+}
+
+// TestCopiesGiveWay: a neighbour who hears the client's preamble, and sends copies of it
+// before the client's proof comes, does not end the client's handshake: copies give way
+// as if they had no preamble. So do copies of an earlier preamble that is not used.
+func TestCopiesGiveWay(t *testing.T) {
+	w := newWorld(t, Config{Pending: 8, Share: 4})
+	unused := w.client()
+	first(t, w.dial(), unused)
+	c, p := w.dial(), w.client()
+	first(t, c, p)
+	proof := proofOf(t, c, p)
+	for i := range 20 {
+		attacker := w.dial()
+		first(t, attacker, []*preamble.Client{p, unused}[i%2])
+		if b := make([]byte, preamble.AnswerSize); i < 2 {
+			answerOf(t, attacker)
+		} else {
+			io.ReadFull(attacker, b) // it may have given way
+		}
+	}
+	send1(t, c, proof)
+	wantService(t, c)
+	if n := w.authority.Stats(); n[Passed] != 1 || n[Displaced] != 18 {
+		t.Errorf("counted %v", n)
+	}
 }
 
 // TestManyTries: connections that never prove themselves leave nothing.

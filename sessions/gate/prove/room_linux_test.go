@@ -129,12 +129,45 @@ func TestUnreadProofStays(t *testing.T) {
 	l.answer(1)
 	send1(t, c, proofOf(t, c, p))
 	l.await(l.table.next().fd)
-	copied := w.client().Preamble()
 	for range 4 {
-		l.connect(copied[:])
+		other := w.client().Preamble()
+		l.connect(other[:])
 	}
 	wantService(t, c)
 	if n := w.authority.Stats(); n[Passed] != 1 || n[Displaced] != 0 {
 		t.Errorf("counted %v", n)
+	}
+}
+
+// TestResetBehindTheProof: a connection that its client has reset, with bytes behind the
+// proof that have come, does not reach the service. The kernel no longer knows its other
+// side, so the service would take it for one of this host.
+func TestResetBehindTheProof(t *testing.T) {
+	w := newWorld(t, Config{})
+	l := w.late(8, 4)
+	p := w.client()
+	b := p.Preamble()
+	c := l.connect(b[:])
+	s := l.table.next()
+	r := ref{l.table.oldest, s.turn}
+	l.read(r)
+	l.answer(1)
+	send1(t, c, append(proofOf(t, c, p), "GET /status HTTP/1.0\r\n\r\n"...))
+	l.await(s.fd)
+	c.SetLinger(0)
+	c.Close()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := unix.Getpeername(s.fd); err == unix.ENOTCONN {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("the reset does not come: %v", err)
+		}
+	}
+	l.read(r)
+	w.wantCounts(map[Outcome]uint64{Closed: 1})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.owned) != 0 || w.passed != 0 {
+		t.Errorf("%d owned, %d passed", len(w.owned), w.passed)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sallyport/sessions"
 	"sallyport/verify"
 	"sallyport/verify/preamble"
@@ -137,7 +139,7 @@ func (p *Prover) readPreamble(s *slot) bool {
 	}
 	switch reason {
 	case verify.Authentic:
-		s.stage, s.have = checking, 0
+		s.stage, s.have, s.copied = checking, 0, p.table.isCopy(s)
 		return true
 	case verify.ClockSkew:
 		p.drop(s, Clock)
@@ -205,7 +207,11 @@ func (p *Prover) answer(r ref) bool {
 func (p *Prover) use(fd int, c verify.Connection, from netip.Addr, t Target) {
 	count := p.cfg.Authority.count
 	tcp, err := connOf(fd)
-	if err != nil {
+	switch {
+	case err == unix.ENOTCONN:
+		count(Closed)
+		return
+	case err != nil:
 		count(Full) // no descriptor is left
 		return
 	}

@@ -113,7 +113,8 @@ func reset(fd int) {
 }
 
 // connOf returns the connection of a descriptor, which it closes in any case. The
-// connection has the options of accepted ones.
+// connection has the options of accepted ones. ENOTCONN means that the other side has
+// reset it.
 func connOf(fd int) (*net.TCPConn, error) {
 	f := os.NewFile(uintptr(fd), "connection")
 	c, err := net.FileConn(f) // duplicates the descriptor
@@ -124,9 +125,13 @@ func connOf(fd int) (*net.TCPConn, error) {
 	}
 	f.Close()
 	tcp, ok := c.(*net.TCPConn)
-	if !ok {
+	switch {
+	case !ok:
 		c.Close()
 		return nil, errors.New("not a TCP connection")
+	case tcp.RemoteAddr() == nil: // its bytes can still be read, and would be those of no address
+		tcp.Close()
+		return nil, unix.ENOTCONN
 	}
 	return tcp, nil
 }

@@ -27,6 +27,7 @@ type ref struct {
 // slot is a connection without a proof.
 type slot struct {
 	stage  stage
+	copied bool  // its preamble is that of an older connection
 	have   uint8 // bytes of the message
 	turn   uint32
 	fd     int
@@ -73,15 +74,15 @@ func (t *table) get(r ref) *slot {
 
 // victim returns the connection that must leave the table before one of a peer can be
 // put into it: the oldest of this peer, if the peer has its share; otherwise the oldest
-// of all, if the table is full. Connections with an authentic preamble are the last to
-// leave: attackers without a secret have none, or a copy.
+// of all, if the table is full. Connections with an authentic preamble of their own are
+// the last to leave: attackers without a secret have none, or a copy.
 func (t *table) victim(p netip.Prefix) (r ref, ok bool) {
 	own, all := 0, 0
 	candidates := [2][2]int32{{nowhere, nowhere}, {nowhere, nowhere}} // own and all, without and with a preamble
 	for i := t.oldest; i != nowhere; i = t.slots[i].newer {
 		s := &t.slots[i]
 		with := 0
-		if s.stage != waiting {
+		if s.stage != waiting && !s.copied {
 			with = 1
 		}
 		note := func(of *[2]int32) {
@@ -142,6 +143,18 @@ func (t *table) remove(s *slot) {
 	*s = slot{turn: s.turn, newer: t.unused}
 	t.unused = i
 	t.used--
+}
+
+// isCopy reports whether another connection has the preamble of s. A client sends each to
+// one connection.
+func (t *table) isCopy(s *slot) bool {
+	for i := t.oldest; i != nowhere; i = t.slots[i].newer {
+		o := &t.slots[i]
+		if o != s && o.stage > waiting && o.claim.Identifier() == s.claim.Identifier() && o.claim.Nonce() == s.claim.Nonce() {
+			return true
+		}
+	}
+	return false
 }
 
 // next returns the oldest connection; nil: there is none.

@@ -15,7 +15,7 @@ func peer(n byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte
 type inTable struct {
 	r    ref
 	peer netip.Prefix
-	with bool // it has an authentic preamble
+	with bool // it has an authentic preamble of its own
 }
 
 // TestTableModel compares the table with a list.
@@ -65,8 +65,10 @@ func TestTableModel(t *testing.T) {
 			"preamble": func(t *rapid.T) {
 				if len(model) > 0 {
 					i := rapid.IntRange(0, len(model)-1).Draw(t, "which")
-					model[i].with = true
-					table.get(model[i].r).stage = rapid.SampledFrom([]stage{checking, answered}).Draw(t, "stage")
+					s := table.get(model[i].r)
+					s.stage = rapid.SampledFrom([]stage{checking, answered}).Draw(t, "stage")
+					s.copied = rapid.Bool().Draw(t, "copied")
+					model[i].with = !s.copied
 				}
 			},
 			"end": func(t *rapid.T) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"sallyport/sessions/client"
 	"sallyport/sessions/clock/clocktest"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/state"
 	"sallyport/verify"
 	"sallyport/verify/wire"
 )
@@ -101,4 +103,75 @@ func TestClientExpires(t *testing.T) {
 	if n := strings.Count(log.String(), `client=left address=127.0.0.1 reason="the client has expired"`); n != 4 {
 		t.Errorf("%d leases have ended with the reason, want 4: %s", n, log.String())
 	}
+}
+
+// TestExpiryEndsOperations: at its time, a client loses the lease without an end that an
+// operation of its has opened, on disk too, and its proofs that wait open nothing.
+func TestExpiryEndsOperations(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	stateDir := t.TempDir()
+	from := netip.MustParseAddr("198.51.100.2")
+	expires := func(s *setup, at time.Time) {
+		s.stateDir, s.list[0].Expires, s.web = stateDir, at, "open_for = \"10m\"\n"
+		s.keys = `[challenge]
+ports = "300-999"
+capture = "sockets"
+[challenge.request]
+scheme = "ranges"
+data_bits = 2
+[challenge.response]
+scheme = "ranges"
+base = 640
+data_bits = 2
+[[operation]]
+id = "hold-web"
+secret = "a secret of an operation"
+service = "web"
+client = "com1"
+open_for = "until-closed"
+`
+	}
+	recorded := func() int {
+		list, err := state.ReadKept(stateDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	var at time.Time
+	opens := func(w *world) command {
+		op, ok := w.server.challenge.operations.Load().byID["hold-web"]
+		if !ok {
+			t.Fatal("there is no operation")
+		}
+		return op.command(proof{from: from}, w.clock.Now())
+	}
+	var late command
+	t.Run("before its time", func(t *testing.T) {
+		w := newWorld(t, func(s *setup) {
+			at = time.Now().Add(time.Hour).Truncate(time.Second)
+			expires(s, at)
+		})
+		late = opens(w)
+		for _, err := range w.server.execute([]command{late}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !w.listening() || recorded() != 1 {
+			t.Fatalf("not open, or %d recorded", recorded())
+		}
+	})
+	t.Run("at its time", func(t *testing.T) {
+		w := newWorld(t, func(s *setup) { expires(s, at) })
+		w.until(t, "the lease to open again", w.listening)
+		w.clock.host.Step(at.Sub(w.clock.Now()))
+		w.until(t, "the lease to end", func() bool { return !w.listening() && recorded() == 0 })
+		if errs := w.server.execute([]command{late}); errs[0] == nil || w.listening() || recorded() != 0 {
+			t.Errorf("a proof that waited opens: %v", errs)
+		}
+	})
 }
