@@ -74,8 +74,8 @@ func (t *table) get(r ref) *slot {
 
 // victim returns the connection that must leave the table before one of a peer can be
 // put into it: the oldest of this peer, if the peer has its share; otherwise the oldest
-// of all, if the table is full. Connections with an authentic preamble of their own are
-// the last to leave: attackers without a secret have none, or a copy.
+// of all, if the table is full. Connections with an authentic preamble that is no copy
+// are the last to leave: attackers without a secret have none, or a copy.
 func (t *table) victim(p netip.Prefix) (r ref, ok bool) {
 	own, all := 0, 0
 	candidates := [2][2]int32{{nowhere, nowhere}, {nowhere, nowhere}} // own and all, without and with a preamble

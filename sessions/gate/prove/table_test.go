@@ -15,7 +15,7 @@ func peer(n byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte
 type inTable struct {
 	r    ref
 	peer netip.Prefix
-	with bool // it has an authentic preamble of its own
+	with bool // it has an authentic preamble that is no copy
 }
 
 // TestTableModel compares the table with a list.
