@@ -219,7 +219,7 @@ func TestNeighboursShareAnAddress(t *testing.T) {
 // before the client's proof comes, does not end the client's handshake: copies give way
 // as if they had no preamble. So do copies of an earlier preamble that is not used.
 func TestCopiesGiveWay(t *testing.T) {
-	w := newWorld(t, Config{Pending: 8, Share: 4})
+	w := newWorld(t, Config{Pending: 8, Share: 4, Timeout: time.Minute})
 	unused := w.client()
 	first(t, w.dial(), unused)
 	c, p := w.dial(), w.client()
@@ -236,9 +236,7 @@ func TestCopiesGiveWay(t *testing.T) {
 	}
 	send1(t, c, proof)
 	wantService(t, c)
-	if n := w.authority.Stats(); n[Passed] != 1 || n[Displaced] != 18 {
-		t.Errorf("counted %v", n)
-	}
+	w.wantCounts(map[Outcome]uint64{Passed: 1, Displaced: 18})
 }
 
 // TestManyTries: connections that never prove themselves leave nothing.

@@ -134,9 +134,7 @@ func TestUnreadProofStays(t *testing.T) {
 		l.connect(other[:])
 	}
 	wantService(t, c)
-	if n := w.authority.Stats(); n[Passed] != 1 || n[Displaced] != 0 {
-		t.Errorf("counted %v", n)
-	}
+	w.wantCounts(map[Outcome]uint64{Passed: 1})
 }
 
 // TestResetBehindTheProof: a connection that its client has reset, with bytes behind the
