@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 const (
@@ -82,44 +83,80 @@ func (k *knocking) addresses(previous bool) (list []target) {
 // these after a crash.
 func (k *knocking) previousMinute() (stamp time.Time, ok bool) {
 	this := schedule.MinuteOf(k.cfg.Now())
-	return this.Start().Add(-time.Second), this == k.minute && this > 0
+	return lastSecond(this), this == k.minute && this > 0
 }
 
-// send sends a sequence with new nonces to an address. Without a route it uses none: a
-// computer that is offline for weeks must not leave wire.MaxAhead.
+// lastSecond returns the last second of the minute before another one.
+func lastSecond(of schedule.Minute) time.Time { return of.Start().Add(-time.Second) }
+
+// signed is a sequence to an address, before it is sent.
+type signed struct {
+	target
+	seq    sequence
+	index  int        // of the target, in a race
+	local  netip.Addr // the source of the knocks
+	base   uint32     // the first nonce
+	moved  bool       // as in trial
+	stamp  time.Time
+	knocks []Packet
+	isn    wire.ISN
+	err    error
+}
+
+// send sends a sequence with new nonces to an address.
 func (k *knocking) send(ctx context.Context, t target, seq sequence) (*trial, error) {
-	cfg := k.cfg
+	s, err := k.begin(ctx, t, seq)
+	if err != nil {
+		return nil, err
+	}
+	k.sign(ctx, s)
+	return k.transmit(s)
+}
+
+// begin reserves the nonces of a sequence to an address. Without a route it reserves none:
+// a computer that is offline for weeks must not leave wire.MaxAhead.
+func (k *knocking) begin(ctx context.Context, t target, seq sequence) (*signed, error) {
 	_, local, err := sourceAddress(t.knock)
 	if err != nil {
 		return nil, &sendError{fmt.Errorf("send to %s: %w", t.knock, innermost(err))}
 	}
-	base, moved, err := k.reserve(ctx, seq)
-	if err != nil {
-		return nil, err
+	s := &signed{target: t, seq: seq, local: local}
+	s.base, s.moved, err = k.reserve(ctx, seq)
+	return s, err
+}
+
+// transmit sends a signed sequence.
+func (k *knocking) transmit(s *signed) (*trial, error) {
+	if s.err != nil {
+		return nil, s.err
 	}
-	stamp, knocks, isn, err := k.sign(ctx, seq, base)
-	if err != nil {
-		return nil, err
+	cfg, seq := k.cfg, s.seq
+	tr := &trial{
+		target: s.target, local: s.local, isn: s.isn, sequence: seq, index: s.index,
+		base: s.base, moved: s.moved, minute: schedule.MinuteOf(s.stamp),
 	}
-	tr := &trial{target: t, local: local, isn: isn, sequence: seq, base: base, moved: moved, minute: schedule.MinuteOf(stamp)}
+	if !seq.previous {
+		k.minute = tr.minute
+	}
 	var ports []uint16
-	if tr.target, ports, err = k.drawTarget(t, tr.minute); err != nil {
+	var err error
+	if tr.target, ports, err = k.drawTarget(s.target, tr.minute); err != nil {
 		return nil, err
 	}
 	switch {
-	case t.rotates && cfg.Watch != WatchNone:
+	case s.rotates && cfg.Watch != WatchNone:
 		tr.drawn = k.candidates(tr.target, ports, tr.minute)
-	case seq.attempt == 1 && t.watched() && cfg.checksBefore():
-		tr.early = beginEarly(t.service)
+	case seq.attempt == 1 && s.watched() && cfg.checksBefore():
+		tr.early = beginEarly(s.service)
 	}
-	if tr.sender, err = send(t.knock, knocks); err != nil {
+	if tr.sender, err = send(s.knock, s.knocks); err != nil {
 		tr.early.close()
 		k.settleCandidates(tr.drawn)
 		return nil, &sendError{err}
 	}
 	tr.sent = time.Now()
 	cfg.Report(Sent{
-		Attempt: seq.attempt, Of: cfg.Attempts, Address: t.knock, Packets: knocks, Base: base, Drawn: ports,
+		Attempt: seq.attempt, Of: cfg.Attempts, Address: s.knock, Packets: s.knocks, Base: s.base, Drawn: ports,
 		Previous: seq.previous, ByClock: seq.byClock,
 	})
 	return tr, nil

@@ -6,18 +6,21 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"sallyport/verify/preamble"
 )
 
 const (
-	// preambleTime is how long the handshake of package preamble may take. The server
-	// resets a connection after three seconds.
-	preambleTime = 5 * time.Second
-	// preambleAge is how old a preamble may be that was made ahead: the server compares
-	// its timestamp.
+	// answerTime is how long the server may take for its answer: it resets a connection
+	// after serverTime.
+	answerTime = 5 * time.Second
+	// serverTime is how long a server waits for the whole proof, from the moment in which
+	// it has accepted the connection.
+	serverTime = 3 * time.Second
+	// preambleAge is how old a preamble may be that is sent: the server compares its
+	// timestamp.
 	preambleAge = 5 * time.Second
 )
 
@@ -26,6 +29,10 @@ var errUnproved = errors.New("the server did not accept the preamble of the conn
 
 // errNoProver is the error of an exchange for a service with BindConnection.
 var errNoProver = fmt.Errorf("profile: bind = %q requires an identifier and a secret of the client, beside the operation", BindConnection)
+
+// errNotChosen is the error of a connection whose server has proved itself after that of
+// another one.
+var errNotChosen = errors.New("another connection was first")
 
 // ConnProver proves connections to a service with BindConnection, by the handshake of
 // package preamble. Each connection uses one nonce of the client. It is safe for
@@ -36,19 +43,15 @@ type ConnProver struct {
 	nonces  NonceFile
 	now     func() time.Time
 
-	opened uint64 // the nonce after those that have opened the service; 0: as in the file
-
-	mu     sync.Mutex
-	failed int // since the last success
-	ahead  *readyPreamble
+	opened   uint64       // the nonce after those that have opened the service; 0: as in the file
+	rejected atomic.Int32 // preambles that the server has rejected since it accepted one
 }
 
-// readyPreamble is a preamble that is made while the client waits for the network.
-type readyPreamble struct {
-	made   chan struct{}
-	at     time.Time // valid once made is closed, as what follows
+// Proof is the proof of one connection. Its preamble is made.
+type Proof struct {
+	prover *ConnProver
 	client *preamble.Client
-	err    error
+	made   time.Time
 }
 
 // NewConnProver returns a prover for the service of that name. The profile needs a
@@ -97,30 +100,27 @@ func localProofError(err error) error {
 	return nil
 }
 
-// Prepare makes the next preamble in the background, so that neither the record of its
-// nonce nor a slow signer costs the connection time.
-func (p *ConnProver) Prepare(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ahead == nil {
-		p.ahead = p.begin(ctx)
+// Prepare makes the preamble of a connection. Its nonce is on stable storage then. The
+// caller connects afterwards: so neither the record nor a slow signer takes of the time in
+// which the server expects the proof. The error is a SigningError, one of the nonce file,
+// or that of ctx.
+func (p *ConnProver) Prepare(ctx context.Context) (*Proof, error) {
+	nonce, err := p.nonces.reserveProof(ctx, p.profile.Identifier.String(), p.opened, int(p.rejected.Load()))
+	if err != nil {
+		return nil, err
 	}
-}
-
-// begin begins to make a preamble. The caller holds mu.
-func (p *ConnProver) begin(ctx context.Context) *readyPreamble {
-	r := &readyPreamble{made: make(chan struct{})}
-	failed := p.failed
-	go func() {
-		defer close(r.made)
-		var nonce uint32
-		if nonce, r.err = p.nonces.reserveProof(ctx, p.profile.Identifier.String(), p.opened, failed); r.err != nil {
-			return
+	f := &Proof{prover: p}
+	// A signer may take long the first time only, as for a PIN. The nonce is unused.
+	for range 2 {
+		stamp := p.now()
+		if f.client, err = preamble.NewClient(p.service, p.profile.Identifier, uint32(stamp.Unix()), nonce, p.mac(ctx)); err != nil {
+			return nil, err
 		}
-		r.at = p.now()
-		r.client, r.err = preamble.NewClient(p.service, p.profile.Identifier, uint32(r.at.Unix()), nonce, p.mac(ctx))
-	}()
-	return r
+		if f.made = p.now(); f.made.Sub(stamp) <= preambleAge {
+			break
+		}
+	}
+	return f, nil
 }
 
 // mac returns the MAC of the profile's secret.
@@ -134,90 +134,84 @@ func (p *ConnProver) mac(ctx context.Context) preamble.MAC {
 	}
 }
 
-// take returns a preamble that is new enough.
-func (p *ConnProver) take(ctx context.Context) (*preamble.Client, error) {
-	p.mu.Lock()
-	ahead := p.ahead
-	p.ahead = nil
-	p.mu.Unlock()
-	if ahead != nil {
-		if err := ahead.wait(ctx); err != nil {
-			return nil, err
-		}
-		age := p.now().Sub(ahead.at)
-		if ahead.err == nil && age >= 0 && age <= preambleAge {
-			return ahead.client, nil
-		}
-		// Its nonce is lost. An error may be of the one who prepared it.
-	}
-	p.mu.Lock()
-	r := p.begin(ctx)
-	p.mu.Unlock()
-	// Its age does not matter: a signer that is slow now is slow each time.
-	if err := r.wait(ctx); err != nil {
-		return nil, err
-	}
-	return r.client, r.err
+// Prove proves a connection, of which nothing was sent or read. The caller calls it once.
+// When it returns nil, the bytes in both directions are the service's. Otherwise the
+// caller closes the connection: the error is preamble.ErrNotAuthentic if another program
+// than the server answered, a SigningError, an error of the nonce file, that of ctx, or
+// that of the network, if the server did not accept the preamble, or did not answer.
+func (f *Proof) Prove(ctx context.Context, conn net.Conn) error {
+	return f.prove(ctx, conn, func() bool { return true })
 }
 
-// wait waits until the preamble is made. It returns the error of ctx.
-func (r *readyPreamble) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-r.made:
-		return nil
+// prove is Prove for one of several connections. When the server has proved itself, choose
+// reports whether this connection is the one that gets the proof; otherwise the error is
+// errNotChosen, and the server has passed no byte.
+func (f *Proof) prove(ctx context.Context, conn net.Conn, choose func() bool) error {
+	begun := time.Now()
+	if age := f.prover.now().Sub(f.made); age < 0 || age > preambleAge { // its nonce is lost
+		another, err := f.prover.Prepare(ctx)
+		if err != nil {
+			return err
+		}
+		f.client = another.client
 	}
-}
-
-// Prove proves a connection, of which nothing was sent or read. When it returns nil, the
-// bytes in both directions are the service's. Otherwise the caller closes the connection:
-// the error is preamble.ErrNotAuthentic if another program than the server answered, a
-// SigningError, an error of the nonce file, that of ctx, or that of the network, if the
-// server did not accept the preamble, or did not answer.
-func (p *ConnProver) Prove(ctx context.Context, conn net.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
+		return fmt.Errorf("prove the connection: %w", err)
+	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	err := p.prove(ctx, conn)
-	stopped := !stop()
-	p.mu.Lock()
-	if p.failed++; err == nil {
-		p.failed = 0
-	}
-	p.mu.Unlock()
-	if stopped && ctx.Err() != nil {
+	err := f.handshake(conn, begun, choose)
+	switch {
+	case !stop() && ctx.Err() != nil:
 		return ctx.Err()
+	case err == nil:
+		f.prover.rejected.Store(0)
+		return conn.SetDeadline(time.Time{})
+	case errors.Is(err, errUnproved) && !timedOut(err):
+		f.prover.rejected.Add(1)
 	}
 	return err
 }
 
-func (p *ConnProver) prove(ctx context.Context, conn net.Conn) error {
-	c, err := p.take(ctx)
-	if err != nil {
-		return err
-	}
-	if err := conn.SetDeadline(time.Now().Add(preambleTime)); err != nil {
-		return fmt.Errorf("prove the connection: %w", err)
-	}
-	first := c.Preamble()
+// handshake is the exchange of a connection that has begun at a time.
+func (f *Proof) handshake(conn net.Conn, begun time.Time, choose func() bool) error {
+	first := f.client.Preamble()
 	var answer [preamble.AnswerSize]byte
-	if _, err = conn.Write(first[:]); err == nil {
+	_, err := conn.Write(first[:])
+	if err == nil {
 		_, err = io.ReadFull(conn, answer[:])
 	}
 	switch {
-	case errors.Is(err, io.EOF): // not the end of a service: that has no byte yet
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // not the end of a service: that has no byte yet
 		return fmt.Errorf("%w: %v", errUnproved, err)
 	case err != nil:
 		return fmt.Errorf("%w: %w", errUnproved, err)
 	}
-	proof, err := c.Answer(answer[:])
-	if err != nil {
+	answered := time.Now()
+	proof, err := f.client.Answer(answer[:])
+	signing := time.Since(answered)
+	switch {
+	case err != nil:
 		return err
+	case time.Since(begun) >= serverTime && signing >= serverTime/2:
+		return &SigningError{&slowError{signing}}
+	case !choose():
+		return errNotChosen
 	}
 	if _, err := conn.Write(proof[:]); err != nil {
 		return fmt.Errorf("%w: %w", errUnproved, err)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return conn.SetDeadline(time.Time{})
+	return nil
+}
+
+// slowError is the error of a signer that is too slow for a proof.
+type slowError struct{ took time.Duration }
+
+func (e *slowError) Error() string {
+	return fmt.Sprintf("expected the two HMACs for a connection within %s, since the server waits no longer, got them after %s",
+		serverTime, e.took.Round(100*time.Millisecond))
+}
+
+// Hint returns what to do.
+func (e *slowError) Hint() string {
+	return "bind = \"" + string(BindConnection) + "\" requires three HMACs for each connection, two of them at once: use a device that needs no touch for each, or let secret_command hold the secret"
 }

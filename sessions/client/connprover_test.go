@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sallyport/bench/netns"
@@ -31,12 +32,27 @@ func newTestProver(t *testing.T, now func() time.Time) *ConnProver {
 // that it received.
 func proveAt(t *testing.T, c *ConnProver) preamble.Preamble {
 	t.Helper()
+	return proveBy(t, prepare(t, c))
+}
+
+func prepare(t *testing.T, c *ConnProver) *Proof {
+	t.Helper()
+	f, err := c.Prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// proveBy is proveAt for a proof that is prepared.
+func proveBy(t *testing.T, f *Proof) preamble.Preamble {
+	t.Helper()
 	client, server := net.Pipe()
 	defer client.Close()
 	defer server.Close()
 	server.SetDeadline(netns.Deadline(t))
 	done := make(chan error, 1)
-	go func() { done <- c.Prove(t.Context(), client) }()
+	go func() { done <- f.Prove(t.Context(), client) }()
 	first, proof := make([]byte, preamble.Size), make([]byte, preamble.ProofSize)
 	if _, err := io.ReadFull(server, first); err != nil {
 		t.Fatal(err)
@@ -46,8 +62,7 @@ func proveAt(t *testing.T, c *ConnProver) preamble.Preamble {
 		t.Fatal(err)
 	}
 	mac, nonce := preamble.SecretMAC([]byte("a secret")), [preamble.NonceSize]byte{1, 2, 3}
-	sum, _ := mac(preamble.AppendAnswerMessage(nil, "web", p, nonce))
-	server.Write(append(nonce[:], sum[:]...))
+	server.Write(answerTo(t, first))
 	if _, err := io.ReadFull(server, proof); err != nil {
 		t.Fatal(err)
 	}
@@ -60,16 +75,15 @@ func proveAt(t *testing.T, c *ConnProver) preamble.Preamble {
 	return p
 }
 
-// TestProofsUseNewNonces: each connection has a nonce that is recorded before it is sent,
-// also if its preamble was made ahead, or the one who asked for that has gone. A preamble
-// that was made too long ago is not sent.
+// TestProofsUseNewNonces: each connection has a nonce that is recorded before it is sent. A
+// preamble that was made too long ago is not sent.
 func TestProofsUseNewNonces(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	c := newTestProver(t, func() time.Time { return now })
 	var used []uint32
-	prove := func() {
+	prove := func(f *Proof) {
 		t.Helper()
-		p := proveAt(t, c)
+		p := proveBy(t, f)
 		if slices.Contains(used, p.Nonce) || p.Timestamp != uint32(now.Unix()) {
 			t.Errorf("the preamble has the nonce %d after %v, and the time %d at %d", p.Nonce, used, p.Timestamp, now.Unix())
 		}
@@ -79,47 +93,160 @@ func TestProofsUseNewNonces(t *testing.T) {
 		}
 		used = append(used, p.Nonce)
 	}
-	prove()
-	c.Prepare(t.Context())
-	prove()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	c.Prepare(ctx)
-	prove()
-	c.Prepare(t.Context())
-	<-c.ahead.made
+	first, second, third := prepare(t, c), prepare(t, c), prepare(t, c)
+	prove(second)
+	prove(first)
 	now = now.Add(preambleAge + time.Second)
-	prove()
-	c.Prepare(t.Context())
-	<-c.ahead.made
+	prove(third)
+	fourth := prepare(t, c)
 	now = now.Add(-time.Hour)
-	prove()
+	prove(fourth)
 }
 
-// slowSigner is a device that takes a minute for each HMAC.
+// slowSigner is a device that takes some time for each of its HMACs.
 type slowSigner struct {
 	SecretSigner
-	now *time.Time
+	slow func(n int) // the number of the HMAC, from 0 on
+	n    *int
 }
 
 func (s slowSigner) Sign(ctx context.Context, messages ...[]byte) ([]MAC, error) {
-	*s.now = s.now.Add(time.Minute)
+	s.slow(*s.n)
+	*s.n++
 	return s.SecretSigner.Sign(ctx, messages...)
 }
 
-// TestSlowSignerMakesOnePreamble: a preamble that took long is not made again without end.
+// TestSlowSignerMakesOnePreamble: a preamble that took long is made again at most once, with
+// the same nonce, since only the first HMAC may be slow.
 func TestSlowSignerMakesOnePreamble(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	c := newTestProver(t, func() time.Time { return now })
-	c.profile.Signer = slowSigner{SecretSigner("a secret"), &now}
-	c.Prepare(t.Context())
-	if _, err := c.take(t.Context()); err != nil {
+	for name, slow := range map[string]int{"at first": 1, "always": 100} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Unix(1_800_000_000, 0)
+			c := newTestProver(t, func() time.Time { return now })
+			n := 0
+			c.profile.Signer = slowSigner{SecretSigner("a secret"), func(n int) {
+				if n < slow {
+					now = now.Add(time.Minute)
+				}
+			}, &n}
+			f := prepare(t, c)
+			r, err := c.nonces.read()
+			if err != nil || r.next-r.opened != 1 || n != 2 {
+				t.Errorf("%d nonces are used, and %d HMACs made, %v", r.next-r.opened, n, err)
+			}
+			if p, err := preamble.Parse(sliceOf(f.client.Preamble())); err != nil || slow == 1 && p.Timestamp != uint32(now.Unix()) {
+				t.Errorf("the preamble has the time %d at %d, %v", p.Timestamp, now.Unix(), err)
+			}
+		})
+	}
+}
+
+func sliceOf(b [preamble.Size]byte) []byte { return b[:] }
+
+// TestTooSlowForAProof: a signer that has the HMACs for the answer after the server has
+// ended the connection is an error of its own, and the proof is not sent. A slow first HMAC
+// does not matter.
+func TestTooSlowForAProof(t *testing.T) {
+	for _, row := range []struct {
+		each time.Duration
+		ok   bool
+	}{{serverTime/2 - 100*time.Millisecond, true}, {serverTime / 2, false}, {time.Minute, false}} {
+		t.Run(row.each.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newTestProver(t, time.Now)
+				n := 0
+				c.profile.Signer = slowSigner{SecretSigner("a secret"), func(n int) { time.Sleep(row.each) }, &n}
+				f := prepare(t, c)
+				client, server := net.Pipe()
+				defer server.Close()
+				sent := make(chan int64)
+				go func() {
+					defer close(sent)
+					first := make([]byte, preamble.Size)
+					io.ReadFull(server, first)
+					server.Write(answerTo(t, first))
+					m, _ := io.Copy(io.Discard, server)
+					sent <- m
+				}()
+				err := f.Prove(t.Context(), client)
+				client.Close()
+				m := <-sent
+				var signing *SigningError
+				if ok := err == nil && m == preamble.ProofSize; ok != row.ok || !ok && (!errors.As(err, &signing) || m != 0) {
+					t.Errorf("%d bytes, and %v", m, err)
+				}
+			})
+		})
+	}
+}
+
+// answerTo is the answer of a server with the secret "a secret".
+func answerTo(t *testing.T, first []byte) []byte {
+	t.Helper()
+	p, err := preamble.Parse(first)
+	if err != nil {
+		t.Error(err)
+	}
+	nonce := [preamble.NonceSize]byte{1, 2, 3}
+	sum, _ := preamble.SecretMAC([]byte("a secret"))(preamble.AppendAnswerMessage(nil, "web", p, nonce))
+	return append(nonce[:], sum[:]...)
+}
+
+// TestOnlyRejectionsChangeTheNonces: after a proof that the server has rejected, the next
+// one has nonces of the other series. A connection that was interrupted, one to another
+// program, and one that nobody answers say nothing about nonces.
+func TestOnlyRejectionsChangeTheNonces(t *testing.T) {
+	rejecting := func(s net.Conn) { s.Close() }
+	silent := func(s net.Conn) {}
+	for _, row := range []struct {
+		name    string
+		server  func(s net.Conn)
+		ctx     time.Duration
+		changes bool
+	}{
+		{"rejected", rejecting, time.Hour, true},
+		{"silent", silent, time.Hour, false},
+		{"interrupted", silent, time.Second, false},
+		{"another program", func(s net.Conn) { s.Write(make([]byte, preamble.AnswerSize)) }, time.Hour, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newTestProver(t, time.Now)
+				if err := c.nonces.update(t.Context(), func(r *nonceRecord) error {
+					r.other = r.next + 1<<20
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+				first := prepare(t, c)
+				client, server := net.Pipe()
+				defer client.Close()
+				defer server.Close()
+				go func() {
+					io.ReadFull(server, make([]byte, preamble.Size))
+					row.server(server)
+				}()
+				ctx, cancel := context.WithTimeout(t.Context(), row.ctx)
+				defer cancel()
+				if err := first.Prove(ctx, client); err == nil {
+					t.Fatal("it is proved")
+				}
+				was, is := nonceOf(t, first), nonceOf(t, prepare(t, c))
+				if changed := is != was+1; changed != row.changes {
+					t.Errorf("the nonce %d follows %d", is, was)
+				}
+			})
+		})
+	}
+}
+
+func nonceOf(t *testing.T, f *Proof) uint32 {
+	t.Helper()
+	p, err := preamble.Parse(sliceOf(f.client.Preamble()))
+	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.nonces.read()
-	if err != nil || r.next-r.opened > 2 {
-		t.Errorf("%d nonces are used, %v", r.next-r.opened, err)
-	}
+	return p.Nonce
 }
 
 // TestProofFollowsTheSequence: the nonces of connections after a sequence are above its
@@ -169,7 +296,7 @@ func TestUnprovedConnections(t *testing.T) {
 				b, _ := io.ReadAll(server)
 				more <- b
 			}()
-			err := newTestProver(t, time.Now).Prove(t.Context(), client)
+			err := prepare(t, newTestProver(t, time.Now)).Prove(t.Context(), client)
 			client.Close()
 			if !errors.Is(err, row.want) || errors.Is(err, io.EOF) {
 				t.Errorf("got %v, want %v", err, row.want)
@@ -185,7 +312,8 @@ func TestUnprovedConnections(t *testing.T) {
 		defer server.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- newTestProver(t, time.Now).Prove(ctx, client) }()
+		f := prepare(t, newTestProver(t, time.Now))
+		go func() { done <- f.Prove(ctx, client) }()
 		io.ReadFull(server, make([]byte, preamble.Size))
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {

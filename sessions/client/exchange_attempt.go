@@ -116,9 +116,6 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 			return result, nil
 		}
 	}
-	if x.own && cfg.Prover != nil {
-		cfg.Prover.Prepare(ctx)
-	}
 	timer := time.AfterFunc(took+responseTime, again)
 	defer timer.Stop()
 	result, err := x.watch(ctx, result, r, responded)
@@ -149,7 +146,7 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 		l.prover = cfg.Prover
 	}
 	conns := newConnector(ctx, whole, granted)
-	conns.early, conns.lanes = cfg.Keep && canPeek, []*lane{l}
+	conns.keep, conns.early, conns.lanes = cfg.Keep, cfg.Keep && canPeek, []*lane{l}
 	seen := conns.wait(ctx)
 	if seen.err != nil {
 		found.at, found.service, found.before = result.Service, seen.err, seen.before

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -45,7 +46,8 @@ type lane struct {
 	next  time.Time     // the next connection begins
 	gap   time.Duration // to the one after it
 	until time.Time     // the lane ends
-	held  bool          // no connection begins: one proves itself
+	held  bool          // no connection begins: one proves itself, or waits for that
+	since time.Time     // it is held; valid if held
 	over  bool
 	ended time.Time // valid if over
 
@@ -86,7 +88,7 @@ func (l *lane) failed(err error, now time.Time) {
 		l.err = err
 	}
 	switch {
-	case endsProofs(err):
+	case endsProofs(err), errors.Is(err, errNotChosen):
 		l.end(now)
 	case closedByProgram(err):
 		if l.closed++; l.closed == enoughClosed {
@@ -112,6 +114,21 @@ func (l *lane) letIn(now time.Time) bool {
 func (l *lane) displaced(now time.Time) {
 	l.sighting = sighting{before: l.was(), err: errTaken}
 	l.end(now)
+}
+
+// hold lets no connection begin, and the lane not end by its time.
+func (l *lane) hold(now time.Time) {
+	if !l.held {
+		l.held, l.since = true, now
+	}
+}
+
+// release ends hold. More: the lane gets the time in which it was held.
+func (l *lane) release(now time.Time, more bool) {
+	if l.held && more {
+		l.until = l.until.Add(now.Sub(l.since))
+	}
+	l.held = false
 }
 
 // end ends the lane.

@@ -14,7 +14,10 @@ const maxSpare = 150 * time.Millisecond
 // whole, the lane then has the connection.
 func (c *connector) take(a answer, now time.Time) *lane {
 	l := a.lane
-	if a.conn != nil {
+	switch {
+	case a.prepared:
+		return c.prepared(a, now)
+	case a.conn != nil:
 		return c.proved(a, now)
 	}
 	all := c.underWay[l]
@@ -24,6 +27,7 @@ func (c *connector) take(a answer, now time.Time) *lane {
 		return nil
 	}
 	c.underWay[l] = slices.Delete(all, i, i+1)
+	t := c.turnOf(l)
 	switch {
 	case a.err != nil:
 		a.dial.close()
@@ -36,11 +40,15 @@ func (c *connector) take(a answer, now time.Time) *lane {
 	case !c.whole:
 		a.dial.close()
 		return c.won(l, nil, now)
-	case c.proving != nil && c.spare == nil:
-		c.spare = &a
-		return nil
-	case c.proving != nil:
+	case t.spare != nil:
 		a.dial.close()
+		return nil
+	case t.conn != nil:
+		t.spare = &a
+		return nil
+	case l.prover != nil && t.proof == nil:
+		t.spare = &a
+		l.hold(now)
 		return nil
 	}
 	return c.complete(a, now)
@@ -57,7 +65,7 @@ func (c *connector) complete(a answer, now time.Time) *lane {
 	}
 	conn := newConn(tcp)
 	if l.prover != nil {
-		c.proveConn(l, conn)
+		c.proveConn(l, conn, now)
 		return nil
 	}
 	// A firewall lets the packets of a host to itself pass.
@@ -65,7 +73,8 @@ func (c *connector) complete(a answer, now time.Time) *lane {
 	if conn.granted = c.granted && !local; conn.granted {
 		return c.won(l, conn, now)
 	}
-	c.proving, l.held = conn, true
+	c.shared.conn = conn
+	l.hold(now)
 	roundTrip := a.at.Sub(a.dial.begun)
 	conn.proof = proofTime(roundTrip)
 	need := conn.proof
@@ -79,11 +88,40 @@ func (c *connector) complete(a answer, now time.Time) *lane {
 	return nil
 }
 
-// proveConn proves a connection by the handshake of package preamble.
-func (c *connector) proveConn(l *lane, conn *Conn) {
-	c.proving, l.held = conn, true
+// prepare makes the preamble of the next connection of a lane, in a goroutine.
+func (c *connector) prepare(l *lane) {
+	t := c.turnOf(l)
+	if t.preparing || t.proof != nil {
+		return
+	}
+	t.preparing = true
 	c.running.Go(func() {
-		err := l.prover.Prove(c.ctx, conn.tcp)
+		proof, err := l.prover.Prepare(c.ctx)
+		c.deliver(answer{lane: l, proof: proof, prepared: true, at: time.Now(), err: err})
+	})
+}
+
+// prepared takes a preamble. A connection that has waited for it is half-open still, or
+// another one begins: the server waits for its preamble from then on.
+func (c *connector) prepared(a answer, now time.Time) *lane {
+	l, t := a.lane, c.turnOf(a.lane)
+	t.proof, t.preparing = a.proof, false
+	l.release(now, true)
+	if a.err != nil && !l.over {
+		l.failed(a.err, now)
+		l.end(now)
+	}
+	return c.useSpare(t, now)
+}
+
+// proveConn proves a connection by the handshake of package preamble.
+func (c *connector) proveConn(l *lane, conn *Conn, now time.Time) {
+	t := c.turnOf(l)
+	proof := t.proof
+	t.conn, t.proof = conn, nil
+	l.hold(now)
+	c.running.Go(func() {
+		err := proof.prove(c.ctx, conn.tcp, c.choose)
 		if errors.Is(err, errUnproved) && !timedOut(err) {
 			err = fmt.Errorf("%w: %w", errClosedAtOnce, err)
 		}
@@ -92,20 +130,39 @@ func (c *connector) proveConn(l *lane, conn *Conn) {
 	})
 }
 
+// choose reports whether a connection whose server has proved itself gets the proof.
+func (c *connector) choose() bool { return !c.keep || c.chosen.CompareAndSwap(false, true) }
+
 // proved takes the result of a proof.
 func (c *connector) proved(a answer, now time.Time) *lane {
-	l, spare := a.lane, c.spare
-	c.proving, c.spare, l.held = nil, nil, false
+	l, t := a.lane, c.turnOf(a.lane)
+	t.conn = nil
+	l.release(now, false)
 	switch {
 	case a.err == nil && !l.over:
-		if spare != nil {
-			spare.close()
+		if t.spare != nil {
+			t.spare.close()
+			t.spare = nil
 		}
 		return c.won(l, a.conn, now)
 	case !l.over:
 		l.failed(a.err, now)
 	}
 	a.conn.Close()
+	if l.prover != nil && !l.over {
+		c.prepare(l)
+		if t.spare != nil {
+			l.hold(now)
+		}
+		return nil
+	}
+	return c.useSpare(t, now)
+}
+
+// useSpare completes the connection that has waited for its turn, if it is half-open.
+func (c *connector) useSpare(t *turn, now time.Time) *lane {
+	spare := t.spare
+	t.spare = nil
 	switch {
 	case spare == nil:
 	case spare.lane.over || now.Sub(spare.at) > maxSpare:

@@ -8,7 +8,7 @@ import (
 
 // race is one sequence to each address of the server, and the watch at their services,
 // until one answers. One goroutine runs it. Others wait for connections (connector), for
-// ICMP errors of each sender, and for the resolver.
+// ICMP errors of each sender, for the resolver, and for a Signer.
 type race struct {
 	*knocking
 	seq     sequence
@@ -18,8 +18,12 @@ type race struct {
 	won     []*trial // in the order of their answers
 	conns   *connector
 	icmp    chan *trial
+	signing *signed // which a goroutine signs; nil: none
+	signed  chan *signed
 	unsent  []error
 	unheard int // addresses at which no knock has arrived
+	// impostors are addresses at which another program than the server answers.
+	impostors int
 }
 
 // attempt sends a sequence to each address, one after the other, until a service
@@ -28,11 +32,11 @@ func (k *knocking) attempt(ctx context.Context, seq sequence) (Result, error) {
 	// A watch by a connection also shows whether the program behind the port runs.
 	granted := k.granted && (k.cfg.Keep || k.cfg.Watch != WatchConnection)
 	r := &race{
-		knocking: k, seq: seq, plan: newPlan(time.Now(), !k.cfg.Keep), icmp: make(chan *trial),
+		knocking: k, seq: seq, plan: newPlan(time.Now(), !k.cfg.Keep), icmp: make(chan *trial), signed: make(chan *signed),
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	r.conns = newConnector(ctx, k.whole(), granted)
-	r.conns.early = k.cfg.Keep && canPeek
+	r.conns.keep, r.conns.early = k.cfg.Keep, k.cfg.Keep && canPeek
 	defer r.close()
 	defer cancel() // of the resolver, and of proofs
 	r.add(k.addresses(seq.previous))
@@ -80,6 +84,11 @@ func (r *race) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
+		case s := <-r.signed:
+			if err := r.take(s); err != nil {
+				timer.Stop()
+				return err
+			}
 		case tr := <-r.icmp:
 			r.rejected(tr, time.Now())
 		case a := <-r.conns.answers:
@@ -125,25 +134,70 @@ func (r *race) step(ctx context.Context) (next time.Time, running bool, err erro
 }
 
 // sendDue sends the sequences that are due, and returns when the next one is. Later: one
-// is due later.
+// is due later, or is being signed. Only a Signer may take long, so it has a goroutine:
+// meanwhile the race serves the addresses before.
 func (r *race) sendDue(ctx context.Context) (next time.Time, later bool, err error) {
-	for {
+	for r.signing == nil {
 		i, at, ok := r.plan.due()
 		if !ok || time.Until(at) > 0 {
 			return at, ok, nil
 		}
-		tr, err := r.send(ctx, r.targets[i], r.seq)
-		switch {
-		case isSendError(err):
-			r.unsent = append(r.unsent, err)
-		case err != nil && len(r.won) == 0:
-			return next, false, err
-		case err == nil:
-			tr.index = i
-			r.plan.sent(i, time.Now())
-			r.watch(ctx, tr)
+		s, err := r.begin(ctx, r.targets[i], r.seq)
+		if err != nil {
+			if err = r.failed(i, err); err != nil {
+				return next, false, err
+			}
 			continue
 		}
-		r.plan.over(i, time.Now())
+		if s.index = i; r.cfg.Profile.Signer != nil {
+			r.signing = s
+			r.conns.running.Go(func() {
+				r.sign(ctx, s)
+				select {
+				case r.signed <- s:
+				case <-r.conns.closed:
+				}
+			})
+			break
+		}
+		r.sign(ctx, s)
+		if err := r.transmit(s); err != nil {
+			return next, false, err
+		}
 	}
+	return next, !r.plan.hasAnswer() || r.plan.matters(r.signing.index), nil
+}
+
+// transmit sends a signed sequence, and watches after it.
+func (r *race) transmit(s *signed) error {
+	tr, err := r.knocking.transmit(s)
+	if err != nil {
+		return r.failed(s.index, err)
+	}
+	r.plan.sent(tr.index, time.Now())
+	r.watch(tr)
+	return nil
+}
+
+// failed takes the error of a sequence that was not sent. It returns the error if that ends
+// the race.
+func (r *race) failed(index int, err error) error {
+	if isSendError(err) {
+		r.unsent = append(r.unsent, err)
+	} else if len(r.won) == 0 {
+		return err
+	}
+	r.plan.over(index, time.Now())
+	return nil
+}
+
+// take takes the sequence that a Signer has signed. After the answer of a service, it may
+// not matter any more.
+func (r *race) take(s *signed) error {
+	r.signing = nil
+	if r.plan.hasAnswer() && (!r.plan.matters(s.index) || !time.Now().Before(r.plan.until)) {
+		r.plan.over(s.index, time.Now())
+		return nil
+	}
+	return r.transmit(s)
 }

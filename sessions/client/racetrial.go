@@ -1,18 +1,17 @@
 package client
 
 import (
-	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"sallyport/verify/preamble"
 	"sallyport/verify/schedule"
 )
 
 // watch begins to watch after a sequence.
-func (r *race) watch(ctx context.Context, tr *trial) {
-	if tr.prover = r.prover(tr.base); tr.prover != nil {
-		tr.prover.Prepare(ctx)
-	}
+func (r *race) watch(tr *trial) {
+	tr.prover = r.prover(tr.base)
 	if r.found.at == tr.service {
 		tr.earlier = r.found.before
 	}
@@ -50,9 +49,14 @@ func (r *race) judge(tr *trial) {
 	if r.seq.previous || r.seq.byClock {
 		return // the server may refuse these
 	}
-	if first := tr.lanes[0]; first.unheard {
+	switch first := tr.lanes[0]; {
+	case first.unheard:
 		r.unheard++
-	} else if first.letIn(time.Now()) || endsProofs(first.err) {
+	case errors.Is(first.err, preamble.ErrNotAuthentic):
+		// Another program may have the port at one address only.
+		r.impostors++
+		r.enough = r.enough || r.impostors+len(r.unsent) == len(r.targets)
+	case first.letIn(time.Now()), endsProofs(first.err):
 		r.enough = true
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
-	"time"
 
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -52,21 +51,18 @@ func (e *SigningError) Unwrap() error { return e.err }
 // ended before the signer did.
 const maxLate = 2
 
-// sign returns the knocks of a sequence, with their time and the initial sequence number
-// of connections after it; 0: the kernel chooses it.
-func (k *knocking) sign(ctx context.Context, seq sequence, base uint32) (stamp time.Time, knocks []Packet, isn wire.ISN, err error) {
+// sign makes the knocks of a sequence, and the initial sequence number of connections
+// after it; 0: the kernel chooses it. It changes nothing but the sequence.
+func (k *knocking) sign(ctx context.Context, q *signed) {
 	s := signing{numbered: k.cfg.Profile.Bind == BindISN && k.cfg.Keep, closes: k.cfg.closes}
-	if stamp, _ = k.previousMinute(); seq.previous {
-		knocks, isn, err = signSequence(ctx, k.cfg.Profile, stamp, base, s)
-		return stamp, knocks, isn, err
-	}
 	for i := 0; ; i++ {
-		stamp = k.cfg.Now()
-		k.minute = schedule.MinuteOf(stamp)
-		knocks, isn, err = signSequence(ctx, k.cfg.Profile, stamp, base, s)
+		if q.stamp = k.cfg.Now(); q.seq.previous {
+			q.stamp = lastSecond(schedule.MinuteOf(q.stamp))
+		}
+		q.knocks, q.isn, q.err = signSequence(ctx, k.cfg.Profile, q.stamp, q.base, s)
 		// A signer may take until another minute, as for a touch. The nonces are unused.
-		if err != nil || schedule.MinuteOf(k.cfg.Now()) == k.minute || i == maxLate {
-			return stamp, knocks, isn, err
+		if q.err != nil || q.seq.previous || schedule.MinuteOf(k.cfg.Now()) == schedule.MinuteOf(q.stamp) || i == maxLate {
+			return
 		}
 	}
 }

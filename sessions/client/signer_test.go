@@ -88,13 +88,14 @@ func TestLateSigner(t *testing.T) {
 		}
 		p.Signer, p.Secret = s, nil
 		k := &knocking{cfg: Config{Profile: p, Now: time.Now}}
-		stamp, packets, _, err := k.sign(t.Context(), sequence{attempt: 1}, 7)
-		if err != nil || s.calls != 2 || time.Since(stamp) != 0 {
-			t.Fatalf("%d calls, stamp %s, %v", s.calls, stamp, err)
+		q := &signed{seq: sequence{attempt: 1}, base: 7}
+		k.sign(t.Context(), q)
+		if q.err != nil || s.calls != 2 || time.Since(q.stamp) != 0 {
+			t.Fatalf("%d calls, stamp %s, %v", s.calls, q.stamp, q.err)
 		}
 		p.Signer, p.Secret = nil, s.secret
-		if want, _ := Sequence(p, stamp, 7); !reflect.DeepEqual(packets, want) {
-			t.Errorf("%x; expected %x", packets, want)
+		if want, _ := Sequence(p, q.stamp, 7); !reflect.DeepEqual(q.knocks, want) {
+			t.Errorf("%x; expected %x", q.knocks, want)
 		}
 	})
 }

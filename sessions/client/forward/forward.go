@@ -67,9 +67,9 @@ type Route struct {
 	Each    bool   // each connection requires a knock, and is that of the knock
 	Granted bool   // only admitted addresses can connect to the service
 	Rotates bool   // each knock opens another port
-	// Prove proves a connection that was made without a knock, of which nothing was sent or
-	// read; nil: the service asks for no proof. See client.ConnProver.
-	Prove   func(context.Context, net.Conn) error
+	// Prover proves connections that are made without a knock; nil: the service asks for
+	// no proof.
+	Prover  *client.ConnProver
 	Streams []net.Listener
 	Packets []PacketConn
 }

@@ -110,7 +110,7 @@ func (s *server) connect(ctx context.Context, r *route, steady bool) (c Conn, fi
 		}
 		begin := time.Now()
 		if c, first, err = s.plain(ctx, r, open.at); err == nil {
-			if steady && len(first) == 0 && r.Prove == nil {
+			if steady && len(first) == 0 && r.Prover == nil {
 				limit := maxKept
 				if r.Granted {
 					limit = 0
@@ -143,6 +143,13 @@ func (s *server) plain(ctx context.Context, r *route, at netip.AddrPort) (Conn, 
 	limit := patienceOf(r.handshake)
 	s.opener.mu.Unlock()
 	serveCtx := ctx
+	var proof *client.Proof
+	if r.Prover != nil { // before the connection: the server waits for the preamble from then on
+		var err error
+		if proof, err = r.Prover.Prepare(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	begin := time.Now()
@@ -161,8 +168,8 @@ func (s *server) plain(ctx context.Context, r *route, at netip.AddrPort) (Conn, 
 	took := time.Since(begin)
 	var first []byte
 	switch {
-	case r.Prove != nil: // its own time limit; only the handshake shows the path's
-		if err = r.Prove(serveCtx, c); err != nil {
+	case proof != nil: // its own time limit; only the handshake shows the path's
+		if err = proof.Prove(serveCtx, c); err != nil {
 			c.Close()
 			return nil, nil, err
 		}
