@@ -17,7 +17,7 @@ import (
 
 // TestBoundConnections: with bind = "connection", the connections of connect, run and
 // forward prove themselves, and get in. A program behind the client's address does not,
-// while the service is open.
+// while the service is open, also for anyone. A program may hold the secret.
 func TestBoundConnections(t *testing.T) {
 	if !enter(t) {
 		return
@@ -36,12 +36,13 @@ name = "web"
 type = "web"
 listen = ":8081"
 bind = "connection"
+open_to = "anyone"
 open_for = "1h"
 open_max = "2h"
 `, echoEOF(t)), "alice=echo", "bob=web")
 	n.addOperation("echo-alice", "echo", "alice")
 	n.serve()
-	alice, bob := n.path("alice.toml"), n.path("bob.toml")
+	alice := n.path("alice.toml")
 	stays := func(when, address string) {
 		t.Helper()
 		if n.reaches(n.client, address) {
@@ -63,9 +64,14 @@ open_max = "2h"
 		}
 		return out.String()
 	}
-	const remark = "hint: each connection to the service must prove itself"
-	if out, err := n.tryKnock("alice"); err != nil || !strings.Contains(out, remark) {
-		t.Errorf("knock: %v\n%s", err, out)
+	const remark = "hint: each connection to the service must prove itself: connect by sallyport connect "
+	text, err := n.tryKnock("alice")
+	if err != nil || !strings.Contains(text, remark) || !strings.Contains(text, ", sallyport run ") {
+		t.Errorf("knock: %v\n%s", err, text)
+	}
+	text, err = n.try(n.client, n.path("sallyport"), "knock", "--json", alice)
+	if err != nil || !strings.Contains(text, `"bind":"connection"`) {
+		t.Errorf("knock --json: %v\n%s", err, text)
 	}
 	stays("after knock", asClient+":8080")
 	large := strings.Repeat("0123456789abcdef", 1<<14)
@@ -75,7 +81,15 @@ open_max = "2h"
 		}
 		stays("after connect", asClient+":8080")
 	}
-	out := n.run(n.client, n.path("sallyport"), "run", bob, "--", "sh", "-c",
+	script := fmt.Sprintf(`set -e; cd '%s'; export XDG_CONFIG_HOME="$PWD/config" XDG_STATE_HOME="$PWD/client-state"
+./sallyport profile add bob.toml web
+sed -n "s/^secret = '\(.*\)'$/\1/p" bob.toml > key; chmod 600 key
+./sallyport profile set web --secret-command -- cat "$PWD/key"
+`, n.dir)
+	if out := n.run(n.client, "sh", "-c", script); !strings.Contains(out, "removed the key secret from ") {
+		t.Error(out)
+	}
+	out := n.run(n.client, "env", "XDG_CONFIG_HOME="+n.path("config"), n.path("sallyport"), "run", "web", "--", "sh", "-c",
 		"curl -s http://{host}:{port}/test1.html && curl -s http://{host}:{port}/test1.html")
 	if strings.Count(out, "<html") != 2 {
 		t.Errorf("the command of run got %s", out)
@@ -143,8 +157,8 @@ open_max = "2h"
 `, "alice")
 	n.serve()
 	n.rewrite("alice", "misnamed", "service_name = 'web'", "service_name = 'www'")
-	o := n.whyOnce(n.client, client.ReasonReset, "connect", n.path("misnamed.toml"))
-	expect(t, o, client.ReasonReset, "resets them without a byte", "does not accept the proof")
+	o := n.whyOnce(n.client, client.ReasonUnproved, "connect", n.path("misnamed.toml"))
+	expect(t, o, client.ReasonUnproved, "resets them without a byte", "does not accept the proof")
 
 	n.rewrite("alice", "impostor", "service = ':8080'", "service = ':9090'")
 	l, err := net.Listen("tcp", ":9090")

@@ -52,7 +52,7 @@ A profile of an operation only cannot close: use the operation that closes, with
 				result, err = o.closeAll(c.Context(), env, p, progress.report)
 			}
 			if o.json {
-				return printJSON(c.Context(), env, result, false, err, env.Clock.Monotonic().Sub(start))
+				return printJSON(c.Context(), env, result, client.BindAddress, false, err, env.Clock.Monotonic().Sub(start))
 			}
 			if err != nil {
 				return err

@@ -83,7 +83,7 @@ addresses, ports and times, and no secrets.`,
 			}
 			unconfirmed := err == nil && o.unconfirmed(p, result)
 			if o.json {
-				return printJSON(c.Context(), env, result, unconfirmed, err, env.Clock.Monotonic().Sub(start))
+				return printJSON(c.Context(), env, result, o.bind(p), unconfirmed, err, env.Clock.Monotonic().Sub(start))
 			}
 			if err != nil {
 				return err

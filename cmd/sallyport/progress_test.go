@@ -55,7 +55,7 @@ func TestResultJSON(t *testing.T) {
 	result := client.Result{Address: four.Addr(), Service: four, Watched: true, Attempts: 1, Also: []netip.AddrPort{six}}
 	var out strings.Builder
 	env := cli.Env{Stdout: &out, Getenv: func(string) string { return "" }}
-	err := printJSON(t.Context(), env, result, false, nil, 0)
+	err := printJSON(t.Context(), env, result, client.BindAddress, false, nil, 0)
 	if err != nil || !strings.Contains(out.String(), `"service":"192.0.2.1:22","also":["[2001:db8::1]:22"],`) {
 		t.Errorf("got %q, %v", out.String(), err)
 	}

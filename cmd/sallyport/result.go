@@ -22,6 +22,7 @@ type outcome struct {
 	Attempts  int      `json:"attempts"`       // how many were made
 	ElapsedMS int64    `json:"elapsed_ms"`
 	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
+	Bind      string   `json:"bind,omitempty"`           // "connection": only connect, run and forward can connect; missing: any program
 	// The service answered a connection that began before the knock: it is not hidden,
 	// or open for this address already. Missing: it did not, or the client does not know.
 	OpenBefore bool `json:"open_before,omitempty"`
@@ -42,10 +43,13 @@ type outcome struct {
 
 // printJSON prints the result, or the error, as one object. For an error, it returns
 // an exitError, so that the error is not printed again.
-func printJSON(ctx context.Context, env cli.Env, r client.Result, unconfirmed bool, err error, elapsed time.Duration) error {
+func printJSON(ctx context.Context, env cli.Env, r client.Result, bind client.Bind, unconfirmed bool, err error, elapsed time.Duration) error {
 	out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 	if err == nil {
 		out.Reason = string(r.Reason())
+		if bind == client.BindConnection {
+			out.Bind = string(bind)
+		}
 		if unconfirmed {
 			out.ExitCode = unconfirmedCode
 		}

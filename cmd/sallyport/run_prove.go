@@ -14,13 +14,24 @@ import (
 	forwarding "sallyport/sessions/client/forward"
 )
 
+// bound returns the service that the protocol in use opens, and its property.
+func (o *knockOptions) bound(p client.Profile) (service string, bind client.Bind) {
+	if challenge, err := o.usesChallenge(p); err == nil && challenge && p.Challenge.Service != "" {
+		return p.Challenge.Service, p.Challenge.Bind
+	}
+	return p.Service, p.Bind
+}
+
+// bind returns the property of the connections to the service of a profile.
+func (o *knockOptions) bind(p client.Profile) client.Bind {
+	_, bind := o.bound(p)
+	return bind
+}
+
 // boundService returns the service of a profile that has bind = "connection", if there is
 // one.
 func (o *knockOptions) boundService(p client.Profile) (s client.Service, bound bool) {
-	service, bind := p.Service, p.Bind
-	if challenge, err := o.usesChallenge(p); err == nil && challenge && p.Challenge.Service != "" {
-		service, bind = p.Challenge.Service, p.Challenge.Bind
-	}
+	service, bind := o.bound(p)
 	s, err := client.ParseService(service)
 	return s, err == nil && bind == client.BindConnection
 }
@@ -31,7 +42,7 @@ func (o *knockOptions) remarkBound(env cli.Env, name string, p client.Profile) e
 		return nil
 	}
 	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
-		fmt.Sprintf("each connection to the service must prove itself: connect by sallyport connect %s, or sallyport forward %s PORT", name, name))
+		fmt.Sprintf("each connection to the service must prove itself: connect by sallyport connect %s, sallyport run %s -- COMMAND, or sallyport forward %s PORT", name, name, name))
 }
 
 // proveFor lets a command connect to a service with bind = "connection": until the caller

@@ -17,7 +17,8 @@ import (
 var guideScript = regexp.MustCompile("(?s)<!-- run: client file tpm-hmac -->\n```text\n(.*?)```")
 
 // TestTPM: a key in a TPM opens a service, by the guide's script. Neither the profile nor
-// the record of nonces has the secret. Without the TPM, nothing is sent.
+// the record of nonces has the secret. It proves connections to a service, too. Without
+// the TPM, nothing is sent.
 func TestTPM(t *testing.T) {
 	for _, tool := range []string{"swtpm", "tpm2_hmac", "basenc"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -32,6 +33,7 @@ func TestTPM(t *testing.T) {
 name = "web"
 type = "web"
 listen = ":8080"
+bind = "connection"
 open_for = "20s"`, "alice")
 	n.serve()
 	tpm, socket := startTPM(n)
@@ -68,6 +70,9 @@ tpm2_flushcontext -t`)
 	}
 	out = sh("./sallyport knock work --json")
 	if !strings.Contains(out, `"opened":true`) || strings.Contains(out, "hint") {
+		t.Errorf("%s\nserver: %s", out, n.log())
+	}
+	if out = sh("./sallyport run work -- curl -sS http://{host}:{port}/test1.html"); !strings.Contains(out, "<html") {
 		t.Errorf("%s\nserver: %s", out, n.log())
 	}
 	if out, _ = n.try(nil, "grep", "-rl", secret, n.path("config"), n.path("client-state")); out != "" {

@@ -147,7 +147,8 @@ func TestImpostorAtOneAddress(t *testing.T) {
 	// At all addresses, nothing else follows.
 	cfg = boundConfig(t, "127.1.0.1")
 	r, err = Knock(t.Context(), cfg)
-	if offline := (*OfflineError)(nil); !errors.As(err, &offline) || offline.Reason != ReasonImpostor || offline.Attempts != 1 {
+	var offline *OfflineError
+	if !errors.As(err, &offline) || offline.Reason != ReasonImpostor || offline.Attempts != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -185,8 +186,9 @@ func TestOneProof(t *testing.T) {
 		t.Errorf("both servers have the proof: %v", one)
 	}
 	io.WriteString(r.Conn, "text")
-	if b := make([]byte, 4); func() error { _, err := io.ReadFull(r.Conn, b); return err }() != nil || string(b) != "text" {
-		t.Errorf("got %q", b)
+	b := make([]byte, 4)
+	if _, err := io.ReadFull(r.Conn, b); err != nil || string(b) != "text" {
+		t.Errorf("got %q, %v", b, err)
 	}
 }
 
@@ -260,7 +262,7 @@ func TestSignerOfOtherAddress(t *testing.T) {
 	cfg.Profile.Signer, cfg.Profile.Secret = &waitingSigner{secret: cfg.Profile.Secret, wait: func(ctx context.Context, n int) {
 		if n == 2 {
 			service.open()
-			<-ctx.Done() // until the client needs it no more
+			<-ctx.Done() // until the client has a connection
 			ended <- ctx.Err()
 		}
 	}}, nil
@@ -270,12 +272,13 @@ func TestSignerOfOtherAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Conn.Close()
-	if err := <-ended; r.Attempts != 1 || r.Address != netip.MustParseAddr("127.1.0.1") || !errors.Is(err, context.Canceled) {
+	err = <-ended
+	if r.Attempts != 1 || r.Address != netip.MustParseAddr("127.1.0.1") || !errors.Is(err, context.Canceled) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
 
-// TestNothingAfterTheEnd: when Knock returns, it writes no nonce any more.
+// TestNothingAfterTheEnd: when Knock has returned, it writes no nonce.
 func TestNothingAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {

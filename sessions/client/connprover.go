@@ -113,7 +113,8 @@ func (p *ConnProver) Prepare(ctx context.Context) (*Proof, error) {
 	// A signer may take long the first time only, as for a PIN. The nonce is unused.
 	for range 2 {
 		stamp := p.now()
-		if f.client, err = preamble.NewClient(p.service, p.profile.Identifier, uint32(stamp.Unix()), nonce, p.mac(ctx)); err != nil {
+		f.client, err = preamble.NewClient(p.service, p.profile.Identifier, uint32(stamp.Unix()), nonce, p.mac(ctx))
+		if err != nil {
 			return nil, err
 		}
 		if f.made = p.now(); f.made.Sub(stamp) <= preambleAge {

@@ -134,7 +134,8 @@ func TestSlowSignerMakesOnePreamble(t *testing.T) {
 			if err != nil || r.next-r.opened != 1 || n != 2 {
 				t.Errorf("%d nonces are used, and %d HMACs made, %v", r.next-r.opened, n, err)
 			}
-			if p, err := preamble.Parse(sliceOf(f.client.Preamble())); err != nil || slow == 1 && p.Timestamp != uint32(now.Unix()) {
+			p, err := preamble.Parse(sliceOf(f.client.Preamble()))
+			if err != nil || slow == 1 && p.Timestamp != uint32(now.Unix()) {
 				t.Errorf("the preamble has the time %d at %d, %v", p.Timestamp, now.Unix(), err)
 			}
 		})
@@ -143,9 +144,9 @@ func TestSlowSignerMakesOnePreamble(t *testing.T) {
 
 func sliceOf(b [preamble.Size]byte) []byte { return b[:] }
 
-// TestTooSlowForAProof: a signer that has the HMACs for the answer after the server has
-// ended the connection is an error of its own, and the proof is not sent. A slow first HMAC
-// does not matter.
+// TestTooSlowForAProof: if a signer has the HMACs for the answer after the server has
+// ended the connection, the client reports the signer, and sends no proof. A slow first
+// HMAC does not matter.
 func TestTooSlowForAProof(t *testing.T) {
 	for _, row := range []struct {
 		each time.Duration
@@ -172,7 +173,8 @@ func TestTooSlowForAProof(t *testing.T) {
 				client.Close()
 				m := <-sent
 				var signing *SigningError
-				if ok := err == nil && m == preamble.ProofSize; ok != row.ok || !ok && (!errors.As(err, &signing) || m != 0) {
+				ok := err == nil && m == preamble.ProofSize
+				if ok != row.ok || !ok && (!errors.As(err, &signing) || m != 0) {
 					t.Errorf("%d bytes, and %v", m, err)
 				}
 			})
@@ -193,8 +195,8 @@ func answerTo(t *testing.T, first []byte) []byte {
 }
 
 // TestOnlyRejectionsChangeTheNonces: after a proof that the server has rejected, the next
-// one has nonces of the other series. A connection that was interrupted, one to another
-// program, and one that nobody answers say nothing about nonces.
+// one has nonces of the other series. Connections that were interrupted, that another
+// program has, or that stay without an answer do not change the series.
 func TestOnlyRejectionsChangeTheNonces(t *testing.T) {
 	rejecting := func(s net.Conn) { s.Close() }
 	silent := func(s net.Conn) {}

@@ -19,6 +19,7 @@ import (
 var (
 	errClosedInOrder = fmt.Errorf("%w: %w", errClosedAtOnce, io.EOF)
 	errReset         = fmt.Errorf("%w: %w", errClosedAtOnce, syserror.Reset.Err())
+	errUnprovedReset = fmt.Errorf("%w: %w: %w", errClosedAtOnce, errUnproved, syserror.Reset.Err())
 )
 
 const blame = "compare identifier, secret"
@@ -145,6 +146,14 @@ func TestDiagnosis(t *testing.T) {
 		"reset, with connections": {
 			findings{service: errReset, before: beforeOpen}, circumstances{own: 64},
 			ReasonTooMany, "this computer has 64 connections", "too many connections", blame,
+		},
+		"reset after the preamble": {
+			findings{service: errUnprovedReset, before: beforeOpen}, circumstances{own: 1},
+			ReasonUnproved, "resets them without a byte", "does not accept the proof", "too many connections",
+		},
+		"reset after the preamble, and only granted addresses connect": {
+			findings{service: errUnprovedReset, before: beforeOpen}, circumstances{granted: true},
+			ReasonUnproved, "only an address that the server has let in", "does not accept the proof", "another address",
 		},
 		"reset, other address": {
 			findings{service: errReset, sentFrom: here, connectedFrom: there}, circumstances{},

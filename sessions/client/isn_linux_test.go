@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,8 +141,10 @@ func TestBoundKnock(t *testing.T) {
 		unix.Close(fd)
 		result.Conn.Close()
 		want := wire.ISNOfAttempt(p.Secret, p.Identifier, base)
-		if len(numbers) != 2 || numbers[0] == want || numbers[1] != want || seen[want] {
-			t.Errorf("SYNs with %d, want another number and then %d", numbers, want)
+		// On a busy host, more than one connection begins after the knock.
+		other := func(n wire.ISN) bool { return n != want }
+		if len(numbers) < 2 || numbers[0] == want || slices.ContainsFunc(numbers[1:], other) || seen[want] {
+			t.Errorf("SYNs with %d, want another number and then only %d", numbers, want)
 		}
 		seen[want] = true
 	}

@@ -192,7 +192,7 @@ func (r *race) failed(index int, err error) error {
 }
 
 // take takes the sequence that a Signer has signed. After the answer of a service, it may
-// not matter any more.
+// be useless.
 func (r *race) take(s *signed) error {
 	r.signing = nil
 	if r.plan.hasAnswer() && (!r.plan.matters(s.index) || !time.Now().Before(r.plan.until)) {

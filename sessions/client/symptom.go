@@ -86,13 +86,15 @@ func (s symptom) diagnoseReset(d *diagnosis, what string) {
 	if s.own > 0 {
 		d.see("this computer has %d connections to %s", s.own, s.at)
 	}
-	if errors.Is(s.err, errUnproved) {
-		d.conclude("the server does not accept the proof of the connection: the client has lost the right to the service, service_name, the secret or the clock differ from the server's, or another device with this profile has used higher nonces")
-	}
 	switch {
-	case s.granted && errors.Is(s.err, errUnproved):
+	case errors.Is(s.err, errUnproved):
 		d.reason = ReasonUnproved
-		d.see("only an address that the server has let in can connect to it")
+		d.conclude("the server does not accept the proof of the connection: the client has lost the right to the service, service_name, the secret or the clock differ from the server's, or another device with this profile has used higher nonces")
+		if s.granted {
+			d.see("only an address that the server has let in can connect to it")
+		} else {
+			d.conclude("%s", stranger)
+		}
 	case s.granted:
 		d.reason = ReasonTooMany
 		d.see("only an address that the server has let in can connect to it")
