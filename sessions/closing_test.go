@@ -88,6 +88,33 @@ func TestNothingOpensAfterAClose(t *testing.T) {
 	}
 }
 
+// TestNothingClosesAfterAnOpen: a closing attempt from before a complete one that opens
+// closes nothing after it: neither one whose last knock an attacker has held back, nor one
+// that found no lease, and of which all nonces are unused.
+func TestNothingClosesAfterAnOpen(t *testing.T) {
+	f := verifytest.New(t, 3, "com1")
+	cfg := Config{Clients: []Client{{Identifier: verifytest.ID("com1")}}}
+	closed := 0
+	cfg.Close = func(all []Closing) { closed += len(all) }
+	grants, stats := run(t, cfg, func(s *Sessions) {
+		s.Deliver(f.Closing(t, "com1", minute, 20, 0), alice)
+		s.Deliver(f.Closing(t, "com1", minute, 20, 1), alice)
+		for i := range 3 {
+			s.Deliver(f.Knock(t, "com1", minute, 30, i), alice)
+		}
+		s.Deliver(f.Closing(t, "com1", minute, 20, 2), alice)
+		for i := range 3 {
+			s.Deliver(f.Closing(t, "com1", minute, 10, i), alice)
+		}
+		for i := range 3 { // of the same kind, it only comes late
+			s.Deliver(f.Knock(t, "com1", minute, 24, i), alice)
+		}
+	})
+	if stats[Opened]+stats[Superseded] != 2 || closed != 0 || stats[Replay] != 1 || stats[Older] != 3 {
+		t.Errorf("grants %v, %d closed, stats %v", grants, closed, stats)
+	}
+}
+
 // TestClosesWithoutADisk: a closing attempt takes effect if its nonces cannot be
 // recorded; one that opens does not.
 func TestClosesWithoutADisk(t *testing.T) {

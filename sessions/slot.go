@@ -40,17 +40,17 @@ func (s *slot) record(k *verify.Knock, from source, allowed Spread, now millisec
 		return Older, nil
 	}
 	outcome := a.record(k, from, allowed)
-	if outcome == Opened && a.closes {
-		s.retireBefore(a.base, w)
+	if outcome == Opened {
+		s.retireBefore(a, w)
 	}
 	return outcome, a
 }
 
-// retireBefore makes no attempt before a base complete: the client has closed what it has
-// open since, and must not find it open because a knock was delayed.
-func (s *slot) retireBefore(base uint32, w *replay.Window) {
+// retireBefore makes no attempt of the other kind complete that a complete one follows:
+// what the client has closed must not open, or the reverse, because a knock was delayed.
+func (s *slot) retireBefore(complete *attempt, w *replay.Window) {
 	for i := range s.attempts[:s.held] {
-		if a := &s.attempts[i]; a.base < base {
+		if a := &s.attempts[i]; a.base < complete.base && a.closes != complete.closes {
 			a.retire(s.last, w)
 		}
 	}
@@ -58,7 +58,7 @@ func (s *slot) retireBefore(base uint32, w *replay.Window) {
 
 // find returns the attempt of a knock, which may begin with it; nil: the slot does not
 // hold it. An attempt cannot begin if the slot is full of newer ones, or if a newer one
-// began too long ago, or has closed. A base that is another nonce of a held attempt does not come
+// began too long ago, or is complete and of the other kind. A base that is another nonce of a held attempt does not come
 // from an honest client.
 func (s *slot) find(k *verify.Knock, from source, now milliseconds, w *replay.Window) *attempt {
 	base, last := int64(k.Base()), int64(k.Maximum())
@@ -71,7 +71,7 @@ func (s *slot) find(k *verify.Knock, from source, now milliseconds, w *replay.Wi
 		case -last <= d && d <= last:
 			return nil
 		case d > 0:
-			newer, late = newer+1, late || now-a.began > reorderTime || a.closes && a.count > s.last
+			newer, late = newer+1, late || now-a.began > reorderTime || a.count > s.last && a.closes != k.Closes()
 		}
 		if a.base < s.attempts[oldest].base {
 			oldest = i

@@ -58,12 +58,12 @@ func (m *slotModel) deliver(base uint32, sequence int, at schedule.Minute, close
 		return OtherSource, nil
 	}
 	if a.sources = append(a.sources, from); len(a.sources) == m.n {
-		if closes {
-			for _, before := range m.held {
-				for i := range m.n {
-					m.used[before.base+uint32(i)] = m.used[before.base+uint32(i)] || before.base < base
-				}
+		for _, before := range m.held {
+			for i := range m.n {
+				m.used[before.base+uint32(i)] = m.used[before.base+uint32(i)] || before.base < base && before.closes != closes
 			}
+		}
+		if closes {
 			return Closed, a
 		}
 		return Opened, a
@@ -81,7 +81,7 @@ func (m *slotModel) attempt(base uint32, at schedule.Minute, closes bool, now ti
 			return nil
 		case d > 0:
 			newer++
-			late = late || now.Sub(a.began) > 2*time.Second || a.closes && len(a.sources) == m.n
+			late = late || now.Sub(a.began) > 2*time.Second || a.closes != closes && len(a.sources) == m.n
 		}
 	}
 	if newer >= 4 || late {
