@@ -13,8 +13,8 @@
 //	Nonces     reports that the nonce's use is on disk -> Target.Pass: to the service
 //
 // A connection that breaks a rule, or has no proof in time, is reset without a byte. For
-// a connection without an authentic preamble nothing here allocates in this process,
-// and nothing grows. Bytes after the proof are not read: they are the
+// a connection without an authentic preamble nothing here allocates in this process, but
+// the zone of a link-local address, and nothing grows. Bytes after the proof are not read: they are the
 // service's.
 //
 // The lock of a Prover is never held while a Target, Leases or Nonces is called: those
