@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,4 +76,46 @@ func Cores() ([]int, error) {
 		}
 	}
 	return cores, nil
+}
+
+// Avoid binds all threads of this process to the cores other than one. If there are no
+// others, it changes nothing.
+func Avoid(core int) error {
+	cores, err := Cores()
+	if err != nil {
+		return err
+	}
+	var others unix.CPUSet
+	for _, c := range cores {
+		if c != core {
+			others.Set(c)
+		}
+	}
+	if others.Count() == 0 {
+		return nil
+	}
+	// A new thread inherits the cores of the one that starts it. So a pass that finds no
+	// new thread is the last.
+	done := map[string]bool{}
+	for fresh := true; fresh; {
+		fresh = false
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return fmt.Errorf("list the threads of this process: %w", err)
+		}
+		for _, t := range threads {
+			if done[t.Name()] {
+				continue
+			}
+			id, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return fmt.Errorf("list the threads of this process: %w", err)
+			}
+			if err := unix.SchedSetaffinity(id, &others); err != nil && err != unix.ESRCH {
+				return fmt.Errorf("bind a thread to cores: %w", os.NewSyscallError("sched_setaffinity", err))
+			}
+			done[t.Name()], fresh = true, true
+		}
+	}
+	return nil
 }

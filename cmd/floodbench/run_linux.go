@@ -24,8 +24,8 @@ import (
 func commands(env cli.Env) []*cobra.Command {
 	return slices.Concat(
 		[]*cobra.Command{
-			runCommand(env), compareCommand(env), reportCommand(env), knocktimeCommand(env), connectCommand(env),
-			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), connectInsideCommand(env), sinkCommand(env),
+			runCommand(env), compareCommand(env), reportCommand(env), knocktimeCommand(env), connectCommand(env), proofsCommand(env),
+			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), connectInsideCommand(env), proofsInsideCommand(env), sinkCommand(env),
 		},
 		exchangesTrial().commands(env), insiderTrial().commands(env),
 	)
