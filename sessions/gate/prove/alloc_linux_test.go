@@ -19,16 +19,22 @@ func pair(t testing.TB) (ours, theirs int) {
 	return fds[0], fds[1]
 }
 
-// stranger makes a connection that sends b, and waits until the Prover has refused it.
-func (w *world) stranger(b []byte) {
+// stranger makes a connection that sends b, late or before it is accepted, and waits until
+// the Prover has refused it.
+func (w *world) stranger(b []byte, late bool) {
 	ours, theirs := pair(w.t)
 	defer unix.Close(theirs)
-	from := loopback.Addr()
-	w.prover.add(ours, from, loopback, w)
+	add := func() { w.prover.add(ours, loopback.Addr(), loopback, w) }
+	if late {
+		add()
+	}
 	if len(b) > 0 {
 		if err := send(theirs, b); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+	if !late {
+		add()
 	}
 	for n := uint64(len(b) / preamble.Size); w.refused() < n; {
 		time.Sleep(10 * time.Microsecond)
@@ -65,12 +71,14 @@ func TestStrangersDoNotAllocate(t *testing.T) {
 			unix.Close(theirs)
 		}
 		without := testing.AllocsPerRun(200, fds)
-		got := testing.AllocsPerRun(200, func() {
-			w.before += w.refused()
-			w.stranger(b)
-		})
-		if got > without {
-			t.Errorf("%s: %g allocations", name, got-without)
+		for _, late := range []bool{false, true} {
+			got := testing.AllocsPerRun(200, func() {
+				w.before += w.refused()
+				w.stranger(b, late)
+			})
+			if got > without {
+				t.Errorf("%s, late %t: %g allocations", name, late, got-without)
+			}
 		}
 	}
 }

@@ -2,10 +2,11 @@
 // a byte of them: the server's side of package preamble.
 //
 //	Serve      a goroutine a listener: accepts, and asks Target whether a lease lets the
-//	           address try
+//	           address try; reads the preamble, if it has come
 //	table      connections without a proof, a fixed number; the oldest gives way, unless
 //	           its next message has come and makes it younger than those without one
-//	run        one goroutine a Prover, while there are any; epoll, no buffer a connection
+//	run        one goroutine a Prover, while there are any: it reads later messages, by
+//	           epoll, without a buffer a connection, and sends the answers
 //	  preamble   -> verify.Connections: authentic? -> Leases: has its client a lease?
 //	             -> Nonces.Check: unused? -> the answer
 //	  proof      -> verify.Connections -> Target.Own: the connection is the client's from

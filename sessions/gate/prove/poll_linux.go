@@ -15,18 +15,19 @@ type poll struct {
 	epoll    int
 	file     *os.File // of epoll
 	raw      syscall.RawConn
-	event    int // an eventfd, which wakes wait
 	deadline time.Time
+	woken    bool // wake was called since the last reset
+	atOnce   bool // wait does not wait
 	events   [64]unix.EpollEvent
 	n        int
 	read     func(uintptr) bool // fills events; made once, since a stranger's packet causes the call
 }
 
-// woken is the index of the eventfd in an event.
-const woken = -1
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
 
 func newPoll() (p *poll, err error) {
-	p = &poll{epoll: -1, event: -1}
+	p = &poll{epoll: -1}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -38,12 +39,6 @@ func newPoll() (p *poll, err error) {
 	}
 	if err = unix.SetNonblock(p.epoll, true); err != nil { // the mark for os.NewFile
 		return nil, os.NewSyscallError("fcntl", err)
-	}
-	if p.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	if err = p.add(p.event, ref{index: woken}); err != nil {
-		return nil, err
 	}
 	p.file = os.NewFile(uintptr(p.epoll), "epoll")
 	if p.raw, err = p.file.SyscallConn(); err != nil {
@@ -61,19 +56,33 @@ func newPoll() (p *poll, err error) {
 }
 
 // setDeadline sets when wait returns without an event; zero: never. It also applies to a
-// wait that runs.
+// wait that runs. After wake, it has no effect before reset. The caller holds the lock of
+// the Prover for it, for wake and for reset.
 func (p *poll) setDeadline(t time.Time) {
-	if p.deadline != t {
+	if p.deadline != t && !p.woken {
 		p.deadline = t
 		p.file.SetReadDeadline(t)
 	}
 }
 
-// wait waits until there is an event, or the deadline is over. The events are valid until
-// the next call. Only its caller may close the instance.
+// wake makes the wait that runs return, or else the next one. It makes no system call.
+func (p *poll) wake() {
+	p.setDeadline(past)
+	p.woken = true
+}
+
+// reset ends the effect of wake. With atOnce, the next wait does not wait.
+func (p *poll) reset(atOnce bool) { p.woken, p.atOnce = false, atOnce }
+
+// wait waits until there is an event, the deadline is over, or wake is called. The events
+// are valid until the next call. Only its caller may close the instance.
 func (p *poll) wait() []unix.EpollEvent {
 	p.n = 0
-	p.raw.Read(p.read) // an error is that the deadline is over
+	if p.atOnce {
+		p.read(uintptr(p.epoll))
+	} else {
+		p.raw.Read(p.read) // an error is that the deadline is over
+	}
 	return p.events[:p.n]
 }
 
@@ -88,24 +97,10 @@ func (p *poll) add(fd int, r ref) error {
 // duplicated, need not be removed.
 func (p *poll) remove(fd int) { unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, fd, nil) }
 
-var one = []byte{0: 1, 7: 1} // in the order of any host, a number that is not zero
-
-// wake makes wait return.
-func (p *poll) wake() { unix.Write(p.event, one) }
-
-// drain ends the effect of wake.
-func (p *poll) drain() {
-	var b [8]byte
-	unix.Read(p.event, b[:])
-}
-
 func (p *poll) close() {
 	if p.file != nil {
 		p.file.Close()
 	} else if p.epoll >= 0 {
 		unix.Close(p.epoll)
-	}
-	if p.event >= 0 {
-		unix.Close(p.event)
 	}
 }

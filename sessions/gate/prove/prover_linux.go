@@ -174,18 +174,22 @@ func (p *Prover) end(t Target) {
 	p.poll.wake()
 }
 
-// add adds a connection to the table.
+// add adds a connection to the table. Its preamble has often come with it: then run has
+// nothing to wait for before the answer.
 func (p *Prover) add(fd int, from netip.Addr, peer netip.Prefix, t Target) {
 	p.lockWithRoom(peer)
-	defer p.mu.Unlock()
 	end := time.Now().Add(p.cfg.Timeout)
 	r := p.table.put(fd, from, peer, t, end)
 	if p.table.used == 1 {
 		p.poll.setDeadline(end)
 	}
-	if err := p.poll.add(fd, r); err != nil {
-		p.drop(p.table.get(r), Full)
+	p.mu.Unlock()
+	p.read(r)
+	p.mu.Lock()
+	if s := p.table.get(r); s != nil && s.stage == waiting {
+		p.watch(s, r)
 	}
+	p.mu.Unlock()
 }
 
 // lockWithRoom takes the lock, and makes room for a connection of a peer. No connection

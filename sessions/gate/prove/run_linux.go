@@ -23,11 +23,7 @@ type result struct {
 func (p *Prover) run(q *poll) {
 	for p.prepareWait(q) {
 		for _, e := range q.wait() {
-			if e.Fd == woken {
-				q.drain()
-			} else {
-				p.read(ref{e.Fd, uint32(e.Pad)})
-			}
+			p.read(ref{e.Fd, uint32(e.Pad)})
 		}
 		for _, r := range p.takeResults() {
 			p.checked(r)
@@ -40,6 +36,7 @@ func (p *Prover) run(q *poll) {
 func (p *Prover) prepareWait(q *poll) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	q.reset(len(p.results) > 0)
 	now := time.Now()
 	s := p.table.next()
 	for ; s != nil && !now.Before(s.end); s = p.table.next() {
@@ -181,7 +178,31 @@ func (p *Prover) checked(r result) {
 		return
 	}
 	if p.answer(r.of) {
-		p.read(r.of) // bytes that came before are not reported again
+		p.await(r.of)
+	}
+}
+
+// await makes run read the next message of a connection when it comes, or reads it.
+func (p *Prover) await(r ref) {
+	p.mu.Lock()
+	s := p.table.get(r)
+	if s == nil || !s.watched {
+		if s != nil {
+			p.watch(s, r)
+		}
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	p.read(r) // bytes that came before are not reported again
+}
+
+// watch makes run read the bytes that come, and those that have come. The caller holds
+// the lock.
+func (p *Prover) watch(s *slot, r ref) {
+	s.watched = true
+	if p.poll.add(s.fd, r) != nil {
+		p.drop(s, Full)
 	}
 }
 

@@ -116,6 +116,7 @@ func reset(fd int) {
 // connection has the options of accepted ones. ENOTCONN means that the other side has
 // reset it.
 func connOf(fd int) (*net.TCPConn, error) {
+	unix.SetNonblock(fd, false) // so that the runtime's poller does not get the file, too; FileConn undoes it
 	f := os.NewFile(uintptr(fd), "connection")
 	c, err := net.FileConn(f) // duplicates the descriptor
 	if err != nil {

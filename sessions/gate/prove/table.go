@@ -26,18 +26,19 @@ type ref struct {
 
 // slot is a connection without a proof.
 type slot struct {
-	stage  stage
-	copied bool  // its preamble is that of an older connection
-	have   uint8 // bytes of the message
-	turn   uint32
-	fd     int
-	from   netip.Addr
-	peer   netip.Prefix // whose share it counts for
-	end    time.Time
-	target Target
-	buffer [preamble.Size]byte
-	claim  verify.Claim
-	nonce  [preamble.NonceSize]byte
+	stage   stage
+	copied  bool  // its preamble is that of an older connection
+	have    uint8 // bytes of the message
+	watched bool  // run gets its events
+	turn    uint32
+	fd      int
+	from    netip.Addr
+	peer    netip.Prefix // whose share it counts for
+	end     time.Time
+	target  Target
+	buffer  [preamble.Size]byte
+	claim   verify.Claim
+	nonce   [preamble.NonceSize]byte
 
 	older, newer int32 // the list by age; newer is also the list of free slots
 }
