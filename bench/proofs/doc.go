@@ -2,9 +2,10 @@
 // a proxy whose connections prove themselves, beside one whose connections do not. Both
 // are services of one sallyportd, and have the same upstream.
 //
-//	Run        a server with its state in memory (tmpfs), and one with its state on the
-//	           disk; a client with leases. For each measurement, window after window,
-//	           the two services in turn
+//	Run        three servers: with the state in memory (tmpfs); the same with relaxed
+//	           durability, so that no connection waits for a record; with the state on
+//	           the disk. For each measurement, window after window, the two services of
+//	           a server in turn
 //	  short    connect, prove, a byte in each direction, close: 1 or 64 at a time
 //	  bulk     bytes over a few long connections, in one direction
 //	Result     connections or bytes a second, and the server's processor time for each

@@ -19,13 +19,13 @@ func connections(plain, proving uint64, plainEach, provingEach time.Duration) Pa
 }
 
 func shortRow() Row {
-	return Row{Name: "64 at a time", State: "memory", Pairs: []Pair{
+	return Row{Name: "64 at a time", State: "memory", Goal: true, Pairs: []Pair{
 		connections(1000, 700, 100*us, 150*us), connections(1000, 750, 100*us, 160*us), connections(1000, 900, 100*us, 170*us),
 	}}
 }
 
 func bulkRow() Row {
-	return Row{Name: "to the client", State: "memory", Bytes: true, Discarded: 1, Pairs: []Pair{
+	return Row{Name: "to the client", State: "memory", Bytes: true, Goal: true, Discarded: 1, Pairs: []Pair{
 		connections(1e9, 96e7, 0, 0), connections(2e9, 2e9, 0, 0), connections(1e9, 97e7, 0, 0), connections(1e9, 9e8, 0, 0),
 	}}
 }
@@ -57,7 +57,7 @@ func TestVerdict(t *testing.T) {
 	}{
 		"60 µs":         {shortRow(), func(*Row) {}, "reached"},
 		"above 60 µs":   {shortRow(), func(r *Row) { r.Pairs[1].Proving.Processor += 750 * us }, "missed"},
-		"on a disk":     {shortRow(), func(r *Row) { r.Disk = true }, ""},
+		"no goal":       {shortRow(), func(r *Row) { r.Goal = false }, ""},
 		"no pair":       {shortRow(), func(r *Row) { r.Pairs = nil }, "not measured"},
 		"fewer bytes":   {bulkRow(), func(*Row) {}, "missed"},
 		"0.97 of bytes": {bulkRow(), func(r *Row) { r.Pairs[0].Proving.Done = 97e7 }, "reached"},

@@ -51,9 +51,9 @@ func proofsCommand(env cli.Env) *cobra.Command {
 
 Runs sallyportd with two proxies to the same program, on one core: the connections of
 one prove themselves (bind = "connection"), those of the other do not. Measures short
-connections, one and 64 at a time, with the server's state in memory and on the disk,
-and bytes over long connections. The windows of the two take turns. A pair in which
-other machines took more than 12 % of a core is discarded.
+connections, one and 64 at a time, with the server's state in memory, with relaxed
+durability, and on the disk; and bytes over long connections. The windows of the two
+take turns. A pair in which other machines took more than 12 % of a core is discarded.
 
 Prints the medians, the ratios, and the server's processor time for a connection.
 Fails if a connection fails; a goal that is missed is printed, and is no failure.
