@@ -53,25 +53,29 @@ func (k *knocker) open(ctx context.Context, dir string, s service) (err error) {
 }
 
 // connect makes a connection whose next bytes are the service's, and sends the first one.
-func (k *knocker) connect(s service, first byte) (c net.Conn, err error) {
-	if c, err = net.DialTimeout("tcp", s.address, maxTime); err != nil {
+func (k *knocker) connect(s service, first byte) (net.Conn, error) {
+	c, err := net.DialTimeout("tcp", s.address, maxTime)
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			c.Close()
-		}
-	}()
-	if err := c.SetDeadline(time.Now().Add(maxTime)); err != nil {
+	if err := k.begin(s, c, first); err != nil {
+		c.Close()
 		return nil, err
+	}
+	return c, nil
+}
+
+func (k *knocker) begin(s service, c net.Conn, first byte) error {
+	if err := c.SetDeadline(time.Now().Add(maxTime)); err != nil {
+		return err
 	}
 	if s.proves {
 		if err := k.prove(s, c); err != nil {
-			return nil, fmt.Errorf("prove a connection: %w", err)
+			return fmt.Errorf("prove a connection: %w", err)
 		}
 	}
-	_, err = c.Write([]byte{first})
-	return c, err
+	_, err := c.Write([]byte{first})
+	return err
 }
 
 // prove is the client's side of the handshake, as client.ConnProver makes it.

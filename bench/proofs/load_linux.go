@@ -10,7 +10,7 @@ import (
 )
 
 // settling is the time from the begin of a load to its window.
-const settling = 200 * time.Millisecond
+const settling = 100 * time.Millisecond
 
 // load is what the clients do during a window.
 type load struct {

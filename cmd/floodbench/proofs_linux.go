@@ -57,7 +57,7 @@ take turns. A pair in which other machines took more than 12 % of a core is disc
 
 Prints the medians, the ratios, and the server's processor time for a connection.
 Fails if a connection fails; a goal that is missed is printed, and is no failure.
-Takes about three minutes; with --quick, seconds.`,
+Takes about five minutes; with --quick, seconds.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.resolve(c.Flags().Changed); err != nil {
@@ -68,8 +68,8 @@ Takes about three minutes; with --quick, seconds.`,
 	}
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	c.Flags().BoolVar(&o.quick, "quick", false, "only show that everything works")
-	c.Flags().IntVar(&o.rounds, "rounds", 11, "how often to measure everything")
-	c.Flags().DurationVar(&o.window, "window", time.Second, "how long each measurement of a service lasts")
+	c.Flags().IntVar(&o.rounds, "rounds", 30, "how often to measure everything")
+	c.Flags().DurationVar(&o.window, "window", 400*time.Millisecond, "how long each measurement of a service lasts")
 	c.Flags().StringVar(&o.server, "server", "", serverUsage)
 	return c
 }
