@@ -13,25 +13,24 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		Plain     Spread `json:"plain_per_s"`
 		Proving   Spread `json:"proving_per_s"`
 		Ratio     Spread `json:"ratio"`
-		// Of connections: the server's processor time for each, in microseconds.
-		PlainEach   *Spread `json:"plain_us,omitempty"`
-		ProvingEach *Spread `json:"proving_us,omitempty"`
-		More        *Spread `json:"more_us,omitempty"`
-		Goal        string  `json:"goal,omitempty"`
+		// The server's processor time: for a connection in microseconds, for a byte in
+		// nanoseconds.
+		PlainEach   Spread `json:"plain_each"`
+		ProvingEach Spread `json:"proving_each"`
+		More        Spread `json:"more_each"`
+		Goal        string `json:"goal,omitempty"`
 	}
 	rows := make([]row, len(r.Rows))
 	for i, from := range r.Rows {
-		of := row{
-			Name: from.Name, State: from.State, Unit: "connections", Pairs: len(from.Pairs), Discarded: from.Discarded,
-			Plain: from.plain(), Proving: from.proving(), Ratio: from.ratio(), Goal: from.verdict(),
-		}
+		unit := "connections"
 		if from.Bytes {
-			of.Unit = "bytes"
-		} else {
-			plain, proving, more := from.plainEach(), from.provingEach(), from.more()
-			of.PlainEach, of.ProvingEach, of.More = &plain, &proving, &more
+			unit = "bytes"
 		}
-		rows[i] = of
+		rows[i] = row{
+			Name: from.Name, State: from.State, Unit: unit, Pairs: len(from.Pairs), Discarded: from.Discarded,
+			Plain: from.plain(), Proving: from.proving(), Ratio: from.ratio(),
+			PlainEach: from.plainEach(), ProvingEach: from.provingEach(), More: from.more(), Goal: from.verdict(),
+		}
 	}
 	return json.Marshal(struct {
 		Rows []row `json:"rows"`

@@ -9,8 +9,11 @@ import (
 	"time"
 )
 
-// settling is the time from the begin of a load to its window.
-const settling = 100 * time.Millisecond
+// The time from the begin of a load to its window.
+const (
+	settling     = 100 * time.Millisecond
+	bulkSettling = 300 * time.Millisecond // until TCP's windows have grown
+)
 
 // load is what the clients do during a window.
 type load struct {
@@ -25,6 +28,13 @@ var loads = []load{
 	{name: "64 at a time", clients: clients},
 	{name: "4 connections, to the client", clients: 4, transfer: download},
 	{name: "4 connections, to the upstream", clients: 4, transfer: upload},
+}
+
+func (l load) settling() time.Duration {
+	if l.transfer != 0 {
+		return bulkSettling
+	}
+	return settling
 }
 
 // running is a load that runs.

@@ -25,8 +25,15 @@ type Sample struct {
 // rate returns how much was done in a second.
 func (s Sample) rate() float64 { return float64(s.Done) / s.Took.Seconds() }
 
-// each returns the server's processor time for a connection, or a byte.
-func (s Sample) each() time.Duration { return s.Processor / time.Duration(max(s.Done, 1)) }
+// each returns the server's processor time for a connection in microseconds, or for a byte
+// in nanoseconds.
+func (s Sample) each(bytes bool) float64 {
+	unit := time.Microsecond
+	if bytes {
+		unit = time.Nanosecond
+	}
+	return float64(s.Processor) / float64(unit) / float64(max(s.Done, 1))
+}
 
 // Pair is a window of each service. They were measured one after the other.
 type Pair struct{ Plain, Proving Sample }
@@ -68,19 +75,19 @@ func (r Row) ratio() Spread {
 	return r.over(func(p Pair) float64 { return p.Proving.rate() / p.Plain.rate() })
 }
 
-// The processor time for a connection, in microseconds.
-
-func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+// The processor time, as of each.
 
 func (r Row) plainEach() Spread {
-	return r.over(func(p Pair) float64 { return micros(p.Plain.each()) })
+	return r.over(func(p Pair) float64 { return p.Plain.each(r.Bytes) })
 }
 func (r Row) provingEach() Spread {
-	return r.over(func(p Pair) float64 { return micros(p.Proving.each()) })
+	return r.over(func(p Pair) float64 { return p.Proving.each(r.Bytes) })
 }
 func (r Row) more() Spread {
-	return r.over(func(p Pair) float64 { return micros(p.Proving.each() - p.Plain.each()) })
+	return r.over(func(p Pair) float64 { return p.Proving.each(r.Bytes) - p.Plain.each(r.Bytes) })
 }
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // verdict returns whether the row reaches its goal; empty: it has none.
 func (r Row) verdict() string {
@@ -116,22 +123,23 @@ func (r Result) Text(w io.Writer) error {
 			row.plainEach().Median, row.provingEach().Median, more.Median, more.Min, more.Max, row.counted(), row.verdict())
 	}
 	fmt.Fprintln(t, "\t\t\t\t\t\t\t\t\t\t\t")
-	fmt.Fprintln(t, "bytes\tstate\tplain MB/s\tproving MB/s\tratio\trange\t\t\t\t\tpairs\tgoal")
+	fmt.Fprintln(t, "bytes\tstate\tplain MB/s\tproving MB/s\tratio\trange\tplain s/GB\tproving s/GB\tmore\trange\tpairs\tgoal")
 	for _, row := range r.Rows {
 		if !row.Bytes {
 			continue
 		}
-		ratio := row.ratio()
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%.3f\t%.2f–%.2f\t\t\t\t\t%s\t%s\n", row.Name, row.State, row.plain().Median/1e6,
-			row.proving().Median/1e6, ratio.Median, ratio.Min, ratio.Max, row.counted(), row.verdict())
+		ratio, more := row.ratio(), row.more()
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.0f\t%.3f\t%.2f–%.2f\t%.2f\t%.2f\t%+.2f\t%+.2f–%+.2f\t%s\t%s\n", row.Name, row.State,
+			row.plain().Median/1e6, row.proving().Median/1e6, ratio.Median, ratio.Min, ratio.Max,
+			row.plainEach().Median, row.provingEach().Median, more.Median, more.Min, more.Max, row.counted(), row.verdict())
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, `
-µs: the server's processor time for a connection. Goals: at most %.0f µs more for a connection, its record of
-nonces on a disk apart; at least %.2f of the bytes a second. A connection that proves itself takes a round trip
-more, so that no goal applies to the ratio of connections.
+µs, s/GB: the server's processor time for a connection, for a gigabyte. Goals: at most %.0f µs more for a
+connection, its record of nonces on a disk apart; at least %.2f of the bytes a second. A connection that proves
+itself takes a round trip more, so that no goal applies to the ratio of connections.
 `, micros(goalProcessor), goalBytes)
 	return err
 }

@@ -10,7 +10,7 @@ import (
 const us = time.Microsecond
 
 // connections returns a pair of windows of a second, with the processor time for each
-// connection.
+// connection or byte.
 func connections(plain, proving uint64, plainEach, provingEach time.Duration) Pair {
 	sample := func(n uint64, each time.Duration) Sample {
 		return Sample{Done: n, Took: time.Second, Processor: time.Duration(n) * each}
@@ -26,7 +26,7 @@ func shortRow() Row {
 
 func bulkRow() Row {
 	return Row{Name: "to the client", State: "memory", Bytes: true, Goal: true, Discarded: 1, Pairs: []Pair{
-		connections(1e9, 96e7, 0, 0), connections(2e9, 2e9, 0, 0), connections(1e9, 97e7, 0, 0), connections(1e9, 9e8, 0, 0),
+		connections(1e9, 96e7, 1, 1), connections(2e9, 2e9, 1, 1), connections(1e9, 97e7, 1, 2), connections(1e9, 9e8, 1, 1),
 	}}
 }
 
@@ -80,7 +80,7 @@ func TestText(t *testing.T) {
 	}
 	for _, want := range []string{
 		"64 at a time memory 1000 750 0.75 0.70–0.90 100 160 +60 +50–+70 3 reached",
-		"to the client memory 1000 965 0.965 0.90–1.00 4 (1 discarded) missed",
+		"to the client memory 1000 965 0.965 0.90–1.00 1.00 1.00 +0.00 +0.00–+1.00 4 (1 discarded) missed",
 	} {
 		if !strings.Contains("\n"+strings.Join(lines, "\n"), "\n"+want+"\n") {
 			t.Errorf("no line %q in\n%s", want, b.String())
@@ -95,12 +95,13 @@ func TestJSON(t *testing.T) {
 	}
 	const want = `{"rows":[{"name":"64 at a time","state":"memory","unit":"connections","pairs":3,"pairs_discarded":0,` +
 		`"plain_per_s":{"median":1000,"min":1000,"max":1000},"proving_per_s":{"median":750,"min":700,"max":900},` +
-		`"ratio":{"median":0.75,"min":0.7,"max":0.9},"plain_us":{"median":100,"min":100,"max":100},` +
-		`"proving_us":{"median":160,"min":150,"max":170},"more_us":{"median":60,"min":50,"max":70},"goal":"reached"},` +
+		`"ratio":{"median":0.75,"min":0.7,"max":0.9},"plain_each":{"median":100,"min":100,"max":100},` +
+		`"proving_each":{"median":160,"min":150,"max":170},"more_each":{"median":60,"min":50,"max":70},"goal":"reached"},` +
 		`{"name":"to the client","state":"memory","unit":"bytes","pairs":4,"pairs_discarded":1,` +
 		`"plain_per_s":{"median":1000000000,"min":1000000000,"max":2000000000},` +
 		`"proving_per_s":{"median":965000000,"min":900000000,"max":2000000000},` +
-		`"ratio":{"median":0.965,"min":0.9,"max":1},"goal":"missed"}]}`
+		`"ratio":{"median":0.965,"min":0.9,"max":1},"plain_each":{"median":1,"min":1,"max":1},` +
+		`"proving_each":{"median":1,"min":1,"max":2},"more_each":{"median":0,"min":0,"max":1},"goal":"missed"}]}`
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}

@@ -212,7 +212,7 @@ func (b *testbed) window(ctx context.Context, t task, v service) (s Sample, stea
 	if err != nil {
 		return s, 0, err
 	}
-	s, steal, err = b.sample(ctx, t.server, r)
+	s, steal, err = b.sample(ctx, t, r)
 	if err := errors.Join(err, r.stop()); err != nil {
 		return s, 0, err
 	}
@@ -224,26 +224,26 @@ func (b *testbed) window(ctx context.Context, t task, v service) (s Sample, stea
 }
 
 // sample measures for a window, while a load runs.
-func (b *testbed) sample(ctx context.Context, of *server, r running) (s Sample, steal float64, err error) {
+func (b *testbed) sample(ctx context.Context, t task, r running) (s Sample, steal float64, err error) {
 	wait := func(d time.Duration) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(d):
 		}
 	}
-	wait(settling)
+	wait(t.load.settling())
 	ticks, err := b.ticks()
 	if err != nil {
 		return s, 0, err
 	}
-	used, err := of.Usage()
+	used, err := t.server.Usage()
 	if err != nil {
 		return s, 0, err
 	}
 	begin, done := time.Now(), r.count.Load()
 	wait(b.cfg.Window)
 	s.Took, s.Done = time.Since(begin), r.count.Load()-done
-	spent, err := of.Usage()
+	spent, err := t.server.Usage()
 	if err != nil {
 		return s, 0, err
 	}
