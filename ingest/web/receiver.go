@@ -1,0 +1,54 @@
+package web
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"sallyport/verify/challenge/carrier"
+)
+
+// Exchanges takes the messages of exchanges. Several goroutines call it concurrently.
+// The Message is valid until the call returns. The client is the address that a
+// message came from, or the zero Addr if its kind has none.
+type Exchanges interface {
+	// Request appends the challenge for a request, of at most carrier.MaxChallenge
+	// bytes, and reports whether there is one. The same request may arrive again: it
+	// gets the same challenge.
+	Request(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, bool)
+	// Response takes a response, right or wrong. The same one may arrive again.
+	Response(m *carrier.Message, client netip.Addr, now time.Time)
+}
+
+// assemblies is how many messages of which not all parts have arrived are kept.
+const assemblies = 1024
+
+// receiver puts together the parts of messages, and hands whole ones to Exchanges. It
+// is safe for concurrent use.
+type receiver struct {
+	exchanges Exchanges
+	mu        sync.Mutex
+	assembler *carrier.Assembler // guarded by mu
+}
+
+func newReceiver(e Exchanges) receiver {
+	return receiver{exchanges: e, assembler: carrier.NewAssembler(assemblies)}
+}
+
+// take takes a part, and appends the challenge, if its message is a complete request
+// that has one.
+func (r *receiver) take(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, bool) {
+	if !m.Complete() {
+		r.mu.Lock()
+		complete := r.assembler.Add(m, client, now)
+		r.mu.Unlock()
+		if !complete {
+			return dst, false
+		}
+	}
+	if m.Kind == carrier.Response {
+		r.exchanges.Response(m, client, now)
+		return dst, false
+	}
+	return r.exchanges.Request(dst, m, client, now)
+}
