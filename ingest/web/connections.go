@@ -1,20 +1,31 @@
 package web
 
 import (
+	"container/list"
 	"net"
 	"sync"
 )
 
 // connections is a bounded set of connections. When it is full, a new one takes the
 // place of the one that has been silent longest, so that slow clients lock no others
-// out. It is safe for concurrent use.
+// out; a busy one gives way only if all are. It is safe for concurrent use.
 type connections struct {
 	most int
 
 	mu       sync.Mutex
-	open     []net.Conn // from the one that has been silent longest
+	order    list.List // of *connection, from the one that has been silent longest
+	places   map[net.Conn]*list.Element
 	replaced uint64
 	closed   bool
+}
+
+type connection struct {
+	net.Conn
+	busy int // requests that are being answered
+}
+
+func newConnections(most int) *connections {
+	return &connections{most: most, places: make(map[net.Conn]*list.Element, most)}
 }
 
 // add adds a connection. It reports whether the set is open; if not, it closes the
@@ -26,41 +37,47 @@ func (s *connections) add(c net.Conn) bool {
 		c.Close()
 		return false
 	}
-	if len(s.open) == s.most {
-		s.open[0].Close()
-		s.open = append(s.open[:0], s.open[1:]...)
+	if s.order.Len() == s.most {
+		victim := s.order.Front()
+		for e := victim; e != nil; e = e.Next() {
+			if e.Value.(*connection).busy == 0 {
+				victim = e
+				break
+			}
+		}
+		s.delete(victim)
 		s.replaced++
 	}
-	s.open = append(s.open, c)
+	s.places[c] = s.order.PushBack(&connection{Conn: c})
 	return true
 }
 
-// take removes a connection from the list, and reports whether it was there.
-func (s *connections) take(c net.Conn) bool {
-	for i, open := range s.open {
-		if open == c {
-			s.open = append(s.open[:i], s.open[i+1:]...)
-			return true
-		}
-	}
-	return false
+// delete closes a connection.
+func (s *connections) delete(e *list.Element) {
+	c := s.order.Remove(e).(*connection)
+	delete(s.places, c.Conn)
+	c.Close()
 }
 
-// touch notes that a connection has done something.
-func (s *connections) touch(c net.Conn) {
+// touch notes that a connection begins to answer (1), has ended to (-1), or both (0).
+func (s *connections) touch(c net.Conn, busy int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.take(c) {
-		s.open = append(s.open, c)
+	if e := s.places[c]; e != nil {
+		e.Value.(*connection).busy += busy
+		s.order.MoveToBack(e)
 	}
 }
 
 // remove closes a connection.
-func (s *connections) remove(c net.Conn) {
+func (s *connections) remove(c net.Conn) error {
 	s.mu.Lock()
-	s.take(c)
-	s.mu.Unlock()
-	c.Close()
+	defer s.mu.Unlock()
+	if e := s.places[c]; e != nil {
+		s.delete(e)
+		return nil
+	}
+	return c.Close()
 }
 
 // closeAll closes the set and its connections.
@@ -68,13 +85,13 @@ func (s *connections) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for _, c := range s.open {
-		c.Close()
+	for s.order.Len() > 0 {
+		s.delete(s.order.Front())
 	}
 }
 
 func (s *connections) counts() (open int, replaced uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.open), s.replaced
+	return s.order.Len(), s.replaced
 }

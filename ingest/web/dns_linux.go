@@ -48,7 +48,7 @@ type DNSConfig struct {
 type DNS struct {
 	config      DNSConfig
 	responder   responder
-	connections connections
+	connections *connections
 }
 
 // NewDNS makes a DNS, which answers when it runs.
@@ -88,7 +88,7 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 			zone: z, receiver: newReceiver(c.Exchanges), amplification: c.Amplification,
 			strangers: newBudget(c.Answers), challenges: newBudget(c.Answers),
 		},
-		connections: connections{most: c.Connections},
+		connections: newConnections(c.Connections),
 	}, nil
 }
 
@@ -197,7 +197,7 @@ func (d *DNS) serve(c net.Conn) {
 		if _, err := c.Write(out); err != nil {
 			return
 		}
-		d.connections.touch(c)
+		d.connections.touch(c, 0)
 	}
 }
 

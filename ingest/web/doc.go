@@ -1,23 +1,32 @@
 // Package web receives the messages of the challenge–response protocol in DNS queries
-// (deGraaf, Aycock, Jacobson 2005, section 7.3), and answers all others as the
-// server of a zone without names. verify/challenge/CARRIERS.md is the specification.
+// and HTTP requests (deGraaf, Aycock, Jacobson 2005, section 7.3). All other queries get
+// the answers of a zone without names, all other requests those of a site.
+// verify/challenge/CARRIERS.md is the specification.
 //
-//	UDP socket, TCP connections
-//	  -> Responder.answer   the query (dnsmessage), its zone, its label
+//	DNS    UDP sockets, TCP connections
+//	  -> responder.answer   the query (dnsmessage), its zone, its label
 //	       -> carrier       the label -> a part of a message
-//	       -> receiver      parts -> messages
+//	       -> receiver      parts -> messages; a request for an address has an address
 //	       -> Exchanges     a request -> its challenge; a response
 //	       -> budget        the answers of a second, in sum; those with a challenge apart
 //	  <- the challenge, or an answer as to a stranger; never more than Amplification
 //	     times the query over UDP: instead the bit TC, and a resolver asks over TCP
 //
-// Who owns what: each UDP socket has Config.Readers goroutines, and each TCP connection
-// has one; all call answer, which is safe for concurrent use. Only messages of several
-// parts take a lock. A socket belongs to the DNS that was given it, and Close closes it.
+//	Server  TCP connections -> net/http
+//	HTTP   a handler around the site
+//	  -> carrier            the path of a GET, the body of a short POST -> parts
+//	       -> Proxies       the client's address, through the trusted proxies
+//	       -> receiver, Exchanges, budget, as above
+//	  <- the page of a challenge, or else the site's own answer
+//
+// Who owns what: each UDP socket has DNSConfig.Readers goroutines, and each TCP connection
+// has one; net/http has one for each connection or stream. All call answer or ServeHTTP,
+// which are safe for concurrent use. Only messages of several parts take a lock. Sockets
+// and listeners belong to the DNS that was given them, or to Run.
 //
 // When something is full: the kernel drops at a full socket queue; a query beyond the
-// budget gets no answer, but its part counts; a connection beyond Config.Connections
-// takes the place of the one that has been silent longest; a message in parts takes the
-// place of the oldest of its entries (carrier.Assembler). Nothing is logged for a
-// query, and no memory grows with traffic.
+// budget gets no answer, and a request beyond it the site's, but their parts count; a
+// connection beyond the bound takes the place of the one that has been silent longest; a
+// message in parts takes the place of the oldest of its entries (carrier.Assembler).
+// Nothing is logged for a query or a request, and no memory grows with traffic.
 package web

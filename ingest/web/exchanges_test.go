@@ -80,11 +80,11 @@ func (r *responders) Request(
 	return dst, false
 }
 
-func (r *responders) Response(m *carrier.Message, client netip.Addr, now time.Time) {
+func (r *responders) Response(m *carrier.Message, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.waiting[m.Exchange]
-	if w == nil || w.client != client {
+	if w == nil {
 		return
 	}
 	if p, ok := w.pending.Verify(m.Bytes()); ok {

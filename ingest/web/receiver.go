@@ -9,15 +9,15 @@ import (
 )
 
 // Exchanges takes the messages of exchanges. Several goroutines call it concurrently.
-// The Message is valid until the call returns. The client is the address that a
-// message came from, or the zero Addr if its kind has none.
+// The Message is valid until the call returns.
 type Exchanges interface {
 	// Request appends the challenge for a request, of at most carrier.MaxChallenge
 	// bytes, and reports whether there is one. The same request may arrive again: it
-	// gets the same challenge.
+	// gets the same challenge. The client is the address that the request came from,
+	// of the family of its kind, or the zero Addr of a RequestConnection.
 	Request(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, bool)
 	// Response takes a response, right or wrong. The same one may arrive again.
-	Response(m *carrier.Message, client netip.Addr, now time.Time)
+	Response(m *carrier.Message, now time.Time)
 }
 
 // assemblies is how many messages of which not all parts have arrived are kept.
@@ -35,9 +35,22 @@ func newReceiver(e Exchanges) receiver {
 	return receiver{exchanges: e, assembler: carrier.NewAssembler(assemblies)}
 }
 
-// take takes a part, and appends the challenge, if its message is a complete request
-// that has one.
+// take takes a part that came from an address, and appends the challenge, if its
+// message is a complete request that has one. It ignores a request for an address of
+// another family than the client's.
 func (r *receiver) take(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, bool) {
+	switch m.Kind {
+	case carrier.Request4:
+		if !client.Is4() {
+			return dst, false
+		}
+	case carrier.Request6:
+		if !client.Is6() {
+			return dst, false
+		}
+	default:
+		client = netip.Addr{}
+	}
 	if !m.Complete() {
 		r.mu.Lock()
 		complete := r.assembler.Add(m, client, now)
@@ -47,7 +60,7 @@ func (r *receiver) take(dst []byte, m *carrier.Message, client netip.Addr, now t
 		}
 	}
 	if m.Kind == carrier.Response {
-		r.exchanges.Response(m, client, now)
+		r.exchanges.Response(m, now)
 		return dst, false
 	}
 	return r.exchanges.Request(dst, m, client, now)

@@ -202,7 +202,8 @@ func (r *responder) decide(s *scratch, now time.Time) reply {
 		reason = m.ParseLabel(labels)
 	}
 	r.parts[reason].Add(1)
-	if reason == carrier.Accepted && (m.Kind == carrier.RequestConnection || m.Kind == carrier.Response) {
+	if reason == carrier.Accepted {
+		// The address of a resolver is not that of a client.
 		if challenge, ok := r.receiver.take(s.challenge[:0], m, netip.Addr{}, now); ok {
 			a := reply{outcome: Challenge, zone: true}
 			if kind == dnsmessage.TypeTXT || kind == dnsmessage.TypeALL {

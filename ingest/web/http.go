@@ -1,0 +1,154 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"sallyport/verify/challenge/carrier"
+)
+
+// HTTPConfig configures an HTTP. Site and Exchanges are required.
+type HTTPConfig struct {
+	// Site answers all requests that draw no challenge. It must not change the
+	// request's context or connection.
+	Site      http.Handler
+	Exchanges Exchanges
+	Proxies   Proxies
+	// Challenges is how many challenges are sent a second; 0: DefaultAnswers.
+	Challenges int
+	Now        func() time.Time // nil: time.Now
+}
+
+// HTTP is a handler that takes the messages of exchanges from requests, and hands all
+// requests on to a site, except for those that draw a challenge. A stranger gets the
+// site's own answer, whether or not there are operations.
+type HTTP struct {
+	config     HTTPConfig
+	receiver   receiver
+	challenges *budget
+	requests   atomic.Uint64
+	sent       atomic.Uint64
+	limited    atomic.Uint64
+	paths      [carrier.NumReasons]atomic.Uint64
+	forms      [carrier.NumReasons]atomic.Uint64
+}
+
+// NewHTTP makes an HTTP.
+func NewHTTP(c HTTPConfig) (*HTTP, error) {
+	if c.Challenges == 0 {
+		c.Challenges = DefaultAnswers
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	switch {
+	case c.Challenges < 0:
+		return nil, errors.New("challenges a second: expected at least 1")
+	case c.Site == nil:
+		return nil, errors.New("expected a site")
+	}
+	if err := c.Proxies.validate(); err != nil {
+		return nil, err
+	}
+	return &HTTP{config: c, receiver: newReceiver(c.Exchanges), challenges: newBudget(c.Challenges)}, nil
+}
+
+// ServeHTTP takes the message of a request, if it carries one, and answers.
+func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.requests.Add(1)
+	var m carrier.Message
+	if h.read(&m, r) {
+		var buffer [carrier.MaxChallenge]byte
+		now := h.config.Now()
+		challenge, ok := h.receiver.take(buffer[:0], &m, h.config.Proxies.client(r), now)
+		if ok && h.challenges.take(now) {
+			h.sent.Add(1)
+			answer(w, r, challenge)
+			return
+		}
+		if ok {
+			h.limited.Add(1)
+		}
+	}
+	h.config.Site.ServeHTTP(w, r)
+}
+
+// read parses the message of a request, and reports whether it has one. The site can
+// still read the whole body.
+func (h *HTTP) read(m *carrier.Message, r *http.Request) bool {
+	switch {
+	case r.Method == http.MethodGet && r.ContentLength == 0:
+		reason := m.ParsePath(r.RequestURI)
+		h.paths[reason].Add(1)
+		return reason == carrier.Accepted
+	case r.Method == http.MethodPost && r.ContentLength > 0 && r.ContentLength <= int64(carrier.MaxForm):
+		if r.Header.Get("Content-Type") != carrier.FormType || r.Header.Get("Expect") != "" {
+			return false
+		}
+		var body [carrier.MaxForm]byte
+		n, err := io.ReadFull(r.Body, body[:r.ContentLength])
+		r.Body = readBody{bytes.NewReader(body[:n]), err, r.Body}
+		if err != nil {
+			return false
+		}
+		reason := m.ParseForm(body[:n])
+		h.forms[reason].Add(1)
+		return reason == carrier.Accepted
+	}
+	return false
+}
+
+// readBody is a body of which the first bytes have been read.
+type readBody struct {
+	first *bytes.Reader
+	err   error // of reading them, after them
+	rest  io.ReadCloser
+}
+
+func (b readBody) Read(p []byte) (int, error) {
+	if b.first.Len() > 0 {
+		return b.first.Read(p)
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.rest.Read(p)
+}
+
+func (b readBody) Close() error { return b.rest.Close() }
+
+// answer sends the page of a challenge.
+func answer(w http.ResponseWriter, r *http.Request, challenge []byte) {
+	page := carrier.AppendPage(make([]byte, 0, carrier.MaxPage), challenge)
+	header := w.Header()
+	header.Set("Content-Type", carrier.PageType)
+	header.Set("Content-Length", strconv.Itoa(len(page)))
+	header.Set("Cache-Control", "no-store")
+	if r.Header.Get("Origin") != "" {
+		header.Set("Access-Control-Allow-Origin", "*")
+	}
+	w.Write(page) // an error is the client's, which is gone
+}
+
+// HTTPStats are totals since the start.
+type HTTPStats struct {
+	Requests     uint64
+	Challenges   uint64   // sent
+	Limited      uint64   // not sent, beyond the budget
+	Paths, Forms []uint64 // GET and POST requests that can carry a message, by carrier.Reason
+}
+
+// Stats returns the counters. It is safe for concurrent use.
+func (h *HTTP) Stats() HTTPStats {
+	st := HTTPStats{Requests: h.requests.Load(), Challenges: h.sent.Load(), Limited: h.limited.Load()}
+	for i := range carrier.NumReasons {
+		st.Paths = append(st.Paths, h.paths[i].Load())
+		st.Forms = append(st.Forms, h.forms[i].Load())
+	}
+	return st
+}

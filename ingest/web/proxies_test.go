@@ -1,0 +1,108 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestClient: the client is the nearest address that is not a trusted proxy, whatever a
+// client has written into the header itself.
+func TestClient(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}
+	x, f := Proxies{trusted, XForwardedFor}, Proxies{trusted, Forwarded}
+	for name, test := range map[string]struct {
+		proxies Proxies
+		peer    string
+		lines   []string
+		want    string // "": unknown
+	}{
+		"no proxy":                  {Proxies{}, "192.0.2.7:1", []string{"198.51.100.1"}, "192.0.2.7"},
+		"IPv6":                      {Proxies{}, "[2001:db8::7%eth0]:1", nil, "2001:db8::7"},
+		"mapped":                    {Proxies{}, "[::ffff:192.0.2.7]:1", nil, "192.0.2.7"},
+		"a peer that is none":       {x, "192.0.2.7:1", []string{"198.51.100.1"}, "192.0.2.7"},
+		"one proxy":                 {x, "10.0.0.1:1", []string{"192.0.2.7"}, "192.0.2.7"},
+		"one mapped proxy":          {x, "[::ffff:10.0.0.1]:1", []string{"192.0.2.7"}, "192.0.2.7"},
+		"two proxies":               {x, "10.0.0.1:1", []string{"192.0.2.7, 10.0.0.2"}, "192.0.2.7"},
+		"two lines":                 {x, "10.0.0.1:1", []string{"192.0.2.7", "10.0.0.2"}, "192.0.2.7"},
+		"a client's own element":    {x, "10.0.0.1:1", []string{"198.51.100.1, 192.0.2.7"}, "192.0.2.7"},
+		"a client's own line":       {x, "10.0.0.1:1", []string{"198.51.100.1", "192.0.2.7,10.0.0.2"}, "192.0.2.7"},
+		"a client that is a proxy":  {x, "10.0.0.1:1", []string{"10.0.0.9, 192.0.2.7"}, "192.0.2.7"},
+		"a port":                    {x, "10.0.0.1:1", []string{"192.0.2.7:4711"}, "192.0.2.7"},
+		"IPv6 with a port":          {x, "[2001:db8:1::1]:1", []string{"[2001:db8::7]:4711"}, "2001:db8::7"},
+		"brackets":                  {x, "10.0.0.1:1", []string{"[2001:db8::7]"}, "2001:db8::7"},
+		"no header":                 {x, "10.0.0.1:1", nil, ""},
+		"an empty header":           {x, "10.0.0.1:1", []string{""}, ""},
+		"only proxies":              {x, "10.0.0.1:1", []string{"10.0.0.2, 10.0.0.3"}, ""},
+		"a name":                    {x, "10.0.0.1:1", []string{"192.0.2.7, unknown"}, ""},
+		"an empty element":          {x, "10.0.0.1:1", []string{"192.0.2.7, "}, ""},
+		"a local socket":            {x, "@", []string{"192.0.2.7"}, ""},
+		"Forwarded":                 {f, "10.0.0.1:1", []string{"for=192.0.2.7"}, "192.0.2.7"},
+		"Forwarded, all parameters": {f, "10.0.0.1:1", []string{`proto=http; FOR="[2001:db8::7]:4711" ;by=10.0.0.1`}, "2001:db8::7"},
+		"Forwarded, two":            {f, "10.0.0.1:1", []string{"for=192.0.2.7, for=10.0.0.2"}, "192.0.2.7"},
+		"Forwarded, a quote":        {f, "10.0.0.1:1", []string{`for="198.51.100.1, for=192.0.2.7`}, "192.0.2.7"},
+		"Forwarded, hidden":         {f, "10.0.0.1:1", []string{"for=_hidden"}, ""},
+		"Forwarded, no for":         {f, "10.0.0.1:1", []string{"by=192.0.2.7"}, ""},
+	} {
+		header := http.Header{}
+		if len(test.lines) > 0 {
+			name := test.proxies.Header
+			if name == "" {
+				name = XForwardedFor
+			}
+			header[name] = test.lines
+		}
+		var want netip.Addr
+		if test.want != "" {
+			want = netip.MustParseAddr(test.want)
+		}
+		if got := test.proxies.client(&http.Request{RemoteAddr: test.peer, Header: header}); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestProxiesValidate(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for name, test := range map[string]struct {
+		proxies Proxies
+		want    string
+	}{
+		"none":       {Proxies{}, ""},
+		"one":        {Proxies{trusted, Forwarded}, ""},
+		"no header":  {Proxies{Trusted: trusted}, "header of the proxies: expected X-Forwarded-For or Forwarded"},
+		"other":      {Proxies{trusted, "X-Real-IP"}, `got "X-Real-IP"`},
+		"no proxies": {Proxies{Header: Forwarded}, "expected the addresses of trusted proxies"},
+	} {
+		_, err := NewHTTP(HTTPConfig{Site: http.NotFoundHandler(), Proxies: test.proxies})
+		if (err == nil) != (test.want == "") || !strings.Contains(fmt.Sprint(err), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+// FuzzClient: whatever stands before the element of a trusted proxy, the client is the
+// address in that element.
+func FuzzClient(f *testing.F) {
+	for _, header := range []string{"", "198.51.100.1", `for="198.51.100.1`, ",,,", "10.0.0.3, 10.0.0.4", `for="[::1]:1";`} {
+		f.Add(header)
+	}
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	f.Fuzz(func(t *testing.T, before string) {
+		for _, p := range []Proxies{{trusted, XForwardedFor}, {trusted, Forwarded}} {
+			own := "192.0.2.7, 10.0.0.2"
+			if p.Header == Forwarded {
+				own = "for=192.0.2.7;proto=https, for=10.0.0.2"
+			}
+			for _, lines := range [][]string{{before, own}, {before + ", " + own}} {
+				got := p.client(&http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{p.Header: lines}})
+				if got != netip.MustParseAddr("192.0.2.7") {
+					t.Errorf("%s %q: %s", p.Header, lines, got)
+				}
+			}
+			p.client(&http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{p.Header: {before}}})
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of a Server. A client that sends its header slower, or is silent for longer,
+// loses its connection.
+const (
+	DefaultHTTPConnections = 1024
+
+	readHeaderTime = 10 * time.Second
+	idleTime       = time.Minute
+	maxHeader      = 16 << 10
+	maxStreams     = 32 // of one connection of HTTP/2
+)
+
+// Server serves HTTP/1.1, and over TLS also HTTP/2, with a bounded number of
+// connections. Handler is required.
+type Server struct {
+	Handler     http.Handler
+	TLS         *tls.Config // nil: without TLS
+	Connections int         // at a time; 0: DefaultHTTPConnections
+}
+
+// connectionKey is the key of a request's connection in its context.
+type connectionKey struct{}
+
+// Run serves the connections of a listener until the context ends. Then it closes the
+// listener and the connections, and does not wait for the handler.
+func (s Server) Run(ctx context.Context, l net.Listener) error {
+	most := s.Connections
+	if most == 0 {
+		most = DefaultHTTPConnections
+	}
+	open := newConnections(most)
+	h := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c := r.Context().Value(connectionKey{}).(net.Conn)
+			open.touch(c, 1)
+			defer open.touch(c, -1)
+			s.Handler.ServeHTTP(w, r)
+		}),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if t, ok := c.(*tls.Conn); ok {
+				c = t.NetConn()
+			}
+			return context.WithValue(ctx, connectionKey{}, c.(boundedConn).Conn)
+		},
+		TLSConfig:         s.TLS,
+		ReadHeaderTimeout: readHeaderTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { h.Close() })
+	defer stop()
+	defer h.Close()
+	bounded := boundedListener{l, open}
+	var err error
+	if s.TLS != nil {
+		err = h.ServeTLS(bounded, "", "")
+	} else {
+		err = h.Serve(bounded)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// boundedListener accepts connections into a set.
+type boundedListener struct {
+	net.Listener
+	open *connections
+}
+
+func (l boundedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.open.add(c)
+	return boundedConn{c, l.open}, nil
+}
+
+// boundedConn is a connection that leaves its set when it is closed.
+type boundedConn struct {
+	net.Conn
+	open *connections
+}
+
+func (c boundedConn) Close() error { return c.open.remove(c.Conn) }
