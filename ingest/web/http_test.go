@@ -315,6 +315,29 @@ func TestPartsOfTwoAddresses(t *testing.T) {
 	}
 }
 
+// TestBodies: the site reads the body that the handler has read before, and its error.
+func TestBodies(t *testing.T) {
+	for body, length := range map[string]int64{"q=a": 3, "q=cut": 9} {
+		var got []byte
+		var err error
+		h := newHTTP(t, HTTPConfig{
+			Site:      http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got, err = io.ReadAll(r.Body) }),
+			Exchanges: newResponders(netip.Addr{}),
+		})
+		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		r.ContentLength = length
+		r.Header.Set("Content-Type", carrier.FormType)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		want := error(nil)
+		if length > int64(len(body)) {
+			want = io.ErrUnexpectedEOF
+		}
+		if string(got) != body || err != want {
+			t.Errorf("%q of %d bytes: %q, %v, want %v", body, length, got, err, want)
+		}
+	}
+}
+
 // TestChallengesAreLimited: beyond the limit a request gets the site.
 func TestChallengesAreLimited(t *testing.T) {
 	o := operation(t, exchange.NATAware, testID)

@@ -129,6 +129,7 @@ func TestStrangers(t *testing.T) {
 		"the zone's DS":           {asked{name: "k.example.com", kind: 43}, "Success aa; authority k.example.com. SOA"},
 		"the parent":              {asked{name: "example.com", kind: dnsmessage.TypeSOA}, "Refused"},
 		"a sibling":               {asked{name: "ak.example.com", kind: dnsmessage.TypeSOA}, "Refused"},
+		"a longer sibling":        {asked{name: "www.ak.example.com", kind: dnsmessage.TypeSOA}, "Refused"},
 		"another zone":            {asked{name: "www.example.org", kind: dnsmessage.TypeA}, "Refused"},
 		"a longer name":           {asked{name: "k.example.com.org", kind: dnsmessage.TypeA}, "Refused"},
 		"the root":                {asked{name: "", kind: dnsmessage.TypeNS}, "Refused"},
@@ -366,6 +367,20 @@ func TestSizes(t *testing.T) {
 	}
 	if r.outcomes[Truncated].Load() != 1 || r.outcomes[Challenge].Load() != 2 {
 		t.Error("wrong counts")
+	}
+}
+
+// TestCompressedQuestion: a question that points into the header is longer in an answer,
+// and so gets none if it would exceed the bound.
+func TestCompressedQuestion(t *testing.T) {
+	r := newResponder(t, newResponders(netip.Addr{}))
+	query := []byte("\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x02\x00\x10\x00\x01")
+	if got := r.answer(&scratch{}, nil, query, false, start); len(got) != len(query)+1 {
+		t.Errorf("an answer of %d bytes to %d", len(got), len(query))
+	}
+	r.amplification = 1
+	if got := r.answer(&scratch{}, nil, query, false, start); len(got) > 0 {
+		t.Errorf("an answer of %d bytes to %d", len(got), len(query))
 	}
 }
 

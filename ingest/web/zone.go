@@ -95,7 +95,7 @@ func parseName(name string) (dnsmessage.Name, error) {
 // whether the name is the zone or below it. The name has a final dot.
 func (z *zone) cut(name []byte) (labels []byte, in bool) {
 	at := len(name) - len(z.name)
-	if at < 0 || at == 1 {
+	if at < 0 {
 		return nil, false
 	}
 	for i, c := range name[at:] {
