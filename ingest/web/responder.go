@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -24,7 +23,7 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Ignored   Outcome = iota // not a header, or an answer: no answer
+	Ignored   Outcome = iota // not a header, an answer, or too long even with the bit TC: no answer
 	Limited                  // beyond the budget: no answer
 	Malformed                // FORMERR, NOTIMP or BADVERS
 	Refused                  // outside of the zone
@@ -197,10 +196,7 @@ func (r *responder) decide(s *scratch, now time.Time) reply {
 		a.authority = !a.soa && !a.ns
 		return a
 	}
-	reason := carrier.Form
-	if bytes.IndexByte(labels, '.') < 0 {
-		reason = m.ParseLabel(labels)
-	}
+	reason := m.ParseLabel(labels) // which has no dot
 	r.parts[reason].Add(1)
 	if reason == carrier.Accepted {
 		// The address of a resolver is not that of a client.

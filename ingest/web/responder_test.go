@@ -382,6 +382,9 @@ func TestCompressedQuestion(t *testing.T) {
 	if got := r.answer(&scratch{}, nil, query, false, start); len(got) > 0 {
 		t.Errorf("an answer of %d bytes to %d", len(got), len(query))
 	}
+	if r.outcomes[Ignored].Load() != 1 || r.outcomes[Truncated].Load() > 0 {
+		t.Error("wrong counts")
+	}
 }
 
 // TestBudget: answers are limited in sum, those with a challenge apart, and parts count
