@@ -188,6 +188,7 @@ func (d *DNS) serve(c net.Conn) {
 		if _, err := io.ReadFull(c, message[:size]); err != nil {
 			return
 		}
+		d.connections.touch(c, 0)
 		out = d.responder.answer(&memory, append(out[:0], 0, 0), message[:size], true, d.config.Now())
 		if len(out) == 2 {
 			return
@@ -197,7 +198,6 @@ func (d *DNS) serve(c net.Conn) {
 		if _, err := c.Write(out); err != nil {
 			return
 		}
-		d.connections.touch(c, 0)
 	}
 }
 

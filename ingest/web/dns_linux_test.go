@@ -171,6 +171,59 @@ func TestDig(t *testing.T) {
 	}
 }
 
+// run runs a server program at a free port, and returns its address. It ends with the test.
+func run(t *testing.T, program func(at netip.AddrPort, directory string) *exec.Cmd) netip.AddrPort {
+	t.Helper()
+	for range 10 { // another program may take the port first
+		free, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := free.Addr().(*net.TCPAddr).AddrPort()
+		free.Close()
+		var log bytes.Buffer
+		command := program(at, t.TempDir())
+		command.Stdout, command.Stderr = &log, &log
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			command.Wait()
+		}()
+		t.Cleanup(func() {
+			command.Process.Kill()
+			<-stopped
+			if t.Failed() {
+				t.Logf("%s: %s", command.Path, log.Bytes())
+			}
+		})
+		if listens(at, stopped) {
+			return at
+		}
+	}
+	t.Fatal("the program has not started")
+	return netip.AddrPort{}
+}
+
+// listens waits until a program listens, and reports whether it does; if not, it has
+// stopped.
+func listens(at netip.AddrPort, stopped <-chan struct{}) bool {
+	for {
+		select {
+		case <-stopped:
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+		c, err := net.Dial("tcp", at.String())
+		if err == nil {
+			c.Close()
+			return true
+		}
+	}
+}
+
 // TestUnbound makes exchanges through a recursive resolver that minimises names, changes
 // the case of letters, applies the NXDOMAIN cut and caches. It believes that the server
 // is that of the zone's parent, so it asks for the zone first.
@@ -181,15 +234,9 @@ func TestUnbound(t *testing.T) {
 	}
 	e := newResponders(carrier.ServerOf(carrier.DNS, testZone), short(t), long(t))
 	d, at := serveDNS(t, "127.0.0.1:0", DNSConfig{Exchanges: e})
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resolver := free.LocalAddr().(*net.UDPAddr).AddrPort()
-	free.Close()
-	directory := t.TempDir()
-	config := filepath.Join(directory, "unbound.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, `
+	resolver := run(t, func(resolver netip.AddrPort, directory string) *exec.Cmd {
+		config := filepath.Join(directory, "unbound.conf")
+		if err := os.WriteFile(config, fmt.Appendf(nil, `
 server:
   interface: %s@%d
   directory: "%s"
@@ -212,38 +259,10 @@ stub-zone:
   name: "example.com"
   stub-addr: %s@%d
 `, resolver.Addr(), resolver.Port(), directory, at.Addr(), at.Port()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	command := exec.Command(path, "-c", config, "-d")
-	command.Stdout, command.Stderr = &log, &log
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		command.Wait()
-	}()
-	t.Cleanup(func() {
-		command.Process.Kill()
-		<-stopped
-		if t.Failed() {
-			t.Logf("unbound: %s", log.Bytes())
+			t.Fatal(err)
 		}
+		return exec.Command(path, "-c", config, "-d")
 	})
-	for { // until it listens
-		c, err := net.Dial("tcp", resolver.String())
-		if err == nil {
-			c.Close()
-			break
-		}
-		select {
-		case <-stopped:
-			t.Fatal("unbound has ended")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 	lookup := func(name string) []string { return dig(t, resolver, name, "TXT", "+short") }
 	runExchange(t, e, short(t), 5, lookup)
 	runExchange(t, e, long(t), 6, lookup)

@@ -116,18 +116,9 @@ func TestNginx(t *testing.T) {
 		Site: http.NotFoundHandler(), Exchanges: e,
 		Proxies: Proxies{[]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, XForwardedFor},
 	})})
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	public := free.Addr().String()
-	free.Close()
-	directory := t.TempDir()
-	if err := os.Chmod(directory, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	config := filepath.Join(directory, "nginx.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, `
+	public := run(t, func(public netip.AddrPort, directory string) *exec.Cmd {
+		config := filepath.Join(directory, "nginx.conf")
+		if err := os.WriteFile(config, fmt.Appendf(nil, `
 daemon off;
 master_process off;
 pid %[1]s/pid;
@@ -150,38 +141,10 @@ http {
   }
 }
 `, directory, public, at), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	command := exec.Command(nginx, "-c", config, "-p", directory)
-	command.Stderr = &log
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		command.Wait()
-	}()
-	t.Cleanup(func() {
-		command.Process.Kill()
-		<-stopped
-		if t.Failed() {
-			t.Logf("nginx: %s", log.Bytes())
+			t.Fatal(err)
 		}
-	})
-	for { // until it listens
-		c, err := net.Dial("tcp", public)
-		if err == nil {
-			c.Close()
-			break
-		}
-		select {
-		case <-stopped:
-			t.Fatal("nginx has ended")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+		return exec.Command(nginx, "-c", config, "-p", directory)
+	}).String()
 	// The client's own header comes first, and does not count.
 	client := []string{"--interface", "127.0.0.2", "--header", "X-Forwarded-For: 192.0.2.7"}
 	runHTTPExchange(t, e, o, 5, "127.0.0.2", func(m *carrier.Message) []byte {
