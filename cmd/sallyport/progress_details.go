@@ -22,6 +22,9 @@ func (p *progress) details(version string, profile client.Profile, challenge boo
 		if c.SharedPorts {
 			settings = append(settings, "shared ports")
 		}
+		if c.Hop != 0 {
+			settings = append(settings, fmt.Sprintf("one of %d bases each minute", c.Hop))
+		}
 		if c.AnswerPort != 0 {
 			settings = append(settings, fmt.Sprintf("transport tcp, challenges from port %d", c.AnswerPort))
 		}

@@ -51,6 +51,7 @@ type described struct {
 type effectiveChallenge struct {
 	Ports      string `json:"ports"`
 	Shared     bool   `json:"shared_ports,omitempty"`
+	Hop        uint16 `json:"hop,omitempty"` // from how many bases each minute draws
 	Capture    string `json:"capture"`
 	Transport  string `json:"transport"`
 	AnswerPort uint16 `json:"answer_port,omitempty"` // with transport "tcp"
@@ -94,7 +95,7 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 	}
 	if cfg.Challenge != nil {
 		e.Challenge = &effectiveChallenge{
-			Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Shared: cfg.Challenge.Plan.Shared, Capture: "packet", Transport: "udp",
+			Ports: fmt.Sprint(cfg.Challenge.Plan.Ports), Shared: cfg.Challenge.Plan.Shared, Hop: cfg.Challenge.Plan.Hop, Capture: "packet", Transport: "udp",
 		}
 		if cfg.Challenge.Sockets {
 			e.Challenge.Capture = "sockets"
@@ -150,6 +151,9 @@ func (e effective) print(env cli.Env) error {
 		capture := map[string]string{"packet": "captured", "sockets": "bound"}[e.Challenge.Capture]
 		if e.Challenge.Shared {
 			capture = "shared, " + capture
+		}
+		if e.Challenge.Hop != 0 {
+			capture += fmt.Sprintf(", at one of %d bases each minute", e.Challenge.Hop)
 		}
 		add("challenge", "requests and responses to %s ports %s, %s", strings.ToUpper(e.Challenge.Transport), e.Challenge.Ports, capture)
 		if e.Challenge.AnswerPort != 0 {

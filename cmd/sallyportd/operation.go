@@ -16,6 +16,7 @@ import (
 	"sallyport/sessions/client"
 	"sallyport/sessions/client/profilefile"
 	"sallyport/verify/challenge"
+	"sallyport/verify/schedule"
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
@@ -119,6 +120,9 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 			Server: m.server, Addresses: m.addresses.all, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 			SharedPorts: cfg.Challenge.Plan.Shared,
+		}
+		if cfg.Challenge.Plan.Hop != 0 {
+			p.Hop, p.HopKey = cfg.Challenge.Plan.Hop, schedule.HopKeyOf(cfg.PortSecret.Current)
 		}
 		if a := cfg.Challenge.Answers; a != nil {
 			p.AnswerPort = a.Port

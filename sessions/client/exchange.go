@@ -30,6 +30,8 @@ type ExchangeConfig struct {
 	// a client, and not of the operation.
 	Prover *ConnProver
 	Random io.Reader
+	// Now is the time of day, of which Challenge.Hop draws the ports; nil: time.Now.
+	Now    func() time.Time
 	Report func(Event) // receives each step; may be nil
 }
 
@@ -65,6 +67,9 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	}
 	if cfg.Report == nil {
 		cfg.Report = func(Event) {}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Attempts == 0 {
 		cfg.Attempts = DefaultAttempts

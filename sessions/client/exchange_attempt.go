@@ -9,6 +9,7 @@ import (
 
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
@@ -19,6 +20,7 @@ type request struct {
 	transport  transport
 	initiator  *exchange.Initiator
 	responses  *challenge.Codec
+	hop        *schedule.Hop // of the minute of the request; nil: the ports do not move
 	early      *earlyConn
 	sent       time.Time
 	challenged time.Time
@@ -44,6 +46,10 @@ func (x *exchanging) request(ctx context.Context, t target, n int) (*request, er
 		return nil, &sendError{err}
 	}
 	r := &request{target: t, transport: s, responses: responses}
+	if cfg.Challenge.Hop != 0 {
+		h := cfg.Challenge.HopKey.Hop(schedule.MinuteOf(cfg.Now()), cfg.Challenge.Hop)
+		r.hop, requests, r.responses = &h, requests.Moved(h.Distance), responses.Moved(h.Distance)
+	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
 	if err = x.sendRequest(ctx, r, requests, n); err != nil {
@@ -63,6 +69,9 @@ func (x *exchanging) sendRequest(ctx context.Context, r *request, requests *chal
 	r.initiator, err = exchange.NewInitiator(cfg.Challenge.Operation, r.transport.address(), r.knock, nonce)
 	if err != nil {
 		return err
+	}
+	if r.hop != nil {
+		r.initiator.Hop(*r.hop)
 	}
 	before := Config{CheckBefore: cfg.CheckBefore, Keep: cfg.Keep}
 	if n == 1 && before.checksBefore() && x.watches(r.target) && !cfg.Challenge.Operation.RandomPort() {

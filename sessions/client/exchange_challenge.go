@@ -21,6 +21,10 @@ type Challenge struct {
 	Secret            func(context.Context) (string, error)
 	Request, Response challenge.Encoding
 	SharedPorts       bool // requests and responses may have ports in common
+	// Hop is from how many bases each minute draws, by HopKey; 0: the ports do not move.
+	// The client's clock must then be right, as for the sequence protocol.
+	Hop    uint16
+	HopKey schedule.HopKey
 	// AnswerPort: the packets of requests and responses are SYNs, and the client
 	// fetches the challenge from this TCP port. 0: they are empty UDP packets, and the
 	// challenge is one too.
@@ -39,12 +43,16 @@ type Challenge struct {
 // Check returns an error if the fields do not fit together: the messages must fit
 // the encodings over IPv4 or over IPv6.
 func (c Challenge) Check() error {
+	if c.Hop > schedule.MaxHop {
+		return fmt.Errorf("expected a hop of at most %d bases, got %d", schedule.MaxHop, c.Hop)
+	}
+	plan := c.plan()
 	requests, responses, err := c.codecs(false)
 	if _, _, err6 := c.codecs(true); err != nil && err6 != nil {
 		return err
 	}
-	if c.AnswerPort != 0 && err == nil && (requests.Ports().Contains(c.AnswerPort) || responses.Ports().Contains(c.AnswerPort)) {
-		return fmt.Errorf("answer_port %d is one of the ports of requests, %s, or of responses, %s", c.AnswerPort, requests.Ports(), responses.Ports())
+	if c.AnswerPort != 0 && err == nil && (plan.Reach(requests).Contains(c.AnswerPort) || plan.Reach(responses).Contains(c.AnswerPort)) {
+		return fmt.Errorf("answer_port %d is one of the ports of requests, %s, or of responses, %s", c.AnswerPort, plan.Reach(requests), plan.Reach(responses))
 	}
 	if c.OpenFor < 0 {
 		return fmt.Errorf("expected a time above 0 for which the operation opens, got %s", c.OpenFor)
@@ -77,12 +85,16 @@ func (c Challenge) keyed(ctx context.Context) (*exchange.Operation, error) {
 	return c.Operation.WithSecret(secret)
 }
 
+// codecs returns the codecs of the messages at their lowest bases.
 func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err error) {
 	if c.Operation == nil {
 		return nil, nil, errors.New("the operation is missing")
 	}
+	return c.plan().Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
+}
+
+func (c Challenge) plan() challenge.Plan {
 	// Only the server knows on which ports it receives.
 	any := challenge.Ports{First: 1, Last: schedule.MaxPort}
-	plan := challenge.Plan{Request: c.Request, Response: c.Response, Ports: any, Shared: c.SharedPorts}
-	return plan.Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
+	return challenge.Plan{Request: c.Request, Response: c.Response, Ports: any, Shared: c.SharedPorts, Hop: c.Hop}
 }

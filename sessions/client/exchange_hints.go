@@ -76,6 +76,9 @@ func (e *exchangeFindings) diagnoseUnchallenged(d *diagnosis, cfg ExchangeConfig
 	d.conclude("the server does not have operation %q, does not allow it from this address, uses other encodings or ports, or does not run", id)
 	d.conclude("a firewall blocks %s", cfg.Challenge.blocked())
 	d.conclude("packets of every attempt were lost on the way")
+	if cfg.Challenge.Hop != 0 {
+		clockFacts{state: ClockState(), now: cfg.Now()}.explain(d)
+	}
 }
 
 // diagnoseResponses explains that the service did not open after a response.

@@ -29,6 +29,9 @@ type testServer struct {
 	capture *capture.Capture
 	mangle  func(n int, payload []byte) [][]byte // returns what the client receives of the n-th challenge
 
+	wall     func() time.Time // of operations that hop
+	requests []capture.Packet // of the first request; guarded by mu
+
 	challenges atomic.Int64
 	responses  atomic.Int64 // the number of their packets
 
@@ -44,12 +47,20 @@ var (
 
 func newTestServer(t *testing.T, o *exchange.Operation, mangle func(n int, payload []byte) [][]byte) *testServer {
 	t.Helper()
-	g := &testServer{T: t, mangle: mangle}
 	ports := challenge.Ports{First: 20000, Last: 21839}
 	ops, err := exchange.NewOperations([]*exchange.Operation{o}, challenge.Plan{Request: narrow, Response: above, Ports: ports})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOperations(t, ops, ports, time.Now, mangle)
+}
+
+func serveOperations(
+	t *testing.T, ops *exchange.Operations, ports challenge.Ports, wall func() time.Time, mangle func(n int, payload []byte) [][]byte,
+) *testServer {
+	t.Helper()
+	g := &testServer{T: t, mangle: mangle, wall: wall}
+	var err error
 	g.table, err = handshakes.New(handshakes.Config{
 		Operations: ops, Slots: 64, Random: rand.Reader, Port: func(*exchange.Operation) uint16 { return 30000 },
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
@@ -126,9 +137,15 @@ func (g *testServer) open(at string) {
 }
 
 func (g *testServer) Take(packets []capture.Packet) {
+	g.table.Turn(g.wall())
 	for _, k := range packets {
 		if k.Destination.Port() >= above.Base {
 			g.responses.Add(1)
+		}
+		if g.challenges.Load() == 0 {
+			g.mu.Lock()
+			g.requests = append(g.requests, k)
+			g.mu.Unlock()
 		}
 		g.table.Receive(k.Source, k.Destination, time.Now())
 	}

@@ -11,7 +11,7 @@ import (
 // can begin no request; they can continue that of another port.
 func (t *Table) receiveRequest(p packet) Outcome {
 	outcome := Unmatched
-	kinds := t.operations.Kinds(p.source.Addr())
+	kinds := t.minutes.Kinds(p.source.Addr())
 	for _, k := range kinds {
 		if portSlot := t.find(exchange.Requesting, k, p.source.Port()); portSlot != nil {
 			outcome = max(outcome, t.continueRequest(portSlot, t.find(exchange.Requesting, k, anyPort), k, p))

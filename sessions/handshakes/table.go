@@ -73,12 +73,14 @@ type Table struct {
 	nonceBuffer [exchange.NonceSize]byte
 	payload     [exchange.MaxChallenge]byte
 	sweptAt     time.Time // of the last call of Sweep
+	wall        time.Time // of the last call of Turn
 	counts      [NumOutcomes]atomic.Uint64
 }
 
 // storage is the part of a Table that depends on the operations.
 type storage struct {
 	operations *exchange.Operations
+	minutes    *exchange.Minutes
 	slots      []slot
 	ways       int     // slots of a bucket
 	swept      int     // the slot that Sweep saw last
@@ -123,6 +125,7 @@ func (t *Table) newStorage(o *exchange.Operations) *storage {
 	}
 	r := &storage{
 		operations: o,
+		minutes:    exchange.NewMinutes(o),
 		slots:      make([]slot, n),
 		ways:       ways,
 		bySource:   make([]*slot, 0, ways),
@@ -144,7 +147,17 @@ func (t *Table) Update(o *exchange.Operations) { t.update.Store(t.newStorage(o))
 func (t *Table) updateStorage() {
 	if r := t.update.Swap(nil); r != nil {
 		t.storage = *r
+		t.minutes.Turn(t.wall)
 	}
+}
+
+// Turn sets the time of day, on which the ports of operations that hop depend. Only
+// the goroutine that calls Receive may call it, before each batch of packets, and also
+// without packets, so that no packet waits for the kinds of a new minute.
+func (t *Table) Turn(wall time.Time) {
+	t.wall = wall
+	t.updateStorage()
+	t.minutes.Turn(wall)
 }
 
 // Receive handles an empty packet.

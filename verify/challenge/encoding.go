@@ -172,6 +172,14 @@ func (c *Codec) First() uint16 { return c.encoding.Base }
 // Last returns the highest port that a packet may have.
 func (c *Codec) Last() uint16 { return c.encoding.Base + uint16(c.used-1) }
 
+// Moved returns the same codec with a base that is higher by distance. The caller
+// must know that its ports end at 65535 at the most.
+func (c *Codec) Moved(distance uint16) *Codec {
+	moved := *c
+	moved.encoding.Base += distance
+	return &moved
+}
+
 // Ports returns the ports from First to Last.
 func (c *Codec) Ports() Ports { return Ports{c.First(), c.Last()} }
 

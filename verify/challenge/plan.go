@@ -28,6 +28,9 @@ type Plan struct {
 	Reserved *Ports
 	// Shared permits ports that are of requests and of responses: see shared.go.
 	Shared bool
+	// Hop is the number of bases that a message can have: in some minutes its ports
+	// are up to Hop-1 higher. 0: ports do not move.
+	Hop uint16
 	// NoIPv4 and NoIPv6 are the families in which no packet arrives. The sizes of
 	// their messages do not count.
 	NoIPv4, NoIPv6 bool
@@ -54,12 +57,21 @@ func (e *OutsideError) Error() string {
 	return fmt.Sprintf("%s: encoding %q requires ports %s, but only %s are watched", e.Message, e.Scheme, e.Required, e.Watched)
 }
 
+// Reach returns the ports of all messages of a codec: those to which Hop can move them
+// too. They end at 65535 at the most.
+func (p Plan) Reach(c *Codec) Ports {
+	return Ports{c.First(), uint16(min(p.highest(c), 65535))}
+}
+
+func (p Plan) highest(c *Codec) int { return int(c.Last()) + max(int(p.Hop), 1) - 1 }
+
 // ErrReserved is in the error for ports that a plan may not use.
 var ErrReserved = errors.New("reserved for another use")
 
-// Codecs returns the codecs of requests and responses of these sizes in bytes.
-// Requests and responses have no port in common, unless the plan is Shared. The
-// error names the first rule that the plan breaks.
+// Codecs returns the codecs of requests and responses of these sizes in bytes, at
+// their lowest bases. Requests and responses have no port in common, unless the plan
+// is Shared: also those of different minutes. The error names the first rule that the
+// plan breaks.
 func (p Plan) Codecs(request, response int) (requests, responses *Codec, err error) {
 	if p.Ports.First == 0 || p.Ports.Last < p.Ports.First {
 		return nil, nil, fmt.Errorf("expected ports from 1 or higher, in ascending order, got %s", p.Ports)
@@ -75,8 +87,11 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
-		if c.First() < p.Ports.First || c.Last() > p.Ports.Last {
-			return nil, &OutsideError{what, e.Scheme, c.Ports(), p.Ports}
+		if p.highest(c) > 65535 {
+			return nil, fmt.Errorf("%s: encoding %q: %w", what, e.Scheme, &TooHighError{e.Base, p.highest(c) - int(e.Base) + 1})
+		}
+		if c.First() < p.Ports.First || p.highest(c) > int(p.Ports.Last) {
+			return nil, &OutsideError{what, e.Scheme, p.Reach(c), p.Ports}
 		}
 		return c, nil
 	}
@@ -86,11 +101,11 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 	if responses, err = codecOf("response", p.Response, response); err != nil {
 		return nil, nil, err
 	}
-	if !requests.Ports().overlaps(responses.Ports()) {
+	if !p.Reach(requests).overlaps(p.Reach(responses)) {
 		return requests, responses, nil
 	}
 	if !p.Shared {
-		return nil, nil, &OverlapError{requests.Ports(), responses.Ports()}
+		return nil, nil, &OverlapError{p.Reach(requests), p.Reach(responses)}
 	}
 	return requests, responses, checkShared(requests, responses)
 }

@@ -1,12 +1,14 @@
 package profilefile
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"time"
 
 	"sallyport/sessions/client"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/schedule"
 )
 
 // FileChallenge is the [challenge] table of a profile's file.
@@ -21,11 +23,15 @@ type FileChallenge struct {
 	OpenFor     string `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the operation opens, a duration such as \"30s\", from 1s to 1000h"`
 	Handshake   string `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
 	// SharedPorts is that of the server's configuration.
-	SharedPorts bool     `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
-	Transport   string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
-	AnswerPort  int      `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
-	Request     Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
-	Response    Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
+	SharedPorts bool `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
+	// Hop is that of the server's configuration. HopSecret is derived from the port
+	// secret, in hexadecimal digits.
+	Hop        int      `toml:"hop,omitempty" json:"hop,omitempty" expect:"with hop_secret, from how many bases each minute draws, 2 to 32768"`
+	HopSecret  string   `toml:"hop_secret,omitempty" json:"hop_secret,omitempty" expect:"with hop, 64 hexadecimal digits in quotes"`
+	Transport  string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
+	AnswerPort int      `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
+	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
+	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
 }
 
 // DefaultAlgorithm is the algorithm of a profile without the key.
@@ -52,6 +58,9 @@ func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 	c := &client.Challenge{Service: raw.Service, ServiceName: raw.ServiceName, SharedPorts: raw.SharedPorts}
 	var err error
 	if c.AnswerPort, err = raw.answerPort(f); err != nil {
+		return nil, err
+	}
+	if c.Hop, c.HopKey, err = raw.hop(f); err != nil {
 		return nil, err
 	}
 	c.Operation, err = exchange.DescribeOperation(raw.Operation, algorithm, raw.RandomPort)
@@ -81,7 +90,7 @@ func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 	}
 	if err := c.Check(); err != nil {
 		return nil, withHint(f.Errorf("challenge", "got an invalid one: %v", err),
-			"the encodings and shared_ports must be those of the server: ask its administrator for a new profile (\"sallyportd operation profile "+raw.Operation+"\")")
+			"the encodings, shared_ports and hop must be those of the server: ask its administrator for a new profile (\"sallyportd operation profile "+raw.Operation+"\")")
 	}
 	return c, nil
 }
@@ -101,6 +110,23 @@ func (raw FileChallenge) answerPort(f Source) (uint16, error) {
 
 const transportTCP = "tcp"
 
+// hop returns from how many bases each minute draws, and by which key; 0: the ports do
+// not move.
+func (raw FileChallenge) hop(f Source) (bases uint16, key schedule.HopKey, err error) {
+	has := f.Has("challenge.hop")
+	if !has && !f.Has("challenge.hop_secret") {
+		return 0, key, nil
+	}
+	if !has || raw.Hop < 2 || raw.Hop > 32768 {
+		return 0, key, f.Errorf("challenge.hop", "got %d", raw.Hop)
+	}
+	b, err := hex.DecodeString(raw.HopSecret)
+	if err != nil || len(b) != len(key) {
+		return 0, key, f.Errorf("challenge.hop_secret", "got %d characters", len(raw.HopSecret))
+	}
+	return uint16(raw.Hop), schedule.HopKey(b), nil
+}
+
 // Operation is the content of a profile that has the challenge–response protocol
 // only.
 type Operation struct {
@@ -115,6 +141,8 @@ type Operation struct {
 	Handshake          client.Handshake
 	Request, Response  challenge.Encoding
 	SharedPorts        bool
+	Hop                uint16 // 0: the ports do not move
+	HopKey             schedule.HopKey
 	AnswerPort         uint16 // with transport = "tcp"; 0: UDP
 }
 
@@ -123,7 +151,12 @@ func (o Operation) file() *FileChallenge {
 	if o.AnswerPort != 0 {
 		transport = transportTCP
 	}
+	hopSecret := ""
+	if o.Hop != 0 {
+		hopSecret = hex.EncodeToString(o.HopKey[:])
+	}
 	return &FileChallenge{
+		Hop: int(o.Hop), HopSecret: hopSecret,
 		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
 		Bind: string(o.Bind), ServiceName: o.ServiceName, OpenFor: openForText(o.OpenFor), Handshake: string(o.Handshake), SharedPorts: o.SharedPorts,

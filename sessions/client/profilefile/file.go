@@ -68,7 +68,7 @@ func (f File) ReplaceSecrets(text string) File {
 	if f.Challenge != nil {
 		challenge := *f.Challenge
 		f.Challenge = &challenge
-		secrets = append(secrets, &f.Challenge.Secret)
+		secrets = append(secrets, &f.Challenge.Secret, &f.Challenge.HopSecret)
 	}
 	for _, s := range secrets {
 		if *s != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
@@ -14,6 +15,7 @@ type Initiator struct {
 	operation    *Operation
 	self, server netip.Addr
 	nonce        [NonceSize]byte
+	mask         []byte // of the request; nil: none
 }
 
 // ErrNotAuthentic is the error for a challenge of an attacker, or one that
@@ -31,8 +33,11 @@ func NewInitiator(o *Operation, self, server netip.Addr, nonce [NonceSize]byte) 
 	if !self.IsValid() || self.Is4() != server.Is4() {
 		return nil, fmt.Errorf("expected two addresses of one family, got %s and %s", self, server)
 	}
-	return &Initiator{o, self, server, nonce}, nil
+	return &Initiator{operation: o, self: self, server: server, nonce: nonce}, nil
 }
+
+// Hop masks the request by the hop of the minute in which it is sent.
+func (i *Initiator) Hop(h schedule.Hop) { i.mask = h.Mask[:] }
 
 // Request returns the first message.
 func (i *Initiator) Request() []byte {
@@ -43,7 +48,7 @@ func (i *Initiator) Request() []byte {
 	case Mutual:
 		b = append(b, i.nonce[:]...)
 	}
-	return b
+	return xor(b, i.mask)
 }
 
 // Authenticates reports whether a challenge proves that the server has sent it.

@@ -21,7 +21,9 @@ type Operations struct {
 	kinds     [2][]*Kind // over IPv4, IPv6; none over a family without packets
 	all       []*Operation
 	requests  challenge.Ports // from the lowest to the highest one of all kinds
-	responses *challenge.Codec
+	responses challenge.Ports // zero: there is no operation
+	bases     uint16          // with Plan.Hop; 0: ports do not move
+	hopping   Hopping
 }
 
 // Kind is the set of operations whose requests have the same size.
@@ -30,7 +32,8 @@ type Kind struct {
 	shared              bool // they have ports in common
 	v6                  bool
 	operations          []*Operation
-	prefixes            []*challenge.Prefix // the ID of each operation
+	prefixes            []*challenge.Prefix // the ID of each operation, masked
+	mask                []byte              // of the minute; nil: ports do not move
 }
 
 // NewOperations checks that the operations do not conflict with each other, and
@@ -39,7 +42,7 @@ func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) 
 	if len(list) > MaxOperations {
 		return nil, fmt.Errorf("expected at most %d operations, got %d", MaxOperations, len(list))
 	}
-	o := &Operations{all: slices.Clone(list)}
+	o := &Operations{all: slices.Clone(list), bases: plan.Hop}
 	for i, op := range list {
 		if !op.hasKeys() {
 			return nil, fmt.Errorf("operation %q: %w", op.id, errNoKeys)
@@ -80,13 +83,14 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 	if i < 0 {
 		i = len(o.kinds[family])
 		k := &Kind{requests: requests, responses: responses, v6: v6}
-		k.shared = plan.Shared && (requests.Ports().Contains(responses.First()) || responses.Ports().Contains(requests.First()))
+		reach := plan.Reach(requests)
+		o.responses = plan.Reach(responses)
+		k.shared = plan.Shared && (reach.Contains(o.responses.First) || o.responses.Contains(reach.First))
 		o.kinds[family] = append(o.kinds[family], k)
-		if o.responses == nil {
-			o.requests = requests.Ports()
+		if o.requests.First == 0 {
+			o.requests = reach
 		}
-		o.requests.First, o.requests.Last = min(o.requests.First, requests.First()), max(o.requests.Last, requests.Last())
-		o.responses = responses
+		o.requests.First, o.requests.Last = min(o.requests.First, reach.First), max(o.requests.Last, reach.Last)
 	}
 	k := o.kinds[family][i]
 	k.operations, k.prefixes = append(k.operations, op), append(k.prefixes, prefix)
@@ -99,7 +103,8 @@ func (k *Kind) Delay() time.Duration { return k.requests.Delay() }
 // RequestPackets is the number of packets of a request.
 func (k *Kind) RequestPackets() int { return k.requests.Packets() }
 
-// Kinds returns the kinds of requests that a client can send from an address.
+// Kinds returns the kinds of requests that a client can send from an address, at their
+// lowest bases: see Minutes.
 func (o *Operations) Kinds(client netip.Addr) []*Kind {
 	if client.Unmap().Is6() {
 		return o.kinds[1]
@@ -114,20 +119,26 @@ func (k *Kind) ResponsePackets() int { return k.responses.Packets() }
 func (k *Kind) ResponseDelay() time.Duration { return k.responses.Delay() }
 
 // MaxKinds returns the maximum number of kinds that a packet can belong to.
-func (o *Operations) MaxKinds() int { return max(len(o.kinds[0]), len(o.kinds[1]), 1) }
+func (o *Operations) MaxKinds() int {
+	n := max(len(o.kinds[0]), len(o.kinds[1]), 1)
+	if o.bases > 0 {
+		n *= maxHops
+	}
+	return n
+}
 
 // List returns all operations, in no particular order.
 func (o *Operations) List() []*Operation { return slices.Clone(o.all) }
 
 // IsRequest reports whether a port is one of requests.
 func (o *Operations) IsRequest(port uint16) bool {
-	return o.responses != nil && o.requests.Contains(port)
+	return port != 0 && o.requests.Contains(port)
 }
 
 // IsResponse reports whether a port is one of responses. Unless the plan is
 // Shared, such a port is never one of requests.
 func (o *Operations) IsResponse(port uint16) bool {
-	return o.responses != nil && o.responses.Ports().Contains(port)
+	return port != 0 && o.responses.Contains(port)
 }
 
 // Codecs returns all codecs for which a Responder must have memory.

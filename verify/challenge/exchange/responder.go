@@ -121,7 +121,7 @@ func (r *Responder) Request(port uint16, now time.Time) bool {
 // parse finds the operation of a complete request.
 func (r *Responder) parse() bool {
 	var buffer [challenge.MaxMessage]byte
-	message := r.decoder.AppendMessage(buffer[:0])
+	message := r.kind.masked(r.decoder.AppendMessage(buffer[:0]))
 	for i, o := range r.kind.operations {
 		if r.candidates[i/64]>>(i%64)&1 == 0 {
 			continue

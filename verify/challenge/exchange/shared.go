@@ -22,7 +22,7 @@ func (r *Responder) Distinct(client, server netip.Addr, nonce [NonceSize]byte) b
 	}
 	response := r.request.expected(client, server, nonce)
 	var buffer [challenge.MaxMessage]byte
-	request := r.request.appendMessage(buffer[:0])
+	request := r.kind.masked(r.request.appendMessage(buffer[:0]))
 	for i, next := 0, 0; i < r.kind.responses.Packets(); i++ {
 		var port uint16
 		if port, next = r.kind.responses.Port(response[:], i, next); r.kind.requests.Uses(request, port) {
@@ -40,7 +40,7 @@ func (r *Responder) IsLate(port uint16) bool {
 		return false
 	}
 	var buffer [challenge.MaxMessage]byte
-	return r.kind.requests.Uses(r.request.appendMessage(buffer[:0]), port)
+	return r.kind.requests.Uses(r.kind.masked(r.request.appendMessage(buffer[:0])), port)
 }
 
 // Expects reports whether a packet belongs to the expected response.

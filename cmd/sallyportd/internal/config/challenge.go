@@ -95,6 +95,25 @@ func (in *rawChallenge) answers(f *tomlfile.File, c *Config, ch *Challenge) erro
 	return nil
 }
 
+// hop checks that a request can end while its minute is live.
+func (in *rawChallenge) hop(f *tomlfile.File, c *Config, ch *Challenge) error {
+	if ch.Plan.Hop == 0 {
+		return nil
+	}
+	if ch.Plan.Hop == 1 {
+		return f.Errorf("challenge.hop", "got 1, with which nothing would move")
+	}
+	longest, err := ch.Plan.Request.Codec(exchange.MaxRequest)
+	if err != nil {
+		return nil // fit has a better error, of the requests that there are
+	}
+	lasts := time.Duration(longest.Packets()-1) * longest.Delay()
+	if at := c.Tolerance / 2; lasts > at {
+		return f.Errorf("challenge.hop", "got %d, with requests that last up to %s; they may last half of clock_tolerance, %s", in.Hop, lasts, at)
+	}
+	return nil
+}
+
 // challenge checks the [challenge] table and the operations.
 func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if !f.Has("challenge") {
@@ -105,7 +124,7 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	}
 	in := r.Challenge
 	ch := &Challenge{Sockets: in.Capture == "sockets", Exchanges: in.Exchanges, Rate: in.Rate}
-	ch.Plan.Shared = in.SharedPorts
+	ch.Plan.Shared, ch.Plan.Hop = in.SharedPorts, uint16(in.Hop)
 	v4, v6 := c.Listen.Families()
 	ch.Plan.NoIPv4, ch.Plan.NoIPv6 = !v4, !v6
 	var ok bool
@@ -129,6 +148,9 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 		}
 		return err
 	}
+	if err := in.hop(f, c, ch); err != nil {
+		return err
+	}
 	if err := in.answers(f, c, ch); err != nil {
 		return err
 	}
@@ -141,8 +163,8 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 }
 
 // responseBase returns the default of the first port of responses: that of requests
-// if they share ports, or else the port above the longest possible request, so that
-// a new operation does not change it.
+// if they share ports, or else the port above the longest possible request in any
+// minute, so that a new operation does not change it.
 func responseBase(p challenge.Plan) uint16 {
 	if p.Shared {
 		return p.Request.Base
@@ -151,7 +173,7 @@ func responseBase(p challenge.Plan) uint16 {
 	if err != nil {
 		return p.Ports.First
 	}
-	if next := int(codec.First()) + codec.Span(); next <= int(p.Ports.Last) {
+	if next := int(codec.First()) + codec.Span() + max(int(p.Hop), 1) - 1; next <= int(p.Ports.Last) {
 		return uint16(next)
 	}
 	return p.Ports.First

@@ -128,7 +128,7 @@ func (c *Config) ProfileChanges(next *Config) (keys []string) {
 	if c.Challenge != nil && next.Challenge != nil {
 		before, after := c.Challenge.Plan, next.Challenge.Plan
 		moved := !reflect.DeepEqual(c.Challenge.Answers, next.Challenge.Answers)
-		add("challenge", moved || before.Request != after.Request || before.Response != after.Response || before.Shared != after.Shared)
+		add("challenge", moved || before.Request != after.Request || before.Response != after.Response || before.Shared != after.Shared || before.Hop != after.Hop)
 	}
 	for _, o := range c.Operations {
 		for _, n := range next.Operations {

@@ -84,6 +84,22 @@ func (s PortSecret) lists(m schedule.Minute, g schedule.Generator, n int) ([][]u
 	return lists, nil
 }
 
+// HopKeys returns a function that returns the keys of a minute's hops, that of the port
+// secret first. The function keeps nothing else of the configuration.
+func (s PortSecret) HopKeys() func(schedule.Minute) []schedule.HopKey {
+	keys := []schedule.HopKey{schedule.HopKeyOf(s.Current)}
+	if s.Previous != "" {
+		keys = append(keys, schedule.HopKeyOf(s.Previous))
+	}
+	until := s.Until
+	return func(m schedule.Minute) []schedule.HopKey {
+		if !m.Start().Before(until) {
+			return keys[:1]
+		}
+		return keys
+	}
+}
+
 // Names names the secrets of the lists, in their order.
 func (s PortSecret) Names() []schedule.SecretName {
 	return []schedule.SecretName{schedule.NameOf(s.Current), schedule.NameOf(s.Previous)}

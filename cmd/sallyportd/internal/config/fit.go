@@ -36,7 +36,7 @@ func (ch *Challenge) fit(operations []*exchange.Operation, listen udp.Addresses,
 }
 
 // sharingHint is how requests and responses find room among the ports of a host.
-const sharingHint = "set fewer data_bits, another base or more ports; or, to use the same ports for both, shared_ports = true in [challenge]"
+const sharingHint = "set fewer data_bits, another base, more ports or a smaller hop; or, to use the same ports for both, shared_ports = true in [challenge]"
 
 // explain adds to an error of the plan how to change the plan.
 func (ch *Challenge) explain(err error) error {

@@ -95,6 +95,7 @@ type rawChallenge struct {
 	Ports         string               `toml:"ports" default:"16384-30719" expect:"a range of ports in quotes, such as \"16384-30719\""`
 	Capture       string               `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
 	SharedPorts   bool                 `toml:"shared_ports" default:"false" expect:"true or false"`
+	Hop           int                  `toml:"hop" default:"0" range:"0..32768" expect:"0, or a number of bases to draw from, up to 32768"`
 	Transport     string               `toml:"transport" default:"udp" oneof:"udp|tcp" expect:"\"udp\" or \"tcp\""`
 	AnswerPort    int                  `toml:"answer_port" default:"30720" range:"1..65535" expect:"a TCP port, from 1 to 65535, that is neither one of ports nor a service's"`
 	AnswerLook    string               `toml:"answer_look" default:"closed" oneof:"filtered|closed" expect:"\"filtered\" or \"closed\""`

@@ -160,6 +160,7 @@ func (c *challenger) Take(packets []capture.Packet) {
 	now, wall := c.now(), c.wall().UnixNano()
 	c.tableMu.Lock()
 	defer c.tableMu.Unlock()
+	c.table.Turn(c.wall())
 	for _, p := range packets {
 		at := now
 		if p.Arrived != 0 {
@@ -220,6 +221,7 @@ func (c *challenger) sweep(ctx context.Context) {
 			return
 		case <-tick.C:
 			c.tableMu.Lock()
+			c.table.Turn(c.wall())
 			c.table.Sweep(c.now())
 			c.tableMu.Unlock()
 		}

@@ -77,8 +77,11 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 			isn: !op.Close && service.RequireISN,
 		}
 	}
-	o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan)
-	return o, err
+	if o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan); err != nil {
+		return o, err
+	}
+	o.protocol.SetHopping(exchange.Hopping{Keys: cfg.PortSecret.HopKeys(), Tolerance: cfg.Tolerance})
+	return o, nil
 }
 
 // fingerprints returns the Fingerprints of the secrets of some clients.
