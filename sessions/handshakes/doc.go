@@ -13,11 +13,12 @@
 //	    -> Verified  -> OnProof
 //	  to a port of both (receiveShared)
 //	    -> the slot that expects it, as above; or else as a packet of a request
+//	Turn           -> the kinds of requests of the live minutes, if ports hop
 //	Sweep          -> exchanges that have expired: counted if packets were lost
 //
 // Package exchange decodes the packets and verifies the messages; this package
 // decides which exchanges get a slot. A Table belongs to the goroutine that calls
-// Receive and Sweep, or to several that take turns under a lock; any goroutine may
+// Receive, Turn and Sweep, or to several that take turns under a lock; any goroutine may
 // call Stats and Update. A packet allocates nothing and takes no lock here. When a
 // bucket is full, the slot with the lowest priority is evicted (see priority), and its
 // client must start over. An operation and a /64 have at most a share of the table:

@@ -173,7 +173,7 @@ func (c *Codec) First() uint16 { return c.encoding.Base }
 func (c *Codec) Last() uint16 { return c.encoding.Base + uint16(c.used-1) }
 
 // Moved returns the same codec with a base that is higher by distance. The caller
-// must know that its ports end at 65535 at the most.
+// must know that its ports do not exceed 65535.
 func (c *Codec) Moved(distance uint16) *Codec {
 	moved := *c
 	moved.encoding.Base += distance

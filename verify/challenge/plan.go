@@ -58,7 +58,7 @@ func (e *OutsideError) Error() string {
 }
 
 // Reach returns the ports of all messages of a codec: those to which Hop can move them
-// too. They end at 65535 at the most.
+// too. They do not exceed 65535.
 func (p Plan) Reach(c *Codec) Ports {
 	return Ports{c.First(), uint16(min(p.highest(c), 65535))}
 }

@@ -26,7 +26,7 @@ func TestTransport(t *testing.T) {
 	}
 	overlap, err := parseBoth(t, []byte(strings.Replace(string(text), "base = 25600", "base = 16384", 1)))
 	var hinted interface{ Hint() string }
-	if err == nil || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "shared_ports must be those of the server") {
+	if err == nil || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "shared_ports and hop must be those of the server") {
 		t.Errorf("requests and responses have the same ports: %+v, %v", overlap, err)
 	}
 	o.AnswerPort = 0

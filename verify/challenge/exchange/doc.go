@@ -12,7 +12,8 @@
 // A Responder is the server's side with the packets of request and response: it
 // decodes their ports, and goes through the states Free, Requesting, Requested,
 // Challenged and Verified. It belongs to one goroutine. shared.go has the rules for
-// packets to ports that requests and responses share.
+// packets to ports that requests and responses share. hop.go moves the ports each
+// minute: Minutes has the kinds of requests that are accepted now.
 //
 // Types carry trust: a Request is parsed, and proves nothing; only Verify makes
 // a Proof. The caller passes the nonces. All values but the Responder are
