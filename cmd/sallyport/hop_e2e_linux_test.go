@@ -42,7 +42,8 @@ transport = "udp"
 			for server, at := range map[string]string{asClient: asClient + ":8080", "2001:db8::1": "[2001:db8::1]:8080"} {
 				os.Remove(n.path(id + ".toml"))
 				n.run(nil, n.path("sallyportd"), "operation", "profile", id, "-c", n.path("gate/sallyportd.toml"), "--server", server, "--out", n.path(id+".toml"))
-				if out, err := n.knockBy(n.client, id, "--attempts", "2"); err != nil || !strings.Contains(out, "open: "+at) {
+				out, err := n.knockBy(n.client, id, "--attempts", "2")
+				if err != nil || !strings.Contains(out, "open: "+at) {
 					t.Fatalf("%s, %s, %s: %v, %s\n%s", transport, id, server, err, out, n.log())
 				}
 			}
