@@ -76,14 +76,16 @@ addresses, ports and times, and no secrets.`,
 			p, err := profiles(c, env).Load(c.Context(), args[0])
 			defer profile.End(p)
 			var result client.Result
+			var bind client.Bind
 			if err == nil {
+				bind = o.bind(p)
 				result, err = o.send(c, env, p, false)
 			} else {
 				err = cli.Misuse(err)
 			}
 			unconfirmed := err == nil && o.unconfirmed(p, result)
 			if o.json {
-				return printJSON(c.Context(), env, result, o.bind(p), unconfirmed, err, env.Clock.Monotonic().Sub(start))
+				return printJSON(c.Context(), env, result, bind, unconfirmed, err, env.Clock.Monotonic().Sub(start))
 			}
 			if err != nil {
 				return err
