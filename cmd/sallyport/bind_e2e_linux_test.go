@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,12 +162,53 @@ open_max = "2h"
 	expect(t, o, client.ReasonUnproved, "resets them without a byte", "does not accept the proof")
 
 	n.rewrite("alice", "impostor", "service = ':8080'", "service = ':9090'")
-	l, err := net.Listen("tcp", ":9090")
+	received := listenAsImpostor(t, ":9090")
+	o = n.why(n.client, "connect", n.path("impostor.toml"))
+	expect(t, o, client.ReasonImpostor, "cannot prove that it is the server", "another program has its port")
+	if got := <-received; got != preamble.Size {
+		t.Errorf("it received %d bytes, want the preamble, %d bytes", got, preamble.Size)
+	}
+
+	// The same for forward: after a knock, and for a connection while the lease is fresh.
+	f := n.forwards(n.client, 1, nil, n.path("impostor.toml"), "9090")
+	if got, err := f.echoed("127.0.0.1:9090", "a password"); got != "" {
+		t.Errorf("forward: %q, %v", got, err)
+	}
+	n.await("the reason", func() bool { return f.failed(client.ReasonImpostor) })
+	if got := <-received; got != preamble.Size {
+		t.Errorf("it received %d bytes of forward", got)
+	}
+	f.interrupt()
+	f = n.forwards(n.client, 1, nil, n.path("alice.toml"), "8080")
+	n.await("an answer", func() bool { return strings.Contains(n.page(n.client, "127.0.0.1:8080", "/test1.html"), "<html") })
+	n.stop()
+	received = listenAsImpostor(t, ":8080")
+	if got, err := f.echoed("127.0.0.1:8080", "a password"); got != "" {
+		t.Errorf("forward: %q, %v", got, err)
+	}
+	n.await("the failure", func() bool { return f.count("failed") > 0 })
+	if got := <-received; got != preamble.Size {
+		t.Errorf("it received %d bytes of a connection without a knock", got)
+	}
+}
+
+// failed reports whether forward has printed a reason.
+func (f *forwardRun) failed(reason client.Reason) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.events, func(e forwardEvent) bool { return e.Event == "failed" && e.Reason == string(reason) })
+}
+
+// listenAsImpostor answers preambles without the secret. It returns how many bytes each
+// connection sends, unless it sends none.
+func listenAsImpostor(t *testing.T, address string) (received chan int) {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	received := make(chan int, 100)
+	t.Cleanup(func() { l.Close() })
+	received = make(chan int, 100)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -176,7 +218,9 @@ open_max = "2h"
 			go func() {
 				defer c.Close()
 				c.SetDeadline(netns.Deadline(t))
-				if m, err := io.ReadFull(c, make([]byte, preamble.Size)); err != nil {
+				if m, err := io.ReadFull(c, make([]byte, preamble.Size)); m == 0 {
+					return // the client has abandoned it
+				} else if err != nil {
 					received <- m
 					return
 				}
@@ -186,9 +230,5 @@ open_max = "2h"
 			}()
 		}
 	}()
-	o = n.why(n.client, "connect", n.path("impostor.toml"))
-	expect(t, o, client.ReasonImpostor, "cannot prove that it is the server", "another program has its port")
-	if got := <-received; got != preamble.Size {
-		t.Errorf("it received %d bytes, want the preamble, %d bytes", got, preamble.Size)
-	}
+	return received
 }

@@ -65,9 +65,15 @@
 // service (steady.go has the argument why nothing is lost or doubled by that).
 //
 // With BindConnection, each connection proves itself by the handshake of package preamble
-// (connprover.go), one at a time, each with another nonce. Its preamble is made while
-// the client waits for the network. The answer shows that the server is there, so no
-// other proof is needed, and nothing is sent again on another connection.
+// (connprover.go), one at a time at each address, each with another nonce. Its preamble is
+// made while the client waits for the network. A connection waits for it half-open, or
+// another one begins later: the server counts the time from the end of the handshake. The
+// answer shows that the server is there, so no other proof is needed, and nothing is sent
+// again on another connection. With Keep, the first server that has proved itself gets
+// the proof, and the other connections end without one.
+//
+// A Signer may be slow. The race signs in a goroutine, one sequence at a time, and takes
+// answers meanwhile.
 //
 // With BindISN, each connection after the knock begins with the initial sequence number
 // of its attempt (isn.go). The SYN before the knock has one of the kernel.

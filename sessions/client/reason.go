@@ -32,7 +32,7 @@ const (
 	ReasonNotListening Reason = "not-listening"        // let in, and no program listens on the port
 	ReasonUpstream     Reason = "upstream"             // let in, and the program behind the port does not run
 	ReasonTooMany      Reason = "too-many-connections" // let in, and the server resets further connections
-	ReasonUnproved     Reason = "unproved"             // let in, and the server does not accept the proof of connections
+	ReasonUnproved     Reason = "unproved"             // the server does not accept the proof of connections, or does not answer it
 	ReasonImpostor     Reason = "server-not-authentic" // what answers in the server's place does not have the client's secret
 	ReasonReset        Reason = "reset"                // the server accepts connections, and resets them
 	ReasonOtherService Reason = "other-service"        // not the service of the profile, and it does not open
