@@ -94,6 +94,10 @@ func TestNothingOpens(t *testing.T) {
 	}
 	// So that each refusal is counted with its reason.
 	w := newWorld(t, func(s *setup) { s.keys, s.web = "kernel_filter = false", shortLease })
+	// The minute must not turn while the rows are sent, and the ports of those that are 62
+	// seconds off must be open.
+	w.clock.SetSecond(5)
+	w.moved(t)
 	p := w.profile("com1", server4)
 	base := uint32(0)
 	sequence := func(p client.Profile, off time.Duration) []client.Packet {
