@@ -37,8 +37,8 @@ const clientsHeader = `# The clients of sallyportd, one on each line:
 # note=      a note for the list; it takes the rest of the line
 #
 # "sallyportd client" adds, lists, restricts, rotates and revokes clients, and
-# sets when they expire. A running server notices changes. This file contains secrets: only the server's
-# user may read it.
+# sets when they expire. A running server notices changes. This file contains
+# secrets: only the server's user may read it.
 `
 
 // initResult is the result of "init" for programs.

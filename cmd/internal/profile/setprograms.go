@@ -127,7 +127,7 @@ func check(ctx context.Context, p client.Profile, held profilefile.Held, content
 
 func otherSecret(key string) error {
 	return hint.With(fmt.Errorf("the program has another secret than the key %s of the profile; nothing was changed", key),
-		"store the secret of the profile where the program reads it: sallyport profile show NAME --secrets")
+		"store the secret of the profile where the program reads it, and repeat the command; \"sallyport profile show NAME --secrets\" prints that of a stored profile")
 }
 
 var (
