@@ -155,8 +155,19 @@ listen = ":8080"
 bind = "connection"
 open_for = "1h"
 open_max = "2h"
-`, "alice")
+[[service]]
+name = "down"
+type = "proxy"
+listen = ":8081"
+upstream = "127.0.0.1:9"
+bind = "connection"
+open_for = "1h"
+open_max = "2h"
+`, "alice=web", "carol=down")
 	n.serve()
+	// The end of the client's data does not hide that no program has read it.
+	down := n.whyOnce(n.client, client.ReasonReset, "connect", n.path("carol.toml"))
+	expect(t, down, client.ReasonReset, "had accepted the proof", "does not run behind a proxy")
 	n.rewrite("alice", "misnamed", "service_name = 'web'", "service_name = 'www'")
 	o := n.whyOnce(n.client, client.ReasonUnproved, "connect", n.path("misnamed.toml"))
 	expect(t, o, client.ReasonUnproved, "resets them without a byte", "does not accept the proof")

@@ -59,9 +59,12 @@ func (c *Conn) takeFirst(b []byte) int {
 
 // ended returns the error of a connection that ended without a byte of the service.
 func (c *Conn) ended(err error, age time.Duration) error {
-	atOnce := err == io.EOF && age < upstreamTime || isReset(err) && age < c.firstMoments()
+	atOnce := (err == io.EOF || c.proved) && age < upstreamTime || isReset(err) && age < c.firstMoments()
 	if !atOnce || c.explain == nil || c.halfClosed.Load() && !isReset(err) {
 		return err
+	}
+	if c.proved {
+		err = fmt.Errorf("%w: %w", errProved, err)
 	}
 	return c.explain(fmt.Errorf("%w: %w", errClosedAtOnce, err))
 }

@@ -30,6 +30,9 @@ var errUnproved = errors.New("the server did not accept the preamble of the conn
 // errNoProver is the error of an exchange for a service with BindConnection.
 var errNoProver = fmt.Errorf("profile: bind = %q requires an identifier and a secret of the client, beside the operation", BindConnection)
 
+// errProved marks the end of a connection that has proved itself: it was no stranger's.
+var errProved = errors.New("the server had accepted its proof")
+
 // errNotChosen is the error of a connection whose server has proved itself after that of
 // another one.
 var errNotChosen = errors.New("another connection was first")

@@ -19,6 +19,7 @@ import (
 var (
 	errClosedInOrder = fmt.Errorf("%w: %w", errClosedAtOnce, io.EOF)
 	errReset         = fmt.Errorf("%w: %w", errClosedAtOnce, syserror.Reset.Err())
+	errProvedReset   = fmt.Errorf("%w: %w: %w", errClosedAtOnce, errProved, syserror.Reset.Err())
 	errUnprovedReset = fmt.Errorf("%w: %w: %w", errClosedAtOnce, errUnproved, syserror.Reset.Err())
 )
 
@@ -154,6 +155,14 @@ func TestDiagnosis(t *testing.T) {
 		"reset after the preamble, and only granted addresses connect": {
 			findings{service: errUnprovedReset, before: beforeOpen}, circumstances{granted: true},
 			ReasonUnproved, "only an address that the server has let in", "does not accept the proof", "another address",
+		},
+		"reset after the proof": {
+			findings{service: errProvedReset, before: beforeSilent}, circumstances{granted: true},
+			ReasonReset, "had accepted the proof", "does not run behind a proxy", "another address",
+		},
+		"reset after the proof, with connections": {
+			findings{service: errProvedReset, before: beforeSilent}, circumstances{own: 64},
+			ReasonTooMany, "had accepted the proof", "too many connections", "another address",
 		},
 		"reset, other address": {
 			findings{service: errReset, sentFrom: here, connectedFrom: there}, circumstances{},

@@ -95,6 +95,16 @@ func (s symptom) diagnoseReset(d *diagnosis, what string) {
 		} else {
 			d.conclude("%s", stranger)
 		}
+	case errors.Is(s.err, errProved) && s.own == 0:
+		d.reason = ReasonReset
+		d.see("the server had accepted the proof of the connection")
+		d.conclude("%s", program)
+		d.conclude("%s", tooMany)
+	case errors.Is(s.err, errProved):
+		d.reason = ReasonTooMany
+		d.see("the server had accepted the proof of the connection")
+		d.conclude("%s", tooMany)
+		d.conclude("%s", program)
 	case s.granted:
 		d.reason = ReasonTooMany
 		d.see("only an address that the server has let in can connect to it")

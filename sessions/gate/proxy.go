@@ -53,6 +53,11 @@ func (p *Proxy) carry(c net.Conn) {
 		return
 	}
 	r := *p.relay.Load()
+	if tracked, ok := c.(*conn); ok {
+		// An end in order would look like that of a program that has read all and answers
+		// nothing.
+		r.Reset = tracked.proved
+	}
 	log := p.audit(c, &r)
 	n, err := r.Carry(context.Background(), tcp)
 	if log != nil {

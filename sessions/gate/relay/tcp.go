@@ -31,6 +31,9 @@ type TCP struct {
 	// connection was redirected; 0: it was not.
 	Port        uint16
 	DialTimeout time.Duration // 0: 10 s
+	// Reset resets a connection whose upstream cannot be reached. Otherwise it ends in
+	// order, since its client would take a reset for that of a stranger's connection.
+	Reset bool
 	// Dial connects to the upstream; nil: a net.Dialer. It must return a
 	// *net.TCPConn, or for a Unix socket a *net.UnixConn.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -64,7 +67,7 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error
 	up, err := t.connect(ctx, conn)
 	var unreachable *UpstreamError
 	switch {
-	case errors.As(err, &unreachable):
+	case errors.As(err, &unreachable) && !t.Reset:
 		endInOrder(ctx, conn)
 		return n, err
 	case err != nil:
