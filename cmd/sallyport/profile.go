@@ -14,6 +14,7 @@ import (
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/textfile"
+	"sallyport/sessions/client"
 	"sallyport/sessions/durable"
 )
 
@@ -76,8 +77,12 @@ command never overwrites a profile. It warns if another profile is of the same c
 			if asJSON {
 				return env.Out().JSON(storedProfile{name, path, same})
 			}
-			err = env.Out().Printf("added %s as %s\nThis profile is for this device only. Try: sallyport knock %s\n",
-				path, name, name)
+			command := "knock"
+			if (&knockOptions{}).bind(p) == client.BindConnection {
+				command = "connect" // after a knock alone, no program can connect
+			}
+			err = env.Out().Printf("added %s as %s\nThis profile is for this device only. Try: sallyport %s %s\n",
+				path, name, command, name)
 			if err == nil && args[0] != "-" {
 				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
 					args[0]+" contains the same secrets, and is no longer needed")

@@ -19,7 +19,8 @@ type listedProfile struct {
 	Client    string `json:"client,omitempty"`    // the identifier
 	Operation string `json:"operation,omitempty"` // the ID, if the profile has only [challenge]
 	Service   string `json:"service,omitempty"`
-	Locked    bool   `json:"locked,omitempty"` // by a passphrase: the other fields are empty
+	Locked    bool   `json:"locked,omitempty"`    // by a passphrase: the other fields are empty
+	NoSecret  bool   `json:"no_secret,omitempty"` // a program that had it was removed: the profile cannot knock
 }
 
 func listed(name string, p client.Profile) listedProfile {
@@ -35,11 +36,13 @@ func list(c *cobra.Command, env cli.Env, name string) (listedProfile, error) {
 	if _, locked, err := profile.IsLocked(name); err != nil || locked {
 		return listedProfile{Name: name, Locked: true}, err
 	}
-	p, err := profiles(c, env).Load(c.Context(), name)
+	p, stored, err := profiles(c, env).LoadStored(c.Context(), name)
 	if err != nil {
 		return listedProfile{}, err
 	}
-	return listed(name, p), nil
+	l := listed(name, p)
+	l.NoSecret = stored.LacksSecret()
+	return l, nil
 }
 
 func profileListCommand(env cli.Env) *cobra.Command {
@@ -64,6 +67,8 @@ func profileListCommand(env cli.Env) *cobra.Command {
 				}
 				if !asJSON && l.Locked {
 					rows = append(rows, output.Row(l.Name, "(locked)", "", ""))
+				} else if !asJSON && l.NoSecret {
+					rows = append(rows, output.Row(l.Name, l.Server, l.Client+l.Operation+" (no secret)", l.Service))
 				} else if !asJSON {
 					rows = append(rows, output.Row(l.Name, l.Server, l.Client+l.Operation, l.Service))
 				} else if err := out.JSON(l); err != nil {

@@ -70,8 +70,11 @@ such as watch, that the new one lacks, the command prints a warning.`,
 			if !next.HasSequence() {
 				what = "the secret of the operation is the same"
 			}
-			if result.NewSecret {
+			switch {
+			case result.NewSecret:
 				what = "it has a new secret"
+			case !replaced.LacksSecret() && next.HasSequence() && now.Secret == "":
+				what = "a program holds the secret of the client"
 			}
 			err = env.Out().Printf("replaced %s; %s\n", path, what)
 			if err == nil && from != "-" {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,7 +150,7 @@ func printSet(env cli.Env, s profile.Stored, removed []string, none bool) error 
 		err := env.Out().Printf("removed the programs of %s\n", s.Path)
 		if err == nil && s.LacksSecret() {
 			err = env.Err().Warning("the profile lacks a secret, and opens nothing",
-				"write the secret into "+s.Path+", or give the profile another program")
+				"give the profile another program, or replace it by one with the secret: sallyport profile replace NAME FILE")
 		}
 		return err
 	}
@@ -167,7 +167,11 @@ func printSet(env cli.Env, s profile.Stored, removed []string, none bool) error 
 func programLines(p profile.Programs) (lines []string) {
 	add := func(key string, argv []string) {
 		if len(argv) > 0 {
-			lines = append(lines, fmt.Sprintf("%s = %q", key, slices.Clone(argv)))
+			words := make([]string, len(argv))
+			for i, word := range argv {
+				words[i] = strconv.Quote(word)
+			}
+			lines = append(lines, fmt.Sprintf("%s = [%s]", key, strings.Join(words, ", ")))
 		}
 	}
 	add("secret_command", p.SecretCommand)

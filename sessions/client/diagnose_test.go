@@ -246,11 +246,13 @@ func TestNAT(t *testing.T) {
 func TestOfflineError(t *testing.T) {
 	at := netip.MustParseAddrPort("192.0.2.1:22")
 	for want, e := range map[string]OfflineError{
-		"gate seems offline: no answer after one attempt":               {Server: "gate", Service: at, Attempts: 1},
-		"gate: the service 192.0.2.1:22 did not open after one attempt": {Server: "gate", Service: at, Attempts: 1, Up: true},
-		"gate: the service 192.0.2.1:22 did not open after 2 attempts":  {Server: "gate", Service: at, Attempts: 2, Reason: ReasonAddressChanged},
-		"gate: the service did not open after 3 attempts":               {Server: "gate", Attempts: 3, Up: true},
-		"this computer cannot send to gate":                             {Server: "gate", Attempts: 1, Reason: ReasonCannotSend},
+		"gate: the service 192.0.2.1:22 does not accept the proof of connections": {Server: "gate", Service: at, Attempts: 1, Reason: ReasonUnproved},
+		"gate: another program than the server answers at 192.0.2.1:22":           {Server: "gate", Service: at, Attempts: 1, Reason: ReasonImpostor},
+		"gate seems offline: no answer after one attempt":                         {Server: "gate", Service: at, Attempts: 1},
+		"gate: the service 192.0.2.1:22 did not open after one attempt":           {Server: "gate", Service: at, Attempts: 1, Up: true},
+		"gate: the service 192.0.2.1:22 did not open after 2 attempts":            {Server: "gate", Service: at, Attempts: 2, Reason: ReasonAddressChanged},
+		"gate: the service did not open after 3 attempts":                         {Server: "gate", Attempts: 3, Up: true},
+		"this computer cannot send to gate":                                       {Server: "gate", Attempts: 1, Reason: ReasonCannotSend},
 		"gate: the service 192.0.2.1:22 is open, but no program answers there": {
 			Server: "gate", Service: at, Attempts: 1, Up: true, Reason: ReasonUpstream,
 		},

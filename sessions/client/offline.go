@@ -45,6 +45,10 @@ func (e *OfflineError) Error() string {
 		return fmt.Sprintf("%s: the knocks did not arrive: ICMP errors in %s", e.Server, times)
 	case e.Reason == ReasonNotListening || e.Reason == ReasonUpstream:
 		return fmt.Sprintf("%s: the service %s is open, but no program answers there", e.Server, e.Service)
+	case e.Reason == ReasonUnproved:
+		return fmt.Sprintf("%s: the service %s does not accept the proof of connections", e.Server, e.Service)
+	case e.Reason == ReasonImpostor:
+		return fmt.Sprintf("%s: another program than the server answers at %s", e.Server, e.Service)
 	case e.Reason == ReasonTooMany || e.Reason == ReasonReset:
 		return fmt.Sprintf("%s: the service %s resets each connection", e.Server, e.Service)
 	case (e.Up || e.Reason == ReasonAddressChanged || e.Reason == ReasonCarrierNAT) && e.Service.IsValid():

@@ -125,6 +125,9 @@ func (s symptom) diagnoseReset(d *diagnosis, what string) {
 		d.conclude("%s", tooMany)
 		d.conclude("%s", program)
 	}
+	if !errors.Is(s.err, errUnproved) && !errors.Is(s.err, errProved) {
+		d.conclude("the server requires a proof of each connection (bind = \"connection\"), and this profile is from before: ask the administrator for a new profile")
+	}
 }
 
 // text is what the service did before and after.

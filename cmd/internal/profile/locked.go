@@ -62,7 +62,7 @@ func (r Reader) SetLocked(ctx context.Context, name string, lock bool) (path str
 	case !lock && !is:
 		return "", fmt.Errorf("profile %q is not locked", name)
 	}
-	_, _, text, err := r.load(ctx, name)
+	_, _, text, err := r.load(ctx, name, true)
 	if err != nil {
 		return "", err
 	}

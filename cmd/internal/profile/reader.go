@@ -35,23 +35,25 @@ func (s Stored) LacksSecret() bool {
 // Load is the function Load. It starts no program: the first Sign does. The caller calls
 // End.
 func (r Reader) Load(ctx context.Context, nameOrPath string) (client.Profile, error) {
-	p, _, _, err := r.load(ctx, nameOrPath)
+	p, _, _, err := r.load(ctx, nameOrPath, false)
 	return p, err
 }
 
-// LoadStored is Load and Read.
+// LoadStored is Load and Read. A profile with a name may lack its secrets, after a program
+// that had them was removed: then it cannot knock.
 func (r Reader) LoadStored(ctx context.Context, nameOrPath string) (client.Profile, Stored, error) {
-	p, s, _, err := r.load(ctx, nameOrPath)
+	p, s, _, err := r.load(ctx, nameOrPath, true)
 	return p, s, err
 }
 
-// Read returns the content of a profile, which Load accepts.
+// Read returns the content of a profile that LoadStored accepts.
 func (r Reader) Read(ctx context.Context, nameOrPath string) (Stored, error) {
-	_, s, _, err := r.load(ctx, nameOrPath)
+	_, s, _, err := r.load(ctx, nameOrPath, true)
 	return s, err
 }
 
-func (r Reader) load(ctx context.Context, nameOrPath string) (p client.Profile, s Stored, text []byte, err error) {
+// load loads a profile. With lost, one with a name may lack its secrets.
+func (r Reader) load(ctx context.Context, nameOrPath string, lost bool) (p client.Profile, s Stored, text []byte, err error) {
 	if s.Path, text, _, err = r.open(ctx, nameOrPath); err != nil {
 		return p, s, nil, err
 	}
@@ -61,7 +63,11 @@ func (r Reader) load(ctx context.Context, nameOrPath string) (p client.Profile, 
 			return p, s, nil, err
 		}
 	}
-	if p, err = parse(s.Path, text, s.Programs.held()); err != nil {
+	lacks := s.Programs.held()
+	if content, err := decode(text); err == nil && lost && !isPath(nameOrPath) {
+		lacks = s.Programs.lacks(content)
+	}
+	if p, err = parse(s.Path, text, lacks); err != nil {
 		return p, s, nil, err
 	}
 	s.Programs.use(&p, r.Stderr)

@@ -77,17 +77,23 @@ func (r Reader) settle(ctx context.Context, path string, data []byte, programs P
 		}
 		removed = append(removed, s.key)
 	}
-	lacks := profilefile.Held{ // a profile without programs may have lost its secrets before
-		Client:    held.Client || programs.empty() && content.Secret == "" && content.PortSecret != "",
-		Operation: held.Operation || programs.empty() && content.Challenge != nil && content.Challenge.Secret == "",
-	}
-	p, err := parse(path, text, lacks)
+	p, err := parse(path, text, programs.lacks(content))
 	if err != nil {
 		return nil, nil, err
 	}
 	programs.use(&p, r.Stderr)
 	defer End(p)
 	return text, removed, check(ctx, p, held, content)
+}
+
+// lacks returns the secrets that the file of a profile may lack: programs have them, or it
+// has lost them with programs that were removed.
+func (p Programs) lacks(content profilefile.File) profilefile.Held {
+	held := p.held()
+	return profilefile.Held{
+		Client:    held.Client || p.empty() && content.Secret == "" && content.PortSecret != "",
+		Operation: held.Operation || p.empty() && content.Challenge != nil && content.Challenge.Secret == "",
+	}
 }
 
 func secretOf(content profilefile.File, table string) string {

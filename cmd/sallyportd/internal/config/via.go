@@ -50,7 +50,7 @@ func (r *rawService) readVia(f *tomlfile.File, at string, s *Service) error {
 	default:
 		return nil
 	}
-	return f.Errorf(at+"via", "got \"proxy\", which requires %s", requires)
+	return f.Errorf(at+"via", "got \"proxy\" for a service that cannot have a proxy: that requires %s", requires)
 }
 
 // Via returns the port at which the server listens before the program of a service of

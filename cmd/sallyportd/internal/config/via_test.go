@@ -80,8 +80,8 @@ func TestViaRefuses(t *testing.T) {
 	instead := func(old, new string) string { return strings.Replace(behindProxy, old, new, 1) }
 	another := func(text string) string { return behindProxy + text }
 	for name, row := range map[string]struct{ text, want string }{
-		"UDP":             {with("protocol = \"udp\""), `via: expected "proxy", together with bind = "connection", got "proxy", which requires protocol = "tcp"`},
-		"rotation":        {with("port = \"rotate\""), `via: expected "proxy", together with bind = "connection", got "proxy", which requires port = "fixed"`},
+		"UDP":             {with("protocol = \"udp\""), `via: expected "proxy", together with bind = "connection", got "proxy" for a service that cannot have a proxy: that requires protocol = "tcp"`},
+		"rotation":        {with("port = \"rotate\""), `via: expected "proxy", together with bind = "connection", got "proxy" for a service that cannot have a proxy: that requires port = "fixed"`},
 		"a range":         {instead(`":2525"`, `":2525-2526"`), "requires one port in listen"},
 		"a list":          {instead(`":2525"`, `[":25", ":2525"]`), "requires one port in listen"},
 		"forwarded":       {with("hook = \"forward\""), "behind DNAT or a port that Docker publishes"},
