@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/client"
 	"sallyport/sessions/client/stay"
 )
 
@@ -36,7 +37,11 @@ func failedEvent(e stay.Failed) stayEvent {
 		Event: "failed", Why: string(e.Reason), Error: f.Error, Reason: f.Reason, Certain: f.Certain, Likely: f.Likely, Hint: f.Hint,
 		RetryMS: e.Retry.Milliseconds(), failure: f,
 	}
-	out.failure.Error += "; the client goes on to knock"
+	if f.Reason == string(client.ReasonExpired) {
+		out.failure.Error += "; the client tries again, in case its clock was wrong"
+	} else {
+		out.failure.Error += "; the client goes on to knock"
+	}
 	return out
 }
 

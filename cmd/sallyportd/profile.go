@@ -105,9 +105,20 @@ func (o *profileOutput) deliver(
 				fmt.Sprintf("\"sallyportd client profile %s\" prints it again", c.Identifier))
 		}
 	}
-	err = env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n%s%s",
-		c.Identifier, transferProfile, o.onDevice())
+	err = env.Err().Printf("Client %s: valid for one device; add another client for each further device.\n%s%s%s",
+		c.Identifier, expiryText(env, c), transferProfile, o.onDevice())
 	return result, errors.Join(err, printNote(env, m.addresses.note))
+}
+
+// expiryText returns a line with the time at which a client expires; empty: it does not.
+func expiryText(env cli.Env, c clients.Client) string {
+	switch {
+	case c.Expires.IsZero():
+		return ""
+	case c.Expires.After(env.Now()):
+		return fmt.Sprintf("The client expires at %s.\n", env.Time(c.Expires))
+	}
+	return fmt.Sprintf("The client expired at %s: the server refuses it, and the device does not knock.\n", env.Time(c.Expires))
 }
 
 // printNote prints, for people, what they should know of the server's addresses.
