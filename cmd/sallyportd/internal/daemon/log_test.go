@@ -45,6 +45,7 @@ var logExceptions = map[string]string{
 	"ingest/xdp/probe_linux.go: p.Info":                              "the method of a program of bpf",
 	"ingest/xdp/program_linux.go: p.native.Info":                     "the method of a program of bpf",
 	"sessions/gate/holder/holdertest/holdertest_linux.go: t.Error":   "the method of a test",
+	"ingest/web/serve.go: slog.NewLogLogger":                         "messages of net/http, which are discarded",
 	"sessions/gate/web.go: slog.NewLogLogger":                        "messages of net/http, which are discarded",
 }
 
